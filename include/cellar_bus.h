@@ -14,18 +14,18 @@
  *     cellar_bus_join(b, "mail", NULL, &o, NULL);
  *     cellar_bus_route(b, "user.#.mail", "mail", CELLAR_BUS_AMQP, true);
  *     cellar_bus_publish(b, "user.7.mail", text, text_len, NULL);
+ *     cellar_bus_drain(b, 5000, NULL);          // delivers what is queued, for 5 s at most
  *     cellar_bus_close(b);
  *
  * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
  *         message; copies share the bytes. Each copy goes to one member of its group.
- * MEMBER  A function that runs on threads with the default stack of the process or host option
- *         stack_bytes, or inside cellar_tick with no_threads; a handle from which the program
- *         takes messages; or the name of a task of a pool. No lock is held while a function runs.
+ * MEMBER  A function that runs on threads (see host option stack_bytes) or inside cellar_tick with
+ *         no_threads; a handle from which the program takes messages; or a task of a pool.
  * HOLD    A member has a message for visibility_ms from its delivery. After that, or after
  *         CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver times; then it is a
  *         dead letter. A handler may see a message twice.
  * LIMITS  A group has a limit of messages and of bytes; on_full says what a publish does then.
- * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
+ * SIGNALS  cellar_signal_emit calls its subscribers on the thread of the caller, without a queue.
  * MORE    See TOPICS, ORDER, LOSS, JOURNAL and RESTRICTIONS. */
 #ifndef CELLAR_BUS_H
 #define CELLAR_BUS_H

@@ -14,7 +14,7 @@
  *     o.ttl_ms = 1200000;
  *     cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, &o);
  *     cellar_refresh_add_policies(r, c, NULL);
- *     cellar_refresher_close(r);
+ *     cellar_refresher_close(r);  // when the program ends: no load begins after it
  *
  * ROWS    A row refreshes one key, or all keys that a function of the program lists for a pattern.
  *         Its loads run one after another; rows run in parallel, higher priorities first.

@@ -12,7 +12,7 @@
  *     if (cellar_resp_open(store, &o, &r) != CELLAR_OK) return 1;
  *     cellar_resp_start(r);                         // a thread; or poll cellar_resp_fd and step
  *                                                   // redis-cli -p 6379 get user:7
- *     cellar_resp_close(r);                         // before cellar_close(store)
+ *     cellar_resp_close(r);                         // when the program ends, before cellar_close
  *
  * PROTOCOL  RESP2; RESP3 after HELLO 3; lines of text. Replies and errors have the words of Redis
  *           7.0. A request that breaks the protocol is answered with an error, then the port closes

@@ -13,7 +13,7 @@
  *     spec.fn = report;
  *     spec.cron = "0 9 * * MON-FRI", spec.zone = "Asia/Shanghai";
  *     cellar_schedule_add(s, "report", &spec);
- *     cellar_scheduler_close(s);
+ *     cellar_scheduler_close(s);  // when the program ends: no run begins after it
  *
  * RUNS    A firing runs the function of its schedule on a thread of the scheduler, or inside
  *         cellar_tick with host option no_threads. No lock of the library is held.

@@ -17,6 +17,7 @@
  *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;
  *     cellar_task_register(p, "mail", mail, server, NULL);
  *     cellar_task_submit(p, "mail", "7", 1, NULL, NULL);
+ *     cellar_pool_drain(p, CELLAR_DRAIN_ALL, 5000, NULL); // runs what is queued, 5 s at most
  *     cellar_pool_close(p);
  *
  * VERDICT The return value of the function decides: OK, FAIL (final), RETRY (after a backoff, up to
@@ -24,9 +25,8 @@
  *         CANCELLED. A task that fails for good becomes a dead letter.
  * LOSS    Tasks live in memory and end with the process: each attempt runs at most once. With
  *         `journal_path` an accepted task runs at least once, also after a crash: see JOURNAL.
- * RUNS    Functions run on threads of the pool, or inside cellar_tick with host option
- *         no_threads. Threads have the default stack of the process, or host option stack_bytes.
- *         See STATES, JOURNAL and RESTRICTIONS. */
+ * RUNS    Functions run on threads of the pool, or inside cellar_tick with host option no_threads.
+ *         Threads have the default stack, or host option stack_bytes. See STATES, RESTRICTIONS. */
 #ifndef CELLAR_TASK_H
 #define CELLAR_TASK_H
 
@@ -575,7 +575,8 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
 CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out);
 
 /* Close a pool: drain it with CELLAR_DRAIN_RUNNING and close_timeout_ms, then free it. Tasks that
- * do not run are cancelled; with a journal they wait for the next open.
+ * do not run are cancelled; with a journal they wait for the next open. To run what is queued, call
+ * cellar_pool_drain first.
  * in:      p; NULL is allowed
  * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
  *          (called by a task of this pool: nothing is done)
