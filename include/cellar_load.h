@@ -516,11 +516,11 @@ typedef struct cellar_subscriber {
 /* Return the value of a key, or the lease to load it: a load for event loops, which must not wait.
  * The holder of the lease loads the value and calls cellar_lease_fulfill. All other callers get
  * that value, threads in cellar_get_or_load included.
- * in:      key; o: options as in cellar_get_or_load, without BYPASS, NO_STORE and NO_JOIN;
- *          subscriber: called when a PENDING load ends, never for the holder of the lease, which
- *          continues after its own fulfill; optional. Fallbacks and default value of o serve when
+ * in:      key; o: options as in cellar_get_or_load, without CELLAR_LOAD_BYPASS,
+ *          CELLAR_LOAD_NO_STORE and CELLAR_LOAD_NO_JOIN. Its fallbacks and default_value serve when
  *          the breaker is open or a failure is remembered (the fallbacks then run in this call),
- *          and when the lease is released with an error
+ *          and when the lease is released with an error; subscriber: called when a PENDING load
+ *          ends, never for the holder of the lease, which continues after its own fulfill; optional
  * out:     *lease with LEASED, and when this caller refreshes: with STALE, and with OK before the
  *          TTL passes; with PENDING and a subscriber the ticket for cellar_lease_unsubscribe; else
  *          all zero. *out the value with OK and STALE; its buf as in cellar_get_or_load

@@ -12,6 +12,8 @@
  *     oc.free_fn = close_file;  // a cellar_object_free_fn
  *     o.object = &oc;
  *     cellar_namespace_open(store, "files", &o, &files);
+ *     if (cellar_object_set(files, path, len, f, 4096, NULL) != CELLAR_OK) fclose(f);
+ *     cellar_held held;
  *     if (cellar_object_acquire(files, path, len, &held) == CELLAR_OK) {
  *         send(held.object);
  *         cellar_object_release(&held);
@@ -155,10 +157,11 @@ CELLAR_API cellar_err cellar_object_retain(const cellar_held *held, cellar_held 
 CELLAR_API void cellar_object_release(cellar_held *held);
 
 /* Hold the object of a key; if it is missing, make it with a loader and store it.
- * in:      as cellar_get_or_load; the loader reports with cellar_load_object. A default value is
- *          E_UNSUPPORTED
- * out:     *out, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of E_LOADER,
- *          source, flags (INVALIDATED: held, not stored), times
+ * in:      key; o: options, NULL = those of the namespace; default_value is E_UNSUPPORTED; fn:
+ *          makes the object and reports it with cellar_load_object, NULL = loader of the namespace
+ *          (not needed with ONLY_IF_CACHED); ctx: given to fn
+ * out:     *out: the hold, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of
+ *          E_LOADER, source, flags (INVALIDATED: held, not stored), times
  * returns: OK (an object), STALE (an object past its TTL: see STALE VALUES), ABSENT (the loader or
  *          a fallback reported that there is none), MISS (with ONLY_IF_CACHED: the cache has no
  *          object), PENDING (with NO_WAIT: another call loads the key, call again later);
@@ -187,9 +190,10 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
                                                 void *ctx, cellar_held *out);
 
 /* Hold the object of a key, or take the lease to load it: for event loops, which must not wait.
- * in:      as cellar_lease_acquire
- * out:     *lease as there; *out with OK and STALE, else zeroed; *o->result as in
- *          cellar_object_get_or_load
+ * in:      key; o: as in cellar_object_get_or_load, without CELLAR_LOAD_BYPASS,
+ *          CELLAR_LOAD_NO_STORE and CELLAR_LOAD_NO_JOIN; subscriber: as cellar_lease_acquire
+ * out:     *lease: as cellar_lease_acquire; *out: the hold, with OK and STALE; else zeroed;
+ *          *o->result: as in cellar_object_get_or_load
  * returns: OK (an object), STALE (an object past its TTL), ABSENT (the source is known to have
  *          none); LEASED (no object: this caller makes it), PENDING (another caller makes it: call
  *          again, or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no object);
@@ -215,7 +219,7 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  *     cellar_object_release(&held); // does nothing to a zeroed one                              */
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
                                                   const cellar_load_opts *o,
-                                                  const cellar_subscriber *waiter,
+                                                  const cellar_subscriber *subscriber,
                                                   cellar_lease *lease, cellar_held *out);
 
 /* Store the object of a lease, and wake all callers that wait for it.

@@ -212,13 +212,13 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
 
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,
-                                           const cellar_subscriber *waiter,
+                                           const cellar_subscriber *subscriber,
                                            cellar_lease *lease, cellar_result *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
-        (waiter != NULL && waiter->fn == NULL)) {
+        (subscriber != NULL && subscriber->fn == NULL)) {
         return cache_fail_key(c, "cellar_lease_acquire", key, key_len,
-                              "lease, out and waiter->fn must not be NULL");
+                              "lease, out and subscriber->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
     if (cache_hits_plainly(c) && cache_load_opts_are_easy(c, o) &&
@@ -227,7 +227,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
         return CELLAR_OK;
     }
     if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
-    return cache_lease_begin(c, key, key_len, o, waiter, lease, out);
+    return cache_lease_begin(c, key, key_len, o, subscriber, lease, out);
 }
 
 /* ---- end of a lease ---- */

@@ -81,20 +81,20 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
 
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
                                                   const cellar_load_opts *o,
-                                                  const cellar_subscriber *waiter,
+                                                  const cellar_subscriber *subscriber,
                                                   cellar_lease *lease, cellar_held *out)
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL || lease == NULL ||
-        (waiter != NULL && waiter->fn == NULL)) {
+        (subscriber != NULL && subscriber->fn == NULL)) {
         return cache_fail_key(c, "cellar_object_lease_acquire", key, key_len,
-                              "lease, out and waiter->fn must not be NULL");
+                              "lease, out and subscriber->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
     if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
     cellar_result r = cellar_result_default();
     if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
-    const cellar_err said = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
+    const cellar_err said = cache_lease_begin(c, key, key_len, o, subscriber, lease, &r);
     const cellar_err err = cache_held_of(c, said, o, &r, out);
     if (err < 0 && cellar_lease_held(lease)) { /* no hold: another caller refreshes */
         (void)cellar_lease_release(c, lease, 0);
