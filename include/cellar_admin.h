@@ -273,7 +273,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
 
 /* Read the value of an option that is in force; for NAMESPACE options with the defaults of the
  * store.
- * in:      as cellar_option_set
+ * in:      c: any handle of the store; for NAMESPACE options the namespace
  * out:     *value: in the unit of the option
  * returns: OK
  * thread:  any

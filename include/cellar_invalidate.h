@@ -33,9 +33,8 @@ typedef enum cellar_tag_mode {
  * CELLAR_TAG_HARD these entries are misses from now on. With CELLAR_TAG_SOFT they are stale: a load
  * returns the old value with STALE and refreshes it, and a get misses. Without memory the call does
  * not fail: it makes all entries that have tags misses, whatever the tag and the mode.
- * in:      c: any handle of the store; tag: 1..CELLAR_TAG_MAX bytes, one of `tags` in
- *          cellar_set_opts, or one that no entry has; mode: whether the entries become misses or
- *          stale
+ * in:      c: any handle of the store; tag: 1..CELLAR_TAG_MAX bytes; one that no entry has is fine;
+ *          mode: whether the entries become misses or stale
  * returns: OK; E_IO (with sync ALWAYS: no read returns the entries any more, from memory or disk,
  *          but the disk did not confirm the delete, and a power cut may bring them back. Call
  *          again, or call cellar_sync, when the disk works. Of a shared server: see LOWER TIERS)

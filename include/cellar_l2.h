@@ -5,8 +5,9 @@
  * With l2_path and l2_bytes set, entries that leave memory continue on disk (WRITTEN). cellar_close
  * writes what memory holds. A restart finds the entries on disk again. After a kill it finds the
  * entries that had left memory. With l2_write ON_SET it also finds the changes that the disk took,
- * with THROUGH all of them. The disk tier is best effort: a damaged record is a miss. After disk
- * errors the store continues in memory, and cellar_last_error of the root says why. */
+ * with THROUGH those that returned OK (but see WRITES TO DISK). The tier is best effort: a damaged
+ * record is a miss. After disk errors the store continues in memory, and cellar_last_error of the
+ * root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 

@@ -274,7 +274,7 @@ CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_
 
 /* What cellar_why knows of a key, in cellar_reason.answer. */
 typedef enum cellar_why_answer {
-    CELLAR_WHY_UNKNOWN = 0,      /* no record: never stored, or forgotten */
+    CELLAR_WHY_UNKNOWN = 0,      /* no record: never stored, forgotten, or on disk alone */
     CELLAR_WHY_LIVE = 1,         /* the entry is live */
     CELLAR_WHY_STALE = 2,        /* past its TTL, in its stale window */
     CELLAR_WHY_NEGATIVE = 3,     /* a negative entry */
@@ -302,14 +302,14 @@ typedef struct cellar_reason {
 CELLAR_STRUCT(cellar_reason, lost_ago_ms);
 
 /* Explain why a key has no value (expired, evicted, deleted, never stored), or describe the entry
- * it has. The call does not update recency, idle time or statistics.
+ * it has. The call does not update recency, idle time or statistics. It looks in memory alone, and
+ * a restart keeps no record. A live entry that is on disk alone is therefore GONE with the cause
+ * EVICTED, or UNKNOWN: ask cellar_contains first, which looks on disk, too.
  * in:      key; out from cellar_reason_default
  * out:     *out. Of an expired entry with a deleted tag: the earlier of the two causes. A tag
  *          deleted several times counts from the last time
  * returns: OK
- * thread:  any; the disk is not read: an entry that is only there was EVICTED, or is UNKNOWN. The
- *          delete of an entry that is only on disk is DELETED if the disk index has the entry. A
- *          restart keeps no record
+ * thread:  any. The delete of an entry that is only on disk is DELETED if the disk index has it
  * cost:    one lookup and one cache line; for cleared namespaces up to 16 lookups. Records of
  *          removed entries take budget / 256, 1 MiB at most, and replace each other; a record is
  *          wrong with probability 10^-9
@@ -550,8 +550,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
 #ifndef CELLAR_OMIT_TEXT
 /* Write the state of the store as text for people: options, memory by module, stripes, namespaces,
  * and the figures that cellar_metrics_write leaves out.
- * in:      as cellar_metrics_write
- * out:     as cellar_metrics_write
+ * in:      c: any handle of the store; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * out:     *text_len the full size without the zero byte; optional
  * returns: OK (buf has the whole text, terminated); E_BUFFER (buf holds a beginning; *text_len + 1
  *          bytes are needed, and some more for numbers that grow)
  * thread:  any

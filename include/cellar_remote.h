@@ -340,12 +340,14 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
  * periods are UTC, by the clock of the server. `now_ns` of the results: since boot, with suspend.
  *
  * PROMISED  Units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
- *         processes, pauses or crashes. Batch 1: W + one round trip. The bound of a fixed window
- *         and of a sliding log is that of cellar_limit.h, with one round trip of slack.
+ * processes, pauses or crashes. Batch 1: W + one round trip. The bound of a fixed window and of a
+ * sliding log is that of cellar_limit.h, with one round trip of slack.
+ *
  * NOT PROMISED  The bound while the server does not answer, after a failover or a loss of its data,
- *         and across steps of its clock. Units that a process does not spend in time are lost.
- * AWAY    Without the server `offline` decides. Denials until a known wait has passed never need
- *         the server. */
+ * and across steps of its clock. Units that a process does not spend in time are lost.
+ *
+ * AWAY      Without the server `offline` decides. Denials until a known wait has passed never need
+ * the server. */
 #define CELLAR_REMOTE_LIMITER_NAME_MAX 48u  /* bytes of the name of a shared limiter              */
 #define CELLAR_REMOTE_LIMIT_MAX UINT64_C(1000000000) /* largest limit                             */
 
@@ -459,13 +461,16 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
 /* ---- Shared lock ---------------------------------------------------------------------------- */
 
 /* Locks that all processes with the same prefix share.
+ *
  * PROMISED  Each owner has a larger fence than all earlier owners, by the clock of the server if it
- *         lost the last fence. While the server neither fails over nor loses data, one owner at a
- *         time within the hold. Waiting is fair within one process only.
+ * lost the last fence. While the server neither fails over nor loses data, one owner at a time
+ * within the hold. Waiting is fair within one process only.
+ *
  * NOT PROMISED  One owner at a time across a failover of the server, a loss of its data or a step
- *         of its clock, or if an owner pauses longer than its hold. The resource must compare the
- *         fence and reject smaller ones.
- * AWAY    Without the server no lock is acquired, and the calls return codes of the link. */
+ * of its clock, or if an owner pauses longer than its hold. The resource must compare the fence and
+ * reject smaller ones.
+ *
+ * AWAY      Without the server no lock is acquired, and the calls return codes of the link. */
 #define CELLAR_REMOTE_HOLD_MAX_MS 86400000 /* longest hold of a shared lock                       */
 
 /* Handle of an owner of a shared lock, from cellar_remote_lock_acquire. It holds no memory, and may

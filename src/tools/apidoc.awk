@@ -261,6 +261,7 @@ function keep_essay(    i, title) {
         essay_of[header] = essay_of[header] comment[i] "\n"
         title = heading(comment[i])
         if (title != "") add_title(title, "head")
+        else if (comment[i] ~ /^ [A-Z][A-Z][A-Z]+ [^ ]/ && (comment[i - 1] ~ /^     / || comment[i + 1] ~ /^     /)) complain("two blanks behind a title:" comment[i])
         if (comment[i] ~ /^ guest: /) status_of[header] = substr(comment[i], 2)
     }
 }
@@ -778,7 +779,8 @@ function put_text(text,    i, n, list, column, kind, line, now) {
         if (now == "pre") block[++blocks] = line
         else if (line ~ /^- /) put((kind == "ul" ? "</li>" : "") "<li>", substr(line, 3))
         else if (now == "p" && match(line, /^[A-Z][A-Z ,-]*[A-Z]  /)) {
-            put("<b>" trim(substr(line, 1, RLENGTH)) "</b> ", trim(substr(line, RLENGTH)))
+            put("<b>" trim(substr(line, 1, RLENGTH)) "</b>: ", trim(substr(line, RLENGTH)))
+            if (kind == "p" || line !~ /:$/ && list[i + 1] ~ /^ /) complain("an empty line before a title, and no indent behind it: " line, "include")
         } else if (now != "") put("", trim(line))
         kind = now
     }
@@ -1177,24 +1179,22 @@ function put_items(header,    i, n) {
 }
 
 END {
-    if (mode == "program") {
-        program_end()
-        exit NR == 0
-    }
+    if (mode == "program") { program_end(); exit NR == 0 }
     if (functions == 0) complain("no CELLAR_API function found")
     check_places()
     keep_rows()
     for (k = unit_rows(unit_of["cellar_err"]); k > 0; k--) meaning[row_name[k]] = row_note[k]
+    for (k = 1; k <= contracts; k++) inherit(k)
+    for (k = 1; k <= units; k++) if (("unit " k, "thread") in field) inherit("unit " k)
     if (mode == "check") {
         if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
         printf "contracts: ok (%d calls, %d inline)\n", functions - inlines, inlines
         exit 0
     }
     if (errors) exit 1
-    for (k = 1; k <= contracts; k++) inherit(k)
-    for (k = 1; k <= units; k++) if (("unit " k, "thread") in field) inherit("unit " k)
     keep_returned()
     if (mode == "man") man_pages()
     if (mode == "examples") examples()
     if (mode == "html") html_page()
+    if (errors) exit 1
 }

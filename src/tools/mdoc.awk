@@ -296,8 +296,16 @@ function inherit(n,    key, k, name, rest, from) {
         if (from == "" || from == n) continue
         inherit(from)
         if (field[from, key[k]] == "") continue
+        if (key[k] ~ /^(in|out)$/) same_arguments(n, from)
         named[n] = named[n] " " name
         field[n, key[k]] = (key[k] ~ /^(in|out)$/ ? "" : "as " name ": ") field[from, key[k]] rest
+    }
+}
+
+# Complain where contract `n` takes the parameters of contract `from`, but has others.
+function same_arguments(n, from,    k, list) {
+    for (k = split_at(fn_args[first_of[from]], ",", list); k > 0; k--) {
+        if (!index(fn_args[first_of[n]] ",", list[k] ",")) complain(fn_name[first_of[n]] ": no `" list[k] "`, as " fn_name[first_of[from]] " has", header_of[n])
     }
 }
 
@@ -367,6 +375,7 @@ function parameter_text(n, name, key,    i, k, text, list, names, own) {
     if (n == "") return ""
     text = field[n, key]
     gsub(/\n */, " ", text)
+    gsub(/[.] [*]/, "; *", text)
     for (k = split_at(n ~ /^unit/ ? fn_unit_args(substr(n, 6)) : fn_args[first_of[n]], ",", list); k > 0; k--) own[declared(list[k])] = 1
     k = split_at(text, ";", list)
     for (i = 1; i <= k; i++) {

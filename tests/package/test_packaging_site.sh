@@ -436,12 +436,17 @@ t_case programs_are_prose_code_and_output programs_are_prose "$site"
 t_case every_link_leads_to_a_place links_resolve "$site"
 t_case pages_are_whole pages_are_whole $doc
 t_case spoiled_pages_are_refused spoiled_pages_are_refused
-see_without_an_end_is_refused() {
-    sed 's/(see FAILURES)/(see NO SUCH TITLE)/; s/see FAILURES/see NO SUCH TITLE/' include/cellar_load.h >"$t_tmp/cellar_load.h"
-    ! awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check include/cellar.h "$t_tmp/cellar_load.h" 2>"$t_tmp/said" >&2 &&
-        grep -q 'no title "see NO' "$t_tmp/said"
+refuses() { # MODE HEADER CHANGE MESSAGE: of the generator, of a header with the change
+    sed "$3" "include/$2" >"$t_tmp/$2"
+    # shellcheck disable=SC2046
+    ! awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode="$1" -v out="$t_tmp" $(ls include/cellar*.h | grep -v "/$2$") "$t_tmp/$2" 2>"$t_tmp/said" >&2 &&
+        grep -q "$4" "$t_tmp/said"
 }
-t_case see_without_an_end_is_refused see_without_an_end_is_refused
+t_case see_without_an_end_is_refused refuses check cellar_load.h 's/see FAILURES/see NO SUCH TITLE/' 'no title "see NO'
+t_case title_that_runs_into_text_is_refused refuses check cellar_task.h 's/^ \* LOSS    Tasks/ * LOSS tasks/' 'two blanks behind a title: LOSS'
+t_case title_without_an_empty_line_is_refused refuses html cellar_admin.h '/^ \* VALUES/i\ * text' 'an empty line before a title.*VALUES'
+t_case indent_behind_a_title_is_refused refuses html cellar_admin.h '/^ \* VALUES/a\ *    text' 'no indent behind it: VALUES'
+t_case parameters_of_another_call_are_refused refuses check cellar_admin.h '/^CELLAR_API cellar_err cellar_option_get/,$!s/^ \* in:      c: any handle of the store; for NAMESPACE options the namespace$/ * in:      as cellar_option_set/' 'no .int64_t value., as cellar_option_set has'
 marks_are_not_shown() { # of programs that write lines into a page
     grep -q '<!-- ' README.md && ! grep -n '&lt;!--' "$1"
 }
