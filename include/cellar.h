@@ -436,7 +436,7 @@ static inline cellar_config cellar_config_default(void)
  * in all its threads, and closes it with cellar_close.
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
- * returns: OK;
+ * returns: OK (the store is open);
  *          E_NOMEM (no memory, address space or thread; or memory_bytes is too small for the index
  *          of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it);
  *          E_IO (a file of the disk tier cannot be made, read or written), E_BUSY (another store
@@ -460,7 +460,7 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * neither the inline defaults nor the layout of cellar_config.
  * in:      memory_bytes, max_entries as in cellar_config; 0 = its default
  * out:     *out, NULL on failure
- * returns: OK; E_NOMEM (memory, address space, or the maintenance thread)
+ * returns: OK (the store is open); E_NOMEM (memory, address space, or the maintenance thread)
  * owns:    the caller closes *out with cellar_close
  * thread:  any
  * cost:    as cellar_open
@@ -472,13 +472,14 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
  * still runs then, the call returns E_BUSY and the store is open as before: the running loads go
  * on, and new loads run again. Call it again later.
  * in:      the handle from cellar_open; NULL is fine
- * returns: OK; DROPPED (all is closed, but some entries of memory are not on disk: cellar_l2.h,
- *          CLOSE), E_CLOSED (the store was closed before), E_INVAL (this is the handle of a
- *          namespace; the first time the log has a line), E_BUSY (a loader still runs: call again),
- *          E_DEADLOCK (the caller is a loader or a fallback of the store).
+ * returns: OK (the store is closed); DROPPED (all is closed, but some entries of memory are not on
+ *          disk: cellar_l2.h, CLOSE), E_CLOSED (the store was closed before), E_INVAL (this is the
+ *          handle of a namespace; the first time the log has a line), E_BUSY (a loader still runs:
+ *          call again), E_DEADLOCK (the caller is a loader or a fallback of the store).
  *          With the last four codes nothing is closed
- * owns:    frees all memory and joins the maintenance thread. Pins end: do not unpin one
- *          afterwards. Namespace handles that are still open return E_CLOSED until they are closed
+ * owns:    frees all memory and joins the maintenance thread. Values that are still pinned become
+ *          invalid: call cellar_unpin before the close, never after it. Namespace handles that are
+ *          still open return E_CLOSED until they are closed
  * thread:  any; must not overlap other calls on the same store but loads. If all running loads only
  *          wait, for a lease or for another process, they return E_CLOSED and the store closes
  * cost:    O(committed memory); no listener is called for the entries of the store
@@ -493,12 +494,12 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *          entry bytes; it passes the share by 1/40 of memory_bytes at most. Other namespaces use
  *          what a namespace leaves free. A quota is given at creation and may change later
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (a quota for a namespace that was created without a quota), E_TYPE (`object`
- *          is set, and the namespace holds bytes, or objects of another free_fn or ctx),
- *          E_UNSUPPORTED (l2_lz4 in a library without liblz4), E_LIMIT (max_namespaces, or 63
- *          namespaces with quotas, exist), E_NOMEM (the system gave no memory), E_SPACE
- *          (memory_bytes has no room for a namespace), E_IO (the disk did not confirm a new
- *          version: call again)
+ * returns: OK (*out is the namespace); E_INVAL (a quota for a namespace that was created without a
+ *          quota), E_TYPE (`object` is set, and the namespace holds bytes, or objects of another
+ *          free_fn or ctx), E_UNSUPPORTED (l2_lz4 in a library without liblz4), E_LIMIT
+ *          (max_namespaces, or 63 namespaces with quotas, exist), E_NOMEM (the system gave no
+ *          memory), E_SPACE (memory_bytes has no room for a namespace), E_IO (the disk did not
+ *          confirm a new version: call again)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any
@@ -517,7 +518,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 /* Close a namespace handle. The entries stay: the next cellar_namespace_open of that name finds
  * them.
  * in:      a handle from cellar_namespace_open, once for each OK; NULL is fine
- * returns: OK; E_CLOSED (closed before; nothing done); E_INVAL (the root handle: nothing done)
+ * returns: OK (the handle is closed); E_CLOSED (closed before; nothing done); E_INVAL (the root
+ *          handle: nothing done)
  * owns:    the last close ends the handle: no other call may use it afterwards
  * thread:  any; also after the close of the store
  * cost:    one lock
@@ -553,7 +555,8 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
  * value, or an empty text.
  * in:      key: a text, terminated; buf_cap: bytes of buf, from 1
  * out:     buf; empty unless the call returns OK; undefined behind the zero byte, as in cellar_get
- * returns: OK, MISS (no value, or a value in its stale window), ABSENT; E_BUFFER (the value and its
+ * returns: OK (buf has the text), MISS (no value, or a value in its stale window), ABSENT (a
+ *          negative entry: the source has none); E_BUFFER (the value and its
  *          zero byte do not fit), E_LIMIT (a long value, and other threads use all slots for
  *          copies: call again)
  * thread:  any
@@ -567,7 +570,8 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
 /* Copy a value of unknown length into new memory. A zero byte follows the value.
  * in:      key
  * out:     *value, never NULL with OK; *value_len without the zero byte; NULL and 0 on failure
- * returns: OK, MISS (no value, or a value in its stale window), ABSENT; E_NOMEM (no memory for the
+ * returns: OK (*value is the copy), MISS (no value, or a value in its stale window), ABSENT (a
+ *          negative entry: the source has none); E_NOMEM (no memory for the
  *          copy), E_LIMIT (a long value, and other threads use all slots for copies: call again)
  * owns:    the caller frees *value with cellar_free, also after the store was closed
  * thread:  any
@@ -643,8 +647,8 @@ typedef struct cellar_set_opts {
                                 /* percent. Default 0: not spread                                 */
     cellar_jitter jitter_mode;  /* direction in which jitter_pct spreads. Default MINUS           */
     uint32_t reserved0;         /* must be 0                                                      */
-    uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Range 1 byte..half of    */
-                                /* memory_bytes. Default 0                                        */
+    uint64_t weight_bytes;      /* charged beyond key and value, see WEIGHT. Range 1 byte..half   */
+                                /* of memory_bytes. Default 0: none                               */
 } cellar_set_opts;
 CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 
@@ -680,8 +684,9 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 /* CALLS THAT STORE
  * If a call cannot store the new value of a key, this table says what becomes of the old value. A
  * rule of KEY POLICIES in cellar_admin.h may refuse the new value: E_DENIED (a DENY rule), E_LIMIT
- * (more than 16 tags of call and rule), E_UNSUPPORTED (CELLAR_DURABLE under a NO_L2 rule). Or the
- * new value finds no room, or is too long. The old value is then removed, or stays:
+ * (the tags of the call, 16 at most, and those of the rule are more than 16), E_UNSUPPORTED
+ * (CELLAR_DURABLE under a NO_L2 rule). Or the new value finds no room, or is too long. The old
+ * value is then removed, or stays:
  *     CALL                  E_DENIED                  E_TOOBIG, E_SPACE, E_NOMEM
  *     cellar_set            removed                   removed
  *     cellar_set_str        removed                   removed
@@ -699,17 +704,19 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 
 /* Store a value under a key, or replace the value that the key has. A set that fails for room, size
  * or a DENY rule removes the old value of its key, so that no reader gets a value that the program
- * wanted to replace: CALLS THAT STORE. A set that a condition or a switched-off namespace stops
+ * wanted to replace; see CALLS THAT STORE. A set that a condition or a switched-off namespace stops
  * changes nothing.
- * in:      key; value, NULL with value_len 0; o: options, NULL = defaults of the namespace. The TTL
- *          is ttl_ms, else that of the TTL class, else that of the namespace, else none. An entry
- *          with idle time expires at the earliest of idle time, max_age_ms and TTL. A negative
- *          entry has no idle time and no stale window: max_age_ms is E_INVAL with it
+ * in:      key; value (may be NULL if value_len is 0); o: options, NULL = defaults of the
+ *          namespace. The TTL is ttl_ms, else that of the TTL class, else that of the namespace,
+ *          else none. An entry with idle time expires at the earliest of idle time, max_age_ms and
+ *          TTL. A negative entry has no idle time and no stale window: max_age_ms is E_INVAL with
+ *          it
  * out:     *o->new_version: version of the new entry, with OK
  * returns: OK (stored); EXISTS (with ONLY_IF_ABSENT: the key has a value), MISS (with
  *          ONLY_IF_PRESENT: the key has no value), CONFLICT (with ONLY_IF_VERSION: the key has no
  *          value of that version), DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (the tags of `o` and those of a rule are
+ *          more than 16 together; over 16 in `o` alone are E_INVAL),
  *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
  *          key);
  *          E_TOOBIG (the value is over max_value_bytes, or its weight over half of memory_bytes),
@@ -736,7 +743,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
  * in:      key and value, terminated; ttl_ms: TTL, 0 = default of the namespace, CELLAR_TTL_NONE =
  *          none
  * returns: OK (stored); DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the
- *          key), E_LIMIT (a rule has more than 16 tags), E_TOOBIG (the value is over
+ *          key), E_LIMIT (the rules give the key more than 16 tags), E_TOOBIG (the value is over
  *          max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
  *          gave no memory), E_BUSY (the namespace was cleared 64 times during the call: call
  *          again), E_IO (a tier below memory does not have the value: see LOWER TIERS).
@@ -762,10 +769,10 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
  * idle time of the entry.
  * in:      key; ttl_ms: TTL, 0 = default of the namespace, CELLAR_TTL_NONE = none. An entry with
  *          idle time never outlives its maximum age
- * returns: OK; MISS (the key has no live value), ABSENT (a negative entry or remembered error:
- *          unchanged), DISABLED (the namespace is switched off); E_SPACE (no room for a longer
- *          entry: unchanged), E_NOMEM (the system gave no memory: unchanged), E_IO (a tier below
- *          memory does not have the new TTL: see LOWER TIERS)
+ * returns: OK (the entry has the new TTL); MISS (the key has no live value), ABSENT (a negative
+ *          entry or remembered error: unchanged), DISABLED (the namespace is switched off); E_SPACE
+ *          (no room for a longer entry: unchanged), E_NOMEM (the system gave no memory: unchanged),
+ *          E_IO (a tier below memory does not have the new TTL: see LOWER TIERS)
  * thread:  any
  * cost:    O(1); may rewrite an entry once that had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
@@ -779,14 +786,14 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
  *          alone. A live counter keeps its own. o->flags is 0 or CELLAR_ONLY_IF_PRESENT;
  *          o->new_version is NULL
  * out:     *now_value: the counter after the addition, with OK, overflow, E_IO of a disk; optional
- * returns: OK; MISS (with ONLY_IF_PRESENT: the key has no counter), DISABLED (the namespace is
- *          switched off);
+ * returns: OK (added); MISS (with ONLY_IF_PRESENT: the key has no counter), DISABLED (the namespace
+ *          is switched off);
  *          E_TYPE (the value has not 8 bytes), E_RANGE (overflow, also of init + delta: the counter
  *          holds the limit, INT64_MIN or INT64_MAX; or idle_ms or stale_ms is above 2^32 - 1:
  *          nothing changed);
- *          E_DENIED (a DENY rule matches the key of a new counter), E_LIMIT (a new counter has more
- *          than 16 tags of call and rule), E_TOOBIG (weight_bytes of a new counter is over half of
- *          memory_bytes);
+ *          E_DENIED (a DENY rule matches the key of a new counter), E_LIMIT (a new counter: the
+ *          tags of `o` and those of a rule are more than 16 together), E_TOOBIG (weight_bytes of a
+ *          new counter is over half of memory_bytes);
  *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory),
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_IO (added,
  *          but a tier below memory does not have the counter: see LOWER TIERS).
@@ -805,9 +812,9 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
  * and opens of namespaces. When they are used up, all its entries end once, in memory and on disk,
  * with a warning in the log.
  * in:      the namespace
- * returns: OK; E_IO (cleared, but a tier below memory did not confirm it: see LOWER TIERS), E_BUSY
- *          (no number is left, and a listener or loader runs on this thread: call again outside of
- *          it)
+ * returns: OK (cleared); E_IO (cleared, but a tier below memory did not confirm it: see LOWER
+ *          TIERS), E_BUSY (no number is left, and a listener or loader runs on this thread: call
+ *          again outside of it)
  * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
  * cost:    O(1) for any number of entries; their memory is usable from now on; like cellar_delete
  * example: cellar_clear(c);                                                                      */
@@ -830,7 +837,7 @@ typedef struct cellar_get_item {
 typedef struct cellar_set_item {
     const void *key;       /* in: 1..CELLAR_KEY_MAX bytes */
     size_t      key_len;   /* in: bytes of `key` */
-    const void *value;     /* in: NULL with value_len 0 */
+    const void *value;     /* in: may be NULL if value_len is 0 */
     size_t      value_len; /* in: bytes of `value` */
     cellar_err  status;    /* out: the code of cellar_set for this key */
     uint32_t    reserved0; /* must be 0 */
@@ -846,7 +853,7 @@ typedef struct cellar_delete_item {
 
 /* Read many keys in one call. Each item is a cellar_get, in order. From three keys on the call is
  * faster than single gets: the more keys and the larger the store, the more.
- * in:      items, NULL with count 0; equal keys are fine
+ * in:      items (may be NULL if count is 0); equal keys are fine
  * out:     buf, undefined behind the value, as in cellar_get; value_len, status and user_flags of
  *          each item; *hits the number of OK; optional
  * returns: OK (the status of each item has its code)
@@ -864,7 +871,8 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
                                       size_t *hits);
 
 /* Store many values in one call, with one set of options. A failing item does not stop the others.
- * in:      items: keys and values, NULL with count 0; o as in cellar_set, with new_version NULL
+ * in:      items: keys and values (may be NULL if count is 0); o as in cellar_set, with new_version
+ *          NULL
  * out:     status of each item, a code of cellar_set; *stored the number of OK; optional
  * returns: OK (the status of each item has its code); E_RANGE (idle_ms or stale_ms is above 2^32 -
  *          1: nothing done), E_UNSUPPORTED (CELLAR_DURABLE without a disk tier that syncs: nothing
@@ -881,7 +889,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
                                       const cellar_set_opts *o, size_t *stored);
 
 /* Delete many keys in one call.
- * in:      items: the keys, NULL with count 0; equal keys are fine
+ * in:      items: the keys (may be NULL if count is 0); equal keys are fine
  * out:     status of each item; *deleted the number of OK; optional
  * returns: OK (the status of each item has its code)
  * thread:  any
@@ -922,7 +930,7 @@ CELLAR_STRUCT(cellar_error_info, text);
  *          cellar_schedule_add and cellar_task_register, and E_INVAL and E_NOT_FOUND of
  *          cellar_task_submit. Others without a handle are not kept
  * out:     *out: code, errno and text of that error; code CELLAR_OK: there was none
- * returns: OK
+ * returns: OK (*out is filled, also if there was no error)
  * thread:  any; works on handles of a closed store
  * cost:    O(1)
  * example:

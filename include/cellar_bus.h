@@ -453,7 +453,7 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
  * it goes to default_queue and counts as unrouted. With `direct` of o it goes to the queue `key`.
  * in:      key of 1..CELLAR_BUS_KEY_MAX bytes and to CELLAR_BUS_WORDS_MAX words, or with `direct`
  *          the name of a queue;
- *          body of len bytes; NULL with len 0;
+ *          body of len bytes; may be NULL if len is 0;
  *          o from cellar_bus_publish_opts_default; NULL = defaults
  * returns: OK; UNROUTED (no route matches and there is no default_queue);
  *          E_LIMIT (a group with FULL_ERROR is full: publish later; counted in rejected_full);

@@ -136,8 +136,8 @@ typedef struct cellar_pinned {
  * sent from the cache.
  * in:      key
  * out:     *out: value, at any address: read numbers with memcpy; value_len; zeroed unless OK
- * returns: OK, MISS (the key has no live value), ABSENT (a negative entry: the source has none);
- *          E_LIMIT (all pins are in use: unpin values; see PINS)
+ * returns: OK (the value is pinned), MISS (the key has no live value), ABSENT (a negative entry:
+ *          the source has none); E_LIMIT (all pins are in use: unpin values; see PINS)
  * owns:    the bytes are borrowed until cellar_unpin, or until the store is closed. They do not
  *          change: a later set, delete or eviction leaves them in place
  * thread:  any; another thread may unpin. Use pins for values from 1 KiB and for a short time: a
@@ -169,8 +169,9 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK
- * returns: OK, MISS (the key has no live value), ABSENT (a negative entry: the source has none);
- *          E_LIMIT (all pins are in use: unpin values; see PINS)
+ * returns: OK (buf has the part, *total the length), MISS (the key has no live value), ABSENT (a
+ *          negative entry: the source has none); E_LIMIT (all pins are in use: unpin values; see
+ *          PINS)
  * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
  * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
  * example:
@@ -188,9 +189,9 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * in:      c: any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
  *          zeroed unless OK
- * returns: OK; E_SPACE (no room, although entries were evicted for it, as for a set), E_NOMEM (the
- *          system gave no memory), E_LIMIT (all pins are in use: unpin values; see PINS), E_TOOBIG
- *          (value_len is over max_value_bytes).
+ * returns: OK (the memory is reserved); E_SPACE (no room, although entries were evicted for it, as
+ *          for a set), E_NOMEM (the system gave no memory), E_LIMIT (all pins are in use: unpin
+ *          values; see PINS), E_TOOBIG (value_len is over max_value_bytes).
  *          No value of a key changes: the set that takes the bytes has its own codes
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
  *          or without one, which frees them
@@ -241,9 +242,9 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
 typedef struct cellar_buf cellar_buf;
 
 /* Append bytes to a growing buffer, inside an update function or a loader.
- * in:      b: the buffer of the running update function or loader; data may be NULL with len 0
- * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes in all),
- *          E_RESULT_TWICE (the load has another result).
+ * in:      b: the buffer of the running update function or loader; data may be NULL if len is 0
+ * returns: OK (appended); E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes in
+ *          all), E_RESULT_TWICE (the load has another result).
  *          After the first failure each call fails with that code. An update then changes nothing
  *          and returns the code; a load fails with it
  * owns:    the bytes are copied
@@ -256,7 +257,8 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
  * zero.
  * in:      b: the buffer of the running update function or loader; len: new length, in bytes
  * out:     *data, valid until the next call on b
- * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (the value is over max_value_bytes),
+ * returns: OK (*data has len bytes); E_NOMEM (the system gave no memory), E_TOOBIG (the value is
+ *          over max_value_bytes),
  *          E_RESULT_TWICE (the load has another result).
  *          After the first failure each call fails with that code, as in cellar_buf_append
  * owns:    borrowed until the next call on b, or until the function returns
@@ -295,11 +297,13 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
  * is that of `o`, and max_age_ms starts again. With CELLAR_KEEP_TTL both stay as they are.
  * in:      key; o: options as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a
  *          missing key. CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL;
- *          fn: makes the new value of the old one; ctx: given to fn
+ *          fn, a cellar_update_fn: appends the new value to its buffer and returns OK; REMOVED
+ *          removes the entry, any other code changes nothing; ctx: given to fn
  * returns: OK (stored), REMOVED (fn removed the entry), MISS (with ONLY_IF_PRESENT the key has no
  *          value; or REMOVED of fn, and no entry was there), DISABLED (the namespace is switched
  *          off);
- *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (the tags of `o` and those of a rule are
+ *          more than 16 together; over 16 in `o` alone are E_INVAL),
  *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
  *          key);
  *          E_TOOBIG (the value is over max_value_bytes, or its weight over half of memory_bytes),
@@ -311,7 +315,11 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread
  * cost:    a copy, fn, a comparison and a set in each round
- * example: cellar_update(c, "k", 1, NULL, append_line, "text");                                  */
+ * example:
+ *     // append_line, a cellar_update_fn, adds its ctx to the old value:
+ *     //     cellar_buf_append(out, old, old_len);
+ *     //     return cellar_buf_append(out, line, strlen(line));
+ *     cellar_update(c, "k", 1, NULL, append_line, "text");                                       */
 CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                                     const cellar_set_opts *o, cellar_update_fn fn, void *ctx);
 
@@ -319,7 +327,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  * in:      name of the class, terminated
  * out:     *class_number from 1; for an unknown name the fallback class (counter
  *          ttl_class_fallbacks)
- * returns: OK; MISS (the namespace has no classes; *class_number is 0)
+ * returns: OK (*class_number is set); MISS (the namespace has no classes; *class_number is 0)
  * thread:  any
  * cost:    O(classes)
  * example:

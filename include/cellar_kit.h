@@ -176,7 +176,7 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
  * returns: OK; EXISTS (with ONLY_IF_ABSENT: the key has a value), MISS (with ONLY_IF_PRESENT: the
  *          key has no value), CONFLICT (with ONLY_IF_VERSION: the key has no value of that
  *          version), DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the
- *          key), E_LIMIT (call and rule have more than 16 tags), E_UNSUPPORTED (with
+ *          key), E_LIMIT (tags of call and rule are more than 16 together), E_UNSUPPORTED (with
  *          CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the key), E_TOOBIG (a
  *          vector over max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM,
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
@@ -467,7 +467,7 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
 
 /* Set the answer of the running call. An empty answer is an answer. A second call replaces it;
  * if one of them was incomplete, the answer is not stored.
- * in:      load of the running cellar_llm_fn; text NULL with text_len 0;
+ * in:      load of the running cellar_llm_fn; text may be NULL if text_len is 0;
  *          usage from cellar_llm_usage_default; NULL = incomplete: the answer is not stored
  * returns: OK; E_NOMEM (also: the load has another result, and fails), E_TOOBIG (the value is over
  *          max_value_bytes), E_RESULT_TWICE (the load has another result)
@@ -645,7 +645,7 @@ typedef struct cellar_status_get_item {
 typedef struct cellar_status_set_item {
     const void *id;        /* in: 1..CELLAR_KEY_MAX bytes */
     size_t      id_len;    /* in: bytes of `id` */
-    const void *value;     /* in: the bytes to store; NULL with value_len 0 */
+    const void *value;     /* in: the bytes to store; may be NULL if value_len is 0 */
     size_t      value_len; /* in: bytes of `value` */
     const char *state;     /* in: as in cellar_status_set */
     cellar_err  status;    /* out: the code of cellar_set for this id */
@@ -700,7 +700,7 @@ CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cell
 CELLAR_API void cellar_status_close(cellar_status *s);
 
 /* Read many ids in order.
- * in:      items, NULL with count 0; equal ids are fine
+ * in:      items (may be NULL if count is 0); equal ids are fine
  * out:     items: buf (undefined behind the value), value_len, state and status of each;
  *          *hits, optional: the number of OK
  * returns: OK (look at status of the items); with any other code nothing is done
@@ -715,7 +715,7 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
                                              size_t count, size_t *hits);
 
 /* Store many values, each with its state. A failing item does not stop the others.
- * in:      items, NULL with count 0
+ * in:      items (may be NULL if count is 0)
  * out:     items: status of each; *stored, optional: the number of OK
  * returns: OK (look at status of the items); with any other code nothing is done
  * owns:    the bytes are copied
@@ -730,13 +730,13 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
                                              size_t count, size_t *stored);
 
 /* Store a value with a state; the TTL of the state begins now.
- * in:      id: 1..CELLAR_KEY_MAX bytes; value, NULL with value_len 0;
+ * in:      id: 1..CELLAR_KEY_MAX bytes; value (may be NULL if value_len is 0);
  *          state: an unknown one is the fallback state
  * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the key),
- *          E_LIMIT (a rule has more than 16 tags), E_TOOBIG (the value is over max_value_bytes),
- *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM, E_BUSY (the namespace was
- *          cleared 64 times during the call: call again), E_IO (a tier below memory does not have
- *          it: see LOWER TIERS).
+ *          E_LIMIT (the rules give the key more than 16 tags), E_TOOBIG (the value is over
+ *          max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM, E_BUSY (the
+ *          namespace was cleared 64 times during the call: call again), E_IO (a tier below memory
+ *          does not have it: see LOWER TIERS).
  *          With all but OK and E_IO the old value stays
  * owns:    the bytes are copied
  * thread:  any; value and state are stored together
@@ -1103,7 +1103,7 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  *     both NULL         the environment. No other call reads its variables. A value is the whole
  *                       variable: no quotes, no comments
  * in:      s from cellar_settings_default;
- *          name, text: see above; text of any bytes, or NULL with text_len 0;
+ *          name, text: see above; text of any bytes, or NULL if text_len is 0;
  *          fn, optional: gets each error, up to 100, and as many INFO notes; ctx: given to fn
  * out:     *s: what is set; unchanged on failure
  * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a

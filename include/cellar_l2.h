@@ -112,15 +112,17 @@ extern "C" {
  * store, or cellar_tick, offers it again as long as it is in memory. Metric
  * cellar_l2_rejected_total counts refusals.
  *
- * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
- * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most (SIZES).
+ * THROUGH: when the call returns OK, the entry is in the log. It stays there until it changes or
+ * ends, or until l2_bytes is full and it is among the oldest: see LOST. While live entries take
+ * less than two fifths of l2_bytes, none is dropped for room. The log survives the process, and
+ * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most: see SIZES.
  *
- * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the
- * value is over the limit of SIZES, a write limit is used up, the index is full (LOST), the cipher
- * fails, the disk tier is off, or a touch or increment lost its entry to eviction. Metric
- * cellar_l2_not_through_total counts them. OK without the disk: an entry with less than min_ttl_ms
- * left, a remembered error, an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill
- * wait and count as well, but return no E_IO.
+ * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the value
+ * is over the limit of SIZES, a write limit is used up, the index is full (LOST), the cipher fails,
+ * the disk tier is off, or a touch or increment lost its entry to eviction. cellar_last_error names
+ * the cause and its remedy; metric cellar_l2_not_through_total counts them. OK without the disk: an
+ * entry with less than min_ttl_ms left, a remembered error, an entry with CELLAR_NO_L2. Loads,
+ * refreshes and cellar_lease_fulfill wait and count as well, but return no E_IO.
  *
  * CELLAR_DURABLE promises the same in any namespace, and from SYNC_PERIODIC on that the entry
  * survives a power cut. With SYNC_MANUAL it is E_UNSUPPORTED. An entry with less than min_ttl_ms

@@ -630,7 +630,7 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
                                          uint64_t ban_ns);
 
 /* Reset a key, or all keys: the next check meets an unused key. Ends bans and permits; keeps plans.
- * in:      key NULL with key_len 0: all keys
+ * in:      key; NULL and key_len 0 name all keys
  * out:     *existed, optional: whether the key, or one of all, had any state
  * returns: OK, also for a key without any state
  * owns:    permits and bans of the key end; its tickets give nothing back (INVALIDATED)

@@ -304,7 +304,7 @@ CELLAR_API void cellar_result_free(cellar_result *r);
 /* ---- In a loader: exactly one result, of a bulk loader one for each key ---------------------- */
 
 /* Set a copy of these bytes as the result of the load. Most loaders end with this call.
- * in:      load: the running load; value may be NULL with value_len 0
+ * in:      load: the running load; value may be NULL if value_len is 0
  * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG (the
  *          value is over max_value_bytes), E_NOMEM (the system gave no memory)
  * owns:    the bytes are copied
@@ -439,10 +439,10 @@ typedef struct cellar_load_item {
 
 /* Return the values of many keys, and load the missing ones in bulk. `fn` gets all keys that are
  * missing and that no other call loads, at most 4,096 a call.
- * in:      items: the keys, each with a result, NULL with count 0; equal keys are fine; o: options
- *          as in cellar_get_or_load; fn: loads the keys, NULL = loader_many of the namespace; ctx:
- *          given to fn. A key that fn does not report gets E_NO_RESULT, or the error of fn. For
- *          each key that failed the fallbacks run, one key after the other
+ * in:      items: the keys, each with a result (may be NULL if count is 0); equal keys are fine; o:
+ *          options as in cellar_get_or_load; fn: loads the keys, NULL = loader_many of the
+ *          namespace; ctx: given to fn. A key that fn does not report gets E_NO_RESULT, or the
+ *          error of fn. For each key that failed the fallbacks run, one key after the other
  * out:     result and status of each item, in the caller's order; buf as in cellar_get_or_load
  * returns: OK (the status of each item has its code)
  * owns:    the caller frees the result of each item with cellar_result_free. ctx lives until the
@@ -554,10 +554,10 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
                                            cellar_lease *lease, cellar_result *out);
 
 /* Store the loaded value of a lease, and wake all callers that wait for it.
- * in:      lease from cellar_lease_acquire on this namespace; value, NULL with value_len 0; o:
- *          options as in cellar_set (TTL, stale window, tags, cost; CELLAR_NEGATIVE: absent),
- *          without conditions and CELLAR_DURABLE; NULL = defaults. TTL, stale window and jitter
- *          that o leaves open are those given to cellar_lease_acquire
+ * in:      lease from cellar_lease_acquire on this namespace; value (may be NULL if value_len is
+ *          0); o: options as in cellar_set (TTL, stale window, tags, cost; CELLAR_NEGATIVE:
+ *          absent), without conditions and CELLAR_DURABLE; NULL = defaults. TTL, stale window and
+ *          jitter that o leaves open are those given to cellar_lease_acquire
  * out:     *lease is zeroed, except with E_LEASE and refused arguments: a lease of another
  *          namespace stays usable there
  * returns: OK (stored); INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED

@@ -106,10 +106,10 @@ typedef struct cellar_held {
  *          ONLY_IF_PRESENT: the key has no object), CONFLICT (with ONLY_IF_VERSION: the key has no
  *          object of that version), DISABLED (the namespace is switched off);
  *          E_TYPE (the namespace holds bytes), E_DENIED (a DENY rule matches the key), E_LIMIT
- *          (call and rule have more than 16 tags), E_TOOBIG (charge is over half of memory_bytes),
- *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory),
- *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
- *          (idle_ms or stale_ms is above 2^32 - 1).
+ *          (tags of call and rule are more than 16 together), E_TOOBIG (charge is over half of
+ *          memory_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
+ *          gave no memory), E_BUSY (the namespace was cleared 64 times during the call: call
+ *          again), E_RANGE (idle_ms or stale_ms is above 2^32 - 1).
  *          What an error leaves of the old object is in CALLS THAT STORE of cellar.h
  * owns:    OK: the store frees the object with free_fn. Any other code: it stays with the caller
  * thread:  any; atomic per key

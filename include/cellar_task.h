@@ -651,7 +651,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 
 /* Submit a task: a thread of the pool runs the function of its name with this payload.
  * in:      name: registered;
- *          payload of payload_len bytes; NULL with payload_len 0;
+ *          payload of payload_len bytes; may be NULL if payload_len is 0;
  *          o from cellar_submit_opts_default; NULL = defaults
  * out:     *id, optional: of the task; with EXISTS of the task that is there; else 0
  * returns: OK;
@@ -826,7 +826,7 @@ CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 
 /* Set the result of the task, for cellar_task_result_get and for tasks behind it. It counts with
  * the verdict OK. A second call replaces it.
- * in:      t of the running function; result of len bytes; NULL with len 0
+ * in:      t of the running function; result of len bytes; may be NULL if len is 0
  * returns: OK; E_TOOBIG (it is longer than queue_bytes), E_NOMEM: the result set before stays
  * owns:    the bytes are copied
  * thread:  the one that runs the function

@@ -106,10 +106,10 @@ typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const vo
  * in:      key, value, o: as in cellar_set, without conditions and CELLAR_NEGATIVE;
  *          fn: writes the value to the source; ctx: given to fn
  * returns: OK (source and cache have the value); DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
- *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
- *          key), E_TOOBIG (the value is over max_value_bytes, or its weight over half of
- *          memory_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (tags of call and rule are more than 16
+ *          together), E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule
+ *          matches the key), E_TOOBIG (the value is over max_value_bytes, or its weight over half
+ *          of memory_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
  *          gave no memory), E_BUSY (the namespace was cleared 64 times during the call), E_IO (a
  *          tier below memory does not have the value: see LOWER TIERS);
  *          E_RANGE (idle_ms or stale_ms is above 2^32 - 1: nothing done, fn did not run).
