@@ -191,10 +191,14 @@ link_blocks() { # ARCHIVE BLOCK..: the programs of all blocks in one file, each 
     done
     # shellcheck disable=SC2086
     $CC -std=c11 "$t_tmp/main.c" $objects "$archive" -pthread $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" || return 1
-    for n; do (cd "$t_tmp" && timeout 300 ./readme "$n" </dev/null) || { cat "$t_tmp/readme$n.c"; return 1; }; done
+    for n; do
+        (cd "$t_tmp" && timeout 300 ./readme "$n" </dev/null >said) || { cat "$t_tmp/said" "$t_tmp/readme$n.c"; return 1; }
+        sed -n 's|.*/\* prints "\([^"]*\)".*|\1|p' "$t_tmp/readme$n.c" >"$t_tmp/promised"
+        [ ! -s "$t_tmp/promised" ] || diff "$t_tmp/promised" "$t_tmp/said" || { echo "block $n"; return 1; }
+    done
 }
-readme_blocks() { # each ```c block with a main is a program; the others are compiled, and those of
-                  # the remote tier if it is not built
+readme_blocks() { # each ```c block with a main is a program, and says what its comments `prints ".."` say; the others
+                  # are compiled, and those of the remote tier if it is not built
     awk -v out="$t_tmp/readme" '/^```c(pp)?$/ { n++; on = 1; end = /pp/ ? ".cc" : ".c"; next } /^```/ { on = 0 }
         on { print > (out n end) }' README.md include/*.md
     if t_have "${CXX:=g++}"; then
