@@ -261,10 +261,10 @@ typedef enum cellar_option {
 /* Change an option of the store, or of this namespace, while the program runs. See OPTIONS.
  * in:      c: any handle of the store; for NAMESPACE options the namespace; value in the option's
  *          unit
- * returns: OK; E_RANGE (this store cannot take the value), E_BUSY (another change of the option
- *          runs, or entries in use prevent it), E_SPACE (no room on disk or in memory), E_NOMEM (no
- *          thread or no memory), E_UNSUPPORTED (this store does not have what the option changes),
- *          E_IO (the disk failed).
+ * returns: OK (the option has the value); E_RANGE (this store cannot take the value), E_BUSY
+ *          (another change of the option runs, or entries in use prevent it), E_SPACE (no room on
+ *          disk or in memory), E_NOMEM (no thread or no memory), E_UNSUPPORTED (this store does not
+ *          have what the option changes), E_IO (the disk failed).
  *          OPTIONS says which of them an option has, and what is true then
  * thread:  any; of concurrent changes of one option one takes effect
  * cost:    O(1). More for bounds that shrink, L2_BYTES and NAMESPACE_MAX_ENTRIES: see OPTIONS
@@ -275,7 +275,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
  * store.
  * in:      c: any handle of the store; for NAMESPACE options the namespace
  * out:     *value: in the unit of the option
- * returns: OK
+ * returns: OK (*value is set)
  * thread:  any
  * cost:    O(1)
  * example:
@@ -366,8 +366,9 @@ CELLAR_STRUCT(cellar_policy_rule, separator);
 /* Put rules of keys into force in place of the present ones, while the program runs. Entries keep
  * their deadlines.
  * in:      c: any handle of the store; rules, up to 4,096; rule_count 0: no rules
- * returns: OK; E_CONFIG (a rule is wrong: cellar_last_error names it, as "rules[3]: .."), E_NOMEM,
- *          E_SPACE (memory_bytes has no room for it). After an error the present rules stay
+ * returns: OK (these rules replace the old ones); E_CONFIG (a rule is wrong: cellar_last_error
+ *          names it, as "rules[3]: .."), E_NOMEM, E_SPACE (memory_bytes has no room for it). After
+ *          an error the present rules stay
  * owns:    rules and texts are copied
  * thread:  any; of concurrent calls one waits for the other
  * cost:    O(rules x sections + namespaces); waits for writes that use the old rules, some 100 ns.
@@ -412,8 +413,8 @@ CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, vo
  * evicted for it, as for a value. cellar_resp_open charges its requests and replies so.
  * cellar_close gives back the rest.
  * in:      c: any handle of the store; bytes; below 0: give back so many, in any parts
- * returns: OK; E_SPACE (not free, and not to be freed: pinned or charged), E_INVAL (more to give
- *          back than were charged); nothing changed
+ * returns: OK (counted, or given back); E_SPACE (not free, and not to be freed: pinned or charged),
+ *          E_INVAL (more to give back than were charged); nothing changed
  * thread:  any; listeners may run inside
  * cost:    O(1) and the evictions; charge in chunks
  * example:
@@ -454,7 +455,7 @@ CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wai
 
 /* Check every invariant of every structure of the store: for tests, not for a server at work.
  * in:      c: any handle of the store
- * returns: OK; E_CORRUPT (cellar_last_error names the structure)
+ * returns: OK (no fault was found); E_CORRUPT (cellar_last_error names the structure)
  * thread:  any; exact only while no other thread writes (the call stops the maintenance thread)
  * cost:    O(everything); sets wait while one of the stripes is examined
  * example: if (cellar_integrity_check(c) != CELLAR_OK) abort();                                  */

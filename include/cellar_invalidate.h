@@ -35,9 +35,10 @@ typedef enum cellar_tag_mode {
  * not fail: it makes all entries that have tags misses, whatever the tag and the mode.
  * in:      c: any handle of the store; tag: 1..CELLAR_TAG_MAX bytes; one that no entry has is fine;
  *          mode: whether the entries become misses or stale
- * returns: OK; E_IO (with sync ALWAYS: no read returns the entries any more, from memory or disk,
- *          but the disk did not confirm the delete, and a power cut may bring them back. Call
- *          again, or call cellar_sync, when the disk works. Of a shared server: see LOWER TIERS)
+ * returns: OK (the entries are misses, or stale); E_IO (with sync ALWAYS: no read returns the
+ *          entries any more, from memory or disk, but the disk did not confirm the delete, and a
+ *          power cut may bring them back. Call again, or call cellar_sync, when the disk works. Of
+ *          a shared server: see LOWER TIERS)
  * thread:  any; listeners receive TAG when the memory is reclaimed. On disk the call is in the log
  *          before it returns; a stale entry is not read from disk, nor written there
  * cost:    O(1) amortised, one lock, for any number of entries; see REMEMBERED TAGS
@@ -62,10 +63,10 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
  * out:     *deleted the live values removed from memory, each counted once; keys that are only on
  *          disk are deleted, not counted; optional
- * returns: OK; E_NOMEM (no memory for the work: some entries may be deleted, call again), E_LIMIT
- *          (256 such calls run at once with a disk tier: call again), E_IO (deleted, but a tier
- *          below memory did not confirm it: see LOWER TIERS), E_UNSUPPORTED (a shared tier that
- *          knows no patterns)
+ * returns: OK (the entries are deleted); E_NOMEM (no memory for the work: some entries may be
+ *          deleted, call again), E_LIMIT (256 such calls run at once with a disk tier: call again),
+ *          E_IO (deleted, but a tier below memory did not confirm it: see LOWER TIERS),
+ *          E_UNSUPPORTED (a shared tier that knows no patterns)
  * thread:  any; no lock is held while matching, no other call waits; listeners receive PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. On disk one record in the
  *          log, and a match for each entry read until all older entries are reclaimed. With more
@@ -89,8 +90,8 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
  * back, too: entries stored under an earlier version stay deleted.
  * in:      version: the new version; 0: one above the present one
  * out:     *now the new version; optional
- * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (done, but a tier below
- *          memory did not confirm it: see LOWER TIERS)
+ * returns: OK (the version is set); E_RANGE (version 0, and the present one is 2^32 - 1), E_IO
+ *          (done, but a tier below memory did not confirm it: see LOWER TIERS)
  * thread:  any
  * cost:    O(1)
  * example: cellar_version_set(c, 0, NULL);                                                       */
@@ -100,8 +101,8 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *
  * now on, and so do calls that wait for one of its leases. A call that waits for a running loader
  * gets its result.
  * in:      c: any handle of the store; name of the namespace
- * returns: OK; E_NOT_FOUND (the store has no namespace of this name), E_IO (dropped, but the disk
- *          did not confirm it: see LOWER TIERS)
+ * returns: OK (the namespace is dropped); E_NOT_FOUND (the store has no namespace of this name),
+ *          E_IO (dropped, but the disk did not confirm it: see LOWER TIERS)
  * owns:    until its handles are closed the namespace counts for max_namespaces
  * thread:  any; subscribers of its leases are called from here
  * cost:    O(1), and the loads in progress; eviction reclaims the entries first

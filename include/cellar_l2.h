@@ -294,8 +294,8 @@ typedef struct cellar_l2_config {
                                   /* Default ON_EVICTION                                          */
     uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory.     */
                                   /* Default 0                                                    */
-    int64_t  open_ready_ms;       /* longest wait of cellar_open for the index: READY. From 1 ms. */
-                                  /* CELLAR_TTL_NONE: no limit. Default 1,000                     */
+    int64_t  open_ready_ms;       /* longest wait of cellar_open for the index: see READY. From   */
+                                  /* 1 ms. CELLAR_TTL_NONE: no limit. Default 1,000               */
 } cellar_l2_config;
 CELLAR_STRUCT(cellar_l2_config, open_ready_ms);
 

@@ -305,8 +305,9 @@ CELLAR_API void cellar_result_free(cellar_result *r);
 
 /* Set a copy of these bytes as the result of the load. Most loaders end with this call.
  * in:      load: the running load; value may be NULL if value_len is 0
- * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG (the
- *          value is over max_value_bytes), E_NOMEM (the system gave no memory)
+ * returns: OK (the value is the result); E_RESULT_TWICE (a second result: neither is used, the load
+ *          fails), E_TOOBIG (the value is over max_value_bytes), E_NOMEM (the system gave no
+ *          memory)
  * owns:    the bytes are copied
  * thread:  the thread that runs the loader
  * cost:    one allocation and a copy
@@ -328,7 +329,8 @@ CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load);
 /* Report that the source has no value for this key. The cache remembers that for negative_ttl_ms,
  * and loads return ABSENT meanwhile.
  * in:      load: the running load
- * returns: OK; E_RESULT_TWICE (the load has another result: neither is used, the load fails)
+ * returns: OK (the result is set); E_RESULT_TWICE (the load has another result: neither is used,
+ *          the load fails)
  * thread:  the thread that runs the loader
  * cost:    O(1)
  * example: cellar_load_absent(load);                                                             */
@@ -342,7 +344,7 @@ CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
  * in:      load: the running load; loader_err of the caller's choice, not 0; retry_after_ms 0..24
  *          h: no load before that time, where error_ttl_ms is set or a stale value is served; flags
  *          0 or CELLAR_FAIL_FINAL
- * returns: OK
+ * returns: OK (the load fails when the loader returns)
  * thread:  the thread that runs the loader
  * cost:    O(1)
  * example: cellar_load_fail(load, 503, 2000, 0);                                                 */
@@ -382,7 +384,8 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
  * in:      load: the running load; o: ttl_ms, stale_ms, cost_us, user_flags, weight_bytes, tags (in
  *          place of earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that of
  *          "absent". All other fields 0
- * returns: OK; E_RANGE (stale_ms is above 2^32 - 1), E_NOMEM (no memory for the tags).
+ * returns: OK (the value gets these options); E_RANGE (stale_ms is above 2^32 - 1), E_NOMEM (no
+ *          memory for the tags).
  *          Unless OK nothing is set
  * owns:    tags are copied
  * thread:  the thread that runs the loader
@@ -416,7 +419,7 @@ CELLAR_STRUCT(cellar_load_info, cancelled);
 /* Describe the running load: the old value, the time left, whether the result is still wanted.
  * in:      load: the running load; out from cellar_load_info_default
  * out:     *out: old value, limits and state of the load
- * returns: OK
+ * returns: OK (*out is filled)
  * owns:    stale_value and trace are borrowed until the loader returns
  * thread:  the thread that runs the loader
  * cost:    one clock reading, one lock
@@ -466,7 +469,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
  * all keys, and cellar_load_fail the failure of all keys without a result; other results are
  * E_INVAL.
  * in:      load: the running bulk load; index of the key, from 0
- * returns: OK; E_INVAL (no such key: none is selected)
+ * returns: OK (the key is selected); E_INVAL (no such key: none is selected)
  * owns:    another selection ends the buffer of cellar_load_buf; its bytes are the result
  * thread:  the thread that runs the loader
  * cost:    O(1)
@@ -580,7 +583,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
  *          value given to cellar_lease_acquire, or E_LOADER; error_ttl_ms and retry_throttle_ms of
  *          that call apply
  * out:     *lease as with cellar_lease_fulfill
- * returns: OK; E_LEASE (the lease is unknown, expired, taken over or used)
+ * returns: OK (the lease is released); E_LEASE (the lease is unknown, expired, taken over or used)
  * owns:    the lease ends
  * thread:  any; fallbacks run in this call, like a loader in cellar_get_or_load
  * cost:    one lock; subscribers are called from here

@@ -81,7 +81,7 @@ typedef struct cellar_stats {
     /* ---- Removed entries */
     uint64_t clears;            /* calls of cellar_clear                                          */
     uint64_t version_changes;   /* changes of the version of the namespace                        */
-    uint64_t events_skipped;    /* store: events that listeners did not get: SKIPPED EVENTS       */
+    uint64_t events_skipped;    /* store: events that listeners did not get: see SKIPPED EVENTS   */
     /* ---- Entries and memory */
     uint64_t entries;           /* store, now: entries in the index, with dead ones of cleared    */
                                 /* namespaces. One that moves while others write may count twice  */
@@ -158,7 +158,7 @@ CELLAR_STRUCT(cellar_stats, release_errors);
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out from
  *          cellar_stats_default
  * out:     *out: the counters, and the figures of this moment
- * returns: OK
+ * returns: OK (*out is filled)
  * thread:  any; each counter is exact, each is read at its own moment
  * cost:    O(threads that ever used the namespace)
  * example:
@@ -256,7 +256,7 @@ typedef struct cellar_hot_key {
  * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; cap: room of out, in keys; at most 64 are
  *          returned
  * out:     out[0..*count - 1]: the keys; *count: their number
- * returns: OK
+ * returns: OK (also with *count 0: no get was counted)
  * thread:  any; a get never waits for this call
  * cost:    O(1,024) keys; 64 KiB of memory in a store of 8 MiB or more, else budget / 128
  * example:
@@ -309,7 +309,7 @@ CELLAR_STRUCT(cellar_reason, lost_ago_ms);
  * in:      key; out from cellar_reason_default
  * out:     *out. Of an expired entry with a deleted tag: the earlier of the two causes. A tag
  *          deleted several times counts from the last time
- * returns: OK
+ * returns: OK (out->answer says what is known, also UNKNOWN)
  * thread:  any. The delete of an entry that is only on disk is DELETED if the disk index has it
  * cost:    one lookup and one cache line; for cleared namespaces up to 16 lookups. Records of
  *          removed entries take budget / 256, 1 MiB at most, and replace each other; a record is
@@ -436,12 +436,13 @@ typedef struct cellar_event {
 typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
 /* Call a function when an entry is removed, with the cause: to count or log evictions. The function
- * runs at most once for each entry. Events may be skipped, and a close sends none: SKIPPED EVENTS.
+ * runs at most once for each entry. Events may be skipped, and a close sends none; see SKIPPED
+ * EVENTS.
  * in:      a handle of the store: the root receives events of all namespaces, another namespace
  *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn: called for each removed
  *          entry; ctx: given to fn
  * out:     *id for cellar_listener_remove
- * returns: OK; E_LIMIT (the store has 16 listeners)
+ * returns: OK (fn is called from now on); E_LIMIT (the store has 16 listeners)
  * owns:    ctx lives until cellar_listener_remove or the root close has returned. A dropped
  *          namespace with a listener still counts for max_namespaces
  * thread:  fn runs in the thread that removed or reclaimed the entry, with no lock held, and may
@@ -459,7 +460,7 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
 /* Remove a listener. After the return fn does not run any more. Called inside a listener, calls of
  * fn in other threads may still be running.
  * in:      c: any handle of the store; id: as cellar_listener_add gave it
- * returns: OK; E_NOT_FOUND (no such listener of the store)
+ * returns: OK (the listener is removed); E_NOT_FOUND (no such listener of the store)
  * owns:    the library no longer uses ctx, except in calls that still run (above)
  * thread:  any, also inside the listener itself
  * cost:    waits for running calls of fn
@@ -506,7 +507,7 @@ CELLAR_STRUCT(cellar_latency, max_ns);
 /* Read how long operations of one kind take in this store: quantiles of the samples since its open.
  * in:      c: any handle of the store; op: the kind of operation; out from cellar_latency_default
  * out:     *out; all zero without samples
- * returns: OK
+ * returns: OK (*out is filled)
  * thread:  any
  * cost:    O(threads x 528)
  * example:
@@ -537,9 +538,9 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
  * in:      scope CELLAR_SCOPE_NAMESPACE (hits of this namespace) or _STORE; out from
  *          cellar_advice_default
  * out:     *out; with PENDING and E_UNSUPPORTED only hit_ratio_now
- * returns: OK; PENDING (fewer than 512 sampled gets, or a namespace beyond the first 64: ask
- *          later); E_UNSUPPORTED (no figures: no_advisor, a budget below 16 MiB, fewer than 1,000
- *          entries, a policy other than ADAPTIVE, or optimize OBJECTS)
+ * returns: OK (*out is filled); PENDING (fewer than 512 sampled gets, or a namespace beyond the
+ *          first 64: ask later); E_UNSUPPORTED (no figures: no_advisor, a budget below 16 MiB,
+ *          fewer than 1,000 entries, a policy other than ADAPTIVE, or optimize OBJECTS)
  * thread:  any; may wait some microseconds for a thread that counts a sample
  * cost:    O(threads that ever used the namespace)
  * example:
