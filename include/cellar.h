@@ -1030,7 +1030,7 @@ CELLAR_API const char *cellar_version(void);
  * Keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 namespaces a store, names of 1..64 bytes; 16
  * tags an entry of 1..128 bytes; 16 TTL classes a namespace; 16 listeners a store; patterns of
  * 1,024 bytes; budget from 1 MiB. At least 60 % of the budget holds keys and values when an
- * entry has 72 bytes to 45 % of the budget. An entry costs about 25 to 35 bytes more. Of values
+ * entry has 72 bytes to 45 % of the budget. An entry costs about 25 to 40 bytes more. Of values
  * over 45 % of the budget one fits. Each limit that is reached returns a code. */
 
 #ifdef __cplusplus

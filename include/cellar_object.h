@@ -31,10 +31,10 @@ extern "C" {
 
 /* OBJECTS
  * A namespace holds objects or bytes, as its first open says; the root may hold objects. Of an
- * object the charge stands for the length of a value: it counts in memory_bytes with key and about
- * 70 bytes, and it is the weight of the entry for eviction. Each call that tells of an entry gives
- * it as value_len, with `value` NULL and the kind CELLAR_KIND_OBJECT. Options of sets and loads,
- * tags, patterns, versions, policies, scans and listeners work as for bytes.
+ * object the charge stands for the length of a value: it counts in memory_bytes with key and 70
+ * to 140 bytes, and is the weight of the entry for eviction. Each call that tells of an entry
+ * gives it as value_len, with `value` NULL and the kind CELLAR_KIND_OBJECT. Options of sets and
+ * loads, tags, patterns, versions, policies, scans and listeners work as for bytes.
  *
  * Calls that copy, store, pin, reserve or change bytes are CELLAR_E_TYPE in a namespace of objects;
  * cellar_set with CELLAR_NEGATIVE stores a negative entry there. Calls of this header are
