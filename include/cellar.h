@@ -498,8 +498,8 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *          quota), E_TYPE (`object` is set, and the namespace holds bytes, or objects of another
  *          free_fn or ctx), E_UNSUPPORTED (l2_lz4 in a library without liblz4), E_LIMIT
  *          (max_namespaces, or 63 namespaces with quotas, exist), E_NOMEM (the system gave no
- *          memory), E_SPACE (memory_bytes has no room for a namespace), E_IO (the disk did not
- *          confirm a new version: call again)
+ *          memory), E_SPACE (memory_bytes has no room for a namespace), E_IO (the disk or
+ *          a shared server did not confirm a new version: see LOWER TIERS, and call again)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any

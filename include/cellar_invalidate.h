@@ -89,9 +89,10 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
  * with cause VERSION. Use it when the program stores values in another form. The version may go
  * back, too: entries stored under an earlier version stay deleted.
  * in:      version: the new version; 0: one above the present one
- * out:     *now the new version; optional
+ * out:     *now the version of the namespace, the new one with OK; optional
  * returns: OK (the version is set); E_RANGE (version 0, and the present one is 2^32 - 1), E_IO
- *          (done, but a tier below memory did not confirm it: see LOWER TIERS)
+ *          (done, but a tier below memory did not confirm it: see LOWER TIERS. After an error of a
+ *          shared server memory has no entries, and the number stays as it was: call again)
  * thread:  any
  * cost:    O(1)
  * example: cellar_version_set(c, 0, NULL);                                                       */

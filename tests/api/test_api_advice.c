@@ -268,6 +268,9 @@ T_CASE(advice_without_advisor_is_unsupported)
     api_shut(c);
     c = open_store(999);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
+    cellar_error_info why = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
+    T_CHECK(strstr(why.text, "1,000 entries") != NULL && strstr(why.text, "OBJECTS") != NULL);
     api_shut(c);
 }
 

@@ -962,6 +962,14 @@ T_CASE(change_at_sync_always_reports_durability)
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
+    const cellar_namespace_config other = { .struct_size = sizeof other, .version = 78 };
+    cellar *again = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "v", &other, &again), CELLAR_E_IO);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "did not confirm the version") != NULL);
+    uint32_t version = 0; /* memory has it */
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_E_IO);
+    T_EQ_U64(version, 79);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(m), CELLAR_OK);
     shut(c);

@@ -162,6 +162,91 @@ T_CASE(strict_write_returns_timeout)
     end();
 }
 
+/* Delete "k" by a pattern. */
+static cellar_err delete_like(const char *pattern, uint64_t want)
+{
+    uint64_t removed = 9;
+    const cellar_err err = cellar_delete_by_pattern(ns[0], pattern, strlen(pattern), &removed);
+    T_EQ_U64(removed, want);
+    return err;
+}
+
+T_CASE(pattern_without_wildcards_returns_the_code_of_the_server)
+{
+    static const cellar_err answers[] = { CELLAR_OK, CELLAR_DEFERRED, CELLAR_E_TIMEOUT };
+    cellar_error_info info = cellar_error_info_default();
+    begin();
+    for (unsigned i = 0; i < 3; i++) {
+        sets(ns[0], "k", "1");
+        one.answer = answers[i];
+        T_EQ_I64(delete_like("k", 1), answers[i]);
+        T_EQ_I64(delete_like("k", 0), answers[i]);
+        one.answer = CELLAR_OK;
+    }
+    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
+    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
+    T_CHECK(strstr(info.text, "shared server") != NULL);
+    end();
+}
+
+T_CASE(delete_that_the_server_refused_leaves_memory)
+{
+    static const char *const patterns[] = { "k", "k*", NULL };
+    begin();
+    for (unsigned i = 0; i < 3; i++) {
+        sets(ns[0], "k", "1");
+        sets(ns[0], "other", "1");
+        one.answer = CELLAR_E_TIMEOUT;
+        T_EQ_I64(patterns[i] != NULL ? delete_like(patterns[i], 1) : cellar_clear(ns[0]),
+                 CELLAR_E_TIMEOUT);
+        one.answer = CELLAR_OK;
+        T_CHECK(!in_memory(ns[0], &one, "k"));
+        T_CHECK(in_memory(ns[0], &one, "other") == (patterns[i] != NULL));
+        has(ns[0], "k", "1"); /* the server has it */
+    }
+    end();
+}
+
+/* Open the namespace of the first client with a version. */
+static cellar_err open_version(uint32_t version)
+{
+    const cellar_namespace_config o = { .struct_size = sizeof o, .version = version };
+    cellar *again = NULL;
+    const cellar_err err = cellar_namespace_open(root[0], "users", &o, &again);
+    T_CHECK((again == ns[0]) == (err == CELLAR_OK));
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_namespace_close(again), CELLAR_OK); }
+    return err;
+}
+
+T_CASE(version_that_the_server_refused_ends_the_entries_in_the_next_open)
+{
+    cellar_error_info info = cellar_error_info_default();
+    uint32_t version = 9;
+    begin();
+    for (unsigned i = 0; i < 2; i++) {
+        sets(ns[0], "k", "1");
+        one.answer = CELLAR_E_TIMEOUT;
+        if (i == 0) {
+            T_EQ_I64(open_version(7), CELLAR_E_TIMEOUT);
+            T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
+            T_CHECK(strstr(info.text, "did not confirm the version") != NULL);
+        } else {
+            T_EQ_I64(cellar_version_set(ns[0], 8, &version), CELLAR_E_TIMEOUT);
+            T_EQ_U64(version, 7);
+            T_EQ_I64(cellar_version_set(ns[0], 0, &version), CELLAR_E_TIMEOUT);
+            T_EQ_U64(version, 7);
+        }
+        one.answer = CELLAR_OK;
+        T_CHECK(!in_memory(ns[0], &one, "k"));
+        T_EQ_I64(open_version(7 + i), CELLAR_OK);
+        has(ns[0], "k", NULL);
+        sets(ns[0], "k", "2");
+        T_EQ_I64(open_version(7 + i), CELLAR_OK); /* the same one ends nothing */
+        has(ns[0], "k", "2");
+    }
+    end();
+}
+
 /* ---- many keys ---- */
 
 T_CASE(clear_ends_the_entries_of_all_clients)
@@ -321,6 +406,7 @@ static void (*newer)(void);
 static cellar_err newer_answer;
 
 static void set_newer(void) { (void)cellar_set(ns[1], "k", 1, "newer", 5, NULL); }
+static void delete_all(void) { (void)cellar_delete_by_pattern(ns[1], "*", 1, NULL); }
 
 /* Make a newer change when the older one has left memory and not reached the tier. */
 static void make_newer(const cellar_event *e, void *ctx)
@@ -337,11 +423,12 @@ static void make_newer(const cellar_event *e, void *ctx)
 /* What the tier judges hides no older change, and neither does what it refuses. */
 T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server)
 {
-    static void (*const newers[])(void) = { set_if_overtaken, increment_overtaken, set_newer };
+    static void (*const newers[])(void) = { set_if_overtaken, increment_overtaken, set_newer,
+                                            delete_all };
     static const cellar_err answers[] = { CELLAR_CONFLICT, CELLAR_E_TYPE, CELLAR_E_SPACE,
                                           CELLAR_E_BREAKER_OPEN, CELLAR_E_TIMEOUT, CELLAR_OK };
     const unsigned count = sizeof answers / sizeof answers[0];
-    for (unsigned i = 0; i < 2 * 3 * count; i++) {
+    for (unsigned i = 0; i < 2 * 4 * count; i++) {
         uint64_t id;
         const bool deletes = i % 2 == 1;
         make_clients();
@@ -349,9 +436,10 @@ T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server)
         attach_both();
         sets(ns[1], "k", "0");
         T_EQ_I64(cellar_listener_add(ns[1], 0, make_newer, NULL, &id), CELLAR_OK);
-        newer = newers[i / 2 % 3];
-        newer_answer = answers[i / 6];
-        if (newer == set_newer && newer_answer == CELLAR_OK) { newer_answer = CELLAR_E_LIMIT; }
+        newer = newers[i / 2 % 4];
+        newer_answer = answers[i / 8];
+        const bool judged = newer != set_newer && newer != delete_all;
+        if (!judged && newer_answer >= CELLAR_OK) { newer_answer = CELLAR_E_LIMIT; }
         if (deletes) { T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_OK); }
         else { sets(ns[1], "k", "older"); }
         T_CHECK(newer == NULL);

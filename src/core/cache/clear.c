@@ -91,13 +91,13 @@ static void cache_blind_fills_end(const cellar *c)
 }
 
 /* Clear the shared tier of the namespace first. Return the code of the call: a failed clear of the
- * tier still clears memory. */
+ * tier still clears memory. The version stays then: a call with it must clear the tier again. */
 static cellar_err cache_generation_shared(cellar *c, cellar_cause cause, uint64_t version,
                                           uint32_t *now)
 {
     cache_blind_fills_end(c);
     const cellar_err said = cache_shared_clear(c);
-    const cellar_err err = cache_generation(c, cause, version, now);
+    const cellar_err err = cache_generation(c, cause, said < 0 ? 0 : version, now);
     return err == CELLAR_OK ? cache_tier_code(c, __func__, said) : err;
 }
 

@@ -50,12 +50,15 @@ static bool cache_match_key(void *ctx, const void *key, size_t key_len)
     return base_glob_match(m->pattern, m->pattern_len, key, key_len);
 }
 
-/* Delete a key that matches. outside: the tier knows the pattern. */
-static cellar_err cache_match_delete(cellar *c, l1_key *k, uint32_t by, bool outside)
+/* Delete a key that matches, and count a live value. outside: the tier knows the pattern. */
+static cellar_err cache_match_delete(cellar *c, l1_key *k, uint32_t by, bool outside,
+                                     uint64_t *removed)
 {
     cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE, .by = by,
                         .flags = CACHE_MATCHED | CACHE_BATCH | (outside ? CACHE_OUTSIDE : 0u) };
-    return cache_change_run(&ch);
+    const cellar_err err = cache_change_run(&ch);
+    *removed += err == CELLAR_OK || ch.gone == L1_GONE_VALUE; /* or the code of the tier */
+    return err == CELLAR_MISS ? CELLAR_OK : err;
 }
 
 static bool cache_match_one(void *ctx, const l1_seen *e)
@@ -69,7 +72,7 @@ static bool cache_match_one(void *ctx, const l1_seen *e)
     l1_key k;
     cache_key(m->namespace, &k, e->key, e->key_len);
     if (k.generation != m->generation) { return false; } /* the clear ended the entry */
-    if (cache_match_delete(m->namespace, &k, m->by, m->shared) == CELLAR_OK) { m->removed++; }
+    (void)cache_match_delete(m->namespace, &k, m->by, m->shared, &m->removed);
     return true;
 }
 
@@ -122,16 +125,16 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (m.shared) { cache_match_loads(&m); } /* a fill may follow the deletes of the tier */
     if (below) {
         begun = cache_match_begin(t, &m, &walk);
-        if (begun < 0) {
-            return m.shared ? cache_server_code(c, begun)
-                            : cache_fail(c, begun, 0, "cellar_delete_by_pattern: no memory, or too "
-                                                      "many patterns on disk");
+        if (begun < 0 && !m.shared) { /* an error of a server ends the entries in memory, too */
+            return cache_fail(c, begun, 0,
+                              "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         /* Another process may have ended all entries meanwhile, and a get have filled memory again
          * before the tier deleted. Entries of a later generation come from a tier that has none. */
         if (m.shared) { m.generation = base_load_acq(&c->generation); }
-        if (!cache_tier_is_behind(t)) {
+        /* After an error of the server a running write still has to reach it. */
+        if (begun >= CELLAR_OK && !cache_tier_is_behind(t)) {
             cache_write_order_match(s, m.generation, cache_match_key, &m);
         }
         BASE_POINT("tier.glob_told");
@@ -147,7 +150,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }
-    return begun;
+    return cache_server_code(c, begun);
 }
 
 CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
@@ -171,7 +174,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
         l1_key k;
         cache_key(c, &k, pattern, pattern_len);
         const uint32_t by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, pattern_len);
-        if (cache_match_delete(c, &k, by, false) == CELLAR_OK) { count = 1; }
+        err = cache_match_delete(c, &k, by, false, &count);
     } else {
         err = cache_match_all(c, pattern, pattern_len, &count);
     }

@@ -391,7 +391,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                       "raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
         err = cellar_version_set(v, o->version, NULL);
-        why = "cellar_namespace_open: version was not set: retry";
+        why = "cellar_namespace_open: the disk or the shared server did not confirm the version: "
+              "retry";
     }
     if (err >= CELLAR_OK) { /* DEFERRED: the version is set here, the server is told later */
         *out = v;

@@ -198,8 +198,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
         return cache_fail(c, err, 0, "cellar_advice_get: start from cellar_advice_default()");
     }
     return said == CELLAR_E_UNSUPPORTED
-               ? cache_fail(c, said, 0, "cellar_advice_get: no figures: no_advisor is set, the "
-                            "budget is below 16 MiB, or the policy is not ADAPTIVE") : said;
+               ? cache_fail(c, said, 0, "cellar_advice_get: no figures: no_advisor is set, below "
+                            "16 MiB or 1,000 entries, optimize OBJECTS, or not ADAPTIVE") : said;
 }
 
 CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
