@@ -43,7 +43,7 @@ static void die(void)
 
 static cellar_verdict report(const cellar_task *t, void *path)
 {
-    char fresh[4096];
+    char fresh[4200]; /* longer than any path */
     snprintf(fresh, sizeof fresh, "%s.new", (const char *)path);
     FILE *const out = fopen(fresh, "w");
     bool ok = out != NULL && fprintf(out, "attempt %u\n", t->attempt) > 0;
