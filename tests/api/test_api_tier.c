@@ -407,6 +407,7 @@ static cellar_err newer_answer;
 
 static void set_newer(void) { (void)cellar_set(ns[1], "k", 1, "newer", 5, NULL); }
 static void delete_all(void) { (void)cellar_delete_by_pattern(ns[1], "*", 1, NULL); }
+static void clear_all(void) { (void)cellar_clear(ns[1]); }
 
 /* Make a newer change when the older one has left memory and not reached the tier. */
 static void make_newer(const cellar_event *e, void *ctx)
@@ -424,21 +425,25 @@ static void make_newer(const cellar_event *e, void *ctx)
 T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server)
 {
     static void (*const newers[])(void) = { set_if_overtaken, increment_overtaken, set_newer,
-                                            delete_all };
+                                            delete_all, clear_all };
     static const cellar_err answers[] = { CELLAR_CONFLICT, CELLAR_E_TYPE, CELLAR_E_SPACE,
                                           CELLAR_E_BREAKER_OPEN, CELLAR_E_TIMEOUT, CELLAR_OK };
     const unsigned count = sizeof answers / sizeof answers[0];
-    for (unsigned i = 0; i < 2 * 4 * count; i++) {
+    for (unsigned i = 0; i < 2 * 5 * count; i++) {
         uint64_t id;
         const bool deletes = i % 2 == 1;
         make_clients();
         two.table.add = add_like_a_set;
+        two.table.blind_fill = newers[i / 2 % 5] == clear_all;
         attach_both();
+        cellar_result r = cellar_result_default(); /* a table of loads */
+        (void)cellar_get_or_load(ns[1], "l", 1, NULL, load_fails, NULL, &r);
+        cellar_result_free(&r);
         sets(ns[1], "k", "0");
         T_EQ_I64(cellar_listener_add(ns[1], 0, make_newer, NULL, &id), CELLAR_OK);
-        newer = newers[i / 2 % 4];
-        newer_answer = answers[i / 8];
-        const bool judged = newer != set_newer && newer != delete_all;
+        newer = newers[i / 2 % 5];
+        newer_answer = answers[i / 10];
+        const bool judged = newer == set_if_overtaken || newer == increment_overtaken;
         if (!judged && newer_answer >= CELLAR_OK) { newer_answer = CELLAR_E_LIMIT; }
         if (deletes) { T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_OK); }
         else { sets(ns[1], "k", "older"); }

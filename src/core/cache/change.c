@@ -74,6 +74,7 @@ BASE_NOINLINE static void cache_commit_ordered(const cache_store *s, uint64_t ha
     t->hash = hash;
     t->len = (uint32_t)key_len;
     t->generation = generation;
+    t->fill = false;
     if (cache_ordered_list(s, t) && scope->raised == 0) {
         scope->below = CACHE_BELOW_CALL; /* an older change of the key is about to write */
         cache_stamp_raise(s, hash, cache_stamp(s, hash), scope, stamp);

@@ -78,7 +78,7 @@ static bool cache_every_key(void *ctx, const void *key, size_t len)
 }
 
 /* End all loads of the namespace, and wait for their fills: a tier that does not compare leases
- * deletes key by key. */
+ * deletes key by key. Other writes are not passed: if the clear fails, they have to reach it. */
 static void cache_blind_fills_end(const cellar *c)
 {
     const cache_store *s = c->store;
@@ -87,7 +87,7 @@ static void cache_blind_fills_end(const cellar *c)
     const uint32_t generation = base_load_acq(&c->generation);
     if (h == NULL || h->t.blind_fill == 0 || t == NULL) { return; }
     flight_invalidate_match(t, generation, cache_every_key, NULL);
-    cache_write_order_match(s, generation, cache_every_key, NULL);
+    cache_write_order_match(s, generation, NULL, NULL);
 }
 
 /* Clear the shared tier of the namespace first. Return the code of the call: a failed clear of the

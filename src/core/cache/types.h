@@ -239,6 +239,7 @@ typedef struct cache_ordered { /* one change of a key on its way into the tier, 
     uint64_t hash;
     uint32_t len, generation;
     bool listed;             /* caller only */
+    bool fill;               /* of a load; caller only */
     bool busy;               /* its call of the tier runs now */
     bool passed;             /* true: a newer change of the key has reached the tier */
 } cache_ordered;

@@ -240,7 +240,8 @@ static bool cache_write_order_pass(cache_write_order_shard *sh, uint32_t generat
     bool all = true;
     sync_take(WRITE_ORDER, &sh->lock);
     for (cache_ordered *t = sh->first; t != NULL; t = t->next) {
-        if (t->generation != generation || !match(ctx, t->bytes, t->len)) { continue; }
+        if (t->generation != generation) { continue; }
+        if (match != NULL ? !match(ctx, t->bytes, t->len) : !t->fill) { continue; }
         t->passed = true;
         all = all && !t->busy;
     }

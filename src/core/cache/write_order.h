@@ -39,8 +39,8 @@ CELLAR_PRIVATE bool cache_ordered_overtaken(const cache_store *s, const cache_or
 CELLAR_PRIVATE bool cache_ordered_any(void *store, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len);
 CELLAR_PRIVATE void cache_ordered_leave(const cache_store *s, cache_ordered *t);
-/* Pass all ordered writes of the generation with a matching key. Wait until none of them is
- * busy. */
+/* Pass all ordered writes of the generation with a matching key; match NULL: all fills of loads.
+ * Wait until none of them is busy. */
 CELLAR_PRIVATE void cache_write_order_match(const cache_store *s, uint32_t generation,
                                             bool (*match)(void *ctx, const void *key, size_t len),
                                             void *ctx);

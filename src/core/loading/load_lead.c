@@ -55,7 +55,7 @@ static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, c
     cache_call *call = ld->call;
     cache_store *s = h->store;
     cache_ordered ordered = { .bytes = k->bytes, .hash = k->hash, .len = k->len,
-                              .generation = k->generation };
+                              .generation = k->generation, .fill = true };
     cellar_err err = CELLAR_OK;
     bool alone;
     cache_write_order_use(s);
