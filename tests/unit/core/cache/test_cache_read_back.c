@@ -99,7 +99,8 @@ T_CASE(failed_write_of_a_stall_says_so)
     open_on_disk();
     for (uint64_t beat = 0; beat <= 1; beat++) { /* 1 ns after the boot: no progress since */
         base_store_rlx(&c->store->disk->beat, beat);
-        T_EQ_I64(cache_tier_code(c, CELLAR_E_IO), CELLAR_E_IO);
+        const cache_lack lack = cache_store_lack(c->store->disk, CACHE_REFUSED, L2_WHY_OTHER);
+        T_EQ_I64(cache_tier_code(c, "cellar_set", CACHE_LACKING(lack)), CELLAR_E_IO);
         cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
         T_EQ_I64(strstr(e.text, "does not answer (a stall)") != NULL, beat == 1);
