@@ -370,6 +370,7 @@ static cellar_err open_on_clock(const cellar_config *cfg, cellar **c)
     host.clock = read_clock;
     host.no_threads = 1;
     with.host = &host;
+    with.l2_path = store;
     return cellar_open(&with, c);
 }
 int sessions_main(void);
@@ -383,12 +384,13 @@ int sessions_main(void);
 
 T_CASE(session_ends_after_a_day_of_use)
 {
-    session s = { "ada", 0 };
+    session s = { 7, "ada" };
+    size_t len;
     int steps = 0;
     store_begin();
-    cellar *c = sessions_open(store);
+    cellar *c = sessions_open();
     T_REQUIRE(c != NULL && cellar_set(c, "id", 2, &s, sizeof s, NULL) == CELLAR_OK);
-    while (steps < 200 && page_seen(c, "id", 2, &s) == CELLAR_OK) {
+    while (steps < 200 && cellar_get(c, "id", 2, &s, sizeof s, &len) == CELLAR_OK) {
         now_ms += 20 * 60 * 1000;
         steps++;
     }

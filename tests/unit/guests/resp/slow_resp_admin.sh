@@ -73,8 +73,8 @@ checked() {
     pages --l2="$t_tmp/store" --l2-bytes=32M && status 200 "$at/metrics" &&
         "$promtool" check metrics <"$t_tmp/body" && stop
 }
-rules() { # those to copy from include/production.md
-    sed -n '/^```yaml/,/^```/{/^```/d;p;}' include/production.md >"$t_tmp/rules.yml"
+rules() { # those to copy from include/watch.md
+    sed -n '/^```yaml/,/^```/{/^```/d;p;}' include/watch.md >"$t_tmp/rules.yml"
     "$promtool" check rules "$t_tmp/rules.yml" | grep -q ' 8 rules found'
 }
 if [ -x "$promtool" ] && t_have curl; then
