@@ -93,12 +93,12 @@ man_names_neighbours() { # in the order of mdoc: by section, then by name
     done <"$t_tmp/help"
 }
 t_case man_page_names_its_neighbours man_names_neighbours
-functions_name_neighbours() { # each page of a call names cellar(7), another call or type, and only pages
+functions_name_neighbours() { # each page of a call or callback names cellar(7), another call or type, and only pages
     awk 'function check() { if (call && !(n[3] >= 1 && main)) { print "few names: " page; bad++ } }
         FNR == 1 { check(); split("", n); call = main = on = 0; page = FILENAME; self = FILENAME; gsub(/.*\/|\.3$/, "", self) }
         /^\.Fo / { call = 1 }
-        /^\.Sh / { on = /SEE ALSO/ }
-        on && /^\.Xr / { n[$3]++; main += $2 $3 == "cellar7"; print "dist/doc/man" $3 "/" $2 "." $3; if ($2 == self && $3 == 3) bad++ }
+        /^\.Sh / { on = /SEE ALSO|FUNCTIONS/ }
+        on && sub(/^\.(It )?Xr /, ".Xr ") { n[$3]++; main += $2 $3 == "cellar7"; print "dist/doc/man" $3 "/" $2 "." $3; if ($2 == self && $3 == 3) bad++ }
         END { check(); exit bad > 0 }' dist/doc/man3/*.3 >"$t_tmp/names" || { tail -n 3 "$t_tmp/names"; return 1; }
     for page in $(sort -u "$t_tmp/names"); do [ -f "$page" ] || { echo "no page: $page"; return 1; }; done
     [ "$(grep -c . "$t_tmp/names")" -gt 1000 ]
