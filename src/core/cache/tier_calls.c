@@ -138,8 +138,6 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 
 /* ---- durability ---- */
 
-#define CACHE_DISK_STANDS "the disk of l2_path does not answer (a stall): retry when it does"
-
 CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said)
 {
     if (said >= 0) { return said; }

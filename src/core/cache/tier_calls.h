@@ -19,6 +19,7 @@ CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms);
 CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* they close their files */
 /* Add a tier; changes are observed from now on. One thread at a time. */
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
+#define CACHE_DISK_STANDS "the disk of l2_path does not answer (a stall): retry when it does"
 /* Why the disk does not have an entry: name, and the text of E_IO behind "the change is in memory
  * only: ". */
 #define CACHE_LACKS(X) \
@@ -30,7 +31,7 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
     X(SEAL, "l2.cipher did not encrypt the value") \
     X(INDEX, "the index of the disk tier is full (metric cellar_l2_index_full_total): raise " \
              "l2_bytes, or open with l2.mean_entry_bytes as small as the entries") \
-    X(STILL, "the disk of l2_path does not answer (a stall): retry when it does") \
+    X(STILL, CACHE_DISK_STANDS) \
     X(OFF, "the disk tier is off after errors of the disk (metric cellar_l2_breaker_state): " \
            "retry when the disk works") \
     X(ROOM, "the disk tier had no room for 1 s: the disk is slower than the changes: retry") \

@@ -21,7 +21,8 @@
  *            never for user code.
  * LIMITS     Ordered writes are listed from the first call that writes through (write_order_used).
  *            That call waits at most 100 ms for the changes that began before. A delete by pattern
- *            passes matching ordered writes itself: the tier ends their keys.
+ *            passes matching ordered writes itself: the tier ends their keys. A clear of a tier
+ *            with blind_fill passes fills of loads alone: it may fail, and sets have to arrive.
  * SEE ALSO   stamp.c, tier_store.c, delete_pattern.c. */
 #include "cache/write_order.h"
 
