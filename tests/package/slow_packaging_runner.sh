@@ -95,6 +95,13 @@ runs() { # ITEM NAME...: the item runs under each name
         echo "$name" && asked test-now T="$name" | grep $run_sh -A 9 | grep -q "$item" || return 1
     done
 }
+links() { # WORD...: make would point build/libcellar.a at its library
+    asked lib "$@" | grep -q '^ln -sfn .* build/libcellar\.a$'
+}
+library_stays() { # of a plain make, beside one that links each library
+    [ -e build/libcellar.a ] && links ALL_LIBS= && ! links ALL_LIBS=1
+}
+t_case a_test_leaves_the_library_of_a_plain_make library_stays
 no_such() { # names, start of each expected message...
     ! $MAKE -s DEPS=off test T="$1" >"$t_tmp/out" 2>"$t_tmp/said" || return 1
     cat "$t_tmp/out" "$t_tmp/said"
