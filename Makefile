@@ -49,7 +49,7 @@ SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load
 SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
-            bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
+            bus_journal bus_group bus_stat bus_list bus_member bus_publish \
             bus_signal bus_open \
             journal journal_board task_slab task_burst task_queue task_mark task_state task_result \
             task_commit task_run task_submit task_take task_list task_restore task_open \

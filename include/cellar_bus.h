@@ -20,7 +20,7 @@
  * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
  *         message; copies share the bytes. Each copy goes to one member of its group.
  * MEMBER  A function that runs on threads (see host option stack_bytes) or inside cellar_tick with
- *         no_threads; a handle from which the program takes messages; or a task of a pool.
+ *         no_threads; or a handle from which the program takes messages.
  * HOLD    A member has a message for visibility_ms from its delivery. After that, or after
  *         CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver times; then it is a
  *         dead letter. A handler may see a message twice.
@@ -222,8 +222,6 @@ typedef struct cellar_bus_group_config {
 } cellar_bus_group_config;
 CELLAR_STRUCT(cellar_bus_group_config, reserved0);
 
-struct cellar_pool;
-
 /* Options of a member, for cellar_bus_join. Start from cellar_bus_member_config_default(). */
 typedef struct cellar_bus_member_config {
     size_t   struct_size;    /* set by cellar_bus_member_config_default()                         */
@@ -231,9 +229,6 @@ typedef struct cellar_bus_member_config {
     void    *ctx;            /* given to fn and free_fn                                           */
     cellar_bus_free_fn free_fn; /* frees ctx: once, after the member left. Default NULL: ctx      */
                              /* stays that of the program                                         */
-    struct cellar_pool *pool; /* cellar_task.h: each message becomes a task, see TASKS. It        */
-                             /* outlives the member; without fn. Default NULL: none               */
-    const char *task;        /* with pool: name of the tasks, registered. Copied                  */
     uint32_t prefetch;       /* without fn: messages in hand at the same time. Range 1..1,024.    */
                              /* Default 16                                                        */
     uint32_t reserved0;      /* must be 0                                                         */
@@ -478,9 +473,8 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
 /* Add a member to a group: a function that handles its messages, or a handle to take them from.
  * in:      queue: name of the queue; group: name of the group, NULL counts as "default";
  *          o from cellar_bus_member_config_default; NULL = defaults
- * out:     *out is NULL on failure; out may be NULL only with o->fn or o->task
- * returns: OK; E_NOT_FOUND (no such queue or group, or the task name is not registered), E_LIMIT
- *          (max_members is reached), E_NOMEM
+ * out:     *out is NULL on failure; out may be NULL only with o->fn
+ * returns: OK; E_NOT_FOUND (no such queue or group), E_LIMIT (max_members is reached), E_NOMEM
  * owns:    *out ends with cellar_bus_leave or with the bus. OK: ctx belongs to the member until
  *          free_fn. Else ctx stays that of the caller, and free_fn is not called
  * thread:  any, also a function of the bus; fn may run before the return
@@ -646,20 +640,6 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
  *     An ordered group has at most one message of a key in hand, over all members. The next message
  *     of the key follows after an ack, or when the message ends otherwise: not while it is delayed.
  *     Keys with hashes that fall together wait for each other as well.
- *
- * TASKS
- *     A member with `pool` and `task` submits a task for each message: the payload is a copy of the
- *     body, the tag is the key, the trace is that of the message. The message stays in the hands of
- *     the member until the final state of the task, without a hold, at most prefetch of them. The
- *     state SUCCEEDED acks it, any other rejects it. A task that failed is also a dead letter of
- *     the pool; a requeue there does not bring the message back.
- *     While the pool is full, or a submit fails otherwise, messages wait in the group. The member
- *     tries again when one of its tasks ends, and after 100 ms. A body that the pool never takes
- *     (E_TOOBIG) is rejected.
- *     A drain or close of the pool returns the messages of tasks that it abandons, and the member
- *     takes no more. Tasks that stay in a journal ack theirs. After cellar_bus_leave the messages
- *     are back in the group, and their tasks still run: so both may be handled. cellar_bus_close
- *     returns E_BUSY while such tasks have not ended.
  *
  * LOSS
  *     Messages live in memory and end with the process, unless the bus has a journal. Each message

@@ -39,14 +39,6 @@ CELLAR_PRIVATE bool bus_unclaim(cellar_bus_member *m, bus_claim *claim, bus_fate
                                 int64_t delay_ms, int64_t now, bus_after *a) SYNC_HOLDS(BUS);
 /* Return the claim of a delivery; NULL: it is free. */
 CELLAR_PRIVATE bus_claim *bus_claim_of(cellar_bus_member *m, uint64_t delivery) SYNC_HOLDS(BUS);
-/* Return whether a member may take one more message. */
-CELLAR_PRIVATE bool bus_may_claim(const cellar_bus_member *m) SYNC_HOLDS(BUS);
-/* End the job of a member: idle, parked, or gone if it is leaving. */
-CELLAR_PRIVATE void bus_rest(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);
-/* Let a parked member go on, if it may. */
-CELLAR_PRIVATE void bus_unpark(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);
-/* Note that a task of a member has ended, and let the member go on. */
-CELLAR_PRIVATE void bus_has_ended(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);
 /* Queue idle members while a strand is ready. */
 CELLAR_PRIVATE void bus_offer_all(bus_group *g, bus_after *a) SYNC_HOLDS(BUS);
 /* End the job of a member: idle, or gone if it is leaving. */
@@ -72,14 +64,6 @@ CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_b
 CELLAR_PRIVATE void bus_hold(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
 /* Return whether this thread runs code of the host for the bus. */
 CELLAR_PRIVATE bool bus_is_mine(const void *bus) SYNC_HOLDS(BUS);
-
-/* ---- bus_task.c ---- */
-
-/* Submit a task for a message. The cellar_bus_fn of a member with a task name; ctx: the member. */
-CELLAR_PRIVATE cellar_bus_verdict bus_task_run(const cellar_bus_message *m, void *ctx);
-/* Apply the result of bus_task_run to the claim of its message. */
-CELLAR_PRIVATE void bus_task_ran(cellar_bus_member *m, bus_claim *claim, int64_t now, bus_after *a)
-    SYNC_HOLDS(BUS);
 
 /* ---- bus_member.c ---- */
 

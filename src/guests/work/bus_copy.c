@@ -9,8 +9,6 @@
  *            only when no strand is ready: no message waits beside an idle member.
  * ORDER      A copy that returns now goes to its place by id, from the front, within BUS_WALK
  *            copies. So messages of one publisher keep their order when several return.
- *            A member with a task name that met a full pool is parked: not idle. The copy that it
- *            returned is its timer.
  * LOCKING    All under the lock of the bus. bus_settle does the rest after it.
  * LIMITS     BUS_SLICE timers for each call of bus_fire. */
 #include "work/bus.h"
@@ -54,12 +52,9 @@ static void bus_push_failed(cellar_bus *b, base_job *j)
     bus_after a;
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    m->parked = m->leaving && m->tasks != 0;
-    if (!m->parked) {
-        m->queued = false;
-        m->group->idle_count++;
-        if (m->leaving) { bus_unjoin(m, &a); }
-    }
+    m->queued = false;
+    m->group->idle_count++;
+    if (m->leaving) { bus_unjoin(m, &a); }
     sync_drop(BUS, &b->lock);
     if (a.left != NULL) { bus_member_free(a.left); }
 }
@@ -227,22 +222,6 @@ CELLAR_PRIVATE void bus_idle(cellar_bus_member *m, bus_after *a)
     g->idle_count++;
     if (m->leaving) { bus_unjoin(m, a); }
     if (g->ready != NULL && !g->bus->closing) { bus_offer(g, a); }
-}
-
-CELLAR_PRIVATE bool bus_may_claim(const cellar_bus_member *m)
-{
-    return !m->leaving && !m->closed && !m->full && m->held < m->prefetch;
-}
-
-CELLAR_PRIVATE void bus_rest(cellar_bus_member *m, bus_after *a)
-{
-    m->parked = m->leaving ? m->tasks != 0 : !bus_may_claim(m);
-    if (!m->parked) { bus_idle(m, a); }
-}
-
-CELLAR_PRIVATE void bus_unpark(cellar_bus_member *m, bus_after *a)
-{
-    if (m->parked) { bus_rest(m, a); }
 }
 
 CELLAR_PRIVATE void bus_unjoin(cellar_bus_member *m, bus_after *a)
@@ -458,7 +437,7 @@ CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_
         g->strand[c->strand].busy = true;
         bus_strand_update(g, &g->strand[c->strand]);
     }
-    if (m->pool == NULL) { bus_arm(c, base_add_sat(now, g->o.visibility_ms), a); }
+    bus_arm(c, base_add_sat(now, g->o.visibility_ms), a);
     return claim;
 }
 
@@ -553,36 +532,14 @@ CELLAR_PRIVATE void bus_clear(bus_group *g, bus_after *a)
 /* ---- timers ---- */
 
 /* Let a copy that is delayed wait for a member. */
-static void bus_undelay(bus_copy *c, bool front, bus_after *a) SYNC_HOLDS(BUS)
+static void bus_undelay(bus_copy *c, bus_after *a) SYNC_HOLDS(BUS)
 {
     bus_group *g = c->group;
     wheel_cancel(&g->bus->wheel, &c->timer);
     bus_unlink(&g->delays, c);
     g->delayed--;
-    bus_wait(c, front, a); /* its expiry is the next timer, if it has passed */
+    bus_wait(c, g->o.ordered != 0, a); /* its expiry is the next timer, if it has passed */
     bus_strand_free(c, a);
-}
-
-CELLAR_PRIVATE void bus_has_ended(cellar_bus_member *m, bus_after *a)
-{
-    if (m->returned != NULL) { bus_undelay(m->returned, true, a); }
-    m->returned = NULL;
-    m->full = false;
-    m->tasks--;
-    bus_unpark(m, a);
-}
-
-/* Let the members go on that met a full pool: the message that one of them returned is back. */
-static void bus_go_on(bus_group *g, bus_after *a) SYNC_HOLDS(BUS)
-{
-    cellar_bus_member *m = g->members;
-    const uint32_t count = g->full ? g->member_count : 0;
-    g->full = false;
-    for (uint32_t n = count; n > 0; n--, m = m->next) {
-        m->returned = NULL;
-        m->full = false;
-        bus_unpark(m, a);
-    }
 }
 
 /* Apply the timer of a copy. */
@@ -595,8 +552,7 @@ static void bus_due(bus_copy *c, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
         bus_end(c, STATS_BUS_EXPIRED, a);
         break;
     case BUS_DELAYED:
-        bus_undelay(c, g->o.ordered != 0 || g->full, a);
-        bus_go_on(g, a);
+        bus_undelay(c, a);
         break;
     case BUS_HELD:
         g->count[STATS_BUS_HOLDS_LOST]++;

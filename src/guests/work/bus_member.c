@@ -83,8 +83,7 @@ static void bus_call(void *arg)
 {
     bus_run *r = arg;
     r->wanted = bus_wants(r->m->group, &r->seen);
-    void *ctx = r->m->pool != NULL ? r->m : r->m->ctx;
-    if (r->wanted && r->m->fn != NULL) { r->verdict = r->m->fn(&r->seen, ctx); }
+    if (r->wanted && r->m->fn != NULL) { r->verdict = r->m->fn(&r->seen, r->m->ctx); }
 }
 
 /* End the run of a filter or a function that ends its thread. */
@@ -100,8 +99,7 @@ static void bus_left(void *arg)
     m->group->count[STATS_BUS_THREAD_ENDS]++;
     (void)bus_unclaim(m, r->claim, BUS_RETRY, m->group->o.retry_ms, now, &a);
     m->tid = 0;
-    m->tasks -= m->pool != NULL;
-    if (m->fn != NULL) { bus_rest(m, &a); }
+    if (m->fn != NULL) { bus_idle(m, &a); }
     a.ring = true; /* the thread of timers replaces a worker */
     bus_scope_leave(b, &r->scope);
     sync_drop(BUS, &b->lock);
@@ -136,13 +134,8 @@ static void bus_run_end(bus_run *r, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
     cellar_bus_member *m = r->m;
     bus_scope_leave(m->bus, &r->scope);
     m->tid = 0;
-    if (m->pool != NULL && r->wanted) {
-        bus_task_ran(m, r->claim, now, a);
-    } else {
-        m->tasks -= m->pool != NULL;
-        const bus_fate fate = r->wanted ? bus_fate_of(r->verdict) : BUS_FILTER;
-        (void)bus_unclaim(m, r->claim, fate, m->group->o.retry_ms, now, a);
-    }
+    const bus_fate fate = r->wanted ? bus_fate_of(r->verdict) : BUS_FILTER;
+    (void)bus_unclaim(m, r->claim, fate, m->group->o.retry_ms, now, a);
     r->claim = NULL;
 }
 
@@ -161,12 +154,11 @@ static bool bus_run_next(bus_run *r, bool more, int64_t now, bus_after *a) SYNC_
     cellar_bus_member *m = r->m;
     cellar_bus *b = m->bus;
     if (m->leaving) { bus_return_all(m, now, a); }
-    if (more && !b->closing && bus_may_claim(m)) { r->claim = bus_claim_next(m, now, a); }
+    if (more && !b->closing && !m->leaving) { r->claim = bus_claim_next(m, now, a); }
     if (r->claim == NULL) {
-        bus_rest(m, a); /* offers the message that `more` left */
+        bus_idle(m, a); /* offers the message that `more` left */
         return false;
     }
-    m->tasks += m->pool != NULL;
     bus_show(m, r->claim, &r->seen);
     bus_scope_enter(b, &r->scope);
     m->tid = r->scope.tid;
@@ -203,12 +195,7 @@ static cellar_err bus_member_opts(const cellar_bus_member_config *o, cellar_bus_
     const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     if (full->prefetch > BUS_PREFETCH_MAX || full->reserved0 != 0) { return CELLAR_E_INVAL; }
-    if ((full->pool == NULL) != (full->task == NULL) ||
-        (full->pool != NULL && full->fn != NULL)) {
-        return CELLAR_E_INVAL;
-    }
     if (full->fn != NULL) { full->prefetch = 1; }
-    if (full->pool != NULL) { full->fn = bus_task_run; }
     if (full->prefetch == 0) { full->prefetch = BUS_PREFETCH_DEFAULT; }
     return CELLAR_OK;
 }
@@ -239,18 +226,13 @@ static cellar_err bus_join_held(bus_group *g, cellar_bus_member *m, bus_after *a
 CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
                                       const cellar_bus_member_config *o, cellar_bus_member **out)
 {
-    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1], kind[CELLAR_NAME_MAX + 1] = "";
+    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
     cellar_bus_member_config full;
-    cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
     if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_member_opts(o, &full);
     if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }
-    if (err == CELLAR_OK && full.task != NULL) {
-        err = bus_name(full.task, kind) ? cellar_pool_stats_get(full.pool, kind, &known)
-                                        : CELLAR_E_INVAL;
-    }
     if (err != CELLAR_OK) { return err; }
     const size_t bytes = sizeof(cellar_bus_member) + full.prefetch * sizeof(bus_claim);
     cellar_bus_member *m = base_alloc(&b->obj.account, BASE_MOD_STORE, bytes, NULL);
@@ -259,8 +241,6 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     m->fn = full.fn;
     m->ctx = full.ctx;
     m->prefetch = full.prefetch;
-    m->pool = full.pool;
-    memcpy(m->task, kind, sizeof kind);
     bus_after a;
     bus_after_init(&a);
     if (out != NULL) { *out = m; }
@@ -286,14 +266,9 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m)
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
     m->leaving = true;
-    if (m->fn == NULL) {
+    if (!m->queued) { /* else the end of its job does it */
         bus_return_all(m, now, &a);
         bus_unjoin(m, &a);
-    } else if (!m->queued || m->parked) {
-        m->group->idle_count -= !m->queued;
-        m->queued = m->parked = true; /* no message that returns is offered to it */
-        bus_return_all(m, now, &a);
-        bus_unpark(m, &a);
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);

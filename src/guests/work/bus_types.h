@@ -109,16 +109,9 @@ struct cellar_bus_member {
     cellar_bus_free_fn free_fn;
     uint32_t prefetch;
     uint32_t held;          /* claims in use */
-    bool queued;            /* the job waits or runs, or the member is parked */
-    bool leaving;           /* the end of the job, or of the last task, frees the member */
-    bool parked;            /* no job runs until a task ends or the pool has room */
-    bool full, closed;      /* the pool was full; it takes no tasks any more */
+    bool queued;            /* the job waits or runs */
+    bool leaving;           /* the end of the job frees the member */
     int32_t tid;            /* thread that runs the function, or took last; 0: none */
-    struct cellar_pool *pool; /* constant; NULL: no task name */
-    bus_copy *returned;     /* DELAYED, since the pool was full; NULL: none */
-    uint32_t tasks;         /* messages on their way into the pool, and tasks that have not ended */
-    cellar_err submitted;   /* of its job alone: result of the last submit */
-    char task[CELLAR_NAME_MAX + 1]; /* constant */
     bus_claim claim[];      /* prefetch of them */
 };
 
@@ -140,7 +133,6 @@ typedef struct bus_group {
     cellar_bus_member *members; /* ring; NULL: none. The next one that a message wakes */
     uint32_t member_count, idle_count; /* idle: with a function, and not queued */
     uint32_t live, delayed, held;
-    bool full;              /* some members may have met a full pool */
     uint32_t pending;       /* publishes that wait for their commit: they keep the group */
     uint32_t reserved;      /* of them: with room that was promised */
     uint64_t reserved_bytes;

@@ -356,14 +356,13 @@ static void task_drain_wait(cellar_pool *p, cellar_drain_mode mode, uint64_t unt
 static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
 {
     uint64_t ended = 0;
+    if (p->journal != NULL) { return 0; }
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK;) {
         task_after a = { .done = NULL };
         const uint64_t before = p->live_ended;
         for (uint32_t n = 0; n < TASK_SLICE && i < p->chunk_count * TASK_CHUNK; n++, i++) {
             task *t = task_slot_at(p, i);
             if (t == NULL || !task_is_live(t) || t->state == CELLAR_TASK_RUNNING) { continue; }
-            task_tell(t->ext, p->journal != NULL ? CELLAR_TASK_SUCCEEDED : CELLAR_TASK_QUEUED, &a);
-            if (p->journal != NULL) { continue; }
             task_detach(p, t, &a);
             task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
         }

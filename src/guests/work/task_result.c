@@ -224,11 +224,6 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
     }
     task_free_parts(p, a);
     if (a->ended) { task_wake_ended(p); }
-    while (a->told != NULL) {
-        task_told *h = a->told;
-        a->told = h->next;
-        h->fn(h, h->state);
-    }
 }
 
 /* ---- runs ---- */

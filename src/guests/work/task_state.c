@@ -313,15 +313,6 @@ static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, 
     return chain;
 }
 
-CELLAR_PRIVATE void task_tell(task_ext *e, cellar_task_state state, task_after *a)
-{
-    if (e == NULL || e->told == NULL) { return; }
-    e->told->state = state;
-    e->told->next = a->told;
-    a->told = e->told;
-    e->told = NULL;
-}
-
 CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
                              task_after *a)
 {
@@ -337,7 +328,6 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
         p->live_bytes -= t->body->len;
         task_count_end(p->names[t->name], state);
         if (t->ext != NULL) { task_key_drop(p, t->ext); }
-        task_tell(t->ext, state, a);
         a->ended = a->ended || p->watching != 0;
         chain = task_member_ended(p, t, chain, now_ms, a);
         if (state == CELLAR_TASK_FAILED) {

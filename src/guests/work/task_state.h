@@ -38,9 +38,6 @@ CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a) SYNC_HOL
  * queue them. */
 CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
                              task_after *a) SYNC_HOLDS(QUEUE);
-/* Tell the caller that follows a task. */
-CELLAR_PRIVATE void task_tell(task_ext *e, cellar_task_state state, task_after *a)
-    SYNC_HOLDS(QUEUE);
 /* Queue the task that waits for a group, if all its members ended. Return that task if the caller
  * must cancel it; else NULL. */
 CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t now_ms, task_after *a)

@@ -9,7 +9,6 @@
  * JOURNAL    Between insert and queue the tasks are committed; slots, keys and room are taken.
  * LIMITS     queue_cap tasks, queue_bytes of payload, max_names, TASK_QUEUES_MAX queues.
  * SEE ALSO   task_types.h */
-#include "work/task_submit.h"
 
 #include <string.h>
 
@@ -668,8 +667,7 @@ static cellar_err task_submit_after(cellar_pool *p, task_draft *d, work_time now
     return err;
 }
 
-CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *item,
-                                      task_told *told, cellar_task_id *id)
+static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cellar_task_id *id)
 {
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
@@ -678,8 +676,7 @@ CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *it
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
-    err = task_draft_make(p, item, now, told != NULL, &d);
-    if (err == CELLAR_OK && told != NULL) { d.ext->told = told; }
+    err = task_draft_make(p, item, now, false, &d);
     if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
         made = d.ext->id;
         err = CELLAR_EXISTS;
@@ -701,7 +698,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
                                          cellar_task_id *id)
 {
     const cellar_task_item item = { name, payload, payload_len, o };
-    const cellar_err err = task_submit(p, &item, NULL, id);
+    const cellar_err err = task_submit(p, &item, id);
     if (err == CELLAR_E_NOT_FOUND) {
         return base_refuse(err, "cellar_task_submit", o != NULL
             ? "no task is registered with this name, or `after` is unknown or has ended"

@@ -68,14 +68,6 @@ typedef struct task_group {
     task_body *result[];     /* of each member; NULL: none */
 } task_group;
 
-/* A caller inside the library that follows a task. */
-typedef struct task_told {
-    struct task_told *next;  /* in task_after */
-    /* Called once, with no lock held: the final state; QUEUED: the pool gives the task back. */
-    void (*fn)(struct task_told *told, cellar_task_state state);
-    cellar_task_state state;
-} task_told;
-
 /* Parts of a task that few tasks have. */
 typedef struct task_ext {
     UT_hash_handle by_key, by_id;
@@ -88,7 +80,6 @@ typedef struct task_ext {
     task_group *member_of;   /* it counts there as `member`; NULL: none */
     task_group *before;      /* it is the `then` of it; NULL: none */
     task_group *after;       /* chain of groups of one member, of option `after` */
-    task_told *told;         /* NULL: none */
     uint32_t member;
     uint32_t unique_states;
     uint16_t key_len;        /* 0: none */
@@ -393,7 +384,6 @@ typedef struct task_after {
     task_ext *ext;           /* chain */
     task_group *group;       /* chain */
     task_throttle *throttle; /* chain */
-    task_told *told;         /* chain */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the bursts */
