@@ -40,16 +40,26 @@ static void task_forked(void *pool)
 
 /* ---- the thread, ticks ---- */
 
+/* Return the time until the next look of the thread of the timers, in ms. */
+static int64_t task_look_in(cellar_pool *p)
+{
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
+    sync_take(QUEUE, &p->lock);
+    const int64_t look_ms = p->look_ms;
+    sync_drop(QUEUE, &p->lock);
+    return BASE_MAX(look_ms - now_ms, 0);
+}
+
 static void task_timer_main(void *arg)
 {
     cellar_pool *p = arg;
     for (;;) {
         const uint32_t bell = base_load_acq(&p->bell); /* before `stop`, which rings it */
         if (base_load_acq(&p->stop) != 0) { return; }
-        int64_t wait_ms;
-        task_fire(p, &wait_ms);
+        int64_t next_ms;
+        task_fire(p, &next_ms);
         const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
+        const int64_t sleep_ms = BASE_MIN(task_look_in(p), most_ms);
         if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, base_until_ns(sleep_ms)); }
     }
 }

@@ -102,7 +102,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     }
     if (ms != 0) {
         const int64_t due_ms = task_time_add(now_ms, ms);
-        a->timer = a->timer || due_ms < wheel_next_ms(&p->mono);
+        task_look_at(p, due_ms, a);
         wheel_add(&p->mono, &t->timer, due_ms);
     }
 }
@@ -126,8 +126,9 @@ static void task_note_outcome(cellar_pool *p, task_name *n, cellar_verdict_kind 
     n->failures = kind == CELLAR_VERDICT_OK ? 0 : BASE_MIN(n->failures + 1, o->break_after);
     if (n->failures < o->break_after) { return; }
     n->count[STATS_TASK_BREAKS]++;
-    task_gate_close(p, &n->gate, task_time_add(now_ms, o->break_ms));
-    a->timer = true;
+    const int64_t open_ms = task_time_add(now_ms, o->break_ms);
+    task_gate_close(p, &n->gate, open_ms);
+    task_look_at(p, open_ms, a);
 }
 
 /* End the attempt of a run and return its task. */
@@ -324,12 +325,12 @@ static bool task_admitted(cellar_pool *p, task_run *r)
     } else {
         const uint64_t wait_ms = BASE_MAX(result.retry_after_ns / 1000000 + 1, 1);
         const int64_t open_ms = task_time_add(now_ms, (int64_t)wait_ms);
-        a.timer = true;
         if (keyed) {
             r->name->count[STATS_TASK_PARKED_RATE]++;
             task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, open_ms, &a);
         } else {
             task_gate_close(p, &r->name->gate, open_ms);
+            task_look_at(p, open_ms, &a);
             task_to_parked(p, t);
         }
     }
@@ -646,6 +647,9 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
         *next_ms = BASE_MIN(*next_ms, BASE_MAX(wall_ms - now.wall_ms, 1));
     }
     if (!mono || !wall) { *next_ms = 0; }
+    /* An attempt that ends in time leaves the look for its time-out: the next ones need no other. */
+    if (p->look_ms <= now.mono_ms) { p->look_ms = BASE_NEVER_MS; }
+    p->look_ms = BASE_MIN(p->look_ms, base_add_sat(now.mono_ms, *next_ms));
     sync_drop(QUEUE, &p->lock);
     if (a.timed_out != NULL) {
         base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,

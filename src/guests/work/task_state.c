@@ -38,6 +38,13 @@ CELLAR_PRIVATE void task_wake_timer(cellar_pool *p)
     sync_wake(&p->bell, 1);
 }
 
+CELLAR_PRIVATE void task_look_at(cellar_pool *p, int64_t due_ms, task_after *a)
+{
+    if (due_ms >= p->look_ms) { return; }
+    p->look_ms = due_ms;
+    a->timer = true;
+}
+
 /* ---- moves ---- */
 
 #define TASK_BIT(state) (1u << CELLAR_TASK_##state)
@@ -79,7 +86,7 @@ CELLAR_PRIVATE void task_to_wheel(cellar_pool *p, task *t, cellar_task_state sta
 {
     if (t->state != TASK_FREE) { task_mark(p, t, a); }
     task_move(t, state);
-    a->timer = a->timer || due_ms < wheel_next_ms(&p->mono);
+    task_look_at(p, due_ms, a);
     wheel_add(&p->mono, &t->timer, due_ms);
 }
 
@@ -88,7 +95,7 @@ CELLAR_PRIVATE void task_to_wall(cellar_pool *p, task *t, int64_t wall_ms, task_
     if (t->state != TASK_FREE) { task_mark(p, t, a); }
     task_move(t, CELLAR_TASK_SCHEDULED);
     t->flags |= TASK_ETA;
-    a->timer = a->timer || wall_ms < wheel_next_ms(&p->wall);
+    task_look_at(p, base_add_sat(wall_ms, -base_load_rlx(&p->offset_ms)), a);
     wheel_add(&p->wall, &t->timer, wall_ms);
 }
 

@@ -10,6 +10,8 @@
 CELLAR_PRIVATE work_time task_near(const cellar_pool *p);
 /* Return the sum of two times, 0 to BASE_NEVER_MS - 1. */
 CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b);
+/* Wake the thread of the timers, unless it looks again at `due_ms` or before. */
+CELLAR_PRIVATE void task_look_at(cellar_pool *p, int64_t due_ms, task_after *a) SYNC_HOLDS(QUEUE);
 /* Add the wait of a task that begins to the histogram. */
 BASE_INLINE void task_note_wait(cellar_pool *p, const task *t, int64_t now_ms)
 {

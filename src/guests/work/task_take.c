@@ -74,14 +74,16 @@ static cellar_err task_extend(task_run *r, int64_t hold_ms)
     cellar_pool *p = r->of;
     if (hold_ms < 1 || hold_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
     const int64_t until_ms = task_time_add(base_now_ms(&p->obj.clock), hold_ms);
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
     const bool in_time = r->task != NULL;
     if (in_time) {
         wheel_cancel(&p->mono, &r->task->timer);
         wheel_add(&p->mono, &r->task->timer, until_ms);
+        task_look_at(p, until_ms, &a);
     }
     sync_drop(QUEUE, &p->lock);
-    if (in_time) { task_wake_timer(p); }
+    task_settle(p, &a);
     return in_time ? CELLAR_OK : CELLAR_E_LOST;
 }
 

@@ -352,6 +352,7 @@ struct cellar_pool {
     uint32_t name_count, name_max, queue_count;
     task_queue *queues[TASK_QUEUES_MAX];
     wheel mono, wall;
+    int64_t look_ms;         /* monotonic: the thread of the timers looks then, or before */
     _Atomic int64_t offset_ms; /* wall clock minus monotonic clock, at the last look; relaxed, read
                               * without the lock */
     wheel_timer gates;       /* head */

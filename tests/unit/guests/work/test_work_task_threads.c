@@ -13,6 +13,7 @@
 #include "cellar_task.h"
 #include "tests/support/t.h"
 #include "tests/support/task_calls.h"
+#include "work/task_types.h"
 
 static cellar_pool *p;
 static sem_t began, go_on;
@@ -680,6 +681,29 @@ T_CASE(task_may_fork)
     name_it("forks", forks, NULL);
     (void)submit("forks");
     wait_for(&began);
+    close_it();
+}
+
+static cellar_verdict returns(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    sem_post(&began);
+    return cellar_verdict_ok();
+}
+
+T_CASE(attempts_that_end_in_time_wake_the_timers_once)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.timeout_ms = 3600000;
+    open_with(1);
+    open_it();
+    name_it("returns", returns, &o);
+    const uint32_t before = atomic_load(&p->bell);
+    for (int i = 0; i < 100; i++) {
+        (void)submit("returns");
+        wait_for(&began);
+    }
+    T_EQ_U64(atomic_load(&p->bell) - before, 1);
     close_it();
 }
 
