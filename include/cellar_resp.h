@@ -19,7 +19,8 @@
  *           the connection. A line of another protocol, such as HTTP, TLS or SMTP, also closes it:
  *           a line with a control byte, or a first line that is no command.
  * DATABASES Database n is the namespace "db<n>", or the one that `namespaces` names. It is created
- *           by the first command that needs it.
+ *           by the first command that needs it. A new value without a TTL of the client has that
+ *           of its rule, else of the namespace, else none.
  * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
  *           address needs listen_public and a password of at least 16 bytes. A unix socket has mode
  *           0600, lies in a folder that no other user may write, and serves the user of the process

@@ -53,7 +53,8 @@ static void resp_put_set(resp_client *c, cellar_err err, const resp_set_plan *s,
     }
 }
 
-/* Run SET key value with options that were read. ttl_ms 0: none; passed: its time has passed. */
+/* Run SET key value with options that were read. ttl_ms 0: the client gave none; passed: its time
+ * has passed. */
 static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, uint32_t flags,
                          int64_t ttl_ms, bool passed)
 {
@@ -197,7 +198,7 @@ RESP_CALL(resp_cmd_getex)
     } else if (!timed && ((o.flags & RESP_OPT_PERSIST) == 0 || !resp_ends(c, ns, argv[1]))) {
         (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
-        const cellar_set_opts with = resp_write_opts(ttl_ms);
+        const cellar_set_opts with = resp_write_opts(timed ? ttl_ms : CELLAR_TTL_NONE);
         resp_set_plan s = { .flags = RESP_OPT_GET | RESP_OPT_XX, .same = true,
                        .old.account = &c->of->obj.account };
         resp_put_set(c, resp_update(c, ns, argv[1], &with, resp_set_one, &s), &s, "");

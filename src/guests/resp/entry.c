@@ -35,7 +35,7 @@ CELLAR_PRIVATE void resp_value_free(resp_value *v)
 CELLAR_PRIVATE cellar_set_opts resp_write_opts(int64_t ttl_ms)
 {
     cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms != 0 ? ttl_ms : CELLAR_TTL_NONE;
+    o.ttl_ms = ttl_ms;
     o.flags = CELLAR_KEEP_OLD_VALUE;
     return o;
 }
@@ -70,7 +70,7 @@ static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_by
 {
     cellar_resp *r = c->of;
     const resp_control *k = resp_control_find(r, key);
-    int64_t ttl_ms = o->ttl_ms;
+    int64_t ttl_ms = o->ttl_ms != 0 ? o->ttl_ms : CELLAR_TTL_NONE;
     if (k != NULL && (o->flags & CELLAR_ONLY_IF_ABSENT) != 0) { return CELLAR_EXISTS; }
     if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
     if (k != NULL && (o->flags & CELLAR_KEEP_TTL) != 0) { ttl_ms = resp_control_ttl(r, k); }

@@ -20,10 +20,10 @@ typedef struct resp_value {
 CELLAR_PRIVATE cellar_err resp_value_keep(resp_value *v, const void *bytes, size_t len);
 CELLAR_PRIVATE void resp_value_free(resp_value *v);
 
-/* Return the options of a write. ttl_ms 0: none, whatever the default of the namespace is. A write
- * that fails leaves the old value, as in Redis. */
+/* Return the options of a write. ttl_ms 0: that of the rule of the key, else of the namespace, else
+ * none; the shared store has no default. A write that fails leaves the old value, as in Redis. */
 CELLAR_PRIVATE cellar_set_opts resp_write_opts(int64_t ttl_ms);
-/* Return the options of a write that keeps the TTL of a live value. */
+/* Return the options of a write that keeps the TTL of a live value; a new one has that of 0. */
 CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void);
 
 #define RESP_BUSY_ROUNDS 100u /* of a change that other changes of the key overtake */

@@ -59,6 +59,48 @@ T_CASE(values_expire_with_the_clock_of_the_store)
     rk_close(&k);
 }
 
+/* The faulty sequence: a rule with ttl=10m, SET without a time, and the entry never ended. */
+T_CASE(write_without_a_ttl_takes_that_of_the_operator)
+{
+    static const cellar_policy_rule rules[] = {
+        { .struct_size = sizeof *rules, .section = "db0", .pattern = "s:{n}", .ttl_ms = 600000 },
+        { .struct_size = sizeof *rules, .section = "db1", .kind = CELLAR_POLICY_SET,
+          .ttl_ms = 3600000 },
+    };
+    static const char *const talk[][2] = {
+        { "SET s:1 v", "+OK" }, { "TTL s:1", ":600" }, { "MSET s:2 v s:3 v", "+OK" },
+        { "TTL s:3", ":600" }, { "INCR s:4", ":1" }, { "TTL s:4", ":600" },
+        { "INCRBYFLOAT s:f 1", "1" }, { "TTL s:f", ":600" }, { "SETNX s:5 v", ":1" },
+        { "TTL s:5", ":600" }, { "APPEND s:6 v", ":1" }, { "TTL s:6", ":600" },
+        { "SETRANGE s:7 0 v", ":1" }, { "TTL s:7", ":600" }, { "GETSET s:8 v", "nil" },
+        { "TTL s:8", ":600" }, { "SET s:9 v KEEPTTL", "+OK" }, { "TTL s:9", ":600" },
+        { "MSETNX s:a v", ":1" }, { "TTL s:a", ":600" }, { "SET s:1 v EX 33", "+OK" },
+        { "TTL s:1", ":33" }, { "SET s:1 v", "+OK" }, { "TTL s:1", ":600" },
+        { "SET other v", "+OK" }, { "TTL other", ":300" }, { "INCR count", ":1" },
+        { "TTL count", ":300" }, { "SELECT 1", "+OK" }, { "SET s:1 v", "+OK" },
+        { "TTL s:1", ":3600" },
+    };
+    static const char *const kept[][2] = {
+        { "SELECT 0", "+OK" }, { "PERSIST s:1", ":1" }, { "TTL s:1", ":-1" },
+        { "SET s:1 7 KEEPTTL", "+OK" }, { "INCR s:1", ":8" }, { "APPEND s:1 1", ":2" },
+        { "TTL s:1", ":-1" }, { "COPY s:1 s:copy", ":1" }, { "TTL s:copy", ":-1" },
+        { "RENAME s:1 s:new", "+OK" }, { "TTL s:new", ":-1" }, { "EXPIRE s:4 33", ":1" },
+        { "INCR s:4", ":2" }, { "APPEND s:4 1", ":2" }, { "TTL s:4", ":33" },
+        { "SET s:4 1 KEEPTTL", "+OK" }, { "COPY s:4 s:copy REPLACE", ":1" }, { "TTL s:copy", ":33" },
+        { "RENAME s:4 s:new", "+OK" }, { "TTL s:new", ":33" }, { "GETEX s:2 PERSIST", "v" },
+        { "TTL s:2", ":-1" },
+    };
+    resp_kit k;
+    settings cfg = api_config(8 << 20);
+    cfg.config.default_ttl_ms = 300000;
+    cfg.config.rules = rules;
+    cfg.config.rule_count = 2;
+    rk_open_on(&k, api_open_with(&cfg), rk_all_allowed);
+    RK_TALK(&k, talk);
+    RK_TALK(&k, kept);
+    rk_close(&k);
+}
+
 T_CASE(counters_are_decimal_text)
 {
     resp_kit k;

@@ -91,6 +91,22 @@ T_CASE(program_keeps_its_other_databases)
     port_done(a);
 }
 
+T_CASE(ttls_of_the_program_leave_the_shared_store_alone)
+{
+    static const cellar_policy_rule rule = { .struct_size = sizeof rule, .pattern = "*",
+                                             .kind = CELLAR_POLICY_GLOB, .ttl_ms = 600000 };
+    settings cfg = api_config(16u << 20);
+    cfg.config.default_ttl_ms = 300000;
+    cfg.config.rules = &rule;
+    cfg.config.rule_count = 1;
+    port_begin_on(api_open_with(&cfg), writable_too);
+    const int a = peer();
+    T_EQ_STR(ask(a, "SET k 1\r\nINCR n\r\nTTL k\r\nTTL n\r\n"), "+OK\r\n:1\r\n:-1\r\n:-1\r\n");
+    T_EQ_STR(ask(a, "SET ~k 1\r\nINCR ~n\r\nTTL ~k\r\nTTL ~n\r\n"), "+OK\r\n:1\r\n:-1\r\n:-1\r\n");
+    T_EQ_STR(ask(a, "SELECT 1\r\nSET k 1\r\nTTL k\r\n"), "+OK\r\n+OK\r\n:600\r\n");
+    port_done(a);
+}
+
 /* Each command sees a control key as it sees any other one. */
 T_CASE(commands_work_on_control_keys)
 {
