@@ -1185,23 +1185,23 @@ typedef struct cellar_policy_opts {
     const char *text;        /* the rules; path is only their name in notes. Default NULL: read   */
                              /* the file                                                          */
     size_t      text_len;    /* bytes of `text`                                                   */
-    const cellar_policy_space *spaces; /* all namespaces, for `lint`: sections, TTL classes and   */
-                             /* loaders that they lack are warnings. Default NULL: not compared   */
+    const cellar_policy_space *spaces; /* all namespaces: sections, TTL classes and loaders that  */
+                             /* they lack are warnings. Default NULL: not compared                */
     uint32_t    space_count; /* number of `spaces`; 0 without them                                */
-    uint32_t    lint;        /* 1: after OK, fn gets up to 100 warnings. Default 0                */
+    uint32_t    lint;        /* 1: rules that are probably wrong are warnings. Default 0          */
 } cellar_policy_opts;
 CELLAR_STRUCT(cellar_policy_opts, lint);
 
 /* Read rules from a file or a text, for cellar_config or cellar_policy_set.
  * in:      path of the file;
  *          o from cellar_policy_opts_default; NULL = all defaults;
- *          fn, optional: gets each error, up to 100; ctx: given to fn
+ *          fn, optional: gets up to 100 errors, or after OK up to 100 warnings; ctx: given to fn
  * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
  * returns: OK; E_CONFIG (errors: notes name them), E_IO (the file cannot be read, a note says why),
  *          E_NOMEM
  * owns:    the caller frees *rules with cellar_free, also without rules. Their texts lie in them
  * thread:  any
- * cost:    O(file); with lint O(rules^2)
+ * cost:    O(file); with lint or spaces O(rules^2)
  * example:
  *     cellar_policy_rule *rules;
  *     err = cellar_policy_read("app.policy", NULL, NULL, NULL, &rules,

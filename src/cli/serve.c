@@ -9,6 +9,7 @@
  * SEE ALSO   cellar_resp.h, SETTINGS in cellar_kit.h. */
 #include <getopt.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -28,6 +29,7 @@
 #define SERVE_NOT_SET     UINT32_MAX
 #define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
 #define SERVE_SECRET_MAX  256u /* bytes of a password file */
+#define SERVE_DATABASES   16u
 
 static volatile sig_atomic_t serve_stop, serve_reload;
 
@@ -357,12 +359,41 @@ static int64_t serve_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Warn of what the policies name and no database has. The port has checked the names. */
+static void serve_policies_check(const serve_run *r)
+{
+    char name[SERVE_DATABASES][CELLAR_NAME_MAX + 1];
+    cellar_policy_space spaces[SERVE_DATABASES];
+    const uint32_t shared = r->port.shared_bytes != 0; /* then database 0 is no namespace */
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules;
+    size_t count;
+    if (r->settings.policy_file[0] == '\0') { return; }
+    for (uint32_t i = 0; i < SERVE_DATABASES; i++) {
+        (void)snprintf(name[i], sizeof name[i], "db%u", (unsigned)i);
+        spaces[i] = (cellar_policy_space){ name[i], NULL };
+    }
+    for (const char *p = r->port.namespaces; p != NULL && *p != '\0';) {
+        char *at;
+        const unsigned long n = strtoul(p, &at, 10);
+        const size_t len = strcspn(++at, " ,");
+        (void)snprintf(name[n], sizeof name[n], "%.*s", (int)len, at);
+        p = at + len + strspn(at + len, " ,");
+    }
+    o.spaces = spaces + shared;
+    o.space_count = SERVE_DATABASES - shared;
+    (void)cellar_policy_read(r->settings.policy_file, &o, serve_policy_note, NULL, &rules, &count);
+    cellar_free(rules);
+}
+
 static void serve_policies(const serve_run *r, cellar *store)
 {
     if (r->settings.policy_file[0] == '\0') { return; }
     const cellar_err err = cellar_policy_reload(store, r->settings.policy_file, serve_policy_note,
                                                 NULL);
-    if (err != CELLAR_OK) {
+    if (err == CELLAR_OK) {
+        serve_policies_check(r);
+    } else {
         cli_complain("serve", "the present policies stay: %s", cellar_strerror(err));
     }
 }
@@ -422,6 +453,7 @@ static int serve_open_and_run(serve_run *r)
         (void)cellar_close(store);
         return code;
     }
+    serve_policies_check(r);
     serve_handle(SIGTERM, serve_on_end);
     serve_handle(SIGINT, serve_on_end);
     serve_handle(SIGHUP, serve_on_hangup);

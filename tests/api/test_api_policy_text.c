@@ -735,4 +735,18 @@ T_CASE(linter_compares_with_namespaces)
     T_EQ_U64(n.count, 0);
 }
 
+T_CASE(namespaces_are_compared_without_the_linter)
+{
+    static const char text[] = "[a]\nkey x ttl=1s refresh=1s\n[b]\nkey x ttl=1s\n";
+    const cellar_policy_space space = { "a", NULL };
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = text, .text_len = sizeof text - 1,
+                             .spaces = &space, .space_count = 1 };
+    cellar_policy_rule *rules;
+    size_t count;
+    notes n = { 0 };
+    T_EQ_I64(cellar_policy_read("p", &o, note, &n, &rules, &count), CELLAR_OK);
+    T_EQ_STR(n.text, "p:4:1: warning: no namespace has section \"b\"\n");
+    cellar_free(rules);
+}
+
 T_MAIN("api_policy_text")

@@ -396,11 +396,9 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
     err = kit_policy_source(&r, path, &full);
     if (err != CELLAR_OK) { return err; }
     const kit_policy p = { r.rules, r.count };
-    if (full.lint != 0) {
-        kit_policy_lint(&p, &r.notes);
-        if (full.spaces != NULL) {
-            kit_policy_compare(&p, full.spaces, full.space_count, &r.notes);
-        }
+    if (full.lint != 0) { kit_policy_lint(&p, &r.notes); }
+    if (full.spaces != NULL) {
+        kit_policy_compare(&p, full.spaces, full.space_count, &r.notes);
     }
     *rules = r.rules;
     *rule_count = r.count;

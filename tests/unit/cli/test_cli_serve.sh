@@ -155,6 +155,17 @@ reload() {
     rc set other 1 | grep -q denied && stop
 }
 t_case sighup_reads_the_policies_again reload
+sections() { # WANTED OPTION...: so many sections are unknown
+    wanted=$1
+    shift
+    printf '[*]\ndeny a*\n[db0]\ndeny b*\n[users]\ndeny c*\n[root]\ndeny d*\ndeny e*\n' >"$t_tmp/policy"
+    serve --policy="$t_tmp/policy" "$@" && stop && cat "$t_tmp/serve_err" &&
+        [ "$(grep -c 'warning: no namespace has section' "$t_tmp/serve_err")" = "$wanted" ] &&
+        grep -q 'policy:8:1: warning: .*"root"' "$t_tmp/serve_err"
+}
+t_case section_without_a_database_warns sections 2
+t_case section_of_a_named_database_is_known sections 1 --namespaces="3=users"
+t_case section_of_the_shared_store_warns sections 3 --shared=8M
 fill() { awk -v n=$1 'BEGIN { while (n-- > 0) printf "SET key:%d value-%d\r\n", n, n }'; }
 until_done() { # COMMAND...: try it for 20 s
     n=0
