@@ -457,6 +457,8 @@ static int serve_open_and_run(serve_run *r)
     serve_handle(SIGTERM, serve_on_end);
     serve_handle(SIGINT, serve_on_end);
     serve_handle(SIGHUP, serve_on_hangup);
+    serve_handle(SIGUSR1, SIG_IGN); /* the default action would end the program without a close */
+    serve_handle(SIGUSR2, SIG_IGN);
     serve_ready(r, port);
     serve_loop(r, store, port);
     serve_end(r, store, port);

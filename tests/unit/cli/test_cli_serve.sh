@@ -166,6 +166,11 @@ sections() { # WANTED OPTION...: so many sections are unknown
 t_case section_without_a_database_warns sections 2
 t_case section_of_a_named_database_is_known sections 1 --namespaces="3=users"
 t_case section_of_the_shared_store_warns sections 3 --shared=8M
+user_signals() { # each request behind them shows that the program runs on
+    serve && kill -USR1 $serve_pid && [ "$(rc ping)" = PONG ] && kill -USR2 $serve_pid &&
+        [ "$(rc ping)" = PONG ] && stop
+}
+t_case user_signals_have_no_effect user_signals
 fill() { awk -v n=$1 'BEGIN { while (n-- > 0) printf "SET key:%d value-%d\r\n", n, n }'; }
 until_done() { # COMMAND...: try it for 20 s
     n=0
