@@ -324,9 +324,9 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
  * close     cellar_locks_close must not overlap other calls on the table.
  * fork      The child has no table: calls return E_FORKED, and a close does nothing. Locks of the
  *           parent stay held.
- * restart   The first fence comes from the wall clock. If the wall clock was set back across a
- *           restart, fences can fall. To prevent that, save fence_max of the figures and pass it as
- *           fence_start.
+ * restart   The first fence comes from the wall clock, and is above those of the tables that this
+ *           process has closed. If the wall clock was set back across a restart, fences can fall.
+ *           To prevent that, save fence_max of the figures and pass it as fence_start.
  * clock     Times are milliseconds, including the time the machine is suspended. Holds below one
  *           second, and holds on a clock of the program, end exactly. Longer holds end up to
  *           64 ms late, never early. A wait sleeps until its deadline, and no longer. A waiter

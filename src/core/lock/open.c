@@ -25,6 +25,10 @@ _Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * LOCK_STRIPE_BYTES(LOCK_
                              * over a restart; the wall clock fits above them until 2109 */
 #define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
+/* No fence of a closed table that began at the wall clock is above it. So a table that is opened
+ * again within the same millisecond does not begin below. */
+static _Atomic uint64_t lock_floor;
+
 /* Free the long keys of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
@@ -99,9 +103,11 @@ static uint32_t lock_heads_for(const cellar_locks_config *c, uint64_t stripes)
 
 static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
 {
-    if (fence_start == 0) {
+    t->from_clock = fence_start == 0;
+    if (t->from_clock) {
         const int64_t wall_ms = base_wall_ms();
         fence_start = (wall_ms > 0 ? (uint64_t)wall_ms : 1) << LOCK_FENCES_A_MS;
+        fence_start = BASE_MAX(fence_start, base_load_acq(&lock_floor));
     }
     t->high = BASE_MIN(fence_start, LOCK_FENCE_MAX);
     for (uint32_t i = 0; i < t->stripe_count; i++) { t->stripe[i].floor = t->high; }
@@ -166,10 +172,21 @@ out:
     return base_refuse(err, LOCK_OPEN, why);
 }
 
+static void lock_floor_raise(cellar_locks *t)
+{
+    uint64_t value[STATS_LOCK_COUNT], floor;
+    (void)lock_figures(t, value);
+    do {
+        floor = base_load_rlx(&lock_floor);
+    } while (floor < value[STATS_LOCK_FENCE] &&
+             !base_cas_ar(&lock_floor, floor, value[STATS_LOCK_FENCE]));
+}
+
 CELLAR_API void cellar_locks_close(cellar_locks *t)
 {
     if (t == NULL || t->obj.forked) { return; }
     base_fork_unregister(&t->obj.fork);
+    if (t->from_clock) { lock_floor_raise(t); }
     lock_clear(t);
     base_region_release(&t->region);
     base_free(&t->obj.account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));

@@ -132,6 +132,7 @@ struct cellar_locks {
     uint64_t max_locks;
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
+    bool from_clock;              /* fences began at the wall clock */
     uint32_t chunk_max;
     uint32_t stripe_count;        /* power of two; 0 in a forked child */
     uint32_t stripe_shift;        /* 64 - log2(stripe_count) */

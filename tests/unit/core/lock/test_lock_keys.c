@@ -227,6 +227,30 @@ T_CASE(fences_rise_over_tables)
     shut(t);
 }
 
+/* The faulty sequence: open, acquire some, close, open in the same millisecond, acquire one. */
+T_CASE(fences_rise_over_tables_of_one_millisecond)
+{
+    uint64_t last = 0;
+    for (int life = 0; life < 200; life++) {
+        cellar_locks *t = open_table();
+        for (int i = 0; i < 3; i++) {
+            cellar_lock lk;
+            T_EQ_I64(take(t, "k", 50, &lk), CELLAR_OK);
+            T_CHECK(lk.fence > last);
+            last = lk.fence;
+            T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+        }
+        cellar_locks_close(t);
+    }
+    /* Fences of a number of the program leave the floor alone. */
+    cellar_locks_config cfg = turnable();
+    cfg.fence_start = (UINT64_C(1) << 61) - 2;
+    cellar_locks_close(open_with(&cfg));
+    cellar_locks *t = open_table();
+    T_CHECK(figures(t).fence_max < cfg.fence_start);
+    shut(t);
+}
+
 /* ---- holds ---- */
 
 T_CASE(holds_end_to_the_millisecond)
