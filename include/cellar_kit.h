@@ -269,7 +269,8 @@ static inline cellar_load_opts cellar_load_opts_manager(void)
     return o;
 }
 
-/* Return options for the results of a module: five minutes, up to 10 % longer, "absent" as long.
+/* Return options for the results of a module: five minutes, up to 10 % longer; "absent" for five
+ * minutes.
  * returns: the options; fields not named here are 0, and the caller may set each of them
  * thread:  any
  * cost:    O(1); no call of the library

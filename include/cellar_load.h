@@ -31,7 +31,8 @@ extern "C" {
  * ttl_ms of the call, a rule of its key (KEY POLICIES in cellar_admin.h), the namespace, the store.
  * ttl_max_ms of a rule bounds it. Then jitter_pct shortens it by up to 10 %. Idle times and classes
  * of TTL are for loaded values only if a rule sets them. "Absent" is remembered for
- * negative_ttl_ms in the same order, 60 s by default. Fallbacks: see FAILURES. */
+ * negative_ttl_ms in the same order, 60 s by default; jitter_pct does not spread it. Fallbacks: see
+ * FAILURES. */
 
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
@@ -208,7 +209,8 @@ typedef struct cellar_load_opts {
                                 /* From 1 ms. CELLAR_TTL_NONE: no limit. Default hard_timeout_ms  */
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. From 1 ms.                 */
                                 /* Default retry_throttle_ms                                      */
-    uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 percent or CELLAR_OFF. Default 10   */
+    uint32_t jitter_pct;        /* spreads TTLs of values. Range 1..100 percent or CELLAR_OFF.    */
+                                /* Default 10                                                     */
     cellar_jitter jitter_mode;  /* direction in which jitter_pct spreads. Default MINUS           */
     uint32_t join_retries;      /* further loads that a waiter takes part in after a failed one,  */
                                 /* before it returns the error. Range 1..8 or CELLAR_OFF. Default */

@@ -340,6 +340,15 @@ T_CASE(fulfilled_lease_uses_options_of_its_acquire)
         (void)cellar_delete(c, "k", 1);
     }
     T_CHECK(most > 1250);
+    o.flags = 0;
+    so.ttl_ms = 0;
+    so.flags = CELLAR_NEGATIVE; /* "absent" is not spread */
+    for (int i = 0; i < 20; i++) {
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
+        T_EQ_I64(ttl_left(c), 300);
+        (void)cellar_delete(c, "k", 1);
+    }
     kit_close(c);
 }
 
