@@ -105,9 +105,9 @@ typedef struct cellar_resp cellar_resp;
  * the file was removed, they go on, no other one can connect, and the log has a warning.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
- * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
- * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
- * password, all pages but the last two need it: Basic, any user. Without a password, Host must be
+ * /healthz or /health, and /readyz or /ready (503 after cellar_resp_drain). Each is also below
+ * /_cellar. The methods are GET and HEAD. No page changes or loads anything of other hosts. With a
+ * password, all pages but these four need it: Basic, any user. Without a password, Host must be
  * localhost or a loopback address. Limits: admin_head_bytes and admin_body_bytes of a request, 5 s
  * for its head, 30 s for a request and its answer, 16 connections besides max_clients. A connection
  * beyond them closes one that is idle or sends its head slowly; one of this machine closes the

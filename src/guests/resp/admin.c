@@ -291,8 +291,10 @@ static resp_admin_page resp_admin_page_for(resp_client *c, const resp_http *h)
         path.data = (const char *)path.data + sizeof prefix - 1;
         path.len -= sizeof prefix - 1;
     }
-    if (resp_http_is(path, "/healthz")) { return resp_admin_line(200, "ok\n"); }
-    if (resp_http_is(path, "/readyz")) {
+    if (resp_http_is(path, "/healthz") || resp_http_is(path, "/health")) {
+        return resp_admin_line(200, "ok\n");
+    }
+    if (resp_http_is(path, "/readyz") || resp_http_is(path, "/ready")) {
         return base_load_rlx(&r->draining) == 0 ? resp_admin_line(200, "ready\n")
                                                 : resp_admin_line(503, "draining\n");
     }

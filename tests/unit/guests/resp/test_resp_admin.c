@@ -95,6 +95,8 @@ T_CASE(each_page_has_status_type_and_headers)
         { "/stats.json", 200, "application/json", "\"cellar_port_clients\"" },
         { "/healthz", 200, "text/plain; charset=utf-8", "ok\n" },
         { "/readyz", 200, "text/plain; charset=utf-8", "ready\n" },
+        { "/health", 200, "text/plain; charset=utf-8", "ok\n" },
+        { "/ready", 200, "text/plain; charset=utf-8", "ready\n" },
         { "/nothing", 404, "text/plain; charset=utf-8", "no such page\n" },
         { "/METRICS", 404, "text/plain; charset=utf-8", "no such page\n" },
         { "//", 404, "text/plain; charset=utf-8", "no such page\n" },
@@ -224,6 +226,7 @@ T_CASE(readiness_ends_with_drain_and_health_does_not)
     T_EQ_I64(fetch(GET("/readyz")), 503);
     T_EQ_STR(body_of(port_heard), "draining\n");
     T_EQ_I64(fetch(GET("/_cellar/readyz")), 503);
+    T_EQ_I64(fetch(GET("/ready")), 503);
     T_EQ_I64(fetch(GET("/healthz")), 200);
     const int fd = peer();
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
