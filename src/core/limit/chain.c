@@ -5,9 +5,8 @@
  * WALK       peek all, deny on the first that denies -> take in the given order, with a ticket each
  *            -> on a denial give back the tickets, in reverse
  * INVARIANTS A chain admits only if each of its limiters admitted. While a chain is taken back,
- * other
- *            calls can meet its charge: at most cost x (threads at that moment) units are denied
- *            without need. `chain_rollbacks` counts these moments.
+ *            other calls can meet its charge: at most cost x (threads at that moment) units are
+ *            denied without need. `chain_rollbacks` counts these moments.
  * SEE ALSO   decide.c: several rules of one limiter, atomic in one slot. */
 #include "limit/call.h"
 #include "limit/run.h"
@@ -30,12 +29,16 @@ static void limit_link_back(const cellar_limiter_link *k, limit_ticket *ticket)
 }
 
 /* Repeat the denial of a peek as a take, so that it is counted, charged (CHARGE_DENIED) and banned.
- * If it passes by now, give the units back: the chain was denied. */
-static void limit_link_denied(const cellar_limiter_link *k)
+ * Charge and ban change the wait in `out`. If the take passes by now, give the units back: the
+ * chain was denied, and `out` keeps the result of the peek. */
+static void limit_link_denied(const cellar_limiter_link *k, cellar_limiter_result *out)
 {
     limit_ticket ticket;
+    cellar_limiter_result result;
     ticket.limiter = NULL;
-    if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) { limit_link_back(k, &ticket); }
+    const cellar_err err = limit_link_run(k, LIMIT_TAKE, &ticket, &result);
+    if (err == CELLAR_OK) { limit_link_back(k, &ticket); }
+    if (err == CELLAR_LIMITED && out != NULL) { *out = result; }
 }
 
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
@@ -56,7 +59,7 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
         err = limit_link_run(&links[i], LIMIT_PEEK, NULL, out);
     }
     if (err == CELLAR_LIMITED) {
-        limit_link_denied(&links[i - 1]);
+        limit_link_denied(&links[i - 1], out);
         return err;
     }
     if (err != CELLAR_OK) { return err; }

@@ -455,6 +455,28 @@ T_CASE(limit_chain_never_over_in_order)
     kit_close(site);
 }
 
+/* Fault: a chain returned the wait of the peek, without the ban or the charge that its denial made.
+ * The call that it named as the next to pass was denied. */
+T_CASE(chain_that_denies_names_the_wait_after_its_ban_or_charge)
+{
+    cellar_rule rules[2] = { cellar_rule_sliding_log(2, KIT_S),
+                             cellar_rule_token_bucket(2, KIT_S, 2) };
+    rules[0].ban_ns = 100 * KIT_S;
+    rules[1].flags = CELLAR_RULE_CHARGE_DENIED;
+    for (int i = 0; i < 2; i++) {
+        cellar_limiter *chained = kit_open1(rules[i]), *single = kit_open1(rules[i]);
+        const cellar_limiter_link link = { chained, "k", 1, 1 };
+        cellar_limiter_result a, b;
+        for (int n = 0; n < 4; n++) {
+            const cellar_err err = cellar_limiter_check(single, "k", 1, 1, &b);
+            T_EQ_I64(cellar_limiter_check_chain(&link, 1, &a, NULL), err);
+            T_EQ_U64(a.retry_after_ns, b.retry_after_ns);
+        }
+        kit_close(chained);
+        kit_close(single);
+    }
+}
+
 /* ---- rules that change ---- */
 
 T_CASE(limit_rules_set_keeps_debt)
