@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * html_parts: a database of users and teams, and text for HTML, for html_pages.c.
+ * html_parts: a database of users and teams, and text for HTML, for html_pages.c and triggers.c.
  *
  * The database is in the memory of SQLite. Your program has its own tables here. */
 #ifndef HTML_PARTS_H
@@ -41,6 +41,30 @@ static inline int db_select_user(sqlite3 *db, const void *name, size_t name_len,
     if (result == SQLITE_OK) { /* a name that is not bound would be NULL, and no row has that */
         result = sqlite3_bind_text(*row, 1, name, (int)name_len, SQLITE_STATIC);
     }
+    return result == SQLITE_OK ? sqlite3_step(*row) : result;
+}
+
+/* Let triggers write the names of the pages that a change concerns into a table, `changed`: of a
+ * team the names of its users. A program of yours has such a trigger for each kind of change. Keep
+ * the newest 10,000 rows. */
+static inline void db_note_changes(sqlite3 *db)
+{
+    db_run(db, "CREATE TABLE changed (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL)");
+    db_run(db, "CREATE TRIGGER of_team AFTER UPDATE ON team BEGIN"
+               "  INSERT INTO changed (name) SELECT name FROM user WHERE team = NEW.id; END");
+    db_run(db, "CREATE TRIGGER of_user AFTER INSERT ON user BEGIN"
+               "  INSERT INTO changed (name) VALUES (NEW.name); END");
+    db_run(db, "CREATE TRIGGER of_old AFTER INSERT ON changed BEGIN"
+               "  DELETE FROM changed WHERE id <= NEW.id - 10000; END");
+}
+
+/* Select the numbers and the names of `changed` after a number, in order. Return SQLITE_ROW, or
+ * SQLITE_DONE if there are none, or an error. sqlite3_finalize ends *row in each case. */
+static inline int db_select_changed(sqlite3 *db, sqlite3_int64 seen, sqlite3_stmt **row)
+{
+    static const char sql[] = "SELECT id, name FROM changed WHERE id > ? ORDER BY id";
+    int result = sqlite3_prepare_v2(db, sql, -1, row, NULL);
+    if (result == SQLITE_OK) { result = sqlite3_bind_int64(*row, 1, seen); }
     return result == SQLITE_OK ? sqlite3_step(*row) : result;
 }
 

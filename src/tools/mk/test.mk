@@ -70,14 +70,16 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
-# prefork links libcellar-remote; a build of a check has none.
+# These link libcellar-remote; a build of a check has none.
+EX_REMOTE  := prefork shared_limit
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
 PCRE2_WORDS := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libpcre2-8 2>/dev/null))
-LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly) $(if $(HAVE_TLS),,sessions) \
+LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly triggers) $(if $(HAVE_TLS),,sessions) \
               $(if $(HAVE_UV),,uv_loop) $(if $(PCRE2_WORDS),,patterns)
 EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
-                $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
+                $(if $(and $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),,yes)),,\
+                  $(EX_REMOTE:%=$(EXAMPLE)/%.c)),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
 EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
                 %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
@@ -177,12 +179,13 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
-$(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
-$(B)/examples/prefork: EX_LIBS += $(REMOTE_LIBS)
-$(B)/examples/prefork: $(B)/libcellar-remote.a
+OF_REMOTE  = $(EX_REMOTE:%=$(B)/examples/%)
+$(OF_REMOTE): EX_LIB = $(B)/libcellar-remote.a
+$(OF_REMOTE): EX_LIBS += $(REMOTE_LIBS)
+$(OF_REMOTE): $(B)/libcellar-remote.a
 $(B)/examples/patterns: EX_LIBS += $(PCRE2_WORDS)
 $(B)/examples/embeddings: EX_LIBS += -lm
-$(B)/examples/html_pages: EX_LIBS += -lsqlite3
+$(B)/examples/html_pages $(B)/examples/triggers: EX_LIBS += -lsqlite3
 $(B)/examples/uv_loop: EX_LIBS += $(UV_WORDS)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 	$(say) CC examples/$*
