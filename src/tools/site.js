@@ -63,6 +63,7 @@ function rank(row, { query, families, whole, same, code, words, phrase, named })
     if (row.low === whole && row.tier === 0) return -1
     if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1 + row.tier / 2 : 2.2
     if (row.said.includes(query)) return 1
+    if (query !== phrase && row.low.startsWith(phrase)) return 1.1 // a title whose small words were typed, too
     if (whole.startsWith(row.low + ':')) return 2.3
     if (row.roots.includes(same)) return row.tier < 1 ? 1.2 : 2.2
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2

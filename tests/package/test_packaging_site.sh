@@ -4,8 +4,8 @@
 # Aim:    dist/doc has README, guide and contracts as pages that need no server: each public name has
 #         its place in one page, each link of each page its end, and nothing comes from elsewhere.
 # Method: all pages as one text, and a copy of it with a planted fault that each check must find;
-#         another awk must write the same bytes; a browser, if there is one, shows each page in
-#         three widths and searches.
+#         another awk must write the same bytes; node, if there is one, asks the search; a browser
+#         shows each page in three widths and searches.
 . tests/support/t.sh
 
 export LC_ALL=C # bytes are faster to compare
@@ -295,14 +295,10 @@ same_with() { # AWK
     done
     [ -s "$to/search.js" ] && diff -r "$first" "$to"
 }
-works_in_a_browser() { # the scripts leave in the title what they see; a window has 500 px at least, a frame has any
-    mkdir -p "$t_tmp/site" && cp $doc/*.html $doc/*.css $doc/*.js "$t_tmp/site"
-    { cat $doc/index.html; cat <<'H'; } >"$t_tmp/site/search.html"
-<script src="search.js"></script>
-<script>
+write_questions() { # what `search` must find, for a browser and for node: `first` has what it does not
+    cat <<'H' >"$t_tmp/questions.js"
 const first = []
 rows = readRows()
-const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => (li.firstChild.hash || '').slice(1)) }
 const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!search(w).list.slice(0, n).some(to => n > 1 ? to.id === id : to.id.startsWith(id))) first.push(w) }
 // The first result; near misses, other forms of a word, texts of errors, what users ask.
 lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_lo: 'cellar_get_or_load', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
@@ -311,7 +307,7 @@ lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
     'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
     'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', 'tuning.stripes must be a power of two': 'cellar_tuning_config.stripes', timeout: 'cellar_load_opts.hard_timeout_ms',
     errno: 'cellar_last_error', 'error code': 'cellar_last_error', metrics: 'cellar_metrics_write', 'pub sub': 'cellar_bus', 'max memory': 'cellar_config.memory_bytes',
-    value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get',
+    value: 'cellar_value_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get',
     'how do I delete all keys': 'cellar_clear', 'drop all entries': 'cellar_clear', 'who frees the value': 'cellar.h-conventions', 'expires in seconds': 'cellar_set_opts.ttl_ms',
     'negative caching ttl': 'cellar_config.negative_ttl_ms', 'how large can a key be': 'CELLAR_KEY_MAX', 'maximum value size': 'cellar_tuning_config.max_value_bytes', 'longest value': 'cellar_tuning_config.max_value_bytes',
     'value too large': 'CELLAR_E_TOOBIG', 'circuit braker': 'cellar_breaker.h', 'thundring herd of loaders': 'cellar_load.h-loads', ratelimiter: 'cellar_limiter_check', serialisation: 'typed_values.cc',
@@ -323,13 +319,34 @@ lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
     put_if_absent: 'CELLAR_ONLY_IF_ABSENT', memcached_get: 'cellar_get', insert_or_assign: 'cellar_set', 'is cellar_set slow if the lock is taken': 'cellar_', 'renew the lock of a job': 'cellar_lock',
     'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value',
     'expire listener callback': 'cellar_listener_add', 'graceful shutdown': 'production', 'persist across restart': 'disk', 'memory usage per entry': 'guide-questions', 'ttl 0 means': 'cellar.h-times',
-    'negaitve ttl': 'cellar_config.negative_ttl_ms', 'row cache': 'load', 'kill -9': 'cellar_l2.h-kill', burst: 'limits', 'freed once': 'objects', 'page several rows': 'invalidate' }, 1)
+    'negaitve ttl': 'cellar_config.negative_ttl_ms', 'row cache': 'load', 'kill -9': 'cellar_l2.h-kill', burst: 'limits', 'freed once': 'objects', 'page several rows': 'invalidate',
+    'when not to use': 'when-not', login: 'login.c', versioning: 'headers-stability', 'power loss': 'cellar_l2.h-power-cut', 'clear everything': 'cellar_clear', log: 'watch-log-lines', ban_ns: 'cellar_rule.ban_ns',
+    'limiter shared by workers': 'shared_limit.c', 'database triggers': 'triggers.c', 'command line tool': 'word_counts.c', 'memoize a function': 'cellar_memo.h' }, 1)
 lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
     e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'page several rows': 'invalidate', semaphore: 'limits', 'how to delete the': 'cellar_delete' }, 3)
 const all = rows
 rows = all.map(row => ({ ...row, text: '', sum: '' })) // words of users come before all that texts can give: 3.5 and more
 lost(also, 3)
 rows = all
+H
+}
+questions_are_answered() { # by the search alone: the scripts of the site up to what shows its results
+    write_questions && {
+        echo "globalThis.document = { getElementById: () => ({}) }; globalThis.location = { pathname: '/' }"
+        sed '/^find.hidden = false/,$d' $doc/site.js
+        cat $doc/search.js "$t_tmp/questions.js"
+        echo 'console.log(first.join() || "found")'
+    } >"$t_tmp/node.js"
+    node "$t_tmp/node.js" >"$t_tmp/answers" && cat "$t_tmp/answers" && [ "$(cat "$t_tmp/answers")" = found ]
+}
+works_in_a_browser() { # the scripts leave in the title what they see; a window has 500 px at least, a frame has any
+    mkdir -p "$t_tmp/site" && cp $doc/*.html $doc/*.css $doc/*.js "$t_tmp/site"
+    write_questions && cp "$t_tmp/questions.js" "$t_tmp/site"
+    { cat $doc/index.html; cat <<'H'; } >"$t_tmp/site/search.html"
+<script src="search.js"></script>
+<script src="questions.js"></script>
+<script>
+const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => (li.firstChild.hash || '').slice(1)) }
 const loads = rows.find(row => row.id === 'cellar_load.h-loads')
 if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
 if (rows.some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
@@ -459,6 +476,8 @@ for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_site_with_$a" same_with "$a"
     else t_skip "same_site_with_$a" "no ${a%% *}"; fi
 done
+if t_have node; then t_case questions_lead_to_their_places_first questions_are_answered
+else t_skip questions_lead_to_their_places_first "no node"; fi
 if t_have chromium; then t_case search_and_layout_work_in_a_browser works_in_a_browser
 else t_skip search_and_layout_work_in_a_browser "no chromium"; fi
 t_end packaging_site
