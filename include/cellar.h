@@ -164,9 +164,10 @@ typedef enum cellar_tier {
 
 /* When a namespace writes its entries to disk; see cellar_l2.h. */
 typedef enum cellar_l2_write {
-    CELLAR_L2_WRITE_ON_EVICTION = 0, /* when the entry leaves memory */
-    CELLAR_L2_WRITE_ON_SET = 1,      /* with each change; the disk may drop it */
-    CELLAR_L2_WRITE_THROUGH = 2      /* with each change; the call waits for the log */
+    CELLAR_L2_WRITE_DEFAULT = 0,     /* of a namespace: of the store; of a store: ON_EVICTION */
+    CELLAR_L2_WRITE_ON_EVICTION = 1, /* when the entry leaves memory */
+    CELLAR_L2_WRITE_ON_SET = 2,      /* with each change; the disk may drop it */
+    CELLAR_L2_WRITE_THROUGH = 3      /* with each change; the call waits for the log */
 } cellar_l2_write;
 
 /* How jitter_pct spreads a TTL; in the options of sets, loads, rules and cellar_tuning_config. */
@@ -442,7 +443,7 @@ static inline cellar_config cellar_config_default(void)
  *          E_IO (a file of the disk tier cannot be made, read or written), E_BUSY (another store
  *          uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
  *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
- *          E_UNSUPPORTED (l2_path is on a network file system).
+ *          E_UNSUPPORTED (l2_path is on a network file system, or THROUGH without a disk).
  *          After an error no store is open. With l2 option `optional` a disk tier that cannot open
  *          is no error. cellar_last_error(NULL, ..) has the reason in words
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
@@ -496,10 +497,11 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  * out:     *out, NULL on failure
  * returns: OK (*out is the namespace); E_INVAL (a quota for a namespace that was created without a
  *          quota), E_TYPE (`object` is set, and the namespace holds bytes, or objects of another
- *          free_fn or ctx), E_UNSUPPORTED (l2_lz4 in a library without liblz4), E_LIMIT
- *          (max_namespaces, or 63 namespaces with quotas, exist), E_NOMEM (the system gave no
- *          memory), E_SPACE (memory_bytes has no room for a namespace), E_IO (the disk or
- *          a shared server did not confirm a new version: see LOWER TIERS, and call again)
+ *          free_fn or ctx), E_UNSUPPORTED (l2_lz4 in a library without liblz4; l2_write
+ *          THROUGH without a disk: WRITES TO DISK in cellar_l2.h), E_LIMIT (max_namespaces, or 63
+ *          namespaces with quotas, exist), E_NOMEM (the system gave no memory), E_SPACE
+ *          (memory_bytes has no room for a namespace), E_IO (the disk or a shared server did not
+ *          confirm a new version: see LOWER TIERS, and call again)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any

@@ -1129,7 +1129,7 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
  *          (policy_file cannot be read, or the disk tier cannot open), E_NOMEM, E_BUSY (another
  *          store uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
  *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
- *          E_UNSUPPORTED (l2_path is on a network file system)
+ *          E_UNSUPPORTED (l2_path is on a network file system, or l2_write THROUGH without l2_path)
  * owns:    as cellar_open; s is not needed any more after the return
  * thread:  any; one at a time for s
  * cost:    as cellar_open; reads policy_file

@@ -124,6 +124,10 @@ extern "C" {
  * entry with less than min_ttl_ms left, a remembered error, an entry with CELLAR_NO_L2. Loads,
  * refreshes and cellar_lease_fulfill wait and count as well, but return no E_IO.
  *
+ * THROUGH needs a disk: in a store without l2_path, with `hidden` or with CELLAR_TIER_L1 the open
+ * is E_UNSUPPORTED. A store that `optional` opened in memory takes it. There each set is OK, in
+ * memory only, and counted in cellar_l2_not_through_total.
+ *
  * CELLAR_DURABLE promises the same in any namespace, and from SYNC_PERIODIC on that the entry
  * survives a power cut. With SYNC_MANUAL it is E_UNSUPPORTED. An entry with less than min_ttl_ms
  * left is E_IO. A later change without this promise, also a touch, removes the copy from disk

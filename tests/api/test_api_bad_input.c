@@ -516,6 +516,8 @@ T_CASE(config_fields_are_checked)
     BAD(E_INVAL, l2.min_ttl_ms = -1);
     BAD(E_INVAL, l2.close_ms = -1);
     BAD(E_INVAL, l2.open_ready_ms = -1);
+    BAD(E_INVAL, l2.write = 4);
+    BAD(E_UNSUPPORTED, l2.write = CELLAR_L2_WRITE_THROUGH); /* without l2_path */
     BAD(E_INVAL, l2.optional = 2);
     BAD(E_INVAL, l2.reserved0 = 1);
     BAD(E_INVAL, l2.allow_network = 2);
@@ -608,7 +610,8 @@ T_CASE(namespace_options_are_checked)
     BAD_NAMESPACE(E_INVAL, o.quota_max_pct = 101);
     BAD_NAMESPACE(E_INVAL, o.hidden = 2);
     BAD_NAMESPACE(E_INVAL, o.tier = (cellar_tier)3);
-    BAD_NAMESPACE(E_INVAL, o.l2_write = 3);
+    BAD_NAMESPACE(E_INVAL, o.l2_write = 4);
+    BAD_NAMESPACE(E_UNSUPPORTED, o.l2_write = CELLAR_L2_WRITE_THROUGH); /* no l2_path */
     BAD_NAMESPACE(E_INVAL, o.l2_lz4 = 2);
     BAD_NAMESPACE(E_INVAL, l.hard_timeout_ms = -1);
     BAD_NAMESPACE(E_INVAL, l.struct_size = 0);

@@ -439,6 +439,7 @@ T_CASE(long_value_of_a_hidden_namespace_never_touches_disk)
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &known), CELLAR_OK);
     o.hidden = 1;
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     for (size_t i = 0; i < sizeof value; i += 16) { memcpy(value + i, "the known value!", 16); }
     T_EQ_I64(cellar_set(known, "knownkey", 8, value, sizeof value, NULL), CELLAR_OK);
@@ -803,7 +804,127 @@ T_CASE(disk_tier_is_resized_while_running)
     store_end();
 }
 
-/* ---- tags and patterns ---- */
+/* ---- where no disk is ---- */
+
+/* Open a namespace and a store whose root has these options. Return the code of both. */
+static cellar_err asked(settings *cfg, const cellar_namespace_config *o, const char *want)
+{
+    cellar *c, *ns = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
+    const cellar_err err = cellar_namespace_open(c, "asked", o, &ns);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_CHECK(err == CELLAR_OK || strstr(e.text, want) != NULL);
+    if (ns != NULL) { T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK); }
+    shut(c);
+    cfg->config.root = o;
+    T_EQ_I64(settings_open(cfg, &c), err);
+    if (c != NULL) { shut(c); }
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(err == CELLAR_OK || strstr(e.text, want) != NULL);
+    cfg->config.root = NULL;
+    return err;
+}
+
+T_CASE(write_through_without_a_disk_is_refused)
+{
+    static const struct {
+        bool disk;
+        uint32_t hidden;
+        cellar_tier tier;
+        const char *why;
+    } rows[] = {
+        { false, 0, CELLAR_TIER_DEFAULT, "l2_write THROUGH needs a disk: open the store with" },
+        { false, 0, CELLAR_TIER_L2, "l2_write THROUGH needs a disk: open the store with" },
+        { true, 1, CELLAR_TIER_DEFAULT, "needs the disk: leave out hidden and tier L1" },
+        { true, 0, CELLAR_TIER_L1, "needs the disk: leave out hidden and tier L1" },
+        { true, 0, CELLAR_TIER_DEFAULT, NULL }, { true, 0, CELLAR_TIER_L2, NULL },
+    };
+    cellar *c;
+    store_begin();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        settings cfg = rows[i].disk ? config() : settings_default();
+        cellar_namespace_config o = { .struct_size = sizeof o, .hidden = rows[i].hidden,
+                                      .tier = rows[i].tier, .l2_write = CELLAR_L2_WRITE_THROUGH };
+        T_EQ_I64(asked(&cfg, &o, rows[i].why),
+                 rows[i].why != NULL ? CELLAR_E_UNSUPPORTED : CELLAR_OK);
+        o.l2_write = CELLAR_L2_WRITE_ON_SET;
+        T_EQ_I64(asked(&cfg, &o, ""), CELLAR_OK);
+    }
+    settings cfg = settings_default();
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_open: l2.write THROUGH needs a disk: set l2_path");
+    store_end();
+}
+
+static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(load, "loaded", 6);
+}
+
+T_CASE(optional_store_in_memory_counts_each_set_of_write_through)
+{
+    for (int by_store = 0; by_store < 2; by_store++) {
+        settings cfg = { SETTINGS_SIZES, .config.l2_path = "/dev/null", .l2.optional = 1,
+                         .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1 };
+        cellar_namespace_config o = { .struct_size = sizeof o }, other = o, memory = o;
+        if (by_store != 0) {
+            cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+            other.l2_write = CELLAR_L2_WRITE_ON_EVICTION;
+        } else {
+            o.l2_write = CELLAR_L2_WRITE_THROUGH;
+        }
+        memory.tier = CELLAR_TIER_L1;
+        cellar *c, *ns, *others[2];
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_REQUIRE(cellar_namespace_open(c, "through", &o, &ns) == CELLAR_OK);
+        T_REQUIRE(cellar_namespace_open(c, "other", &other, &others[0]) == CELLAR_OK);
+        T_REQUIRE(cellar_namespace_open(c, "memory", &memory, &others[1]) == CELLAR_OK);
+        for (uint32_t i = 0; i < 10; i++) { T_EQ_I64(put(ns, i, 1, 0), CELLAR_OK); }
+        T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 10);
+        T_EQ_I64(cellar_increment(ns, "n", 1, 1, 0, NULL, NULL), CELLAR_OK);
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(ns, "l", 1, NULL, load_one, NULL, &r), CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 12);
+        cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
+        T_EQ_I64(cellar_set(ns, "n", 1, "v", 1, &absent), CELLAR_EXISTS);
+        T_EQ_I64(cellar_delete(ns, "n", 1), CELLAR_OK);
+        for (int i = 0; i < 2; i++) {
+            T_EQ_I64(put(others[i], 1, 1, 0), CELLAR_OK);
+            T_EQ_I64(cellar_namespace_close(others[i]), CELLAR_OK);
+        }
+        T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 12);
+        T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+        shut(c);
+    }
+}
+
+T_CASE(namespace_chooses_eviction_beside_another_mode_of_its_store)
+{
+    static const struct { cellar_l2_write own; uint64_t puts; } rows[] = {
+        { CELLAR_L2_WRITE_DEFAULT, 20 }, { CELLAR_L2_WRITE_ON_SET, 20 },
+        { CELLAR_L2_WRITE_ON_EVICTION, 0 },
+    };
+    store_begin();
+    settings cfg = config();
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = rows[i].own };
+        cellar *c = open_with(&cfg), *ns;
+        T_REQUIRE(cellar_namespace_open(c, "ns", &o, &ns) == CELLAR_OK);
+        const uint64_t before = figure(c, "cellar_l2_puts_total");
+        for (uint32_t k = 0; k < 20; k++) { T_EQ_I64(put(ns, k, 1, 0), CELLAR_OK); }
+        T_EQ_U64(figure(c, "cellar_l2_puts_total") - before, rows[i].puts);
+        T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
 
 T_CASE(store_with_unusable_disk_continues_in_memory)
 {

@@ -5,6 +5,7 @@
  * Method: A clock that the test turns, for store and limiter. Children are killed before each piece
  *         of a save. Entries of the namespace are changed by the test. */
 #include "tests/support/api_kit.h"
+#include "tests/support/figures.h"
 #include "tests/support/folder.h"
 
 #include "cellar_kit.h"
@@ -165,15 +166,24 @@ T_CASE(debts_survive_a_restart_less_the_downtime)
 
 T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open)
 {
-    limits of;
-    cellar *c = api_open((uint64_t)16 << 20);
-    for (uint64_t left = 10; left > 4; left -= 3) {
-        limits_open(&of, c, bucket());
-        left_is(&of, left);
-        charge(&of, 3);
-        limits_close(&of);
+    for (uint32_t optional = 0; optional <= 1; optional++) {
+        limits of;
+        settings cfg = api_config((uint64_t)16 << 20);
+        if (optional != 0) { /* the disk cannot open */
+            cfg.config.l2_path = "/dev/null";
+            cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+            cfg.l2.optional = 1;
+        }
+        cellar *c = api_open_with(&cfg);
+        for (uint64_t left = 10; left > 4; left -= 3) {
+            limits_open(&of, c, bucket());
+            left_is(&of, left);
+            charge(&of, 3);
+            limits_close(&of);
+        }
+        T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 0); /* it asked for no disk */
+        api_shut(c);
     }
-    api_shut(c);
 }
 
 static uint64_t sets_of(cellar *c)

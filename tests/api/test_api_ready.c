@@ -167,6 +167,7 @@ T_CASE(ready_refuses_what_it_cannot_wait_for)
     settings cfg = config(false);
     cfg.config.l2_path = NULL;
     cfg.config.l2_bytes = 0;
+    cfg.l2.write = CELLAR_L2_WRITE_DEFAULT;
     cellar *c = NULL;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_l2_ready(c, 0), CELLAR_DISABLED);

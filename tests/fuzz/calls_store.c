@@ -28,7 +28,7 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
     o.hidden = chance(10);
     o.l2_lz4 = chance(20);
     o.tier = (cellar_tier)ONE_OF(0, 0, 0, 1, 2);
-    o.l2_write = (cellar_l2_write)ONE_OF(0, 1, 2);
+    o.l2_write = (cellar_l2_write)ONE_OF(0, 1, 2, 3);
     if (chance(20)) { o.bloom_keys = (uint64_t)ONE_OF(1, 100, 1000000); }
     MAYBE(o.bloom_fpr_ppm, 100, 300000);
     *load = draw_load_opts_of_namespace();
@@ -53,6 +53,10 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
     }
     if (world.roomy) { o.max_entries = 0, o.quota_max_pct = 0; }
     if (space == CALLS_BEHIND) { o.tier = CELLAR_TIER_L1; o.hidden = 0; }
+    const bool below = calls.disk && o.hidden == 0 && o.tier != CELLAR_TIER_L1;
+    if (!below && o.l2_write == CELLAR_L2_WRITE_THROUGH && chance(90)) { /* E_UNSUPPORTED */
+        o.l2_write = CELLAR_L2_WRITE_DEFAULT;
+    }
     return o;
 }
 

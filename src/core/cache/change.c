@@ -357,6 +357,24 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
 }
 
+/* ---- part: a disk that did not open ---- */
+
+BASE_INLINE bool cache_lack_wants(const cellar *c, bool adds)
+{
+    return adds && (base_load_rlx(&c->carries) & CACHE_CARRIES_LACK) != 0;
+}
+
+static void cache_lack_after(const cache_change *ch, const cache_step *r)
+{
+    (void)r;
+    const bool adds = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
+    if (!cache_lack_wants(ch->c, adds) || ch->err != CELLAR_OK ||
+        (ch->spec != NULL && ch->spec->kind == (uint8_t)L1_ERROR)) {
+        return;
+    }
+    stats_count(ch->c->stats, STATS_L2_NOT_THROUGH, 1);
+}
+
 /* ---- part: Bloom filter ---- */
 
 BASE_INLINE bool cache_bloom_wants(const cellar *c, bool adds)
@@ -543,6 +561,7 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
 #define CACHE_PARTS(X)                                                                      \
     X(cache_policy_wants, cache_policy_before, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP)          \
     X(cache_tier_wants, cache_tier_before, cache_tier_after, CACHE_SKIP, CACHE_SKIP)        \
+    X(cache_lack_wants, CACHE_SKIP, cache_lack_after, CACHE_SKIP, CACHE_SKIP)               \
     X(cache_bloom_wants, cache_bloom_before, cache_bloom_after, cache_bloom_late, CACHE_SKIP) \
     X(CACHE_NEVER, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP, cache_ended_end)                     \
     X(CACHE_NEVER, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP, cache_durability_end)

@@ -100,6 +100,7 @@ typedef struct cache_settings {
 #define CACHE_CARRIES_BIRTH 1u
 #define CACHE_CARRIES_POLICY 2u /* each write asks `policy` */
 #define CACHE_CARRIES_WRITE 4u  /* each write is stored in the tier before it returns */
+#define CACHE_CARRIES_LACK 8u   /* THROUGH, and l2.optional opened the store without the disk */
 
 /* Options of a call, which no policy changes. */
 #define CACHE_GIVEN_TTL 1u
@@ -190,14 +191,18 @@ BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
     return t != NULL && cache_tier_is_shared(t) ? t->ctx : NULL;
 }
 
-/* Note whether writes of the namespace pass through its tier. */
+/* Note whether writes of the namespace pass through its tier, or lack it. */
 BASE_INLINE void cache_carries_write(cellar *c)
 {
-    const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
+    const uint32_t rest =
+        base_load_rlx(&c->carries) & ~(CACHE_CARRIES_WRITE | CACHE_CARRIES_LACK);
     const cache_tier *t = cache_tier_of(c);
+    const bool eager = c->disk_mode != CELLAR_L2_WRITE_ON_EVICTION;
     const bool writes =
-        t != NULL && (c->disk_mode != 0 || cache_tier_is_behind(t) || cache_tier_is_shared(t));
-    base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
+        t != NULL && (eager || cache_tier_is_behind(t) || cache_tier_is_shared(t));
+    const bool lacks = t == NULL && !c->no_disk && c->disk_mode == CELLAR_L2_WRITE_THROUGH;
+    base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u) |
+                                    (lacks ? CACHE_CARRIES_LACK : 0u));
 }
 
 typedef struct cache_generations {

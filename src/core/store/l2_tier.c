@@ -127,6 +127,7 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
 
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
 {
+    s->disk_mode = (uint8_t)cfg->l2.write;
     if (cfg->config.l2_path == NULL) { return CELLAR_OK; }
     if (!CACHE_HAS_DISK) {
         cache_fail_open(CELLAR_E_UNSUPPORTED, 0,
@@ -166,7 +167,6 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .ticks = cfg->host.no_threads != 0,
     };
     base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
-    s->disk_mode = (uint8_t)cfg->l2.write;
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
     s->tier = &s->disk_tier;

@@ -355,7 +355,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     cellar_namespace_config full;
     if (o != NULL) {
         cache_broken why;
-        const cellar_err err = cache_namespace_opts_read(&full, o, &why);
+        const bool disk = cache_disk(c->store) != NULL || c->store->disk_err != CELLAR_OK;
+        const cellar_err err = cache_namespace_opts_read(&full, o, disk, &why);
         if (err != CELLAR_OK) { return cache_fail_broken(c, err, __func__, &why); }
         o = &full;
     }

@@ -25,7 +25,7 @@ static const base_number cache_namespace_numbers[] = {
     CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
     CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be 0..2, a cellar_tier"),
     CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
-    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be 0..2, a cellar_l2_write"),
+    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be 0..3, a cellar_l2_write"),
     CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
     CACHE_NAMESPACE(quota_max_pct, 100, "quota_max_pct must be 0..100"),
@@ -109,8 +109,22 @@ static cellar_err cache_object_check(const cellar_namespace_config *o, cache_bro
                         "objects are in memory only: no tier L2, l2_write, l2_lz4, default_value");
 }
 
+/* Refuse THROUGH where no entry can reach a disk. */
+static cellar_err cache_through_check(const cellar_namespace_config *o, bool disk,
+                                      cache_broken *why)
+{
+    if (o->l2_write != CELLAR_L2_WRITE_THROUGH) { return CELLAR_OK; }
+    if (o->hidden != 0 || o->tier == CELLAR_TIER_L1) {
+        return cache_breaks(why, CELLAR_E_UNSUPPORTED,
+                            "l2_write THROUGH needs the disk: leave out hidden and tier L1");
+    }
+    return disk ? CELLAR_OK
+                : cache_breaks(why, CELLAR_E_UNSUPPORTED,
+                               "l2_write THROUGH needs a disk: open the store with l2_path");
+}
+
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
-                                                    const cellar_namespace_config *o,
+                                                    const cellar_namespace_config *o, bool disk,
                                                     cache_broken *why)
 {
     cellar_err err = base_opts_in(full, sizeof *full, o);
@@ -127,7 +141,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *ful
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
     if (err == CELLAR_OK && full->object != NULL) { err = cache_object_check(full, why); }
-    return err;
+    return err == CELLAR_OK ? cache_through_check(full, disk, why) : err;
 }
 
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
@@ -168,7 +182,8 @@ CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_config
     v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0 || o->object != NULL;
     base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
     v->secret = o->hidden != 0;
-    v->disk_mode = o->l2_write != 0 ? (uint8_t)o->l2_write : v->store->disk_mode;
+    v->disk_mode = o->l2_write != CELLAR_L2_WRITE_DEFAULT ? (uint8_t)o->l2_write
+                                                         : v->store->disk_mode;
     v->disk_pack = o->l2_lz4 != 0;
     cache_carries_write(v);
 }

@@ -14,9 +14,9 @@
 #define CACHE_TIMES(o) \
     { (o)->default_ttl_ms, (o)->negative_ttl_ms, (o)->idle_ms, (o)->max_age_ms, (o)->stale_ms }
 
-/* Copy the options of the caller and check them. */
+/* Copy the options of the caller and check them. `disk`: the store was opened with l2_path. */
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
-                                                    const cellar_namespace_config *o,
+                                                    const cellar_namespace_config *o, bool disk,
                                                     cache_broken *why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);

@@ -175,7 +175,8 @@ static cellar_err cache_root_read(cache_settings *o)
     if (o->config.root == NULL) { return CELLAR_OK; }
     cache_broken why;
     char text[CACHE_ERROR_TEXT];
-    const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root, &why);
+    const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root,
+                                                     o->config.l2_path != NULL, &why);
     if (err == CELLAR_OK) { return err; }
     cache_broken_text(&why, "root", text);
     return cache_open_refuse(err, text);
@@ -208,6 +209,11 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
     if (err != CELLAR_OK) { return err; }
     const char *rule = cache_pairs_check(out);
     if (rule != NULL) { return cache_open_refuse(CELLAR_E_INVAL, rule); }
+    if (out->l2.write == CELLAR_L2_WRITE_THROUGH && out->config.l2_path == NULL) {
+        return cache_open_refuse(CELLAR_E_UNSUPPORTED,
+                                 "l2.write THROUGH needs a disk: set l2_path");
+    }
+    if (out->l2.write == CELLAR_L2_WRITE_DEFAULT) { out->l2.write = CELLAR_L2_WRITE_ON_EVICTION; }
     if (out->config.memory_bytes == 0) { out->config.memory_bytes = UINT64_C(64) << 20; }
     return cache_root_read(out);
 }

@@ -131,6 +131,7 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
+    if (cellar_l2_ready(c, 0) == CELLAR_DISABLED) { o.l2_write = CELLAR_L2_WRITE_DEFAULT; }
     err = cellar_namespace_open(c, name, &o, &p->ns);
     if (err != CELLAR_OK) {
         base_free_raw(NULL, p, sizeof *p);
