@@ -936,8 +936,9 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     default_ttl = 1h30m        # times need a unit: ms s m h d w
  *     l2_path = "/var/cache/app" # quotes are optional; \" and \\ are escapes
  * Sizes are bytes, or have k, M, G or T, powers of 1,024. Times may be "never" where the table says
- * time. An empty value is not set. CELLAR_MEMORY is memory in the environment, and so on; a file
- * may use these names, too, so that it can be the .env file of a program.
+ * time. An empty value is not set; an empty resp_password is an error. CELLAR_MEMORY is memory in
+ * the environment, and so on; a file may use these names, too, so that it can be the .env file of a
+ * program.
  *
  * `memory = 50%` is a share of the limit of the container: the least limit of the cgroup of the
  * process and those above it, of version 2 or 1. Without one it is a share of the memory of the
@@ -947,7 +948,11 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  * cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
  * this process. CELERY_TASK_ROUTES is {"image.*": "slow"} or {"image.*": {"queue": "slow"}}. Other
  * names in capitals, REDIS_DB for example, have no effect and get an INFO note each. Unknown
- * settings are errors. */
+ * settings are errors; an unknown variable is not looked at.
+ *
+ * In the environment REDIS_ names are probably those of a Redis. They have no effect there and get
+ * an INFO note each, unless env_redis of cellar_settings is 1. Kubernetes sets REDIS_PORT and
+ * CELLAR_RESP_PORT to tcp://ADDRESS:PORT. A variable with such a value has no effect. */
 
 /* SETTINGS BY NAME
  *     NAME              VALUES                        DEFAULT   MEANING
@@ -1059,7 +1064,8 @@ typedef struct cellar_settings {
     cellar_resp_settings  resp; /* settings of a port                                             */
     uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0. */
                                 /* Default 0                                                      */
-    uint32_t reserved0;         /* must be 0                                                      */
+    uint32_t env_redis;         /* 1: cellar_settings_read takes REDIS_ names of the environment, */
+                                /* too. Default 0                                                 */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
     char     l2_path[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.l2_path                   */
     char     policy_file[CELLAR_SETTINGS_PATH_MAX + 1]; /* "": none; see cellar_settings_open     */
@@ -1107,9 +1113,9 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  *          name, text: see above; text of any bytes, or NULL if text_len is 0;
  *          fn, optional: gets each error, up to 100, and as many INFO notes; ctx: given to fn
  * out:     *s: what is set; unchanged on failure
- * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a
- *          control byte, more than 64 KiB), E_IO (the file cannot be read, a note says why),
- *          E_NOMEM, E_ABI (also: another struct_size)
+ * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, an
+ *          empty password, a control byte, more than 64 KiB), E_IO (the file cannot be read, a
+ *          note says why), E_NOMEM, E_ABI (also: another struct_size)
  * owns:    the bytes are copied
  * thread:  any; one at a time for s; the environment: while no thread changes it
  * cost:    O(bytes), or a lookup for each name; 12 KiB of stack; a file: one allocation

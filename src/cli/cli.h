@@ -69,8 +69,8 @@ int cli_options(const cli_command *command, int argc, char **argv, const struct 
 int cli_no_arguments(const cli_command *command, int argc, char **argv);
 
 struct cellar_settings;
-/* Read settings from `file` (NULL: none), then from the environment. Print errors for `command`.
- * Return CLI_DONE or the exit code. */
+/* Read settings from `file` (NULL: none), then from the environment. Print errors, and what the
+ * environment sets without effect, for `command`. Return CLI_DONE or the exit code. */
 int cli_settings(const char *command, const char *file, struct cellar_settings *s);
 
 /* ---- text (text.c) ---- */

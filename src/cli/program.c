@@ -170,7 +170,8 @@ int cli_no_arguments(const cli_command *command, int argc, char **argv)
 static void cli_settings_note(const cellar_settings_note *note, void *ctx)
 {
     const char *command = ctx;
-    if (note->level == CELLAR_LOG_ERROR) { cli_complain(command, "%s", note->text); }
+    if (note->level == CELLAR_LOG_INFO && note->line != 0) { return; } /* of a file: for check */
+    cli_complain(command, "%s", note->text);
 }
 
 int cli_settings(const char *command, const char *file, cellar_settings *s)

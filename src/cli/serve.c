@@ -196,6 +196,9 @@ static bool serve_option(int c, void *ctx)
     serve_run *const r = ctx;
     switch (c) {
     case 's': r->settings_file = optarg; return true;
+    case 'e':
+        r->settings.env_redis = 1;
+        return strcmp(optarg, "redis") == 0 || serve_wrong("env", optarg, "redis");
     case 'm': return serve_memory(r);
     case 'd': r->l2_path = optarg; return true;
     case 'b':
@@ -468,7 +471,8 @@ static int serve_open_and_run(serve_run *r)
 static int serve_run_command(int argc, char **argv, const cli_terminal *term)
 {
     static const struct option options[] = {
-        { "settings", required_argument, NULL, 's' }, { "memory", required_argument, NULL, 'm' },
+        { "settings", required_argument, NULL, 's' }, { "env", required_argument, NULL, 'e' },
+        { "memory", required_argument, NULL, 'm' },
         { "l2", required_argument, NULL, 'd' }, { "l2-bytes", required_argument, NULL, 'b' },
         { "l2-write", required_argument, NULL, 'W' },
         { "policy", required_argument, NULL, 'p' }, { "port", required_argument, NULL, 'P' },
@@ -504,10 +508,11 @@ const cli_command cli_serve = {
     "\n"
     "Opens a store and serves clients of Redis (cellar_resp.h) on 127.0.0.1 and ::1, until\n"
     "SIGTERM or SIGINT. Prints one line when clients can connect. Settings come from --settings,\n"
-    "then from the environment (SETTINGS in cellar_kit.h), then from the options. REDIS_PORT and\n"
-    "REDIS_PASSWORD are among them.\n"
+    "then from the environment (SETTINGS in cellar_kit.h), then from the options.\n"
     "\n"
     "  --settings=FILE       settings of the store\n"
+    "  --env=redis           REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_MAX_CONNECTIONS and\n"
+    "                        REDIS_SOCKET_TIMEOUT of the environment are settings, too\n"
     "  --memory=SIZE         budget, 64M by default; or a share of the memory: 50%\n"
     "  --l2=DIR              directory of the disk tier; created\n"
     "  --l2-bytes=SIZE       size of its files, from 16M; without it they keep their size; of new\n"

@@ -432,6 +432,7 @@ static const wrong wrongs[] = {
     { "me-mory = 1", 1, 3, "" }, { "1 = 1", 1, 1, "" },
     { "l2_path = \"a", 1, 11, "l2_path" }, { "l2_path = 'a", 1, 11, "l2_path" },
     { "l2_path = \"a\" b", 1, 15, "l2_path" }, { "l2_path = \"a\\n\"", 1, 13, "l2_path" },
+    { "resp_password =", 1, 16, "resp_password" }, { "resp_password=''", 1, 16, "resp_password" },
     { "l2_path = a\rb", 1, 12, "" }, { "memory = 1M\r\r\n", 1, 12, "" }, { "a\x7f", 1, 2, "" },
     { "# \x01", 1, 3, "" },
 };
@@ -585,6 +586,81 @@ T_CASE(settings_of_a_port_are_kept_in_the_struct)
                             "localhost");
     T_EQ_I64(read_text(&s, "REDIS_PORT = 65536"), CELLAR_E_CONFIG);
     T_EQ_I64(read_text(&s, "resp_max_clients = 0"), CELLAR_E_CONFIG);
+}
+
+#define SET(name, value) T_REQUIRE(setenv(name, value, 1) == 0)
+#define UNSET(name) T_REQUIRE(unsetenv(name) == 0)
+
+T_CASE(redis_names_of_the_environment_are_notes_without_env_redis)
+{
+    static const char *const names[] = { "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD",
+                                         "REDIS_MAX_CONNECTIONS", "REDIS_SOCKET_TIMEOUT" };
+    cellar_settings s = cellar_settings_default();
+    SET("REDIS_HOST", "10.0.0.1"), SET("REDIS_PORT", "7000"), SET("REDIS_PASSWORD", "Hunter2");
+    SET("REDIS_MAX_CONNECTIONS", "9"), SET("REDIS_SOCKET_TIMEOUT", "wrong");
+    SET("CELLAR_RESP_MAX_CLIENTS", "7");
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_EQ_STR(s.resp.listen, "");
+    T_EQ_U64(s.resp.port, 0);
+    T_EQ_STR(s.resp.password, "");
+    T_EQ_U64(s.resp.max_clients, 7);
+    T_EQ_I64(s.resp.idle_timeout_ms, 0);
+    T_REQUIRE(note_count == 5);
+    for (size_t i = 0; i < 5; i++) {
+        T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
+        T_EQ_U64(notes[i].line, 0);
+        T_EQ_STR(notes[i].name, names[i]);
+        T_CHECK(strstr(notes[i].text, ":1: note: not read: it may be of another server; ") != NULL);
+    }
+    s.env_redis = 1;
+    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG); /* the timeout is read now */
+    T_EQ_U64(note_count, 1);
+    SET("REDIS_SOCKET_TIMEOUT", "5"), UNSET("CELLAR_RESP_MAX_CLIENTS");
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_EQ_U64(note_count, 0);
+    T_EQ_STR(s.resp.listen, "10.0.0.1");
+    T_EQ_U64(s.resp.port, 7000);
+    T_EQ_STR(s.resp.password, "Hunter2");
+    T_EQ_U64(s.resp.max_clients, 9);
+    T_EQ_I64(s.resp.idle_timeout_ms, 5000);
+    for (size_t i = 0; i < 5; i++) { UNSET(names[i]); }
+}
+
+T_CASE(address_of_a_service_in_a_variable_is_a_note)
+{
+    static const char *const names[] = { "REDIS_PORT", "CELLAR_RESP_PORT" };
+    for (size_t i = 0; i < 4; i++) {
+        cellar_settings s = cellar_settings_default();
+        s.env_redis = i / 2 != 0;
+        SET(names[i % 2], "tcp://10.0.0.11:6379");
+        T_EQ_I64(read_env(&s), CELLAR_OK);
+        UNSET(names[i % 2]);
+        T_EQ_U64(s.resp.port, 0);
+        T_REQUIRE(note_count == 1);
+        T_EQ_I64(notes[0].level, CELLAR_LOG_INFO);
+        T_EQ_STR(notes[0].name, names[i % 2]);
+        T_CHECK(strstr(notes[0].text, "Kubernetes sets such an address beside a Service") != NULL);
+        T_CHECK(strstr(notes[0].text, "10.0.0") == NULL);
+    }
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, "REDIS_PORT = tcp://10.0.0.11:6379"), CELLAR_E_CONFIG); /* a file */
+}
+
+T_CASE(empty_password_is_an_error_in_each_source)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, "CELLAR_RESP_PASSWORD = # later"), CELLAR_E_CONFIG);
+    SET("CELLAR_RESP_PASSWORD", "");
+    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    T_EQ_U64(note_count, 1);
+    T_EQ_STR(notes[0].text, "CELLAR_RESP_PASSWORD:1: error: must not be empty: write a password, "
+                            "or leave it out");
+    UNSET("CELLAR_RESP_PASSWORD");
+    s.env_redis = 1;
+    SET("REDIS_PASSWORD", ""), SET("CELLAR_MEMORY", ""), SET("REDIS_DB", "");
+    T_EQ_I64(read_env(&s), CELLAR_OK); /* no password of a Redis is usual */
+    T_EQ_U64(note_count, 0);
+    UNSET("REDIS_PASSWORD"), UNSET("CELLAR_MEMORY"), UNSET("REDIS_DB");
 }
 
 T_CASE(hundred_errors_are_reported)

@@ -238,12 +238,14 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
 
 /* ---- one setting ---- */
 
-/* Set row `i` from a value that begins at column `at`, by its own name or the documents' one. */
+/* Set row `i` from a value that begins at column `at`, by its own name or the documents' one. An
+ * empty value is not set. An empty password is refused: the port would open without one. */
 static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const char *name, size_t at,
                             kit_value *v)
 {
     const kit_setting *r = &kit_settings[i];
     uint32_t *line = own ? &run->own[i] : &run->seed[i];
+    if (v->len == 0 && (!own || i != KIT_ROW_resp_password)) { return; }
     if (*line != 0) {
         kit_note(&run->notes, CELLAR_LOG_ERROR, at, name, "is set twice, first in line %u",
                           *line - 1);
@@ -254,11 +256,13 @@ static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const cha
     v->at = 0;
     const bool loses = !own && run->own[i] != 0; /* read, for its errors alone */
     if (loses) { run->scratch = run->to; }
-    const char *why = kit_value_put(r, v, loses ? &run->scratch : &run->to);
+    const char *why = v->len == 0 ? "must not be empty: write a password, or leave it out"
+                                  : kit_value_put(r, v, loses ? &run->scratch : &run->to);
     if (why == NULL) { return; }
     if (why[0] == '\0') {
         kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "%.*s is out of range: %s",
-                          (int)BASE_MIN(v->len, 32u), v->p, r->range);
+                          (int)BASE_MIN(v->len, 32u), v->p,
+                          strcmp(r->range, "time") == 0 ? "from 1ms, or never" : r->range);
     } else {
         const bool words = r->kind == KIT_CHOICE;
         kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "%s%s%s", why,
@@ -300,6 +304,7 @@ static void kit_setting_named(kit_settings_run *run, const char *name, size_t na
             return;
         }
     }
+    if (v->len == 0) { return; }
     if (ours) {
         kit_note(&run->notes, CELLAR_LOG_ERROR, name_at, name, "unknown setting");
         return;
@@ -376,7 +381,7 @@ static void kit_settings_line(void *ctx, const char *line, size_t len)
         kit_note(&run->notes, CELLAR_LOG_ERROR, value_at, name, "%s", why);
         return;
     }
-    if (v.len > 0) { kit_setting_named(run, name, name_at, at + quoted, &v); }
+    kit_setting_named(run, name, name_at, at + quoted, &v);
 }
 
 static cellar_err kit_settings_end(const kit_settings_run *run, cellar_settings *s)
@@ -415,8 +420,8 @@ static cellar_err kit_settings_file(kit_settings_run *run, const char *path)
 
 /* ---- environment ---- */
 
-/* Find the variable of a setting that is not empty, and write its name: CELLAR_NAME, or the name
- * itself if it is in capitals. */
+/* Find the variable of a setting, and write its name: CELLAR_NAME, or the name itself if it is in
+ * capitals. */
 static bool kit_variable(const char *setting, char name[KIT_NAME_MAX + 1], const char **value)
 {
     const bool own = *setting >= 'a';
@@ -426,7 +431,7 @@ static bool kit_variable(const char *setting, char name[KIT_NAME_MAX + 1], const
         if (*p >= 'a' && *p <= 'z') { *p = (char)(*p - 'a' + 'A'); }
     }
     *value = base_environment(name);
-    return *value != NULL && (*value)[0] != '\0';
+    return *value != NULL;
 }
 
 static void kit_variable_set(kit_settings_run *run, size_t i, bool own, const char *name,
@@ -446,21 +451,41 @@ static void kit_variable_set(kit_settings_run *run, size_t i, bool own, const ch
     kit_setting_set(run, i, own, name, 0, &v);
 }
 
+/* Return why a variable has no effect, as it is probably of another program; NULL: it has one. */
+static const char *kit_variable_foreign(const kit_settings_run *run, size_t i, bool own,
+                                        const char *name, const char *value)
+{
+    if (i == KIT_ROW_resp_port && strstr(value, "://") != NULL) {
+        return "not read: Kubernetes sets such an address beside a Service";
+    }
+    if (own || value[0] == '\0' || run->to.env_redis != 0 || strncmp(name, "REDIS_", 6) != 0) {
+        return NULL;
+    }
+    return "not read: it may be of another server; cellar serve takes it with --env=redis, a "
+           "program with env_redis";
+}
+
 static void kit_settings_env(kit_settings_run *run)
 {
     char name[KIT_NAME_MAX + 1];
     const char *value;
-    for (size_t i = 0; i < KIT_ROWS; i++) {
-        const char *seed = kit_settings[i].seed;
-        if (kit_variable(kit_settings[i].name, name, &value)) {
-            kit_variable_set(run, i, true, name, value);
+    for (size_t i = 0; i < 2 * KIT_ROWS; i++) {
+        const kit_setting *r = &kit_settings[i / 2];
+        const bool own = i % 2 == 0;
+        if ((!own && r->seed[0] == '\0') || !kit_variable(own ? r->name : r->seed, name, &value)) {
+            continue;
         }
-        if (seed[0] != '\0' && kit_variable(seed, name, &value)) {
-            kit_variable_set(run, i, false, name, value);
+        const char *why = kit_variable_foreign(run, i / 2, own, name, value);
+        if (why != NULL) {
+            kit_note(&run->notes, CELLAR_LOG_INFO, 0, name, "%s", why);
+        } else {
+            kit_variable_set(run, i / 2, own, name, value);
         }
     }
     for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
-        if (kit_variable(kit_seeds[i], name, &value)) { kit_setting_seed(run, kit_seeds[i], 0); }
+        if (kit_variable(kit_seeds[i], name, &value) && value[0] != '\0') {
+            kit_setting_seed(run, kit_seeds[i], 0);
+        }
     }
 }
 

@@ -27,6 +27,10 @@ t_case small_disk_exits_2 exits 2 'l2-bytes must be a size such as 4G, from 16M 
 t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
 t_case wrong_write_mode_exits_2 exits 2 'must be eviction, set or through' --l2-write=often
 t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
+t_case other_word_of_env_exits_2 exits 2 'env must be redis' --env=valkey
+echo "resp_password =" >"$t_tmp/no-password"
+t_case empty_password_in_settings_exits_2 exits 2 'resp_password: must not be empty' \
+    --settings="$t_tmp/no-password"
 t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
 t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
 t_case small_budget_exits_3 exits 3 \
@@ -86,13 +90,26 @@ open_settings() {
 t_case settings_with_a_password_that_each_user_may_read_warn open_settings
 documents() { # a socket beside the port of the setting would need a free one: --port=0 wins
     REDIS_PORT=1 REDIS_HOST=redis.internal REDIS_PASSWORD=pw REDIS_MAX_CONNECTIONS=2 \
-        CELLAR_RESP_TIMEOUT=90s serve && rc get a | grep -q NOAUTH &&
+        CELLAR_RESP_TIMEOUT=90s serve --env=redis && rc get a | grep -q NOAUTH &&
         [ "$(rc --no-auth-warning -a pw config get maxclients | tail -n 1)" = 2 ] &&
         [ "$(rc --no-auth-warning -a pw config get timeout | tail -n 1)" = 90 ] && stop &&
-        REDIS_PASSWORD=pw serve --password-file="$t_tmp/password" &&
+        REDIS_PASSWORD=pw serve --env=redis --password-file="$t_tmp/password" &&
         [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
 }
 t_case settings_of_the_documents_reach_the_port documents
+said() { grep -q "^cellar: serve: $1" "$t_tmp/serve_err"; }
+pod() { # what Kubernetes sets beside Services named redis, cellar and cellar-resp, and a real Redis
+    REDIS_PORT=tcp://10.0.0.11:6379 CELLAR_RESP_PORT=tcp://10.0.0.12:6379 serve &&
+        [ "$(rc ping)" = PONG ] && stop && said 'REDIS_PORT:1: note: not read: Kubernetes' &&
+        said 'CELLAR_RESP_PORT:1: note: not read: Kubernetes' &&
+        REDIS_PORT=21421 REDIS_HOST=redis.internal REDIS_PASSWORD=secretsecretsecret serve &&
+        [ "$(rc set a 1)" = OK ] && stop && [ "$(wc -l <"$t_tmp/serve_err")" -eq 3 ] &&
+        said 'REDIS_PASSWORD:1: note: not read: .* --env=redis' &&
+        CELLAR_SERVICE_HOST=10.0.0.1 CELLAR_SERVICE_PORT=1 CELLAR_PORT=tcp://10.0.0.1:1 \
+            CELLAR_PORT_1_TCP_ADDR=10.0.0.1 CELLAR_RESP_SERVICE_HOST=10.0.0.1 serve && stop &&
+        [ ! -s "$t_tmp/serve_err" ]
+}
+t_case variables_of_a_pod_are_no_settings pod
 settings() {
     CELLAR_MEMORY=16M serve && [ "$(rc config get maxmemory | tail -n 1)" = 16777216 ] && stop &&
         CELLAR_MEMORY=16M serve --memory=8M &&
