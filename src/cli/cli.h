@@ -69,9 +69,17 @@ int cli_options(const cli_command *command, int argc, char **argv, const struct 
 int cli_no_arguments(const cli_command *command, int argc, char **argv);
 
 struct cellar_settings;
+struct cellar_settings_note;
 /* Read settings from `file` (NULL: none), then from the environment. Print errors, and what the
  * environment sets without effect, for `command`. Return CLI_DONE or the exit code. */
 int cli_settings(const char *command, const char *file, struct cellar_settings *s);
+#define CLI_NOTE 600 /* bytes of `out` */
+/* Write the text of a note about settings into `out`, with a suggestion for an unknown name. Return
+ * `out`. */
+const char *cli_settings_text(const struct cellar_settings_note *note, char out[CLI_NOTE]);
+/* Give `fn` a warning for each variable CELLAR_.. of the environment that is no setting, but not
+ * for those that Kubernetes sets beside a Service. */
+void cli_variables(void (*fn)(const struct cellar_settings_note *note, void *ctx), void *ctx);
 
 /* ---- text (text.c) ---- */
 

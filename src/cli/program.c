@@ -6,6 +6,7 @@
  * INVARIANTS Each wrong option gives one line of cli_complain with the remedy; getopt_long prints
  *            nothing itself.
  * LIMITS     Words of more than 31 bytes get no suggestion. */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include "cellar.h"
 #include "cellar_kit.h"
 #include "cli/cli.h"
+#include "kit/settings_list.h"
 
 #define CLI_WORD 32u /* longest name that is suggested, and its end */
 
@@ -167,11 +169,70 @@ int cli_no_arguments(const cli_command *command, int argc, char **argv)
 
 /* ---- settings ---- */
 
+/* Return whether a name, as it is in files or in the environment, is none of a setting. Write the
+ * text behind the error to `hint`. */
+static bool cli_setting_unknown(const char *name, char hint[2 * CLI_WORD])
+{
+    static const char *const names[] = {
+#define CLI_ROW(name, kind, field, least, most, range, seed, standard, help) #name, seed,
+        KIT_SETTINGS(CLI_ROW)
+#undef CLI_ROW
+    };
+    const bool variable = strncmp(name, "CELLAR_", 7) == 0;
+    char word[CLI_WORD];
+    (void)snprintf(word, sizeof word, "%s", name + (variable ? 7 : 0));
+    for (char *p = word; variable && *p != '\0'; p++) { *p = (char)tolower((unsigned char)*p); }
+    cli_guess guess = cli_guess_of(word);
+    hint[0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(word, names[i]) == 0) { return false; } /* "" is a seed: no name, no hint */
+        cli_guess_try(&guess, names[i]);
+    }
+    if (guess.nearest == NULL) { return true; }
+    (void)snprintf(hint, 2 * CLI_WORD, "; did you mean \"%s%s\"?", variable ? "CELLAR_" : "",
+                   guess.nearest);
+    for (char *p = strchr(hint, '"'); variable && *p != '\0'; p++) {
+        *p = (char)toupper((unsigned char)*p);
+    }
+    return true;
+}
+
+const char *cli_settings_text(const cellar_settings_note *note, char out[CLI_NOTE])
+{
+    char hint[2 * CLI_WORD] = "";
+    if (note->level != CELLAR_LOG_INFO) { (void)cli_setting_unknown(note->name, hint); }
+    (void)snprintf(out, CLI_NOTE, "%s%s", note->text, hint);
+    return out;
+}
+
+/* Return whether Kubernetes sets such a variable beside a Service whose name begins with cellar. */
+static bool cli_is_of_service(const char *name, const char *value)
+{
+    return strcmp(name, "CELLAR_PORT") == 0 || strstr(name, "_SERVICE_") != NULL ||
+           strstr(name, "_PORT_") != NULL || strncmp(value, "tcp://", 6) == 0;
+}
+
+void cli_variables(void (*fn)(const cellar_settings_note *note, void *ctx), void *ctx)
+{
+    for (char **v = environ; *v != NULL; v++) {
+        char name[2 * CLI_WORD], hint[2 * CLI_WORD], text[CLI_NOTE];
+        const size_t len = strcspn(*v, "=");
+        (void)snprintf(name, sizeof name, "%.*s", (int)len, *v);
+        if (strncmp(name, "CELLAR_", 7) != 0 || !cli_setting_unknown(name, hint) ||
+            cli_is_of_service(name, *v + len + ((*v)[len] == '='))) {
+            continue;
+        }
+        (void)snprintf(text, sizeof text, "%s: warning: no setting has this variable", name);
+        fn(&(cellar_settings_note){ CELLAR_LOG_WARNING, 0, 1, name, text }, ctx);
+    }
+}
+
 static void cli_settings_note(const cellar_settings_note *note, void *ctx)
 {
+    char text[CLI_NOTE];
     const char *command = ctx;
     if (note->level == CELLAR_LOG_INFO && note->line != 0) { return; } /* of a file: for check */
-    cli_complain(command, "%s", note->text);
+    cli_complain(command, "%s", cli_settings_text(note, text));
 }
 
 int cli_settings(const char *command, const char *file, cellar_settings *s)
@@ -181,6 +242,7 @@ int cli_settings(const char *command, const char *file, cellar_settings *s)
     snprintf(name, sizeof name, "%s", command);
     if (file != NULL) { err = cellar_settings_read(s, file, NULL, 0, cli_settings_note, name); }
     if (err == CELLAR_OK) { err = cellar_settings_read(s, NULL, NULL, 0, cli_settings_note, name); }
+    cli_variables(cli_settings_note, name);
     if (err == CELLAR_OK) { return CLI_DONE; }
     if (err != CELLAR_E_NOMEM) { return CLI_USAGE; } /* the note has said why */
     cli_complain(command, "out of memory; end other programs");

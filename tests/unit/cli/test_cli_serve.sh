@@ -6,6 +6,7 @@
 # Method: the built program on a socket file in a folder of the test, asked by redis-cli.
 . tests/support/t.sh
 . tests/support/serve.sh
+unset $(env | sed -n 's/^\(CELLAR_[A-Z_]*\)=.*/\1/p') # those of the runner are no settings
 
 exits() { # CODE TEXT ARGUMENT...
     code=$1 text=$2
@@ -110,6 +111,13 @@ pod() { # what Kubernetes sets beside Services named redis, cellar and cellar-re
         [ ! -s "$t_tmp/serve_err" ]
 }
 t_case variables_of_a_pod_are_no_settings pod
+unknown_variable() {
+    CELLAR_MEMROY=16M CELLAR_WRONG_NAME=1 serve && stop &&
+        said 'CELLAR_MEMROY: warning: .*; did you mean "CELLAR_MEMORY"?$' &&
+        said 'CELLAR_WRONG_NAME: warning: no setting has this variable$' &&
+        [ "$(wc -l <"$t_tmp/serve_err")" -eq 2 ]
+}
+t_case unknown_variable_of_cellar_is_a_warning unknown_variable
 settings() {
     CELLAR_MEMORY=16M serve && [ "$(rc config get maxmemory | tail -n 1)" = 16777216 ] && stop &&
         CELLAR_MEMORY=16M serve --memory=8M &&
