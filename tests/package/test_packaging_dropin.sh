@@ -51,6 +51,13 @@ refused() { # MESSAGE WORD...: compiling fails and states the reason
     shift
     ! $CC -Wfatal-errors -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
 }
+# With enums of one byte a definition with uint32_t for an enum of its prototype does not compile. The headers
+# refuse such enums, too.
+enums_agree() {
+    ! understood -w -fshort-enums >"$t_tmp/said" 2>&1 && ! $CC -Idist -w -fshort-enums -fsyntax-only \
+        dist/cellar_all.c >>"$t_tmp/said" 2>&1 && grep -q cellar_enums_are_int "$t_tmp/said" &&
+        ! grep 'conflicting types' "$t_tmp/said"
+}
 late() { # standard: system headers first, then cellar.c
     printf '%s\n' '#include <stdio.h>' '#include <fcntl.h>' '#include <time.h>' \
         '#include "cellar.c"' >"$t_tmp/late.c"
@@ -105,6 +112,7 @@ t_case warning_set_is_silent_for_cellar_all whole_pair_is_silent
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
+t_case enums_of_definitions_are_those_of_the_headers enums_agree
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
 t_case unknown_processor_is_refused unknown_processor

@@ -358,7 +358,7 @@ CELLAR_PRIVATE void cache_tag_delete(cellar *c, const void *tag, size_t tag_len,
 }
 
 CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
-                                           uint32_t mode)
+                                           cellar_tag_mode mode)
 {
     if (c == NULL || tag == NULL) {
         return cache_refuse(c, "cellar_delete_by_tag: c and tag must not be NULL");
