@@ -183,12 +183,15 @@ lib: $(B)/libcellar.a $(B)/$(SO)
 core:
 	$(Q)$(MAKE) --no-print-directory lib CORE=1
 
-# The one header that is needed besides those of libc.
+# The one header that is needed besides those of libc. Without it, say which is missing: it, or a compiler.
 $(B)/.uthash:
 	$(Q)mkdir -p $(@D); echo '#include <uthash.h>' | \
-	  $(CC) $(CPP_OWN) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && : >$@ || { \
+	  $(CC) $(CPP_OWN) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && : >$@ || $(no_uthash)
+no_uthash = { if echo '$(hash)include <stdlib.h>' | $(CC) -E -x c - >/dev/null 2>&1; then \
 	  echo 'uthash.h is missing: install the package uthash-dev (as root: make deps), or give' \
-	    'UTHASH_DIR=the folder that has it' >&2; exit 2; }
+	    'UTHASH_DIR=the folder that has it'; else \
+	  echo 'the compiler `$(CC)` does not work: install the packages gcc and libc6-dev (as root: make deps), or give' \
+	    'CC=the name of another'; fi >&2; exit 2; }
 $(foreach k,lib dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
 $(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*

@@ -120,7 +120,6 @@ function external(line,    text, status) {
     if (uthash == "external") { print line; return }
     if (uthash_done) { print "/* uthash.h: above */"; return }
     uthash_done = 1
-    if (uthash == "") fail("uthash.h not found; install uthash-dev or give UTHASH_DIR=")
     print "/* ---- uthash.h, with its own licence (BSD-1-Clause) ---- */"
     mark_line(1, "uthash.h")
     while ((status = (getline text < uthash)) > 0) print text

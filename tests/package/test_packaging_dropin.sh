@@ -58,6 +58,16 @@ enums_agree() {
         dist/cellar_all.c >>"$t_tmp/said" 2>&1 && grep -q cellar_enums_are_int "$t_tmp/said" &&
         ! grep 'conflicting types' "$t_tmp/said"
 }
+names_the_compiler() { # make, and the amalgamation, where no compiler is
+    mkdir "$t_tmp/no" && cp -R src include Makefile LICENSE "$t_tmp/no" && cd "$t_tmp/no" || return 1
+    for goal in lib dropin; do
+        $MAKE -s $goal CC=no-such-compiler >said 2>&1
+        status=$?
+        cat said
+        [ $status -eq 2 ] && grep -q '^the compiler `no-such-compiler` does not work: install the packages gcc' said &&
+            ! grep -q 'uthash.h is missing' said || return 1
+    done
+}
 late() { # standard: system headers first, then cellar.c
     printf '%s\n' '#include <stdio.h>' '#include <fcntl.h>' '#include <time.h>' \
         '#include "cellar.c"' >"$t_tmp/late.c"
@@ -113,6 +123,7 @@ t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
 t_case enums_of_definitions_are_those_of_the_headers enums_agree
+t_case missing_compiler_is_named names_the_compiler
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
 t_case unknown_processor_is_refused unknown_processor

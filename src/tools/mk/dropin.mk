@@ -30,6 +30,7 @@ dist/cellar.h dist/cellar_all.h: dist/%.h: $(DROPIN_FROM)
 	$(Q)mkdir -p dist
 	$(Q)$(FOLD_$*) -v what=h >$@.tmp && mv $@.tmp $@
 dist/cellar.c dist/cellar_all.c: dist/%.c: $(DROPIN_FROM)
+	$(if $(UTHASH),,$(Q)$(no_uthash))
 	$(say) GEN $@
 	$(Q)mkdir -p dist
 	$(Q)$(FOLD_$*) -v what=c >$@.tmp && mv $@.tmp $@
