@@ -9,6 +9,7 @@
 consumers=tests/package/consumers
 version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
     s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
+dev=$(sed -n 's/^#define CELLAR_VERSION_DEV *1.*/-dev/p' include/cellar.h)
 
 # A plain `make` links no library; one case asks for some.
 export ALL_LIBS=
@@ -39,19 +40,20 @@ by_cxx() {
 }
 pc() { PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig pkg-config "$@"; }
 by_pkg_config() {
-    [ "$(pc --modversion cellar)" = "$version" ] || return 1
-    $CC $consumers/consumer.c $(pc --cflags --libs cellar) -o "$t_tmp/pc" && run_it "$t_tmp/pc"
+    $CC $consumers/consumer.c $(pc --cflags --libs cellar) -o "$t_tmp/pc" &&
+        [ "$(run_it "$t_tmp/pc")" = "cellar $(pc --modversion cellar)" ]
 }
 by_pkg_config_static() {
     pc --static --libs cellar | grep -q -- -pthread || return 1
     $CC -static $consumers/consumer.c $(pc --static --cflags --libs cellar) \
         -o "$t_tmp/pc-static" && "$t_tmp/pc-static"
 }
-# A prefix with a blank: pkg-config quotes it for a shell.
+# A prefix with a blank: pkg-config and the line of the installation quote it for a shell.
 by_pkg_config_with_a_blank() {
     prefix=$t_tmp/a\ blank libdir=lib
-    install_to && eval "$CC $consumers/consumer.c $(pc --cflags --libs cellar)" \
-        '-o "$t_tmp/blank"' && run_it "$t_tmp/blank" && uninstall_leaves_nothing
+    install_to >"$t_tmp/said" && eval "$(sed -n 's/^next: //p' "$t_tmp/said")" &&
+        [ "$PKG_CONFIG_PATH:$LD_LIBRARY_PATH" = "$prefix/lib/pkgconfig:$prefix/lib" ] || return 1
+    eval "$CC $consumers/consumer.c $(pc --cflags --libs cellar)" '-o "$t_tmp/blank"' && run_it "$t_tmp/blank" && uninstall_leaves_nothing
 }
 pc_names_no_allocator() { ! grep -i mimalloc "$prefix/$libdir/pkgconfig/cellar.pc"; }
 by_cmake() {
@@ -81,6 +83,9 @@ others_stay() { # a folder with a foreign file, and the folders of the system
     $MAKE -n uninstall PREFIX=/usr/local >"$t_tmp/plan" || return 1
     grep -q "in '/usr/local/lib/cmake/cellar' | '/usr/local/share/doc/cellar')" "$t_tmp/plan" ||
         { grep -A 3 rmdir "$t_tmp/plan"; return 1; }
+}
+archive_is_named() { # by the version that the library states
+    $MAKE -n dist >"$t_tmp/plan" 2>&1 && grep -q "gzip -9n >dist/cellar-$version$dev\.tar\.gz" "$t_tmp/plan"
 }
 destdir_is_only_a_stage() {
     $MAKE -s install PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
@@ -130,5 +135,6 @@ else
 fi
 prefix=$t_tmp/shared
 t_case uninstall_leaves_files_and_folders_of_others others_stay
+t_case archive_has_the_name_of_its_version archive_is_named
 t_case destdir_is_only_a_stage destdir_is_only_a_stage
 t_end packaging_install

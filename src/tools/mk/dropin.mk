@@ -106,17 +106,18 @@ man: dist/doc/done
 
 ## dist: the drop-in pairs cellar, cellar_all and cellar_remote, dist/cellar.hpp, documentation,
 ## tar.gz with checksum
+ARCHIVE   = cellar-$(VERSION)$(DEV)
 PAIRS     = $(foreach p,cellar cellar_all cellar_remote,$(p).h $(p).c) cellar.hpp \
             $(patsubst dist/%,%,$(ONE_CACHE) $(ONE_GUESTS))
 dist: dropin dropin-remote man
-	$(say) GEN dist/cellar-$(VERSION).tar.gz
-	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
+	$(say) GEN dist/$(ARCHIVE).tar.gz
+	$(Q)rm -rf build/tar && mkdir -p build/tar/$(ARCHIVE)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
-	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
-	$(Q)cd dist && tar -cf - $(PAIRS) | tar -xf - -C ../build/tar/cellar-$(VERSION)/dist
+	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/$(ARCHIVE)
+	$(Q)cd dist && tar -cf - $(PAIRS) | tar -xf - -C ../build/tar/$(ARCHIVE)/dist
 	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
-	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
+	  -cf - $(ARCHIVE) | gzip -9n >dist/$(ARCHIVE).tar.gz
 	$(Q)rm -rf build/tar
-	$(Q)cd dist && sha256sum $(PAIRS) cellar-$(VERSION).tar.gz >SHA256SUMS && \
+	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz >SHA256SUMS && \
 	  cat SHA256SUMS
 .PHONY: dropin dropin-remote man dist

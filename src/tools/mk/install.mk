@@ -31,7 +31,7 @@ includedir=$(I_INC)
 
 Name: cellar
 Description: in-process cache with one hard memory budget
-Version: $(VERSION)
+Version: $(VERSION)$(DEV)
 Libs: -L"$${libdir}" -lcellar
 Libs.private: $(strip $(LIBS_BEHIND) -pthread)
 Cflags: -I"$${includedir}"
@@ -44,7 +44,7 @@ includedir=$(I_INC)
 
 Name: cellar-remote
 Description: cellar with namespaces that processes share through Redis or Valkey
-Version: $(VERSION)
+Version: $(VERSION)$(DEV)
 Libs: -L"$${libdir}" -lcellar-remote
 Libs.private: -lhiredis $(strip $(LIBS_BEHIND) -pthread)
 Cflags: -I"$${includedir}"
@@ -118,7 +118,7 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)install -m 644 LICENSE dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 	$(if $(DESTDIR),,@echo "next: $(if $(filter /usr /usr/local,$(PREFIX)),ldconfig,export \
-	  PKG_CONFIG_PATH=$(I_LIB)/pkgconfig LD_LIBRARY_PATH=$(I_LIB))")
+	  PKG_CONFIG_PATH='$(I_LIB)/pkgconfig' LD_LIBRARY_PATH='$(I_LIB)')")
 
 # The folders that uninstall removes when they are empty: two that only cellar uses; with DESTDIR or
 # a PREFIX of its own all up to PREFIX. The other folders of /usr and /usr/local are the system's.
