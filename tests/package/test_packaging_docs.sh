@@ -252,6 +252,10 @@ recipes_are_short() {
         done
     done
 }
+source_is_named() { # README says where the source comes from; a release names addresses
+    grep '^<!-- source: ' README.md && grep '^Source: ' README.md >"$t_tmp/said" &&
+        if grep -q '^#define CELLAR_VERSION_DEV *0' include/cellar.h; then grep 'https://.*https://' "$t_tmp/said"; fi
+}
 list_of_metrics_is_named() { # the file that the author of a metric changes
     list=$(sed -n 's/^1. One line in a list of `\([^`]*\)`.*/\1/p' .github/CONTRIBUTING.md)
     grep -q '^#define STATS_.*(X)' "$list"
@@ -323,6 +327,7 @@ if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
     t_case names_of_the_guide_exist names_of_the_guide
     t_case recipes_are_short_and_named_in_the_guide recipes_are_short
+    t_case readme_names_the_source source_is_named
     t_case list_of_metrics_is_named list_of_metrics_is_named
     t_case settings_page_is_made_from_the_list settings_page awk
 fi
