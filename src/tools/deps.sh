@@ -47,6 +47,7 @@ curl|check torture|optional|tool|curl|admin pages are not tried with curl
 valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
 spin|check torture|optional|tool|spin|the models are skipped
 patch|check torture|optional|tool|patch|the mutants are skipped
+debootstrap|check torture|optional|tool|debootstrap|the compilers of Debian 13 are not tried
 strace|check torture|optional|tool|strace|checks of system calls are skipped
 cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
 mandoc|check torture|optional|tool|mandoc|man pages are not checked
