@@ -1204,8 +1204,8 @@ CELLAR_STRUCT(cellar_policy_opts, lint);
  *          o from cellar_policy_opts_default; NULL = all defaults;
  *          fn, optional: gets up to 100 errors, or after OK up to 100 warnings; ctx: given to fn
  * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
- * returns: OK; E_CONFIG (errors: notes name them), E_IO (the file cannot be read, a note says why),
- *          E_NOMEM
+ * returns: OK; E_CONFIG (errors: notes name them, cellar_last_error of NULL the first one), E_IO
+ *          (the file cannot be read: both say why), E_NOMEM
  * owns:    the caller frees *rules with cellar_free, also without rules. Their texts lie in them
  * thread:  any
  * cost:    O(file); with lint or spaces O(rules^2)

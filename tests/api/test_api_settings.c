@@ -581,6 +581,12 @@ T_CASE(settings_of_a_port_are_kept_in_the_struct)
     T_EQ_U64(s.resp.port, 7000);
     T_EQ_I64(read_text(&s, "resp_listen = localhost"), CELLAR_OK);
     T_EQ_STR(s.resp.listen, "");
+    static const char *const no_address[] = { "300.1.1.1", "1.2.3", "1:2", "::1::", "cafe" };
+    for (size_t i = 0; i < sizeof no_address / sizeof *no_address; i++) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "resp_listen = %s", no_address[i]);
+        T_EQ_I64(read_text(&s, line), CELLAR_E_CONFIG);
+    }
     T_EQ_I64(read_text(&s, "resp_listen = redis.internal"), CELLAR_E_CONFIG);
     T_EQ_STR(notes[0].text, "test.conf:1:15: error: resp_listen: must be a numeric address, or "
                             "localhost");

@@ -394,7 +394,10 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
         return CELLAR_E_INVAL;
     }
     err = kit_policy_source(&r, path, &full);
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        return base_refuse(err, "cellar_policy_read",
+                           r.notes.errors != 0 ? r.notes.first : "no memory for the rules");
+    }
     const kit_policy p = { r.rules, r.count };
     if (full.lint != 0) { kit_policy_lint(&p, &r.notes); }
     if (full.spaces != NULL) {

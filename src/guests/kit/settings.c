@@ -17,6 +17,7 @@
 #include "kit/settings_list.h"
 #include "kit/text.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 BASE_SIZE_BEGIN
@@ -120,13 +121,15 @@ static const char *kit_value_choice(const kit_setting *r, const kit_value *v, ui
     return "must be one of:";
 }
 
-/* Return whether a text has the bytes of a numeric address. */
+/* Return whether a text is a numeric address. */
 static bool kit_is_address(const char *p, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (!kit_digit(p[i]) && strchr("abcdefABCDEF.:", p[i]) == NULL) { return false; }
-    }
-    return true;
+    char text[CELLAR_NAME_MAX + 1];
+    unsigned char address[16];
+    if (len >= sizeof text) { return false; }
+    memcpy(text, p, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
 }
 
 static const char *kit_value_text(const kit_setting *r, const kit_value *v, cellar_settings *to)

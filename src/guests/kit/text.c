@@ -19,12 +19,20 @@ BASE_SIZE_BEGIN
 
 /* ---- notes ---- */
 
+/* Replace control characters. */
+static void kit_printable(char *p)
+{
+    for (; *p != '\0'; p++) {
+        if ((unsigned char)*p < ' ' || *p == 0x7f) { *p = '?'; }
+    }
+}
+
 CELLAR_PRIVATE void kit_note(kit_notes *n, cellar_log_level level, size_t at, const char *name,
                              const char *format, ...)
 {
     uint32_t *count = level == CELLAR_LOG_ERROR ? &n->errors
                       : level == CELLAR_LOG_WARNING ? &n->warnings : &n->infos;
-    if (++*count > KIT_NOTES_MAX || n->fn == NULL) { return; }
+    if (++*count > KIT_NOTES_MAX) { return; }
     char message[KIT_NOTE_BYTES / 2], text[KIT_NOTE_BYTES];
     va_list args;
     va_start(args, format);
@@ -42,11 +50,15 @@ CELLAR_PRIVATE void kit_note(kit_notes *n, cellar_log_level level, size_t at, co
         base_text_add(&t, "%.*s:%u:%u: %s: %s%s%s", KIT_SOURCE_BYTES, n->source, n->line,
                       column, kind, name, name[0] != '\0' ? ": " : "", message);
     }
-    for (char *p = text; *p != '\0'; p++) {
-        if ((unsigned char)*p < ' ' || *p == 0x7f) { *p = '?'; }
+    kit_printable(text);
+    if (level == CELLAR_LOG_ERROR && n->errors == 1 && n->source != NULL) {
+        t = (base_text){ n->first, sizeof n->first, 0 }; /* the path may be cut, not the reason */
+        base_text_add(&t, n->line == 0 ? "%s: %s" : "%s: %s:%u:%u", message, n->source, n->line,
+                      column);
+        kit_printable(n->first);
     }
     const cellar_settings_note note = { level, n->line, column, name, text };
-    n->fn(&note, n->ctx);
+    if (n->fn != NULL) { n->fn(&note, n->ctx); }
 }
 
 /* ---- files and lines ---- */

@@ -7,6 +7,7 @@
 #ifndef KIT_TEXT_H
 #define KIT_TEXT_H
 
+#include "base/open_error.h"
 #include "base/port.h"
 #include "cellar_kit.h"
 #include "kit/ascii.h"
@@ -19,6 +20,7 @@ typedef struct kit_notes { /* receiver of notes, and their numbers so far */
     void *ctx;
     uint32_t line;         /* from 1; 0: environment, or the file itself */
     uint32_t errors, warnings, infos;
+    char first[BASE_ERROR_TEXT]; /* first error of a text with a name, with its place behind it */
 } kit_notes;
 
 /* Report a note about the byte at `at` of the line. name "": none. */

@@ -46,6 +46,16 @@ for row in "foreign:not of a disk tier" "file:not a directory" "none/store:does 
     t_case "disk_directory_${dir%/*}_exits_3" exits 3 "cannot open the store: cellar_open: .*${row#*:}" \
         --port=0 --unix="$t_tmp/s" --l2="$t_tmp/$dir" --l2-bytes=16M
 done
+t_case missing_policy_file_exits_3 exits 3 \
+    'cannot open the store: cellar_policy_read: cannot be read: no such file: '"$t_tmp/none" \
+    --port=0 --unix="$t_tmp/s" --policy="$t_tmp/none"
+printf '[*]\nkey\n' >"$t_tmp/policy"
+t_case wrong_policy_file_exits_3 exits 3 \
+    "cannot open the store: cellar_policy_read: the rule has no pattern: $t_tmp/policy:2:4" \
+    --port=0 --unix="$t_tmp/s" --policy="$t_tmp/policy"
+echo 'resp_listen = 300.1.1.1' >"$t_tmp/listen"
+t_case wrong_address_in_settings_exits_2 exits 2 'listen:1:15: error: resp_listen: must be a numeric' \
+    --settings="$t_tmp/listen"
 t_case database_named_twice_exits_3 exits 3 'namespaces must be like' --port=0 \
     --unix="$t_tmp/s" --namespaces="0=a 0=b"
 t_case shared_store_with_a_disk_exits_2 exits 2 'shared does not go with --l2' --shared=8M \
