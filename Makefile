@@ -127,9 +127,12 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
              $(DROPIN) $(STATIC) $(CORE)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
+# Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
+MADE    := build/made
+PAGE    := $(MADE)/resp/page.h
 Q        = $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
-COMPILE  = $(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
+COMPILE  = $(CC) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # What is installed: with the libraries that were asked for, and hardened.
 PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)
 # The programs that users start are linked into build/ itself. Builds that only serve a check
@@ -193,6 +196,13 @@ no_uthash = { if echo '$(hash)include <stdlib.h>' | $(CC) -E -x c - >/dev/null 2
 	  echo 'the compiler `$(CC)` does not work: install the packages gcc and libc6-dev (as root: make deps), or give' \
 	    'CC=the name of another'; fi >&2; exit 2; }
 $(foreach k,lib dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
+## page: build/made/resp/page.h, the dashboard as bytes, from src/guests/resp/dashboard.html
+page: $(PAGE)
+$(PAGE): src/guests/resp/dashboard.html src/tools/page.sh
+	$(say) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)sh src/tools/page.sh $< >$@.new && mv $@.new $@
+$(foreach k,lib dbg,$(B)/$(k)/guests/resp/admin.o) $(B)/sim/resp.o: $(PAGE)
 $(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -259,10 +269,6 @@ run:
 	$(Q)sh src/tools/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour)
-## page: src/guests/resp/page.h, the dashboard as bytes, from src/guests/resp/dashboard.html
-page:
-	$(Q)sh src/tools/page.sh src/guests/resp/dashboard.html >src/guests/resp/page.new
-	$(Q)mv src/guests/resp/page.new src/guests/resp/page.h
 # For scripts: the build folder of the tests of a variant (make -s where SAN=address).
 where:
 	@echo $(B)

@@ -106,6 +106,8 @@ function place(target,    line) {
         place_of[target] = "src/core/" target
         if ((getline line < place_of[target]) < 0) place_of[target] = "src/guests/" target
         close(place_of[target])
+        if ((getline line < place_of[target]) < 0) place_of[target] = "build/made/" target
+        close(place_of[target])
     }
     return place_of[target]
 }

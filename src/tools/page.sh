@@ -3,7 +3,7 @@
 #
 # page: turns the dashboard into a C array.
 #
-# USE        sh src/tools/page.sh src/guests/resp/dashboard.html >src/guests/resp/page.h     (`make page`)
+# USE        sh src/tools/page.sh src/guests/resp/dashboard.html >build/made/resp/page.h     (the build does it)
 # WALK       leave out indents, empty lines, notes of // and blanks -> SHA-256 of style and script
 #            into the policy -> numbers of bytes, for a string of C has at most 4,095 characters
 # LIMITS     ASCII alone; no text of the script goes over several lines or has an escaped quote,
@@ -35,7 +35,7 @@ function tight(line,    i, c, out, quote, before) { # no blanks but in texts and
 }
 /^<script>/ { script = 1 } /^<\/script>/ { script = 0 }
 script { $0 = tight($0) }
-style { gsub(/: /, ":"); gsub(/ *{ */, "{"); gsub(/;? *} */, "}"); gsub(/; */, ";"); gsub(/, /, ",") }
+style { gsub(/: /, ":"); gsub(/ *[{] */, "{"); gsub(/;? *[}] */, "}"); gsub(/; */, ";"); gsub(/, /, ",") }
 { print }' "$1" >"$tmp/page"
 
 digest() { # ELEMENT: SHA-256 of its content in base64
@@ -65,7 +65,7 @@ sed "s|@style@|$style|; s|@script@|$script|" "$tmp/page" >"$tmp/done"
 cat <<'H'
 /* SPDX-License-Identifier: MIT
  *
- * page: the dashboard as bytes. Made from dashboard.html by `make page`: change that file. */
+ * page: the dashboard as bytes. Made from dashboard.html: change that file. */
 #ifndef RESP_PAGE_H
 #define RESP_PAGE_H
 

@@ -9,6 +9,7 @@
 #         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
 #         seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
+make -s page || exit 1
 l2="$(ls src/core/base/*.c src/core/stats/*.c src/core/l2/*.c)"
 all="$(ls src/*/*/*.c | grep -v '^src/guests/remote/')"
 
@@ -16,7 +17,7 @@ all="$(ls src/*/*/*.c | grep -v '^src/guests/remote/')"
 fuzz() {
     rm -f "$t_tmp"/crash-* "$t_tmp"/timeout-* "$t_tmp"/oom-* "$t_tmp"/leak-*
     "$1" -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 '-DCELLAR_SOURCE_ID="0"' -O1 -g -I. -Iinclude -Isrc \
-        -Isrc/core -Isrc/guests \
+        -Isrc/core -Isrc/guests -Ibuild/made \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread \
         -o "$t_tmp/fuzz" "tests/fuzz/$2.c" $3 -lm || return 1
     rm -rf "$t_tmp/corpus"

@@ -5,6 +5,7 @@
 # Method: cppcheck, gcc -fanalyzer and clang --analyze over the sources, with asserts visible; a
 #         cross build for aarch64; its api tests run under qemu-user.
 . tests/support/t.sh
+make -s page || exit 1
 sources=$(ls src/*/*.c src/*/*/*.c bench/replay/*.c bench/replay/policies/*.c)
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
@@ -13,20 +14,20 @@ cppcheck_is_silent() {
         --enable=warning,portability --inline-suppr --error-exitcode=1 \
         -D__linux__ -D__GNUC__=12 -D__STDC_VERSION__=201112L -D__x86_64__ \
         -D__ORDER_LITTLE_ENDIAN__=1 -D__BYTE_ORDER__=1 \
-        --suppress=missingIncludeSystem -I. -Iinclude -Isrc -Isrc/core -Isrc/guests $sources
+        --suppress=missingIncludeSystem -I. -Iinclude -Isrc -Isrc/core -Isrc/guests -Ibuild/made $sources
 }
 # One source at a time, or gcc's analyser runs out of memory.
 each() { # shell command; "$1" is the source
     printf '%s\n' $sources | xargs -P "$jobs" -n 1 sh -c "$1" each
 }
 gcc_is_silent() {
-    each 'gcc -std=c11 -D_GNU_SOURCE -DCELLAR_SOURCE_ID="\"0\"" -DBASE_DEBUG=1 -I. -Iinclude -Isrc -Isrc/core -Isrc/guests -O1 \
+    each 'gcc -std=c11 -D_GNU_SOURCE -DCELLAR_SOURCE_ID="\"0\"" -DBASE_DEBUG=1 -I. -Iinclude -Isrc -Isrc/core -Isrc/guests -Ibuild/made -O1 \
             -fanalyzer -fdiagnostics-path-format=none -Werror -c "$1" -o /dev/null'
 }
 clang_is_silent() {
     export analyser="$1"
     each '$analyser --analyze -Xanalyzer -analyzer-werror -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 \
-        -DCELLAR_SOURCE_ID="\"0\"" -I. -Iinclude -Isrc -Isrc/core -Isrc/guests "$1" -o /dev/null'
+        -DCELLAR_SOURCE_ID="\"0\"" -I. -Iinclude -Isrc -Isrc/core -Isrc/guests -Ibuild/made "$1" -o /dev/null'
 }
 # Under qemu-user a program takes about twenty times as long: T_SLOW says so.
 aarch64() {

@@ -42,8 +42,8 @@ GROUP ?= build
 deps:
 	$(Q)sh src/tools/deps.sh $(GROUP)
 ## thread-safety: lock facts that clang checks: guarded fields, ranks, order
-thread-safety:
-	$(Q)$(CLANG) $(CPP_OWN) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
+thread-safety: $(PAGE)
+	$(Q)$(CLANG) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
 	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 

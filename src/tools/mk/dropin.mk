@@ -34,6 +34,7 @@ dist/cellar.c dist/cellar_all.c: dist/%.c: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
 	$(Q)$(FOLD_$*) -v what=c >$@.tmp && mv $@.tmp $@
+dist/cellar_all.c: $(PAGE)
 dist/cellar.hpp: $(WRAPPER)
 	$(Q)mkdir -p dist && cp $< $@
 # Code that includes the installed headers finds these: -Idist -Idist/include.

@@ -292,6 +292,7 @@ $(MUTATED)/done: $(MUTANTS) $(MUTANTS)/plant.sh $(SIM)/mutants.txt \
 $(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%): $(MUTATED)/%.o: $(B)/sim/%.c $(MUTATED)/done
 	$(say) CC "$* (mutants)"
 	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(MUT_WORDS) -c -o $@ $<
+$(MUTATED)/resp.o: $(PAGE)
 $(MUTATED)/main/%.o: $(SIM)/%.c $(MUTATED)/done
 	$(say) CC "sim/$* (mutants)"
 	$(Q)mkdir -p $(@D)
