@@ -35,18 +35,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     cron c;
     char zone[CRON_ZONE_MAX + 1];
-    uint32_t column = 0;
+    cron_fault fault;
     base_tz *z;
     char *text = malloc(n + 1); /* a read past its end is found */
     if (text == NULL) { return 0; }
     if (n > 0) { memcpy(text, data, n); }
     text[n] = '\0';
     const size_t len = strlen(text);
-    const cellar_err err = cron_parse(text, n, n % 2 == 0 ? 0 : CRON_DAY_AND, &c, zone, &column);
+    const cellar_err err = cron_parse(text, n, n % 2 == 0 ? 0 : CRON_DAY_AND, &c, zone, &fault);
     FUZZ_MUST(err == CELLAR_OK || err == CELLAR_E_INVAL || err == CELLAR_E_NEVER ||
               err == CELLAR_E_TOOBIG);
-    FUZZ_MUST((err == CELLAR_E_INVAL || err == CELLAR_E_TOOBIG) == (column != 0));
-    FUZZ_MUST(column <= len + 1);
+    FUZZ_MUST((err == CELLAR_E_INVAL || err == CELLAR_E_TOOBIG) == (fault.column != 0));
+    FUZZ_MUST((err == CELLAR_E_INVAL) == (fault.rule != NULL));
+    FUZZ_MUST(fault.column <= len + 1);
     if (err == CELLAR_OK) {
         fuzz_good++;
         FUZZ_MUST(c.every_ms == 0 || c.every_ms >= 1000);

@@ -238,7 +238,8 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
     cellar_schedule_spec full;
     cellar_cron_opts cron_opts;
     char own[CRON_ZONE_MAX + 1] = "", text[CELLAR_CRON_MAX + SCHED_TEXT_EXTRA];
-    uint32_t flags, column;
+    uint32_t flags;
+    cron_fault fault;
     sched_entry *e;
     cron c = { .every_ms = 0 };
     cellar_err err = sched_check(s, name);
@@ -250,13 +251,16 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
     const char *hashed = cron_opts.hash_name != NULL ? cron_opts.hash_name : name;
     const char *zone = full.zone != NULL && full.cron != NULL ? full.zone : "";
     if (full.cron != NULL) {
-        err = cron_parse(full.cron, cron_hash(hashed), flags, &c, own, &column);
+        err = cron_parse(full.cron, cron_hash(hashed), flags, &c, own, &fault);
         if (err == CELLAR_E_NEVER) {
             return base_refuse(err, SCHED_ADD, "cron never comes: no month has that day");
         }
+        if (err == CELLAR_E_TOOBIG) {
+            return base_refuse(err, SCHED_ADD, "cron must have at most 255 bytes");
+        }
         if (err != CELLAR_OK) {
-            return base_open_fail(err, 0, SCHED_ADD ": cron is wrong at character %u: five or six "
-                                  "fields, or @daily and the like", column);
+            return base_open_fail(err, 0, SCHED_ADD ": cron is wrong at character %u: %s",
+                                  fault.column, fault.rule);
         }
     }
     if (err == CELLAR_OK) { err = sched_make(s, name, &full, &e); }

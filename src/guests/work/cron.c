@@ -39,12 +39,18 @@ static const struct cron_range {
     uint8_t low, high;
     uint8_t end;       /* of '*' and "a/n": 7 is another 0 */
     uint8_t hash_high; /* H chooses up to it: a day that every month has */
-} cron_ranges[] = { { 0, 59, 59, 59 }, { 0, 59, 59, 59 }, { 0, 23, 23, 23 },
-                    { 1, 31, 31, 28 }, { 1, 12, 12, 12 }, { 0, 7, 6, 6 } };
+    const char *rule;
+} cron_ranges[] = { { 0, 59, 59, 59, "a second must be 0..59" },
+                    { 0, 59, 59, 59, "a minute must be 0..59" },
+                    { 0, 23, 23, 23, "an hour must be 0..23" },
+                    { 1, 31, 31, 28, "a day must be 1..31" },
+                    { 1, 12, 12, 12, "a month must be 1..12 or jan..dec" },
+                    { 0, 7, 6, 6, "a weekday must be 0..7 or sun..sat" } };
 
 typedef struct cron_text {
     const char *start, *at;
-    uint64_t hash; /* of the name; mixed for each field */
+    uint64_t hash;    /* of the name; mixed for each field */
+    const char *rule; /* range that a number at `at` broke; NULL: none */
 } cron_text;
 
 static char cron_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 32) : c; }
@@ -103,9 +109,11 @@ static bool cron_value(cron_text *t, int field, uint32_t *out)
         *out = (uint32_t)name + (field == CRON_MONTH);
         return true;
     }
-    if (!cron_number(t, cron_ranges[field].high, out)) { return false; }
-    if (*out >= cron_ranges[field].low) { return true; }
+    if (cron_number(t, cron_ranges[field].high, out) && *out >= cron_ranges[field].low) {
+        return true;
+    }
     t->at = start;
+    if (*start >= '0' && *start <= '9') { t->rule = cron_ranges[field].rule; }
     return false;
 }
 
@@ -319,7 +327,7 @@ static bool cron_times_in(cron_text *t, cron *c)
 {
     if (!cron_take(t, '@')) { return cron_fields_in(t, c); }
     if (cron_word(t, "every")) { return cron_blank(t) && cron_duration(t, &c->every_ms); }
-    cron_text fields = { NULL, cron_alias(t), 0 };
+    cron_text fields = { .at = cron_alias(t) };
     return fields.at != NULL && cron_fields_in(&fields, c);
 }
 
@@ -395,14 +403,14 @@ static bool cron_ever(const cron *c)
 }
 
 CELLAR_PRIVATE cellar_err cron_parse(const char *expr, uint64_t hash, uint32_t flags, cron *out,
-                                     char zone[CRON_ZONE_MAX + 1], uint32_t *column)
+                                     char zone[CRON_ZONE_MAX + 1], cron_fault *fault)
 {
-    cron_text t = { expr, expr, hash };
-    *column = 0;
+    cron_text t = { expr, expr, hash, NULL };
+    *fault = (cron_fault){ 0, NULL };
     *out = (cron){ .flags = flags };
     zone[0] = '\0';
     if (strnlen(expr, CELLAR_CRON_MAX + 1) > CELLAR_CRON_MAX) {
-        *column = CELLAR_CRON_MAX + 1;
+        fault->column = CELLAR_CRON_MAX + 1;
         return CELLAR_E_TOOBIG;
     }
     (void)cron_blank(&t);
@@ -412,7 +420,8 @@ CELLAR_PRIVATE cellar_err cron_parse(const char *expr, uint64_t hash, uint32_t f
             return out->every_ms != 0 || cron_ever(out) ? CELLAR_OK : CELLAR_E_NEVER;
         }
     }
-    *column = (uint32_t)(t.at - t.start) + 1;
+    fault->column = (uint32_t)(t.at - t.start) + 1;
+    fault->rule = t.rule != NULL ? t.rule : "five or six fields, or @daily and the like";
     return CELLAR_E_INVAL;
 }
 
@@ -579,7 +588,8 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
     cron c;
     cellar_cron_opts full;
     char own[CRON_ZONE_MAX + 1];
-    uint32_t column = 0, flags;
+    uint32_t flags;
+    cron_fault fault;
     base_tz *z;
     if (found != NULL) { *found = 0; }
     if (expr == NULL || found == NULL || (out == NULL && count != 0)) { return CELLAR_E_INVAL; }
@@ -587,9 +597,9 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
     cellar_err err = cron_opts_in(o, &full, &flags);
     if (err != CELLAR_OK) { return err; }
     const char *name = full.hash_name != NULL ? full.hash_name : "";
-    err = cron_parse(expr, cron_hash(name), flags, &c, own, &column);
+    err = cron_parse(expr, cron_hash(name), flags, &c, own, &fault);
     if (err != CELLAR_OK) {
-        if (err == CELLAR_E_INVAL) { *found = column; }
+        if (err == CELLAR_E_INVAL) { *found = fault.column; }
         return err;
     }
     err = cron_zone_open(NULL, own[0] != '\0' ? own : zone, &z);

@@ -32,11 +32,16 @@ typedef struct cron {
     uint32_t flags;          /* cron_flag */
 } cron;
 
+typedef struct cron_fault {
+    uint32_t column;  /* of the first error, from 1; 0: none */
+    const char *rule; /* that it broke; with E_INVAL alone */
+} cron_fault;
+
 /* Parse an expression of at most CELLAR_CRON_MAX bytes. `hash` chooses the values of H. zone[]
- * receives the zone of CRON_TZ=, or "". *column: of the first error, from 1; 0 without one. Return
- * OK, E_INVAL, or E_NEVER: the expression matches no date. */
+ * receives the zone of CRON_TZ=, or "". Return OK, E_TOOBIG, E_INVAL, or E_NEVER: the expression
+ * matches no date. */
 CELLAR_PRIVATE cellar_err cron_parse(const char *expr, uint64_t hash, uint32_t flags, cron *out,
-                                     char zone[CRON_ZONE_MAX + 1], uint32_t *column);
+                                     char zone[CRON_ZONE_MAX + 1], cron_fault *fault);
 /* Return the first instant after `after_s`, in UTC seconds; INT64_MAX: none in 100 years. */
 CELLAR_PRIVATE int64_t cron_next(const cron *c, const base_tz *zone, int64_t after_s);
 /* Return the same in milliseconds, for @every as well. */

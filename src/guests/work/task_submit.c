@@ -224,6 +224,47 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 
 /* ---- drafts ---- */
 
+static bool task_delay_bad(int64_t ms) { return ms < 0 || ms > CELLAR_POOL_DELAY_MAX_MS; }
+
+/* Return the rule that options break; NULL: none. */
+static const char *task_submit_broken(const cellar_submit_opts *s)
+{
+    const bool throttles = s->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE;
+    const char *why = NULL;
+    (void)(base_broken(task_delay_bad(s->delay_ms), "delay_ms must be 0..366 days", &why) ||
+           base_broken(task_delay_bad(s->expires_ms), "expires_ms must be 0..366 days", &why) ||
+           base_broken(task_delay_bad(s->unique_ttl_ms), "unique_ttl_ms must be 0..366 days",
+                       &why) ||
+           base_broken(s->eta_wall_ms < 0, "eta_wall_ms must be 0 or more", &why) ||
+           base_broken(s->eta_wall_ms != 0 && s->delay_ms != 0,
+                       "set one of delay_ms and eta_wall_ms, not both", &why) ||
+           base_broken(s->priority > CELLAR_TASK_PRIORITY_MAX,
+                       "priority must be 0..9 or CELLAR_OFF", &why) ||
+           base_broken((unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_THROTTLE ||
+                       (unsigned)s->run_on > CELLAR_TASK_ALWAYS,
+                       "on_conflict or run_on is no number of its enum", &why) ||
+           base_broken((s->unique_states & ~TASK_LIVE_STATES) != 0,
+                       "unique_states must be a sum of 1u << state of live states", &why) ||
+           base_broken(s->unique_key != NULL &&
+                       (*s->unique_key == '\0' ||
+                        !task_text_ok(s->unique_key, CELLAR_TASK_TEXT_MAX)),
+                       "unique_key must have 1..255 bytes", &why) ||
+           base_broken(s->unique_ttl_ms != 0 && s->unique_key == NULL,
+                       "unique_ttl_ms needs a unique_key", &why) ||
+           base_broken(throttles && s->unique_ttl_ms == 0,
+                       "CELLAR_TASK_CONFLICT_THROTTLE needs a unique_ttl_ms", &why) ||
+           base_broken(!task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
+                       !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX),
+                       "content_type and tag must have at most 255 bytes", &why) ||
+           base_broken(s->id_in != NULL && s->id_in->hi == 0,
+                       "id_in must be an id that a pool gave", &why) ||
+           base_broken(s->after != NULL && (s->eta_wall_ms != 0 || s->id_in != NULL ||
+                                            s->on_conflict != CELLAR_TASK_CONFLICT_REJECT),
+                       "after excludes eta_wall_ms, id_in and on_conflict", &why));
+    return why;
+}
+
+/* Copy and check the options of a submit. */
 static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
 {
     *s = cellar_submit_opts_default();
@@ -236,24 +277,7 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
     if (s->priority == 0) { s->priority = TASK_PRIORITY; }
     else if (s->priority == CELLAR_OFF) { s->priority = 0; }
     if (s->unique_states == 0) { s->unique_states = TASK_LIVE_STATES; }
-    if (s->delay_ms < 0 || s->delay_ms > CELLAR_POOL_DELAY_MAX_MS || s->expires_ms < 0 ||
-        s->expires_ms > CELLAR_POOL_DELAY_MAX_MS || s->eta_wall_ms < 0 ||
-        (s->eta_wall_ms != 0 && s->delay_ms != 0) || s->priority > CELLAR_TASK_PRIORITY_MAX ||
-        (unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_THROTTLE || s->unique_ttl_ms < 0 ||
-        s->unique_ttl_ms > CELLAR_POOL_DELAY_MAX_MS ||
-        (s->unique_ttl_ms != 0 && s->unique_key == NULL) ||
-        (s->unique_ttl_ms == 0 && s->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) ||
-        (s->unique_states & ~TASK_LIVE_STATES) != 0 ||
-        !task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
-        !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX) ||
-        !task_text_ok(s->unique_key, CELLAR_TASK_TEXT_MAX) ||
-        (s->unique_key != NULL && *s->unique_key == '\0') ||
-        (s->id_in != NULL && s->id_in->hi == 0) || (unsigned)s->run_on > CELLAR_TASK_ALWAYS ||
-        (s->after != NULL && (s->eta_wall_ms != 0 || s->id_in != NULL ||
-                              s->on_conflict != CELLAR_TASK_CONFLICT_REJECT))) {
-        return CELLAR_E_INVAL;
-    }
-    return CELLAR_OK;
+    return task_submit_broken(s) == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
 /* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group. */
@@ -704,9 +728,14 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
             ? "no task is registered with this name, or `after` is unknown or has ended"
             : "no task is registered with this name: call cellar_task_register first");
     }
-    return err != CELLAR_E_INVAL ? err : base_refuse(err, "cellar_task_submit",
-        "p and name must not be NULL, payload not with payload_len, and each field of "
-        "cellar_submit_opts in its range, see cellar_task.h");
+    if (err != CELLAR_E_INVAL) { return err; }
+    cellar_submit_opts s;
+    const char *why = "p and name must not be NULL, and payload not with payload_len";
+    if (task_submit_in(o, &s) != CELLAR_OK) {
+        why = task_submit_broken(&s);
+        if (why == NULL) { why = "start from cellar_submit_opts_default()"; }
+    }
+    return base_refuse(err, "cellar_task_submit", why);
 }
 
 /* ---- several tasks ---- */

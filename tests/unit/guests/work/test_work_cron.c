@@ -274,7 +274,7 @@ static bool plan_field(plan *p, bool *set, int low, int high, bool thin)
 static void plan_make(plan *p, uint32_t flags)
 {
     char zone[CRON_ZONE_MAX + 1];
-    uint32_t column;
+    cron_fault fault;
     do {
         memset(p, 0, sizeof *p);
         const bool minute = plan_field(p, p->minute, 0, 59, false);
@@ -283,8 +283,8 @@ static void plan_make(plan *p, uint32_t flags)
         p->dom_star = plan_field(p, p->dom, 1, 31, draw(2) == 0);
         (void)plan_field(p, p->month, 1, 12, false);
         p->dow_star = plan_field(p, p->dow, 0, 6, draw(2) == 0);
-    } while (cron_parse(p->text, 0, flags, &p->c, zone, &column) == CELLAR_E_NEVER);
-    T_EQ_U64(column, 0);
+    } while (cron_parse(p->text, 0, flags, &p->c, zone, &fault) == CELLAR_E_NEVER);
+    T_EQ_U64(fault.column, 0);
 }
 
 static bool plan_match(const plan *p, int64_t civil)

@@ -765,9 +765,9 @@ T_CASE(sched_ten_years)
     for (int i = 0; i < PLANS; i++) {
         cron c;
         char zone[CRON_ZONE_MAX + 1];
-        uint32_t column;
+        cron_fault fault;
         uint64_t due = 0;
-        T_EQ_I64(cron_parse(plans[i].expr, 0, 0, &c, zone, &column), CELLAR_OK);
+        T_EQ_I64(cron_parse(plans[i].expr, 0, 0, &c, zone, &fault), CELLAR_OK);
         for (int64_t at = start; (at = cron_next_ms(&c, z, at)) <= end; due++) { }
         T_EQ_U64(plans[i].runs + plans[i].missed, due);
         events += due;
@@ -911,6 +911,31 @@ T_CASE(list_shows_each_schedule_in_order)
     T_EQ_I64(cellar_schedule_next(s, "c", next, 4, &found), CELLAR_OK);
     T_EQ_U64(found, 4);
     T_EQ_I64(next[3], utc_ms(2024, 1, 1, 7, 30));
+    close_it();
+}
+
+T_CASE(refused_cron_names_the_range_of_the_field)
+{
+    static const struct { const char *cron, *text; } rows[] = {
+        { "61 * * * *", "1: a minute must be 0..59" },
+        { "60 0 0 * * *", "1: a second must be 0..59" },
+        { "0 24 * * *", "3: an hour must be 0..23" },
+        { "0 0 0 * *", "5: a day must be 1..31" },
+        { "0 0 1-32 * *", "7: a day must be 1..31" },
+        { "0 0 1 13 *", "7: a month must be 1..12 or jan..dec" },
+        { "0 0 * * 8", "9: a weekday must be 0..7 or sun..sat" },
+        { "0 0 * *", "8: five or six fields, or @daily and the like" },
+    };
+    open_at(utc_ms(2024, 1, 1, 0, 0));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[120];
+        cellar_error_info e = cellar_error_info_default();
+        T_EQ_I64(schedule_cron(s, "n", rows[i].cron, NULL, note, NULL, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        (void)snprintf(want, sizeof want, "cellar_schedule_add: cron is wrong at character %s",
+                       rows[i].text);
+        T_EQ_STR(e.text, want);
+    }
     close_it();
 }
 

@@ -599,4 +599,45 @@ T_CASE(figures_of_queues_follow_their_tasks)
     close_it();
 }
 
+T_CASE(refused_submit_names_the_field_and_its_rule)
+{
+    static char long_text[300];
+    static const cellar_task_id none;
+    memset(long_text, 'x', sizeof long_text - 1);
+    const struct { cellar_submit_opts o; const char *text; } rows[] = {
+#define SUBMIT(text, ...) { { .struct_size = sizeof(cellar_submit_opts), __VA_ARGS__ }, text }
+        SUBMIT("delay_ms must be 0..366 days", .delay_ms = -1),
+        SUBMIT("expires_ms must be 0..366 days", .expires_ms = INT64_MAX),
+        SUBMIT("eta_wall_ms must be 0 or more", .eta_wall_ms = -1),
+        SUBMIT("set one of delay_ms and eta_wall_ms, not both", .delay_ms = 5, .eta_wall_ms = 9),
+        SUBMIT("priority must be 0..9 or CELLAR_OFF", .priority = 10),
+        SUBMIT("unique_states must be a sum of 1u << state of live states",
+               .unique_states = 1u << 31),
+        SUBMIT("unique_key must have 1..255 bytes", .unique_key = ""),
+        SUBMIT("unique_ttl_ms needs a unique_key", .unique_ttl_ms = 5),
+        SUBMIT("CELLAR_TASK_CONFLICT_THROTTLE needs a unique_ttl_ms", .unique_key = "k",
+               .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE),
+        SUBMIT("content_type and tag must have at most 255 bytes", .tag = long_text),
+        SUBMIT("id_in must be an id that a pool gave", .id_in = &none),
+        SUBMIT("after excludes eta_wall_ms, id_in and on_conflict", .after = &none,
+               .eta_wall_ms = 9),
+#undef SUBMIT
+    };
+    cellar_error_info e = cellar_error_info_default();
+    defaults();
+    open_with(NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[120];
+        T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &rows[i].o, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        (void)snprintf(want, sizeof want, "cellar_task_submit: %s", rows[i].text);
+        T_EQ_STR(e.text, want);
+    }
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 3, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_task_submit: p and name must not be NULL, and payload not with "
+                     "payload_len");
+    close_it();
+}
+
 T_MAIN("work_task_rules")
