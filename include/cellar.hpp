@@ -189,6 +189,27 @@ inline constexpr std::size_t max_bytes<T, std::void_t<decltype(codec<T>::max_byt
 template <class T>
 using stored = std::conditional_t<is_text<T> && !has_codec<T>::value, std::string, T>;
 
+/* Stand in for a codec that does not exist, so that a compiler reports one error. */
+template <class T> constexpr void codec_check() noexcept
+{
+    static_assert(has_codec<T>::value,
+                  "this type has no codec: specialize cellarpp::codec for it, see cpp.md");
+}
+template <class T> struct no_codec {
+    static std::string_view encode(const T &, std::string &)
+    {
+        codec_check<T>();
+        return {};
+    }
+    static bool decode(std::string_view, T &)
+    {
+        codec_check<T>();
+        return false;
+    }
+};
+template <class T>
+using codec_of = std::conditional_t<has_codec<T>::value, codec<T>, no_codec<T>>;
+
 inline std::string_view view_of(const void *data, std::size_t len) noexcept
 {
     return {static_cast<const char *>(data), len};
@@ -205,7 +226,7 @@ inline cellar_bytes bytes_of(std::string_view text) noexcept
 template <class T> std::optional<T> decoded(std::string_view bytes)
 {
     std::optional<T> value(std::in_place);
-    if (!codec<T>::decode(bytes, *value)) { value.reset(); }
+    if (!codec_of<T>::decode(bytes, *value)) { value.reset(); }
     return value;
 }
 
@@ -250,7 +271,7 @@ template <class T> struct bytes_loader {
         const std::optional<T> value = loaded(fn, load, key, key_len);
         if (!value) { return cellar_load_absent(load); }
         std::string room;
-        const std::string_view bytes = codec<T>::encode(*value, room);
+        const std::string_view bytes = codec_of<T>::encode(*value, room);
         return cellar_load_value(load, bytes.data(), bytes.size());
     }
 };
@@ -414,7 +435,7 @@ public:
     template <class T> cellar_err fulfill(const T &value, const cellar_set_opts *o = nullptr)
     {
         std::string room;
-        const std::string_view bytes = codec<detail::stored<T>>::encode(value, room);
+        const std::string_view bytes = detail::codec_of<detail::stored<T>>::encode(value, room);
         return check(cellar_lease_fulfill(c_, &l_, bytes.data(), bytes.size(), o), c_);
     }
     /* Release the lease. loader_err 0: another caller may load; else the load failed with it. Throw
@@ -586,7 +607,7 @@ public:
     template <class T> bool set(std::string_view key, const T &value, const cellar_set_opts &o)
     {
         std::string room;
-        const std::string_view bytes = codec<detail::stored<T>>::encode(value, room);
+        const std::string_view bytes = detail::codec_of<detail::stored<T>>::encode(value, room);
         return check(cellar_set(c_, key.data(), key.size(), bytes.data(), bytes.size(), &o), c_) ==
                CELLAR_OK;
     }
@@ -636,7 +657,8 @@ public:
                         (*mine->fn)(static_cast<const std::optional<T> &>(before));
                     if (!after) { return CELLAR_REMOVED; }
                     std::string room;
-                    const std::string_view bytes = codec<T>::encode(*after, room);
+                    const std::string_view bytes =
+                        detail::codec_of<T>::encode(*after, room);
                     return cellar_buf_append(out, bytes.data(), bytes.size());
                 });
             }, &ctx);

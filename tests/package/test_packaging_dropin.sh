@@ -104,6 +104,22 @@ wrapper_runs() { # with the object that plain left
     $CXX -std=c++17 -O0 -Wall -Wextra -Werror -Idist tests/examples/cpp_wrapper.cc "$t_tmp/o.o" \
         -pthread -o "$t_tmp/w" && "$t_tmp/w"
 }
+needs_a_codec() { # a type without one: one error, which names the page
+    cat >"$t_tmp/n.cc" <<'EOF'
+#include "cellar.hpp"
+struct words { std::string text; };
+int main()
+{
+    cellarpp::handle h;
+    h.set("k", words());
+    h.get<words>("k");
+    h.get_or_load<words>("k", [](std::string_view) { return words(); });
+    h.update<words>("k", [](std::optional<words> now) { return now; });
+}
+EOF
+    ! $CXX -std=c++17 -Idist -fsyntax-only "$t_tmp/n.cc" 2>"$t_tmp/n" &&
+        [ "$(grep -c ' error: ' "$t_tmp/n")" = 1 ] && grep -q ' error: .*codec.*cpp\.md' "$t_tmp/n"
+}
 
 t_case generates_in_another_folder first
 t_case dropin_is_reproducible_in_another_locale equal in_locale # and in a folder with a space
@@ -115,8 +131,13 @@ done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent plain
 t_case version_agrees_with_header version_agrees
-if t_have "${CXX:=g++}"; then t_case cxx_wrapper_runs_on_the_dropin wrapper_runs
-else t_skip cxx_wrapper_runs_on_the_dropin "no C++ compiler"; fi
+if t_have "${CXX:=g++}"; then
+    t_case cxx_wrapper_runs_on_the_dropin wrapper_runs
+    t_case cxx_type_without_a_codec_is_one_error_that_names_the_page needs_a_codec
+else
+    t_skip cxx_wrapper_runs_on_the_dropin "no C++ compiler"
+    t_skip cxx_type_without_a_codec_is_one_error_that_names_the_page "no C++ compiler"
+fi
 t_case warning_set_is_silent silent_with_warnings
 t_case warning_set_is_silent_for_cellar_all whole_pair_is_silent
 t_case nothing_else_installed_is_needed understood -nostdinc \
