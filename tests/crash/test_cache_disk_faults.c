@@ -300,6 +300,12 @@ T_CASE(refused_directory_states_its_cause)
     cellar *c = open_it();
     snprintf(name, sizeof name, "in use by a store of this process %lld:", (long long)getpid());
     expect_words(&cfg, CELLAR_E_BUSY, name);
+    cellar *second = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, ": use another directory, or l2.optional for a tool that runs twice at "
+                           "the same time") != NULL);
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
     shut(c);
     snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
@@ -425,7 +431,7 @@ T_CASE(failed_tier_open_states_its_cause)
         { "open", EACCES, "l2_path may not be read and written" },
         { "open", EROFS, "read-only file system" },
         { "open_dir", ENOTDIR, "l2_path is not a directory" },
-        { "open_dir", ENOENT, "the folder l2_path lies in" },
+        { "open_dir", ENOENT, "mkdir of l2_path failed with ENOENT: its folder must" },
         { "open", EMFILE, "no file descriptor is left" },
         { "open_dir", ELOOP, "the link l2_path or its target has another owner" },
         { "open_dir", EMLINK, "more than 8 symbolic links" },

@@ -41,9 +41,6 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     if (err == CELLAR_E_UNSUPPORTED) {
         return "l2_path is on a network file system: use a local one, or l2.allow_network";
     }
-    if (err == CELLAR_E_BUSY) {
-        return "l2_path is in use by another process or store: use another directory";
-    }
     if (err == CELLAR_E_FOREIGN) {
         return "l2_path holds files that are not of a disk tier: use an empty directory";
     }
@@ -63,7 +60,8 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     case ELOOP: return "the link l2_path or its target has another owner: name the directory";
     case EMLINK: return "l2_path goes through more than 8 symbolic links: use the real path";
     case EFBIG: return "l2_bytes is above the process's limit of file size (RLIMIT_FSIZE)";
-    case ENOENT: return "the folder l2_path lies in does not exist";
+    case ENOENT:
+        return "mkdir of l2_path failed with ENOENT: its folder must exist and take directories";
     case ENAMETOOLONG: return "l2_path is too long";
     case EMFILE:
     case ENFILE: return "no file descriptor is left: raise RLIMIT_NOFILE";
@@ -102,11 +100,16 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
     const char *lead = cfg->l2.optional ? "the disk tier is off" : "cellar_open";
     if (known->least_memory != 0) {
         cache_disk_small(s->disk_text, sizeof s->disk_text, lead, cfg, known->least_memory);
-    } else if (err == CELLAR_E_BUSY && known->owner != 0) {
+    } else if (err == CELLAR_E_BUSY) {
+        char owner[24] = "";
+        if (known->owner != 0) {
+            (void)snprintf(owner, sizeof owner, " %lld", (long long)known->owner);
+        }
         (void)snprintf(s->disk_text, sizeof s->disk_text,
-                       "%s: l2_path is in use by %s process %lld: use another directory", lead,
-                       known->owner == base_process_id() ? "a store of this" : "another",
-                       (long long)known->owner);
+                       "%s: l2_path is in use by %s process%s: use another directory%s", lead,
+                       known->owner == base_process_id() ? "a store of this" : "another", owner,
+                       cfg->l2.optional ? "" : ", or l2.optional for a tool that runs twice at the "
+                                               "same time");
     } else if (err == CELLAR_E_IO && known->misfit != NULL) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
                        "%s: l2_path has a link, folder or FIFO in place of its file %s: remove it",
