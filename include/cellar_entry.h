@@ -54,7 +54,7 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 /* Flags of cellar_get_opts; cellar_entry_info_get takes WANT_VERSION and TAKE_HITS. */
 #define CELLAR_GET_ALLOW_STALE  1u /* return a value in its stale window, with STALE              */
 #define CELLAR_GET_PEEK         2u /* do not count the read as a use; the disk keeps its entry   */
-#define CELLAR_GET_WANT_VERSION 4u /* fill info.version; the first time rewrites the entry        */
+#define CELLAR_GET_WANT_VERSION 4u /* OK has info.version; the first time rewrites the entry      */
 #define CELLAR_GET_MEMORY       8u /* look in memory, in no other tier; a MISS is not counted     */
 #define CELLAR_GET_TAKE_HITS   16u /* of cellar_entry_info_get: then begin info.hits again at 0   */
 
@@ -77,9 +77,9 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  * returns: OK (buf has the value), STALE (with CELLAR_GET_ALLOW_STALE: buf has a value past its
  *          TTL), MISS (no value that the flags allow), ABSENT (a negative entry: the source has
  *          none); E_BUFFER (the value does not fit: *value_len is its length), E_LIMIT (a long
- *          value, and other threads use all slots for copies: call again), E_SPACE (with
- *          CELLAR_GET_WANT_VERSION: no room to give the entry a version), E_NOMEM (with
- *          CELLAR_GET_WANT_VERSION: no memory to do so)
+ *          value, and other threads use all slots for copies: call again). With
+ *          CELLAR_GET_WANT_VERSION also E_SPACE (no room to give the entry a version), E_NOMEM (no
+ *          memory to do so), E_BUSY (64 tries lost to other writers: call again)
  * thread:  any
  * cost:    as cellar_get; O(1) more with info
  * example:
@@ -101,9 +101,9 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
  * out:     *out; unchanged unless OK, ABSENT or STALE. With TAKE_HITS `hits` is set in any case,
  *          also of an entry in memory that has expired
  * returns: OK (a live value), STALE (a value in its stale window), ABSENT (a negative entry: the
- *          source has none), MISS (the key has no entry); E_SPACE (with CELLAR_GET_WANT_VERSION: no
- *          room to give the entry a version), E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to
- *          do so)
+ *          source has none), MISS (the key has no entry). With CELLAR_GET_WANT_VERSION also
+ *          E_SPACE (no room to give the entry a version), E_NOMEM (no memory to do so), E_BUSY (64
+ *          tries lost to other writers: call again)
  * thread:  any
  * cost:    as cellar_contains; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:

@@ -62,18 +62,20 @@ static cellar_err cache_info_check(cellar *c, const cellar_entry_info *info)
                             : cache_fail(c, err, 0, "info: start from cellar_entry_info_default()");
 }
 
-/* Inspect an entry. If a version is wanted and missing, give the entry one first. */
+/* Inspect an entry. If a version is wanted and missing, give the entry one first. E_BUSY: other
+ * writers replaced it in each round. A stale entry keeps its present version. */
 static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                 l1_info *info, unsigned flags, bool want_version)
 {
     for (unsigned round = 0;; round++) {
         const cellar_err err = l1_inspect(c->l1, k, buf, buf_cap, info, flags);
         const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
-        if (!want_version || !there || info->version != 0 || round == CACHE_ROUNDS) { return err; }
+        if (!want_version || !there || info->version != 0) { return err; }
+        if (round == CACHE_ROUNDS) { return err == CELLAR_OK ? CELLAR_E_BUSY : err; }
         uint64_t version;
         const cellar_err given = l1_version(c->l1, k, &version);
         if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
-        if (given != CELLAR_OK) { want_version = false; } /* stale: it keeps its present version */
+        if (given != CELLAR_OK && err != CELLAR_OK) { return err; }
     }
 }
 
@@ -89,6 +91,15 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
         return cache_fail_flags(c, "cellar_get_with", out->flags & ~known);
     }
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
+}
+
+/* Note why an entry got no version. */
+static cellar_err cache_version_failed(cellar *c, const char *call, cellar_err err)
+{
+    const cache_broken b = { .rule = err == CELLAR_E_BUSY
+                             ? "other calls replaced the entry in each of 64 tries: call again"
+                             : "no room to give the entry a version: raise memory_bytes" };
+    return cache_fail_broken(c, err, call, &b);
 }
 
 /* Return whether only the shared tier has what the call wants: a version. */
@@ -121,16 +132,23 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
     return err;
 }
 
-/* Read with options from the tier, after a miss. Only L1 gives a version, so without room in L1
- * there is none. */
+/* Return whether the call wants a version that memory alone can give. */
+static bool cache_from_memory(const cellar *c, bool version)
+{
+    return version && cache_shared_of(c) == NULL;
+}
+
+/* Read with options from the tier, after a miss. A value that finds no room in memory has no
+ * version: E_SPACE. */
 static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                   size_t buf_cap, size_t *len)
 {
     cache_found m;
     cellar_err kept;
     cellar_err err = CELLAR_MISS;
-    if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 &&
-        cache_shared_of(c) == NULL && cache_tier_bring(c, k)) {
+    const bool versioned =
+        o->info != NULL && cache_from_memory(c, (o->flags & CELLAR_GET_WANT_VERSION) != 0);
+    for (unsigned i = 0; versioned && i <= CACHE_LOOKS && cache_tier_bring(c, k); i++) {
         err = cache_get_here(c, k, o, buf, buf_cap, len);
         if (err != CELLAR_MISS) { return err; }
     }
@@ -143,6 +161,7 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
                   : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
     }
     if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) { return CELLAR_MISS; }
+    if (versioned && err == CELLAR_OK) { return CELLAR_E_SPACE; }
     if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m.e, *len, err, o->info); }
     return err;
 }
@@ -203,10 +222,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
         cache_hot_sample(c, base_thread_self(), &k);
         if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     }
-    if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
-        return cache_fail(c, err, 0, "no room to give the entry a version");
-    }
-    return err;
+    const bool failed = err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY;
+    return BASE_UNLIKELY(failed) ? cache_version_failed(c, __func__, err) : err;
 }
 
 /* Look at an entry without reading it; describe it in *out if that is not NULL. Return OK, STALE,
@@ -215,11 +232,11 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 {
     l1_info info = {0};
     const bool unproven = cache_is_unproven(c);
-    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
-                                   version && cache_shared_of(c) == NULL);
+    const bool versioned = cache_from_memory(c, version);
+    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, versioned);
     if (unproven) { err = cache_unproven_code(c, err); }
     if (cache_from_server(c, version)) { err = CELLAR_MISS; }
-    if (err == CELLAR_MISS && version && cache_shared_of(c) == NULL && cache_brought(c, k)) {
+    if (err == CELLAR_MISS && versioned && cache_brought(c, k)) {
         err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
     }
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
@@ -229,6 +246,7 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
     size_t len = 0;
     err = cache_tier_peek(c, k, NULL, 0, &len, &m);
     if (err == CELLAR_E_BUFFER) { err = CELLAR_OK; }
+    if (versioned && err == CELLAR_OK) { return CELLAR_E_SPACE; }
     if (out != NULL && (err == CELLAR_OK || err == CELLAR_ABSENT)) {
         cache_info_below(c, &m.e, len, err, out);
     }
@@ -292,7 +310,7 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
         out->hits = hits;
     }
     if (err >= CELLAR_OK || err == CELLAR_E_CLOSED) { return err; }
-    return cache_fail(c, err, 0, "no room to give the entry a version");
+    return cache_version_failed(c, __func__, err);
 }
 
 BASE_SIZE_END

@@ -82,6 +82,10 @@ BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uin
         cache_flags_broken(o->flags, banned, why);
         return CELLAR_E_INVAL;
     }
+    if ((o->flags & CELLAR_ONLY_IF_VERSION) != 0 && o->if_version == 0) {
+        return cache_breaks(why, CELLAR_E_INVAL, "CELLAR_ONLY_IF_VERSION needs an if_version from "
+                                                 "1, a cellar_entry_info.version");
+    }
     if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
         cache_time_broken(o, true, why);
         return CELLAR_E_INVAL;
