@@ -16,9 +16,9 @@ extern "C" {
 /* LATE WRITES
  * These calls and sets of other threads may run at the same time; this is what then holds. A get
  * that starts after one of these calls returns nothing that was set before the call, nor the
- * result of a load that began before it. Such a load still returns its result to its callers. A set
- * with tags that overlaps a delete by one of them counts as older: it returns OK, and its key is a
- * miss afterwards, also if the key had another value before. */
+ * result of a load that began before it. Such a load still returns its result to its callers, with
+ * CELLAR_RESULT_INVALIDATED. A set with tags that overlaps a delete by one of them counts as older:
+ * it returns OK, and its key is a miss afterwards, also if the key had another value before. */
 
 /* ---- Tags and patterns ----------------------------------------------------------------------- */
 

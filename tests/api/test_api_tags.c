@@ -142,11 +142,21 @@ T_CASE(tag_delete_during_load_discards_result)
     s.tag_count = 1;
     s.arg = c;
     s.during = end_it;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller gets the value */
+    cellar_result r;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK); /* its own caller gets the value */
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     s.during = NULL;
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "2");
+    KIT_LOADS(c, "k", NULL, &s, text, &r, "2");
+    T_EQ_U64(r.flags, 0);
     T_EQ_I64(has(c, "k"), CELLAR_OK);
+    cellar_lease lease;
+    cellar_result l = cellar_result_default();
+    const cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
+    T_EQ_I64(cellar_lease_acquire(c, "l", 1, NULL, NULL, &lease, &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, &o), CELLAR_INVALIDATED);
+    T_EQ_I64(has(c, "l"), CELLAR_MISS);
     kit_close(c);
 }
 
@@ -379,7 +389,7 @@ T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete)
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     ask(&b, c, &fresh);
     wait_for_a_joiner(c);
-    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_INVALIDATED);
     pthread_join(b.thread, NULL);
     T_EQ_I64(b.err, CELLAR_OK);
     T_EQ_STR(b.text, "new");

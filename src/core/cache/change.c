@@ -449,7 +449,7 @@ BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *min
     const stats_id id = p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
                                                         : STATS_EVICT_REPLACED;
     if (BASE_LIKELY(ch->err == CELLAR_OK)) {
-        stats_add(mine, STATS_SET, 1);
+        if (!cache_is_load(ch, CACHE_PUT)) { stats_add(mine, STATS_SET, 1); }
         if (p->replaced) {
             stats_add(mine, id, 1);
         } else if (BASE_UNLIKELY(p->gone != L1_GONE_NOTHING)) {

@@ -31,6 +31,7 @@
 #include "cache/generation.h"
 #include "cache/plan.h"
 #include "cache/shared.h"
+#include "cache/tags.h"
 #include "cache/talk.h"
 #include "cache/tier_store.h"
 #include "cache/write_order.h"
@@ -108,7 +109,13 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
     }
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p, .order = call->order };
     const cellar_err err = cache_change_run(&ch);
-    if (err == CELLAR_OK) { return; }
+    if (err == CELLAR_OK) {
+        if (cache_tags_valid(c->store, p->tag_born, p->tag_fps, p->tag_count) == 2) {
+            call->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN; /* no read returns it */
+            stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
+        }
+        return;
+    }
     if (fills && !call->leased && err == CELLAR_CONFLICT) { /* the fill may be reported, too */
         /* Memory may have a reply from before the fill. A newer own set ends as well: the tier has
          * it. */

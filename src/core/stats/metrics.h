@@ -27,7 +27,8 @@
     X(NEGATIVE, FIELD(negative_hits), "cellar_negative_hits_total", "", \
       METRIC("Gets answered with a negative entry.")) \
     X(MISS, FIELD(misses), "cellar_misses_total", "", METRIC("Gets without a usable entry.")) \
-    X(SET, FIELD(sets), "cellar_sets_total", "", METRIC("Values stored, by any call.")) \
+    X(SET, FIELD(sets), "cellar_sets_total", "", \
+      METRIC("Values stored by sets, updates and increments.")) \
     X(DELETE, FIELD(deletes), "cellar_deletes_total", "", \
       METRIC("Entries removed by a delete.")) \
     X(STORE_ERROR, FIELD(write_errors), "cellar_write_errors_total", "", \
