@@ -914,6 +914,14 @@ CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, s
 CELLAR_API const char *cellar_strerror(cellar_err code);
 #endif
 
+/* Return the name of a code without CELLAR_: "MISS", "E_NOMEM".
+ * in:      any number
+ * returns: static text; "?" for an unknown code
+ * thread:  any, also signal handlers
+ * cost:    O(number of codes)
+ * example: puts(cellar_code_name(CELLAR_E_NOMEM));                                               */
+CELLAR_API const char *cellar_code_name(cellar_err code);
+
 /* The last error of a handle, from cellar_last_error. */
 typedef struct cellar_error_info {
     size_t     struct_size; /* set by cellar_error_info_default()                                 */
@@ -928,9 +936,10 @@ CELLAR_STRUCT(cellar_error_info, text);
  * out->code with the code of the call.
  * in:      a handle; NULL = the last refusal of the process outside a store: of an open, of rules
  *          of a limiter, of arguments and options of cellar_limiter_check, cellar_limiter_reserve,
- *          cellar_limiter_wait, cellar_lock_acquire, cellar_lock_acquire_many, cellar_lock_extend,
- *          cellar_schedule_add and cellar_task_register, and E_INVAL and E_NOT_FOUND of
- *          cellar_task_submit. Others without a handle are not kept
+ *          cellar_limiter_wait, cellar_permit_acquire, cellar_permit_extend,
+ *          cellar_permit_release, cellar_lock_acquire, cellar_lock_acquire_many,
+ *          cellar_lock_extend, cellar_memoize, cellar_schedule_add and cellar_task_register, and
+ *          E_INVAL and E_NOT_FOUND of cellar_task_submit. Others without a handle are not kept
  * out:     *out: code, errno and text of that error; code CELLAR_OK: there was none
  * returns: OK (*out is filled, also if there was no error)
  * thread:  any; works on handles of a closed store
@@ -994,8 +1003,8 @@ CELLAR_API const char *cellar_version(void);
 
 /* REFUSALS
  * Each call that returns a code may return one of these. It then did nothing. A contract names one
- * of them only with a further reason. cellar_last_error names call, argument, rule and remedy,
- * except of E_FORKED.
+ * of them only with a further reason. cellar_last_error names call, argument, rule and remedy; of
+ * E_FORKED the remedy.
  *     E_INVAL        NULL, a key of 0 or over CELLAR_KEY_MAX bytes, a value out of range
  *     E_UNSUPPORTED  a flag or field that this library does not know or has not built
  *     E_ABI          a struct_size that ends inside a field; an open: another CELLAR_ABI
@@ -1018,11 +1027,12 @@ CELLAR_API const char *cellar_version(void);
  *               inside a call.
  *     fork      In a child of a fork each call on an object of its parent returns CELLAR_E_FORKED
  *               and does nothing; a close returns OK, cellar_contains MISS, and calls without a
- *               code do nothing. No lock is taken, and cellar_last_error keeps its text. Values
- *               that the parent pinned are not readable. Calls on objects that the child opens
- *               work. The lock of l2_path, ports and connections end with the parent; if another
- *               thread opened the store or the port during the fork, with the child, too. A child
- *               that was forked inside a callback ends by _exit or exec.
+ *               code do nothing. No lock is taken. cellar_last_error of a handle of the parent
+ *               returns OK with the text of E_FORKED. Values that the parent pinned are not
+ *               readable. Calls on objects that the child opens work. The lock of l2_path, ports
+ *               and connections end with the parent; if another thread opened the store or the
+ *               port during the fork, with the child, too. A child that was forked inside a
+ *               callback ends by _exit or exec.
  *     exec      Nothing is inherited: no open descriptor, no environment variable. No call between
  *               vfork and exec.
  *     exit      cellar_close from atexit or a static destructor works, and all calls work in

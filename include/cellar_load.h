@@ -100,7 +100,7 @@ extern "C" {
 typedef enum cellar_source {
     CELLAR_SOURCE_NONE = 0,               /* no value */
     CELLAR_SOURCE_L1 = 1,                 /* memory */
-    CELLAR_SOURCE_L2 = 2,                 /* disk */
+    CELLAR_SOURCE_L2 = 2,                 /* disk, or another tier below memory */
     CELLAR_SOURCE_LOADED = 3,             /* the loader of this call */
     CELLAR_SOURCE_JOINED = 4,             /* the loader of another call */
     CELLAR_SOURCE_NEGATIVE = 5,           /* a negative entry */
@@ -270,7 +270,8 @@ typedef struct cellar_load cellar_load;
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end,
  *          also across threads: see RECURSION), E_DEPTH (too many loads in each other: see
  *          RECURSION), E_BREAKER_OPEN (the breaker refuses loads while the source fails), E_LIMIT
- *          (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory)
+ *          (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory, or
+ *          memory_bytes has no room for the call itself)
  * owns:    the caller frees *out with cellar_result_free, before it serves the next call and after
  *          the last one; also after the store was closed unless it is pinned. ctx: STALE VALUES
  * thread:  any; fn runs in the calling thread, for background loads in a thread of the store or in
@@ -534,7 +535,8 @@ typedef struct cellar_subscriber {
  *          or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no value);
  *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
  *          breaker refuses loads while the source fails), E_TIMEOUT (leader_retries are used up),
- *          E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory)
+ *          E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory,
+ *          or memory_bytes has no room for the call itself)
  * owns:    out as in cellar_get_or_load. A lease ends with fulfill or release; past hard_timeout_ms
  *          with the next call for the key, or with cellar_tick. The ctx of a fallback outlives the
  *          lease; the default value is copied. Only the breaker of the namespace is used: fulfill

@@ -247,9 +247,9 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  *          leader_retries are used up), E_DEADLOCK (the wait would never end: see RECURSION),
  *          E_DEPTH (too many calls in each other: see RECURSION), E_BREAKER_OPEN (the breaker
  *          refuses loads), E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (the system
- *          gave no memory); E_INVAL (also: name, arguments or length of the key, as in
- *          cellar_memo_key; fn NULL). After E_INVAL the load has not begun, and cellar_last_error
- *          has no text of it
+ *          gave no memory, or memory_bytes has no room for the call itself); E_INVAL (also: name,
+ *          arguments or length of the key, as in cellar_memo_key; fn NULL: cellar_last_error of
+ *          NULL has the reason)
  * owns:    as cellar_get_or_load
  * thread:  as cellar_get_or_load
  * cost:    as cellar_get_or_load, and the key; for keys over 512 bytes one block of malloc, freed

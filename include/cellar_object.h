@@ -171,7 +171,8 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
  *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
  *          (the breaker refuses loads), E_LIMIT (max_loads, max_load_waiters or the number of holds
- *          is reached), E_NOMEM (the system gave no memory), E_TYPE (the namespace holds bytes)
+ *          is reached), E_NOMEM (the system gave no memory, or memory_bytes has no room for the
+ *          call itself), E_TYPE (the namespace holds bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
@@ -200,7 +201,8 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
  *          breaker refuses loads), E_TIMEOUT (leader_retries are used up), E_LIMIT (max_loads,
  *          max_load_waiters or the number of holds is reached), E_NOMEM (the system gave no
- *          memory), E_TYPE (the namespace holds bytes)
+ *          memory, or memory_bytes has no room for the call itself), E_TYPE (the namespace holds
+ *          bytes)
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits
  * cost:    as cellar_lease_acquire

@@ -566,14 +566,6 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t buf_cap, si
 
 /* ---- Names ----------------------------------------------------------------------------------- */
 
-/* Return the name of a code without CELLAR_: "MISS", "E_NOMEM".
- * in:      any number
- * returns: static text; "?" for an unknown code
- * thread:  any, also signal handlers
- * cost:    O(number of codes)
- * example: puts(cellar_code_name(CELLAR_E_NOMEM));                                               */
-CELLAR_API const char *cellar_code_name(cellar_err code);
-
 /* Return the name of a cause in lower case, as in metric labels: "expired", "evicted".
  * in:      any number
  * returns: static text; "?" for an unknown cause

@@ -312,7 +312,10 @@ static void stores_are_refused(cellar *c)
     REFUSED(cellar_tick(c, 1000, &wait_ms));
     REFUSED(cellar_integrity_check(c));
     REFUSED(cellar_tier_attach(c, &table));
-    REFUSED(cellar_last_error(c, &error));
+    T_EQ_I64(cellar_last_error(c, &error), CELLAR_OK);
+    T_EQ_I64(error.code, CELLAR_E_FORKED);
+    T_EQ_STR(error.text, "the store belongs to the parent of this process: open a store after the "
+                         "fork");
 }
 
 static void limiters_are_refused(cellar_limiter *l)

@@ -10,6 +10,7 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "cellar_memo.h"
 #include "cellar_object.h"
 #include "cellar_observe.h"
 #include "tests/support/settings.h"
@@ -70,6 +71,12 @@ static cellar_err say_nothing(cellar_load *load, const void *key, size_t len, vo
     return CELLAR_OK;
 }
 
+static cellar_err say_no_more(cellar_load *load, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)load, (void)args, (void)count, (void)ctx;
+    return CELLAR_OK;
+}
+
 T_CASE(refused_set_options_name_call_field_and_number)
 {
     const cellar_bytes long_tag = { "t", 129 };
@@ -87,6 +94,10 @@ T_CASE(refused_set_options_name_call_field_and_number)
         SET("a tag must have 1..128 bytes (got 129)", .tags = &long_tag, .tag_count = 1),
         SET("ttl_class is no class of this namespace: see cellar_ttl_class_find (got 4)",
             .ttl_class = 4),
+        SET("CELLAR_ONLY_IF_VERSION needs an if_version from 1, a cellar_entry_info.version",
+            .flags = CELLAR_ONLY_IF_VERSION),
+        SET("CELLAR_DURABLE needs a working disk tier, and not CELLAR_L2_SYNC_MANUAL",
+            .flags = CELLAR_DURABLE),
         SET("flags has one that this call does not take, see its contract (got 512)",
             .flags = CELLAR_NO_STORE),
         SET("set CELLAR_ONLY_IF_ABSENT, or one of _PRESENT and _VERSION, not both",
@@ -187,6 +198,196 @@ T_CASE(error_text_names_the_flag_and_the_number)
              "cellar_option_set: value must be at most 1 (got 7)");
     T_EQ_STR(said(cellar_option_set(root, (cellar_option)999, 7), CELLAR_E_INVAL),
              "cellar_option_set: option is unknown (got 999)");
+    tear_down();
+}
+
+/* Wrong calls as the contracts name them: the text has the call, the argument and its rule. */
+T_CASE(wrong_call_names_itself_its_argument_and_the_rule)
+{
+    char b[8], long_name[66];
+    size_t n;
+    int64_t number;
+    cellar *ns;
+    cellar_pinned pin;
+    cellar_result r = cellar_result_default();
+    cellar_reason why = cellar_reason_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_stats stats = cellar_stats_default();
+    cellar_get_opts short_get = { .struct_size = 3 };
+    const cellar_set_opts heavy = { .struct_size = sizeof heavy,
+                                    .weight_bytes = UINT64_C(1) << 40 };
+    memset(long_name, 'n', 65);
+    long_name[65] = '\0';
+    set_up();
+#define WRONG(call, code, text) T_EQ_STR(said((call), (code)), text)
+    WRONG(cellar_get(root, "k", 1, NULL, 8, &n), CELLAR_E_INVAL,
+          "cellar_get: buf must not be NULL with buf_cap > 0");
+    WRONG(cellar_get_with(root, "k", 1, &short_get, b, 8, &n), CELLAR_E_INVAL,
+          "cellar_get_with: start from cellar_get_opts_default()");
+    WRONG(cellar_get_str(root, NULL, b, 8), CELLAR_E_INVAL,
+          "cellar_get_str: key must not be NULL (key_len is 1)");
+    WRONG(cellar_get_range(root, "k", 1, 0, b, 8, NULL), CELLAR_E_INVAL,
+          "cellar_get_range: total must not be NULL, nor buf with buf_cap > 0");
+    WRONG(cellar_set(root, "", 0, "v", 1, NULL), CELLAR_E_INVAL,
+          "cellar_set: key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_set(root, "k", 1, NULL, 1, NULL), CELLAR_E_INVAL,
+          "cellar_set: value must not be NULL; a negative entry has no value");
+    WRONG(cellar_set_str(root, "k", NULL, 0), CELLAR_E_INVAL,
+          "cellar_set_str: value must not be NULL");
+    WRONG(cellar_increment(root, "", 0, 1, 0, NULL, &number), CELLAR_E_INVAL,
+          "cellar_increment: key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_increment(root, "k", 1, 1, 0, NULL, &number), CELLAR_E_TYPE,
+          "cellar_increment: the value is no counter of 8 bytes: set it");
+    WRONG(cellar_set(root, "k", 1, "v", 1, &heavy), CELLAR_E_TOOBIG,
+          "cellar_set: weight_bytes must be at most half of memory_bytes: raise memory_bytes "
+          "(got 1099511627776)");
+    WRONG(cellar_update(root, "k", 1, NULL, NULL, NULL), CELLAR_E_INVAL,
+          "cellar_update: fn must not be NULL");
+    WRONG(cellar_touch(root, "k", 1, -5), CELLAR_E_INVAL,
+          "cellar_touch: ttl_ms must be 0 or more (got -5)");
+    WRONG(cellar_delete(root, NULL, 1), CELLAR_E_INVAL,
+          "cellar_delete: key must not be NULL (key_len is 1)");
+    WRONG(cellar_delete_many(root, NULL, 3, &n), CELLAR_E_INVAL,
+          "cellar_delete_many: items must not be NULL, nor count items be more than memory can "
+          "have");
+    WRONG(cellar_contains(root, "", 0), CELLAR_E_INVAL,
+          "cellar_contains: key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_pin(root, "k", 1, NULL), CELLAR_E_INVAL, "cellar_pin: out must not be NULL");
+    WRONG(cellar_reserve(root, 0, &pin), CELLAR_E_INVAL,
+          "cellar_reserve: c and out must not be NULL, value_len not 0");
+    WRONG(cellar_entry_info_get(root, "k", 1, 8, &info), CELLAR_E_UNSUPPORTED,
+          "cellar_entry_info_get: flags may be CELLAR_GET_WANT_VERSION and CELLAR_GET_TAKE_HITS");
+    WRONG(cellar_namespace_open(root, long_name, NULL, &ns), CELLAR_E_INVAL,
+          "cellar_namespace_open: name must have 1..64 bytes (got 65)");
+    WRONG(cellar_namespace_close(root), CELLAR_E_INVAL,
+          "cellar_namespace_close: c is the root handle: call cellar_close");
+    WRONG(cellar_delete_by_tag(root, "t", 1, (cellar_tag_mode)7), CELLAR_E_INVAL,
+          "cellar_delete_by_tag: mode must be 0 or 1, a cellar_tag_mode (got 7)");
+    WRONG(cellar_delete_by_pattern(root, NULL, 3, NULL), CELLAR_E_INVAL,
+          "cellar_delete_by_pattern: c and pattern must not be NULL");
+    WRONG(cellar_get_or_load(root, "n", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL,
+          "cellar_get_or_load: no loader: set fn, or namespace loader");
+    WRONG(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, NULL), CELLAR_E_INVAL,
+          "cellar_get_or_load: start from cellar_result_default(), with buf if buf_cap is set");
+    WRONG(cellar_stats_get(root, (cellar_scope)99, &stats), CELLAR_E_INVAL,
+          "cellar_stats_get: out must not be NULL, scope be a cellar_scope (got 99)");
+    WRONG(cellar_why(root, "", 0, &why), CELLAR_E_INVAL,
+          "cellar_why: key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 3), CELLAR_E_INVAL,
+          "cellar_option_set: memory_bytes must be at least 1 MiB (got 3)");
+    WRONG(cellar_scan(root, NULL, NULL, NULL, NULL), CELLAR_E_INVAL,
+          "cellar_scan: c, cursor and fn must not be NULL");
+    WRONG(cellar_listener_remove(root, 99), CELLAR_E_NOT_FOUND,
+          "cellar_listener_remove: no listener has this id");
+    WRONG(cellar_policy_set(root, NULL, 3), CELLAR_E_INVAL,
+          "cellar_policy_set: rules must not be NULL");
+    WRONG(cellar_memory_charge(root, INT64_C(1) << 40), CELLAR_E_SPACE,
+          "cellar_memory_charge: bytes does not fit: raise memory_bytes (got 1099511627776)");
+#undef WRONG
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_memoize: c and fn must not be NULL");
+    T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, say_no_more, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_memoize: name must have 1..255 bytes, args be at most 16 of a "
+                     "cellar_arg kind, and the key of them have at most 65,535 bytes");
+    tear_down();
+}
+
+static char long_value[4097];
+
+static cellar_err put_too_much(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old, (void)old_len, (void)ctx;
+    return cellar_buf_append(out, long_value, sizeof long_value);
+}
+
+static cellar_err load_too_much(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len;
+    return *(int *)ctx == 0 ? cellar_load_value(load, long_value, sizeof long_value)
+                            : cellar_buf_append(cellar_load_buf(load), long_value,
+                                                sizeof long_value);
+}
+
+T_CASE(too_long_value_names_the_call_the_bound_and_its_length)
+{
+#define BOUND ": the value must have at most 4096 bytes: raise tuning.max_value_bytes (got 4097)"
+    cellar_lease lease;
+    cellar_pinned pin;
+    cellar_result r = cellar_result_default();
+    cellar_set_item item = { "k", 1, long_value, sizeof long_value, CELLAR_OK, 0 };
+    set_up();
+    T_EQ_STR(said(cellar_set(root, "k", 1, long_value, sizeof long_value, NULL), CELLAR_E_TOOBIG),
+             "cellar_set" BOUND);
+    T_EQ_I64(cellar_set_many(root, &item, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_STR(said(item.status, CELLAR_E_TOOBIG), "cellar_set_many" BOUND);
+    T_EQ_STR(said(cellar_update(root, "k", 1, NULL, put_too_much, NULL), CELLAR_E_TOOBIG),
+             "cellar_update" BOUND);
+    T_EQ_STR(said(cellar_reserve(root, sizeof long_value, &pin), CELLAR_E_TOOBIG),
+             "cellar_reserve" BOUND);
+    T_EQ_I64(cellar_lease_acquire(root, "l", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_STR(said(cellar_lease_fulfill(root, &lease, long_value, sizeof long_value, NULL),
+                  CELLAR_E_TOOBIG), "cellar_lease_fulfill" BOUND);
+    for (int how = 0; how < 2; how++) {
+        T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, load_too_much, &how, &r),
+                      CELLAR_E_TOOBIG), how == 0 ? "cellar_load_value" BOUND
+                                                 : "cellar_load_buf" BOUND);
+    }
+    tear_down();
+#undef BOUND
+}
+
+static unsigned depth;
+
+static cellar_err load_itself(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    cellar_result r = cellar_result_default();
+    T_EQ_STR(said(cellar_get_or_load(root, key, len, NULL, load_itself, NULL, &r),
+                  CELLAR_E_DEADLOCK),
+             "load: this thread loads the key already, or the load of the key waits for this "
+             "thread: do not load it inside its loader, or set CELLAR_LOAD_RECURSE");
+    return cellar_load_absent(load);
+}
+
+static cellar_err load_another(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    const char next[2] = { 'd', (char)depth++ };
+    cellar_result r = cellar_result_default();
+    (void)key, (void)len, (void)ctx;
+    const cellar_err err = cellar_get_or_load(root, next, 2, NULL, load_another, NULL, &r);
+    if (err != CELLAR_ABSENT) {
+        T_EQ_STR(said(err, CELLAR_E_DEPTH),
+                 "load: at most 16 loads run in each other, 1,000 with CELLAR_LOAD_RECURSE: load "
+                 "fewer keys inside a loader");
+    }
+    return cellar_load_absent(load);
+}
+
+T_CASE(load_inside_a_loader_that_may_not_begin_has_a_text)
+{
+    cellar_result r = cellar_result_default();
+    set_up();
+    T_EQ_I64(cellar_get_or_load(root, "self", 4, NULL, load_itself, NULL, &r), CELLAR_ABSENT);
+    T_EQ_I64(cellar_get_or_load(root, "deep", 4, NULL, load_another, NULL, &r), CELLAR_ABSENT);
+    T_EQ_U64(depth, 16);
+    tear_down();
+}
+
+/* A load takes memory of the budget itself, the first one of a store most. */
+T_CASE(load_without_room_for_the_call_names_the_budget)
+{
+    int64_t charged = 0;
+    cellar_result r = cellar_result_default();
+    set_up();
+    for (int64_t bytes = 1 << 20; bytes != 0;) {
+        if (cellar_memory_charge(root, bytes) == CELLAR_OK) { charged += bytes; } else { bytes /= 2; }
+    }
+    T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, &r), CELLAR_E_NOMEM),
+             "load: no memory for the call: raise memory_bytes if it is full");
+    T_EQ_I64(cellar_memory_charge(root, -charged), CELLAR_OK);
     tear_down();
 }
 

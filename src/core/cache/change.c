@@ -525,10 +525,15 @@ BASE_ALWAYS_INLINE void cache_ended_end(cache_change *ch, cache_change_kind kind
 /* ---- part: durability ---- */
 
 /* Return the public call that makes the change, for texts. */
-static const char *cache_change_call(cache_change_kind kind, const l1_put_spec *spec)
+static const char *cache_change_call(cache_change_kind kind, uint32_t flags,
+                                     const l1_put_spec *spec)
 {
     switch (kind) {
-    case CACHE_PUT: return spec->change == L1_CHANGE_UPDATE ? "cellar_update" : "cellar_set";
+    case CACHE_PUT:
+        return (flags & CACHE_BATCH) != 0 ? "cellar_set_many"
+               : (spec->flags & L1_OBJECT) != 0 ? "cellar_object_set"
+               : spec->change == L1_CHANGE_UPDATE ? "cellar_update"
+               : spec->change == L1_CHANGE_PUBLISH ? "load" : "cellar_set";
     case CACHE_INCREMENT: return "cellar_increment";
     case CACHE_TOUCH:
     case CACHE_RENEW: return "cellar_touch";
@@ -551,7 +556,8 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
     if (BASE_UNLIKELY(cache_tier_of(ch->c) != NULL) && cache_is_done(ch, kind) &&
         !cache_is_load(ch, kind)) {
         ch->err = ch->below != CELLAR_OK && ch->err >= CELLAR_OK
-                      ? cache_tier_code(ch->c, cache_change_call(kind, ch->spec), ch->below)
+                      ? cache_tier_code(ch->c, cache_change_call(kind, ch->flags, ch->spec),
+                                        ch->below)
                       : cache_ack(ch->c, ch->flags, ch->err);
     }
 }
@@ -747,32 +753,42 @@ BASE_ALWAYS_INLINE bool cache_change_may_repeat(const cache_change *ch, cache_ch
 }
 
 /* Note why a change failed. Return its code. cache_ack has noted the code of a tier. */
-BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err,
-                                                cellar_err below, const l1_put_spec *spec)
+BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, uint32_t flags,
+                                                cellar_err err, cellar_err below,
+                                                const l1_put_spec *spec)
 {
-    if (err == CELLAR_E_CLOSED) { return cache_closed(c, __func__); }
+    const char *const call = cache_change_call(kind, flags, spec);
+    if (err == CELLAR_E_CLOSED) { return cache_closed(c, call); }
     if (err == CELLAR_E_BUSY) {
+        static const cache_broken cleared = { .rule = "the namespace was cleared in each of 64 "
+                                                      "tries: retry" };
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
-        return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
+        return cache_fail_broken(c, err, call, &cleared);
     }
     if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
-    if (err == CELLAR_E_TOOBIG && spec->value_len <= l1_max_value(c->l1)) {
-        return cache_fail(c, err, 0, "weight_bytes must be at most half of memory_bytes: raise "
-                                     "memory_bytes");
+    cache_broken b = { .rule = "no memory for the value: the system gave none" };
+    if (err == CELLAR_E_TOOBIG && (spec->flags & L1_OBJECT) == 0 &&
+        spec->value_len > l1_max_value(c->l1)) {
+        return cache_fail_long(c, call, spec->value_len);
     }
-    if (err == CELLAR_E_TOOBIG) { return cache_fail_long(c, "the value"); }
-    if (err == CELLAR_E_SPACE) {
-        return cache_fail(c, err, 0, "value does not fit: raise memory_bytes");
+    if (err == CELLAR_E_TOOBIG) {
+        (void)cache_breaks_size(&b, err, "weight_bytes must be at most half of memory_bytes: raise "
+                                         "memory_bytes", spec->charge);
+    } else if (err == CELLAR_E_SPACE) {
+        (void)cache_breaks_size(&b, err, "the value does not fit: raise memory_bytes",
+                                spec->value_len);
+    } else if (err != CELLAR_E_NOMEM) {
+        return err;
     }
-    return err == CELLAR_E_NOMEM ? cache_fail(c, err, 0, "no memory for the value") : err;
+    return cache_fail_broken(c, err, call, &b);
 }
 
 BASE_ALWAYS_INLINE cellar_err cache_change_end(cache_change *ch, cache_change_kind kind)
 {
     CACHE_PARTS(CACHE_PART_END)
-    return BASE_LIKELY(ch->err >= 0) ? ch->err
-                                     : cache_change_failed(ch->c, kind, ch->err, ch->below,
-                                                           kind == CACHE_PUT ? ch->spec : NULL);
+    if (BASE_LIKELY(ch->err >= 0)) { return ch->err; }
+    return cache_change_failed(ch->c, kind, ch->flags, ch->err, ch->below,
+                               kind == CACHE_PUT ? ch->spec : NULL);
 }
 
 /* Count the entry that a step of a delete removed, or that a step of an increment made. A later
@@ -806,7 +822,7 @@ BASE_NOINLINE CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch)
         ch->flags = (ch->flags & ~CACHE_STEPPED) | CACHE_COUNTED;
     } while (cache_change_may_repeat(ch, ch->kind) && cache_change_repeats(ch, ++rounds));
     if (ch->err == CELLAR_E_BUSY || ch->err == CELLAR_E_CLOSED) {
-        return cache_change_failed(ch->c, ch->kind, ch->err, ch->below, NULL);
+        return cache_change_failed(ch->c, ch->kind, ch->flags, ch->err, ch->below, ch->spec);
     }
     return cache_change_end(ch, ch->kind);
 }

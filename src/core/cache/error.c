@@ -3,8 +3,9 @@
  * error: the last error of each handle and of cellar_open; names and texts of codes.
  *
  * INVARIANTS A call that returns a refusal or a failure has kept its text before. Outcomes keep
- *            none, nor do E_FORKED and the E_LEASE of an unsubscribe, which is a normal race. The
- *            host's log gets what is no mistake of a caller: memory, space, disk.
+ *            none, nor does the E_LEASE of an unsubscribe, which is a normal race. E_FORKED has one
+ *            text, which no lock guards. The host's log gets what is no mistake of a caller:
+ *            memory, space, disk.
  * LOCKING    ERROR: one lock per store for its handles.
  * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
 #include "cache/error.h"
@@ -127,12 +128,12 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call
     return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, text);
 }
 
-BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *call, uint64_t got)
 {
     char text[CACHE_ERROR_TEXT];
-    (void)snprintf(text, sizeof text,
-                   "%s must have at most %llu bytes: raise tuning.max_value_bytes", what,
-                   (unsigned long long)l1_max_value(c->l1));
+    (void)snprintf(text, sizeof text, "%s: the value must have at most %llu bytes: raise "
+                   "tuning.max_value_bytes (got %llu)", call,
+                   (unsigned long long)l1_max_value(c->l1), (unsigned long long)got);
     return cache_fail(c, CELLAR_E_TOOBIG, 0, text);
 }
 
@@ -156,7 +157,9 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
     if (c == NULL) {
         base_open_error_get(&full);
     } else if (cache_is_forked(c)) {
-        return CELLAR_E_FORKED;
+        full.code = CELLAR_E_FORKED;
+        (void)snprintf(full.text, sizeof full.text, "the store belongs to the parent of this "
+                       "process: open a store after the fork");
     } else {
         sync_take(ERROR, &c->store->error_lock);
         full.code = c->error.code;

@@ -58,8 +58,8 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_broken(cellar *c, cellar_err err,
 /* Refuse options with flags, or with a field (unknown is 0), that this library does not know:
  * E_UNSUPPORTED. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call, uint32_t unknown);
-/* Refuse a value that is longer than max_value_bytes: E_TOOBIG. */
-BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what);
+/* Refuse a value of `got` bytes, which is longer than max_value_bytes: E_TOOBIG. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *call, uint64_t got);
 /* Refuse a call on a handle that is closed, or on bytes in a namespace of objects. `call` has the
  * name of a public function, else the text names none. */
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c, const char *call);

@@ -102,11 +102,14 @@ CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c, const char *call)
                               : cache_fail_broken(c, CELLAR_E_TYPE, call, &bytes);
 }
 
-CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err)
+CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, const char *call, cellar_err err,
+                                            size_t charge)
 {
-    return cache_fail(c, err, 0, err == CELLAR_E_TOOBIG
-                      ? "cellar_object: charge must be at most half of memory_bytes: raise it"
-                      : "cellar_object: no room: raise memory_bytes, or release objects");
+    cache_broken b;
+    return cache_fail_broken(c, cache_breaks_size(
+        &b, err, err == CELLAR_E_TOOBIG
+            ? "charge must be at most half of memory_bytes: raise memory_bytes"
+            : "no room for charge: raise memory_bytes, or release objects", charge), call, &b);
 }
 
 /* Store an object under a new key, if nothing but the table of cells observes the store. Return
@@ -149,7 +152,9 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
     if (made == CELLAR_OK && cache_object_new(c, &k, &plan)) { return CELLAR_OK; }
     if (made != CELLAR_OK) { plan.spec.loader_code = (uint32_t)made; }
     err = cache_put(c, &k, &plan);
-    if (made != CELLAR_OK) { return err == made ? cache_cell_failed(c, err) : err; }
+    if (made != CELLAR_OK) {
+        return err == made ? cache_cell_failed(c, __func__, err, charge) : err;
+    }
     l1_cells *const cells = base_load_acq(&c->store->cells);
     if (err == CELLAR_OK) { l1_cell_drop(cells, b); } else { l1_cell_refuse(cells, b); }
     return err;

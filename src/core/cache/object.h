@@ -13,8 +13,9 @@ BASE_INLINE bool cache_has_objects(const cellar *c)
 }
 /* Refuse a call of objects: the namespace is closed or holds bytes. */
 CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c, const char *call);
-/* Refuse an object that got no cell. */
-CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err);
+/* Refuse an object that got no cell in `call`. */
+CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, const char *call, cellar_err err,
+                                            size_t charge);
 /* Let a new namespace hold objects, if its options say so. E_NOMEM, E_LIMIT. */
 CELLAR_PRIVATE cellar_err cache_object_begin(cellar *c, const cellar_namespace_config *o);
 /* Return whether the options ask for other objects than the namespace holds. */

@@ -110,7 +110,7 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
     }
     if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     if (value_len > l1_max_value(c->l1)) {
-        return cache_fail_long(c, "cellar_reserve: the value");
+        return cache_fail_long(c, "cellar_reserve", value_len);
     }
     l1_pin_ref ref;
     const cellar_err err = l1_reserve(c->l1, value_len, &ref);

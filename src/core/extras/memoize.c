@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/open_error.h"
 #include "base/opts.h"
 
 #define MEMO_MARK 0x4du
@@ -226,11 +227,16 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
 {
     unsigned char small[MEMO_STACK];
     size_t bytes, len;
-    if (c == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    if (c == NULL || fn == NULL) {
+        return base_refuse(CELLAR_E_INVAL, __func__, "c and fn must not be NULL");
+    }
     memo_call m = { fn, ctx };
     cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &bytes);
     if (err == CELLAR_OK) { return memo_run(c, small, bytes, o, &m, out); }
-    if (err != CELLAR_E_BUFFER) { return err; }
+    if (err != CELLAR_E_BUFFER) {
+        return base_refuse(err, __func__, "name must have 1..255 bytes, args be at most 16 of a "
+                           "cellar_arg kind, and the key of them have at most 65,535 bytes");
+    }
     unsigned char *large = base_alloc_raw(NULL, bytes);
     if (large == NULL) { return CELLAR_E_NOMEM; }
     (void)cellar_memo_key(name, version, args, arg_count, large, bytes, &len);

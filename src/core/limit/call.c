@@ -46,26 +46,11 @@ BASE_ALWAYS_INLINE cellar_err limit_check_now(cellar_limiter *l, uint64_t fp, ui
     return limit_run(l, fp, now_ns, &op);
 }
 
-/* Keep why `call` is refused. */
-BASE_COLD static cellar_err limit_check_refuse(const char *call, const cellar_limiter *l,
-                                               const void *key, size_t key_len)
-{
-    if (l == NULL || key == NULL) {
-        return base_refuse(CELLAR_E_INVAL, call, "l and key must not be NULL");
-    }
-    if (key_len == 0 || key_len > CELLAR_KEY_MAX) {
-        return base_open_fail(CELLAR_E_INVAL, 0, "%s: key must have 1..65,535 bytes (got %zu)",
-                              call, key_len);
-    }
-    return base_refuse(CELLAR_E_INVAL, call, "the limiter has a concurrency rule: use "
-                       "cellar_permit_acquire");
-}
-
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
-        return limit_check_refuse(__func__, l, key, key_len);
+        return limit_call_refuse(__func__, l, key, key_len);
     }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
@@ -134,7 +119,7 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
     }
     memset(ticket, 0, sizeof *ticket);
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
-        return limit_check_refuse(__func__, l, key, key_len);
+        return limit_call_refuse(__func__, l, key, key_len);
     }
     memset(&taken, 0, sizeof taken);
     limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = &taken,
@@ -210,7 +195,7 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
     cellar_limiter_result mine = {0};
     cellar_limiter_result *r = out != NULL ? out : &mine;
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
-        return limit_check_refuse(__func__, l, key, key_len);
+        return limit_call_refuse(__func__, l, key, key_len);
     }
     if (limit_all_token_buckets(l)) {
         return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);

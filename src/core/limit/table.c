@@ -9,6 +9,23 @@
  * SEE ALSO   README.md in this folder: why two buckets, fill figures. */
 #include "limit/table.h"
 
+#include "base/open_error.h"
+
+BASE_COLD CELLAR_PRIVATE cellar_err limit_call_refuse(const char *call, const cellar_limiter *l,
+                                                      const void *key, size_t key_len)
+{
+    if (l == NULL || key == NULL) {
+        return base_refuse(CELLAR_E_INVAL, call, "l and key must not be NULL");
+    }
+    if (key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return base_open_fail(CELLAR_E_INVAL, 0, "%s: key must have 1..65,535 bytes (got %zu)",
+                              call, key_len);
+    }
+    return base_refuse(CELLAR_E_INVAL, call, l->conc < 0
+                       ? "the limiter has no concurrency rule: use cellar_limiter_check"
+                       : "the limiter has a concurrency rule: use cellar_permit_acquire");
+}
+
 CELLAR_PRIVATE uint64_t limit_fp(const cellar_limiter *l, const void *key, size_t len)
 {
     const uint64_t h = base_hash(&l->hash, 0, key, len) & ~(uint64_t)1;

@@ -30,6 +30,10 @@ BASE_INLINE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t l
 {
     return l != NULL && key != NULL && len >= 1 && len <= CELLAR_KEY_MAX;
 }
+/* Keep why `call` is refused: an argument, the key, a check by a limiter of permits, or a permit by
+ * another one. Return E_INVAL. */
+BASE_COLD CELLAR_PRIVATE cellar_err limit_call_refuse(const char *call, const cellar_limiter *l,
+                                                      const void *key, size_t key_len);
 BASE_INLINE uint32_t limit_scale(uint64_t bits32, uint32_t n)
 {
     return (uint32_t)((bits32 * n) >> 32);

@@ -5,6 +5,7 @@
  * INVARIANTS A failure is kept and ends the update or the load. A longer value than
  *            max_value_bytes is refused while it is written, so no put fails.
  * LIMITS     The buffer of an update is charged to the store, the buffer of a load is not. */
+#include "cache/error.h"
 #include "cache/get_alloc.h"
 #include "loading/loading.h"
 
@@ -30,6 +31,14 @@ static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
     return err;
 }
 
+/* Refuse a length that is over max_value_bytes. */
+static cellar_err cache_buf_long(cellar_buf *b, size_t len)
+{
+    b->refused = len;
+    if (b->load != NULL) { (void)cache_fail_long(b->load->call->c, "cellar_load_buf", len); }
+    return cache_buf_fail(b, CELLAR_E_TOOBIG);
+}
+
 /* Return a block of `cap` bytes for the buffer; NULL: no memory. */
 static unsigned char *cache_buf_block(cellar_buf *b, size_t cap)
 {
@@ -43,7 +52,7 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
     if (b->load != NULL && !cache_load_has_buf(b->load)) {
         return cache_load_twice(b->load);
     }
-    if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
+    if (len > l1_max_value(b->store->l1)) { return cache_buf_long(b, len); }
     if (len <= b->cap) { return CELLAR_OK; }
     size_t cap = b->len == 0 ? len : (size_t)base_pow2_ceil(len);
     unsigned char *bytes = cache_buf_block(b, cap);
@@ -75,7 +84,7 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
     if (b == NULL) { return CELLAR_E_INVAL; }
     if (data == NULL && len != 0) { return cache_buf_fail(b, CELLAR_E_INVAL); }
     size_t total;
-    if (!base_size_add(b->len, len, &total)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
+    if (!base_size_add(b->len, len, &total)) { return cache_buf_long(b, SIZE_MAX); }
     const cellar_err err = cache_buf_grow(b, total);
     if (err != CELLAR_OK) { return err; }
     if (len != 0) { memcpy(b->bytes + b->len, data, len); }

@@ -375,7 +375,7 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
         if (off) { err = CELLAR_DISABLED; }
     } else { /* released with that code */
         (void)(err == CELLAR_E_TOOBIG
-                   ? cache_fail_long(c, "cellar_lease_fulfill: the value")
+                   ? cache_fail_long(c, "cellar_lease_fulfill", value_len)
                    : cache_fail(c, err, 0, "cellar_lease_fulfill: no memory for the value"));
         cache_claim_fails(&m);
     }

@@ -57,7 +57,7 @@ static void cache_round(cache_call *call)
     if (call->state == CACHE_CALL_ANSWERED) { return; }
     if (cache_too_deep(call)) {
         stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
-        cache_answer_failed(call, CELLAR_E_DEPTH);
+        cache_answer_nested(call, CELLAR_E_DEPTH);
         return;
     }
     if (call->old != NULL && !call->only_join && cache_with_old(call)) { return; }

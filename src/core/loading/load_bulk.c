@@ -273,7 +273,7 @@ static void cache_bulk_passes(cache_bulk *b)
     bool again = true;
     if (b->depth > FLIGHT_DEPTH_MAX) {
         stats_count(b->call.c->stats, STATS_LIMIT_DEPTH, 1);
-        for (size_t i = 0; i < b->count; i++) { cache_answer_failed(&b->one[i], CELLAR_E_DEPTH); }
+        for (size_t i = 0; i < b->count; i++) { cache_answer_nested(&b->one[i], CELLAR_E_DEPTH); }
         return;
     }
     while (again) {

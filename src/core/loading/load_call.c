@@ -193,6 +193,17 @@ CELLAR_PRIVATE void cache_answer_failed(cache_call *call, cellar_err code)
     }
 }
 
+CELLAR_PRIVATE void cache_answer_nested(cache_call *call, cellar_err code)
+{
+    cache_answer_failed(call, code);
+    if (call->code != code) { return; } /* a stale value is the answer */
+    (void)cache_fail(call->c, code, 0, code == CELLAR_E_DEPTH
+                     ? "load: at most 16 loads run in each other, 1,000 with CELLAR_LOAD_RECURSE: "
+                       "load fewer keys inside a loader"
+                     : "load: this thread loads the key already, or the load of the key waits for "
+                       "this thread: do not load it inside its loader, or set CELLAR_LOAD_RECURSE");
+}
+
 CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call)
 {
     const cellar_bytes *from = call->p->default_value;
@@ -363,7 +374,7 @@ CELLAR_PRIVATE void cache_join(cache_call *call)
         call->recurses = (call->p->flags & CELLAR_LOAD_RECURSE) != 0 && !cache_has_stale(call);
         if (call->recurses) { break; }
         stats_add(cache_mine(call->c), STATS_LOAD_CYCLE, 1);
-        cache_answer_failed(call, CELLAR_E_DEADLOCK);
+        cache_answer_nested(call, CELLAR_E_DEADLOCK);
         break;
     }
 }
@@ -438,7 +449,8 @@ CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out)
     BASE_ASSERT(call->value == NULL);
     if (call->entered) { /* else an item of a bulk load */
         if (call->code == CELLAR_E_NOMEM) {
-            (void)cache_fail(call->c, call->code, 0, "load: no memory");
+            (void)cache_fail(call->c, call->code, 0, "load: no memory for the call: raise "
+                                                     "memory_bytes if it is full");
         }
         cache_load_end(call->c->store);
         base_cancel_set(call->cancel);

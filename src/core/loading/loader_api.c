@@ -7,6 +7,7 @@
  * LOCKING    None; a cellar_load belongs to the thread that runs its loader. */
 #include "cache/error.h"
 #include "cache/get_alloc.h"
+#include "cache/object.h"
 #include "cache/plan.h"
 #include "loading/loading.h"
 
@@ -72,6 +73,8 @@ static cellar_err cache_report_value(cellar_load *ld, void *value, size_t value_
     if (ld->call->c->object_class != UINT32_MAX) { return cache_report_error(it, CELLAR_E_TYPE); }
     const base_alloc_hooks *hooks = &ld->call->c->store->hooks;
     if (value_len > l1_max_value(ld->call->c->l1)) {
+        (void)cache_fail_long(ld->call->c, free_fn != NULL ? "cellar_load_take"
+                                                           : "cellar_load_value", value_len);
         return cache_report_error(it, CELLAR_E_TOOBIG);
     }
     it->value = free_fn != NULL ? flight_bytes_give(hooks, value, value_len, free_fn, ctx)
@@ -167,7 +170,8 @@ CELLAR_PRIVATE cellar_err cache_report_object(struct cellar_load *ld, void *obje
         cache_item *it = cache_result_of(ld);
         it->value = b != NULL ? cache_cell_bytes(c->store, b, charge) : NULL;
         if (it->value != NULL) { return CELLAR_OK; }
-        err = cache_report_error(it, b != NULL ? CELLAR_E_NOMEM : err);
+        err = cache_report_error(it, cache_cell_failed(c, "cellar_load_object",
+                                                       b != NULL ? CELLAR_E_NOMEM : err, charge));
     }
     l1_cells *const cells = base_load_acq(&c->store->cells);
     if (b != NULL) {

@@ -149,6 +149,7 @@ struct cellar_buf { /* buffer of an update (charged to the store) or of a load (
     unsigned char *bytes;     /* own block, or `room` */
     unsigned char *room;      /* update: bytes on its stack */
     size_t len, cap;
+    size_t refused;           /* length that is over max_value_bytes; 0: none */
     cellar_err failed;        /* first failure; ends the update or load */
     struct cellar_load *load; /* NULL: update; else its result holds the bytes */
 };
@@ -280,6 +281,8 @@ CELLAR_PRIVATE void cache_answer_value(cache_call *call, flight_bytes *b, int64_
                                        uint32_t source);
 /* Answer a failure: with the stale value, if the call has one. */
 CELLAR_PRIVATE void cache_answer_failed(cache_call *call, cellar_err code);
+/* Answer a load in a loader that may not begin: E_DEADLOCK, E_DEPTH. */
+CELLAR_PRIVATE void cache_answer_nested(cache_call *call, cellar_err code);
 /* Answer with the stale value, the default value or the error, if no source could be asked in
  * time. */
 CELLAR_PRIVATE void cache_answer_in_vain(cache_call *call, cellar_err err);

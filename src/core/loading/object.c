@@ -122,7 +122,7 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
             err = CELLAR_E_NOMEM;
         }
         const cellar_err said = cache_lease_end(c, lease, NULL, charge, NULL, err, o);
-        return said == err ? cache_cell_failed(c, err) : said;
+        return said == err ? cache_cell_failed(c, __func__, err, charge) : said;
     }
     const bool counted = l1_cell_count(b); /* one for this call, whatever becomes of the bytes */
     BASE_ASSERT(counted);

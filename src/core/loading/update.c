@@ -250,7 +250,7 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
     }
     if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
         cache_count_refused(cache_mine(c), err);
-        (void)cache_fail_long(c, "cellar_update: the value");
+        (void)cache_fail_long(c, "cellar_update", out.refused);
     }
     if (err == CELLAR_E_INVAL && out.failed == err) {
         (void)cache_fail(c, err, 0, "cellar_update: fn passed NULL to a cellar_buf call");

@@ -31,7 +31,9 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes)
     cache_store *s = c->store;
     if (bytes < 0) { return cache_uncharge(c, 0 - (uint64_t)bytes); }
     if (!base_charge_room(&s->account, BASE_MOD_HOST, (uint64_t)bytes)) {
-        return cache_fail(c, CELLAR_E_SPACE, 0, "cellar_memory_charge: raise memory_bytes");
+        cache_broken b;
+        return cache_fail_broken(c, cache_breaks_by(&b, CELLAR_E_SPACE, "bytes does not fit: "
+                                 "raise memory_bytes", bytes), __func__, &b);
     }
     (void)base_add_rlx(&s->host_bytes, (uint64_t)bytes);
     return CELLAR_OK;

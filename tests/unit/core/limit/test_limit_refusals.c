@@ -266,4 +266,25 @@ T_CASE(calls_on_a_limiter_of_permits_name_the_call_to_use)
     kit_close(l);
 }
 
+T_CASE(calls_of_permits_name_their_arguments)
+{
+    const cellar_rule bucket = cellar_rule_token_bucket(10, KIT_S, 5);
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(2)), *other = kit_open1(bucket);
+    uint64_t token;
+    refused(cellar_permit_acquire(l, NULL, 1, 1, &token, NULL), CELLAR_E_INVAL,
+            "cellar_permit_acquire", "l and key must not be NULL");
+    refused(cellar_permit_acquire(l, "k", 0, 1, &token, NULL), CELLAR_E_INVAL,
+            "cellar_permit_acquire", "key must have 1..65,535 bytes (got 0)");
+    refused(cellar_permit_acquire(l, "k", 1, -3, &token, NULL), CELLAR_E_INVAL,
+            "cellar_permit_acquire", "hold_ms must be at least 1 (got -3)");
+    refused(cellar_permit_acquire(l, "k", 1, 1, NULL, NULL), CELLAR_E_INVAL,
+            "cellar_permit_acquire", "token must not be NULL");
+    refused(cellar_permit_extend(l, "k", 1, 7, 0), CELLAR_E_INVAL, "cellar_permit_extend",
+            "hold_ms must be at least 1 (got 0)");
+    refused(cellar_permit_release(other, "k", 1, 7), CELLAR_E_INVAL, "cellar_permit_release",
+            "the limiter has no concurrency rule: use cellar_limiter_check");
+    kit_close(other);
+    kit_close(l);
+}
+
 T_MAIN("limit_refusals")
