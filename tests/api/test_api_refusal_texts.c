@@ -124,6 +124,7 @@ T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
     const cellar_breaker_config broken = { .struct_size = sizeof broken, .failure_pct = 101 };
     const cellar_load_opts load = { .struct_size = sizeof load, .wait_timeout_ms = -2 };
     const cellar_ttl_class class = { "a", 0 };
+    const cellar_object_config kept = { .struct_size = sizeof kept }, unsized = { 0 };
     const struct { cellar_namespace_config o; const char *text; } rows[] = {
 #define NAMED(text, ...) { { .struct_size = sizeof(cellar_namespace_config), __VA_ARGS__ }, text }
         NAMED("negative_ttl_ms must be 0 or more (got -2)", .negative_ttl_ms = -2),
@@ -135,6 +136,8 @@ T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
               .ttl_class_count = 1),
         NAMED("breaker.failure_pct must be 1..100 (got 101)", .breaker = &broken),
         NAMED("load.wait_timeout_ms must be 0 or more (got -2)", .load = &load),
+        NAMED("object.free_fn must not be NULL: it frees an object", .object = &kept),
+        NAMED("object: start from cellar_object_config_default()", .object = &unsized),
 #undef NAMED
     };
     cellar *c;

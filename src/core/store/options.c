@@ -98,10 +98,12 @@ static cellar_err cache_object_check(const cellar_namespace_config *o, cache_bro
 {
     cellar_object_config of;
     cellar_err err = base_opts_in(&of, sizeof of, o->object);
-    if (err == CELLAR_OK && of.free_fn == NULL) { err = CELLAR_E_INVAL; }
     if (err != CELLAR_OK) {
-        return cache_breaks(why, err,
-                            "object needs free_fn: start from cellar_object_config_default()");
+        return cache_breaks(why, err, "object: start from cellar_object_config_default()");
+    }
+    if (of.free_fn == NULL) {
+        return cache_breaks(why, CELLAR_E_INVAL,
+                            "object.free_fn must not be NULL: it frees an object");
     }
     const bool below = o->tier == CELLAR_TIER_L2 || o->l2_write != 0 || o->l2_lz4 != 0;
     if (!below && (o->load == NULL || o->load->default_value == NULL)) { return CELLAR_OK; }
