@@ -647,7 +647,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
         *next_ms = BASE_MIN(*next_ms, BASE_MAX(wall_ms - now.wall_ms, 1));
     }
     if (!mono || !wall) { *next_ms = 0; }
-    /* An attempt that ends in time leaves the look for its time-out: the next ones need no other. */
+    /* An attempt that ends in time leaves the look for its time-out to the next attempts. */
     if (p->look_ms <= now.mono_ms) { p->look_ms = BASE_NEVER_MS; }
     p->look_ms = BASE_MIN(p->look_ms, base_add_sat(now.mono_ms, *next_ms));
     sync_drop(QUEUE, &p->lock);
