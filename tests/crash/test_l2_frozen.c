@@ -231,11 +231,11 @@ T_CASE(without_a_stall_marker_a_change_waits_and_is_counted)
     end();
 }
 
-static uint32_t stuck_after_a_look(void)
+static bool stuck_after_a_look(void)
 {
     kit.d->reads_ns = 0; /* long ago */
     l2_reads_look(kit.d);
-    return base_load_rlx(&kit.d->reads_stuck);
+    return base_load_rlx(&kit.d->reads_stuck) != 0;
 }
 
 T_CASE(a_read_that_has_just_begun_is_not_stuck)

@@ -156,13 +156,14 @@ BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
-/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set. After a MISS or an
- * E_BUFFER buf is undefined. */
+/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set. E_TIMEOUT: the record
+ * cannot be read now, so nothing is known (l2_answers_by); a tier that is off misses. After these
+ * three buf is undefined. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
 /* Get min(buf_cap, *total - offset) bytes of a value from `offset` on; *total: all of it. OK or
- * ABSENT: the bytes are in buf, none if offset is *total or more. A MISS: buf is undefined. */
+ * ABSENT: the bytes are in buf, none if offset is *total or more. Else as l2_get. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset,
                                                   void *buf, size_t buf_cap, size_t *total,
                                                   l2_meta *meta);
@@ -204,6 +205,9 @@ BASE_SPARE CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d);
 BASE_SPARE CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen);
 /* Return true while the disk does not answer. */
 BASE_SPARE CELLAR_PRIVATE bool l2_stands_still(const l2 *d);
+/* Wait before a get that was E_TIMEOUT is made again, until the disk answers. Return false if it
+ * does not by `until_ns`, or has not answered for 1 s. The caller holds no lock. */
+BASE_SPARE CELLAR_PRIVATE bool l2_answers_by(l2 *d, uint64_t until_ns);
 /* Return true while puts are dropped until the next probe of the disk, or until the next open. */
 BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
 /* Reserve the memory that puts with `pack` need. Return false if there is none. */

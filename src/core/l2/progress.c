@@ -17,6 +17,9 @@
 #define L2_STALLED_NS UINT64_C(100000000)
 #define L2_FROZEN_NS UINT64_C(500000000)
 #define L2_ROOM_WAIT_NS UINT64_C(5000000)
+#define L2_GIVEN_UP_NS UINT64_C(1000000000)
+#define L2_LOOK_NS UINT64_C(1000000)   /* between two looks at a disk that stands still */
+#define L2_AGAIN_NS UINT64_C(250000000) /* before a read that failed on a disk that answers */
 
 /* ---- the role ---- */
 
@@ -70,21 +73,29 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d)
 
 /* ---- progress ---- */
 
+/* Return how long ago a time was; 0: there is none. */
+static uint64_t l2_ns_since(uint64_t then)
+{
+    const uint64_t now = then != 0 ? base_now_ns() : 0;
+    return now > then ? now - then : 0;
+}
+
 static bool l2_silent_for(const l2 *d, uint64_t ns)
 {
-    const uint64_t beat = base_load_rlx(&d->beat);
-    if (beat == 0) { return false; }
-    const uint64_t now = base_now_ns();
-    return now > beat && now - beat > ns;
+    return l2_ns_since(base_load_rlx(&d->beat)) > ns;
 }
 
 CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
 CELLAR_PRIVATE bool l2_stalled(const l2 *d)
 {
     /* The leader of a commit is a caller, not the worker. */
-    const uint64_t commit = base_load_rlx(&d->commit_ns);
-    if (commit != 0 && base_now_ns() > commit + L2_STALLED_NS) { return true; }
-    return l2_silent_for(d, L2_STALLED_NS);
+    return l2_ns_since(base_load_rlx(&d->commit_ns)) > L2_STALLED_NS ||
+           l2_silent_for(d, L2_STALLED_NS);
+}
+
+CELLAR_PRIVATE bool l2_standing(const l2 *d)
+{
+    return base_load_rlx(&d->reads_stuck) != 0 || l2_stalled(d);
 }
 
 CELLAR_PRIVATE bool l2_frozen(const l2 *d) { return l2_silent_for(d, L2_FROZEN_NS); }
@@ -112,9 +123,31 @@ CELLAR_PRIVATE void l2_reads_look(l2 *d)
     d->reads_ns = now;
     const uint64_t done = base_load_acq(&d->reads_done) + base_load_acq(&d->mapped.done);
     const uint64_t begun = base_load_acq(&d->reads_begun) + base_load_acq(&d->mapped.begun);
-    base_store_rlx(&d->reads_stuck, d->reads_out && done == d->reads_seen ? 1u : 0u);
+    if (!d->reads_out || done != d->reads_seen) {
+        base_store_rlx(&d->reads_stuck, (uint64_t)0);
+    } else if (base_load_rlx(&d->reads_stuck) == 0) {
+        base_store_rlx(&d->reads_stuck, now - L2_STALLED_NS);
+    }
     d->reads_seen = done;
     d->reads_out = begun != done;
+}
+
+CELLAR_PRIVATE bool l2_answers_by(l2 *d, uint64_t until_ns)
+{
+    do {
+        const uint64_t now = base_now_ns();
+        const uint64_t commit = l2_ns_since(base_load_rlx(&d->commit_ns));
+        const uint64_t read = l2_ns_since(base_load_rlx(&d->reads_stuck));
+        const uint64_t silent = BASE_MAX(BASE_MAX(commit, read),
+                                         l2_ns_since(base_load_rlx(&d->beat)));
+        if (now >= until_ns || silent > L2_GIVEN_UP_NS) { return false; }
+        if (!d->threaded && l2_worker_try(d)) { /* no other thread notes that reads end */
+            l2_reads_look(d);
+            l2_worker_drop(d);
+        }
+        base_sleep_ns(BASE_MIN(until_ns - now, l2_standing(d) ? L2_LOOK_NS : L2_AGAIN_NS));
+    } while (l2_standing(d));
+    return true;
 }
 
 BASE_SIZE_END

@@ -265,7 +265,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     const uint64_t since_ns = base_now_ns();
     const l2_step before = *w->step;
     /* The disk, or the worker's thread, stands still: only what the page cache has is read. */
-    const bool stands = base_load_rlx(&d->reads_stuck) != 0 || l2_stalled(d);
+    const bool stands = l2_standing(d);
     const bool pieces = n > L2_LONG_BYTES && !stands && !w->range && d->crypt.open == NULL &&
                         place >= base_load_rlx(&d->mapped.places) &&
                         l2_read_long(d, w, at, L2_SEG_SEQ(state), off, n, small, &r);

@@ -525,7 +525,7 @@ struct l2 {
     bool (*round)(l2 *d, uint64_t budget_us); /* l2_tick, for callers without a thread; constant */
     _Atomic uint32_t arm_wanted;  /* L2_ARM_..., or 0 */
     _Atomic uint64_t reads_begun, reads_done; /* reads of callers from disk */
-    _Atomic uint32_t reads_stuck; /* 1: a read takes longer than 100 ms */
+    _Atomic uint64_t reads_stuck; /* ns since when no read has ended; 0: a read ended in 100 ms */
 
     l2_index index;
     l2_tombstone_lock *tombstone_locks;

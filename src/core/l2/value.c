@@ -100,9 +100,9 @@ static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
     return l2_parts_in(d, h48, head, 0, head->part_total);
 }
 
-/* Read `bytes` of a value from `offset` on. They lie inside the value. */
+/* Read `bytes` of a value from `offset` on. They lie inside the value. *unread: as l2_want. */
 static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t offset,
-                          unsigned char *buf, size_t bytes)
+                          unsigned char *buf, size_t bytes, bool *unread)
 {
     l2_part part;
     l2_meta m;
@@ -123,13 +123,14 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
         n = (size_t)BASE_MIN(size - from, (uint64_t)(bytes - done));
         l2_part_name(d, h48, head->part_id, index, &part);
         const l2_want w = { .k = &part.key, .buf = buf + done, .buf_cap = n, .value_len = &len,
-                            .meta = &m, .range = n != size, .offset = from, .cold = &cold };
+                            .meta = &m, .range = n != size, .offset = from, .unread = unread,
+                            .cold = &cold };
         if (l2_read_record(d, &w) != CELLAR_OK || len != size) { return false; }
     }
     return true;
 }
 
-/* Get what the read of the head asks for. */
+/* Get what the read of the head asks for; w->unread is set. */
 static cellar_err l2_value_get(l2 *d, const l2_want *w)
 {
     L2_COUNT(d, gets);
@@ -142,28 +143,33 @@ static cellar_err l2_value_get(l2 *d, const l2_want *w)
         const size_t bytes = (size_t)BASE_MIN(total - from, (uint64_t)w->buf_cap);
         const bool some = w->range; /* a part elsewhere does not matter */
         if (!l2_parts_in(d, h48, w->meta, some ? from : 0, some ? from + bytes : total) ||
-            (err == CELLAR_OK && !l2_parts_read(d, h48, w->meta, from, w->buf, bytes))) {
+            (err == CELLAR_OK &&
+             !l2_parts_read(d, h48, w->meta, from, w->buf, bytes, w->unread))) {
             L2_COUNT(d, miss_parts);
             err = CELLAR_MISS;
         }
     }
     if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
-    return err;
+    /* a tier that is off has no answer to wait for */
+    const bool later = err == CELLAR_MISS && *w->unread && !l2_off(d) && !l2_is_closed(d);
+    return later ? CELLAR_E_TIMEOUT : err;
 }
 
 CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, l2_meta *meta)
 {
+    bool unread = false;
     const l2_want w = { .k = k, .buf = buf, .buf_cap = buf_cap, .value_len = value_len,
-                        .meta = meta };
+                        .meta = meta, .unread = &unread };
     return l2_value_get(d, &w);
 }
 
 CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, void *buf,
                                        size_t buf_cap, size_t *total, l2_meta *meta)
 {
+    bool unread = false;
     const l2_want w = { .k = k, .buf = buf, .buf_cap = buf_cap, .value_len = total, .meta = meta,
-                        .range = true, .offset = offset };
+                        .range = true, .offset = offset, .unread = &unread };
     return l2_value_get(d, &w);
 }
 

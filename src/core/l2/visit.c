@@ -63,8 +63,7 @@ static unsigned char *l2_visit_add(l2_visit_round *b, uint64_t lsn, uint32_t len
 /* Return whether the disk does not answer now: a get misses, and finds the entry later. */
 static bool l2_visit_silent(const l2 *d)
 {
-    return base_load_acq(&d->disk) == L2_DISK_OK &&
-           (base_load_rlx(&d->reads_stuck) != 0 || l2_stalled(d));
+    return base_load_acq(&d->disk) == L2_DISK_OK && l2_standing(d);
 }
 
 /* ---- a slot ---- */

@@ -221,7 +221,8 @@ static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_in
         i->expires_ms - base_now_ms(&s->clock) < s->disk_tier.min_ttl_ms) {
         return true;
     }
-    return l2_get(s->disk, &key, NULL, 0, &len, &m) != CELLAR_MISS;
+    const cellar_err err = l2_get(s->disk, &key, NULL, 0, &len, &m);
+    return err != CELLAR_MISS && err != CELLAR_E_TIMEOUT;
 }
 
 /* Wait for room. Return false if the walk does not wait any longer. */
