@@ -668,10 +668,13 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *     disk    E_IO: the change is done in memory, and reads see it. The disk did not confirm it.
  *             When the process ends, a value may be lost; a power cut may bring the old state back.
  *             Call again, or call cellar_sync, when the disk works: see cellar_l2.h
+ *     disk    E_TIMEOUT: the change depends on an entry that the disk did not read within 1 s.
+ *             Nothing changed. Call again when the disk works: FAILURES of cellar_l2.h
  *     queue   E_IO: a queue of cellar_batch.h had no room for 1 s. The write did not happen, and
  *             the entry is deleted: call again later
- *     server  DEFERRED, E_IO, E_TIMEOUT and others: see WRITES in cellar_remote.h. E_BUSY also: the
- *             call lost 16 rounds to other processes; call again */
+ *     server  DEFERRED, E_IO, E_TIMEOUT and others: see WRITES in cellar_remote.h. After E_TIMEOUT
+ *             of a server the change may have happened, also the addition to a counter. E_BUSY
+ *             also: the call lost 16 rounds to other processes; call again */
 
 /* WEIGHT
  * weight_bytes stand for memory of the program that an entry keeps alive, such as a mapped file.
@@ -725,7 +728,8 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory);
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
  *          (idle_ms or stale_ms is above 2^32 - 1), E_IO (a tier below memory does not have the
- *          value: see LOWER TIERS).
+ *          value: see LOWER TIERS), E_TIMEOUT (with a condition or KEEP_TTL: the disk did not read
+ *          the entry, and nothing changed: see LOWER TIERS).
  *          With the outcomes, E_LIMIT, E_UNSUPPORTED and E_RANGE nothing changed. What the other
  *          codes leave of the old value is in CALLS THAT STORE
  * owns:    the bytes are copied
@@ -774,7 +778,8 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
  * returns: OK (the entry has the new TTL); MISS (the key has no live value), ABSENT (a negative
  *          entry or remembered error: unchanged), DISABLED (the namespace is switched off); E_SPACE
  *          (no room for a longer entry: unchanged), E_NOMEM (the system gave no memory: unchanged),
- *          E_IO (a tier below memory does not have the new TTL: see LOWER TIERS)
+ *          E_IO (a tier below memory does not have the new TTL: see LOWER TIERS), E_TIMEOUT (the
+ *          disk did not read the entry, and nothing changed: see LOWER TIERS)
  * thread:  any
  * cost:    O(1); may rewrite an entry once that had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
@@ -798,7 +803,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
  *          new counter is over half of memory_bytes);
  *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory),
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_IO (added,
- *          but a tier below memory does not have the counter: see LOWER TIERS).
+ *          but a tier below memory does not have the counter: see LOWER TIERS), E_TIMEOUT (the disk
+ *          did not read the counter, and nothing changed; a shared server may have counted: see
+ *          LOWER TIERS).
  *          No error removes a live counter; overflow and E_IO change it: CALLS THAT STORE
  * thread:  any; atomic
  * cost:    usually in place: one bucket lock

@@ -224,7 +224,8 @@ CELLAR_STRUCT(cellar_delete_opts, old_value_len);
  *          is deleted as well), CONFLICT (the entry has another version: nothing changed); E_NOMEM
  *          (no memory for old_value: nothing changed), E_BUSY (64 rounds lost to other writers:
  *          call again), E_LIMIT (a long value, and other threads use all slots for copies: call
- *          again), E_IO (deleted, but a tier below memory did not confirm it: see LOWER TIERS)
+ *          again), E_IO (deleted, but a tier below memory did not confirm it: see LOWER TIERS),
+ *          E_TIMEOUT (the disk did not read the entry, and nothing changed: see LOWER TIERS)
  * owns:    the caller frees *o->old_value with cellar_free, also after the store was closed
  * thread:  any; the value returned is the value deleted, against every other writer
  * cost:    as cellar_delete; with old_value one allocation and one copy more
@@ -309,7 +310,8 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
  *          E_TOOBIG (the value is over max_value_bytes, or its weight over half of memory_bytes),
  *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory);
  *          E_BUSY (64 rounds lost to other writers: call again), E_RANGE (idle_ms or stale_ms is
- *          above 2^32 - 1), E_IO (a tier below memory does not have the value: see LOWER TIERS).
+ *          above 2^32 - 1), E_IO (a tier below memory does not have the value: see LOWER TIERS),
+ *          E_TIMEOUT (the disk did not read the entry: fn did not run, and nothing changed).
  *          Any other code is that of fn: nothing changed. What an error leaves of the old value is
  *          in CALLS THAT STORE of cellar.h: refused by a rule it stays
  * owns:    ctx lives until the call has returned
@@ -340,7 +342,8 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
  * in:      key; bytes, len: the value as it was read
  * returns: OK (removed), MISS (no value, or another one, which stays); E_NOMEM (the system gave no
  *          memory), E_BUSY (64 reads of a value that grew each time: call again), E_IO (removed,
- *          but a tier below memory did not confirm it: see LOWER TIERS)
+ *          but a tier below memory did not confirm it: see LOWER TIERS), E_TIMEOUT (the disk did
+ *          not read the entry, and nothing changed)
  * thread:  any; a value that replaces the damaged one during the call stays
  * cost:    a copy, a comparison and a delete
  * example: if (!decode(buf, len)) { cellar_value_damaged(c, "k", 1, buf, len); }                 */

@@ -181,7 +181,7 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
  *          vector over max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM,
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
  *          (idle_ms or stale_ms is above 2^32 - 1), E_IO (a tier below memory does not have it: see
- *          LOWER TIERS).
+ *          LOWER TIERS), E_TIMEOUT (as cellar_set).
  *          What an error leaves of the old value is in CALLS THAT STORE of cellar.h
  * owns:    the numbers are copied
  * thread:  any; atomic per key
@@ -293,7 +293,8 @@ static inline cellar_load_opts cellar_load_opts_module(void)
  * model, messages or prompt, tools, response format, each parameter given, bucket. Absent and
  * empty differ, and so do a parameter that is absent and one with the default of the provider.
  * Left out are the parameters stream, stream_options, user, metadata and store. One call runs for
- * a key at a time. Only a complete answer is stored; a joined call gets any answer. */
+ * a key at a time. Only a complete answer is stored; a joined call gets any answer. A call waits
+ * for a disk that does not answer, 1 s at most, before it calls fn. */
 
 /* One message of a request. data NULL in a field: absent. */
 typedef struct cellar_llm_message {
@@ -568,7 +569,8 @@ CELLAR_API void cellar_embeddings_close(cellar_embeddings *e);
  *          status: the code of cellar_get_or_load for each text; E_LOADER also: no vector, another
  *          dimension, NaN or infinity
  * returns: OK (look at status); E_TOOBIG (a text, or too many), E_NOMEM: nothing is done
- * thread:  as cellar_get_or_load_many
+ * thread:  as cellar_get_or_load_many; the call waits 1 s at most for a disk that does not answer,
+ *          before it calls fn
  * cost:    as cellar_get_or_load_many, and a key for each text; about 400 bytes a text allocated
  * example: cellar_embeddings_get_many(e, texts, n, embed, NULL, vectors, status);                */
 CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cellar_bytes *texts,

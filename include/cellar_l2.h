@@ -53,7 +53,8 @@ extern "C" {
  *
  * These misses are false: a later read finds the entry. Two other times have false misses: while
  * the index is read back (READY), and while the disk or the thread of the store stands still
- * (FAILURES). */
+ * (FAILURES). A change that depends on the entry takes no false miss for the truth while the disk
+ * stands still: it is E_TIMEOUT. */
 
 /* READY
  * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,
@@ -159,6 +160,16 @@ extern "C" {
  *
  * While a disk does not answer (100 ms), reads of it miss, except of bytes that the page cache has,
  * and writes are dropped. The same is true while the thread of the store gets no processor.
+ *
+ * A change that depends on an entry waits then, 1 s at most, and returns E_TIMEOUT: nothing
+ * changed. Such calls are cellar_increment, cellar_touch, cellar_update, cellar_delete_with, and a
+ * set with ONLY_IF_ABSENT, ONLY_IF_PRESENT or KEEP_TTL. They repeat a read that fails. They do not
+ * wait if the disk has not answered for 1 s already, nor inside a listener or a command of the
+ * port. cellar_get_or_load asks its source; with CELLAR_LOAD_WAIT_DISK it waits before that.
+ *
+ * A tier that is off has no answer: it is switched off, closed by a change that waited 500 ms, or
+ * its index is incomplete (READY). Then these calls go on from memory. So a counter on disk begins
+ * again, and ONLY_IF_ABSENT stores over a value on disk.
  *
  * Meanwhile, with ON_SET, too, a change of a key that may be on disk waits for its delete in the
  * log, 500 ms at most. THROUGH returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but

@@ -164,6 +164,7 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_NO_NEGATIVE    0x100u /* return ABSENT, do not store it                       */
 #define CELLAR_LOAD_NO_WAIT        0x200u /* PENDING instead of a wait for another call           */
 #define CELLAR_LOAD_RECURSE        0x400u /* in a loader: no E_DEPTH, no E_DEADLOCK; RECURSION    */
+#define CELLAR_LOAD_WAIT_DISK      0x800u /* wait for a disk that stands still, 1 s at most       */
 
 /* Limits of the options of a load. */
 #define CELLAR_LOAD_CTX_MAX 256u          /* most ctx_bytes                                       */

@@ -76,6 +76,7 @@ static void base_record_child(base_thread_record *self)
     self->change_scopes = self->leads = self->waits_for = self->late = NULL;
     self->frees = NULL;
     self->late_runs = false;
+    self->hurries = false;
     memset(self->loads, 0, sizeof self->loads);
 }
 

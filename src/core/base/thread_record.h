@@ -56,6 +56,8 @@ typedef struct base_thread_self {
     uint32_t roles;           /* roles this thread has (sync.h); 0 in the shared record */
     _Atomic uint32_t lane;    /* part of a log where this thread appends (l1); a hint */
     bool late_runs;           /* this thread runs `late` */
+    bool hurries;             /* cache: no call of this thread waits for a disk that stands still.
+                               * False in the shared record */
     void *late;               /* newest of the calls that were put off (sync.h), a ring */
 #if BASE_ASAN
     uintptr_t stack_low, stack_high; /* bounds of the stack; 0, 0 until base_stack_bounds ran */

@@ -678,12 +678,18 @@ BASE_ALWAYS_INLINE void cache_step_without_parts(cache_change *ch, cache_change_
 
 /* ---- rounds ---- */
 
-/* Look for the entry in the tier, once. */
+/* Look for the entry in the tier. Return whether to ask L1 again. A MISS stays if the tier has
+ * none. */
 static bool cache_change_brings(cache_change *ch)
 {
-    if (ch->err != CELLAR_MISS || (ch->flags & CACHE_BROUGHT) != 0) { return false; }
-    ch->flags |= CACHE_BROUGHT;
-    return cache_brought(ch->c, ch->k);
+    if (ch->err != CELLAR_MISS || ch->spec != NULL || !cache_may_lie_below(ch->c, ch->k)) {
+        return false;
+    }
+    ch->wait.call = cache_change_call(ch->kind, ch->flags, NULL);
+    const cellar_err err = cache_bring(ch->c, ch->k, &ch->wait);
+    if (err == CELLAR_OK) { return true; }
+    ch->err = err;
+    return false;
 }
 
 /* Plan a new counter, unless the call wants only an existing one. */
@@ -864,11 +870,17 @@ BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
     const cache_tier *t = cache_tier_of(c);
     l1_info info;
     if (t != NULL && t->put_if != NULL) { return t->put_if(c, k, plan); }
-    if (t != NULL && (plan->spec.flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) != 0 &&
-        l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) {
-        (void)cache_brought(c, k);
+    if (t == NULL || (plan->spec.flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) == 0) {
+        return CELLAR_PENDING;
     }
-    return CELLAR_PENDING;
+    cellar_err err = CELLAR_OK;
+    cache_wait w = { .call = plan->commit_later ? "cellar_set_many" : "cellar_set",
+                     .until_ns = plan->until_ns };
+    while (err == CELLAR_OK && l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) {
+        err = cache_bring(c, k, &w);
+    }
+    plan->until_ns = w.until_ns;
+    return err < 0 ? err : CELLAR_PENDING;
 }
 
 /* Remove the old value of a key that the policy denies, like each set that fails. */

@@ -4,6 +4,7 @@
 #ifndef CACHE_CHANGE_H
 #define CACHE_CHANGE_H
 
+#include "cache/lookup.h"
 #include "cache/plan.h"
 #include "cache/types.h"
 
@@ -19,7 +20,6 @@ typedef enum cache_change_kind {
 #define CACHE_BATCH 2u       /* the caller commits */
 #define CACHE_MATCHED 4u     /* DELETE by a pattern; `by` is its number */
 #define CACHE_OUTSIDE 16u    /* DELETE that the tier of the namespace reports: it has it already */
-#define CACHE_BROUGHT 32u    /* private: the tier was asked for the entry */
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
 #define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
 #define CACHE_REMOTE 1024u   /* with OUTSIDE: another process made the change */
@@ -52,6 +52,7 @@ typedef struct cache_change { /* one change of one key; on the stack of its call
     cellar_err below; /* not OK: the tier does not have what was promised */
     l1_gone gone;
     int64_t number;   /* INCREMENT: the counter */
+    cache_wait wait;  /* private: of INCREMENT and TOUCH */
 } cache_change;
 
 /* Return whether changes are observed: by listeners or a tier. */

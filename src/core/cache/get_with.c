@@ -148,7 +148,7 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     cellar_err err = CELLAR_MISS;
     const bool versioned =
         o->info != NULL && cache_from_memory(c, (o->flags & CELLAR_GET_WANT_VERSION) != 0);
-    for (unsigned i = 0; versioned && i <= CACHE_LOOKS && cache_tier_bring(c, k); i++) {
+    for (unsigned i = 0; versioned && i <= CACHE_LOOKS && cache_brought(c, k); i++) {
         err = cache_get_here(c, k, o, buf, buf_cap, len);
         if (err != CELLAR_MISS) { return err; }
     }

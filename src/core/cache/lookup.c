@@ -23,6 +23,7 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
+#include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/tier_request.h"
@@ -40,6 +41,7 @@
 #define CACHE_WAIT_NS ((uint64_t)50000)
 #define CACHE_READ_WAITS 18u
 #define CACHE_DISK_WAITS 64u /* 25 ms */
+#define CACHE_UNREAD_NS UINT64_C(1000000000)
 
 /* Return whether the tier cannot have the key. */
 static bool cache_never_below(const cellar *c, const l1_key *k)
@@ -205,6 +207,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     if (BASE_LIKELY(d != NULL)) {
         const l2_key key = cache_disk_key(k);
         err = l2_get(d, &key, buf, buf_cap, value_len, &m->e);
+        m->unread = err == CELLAR_E_TIMEOUT;
     } else if (cache_tier_is_shared(t)) {
         err = cache_shared_get(t->ctx, k, buf, buf_cap, value_len, m);
         m->silent = err == CELLAR_E_TIMEOUT;
@@ -436,6 +439,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     unsigned char *room = small;
     size_t cap = sizeof small, len = 0;
     cache_found m;
+    m.unread = false;
     cellar_err err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     /* the value may be longer each time */
     for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
@@ -447,25 +451,75 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
         err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     }
     if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
-    return err;
+    return err == CELLAR_MISS && m.unread ? CELLAR_E_TIMEOUT : err;
 }
 
-CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
+CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k)
 {
     uint64_t word;
     for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
         cellar_err kept = CELLAR_E_NOMEM;
-        if (cache_never_below(c, k)) { return false; }
-        if (!cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) { return true; }
+        if (cache_never_below(c, k)) { return CELLAR_MISS; }
+        if (!cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) { return CELLAR_CONFLICT; }
         const cellar_err err = cache_bring_once(c, k, &kept);
-        if (err == CELLAR_CONFLICT) { return true; }
-        if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
-        if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
+        if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+        if (kept == CELLAR_EXISTS) { return CELLAR_OK; }
+        if (kept != CELLAR_CONFLICT) { return kept; }
         /* it will not be kept either */
-        if (!cache_generation_alive(c->store, k->generation)) { return false; }
+        if (!cache_generation_alive(c->store, k->generation)) { return CELLAR_MISS; }
         base_yield(); /* lets the thread of the other change run */
     }
-    return false;
+    return CELLAR_CONFLICT;
+}
+
+CELLAR_PRIVATE bool cache_disk_waits(const cellar *c, uint64_t *until_ns)
+{
+    const base_thread_record *self = base_thread_self();
+    const cache_tier *t = cache_tier_of(c);
+    l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+    if (d == NULL || self->change_scopes != NULL || self->hurries) { return false; }
+    if (*until_ns == 0) { *until_ns = base_now_ns() + CACHE_UNREAD_NS; }
+    return l2_answers_by(d, *until_ns);
+}
+
+/* Note why the entry of a change is not in memory. Return the code. */
+BASE_COLD static cellar_err cache_bring_failed(cellar *c, cellar_err code, const cache_wait *w)
+{
+    const cache_broken why = {
+        .rule = code == CELLAR_E_TIMEOUT ? "the disk of l2_path did not read the entry, so nothing "
+                                           "changed: retry when it answers"
+                                         : "no room in memory for the entry on disk: raise "
+                                           "memory_bytes"
+    };
+    return cache_fail_broken(c, code, w->call, &why);
+}
+
+CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
+{
+    while (w->looks < CACHE_LOOKS && cache_may_lie_below(c, k)) {
+        const cellar_err said = cache_tier_bring(c, k);
+        const cache_tier *t = cache_tier_of(c);
+        if (said == CELLAR_OK) {
+            w->looks++;
+            return said;
+        }
+        if (said == CELLAR_CONFLICT) {
+            /* The change may be the one that this thread makes, and a queue has no answer. */
+            const bool last = base_thread_self()->change_scopes != NULL ||
+                              (t != NULL && cache_tier_disk(t) == NULL);
+            if (last) { w->looks = CACHE_LOOKS; }
+            if (last || !w->again || cache_disk_waits(c, &w->until_ns)) {
+                w->again = true;
+                return CELLAR_OK;
+            }
+        } else if (said != CELLAR_E_TIMEOUT) {
+            return said < 0 ? cache_bring_failed(c, said, w) : said;
+        } else if (cache_disk_waits(c, &w->until_ns)) {
+            continue;
+        }
+        return cache_bring_failed(c, CELLAR_E_TIMEOUT, w);
+    }
+    return CELLAR_MISS;
 }
 
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,

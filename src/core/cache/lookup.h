@@ -53,9 +53,25 @@ CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void
 /* Watch the key before the tier is asked. Return false if a change of it is pending. */
 CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
                                      uint64_t *globs);
-/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
- * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
-CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
+/* Copy the entry from the tier into L1. Return OK (L1 has it), MISS (the tier has none), CONFLICT
+ * (a change of the key is on its way to the tier, or was; the call waits a few ms for it),
+ * E_TIMEOUT (the disk cannot read it now), or why L1 did not take it. */
+CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k);
+/* Wait for a disk that cannot read an entry now, until *until_ns; 0: for 1 s from now on. Return
+ * false if a further look is in vain, or if this thread must not wait. */
+CELLAR_PRIVATE bool cache_disk_waits(const cellar *c, uint64_t *until_ns);
+
+typedef struct cache_wait { /* of a call whose change depends on the entry */
+    const char *call;  /* its name */
+    uint64_t until_ns; /* of cache_disk_waits */
+    unsigned looks;    /* at L1 for what was brought */
+    bool again;        /* L1 was asked behind a CONFLICT */
+} cache_wait;
+
+/* Bring the entry on which a change depends, before the change begins. Return OK (ask L1 again),
+ * MISS (there is none), E_TIMEOUT (unknown: the change must not happen), or why L1 did not take
+ * it. */
+CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w);
 /* Ask the tier after a miss in L1, and set the outcome. */
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, stats_id *outcome);
@@ -68,10 +84,12 @@ BASE_INLINE bool cache_may_lie_below(const cellar *c, const l1_key *k)
             !cache_filter_is_never(c, k->bytes, k->len));
 }
 
-/* Bring the key from the tier after a miss of L1. Return whether to ask L1 once more. */
+/* Bring the key for a read, after a miss of L1. Return whether to ask L1 once more. */
 BASE_INLINE bool cache_brought(cellar *c, const l1_key *k)
 {
-    return cache_may_lie_below(c, k) && cache_tier_bring(c, k);
+    if (!cache_may_lie_below(c, k)) { return false; }
+    const cellar_err err = cache_tier_bring(c, k);
+    return err == CELLAR_OK || err == CELLAR_CONFLICT;
 }
 
 BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)

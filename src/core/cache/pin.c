@@ -71,7 +71,7 @@ static cellar_err cache_range_below(cellar *c, const l1_key *k, uint64_t offset,
     const cache_tier *t = cache_tier_of(c);
     l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
     if (d != NULL) { return cache_disk_range(c, d, k, offset, buf, buf_cap, total); }
-    return cache_tier_bring(c, k) ? CELLAR_CONFLICT : CELLAR_MISS;
+    return cache_brought(c, k) ? CELLAR_CONFLICT : CELLAR_MISS;
 }
 
 CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_len, uint64_t offset,

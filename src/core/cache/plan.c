@@ -229,6 +229,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
                             (o->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
                             (o->jitter_pct != 0 ? CACHE_GIVEN_JITTER : 0u));
     plan->stale_ms = cache_stale_of(o->stale_ms);
+    plan->until_ns = 0;
     plan->jitter_pct = o->jitter_pct;
     plan->jitter_mode = o->jitter_mode;
     if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }

@@ -22,6 +22,7 @@ typedef struct cache_plan { /* result of the options of a write; one for a whole
     uint8_t given;     /* CACHE_GIVEN_...: options of the call, which no policy changes */
     uint64_t tag_born; /* tag epoch of the start of the call, with a policy */
     int64_t stale_ms;  /* with CACHE_GIVEN_STALE: stale window of the call */
+    uint64_t until_ns; /* with a condition: of cache_disk_waits */
     uint64_t fps[CELLAR_TAGS_MAX];
     /* from here on only with tags of a policy, over a tier: their texts, and those of the call */
     cellar_bytes text[CELLAR_TAGS_MAX];

@@ -27,7 +27,7 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
     const cache_tier *t = cache_tier_of(c);
     if (t != NULL && t->touch != NULL) { return t->touch(c, &k, deadline); }
     const cellar_err err = cache_change_run(&ch);
-    if (err < 0 && err != CELLAR_E_IO) {
+    if (err < 0 && err != CELLAR_E_IO && err != CELLAR_E_TIMEOUT) {
         return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");
     }
     return err;

@@ -18,10 +18,10 @@ BASE_SIZE_BEGIN
 /* Run one round of a delete that returns the old value. CONFLICT: lost to another writer or, with
  * *differs, another version. */
 static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, cellar_buf *old,
-                                     unsigned char **copy, bool *differs)
+                                     unsigned char **copy, bool *differs, cache_wait *w)
 {
     l1_info info;
-    cellar_err err = cache_update_read(c, k, old, &info);
+    cellar_err err = cache_update_read(c, k, old, &info, w);
     if (err != CELLAR_OK) { return err; }
     *differs = if_version != 0 && info.version != if_version;
     if (*differs) { return CELLAR_CONFLICT; }
@@ -41,10 +41,11 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
     cellar_buf old;
     unsigned char room[CACHE_BUF_INLINE], *copy = NULL;
     bool differs = false;
+    cache_wait wait = { .call = "cellar_delete_with" };
     cache_buf_init(&old, c->store, room);
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
-        err = cache_delete_round(c, k, o->if_version, &old, &copy, &differs);
+        err = cache_delete_round(c, k, o->if_version, &old, &copy, &differs, &wait);
         if (err == CELLAR_MISS && o->if_version == 0) { err = cache_delete_rest(c, k); }
         if (err != CELLAR_CONFLICT || differs) { break; }
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
@@ -65,8 +66,10 @@ static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version
 {
     l1_put_spec same = { .flags = L1_IF_PRESENT | L1_IF_VERSION, .if_version = if_version };
     cellar_err err = cache_delete_if(c, k, &same, false);
-    if (err == CELLAR_MISS && cache_brought(c, k)) { err = CELLAR_CONFLICT; }
-    return err;
+    cache_wait wait = { .call = "cellar_delete_with" };
+    if (err != CELLAR_MISS) { return err; }
+    err = cache_bring(c, k, &wait);
+    return err == CELLAR_OK ? CELLAR_CONFLICT : err;
 }
 
 /* Delete the state of the key that this call has read. CONFLICT: again, unless *differs. */

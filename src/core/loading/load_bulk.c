@@ -38,6 +38,7 @@ typedef struct cache_bulk { /* in a heap block: its arrays follow */
     flight *outer;         /* led flight that began first: ending it ends all */
     uint32_t depth;        /* of the led flights */
     bool silent;           /* the shared tier did not answer in time, and is asked nothing more */
+    uint64_t until_ns;     /* with WAIT_DISK: of all calls together */
     cellar_loader_many_fn many;
     void *many_ctx;
 } cache_bulk;
@@ -90,12 +91,15 @@ static void cache_bulk_drop(cache_bulk *b)
 static void cache_bulk_enter(cache_bulk *b, cache_call *call)
 {
     call->asks = b->silent;
+    call->until_ns = b->until_ns;
     cache_look_first(call);
+    b->until_ns = call->until_ns;
     b->silent = b->silent || call->unsure;
     if (call->state == CACHE_CALL_ANSWERED) { return; }
     call->asks = b->silent || cache_shared_asks_many(call->c); /* in cache_bulk_lease */
     (void)cache_acquire(call, FLIGHT_CALL, call->old == NULL, NULL);
     b->silent = b->silent || call->unsure;
+    b->until_ns = call->until_ns;
     call->asks = false;
     if (call->state == CACHE_CALL_LEADS) {
         flight_lead_begin(call->f, b->depth);

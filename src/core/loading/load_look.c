@@ -407,13 +407,16 @@ CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call)
     cellar_err err = CELLAR_E_BUFFER, kept;
     cache_found m;
     flight_bytes *b = NULL;
+    const bool waits = (call->p->flags & CELLAR_LOAD_WAIT_DISK) != 0;
     if (!cache_tier_looks(call)) { return FLIGHT_LOADING; }
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
         if (b == NULL) { return FLIGHT_LOADING; }
-        m.silent = false;
-        err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
+        do {
+            m.silent = m.unread = false;
+            err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
+        } while (m.unread && waits && cache_disk_waits(c, &call->until_ns));
     }
     call->unsure = m.silent;
     if (err == CELLAR_OK) {

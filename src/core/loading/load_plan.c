@@ -17,7 +17,8 @@
 #define CACHE_LOAD_FLAGS                                                                           \
     (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
      CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC |     \
-     CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT | CELLAR_LOAD_RECURSE)
+     CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT | CELLAR_LOAD_RECURSE |    \
+     CELLAR_LOAD_WAIT_DISK)
 
 /* Values if no option is set; 0: off, or computed from others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {

@@ -10,6 +10,7 @@
 #define LOADING_LOADING_H
 
 #include "cache/call.h"
+#include "cache/lookup.h"
 #include "cache/proof.h"
 #include "cellar_tier.h"
 #include "flight/flight.h"
@@ -70,6 +71,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     int64_t now_ms;             /* time of the last look that found an entry, or of the first one */
     int64_t patience_ms;        /* end of the wait, ms; 0 before the first wait */
     int64_t soft_at_ms;         /* the same with a stale value */
+    uint64_t until_ns;          /* with WAIT_DISK: of cache_disk_waits */
     flight_bytes *value;        /* with OK and STALE; one ref */
     uint32_t source, result_flags;
     int32_t loader_err;
@@ -445,9 +447,9 @@ CELLAR_PRIVATE cellar_err cache_delete_rest(cellar *c, l1_key *k);
 /* Copy the live value of L1 into `old`. Return OK, ABSENT, MISS, or the error of the read. */
 CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info);
-/* Copy it from the tier if L1 has none. ABSENT is MISS. */
+/* Bring it from the tier if L1 has none. ABSENT is MISS; errors also as cache_bring. */
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
-                                            l1_info *info);
+                                            l1_info *info, cache_wait *w);
 /* Remove the entry that `info` and `old` describe, if it is unchanged. `copy`: see CACHE_COPY. */
 CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
                                             const cellar_buf *old, uint64_t if_version, bool copy);

@@ -41,10 +41,13 @@ CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_b
 }
 
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
-                                            l1_info *info)
+                                            l1_info *info, cache_wait *w)
 {
     cellar_err err = cache_update_look(c, k, old, info);
-    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_look(c, k, old, info); }
+    for (w->looks = 0; err == CELLAR_MISS; err = cache_update_look(c, k, old, info)) {
+        err = cache_bring(c, k, w);
+        if (err != CELLAR_OK) { break; }
+    }
     return err == CELLAR_ABSENT ? CELLAR_MISS : err;
 }
 
@@ -53,6 +56,7 @@ typedef struct cache_update {
     void *ctx;
     const cellar_set_opts *o; /* of the call; checked */
     uint32_t flags; /* flags of the plan for L1 */
+    cache_wait *wait;
 } cache_update;
 
 /* Take over user flags and tags of the old value, unless the call has its own. old NULL: there is
@@ -207,7 +211,7 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
     if (l1_inspect_hit(c->l1, k, old->bytes, old->cap, &info)) {
         old->len = info.value_len;
     } else {
-        err = cache_update_read(c, k, old, &info);
+        err = cache_update_read(c, k, old, &info, u->wait);
         if (err == CELLAR_OK && !cache_update_keep(c, k, u, &info, plan)) {
             return CELLAR_CONFLICT;
         }
@@ -274,7 +278,8 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (err != CELLAR_OK) { return err; }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     plan.spec.change = L1_CHANGE_UPDATE;
-    const cache_update u = { fn, ctx, o, plan.spec.flags };
+    cache_wait wait = { .call = "cellar_update" };
+    const cache_update u = { fn, ctx, o, plan.spec.flags, &wait };
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (BASE_UNLIKELY(cache_shared_of(c) != NULL)) {
@@ -305,7 +310,8 @@ CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t ke
     stats_add(cache_mine(c), STATS_DECODE_ERROR, 1);
     cache_buf_init(&old, c->store, room);
     cache_key(c, &k, key, key_len);
-    cellar_err err = cache_update_read(c, &k, &old, &info);
+    cache_wait wait = { .call = "cellar_value_damaged" };
+    cellar_err err = cache_update_read(c, &k, &old, &info, &wait);
     if (err == CELLAR_OK) {
         const bool same = old.len == len && (len == 0 || memcmp(old.bytes, bytes, len) == 0);
         err = same ? cache_remove_same(c, &k, &info, &old, 0, true) : CELLAR_MISS;

@@ -326,7 +326,7 @@ static size_t kit_emb_round(cellar_embeddings_call *call, cellar_load_item *load
 {
     const size_t n = call->item_count;
     cellar_load_opts o = call->e->load;
-    o.flags |= flags;
+    o.flags |= flags | CELLAR_LOAD_WAIT_DISK;
     for (size_t i = 0; i < n; i++) {
         results[i] = cellar_result_default();
         load[i] = (cellar_load_item){ call->items[i].key, call->items[i].key_len, &results[i],

@@ -257,6 +257,7 @@ static cellar_err kit_llm_run(cellar_llm *llm, const cellar_llm_request *r, kit_
     unsigned char key[CELLAR_KEY_BUILT_MAX];
     size_t len = 0;
     cellar_load_opts o = llm->load;
+    o.flags |= CELLAR_LOAD_WAIT_DISK;
     cellar_err err = kit_llm_key(r, key, sizeof key, &len);
     if (err != CELLAR_OK) { return err; }
     if (llm->mode == CELLAR_LLM_NEVER ||

@@ -42,12 +42,6 @@ BASE_SIZE_BEGIN
 
 /* ---- Lists of keys --------------------------------------------------------------------------- */
 
-static cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out, void *ctx)
-{
-    (void)old, (void)old_len, (void)out, (void)ctx;
-    return CELLAR_CONFLICT;
-}
-
 /* Return whether a namespace is switched off: a scan would show its entries, GET does not. */
 static bool resp_is_off(cellar *ns)
 {

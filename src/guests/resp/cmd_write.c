@@ -253,13 +253,15 @@ RESP_CALL(resp_cmd_msetnx)
     }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    for (uint32_t i = 1; i < argc; i += 2) {
-        if (resp_has(c, ns, argv[i])) {
-            resp_int(c, 0);
-            return;
-        }
+    cellar_err err = CELLAR_MISS;
+    for (uint32_t i = 1; i < argc && err == CELLAR_MISS; i += 2) {
+        err = resp_look(c, ns, argv[i]);
     }
-    const cellar_err err = resp_set_pairs(c, ns, argv, argc);
+    if (err == CELLAR_OK) {
+        resp_int(c, 0);
+        return;
+    }
+    if (err == CELLAR_MISS) { err = resp_set_pairs(c, ns, argv, argc); }
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_int(c, 1); }
 }
 

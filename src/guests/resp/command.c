@@ -231,7 +231,10 @@ CELLAR_PRIVATE void resp_call(resp_client *c, const resp_command *cmd, const cel
     if (BASE_UNLIKELY(r->monitors != 0) && !(cmd->flags & (RESP_NO_MONITOR | RESP_ADMIN))) {
         resp_monitor_show(c, argv, argc);
     }
+    base_thread_record *const self = base_thread_self();
+    self->hurries = self->index != 0; /* one thread serves all clients */
     cmd->run(c, argv, argc);
+    self->hurries = false;
     const uint64_t took_us = (base_tsc_ns() - since_ns) / 1000;
     if (BASE_UNLIKELY(took_us > r->opts.slow_us) && !(cmd->flags & RESP_NO_MONITOR) &&
         c->walk == NULL) {

@@ -153,6 +153,23 @@ CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key)
                                      : cellar_contains(ns, key.data, key.len) == CELLAR_OK;
 }
 
+CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
+                                              void *ctx)
+{
+    (void)old, (void)old_len, (void)out, (void)ctx;
+    return CELLAR_CONFLICT;
+}
+
+CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key)
+{
+    if (resp_has(c, ns, key)) { return CELLAR_OK; }
+    if (resp_in_table(c, ns, key) || !resp_has_disk(ns)) { return CELLAR_MISS; }
+    cellar_set_opts o = resp_write_opts(0);
+    o.flags |= CELLAR_ONLY_IF_PRESENT;
+    const cellar_err err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
+    return err == CELLAR_CONFLICT ? CELLAR_OK : err;
+}
+
 CELLAR_PRIVATE cellar_err resp_hold(resp_client *c, cellar *ns, cellar_bytes key, resp_held *h)
 {
     size_t len = 0;

@@ -38,6 +38,11 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
 
 /* Return whether GET would find the key. */
 CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
+/* Look for a key on which a change depends. Return OK, MISS, or an error: nothing is known. */
+CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key);
+/* An update function that leaves each value, with CONFLICT. */
+CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
+                                              void *ctx);
 /* Return whether the store has a disk tier. */
 CELLAR_PRIVATE bool resp_has_disk(cellar *ns);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */

@@ -499,6 +499,8 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
         resp_error(c, "ERR the namespace is disabled");
     } else if (err == CELLAR_E_DENIED) {
         resp_error(c, "ERR the key is denied by policy");
+    } else if (err == CELLAR_E_TIMEOUT) {
+        resp_error(c, "ERR the disk, or the server that shares the namespace, does not answer");
     } else if (err == CELLAR_E_CLOSED) {
         if (r->db[c->db].handle != NULL && r->db[c->db].name[0] != '\0') {
             (void)cellar_namespace_close(r->db[c->db].handle);
