@@ -703,7 +703,23 @@ T_CASE(attempts_that_end_in_time_wake_the_timers_once)
         (void)submit("returns");
         wait_for(&began);
     }
-    T_EQ_U64(atomic_load(&p->bell) - before, 1);
+    T_CHECK(atomic_load(&p->bell) - before <= 1);
+    close_it();
+}
+
+T_CASE(each_delay_after_an_idle_time_wakes_the_timers)
+{
+    const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 2 };
+    open_with(1);
+    open_it();
+    name_it("returns", returns, NULL);
+    for (uint32_t i = 0; i < 3; i++) {
+        const uint32_t before = atomic_load(&p->bell);
+        T_EQ_I64(cellar_task_submit(p, "returns", NULL, 0, &o, NULL), CELLAR_OK);
+        /* The first look of the thread may find the first one. */
+        if (i != 0) { T_EQ_U64(atomic_load(&p->bell) - before, 1); }
+        wait_for(&began);
+    }
     close_it();
 }
 
