@@ -41,7 +41,7 @@ t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
 t_case budget_above_the_memory_exits_2 exits 2 'must be at most the memory of this container' \
     --memory=1000T
 mkdir "$t_tmp/foreign" && : >"$t_tmp/foreign/letter" && : >"$t_tmp/file"
-for row in "foreign:not of a disk tier" "file:not a directory" "none/store:does not exist"; do
+for row in "foreign:not of a disk tier" "file:not a directory" "none/store:its folder must exist"; do
     dir=${row%%:*}
     t_case "disk_directory_${dir%/*}_exits_3" exits 3 "cannot open the store: cellar_open: .*${row#*:}" \
         --port=0 --unix="$t_tmp/s" --l2="$t_tmp/$dir" --l2-bytes=16M
