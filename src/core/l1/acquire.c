@@ -85,11 +85,10 @@ static SYNC_UNCHECKED l1_look l1_acquire_round(l1 *c, const l1_key *k, bool lock
     const bool hit = *err == CELLAR_OK || *err == CELLAR_STALE;
     if (hit && b == NULL) { *err = CELLAR_E_TYPE; } /* bytes: none are stored beside objects */
     if (hit && b != NULL) {
-        const uint32_t want = base_load_rlx(&p.primary->ver); /* odd, with the lock */
         bool held;
         if (info == NULL) {
-            held = l1_hold_take(base_load_acq(&c->cells), name, object, &p.primary->ver,
-                                locked ? want : p.ver, out, err);
+            held = l1_hold_take(base_load_acq(&c->cells), name, object, &p.primary->ver, p.ver, out,
+                                err);
         } else {
             held = l1_cell_count(b);
             *cell = b;

@@ -97,6 +97,8 @@ CELLAR_PRIVATE l1_look l1_look_round(l1 *c, const l1_key *k, bool locked, l1_hol
 {
     if (!locked) { return l1_look_up(c, k, p); }
     l1_lock_key(c, k->hash, h, false);
+    p->primary = h->b;
+    p->ver = base_load_rlx(&h->b->ver); /* odd */
     return l1_find(c, h, k, &p->at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
 }
 

@@ -21,8 +21,8 @@ BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
     return base_load_rlx(&primary->ver) == ver;
 }
 
-/* Find the record of a key: locked, under the lock of its bucket, which `h` then holds; else under
- * version p->ver of the bucket, and AGAIN is possible. */
+/* Find the record of a key: locked, under the lock of its bucket, which `h` then holds, so that
+ * p->ver is odd; else under version p->ver of the bucket, and AGAIN is possible. */
 CELLAR_PRIVATE l1_look l1_look_round(l1 *c, const l1_key *k, bool locked, l1_hold *h, l1_probe *p)
     SYNC_UNCHECKED;
 /* Renew last_use of an entry with an idle time: a read or a pin used it. */

@@ -7,6 +7,8 @@
  *         forked child. */
 #include "tests/support/l1_kit.h"
 
+#include "l1/read.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -26,6 +28,21 @@ static cellar_err pin(kit *k, held *h, uint64_t id, uint64_t seq)
 }
 
 static bool whole(const held *h) { return kit_is(h->ref.value, h->ref.value_len, h->id, h->seq); }
+
+T_CASE(look_under_the_lock_names_bucket_and_version)
+{
+    kit k;
+    kit_key key;
+    l1_hold h;
+    l1_probe p;
+    kit_open(&k, KIT_MIB(1), NULL);
+    T_EQ_I64(kit_put(&k, 1, 1, 8), CELLAR_OK);
+    memset(&p, 0xa5, sizeof p); /* what another call left on the stack */
+    T_CHECK(l1_look_round(k.c, kit_key_of(&k, &key, 0, 1), true, &h, &p) == L1_LOOK_FOUND);
+    T_CHECK(p.primary == h.b && p.ver == h.ver + 1);
+    l1_unlock(k.c, &h);
+    kit_close(&k);
+}
 
 T_CASE(pin_without_free_slot_is_refused)
 {
