@@ -922,11 +922,14 @@ static const char *replay_parse_one(int c, replay_options *o)
             : "--format must be ctr, oracle, vscsi, lis, twitter, csv, json, txt or auto";
     case 'k':
         return cli_trace_columns_of(optarg, &o->how) ? NULL
-            : "--columns must be names of time, key, size, ttl, op and -, in the order of the "
-              "file, with key among them";
+            : "--columns must be names of time, key, size, ttl, op, count and -, in the order of "
+              "the file, with key among them; or COLUMN=NAME for names in its first line";
     case 'u':
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
             : "--time-unit must be s, ms, us or ns";
+    case 'l':
+        return cli_parse_count(optarg, 1, CELLAR_VALUE_MAX, &o->how.block) ? NULL
+            : "--block must be 1..1073741823";
     case 'e': o->mean = true; return NULL;
     case 'y': o->copy = true; return NULL;
     case 'b':
@@ -965,6 +968,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "favor", required_argument, NULL, 'v' },
         { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
+        { "block", required_argument, NULL, 'l' },
         { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
         { "copy", no_argument, NULL, 'y' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
@@ -1069,9 +1073,13 @@ const cli_command cli_replay = {
     "  --format=F        ctr oracle vscsi lis twitter csv json (an object a line) txt. Default\n"
     "                    by name and first line. The installed zstd and gzip unpack what they\n"
     "                    packed\n"
-    "  --columns=A,..    columns of csv (, ; or a tab between): time, key, size, ttl, op, - for\n"
-    "                    others. Default: the names in its first line. Op: get, set, delete or\n"
-    "                    words like them. A time is a number or of ISO 8601\n"
+    "  --columns=A,..    columns of csv (, ; a tab or blanks between): time, key, size, ttl, op,\n"
+    "                    count (of equal requests), - for others. Columns with the same word key\n"
+    "                    are one key. Or COLUMN=NAME,.. for names in its first line, such as\n"
+    "                    key=disk+offset. Default: the names in its first line. Op: get, set,\n"
+    "                    delete or words like them. A time is a number or of ISO 8601\n"
+    "  --block=N         csv, json: the key, or its last column, is an offset in bytes; a request\n"
+    "                    of SIZE bytes is one for each block of N bytes that it touches\n"
     "  --time-unit=U     unit of the times of csv and json: s ms us ns. Default s\n"
     "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
     "                    for small capacities\n"

@@ -12,12 +12,14 @@
  *                     block, us, response}; version: high byte 1 or 2
  *            lis      text, blanks between: start count ignored request; one line is count ids
  *            twitter  time,key,key size,value size,client,operation,ttl
- *            csv      columns of --columns, or of a first line of names: time, key, size, ttl, op;
- *                     ",", ";" or a tab between; fields may be in quotes; a time is a number or
- *                     2026-01-31T12:00:00.5+01:00
+ *            csv      columns of --columns, or of a first line of names: time, key, size, ttl, op,
+ *                     op_count; ",", ";", a tab or blanks between; fields may be in quotes; a time
+ *                     is a number or 2026-01-31T12:00:00.5+01:00. Several columns may be the key
  *            json     an object a line, with the same names; other members, and null, are ignored;
  *                     a key is the text between its quotes
  *            txt      one key a line
+ *            With --block the key of csv and json, or its last column, is an offset: a line is a
+ *            request for each block that it touches.
  *            Text keys become ids by a 64-bit hash. Every id is mixed once more: dense numbers
  *            would make any index look better than it is.
  *            Without --format the name decides; then the first line: "{" is json, 7 columns are
@@ -31,6 +33,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +70,10 @@ struct cli_trace {
     uint64_t backwards;
     int64_t first, last_ms; /* time of the first request, in its unit; last time returned */
     bool begun;
-    uint64_t run_id, run_left; /* lis: the rest of a line */
+    uint64_t run_id, run_left; /* lis, --block: the rest of a line */
+    uint64_t offset, count; /* csv, json: of the line, --block and op_count */
+    uint64_t again, blocks; /* csv, json: times that the line is left; requests of each */
+    cli_request same;      /* csv, json: the request of the line */
 };
 
 static const struct trace_name {
@@ -109,23 +115,49 @@ const char *cli_trace_form(const cli_trace *t)
     return trace_names[i].form; /* of a guess: the first one */
 }
 
+/* Return the column of a word of --columns; CLI_COLUMN_OFFSET: there is none. */
+static cli_trace_column trace_column_of(const char *word, size_t n)
+{
+    static const char *const name[] = { "-", "time", "key", "size", "ttl", "op", "count" };
+    unsigned c = 0;
+    while (c < CLI_COLUMN_OFFSET && (strlen(name[c]) != n || memcmp(word, name[c], n) != 0)) {
+        c++;
+    }
+    return (cli_trace_column)c;
+}
+
 bool cli_trace_columns_of(const char *text, cli_trace_how *how)
 {
-    static const char *const name[] = { "-", "time", "key", "size", "ttl", "op" };
-    bool key = false;
-    how->column_count = 0;
+    bool has[CLI_COLUMN_OFFSET] = { false };
+    const size_t bytes = strlen(text) + 1;
+    if (bytes > sizeof how->text) { return false; }
+    memcpy(how->text, text, bytes);
+    text = how->text;
+    how->column_count = how->name_count = 0;
     for (;;) {
-        const size_t n = strcspn(text, ",");
-        unsigned c = 0;
-        while (c < 6 && !(strlen(name[c]) == n && memcmp(text, name[c], n) == 0)) { c++; }
-        if (c == 6 || how->column_count == CLI_COLUMNS_MAX) { return false; }
-        for (unsigned i = 0; i < how->column_count; i++) {
-            if (c != CLI_COLUMN_SKIP && how->column[i] == (cli_trace_column)c) { return false; }
+        const size_t n = strcspn(text, "=,");
+        const cli_trace_column c = trace_column_of(text, n);
+        if (c == CLI_COLUMN_OFFSET || (has[c] && c != CLI_COLUMN_SKIP && c != CLI_COLUMN_KEY)) {
+            return false;
         }
-        how->column[how->column_count++] = (cli_trace_column)c;
-        key = key || c == CLI_COLUMN_KEY;
-        if (text[n] == '\0') { return key; }
-        text += n + 1;
+        has[c] = true;
+        text += n;
+        if (*text != '=') {
+            if (how->column_count == CLI_COLUMNS_MAX) { return false; }
+            how->column[how->column_count++] = c;
+        }
+        while (*text == '=' || *text == '+') {
+            const size_t part = strcspn(++text, "+,");
+            if (part == 0 || c == CLI_COLUMN_SKIP || how->name_count == CLI_COLUMNS_MAX ||
+                (text[part] == '+' && c != CLI_COLUMN_KEY)) {
+                return false;
+            }
+            how->name[how->name_count++] = (cli_trace_name){ (size_t)(text - how->text), part, c };
+            text += part;
+        }
+        if (*text++ == '\0') {
+            return how->name_count != 0 ? how->column_count == 0 : has[CLI_COLUMN_KEY];
+        }
     }
 }
 
@@ -213,6 +245,12 @@ static uint64_t trace_key(const unsigned char *p, size_t n)
     uint64_t h = UINT64_C(0xcbf29ce484222325) ^ n;
     for (size_t i = 0; i < n; i++) { h = (h ^ p[i]) * UINT64_C(0x100000001b3); }
     return trace_mix(h);
+}
+
+/* Add a part to an id; 0: none yet. */
+static uint64_t trace_join(uint64_t id, uint64_t part)
+{
+    return id == 0 ? part : trace_mix(id * 3 + part);
 }
 
 /* ---- times ---- */
@@ -455,6 +493,8 @@ static bool trace_iso(trace_field f, int64_t unit, int64_t *out)
         return false;
     }
     if (zone[end] != '\0' || zh < 0 || zh > 23 || zm < 0 || zm > 59) { return false; }
+    const int leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    if (d > (mo == 2 ? 28 + leap : 30 + (mo + mo / 8) % 2)) { return false; }
     const int64_t a = mo <= 2 ? y - 1 : y, day = (153 * ((mo + 9) % 12) + 2) / 5 + d - 1;
     const int64_t days = a * 365 + a / 4 - a / 100 + a / 400 + day - 719468;
     const int64_t ahead = (zh * 60 + zm) * 60 * (sign[0] == '-' ? -1 : sign[0] == '+');
@@ -500,8 +540,10 @@ static int trace_take(cli_trace *t, cli_trace_column column, trace_field f, cli_
         break;
     case CLI_COLUMN_KEY:
         if (f.n == 0) { return trace_bad(t, why, "no key"); }
-        r->id = trace_key(f.p, f.n);
+        r->id = trace_join(r->id, trace_key(f.p, f.n));
         break;
+    case CLI_COLUMN_OFFSET: return trace_count(t, f, "offset", &t->offset, why);
+    case CLI_COLUMN_COUNT: return trace_count(t, f, "count", &t->count, why);
     case CLI_COLUMN_SIZE: return trace_count(t, f, "size", &r->size, why);
     case CLI_COLUMN_TTL:
         if (trace_count(t, f, "ttl", &ttl, why) < 0) { return -1; }
@@ -519,6 +561,7 @@ static int trace_csv(cli_trace *t, cli_request *r, char *why)
     uint64_t key_size = 0;
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
+    while (t->by == ' ' && line.n != 0 && line.p[line.n - 1] == ' ') { line.n--; }
     const unsigned n = t->how.column_count, found = trace_split(line, t->by, f, n);
     if (found != n) {
         char reason[64];
@@ -590,8 +633,9 @@ static cli_trace_column trace_named(trace_field f, unsigned *rank)
         [CLI_COLUMN_SIZE] = { "size", "bytes", "obj_size", "value_size" },
         [CLI_COLUMN_TTL] = { "ttl" },
         [CLI_COLUMN_OP] = { "op", "operation", "command", "cmd", "method" },
+        [CLI_COLUMN_COUNT] = { "op_count" },
     };
-    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_OP; c++) {
+    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_COUNT; c++) {
         for (*rank = 0; names[c][*rank] != NULL; ++*rank) {
             const char *name = names[c][*rank];
             if (strlen(name) == f.n && strncasecmp(name, (const char *)f.p, f.n) == 0) {
@@ -604,8 +648,8 @@ static cli_trace_column trace_named(trace_field f, unsigned *rank)
 
 static int trace_json(cli_trace *t, cli_request *r, char *why)
 {
-    trace_field rest, name = { NULL, 0 }, value = name, found[CLI_COLUMN_OP + 1] = { { NULL, 0 } };
-    unsigned rank, best[CLI_COLUMN_OP + 1] = { 0 };
+    trace_field rest, name = { NULL, 0 }, value = name, found[CLI_COLUMN_OFFSET] = { { NULL, 0 } };
+    unsigned rank, best[CLI_COLUMN_OFFSET] = { 0 };
     const int got = trace_line(t, &rest, why);
     if (got != 1) { return got; }
     bool ok = trace_json_mark(&rest, '{'), more = ok && !trace_json_mark(&rest, '}');
@@ -624,13 +668,47 @@ static int trace_json(cli_trace *t, cli_request *r, char *why)
     }
     if (!ok || rest.n != 0) { return trace_bad(t, why, "not one object of JSON"); }
     if (found[CLI_COLUMN_KEY].p == NULL) { return trace_bad(t, why, "no key"); }
-    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_OP; c++) {
+    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_COUNT; c++) {
+        const cli_trace_column column =
+            c == CLI_COLUMN_KEY && t->how.block != 0 ? CLI_COLUMN_OFFSET : (cli_trace_column)c;
         if (found[c].p == NULL) { continue; }
         t->line = found[c].p; /* what an error shows */
         t->line_len = found[c].n;
-        if (trace_take(t, (cli_trace_column)c, found[c], r, why) < 0) { return -1; }
+        if (trace_take(t, column, found[c], r, why) < 0) { return -1; }
     }
     return 1;
+}
+
+/* Return the next request of the last line, which may be several blocks, and several requests of
+ * each. */
+static bool trace_more(cli_trace *t, cli_request *r)
+{
+    const uint64_t block = t->how.block;
+    if (t->run_left == 0 && t->again == 0) { return false; }
+    if (t->run_left == 0) {
+        t->again--;
+        t->run_id = block != 0 ? t->offset / block : 0;
+        t->run_left = t->blocks;
+    }
+    *r = t->same;
+    if (block != 0) { r->id = trace_join(r->id, trace_mix(t->run_id++ + 1)); }
+    t->run_left--;
+    return true;
+}
+
+static int trace_row(cli_trace *t, cli_request *r, char *why)
+{
+    if (trace_more(t, r)) { return 1; }
+    t->count = 1;
+    const int got = t->how.format == CLI_TRACE_JSON ? trace_json(t, r, why) : trace_csv(t, r, why);
+    if (got != 1) { return got; }
+    const uint64_t block = t->how.block;
+    t->blocks = block == 0 || r->size == 0
+                    ? 1 : (t->offset + r->size - 1) / block - t->offset / block + 1;
+    if (block != 0) { r->size = block; }
+    t->same = *r;
+    t->again = t->count;
+    return trace_more(t, r) ? 1 : 2;
 }
 
 static int trace_txt(cli_trace *t, cli_request *r, char *why)
@@ -662,8 +740,8 @@ size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, 
         case CLI_TRACE_VSCSI: break; /* above */
         case CLI_TRACE_LIS: got = trace_lis(t, r, why); break;
         case CLI_TRACE_TWITTER:
-        case CLI_TRACE_CSV: got = trace_csv(t, r, why); break;
-        case CLI_TRACE_JSON: got = trace_json(t, r, why); break;
+        case CLI_TRACE_CSV:
+        case CLI_TRACE_JSON: got = trace_row(t, r, why); break;
         case CLI_TRACE_TXT: got = trace_txt(t, r, why); break;
         }
         if (got == 2) { continue; }
@@ -741,42 +819,73 @@ static bool trace_has_digit(trace_field f)
     return false;
 }
 
-/* Return what separates the columns of a csv: the first of , ; and tab that its first line has. */
+/* Return what separates the columns of a csv: the first of , ; tab and blank in its first line. */
 static char trace_separator(trace_field line)
 {
-    const char *by = ",;\t";
+    const char *by = ",;\t ";
     while (*by != '\0' && memchr(line.p, *by, line.n) == NULL) { by++; }
     return *by != '\0' ? *by : ',';
 }
 
-/* Look at the first line of a csv: what separates columns, and whether it has names. Without
- * --columns the names tell the columns. Return 1; 0: no line, or no key among them; -1: an error. */
+/* Return the index of a field in --columns=COLUMN=NAME,..; name_count: it is none of them. */
+static unsigned trace_given(const cli_trace_how *how, trace_field f)
+{
+    for (unsigned i = 0; i < how->name_count; i++) {
+        const char *name = how->text + how->name[i].at;
+        if (how->name[i].n == f.n && strncasecmp(name, (const char *)f.p, f.n) == 0) { return i; }
+    }
+    return how->name_count;
+}
+
+/* Look at the first line of a csv: what separates columns, and whether it has names. Without a list
+ * of --columns the names tell the columns, the best of several. Return 1; 0: no line, or no key
+ * among them; -1: an error. */
 static int trace_names_read(cli_trace *t, char *why)
 {
     trace_field line, f[CLI_COLUMNS_MAX + 1];
     cli_trace_column found[CLI_COLUMNS_MAX] = { CLI_COLUMN_SKIP };
-    bool key = false, named = false;
-    unsigned rank;
+    cli_trace_how *const how = &t->how;
+    bool named = false;
+    unsigned given = 0, at[CLI_COLUMN_OFFSET] = { 0 };
+    unsigned best[CLI_COLUMN_OFFSET]; /* by column: 1 + rank of its name; 0: --columns gives it */
+    memset(best, 0xff, sizeof best);
+    for (unsigned i = 0; i < how->name_count; i++) {
+        best[how->name[i].column == CLI_COLUMN_OFFSET ? CLI_COLUMN_KEY : how->name[i].column] = 0;
+    }
     t->by = ',';
     const int got = trace_line(t, &line, why);
-    if (got != 1) { return got == 0 ? t->how.column_count != 0 : got; }
+    if (got != 1) { return got == 0 ? how->column_count != 0 : got; }
     t->by = trace_separator(line);
     const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
     for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
-        found[i] = trace_named(f[i], &rank);
-        key = key || found[i] == CLI_COLUMN_KEY;
-        named = named || (t->how.column_count > i && t->how.column[i] > CLI_COLUMN_SKIP &&
-                          t->how.column[i] != CLI_COLUMN_KEY &&
-                          t->how.column[i] != CLI_COLUMN_OP && !trace_has_digit(f[i]));
+        unsigned rank;
+        const unsigned name = trace_given(how, f[i]);
+        const cli_trace_column c = trace_named(f[i], &rank);
+        named = named || (how->column_count > i && how->column[i] > CLI_COLUMN_SKIP &&
+                          how->column[i] != CLI_COLUMN_KEY && how->column[i] != CLI_COLUMN_OP &&
+                          !trace_has_digit(f[i]));
+        if (name < how->name_count) {
+            found[i] = how->name[name].column;
+            given++;
+        } else if (c != CLI_COLUMN_SKIP && rank + 1 < best[c]) {
+            if (best[c] != UINT_MAX) { found[at[c]] = CLI_COLUMN_SKIP; }
+            best[c] = rank + 1;
+            found[i] = c;
+            at[c] = i;
+        }
     }
-    if (t->how.column_count == 0 && key && n <= CLI_COLUMNS_MAX) {
-        memcpy(t->how.column, found, sizeof found);
-        t->how.column_count = n;
+    if (given != how->name_count) {
+        return trace_bad(t, why, "a name of --columns is missing, or there twice");
+    }
+    const bool key = best[CLI_COLUMN_KEY] != UINT_MAX;
+    if (how->column_count == 0 && key && n <= CLI_COLUMNS_MAX) {
+        memcpy(how->column, found, sizeof found);
+        how->column_count = n;
         return 1;
     }
-    if (named || (key && t->how.column_count != 0)) { return 1; } /* the first line is read */
+    if (named || (key && how->column_count != 0)) { return 1; } /* the first line is read */
     t->at = t->record = 0;
-    return t->how.column_count != 0;
+    return how->column_count != 0;
 }
 
 /* Choose the format by the name, else by the first line. Return CLI_TRACE_AUTO on an error. */
@@ -792,12 +901,13 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     }
     if (trace_ends(name, n, ".lis")) { return CLI_TRACE_LIS; }
     if (trace_ends(name, n, ".jsonl") || trace_ends(name, n, ".ndjson")) { return CLI_TRACE_JSON; }
-    if (t->how.column_count != 0) { return CLI_TRACE_CSV; }
+    if (t->how.column_count != 0 || t->how.name_count != 0) { return CLI_TRACE_CSV; }
     trace_field line, f[8];
     const int got = trace_line(t, &line, why);
     if (got < 0) { return CLI_TRACE_AUTO; }
     const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7 && trace_has_digit(f[0]);
-    const bool columns = got == 1 && memchr(line.p, trace_separator(line), line.n) != NULL;
+    const char by = got == 1 ? trace_separator(line) : ' '; /* blanks: only by --columns */
+    const bool columns = by != ' ' && memchr(line.p, by, line.n) != NULL;
     t->at = t->record = 0; /* the buffer has not moved: the first fill reads all that a line needs */
     if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
     if (columns && !seven && trace_names_read(t, why) == 1) { return CLI_TRACE_CSV; }
@@ -834,6 +944,11 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     }
     t->path = path;
     t->how = *how;
+    for (unsigned i = how->name_count; how->block != 0 && i-- > 0;) {
+        if (how->name[i].column != CLI_COLUMN_KEY) { continue; }
+        t->how.name[i].column = CLI_COLUMN_OFFSET;
+        break;
+    }
     t->file = -1;
     t->fd = how->spooled != 0 ? fcntl(how->spooled, F_DUPFD_CLOEXEC, 3)
             : strcmp(path, "-") == 0 ? fcntl(0, F_DUPFD_CLOEXEC, 3)
@@ -879,6 +994,20 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
                  "%.250s: csv needs a first line of names (time, key, size, ttl, op), or "
                  "--columns, such as --columns=time,key,size",
                  path);
+    }
+    const bool csv = t->how.format == CLI_TRACE_CSV, json = t->how.format == CLI_TRACE_JSON;
+    if (got == 1 && !csv && ((how->block != 0 && !json) || how->name_count != 0)) {
+        snprintf(why, CLI_TRACE_WHY, "%.250s: %s", path, how->name_count != 0
+                 ? "--columns=COLUMN=NAME needs csv with a first line of names"
+                 : "--block needs csv or JSON lines, with an offset as the key");
+        goto fail;
+    }
+    bool offset = how->block == 0 || json;
+    for (unsigned i = t->how.column_count; i-- > 0;) { /* of a list: the last one of the key */
+        offset = offset || t->how.column[i] == CLI_COLUMN_OFFSET;
+        if (offset || t->how.column[i] != CLI_COLUMN_KEY) { continue; }
+        t->how.column[i] = CLI_COLUMN_OFFSET;
+        offset = true;
     }
     if (got == 1) { return t; }
 fail:

@@ -16,14 +16,22 @@ typedef enum cli_trace_format {
 
 typedef enum cli_trace_column { /* of --columns; members of JSON */
     CLI_COLUMN_SKIP = 0, CLI_COLUMN_TIME, CLI_COLUMN_KEY, CLI_COLUMN_SIZE, CLI_COLUMN_TTL,
-    CLI_COLUMN_OP
+    CLI_COLUMN_OP, CLI_COLUMN_COUNT, CLI_COLUMN_OFFSET /* of a key, with --block */
 } cli_trace_column;
 #define CLI_COLUMNS_MAX 16
+
+typedef struct cli_trace_name { /* of --columns=COLUMN=NAME; in `text` of cli_trace_how */
+    size_t at, n;
+    cli_trace_column column;
+} cli_trace_name;
 
 typedef struct cli_trace_how {
     cli_trace_format format;
     cli_trace_column column[CLI_COLUMNS_MAX]; /* CSV */
-    unsigned column_count;
+    cli_trace_name name[CLI_COLUMNS_MAX];     /* CSV */
+    char text[256]; /* --columns */
+    unsigned column_count, name_count;
+    uint64_t block;     /* 0, or bytes: the key is an offset, a line requests each block there */
     int spooled;        /* 0, or an open regular file: the content of the path, a pipe */
     int64_t per_second; /* units of the time column in a second: 1, 1000, 1000000, 1000000000 */
 } cli_trace_how;
@@ -56,7 +64,8 @@ void cli_trace_close(cli_trace *t);
 bool cli_trace_format_of(const char *name, cli_trace_format *out);
 /* Return the form that the file must have, for errors. */
 const char *cli_trace_form(const cli_trace *t);
-/* Parse "time,key,size,ttl"; "-" skips a column. Return false if `text` is no such list. */
+/* Parse "time,key,size,ttl", where "-" skips a column, or "key=disk+offset,size=length". Return
+ * false if `text` is no such list, or has more than 255 bytes. */
 bool cli_trace_columns_of(const char *text, cli_trace_how *how);
 
 #endif

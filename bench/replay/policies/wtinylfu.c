@@ -14,7 +14,8 @@
  *            and the free place goes to a candidate without a comparison.
  * LIMITS     Entries, no bytes. Below 100 entries the window is 1; libCacheSim stores nothing.
  * SOURCE     The sketch is a Bloom filter for an error of .001: 10 hashes, 14.4 counters an entry,
- *            by XXH64 of the id with two seeds. Ids are those of a .ctr file: misses are equal. */
+ *            by XXH64 of the id with two seeds. The id here is 1 + the number of the object. Misses
+ *            are equal if the trace numbers its objects from 1 in the order of their first requests. */
 #include "bench/replay/policy.h"
 
 #define WTINY_HASHES 10u

@@ -47,6 +47,7 @@ done >"$d/a.oracleGeneral"
 for id in $ids; do echo "5,k$id,10,60,1,get,0"; done >"$d/a.twitter"
 for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
 for id in $ids; do echo "key-$id"; done >"$d/a.txt"
+sed 's/,/,k/' "$d/a.csv" >"$d/a2.csv"
 for id in $ids; do # names in any order, other members, null, text with quotes, braces and commas
     echo "{ \"note\": \"a \\\"}, {\", \"at\": {\"key\": [1, \"]\"]}, \"size\":70,\"id\":$id ,\"ttl\":null, \"ts\":5.25, \"op\":\"GET\"}"
 done >"$d/a.jsonl"
@@ -259,7 +260,8 @@ iso_times_count_in_seconds() { # a leap day, a zone, a fraction: of 5 gets one h
     done
     printf 'key,time\na,2024-02-30x\n' >"$d/bad.csv"
     refused 1 'line 2: the time is not a number, nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv" || return 1
-    for time in 2026-01-99T00:00:00 2026-01-09T99:00:00 2026-01-09T00:99:00 2026-01-09T00:00:00Zx 2026-01-09T00:00:00+99; do
+    for time in 2026-01-99T00:00:00 2026-01-09T99:00:00 2026-01-09T00:99:00 2026-01-09T00:00:00Zx 2026-01-09T00:00:00+99 \
+        2026-02-31T00:00:00 2026-02-29T00:00:00 2026-04-31T00:00:00 2026-06-31T00:00:00 2026-11-31T00:00:00 1900-02-29T00:00:00; do
         printf 'key,time\na,%s\n' $time >"$d/bad.csv"
         refused 1 'line 2: the time is not a number, nor of ISO 8601' "$d/bad.csv" || return 1
     done
@@ -268,6 +270,40 @@ iso_times_count_in_seconds() { # a leap day, a zone, a fraction: of 5 gets one h
     [ $rc -eq 0 ] && ! grep -q backwards "$t_tmp/out"
 }
 t_case iso_times_are_read_or_refused iso_times_count_in_seconds
+misses_of() { # MISSES REQUESTS OBJECTS ARGUMENT...: of exact LRU at 3 entries
+    misses=$1 requests=$2 objects=$3
+    shift 3
+    run --policy=exact-lru --capacity=3 "$@"
+    [ $rc -eq 0 ] && grep -q "$requests requests, $objects objects" "$t_tmp/out" &&
+        [ "$(line exact-lru 3)" = "$(awk -v m="$misses" -v r="$requests" 'BEGIN { printf "%.6f", m / r }')" ]
+}
+printf '%s\n' key,op,size,op_count,key_size a,GET,9,3,1 b,SET,9,2,1 b,GET,9,1,1 c,GET,9,0,1 c,GET,9,1,1 >"$d/count.csv"
+sed 1d "$d/count.csv" | sed 's/\(.*\),\(.*\),\(.*\),\(.*\),.*/{"key":"\1","op":"\2","op_count":\4}/' >"$d/count.jsonl"
+t_case op_count_of_cachebench_repeats_a_request misses_of 2 5 3 "$d/count.csv"
+t_case op_count_of_json_repeats_a_request misses_of 2 5 3 "$d/count.jsonl"
+t_case column_of_a_count misses_of 2 5 3 --columns=key,op,size,count,- "$d/count.csv"
+printf '%s\n' time,disk,offset,length,kind 1,1,23,9,Read 2,12,3,9,Read 3,1,23,9,Read 4,2,23,9,Read >"$d/disks.csv"
+sed 1d "$d/disks.csv" >"$d/msr.csv"
+t_case key_of_two_named_columns misses_of 3 4 3 --columns=key=disk+offset,size=length,op=kind "$d/disks.csv"
+t_case key_of_two_columns misses_of 3 4 3 --columns=time,key,key,size,op "$d/msr.csv"
+t_case named_column_that_is_missing refused 1 'disks.csv: line 1: a name of --columns is missing' --columns=key=disk+lba "$d/disks.csv"
+t_case name_without_a_column refused 2 'or COLUMN=NAME' --columns=disk+offset "$d/disks.csv"
+printf '%s\n' disk,offset,size 1,0,8192 1,4095,2 1,4096,0 2,0,1 1,8191,1 >"$d/range.csv"
+sed 1d "$d/range.csv" | sed 's/1,\(.*\),\(.*\)/{"key":\1,"size":\2}/; s/^2.*/{"key":9000,"size":1}/' >"$d/range.jsonl"
+t_case range_is_a_request_for_each_block misses_of 3 7 3 --block=4096 --columns=key=disk+offset "$d/range.csv"
+t_case range_of_listed_columns misses_of 3 7 3 --block=4096 --columns=key,key,size "$d/range.csv"
+t_case range_of_json_lines misses_of 3 7 3 --block=4096 "$d/range.jsonl"
+t_case range_without_an_offset refused 1 'the offset is not a number' --block=4096 --columns=-,key,time,size "$d/a2.csv"
+t_case block_of_words_is_refused refused 2 '--block needs csv or JSON lines' --block=4096 "$d/a.txt"
+t_case names_of_json_columns_are_refused refused 2 'NAME needs csv' --columns=key=disk+offset "$d/range.jsonl"
+t_case block_of_no_bytes refused 2 '--block must be 1..1073741823 (got "0")' --block=0 "$d/range.csv"
+printf '%s\n' 'time key  size' '1 a 9 ' '2  b 9' '3 a 9' '4 c 9' >"$d/blank.csv"
+sed 1d "$d/blank.csv" >"$d/parted.csv"
+t_case blanks_part_columns misses_of 3 4 3 --format=csv "$d/blank.csv"
+t_case blanks_part_listed_columns misses_of 3 4 3 --columns=time,key,size "$d/parted.csv"
+t_case blanks_are_no_part_of_a_key refused 1 'parted.csv: line 1: not 1 columns' --columns=key "$d/parted.csv"
+printf '%s\n' url,id,object x,1,p y,1,p z,2,p x,3,q >"$d/several.csv"
+t_case best_name_of_a_key_counts misses_of 3 4 3 "$d/several.csv"
 standard_input_is_a_trace() {
     "$bin" replay --policy=lru --capacity=20 - <"$d/names.csv" >"$t_tmp/out" && [ "$(line lru 20)" = 0.400000 ]
 }
