@@ -5,14 +5,21 @@
  * PICTURE    FIFO, LRU  one list over numbers; LRU makes a hit the newest
  *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
  *                       + uses / size; the age is the priority of the last evicted object.
- *            Belady     the same tree; priority = - next use
+ *                       Of equal priorities the oldest request loses.
+ *            Belady     the same tree; priority = - next get that no set and no delete precedes. An
+ *                       object without one is not stored, nor one with the last of them.
  *            bound      PFOO-L: an entry between two requests costs its size times the requests
  *                       between; the cheapest ones hit, as many as capacity x requests pay. No
- *                       policy misses less, with sizes too.
+ *                       policy misses less, with sizes and TTLs too. Missed bytes have a sum of
+ *                       their own, of the cheapest bytes.
  * INVARIANTS Bytes or entries stored <= capacity after every request. The priority of an object
  *            that is not stored is infinite.
+ * TTL        By bytes only. An entry keeps the deadline of its store. An expired one takes room
+ *            until its next request. The bound takes the latest deadline that a store since the last
+ *            set or delete can give: a policy may miss a get for a new one.
  * LIMITS     2^32 - 1 objects and requests. Belady keeps 4 bytes a request and has entries only:
- *            with sizes the best choice is a knapsack. An object above the capacity is not stored.
+ *            with sizes the best choice is a knapsack. The bound keeps 16 bytes for each get that
+ *            can hit. An object above the capacity is not stored.
  * SEE ALSO   policy.h (others). The engine shares no code with these policies, so that a fault
  *            shows as a difference.
  * SOURCE     Belady 1966; Cherkasova 1998 (GDSF); Berger, Beckmann, Harchol-Balter 2018 (PFOO). */
@@ -82,21 +89,27 @@ uint32_t cli_ids_find(const cli_ids *ids, uint64_t id)
 
 #define IDEAL_NEVER UINT32_MAX
 
+typedef struct ideal_gap { /* a get that can hit */
+    uint64_t cost, bytes;  /* room x requests since the one before; what its hit saves */
+} ideal_gap;
+
 struct cli_ideal {
     cli_ideal_kind kind;
-    bool bytes, failed;
+    bool bytes;
     uint64_t capacity, held;
     uint32_t objects;
     policy_lists *list;    /* FIFO, LRU: list 0 has what is stored */
     uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
-    uint32_t *when;        /* Belady: per request the next request of the same object */
+    int64_t *deadline;     /* by bytes; of a stored object, in ms; bound: the latest possible one */
+    uint32_t *when;        /* Belady: per request the next get that its value can serve */
     uint32_t *newest;      /* per object: its last request in cli_ideal_foresee */
-    uint32_t foreseen, foreseen_room, now;
-    double *priority, age;  /* tree: of stored objects; infinite for others */
-    uint64_t *cost, limit;  /* bound: per request; those below the limit hit, and */
-    uint64_t ties;          /* as many of the limit itself */
-    uint32_t *uses, *least; /* tree; least[k]: number with the least priority below node k */
-    uint32_t leaves;        /* power of two above `objects` */
+    uint32_t foreseen, now; /* requests without deletes */
+    ideal_gap *gap;        /* bound */
+    uint32_t gaps, room;   /* room: of `gap` or `when` */
+    double *priority, age; /* tree: of stored objects; infinite for others */
+    uint32_t *uses, *since; /* tree; since: the last request */
+    uint32_t *least;       /* tree; least[k]: number with the least priority below node k */
+    uint32_t leaves;       /* power of two above `objects` */
     const replay_code *code; /* CLI_IDEAL_CODE, with its state */
     void *state;
 };
@@ -111,7 +124,8 @@ static uint32_t ideal_tree_at(const cli_ideal *p, uint32_t node)
 static void ideal_tree_node(cli_ideal *p, uint32_t node)
 {
     const uint32_t a = ideal_tree_at(p, 2 * node), b = ideal_tree_at(p, 2 * node + 1);
-    p->least[node] = p->priority[b] < p->priority[a] ? b : a;
+    const bool older = p->priority[b] == p->priority[a] && p->since[b] < p->since[a];
+    p->least[node] = p->priority[b] < p->priority[a] || older ? b : a;
 }
 
 static void ideal_tree_set(cli_ideal *p, uint32_t number, double priority)
@@ -133,8 +147,11 @@ static bool ideal_tree_open(cli_ideal *p, size_t n)
     }
     p->priority = malloc((size_t)p->leaves * sizeof *p->priority);
     p->uses = calloc(n, sizeof *p->uses);
+    p->since = calloc(p->leaves, sizeof *p->since);
     p->least = malloc((size_t)p->leaves * sizeof *p->least);
-    if (p->priority == NULL || p->uses == NULL || p->least == NULL) { return false; }
+    if (p->priority == NULL || p->uses == NULL || p->since == NULL || p->least == NULL) {
+        return false;
+    }
     for (uint32_t i = 0; i < p->leaves; i++) { p->priority[i] = INFINITY; }
     for (uint32_t node = p->leaves - 1; node >= 1; node--) { ideal_tree_node(p, node); }
     return true;
@@ -149,7 +166,8 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
                       .objects = objects };
     const size_t n = (size_t)objects + 1;
     p->size = calloc(n, sizeof *p->size);
-    bool ok = p->size != NULL;
+    p->deadline = bytes ? calloc(n, sizeof *p->deadline) : NULL;
+    bool ok = p->size != NULL && (p->deadline != NULL || !bytes);
     if (kind == CLI_IDEAL_BELADY || kind == CLI_IDEAL_BOUND) {
         p->newest = malloc(n * sizeof *p->newest);
         ok = ok && p->newest != NULL;
@@ -174,80 +192,129 @@ void cli_ideal_close(cli_ideal *p)
     if (p == NULL) { return; }
     free(p->list);
     free(p->size);
+    free(p->deadline);
     free(p->when);
     free(p->newest);
-    free(p->cost);
+    free(p->gap);
     free(p->priority);
     free(p->uses);
+    free(p->since);
     free(p->least);
     free(p->state);
     free(p);
 }
-
-bool cli_ideal_failed(const cli_ideal *p) { return p->failed; }
 
 static uint64_t ideal_weight(const cli_ideal *p, uint64_t size)
 {
     return !p->bytes ? 1 : size != 0 ? size : 1;
 }
 
-/* Note the cost of a hit. One of another size, or above the capacity, cannot hit. */
-static void ideal_foresee_cost(cli_ideal *p, uint32_t number, uint64_t weight)
+static bool ideal_expired(const cli_ideal *p, uint32_t n, const cli_request *r)
 {
-    const bool again = p->newest[number] != IDEAL_NEVER && p->size[number] == weight;
-    p->cost[p->foreseen] = again && weight <= p->capacity
-                               ? weight * (p->foreseen - p->newest[number]) : UINT64_MAX;
-    p->size[number] = weight;
-    p->newest[number] = p->foreseen++;
+    return p->deadline != NULL && r->time_ms >= p->deadline[n];
+}
+
+/* Note the deadline that a store by this request gives. With `later` a later one stays. */
+static void ideal_set_deadline(cli_ideal *p, uint32_t n, const cli_request *r, bool later)
+{
+    const int64_t fresh = r->ttl_ms != 0 ? r->time_ms + r->ttl_ms : INT64_MAX;
+    if (p->deadline != NULL && !(later && p->deadline[n] > fresh)) { p->deadline[n] = fresh; }
+}
+
+/* ---- the future ---- */
+
+/* Return an array with room for element `n`; NULL: no memory. */
+static void *ideal_grow(cli_ideal *p, void *array, uint32_t n, size_t each)
+{
+    if (n < p->room) { return array; }
+    const uint64_t room = p->room != 0 ? (uint64_t)p->room * 2 : 65536;
+    if (room >= IDEAL_NEVER || room > SIZE_MAX / each) { return NULL; }
+    void *more = realloc(array, (size_t)room * each);
+    if (more != NULL) { p->room = (uint32_t)room; }
+    return more;
+}
+
+static bool ideal_foresee_use(cli_ideal *p, uint32_t n, const cli_request *r)
+{
+    uint32_t *when = ideal_grow(p, p->when, p->foreseen, sizeof *when);
+    if (when == NULL) { return false; }
+    p->when = when;
+    if (r->op == CLI_GET && p->newest[n] != IDEAL_NEVER) { when[p->newest[n]] = p->foreseen; }
+    when[p->foreseen] = IDEAL_NEVER;
+    return true;
+}
+
+static bool ideal_foresee_gap(cli_ideal *p, uint32_t n, const cli_request *r)
+{
+    const bool again = r->op == CLI_GET && p->newest[n] != IDEAL_NEVER;
+    if (again && p->size[n] <= p->capacity && !ideal_expired(p, n, r)) {
+        const uint64_t between = p->foreseen - p->newest[n], size = p->size[n];
+        ideal_gap *gap = ideal_grow(p, p->gap, p->gaps, sizeof *gap);
+        if (gap == NULL) { return false; }
+        p->gap = gap;
+        gap[p->gaps++] = (ideal_gap){ size <= UINT64_MAX / between ? size * between : UINT64_MAX,
+                                      r->size };
+    }
+    ideal_set_deadline(p, n, r, again);
+    p->size[n] = ideal_weight(p, r->size);
+    return true;
+}
+
+bool cli_ideal_foresee(cli_ideal *p, uint32_t n, const cli_request *r)
+{
+    if (r->op == CLI_DELETE) {
+        p->newest[n] = IDEAL_NEVER; /* the next request is the first one again */
+        return true;
+    }
+    if (p->foreseen == IDEAL_NEVER - 1 ||
+        !(p->kind == CLI_IDEAL_BOUND ? ideal_foresee_gap(p, n, r) : ideal_foresee_use(p, n, r))) {
+        return false;
+    }
+    p->newest[n] = p->foreseen++;
+    return true;
 }
 
 static int ideal_by_cost(const void *a, const void *b)
 {
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    const uint64_t x = ((const ideal_gap *)a)->cost, y = ((const ideal_gap *)b)->cost;
     return (x > y) - (x < y);
 }
 
-/* Find the cost of the last hit that the capacity pays. */
-static void ideal_find_limit(cli_ideal *p)
+static int ideal_by_cost_of_a_byte(const void *a, const void *b)
 {
-    uint64_t *sorted = malloc((size_t)p->foreseen * sizeof *sorted);
-    double left = (double)p->capacity * p->foreseen;
-    if (sorted == NULL) {
-        p->failed = true;
-        return;
-    }
-    memcpy(sorted, p->cost, (size_t)p->foreseen * sizeof *sorted);
-    qsort(sorted, p->foreseen, sizeof *sorted, ideal_by_cost);
-    for (uint32_t i = 0; i < p->foreseen && sorted[i] != UINT64_MAX; i++) {
-        left -= (double)sorted[i];
-        if (left < 0) { break; }
-        p->ties = sorted[i] == p->limit ? p->ties + 1 : 1;
-        p->limit = sorted[i];
-    }
-    free(sorted);
+    const ideal_gap *x = a, *y = b;
+    const double i = (double)x->cost / (double)x->bytes, k = (double)y->cost / (double)y->bytes;
+    return (i > k) - (i < k);
 }
 
-bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size)
+/* Return how many of the sorted gaps the capacity pays. *rest: what is left for the next one. */
+static uint32_t ideal_paid(const cli_ideal *p, long double *rest)
 {
-    if (p->foreseen == p->foreseen_room) {
-        const uint64_t room = p->foreseen_room != 0 ? (uint64_t)p->foreseen_room * 2 : 65536;
-        const bool bound = p->kind == CLI_IDEAL_BOUND;
-        if (room >= IDEAL_NEVER || room > SIZE_MAX / sizeof *p->cost) { return false; }
-        void *more = realloc(bound ? (void *)p->cost : (void *)p->when,
-                             (size_t)room * (bound ? sizeof *p->cost : sizeof *p->when));
-        if (more == NULL) { return false; }
-        if (bound) { p->cost = more; } else { p->when = more; }
-        p->foreseen_room = (uint32_t)room;
+    uint32_t n = 0;
+    *rest = (long double)p->capacity * p->foreseen;
+    while (n < p->gaps && (long double)p->gap[n].cost <= *rest) {
+        *rest -= (long double)p->gap[n++].cost;
     }
-    if (p->kind == CLI_IDEAL_BOUND) {
-        ideal_foresee_cost(p, number, ideal_weight(p, size));
-        return true;
-    }
-    if (p->newest[number] != IDEAL_NEVER) { p->when[p->newest[number]] = p->foreseen; }
-    p->when[p->foreseen] = IDEAL_NEVER;
-    p->newest[number] = p->foreseen++;
-    return true;
+    return n;
 }
+
+void cli_ideal_bound(cli_ideal *p, uint64_t *hits, uint64_t *bytes)
+{
+    long double rest;
+    *hits = *bytes = 0;
+    if (p->gaps == 0) { return; }
+    qsort(p->gap, p->gaps, sizeof *p->gap, ideal_by_cost);
+    *hits = ideal_paid(p, &rest);
+    qsort(p->gap, p->gaps, sizeof *p->gap, ideal_by_cost_of_a_byte);
+    const uint32_t n = ideal_paid(p, &rest);
+    for (uint32_t i = 0; i < n; i++) { *bytes += p->gap[i].bytes; }
+    if (n < p->gaps) { /* a part of a value: more than any choice of whole ones */
+        const long double part = rest / (long double)p->gap[n].cost;
+        *bytes += (uint64_t)(part * (long double)p->gap[n].bytes);
+    }
+}
+
+/* ---- requests ---- */
 
 /* Choose the object to evict: the last of the list, the one with the least priority. Return
  * false if nothing is stored. */
@@ -296,7 +363,6 @@ static void ideal_leave(cli_ideal *p, uint32_t n)
     }
 }
 
-/* Without `drop` a deleted number, of size 2, keeps its place until evicted. */
 static bool ideal_by_code(cli_ideal *p, uint32_t n)
 {
     const uint64_t was = p->size[n];
@@ -313,37 +379,58 @@ static bool ideal_by_code(cli_ideal *p, uint32_t n)
     return false;
 }
 
-bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
+/* Without `drop` a deleted number, of size 2, keeps its place until evicted. */
+static void ideal_delete(cli_ideal *p, uint32_t n)
 {
-    if (p->kind == CLI_IDEAL_CODE) { return ideal_by_code(p, n); }
-    const uint64_t weight = ideal_weight(p, size);
-    if (p->kind == CLI_IDEAL_BOUND) {
-        if (p->now == 0) { ideal_find_limit(p); }
-        const uint64_t cost = p->cost[p->now++];
-        return cost < p->limit || (cost == p->limit && p->ties > 0 && p->ties-- > 0);
+    if (p->size[n] == 0) { return; }
+    if (p->kind == CLI_IDEAL_CODE && p->code->drop == NULL) {
+        p->size[n] = 2;
+    } else {
+        ideal_drop(p, n);
     }
+}
+
+static bool ideal_by_next_use(cli_ideal *p, uint32_t n)
+{
     const bool hit = p->size[n] != 0;
-    if (p->least != NULL) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
-    if (!hit || p->size[n] != weight) {
+    const uint32_t next = p->when[p->now++];
+    if (next != IDEAL_NEVER) {
+        p->held += !hit;
+        p->size[n] = 1;
+        ideal_tree_set(p, n, -(double)next);
+    } else if (hit) {
+        ideal_drop(p, n);
+    }
+    if (p->held > p->capacity && ideal_victim(p, &n)) { ideal_drop(p, n); }
+    return hit;
+}
+
+bool cli_ideal_request(cli_ideal *p, uint32_t n, const cli_request *r)
+{
+    if (r->op == CLI_DELETE) {
+        ideal_delete(p, n);
+        return false;
+    }
+    if (p->kind >= CLI_IDEAL_BELADY) {
+        return p->kind == CLI_IDEAL_BELADY ? ideal_by_next_use(p, n) : ideal_by_code(p, n);
+    }
+    const uint64_t weight = ideal_weight(p, r->size);
+    if (p->deadline != NULL) {
+        if (p->size[n] != 0 && ideal_expired(p, n, r)) { ideal_drop(p, n); }
+        if (p->size[n] != weight || r->op == CLI_SET) { ideal_set_deadline(p, n, r, false); }
+    }
+    const uint64_t had = p->size[n]; /* 0: a miss; a weight is not 0 */
+    if (p->least != NULL) {
+        p->uses[n] = had != 0 ? p->uses[n] + 1 : 1;
+        p->since[n] = p->now++;
+    }
+    if (had != weight) {
         ideal_insert(p, n, weight);
     } else if (p->kind == CLI_IDEAL_LRU) {
         policy_push(p->list, 0, n);
     }
-    if (p->kind == CLI_IDEAL_BELADY) {
-        ideal_tree_set(p, n, -(double)p->when[p->now++]);
-    } else if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
+    if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
-    return hit;
-}
-
-void cli_ideal_delete(cli_ideal *p, uint32_t n, bool foreseeing)
-{
-    if (foreseeing) {
-        p->newest[n] = IDEAL_NEVER; /* the next request is the first one again */
-    } else if (p->kind == CLI_IDEAL_CODE && p->size[n] != 0 && p->code->drop == NULL) {
-        p->size[n] = 2;
-    } else if (p->kind != CLI_IDEAL_BOUND && p->size[n] != 0) {
-        ideal_drop(p, n);
-    }
+    return had != 0;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "bench/replay/policy.h"
+#include "bench/replay/trace.h"
 
 /* Ids -> 0, 1, 2 .. in order of appearance. */
 typedef struct cli_ids {
@@ -34,14 +35,15 @@ typedef struct cli_ideal cli_ideal;
  * entries only). Numbers are below `objects`. Return NULL without memory. */
 cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
                           bool bytes, uint32_t objects);
-/* Belady and the bound: add a future request, in order, before the first request. Return false
- * without memory. */
-bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size);
-/* Request or write an entry; store it after a miss. Return whether it was a hit. */
-bool cli_ideal_request(cli_ideal *p, uint32_t number, uint64_t size);
-/* Delete an entry; `foreseeing`: in the order of cli_ideal_foresee. */
-void cli_ideal_delete(cli_ideal *p, uint32_t number, bool foreseeing);
-bool cli_ideal_failed(const cli_ideal *p); /* a request ran out of memory */
+/* Belady and the bound: add a future request or delete, in order, before the first request. Return
+ * false without memory. */
+bool cli_ideal_foresee(cli_ideal *p, uint32_t number, const cli_request *r);
+/* Bound: return the most gets that can hit, and the most bytes that hits can save, of the requests
+ * that were foreseen. */
+void cli_ideal_bound(cli_ideal *p, uint64_t *hits, uint64_t *bytes);
+/* Request, set or delete an entry; store it after a miss. Return whether it was stored. Not for the
+ * bound. */
+bool cli_ideal_request(cli_ideal *p, uint32_t number, const cli_request *r);
 void cli_ideal_close(cli_ideal *p);
 
 #endif
