@@ -360,7 +360,12 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  *            did not happen: the entry is deleted, and an older write of the key that waits stays.
  *   failure  on_failure splits or repeats a failed batch. A write that fails for good is counted,
  *            given to `failed`, and its entry is deleted from the cache.
- *   close    Closing the store flushes for up to close_timeout_ms; the rest fails.
+ *   close    Closing the store writes memory to the disk of other namespaces, then flushes for up
+ *            to close_timeout_ms. The rest fails with E_TIMEOUT. If a function of the program has
+ *            not returned a second later, the close leaves it: cellar_close returns as without the
+ *            batcher, `failed` has each write that waited, and not those of that call. Then ctx,
+ *            the functions of `host`, and memory and thread of the batcher live until the process
+ *            ends. With no_threads the close runs flush itself, and waits for its return.
  * in:      ns without a disk tier (CELLAR_TIER_L1, or a store without l2_path), and open until the
  *          store closes or the namespace is dropped; cfg NULL: all defaults. max_items, linger_ms,
  *          max_delay_ms, on_failure, max_attempts, queue_items (keys) and queue_bytes (keys, values

@@ -342,8 +342,8 @@ static cellar_err cache_store_end(cache_store *s)
     cache_tiers_leave(s);
     s->ended = true;
     base_fork_settle();
+    const bool all = cache_disk_end(s); /* before any tier is waited for */
     cache_tiers_close(s, base_add_sat(base_now_ms(&s->clock), 5000));
-    const bool all = cache_disk_end(s);
     cache_disk_close(s);
     s->account.make_room = NULL;
     l1 *gone = s->l1;

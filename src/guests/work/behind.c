@@ -13,7 +13,9 @@
  *            write is not found; the end of such a write ends what a load stored meanwhile.
  * LOCKING    One lock, rank WHEEL, around nodes. A writer of the value holds a reference, so that
  *            readers copy it without the lock.
- * COMPLETION The store owns the queue and closes it, after the last call of the cache.
+ * COMPLETION The store owns the queue and closes it, after the last call of the cache. A function
+ *            that has not returned then keeps batcher and queue until the process ends (`left`):
+ *            only the thread that runs it, which no call may join, could free them.
  * NOT HERE   what a disk tier does: entries that leave memory are not stored. */
 #include <string.h>
 
@@ -28,6 +30,7 @@
 #include "cellar_batch.h"
 #include "cellar_invalidate.h"
 #include "cellar_tier.h"
+#include "work/batch.h"
 
 BASE_SIZE_BEGIN
 
@@ -59,6 +62,8 @@ typedef struct behind {
     const cellar_tier_host *host;
     cellar_batcher *batcher;
     bool ticks;              /* the batcher has no threads */
+    bool left;               /* the store is closed, and a function has not returned: lock */
+    uint32_t at_host;        /* threads that use `host`: lock */
     base_account account;    /* nodes and values; its limit is queue_bytes */
     base_hash_key hash_key;
     cellar_write_many_fn flush;
@@ -153,6 +158,10 @@ static cellar_err behind_flush(const cellar_batch *batch, void *ctx)
 {
     behind *w = ctx;
     sync_take(WHEEL, &w->lock);
+    if (w->left) {
+        sync_drop(WHEEL, &w->lock);
+        return CELLAR_E_TIMEOUT;
+    }
     for (size_t i = 0; i < batch->item_count; i++) {
         behind_node *n = behind_node_of(batch->items[i].data);
         if (n->running == NULL) { /* else this is another attempt */
@@ -186,26 +195,42 @@ static void behind_settle(void *arg)
     behind_item_end(e->w, e->n);
 }
 
+/* Tell the program that the source lacks a write. */
+static void behind_report(behind_end *e)
+{
+    if (e->w->failed == NULL) { return; }
+    const int cancel = base_cancel_off();
+    base_run_callback(behind_failed_call, behind_settle, e, cancel);
+    base_cancel_set(cancel);
+}
+
+/* End a write while the store is open. The caller is counted in at_host. */
+static void behind_ended(behind_end *e, bool newer)
+{
+    behind *w = e->w;
+    const bool past = e->v->deadline_ms <= w->host->now_ms(w->host->ctx);
+    if (!newer && (e->err != CELLAR_OK || past)) { /* memory and source differ, or may do so */
+        w->host->changed(w->host->ctx, e->n->key, e->n->key_len);
+    }
+    sync_take(WHEEL, &w->lock);
+    w->at_host--;
+    sync_drop(WHEEL, &w->lock);
+    if (e->err != CELLAR_OK) { behind_report(e); }
+}
+
 static void behind_done(const cellar_batch_result *r, void *ctx)
 {
     behind *w = ctx;
     behind_end e = { w, behind_node_of(r->data), NULL, (cellar_err)r->err };
+    if (r->verdict == CELLAR_BATCH_ABANDONED) { e.err = CELLAR_E_TIMEOUT; }
     sync_take(WHEEL, &w->lock);
     behind_value **from = e.n->running != NULL ? &e.n->running : &e.n->newest;
     e.v = *from;
     *from = NULL;
-    const bool newer = e.n->newest != NULL;
+    const bool newer = e.n->newest != NULL, left = w->left;
+    w->at_host += !left;
     sync_drop(WHEEL, &w->lock);
-    if (r->verdict == CELLAR_BATCH_ABANDONED) { e.err = CELLAR_E_TIMEOUT; }
-    const bool past = e.v->deadline_ms <= w->host->now_ms(w->host->ctx);
-    if (!newer && (e.err != CELLAR_OK || past)) { /* memory and source differ, or may do so */
-        w->host->changed(w->host->ctx, e.n->key, e.n->key_len);
-    }
-    if (e.err != CELLAR_OK && w->failed != NULL) {
-        const int cancel = base_cancel_off();
-        base_run_callback(behind_failed_call, behind_settle, &e, cancel);
-        base_cancel_set(cancel);
-    }
+    if (!left) { behind_ended(&e, newer); }
     behind_settle(&e);
 }
 
@@ -326,13 +351,46 @@ static void behind_free(behind *w)
     base_free_raw(&hooks, w->raw, behind_bytes(w->room));
 }
 
+/* Leave a function of the program that has not returned: report the writes that wait, and use
+ * neither host nor functions again. The thread of that function may still end its items. */
+static void behind_leave(behind *w)
+{
+    work_ticker_stop(&w->batcher->ticker);
+    base_log(&w->batcher->obj.log, BASE_LOG_WARNING, "batch", (int)CELLAR_E_TIMEOUT,
+             "a function has not returned at the close: the writes that wait fail");
+    sync_take(WHEEL, &w->lock);
+    w->left = true;
+    while (w->at_host != 0) {
+        sync_drop(WHEEL, &w->lock);
+        base_yield();
+        sync_take(WHEEL, &w->lock);
+    }
+    behind_node *n = w->nodes;
+    if (n != NULL) { n->items++; } /* the walk holds its node */
+    while (n != NULL) {
+        behind_end e = { w, n, n->newest, CELLAR_E_TIMEOUT };
+        n->newest = NULL;
+        sync_drop(WHEEL, &w->lock);
+        if (e.v != NULL) { behind_report(&e); }
+        sync_take(WHEEL, &w->lock);
+        n = n->hh.next;
+        if (n != NULL) { n->items++; }
+        sync_drop(WHEEL, &w->lock);
+        behind_settle(&e);
+        sync_take(WHEEL, &w->lock);
+    }
+    sync_drop(WHEEL, &w->lock);
+}
+
 static void behind_close(void *ctx, int64_t deadline_ms)
 {
     behind *w = ctx;
-    cellar_err err;
     (void)deadline_ms; /* the batcher has a time of its own */
-    do { err = cellar_batcher_close(w->batcher, NULL); } while (err == CELLAR_E_BUSY);
-    if (err == CELLAR_OK) { behind_free(w); }
+    if (cellar_batcher_close(w->batcher, NULL) == CELLAR_OK) {
+        behind_free(w);
+    } else {
+        behind_leave(w);
+    }
 }
 
 /* ---- the public call ---- */

@@ -87,7 +87,7 @@ CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *w
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 
-CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
+CELLAR_PRIVATE void work_ticker_stop(work_ticker *t)
 {
     base_pool_stop(&t->pool, true);
     if (t->started) {
@@ -95,6 +95,11 @@ CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
         work_ticker_ring(t);
         base_thread_join(&t->thread);
     }
+}
+
+CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
+{
+    work_ticker_stop(t);
     base_job *left = base_pool_join(&t->pool);
     base_fork_unregister(&t->object->fork);
     return left;

@@ -59,6 +59,8 @@ CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
 CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 #define WORK_TICKS(type) \
     _Static_assert(offsetof(type, ticker) == offsetof(work_ticked, ticker), "see work_tick")
+/* Stop the pool, end and join the thread of the timers. Workers end after their job. */
+CELLAR_PRIVATE void work_ticker_stop(work_ticker *t);
 /* Stop the pool, end and join all threads, and forget the handler of a fork. Return the jobs left,
  * as a chain. */
 CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "cellar_batch.h"
 #include "cellar_invalidate.h"
+#include "cellar_l2.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "tests/support/folder.h"
@@ -17,6 +18,7 @@
 #include "tests/support/t.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -529,6 +531,121 @@ T_CASE(close_writes_what_waits)
     end();
     T_EQ_STR(failures, "k1 ");
     T_EQ_STR(row[2].text, "b");
+}
+
+/* ---- a flush that does not return ---- */
+
+static int hang_in[2], hang_out[2]; /* pipes: flush runs; flush may return */
+static unsigned lost_count;
+
+static cellar_err hang(const cellar_write *w, size_t count, void *ctx)
+{
+    char byte = 'x';
+    (void)w, (void)count, (void)ctx;
+    T_REQUIRE(write(hang_in[1], &byte, 1) == 1);
+    T_REQUIRE(read(hang_out[0], &byte, 1) == 1);
+    return CELLAR_OK;
+}
+
+static void lost(const cellar_write *w, cellar_err err, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(err, CELLAR_E_TIMEOUT);
+    T_CHECK(w->key_len == 2 && w->value_len == 1);
+    lost_count++;
+}
+
+/* In a child: batcher and thread stay until the process ends. */
+static void close_beside_a_flush(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cellar_batcher_stats st = cellar_batcher_stats_default();
+    char key[8], byte;
+    cfg.linger_ms = cfg.close_timeout_ms = 1;
+    T_REQUIRE(cellar_open(NULL, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_batch(ns, &cfg, hang, lost, NULL, &batcher) == CELLAR_OK);
+    set("k0", "v");
+    T_REQUIRE(read(hang_in[0], &byte, 1) == 1);
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        set(key, "w");
+    }
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+    T_EQ_U64(lost_count, 10);
+    T_REQUIRE(write(hang_out[1], &byte, 1) == 1);
+    do { /* the thread of the function ends its item, and calls nothing of the program */
+        (void)sched_yield();
+        (void)cellar_batcher_stats_get(batcher, &st);
+    } while (st.items > 10);
+    T_EQ_U64(lost_count, 10);
+}
+
+/* The faulty sequence: a flush that takes 20 s, and a close with close_timeout_ms 500 took 20 s. */
+T_CASE(close_leaves_a_flush_that_does_not_return)
+{
+    T_REQUIRE(pipe(hang_in) == 0 && pipe(hang_out) == 0);
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        close_beside_a_flush();
+        _exit(t_failed());
+    }
+    int status = 0;
+    T_REQUIRE(waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    for (int i = 0; i < 2; i++) { T_CHECK(close(hang_in[i]) == 0 && close(hang_out[i]) == 0); }
+}
+
+static cellar_err end_process(const cellar_write *w, size_t count, void *ctx)
+{
+    (void)w, (void)count, (void)ctx;
+    _exit(0);
+}
+
+static void open_with_disk(const char *path, bool threads)
+{
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
+                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = !threads };
+    T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "other", NULL, &ns) == CELLAR_OK);
+}
+
+/* The faulty sequence: the close waited for a flush, a service manager killed the process, and the
+ * disk lacked the entries of other namespaces. */
+T_CASE(disk_has_the_memory_before_a_close_flushes)
+{
+    char path[T_FOLDER_MAX];
+    t_folder(path);
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        const cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+        cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
+        cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
+        cellar *rows;
+        open_with_disk(path, false);
+        T_REQUIRE(cellar_namespace_open(store, "rows", &o, &rows) == CELLAR_OK);
+        T_REQUIRE(cellar_namespace_batch(rows, &cfg, end_process, NULL, NULL, NULL) == CELLAR_OK);
+        for (uint32_t i = 0; i < 1000; i++) {
+            T_REQUIRE(cellar_set(ns, &i, sizeof i, "value", 5, NULL) == CELLAR_OK);
+        }
+        T_REQUIRE(cellar_set(rows, "k1", 2, "v", 1, NULL) == CELLAR_OK);
+        (void)cellar_close(store);
+        _exit(1);
+    }
+    int status = 0;
+    T_REQUIRE(waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    open_with_disk(path, true);
+    T_EQ_I64(cellar_l2_ready(store, 60000), CELLAR_OK);
+    unsigned there = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        there += cellar_contains(ns, &i, sizeof i) == CELLAR_OK;
+    }
+    T_EQ_U64(there, 1000);
+    end();
+    t_wipe(path);
 }
 
 T_CASE(dropped_namespace_writes_what_waits)
