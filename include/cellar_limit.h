@@ -693,8 +693,9 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
 
 /* Set rules while checks run: of the limiter, of a plan, or of one key. A plan is a name for a set
  * of rules. Each key keeps its share: a bucket that was half empty stays half empty. The units of a
- * window become units of the new limit, rounded up, with the next charge of the key. Until then
- * they come back exactly with one of the last three limits, or without the plan.
+ * window become units of the new limit, rounded up, with the next charge of the key. Until then the
+ * share is within one unit after any number of changes of limits up to 720,000, and exact with the
+ * limit before or without the plan. A key beyond 1.4 limits is rounded up by each change.
  *     key NULL, plan NULL   the rules of the limiter; their names stay those of the open
  *     key NULL, plan        the rules of the plan; they can change while no key has the plan
  *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again

@@ -44,7 +44,8 @@ static uint64_t limit_change_counts(const cellar_limiter *l, uint32_t i, uint64_
                  base_load_rlx(&limit_bases(c->to_set, i)[base]) == units)) {
         return v;
     }
-    return limit_convert_counts(to, units, v);
+    return plan || c->to_set == NULL ? limit_convert_counts(to, units, v)
+                                     : limit_convert_shares(to, units, v);
 }
 
 /* Convert one value. The clock is read now, later than that of every charge on the word: with an
@@ -92,6 +93,7 @@ CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, cons
         if (limit_counts_units(limit_algo(&rules[i]))) {
             _Atomic uint64_t *base = set + LIMIT_SET_BASES + (size_t)i * LIMIT_BASES;
             base_store_rlx(&base[limit_base(&rules[i])], rules[i].limit);
+            base_store_rlx(&base[LIMIT_BASE_SHARE], limit_shares(limit_algo(&rules[i])));
         }
         const uint64_t v[LIMIT_RULE_WORDS] = { rules[i].kind, rules[i].limit, rules[i].step,
                                                rules[i].burst, rules[i].reach, rules[i].ban };
@@ -101,22 +103,11 @@ CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, cons
     }
 }
 
-/* Give the windows of new rules their bases: that of the same limit, else the one that was not the
- * present one for the longest time. */
-static void limit_bases_choose(cellar_limiter *l, const _Atomic uint64_t *old, limit_rule *to)
-    SYNC_HOLDS(RESIZE)
+/* Give the windows of new rules their bases: the present one for the same limit, else the other. */
+static void limit_bases_choose(const cellar_limiter *l, const limit_rule *from, limit_rule *to)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        uint8_t *bases = l->bases[i];
-        uint32_t k = 0;
-        if (!limit_counts_units(l->algorithm[i])) { continue; }
-        while (k < LIMIT_BASES - 1 &&
-               base_load_rlx(&limit_bases(old, i)[bases[k]]) != to[i].limit) {
-            k++;
-        }
-        const uint8_t base = bases[k];
-        for (; k > 0; k--) { bases[k] = bases[k - 1]; }
-        bases[0] = base;
+        const uint32_t base = limit_base(&from[i]) ^ (from[i].limit != to[i].limit);
         limit_base_set(&to[i], base, to[i].limit);
     }
 }
@@ -142,7 +133,7 @@ static void limit_switch(cellar_limiter *l, limit_rule *to, uint64_t origin) SYN
     const _Atomic uint64_t *old = l->set[(generation - 1) & 1];
     _Atomic uint64_t *set = l->set[generation & 1];
     limit_rules_load(l, old, from);
-    limit_bases_choose(l, old, to);
+    limit_bases_choose(l, from, to);
     if (origin == base_load_rlx(&old[0]) && memcmp(from, to, l->rule_count * sizeof *to) == 0) {
         return; /* each word is right as it is */
     }

@@ -40,7 +40,6 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
         const uint32_t algo = limit_algo(&rules[i]);
         l->algorithm[i] = algo;
         l->calendar_of[i] = (uint32_t)(rules[i].kind >> 16 & 0xff);
-        for (uint8_t k = 0; k < LIMIT_BASES; k++) { l->bases[i][k] = k; }
         if (algo == CELLAR_RULE_FIXED_WINDOW) { l->fixed = true; }
         if (limit_counts_units(algo)) { l->counts = true; }
         if (algo == CELLAR_RULE_CONCURRENCY) { l->conc = (int)i; }

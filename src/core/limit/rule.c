@@ -28,6 +28,9 @@ BASE_SIZE_BEGIN
 #define LIMIT_WIN_MASK (((uint64_t)1 << LIMIT_WIN_BITS) - 1)
 #define LIMIT_COUNT_BITS 20u
 #define LIMIT_FIXED_BITS 34u
+/* Round limits divide them. Counts of 1.4 and 2.3 limits have room. */
+#define LIMIT_SHARES_SLIDING UINT64_C(720000)
+#define LIMIT_SHARES_FIXED   UINT64_C(7200000000)
 
 CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns)
 {
@@ -186,10 +189,11 @@ static void limit_counts_split(uint32_t algo, uint64_t v, limit_counts *c)
 }
 
 /* Convert counts to units of another limit, rounded up. A limit of 0 has no shares: the used units
- * stay until a rule has another limit. */
+ * stay until a rule has another limit, and shares become one unit. */
 static BASE_NOINLINE void limit_counts_scale(limit_counts *c, uint64_t from, uint64_t to)
 {
     const uint64_t most = limit_counts_max(c);
+    if (to == 0 && c->base == LIMIT_BASE_SHARE) { to = 1; }
     if (from == to || from == 0 || to == 0) { return; }
     c->previous = limit_min_u64(limit_muldiv(c->previous, to, from, true), most);
     c->current = limit_min_u64(limit_muldiv(c->current, to, from, true), most);
@@ -466,6 +470,25 @@ CELLAR_PRIVATE uint64_t limit_convert_counts(const limit_rule *to, uint64_t unit
     limit_counts_split(limit_algo(to), v, &c);
     limit_counts_scale(&c, units, to->reach);
     c.base = limit_base(to);
+    return limit_counts_value(&c);
+}
+
+CELLAR_PRIVATE uint64_t limit_shares(uint32_t algo)
+{
+    return algo == CELLAR_RULE_SLIDING_WINDOW ? LIMIT_SHARES_SLIDING : LIMIT_SHARES_FIXED;
+}
+
+CELLAR_PRIVATE uint64_t limit_convert_shares(const limit_rule *to, uint64_t units, uint64_t v)
+{
+    limit_counts c;
+    const uint64_t shares = limit_shares(limit_algo(to));
+    limit_counts_split(limit_algo(to), v, &c);
+    const uint64_t most = limit_counts_max(&c), high = limit_max_u64(c.previous, c.current);
+    if (units == 0 || limit_muldiv(high, shares, units, true) > most) {
+        return limit_convert_counts(to, units, v);
+    }
+    limit_counts_scale(&c, units, shares);
+    c.base = LIMIT_BASE_SHARE;
     return limit_counts_value(&c);
 }
 

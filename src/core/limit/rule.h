@@ -84,6 +84,10 @@ CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *
 CELLAR_PRIVATE uint32_t limit_value_base(uint32_t algo, uint64_t v);
 /* Convert the counts of a window from units of the limit `units` to those of the rule. */
 CELLAR_PRIVATE uint64_t limit_convert_counts(const limit_rule *to, uint64_t units, uint64_t v);
+/* Return the shares of a limit, the unit of LIMIT_BASE_SHARE. */
+CELLAR_PRIVATE uint64_t limit_shares(uint32_t algo);
+/* Convert counts to shares, or to units of the rule if shares have no room. */
+CELLAR_PRIVATE uint64_t limit_convert_shares(const limit_rule *to, uint64_t units, uint64_t v);
 /* Convert the value of a sliding window from `from_ns` of one clock to `to_ns` of another. */
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v);

@@ -72,7 +72,8 @@ typedef struct limit_rule { /* compiled; six words, so that a set can be read wh
     uint64_t ban;   /* units */
 } limit_rule;
 #define LIMIT_RULE_WORDS 6u
-#define LIMIT_BASES 3u        /* limits that may give the unit of a count */
+#define LIMIT_BASES 3u        /* units of counts: of two limits, and shares */
+#define LIMIT_BASE_SHARE 2u   /* shares of any limit: see README.md, "Bases" */
 #define LIMIT_BASE_PLAN 3u    /* the limit of the plan of the key */
 #define LIMIT_SET_BASES (1u + LIMIT_RULES * LIMIT_RULE_WORDS) /* word 0: origin, ns */
 #define LIMIT_SET_WORDS (LIMIT_SET_BASES + LIMIT_RULES * LIMIT_BASES)
@@ -84,7 +85,7 @@ typedef struct limit_at {
     uint64_t start;   /* fixed window: start of the present period, minutes */
     uint64_t left_ns; /* fixed window: time to the end of the period */
     uint64_t end_ns;  /* fixed window: end of the period, since 1970 */
-    const _Atomic uint64_t *base; /* window: the limits of LIMIT_BASES */
+    const _Atomic uint64_t *base; /* window: the units of LIMIT_BASES */
 } limit_at;
 
 /* The verdict of one rule. */
@@ -186,7 +187,6 @@ struct cellar_limiter {
     uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* constant after open */
     uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* sliding log: offset in slot, stamps */
     _Atomic uint64_t longest[LIMIT_RULES]; /* sliding log: longest window named, units */
-    uint8_t bases[LIMIT_RULES][LIMIT_BASES]; /* the latest first; guarded by change */
     cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
     char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;

@@ -437,7 +437,7 @@ T_CASE(counts_outlast_changes_of_rules)
         cellar_limiter *l = kit_open(a, count);
         T_EQ_U64(kit_admit(l, "one", 1), 1);
         T_EQ_U64(kit_admit(l, "some", 37), 37);
-        for (int i = 0; i < 400; i++) { /* there, there again, and back: three limits */
+        for (int i = 0; i < 400; i++) { /* there, there again, and back */
             b[0].limit = limits[i % 4];
             T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
             b[0].limit = limits[i / 100];
@@ -465,16 +465,70 @@ T_CASE(counts_outlast_changes_of_rules)
         T_EQ_U64(kit_admit(l, "some", 9), 6);
         T_EQ_I64(cellar_limiter_rules_set(l, "some", 4, NULL, NULL, 0), CELLAR_OK);
         T_EQ_U64(used_of(l, "some", 100), 100);
-        /* The base of 333 goes with 202: the walk made 5 of 333 to 4 of 202. */
+        /* The base of 333 goes with 202: the walk made 5 of 333 shares, which are 4 of 203. */
         for (uint64_t n = 201; n <= 203; n++) {
             b[0].limit = n;
             T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
         }
-        T_EQ_U64(used_of(l, "one", 203), 5);
+        T_EQ_U64(used_of(l, "one", 203), 4);
         T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, a, count), CELLAR_OK);
         T_EQ_U64(used_of(l, "one", 100), 2);
         kit_close(l);
     }
+}
+
+/* The faulty sequence: the limit walks by up to 2 %, each change rounds up, and after 1,000 changes
+ * a key that used 10 of 100 has used 80. */
+T_CASE(share_stays_within_a_unit_while_the_limit_walks)
+{
+    static const uint64_t limits[] = { 100, 1000, 97, 700000 };
+    uint64_t draw = 88172645463325252u;
+    for (int form = 0; form < 8; form++) {
+        const uint64_t most = limits[form / 2];
+        cellar_rule r = form % 2 == 0 ? cellar_rule_sliding_window(most, CELLAR_DAY_NS)
+                                      : cellar_rule_fixed_window(most, CELLAR_PER_MONTH);
+        const uint64_t used[] = { 1, most / 10, most - 1 };
+        const char *const key[] = { "one", "some", "most" };
+        cellar_limiter *l = kit_open(&r, 1);
+        for (int k = 0; k < 3; k++) {
+            T_EQ_I64(cellar_limiter_check(l, key[k], strlen(key[k]), used[k], NULL), CELLAR_OK);
+        }
+        for (int i = 0; i < 1000 && !t_failed(); i++) {
+            draw ^= draw << 13;
+            draw ^= draw >> 7;
+            draw ^= draw << 17;
+            const uint64_t step = most / 50 + 1;
+            r.limit = BASE_MIN(BASE_MAX(r.limit + draw % (2 * step + 1), most / 2 + step) - step,
+                               most);
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &r, 1), CELLAR_OK);
+            for (int k = 0; k < 3; k++) {
+                const uint64_t share = (used[k] * r.limit + most - 1) / most;
+                const uint64_t is = used_of(l, key[k], r.limit);
+                T_CHECK(is == share || is == BASE_MIN(share + 1, r.limit));
+            }
+        }
+        kit_close(l);
+    }
+}
+
+/* A limit of 0 has no units: a charge makes a share one unit, not 72,000. */
+T_CASE(share_under_a_limit_of_0_is_one_unit)
+{
+    cellar_rule r = cellar_rule_sliding_window(100, CELLAR_DAY_NS);
+    cellar_limiter *l = kit_open(&r, 1);
+    T_EQ_U64(kit_admit(l, "kept", 10), 10);
+    T_EQ_U64(kit_admit(l, "more", 10), 10);
+    static const uint64_t limits[] = { 90, 80, 0 };
+    for (int i = 0; i < 3; i++) {
+        r.limit = limits[i];
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &r, 1), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_limiter_adjust(l, "more", 4, 1), CELLAR_OK);
+    r.limit = 100;
+    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &r, 1), CELLAR_OK);
+    T_EQ_U64(used_of(l, "kept", 100), 10);
+    T_EQ_U64(used_of(l, "more", 100), 2);
+    kit_close(l);
 }
 
 enum { TICKET_KEYS = 40, TICKET_FORMS = 4, TICKET_EVENTS = 6 };
