@@ -28,7 +28,7 @@ SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_ca
 GUEST_BASE = sha256 net float_text memory_limit
 SRC_STATS = counters hist text
 SRC_L1    = record object judge pin_slots cap segment quota_count large_list large_alloc retire index \
-            index_grow unlink ghost scan quota policy_select request_sample evict read room pin acquire \
+            index_grow unlink ghost scan quota policy_select request_sample evict reclaim read room pin acquire \
             large_value fit change cap_evict write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \

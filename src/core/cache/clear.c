@@ -22,7 +22,6 @@ CELLAR_PRIVATE void cache_generation_died(cellar *v)
 {
     cache_store *s = v->store;
     if (s->tier != NULL) { cache_tier_namespace_tell(v); }
-    l1_generation_died(s->l1);
     cache_thread_ring(s);
 }
 

@@ -6,7 +6,7 @@
 
 #include "cache/types.h"
 
-/* Inform tier, L1 and thread that a generation ended. No lock held. */
+/* Inform tier and thread that a generation ended. No lock held. */
 CELLAR_PRIVATE void cache_generation_died(cellar *v);
 /* End all entries of the namespace, without a call of its shared tier. */
 CELLAR_PRIVATE cellar_err cache_clear_here(cellar *c, cellar_cause cause);

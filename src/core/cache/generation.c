@@ -77,13 +77,17 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
 {
+    uint32_t slot = STATS_SLOTS_MAX;
     for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
         const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
         if (CACHE_CELL_GENERATION(w) == generation) {
+            slot = CACHE_CELL_SLOT(w);
             base_store_sc(&t->cell[generation & t->mask],
                           CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
         }
     }
+    if (s->l1 == NULL || slot == STATS_SLOTS_MAX) { return; }
+    l1_generation_died(s->l1, generation, stats_entries(s->stats, slot));
 }
 
 CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
@@ -176,7 +180,6 @@ CELLAR_PRIVATE void cache_numbers_end(cache_store *s)
     if (!mine) { return; }
     if (d != NULL) { l2_floor_log(d, lsn, L2_LOST_numbers); }
     if (s->tier != NULL) { cache_numbers_tell(s); }
-    if (s->l1 != NULL) { l1_generation_died(s->l1); }
     cache_thread_ring(s);
     if (d != NULL) { return; } /* the disk has said so */
     base_log(&s->log, BASE_LOG_WARNING, "cache", 0,

@@ -19,6 +19,7 @@ BASE_SIZE_BEGIN
 typedef struct l1_tally { /* what the slots of all buckets link */
     uint32_t fresh;
     uint64_t *live;   /* L1_LIVE of each segment */
+    uint64_t *linked; /* bytes of its records in the log */
     uint64_t *absent; /* L1_LIVE of the entries without value of each lane */
     uint64_t capped;  /* entries of namespaces with a bound */
     uint64_t charges; /* L1_X_CHARGE */
@@ -31,6 +32,7 @@ static void l1_audit_count(const l1 *c, l1_tally *t, uint64_t pos, const l1_rec 
     const uint64_t weight = l1_weight(c, pos, r);
     const l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     t->live[g - c->seg] += L1_LIVE(weight, 1);
+    t->linked[g - c->seg] += r->size;
     t->charges += l1_get_u64(c, pos, r, L1_X_CHARGE, 0);
     if (l1_is_absent(c, pos, r)) {
         t->absent[base_load_rlx(&g->lane) & c->stripe_mask] += L1_LIVE(weight, 1);
@@ -116,6 +118,9 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             if (seg >= t->fresh || linked != t->live[seg]) {
                 return "live count of a segment differs";
             }
+            if (t->linked[seg] + base_load_rlx(&g->waste) != c->seg_bytes) {
+                return "waste of a segment differs";
+            }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
                 return "segment has more used bytes than its size";
             }
@@ -160,13 +165,15 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     sync_take(L1_SEG, &c->seg_lock);
     t.fresh = c->fresh; /* writers of other threads may raise it */
     sync_drop(L1_SEG, &c->seg_lock);
-    const size_t bytes = ((size_t)t.fresh + c->stripe_count) * sizeof(uint64_t);
+    const size_t bytes = (2 * (size_t)t.fresh + c->stripe_count) * sizeof(uint64_t);
     t.live = base_alloc_raw(&c->account->hooks, bytes);
     if (t.live == NULL) { return NULL; }
     memset(t.live, 0, bytes);
-    t.absent = t.live + t.fresh;
+    t.linked = t.live + t.fresh;
+    t.absent = t.linked + t.fresh;
     const char *wrong = NULL;
     uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0;
+    uint32_t wasteful = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
         (void)l1_lanes_take(c, UINT64_MAX); /* the records of a stripe lie in all of them */
@@ -184,6 +191,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         entries += l1_lane_entries(n);
         granted += base_load_rlx(&n->granted);
         told += n->told;
+        wasteful += base_load_rlx(&n->wasteful);
         sync_drop(L1_LANE, &n->lock);
     }
     base_free_raw(&c->account->hooks, t.live, bytes);
@@ -198,6 +206,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     const uint64_t idle = (uint64_t)c->free.count + c->parked.count + c->returning;
     sync_drop(L1_SEG, &c->seg_lock);
     if (told != base_load_rlx(&c->entries)) { return "entries that the lanes told differ"; }
+    if (wasteful != base_load_rlx(&c->wasteful)) { return "count of wasteful lanes differs"; }
     if (segs != held) { return "sum of held segments differs"; }
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != (segs + idle) * c->seg_bytes) {
         return "segment charge differs";

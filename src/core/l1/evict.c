@@ -15,8 +15,8 @@
  * INVARIANTS The old place of a record is released only after its slot changed.
  * LOCKING    Lane lock. The cursor copies a kept record without the bucket lock and redirects the
  *            slot from the version read before the copy.
- * SEE ALSO   room.c: what moves the cursor. ghost.c, policy_select.c. README.md: worth
- *            of a record, rejected designs. */
+ * SEE ALSO   room.c: what moves the cursor. reclaim.c: dead records. ghost.c, policy_select.c.
+ *            README.md: worth of a record, rejected designs. */
 
 #include "l1/evict.h"
 #include "l1/index.h"
@@ -155,10 +155,7 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
     base_seq_store_u32(d + 4, l1_encode_due(c, to, l1_deadline(c, from, r), r->mask));
 }
 
-/* Move the slot of a kept record to a copy in main. Return false when another thread was faster:
- * then the room for the copy is free again. */
-static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq,
-                                          uint64_t to)
+CELLAR_PRIVATE bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq, uint64_t to)
 {
     const uint64_t pos = e->slot.pos, hash = e->hash;
     l1_slot slot = e->slot;
@@ -181,6 +178,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
     l1_live_add(c, to, weight);
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
     l1_freq_set(slot.b, slot.i, freq);
+    (void)l1_dead_add(c, pos, r->size);
     l1_live_sub(c, pos, weight);
     r->due = base_seq_u32(l1_at(c, to) + 4); /* relative to its new segment */
     l1_dues(c, to, r);
@@ -196,8 +194,7 @@ static bool l1_stays(const l1 *c, const l1_lane *n, const l1_seg *g)
 {
     const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
     return l1_rule_now(c)->fill && (policy == L1_ADAPTIVE || policy == L1_S3FIFO) &&
-           n->swept_round == base_load_rlx(&c->dead_round) && n->cost_mean64 == 0 &&
-           base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
+           n->cost_mean64 == 0 && base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
            L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 32 * 31;
 }
 
@@ -256,32 +253,6 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_linked_first(l1 *c, l1_entry *e)
     return l1_linked(c, e);
 }
 
-/* Return whether the tail of a queue is older than the rotation. */
-static bool l1_rotates(const l1 *c, const l1_lane *n, unsigned q)
-{
-    const uint32_t tail = n->queue[q].tail;
-    return tail != L1_NONE &&
-           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop) <= 0;
-}
-
-/* Return whether the lane still has to rotate its queues because a generation died. One rotation
- * of both queues drops dead records and moves the others to the head in the same order. So the room
- * is usable immediately. */
-CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
-{
-    uint32_t round = base_load_rlx(&c->dead_round);
-    if (BASE_LIKELY(n->swept_round == round)) { return false; }
-    if (n->rotate_round != round) {
-        n->rotate_round = round;
-        sync_take(L1_SEG, &c->seg_lock);
-        n->rotate_stop = c->opened;
-        sync_drop(L1_SEG, &c->seg_lock);
-    }
-    if (l1_rotates(c, n, 0) || l1_rotates(c, n, 1)) { return true; }
-    n->swept_round = round;
-    return false;
-}
-
 /* Note the hash of the record at `pos` and prefetch what its step will read. Return its size, or
  * that of a segment if the record is gone. */
 static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
@@ -321,7 +292,7 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
 }
 
 /* What a step does with a live record. */
-typedef enum l1_manner { L1_CHOOSE /* judges it */, L1_FORCE /* drops it */, L1_ROTATE } l1_manner;
+typedef enum l1_manner { L1_CHOOSE /* judges it */, L1_FORCE /* drops it */ } l1_manner;
 
 typedef struct l1_under { /* the record under the cursor; on the stack of a step */
     l1_entry e;
@@ -368,13 +339,13 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_verdict
     if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && how != L1_FORCE) {
         verdict = l1_weigh(c, n, u->pos, r, u->e.hash, q, verdict);
     }
-    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && how != L1_ROTATE) {
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
         if (l1_quota_is_over(c, n, r->generation)) { verdict.keep = false; }
     }
     if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && how != L1_FORCE) {
         *spared = l1_is_written(c, u->pos, r, u->e.hash);
     }
-    if (how == L1_ROTATE || (*spared && !verdict.keep)) {
+    if (*spared && !verdict.keep) {
         verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
     }
     return verdict;
@@ -394,14 +365,13 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_under_crowds(const l1 *c, const l
 
 /* Copy a record to the head of its next queue. END: there is no room. */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_step l1_under_keep(l1 *c, l1_lane *n, unsigned q,
-                                                              bool rotate, l1_under *u,
-                                                              uint8_t freq)
+                                                              l1_under *u, uint8_t freq)
 {
     uint64_t to;
-    const bool same = rotate || base_load_rlx(&c->policy) == L1_FIFO;
+    const bool same = base_load_rlx(&c->policy) == L1_FIFO;
     if (!l1_log_reserve(c, n, same ? q : 1, u->size, &to)) { return L1_STEP_END; }
     if (!l1_keep(c, n, &u->e, freq, to)) { return L1_STEP_DEAD; }
-    n->learned.moves += !rotate; /* a rotation makes no record younger */
+    n->learned.moves++;
     return L1_STEP_KEPT;
 }
 
@@ -428,15 +398,10 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         return L1_STEP_KEPT;
     }
     if (verdict.keep) {
-        const bool crowds = how != L1_ROTATE && !spared && l1_under_crowds(c, n, u.size);
-        const l1_step kept = crowds ? L1_STEP_END : l1_under_keep(c, n, q, how == L1_ROTATE, &u,
-                                                                  verdict.freq);
+        const bool crowds = !spared && l1_under_crowds(c, n, u.size);
+        const l1_step kept = crowds ? L1_STEP_END : l1_under_keep(c, n, q, &u, verdict.freq);
         if (kept == L1_STEP_DEAD) { freed->log_bytes += u.gone; }
         if (kept != L1_STEP_END) { return kept; }
-        if (how == L1_ROTATE) {
-            l1_under_again(n, q, &u);
-            return L1_STEP_STUCK;
-        }
         l1_counted(&n->forced); /* no room to keep it */
     }
     if (l1_drop(c, n, &u.e, verdict.cause, v)) {
@@ -473,135 +438,13 @@ static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
     return l1_rule_queue(l1_rule_now(c), &n->learned, size.small, size.mainq);
 }
 
-BASE_SIZE_BEGIN
-
-static SYNC_HOLDS(L1_LANE) l1_step
-    l1_rotate_once(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed)
+CELLAR_PRIVATE l1_step l1_step_evict(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
 {
-    return l1_cursor_step(c, n, l1_rotates(c, n, 0) ? 0 : 1, L1_ROTATE, v, freed);
-}
-
-CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
-                                    uint64_t *next)
-{
-    const bool whole = !tick && base_load_rlx(&c->max_entries) == 0; /* it frees the segment */
-    const uint32_t now_s = (uint32_t)(now >> 10);
-    *next = UINT64_MAX;
-    for (unsigned q = 0; q < 2; q++) {
-        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            const l1_seg *g = &c->seg[seg];
-            uint64_t due = base_load_rlx(&g->min_due_ms);
-            if (due == UINT64_MAX) { continue; }
-            if (whole) { due = BASE_MAX(due, g->max_due_ms); }
-            if (due <= now && (tick || g->swept_s != now_s)) { return seg; }
-            *next = BASE_MIN(*next, BASE_MAX(due, (uint64_t)(now_s + 1) << 10));
-        }
-    }
-    return L1_NONE;
-}
-
-/* Begin a pass over a segment with expired records. Return false when there is none. */
-static SYNC_HOLDS(L1_LANE) bool l1_due_begin(l1 *c, l1_lane *n, uint64_t tick_ms)
-{
-    uint64_t next, now = tick_ms;
-    if (tick_ms == 0) {
-        const uint64_t due = base_load_rlx(&n->due_ms);
-        if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
-        now = (uint64_t)BASE_MAX(base_coarse_ms(c->clock), 0);
-        if (now < due) { return false; }
-    }
-    const uint32_t seg = l1_due_find(c, n, now, tick_ms != 0, &next);
-    if (seg == L1_NONE) {
-        base_store_rlx(&n->due_ms, next);
-        return false;
-    }
-    n->due_pass = l1_pass_of(c, seg);
-    c->seg[seg].swept_s = (uint32_t)(now >> 10);
-    base_store_rlx(&c->seg[seg].min_due_ms, UINT64_MAX);
-    return true;
-}
-
-/* Drop the decoded record at `pos` and return true if its time has come or its generation is dead.
- * Else note its next deadline. */
-static SYNC_HOLDS(L1_LANE) bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r,
-                                              l1_victims *v)
-{
-    l1_entry e;
-    l1_cause cause;
-    if (!l1_entry_at(c, pos, r, &e)) { return false; }
-    if (l1_is_over(c, pos, &e.slot.rec, &cause) && l1_drop(c, n, &e, cause, v)) { return true; }
-    if (l1_decode(c, pos, &e.slot.rec)) {
-        int64_t keep;
-        (void)l1_expires(c, pos, &e.slot.rec, &keep);
-        l1_due_note(c, pos, keep);
-    }
-    return false;
-}
-
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, uint64_t tick_ms, l1_victims *v,
-                                l1_freed *freed)
-{
-    uint64_t pos;
-    l1_rec r;
-    if (n->due_pass.seg == 0 && !l1_due_begin(c, n, tick_ms)) { return false; }
-    if (l1_pass_next(c, &n->due_pass, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
-        freed->log_bytes += r.size;
-    }
-    return true;
-}
-
-BASE_SIZE_END
-
-CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v)
-{
-    uint64_t pos, to;
-    l1_rec r;
-    l1_entry e;
-    l1_cause cause;
-    if (l1_queue_due(c, n) != 0 || !l1_pass_next(c, &n->sparse, &pos, &r)) { return false; }
-    if (!l1_entry_at(c, pos, &r, &e)) { return true; }
-    /* A pass that looks for dead records does not return to a segment that it has left. */
-    if (l1_is_over(c, pos, &e.slot.rec, &cause)) {
-        (void)l1_drop(c, n, &e, cause, v);
-        return true;
-    }
-    if (!l1_log_reserve(c, n, 1, r.size, &to)) { return false; }
-    (void)l1_keep(c, n, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
-    return true;
-}
-
-CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
-{
-    const bool swept = n->swept_round == base_load_rlx(&c->dead_round);
-    if (BASE_UNLIKELY(!swept && !force && l1_rotating(c, n))) {
-        l1_step r = l1_rotate_once(c, n, v, freed);
-        if (r != L1_STEP_STUCK) { return r; }
-    }
     const l1_manner how = force ? L1_FORCE : L1_CHOOSE;
     unsigned q = l1_queue_due(c, n);
     l1_step r = l1_cursor_step(c, n, q, how, v, freed);
     return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, how, v, freed);
 }
-
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_lane *n, l1_victims *v)
-{
-    l1_freed freed = {0};
-    if (!l1_rotating(c, n) || n->stuck_round == n->rotate_round) { return false; }
-    l1_step r = l1_rotate_once(c, n, v, &freed);
-    /* No segment for the live records: the tick removes the dead ones in place. After one pass over
-     * all segments the round ends too (expire.c). */
-    if (r == L1_STEP_STUCK) { n->stuck_round = n->rotate_round; }
-    for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
-        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
-        }
-    }
-    return r != L1_STEP_STUCK; /* the end of one queue may not be the end of the other */
-}
-
-BASE_SIZE_END
 
 /* ---- where a new entry goes ------------------------------------------------------------------ */
 CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n)
@@ -625,7 +468,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     const uint64_t mainq = full ? L1_LIVE_COUNT(base_load_rlx(&n->queue[1].live)) : 0;
     bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &n->learned, entries, mainq);
     if (ghost) { l1_counted(&n->ghost_hits); }
-    if (ghost && r->gate && v->n < L1_VICTIMS && full) {
+    if (ghost && r->gate && v->n < L1_VICTIMS && full && n->sparse.seg == 0 && !l1_waits(n)) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
         ghost = l1_cursor_step(c, n, 1, L1_CHOOSE, v, &t->freed) != L1_STEP_KEPT;

@@ -6,28 +6,17 @@
 
 #include "l1/large.h"
 #include "l1/types.h"
+#include "l1/unlink.h"
 
 /* ---- evict.c ---- */
-typedef enum l1_step {
-    L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT,
-    L1_STEP_STUCK /* a live record cannot move now: no free segment */
-} l1_step;
+typedef enum l1_step { L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT } l1_step;
 /* Move a cursor of the lane over one record. force: keep no live record. */
-CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
+CELLAR_PRIVATE l1_step l1_step_evict(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
     SYNC_HOLDS(L1_LANE);
-/* Find a segment with expired records; L1_NONE: there is none before *next. For a set, each at most
- * once per second: with a bound of entries any such segment; else one with only expired records,
- * because memory is freed by the segment. */
-CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
-                                    uint64_t *next) SYNC_HOLDS(L1_LANE);
-/* Examine one record of such a segment: drop it if its time has come or its generation is dead.
- * tick_ms: the time of a tick; 0: for a set. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, uint64_t tick_ms, l1_victims *v,
-                                l1_freed *freed) SYNC_HOLDS(L1_LANE);
-/* Move one record of a sparse segment of main to the head of main, while the policy takes records
- * from small. Drop a record that is expired or of a cleared namespace. The segment is free after
- * its last one. Return false if there is none to move. */
-CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v) SYNC_HOLDS(L1_LANE);
+/* Move the slot of a kept record to a copy at `to`. Return false when another thread was faster:
+ * then the room for the copy is free again. */
+CELLAR_PRIVATE bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq, uint64_t to)
+    SYNC_HOLDS(L1_LANE);
 /* Return whether a new entry needs room that another entry has. */
 CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n);
 /* Choose the queue of a new entry; may move the cursor one step. */
@@ -36,10 +25,50 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     SYNC_HOLDS(L1_LANE);
 /* Note the cost of a stored entry (l1_put_spec.cost). */
 CELLAR_PRIVATE void l1_cost_seen(l1_lane *n, uint8_t cost) SYNC_HOLDS(L1_LANE);
-/* Return whether a lane has not yet seen the last death of a generation. l1_rotate_step moves one
- * of its records; false: the lane has seen it now. */
-CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
-CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_lane *n, l1_victims *v) SYNC_HOLDS(L1_LANE);
+
+/* ---- reclaim.c ---- */
+BASE_INLINE uint64_t l1_tag_epoch(const l1 *c)
+{
+    return c->hooks.tag_epoch != NULL ? base_load_rlx(c->hooks.tag_epoch) : 0;
+}
+/* Return whether a generation or a tag ended since the last round of a lane began. */
+BASE_INLINE SYNC_HOLDS(L1_LANE) bool l1_ended(const l1 *c, const l1_lane *n)
+{
+    return n->dead_round != base_load_rlx(&c->dead_round) || n->tag_epoch != l1_tag_epoch(c);
+}
+/* Return whether so much may have ended since the last round of a lane that sets begin one. A hint:
+ * without its lock. */
+CELLAR_PRIVATE bool l1_much_ended(const l1 *c, const l1_lane *n);
+/* Return whether a round of sets is due. */
+CELLAR_PRIVATE bool l1_round_due(const l1 *c, const l1_lane *n) SYNC_HOLDS(L1_LANE);
+/* Begin a round. seek: sets drop no live entry before its end. Else for a tick, unless one runs or
+ * nothing has ended. */
+CELLAR_PRIVATE void l1_round_begin(l1 *c, l1_lane *n, bool seek) SYNC_HOLDS(L1_LANE);
+/* Find a segment with records that are over; L1_NONE: there is none before *next. For a set: all of
+ * them, else half. */
+CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
+                                    uint64_t *next) SYNC_HOLDS(L1_LANE);
+/* Examine one record of such a segment: drop it if it is over. tick_ms: the time of a tick; 0: for
+ * a set. Return false when there is none. */
+CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, uint64_t tick_ms, l1_victims *v,
+                                l1_freed *freed) SYNC_HOLDS(L1_LANE);
+/* Return the segment that takes the live records of emptied ones of a queue. */
+CELLAR_PRIVATE uint32_t l1_clean_seg(const l1 *c, const l1_lane *n, unsigned q)
+    SYNC_HOLDS(L1_LANE);
+/* Move one record out of a segment with many dead ones. END: there is none, or no room. */
+CELLAR_PRIVATE l1_step l1_step_clean(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed)
+    SYNC_HOLDS(L1_LANE);
+/* Free dead records of a lane, with so many looks and moves. Return whether there were some. */
+CELLAR_PRIVATE bool l1_reclaim(l1 *c, l1_lane *n, unsigned looks, unsigned moves, l1_victims *v,
+                               l1_freed *freed) SYNC_HOLDS(L1_LANE);
+/* Do the same with one record, else move the cursor. */
+CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
+    SYNC_HOLDS(L1_LANE);
+/* Return whether the lane drops no live entry now: a pass goes on. */
+BASE_INLINE SYNC_HOLDS(L1_LANE) bool l1_waits(const l1_lane *n)
+{
+    return n->seeks || n->due_pass.seg != 0;
+}
 
 /* ---- room.c ---- */
 /* Free room, reserve `size` bytes in queue q, and get an entry ticket (new_entry), and one of its
@@ -57,6 +86,7 @@ CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes);
 typedef struct l1_round {
     l1_lane *n; /* NULL: one is chosen */
     uint32_t held_segs;
+    bool dead; /* chosen for its dead records: others may have some, too */
     l1_freed freed;
 } l1_round;
 /* Evict about `bytes` from some lane: one round with its own locking and hand-over. */

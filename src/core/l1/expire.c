@@ -3,8 +3,8 @@
  * expire: reclaim in the background: expired entries, dead generations, idle memory.
  *
  * PICTURE    tick -> retire list
- *                 -> each lane: emptied segments, dead generations (one rotation of the queues),
- *                    segments with a passed deadline, contraction of the index
+ *                 -> each lane: emptied segments, segments with a passed deadline, all of them
+ *                    once a generation or tag ended; contraction of the index
  *                 -> give back segments that no set used since the last tick -> huge pages
  * INVARIANTS Reads never depend on a tick: each read compares the deadline of its own entry.
  *            min_due_ms of a segment is at most the first time one of its records may expire.
@@ -28,25 +28,19 @@ BASE_SIZE_BEGIN
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* Close heads without linked records, so that an empty store holds no segment. */
+/* Close segments that take records and have none, so that an empty store holds no segment. */
 static SYNC_HOLDS(L1_LANE) void l1_rest_lane(l1 *c, l1_lane *n)
 {
     (void)l1_tickets_back(c, n);
     l1_lane_tell(c, n, 0);
-    for (unsigned q = 0; q < 2; q++) {
-        uint32_t head = n->queue[q].head;
-        if (head == L1_NONE) { continue; }
-        uint64_t live = base_load_acq(&c->seg[head].live);
-        if (live == 0) {
-            l1_seg_unqueue(c, n, head);
-            l1_seg_release(c, head);
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned q = i % 2;
+        const uint32_t seg = i < 2 ? l1_clean_seg(c, n, q) : n->queue[q].head;
+        if (seg != L1_NONE && base_load_acq(&c->seg[seg].live) == 0) {
+            l1_seg_unqueue(c, n, seg);
+            l1_seg_release(c, seg);
         }
     }
-}
-
-static uint64_t l1_removed(const l1_lane *n)
-{
-    return base_load_rlx(&n->cleared) + base_load_rlx(&n->expired);
 }
 
 /* Lock a lane for a tick. One that four ticks in a row waited for has no more of their time. */
@@ -57,8 +51,8 @@ static bool l1_sweep_get(l1 *c, l1_lane *n)
                                                          : sync_try(L1_LANE, &n->lock);
 }
 
-/* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
- * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
+/* Reclaim from the segments of a lane with passed deadlines; from all after the end of a generation
+ * or a tag. When the time runs out, the pass stays in the lane: the next tick continues it, or a
  * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
  * ticks a pass would never end. */
 static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint64_t *removed)
@@ -73,15 +67,14 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
             return true;
         }
         base_store_rlx(&n->missed, 0u);
-        const uint64_t before = l1_removed(n);
+        const uint64_t before = l1_lane_removed(n);
         l1_free_emptied(c, n);
+        l1_round_begin(c, n, false);
         for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
-            more = l1_rotate_step(c, n, &v) || l1_due_step(c, n, now, &v, &freed);
+            more = l1_due_step(c, n, now, &v, &freed);
         }
-        *removed += l1_removed(n) - before;
-        if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
-            n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
-        }
+        more = more || l1_ended(c, n); /* since the round began that ended now */
+        *removed += l1_lane_removed(n) - before;
         l1_free_emptied(c, n);
         if (!more) { l1_rest_lane(c, n); }
         sync_drop(L1_LANE, &n->lock);
@@ -96,7 +89,7 @@ static bool l1_sweep_left(l1 *c, l1_lane *n, uint64_t now)
 {
     if (!sync_try(L1_LANE, &n->lock)) { return false; }
     uint64_t next;
-    const bool left = l1_rotating(c, n) || n->due_pass.seg != 0 ||
+    const bool left = n->due_pass.seg != 0 || l1_ended(c, n) ||
                       l1_due_find(c, n, now, true, &next) != L1_NONE;
     sync_drop(L1_LANE, &n->lock);
     return left;
@@ -161,7 +154,5 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
     }
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;
 }
-
-CELLAR_PRIVATE void l1_generation_died(l1 *c) { base_add_rlx(&c->dead_round, 1u); }
 
 BASE_SIZE_END

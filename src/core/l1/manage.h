@@ -20,9 +20,9 @@ typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
 /* Return when l1_upkeep next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
-/* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
- * and evictions take them before live ones. */
-CELLAR_PRIVATE void l1_generation_died(l1 *c);
+/* Note that a generation with so many entries died (clear, version increment, drop). The next ticks
+ * reclaim its entries, and evictions take them before live ones. */
+CELLAR_PRIVATE void l1_generation_died(l1 *c, uint32_t generation, uint64_t entries);
 /* Evict until the budget has `bytes` free. False: not possible. The caller holds no lock. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
 /* Return the smallest budget with which a store opened like this one reliably takes small sets. */

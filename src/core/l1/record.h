@@ -145,7 +145,7 @@ CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, in
 /* Return whether the time of a record has passed, or a tag ended it. */
 CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
 /* Return whether the record is over: a dead generation, a passed time, a dead tag. *cause: why. */
-BASE_INLINE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
+BASE_ALWAYS_INLINE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
 {
     *cause = L1_LEFT_CLEARED;
     if (c->hooks.generation_alive != NULL &&

@@ -193,6 +193,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
                             l1_is_absent(c, from, &slot.rec), NULL);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
                 l1_ticket_moves(c, n, from);
+                if (l1_dead_add(c, from, slot.rec.size)) { l1_wasteful(c, l1_lane_of(c, from), 1); }
                 l1_count_out(c, s, from, &slot.rec);
             }
             l1_unlock(c, &h);

@@ -26,8 +26,9 @@
 #include "l1/unlink.h"
 
 #define L1_STEAL_ROUNDS 8
-#define L1_DUE_LOOKS 16u
-#define L1_COMPACT_MOVES 4u
+#define L1_DUE_LOOKS 64u
+#define L1_HELPS 2u  /* other lanes that one set works in; twice as many with half of the reserve */
+#define L1_WAITS 8u  /* calls of one set that wait for dead records without a free segment */
 #define L1_ROUND_PICKS 32u /* lanes that a round tries, each for 2 ms */
 #define L1_OWED_LOOK 1024u /* bytes owed for one more look */
 #define L1_HOLES_PART 32u /* of the pages with blocks: so much may be unused */
@@ -46,13 +47,19 @@ static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
     return true;
 }
 
-/* Return the larger of two random lanes. The store draws them, not the thread: with one hash key
- * the same calls have the same effects. */
+/* Draw a number. The store draws it, not the thread: with one hash key the same calls have the same
+ * effects. */
+static uint32_t l1_draw(l1 *c)
+{
+    return (uint32_t)base_mix64(base_add_rlx(&c->draws, UINT64_C(0x9e3779b97f4a7c15)));
+}
+
+/* Return the larger of two random lanes. */
 static l1_lane *l1_larger_of_two(l1 *c, const l1_lane *not_this, bool by_entries)
 {
-    uint64_t draw = base_mix64(base_add_rlx(&c->draws, UINT64_C(0x9e3779b97f4a7c15)));
+    uint32_t draw = l1_draw(c);
     l1_lane *best = NULL;
-    for (unsigned i = 0; i < 2; i++, draw >>= 32) {
+    for (unsigned i = 0; i < 2; i++, draw >>= 16) {
         l1_lane *n = &c->lane[draw & c->stripe_mask];
         if (n == not_this) { continue; }
         if (best == NULL ||
@@ -100,7 +107,7 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {0};
         if (from == n || l1_tickets_idle(from) == 0) {
-            (void)l1_step_any(c, from, force, v, &freed);
+            (void)l1_step_evict(c, from, force, v, &freed);
         }
         t->freed.log_bytes += from == n ? freed.log_bytes : 0;
         if (from != n) {
@@ -120,6 +127,50 @@ static uint64_t l1_holes(const l1 *c)
     const uint64_t used = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->retired_bytes);
     const uint64_t charged = base_load_rlx(&c->account->by_module[BASE_MOD_BIG]);
     return charged > used ? charged - used : 0;
+}
+
+/* Find a lane that may have dead records to free, from `*at` up to `end`, and take its lock. NULL:
+ * there is none. */
+static SYNC_UNCHECKED l1_lane *l1_wasteful_lane(l1 *c, const l1_lane *not_this, uint32_t *at,
+                                                uint32_t end)
+{
+    const uint64_t now = (uint64_t)BASE_MAX(base_load_rlx(&c->rough_ms), 0);
+    while (*at != end) {
+        l1_lane *n = &c->lane[(*at)++ & c->stripe_mask];
+        const bool any = base_load_rlx(&n->wasteful) != 0 || base_load_rlx(&n->due_ms) <= now ||
+                         l1_much_ended(c, n);
+        if (any && n != not_this && sync_try(L1_LANE, &n->lock)) { return n; }
+    }
+    return NULL;
+}
+
+/* Free dead records in another lane before this one drops live ones. Return whether there were
+ * some. */
+static SYNC_UNCHECKED bool l1_help(l1 *c, l1_lane *n, unsigned moves, l1_victims *v,
+                                   l1_freed *freed)
+{
+    const uint64_t ended = base_load_rlx(&c->ended_bytes);
+    uint32_t at = l1_draw(c);
+    const uint32_t end = at + c->stripe_count;
+    l1_lane *other;
+    while ((other = l1_wasteful_lane(c, n, &at, end)) != NULL) {
+        const bool any = l1_reclaim(c, other, L1_DUE_LOOKS, moves, v, freed);
+        sync_drop(L1_LANE, &other->lock);
+        if (any) { return true; }
+    }
+    n->helped_ended = ended;
+    n->helped_ms = base_load_rlx(&c->rough_ms);
+    return false;
+}
+
+/* Return whether other lanes may have dead records. */
+static SYNC_HOLDS(L1_LANE) bool l1_helps(const l1 *c, const l1_lane *n)
+{
+    return c->stripe_count > 1 &&
+           (base_load_rlx(&c->wasteful) != 0 ||
+            n->helped_ended != base_load_rlx(&c->ended_bytes) ||
+            (base_load_rlx(&n->due_ms) != UINT64_MAX &&
+             n->helped_ms != base_load_rlx(&c->rough_ms)));
 }
 
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
@@ -147,16 +198,25 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
     const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
     const uint64_t want = n->owed + (uint64_t)size * (above ? 1 + 2 * low : 2) / 2;
-    for (; n->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS; t->moves++) {
-        if (!l1_compact_step(c, n, v)) { break; }
-    }
+    const bool helps = l1_helps(c, n);
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return false; }
         if (t->examined >= most) { break; }
         bool force = t->examined >= allowance;
         if (force && t->freed.log_bytes >= size) { break; }
         t->examined++;
-        if (l1_step_any(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
+        if (base_load_rlx(&n->wasteful) != 0 &&
+            l1_step_clean(c, n, v, &t->freed) != L1_STEP_END) {
+            continue;
+        }
+        if (helps && n->sparse.seg == 0 && t->helps < L1_HELPS * low) {
+            t->helps++;
+            if (l1_help(c, n, (unsigned)(4 * few), v, &t->freed)) {
+                if (t->helps == L1_HELPS && low == 1) { break; }
+                continue;
+            }
+        }
+        if (l1_step_evict(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
     const uint64_t freed = t->freed.log_bytes + t->freed.big_bytes;
     n->owed = freed < want ? (uint32_t)BASE_MIN(want - freed, c->seg_bytes) : 0;
@@ -190,15 +250,21 @@ CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
     return 2 * (16 + (uint64_t)size / 8) + rounds * 2 * L1_HOLD_MAX;
 }
 
-/* Let expired entries make room before live ones: a few looks per set beyond its allowance. Within
- * the allowance a segment with few expired records would use it up, and force would evict live
- * entries. */
-static SYNC_HOLDS(L1_LANE) void l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
+/* Let records that are over make room before live ones: some looks beyond the allowance of a set.
+ * Within it a segment with few such records would use it up, and force would evict live entries. */
+static SYNC_HOLDS(L1_LANE) bool l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
-    if (base_load_rlx(&n->due_ms) == UINT64_MAX && n->due_pass.seg == 0) { return; }
-    for (; t->due_looks < L1_DUE_LOOKS && l1_lane_full(c, n); t->due_looks++) {
-        if (v->n == L1_VICTIMS || !l1_due_step(c, n, 0, v, &t->freed)) { return; }
+    const bool ended = l1_ended(c, n);
+    if (BASE_LIKELY(base_load_rlx(&n->due_ms) == UINT64_MAX && !ended)) { return true; }
+    if (ended && !n->seeks && l1_lane_full(c, n) && l1_round_due(c, n)) {
+        l1_round_begin(c, n, true);
     }
+    const unsigned most = base_load_rlx(&c->low) == 2 ? 4 * L1_DUE_LOOKS : L1_DUE_LOOKS;
+    for (; t->due_looks < most && l1_lane_full(c, n); t->due_looks++) {
+        if (v->n == L1_VICTIMS) { return false; }
+        if (!l1_due_step(c, n, 0, v, &t->freed)) { break; }
+    }
+    return true;
 }
 
 static SYNC_HOLDS(L1_LANE) void l1_examined(l1_lane *n, const l1_toll *t)
@@ -216,7 +282,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         base_add_rlx(&c->no_space, (uint64_t)1);
         return L1_ROOM_NONE;
     }
-    l1_due_first(c, n, t, v);
+    if (!l1_due_first(c, n, t, v)) { return L1_ROOM_AGAIN; }
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
         l1_quota_pay(c, n, size, t, v);
         t->full = new_entry && !l1_cap_reserve(c, t);
@@ -226,7 +292,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         const l1_room r = l1_absent_pay(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (!t->paid && base_load_rlx(&c->low) != 0 && !l1_pay(c, n, size, t, v)) {
+    const uint32_t low = base_load_rlx(&c->low);
+    if (!t->paid && low != 0 && !l1_waits(n) && !l1_pay(c, n, size, t, v)) {
         return L1_ROOM_AGAIN;
     }
     if (new_entry) {
@@ -242,6 +309,11 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     /* No segment is free although the set paid. Drop here until a whole segment comes free, then
      * elsewhere. */
     l1_freed freed = {0};
+    if (t->again < L1_WAITS && (l1_waits(n) || l1_help(c, n, 2 * L1_DUE_LOOKS, v, &freed))) {
+        t->again++;
+        t->due_looks = 0;
+        return L1_ROOM_AGAIN;
+    }
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
         /* Blocks make room too, once they leave the retire list. Do not drop a whole tail of
          * them. */
@@ -270,30 +342,44 @@ CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_
 {
     l1_lane *n = r->n;
     bool got = n != NULL && l1_lane_get(c, n);
+    if (!got) {
+        uint32_t at = l1_draw(c);
+        n = l1_wasteful_lane(c, NULL, &at, at + c->stripe_count);
+        got = r->dead = n != NULL;
+    }
     for (unsigned i = 0; !got && i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */
         n = l1_larger_of_two(c, NULL, false);
         BASE_ASSERT(n != NULL); /* NULL only with a lane to skip */
-        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs)};
         got = l1_lane_get(c, n);
     }
     if (!got) {
         r->n = NULL;
         return 0;
     }
+    if (n != r->n) {
+        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs), .dead = r->dead};
+    }
     const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
+    uint64_t freed = 0;
     l1_victims v;
     v.n = 0;
+    (void)l1_reclaim(c, n, 4 * L1_HOLD_MAX, 0, &v, &r->freed);
+    const bool waits = l1_waits(n);
     bool done = false;
-    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
-        const bool whole =
-            base_load_rlx(&n->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
-        done = whole || r->freed.big_bytes >= bytes ||
-               l1_step_any(c, n, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done && !waits; i++) {
+        freed = r->freed.log_bytes + r->freed.big_bytes - before;
+        done = (base_load_rlx(&n->held_segs) < r->held_segs && r->freed.log_bytes >= bytes) ||
+               r->freed.big_bytes >= bytes;
+        if (!done && l1_step_clean(c, n, &v, &r->freed) == L1_STEP_END) {
+            /* Other lanes may have more dead records. Without a segment to move to, drop here. */
+            done = (r->dead && freed != 0 && n->sparse.seg == 0) ||
+                   l1_step_evict(c, n, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
+        }
     }
     sync_drop(L1_LANE, &n->lock);
     l1_hand_over(c, &v);
-    const uint64_t freed = r->freed.log_bytes + r->freed.big_bytes - before;
-    if (done || freed == 0) { r->n = NULL; }
+    freed = r->freed.log_bytes + r->freed.big_bytes - before;
+    if (done || (freed == 0 && !waits)) { r->n = NULL; }
     return freed;
 }
 
@@ -308,7 +394,7 @@ CELLAR_PRIVATE bool l1_evict_excess(l1 *c)
     bool any = l1_tickets_back(c, n); /* deletes left them idle */
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && base_load_rlx(&c->tickets) < 0;
          i++) {
-        if (l1_step_any(c, n, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
+        if (l1_step_evict(c, n, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
         any |= l1_tickets_back(c, n);
     }
     sync_drop(L1_LANE, &n->lock);

@@ -25,7 +25,6 @@
 #include "l1/segment.h"
 
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
-#define L1_SPARSE_LOOKS 8u
 #define L1_LANE_TRIES 4u
 #define L1_LANE_WAIT_NS 2000000u /* a thread that keeps a lane for longer may have stopped */
 #define L1_FIT_FIRST 16u /* l1_fit is due first when so large a part of the budget is used */
@@ -319,23 +318,6 @@ static void l1_empty_push(l1 *c, l1_lane *n, uint32_t seg)
     } while (!base_cas_ar(&n->empty, top, seg + 1));
 }
 
-/* Find a segment of main that is less than three quarters live, among the next few. */
-static void l1_sparse_find(l1 *c, l1_lane *n)
-{
-    l1_pass *hand = &n->sparse_hand;
-    const bool same = hand->seg != 0 && base_load_rlx(&c->seg[hand->seg - 1].seq) == hand->seq;
-    uint32_t seg = same ? hand->seg - 1 : n->queue[1].tail;
-    for (unsigned i = 0; i < L1_SPARSE_LOOKS && n->sparse.seg == 0; i++) {
-        if (seg == n->queue[1].head) { seg = n->queue[1].tail; }
-        if (seg == n->queue[1].head) { break; }
-        const uint64_t live = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
-        const uint32_t rest = c->seg_bytes - c->seg[seg].cursor; /* the cursor frees what it left */
-        if (live < rest / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
-        seg = c->seg[seg].next;
-    }
-    *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
-}
-
 /* Return the segment before the head, unless the cursor works there; NONE: none. */
 static uint32_t l1_seg_before(const l1 *c, const l1_lane *n, unsigned q)
 {
@@ -362,7 +344,13 @@ static void l1_seg_closed(l1 *c, uint32_t seg)
     }
 }
 
-static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
+CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n, uint32_t is)
+{
+    if (base_load_rlx(&n->wasteful) == is || base_xchg_ar(&n->wasteful, is) == is) { return; }
+    base_add_rlx(&c->wasteful, is != 0 ? 1u : UINT32_MAX);
+}
+
+CELLAR_PRIVATE uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q, uint32_t after)
 {
     int64_t now = base_coarse_ms(c->clock);
     if (BASE_UNLIKELY(l1_is_above_limit(c))) { (void)l1_give_back(c, 0, 0); }
@@ -376,7 +364,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     }
     c->free_least = BASE_MIN(c->free_least, c->free.count);
     l1_judge_low(c);
-    if (seg != L1_NONE) { l1_seg_closed(c, l1_seg_before(c, n, q)); }
+    if (seg != L1_NONE && after == L1_NONE) { l1_seg_closed(c, l1_seg_before(c, n, q)); }
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return L1_NONE; }
     BASE_POINT("l1.seg.scan");
@@ -387,12 +375,19 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
     g->max_due_ms = 0;
     g->used_bytes = g->cursor = 0;
+    base_store_rlx(&g->waste, c->seg_bytes);
     base_store_rlx(&g->lane, (uint16_t)n->number);
     base_store_rlx(&g->state, q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN);
     base_fence_rel(); /* a reader of the new base sees the versions of the old records */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
     if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
     l1_queue *queue = &n->queue[q];
+    if (after != L1_NONE) {
+        g->prev = after;
+        g->next = c->seg[after].next;
+        c->seg[after].next = c->seg[g->next].prev = seg;
+        return seg;
+    }
     n->spare[q] = l1_seg_rest(c, queue->head);
     g->next = L1_NONE;
     g->prev = queue->head;
@@ -402,7 +397,8 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
         l1_empty_push(c, n, g->prev);
     }
-    if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, n); }
+    const uint32_t waste = g->prev != L1_NONE ? base_load_rlx(&c->seg[g->prev].waste) : 0;
+    if (waste >= c->seg_bytes / L1_SPARSE_PART) { l1_wasteful(c, n, 1); }
     return seg;
 }
 
@@ -417,24 +413,19 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         n->spare[q] = rest >= size ? rest - size : 0;
         head = rest >= size ? before : head;
     }
-    if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
-        int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
-        if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
-    } else {
-        head = L1_NONE;
-    }
-    if (head == L1_NONE) {
-        head = l1_seg_take(c, n, q);
+    const bool fits = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size;
+    if (BASE_UNLIKELY(!fits || l1_seg_is_old(c, head))) {
+        head = l1_seg_take(c, n, q, L1_NONE);
         if (head == L1_NONE) { return false; }
     }
-    *pos = ((uint64_t)head << c->seg_shift) + c->seg[head].used_bytes;
-    c->seg[head].used_bytes += size;
+    *pos = l1_seg_append(c, head, size);
     return true;
 }
 
 CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
 {
     l1_seg *const g = &c->seg[l1_seg_of(c, pos)];
+    (void)l1_dead_add(c, pos, size);
     if (g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
         g->used_bytes -= size;
         if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_zero(c, pos, size); }

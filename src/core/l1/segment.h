@@ -89,6 +89,25 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
     SYNC_HOLDS(L1_LANE);
+/* Take a segment: the head of queue q, or behind `after` in it. NONE: no memory. */
+CELLAR_PRIVATE uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q, uint32_t after)
+    SYNC_HOLDS(L1_LANE);
+BASE_INLINE SYNC_HOLDS(L1_LANE) uint64_t l1_seg_append(l1 *c, uint32_t seg, uint32_t size)
+{
+    const uint64_t pos = ((uint64_t)seg << c->seg_shift) + c->seg[seg].used_bytes;
+    c->seg[seg].used_bytes += size;
+    base_sub_rlx(&c->seg[seg].waste, size);
+    return pos;
+}
+#define L1_SPARSE_PART 4u /* of a segment: if so much of it is waste, it is emptied */
+/* Note whether a lane may have a segment to empty. Any lock, or none. */
+CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n, uint32_t is);
+/* Return whether deadlines cannot be relative to the opening of a segment any more. */
+BASE_INLINE bool l1_seg_is_old(const l1 *c, uint32_t seg)
+{
+    const int64_t opened = (int64_t)base_load_rlx(&c->seg_base_ms[seg]);
+    return base_load_rlx(&c->rough_ms) - opened > (int64_t)INT32_MAX;
+}
 /* Return the queue of a segment: exact under its lane lock. */
 BASE_INLINE unsigned l1_seg_queue(const l1_seg *g)
 {
@@ -100,8 +119,16 @@ BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
     base_add_rlx(&g->live, L1_LIVE(weight, 1));
     base_add_rlx(&l1_lane_of_seg(c, g)->queue[l1_seg_queue(g)].live, L1_LIVE(weight, 1));
 }
-/* Subtract a record, inside the odd window of its bucket. */
+/* Subtract a record, inside the odd window of its bucket, after l1_dead_add: its segment may be
+ * free then. */
 CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight);
+/* Count the bytes of a record that is not linked any more, or was not. Return whether its segment
+ * may have enough of them by now to be emptied. */
+BASE_INLINE bool l1_dead_add(l1 *c, uint64_t pos, uint32_t size)
+{
+    const uint32_t was = base_add_rlx(&c->seg[l1_seg_of(c, pos)].waste, size), now = was + size;
+    return (was ^ now) >> (c->seg_shift - 3) != 0 && now >= c->seg_bytes / L1_SPARSE_PART;
+}
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
 /* Note when a record expires and when its stale window ends. */
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_LANE);

@@ -59,6 +59,8 @@
 #define L1_SMALL_COPY 1024 /* bytes that an odd window may copy */
 #define L1_HOLD_MAX 256    /* records examined per hold of a lane lock */
 #define L1_VICTIMS 16
+#define L1_LONG 1024u      /* bytes of an entry; longer ones are counted for the end of their */
+#define L1_LONG_SUMS 64u   /* generation, modulo this */
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
 #define L1_BIG_BIT (UINT64_C(1) << 63)
@@ -139,7 +141,7 @@ typedef struct l1_seg {
                             * window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
     _Atomic uint32_t empty_next;  /* stack of emptied segments of the lane: index + 1 */
-    uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; lane lock */
+    _Atomic uint32_t waste; /* bytes without a linked record: dead or not appended yet */
 } l1_seg;
 _Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
 
@@ -218,7 +220,14 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint32_t held_segs; /* segments in its queues; L1_SEG, read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t spare[2];          /* by queue: bytes free in the segment before the head; a hint */
-    uint32_t swept_round;       /* last dead-generation round this lane finished */
+    _Atomic uint32_t wasteful;  /* 1: a segment may have enough dead bytes to be emptied */
+    uint32_t dead_round;        /* l1.dead_round when its last round began */
+    uint64_t tag_epoch;         /* the same */
+    bool round, seeks;          /* a round runs; sets wait for its end */
+    _Atomic uint64_t judged;    /* l1.ended_bytes when its last round began */
+    uint64_t round_at;          /* inserts from which on sets may begin another one */
+    uint64_t helped_ended;      /* l1.ended_bytes when no other lane had dead records */
+    int64_t helped_ms;          /* rough_ms then */
     l1_ahead ahead[2];          /* by queue */
     uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
     uint64_t stayed;            /* L1_LIVE of the records there that the cursor passed */
@@ -227,17 +236,17 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
 #undef L1_X
     l1_learned learned;
     _Atomic uint64_t examined_max; /* BASE_DEBUG */
-    uint32_t rotate_round, rotate_stop; /* current round; segments ever opened at its start */
     l1_pass due_pass;           /* of ticks, and of sets that need room */
     l1_pass quota_pass;         /* of sets of generations at their ceiling */
     l1_pass absent_pass;        /* of entries without value at their ceiling */
     _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
     uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none */
-    l1_pass sparse_hand;        /* segment of main that the next look for a sparse one begins at */
-    l1_pass sparse;             /* over a sparse segment of main */
+    l1_pass sparse_hand;        /* segment that the next look for a sparse one begins at */
+    uint32_t sparse_left;       /* segments to look at before it counts as without one */
+    l1_pass sparse;             /* over a segment with dead records, which is emptied */
+    l1_pass clean[2];           /* by queue: the segment that takes the records from there */
     uint32_t quota_due;         /* looks since the last sum of shares */
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
-    uint32_t stuck_round; /* round in which the tick removes dead records in place */
     _Atomic uint32_t missed;    /* ticks in a row that did not get the lock; written by ticks */
 } l1_lane;
 
@@ -302,6 +311,7 @@ struct l1 {
     bool favor_objects; /* fixed at open */
     bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
     _Atomic uint64_t entries; /* as the lanes told at the ends of turns; relaxed, a hint */
+    _Atomic uint32_t wasteful; /* lanes that are; relaxed, a hint */
     _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
     _Atomic uint32_t want_left;
     _Atomic uint32_t want_evicted;
@@ -377,7 +387,9 @@ struct l1 {
 #undef L1_X
     _Atomic uint32_t sample_evicted; /* sampled keys that left for lack of room; wraps */
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
-    _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
+    _Atomic uint32_t dead_round;   /* +1 whenever a generation with entries died */
+    _Atomic uint64_t ended_bytes;  /* most bytes that such generations had, in all; relaxed */
+    _Atomic uint64_t long_bytes[L1_LONG_SUMS]; /* of entries above L1_LONG, by generation */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     _Atomic uint32_t fitting;  /* 1: l1_fit runs */
@@ -469,6 +481,10 @@ BASE_INLINE uint64_t l1_lane_live(const l1_lane *n)
 }
 BASE_INLINE uint64_t l1_lane_entries(const l1_lane *n) { return L1_LIVE_COUNT(l1_lane_live(n)); }
 BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n) { return L1_LIVE_BYTES(l1_lane_live(n)); }
+BASE_INLINE uint64_t l1_lane_removed(const l1_lane *n) /* expired, cleared or by tag */
+{
+    return base_load_rlx(&n->cleared) + base_load_rlx(&n->expired);
+}
 /* Raise a count of a lane, under its lock. */
 BASE_INLINE void l1_counted(_Atomic uint64_t *n) { base_store_rlx(n, base_load_rlx(n) + 1); }
 /* Return the lane of a segment, and of a record. */
@@ -502,7 +518,7 @@ typedef struct l1_freed {
 typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
-    unsigned rounds, due_looks, own_looks, moves;
+    unsigned rounds, due_looks, own_looks, helps, again;
     uint64_t ticket_end_ns; /* 0: no lane without an entry to evict for a ticket was met */
     bool paid;
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */

@@ -214,6 +214,13 @@ static BASE_NOINLINE l1_done l1_put_in_place_reported(l1 *c, const l1_key *k, l1
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
+/* Count a long entry for the end of its generation, before it is linked. */
+BASE_ALWAYS_INLINE void l1_long_add(l1 *c, uint32_t generation, uint64_t weight)
+{
+    if (BASE_LIKELY(weight <= L1_LONG)) { return; }
+    base_add_rlx(&c->long_bytes[generation % L1_LONG_SUMS], weight);
+}
+
 /* Prefetch the lines that the next set of this queue will write. A locked step waits for all stores
  * before it, so l1_link would wait for the memory. A hint: useless past the end of the segment. */
 static void l1_prefetch_next(const l1 *c, uint64_t end)
@@ -322,6 +329,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
             l1_write_head(c, pos, im);
             l1_write_value(c, pos, im);
             BASE_POINT("l1.append.written");
+            l1_long_add(c, k->generation, weight);
             err = l1_link(c, n, k, p, im, present, pos, weight, &toll, &v);
             if (err == CELLAR_OK) {
                 l1_rec r;
@@ -663,6 +671,7 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_over_done
         base_seq_store(at + head, k->bytes, klen);
         if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
         BASE_POINT("l1.append.written");
+        l1_long_add(c, generation, size + charge);
         done = l1_link_new(c, s, k, &seen, pos, size + charge, change, stamp, cell, &toll);
         if (BASE_LIKELY(done == L1_OVER_DONE)) {
             l1_due_ends(c, pos, deadline_ms);

@@ -13,6 +13,7 @@
 
 static struct {
     uint64_t gone, gone_most; /* in the current call; most in any call */
+    bool no_live_leaves;      /* dead records make all room */
 } w;
 
 static bool on_commit(void *ctx, uint64_t hash, uint32_t generation, const void *key,
@@ -54,7 +55,7 @@ static void finish(kit *k, const char *name, uint64_t n)
            PRIu64 " (forced %" PRIu64
            ", no room %" PRIu64 ")\n", name, s.examined_max, w.gone_most, bound, s.forced,
            s.no_space);
-    T_CHECK(s.evicted + s.expired > 100);
+    T_CHECK(w.no_live_leaves ? s.evicted == 0 && s.kept > 100 : s.evicted + s.expired > 100);
     T_CHECK(s.examined_max <= bound);
     T_CHECK(w.gone_most <= bound);
     kit_close(k);
@@ -120,6 +121,7 @@ T_CASE(set_into_dead_log_is_bounded)
         T_EQ_I64(put(&k, id, 40 + id % 20), CELLAR_OK);
         if (id % 16 != 0) { (void)kit_del(&k, id); } /* dead records fill the log */
     }
+    w.no_live_leaves = true; /* they are moved together */
     finish(&k, "all dead", 96);
 }
 

@@ -747,7 +747,7 @@ static void do_generation_death(void)
     row *old = &m.rows[m.namespace[namespace]];
     m.now.active = false;
     m.alive[old->generation] = false;
-    l1_generation_died(m.k.c);
+    l1_generation_died(m.k.c, 1, UINT32_MAX);
     for (unsigned i = 0; i < NAMESPACES; i++) {
         T_CHECK(i == namespace || m.namespace[i] != m.namespace[namespace]);
     }

@@ -166,7 +166,7 @@ T_CASE(full_store_serves_beside_a_stopped_lane)
         T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
         T_CHECK(removed != 0);
         for (unsigned i = 0; i < 4 * LANES; i++) { (void)l1_upkeep(k.c, 0, &removed); }
-        l1_generation_died(k.c);
+        l1_generation_died(k.c, 1, UINT32_MAX);
         T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
         T_CHECK(l1_make_room(k.c, KIT_MIB(2)));
         for (unsigned i = 0; i < 16 * LANES; i++) { (void)l1_evict_excess(k.c); }
@@ -358,7 +358,7 @@ T_CASE(threads_go_on_beside_a_stopped_lane)
             kit_forward(&z, 20);
             (void)l1_tick(z.c, i % 3 * 500);
             if (i % 4 == 0) { T_EQ_I64(l1_resize(z.c, KIT_MIB(10 + i % 7)), CELLAR_OK); }
-            if (i % 8 == 0) { l1_generation_died(z.c); }
+            if (i % 8 == 0) { l1_generation_died(z.c, 1, UINT32_MAX); }
             if (i % 16 == 0) { l1_set_policy(z.c, (l1_policy)(i / 16 % 4)); }
             (void)kit_stats(&z); /* an entry that moves meanwhile may count twice */
         }
