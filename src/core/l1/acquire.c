@@ -22,6 +22,7 @@ CELLAR_PRIVATE bool l1_acquire_hit(l1 *c, const l1_key *k, cellar_held *out)
     l1_aim_at(c, k->hash, &a);
     if (BASE_UNLIKELY(!l1_spot(c, k->hash, &a))) { return false; }
     const unsigned char *const p = l1_at(c, a.pos);
+    BASE_PREFETCH(p + 40); /* the pointer may lie in the next line */
     const uint64_t head = base_seq_u64(p);
     const uint32_t due = (uint32_t)(head >> 32), own = k->generation != 0;
     const uint32_t key_at = 8u + 4u * own, value_at = key_at + k->len;
@@ -35,6 +36,7 @@ CELLAR_PRIVATE bool l1_acquire_hit(l1 *c, const l1_key *k, cellar_held *out)
         return false;
     }
     const uint64_t name = base_seq_u64(p + value_at), object = base_seq_u64(p + value_at + 8);
+    BASE_PREFETCH((const void *)(uintptr_t)object); /* the caller reads it next */
     if (due != 0) {
         const int64_t at =
             (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a.pos)]) + due - 1);
