@@ -354,6 +354,7 @@ static const guard_row guard_rows[] = {
     { "get_flags", GUARD_STORE, guard_set_flags, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_flags", GUARD_STORE, guard_set_flags, guard_load, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_tag", GUARD_STORE, guard_set_tag, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
+    { "get_through", GUARD_THROUGH, guard_set, guard_get, GUARD_OPS, GUARD_FEW, 0, false },
     { "get_hit_adaptive", GUARD_ADAPTIVE, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },
     { "get_hit_s3fifo", GUARD_S3FIFO, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },
     { "pin_unpin", GUARD_STORE, guard_set, guard_pin, GUARD_OPS, GUARD_KEYS, 0, false },

@@ -96,7 +96,7 @@ BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const 
     return CELLAR_OK;
 }
 
-/* Read a key that is no plain hit: an entry with tags or user flags first. */
+/* Read a key that is no plain hit: an entry with tags, user flags or a copy on disk first. */
 BASE_NOINLINE static cellar_err cache_get_marked(cellar *c, const base_thread_record *self,
                                                  const l1_key *k, const l1_found *at, void *buf,
                                                  size_t buf_cap, size_t *value_len)

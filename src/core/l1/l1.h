@@ -195,8 +195,8 @@ CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, size_t seen, void 
  * the fingerprint of the key. */
 CELLAR_PRIVATE bool l1_get_plain(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len);
-/* Read a hit with tags, user flags or both and no other field; *user_flags: NULL: not wanted. False
- * proves nothing. */
+/* Read a hit with any of tags, user flags and a place on disk, and no other field; *user_flags:
+ * NULL: not wanted. False proves nothing. */
 CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                   size_t *value_len, uint32_t *user_flags, unsigned flags);
 /* Read like l1_hit. No entry is a hit at end_ms or later, whatever its deadline. */

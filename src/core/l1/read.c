@@ -5,7 +5,8 @@
  * PICTURE    ls -> bucket version (even) -> fingerprints -> record header -> bounds -> generation
  *            and key -> deadline -> copy -> version unchanged? -> use counter
  *              l1_take       a plain record (no EXT, no BIG, short key), in line, three steps
- *              l1_get_marked a record with tags or user flags alone, the same steps
+ *              l1_get_marked a record with tags, user flags or a place on disk alone, the same
+ *                            steps
  *              l1_read_any   misses, chains, second matches, every other record
  *              l1_get_many   step 1 for all keys (prefetches buckets), then step 2 (prefetches
  *                            records), then step 3; step 3 validates the version read in step 2
@@ -304,9 +305,9 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const
                      flags, end_ms, life, NULL);
 }
 
-BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, const l1_found *a, void *buf,
-                                       size_t buf_cap, size_t *value_len, uint32_t *user_flags,
-                                       unsigned flags)
+BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, bool near_key, const l1_found *a,
+                                       void *buf, size_t buf_cap, size_t *value_len,
+                                       uint32_t *user_flags, unsigned flags)
 {
     const uint64_t pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
     const unsigned char *const p = l1_at(c, pos);
@@ -314,30 +315,36 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, const l1_found *a
     const uint32_t w0 = base_seq_u32(p), vlen = L1_W0_VLEN(w0), own = k->generation != 0;
     const uint32_t mask_at = 8u + 4u * own;
     const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
-    if ((w0 & L1_W0_EXT) == 0 || mask_at + 8 > room) { return false; }
-    l1_rec r = { .due = base_seq_u32(p + 4), .mask = base_seq_u32(p + mask_at) };
-    const uint32_t tags = r.mask & L1_X_TAGS, marks = r.mask & L1_X_FLAGS;
-    const uint32_t key_at = mask_at + (marks != 0 ? 8u : 4u), value_at = key_at + k->len;
-    r.tag_off = (uint32_t)base_round_up(value_at + vlen, 4);
-    if (r.mask != (tags | marks) || vlen > buf_cap ||
+    /* A record has at least 16 bytes, so the mask lies inside the segment. */
+    const uint32_t due = base_seq_u32(p + 4), mask = base_seq_u32(p + mask_at);
+    const uint32_t tags = mask & L1_X_TAGS, marks = mask & L1_X_FLAGS, disk = mask & L1_X_L2;
+    const uint32_t key_at = mask_at + 4u + (marks != 0 ? 4u : 0u) + (disk != 0 ? 8u : 0u);
+    const uint32_t value_at = key_at + k->len;
+    if (mask != (tags | marks | disk) || vlen > buf_cap ||
         !l1_head_is(w0 ^ (L1_W0_EXT | (tags != 0 ? L1_W0_SPECIAL : 0u)), k->len, own) ||
         value_at + vlen > room || (own != 0 && base_seq_u32(p + 8) != k->generation) ||
-        !(k->len - 4u <= 28u ? base_seq_equal_near(p + key_at, k->bytes, k->len)
-                             : base_seq_equal(p + key_at, k->bytes, k->len))) {
+        !(near_key             ? base_seq_equal_16(p + key_at, k->bytes, k->len)
+          : k->len - 4u <= 28u ? base_seq_equal_near(p + key_at, k->bytes, k->len)
+                               : base_seq_equal(p + key_at, k->bytes, k->len))) {
         return false;
     }
     if (tags != 0) {
-        if (r.tag_off + L1_TAG_BLOCK(0) > room) { return false; }
+        const uint32_t tag_off = (uint32_t)base_round_up(value_at + vlen, 4);
+        if (tag_off + L1_TAG_BLOCK(0) > room) { return false; }
         const _Atomic uint64_t *const epoch = c->hooks.tag_epoch;
-        if (epoch == NULL || base_seq_u64(p + r.tag_off + 8) < base_load_acq(epoch)) {
-            r.tag_count = base_seq_u32(p + r.tag_off) & 255u; /* a tag was deleted since */
-            if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
+        if (epoch == NULL || base_seq_u64(p + tag_off + 8) < base_load_acq(epoch)) {
+            const l1_rec r = { .mask = mask, .tag_off = tag_off, /* a tag was deleted since */
+                               .tag_count = base_seq_u32(p + tag_off) & 255u };
+            if (r.tag_count > L1_TAG_MAX || tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
                 l1_tags_judge(c, pos, &r) != 0) {
                 return false;
             }
         }
     }
-    if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { return false; }
+    if (due != 0) {
+        const l1_rec r = { .due = due, .mask = mask };
+        if (base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { return false; }
+    }
     const uint32_t marked = marks != 0 ? base_seq_u32(p + mask_at + 4) : 0;
     if (BASE_UNLIKELY(vlen > BASE_SEQ_NEAR)) {
         base_seq_load(buf, p + value_at, vlen);
@@ -363,13 +370,13 @@ CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_
     l1_aim_at(c, k->hash, &a);
     if (!l1_spot(c, k->hash, &a)) { return false; }
     const l1_found at = { a.primary, a.b, a.ver, a.i };
-    return l1_take_marked(c, k, &at, buf, buf_cap, value_len, user_flags, flags);
+    return l1_take_marked(c, k, false, &at, buf, buf_cap, value_len, user_flags, flags);
 }
 
 CELLAR_PRIVATE bool l1_hit_marked(l1 *c, const l1_key *k, const l1_found *at, void *buf,
                                   size_t buf_cap, size_t *value_len)
 {
-    return l1_take_marked(c, k, at, buf, buf_cap, value_len, NULL, 0);
+    return l1_take_marked(c, k, true, at, buf, buf_cap, value_len, NULL, 0);
 }
 
 /* Serve the one caller that needs the shortest path: compilers that see both inline it there. */

@@ -119,6 +119,53 @@ T_CASE(keys_of_every_length_work_in_every_store)
 }
 
 /* Many keys, under pressure: each hit is right, and most of the budget is payload. */
+/* A read that is no plain hit has a short path for tags, user flags and a place on disk. It reads
+ * each of their combinations as the general path does. */
+static void marked(kit *k, const l1_key *key, unsigned fields, size_t len)
+{
+    static const uint64_t tag[] = {17, 18};
+    static unsigned char value[1200], buf[1200];
+    kit_fill(value, len, fields, len);
+    l1_put_spec p = {.value = value, .value_len = len, .change = L1_CHANGE_SET,
+                     .deadline_ms = (fields & 1) != 0 ? kit_now(k) + 1000 : BASE_NEVER_MS,
+                     .user_flags = (fields & 2) != 0 ? 7u : 0u,
+                     .l2_addr = (fields & 4) != 0 ? UINT64_C(0x123456789abcdef) : 0u,
+                     .tag_fps = tag, .tag_count = (fields & 8) != 0 ? 2 : 0};
+    T_EQ_I64(l1_put(k->c, key, &p), CELLAR_OK);
+    size_t short_len = 0, full_len = 0;
+    uint32_t flags = 9;
+    const bool hit = l1_get_marked(k->c, key, buf, sizeof buf, &short_len, &flags, 0);
+    T_EQ_U64(hit, fields > 1); /* a plain record has none of them */
+    if (hit) {
+        T_EQ_U64(short_len, len);
+        T_CHECK(kit_is(buf, len, fields, len));
+        T_EQ_U64(flags, p.user_flags);
+        T_CHECK(len == 0 || !l1_get_marked(k->c, key, buf, len - 1, &short_len, NULL, 0));
+    }
+    T_EQ_I64(l1_get(k->c, key, buf, sizeof buf, &full_len, 0), CELLAR_OK);
+    T_EQ_U64(full_len, len);
+    T_CHECK(kit_is(buf, len, fields, len));
+    if ((fields & 1) == 0) { return; }
+    kit_forward(k, 1001);
+    T_CHECK(!l1_get_marked(k->c, key, buf, sizeof buf, &short_len, &flags, 0));
+}
+
+T_CASE(hit_with_tags_flags_or_a_place_on_disk_is_short)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(4), NULL);
+    for (unsigned fields = 0; fields < 16; fields++) {
+        for (uint32_t klen = 1; klen < 40; klen++) {
+            for (size_t len = 0; len < 1200; len += 1 + len / 3) {
+                static unsigned char bytes[64];
+                l1_key key;
+                marked(&k, key_of(&k, &key, bytes, klen & 1, klen, fields), fields, len);
+            }
+        }
+    }
+    kit_close(&k);
+}
+
 T_CASE(small_store_holds_long_keys)
 {
     kit k;
