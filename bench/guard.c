@@ -123,6 +123,13 @@ static uint32_t guard_get_as(const guard_key *key, cellar_err want)
     return cellar_get(guard_store, key, 16, guard_buf, GUARD_VALUE, &len) == want;
 }
 static uint32_t guard_get(const guard_key *key) { return guard_get_as(key, CELLAR_OK); }
+static uint32_t guard_get_opts(const guard_key *key)
+{
+    cellar_get_opts o = cellar_get_opts_default();
+    size_t len;
+    o.flags = CELLAR_GET_ALLOW_STALE;
+    return cellar_get_with(guard_store, key, 16, &o, guard_buf, GUARD_VALUE, &len) == CELLAR_OK;
+}
 static uint32_t guard_miss(const guard_key *key) { return guard_get_as(key, CELLAR_MISS); }
 
 static uint32_t guard_set_with(const guard_key *key, const cellar_set_opts *o)
@@ -354,6 +361,7 @@ static const guard_row guard_rows[] = {
     { "get_flags", GUARD_STORE, guard_set_flags, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_flags", GUARD_STORE, guard_set_flags, guard_load, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_tag", GUARD_STORE, guard_set_tag, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
+    { "get_opts", GUARD_STORE, guard_set, guard_get_opts, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_through", GUARD_THROUGH, guard_set, guard_get, GUARD_OPS, GUARD_FEW, 0, false },
     { "get_hit_adaptive", GUARD_ADAPTIVE, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },
     { "get_hit_s3fifo", GUARD_S3FIFO, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },

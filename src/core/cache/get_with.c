@@ -108,12 +108,18 @@ static bool cache_from_server(const cellar *c, bool version)
     return version && cache_shared_of(c) != NULL;
 }
 
+/* Return the flags of L1 that the options ask for. */
+BASE_ALWAYS_INLINE unsigned cache_get_flags(const cellar_get_opts *o)
+{
+    return ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
+           ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
+}
+
 /* Read with options from L1. */
 static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len)
 {
-    const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
-                           ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
+    const unsigned flags = cache_get_flags(o);
     const bool unproven = cache_is_unproven(c);
     if (cache_from_server(c, (o->flags & CELLAR_GET_WANT_VERSION) != 0)) { return CELLAR_MISS; }
     if (unproven && ((flags & L1_STALE_OK) == 0 || !c->proof_stale)) { return CELLAR_MISS; }
@@ -173,13 +179,12 @@ static bool cache_get_asks_first(const cellar *c, cellar_err err)
     return err == CELLAR_STALE && c->proof_stale && !cache_is_unproven(c);
 }
 
-/* Read with options; count nothing. */
-static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
-                                 size_t buf_cap, size_t *len, stats_id *outcome)
+/* Take the answer `err` of L1, and read from the tier if the options want it; count nothing. */
+static cellar_err cache_get_more(cellar *c, const l1_key *k, const cellar_get_opts *o,
+                                 cellar_err err, void *buf, size_t buf_cap, size_t *len,
+                                 stats_id *outcome)
 {
-    const cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
-    *outcome = cache_outcome(err);
-    if (BASE_LIKELY(err == CELLAR_OK) || (o->flags & CELLAR_GET_MEMORY) != 0) { return err; }
+    if (err == CELLAR_OK || (o->flags & CELLAR_GET_MEMORY) != 0) { return err; }
     if (err != CELLAR_MISS && !cache_get_asks_first(c, err)) { return err; }
     if ((o->flags & CELLAR_GET_PEEK) != 0 ? !cache_may_lie_below(c, k) : !cache_asks_below(c, k)) {
         return err;
@@ -194,26 +199,52 @@ static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_op
     return below;
 }
 
+/* Return whether only the value is wanted, of a namespace without a state. */
+BASE_ALWAYS_INLINE bool cache_get_is_plain(const cellar *c, const cellar_get_opts *o)
+{
+    const uint32_t plain = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_MEMORY;
+    return o->struct_size == sizeof *o && o->info == NULL && (o->flags & ~plain) == 0 &&
+           o->reserved0 == 0 && base_load_acq(&c->state) == 0;
+}
+
+BASE_SIZE_END
+
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
                                       const cellar_get_opts *o, void *buf, size_t buf_cap,
                                       size_t *value_len)
 {
     if (o == NULL) { return cellar_get(c, key, key_len, buf, buf_cap, value_len); }
-    if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_fail_key(c, "cellar_get_with", key, key_len,
                               "buf must not be NULL with buf_cap > 0");
     }
     cellar_get_opts full;
-    cellar_err err = cache_get_opts_read(c, o, &full);
-    if (err != CELLAR_OK) { return err; }
-    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
-    stats_id outcome = STATS_MISS;
+    cellar_err err;
     size_t len = 0;
-    err = CELLAR_MISS;
     l1_key k;
-    cache_key(c, &k, key, key_len);
+    if (BASE_LIKELY(cache_get_is_plain(c, o))) {
+        cache_key(c, &k, key, key_len);
+        err = l1_get(c->l1, &k, buf, buf_cap, &len, cache_get_flags(o));
+        if (BASE_LIKELY(err == CELLAR_OK)) {
+            base_thread_record *const self = base_thread_self();
+            if (value_len != NULL) { *value_len = len; }
+            if ((o->flags & CELLAR_GET_PEEK) == 0) {
+                stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
+                cache_hot_sample(c, self, &k);
+            }
+            return CELLAR_OK;
+        }
+        full = *o;
+    } else {
+        err = cache_get_opts_read(c, o, &full);
+        if (err != CELLAR_OK) { return err; }
+        if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
+        cache_key(c, &k, key, key_len);
+        err = cache_is_off(c) ? CELLAR_MISS : cache_get_here(c, &k, &full, buf, buf_cap, &len);
+    }
+    stats_id outcome = cache_outcome(err);
     if (!cache_is_off(c)) {
-        err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
+        err = cache_get_more(c, &k, &full, err, buf, buf_cap, &len, &outcome);
     }
     if (value_len != NULL) { *value_len = len; }
     const bool asked_later = err == CELLAR_MISS && (full.flags & CELLAR_GET_MEMORY) != 0;
@@ -225,6 +256,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     const bool failed = err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY;
     return BASE_UNLIKELY(failed) ? cache_version_failed(c, __func__, err) : err;
 }
+
+BASE_SIZE_BEGIN
 
 /* Look at an entry without reading it; describe it in *out if that is not NULL. Return OK, STALE,
  * ABSENT, MISS, an error, or CONFLICT: look again. */
