@@ -12,8 +12,9 @@
  *            a new row changes no other.
  * LIMITS     instructions say nothing about locks and memory; the loop and the call around an
  *            operation (about twenty instructions) are inside the figure.
- * USE        guard --key   prints what a baseline entry is keyed by. Without callgrind it runs the
- *            operations and checks their answers: exit 1 when one is wrong. */
+ * USE        guard --key   prints what a baseline entry is keyed by. guard ROW: this row alone.
+ *            Without callgrind it runs the operations and checks their answers: exit 1 when one is
+ *            wrong. */
 #include <gnu/libc-version.h>
 #include <inttypes.h>
 #include <stdint.h>
@@ -548,6 +549,7 @@ int main(int argc, char **argv)
     memset(guard_value, 0x5A, sizeof guard_value);
     int wrong = 0;
     for (size_t i = 0; i < sizeof guard_rows / sizeof guard_rows[0]; i++) {
+        if (argc == 2 && strcmp(argv[1], guard_rows[i].name) != 0) { continue; }
         wrong += guard_count(&guard_rows[i]);
     }
     return wrong != 0;

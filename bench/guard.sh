@@ -3,10 +3,11 @@
 #
 # guard: instructions per operation against the baseline; ends with a closing line like a test.
 #
-# USE      guard.sh [--write] [--counts FILE] PROGRAM BASELINE
+# USE      guard.sh [--write] [--counts FILE] [--library PROGRAM] PROGRAM BASELINE
 #          guard.sh --headless CC      valgrind's header is not there: skipped, or a failure
 #          --write   puts the counts into the baseline (a new entry, or in place of the old one)
 #          --counts  takes "operation count" lines instead of running callgrind; -: prints them only
+#          --library counts one row more: get_hit of a program that links libcellar.a of `make`
 #          A hit under the adaptive policy may take 4 instructions more than one under s3fifo.
 # VERDICT  more than 1 % above the baseline: failed. More than 1 % below: passed, but asks for a new
 #          baseline. A new baseline stands in the commit that changes the counts, with the reason.
@@ -18,7 +19,7 @@
 set -u
 LC_ALL=C
 export LC_ALL
-write=0 counts=
+write=0 counts= library=
 nothing() { # WORDS, and whether figures are required
     echo "# SKIP $1"
     [ "$2" = 0 ] || { echo "guard: FAILED: here it may not be skipped"; echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
@@ -35,11 +36,12 @@ while [ $# -gt 2 ]; do
     case $1 in
     --write) write=1 ;;
     --counts) counts=$2; shift ;;
+    --library) library=$PWD/$2; shift ;;
     *) echo "guard.sh: $1 is not an option" >&2; exit 2 ;;
     esac
     shift
 done
-[ $# -eq 2 ] || { echo "usage: guard.sh [--write] [--counts FILE] PROGRAM BASELINE" >&2; exit 2; }
+[ $# -eq 2 ] || { echo "usage: guard.sh [--write] [--counts FILE] [--library PROGRAM] PROGRAM BASELINE" >&2; exit 2; }
 program=$1 baseline=$2
 dir=$(mktemp -d "${TMPDIR:-/tmp}/guard.XXXXXX") || exit 2
 trap 'rm -rf "$dir"' EXIT INT TERM
@@ -47,10 +49,11 @@ trap 'rm -rf "$dir"' EXIT INT TERM
 case $program in /*) ;; *) program=$PWD/$program ;; esac
 key=$(env -i "$program" --key) || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
 
-count_all() { # -> lines "operation instructions-per-operation"
+count_all() { # PROGRAM [ROW] -> lines "operation instructions-per-operation"
     # Without environment and with a fixed path: both are copied onto the stack and shift addresses.
+    rm -f "$dir"/out.*
     (cd "$dir" && env -i valgrind --tool=callgrind --collect-atstart=no \
-        --callgrind-out-file=out "$program" >ops 2>log) || { cat "$dir/ops" "$dir/log" >&2; return 1; }
+        --callgrind-out-file=out "$@" >ops 2>log) || { cat "$dir/ops" "$dir/log" >&2; return 1; }
     for file in "$dir"/out.*; do
         sed -n 's/^desc: Trigger: Client Request: \([a-z_0-9]*\)$/name \1/p; s/^totals: /totals /p' \
             "$file"
@@ -65,7 +68,8 @@ if [ "$counts" = - ] || [ -z "$counts" ]; then
         case $key in "gcc 12."*"glibc 2.36, x86_64") must=1 ;; *) must=0 ;; esac
         nothing "valgrind not found" $must
     fi
-    count_all >"$dir/counts" || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
+    { count_all "$program" && { [ -z "$library" ] || count_all "$library" get_hit | sed 's/^/library_/'; }
+    } >"$dir/counts" || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
     if [ "$counts" = - ]; then
         cat "$dir/counts"
         exit 0

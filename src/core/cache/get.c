@@ -16,6 +16,7 @@
 #include "cache/lookup.h"
 #include "cache/proof.h"
 #include "cache/talk.h"
+#include "l1/read.h"
 
 BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
 {

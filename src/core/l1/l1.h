@@ -179,12 +179,7 @@ typedef struct l1_found {
     uint32_t ver; /* of `primary`, before the look */
     unsigned i;
 } l1_found;
-/* Read a plain hit only, for a key of 8..16 bytes: true means CELLAR_OK of l1_get. False proves
- * nothing, and sets *at: call l1_hit_marked. For the one caller that needs the shortest path. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
-                           uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
-                           size_t *value_len, l1_found *at);
-/* Read like l1_get_marked, after l1_hit returned false and set at->b. */
+/* Read like l1_get_marked, after l1_hit (read.h) returned false and set at->b. */
 CELLAR_PRIVATE bool l1_hit_marked(l1 *c, const l1_key *k, const l1_found *at, void *buf,
                                   size_t buf_cap, size_t *value_len);
 /* Read for a load, after l1_get_plain returned false. seen: its *value_len. *user_flags,

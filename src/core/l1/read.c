@@ -4,7 +4,7 @@
  *
  * PICTURE    ls -> bucket version (even) -> fingerprints -> record header -> bounds -> generation
  *            and key -> deadline -> copy -> version unchanged? -> use counter
- *              l1_take       a plain record (no EXT, no BIG, short key), in line, three steps
+ *              l1_get_at     a plain record (no EXT, no BIG, short key), in line: read.h
  *              l1_get_marked a record with tags, user flags or a place on disk alone, the same
  *                            steps
  *              l1_read_any   misses, chains, second matches, every other record
@@ -224,78 +224,6 @@ CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64
 
 BASE_SIZE_END
 
-/* The common case: a plain record at the first match, in three steps. Steps 1 and 2 are l1_aim_at
- * and l1_spot in read.h. On any doubt a step returns false; the caller starts over in
- * l1_read_any. Each instruction here delays a get that the processor overlaps. */
-
-/* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
- * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. end_ms:
- * no entry is a hit then or later, whatever its deadline. life: NULL: not wanted. */
-BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
-                                bool near_key, uint32_t generation, void *buf, size_t buf_cap,
-                                size_t *value_len, unsigned flags, const base_thread_record *self,
-                                int64_t *sure_ms, int64_t end_ms, l1_life *life)
-{
-    const unsigned char *const p = l1_at(c, a->pos);
-    BASE_POINT("l1.probe.matched");
-    /* A slot only ever held offsets of records. A record has at least a header and one key byte,
-     * padded. So the first 12 bytes always lie inside the segment. */
-    const uint64_t head = base_seq_u64(p);
-    const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
-    const uint32_t value_at = l1_plain_at(c, a, head, key, klen, near_key, generation);
-    if (value_at == 0 || BASE_UNLIKELY(vlen > buf_cap)) { return false; }
-    if (life != NULL) {
-        life->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]);
-        life->deadline_ms = due != 0 ? life->born_ms + due - 1 : BASE_NEVER_MS;
-    }
-    if (due != 0 || end_ms != BASE_NEVER_MS) {
-        int64_t at = BASE_NEVER_MS;
-        if (due != 0) {
-            at = (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]) + due - 1);
-        }
-        if (end_ms < at) { at = end_ms; }
-        if (sure_ms != NULL ? at <= *sure_ms : BASE_UNLIKELY(!base_clock_far(c->clock, self, at))) {
-            if (sure_ms != NULL) { *sure_ms = base_clock_sure(c->clock); }
-            if (base_clock_look(c->clock, at)) { return false; }
-        }
-    }
-    if (BASE_UNLIKELY(vlen - 65 >= 64 && vlen > BASE_SEQ_NEAR)) {
-        base_seq_load(buf, p + value_at, vlen);
-    } else {
-        base_seq_load_near(buf, p + value_at, vlen);
-    }
-    BASE_POINT("l1.probe.copied");
-    if (BASE_UNLIKELY(!l1_unchanged(a->primary, a->ver))) { return false; }
-    BASE_POINT("l1.probe.validated");
-    *value_len = vlen;
-    if (BASE_LIKELY((flags & L1_PEEK) == 0)) {
-        l1_freq_hit(a->b, a->i);
-    }
-    return true;
-}
-
-/* Read a plain hit. Set *at if the key is none; NULL: not wanted. */
-BASE_ALWAYS_INLINE bool l1_get_at(l1 *c, const base_thread_record *self, const void *key,
-                                  uint32_t klen, bool near_key, uint32_t generation, uint64_t hash,
-                                  void *buf, size_t buf_cap, size_t *value_len, unsigned flags,
-                                  int64_t end_ms, l1_life *life, l1_found *at)
-{
-    l1_aim a;
-    l1_aim_at(c, hash, &a);
-    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) {
-        if (at != NULL) { at->b = NULL; }
-        return false;
-    }
-    BASE_PREFETCH(l1_at(c, a.pos) + 64);
-    if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, generation, buf, buf_cap, value_len,
-                               flags, self, NULL, end_ms, life))) {
-        if (at != NULL) { *at = (l1_found){ a.primary, a.b, a.ver, a.i }; }
-        return false;
-    }
-    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, generation); }
-    return true;
-}
-
 BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const void *key,
                                     uint32_t klen, bool near_key, uint32_t generation,
                                     uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
@@ -377,15 +305,6 @@ CELLAR_PRIVATE bool l1_hit_marked(l1 *c, const l1_key *k, const l1_found *at, vo
                                   size_t buf_cap, size_t *value_len)
 {
     return l1_take_marked(c, k, true, at, buf, buf_cap, value_len, NULL, 0);
-}
-
-/* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t klen,
-                           uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
-                           size_t *value_len, l1_found *at)
-{
-    return l1_get_at(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
-                     BASE_NEVER_MS, NULL, at);
 }
 
 CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * read: the steps of optimistic reads that get and pin share (read.c). */
+ * read: the steps of optimistic reads that get and pin share (read.c). cache/get.c includes it for
+ * l1_hit: a call would add a seventh to the instructions of a hit. */
 #ifndef L1_READ_H
 #define L1_READ_H
 
 #include "l1/index.h"
+#include "l1/policy.h"
 
 typedef enum l1_look { L1_LOOK_FOUND, L1_LOOK_NONE, L1_LOOK_AGAIN } l1_look;
 
@@ -28,9 +30,10 @@ CELLAR_PRIVATE l1_look l1_look_round(l1 *c, const l1_key *k, bool locked, l1_hol
 /* Renew last_use of an entry with an idle time: a read or a pin used it. */
 CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k);
 
-/* A plain hit in three steps, for get, get_many and pin. get_many runs the steps of other keys
- * between them. The caller reads the record in step 3, and validates it against the version that
- * step 2 read. */
+/* A plain hit, a plain record at the first match, in three steps, for get, get_many and pin. get_many
+ * runs the steps of other keys between them. Step 3 validates the record against the version that
+ * step 2 read. On any doubt a step returns false; the caller starts over in l1_read_any. Each
+ * instruction here delays a get that the processor overlaps. */
 typedef struct l1_aim {
     const l1_stripe *s;
     l1_bucket *primary, *b;
@@ -102,6 +105,84 @@ BASE_ALWAYS_INLINE uint32_t l1_plain_at(const l1 *c, const l1_aim *a, uint64_t h
     }
     if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return 0; }
     return value_at;
+}
+
+/* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
+ * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. end_ms:
+ * no entry is a hit then or later, whatever its deadline. life: NULL: not wanted. */
+BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
+                                bool near_key, uint32_t generation, void *buf, size_t buf_cap,
+                                size_t *value_len, unsigned flags, const base_thread_record *self,
+                                int64_t *sure_ms, int64_t end_ms, l1_life *life)
+{
+    const unsigned char *const p = l1_at(c, a->pos);
+    BASE_POINT("l1.probe.matched");
+    /* A slot only ever held offsets of records. A record has at least a header and one key byte,
+     * padded. So the first 12 bytes always lie inside the segment. */
+    const uint64_t head = base_seq_u64(p);
+    const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
+    const uint32_t value_at = l1_plain_at(c, a, head, key, klen, near_key, generation);
+    if (value_at == 0 || BASE_UNLIKELY(vlen > buf_cap)) { return false; }
+    if (life != NULL) {
+        life->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]);
+        life->deadline_ms = due != 0 ? life->born_ms + due - 1 : BASE_NEVER_MS;
+    }
+    if (due != 0 || end_ms != BASE_NEVER_MS) {
+        int64_t at = BASE_NEVER_MS;
+        if (due != 0) {
+            at = (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]) + due - 1);
+        }
+        if (end_ms < at) { at = end_ms; }
+        if (sure_ms != NULL ? at <= *sure_ms : BASE_UNLIKELY(!base_clock_far(c->clock, self, at))) {
+            if (sure_ms != NULL) { *sure_ms = base_clock_sure(c->clock); }
+            if (base_clock_look(c->clock, at)) { return false; }
+        }
+    }
+    if (BASE_UNLIKELY(vlen - 65 >= 64 && vlen > BASE_SEQ_NEAR)) {
+        base_seq_load(buf, p + value_at, vlen);
+    } else {
+        base_seq_load_near(buf, p + value_at, vlen);
+    }
+    BASE_POINT("l1.probe.copied");
+    if (BASE_UNLIKELY(!l1_unchanged(a->primary, a->ver))) { return false; }
+    BASE_POINT("l1.probe.validated");
+    *value_len = vlen;
+    if (BASE_LIKELY((flags & L1_PEEK) == 0)) {
+        l1_freq_hit(a->b, a->i);
+    }
+    return true;
+}
+
+/* Read a plain hit. Set *at if the key is none; NULL: not wanted. */
+BASE_ALWAYS_INLINE bool l1_get_at(l1 *c, const base_thread_record *self, const void *key,
+                                  uint32_t klen, bool near_key, uint32_t generation, uint64_t hash,
+                                  void *buf, size_t buf_cap, size_t *value_len, unsigned flags,
+                                  int64_t end_ms, l1_life *life, l1_found *at)
+{
+    l1_aim a;
+    l1_aim_at(c, hash, &a);
+    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) {
+        if (at != NULL) { at->b = NULL; }
+        return false;
+    }
+    BASE_PREFETCH(l1_at(c, a.pos) + 64);
+    if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, generation, buf, buf_cap, value_len,
+                               flags, self, NULL, end_ms, life))) {
+        if (at != NULL) { *at = (l1_found){ a.primary, a.b, a.ver, a.i }; }
+        return false;
+    }
+    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, generation); }
+    return true;
+}
+
+/* Read a plain hit only, for a key of 8..16 bytes: true means CELLAR_OK of l1_get. False proves
+ * nothing, and sets *at: call l1_hit_marked. For the one caller that needs the shortest path. */
+BASE_ALWAYS_INLINE bool l1_hit(l1 *c, const base_thread_record *self, const void *key,
+                               uint32_t klen, uint32_t generation, uint64_t hash, void *buf,
+                               size_t buf_cap, size_t *value_len, l1_found *at)
+{
+    return l1_get_at(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
+                     BASE_NEVER_MS, NULL, at);
 }
 
 #endif

@@ -246,14 +246,6 @@ BASE_SIZE_END
 /* Return whether a deadline is too far ahead for `due`. `due` reaches 49.7 days past the opening of
  * the segment. The log closes heads older than half of that (segment.c). So a deadline within the
  * other half fits any segment that the record moves to. */
-CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
-{
-    /* rough_ms is at most now, and the log closes heads by the same measure. No clock is read
-     * here. */
-    return deadline_ms != BASE_NEVER_MS &&
-           deadline_ms - base_load_rlx(&c->rough_ms) >= (int64_t)INT32_MAX;
-}
-
 CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, unsigned form,
                               uint32_t most, l1_image *im)
 {
@@ -307,16 +299,6 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
             (k->generation != 0 ? L1_W0_GENERATION : 0u) | (mask != 0 ? L1_W0_EXT : 0u) |
             (big ? L1_W0_BIG : 0u) | ((mask & L1_X_SPECIAL) != 0 ? L1_W0_SPECIAL : 0u);
     return true;
-}
-
-CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask)
-{
-    if (deadline_ms == BASE_NEVER_MS) { return 0; }
-    if ((mask & L1_X_DEADLINE) != 0) { return L1_DUE_EXT; }
-    int64_t base = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
-    /* A deadline before the opening of the segment has passed; the opening time says the same. */
-    int64_t ahead = deadline_ms <= base ? 0 : deadline_ms - base;
-    return ahead >= (int64_t)L1_DUE_EXT - 1 ? L1_DUE_EXT : (uint32_t)ahead + 1;
 }
 
 static void l1_set_u32(unsigned char *p, const l1_rec *r, unsigned field, uint32_t at, uint32_t v)

@@ -118,7 +118,13 @@ CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im);
 /* Overwrite a record of the same key, size and fields with what may change in place. */
 CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im);
 /* Return whether a deadline is too far ahead for `due` and needs the DEADLINE field. */
-CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms);
+BASE_INLINE bool l1_due_far(const l1 *c, int64_t deadline_ms)
+{
+    /* rough_ms is at most now, and the log closes heads by the same measure. No clock is read
+     * here. */
+    return deadline_ms != BASE_NEVER_MS &&
+           deadline_ms - base_load_rlx(&c->rough_ms) >= (int64_t)INT32_MAX;
+}
 /* Return whether a record has nothing but key, value and a near deadline: the most common
  * record. */
 BASE_INLINE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
@@ -129,8 +135,15 @@ BASE_INLINE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
                          (int64_t)(p->flags & (L1_WANT_VERSION | L1_WANT_BORN));
     return rare == 0 && k->len < L1_KLEN_LONG && !l1_due_far(c, p->deadline_ms);
 }
-CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms,
-                                      uint32_t mask);
+BASE_INLINE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms, uint32_t mask)
+{
+    if (deadline_ms == BASE_NEVER_MS) { return 0; }
+    if ((mask & L1_X_DEADLINE) != 0) { return L1_DUE_EXT; }
+    int64_t base = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+    /* A deadline before the opening of the segment has passed; the opening time says the same. */
+    int64_t ahead = deadline_ms <= base ? 0 : deadline_ms - base;
+    return ahead >= (int64_t)L1_DUE_EXT - 1 ? L1_DUE_EXT : (uint32_t)ahead + 1;
+}
 
 /* ---- judge.c ---- */
 /* Return what a reader may do with this record now. MISS: treat it as absent. */

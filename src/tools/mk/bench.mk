@@ -6,6 +6,7 @@
 # PICTURE    dist/cellar_all.c --one object, baseline x86-64--> cellar.o \
 #            bench/harness bench/suites bench/peers/*  ------------>  build/bench/cellar-bench
 #            bench/guard.c + the same cellar.o  ------------------->  build/bench/guard
+#            bench/guard.c + libcellar.a of `make`  --------------->  build/bench/guard-library
 #            bench/quick.c, bench/replay/*.c  ---------------------->  build/cellar, cellar-replay
 # FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
@@ -234,13 +235,18 @@ bench-all:
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
 BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | \
   $(BENCH_CC) -E - >/dev/null 2>&1 && echo $(BENCH_B)/guard)
-guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND))
+BENCH_LIBRARY  = $(if $(HARDEN),$(BENCH_VALGRIND:%=%-library))
+guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND) $(BENCH_LIBRARY))
 	$(BENCH_Q)if [ -z "$(BENCH_VALGRIND)" ]; then sh bench/guard.sh --headless "$(BENCH_CC)"; else \
-	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_B)/guard bench/baseline.json; fi
+	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_LIBRARY:%=--library %) \
+	    $(BENCH_B)/guard bench/baseline.json; fi
 $(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
 	$(bench_say) CC bench/guard
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm \
 	  $(WITH_LIBS)
+$(BENCH_B)/guard-library: bench/guard.c $(B)/libcellar.a $(BENCH_B)/words
+	$(bench_say) CC bench/guard-library
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(B)/libcellar.a -lm $(MI_LIBS) $(WITH_LIBS)
 
 # What `cellar bench` measures with and beside, in the program: one object with one global name.
 QUICK_SRC = $(addprefix bench/,quick.c $(addprefix harness/,window.c trace.c hist.c host.c rss.c verify.c) \
