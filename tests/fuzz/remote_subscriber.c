@@ -60,9 +60,6 @@ static void fuzz_connect(remote_link *l, int fd, bool subscribed)
     w->string_max = FUZZ_STRING;
     w->fd = fd; /* as remote_wire_connect makes it */
     w->connected = true;
-    w->reader = redisReaderCreateWithFunctions(&w->functions);
-    FUZZ_MUST(w->reader != NULL);
-    w->reader->privdata = w;
     l->subscriber_step = subscribed;
     l->subscribed = subscribed;
     (void)snprintf(l->marker_key + l->marker_prefix_len,

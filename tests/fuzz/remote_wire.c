@@ -69,9 +69,6 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
     w.long_min = FUZZ_LONG;
     w.fd = ends[0]; /* as remote_wire_connect makes it */
     w.connected = true;
-    w.reader = redisReaderCreateWithFunctions(&w.functions);
-    FUZZ_MUST(w.reader != NULL);
-    w.reader->privdata = &w;
     for (size_t at = 0; fine && at < n; at += piece) {
         if (piece > n - at) { piece = n - at; }
         FUZZ_MUST(send(ends[1], data + at, piece, 0) == (ssize_t)piece);

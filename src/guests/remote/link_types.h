@@ -13,7 +13,7 @@
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
-typedef enum remote_type { /* the numbers of hiredis */
+typedef enum remote_type {
     REMOTE_STRING = 1,  /* text, len */
     REMOTE_ARRAY = 2,   /* count, first */
     REMOTE_INTEGER = 3, /* number */

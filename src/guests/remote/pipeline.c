@@ -7,6 +7,8 @@
  *            its list, so that its replies are counted.
  * WALK       Error replies that concern the server (READONLY, LOADING ..) also break the link.
  *            NOSCRIPT: the scripts are loaded, then the request is sent again. */
+#include <stdio.h>
+
 #include "remote/reason.h"
 
 #define REMOTE_PARTS 64

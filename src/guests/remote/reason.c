@@ -138,8 +138,7 @@ static const char *remote_errno_text(int e)
 static void remote_break_plain(remote_link *l, const remote_wire *w)
 {
     char at[REMOTE_AT_TEXT];
-    const bool alert = w->fault == REMOTE_WIRE_PROTOCOL && w->reader != NULL &&
-                       strstr(w->reader->errstr, "\\x15") != NULL;
+    const bool alert = w->fault == REMOTE_WIRE_PROTOCOL && w->odd == REMOTE_TLS_ALERT;
     if (l->c->tls || l->phase > REMOTE_PHASE_HANDSHAKE) { return; }
     if (alert) {
         remote_break(l, REMOTE_WHY_TLS, "the server %s speaks TLS: write rediss:// for redis://",

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * wire: sockets, commands, and the parser of hiredis.
+ * wire: sockets, commands, and the reader of replies (RESP2).
  *
- * PICTURE    socket -> recv or TLS -> redisReader -> functions below -> remote_reply -> take
- *                                 `-> a block: a long string; the reader sees an empty one
- *            A single string is handed over where it lies in the buffer of the reader. Elements of
- *            arrays are copied into blocks: the reader moves its buffer between two reads.
- * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
+ * PICTURE    socket -> recv or TLS -> elements -> arrays in `level` -> remote_reply -> take
+ *                                 `-> a block: a long string
+ *            A single string is handed over where it was received. Elements of arrays are copied
+ *            into blocks. `kept` has the beginning of an element that is not complete.
+ * INVARIANTS take runs inside the reader: it must not close the wire. The blocks are freed after
  *            each reply. `unsent` keeps the order: nothing is sent past it.
  * LIMITS     REMOTE_ELEMENTS_MAX elements and REMOTE_ARRAY_MAX bytes of a reply, 4 levels of
  *            arrays, string_max bytes of a string. Above: TOO_BIG, and the caller closes.
- *            The buffer of the reader comes from malloc, outside the budget of the store: less than
- *            REMOTE_READ_BYTES + REMOTE_LONG_BYTES, doubled when it grows. Blocks are charged.
- * NOT HERE   hiredis' own connections: they end the process by SIGPIPE and have no time-outs. */
+ *            `kept` has less than twice REMOTE_READ_BYTES, doubled when it grows.
+ * NOT HERE   RESP3: the link says HELLO 2. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -26,11 +24,10 @@
 
 #define REMOTE_ELEMENTS_MAX (1u << 20)
 #define REMOTE_ARRAY_MAX ((size_t)64 << 20)
-#define REMOTE_NESTING_MAX 4
 #define REMOTE_CHUNK_BYTES 16384u
 #define REMOTE_READ_BYTES 65536u
 #define REMOTE_LONG_BYTES 16384u
-#define REMOTE_LENGTH_TEXT 24 /* of a string, with its line end */
+#define REMOTE_NUMBER_TEXT 19 /* digits that always fit uint64_t */
 #define REMOTE_USER_TIMEOUT_MS 3000u
 
 /* ---- commands ---- */
@@ -115,7 +112,7 @@ struct remote_chunk {
     _Alignas(16) char bytes[];
 };
 
-/* An element of an array under construction. */
+/* A reply or an element under construction. */
 typedef struct remote_node {
     remote_reply reply;       /* first: what users see */
     struct remote_node *last; /* newest element of an array */
@@ -133,22 +130,24 @@ static void remote_chunks_free(remote_wire *w)
     w->long_text = NULL;
 }
 
-static void *remote_fail(remote_wire *w, remote_wire_fault fault)
+static bool remote_fail(remote_wire *w, remote_wire_fault fault)
 {
     w->fault = fault;
-    return NULL; /* the reader stops with REDIS_ERR_OOM */
+    return false;
 }
 
+/* Return room in the blocks of the reply. NULL: see fault. */
 static void *remote_chunk_take(remote_wire *w, size_t bytes)
 {
     const size_t need = (bytes + 15) & ~(size_t)15;
     if (w->chunk == NULL || w->chunk->cap - w->chunk->used < need) {
         const size_t cap = need > REMOTE_CHUNK_BYTES ? need : REMOTE_CHUNK_BYTES;
-        if (w->chunk_bytes + cap > REMOTE_ARRAY_MAX + w->string_max) {
-            return remote_fail(w, REMOTE_WIRE_TOO_BIG);
+        const bool fits = w->chunk_bytes + cap <= REMOTE_ARRAY_MAX + w->string_max;
+        remote_chunk *fresh = fits ? w->memory->alloc(w->memory->ctx, sizeof *fresh + cap) : NULL;
+        if (fresh == NULL) {
+            (void)remote_fail(w, fits ? REMOTE_WIRE_NOMEM : REMOTE_WIRE_TOO_BIG);
+            return NULL;
         }
-        remote_chunk *fresh = w->memory->alloc(w->memory->ctx, sizeof *fresh + cap);
-        if (fresh == NULL) { return remote_fail(w, REMOTE_WIRE_NOMEM); }
         fresh->older = w->chunk;
         fresh->cap = cap;
         fresh->used = 0;
@@ -160,138 +159,181 @@ static void *remote_chunk_take(remote_wire *w, size_t bytes)
     return taken;
 }
 
-_Static_assert((int)REMOTE_STRING == REDIS_REPLY_STRING && (int)REMOTE_ARRAY == REDIS_REPLY_ARRAY &&
-               (int)REMOTE_INTEGER == REDIS_REPLY_INTEGER && (int)REMOTE_NIL == REDIS_REPLY_NIL &&
-               (int)REMOTE_STATUS == REDIS_REPLY_STATUS && (int)REMOTE_ERROR == REDIS_REPLY_ERROR,
-               "the parser makes the types of replies");
-
-/* Add an element to the array that `task` belongs to, or begin a reply. */
-static remote_node *remote_node_add(remote_wire *w, const redisReadTask *task)
+/* Add an element to the innermost array that is being read, or begin a reply. NULL: see fault. */
+static remote_node *remote_node_add(remote_wire *w, const remote_reply *reply)
 {
-    if (++w->elements > REMOTE_ELEMENTS_MAX) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
-    remote_node *node = remote_chunk_take(w, sizeof *node);
+    if (++w->elements > REMOTE_ELEMENTS_MAX) { (void)remote_fail(w, REMOTE_WIRE_TOO_BIG); }
+    remote_node *node = w->fault == REMOTE_WIRE_FINE ? remote_chunk_take(w, sizeof *node) : NULL;
     if (node == NULL) { return NULL; }
-    memset(node, 0, sizeof *node);
-    node->reply.type = (remote_type)task->type;
-    remote_node *parent = task->parent != NULL ? task->parent->obj : NULL;
-    if (parent != NULL) {
-        if (parent->last != NULL) { parent->last->reply.next = &node->reply; }
-        else { parent->reply.first = &node->reply; }
-        parent->last = node;
-    }
+    *node = (remote_node){ .reply = *reply };
+    if (w->depth == 0) { return node; }
+    remote_node *array = w->level[w->depth - 1].array;
+    if (array->last != NULL) { array->last->reply.next = &node->reply; }
+    else { array->reply.first = &node->reply; }
+    array->last = node;
     return node;
 }
 
-static remote_wire *remote_wire_of(const redisReadTask *task) { return task->privdata; }
-
-static void *remote_make_string(const redisReadTask *task, char *text, size_t len)
+static void remote_reply_end(remote_wire *w, const remote_reply *reply)
 {
-    remote_wire *w = remote_wire_of(task);
-    char *copy = w->long_text;
-    if (copy != NULL) {
-        len = w->long_len;
-        w->long_text = NULL;
+    w->take(w->ctx, reply);
+    remote_chunks_free(w);
+}
+
+/* End an element, the arrays that it completes, and the reply if no array is left. */
+static void remote_node_end(remote_wire *w, const remote_node *node)
+{
+    while (w->depth > 0 && --w->level[w->depth - 1].left == 0) {
+        node = w->level[--w->depth].array;
     }
+    if (w->depth == 0) { remote_reply_end(w, &node->reply); }
+}
+
+/* Take a whole element that is no array. Its text stays where it is. */
+static bool remote_take_leaf(remote_wire *w, const remote_reply *reply)
+{
+    if (w->depth == 0) {
+        remote_reply_end(w, reply);
+        return true;
+    }
+    const remote_node *node = remote_node_add(w, reply);
+    if (node != NULL) { remote_node_end(w, node); }
+    return node != NULL;
+}
+
+/* Take a text that lies in the received bytes. */
+static bool remote_take_text(remote_wire *w, remote_type type, const char *text, size_t len)
+{
     if (len > w->string_max) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
-    if (task->parent == NULL) {
-        const remote_reply whole = { .type = (remote_type)task->type,
-                                     .text = copy != NULL ? copy : text, .len = len };
-        w->take(w->ctx, &whole);
-        return w;
-    }
-    if (copy == NULL) {
-        copy = remote_chunk_take(w, len + 1);
-        if (copy == NULL) { return NULL; }
+    if (w->depth > 0) {
+        char *copy = remote_chunk_take(w, len + 1);
+        if (copy == NULL) { return false; }
         memcpy(copy, text, len);
         copy[len] = '\0';
+        text = copy;
     }
-    remote_node *node = remote_node_add(w, task);
-    if (node == NULL) { return NULL; }
-    node->reply.text = copy;
-    node->reply.len = len;
-    return node;
+    return remote_take_leaf(w, &(remote_reply){ .type = type, .text = text, .len = len });
 }
 
-static void *remote_make_array(const redisReadTask *task, int elements)
+static bool remote_take_array(remote_wire *w, int64_t count)
 {
-    remote_wire *w = remote_wire_of(task);
-    int depth = 1;
-    for (const redisReadTask *up = task->parent; up != NULL; up = up->parent) { depth++; }
-    if (depth > REMOTE_NESTING_MAX || elements > (int)REMOTE_ELEMENTS_MAX) {
+    if (w->depth == REMOTE_NESTING_MAX || count > (int64_t)REMOTE_ELEMENTS_MAX) {
         return remote_fail(w, REMOTE_WIRE_TOO_BIG);
     }
-    remote_node *node = remote_node_add(w, task);
-    if (node != NULL) { node->reply.count = (uint32_t)elements; }
-    return node;
-}
-
-static void *remote_make_integer(const redisReadTask *task, long long number)
-{
-    remote_node *node = remote_node_add(remote_wire_of(task), task);
-    if (node != NULL) { node->reply.number = number; }
-    return node;
-}
-
-static void *remote_make_nil(const redisReadTask *task)
-{
-    remote_node *node = remote_node_add(remote_wire_of(task), task);
-    if (node != NULL) { node->reply.type = REMOTE_NIL; } /* the task says string or array */
-    return node;
-}
-
-/* Keep the object: the blocks are freed together. */
-static void remote_free_object(void *object) { (void)object; }
-
-/* Look at what the reader has left: the beginning of one string, or of a line. Move a long string
- * into a block. False: see fault. */
-static bool remote_long_begin(remote_wire *w)
-{
-    redisReader *r = w->reader;
-    const char *head = r->buf + r->pos; /* the length of the string, its line end, bytes */
-    const size_t have = r->len - r->pos;
-    const bool string = r->ridx >= 0 && r->rstack[r->ridx].type == REDIS_REPLY_STRING;
-    const char *end = string ? memmem(head, have < REMOTE_LENGTH_TEXT ? have : REMOTE_LENGTH_TEXT,
-                                      "\r\n", 2) : NULL;
-    const size_t len = end != NULL ? (size_t)strtoull(head, NULL, 10) : 0;
-    if (len > w->string_max || (end == NULL && have > REMOTE_READ_BYTES)) {
-        w->fault = REMOTE_WIRE_TOO_BIG;
-        return false;
-    }
-    if (end == NULL || len < w->long_min) { return true; }
-    w->long_text = remote_chunk_take(w, len + 2);
-    if (w->long_text == NULL) { return false; }
-    w->long_len = len;
-    w->long_got = have - (size_t)(end + 2 - head);
-    memcpy(w->long_text, end + 2, w->long_got);
-    r->pos = r->len;
+    remote_node *node = remote_node_add(w, &(remote_reply){ .type = REMOTE_ARRAY,
+                                                            .count = (uint32_t)count });
+    if (node == NULL) { return false; }
+    if (count == 0) { remote_node_end(w, node); }
+    else { w->level[w->depth++] = (remote_level){ node, (uint32_t)count }; }
     return true;
 }
 
-/* Let the reader go on behind a long string that is complete. */
-static bool remote_long_end(remote_wire *w)
+/* Read a line as a number. False: it is none. */
+static bool remote_line_number(const char *p, size_t len, int64_t *out)
 {
-    static const char empty[] = "0\r\n\r\n"; /* the reader has taken the '$' */
-    w->long_text[w->long_len] = '\0';
-    return redisReaderFeed(w->reader, empty, sizeof empty - 1) == REDIS_OK;
+    const bool minus = len != 0 && *p == '-';
+    uint64_t n = 0;
+    p += minus;
+    len -= minus;
+    if (len == 0 || len > REMOTE_NUMBER_TEXT) { return false; }
+    for (size_t i = 0; i < len; i++) {
+        const unsigned digit = (unsigned char)p[i] - (unsigned)'0';
+        if (digit > 9) { return false; }
+        n = n * 10 + digit;
+    }
+    *out = (int64_t)(minus ? 0 - n : n);
+    return n <= (uint64_t)INT64_MAX + minus;
 }
 
-/* Hand over the whole replies that the reader has. */
-static bool remote_wire_parse(remote_wire *w)
+/* Take a string of `len` bytes, of which `have` are at `p`, with its line end. Return the bytes
+ * used; 0: it is not complete, or see fault. */
+static size_t remote_take_string(remote_wire *w, const char *p, size_t have, uint64_t len)
 {
-    for (;;) {
-        void *reply = NULL;
-        if (redisReaderGetReply(w->reader, &reply) != REDIS_OK || w->fault != REMOTE_WIRE_FINE) {
-            if (w->fault == REMOTE_WIRE_FINE) {
-                w->fault = w->reader->err == REDIS_ERR_OOM ? REMOTE_WIRE_NOMEM
-                                                           : REMOTE_WIRE_PROTOCOL;
-            }
-            return false;
-        }
-        if (reply == NULL) { break; }
-        if (reply != (void *)w) { w->take(w->ctx, &((remote_node *)reply)->reply); }
-        remote_chunks_free(w);
+    if (len > w->string_max) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
+    const size_t n = (size_t)len, all = n + 2;
+    if (have >= all) {
+        const bool ends = memcmp(p + n, "\r\n", 2) == 0 || remote_fail(w, REMOTE_WIRE_PROTOCOL);
+        return ends && remote_take_text(w, REMOTE_STRING, p, n) ? all : 0;
     }
-    return remote_long_begin(w);
+    if (n < w->long_min) { return 0; }
+    w->long_text = remote_chunk_take(w, all);
+    if (w->long_text == NULL) { return 0; }
+    memcpy(w->long_text, p, have);
+    w->long_len = n;
+    w->long_got = have;
+    return have;
+}
+
+/* Take the long string, which is complete. */
+static bool remote_long_end(remote_wire *w)
+{
+    char *const text = w->long_text;
+    w->long_text = NULL;
+    if (memcmp(text + w->long_len, "\r\n", 2) != 0) { return remote_fail(w, REMOTE_WIRE_PROTOCOL); }
+    text[w->long_len] = '\0';
+    return remote_take_leaf(w, &(remote_reply){ .type = REMOTE_STRING, .text = text,
+                                           .len = w->long_len });
+}
+
+/* Take one element. Return the bytes used; 0: it is not complete, or see fault. */
+static size_t remote_take_element(remote_wire *w, const char *p, size_t len)
+{
+    const char *const end = memchr(p, '\r', len);
+    const char type = *p;
+    if (memchr("+-:$*", type, 5) == NULL) {
+        w->odd = type;
+        return remote_fail(w, REMOTE_WIRE_PROTOCOL);
+    }
+    if (end == NULL || end + 1 == p + len) {
+        return len <= REMOTE_READ_BYTES ? 0 : remote_fail(w, REMOTE_WIRE_TOO_BIG);
+    }
+    const size_t line = (size_t)(end - p) - 1, head = line + 3;
+    const bool text = type == '+' || type == '-';
+    int64_t n = 0;
+    if (end[1] != '\n' || (!text && !remote_line_number(p + 1, line, &n)) ||
+        (n < -1 && type != ':')) {
+        return remote_fail(w, REMOTE_WIRE_PROTOCOL);
+    }
+    bool taken;
+    if (text) {
+        taken = remote_take_text(w, type == '+' ? REMOTE_STATUS : REMOTE_ERROR, p + 1, line);
+    } else if (type == ':') {
+        taken = remote_take_leaf(w, &(remote_reply){ .type = REMOTE_INTEGER, .number = n });
+    } else if (n < 0) {
+        taken = remote_take_leaf(w, &(remote_reply){ .type = REMOTE_NIL });
+    } else if (type == '*') {
+        taken = remote_take_array(w, n);
+    } else {
+        const size_t used = remote_take_string(w, p + head, len - head, (uint64_t)n);
+        return used != 0 || w->long_text != NULL ? head + used : 0;
+    }
+    return taken ? head : 0;
+}
+
+/* Take the elements of what is kept and `bytes`; keep the beginning of one that is not complete. */
+static bool remote_wire_take(remote_wire *w, const char *bytes, size_t len)
+{
+    const bool after = w->kept.len != 0;
+    if (after && !remote_bytes_add(&w->kept, bytes, len)) {
+        return remote_fail(w, REMOTE_WIRE_NOMEM);
+    }
+    if (after) {
+        bytes = w->kept.data;
+        len = w->kept.len;
+    }
+    for (size_t used = 1; len != 0 && used != 0; bytes += used, len -= used) {
+        used = remote_take_element(w, bytes, len);
+        if (w->fault != REMOTE_WIRE_FINE) { return false; }
+    }
+    if (len == 0) {
+        remote_bytes_free(&w->kept);
+    } else if (after) {
+        memmove(w->kept.data, bytes, len);
+        w->kept.len = len;
+    } else if (!remote_bytes_add(&w->kept, bytes, len)) {
+        return remote_fail(w, REMOTE_WIRE_NOMEM);
+    }
+    return true;
 }
 
 /* ---- socket ---- */
@@ -301,13 +343,10 @@ CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory
 {
     *w = (remote_wire){ .fd = -1, .memory = memory };
     w->unsent = (remote_bytes){ .memory = memory };
+    w->kept = (remote_bytes){ .memory = memory };
     w->long_min = REMOTE_LONG_BYTES;
     w->take = take;
     w->ctx = ctx;
-    w->functions = (redisReplyObjectFunctions){
-        .createString = remote_make_string, .createArray = remote_make_array,
-        .createInteger = remote_make_integer, .createNil = remote_make_nil,
-        .freeObject = remote_free_object };
 }
 
 static bool remote_wire_lost(remote_wire *w, int error)
@@ -347,13 +386,8 @@ CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, 
                                         const remote_peer *to)
 {
     w->fault = REMOTE_WIRE_FINE;
+    w->odd = 0;
     w->connected = false;
-    w->reader = redisReaderCreateWithFunctions(&w->functions);
-    if (w->reader == NULL) {
-        w->fault = REMOTE_WIRE_NOMEM;
-        return false;
-    }
-    w->reader->privdata = w;
     return remote_wire_socket(w, to->at.any.sa_family, &to->at.any, to->len) &&
            remote_wire_secure(w, c, host);
 }
@@ -403,11 +437,9 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
     const int fd = w->fd;
     w->fd = -1; /* first: a forked child closes what stands here */
     if (fd >= 0) { (void)close(fd); }
-    if (w->reader != NULL) {
-        redisReaderFree(w->reader);
-        w->reader = NULL;
-    }
     remote_chunks_free(w);
+    w->depth = 0;
+    remote_bytes_free(&w->kept);
     remote_bytes_free(&w->unsent);
     w->flushed = 0;
     w->connected = false;
@@ -487,10 +519,5 @@ CELLAR_PRIVATE bool remote_wire_read(remote_wire *w, bool *more)
     if (n <= 0) { return n == 0; }
     if (is_long) { w->long_got += (size_t)n; }
     if (is_long && !*more) { return true; }
-    if (is_long ? !remote_long_end(w)
-                : redisReaderFeed(w->reader, bytes, (size_t)n) != REDIS_OK) {
-        w->fault = REMOTE_WIRE_NOMEM;
-        return false;
-    }
-    return remote_wire_parse(w);
+    return is_long ? remote_long_end(w) : remote_wire_take(w, bytes, (size_t)n);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * wire: one socket to a server, and the parser of its replies. */
+ * wire: one socket to a server, and the reader of its replies. */
 #ifndef REMOTE_WIRE_H
 #define REMOTE_WIRE_H
 
-#include <hiredis/read.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -45,6 +44,14 @@ typedef enum remote_wire_fault {
 
 typedef struct remote_chunk remote_chunk;
 
+#define REMOTE_NESTING_MAX 4
+#define REMOTE_TLS_ALERT 0x15 /* first byte that a TLS port answers to plain text */
+
+typedef struct remote_level { /* an array that is being read */
+    struct remote_node *array;
+    uint32_t left;            /* elements to come */
+} remote_level;
+
 typedef struct remote_wire {
     int fd;                    /* -1: none */
     uint32_t watched;          /* events of epoll; 0: not watched */
@@ -55,13 +62,15 @@ typedef struct remote_wire {
     tls_ticket *ticket;        /* of the last connection */
     char tls_text[TLS_WHY];
     const remote_memory *memory;
-    redisReader *reader;
-    redisReplyObjectFunctions functions;
-    remote_chunk *chunk;       /* elements of the array that is being read, newest block first */
+    remote_bytes kept;         /* beginning of an element that is not complete */
+    char odd;                  /* of PROTOCOL: the byte that begins no element; 0: other fault */
+    remote_level level[REMOTE_NESTING_MAX]; /* the outermost array first */
+    uint32_t depth;            /* of them in use */
+    remote_chunk *chunk;       /* elements of the arrays, newest block first */
     size_t chunk_bytes;        /* of all blocks */
     uint32_t elements;         /* of the reply that is being read */
     size_t string_max;         /* longest string of a reply */
-    size_t long_min;           /* shortest string that is received past the reader */
+    size_t long_min;           /* shortest string that is received into a block */
     char *long_text;           /* such a string, in a block; NULL: none */
     size_t long_len, long_got; /* bytes of it; those received, with the two of its end */
     remote_bytes unsent;       /* bytes that the socket did not take */

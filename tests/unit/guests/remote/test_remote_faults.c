@@ -26,30 +26,6 @@ static bool fails(int error)
     return true;
 }
 
-/* The parser of hiredis takes its memory from malloc. The sanitizers have their own. */
-#if !T_ASAN && !T_TSAN && !T_MSAN && defined(__GLIBC__)
-#define HAVE_MALLOC_FAULTS 1
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-static _Atomic int malloc_fails_in;
-static _Atomic size_t largest_malloc; /* while `faulty` */
-
-static bool malloc_fails(size_t size)
-{
-    if (faulty && size > atomic_load(&largest_malloc)) { atomic_store(&largest_malloc, size); }
-    return faulty && atomic_load(&malloc_fails_in) > 0 &&
-           atomic_fetch_sub(&malloc_fails_in, 1) == 1;
-}
-
-#define VISIBLE __attribute__((visibility("default"))) /* for the library of hiredis */
-VISIBLE void *malloc(size_t n) { return malloc_fails(n) ? NULL : __libc_malloc(n); }
-VISIBLE void *calloc(size_t n, size_t m) { return malloc_fails(m) ? NULL : __libc_calloc(n, m); }
-VISIBLE void *realloc(void *p, size_t n) { return malloc_fails(n) ? NULL : __libc_realloc(p, n); }
-#else
-#define HAVE_MALLOC_FAULTS 0
-#endif
-
 #define REAL(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, name))
 
 int socket(int family, int type, int protocol)
@@ -156,21 +132,6 @@ T_CASE(each_call_of_the_system_fails_once)
     engine_stop(&e);
 }
 
-T_CASE(each_malloc_of_the_parser_fails_once)
-{
-#if HAVE_MALLOC_FAULTS
-    engine e;
-    int n = 1;
-    if (!engine_start(&e, NULL)) { return; }
-    while (live_with_fault(&e, &malloc_fails_in, n)) { n++; }
-    T_CHECK(n > 20);
-    atomic_store(&malloc_fails_in, 0);
-    engine_stop(&e);
-#else
-    T_SKIP("the sanitizer has its own malloc");
-#endif
-}
-
 /* ---- memory of replies ---- */
 
 enum { BIG_BYTES = 12 << 20 };
@@ -180,7 +141,6 @@ typedef struct big_reply {
     bool right;
 } big_reply;
 
-/* Blocks of the store do not come from malloc here. */
 static void *map_block(void *ctx, size_t bytes)
 {
     (void)ctx;
@@ -235,10 +195,6 @@ T_CASE(long_replies_are_charged_to_the_store)
     k.c.string_max = BIG_BYTES;
     k.memory = (remote_memory){ NULL, map_block, unmap_block, NULL };
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-#if HAVE_MALLOC_FAULTS
-    atomic_store(&largest_malloc, 0);
-#endif
-    faulty = true;
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(ask_big(&k, "*2\r\n$3\r\nGET\r\n$11\r\napp:users:1\r\n", &b), CELLAR_OK);
     T_CHECK(b.right && b.strings == 1 && b.bytes == BIG_BYTES);
@@ -251,10 +207,6 @@ T_CASE(long_replies_are_charged_to_the_store)
     remote_link_refusal(k.link, &why);
     T_EQ_I64(why.code, CELLAR_E_NOMEM);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    faulty = false;
-#if HAVE_MALLOC_FAULTS
-    T_CHECK(atomic_load(&largest_malloc) > 0 && atomic_load(&largest_malloc) < 256u << 10);
-#endif
     link_kit_close(&k);
     engine_stop(&e);
 }
