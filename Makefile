@@ -4,7 +4,7 @@
 #
 # PICTURE    src/*/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
-# FILES      src/tools/mk/: optional.mk (what is linked, hardening), remote.mk (the remote tier),
+# FILES      src/tools/mk/: optional.mk (what is linked, hardening),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
@@ -12,7 +12,6 @@
 #            adds to them and replaces none. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
 #            LZ4=1 SQLITE=1 MIMALLOC=1 TLS=1 link that library into archive, .so and program;
 #            ALL_LIBS=1 those that are there (run, test and check do that)
-#            REMOTE=1 with the remote tier (needs libhiredis-dev)
 #            SAN=address|undefined|thread (or a list with commas)
 #            T=name one test   SEED=n|random   AUDIT=1
 #            V=1 shows commands   DEPS=off|print   STATIC=1
@@ -60,8 +59,11 @@ SRC_RESP  = reply queue key_list channel track control trace command parse clien
             options entry shared shared_script shared_wait cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
             finish open
+SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker handshake \
+             subscriber state sentinel link share lease limit lock script control pending get \
+             put coherence attach stat open
 MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
-            cache policy loading store extras work kit tls resp
+            cache policy loading store extras work kit tls resp remote
 SRC      := $(SRC_BASE:%=src/core/base/%.c) $(GUEST_BASE:%=src/core/base/%.c) $(SRC_STATS:%=src/core/stats/%.c) $(SRC_L1:%=src/core/l1/%.c) \
             $(SRC_L2:%=src/core/l2/%.c) $(SRC_FLIGHT:%=src/core/flight/%.c) \
             src/core/bloom/filter.c src/core/breaker/breaker.c \
@@ -69,29 +71,24 @@ SRC      := $(SRC_BASE:%=src/core/base/%.c) $(GUEST_BASE:%=src/core/base/%.c) $(
             $(SRC_CACHE:%=src/core/cache/%.c) $(SRC_POLICY:%=src/core/policy/%.c) \
             $(SRC_LOADING:%=src/core/loading/%.c) $(SRC_STORE:%=src/core/store/%.c) \
             $(SRC_EXTRAS:%=src/core/extras/%.c) \
-            $(SRC_WORK:%=src/guests/work/%.c) $(SRC_KIT:%=src/guests/kit/%.c) src/guests/tls/tls.c $(SRC_RESP:%=src/guests/resp/%.c)
+            $(SRC_WORK:%=src/guests/work/%.c) $(SRC_KIT:%=src/guests/kit/%.c) src/guests/tls/tls.c $(SRC_RESP:%=src/guests/resp/%.c) \
+            $(SRC_REMOTE:%=src/guests/remote/%.c)
 # The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
 # not, nor what src/core/base has for them alone. `make floors` keeps the core free of their headers,
 # slow_packaging_pairs.sh compares with the includes.
-GUESTS     = wheel work kit tls resp
+GUESTS     = wheel work kit tls resp remote
 SRC_GUESTS = $(filter src/guests/%,$(SRC)) $(GUEST_BASE:%=src/core/base/%.c)
 SRC_CORE  := $(filter-out $(SRC_GUESTS),$(SRC))
 # CORE=1 (make core, make test-core): what is built, in a build folder of its own.
 SRC_BUILT := $(if $(CORE),$(SRC_CORE),$(SRC))
-# The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
-SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker handshake \
-             subscriber state sentinel link share lease limit lock script control pending get \
-             put coherence attach stat open
-REMOTE_SRC := $(SRC_REMOTE:%=src/guests/remote/%.c)
 CLI      := $(if $(CORE),,$(wildcard src/cli/*.c))
 # The public headers in the order in which the header of a pair folds them: of the cache, of the
 # guests.
 HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _object.h \
                     _bloom.h _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h)
 HEADERS_GUESTS := $(addprefix include/cellar_,schedule.h batch.h bus.h task.h refresh.h work.h \
-                    kit.h resp.h)
+                    kit.h resp.h remote.h)
 HEADERS  := $(HEADERS_CACHE) $(HEADERS_GUESTS)
-REMOTE_HEADERS := $(wildcard include/cellar_remote.h)
 # The C++ wrapper: installed and distributed with them, no part of a pair.
 WRAPPER   = include/cellar.hpp
 
@@ -172,10 +169,9 @@ ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) $(CLI) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/core/$(m)/% src/guests/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
-PROGRAM  = $(B)/$(if $(HAVE_REMOTE),remote/)cellar
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
-all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
+all: lib $(if $(CLI),build/cellar)
 	$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,@echo 'linked: $(LINKED)')
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link_lib,libcellar.a,libcellar.a)
@@ -240,7 +236,7 @@ $(B)/libcellar.map: src/tools/symbols.txt include/cellar.h
 	$(say) GEN $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(AWK) -v node=CELLAR_$(ABI) 'BEGIN { print node " {\nglobal:" } \
-	  /^[a-z]/ && !/^cellar_remote_/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
+	  /^[a-z]/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
 # A host keeps its malloc when it links the shared library: libc comes first in lookup order. A program
 # that links the archive of MIMALLOC=1 names -lmimalloc, which then serves all of it.
 $(B)/$(SO): $(OBJ_LIB) $(B)/libcellar.map
@@ -255,8 +251,8 @@ $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
 $(B)/cellar-replay: $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
 	$(Q)$(link_program) -lm $(LDLIBS)
-build/cellar: $(PROGRAM) $(B)/cellar-replay
-	$(call link,$(PROGRAM:$(B)/%=%),cellar)
+build/cellar: $(B)/cellar $(B)/cellar-replay
+	$(call link,cellar,cellar)
 	$(call link,cellar-replay,cellar-replay)
 
 # A file that changes only when its text does: a new commit makes a new source id.
@@ -284,7 +280,7 @@ help:
 	@echo
 	@$(AWK) '/^# VARIABLES/ { on = 1 } /^# NEEDS/ { exit } on { print substr($$0, 3) }' Makefile
 
-PARTS    := $(addprefix $(MK)/,remote.mk dropin.mk install.mk test.mk check.mk bench.mk)
+PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk check.mk bench.mk)
 include $(PARTS)
 
 FORCE:

@@ -5,7 +5,7 @@
  * cellar_remote: namespaces that several processes share: Redis, Valkey, PORT OF CELLAR (below).
  *
  * CALL PATTERN
- *     #include "cellar_remote.h"            // link with libcellar-remote in place of libcellar
+ *     #include "cellar_remote.h"
  *     cellar_remote *r;
  *     if (cellar_remote_open(store, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
  *         return 1;
@@ -330,6 +330,7 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
  *     cellar_remote_stats_get(r, &s);                                                            */
 CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out);
 
+#ifndef CELLAR_OMIT_LIMIT
 /* ---- Shared limiter ------------------------------------------------------------------------- */
 
 /* A limiter of several processes: those that open it with the same prefix, name and rule share its
@@ -552,6 +553,8 @@ CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *k
  * example: while (cellar_remote_lock_check(r, &lk) == CELLAR_OK) work_a_little();                */
 CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
                                                const cellar_remote_lock *lk);
+
+#endif
 
 /* ---- Details -------------------------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
  *            remote_misses    1, 4, 16 threads of gets that miss in memory x as many connections of
  *                             hiredis
  *            remote_large     time of a get or set of 1 MiB x that of hiredis
- * INPUT      make bench SUITE=remote REMOTE=1 TLS=1; redis-tools, libhiredis-dev; for TLS libssl-dev
+ * INPUT      make bench SUITE=remote TLS=1; redis-tools, libhiredis-dev; for TLS libssl-dev
  *            and the program openssl. */
 #include "bench/suites/suite.h"
 
@@ -422,7 +422,7 @@ static int remote_run(const cell_options *o)
 static int remote_run(const cell_options *o)
 {
     (void)o;
-    json_say("remote", "cellar", NULL, "skip", "built without it: make bench SUITE=remote REMOTE=1");
+    json_say("remote", "cellar", NULL, "skip", "built without libhiredis-dev");
     return CELL_OK;
 }
 #endif

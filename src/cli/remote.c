@@ -6,10 +6,6 @@
  *            is none -> ask the server over the link -> rows, then notes
  * LIMITS     What the user may not ask is a row, too: the tier itself needs no INFO, no CONFIG. */
 #include <getopt.h>
-
-#include "cli/cli.h"
-
-#ifdef CELLAR_WITH_REMOTE
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,6 +14,7 @@
 
 #include "cellar_admin.h"
 #include "cellar_remote.h"
+#include "cli/cli.h"
 #include "remote/data.h"
 #include "remote/link.h"
 #include "remote/share.h"
@@ -359,14 +356,6 @@ static int remote_try(const char *url, bool plain)
     (void)cellar_close(store);
     return code;
 }
-#else
-static int remote_try(const char *url, bool plain)
-{
-    (void)url, (void)plain;
-    cli_complain("remote", "this program has no remote tier; build it with `make REMOTE=1`");
-    return CLI_NO_START;
-}
-#endif
 
 static int remote_run_command(int argc, char **argv, const cli_terminal *term)
 {
@@ -394,8 +383,8 @@ const cli_command cli_remote = {
     "with the same URL, waits for a proof, and prints version, role and address of the server,\n"
     "its memory, tracking, clients, replicas and limits, state of the link, age of the proof and\n"
     "clock, and what each Sentinel says. If there is no proof within 3 s, it prints the reason:\n"
-    "what does not answer, the certificate that is refused, each right that the user lacks. Needs\n"
-    "a program built with REMOTE=1; a URL with rediss: one with TLS=1, too.\n"
+    "what does not answer, the certificate that is refused, each right that the user lacks. A\n"
+    "URL with rediss: needs a program built with TLS=1.\n"
     "\n"
     "  --allow-plaintext  reach another machine without TLS\n"
     "  --help             print this text\n"

@@ -402,7 +402,6 @@ static void tour_remote_tell(tour_report *r, const tour_page *p)
     tour_figure(r, "stale", p->stale, 0, p->stale == 0, "of them");
 }
 
-#if defined(CELLAR_WITH_REMOTE)
 /* Wait until no write of this process is open and gets see all that the server acknowledged. */
 static bool tour_fence(cellar_remote *r)
 {
@@ -488,14 +487,6 @@ static bool tour_remote_run(tour_report *r, tour_page *p)
     r->note = "--remote: a process failed; is redis-server or valkey-server installed?";
     return fine;
 }
-#else
-static bool tour_remote_run(tour_report *r, tour_page *p)
-{
-    (void)p;
-    r->note = "--remote: this program has no remote tier; build it with `make REMOTE=1`";
-    return false;
-}
-#endif
 
 static bool tour_remote(tour_report *r)
 {
@@ -595,7 +586,7 @@ const cli_command cli_tour = {
     "  --work    in place of the five: 20,000 tasks, every tenth fails once\n"
     "  --port    in place of the five: values of this process, read by a client of Redis\n"
     "  --remote  in place of the five: three processes share values by a redis-server that the\n"
-    "            tour starts, and connections are cut. Needs a program built with REMOTE=1\n"
+    "            tour starts, and connections are cut\n"
     "  --help    print this text\n"
     "\n"
     "Exit codes: 0 every figure holds; 1 a finding; 2 wrong usage; 3 cannot start; 4 the output\n"

@@ -5,8 +5,7 @@
 # USE        awk -f src/tools/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
 #                -v src="src/core/base/err.c ..." [-v lines=1 for #line directives]
-#                -v pair=cellar (the cache) | cellar_all (the cache and its guests) |
-#                        cellar_remote (the remote tier, beside either)
+#                -v pair=cellar (the cache) | cellar_all (the cache and its guests)
 #            `headers` and `src` decide what a pair holds: the Makefile has the lists.
 # PICTURE    what=h: the public headers in order, each with its guard and without its includes;
 #                    those of a part that can be left out stand between
@@ -184,7 +183,7 @@ function fold_header(file, name,    line, number, status, part, omit, gap, cxx) 
         }
         if (cxx == 1) { gap = line_after(gap, number - 1, file, "#ifdef __cplusplus"); cxx = 0 }
         if (line ~ /^[ ]*#[ ]*include[ ]*["<]/) {
-            if (line ~ /"/ && pair != "cellar_remote" && !(include_target(line) in above)) {
+            if (line ~ /"/ && !(include_target(line) in above)) {
                 fail(file ": " line)
             }
             gap = 2
@@ -211,20 +210,9 @@ function line_after(gap, number, file, line) {
 function write_header(    n, i, list, name) {
     opening(pair ".h", pair ".c", "include/")
     print " * MIT License, " copyright() ": the text stands in " pair ".c. */"
-    if (pair == "cellar_remote") {
-        print "#if !defined(CELLAR_H) && defined(__has_include) /* the header of either pair */"
-        print "#if !__has_include(\"cellar.h\")"
-        print "#include \"cellar_all.h\""
-        print "#endif"
-        print "#endif"
-        print "#ifndef CELLAR_H"
-        print "#include \"cellar.h\""
-        print "#endif"
-    } else {
-        print "#include <stdbool.h>"
-        print "#include <stddef.h>"
-        print "#include <stdint.h>"
-    }
+    print "#include <stdbool.h>"
+    print "#include <stddef.h>"
+    print "#include <stdint.h>"
     print "#ifdef __cplusplus"
     print "extern \"C\" {"
     print "#endif"
@@ -254,8 +242,8 @@ function switches() {
         print " *            ready-made caches and the port for Redis clients as well: take one pair."
     } else {
         print " * PAIRS      This pair is the cache with its guests: tasks, schedules, messages, ready-made"
-        print " *            caches, the port for Redis clients. cellar.h and .c are the cache alone: take"
-        print " *            one pair."
+        print " *            caches, the port for Redis clients, the tier over Redis or a port. cellar.h and"
+        print " *            .c are the cache alone: take one pair."
     }
     print " * SWITCHES   -DCELLAR_OMIT_L2         no disk tier: a directory is E_UNSUPPORTED"
     print " *            -DCELLAR_OMIT_LIMIT      no rate limiters and keyed locks"
@@ -266,7 +254,7 @@ function switches() {
     print " *            -DCELLAR_WITH_LZ4       values on disk may be packed; link with -llz4"
     if (pair == "cellar_all") {
         print " *            -DCELLAR_WITH_SQLITE    pools of tasks may have a journal; link with -lsqlite3"
-        print " *            -DCELLAR_WITH_TLS       the port may speak TLS; link with -lssl -lcrypto"
+        print " *            -DCELLAR_WITH_TLS       port and tier may speak TLS; link with -lssl -lcrypto"
     }
     print " *            -DCELLAR_WITH_SDT"
     print " *            Give the same switches where " pair ".h is included."
@@ -301,23 +289,6 @@ function write_guards() {
     print "#if !defined(CLOCK_MONOTONIC) || (defined(__linux__) && !defined(O_PATH))"
     print "#error \"" pair ".c came too late: put #define _GNU_SOURCE 1 into this file's first line\""
     print "#endif"
-}
-
-# The remote tier: all of it static, a part of the program that links hiredis.
-function write_remote_banner() {
-    opening("cellar_remote.c", "cellar_remote.h", "src/guests/remote/")
-    print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c or cellar_all.c of the"
-    print " *                                          same version, with its header;"
-    print " *                                          link with -lhiredis -pthread; with"
-    print " *                                          -DCELLAR_WITH_TLS also -lssl -lcrypto"
-    print " *"
-    licence()
-    print " */"
-    print "#ifndef _GNU_SOURCE"
-    print "#define _GNU_SOURCE 1"
-    print "#endif"
-    print "#define CELLAR_PRIVATE static"
-    print "#include \"cellar_remote.h\""
 }
 
 function write_banner(    n, i, list, any) {
@@ -355,13 +326,12 @@ BEGIN {
     if (what == "h") {
         write_header()
     } else {
-        if (pair == "cellar_remote") write_remote_banner()
-        else write_banner()
+        write_banner()
         n_src = split(src, file, /[ \n]+/)
         for (i_src = 1; i_src <= n_src; i_src++) {
             if (file[i_src] != "") fold(file[i_src], "")
         }
-        if (!uthash_done && uthash != "external" && pair != "cellar_remote") print "/* uthash: no file included it */"
+        if (!uthash_done && uthash != "external") print "/* uthash: no file included it */"
     }
     exit failed
 }

@@ -54,7 +54,7 @@ mandoc|check torture|optional|tool|mandoc|man pages are not checked
 abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
 python3-django|check torture|optional|python|django|Django is not tried
 python3-django-redis|check torture|optional|python|django_redis|Django is not tried
-redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis, no tests of the remote tier
+redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis; the remote tier is tried on a port alone
 prometheus|check|optional|peer|usr/bin/promtool|metrics are not checked by promtool
 gawk|check torture|optional|tool|gawk|scripts are not tried with gawk
 busybox|check torture|optional|tool|busybox|scripts are not tried with busybox
@@ -80,7 +80,7 @@ python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
 python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
 python3-redis|check torture|optional|python|redis|redis-py is not tried
 openssl|check torture|optional|tool|openssl|TLS is not tried|openssl/ssl.h
-libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no remote tier, hiredis is not tried
+libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no tests of the remote tier, hiredis is not tried
 libssl-dev|check bench torture|optional|link|openssl/provider.h -lssl|TLS is not built and not tried|openssl/ssl.h
 python3-venv|torture|optional|python|ensurepip|the newest redis-py is not tried
 nodejs|bench|optional|tool|node|peers in JavaScript are left out

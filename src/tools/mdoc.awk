@@ -914,12 +914,11 @@ function page_names(names, about,    i, n, list) {
 }
 
 # Section 7 has no LIBRARY: there the text stands in the SYNOPSIS.
-function library(header, number,    name, pair) {
-    name = header == "cellar_remote.h" ? "cellar-remote" : "cellar"
-    pair = header == "cellar_remote.h" ? "cellar_remote" : header in status_of ? "cellar_all" : "cellar"
+function library(header, number,    pair) {
+    pair = header in status_of ? "cellar_all" : "cellar"
     section_head(number == 3 ? "LIBRARY" : "SYNOPSIS")
     if (number == 7) print ".In " header "\n.Pp" > page
-    fill(mdoc("lib" name ": link with `pkg-config --cflags --libs " name "`, or with") " \\%-l" name ".")
+    fill(mdoc("libcellar: link with `pkg-config --cflags --libs cellar`, or with") " \\%-lcellar.")
     fill("In the drop-in: " pair ".h and " pair ".c.")
     if (number == 3) section_head("SYNOPSIS")
     if (number == 3) print ".In " header > page

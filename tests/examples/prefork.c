@@ -8,11 +8,10 @@
  * the master dies, its workers end, and the next master begins with an empty cache. Limiters and
  * locks use the same link: cellar_remote_limiter_open, cellar_remote_lock_acquire.
  *
- * In the folder of this project, after `make REMOTE=1`:
- *     cc -O2 tests/examples/prefork.c -Iinclude build/libcellar-remote.a -lhiredis -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/prefork.c -Iinclude build/libcellar.a -pthread
  * With the drop-in, after `make dist`:
- *     cc -O2 tests/examples/prefork.c dist/cellar_all.c dist/cellar_remote.c \
- *         -Idist -Idist/include -lhiredis -pthread
+ *     cc -O2 tests/examples/prefork.c dist/cellar_all.c -Idist -Idist/include -pthread -lm
  *     ./a.out FOLDER
  *     curl -i --unix-socket FOLDER/http.sock http://localhost/a    the page "/a: page 1 by 4711"
  *

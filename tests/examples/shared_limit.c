@@ -9,11 +9,10 @@
  * master of the workers, as in prefork.c. On many machines it is a Redis or Valkey: only the URL
  * changes.
  *
- * In the folder of this project, after `make REMOTE=1`:
- *     cc -O2 tests/examples/shared_limit.c -Iinclude build/libcellar-remote.a -lhiredis -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/shared_limit.c -Iinclude build/libcellar.a -pthread
  * With the drop-in, after `make dist`:
- *     cc -O2 tests/examples/shared_limit.c dist/cellar_all.c dist/cellar_remote.c \
- *         -Idist -Idist/include -lhiredis -pthread
+ *     cc -O2 tests/examples/shared_limit.c dist/cellar_all.c -Idist -Idist/include -pthread -lm
  *
  *     build/cellar serve --port=0 --unix=FOLDER/cache.sock --shared=16M
  *     ./a.out 'unix://FOLDER/cache.sock?prefix=app'    a worker: start several

@@ -3,7 +3,7 @@
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
 #         the port, the parsers of policy files, settings and cron expressions, topic patterns, and
-#         the readers of replies, messages (with libhiredis) and envelopes of a server.
+#         the readers of replies, messages and envelopes of a server.
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
 #         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_subscriber.c and remote_form.c,
 #         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
@@ -11,7 +11,7 @@
 . tests/support/t.sh
 make -s page || exit 1
 l2="$(ls src/core/base/*.c src/core/stats/*.c src/core/l2/*.c)"
-all="$(ls src/*/*/*.c | grep -v '^src/guests/remote/')"
+all="$(ls src/*/*/*.c)"
 
 # fuzz COMPILER TARGET SOURCES
 fuzz() {
@@ -49,17 +49,9 @@ if [ -n "$found" ]; then
     t_case port_takes_any_conversation fuzz $found resp "$all"
     t_case requests_of_any_bytes_parse_equally_in_pieces fuzz $found resp_parse "$all"
     t_case heads_of_http_of_any_bytes_read_equally_in_pieces fuzz $found resp_http "$all"
-    if [ -f /usr/include/hiredis/hiredis.h ]; then
-        t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire \
-            "src/guests/remote/wire.c -lhiredis"
-        t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_subscriber \
-            "$all $(ls src/guests/remote/*.c) -lhiredis"
-    else
-        t_skip replies_of_any_bytes_read_equally_in_pieces "no libhiredis-dev"
-        t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no libhiredis-dev"
-    fi
-    t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form \
-        "src/guests/remote/form.c src/guests/remote/key.c"
+    t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire "$all"
+    t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_subscriber "$all"
+    t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form "$all"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"

@@ -18,10 +18,10 @@ lines() { # one word a line
 files_of() { # files folded into cellar.c
     sed -n 's|^/\* ---- src/[a-z]*/\([a-z0-9_/]*\.[ch]\) ---- \*/$|\1|p' dist/cellar.c
 }
-guest='\(batch\|behind\|bus\|cron\|journal\|kit\|refresh\|resp\|sched\|task\|wheel\)_.*'
+guest='\(batch\|behind\|bus\|cron\|journal\|kit\|refresh\|remote\|resp\|sched\|task\|wheel\)_.*'
 guests=$(sed -n 's|^#include "\(cellar_[a-z]*\.h\)"|include/\1|p' include/cellar_work.h)
-guests="$guests include/cellar_work.h include/cellar_kit.h include/cellar_resp.h"
-all=$(ls include/cellar*.h | grep -v remote)
+guests="$guests include/cellar_work.h include/cellar_kit.h include/cellar_resp.h include/cellar_remote.h"
+all=$(ls include/cellar*.h)
 cache=$(lines $all | grep -vxF -e "$(lines $guests)")
 names_of $cache >"$t_tmp/cellar.names"
 names_of $guests >"$t_tmp/guests.names"
@@ -69,7 +69,7 @@ left_out_are_the_files_of_guests() {
         *) echo "$name: in cellar.c: $in, used there: $one"; return 1 ;;
         esac
     done
-    ! grep -e '^work/' -e '^kit/' -e '^resp/' -e '^wheel/' "$t_tmp/files"
+    ! grep -e '^work/' -e '^kit/' -e '^resp/' -e '^remote/' -e '^wheel/' "$t_tmp/files"
 }
 program_of_installed_headers_works() { # PAIR PROGRAM
     $CC -std=c11 -O0 -D_GNU_SOURCE -Idist -Idist/include -o "$t_tmp/program" "tests/examples/$2.c" \
@@ -110,17 +110,7 @@ guest_with_cellar_c_is_a_link_error() {
         grep -q 'undefined reference to cellar_task_submit' include/guide.md &&
         $CC -w -Idist -Idist/include "$t_tmp/call.c" "$t_tmp/cellar_all.o" -pthread -lm -o "$t_tmp/guest"
 }
-remote_beside() { # PAIR: its two files and those of the remote pair, alone in a folder
-    rm -rf "$t_tmp/beside"
-    mkdir "$t_tmp/beside" && cp "dist/$1.h" dist/cellar_remote.h dist/cellar_remote.c "$t_tmp/beside" &&
-        echo '#include "cellar_remote.h"' >"$t_tmp/r.c" && echo 'extern int x;' >>"$t_tmp/r.c" &&
-        $CC -std=c11 $t_warn -I"$t_tmp/beside" -fsyntax-only "$t_tmp/r.c" || return 1
-    [ "$hiredis" = no ] || $CC -std=c11 $t_warn -fsyntax-only "$t_tmp/beside/cellar_remote.c"
-}
-
-hiredis=no
-if echo '#include <hiredis/hiredis.h>' | $CC -E - >/dev/null 2>&1; then hiredis=yes; fi
-$MAKE -s --no-print-directory NOLINK=1 dropin dropin-remote >/dev/null
+$MAKE -s --no-print-directory NOLINK=1 dropin >/dev/null
 t_case cellar_exports_the_names_of_the_cache exports_its_names cellar
 t_case cellar_all_exports_all_names exports_its_names cellar_all
 t_case cellar_has_no_function_of_a_guest cache_has_no_guest
@@ -136,6 +126,4 @@ if t_have g++; then t_case headers_of_both_pairs_stand_together_in_cxx together 
 else t_skip headers_of_both_pairs_stand_together_in_cxx "no g++"; fi
 t_case both_pairs_in_one_program_do_not_link both_pairs_are_a_link_error
 t_case guest_with_cellar_c_does_not_link guest_with_cellar_c_is_a_link_error
-t_case remote_header_stands_beside_cellar remote_beside cellar
-t_case remote_header_stands_beside_cellar_all remote_beside cellar_all
 t_end packaging_pairs

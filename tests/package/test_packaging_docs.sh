@@ -173,9 +173,7 @@ same_with() { # awk; all pages in one file. The first form is made once; test_pa
     done
     cmp "$t_tmp/first" "$t_tmp/second" && [ "$(grep -c '^\.Dt \|^\.so ' "$t_tmp/first")" -gt 1000 ]
 }
-link_blocks() { # ARCHIVE BLOCK..: the programs of all blocks in one file, each run by its number
-    archive=$1
-    shift
+link_blocks() { # BLOCK..: the programs of all blocks in one file, each run by its number
     objects=
     {
         echo '#include <stdlib.h>'
@@ -190,15 +188,14 @@ link_blocks() { # ARCHIVE BLOCK..: the programs of all blocks in one file, each 
         objects="$objects $t_tmp/readme$n.o"
     done
     # shellcheck disable=SC2086
-    $CC -std=c11 "$t_tmp/main.c" $objects "$archive" -pthread $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" || return 1
+    $CC -std=c11 "$t_tmp/main.c" $objects "$CELLAR_A" -pthread ${CELLAR_LIBS-} -o "$t_tmp/readme" || return 1
     for n; do
         (cd "$t_tmp" && timeout 300 ./readme "$n" </dev/null >said) || { cat "$t_tmp/said" "$t_tmp/readme$n.c"; return 1; }
         sed -n 's|.*/\* prints "\([^"]*\)".*|\1|p' "$t_tmp/readme$n.c" >"$t_tmp/promised"
         [ ! -s "$t_tmp/promised" ] || diff "$t_tmp/promised" "$t_tmp/said" || { echo "block $n"; return 1; }
     done
 }
-readme_blocks() { # each ```c block with a main is a program, and says what its comments `prints ".."` say; the others
-                  # are compiled, and those of the remote tier if it is not built
+readme_blocks() { # each ```c block with a main is a program, and says what its comments `prints ".."` say; the others are compiled
     awk -v out="$t_tmp/readme" '/^```c(pp)?$/ { n++; on = 1; end = /pp/ ? ".cc" : ".c"; next } /^```/ { on = 0 }
         on { print > (out n end) }' README.md include/*.md
     if t_have "${CXX:=g++}"; then
@@ -208,18 +205,16 @@ readme_blocks() { # each ```c block with a main is a program, and says what its 
                 timeout 300 "$t_tmp/readme" || { echo "$block"; return 1; }
         done
     fi
-    programs='' remotes=''
+    programs=''
     for block in "$t_tmp"/readme*.c; do
         [ -f "$block" ] || return 1
         n=${block##*readme}
         if ! grep -q 'main(' "$block"; then $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" || { cat "$block"; return 1; }
-        elif ! grep -q cellar_remote.h "$block"; then programs="$programs ${n%.c}"
-        elif [ -f "$CELLAR_BUILD/libcellar-remote.a" ]; then remotes="$remotes ${n%.c}"
-        else $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" || { cat "$block"; return 1; }
+        else programs="$programs ${n%.c}"
         fi
     done
     # shellcheck disable=SC2086
-    link_blocks "$CELLAR_A" $programs && { [ -z "$remotes" ] || link_blocks "$CELLAR_BUILD/libcellar-remote.a" $remotes; }
+    link_blocks $programs
 }
 names_of_the_guide() { # each name in backquotes stands in a header
     grep -oh '`[^`]*`' README.md include/*.md | grep -oE '(cellar|CELLAR)_[A-Za-z0-9_]*[a-z0-9A-Z]' | grep -v OMIT | sort -u >"$t_tmp/names"

@@ -223,10 +223,10 @@ static cellar_err remote_scheme_refuse(const remote_reading *r, const char *url)
 {
     const size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyz+-");
     const bool named = len != 0 && len < 24 && url[len] == ':';
-    const size_t behind = strspn(url + len, "/:");
+    const size_t colons = strspn(url + len, "/:");
     return remote_refuse(r, CELLAR_E_INVAL, "the URL must begin with redis://, rediss://, "
                          "redis-sentinel://, rediss-sentinel:// or unix:/// (got %.*s)",
-                         named ? (int)(len + (behind < 3 ? behind : 3)) : 9,
+                         named ? (int)(len + (colons < 3 ? colons : 3)) : 9,
                          named ? url : "no scheme");
 }
 

@@ -28,30 +28,32 @@
 
 #include "remote/key.h"
 
+#ifndef CELLAR_OMIT_LIMIT
+
 enum {
-    LIMIT_WAYS = 4, LIMIT_KEY_KEPT = 64, LIMIT_BATCH_MAX = 4096, LIMIT_ATTEMPTS = 2,
-    LIMIT_COUNT_BITS = 13, LIMIT_COLOUR_BITS = 13, LIMIT_MEMBERS_MS = 1000,
-    LIMIT_AHEAD_MS = 1000, LIMIT_AHEAD_HOLD_MS = 10
+    REMOTE_LIMIT_WAYS = 4, REMOTE_LIMIT_KEY_KEPT = 64, REMOTE_LIMIT_BATCH_MAX = 4096,
+    REMOTE_LIMIT_ATTEMPTS = 2, REMOTE_LIMIT_COUNT_BITS = 13, REMOTE_LIMIT_COLOUR_BITS = 13,
+    REMOTE_LIMIT_MEMBERS_MS = 1000, REMOTE_LIMIT_AHEAD_MS = 1000, REMOTE_LIMIT_AHEAD_HOLD_MS = 10
 };
-#define LIMIT_COUNT_MASK  ((UINT64_C(1) << LIMIT_COUNT_BITS) - 1)
-#define LIMIT_COLOUR_MASK ((UINT64_C(1) << LIMIT_COLOUR_BITS) - 1)
-#define LIMIT_COST_BITS   16
-#define LIMIT_TIME_MAX_NS ((uint64_t)400 * 24 * 3600 * 1000000000u)
-#define LIMIT_WAIT_MAX_US (INT64_C(1) << 53) /* numbers of the scripts are below that */
+#define REMOTE_LIMIT_COUNT_MASK  ((UINT64_C(1) << REMOTE_LIMIT_COUNT_BITS) - 1)
+#define REMOTE_LIMIT_COLOUR_MASK ((UINT64_C(1) << REMOTE_LIMIT_COLOUR_BITS) - 1)
+#define REMOTE_LIMIT_COST_BITS   16
+#define REMOTE_LIMIT_TIME_MAX_NS ((uint64_t)400 * 24 * 3600 * 1000000000u)
+#define REMOTE_LIMIT_WAIT_MAX_US (INT64_C(1) << 53) /* numbers of the scripts are below that */
 
-typedef struct limit_slot {
+typedef struct remote_limit_slot {
     _Atomic uint64_t fp;     /* keyed hash of the key; 0: free. Release after the word */
-    _Atomic uint64_t tokens; /* until ms, colour, count; see LIMIT_COUNT_BITS */
+    _Atomic uint64_t tokens; /* until ms, colour, count; see REMOTE_LIMIT_COUNT_BITS */
     _Atomic uint64_t denied; /* until ms, least cost */
-} limit_slot;
+} remote_limit_slot;
 
-typedef struct limit_cold {
+typedef struct remote_limit_cold {
     uint64_t local_ns;       /* time of the local rule at which its debt ends */
     int64_t debt_end_us;     /* clock of the server: end of the debt after the last grant */
     uint32_t asking;         /* calls that ask the server for this key */
     uint32_t key_len;        /* 0: too long to give tokens back */
-    uint8_t key[LIMIT_KEY_KEPT];
-} limit_cold;
+    uint8_t key[REMOTE_LIMIT_KEY_KEPT];
+} remote_limit_cold;
 
 struct cellar_remote_limiter {
     cellar_remote *r;
@@ -73,71 +75,81 @@ struct cellar_remote_limiter {
     int64_t heard;           /* time of the last answer of the server */
     uint64_t members;
     cellar_remote_limiter_stats stats;
-    limit_cold *cold;        /* of each slot */
-    limit_slot slots[];
+    remote_limit_cold *cold;        /* of each slot */
+    remote_limit_slot slots[];
 };
 
 /* One check. */
-typedef struct limit_call {
+typedef struct remote_limit_call {
     cellar_remote_limiter *l;
     const void *key;
     size_t key_len;
     uint64_t fp, cost;
     int64_t now;             /* ms since open */
     int64_t sent;            /* of the last request */
-    limit_slot *slot;        /* NULL: no place */
+    remote_limit_slot *slot;        /* NULL: no place */
     cellar_limiter_result *out;
-} limit_call;
+} remote_limit_call;
 
-static int64_t limit_now(const cellar_remote_limiter *l)
+static int64_t remote_limit_now(const cellar_remote_limiter *l)
 {
     return remote_share_now() - l->start_ms;
 }
-static limit_cold *cold_of(const limit_call *c) { return &c->l->cold[c->slot - c->l->slots]; }
+static remote_limit_cold *remote_cold_of(const remote_limit_call *c)
+{
+    return &c->l->cold[c->slot - c->l->slots];
+}
 
 /* ---- The word of a key ---------------------------------------------------------------------- */
 
-static uint64_t limit_word(int64_t until, uint64_t colour, uint64_t count)
+static uint64_t remote_limit_word(int64_t until, uint64_t colour, uint64_t count)
 {
-    return (uint64_t)until << (LIMIT_COUNT_BITS + LIMIT_COLOUR_BITS) |
-           (colour & LIMIT_COLOUR_MASK) << LIMIT_COUNT_BITS | count;
+    return (uint64_t)until << (REMOTE_LIMIT_COUNT_BITS + REMOTE_LIMIT_COLOUR_BITS) |
+           (colour & REMOTE_LIMIT_COLOUR_MASK) << REMOTE_LIMIT_COUNT_BITS | count;
 }
-static int64_t word_until(uint64_t w)
+static int64_t remote_word_until(uint64_t w)
 {
-    return (int64_t)(w >> (LIMIT_COUNT_BITS + LIMIT_COLOUR_BITS));
+    return (int64_t)(w >> (REMOTE_LIMIT_COUNT_BITS + REMOTE_LIMIT_COLOUR_BITS));
 }
-static uint64_t word_colour(uint64_t w) { return w >> LIMIT_COUNT_BITS & LIMIT_COLOUR_MASK; }
-static uint64_t word_count(uint64_t w) { return w & LIMIT_COUNT_MASK; }
-static int64_t denied_until(uint64_t d) { return (int64_t)(d >> LIMIT_COST_BITS); }
-static uint64_t denied_least(uint64_t d) { return d & ((UINT64_C(1) << LIMIT_COST_BITS) - 1); }
+static uint64_t remote_word_colour(uint64_t w)
+{
+    return w >> REMOTE_LIMIT_COUNT_BITS & REMOTE_LIMIT_COLOUR_MASK;
+}
+static uint64_t remote_word_count(uint64_t w) { return w & REMOTE_LIMIT_COUNT_MASK; }
+static int64_t remote_denied_until(uint64_t d) { return (int64_t)(d >> REMOTE_LIMIT_COST_BITS); }
+static uint64_t remote_denied_least(uint64_t d)
+{
+    return d & ((UINT64_C(1) << REMOTE_LIMIT_COST_BITS) - 1);
+}
 
 /* Replace the word by one of the next colour. Return the tokens that were left. */
-static uint64_t word_replace(limit_slot *s, int64_t until, uint64_t count)
+static uint64_t remote_word_replace(remote_limit_slot *s, int64_t until, uint64_t count)
 {
-    uint64_t w = atomic_load_explicit(&s->tokens, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&s->tokens, &w,
-                                                  limit_word(until, word_colour(w) + 1, count),
-                                                  memory_order_acq_rel, memory_order_relaxed)) {}
-    return word_count(w);
+    uint64_t w = atomic_load_explicit(&s->tokens, memory_order_relaxed), next;
+    do {
+        next = remote_limit_word(until, remote_word_colour(w) + 1, count);
+    } while (!atomic_compare_exchange_weak_explicit(&s->tokens, &w, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    return remote_word_count(w);
 }
 
-static limit_slot *limit_find(cellar_remote_limiter *l, uint64_t fp)
+static remote_limit_slot *remote_limit_find(cellar_remote_limiter *l, uint64_t fp)
 {
-    limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * LIMIT_WAYS];
-    for (size_t i = 0; i < LIMIT_WAYS; i++) {
+    remote_limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * REMOTE_LIMIT_WAYS];
+    for (size_t i = 0; i < REMOTE_LIMIT_WAYS; i++) {
         if (atomic_load_explicit(&s[i].fp, memory_order_acquire) == fp) { return &s[i]; }
     }
     return NULL;
 }
 
-static cellar_err limit_admit(limit_call *c, uint64_t left)
+static cellar_err remote_limit_admit(remote_limit_call *c, uint64_t left)
 {
     c->out->allowed = 1;
     c->out->remaining = left;
     c->out->now_ns = (uint64_t)(c->now + c->l->start_ms) * 1000000;
     return CELLAR_OK;
 }
-static cellar_err limit_deny(limit_call *c, uint64_t wait_ns)
+static cellar_err remote_limit_deny(remote_limit_call *c, uint64_t wait_ns)
 {
     c->out->retry_after_ns = wait_ns;
     c->out->now_ns = (uint64_t)(c->now + c->l->start_ms) * 1000000;
@@ -146,38 +158,39 @@ static cellar_err limit_deny(limit_call *c, uint64_t wait_ns)
 
 /* Return whether tokens that were asked for before `now` may be spent at `now`. A check that stood
  * still since its reading of the clock takes no token of a later grant. */
-static bool limit_in_hold(const limit_call *c, uint64_t w)
+static bool remote_limit_in_hold(const remote_limit_call *c, uint64_t w)
 {
-    const int64_t until = word_until(w);
+    const int64_t until = remote_word_until(w);
     return c->now < until && c->now >= until - c->l->hold_ms;
 }
 
 /* Spend tokens of the slot, or deny by its last denial. MISS: neither is known. */
-static cellar_err limit_spend(limit_call *c)
+static cellar_err remote_limit_spend(remote_limit_call *c)
 {
-    limit_slot *s = c->slot;
+    remote_limit_slot *s = c->slot;
     uint64_t w = atomic_load_explicit(&s->tokens, memory_order_acquire);
     for (;;) {
-        /* Behind the word: a grant for later denies until it begins (limit_later). */
+        /* Behind the word: a grant for later denies until it begins (remote_limit_later). */
         const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
         if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
-        if (c->now < denied_until(d) && c->cost >= denied_least(d)) {
-            return limit_deny(c, (uint64_t)(denied_until(d) - c->now) * 1000000);
+        if (c->now < remote_denied_until(d) && c->cost >= remote_denied_least(d)) {
+            return remote_limit_deny(c, (uint64_t)(remote_denied_until(d) - c->now) * 1000000);
         }
-        if (!limit_in_hold(c, w) || word_count(w) < c->cost) { return CELLAR_MISS; }
+        if (!remote_limit_in_hold(c, w) || remote_word_count(w) < c->cost) { return CELLAR_MISS; }
         if (atomic_compare_exchange_weak_explicit(&s->tokens, &w, w - c->cost,
                                                   memory_order_acq_rel, memory_order_acquire)) {
-            return limit_admit(c, word_count(w) - c->cost);
+            return remote_limit_admit(c, remote_word_count(w) - c->cost);
         }
     }
 }
 
 /* ---- Slots, under the lock ------------------------------------------------------------------ */
 
-static int64_t slot_use(const cellar_remote_limiter *l, const limit_slot *s)
+static int64_t remote_slot_use(const cellar_remote_limiter *l, const remote_limit_slot *s)
 {
-    const int64_t tokens = word_until(atomic_load_explicit(&s->tokens, memory_order_relaxed));
-    const int64_t denied = denied_until(atomic_load_explicit(&s->denied, memory_order_relaxed));
+    const uint64_t word = atomic_load_explicit(&s->tokens, memory_order_relaxed);
+    const uint64_t denial = atomic_load_explicit(&s->denied, memory_order_relaxed);
+    const int64_t tokens = remote_word_until(word), denied = remote_denied_until(denial);
     const int64_t local = (int64_t)(l->cold[s - l->slots].local_ns / 1000000);
     const int64_t use = tokens > denied ? tokens : denied;
     return use > local ? use : local;
@@ -185,38 +198,38 @@ static int64_t slot_use(const cellar_remote_limiter *l, const limit_slot *s)
 
 /* Choose the slot of a new key: a free one, else the one with the earliest end of tokens, denial
  * and local debt. NULL: the server is asked for all keys of the bucket. */
-static limit_slot *limit_victim(cellar_remote_limiter *l, uint64_t fp)
+static remote_limit_slot *remote_limit_victim(cellar_remote_limiter *l, uint64_t fp)
 {
-    limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * LIMIT_WAYS];
-    limit_slot *best = NULL;
-    for (size_t i = 0; i < LIMIT_WAYS; i++) {
+    remote_limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * REMOTE_LIMIT_WAYS];
+    remote_limit_slot *best = NULL;
+    for (size_t i = 0; i < REMOTE_LIMIT_WAYS; i++) {
         if (atomic_load_explicit(&s[i].fp, memory_order_relaxed) == 0) { return &s[i]; }
         if (l->cold[&s[i] - l->slots].asking != 0) { continue; }
-        if (best == NULL || slot_use(l, &s[i]) < slot_use(l, best)) { best = &s[i]; }
+        if (best == NULL || remote_slot_use(l, &s[i]) < remote_slot_use(l, best)) { best = &s[i]; }
     }
     return best;
 }
 
-static void limit_unused(cellar_remote_limiter *l, uint64_t n)
+static void remote_limit_unused(cellar_remote_limiter *l, uint64_t n)
 {
     l->stats.unused += n;
     REMOTE_ADD(l->r, limit_unused, n);
 }
 
-static void limit_claim(limit_call *c)
+static void remote_limit_claim(remote_limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
-    c->slot = limit_find(l, c->fp);
+    c->slot = remote_limit_find(l, c->fp);
     if (c->slot != NULL) { return; }
-    c->slot = limit_victim(l, c->fp);
+    c->slot = remote_limit_victim(l, c->fp);
     if (c->slot == NULL) { return; }
     if (atomic_load_explicit(&c->slot->fp, memory_order_relaxed) == 0) { l->stats.keys++; }
-    limit_unused(l, word_replace(c->slot, 0, 0));
+    remote_limit_unused(l, remote_word_replace(c->slot, 0, 0));
     atomic_store_explicit(&c->slot->denied, 0, memory_order_relaxed);
     atomic_store_explicit(&c->slot->fp, c->fp, memory_order_release);
-    limit_cold *cold = cold_of(c);
-    *cold = (limit_cold){ 0 };
-    if (c->key_len <= LIMIT_KEY_KEPT) {
+    remote_limit_cold *cold = remote_cold_of(c);
+    *cold = (remote_limit_cold){ 0 };
+    if (c->key_len <= REMOTE_LIMIT_KEY_KEPT) {
         cold->key_len = (uint32_t)c->key_len;
         memcpy(cold->key, c->key, c->key_len);
     }
@@ -225,31 +238,31 @@ static void limit_claim(limit_call *c)
 /* ---- Without the server --------------------------------------------------------------------- */
 
 /* Decide by the policy for a server that does not answer. */
-static cellar_err limit_local(limit_call *c)
+static cellar_err remote_limit_local(remote_limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
     l->stats.offline++;
-    if (l->offline == CELLAR_REMOTE_LIMITER_ALLOW) { return limit_admit(c, 0); }
+    if (l->offline == CELLAR_REMOTE_LIMITER_ALLOW) { return remote_limit_admit(c, 0); }
     const uint64_t share = l->offline == CELLAR_REMOTE_LIMITER_LOCAL_FULL ? 1 : l->members;
     const uint64_t burst = l->burst / share > 0 ? l->burst / share : 1;
     if (l->offline == CELLAR_REMOTE_LIMITER_DENY || c->slot == NULL || c->cost > burst) {
-        return limit_deny(c, (uint64_t)l->hold_ms * 1000000);
+        return remote_limit_deny(c, (uint64_t)l->hold_ms * 1000000);
     }
-    const uint64_t unit = l->unit_ns > LIMIT_TIME_MAX_NS / share ? LIMIT_TIME_MAX_NS
+    const uint64_t unit = l->unit_ns > REMOTE_LIMIT_TIME_MAX_NS / share ? REMOTE_LIMIT_TIME_MAX_NS
                                                                  : l->unit_ns * share;
     const uint64_t now = (uint64_t)c->now * 1000000;
-    limit_cold *cold = cold_of(c);
+    remote_limit_cold *cold = remote_cold_of(c);
     const uint64_t debt = cold->local_ns > now ? cold->local_ns - now : 0;
     const uint64_t room = burst * unit;
-    if (debt + c->cost * unit > room) { return limit_deny(c, debt + c->cost * unit - room); }
+    if (debt + c->cost * unit > room) { return remote_limit_deny(c, debt + c->cost * unit - room); }
     cold->local_ns = now + debt + c->cost * unit;
-    return limit_admit(c, (room - debt) / unit - c->cost);
+    return remote_limit_admit(c, (room - debt) / unit - c->cost);
 }
 
 /* ---- With the server ------------------------------------------------------------------------ */
 
-static void limit_names(const cellar_remote_limiter *l, const void *bytes, size_t len,
-                        remote_name *key, remote_name *list)
+static void remote_limit_names(const cellar_remote_limiter *l, const void *bytes, size_t len,
+                               remote_name *key, remote_name *list)
 {
     const remote_names names = { l->prefix, l->space };
     const remote_names lists = { l->prefix, "members" };
@@ -258,73 +271,75 @@ static void limit_names(const cellar_remote_limiter *l, const void *bytes, size_
 }
 
 /* Return the units to ask for. */
-static uint64_t limit_want(const limit_call *c)
+static uint64_t remote_limit_want(const remote_limit_call *c)
 {
     return c->slot != NULL && c->cost < c->l->batch ? c->l->batch : c->cost;
 }
 
 /* Return the longest wait in us for units that the server may grant for later; 0: none. */
-static int64_t limit_ahead_us(const limit_call *c)
+static int64_t remote_limit_ahead_us(const remote_limit_call *c)
 {
-    const bool ahead = limit_want(c) > c->cost && c->l->hold_ms >= LIMIT_AHEAD_HOLD_MS;
-    return ahead ? LIMIT_AHEAD_MS * 1000 : 0;
+    const bool long_enough = c->l->hold_ms >= REMOTE_LIMIT_AHEAD_HOLD_MS;
+    const bool ahead = long_enough && remote_limit_want(c) > c->cost;
+    return ahead ? REMOTE_LIMIT_AHEAD_MS * 1000 : 0;
 }
 
 /* Return whether a script may have answered so: units that were asked for and that a word has
  * room for, or a wait. */
-static bool limit_answer_valid(const limit_call *c, const int64_t *numbers)
+static bool remote_limit_answer_valid(const remote_limit_call *c, const int64_t *numbers)
 {
     const int64_t granted = numbers[0], wait_us = numbers[1];
-    if (granted == 0) { return wait_us <= LIMIT_WAIT_MAX_US; }
-    return granted >= (int64_t)c->cost && granted <= (int64_t)limit_want(c) &&
-           wait_us <= limit_ahead_us(c);
+    if (granted == 0) { return wait_us <= REMOTE_LIMIT_WAIT_MAX_US; }
+    return granted >= (int64_t)c->cost && granted <= (int64_t)remote_limit_want(c) &&
+           wait_us <= remote_limit_ahead_us(c);
 }
 
 /* Ask the server for a batch. `numbers` as the script returns them.
  * returns: codes of remote_script_run; E_IO also for numbers that no script returns */
-static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
+static cellar_err remote_limit_ask(remote_limit_call *c, bool members, int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
     remote_name key, list;
-    const uint64_t want = limit_want(c);
+    const uint64_t want = remote_limit_want(c);
     const bool bucket = l->script == REMOTE_SCRIPT_BUCKET;
     const cellar_bytes id = { l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0 };
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
     const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
-    limit_names(l, c->key, c->key_len, &key, &list);
+    remote_limit_names(l, c->key, c->key_len, &key, &list);
     REMOTE_ADD(l->r, limit_calls, 1);
-    c->sent = limit_now(l);
+    c->sent = remote_limit_now(l);
     const cellar_err err = remote_script_run(
         l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, l->script, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
                            id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
                            REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
-                           REMOTE_NUMBER(bucket ? limit_ahead_us(c) : l->numbers[2])),
-        (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
-    return err == CELLAR_OK && !limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
+                           REMOTE_NUMBER(bucket ? remote_limit_ahead_us(c) : l->numbers[2])),
+        (wait + 1) / REMOTE_LIMIT_ATTEMPTS, numbers, NULL);
+    return err == CELLAR_OK && !remote_limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
 /* Deny costs from `least` on, until `until`. A denial of all costs stays until it ends: reserved
  * tokens may begin then. */
-static void slot_deny(limit_call *c, int64_t until, uint64_t least)
+static void remote_slot_deny(remote_limit_call *c, int64_t until, uint64_t least)
 {
     const uint64_t d = atomic_load_explicit(&c->slot->denied, memory_order_relaxed);
-    const bool all = c->now < denied_until(d) && denied_least(d) <= 1;
-    if (all && (least > 1 || until <= denied_until(d))) { return; }
-    atomic_store_explicit(&c->slot->denied, (uint64_t)until << LIMIT_COST_BITS | least,
+    const bool all = c->now < remote_denied_until(d) && remote_denied_least(d) <= 1;
+    if (all && (least > 1 || until <= remote_denied_until(d))) { return; }
+    atomic_store_explicit(&c->slot->denied, (uint64_t)until << REMOTE_LIMIT_COST_BITS | least,
                           memory_order_release);
 }
 
 /* Keep tokens that may be spent after `wait_us`. Counted from the reply, that time is not earlier
  * than on the server; `hold` counts from the request. */
-static cellar_err limit_later(limit_call *c, int64_t wait_us, uint64_t granted)
+static cellar_err remote_limit_later(remote_limit_call *c, int64_t wait_us, uint64_t granted)
 {
     const int64_t begin = c->now + wait_us / 1000 + 2;
-    slot_deny(c, begin, 1);
-    limit_unused(c->l, word_replace(c->slot, c->sent + wait_us / 1000 + c->l->hold_ms, granted));
-    return limit_deny(c, (uint64_t)(begin - c->now) * 1000000);
+    remote_slot_deny(c, begin, 1);
+    const int64_t until = c->sent + wait_us / 1000 + c->l->hold_ms;
+    remote_limit_unused(c->l, remote_word_replace(c->slot, until, granted));
+    return remote_limit_deny(c, (uint64_t)(begin - c->now) * 1000000);
 }
 
-static cellar_err limit_take(limit_call *c, const int64_t *numbers)
+static cellar_err remote_limit_take(remote_limit_call *c, const int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
     const uint64_t granted = (uint64_t)numbers[0];
@@ -334,72 +349,72 @@ static cellar_err limit_take(limit_call *c, const int64_t *numbers)
     if (granted == 0 || wait_us > 0) {
         l->stats.denied++;
         if (granted > 0) {
-            cold_of(c)->debt_end_us = numbers[3];
-            return limit_later(c, wait_us, granted);
+            remote_cold_of(c)->debt_end_us = numbers[3];
+            return remote_limit_later(c, wait_us, granted);
         }
-        if (c->slot != NULL && c->cost < 1u << LIMIT_COST_BITS) {
-            slot_deny(c, c->now + (wait_us + 999) / 1000, c->cost);
+        if (c->slot != NULL && c->cost < 1u << REMOTE_LIMIT_COST_BITS) {
+            remote_slot_deny(c, c->now + (wait_us + 999) / 1000, c->cost);
         }
-        return limit_deny(c, (uint64_t)wait_us * 1000);
+        return remote_limit_deny(c, (uint64_t)wait_us * 1000);
     }
     const uint64_t left = granted - c->cost;
     if (c->slot != NULL && left > 0) {
-        limit_unused(l, word_replace(c->slot, c->sent + l->hold_ms, left));
+        remote_limit_unused(l, remote_word_replace(c->slot, c->sent + l->hold_ms, left));
         atomic_store_explicit(&c->slot->denied, 0, memory_order_release);
-        cold_of(c)->debt_end_us = numbers[3];
+        remote_cold_of(c)->debt_end_us = numbers[3];
     }
-    return limit_admit(c, left);
+    return remote_limit_admit(c, left);
 }
 
 /* Ask until an answer comes in time. The lock is held at entry and at return. */
-static cellar_err limit_serve(limit_call *c)
+static cellar_err remote_limit_serve(remote_limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
-    for (int i = 0; i < LIMIT_ATTEMPTS; i++) {
+    for (int i = 0; i < REMOTE_LIMIT_ATTEMPTS; i++) {
         int64_t numbers[REMOTE_NUMBERS_MAX];
         const bool members = c->now >= l->members_at;
-        if (members) { l->members_at = c->now + LIMIT_MEMBERS_MS; }
+        if (members) { l->members_at = c->now + REMOTE_LIMIT_MEMBERS_MS; }
         l->stats.calls++;
         pthread_mutex_unlock(&l->lock);
-        const cellar_err err = limit_ask(c, members, numbers);
+        const cellar_err err = remote_limit_ask(c, members, numbers);
         pthread_mutex_lock(&l->lock);
-        c->now = limit_now(l);
+        c->now = remote_limit_now(l);
         if (err == CELLAR_OK) { l->heard = c->now; }
         if (err == CELLAR_E_FORKED || err == CELLAR_E_CLOSED) { return err; }
         if (err == CELLAR_OK && (numbers[0] == 0 || c->now < c->sent + l->hold_ms)) {
-            return limit_take(c, numbers);
+            return remote_limit_take(c, numbers);
         }
-        if (err == CELLAR_OK) { limit_unused(l, (uint64_t)numbers[0]); }
+        if (err == CELLAR_OK) { remote_limit_unused(l, (uint64_t)numbers[0]); }
         if (err == CELLAR_E_BREAKER_OPEN) { break; }
     }
     l->offline_until = c->now + l->hold_ms;
-    return limit_local(c);
+    return remote_limit_local(c);
 }
 
 /* Decide a check that the words of its key do not answer. One call asks for a key at a time, unless
  * each admission is asked for alone. A call that waits for it asks after hold_ms only if the server
  * answers: else the end of the other call decides both. */
-static cellar_err limit_slow(limit_call *c)
+static cellar_err remote_limit_slow(remote_limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
     const int64_t begin = c->now, deadline = begin + l->hold_ms;
     cellar_err err = CELLAR_MISS;
     pthread_mutex_lock(&l->lock);
     while (err == CELLAR_MISS) {
-        c->now = limit_now(l);
-        limit_claim(c);
-        if (c->slot != NULL) { err = limit_spend(c); }
+        c->now = remote_limit_now(l);
+        remote_limit_claim(c);
+        if (c->slot != NULL) { err = remote_limit_spend(c); }
         if (err != CELLAR_MISS) { break; }
         if (c->now < l->offline_until || remote_inside(l->r->link)) {
-            err = limit_local(c);
-        } else if (c->slot != NULL && l->batch > 1 && cold_of(c)->asking > 0 &&
+            err = remote_limit_local(c);
+        } else if (c->slot != NULL && l->batch > 1 && remote_cold_of(c)->asking > 0 &&
                    (c->now < deadline || l->heard <= begin)) {
             remote_share_sleep(&l->answered, &l->lock,
                                c->now < deadline ? deadline - c->now : l->hold_ms);
         } else {
-            if (c->slot != NULL) { cold_of(c)->asking++; }
-            err = limit_serve(c);
-            if (c->slot != NULL) { cold_of(c)->asking--; }
+            if (c->slot != NULL) { remote_cold_of(c)->asking++; }
+            err = remote_limit_serve(c);
+            if (c->slot != NULL) { remote_cold_of(c)->asking--; }
             remote_share_wake(&l->answered);
         }
     }
@@ -418,26 +433,26 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
     if (l->r->forked) { return CELLAR_E_FORKED; }
     if (out == NULL) { out = &unused; }
     *out = (cellar_limiter_result){ .limit = l->rule.limit };
-    limit_call c = { .l = l, .key = key, .key_len = key_len, .cost = cost, .out = out,
-                     .now = limit_now(l),
-                     .fp = remote_check(l->r->share->seed, key, key_len) | 1 };
-    if (cost == 0) { return limit_admit(&c, 0); }
+    remote_limit_call c = { .l = l, .key = key, .key_len = key_len, .cost = cost, .out = out,
+                            .now = remote_limit_now(l),
+                            .fp = remote_check(l->r->share->seed, key, key_len) | 1 };
+    if (cost == 0) { return remote_limit_admit(&c, 0); }
     if (cost > l->burst) {
         out->never = 1;
-        return limit_deny(&c, CELLAR_NEVER_NS);
+        return remote_limit_deny(&c, CELLAR_NEVER_NS);
     }
-    c.slot = limit_find(l, c.fp);
+    c.slot = remote_limit_find(l, c.fp);
     if (c.slot != NULL) {
-        const cellar_err err = limit_spend(&c);
+        const cellar_err err = remote_limit_spend(&c);
         if (err != CELLAR_MISS) { return err; }
     }
-    return limit_slow(&c);
+    return remote_limit_slow(&c);
 }
 
 /* ---- Open, close, figures ------------------------------------------------------------------- */
 
 /* Return the rule that an option breaks; NULL: none. */
-static const char *limit_opts_rule(const cellar_remote_limiter_config *o)
+static const char *remote_limit_opts_rule(const cellar_remote_limiter_config *o)
 {
     return o->name != NULL &&
                (!remote_is_plain(o->name) || strlen(o->name) > CELLAR_REMOTE_LIMITER_NAME_MAX)
@@ -448,16 +463,17 @@ static const char *limit_opts_rule(const cellar_remote_limiter_config *o)
            : o->reserved0 != 0      ? "reserved0 must be 0" : NULL;
 }
 
-static cellar_err limit_refuse(cellar_err code, const char *rule)
+static cellar_err remote_limit_refuse(cellar_err code, const char *rule)
 {
     return remote_call_refuse(code, "cellar_remote_limiter_open", rule);
 }
 
 /* Set the numbers of a rule that `unit` counts. */
-static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
+static cellar_err remote_limit_units(cellar_remote_limiter *l, uint64_t period)
 {
     if (period == 0 || period > CELLAR_PERIOD_MAX_NS) {
-        return limit_refuse(CELLAR_E_INVAL, "the period of the rule must be 1 ns to 400 days");
+        return remote_limit_refuse(CELLAR_E_INVAL,
+                                   "the period of the rule must be 1 ns to 400 days");
     }
     const uint64_t limit = l->rule.limit > 0 ? l->rule.limit : 1;
     l->unit_ns = (period + limit - 1) / limit;
@@ -465,10 +481,12 @@ static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
     const uint64_t unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) /
                           limit;
     if (unit < 16) {
-        return limit_refuse(CELLAR_E_RANGE, "the rule must admit at most 8 x 10^6 units a second");
+        return remote_limit_refuse(CELLAR_E_RANGE,
+                                   "the rule must admit at most 8 x 10^6 units a second");
     }
-    if (l->unit_ns > LIMIT_TIME_MAX_NS || l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
-        return limit_refuse(CELLAR_E_RANGE, "burst x period / limit must be at most 400 days");
+    if (l->unit_ns > REMOTE_LIMIT_TIME_MAX_NS || l->burst > REMOTE_LIMIT_TIME_MAX_NS / l->unit_ns) {
+        return remote_limit_refuse(CELLAR_E_RANGE,
+                                   "burst x period / limit must be at most 400 days");
     }
     if (l->script == REMOTE_SCRIPT_BUCKET) {
         l->numbers[0] = (int64_t)unit;
@@ -478,7 +496,7 @@ static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
 }
 
 /* Set the script and the numbers of a rule. */
-static cellar_err limit_rule(cellar_remote_limiter *l)
+static cellar_err remote_limit_rule(cellar_remote_limiter *l)
 {
     static const uint64_t calendar_ns[] = { 0, CELLAR_MINUTE_NS, CELLAR_HOUR_NS, CELLAR_DAY_NS,
                                             7 * CELLAR_DAY_NS, 28 * CELLAR_DAY_NS };
@@ -501,7 +519,7 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
         { bucket && rule->burst == 0, CELLAR_E_INVAL, "rule.burst must be at least 1" },
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        if (rules[i].broken) { return limit_refuse(rules[i].code, rules[i].text); }
+        if (rules[i].broken) { return remote_limit_refuse(rules[i].code, rules[i].text); }
     }
     const uint64_t period = window ? calendar_ns[rule->calendar] : rule->period_ns;
     const bool month = window && rule->calendar == CELLAR_PER_MONTH;
@@ -511,26 +529,29 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
     l->numbers[0] = month ? 0 : (int64_t)(window ? period / 1000000000 : (period + 999) / 1000);
     l->numbers[1] = (int64_t)rule->limit;
     l->numbers[2] = week ? 3 * 86400 : 0; /* 1970 began on a Thursday */
-    return limit_units(l, period);
+    return remote_limit_units(l, period);
 }
 
-static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limiter_config *o)
+static cellar_err remote_limit_batch(cellar_remote_limiter *l,
+                                     const cellar_remote_limiter_config *o)
 {
     const uint64_t period_ms = (uint64_t)l->unit_ns * l->rule.limit / 1000000;
     l->hold_ms = o->hold_ms != 0 ? o->hold_ms
                : period_ms / 20 >= 50 ? 50 : period_ms / 20 < 2 ? 2 : (int64_t)(period_ms / 20);
     const uint64_t fair = (uint64_t)l->hold_ms * 1000000 / 4 / l->unit_ns;
-    uint64_t batch = o->batch != 0 ? o->batch : fair < LIMIT_BATCH_MAX ? fair : LIMIT_BATCH_MAX;
-    if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > LIMIT_BATCH_MAX) {
-        return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
+    uint64_t batch = o->batch != 0                    ? o->batch
+                     : fair < REMOTE_LIMIT_BATCH_MAX ? fair : REMOTE_LIMIT_BATCH_MAX;
+    if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > REMOTE_LIMIT_BATCH_MAX) {
+        return remote_limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
     }
     if (batch > l->burst) { batch = l->burst; }
     l->batch = l->script == REMOTE_SCRIPT_BUCKET && batch > 1 ? (uint32_t)batch : 1;
     return CELLAR_OK;
 }
 
-static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const cellar_rule *rule,
-                              const cellar_remote_limiter_config *o)
+static cellar_err remote_limit_start(cellar_remote_limiter *l, cellar_remote *r,
+                                     const cellar_rule *rule,
+                                     const cellar_remote_limiter_config *o)
 {
     l->r = r;
     l->rule = *rule;
@@ -540,8 +561,8 @@ static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const 
     l->start_ms = remote_share_now();
     (void)snprintf(l->prefix, sizeof l->prefix, "~%s", r->cfg.prefix);
     (void)snprintf(l->space, sizeof l->space, "limit:%s", o->name != NULL ? o->name : "default");
-    const cellar_err err = limit_rule(l);
-    return err != CELLAR_OK ? err : limit_batch(l, o);
+    const cellar_err err = remote_limit_rule(l);
+    return err != CELLAR_OK ? err : remote_limit_batch(l, o);
 }
 
 CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
@@ -552,26 +573,27 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     if (r == NULL || rule == NULL) {
-        return limit_refuse(CELLAR_E_INVAL, "r and rule must be given");
+        return remote_limit_refuse(CELLAR_E_INVAL, "r and rule must be given");
     }
     if (r->forked) { return CELLAR_E_FORKED; }
     if (opts != NULL) {
         if (opts->struct_size != sizeof o) {
-            return limit_refuse(CELLAR_E_UNSUPPORTED, "struct_size is that of another version");
+            return remote_limit_refuse(CELLAR_E_UNSUPPORTED,
+                                       "struct_size is that of another version");
         }
         o = *opts;
     }
-    const char *const broken = limit_opts_rule(&o);
-    if (broken != NULL) { return limit_refuse(CELLAR_E_INVAL, broken); }
+    const char *const broken = remote_limit_opts_rule(&o);
+    if (broken != NULL) { return remote_limit_refuse(CELLAR_E_INVAL, broken); }
     const uint32_t keys = o.max_keys != 0 ? o.max_keys : 16384;
-    const uint32_t buckets = (keys + LIMIT_WAYS - 1) / LIMIT_WAYS;
-    const size_t slots = (size_t)buckets * LIMIT_WAYS;
+    const uint32_t buckets = (keys + REMOTE_LIMIT_WAYS - 1) / REMOTE_LIMIT_WAYS;
+    const size_t slots = (size_t)buckets * REMOTE_LIMIT_WAYS;
     const size_t bytes = sizeof(cellar_remote_limiter) +
-                         slots * (sizeof(limit_slot) + sizeof(limit_cold));
+                         slots * (sizeof(remote_limit_slot) + sizeof(remote_limit_cold));
     cellar_remote_limiter *l = remote_alloc(r, bytes);
-    if (l == NULL) { return limit_refuse(CELLAR_E_NOMEM, "no memory: raise memory_bytes"); }
+    if (l == NULL) { return remote_limit_refuse(CELLAR_E_NOMEM, "no memory: raise memory_bytes"); }
     memset(l, 0, bytes);
-    const cellar_err err = limit_start(l, r, rule, &o);
+    const cellar_err err = remote_limit_start(l, r, rule, &o);
     if (err != CELLAR_OK) {
         remote_free(r, l, bytes);
         return err;
@@ -579,35 +601,35 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     pthread_mutex_init(&l->lock, NULL);
     l->bytes = bytes;
     l->buckets = buckets;
-    l->cold = (limit_cold *)(void *)(l->slots + slots);
+    l->cold = (remote_limit_cold *)(void *)(l->slots + slots);
     *out = l;
     return CELLAR_OK;
 }
 
 /* Send unspent tokens of a slot back, if there is time to use them elsewhere. */
-static bool limit_give(cellar_remote_limiter *l, size_t i)
+static bool remote_limit_give(cellar_remote_limiter *l, size_t i)
 {
     const uint64_t w = atomic_load_explicit(&l->slots[i].tokens, memory_order_relaxed);
-    const limit_cold *cold = &l->cold[i];
+    const remote_limit_cold *cold = &l->cold[i];
     remote_name key, list;
-    if (word_count(w) == 0) { return false; }
-    limit_unused(l, word_count(w));
-    if (limit_now(l) >= word_until(w) || cold->key_len == 0) { return false; }
-    limit_names(l, cold->key, cold->key_len, &key, &list);
+    if (remote_word_count(w) == 0) { return false; }
+    remote_limit_unused(l, remote_word_count(w));
+    if (remote_limit_now(l) >= remote_word_until(w) || cold->key_len == 0) { return false; }
+    remote_limit_names(l, cold->key, cold->key_len, &key, &list);
     remote_script_post(l->r, REMOTE_WORDS(
         REMOTE_EVAL(l->r, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
-        { "", 0 }, REMOTE_NUMBER((int64_t)word_count(w)), { "0", 1 }, REMOTE_NUMBER(l->numbers[0]),
-        REMOTE_NUMBER(cold->debt_end_us)));
+        { "", 0 }, REMOTE_NUMBER((int64_t)remote_word_count(w)), { "0", 1 },
+        REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(cold->debt_end_us)));
     return true;
 }
 
 /* Give all tokens back, and wait once until the server has them: it answers in order. */
-static void limit_give_all(cellar_remote_limiter *l)
+static void remote_limit_give_all(cellar_remote_limiter *l)
 {
     int64_t numbers[REMOTE_NUMBERS_MAX];
     bool any = false;
-    for (size_t i = 0; i < (size_t)l->buckets * LIMIT_WAYS; i++) {
-        if (limit_give(l, i)) { any = true; }
+    for (size_t i = 0; i < (size_t)l->buckets * REMOTE_LIMIT_WAYS; i++) {
+        if (remote_limit_give(l, i)) { any = true; }
     }
     if (any) { (void)remote_script_run(l->r, REMOTE_WORDS({ "TIME", 4 }), 0, numbers, NULL); }
 }
@@ -615,7 +637,7 @@ static void limit_give_all(cellar_remote_limiter *l)
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
 {
     if (l == NULL || l->r->forked) { return; }
-    limit_give_all(l);
+    remote_limit_give_all(l);
     pthread_mutex_destroy(&l->lock);
     remote_free(l->r, l, l->bytes);
 }
@@ -633,3 +655,5 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
     pthread_mutex_unlock(&l->lock);
     return CELLAR_OK;
 }
+
+#endif

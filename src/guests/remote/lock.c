@@ -17,7 +17,7 @@
 
 #include "remote/key.h"
 
-enum { LOCK_HOLD_MS = 30000, LOCK_WAIT_MS = 30000 };
+enum { REMOTE_LOCK_HOLD_MS = 30000, REMOTE_LOCK_WAIT_MS = 30000 };
 
 struct remote_lock_wait {
     remote_lock_wait *next;
@@ -27,17 +27,17 @@ struct remote_lock_wait {
 
 /* ---- Waiters of a key ----------------------------------------------------------------------- */
 
-static remote_lock_row *row_of(struct remote_share *s, const char *name, size_t len)
+static remote_lock_row *remote_row_of(struct remote_share *s, const char *name, size_t len)
 {
     return &s->rows[remote_check(s->seed, name, len) % REMOTE_LOCK_ROWS];
 }
 
-static bool same_name(const remote_name *n, const char *name, size_t len)
+static bool remote_same_name(const remote_name *n, const char *name, size_t len)
 {
     return n->len == len && memcmp(n->text, name, len) == 0;
 }
 
-static void row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
+static void remote_row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
 {
     pthread_mutex_lock(&row->lock);
     remote_lock_wait **at = &row->first;
@@ -47,7 +47,7 @@ static void row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_
     pthread_mutex_unlock(&row->lock);
 }
 
-static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
+static void remote_row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
 {
     pthread_mutex_lock(&row->lock);
     remote_lock_wait **at = &row->first;
@@ -58,18 +58,18 @@ static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_
     pthread_mutex_unlock(&row->lock);
 }
 
-static bool row_is_first(const remote_lock_row *row, const remote_lock_wait *w)
+static bool remote_row_is_first(const remote_lock_row *row, const remote_lock_wait *w)
 {
     const remote_lock_wait *i = row->first;
-    while (!same_name(i->name, w->name->text, w->name->len)) { i = i->next; }
+    while (!remote_same_name(i->name, w->name->text, w->name->len)) { i = i->next; }
     return i == w;
 }
 
-static void row_wake(remote_lock_row *row, const char *name, size_t len)
+static void remote_row_wake(remote_lock_row *row, const char *name, size_t len)
 {
     pthread_mutex_lock(&row->lock);
     for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
-        if (name == NULL || same_name(w->name, name, len)) { w->woken = true; }
+        if (name == NULL || remote_same_name(w->name, name, len)) { w->woken = true; }
     }
     remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);
@@ -79,21 +79,23 @@ CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t
 {
     struct remote_share *s = r->share;
     if (s == NULL || atomic_load_explicit(&s->lock_waits, memory_order_seq_cst) == 0) { return; }
-    row_wake(row_of(s, key, len), key, len);
+    remote_row_wake(remote_row_of(s, key, len), key, len);
 }
 
 CELLAR_PRIVATE void remote_share_gap(cellar_remote *r)
 {
     struct remote_share *s = r->share;
-    for (size_t i = 0; s != NULL && i < REMOTE_LOCK_ROWS; i++) { row_wake(&s->rows[i], NULL, 0); }
+    for (size_t i = 0; s != NULL && i < REMOTE_LOCK_ROWS; i++) {
+        remote_row_wake(&s->rows[i], NULL, 0);
+    }
 }
 
 /* Wait until `w` is the first of its key and was woken, or until `until_ms`. */
-static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *w,
-                      int64_t until_ms, bool asked)
+static void remote_row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *w,
+                             int64_t until_ms, bool asked)
 {
     pthread_mutex_lock(&row->lock);
-    while (!(row_is_first(row, w) && (w->woken || !asked))) {
+    while (!(remote_row_is_first(row, w) && (w->woken || !asked))) {
         const int64_t left = until_ms - remote_share_now();
         if (left <= 0) { break; }
         if (r->cfg.no_thread) { /* the caller hears for itself */
@@ -111,34 +113,37 @@ static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *
 
 /* ---- The scripts ---------------------------------------------------------------------------- */
 
-static void lock_name(const cellar_remote *r, const void *key, size_t key_len, remote_name *out)
+#ifndef CELLAR_OMIT_LIMIT
+
+static void remote_lock_name(const cellar_remote *r, const void *key, size_t key_len,
+                             remote_name *out)
 {
     const remote_names names = { r->cfg.prefix, "~k" };
     remote_key_name(&names, key, key_len, out);
 }
 
 /* Words of the script that gives a lock a new life if the key has its token; 0: release it. */
-#define LOCK_KEEP(r, name, token, life_ms) \
+#define REMOTE_LOCK_KEEP(r, name, token, life_ms) \
     REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_KEEP, "1"), REMOTE_NAME(name), \
                  { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(life_ms))
 
-static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
-                            const cellar_remote_lock *lk, int64_t hold_ms)
+static cellar_err remote_lock_keep(cellar_remote *r, const void *key, size_t key_len,
+                                   const cellar_remote_lock *lk, int64_t hold_ms)
 {
     remote_name name;
     char token[REMOTE_UUID_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     remote_random_text(lk->opaque, token);
-    lock_name(r, key, key_len, &name);
-    const cellar_err err = remote_script_run(r, LOCK_KEEP(r, &name, token, hold_ms), 0, numbers,
-                                             NULL);
+    remote_lock_name(r, key, key_len, &name);
+    const cellar_err err = remote_script_run(r, REMOTE_LOCK_KEEP(r, &name, token, hold_ms), 0,
+                                             numbers, NULL);
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
 
 /* Ask for the lock. E_BUSY: *left_ms of the owner, INT64_MAX for a key without a TTL, which is of
  * another program. After an unknown fate the token is released. */
-static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t hold_ms,
-                           cellar_remote_lock *out, int64_t *left_ms)
+static cellar_err remote_lock_ask(cellar_remote *r, const remote_name *name, int64_t hold_ms,
+                                  cellar_remote_lock *out, int64_t *left_ms)
 {
     remote_fate fate;
     char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[REMOTE_UUID_TEXT + 1];
@@ -158,23 +163,23 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t ho
     out->until_ms = sent + hold_ms;
     if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
     if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
-        remote_script_post(r, LOCK_KEEP(r, name, token, 0));
+        remote_script_post(r, REMOTE_LOCK_KEEP(r, name, token, 0));
     }
     return err;
 }
 
 /* ---- Calls ---------------------------------------------------------------------------------- */
 
-static bool lock_is_held(const cellar_remote_lock *lk)
+static bool remote_lock_is_held(const cellar_remote_lock *lk)
 {
     return (lk->opaque[0] | lk->opaque[1]) != 0;
 }
 
 /* Read the options of a call. *wait_ms 0: do not wait. */
-static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *hold_ms)
+static cellar_err remote_lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *hold_ms)
 {
-    *wait_ms = LOCK_WAIT_MS;
-    *hold_ms = LOCK_HOLD_MS;
+    *wait_ms = REMOTE_LOCK_WAIT_MS;
+    *hold_ms = REMOTE_LOCK_HOLD_MS;
     if (o == NULL) { return CELLAR_OK; }
     if (o->struct_size != sizeof *o || (o->flags & ~CELLAR_LOCK_NO_WAIT) != 0 || o->note != NULL ||
         o->reserved0 != 0) {
@@ -189,26 +194,27 @@ static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t
     return CELLAR_OK;
 }
 
-static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t wait_ms,
-                            int64_t hold_ms, cellar_remote_lock *out)
+static cellar_err remote_lock_await(cellar_remote *r, const remote_name *name, int64_t wait_ms,
+                                   int64_t hold_ms, cellar_remote_lock *out)
 {
     struct remote_share *s = r->share;
-    remote_lock_row *row = row_of(s, name->text, name->len);
+    remote_lock_row *row = remote_row_of(s, name->text, name->len);
     remote_lock_wait w = { .name = name };
     const int64_t now = remote_share_now();
     const int64_t deadline = wait_ms > INT64_MAX - now ? INT64_MAX : now + wait_ms;
     cellar_err err = CELLAR_E_TIMEOUT;
     int64_t left_ms = 0;
-    row_enter(s, row, &w);
-    row_sleep(r, row, &w, deadline, false);
+    remote_row_enter(s, row, &w);
+    remote_row_sleep(r, row, &w, deadline, false);
     while (remote_share_now() < deadline) {
-        err = lock_ask(r, name, hold_ms, out, &left_ms);
+        err = remote_lock_ask(r, name, hold_ms, out, &left_ms);
         if (err != CELLAR_E_BUSY) { break; }
         err = CELLAR_E_TIMEOUT;
         const int64_t from = remote_share_now();
-        row_sleep(r, row, &w, left_ms < deadline - from ? from + left_ms + 1 : deadline, true);
+        const int64_t until = left_ms < deadline - from ? from + left_ms + 1 : deadline;
+        remote_row_sleep(r, row, &w, until, true);
     }
-    row_leave(s, row, &w);
+    remote_row_leave(s, row, &w);
     return err;
 }
 
@@ -226,12 +232,12 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
     }
     if (r->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; } /* no other thread would hear */
-    cellar_err err = lock_opts(o, &wait_ms, &hold_ms);
+    cellar_err err = remote_lock_opts(o, &wait_ms, &hold_ms);
     if (err == CELLAR_OK) { err = remote_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }
-    lock_name(r, key, key_len, &name);
-    err = wait_ms == 0 ? lock_ask(r, &name, hold_ms, &lk, &left_ms)
-                       : lock_wait(r, &name, wait_ms, hold_ms, &lk);
+    remote_lock_name(r, key, key_len, &name);
+    err = wait_ms == 0 ? remote_lock_ask(r, &name, hold_ms, &lk, &left_ms)
+                       : remote_lock_await(r, &name, wait_ms, hold_ms, &lk);
     if (err == CELLAR_OK) { *out = lk; }
     return err;
 }
@@ -241,7 +247,7 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 {
     if (r == NULL || lk == NULL) { return CELLAR_E_INVAL; }
     if (r->forked) { return CELLAR_E_FORKED; }
-    if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
+    if (!remote_lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
     return remote_share_now() < lk->until_ms ? CELLAR_OK : CELLAR_E_LOST;
 }
 
@@ -255,7 +261,7 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
     cellar_err err = cellar_remote_lock_check(r, lk);
     if (err != CELLAR_OK) { return err; }
     const int64_t sent = remote_share_now();
-    err = lock_keep(r, key, key_len, lk, hold_ms);
+    err = remote_lock_keep(r, key, key_len, lk, hold_ms);
     if (err == CELLAR_OK) {
         lk->until_ms = sent + hold_ms;
     } else if (err == CELLAR_E_LOST) {
@@ -273,8 +279,10 @@ CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *k
         return CELLAR_E_INVAL;
     }
     if (r->forked) { return CELLAR_E_FORKED; }
-    if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
-    const cellar_err err = lock_keep(r, key, key_len, lk, 0);
+    if (!remote_lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
+    const cellar_err err = remote_lock_keep(r, key, key_len, lk, 0);
     if (err == CELLAR_OK) { *lk = (cellar_remote_lock){ .fence = 0 }; }
     return err;
 }
+
+#endif

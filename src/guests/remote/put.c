@@ -190,11 +190,11 @@ static void remote_write_format(const remote_write *w, remote_request *q)
     const int digits = snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
     const int before = snprintf(head, sizeof head, "*5\r\n$3\r\nSET\r\n$%zu\r\n%.*s\r\n$%zu\r\n",
                                 w->name.len, (int)w->name.len, w->name.text, w->len);
-    const int behind = snprintf((char *)w->bytes + w->len, REMOTE_WRITE_AROUND - REMOTE_WRITE_HEAD,
+    const int after = snprintf((char *)w->bytes + w->len, REMOTE_WRITE_AROUND - REMOTE_WRITE_HEAD,
                                 "\r\n$2\r\nPX\r\n$%d\r\n%s\r\n", digits, ms);
     memcpy(w->bytes - before, head, (size_t)before);
     q->bytes = (const char *)w->bytes - before;
-    q->bytes_len = (size_t)before + w->len + (size_t)behind;
+    q->bytes_len = (size_t)before + w->len + (size_t)after;
 }
 
 static cellar_err remote_write_ask(remote_write *w)

@@ -94,9 +94,11 @@ CELLAR_PRIVATE void remote_memory_rest(void *remote);
 /* Return the clock of the store in ms. */
 CELLAR_PRIVATE int64_t remote_now_ms(void *remote);
 
+#ifndef CELLAR_OMIT_TEXT
 /* Write the figures for cellar_metrics_write and cellar_stats_json. */
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
                                             size_t *full);
+#endif
 
 /* Return the text of script `i`; NULL: no more. The link loads each one on every new connection. */
 CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i);

@@ -11,7 +11,7 @@
 # FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
-#            SUITE=remote with REMOTE=1: the remote tier beside hiredis; SUITE=workers likewise
+#            SUITE=remote, workers: the remote tier, with libhiredis-dev
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
@@ -62,8 +62,9 @@ BENCH_DISKS   = cellar sequential $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if 
 BENCH_READER  = bench/replay/trace.c bench/replay/ideal.c
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c) $(BENCH_READER)
-# The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
-BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
+# The suites `remote` and `workers` ask their servers with hiredis, too.
+BENCH_REMOTE  = $(call bench_once,BENCH_REMOTE,\
+                  $(call bench_has,$(BENCH_CC) -x c,hiredis/hiredis.h))
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
                 $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) $(BENCH_F2) $(FASTER) \
                 $(BENCH_REMOTE) $(WITH_FLAGS)
@@ -72,8 +73,7 @@ BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
                 $(if $(filter 1,$(BENCH_F2)),$(BENCH_OBJ)/peers/f2/disk.o) $(BENCH_OBJ)/hash.o \
                 $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o \
-                $(BENCH_OBJ)/error.o \
-                $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
+                $(BENCH_OBJ)/error.o
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
@@ -87,7 +87,7 @@ BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filte
                 $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS) $(BENCH_ROCKC)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
-                $(REMOTE_LIBS) $(WITH_LIBS) -lm
+                $(if $(filter 1,$(BENCH_REMOTE)),-lhiredis) $(WITH_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
@@ -113,10 +113,6 @@ $(BENCH_OBJ)/cellar.o: dist/cellar_all.c dist/cellar_all.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar_all.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(WITH_FLAGS) -c -o $@ $<
-$(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cellar.h $(BENCH_B)/words
-	$(bench_say) CC "dist/cellar_remote.c (bench)"
-	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) $(if $(HAVE_TLS),-DCELLAR_WITH_TLS=1) -c -o $@ $<
 # Keyed hash and matcher a second time, for suites and peers: their names are static in the object
 # above.
 $(BENCH_OBJ)/error.o: $(BENCH_OBJ)/%.o: src/cli/%.c $(BENCH_B)/words
@@ -194,7 +190,7 @@ endif
 # The program for suites port and workers, without debug information.
 .PHONY: $(BENCH_B)/serve
 $(BENCH_B)/serve:
-	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 REMOTE= all
+	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 all
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)strip -o $@ $$($(MAKE) --no-print-directory -s STATIC=1 where)/cellar
 
@@ -229,7 +225,7 @@ bench-report:
 bench-all:
 	$(Q)sh src/tools/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory bench-drivers
-	$(Q)$(MAKE) --no-print-directory bench-build build/cellar $(BENCH_B)/serve REMOTE=1
+	$(Q)$(MAKE) --no-print-directory bench-build build/cellar $(BENCH_B)/serve
 	$(BENCH_Q)BENCH_CC='$(BENCH_CC)' sh bench/report/all.sh $(BENCH_B) $(or $(MINUTES),170)
 
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)

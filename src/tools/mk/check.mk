@@ -10,8 +10,8 @@
 #            counts instructions.
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
-FLOORS    = $(AWK) -v listed='$(SRC) $(REMOTE_SRC)' -v guests='$(GUESTS) remote' \
-  -v guest_headers='$(notdir $(HEADERS_GUESTS) $(REMOTE_HEADERS))' \
+FLOORS    = $(AWK) -v listed='$(SRC)' -v guests='$(GUESTS)' \
+  -v guest_headers='$(notdir $(HEADERS_GUESTS))' \
   -v guest_base='$(GUEST_BASE) environment' -f src/tools/code.awk -f src/tools/floors.awk
 ALL_FILES = $(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/*.h))
 ## floors: includes point down, inside modules too; the core includes no guest; SRC complete; no conditional outside base, no
@@ -28,8 +28,7 @@ language:
 	$(Q)$(AWK) -f src/tools/language.awk $(LANGUAGE_FILES)
 ## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
-	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk -f src/tools/mdoc.awk $(HEADERS) \
-	  $(REMOTE_HEADERS)
+	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk -f src/tools/mdoc.awk $(HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
@@ -61,11 +60,10 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
 # The suite with a third of the repetitions runs as on a machine that has just booted: the clocks of
 # each program began three seconds ago, if the kernel allows a time namespace.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
-REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 T="remote_*"
-REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 \
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 T="remote_*"
+REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
-CAN_REMOTE = $(call probe_link,hiredis/hiredis.h,-lhiredis)
 LANES_REMOTE_BUILD = 'x|build: remote|$(call REMOTE_IN,test-programs)' \
   $(if $(REMOTE_FUZZ),'x|build: remote$(comma) ASan + UBSan|$(call REMOTE_SAN_IN,test-programs)')
 LANES_REMOTE = 't|remote|$(call REMOTE_IN,test-now)' \
@@ -87,8 +85,8 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
   'x|build: random calls|$(BUILD_OF) SAN=address$(comma)undefined T=calls_fuzz' \
   'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
-  $(if $(CAN_REMOTE),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
-  $(if $(CAN_REMOTE),$(LANES_REMOTE),'s|remote|$(NO_HIREDIS)') \
+  $(if $(CLIENT_LIBS),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
+  $(if $(CLIENT_LIBS),$(LANES_REMOTE),'s|remote|$(NO_CLIENT)') \
   $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined' \

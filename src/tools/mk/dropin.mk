@@ -5,7 +5,6 @@
 # PICTURE    HEADERS_CACHE + SRC_CORE -- amalgamate.awk --> dist/cellar.h, .c
 #            HEADERS + SRC -- amalgamate.awk --> dist/cellar_all.h, dist/cellar_all.c
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
-#            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
 #            include/*.h, program's --help -- apidoc.awk, mdoc.awk --> dist/doc/man?
 #            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/*.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
@@ -47,21 +46,6 @@ $(ONE_GUESTS): Makefile $(MK)/dropin.mk
 	$(call one_line,cellar_all)
 PAIR_FILES = $(foreach p,cellar cellar_all,dist/$(p).h dist/$(p).c)
 dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
-# The pair of the remote tier stands beside either and is compiled with -lhiredis.
-FOLD_REMOTE = $(AWK) -v version='$(VERSION)$(DEV)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
-              -v headers='$(REMOTE_HEADERS)' -v src='src/core/base/sha256.c src/guests/tls/tls.c $(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
-              -f src/tools/amalgamate.awk
-REMOTE_FROM = $(wildcard src/core/base/sha256.* src/core/base/port.h src/guests/tls/*) $(REMOTE_SRC) $(wildcard src/guests/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
-              LICENSE build/dropin-words
-dist/cellar_remote.h: $(REMOTE_FROM)
-	$(say) GEN $@
-	$(Q)mkdir -p dist
-	$(Q)$(FOLD_REMOTE) -v what=h >$@.tmp && mv $@.tmp $@
-dist/cellar_remote.c: $(REMOTE_FROM)
-	$(say) GEN $@
-	$(Q)mkdir -p dist
-	$(Q)$(FOLD_REMOTE) -v what=c >$@.tmp && mv $@.tmp $@
-dropin-remote: dist/cellar_remote.h dist/cellar_remote.c
 
 # The documentation is made from the contracts. Its date is that of the commit, so that one commit
 # gives the same bytes everywhere.
@@ -87,12 +71,12 @@ PROGRAMS  = $(wildcard tests/examples/README.md $(shell awk -F'[][()]' '/^\| \[.
               $(wildcard tests/examples/README.md))) $(filter %.py,$(PROGRAMS_NAMED))
 PROGRAM_HEADERS = $(sort $(wildcard tests/examples/*.h))
 PROGRAM_TESTS = $(filter-out $(PROGRAMS),$(filter %.c %.cc,$(PROGRAMS_NAMED)))
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk $(wildcard src/tools/site.*) src/tools/words.txt \
+dist/doc/done: $(HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk $(wildcard src/tools/site.*) src/tools/words.txt \
   src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(PROGRAM_HEADERS) $(PROGRAM_TESTS) $(wildcard tests/examples/*.txt bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
-	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
-	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
+	$(Q)$(APIDOC) -v mode=man $(HEADERS)
+	$(Q)$(APIDOC) -v mode=html $(HEADERS)
 	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html && mv dist/doc/calls.html dist/doc/contracts.html
 	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v out=dist/doc -v calls=dist/doc/contracts.html -v words=src/tools/words.txt \
 	  -f src/tools/site.awk \
@@ -105,12 +89,11 @@ dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/
 ## man: man pages and the site, dist/doc/index.html, made from README, guide and contracts
 man: dist/doc/done
 
-## dist: the drop-in pairs cellar, cellar_all and cellar_remote, dist/cellar.hpp, documentation,
-## tar.gz with checksum
+## dist: the drop-in pairs cellar and cellar_all, dist/cellar.hpp, documentation, tar.gz with checksum
 ARCHIVE   = cellar-$(VERSION)$(DEV)
-PAIRS     = $(foreach p,cellar cellar_all cellar_remote,$(p).h $(p).c) cellar.hpp \
+PAIRS     = $(foreach p,cellar cellar_all,$(p).h $(p).c) cellar.hpp \
             $(patsubst dist/%,%,$(ONE_CACHE) $(ONE_GUESTS))
-dist: dropin dropin-remote man
+dist: dropin man
 	$(say) GEN dist/$(ARCHIVE).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/$(ARCHIVE)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
@@ -121,4 +104,4 @@ dist: dropin dropin-remote man
 	$(Q)rm -rf build/tar
 	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz >SHA256SUMS && \
 	  cat SHA256SUMS
-.PHONY: dropin dropin-remote man dist
+.PHONY: dropin man dist

@@ -36,19 +36,6 @@ Libs: -L"$${libdir}" -lcellar
 Libs.private: $(strip $(LIBS_BEHIND) -pthread)
 Cflags: -I"$${includedir}"
 endef
-# libcellar-remote stands in for libcellar and needs hiredis.
-define PC_REMOTE_FILE
-prefix=$(PREFIX)
-libdir=$(I_LIB)
-includedir=$(I_INC)
-
-Name: cellar-remote
-Description: cellar with namespaces that processes share through Redis or Valkey
-Version: $(VERSION)$(DEV)
-Libs: -L"$${libdir}" -lcellar-remote
-Libs.private: -lhiredis $(strip $(LIBS_BEHIND) -pthread)
-Cflags: -I"$${includedir}"
-endef
 define CMAKE_CONFIG
 # cellar::cellar (shared) and cellar::cellar-static
 include(CMakeFindDependencyMacro)
@@ -85,17 +72,15 @@ else()
   set(PACKAGE_VERSION_COMPATIBLE FALSE)
 endif()
 endef
-# These four are exported for this target alone: make expands an exported variable for every
+# These three are exported for this target alone: make expands an exported variable for every
 # recipe line.
 install: private export PC_TEXT = $(PC_FILE)
-install: private export PC_REMOTE_TEXT = $(PC_REMOTE_FILE)
 install: private export CMAKE_CONFIG_TEXT = $(CMAKE_CONFIG)
 install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 
 ## install: library, headers, program, man pages, pkg-config and CMake files
 ## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
-## REMOTE=1 adds libcellar-remote and cellar_remote.h
-install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
+install: lib man $(if $(CLI),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
 	$(Q)install -m 644 $(HEADERS) $(WRAPPER) '$(DESTDIR)$(I_INC)'
@@ -103,16 +88,10 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
 	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
 	$(Q)ln -sf libcellar.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar.so'
-	$(if $(HAVE_REMOTE),$(Q)install -m 644 $(REMOTE_HEADERS) '$(DESTDIR)$(I_INC)' && \
-	  install -m 644 $(B)/libcellar-remote.a '$(DESTDIR)$(I_LIB)' && \
-	  install -m 755 $(B)/$(SO_REMOTE) '$(DESTDIR)$(I_LIB)' && \
-	  ln -sf $(SO_REMOTE) '$(DESTDIR)$(I_LIB)/libcellar-remote.so.$(ABI)' && \
-	  ln -sf libcellar-remote.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar-remote.so' && \
-	  printf '%s\n' "$$PC_REMOTE_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar-remote.pc')
 	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
-	$(if $(CLI),$(Q)install -m 755 $(PROGRAM) '$(DESTDIR)$(I_BIN)')
+	$(if $(CLI),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && set -- dist/doc/man$$n/*.$$n && \
 	  { [ ! -f "$$1" ] || install -m 644 "$$@" '$(DESTDIR)$(I_MAN)'/man$$n; } || exit 1; done
 	$(Q)install -m 644 LICENSE dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'
@@ -126,10 +105,8 @@ OWN_FOLDERS = '$(DESTDIR)$(I_CMAKE)' | '$(DESTDIR)$(I_DOC)'$(if \
   $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)), | '$(DESTDIR)$(PREFIX)'*)
 ## uninstall: remove what install put there, and its folders when they are empty (same variables)
 uninstall: man
-	$(Q)rm -f $(foreach h,$(HEADERS) $(REMOTE_HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	$(Q)rm -f $(foreach h,$(HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
-	  libcellar-remote.a libcellar-remote.so libcellar-remote.so.$(ABI) $(SO_REMOTE) \
-	  pkgconfig/cellar-remote.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
 	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE'

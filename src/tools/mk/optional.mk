@@ -9,7 +9,7 @@
 #            themselves and the makes that they start; bench sets it and leaves out mimalloc, which
 #            would serve every peer.
 # RESULT     HAVE_LZ4 HAVE_SQLITE HAVE_MIMALLOC HAVE_TLS: 1 or nothing. WITH_FLAGS WITH_LIBS of all
-#            but mimalloc, MI_FLAGS MI_LIBS of it. HAVE_REMOTE is 1 if REMOTE=1 and hiredis is there.
+#            but mimalloc, MI_FLAGS MI_LIBS of it.
 # PROBE      a program of one line is compiled and linked as a user's compiler does it.
 # HARDEN     What is installed is hardened unless the caller gives CFLAGS or sanitizers. Files that
 #            read bytes of strangers have the strong stack protector, all others that of arrays.
@@ -49,8 +49,6 @@ MI_LIBS    = $(if $(HAVE_MIMALLOC),-lmimalloc)
 MI_FLAGS   = $(if $(HAVE_MIMALLOC),-DCELLAR_WITH_MIMALLOC=1)
 LINKED     = LZ4 $(if $(HAVE_LZ4),yes,no), SQLite $(if $(HAVE_SQLITE),yes,no), mimalloc \
              $(if $(HAVE_MIMALLOC),yes,no), TLS $(if $(HAVE_TLS),yes,no)
-# No object of libcellar uses hiredis, so its words are no part of VARIANT.
-HAVE_REMOTE := $(if $(filter 1,$(REMOTE)),$(if $(call probe_link,hiredis/hiredis.h,-lhiredis),1))
 
 ifeq ($(origin CFLAGS)$(SAN),file)
 HARDEN   := -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \

@@ -34,15 +34,19 @@ EXAMPLE    := tests/examples
 in_dirs     = $(wildcard $(foreach d,$(TEST_DIRS),$(1:%=$(d)/%)))
 named       = $(foreach t,$(2),$(if $(filter $(1),$(notdir $(t))),$(t)))
 ALL_TESTS  := $(call in_dirs,test_*.c test_*.sh)
-# Tests of the remote tier need REMOTE=1 and hiredis; else they are one skipped line.
-NO_REMOTE   = $(if $(HAVE_REMOTE),,test_remote_%)
 source_of   = $(filter %/$(1).c,$(ALL_TESTS))
 
 # Files of tests that include a header of a guest, also through a kit.
-WITH_GUESTS := $(shell $(AWK) -v headers='$(notdir $(HEADERS_GUESTS)) cellar_remote.h \
+WITH_GUESTS := $(shell $(AWK) -v headers='$(notdir $(HEADERS_GUESTS)) \
               $(GUEST_BASE:%=base/%.h)' \
-              -v folders='$(GUESTS) remote' -f $(SUPPORT)/guests.awk $(ALL_TESTS) \
+              -v folders='$(GUESTS)' -f $(SUPPORT)/guests.awk $(ALL_TESTS) \
               $(wildcard $(SUPPORT)/*.h tests/fuzz/*.[ch] $(SIM)/*.c $(EXAMPLE)/*.c*))
+# Tests that ask a server with a client library of their own: CLIENT_LIBS. They wait for servers for
+# minutes, so `make check` runs them, and `make test` by name.
+-include $(SUPPORT)/client.mk
+WITH_CLIENT := $(shell $(AWK) -v headers='$(SUPPORT)/engine_kit.h' -f $(SUPPORT)/guests.awk $(ALL_TESTS) \
+              $(wildcard $(SUPPORT)/*.h)) $(call named,test_remote_%.sh test_remote_tls%.c,$(ALL_TESTS))
+NOT_ASKED   = $(if $(and $(T),$(CLIENT_LIBS)),,$(WITH_CLIENT))
 NEED_GUESTS := $(patsubst %.c,%,$(notdir $(call named,test_api_%,$(WITH_GUESTS))))
 # CORE=1: these are left out, and the tests of the program, of packages and of the benches.
 OF_GUESTS   = $(WITH_GUESTS) $(foreach d,unit/guests unit/cli package bench,\
@@ -56,8 +60,7 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 # The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time.
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-TESTS_HERE := $(filter-out $(call named,$(NO_REMOTE),$(NAMED_HERE)) $(if $(CORE),$(OF_GUESTS)),\
-                $(NAMED_HERE))
+TESTS_HERE := $(filter-out $(NOT_ASKED) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))
 LEFT_OUT   := $(if $(CORE),,$(filter-out $(TESTS_HERE),$(NAMED_HERE)))
 TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))
@@ -70,16 +73,13 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
-# These link libcellar-remote; a build of a check has none.
-EX_REMOTE  := prefork shared_limit
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
 PCRE2_WORDS := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libpcre2-8 2>/dev/null))
 LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly triggers) $(if $(HAVE_TLS),,sessions) \
               $(if $(HAVE_UV),,uv_loop) $(if $(PCRE2_WORDS),,patterns)
 EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
-                $(if $(and $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),,yes)),,\
-                  $(EX_REMOTE:%=$(EXAMPLE)/%.c)),\
+,\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
 EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
                 %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
@@ -128,10 +128,6 @@ endef
 $(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
 test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
               $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
-# A test of the remote tier also links its debug objects.
-$(B)/dbg-remote.a: $(OBJ_DBG_REMOTE)
-	$(Q)rm -f $@
-	$(Q)$(AR) rcs $@ $^
 
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
@@ -149,12 +145,12 @@ $(B)/dropin.o: dist/cellar_all.c dist/cellar_all.h
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
 .SECONDEXPANSION:
 $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) \
-  $$(if $$(findstring /test_remote_,/$$*),$(B)/dbg-remote.a) $$(call test_lib,$$(call module_of,$$*))
+  $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(WITH_FLAGS) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) \
-	  $(if $(filter test_remote_%,$*),$(REMOTE_LIBS)) $(LDLIBS)
+	  $(if $(filter %/$*.c,$(WITH_CLIENT)),$(CLIENT_LIBS)) $(LDLIBS)
 $(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
   $$(call source_of,$$*) $$(call dist_of,$$*) | $(ONE_CACHE) $(ONE_GUESTS)
 	$(say) TEST "$* (drop-in)"
@@ -179,10 +175,6 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
-OF_REMOTE  = $(EX_REMOTE:%=$(B)/examples/%)
-$(OF_REMOTE): EX_LIB = $(B)/libcellar-remote.a
-$(OF_REMOTE): EX_LIBS += $(REMOTE_LIBS)
-$(OF_REMOTE): $(B)/libcellar-remote.a
 $(B)/examples/patterns: EX_LIBS += $(PCRE2_WORDS)
 $(B)/examples/embeddings: EX_LIBS += -lm
 $(B)/examples/html_pages $(B)/examples/triggers: EX_LIBS += -lsqlite3
@@ -256,7 +248,7 @@ test-now: names test-programs
 	  $(foreach e,$(RUN_EX),$(call run_example,$(e))) \
 	  $(foreach e,$(filter $(TEST_NAMES:*=%),$(LACK_LIB)),'s|examples/$(e)|its library is not installed') \
 		  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
-	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(REMOTE),$(NO_HIREDIS),built with REMOTE=1 by make check)')) \
+	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(CLIENT_LIBS),make check runs them,$(NO_CLIENT))')) \
 	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
 	  $(foreach t,$(basename $(notdir $(NOT_TSAN))),\
 	    's|$(t)|a signal inside an atomic operation stops TSan')

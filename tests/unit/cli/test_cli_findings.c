@@ -159,7 +159,7 @@ static void found(mistake m, const tour_act *act, const char *text)
     T_CHECK(says(text));
 }
 
-enum { MEMORY, STAMPEDE, KILL, LIMITER, WHY, WORK, PORT, REMOTE };
+enum { MEMORY, STAMPEDE, KILL, LIMITER, WHY, WORK, PORT };
 
 T_CASE(correct_library_has_no_finding)
 {
@@ -234,12 +234,11 @@ T_CASE(findings_of_the_remote_part_are_told)
 
 T_CASE(act_that_cannot_start_is_3)
 {
-    for (size_t i = MEMORY; i <= REMOTE; i++) {
+    for (size_t i = MEMORY; i <= PORT; i++) {
         if (tour_acts[i].memory_bytes == 0) { continue; }
         T_EQ_I64(play(OPEN_FAILS, &tour_acts[i]), CLI_NO_START);
         T_EQ_U64(output[0], '\0');
     }
-    T_EQ_I64(play(NONE, &tour_acts[REMOTE]), CLI_NO_START); /* no remote tier in this program */
     T_EQ_I64(play(OPEN_FAILS, &tour_acts[KILL]), CLI_NO_START);
 }
 

@@ -7,7 +7,7 @@
 . tests/support/t.sh
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
-$MAKE --no-print-directory test-programs T=remote_functions REMOTE=1 NOLINK=1 >/dev/null || exit 2
+$MAKE --no-print-directory test-programs T=remote_functions NOLINK=1 >/dev/null || exit 2
 case=functions_do_what_redis_does_with_the_texts
 if [ ! -x "$CELLAR_BUILD/t/test_remote_functions" ]; then
     t_skip $case "no hiredis (libhiredis-dev)"

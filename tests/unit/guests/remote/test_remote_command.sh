@@ -4,10 +4,10 @@
 # Aim:    `cellar remote URL` ends with 0 for a server that the tier can use, and says what it is;
 #         else it ends with 1 and one sentence with the reason.
 # Method: redis-server alone, with users that lack rights, as a node of a Cluster, under Sentinel,
-#         with TLS; nothing at all; wrong URLs; the program without the remote tier; the set-ups of
-#         include/remote.md, run as they are but for their ports, and its program with each of them.
+#         with TLS; nothing at all; wrong URLs; the set-ups of include/remote.md, run as they are but
+#         for their ports, and its program with each of them.
 . tests/support/t.sh
-bin=$CELLAR_BUILD/remote/cellar
+bin=$CELLAR_BIN
 for engine in "${CELLAR_TEST_ENGINE-}" "$(command -v redis-server)" /usr/bin/redis-check-rdb; do
     [ -n "$engine" ] && [ -x "$engine" ] && break
     engine=
@@ -129,14 +129,9 @@ guide() {
     printf '#!/bin/sh\nexit 127\n' >"$t_tmp/bin/redis-sentinel" && chmod +x "$t_tmp/bin/redis-sentinel" # another package
     awk -v to="$t_tmp/block" '/^```sh$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (to n) }' \
         include/remote.md && [ -s "$t_tmp/block4" ] || return 1
-    archive=$CELLAR_BUILD/libcellar-remote.a # of a test of few names there is none
     sed -n '/^```c$/,/^```$/{/^```/d;p;}' include/remote.md >"$t_tmp/app.c" && [ -s "$t_tmp/app.c" ] || return 1
-    if [ -f "$archive" ]; then
-        # shellcheck disable=SC2086
-        $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$t_tmp/app.c" "$archive" -pthread -lhiredis ${CELLAR_LIBS-} -o "$t_tmp/app" || return 1
-    else
-        echo '[ -f ran ] || echo loaded; touch ran; echo Ada' >"$t_tmp/app" && chmod +x "$t_tmp/app"
-    fi
+    # shellcheck disable=SC2086
+    $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$t_tmp/app.c" "$CELLAR_A" -pthread ${CELLAR_LIBS-} -o "$t_tmp/app" || return 1
     for i in 1 2 3 4; do
         case $i in 2) t_have openssl || continue ;; 3) "$bin" version | grep -q '^TLS  *yes' && t_have openssl || continue ;; esac
         mkdir "$t_tmp/$i" && sed "s/\<639\([0-9]\)\>/$base\1/g" "$t_tmp/block$i" >"$t_tmp/$i/run"
@@ -148,14 +143,9 @@ guide() {
             { cat "$t_tmp/$i/out"; return 1; }
     done
 }
-program_without_it_says_so() {
-    "$CELLAR_BIN" remote redis://localhost >"$t_tmp/out" 2>"$t_tmp/err"
-    [ $? -eq 3 ] && complains 'this program has no remote tier; build it with `make REMOTE=1`$'
-}
 
 (umask 077 && echo p >"$t_tmp/p")
 t_case wrong_urls_and_no_server_are_one_sentence absent
-[ ! -x "$CELLAR_BIN" ] || t_case program_without_the_remote_tier_says_so program_without_it_says_so
 if [ -z "$engine" ] || ! t_have redis-cli; then
     t_skip servers_are_asked "no redis-server or no redis-cli (package redis-tools)"
     t_end remote_command

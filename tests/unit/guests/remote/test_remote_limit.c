@@ -202,15 +202,16 @@ T_CASE(later_grant_bounds_all_costs)
         limiter(&one, cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100), 60000, 50);
     uint64_t wait_ms;
     const uint64_t n = admitted_until_denied(l, &wait_ms);
-    limit_call c = { .l = l, .slot = limit_find(l, remote_check(one.r.share->seed, "k", 1) | 1) };
-    c.now = limit_now(l);
+    const uint64_t fp = remote_check(one.r.share->seed, "k", 1) | 1;
+    remote_limit_call c = { .l = l, .slot = remote_limit_find(l, fp) };
+    c.now = remote_limit_now(l);
     const uint64_t denied = atomic_load(&c.slot->denied);
-    slot_deny(&c, c.now + 5000, 70);
+    remote_slot_deny(&c, c.now + 5000, 70);
     T_EQ_U64(atomic_load(&c.slot->denied), denied);
-    slot_deny(&c, c.now, 1);
+    remote_slot_deny(&c, c.now, 1);
     T_EQ_U64(atomic_load(&c.slot->denied), denied);
-    slot_deny(&c, c.now + 5000, 1);
-    T_EQ_I64(denied_until(atomic_load(&c.slot->denied)), c.now + 5000);
+    remote_slot_deny(&c, c.now + 5000, 1);
+    T_EQ_I64(remote_denied_until(atomic_load(&c.slot->denied)), c.now + 5000);
     T_CHECK(n >= 100);
     cellar_remote_limiter_close(l);
     end();
@@ -590,7 +591,7 @@ T_CASE(threads_spend_each_unit_once)
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&t[i], NULL, crowd_check, &c) == 0); }
     for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
     uint64_t left = 0;
-    for (size_t i = 0; i < 8; i++) { left += word_count(atomic_load(&c.l->slots[i].tokens)); }
+    for (size_t i = 0; i < 8; i++) { left += remote_word_count(atomic_load(&c.l->slots[i].tokens)); }
     const cellar_remote_limiter_stats s = stats_of(c.l);
     T_EQ_U64(atomic_load(&c.admitted) + s.unused + left, s.granted);
     T_CHECK(s.granted <= 1200);
@@ -698,15 +699,15 @@ T_CASE(check_that_stood_still_spends_no_later_unit)
     cellar_limiter_result out;
     l->start_ms -= 1000; /* it was opened a second ago */
     T_EQ_U64(admitted(l, "k", 1), 1);
-    limit_call c = { .l = l, .key = "k", .key_len = 1, .cost = 1, .out = &out,
-                     .fp = remote_check(one.r.share->seed, "k", 1) | 1 };
-    c.slot = limit_find(l, c.fp);
+    remote_limit_call c = { .l = l, .key = "k", .key_len = 1, .cost = 1, .out = &out,
+                            .fp = remote_check(one.r.share->seed, "k", 1) | 1 };
+    c.slot = remote_limit_find(l, c.fp);
     T_REQUIRE(c.slot != NULL);
-    const int64_t sent = word_until(atomic_load(&c.slot->tokens)) - l->hold_ms;
+    const int64_t sent = remote_word_until(atomic_load(&c.slot->tokens)) - l->hold_ms;
     c.now = sent - 1;
-    T_EQ_I64(limit_spend(&c), CELLAR_MISS);
+    T_EQ_I64(remote_limit_spend(&c), CELLAR_MISS);
     c.now = sent;
-    T_EQ_I64(limit_spend(&c), CELLAR_OK);
+    T_EQ_I64(remote_limit_spend(&c), CELLAR_OK);
     cellar_remote_limiter_close(l);
     end();
 }
@@ -724,7 +725,7 @@ static void server_returns(long long granted, long long wait_us)
 /* Let other calls ask for all keys that have a place. */
 static void take_all_places(cellar_remote_limiter *l)
 {
-    for (uint32_t i = 0; i < l->buckets * LIMIT_WAYS; i++) {
+    for (uint32_t i = 0; i < l->buckets * REMOTE_LIMIT_WAYS; i++) {
         atomic_store(&l->slots[i].fp, i + 1);
         l->cold[i].asking = 1;
     }
