@@ -181,8 +181,7 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
  *          vector over max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM,
  *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
  *          (idle_ms or stale_ms is above 2^32 - 1), E_IO (a tier below memory does not have it: see
- *          LOWER TIERS), E_TIMEOUT (with a condition: the disk did not read the entry, and nothing
- *          changed: see LOWER TIERS).
+ *          LOWER TIERS), E_TIMEOUT (the disk did not read the entry: nothing changed).
  *          What an error leaves of the old value is in CALLS THAT STORE of cellar.h
  * owns:    the numbers are copied
  * thread:  any; atomic per key

@@ -271,8 +271,7 @@ typedef struct cellar_load cellar_load;
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end,
  *          also across threads: see RECURSION), E_DEPTH (too many loads in each other: see
  *          RECURSION), E_BREAKER_OPEN (the breaker refuses loads while the source fails), E_LIMIT
- *          (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory, or
- *          memory_bytes has no room for the call itself)
+ *          (max_loads or max_load_waiters is reached), E_NOMEM (no memory, also in memory_bytes)
  * owns:    the caller frees *out with cellar_result_free, before it serves the next call and after
  *          the last one; also after the store was closed unless it is pinned. ctx: STALE VALUES
  * thread:  any; fn runs in the calling thread, for background loads in a thread of the store or in

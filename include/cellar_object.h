@@ -171,8 +171,7 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
  *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
  *          (the breaker refuses loads), E_LIMIT (max_loads, max_load_waiters or the number of holds
- *          is reached), E_NOMEM (the system gave no memory, or memory_bytes has no room for the
- *          call itself), E_TYPE (the namespace holds bytes)
+ *          is reached), E_NOMEM (no memory, also in memory_bytes), E_TYPE (the namespace has bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire

@@ -205,7 +205,7 @@ const char *cli_settings_text(const cellar_settings_note *note, char out[CLI_NOT
     return out;
 }
 
-/* Return whether Kubernetes sets such a variable beside a Service whose name begins with cellar. */
+/* Return whether Kubernetes sets such a variable beside a Service with a name like cellar. */
 static bool cli_is_of_service(const char *name, const char *value)
 {
     return strcmp(name, "CELLAR_PORT") == 0 || strstr(name, "_SERVICE_") != NULL ||

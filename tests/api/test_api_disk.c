@@ -806,7 +806,7 @@ T_CASE(disk_tier_is_resized_while_running)
 
 /* ---- where no disk is ---- */
 
-/* Open a namespace and a store whose root has these options. Return the code of both. */
+/* Open a namespace and a store with these options of its root. Return the code of both. */
 static cellar_err asked(settings *cfg, const cellar_namespace_config *o, const char *want)
 {
     cellar *c, *ns = NULL;

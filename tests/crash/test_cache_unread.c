@@ -186,7 +186,7 @@ static void stall_end(void)
     AWAIT(!l2_standing(disk()));
 }
 
-static int caller; /* tid of the thread whose call waits */
+static int caller; /* tid of the thread that waits in a call */
 
 static void *open_gate(void *ctx)
 {

@@ -61,7 +61,7 @@ CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k);
  * false if a further look is in vain, or if this thread must not wait. */
 CELLAR_PRIVATE bool cache_disk_waits(const cellar *c, uint64_t *until_ns);
 
-typedef struct cache_wait { /* of a call whose change depends on the entry */
+typedef struct cache_wait { /* of a change that depends on the entry */
     const char *call;  /* its name */
     uint64_t until_ns; /* of cache_disk_waits */
     unsigned looks;    /* at L1 for what was brought */

@@ -31,9 +31,9 @@ CELLAR_PRIVATE l1_look l1_look_round(l1 *c, const l1_key *k, bool locked, l1_hol
 CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k);
 
 /* A plain hit, a plain record at the first match, in three steps, for get, get_many and pin.
- * get_many runs the steps of other keys between them. Step 3 validates the record against the version that
- * step 2 read. On any doubt a step returns false; the caller starts over in l1_read_any. Each
- * instruction here delays a get that the processor overlaps. */
+ * get_many runs the steps of other keys between them. Step 3 validates the record against the
+ * version that step 2 read. On any doubt a step returns false; the caller starts over in
+ * l1_read_any. Each instruction here delays a get that the processor overlaps. */
 typedef struct l1_aim {
     const l1_stripe *s;
     l1_bucket *primary, *b;

@@ -126,7 +126,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_due_begin(l1 *c, l1_lane *n, uint64_t tick_ms
     return true;
 }
 
-/* Drop a linked record whose time has passed, or whose generation or tag has ended. */
+/* Drop a linked record if its time has passed, or its generation or tag has ended. */
 static SYNC_HOLDS(L1_LANE) bool l1_drop_over(l1 *c, l1_lane *n, l1_entry *e, l1_victims *v,
                                              l1_freed *freed)
 {

@@ -40,7 +40,7 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
 CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
 /* Look for a key on which a change depends. Return OK, MISS, or an error: nothing is known. */
 CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key);
-/* An update function that leaves each value, with CONFLICT. */
+/* Leave the value of an update, with CONFLICT. */
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
                                               void *ctx);
 /* Return whether the store has a disk tier. */
