@@ -430,11 +430,6 @@ static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
     case L1_ADAPTIVE: break;
     }
     const l1_sizes size = l1_sizes_of(c, n);
-    const uint64_t least = base_load_rlx(&c->small_least);
-    if (BASE_UNLIKELY(least != 0) && size.mainq != 0 &&
-        size.small < (size.small + size.mainq) * least / 1024) {
-        return 1;
-    }
     return l1_rule_queue(l1_rule_now(c), &n->learned, size.small, size.mainq);
 }
 

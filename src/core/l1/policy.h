@@ -21,7 +21,7 @@ typedef struct l1_rule {
     bool both;         /* what leaves main becomes a ghost, too */
 } l1_rule;
 enum {
-    L1_EXPERTS = 6, L1_RULE_GUARD = 2,
+    L1_EXPERTS = 4, L1_RULE_GUARD = 1,
     L1_RULE_S3FIFO = L1_EXPERTS, L1_RULE_SIZES, /* not among the competing rules */
     L1_RULES
 };
@@ -32,11 +32,10 @@ BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
 {
     static const l1_rule rule[L1_RULES] = {
         { .keep_from = 1, .horizon = 17, .tuned = true, .both = true }, /* near: at the start */
-        { .share = 154, .keep_from = 2, .horizon = 17, .nearer = 6, .fill = true }, /* far */
-        { .share = 10, .keep_from = 2, .horizon = 17, .fill = true, .gate = true }, /* guard */
+        { .share = 10, .keep_from = 2, .horizon = 17, .nearer = 6, .fill = true,
+          .gate = true }, /* guard */
         { .share = 205, .keep_from = L1_NEVER, .horizon = 17, .nearer = 4, .fill = true },
         { .share = 102, .keep_from = 1, .horizon = 17, .clock = true }, /* recent */
-        { .share = 307, .keep_from = 2, .horizon = 17, .nearer = 4, .both = true }, /* wide */
         { .share = 102, .keep_from = 2, .horizon = 9 }, /* S3FIFO */
         { .share = 102, .keep_from = 1, .horizon = 9 }, /* SIZES: with favor_objects */
     };

@@ -2,7 +2,7 @@
  *
  * policy_select: choose the eviction rule for the workload by simulating small copies of the cache.
  *
- * PICTURE    sampled requests -> rings (request_sample.c) -> six shadow caches, keys only, one
+ * PICTURE    sampled requests -> rings (request_sample.c) -> four shadow caches, keys only, one
  *            per rule
  *              -> hits of each, weighted by age -> the best rule -> one word that all lanes read
  *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
@@ -13,10 +13,9 @@
  *            Advisor: eight more caches of .25 to 8 times the size, all under the current rule.
  * INVARIANTS A node is free or in exactly one queue, and its key finds it.
  *            Epoch: C/10 requests. At its end another rule replaces the current one if it has
- *            more hits, by 1.4 standard deviations of the requests on which the two disagree.
+ *            more hits, by 2 standard deviations of the requests on which the two disagree.
  *            Older hits lose weight, by .8 every 8 C requests.
- *            A new rule moves no data: the queues drift to the new shares. If the store then misses
- *            more than the shadow cache of the rule, main shrinks to its part there.
+ *            A new rule moves no data: the queues drift to the new shares.
  * LOCKING    One flag, by exchange. A get never waits for it: if the flag is taken, the sample is
  *            dropped. The advisor waits. Under the flag a thread takes no lock,
  *            allocates nothing and calls no user code.
@@ -40,7 +39,6 @@
 #define L1_ADVICE_NOW 3u       /* index of 100 % among the sizes */
 #define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* bytes the eviction tables may always take */
 #define L1_SHADOW_MORE ((uint64_t)8 << 10)    /* the most of one more byte an entry */
-#define L1_SHADOW_TRIAL 20u                   /* epochs */
 #define L1_SHADOW_UNIT 1024                   /* score of one hit */
 
 typedef struct l1_shade { /* a node: an entry of a shadow cache */
@@ -81,9 +79,6 @@ typedef struct l1_shadow_set { /* one block with its tables behind it */
 struct l1_shadow {
     _Atomic uint32_t busy; /* 1: a thread works on the rest; acquire and release by exchange */
     uint32_t epoch, since;
-    uint32_t epochs, missed; /* of a trial of the rule; misses of its shadow cache */
-    uint32_t evicted;        /* l1.sample_evicted at its start */
-    bool follow;             /* a trial of the rule failed */
     bool filled; /* cache[0] was full */
     bool late;   /* open since the store was full */
     uint32_t fill_requests, fill_hits; /* of cache[0], until then */
@@ -412,23 +407,6 @@ static void l1_shadow_fit(l1 *c, struct l1_shadow *w)
     base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / entries * w->set->n);
 }
 
-/* Examine the rule in force. What main holds from the rule before may keep the store from what the
- * shadow cache does. If the store evicts more sampled keys than miss there, by an eighth and 3
- * standard deviations in 2 C requests, its small becomes as large as there until another rule
- * follows. */
-static void l1_shadow_follow(l1 *c, struct l1_shadow *w, unsigned rule, bool another)
-{
-    if (another || ++w->epochs == L1_SHADOW_TRIAL) {
-        const uint32_t evicted = base_load_rlx(&c->sample_evicted);
-        const int64_t missed = w->missed, more = (int64_t)(evicted - w->evicted) - missed;
-        w->follow = !another && (w->follow || (more > missed / 8 && more * more > 9 * missed));
-        w->evicted = evicted;
-        w->epochs = w->missed = 0;
-    }
-    const l1_shadow_cache *s = &w->set->cache[rule];
-    base_store_rlx(&c->small_least, w->follow ? s->queue[0].n * 1024u / s->capacity : 0);
-}
-
 static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
 {
     const unsigned now = base_load_rlx(&c->rule);
@@ -437,9 +415,9 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
     if (now < L1_EXPERTS) {
         for (unsigned e = 0; e < L1_EXPERTS; e++) {
             const int64_t more = w->score[e] - w->score[now];
-            /* more / UNIT > sqrt(2 * differ / UNIT): one or two hits prove nothing */
+            /* more / UNIT > 2 * sqrt(differ / UNIT): up to four hits prove nothing */
             if (more > 0 && w->score[e] > w->score[best] &&
-                more * more / L1_SHADOW_UNIT > 2 * w->differ[e][now]) {
+                more * more / L1_SHADOW_UNIT > 4 * w->differ[e][now]) {
                 best = e;
             }
         }
@@ -454,10 +432,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
             w->differ[e][o] -= w->differ[e][o] * (int64_t)w->decay / 65536;
         }
     }
-    if (now < L1_EXPERTS) {
-        l1_shadow_follow(c, w, best, best != now);
-        l1_shadow_fit(c, w);
-    }
+    if (now < L1_EXPERTS) { l1_shadow_fit(c, w); }
 }
 
 /* Return the figures of a namespace; NULL: none of its own. */
@@ -600,7 +575,6 @@ static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t cou
         hits |= (uint32_t)l1_shade_request(&w->set->cache[e], l1_rule_at(e), key, count) << e;
     }
     if (BASE_UNLIKELY(!w->filled)) { l1_shadow_filling(c, w, count, (hits & 1u) + count - 1); }
-    w->missed += 1 - (hits >> base_load_rlx(&c->rule) & 1u);
     if (hits != 0 && hits != (1u << L1_EXPERTS) - 1) {
         for (unsigned e = 0; e < L1_EXPERTS; e++) {
             w->score[e] += (hits >> e & 1u) * L1_SHADOW_UNIT;
@@ -641,11 +615,7 @@ CELLAR_PRIVATE void l1_rule_fix(l1 *c, unsigned rule)
     struct l1_shadow *w = l1_shadow_take(c);
     base_store_rlx(&c->rule, (uint32_t)rule);
     base_store_rlx(&c->sample_limit, (uint64_t)0);
-    base_store_rlx(&c->small_least, 0u);
-    if (w != NULL) {
-        w->follow = false;
-        l1_shadow_give(w);
-    }
+    if (w != NULL) { l1_shadow_give(w); }
 }
 
 /* Check that every node is free or in one queue, and that its key finds it. */

@@ -317,7 +317,6 @@ struct l1 {
     _Atomic uint32_t want_evicted;
     _Atomic uint32_t policy;
     _Atomic uint32_t rule; /* of l1_rule_at: S3FIFO, or of policy_select.c; relaxed, a hint */
-    _Atomic uint32_t small_least; /* of 1024: while small has less, main evicts; a hint, too */
     _Atomic uint32_t low; /* 1: appends must free room; 2: at most half of the reserve is left */
     _Atomic uint32_t full; /* 1: from the first low on, until much is free; relaxed, a hint */
     _Atomic uint32_t after; /* L1_AFTER_...; written under L1_SEG */
@@ -385,7 +384,6 @@ struct l1 {
 #define L1_X(name) _Atomic uint64_t name;
     L1_STORE_COUNTS(L1_X)
 #undef L1_X
-    _Atomic uint32_t sample_evicted; /* sampled keys that left for lack of room; wraps */
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation with entries died */
     _Atomic uint64_t ended_bytes;  /* most bytes that such generations had, in all; relaxed */

@@ -164,9 +164,6 @@ CELLAR_PRIVATE SYNC_UNCHECKED bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_ca
         if (BASE_UNLIKELY(trim)) { l1_chain_trim(&h); }
         l1_counted(cause == L1_LEFT_EXPIRED ? &n->expired
                    : cause == L1_LEFT_CAPACITY ? &n->evicted : &n->cleared);
-        if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit)) && cause == L1_LEFT_CAPACITY) {
-            base_add_rlx(&c->sample_evicted, 1u);
-        }
     }
     h.took = h.took || trim;
     l1_unlock_now(c, &h);
