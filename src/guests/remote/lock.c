@@ -37,6 +37,33 @@ static bool remote_same_name(const remote_name *n, const char *name, size_t len)
     return n->len == len && memcmp(n->text, name, len) == 0;
 }
 
+static void remote_row_wake(remote_lock_row *row, const char *name, size_t len)
+{
+    pthread_mutex_lock(&row->lock);
+    for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
+        if (name == NULL || remote_same_name(w->name, name, len)) { w->woken = true; }
+    }
+    remote_share_wake(&row->changed);
+    pthread_mutex_unlock(&row->lock);
+}
+
+CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t len)
+{
+    struct remote_share *s = r->share;
+    if (s == NULL || atomic_load_explicit(&s->lock_waits, memory_order_seq_cst) == 0) { return; }
+    remote_row_wake(remote_row_of(s, key, len), key, len);
+}
+
+CELLAR_PRIVATE void remote_share_gap(cellar_remote *r)
+{
+    struct remote_share *s = r->share;
+    for (size_t i = 0; s != NULL && i < REMOTE_LOCK_ROWS; i++) {
+        remote_row_wake(&s->rows[i], NULL, 0);
+    }
+}
+
+#ifndef CELLAR_OMIT_LIMIT
+
 static void remote_row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
 {
     pthread_mutex_lock(&row->lock);
@@ -65,31 +92,6 @@ static bool remote_row_is_first(const remote_lock_row *row, const remote_lock_wa
     return i == w;
 }
 
-static void remote_row_wake(remote_lock_row *row, const char *name, size_t len)
-{
-    pthread_mutex_lock(&row->lock);
-    for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
-        if (name == NULL || remote_same_name(w->name, name, len)) { w->woken = true; }
-    }
-    remote_share_wake(&row->changed);
-    pthread_mutex_unlock(&row->lock);
-}
-
-CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t len)
-{
-    struct remote_share *s = r->share;
-    if (s == NULL || atomic_load_explicit(&s->lock_waits, memory_order_seq_cst) == 0) { return; }
-    remote_row_wake(remote_row_of(s, key, len), key, len);
-}
-
-CELLAR_PRIVATE void remote_share_gap(cellar_remote *r)
-{
-    struct remote_share *s = r->share;
-    for (size_t i = 0; s != NULL && i < REMOTE_LOCK_ROWS; i++) {
-        remote_row_wake(&s->rows[i], NULL, 0);
-    }
-}
-
 /* Wait until `w` is the first of its key and was woken, or until `until_ms`. */
 static void remote_row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *w,
                              int64_t until_ms, bool asked)
@@ -112,8 +114,6 @@ static void remote_row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock
 }
 
 /* ---- The scripts ---------------------------------------------------------------------------- */
-
-#ifndef CELLAR_OMIT_LIMIT
 
 static void remote_lock_name(const cellar_remote *r, const void *key, size_t key_len,
                              remote_name *out)
