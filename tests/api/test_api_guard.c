@@ -693,7 +693,7 @@ T_CASE(bad_input_of_warm)
     cellar_load_opts lo = cellar_load_opts_default();
     o.loader_many = load_all;
     o.load = &lo;
-    lo.flags = 0x800;
+    lo.flags = 0x1000;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     lo.flags = 0;
     lo.soft_timeout_ms = 30001;

@@ -204,7 +204,7 @@ static void settle(const cellar_event *e, void *ctx)
 
 T_ALONE(each_removal_is_reported_exactly_once)
 {
-    enum { KEYS = 3000, OPS = 300000 };
+    enum { KEYS = 9000, OPS = 300000 };
     cellar *c = open_bytes(1u << 20);
     ledger *l = calloc(1, sizeof *l);
     static uint32_t current[KEYS];

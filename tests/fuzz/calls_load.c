@@ -187,12 +187,12 @@ static cellar_load_opts draw_load_opts(void)
     MAYBE(o.negative_ttl_ms, SOME_MS);
     MAYBE(o.stale_ms, 0, 1000, 60000);
     MAYBE(o.fallback_ttl_ms, 0, 1, 5000);
-    for (unsigned i = 0; i < 11; i++) {
+    for (unsigned i = 0; i < 12; i++) {
         if (chance(7)) { o.flags |= 1u << i; }
     }
     if (chance(2)) { o.ttl_ms = -1; }
     if (chance(1)) { o.jitter_pct = 101; }
-    if (chance(1)) { o.flags |= 0x800; }
+    if (chance(1)) { o.flags |= 0x1000; }
     if (chance(30)) { o.trace = calls_trace_bytes; }
     switch (draw(4)) {
     case 0: o.flags |= CELLAR_LOAD_CTX_STATIC; break;

@@ -412,10 +412,9 @@ static void row_bus(void)
     case 5: {
         cellar_bus_member_config o = { .struct_size = sizeof o, .fn = handle_message,
                                        .free_fn = free_context };
-        if (chance(30)) { o.fn = NULL, o.pool = calls_pool, o.task = "work"; }
         (void)spoil(&o, sizeof o);
         atomic_fetch_add(&calls_contexts, 1);
-        if ((o.fn == NULL && o.pool == NULL) ||
+        if (o.fn == NULL ||
             plain(CALL(cellar_bus_join)(b, queue, chance(50) ? NULL : "g1", &o, NULL)) !=
                 CELLAR_OK) {
             free_context(NULL);
