@@ -6,6 +6,7 @@
 # Method: the program of `make STATIC=1` alone in a read-only root, run by a user without rights in
 #         a network of its own. Where that may not be made, the case is a skip.
 . tests/support/t.sh
+unset $(env | sed -n 's/^\(CELLAR_[A-Z_]*\)=.*/\1/p') # those of the runner are no settings
 $MAKE --no-print-directory -s STATIC=1 NOLINK=1 all >/dev/null || exit 2
 bin=$($MAKE --no-print-directory -s where STATIC=1)/cellar
 root=$t_tmp/root
