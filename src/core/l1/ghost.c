@@ -145,10 +145,10 @@ static bool l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines, bool keep
         return false;
     }
     unsigned char *old = c->ghosts;
-    const size_t old_bytes = c->ghost_bytes;
+    const size_t old_bytes = base_load_rlx(&c->ghost_bytes);
     const bool evicts = base_load_rlx(&c->full) != 0 || base_load_rlx(&c->max_entries) != 0;
     c->ghosts = table;
-    c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
+    base_store_rlx(&c->ghost_bytes, (size_t)(lines * c->stripe_count * L1_GHOST_LINE));
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         unsigned char *own =
             table != NULL ? table + (size_t)(i * lines * L1_GHOST_LINE) : NULL;

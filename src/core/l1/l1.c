@@ -275,7 +275,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     l1_shadow_close(c, base_load_rlx(&c->shadow));
     l1_caps_close(c);
     l1_quotas_close(c);
-    base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
+    base_free(a, BASE_MOD_GHOST, c->ghosts, base_load_rlx(&c->ghost_bytes));
     base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
     base_free(a, BASE_MOD_STORE, c->stripe_block, c->stripe_block_bytes);
     l1_release_all(c);

@@ -243,7 +243,7 @@ static l1_shadow_set *l1_shadow_set_open(l1 *c, uint32_t n)
 static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     if (entries <= L1_SHADOW_LEAST) { return (uint32_t)BASE_MAX(entries, 1); }
-    const uint64_t spent = base_block_bytes(c->account, c->ghost_bytes) +
+    const uint64_t spent = base_block_bytes(c->account, base_load_rlx(&c->ghost_bytes)) +
                            base_block_bytes(c->account, (size_t)ring_bytes) +
                            base_block_bytes(c->account, sizeof(struct l1_shadow));
     const uint64_t may =

@@ -339,7 +339,8 @@ struct l1 {
     uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
     _Atomic uint32_t pin_spilled; /* 1: a thread has pinned outside of its first line */
     unsigned char *ghosts;
-    size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
+    _Atomic size_t ghost_bytes; /* written under all lanes, read anywhere (l1_shadow_size) */
+    size_t group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;
     _Atomic int64_t tickets; /* entries not granted to a lane; == max_entries - sum granted; below
