@@ -7,7 +7,9 @@
  *         promised. Threads set, delete and clear; the audit recounts all quotas. */
 #include <pthread.h>
 
+#include "cellar_object.h"
 #include "tests/support/api_kit.h"
+#include "tests/support/draw.h"
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
 
@@ -314,6 +316,64 @@ T_ALONE(quotas_and_removals_of_namespace_are_in_texts)
     T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
     api_shut(c);
+}
+
+/* ---- long entries ---- */
+typedef enum kind { VALUES, WEIGHTS, OBJECTS } kind;
+
+static void ended(void *object, size_t charge, cellar_cause cause, void *ctx)
+{
+    (void)object;
+    (void)charge;
+    (void)cause;
+    (void)ctx;
+}
+
+static cellar_err put_long(cellar *v, kind of, uint64_t id, uint64_t len)
+{
+    static unsigned char value[1500000];
+    cellar_set_opts o = cellar_set_opts_default();
+    if (of == OBJECTS) { return cellar_object_set(v, &id, KEY_BYTES, value, (size_t)len, &o); }
+    if (of == VALUES) { return cellar_set(v, &id, KEY_BYTES, value, (size_t)len, &o); }
+    o.weight_bytes = len;
+    return cellar_set(v, &id, KEY_BYTES, value, 8, &o);
+}
+
+/* Set short and long entries in a namespace with a quota, beside one that no call touches and that
+ * takes what the quota leaves. Weights and blocks count for the quota with all their bytes. */
+T_CASE(long_entries_stay_below_the_quota)
+{
+    const uint64_t bytes = 16u << 20, seeds = t_reduced() ? 1 : 13;
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        for (int of = VALUES; of <= OBJECTS; of++) {
+            draw_state = seed;
+            cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE), *v = NULL;
+            cellar *a = open_namespace(c, "a", 0);
+            cellar_object_config object = cellar_object_config_default();
+            object.free_fn = ended;
+            cellar_namespace_config o = cellar_namespace_config_default();
+            o.quota_max_pct = 25;
+            if (of == OBJECTS) { o.object = &object; }
+            T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
+            const uint64_t others = bytes / 4 / 150;
+            uint64_t excess = 0;
+            for (uint64_t id = 0; id < others; id++) { put(a, id); }
+            for (uint64_t i = 0; i < (t_reduced() ? 5000u : 20000u); i++) {
+                const uint64_t len = 1 + draw(draw(50) == 0 ? 1500000 : 7500);
+                T_EQ_I64(put_long(v, (kind)of, draw(20000), len), CELLAR_OK);
+                if (i % 16 != 0) { continue; }
+                const cellar_stats st = figures(v);
+                if (st.quota_bytes > st.quota_max_bytes + excess) {
+                    excess = st.quota_bytes - st.quota_max_bytes;
+                }
+            }
+            T_CHECK(excess <= slack(bytes));
+            T_EQ_U64(count(a, 0, others), others);
+            T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+            T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+            api_shut(c);
+        }
+    }
 }
 
 T_MAIN("cellar_quota")

@@ -145,7 +145,8 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
     if (err != CELLAR_OK) { return err; }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     cache_key(c, &k, key, key_len);
-    const cellar_err made = l1_cell_new(c->l1, c->object_class, object, charge, &b);
+    const cellar_err made = l1_cell_new(c->l1, k.generation, c->object_class, object, charge,
+                                        &b);
     plan.spec.flags |= L1_OBJECT;
     plan.spec.value = b;
     plan.spec.value_len = charge;

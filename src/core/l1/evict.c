@@ -178,8 +178,7 @@ CELLAR_PRIVATE bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq, 
     l1_live_add(c, to, weight);
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
     l1_freq_set(slot.b, slot.i, freq);
-    (void)l1_dead_add(c, pos, r->size);
-    l1_live_sub(c, pos, weight);
+    l1_live_sub(c, pos, weight, r->size, false);
     r->due = base_seq_u32(l1_at(c, to) + 4); /* relative to its new segment */
     l1_dues(c, to, r);
     l1_unlock(c, &h);

@@ -27,6 +27,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
 CELLAR_PRIVATE void l1_cost_seen(l1_lane *n, uint8_t cost) SYNC_HOLDS(L1_LANE);
 
 /* ---- reclaim.c ---- */
+#define L1_COARSE_MS 16 /* the coarse clock may be so late */
 BASE_INLINE uint64_t l1_tag_epoch(const l1 *c)
 {
     return c->hooks.tag_epoch != NULL ? base_load_rlx(c->hooks.tag_epoch) : 0;

@@ -418,9 +418,9 @@ CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config 
 CELLAR_PRIVATE bool l1_class_is(const l1_cells *o, uint32_t number, const cellar_object_config *of);
 /* Let the level store objects in these cells. Once, before the first object. */
 CELLAR_PRIVATE void l1_cells_set(l1 *c, l1_cells *o);
-/* Charge an object and make a cell with one count. E_TOOBIG, E_SPACE, E_NOMEM. */
-CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object, uint64_t charge,
-                                      l1_cell **out);
+/* Charge an object of a generation and make a cell with one count. E_TOOBIG, E_SPACE, E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t generation, uint32_t class_number,
+                                      void *object, uint64_t charge, l1_cell **out);
 CELLAR_PRIVATE void l1_cell_drop(l1_cells *o, l1_cell *b); /* a count; may run free_fn */
 /* Drop the only count of an object that was not accepted: free_fn does not run. */
 CELLAR_PRIVATE void l1_cell_refuse(l1_cells *o, l1_cell *b);

@@ -24,6 +24,7 @@
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/pin_slots.h"
+#include "l1/quota.h"
 #include "l1/segment.h"
 
 BASE_SIZE_BEGIN
@@ -137,11 +138,12 @@ CELLAR_PRIVATE cellar_err l1_charge(l1 *c, uint64_t bytes)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object, uint64_t charge,
-                                      l1_cell **out)
+CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t generation, uint32_t class_number,
+                                      void *object, uint64_t charge, l1_cell **out)
 {
     l1_cells *const o = base_load_acq(&c->cells);
     *out = NULL;
+    l1_quota_room(c, generation, charge);
     const cellar_err err = l1_charge_outside(c, charge);
     if (err != CELLAR_OK) { return err; }
     *out = l1_cell_take(o, class_number, object, charge);

@@ -11,8 +11,9 @@
  *            The set of a value starts to search before the ceiling, so a run of values refuses
  *            few entries without value. A flood of absent keys displaces other absent keys.
  * LOCKING    Lane lock.
- * LIMITS     A set examines L1_QUOTA_LOOKS records of its generation: a generation exceeds its
- *            ceiling by at most 1/128 of the store and one round of appends.
+ *            A long entry first makes its room in all lanes, before its block takes that of others.
+ * LIMITS     A set examines L1_QUOTA_LOOKS records of its lane: a generation exceeds its ceiling by
+ *            at most 1/128 of the store and one round of appends.
  * NOT HERE   A share that no other namespace may take: that is a store of its own.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
@@ -88,8 +89,9 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l
     l1_quota_look(c, n, q);
     const l1_quota *o = &q->of[number - 1];
     const uint64_t bytes = base_load_rlx(&o->bytes), ceiling = base_load_rlx(&o->ceiling);
-    if (bytes + size <= ceiling) { return; }
-    const uint64_t want = bytes > ceiling ? 2 * (uint64_t)size : size;
+    const uint64_t weight = BASE_MAX(t->weight, (uint64_t)size);
+    if (bytes + weight <= ceiling) { return; }
+    const uint64_t want = bytes > ceiling ? 2 * weight : weight;
     for (; t->own_looks < L1_QUOTA_LOOKS && t->own_freed < want && v->n < L1_VICTIMS;
          t->own_looks++) {
         uint64_t pos;
@@ -98,6 +100,41 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l
             continue;
         }
         t->own_freed += l1_quota_take(c, n, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
+    }
+}
+
+/* Drop entries of the generation in one lane, until `want` bytes are free or all are examined. */
+static SYNC_UNCHECKED void l1_quota_sweep(l1 *c, l1_lane *n, uint32_t generation, uint64_t want,
+                                          bool spare)
+{
+    const uint64_t all = (uint64_t)base_load_rlx(&n->held_segs) << c->seg_shift;
+    uint64_t freed = 0;
+    for (uint64_t seen = 0; seen < all && freed < want && l1_lane_get(c, n);) {
+        l1_victims v;
+        v.n = 0;
+        for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && freed < want; i++) {
+            uint64_t pos;
+            l1_rec r;
+            const bool any = l1_quota_next(c, n, &n->quota_pass, &pos, &r);
+            seen += any ? r.size : c->seg_bytes;
+            if (!any || r.generation != generation) { continue; }
+            freed += l1_quota_take(c, n, pos, &r, spare, &v);
+        }
+        sync_drop(L1_LANE, &n->lock);
+        l1_hand_over(c, &v);
+    }
+}
+
+CELLAR_PRIVATE void l1_quota_room(l1 *c, uint32_t generation, uint64_t weight)
+{
+    const unsigned number = base_load_acq(&c->quotas) != NULL ? l1_quota_of(c, generation) : 0;
+    if (number == 0 || weight <= c->record_max) { return; }
+    for (uint32_t i = 0; i < 2 * c->stripe_count; i++) { /* a used entry survives the first look */
+        l1_share s;
+        l1_quota_get(c, number, &s);
+        if (s.bytes + weight <= s.ceiling) { return; }
+        l1_quota_sweep(c, &c->lane[i & c->stripe_mask], generation, s.bytes + weight - s.ceiling,
+                       i < c->stripe_count);
     }
 }
 

@@ -64,14 +64,14 @@ BASE_INLINE void l1_count_in(l1 *c, const l1_stripe *s, uint64_t pos, uint32_t g
 BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, const l1_stripe *s, uint64_t pos,
                                                 const l1_rec *r, uint64_t weight);
 /* Subtract a record from all counts, inside the odd window of its bucket. After the last step its
- * segment may be free. */
-BASE_INLINE void l1_count_out(l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r)
+ * segment may be free. tell: as for l1_live_sub. */
+BASE_INLINE void l1_count_out(l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r, bool tell)
 {
     const uint64_t weight = BASE_LIKELY(l1_form_of(r) == 0) ? r->size : l1_weight(c, pos, r);
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL || (r->mask & L1_X_KIND) != 0)) {
         l1_count_out_rare(c, s, pos, r, weight);
     }
-    l1_live_sub(c, pos, weight);
+    l1_live_sub(c, pos, weight, r->size, tell);
 }
 /* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
 CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_lane *n, struct l1_quotas *q) SYNC_HOLDS(L1_LANE);

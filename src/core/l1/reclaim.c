@@ -27,7 +27,6 @@
 #define L1_SPARSE_LEAST 32u /* of them: so much has to be dead or empty */
 #define L1_ENDED_PART 16u   /* of the budget: if so much may have ended, a round begins */
 #define L1_ROUND_GAIN 8u    /* sets by which an entry that a round removes brings the next nearer */
-#define L1_COARSE_MS 16     /* the coarse clock may be so late */
 
 BASE_SIZE_BEGIN
 
@@ -48,8 +47,10 @@ CELLAR_PRIVATE bool l1_much_ended(const l1 *c, const l1_lane *n)
 
 CELLAR_PRIVATE bool l1_round_due(const l1 *c, const l1_lane *n)
 {
-    return l1_much_ended(c, n) ||
-           (n->tag_epoch != l1_tag_epoch(c) && base_load_rlx(&n->inserts) >= n->round_at);
+    if (l1_much_ended(c, n)) { return true; }
+    const bool needed = base_load_rlx(&c->low) != 0 || base_load_rlx(&c->max_entries) != 0;
+    return needed && base_load_rlx(&n->wasteful) == 0 && n->tag_epoch != l1_tag_epoch(c) &&
+           base_load_rlx(&n->inserts) >= n->round_at;
 }
 
 CELLAR_PRIVATE void l1_round_begin(l1 *c, l1_lane *n, bool seek)
@@ -178,13 +179,13 @@ CELLAR_PRIVATE uint32_t l1_clean_seg(const l1 *c, const l1_lane *n, unsigned q)
                ? seg : L1_NONE;
 }
 
-/* Return whether a segment with that waste may be emptied: no cursor, no append and no move works
- * there, and half of the least waste is dead. Long records may fill no segment better. */
+/* Return whether a segment with that waste may be emptied: no cursor and no append works there, and
+ * half of the least waste is dead. Long records may fill no segment better. */
 static SYNC_HOLDS(L1_LANE) bool l1_seg_is_source(const l1 *c, const l1_lane *n, unsigned q,
                                                  uint32_t seg, uint32_t waste)
 {
     const l1_seg *g = &c->seg[seg];
-    return seg != n->queue[q].head && seg != l1_clean_seg(c, n, q) && g->cursor == 0 &&
+    return seg != n->queue[q].head && g->cursor == 0 &&
            (q == 1 || n->stay_seq != base_load_rlx(&g->seq)) &&
            waste - (c->seg_bytes - g->used_bytes) >= c->seg_bytes / (2 * L1_SPARSE_PART);
 }
@@ -197,6 +198,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_sparse_find(l1 *c, l1_lane *n)
     const bool same = hand->seg != 0 && base_load_rlx(&c->seg[hand->seg - 1].seq) == hand->seq;
     uint32_t seg = same ? hand->seg - 1 : n->queue[0].tail, best = L1_NONE;
     uint32_t most = c->seg_bytes / L1_SPARSE_PART;
+    const uint32_t to[2] = { l1_clean_seg(c, n, 0), l1_clean_seg(c, n, 1) };
     uint64_t dead = 0;
     unsigned q = seg != L1_NONE ? l1_seg_queue(&c->seg[seg]) : 0;
     const uint32_t held = base_load_rlx(&n->held_segs), looks = BASE_MIN(held, L1_SPARSE_LOOKS);
@@ -212,7 +214,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_sparse_find(l1 *c, l1_lane *n)
         }
         const uint32_t gain = base_load_rlx(&c->seg[seg].waste);
         const bool much = gain > c->seg_bytes / L1_SPARSE_PART;
-        if (BASE_LIKELY(!much) || l1_seg_is_source(c, n, q, seg, gain)) {
+        if (BASE_LIKELY(!much) || (seg != to[q] && l1_seg_is_source(c, n, q, seg, gain))) {
             dead += gain;
             best = gain > most ? seg : best;
             most = BASE_MAX(most, gain);

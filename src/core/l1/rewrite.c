@@ -193,8 +193,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
                             l1_is_absent(c, from, &slot.rec), NULL);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
                 l1_ticket_moves(c, n, from);
-                if (l1_dead_add(c, from, slot.rec.size)) { l1_wasteful(c, l1_lane_of(c, from), 1); }
-                l1_count_out(c, s, from, &slot.rec);
+                l1_count_out(c, s, from, &slot.rec, true);
             }
             l1_unlock(c, &h);
             l1_rec r;
@@ -211,6 +210,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
         base_sub_ar(&old->busy, 1u);
         sync_drop(L1_LANE, &n->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
+        if (room == L1_ROOM_AGAIN && toll.busy) { base_yield(); }
         if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_after_set(c, false); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
     }

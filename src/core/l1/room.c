@@ -100,6 +100,7 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
             base_thread_record *const self = base_thread_self();
             base_store_rlx(&self->lane, base_load_rlx(&self->lane) + 1);
             if (t->ticket_end_ns == 0) { t->ticket_end_ns = base_now_ns() + L1_LANES_WAIT_NS; }
+            t->busy = true;
             if (base_now_ns() < t->ticket_end_ns) { return L1_ROOM_AGAIN; }
             base_add_rlx(&c->no_space, (uint64_t)1);
             return L1_ROOM_NONE;
@@ -130,36 +131,44 @@ static uint64_t l1_holes(const l1 *c)
 }
 
 /* Find a lane that may have dead records to free, from `*at` up to `end`, and take its lock. NULL:
- * there is none. */
+ * there is none. *busy: another thread keeps one. */
 static SYNC_UNCHECKED l1_lane *l1_wasteful_lane(l1 *c, const l1_lane *not_this, uint32_t *at,
-                                                uint32_t end)
+                                                uint32_t end, bool *busy)
 {
-    const uint64_t now = (uint64_t)BASE_MAX(base_load_rlx(&c->rough_ms), 0);
+    const uint64_t now = (uint64_t)BASE_MAX(base_coarse_ms(c->clock), 0) + L1_COARSE_MS;
     while (*at != end) {
         l1_lane *n = &c->lane[(*at)++ & c->stripe_mask];
-        const bool any = base_load_rlx(&n->wasteful) != 0 || base_load_rlx(&n->due_ms) <= now ||
-                         l1_much_ended(c, n);
-        if (any && n != not_this && sync_try(L1_LANE, &n->lock)) { return n; }
+        if (n == not_this || (base_load_rlx(&n->wasteful) == 0 && !l1_much_ended(c, n) &&
+                              base_load_rlx(&n->due_ms) > now)) {
+            continue;
+        }
+        if (sync_try(L1_LANE, &n->lock)) { return n; }
+        *busy = true;
     }
     return NULL;
 }
 
 /* Free dead records in another lane before this one drops live ones. Return whether there were
- * some. */
+ * some, or may be some in a lane that another thread keeps: *busy. */
 static SYNC_UNCHECKED bool l1_help(l1 *c, l1_lane *n, unsigned moves, l1_victims *v,
-                                   l1_freed *freed)
+                                   l1_freed *freed, bool *busy)
 {
     const uint64_t ended = base_load_rlx(&c->ended_bytes);
     uint32_t at = l1_draw(c);
     const uint32_t end = at + c->stripe_count;
     l1_lane *other;
-    while ((other = l1_wasteful_lane(c, n, &at, end)) != NULL) {
+    *busy = false;
+    while ((other = l1_wasteful_lane(c, n, &at, end, busy)) != NULL) {
         const bool any = l1_reclaim(c, other, L1_DUE_LOOKS, moves, v, freed);
         sync_drop(L1_LANE, &other->lock);
-        if (any) { return true; }
+        if (any) {
+            *busy = false;
+            return true;
+        }
     }
+    if (*busy) { return true; }
     n->helped_ended = ended;
-    n->helped_ms = base_load_rlx(&c->rough_ms);
+    n->helped_ms = base_coarse_ms(c->clock);
     return false;
 }
 
@@ -170,7 +179,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_helps(const l1 *c, const l1_lane *n)
            (base_load_rlx(&c->wasteful) != 0 ||
             n->helped_ended != base_load_rlx(&c->ended_bytes) ||
             (base_load_rlx(&n->due_ms) != UINT64_MAX &&
-             n->helped_ms != base_load_rlx(&c->rough_ms)));
+             n->helped_ms != base_coarse_ms(c->clock)));
 }
 
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
@@ -211,10 +220,13 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
         }
         if (helps && n->sparse.seg == 0 && t->helps < L1_HELPS * low) {
             t->helps++;
-            if (l1_help(c, n, (unsigned)(4 * few), v, &t->freed)) {
-                if (t->helps == L1_HELPS && low == 1) { break; }
-                continue;
+            if (l1_help(c, n, (unsigned)(4 * few), v, &t->freed, &t->busy)) {
+                if (t->busy && low == 2 && t->again++ < L1_WAITS) { return false; }
+                if (!t->busy) { continue; }
             }
+        }
+        if (helps && base_load_rlx(&c->wasteful) != 0 && base_load_rlx(&c->low) < 2) {
+            break; /* other lanes can free enough: half of the reserve is left */
         }
         if (l1_step_evict(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
@@ -309,7 +321,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     /* No segment is free although the set paid. Drop here until a whole segment comes free, then
      * elsewhere. */
     l1_freed freed = {0};
-    if (t->again < L1_WAITS && (l1_waits(n) || l1_help(c, n, 2 * L1_DUE_LOOKS, v, &freed))) {
+    if (t->again < L1_WAITS &&
+        (l1_waits(n) || l1_help(c, n, 2 * L1_DUE_LOOKS, v, &freed, &t->busy))) {
         t->again++;
         t->due_looks = 0;
         return L1_ROOM_AGAIN;
@@ -344,7 +357,8 @@ CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_
     bool got = n != NULL && l1_lane_get(c, n);
     if (!got) {
         uint32_t at = l1_draw(c);
-        n = l1_wasteful_lane(c, NULL, &at, at + c->stripe_count);
+        bool busy;
+        n = l1_wasteful_lane(c, NULL, &at, at + c->stripe_count, &busy);
         got = r->dead = n != NULL;
     }
     for (unsigned i = 0; !got && i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */

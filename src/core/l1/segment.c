@@ -425,7 +425,7 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
 {
     l1_seg *const g = &c->seg[l1_seg_of(c, pos)];
-    (void)l1_dead_add(c, pos, size);
+    base_add_rlx(&g->waste, size);
     if (g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
         g->used_bytes -= size;
         if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_zero(c, pos, size); }
@@ -433,12 +433,17 @@ CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
 }
 
 /* ---- counts ---------------------------------------------------------------------------------- */
-CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
+CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight, uint32_t size, bool tell)
 {
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
     l1_lane *n = l1_lane_of_seg(c, g);
     const bool in_main = base_load_acq(&g->state) == L1_SEG_MAIN;
+    const uint32_t was = base_add_rlx(&g->waste, size), now = was + size;
+    if (tell && BASE_UNLIKELY((was ^ now) >> (c->seg_shift - 3) != 0) && /* an eighth more */
+        now >= c->seg_bytes / L1_SPARSE_PART) {
+        l1_wasteful(c, n, 1);
+    }
     uint64_t before, after;
     do {
         before = base_load_rlx(&g->live);

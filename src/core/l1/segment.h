@@ -119,16 +119,9 @@ BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
     base_add_rlx(&g->live, L1_LIVE(weight, 1));
     base_add_rlx(&l1_lane_of_seg(c, g)->queue[l1_seg_queue(g)].live, L1_LIVE(weight, 1));
 }
-/* Subtract a record, inside the odd window of its bucket, after l1_dead_add: its segment may be
- * free then. */
-CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight);
-/* Count the bytes of a record that is not linked any more, or was not. Return whether its segment
- * may have enough of them by now to be emptied. */
-BASE_INLINE bool l1_dead_add(l1 *c, uint64_t pos, uint32_t size)
-{
-    const uint32_t was = base_add_rlx(&c->seg[l1_seg_of(c, pos)].waste, size), now = was + size;
-    return (was ^ now) >> (c->seg_shift - 3) != 0 && now >= c->seg_bytes / L1_SPARSE_PART;
-}
+/* Subtract a record of `size` bytes in the log, in the odd window of its bucket. tell: no cursor is
+ * there; note if enough of its segment may be waste now to empty it. */
+CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight, uint32_t size, bool tell);
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
 /* Note when a record expires and when its stale window ends. */
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_LANE);

@@ -227,7 +227,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint64_t judged;    /* l1.ended_bytes when its last round began */
     uint64_t round_at;          /* inserts from which on sets may begin another one */
     uint64_t helped_ended;      /* l1.ended_bytes when no other lane had dead records */
-    int64_t helped_ms;          /* rough_ms then */
+    int64_t helped_ms;          /* the coarse time then */
     l1_ahead ahead[2];          /* by queue */
     uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
     uint64_t stayed;            /* L1_LIVE of the records there that the cursor passed */
@@ -520,6 +520,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     unsigned rounds, due_looks, own_looks, helps, again;
     uint64_t ticket_end_ns; /* 0: no lane without an entry to evict for a ticket was met */
     bool paid;
+    bool busy; /* other threads hold the lanes with what it needs: yield before the next call */
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */

@@ -61,13 +61,9 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     } else if (block != NULL) {
         l1_large_retire(c, block);
     }
-    const bool crossed = l1_dead_add(c, slot->pos, slot->rec.size);
     /* Without shares what leaves for lack of room is under a cursor. */
-    if (BASE_UNLIKELY(crossed) &&
-        (cause != L1_LEFT_CAPACITY || base_load_rlx(&c->quotas) != NULL)) {
-        l1_wasteful(c, l1_lane_of(c, slot->pos), 1);
-    }
-    l1_count_out(c, h->s, slot->pos, &slot->rec);
+    const bool tell = cause != L1_LEFT_CAPACITY || base_load_rlx(&c->quotas) != NULL;
+    l1_count_out(c, h->s, slot->pos, &slot->rec, tell);
 }
 
 BASE_SIZE_BEGIN

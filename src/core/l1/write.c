@@ -27,6 +27,7 @@
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/policy.h"
+#include "l1/quota.h"
 #include "l1/quota_count.h"
 #include "l1/record.h"
 #include "l1/segment.h"
@@ -345,7 +346,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
             if (!toll.full) {
-                if (toll.ticket_end_ns != 0) { base_yield(); } /* others hold the other lanes */
+                if (toll.busy) { base_yield(); }
                 l1_retired_some(c);
                 l1_retired_wait(c);
             } else if (!l1_cap_room(c, k->generation)) {
@@ -764,6 +765,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
         }
+        l1_quota_room(c, k->generation, p->value_len + p->charge);
         if (p->charge != 0 && !*charged) {
             err = l1_charge(c, p->charge);
             if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }

@@ -166,7 +166,8 @@ CELLAR_PRIVATE cellar_err cache_report_object(struct cellar_load *ld, void *obje
     l1_cell *b = NULL;
     cellar_err err = cache_report(ld, CACHE_REPORTED_VALUE);
     if (err == CELLAR_OK) {
-        err = l1_cell_new(c->l1, c->object_class, object, charge, &b);
+        err = l1_cell_new(c->l1, base_load_acq(&c->generation), c->object_class, object, charge,
+                          &b);
         cache_item *it = cache_result_of(ld);
         it->value = b != NULL ? cache_cell_bytes(c->store, b, charge) : NULL;
         if (it->value != NULL) { return CELLAR_OK; }

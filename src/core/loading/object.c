@@ -113,7 +113,8 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
         return cache_refuse(c, "cellar_object_lease_fulfill: an object is no negative entry");
     }
     l1_cell *b;
-    cellar_err err = l1_cell_new(c->l1, c->object_class, object, charge, &b);
+    cellar_err err = l1_cell_new(c->l1, base_load_acq(&c->generation), c->object_class, object,
+                                 charge, &b);
     l1_cells *const cells = base_load_acq(&c->store->cells);
     flight_bytes *bytes = err == CELLAR_OK ? cache_cell_bytes(c->store, b, charge) : NULL;
     if (bytes == NULL) {

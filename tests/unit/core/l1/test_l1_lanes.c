@@ -164,7 +164,7 @@ T_CASE(moved_segment_may_be_the_head_of_main)
     T_EQ_U64(l1_seg_of(z.c, pos), n->queue[1].head);
     T_CHECK(main_head_moved());
     l1_live_add(z.c, pos, 24);
-    l1_live_sub(z.c, pos, 24);
+    l1_live_sub(z.c, pos, 24, 0, false); /* its bytes: l1_log_undo */
     l1_log_undo(z.c, pos, 24);
     sync_bare_drop(&n->lock);
     kit_close(&z); /* audits: each queue has its own counts */
