@@ -190,9 +190,12 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
 {
     const uint32_t low = base_load_rlx(&c->low);
     /* Blocks share pages, so most evictions free no page but leave room for other blocks. While
-     * there is much of it, every second set with a block fills a place and evicts nothing. */
-    if (BASE_UNLIKELY(t->weight > size) && (n->turn & 1u) != 0 &&
-        l1_holes(c) > base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) / L1_HOLES_PART) {
+     * there is much of it, every second set with a block fills a place and evicts nothing. Nor does
+     * one while blocks are retired: the next block or segment takes their room. */
+    if (BASE_UNLIKELY(t->weight > size) &&
+        (base_load_rlx(&c->retired_fresh) >= c->seg_bytes ||
+         ((n->turn & 1u) != 0 && l1_holes(c) > base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) /
+                                                   L1_HOLES_PART))) {
         n->owed = BASE_MIN(n->owed + size, c->seg_bytes);
         t->paid = true;
         return true;
@@ -351,33 +354,42 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 BASE_SIZE_BEGIN
 
 /* ---- room for others ------------------------------------------------------------------------- */
+/* Choose a lane for a round and take its lock: one with dead records, else a large one. NULL:
+ * other threads keep those that it drew. */
+static SYNC_UNCHECKED l1_lane *l1_round_lane(l1 *c, l1_round *r, l1_victims *v)
+{
+    bool busy;
+    l1_lane *n;
+    uint32_t at = l1_draw(c);
+    const uint32_t end = at + c->stripe_count;
+    while ((n = l1_wasteful_lane(c, NULL, &at, end, &busy)) != NULL) {
+        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs), .dead = true};
+        if (l1_reclaim(c, n, 4 * L1_HOLD_MAX, 1, v, &r->freed)) { return n; }
+        sync_drop(L1_LANE, &n->lock);
+    }
+    for (unsigned i = 0; i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */
+        n = l1_larger_of_two(c, NULL, false);
+        BASE_ASSERT(n != NULL); /* NULL only with a lane to skip */
+        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs)};
+        if (l1_lane_get(c, n)) { return n; }
+    }
+    r->n = NULL;
+    return NULL;
+}
+
 CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
 {
     l1_lane *n = r->n;
-    bool got = n != NULL && l1_lane_get(c, n);
-    if (!got) {
-        uint32_t at = l1_draw(c);
-        bool busy;
-        n = l1_wasteful_lane(c, NULL, &at, at + c->stripe_count, &busy);
-        got = r->dead = n != NULL;
-    }
-    for (unsigned i = 0; !got && i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */
-        n = l1_larger_of_two(c, NULL, false);
-        BASE_ASSERT(n != NULL); /* NULL only with a lane to skip */
-        got = l1_lane_get(c, n);
-    }
-    if (!got) {
-        r->n = NULL;
-        return 0;
-    }
-    if (n != r->n) {
-        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs), .dead = r->dead};
-    }
-    const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
-    uint64_t freed = 0;
+    uint64_t before = r->freed.log_bytes + r->freed.big_bytes, freed = 0;
     l1_victims v;
     v.n = 0;
-    (void)l1_reclaim(c, n, 4 * L1_HOLD_MAX, 0, &v, &r->freed);
+    if (n != NULL && l1_lane_get(c, n)) {
+        (void)l1_reclaim(c, n, 4 * L1_HOLD_MAX, 0, &v, &r->freed);
+    } else {
+        n = l1_round_lane(c, r, &v);
+        if (n == NULL) { return 0; }
+        before = 0;
+    }
     const bool waits = l1_waits(n);
     bool done = false;
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done && !waits; i++) {
@@ -386,7 +398,7 @@ CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_
                r->freed.big_bytes >= bytes;
         if (!done && l1_step_clean(c, n, &v, &r->freed) == L1_STEP_END) {
             /* Other lanes may have more dead records. Without a segment to move to, drop here. */
-            done = (r->dead && freed != 0 && n->sparse.seg == 0) ||
+            done = (r->dead && n->sparse.seg == 0) ||
                    l1_step_evict(c, n, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
         }
     }
