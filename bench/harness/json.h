@@ -43,6 +43,7 @@ typedef struct json_row {
     X("grow_p9999", "us", 'l') X("grow_over_1ms", "ops", 'l') X("grow_wall", "ns", 'l') \
     X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l') \
     X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h') \
+    X("untouched", "x", 'h') \
     X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l') \
     X("dropin_guests", "B", 'l') \
     X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h') \

@@ -11,6 +11,9 @@
  *            over_budget   largest (accounted - budget) ever seen, bytes
  *            payload_held  keys and values held at the end / budget
  *            churn_write   MB of keys and values written a second; a refused set is none
+ *            untouched     share that is left of entries that nothing touches, with 65 % of a store
+ *                          of 4 MiB, while keys with 15 % are set twenty times with 1 to 400 bytes
+ *                          (25 bytes more counted for each entry); not for processes
  * WHY        The allocated bytes of an allocator hide the bytes that it keeps: after size churn
  *            glibc holds 1.45-2.21 times the accounted bytes. churn_SUBJECT.tsv has the samples. */
 #include "bench/suites/suite.h"
@@ -46,7 +49,7 @@ static const struct churn_law {
 };
 
 typedef struct churn_result {
-    double rss_growth, over_bytes, held_bytes, written_bytes, seconds;
+    double rss_growth, over_bytes, held_bytes, written_bytes, seconds, untouched;
     uint64_t bad;
     uint32_t done, cut; /* cut: phases that ended by time */
 } churn_result;
@@ -211,6 +214,49 @@ static void churn_count_held(churn_run *c, churn_result *out)
     free(buf);
 }
 
+#define CHURN_SMALL (UINT64_C(4) << 20)
+#define CHURN_SMALL_VALUE 400u
+
+/* Set a value of 1..400 bytes; return what it takes in the reckoning of `untouched`. */
+static uint64_t churn_set_small(const bench_subject *s, void *store, uint64_t id, uint64_t *seed)
+{
+    unsigned char key[VERIFY_KEY_MAX], value[CHURN_SMALL_VALUE + 64];
+    const uint32_t len = 1 + (uint32_t)(trace_random(seed) % CHURN_SMALL_VALUE);
+    verify_fill(value, sizeof value);
+    verify_make_key(key, id, 16);
+    verify_stamp(value, len, id);
+    (void)s->set(store, key, 16, value, len, 0);
+    return 16 + len + 25;
+}
+
+static void churn_untouched(const bench_subject *s, churn_result *out)
+{
+    const bench_cfg cfg = { .key_count = CHURN_SMALL / 240, .capacity_bytes = CHURN_SMALL,
+                            .key_len = 16, .value_len = CHURN_SMALL_VALUE, .threads = 1,
+                            .seed = 7 };
+    void *store = s->open(&cfg);
+    uint64_t seed = 7, alone = 0, kept = 0, bytes = 0;
+    out->untouched = NAN;
+    if (store == NULL) {
+        return;
+    }
+    while (bytes < CHURN_SMALL / 100 * 65) {
+        bytes += churn_set_small(s, store, alone++, &seed);
+    }
+    const uint64_t others = CHURN_SMALL / 100 * 15 / (16 + 25 + CHURN_SMALL_VALUE / 2);
+    for (uint64_t i = 0; i < 20 * others; i++) {
+        (void)churn_set_small(s, store, alone + trace_random(&seed) % others, &seed);
+    }
+    for (uint64_t id = 0; id < alone; id++) {
+        unsigned char key[VERIFY_KEY_MAX], value[CHURN_SMALL_VALUE];
+        size_t len = 0;
+        verify_make_key(key, id, 16);
+        kept += s->get(store, key, 16, value, sizeof value, &len) == 1;
+    }
+    out->untouched = (double)kept / (double)alone;
+    s->close(store);
+}
+
 static FILE *churn_file(const cell_options *o, const char *name)
 {
     char path[400];
@@ -258,6 +304,7 @@ static void churn_child(const cell_options *o, const churn_plan *plan, const ben
     out->cut = (uint32_t)__builtin_popcount(atomic_load(&c.cut));
     out->written_bytes = (double)atomic_load(&c.total);
     s->close(c.store);
+    churn_untouched(s, out);
     out->done = 1;
 }
 
@@ -321,6 +368,7 @@ static int churn_one(const cell_options *o, const bench_subject *s, churn_result
     char note[64], why[256] = "did not finish";
     const churn_plan plan = churn_plan_of(o);
     memset(r, 0, sizeof *r);
+    r->untouched = NAN;
     if (s->driver != NULL) {
         churn_there(o, &plan, s, r, why, sizeof why);
     } else {
@@ -345,6 +393,9 @@ static int churn_one(const cell_options *o, const bench_subject *s, churn_result
         suite_say("churn", s->name, plan.name, "over_budget", &r->over_bytes, 1, NULL, said);
     }
     suite_say("churn", s->name, plan.name, "payload_held", &r->held_bytes, 1, NULL, said);
+    if (isfinite(r->untouched)) {
+        suite_say("churn", s->name, plan.name, "untouched", &r->untouched, 1, NULL, NULL);
+    }
     const double rate = r->written_bytes / r->seconds / 1e6;
     suite_say("churn", s->name, plan.name, "churn_write", (double[]){ rate }, 1, "wall", said);
     if (r->bad > 0) {
