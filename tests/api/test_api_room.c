@@ -449,7 +449,7 @@ T_CASE(first_loss_comes_above_four_fifths)
     }
 }
 
-/* ---- a clear costs nobody else ---- */
+/* ---- a clear costs no other namespace ---- */
 /* Return the hit ratio of a hot set beside a scan, with a clear of another namespace every 100
  * operations: 0 none, 1 of an empty one, 2 of one entry. */
 static double hits_beside_clears(unsigned kind)

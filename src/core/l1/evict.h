@@ -62,7 +62,7 @@ CELLAR_PRIVATE l1_step l1_step_clean(l1 *c, l1_lane *n, l1_victims *v, l1_freed 
 /* Free dead records of a lane, with so many looks and moves. Return whether there were some. */
 CELLAR_PRIVATE bool l1_reclaim(l1 *c, l1_lane *n, unsigned looks, unsigned moves, l1_victims *v,
                                l1_freed *freed) SYNC_HOLDS(L1_LANE);
-/* Free one dead record, else move the cursor. */
+/* Free one dead record, or move one out of its segment; else move the cursor. */
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
     SYNC_HOLDS(L1_LANE);
 /* Return whether the lane drops no live entry now: a pass goes on. */
