@@ -290,9 +290,6 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
     return a->hash[a->used++ % L1_AHEAD];
 }
 
-/* What a step does with a live record. */
-typedef enum l1_manner { L1_CHOOSE /* judges it */, L1_FORCE /* drops it */ } l1_manner;
-
 typedef struct l1_under { /* the record under the cursor; on the stack of a step */
     l1_entry e;
     uint64_t pos, weight;
@@ -325,23 +322,23 @@ static SYNC_HOLDS(L1_LANE) void l1_under_again(l1_lane *n, unsigned q, const l1_
     n->ahead[q].seq = 0;
 }
 
-/* Judge a linked record. *spared: it is kept because the disk does not have it yet. */
+/* Judge a linked record; force: drop it. *spared: it stays because the disk does not have it yet. */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_verdict
-    l1_under_judge(l1 *c, l1_lane *n, unsigned q, l1_manner how, l1_under *u, bool *spared)
+    l1_under_judge(l1 *c, l1_lane *n, unsigned q, bool force, l1_under *u, bool *spared)
 {
     l1_slot *const slot = &u->e.slot;
     l1_rec *const r = &slot->rec;
     l1_verdict verdict = {0};
     if (l1_is_over(c, u->pos, r, &verdict.cause)) { return verdict; }
     const unsigned kind = l1_kind_of(c, u->pos, r);
-    verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, u->weight, how == L1_FORCE);
-    if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && how != L1_FORCE) {
+    verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, u->weight, force);
+    if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && !force) {
         verdict = l1_weigh(c, n, u->pos, r, u->e.hash, q, verdict);
     }
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
         if (l1_quota_is_over(c, n, r->generation)) { verdict.keep = false; }
     }
-    if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && how != L1_FORCE) {
+    if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !force) {
         *spared = l1_is_written(c, u->pos, r, u->e.hash);
     }
     if (*spared && !verdict.keep) {
@@ -375,11 +372,11 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_step l1_under_keep(l1 *c, l1_lane *n, 
 }
 
 /* Judge the next record of queue q. */
-static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, l1_manner how,
+static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, bool force,
                                                   l1_victims *v, l1_freed *freed)
 {
     l1_under u;
-    if (!l1_cursor_next(c, n, q, how == L1_CHOOSE, &u.pos, &u.at)) { return L1_STEP_END; }
+    if (!l1_cursor_next(c, n, q, !force, &u.pos, &u.at)) { return L1_STEP_END; }
     l1_under_read(c, n, q, &u);
     if (!l1_linked_first(c, &u.e)) {
         freed->log_bytes += u.gone;
@@ -387,7 +384,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     }
     u.weight = l1_weight(c, u.pos, &u.e.slot.rec);
     bool spared = false;
-    const l1_verdict verdict = l1_under_judge(c, n, q, how, &u, &spared);
+    const l1_verdict verdict = l1_under_judge(c, n, q, force, &u, &spared);
     if (verdict.keep && u.stays) {
         const l1_slot *const slot = &u.e.slot;
         if (l1_freq(slot->b, slot->i) != 0) { l1_freq_set(slot->b, slot->i, verdict.freq); }
@@ -407,7 +404,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         if (verdict.ghost) {
             l1_ghost_add(&l1_stripe_of(c, u.e.hash)->ghost, l1_ghost_mix(u.e.hash), q == 1);
         }
-        if (how == L1_FORCE) { l1_counted(&n->forced); }
+        if (force) { l1_counted(&n->forced); }
         freed->log_bytes += u.gone;
         freed->big_bytes += u.weight - u.size;
         return L1_STEP_DROPPED;
@@ -434,10 +431,9 @@ static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
 
 CELLAR_PRIVATE l1_step l1_step_evict(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
 {
-    const l1_manner how = force ? L1_FORCE : L1_CHOOSE;
     unsigned q = l1_queue_due(c, n);
-    l1_step r = l1_cursor_step(c, n, q, how, v, freed);
-    return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, how, v, freed);
+    l1_step r = l1_cursor_step(c, n, q, force, v, freed);
+    return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, force, v, freed);
 }
 
 /* ---- where a new entry goes ------------------------------------------------------------------ */
@@ -465,7 +461,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     if (ghost && r->gate && v->n < L1_VICTIMS && full && n->sparse.seg == 0 && !l1_waits(n)) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
-        ghost = l1_cursor_step(c, n, 1, L1_CHOOSE, v, &t->freed) != L1_STEP_KEPT;
+        ghost = l1_cursor_step(c, n, 1, false, v, &t->freed) != L1_STEP_KEPT;
     }
     const unsigned q = ghost || r->clock ? 1 : 0;
     n->learned.moves += q;

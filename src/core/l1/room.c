@@ -2,15 +2,10 @@
  *
  * room: free room for sets and for others; grant the tickets of entries.
  *
- * PICTURE    l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
- *            other lanes -> E_SPACE.
- * FIRST      A set that needs room first examines 16 records of segments with expired ones: with
- *            `max_entries` of any such segment, else of one with no other record, because memory
- *            comes free by the segment. Deletes and sets of other sizes leave dead records
- *            in main, which the cursor does not reach while small is above its share: half of a
- *            store was dead. So a lane that takes a segment looks at the next 8 of main, and sets
- *            move the records of one that is less than three quarters live to the head of main, 8
- *            records a set. Values in blocks count as live.
+ * PICTURE    l1_room_for: records that are over -> shares -> free bytes -> ticket -> reserve; no
+ *            segment: wait for dead records -> force -> other lanes -> E_SPACE.
+ *            free bytes (l1_pay): segments with dead bytes here -> dead records of other lanes
+ *            (l1_help) -> the cursor. The same for blocks and objects: l1_evict_round.
  * INVARIANTS While memory is short, a set that appends n bytes frees n bytes of the log, or its
  *            lane owes them: at most the bytes of one segment.
  *            Sum of granted tickets + tickets in the pool == max_entries. A lowered bound makes the
