@@ -322,7 +322,7 @@ static SYNC_HOLDS(L1_LANE) void l1_under_again(l1_lane *n, unsigned q, const l1_
     n->ahead[q].seq = 0;
 }
 
-/* Judge a linked record; force: drop it. *spared: it stays because the disk does not have it yet. */
+/* Judge a linked record; force: drop it. *spared: it stays, as the disk does not have it yet. */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_verdict
     l1_under_judge(l1 *c, l1_lane *n, unsigned q, bool force, l1_under *u, bool *spared)
 {
