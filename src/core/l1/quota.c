@@ -78,7 +78,9 @@ static SYNC_HOLDS(L1_LANE) uint64_t
         }
     }
     const uint64_t weight = l1_weight(c, pos, r);
-    return l1_drop(c, n, &e, cause, v) ? weight : 0;
+    if (!l1_drop(c, n, &e, cause, v)) { return 0; }
+    l1_wasteful(c, n, 1); /* no cursor is there */
+    return weight;
 }
 
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)

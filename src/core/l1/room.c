@@ -148,7 +148,6 @@ static SYNC_UNCHECKED l1_lane *l1_wasteful_lane(l1 *c, const l1_lane *not_this, 
 static SYNC_UNCHECKED bool l1_help(l1 *c, l1_lane *n, unsigned moves, l1_victims *v,
                                    l1_freed *freed, bool *busy)
 {
-    const uint64_t ended = base_load_rlx(&c->ended_bytes);
     uint32_t at = l1_draw(c);
     const uint32_t end = at + c->stripe_count;
     l1_lane *other;
@@ -162,19 +161,39 @@ static SYNC_UNCHECKED bool l1_help(l1 *c, l1_lane *n, unsigned moves, l1_victims
         }
     }
     if (*busy) { return true; }
-    n->helped_ended = ended;
     n->helped_ms = base_coarse_ms(c->clock);
     return false;
 }
 
-/* Return whether other lanes may have dead records. */
-static SYNC_HOLDS(L1_LANE) bool l1_helps(const l1 *c, const l1_lane *n)
+/* Return whether this lane or others may have dead records. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_has_waste(const l1 *c, const l1_lane *n)
 {
-    return c->stripe_count > 1 &&
-           (base_load_rlx(&c->wasteful) != 0 ||
-            n->helped_ended != base_load_rlx(&c->ended_bytes) ||
-            (base_load_rlx(&n->due_ms) != UINT64_MAX &&
-             n->helped_ms != base_coarse_ms(c->clock)));
+    return base_load_rlx(&c->wasteful) != 0 ||
+           (BASE_UNLIKELY(base_load_rlx(&n->due_ms) != UINT64_MAX) && c->stripe_count > 1 &&
+            n->helped_ms != base_coarse_ms(c->clock));
+}
+
+typedef enum l1_waste { L1_WASTE_SOME, L1_WASTE_LATER, L1_WASTE_BUSY, L1_WASTE_NONE } l1_waste;
+
+/* Free dead records for a set, in its lane or in another one. LATER: leave the rest to later sets.
+ * BUSY: let the lane go, for the threads that keep others. */
+static SYNC_HOLDS(L1_LANE) l1_waste l1_pay_waste(l1 *c, l1_lane *n, unsigned moves, uint32_t low,
+                                                 l1_toll *t, l1_victims *v)
+{
+    if (base_load_rlx(&n->wasteful) != 0 &&
+        l1_step_clean(c, n, v, &t->freed) != L1_STEP_END) {
+        return L1_WASTE_SOME;
+    }
+    if (n->sparse.seg == 0 && t->helps < L1_HELPS * low) {
+        t->helps++;
+        if (l1_help(c, n, moves, v, &t->freed, &t->busy)) {
+            if (!t->busy) { return L1_WASTE_SOME; }
+            if (low == 2 && t->again++ < L1_WAITS) { return L1_WASTE_BUSY; }
+        }
+    }
+    /* Half of the reserve is left, and other lanes can free enough. */
+    const bool later = base_load_rlx(&c->wasteful) != 0 && base_load_rlx(&c->low) < 2;
+    return later ? L1_WASTE_LATER : L1_WASTE_NONE;
 }
 
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
@@ -205,26 +224,18 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
     const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
     const uint64_t want = n->owed + (uint64_t)size * (above ? 1 + 2 * low : 2) / 2;
-    const bool helps = l1_helps(c, n);
+    const bool has_waste = l1_has_waste(c, n);
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return false; }
         if (t->examined >= most) { break; }
         bool force = t->examined >= allowance;
         if (force && t->freed.log_bytes >= size) { break; }
         t->examined++;
-        if (base_load_rlx(&n->wasteful) != 0 &&
-            l1_step_clean(c, n, v, &t->freed) != L1_STEP_END) {
-            continue;
-        }
-        if (helps && n->sparse.seg == 0 && t->helps < L1_HELPS * low) {
-            t->helps++;
-            if (l1_help(c, n, (unsigned)(4 * few), v, &t->freed, &t->busy)) {
-                if (t->busy && low == 2 && t->again++ < L1_WAITS) { return false; }
-                if (!t->busy) { continue; }
-            }
-        }
-        if (helps && base_load_rlx(&c->wasteful) != 0 && base_load_rlx(&c->low) < 2) {
-            break; /* other lanes can free enough: half of the reserve is left */
+        if (BASE_UNLIKELY(has_waste)) {
+            const l1_waste w = l1_pay_waste(c, n, (unsigned)(4 * few), low, t, v);
+            if (w == L1_WASTE_SOME) { continue; }
+            if (w == L1_WASTE_LATER) { break; }
+            if (w == L1_WASTE_BUSY) { return false; }
         }
         if (l1_step_evict(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
@@ -262,7 +273,8 @@ CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
 
 /* Let records that are over make room before live ones: some looks beyond the allowance of a set.
  * Within it a segment with few such records would use it up, and force would evict live entries. */
-static SYNC_HOLDS(L1_LANE) bool l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
+static SYNC_HOLDS(L1_LANE) bool l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v,
+                                             bool *waits)
 {
     const bool ended = l1_ended(c, n);
     if (BASE_LIKELY(base_load_rlx(&n->due_ms) == UINT64_MAX && !ended)) { return true; }
@@ -274,6 +286,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_v
         if (v->n == L1_VICTIMS) { return false; }
         if (!l1_due_step(c, n, 0, v, &t->freed)) { break; }
     }
+    *waits = l1_waits(n);
     return true;
 }
 
@@ -292,7 +305,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         base_add_rlx(&c->no_space, (uint64_t)1);
         return L1_ROOM_NONE;
     }
-    if (!l1_due_first(c, n, t, v)) { return L1_ROOM_AGAIN; }
+    bool waits = false; /* so if no deadline is near: a pass and a round set due_ms */
+    if (!l1_due_first(c, n, t, v, &waits)) { return L1_ROOM_AGAIN; }
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
         l1_quota_pay(c, n, size, t, v);
         t->full = new_entry && !l1_cap_reserve(c, t);
@@ -303,7 +317,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         if (r != L1_ROOM_OK) { return r; }
     }
     const uint32_t low = base_load_rlx(&c->low);
-    if (!t->paid && low != 0 && !l1_waits(n) && !l1_pay(c, n, size, t, v)) {
+    if (!t->paid && low != 0 && !waits && !l1_pay(c, n, size, t, v)) {
         return L1_ROOM_AGAIN;
     }
     if (new_entry) {
@@ -355,12 +369,19 @@ static SYNC_UNCHECKED l1_lane *l1_round_lane(l1 *c, l1_round *r, l1_victims *v)
 {
     bool busy;
     l1_lane *n;
-    uint32_t at = l1_draw(c);
-    const uint32_t end = at + c->stripe_count;
-    while ((n = l1_wasteful_lane(c, NULL, &at, end, &busy)) != NULL) {
-        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs), .dead = true};
-        if (l1_reclaim(c, n, 4 * L1_HOLD_MAX, 1, v, &r->freed)) { return n; }
-        sync_drop(L1_LANE, &n->lock);
+    const uint64_t ended = base_load_rlx(&c->ended_bytes);
+    const int64_t now = base_coarse_ms(c->clock);
+    if (base_load_rlx(&c->wasteful) != 0 || base_load_rlx(&c->vain_ended) != ended ||
+        base_load_rlx(&c->vain_ms) != now) {
+        uint32_t at = l1_draw(c);
+        const uint32_t end = at + c->stripe_count;
+        while ((n = l1_wasteful_lane(c, NULL, &at, end, &busy)) != NULL) {
+            *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs), .dead = true};
+            if (l1_reclaim(c, n, 4 * L1_HOLD_MAX, 1, v, &r->freed)) { return n; }
+            sync_drop(L1_LANE, &n->lock);
+        }
+        base_store_rlx(&c->vain_ended, ended);
+        base_store_rlx(&c->vain_ms, now);
     }
     for (unsigned i = 0; i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */
         n = l1_larger_of_two(c, NULL, false);

@@ -440,7 +440,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight, uint32_t s
     l1_lane *n = l1_lane_of_seg(c, g);
     const bool in_main = base_load_acq(&g->state) == L1_SEG_MAIN;
     const uint32_t was = base_add_rlx(&g->waste, size), now = was + size;
-    if (tell && BASE_UNLIKELY((was ^ now) >> (c->seg_shift - 3) != 0) && /* an eighth more */
+    if (tell && BASE_UNLIKELY((was ^ now) >= c->seg_bytes / 8) && /* an eighth more */
         now >= c->seg_bytes / L1_SPARSE_PART) {
         l1_wasteful(c, n, 1);
     }

@@ -226,8 +226,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     bool round, seeks;          /* a round runs; sets wait for its end */
     _Atomic uint64_t judged;    /* l1.ended_bytes when its last round began */
     uint64_t round_at;          /* inserts from which on sets may begin another one */
-    uint64_t helped_ended;      /* l1.ended_bytes when no other lane had dead records */
-    int64_t helped_ms;          /* the coarse time then */
+    int64_t helped_ms;          /* the coarse time when no other lane had dead records */
     l1_ahead ahead[2];          /* by queue */
     uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
     uint64_t stayed;            /* L1_LIVE of the records there that the cursor passed */
@@ -388,6 +387,8 @@ struct l1 {
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation with entries died */
     _Atomic uint64_t ended_bytes;  /* most bytes that such generations had, in all; relaxed */
+    _Atomic uint64_t vain_ended;   /* ended_bytes when a round found no lane with dead records */
+    _Atomic int64_t vain_ms;       /* the coarse time then; both relaxed, hints */
     _Atomic uint64_t long_bytes[L1_LONG_SUMS]; /* of entries above L1_LONG, by generation */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */

@@ -61,9 +61,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     } else if (block != NULL) {
         l1_large_retire(c, block);
     }
-    /* Without shares what leaves for lack of room is under a cursor. */
-    const bool tell = cause != L1_LEFT_CAPACITY || base_load_rlx(&c->quotas) != NULL;
-    l1_count_out(c, h->s, slot->pos, &slot->rec, tell);
+    l1_count_out(c, h->s, slot->pos, &slot->rec, cause != L1_LEFT_CAPACITY);
 }
 
 BASE_SIZE_BEGIN
