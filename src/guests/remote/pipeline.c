@@ -54,7 +54,8 @@ static bool remote_send_batch(remote_link *l)
 {
     struct iovec part[REMOTE_PARTS];
     remote_ticket *sent[REMOTE_PARTS], *t;
-    size_t count = 0, bytes = 0;
+    uint16_t count = 0;
+    size_t bytes = 0;
     while (count < REMOTE_PARTS && bytes < REMOTE_SEND_BYTES &&
            (t = remote_tickets_first(l, &l->queue)) != NULL) {
         remote_tickets_pop(l, &l->queue);

@@ -2,7 +2,6 @@
  *
  * reason: why a link ends, its states and counters, and the seams to the system. */
 #include <errno.h>
-#include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,10 @@
 #include <unistd.h>
 
 #include "remote/reason.h"
+
+/* Constants of linux/futex.h, which a musl toolchain does not find. They are kernel ABI. */
+#define REMOTE_FUTEX_WAIT_PRIVATE 137 /* with a mask, until an absolute time */
+#define REMOTE_FUTEX_WAKE_PRIVATE 138 /* with a mask */
 
 /* ---- seams ---- */
 
@@ -23,7 +26,7 @@ CELLAR_PRIVATE int64_t remote_mono_ns(void)
 
 CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, INT32_MAX, NULL, NULL, bits);
+    (void)syscall(SYS_futex, word, REMOTE_FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, bits);
 }
 
 CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
@@ -31,7 +34,7 @@ CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uin
 {
     const struct timespec t = { .tv_sec = (time_t)(until_ns / 1000000000),
                                 .tv_nsec = (long)(until_ns % 1000000000) };
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, seen, &t, NULL, bits);
+    (void)syscall(SYS_futex, word, REMOTE_FUTEX_WAIT_PRIVATE, seen, &t, NULL, bits);
 }
 
 CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n)

@@ -20,6 +20,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/net.h"
 #include "remote/wire.h"
 
 #define REMOTE_ELEMENTS_MAX (1u << 20)
@@ -392,12 +393,11 @@ CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, 
            remote_wire_secure(w, c, host);
 }
 
-/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. No call blocks, so a signal
- * ends none; EINTR counts as none now. */
+/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h or base/net.h. */
 static ssize_t remote_wire_result(remote_wire *w, ssize_t n)
 {
     if (n > 0) { return n; }
-    if (n == -EAGAIN || n == -EINTR) { return 0; }
+    if (n == -EAGAIN) { return 0; }
     (void)remote_wire_lost(w, (int)-n);
     if (w->tls == NULL || n != -EPROTO) { return -1; }
     w->fault = REMOTE_WIRE_TLS;
@@ -446,17 +446,16 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
 }
 
 /* Send `parts` once. Return the bytes that the socket took, -1 on failure. */
-static ssize_t remote_wire_put(remote_wire *w, struct iovec *parts, size_t count)
+static ssize_t remote_wire_put(remote_wire *w, const struct iovec *parts, uint16_t count)
 {
-    const struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
     ssize_t n = w->tls != NULL ? tls_send(w->tls, parts, count)
-                               : sendmsg(w->fd, &message, MSG_NOSIGNAL);
-    n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
+                               : base_net_send(w->fd, parts, count);
+    n = remote_wire_result(w, n);
     if (n > 0) { w->bytes_out += (uint64_t)n; }
     return n;
 }
 
-CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count)
+CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, const struct iovec *parts, uint16_t count)
 {
     size_t sent = 0;
     if (w->unsent.len == 0 && w->connected) {
@@ -465,7 +464,7 @@ CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t
         sent = (size_t)n;
     }
     w->unsent.secret = w->unsent.secret || !w->connected;
-    for (size_t i = 0; i < count; i++) {
+    for (uint16_t i = 0; i < count; i++) {
         const size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len;
         sent -= skip;
         if (!remote_bytes_add(&w->unsent, (const char *)parts[i].iov_base + skip,
@@ -502,8 +501,8 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
 /* Receive once. Return the bytes; 0: none now; -1: see fault. */
 static ssize_t remote_wire_get(remote_wire *w, void *to, size_t cap)
 {
-    ssize_t n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
-    n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
+    ssize_t n = w->tls != NULL ? tls_recv(w->tls, to, cap) : base_net_recv(w->fd, to, cap);
+    n = remote_wire_result(w, n);
     if (n > 0) { w->bytes_in += (uint64_t)n; }
     return n;
 }

@@ -95,7 +95,7 @@ CELLAR_PRIVATE uint32_t remote_wire_wants(const remote_wire *w);
 /* Close the socket and free the memory of the connection. */
 CELLAR_PRIVATE void remote_wire_close(remote_wire *w);
 /* Send what the socket takes of `parts`; keep the rest in `unsent` (copied). False: see fault. */
-CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count);
+CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, const struct iovec *parts, uint16_t count);
 /* Send `b` unless it is not whole, and free it. False: not sent. */
 CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b);
 /* Send `unsent`. */
