@@ -534,7 +534,7 @@ typedef struct storm_thread {
     pthread_t thread;
     base_rng rng;
     uint32_t id;
-    uint64_t steps, done, timeouts, longest_ns; /* of a call that is E_TIMEOUT */
+    uint64_t steps, done, timeouts, longest_ns[2]; /* steps with an E_TIMEOUT; others */
     key_model key[EACH];
     key_model *now; /* that of the running update */
 } storm_thread;
@@ -701,7 +701,8 @@ static void *storm_run(void *ctx)
         const uint64_t since_ns = base_now_ns(), timeouts = t->timeouts;
         storm_step(t);
         const uint64_t ns = base_now_ns() - since_ns;
-        if (t->timeouts != timeouts) { t->longest_ns = BASE_MAX(t->longest_ns, ns); }
+        uint64_t *longest_ns = &t->longest_ns[t->timeouts == timeouts];
+        *longest_ns = BASE_MAX(*longest_ns, ns);
         push(1);
     }
     return NULL;
@@ -734,7 +735,7 @@ static void storm_look(const storm_thread *threads, uint32_t count)
 static void storm(uint32_t count, uint64_t steps)
 {
     static storm_thread threads[THREADS];
-    uint64_t done = 0, timeouts = 0, longest_ns = 0, unsure = 0;
+    uint64_t done = 0, timeouts = 0, unsure = 0, longest_ns[2] = {0};
     memset(threads, 0, sizeof threads);
     for (uint32_t k = 0; k < SHARED; k++) {
         atomic_store(&shared_sum[k], 0);
@@ -761,7 +762,9 @@ static void storm(uint32_t count, uint64_t steps)
         T_REQUIRE(pthread_join(threads[i].thread, NULL) == 0);
         done += threads[i].done;
         timeouts += threads[i].timeouts;
-        longest_ns = BASE_MAX(longest_ns, threads[i].longest_ns);
+        for (int k = 0; k < 2; k++) {
+            longest_ns[k] = BASE_MAX(longest_ns[k], threads[i].longest_ns[k]);
+        }
         for (uint32_t k = 0; k < EACH; k++) { unsure += threads[i].key[k].unsure; }
     }
     atomic_store(&slow_of, 0);
@@ -770,12 +773,14 @@ static void storm(uint32_t count, uint64_t steps)
     l2_stats st;
     l2_stats_get(disk(), &st);
     printf("# %u threads: %llu changes decided, %llu E_TIMEOUT, %llu keys unsure, the longest "
-           "E_TIMEOUT %llu ms, %llu reads, %llu not made\n", count,
+           "E_TIMEOUT %llu ms, other call %llu ms, %llu reads, %llu not made\n", count,
            (unsigned long long)done, (unsigned long long)timeouts, (unsigned long long)unsure,
-           (unsigned long long)(longest_ns / 1000000), (unsigned long long)atomic_load(&reads),
+           (unsigned long long)(longest_ns[0] / 1000000),
+           (unsigned long long)(longest_ns[1] / 1000000), (unsigned long long)atomic_load(&reads),
            (unsigned long long)st.miss_read);
     T_CHECK(done > timeouts);
-    T_CHECK(longest_ns < UINT64_C(40000000000) * t_patience()); /* 1 s and two reads; 20 times */
+    /* 1 s and two reads; 20 times. */
+    T_CHECK(BASE_MAX(longest_ns[0], longest_ns[1]) < UINT64_C(40000000000) * t_patience());
     end();
 }
 
