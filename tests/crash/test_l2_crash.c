@@ -67,7 +67,7 @@ static uint32_t look(l2_kit *k, uint32_t key, uint32_t generation)
     size_t len = 0;
     l2_meta m;
     const l2_key id = l2_kit_key(k, &key, sizeof key, generation);
-    const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+    const cellar_err err = l2_kit_get(k->d, &id, buf, sizeof buf, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     T_EQ_I64(err, CELLAR_OK);
     const uint32_t version = m.user_flags;
@@ -634,7 +634,7 @@ static cellar_err put_long(uint32_t number, const l2_rec *r, bool look_only)
     memset(value, (int)number, r->vlen);
     const l2_key id = l2_kit_key(&kit, key, r->klen, r->generation);
     if (!look_only) { return l2_put(kit.d, &id, value, r->vlen, &m, NULL); }
-    const cellar_err err = l2_get(kit.d, &id, got, sizeof got, &len, &m);
+    const cellar_err err = l2_kit_get(kit.d, &id, got, sizeof got, &len, &m);
     if (err == CELLAR_OK) { T_EQ_MEM(got, value, r->vlen); }
     return err;
 }

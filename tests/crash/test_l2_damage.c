@@ -92,7 +92,7 @@ static void look_at_all(l2_kit *k)
             l2_meta m;
             const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
             k->d->health.damaged = 0; /* keep the tier on, however many records are damaged */
-            const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+            const cellar_err err = l2_kit_get(k->d, &id, buf, sizeof buf, &len, &m);
             if (err == CELLAR_MISS) { continue; }
             if (vg == 5) {
                 /* cleared, so the cache does not ask for it */

@@ -226,7 +226,7 @@ static uint32_t look(uint32_t key, uint32_t generation)
     size_t len = 0;
     l2_meta m;
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-    const cellar_err err = l2_get(kit.d, &id, buf, sizeof buf, &len, &m);
+    const cellar_err err = l2_kit_get(kit.d, &id, buf, sizeof buf, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     fill(want, sizeof want, key, m.user_flags);
     const bool right = err == CELLAR_OK && len == length_of(key, m.user_flags) &&
@@ -309,7 +309,7 @@ static uint32_t long_look(void)
     size_t len = 0;
     l2_meta m;
     const l2_key id = l2_kit_key(&kit, "long", 4, 5);
-    const cellar_err err = l2_get(kit.d, &id, long_got, long_bytes, &len, &m);
+    const cellar_err err = l2_kit_get(kit.d, &id, long_got, long_bytes, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     long_fill(m.user_flags);
     const bool right = err == CELLAR_OK && len == long_bytes &&

@@ -201,7 +201,7 @@ static bool ended_is_there(l2_kit *k, uint32_t i, const char *what, uint32_t gen
     l2_meta m;
     const l2_key id = ended_key(k, i, what, generation, text);
     k->d->health.damaged = 0;
-    return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK;
+    return l2_kit_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK;
 }
 
 static void judge(l2_kit *k)
@@ -219,7 +219,7 @@ static void judge(l2_kit *k)
         l2_meta m;
         const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
         k->d->health.damaged = 0; /* the tier stays on, however many records are damaged */
-        if (l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_MISS) { continue; }
+        if (l2_kit_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_MISS) { continue; }
         hits++;
         fill(want, length_of(key, now[key]), key, now[key]);
         if (!T_CHECK(now[key] != 0 && m.user_flags == now[key] &&

@@ -66,7 +66,7 @@ static bool look(uint32_t key)
     uint32_t value;
     size_t len;
     l2_meta m;
-    const cellar_err err = l2_get(kit.d, &id, &value, sizeof value, &len, &m);
+    const cellar_err err = l2_kit_get(kit.d, &id, &value, sizeof value, &len, &m);
     if (err != CELLAR_OK) {
         T_EQ_I64(err, CELLAR_MISS);
         return false;

@@ -144,7 +144,7 @@ static bool has_large(uint32_t key)
     size_t len;
     l2_meta m;
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
-    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
+    return l2_kit_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
 }
 
 /* Return true for half a rename: the in-memory disk may keep one half until the directory is

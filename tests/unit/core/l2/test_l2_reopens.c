@@ -105,7 +105,7 @@ static void look(uint32_t key, bool must)
     l2_meta m;
     const entry *e = &of[key];
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-    const cellar_err err = l2_get(kit.d, &id, buf, sizeof buf, &len, &m);
+    const cellar_err err = l2_kit_get(kit.d, &id, buf, sizeof buf, &len, &m);
     const bool over = e->expiry_wall_ms != 0 && e->expiry_wall_ms <= l2_wall_now(kit.d);
     if (err == CELLAR_MISS) {
         const bool there = must && e->stored && !over && e->gone == gone_now();
