@@ -674,7 +674,11 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *             the entry is deleted: call again later
  *     server  DEFERRED, E_IO, E_TIMEOUT and others: see WRITES in cellar_remote.h. After E_TIMEOUT
  *             of a server the change may have happened, also the addition to a counter. E_BUSY
- *             also: the call lost 16 rounds to other processes; call again */
+ *             also: the call lost 16 rounds to other processes; call again
+ *     server  cellar_increment: E_TIMEOUT: it may have counted. E_SPACE, E_IO (the server answers
+ *             with an error), E_BREAKER_OPEN (the link is down, or a clear is not confirmed yet),
+ *             E_UNSUPPORTED (writes BEHIND or INVALIDATE), E_CLOSED, E_LIMIT (too many requests
+ *             under way): nothing changed. Other processes cause no E_BUSY */
 
 /* WEIGHT
  * weight_bytes stand for memory of the program that an entry keeps alive, such as a mapped file.
@@ -789,8 +793,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
  * key without a live value gets the counter init + delta.
  * in:      key; delta: what to add, of any sign; init: start of a new counter; o: options, NULL =
  *          defaults of the namespace. Fields of o describe a new counter, as in cellar_set: times,
- *          ttl_class, jitter, tags, user_flags, cost_us, weight_bytes; in a shared tier the TTL
- *          alone. A live counter keeps its own. o->flags is 0 or CELLAR_ONLY_IF_PRESENT;
+ *          ttl_class, jitter, tags, user_flags, cost_us, weight_bytes; with values RAW of
+ *          cellar_remote.h the TTL alone. A live counter keeps its own. o->flags is 0 or
+ *          CELLAR_ONLY_IF_PRESENT;
  *          o->new_version is NULL
  * out:     *now_value: the counter after the addition, with OK, overflow, E_IO of a disk; optional
  * returns: OK (added); MISS (with ONLY_IF_PRESENT: the key has no counter), DISABLED (the namespace

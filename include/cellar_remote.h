@@ -649,9 +649,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.
  *
  * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
- * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Increments,
- * updates and conditional sets compare and set on the server. They return E_BREAKER_OPEN without a
- * proof, and E_UNSUPPORTED with BEHIND and INVALIDATE. A clear or a tag delete without an answer,
+ * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Updates and
+ * conditional sets compare and set on the server; without an answer the journal ends the state that
+ * they have read, and no other. An increment is one addition on the server. Without an answer it
+ * returns E_TIMEOUT: it may have counted, and the journal has nothing of it. Only a set, a delete,
+ * a clear or a tag ends a live counter. All these calls return E_BREAKER_OPEN without a proof, and
+ * E_UNSUPPORTED with BEHIND and INVALIDATE. A clear or a tag delete without an answer,
  * or with a control key of another program, returns DEFERRED: gets of the namespace miss until the
  * server has cleared it. A clear of RAW without an answer returns E_TIMEOUT.
  *

@@ -42,7 +42,8 @@ static void fuzz_bytes(const uint8_t *data, size_t n)
     memcpy(exact, data, n);
     if (fuzz_read(exact, n, "n", &f) == REMOTE_FORM_OK) {
         fuzz_read_ok++;
-        FUZZ_MUST(f.tag_count <= CELLAR_TAGS_MAX && f.value.len <= FUZZ_VALUE && f.check != 0);
+        FUZZ_MUST(f.tag_count <= CELLAR_TAGS_MAX && f.value.len <= FUZZ_VALUE);
+        FUZZ_MUST(f.check != 0 || f.kind == REMOTE_FORM_COUNTER);
         for (uint32_t i = 0; i < f.tag_count; i++) { fuzz_inside(exact, n, f.tags[i]); }
         fuzz_inside(exact, n, f.key);
         fuzz_inside(exact, n, f.value);
@@ -66,7 +67,7 @@ static cellar_bytes fuzz_part(const uint8_t **data, size_t *n, size_t most)
 /* Use the bytes as fields. */
 static remote_form fuzz_fields(const uint8_t *data, size_t n)
 {
-    remote_form f = { .kind = (uint8_t)(REMOTE_FORM_VALUE + data[0] % 3), .cost = data[1],
+    remote_form f = { .kind = (uint8_t)(REMOTE_FORM_VALUE + data[0] % 4), .cost = data[1],
                       .tag_count = (uint8_t)(data[2] % (CELLAR_TAGS_MAX + 1)) };
     memcpy(&f.stale_ms, data + 4, 4);
     memcpy(&f.generation, data + 8, 8);
@@ -78,6 +79,7 @@ static remote_form fuzz_fields(const uint8_t *data, size_t n)
     n -= 16;
     for (uint32_t i = 0; i < f.tag_count; i++) { f.tags[i] = fuzz_part(&data, &n, 1 + i); }
     f.value = fuzz_part(&data, &n, FUZZ_VALUE);
+    if (f.kind == REMOTE_FORM_COUNTER) { f.value = (cellar_bytes){ "counter", 8 }; }
     return f;
 }
 

@@ -216,10 +216,8 @@ static cellar_tier_table remote_space_table(remote_space *s)
     t.ask_lease = remote_table_ask_lease;
     t.put = remote_table_put;
     t.remove = remote_table_remove;
-    if (s->opts.values == CELLAR_REMOTE_RAW) {
-        t.add = remote_table_add;
-        t.blind_fill = 1;
-    }
+    t.add = remote_table_add;
+    t.blind_fill = s->opts.values == CELLAR_REMOTE_RAW;
     t.lease = remote_table_lease;
     t.lease_many = remote_table_lease_many;
     t.fill = remote_table_fill;

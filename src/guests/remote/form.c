@@ -9,7 +9,8 @@
  *             24  u64 deadline, ms of the clock of the server, 0: none
  *             32  u32 stale_ms              36  u32 user_flags
  *             40  u32 length of the value   44  u32 length of the key inside
- *             48  u64 check: of all other bytes and of the key's name, never 0
+ *             48  u64 check: of all other bytes and of the key's name, never 0. Of a counter: of
+ *                 all bytes but the value, plus the value (mod 2^64): a script adds to both
  *             56  tags {u8 length, bytes}; key; value
  * INVARIANTS All lengths are compared with `len` and `max_value` before any byte behind the head is
  *            used. A value that is copied to another name is damaged. */
@@ -38,6 +39,10 @@ static uint64_t remote_form_check(const uint8_t *p, size_t len, const char *name
 {
     uint64_t h = remote_check(0, name, name_len);
     h = remote_check(h, p, REMOTE_FORM_CHECK_AT);
+    if (p[4] == REMOTE_FORM_COUNTER && len >= REMOTE_FORM_HEAD + 8) {
+        h = remote_check(h, p + REMOTE_FORM_HEAD, len - 8 - REMOTE_FORM_HEAD);
+        return h + remote_form_load(p + len - 8, 8);
+    }
     h = remote_check(h, p + REMOTE_FORM_HEAD, len - REMOTE_FORM_HEAD);
     return h == 0 ? 1 : h;
 }
@@ -45,6 +50,16 @@ static uint64_t remote_form_check(const uint8_t *p, size_t len, const char *name
 CELLAR_PRIVATE uint64_t remote_raw_check(const void *value, size_t len)
 {
     return remote_check(1, value, len) | 1;
+}
+
+CELLAR_PRIVATE void remote_form_count(uint8_t out[8], int64_t number)
+{
+    remote_form_store(out, (uint64_t)number, 8);
+}
+
+CELLAR_PRIVATE int64_t remote_form_number(const void *value)
+{
+    return (int64_t)remote_form_load(value, 8);
 }
 
 CELLAR_PRIVATE size_t remote_form_size(const remote_form *f)
@@ -128,10 +143,11 @@ CELLAR_PRIVATE remote_form_verdict remote_form_read(const void *bytes, size_t le
     remote_form_head(p, f);
     if (f->value.len > max_value) { return REMOTE_FORM_TOO_BIG; }
     if (f->tag_count > CELLAR_TAGS_MAX || !remote_form_body(p, len, f) ||
+        (f->kind == REMOTE_FORM_COUNTER && f->value.len != 8) ||
         f->check != remote_form_check(p, len, name, name_len)) {
         return REMOTE_FORM_DAMAGED;
     }
-    if (f->kind < REMOTE_FORM_VALUE || f->kind > REMOTE_FORM_LEASE ||
+    if (f->kind < REMOTE_FORM_VALUE || f->kind > REMOTE_FORM_COUNTER ||
         p[5] > REMOTE_FORM_FULL_KEY) {
         return REMOTE_FORM_NEWER;
     }

@@ -12,7 +12,8 @@ enum { REMOTE_FORM_HEAD = 56, REMOTE_FORM_CHECK_AT = 48 };
 typedef enum remote_form_kind {
     REMOTE_FORM_VALUE = 1,
     REMOTE_FORM_ABSENT = 2, /* known to be absent */
-    REMOTE_FORM_LEASE = 3   /* a load runs, or a process asked all others to load: a miss */
+    REMOTE_FORM_LEASE = 3,  /* a load runs, or a process asked all others to load: a miss */
+    REMOTE_FORM_COUNTER = 4 /* a value of 8 bytes, to which the server adds */
 } remote_form_kind;
 
 typedef struct remote_form {
@@ -38,6 +39,10 @@ typedef enum remote_form_verdict {
 
 /* Return the check of a RAW value, never 0. */
 CELLAR_PRIVATE uint64_t remote_raw_check(const void *value, size_t len);
+
+/* Write and read the value of a counter. */
+CELLAR_PRIVATE void remote_form_count(uint8_t out[8], int64_t number);
+CELLAR_PRIVATE int64_t remote_form_number(const void *value);
 
 /* Return the bytes that remote_form_write needs. */
 CELLAR_PRIVATE size_t remote_form_size(const remote_form *f);

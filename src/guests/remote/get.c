@@ -91,8 +91,7 @@ static bool remote_asked_times(remote_asked *a, const remote_form *f)
     return left_ms + f->stale_ms > 0;
 }
 
-/* Keep the texts of the tags: the reply ends before their numbers are read. */
-static void remote_tags_keep(remote_tags *t, const remote_form *f)
+CELLAR_PRIVATE void remote_tags_keep(remote_tags *t, const remote_form *f)
 {
     t->count = 0;
     for (uint32_t i = 0; i < f->tag_count; i++) {
@@ -134,10 +133,11 @@ static cellar_err remote_asked_form(remote_asked *a, const remote_form *f)
 
 static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len)
 {
-    remote_form f;
+    remote_form f = { .check = 0 };
     const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, a->key,
                                                    a->s->host->max_value_bytes, &f);
     remote_get_count(a->s->r, v);
+    if (v == REMOTE_FORM_DAMAGED) { a->e->check = f.check; } /* a condition may replace it */
     a->err = v == REMOTE_FORM_OK ? remote_asked_form(a, &f) : CELLAR_MISS;
 }
 

@@ -34,6 +34,8 @@ typedef struct remote_tags {
     char text[CELLAR_TAGS_MAX][CELLAR_TAG_MAX];
 } remote_tags;
 
+/* Keep the texts of the tags of a value: the reply ends before their numbers are read. */
+CELLAR_PRIVATE void remote_tags_keep(remote_tags *t, const remote_form *f);
 /* Read the tags of a key. Returns OK, or a code of remote_ask. */
 CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n, cellar_bytes key,
                                           remote_tags *out);

@@ -8,6 +8,8 @@
  *            A delete is never replaced by an older value. A value with an unknown fate becomes a
  *            delete: a newer value of another process may be in the server. For the same reason
  *            each value becomes a delete in a gap, and none is queued until tracking is on.
+ *            An entry of a lease ends one state of a key, known by its check, and never a counter:
+ *            other processes may have added to it. A delete and a set end a counter, too.
  *            Memory loses the key when a delete is confirmed. The server announces the delete, too,
  *            but later, and not to this process if a plain write of it to the key comes behind the
  *            delete in the same round (NOLOOP).
@@ -184,7 +186,7 @@ CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n,
     return room;
 }
 
-CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *value,
+CELLAR_PRIVATE bool remote_pending_release(remote_space *s, const remote_name *value,
                                            cellar_bytes key, const remote_lease *l)
 {
     remote_name n;
@@ -193,7 +195,9 @@ CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *v
     remote_pending *p =
         remote_pending_make(s, &n, (cellar_bytes){ "", 0 }, (cellar_bytes){ token, len });
     if (p != NULL) { p->lease = true; }
-    if (remote_pending_add(s, &n, p) == CELLAR_OK) { remote_pending_kick(s); }
+    const bool room = remote_pending_add(s, &n, p) == CELLAR_OK;
+    if (room) { remote_pending_kick(s); }
+    return room;
 }
 
 CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_name *n,

@@ -24,9 +24,10 @@ remote_pending_look(remote_space *s, const remote_name *n,
  * not, and the caller reports an error. */
 CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, cellar_bytes key);
 
-/* Release a lease of a load without a value: now, or when the server answers again. Without room in
- * half of the journal the lease ends by itself. */
-CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *value,
+/* Release a lease of a load without a value, or a state that a change without an answer has read,
+ * but no counter: now, or when the server answers again. False: half of the journal has no room,
+ * and the lease ends by itself. */
+CELLAR_PRIVATE bool remote_pending_release(remote_space *s, const remote_name *value,
                                            cellar_bytes key, const remote_lease *l);
 
 /* Queue a value until `end_ms`. Otherwise nothing is done.

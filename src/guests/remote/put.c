@@ -6,6 +6,11 @@
  *            A value that would be dead for readers becomes a delete, and the call returns
  *            DEFERRED. A set beside an end counts as behind it: born in the newest epoch.
  *            conditional set: script that compares the check of the envelope, at most 16 rounds.
+ *            Without an answer the journal ends the state that was read, not the key.
+ * COUNTER    add: script, which adds to value and check of an envelope of this generation. Its tags
+ *            are judged here, behind the addition. Any other state of the key (a dead counter, a
+ *            value of 8 bytes of a set) is read, compared and set: 16 rounds at most. Without an
+ *            answer nothing else is sent: the addition may have happened.
  * RAW        swap: GET -> its check is the expected one? -> script with the old and the new bytes,
  *            which compares all of them. add: script: INCRBY, which keeps the life of the counter.
  *            Scripts are announced to their sender, too. A late execution removes the entry from
@@ -34,6 +39,7 @@ enum {
     REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4
 };
 
+#define REMOTE_PUT_COUNTER 0x80000000u /* flag of an entry: the value is a counter */
 #define REMOTE_WAIT_PAUSE_NS INT64_C(1000000000) /* behind a WAIT that found too few replicas */
 
 /* A write on its way. */
@@ -48,6 +54,7 @@ typedef struct remote_write {
     cellar_err lost;      /* why there are no bytes; OK: they would have ended already; E_TIMEOUT:
                            * the server did not answer, and is asked nothing more */
     bool refused, no_memory;
+    bool counter;         /* the bytes are a counter: no release of what it replaces */
 } remote_write;
 
 static void remote_write_begin(remote_write *w, remote_space *s, const cellar_tier_key *k)
@@ -134,7 +141,9 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
                                   const cellar_tier_entry *e)
 {
     remote_form f = { .kind = REMOTE_FORM_VALUE };
+    w->counter = (e->flags & REMOTE_PUT_COUNTER) != 0;
     if ((e->flags & CELLAR_TIER_NEGATIVE) != 0) { f.kind = REMOTE_FORM_ABSENT; }
+    if (w->counter) { f.kind = REMOTE_FORM_COUNTER; }
     f.cost = (uint8_t)e->cost;
     f.user_flags = e->user_flags;
     f.tag_count = (uint8_t)e->tag_count;
@@ -379,18 +388,30 @@ static cellar_err remote_raw_add(remote_space *s, const remote_name *n, int64_t 
 
 /* ---- conditional writes ---- */
 
-/* Change the key if it has the check `seen`; 0: no key. CONFLICT: it has another one. Without an
- * answer the journal deletes the key. */
+/* Let the journal end the state that a change without an answer should have replaced. */
+static cellar_err remote_change_defer(remote_write *w, const void *check, bool some)
+{
+    remote_space *s = w->s;
+    remote_lease old = { .seen = 0 };
+    memcpy(&old.held, check, sizeof old.held);
+    if (w->counter || (some && !remote_pending_release(s, &w->name, w->key, &old))) {
+        return CELLAR_E_TIMEOUT;
+    }
+    REMOTE_ADD(s->r, deferred, 1);
+    return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
+}
+
+/* Change the key if it has the check `seen`; 0: no key. CONFLICT: it has another one. */
 static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
 {
     remote_fate fate;
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    char check[8];
-    for (int i = 0; i < 8; i++) { check[i] = (char)(uint8_t)(seen >> (8 * i)); }
+    uint8_t check[8];
+    remote_form_count(check, (int64_t)seen);
     const cellar_bytes old = { check, seen != 0 ? 8 : 0 }, value = { w->bytes, w->len };
     const cellar_err err =
         remote_change_run(w->s->r, &w->name, old, value, w->life_ms, numbers, &fate);
-    if (fate == REMOTE_UNKNOWN) { return remote_write_defer(w); }
+    if (fate == REMOTE_UNKNOWN) { return remote_change_defer(w, check, seen != 0); }
     return err == CELLAR_OK && numbers[0] != 1 ? CELLAR_CONFLICT : err;
 }
 
@@ -509,6 +530,136 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     return remote_write_durable(s, err);
 }
 
+/* ---- counters ---- */
+
+/* One call of an increment. */
+typedef struct remote_count {
+    remote_write *w;
+    const cellar_tier_key *k;
+    int64_t delta, init, number; /* number: the sum, or the limit */
+    bool over;        /* init + delta is no int64 */
+    cellar_err err;   /* OK, E_RANGE: added to the counter `f`; MISS: no key; CONFLICT: another
+                       * state; E_TYPE, or an error of the server */
+    remote_form f;    /* its tags are: */
+    remote_tags tags;
+} remote_count;
+
+/* Add, and keep the limit in place of a sum that is no int64. */
+static bool remote_count_sum(int64_t n, int64_t delta, int64_t *sum)
+{
+    const bool over = __builtin_add_overflow(n, delta, sum);
+    if (over) { *sum = delta < 0 ? INT64_MIN : INT64_MAX; }
+    return over;
+}
+
+static void remote_count_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_count *a = ctx;
+    const remote_write *w = a->w;
+    const remote_reply *said = reply->type == REMOTE_ARRAY ? reply->first : NULL;
+    const remote_reply *v = said != NULL ? said->next : NULL;
+    (void)index;
+    a->err = reply->type == REMOTE_ERROR ? remote_sum_code(reply)
+             : v == NULL                 ? CELLAR_MISS
+             : said->number < 0          ? CELLAR_E_TYPE : CELLAR_CONFLICT;
+    if (a->err != CELLAR_CONFLICT || said->number == 0 || v->type != REMOTE_STRING ||
+        remote_form_read(v->text, v->len, w->name.text, w->name.len, w->key, 8, &a->f) !=
+            REMOTE_FORM_OK || a->f.kind != REMOTE_FORM_COUNTER) {
+        return;
+    }
+    a->number = remote_form_number(a->f.value.data);
+    a->err = said->number == 2 || (said->number == 3 && a->over) ? CELLAR_E_RANGE : CELLAR_OK;
+    remote_tags_keep(&a->tags, &a->f);
+}
+
+/* Let the server add. */
+static cellar_err remote_count_ask(remote_count *a)
+{
+    const remote_write *w = a->w;
+    const remote_request q = { .flags = REMOTE_SCRIPTED, .ctx = a, .fn = remote_count_reply };
+    remote_fate fate;
+    uint8_t delta[8], generation[8];
+    remote_form_count(delta, a->delta);
+    remote_form_count(generation, (int64_t)remote_control_generation(w->s));
+    const cellar_err err = remote_ask_words(
+        w->s->r, REMOTE_WORDS(REMOTE_EVAL(w->s->r, REMOTE_SCRIPT_COUNT, "1"), REMOTE_NAME(&w->name),
+                              { delta, sizeof delta }, { generation, sizeof generation },
+                              { w->bytes, w->bytes != NULL ? w->len : 0 },
+                              REMOTE_NUMBER(w->life_ms)), q, &fate);
+    return fate == REMOTE_UNKNOWN ? CELLAR_E_TIMEOUT : err == CELLAR_OK ? a->err : err;
+}
+
+/* Judge the counter to which the server has added. CONFLICT: it is dead. */
+static cellar_err remote_count_judge(const remote_count *a)
+{
+    remote_space *s = a->w->s;
+    remote_life life = REMOTE_LIFE_UNKNOWN;
+    for (int i = 0; i < REMOTE_NUMBER_ROUNDS && life == REMOTE_LIFE_UNKNOWN; i++) {
+        const cellar_err err =
+            i != 0 ? remote_control_need(s, a->tags.tag, a->tags.count) : CELLAR_OK;
+        if (err != CELLAR_OK) { return CELLAR_E_TIMEOUT; }
+        life = remote_control_judge(s, a->f.generation, a->f.born, a->tags.tag, a->tags.count);
+    }
+    return life == REMOTE_LIFE_FRESH     ? a->err
+           : life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_TIMEOUT : CELLAR_CONFLICT;
+}
+
+/* Make a counter of what the key has. The numbers are read first: a counter of a generation that
+ * this process has not heard of yet is live. CONFLICT: the key has changed. */
+static cellar_err remote_count_replace(remote_count *a, const cellar_tier_entry *e)
+{
+    remote_space *s = a->w->s;
+    const cellar_tier_host *h = s->host;
+    uint8_t bytes[8];
+    size_t len = 0;
+    cellar_tier_entry old = { .flags = CELLAR_TIER_FRESH };
+    const uint64_t born = h->epoch(h->ctx);
+    cellar_err err = remote_control_need(s, NULL, 0);
+    if (err == CELLAR_OK) { err = remote_get(s, a->k, bytes, sizeof bytes, &len, &old); }
+    const bool some = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+    const bool there = some && old.deadline_ms > h->now_ms(h->ctx);
+    if (there && len != sizeof bytes) { return CELLAR_E_TYPE; }
+    if (!some && err < 0) { return err; }
+    if (!there && e == NULL) { return CELLAR_MISS; }
+    if (!there && old.check == 0) { return CELLAR_CONFLICT; }
+    cellar_tier_entry next = there ? old : *e;
+    const bool over = remote_count_sum(there ? remote_form_number(bytes) : a->init, a->delta,
+                                       &a->number);
+    remote_form_count(bytes, a->number);
+    next.flags = REMOTE_PUT_COUNTER | CELLAR_TIER_IF_CHECK | (there ? CELLAR_TIER_SAME_TAGS : 0u);
+    next.check = old.check;
+    next.born = born;
+    err = remote_put(s, a->k, bytes, sizeof bytes, &next);
+    return err == CELLAR_OK && over ? CELLAR_E_RANGE : err;
+}
+
+/* Add to a counter in an envelope; e NULL: none is made. */
+static cellar_err remote_count_add(remote_count *a, const cellar_tier_entry *e)
+{
+    remote_write *w = a->w;
+    const int64_t now_ms = w->s->host->now_ms(w->s->host->ctx);
+    uint8_t bytes[8];
+    cellar_tier_entry made;
+    cellar_err err = CELLAR_CONFLICT;
+    if (e != NULL) {
+        made = *e;
+        made.born = UINT64_MAX; /* as of now */
+        made.flags = REMOTE_PUT_COUNTER;
+        if (made.deadline_ms <= now_ms) { made.deadline_ms = now_ms + 1; }
+        a->over = remote_count_sum(a->init, a->delta, &a->number);
+        remote_form_count(bytes, a->number);
+        remote_write_envelope(w, bytes, sizeof bytes, &made);
+        if (w->bytes == NULL) { return w->lost < 0 ? w->lost : CELLAR_E_BREAKER_OPEN; }
+    }
+    for (int round = 0; err == CELLAR_CONFLICT && round < REMOTE_CHANGE_ROUNDS; round++) {
+        err = remote_count_ask(a);
+        if (err == CELLAR_OK || err == CELLAR_E_RANGE) { err = remote_count_judge(a); }
+        if (err == CELLAR_CONFLICT) { err = remote_count_replace(a, e != NULL ? &made : NULL); }
+    }
+    remote_write_end(w);
+    return err;
+}
+
 CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_t delta,
                                      int64_t *number, const cellar_tier_entry *e)
 {
@@ -518,12 +669,16 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
     cellar_err err = remote_if_open(s);
     if (err != CELLAR_OK) { return err; }
     remote_write_begin(&w, s, k);
-    if (e != NULL) {
-        (void)remote_write_times(&w, e, &f);
-        if (w.life_ms <= 0) { w.life_ms = 1; }
-    }
     err = remote_write_settle(&w);
-    if (err == CELLAR_OK) { err = remote_raw_add(s, &w.name, delta, number, w.life_ms); }
+    if (err == CELLAR_OK && s->opts.values != CELLAR_REMOTE_RAW) {
+        remote_count a = { .w = &w, .k = k, .delta = delta, .init = *number };
+        err = remote_count_add(&a, e);
+        if (err == CELLAR_OK || err == CELLAR_E_RANGE) { *number = a.number; }
+    } else if (err == CELLAR_OK) {
+        if (e != NULL) { (void)remote_write_times(&w, e, &f); }
+        if (e != NULL && w.life_ms <= 0) { w.life_ms = 1; }
+        err = remote_raw_add(s, &w.name, delta, number, w.life_ms);
+    }
     return remote_write_durable(s, err);
 }
 

@@ -37,6 +37,7 @@ typedef enum remote_script {
     REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
     REMOTE_SCRIPT_SWAP,    /* set or delete a RAW value that is the one that was read */
     REMOTE_SCRIPT_ADD,     /* add to a counter of RAW */
+    REMOTE_SCRIPT_COUNT,   /* add to a counter in an envelope */
     REMOTE_SCRIPT_BUCKET,  /* take units of a limiter by each of its three rules */
     REMOTE_SCRIPT_WINDOW,
     REMOTE_SCRIPT_LOG,

@@ -61,13 +61,16 @@ static const char REMOTE_KNOW[] = NUMBER
 #undef NUMBER
 
 /* KEYS: the key; a key that must be missing. ARGV: the check that the envelope must have, "": no
- * key; the new envelope, "": delete; its time in ms. Returns 1, or 0: the key has another state. */
+ * key; the new envelope, "": delete; its time in ms. Without a time it is a release, which leaves a
+ * counter. Returns 1, or 0: the key has another state. */
 static const char REMOTE_CHANGE[] =
     "local v=redis.call('GET',KEYS[1]) "
     "if KEYS[2] and redis.call('GET',KEYS[2]) then return 0 end "
     "if ARGV[1]=='' then if v then return 0 end "
     "elseif not v or string.sub(v,49,56)~=ARGV[1] then return 0 end "
-    "if ARGV[2]=='' then redis.call('UNLINK',KEYS[1]) "
+    "if ARGV[2]=='' then "
+    "if v and not ARGV[3] and string.byte(v,5)==4 then return 0 end "
+    "redis.call('UNLINK',KEYS[1]) "
     "else redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) end "
     "return 1";
 
@@ -91,6 +94,29 @@ static const char REMOTE_SUM[] =
     "if type(n)=='number' then return redis.call('GET',KEYS[1]) end "
     "if string.find(n.err,'overflow') then redis.call('SET',KEYS[1],ARGV[2],'KEEPTTL') end "
     "return n";
+
+/* KEYS: the counter, in an envelope. ARGV: what is added, 8 bytes; the generation, 8 bytes; a new
+ * counter, "": none is made; its time in ms. Returns false: no key; or a number and the envelope: 1
+ * added, 2 the limit, 3 the new counter; without an envelope: 0 no counter of this generation, or
+ * an ended one, -1 a value of another program. Halves of numbers are exact in Lua. */
+static const char REMOTE_COUNT[] =
+    "local v=redis.call('GET',KEYS[1]) local b=4294967296 local h=b/2 "
+    "if not v then if ARGV[3]=='' then return false end "
+    "redis.call('SET',KEYS[1],ARGV[3],'PX',ARGV[4]) return {3,ARGV[3]} end "
+    "if string.sub(v,1,4)~='\\206cl\\1' then return {-1,''} end "
+    "if #v<64 or string.byte(v,5)~=4 or string.sub(v,9,16)~=ARGV[2] then return {0,''} end "
+    "local function two(s,i) return struct.unpack('<I4I4',s,i) end "
+    "local t=redis.call('TIME') local l,u=two(v,25) l=l+u*b "
+    "if l~=0 and l<=t[1]*1000+math.floor(t[2]/1000) then return {0,''} end "
+    "local vl,vh=two(v,#v-7) local cl,ch=two(v,49) local dl,dh=two(ARGV[1],1) "
+    "local nl,said=vl+dl,1 local nh=(vh+dh+math.floor(nl/b))%b nl=nl%b "
+    "if (vh>=h)==(dh>=h) and (nh>=h)~=(vh>=h) then said=2 "
+    "if dh>=h then nl,nh=0,h else nl,nh=b-1,h-1 end end "
+    "cl=cl+nl-vl ch=(ch+nh-vh+math.floor(cl/b))%b cl=cl%b "
+    "v=string.sub(v,1,48)..struct.pack('<I4I4',cl,ch)..string.sub(v,57,#v-8).."
+    "struct.pack('<I4I4',nl,nh) "
+    "redis.call('SET',KEYS[1],v,'KEEPTTL') "
+    "return {said,v}";
 
 /* KEYS: the key. The server reports the delete of a key only if there is one, but memory of another
  * process may have a value that it loaded without a lease. */
@@ -224,6 +250,7 @@ CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i)
         [REMOTE_SCRIPT_END] = REMOTE_END,       [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
         [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE, [REMOTE_SCRIPT_DROP] = REMOTE_DROP,
         [REMOTE_SCRIPT_SWAP] = REMOTE_SWAP,     [REMOTE_SCRIPT_ADD] = REMOTE_SUM,
+        [REMOTE_SCRIPT_COUNT] = REMOTE_COUNT,
         [REMOTE_SCRIPT_BUCKET] = REMOTE_BUCKET, [REMOTE_SCRIPT_GIVE] = REMOTE_GIVE,
         [REMOTE_SCRIPT_WINDOW] = REMOTE_WINDOW, [REMOTE_SCRIPT_LOG] = REMOTE_LOG,
         [REMOTE_SCRIPT_LOCK] = REMOTE_LOCK,     [REMOTE_SCRIPT_KEEP] = REMOTE_KEEP,

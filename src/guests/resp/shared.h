@@ -10,6 +10,7 @@
 
 #define RESP_CHECK_AT ((size_t)48) /* of the check of an envelope: remote/form.h */
 #define RESP_CHECK_LEN ((size_t)8)
+#define RESP_COUNTER_LEN ((size_t)64) /* of the envelope of a counter without tags */
 #define RESP_TTL_KEEP (-1) /* of resp_shared_set: the TTL of the present value */
 
 /* Open the store, if the options have one. Return OK or a code of cellar_open. */

@@ -24,6 +24,7 @@
 #include "resp/shared_script.h"
 #include "resp/shared_wait.h"
 
+#include <endian.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -297,7 +298,8 @@ static bool script_change(script_call *x)
     cellar_bytes v;
     const bool there = resp_shared_get(x->c, x->key[0], &v), drop = x->arg[1].len == 0;
     const bool same = x->arg[0].len == 0 ? !there : there && script_check_is(&v, &x->arg[0]);
-    if (!same || script_barred(x, drop)) { return true; }
+    const bool counter = v.len > 4 && ((const unsigned char *)v.data)[4] == 4;
+    if (!same || script_barred(x, drop) || (drop && x->args < 3 && counter)) { return true; }
     if (!drop && x->args < 3) { return script_error(x, "ERR the script takes a time"); }
     return script_put(x, drop, &x->arg[1], &x->arg[2]);
 }
@@ -333,6 +335,66 @@ static bool script_sum(script_call *x)
     if (over) { return script_error(x, "ERR increment or decrement would overflow"); }
     resp_bulk(x->c, text, (size_t)len);
     return false;
+}
+
+/* Read and write a number of an envelope. */
+static uint64_t script_word(const void *bytes, size_t at)
+{
+    uint64_t v;
+    memcpy(&v, (const unsigned char *)bytes + at, sizeof v);
+    return le64toh(v);
+}
+
+static void script_word_put(unsigned char *at, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(at, &v, sizeof v);
+}
+
+/* Reply with what became of a counter, and its envelope. */
+static bool script_counted(const script_call *x, int64_t what, const cellar_bytes *v)
+{
+    resp_array(x->c, 2);
+    resp_int(x->c, what);
+    resp_bulk(x->c, v->data, v->len);
+    return false;
+}
+
+static bool script_count(script_call *x)
+{
+    static const cellar_bytes none = { "", 0 };
+    const cellar_bytes made = x->arg[2];
+    cellar_bytes v;
+    int64_t n;
+    if (x->arg[0].len != 8) { return script_error(x, "ERR a delta has 8 bytes"); }
+    if (!resp_shared_get(x->c, x->key[0], &v)) {
+        if (made.len == 0) {
+            resp_null(x->c);
+            return false;
+        }
+        return script_set_px(x, &x->key[0], &made, &x->arg[3]) && script_counted(x, 3, &made);
+    }
+    const unsigned char *const p = v.data;
+    if (v.len < 4 || memcmp(p, "\316cl\1", 4) != 0) { return script_counted(x, -1, &none); }
+    const uint64_t ends_ms = v.len < RESP_COUNTER_LEN ? 0 : script_word(p, 24);
+    if (v.len < RESP_COUNTER_LEN || p[4] != 4 || x->arg[1].len != 8 ||
+        memcmp(p + 8, x->arg[1].data, 8) != 0 ||
+        (ends_ms != 0 && (double)ends_ms <= script_floor(x->us / 1000))) {
+        return script_counted(x, 0, &none);
+    }
+    const int64_t old = (int64_t)script_word(p, v.len - 8);
+    const int64_t delta = (int64_t)script_word(x->arg[0].data, 0);
+    const bool over = __builtin_add_overflow(old, delta, &n);
+    if (over) { n = delta < 0 ? INT64_MIN : INT64_MAX; }
+    if (!script_room(x, (double)v.len)) { return false; }
+    script_append(x, p, v.len);
+    unsigned char *const to = (unsigned char *)x->text.bytes;
+    const uint64_t check = script_word(p, RESP_CHECK_AT) + (uint64_t)n - (uint64_t)old;
+    script_word_put(to + RESP_CHECK_AT, check);
+    script_word_put(to + v.len - 8, (uint64_t)n);
+    const cellar_bytes sum = { to, v.len };
+    return resp_shared_set(x->c, x->key[0], sum, RESP_TTL_KEEP) &&
+           script_counted(x, over ? 2 : 1, &sum);
 }
 
 static bool script_drop(script_call *x)
@@ -607,14 +669,16 @@ static const resp_script resp_shared_scripts[] = {
       "0fa4bfe075647f59a61bce26c2d64f2707cb4ec6cd048c07a8f946a0463e8a7d" },
     { "f4e0e57e5b774f513d40ee92733c45ab90798bf2", 1, 1, NULL, script_know, 0, 0,
       "a17427579faa10c021aca7aacefa5884a665a6d32e5c76f9cb405042ea8e5744" },
-    { "abf97b31edb03fd334af5d61313859c5de0c8827", 1, 2, NULL, script_change, 0, 0,
-      "439e74f00500dab287456d53d186e932940dd729fefa9ac36a316288633df40e" },
+    { "2795766ba31e8787588676173ee5b84249c513c4", 1, 2, NULL, script_change, 0, 0,
+      "cd3ed1f9c986ac6d0f8a535d79886e492cd6dd5d8b107fc08f3aa14b6818944b" },
     { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, NULL, script_drop, 0, 0,
       "8711e513d885d4eb8b84c1fbcbfdd6dfe6bd49ebf13e3111b0d019cb0f4148cc" },
     { "fba732120703c0c3b455680d78ae892b36d37a74", 1, 2, NULL, script_swap, 0, 0,
       "5579b158a11ffbb82fb6ba3033c778095833d016eb59246fe61f193db43f734d" },
     { "bfeb69aafd6983d1107fdc3316a819027331a896", 1, 4, NULL, script_sum, 0, 0,
       "ff6522d32970f0c74dec68b451fcb2ecfc934652982bfa95102236aca1a7e63c" },
+    { "9b07db2fb503b7b92749d811f6fbbda618d84e24", 1, 4, NULL, script_count, 0, 0,
+      "6f33c543bdb9c42ef0127a1800e9dc4b79d7bd59060fa3c33cfd7f55d3642d16" },
     { "f4ea41c4e68cbacd48e9814ef8a50e11d36f7e94", 2, 6, NULL, script_bucket, 5, 4,
       "2689fd87111c04f7322f08f51c4ed4b44d9009b06fe7d77469de66733142fdc1" },
     { "f5d3146a73531eea94e63d9f66a6e8b099789e77", 2, 6, NULL, script_window, 5, 4,

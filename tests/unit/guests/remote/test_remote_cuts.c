@@ -380,11 +380,11 @@ static const cuts_command through[] = {
     { "delete", "old", NULL, run_delete, NULL, 0, NULL },
     { "set, then a newer one", "old", "newer", run_set, NULL, CUTS_NEWER, NULL },
     { "delete, then a set", "old", "newer", run_delete, NULL, CUTS_NEWER, NULL },
-    { "set if absent", NULL, "new", run_set_if_absent, NULL, 0, NULL },
-    { "set if version", "old", "new", run_set_if_version, prepare_version, CUTS_KEPT, NULL },
+    { "set if absent", NULL, "new", run_set_if_absent, NULL, CUTS_EITHER, NULL },
+    { "set if version", "old", "new", run_set_if_version, prepare_version, CUTS_EITHER, NULL },
     { "delete if version", "old", NULL, run_delete_if_version, prepare_version, CUTS_KEPT, NULL },
-    { "increment", "11111111", "21111111", run_increment, NULL, CUTS_KEPT, NULL },
-    { "update", "old", "new", run_update, NULL, CUTS_KEPT, NULL },
+    { "increment", "11111111", "21111111", run_increment, NULL, CUTS_EITHER, NULL },
+    { "update", "old", "new", run_update, NULL, CUTS_EITHER, NULL },
 };
 
 T_CASE(writes_cut_at_each_byte_leave_no_old_value)

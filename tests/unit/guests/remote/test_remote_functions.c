@@ -152,6 +152,7 @@ static void say_envelope(bytes *b, char check)
     char v[80];
     memset(v, 'v', sizeof v);
     memset(v + 48, check, 8);
+    if (!often(4)) { v[4] = 4; }
     say_bytes(b, v, often(8) ? 48 + draw(32) : draw(60));
 }
 
@@ -163,6 +164,39 @@ static void say_check(bytes *b, char check)
 }
 
 static char check_new(void) { return draw(4) == 0 ? 'B' : 'A'; }
+
+/* Say a counter: an envelope of a generation, with an end around now, or one that is none. */
+static void say_count(bytes *b, char generation)
+{
+    static const int64_t edges[] = { 0, 1, -1, INT64_MAX, INT64_MIN, INT64_MAX - 3, INT64_MIN + 3,
+                                     UINT32_MAX, -(int64_t)UINT32_MAX, INT64_C(1) << 32 };
+    unsigned char v[96];
+    const uint64_t ends_ms = (uint64_t)about(one.us / 1000, 3);
+    const int64_t n = draw(3) == 0 ? (int64_t)draw(UINT64_MAX) : edges[draw(10)];
+    const size_t tags = draw(3) == 0 ? 1 + draw(24) : 0, len = 64 + tags;
+    memset(v, 0, sizeof v);
+    memcpy(v, "\316cl\1\4", 5);
+    memset(v + 8, generation, 8);
+    if (draw(2) == 0) { memcpy(v + 24, &ends_ms, 8); }
+    const uint64_t check = draw(UINT64_MAX);
+    memcpy(v + 48, &check, 8);
+    memcpy(v + len - 8, &n, 8);
+    if (!often(12)) { v[draw(5)] ^= 1; }
+    say_bytes(b, v, often(12) ? len : draw(len));
+}
+
+static void count_case(void)
+{
+    static const int64_t deltas[] = { 0, 1, -1, 5, -5, INT64_MAX, INT64_MIN, INT64_C(1) << 32,
+                                      -(INT64_C(1) << 32) };
+    const int64_t delta = draw(3) == 0 ? (int64_t)draw(UINT64_MAX) : deltas[draw(9)];
+    say_count(key_new("p:k", 3), 'g');
+    say_bytes(arg_new(), &delta, 8);
+    say(arg_new(), "%s", often(5) ? "gggggggg" : "hhhhhhhh");
+    bytes *made = arg_new();
+    if (draw(3) != 0) { say_count(made, 'g'); }
+    arg_px();
+}
 
 static void change_case(void)
 {
@@ -380,6 +414,7 @@ static void (*const case_of[TEXTS])(void) = {
     [REMOTE_SCRIPT_END] = end_case,       [REMOTE_SCRIPT_KNOW] = know_case,
     [REMOTE_SCRIPT_CHANGE] = change_case, [REMOTE_SCRIPT_DROP] = drop_case,
     [REMOTE_SCRIPT_SWAP] = swap_case,     [REMOTE_SCRIPT_ADD] = sum_case,
+    [REMOTE_SCRIPT_COUNT] = count_case,
     [REMOTE_SCRIPT_BUCKET] = bucket_case, [REMOTE_SCRIPT_GIVE] = give_case,
     [REMOTE_SCRIPT_WINDOW] = window_case, [REMOTE_SCRIPT_LOG] = log_case,
     [REMOTE_SCRIPT_LOCK] = lock_case,     [REMOTE_SCRIPT_KEEP] = keep_case,
