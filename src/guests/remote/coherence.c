@@ -105,7 +105,7 @@ CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
     const remote_parts p = remote_name_parts(r->cfg.prefix, key, len);
     switch (p.kind) {
     case REMOTE_KIND_OTHER: remote_share_heard(r, key, len); break;
-    case REMOTE_KIND_EPOCH: break;
+    case REMOTE_KIND_EPOCH: remote_control_heard(r->data, &p); break;
     case REMOTE_KIND_VALUE: remote_value_heard(r, &p); break;
     case REMOTE_KIND_GENERATION:
         remote_control_heard(r->data, &p); /* unknown first: no get may judge by the old number */

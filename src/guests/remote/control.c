@@ -189,7 +189,11 @@ CELLAR_PRIVATE remote_space *remote_space_named(const struct remote_data *d, con
 CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_parts *p)
 {
     remote_space *s = NULL;
-    if (p->kind == REMOTE_KIND_EPOCH || p->text_len > CELLAR_TAG_MAX) { return; }
+    if (p->text_len > CELLAR_TAG_MAX) { return; }
+    if (p->kind == REMOTE_KIND_EPOCH) { /* a load that begins now is born in it */
+        remote_control_want(d, NULL, NULL, 0);
+        return;
+    }
     pthread_mutex_lock(&d->lock);
     const uint64_t round = ++d->round;
     if (p->kind == REMOTE_KIND_GENERATION) {
@@ -208,8 +212,7 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
         }
     }
     pthread_mutex_unlock(&d->lock);
-    const cellar_bytes tag = { p->text, p->text_len };
-    remote_control_want(d, s, &tag, p->kind != REMOTE_KIND_GENERATION ? 1 : 0);
+    if (s != NULL) { remote_control_want(d, s, NULL, 0); } /* a tag is read at its next use */
 }
 
 /* ---- reading ---- */
@@ -287,16 +290,21 @@ static void remote_word_key(remote_bytes *b, const char *prefix, remote_kind kin
 }
 
 /* Begin a script for the epoch and `keys` - 1 other control keys, with a number for each of the
- * last `numbers` ones. */
+ * last `numbers` ones, and behind them the life of a tag (remote_word_life). */
 static void remote_words_begin(remote_bytes *b, cellar_remote *r, remote_script script,
                                uint32_t keys, uint32_t numbers)
 {
     *b = (remote_bytes){ .memory = &r->memory };
-    remote_words(b, 3 + keys + numbers);
+    remote_words(b, 4 + keys + numbers);
     remote_word_add(b, (cellar_bytes){ "EVALSHA", 7 });
     remote_word_add(b, (cellar_bytes){ r->sha[script], REMOTE_SHA1_TEXT });
     remote_word_add(b, REMOTE_NUMBER(keys));
     remote_word_key(b, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
+}
+
+static void remote_word_life(remote_bytes *b, const cellar_remote *r)
+{
+    remote_word_add(b, REMOTE_NUMBER(r->cfg.max_ttl_ms));
 }
 
 /* Format KNOW for the items of `w`: names of keys, and the numbers that this process knows. */
@@ -327,6 +335,7 @@ static remote_request remote_know_format(remote_know *w, remote_bytes *b)
         remote_word_key(b, prefix, REMOTE_KIND_SOFT_TAG, it->text, it->len);
     }
     for (uint32_t i = 0; i < keys; i++) { remote_word_add(b, REMOTE_NUMBER((int64_t)known[i])); }
+    remote_word_life(b, d->r);
     return (remote_request){ .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = w,
                              .fn = remote_know_reply };
 }
@@ -462,6 +471,7 @@ static remote_request remote_end_format(remote_end *w, remote_bytes *b)
     remote_words_begin(b, r, REMOTE_SCRIPT_END, 2, 1);
     remote_word_key(b, r->cfg.prefix, w->kind, w->text, w->len);
     remote_word_add(b, REMOTE_NUMBER((int64_t)remote_control_epoch(r->data)));
+    remote_word_life(b, r);
     return (remote_request){ .replies = 1, .ctx = w, .flags = REMOTE_SCRIPTED,
                              .fn = remote_end_reply };
 }

@@ -26,39 +26,42 @@
     "if v and (#v>16 or not string.find(v,'^%d+$') or x>=2^53) then " \
     "error({err='WRONGTYPE no control key of cellar'}) end return x end "
 
-/* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows. */
-static const char REMOTE_END[] = NUMBER
+/* Write a number into control key `i`; that of a tag ends ARGV[ms] ms later. A lost number is made
+ * again at or above the epoch, so no value lives on. Byte #KEYS[1] of a name tells a tag. */
+#define WRITE(ms) \
+    "local function w(i,x) local c=string.sub(KEYS[i],#KEYS[1],#KEYS[1]) " \
+    "if c=='t' or c=='s' then redis.call('SET',KEYS[i],x,'PX',ARGV[" ms "]) " \
+    "else redis.call('SET',KEYS[i],x) end end "
+
+/* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows; life of a tag. */
+static const char REMOTE_END[] = NUMBER WRITE("2")
     "local t=redis.call('TIME') "
     "local e=math.max(n(KEYS[1]),n(KEYS[2]),tonumber(ARGV[1]))+1 "
     "e=string.format('%.0f',math.max(e,t[1]*1000000+t[2])) "
     "redis.call('UNLINK',KEYS[2]) "
-    "redis.call('SET',KEYS[1],e) "
-    "redis.call('SET',KEYS[2],e) "
-    "return e";
+    "w(1,e) w(2,e) return e";
 
-/* KEYS: the epoch, control keys. ARGV: for each key the number that the caller knows. A full server
- * takes no new tag: their number has no limit. Byte `p` of a name tells a tag from a generation. */
-static const char REMOTE_KNOW[] = NUMBER
+/* KEYS: the epoch, control keys. ARGV: for each key the number that the caller knows; life of a
+ * tag. A full server takes no new tag: their number has no limit. */
+static const char REMOTE_KNOW[] = NUMBER WRITE("#KEYS+1")
     "local function f(x) return string.format('%.0f',x) end "
-    "local p=#KEYS[1] "
-    "local function w(i,x) "
-    "if ARGV[i]~='0' or string.sub(KEYS[i],p,p)~='t' and string.sub(KEYS[i],p,p)~='s' then "
-    "redis.call('UNLINK',KEYS[i]) end "
-    "redis.call('SET',KEYS[i],f(x)) end "
+    "local function u(i,x) local c=string.sub(KEYS[i],#KEYS[1],#KEYS[1]) "
+    "if ARGV[i]~='0' or c~='t' and c~='s' then redis.call('UNLINK',KEYS[i]) end w(i,f(x)) end "
     "local v,e,k={},n(KEYS[1]),tonumber(ARGV[1]) "
     "k=math.max(k,e) "
     "for i=2,#KEYS do v[i]=n(KEYS[i]) k=math.max(k,v[i],tonumber(ARGV[i])) end "
     "if e==0 then local t=redis.call('TIME') k=math.max(k+1,t[1]*1000000+t[2]) end "
-    "if k~=e then w(1,k) end "
+    "if k~=e then u(1,k) end "
     "local out={f(k)} "
     "for i=2,#KEYS do "
     "local x=math.max(v[i],tonumber(ARGV[i])) "
     "if v[i]==0 then x=k end "
-    "if x~=v[i] then w(i,x) end "
+    "if x~=v[i] then u(i,x) end "
     "out[i]=f(x) end "
     "return out";
 
 #undef NUMBER
+#undef WRITE
 
 /* KEYS: the key; a key that must be missing. ARGV: the check that the envelope must have, "": no
  * key; the new envelope, "": delete; its time in ms. Without a time it is a release, which leaves a

@@ -64,7 +64,7 @@ static void resp_note(resp_client *c, const cellar *ns, cellar_bytes key)
     resp_changed(c->of, s->in_function ? NULL : c, key);
 }
 
-/* Store a control key. A function that has written may exceed the room for them. */
+/* Store a control key. */
 static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_bytes value,
                                      const cellar_set_opts *o)
 {
@@ -74,12 +74,7 @@ static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_by
     if (k != NULL && (o->flags & CELLAR_ONLY_IF_ABSENT) != 0) { return CELLAR_EXISTS; }
     if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
     if (k != NULL && (o->flags & CELLAR_KEEP_TTL) != 0) { ttl_ms = resp_control_ttl(r, k); }
-    const bool beyond = r->shared.in_function && r->shared.wrote;
-    if (beyond) { base_account_limit(&r->shared.account, UINT64_MAX); }
-    const cellar_err err = resp_control_set(r, key, value, ttl_ms,
-                                            r->shared.in_function ? 0 : c->process);
-    if (beyond) { base_account_limit(&r->shared.account, base_load_rlx(&r->shared.most_bytes)); }
-    return err;
+    return resp_control_set(r, key, value, ttl_ms, r->shared.in_function ? 0 : c->process);
 }
 
 /* An update of a control key. */

@@ -45,7 +45,9 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
     const uint64_t most = o->shared_bytes / RESP_CONTROL_PART;
     base_store_rlx(&s->most_bytes, most);
     cfg.memory_bytes = o->shared_bytes - most;
-    base_account_init(&s->account, most, &r->obj.account.hooks);
+    for (uint32_t i = 0; i < RESP_PARTS; i++) {
+        base_account_init(&s->part[i].account, UINT64_MAX, &r->obj.account.hooks);
+    }
     const cellar_err err = cellar_open(&cfg, &s->store);
     if (err != CELLAR_OK) { return err; }
     r->db[0].handle = s->store;
@@ -57,12 +59,13 @@ CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes)
 {
     resp_shared *s = &r->shared;
     const uint64_t most = bytes / RESP_CONTROL_PART;
-    if (base_load_rlx(&s->account.used) > most) { return CELLAR_E_SPACE; }
+    if (base_load_rlx(&s->part[RESP_PART_KEYS].account.used) > most / RESP_PARTS) {
+        return CELLAR_E_SPACE;
+    }
     const cellar_err err =
         cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most));
     if (err == CELLAR_OK || err == CELLAR_E_BUSY) { /* the store has the new size */
         base_store_rlx(&s->most_bytes, most);
-        base_account_limit(&s->account, most);
     }
     return err;
 }
@@ -78,7 +81,7 @@ CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
     if (s->store == NULL) { return; }
     resp_shared_unread(s);
     resp_control_clear(r);
-    BASE_ASSERT(base_load_rlx(&s->account.used) == 0);
+    BASE_ASSERT(resp_control_used(r) == 0);
     base_free(&r->obj.account, BASE_MOD_STORE, r->tracking.changes, r->tracking.cap);
     (void)cellar_close(s->store);
     r->db[0].handle = NULL;

@@ -139,12 +139,14 @@ static bool script_set_px(const script_call *x, const cellar_bytes *key, const c
          ? script_error(x, SCRIPT_BAD_TIME) : resp_shared_set(x->c, *key, *value, ttl_ms);
 }
 
-/* Set a key to a whole number without an end. */
-static bool script_set_number(const script_call *x, const cellar_bytes *key, double v)
+/* Set a key to a whole number, without an end or, of a tag, for `px`. */
+static bool script_set_number(const script_call *x, const cellar_bytes *key, double v,
+                              const cellar_bytes *px)
 {
     char text[SCRIPT_DIGITS];
     const int len = snprintf(text, sizeof text, "%.0f", v);
-    return resp_shared_set(x->c, *key, (cellar_bytes){ text, (size_t)len }, 0);
+    const cellar_bytes value = { text, (size_t)len };
+    return px != NULL ? script_set_px(x, key, &value, px) : resp_shared_set(x->c, *key, value, 0);
 }
 
 static void script_bulk_number(const script_call *x, double v)
@@ -217,6 +219,15 @@ static bool script_control(const script_call *x, const cellar_bytes *key, double
     return *n < SCRIPT_EXACT || script_error(x, "WRONGTYPE no control key of cellar");
 }
 
+/* Return whether a key is the number of a tag. */
+static bool script_is_tag(const script_call *x, uint32_t i)
+{
+    const size_t kind = x->key[0].len - 1;
+    const char *name = x->key[i].data;
+    const char ch = kind < x->key[i].len ? name[kind] : '\0';
+    return ch == 't' || ch == 's';
+}
+
 static bool script_end(script_call *x)
 {
     double known, epoch, own;
@@ -226,7 +237,8 @@ static bool script_end(script_call *x)
     }
     const double e = script_max(script_max(script_max(epoch, own), known) + 1, x->us);
     (void)resp_shared_unlink(x->c, x->key[1]);
-    if (script_set_number(x, &x->key[0], e) && script_set_number(x, &x->key[1], e)) {
+    if (script_set_number(x, &x->key[0], e, NULL) &&
+        script_set_number(x, &x->key[1], e, script_is_tag(x, 1) ? &x->arg[1] : NULL)) {
         script_bulk_number(x, e);
     }
     return false;
@@ -235,20 +247,16 @@ static bool script_end(script_call *x)
 /* Write a number of KNOW. A full store takes no new tag. */
 static bool script_know_write(const script_call *x, uint32_t i, double v)
 {
-    const size_t kind = x->key[0].len - 1;
-    const char *name = x->key[i].data;
-    const char ch = kind < x->key[i].len ? name[kind] : '\0';
-    if (!resp_is(&x->arg[i], "0") || (ch != 't' && ch != 's')) {
-        (void)resp_shared_unlink(x->c, x->key[i]);
-    }
-    return script_set_number(x, &x->key[i], v);
+    const bool tag = script_is_tag(x, i);
+    if (!resp_is(&x->arg[i], "0") || !tag) { (void)resp_shared_unlink(x->c, x->key[i]); }
+    return script_set_number(x, &x->key[i], v, tag ? &x->arg[x->keys] : NULL);
 }
 
 /* Raise each key to what the caller knows. */
 static bool script_know(script_call *x)
 {
-    if (x->args != x->keys) {
-        return script_error(x, "ERR the script takes an argument for each key");
+    if (x->args != x->keys + 1) {
+        return script_error(x, "ERR the script takes an argument for each key, and a time");
     }
     if (!script_room(x, 2.0 * x->keys * sizeof(double))) { return false; }
     double *const now = (void *)x->text.bytes; /* what the keys have, then what is returned */
@@ -632,7 +640,8 @@ static bool script_lock(script_call *x)
     if (!base_double_read(v.data, v.len, &last)) { last = 0; }
     x->out[0] = 1;
     x->out[1] = script_max(last + 1, x->us);
-    return script_set_number(x, &x->key[1], x->out[1]) && script_hold(x, &x->arg[0], &x->arg[1]);
+    return script_set_number(x, &x->key[1], x->out[1], NULL) &&
+           script_hold(x, &x->arg[0], &x->arg[1]);
 }
 
 static bool script_keep(script_call *x)
@@ -665,10 +674,10 @@ static bool script_beside(script_call *x)
 /* ---- The table ------------------------------------------------------------------------------- */
 
 static const resp_script resp_shared_scripts[] = {
-    { "f710b23c6b1929013c9212c8f00017c12a84216e", 2, 1, NULL, script_end, 0, 0,
-      "0fa4bfe075647f59a61bce26c2d64f2707cb4ec6cd048c07a8f946a0463e8a7d" },
-    { "f4e0e57e5b774f513d40ee92733c45ab90798bf2", 1, 1, NULL, script_know, 0, 0,
-      "a17427579faa10c021aca7aacefa5884a665a6d32e5c76f9cb405042ea8e5744" },
+    { "1ce56c22f2ff8ec108c12defbe799e12b257de94", 2, 2, NULL, script_end, 0, 0,
+      "c3915bc5ebe70d73bf69b69e56f923523578a0f66ef58a3a59bf68fb70d96a2d" },
+    { "6e09c5fd5fd32cbef7c9c9cebf99d7dc367dee77", 1, 2, NULL, script_know, 0, 0,
+      "2d8d7c81330e8b610b8a0193cd5e0b98b531b6375bf700ec6d905548b8a566a4" },
     { "2795766ba31e8787588676173ee5b84249c513c4", 1, 2, NULL, script_change, 0, 0,
       "cd3ed1f9c986ac6d0f8a535d79886e492cd6dd5d8b107fc08f3aa14b6818944b" },
     { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, NULL, script_drop, 0, 0,

@@ -4,7 +4,7 @@
  *
  * LOCKING    None: the figures are relaxed atomics. */
 #include "cellar_observe.h"
-#include "resp/types.h"
+#include "resp/control.h"
 #include "stats/text.h"
 
 BASE_SIZE_BEGIN
@@ -32,6 +32,7 @@ CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, 
         { RESP_SHARED_OF("budget_bytes"), "gauge", "Bound of these bytes." },
         { RESP_SHARED_OF("control_bytes"), "gauge", "Bytes of memory of control keys." },
         { RESP_SHARED_OF("control_budget_bytes"), "gauge", "Bound of these bytes." },
+        { RESP_SHARED_OF("tags_forgotten_total"), "counter", "Tags forgotten for lack of room." },
         { RESP_SHARED_OF("hits_total"), "counter", "Reads of shared entries that found one." },
         { RESP_SHARED_OF("misses_total"), "counter", "Reads of shared entries that found none." },
         { RESP_SHARED_OF("sets_total"), "counter", "Entries stored in the shared store." },
@@ -47,7 +48,8 @@ CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, 
         return;
     }
     const uint64_t now[] = { st.entries, st.used_bytes, st.budget_bytes,
-                             base_load_rlx(&s->account.used), base_load_rlx(&s->most_bytes),
+                             resp_control_used(r), base_load_rlx(&s->most_bytes),
+                             base_load_rlx(&s->tags_forgotten),
                              st.gets - st.misses, st.misses, st.sets,
                              st.ended[CELLAR_CAUSE_EXPIRED], st.ended[CELLAR_CAUSE_EVICTED] };
     _Static_assert(sizeof now / sizeof *now == sizeof row / sizeof *row, "one number a row");

@@ -259,14 +259,23 @@ typedef struct resp_db {
 #define RESP_READS 4u /* values that a function has at hand */
 
 /* The store that processes share, database 0 of a port with shared_bytes. */
+enum { RESP_PART_KEYS, RESP_PART_TAGS, RESP_PARTS };
+
+/* A part of the control keys (control.c). */
+typedef struct resp_part {
+    base_account account;
+    struct resp_control *first;  /* the oldest one */
+    struct resp_control *sweep;  /* the next one that is looked at for its end */
+} resp_part;
+
 typedef struct resp_shared {
     cellar *store;               /* without threads; NULL: the port has none */
-    base_account account;        /* of the control keys */
-    struct resp_control *first;  /* control keys, the oldest first (control.c) */
-    struct resp_control *sweep;  /* the next one that is looked at for its end */
-    _Atomic uint64_t most_bytes; /* of the control keys; changed by the thread of the round */
+    resp_part part[RESP_PARTS];
+    _Atomic uint64_t most_bytes; /* of all parts; changed by the thread of the round */
+    _Atomic uint64_t tags_forgotten; /* for room; relaxed, written by the stepping thread */
+    int64_t tags_log_ms;         /* port clock: of the next line of the log about them */
     uint64_t last_version;       /* of a control key */
-    int64_t full_ms;             /* port clock: of the next walk through a full table of them */
+    int64_t full_ms;             /* port clock: of the next walk through a full part */
     cellar_pinned read[RESP_READS];       /* values that a function has read */
     uint32_t reads;
     int64_t tick_ms;             /* port clock: of the next tick of the store */

@@ -131,6 +131,7 @@ static void end_case(void)
     say_number(key_new("~p:e", 3), true);
     say_number(key_new("~p:tx", 3), true);
     say_number(arg_new(), false);
+    arg(2000 + (int64_t)draw(100000));
 }
 
 static void know_case(void)
@@ -144,6 +145,7 @@ static void know_case(void)
         say_number(key_new(names[i], 2), stranger);
         if (draw(2) == 0) { arg(0); } else { say_number(arg_new(), false); }
     }
+    arg(2000 + (int64_t)draw(100000));
 }
 
 /* Say an envelope: 48 bytes, the check, what follows; or less. */
@@ -756,11 +758,12 @@ T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
     T_EQ_STR(rk(&k, "DEL", "~p:fence", NULL), ":1");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1 x"), "[:1 1700000000 0]");
     fill(&k);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "1 ~p:e 0"), "[1700000000000000]");
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:tx 0 0"), "-OOM ", 5);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:gx 0 0"),
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "1 ~p:e 0 9"), "[1700000000000000]");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 p:~e p:~t:x 0 0 9000"),
+             "[1700000000000000 1700000000000000]"); /* tags have a part of their own */
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:gx 0 0 9"),
              "[1700000000000000 1700000000000000]");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0"), "1700000000000001");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0 9000"), "1700000000000001");
     T_EQ_STR(rk(&k, "GET", "~p:ty", NULL), "1700000000000001");
     T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "-OOM ", 5);
     T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_BUCKET, "2 ~p:limit:n:k ~p:members:n a1 1 1 128 128 0"),
@@ -777,6 +780,58 @@ T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
     T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1"), "[:1 1700000000 0]");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:2 x"), "[:1 1700000000 0]");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_ADD, "1 p:n 2 9 40 1000"), "42");
+    rk_close(&k);
+}
+
+/* ---- Many tags ------------------------------------------------------------------------------- */
+
+static const char *know_tag(resp_kit *k, const char *tag)
+{
+    char words[96];
+    (void)snprintf(words, sizeof words, "3 p:~e p:~t:%s p:~s:%s 0 0 0 60000", tag, tag);
+    return run_text(k, REMOTE_SCRIPT_KNOW, words);
+}
+
+static double info_of(resp_kit *k, const char *name)
+{
+    const char *at = strstr(rk(k, "INFO", "shared", NULL), name);
+    T_REQUIRE(at != NULL);
+    return strtod(at + strlen(name) + 1, NULL);
+}
+
+T_CASE(tags_forget_the_oldest_ones_silently_and_leave_room_for_locks)
+{
+    enum { TAGS = 3000 };
+    resp_kit k;
+    char tag[16];
+    rk_open_on(&k, api_open(16 << 20), small_port);
+    port->wall_us = sample_clock;
+    clock_us = INT64_C(1700000000000000);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 900000"),
+             "[:1 :1700000000000000]");
+    const int hears = peer();
+    T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
+    T_EQ_STR(know_tag(&k, "0"), "[1700000000000000 1700000000000000 1700000000000000]");
+    clock_us++;
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 p:~e p:~t:0 0 60000"), "1700000000000001");
+    for (int i = 1; i < TAGS; i++) {
+        (void)snprintf(tag, sizeof tag, "%d", i);
+        T_EQ_MEM(know_tag(&k, tag), "[17", 3);
+        if (i % 100 == 0) { T_EQ_STR(rk(&k, "EXISTS", "p:~t:asked", NULL), i > 100 ? ":1" : ":0"); }
+        if (i % 100 == 0) { T_EQ_MEM(know_tag(&k, "asked"), "[17", 3); }
+    }
+    T_CHECK(info_of(&k, "shared_tags_forgotten") > 0);
+    T_CHECK(info_of(&k, "shared_control_used") <= info_of(&k, "shared_control_max"));
+    T_EQ_STR(rk(&k, "EXISTS", "p:~t:0", NULL), ":0");
+    T_EQ_STR(rk(&k, "GET", "p:~k:held", NULL), "cafe 900000");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"),
+             "[:1 :1700000000000001]");
+    while (*ask(hears, "") != '\0') { }
+    T_EQ_STR(know_tag(&k, "0"), "[1700000000000001 1700000000000001 1700000000000001]");
+    const char *heard = ask(hears, "");
+    T_CHECK(strstr(heard, "p:~t:0\r\n") != NULL && strstr(heard, "p:~s:0\r\n") != NULL);
+    T_CHECK(strstr(strstr(heard, "p:~s:0\r\n"), "p:~t:1") == NULL); /* not what was forgotten */
+    close(hears);
     rk_close(&k);
 }
 

@@ -130,6 +130,8 @@ T_CASE(read_number_judges)
     read_tag("t");
     T_CHECK(life("t") == REMOTE_LIFE_FRESH);
     hear_tag("t");
+    T_EQ_U64(posted, 0); /* a tag is read at its next use, the epoch at once */
+    remote_control_heard(&d, &(remote_parts){ .kind = REMOTE_KIND_EPOCH });
     T_EQ_U64(posted, 1);
     T_CHECK(life("t") == REMOTE_LIFE_UNKNOWN);
     read_tag("t");

@@ -120,7 +120,7 @@ T_CASE(refused_condition_keeps_the_value)
     T_EQ_I64(count(&a, "n", 1, &now), CELLAR_E_SPACE);
     server_full(false);
     T_CHECK(engine_ask(&server, "LPUSH app:users:list x") != NULL);
-    T_EQ_I64(count(&a, "list", 1, &now), CELLAR_E_IO);
+    T_EQ_I64(count(&a, "list", 1, &now), CELLAR_E_TYPE);
     T_EQ_U64(side_stats(&a).deferred, 0);
     side_fence(&a);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:list")), 1);
