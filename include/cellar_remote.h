@@ -342,13 +342,16 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
  *
  * PROMISED  Units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
  * processes, pauses or crashes. Batch 1: W + one round trip. The bound of a fixed window and of a
- * sliding log is that of cellar_limit.h, with one round trip of slack.
+ * sliding log is that of cellar_limit.h, with one round trip of slack. A check waits io_ms for its
+ * answer, whatever hold_ms is, and spends the unit that it asked for when the answer comes: with an
+ * io_ms that a busy machine keeps, such as 1,000, not one unit is lost or admitted twice.
  *
  * NOT PROMISED  The bound while the server does not answer, after a failover or a loss of its data,
  * and across steps of its clock. Units that a process does not spend in time are lost.
  *
- * AWAY      Without the server `offline` decides. Denials until a known wait has passed never need
- * the server. */
+ * AWAY      Without an answer in io_ms `offline` decides, for hold_ms or until the link is proven
+ * again; the units of a later answer are lost. Denials until a known wait has passed never need the
+ * server. */
 #define CELLAR_REMOTE_LIMITER_NAME_MAX 48u  /* bytes of the name of a shared limiter              */
 #define CELLAR_REMOTE_LIMIT_MAX UINT64_C(1000000000) /* largest limit                             */
 
@@ -388,7 +391,7 @@ typedef struct cellar_remote_limiter_stats {
     uint64_t calls;          /* requests to the server                                            */
     uint64_t granted;        /* units that the server granted                                     */
     uint64_t denied;         /* denials by the server                                             */
-    uint64_t unused;         /* granted units that were not spent in time                         */
+    uint64_t unused;         /* units that were not spent in time, or asked for without an answer */
     uint64_t offline;        /* decisions without the server                                      */
     uint64_t keys;           /* keys in memory                                                    */
     uint64_t processes;      /* processes that used the limiter in the last 10 s, as last seen    */
@@ -437,7 +440,7 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
  *          out->never is 1)
  * thread:  any; in a callback of r `offline` decides in place of the server
  * cost:    units at hand or a known denial: no lock, one compare-exchange at most; else one round
- *          trip; io_ms or hold_ms at most if the server does not answer
+ *          trip; io_ms at most if the server does not answer
  * example:
  *     cellar_limiter_result x;
  *     const cellar_err err =

@@ -34,6 +34,7 @@ struct remote_link {
     redisContext *idle[SHARE_CONNECTIONS];
     size_t idle_count;
     int64_t delay_ms;                       /* each reply is delivered so late */
+    int64_t proven_ms;                      /* of remote_proven_until */
     pthread_t subscriber;
     redisContext *subscriber_c, *data_c;
     atomic_bool ended;
@@ -187,6 +188,11 @@ cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
     if (atomic_load(&share_busy)) { return CELLAR_E_BUSY; }
     engine_pause_ms((int)wait_ms);
     return CELLAR_OK;
+}
+
+int64_t remote_proven_until(const remote_link *l)
+{
+    return l->proven_ms;
 }
 
 bool remote_inside(const remote_link *l)

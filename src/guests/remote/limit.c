@@ -9,6 +9,8 @@
  * BOUND      A token is spent before the time at which its request was sent + hold. The server
  *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and
  *            any window W admits what the server grants in W + hold: rate x (W + hold) + burst.
+ *            The units of the call that asks are spent when the answer comes, io_ms after the
+ *            request at the latest: a machine that is busy for longer than a short hold loses none.
  * LATER      If all denied processes retry when half a batch is available, each sends a request and
  *            one succeeds. So the server charges the batch of a denied process immediately and
  *            returns the time e at which it would have granted it. The tokens count as granted at
@@ -32,7 +34,7 @@
 
 enum {
     REMOTE_LIMIT_WAYS = 4, REMOTE_LIMIT_KEY_KEPT = 64, REMOTE_LIMIT_BATCH_MAX = 4096,
-    REMOTE_LIMIT_ATTEMPTS = 2, REMOTE_LIMIT_COUNT_BITS = 13, REMOTE_LIMIT_COLOUR_BITS = 13,
+    REMOTE_LIMIT_COUNT_BITS = 13, REMOTE_LIMIT_COLOUR_BITS = 13,
     REMOTE_LIMIT_MEMBERS_MS = 1000, REMOTE_LIMIT_AHEAD_MS = 1000, REMOTE_LIMIT_AHEAD_HOLD_MS = 10
 };
 #define REMOTE_LIMIT_COUNT_MASK  ((UINT64_C(1) << REMOTE_LIMIT_COUNT_BITS) - 1)
@@ -72,6 +74,7 @@ struct cellar_remote_limiter {
     pthread_mutex_t lock;
     _Atomic uint32_t answered; /* rises when a call that asked the server ends */
     int64_t offline_until, members_at;
+    int64_t offline_proof;   /* a later proof of the link ends that time */
     int64_t heard;           /* time of the last answer of the server */
     uint64_t members;
     cellar_remote_limiter_stats stats;
@@ -304,7 +307,6 @@ static cellar_err remote_limit_ask(remote_limit_call *c, bool members, int64_t *
     const bool bucket = l->script == REMOTE_SCRIPT_BUCKET;
     const cellar_bytes id = { l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0 };
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
-    const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
     remote_limit_names(l, c->key, c->key_len, &key, &list);
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = remote_limit_now(l);
@@ -313,7 +315,7 @@ static cellar_err remote_limit_ask(remote_limit_call *c, bool members, int64_t *
                            id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
                            REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
                            REMOTE_NUMBER(bucket ? remote_limit_ahead_us(c) : l->numbers[2])),
-        (wait + 1) / REMOTE_LIMIT_ATTEMPTS, numbers, NULL);
+        0, numbers, NULL);
     return err == CELLAR_OK && !remote_limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
@@ -357,7 +359,9 @@ static cellar_err remote_limit_take(remote_limit_call *c, const int64_t *numbers
         }
         return remote_limit_deny(c, (uint64_t)wait_us * 1000);
     }
-    const uint64_t left = granted - c->cost;
+    const bool late = c->now >= c->sent + l->hold_ms;
+    const uint64_t left = late ? 0 : granted - c->cost;
+    if (late) { remote_limit_unused(l, granted - c->cost); }
     if (c->slot != NULL && left > 0) {
         remote_limit_unused(l, remote_word_replace(c->slot, c->sent + l->hold_ms, left));
         atomic_store_explicit(&c->slot->denied, 0, memory_order_release);
@@ -366,29 +370,35 @@ static cellar_err remote_limit_take(remote_limit_call *c, const int64_t *numbers
     return remote_limit_admit(c, left);
 }
 
-/* Ask until an answer comes in time. The lock is held at entry and at return. */
+/* Ask the server. The lock is held at entry and at return. */
 static cellar_err remote_limit_serve(remote_limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
-    for (int i = 0; i < REMOTE_LIMIT_ATTEMPTS; i++) {
-        int64_t numbers[REMOTE_NUMBERS_MAX];
-        const bool members = c->now >= l->members_at;
-        if (members) { l->members_at = c->now + REMOTE_LIMIT_MEMBERS_MS; }
-        l->stats.calls++;
-        pthread_mutex_unlock(&l->lock);
-        const cellar_err err = remote_limit_ask(c, members, numbers);
-        pthread_mutex_lock(&l->lock);
-        c->now = remote_limit_now(l);
-        if (err == CELLAR_OK) { l->heard = c->now; }
-        if (err == CELLAR_E_FORKED || err == CELLAR_E_CLOSED) { return err; }
-        if (err == CELLAR_OK && (numbers[0] == 0 || c->now < c->sent + l->hold_ms)) {
-            return remote_limit_take(c, numbers);
-        }
-        if (err == CELLAR_OK) { remote_limit_unused(l, (uint64_t)numbers[0]); }
-        if (err == CELLAR_E_BREAKER_OPEN) { break; }
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    const bool members = c->now >= l->members_at;
+    if (members) { l->members_at = c->now + REMOTE_LIMIT_MEMBERS_MS; }
+    l->stats.calls++;
+    pthread_mutex_unlock(&l->lock);
+    const cellar_err err = remote_limit_ask(c, members, numbers);
+    pthread_mutex_lock(&l->lock);
+    c->now = remote_limit_now(l);
+    if (err == CELLAR_E_FORKED || err == CELLAR_E_CLOSED) { return err; }
+    if (err == CELLAR_OK) {
+        l->heard = c->now;
+        return remote_limit_take(c, numbers);
     }
-    l->offline_until = c->now + l->hold_ms;
+    if (err == CELLAR_E_TIMEOUT) { remote_limit_unused(l, remote_limit_want(c)); } /* of a late
+                                                                                    * answer */
+    if (err != CELLAR_E_NOMEM) { l->offline_until = c->now + l->hold_ms; }
+    l->offline_proof = remote_proven_until(l->r->link);
     return remote_limit_local(c);
+}
+
+/* Return whether the server has not answered for hold_ms, and no proof came since. */
+static bool remote_limit_away(const remote_limit_call *c)
+{
+    const cellar_remote_limiter *l = c->l;
+    return c->now < l->offline_until && remote_proven_until(l->r->link) <= l->offline_proof;
 }
 
 /* Decide a check that the words of its key do not answer. One call asks for a key at a time, unless
@@ -405,7 +415,7 @@ static cellar_err remote_limit_slow(remote_limit_call *c)
         remote_limit_claim(c);
         if (c->slot != NULL) { err = remote_limit_spend(c); }
         if (err != CELLAR_MISS) { break; }
-        if (c->now < l->offline_until || remote_inside(l->r->link)) {
+        if (remote_limit_away(c) || remote_inside(l->r->link)) {
             err = remote_limit_local(c);
         } else if (c->slot != NULL && l->batch > 1 && remote_cold_of(c)->asking > 0 &&
                    (c->now < deadline || l->heard <= begin)) {
