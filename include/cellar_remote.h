@@ -424,7 +424,8 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
                                                  const cellar_remote_limiter_config *o,
                                                  cellar_remote_limiter **out);
 
-/* Close a shared limiter. Units that were not spent go back to the server.
+/* Close a shared limiter. Units that were not spent go back to a Redis; those of a port of cellar
+ * end with hold_ms.
  * in:      l; NULL is allowed
  * owns:    l is freed
  * thread:  must not overlap other calls with l
@@ -688,6 +689,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * version of the library that the port has. The promises are those with a Redis. `durable` is never
  * met: the port has no replicas. A restart of the port begins empty; epochs and fences are above
  * all earlier ones while the clock does not go back.
+ * Parts of shared_bytes: values 13/16, tags 1/16, locks, leases and other control keys 1/16,
+ * limiters 1/16. Nothing fills the port: values are evicted, the tag that was longest not used is
+ * forgotten and its entries end, a limiter forgets the key that loses least. A name of a limiter
+ * takes a quarter of what is left of their part; a name too many is refused with E_IO, and
+ * `offline` decides. INFO and `cellar remote` tell what was forgotten and refused.
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.

@@ -189,6 +189,11 @@ static void remote_rows_of_port(const cellar_remote *r, const remote_seen *s)
                cli_bytes(used, remote_count_of(s->info, "shared_control_used")),
                cli_bytes(most, remote_count_of(s->info, "shared_control_max")),
                remote_value(s->info, "shared_tags_forgotten"));
+    remote_row("limiters", "%s of %s; forgotten keys %s, refused names %s",
+               cli_bytes(used, remote_count_of(s->info, "shared_limits_used")),
+               cli_bytes(most, remote_count_of(s->info, "shared_limits_max")),
+               remote_value(s->info, "shared_limits_evicted"),
+               remote_value(s->info, "shared_limits_refused"));
     remote_row("tracking", "%s clients, %s prefixes", remote_value(s->info, "tracking_clients"),
                remote_value(s->info, "shared_prefixes"));
     remote_row("clients", "%s of %s", remote_value(s->info, "connected_clients"),

@@ -94,7 +94,8 @@ static int64_t resp_option_of(const cellar_resp *r, cellar_option option)
 static int64_t resp_get_maxmemory(const cellar_resp *r)
 {
     return resp_option_of(r, CELLAR_OPT_MEMORY_BYTES) +
-           (int64_t)base_load_rlx(&r->shared.most_bytes);
+           (int64_t)(base_load_rlx(&r->shared.most_bytes) +
+                     base_load_rlx(&r->shared.limit_most_bytes));
 }
 
 static cellar_err resp_apply_maxmemory(cellar_resp *r, int64_t v)

@@ -61,8 +61,9 @@ static void resp_info_clients(base_text *t, const cellar_resp *r, const cellar_s
 
 static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
-    const uint64_t used = st->used_bytes + resp_control_used(r);
-    const uint64_t most = st->budget_bytes + base_load_rlx(&r->shared.most_bytes);
+    const uint64_t used = st->used_bytes + resp_control_used(r) + r->shared.limit_bytes;
+    const uint64_t most = st->budget_bytes + base_load_rlx(&r->shared.most_bytes) +
+                          base_load_rlx(&r->shared.limit_most_bytes);
     base_text_add(t, "used_memory:%" PRIu64 "\r\nused_memory_human:%.2fM\r\nmaxmemory:%" PRIu64
                      "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
                   used, (double)used / (1 << 20), most, (double)most / (1 << 20),
@@ -74,11 +75,17 @@ static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_st
 {
     base_text_add(t, "shared_keys:%" PRIu64 "\r\nshared_control_used:%" PRIu64
                      "\r\nshared_control_max:%" PRIu64 "\r\nshared_control_keys:%" PRIu64
-                     "\r\nshared_prefixes:%u\r\nshared_tags_forgotten:%" PRIu64 "\r\n",
+                     "\r\nshared_prefixes:%u\r\nshared_tags_forgotten:%" PRIu64
+                     "\r\nshared_limits_used:%" PRIu64 "\r\nshared_limits_max:%" PRIu64
+                     "\r\nshared_limits_evicted:%" PRIu64
+                     "\r\nshared_limits_refused:%" PRIu64 "\r\n",
                   r->shared.store != NULL ? st->entries : 0,
                   resp_control_used(r), base_load_rlx(&r->shared.most_bytes),
                   resp_control_count(r), r->channels[RESP_PREFIX].count,
-                  base_load_rlx(&r->shared.tags_forgotten));
+                  base_load_rlx(&r->shared.tags_forgotten), r->shared.limit_bytes,
+                  base_load_rlx(&r->shared.limit_most_bytes),
+                  base_load_rlx(&r->shared.limits_evicted),
+                  base_load_rlx(&r->shared.limits_refused));
 }
 
 static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)

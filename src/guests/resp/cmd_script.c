@@ -99,15 +99,15 @@ static void resp_script_incr_present(resp_client *c, cellar *ns, const cellar_by
 /* ---- Texts ----------------------------------------------------------------------------------- */
 
 static const resp_script resp_scripts[] = {
-    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, 1, resp_script_release, NULL, 0, 0,
+    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, 1, resp_script_release, NULL, 0,
       "4e785fa34118dfed04109984447f98eabaf0dd0351001ef9a2b9cbda35e33195" },
-    { "a4e8783852e6b949f9ef3a97212805108459a890", 1, 3, resp_script_extend, NULL, 0, 0,
+    { "a4e8783852e6b949f9ef3a97212805108459a890", 1, 3, resp_script_extend, NULL, 0,
       "e4ad0840a6be6be6a9c8f5f9a9cc779ae3ec28145c88e1b7c8e9c41f705df725" },
-    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 1, 2, resp_script_reacquire, NULL, 0, 0,
+    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 1, 2, resp_script_reacquire, NULL, 0,
       "ac88ae65a662f8e0c011a4fb13eda20a33057581250aa4a0d304b8768a3911c8" },
-    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, 1, resp_script_incr_present, NULL, 0, 0,
+    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, 1, resp_script_incr_present, NULL, 0,
       "b9451c2dc70d0277b67555f836e9c362ce54b25baba8ac98d9df03d498626c50" },
-    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, 1, resp_script_incr, NULL, 0, 0,
+    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, 1, resp_script_incr, NULL, 0,
       "becef407fb61e9d976908602ce8174d39197c1ba6c8c440ec1740bbe47f71547" },
 };
 #define RESP_SCRIPTS (sizeof resp_scripts / sizeof resp_scripts[0])

@@ -2,8 +2,8 @@
  *
  * shared: the store that processes share, and what the functions of EVALSHA do with it.
  *
- * PICTURE    entries: a store without threads, seven eighths of shared_bytes
- *            control keys: a table (control.c), one eighth
+ * PICTURE    entries: a store without threads, thirteen sixteenths of shared_bytes
+ *            control keys: tables (control.c), two; limiters (shared_limit.c), one
  * INVARIANTS Only the thread of the round reads, writes, expires and evicts: each request and each
  *            function is atomic, and no change reaches the announcer late.
  *            A listener of the store notes what is evicted and what expires (track.c).
@@ -16,6 +16,7 @@
 #include "resp/control.h"
 #include "resp/entry.h"
 #include "resp/shared.h"
+#include "resp/shared_limit.h"
 #include "resp/track.h"
 
 BASE_SIZE_BEGIN
@@ -44,7 +45,8 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
     cfg.host = &own;
     const uint64_t most = o->shared_bytes / RESP_CONTROL_PART;
     base_store_rlx(&s->most_bytes, most);
-    cfg.memory_bytes = o->shared_bytes - most;
+    base_store_rlx(&s->limit_most_bytes, o->shared_bytes / RESP_LIMIT_PART);
+    cfg.memory_bytes = o->shared_bytes - most - o->shared_bytes / RESP_LIMIT_PART;
     for (uint32_t i = 0; i < RESP_PARTS; i++) {
         base_account_init(&s->part[i].account, UINT64_MAX, &r->obj.account.hooks);
     }
@@ -58,14 +60,15 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
 CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes)
 {
     resp_shared *s = &r->shared;
-    const uint64_t most = bytes / RESP_CONTROL_PART;
+    const uint64_t most = bytes / RESP_CONTROL_PART, limits = bytes / RESP_LIMIT_PART;
     if (base_load_rlx(&s->part[RESP_PART_KEYS].account.used) > most / RESP_PARTS) {
         return CELLAR_E_SPACE;
     }
     const cellar_err err =
-        cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most));
+        cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most - limits));
     if (err == CELLAR_OK || err == CELLAR_E_BUSY) { /* the store has the new size */
         base_store_rlx(&s->most_bytes, most);
+        base_store_rlx(&s->limit_most_bytes, limits);
     }
     return err;
 }
@@ -81,6 +84,7 @@ CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
     if (s->store == NULL) { return; }
     resp_shared_unread(s);
     resp_control_clear(r);
+    resp_limit_close(r);
     BASE_ASSERT(resp_control_used(r) == 0);
     base_free(&r->obj.account, BASE_MOD_STORE, r->tracking.changes, r->tracking.cap);
     (void)cellar_close(s->store);
@@ -115,6 +119,7 @@ CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
     int64_t wait_ms = RESP_TICK_MS;
     if (s->store == NULL || r->now_ms < s->tick_ms) { return; }
     resp_control_sweep(r);
+    resp_limit_tick(r);
     (void)cellar_tick(s->store, RESP_TICK_US, &wait_ms);
     resp_shared_file(r);
     s->tick_ms = r->now_ms + BASE_MIN(BASE_MAX(wait_ms, 1), RESP_TICK_MS);

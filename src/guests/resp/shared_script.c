@@ -18,9 +18,9 @@
 #include "base/float_text.h"
 #include "base/num.h"
 #include "base/text.h"
-#include "base/timezone.h"
 #include "resp/entry.h"
 #include "resp/shared.h"
+#include "resp/shared_limit.h"
 #include "resp/shared_script.h"
 #include "resp/shared_wait.h"
 
@@ -33,8 +33,6 @@
 BASE_SIZE_BEGIN
 
 #define SCRIPT_DIGITS 320u       /* of a double without an exponent, final zero included */
-#define SCRIPT_MEMBER_MS 10000   /* for so long a process counts as a user of a limiter */
-#define SCRIPT_MEMBERS 1024u
 #define SCRIPT_BAD_TIME "ERR invalid expire time in 'set' command"
 #define SCRIPT_EXACT 9007199254740992.0 /* 2^53 */
 
@@ -46,9 +44,6 @@ typedef struct script_call {
     double us;          /* time of the port, read once */
     double out[4];      /* the reply; 0 where the function writes nothing */
     resp_value text;    /* a value that is written; freed behind the call */
-    double number[5];   /* of a limiter: units wanted, the least of them, the other arguments */
-    double live;        /* processes that use the limiter; 0: not asked */
-    cellar_bytes state; /* of the limiter */
 } script_call;
 
 /* Write an error. Return false, for the caller to return. */
@@ -61,7 +56,6 @@ static bool script_error(const script_call *x, const char *text)
 /* ---- Numbers of Lua -------------------------------------------------------------------------- */
 
 static double script_max(double a, double b) { return b > a ? b : a; } /* a: also for NaN */
-static double script_min(double a, double b) { return b < a ? b : a; }
 
 /* Return the integer that Redis makes of a number of Lua. */
 static int64_t script_int(double v)
@@ -75,8 +69,6 @@ static double script_floor(double v)
     const double whole = (double)(int64_t)v;
     return whole > v ? whole - 1 : whole;
 }
-
-static double script_ceil(double v) { return -script_floor(-v); }
 
 static bool script_is_digit(unsigned char ch) { return ch >= '0' && ch <= '9'; }
 
@@ -107,27 +99,7 @@ static size_t script_second(const cellar_bytes *b, bool hex)
     return i > 0 && i + 1 < b->len && p[i] == ' ' && script_digits(b, i + 1) == b->len ? i + 1 : 0;
 }
 
-/* Read the state of a limiter, "%d+ %d+". */
-static bool script_pair(const cellar_bytes *b, double *first, double *second)
-{
-    const unsigned char *p = b->data;
-    const size_t at = script_second(b, false);
-    if (at == 0) { return false; }
-    *first = script_number(p, at - 1);
-    *second = script_number(p + at, b->len - at);
-    return true;
-}
-
 /* ---- Reads and writes ------------------------------------------------------------------------ */
-
-/* Set the first key for a time in ms that a script counts. */
-static bool script_set_for(const script_call *x, const void *value, size_t len, double ttl_ms)
-{
-    return !(ttl_ms < 1e17) ? script_error(x, RESP_ERR_INTEGER) /* a text of Lua with an exponent */
-         : ttl_ms < 1 ? script_error(x, SCRIPT_BAD_TIME)
-                      : resp_shared_set(x->c, x->key[0], (cellar_bytes){ value, len },
-                                        (int64_t)ttl_ms);
-}
 
 /* Set a key for a time in ms that is an argument. */
 static bool script_set_px(const script_call *x, const cellar_bytes *key, const cellar_bytes *value,
@@ -429,184 +401,26 @@ static bool script_marker(script_call *x)
 
 /* ---- Limiters -------------------------------------------------------------------------------- */
 
-static bool script_is_word(unsigned char ch)
+/* Take units of a limiter. Its name is the second key, its state lies in a table of the port. */
+static bool script_limit(script_call *x, resp_limit_kind kind)
 {
-    return script_is_digit(ch) || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
-}
-
-/* Find the next "(%w+):(%d+);" from *at on, and move *at behind it. */
-static bool script_member(const cellar_bytes *list, size_t *at, cellar_bytes *id,
-                          cellar_bytes *since)
-{
-    const unsigned char *const p = list->data;
-    for (size_t from = *at, i; from < list->len; from = i + 1) {
-        for (i = from; i < list->len && script_is_word(p[i]);) { i++; }
-        const size_t end = i < list->len && p[i] == ':' ? script_digits(list, i + 1) : 0;
-        if (i > from && end > i + 1 && end < list->len && p[end] == ';') {
-            *id = (cellar_bytes){ p + from, i - from };
-            *since = (cellar_bytes){ p + i + 1, end - i - 1 };
-            *at = end + 1;
-            return true;
-        }
+    resp_limit_ask q = { .kind = kind, .name = x->key[1], .key = x->key[0], .id = x->arg[0] };
+    int64_t *const number[] = { &q.want, &q.least, &q.rule[0], &q.rule[1], &q.more };
+    for (uint32_t i = 0; i < x->args - 1 && i < 5; i++) {
+        if (!resp_need_int(x->c, &x->arg[i + 1], number[i])) { return false; }
     }
-    return false;
+    return resp_limit_take(x->c, &q, x->out);
 }
 
-/* Write the list of the processes of a limiter, with the own one: MEMBERS of remote/script.c. */
-static bool script_list(script_call *x)
-{
-    cellar_bytes list, id, since;
-    char own[32];
-    const double ms = script_floor(x->us / 1000);
-    const size_t len = (size_t)snprintf(own, sizeof own, ":%.0f;", ms);
-    (void)resp_shared_get(x->c, x->key[1], &list);
-    if (!script_room(x, (double)(x->arg[0].len + len + list.len))) { return false; }
-    script_append(x, x->arg[0].data, x->arg[0].len);
-    script_append(x, own, len);
-    x->live = 1;
-    for (size_t at = 0; script_member(&list, &at, &id, &since);) {
-        const double age = script_number(since.data, since.len) - ms;
-        if (!script_same(&id, &x->arg[0]) && x->live < SCRIPT_MEMBERS &&
-            age < SCRIPT_MEMBER_MS && -age < SCRIPT_MEMBER_MS) {
-            x->live++;
-            script_append(x, id.data, id.len + 1 + since.len + 1);
-        }
-    }
-    return resp_shared_set(x->c, x->key[1], (cellar_bytes){ x->text.bytes, x->text.len },
-                           SCRIPT_MEMBER_MS);
-}
+static bool script_bucket(script_call *x) { return script_limit(x, RESP_LIMIT_BUCKET); }
+static bool script_window(script_call *x) { return script_limit(x, RESP_LIMIT_WINDOW); }
+static bool script_log(script_call *x) { return script_limit(x, RESP_LIMIT_LOG); }
 
-/* Begin a script of a limiter with so many numbers behind its process. False: an error was
- * written. */
-static bool script_limit_begin(script_call *x, uint32_t numbers)
-{
-    if (!script_numbers(x, 1, numbers, x->number) || (x->arg[0].len > 0 && !script_list(x))) {
-        return false;
-    }
-    (void)resp_shared_get(x->c, x->key[0], &x->state);
-    return true;
-}
-
-/* Reply with four numbers. */
-static bool script_four(script_call *x, double a, double b, double live, double d)
-{
-    const double four[] = { a, b, live, d };
-    memcpy(x->out, four, sizeof four);
-    return true;
-}
-
-/* Write the state of a limiter, two numbers. */
-static bool script_set_pair(const script_call *x, double first, double second, double ttl_ms)
-{
-    char text[2 * SCRIPT_DIGITS];
-    const int len = snprintf(text, sizeof text, "%.0f %.0f", first, second);
-    return script_set_for(x, text, (size_t)len, ttl_ms);
-}
-
-static bool script_set_debt(const script_call *x, double debt)
-{
-    return script_set_pair(x, x->us, debt, script_ceil(debt / 128000) + 1);
-}
-
-/* Return the debt of a bucket now. */
-static double script_debt(const script_call *x, double at, double debt)
-{
-    return script_max(0, debt - script_max(0, x->us - at) * 128);
-}
-
-static bool script_bucket(script_call *x)
-{
-    double at = 0, debt = 0;
-    const double n = x->number[0], least = x->number[1];
-    const double unit = x->number[2], top = x->number[3], ahead = x->number[4];
-    const bool found = script_pair(&x->state, &at, &debt);
-    if (found) { debt = script_debt(x, at, debt); }
-    double m = script_min(n, script_floor((top - debt) / unit));
-    if (m < least) { m = script_min(n, script_floor((top + ahead * 128 - debt) / unit)); }
-    if (m < least) {
-        return (!found || !(x->us < at) || script_set_debt(x, debt)) &&
-               script_four(x, 0, script_ceil((debt + least * unit - top) / 128), x->live, 0);
-    }
-    debt += m * unit;
-    return script_set_debt(x, debt) &&
-           script_four(x, m, script_max(0, script_ceil((debt - top) / 128)), x->live,
-                       x->us + script_floor(debt / 128));
-}
-
+/* Take no units back: those that a process did not spend end with its hold. */
 static bool script_give(script_call *x)
 {
-    double at, debt;
-    const double unit = x->number[2], until = x->number[3];
-    if (!script_pair(&x->state, &at, &debt)) { return true; }
-    debt = script_debt(x, at, debt);
-    const double back = script_min(script_min(x->number[0] * unit,
-                                              script_max(0, until - x->us) * 128), debt);
-    x->out[0] = script_floor(back / unit);
-    return script_set_debt(x, debt - back);
-}
-
-static bool script_window(script_call *x)
-{
-    double from, to, at, count, used = 0;
-    const double s = script_floor(x->us / 1000000), period = x->number[2], shift = x->number[4];
-    if (period == 0) {
-        int64_t year;
-        int month, day;
-        const int64_t today = (int64_t)script_floor(s / 86400);
-        base_date_of(today, &year, &month, &day);
-        from = (double)(today - day + 1) * 86400;
-        to = (double)base_days_of(year + month / 12, month % 12 + 1, 1) * 86400;
-    } else {
-        from = script_floor((s + shift) / period) * period - shift;
-        to = from + period;
-    }
-    if (script_pair(&x->state, &at, &count) && at >= from && at <= s + to - from) {
-        to = to + at - from;
-        from = at;
-        used = count;
-    }
-    const double n = script_min(x->number[0], x->number[3] - used), left = to * 1000000 - x->us;
-    if (n < x->number[1]) { return script_four(x, 0, left, x->live, 0); }
-    return script_set_pair(x, from, used + n, script_ceil(left / 1000) + 1) &&
-           script_four(x, n, 0, x->live, 0);
-}
-
-/* Return the time of a unit of a log. */
-static double script_at(const cellar_bytes *log, double i)
-{
-    const unsigned char *p = (const unsigned char *)log->data + (size_t)i * 8;
-    uint64_t bits = 0;
-    double v;
-    for (size_t b = 0; b < 8; b++) { bits = bits << 8 | p[b]; }
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-static bool script_log(script_call *x)
-{
-    unsigned char now[8];
-    uint64_t bits;
-    double us = x->us, old = 0;
-    const double least = x->number[1], w = x->number[2], top = x->number[3];
-    const double all = (double)(x->state.len / 8);
-    double count = all;
-    while (count > 0 && script_at(&x->state, count - 1) > us + w) { count--; }
-    if (count > 0) { us = script_max(us, script_at(&x->state, count - 1)); }
-    while (old < count && script_at(&x->state, old) <= us - w) { old++; }
-    const double n = script_min(x->number[0], top - (count - old));
-    if (n < least) {
-        const double i = count - top + least - 1;
-        return i >= 0 && i < all ? script_four(x, 0, script_at(&x->state, i) + w - us, x->live, 0)
-                                 : script_error(x, "ERR the log of the limiter is too short");
-    }
-    const size_t kept = (size_t)(count - old) * 8;
-    if (!script_room(x, (double)kept + script_ceil(script_max(0, n)) * 8)) { return false; }
-    memcpy(&bits, &us, sizeof bits);
-    for (size_t b = 0; b < 8; b++) { now[b] = (unsigned char)(bits >> (56 - 8 * b)); }
-    script_append(x, (const char *)x->state.data + (size_t)old * 8, kept);
-    for (double i = 0; i < n; i++) { script_append(x, now, sizeof now); }
-    return script_set_for(x, x->text.bytes, x->text.len, script_ceil(w / 1000) + 1) &&
-           script_four(x, n, 0, x->live, 0);
+    (void)x;
+    return true;
 }
 
 /* ---- Locks and leases ------------------------------------------------------------------------ */
@@ -674,35 +488,35 @@ static bool script_beside(script_call *x)
 /* ---- The table ------------------------------------------------------------------------------- */
 
 static const resp_script resp_shared_scripts[] = {
-    { "1ce56c22f2ff8ec108c12defbe799e12b257de94", 2, 2, NULL, script_end, 0, 0,
+    { "1ce56c22f2ff8ec108c12defbe799e12b257de94", 2, 2, NULL, script_end, 0,
       "c3915bc5ebe70d73bf69b69e56f923523578a0f66ef58a3a59bf68fb70d96a2d" },
-    { "6e09c5fd5fd32cbef7c9c9cebf99d7dc367dee77", 1, 2, NULL, script_know, 0, 0,
+    { "6e09c5fd5fd32cbef7c9c9cebf99d7dc367dee77", 1, 2, NULL, script_know, 0,
       "2d8d7c81330e8b610b8a0193cd5e0b98b531b6375bf700ec6d905548b8a566a4" },
-    { "2795766ba31e8787588676173ee5b84249c513c4", 1, 2, NULL, script_change, 0, 0,
+    { "2795766ba31e8787588676173ee5b84249c513c4", 1, 2, NULL, script_change, 0,
       "cd3ed1f9c986ac6d0f8a535d79886e492cd6dd5d8b107fc08f3aa14b6818944b" },
-    { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, NULL, script_drop, 0, 0,
+    { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, NULL, script_drop, 0,
       "8711e513d885d4eb8b84c1fbcbfdd6dfe6bd49ebf13e3111b0d019cb0f4148cc" },
-    { "fba732120703c0c3b455680d78ae892b36d37a74", 1, 2, NULL, script_swap, 0, 0,
+    { "fba732120703c0c3b455680d78ae892b36d37a74", 1, 2, NULL, script_swap, 0,
       "5579b158a11ffbb82fb6ba3033c778095833d016eb59246fe61f193db43f734d" },
-    { "bfeb69aafd6983d1107fdc3316a819027331a896", 1, 4, NULL, script_sum, 0, 0,
+    { "bfeb69aafd6983d1107fdc3316a819027331a896", 1, 4, NULL, script_sum, 0,
       "ff6522d32970f0c74dec68b451fcb2ecfc934652982bfa95102236aca1a7e63c" },
-    { "9b07db2fb503b7b92749d811f6fbbda618d84e24", 1, 4, NULL, script_count, 0, 0,
+    { "9b07db2fb503b7b92749d811f6fbbda618d84e24", 1, 4, NULL, script_count, 0,
       "6f33c543bdb9c42ef0127a1800e9dc4b79d7bd59060fa3c33cfd7f55d3642d16" },
-    { "f4ea41c4e68cbacd48e9814ef8a50e11d36f7e94", 2, 6, NULL, script_bucket, 5, 4,
+    { "f4ea41c4e68cbacd48e9814ef8a50e11d36f7e94", 2, 6, NULL, script_bucket, 4,
       "2689fd87111c04f7322f08f51c4ed4b44d9009b06fe7d77469de66733142fdc1" },
-    { "f5d3146a73531eea94e63d9f66a6e8b099789e77", 2, 6, NULL, script_window, 5, 4,
+    { "f5d3146a73531eea94e63d9f66a6e8b099789e77", 2, 6, NULL, script_window, 4,
       "3d5733ef1477e44d4faf3ecffe8098c33bd49b1082d2db8d3d445898d55bee6f" },
-    { "cf5b6833499f59f70a06e45a695eb9274762a15c", 2, 6, NULL, script_log, 4, 4,
+    { "cf5b6833499f59f70a06e45a695eb9274762a15c", 2, 6, NULL, script_log, 4,
       "d16c24d3650fa033876d20061c74caaa6d55eb0bdc2b98c70f71923a50116a6f" },
-    { "f14d45ea02cac6dbc2eca1df54db0fa6f341c5e2", 2, 5, NULL, script_give, 4, 4,
+    { "f14d45ea02cac6dbc2eca1df54db0fa6f341c5e2", 2, 5, NULL, script_give, 4,
       "3a542a0e22d25032984deedcc3da0feece52190d3cd8b202a44fa0e8f98c5f96" },
-    { "dd2e63dbabdb421e6fe84294c11c54c788f00fb7", 2, 2, NULL, script_lock, 0, 2,
+    { "dd2e63dbabdb421e6fe84294c11c54c788f00fb7", 2, 2, NULL, script_lock, 2,
       "451bf3787600d8b56a7bd64c0713cdc404f0bb9f0f7bf4bb84f39d411f0f315f" },
-    { "e39c3970eaa1e5f4712c69c2c39f9089f682ff43", 1, 2, NULL, script_keep, 0, 1,
+    { "e39c3970eaa1e5f4712c69c2c39f9089f682ff43", 1, 2, NULL, script_keep, 1,
       "d6777237ab1271af8f252f387cd3bcb68d4b0eb3500cac0fdc4f7f54da3d6e23" },
-    { "0a3479eb8348d817be7bdaf1f962c80f462d41e7", 2, 4, NULL, script_beside, 0, 1,
+    { "0a3479eb8348d817be7bdaf1f962c80f462d41e7", 2, 4, NULL, script_beside, 1,
       "14ed52c997cfd5af34f45f8daf139a73ed9e43fd3bf76a65a7dfac20876e7f34" },
-    { "392abbd9b0580d593d32fffdba9f43c7d73ce0d6", 1, 0, NULL, script_marker, 0, 0,
+    { "392abbd9b0580d593d32fffdba9f43c7d73ce0d6", 1, 0, NULL, script_marker, 0,
       "94d29e7e6391051992889aed103482b6b972dc7d1cfa7e52591e2d7549799400" },
 };
 #define RESP_SHARED_SCRIPTS (sizeof resp_shared_scripts / sizeof resp_shared_scripts[0])
@@ -738,7 +552,7 @@ CELLAR_PRIVATE void resp_shared_script_run(resp_client *c, const resp_script *s,
         }
     }
     resp_shared_begin(c);
-    if ((s->numbers == 0 || script_limit_begin(&x, s->numbers)) && s->shared(&x)) {
+    if (s->shared(&x)) {
         if (s->table > 0) { resp_array(c, s->table); }
         for (uint32_t i = 0; i == 0 || i < s->table; i++) { resp_int(c, script_int(x.out[i])); }
     }

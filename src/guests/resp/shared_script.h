@@ -14,7 +14,6 @@ typedef struct resp_script {
     uint32_t keys, args; /* with `run` exactly so many, with `shared` at least */
     void (*run)(resp_client *c, cellar *ns, const cellar_bytes *argv); /* of any database */
     bool (*shared)(struct script_call *x); /* of the shared store; false: the reply was written */
-    uint32_t numbers;    /* of a limiter, behind its process; 0: none */
     uint32_t table;      /* the reply is a table of so many numbers; 0: one number */
     const char *sha256;
 } resp_script;

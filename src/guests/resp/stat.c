@@ -33,6 +33,8 @@ CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, 
         { RESP_SHARED_OF("control_bytes"), "gauge", "Bytes of memory of control keys." },
         { RESP_SHARED_OF("control_budget_bytes"), "gauge", "Bound of these bytes." },
         { RESP_SHARED_OF("tags_forgotten_total"), "counter", "Tags forgotten for lack of room." },
+        { RESP_SHARED_OF("limits_evicted_total"), "counter", "Limiter keys with debt forgotten." },
+        { RESP_SHARED_OF("limits_refused_total"), "counter", "Limiters refused for lack of room." },
         { RESP_SHARED_OF("hits_total"), "counter", "Reads of shared entries that found one." },
         { RESP_SHARED_OF("misses_total"), "counter", "Reads of shared entries that found none." },
         { RESP_SHARED_OF("sets_total"), "counter", "Entries stored in the shared store." },
@@ -49,7 +51,8 @@ CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, 
     }
     const uint64_t now[] = { st.entries, st.used_bytes, st.budget_bytes,
                              resp_control_used(r), base_load_rlx(&s->most_bytes),
-                             base_load_rlx(&s->tags_forgotten),
+                             base_load_rlx(&s->tags_forgotten), base_load_rlx(&s->limits_evicted),
+                             base_load_rlx(&s->limits_refused),
                              st.gets - st.misses, st.misses, st.sets,
                              st.ended[CELLAR_CAUSE_EXPIRED], st.ended[CELLAR_CAUSE_EVICTED] };
     _Static_assert(sizeof now / sizeof *now == sizeof row / sizeof *row, "one number a row");

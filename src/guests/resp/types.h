@@ -273,6 +273,11 @@ typedef struct resp_shared {
     resp_part part[RESP_PARTS];
     _Atomic uint64_t most_bytes; /* of all parts; changed by the thread of the round */
     _Atomic uint64_t tags_forgotten; /* for room; relaxed, written by the stepping thread */
+    struct resp_limit *limits;   /* shared limiters (shared_limit.c) */
+    uint64_t limit_bytes;        /* of their tables */
+    _Atomic uint64_t limit_most_bytes, limits_evicted, limits_refused; /* bound of limit_bytes; keys
+                                  * with debt, names; written by the thread of the round */
+    int64_t limit_log_ms;        /* port clock: of the next line of the log about them */
     int64_t tags_log_ms;         /* port clock: of the next line of the log about them */
     uint64_t last_version;       /* of a control key */
     int64_t full_ms;             /* port clock: of the next walk through a full part */

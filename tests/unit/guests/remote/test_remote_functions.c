@@ -249,122 +249,6 @@ static void sum_case(void)
     if (draw(3) == 0) { arg(0); } else { arg_px(); }
 }
 
-/* Say two numbers, the state of a limiter: times around now, and what a stranger may write. */
-static void say_pair(bytes *b, int64_t first, int64_t range, uint64_t second)
-{
-    static const char *const odd[] = {
-        "", " ", "1", "1 ", " 1", "1  2", "1 2 ", "-1 2", "1 -2", "1.5 2", "x 2", "1 2x", "0 0",
-        "00000000000000000001 2",
-    };
-    const uint64_t kind = draw(24);
-    if (kind == 0) {
-        say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
-    } else if (kind == 1) {
-        for (uint64_t n = 1 + draw(400); n > 0; n--) { say(b, "%d", (int)draw(10)); }
-        say(b, " ");
-        for (uint64_t n = 1 + draw(400); n > 0; n--) { say(b, "%d", (int)draw(10)); }
-    } else {
-        say(b, "%" PRId64 " %" PRIu64, kind % 4 == 2 ? about(first, 5) : about(first, range),
-            draw(second));
-    }
-}
-
-/* Say a list of processes. */
-static void say_members(bytes *b)
-{
-    static const char *const odd[] = { ";", ":", "a:", "a:1", ":1;", "a b:1;", "a:b:2;", "a:-1;",
-                                       "a::1;", "_:1;", "a:1.5;", "a:1:2;", "\n" };
-    const int64_t ms = one.us / 1000;
-    uint64_t n = draw(40) == 0 ? 1020 + draw(8) : draw(6);
-    for (; n > 0; n--) {
-        if (draw(8) == 0) {
-            say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
-        } else {
-            say(b, "%c%d:%" PRId64 ";", 'a' + (int)draw(3), (int)draw(900),
-                draw(6) == 0 ? about(ms, 100000) : about(ms, 10005));
-        }
-    }
-}
-
-/* Begin a case of a limiter. Units are asked for now or, seldom, none. */
-static bytes *limit_begin(int64_t most)
-{
-    bytes *state = key_new("~p:limit:n:k", 3);
-    say_members(key_new("~p:members:n", 3));
-    if (draw(3) == 0) { (void)arg_new(); } else { say(arg_new(), "a%d", (int)draw(900)); }
-    const int64_t n = 1 + (int64_t)draw((uint64_t)most);
-    arg(n);
-    arg((int64_t)draw((uint64_t)n + 1));
-    return state;
-}
-
-static void bucket_case(void)
-{
-    static const int64_t units[] = { 16, 128, 12800, 1280000, 128000000, 12345677 };
-    bytes *state = limit_begin(20);
-    const int64_t unit = units[draw(6)], top = unit * (1 + (int64_t)draw(30));
-    say_pair(state, one.us, 1 + top / 64, 2 * (uint64_t)top);
-    arg(unit);
-    arg(top);
-    arg(draw(2) == 0 ? 0 : (int64_t)draw(1000000));
-}
-
-static void give_case(void)
-{
-    static const int64_t units[] = { 16, 128, 12800, 1280000, 128000000, 12345677 };
-    bytes *state = key_new("~p:limit:n:k", 4);
-    say_members(key_new("~p:members:n", 1));
-    const int64_t unit = units[draw(6)], n = 1 + (int64_t)draw(20);
-    (void)arg_new();
-    say_pair(state, one.us, unit, (uint64_t)(unit * 40));
-    arg(n);
-    arg(0);
-    arg(unit);
-    arg(about(one.us, 1 + unit * n / 64));
-}
-
-static void window_case(void)
-{
-    static const int64_t periods[] = { 0, 60, 3600, 86400, 7 * 86400, 28 * 86400 };
-    bytes *state = limit_begin(20);
-    const size_t p = draw(6);
-    const int64_t period = periods[p], s = one.us / 1000000, limit = (int64_t)draw(40);
-    const int64_t shift = p == 4 ? 3 * 86400 : 0, span = period == 0 ? 31 * 86400 : period;
-    const int64_t from = (s + shift) / span * span - shift;
-    say_pair(state, draw(2) == 0 ? from : s, span * 2, 60);
-    arg(period);
-    arg(limit);
-    arg(shift);
-}
-
-static void say_stamp(bytes *b, double v)
-{
-    unsigned char p[8];
-    uint64_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    for (size_t i = 0; i < 8; i++) { p[i] = (unsigned char)(bits >> (56 - 8 * i)); }
-    say_bytes(b, p, 8);
-}
-
-static void log_case(void)
-{
-    bytes *state = limit_begin(12);
-    const int64_t window = 1 + (int64_t)draw(often(3) ? 3000000 : 100);
-    const int64_t top = 1 + (int64_t)draw(20);
-    int64_t at = one.us - window - window / 4;
-    for (uint64_t n = draw(26); n > 0; n--) {
-        at += (int64_t)draw((uint64_t)window / 8 + 2);
-        const uint64_t kind = draw(60);
-        say_stamp(state, kind == 0 ? -(double)at : kind == 1 ? (double)INFINITY
-                       : kind == 2 ? (double)NAN : kind == 3 ? (double)at + 0.5
-                       : kind == 4 ? (double)(at + 3 * window) : (double)at);
-    }
-    if (draw(10) == 0) { say(state, "%.*s", (int)draw(8), "abcdefgh"); }
-    arg(window);
-    arg(top);
-    arg(0);
-}
-
 static void say_lock(bytes *b)
 {
     static const char *const odd[] = {
@@ -417,8 +301,6 @@ static void (*const case_of[TEXTS])(void) = {
     [REMOTE_SCRIPT_CHANGE] = change_case, [REMOTE_SCRIPT_DROP] = drop_case,
     [REMOTE_SCRIPT_SWAP] = swap_case,     [REMOTE_SCRIPT_ADD] = sum_case,
     [REMOTE_SCRIPT_COUNT] = count_case,
-    [REMOTE_SCRIPT_BUCKET] = bucket_case, [REMOTE_SCRIPT_GIVE] = give_case,
-    [REMOTE_SCRIPT_WINDOW] = window_case, [REMOTE_SCRIPT_LOG] = log_case,
     [REMOTE_SCRIPT_LOCK] = lock_case,     [REMOTE_SCRIPT_KEEP] = keep_case,
     [REMOTE_SCRIPT_BESIDE] = beside_case, [REMOTE_SCRIPTS] = marker_case,
 };
@@ -701,8 +583,8 @@ T_CASE(functions_do_what_redis_does_with_the_texts)
     uint32_t failures = 0;
     if (!both_open()) { return; }
     draw_state = t_seed();
-    for (size_t script = 0; script < TEXTS; script++) {
-        for (uint64_t n = 0; n < count && failures < 5; n += BATCH) {
+    for (size_t script = 0; script < TEXTS; script++) { /* limiters have tables of the port */
+        for (uint64_t n = 0; case_of[script] != NULL && n < count && failures < 5; n += BATCH) {
             shape s[BATCH];
             for (size_t i = 0; i < BATCH; i++) {
                 draw_case(script, &us);
@@ -766,14 +648,7 @@ T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0 9000"), "1700000000000001");
     T_EQ_STR(rk(&k, "GET", "~p:ty", NULL), "1700000000000001");
     T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "-OOM ", 5);
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_BUCKET, "2 ~p:limit:n:k ~p:members:n a1 1 1 128 128 0"),
-             "-OOM ", 5);
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_WINDOW, "2 ~p:limit:n:k ~p:members:n a1 1 1 60 9 0"),
-             "-OOM ", 5);
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOG, "2 ~p:limit:n:k ~p:members:n a1 1 1 60 9 0"),
-             "-OOM ", 5);
-    T_EQ_STR(rk(&k, "EXISTS", "~p:tx", "p:~k:new", "~p:fence", "~p:members:n", "~p:limit:n:k",
-                NULL), ":0");
+    T_EQ_STR(rk(&k, "EXISTS", "~p:tx", "p:~k:new", "~p:fence", NULL), ":0");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KEEP, "1 p:~k:held cafe 80000"), "[:1]");
     T_EQ_STR(rk(&k, "GET", "p:~k:held", NULL), "cafe 80000");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 p:~p:x"), ":1");
@@ -832,6 +707,67 @@ T_CASE(tags_forget_the_oldest_ones_silently_and_leave_room_for_locks)
     T_CHECK(strstr(heard, "p:~t:0\r\n") != NULL && strstr(heard, "p:~s:0\r\n") != NULL);
     T_CHECK(strstr(strstr(heard, "p:~s:0\r\n"), "p:~t:1") == NULL); /* not what was forgotten */
     close(hears);
+    rk_close(&k);
+}
+
+/* ---- Limiters -------------------------------------------------------------------------------- */
+
+static const char *take(resp_kit *k, remote_script i, const char *name, int key, const char *rule)
+{
+    char words[160];
+    (void)snprintf(words, sizeof words, "2 ~p:limit:%s:%d ~p:members:%s a1 %s", name, key, name,
+                   rule);
+    return run_text(k, i, words);
+}
+
+T_CASE(limiters_of_a_port_decide_by_their_rules)
+{
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), small_port);
+    /* a unit a day, a burst of 10 */
+    static const char day10[] = "4 2 11059200000000 110592000000000 0";
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:0 :17", 7); /* two days */
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 2, day10), "[:4 :0 :1 :0]");
+    /* a unit each 100 ms: a batch is reserved within a second */
+    static const char fast[] = "4 2 12800000 51200000 1000000";
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :0 :1 :0]");
+    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :", 5);
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(&k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:0 :", 5);
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:3 :0 :1 :0]");
+    T_EQ_STR(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "1 1 3600000000 5 0"), "[:0 :35", 7);
+    T_CHECK(strncmp(take(&k, REMOTE_SCRIPT_WINDOW, "x", 1, "1 1 61 3 0"), "-ERR", 4) == 0);
+    T_CHECK(strncmp(take(&k, REMOTE_SCRIPT_BUCKET, "x", 1, "1 1 0 3 0"), "-ERR", 4) == 0);
+    rk_close(&k);
+}
+
+T_CASE(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused)
+{
+    enum { KEYS = 20000 };
+    resp_kit k;
+    char name[16];
+    int names = 0;
+    static const char day10[] = "4 2 11059200000000 110592000000000 0";
+    rk_open_on(&k, api_open(16 << 20), small_port);
+    for (int i = 0; i < KEYS; i++) {
+        T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "n", i, day10), "[:4 :0 :1 :0]");
+    }
+    port_pass(101);
+    T_CHECK(info_of(&k, "shared_limits_evicted") > 0);
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "[:1 :", 5);
+    for (; names < 100; names++) {
+        (void)snprintf(name, sizeof name, "n%d", names);
+        if (take(&k, REMOTE_SCRIPT_BUCKET, name, 1, day10)[0] == '-') { break; }
+    }
+    T_CHECK(names >= 2 && names < 100);
+    T_CHECK(strstr(k.text, "raise shared_bytes") != NULL);
+    T_CHECK(info_of(&k, "shared_limits_refused") > 0);
+    T_CHECK(info_of(&k, "shared_limits_used") <= info_of(&k, "shared_limits_max"));
+    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "n", 0, day10), "[:", 2);
     rk_close(&k);
 }
 
@@ -897,6 +833,7 @@ T_CASE(function_without_memory_is_whole_or_refused)
     draw_state = t_seed();
     for (size_t i = 0; i < TEXTS; i++) { load_own(&k, i); }
     for (size_t i = 0; i < TEXTS * CASES; i++) {
+        if (case_of[i / CASES] == NULL) { continue; }
         draw_case(i / CASES, &us);
         clock_us = one.us;
         keys_set(&k);

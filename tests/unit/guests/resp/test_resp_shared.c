@@ -663,7 +663,7 @@ T_CASE(metrics_tell_of_the_shared_store)
     T_CHECK(strstr(ask(a, "SELECT 1\r\nCELLAR.METRICS\r\n"), "\ncellar_entries 0\n") != NULL);
     T_REQUIRE(cellar_metrics_write(port, text, sizeof text, &len) == CELLAR_OK);
     T_CHECK(strstr(text, "\ncellar_port_shared_entries{port=\"port\"} 1\n") != NULL);
-    T_CHECK(strstr(text, "\ncellar_port_shared_budget_bytes{port=\"port\"} 3670016\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_budget_bytes{port=\"port\"} 3407872\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_shared_control_bytes{port=\"port\"} 0\n") == NULL);
     T_CHECK(strstr(text, "\ncellar_port_shared_control_budget_bytes{port=\"port\"} 524288\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_shared_hits_total{port=\"port\"} 1\n") != NULL);
