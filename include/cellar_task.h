@@ -535,7 +535,7 @@ typedef struct cellar_pool_stats {
     uint64_t dead_dropped;     /* dead letters removed by dead_cap, dead_ttl_ms or queue_bytes    */
     uint64_t dead_purged;      /* dead letters removed by cellar_task_purge                       */
     uint64_t rejected_full;    /* submits refused by a full pool; 0 for a name                    */
-    uint64_t rejected_limit;   /* calls refused by max_names, or by 64 queues; 0 for a name       */
+    uint64_t rejected_limit;   /* calls refused by max_names, or by 65,536 queues; 0 for a name   */
     uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
     uint64_t journal_commits;  /* transactions of the journal; 0 for a name                       */
     uint64_t journal_errors;   /* transactions that failed; 0 for a name                          */
@@ -625,7 +625,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
  *          ctx: given to fn and rate_key;
  *          o from cellar_task_opts_default; NULL = defaults
  * returns: OK; EXISTS (the name is registered: nothing changed), E_BUSY (the queue has names of the
- *          other kind, with or without fn), E_LIMIT (max_names, or 64 queues), E_NOMEM
+ *          other kind, with or without fn), E_LIMIT (max_names, or 65,536 queues), E_NOMEM
  * owns:    ctx and o->rate outlive the pool; the texts are copied
  * thread:  any; tasks of the journal with this name begin
  * cost:    one allocation, one short lock
@@ -638,7 +638,7 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
  *          queue of 1..64 bytes; it is created if it is new
  * out:     *moved, optional: names that match
  * returns: OK; E_NOT_FOUND (no registered name matches the pattern), E_BUSY (names with and without
- *          functions would meet in the queue: nothing changed), E_LIMIT (the pool has 64 queues),
+ *          functions would meet in the queue: nothing changed), E_LIMIT (65,536 queues),
  *          E_NOMEM
  * owns:    the texts are copied; names that are registered later are not routed
  * thread:  any

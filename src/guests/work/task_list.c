@@ -3,7 +3,7 @@
  * task_list: lists of tasks, figures of a pool.
  *
  * LOCKING    A list copies a few tasks under the lock and shows them without it.
- * LIMITS     TASK_SLICE slots or TASK_LIST_BATCH tasks under one lock.
+ * LIMITS     TASK_SLICE slots, TASK_LIST_BATCH tasks or TASK_QUEUES_PAGE queues under one lock.
  * SEE ALSO   task_types.h */
 #include <string.h>
 
@@ -17,6 +17,7 @@
 BASE_SIZE_BEGIN
 
 #define TASK_LIST_BATCH 4
+#define TASK_QUEUES_PAGE 64u /* queues shown of one hold of the lock */
 
 static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_filter *f)
 {
@@ -134,32 +135,49 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
 }
 
 #ifndef CELLAR_OMIT_TEXT
+typedef struct task_queue_row {
+    const char *name;
+    uint64_t value[3]; /* tasks; bytes; age in ms */
+} task_queue_row;
+
+/* Read the figures of the queues from *at on; NULL: of the first ones. *at: the next one, NULL
+ * behind the last. Return their number. */
+static uint32_t task_queue_page(cellar_pool *p, const task_queue **at, int64_t now_ms,
+                                task_queue_row row[TASK_QUEUES_PAGE])
+{
+    uint32_t n = 0;
+    sync_take(QUEUE, &p->lock);
+    const task_queue *q = *at != NULL ? *at : p->queues;
+    for (; q != NULL && n < TASK_QUEUES_PAGE; q = q->hh.next) {
+        row[n++] = (task_queue_row){ q->name, { q->levels.count, q->levels.bytes,
+                                                (uint64_t)task_queue_age(q, now_ms) } };
+    }
+    sync_drop(QUEUE, &p->lock);
+    *at = q;
+    return n;
+}
+
 static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_pool *p)
 {
-    static const struct { const char *family, *help; int digits; } row[] = {
+    static const struct { const char *family, *help; int digits; } family[] = {
         { "cellar_queue_tasks", "Queued tasks, by queue.", 0 },
         { "cellar_queue_payload_bytes", "Payload bytes of queued tasks, by queue.", 0 },
         { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
     };
-    struct { const char *name; uint64_t value[3]; } queue[TASK_QUEUES_MAX];
+    task_queue_row row[TASK_QUEUES_PAGE];
     const work_time now = task_near(p);
-    sync_take(QUEUE, &p->lock);
-    const uint32_t count = p->queue_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const task_queue *q = p->queues[i];
-        queue[i].name = q->name;
-        queue[i].value[0] = q->levels.count;
-        queue[i].value[1] = q->levels.bytes;
-        queue[i].value[2] = (uint64_t)task_queue_age(q, now.mono_ms);
-    }
-    sync_drop(QUEUE, &p->lock);
-    for (size_t k = 0; k < sizeof row / sizeof row[0]; k++) {
-        stats_family(o, row[k].family, row[k].help, "gauge");
-        for (uint32_t i = 0; i < count; i++) {
-            const stats_owner of = { "queue", queue[i].name, strlen(queue[i].name), NULL };
-            const stats_owner owner = { pool->label, pool->value, pool->value_len, &of };
-            stats_put_sample(o, row[k].family, "", &owner, "", row[k].digits, queue[i].value[k]);
-        }
+    for (size_t k = 0; k < sizeof family / sizeof family[0]; k++) {
+        const task_queue *at = NULL;
+        stats_family(o, family[k].family, family[k].help, "gauge");
+        do {
+            const uint32_t count = task_queue_page(p, &at, now.mono_ms, row);
+            for (uint32_t i = 0; i < count; i++) {
+                const stats_owner of = { "queue", row[i].name, strlen(row[i].name), NULL };
+                const stats_owner owner = { pool->label, pool->value, pool->value_len, &of };
+                stats_put_sample(o, family[k].family, "", &owner, "", family[k].digits,
+                                 row[i].value[k]);
+            }
+        } while (at != NULL);
     }
 }
 

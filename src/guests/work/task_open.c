@@ -27,7 +27,6 @@ BASE_SIZE_BEGIN
 #define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
 #define TASK_MEND_MS 20  /* the same while a worker is missing */
 #define TASK_DAY_MS INT64_C(86400000)
-#define TASK_WEIGHT_MAX 100
 
 /* Close the files of the journal, too: the parent owns them alone. SQLite keeps its own descriptors
  * open, and its locks belong to the parent. */
@@ -104,7 +103,7 @@ static bool task_setting_ok(cellar_pool_setting what, int64_t value)
 {
     switch (what) {
     case CELLAR_POOL_SET_WORKERS: return value >= 1 && value <= CELLAR_POOL_WORKERS_MAX;
-    case CELLAR_POOL_SET_WEIGHT: return value >= 1 && value <= TASK_WEIGHT_MAX;
+    case CELLAR_POOL_SET_WEIGHT: return value >= 1 && value <= (int64_t)TASK_WEIGHT_MAX;
     case CELLAR_POOL_SET_PAUSE: return value >= 0;
     }
     return false;
@@ -127,7 +126,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     if (workers) {
         p->target = (uint32_t)value;
     } else if (q != NULL && what == CELLAR_POOL_SET_WEIGHT) {
-        q->weight = (uint32_t)value;
+        task_queue_weigh(p, q, (uint32_t)value);
     } else if (q != NULL && value == 0) {
         task_gate_open(p, &q->gate, &a);
     } else if (q != NULL) {
@@ -196,6 +195,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
     p->name_max = cfg->max_names;
     task_ring_init(&p->gates);
+    task_ring_init(&p->weights);
     task_ring_init(&p->dead);
     task_ring_init(&p->throttles);
     p->runs.next = p->runs.prev = &p->runs;
@@ -235,6 +235,13 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     HASH_CLEAR(by_id, p->by_id);
     HASH_CLEAR(hh, p->by_name);
     HASH_CLEAR(hh, p->by_throttle);
+    task_queue *q = p->queues;
+    HASH_CLEAR(hh, p->queues);
+    while (q != NULL) {
+        task_queue *next = q->hh.next;
+        base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
+        q = next;
+    }
     for (wheel_timer *at = p->throttles.next, *next; at != &p->throttles; at = next) {
         next = at->next;
         task_throttle_free(p, (task_throttle *)(void *)at); /* its first field */
@@ -260,9 +267,6 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     }
     for (uint32_t i = 0; i < p->name_count; i++) {
         base_free(&p->obj.account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
-    }
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        base_free(&p->obj.account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
     }
     base_free(&p->obj.account, BASE_MOD_STORE, p->names, p->name_max * sizeof *p->names);
     base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);

@@ -2,20 +2,25 @@
  *
  * task_queue: which queued task runs next.
  *
- * PICTURE    queues (smooth weighted round robin) -> 10 levels (the oldest of the highest level,
- *            with ageing) -> name free? run : park
+ * PICTURE    weights (smooth weighted round robin) -> ring of the queues of a weight that offer
+ *            tasks (turns) -> 10 levels (the oldest of the highest level, with ageing) -> name
+ *            free? run : park
  *            name: parked levels --release--> front of the queue
  * INVARIANTS Parked tasks of one name and level are older than those in its queue, except for the
  *            released one at the front: so they begin in their order. A name with parked tasks has
  *            a closed gate, max_running runs, or a released task: the end of each releases the
  *            next one.
- * LIMITS     A call moves at most `budget` tasks.
+ * LIMITS     A call moves at most `budget` tasks, and passes TASK_TURNS queues with a debt.
  * SEE ALSO   task_types.h */
 #include "work/task_queue.h"
 
 #include <string.h>
 
+#include "work/task_slab.h"
+
 BASE_SIZE_BEGIN
+
+#define TASK_TURNS 16u
 
 CELLAR_PRIVATE void task_levels_init(task_levels *l)
 {
@@ -63,6 +68,102 @@ static task *task_levels_first(task_levels *l, int64_t now_ms, int64_t age_ms)
     return best;
 }
 
+/* ---- queues with tasks ---- */
+
+/* Return whether a queue has tasks and is not paused. */
+static bool task_queue_offers(const task_queue *q)
+{
+    return q->levels.count != 0 && !wheel_is_armed(&q->gate.timer);
+}
+
+/* Keep the queue in the ring of its weight while it offers tasks to workers. */
+static void task_queue_sort(cellar_pool *p, task_queue *q)
+{
+    const bool offers = !q->pull && task_queue_offers(q);
+    if (offers == wheel_is_armed(&q->turn)) { return; }
+    task_weight *w = &p->weight[q->weight - 1];
+    if (offers) {
+        if (w->count++ == 0) {
+            task_ring_init(&w->ring);
+            task_ring_add(&p->weights, &w->link);
+        }
+        task_ring_add(&w->ring, &q->turn);
+        p->offered += q->weight;
+    } else {
+        task_ring_remove(&q->turn);
+        if (--w->count == 0) { task_ring_remove(&w->link); }
+        p->offered -= q->weight;
+    }
+}
+
+static void task_queue_put(cellar_pool *p, task_queue *q, task *t, bool front)
+{
+    task_levels_add(&q->levels, t, front);
+    task_queue_sort(p, q);
+}
+
+static void task_queue_drop(cellar_pool *p, task_queue *q, task *t)
+{
+    task_levels_remove(&q->levels, t);
+    task_queue_sort(p, q);
+}
+
+/* Give each weight the credit of `turns` turns. Return the one with the largest; NULL: no queue
+ * offers tasks. The bounds end what is left of a time with more queues. */
+static task_weight *task_weights_turn(cellar_pool *p, int64_t turns)
+{
+    const int64_t most = (int64_t)p->offered * TASK_BURST_MAX;
+    task_weight *best = NULL;
+    for (wheel_timer *at = p->weights.next; at != &p->weights; at = at->next) {
+        task_weight *w = (task_weight *)(void *)at; /* its first field */
+        const int64_t share = (w - p->weight + 1) * (int64_t)w->count;
+        w->credit = BASE_MIN(w->credit + share * turns, most);
+        if (best == NULL || (p->cfg.order == CELLAR_POOL_STRICT ? w > best
+                                                                 : w->credit > best->credit)) {
+            best = w;
+        }
+    }
+    return best;
+}
+
+static void task_weight_pay(const cellar_pool *p, task_weight *w, int64_t turns)
+{
+    const int64_t offered = (int64_t)p->offered;
+    w->credit = BASE_MAX(w->credit - offered * turns, -offered * TASK_BURST_MAX);
+}
+
+/* Return the queue that has its turn; NULL: none offers tasks. */
+static task_queue *task_queue_turn(cellar_pool *p)
+{
+    task_weight *w = task_weights_turn(p, 1);
+    if (w == NULL) { return NULL; }
+    task_weight_pay(p, w, 1);
+    for (uint32_t n = 0;; n++) {
+        task_queue *q = (task_queue *)(void *)w->ring.next; /* its first field */
+        task_ring_remove(&q->turn);
+        task_ring_add(&w->ring, &q->turn);
+        if (q->debt == 0 || n == TASK_TURNS) { return q; }
+        q->debt--;
+    }
+}
+
+CELLAR_PRIVATE void task_queue_charge(cellar_pool *p, task_queue *q, uint32_t tasks)
+{
+    (void)task_weights_turn(p, tasks);
+    task_weight_pay(p, &p->weight[q->weight - 1], tasks);
+    q->debt = tasks;
+}
+
+CELLAR_PRIVATE void task_queue_weigh(cellar_pool *p, task_queue *q, uint32_t weight)
+{
+    const bool offers = wheel_is_armed(&q->turn), pull = q->pull;
+    q->pull = true; /* out of its ring meanwhile */
+    if (offers) { task_queue_sort(p, q); }
+    q->weight = weight;
+    q->pull = pull;
+    task_queue_sort(p, q);
+}
+
 /* ---- names ---- */
 
 /* Wake one worker after the lock, if one sleeps. */
@@ -103,24 +204,26 @@ static void task_park(cellar_pool *p, task_name *n, task *t)
 
 static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, task_after *a)
 {
-    if (p->bursts != 0 && !n->queue->pull &&
-        (released || n->queue != p->burst_queue || t->priority > p->burst_priority)) {
+    task_queue *q = n->queue;
+    if (p->bursts != 0 && !q->pull &&
+        (released || (p->burst_queue != NULL && q != p->burst_queue) ||
+         q->weight > p->burst_weight || t->priority > p->burst_priority)) {
         a->recall = true; /* the task may go before those in bursts */
     }
-    task_levels_add(&n->queue->levels, t, released);
+    task_queue_put(p, q, t, released);
     if (released) {
         t->flags |= TASK_RELEASED;
         n->released++;
     } else {
         n->queued++;
     }
-    if (!n->queue->pull) { task_wake(p, a); }
+    if (!q->pull) { task_wake(p, a); }
 }
 
 /* Take a task out of its queue. */
-static void task_leave(task_name *n, task *t)
+static void task_leave(cellar_pool *p, task_name *n, task *t)
 {
-    task_levels_remove(&n->queue->levels, t);
+    task_queue_drop(p, n->queue, t);
     if ((t->flags & TASK_RELEASED) != 0) {
         t->flags &= (uint8_t)~TASK_RELEASED;
         n->released--;
@@ -129,12 +232,15 @@ static void task_leave(task_name *n, task *t)
     }
 }
 
-CELLAR_PRIVATE void task_queue_leave(cellar_pool *p, task *t) { task_leave(p->names[t->name], t); }
+CELLAR_PRIVATE void task_queue_leave(cellar_pool *p, task *t)
+{
+    task_leave(p, p->names[t->name], t);
+}
 
 CELLAR_PRIVATE void task_queue_return(cellar_pool *p, task *t, task_after *a)
 {
     task_name *n = p->names[t->name];
-    task_levels_add(&n->queue->levels, t, true);
+    task_queue_put(p, n->queue, t, true);
     n->queued++;
     task_wake(p, a);
 }
@@ -197,7 +303,7 @@ CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a)
     if ((t->flags & TASK_PARKED) != 0) {
         task_unpark(p, n, t);
     } else {
-        task_leave(n, t);
+        task_leave(p, n, t);
         task_queue_release(p, n, a);
     }
 }
@@ -206,43 +312,34 @@ CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a)
 
 CELLAR_PRIVATE task_queue *task_queue_find(cellar_pool *p, const char *name)
 {
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        if (strcmp(p->queues[i]->name, name) == 0) { return p->queues[i]; }
-    }
-    return NULL;
+    const size_t len = strlen(name);
+    return BASE_TABLE_FIND(hh, p->queues, name, len, task_hash(p, name, len));
 }
 
-static bool task_queue_offers(const task_queue *q)
+CELLAR_PRIVATE cellar_err task_queue_enter(cellar_pool *p, task_queue *q)
 {
-    return q->levels.count != 0 && !wheel_is_armed(&q->gate.timer);
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    const size_t len = strlen(q->name);
+    if (p->queue_count == TASK_QUEUES_MAX) {
+        p->count[STATS_TASK_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    BASE_TABLE_ADD(hh, p->queues, q->name, len, task_hash(p, q->name, len), q);
+    if (q->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    p->queue_count++;
+    return CELLAR_OK;
 }
 
-/* Return the largest weight of a queue for workers that has tasks; 0: none has. */
-static uint32_t task_weight_offered(const cellar_pool *p)
+CELLAR_PRIVATE task_queue *task_queue_make(cellar_pool *p, const char *name, bool pull)
 {
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        const task_queue *q = p->queues[i];
-        if (!q->pull && task_queue_offers(q)) { most = BASE_MAX(most, q->weight); }
-    }
-    return most;
-}
-
-/* Return the next queue of the round robin; NULL: none has tasks that may run. */
-static task_queue *task_queue_turn(cellar_pool *p)
-{
-    task_queue *best = NULL;
-    int32_t total = 0;
-    const uint32_t least = p->cfg.order == CELLAR_POOL_STRICT ? task_weight_offered(p) : 0;
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        task_queue *q = p->queues[i];
-        if (q->pull || q->weight < least || !task_queue_offers(q)) { continue; }
-        q->credit += (int32_t)q->weight;
-        total += (int32_t)q->weight;
-        if (best == NULL || q->credit > best->credit) { best = q; }
-    }
-    if (best != NULL) { best->credit -= total; }
-    return best;
+    task_queue *q = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *q, NULL);
+    if (q == NULL) { return NULL; }
+    memcpy(q->name, name, strlen(name));
+    q->weight = 1;
+    q->pull = pull;
+    q->gate.queue = q;
+    task_levels_init(&q->levels);
+    return q;
 }
 
 CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t now_ms,
@@ -255,7 +352,7 @@ CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t n
         task_name *n = p->names[t->name];
         const bool released = (t->flags & TASK_RELEASED) != 0;
         --*budget;
-        task_leave(n, t);
+        task_leave(p, n, t);
         task *before = task_parked_before(n, t->priority, t->order);
         if (before == NULL && !task_name_waits(n)) { return t; }
         if (released) {
@@ -284,17 +381,14 @@ CELLAR_PRIVATE int64_t task_queue_age(const task_queue *q, int64_t now_ms)
 
 CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p)
 {
-    for (uint32_t i = 0; i < p->queue_count && !p->hold; i++) {
-        if (!p->queues[i]->pull && task_queue_offers(p->queues[i])) { return true; }
-    }
-    return false;
+    return p->offered != 0 && !p->hold;
 }
 
 CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p)
 {
     task *best = NULL;
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        task_levels *l = &p->queues[i]->levels;
+    for (task_queue *q = p->queues; q != NULL; q = q->hh.next) {
+        const task_levels *l = &q->levels;
         if (l->used == 0) { continue; }
         task *t = task_of_timer(l->ring[__builtin_ctz(l->used)].next);
         if (best == NULL || t->priority < best->priority ||
@@ -307,14 +401,15 @@ CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p)
 
 CELLAR_PRIVATE void task_queue_move(cellar_pool *p, task_name *n, task_queue *to, task_after *a)
 {
-    task_levels *from = &n->queue->levels;
-    for (uint32_t level = 0; level < TASK_LEVELS && n->queue != to; level++) {
-        for (wheel_timer *at = from->ring[level].next, *next; at != &from->ring[level]; at = next) {
+    task_queue *from = n->queue;
+    for (uint32_t level = 0; level < TASK_LEVELS && from != to; level++) {
+        const wheel_timer *head = &from->levels.ring[level];
+        for (wheel_timer *at = head->next, *next; at != head; at = next) {
             task *t = task_of_timer(at);
             next = at->next;
             if (p->names[t->name] != n) { continue; }
-            task_levels_remove(from, t);
-            task_levels_add(&to->levels, t, false);
+            task_queue_drop(p, from, t);
+            task_queue_put(p, to, t, false);
         }
     }
     n->queue = to;
@@ -328,6 +423,7 @@ CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_
     if (wheel_is_armed(&g->timer)) { task_ring_remove(&g->timer); }
     g->timer.due_ms = until_ms;
     task_ring_add(&p->gates, &g->timer);
+    if (g->queue != NULL) { task_queue_sort(p, g->queue); }
 }
 
 CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
@@ -336,6 +432,7 @@ CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
     a->recall = a->recall || p->bursts != 0;
     task_ring_remove(&g->timer);
     if (g->name != NULL) { task_queue_release(p, g->name, a); }
+    if (g->queue != NULL) { task_queue_sort(p, g->queue); }
     task_wake_all(p, a);
 }
 

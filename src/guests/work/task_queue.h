@@ -47,6 +47,16 @@ CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Queue parked tasks of a name, as many as may run. */
 CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after *a)
     SYNC_HOLDS(QUEUE);
+/* Make a queue. NULL: no memory. */
+CELLAR_PRIVATE task_queue *task_queue_make(cellar_pool *p, const char *name, bool pull);
+/* Enter a queue that is not there. Return OK, E_LIMIT or E_NOMEM. */
+CELLAR_PRIVATE cellar_err task_queue_enter(cellar_pool *p, task_queue *q) SYNC_HOLDS(QUEUE);
+/* Count tasks that a queue gave beyond its turn. */
+CELLAR_PRIVATE void task_queue_charge(cellar_pool *p, task_queue *q, uint32_t tasks)
+    SYNC_HOLDS(QUEUE);
+/* Set the weight of a queue. */
+CELLAR_PRIVATE void task_queue_weigh(cellar_pool *p, task_queue *q, uint32_t weight)
+    SYNC_HOLDS(QUEUE);
 /* Return a queue by its name; NULL: there is none. */
 CELLAR_PRIVATE task_queue *task_queue_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
 /* Let the tasks of a name wait in another queue, queued ones as well. */

@@ -107,12 +107,6 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     }
 }
 
-static int64_t task_first_timeout_ms(const task_run *r)
-{
-    const cellar_task_opts *o = &r->name->opts;
-    return o->timeout_ms != 0 ? o->timeout_ms : o->hard_timeout_ms;
-}
-
 /* ---- end of an attempt ---- */
 
 /* Count attempts in a row without success, and pause the name after too many. */
@@ -215,6 +209,7 @@ static void task_note_run(cellar_pool *p, const task_run *r, int64_t now_ms, uin
     SYNC_HOLDS(QUEUE)
 {
     const uint64_t ms = (uint64_t)BASE_MAX(now_ms - r->started_ms, 0);
+    r->name->slow = ms > n;
     if (n != 0) { stats_waits_add(&p->waits[STATS_TASK_WAIT_RUN], ms / n, n); }
 }
 
@@ -352,7 +347,7 @@ static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
         task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
         sync_take(QUEUE, &p->lock);
-        task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+        task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
         task_queue_release(p, r->name, &a);
         sync_drop(QUEUE, &p->lock);
         task_settle(p, &a);
@@ -383,7 +378,7 @@ static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
 {
     memset(r, 0, offsetof(task_run, message));
     r->message[0] = r->error[0] = r->tag[0] = '\0';
-    r->bursting = r->exhausted = false;
+    r->bursting = r->timed = r->exhausted = false;
     r->burst_len = r->ran = 0;
     r->of = p;
     r->pooled = pooled;
@@ -406,7 +401,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     task_run_clear(p, r, pooled);
     const bool taken = task_take(p, r, NULL, now_ms, &more, &a);
     if (taken && r->name->opts.rate == NULL) {
-        task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+        task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
         task_queue_release(p, r->name, &a); /* after a pause by break_after */
         task_burst_fill(p, r);
     }
@@ -584,6 +579,8 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
         return;
     }
     task_run *r = task_run_of(p, t);
+    task_burst_recall(p, r, a);
+    if (r->task != t) { return; } /* it ended; the task that runs has a timer of its own */
     const cellar_task_opts *o = &r->name->opts;
     base_store_rlx(&r->cancelled, 1u);
     if (r->taken) {

@@ -59,6 +59,11 @@ CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_aft
 /* Free a slot with a final state that is in no list, and move its parts to `a`. */
 CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms);
+/* Return the first time-out of an attempt; 0: none. */
+BASE_INLINE int64_t task_first_timeout_ms(const task_name *n)
+{
+    return n->opts.timeout_ms != 0 ? n->opts.timeout_ms : n->opts.hard_timeout_ms;
+}
 /* Return the delay before the attempt after `attempt`. */
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
     SYNC_HOLDS(QUEUE);

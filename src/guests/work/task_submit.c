@@ -79,10 +79,15 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
     if (to != NULL && !to->missing) { return CELLAR_EXISTS; }
     task_queue *q = task_queue_find(p, (*fresh)->name);
     if (q != NULL && q->pull != (*fresh)->pull) { return CELLAR_E_BUSY; }
-    if ((to == NULL && p->name_count == p->name_max) ||
-        (q == NULL && p->queue_count == TASK_QUEUES_MAX)) {
+    if (to == NULL && p->name_count == p->name_max) {
         p->count[STATS_TASK_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
+    }
+    if (q == NULL) { /* it stays, also if the name gets no memory */
+        q = *fresh;
+        const cellar_err err = task_queue_enter(p, q);
+        if (err != CELLAR_OK) { return err; }
+        *fresh = NULL;
     }
     if (to == NULL) {
         if (!task_name_enter(p, *n, len)) { return CELLAR_E_NOMEM; }
@@ -94,11 +99,6 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         to->opts = (*n)->opts;
         to->plain = (*n)->plain;
         to->missing = false;
-    }
-    if (q == NULL) {
-        q = *fresh;
-        p->queues[p->queue_count++] = q;
-        *fresh = NULL;
     }
     to->queue = q;
     task_queue_release(p, to, a);
@@ -125,21 +125,16 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
     }
     err = CELLAR_E_NOMEM;
     task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
-    task_queue *q = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *q, NULL);
+    task_queue *q = task_queue_make(p, full.queue, fn == NULL);
     if (n != NULL && q != NULL) {
         memcpy(n->name, name, strlen(name));
         n->fn = fn;
         n->ctx = ctx;
         n->opts = full;
         n->opts.queue = NULL; /* the text of the caller */
-        n->plain = full.rate == NULL && full.max_running == 0 && full.hard_timeout_ms == 0 &&
-                   full.break_after == 0;
+        n->plain = full.rate == NULL && full.max_running == 0 && full.break_after == 0;
         n->gate.name = n;
         task_levels_init(&n->parked);
-        memcpy(q->name, full.queue, strlen(full.queue));
-        q->weight = 1;
-        q->pull = fn == NULL;
-        task_levels_init(&q->levels);
         task_after a = { .done = NULL };
         sync_take(QUEUE, &p->lock);
         err = task_name_add(p, &n, &q, &a);
@@ -179,13 +174,10 @@ static cellar_err task_route(cellar_pool *p, const char *pattern, const char *qu
     task_queue *q = task_queue_find(p, queue);
     const cellar_err err = task_route_check(p, pattern, q, &(*fresh)->pull);
     if (err != CELLAR_OK) { return err; }
-    if (q == NULL && p->queue_count == TASK_QUEUES_MAX) {
-        p->count[STATS_TASK_REJECTED_LIMIT]++;
-        return CELLAR_E_LIMIT;
-    }
     if (q == NULL) {
         q = *fresh;
-        p->queues[p->queue_count++] = q;
+        const cellar_err entered = task_queue_enter(p, q);
+        if (entered != CELLAR_OK) { return entered; }
         *fresh = NULL;
     }
     for (uint32_t i = 0; i < p->name_count; i++) {
@@ -206,11 +198,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
         return CELLAR_E_INVAL;
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
-    task_queue *fresh = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *fresh, NULL);
+    task_queue *fresh = task_queue_make(p, queue, false);
     if (fresh == NULL) { return CELLAR_E_NOMEM; }
-    task_levels_init(&fresh->levels);
-    fresh->weight = 1;
-    memcpy(fresh->name, queue, strlen(queue));
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);

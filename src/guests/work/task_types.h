@@ -33,7 +33,8 @@
 
 #define TASK_LEVELS (CELLAR_TASK_PRIORITY_MAX + 1)
 #define TASK_CHUNK 1024u     /* tasks of a chunk of the slab */
-#define TASK_QUEUES_MAX 64u
+#define TASK_QUEUES_MAX 65536u
+#define TASK_WEIGHT_MAX 100u
 #define TASK_SLICE 1024u     /* tasks moved under one lock */
 #define TASK_TEXT_ROOM (CELLAR_TASK_TEXT_MAX + 1)
 #define TASK_BURST_MAX 16u    /* tasks that a worker takes under one lock */
@@ -139,16 +140,27 @@ typedef struct task_levels {
 typedef struct task_gate {
     wheel_timer timer;       /* in the ring of gates while it is closed */
     struct task_name *name;  /* NULL: of a queue */
+    struct task_queue *queue; /* NULL: of a name */
 } task_gate;
 
 typedef struct task_queue {
+    wheel_timer turn;        /* first field: in the ring of its weight while it offers tasks */
+    UT_hash_handle hh;
     char name[CELLAR_NAME_MAX + 1];
     task_levels levels;
     task_gate gate;          /* paused */
     bool pull;               /* only cellar_task_take takes its tasks */
-    uint32_t weight;         /* 1..100 */
-    int32_t credit;          /* smooth weighted round robin */
+    uint32_t weight;         /* 1..TASK_WEIGHT_MAX */
+    uint32_t debt;           /* turns to miss: it gave so many tasks more to a burst */
 } task_queue;
+
+/* The queues of one weight that offer tasks to workers. They take turns. */
+typedef struct task_weight {
+    wheel_timer link;        /* first field: in `weights` of the pool while it has queues */
+    wheel_timer ring;        /* head of the queues, the next one first */
+    int64_t credit;          /* smooth weighted round robin */
+    uint32_t count;
+} task_weight;
 
 typedef struct task_name {
     UT_hash_handle hh;
@@ -161,7 +173,8 @@ typedef struct task_name {
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
     task_gate gate;
-    bool plain;              /* no limit and no time-out: its tasks may be in a burst */
+    bool plain;              /* no limit: its tasks may be in a burst */
+    bool slow;               /* the last functions took more than 1 ms: no burst if others wait */
     uint32_t queued;         /* tasks in the queue that were not parked */
     uint32_t released;       /* tasks in the queue that were */
     uint32_t running;
@@ -180,6 +193,7 @@ typedef struct task_run { /* one attempt */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
+    _Atomic int64_t began_ms; /* of the task of a burst with time-out; relaxed, ordered by claim */
     int32_t tid;             /* 0: taken */
     bool stuck;              /* past its hard time-out, and not counted in `active` */
     bool pooled;             /* on a thread of the pool */
@@ -193,6 +207,7 @@ typedef struct task_run { /* one attempt */
     char tag[CELLAR_TASK_TEXT_MAX + 1];
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
     bool bursting;           /* burst[] was not recalled */
+    bool timed;              /* the tasks of the burst have a time-out; constant meanwhile */
     bool exhausted;          /* of its thread alone: all tasks of the burst have ended */
     uint32_t ran;            /* of its thread alone: functions of the burst that returned */
     uint32_t burst_len;      /* written by its thread, under the lock; 0: no burst */
@@ -350,7 +365,10 @@ struct cellar_pool {
     uint32_t throttle_count;
     task_name **names;       /* array of name_max: max_names, and those of the journal */
     uint32_t name_count, name_max, queue_count;
-    task_queue *queues[TASK_QUEUES_MAX];
+    task_queue *queues;      /* uthash */
+    wheel_timer weights;     /* head: weights with queues that offer tasks */
+    task_weight weight[TASK_WEIGHT_MAX];
+    uint64_t offered;        /* sum of the weights of the queues that offer tasks */
     wheel mono, wall;
     int64_t look_ms;         /* monotonic: the thread of the timers looks then, or before */
     _Atomic int64_t offset_ms; /* wall clock minus monotonic clock, at the last look; relaxed, read
@@ -368,8 +386,9 @@ struct cellar_pool {
     uint32_t asleep;         /* of active: inside cellar_task_wait or a blocked submit */
     uint32_t watching;       /* calls that sleep on `ended` */
     uint32_t bursts;         /* runs with `bursting` */
-    task_queue *burst_queue; /* of all bursts, with `bursts` > 0 */
-    uint32_t burst_priority; /* the same */
+    const task_queue *burst_queue; /* with `bursts` > 0: the only one with tasks; NULL: not so */
+    uint32_t burst_priority; /* of all bursts, with `bursts` > 0 */
+    uint32_t burst_weight;   /* the same; a queue with a larger weight goes before them */
     base_rng rng;
     stats_waits waits[STATS_TASK_WAIT_COUNT];
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */

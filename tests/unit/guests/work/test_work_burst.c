@@ -3,7 +3,8 @@
  * Aim:    a worker that takes several tasks under one lock shows it to no caller: states, order,
  *         figures, waits, drains and cancels are those of a worker that takes one.
  * Method: the queue is paused until all tasks are in it, so that the worker takes them together.
- *         The payload of a task says what its function does. Semaphores decide the order. */
+ *         The payload of a task says what its function does. Semaphores decide the order. Where
+ *         time matters, the clock is a variable. */
 #include <semaphore.h>
 
 #include "cellar_task.h"
@@ -14,10 +15,12 @@
 
 static cellar_pool *p;
 static sem_t began, go_on;
-static char ran[256];
+static char ran[1024];
 static atomic_uint ran_count;
 static cellar_task_id id[TASKS + 1];
 static atomic_int seen;
+static _Atomic int64_t now_ms;
+static cellar_pool_order order;
 
 static cellar_verdict act(const cellar_task *t, void *ctx)
 {
@@ -39,16 +42,32 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
         T_EQ_I64(cellar_task_progress(t, 1, 2, "half"), CELLAR_OK);
         sem_post(&began);
         while (sem_wait(&go_on) != 0) { }
+    } else if (what == 'L' || what == 'M') { /* a long one */
+        atomic_fetch_add(&now_ms, 900);
+    } else if (what == 'C') { /* until it is cancelled */
+        sem_post(&began);
+        while (!cellar_task_cancelled(t)) { sched_yield(); }
     } else if (what == 'W') { /* for the last task */
         atomic_store(&seen, cellar_task_wait(p, id[TASKS - 1], 60000, NULL));
     }
     return v;
 }
 
+static int64_t read_now(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_ms);
+}
+
 static void open_it(uint32_t workers)
 {
-    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
+    cellar_host_config host = cellar_host_config_default();
+    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers, .order = order,
                              .close_timeout_ms = 60000 };
+    if (atomic_load(&now_ms) != 0) {
+        host.clock = read_now;
+        c.host = &host;
+    }
     memset(ran, 0, sizeof ran);
     atomic_store(&ran_count, 0);
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
@@ -306,6 +325,148 @@ T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
     T_EQ_I64(cellar_task_submit(p, "t", "3", 1, NULL, NULL), CELLAR_E_BUSY);
     sem_post(&go_on);
     finish();
+}
+
+/* ---- time-outs ---- */
+
+T_CASE(time_out_of_a_burst_begins_with_each_function)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .hard_timeout_ms = 5000,
+                           .queue = "default" };
+    int64_t wait_ms;
+    atomic_store(&now_ms, 1000000);
+    open_it(1);
+    T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
+    for (size_t i = 0; i < TASKS; i++) {
+        T_REQUIRE(cellar_task_submit(p, "timed", &"aLCdefghijklmnop"[i], 1, NULL, &id[i]) ==
+                  CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    wait_for(&began); /* 900 ms after the burst */
+    atomic_fetch_add(&now_ms, 999);
+    T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
+    T_EQ_I64(wait_ms, 1); /* the task that runs has 1 ms left */
+    T_EQ_U64(figures().started, 3);
+    T_EQ_U64(figures().ok, 2);
+    atomic_fetch_add(&now_ms, 1);
+    T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
+    finish();
+    T_EQ_U64(atomic_load(&ran_count), TASKS);
+    atomic_store(&now_ms, 0);
+}
+
+T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
+    atomic_store(&now_ms, 1000000);
+    open_it(1);
+    T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < TASKS; i++) {
+            T_REQUIRE(cellar_task_submit(p, "timed", "a", 1, NULL, NULL) == CELLAR_OK);
+        }
+        while (figures().live != 0) { sched_yield(); }
+        atomic_fetch_add(&now_ms, 5000);
+        T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
+    }
+    T_EQ_U64(figures().ok, 20 * TASKS);
+    T_EQ_U64(figures().timed_out, 0);
+    finish();
+    atomic_store(&now_ms, 0);
+}
+
+/* ---- several queues ---- */
+
+/* Let the one worker run 'H', and queue `n` tasks in each queue of the names meanwhile. Their
+ * payload is the name. A name in upper case has a tag, so no burst takes its tasks. */
+static void fill_queues(const char *names, int n)
+{
+    cellar_submit_opts tagged = { .struct_size = sizeof tagged, .tag = "tag" };
+    T_REQUIRE(cellar_task_submit(p, "t", "H", 1, NULL, NULL) == CELLAR_OK);
+    wait_for(&began);
+    for (size_t i = 0; names[i] != '\0'; i++) {
+        const char name[2] = { names[i], '\0' };
+        cellar_task_opts o = { .struct_size = sizeof o, .queue = name };
+        T_REQUIRE(cellar_task_register(p, name, act, NULL, &o) == CELLAR_OK);
+        for (int k = 0; k < n; k++) {
+            const cellar_submit_opts *opts = *name < 'a' ? &tagged : NULL;
+            T_REQUIRE(cellar_task_submit(p, name, name, 1, opts, NULL) == CELLAR_OK);
+        }
+    }
+}
+
+/* Go on and wait for `n` more tasks. A drain would end the bursts. */
+static void run_more(uint32_t n)
+{
+    const uint32_t until = atomic_load(&ran_count) + n;
+    sem_post(&go_on);
+    while (atomic_load(&ran_count) < until) { sched_yield(); }
+    finish();
+}
+
+static uint32_t ran_of(char what, size_t from, size_t to)
+{
+    uint32_t n = 0;
+    for (size_t i = from; i < to; i++) { n += ran[i] == what; }
+    return n;
+}
+
+T_CASE(bursts_of_several_queues_keep_weights)
+{
+    open_it(1);
+    fill_queues("xyB", 200);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "x", 2), CELLAR_OK);
+    run_more(600);
+    uint32_t longest = 0;
+    for (size_t to = 1, from = 1; to < 401; to++) { /* all have tasks */
+        const int64_t turns = (int64_t)to - 1; /* 2 : 1 : 1 */
+        if (ran[to] != ran[from]) { from = to; }
+        longest = to - from + 1 > longest ? (uint32_t)(to - from + 1) : longest;
+        T_CHECK(llabs((int64_t)ran_of('x', 1, to) - turns / 2) <= 2 * TASKS);
+        T_CHECK(llabs((int64_t)ran_of('y', 1, to) - turns / 4) <= 2 * TASKS);
+        T_CHECK(llabs((int64_t)ran_of('B', 1, to) - turns / 4) <= 2 * TASKS);
+    }
+    T_CHECK(longest >= TASKS); /* they were taken in bursts */
+}
+
+T_CASE(heavier_queue_goes_before_bursts_of_strict_order)
+{
+    order = CELLAR_POOL_STRICT;
+    open_it(1);
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "first" };
+    T_EQ_I64(cellar_task_register(p, "f", act, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "first", 2), CELLAR_OK);
+    fill_queues("xy", 20);
+    T_REQUIRE(cellar_task_submit(p, "x", "H", 1, NULL, NULL) == CELLAR_OK);
+    for (int i = 0; i < 200; i++) {
+        T_REQUIRE(cellar_task_submit(p, i % 2 == 0 ? "x" : "y", "z", 1, NULL, NULL) == CELLAR_OK);
+    }
+    sem_post(&go_on);
+    wait_for(&began); /* in a burst; y has tasks */
+    const uint32_t before = atomic_load(&ran_count);
+    T_REQUIRE(cellar_task_submit(p, "f", "!", 1, NULL, NULL) == CELLAR_OK);
+    sem_post(&go_on);
+    finish();
+    T_EQ_I64(ran[before], '!'); /* the next one */
+    order = CELLAR_POOL_WEIGHTED;
+}
+
+T_CASE(long_functions_of_two_queues_take_turns)
+{
+    atomic_store(&now_ms, 1000000);
+    open_it(1);
+    fill_queues("LM", 0);
+    for (int i = 0; i < 128; i++) {
+        const char *name = i % 2 == 0 ? "L" : "M";
+        T_REQUIRE(cellar_task_submit(p, name, name, 1, NULL, NULL) == CELLAR_OK);
+    }
+    run_more(128);
+    T_EQ_U64(atomic_load(&ran_count), 129);
+    for (size_t at = 2 * TASKS + 1; at < 128; at++) { /* the first ones may have been bursts */
+        T_CHECK(ran[at] != ran[at + 1]);
+    }
+    atomic_store(&now_ms, 0);
 }
 
 T_MAIN("work_burst")

@@ -5,6 +5,7 @@
  * Method: Both clocks are variables; the test calls cellar_tick, which runs the tasks.
  *         Parking is compared with the order of random submits. */
 #include "base/random.h"
+#include "cellar_observe.h"
 #include "cellar_limit.h"
 #include "tests/support/task_kit.h"
 
@@ -76,6 +77,50 @@ T_CASE(queues_share_by_weight_and_pause)
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "none", 5), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "none", 5), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "slow", 101), CELLAR_E_INVAL);
+    close_it();
+}
+
+T_CASE(many_queues_take_turns_and_have_figures)
+{
+    enum { SOME = 1000 };
+    static char text[1 << 20];
+    char name[16];
+    size_t len;
+    defaults();
+    config.max_names = SOME + 1;
+    open_with(NULL);
+    for (unsigned i = 0; i < SOME; i++) {
+        snprintf(name, sizeof name, "q%u", i);
+        cellar_task_opts o = { .struct_size = sizeof o, .queue = name };
+        name_it(name, note, &o);
+        for (int k = 0; k < 2; k++) {
+            T_EQ_I64(cellar_task_submit(p, name, k == 0 ? "a" : "b", 1, NULL, NULL), CELLAR_OK);
+        }
+    }
+    T_EQ_I64(cellar_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
+    T_CHECK(strstr(text, "queue=\"q0\"} 2\n") != NULL);
+    T_CHECK(strstr(text, "queue=\"q999\"} 2\n") != NULL);
+    (void)tick();
+    T_EQ_U64(ran_count, 2 * SOME);
+    T_EQ_U64(strspn(ran, "a"), SOME);
+    close_it();
+}
+
+T_CASE(pool_has_65536_queues)
+{
+    char name[16];
+    defaults();
+    open_with(NULL); /* one queue */
+    for (unsigned i = 1; i < 65536; i++) {
+        snprintf(name, sizeof name, "q%u", i);
+        T_REQUIRE(cellar_pool_route(p, "t", name, NULL) == CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_route(p, "t", "one more", NULL), CELLAR_E_LIMIT);
+    T_EQ_U64(figures().rejected_limit, 1);
+    T_EQ_I64(cellar_pool_route(p, "t", "q7", NULL), CELLAR_OK);
+    (void)submit("a", NULL);
+    (void)tick();
+    T_EQ_STR(ran, "a");
     close_it();
 }
 
