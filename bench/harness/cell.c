@@ -174,8 +174,7 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
 {
     const bool tier = strncmp(subject, "cellar_", 7) == 0;
     const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
-    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier ||
-                            strcmp(subject, "shared_ptr64") == 0;
+    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
     const bool small = strstr(subject, "_value") != NULL;
     const bool named = w != NULL ? w->subjects[0] != '\0'
                                  : o->peers != NULL && cell_named(o->peers, subject);
@@ -1074,33 +1073,14 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
            row.note != NULL ? row.note : "");
 }
 
-/* Buckets of each lane: a line of its own in the JSON, and for the plot a file with the share of
- * slower gets. */
+/* Print the buckets of each lane: a line of its own in the JSON. */
 static void cell_write_latency(const cell_set *c)
 {
-    const bool plot = c->o->all_subjects || c->o->full;
     for (uint32_t l = 0; c->latency != NULL && l < c->lane_count; l++) {
         const hist *h = &c->latency[c->latency[l].count > 0 ? l : c->lane_count + l];
         const workload_cell *cell = &c->w->cell[c->lane[l].cell];
-        const char *name = c->subject[c->lane[l].subject]->name;
-        char path[600];
-        json_histogram(c->bench, name, c->w->name, cell->through ? "set" : "get",
-                       c->lane[l].threads, h, c->latency_unit[l]);
-        snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench,
-                 c->w->name, name, c->lane[l].threads);
-        FILE *f = plot && h->count > 0 ? fopen(path, "we") : NULL;
-        if (f == NULL) {
-            continue;
-        }
-        fprintf(f, "# ns\tshare of gets that took longer\n");
-        uint64_t seen = 0;
-        for (uint32_t i = 0; i < HIST_SLOTS; i++) {
-            if (h->slot[i] > 0 && (seen += h->slot[i]) < h->count) {
-                fprintf(f, "%.1f\t%.9f\n", (double)hist_middle(i) * c->latency_unit[l],
-                        (double)(h->count - seen) / (double)h->count);
-            }
-        }
-        fclose(f);
+        json_histogram(c->bench, c->subject[c->lane[l].subject]->name, c->w->name,
+                       cell->through ? "set" : "get", c->lane[l].threads, h, c->latency_unit[l]);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * json: writes result lines; reading them is the work of bench/report/table.awk.
+ * json: writes result lines; reading them is the work of bench/report/tables.awk.
  *
  * FORMAT     {"bench":..,"subject":..,"version":..,"workload":..,"threads":..,"metric":..,
  *            "value":..,"unit":..,"best":..,"vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,

@@ -21,7 +21,6 @@ enum bench_caps {
     BENCH_DEL = 4,
     BENCH_LOAD = 8,
     BENCH_INCR = 16,
-    BENCH_PERSIST = 32,
     BENCH_FIXED_KV = 64,  /* key and value sizes are fixed when it is opened */
     BENCH_SPMC = 128,     /* one writer at a time */
     BENCH_LEAKS = 256,    /* never frees replaced values: stated in every row */

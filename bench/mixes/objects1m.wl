@@ -7,4 +7,4 @@ ops        = get | hot
 capacity   = none
 threads    = 1 2
 prefill    = all
-subjects   = uthash64 shared_ptr64 cellar cellar_object cellar_object_load
+subjects   = uthash64 cellar cellar_object cellar_object_load

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# one request at a time, and 64 in one batch: with servers behind a socket, tables on disk, and
-# what needs 100 us a call
+# one request at a time, and 64 in one batch: with a server behind a socket
 trace      = zipf 0.99 keys=100000 ops=2097152 seed=3
 key        = 16
 value      = 100
@@ -8,4 +7,4 @@ ops        = get | many 64
 capacity   = none
 threads    = 1 2 cores
 prefill    = all
-subjects   = raw uthash64 sqlite redis memcached diskcache cashews cellar
+subjects   = raw uthash64 redis cellar

@@ -28,9 +28,6 @@ REGISTRY_DRIVER(caffeine_fresh, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LO
 REGISTRY_DRIVER(caffeine2, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(jvm_chm, "copy", 0, BENCH_NO_EVICT | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(cachetools, "ref", 1, REGISTRY_CACHE | BENCH_TTL);
-REGISTRY_DRIVER(diskcache, "ref", 1, BENCH_BYTES | BENCH_TTL | BENCH_LOAD | BENCH_PERSIST | BENCH_SLOW);
-REGISTRY_DRIVER(cashews, "ref", 1, BENCH_BOUNDED | BENCH_TTL | BENCH_SLOW);
-REGISTRY_DRIVER(dogpile, "ref", 1, BENCH_NO_EVICT | BENCH_TTL | BENCH_LOAD);
 REGISTRY_DRIVER(lru_cache, "ref", 1, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(node_map, "ref", 1, BENCH_NO_EVICT | BENCH_JIT);
 
@@ -51,11 +48,6 @@ const bench_entry bench_registry[] = {
 #else
     { "tbb_chm", NULL, "tbb/concurrent_hash_map.h not found (libtbb-dev), or no C++ compiler" },
 #endif
-#if BENCH_HAVE_CK
-    { "ck_ht", &ck_ht_subject, NULL },
-#else
-    { "ck_ht", NULL, "ck_ht.h not found (libck-dev)" },
-#endif
 #if BENCH_HAVE_ROCKS_CACHE
     { "rocks_hyper", &rocks_hyper_subject, NULL },
     { "rocks_lru", &rocks_lru_subject, NULL },
@@ -63,24 +55,12 @@ const bench_entry bench_registry[] = {
     { "rocks_hyper", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
     { "rocks_lru", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
 #endif
-#if BENCH_HAVE_CXX
-    { "shared_ptr64", &shared_ptr64_subject, NULL },
-#else
-    { "shared_ptr64", NULL, "no C++ compiler" },
-#endif
-#if BENCH_HAVE_SQLITE
-    { "sqlite", &sqlite_subject, NULL },
-#else
-    { "sqlite", NULL, "sqlite3.h not found (libsqlite3-dev)" },
-#endif
     { "redis", &redis_subject, NULL },
-    { "memcached", &memcached_subject, NULL },
     REGISTRY_ROW(moka), REGISTRY_ROW(quick_cache), REGISTRY_ROW(foyer), REGISTRY_ROW(dashmap),
     REGISTRY_ROW(moka_value), REGISTRY_ROW(quick_cache_value), REGISTRY_ROW(foyer_value),
     REGISTRY_ROW(otter), REGISTRY_ROW(ristretto), REGISTRY_ROW(theine), REGISTRY_ROW(caffeine),
     REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(caffeine2), REGISTRY_ROW(jvm_chm),
-    REGISTRY_ROW(cachetools), REGISTRY_ROW(diskcache), REGISTRY_ROW(cashews), REGISTRY_ROW(dogpile),
-    REGISTRY_ROW(lru_cache), REGISTRY_ROW(node_map),
+    REGISTRY_ROW(cachetools), REGISTRY_ROW(lru_cache), REGISTRY_ROW(node_map),
 #if BENCH_HAVE_CELLAR
     { "cellar", &cellar_subject, NULL },
     { "cellar_disk", &cellar_disk_subject, NULL },

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * server: what redis and memcached share: a process of its own behind a unix socket, a connection a
- * thread, whole answers. */
+ * server: a process of its own behind a unix socket, a connection a thread, whole answers. */
 #ifndef BENCH_PEERS_SERVER_H
 #define BENCH_PEERS_SERVER_H
 

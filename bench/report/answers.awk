@@ -3,8 +3,8 @@
 # answers: what a user asks first, beside named caches; the first table of bench/results.md, and the
 # table of README.md.
 #
-# USE        awk -f lines.awk -f answers.awk [-v readme=1] bench/results_all.md     (make bench-report)
-# INPUT      the lines between the peers markers, as peers.awk writes them.
+# USE        awk -f lines.awk -f answers.awk [-v readme=1] bench/results.json     (make bench-report)
+# INPUT      bench/results.json, as tables.awk writes it.
 # ROWS       chosen here, before any run. A row where another cache is better stays: its place is
 #            bold. A row that was not measured is named below the table.
 # OTHERS     the best three, best first, each in its best form: of several forms of one peer the best
@@ -50,44 +50,37 @@ BEGIN {
         "Size|memory of an entry beyond key and value, 1 M entries|memory fill1m_16_100 - meta_bytes|B l|\n" \
         "Size|memory / budget while sizes change|storm storm64m - storm_rss|x l|\n" \
         "Size|memory / budget after five phases of other sizes|churn churn5_short - rss_churn|x l|", row, "\n")
-    split("raw sequential libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile", list, " ")
+    split("raw sequential libcuckoo tbb_chm dashmap jvm_chm node_map", list, " ")
     for (i in list) map[list[i]] = 1
-    split("sqlite rocksdb rocksblob lmdb f2", list, " ")
+    split("rocksdb rocksblob lmdb f2", list, " ")
     for (i in list) store[list[i]] = 1
     n = split("uthash=uthash + LRU under locks;caffeine=Caffeine;moka=moka;quick_cache=quick_cache;foyer_hybrid=foyer (disk);" \
               "foyer=foyer;redis=Redis;lmdb=LMDB;rocksblob=RocksDB (blobs);rocksdb=RocksDB;f2=F2 (FASTER);" \
-              "lru_cache=lru-cache;sqlite=SQLite;xtimerate=x/time/rate", list, ";")
+              "lru_cache=lru-cache", list, ";")
     for (i = 1; i <= n; i++) { split(list[i], part, "="); form[i] = part[1]; pretty[i] = part[2] }
     forms = n
 }
-/<!-- peers:begin -->/ { inside = 1; next }
-/<!-- peers:end -->/ { inside = 0 }
-inside && /^A short run/ { short = $0 " " }
-inside && head == "" && /; commit / { head = short $0; next }
-inside && /^\| [a-z0-9]+ [A-Za-z0-9_]+ \| / {
-    cells = split($0, cell, / *\| */)
-    key = cell[2] " " cell[3] " " cell[4]
-    every[key] = cell[cells - 1]
-    ours_as[key] = cell[7]
+/^\{"machine":/ {
+    head = (number("quick") ? "A short run: not for publication. " : "") text("machine") "; commit " text("commit") \
+           (text("day") == "" ? "" : "; " text("day"))
 }
+/^\{"figure":/ { every[text("figure")] = $0 }
 # Return the name of the peer of which a subject is a form.
 function family(name,    i) {
     for (i = 1; i <= forms; i++) if (index(name, form[i]) == 1) return pretty[i]
     return name
 }
 # Read the subjects of figure `key` into value[], shaky[]; `on_disk`: stores count.
-function read_row(key, value, shaky, on_disk,    n, subject, i, part, v) {
+function read_row(key, value, shaky, on_disk,    n, list, i, one) {
     split("", value); split("", shaky)
-    text_of = every[key]
-    gsub(/ \([^),]*, [^)]*\)/, "", text_of) # the room of a subject, after its value
-    n = split(text_of, subject, ", ")
+    $0 = every[key]
+    n = key in every ? subjects_of(list) : 0
     for (i = 1; i <= n; i++) {
-        if (subject[i] ~ /WRONG|REFUSED|FAILED|wrong values|sets refused|calls failed/) continue
-        split(subject[i], part, " ")
-        if (part[1] in map || (part[1] in store && !on_disk)) continue
-        v = part[2]
-        shaky[part[1]] = v ~ /~/ ? "~" : ""
-        value[part[1]] = v + 0
+        subject_of(list[i], one)
+        if (one["name"] == "cellar") { p25 = one["low"]; p75 = one["high"] }
+        if (one["wrong"] != "" || one["name"] in map || (one["name"] in store && !on_disk)) continue
+        shaky[one["name"]] = one["mark"] != "" ? "~" : ""
+        value[one["name"]] = one["value"] + 0
     }
 }
 function figure(v, how) {
@@ -97,17 +90,14 @@ function figure(v, how) {
 }
 function before(a, b, how) { return how ~ /h$/ ? a > b : a < b }
 # Quartiles of ours, "" if they are one number.
-function quartiles(key, how,    s, part, a, b) {
-    s = ours_as[key]
-    if (!match(s, /\[[^]]*\]/)) return ""
-    split(substr(s, RSTART + 1, RLENGTH - 2), part, " ")
-    if (how == "hits") { a = figure(part[2], how); b = figure(part[1], how) }
-    else { a = figure(part[1], how); b = figure(part[2], how) }
+function quartiles(how,    a, b) {
+    if (p25 == "") return ""
+    a = figure(how == "hits" ? p75 : p25, how); b = figure(how == "hits" ? p25 : p75, how)
     sub(/ %$/, "", a); sub(/ %$/, "", b)
     return a == b ? "" : " [" a " " b "]"
 }
 END {
-    if (head == "") { print "answers: no head line in the table of peers" >"/dev/stderr"; exit 2 }
+    if (head == "") { print "answers: no line of the machine" >"/dev/stderr"; exit 2 }
     if (readme) {
         when = match(head, /; commit [^ ,(]+; 20[0-9-]+$/) ? " (" substr(head, RSTART + 2) ")" : ""
         sub(/;/, ",", when)
@@ -123,7 +113,7 @@ END {
         unit = how; sub(/ [hl]$/, "", unit)
         if (readme && f[5] == "") continue
         read_row(two[1], v, shaky, f[3] ~ /^l2 /)
-        q = quartiles(two[1], how)
+        q = quartiles(how)
         if (two[2] != "" && (two[2] in every)) {
             read_row(two[2], one, unsure, 0)
             for (k in v) if (k in one && one[k] > 0) v[k] = v[k] / one[k]; else delete v[k]

@@ -24,3 +24,16 @@ function show(v) {
     return v >= 1000 || v <= -1000 ? sprintf("%.0f", v) : v >= 100 ? sprintf("%.1f", v) \
          : v >= 10 ? sprintf("%.2f", v) : v >= 0.1 ? sprintf("%.3f", v) : sprintf("%.5f", v)
 }
+# Split the subjects of a figure of results.json into list[]; return their count.
+function subjects_of(list) { return split(substr($0, index($0, "\"subjects\":{") + 12), list, "],") }
+# Read one of them into to[]: name, value, low, high, mark (~, ~~), note, wrong.
+function subject_of(s, to,    cell, three) {
+    split("", to)
+    to["name"] = substr(s, 2, index(s, "\":[") - 2)
+    s = substr(s, index(s, "[") + 1)
+    sub(/[]}]+$/, "", s)
+    split(s, cell, /,?"/)
+    split(cell[1], three, ",")
+    to["value"] = three[1]; to["low"] = three[2]; to["high"] = three[3]
+    to["mark"] = cell[2]; to["note"] = cell[4]; to["wrong"] = cell[6]
+}

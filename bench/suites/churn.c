@@ -423,7 +423,7 @@ static int churn_run_all(const cell_options *o)
     for (size_t i = 0; i < bench_registry_count; i++) {
         const bench_subject *s = bench_registry[i].subject;
         const bool asked = s != NULL && (s->driver != NULL
-                               ? (s->caps & BENCH_BYTES) && !(s->caps & BENCH_PERSIST)
+                               ? (s->caps & BENCH_BYTES) != 0
                                : (s->caps & BENCH_BOUNDED) && s->accounted_bytes != NULL &&
                                  (o->full || strcmp(s->name, "cellar") == 0 ||
                                   strcmp(s->name, "uthash64") == 0));

@@ -138,8 +138,7 @@ static int expire_run_suite(const cell_options *o)
         const bench_subject *s = bench_registry[i].subject;
         char why[256] = "did not finish";
         expire_figures f = { 0, 0, 0, 0, 0, false };
-        if (s == NULL || !(s->caps & BENCH_TTL) || (s->caps & BENCH_PERSIST) ||
-            !cell_chosen(o, NULL, s->name)) {
+        if (s == NULL || !(s->caps & BENCH_TTL) || !cell_chosen(o, NULL, s->name)) {
             continue;
         }
         const bool slow = (s->caps & BENCH_SLOW) != 0;

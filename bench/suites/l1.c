@@ -69,5 +69,5 @@ const bench_suite suite_peers = { "peers", "every peer there is, other languages
                                   suite_peers_list, NULL, true, false, 12 };
 
 static const char *const suite_servers_list[] = { "servers", NULL };
-const bench_suite suite_servers = { "servers", "redis, memcached, SQLite: depth 1 and 64", NULL,
+const bench_suite suite_servers = { "servers", "redis: depth 1 and 64", NULL,
                                     suite_servers_list, NULL, true, false, 30 };

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit: one check of a rate limiter, compared with the usual way in C, governor and x/time/rate.
+ * limit: one check of a rate limiter, compared with the usual way in C and governor.
  *
  * SUBJECTS   cellar     cellar_limiter_check, one token bucket, defaults
  *            cellar_at  cellar_limiter_check_with, a reading made once in 256 checks
  *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
  *            governor   keyed token bucket of the Rust crate, Strings in a DashMap (driver)
- *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
- * DRIVERS    processes that time their own windows (build/bench/peers/NAME, made by bench-peers): a
- *            line on stdin, a line of JSON back. One that is missing is a skip line, no figure; one
- *            that crashes, hangs or denies a check is a row, and the others go on.
+ * DRIVER     a process that times its own windows (build/bench/peers/governor, made by bench-peers): a
+ *            line on stdin, a line of JSON back. If it is missing, it is a skip line, no figure; if
+ *            it crashes, hangs or denies a check, it is a row, and the others go on.
  * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
  *            backwards; ratios within a round. No quota is ever reached: every check admits.
  * CLOCK      both, as suite lock; CPU time does not include time that the machine steals.
@@ -141,12 +140,11 @@ static bench_driver *limit_driver_start(const char *name, uint32_t keys)
 /* ---- windows ---- */
 
 typedef enum limit_subject_id {
-    LIMIT_OURS, LIMIT_OURS_AT, LIMIT_UTHASH, LIMIT_GOVERNOR, LIMIT_XTIMERATE, LIMIT_SUBJECTS
+    LIMIT_OURS, LIMIT_OURS_AT, LIMIT_UTHASH, LIMIT_GOVERNOR, LIMIT_SUBJECTS
 } limit_subject_id;
-static const char *const limit_names[] = { "cellar", "cellar_at", "uthash", "governor",
-                                          "xtimerate" };
+static const char *const limit_names[] = { "cellar", "cellar_at", "uthash", "governor" };
 static limit_batch_fn *const limit_batches[] = { limit_batch_ours, limit_batch_at,
-                                                 limit_batch_uthash, NULL, NULL };
+                                                 limit_batch_uthash, NULL };
 
 typedef struct limit_worker {
     limit_bench *bench;
@@ -264,7 +262,7 @@ static int limit_shape(const cell_options *o, limit_bench *b, bench_driver **d,
         for (uint32_t i = 0; i < LIMIT_SUBJECTS; i++) {
             const uint32_t s = rounds % 2 == 0 ? i : LIMIT_SUBJECTS - 1 - i;
             double mops[LIMIT_CLOCKS] = { 0, 0 };
-            bench_driver **peer = s == LIMIT_GOVERNOR ? &d[0] : s == LIMIT_XTIMERATE ? &d[1] : NULL;
+            bench_driver **peer = s == LIMIT_GOVERNOR ? d : NULL;
             have[s] = peer == NULL || *peer != NULL;
             if (peer == NULL && !limit_window_here(b, limit_batches[s], threads, count,
                                                    o->window_ms,
@@ -366,17 +364,15 @@ static int limit_run_suite(const cell_options *o)
         memcpy(b.keys[k], text, LIMIT_BENCH_KEY);
         (void)cellar_limiter_check(b.ours, b.keys[k], LIMIT_BENCH_KEY, 1, NULL);
     }
-    bench_driver *d[2] = { limit_driver_start("governor", b.key_count),
-                                 limit_driver_start("xtimerate", b.key_count) };
+    bench_driver *d = limit_driver_start("governor", b.key_count);
     for (uint32_t threads = 1; threads <= LIMIT_BENCH_THREADS && threads <= host_cpu_count();
          threads++) {
         for (int hot = 0; hot < 2; hot++) {
-            const int s = limit_shape(o, &b, d, hot != 0 ? "check_hot" : "check", threads);
+            const int s = limit_shape(o, &b, &d, hot != 0 ? "check_hot" : "check", threads);
             status = s > status ? s : status;
         }
     }
-    driver_stop(d[0]);
-    driver_stop(d[1]);
+    driver_stop(d);
     double bytes = limit_bytes_a_key(0);
     suite_say("limit", "cellar", "limit_fill_lossless", "limit_key_bytes", &bytes, 1, NULL, NULL);
     bytes = limit_bytes_a_key(20);
@@ -392,5 +388,5 @@ static int limit_run_suite(const cell_options *o)
 }
 #endif
 
-SUITE_OF_LIBRARY(limit, "rate limiters beside governor, x/time/rate and uthash", limit_run_suite,
+SUITE_OF_LIBRARY(limit, "rate limiters beside governor and uthash", limit_run_suite,
                  false);

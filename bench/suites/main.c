@@ -3,7 +3,7 @@
  * main: the program cellar-bench. `make bench` calls it; its options are the make variables.
  *
  * WALK       options -> header with the facts of the machine -> suites, each workload in a child of
- *            its own -> exit status. Figures go to --json as they are made; bench/report/table.awk
+ *            its own -> exit status. Figures go to --json as they are made; bench/report/tables.awk
  *            reads them there and compares with targets.tsv.
  * PATIENCE   A suite that is a function runs in a process of its own, too. If it crashes, or prints
  *            no line for three times the patience of one piece of work, that is a row, and the next

@@ -202,7 +202,7 @@ static int memory_run(const cell_options *o)
         for (size_t i = 0; i < bench_registry_count; i++) {
             const bench_entry *e = &bench_registry[i];
             if (e->subject != NULL && cell_chosen(o, NULL, e->name) &&
-                !(e->subject->caps & (BENCH_PERSIST | BENCH_SLOW)) &&
+                !(e->subject->caps & BENCH_SLOW) &&
                 strcmp(e->subject->semantics, "remote") != 0) {
                 /* A process's own memory hardly differs between runs, and it costs most time. */
                 const int status = memory_one(e->name, sizes[k],

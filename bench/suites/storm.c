@@ -10,7 +10,7 @@
  * FIGURES    storm_rss   largest growth of RSS / budget: the machine's real loss, runtime included
  *            storm_over  most bytes that the store itself reported, less the budget
  *            storm_set   thousand sets a second
- *            over time: storm_SUBJECT.tsv, for the plot
+ *            over time: storm_SUBJECT.tsv
  * TRIED      Buffers of the writers made with the threads: their 2 MiB counted in every figure,
  *            1.039 instead of 1.008 for a store that keeps its budget.
  * NOTE       a runtime with a collector counts its garbage here too: that is what it costs. */
@@ -237,7 +237,7 @@ static int storm_run_suite(const cell_options *o)
         char why[256] = "did not finish";
         storm_figures f = { 0, 0, 0 };
         if (s == NULL || !(s->caps & (s->driver != NULL ? BENCH_BYTES : BENCH_BOUNDED)) ||
-            (s->caps & BENCH_PERSIST) || !cell_chosen(o, NULL, s->name) ||
+            !cell_chosen(o, NULL, s->name) ||
             (s->driver == NULL && s->accounted_bytes == NULL)) {
             continue;
         }

@@ -14,7 +14,7 @@
 # RULES      the package manager is not asked: a header is preprocessed, a library
 #            linked, a tool looked up in PATH. So hand-made installations and other systems count.
 #            Nothing present is put on the list, so nothing present is upgraded. No service may
-#            start on this machine: memcached and prometheus are unpacked below build/peers, never
+#            start on this machine: prometheus is unpacked below build/peers, never
 #            installed.
 #            No sudo, and nothing from outside the distribution.
 # STAMP      build/.deps-GROUP-CHECKSUM (compiler, flags, this file): later runs cost nothing.
@@ -62,22 +62,17 @@ gcc-aarch64-linux-gnu|check torture|optional|tool|aarch64-linux-gnu-gcc|the aarc
 libc6-dev-arm64-cross|check torture|optional|glob|/usr/aarch64-linux-gnu/include/errno.h|the aarch64 build is skipped
 qemu-user|check torture|optional|tool|qemu-aarch64|aarch64 programs are not run
 libglib2.0-dev|bench|optional|glob|/usr/include/glib-2.0/glib.h|the adapter for libCacheSim is not built
-libck-dev|bench|optional|header|ck_ht.h|peer ck is left out
 libtbb-dev|bench|optional|glob|/usr/include/tbb/concurrent_hash_map.h|peer tbb is left out
 libcuckoo-dev|bench|optional|glob|/usr/include/libcuckoo/cuckoohash_map.hh|peer cuckoo is left out
 liblmdb-dev|bench|optional|link|lmdb.h -llmdb|peer lmdb is left out
 librocksdb-dev|bench|optional|link|rocksdb/c.h -lrocksdb|peer rocksdb is left out
 libjemalloc-dev|bench|optional|link|jemalloc/jemalloc.h -ljemalloc|no comparison with jemalloc
-memcached|bench|optional|peer|usr/bin/memcached|peer memcached is left out
-gnuplot-nox|bench|optional|tool|gnuplot|no plots
+gnuplot-nox|bench|optional|tool|gnuplot|no plots of cellar replay
 openjdk-17-jdk-headless|bench|optional|tool|javac|peer caffeine is left out
 libcaffeine-java|bench|optional|glob|/usr/share/java/caffeine*.jar|peer caffeine is left out
 golang-go|bench|optional|tool|go|peers in Go are left out
-golang-golang-x-time-dev|bench|optional|glob|/usr/share/gocode/src/golang.org/x/time/rate|peer x/time is left out
 golang-github-dgraph-io-ristretto-dev|bench|optional|glob|/usr/share/gocode/src/github.com/dgraph-io/ristretto|peer ristretto is left out
 python3-cachetools|bench|optional|python|cachetools|peer cachetools is left out
-python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
-python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
 python3-redis|check torture|optional|python|redis|redis-py is not tried
 openssl|check torture|optional|tool|openssl|TLS is not tried|openssl/ssl.h
 libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no tests of the remote tier, hiredis is not tried

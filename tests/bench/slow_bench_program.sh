@@ -10,10 +10,10 @@ bench=$t_tmp/cellar-bench
 build() {
     # shellcheck disable=SC2046,SC2086
     $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=0 \
-        -DBENCH_HAVE_CXX=0 -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
+        -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
         '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
         bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
-        bench/peers/memcached/subject.c bench/replay/trace.c bench/replay/ideal.c \
+        bench/replay/trace.c bench/replay/ideal.c \
         src/cli/error.c src/core/base/hash.c -lm
 }
 # A time limit may fail on a machine that stops for a moment: try again with each of these
@@ -73,7 +73,7 @@ table_of_an_own_run_is_short() { # at most 30 lines; it says what it leaves out,
     awk 'BEGIN { for (m = 1; m <= 8; m++) for (s = 1; s <= 12; s++) for (t = 1; t <= 4; t *= 2)
         printf "{\"bench\":\"own\",\"subject\":\"s%d\",\"workload\":\"w\",\"threads\":%d,\"metric\":\"mix_%d_0_0\",\"value\":%d,\"rounds\":9,\"hit\":%d,\"unit\":\"Mops/s\"}\n", s, t, m, s, s != 3
         print "{\"bench\":\"own\",\"subject\":\"otter\",\"workload\":\"w\",\"skip\":\"not built: make bench-peers\"}" }' >"$t_tmp/t.jsonl"
-    awk -v ref=s5 -v json=J -v logfile=L -f bench/report/lines.awk -f bench/report/own.awk "$t_tmp/t.jsonl" >"$t_tmp/out"
+    awk -v table=own -v ref=s5 -v json=J -v logfile=L -f bench/report/lines.awk -f bench/report/tables.awk "$t_tmp/t.jsonl" >"$t_tmp/out"
     [ "$(wc -l <"$t_tmp/out")" -le 30 ] && grep -q '^left out: otter: not built' "$t_tmp/out" && grep -q 'more rows stand in the JSON' "$t_tmp/out" &&
         grep -q 'no get found its key: mix_1_0_0 of s3, mix_2_0_0 of s3,' "$t_tmp/out" && tail -n 1 "$t_tmp/out" | grep -q '^JSON: J' || { cat "$t_tmp/out"; return 1; }
 }
@@ -209,8 +209,8 @@ direction_of_metric_is_the_same_everywhere() { # in the program and in the table
     "$bench" --metrics | awk '$1 != "scaling" { for (s = 1; s <= 2; s++)
         printf "{\"bench\":\"peers\",\"subject\":\"%s\",\"workload\":\"w\",\"metric\":\"%s\",\"value\":%d,\"rounds\":9}\n",
             s == 1 ? "moka" : "cellar", $1, s }' >"$t_tmp/m.jsonl"
-    awk -v md=1 -f bench/report/lines.awk -f bench/report/peers.awk "$t_tmp/m.jsonl" >"$t_tmp/out" &&
-        "$bench" --metrics | awk -F' [|] ' 'FNR == NR { first[$3] = $4; next }
+    awk -v table=peers -f bench/report/lines.awk -f bench/report/tables.awk "$t_tmp/m.jsonl" >"$t_tmp/out" &&
+        "$bench" --metrics | awk 'FNR == NR { first[$4] = $5; next }
             { split($0, m, " "); if (m[1] == "scaling") next; n++ }
             first[m[1]] != (m[3] == "higher" ? "cellar" : "moka") { print $0 ": first is " first[m[1]]; bad = 1 }
             END { exit bad || n < 80 }' "$t_tmp/out" -
@@ -260,29 +260,29 @@ good_driver_has_rows() {
         ! ls "$t_tmp/s"/*.trace 2>/dev/null
 }
 wrong_value_of_a_driver_is_a_row() {
-    plant diskcache 'if self.n % 50 == 0: return b"x" * 100'
+    plant cachetools 'if self.n % 50 == 0: return b"x" * 100'
     rm -f "$t_tmp/w.jsonl"
-    drivers diskcache "$t_tmp/w.jsonl"
-    [ $? -eq 1 ] && grep -q '"subject":"diskcache".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
-        grep -q '^wrong: d get diskcache' "$t_tmp/out"
+    drivers cachetools "$t_tmp/w.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
+        grep -q '^wrong: d get cachetools' "$t_tmp/out"
 }
 dead_driver_is_one_row_and_others_continue() {
-    plant dogpile 'if self.n == 300: os._exit(3)'
-    plant cachetools pass
+    plant cachetools 'if self.n == 300: os._exit(3)'
+    plant theine pass
     rm -f "$t_tmp/k.jsonl"
-    drivers "dogpile cachetools" "$t_tmp/k.jsonl"
-    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
-        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
-        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
+    drivers "cachetools theine" "$t_tmp/k.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
+        grep -q '"subject":"theine".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
+        ! grep -q '"subject":"cachetools".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
 }
 hanging_driver_is_one_row_and_others_continue() { # patience in ms
-    plant dogpile 'if self.n == 300: driver.time.sleep(600)'
-    plant cachetools pass
+    plant cachetools 'if self.n == 300: driver.time.sleep(600)'
+    plant theine pass
     rm -f "$t_tmp/h.jsonl"
-    drivers "dogpile cachetools" "$t_tmp/h.jsonl" --patience-ms "$1"
-    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
-        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
-        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
+    drivers "cachetools theine" "$t_tmp/h.jsonl" --patience-ms "$1"
+    [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
+        grep -q '"subject":"theine".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
+        ! grep -q '"subject":"cachetools".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
 }
 hanging_replay_is_a_row() { # MS of patience; the other sizes are not tried
     plant cachetools 'if self.n == 300: driver.time.sleep(600)'
@@ -296,16 +296,16 @@ hanging_replay_is_a_row() { # MS of patience; the other sizes are not tried
         { cat "$t_tmp/out"; return 1; }
 }
 leaking_driver_is_a_row() { # MS of the window; it keeps replaced values; its neighbour does not
-    plant dogpile pass
     plant cachetools pass
-    sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/dogpile"
+    plant theine pass
+    sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/cachetools"
     printf 'trace = zipf 0.99 keys=200 ops=4096 seed=1\nkey = 16\nvalue = 16384\nops = set\n' >"$t_tmp/over.wl"
     echo 'threads = 1' >>"$t_tmp/over.wl"
     rm -f "$t_tmp/l.jsonl"
     "$bench" --workload "$t_tmp/over.wl" --rounds 9 --window-ms "$1" --quick --scratch "$t_tmp/s" \
-        --peers "dogpile cachetools" --json "$t_tmp/l.jsonl" >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
-    grep -q '"subject":"dogpile","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
-        ! grep -q '"subject":"cachetools".*"leak":' "$t_tmp/l.jsonl"
+        --peers "cachetools theine" --json "$t_tmp/l.jsonl" >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"cachetools","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
+        ! grep -q '"subject":"theine".*"leak":' "$t_tmp/l.jsonl"
 }
 foreign_trace_is_noticed() { # a driver that reads other keys is not comparable
     plant cachetools pass
@@ -320,11 +320,11 @@ stampede_looks_at_values() { # threads that get another value than the loaded on
     echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"calls":\[4,4,4\],.*"bad":0}' || return 1
     sed -i 's/return f()/return f()[1:]/' "$t_tmp/s/peers/cachetools"
     echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"bad":12}' || return 1
-    cp "$t_tmp/s/peers/cachetools" "$t_tmp/s/peers/dogpile"
+    cp "$t_tmp/s/peers/cachetools" "$t_tmp/s/peers/theine"
     rm -f "$t_tmp/v.jsonl"
-    "$bench" --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers dogpile --json "$t_tmp/v.jsonl" >"$t_tmp/out" 2>&1
-    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
-        [ "$(grep -c '"subject":"dogpile".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
+    "$bench" --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers theine --json "$t_tmp/v.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"subject":"theine".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
+        [ "$(grep -c '"subject":"theine".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
 }
 refusal_and_reason_are_lines() { # a workload that a driver refuses, and a peer that was never built
     plant cachetools 'raise ValueError("no room")'

@@ -2,11 +2,22 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    The report prints a missed floor first and in words, and noise never meets a target.
-# Method: Doctored result lines through bench/report/table.awk, under every installed awk; the
+# Method: Doctored result lines through bench/report/tables.awk, under every installed awk; the
 #         guard's comparison on doctored counts and baselines.
 . tests/support/t.sh
 
-lines=bench/report/lines.awk table=bench/report/table.awk
+lines=bench/report/lines.awk
+tables() { # AWK, TABLE, options and files of tables.awk
+    t_awk=$1 t_table=$2
+    shift 2
+    $t_awk -f $lines -f bench/report/tables.awk -v table="$t_table" "$@"
+}
+peers() { # options: results.json of the lines, then the table that is made of that file
+    tables "${AWK:-awk}" json "$t_tmp/in.jsonl" >"$t_tmp/all.json" &&
+        tables "${AWK:-awk}" peers -v md=1 "$@" "$t_tmp/all.json" >"$t_tmp/page.md" &&
+        tables "${AWK:-awk}" peers "$@" "$t_tmp/in.jsonl" >"$t_tmp/said" &&
+        cat "$t_tmp/all.json" "$t_tmp/page.md" "$t_tmp/said" >"$t_tmp/out"
+}
 printf '%s\n' '# comment' >"$t_tmp/targets.tsv"
 target() { printf '%s\t%s\tl1\tcellar\tw\t2\t%s\t%s\twall\t%s\t%s\t%s\t%s\n' "$@" >>"$t_tmp/targets.tsv"; }
 target A1 first get uthash64 ratio 6 10 h
@@ -22,7 +33,7 @@ row() {
     printf '"c2c_ns":40,"c2c":"%s","alloc":"glibc","hit":%s,"bad":0%s,"cpu":"c","quick":0}\n' "$6" "${9:-1}" \
         "${7:+,\"note\":\"$7\"}"
 }
-report() { "${AWK:-awk}" "$@" -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
+report() { tables "${AWK:-awk}" floors "$@" "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
 is() { # word id
     grep -q "^$1 *$2 " "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
@@ -71,7 +82,7 @@ sleeps_are_judged_by_their_count() {
     row get - 1 1 1 far '' | sed 's/"vs":"-",//; s/"bad":0/"bad":0,"slept":0.5/' >"$t_tmp/in.jsonl"
     for floor in 0.6 0.4; do
         printf 'SC3\tx\tl1\tcellar\tw\t2\tget\t-\twall\tslept\t%s\t0.1\tl\n' $floor >"$t_tmp/slept.tsv"
-        "${AWK:-awk}" -f $lines -f $table "$t_tmp/slept.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"
+        tables "${AWK:-awk}" floors "$t_tmp/slept.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"
         is $([ $floor = 0.6 ] && echo met || echo UNDER) SC3 || return 1
     done
 }
@@ -94,15 +105,16 @@ place_among_peers_is_by_value() { # "behind" is printed, maps without a bound ar
       for w in w v; do
           printf '{"bench":"peers","subject":"otter","workload":"%s","hang":"no answer within 9 ms"}\n' $w
       done
-      printf '{"bench":"memory","subject":"ck_ht","workload":"m","leak":"grew by 90 B"}\n'
+      printf '{"bench":"memory","subject":"dashmap","workload":"m","leak":"grew by 90 B"}\n'
       printf '{"bench":"l1","subject":"uthash1","workload":"m","skip":"not of this table"}\n'
     } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
-        grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
+    peers
+    grep -qF '| peers w, 1 thread, get, Mops/s | 4 | **2** of 2 | 0.80 | moka 5 | dashmap 8 (x 0.50) |' "$t_tmp/out" &&
+        grep -qF '{"figure":"peers w 1 get","unit":"Mops/s","subjects":{"foyer":[9,"","","WRONG VALUES"],"dashmap":[8],"moka":[5],"cellar":[4]}}' "$t_tmp/out" &&
+        grep -qF '| storm s, storm_rss, x | 1.100 | 1 of 2 | 2.00 | moka 2.200 | - |' "$t_tmp/out" &&
         grep -q 'first in 1, behind in 1' "$t_tmp/out" &&
-        grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
-        grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q uthash1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+        grep -q '^  hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
+        grep -q '^{"trouble":"leak: dashmap: grew by 90 B","at":"memory m"}$' "$t_tmp/out" && ! grep -q uthash1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 value() { # subject metric value state rounds dropped more...
     printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"
@@ -111,8 +123,8 @@ value() { # subject metric value state rounds dropped more...
 peers_are_compared_in_one_state() { # a state is that of the round: no peer picks its own
     { value cellar get 5 near 0 8 ',"disturbed":8,"note":"noisy"'; value moka get 7 near 8 0; value moka get 3 far 3 1
       value cellar get 9 far 4 0; } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    grep -q '| moka | 7 \[1 9\] Mops/s | 5 \[1 9\]~~ | \*\*2\*\* | 0.71 |.*moka 7, cellar 5~~' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    peers
+    grep -qF '| 5 [1 9]~~ | **2** of 2 | 0.71 | moka 7 | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 leading_peer_has_a_cause() { # a number in the row, its text once below; a peer without a cause is named
     { value cellar get 5 near 9 0; value moka get 7 near 9 0; value cellar hot 5 near 9 0; value moka hot 7 near 9 0
@@ -120,26 +132,28 @@ leading_peer_has_a_cause() { # a number in the row, its text once below; a peer 
       value otter write 6 near 9 0; value cellar write 8 near 9 0; value dashmap write 20 near 9 0
       value cellar mix50 5 near 9 0; value theine mix50 7 near 9 0 ',"note":"noisy"'; } >"$t_tmp/in.jsonl"
     printf '# comment\n\npeers\tw\t*\tget hot\tmoka\tIt asks nobody.\npeers\t*\t2\t*\tdashmap\tNo bound.\n' >"$t_tmp/causes.tsv"
-    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    [ "$(grep -c '| \*\*2\*\* (1) |' "$t_tmp/out")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/out")" = 1 ] &&
-        grep -q '| write | cellar .*| 1 | .*| dashmap 20 | 0.40 (2) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
-        grep -q '| mix95 | otter .*| 0.71 | dashmap 6 | 0.83 |' "$t_tmp/out" &&
+    peers -v causes="$t_tmp/causes.tsv"
+    [ "$(grep -c '| \*\*2\*\* of 2 (1) |' "$t_tmp/page.md")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/page.md")" = 1 ] &&
+        grep -q ', write, .*| 1 of 3 | .*| dashmap 20 (x 0.40 (2)) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
+        grep -q ', mix95, .*| 0.71 | otter 7 | dashmap 6 (x 0.83) |' "$t_tmp/out" &&
         grep -q '^cause not examined yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
         grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 peer_that_refused_sets_has_no_place() {
     { value cellar grow_wall 500 near 9 0; value moka grow_wall 600 near 9 0
       value ristretto grow_wall 300 near 9 0 ',"note":"sets refused"'; } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
+    peers
+    grep -q ', grow_wall, .*| 1 of 2 | .*| moka 600 |' "$t_tmp/out" &&
+        grep -q '"ristretto":\[300,1,9,"","","SETS REFUSED"\],"cellar":\[500,1,9\],"moka":\[600,1,9\]}}$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
 peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of a read-through are printed with its value
     { value cellar write 8 near 9 0; value moka write 9 near 9 0 ',"failed":12.5'; value otter write 7 near 9 0 ',"failed":0.25'
       value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    grep -q '| write | cellar .*| 1 | .*moka 9 (12.50 % OF CALLS FAILED), cellar 8, otter 7 (0.250 % failed) |' "$t_tmp/out" &&
-        grep -q '| readthrough | cellar .*cellar 8 (81.2 % hits), moka 7 (90.0 % hits) |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    peers
+    grep -q ', write, .*| 1 of 2 | .*| otter 7 (0.250 % failed) |' "$t_tmp/out" &&
+        grep -qF '"moka":[9,1,9,"","","12.50 % OF CALLS FAILED"]' "$t_tmp/out" &&
+        grep -qF '"cellar":[8,1,9,""," (81.2 % hits)"],"moka":[7,1,9,""," (90.0 % hits)"]}}' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 hang_is_printed_below_the_figures() {
     { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
@@ -154,59 +168,63 @@ figures_name_their_commits() {
     grep -q '^c; gcc.*; commit \(abc1234, def5678\|def5678, abc1234\); allocator glibc$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
-# The head line of the table of peers: each commit with the suites that ran at it.
-peers_head_lists_commits_by_suite() {
+# A page is of one commit.
+rows_of_another_commit_leave_the_page() {
     { value cellar get 5 near 9 0 ',"commit":"abc1234","cc":"gcc","flags":"-O2","cpu":"c"'
-      value moka get 4 near 9 0 ',"commit":"abc1234","cc":"gcc","flags":"-O2","cpu":"c"'
-      value cellar get 5 near 9 0 ',"commit":"def5678","cc":"gcc","flags":"-O2","cpu":"c"' |
-          sed 's/"peers"/"storm"/'; } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
-    [ "$(head -n 1 "$t_tmp/out")" = 'c; gcc -O2; commit abc1234 (peers), def5678 (storm)' ] ||
-        { cat "$t_tmp/out"; return 1; }
+      value moka get 4 near 9 0 ',"commit":"def5678","cc":"gcc","flags":"-O2","cpu":"c"'
+      value cellar mix95 5 near 9 0 ',"commit":"def5678","cc":"gcc","flags":"-O2","cpu":"c"'; } >"$t_tmp/in.jsonl"
+    tables "${AWK:-awk}" json -v commit=def5678 "$t_tmp/in.jsonl" >"$t_tmp/out"
+    head -n 1 "$t_tmp/out" | grep -q '^{"machine":"c; gcc -O2","commit":"def5678",' && grep -q '"cellar":\[5,1,9\]}}' "$t_tmp/out" &&
+        grep -q '"figure":"peers w 2 get","unit":"Mops/s","subjects":{"moka":\[4,1,9\]}}$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+suites_that_were_not_run_leave_the_page() { # A1 to A14 are of suite l1, B1 of suite memory
+    printf 'B1\tx\tmemory\tcellar\tw\t2\tmeta_bytes\t-\t-\tvalue\t1\t1\tl\n' | cat "$t_tmp/targets.tsv" - >"$t_tmp/two.tsv"
+    row get uthash64 8 7.9 8.1 far >"$t_tmp/in.jsonl"
+    tables "${AWK:-awk}" floors -v md=1 "$t_tmp/two.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '^| A2 .* none |$' "$t_tmp/out" && ! grep -q '^| B1 ' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 # The picture of README.md: the row of the table as it is, or a refusal.
 picture_agrees_with_the_table_under() { # awk
-    $1 -f bench/report/picture.awk bench/results_all.md | cmp - bench/reads.svg &&
+    $1 -f $lines -f bench/report/picture.awk bench/results.json | cmp - bench/reads.svg &&
         grep -q 'commit [0-9a-f]\{7,\};' bench/reads.svg
 }
 picture_without_a_row_is_refused() {
-    sed '/^| peers zipf1m_16_100 | 2 | get |/d' bench/results_all.md >"$t_tmp/in.md"
-    "${AWK:-awk}" -f bench/report/picture.awk "$t_tmp/in.md" >"$t_tmp/out" 2>&1
+    sed '/"peers zipf1m_16_100 2 get"/d' bench/results.json >"$t_tmp/in.json"
+    "${AWK:-awk}" -f $lines -f bench/report/picture.awk "$t_tmp/in.json" >"$t_tmp/out" 2>&1
     [ $? -eq 2 ]
 }
 # What users ask: a row where another cache is better stays and is bold; of several forms of a peer the
 # best counts; maps without a bound and wrong values do not, stores on disk do.
-page() { # rows of the table of peers
-    echo '<!-- peers:begin -->'
-    echo 'c; gcc -O2; commit abc1234 (peers); 2026-11-27'
-    echo '| suite, workload | threads | metric | first | its value | cellar | place | x | map | x | all subjects |'
-    while IFS=';' read -r figure ours all; do echo "| $figure | f | 1 | $ours | 1 | 1 | - | - | $all |"; done
-    echo '<!-- peers:end -->'
+page() { # figures of results.json
+    echo '{"machine":"c; gcc -O2","commit":"abc1234","day":"2026-11-27","quick":0}'
+    while IFS=';' read -r figure all; do echo "{\"figure\":\"$figure\",\"unit\":\"x\",\"subjects\":{$all}}"; done
 }
-answers() { "${AWK:-awk}" -f $lines -f bench/report/answers.awk "$@" "$t_tmp/page.md" >"$t_tmp/out"; }
+answers() { "${AWK:-awk}" -f $lines -f bench/report/answers.awk "$@" "$t_tmp/page.json" >"$t_tmp/out"; }
 answers_show_places_and_best_forms() {
-    page >"$t_tmp/page.md" <<'P'
-peers zipf1m_16_100 | 1 | get;4 [3 5];raw 99, dashmap 9, uthash64 5, uthash1 4.5~, moka 4.2 (WRONG VALUES), cellar 4, moka_value 3, moka 2
-peers zipf1m_16_100 | 2 | get;8 [8 8];cellar 8, uthash1 5, cellar_disk 4
-hitratio zipf16m_rss | - | miss_ratio;.25 [.24 .26];cellar .25 (7 entries, 1.5 MB), otter .5 (9 entries, 1.5 MB)
-l2 put256 | - | l2_put;10;sequential 20, lmdb 12, cellar 10
+    page >"$t_tmp/page.json" <<'P'
+peers zipf1m_16_100 1 get;"raw":[99],"dashmap":[9],"uthash64":[5],"uthash1":[4.5,"~"],"moka":[4.2,"","","WRONG VALUES"],"cellar":[4,3,5],"moka_value":[3],"moka":[2]
+peers zipf1m_16_100 2 get;"cellar":[8,8,8],"uthash1":[5],"cellar_disk":[4]
+hitratio zipf16m_rss - miss_ratio;"cellar":[.25,.24,.26,""," (7 entries, 1.5 MB)"],"otter":[.5,"~"," (9 entries, 1.5 MB)"]
+l2 put256 - l2_put;"sequential":[20],"lmdb":[12],"cellar":[10]
 P
-    answers && grep -q '^c; gcc -O2; commit abc1234 (peers); 2026-11-27$' "$t_tmp/out" &&
+    answers && grep -q '^c; gcc -O2; commit abc1234; 2026-11-27$' "$t_tmp/out" &&
         grep -qF '| **Reads**: get, 1 thread | M/s | 4 [3 5] | **2** of 3 | uthash + LRU under locks 5, moka 3 |' "$t_tmp/out" &&
         grep -qF '| get, 2 threads | M/s | 8 | 1 of 2 | uthash + LRU under locks 5 |' "$t_tmp/out" &&
-        grep -qF ' | hits | 75.0 % [74.0 76.0] | 1 of 2 | otter 50.0 % |' "$t_tmp/out" &&
+        grep -qF ' | hits | 75.0 % [74.0 76.0] | 1 of 2 | otter 50.0 %~ |' "$t_tmp/out" &&
         grep -qF '| **Threads**: get: 2 threads / 1 | x | 2 | 1 of 2 | uthash + LRU under locks 1.11 |' "$t_tmp/out" &&
         grep -qF '| **Disk**: put of 256 B | MB/s | 10.0 | **2** of 2 | LMDB 12.0 |' "$t_tmp/out" &&
         grep -q '^Not measured yet: Reads: get of one hot key' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
     answers -v readme=1 && grep -qx '| get | 8 M/s | uthash + LRU under locks 5 | 1.60 |' "$t_tmp/out" &&
-        grep -qF '| 75.0 % | otter 50.0 % | 1.50 |' "$t_tmp/out" &&
+        grep -qF '| 75.0 % | otter 50.0 %~ | 1.50 |' "$t_tmp/out" &&
         grep -qx '| put to disk, 256 B | 10.0 MB/s | LMDB 12.0 | .83 |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 between() { sed -n "/^<!-- $1:begin -->\$/,/^<!-- $1:end -->\$/p" "$2" | sed '1d;$d'; }
-page_agrees_with_its_tables_under() { # awk: what users ask, and the table of README.md
-    $1 -f $lines -f bench/report/answers.awk bench/results_all.md >"$t_tmp/page" &&
+page_agrees_with_its_tables_under() { # awk: what users ask, our places, and the table of README.md
+    $1 -f $lines -f bench/report/answers.awk bench/results.json >"$t_tmp/page" &&
         between answers bench/results.md | cmp - "$t_tmp/page" &&
-        $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results_all.md >"$t_tmp/page" &&
+        tables "$1" peers -v md=1 -v causes=bench/report/causes.tsv bench/results.json >"$t_tmp/page" &&
+        between places bench/results.md | cmp - "$t_tmp/page" &&
+        $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results.json >"$t_tmp/page" &&
         between figures README.md | cmp - "$t_tmp/page"
 }
 all_goes_on() { # bench-all: a suite that ended stays, one that crashes ends no other; the page is made of all
@@ -226,7 +244,7 @@ P
         grep -q '^bench-all: one is there' said && grep -q '^A short run: .*; commit none; 20' bench/results.md &&
         grep -q '^| .*get, 2 threads | M/s | 6 | 1 of 2 | moka 3 |$' bench/results.md &&
         grep -qF '| peers zipf1m_16_100, 2 threads, get,  | 6 | 1 of 2 | 2.00 | moka 3 | - |' bench/results.md &&
-        grep -q '^| peers zipf1m_16_100 | 2 | get | cellar | .* cellar 6, moka 3 |$' bench/results_all.md &&
+        grep -qF '{"figure":"peers zipf1m_16_100 2 get","unit":"","subjects":{"cellar":[6],"moka":[3]}}' bench/results.json &&
         grep -q '^| figure (commit none, 20..-..-..) | ' README.md && grep -qx '| get | 6 M/s | moka 3 | 2.00 |' README.md) || { head -n 12 "$all/bench/results.md"; return 1; }
     ! (cd "$all" && sh bench/report/all.sh build 1h) 2>"$t_tmp/out" && grep -q 'MINUTES=1h must be' "$t_tmp/out"
 }
@@ -237,7 +255,7 @@ threads_are_columns() { # in order; the state with most rounds; a ratio to anoth
     }
     { said 16 80 9; said 1 10 9; said 2 18 9 ',"note":"noisy"'; said 2 18 9 ',"vs":"one_thread","ratio":1.8'
       said 2 18 9 ',"vs":"moka","ratio":7'; said 4 30 9; } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -f $lines -f bench/report/threads.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    tables "${AWK:-awk}" threads "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '^| workload | metric | subject | hits | 1 | 2 | 4 | 16 |$' "$t_tmp/out" &&
         grep -q '^| w | readthrough | cellar | 81.5 % | 10 | 18~ (1.80) | 30 | 80 |$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
@@ -245,32 +263,17 @@ threads_are_columns() { # in order; the state with most rounds; a ratio to anoth
 t_case threads_are_columns threads_are_columns
 malformed_causes_name_their_line() {
     printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
-    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
+    tables "${AWK:-awk}" peers -v causes="$t_tmp/causes.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
     [ $? -eq 2 ] && grep -q 'causes.tsv:2: not 6 fields' "$t_tmp/out"
 }
 causes_are_well_formed() {
-    "${AWK:-awk}" -v causes=bench/report/causes.tsv -f $lines -f bench/report/peers.awk /dev/null
-}
-plots_leave_out_what_has_no_value() { # no clean window: no bar, and all other bars stay
-    { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
-      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
-      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
-      printf '{"bench":"l1","subject":"cellar","workload":"zipf1m_16_100","threads":2,"metric":"get","unit":"Mops/s","rounds":0}\n'
-      printf '{"bench":"l1","subject":"raw","workload":"zipf1m_16_100","threads":2,"metric":"get","value":9,"p25":9,"p75":9,"rounds":9}\n'
-      printf '{"bench":"peers","subject":"moka","workload":"bounded16m_16_100","threads":1,"metric":"readthrough","value":7,"p25":6,"p75":8,"rounds":9}\n'
-      printf '{"bench":"peers","subject":"moka","workload":"bounded100k_16_100","threads":1,"metric":"readthrough","value":2,"p25":1,"p75":3,"rounds":9}\n'
-    } >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -v out="$t_tmp" -f $lines -f bench/report/plot.awk "$t_tmp/in.jsonl" || return 1
-    [ "$(cat "$t_tmp/peers_readthrough.dat")" = '"moka" 2 1 3 NaN NaN NaN' ] && [ ! -s "$t_tmp/peers_hot.dat" ] &&
-        [ "$(cat "$t_tmp/peers_get.dat")" = '"moka" 5 4 6 8 7 9' ] && [ "$(cat "$t_tmp/scaling.dat")" = '"moka" 1.6 NaN' ] &&
-        [ "$(head -n 2 "$t_tmp/throughput.dat" | tr '\n' ' ')" = 'metric raw low high get 9 9 9 ' ] ||
-        { cat "$t_tmp/peers_get.dat" "$t_tmp/scaling.dat" "$t_tmp/throughput.dat"; return 1; }
+    tables "${AWK:-awk}" peers -v causes=bench/report/causes.tsv /dev/null
 }
 same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
     AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
-    $1 -v md=1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
-    $1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
+    tables "$1" floors -v md=1 "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
+    tables "$1" floors "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
 }
 
 # A program that only prints its key; the counts are given.
@@ -339,7 +342,8 @@ t_case peer_that_refused_sets_has_no_place peer_that_refused_sets_has_no_place
 t_case peer_with_failed_calls_is_marked peer_with_failed_calls_is_marked
 t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
 t_case figures_name_their_commits figures_name_their_commits
-t_case peers_head_lists_commits_by_suite peers_head_lists_commits_by_suite
+t_case rows_of_another_commit_leave_the_page rows_of_another_commit_leave_the_page
+t_case suites_that_were_not_run_leave_the_page suites_that_were_not_run_leave_the_page
 t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
 t_case answers_show_places_and_best_forms answers_show_places_and_best_forms
 t_case all_goes_on_where_it_ended all_goes_on
@@ -350,7 +354,6 @@ for a in mawk gawk "busybox awk"; do
         t_case "picture_agrees_with_the_table_under_${a%% *}" picture_agrees_with_the_table_under "$a"
     else t_skip "picture_agrees_with_the_table_under_${a%% *}" "not installed"; fi
 done
-t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS that adaptive adds to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
     printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"

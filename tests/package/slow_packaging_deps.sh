@@ -62,7 +62,7 @@ no_service_is_installed() { # rule: a daemon would start on installation
     for group in bench check; do
         env DEPS=print $blind sh src/tools/deps.sh $group
     done | grep 'would run' >"$t_tmp/said"
-    [ -s "$t_tmp/said" ] && ! grep -E 'redis-server|memcached|prometheus' "$t_tmp/said"
+    [ -s "$t_tmp/said" ] && ! grep -E 'redis-server|prometheus' "$t_tmp/said"
 }
 
 # apt-get that cannot install several packages in one call: the remaining packages must be

@@ -41,6 +41,11 @@ none_is_long() {
         awk 'FNR > 200 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' bench/README.md &&
         awk 'FNR == 1201 { print FILENAME; bad = 1 } END { exit bad }' tests/*/*.[ch] tests/*/*/*.[ch] tests/*/*/*/*.[ch]
 }
+# The bench has at most 30,835 lines; JSON counts as lines of 120 bytes.
+bench_is_short() {
+    find bench -type f ! -name '*.json' -exec cat {} + >"$t_tmp/text" && find bench -name '*.json' -exec cat {} + >"$t_tmp/json" &&
+        lines=$(($(wc -l <"$t_tmp/text") + $(wc -c <"$t_tmp/json") / 120)) && echo "bench: $lines lines" && [ $lines -le 30835 ]
+}
 # A test that reads a clock of the system stands in the section Clocks of the page, with its margin.
 clocks='clock_gettime\(|base_now_ns\(\)|thread_cpu_n[s]|base_now_ms\(&(host|system)|_real_ms\(|(share|mono)_now'
 clocks="$clocks"'|kit_time_lef[t]|kit_real_cloc[k]|AWAI[T]|alarm\(|took_m[s]|[^_]time\(NULL|[^T] timeout [0-9]|date \+'
@@ -56,6 +61,7 @@ t_case tests_with_a_clock_stand_on_the_page clocks_are_named tests/README.md
 t_case a_clock_without_a_margin_is_refused unnamed_clock
 t_case every_row_has_its_test check tests
 t_case pages_and_tests_are_short none_is_long
+t_case bench_is_short bench_is_short
 t_case a_missing_test_is_refused refuses 'D7: no test is called seed_full_value' inventory.tsv \
     's/seed_empty_value/seed_full_value/'
 t_case a_missing_row_is_refused refuses 'row 43 stands in no row' inventory.tsv '/^43	/d'

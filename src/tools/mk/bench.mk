@@ -42,14 +42,10 @@ BENCH_TBB     = $(call bench_once,BENCH_TBB,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,tbb/concurrent_hash_map.h))
 BENCH_ROCKC   = $(call bench_once,BENCH_ROCKC,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,rocksdb/cache.h))
-BENCH_CK      = $(call bench_once,BENCH_CK,\
-                  $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
 BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
                   $(call bench_has,$(BENCH_CC) -x c,sqlite3.h))
-BENCH_PEERS   = raw uthash cellar redis memcached \
-                $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
-BENCH_HAVECXX = $(call bench_once,BENCH_HAVECXX,$(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,mutex))
-BENCH_CXXS    = $(if $(filter 1,$(BENCH_HAVECXX)),shared_ptr) $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
+BENCH_PEERS   = raw uthash cellar redis
+BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
                 $(if $(filter 1,$(BENCH_ROCKC)),rocks_cache)
 BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
                   $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
@@ -77,15 +73,15 @@ BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
-                -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
-                -DBENCH_HAVE_CXX=$(BENCH_HAVECXX) -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
+                -DBENCH_HAVE_TBB=$(BENCH_TBB) \
+                -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
                 -DBENCH_HAVE_ROCKS_CACHE=$(BENCH_ROCKC) \
                 -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_F2=$(BENCH_F2) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
                 -DBENCH_HAVE_TLS=$(if $(HAVE_TLS),1,0) \
                 '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
 BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filter 1,$(BENCH_TBB) $(BENCH_F2)),-ltbb) \
                 $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
-                $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
+                $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS) $(BENCH_ROCKC)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
                 $(if $(filter 1,$(BENCH_REMOTE)),-lhiredis) $(WITH_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
@@ -97,8 +93,7 @@ BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS
                 $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) \
                 $(if $(filter 1,$(ALL_SUBJECTS)),--all-subjects)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
-BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
-                -f bench/report/table.awk bench/report/targets.tsv
+BENCH_TABLES  = $(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/tables.awk
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
@@ -169,8 +164,8 @@ bench-own: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)printf 'bench: %s runs, with its log in %s\n' $(WL) $(BENCH_B)/own.$(BENCH_OWN).log
 	$(BENCH_Q)status=0; $(BENCH_ENV) $< $(BENCH_ARGS) --json $(BENCH_JSON) >$(BENCH_B)/own.$(BENCH_OWN).log || \
-	  status=$$?; $(or $(AWK),awk) -v ref=$(or $(REF),uthash64) -v keep="$(PEERS)" -v json=$(BENCH_JSON) \
-	  -v logfile=$(BENCH_B)/own.$(BENCH_OWN).log -f bench/report/lines.awk -f bench/report/own.awk $(BENCH_JSON); exit $$status
+	  status=$$?; $(BENCH_TABLES) -v table=own -v ref=$(or $(REF),uthash64) -v keep="$(PEERS)" -v json=$(BENCH_JSON) \
+	  -v logfile=$(BENCH_B)/own.$(BENCH_OWN).log $(BENCH_JSON); exit $$status
 $(BENCH_B)/wl_check: bench/wl_check.c $(addprefix bench/harness/,workload.c trace.c verify.h workload.h trace.h) \
                        $(BENCH_READER) $(BENCH_READER:.c=.h) src/cli/error.c
 	$(BENCH_Q)mkdir -p $(BENCH_B)
@@ -183,8 +178,8 @@ endif
 bench: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,if [ -f $(BENCH_JSON) ]; then mv $(BENCH_JSON) $(BENCH_JSON).before; fi)
 	$(BENCH_Q)status=0; $(BENCH_ENV) $(BENCH_B)/cellar-bench $(BENCH_ARGS) --json $(BENCH_JSON) || \
-	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); \
-	  $(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/threads.awk $(BENCH_JSON); fi; exit $$status
+	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLES) -v table=floors -v only="$(SUITE)" \
+	  bench/report/targets.tsv $(BENCH_JSON); $(BENCH_TABLES) -v table=threads $(BENCH_JSON); fi; exit $$status
 endif
 
 # The program for suites port and workers, without debug information.
@@ -216,11 +211,11 @@ bench-compare:
 	$(BENCH_Q)CC='$(BENCH_CC)' CFLAGS='$(BENCH_CFLAGS)' sh bench/compare/compare.sh $(BENCH_B)/compare \
 	  '$(or $(A),HEAD)' '$(if $(filter command%,$(origin B)),$(B),.)' $(if $(REPS),--reps=$(REPS)) $(if $(PLANT),--plant=$(PLANT))
 
-## bench-report: last figures against their floors; tables of bench/results.md, picture, plots
+## bench-report: last figures against their floors; bench/results.json, tables of bench/results.md, picture
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
-## bench-all: bench/results.md, results_all.md, table and picture of README.md, in MINUTES (170); a rerun
+## bench-all: bench/results.json, results.md, table and picture of README.md, in MINUTES (170); a rerun
 ## of the same commit goes on where it ended; below 60 minutes: short windows
 bench-all:
 	$(Q)sh src/tools/deps.sh bench
