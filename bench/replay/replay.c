@@ -11,7 +11,9 @@
  * LOCKING    With --threads: threads claim the requests of a piece 32 at a time by one atomic
  *            counter. The main thread reads the next piece when all are done. A worker writes its
  *            own replay_worker only.
- * MODES      object: capacity in entries, values of 8 bytes, memory far above need, no TTL.
+ * MODES      object: capacity in entries, values of 8 bytes, memory above need, no TTL. The store
+ *            has the defaults of the library: stripes, expected size, and memory unless --memory
+ *            is given or the entries need more than the default.
  *            byte: capacity is the whole budget of the store, index included; values have the size
  *            in the trace; TTLs of the trace are used. A hit of another size is stored again. As in
  *            a program, the store is told no mean size, unless --mean is given. A value above 64
@@ -46,6 +48,7 @@
 #define REPLAY_LEAST_DEFAULT 16u /* entries; smaller default capacities are left out */
 #define REPLAY_START_MS INT64_C(1000000)
 #define REPLAY_VALUE 8u          /* bytes of a value in object mode */
+#define REPLAY_MEMORY (UINT64_C(64) << 20) /* object mode: the default of the library */
 #define REPLAY_STORED 64u        /* byte mode: of a longer value only the size is stored */
 #define REPLAY_BLOCK 8192u
 #define REPLAY_RECORD 16u        /* bytes of a record with key, without value */
@@ -369,7 +372,8 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
 {
     const replay_options *o = run->o;
     const replay_trace *t = &run->trace;
-    const uint8_t secret[32] = { 7, (uint8_t)run->seed };
+    uint8_t secret[32] = { 7 };
+    for (unsigned i = 0; i < 4; i++) { secret[1 + i] = (uint8_t)(run->seed >> 8 * i); }
     cellar_config cfg = cellar_config_default();
     cellar_host_config host = cellar_host_config_default();
     cellar_tuning_config tuning = cellar_tuning_config_default();
@@ -384,11 +388,12 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     tuning.stripes = (uint32_t)o->stripes;
     e->byte_mode = o->byte_mode;
     e->copy = o->copy;
+    if (o->mean && t->ids.count != 0) {
+        tuning.expected_entry_bytes = sizeof(uint64_t) +
+            (o->byte_mode ? t->unique_bytes / t->ids.count + 1 : REPLAY_VALUE);
+    }
     if (o->byte_mode) {
         cfg.memory_bytes = capacity;
-        if (o->mean && t->ids.count != 0) {
-            tuning.expected_entry_bytes = t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1;
-        }
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
         e->max_value = t->largest < most ? t->largest : most;
         tuning.max_value_bytes = e->max_value;
@@ -398,9 +403,9 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
         tuning.max_value_bytes = e->max_value;
     } else {
         /* Never the bound: an entry takes less than 64 bytes. */
-        cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
+        const uint64_t need = capacity * 96 + REPLAY_MEMORY / 4;
+        cfg.memory_bytes = o->memory != 0 ? o->memory : need > REPLAY_MEMORY ? need : REPLAY_MEMORY;
         cfg.max_entries = capacity;
-        tuning.expected_entry_bytes = 16;
         e->max_value = e->value_len = REPLAY_VALUE;
     }
     e->bytes = cfg.memory_bytes;
@@ -630,18 +635,21 @@ static int replay_by_misses(const void *a, const void *b)
 static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
                              replay_result *out)
 {
-    const bool one = run->o->advisor || run->o->threads != 1;
+    const bool one = run->o->advisor || run->o->threads != 1 || run->o->seed_given;
     const uint64_t usual = policy == 0 && !one ? REPLAY_SEEDS : 1;
     const uint64_t n = run->o->seeds != 0 ? run->o->seeds : usual;
-    replay_result at[REPLAY_SEEDS_MAX] = { *out };
-    for (run->seed = 0; run->seed < n; run->seed++) {
-        at[run->seed] = *out;
-        if (!replay_engine_once(run, policy, capacity, &at[run->seed])) { return false; }
+    static replay_result at[REPLAY_SEEDS_MAX];
+    double value[REPLAY_SEEDS_MAX] = { 0 };
+    for (uint64_t i = 0; i < n; i++) {
+        at[i] = *out;
+        run->seed = run->o->seed + i;
+        if (!replay_engine_once(run, policy, capacity, &at[i])) { return false; }
+        value[i] = at[i].miss_ratio;
     }
-    run->seed = 0;
     qsort(at, n, sizeof at[0], replay_by_misses);
     *out = at[n / 2];
     out->seeds = n;
+    memcpy(out->value, value, sizeof value);
     out->low = at[0].miss_ratio;
     out->high = at[n - 1].miss_ratio;
     out->miss_ratio = (at[(n - 1) / 2].miss_ratio + at[n / 2].miss_ratio) / 2;
@@ -831,6 +839,7 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     } else if (run->out == NULL) {
         replay_print(run);
         replay_print_json(run, run->json != NULL ? run->json : stdout);
+        if (run->csv != NULL) { replay_print_csv(run, run->csv); }
         if (run->o->plot != NULL) { code = replay_plot(run, several); }
     }
     cli_ids_free(&run->trace.ids);
@@ -908,6 +917,7 @@ static const char *replay_parse_one(int c, replay_options *o)
 {
     switch (c) {
     case 'j': o->json = optarg; return NULL;
+    case 'x': o->csv = optarg; return NULL;
     case 'g': o->plot = optarg; return NULL;
     case 'w': o->write = optarg; return NULL;
     case 'a': o->advisor = true; return NULL;
@@ -948,6 +958,13 @@ static const char *replay_parse_one(int c, replay_options *o)
         return cli_parse_count(optarg, 1, 1024, &o->stripes) &&
                (o->stripes & (o->stripes - 1)) == 0 ? NULL
             : "--stripes must be a power of two in 1..1024";
+    case 'M':
+        return cli_parse_bytes(optarg, &o->memory) && o->memory >= CELLAR_MEMORY_MIN ? NULL
+            : "--memory must be at least 1 MiB (64M)";
+    case 'd':
+        o->seed_given = true;
+        return cli_parse_count(optarg, 0, UINT32_MAX - REPLAY_SEEDS_MAX, &o->seed) ? NULL
+            : "--seed must be 0..4294967231";
     case 'n':
         return cli_parse_count(optarg, 1, REPLAY_SEEDS_MAX, &o->seeds) ? NULL
             : "--seeds must be 1..64";
@@ -981,8 +998,9 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
         { "copy", no_argument, NULL, 'y' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
-        { "seeds", required_argument, NULL, 'n' },
-        { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
+        { "seeds", required_argument, NULL, 'n' }, { "seed", required_argument, NULL, 'd' },
+        { "memory", required_argument, NULL, 'M' },
+        { "json", required_argument, NULL, 'j' }, { "csv", required_argument, NULL, 'x' }, { "plot", required_argument, NULL, 'g' },
         { "write", required_argument, NULL, 'w' },
         { "advisor", no_argument, NULL, 'a' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
@@ -1044,11 +1062,13 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
         return CLI_NO_START;
     }
     run.json = replay_file("json", o.json, "ae", &code);
+    run.csv = replay_file("csv", o.csv, "we", &code);
     run.out = replay_file("write", o.write, "we", &code);
     for (int i = optind; i < argc && code == CLI_DONE; i++) {
         code = replay_trace_run(&run, argv[i], argc - optind > 1);
     }
     replay_file_close("json", o.json, run.json, &code);
+    replay_file_close("csv", o.csv, run.csv, &code);
     replay_file_close("write", o.write, run.out, &code);
     free(run.result);
     free(run.piece);
@@ -1069,39 +1089,42 @@ const cli_command cli_replay = {
     "                    first six. w-tinylfu-lcs: with the faults of libCacheSim's; bound: what\n"
     "                    no policy is below, by bytes too\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
-    "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
-    "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"
-    "                    is the memory budget, values have their sizes; budget: capacity in\n"
+    "                    Default 0.1%,1%,5%,10%,20%, from 16 entries or 1 MiB on\n"
+    "  --mode=M          object: entries, without sizes and TTLs; byte: the memory budget; budget:\n"
     "                    entries, bounded by the memory that holds as many. Default object\n"
     "  --value-bytes=N   byte: size of a value where the trace tells none, or 1; budget: of all\n"
     "                    values. Default 200, more where the budget would be below 1.5 MiB\n"
-    "  --mean            byte: tell the store the mean size of the entries\n"
-    "  --copy            byte: store all bytes of the values. Default: those above 64 bytes are\n"
-    "                    weights, so that capacities may exceed the memory of the machine\n"
+    "  --memory=N        object: memory budget of the store. Default 64 MiB, more where the\n"
+    "                    entries need it\n"
+    "  --mean            tell the store the mean size of the entries\n"
+    "  --copy            byte: store all bytes. Default: values above 64 bytes are weights, so\n"
+    "                    that capacities may exceed the memory of the machine\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle vscsi lis twitter csv json (an object a line) txt. Default\n"
-    "                    by name and first line. The installed zstd and gzip unpack what they\n"
-    "                    packed\n"
+    "                    by name and first line. zstd and gzip are unpacked\n"
     "  --columns=A,..    columns of csv (, ; a tab or blanks between): time, key, size, ttl, op,\n"
     "                    count (of equal requests), - for others. Columns with the same word key\n"
     "                    are one key. Or COLUMN=NAME,.. for names in its first line, such as\n"
-    "                    key=disk+offset. Default: the names in its first line. Op: get, set,\n"
-    "                    delete or words like them. A time is a number or of ISO 8601\n"
+    "                    key=disk+offset. Default: those. Op: get, set, delete or words like\n"
+    "                    them. A time is a number or of ISO 8601\n"
     "  --block=N         csv, json: the key, or its last column, is an offset in bytes; a request\n"
     "                    of SIZE bytes is one for each block of N bytes that it touches\n"
     "  --time-unit=U     unit of the times of csv and json: s ms us ns. Default s\n"
-    "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
-    "                    for small capacities\n"
+    "  --stripes=N       most stripes of the store, a power of two. Range 1..1024. Default: that of\n"
+    "                    the library\n"
     "  --seeds=N         hash keys of the store; the table has the median and the range of the\n"
-    "                    runs. Range 1..64. Default 8 for adaptive, 1 for others, with several\n"
-    "                    threads and --advisor\n"
+    "                    runs, the JSON the value of each. Range 1..64. Default 8 for adaptive, 1\n"
+    "                    for others, with several threads, --advisor and --seed\n"
+    "  --seed=N          the first hash key: repeats the run of one value. Default 0\n"
     "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
-    "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
+    "  --csv=FILE        write a line for each policy, capacity and hash key\n"
+    "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace. Bars:\n"
+    "                    the range of the hash keys\n"
     "  --write=FILE      convert: write the requests of all TRACEs as one ctr file, and replay\n"
     "                    nothing. Sets become requests; deletes, times to live are left out\n"
-    "  --advisor         compare the hit ratios that the advisor expects at eight other sizes\n"
-    "                    with runs at these sizes (adaptive, from 1,000 entries on)\n"
+    "  --advisor         compare the hit ratios that the advisor expects at eight sizes with runs\n"
+    "                    at these sizes (adaptive, from 1,000 entries on)\n"
     "  --help            print this text\n"
     "\n"
     "A capacity above the objects or bytes of the trace is refused: nothing would be evicted.\n"

@@ -97,9 +97,13 @@ static void replay_lines(const replay_run *run, FILE *to)
                 r->capacity, replay_mode(run->o), r->miss_ratio, r->byte_miss_ratio,
                 r->counts.requests, run->o->threads, r->ns);
         if (r->seeds != 0) {
-            fprintf(to, ",\"seed\":0,\"seeds\":%" PRIu64 ",\"low\":%.6f,\"high\":%.6f,"
-                    "\"memory_bytes\":%" PRIu64 ",\"entries\":%" PRIu64, r->seeds, r->low,
-                    r->high, r->bytes, r->entries);
+            fprintf(to, ",\"seed\":%" PRIu64 ",\"seeds\":%" PRIu64 ",\"low\":%.6f,\"high\":%.6f,"
+                    "\"memory_bytes\":%" PRIu64 ",\"entries\":%" PRIu64 ",\"values\":[",
+                    run->o->seed, r->seeds, r->low, r->high, r->bytes, r->entries);
+            for (uint64_t k = 0; k < r->seeds; k++) {
+                fprintf(to, "%s%.6f", k != 0 ? "," : "", r->value[k]);
+            }
+            fputc(']', to);
         }
         fprintf(to, ",\"reduction\":%.6f", r->reduction);
         if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
@@ -175,6 +179,21 @@ void replay_print_json(const replay_run *run, FILE *to)
     replay_advice_lines(run, to);
 }
 
+void replay_print_csv(const replay_run *run, FILE *to)
+{
+    if (ftell(to) == 0) { fputs("trace,policy,mode,capacity,seed,miss_ratio\n", to); }
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        for (uint64_t k = 0; k < (r->seeds != 0 ? r->seeds : 1); k++) {
+            cli_json_string(to, run->trace.name);
+            fprintf(to, ",%s,%s,%" PRIu64 ",", replay_policies[r->policy].name,
+                    replay_mode(run->o), r->capacity);
+            if (r->seeds != 0) { fprintf(to, "%" PRIu64, run->o->seed + k); }
+            fprintf(to, ",%.6f\n", r->seeds != 0 ? r->value[k] : r->miss_ratio);
+        }
+    }
+}
+
 /* Print a string of gnuplot in single quotes. */
 static void replay_quoted(FILE *to, const char *text)
 {
@@ -242,13 +261,17 @@ static void replay_script(const replay_run *run, const char *file, FILE *to)
         fprintf(to, "%s'-' using 1:2 with linespoints lw %d dt %d pt %u lc rgb '%s' title '%s'",
                 p != 0 ? ", " : "", p == 0 ? 3 : 2, exact ? 2 : 1, p + 4,
                 replay_colours[p % REPLAY_COLOURS], replay_policies[o->policy[p]].name);
+        fprintf(to, ", '-' using 1:3:4:5 with yerrorbars pt 0 lw 1 lc rgb '%s' notitle",
+                replay_colours[p % REPLAY_COLOURS]);
     }
     fputc('\n', to);
-    for (unsigned p = 0; p < o->policy_count; p++) {
+    for (unsigned p = 0; p < 2 * o->policy_count; p++) { /* each once for the line, once for the bars */
         for (size_t i = 0; i < run->result_n; i++) {
-            if (run->result[i].policy != o->policy[p]) { continue; }
-            fprintf(to, "%" PRIu64 " %.6f\n", replay_bound(run, &run->result[i]),
-                    run->result[i].miss_ratio);
+            const replay_result *r = &run->result[i];
+            if (r->policy != o->policy[p / 2]) { continue; }
+            fprintf(to, "%" PRIu64 " %.6f %.6f %.6f %.6f\n", replay_bound(run, r), r->miss_ratio,
+                    r->miss_ratio, r->seeds > 1 ? r->low : r->miss_ratio,
+                    r->seeds > 1 ? r->high : r->miss_ratio);
         }
         fputs("e\n", to);
     }

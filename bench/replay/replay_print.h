@@ -48,9 +48,11 @@ typedef struct replay_options {
     /* budget: capacities are entries; the bound is the memory budget that holds as many */
     bool default_capacities, byte_mode, copy, budget, objects, advisor, mean;
     cli_trace_how how;
-    uint64_t stripes, threads, value_bytes;
+    uint64_t stripes, threads, value_bytes, memory; /* 0: not given; memory: of object mode */
+    uint64_t seed;  /* the first hash key */
+    bool seed_given;
     uint64_t seeds; /* 0: REPLAY_SEEDS for the default policy, 1 for the others */
-    const char *json, *plot, *write;
+    const char *json, *csv, *plot, *write;
 } replay_options;
 
 typedef struct replay_counts {
@@ -63,6 +65,7 @@ typedef struct replay_result { /* one policy at one capacity */
     uint64_t bytes, entries; /* engine: memory_bytes of its store; entries at its end */
     uint64_t seeds;          /* runs: what follows is their median, low and high their range */
     double low, high;
+    double value[REPLAY_SEEDS_MAX]; /* miss ratio of each hash key */
     replay_counts counts;
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
     bool has_metadata;
@@ -92,7 +95,7 @@ typedef struct replay_run {
     char commit[REPLAY_COMMIT]; /* of the library; "": none is known, or no run of the engine */
     uint64_t shown_ns;
     bool live;
-    FILE *json, *out; /* out: of --write; NULL: replay */
+    FILE *json, *csv, *out; /* out: of --write; NULL: replay */
     uint64_t seed;          /* of the hash key of the store */
     uint64_t value_bytes, budget; /* budget mode: of the capacity in progress */
 } replay_run;
@@ -103,6 +106,8 @@ extern const double replay_scale[CELLAR_ADVICE_COUNT]; /* sizes of the advisor, 
 void replay_print(const replay_run *run);
 /* Print one JSON object a line. */
 void replay_print_json(const replay_run *run, FILE *to);
+/* Print a line for each hash key; a head line at the start of the file. */
+void replay_print_csv(const replay_run *run, FILE *to);
 /* Draw the miss ratios of one trace with gnuplot. Return an exit code; say the reason on stderr.
  * With several traces "out.svg" is "out-NAME.svg". */
 int replay_plot(const replay_run *run, bool several);

@@ -3,9 +3,11 @@
  * cellar: a cache of libCacheSim (aa0fc40), by the name `cellar`; apply.sh adds it to the simulator.
  *
  * BOUND      The size of the simulator is a number of entries (--ignore-obj-size 1), each of one byte;
- *            with "bytes" as the parameter of the algorithm it is memory_bytes, and a set stores as
+ *            with "bytes" in the parameter of the algorithm it is memory_bytes, and a set stores as
  *            many bytes as the object has.
- * REPEATS    Fixed hash key, no threads, the clock of the trace: two runs give the same hits.
+ * REPEATS    No threads, the clock of the trace, a fixed hash key: two runs give the same hits.
+ *            "seed=N" in the parameter is another key; the same keys as `cellar replay --seed=N`.
+ * TICK       Once in each second of the trace, until nothing is left to do.
  * LIMITS     The simulator asks `get` alone. What it does through find, insert and evict is done
  *            here: a set evicts by itself. occupied_byte and n_obj come from the store. */
 #include <stdlib.h>
@@ -30,7 +32,10 @@ static bool cellar_lcs_get(cache_t *cache, const request_t *req)
 {
     cellar_lcs *p = cache->eviction_params;
     size_t len = p->bytes && req->obj_size > 0 ? (size_t)req->obj_size : 1;
-    p->now_s = req->clock_time;
+    if (p->now_s != req->clock_time) {
+        p->now_s = req->clock_time;
+        while (cellar_tick(p->store, 1000, NULL) == CELLAR_PENDING) {}
+    }
     cache->n_req++;
     if (cellar_get(p->store, &req->obj_id, sizeof req->obj_id, NULL, 0, &len) != CELLAR_MISS) {
         return true; /* E_BUFFER: there, and not copied */
@@ -76,16 +81,20 @@ static void cellar_lcs_free(cache_t *cache)
 cache_t *cellar_lcs_init(const common_cache_params_t params, const char *specific);
 cache_t *cellar_lcs_init(const common_cache_params_t params, const char *specific)
 {
-    static const unsigned char key[32] = { 7 };
+    unsigned char key[32] = { 7 };
     cache_t *cache = cache_struct_init("cellar", params, specific);
     cellar_lcs *p = calloc(1, sizeof *p);
     if (cache == NULL || p == NULL) { abort(); }
     p->bytes = specific != NULL && strstr(specific, "bytes") != NULL;
+    const char *seed = specific != NULL ? strstr(specific, "seed=") : NULL;
+    const unsigned long number = seed != NULL ? strtoul(seed + 5, NULL, 10) : 0;
+    for (int i = 0; i < 4; i++) { key[1 + i] = (unsigned char)(number >> 8 * i); }
     cellar_config cfg = cellar_config_default();
     cellar_host_config host = cellar_host_config_default();
     cellar_tuning_config tuning = cellar_tuning_config_default();
     cfg.max_entries = p->bytes ? 0 : params.cache_size;
-    cfg.memory_bytes = p->bytes ? params.cache_size : params.cache_size * 96 + (16u << 20);
+    const uint64_t need = params.cache_size * 96 + (16u << 20), usual = 64u << 20;
+    cfg.memory_bytes = p->bytes ? params.cache_size : need > usual ? need : usual;
     host.no_threads = 1;
     host.clock = cellar_lcs_now_ms;
     host.clock_ctx = p;
