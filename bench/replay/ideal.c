@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound.
+ * ideal: textbook policies to compare with: GDSF, Belady, a bound, and those of policies/.
  *
- * PICTURE    FIFO, LRU  one list over numbers; LRU makes a hit the newest
- *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
+ * PICTURE    GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
  *                       + uses / size; the age is the priority of the last evicted object.
  *                       Of equal priorities the oldest request loses.
  *            Belady     the same tree; priority = - next get that no set and no delete precedes. An
@@ -98,8 +97,8 @@ struct cli_ideal {
     bool bytes;
     uint64_t capacity, held;
     uint32_t objects;
-    policy_lists *list;    /* FIFO, LRU: list 0 has what is stored */
     uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
+    uint64_t *weight;      /* code by bytes: of objects and ghosts, for its lists */
     int64_t *deadline;     /* by bytes; of a stored object, in ms; bound: the latest possible one */
     uint32_t *when;        /* Belady: per request the next get that its value can serve */
     uint32_t *newest;      /* per object: its last request in cli_ideal_foresee */
@@ -158,8 +157,9 @@ static bool ideal_tree_open(cli_ideal *p, size_t n)
 }
 
 cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
-                          bool bytes, uint32_t objects)
+                          uint64_t mean, uint32_t objects)
 {
+    const bool bytes = mean != 0;
     cli_ideal *p = calloc(1, sizeof *p);
     if (p == NULL) { return NULL; }
     *p = (cli_ideal){ .kind = kind, .code = code, .capacity = capacity, .bytes = bytes,
@@ -177,10 +177,12 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
         ok = ok && ideal_tree_open(p, n);
     } else if (kind == CLI_IDEAL_CODE) {
         p->state = code->open(capacity, objects);
-        ok = ok && p->state != NULL;
-    } else if (kind != CLI_IDEAL_BOUND) {
-        p->list = policy_open(sizeof *p->list, capacity, objects);
-        ok = ok && p->list != NULL;
+        p->weight = bytes ? calloc(n, sizeof *p->weight) : NULL;
+        ok = ok && p->state != NULL && (p->weight != NULL || !bytes);
+        if (ok && bytes) {
+            ((policy_lists *)p->state)->weight = p->weight;
+            ((policy_lists *)p->state)->mean = mean;
+        }
     }
     if (ok) { return p; }
     cli_ideal_close(p);
@@ -190,8 +192,8 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
 void cli_ideal_close(cli_ideal *p)
 {
     if (p == NULL) { return; }
-    free(p->list);
     free(p->size);
+    free(p->weight);
     free(p->deadline);
     free(p->when);
     free(p->newest);
@@ -316,14 +318,9 @@ void cli_ideal_bound(cli_ideal *p, uint64_t *hits, uint64_t *bytes)
 
 /* ---- requests ---- */
 
-/* Choose the object to evict: the last of the list, the one with the least priority. Return
- * false if nothing is stored. */
+/* Choose the object to evict, the one with the least priority. Return false if nothing is stored. */
 static bool ideal_victim(cli_ideal *p, uint32_t *n)
 {
-    if (p->list != NULL) {
-        *n = policy_oldest(p->list, 0);
-        return *n != POLICY_NONE;
-    }
     *n = ideal_tree_at(p, 1);
     if (p->priority[*n] == INFINITY) { return false; }
     p->age = p->priority[*n];
@@ -334,7 +331,6 @@ static void ideal_drop(cli_ideal *p, uint32_t n)
 {
     p->held -= p->size[n];
     p->size[n] = 0;
-    if (p->list != NULL) { policy_take(p->list, n); }
     if (p->least != NULL) { ideal_tree_set(p, n, INFINITY); }
     if (p->kind == CLI_IDEAL_CODE) { p->code->drop(p->state, n); }
 }
@@ -347,7 +343,6 @@ static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
     while (p->held + size > p->capacity && ideal_victim(p, &old)) { ideal_drop(p, old); }
     p->size[n] = size;
     p->held += size;
-    if (p->list != NULL) { policy_push(p->list, 0, n); }
 }
 
 static uint32_t ideal_left(const cli_ideal *p)
@@ -358,24 +353,37 @@ static uint32_t ideal_left(const cli_ideal *p)
 static void ideal_leave(cli_ideal *p, uint32_t n)
 {
     for (; n != POLICY_NONE; n = ideal_left(p)) {
+        p->held -= p->bytes ? p->size[n] : 1;
         p->size[n] = 0;
-        p->held--;
     }
 }
 
-static bool ideal_by_code(cli_ideal *p, uint32_t n)
+static void ideal_make_room(cli_ideal *p, uint32_t n, uint64_t weight)
+{
+    while (p->held + weight > p->capacity) { ideal_leave(p, p->code->evict(p->state, n)); }
+}
+
+static bool ideal_by_code(cli_ideal *p, uint32_t n, uint64_t weight)
 {
     const uint64_t was = p->size[n];
+    if (weight > p->capacity) {
+        if (was != 0) { ideal_drop(p, n); }
+        return was != 0;
+    }
+    if (p->bytes && was != weight) { policy_weigh(p->state, n, weight); }
     if (was != 0) {
-        p->size[n] = 1;
+        p->held += p->bytes ? weight - was : 0;
+        p->size[n] = weight;
         p->code->hit(p->state, n);
         ideal_leave(p, ideal_left(p));
-        return was == 1;
+        ideal_make_room(p, n, 0);
+        return p->bytes || was == 1;
     }
-    if (p->held == p->capacity) { ideal_leave(p, p->code->evict(p->state, n)); }
+    if (p->code->miss != NULL) { p->code->miss(p->state, n); }
+    ideal_make_room(p, n, weight);
     p->code->insert(p->state, n);
-    p->size[n] = 1;
-    p->held++;
+    p->size[n] = weight;
+    p->held += weight;
     return false;
 }
 
@@ -411,25 +419,18 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, const cli_request *r)
         ideal_delete(p, n);
         return false;
     }
-    if (p->kind >= CLI_IDEAL_BELADY) {
-        return p->kind == CLI_IDEAL_BELADY ? ideal_by_next_use(p, n) : ideal_by_code(p, n);
-    }
+    if (p->kind == CLI_IDEAL_BELADY) { return ideal_by_next_use(p, n); }
     const uint64_t weight = ideal_weight(p, r->size);
     if (p->deadline != NULL) {
         if (p->size[n] != 0 && ideal_expired(p, n, r)) { ideal_drop(p, n); }
         if (p->size[n] != weight || r->op == CLI_SET) { ideal_set_deadline(p, n, r, false); }
     }
+    if (p->kind == CLI_IDEAL_CODE) { return ideal_by_code(p, n, weight); }
     const uint64_t had = p->size[n]; /* 0: a miss; a weight is not 0 */
-    if (p->least != NULL) {
-        p->uses[n] = had != 0 ? p->uses[n] + 1 : 1;
-        p->since[n] = p->now++;
-    }
-    if (had != weight) {
-        ideal_insert(p, n, weight);
-    } else if (p->kind == CLI_IDEAL_LRU) {
-        policy_push(p->list, 0, n);
-    }
-    if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
+    p->uses[n] = had != 0 ? p->uses[n] + 1 : 1;
+    p->since[n] = p->now++;
+    if (had != weight) { ideal_insert(p, n, weight); }
+    if (p->size[n] != 0) {
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return had != 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound. */
+ * ideal: textbook policies to compare with: GDSF, Belady, a bound, and those of policies/. */
 #ifndef BENCH_REPLAY_IDEAL_H
 #define BENCH_REPLAY_IDEAL_H
 
@@ -27,14 +27,15 @@ uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh);
 uint32_t cli_ids_find(const cli_ids *ids, uint64_t id);
 
 typedef enum cli_ideal_kind {
-    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY,
+    CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY,
     CLI_IDEAL_CODE /* policies/NAME.c */
 } cli_ideal_kind;
 typedef struct cli_ideal cli_ideal;
-/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady and code:
- * entries only). Numbers are below `objects`. Return NULL without memory. */
+/* Open a policy. The capacity is in entries with `mean` 0, else in bytes, and an entry has `mean`
+ * bytes (Belady, and code without .bytes: entries only). Numbers are below `objects`. Return NULL
+ * without memory. */
 cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
-                          bool bytes, uint32_t objects);
+                          uint64_t mean, uint32_t objects);
 /* Belady and the bound: add a future request or delete, in order, before the first request. Return
  * false without memory. */
 bool cli_ideal_foresee(cli_ideal *p, uint32_t number, const cli_request *r);

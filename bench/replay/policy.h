@@ -3,8 +3,11 @@
  * policy: a policy of one's own in one file: policies/NAME.c with four functions and the line
  * REPLAY_POLICY. The build takes each file of the folder; no other file changes.
  *
- * WALK       hit: `hit`. Miss: if the cache is full, `evict` names the number that leaves, to make
- *            room for `number`; then `insert`. Which numbers are stored, the replay knows.
+ * WALK       hit: `hit`. Miss: `miss`; while the cache has no room, `evict` names the number that
+ *            leaves for `number`; then `insert`. Which numbers are stored, the replay knows.
+ * BYTES      With .bytes the policy runs by bytes, too: the state begins with policy_lists, its
+ *            capacity and n[] are bytes. A hit of another size has the new weight before `hit`;
+ *            `evict` may then name the number itself. The replay knows deadlines and calls `drop`.
  * EXAMPLE    policies/sieve.c */
 #ifndef BENCH_REPLAY_POLICY_H
 #define BENCH_REPLAY_POLICY_H
@@ -22,15 +25,17 @@ typedef struct replay_code {
     void (*hit)(void *state, uint32_t number);
     uint32_t (*evict)(void *state, uint32_t number);
     void (*insert)(void *state, uint32_t number);
-    /* Both may be NULL. Delete a stored number; without it the number keeps its place. */
+    /* The following may be NULL. Delete a stored number; without it the number keeps its place. */
     void (*drop)(void *state, uint32_t number);
+    void (*miss)(void *state, uint32_t number); /* once, before room is made */
     /* After `hit` and `evict`: return one more number that leaves, or POLICY_NONE. */
     uint32_t (*left)(void *state);
+    bool bytes; /* runs by bytes, too; then `drop` is not NULL */
 } replay_code;
 
 /* Add a policy to those of --policy; end the program if its name is taken. */
 void replay_policy_add(const replay_code *code);
-/* Make a policy of id_open, id_hit, id_evict, id_insert: its name, then .drop and .left, if any. */
+/* Make a policy of id_open, id_hit, id_evict, id_insert: its name, then other members, if any. */
 #define REPLAY_POLICY(id, ...)                                                               \
     static const replay_code id##_code = { .open = id##_open, .hit = id##_hit,               \
         .evict = id##_evict, .insert = id##_insert, .name = __VA_ARGS__ };                   \
@@ -46,7 +51,9 @@ typedef struct policy_lists {
     uint32_t *older, *newer; /* by number; the ends of list i are [objects + i] */
     uint8_t *in, *mark;      /* list of a number, POLICY_LISTS: none; a byte for the policy */
     uint32_t objects;
-    uint64_t n[POLICY_LISTS], capacity;
+    uint64_t n[POLICY_LISTS], capacity; /* entries or bytes */
+    uint64_t *weight; /* by number; NULL: entries, of weight 1 */
+    uint64_t mean;    /* weight of an entry */
 } policy_lists;
 
 static inline void *policy_open(size_t state_bytes, uint64_t capacity, uint32_t objects)
@@ -60,6 +67,7 @@ static inline void *policy_open(size_t state_bytes, uint64_t capacity, uint32_t 
     l->mark = l->in + room;
     l->objects = objects;
     l->capacity = capacity;
+    l->mean = 1;
     for (uint32_t i = 0; i < objects; i++) { l->in[i] = POLICY_LISTS; }
     for (uint32_t i = 0; i < POLICY_LISTS; i++) {
         l->older[objects + i] = l->newer[objects + i] = objects + i;
@@ -78,12 +86,24 @@ static inline uint32_t policy_oldest(const policy_lists *l, unsigned list)
     return policy_newer(l, l->objects + list);
 }
 
+static inline uint64_t policy_weight(const policy_lists *l, uint32_t number)
+{
+    return l->weight != NULL ? l->weight[number] : 1;
+}
+
+/* Change the weight of a number. */
+static inline void policy_weigh(policy_lists *l, uint32_t number, uint64_t weight)
+{
+    if (l->in[number] != POLICY_LISTS) { l->n[l->in[number]] += weight - l->weight[number]; }
+    l->weight[number] = weight;
+}
+
 static inline void policy_take(policy_lists *l, uint32_t number)
 {
     if (l->in[number] == POLICY_LISTS) { return; }
     l->newer[l->older[number]] = l->newer[number];
     l->older[l->newer[number]] = l->older[number];
-    l->n[l->in[number]]--;
+    l->n[l->in[number]] -= policy_weight(l, number);
     l->in[number] = POLICY_LISTS;
 }
 
@@ -97,7 +117,7 @@ static inline void policy_push(policy_lists *l, unsigned list, uint32_t number)
     l->newer[l->older[end]] = number;
     l->older[end] = number;
     l->in[number] = (uint8_t)list;
-    l->n[list]++;
+    l->n[list] += policy_weight(l, number);
 }
 
 /* Take the oldest number of a list that is not empty. */

@@ -11,40 +11,37 @@
  * LOCKING    With --threads: threads claim the requests of a piece 32 at a time by one atomic
  *            counter. The main thread reads the next piece when all are done. A worker writes its
  *            own replay_worker only.
- * MODES      object: capacity in entries, values of 8 bytes, memory above need, no TTL. The store
- *            has the defaults of the library: stripes, expected size, and memory unless --memory
- *            is given or the entries need more than the default.
- *            byte: capacity is the whole budget of the store, index included; values have the size
- *            in the trace; TTLs of the trace are used. A hit of another size is stored again. As in
- *            a program, the store is told no mean size, unless --mean is given. A value above 64
- *            bytes is its size in 8 bytes, and a weight: no byte is copied (--copy: all of them).
- *            budget: capacity in entries, as in object mode, but the store is bounded by the memory
- *            budget in which the default policy holds as many values of one size. The size is
- *            larger than --value-bytes where the budget would be below REPLAY_BUDGET_LEAST.
+ * MODES      object: capacity in entries, values of 8 bytes, no TTL. The store has the defaults of the
+ *            library, and more memory where the entries need it.
+ *            byte: capacity is the whole budget of the store, index included; sizes and TTLs are
+ *            those of the trace. A hit of another size is stored again. A value above 64 bytes is its
+ *            size in 8 bytes, and a weight: no byte is copied (--copy: all of them).
+ *            budget: capacity in entries, but the store is bounded by the memory in which the
+ *            default policy holds as many values of one size (REPLAY_BUDGET_LEAST at least).
+ * MRC        exact-lru: one pass (curve.c). Others: a sample (SHARDS: Waldspurger, Park, Garthwaite,
+ *            Ahmad 2015); what exact-lru misses more in the whole trace is added.
  * TIME       ns a request: engine without reading; with one thread processor time.
- * LIMITS     2^32 - 1 objects. Memory grows with the objects, not with the length of the trace
- *            (belady: 4 bytes a request). A pipe is copied to a temporary file first.
- * SEE ALSO   replay_print.c, trace.c (formats), ideal.c (exact policies), README.md (what threads
- *            change). */
+ * LIMITS     2^32 - 1 objects. Memory grows with the objects (belady: 4 bytes a request). A pipe is
+ *            copied to a temporary file first. A process of --jobs sends its results through one. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cellar.h"
 #include "cellar_admin.h"
+#include "bench/replay/curve.h"
 #include "bench/replay/replay_print.h"
 
 #define REPLAY_PIECE 16384u
 #define REPLAY_CLAIM 32u
-#define REPLAY_THREADS_MAX 64u
 #define REPLAY_LEAST_DEFAULT 16u /* entries; smaller default capacities are left out */
 #define REPLAY_START_MS INT64_C(1000000)
 #define REPLAY_VALUE 8u          /* bytes of a value in object mode */
@@ -56,6 +53,9 @@
 #define REPLAY_BUDGET_VALUE 200u
 #define REPLAY_BUDGET_LEAST UINT64_C(1572864)
 #define REPLAY_BUDGET_TRIES 8u
+#define REPLAY_SAMPLE 32768.     /* --mrc: objects of a sample, and .. */
+#define REPLAY_SAMPLE_FULL 4096. /* .. the entries that it holds, at least */
+#define REPLAY_CURVE 32u         /* --mrc: capacities, if none are given */
 
 typedef struct replay_worker {
     struct replay_engine *engine;
@@ -88,6 +88,50 @@ typedef struct replay_engine { /* a store and its workers */
 
 typedef bool (*replay_take)(void *ctx, const cli_request *r, size_t n, char *why);
 
+/* The counts of a pass, for --warm and --every. */
+typedef struct replay_watch {
+    replay_counts (*counts)(const void *ctx);
+    replay_counts warm, last; /* at the end of the warm-up; of the last stretch */
+    replay_result *out;
+} replay_watch;
+
+/* Return how many requests may be taken before the counts must be looked at. */
+static uint64_t replay_until(const replay_run *run, uint64_t done)
+{
+    const replay_trace *t = &run->trace;
+    const uint64_t warm = (uint64_t)(run->o->warm * (double)(t->requests + t->writes + t->deletes));
+    const uint64_t every = run->o->every;
+    uint64_t most = every != 0 ? every - done % every : UINT64_MAX;
+    return done < warm && warm - done < most ? warm - done : most;
+}
+
+static void replay_look(const replay_run *run, replay_watch *w, const void *ctx, uint64_t done)
+{
+    const replay_trace *t = &run->trace;
+    const replay_counts now = w->counts(ctx);
+    const uint64_t all = t->requests + t->writes + t->deletes;
+    if (done == (uint64_t)(run->o->warm * (double)all)) { w->warm = now; }
+    if (run->o->every == 0 || (done % run->o->every != 0 && done != all)) { return; }
+    const uint64_t gets = now.requests - w->last.requests;
+    if (w->out->series_n < REPLAY_SERIES && done > w->out->series_n * run->o->every) {
+        w->out->series[w->out->series_n++] =
+            gets != 0 ? (double)(now.misses - w->last.misses) / (double)gets : 0;
+    }
+    w->last = now;
+}
+
+/* Keep the requests of the sampled objects. Return their count. */
+static size_t replay_sample(const replay_run *run, cli_request *r, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t h = r[i].id * UINT64_C(0x9e3779b97f4a7c15);
+        h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+        if ((double)(h >> 11) * 0x1p-53 < run->sample) { r[kept++] = r[i]; }
+    }
+    return kept;
+}
+
 static void replay_live(replay_run *run, const cli_trace *t, uint64_t done)
 {
     if (!run->term->progress) { return; }
@@ -110,7 +154,7 @@ static void replay_live_end(replay_run *run)
     run->live = false;
 }
 
-static bool replay_pass(replay_run *run, replay_take take, void *ctx)
+static bool replay_pass(replay_run *run, replay_take take, void *ctx, replay_watch *watch)
 {
     uint64_t done = 0;
     bool wrong = false, ok = true;
@@ -122,12 +166,15 @@ static bool replay_pass(replay_run *run, replay_take take, void *ctx)
         return false;
     }
     for (size_t n; ok; done += n) {
-        n = cli_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
+        const uint64_t until = watch != NULL ? replay_until(run, done) : UINT64_MAX;
+        n = cli_trace_read(t, run->piece, until < REPLAY_PIECE ? (size_t)until : REPLAY_PIECE, &wrong,
+                           run->why);
         if (n == 0) { break; }
         for (size_t i = 0; i < n && run->o->value_bytes != 0; i++) {
             if (run->piece[i].size <= 1) { run->piece[i].size = run->o->value_bytes; }
         }
-        ok = take(ctx, run->piece, n, run->why);
+        ok = take(ctx, run->piece, run->sample < 1 ? replay_sample(run, run->piece, n) : n, run->why);
+        if (ok && watch != NULL) { replay_look(run, watch, ctx, done + n); }
         replay_live(run, t, done + n);
     }
     run->trace.backwards = cli_trace_backwards(t);
@@ -199,16 +246,31 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
     return true;
 }
 
+static replay_counts replay_counts_exact(const void *ctx) { return ((const replay_exact *)ctx)->counts; }
+
+/* Take the counts of the warm-up away. */
+static replay_counts replay_less(replay_counts a, const replay_counts *b)
+{
+    a.requests -= b->requests;
+    a.misses -= b->misses;
+    a.bytes -= b->bytes;
+    a.missed_bytes -= b->missed_bytes;
+    a.refused -= b->refused;
+    return a;
+}
+
 static bool replay_exactly(replay_run *run, const replay_policy *policy, uint64_t capacity,
                            replay_result *out)
 {
     const cli_ideal_kind kind = policy->ideal;
     replay_exact x = { .ids = &run->trace.ids,
                        .foreseeing = kind == CLI_IDEAL_BELADY || kind == CLI_IDEAL_BOUND };
-    x.policy = cli_ideal_open(kind, policy->code, capacity, run->o->byte_mode,
-                              run->trace.ids.count);
+    const uint64_t mean = run->trace.unique_bytes / run->trace.ids.count;
+    x.policy = cli_ideal_open(kind, policy->code, capacity,
+                              !run->o->byte_mode ? 0 : mean != 0 ? mean : 1, run->trace.ids.count);
     if (x.policy == NULL) { return replay_out_of_memory(run->why); }
-    bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x);
+    replay_watch watch = { .counts = replay_counts_exact, .out = out };
+    bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x, NULL);
     if (kind == CLI_IDEAL_BOUND && ok) { /* all gets were counted as misses */
         const uint64_t start = cli_clock_ns();
         uint64_t hits, bytes;
@@ -220,12 +282,12 @@ static bool replay_exactly(replay_run *run, const replay_policy *policy, uint64_
         x.foreseeing = false;
         x.counts = (replay_counts){ 0 };
         x.elapsed_ns = 0;
-        ok = replay_pass(run, replay_take_exact, &x);
+        ok = replay_pass(run, replay_take_exact, &x, &watch);
     }
     cli_ideal_close(x.policy);
     if (x.changed) { run->code = CLI_FINDING; }
-    out->counts = x.counts;
-    out->ns = (double)x.elapsed_ns;
+    out->counts = replay_less(x.counts, &watch.warm);
+    out->ns = x.counts.requests != 0 ? (double)x.elapsed_ns / (double)x.counts.requests : 0;
     return ok;
 }
 
@@ -523,6 +585,21 @@ static void replay_threads_end(replay_engine *e)
     pthread_mutex_destroy(&e->start);
 }
 
+static replay_counts replay_counts_engine(const void *ctx)
+{
+    const replay_engine *e = ctx;
+    replay_counts sum = { 0 };
+    for (uint64_t i = 0; i < e->threads; i++) {
+        const replay_counts *c = &e->worker[i].counts;
+        sum.requests += c->requests;
+        sum.misses += c->misses;
+        sum.bytes += c->bytes;
+        sum.missed_bytes += c->missed_bytes;
+        sum.refused += c->refused;
+    }
+    return sum;
+}
+
 static bool replay_by_engine(replay_run *run, replay_engine *e, uint32_t eviction,
                              uint64_t capacity, replay_result *out)
 {
@@ -542,22 +619,19 @@ static bool replay_by_engine(replay_run *run, replay_engine *e, uint32_t evictio
         e->worker[i].engine = e;
         ok = ok && (e->worker[i].buf = malloc((size_t)e->stored + 1)) != NULL;
     }
+    replay_watch watch = { .counts = replay_counts_engine, .out = out };
     if (!ok) { (void)replay_out_of_memory(run->why); }
     if (ok) {
-        ok = replay_threads_start(e, run->why) && replay_pass(run, replay_take_engine, e);
+        ok = replay_threads_start(e, run->why) && replay_pass(run, replay_take_engine, e, &watch);
         replay_threads_end(e);
     }
     for (uint64_t i = 0; i < e->threads; i++) {
-        const replay_worker *w = &e->worker[i];
-        out->counts.requests += w->counts.requests;
-        out->counts.misses += w->counts.misses;
-        out->counts.bytes += w->counts.bytes;
-        out->counts.missed_bytes += w->counts.missed_bytes;
-        out->counts.refused += w->counts.refused;
-        if (w->error != CELLAR_OK) { run->code = CLI_INTERNAL; }
-        free(w->buf);
+        if (e->worker[i].error != CELLAR_OK) { run->code = CLI_INTERNAL; }
+        free(e->worker[i].buf);
     }
-    out->ns = (double)e->elapsed_ns;
+    const replay_counts counts = replay_counts_engine(e);
+    out->counts = replay_less(counts, &watch.warm);
+    out->ns = counts.requests != 0 ? (double)e->elapsed_ns / (double)counts.requests : 0;
     out->bytes = e->bytes;
     out->entries = replay_entries(e->store);
     out->metadata = replay_metadata(e->store, run->commit);
@@ -598,11 +672,15 @@ static bool replay_add(replay_run *run, const replay_result *r)
     return true;
 }
 
-static void replay_finish(replay_result *r)
+static double replay_within(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+
+/* Compute the ratios. */
+static void replay_finish(const replay_run *run, replay_result *r)
 {
-    r->miss_ratio = replay_ratio(r->counts.misses, r->counts.requests);
-    r->byte_miss_ratio = replay_ratio(r->counts.missed_bytes, r->counts.bytes);
-    r->ns = r->counts.requests != 0 ? r->ns / (double)r->counts.requests : 0;
+    r->miss_ratio = replay_ratio(r->counts.misses, r->counts.requests) + run->adjust;
+    r->byte_miss_ratio = replay_ratio(r->counts.missed_bytes, r->counts.bytes) + run->adjust_bytes;
+    r->miss_ratio = replay_within(r->miss_ratio);
+    r->byte_miss_ratio = replay_within(r->byte_miss_ratio);
 }
 
 /* Round to the nearest number, halves to even. */
@@ -620,7 +698,7 @@ static bool replay_engine_once(replay_run *run, unsigned policy, uint64_t capaci
     if (e == NULL) { return replay_out_of_memory(run->why); }
     const bool ok = replay_by_engine(run, e, replay_policies[policy].eviction, capacity, out);
     free(e);
-    replay_finish(out);
+    replay_finish(run, out);
     return ok;
 }
 
@@ -636,7 +714,7 @@ static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity
                              replay_result *out)
 {
     const bool one = run->o->advisor || run->o->threads != 1 || run->o->seed_given;
-    const uint64_t usual = policy == 0 && !one ? REPLAY_SEEDS : 1;
+    const uint64_t usual = policy == 0 && !one && !run->o->mrc ? REPLAY_SEEDS : 1;
     const uint64_t n = run->o->seeds != 0 ? run->o->seeds : usual;
     static replay_result at[REPLAY_SEEDS_MAX];
     double value[REPLAY_SEEDS_MAX] = { 0 };
@@ -677,35 +755,215 @@ static bool replay_check_advice(replay_run *run, replay_result *r)
     return true;
 }
 
-static bool replay_cell(replay_run *run, uint64_t capacity)
+/* Exact LRU at all capacities in one pass. */
+typedef struct replay_stack {
+    replay_run *run;
+    replay_curve *curve;
+    const unsigned *place; /* of the capacities, which rise, in the run */
+    unsigned n;
+    uint64_t done, warm;
+} replay_stack;
+
+static bool replay_take_curve(void *ctx, const cli_request *r, size_t n, char *why)
+{
+    replay_stack *s = ctx;
+    (void)why;
+    for (size_t i = 0; i < n; i++, s->done++) {
+        const uint32_t number = cli_ids_find(&s->run->trace.ids, r[i].id);
+        if (number == CLI_IDS_NONE) { continue; }
+        const unsigned first = replay_curve_request(s->curve, number, &r[i]);
+        if (r[i].op != CLI_GET || s->done < s->warm) { continue; }
+        s->run->trace.counted++;
+        s->run->trace.counted_bytes += r[i].size;
+        for (unsigned k = first; k < s->n; k++) {
+            s->run->curve[s->place[k]]++;
+            s->run->curve_bytes[s->place[k]] += r[i].size;
+        }
+    }
+    return true;
+}
+
+static bool replay_curve_run(replay_run *run, const uint64_t *capacity, unsigned n)
+{
+    uint64_t rising[REPLAY_CAPACITIES_MAX];
+    unsigned place[REPLAY_CAPACITIES_MAX], used = 0;
+    replay_trace *t = &run->trace;
+    memset(run->curve, 0, sizeof run->curve);
+    memset(run->curve_bytes, 0, sizeof run->curve_bytes);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned at = used;
+        if (capacity[i] == 0) { continue; }
+        for (used++; at > 0 && rising[at - 1] > capacity[i]; at--) {
+            rising[at] = rising[at - 1];
+            place[at] = place[at - 1];
+        }
+        rising[at] = capacity[i];
+        place[at] = i;
+    }
+    if (used == 0) { return true; }
+    replay_stack s = { .run = run, .place = place, .n = used,
+        .warm = (uint64_t)(run->o->warm * (double)(t->requests + t->writes + t->deletes)) };
+    s.curve = replay_curve_open(rising, used, run->o->byte_mode, t->ids.count);
+    if (s.curve == NULL) { return replay_out_of_memory(run->why); }
+    snprintf(run->doing, sizeof run->doing, "exact-lru at all capacities");
+    const bool ok = replay_pass(run, replay_take_curve, &s, NULL);
+    replay_curve_close(s.curve);
+    return ok;
+}
+
+/* Write the result of exact LRU at a capacity of the curve. */
+static void replay_of_curve(const replay_run *run, unsigned at, replay_result *r)
+{
+    const replay_trace *t = &run->trace;
+    r->counts = (replay_counts){ .requests = t->counted, .misses = t->counted - run->curve[at],
+        .bytes = t->counted_bytes, .missed_bytes = t->counted_bytes - run->curve_bytes[at] };
+    r->miss_ratio = replay_ratio(r->counts.misses, r->counts.requests);
+    r->byte_miss_ratio = replay_ratio(r->counts.missed_bytes, r->counts.bytes);
+}
+
+/* Choose the sample for a capacity, and how exact LRU differs there. Return the capacity of the sample
+ * in *out. */
+static bool replay_choose_sample(replay_run *run, unsigned at, uint64_t capacity, uint64_t *out)
+{
+    const double objects = run->trace.ids.count;
+    const double mean = run->o->byte_mode ? (double)run->trace.unique_bytes / objects : 1;
+    double share = REPLAY_SAMPLE / objects;
+    const double full = REPLAY_SAMPLE_FULL * mean / (double)capacity;
+    const double least = run->o->byte_mode ? (double)CELLAR_MEMORY_MIN / (double)capacity : 0;
+    share = full > share ? full : share;
+    share = least > share ? least : share;
+    *out = capacity;
+    if (!run->o->mrc || share >= 1) { return true; }
+    run->sample = share;
+    *out = (uint64_t)((double)capacity * share + .5);
+    replay_result whole = { .capacity = capacity }, part = { .capacity = *out };
+    replay_of_curve(run, at, &whole);
+    snprintf(run->doing, sizeof run->doing, "a sample at %" PRIu64, capacity);
+    if (!replay_exactly(run, &replay_policies[REPLAY_LRU], *out, &part)) { return false; }
+    replay_finish(run, &part);
+    run->adjust = whole.miss_ratio - part.miss_ratio;
+    run->adjust_bytes = whole.byte_miss_ratio - part.byte_miss_ratio;
+    return true;
+}
+
+/* Replay each policy at capacity number `at`. */
+static bool replay_cell(replay_run *run, unsigned at, uint64_t wanted)
 {
     const replay_options *o = run->o;
+    uint64_t capacity;
+    run->sample = 1;
+    run->adjust = run->adjust_bytes = 0;
+    if (!replay_choose_sample(run, at, wanted, &capacity)) { return false; }
     replay_result fifo = { .capacity = capacity };
     if (o->budget && !replay_budget(run, capacity)) { return false; }
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
     if (!replay_exactly(run, &replay_policies[REPLAY_FIFO], capacity, &fifo)) { return false; }
-    replay_finish(&fifo);
+    replay_finish(run, &fifo);
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         replay_result r = { .policy = o->policy[i], .capacity = capacity };
         snprintf(run->doing, sizeof run->doing, "%s at %" PRIu64, p->name, capacity);
         bool ok = true;
-        if (p->exact && p->ideal == CLI_IDEAL_FIFO) {
+        if (o->policy[i] == REPLAY_FIFO) {
             r = fifo;
             r.policy = o->policy[i];
+        } else if (o->mrc && o->policy[i] == REPLAY_LRU) {
+            replay_of_curve(run, at, &r);
         } else if (p->exact) {
             ok = replay_exactly(run, p, capacity, &r);
-            replay_finish(&r);
+            replay_finish(run, &r);
         } else {
             ok = replay_engine_at(run, o->policy[i], capacity, &r);
             if (ok && r.has_advice) { ok = replay_check_advice(run, &r); }
         }
         if (!ok) { return false; }
         if (o->budget) { r.bytes = run->budget; }
+        r.capacity = wanted;
+        r.place = at * REPLAY_POLICIES + i;
         r.reduction = replay_reduction(fifo.miss_ratio, r.miss_ratio);
         if (!replay_add(run, &r)) { return false; }
     }
     return true;
+}
+
+/* Replay each capacity from number `from` on, in steps of --jobs. */
+static bool replay_cells(replay_run *run, const uint64_t *capacity, unsigned n, unsigned from)
+{
+    const unsigned step = run->o->jobs > 1 ? (unsigned)run->o->jobs : 1;
+    for (unsigned i = from; i < n; i += step) {
+        if (capacity[i] != 0 && !replay_cell(run, i, capacity[i])) { return false; }
+    }
+    return true;
+}
+
+/* What a process of --jobs writes after its results. */
+typedef struct replay_end {
+    size_t result_n;
+    int code;
+    bool ok;
+    char why[CLI_TRACE_WHY], commit[REPLAY_COMMIT];
+} replay_end;
+
+static void replay_job(replay_run *run, const uint64_t *capacity, unsigned n, unsigned from, FILE *to)
+{
+    static const cli_terminal silent;
+    run->term = &silent;
+    const bool ok = replay_cells(run, capacity, n, from);
+    replay_end end = { .ok = ok, .code = run->code, .result_n = run->result_n };
+    memcpy(end.why, run->why, sizeof end.why);
+    memcpy(end.commit, run->commit, sizeof end.commit);
+    const bool told = fwrite(&end, sizeof end, 1, to) == 1 &&
+                      fwrite(run->result, sizeof *run->result, run->result_n, to) == run->result_n;
+    _exit(told && fflush(to) == 0 ? 0 : 1);
+}
+
+/* Read the results of a process. Return false if it failed. */
+static bool replay_read_job(replay_run *run, FILE *from)
+{
+    replay_end end = { .ok = false };
+    replay_result r;
+    rewind(from);
+    if (fread(&end, sizeof end, 1, from) != 1) {
+        snprintf(run->why, CLI_TRACE_WHY, "a process of --jobs died; give a smaller --jobs");
+        return false;
+    }
+    while (end.result_n-- > 0) {
+        if (fread(&r, sizeof r, 1, from) != 1 || !replay_add(run, &r)) { return false; }
+    }
+    memcpy(run->commit, end.commit, sizeof run->commit);
+    if (end.ok) { return true; }
+    memcpy(run->why, end.why, sizeof run->why);
+    run->code = end.code;
+    return false;
+}
+
+static int replay_by_capacity(const void *a, const void *b)
+{
+    const replay_result *x = a, *y = b;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* Replay all capacities in --jobs processes. */
+static bool replay_in_jobs(replay_run *run, const uint64_t *capacity, unsigned n)
+{
+    FILE *part[REPLAY_THREADS_MAX] = { NULL };
+    pid_t child[REPLAY_THREADS_MAX] = { 0 };
+    bool ok = true;
+    fflush(NULL);
+    for (unsigned i = 0; i < run->o->jobs && ok; i++) {
+        part[i] = tmpfile();
+        child[i] = part[i] != NULL ? fork() : -1;
+        if (child[i] == 0) { replay_job(run, capacity, n, i, part[i]); }
+        ok = child[i] > 0;
+        if (!ok) { snprintf(run->why, CLI_TRACE_WHY, "cannot start a process of --jobs: %s; give a smaller --jobs", cli_errno_text(errno)); }
+    }
+    for (unsigned i = 0; i < run->o->jobs; i++) {
+        if (child[i] > 0) { (void)waitpid(child[i], NULL, 0); }
+        ok = ok && replay_read_job(run, part[i]);
+        if (part[i] != NULL) { fclose(part[i]); }
+    }
+    qsort(run->result, run->result_n, sizeof *run->result, replay_by_capacity);
+    return ok;
 }
 
 /* Compute a capacity of the run into *out; 0: this default is left out. Return CLI_DONE, or
@@ -786,7 +1044,7 @@ static int replay_all(replay_run *run)
 {
     const replay_options *o = run->o;
     snprintf(run->doing, sizeof run->doing, "reading");
-    if (!replay_pass(run, replay_take_scan, &run->trace)) { return run->code; }
+    if (!replay_pass(run, replay_take_scan, &run->trace, NULL)) { return run->code; }
     if (run->trace.requests == 0) {
         snprintf(run->why, CLI_TRACE_WHY, "%.250s: no request before the end; expected %s",
                  run->trace.path, run->trace.form);
@@ -797,10 +1055,16 @@ static int replay_all(replay_run *run)
         const int code = replay_size(run, &o->capacity[i], &capacity[i]);
         if (code != CLI_DONE) { return code; }
     }
-    for (unsigned i = 0; i < o->capacity_count; i++) {
-        if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return run->code; }
+    if (o->every != 0 && (run->trace.requests + run->trace.writes + run->trace.deletes - 1) / o->every >= REPLAY_SERIES) {
+        snprintf(run->why, CLI_TRACE_WHY, "--every must leave at most %u stretches (got %" PRIu64
+                 "); give a larger number", REPLAY_SERIES, o->every);
+        return CLI_USAGE;
     }
-    return CLI_DONE;
+    if (o->mrc && !replay_curve_run(run, capacity, o->capacity_count)) { return run->code; }
+    const bool ok = o->jobs > 1 ? replay_in_jobs(run, capacity, o->capacity_count)
+                                : replay_cells(run, capacity, o->capacity_count, 0);
+    run->sample = 1;
+    return ok ? CLI_DONE : run->code;
 }
 
 /* Write requests as ctr records. Sets, deletes and times to live have no place there. */
@@ -832,7 +1096,7 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     replay_name(&run->trace);
     int code = !replay_spool(run) ? CLI_NO_START
                : run->out == NULL ? replay_all(run)
-               : replay_pass(run, replay_take_write, run) ? CLI_DONE : run->code;
+               : replay_pass(run, replay_take_write, run, NULL) ? CLI_DONE : run->code;
     replay_live_end(run);
     if (code != CLI_DONE) {
         cli_complain("replay", "%s", run->why);
@@ -847,181 +1111,7 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     return code;
 }
 
-/* ---- options ---- */
-
-static bool replay_parse_policies(char *text, replay_options *o)
-{
-    o->policy_count = 0;
-    for (char *at = text, *next; at != NULL; at = next) {
-        next = strchr(at, ',');
-        if (next != NULL) { *next++ = '\0'; }
-        unsigned p = 0;
-        while (p < replay_policy_count && !replay_is(&replay_policies[p], at)) { p++; }
-        for (unsigned i = 0; i < o->policy_count; i++) {
-            if (o->policy[i] == p) { p = replay_policy_count; }
-        }
-        if (p == replay_policy_count) { return false; }
-        o->policy[o->policy_count++] = p;
-    }
-    return true;
-}
-
-static bool replay_parse_capacities(char *text, replay_options *o)
-{
-    o->capacity_count = 0;
-    o->default_capacities = false;
-    for (char *at = text, *next; at != NULL; at = next) {
-        next = strchr(at, ',');
-        if (next != NULL) { *next++ = '\0'; }
-        if (o->capacity_count == REPLAY_CAPACITIES_MAX) { return false; }
-        replay_capacity *c = &o->capacity[o->capacity_count++];
-        *c = (replay_capacity){ 0 };
-        const size_t n = strlen(at);
-        if (n > 1 && at[n - 1] == '%') {
-            char *end;
-            c->share = true;
-            c->fraction = strtod(at, &end) / 100;
-            if (end != at + n - 1 || !(c->fraction >= 0 && c->fraction <= 1)) { return false; }
-        } else if (!cli_parse_bytes(at, &c->value)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool replay_parse_unit(const char *text, int64_t *per_second)
-{
-    static const struct { const char *name; int64_t per_second; } unit[] = {
-        { "s", 1 }, { "ms", 1000 }, { "us", 1000000 }, { "ns", 1000000000 } };
-    for (size_t i = 0; i < sizeof unit / sizeof unit[0]; i++) {
-        if (strcmp(text, unit[i].name) != 0) { continue; }
-        *per_second = unit[i].per_second;
-        return true;
-    }
-    return false;
-}
-
-/* Return the rule of --policy, with the names of this build. */
-static const char *replay_policy_rule(void)
-{
-    static char rule[40 + REPLAY_POLICIES * 24] = "--policy must be different names of";
-    for (unsigned i = 0; i < replay_policy_count; i++) {
-        const size_t n = strlen(rule);
-        (void)snprintf(rule + n, sizeof rule - n, "%s %s", i != 0 ? "," : "", replay_policies[i].name);
-    }
-    return rule;
-}
-
-/* Read the value of one option from optarg. Return NULL, or the rule that the value breaks. */
-static const char *replay_parse_one(int c, replay_options *o)
-{
-    switch (c) {
-    case 'j': o->json = optarg; return NULL;
-    case 'x': o->csv = optarg; return NULL;
-    case 'g': o->plot = optarg; return NULL;
-    case 'w': o->write = optarg; return NULL;
-    case 'a': o->advisor = true; return NULL;
-    case 'p':
-        return replay_parse_policies(optarg, o) ? NULL : replay_policy_rule();
-    case 'c':
-        return replay_parse_capacities(optarg, o) ? NULL
-            : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
-              "commas between";
-    case 'v':
-        o->objects = strcmp(optarg, "objects") == 0;
-        return o->objects || strcmp(optarg, "bytes") == 0 ? NULL
-            : "--favor must be bytes or objects";
-    case 'm':
-        o->byte_mode = strcmp(optarg, "byte") == 0;
-        o->budget = strcmp(optarg, "budget") == 0;
-        return o->byte_mode || o->budget || strcmp(optarg, "object") == 0 ? NULL
-            : "--mode must be object, byte or budget";
-    case 'f':
-        return cli_trace_format_of(optarg, &o->how.format) ? NULL
-            : "--format must be ctr, oracle, vscsi, lis, twitter, csv, json, txt or auto";
-    case 'k':
-        return cli_trace_columns_of(optarg, &o->how) ? NULL
-            : "--columns must be names of time, key, size, ttl, op, count and -, in the order of "
-              "the file, with key among them; or COLUMN=NAME for names in its first line";
-    case 'u':
-        return replay_parse_unit(optarg, &o->how.per_second) ? NULL
-            : "--time-unit must be s, ms, us or ns";
-    case 'l':
-        return cli_parse_count(optarg, 1, CELLAR_VALUE_MAX, &o->how.block) ? NULL
-            : "--block must be 1..1073741823";
-    case 'e': o->mean = true; return NULL;
-    case 'y': o->copy = true; return NULL;
-    case 'b':
-        return cli_parse_count(optarg, 1, CELLAR_VALUE_MAX, &o->value_bytes) ? NULL
-            : "--value-bytes must be 1..1073741823";
-    case 's':
-        return cli_parse_count(optarg, 1, 1024, &o->stripes) &&
-               (o->stripes & (o->stripes - 1)) == 0 ? NULL
-            : "--stripes must be a power of two in 1..1024";
-    case 'M':
-        return cli_parse_bytes(optarg, &o->memory) && o->memory >= CELLAR_MEMORY_MIN ? NULL
-            : "--memory must be at least 1 MiB (64M)";
-    case 'd':
-        o->seed_given = true;
-        return cli_parse_count(optarg, 0, UINT32_MAX - REPLAY_SEEDS_MAX, &o->seed) ? NULL
-            : "--seed must be 0..4294967231";
-    case 'n':
-        return cli_parse_count(optarg, 1, REPLAY_SEEDS_MAX, &o->seeds) ? NULL
-            : "--seeds must be 1..64";
-    case 't':
-        return cli_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
-            : "--threads must be 1..64";
-    default: return "";
-    }
-}
-
-static bool replay_option(int c, void *ctx)
-{
-    static char none[] = ""; /* of an option without a value */
-    char given[64];          /* the parsers cut optarg */
-    if (optarg == NULL) { optarg = none; }
-    snprintf(given, sizeof given, "%s", optarg);
-    const char *wrong = replay_parse_one(c, ctx);
-    if (wrong != NULL) { cli_complain("replay", "%s (got \"%s\")", wrong, given); }
-    return wrong == NULL;
-}
-
-/* Read the options. Return CLI_GO_ON or the exit code. */
-static int replay_parse(int argc, char **argv, replay_options *o)
-{
-    static const struct option known[] = {
-        { "policy", required_argument, NULL, 'p' }, { "capacity", required_argument, NULL, 'c' },
-        { "favor", required_argument, NULL, 'v' },
-        { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
-        { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
-        { "block", required_argument, NULL, 'l' },
-        { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
-        { "copy", no_argument, NULL, 'y' },
-        { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
-        { "seeds", required_argument, NULL, 'n' }, { "seed", required_argument, NULL, 'd' },
-        { "memory", required_argument, NULL, 'M' },
-        { "json", required_argument, NULL, 'j' }, { "csv", required_argument, NULL, 'x' }, { "plot", required_argument, NULL, 'g' },
-        { "write", required_argument, NULL, 'w' },
-        { "advisor", no_argument, NULL, 'a' },
-        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
-    };
-    const int code = cli_options(&cli_replay, argc, argv, known, replay_option, o);
-    if (code == CLI_GO_ON && optind == argc) {
-        cli_complain("replay", "needs a trace; name one or more files");
-        return CLI_USAGE;
-    }
-    if (code != CLI_GO_ON) { return code; }
-    for (unsigned i = 0; i < o->policy_count; i++) {
-        const replay_policy *p = &replay_policies[o->policy[i]];
-        if (!p->exact || !o->byte_mode) { continue; }
-        if (p->ideal >= CLI_IDEAL_BELADY) {
-            cli_complain("replay", "policy %s ignores sizes; leave it out or use --mode=object",
-                         p->name);
-            return CLI_USAGE;
-        }
-    }
-    return CLI_GO_ON;
-}
+/* ---- the command ---- */
 
 /* Open a file of --json or --write; close it. An error is a code, and said once. */
 static FILE *replay_file(const char *option, const char *path, const char *mode, int *code)
@@ -1043,7 +1133,7 @@ static void replay_file_close(const char *option, const char *path, FILE *f, int
     *code = CLI_INTERNAL;
 }
 
-static int replay_main(int argc, char **argv, const cli_terminal *term)
+int replay_main(int argc, char **argv, const cli_terminal *term)
 {
     static const double share[] = { .001, .01, .05, .1, .2 };
     replay_options o = { .policy_count = REPLAY_DEFAULT, .capacity_count = 5,
@@ -1054,8 +1144,15 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
     }
     int code = replay_parse(argc, argv, &o);
     if (code != CLI_GO_ON) { return code; }
+    if (o.mrc && o.default_capacities) { /* shares that rise from .1 to 90 % by one factor */
+        o.capacity_count = REPLAY_CURVE;
+        for (unsigned i = 0; i < REPLAY_CURVE; i++) {
+            o.capacity[i] = (replay_capacity){ .share = true,
+                                               .fraction = i != 0 ? o.capacity[i - 1].fraction * 1.2453 : .001 };
+        }
+    }
     code = CLI_DONE;
-    replay_run run = { .o = &o, .term = term };
+    replay_run run = { .o = &o, .term = term, .sample = 1 };
     run.piece = malloc(REPLAY_PIECE * sizeof *run.piece);
     if (run.piece == NULL) {
         cli_complain("replay", "out of memory; end other programs");
@@ -1074,63 +1171,3 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
     free(run.piece);
     return code;
 }
-
-const cli_command cli_replay = {
-    "replay", "", "measure miss ratios of request traces",
-    "Usage: cellar replay [OPTION]... TRACE...\n"
-    "\n"
-    "Sends the requests of each TRACE (-: standard input) through a cache: a get, and a set\n"
-    "after a miss, on the clock of the trace. Prints for each policy and capacity the miss\n"
-    "ratio, the reduction of the misses of FIFO, time per request, and metadata bytes per\n"
-    "entry; then one JSON line each.\n"
-    "\n"
-    "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
-    "                    gdsf w-tinylfu w-tinylfu-lcs belady bound 2q arc lirs sieve. Default the\n"
-    "                    first six. w-tinylfu-lcs: with the faults of libCacheSim's; bound: what\n"
-    "                    no policy is below, by bytes too\n"
-    "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
-    "                    Default 0.1%,1%,5%,10%,20%, from 16 entries or 1 MiB on\n"
-    "  --mode=M          object: entries, without sizes and TTLs; byte: the memory budget; budget:\n"
-    "                    entries, bounded by the memory that holds as many. Default object\n"
-    "  --value-bytes=N   byte: size of a value where the trace tells none, or 1; budget: of all\n"
-    "                    values. Default 200, more where the budget would be below 1.5 MiB\n"
-    "  --memory=N        object: memory budget of the store. Default 64 MiB, more where the\n"
-    "                    entries need it\n"
-    "  --mean            tell the store the mean size of the entries\n"
-    "  --copy            byte: store all bytes. Default: values above 64 bytes are weights, so\n"
-    "                    that capacities may exceed the memory of the machine\n"
-    "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
-    "  --format=F        ctr oracle vscsi lis twitter csv json (an object a line) txt. Default\n"
-    "                    by name and first line. zstd and gzip are unpacked\n"
-    "  --columns=A,..    columns of csv (, ; a tab or blanks between): time, key, size, ttl, op,\n"
-    "                    count (of equal requests), - for others. Columns with the same word key\n"
-    "                    are one key. Or COLUMN=NAME,.. for names in its first line, such as\n"
-    "                    key=disk+offset. Default: those. Op: get, set, delete or words like\n"
-    "                    them. A time is a number or of ISO 8601\n"
-    "  --block=N         csv, json: the key, or its last column, is an offset in bytes; a request\n"
-    "                    of SIZE bytes is one for each block of N bytes that it touches\n"
-    "  --time-unit=U     unit of the times of csv and json: s ms us ns. Default s\n"
-    "  --stripes=N       most stripes of the store, a power of two. Range 1..1024. Default: that of\n"
-    "                    the library\n"
-    "  --seeds=N         hash keys of the store; the table has the median and the range of the\n"
-    "                    runs, the JSON the value of each. Range 1..64. Default 8 for adaptive, 1\n"
-    "                    for others, with several threads, --advisor and --seed\n"
-    "  --seed=N          the first hash key: repeats the run of one value. Default 0\n"
-    "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
-    "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
-    "  --csv=FILE        write a line for each policy, capacity and hash key\n"
-    "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace. Bars:\n"
-    "                    the range of the hash keys\n"
-    "  --write=FILE      convert: write the requests of all TRACEs as one ctr file, and replay\n"
-    "                    nothing. Sets become requests; deletes, times to live are left out\n"
-    "  --advisor         compare the hit ratios that the advisor expects at eight sizes with runs\n"
-    "                    at these sizes (adaptive, from 1,000 entries on)\n"
-    "  --help            print this text\n"
-    "\n"
-    "A capacity above the objects or bytes of the trace is refused: nothing would be evicted.\n"
-    "\n"
-    "Exit codes: 0 done; 1 TRACE is no trace: its first wrong line or record and the expected\n"
-    "            form are printed to stderr, nothing to stdout; 2 wrong usage, or TRACE cannot be\n"
-    "            read; 3 cannot start; 4 internal error.\n",
-    replay_main
-};

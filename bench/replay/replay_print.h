@@ -15,10 +15,13 @@
 
 #define REPLAY_POLICIES 32u
 #define REPLAY_DEFAULT 6u /* policies at the start of the table: the default */
+#define REPLAY_LRU 4u     /* exact-lru: --mrc has it in one pass */
 #define REPLAY_FIFO 5u    /* exact-fifo: the others reduce its misses */
 #define REPLAY_COMMIT 40u
 #define REPLAY_CAPACITIES_MAX 64u
 #define REPLAY_SEEDS_MAX 64u
+#define REPLAY_THREADS_MAX 64u
+#define REPLAY_SERIES 256u /* stretches of --every, at most */
 #define REPLAY_SEEDS 8u /* of the default policy, which a hash key changes; else 1 */
 
 typedef struct replay_policy {
@@ -46,10 +49,12 @@ typedef struct replay_options {
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
     /* budget: capacities are entries; the bound is the memory budget that holds as many */
-    bool default_capacities, byte_mode, copy, budget, objects, advisor, mean;
+    bool default_capacities, byte_mode, copy, budget, objects, advisor, mean, mrc;
     cli_trace_how how;
     uint64_t stripes, threads, value_bytes, memory; /* 0: not given; memory: of object mode */
     uint64_t seed;  /* the first hash key */
+    uint64_t every, jobs; /* requests of a stretch, 0: none; processes */
+    double warm;    /* share of the trace that is not counted */
     bool seed_given;
     uint64_t seeds; /* 0: REPLAY_SEEDS for the default policy, 1 for the others */
     const char *json, *csv, *plot, *write;
@@ -60,7 +65,7 @@ typedef struct replay_counts {
 } replay_counts;
 
 typedef struct replay_result { /* one policy at one capacity */
-    unsigned policy;
+    unsigned policy, place; /* place: of the capacity and the policy in the run */
     uint64_t capacity;
     uint64_t bytes, entries; /* engine: memory_bytes of its store; entries at its end */
     uint64_t seeds;          /* runs: what follows is their median, low and high their range */
@@ -70,6 +75,8 @@ typedef struct replay_result { /* one policy at one capacity */
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
     bool has_metadata;
     bool has_advice;
+    unsigned series_n;
+    double series[REPLAY_SERIES]; /* miss ratio of each stretch of --every */
     double said[CELLAR_ADVICE_COUNT]; /* hit ratios by the advisor */
     double is[CELLAR_ADVICE_COUNT];   /* hit ratios of replays */
 } replay_result;
@@ -78,6 +85,7 @@ typedef struct replay_trace { /* results of the scan */
     const char *path, *form;
     char name[96];
     uint64_t requests, writes, deletes, unique_bytes, backwards, largest;
+    uint64_t counted, counted_bytes; /* --mrc: gets after the warm-up */
     cli_ids ids;
     FILE *spool; /* what a pipe had; NULL: a regular file */
 } replay_trace;
@@ -91,6 +99,9 @@ typedef struct replay_run {
     size_t result_n, result_room;
     char why[CLI_TRACE_WHY]; /* sentence of the first error */
     int code;            /* exit code of that error */
+    double sample;       /* share of the objects that is replayed */
+    double adjust, adjust_bytes; /* of the ratios of a sample */
+    uint64_t curve[REPLAY_CAPACITIES_MAX], curve_bytes[REPLAY_CAPACITIES_MAX]; /* --mrc: hits of LRU */
     char doing[64];      /* for the live line */
     char commit[REPLAY_COMMIT]; /* of the library; "": none is known, or no run of the engine */
     uint64_t shown_ns;
@@ -102,6 +113,9 @@ typedef struct replay_run {
 
 extern const double replay_scale[CELLAR_ADVICE_COUNT]; /* sizes of the advisor, in capacities */
 
+/* Read the options. Return CLI_GO_ON or the exit code. */
+int replay_parse(int argc, char **argv, replay_options *o);
+int replay_main(int argc, char **argv, const cli_terminal *term);
 /* Print the results of one trace, for a reader. */
 void replay_print(const replay_run *run);
 /* Print one JSON object a line. */

@@ -3,35 +3,20 @@
 # tables: the tables of the bench, from result lines.
 #
 # USE        awk -f lines.awk -f tables.awk -v table=NAME [-v commit=HASH] [options] FILES
-#            commit: lines of another commit are left out.
-#   floors   targets.tsv RESULTS.jsonl...: rows under their floor come first. md=1: Markdown for
-#            bench/results.md. check=1: exit 1 when a row is under its floor. slack=0.8: floors are
-#            multiplied (h) or divided (l) by it, the coarse check in CI. only="l1 hot": rows of these
-#            suites. A row of a suite that has no line is left out (md).
-#   peers    results.json or RESULTS.jsonl...: the first of each figure, and our place. md=1: for
-#            bench/results.md. causes=causes.tsv.
-#   json     RESULTS.jsonl...: bench/results.json, all subjects of each figure. day=2026-11-27
+#            commit: lines of another commit are left out. The options stand behind each name.
+#   floors   md=1 check=1 slack=.8 only="l1 hot"  targets.tsv RESULTS.jsonl...: under the floor first.
+#   peers    md=1 causes=causes.tsv  results.json or RESULTS.jsonl...: the first of each figure, our place.
+#   json     day=2026-11-27  RESULTS.jsonl...: bench/results.json, all subjects of each figure.
 #   threads  RESULTS.jsonl...: suites scale and sceptic with a column for each thread count.
-#            only=REGEX: names of workloads
 #   sceptic  RESULTS.jsonl...: buckets of timed calls as shares, and hits over time.
-#   own      RESULTS.jsonl of `make bench WL=my.wl`: at most 30 lines. ref=NAME keep="PEERS" json=PATH
-#            logfile=PATH
-# INPUT      one JSON object a line, no nesting, as bench/harness/json.c writes it. Of several cross-core
-#            states of a figure the one with most rounds counts, which is the same for all subjects;
-#            later lines of the same state replace earlier ones.
-# VERDICTS   (floors) met: median at or past the floor and the worse quartile within 10 % of it. want: the
-#            same for what we want. UNDER: not met, measured cleanly. noisy: fewer than 9 clean rounds
-#            of that state, or over 20 % dropped: meets nothing. none: not measured. Each state that was
-#            measured cleanly must meet the floor.
-# PLACES     (peers) by value, among the subjects with a bound; one behind the first is bold. A subject
-#            before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a cause in
-#            causes.tsv, printed once below the table under the number of the row. Rows without a cause
-#            are named there; noisy ones apart, since an uncertain value has no cause.
-#            A subject with a wrong value, with refused sets where each one counts (grow: a value that
-#            is not stored costs nothing), or with over one failed call in a hundred has no place.
-# MARKS      ~: over a fifth of the windows was disturbed, or fewer than 9 were not. ~~: fewer than 5
-#            were not, and it is the median of the disturbed ones. In brackets: p25 and p75, or x one
-#            thread (threads), x ref of the same rounds (own).
+#   own      ref=NAME keep="PEERS" json=PATH logfile=PATH  lines of `make bench WL=my.wl`: 30 lines at most
+# INPUT      one JSON object a line, no nesting. Of several cross-core states of a figure the one with
+#            most rounds counts; later lines of the same state replace earlier ones.
+# VERDICTS   met, want: median at or past floor or want, and the worse quartile within 10 % of it. UNDER.
+#            noisy: meets nothing. none: not measured. Each state measured cleanly must meet the floor.
+# PLACES     by value, among the subjects with a bound. A wrong value, refused sets or over 1 % of failed
+#            calls: no place. A subject before us, or a map faster than 1 / .8 of ours, has a cause.
+# MARKS      ~: over a fifth of the windows disturbed, or fewer than 9 not. ~~: median of disturbed ones.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
 commit != "" && /"commit":"/ && text("commit") != commit { next }
 
@@ -336,6 +321,7 @@ function peers_end(    i, a, k, m, n, name, ours, first, map, three, other, plac
             if (ours != "" && better(value[k], ours, m)) place++
         }
         if (first == "" || n == 1) continue # no subject to compare with
+        if (md && part[1] == "scale") continue # the page has it by threads
         if (ours == "") rank = "not measured"
         else { rank = place; if (place == 1) wins++; else losses++ }
         because = ours != "" && place > 1 ? cause(first) : ""
@@ -365,7 +351,6 @@ function peers_end(    i, a, k, m, n, name, ours, first, map, three, other, plac
 # ---- threads ----
 
 table == "threads" && /"bench":"(scale|sceptic)"/ && /"metric":/ {
-    if (only != "" && text("workload") !~ only) next
     if (/"vs":/ && text("vs") != "one_thread" || text("clock") == "cpu") next
     row = text("workload") SUBSEP text("metric") SUBSEP text("subject")
     at = row SUBSEP number("threads")

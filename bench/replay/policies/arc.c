@@ -8,7 +8,7 @@ enum { ARC_ONCE, ARC_OFTEN, ARC_ONCE_GHOST, ARC_OFTEN_GHOST };
 
 typedef struct arc {
     policy_lists l;
-    double aim; /* entries of ARC_ONCE */
+    double aim; /* entries or bytes of ARC_ONCE */
 } arc;
 
 static void *arc_open(uint64_t capacity, uint32_t objects)
@@ -35,25 +35,38 @@ static double arc_step(const policy_lists *l, unsigned ghosts, unsigned others)
     return step > 1 ? step : 1;
 }
 
+static void arc_miss(void *state, uint32_t number)
+{
+    arc *a = state;
+    policy_lists *l = &a->l;
+    const double most = (double)l->capacity, weight = (double)policy_weight(l, number);
+    if (l->in[number] == ARC_ONCE_GHOST) {
+        a->aim += weight * arc_step(l, ARC_ONCE_GHOST, ARC_OFTEN_GHOST);
+        a->aim = a->aim < most ? a->aim : most;
+    } else if (l->in[number] == ARC_OFTEN_GHOST) {
+        a->aim -= weight * arc_step(l, ARC_OFTEN_GHOST, ARC_ONCE_GHOST);
+        a->aim = a->aim > 0 ? a->aim : 0;
+    }
+}
+
 static uint32_t arc_evict(void *state, uint32_t number)
 {
     arc *a = state;
     policy_lists *l = &a->l;
-    const unsigned in = l->in[number];
-    const double most = (double)l->capacity;
-    if (in == ARC_ONCE_GHOST) {
-        a->aim += arc_step(l, ARC_ONCE_GHOST, ARC_OFTEN_GHOST);
-        a->aim = a->aim < most ? a->aim : most;
-    } else if (in == ARC_OFTEN_GHOST) {
-        a->aim -= arc_step(l, ARC_OFTEN_GHOST, ARC_ONCE_GHOST);
-        a->aim = a->aim > 0 ? a->aim : 0;
-    } else if (l->n[ARC_ONCE] + l->n[ARC_ONCE_GHOST] >= l->capacity) {
-        if (l->n[ARC_ONCE_GHOST] == 0) { return policy_pop(l, ARC_ONCE); }
-        (void)policy_pop(l, ARC_ONCE_GHOST);
-    } else if (l->n[0] + l->n[1] + l->n[2] + l->n[3] >= 2 * l->capacity) {
-        (void)policy_pop(l, ARC_OFTEN_GHOST);
+    const uint64_t weight = policy_weight(l, number);
+    if (l->in[number] == POLICY_LISTS) { /* new: the ghosts make room, too */
+        const bool full = l->n[ARC_ONCE] + l->n[ARC_ONCE_GHOST] + weight > l->capacity;
+        if (full && l->n[ARC_ONCE_GHOST] == 0) { return policy_pop(l, ARC_ONCE); }
+        while (l->n[ARC_ONCE] + l->n[ARC_ONCE_GHOST] + weight > l->capacity &&
+               l->n[ARC_ONCE_GHOST] != 0) {
+            (void)policy_pop(l, ARC_ONCE_GHOST);
+        }
+        while (!full && l->n[0] + l->n[1] + l->n[2] + l->n[3] + weight > 2 * l->capacity &&
+               l->n[ARC_OFTEN_GHOST] != 0) {
+            (void)policy_pop(l, ARC_OFTEN_GHOST);
+        }
     }
-    return arc_replace(a, in == ARC_OFTEN_GHOST);
+    return arc_replace(a, l->in[number] == ARC_OFTEN_GHOST);
 }
 
 static void arc_insert(void *state, uint32_t number)
@@ -64,4 +77,4 @@ static void arc_insert(void *state, uint32_t number)
     policy_push(l, ghost ? ARC_OFTEN : ARC_ONCE, number);
 }
 
-REPLAY_POLICY(arc, "arc", .drop = policy_drop)
+REPLAY_POLICY(arc, "arc", .drop = policy_drop, .miss = arc_miss, .bytes = true)

@@ -42,4 +42,4 @@ static void sieve_drop(void *state, uint32_t number)
     policy_drop(s, number);
 }
 
-REPLAY_POLICY(sieve, "sieve", .drop = sieve_drop)
+REPLAY_POLICY(sieve, "sieve", .drop = sieve_drop, .bytes = true)

@@ -9,8 +9,9 @@
  *            raises the 4 counters of its key; after 10 requests an entry all are halved.
  * INVARIANTS window + probation + protected <= capacity; window <= its share after every request;
  *            protected <= its share. In a tie the entry in probation stays.
- * LIMITS     Entries, no bytes. The share of the window is fixed (Caffeine adapts it), and no
- *            candidate is admitted at random (Caffeine does, against attackers).
+ * LIMITS     The share of the window is fixed (Caffeine adapts it), and no candidate is admitted at
+ *            random (Caffeine does, against attackers). By bytes a candidate meets one victim at a
+ *            time, and the sketch counts entries of the mean size.
  * SOURCE     Einziger, Friedman, Manes 2017 (W-TinyLFU); Karedla et al. 1994 (segmented LRU). */
 #include "bench/replay/policy.h"
 
@@ -23,8 +24,7 @@ enum { TINYLFU_WINDOW, TINYLFU_PROBATION, TINYLFU_PROTECTED };
 typedef struct tinylfu {
     policy_lists l;
     uint64_t window_most, protected_most;
-    uint64_t row_mask, added, reset_at;
-    bool counted;  /* the number to be inserted, by tinylfu_evict */
+    uint64_t row_mask, added;
     uint8_t row[]; /* TINYLFU_ROWS rows of row_mask + 1 counters */
 } tinylfu;
 
@@ -51,13 +51,14 @@ static unsigned tinylfu_uses(tinylfu *t, uint32_t number)
     return least;
 }
 
-static void tinylfu_used(tinylfu *t, uint32_t number)
+static void tinylfu_used(void *state, uint32_t number)
 {
+    tinylfu *t = state;
     for (unsigned i = 0; i < TINYLFU_ROWS; i++) {
         uint8_t *n = tinylfu_counter(t, number, i);
         if (*n < TINYLFU_MOST) { ++*n; }
     }
-    if (++t->added < t->reset_at) { return; }
+    if (++t->added < TINYLFU_RESET * t->l.capacity / t->l.mean) { return; }
     for (uint64_t i = 0; i < TINYLFU_ROWS * (t->row_mask + 1); i++) { t->row[i] >>= 1; }
     t->added /= 2;
 }
@@ -67,13 +68,13 @@ static void tinylfu_used(tinylfu *t, uint32_t number)
 static void *tinylfu_open(uint64_t capacity, uint32_t objects)
 {
     uint64_t row = 16;
-    while (row < capacity * 4 && row < (uint64_t)1 << 32) { row *= 2; }
+    const uint64_t entries = capacity < objects ? capacity : objects;
+    while (row < entries * 4 && row < (uint64_t)1 << 32) { row *= 2; }
     tinylfu *t = policy_open(sizeof *t + (size_t)row * TINYLFU_ROWS, capacity, objects);
     if (t == NULL) { return NULL; }
     t->window_most = (capacity + 99) / 100;
     t->protected_most = (capacity - t->window_most) * 4 / 5;
     t->row_mask = row - 1;
-    t->reset_at = capacity * TINYLFU_RESET;
     return t;
 }
 
@@ -83,7 +84,7 @@ static void tinylfu_hit(void *state, uint32_t number)
     const bool window = t->l.in[number] == TINYLFU_WINDOW;
     tinylfu_used(t, number);
     policy_push(&t->l, window ? TINYLFU_WINDOW : TINYLFU_PROTECTED, number);
-    if (t->l.n[TINYLFU_PROTECTED] > t->protected_most) {
+    while (t->l.n[TINYLFU_PROTECTED] > t->protected_most) {
         policy_push(&t->l, TINYLFU_PROBATION, policy_oldest(&t->l, TINYLFU_PROTECTED));
     }
 }
@@ -91,9 +92,9 @@ static void tinylfu_hit(void *state, uint32_t number)
 static uint32_t tinylfu_evict(void *state, uint32_t number)
 {
     tinylfu *t = state;
-    tinylfu_used(t, number);
-    t->counted = true;
+    (void)number;
     const unsigned from = t->l.n[TINYLFU_PROBATION] != 0 ? TINYLFU_PROBATION : TINYLFU_PROTECTED;
+    if (t->l.n[TINYLFU_WINDOW] == 0) { return policy_pop(&t->l, from); }
     const uint32_t candidate = policy_pop(&t->l, TINYLFU_WINDOW);
     const uint32_t victim = policy_oldest(&t->l, from); /* none: the window is the whole capacity */
     if (victim == POLICY_NONE || tinylfu_uses(t, candidate) <= tinylfu_uses(t, victim)) {
@@ -107,12 +108,10 @@ static uint32_t tinylfu_evict(void *state, uint32_t number)
 static void tinylfu_insert(void *state, uint32_t number)
 {
     tinylfu *t = state;
-    if (!t->counted) { tinylfu_used(t, number); }
-    t->counted = false;
     policy_push(&t->l, TINYLFU_WINDOW, number);
-    if (t->l.n[TINYLFU_WINDOW] > t->window_most) {
+    while (t->l.n[TINYLFU_WINDOW] > t->window_most) {
         policy_push(&t->l, TINYLFU_PROBATION, policy_oldest(&t->l, TINYLFU_WINDOW));
     }
 }
 
-REPLAY_POLICY(tinylfu, "w-tinylfu", .drop = policy_drop)
+REPLAY_POLICY(tinylfu, "w-tinylfu", .drop = policy_drop, .miss = tinylfu_used, .bytes = true)

@@ -251,4 +251,4 @@ $(B)/cli/quick.o: $(QUICK_OBJ)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^
 	$(Q)$(OBJCOPY) -G quick_run $@
--include $(wildcard $(B)/cli/bench/peers/*/*.d)
+-include $(wildcard $(B)/cli/bench/*/*/*.d)

@@ -7,10 +7,22 @@
 #include "tests/support/t.h"
 
 #include "bench/replay/ideal.c"
+#include "bench/replay/policies/arc.c"
+#include "bench/replay/policies/clock.c"
+#include "bench/replay/policies/fifo.c"
+#include "bench/replay/policies/lru.c"
+#include "bench/replay/policies/s3fifo.c"
+#include "bench/replay/policies/sieve.c"
+#include "bench/replay/policies/tinylfu.c"
 
 enum { OBJECTS = 6, REQUESTS = 12, TRACES = 10000 };
 
 T_ONE_THREAD;
+
+enum { CODES = 7 };
+static const replay_code *codes[CODES];
+static unsigned code_count;
+void replay_policy_add(const replay_code *code) { codes[code_count++] = code; }
 
 /* ---- the search ---- */
 
@@ -93,14 +105,23 @@ static void draw_trace(bool bytes)
 
 /* ---- the policies ---- */
 
+/* The bytes that are held are those of the stored objects, and fit. */
+static void check_lists(const cli_ideal *p)
+{
+    uint64_t held = 0;
+    for (unsigned i = 0; i < OBJECTS; i++) { held += p->size[i]; }
+    T_EQ_U64(p->held, held);
+    T_CHECK(held <= room);
+}
+
 /* Run the trace. Return the misses, with *bytes the missed bytes. */
-static uint64_t run(cli_ideal_kind kind, uint64_t *bytes)
+static uint64_t run_code(cli_ideal_kind kind, const replay_code *code, uint64_t *bytes)
 {
     uint64_t misses = 0, hits = 0, saved = 0;
-    cli_ideal *p = cli_ideal_open(kind, NULL, room, by_bytes, OBJECTS);
+    cli_ideal *p = cli_ideal_open(kind, code, room, by_bytes ? 2 : 0, OBJECTS);
     T_REQUIRE(p != NULL);
     *bytes = 0;
-    for (unsigned i = 0; kind >= CLI_IDEAL_BOUND && i < REQUESTS; i++) {
+    for (unsigned i = 0; (kind == CLI_IDEAL_BOUND || kind == CLI_IDEAL_BELADY) && i < REQUESTS; i++) {
         T_REQUIRE(cli_ideal_foresee(p, (uint32_t)trace[i].id, &trace[i]));
     }
     if (kind == CLI_IDEAL_BOUND) { cli_ideal_bound(p, &hits, &saved); }
@@ -110,10 +131,13 @@ static uint64_t run(cli_ideal_kind kind, uint64_t *bytes)
         misses++;
         *bytes += trace[i].size;
     }
+    if (kind == CLI_IDEAL_CODE) { check_lists(p); }
     cli_ideal_close(p);
     *bytes -= saved;
     return misses - hits;
 }
+
+static uint64_t run(cli_ideal_kind kind, uint64_t *bytes) { return run_code(kind, NULL, bytes); }
 
 static void set_trace(const char *objects, const char *ops)
 {
@@ -132,7 +156,7 @@ T_CASE(search_finds_a_known_optimum)
     set_trace("abcabcabcabc", "gggggggggggg"); /* two of three stay: 2 + 4 misses of the third, one in turn */
     T_EQ_U64(optimum(false), 6);
     T_EQ_U64(run(CLI_IDEAL_BELADY, &bytes), 6);
-    T_EQ_U64(run(CLI_IDEAL_LRU, &bytes), 12);
+    T_EQ_U64(run_code(CLI_IDEAL_CODE, &lru_code, &bytes), 12);
     set_trace("abcababacbac", "ggdgssgsdgsg"); /* what is set again, or deleted, needs no room until then */
     T_EQ_U64(optimum(false), 3);
 }
@@ -145,7 +169,7 @@ T_CASE(belady_misses_as_the_best_of_all_choices)
         draw_trace(false);
         const uint64_t best = optimum(false);
         wrong += run(CLI_IDEAL_BELADY, &bytes) != best;
-        fewer += run(CLI_IDEAL_LRU, &bytes) < best;
+        fewer += run_code(CLI_IDEAL_CODE, &lru_code, &bytes) < best;
     }
     T_EQ_U64(wrong, 0);
     T_EQ_U64(fewer, 0);
@@ -153,7 +177,6 @@ T_CASE(belady_misses_as_the_best_of_all_choices)
 
 T_CASE(no_choice_misses_less_than_the_bound)
 {
-    static const cli_ideal_kind kinds[] = { CLI_IDEAL_LRU, CLI_IDEAL_FIFO, CLI_IDEAL_GDSF };
     uint64_t above = 0, above_bytes = 0, fewer = 0, bytes;
     draw_state = t_seed();
     for (unsigned i = 0; i < t_share(TRACES); i++) {
@@ -161,7 +184,10 @@ T_CASE(no_choice_misses_less_than_the_bound)
         const uint64_t best = optimum(false), best_bytes = optimum(true);
         above += run(CLI_IDEAL_BOUND, &bytes) > best;
         above_bytes += bytes > best_bytes;
-        for (unsigned k = 0; k < 3; k++) { fewer += run(kinds[k], &bytes) < best || bytes < best_bytes; }
+        for (unsigned k = 0; k < CODES; k++) {
+            fewer += run_code(CLI_IDEAL_CODE, codes[k], &bytes) < best || bytes < best_bytes;
+        }
+        fewer += run(CLI_IDEAL_GDSF, &bytes) < best || bytes < best_bytes;
     }
     T_EQ_U64(above, 0);
     T_EQ_U64(above_bytes, 0);
@@ -170,20 +196,20 @@ T_CASE(no_choice_misses_less_than_the_bound)
 
 T_CASE(expired_entry_misses_and_a_hit_keeps_its_deadline)
 {
-    static const cli_ideal_kind kinds[] = { CLI_IDEAL_LRU, CLI_IDEAL_FIFO, CLI_IDEAL_GDSF };
     uint64_t bytes;
     by_bytes = true;
     room = 8;
     set_trace("aaaaaaaaaaaa", "ggggsgggdggg");
     for (unsigned i = 0; i < REQUESTS; i++) { trace[i].ttl_ms = i == 9 ? 0 : 3; }
-    for (unsigned k = 0; k < 3; k++) { T_EQ_U64(run(kinds[k], &bytes), 4); } /* at 0, 3, 7 and 9 */
+    T_EQ_U64(run(CLI_IDEAL_GDSF, &bytes), 4); /* at 0, 3, 7 and 9 */
+    for (unsigned k = 0; k < CODES; k++) { T_EQ_U64(run_code(CLI_IDEAL_CODE, codes[k], &bytes), 4); }
 }
 
 T_CASE(gdsf_evicts_the_oldest_of_equal_priority)
 {
     static const uint32_t order[] = { 2, 1, 2, 1, 0 };
     const cli_request get = { .size = 1 };
-    cli_ideal *p = cli_ideal_open(CLI_IDEAL_GDSF, NULL, 2, false, OBJECTS);
+    cli_ideal *p = cli_ideal_open(CLI_IDEAL_GDSF, NULL, 2, 0, OBJECTS);
     T_REQUIRE(p != NULL);
     for (unsigned i = 0; i < 5; i++) { (void)cli_ideal_request(p, order[i], &get); }
     T_CHECK(p->size[2] == 0 && p->size[1] == 1 && p->size[0] == 1); /* 2 was asked for before 1 */

@@ -359,8 +359,8 @@ weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity ab
 }
 t_case a_weight_stands_for_the_bytes_of_a_value weights_stand_for_bytes
 
-t_case policies_of_entries_refuse_bytes refused 2 'policy sieve ignores sizes' --mode=byte \
-    --policy=sieve "$d/a.ctr"
+t_case policies_of_entries_refuse_bytes refused 2 'policy lirs ignores sizes' --mode=byte \
+    --policy=lirs "$d/a.ctr"
 drops() { # b is deleted and leaves its place to c: then a is a hit
     printf 'key,op\na,get\nb,get\nb,delete\nc,get\na,get\n' >"$d/drop.csv"
     run --policy=exact-fifo,sieve,2q,arc,lirs,w-tinylfu,w-tinylfu-lcs --capacity=2 "$d/drop.csv"
@@ -563,7 +563,7 @@ t_case unknown_unit refused 2 'must be s, ms' --time-unit=days "$d/a.ctr"
 t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
 t_case threads_zero refused 2 '--threads must be 1..64 (got "0")' --threads=0 "$d/a.ctr"
 t_case belady_in_byte_mode refused 2 'belady ignores sizes' --mode=byte --policy=belady "$d/a.ctr"
-t_case tinylfu_in_byte_mode refused 2 'w-tinylfu ignores sizes' --mode=byte --policy=w-tinylfu \
+t_case tinylfu_of_libcachesim_in_byte_mode refused 2 'w-tinylfu-lcs ignores sizes' --mode=byte --policy=w-tinylfu-lcs \
     "$d/a.ctr"
 t_case json_that_cannot_be_written refused 2 '--json cannot write .*no such file' --json="$d/none/x" \
     "$d/a.ctr"

@@ -60,4 +60,59 @@ range_is_drawn_as_bars() { # a gnuplot that keeps its script
         grep -qx "300 \(0\.[0-9]*\) \1 $(field adaptive low) $(field adaptive high)" "$t_tmp/script" || { cat "$t_tmp/script"; return 1; }
 }
 t_case range_is_drawn_as_bars range_is_drawn_as_bars
+textbook_policies_know_bytes_and_ttls() { # by bytes each is between the bound and 1, and less room is no fewer misses
+    policies=exact-lru,exact-fifo,clock,sieve,s3-fifo,arc,w-tinylfu,gdsf
+    run --mode=byte --policy=$policies,bound --capacity=1M,3M "$t_tmp/b.csv" || return 1
+    for p in exact-lru exact-fifo clock sieve s3-fifo arc w-tinylfu gdsf; do
+        awk -v small="$(field $p value 1048576)" -v large="$(field $p value 3145728)" -v bound="$(field bound value 1048576)" \
+            'BEGIN { exit !(bound > 0 && bound <= small && small < 1 && large < small) }' || { echo "$p"; return 1; }
+    done
+    # With room for all, misses are first requests and ends of TTLs: the same for all.
+    run --mode=byte --policy=$policies --capacity=100% "$t_tmp/b.csv" || return 1
+    [ "$(sed -n 's/^{.*"value":\([0-9.]*\),.*/\1/p' "$t_tmp/out" | sort -u | wc -l)" = 1 ]
+}
+t_case textbook_policies_know_bytes_and_ttls textbook_policies_know_bytes_and_ttls
+curve_of_lru_is_exact() { # one pass gives what a run at each capacity gives
+    for how in "--capacity=1,2,10,100,300,1000 $t_tmp/a.txt" "--mode=byte --capacity=1M,2M,3M --columns=key,time,size,-,op $t_tmp/b.csv"; do
+        # shellcheck disable=SC2086
+        run --policy=exact-lru --mrc $how && sed -n 's/^{.*"capacity":\([0-9]*\).*"value":\([0-9.]*\),"byte_miss_ratio":\([0-9.]*\).*/\1 \2 \3/p' "$t_tmp/out" >"$t_tmp/curve" &&
+            run --policy=exact-lru $how && sed -n 's/^{.*"capacity":\([0-9]*\).*"value":\([0-9.]*\),"byte_miss_ratio":\([0-9.]*\).*/\1 \2 \3/p' "$t_tmp/out" | cmp - "$t_tmp/curve" || return 1
+        [ -s "$t_tmp/curve" ] || return 1
+    done
+    # A miss starts a TTL again, at small capacities alone: the curve has one deadline for all.
+    run --policy=exact-lru --mode=byte --capacity=1M "$t_tmp/b.csv" && one=$(field exact-lru value) &&
+        run --policy=exact-lru --mrc --mode=byte --capacity=1M "$t_tmp/b.csv" &&
+        awk -v a="$one" -v b="$(field exact-lru value)" 'BEGIN { exit !(b - a < .002 && a - b < .002) }' || return 1
+    run --policy=exact-lru --mrc "$t_tmp/a.txt" && [ "$(grep -c '^{' "$t_tmp/out")" -ge 20 ]
+}
+t_case curve_of_lru_is_exact curve_of_lru_is_exact
+sample_is_close() { # 60,000 objects: the sample has a third of them
+    awk 'BEGIN { srand(9); for (i = 0; i < 200000; i++) print (rand() < .2 ? "s" i : "k" int(exp(rand() * log(40000)))) }' >"$t_tmp/large.txt"
+    run --policy=arc,s3-fifo,clock --capacity=6000,12000 "$t_tmp/large.txt" && cp "$t_tmp/out" "$t_tmp/full" &&
+        run --policy=arc,s3-fifo,clock --mrc --capacity=6000,12000 "$t_tmp/large.txt" || return 1
+    sed -n 's/^{.*"value":\([0-9.]*\).*/\1/p' "$t_tmp/full" >"$t_tmp/of.full"
+    sed -n 's/^{.*"value":\([0-9.]*\).*/\1/p' "$t_tmp/out" | paste - "$t_tmp/of.full" |
+        awk '{ d = $1 - $2; n++; same += d == 0; if (d > .01 || d < -.01) bad = 1 } END { exit bad || n != 6 || same == 6 }'
+}
+t_case sample_is_within_a_point_of_the_run sample_is_close
+series_and_warm_up_cut_the_trace() { # the whole is the mean of its stretches; without the first half it is that of the rest
+    run --policy=exact-lru --capacity=300 --every=5000 "$t_tmp/a.txt" && series=$(field exact-lru series | tr -d '[]') &&
+        whole=$(field exact-lru value) && run --policy=exact-lru --capacity=300 --warm=50% "$t_tmp/a.txt" &&
+        [ "$(field exact-lru requests)" = 15000 ] &&
+        echo "$series" | awk -F, -v whole="$whole" -v half="$(field exact-lru value)" '
+            { for (i = 1; i <= 6; i++) { sum += $i / 6; if (i > 3) rest += $i / 3 } a = sum - whole; b = rest - half
+              exit !(NF == 6 && a < 1e-5 && a > -1e-5 && b < 1e-5 && b > -1e-5) }' || return 1
+    run --policy=adaptive --seed=1 --capacity=300 --every=30000 "$t_tmp/a.txt" &&
+        [ "$(field adaptive series)" = "[$(field adaptive value)]" ] &&
+        ! run --policy=lru --every=100 "$t_tmp/a.txt" && grep -q -- '--every must leave at most 256 stretches' "$t_tmp/err"
+}
+t_case series_and_warm_up_cut_the_trace series_and_warm_up_cut_the_trace
+jobs_give_the_same_figures() {
+    how='--policy=adaptive,exact-lru,clock --seeds=2 --capacity=20,100,300,500'
+    # shellcheck disable=SC2086
+    run $how "$t_tmp/a.txt" && sed 's/"ns_per_request":[0-9.]*//' "$t_tmp/out" | grep '^{' >"$t_tmp/one" &&
+        run $how --jobs=3 "$t_tmp/a.txt" && sed 's/"ns_per_request":[0-9.]*//' "$t_tmp/out" | grep '^{' | cmp - "$t_tmp/one" &&
+        [ "$(grep -c . "$t_tmp/one")" = 12 ] && ! run --jobs=2 --policy=lru --mode=byte --capacity=5 "$t_tmp/a.txt"
+}
+t_case jobs_give_the_same_figures jobs_give_the_same_figures
 t_end cli_replay_runs
