@@ -25,7 +25,7 @@
 
 #include "base/pack.h"
 #include "base/random.h"
-#include "l2/format.h"
+#include "l2/record.h"
 
 #define L2_NONCE 12u
 #define L2_AAD_HEAD 32u

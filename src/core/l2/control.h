@@ -30,18 +30,6 @@ CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, l2_waiting *w, const
 /* Return true if a record above the floor with this generation is of the current one of a
  * namespace. Once false, it stays false. */
 CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
-/* Count `bytes` of live records of a generation, unless it is over. Worker only, as all of the next
- * functions. */
-CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes);
-/* Count `bytes` less of a generation in a part of the round: their value is dead. */
-CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t part, uint64_t bytes);
-/* Begin a part of a round of the log: forget what the last round counted in it. */
-CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part);
-/* Return the live bytes of all generations that the last round counted, `most` at most; live_bytes
- * gets them. Any thread. */
-CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most);
-CELLAR_PRIVATE void l2_live_save(l2 *d); /* to d->super */
-CELLAR_PRIVATE void l2_live_load(l2 *d); /* from d->super */
 /* Apply a row to the namespace table. Return false if memory is short. */
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
                                        size_t name_len);

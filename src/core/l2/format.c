@@ -22,20 +22,8 @@
  *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
  *            record, u8 kind and flags. Lines are written while the slot is open; the check is
  *            written at the seal.
- *   record   0 u32 check (byte 4 to the end of the value; 0: incomplete)  4 u16 mark  6 u16 klen
- *            8 u32 vlen, 30 bits; bit 30: the value is compressed (LZ4), 31: then encrypted
- *            (codec.c) 12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 acknowledged as
- *            durable, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
- *            14 u48 expiry_wall_ms (0 none)  20 u32 generation  24 ext, key, value; padded to the
- *            granule mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable
- *            before the body is complete.
- *   control  value: u8 type 1 NAMESPACE {1 u8 length of the name, 2 u8 it has one, 3 u8 bits 32 to
- *            39 of the generation, 4 u32 id, 8 u32 generation, 12 u32 version, 16 name},
- *            2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint  16 u64 epoch  24 u64 floor
- *            of tags}, 4 GLOB {2 u16 length  4 u32 generation  16 pattern}.
- *            The footer line of a TAG or GLOB has the type as its hash48.
  * INVARIANTS A reader uses no byte before the check that covers it.
- * SEE ALSO   SUPER and extensions: at their sections below. README.md: versions, repair of bits. */
+ * SEE ALSO   SUPER: at its section below. record.c: records. README.md: versions, repairs. */
 #include "l2/format.h"
 
 #include <stddef.h>
@@ -54,24 +42,9 @@ _Static_assert(offsetof(l2_head, floor_lsn) == L2_HEAD_SAME - 8, "in the order o
 _Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
                L2_TRAILER_SAME - 4, "in the order of the file");
 #define L2_SUPER_BAD 256u    /* in SUPER: bad places */
-#define L2_EXT_LINK 9u
-#define L2_EXT_TAGS 128u
-#define L2_EXT_RAW 129u
-#define L2_EXT_PARTS 131u
-#define L2_EXT_PARTS_BYTES 20u
 #define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
-
-CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
-{
-    unsigned char mixed[32]; /* Two stores with one secret have different checks. */
-    for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
-    base_sum_key_init(&f->sum, mixed);
-    f->epoch = s->epoch;
-    f->seg_bytes = s->seg_bytes;
-    f->granule = s->granule;
-}
 
 BASE_SIZE_BEGIN
 
@@ -193,11 +166,6 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
 BASE_SIZE_END
 
 /* ---- segments ---- */
-
-static uint64_t l2_seed(const l2_form *f, uint64_t segseq, uint64_t salt)
-{
-    return base_mix64(f->epoch * UINT64_C(0x9e3779b97f4a7c15) + segseq) ^ salt;
-}
 
 CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYTES],
                                   const l2_head *h)
@@ -358,243 +326,7 @@ CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h4
     at[9] = (unsigned char)(kind | flags);
 }
 
-static bool l2_kind_read(uint8_t byte, uint8_t *kind, uint8_t *flags)
-{
-    *kind = (uint8_t)(byte & ~L2_FLAGS);
-    *flags = (uint8_t)(byte & L2_FLAGS);
-    return *kind <= L2_KIND_CONTROL;
-}
-
 CELLAR_PRIVATE bool l2_entry_kind(const unsigned char at[L2_ENTRY_BYTES], l2_entry *e)
 {
     return l2_kind_read(at[9], &e->kind, &e->flags);
-}
-
-/* ---- records ---- */
-
-CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen)
-{
-    return (uint32_t)base_round_up(L2_RECORD_HEAD + ext_bytes + klen + vlen, f->granule);
-}
-
-static uint64_t l2_rec_seed(const l2_form *f, uint64_t segseq, uint32_t off)
-{
-    return base_mix64(l2_seed(f, segseq, 0) + (uint64_t)off * UINT64_C(0xd6e8feb86659fd93));
-}
-
-static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                            uint32_t off)
-{
-    const uint64_t lengths = (uint64_t)l2_r32(at + 8) << 32 | (uint64_t)l2_r16(at + 12) << 16 |
-                             l2_r16(at + 6);
-    const uint64_t h = base_mix64(lengths ^ f->sum.k[0]) + l2_rec_seed(f, segseq, off);
-    return (uint16_t)(base_mix64(h ^ f->sum.k[1]) >> 48);
-}
-
-CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
-                                 uint32_t off, const l2_rec *r)
-{
-    /* The check is cleared before the mark: after a process death no new mark stands next to an old
-     * check. Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
-    base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
-    base_fence_rel();
-    l2_w16(at + 6, r->klen);
-    BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
-    l2_w32(at + 8, r->vlen | (uint32_t)r->form << 30);
-    at[12] = (unsigned char)(r->kind | r->flags);
-    at[13] = r->ext;
-    const uint64_t expiry = (uint64_t)r->expiry_wall_ms;
-    BASE_ASSERT(expiry >> 48 == 0);
-    memcpy(at + 14, &expiry, 6);
-    l2_w32(at + 20, r->generation);
-    l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
-}
-
-CELLAR_PRIVATE void l2_rec_sum(const l2_form *f, uint64_t segseq, uint32_t off, base_sum_parts *s)
-{
-    base_sum_begin(&f->sum, l2_rec_seed(f, segseq, off), s);
-}
-
-static uint32_t l2_rec_check(const l2_form *f, const base_sum_parts *s)
-{
-    const uint32_t c = (uint32_t)base_sum_end(&f->sum, s);
-    return (c & (c - 1)) != 0 ? c : c | 3u; /* One flipped bit never makes it 0. */
-}
-
-static uint32_t l2_rec_check_of(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                uint32_t off, uint32_t bytes)
-{
-    base_sum_parts s;
-    l2_rec_sum(f, segseq, off, &s);
-    base_sum_add(&f->sum, &s, at + L2_RECORD_CHECK, bytes - L2_RECORD_CHECK);
-    return l2_rec_check(f, &s);
-}
-
-static uint32_t l2_rec_bytes(const unsigned char *at)
-{
-    return L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6) + (l2_r32(at + 8) & L2_VLEN_MASK);
-}
-
-CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
-{
-    const uint32_t check = l2_rec_check_of(f, at, segseq, off, l2_rec_bytes(at));
-    base_store_rel((_Atomic uint32_t *)(void *)at, check); /* acquire in l2_rec_whole */
-}
-
-CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                  uint32_t off, uint32_t end, l2_rec *out)
-{
-    if (off > end || end - off < L2_RECORD_HEAD) { return false; }
-    if (l2_r16(at + 4) != l2_rec_mark(f, at, segseq, off)) { return false; }
-    memset(out, 0, sizeof *out);
-    out->klen = l2_r16(at + 6);
-    out->vlen = l2_r32(at + 8) & L2_VLEN_MASK;
-    out->form = (uint8_t)(l2_r32(at + 8) >> 30);
-    const bool known = l2_kind_read(at[12], &out->kind, &out->flags);
-    out->ext = at[13];
-    uint64_t expiry = 0;
-    memcpy(&expiry, at + 14, 6);
-    out->expiry_wall_ms = (int64_t)expiry;
-    out->generation = l2_r32(at + 20);
-    const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
-    if (bytes > end - off || !known || out->ext * 8u < l2_link_bytes(out)) { return false; }
-    if (out->kind != L2_KIND_PUT && out->form != 0) { return false; }
-    out->bytes = (uint32_t)bytes;
-    return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
-}
-
-CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                 uint32_t off, const l2_rec *r)
-{
-    const uint32_t check = base_load_acq((const _Atomic uint32_t *)(const void *)at);
-    return check != 0 && check == l2_rec_check_of(f, at, segseq, off, r->bytes);
-}
-
-CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
-                                  const base_sum_parts *s)
-{
-    const uint32_t check = l2_r32(at);
-    return check != 0 && check == l2_rec_check(f, s);
-}
-
-/* ---- extensions ----
- * TLVs: u8 type, u8 length, bytes.
- *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version
- *   6 u8 kind  7 u8 cost
- *   8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none); expiry_wall_ms is
- *   then the end of the idle time
- *   9 u48 granules back to the linked older record of the bunch (0 none); the first TLV if bit 5 of
- *   the kind is set; not authenticated by encryption
- *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
- *   131 u64 id, u64 total, u32 part: a value of `total` bytes lies in records of `part` bytes
- *   (value.c)
- *   0 padding
- * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
-
-CELLAR_PRIVATE void l2_link_write(const l2_form *f, unsigned char ext[L2_LINK_BYTES], uint64_t lsn,
-                                  uint64_t to)
-{
-    BASE_ASSERT(to < lsn);
-    const uint64_t back = to != 0 ? (lsn - to) / f->granule : 0;
-    const uint64_t link = back >> 48 == 0 ? back : 0; /* No live segment lies further back. */
-    ext[0] = L2_EXT_LINK;
-    ext[1] = 6;
-    memcpy(ext + 2, &link, 6);
-}
-
-CELLAR_PRIVATE uint64_t l2_link_read(const l2_form *f, const unsigned char *ext, uint64_t lsn)
-{
-    uint64_t back = 0;
-    memcpy(&back, ext + 2, 6);
-    back *= f->granule;
-    return back != 0 && back < lsn ? lsn - back : 0;
-}
-
-static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t n)
-{
-    at[0] = type;
-    at[1] = n;
-    memcpy(at + 2, v, n);
-    return 2u + n;
-}
-
-CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta *m,
-                                   int64_t end_wall_ms, uint32_t raw_bytes)
-{
-    size_t n = 0;
-    if (m->stale_ms != 0) { n += l2_ext_put(out + n, 1, &m->stale_ms, 4); }
-    if (m->idle_ms != 0) { n += l2_ext_put(out + n, 2, &m->idle_ms, 4); }
-    if (m->user_flags != 0) { n += l2_ext_put(out + n, 3, &m->user_flags, 4); }
-    if (m->version != 0) { n += l2_ext_put(out + n, 4, &m->version, 8); }
-    if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
-    if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
-    if (end_wall_ms != 0) { n += l2_ext_put(out + n, 8, &end_wall_ms, 8); }
-    if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
-    if (m->part_id != 0) {
-        out[n] = L2_EXT_PARTS;
-        out[n + 1] = L2_EXT_PARTS_BYTES;
-        l2_w64(out + n + 2, m->part_id);
-        l2_w64(out + n + 10, m->part_total);
-        l2_w32(out + n + 18, m->part_bytes);
-        n += 2 + L2_EXT_PARTS_BYTES;
-    }
-    if (m->tag_count != 0) {
-        const size_t bytes = 8 * (size_t)m->tag_count; /* at most BASE_TAGS_MAX of them */
-        out[n] = L2_EXT_TAGS;
-        out[n + 1] = (unsigned char)(8 + bytes);
-        l2_w64(out + n + 2, m->tag_born);
-        memcpy(out + n + 10, m->tag_fps, bytes);
-        n += 10 + bytes;
-    }
-    BASE_ASSERT(n <= L2_EXT_MAX - 8);
-    memset(out + n, 0, 8); /* up to the end, which is a multiple of 8 */
-    return (size_t)base_round_up(n, 8);
-}
-
-static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
-{
-    static const uint8_t size[9] = { 0, 4, 4, 4, 8, 0, 1, 1, 8 };
-    void *const at[9] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
-                          NULL, &m->kind, &m->cost, &m->end_wall_ms };
-    *n = type < 9 ? size[type] : type == L2_EXT_RAW ? 4 : 0;
-    return type < 9 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
-}
-
-/* Read the tags of a record. m->tag_fps points into the record. */
-static bool l2_ext_tags(const unsigned char *at, uint32_t n, l2_meta *m)
-{
-    BASE_ASSERT(m != NULL);
-    if (n < 16 || n % 8 != 0 || n / 8 - 1 > BASE_TAGS_MAX) { return false; }
-    m->tag_count = n / 8 - 1;
-    m->tag_born = l2_r64(at + 2);
-    m->tag_fps = at + 10;
-    return true;
-}
-
-/* Read what a record says of its parts. */
-static bool l2_ext_parts(const unsigned char *at, uint32_t n, l2_meta *m)
-{
-    if (n != L2_EXT_PARTS_BYTES) { return false; }
-    m->part_id = l2_r64(at + 2);
-    m->part_total = l2_r64(at + 10);
-    m->part_bytes = l2_r32(at + 18);
-    return m->part_id != 0 && m->part_bytes != 0 && m->part_total <= SIZE_MAX;
-}
-
-CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
-{
-    for (size_t at = 0; at < bytes && ext[at] != 0;) {
-        const uint32_t n = bytes - at < 2 ? 0 : ext[at + 1];
-        if (bytes - at < 2 || bytes - at - 2 < n) { return false; }
-        uint8_t want;
-        void *field = l2_ext_field(m, ext[at], &want);
-        const bool right = ext[at] == L2_EXT_TAGS    ? l2_ext_tags(ext + at, n, m)
-                           : ext[at] == L2_EXT_PARTS ? l2_ext_parts(ext + at, n, m)
-                                                     : field != NULL || ext[at] < 128;
-        if (!right) { return false; }
-        if (field != NULL && want != n) { return false; }
-        if (field != NULL) { memcpy(field, ext + at + 2, want); }
-        at += 2u + n;
-    }
-    return true;
 }

@@ -14,6 +14,7 @@
 #include "l2/health.h"
 
 #include "base/text.h"
+#include "l2/live.h"
 
 BASE_SIZE_BEGIN
 
@@ -48,15 +49,6 @@ static const struct { const char *name, *text; } l2_losses[] = {
 _Static_assert(L2_LOSS_COUNT < 16, "l2.loss");
 #define L2_LOST_MEAN 1024u /* bytes of an entry, if no better number is known */
 
-CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < base_load_acq(&d->nseg_seen); i++) {
-        n += L2_SEG_USED(base_load_acq(&d->seg[i].word));
-    }
-    return n;
-}
-
 static uint64_t l2_log_bytes(const l2 *d) { return (uint64_t)l2_segs_used(d) * d->form.seg_bytes; }
 
 CELLAR_PRIVATE void l2_lost_entries(l2 *d, l2_loss why, uint64_t entries, uint64_t bytes)
@@ -79,13 +71,7 @@ CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes)
 CELLAR_PRIVATE void l2_lost_all(l2 *d, l2_loss why)
 {
     l2_lost(d, why, l2_log_bytes(d));
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        memset(d->namespace[i].live, 0, sizeof d->namespace[i].live);
-        d->namespace[i].live_before = 0;
-    }
-    base_store_rlx(&d->live_bytes, (uint64_t)0);
-    sync_drop(L2_DEV, &d->namespace_lock);
+    l2_live_none(d);
 }
 
 CELLAR_PRIVATE const char *l2_loss_last(const l2 *d, int64_t *at_ms)
@@ -96,15 +82,6 @@ CELLAR_PRIVATE const char *l2_loss_last(const l2 *d, int64_t *at_ms)
 }
 
 /* ---- errors ---- */
-
-/* Return the name of a file of the store. */
-static const char *l2_file_name(const l2 *d, const base_vfs_file *f)
-{
-    if (f == d->data_file || f == d->data_direct) { return "data.seg"; }
-    if (f == d->stage_file) { return "stage.buf"; }
-    if (f == d->super_file) { return "SUPER"; }
-    return f == d->meta[0] || f == d->meta[1] ? "META" : "another file";
-}
 
 CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, uint64_t at,
                                  int e)

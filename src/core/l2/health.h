@@ -8,7 +8,6 @@
 #include "l2/types.h"
 
 CELLAR_PRIVATE void l2_health_init(l2 *d); /* set the defaults of cfg */
-CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d); /* segments with records */
 /* Count a failed call to the disk and log it as an error. `op` is the module of the line: "l2_" and
  * the verb. So each kind of call has its own line, at most one per second (base/log.h). */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, uint64_t at,

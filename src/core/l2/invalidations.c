@@ -25,8 +25,8 @@
 
 #include "base/glob.h"
 #include "l2/control.h"
-#include "l2/format.h"
 #include "l2/log.h"
+#include "l2/record.h"
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
 #define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */

@@ -27,6 +27,7 @@
 #include "l2/control.h"
 #include "l2/format.h"
 #include "l2/health.h"
+#include "l2/live.h"
 #include "l2/index.h"
 #include "l2/io.h"
 #include "l2/log.h"

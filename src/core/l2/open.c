@@ -33,6 +33,7 @@
 #include "l2/format.h"
 #include "l2/geometry.h"
 #include "l2/health.h"
+#include "l2/live.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
 #include "l2/index_snapshot.h"

@@ -414,6 +414,25 @@ static void l2_get_wait(int round)
 
 BASE_SIZE_END
 
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE bool l2_indexed(l2 *d, uint64_t hash)
+{
+    const uint64_t h48 = l2_h48(hash);
+    uint64_t word = l2_index_find(d, h48), before = 0;
+    bool there = false;
+    for (; word != before && !there; word = l2_index_find(d, h48)) { /* else the part moves now */
+        BASE_POINT("l2.part_word");
+        before = word;
+        there = (word & L2_WORD_TWIN) != 0 || /* one of several: the read decides */
+                ((word & L2_WORD_TOMB) == 0 &&
+                 l2_word_lsn(d, word) >= BASE_MAX(base_load_acq(&d->floor_lsn), (uint64_t)1));
+    }
+    return there;
+}
+
+BASE_SIZE_END
+
 CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look)
 {
     unsigned char first;

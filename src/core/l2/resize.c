@@ -25,6 +25,7 @@
 
 #include "l2/health.h"
 #include "l2/io.h"
+#include "l2/live.h"
 #include "l2/log.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"

@@ -7,6 +7,7 @@
 
 #include "l2/health.h"
 #include "l2/invalidations.h"
+#include "l2/live.h"
 
 BASE_SIZE_BEGIN
 

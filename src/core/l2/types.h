@@ -21,27 +21,16 @@
 #ifndef L2_TYPES_H
 #define L2_TYPES_H
 
-#include <errno.h>
-#include <string.h>
-
-#include "base/clock.h"
-#include "base/num.h"
 #include "base/sigbus.h"
-#include "base/sync.h"
-#include "l2/l2.h"
+#include "l2/common.h"
 
 #define L2_MAJOR 2u
 #define L2_MINOR 0u
-#define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
-#define L2_RECORD_HEAD 24u
-#define L2_RECORD_CHECK 4u /* bytes of the check at its begin */
 #define L2_FOOT_ENTRIES 407u
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
-#define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
-#define L2_EXT_MAX 232u      /* bytes of a record's extension in this version */
 #define L2_SEGS_MIN 3u
 #define L2_RESIZE_LEAST 3u   /* places that a resize leaves in addition to one per slot */
 #define L2_SLOTS_MAX 8u
@@ -56,25 +45,9 @@
 #define L2_ROUND 16u     /* parts of a round of the log, see l2_moves.part */
 #define L2_SEGSEQ_STEP 1024u /* segment numbers that one write of SUPER reserves */
 #define L2_BAD_MAX 768u
-#define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
-#define L2_PACKERS 4u /* two for compression, two for encryption */
 #define L2_RUN_KLEN 1u /* key of the mark of a run, see l2_run_mark */
 #define L2_FLOOR_ROOM 64u    /* bytes at the end of a slot, reserved for a FLOOR */
 
-enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
-/* Flags next to the kind, in a record and in its footer line. DURABLE: the durability of the put
- * was acknowledged. LINKED: the record names an older record of its bunch, see index.c, LINKS. */
-#define L2_FLAG_DURABLE 0x10u
-#define L2_FLAG_LINKED 0x20u
-#define L2_FLAGS (L2_FLAG_DURABLE | L2_FLAG_LINKED)
-#define L2_VOID_H48 ((uint64_t)0) /* in the line of a void record, a tombstone of no key */
-#define L2_LINK_BYTES 8u /* first bytes of a record's extension */
-#define L2_VLEN_MASK 0x3fffffffu
-/* The two bits above a value's length. Both may be set. */
-enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
-/* First byte of a control's value. For a TAG and a GLOB also the hash48 of the footer line. */
-enum { L2_CTL_NAMESPACE = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
-#define L2_CTL_BYTES_MAX 1040u /* of a value: a GLOB */
 
 typedef struct l2_stage_id { /* identity of stage.buf; it tells the file from a copy */
     uint64_t inode;  /* 0: none */
@@ -123,23 +96,6 @@ typedef struct l2_entry { /* one footer line */
     uint32_t off, bytes; /* bytes: up to the next record, or to the end */
     uint8_t kind, flags;
 } l2_entry;
-
-typedef struct l2_rec { /* the 24-byte head of a record, decoded */
-    uint32_t check;
-    uint16_t mark, klen;
-    uint32_t vlen;   /* bytes as stored */
-    uint8_t kind, ext, form; /* form: L2_FORM_..., for a put */
-    uint8_t flags;   /* L2_FLAG_... */
-    int64_t expiry_wall_ms; /* 0: none */
-    uint32_t generation;
-    uint32_t bytes;  /* without padding */
-} l2_rec;
-
-typedef struct l2_form { /* parameters of all checks of one store; constant while it is open */
-    base_sum_key sum;
-    uint64_t epoch;
-    uint32_t seg_bytes, granule;
-} l2_form;
 
 typedef struct l2_sort_line { /* a footer line during the index rebuild: its word, and the upper
                                * bits of its hash48. The fingerprint in the word has the lower
@@ -190,14 +146,6 @@ typedef struct l2_index {
 typedef struct l2_bunch { /* position of the words of a hash48; tag: fingerprint */
     uint32_t shard, b1, b2, tag;
 } l2_bunch;
-
-typedef struct l2_terms { /* conditions for a put */
-    uint64_t invalidations;    /* count before its tags and its key were checked */
-    const l2_current *current; /* NULL: always current */
-    uint64_t hash;
-    uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
-    uint64_t older;            /* lsn of an older record of the key; 0: unknown */
-} l2_terms;
 
 typedef struct l2_tombstone_lock {
     sync_lock lock;                /* rank L2_TOMBSTONE_LOCK */
@@ -262,33 +210,6 @@ typedef struct l2_namespace_row {
     uint64_t live_before;    /* the sum of these at the last close; 0 after the first round */
 } l2_namespace_row;
 
-#define L2_TAGS_MAX 4096u
-#define L2_GLOBS_MAX 256u
-#define L2_GLOB_TEXT_MAX ((uint32_t)64 << 10) /* all patterns together */
-
-typedef struct l2_tag_row {
-    uint64_t fp, hard, soft; /* fingerprint, epochs; epoch 0: never invalidated in this way */
-    uint64_t lsn;            /* lsn of its newest control */
-    uint32_t pending;        /* controls not yet logged */
-    uint32_t reserved;
-} l2_tag_row;
-
-typedef struct l2_globs l2_globs;
-
-typedef struct l2_invalidations {
-    sync_lock lock;           /* rank GLOB; guards all fields that are not atomic */
-    _Atomic uint64_t count;   /* number of invalidations; raised between row and control */
-    l2_tag_row *tag SYNC_GUARDED(GLOB);
-    uint32_t tag_count SYNC_GUARDED(GLOB), tag_cap SYNC_GUARDED(GLOB);
-    uint64_t tag_floor SYNC_GUARDED(GLOB); /* epoch; tagged entries born before are invalid */
-    l2_globs *_Atomic globs;  /* NULL: none */
-    l2_globs *replaced SYNC_GUARDED(GLOB); /* retire list: replaced lists that readers may see */
-    _Atomic uint32_t readers; /* readers of lists */
-    uint64_t last_seq SYNC_GUARDED(GLOB);
-    uint64_t floor SYNC_GUARDED(GLOB); /* highest lsn of a FLOOR that replaced a pattern */
-    bool open;                /* the log accepts controls; constant after the open */
-} l2_invalidations;
-
 typedef struct l2_image_row { /* an image in bloom.snap that was not opened yet */
     uint64_t at, bytes, sum, note[2]; /* at: position of its head */
     uint64_t next_at; /* position in the new file; 0: not there */
@@ -319,8 +240,6 @@ typedef struct l2_mapped {
     int64_t fresh_ms;         /* time of the last reset; worker only */
 } l2_mapped;
 
-#define L2_ERRORS_MOST 64u
-enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* values of l2.disk */
 enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* values of l2.broken */
 
 /* A change that the log lacks while the tier is closed: see stall.c. */
@@ -343,31 +262,6 @@ typedef struct l2_owed { /* changes of a stall, oldest first; each is an l2_chan
     uint32_t gone SYNC_GUARDED(L2_STALL); /* bytes removed before `at`; positions count them */
     bool over SYNC_GUARDED(L2_STALL);    /* a change found no room: a FLOOR replaces the list */
 } l2_owed;
-
-typedef struct l2_health {
-    sync_lock lock;        /* rank L2_DEV; guards the rest */
-    /* ring of cfg.off_errors times of errors, in ms */
-    int64_t error_ms[L2_ERRORS_MOST] SYNC_GUARDED(L2_DEV);
-    uint32_t errors SYNC_GUARDED(L2_DEV);  /* since the last recovery of the disk */
-    uint32_t damaged SYNC_GUARDED(L2_DEV); /* damaged records since damage_ms */
-    int64_t damage_ms SYNC_GUARDED(L2_DEV);
-    uint64_t damage_reads SYNC_GUARDED(L2_DEV); /* gets before damage_ms */
-    int64_t off_ms SYNC_GUARDED(L2_DEV);        /* length of the current pause */
-    int64_t until_ms SYNC_GUARDED(L2_DEV);      /* end of the current pause */
-} l2_health;
-
-typedef struct l2_counts { /* relaxed; `invalidated` without `denied` and `remembered` */
-#define L2_X(name) _Atomic uint64_t name;
-    L2_COUNTERS(L2_X)
-#undef L2_X
-} l2_counts;
-
-typedef struct l2_budget { /* bytes of puts in a window of one second or one day */
-    _Atomic uint64_t window; /* number of the window; the next one begins with a CAS */
-    _Atomic uint64_t used;   /* bytes; may include a few of the window before, see admission.c */
-} l2_budget;
-
-typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
 
 typedef struct l2_footers { /* index rebuild: footer pages of a segment, one read; worker only */
     unsigned char *buf; /* NULL: none */
@@ -595,11 +489,6 @@ struct l2 {
     l2_counts n;
 };
 
-/* Call the disk. */
-#define L2_DISK(d, op, ...) ((d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
-#define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
-#define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
-BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
 BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
 {
     return segseq * d->form.seg_bytes + off;
@@ -614,6 +503,15 @@ BASE_INLINE int64_t l2_wall_now(const l2 *d)
 BASE_INLINE uint64_t l2_floor(const l2 *d)
 {
     return BASE_MAX(base_load_acq(&d->header_floor), base_load_acq(&d->floor_lsn));
+}
+
+/* Return the name of a file of the store. */
+BASE_INLINE const char *l2_file_name(const l2 *d, const base_vfs_file *f)
+{
+    if (f == d->data_file || f == d->data_direct) { return "data.seg"; }
+    if (f == d->stage_file) { return "stage.buf"; }
+    if (f == d->super_file) { return "SUPER"; }
+    return f == d->meta[0] || f == d->meta[1] ? "META" : "another file";
 }
 
 /* future: the segment of the record is younger than the clock. */

@@ -16,6 +16,11 @@ CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why);
 CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
                                         const l2_meta *meta, const l2_current *current);
 
+/* Store a record, as l2_put_record; a durable one finds a place in a full index if one can be
+ * made. */
+CELLAR_PRIVATE cellar_err l2_put_placed(l2 *d, const l2_key *k, const void *value, size_t len,
+                                        const l2_meta *m, const l2_current *current);
+
 typedef struct l2_again { /* a live record, and the state that was found live */
     const unsigned char *at; /* its bytes */
     const l2_rec *rec;

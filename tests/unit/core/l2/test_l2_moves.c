@@ -5,7 +5,7 @@
  *         an expiry. Above half the oldest segment is dropped with its records. A full disk and
  *         many deletes meanwhile change nothing of that.
  * Method: a store of 16 segments of 64 KiB on an in-memory disk, at each level. Some keys are put
- *         once and kept, others churn through the log many times. The source of value.c is part of
+ *         once and kept, others churn through the log many times. The source of read.c is part of
  *         this program, so records can move at its points. */
 #include "base/check.h"
 #include "tests/support/t.h"
@@ -13,7 +13,7 @@
 static void at_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) at_point(name)
-#include "l2/value.c"
+#include "l2/read.c"
 #include "tests/support/l2_kit.h"
 
 #define PLACES 16u
