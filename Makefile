@@ -5,7 +5,7 @@
 # PICTURE    src/*/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (what is linked, hardening),
-#            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
+#            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, python.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile
@@ -280,7 +280,7 @@ help:
 	@echo
 	@$(AWK) '/^# VARIABLES/ { on = 1 } /^# NEEDS/ { exit } on { print substr($$0, 3) }' Makefile
 
-PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk check.mk bench.mk)
+PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk python.mk check.mk bench.mk)
 include $(PARTS)
 
 FORCE:

@@ -32,6 +32,7 @@ uthash-dev|build test check bench torture|needed|header|uthash.h|
 libmimalloc-dev|build test check bench torture|optional|link|mimalloc.h -lmimalloc|malloc instead of mimalloc
 liblz4-dev|build test check bench torture|optional|link|lz4.h -llz4|no compression|lz4.h
 libsqlite3-dev|build test check bench torture|optional|link|sqlite3.h -lsqlite3|no journal of tasks|sqlite3.h
+python3-dev|test check|optional|glob|/usr/include/python3*/Python.h|the package for Python is not built and not tried
 g++|check torture|optional|tool|g++|C++ callers are skipped
 clang|check torture|optional|tool|clang|the second compiler is skipped
 cmake|check torture|optional|tool|cmake|the CMake consumer is skipped
@@ -77,7 +78,7 @@ python3-redis|check torture|optional|python|redis|redis-py is not tried
 openssl|check torture|optional|tool|openssl|TLS is not tried|openssl/ssl.h
 libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no tests of the remote tier, hiredis is not tried
 libssl-dev|check bench torture|optional|link|openssl/provider.h -lssl|TLS is not built and not tried|openssl/ssl.h
-python3-venv|torture|optional|python|ensurepip|the newest redis-py is not tried
+python3-venv|check torture|optional|python|ensurepip|the wheel and the newest redis-py are not tried
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out
 chromium|torture|optional|tool|chromium|the dashboard is not tried in a browser

@@ -10,6 +10,7 @@
 #                           out, without src/core/extras and the parts that come later (their
 #                           folders and headers)
 #            core, guests   the same of src/core and src/guests. What base/ has for guests alone is in neither
+#            python         lines of C and of Python in src/python, which is in none of these
 #            tests          all lines of all files below tests/
 #            public calls   lines that begin with CELLAR_API in include/, and `;` inside its structs
 #            files          of src/ and include/ in which instructions run (callgrind, -O2): a get that
@@ -56,6 +57,10 @@ wing_lines() { # core | guests
     done
     count "$@"
 }
+python_lines() { # C, without comments; Python and stubs, without empty lines and comments
+    printf '%s, %s\n' "$(count src/python/*.[ch])" \
+        "$(cat src/python/*.py src/python/cellar/*.py* | grep -cEv '^ *(#|$)')"
+}
 readme_until() {
     $AWK '/cellar_get_or_load *\(/ { seen = 1 }
         seen && /^```/ { print FNR - 1; said = 1; exit }
@@ -90,6 +95,7 @@ say "engine, lines of code" "$(engine_lines)"
 said=$($MAKE -s floors) || { echo "$said"; exit 1; }
 say "core, lines of code" "$(wing_lines core)"
 say "guests, lines of code" "$(wing_lines guests)"
+say "python, lines of C and of Python" "$(python_lines)"
 say "largest circle of files in a module" \
     "$(echo "$said" | sed 's/.*largest circle: \([^;]*\).*/\1/')"
 say "most prototypes in one header" "$(echo "$said" | sed 's/.*most prototypes: //')"

@@ -10,7 +10,7 @@
 #            with -v arrows=1 each arrow inside a module is printed, with a name that makes it
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
 #                      stays at home; a quoted include without a folder must exist in include/;
-#                      cli/ includes public headers and what floors.txt allows
+#                      cli/ includes public headers and what floors.txt allows; python/ public ones
 #            wings     the core includes no header of a guest, nor what base/ has for guests alone;
 #                      a guest: base, stats, wheel, tls, itself, and what an `also` line names
 #            order     inside a module, an arrow points from a .c to another of which it names a function,
@@ -87,7 +87,7 @@ FNR == 1 {
     unit = path[parts]
     sub(/\.[ch]$/, "", unit)
     is_header = FILENAME ~ /\.h$/
-    is_core = is_public ? !((unit ".h") in of_guests) : module != "cli" && !(module in is_guest)
+    is_core = is_public ? !((unit ".h") in of_guests) : !of_a_wing(module) && !(module in is_guest)
     inside = pending = macro = ""
     sim_depth = 0
     if (!is_public && !is_header) unit_module[module "/" unit] = module
@@ -95,7 +95,7 @@ FNR == 1 {
     if (!is_public && !(module in floor_order)) {
         bad("include: module `" module "` is not in floors.txt")
     }
-    if (FILENAME ~ /\.c$/ && module != "cli" && !(FILENAME in in_src)) {
+    if (FILENAME ~ /\.c$/ && !of_a_wing(module) && !(FILENAME in in_src)) {
         bad("listed: this file is missing in SRC of the Makefile")
     }
 }
@@ -131,6 +131,9 @@ code ~ /^[ ]*#[ ]*include[ ]*</ {
     }
 }
 code !~ /^[ ]*#[ ]*include/ { check_calls(code) }
+
+# What is in no library: the program, the extension for Python.
+function of_a_wing(module) { return module ~ /^(cli|python)$/ }
 
 # The program, the remote tier and TLS do not stand on base, so they make their own system calls.
 function has_seam(module) { return module ~ /^(base|cli|remote|tls)$/ }

@@ -7,7 +7,7 @@
 . tests/support/t.sh
 
 tree=$t_tmp/tree
-mkdir -p "$tree/src/core/base" "$tree/src/cli" "$tree/src/core/extras" "$tree/src/guests/kit" "$tree/include" \
+mkdir -p "$tree/src/core/base" "$tree/src/cli" "$tree/src/core/extras" "$tree/src/guests/kit" "$tree/src/python/cellar" "$tree/include" \
     "$tree/tests/unit/core/base"
 cp -R src/tools "$tree/src"
 # Three lines with code, one of them with a comment sign in a string.
@@ -15,7 +15,9 @@ printf '%s\n' '/* int a; */' 'int b; /* more' 'int c; */' '' '// int d;' 'char e
     'int f;' >"$tree/src/core/base/a.c"
 echo 'int x;' >"$tree/src/core/base/net.c"
 printf '%s\n' 'GUESTS     = wheel kit' 'GUEST_BASE = sha256 net' >"$tree/Makefile"
-for f in cli/b.c core/extras/c.c guests/kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
+printf '%s\n' 'import os' '' '# no code' 'print(os)  # code' >"$tree/src/python/cellar/f.py"
+cp "$tree/src/python/cellar/f.py" "$tree/src/python/build.py"
+for f in cli/b.c python/e.c core/extras/c.c guests/kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
 printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
     '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
     'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"
@@ -39,6 +41,7 @@ here() { # every line has its figure
 t_case code_lines_are_those_of_the_engine figure 'engine, lines of code' 11
 t_case core_is_without_guests_and_their_base figure 'core, lines of code' 4
 t_case guests_are_those_of_the_makefile figure 'guests, lines of code' 1
+t_case python_is_counted_apart figure 'python, lines of C and of Python' '1, 4'
 t_case calls_of_all_headers figure 'public calls' 2
 t_case fields_of_all_structs figure 'fields of public structs' 2
 t_case lines_of_tests figure 'tests, lines' 2

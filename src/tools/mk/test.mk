@@ -23,7 +23,7 @@
 #            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
 #            and the default of every other suite.
 
-TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/) $(addprefix tests/,api crash concurrency \
+TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/ tests/unit/python/) $(addprefix tests/,api crash concurrency \
                 package bench fuzz)
 SUPPORT    := tests/support
 SIM        := tests/concurrency/sim
@@ -49,7 +49,7 @@ WITH_CLIENT := $(shell $(AWK) -v headers='$(SUPPORT)/engine_kit.h' -f $(SUPPORT)
 NOT_ASKED   = $(if $(and $(T),$(CLIENT_LIBS)),,$(WITH_CLIENT))
 NEED_GUESTS := $(patsubst %.c,%,$(notdir $(call named,test_api_%,$(WITH_GUESTS))))
 # CORE=1: these are left out, and the tests of the program, of packages and of the benches.
-OF_GUESTS   = $(WITH_GUESTS) $(foreach d,unit/guests unit/cli package bench,\
+OF_GUESTS   = $(WITH_GUESTS) $(foreach d,unit/guests unit/cli unit/python package bench,\
                 tests/$(d)/%)
 
 TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
@@ -226,7 +226,8 @@ items      = $(foreach i,$(1),$(if $(filter $(SIM)/%,$(i)),\
                $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # The longest single compilations come first, here and among the items of test-now.
 test-programs: $(DIST_O) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
-  $(RUN_EX) $(if $(NEED_LIB),lib $(if $(CLI),build/cellar) $(if $(TESTS_SH),dropin man))
+  $(RUN_EX) $(if $(NEED_LIB),lib $(if $(CLI),build/cellar) $(if $(TESTS_SH),dropin man)) \
+  $(if $(filter tests/unit/python/%,$(TESTS_SH)),python)
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
 ## AUDIT=1, SHARE=1 all repetitions)
 #

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * python: what the files of the extension share.
+ *
+ * All functions need the GIL, except where a comment says otherwise. A function that fails sets a
+ * Python exception, and returns -1 or NULL. */
+#ifndef CELLAR_PYTHON_H
+#define CELLAR_PYTHON_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_remote.h"
+
+/* ---- common.c: errors, log lines, arguments ------------------------------------------------- */
+
+/* Count of forks, raised in each child. An object that another count opened belongs to a parent. */
+extern unsigned common_forks;
+/* The main thread of this process, which alone receives signals. */
+extern unsigned long common_main_thread;
+/* 1 in a thread of a store that refreshes a value. */
+extern _Thread_local int common_background;
+extern PyObject *common_sleep;      /* time.sleep */
+extern PyObject *common_error;      /* cellar.Error, with `code` */
+extern PyObject *common_load_error; /* cellar.LoadError, with `code` of the loader */
+
+/* Raise the Python exception of a code, with the text of the call that failed; return NULL. */
+PyObject *common_raise(cellar *c, cellar_err err);
+PyObject *common_raise_remote(const cellar_remote *r, cellar_err err);
+/* Raise `type` with a text and the attribute `code`; return NULL. */
+PyObject *common_raise_text(PyObject *type, cellar_err err, const char *text);
+/* Write a line to the logger "cellar". For cellar_host_config.log: it needs no GIL. */
+void common_log(cellar_log_level level, const char *area, cellar_err code, const char *text,
+                void *ctx);
+/* Sleep 1 ms without the GIL. Fail when a signal handler raises. */
+int common_pause(void);
+/* Convert seconds to ms: Ellipsis is 0 (the default), None is CELLAR_TTL_NONE. */
+int common_ms(PyObject *seconds, const char *what, int64_t *ms);
+/* Create a type and add it to the module. */
+PyTypeObject *common_type_add(PyObject *module, const char *name, PyType_Spec *spec);
+/* Allocate an object of a type, all zero; free it. */
+PyObject *common_alloc(PyTypeObject *type);
+void common_free(PyObject *self);
+#define COMMON_METHOD(f) (PyCFunction)(void (*)(void))f
+/* Raise TypeError unless a call has `min`..`max` positional arguments. */
+int common_arguments(const char *call, Py_ssize_t n, Py_ssize_t min, Py_ssize_t max);
+/* Add the exceptions, or the types of a file, to the module. */
+int common_errors_add(PyObject *module);
+int cache_types_add(PyObject *module);
+int load_types_add(PyObject *module);
+int guard_types_add(PyObject *module);
+/* Close the stores that are open, at the exit of the interpreter. */
+void cache_close_all(void);
+
+/* ---- codec.c: keys and values as bytes ------------------------------------------------------ */
+
+/* Growing bytes. Begin with buf_init, end with buf_fini. */
+typedef struct pybuf {
+    char  *at;        /* `own`, or memory of PyMem_Malloc */
+    size_t len;       /* bytes in use */
+    size_t cap;       /* bytes at `at` */
+    char   own[1000]; /* short keys and values */
+} pybuf;
+
+static inline void buf_init(pybuf *b)
+{
+    b->at = b->own;
+    b->len = 0;
+    b->cap = sizeof b->own;
+}
+static inline void buf_fini(pybuf *b)
+{
+    if (b->at != b->own) { PyMem_Free(b->at); }
+}
+int buf_grow(pybuf *b, size_t more);
+static inline int buf_put(pybuf *b, const void *bytes, size_t len)
+{
+    if (len > b->cap - b->len && buf_grow(b, len) < 0) { return -1; }
+    memcpy(b->at + b->len, bytes, len);
+    b->len += len;
+    return 0;
+}
+
+/* The last byte of a value, its type. None of them occurs in UTF-8, so no text of another program
+ * ends with one. */
+enum {
+    TYPE_BYTES = 0xF8,  /* the bytes */
+    TYPE_STR = 0xF9,    /* UTF-8, surrogates too */
+    TYPE_INT = 0xFA,    /* 8 bytes, little-endian: what incr changes */
+    TYPE_TREE = 0xFB,   /* one object of codec.c */
+    TYPE_PICKLE = 0xFC, /* pickle.dumps: read with codec="pickle" alone */
+    TYPE_CODEC = 0xFD   /* dumps of the program */
+};
+
+/* How a Cache converts values that the package does not know. */
+typedef struct codec {
+    PyObject *dumps;
+    PyObject *loads;
+    int       type; /* TYPE_PICKLE, TYPE_CODEC; 0: none */
+    int       raw;  /* 1: values are bytes, without a type byte */
+} codec;
+
+/* A key as bytes: those of the object, or of `buf`. */
+typedef struct pykey {
+    const char *at;
+    size_t      len;
+    pybuf       buf;
+} pykey;
+
+/* Convert a key. The bytes live until key_fini, and as long as `o`. */
+int key_init(pykey *k, PyObject *o, int raw);
+static inline void key_fini(pykey *k) { buf_fini(&k->buf); }
+/* Return the object of a key; NULL without an exception for a key of a memoized function. */
+PyObject *key_object(const char *at, size_t len, int raw);
+/* Append the arguments of a call to a key. */
+int key_add_arguments(pybuf *b, PyObject *args, PyObject *kwargs);
+/* Append a value and its type. */
+int value_encode(pybuf *b, PyObject *o, const codec *c);
+/* Return the object of a value; NULL without an exception for bytes that are no such value. */
+PyObject *value_decode(const char *at, size_t len, const codec *c);
+
+/* ---- cache.c: stores and namespaces --------------------------------------------------------- */
+
+typedef struct cache cache;
+struct cache {
+    PyObject_HEAD
+    cellar        *c;       /* of this process while forks == common_forks; NULL: not open */
+    cache         *root;    /* of a namespace: its store, owned. Of a store: itself, not owned */
+    cache         *next;    /* of a store: list of all stores, for the exit */
+    cellar_remote *remote;  /* of a store: link to the server; NULL: not shared */
+    PyObject      *owned;   /* the arguments: texts and functions below are theirs */
+    const char    *name;    /* of a namespace */
+    const char    *path;    /* of a store; NULL: no disk */
+    const char    *url;     /* of a store; NULL: not shared */
+    codec          codec;
+    uint64_t       memory_bytes;
+    uint64_t       disk_bytes;
+    uint64_t       max_entries;
+    uint64_t       foreign; /* values without a valid type, since the open */
+    int64_t        ttl_ms;  /* default TTL; 0: none */
+    unsigned       forks;   /* common_forks of the open */
+    unsigned       busy;    /* of a store: calls that run without the GIL */
+    int            below;   /* 1: a disk or a server is below memory */
+    int            optional;
+    int            durable;
+    int            closed;
+};
+extern PyTypeObject *cache_type;
+
+int cache_open_here(cache *s);
+/* Make sure that the handle is open in this process. */
+static inline int cache_ready(cache *s)
+{
+    return s->c != NULL && s->forks == common_forks && !s->root->closed ? 0 : cache_open_here(s);
+}
+
+/* A call without the GIL: the close waits for it. A child of a fork has none. */
+#define CACHE_RELEASED_BEGIN(s) \
+    { \
+        cache *const call_root = (s)->root; \
+        const unsigned call_forks = common_forks; \
+        call_root->busy++; \
+        Py_BEGIN_ALLOW_THREADS
+#define CACHE_RELEASED_END \
+        Py_END_ALLOW_THREADS \
+        if (call_forks == common_forks) { call_root->busy--; } \
+    }
+
+/* Return the value of a key in memory, and in tiers below if `deep`. NULL without an exception: no
+ * value. */
+PyObject *cache_look(cache *s, const char *key, size_t len, int deep);
+/* Read a tuple of tags into `out`, which has room for CELLAR_TAGS_MAX. The texts live as long as
+ * the tuple. */
+int cache_tags(PyObject *tags, cellar_bytes *out, uint32_t *count);
+
+/* Options of a set or load: ttl, stale, tags. */
+typedef struct cache_options {
+    int64_t   ttl_ms;   /* 0: of the namespace */
+    int64_t   stale_ms; /* 0: none */
+    PyObject *tags;     /* borrowed; NULL: none */
+} cache_options;
+/* Read `ttl`, NULL if it is not given, and the keyword arguments, which stand at `a`. */
+int cache_options_init(cache_options *x, PyObject *ttl, PyObject *const *a, PyObject *names);
+
+/* ---- load.c --------------------------------------------------------------------------------- */
+
+/* Forget the calls of the parent, in a child. */
+void load_forked(void);
+
+#endif

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Keys and values: what comes back is what was stored, and damage is a miss."""
+import math
+import random
+import struct
+
+import cellar
+from kit import raises
+
+INTS = [0, 1, -1, 127, 128, -128, -129, 2**31, 2**63 - 1, -2**63, 2**63, -2**63 - 1, 10**5000]
+VALUES = [None, True, False, *INTS, 1.5, -0.0, math.inf, "", "x", "\u00e9t\u00e9", "\ud800", "\0",
+          "x" * 254, "x" * 255, "x" * 5000, b"", b"\0\xff" * 3000, [], [1, [2, (3, {"a": None})]],
+          {}, {"a": [1, 2.5], 1: b"x", (1, "y"): {}, None: True}, (), (1,), (("a",), "b"),
+          list(range(1000)), "y" * 100_000, {str(n): n for n in range(300)}]
+
+
+def every_value_comes_back_with_its_type():
+    with cellar.Cache("16M") as cache:
+        for n, value in enumerate(VALUES):
+            cache.set(n, value)
+            found = cache[n]
+            assert found == value and type(found) is type(value), value
+            assert repr(found) == repr(value) if not isinstance(value, int) else True
+        cache.set("nan", math.nan)
+        assert math.isnan(cache["nan"])
+
+
+def values_are_copies():
+    with cellar.Cache("2M") as cache:
+        value = {"a": [1]}
+        cache.set("k", value)
+        value["a"].append(2)
+        cache["k"]["a"].append(3)
+        assert cache["k"] == {"a": [1]}
+
+
+def other_types_are_a_typeerror_that_names_them():
+    class Own(str):
+        pass
+    with cellar.Cache("2M") as cache:
+        for value, name in ((object(), "object"), ([{1}], "set"), ({"a": 1j}, "complex"),
+                            (Own("x"), "Own"), (bytearray(b"x"), "bytearray")):
+            text = str(raises(TypeError, cache.set, "k", value))
+            assert name in text and "codec=" in text, text
+
+
+def nesting_has_a_bound_when_writing_and_when_reading():
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    with cellar.Cache("2M") as cache:
+        raises(RecursionError, cache.set, "k", deep)
+        raw = cache.namespace("n", raw=True)
+        raw.set("k", b"l\1" * 100_000 + b"N" + b"\xfb")
+        assert cache.namespace("n").get("k", "none") == "none"
+
+
+def damaged_bytes_are_a_miss_and_counted():
+    rng = random.Random(1)
+    good = []
+    with cellar.Cache("16M") as cache:
+        raw, own = cache.namespace("n", raw=True), cache.namespace("n")
+        for value in VALUES:
+            own.set("k", value)
+            good.append(raw["k"])
+        for bytes_ in (b"", b"text", b"\xfb", b"l\xff\xff\xff\xff\xff\xfb", b"\xfa", b"k\1l\0N\xfb",
+                       b"s\1\xff\xfb", b"\xff\xf9", b"I\3xyz\xfb", b"NN\xfb", b"..\xfc", b"..\xfd"):
+            raw.set("k", bytes_)
+            before = own.stats()["foreign"]
+            assert own.get("k", "none") == "none", bytes_
+            assert own.stats()["foreign"] == before + 1 and "k" in own
+        for _ in range(20_000):
+            bytes_ = bytearray(rng.choice(good)[:200])
+            for _ in range(rng.randrange(1, 4)):
+                bytes_[rng.randrange(len(bytes_))] = rng.randrange(256)
+            raw.set("k", bytes(bytes_[:rng.randrange(len(bytes_) + 1)] + b"\xfb"))
+            own.get("k")
+
+
+def a_str_and_its_bytes_are_one_key_and_others_are_apart():
+    keys = ["5", 5, -5, 2**70, ("5",), (5,), ("5", 5), (("5",), 5), (), "\0b5", "\0i", "\0", 5 + 2**64]
+    with cellar.Cache("2M") as cache:
+        for n, key in enumerate(keys):
+            cache.set(key, n)
+        assert [cache[key] for key in keys] == list(range(len(keys)))
+        assert sorted(map(repr, cache)) == sorted(map(repr, keys))
+        assert cache[b"5"] == 0 and cache[(b"5",)] == 4
+        cache.set("\u00e9", 1)
+        assert cache["\u00e9".encode()] == 1
+        cache.set(b"\xff", 2)
+        assert b"\xff" in list(cache)
+
+
+def bad_keys_are_refused():
+    with cellar.Cache("2M") as cache:
+        for key in (True, 1.5, None, [], (None,), (True,), object()):
+            raises(TypeError, cache.set, key, 1)
+            raises(TypeError, cache.get, key)
+        raises(UnicodeEncodeError, cache.get, "\ud800")
+        for call in (cache.get, cache.delete, cache.__contains__):
+            for key in ("", b"x" * 65_536):
+                assert "65,535" in str(raises(cellar.Error, call, key))
+        cache.set(b"x" * 65_535, 1)
+        assert cache[b"x" * 65_535] == 1
+
+
+def a_codec_takes_what_the_package_does_not_know():
+    class Text:
+        @staticmethod
+        def dumps(value):
+            return struct.pack("<d", value.real) if isinstance(value, complex) else 1 / 0
+
+        @staticmethod
+        def loads(text):
+            return complex(*struct.unpack("<d", text))
+    with cellar.Cache("2M", codec="pickle") as cache:
+        cache.set("k", {1, 2})
+        assert cache["k"] == {1, 2}
+        own = cache.namespace("own", codec=Text)
+        own.set("k", 2 + 0j)
+        assert own["k"] == 2 + 0j
+        raises(ZeroDivisionError, own.set, "k", {1})
+        pickled = cache.namespace("own", codec="pickle")
+        assert pickled.get("k") is None and pickled.stats()["foreign"] == 1
+        raises(TypeError, cache.namespace("plain").set, "k", {1})
+    for codec in ("json", object(), __import__("pickle")):
+        raises(ValueError, cellar.Cache, "2M", codec=codec)
+
+
+def text_of_c_never_reaches_pickle():
+    class Bomb:
+        def __reduce__(self):
+            return (print, ("ran",))
+    import pickle
+    with cellar.Cache("2M", codec="pickle") as cache:
+        raw = cache.namespace("n", raw=True)
+        raw.set("k", pickle.dumps(Bomb()))
+        assert cache.namespace("n", codec="pickle").get("k", 1) == 1
+
+
+def raw_values_stay_as_they_are():
+    with cellar.Cache("2M") as cache:
+        raw = cache.namespace("n", raw=True)
+        raw.set("\0k", b"abc")
+        assert raw["\0k"] == b"abc" and list(raw) == ["\0k"]
+        raises(TypeError, raw.set, "k", "text")
+        raises(TypeError, raw.set, 1, b"text")
+        assert raw.incr("n", 5) == 5 and raw["n"] == struct.pack("<q", 5)
