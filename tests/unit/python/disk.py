@@ -1,1 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""A Cache with a path: what stays after an exit, a kill and a restart."""
+import os
+import signal
 
+import cellar
+from kit import forked, python, raises, said_by, until
+
+OPEN = "import sys, os, cellar; cache = cellar.Cache('16M', path=sys.argv[1], disk='64M')\n"
+
+
+def _open(folder, **options):
+    return cellar.Cache("16M", path=folder + "/c", disk="64M", **options)
+
+
+def entries_stay_over_close_and_open(folder):
+    with _open(folder) as cache:
+        cache.set_many({n: {"n": n} for n in range(3000)})
+        cache.namespace("part").set("k", 1)
+    with _open(folder) as cache:
+        assert cache.get_many(range(3000)) == {n: {"n": n} for n in range(3000)}
+        assert cache.namespace("part")["k"] == 1 and cache.stats()["hits_below"] >= 3000
+        assert len(set(cache)) == 3000
+        assert cache.delete(1) and 1 not in cache and cache.incr("n") == 1
+
+
+def an_exit_without_close_loses_nothing(folder):
+    said_by(OPEN + "for n in range(5000): cache.set(n, str(n))", folder + "/c")
+    with _open(folder) as cache:
+        assert cache.get_many(range(5000)) == {n: str(n) for n in range(5000)}
+
+
+def an_exit_with_a_thread_in_a_load_ends_and_keeps_the_entries(folder):
+    said_by(OPEN + "import threading, time\nfor n in range(100): cache.set(n, n)\n"
+            "begun = threading.Event()\n"
+            "def slow(key): begun.set(); time.sleep(1000)\n"
+            "threading.Thread(target=cache.get_or_load, args=('k', slow), daemon=True).start()\n"
+            "begun.wait()", folder + "/c")
+    with _open(folder) as cache:
+        assert len(cache.get_many(range(100))) == 100
+
+
+def durable_sets_survive_a_kill(folder):
+    text = OPEN.replace("disk='64M'", "disk='64M', durable=True")
+    process = python(text + "for n in range(500): cache.set(n, n)\n"
+                     "print('done', flush=True); sys.stdin.read()", folder + "/c", stdin=-1)
+    assert process.stdout.readline() == "done\n"
+    process.kill()
+    process.communicate()
+    with _open(folder) as cache:
+        assert len(cache.get_many(range(500))) == 500
+
+
+def a_kill_brings_no_older_value_back(folder):
+    text = OPEN + ("n = 0\nwhile True:\n n += 1; cache.set(n % 7, n)\n"
+                   " if n % 1000 == 0: print(n, flush=True)")
+    for _ in range(3):
+        process = python(text, folder + "/c")
+        said = [int(process.stdout.readline()) for _ in range(3)][-1]
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with _open(folder) as cache:
+            for key, n in cache.get_many(range(7)).items():
+                assert n % 7 == key and n > 0, (key, n, said)
+            cache.clear()
+
+
+def a_path_in_use_names_the_process(folder):
+    with _open(folder) as cache:
+        said = forked(lambda: _open(folder))
+        assert "in use" in said and str(os.getpid()) in said, said
+        cache.set("k", 1)
+        assert forked(lambda: _open(folder, optional=True).get("k", 2)) == "2"
+        said = forked(lambda: cache.get("k"))
+        assert "Error" in said and str(os.getpid()) in said, said
+        raises(cellar.Error, _open, folder)
+        assert cache["k"] == 1
+
+
+def a_child_may_open_the_path_after_the_parent_closed_it(folder):
+    cache = _open(folder)
+    cache.set("k", 1)
+    cache.close()
+    assert forked(lambda: _open(folder)["k"]) == "1"
+
+
+def tags_and_patterns_delete_entries_on_disk(folder):
+    with _open(folder) as cache:
+        for n in range(100):
+            cache.set(f"user:{n}", n, tags=("users",))
+            cache.set(f"page:{n}", n)
+    with _open(folder) as cache:
+        cache.delete_tag("users")
+        cache.delete_pattern("page:?")
+        assert set(cache) == {f"page:{n}" for n in range(10, 100)}
+
+
+def a_full_disk_is_no_error(folder):
+    with cellar.Cache("2M", path=folder + "/c", disk="16M") as cache:
+        for n in range(40_000):
+            cache.set(n, "x" * 1000)
+        assert cache[39_999] == "x" * 1000
+
+
+def memoized_results_stay_over_a_restart(folder):
+    text = OPEN + ("@cache.memoize\ndef square(n): print('ran', n); return n * n\n"
+                   "print(square(3), square(3))")
+    assert said_by(text, folder + "/c") == "ran 3\n9 9"
+    assert said_by(text, folder + "/c") == "9 9"
+
+
+def a_damaged_directory_opens_empty_or_in_memory(folder):
+    with _open(folder) as cache:
+        cache.set("k", 1)
+    for name in os.listdir(folder + "/c"):
+        with open(f"{folder}/c/{name}", "r+b") as file:
+            file.write(b"\xff" * 4096)
+    with _open(folder, optional=True) as cache:
+        until(lambda: cache.get("k") is None)
+        cache.set("k", 2)
+        assert cache["k"] == 2

@@ -1,1 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Limiters and locks of one process."""
+import asyncio
 
+import cellar
+from kit import raises, threads
+
+
+def a_limiter_admits_its_number_exactly():
+    limiter = cellar.Limiter(100, 600)
+    admitted = threads(8, lambda: sum(limiter.allow("k") for _ in range(50)))
+    assert sum(admitted) == 100
+    assert limiter.allow("other") and limiter.check("third", 100).allowed
+    assert not limiter.check("third").allowed
+
+
+def a_denial_has_the_headers_of_a_429():
+    limiter = cellar.Limiter(1, 600)
+    first, second = limiter.check("k"), limiter.check("k")
+    assert first and first.headers() == {"RateLimit-Limit": "1", "RateLimit-Remaining": "0"}
+    assert not second and 599 < second.retry_after <= 600
+    assert second.headers()["Retry-After"] == "600"
+    never = limiter.check("k", 2)
+    assert never.retry_after is None and "Retry-After" not in never.headers()
+
+
+def a_burst_makes_a_token_bucket():
+    limiter = cellar.Limiter(1, 600, burst=5)
+    assert [limiter.allow("k") for _ in range(6)] == [True] * 5 + [False]
+    assert asyncio.run(limiter.acheck("other")).remaining == 4
+
+
+def bad_numbers_are_refused():
+    for limit, per in ((1, 0), (1, -1), (1, float("nan")), (1 << 30, 60)):
+        raises((cellar.Error, ValueError), cellar.Limiter, limit, per)
+
+
+def a_lock_has_one_owner_at_a_time():
+    inside, most = [], []
+
+    def work():
+        for _ in range(50):
+            with cellar.Lock("k"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+        return True
+    assert threads(4, work) == [True] * 4 and max(most) == 1
+
+
+def a_later_owner_has_a_larger_fence():
+    first, second = cellar.Lock("k"), cellar.Lock("k")
+    assert first.acquire() and not second.acquire(False) and not second.acquire(timeout=.01)
+    fence = first.fence
+    raises(RuntimeError, first.acquire)
+    first.extend(60)
+    first.release()
+    raises(RuntimeError, first.release)
+    assert first.fence is None and second.acquire() and second.fence > fence
+    second.release()
+
+
+def a_hold_that_ended_is_an_error_of_the_release():
+    lock = cellar.Lock("k", hold=.001)
+    lock.acquire()
+    with cellar.Lock("k"):
+        assert raises(cellar.Error, lock.release).code == -29
+
+
+def with_raises_timeouterror_when_the_lock_is_not_free():
+    with cellar.Lock("k"):
+        raises(TimeoutError, cellar.Lock("k", timeout=.01).__enter__)
+
+
+def tasks_lock_in_the_executor():
+    async def work():
+        async with cellar.Lock("k") as lock:
+            return lock.fence
+
+    async def main():
+        return await asyncio.gather(*[work() for _ in range(5)])
+    assert len(set(asyncio.run(main()))) == 5

@@ -1,1 +1,328 @@
+# SPDX-License-Identifier: MIT
+"""get_or_load and memoize: one load of a key, exceptions as themselves, waits that end."""
+import gc
+import resource
+import signal
+import sys
+import threading
+import time
+import weakref
 
+import cellar
+from kit import SECONDS, forked, raises, threads, until
+
+
+class Mine(Exception):
+    """What a loader raises."""
+
+
+def _slow(event, begun=None):
+    """Return a loader that waits for the event, and the list of its runs."""
+    runs = []
+
+    def load(key):
+        runs.append(key)
+        if begun:
+            begun.set()
+        assert event.wait(SECONDS)
+        return {"key": key}
+    return load, runs
+
+
+def _gather(cache, count, load, key="k"):
+    """Start threads that load the key, and return them and their results when all wait."""
+    out = []
+
+    def run():
+        try:
+            out.append(cache.get_or_load(key, load))
+        except BaseException as error:
+            out.append(error)
+    running = [threading.Thread(target=run) for _ in range(count)]
+    for thread in running:
+        thread.start()
+    return running, out
+
+
+def threads_that_miss_share_one_load():
+    with cellar.Cache("4M") as cache:
+        event, begun = threading.Event(), threading.Event()
+        load, runs = _slow(event, begun)
+        running, out = _gather(cache, 50, load)
+        begun.wait()
+        event.set()
+        for thread in running:
+            thread.join()
+        assert out == [{"key": "k"}] * 50 and runs == ["k"]
+        stats = cache.stats()
+        assert stats["hits"] + stats["misses"] == 50 and stats["loads"] == 1
+
+
+def a_loader_that_raises_reaches_every_waiter_as_itself():
+    for _ in range(20):
+        with cellar.Cache("4M") as cache:
+            waiting, runs = threading.Barrier(21), []
+
+            def load(key):
+                runs.append(key)
+                until(lambda: len(begun) == 20)
+                time.sleep(.005)  # all are on their way into the wait
+                raise Mine("no row")
+            begun = []
+
+            def run():
+                waiting.wait()
+                begun.append(1)
+                cache.get_or_load("k", load)
+            out = []
+            main = threading.Thread(target=lambda: out.extend(threads(20, run)))
+            main.start()
+            waiting.wait()
+            main.join()
+            assert len(out) == 20 and {type(x) for x in out} == {Mine}, out
+            assert len({id(x) for x in out}) <= len(runs)
+            assert cache.get("k") is None
+
+
+def the_main_thread_gets_the_exception_between_its_slices():
+    with cellar.Cache("4M") as cache:
+        begun, runs = threading.Event(), []
+
+        def load(key):
+            runs.append(1)
+            begun.set()
+            time.sleep(.12)  # three slices of the main thread
+            raise Mine
+        thread = threading.Thread(target=lambda: raises(Mine, cache.get_or_load, "k", load))
+        thread.start()
+        begun.wait()
+        raises(Mine, cache.get_or_load, "k", load)
+        thread.join()
+        assert len(runs) == 1
+
+
+def exceptions_are_kept_no_longer_than_calls_wait():
+    with cellar.Cache("4M") as cache:
+        class Big:
+            pass
+        refs = []
+
+        def load(key):
+            big = Big()
+            refs.append(weakref.ref(big))
+            raise Mine(key)
+        for n in range(5):
+            raises(Mine, cache.get_or_load, n, load)
+        gc.collect()
+        assert [ref() for ref in refs] == [None] * 5
+        for n in range(2000):
+            raises(Mine, cache.get_or_load, n, load)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for n in range(20_000):
+            raises(Mine, cache.get_or_load, n, load)
+            refs.clear()
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 4096
+
+
+def keyboard_interrupt_ends_a_wait():
+    with cellar.Cache("4M") as cache:
+        event, begun = threading.Event(), threading.Event()
+        load, runs = _slow(event, begun)
+        running, out = _gather(cache, 1, load)
+        begun.wait()
+        handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, .02)
+            raises(KeyboardInterrupt, cache.get_or_load, "k", load)
+            signal.setitimer(signal.ITIMER_REAL, .02)
+            lock = cellar.Lock("k")
+            lock.acquire()
+            raises(KeyboardInterrupt, cellar.Lock("k").acquire)
+            lock.release()
+        finally:
+            signal.signal(signal.SIGALRM, handler)
+        assert not event.is_set()
+        event.set()
+        running[0].join()
+        assert out == [{"key": "k"}] and runs == ["k"]
+
+
+def keyboard_interrupt_in_a_loader_is_of_its_thread_alone():
+    with cellar.Cache("4M") as cache:
+        runs, begun = [], threading.Event()
+
+        def load(key):
+            runs.append(1)
+            if len(runs) == 1:
+                begun.set()
+                time.sleep(.05)
+                raise KeyboardInterrupt
+            return 2
+        out = []
+
+        def first():
+            out.append(raises(KeyboardInterrupt, cache.get_or_load, "k", load))
+        thread = threading.Thread(target=first)
+        thread.start()
+        begun.wait()
+        assert threads(5, lambda: cache.get_or_load("k", load)) == [2] * 5
+        thread.join()
+        assert len(out) == 1 and len(runs) == 2
+
+
+def loaders_recurse_and_ask_for_their_own_key():
+    with cellar.Cache("16M") as cache:
+        @cache.memoize
+        def fib(n):
+            return n if n < 2 else fib(n - 1) + fib(n - 2)
+        assert fib(80) == 23416728348467685
+        assert cache.get_or_load("r", lambda k: cache.get_or_load("r", lambda k: 1)) == 1
+
+        @cache.memoize
+        def deep(n):
+            return 0 if n == 0 else deep(n - 1) + 1
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(10_000)
+        try:
+            threading.stack_size(64 << 20)
+            assert threads(1, lambda: deep(900)) == [900]
+            assert isinstance(threads(1, lambda: deep(3000))[0], RecursionError)
+        finally:
+            sys.setrecursionlimit(limit)
+            threading.stack_size(0)
+
+
+def a_delete_during_a_load_wins():
+    with cellar.Cache("4M") as cache:
+        def load(key):
+            cache.delete(key)
+            return 1
+        assert cache.get_or_load("k", load) == 1 and "k" not in cache
+
+
+def results_without_a_codec_are_typeerrors_of_all_callers():
+    with cellar.Cache("4M") as cache:
+        async def coroutine():
+            return 1
+        text = str(raises(TypeError, cache.get_or_load, "k", lambda k: object()))
+        assert "object" in text and "codec=" in text
+        made = coroutine()
+        raises(TypeError, cache.get_or_load, "k", lambda k: made)
+        made.close()
+
+
+def bytes_of_another_program_are_loaded_again():
+    with cellar.Cache("4M") as cache:
+        raw, own = cache.namespace("n", raw=True), cache.namespace("n")
+        raw.set("k", b"text of C")
+        assert own.get_or_load("k", lambda k: 1) == 1 == own["k"]
+
+
+def memoize_keeps_results_by_arguments():
+    with cellar.Cache("4M") as cache:
+        runs = []
+
+        @cache.memoize(ttl=60)
+        def f(*args, **kwargs):
+            """Say it."""
+            runs.append((args, kwargs))
+            return len(runs)
+        calls = [((), {}), ((1,), {}), ((1.0,), {}), ((True,), {}), (("1",), {}), ((b"1",), {}),
+                 ((None,), {}), (((1, "a"),), {}), ((1, "a"), {}), ((), {"a": 1}), ((2**70,), {}),
+                 ((), {"b": 1}), (("a", 1), {}), ((), {"a": 1, "b": 2}), ((float("nan"),), {})]
+        for args, kwargs in calls + calls:
+            f(*args, **kwargs)
+        assert len(runs) == len(calls) and f.cache_info() == (len(calls), len(calls))
+        assert f.__name__ == "f" and f.__doc__ == "Say it." and f.__wrapped__(5) == len(runs)
+        f.forget(1)
+        f(1)
+        assert len(runs) == len(calls) + 2
+        f.cache_clear()
+        f(1)
+        assert len(runs) == len(calls) + 3 and f.cache_info() == (0, 1)
+        for bad in ([], {}, object(), (1, [])):
+            assert "key=" in str(raises(TypeError, f, bad))
+        assert list(cache) == []
+
+
+def functions_of_one_name_have_their_own_results():
+    with cellar.Cache("4M") as cache:
+        made = [cache.memoize(lambda x, n=n: x * n) for n in range(5)]
+        assert [f(3) for f in made + made] == [0, 3, 6, 9, 12] * 2
+
+
+def methods_need_a_key():
+    with cellar.Cache("4M") as cache:
+        with_self = raises(TypeError, cache.memoize, lambda self, x: x)
+        assert "key=" in str(with_self)
+
+        class User:
+            def __init__(self, number):
+                self.number = number
+
+            @cache.memoize(key=lambda self, field: (self.number, field))
+            def read(self, field):
+                return f"{self.number}.{field}"
+        assert User(1).read("a") == "1.a" and User(2).read("a") == "2.a" == User(2).read("a")
+        assert User.read.cache_info() == (1, 2)
+        User.read.forget(User(1), "a")
+
+
+def tags_and_store_decide_on_each_result():
+    with cellar.Cache("4M") as cache:
+        runs = []
+
+        @cache.memoize(tags=lambda n: (f"n{n}",), store=lambda value: value is not None)
+        def f(n):
+            runs.append(n)
+            return n or None
+        assert [f(0), f(0), f(1), f(1), f(2)] == [None, None, 1, 1, 2] and runs == [0, 0, 1, 2]
+        cache.delete_tag("n1")
+        f(1), f(2)
+        assert runs == [0, 0, 1, 2, 1]
+        raises(ZeroDivisionError, cache.memoize(store=lambda v: 1 / 0)(lambda: 1))
+
+
+def a_stale_value_is_returned_while_a_thread_loads():
+    with cellar.Cache("4M") as cache:
+        runs, event = [], threading.Event()
+
+        @cache.memoize(ttl=.01, stale=600)
+        def f(n):
+            runs.append(threading.current_thread())
+            if len(runs) > 1:
+                event.wait(SECONDS)
+            return len(runs)
+        assert f(1) == 1
+        until(lambda: f(1) == 1 and len(runs) == 2)
+        assert f(1) == 1 and runs[1] is not threading.current_thread()
+        event.set()
+        until(lambda: f(1) > 1)
+
+
+def a_cache_goes_with_its_last_reference_while_loads_run():
+    cache = cellar.Cache("4M")
+    event, begun = threading.Event(), threading.Event()
+    load, _ = _slow(event, begun)
+    running, out = _gather(cache, 2, load)
+    begun.wait()
+    del cache
+    event.set()
+    for thread in running:
+        thread.join()
+    assert out == [{"key": "k"}] * 2
+    memo = cellar.Cache("4M").memoize(ttl=.001, stale=600)(lambda: 1)
+    assert memo() == 1
+    until(lambda: memo.cache_info()[1] > 1 or memo() is None)
+    ref = weakref.ref(memo._cache)
+    del memo
+    until(lambda: gc.collect() is None or ref() is None)
+
+
+def a_fork_inside_a_loader_leaves_the_load_to_the_parent():
+    with cellar.Cache("4M") as cache:
+        def load(key):
+            return forked(lambda: (cache.get("x", "none"), cache.set("x", 1), cache["x"],
+                                   cache.get_or_load("y", str)))
+        assert cache.get_or_load("k", load) == "('none', None, 1, 'y')"
+        assert cache["k"] == "('none', None, 1, 'y')" and "x" not in cache

@@ -1,1 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Workers that share a server: loads, counters, limiters, locks, and a server that goes away."""
+import signal
+import sys
+import subprocess
 
+import cellar
+from kit import SECONDS, forked, raises, said_by, until
+
+WORKER = """
+import sys, cellar
+cache = cellar.Cache("4M", shared=sys.argv[1])
+"""
+
+
+def _url(folder):
+    return f"unix://{folder}/sock?prefix=app"
+
+
+def _workers(folder, text, count=4):
+    """Run the text in workers, and return what they printed."""
+    running = [subprocess.Popen([sys.executable, "-c", WORKER + text, _url(folder)],
+                                stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    out = [process.communicate(timeout=SECONDS)[0].split() for process in running]
+    assert [process.returncode for process in running] == [0] * count
+    return out
+
+
+def _proven(cache):
+    until(lambda: cache.stats()["shared"])
+
+
+def workers_see_one_cache(folder):
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            _proven(cache)
+            cache.set("k", {"a": 1}, ttl=60)
+            cache.namespace("part").set("k", 2)
+            said = _workers(folder, "print(cache['k']['a'], cache.namespace('part')['k'],"
+                            " 59 < cache.ttl('k') <= 60); cache.set('w', 3)", 1)
+            assert said == [["1", "2", "True"]] and cache["w"] == 3
+            assert cache.get_many(["k", "w", "none"]) == {"k": {"a": 1}, "w": 3}
+            assert cache.delete("k") and "k" not in cache
+            said = forked(lambda: (cache["w"], cache.set("child", 1)))
+            assert said == "(3, None)" and cache["child"] == 1
+
+
+def four_workers_load_each_key_once(folder):
+    text = """
+import threading, os
+def load(key):
+    print(key, flush=True)
+    import time; time.sleep(.02)
+    return key
+def run():
+    for n in range(20): assert cache.get_or_load(n, load) == n
+running = [threading.Thread(target=run) for _ in range(5)]
+[t.start() for t in running]; [t.join() for t in running]
+"""
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        loads = sum(_workers(folder, text), [])
+    assert sorted(map(int, loads)) == list(range(20)), loads
+
+
+def four_workers_count_exactly(folder):
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        _workers(folder, "for _ in range(500): cache.incr('n')")
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            _proven(cache)
+            assert cache["n"] == 2000
+
+
+def four_workers_share_a_limiter_and_a_lock(folder):
+    text = """
+limiter = cellar.Limiter(100, 3600, cache=cache)
+print(sum(limiter.allow('k') for _ in range(100)))
+for _ in range(20):
+    with cellar.Lock('k', cache=cache):
+        cache.set('n', cache.get('n', 0) + 1)
+"""
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        admitted = sum(int(line) for out in _workers(folder, text) for line in out)
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            _proven(cache)
+            assert cache["n"] == 80
+    assert admitted == 100, admitted
+
+
+def without_the_server_each_worker_loads_for_itself(folder):
+    server = cellar.serve(unix=folder + "/sock", shared="16M")
+    with cellar.Cache("4M", shared=_url(folder)) as cache:
+        _proven(cache)
+        cache.set("k", 1)
+        limiter = cellar.Limiter(10, 3600, cache=cache)
+        assert limiter.allow("k")
+        server.close()
+        until(lambda: not cache.stats()["shared"])
+        assert cache.get("k") is None and cache.get_or_load("l", lambda k: 2) == 2
+        cache.set("k", 3)
+        raises(cellar.Error, cache.incr, "n")
+        assert 0 < sum(limiter.allow("l") for _ in range(30)) <= 10
+        with cellar.serve(unix=folder + "/sock", shared="16M"):
+            _proven(cache)
+            cache.set("k", 4)
+            assert cache["k"] == 4
+            assert [limiter.allow("new") for _ in range(11)] == [True] * 10 + [False]
+
+
+def the_command_serves_until_a_signal(folder):
+    server = subprocess.Popen([sys.executable, "-m", "cellar", "serve", "--unix", folder + "/sock",
+                               "--shared", "16M"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == "ready\n"
+    assert _workers(folder, "cache.set('k', 5); print(cache['k'])", 1) == [["5"]]
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(SECONDS) == 0
+    server.stdout.close()
+    raises(ValueError, cellar.serve)
+
+
+def a_server_stays_with_its_process(folder):
+    with cellar.serve(unix=folder + "/sock", shared="16M") as server:
+        assert forked(server.close) == "None"
+        assert _workers(folder, "cache.set('k', 5); print(cache['k'])", 1) == [["5"]]
+
+
+def an_open_cache_of_a_master_follows_into_workers(folder):
+    text = """
+import os, cellar, sys
+server = cellar.serve(unix=sys.argv[1] + "/sock", shared="16M")
+cache = cellar.Cache("4M", shared=f"unix://{sys.argv[1]}/sock?prefix=app")
+cache.set("k", 1)
+children = []
+for n in range(3):
+    child = os.fork()
+    if child == 0:
+        cache.incr("n"); cache.close(); os._exit(0)
+    children.append(child)
+for child in children: assert os.waitpid(child, 0)[1] == 0
+print(cache["k"], cache["n"])
+"""
+    assert said_by(text, folder) == "1 3"
