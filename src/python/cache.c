@@ -20,7 +20,8 @@
 
 enum {
     CACHE_LOOK_BYTES = 3968, /* on the stack; 4,096 would alias with the buffers of the caller */
-    CACHE_PROOF_TRIES = 1000, /* ms that an open waits for the server */
+    CACHE_LINK_TRIES = 1000, /* ms that an open waits for a connection to the server */
+    CACHE_PROOF_TRIES = 5000, /* ms that it waits for the proof of one that stands */
     CACHE_LINK_MS = 1000,    /* longest wait of a call for the server */
     CACHE_UPDATE_TRIES = 1000 /* ms for which an update of a shared counter is repeated */
 };
@@ -30,7 +31,19 @@ static cache *cache_open_list; /* stores that this process opened */
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
-/* Open the link of a shared store, and wait up to a second until it is proven. */
+/* Wait until the link is proven. Without a server the calls go on as if it were away. */
+static int cache_wait_proof(cellar_remote *r)
+{
+    for (int i = 0; i < CACHE_PROOF_TRIES; i++) {
+        const cellar_remote_state state = cellar_remote_state_get(r);
+        if (state >= CELLAR_REMOTE_PROVEN) { break; }
+        if (state == CELLAR_REMOTE_DOWN && i >= CACHE_LINK_TRIES) { break; }
+        if (common_pause() < 0) { return -1; }
+    }
+    return 0;
+}
+
+/* Open the link of a shared store. */
 static int cache_open_link(cache *s)
 {
     cellar_host_config host = cellar_host_config_default();
@@ -44,11 +57,7 @@ static int cache_open_link(cache *s)
         (void)common_raise_remote(NULL, err);
         return -1;
     }
-    for (int i = 0; i < CACHE_PROOF_TRIES; i++) {
-        if (cellar_remote_state_get(s->remote) >= CELLAR_REMOTE_PROVEN) { break; }
-        if (common_pause() < 0) { return -1; }
-    }
-    return 0;
+    return cache_wait_proof(s->remote);
 }
 
 /* Forget the handle of a store that is closed, or that another call closes. */
@@ -124,7 +133,7 @@ static int cache_open_namespace(cache *s)
     }
     s->c = c;
     s->forks = common_forks;
-    return 0;
+    return err == CELLAR_OK && s->root->remote != NULL ? cache_wait_proof(s->root->remote) : 0;
 }
 
 /* Open the handle in this process, or fail because the program closed it. */

@@ -176,7 +176,7 @@ programs_are_led() { # the table of the programs, then they in its order; header
     sed -n '/^= Programs$/,/^= Headers of programs$/p' "$t_tmp/index" | grep -v '^=\|\.py$' | diff "$t_tmp/given" - || return 1
     sed -n '/^= Headers of programs$/,/^= Reference$\|^= Core headers$/p' "$t_tmp/index" | grep -v '^=' >"$t_tmp/lost"
     ls tests/examples | grep '\.h$' | diff - "$t_tmp/lost" && sed -n '/^= Project$/,$p' "$t_tmp/index" | grep -qx leave_wait.c &&
-        grep -q '<a href="#programs">Programs</a>' "$1" && grep -q '<td><a href="#cellar.py">python</a></td>' "$1"
+        grep -q '<a href="#programs">Programs</a>' "$1" && grep -q '<td><a href="#django_tasks.py">python</a></td>' "$1"
 }
 programs_are_prose() { # the first comment of a program as text and commands, its code, its output
     sed -n '/<section id="sessions.c">/,/<\/section>/p' "$1" >"$t_tmp/one"
@@ -291,7 +291,7 @@ same_with() { # AWK
         $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
             -f src/tools/apidoc.awk -f src/tools/mdoc.awk $sources &&
             $awk -v version=0 -v out="$to" -v calls="$t_tmp/out/calls.html" -v words=src/tools/words.txt -f src/tools/site.awk \
-                part=Guide README.md include/*.md "$t_tmp/out/calls.html" part=Programs tests/examples/README.md tests/examples/*.c tests/examples/*.cc tests/examples/python/cellar.py part=Project bench/*.md || return 1
+                part=Guide README.md include/*.md "$t_tmp/out/calls.html" part=Programs tests/examples/README.md tests/examples/*.c tests/examples/*.cc tests/examples/python/django_tasks.py part=Project bench/*.md || return 1
     done
     [ -s "$to/search.js" ] && diff -r "$first" "$to"
 }

@@ -30,4 +30,35 @@ $(PYTHON_SO): $(PYTHON_O) $(B)/libcellar.a $(PYTHON_PY)
 export CELLAR_PYTHON = $(if $(HAVE_PYTHON),$(PYTHON))
 ## python: the extension for Python, in the build folder
 python: $(if $(HAVE_PYTHON),$(PYTHON_SO))
-.PHONY: python
+
+SDIST     = build/sdist
+PYTHON_VERSION = $(VERSION)$(if $(DEV),.dev0)
+define PYTHON_INFO
+Metadata-Version: 2.4
+Name: cellar-cache
+Version: $(PYTHON_VERSION)
+Summary: Cache with TTL, disk and shared workers, for Python on Linux
+License-Expression: MIT AND BSD-1-Clause
+License-File: LICENSE
+License-File: LICENSE.uthash
+Classifier: Operating System :: POSIX :: Linux
+Requires-Python: >=3.11
+Description-Content-Type: text/markdown
+
+endef
+export PYTHON_INFO
+## wheel: sdist and wheel of the package for Python, in build/
+wheel: dropin
+	$(say) GEN $(SDIST)
+	$(Q)rm -rf $(SDIST) && mkdir -p $(SDIST)/src/include $(SDIST)/src/python $(SDIST)/cellar
+	$(Q)cp $(PYTHON_PY) $(SDIST)/cellar
+	$(Q)cp $(wildcard src/python/*.[ch]) $(SDIST)/src/python
+	$(Q)cp src/python/build_backend.py src/python/pyproject.toml LICENSE $(SDIST)
+	$(Q)cp dist/cellar_all.c dist/cellar_all.h $(SDIST)/src
+	$(Q)for h in $(notdir $(HEADERS)); do echo '$(hash)include "cellar_all.h"' >$(SDIST)/src/include/$$h; done
+	$(Q)sed '1,/^\*\//!d' $(UTHASH) >$(SDIST)/LICENSE.uthash
+	$(Q){ printf '%s\n' "$$PYTHON_INFO"; cat include/python.md; } >$(SDIST)/PKG-INFO
+	$(say) GEN build/cellar_cache-$(PYTHON_VERSION)
+	$(Q)cd $(SDIST) && SOURCE_DATE_EPOCH=$(EPOCH) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -c \
+	  'import build_backend as b; print(b.build_sdist("..")); print(b.build_wheel(".."))'
+.PHONY: python wheel

@@ -2,16 +2,18 @@
 """This program shows a status cache of tasks and a limiter of users, over django.core.cache.
 
 Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
+       python3 django_tasks.py memory  a cache in this process, of the package cellar-cache
 
-It needs Django and django-redis, and an empty database: it ends with cache.clear(), which deletes
-all keys of the database, also those of other programs. It refuses a database with keys. The classes
-call the cache of django-redis alone, so the same lines run with a server of Redis and with `cellar
-serve`. The program prints one line a fact; a line has no time and no address, so that the output of
+It needs Django, for a URL django-redis as well, and an empty database: it ends with cache.clear(),
+which deletes all keys of the database, also those of other programs. It refuses a database with
+keys. The classes call the cache alone, so the same lines run with a server of Redis, with `cellar
+serve` and in one process. The program prints one line a fact; a line has no time and no address, so that the output of
 two servers can be compared.
 """
 import json
 import sys
 import time
+import types
 from urllib.parse import quote
 
 import django
@@ -19,7 +21,10 @@ from django.conf import settings
 
 
 def configure(url):
-    """Connect django.core.cache to the server at `url`."""
+    """Connect django.core.cache to the server at `url`, or to a cache in this process."""
+    if url == "memory":
+        settings.configure(CACHES={"default": {"BACKEND": "cellar.django.CellarCache"}})
+        return django.setup()
     settings.configure(CACHES={"default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": url,
@@ -181,8 +186,11 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     configure(sys.argv[1])
     from django.core.cache import cache
-    from django_redis import get_redis_connection
-    client = get_redis_connection("default")
+    if sys.argv[1] == "memory":
+        client = types.SimpleNamespace(dbsize=lambda: len(cache._cache))
+    else:
+        from django_redis import get_redis_connection
+        client = get_redis_connection("default")
     if client.dbsize() != 0:
         sys.exit("django_tasks: the database has keys, and this program would delete them: "
                  "name an empty one, for example /15 instead of /0")

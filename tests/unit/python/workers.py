@@ -8,8 +8,9 @@ import cellar
 from kit import SECONDS, forked, raises, said_by, until
 
 WORKER = """
-import sys, cellar
+import sys, time, cellar
 cache = cellar.Cache("4M", shared=sys.argv[1])
+while not cache.stats()["shared"]: time.sleep(.001)
 """
 
 
@@ -35,13 +36,17 @@ def workers_see_one_cache(folder):
         with cellar.Cache("4M", shared=_url(folder)) as cache:
             _proven(cache)
             cache.set("k", {"a": 1}, ttl=60)
-            cache.namespace("part").set("k", 2)
-            said = _workers(folder, "print(cache['k']['a'], cache.namespace('part')['k'],"
-                            " 59 < cache.ttl('k') <= 60); cache.set('w', 3)", 1)
+            part = cache.namespace("part")
+            _proven(cache)
+            part.set("k", 2)
+            said = _workers(folder, "part = cache.namespace('part')\n"
+                            "while not cache.stats()['shared']: time.sleep(.001)\n"
+                            "print(cache['k']['a'], part['k'], 59 < cache.ttl('k') <= 60)\n"
+                            "cache.set('w', 3)", 1)
             assert said == [["1", "2", "True"]] and cache["w"] == 3
             assert cache.get_many(["k", "w", "none"]) == {"k": {"a": 1}, "w": 3}
             assert cache.delete("k") and "k" not in cache
-            said = forked(lambda: (cache["w"], cache.set("child", 1)))
+            said = forked(lambda: (cache.get("w"), _proven(cache), cache["w"], cache.set("child", 1))[2:])
             assert said == "(3, None)" and cache["child"] == 1
 
 
@@ -125,15 +130,18 @@ def a_server_stays_with_its_process(folder):
 
 def an_open_cache_of_a_master_follows_into_workers(folder):
     text = """
-import os, cellar, sys
+import os, cellar, sys, time
 server = cellar.serve(unix=sys.argv[1] + "/sock", shared="16M")
 cache = cellar.Cache("4M", shared=f"unix://{sys.argv[1]}/sock?prefix=app")
+def proven():
+    while not cache.stats()["shared"]: time.sleep(.001)
+proven()
 cache.set("k", 1)
 children = []
 for n in range(3):
     child = os.fork()
     if child == 0:
-        cache.incr("n"); cache.close(); os._exit(0)
+        proven(); cache.incr("n"); cache.close(); os._exit(0)
     children.append(child)
 for child in children: assert os.waitpid(child, 0)[1] == 0
 print(cache["k"], cache["n"])
