@@ -40,8 +40,8 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) bool l1_ended(const l1 *c, const l1_lane *n)
 /* Return whether so much may have ended since the last round of a lane that sets begin one. A hint:
  * without its lock. */
 CELLAR_PRIVATE bool l1_much_ended(const l1 *c, const l1_lane *n);
-/* Return whether a round of sets is due. */
-CELLAR_PRIVATE bool l1_round_due(const l1 *c, const l1_lane *n) SYNC_HOLDS(L1_LANE);
+/* Begin a round of sets if one is due. Return whether it began. */
+CELLAR_PRIVATE bool l1_round_start(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 /* Begin a round. seek: sets drop no live entry before its end. Else for a tick, unless one runs or
  * nothing has ended. */
 CELLAR_PRIVATE void l1_round_begin(l1 *c, l1_lane *n, bool seek) SYNC_HOLDS(L1_LANE);

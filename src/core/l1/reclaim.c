@@ -9,8 +9,8 @@
  *                         [seg]->[source]->[beside]->[seg]<- head     same queue, counter and place
  * ROUNDS     seek: sets wait for the round and drop no live entry before its end. That costs looks,
  *            so a round of sets begins only if what ended since the last one may be a 16th of the
- *            budget, or after sets of a quarter of the entries; earlier if the last round found
- *            much. A tick runs a round for each end.
+ *            budget or of max_entries, or after as many sets as there are entries; earlier if the
+ *            last round found much. A tick runs a round for each end.
  * INVARIANTS min_due_ms of a segment is at most the first time one of its records may expire; 0:
  *            the round has not passed it. A pass sets it to never; then every survivor, and every
  *            writer, lowers it. Moves give no ticket and make no record younger.
@@ -25,7 +25,7 @@
 
 #define L1_SPARSE_LOOKS 64u
 #define L1_SPARSE_LEAST 32u /* of them: so much has to be dead or empty */
-#define L1_ENDED_PART 16u   /* of the budget: if so much may have ended, a round begins */
+#define L1_ENDED_PART 16u   /* of the bound: if so much may have ended, a round begins */
 #define L1_ROUND_GAIN 8u    /* sets by which an entry that a round removes brings the next nearer */
 
 BASE_SIZE_BEGIN
@@ -41,13 +41,15 @@ CELLAR_PRIVATE void l1_generation_died(l1 *c, uint32_t generation, uint64_t entr
 
 CELLAR_PRIVATE bool l1_much_ended(const l1 *c, const l1_lane *n)
 {
+    const uint64_t limit = base_load_rlx(&c->account->limit), max = base_load_rlx(&c->max_entries);
     return base_load_rlx(&c->ended_bytes) - base_load_rlx(&n->judged) >=
-           base_load_rlx(&c->account->limit) / L1_ENDED_PART;
+           (max - 1 < limit / L1_LONG ? max * L1_LONG : limit) / L1_ENDED_PART;
 }
 
-CELLAR_PRIVATE bool l1_round_due(const l1 *c, const l1_lane *n)
+/* Return whether a round of sets is due. */
+static SYNC_HOLDS(L1_LANE) bool l1_round_due(const l1 *c, const l1_lane *n)
 {
-    if (l1_much_ended(c, n)) { return true; }
+    if (n->seeks || l1_much_ended(c, n)) { return !n->seeks; }
     const bool needed = base_load_rlx(&c->low) != 0 || base_load_rlx(&c->max_entries) != 0;
     return needed && base_load_rlx(&n->wasteful) == 0 && n->tag_epoch != l1_tag_epoch(c) &&
            base_load_rlx(&n->inserts) >= n->round_at;
@@ -69,6 +71,13 @@ CELLAR_PRIVATE void l1_round_begin(l1 *c, l1_lane *n, bool seek)
         }
     }
     if (seek) { base_store_rlx(&n->due_ms, (uint64_t)0); }
+}
+
+CELLAR_PRIVATE bool l1_round_start(l1 *c, l1_lane *n)
+{
+    if (!l1_round_due(c, n)) { return false; }
+    l1_round_begin(c, n, true);
+    return true;
 }
 
 /* All segments are passed. What the round found comes sooner again. */
@@ -286,8 +295,8 @@ CELLAR_PRIVATE bool l1_reclaim(l1 *c, l1_lane *n, unsigned looks, unsigned moves
                                l1_freed *freed)
 {
     bool any = false;
-    if (!n->seeks && l1_round_due(c, n)) { l1_round_begin(c, n, true); }
-    for (; looks > 0 && v->n < L1_VICTIMS && l1_due_step(c, n, 0, v, freed); looks--) {
+    for (; looks > 0 && v->n < L1_VICTIMS; looks--) {
+        if (!l1_due_step(c, n, 0, v, freed) && !l1_round_start(c, n)) { break; }
         any = true;
     }
     for (; moves > 0 && v->n < L1_VICTIMS; moves--) {

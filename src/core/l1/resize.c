@@ -118,6 +118,8 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
     base_store_rlx(&c->max_entries, max_entries);
     base_store_rlx(&c->tickets, tickets);
     l1_lanes_drop(c, c->stripe_count);
+    uint64_t removed; /* entries that are over go first */
+    if (base_load_rlx(&c->tickets) < 0) { (void)l1_upkeep(c, L1_LANES_WAIT_NS / 1000, &removed); }
     /* Tickets of entries evicted here, and of deleted ones, raise the pool to 0. */
     unsigned idle = 0;
     while (base_load_rlx(&c->tickets) < 0 && idle < 1000 + 16 * c->stripe_count) {

@@ -66,6 +66,15 @@ static l1_lane *l1_larger_of_two(l1 *c, const l1_lane *not_this, bool by_entries
     return best;
 }
 
+/* Return whether a set calls again, for more records that may be over: a pass goes on. */
+static SYNC_HOLDS(L1_LANE) bool l1_wait(const l1_lane *n, l1_toll *t, unsigned most)
+{
+    if (!l1_waits(n) || t->again >= most) { return false; }
+    t->again++;
+    t->due_looks = 0;
+    return true;
+}
+
 /* Get one entry ticket for `n`: an idle one, from the pool, from another lane, or by an eviction
  * here. The caller holds the lock of `n`. Unchecked: one path holds a second lane, and tokens
  * know ranks, not locks. */
@@ -77,6 +86,8 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
         uint64_t count = l1_lane_entries(n);
         if (l1_tickets_idle(n) != 0 || l1_ticket_from_pool(c, n)) { return L1_ROOM_OK; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
+        /* No ticket is in reserve: records that are over have to give one now. */
+        if (l1_wait(n, t, 8 * L1_WAITS)) { return L1_ROOM_AGAIN; }
         l1_lane *from = n;
         /* Use another lane only when this one is clearly below the average: its lock and lines
          * are far away. */
@@ -102,7 +113,9 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
         }
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {0};
-        if (from == n || l1_tickets_idle(from) == 0) {
+        if (from != n) { (void)l1_reclaim(c, from, 4 * L1_DUE_LOOKS, 0, v, &freed); }
+        const bool waits = from != n && l1_wait(from, t, 8 * L1_WAITS);
+        if (!waits && v->n < L1_VICTIMS && (from == n || l1_tickets_idle(from) == 0)) {
             (void)l1_step_evict(c, from, force, v, &freed);
         }
         t->freed.log_bytes += from == n ? freed.log_bytes : 0;
@@ -276,15 +289,11 @@ CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
 static SYNC_HOLDS(L1_LANE) bool l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v,
                                              bool *waits)
 {
-    const bool ended = l1_ended(c, n);
-    if (BASE_LIKELY(base_load_rlx(&n->due_ms) == UINT64_MAX && !ended)) { return true; }
-    if (ended && !n->seeks && l1_lane_full(c, n) && l1_round_due(c, n)) {
-        l1_round_begin(c, n, true);
-    }
-    const unsigned most = base_load_rlx(&c->low) == 2 ? 4 * L1_DUE_LOOKS : L1_DUE_LOOKS;
+    if (BASE_LIKELY(base_load_rlx(&n->due_ms) == UINT64_MAX && !l1_ended(c, n))) { return true; }
+    const unsigned most = base_load_rlx(&c->low) == 1 ? L1_DUE_LOOKS : 4 * L1_DUE_LOOKS;
     for (; t->due_looks < most && l1_lane_full(c, n); t->due_looks++) {
         if (v->n == L1_VICTIMS) { return false; }
-        if (!l1_due_step(c, n, 0, v, &t->freed)) { break; }
+        if (!l1_due_step(c, n, 0, v, &t->freed) && !l1_round_start(c, n)) { break; }
     }
     *waits = l1_waits(n);
     return true;
@@ -421,7 +430,8 @@ CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_
     sync_drop(L1_LANE, &n->lock);
     l1_hand_over(c, &v);
     freed = r->freed.log_bytes + r->freed.big_bytes - before;
-    if (done || (freed == 0 && !waits)) { r->n = NULL; }
+    if (waits) { return BASE_MAX(freed, 1); } /* a pass over live records is no idle round */
+    if (done || freed == 0) { r->n = NULL; }
     return freed;
 }
 
@@ -468,7 +478,8 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
         if (!l1_may_fit(c, bytes)) { return false; }
         const uint64_t more = l1_evict_round(c, c->seg_bytes, &round);
         idle = more == 0 ? idle + 1 : 0;
-        freed += more;
+        /* A round may find many dead blocks, and other threads take their room. */
+        freed += round.dead ? more / 16 : more;
     }
     l1_retired_for(c, bytes);
     return l1_give_back(c, bytes, 0);
