@@ -579,9 +579,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * results; none of them fails for it:
  * kill, crash            another process runs its loader within lease_ms, and 200 ms for it; if the
  *                        times of the namespace are shorter, within the wait of the call. With a
- *                        PORT OF CELLAR as a rule within 50 ms
+ *                        PORT OF CELLAR as a rule within 50 ms on a socket file, 100 ms on TCP
  * stop, cut link         the same. When the process goes on, its own callers get its value with
  *                        CELLAR_RESULT_INVALIDATED; the server and memory do not
+ * cut TCP of a port      a connection that is closed for 30 ms counts as a death: the load may run
+ *                        twice, and the value of the process that was cut off is not stored
  * thread ends in loader  another process runs its loader immediately
  * loader that hangs      another process runs its loader hard_timeout_ms + 1 s + lease_ms / 4 after
  *                        the begin of the load, or earlier
@@ -686,7 +688,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * PORT OF CELLAR
  * A port with shared_bytes (cellar_resp.h), or `cellar serve --shared=256M`, serves processes of
  * one machine: "unix:///run/app.sock?prefix=app". Open after the fork. All processes need the
- * version of the library that the port has. The promises are those with a Redis. `durable` is never
+ * version of the library that the port has: else the link stays DOWN, and the reason names both.
+ * A set of a value above the largest one that the port takes, about 13/32 of shared_bytes, returns
+ * E_TOOBIG, and the link stays up. The promises are those with a Redis. `durable` is never
  * met: the port has no replicas. A restart of the port begins empty; epochs and fences are above
  * all earlier ones while the clock does not go back.
  * Parts of shared_bytes: values 13/16, tags 1/16, locks, leases and other control keys 1/16,

@@ -180,6 +180,7 @@ static void remote_note_tracked(cellar_remote *r)
 CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 {
     remote_note_tracked(r);
+    remote_lease_again(r); /* before a waiter finds that they are gone */
     remote_control_read_all(r->data, remote_numbers_read);
 }
 

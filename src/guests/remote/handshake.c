@@ -155,11 +155,17 @@ static void remote_hello_check(remote_link *l, const remote_reply *map)
 {
     const remote_reply *version = remote_hello_field(map, "version");
     const remote_reply *mode = remote_hello_field(map, "mode");
+    const remote_reply *port = remote_hello_field(map, "cellar");
+    const remote_reply *largest = remote_hello_field(map, "largest");
     if (version == NULL || version->type != REMOTE_STRING || mode == NULL) {
         remote_break(l, REMOTE_WHY_PROTOCOL, "the server is no Redis");
     } else if (strtol(version->text, NULL, 10) < REMOTE_MAJOR_MIN) {
         remote_break(l, REMOTE_WHY_VERSION, "the server must be Redis 7.0 or later (got %.*s)",
                      (int)(version->len < 20 ? version->len : 20), version->text);
+    } else if (port != NULL && !remote_is_text(port, cellar_version())) {
+        remote_break(l, REMOTE_WHY_VERSION, "the port has version %.*s of cellar, this process %s: "
+                     "give both the same one", (int)(port->len < 20 ? port->len : 20), port->text,
+                     cellar_version());
     } else if (remote_is_text(mode, "cluster")) {
         remote_break(l, REMOTE_WHY_CLUSTER,
                      "the server is a node of a Cluster: use a single server or Sentinel");
@@ -169,6 +175,7 @@ static void remote_hello_check(remote_link *l, const remote_reply *map)
         remote_break(l, REMOTE_WHY_REPLICA, "the server is a replica: give its primary, or "
                      "the addresses of Sentinels");
     }
+    atomic_store(&l->largest, largest != NULL ? (uint64_t)largest->number : 0);
 }
 
 static void remote_hello_error(remote_link *l, const remote_reply *reply)

@@ -128,6 +128,13 @@ CELLAR_PRIVATE int64_t remote_lease_beat(void *remote)
     return next_ms;
 }
 
+CELLAR_PRIVATE void remote_lease_again(cellar_remote *r)
+{
+    if (r->share == NULL) { return; }
+    memset(r->share->beat_due_ms, 0, sizeof r->share->beat_due_ms);
+    (void)remote_lease_beat(r);
+}
+
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
                                       size_t len, bool beside)
 {

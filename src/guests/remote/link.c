@@ -628,6 +628,8 @@ CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms)
 
 CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l) { return l->prefixes; }
 
+CELLAR_PRIVATE uint64_t remote_largest(const remote_link *l) { return atomic_load(&l->largest); }
+
 CELLAR_PRIVATE int64_t remote_proven_until(const remote_link *l)
 {
     return atomic_load(&l->proven_until);

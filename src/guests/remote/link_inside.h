@@ -126,6 +126,7 @@ struct remote_link {
     _Atomic uint32_t addresses;    /* of the name of the last attempt */
     _Atomic uint32_t falls;        /* connections lost: ends the wait of fences */
     _Atomic int64_t proven_until;
+    _Atomic uint64_t largest;      /* bytes of a value that a port takes; 0: no port */
     _Atomic int64_t server_offset_ms, server_error_ms; /* offset 0: unknown */
     _Atomic uint64_t counts[REMOTE_LINK_COUNTS_N];
     _Atomic uint64_t whys[REMOTE_WHYS_N];

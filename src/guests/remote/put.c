@@ -70,6 +70,12 @@ static void remote_write_begin(remote_write *w, remote_space *s, const cellar_ti
 /* Take a block for `len` bytes and their command. */
 static bool remote_write_room(remote_write *w, size_t len)
 {
+    const uint64_t largest = remote_largest(w->s->r->link);
+    if (largest != 0 && len > largest) {
+        w->lost = CELLAR_E_TOOBIG;
+        return false;
+    }
+    w->lost = CELLAR_E_NOMEM;
     uint8_t *block = remote_alloc(w->s->r, len + REMOTE_WRITE_AROUND);
     w->len = len;
     w->bytes = block != NULL ? block + REMOTE_WRITE_HEAD : NULL;
@@ -153,7 +159,7 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     w->lost = ends ? CELLAR_DEFERRED : remote_write_numbers(w, e, &f);
     if (w->lost != CELLAR_OK) { return; }
     if (remote_write_times(w, e, &f)) {
-        w->lost = remote_write_make(w, &f) ? CELLAR_OK : CELLAR_E_NOMEM;
+        if (remote_write_make(w, &f)) { w->lost = CELLAR_OK; }
     } else if (w->life_ms > 0) {
         w->lost = CELLAR_DEFERRED;
     }
@@ -166,10 +172,8 @@ static void remote_write_raw(remote_write *w, const void *value, size_t value_le
     if ((e->flags & CELLAR_TIER_NEGATIVE) != 0) { return; }
     (void)remote_write_times(w, e, &f);
     if (w->life_ms <= 0) { return; }
-    if (!remote_write_room(w, value_len)) {
-        w->lost = CELLAR_E_NOMEM;
-        return;
-    }
+    if (!remote_write_room(w, value_len)) { return; }
+    w->lost = CELLAR_OK;
     w->check = remote_raw_check(value, value_len);
     if (value_len != 0) { memcpy(w->bytes, value, value_len); }
 }

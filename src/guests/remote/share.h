@@ -111,6 +111,8 @@ CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r);
 /* Send the beats that are due while this process has a lease. Return the ms until the next one;
  * INT64_MAX: none. The runner of the link calls this in each round. */
 CELLAR_PRIVATE int64_t remote_lease_beat(void *remote);
+/* Send the beats of all leases, on a new connection. I/O thread. */
+CELLAR_PRIVATE void remote_lease_again(cellar_remote *r);
 /* Count a wait for the lease `text` that the key `name` has, and end that lease if its owner has no
  * beat: the server announces the end, unless the lease is one beside the value. */
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,

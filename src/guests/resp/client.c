@@ -119,7 +119,8 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     c->fd = fd;
     c->slot = slot;
     c->peer = peer;
-    c->process = r->shared.store != NULL && (flags & RESP_C_UNIX) ? base_net_peer_process(fd) : 0;
+    c->process = r->shared.store == NULL ? 0 : (flags & RESP_C_UNIX) ? base_net_peer_process(fd)
+                                                                     : -(int64_t)(r->last_id + 1);
     c->flags = flags | RESP_C_FIRST | (r->has_password ? 0 : RESP_C_AUTH);
     c->protocol = 2;
     c->bulk_len = -1;

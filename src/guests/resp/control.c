@@ -32,7 +32,7 @@ struct resp_control {
     UT_hash_handle hh;
     int64_t ends_ms;       /* port clock; INT64_MAX: no end */
     uint64_t version;      /* another one after each change */
-    int64_t writer;        /* process of the last write by a plain command; 0: not known */
+    int64_t writer;        /* `process` of the client of the last plain write; 0: not known */
     size_t key_len, value_len, value_cap;
     unsigned char bytes[]; /* key, value */
 };

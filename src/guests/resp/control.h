@@ -19,7 +19,7 @@ CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k);
 CELLAR_PRIVATE uint64_t resp_control_version(const resp_control *k);
 /* Return the life that a key has left, from 1; CELLAR_TTL_NONE: no end. */
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k);
-/* Return the process that wrote a key last; 0: not known. */
+/* Return the `process` of the client that wrote a key last; 0: not known. */
 CELLAR_PRIVATE int64_t resp_control_writer(const resp_control *k);
 /* Write a value. ttl_ms from 1, or CELLAR_TTL_NONE. Return OK or E_SPACE: its part is full, and
  * nothing has changed. */

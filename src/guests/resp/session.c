@@ -219,7 +219,8 @@ RESP_CALL(resp_auth)
 
 static void resp_hello_reply(resp_client *c)
 {
-    resp_map(c, 7);
+    const bool shared = c->of->shared.store != NULL;
+    resp_map(c, shared ? 9 : 7);
     resp_bulk_text(c, "server");
     resp_bulk_text(c, "redis");
     resp_bulk_text(c, "version");
@@ -234,6 +235,11 @@ static void resp_hello_reply(resp_client *c)
     resp_bulk_text(c, "master");
     resp_bulk_text(c, "modules");
     resp_array(c, 0);
+    if (!shared) { return; }
+    resp_bulk_text(c, "cellar");
+    resp_bulk_text(c, cellar_version());
+    resp_bulk_text(c, "largest");
+    resp_int(c, (int64_t)c->of->shared.largest);
 }
 
 RESP_CALL(resp_hello)

@@ -21,6 +21,7 @@
 
 BASE_SIZE_BEGIN
 
+#define RESP_LARGEST_REST (UINT64_C(16) << 10) /* of a request or half of the store: a key, words */
 #define RESP_CONTROL_PART 8   /* of shared_bytes, for control keys */
 #define RESP_TICK_US 1000     /* of a round for the store */
 #define RESP_TICK_MS 100      /* longest time between two ticks */
@@ -30,6 +31,18 @@ BASE_SIZE_BEGIN
 static void resp_shared_ended(const cellar_event *e, void *port)
 {
     resp_changed(port, NULL, (cellar_bytes){ e->key, e->key_len });
+}
+
+/* Set the parts of a size. Return the bytes of the entries. */
+static uint64_t resp_shared_parts(cellar_resp *r, uint64_t bytes)
+{
+    resp_shared *s = &r->shared;
+    const uint64_t most = bytes / RESP_CONTROL_PART, limits = bytes / RESP_LIMIT_PART;
+    base_store_rlx(&s->most_bytes, most);
+    base_store_rlx(&s->limit_most_bytes, limits);
+    s->largest = BASE_MIN((bytes - most - limits) / 2, r->opts.max_request_bytes) -
+                 RESP_LARGEST_REST;
+    return bytes - most - limits;
 }
 
 CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_config *o,
@@ -43,10 +56,7 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
     if (o->shared_bytes == 0) { return CELLAR_OK; }
     own.no_threads = 1;
     cfg.host = &own;
-    const uint64_t most = o->shared_bytes / RESP_CONTROL_PART;
-    base_store_rlx(&s->most_bytes, most);
-    base_store_rlx(&s->limit_most_bytes, o->shared_bytes / RESP_LIMIT_PART);
-    cfg.memory_bytes = o->shared_bytes - most - o->shared_bytes / RESP_LIMIT_PART;
+    cfg.memory_bytes = resp_shared_parts(r, o->shared_bytes);
     for (uint32_t i = 0; i < RESP_PARTS; i++) {
         base_account_init(&s->part[i].account, UINT64_MAX, &r->obj.account.hooks);
     }
@@ -60,17 +70,13 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
 CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes)
 {
     resp_shared *s = &r->shared;
-    const uint64_t most = bytes / RESP_CONTROL_PART, limits = bytes / RESP_LIMIT_PART;
-    if (base_load_rlx(&s->part[RESP_PART_KEYS].account.used) > most / RESP_PARTS) {
-        return CELLAR_E_SPACE;
-    }
-    const cellar_err err =
-        cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most - limits));
-    if (err == CELLAR_OK || err == CELLAR_E_BUSY) { /* the store has the new size */
-        base_store_rlx(&s->most_bytes, most);
-        base_store_rlx(&s->limit_most_bytes, limits);
-    }
-    return err;
+    const uint64_t keys = base_load_rlx(&s->part[RESP_PART_KEYS].account.used);
+    const uint64_t old = base_load_rlx(&s->most_bytes) * RESP_CONTROL_PART;
+    if (keys > bytes / RESP_CONTROL_PART / RESP_PARTS) { return CELLAR_E_SPACE; }
+    const cellar_err err = cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES,
+                                             (int64_t)resp_shared_parts(r, bytes));
+    if (err != CELLAR_OK && err != CELLAR_E_BUSY) { (void)resp_shared_parts(r, old); }
+    return err; /* E_BUSY: the store has the new size */
 }
 
 static void resp_shared_unread(resp_shared *s)

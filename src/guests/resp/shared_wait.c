@@ -4,12 +4,15 @@
  *
  * PICTURE    a waiter asks to release a lease unless its beat is there (CHANGE, KEEP), and it is
  *            -> a note of beat, lease and token
- *            a client of a unix socket leaves -> looks each RESP_WAIT_MS, for RESP_LOOK_FOR_MS: has
+ *            a client leaves -> looks each RESP_WAIT_MS, for RESP_LOOK_FOR_MS: has
  *            the process ended that wrote the beat? -> its beats and the noted leases are deleted,
  *            and their waiters hear of it
- * INVARIANTS Only the end of the process counts, not that of its connection: a process that
- *            connects again has its leases. A socket closes shortly before its process has ended,
- *            so one look is not enough.
+ * INVARIANTS Of a unix socket only the end of the process counts, not that of its connection: a
+ *            process that connects again has its leases. A socket closes shortly before its process
+ *            has ended, so one look is not enough.
+ *            Of TCP the connection counts: an owner is over if its connection is closed for
+ *            RESP_CLOSED_MS and no other one has written the beat. A live one that was cut off may
+ *            load twice; its fill is refused.
  * LOCKING    None: the thread of the round.
  * LIMITS     RESP_WAITS notes; the oldest one goes. A lease without a note ends with its beat. */
 #include <string.h>
@@ -24,6 +27,7 @@
 #define RESP_WAITS 64u
 #define RESP_WAIT_BYTES ((size_t)2 << 10) /* of a note */
 #define RESP_WAIT_MS 2                    /* between two looks */
+#define RESP_CLOSED_MS 30                 /* for a link that comes back */
 
 /* A note, one allocation. */
 typedef struct resp_waiter {
@@ -50,13 +54,26 @@ CELLAR_PRIVATE void resp_wait_clear(cellar_resp *r)
     while (r->shared.waits != NULL) { resp_wait_drop(r, &r->shared.waits); }
 }
 
-/* Delete a beat if the process that wrote it has ended. False: it has not. */
+/* Return whether a connection of TCP is closed, and the last one that left did so long enough
+ * ago. */
+static bool resp_wait_is_closed(const cellar_resp *r, uint64_t id)
+{
+    for (const resp_client *c = r->first; c != NULL; c = c->next) {
+        if (c->id == id) { return false; }
+    }
+    return r->now_ms >= r->shared.look_until_ms - RESP_LOOK_FOR_MS + RESP_CLOSED_MS;
+}
+
+/* Delete a beat if its writer has ended. False: it has not. */
 static bool resp_wait_is_over(cellar_resp *r, cellar_bytes beat)
 {
     resp_control *k = resp_control_find(r, beat);
     if (k == NULL) { return true; }
     const int64_t process = resp_control_writer(k);
-    if (process == 0 || !base_process_ended(process)) { return false; }
+    if (process == 0 || (process > 0 ? !base_process_ended(process)
+                                     : !resp_wait_is_closed(r, (uint64_t)-process))) {
+        return false;
+    }
     resp_changed(r, NULL, beat);
     resp_control_delete(r, k);
     return true;

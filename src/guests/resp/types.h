@@ -182,7 +182,7 @@ struct resp_client {
     resp_client *pending_next;
     cellar_resp *of;
     uint64_t id;                 /* from 1, never used twice */
-    int64_t process;             /* of a unix socket of a port with a shared store; 0: not known */
+    int64_t process;             /* with a shared store: of a unix socket; TCP: -id; 0: not known */
     uint64_t peer;               /* keyed hash of its address without the port; not 0 */
     int fd;
     tls *tls;                    /* NULL: plain */
@@ -271,6 +271,7 @@ typedef struct resp_part {
 typedef struct resp_shared {
     cellar *store;               /* without threads; NULL: the port has none */
     resp_part part[RESP_PARTS];
+    uint64_t largest;            /* bytes of the longest value, with the envelope of its client */
     _Atomic uint64_t most_bytes; /* of all parts; changed by the thread of the round */
     _Atomic uint64_t tags_forgotten; /* for room; relaxed, written by the stepping thread */
     struct resp_limit *limits;   /* shared limiters (shared_limit.c) */

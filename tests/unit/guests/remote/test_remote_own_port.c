@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    facts of the remote tier that hold with a port of cellar alone: values above the largest
+ *         one are refused before they are sent; a leader that dies on a socket file or on TCP is
+ *         followed within 100 ms; a port of another version is named.
+ * Method: a port with shared_bytes in this process, on a thread. Leaders are processes, forked before
+ *         the port exists. A late round is repeated, 20 at most: a busy machine holds processes up. */
+#include <arpa/inet.h>
+#include <signal.h>
+
+#include "cellar_load.h"
+#include "cellar_resp.h"
+#include "tests/support/shared_side.h"
+
+enum { SHARED_MIB = 8, LATE_MS = 100 };
+
+static cellar *port_store;
+static cellar_resp *port;
+static char dir[T_FOLDER_MAX], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
+
+static void port_open(void)
+{
+    static char path[T_FOLDER_MAX + 16];
+    cellar_resp_config o = cellar_resp_config_default();
+    cellar_resp_stats s = cellar_resp_stats_default();
+    t_folder(dir);
+    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
+    o.unix_path = path;
+    o.port = CELLAR_RESP_PORT_ANY;
+    o.shared_bytes = (uint64_t)SHARED_MIB << 20;
+    T_REQUIRE(cellar_open(NULL, &port_store) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_stats_get(port, &s) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
+    (void)snprintf(url[0], sizeof url[0], "unix://%s?prefix=app", path);
+    (void)snprintf(url[1], sizeof url[1], "redis://127.0.0.1:%u?prefix=app", (unsigned)s.port);
+}
+
+static void port_close(void)
+{
+    cellar_resp_close(port);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    t_wipe(dir);
+}
+
+static void url_open(side *s, const char *to)
+{
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000 };
+    T_REQUIRE(cellar_open(NULL, &s->store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s->store, to, &ro, &s->r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
+}
+
+/* ---- the largest value ---- */
+
+T_CASE(value_above_the_largest_is_refused_and_the_link_stays_up)
+{
+    static char value[4 << 20];
+    enum { FITS = 3 << 20 };
+    side a, b;
+    size_t len;
+    memset(value, 'v', sizeof value);
+    port_open();
+    url_open(&a, url[0]);
+    url_open(&b, url[1]);
+    T_REQUIRE(side_proven(&a) && side_proven(&b));
+    side_fence(&a);
+    const uint64_t gaps = side_stats(&a).gaps;
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK);
+    for (int i = 0; i < 40; i++) {
+        T_EQ_I64(cellar_set(a.users, "k", 1, value, sizeof value, NULL), CELLAR_E_TOOBIG);
+    }
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL)); /* as of each set that is too big */
+    T_EQ_I64(cellar_set(a.users, "k", 1, value, FITS, NULL), CELLAR_OK);
+    side_fence(&b);
+    T_EQ_I64(cellar_get(b.users, "k", 1, value, sizeof value, &len), CELLAR_OK);
+    T_EQ_U64(len, FITS);
+    T_EQ_U64(side_stats(&a).gaps, gaps);
+    side_close(&a);
+    side_close(&b);
+    port_close();
+}
+
+/* ---- leaders that die ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static cellar_err lead(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)load, (void)key, (void)len;
+    if (write(*(int *)ctx, "l", 1) == 1) { for (;;) { pause(); } }
+    return CELLAR_E_IO;
+}
+
+/* Fork a leader, which waits for a URL. */
+static pid_t leader_fork(int *to, int *from)
+{
+    int there[2], back[2];
+    T_REQUIRE(pipe(there) == 0 && pipe(back) == 0);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        side s;
+        char at[sizeof url[0]];
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (read(there[0], at, sizeof at) != (ssize_t)sizeof at) { _exit(1); }
+        url_open(&s, at);
+        if (!side_proven(&s)) { _exit(1); }
+        cellar_result out = cellar_result_default();
+        (void)cellar_get_or_load(s.users, "k", 1, NULL, lead, &back[1], &out);
+        _exit(1);
+    }
+    close(there[0]);
+    close(back[1]);
+    *to = there[1];
+    *from = back[0];
+    return pid;
+}
+
+static _Atomic int64_t loaded_ms;
+
+static cellar_err load_late(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len, (void)ctx;
+    atomic_store(&loaded_ms, now_ms());
+    return cellar_load_value(load, "v", 1);
+}
+
+static void *wait_for_leader(void *ctx)
+{
+    const side *s = ctx;
+    cellar_result out = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(s->users, "k", 1, NULL, load_late, NULL, &out), CELLAR_OK);
+    cellar_result_free(&out);
+    return NULL;
+}
+
+/* Kill a leader. Return the ms until another process loads. */
+static int64_t death(int kind)
+{
+    side s;
+    int to, from;
+    char byte;
+    pthread_t waiter;
+    const pid_t pid = leader_fork(&to, &from);
+    port_open();
+    T_REQUIRE(write(to, url[kind], sizeof url[kind]) == (ssize_t)sizeof url[kind]);
+    url_open(&s, url[kind]);
+    T_REQUIRE(side_proven(&s));
+    T_REQUIRE(read(from, &byte, 1) == 1);
+    T_REQUIRE(pthread_create(&waiter, NULL, wait_for_leader, &s) == 0);
+    while (side_stats(&s).leases_waited == 0) { engine_pause_ms(1); }
+    side_fence(&s); /* the port has the note of the waiter */
+    const int64_t killed_ms = now_ms();
+    T_EQ_I64(kill(pid, SIGKILL), 0);
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    pthread_join(waiter, NULL);
+    close(to);
+    close(from);
+    side_close(&s);
+    port_close();
+    return atomic_load(&loaded_ms) - killed_ms;
+}
+
+static void check_deaths(int kind)
+{
+    int64_t ms = INT64_MAX, worst = 0;
+    for (int i = 0, in_time = 0; i < 20 && in_time < 3; i++) {
+        ms = death(kind);
+        in_time += ms <= LATE_MS;
+        if (ms > worst) { worst = ms; }
+    }
+    printf("# longest ms from the death to the next loader: %d\n", (int)worst);
+    T_CHECK(ms <= LATE_MS);
+}
+
+T_CASE(killed_leader_on_a_socket_file_is_followed_within_100_ms) { check_deaths(0); }
+T_CASE(killed_leader_on_tcp_is_followed_within_100_ms) { check_deaths(1); }
+
+/* ---- another version ---- */
+
+static void *answer_hello(void *listening)
+{
+    static const char hello[] =
+        "*10\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n"
+        "$6\r\nmaster\r\n$6\r\ncellar\r\n$5\r\n0.0.1\r\n$7\r\nlargest\r\n:1000\r\n";
+    char in[4096];
+    for (int fd; (fd = accept(*(int *)listening, NULL, NULL)) >= 0; close(fd)) {
+        if (recv(fd, in, sizeof in, 0) > 0) { (void)send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL); }
+        while (recv(fd, in, sizeof in, 0) > 0) { }
+    }
+    return NULL;
+}
+
+T_CASE(port_of_another_version_is_refused_with_both_versions)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    pthread_t thread;
+    side s;
+    char to[64];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 16) == 0);
+    T_REQUIRE(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    T_REQUIRE(pthread_create(&thread, NULL, answer_hello, &fd) == 0);
+    (void)snprintf(to, sizeof to, "redis://127.0.0.1:%u?prefix=app", ntohs(at.sin_port));
+    url_open(&s, to);
+    cellar_error_info e = cellar_error_info_default();
+    for (int i = 0; i < 10000 && strstr(e.text, "0.0.1") == NULL; i++) {
+        engine_pause_ms(1);
+        T_REQUIRE(cellar_remote_last_error(s.r, &e) == CELLAR_OK);
+    }
+    T_CHECK(strstr(e.text, "0.0.1") != NULL && strstr(e.text, cellar_version()) != NULL);
+    side_close(&s);
+    shutdown(fd, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
+T_MAIN("remote_own_port")
