@@ -95,15 +95,18 @@ typedef struct cellar_resp cellar_resp;
  * of the processes of this machine (cellar_remote.h), instead of a Redis. No call of the program
  * reaches it: the thread that serves the port alone reads, writes, expires and evicts it. The
  * program attaches as its workers do, by the path of the socket. Commands may change database 0
- * without `writable`; `namespaces` must not name it. A sixteenth of shared_bytes is for keys with
- * '~' in front or behind their first ':' (locks, leases, numbers of the tier), which are never
- * evicted: if it is full, a new one gets -OOM. A sixteenth is for numbers of tags, of which the one
- * that was longest not asked for is forgotten, and a sixteenth for limiters. CLIENT TRACKING with BCAST tells clients of changes.
- * The store begins empty, has no disk tier and no replicas: WAIT answers 0. Each worker takes two
- * of max_clients, which is 1,024 by default. With unix_group a peer is served if it has that group.
+ * without `writable`; `namespaces` must not name it. CLIENT TRACKING with BCAST tells clients of
+ * changes. The store begins empty, has no disk tier and no replicas: WAIT answers 0. Each worker
+ * takes two of max_clients, which is 1,024 by default. With unix_group a peer is served if it has
+ * that group.
  * Figures of the store: INFO, CELLAR.METRICS of database 0, cellar_port_shared_ of the pages. If
  * another port has the socket file, clients are closed within 200 ms, and connect to that port. If
  * the file was removed, they go on, no other one can connect, and the log has a warning.
+ *
+ * SHARED PARTS. A sixteenth of shared_bytes is for keys with '~' in front or behind their first ':'
+ * (locks, leases, numbers of the tier). They are never evicted: if it is full, a new one gets -OOM.
+ * A sixteenth is for the numbers of tags: the tag that was longest not asked for is forgotten. A
+ * sixteenth is for limiters, which forget the key that loses least. All else is for values.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz or /health, and /readyz or /ready (503 after cellar_resp_drain). Each is also below

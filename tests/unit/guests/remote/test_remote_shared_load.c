@@ -415,7 +415,7 @@ T_CASE(limiter_and_lock_use_the_real_link)
     n += cellar_remote_limiter_check(la, "k", 1, 1, NULL) == CELLAR_OK;
     cellar_remote_limiter_close(la);
     for (int i = 0; i < 200; i++) { n += cellar_remote_limiter_check(lb, "k", 1, 1, NULL) == 0; }
-    T_CHECK(n >= 81 && n <= 100); /* what is left of less than half a batch is a denial */
+    T_CHECK(n >= 61 && n <= 100); /* a port takes no units back; less than half a batch is denied */
     cellar_remote_limiter_close(lb);
     T_EQ_I64(cellar_remote_lock_acquire(a.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_acquire(b.r, "k", 1, NO_WAIT, &next), CELLAR_E_BUSY);
