@@ -587,7 +587,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * thread ends in loader  another process runs its loader immediately
  * loader that hangs      another process runs its loader hard_timeout_ms + 1 s + lease_ms / 4 after
  *                        the begin of the load, or earlier
- * server dies, or stops  each process runs its loader io_ms behind the proof; see AWAY
+ * server dies, or stops  each process runs its loader io_ms behind the proof; see AWAY. A server
+ *                        that begins empty has no lease: the value of the leader is not stored
  * A wait ends after wait_timeout_ms in all cases. It takes nothing from the own loader of the call,
  * which has hard_timeout_ms from its begin. A wait below 400 ms may end earlier, and one below
  * lease_ms that the calls set, not the namespace.
@@ -687,17 +688,21 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *
  * PORT OF CELLAR
  * A port with shared_bytes (cellar_resp.h), or `cellar serve --shared=256M`, serves processes of
- * one machine: "unix:///run/app.sock?prefix=app". Open after the fork. All processes need the
- * version of the library that the port has: else the link stays DOWN, and the reason names both.
- * A set of a value above the largest one that the port takes, about 13/32 of shared_bytes, returns
- * E_TOOBIG, and the link stays up. The promises are those with a Redis. `durable` is never
- * met: the port has no replicas. A restart of the port begins empty; epochs and fences are above
- * all earlier ones while the clock does not go back.
- * Parts of shared_bytes: values 13/16, tags 1/16, locks, leases and other control keys 1/16,
- * limiters 1/16. Nothing fills the port: values are evicted, the tag that was longest not used is
- * forgotten and its entries end, a limiter forgets the key that loses least. A name of a limiter
- * takes a quarter of what is left of their part; a name too many is refused with E_IO, and
- * `offline` decides. INFO and `cellar remote` tell what was forgotten and refused.
+ * one machine: "unix:///run/app.sock?prefix=app". Open after the fork. The promises are those with
+ * a Redis. A restart of the port begins empty; epochs and fences are above all earlier ones while
+ * the clock does not go back.
+ *     versions    all processes need the version of the port: else the link stays DOWN, and the
+ *                 reason names both
+ *     largest     a set above the largest value, about 13/32 of shared_bytes, is E_TOOBIG
+ *     loads       a value that a process has loaded is in its memory. A Redis announces it to the
+ *                 process itself, too, so its next get asks a Redis once more
+ *     durable     is never met: the port has no replicas
+ *     parts       of shared_bytes: values 13/16, tags 1/16, locks, leases and other control keys
+ *                 1/16, limiters 1/16. Nothing fills the port: values are evicted, the tag that was
+ *                 longest not used is forgotten and its entries end, a limiter forgets the key that
+ *                 loses least. A name of a limiter takes a quarter of what is left of their part; a
+ *                 name too many is refused, and `offline` decides. INFO and `cellar remote` tell
+ *                 what was forgotten and refused
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.

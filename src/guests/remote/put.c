@@ -67,18 +67,15 @@ static void remote_write_begin(remote_write *w, remote_space *s, const cellar_ti
     if (w->name.digest) { atomic_store(&s->has_digest, true); }
 }
 
-/* Take a block for `len` bytes and their command. */
+/* Take a block for `len` bytes and their command. False: w->lost says why there is none. */
 static bool remote_write_room(remote_write *w, size_t len)
 {
     const uint64_t largest = remote_largest(w->s->r->link);
-    if (largest != 0 && len > largest) {
-        w->lost = CELLAR_E_TOOBIG;
-        return false;
-    }
-    w->lost = CELLAR_E_NOMEM;
-    uint8_t *block = remote_alloc(w->s->r, len + REMOTE_WRITE_AROUND);
+    const bool fits = largest == 0 || len <= largest;
+    uint8_t *block = fits ? remote_alloc(w->s->r, len + REMOTE_WRITE_AROUND) : NULL;
     w->len = len;
     w->bytes = block != NULL ? block + REMOTE_WRITE_HEAD : NULL;
+    if (block == NULL) { w->lost = fits ? CELLAR_E_NOMEM : CELLAR_E_TOOBIG; }
     return block != NULL;
 }
 
@@ -159,7 +156,7 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     w->lost = ends ? CELLAR_DEFERRED : remote_write_numbers(w, e, &f);
     if (w->lost != CELLAR_OK) { return; }
     if (remote_write_times(w, e, &f)) {
-        if (remote_write_make(w, &f)) { w->lost = CELLAR_OK; }
+        (void)remote_write_make(w, &f);
     } else if (w->life_ms > 0) {
         w->lost = CELLAR_DEFERRED;
     }
@@ -173,7 +170,6 @@ static void remote_write_raw(remote_write *w, const void *value, size_t value_le
     (void)remote_write_times(w, e, &f);
     if (w->life_ms <= 0) { return; }
     if (!remote_write_room(w, value_len)) { return; }
-    w->lost = CELLAR_OK;
     w->check = remote_raw_check(value, value_len);
     if (value_len != 0) { memcpy(w->bytes, value, value_len); }
 }
@@ -184,6 +180,7 @@ static void remote_write_placeholder(remote_write *w)
     remote_form f = { .kind = REMOTE_FORM_LEASE };
     w->life_ms = w->s->r->cfg.max_ttl_ms;
     (void)remote_write_make(w, &f);
+    w->lost = CELLAR_OK; /* without memory a delete takes its place */
 }
 
 /* ---- plain writes ---- */

@@ -61,7 +61,7 @@ static void resp_note(resp_client *c, const cellar *ns, cellar_bytes key)
     resp_shared *s = &c->of->shared;
     if (ns != s->store) { return; }
     s->wrote = true;
-    resp_changed(c->of, s->in_function ? NULL : c, key);
+    resp_changed(c->of, s->in_function && !s->fills ? NULL : c, key);
 }
 
 /* Store a control key. */

@@ -137,6 +137,7 @@ CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
 CELLAR_PRIVATE void resp_shared_begin(resp_client *c)
 {
     c->of->shared.in_function = true;
+    c->of->shared.fills = false;
     c->of->shared.wrote = false;
 }
 

@@ -10,6 +10,7 @@
 
 #define RESP_CHECK_AT ((size_t)48) /* of the check of an envelope: remote/form.h */
 #define RESP_CHECK_LEN ((size_t)8)
+enum { RESP_KIND_LEASE = 3, RESP_KIND_COUNTER = 4 }; /* byte 4 of an envelope */
 #define RESP_COUNTER_LEN ((size_t)64) /* of the envelope of a counter without tags */
 #define RESP_TTL_KEEP (-1) /* of resp_shared_set: the TTL of the present value */
 

@@ -4,7 +4,8 @@
  *
  * PICTURE    text or its SHA-1 -> row of resp_shared_scripts -> a function of this file -> `out`,
  *            the reply. A function that returns false has written an error or another reply.
- * INVARIANTS A function does what Redis 7 does with the text of the same name in remote/script.c:
+ * INVARIANTS A function does what Redis 7 does with the text of the same name in remote/script.c,
+ *            but limiters, and a client with NOLOOP does not hear of the value of its own load:
  *            the same reads, writes, replies, and the same first word of an error. Numbers are
  *            doubles as in Lua 5.1, replies are cut to integers. A text that changes there needs a
  *            new row here: the test of the table prints it.
@@ -273,14 +274,23 @@ static bool script_put(script_call *x, bool drop, const cellar_bytes *value,
     return drop || script_set_px(x, &x->key[0], value, px);
 }
 
+/* Return the kind of an envelope; -1: too short. */
+static int script_kind(const cellar_bytes *envelope)
+{
+    return envelope->len > 4 ? ((const unsigned char *)envelope->data)[4] : -1;
+}
+
 static bool script_change(script_call *x)
 {
     cellar_bytes v;
     const bool there = resp_shared_get(x->c, x->key[0], &v), drop = x->arg[1].len == 0;
     const bool same = x->arg[0].len == 0 ? !there : there && script_check_is(&v, &x->arg[0]);
-    const bool counter = v.len > 4 && ((const unsigned char *)v.data)[4] == 4;
-    if (!same || script_barred(x, drop) || (drop && x->args < 3 && counter)) { return true; }
+    const int kind = script_kind(&v);
+    if (!same || script_barred(x, drop) || (drop && x->args < 3 && kind == RESP_KIND_COUNTER)) {
+        return true;
+    }
     if (!drop && x->args < 3) { return script_error(x, "ERR the script takes a time"); }
+    x->c->of->shared.fills = kind == RESP_KIND_LEASE && script_kind(&x->arg[1]) != kind;
     return script_put(x, drop, &x->arg[1], &x->arg[2]);
 }
 
@@ -357,7 +367,7 @@ static bool script_count(script_call *x)
     const unsigned char *const p = v.data;
     if (v.len < 4 || memcmp(p, "\316cl\1", 4) != 0) { return script_counted(x, -1, &none); }
     const uint64_t ends_ms = v.len < RESP_COUNTER_LEN ? 0 : script_word(p, 24);
-    if (v.len < RESP_COUNTER_LEN || p[4] != 4 || x->arg[1].len != 8 ||
+    if (v.len < RESP_COUNTER_LEN || p[4] != RESP_KIND_COUNTER || x->arg[1].len != 8 ||
         memcmp(p + 8, x->arg[1].data, 8) != 0 ||
         (ends_ms != 0 && (double)ends_ms <= script_floor(x->us / 1000))) {
         return script_counted(x, 0, &none);
@@ -482,6 +492,7 @@ static bool script_beside(script_call *x)
     (void)resp_shared_get(x->c, x->key[1], &v);
     if (x->arg[1].len > 1 && !script_check_is(&v, &x->arg[1])) { return true; }
     x->out[0] = 1;
+    x->c->of->shared.fills = true;
     return script_set_px(x, &x->key[1], &x->arg[2], &x->arg[3]);
 }
 

@@ -83,6 +83,44 @@ T_CASE(value_above_the_largest_is_refused_and_the_link_stays_up)
     port_close();
 }
 
+/* ---- own loads ---- */
+
+static cellar_err load_v(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len, (void)ctx;
+    return cellar_load_value(load, "v", 1);
+}
+
+T_CASE(next_get_of_an_own_load_is_a_hit_in_memory)
+{
+    enum { KEYS = 1000 };
+    side a, b;
+    char key[16];
+    port_open();
+    url_open(&a, url[0]);
+    url_open(&b, url[0]);
+    T_REQUIRE(side_proven(&a) && side_proven(&b));
+    for (int i = 0; i < KEYS; i++) {
+        cellar_result out = cellar_result_default();
+        const size_t len = (size_t)snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(cellar_get_or_load(a.users, key, len, NULL, load_v, NULL, &out), CELLAR_OK);
+        cellar_result_free(&out);
+    }
+    side_fence(&a);
+    const uint64_t gets = side_stats(&a).gets;
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(key, sizeof key, "k%d", i);
+        T_CHECK(side_has(&a, key, "v"));
+    }
+    T_EQ_U64(side_stats(&a).gets, gets);
+    T_CHECK(side_has(&b, "k1", "v") && side_set(&b, "k1", "w") == CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k1", "w")); /* a change by another process is heard */
+    side_close(&a);
+    side_close(&b);
+    port_close();
+}
+
 /* ---- leaders that die ---- */
 
 static int64_t now_ms(void)
