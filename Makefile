@@ -52,7 +52,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
             bus_signal bus_open \
             journal journal_board task_slab task_burst task_queue task_mark task_state task_result \
             task_commit task_run task_submit task_take task_list task_restore task_open \
-            refresher refresher_calls refresher_open
+            refresher refresher_calls
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template redact url text policy_lint policy_file settings llm embedding status snapshot
 SRC_RESP  = reply queue key_list channel track control trace command parse client room value session transaction tracking describe \

@@ -2,19 +2,18 @@
  *
  * guest: may change until 1.0.
  *
- * cellar_refresh: refresh entries on a schedule, so that reads find a fresh value and wait for no
- * load.
+ * cellar_refresh: refresh entries on a schedule, so that reads find a fresh value without a load.
  *
  * CALL PATTERN
  *     #include "cellar_refresh.h"    // drop-in: part of "cellar_all.h"
- *     cellar_refresher *r;
- *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;
- *     cellar_refresh_loader(r, "rates", load_rates, client, NULL);
+ *     cellar_pool *p;
+ *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;
+ *     cellar_refresh_loader(p, c, "rates", load_rates, client, NULL);
  *     cellar_refresh_opts o = cellar_refresh_opts_default();
  *     o.ttl_ms = 1200000;
- *     cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, &o);
- *     cellar_refresh_add_policies(r, c, NULL);
- *     cellar_refresher_close(r);  // when the program ends: no load begins after it
+ *     cellar_refresh_add(p, c, "rates:EUR", 9, "rates", 600000, &o);
+ *     cellar_refresh_add_policies(p, c, NULL);
+ *     cellar_pool_close(p);  // when the program ends: no load begins after it
  *
  * ROWS    A row refreshes one key, or all keys that a function of the program lists for a pattern.
  *         Its loads run one after another; rows run in parallel, higher priorities first.
@@ -24,15 +23,15 @@
  * TIMES   A row begins after hash(key) mod interval_ms, so equal intervals are spread. A failed key
  *         keeps its value and follows after a random time of up to 1 s * 2^n, at most interval_ms.
  *         Each loader has a breaker: while it is open, a row makes no load but probes.
- * RUNS    Loaders and listers run on threads of the refresher, or inside cellar_tick with
- *         host option no_threads. Each refresh that does not run is counted, with its reason.
- * MORE    See DAYS, IDLE ROWS and RESTRICTIONS. */
+ * RUNS    Loaders and listers run on the threads of the pool and in its ticks, max_parallel at a
+ *         time. Each refresh that does not run is counted. See DAYS, IDLE ROWS, RESTRICTIONS. */
 #ifndef CELLAR_REFRESH_H
 #define CELLAR_REFRESH_H
 
 #include "cellar_admin.h"
 #include "cellar_breaker.h"
 #include "cellar_load.h"
+#include "cellar_task.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,9 +44,6 @@ struct cellar_limiter; /* cellar_limit.h */
 /* Limit of a row. */
 #define CELLAR_REFRESH_KEYS_MAX 65536u   /* keys of a row                                         */
 
-/* A handle: refreshes its rows on schedule. cellar_refresher_open makes it, cellar_refresher_close
- * ends it. */
-typedef struct cellar_refresher cellar_refresher;
 /* Keys of a row, for cellar_refresh_keys_add. The library makes them for the call of the lister. */
 typedef struct cellar_refresh_keys cellar_refresh_keys;
 
@@ -63,10 +59,10 @@ typedef enum cellar_refresh_priority {
  * in:      keys, for cellar_refresh_keys_add; pattern, terminated; ctx is lister_ctx
  * returns: OK: these are the keys of the row. Any other code: the keys of the last list are
  *          refreshed; without them the lister is tried again
- * owns:    keys and pattern are borrowed until the return. ctx lives until the refresher is closed
- * thread:  a thread of the refresher, or that of cellar_tick with no_threads; listers of several
- *          rows run at once. No lock is held. It may call the library, but not close the refresher
- * cost:    it may block: a thread of the refresher waits
+ * owns:    keys and pattern are borrowed until the return. ctx lives until the pool is closed
+ * thread:  a thread of the pool, or that of cellar_tick with no_threads; listers of several rows
+ *          run at once. No lock is held. It may call the library, but not drain or close the pool
+ * cost:    it may block: a thread of the pool waits
  * example:
  *     cellar_err list(cellar_refresh_keys *keys, const char *pattern,
  *                     void *db)
@@ -81,32 +77,17 @@ typedef enum cellar_refresh_priority {
 typedef cellar_err (*cellar_refresh_lister_fn)(cellar_refresh_keys *keys, const char *pattern,
                                                void *ctx);
 
-/* Options of a refresher, for cellar_refresher_open. */
-typedef struct cellar_refresher_config {
-    size_t   struct_size;    /* set by cellar_refresher_config_default()                          */
-    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
-                             /* counts as "refresh"), clock, alloc, free, log, log_level,         */
-                             /* no_threads, stack_bytes                                           */
-    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
-    int64_t  close_timeout_ms; /* wait of close and remove for running loads.                     */
-                             /* Range 1 ms..366 days. Default 5,000                               */
-    uint32_t max_rows;       /* rows of the refresher. Range 1..65,536. Default 4,096             */
-    uint32_t max_parallel;   /* loads at the same time. Range 1..64. Default 2. Their threads     */
-                             /* have the default stack of the process, or host option stack_bytes */
-} cellar_refresher_config;
-CELLAR_STRUCT(cellar_refresher_config, max_parallel);
-
 /* Options of a loader, for cellar_refresh_loader. */
 typedef struct cellar_refresh_loader_opts {
     size_t   struct_size;    /* set by cellar_refresh_loader_opts_default()                       */
     cellar_refresh_lister_fn lister; /* lists the keys of rows with a pattern. Default NULL: such */
                              /* rows are not refreshed                                            */
     void    *lister_ctx;     /* given to lister                                                   */
-    cellar_breaker *breaker; /* outlives the refresher. NULL: one of its own, which opens when    */
+    cellar_breaker *breaker; /* outlives the pool. NULL: one of its own, which opens when         */
                              /* 90 % of 20 calls or more in 10 s, or 63 calls in a row, fail; one */
                              /* success closes it; it is open for up to 10 s                      */
     struct cellar_limiter *limiter; /* asked before each load, with the name of the loader as     */
-                             /* key; outlives the refresher. Default NULL: none                   */
+                             /* key; outlives the pool. Default NULL: none                        */
 } cellar_refresh_loader_opts;
 CELLAR_STRUCT(cellar_refresh_loader_opts, limiter);
 
@@ -164,7 +145,7 @@ CELLAR_STRUCT(cellar_refresh_info, reserved0);
  * returns: true: go on. false: end the list
  * owns:    info and its texts are borrowed until the return
  * thread:  the thread that calls cellar_refresh_list, with no lock held. It may call every function
- *          on the refresher but its close
+ *          on the pool but its drain and close
  * cost:    it may block: no other call waits
  * example:
  *     bool print_row(const cellar_refresh_info *info, void *file)
@@ -175,9 +156,10 @@ CELLAR_STRUCT(cellar_refresh_info, reserved0);
  *     }                                                                                          */
 typedef bool (*cellar_refresh_list_fn)(const cellar_refresh_info *info, void *ctx);
 
-/* Figures of a refresher, of cellar_refresher_stats_get; cellar_metrics_write prints the same. */
-typedef struct cellar_refresher_stats {
-    size_t   struct_size;    /* set by cellar_refresher_stats_default()                           */
+/* Figures of the rows of a pool, of cellar_refresh_stats_get; cellar_metrics_write of the pool
+ * prints the same. */
+typedef struct cellar_refresh_stats {
+    size_t   struct_size;    /* set by cellar_refresh_stats_default()                           */
     uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
     uint64_t failed;         /* refreshes that failed; the old value stays                        */
     uint64_t skipped;        /* refreshes that did not run: the sum of the next six               */
@@ -205,51 +187,23 @@ typedef struct cellar_refresher_stats {
     uint64_t due;            /* rows that wait for a thread                                       */
     uint64_t running;        /* loads and listers that run                                        */
     uint64_t keys;           /* keys of all rows                                                  */
-    uint64_t bytes;          /* bytes of memory of the refresher                                  */
-} cellar_refresher_stats;
-CELLAR_STRUCT(cellar_refresher_stats, bytes);
-
-/* ---- The refresher -------------------------------------------------------------------------- */
-
-/* Open a refresher: it loads entries again on a schedule, before they expire.
- * in:      c: any handle of the store that its breakers belong to; cfg from
- *          cellar_refresher_config_default; NULL: all defaults
- * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (no memory, or no thread). cellar_last_error of NULL has the reason of a
- *          refusal
- * owns:    the caller closes *out with cellar_refresher_close, before the store
- * thread:  any; a program may open several refreshers
- * cost:    about 46 KiB; starts one thread, and workers with the first runs
- * example:
- *     cellar_refresher *r;
- *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;                             */
-CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_config *cfg,
-                                            cellar_refresher **out);
-
-/* Close a refresher. No load begins from now on; the call waits for the loads that have begun.
- * in:      r; NULL is allowed
- * returns: OK; E_BUSY (a load had not ended after close_timeout_ms: nothing is closed, the rows go
- *          on, try again), E_DEADLOCK (called by a loader or lister of r: nothing is done)
- * owns:    OK: r is freed
- * thread:  must not overlap other calls on the refresher but those of its loaders
- * cost:    O(rows); joins the threads
- * example:
- *     if (cellar_refresher_close(r) == CELLAR_E_BUSY)
- *         puts("a loader still runs");                                                           */
-CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
+    uint64_t bytes;          /* bytes of memory of rows and loaders                               */
+} cellar_refresh_stats;
+CELLAR_STRUCT(cellar_refresh_stats, bytes);
 
 /* ---- Loaders -------------------------------------------------------------------------------- */
 
 /* Give a loader of the program a name, by which rows and loader= of a policy file call it.
- * in:      name of 1..64 bytes; fn as in cellar_get_or_load, for rows of objects as in
- *          cellar_object_get_or_load; ctx, given to fn; o NULL = defaults
- * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_UNSUPPORTED (a limiter
- *          in a library built with CELLAR_OMIT_LIMIT)
- * owns:    ctx, lister_ctx, breaker and limiter must live until the refresher is closed
+ * in:      c: a handle of the store that its breaker belongs to; name of 1..64 bytes; fn as in
+ *          cellar_get_or_load, for rows of objects as in cellar_object_get_or_load; ctx, given to
+ *          fn; o NULL = defaults
+ * returns: OK; EXISTS (the name has a loader: nothing changes), E_LIMIT (4,096 names of loaders),
+ *          E_NOMEM, E_UNSUPPORTED (a limiter in a library built with CELLAR_OMIT_LIMIT)
+ * owns:    ctx, lister_ctx, breaker and limiter must live until the pool is closed
  * thread:  any
- * cost:    two allocations
- * example: cellar_refresh_loader(r, "rates", load_rates, client, NULL);                          */
-CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *name,
+ * cost:    two allocations, O(rows + loaders); the first call on a pool takes 11 KiB
+ * example: cellar_refresh_loader(p, c, "rates", load_rates, client, NULL);                       */
+CELLAR_API cellar_err cellar_refresh_loader(cellar_pool *p, cellar *c, const char *name,
                                             cellar_loader_fn fn, void *ctx,
                                             const cellar_refresh_loader_opts *o);
 
@@ -272,44 +226,45 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
  * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes, or a pattern of
  *          1..CELLAR_PATTERN_MAX bytes; loader: a name of 1..64 bytes, which may get its loader
  *          later; interval_ms from 1 to 366 days; o NULL = defaults
- * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows is reached), E_NOMEM,
- *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset), E_CORRUPT (the
- *          zone file is damaged)
- * owns:    texts are copied. c must live until the row is removed or the refresher is closed
+ * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows of the pool, or
+ *          4,096 names of loaders), E_NOMEM, E_NOT_FOUND (the time zone is unknown: install tzdata,
+ *          or use an offset), E_CORRUPT (the zone file is damaged)
+ * owns:    texts are copied. c must live until the row is removed or the pool is closed
  * thread:  any, also a loader
- * cost:    two allocations, O(rows); with `at` reads the zone file
- * example: cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, NULL);                      */
-CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
+ * cost:    two allocations, O(loaders); with `at` reads the zone file
+ * example: cellar_refresh_add(p, c, "rates:EUR", 9, "rates", 600000, NULL);                      */
+CELLAR_API cellar_err cellar_refresh_add(cellar_pool *p, cellar *c, const void *key,
                                          size_t key_len, const char *loader, int64_t interval_ms,
                                          const cellar_refresh_opts *o);
 
 /* Make a row of each policy rule of a namespace that has a refresh interval. Call it again after
  * the rules were loaded again: a row of an earlier call for c goes on if its rule is the same, and
  * is replaced or removed if not. A `key` rule without placeholder is a key, behind the prefix of
- * its section; any other rule needs a lister. A rule without loader= has an uncovered row.
+ * its section; any other rule needs a lister. A rule without loader= has an uncovered row. The call
+ * waits for no load: one that runs for a row that was replaced or removed goes on, and stores
+ * nothing.
  * in:      c: namespace
  * out:     *count rows made or kept; NULL is allowed
- * returns: OK (also with *count 0); E_BUSY (a load of a replaced row had not ended after
- *          close_timeout_ms: no row is made, call again), E_LIMIT (max_rows is reached), E_NOMEM,
- *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset), E_CORRUPT (the
- *          zone file is damaged).
- *          With the last four the rows made so far stay. A rule with the pattern of another row is
- *          left out
- * owns:    as cellar_refresh_add
+ * returns: OK (also with *count 0); E_LIMIT (max_rows of the pool, or 4,096 names of loaders),
+ *          E_NOMEM, E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset),
+ *          E_CORRUPT (the zone file is damaged). With these the rows made so far stay. A rule with
+ *          the pattern of another row is left out
+ * owns:    as cellar_refresh_add; c lives until the loads of all its rows have ended, removed ones
+ *          too: until the pool is closed
  * thread:  any; a concurrent load of rules waits
- * cost:    O(rules x rows)
- * example: cellar_refresh_add_policies(r, c, NULL);                                              */
-CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count);
+ * cost:    O(rules + rows)
+ * example: cellar_refresh_add_policies(p, c, NULL);                                              */
+CELLAR_API cellar_err cellar_refresh_add_policies(cellar_pool *p, cellar *c, size_t *count);
 
 /* Remove a row. No load of it begins from now on; the call waits for one that has begun.
  * in:      c and key or pattern as given to add
- * returns: OK; E_BUSY (the row is removed, but its load had not ended after close_timeout_ms: c
- *          must live on), E_NOT_FOUND (no row has this key)
- * owns:    OK: the refresher no longer uses c for this row
+ * returns: OK; E_BUSY (the row is removed, but its load had not ended after close_timeout_ms of
+ *          the pool: c must live on), E_NOT_FOUND (no row has this key)
+ * owns:    OK: the pool no longer uses c for this row
  * thread:  any, also a loader: it does not wait for its own row
- * cost:    O(rows)
- * example: cellar_refresh_remove(r, c, "rates:EUR", 9);                                          */
-CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, const void *key,
+ * cost:    O(1), and the wait
+ * example: cellar_refresh_remove(p, c, "rates:EUR", 9);                                          */
+CELLAR_API cellar_err cellar_refresh_remove(cellar_pool *p, cellar *c, const void *key,
                                             size_t key_len);
 
 /* Call a function for each row, in order of creation. Rows that come or go meanwhile may be in the
@@ -318,25 +273,29 @@ CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, cons
  * returns: OK
  * owns:    ctx lives until the call has returned
  * thread:  any, also a loader; fn runs on the calling thread with no lock held
- * cost:    O(rows^2)
- * example: cellar_refresh_list(r, print_row, stdout);                                            */
-CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_list_fn fn,
-                                          void *ctx);
+ * cost:    O(rows)
+ * example: cellar_refresh_list(p, print_row, stdout);                                            */
+CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn fn, void *ctx);
 
 /* ---- Figures -------------------------------------------------------------------------------- */
 
-/* Read the figures of a refresher.
- * in:      out from cellar_refresher_stats_default
+/* Read the figures of the rows of a pool.
+ * in:      out from cellar_refresh_stats_default
  * out:     *out: the figures of this moment
  * returns: OK
  * thread:  any
  * cost:    one short lock
  * example:
- *     cellar_refresher_stats st = cellar_refresher_stats_default();
- *     cellar_refresher_stats_get(r, &st);                                                        */
-CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out);
+ *     cellar_refresh_stats st = cellar_refresh_stats_default();
+ *     cellar_refresh_stats_get(p, &st);                                                          */
+CELLAR_API cellar_err cellar_refresh_stats_get(cellar_pool *p, cellar_refresh_stats *out);
 
-/* DAYS
+/* THREADS
+ *   Rows share the workers of the pool with its tasks: as one more queue of weight 1, and at most
+ *   max_parallel workers at a time. A second pool keeps them apart. A drain or a close of the pool
+ *   ends its rows: no load begins after it, also if it returns E_BUSY.
+ *
+ * DAYS
  *   With `at` a row also runs at this time of each day in the zone: all its keys are deleted, then
  *   loaded. No value lives beyond the time, and a load that began before it is not stored after it.
  *   So a value of yesterday is not served today, also if the load fails. If the zone skips the
@@ -350,8 +309,8 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
  *   (cellar_get_or_load, a lease) or a set does. With such reads alone leave stop_idle 0.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_refresher_close, which does
- *   nothing. A child that was forked inside a loader leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED. A child that was forked inside a loader leaves
+ *   it by _exit or exec.
  *   A loader must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus

@@ -357,6 +357,9 @@ typedef struct cellar_pool_config {
                                /* Default REFUSE                                                  */
     uint32_t restore_rate;     /* tasks of the journal that are due at the open begin at this     */
                                /* rate. Range 1..1,000,000 a second. Default 1,000                */
+    uint32_t max_rows;         /* rows of cellar_refresh.h. Range 1..65,536. Default 4,096        */
+    uint32_t max_parallel;     /* loads of such rows at the same time, of all workers.            */
+                               /* Range 1..64. Default 2                                          */
     uint32_t reserved0;        /* must be 0                                                       */
 } cellar_pool_config;
 CELLAR_STRUCT(cellar_pool_config, reserved0);

@@ -93,17 +93,12 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     cfg.host = host;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
 
-    cellar_refresher *r;
-    cellar_refresher_config refresh = { .struct_size = sizeof refresh, .host = host };
-    T_REQUIRE(cellar_refresher_open(c, &refresh, &r) == CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "load", stack_load, s, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add(r, c, "key", 3, "load", 1, NULL), CELLAR_OK);
-    stack_wait(s, 1);
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
-
     cellar_pool *p;
     cellar_pool_config pool = { .struct_size = sizeof pool, .host = host };
     T_REQUIRE(cellar_pool_open(&pool, &p) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(p, c, "load", stack_load, s, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(p, c, "key", 3, "load", 1, NULL), CELLAR_OK);
+    stack_wait(s, 1);
     T_EQ_I64(cellar_task_register(p, "task", stack_task, s, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "task", "", 0, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, INT32_MAX, NULL), CELLAR_OK);

@@ -118,40 +118,40 @@ static cellar_err list_projects(cellar_refresh_keys *keys, const char *pattern, 
 
 /* ---- what an application writes ---- */
 
-static cellar_refresher *refresh_pages(void)
+static cellar_pool *refresh_pages(void)
 {
-    cellar_refresher *r;
+    cellar_pool *p;
     cellar_host_config host = cellar_host_config_default();
-    cellar_refresher_config cfg = cellar_refresher_config_default();
+    cellar_pool_config cfg = cellar_pool_config_default();
     size_t rows = 0;
     host.clock = clock_of_the_store;
     host.no_threads = 1;
     host.log_level = CELLAR_LOG_OFF;
     cfg.host = &host;
     cfg.wall_clock = wall_clock;
-    if (cellar_refresher_open(pages, &cfg, &r) != CELLAR_OK) { return NULL; }
+    if (cellar_pool_open(&cfg, &p) != CELLAR_OK) { return NULL; }
     for (int i = 0; i < KINDS; i++) {
         cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
         o.lister = list_projects;
         o.lister_ctx = (void *)(uintptr_t)&kinds[i];
-        check(cellar_refresh_loader(r, kinds[i].loader, query, NULL, &o) == CELLAR_OK,
+        check(cellar_refresh_loader(p, pages, kinds[i].loader, query, NULL, &o) == CELLAR_OK,
               "no loader", kinds[i].loader);
     }
-    check(cellar_refresh_add_policies(r, pages, &rows) == CELLAR_OK && rows == KINDS,
+    check(cellar_refresh_add_policies(p, pages, &rows) == CELLAR_OK && rows == KINDS,
           "a row of the policy is missing", "all");
-    return r;
+    return p;
 }
 
 /* Run what is due in the next minute. */
-static void minute(cellar_refresher *r)
+static void minute(cellar_pool *p)
 {
     const int64_t until = passed_ms + MINUTE_MS;
     while (passed_ms < until) {
         int64_t wait_ms;
-        while (cellar_tick(r, 10000, &wait_ms) == CELLAR_PENDING) { }
+        while (cellar_tick(p, 10000, &wait_ms) == CELLAR_PENDING) { }
         passed_ms += wait_ms < until - passed_ms ? wait_ms : until - passed_ms;
     }
-    while (cellar_tick(r, 10000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 10000, NULL) == CELLAR_PENDING) { }
 }
 
 /* ---- the pages ---- */
@@ -204,17 +204,17 @@ int main(void)
     if (opened != CELLAR_OK || cellar_namespace_open(c, "forum", NULL, &pages) != CELLAR_OK) {
         return 1;
     }
-    cellar_refresher *r = refresh_pages();
-    if (r == NULL) { return 1; }
-    for (int i = 0; i < 90; i++) { minute(r); } /* each row has run: an interval, and its retries */
+    cellar_pool *p = refresh_pages();
+    if (p == NULL) { return 1; }
+    for (int i = 0; i < 90; i++) { minute(p); } /* each row has run: an interval, and its retries */
     for (int i = 0; i < 24 * 60; i++) {
-        minute(r);
+        minute(p);
         for (int kind = 0; kind < KINDS; kind++) {
             for (int id = 0; id < PROJECTS; id++) { read_page(kind, id); }
         }
     }
-    cellar_refresher_stats st = cellar_refresher_stats_default();
-    cellar_refresher_stats_get(r, &st);
+    cellar_refresh_stats st = cellar_refresh_stats_default();
+    cellar_refresh_stats_get(p, &st);
     const double ratio = (double)st.success_ppm / 1e6;
     const double expected = 1.0 - (double)drawn_failed / (double)drawn;
     check(ratio > expected - 0.01 && ratio < expected + 0.01, "success ratio", "all");
@@ -226,7 +226,7 @@ int main(void)
            "value; %llu day change\n",
            (unsigned long long)drawn, ratio, expected, (unsigned long long)reads,
            (unsigned long long)stale, (unsigned long long)missing, (unsigned long long)st.days);
-    cellar_refresher_close(r);
+    cellar_pool_close(p);
     cellar_namespace_close(pages);
     cellar_close(c);
     printf("%s\n", wrong == 0 ? "ok" : "FAILED");

@@ -7,7 +7,7 @@
  *                calls_entry.c    reads, writes, invalidations, scans, listeners
  *                calls_load.c     loads, leases, warm, memoize, answers, embeddings
  *                calls_guard.c    bloom, breaker, limiters, locks; calls_batch.c: batcher, behind
- *                calls_work.c     bus, tasks, schedules, refresher
+ *                calls_work.c     bus, tasks, schedules, refreshes
  *                calls_kit.c      keys, templates, typed values, boards, lists, status, settings
  *            A world is the life of one store, on disk of several stores in one directory.
  * MODEL      A value names its namespace, its key and a number that rises with each change of the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * calls_work: rows of buses, pools of tasks, schedulers and refreshers. See calls.h. */
+ * calls_work: rows of buses, pools of tasks and schedulers. See calls.h. */
 #include "tests/fuzz/calls.h"
 
 /* ---- Pool of tasks --------------------------------------------------------------------------- */
@@ -79,6 +79,8 @@ static void pool_open(void)
     MAYBE(cfg.max_names, 0, 10);
     MAYBE(cfg.order, 0, 1);
     MAYBE(cfg.restore_rate, 0, 1, 1000000);
+    MAYBE(cfg.max_rows, 0, 2);
+    MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_pool_open)(&cfg, &calls_pool));
     refused(bad, err);
@@ -592,9 +594,8 @@ static void scheduler_close(void)
     calls_scheduler = NULL;
 }
 
-/* ---- Refresher ------------------------------------------------------------------------------- */
+/* ---- Rows that refresh ----------------------------------------------------------------------- */
 
-static cellar_refresher *calls_refresher;
 static cellar *calls_refreshed; /* a handle of namespace "a" of its own */
 
 static cellar_err list_keys(cellar_refresh_keys *keys, const char *pattern, void *ctx)
@@ -617,38 +618,28 @@ static bool take_refresh(const cellar_refresh_info *i, void *ctx)
     return !chance(10);
 }
 
-static void refresher_open(void)
+static void refresh_open(void)
 {
-    const cellar_host_config host = draw_host("refresh");
-    if (atomic_load(&world.space[1].c) == NULL ||
+    if (calls_pool == NULL || atomic_load(&world.space[1].c) == NULL ||
         told(world.store, CALL(cellar_namespace_open)(world.store, "a", NULL, &calls_refreshed)) !=
             CELLAR_OK) {
         return;
     }
-    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .host = &host,
-                                    .wall_clock = calls_wall, .close_timeout_ms = 1 };
-    MAYBE(cfg.max_rows, 0, 2);
-    MAYBE(cfg.max_parallel, 0, 1, 64, 65);
-    const bool bad = spoil(&cfg, sizeof cfg);
-    const cellar_err err =
-        told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
-    refused(bad, err);
-    if (err != CELLAR_OK) { return; }
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_keys };
     if (chance(40)) { o.breaker = calls_breaker; }
     if (chance(40)) { o.limiter = calls_limiter; }
     (void)spoil(&o, sizeof o);
-    plain(CALL(cellar_refresh_loader)(calls_refresher, "rows", load_one, &calls_space_numbers[1],
-                                      &o));
+    plain(CALL(cellar_refresh_loader)(calls_pool, world.store, "rows", load_one,
+                                      &calls_space_numbers[1], &o));
 }
 
 static void row_refresh(void)
 {
-    cellar_refresher *r = calls_refresher;
+    cellar_pool *r = calls_pool;
     calls_key k;
     int64_t wait = 0;
     calls_name_key(&k, 1, draw(CALLS_KEYS));
-    if (r == NULL) { return; }
+    if (r == NULL || calls_refreshed == NULL) { return; }
     switch (draw(9)) {
     case 0: case 1: {
         cellar_refresh_opts o = cellar_refresh_opts_default();
@@ -673,8 +664,8 @@ static void row_refresh(void)
     case 3: plain(CALL(cellar_refresh_remove)(r, calls_refreshed, k.bytes, k.len)); break;
     case 4: plain(CALL(cellar_refresh_list)(r, take_refresh, NULL)); break;
     case 5: {
-        cellar_refresher_stats s = cellar_refresher_stats_default();
-        plain(CALL(cellar_refresher_stats_get)(r, &s));
+        cellar_refresh_stats s = cellar_refresh_stats_default();
+        plain(CALL(cellar_refresh_stats_get)(r, &s));
         break;
     }
     case 6:
@@ -685,12 +676,9 @@ static void row_refresh(void)
     }
 }
 
-static void refresher_close(void)
+/* After the pool. */
+static void refresh_close(void)
 {
-    cellar_err err = CELLAR_OK;
-    do { err = plain(CALL(cellar_refresher_close)(calls_refresher)); } while (err == CELLAR_E_BUSY);
-    MUST(err == CELLAR_OK);
     (void)plain(CALL(cellar_namespace_close)(calls_refreshed));
-    calls_refresher = NULL;
     calls_refreshed = NULL;
 }

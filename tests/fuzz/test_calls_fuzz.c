@@ -158,7 +158,7 @@ static void objects_open(void)
     pool_open();
     bus_open();
     scheduler_open();
-    refresher_open();
+    refresh_open();
     port_open();
 }
 /* A close must not overlap other calls on the object: a listener of the store runs in its threads,
@@ -168,10 +168,10 @@ static void objects_close(void)
     atomic_store(&calls.closing, true);
     while (atomic_load(&calls.drawing) != 0) { (void)usleep(1000); }
     port_close();
-    refresher_close();
     scheduler_close();
     bus_close();
     pool_close();
+    refresh_close();
     batchers_close();
     locks_close();
     limiters_close();

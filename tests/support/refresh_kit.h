@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh_kit: a store and a refresher on two clocks that are variables. The loader is an
+ * refresh_kit: a store and a pool with rows on two clocks that are variables. The loader is an
  * upstream of the test: it fails by a generator or when told to. */
 #ifndef SUPPORT_REFRESH_KIT_H
 #define SUPPORT_REFRESH_KIT_H
@@ -18,7 +18,7 @@
 #define NOON INT64_C(1773144000000) /* 2026-03-10 12:00 UTC */
 
 static cellar *c;
-static cellar_refresher *r;
+static cellar_pool *r;
 static int64_t mono_ms, wall_ms;
 static unsigned readings_to_old; /* 1: the next reading of both clocks is `old_by_ms` behind */
 static int64_t old_by_ms;
@@ -103,13 +103,13 @@ static inline cellar_err list(cellar_refresh_keys *keys, const char *pattern, vo
     return listed.fails ? CELLAR_E_IO : CELLAR_OK;
 }
 
-static inline cellar_refresher_config config_of(cellar_host_config *h)
+static inline cellar_pool_config config_of(cellar_host_config *h)
 {
     *h = cellar_host_config_default();
     h->clock = read_clock;
     h->no_threads = 1;
     h->log = keep_line;
-    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .host = h, .wall_clock = read_wall };
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = h, .wall_clock = read_wall };
     return cfg;
 }
 
@@ -134,30 +134,30 @@ static inline void add_loader(const char *name, bool lists)
 {
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = lists ? list : NULL,
                                      .lister_ctx = "lister" };
-    T_EQ_I64(cellar_refresh_loader(r, name, load, "upstream", &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, name, load, "upstream", &o), CELLAR_OK);
 }
 
 static inline void open_all(void)
 {
     cellar_host_config h;
-    const cellar_refresher_config cfg = config_of(&h);
+    const cellar_pool_config cfg = config_of(&h);
     open_store(NULL);
-    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&cfg, &r) == CELLAR_OK);
     add_loader("up", false);
     add_loader("many", true);
 }
 
 static inline void close_all(void)
 {
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     wall_ms = 0;
 }
 
-static inline cellar_refresher_stats figures(void)
+static inline cellar_refresh_stats figures(void)
 {
-    cellar_refresher_stats st = cellar_refresher_stats_default();
-    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+    cellar_refresh_stats st = cellar_refresh_stats_default();
+    T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_OK);
     T_EQ_U64(st.skipped, st.skipped_breaker + st.skipped_limiter + st.skipped_busy +
                              st.skipped_off + st.skipped_idle + st.skipped_uncovered);
     T_EQ_U64(st.running, 0);
@@ -204,7 +204,7 @@ static inline void add(const char *key, int64_t interval_ms, int64_t ttl_ms)
     T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "up", interval_ms, &o), CELLAR_OK);
 }
 
-static inline cellar_err add_pattern(cellar_refresher *to, cellar *ns, const char *pattern,
+static inline cellar_err add_pattern(cellar_pool *to, cellar *ns, const char *pattern,
                                      const char *loader, int64_t interval_ms,
                                      const cellar_refresh_opts *with)
 {

@@ -422,7 +422,7 @@
     X(GROUPS, "cellar_batcher_groups", "", METRIC("Groups with items.")) \
     X(BYTES, "cellar_batcher_bytes", "", METRIC("Bytes of memory of the batcher."))
 
-/* Figures of a refresher, in the order of cellar_refresher_stats. */
+/* Figures of the rows of a pool, in the order of cellar_refresh_stats. */
 #define STATS_REFRESHERS(X) \
     X(OK, "cellar_refresh_jobs_total", "result=ok", METRIC("Scheduled refreshes, by result.")) \
     X(FAILED, "", "result=failed", SAME) X(SKIPPED, "", "result=skipped", SAME) \
@@ -458,7 +458,7 @@
     X(DUE, "cellar_refresh_due", "", METRIC("Rows that wait for a thread.")) \
     X(RUNNING, "cellar_refresh_running", "", METRIC("Loaders and listers that run.")) \
     X(KEYS, "cellar_refresh_keys", "", METRIC("Keys of all rows.")) \
-    X(BYTES, "cellar_refresh_bytes", "", METRIC("Bytes of memory of the refresher."))
+    X(BYTES, "cellar_refresh_bytes", "", METRIC("Bytes of memory of rows and loaders."))
 
 /* Figures of a pool of tasks, in the order of cellar_pool_stats. */
 #define STATS_TASKS(X) \

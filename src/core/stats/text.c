@@ -199,9 +199,8 @@ static void stats_put_line(stats_out *o, const stats_line *l, const stats_owner 
     stats_put_sample(o, l->family, "", owner, l->label, digits, value);
 }
 
-/* Write the lines of a list with their values. */
-static void stats_tell_list(stats_out *o, const char *lines, size_t count,
-                            const stats_owner *owner, const uint64_t *value)
+CELLAR_PRIVATE void stats_tell_list(stats_out *o, const char *lines, size_t count,
+                                    const stats_owner *owner, const uint64_t *value)
 {
     stats_line l = { .next = lines };
     for (size_t i = 0; i < count; i++) {

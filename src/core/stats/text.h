@@ -90,6 +90,9 @@ CELLAR_PRIVATE size_t stats_write(const stats *st, const stats_source *from, sta
                                   char *buf, size_t cap);
 /* Write the figures of an object with a stats_service: see base_service_kind. */
 CELLAR_PRIVATE cellar_err stats_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+/* Write the lines of a list of metrics.h with their values. */
+CELLAR_PRIVATE void stats_tell_list(stats_out *o, const char *lines, size_t count,
+                                    const stats_owner *owner, const uint64_t *value);
 /* Begin a family of samples. kind: "counter", "gauge" or "histogram". */
 CELLAR_PRIVATE void stats_family(stats_out *o, const char *name, const char *help,
                                  const char *kind);

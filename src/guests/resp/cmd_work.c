@@ -253,10 +253,10 @@ static bool resp_refresh_row(const cellar_refresh_info *i, void *ctx)
 RESP_CALL(resp_cmd_refresh)
 {
     resp_list_words w;
-    struct cellar_refresher *r = c->of->opts.refresher;
-    if (!resp_list_part(c, r, "refresher") || !resp_list_read(c, argv, argc, false, &w)) { return; }
+    struct cellar_pool *p = c->of->opts.pool;
+    if (!resp_list_part(c, p, "pool") || !resp_list_read(c, argv, argc, false, &w)) { return; }
     resp_list l = resp_list_begin(c, w.cursor, w.count);
-    const cellar_err err = cellar_refresh_list(r, resp_refresh_row, &l);
+    const cellar_err err = cellar_refresh_list(p, resp_refresh_row, &l);
     resp_list_end(&l, l.more ? w.cursor + (uint64_t)l.count : 0, err);
 }
 

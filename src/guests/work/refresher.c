@@ -1,35 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresher: rows that are due become ready; tickets list their keys and load them.
+ * refresher: rows that are due are queued; workers list their keys and load them.
  *
- * WALK       timer -> READY -> step "list": namespace off? idle? lister -> all keys pending ->
+ * WALK       timer -> QUEUED -> step "list": namespace off? idle? lister -> all keys pending ->
  *            step "load" for each pending key -> end of the run: keys that failed stay pending, the
  *            timer is armed for their next try, the next interval or the next `at`
  * INVARIANTS Due times are start + k * interval, whatever a run takes. A run that is due at `at`
  *            deletes all keys first: a delete detaches a load that began before.
  * CLOCK      Intervals follow the monotonic clock, `at` the wall clock. A step of the wall clock by
  *            more than a second computes `at` again.
- * LOCKING    refresh.h. Steps run without the lock.
- * LIMITS     REFRESHER_SLICE timers for each call of refresher_fire. */
+ * LOCKING    refresher.h. Steps run without the lock. */
 #include "work/refresher.h"
 
 #include <string.h>
 
-#include "base/user_callback.h"
 #include "cellar_admin.h"
 #include "cellar_entry.h"
 #include "cellar_load.h"
 #include "cellar_object.h"
+#include "work/task_queue.h"
+#include "work/task_state.h"
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
 
 BASE_SIZE_BEGIN
 
-#define REFRESHER_SLICE 1024u
 #define REFRESHER_BACKOFF_MS 1000   /* bound of the first pause after a failure */
 #define REFRESHER_BACKOFF_SHIFT 20u /* largest doubling */
-#define REFRESHER_BLOCK_MIN 256u
 #define REFRESHER_BLOCK_MAX ((size_t)16 << 20)
 
 /* ---- keys ---- */
@@ -44,7 +42,8 @@ static refresher_key *refresher_key_at(const cellar_refresh_keys *keys, size_t a
     return (refresher_key *)(void *)(keys->block + at);
 }
 
-CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key, size_t len)
+CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key, size_t len,
+                                             size_t least)
 {
     const size_t bytes = refresher_key_bytes(len);
     if (keys->count >= CELLAR_REFRESH_KEYS_MAX || keys->used + bytes > REFRESHER_BLOCK_MAX) {
@@ -52,11 +51,11 @@ CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const vo
         return CELLAR_E_LIMIT;
     }
     if (keys->used + bytes > keys->cap) {
-        const size_t cap = BASE_MAX(keys->cap * 2, BASE_MAX(bytes, REFRESHER_BLOCK_MIN));
-        unsigned char *block = base_alloc(keys->account, BASE_MOD_STORE, cap, NULL);
+        const size_t cap = BASE_MAX(keys->cap * 2, BASE_MAX(bytes, least));
+        unsigned char *block = base_alloc(keys->account, REFRESHER_MOD, cap, NULL);
         if (block == NULL) { return CELLAR_E_NOMEM; }
         if (keys->used != 0) { memcpy(block, keys->block, keys->used); }
-        base_free(keys->account, BASE_MOD_STORE, keys->block, keys->cap);
+        base_free(keys->account, REFRESHER_MOD, keys->block, keys->cap);
         keys->block = block;
         keys->cap = cap;
     }
@@ -70,132 +69,57 @@ CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const vo
 
 static void refresher_keys_free(cellar_refresh_keys *keys)
 {
-    base_free(keys->account, BASE_MOD_STORE, keys->block, keys->cap);
+    base_free(keys->account, REFRESHER_MOD, keys->block, keys->cap);
     *keys = (cellar_refresh_keys){ .account = keys->account };
-}
-
-/* ---- after the lock ---- */
-
-CELLAR_PRIVATE void refresher_after_init(refresher_after *a)
-{
-    *a = (refresher_after){ .first = NULL };
-    a->end = &a->first;
-}
-
-CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a)
-{
-    while (a->first != NULL) {
-        refresher_ticket *t = (refresher_ticket *)(void *)a->first; /* its first field */
-        a->first = a->first->next;
-        if (base_pool_push(&r->ticker.pool, &t->queued)) { continue; }
-        sync_take(WHEEL, &r->lock); /* a close stopped the pool: its row stays ready */
-        t->next = r->free_tickets;
-        r->free_tickets = t;
-        sync_drop(WHEEL, &r->lock);
-    }
-    while (a->ended != NULL) {
-        refresher_row *row = a->ended;
-        a->ended = row->next_ready;
-        refresher_row_free(row);
-    }
-    if (a->ring) { work_ticker_ring(&r->ticker); }
-}
-
-CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
-{
-    const int32_t tid = base_thread_id();
-    for (uint32_t i = 0; i < r->max_parallel; i++) {
-        const refresher_ticket *t = &r->ticket[i];
-        if (t->tid == tid && (row == NULL || t->row == row)) { return true; }
-    }
-    return false;
-}
-
-CELLAR_PRIVATE bool refresher_is_mine(const void *refresher)
-{
-    return refresher_in_step(refresher, NULL);
 }
 
 /* ---- rows ---- */
 
-CELLAR_PRIVATE void refresher_row_free(refresher_row *row)
+CELLAR_PRIVATE void refresher_row_free(cellar_pool *p, refresher_row *row)
 {
-    base_account *account = &row->of->obj.account;
     base_tz_close(row->zone);
     refresher_keys_free(&row->keys);
-    base_free(account, BASE_MOD_STORE, row, sizeof *row + row->key_len + 1);
+    base_free(&p->obj.account, REFRESHER_MOD, row, sizeof *row + row->key_len + 1);
 }
 
-CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a)
+CELLAR_PRIVATE void refresher_unref(cellar_pool *p, refresher_row *row, task_after *a)
 {
-    cellar_refresher *r = row->of;
+    refresher *r = p->refresh;
     if (--row->refs != 0) { return; }
     row->next->prev = row->prev;
     row->prev->next = row->next;
     if (r->all == row) { r->all = row->next != row ? row->next : NULL; }
     r->count[STATS_REFRESHER_KEYS] -= row->keys.count;
-    row->next_ready = a->ended;
-    a->ended = row;
+    row->task.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
+    a->gone = &row->task;
 }
 
-CELLAR_PRIVATE void refresher_set_uncovered(refresher_row *row, bool uncovered)
+CELLAR_PRIVATE void refresher_set_uncovered(refresher *r, refresher_row *row, bool uncovered)
 {
-    row->of->count[STATS_REFRESHER_UNCOVERED] -= row->uncovered;
-    row->of->count[STATS_REFRESHER_UNCOVERED] += uncovered;
+    r->count[STATS_REFRESHER_UNCOVERED] -= row->uncovered;
+    r->count[STATS_REFRESHER_UNCOVERED] += uncovered;
     row->uncovered = uncovered;
 }
 
-/* Take the row out of the queue of its priority. */
-static void refresher_unready(refresher_row *row) SYNC_HOLDS(WHEEL)
+CELLAR_PRIVATE void refresher_detach(cellar_pool *p, refresher_row *row, task_after *a)
 {
-    cellar_refresher *r = row->of;
-    const unsigned level = (unsigned)row->priority - 1;
-    refresher_row *before = NULL;
-    for (refresher_row *at = r->ready_first[level]; at != row; at = at->next_ready) { before = at; }
-    if (before != NULL) {
-        before->next_ready = row->next_ready;
-    } else {
-        r->ready_first[level] = row->next_ready;
-    }
-    if (r->ready_last[level] == row) { r->ready_last[level] = before; }
-    r->count[STATS_REFRESHER_DUE]--;
-    row->state = REFRESHER_IDLE;
+    BASE_TABLE_CHARGE(&p->obj.account, REFRESHER_MOD);
+    refresher *r = p->refresh;
+    base_store_rlx(&row->gone, true);
+    BASE_TABLE_REMOVE(hh, r->rows, row);
+    r->count[STATS_REFRESHER_ROWS]--;
+    refresher_set_uncovered(r, row, false);
+    if (row->task.state == CELLAR_TASK_RUNNING) { return; }
+    r->count[STATS_REFRESHER_DUE] -= row->task.state == CELLAR_TASK_QUEUED;
+    task_detach(p, &row->task, a);
+    refresher_unref(p, row, a);
 }
 
-CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a)
+static void refresher_ready(cellar_pool *p, refresher_row *row, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
-    if (row->state == REFRESHER_READY) { refresher_unready(row); }
-    wheel_cancel(&row->of->wheel, &row->timer);
-    row->present = false;
-    row->of->count[STATS_REFRESHER_ROWS]--;
-    refresher_set_uncovered(row, false);
-    refresher_unref(row, a);
-}
-
-CELLAR_PRIVATE void refresher_dispatch(cellar_refresher *r, refresher_after *a)
-{
-    refresher_ticket *t = r->free_tickets;
-    if (t == NULL || r->closing) { return; }
-    r->free_tickets = t->next;
-    t->queued.next = NULL;
-    *a->end = &t->queued;
-    a->end = &t->queued.next;
-}
-
-static void refresher_ready(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL)
-{
-    cellar_refresher *r = row->of;
-    const unsigned level = (unsigned)row->priority - 1;
-    row->state = REFRESHER_READY;
-    row->next_ready = NULL;
-    if (r->ready_last[level] != NULL) {
-        r->ready_last[level]->next_ready = row;
-    } else {
-        r->ready_first[level] = row;
-    }
-    r->ready_last[level] = row;
-    r->count[STATS_REFRESHER_DUE]++;
-    refresher_dispatch(r, a);
+    p->refresh->count[STATS_REFRESHER_DUE]++;
+    task_to_queue(p, &row->task, now_ms, a);
 }
 
 /* ---- times ---- */
@@ -225,22 +149,23 @@ static int64_t refresher_next_ms(const refresher_row *row, int64_t offset_ms)
     return BASE_MAX(BASE_MIN(BASE_MIN(row->due_ms, row->retry_ms), at_ms), 0);
 }
 
-static void refresher_arm(refresher_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_arm(cellar_pool *p, refresher_row *row, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    wheel_add(&row->of->wheel, &row->timer, refresher_next_ms(row, row->of->offset_ms));
+    const int64_t next_ms = refresher_next_ms(row, base_load_rlx(&p->offset_ms));
+    task_to_wheel(p, &row->task, CELLAR_TASK_SCHEDULED, next_ms, a);
 }
 
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now)
+CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_time now,
+                                    task_after *a)
 {
-    row->due_ms = row->start_ms;
     row->retry_ms = BASE_NEVER_MS;
     row->at_wall_ms = refresher_at_next(row, now.wall_ms);
     row->ok_ms = row->failed_ms = -1;
-    refresher_arm(row);
+    refresher_arm(p, row, a);
 }
 
 /* Make all keys pending. */
-static void refresher_fill(refresher_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_fill(refresher_row *row) SYNC_HOLDS(QUEUE)
 {
     for (size_t at = 0; at < row->keys.used;) {
         refresher_key *k = refresher_key_at(&row->keys, at);
@@ -253,7 +178,7 @@ static void refresher_fill(refresher_row *row) SYNC_HOLDS(WHEEL)
 }
 
 /* Return the next key of the run; NULL: all were tried. */
-static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(WHEEL)
+static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(QUEUE)
 {
     while (!row->stopped && row->at_key < row->keys.used) {
         refresher_key *k = refresher_key_at(&row->keys, row->at_key);
@@ -264,7 +189,7 @@ static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(WHEEL)
 }
 
 /* Let failed keys be tried again. */
-static void refresher_retry(refresher_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_retry(refresher_row *row) SYNC_HOLDS(QUEUE)
 {
     for (size_t at = 0; at < row->keys.used;) {
         refresher_key *k = refresher_key_at(&row->keys, at);
@@ -278,9 +203,8 @@ static void refresher_retry(refresher_row *row) SYNC_HOLDS(WHEEL)
 
 /* Begin a run with all keys, if `at` has passed, or an interval and the last run has ended. False:
  * neither has. */
-static bool refresher_run_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
+static bool refresher_run_begin(refresher *r, refresher_row *row, work_time now) SYNC_HOLDS(QUEUE)
 {
-    cellar_refresher *r = row->of;
     const bool day = row->at_wall_ms <= now.wall_ms;
     const bool due = row->due_ms <= now.mono_ms && refresher_next_key(row) == NULL;
     if (!day && !due) { return false; }
@@ -306,7 +230,8 @@ static bool refresher_run_begin(refresher_row *row, work_time now) SYNC_HOLDS(WH
 }
 
 /* End a run: plan the next try of what is left. */
-static void refresher_run_end(refresher_row *row, int64_t now_ms) SYNC_HOLDS(WHEEL)
+static void refresher_run_end(cellar_pool *p, refresher_row *row, int64_t now_ms)
+    SYNC_HOLDS(QUEUE)
 {
     row->retry_ms = BASE_NEVER_MS;
     if (row->left == 0 && !row->listing) {
@@ -315,20 +240,20 @@ static void refresher_run_end(refresher_row *row, int64_t now_ms) SYNC_HOLDS(WHE
     }
     const unsigned shift = BASE_MIN(row->failures, REFRESHER_BACKOFF_SHIFT);
     const int64_t most_ms = BASE_MIN((int64_t)REFRESHER_BACKOFF_MS << shift, row->interval_ms);
-    const int64_t wait_ms = 1 + (int64_t)base_rng_below(&row->of->rng, (uint64_t)most_ms);
+    const int64_t wait_ms = 1 + (int64_t)base_rng_below(&p->rng, (uint64_t)most_ms);
     row->failures++;
     row->retry_ms = BASE_MAX(base_add_sat(now_ms, wait_ms), row->not_before_ms);
 }
 
 /* ---- a step, without the lock ---- */
 
-/* Bound the life of a value by the time `at`. */
+/* Bound the life of a value by the time `at`. A removed row stores nothing. */
 static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
-    const work_time now = work_now(&t->row->of->obj);
+    const work_time now = work_now(&t->of->obj);
     const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
     cellar_set_opts o = cellar_set_opts_default();
-    if (left_ms <= 0) {
+    if (left_ms <= 0 || base_load_rlx(&t->row->gone)) {
         o.flags = CELLAR_NO_STORE;
     } else if (ttl_ms != 0 && left_ms < ttl_ms) {
         o.ttl_ms = left_ms;
@@ -341,7 +266,9 @@ static cellar_err refresher_loader_fn(cellar_load *load, const void *key, size_t
 {
     const refresher_ticket *t = ctx;
     const cellar_err err = t->loader->fn(load, key, key_len, t->loader->ctx);
-    if (t->until_wall_ms != BASE_NEVER_MS) { refresher_bound(load, t); }
+    if (t->until_wall_ms != BASE_NEVER_MS || base_load_rlx(&t->row->gone)) {
+        refresher_bound(load, t);
+    }
     return err;
 }
 
@@ -459,10 +386,11 @@ static void refresher_step(void *ticket)
 /* ---- the end of a step ---- */
 
 /* Take the result of the step that listed the keys. */
-static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(WHEEL)
+static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(QUEUE)
 {
     refresher_row *row = t->row;
-    uint64_t *count = row->of->count;
+    refresher *r = t->of->refresh;
+    uint64_t *count = r->count;
     const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
     count[STATS_REFRESHER_REJECTED_LIMIT] += t->keys.rejected;
     row->listing = row->day = false;
@@ -490,7 +418,7 @@ static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(WHEEL)
         t->keys = old; /* freed with the ticket's */
     }
     t->bare = t->loader == NULL || (pattern && t->loader->lister == NULL) || row->keys.count == 0;
-    refresher_set_uncovered(row, t->bare && row->present);
+    refresher_set_uncovered(r, row, t->bare && !base_load_rlx(&row->gone));
     row->stopped = t->bare;
     if (t->bare) {
         count[STATS_REFRESHER_SKIPPED_UNCOVERED]++;
@@ -501,10 +429,10 @@ static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(WHEEL)
 }
 
 /* Take the result of the load of one key. */
-static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(WHEEL)
+static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
 {
     refresher_row *row = t->row;
-    uint64_t *count = row->of->count;
+    uint64_t *count = t->of->refresh->count;
     t->key->failed = t->result != REFRESHER_OK;
     switch (t->result) {
     case REFRESHER_OK:
@@ -540,204 +468,210 @@ static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(WHE
 static void refresher_tell(const refresher_ticket *t)
 {
     const refresher_row *row = t->row;
-    base_log *log = &row->of->obj.log;
+    base_log *log = &t->of->obj.log;
     if (t->listing && t->err != CELLAR_OK) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "the lister of \"%s\" failed",
-                 row->loader_name);
+                 row->loader->name);
     } else if (t->listing && t->bare) {
         base_log(log, BASE_LOG_WARNING, "refresh", 0,
                  "a row is not covered: \"%s\" has no loader, no lister, or lists no key",
-                 row->loader_name);
+                 row->loader->name);
     } else if (!t->listing && t->result == REFRESHER_FAILED) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "a refresh by \"%s\" failed",
-                 row->loader_name);
+                 row->loader->name);
     } else if (!t->listing && t->result == REFRESHER_OK) {
-        base_log(log, BASE_LOG_INFO, "refresh", 0, "refreshed by \"%s\"", row->loader_name);
+        base_log(log, BASE_LOG_INFO, "refresh", 0, "refreshed by \"%s\"", row->loader->name);
     }
 }
 
-/* Let the row go on with its next key, or end its run. */
-static void refresher_rest(refresher_row *row, int64_t now_ms, refresher_after *a) SYNC_HOLDS(WHEEL)
-{
-    row->state = REFRESHER_IDLE;
-    if (!row->present) { return; }
-    if (refresher_next_key(row) != NULL) {
-        refresher_ready(row, a);
-        return;
-    }
-    refresher_run_end(row, now_ms);
-    refresher_arm(row);
-    a->ring = true;
-}
-
+/* Take the result of a step. */
 static void refresher_step_end(refresher_ticket *t, bool ended_thread)
 {
-    refresher_row *row = t->row;
-    cellar_refresher *r = row->of;
-    const work_time now = work_now(&r->obj);
-    refresher_after a;
-    refresher_after_init(&a);
-    sync_take(WHEEL, &r->lock);
+    cellar_pool *p = t->of;
+    refresher *r = p->refresh;
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
+    sync_take(QUEUE, &p->lock);
     r->count[STATS_REFRESHER_THREAD_ENDS] += ended_thread;
     r->count[STATS_REFRESHER_RUNNING]--;
     if (t->listing) {
         refresher_listed(t);
     } else {
-        refresher_loaded(t, now.mono_ms);
+        refresher_loaded(t, now_ms);
     }
-    sync_drop(WHEEL, &r->lock);
+    sync_drop(QUEUE, &p->lock);
     refresher_tell(t);
     refresher_keys_free(&t->keys);
-    sync_take(WHEEL, &r->lock);
-    t->tid = 0;
-    t->row = NULL;
-    t->next = r->free_tickets;
-    r->free_tickets = t;
-    refresher_rest(row, now.mono_ms, &a);
-    bool ready = false;
-    for (unsigned i = 0; i < REFRESHER_PRIORITIES; i++) { ready |= r->ready_first[i] != NULL; }
-    if (ready && a.first == NULL) { refresher_dispatch(r, &a); }
-    refresher_unref(row, &a);
-    a.ring |= ended_thread; /* the thread replaces the worker */
-    sync_drop(WHEEL, &r->lock);
-    refresher_settle(r, &a);
-    (void)base_add_ar(&r->ended, 1u);
-    sync_wake(&r->ended, INT32_MAX);
 }
 
-static void refresher_left(void *ticket)
+CELLAR_PRIVATE void refresher_left(task *t)
 {
-    refresher_ticket *t = ticket;
-    t->result = REFRESHER_FAILED;
-    t->err = CELLAR_E_CANCELLED;
-    refresher_step_end(t, true);
-}
-
-/* ---- tickets ---- */
-
-/* Find the loader of a row, which may have come later. */
-static refresher_loader *refresher_loader_of(refresher_row *row) SYNC_HOLDS(WHEEL)
-{
-    refresher_loader *l = row->loader != NULL ? row->loader : row->of->loaders;
-    while (l != NULL && strcmp(l->name, row->loader_name) != 0) { l = l->next; }
-    row->loader = l;
-    return l;
+    refresher_ticket *at = refresher_row_of(t)->ticket;
+    at->result = REFRESHER_FAILED;
+    at->err = CELLAR_E_CANCELLED;
+    refresher_step_end(at, true);
 }
 
 /* Prepare the next step of a row. False: it has nothing to do by `now`. That time was read before
  * the row's timer fired, or the wall clock was set back since. */
 static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time now)
-    SYNC_HOLDS(WHEEL)
+    SYNC_HOLDS(QUEUE)
 {
-    if (!refresher_run_begin(row, now) && refresher_next_key(row) == NULL) { refresher_retry(row); }
+    refresher *r = t->of->refresh;
+    if (!refresher_run_begin(r, row, now) && refresher_next_key(row) == NULL) {
+        refresher_retry(row);
+    }
     if (!row->listing && refresher_next_key(row) == NULL) { return false; }
-    row->state = REFRESHER_RUNNING;
-    row->refs++;
     row->stopped = false;
     t->row = row;
-    t->tid = base_thread_id();
     t->listing = row->listing;
     t->day = row->day;
     t->until_wall_ms = row->at_wall_ms;
-    t->loader = refresher_loader_of(row);
+    t->loader = row->loader->fn != NULL ? row->loader : NULL;
     t->key = t->listing ? NULL : refresher_next_key(row);
     t->result = REFRESHER_FAILED;
     t->err = CELLAR_OK;
     t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
-    t->keys = (cellar_refresh_keys){ .account = &row->of->obj.account };
-    row->of->count[STATS_REFRESHER_RUNNING]++;
+    t->keys = (cellar_refresh_keys){ .account = &t->of->obj.account };
+    r->count[STATS_REFRESHER_RUNNING]++;
     return true;
 }
 
-/* Return the row that runs next; NULL: none is ready, or a close has begun. */
-static refresher_row *refresher_first_ready(const cellar_refresher *r) SYNC_HOLDS(WHEEL)
+CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool)
 {
-    refresher_row *row = NULL;
-    for (unsigned i = REFRESHER_PRIORITIES; i-- > 0 && row == NULL && !r->closing;) {
-        row = r->ready_first[i];
+    cellar_pool *p = pool;
+    refresher_row *row = refresher_row_of(task_run_in(seen)->task);
+    const work_time now = work_now(&p->obj);
+    refresher *r = p->refresh;
+    sync_take(QUEUE, &p->lock);
+    r->count[STATS_REFRESHER_DUE]--;
+    refresher_ticket *t = r->free_tickets;
+    r->free_tickets = t->next;
+    row->ticket = t;
+    bool steps = !base_load_rlx(&row->gone) && refresher_prepare(t, row, now);
+    sync_drop(QUEUE, &p->lock);
+    while (steps) {
+        refresher_step(t);
+        refresher_step_end(t, false);
+        /* A row of one key loads it immediately. */
+        steps = t->listing && (row->flags & CELLAR_REFRESH_PATTERN) == 0;
+        if (!steps) { break; }
+        sync_take(QUEUE, &p->lock);
+        steps = refresher_next_key(row) != NULL && refresher_prepare(t, row, now);
+        sync_drop(QUEUE, &p->lock);
     }
-    return row;
+    return cellar_verdict_ok();
 }
 
-CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
+CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
 {
-    cellar_refresher *r = refresher;
-    refresher_ticket *t = (refresher_ticket *)(void *)j; /* its first field */
-    const work_time now = work_now(&r->obj);
-    refresher_row *row;
-    refresher_after a;
-    refresher_after_init(&a);
-    sync_take(WHEEL, &r->lock);
-    while ((row = refresher_first_ready(r)) != NULL) {
-        refresher_unready(row);
-        if (refresher_prepare(t, row, now)) { break; }
-        refresher_arm(row);
-        a.ring = true;
+    refresher *r = p->refresh;
+    refresher_row *row = refresher_row_of(t);
+    row->ticket->next = r->free_tickets;
+    r->free_tickets = row->ticket;
+    row->ticket = NULL;
+    if (base_load_rlx(&row->gone)) {
+        t->state = CELLAR_TASK_CANCELLED; /* no call finds the row any more */
+        refresher_unref(p, row, a);
+    } else if (refresher_next_key(row) != NULL) {
+        refresher_ready(p, row, now_ms, a);
+    } else {
+        refresher_run_end(p, row, now_ms);
+        refresher_arm(p, row, a);
     }
-    if (row == NULL) {
-        t->next = r->free_tickets;
-        r->free_tickets = t;
-    }
-    sync_drop(WHEEL, &r->lock);
-    refresher_settle(r, &a);
-    if (row == NULL) { return; }
-    const int cancel = base_cancel_off();
-    base_run_callback(refresher_step, refresher_left, t, cancel);
-    base_cancel_set(cancel);
-    refresher_step_end(t, false);
 }
 
 /* ---- time ---- */
 
-/* Compute the times of day again after a step of the wall clock. */
-static void refresher_stepped(cellar_refresher *r, work_time now) SYNC_HOLDS(WHEEL)
+CELLAR_PRIVATE void refresher_pause(cellar_pool *p)
 {
-    refresher_row *row = r->all;
+    if (p->refresh != NULL) { task_gate_close(p, &p->refresh->queue.gate, BASE_NEVER_MS - 1); }
+}
+
+CELLAR_PRIVATE void refresher_due(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+{
+    refresher_row *row = refresher_row_of(t);
+    if (refresher_next_ms(row, base_load_rlx(&p->offset_ms)) > now_ms) {
+        refresher_arm(p, row, a); /* the wall clock was corrected slowly */
+    } else {
+        refresher_ready(p, row, now_ms, a);
+    }
+}
+
+CELLAR_PRIVATE void refresher_stepped(cellar_pool *p, work_time now, task_after *a)
+{
+    refresher *r = p->refresh;
     r->count[STATS_REFRESHER_CLOCK_STEPS]++;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (row->zone == NULL || !row->present) { continue; }
+    for (refresher_row *row = r->rows; row != NULL; row = row->hh.next) {
+        if (row->zone == NULL) { continue; }
         if (row->at_wall_ms > now.wall_ms) {
             row->at_wall_ms = refresher_at_next(row, now.wall_ms);
         }
-        if (row->state == REFRESHER_IDLE) {
-            wheel_cancel(&r->wheel, &row->timer);
-            refresher_arm(row);
+        if (row->task.state == CELLAR_TASK_SCHEDULED) {
+            task_detach(p, &row->task, a);
+            refresher_arm(p, row, a);
         }
     }
 }
 
-CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
+CELLAR_PRIVATE void refresher_free(cellar_pool *p)
 {
-    cellar_refresher *r = refresher;
-    const work_time now = work_now(&r->obj);
-    uint32_t budget = REFRESHER_SLICE;
-    refresher_after a;
-    wheel_timer *t;
-    refresher_after_init(&a);
-    *next_ms = BASE_NEVER_MS;
-    sync_take(WHEEL, &r->lock);
-    if (!r->closing) {
-        const int64_t step_ms = now.wall_ms - now.mono_ms - r->offset_ms;
-        r->offset_ms += step_ms;
-        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) {
-            refresher_stepped(r, now);
-        }
-        while ((t = wheel_pop(&r->wheel, now.mono_ms, &budget)) != NULL) {
-            refresher_row *row =
-                (refresher_row *)(void *)((char *)t - offsetof(refresher_row, timer));
-            if (refresher_next_ms(row, r->offset_ms) > now.mono_ms) {
-                refresher_arm(row); /* the wall clock was corrected slowly */
-            } else {
-                refresher_ready(row, &a);
-            }
-        }
-        const int64_t due_ms = wheel_next_ms(&r->wheel);
-        if (due_ms != BASE_NEVER_MS) { *next_ms = BASE_MAX(due_ms - now.mono_ms, 1); }
-        if (budget == 0) { *next_ms = 0; }
+    refresher *r = p->refresh;
+    base_account *account = &p->obj.account;
+    if (r == NULL) { return; }
+    BASE_TABLE_CHARGE(account, REFRESHER_MOD);
+    HASH_CLEAR(hh, r->rows);
+    if (r->all != NULL) { r->all->prev->next = NULL; }
+    for (refresher_row *row = r->all; row != NULL;) {
+        refresher_row *next = row->next;
+        refresher_row_free(p, row);
+        row = next;
     }
-    sync_drop(WHEEL, &r->lock);
-    refresher_settle(r, &a);
+    for (refresher_loader *l = r->loaders; l != NULL;) {
+        refresher_loader *next = l->next;
+        if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
+        base_free(account, REFRESHER_MOD, l, sizeof *l);
+        l = next;
+    }
+    base_free(account, REFRESHER_MOD, r, sizeof *r);
 }
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE void refresher_read(cellar_pool *p, uint64_t *v)
+{
+    sync_take(QUEUE, &p->lock);
+    if (p->refresh != NULL) {
+        memcpy(v, p->refresh->count, sizeof p->refresh->count);
+    } else {
+        memset(v, 0, STATS_REFRESHER_COUNT * sizeof *v);
+    }
+    sync_drop(QUEUE, &p->lock);
+    const uint64_t ok = v[STATS_REFRESHER_OK], all = ok + v[STATS_REFRESHER_FAILED];
+    v[STATS_REFRESHER_SKIPPED] = 0;
+    for (unsigned i = STATS_REFRESHER_SKIPPED_BREAKER; i <= STATS_REFRESHER_SKIPPED_UNCOVERED;
+         i++) {
+        v[STATS_REFRESHER_SKIPPED] += v[i];
+    }
+    v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
+                                              : 1000000;
+    v[STATS_REFRESHER_BYTES] = base_load_rlx(&p->obj.account.by_module[REFRESHER_MOD]);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_PRIVATE void refresher_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
+{
+    uint64_t v[STATS_REFRESHER_COUNT];
+    stats_waits late;
+    sync_take(QUEUE, &p->lock);
+    const bool there = p->refresh != NULL;
+    if (there) { late = p->refresh->late; }
+    sync_drop(QUEUE, &p->lock);
+    if (!there) { return; }
+    refresher_read(p, v);
+    stats_tell_list(o, "" STATS_REFRESHERS(STATS_LINE), STATS_REFRESHER_COUNT, owner, v);
+    stats_tell_waits(o, "cellar_refresh_late_seconds",
+                     "From the due time of a row to the begin of its run.", owner, &late);
+}
+#endif
 
 BASE_SIZE_END

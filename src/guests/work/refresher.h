@@ -1,44 +1,37 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresher: the structs of the refresher, and the functions of refresher.c for the files above it.
+ * refresher: the rows of a pool that refresh keys, and the functions of refresher.c.
  *
- * PICTURE    refresher -- ring of rows --> row -- block of keys, each pending or done
- *                  \-- wheel: when a row begins its next run
- *                  \-- three queues of ready rows, by priority
- *                  \-- max_parallel tickets: a ticket in the pool makes one step of one ready row
- *            due -> READY -> a ticket: list the keys, or load one key -> READY .. -> all keys seen
- *            -> armed again
- * INVARIANTS A row is IDLE with its timer armed, or in one queue (READY), or has one ticket
- *            (RUNNING). Rows are ready only while all tickets are taken, or a ticket is on its way.
- *            Only the ticket of a row changes its keys. refs == (present) + tickets + lists.
- * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. Calls of the
- *            cache, user code, allocations and the queue of the pool come outside of it. */
+ * PICTURE    pool -- refresher -- ring and table of rows --> row -- block of keys, each pending or
+ *                                                                    done
+ *            row: a task that recurs: wheel of the pool -> queue of the refresher, by priority ->
+ *            a worker or a tick: list the keys, or load one key -> queue .. -> all keys seen ->
+ *            wheel again
+ * INVARIANTS A row is SCHEDULED with its timer armed, QUEUED, RUNNING with one ticket, or removed.
+ *            Only the ticket of a row changes its keys. It is in no list of tasks and in no figure
+ *            of the pool. The queue is paused once a drain begins.
+ * LOCKING    The lock of the pool, around everything that is not atomic or constant. Calls of the
+ *            cache, user code and allocations come outside of it. */
 #ifndef WORK_REFRESHER_H
 #define WORK_REFRESHER_H
 
-#include "base/clock.h"
-#include "base/num.h"
-#include "base/random.h"
-#include "base/service.h"
 #include "base/timezone.h"
 #include "cellar_refresh.h"
-#include "stats/stats.h"
-#include "wheel/wheel.h"
-#include "work/ticker.h"
+#include "work/task_types.h"
 
 #define REFRESHER_PARALLEL_MAX 64u
-#define REFRESHER_PRIORITIES 3u
+#define REFRESHER_MOD BASE_MOD_FLIGHT /* its bytes in the account of the pool */
 
-typedef struct refresher_loader { /* constant once it is in the list */
-    struct refresher_loader *next;
-    cellar_loader_fn fn;
+typedef struct refresher_loader {
+    struct refresher_loader *next; /* constant */
+    cellar_loader_fn fn;      /* NULL: only rows name it so far. Constant then, as all below */
     void *ctx;
     cellar_refresh_lister_fn lister;
     void *lister_ctx;
     cellar_breaker *breaker;
     struct cellar_limiter *limiter;
     bool own_breaker;
-    char name[CELLAR_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1]; /* constant */
 } refresher_loader;
 
 typedef struct refresher_key { /* one key in the block of a row */
@@ -55,36 +48,30 @@ struct cellar_refresh_keys {
     uint64_t rejected; /* keys left out by a limit */
 };
 
-typedef enum refresher_state { REFRESHER_IDLE, REFRESHER_READY, REFRESHER_RUNNING } refresher_state;
-
 /* KEPT, and DOUBTED until its rule is found: as it was KEPT, else DOOMED. */
 typedef enum refresher_fate { REFRESHER_KEPT, REFRESHER_DOUBTED, REFRESHER_DOOMED } refresher_fate;
 
 typedef struct refresher_row {
+    task task;                /* first field; its index and id are unused */
+    UT_hash_handle hh;
     struct refresher_row *next, *prev; /* ring of all rows, removed ones that still have refs too */
-    struct refresher_row *next_ready; /* in a queue */
-    wheel_timer timer;
-    cellar_refresher *of;     /* constant, as all down to `flags` */
-    cellar *c;
-    refresher_loader *loader; /* NULL: none of that name yet; lock */
+    struct refresher_ticket *ticket; /* of RUNNING; NULL: none */
+    cellar *c;                /* constant, as all down to `flags` */
+    refresher_loader *loader;
     base_tz *zone;            /* of `at`; NULL: none; owned */
     uint32_t at_minutes;
     uint32_t stop_idle;
     int64_t interval_ms, ttl_ms, negative_ttl_ms, stale_ms;
     uint64_t at_hash;         /* of the text of `at`; 0: none */
-    int64_t start_ms;         /* all due times are start_ms + k * interval_ms */
-    uint64_t id;              /* rises with each row */
-    cellar_refresh_priority priority;
     uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY, _SHORT_TTL */
-    refresher_state state;
-    uint32_t refs;
-    bool present;             /* not removed */
-    refresher_fate fate;      /* of a row of a policy, while the rules are read again */
+    uint32_t refs;            /* present, and one for each list that is at it */
+    _Atomic bool gone;        /* removed; relaxed: a load that runs stores nothing */
+    uint8_t fate;             /* of a row of a policy, while the rules are read again */
     bool listing;             /* the next step lists the keys */
     bool day;                 /* the next list deletes all keys */
     bool uncovered;
     bool stopped;             /* this run makes no more loads: breaker or limiter */
-    int64_t due_ms;           /* next interval, monotonic */
+    int64_t due_ms;           /* next interval, monotonic: its first time + k * interval_ms */
     int64_t retry_ms;         /* next try of the keys left; BASE_NEVER_MS: none */
     int64_t not_before_ms;    /* no try before it: the limiter said so */
     int64_t at_wall_ms;       /* next time `at`, wall clock; BASE_NEVER_MS: none */
@@ -94,27 +81,25 @@ typedef struct refresher_row {
     int64_t ok_ms, failed_ms; /* last results; -1: none */
     uint64_t ok, failed, skipped;
     int32_t last_err;
+    uint32_t key_len;         /* constant */
     cellar_refresh_keys keys;
     size_t at_key;            /* offset of the next key to look at */
     uint32_t left;            /* pending keys */
-    uint32_t key_len;         /* constant, as all below */
-    char loader_name[CELLAR_NAME_MAX + 1];
-    char key[];               /* or pattern; with a final 0 */
+    char key[];               /* or pattern; with a final 0; constant */
 } refresher_row;
 
 typedef enum refresher_result {
     REFRESHER_OK, REFRESHER_FAILED, REFRESHER_BREAKER, REFRESHER_LIMITED, REFRESHER_BUSY
 } refresher_result;
 
-typedef struct refresher_ticket {
-    base_job queued;          /* first field */
+typedef struct refresher_ticket { /* of a step that runs */
     struct refresher_ticket *next; /* free ones */
-    refresher_row *row;       /* NULL: takes one when it runs */
-    int32_t tid;              /* thread inside the step; 0: none */
+    cellar_pool *of;
+    refresher_row *row;
+    refresher_loader *loader; /* NULL: none of that name yet */
     bool listing;             /* the step lists the keys; else it loads one */
     bool day;
     int64_t until_wall_ms;    /* no value of the step lives beyond it; BASE_NEVER_MS: none */
-    refresher_loader *loader;
     refresher_key *key;       /* of the load */
     /* outcome */
     refresher_result result;
@@ -128,64 +113,60 @@ typedef struct refresher_ticket {
     cellar_refresh_keys keys; /* of the lister */
 } refresher_ticket;
 
-struct cellar_refresher {
-    base_object obj;          /* first; max_rows and the key limits bound its account */
-    work_ticker ticker;
-    cellar *store;
-    uint32_t max_rows, max_parallel;
-    int64_t close_ms;
-    _Atomic uint32_t ended;   /* futex word; + 1 with each step that ended */
-    sync_lock lock;           /* rank WHEEL; guards everything below */
-    bool closing;             /* true: no step begins */
-    int64_t offset_ms;        /* wall clock minus monotonic clock, at the last look */
-    uint64_t last_id;
-    base_rng rng;
+typedef struct refresher {
+    task_name name;           /* names[name_max] of the pool: parallel steps, in `queue` */
+    task_queue queue;         /* not in the table of the pool */
+    struct { task_body body; char type; } none; /* the body of all rows: no bytes */
     refresher_loader *loaders;
+    uint32_t loader_count;
+    refresher_row *rows;      /* uthash */
     refresher_row *all;       /* ring; NULL: none */
-    refresher_row *ready_first[REFRESHER_PRIORITIES], *ready_last[REFRESHER_PRIORITIES];
     refresher_ticket *free_tickets;
-    wheel wheel;
-    stats_waits late;       /* of runs */
+    stats_waits late;         /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
     refresher_ticket ticket[REFRESHER_PARALLEL_MAX];
-};
+} refresher;
 
-/* Work for after the lock. */
-typedef struct refresher_after {
-    base_job *first, **end;   /* tickets to queue */
-    refresher_row *ended;     /* to free; NULL: none */
-    bool ring;                /* the thread has to look earlier */
-} refresher_after;
+BASE_INLINE refresher_row *refresher_row_of(task *t) { return (refresher_row *)(void *)t; }
 
-CELLAR_PRIVATE void refresher_after_init(refresher_after *a);
-/* Queue the tickets and free the rows, after the lock. */
-CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a);
-/* Return whether this thread is inside a step; of the row only, unless it is NULL. */
-CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
-    SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE bool refresher_is_mine(const void *refresher) SYNC_HOLDS(WHEEL); /* of any row */
+/* Handle the timer of a row. */
+CELLAR_PRIVATE void refresher_due(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Let a row go on after its step: with its next key, or at its next time. */
+CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Take the result of a step that ended its thread. Hold no lock. */
+CELLAR_PRIVATE void refresher_left(task *t);
+/* Compute the times of day again after a step of the wall clock. */
+CELLAR_PRIVATE void refresher_stepped(cellar_pool *p, work_time now, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Free a removed row. Hold no lock. */
+CELLAR_PRIVATE void refresher_row_free(cellar_pool *p, refresher_row *row);
+/* Free every row and loader, and the refresher. */
+CELLAR_PRIVATE void refresher_free(cellar_pool *p);
+/* Make a step of the row of a run: the function of the name. */
+CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool);
+/* Let no row begin any more. */
+CELLAR_PRIVATE void refresher_pause(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Compute the times of a new row and arm it. */
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
-/* Take a row out of wheel, queue and list. */
-CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE void refresher_row_free(refresher_row *row);
-CELLAR_PRIVATE void refresher_set_uncovered(refresher_row *row, bool uncovered) SYNC_HOLDS(WHEEL);
-/* Give tickets to ready rows. */
-CELLAR_PRIVATE void refresher_dispatch(cellar_refresher *r, refresher_after *a) SYNC_HOLDS(WHEEL);
-/* Add a key to a block. The limits are those of cellar_refresh_keys_add. */
+CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_time now,
+                                    task_after *a) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void refresher_unref(cellar_pool *p, refresher_row *row, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Remove a row: out of wheel, queue and table. A step that runs goes on. */
+CELLAR_PRIVATE void refresher_detach(cellar_pool *p, refresher_row *row, task_after *a)
+    SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void refresher_set_uncovered(refresher *r, refresher_row *row, bool uncovered)
+    SYNC_HOLDS(QUEUE);
+/* Add a key to a block, which grows to `least` bytes or more. The limits are those of
+ * cellar_refresh_keys_add. */
 CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key,
-                                             size_t len);
-/* Make rows ready that are due. *next_ms: ms until there is more to do. */
-CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms);
-/* Run a ticket: at most one step. The `run` of the pool. */
-CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j);
-/* Read the figures: see stats_service. */
-CELLAR_PRIVATE const char *refresher_figures(void *object, uint64_t *value);
+                                             size_t len, size_t least);
 #ifndef CELLAR_OMIT_TEXT
-/* Write more families: see stats_service. */
-CELLAR_PRIVATE void refresher_figures_more(stats_out *o, const stats_owner *owner, void *object,
-                                           const uint64_t *value);
+/* Write the figures, if the pool has rows: see stats_service. */
+CELLAR_PRIVATE void refresher_figures(stats_out *o, const stats_owner *owner, cellar_pool *p);
 #endif
+/* Read the figures in the order of cellar_refresh_stats. */
+CELLAR_PRIVATE void refresher_read(cellar_pool *p, uint64_t *value);
 
 #endif

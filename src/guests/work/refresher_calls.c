@@ -1,28 +1,73 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresher_calls: loaders, rows, policies and figures of a refresher.
+ * refresher_calls: loaders, rows, policies and figures of the rows that refresh keys.
  *
- * WALK       A call checks its arguments and makes the row without the lock; then one short lock
- *            puts it into ring and wheel. A removed row is freed after the lock, when no ticket has
- *            it.
- * LOCKING    refresh.h. */
+ * WALK       The first loader or row makes the refresher of the pool. A call checks its arguments
+ *            and makes the row without the lock; then one short lock puts it into ring, table and
+ *            wheel. A removed row is freed after the lock, when no worker has it.
+ * LIMITS     max_rows rows, REFRESHER_LOADERS_MAX names of loaders.
+ * LOCKING    refresher.h. */
 #include <string.h>
 
 #include "base/hash.h"
 #include "base/opts.h"
 #include "work/cron.h"
 #include "work/refresher.h"
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 
 #define REFRESHER_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
 #define REFRESHER_IDLE_MAX 1000000u
 #define REFRESHER_AT_MAX (6 + CRON_ZONE_MAX) /* "00:00@" and a zone */
+#define REFRESHER_LOADERS_MAX 4096u
+#define REFRESHER_BLOCK_MIN 256u
+#define REFRESHER_LEVEL 4u /* priorities of tasks between those of rows */
 
-static cellar_err refresher_check(const cellar_refresher *r)
+static cellar_err refresher_check(const cellar_pool *p)
 {
-    if (r == NULL) { return CELLAR_E_INVAL; }
-    return r->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+    if (p == NULL) { return CELLAR_E_INVAL; }
+    return p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+
+/* Make the refresher of a pool that has none. False: no memory. */
+static bool refresher_make(cellar_pool *p)
+{
+    sync_take(QUEUE, &p->lock);
+    const bool there = p->refresh != NULL;
+    sync_drop(QUEUE, &p->lock);
+    if (there) { return true; }
+    refresher *r = base_alloc(&p->obj.account, REFRESHER_MOD, sizeof *r, NULL);
+    if (r == NULL) { return false; }
+    r->none.body.refs = 1;
+    r->name.number = (uint16_t)p->name_max;
+    r->name.fn = refresher_run;
+    r->name.ctx = p;
+    r->name.recurs = true;
+    r->name.opts.max_running = p->cfg.max_parallel;
+    r->name.opts.max_attempts = UINT8_MAX;
+    r->name.gate.name = &r->name;
+    r->name.queue = &r->queue;
+    task_levels_init(&r->name.parked);
+    task_queue_init(&r->queue);
+    for (uint32_t i = REFRESHER_PARALLEL_MAX; i-- > 0;) {
+        r->ticket[i].of = p;
+        r->ticket[i].next = r->free_tickets;
+        r->free_tickets = &r->ticket[i];
+    }
+    sync_take(QUEUE, &p->lock);
+    const bool mine = p->refresh == NULL;
+    if (mine) {
+        p->refresh = r;
+        p->names[p->name_max] = &r->name;
+        if (p->intake != TASK_INTAKE_OPEN) { refresher_pause(p); }
+    }
+    sync_drop(QUEUE, &p->lock);
+    if (!mine) { base_free(&p->obj.account, REFRESHER_MOD, r, sizeof *r); }
+    return true;
 }
 
 static bool refresher_name_ok(const char *name)
@@ -33,28 +78,62 @@ static bool refresher_name_ok(const char *name)
 
 /* ---- loaders ---- */
 
-static refresher_loader *refresher_find_loader(const cellar_refresher *r, const char *name)
-    SYNC_HOLDS(WHEEL)
+static bool refresher_is_named(const refresher_loader *l, cellar_bytes name)
+{
+    return strlen(l->name) == name.len && memcmp(l->name, name.data, name.len) == 0;
+}
+
+static refresher_loader *refresher_find_loader(const refresher *r, cellar_bytes name)
+    SYNC_HOLDS(QUEUE)
 {
     refresher_loader *l = r->loaders;
-    while (l != NULL && strcmp(l->name, name) != 0) { l = l->next; }
+    while (l != NULL && !refresher_is_named(l, name)) { l = l->next; }
     return l;
 }
 
-/* Put a loader into the list. Rows of its name take it, and are covered as far as is known. */
-static cellar_err refresher_insert_loader(cellar_refresher *r, refresher_loader *l)
-    SYNC_HOLDS(WHEEL)
+/* Find the loader of a name, or make one without a function. */
+static cellar_err refresher_name_loader(cellar_pool *p, cellar_bytes name, refresher_loader **out)
 {
-    if (refresher_find_loader(r, l->name) != NULL) { return CELLAR_EXISTS; }
-    l->next = r->loaders;
-    r->loaders = l;
-    refresher_row *row = r->all;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (!row->present || strcmp(row->loader_name, l->name) != 0) { continue; }
-        row->loader = l;
-        if ((row->flags & CELLAR_REFRESH_PATTERN) == 0 || l->lister != NULL) {
-            refresher_set_uncovered(row, false);
+    if (!refresher_make(p)) { return CELLAR_E_NOMEM; }
+    refresher *r = p->refresh;
+    refresher_loader *fresh = NULL;
+    for (;;) {
+        sync_take(QUEUE, &p->lock);
+        *out = refresher_find_loader(r, name);
+        const bool full = *out == NULL && r->loader_count == REFRESHER_LOADERS_MAX;
+        if (*out == NULL && fresh != NULL && !full) {
+            fresh->next = r->loaders;
+            r->loaders = *out = fresh;
+            r->loader_count++;
+            fresh = NULL;
+        }
+        r->count[STATS_REFRESHER_REJECTED_LIMIT] += full;
+        sync_drop(QUEUE, &p->lock);
+        if (*out != NULL || full) { break; }
+        fresh = base_alloc(&p->obj.account, REFRESHER_MOD, sizeof *fresh, NULL);
+        if (fresh == NULL) { return CELLAR_E_NOMEM; }
+        memcpy(fresh->name, name.data, name.len);
+    }
+    base_free(&p->obj.account, REFRESHER_MOD, fresh, sizeof *fresh);
+    return *out != NULL ? CELLAR_OK : CELLAR_E_LIMIT;
+}
+
+/* Give a loader its function. Its rows are covered as far as is known. */
+static cellar_err refresher_fill_loader(refresher *r, refresher_loader *l,
+                                        const refresher_loader *with) SYNC_HOLDS(QUEUE)
+{
+    if (l->fn != NULL) { return CELLAR_EXISTS; }
+    l->ctx = with->ctx;
+    l->lister = with->lister;
+    l->lister_ctx = with->lister_ctx;
+    l->breaker = with->breaker;
+    l->own_breaker = with->own_breaker;
+    l->limiter = with->limiter;
+    l->fn = with->fn;
+    for (refresher_row *row = r->rows; row != NULL; row = row->hh.next) {
+        const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
+        if (row->loader == l && (!pattern || l->lister != NULL)) {
+            refresher_set_uncovered(r, row, false);
         }
     }
     return CELLAR_OK;
@@ -68,35 +147,31 @@ static const cellar_breaker_config refresher_breaker = {
     .consecutive_failures = 63, .half_open_successes = 1, .open_ms = 1000, .open_max_ms = 10000,
 };
 
-CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *name,
+CELLAR_API cellar_err cellar_refresh_loader(cellar_pool *p, cellar *c, const char *name,
                                             cellar_loader_fn fn, void *ctx,
                                             const cellar_refresh_loader_opts *o)
 {
     cellar_refresh_loader_opts full = cellar_refresh_loader_opts_default();
-    cellar_err err = refresher_check(r);
+    cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     if (o != NULL) { err = base_opts_in(&full, sizeof full, o); }
     if (err != CELLAR_OK) { return err; }
-    if (!refresher_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
+    if (c == NULL || !refresher_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
 #ifdef CELLAR_OMIT_LIMIT
     if (full.limiter != NULL) { return CELLAR_E_UNSUPPORTED; }
 #endif
-    refresher_loader *l = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *l, NULL);
-    if (l == NULL) { return CELLAR_E_NOMEM; }
-    *l = (refresher_loader){ .fn = fn, .ctx = ctx, .lister = full.lister,
-                             .lister_ctx = full.lister_ctx, .breaker = full.breaker,
-                             .limiter = full.limiter, .own_breaker = full.breaker == NULL };
-    memcpy(l->name, name, strlen(name));
-    if (l->own_breaker) { err = cellar_breaker_create(r->store, &refresher_breaker, &l->breaker); }
-    if (err == CELLAR_OK) {
-        sync_take(WHEEL, &r->lock);
-        err = refresher_insert_loader(r, l);
-        sync_drop(WHEEL, &r->lock);
-    }
-    if (err != CELLAR_OK) {
-        if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
-        base_free(&r->obj.account, BASE_MOD_STORE, l, sizeof *l);
-    }
+    refresher_loader *l;
+    err = refresher_name_loader(p, (cellar_bytes){ name, strlen(name) }, &l);
+    if (err != CELLAR_OK) { return err; }
+    refresher_loader with = { .fn = fn, .ctx = ctx, .lister = full.lister,
+                              .lister_ctx = full.lister_ctx, .breaker = full.breaker,
+                              .limiter = full.limiter, .own_breaker = full.breaker == NULL };
+    if (with.own_breaker) { err = cellar_breaker_create(c, &refresher_breaker, &with.breaker); }
+    if (err != CELLAR_OK) { return err; }
+    sync_take(QUEUE, &p->lock);
+    err = refresher_fill_loader(p->refresh, l, &with);
+    sync_drop(QUEUE, &p->lock);
+    if (err != CELLAR_OK && with.own_breaker) { cellar_breaker_destroy(with.breaker); }
     return err;
 }
 
@@ -106,23 +181,30 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
     if (keys == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
-    return refresher_keys_put(keys, key, key_len);
+    return refresher_keys_put(keys, key, key_len, REFRESHER_BLOCK_MIN);
 }
 
 /* ---- rows ---- */
 
-static refresher_row *refresher_find(const cellar_refresher *r, const cellar *c, const void *key,
-                                     size_t len) SYNC_HOLDS(WHEEL)
+/* Hash a row for the table. */
+static unsigned refresher_hash_of(const cellar_pool *p, const cellar *c, const void *key,
+                                  size_t len)
 {
-    refresher_row *row = r->all;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (row->present && row->c == c && row->key_len == len &&
-            memcmp(row->key, key, len) == 0) {
-            return row;
-        }
+    return task_hash(p, key, len) ^ (unsigned)base_mix64((uintptr_t)c);
+}
+
+static refresher_row *refresher_find(const cellar_pool *p, const cellar *c, const void *key,
+                                     size_t len) SYNC_HOLDS(QUEUE)
+{
+    if (p->refresh == NULL) { return NULL; }
+    refresher_row *row = BASE_TABLE_FIND(hh, p->refresh->rows, key, len,
+                                         refresher_hash_of(p, c, key, len));
+    while (row != NULL && (row->c != c || row->key_len != len || memcmp(row->key, key, len) != 0)) {
+        UT_hash_handle *next = row->hh.hh_next; /* of another namespace, with the same hash */
+        row = next != NULL
+                  ? (refresher_row *)(void *)((char *)next - offsetof(refresher_row, hh)) : NULL;
     }
-    return NULL;
+    return row;
 }
 
 /* Hash the key for the phase: the same value in every process. */
@@ -134,7 +216,7 @@ static uint64_t refresher_hash(const char *key, size_t len)
 }
 
 /* Read "HH:MM@zone" of `len` bytes. */
-static cellar_err refresher_at_in(cellar_refresher *r, const char *at, size_t len,
+static cellar_err refresher_at_in(const base_alloc_hooks *hooks, const char *at, size_t len,
                                   refresher_row *row)
 {
     char zone[CRON_ZONE_MAX + 1] = "";
@@ -148,7 +230,7 @@ static cellar_err refresher_at_in(cellar_refresher *r, const char *at, size_t le
     if (hour > 23 || minute > 59) { return CELLAR_E_INVAL; }
     row->at_minutes = hour * 60 + minute;
     memcpy(zone, at + 6, len - 6);
-    return cron_zone_open(&r->obj.account.hooks, zone, &row->zone);
+    return cron_zone_open(hooks, zone, &row->zone);
 }
 
 typedef struct refresher_spec { /* a row to be made */
@@ -160,9 +242,10 @@ typedef struct refresher_spec { /* a row to be made */
     cellar_refresh_opts o;
 } refresher_spec;
 
-static cellar_refresh_priority refresher_priority(const refresher_spec *s)
+static uint32_t refresher_level(const refresher_spec *s)
 {
-    return s->o.priority != 0 ? s->o.priority : CELLAR_REFRESH_MID;
+    const cellar_refresh_priority at = s->o.priority != 0 ? s->o.priority : CELLAR_REFRESH_MID;
+    return ((uint32_t)at - 1) * REFRESHER_LEVEL + 1;
 }
 
 static uint64_t refresher_at_hash(const refresher_spec *s)
@@ -171,104 +254,110 @@ static uint64_t refresher_at_hash(const refresher_spec *s)
 }
 
 /* Make a row that is in no list yet. */
-static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *s,
-                                     refresher_row **out)
+static cellar_err refresher_row_make(cellar_pool *p, const refresher_spec *s, refresher_row **out)
 {
     const size_t len = s->prefix.len + s->key.len;
-    refresher_row *row = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
+    refresher_loader *loader;
+    cellar_err err = refresher_name_loader(p, s->loader, &loader);
+    if (err != CELLAR_OK) { return err; }
+    refresher_row *row = base_alloc(&p->obj.account, REFRESHER_MOD, sizeof *row + len + 1, NULL);
     if (row == NULL) { return CELLAR_E_NOMEM; }
-    *row = (refresher_row){ .of = r, .c = s->c, .key_len = (uint32_t)len };
+    row->task.body = &p->refresh->none.body;
+    row->task.name = p->refresh->name.number;
+    row->task.flags = TASK_RECURS;
+    row->task.priority = (uint8_t)refresher_level(s);
+    row->task.max_attempts = UINT8_MAX;
+    row->c = s->c;
+    row->loader = loader;
+    row->key_len = (uint32_t)len;
     if (s->prefix.len != 0) { memcpy(row->key, s->prefix.data, s->prefix.len); }
     memcpy(row->key + s->prefix.len, s->key.data, s->key.len);
-    row->key[len] = '\0';
-    memcpy(row->loader_name, s->loader.data, s->loader.len);
     row->interval_ms = s->interval_ms;
     row->ttl_ms = s->o.ttl_ms;
     row->negative_ttl_ms = s->o.negative_ttl_ms;
     row->stale_ms = s->o.stale_ms;
-    row->priority = refresher_priority(s);
     row->at_hash = refresher_at_hash(s);
     row->stop_idle = s->o.stop_idle;
     row->flags = s->flags;
     if (row->ttl_ms != 0 && row->ttl_ms / 2 < row->interval_ms) {
         row->flags |= CELLAR_REFRESH_SHORT_TTL;
     }
-    row->keys.account = &r->obj.account;
-    cellar_err err = CELLAR_OK;
+    row->keys.account = &p->obj.account;
     if ((s->flags & CELLAR_REFRESH_PATTERN) == 0) {
-        err = refresher_keys_put(&row->keys, row->key, len);
+        err = refresher_keys_put(&row->keys, row->key, len, 0);
     }
     if (err == CELLAR_OK && s->at.len != 0) {
-        err = refresher_at_in(r, s->at.data, s->at.len, row);
+        err = refresher_at_in(&p->obj.account.hooks, s->at.data, s->at.len, row);
     }
     if (err != CELLAR_OK) {
-        refresher_row_free(row);
+        refresher_row_free(p, row);
         return err;
     }
     *out = row;
     return CELLAR_OK;
 }
 
-/* Put a row into the ring and arm it. */
-static cellar_err refresher_insert(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
+/* Put a row into table and ring, and arm it. */
+static cellar_err refresher_insert(cellar_pool *p, refresher_row *row, work_time now,
+                                   task_after *a) SYNC_HOLDS(QUEUE)
 {
-    cellar_refresher *r = row->of;
-    if (refresher_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
-    if (r->count[STATS_REFRESHER_ROWS] >= r->max_rows) {
+    BASE_TABLE_CHARGE(&p->obj.account, REFRESHER_MOD);
+    refresher *r = p->refresh;
+    if (refresher_find(p, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
+    if (r->count[STATS_REFRESHER_ROWS] >= p->cfg.max_rows) {
         r->count[STATS_REFRESHER_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
+    BASE_TABLE_ADD(hh, r->rows, row->key, row->key_len,
+                   refresher_hash_of(p, row->c, row->key, row->key_len), row);
+    if (row->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
     const uint64_t hash = refresher_hash(row->key, row->key_len);
-    row->start_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
-    row->id = ++r->last_id;
+    row->due_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
     row->refs = 1;
-    row->present = true;
     refresher_row *first = r->all != NULL ? r->all : row;
     row->next = first;
     row->prev = r->all != NULL ? first->prev : row;
     row->prev->next = row;
     first->prev = row;
     r->all = first;
-    row->loader = refresher_find_loader(r, row->loader_name);
     r->count[STATS_REFRESHER_ROWS]++;
     r->count[STATS_REFRESHER_KEYS] += row->keys.count;
     r->count[STATS_REFRESHER_SHORT_TTLS] += (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
     const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
-    refresher_set_uncovered(row, row->loader == NULL || (pattern && row->loader->lister == NULL));
-    refresher_begin(row, now);
+    refresher_set_uncovered(r, row, row->loader->fn == NULL ||
+                                        (pattern && row->loader->lister == NULL));
+    refresher_begin(p, row, now, a);
     return CELLAR_OK;
 }
 
-static cellar_err refresher_add_row(cellar_refresher *r, const refresher_spec *s)
+static cellar_err refresher_add_row(cellar_pool *p, const refresher_spec *s)
 {
     refresher_row *row;
-    cellar_err err = refresher_row_make(r, s, &row);
+    cellar_err err = refresher_row_make(p, s, &row);
     if (err != CELLAR_OK) { return err; }
     const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
-    const work_time now = work_now(&r->obj);
-    refresher_after a;
-    refresher_after_init(&a);
-    sync_take(WHEEL, &r->lock);
-    err = refresher_insert(row, now);
-    sync_drop(WHEEL, &r->lock);
+    const work_time now = work_now(&p->obj);
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    err = refresher_insert(p, row, now, &a);
+    sync_drop(QUEUE, &p->lock);
     if (err != CELLAR_OK) {
-        refresher_row_free(row);
+        refresher_row_free(p, row);
         return err;
     }
     if (brief) {
-        base_log(&r->obj.log, BASE_LOG_WARNING, "refresh", 0,
+        base_log(&p->obj.log, BASE_LOG_WARNING, "refresh", 0,
                  "the TTL of a row is below twice its interval: one failure loses a value");
     }
-    a.ring = true;
-    refresher_settle(r, &a);
+    task_settle(p, &a);
     return CELLAR_OK;
 }
 
 /* Copy and check what the caller of an add gives. */
-static cellar_err refresher_spec_in(const cellar_refresher *r, const char *loader,
+static cellar_err refresher_spec_in(const cellar_pool *p, const char *loader,
                                     const cellar_refresh_opts *o, refresher_spec *s)
 {
-    cellar_err err = refresher_check(r);
+    cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     s->o = cellar_refresh_opts_default();
     if (o != NULL) { err = base_opts_in(&s->o, sizeof s->o, o); }
@@ -292,63 +381,59 @@ static cellar_err refresher_spec_in(const cellar_refresher *r, const char *loade
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
+CELLAR_API cellar_err cellar_refresh_add(cellar_pool *p, cellar *c, const void *key,
                                          size_t key_len, const char *loader, int64_t interval_ms,
                                          const cellar_refresh_opts *o)
 {
     refresher_spec s = { .c = c, .key = { key, key_len }, .interval_ms = interval_ms };
-    const cellar_err err = refresher_spec_in(r, loader, o, &s);
-    return err == CELLAR_OK ? refresher_add_row(r, &s) : err;
+    const cellar_err err = refresher_spec_in(p, loader, o, &s);
+    return err == CELLAR_OK ? refresher_add_row(p, &s) : err;
 }
 
 /* ---- remove ---- */
 
-/* Wait until no ticket has a removed row, and give the caller's reference back. */
-static cellar_err refresher_wait_row(refresher_row *row)
+/* Wait until no worker has a removed row, and give the reference of the caller back. */
+static cellar_err refresher_wait_row(cellar_pool *p, refresher_row *row, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
-    cellar_refresher *r = row->of;
-    const uint64_t until_ns = base_now_ns() + (uint64_t)r->close_ms * 1000000u;
-    cellar_err err = CELLAR_PENDING;
-    while (err == CELLAR_PENDING) {
-        refresher_after a;
-        refresher_after_init(&a);
-        sync_take(WHEEL, &r->lock);
-        const uint32_t ended = base_load_acq(&r->ended);
-        if (row->state != REFRESHER_RUNNING || refresher_in_step(r, row)) {
-            err = CELLAR_OK;
-        } else if (base_now_ns() >= until_ns) {
+    const uint64_t until_ns = base_until_ns(p->cfg.close_timeout_ms);
+    task_run *mine = task_run_mine(p);
+    cellar_err err = CELLAR_OK;
+    while (row->task.state == CELLAR_TASK_RUNNING && err == CELLAR_OK) {
+        if (mine != NULL && mine->task == &row->task) { break; }
+        if (base_now_ns() < until_ns) {
+            task_sleep(p, mine, until_ns);
+        } else {
             err = CELLAR_E_BUSY;
         }
-        if (err != CELLAR_PENDING) { refresher_unref(row, &a); }
-        sync_drop(WHEEL, &r->lock);
-        refresher_settle(r, &a);
-        if (err == CELLAR_PENDING) { (void)sync_wait(&r->ended, ended, until_ns); }
     }
+    refresher_unref(p, row, a);
     return err;
 }
 
-CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, const void *key,
+CELLAR_API cellar_err cellar_refresh_remove(cellar_pool *p, cellar *c, const void *key,
                                             size_t key_len)
 {
-    const cellar_err err = refresher_check(r);
+    cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL || key == NULL) { return CELLAR_E_INVAL; }
-    refresher_after a;
-    refresher_after_init(&a);
-    sync_take(WHEEL, &r->lock);
-    refresher_row *row = refresher_find(r, c, key, key_len);
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    refresher_row *row = refresher_find(p, c, key, key_len);
     if (row != NULL) {
         row->refs++;
-        refresher_detach(row, &a);
+        refresher_detach(p, row, &a);
+        err = refresher_wait_row(p, row, &a);
     }
-    sync_drop(WHEEL, &r->lock);
-    return row != NULL ? refresher_wait_row(row) : CELLAR_E_NOT_FOUND;
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return row != NULL ? err : CELLAR_E_NOT_FOUND;
 }
 
 /* ---- policies ---- */
 
 typedef struct refresher_policies { /* one call of cellar_refresh_add_policies */
-    cellar_refresher *r;
+    cellar_pool *p;
     cellar *c;
     size_t count;
     cellar_err err;
@@ -360,30 +445,26 @@ static bool refresher_row_is(const refresher_row *row, const refresher_spec *s)
 {
     const uint32_t of_spec = CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_POLICY;
     return row->interval_ms == s->interval_ms && row->ttl_ms == s->o.ttl_ms &&
-           row->priority == refresher_priority(s) && (row->flags & of_spec) == s->flags &&
+           row->task.priority == refresher_level(s) && (row->flags & of_spec) == s->flags &&
            row->at_hash == refresher_at_hash(s) &&
-           strlen(row->loader_name) == s->loader.len &&
-           memcmp(row->loader_name, s->loader.data, s->loader.len) == 0;
+           refresher_is_named(row->loader, s->loader);
 }
 
 /* Decide about the row that an earlier call made for the key of a rule. The first rule decides. */
-static void refresher_decide(refresher_policies *p, const refresher_spec *s)
+static void refresher_decide(refresher_policies *to, const refresher_spec *s)
 {
-    cellar_refresher *r = p->r;
-    sync_take(WHEEL, &r->lock);
-    refresher_row *row = r->all;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (row->present && row->c == p->c && row->fate == REFRESHER_DOUBTED &&
-            row->key_len == s->prefix.len + s->key.len &&
-            (s->prefix.len == 0 || memcmp(row->key, s->prefix.data, s->prefix.len) == 0) &&
-            memcmp(row->key + s->prefix.len, s->key.data, s->key.len) == 0) {
-            const bool kept = refresher_row_is(row, s);
-            row->fate = kept ? REFRESHER_KEPT : REFRESHER_DOOMED;
-            p->count += kept;
-        }
+    cellar_pool *p = to->p;
+    char key[2 * CELLAR_PATTERN_MAX + 2];
+    if (s->prefix.len != 0) { memcpy(key, s->prefix.data, s->prefix.len); }
+    memcpy(key + s->prefix.len, s->key.data, s->key.len);
+    sync_take(QUEUE, &p->lock);
+    refresher_row *row = refresher_find(p, to->c, key, s->prefix.len + s->key.len);
+    if (row != NULL && row->fate == REFRESHER_DOUBTED) {
+        const bool kept = refresher_row_is(row, s);
+        row->fate = kept ? REFRESHER_KEPT : REFRESHER_DOOMED;
+        to->count += kept;
     }
-    sync_drop(WHEEL, &r->lock);
+    sync_drop(QUEUE, &p->lock);
 }
 
 static cellar_bytes refresher_bytes(const char *text)
@@ -414,65 +495,46 @@ static bool refresher_add_rule(const cellar_policy_rule *rule, void *ctx)
         refresher_decide(p, &s);
         return true;
     }
-    const cellar_err err = refresher_add_row(p->r, &s);
+    const cellar_err err = refresher_add_row(p->p, &s);
     p->count += err == CELLAR_OK;
     if (err != CELLAR_EXISTS) { p->err = err; }
     return p->err == CELLAR_OK;
 }
 
-/* Doubt all rows that came from the policies of `c`. */
-static void refresher_doubt(cellar_refresher *r, const cellar *c)
+/* Doubt all rows that came from the policies of `c`; or remove those that are no longer kept. */
+static void refresher_rows_of(cellar_pool *p, const cellar *c, bool removes)
 {
-    sync_take(WHEEL, &r->lock);
-    refresher_row *row = r->all;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0) {
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    refresher_row *row = p->refresh != NULL ? p->refresh->rows : NULL;
+    for (refresher_row *next; row != NULL; row = next) {
+        next = row->hh.next;
+        if (row->c != c || (row->flags & CELLAR_REFRESH_POLICY) == 0) { continue; }
+        if (!removes) {
             row->fate = REFRESHER_DOUBTED;
+        } else if (row->fate != REFRESHER_KEPT) {
+            refresher_detach(p, row, &a);
         }
     }
-    sync_drop(WHEEL, &r->lock);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
 }
 
-/* Remove one row of `c` that no rule makes as it is, as cellar_refresh_remove does. E_NOT_FOUND:
- * there is none. */
-static cellar_err refresher_drop_rule(cellar_refresher *r, const cellar *c)
-{
-    refresher_after a;
-    refresher_after_init(&a);
-    sync_take(WHEEL, &r->lock);
-    refresher_row *row = r->all, *found = NULL;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (row->present && row->c == c && row->fate != REFRESHER_KEPT) {
-            found = row;
-            break;
-        }
-    }
-    if (found != NULL) {
-        found->refs++;
-        refresher_detach(found, &a);
-    }
-    sync_drop(WHEEL, &r->lock);
-    return found != NULL ? refresher_wait_row(found) : CELLAR_E_NOT_FOUND;
-}
-
-CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count)
+CELLAR_API cellar_err cellar_refresh_add_policies(cellar_pool *p, cellar *c, size_t *count)
 {
     if (count != NULL) { *count = 0; }
-    cellar_err err = refresher_check(r);
+    cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL) { return CELLAR_E_INVAL; }
-    refresher_policies p = { .r = r, .c = c };
-    refresher_doubt(r, c);
-    err = cellar_policy_list(c, refresher_add_rule, &p);
+    refresher_policies to = { .p = p, .c = c };
+    refresher_rows_of(p, c, false);
+    err = cellar_policy_list(c, refresher_add_rule, &to);
     if (err != CELLAR_OK) { return err; }
-    do { err = refresher_drop_rule(r, c); } while (err == CELLAR_OK);
-    if (err != CELLAR_E_NOT_FOUND) { return err; }
-    p.makes = true;
-    err = cellar_policy_list(c, refresher_add_rule, &p);
-    if (count != NULL) { *count = p.count; }
-    return err != CELLAR_OK ? err : p.err;
+    refresher_rows_of(p, c, true);
+    to.makes = true;
+    err = cellar_policy_list(c, refresher_add_rule, &to);
+    if (count != NULL) { *count = to.count; }
+    return err != CELLAR_OK ? err : to.err;
 }
 
 /* ---- list ---- */
@@ -483,17 +545,17 @@ static int64_t refresher_age(int64_t ms, int64_t now_ms)
 }
 
 static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_refresh_info *out)
-    SYNC_HOLDS(WHEEL)
+    SYNC_HOLDS(QUEUE)
 {
-    const bool runs = row->state != REFRESHER_IDLE;
+    const bool runs = row->task.state != CELLAR_TASK_SCHEDULED;
     *out = cellar_refresh_info_default();
     out->c = row->c;
     out->key = row->key;
     out->key_len = row->key_len;
-    out->loader = row->loader_name;
+    out->loader = row->loader->name;
     out->interval_ms = row->interval_ms;
     out->ttl_ms = row->ttl_ms;
-    out->next_ms = runs ? 0 : BASE_MAX(row->timer.due_ms - now_ms, 0);
+    out->next_ms = runs ? 0 : BASE_MAX(row->task.timer.due_ms - now_ms, 0);
     out->ok_age_ms = refresher_age(row->ok_ms, now_ms);
     out->failed_age_ms = refresher_age(row->failed_ms, now_ms);
     out->ok = row->ok;
@@ -502,89 +564,68 @@ static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_
     out->keys = row->keys.count;
     out->keys_left = row->left;
     out->last_err = row->last_err;
-    out->priority = row->priority;
+    out->priority = (cellar_refresh_priority)(row->task.priority / REFRESHER_LEVEL + 1);
     out->flags = row->flags | (row->uncovered ? CELLAR_REFRESH_UNCOVERED : 0u) |
                  (runs ? CELLAR_REFRESH_RUNNING : 0u) |
                  (row->stop_idle != 0 && row->idle >= row->stop_idle ? CELLAR_REFRESH_SLEEPS : 0u);
 }
 
-/* Take a reference to the first present row with an id above `id`; NULL: there is none. */
-static refresher_row *refresher_after_id(cellar_refresher *r, uint64_t id, int64_t now_ms,
-                                         cellar_refresh_info *out) SYNC_HOLDS(WHEEL)
+/* Take a reference to the first row of the list, or the first one behind `last`, and give back that
+ * to `last`. NULL: there is none. */
+static refresher_row *refresher_follow(cellar_pool *p, refresher_row *last, int64_t now_ms,
+                                       cellar_refresh_info *out, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    refresher_row *row = r->all;
-    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
-        first = false;
-        if (!row->present || row->id <= id) { continue; }
+    refresher *r = p->refresh;
+    refresher_row *row = last != NULL ? last->next : r != NULL ? r->all : NULL;
+    bool end = row == NULL || (last != NULL && row == r->all);
+    while (!end && base_load_rlx(&row->gone)) {
+        row = row->next;
+        end = row == r->all;
+    }
+    if (!end) {
         row->refs++;
         refresher_describe(row, now_ms, out);
-        return row;
     }
-    return NULL;
+    if (last != NULL) { refresher_unref(p, last, a); }
+    return end ? NULL : row;
 }
 
-CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_list_fn fn, void *ctx)
+CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn fn, void *ctx)
 {
-    const cellar_err err = refresher_check(r);
+    const cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
-    const int64_t now_ms = work_now(&r->obj).mono_ms;
-    uint64_t id = 0;
-    for (bool more = true; more;) {
+    const int64_t now_ms = work_now(&p->obj).mono_ms;
+    refresher_row *row = NULL;
+    for (bool more = true;;) {
         cellar_refresh_info info;
-        refresher_after a;
-        refresher_after_init(&a);
-        sync_take(WHEEL, &r->lock);
-        refresher_row *row = refresher_after_id(r, id, now_ms, &info);
-        sync_drop(WHEEL, &r->lock);
-        if (row == NULL) { break; }
-        id = row->id;
+        task_after a = { .done = NULL };
+        sync_take(QUEUE, &p->lock);
+        if (more) {
+            row = refresher_follow(p, row, now_ms, &info, &a);
+        } else {
+            refresher_unref(p, row, &a);
+            row = NULL;
+        }
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+        if (row == NULL) { return CELLAR_OK; }
         more = fn(&info, ctx);
-        sync_take(WHEEL, &r->lock);
-        refresher_unref(row, &a);
-        sync_drop(WHEEL, &r->lock);
-        refresher_settle(r, &a);
     }
-    return CELLAR_OK;
 }
 
 /* ---- figures ---- */
 
-CELLAR_PRIVATE const char *refresher_figures(void *object, uint64_t *v)
+CELLAR_API cellar_err cellar_refresh_stats_get(cellar_pool *p, cellar_refresh_stats *out)
 {
-    cellar_refresher *r = object;
-    sync_take(WHEEL, &r->lock);
-    memcpy(v, r->count, sizeof r->count);
-    sync_drop(WHEEL, &r->lock);
-    const uint64_t ok = v[STATS_REFRESHER_OK], all = ok + v[STATS_REFRESHER_FAILED];
-    v[STATS_REFRESHER_SKIPPED] = 0;
-    for (unsigned i = STATS_REFRESHER_SKIPPED_BREAKER; i <= STATS_REFRESHER_SKIPPED_UNCOVERED;
-         i++) {
-        v[STATS_REFRESHER_SKIPPED] += v[i];
-    }
-    v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
-                                              : 1000000;
-    v[STATS_REFRESHER_BYTES] = base_object_bytes(&r->obj);
-    return r->obj.name;
+    stats_struct full;
+    _Static_assert(offsetof(stats_struct, value[STATS_REFRESHER_COUNT]) == sizeof *out,
+                   "one line for each number");
+    const cellar_err err = refresher_check(p);
+    if (err != CELLAR_OK) { return err; }
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    refresher_read(p, full.value);
+    return base_opts_out(out, &full, sizeof *out);
 }
-
-CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out)
-{
-    return stats_get(r, out);
-}
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE void refresher_figures_more(stats_out *o, const stats_owner *owner, void *object,
-                                           const uint64_t *value)
-{
-    cellar_refresher *r = object;
-    (void)value;
-    sync_take(WHEEL, &r->lock);
-    const stats_waits late = r->late;
-    sync_drop(WHEEL, &r->lock);
-    stats_tell_waits(o, "cellar_refresh_late_seconds",
-                     "From the due time of a row to the begin of its run.", owner, &late);
-}
-#endif
 
 BASE_SIZE_END

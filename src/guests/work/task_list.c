@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "work/refresher.h"
 #include "work/task_burst.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
@@ -199,6 +200,7 @@ CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, vo
         stats_tell_waits(o, row[i].family, row[i].help, owner, &waits[i]);
     }
     task_queue_figures(o, owner, p);
+    refresher_figures(o, owner, p);
 }
 #endif
 

@@ -30,7 +30,7 @@ CELLAR_PRIVATE void task_row_list(task_journal *j, task_row *r, task *t)
 CELLAR_PRIVATE void task_mark(cellar_pool *p, task *t, task_after *a)
 {
     task_journal *j = p->journal;
-    if (j == NULL) { return; }
+    if (j == NULL || (t->flags & TASK_RECURS) != 0) { return; }
     task_row *r = task_row_of(p, t);
     if ((r->flags & TASK_ROW_WRITING) != 0) {
         r->flags |= TASK_ROW_AGAIN;
@@ -64,7 +64,7 @@ CELLAR_PRIVATE void task_mark_end(cellar_pool *p, task *t, cellar_task_state bef
 
 CELLAR_PRIVATE void task_mark_begin(cellar_pool *p, const task *t, cellar_task_id id)
 {
-    if (p->journal == NULL) { return; }
+    if (p->journal == NULL || (t->flags & TASK_RECURS) != 0) { return; }
     journal_board_set(p->journal->board, t->index, id, ++task_row_of(p, t)->begun, t->attempt);
 }
 

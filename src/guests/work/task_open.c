@@ -12,6 +12,7 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/service.h"
+#include "work/refresher.h"
 #include "work/task_burst.h"
 #include "work/task_commit.h"
 #include "work/task_queue.h"
@@ -160,6 +161,8 @@ static const base_number task_numbers[] = {
     TASK_NUMBER(workers, 4, CELLAR_POOL_WORKERS_MAX, "workers must be at most 64"),
     TASK_NUMBER(max_names, 256, 4096, "max_names must be at most 4,096"),
     TASK_NUMBER(restore_rate, 1000, 1000000, "restore_rate must be at most 1,000,000"),
+    TASK_NUMBER(max_rows, 4096, 65536, "max_rows must be at most 65,536"),
+    TASK_NUMBER(max_parallel, 2, CELLAR_POOL_WORKERS_MAX, "max_parallel must be at most 64"),
     TASK_NUMBER(on_full, 0, CELLAR_POOL_DROP_OLDEST, "on_full must be a cellar_pool_full"),
     TASK_NUMBER(order, 0, CELLAR_POOL_STRICT, "order must be a cellar_pool_order"),
     TASK_NUMBER(journal_level, 0, CELLAR_JOURNAL_SYNC,
@@ -268,7 +271,8 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     for (uint32_t i = 0; i < p->name_count; i++) {
         base_free(&p->obj.account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
     }
-    base_free(&p->obj.account, BASE_MOD_STORE, p->names, p->name_max * sizeof *p->names);
+    refresher_free(p);
+    base_free(&p->obj.account, BASE_MOD_STORE, p->names, (p->name_max + 1) * sizeof *p->names);
     base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
 }
 
@@ -297,7 +301,8 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     }
     why = "no memory for the tables";
     p->chunk = base_alloc(&p->obj.account, BASE_MOD_STORE, p->chunk_max * sizeof(task *), NULL);
-    p->names = base_alloc(&p->obj.account, BASE_MOD_STORE, p->name_max * sizeof(task_name *), NULL);
+    p->names = base_alloc(&p->obj.account, BASE_MOD_STORE,
+                          (p->name_max + 1) * sizeof(task_name *), NULL);
     if (p->chunk == NULL || p->names == NULL) { goto drop_tables; }
     if (p->journal != NULL) {
         err = task_restore(p, &why);
@@ -388,11 +393,13 @@ static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
     return ended;
 }
 
-/* Return the number of tasks that run. */
+/* Return the number of tasks that run, rows of the refresher left out. */
 static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     uint32_t n = 0;
-    for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) { n += r->task != NULL; }
+    for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) {
+        n += r->task != NULL && !r->name->recurs;
+    }
     return n;
 }
 
@@ -404,6 +411,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     uint64_t abandoned = 0;
     task_bursts_recall(p, &a);
     const uint64_t ended = p->live_ended;
+    refresher_pause(p);
     if (mode == CELLAR_DRAIN_RUNNING) {
         p->intake = TASK_INTAKE_CLOSED;
         p->hold = true;

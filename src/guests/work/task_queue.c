@@ -156,9 +156,9 @@ CELLAR_PRIVATE void task_queue_charge(cellar_pool *p, task_queue *q, uint32_t ta
 
 CELLAR_PRIVATE void task_queue_weigh(cellar_pool *p, task_queue *q, uint32_t weight)
 {
-    const bool offers = wheel_is_armed(&q->turn), pull = q->pull;
+    const bool pull = q->pull;
     q->pull = true; /* out of its ring meanwhile */
-    if (offers) { task_queue_sort(p, q); }
+    task_queue_sort(p, q);
     q->weight = weight;
     q->pull = pull;
     task_queue_sort(p, q);
@@ -330,15 +330,20 @@ CELLAR_PRIVATE cellar_err task_queue_enter(cellar_pool *p, task_queue *q)
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE void task_queue_init(task_queue *q)
+{
+    q->weight = 1;
+    q->gate.queue = q;
+    task_levels_init(&q->levels);
+}
+
 CELLAR_PRIVATE task_queue *task_queue_make(cellar_pool *p, const char *name, bool pull)
 {
     task_queue *q = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *q, NULL);
     if (q == NULL) { return NULL; }
     memcpy(q->name, name, strlen(name));
-    q->weight = 1;
+    task_queue_init(q);
     q->pull = pull;
-    q->gate.queue = q;
-    task_levels_init(&q->levels);
     return q;
 }
 

@@ -47,6 +47,8 @@ CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Queue parked tasks of a name, as many as may run. */
 CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after *a)
     SYNC_HOLDS(QUEUE);
+/* Prepare a queue that is all zero. */
+CELLAR_PRIVATE void task_queue_init(task_queue *q);
 /* Make a queue. NULL: no memory. */
 CELLAR_PRIVATE task_queue *task_queue_make(cellar_pool *p, const char *name, bool pull);
 /* Enter a queue that is not there. Return OK, E_LIMIT or E_NOMEM. */

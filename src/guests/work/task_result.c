@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "work/refresher.h"
 #include "work/task_burst.h"
 #include "work/task_mark.h"
 #include "work/task_slab.h"
@@ -179,6 +180,11 @@ static void task_free_parts(cellar_pool *p, task_after *a)
         task_throttle *h = a->throttle;
         a->throttle = (task_throttle *)(void *)h->link.next; /* its first field */
         task_throttle_free(p, h);
+    }
+    while (a->gone != NULL) {
+        refresher_row *row = refresher_row_of(a->gone);
+        a->gone = (task *)(void *)a->gone->timer.next; /* its first field */
+        refresher_row_free(p, row);
     }
 }
 

@@ -21,6 +21,7 @@
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
+#include "work/refresher.h"
 #include "work/task_burst.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
@@ -210,6 +211,7 @@ static void task_note_run(cellar_pool *p, const task_run *r, int64_t now_ms, uin
 {
     const uint64_t ms = (uint64_t)BASE_MAX(now_ms - r->started_ms, 0);
     r->name->slow = ms > n;
+    if (r->name->recurs) { return; }
     if (n != 0) { stats_waits_add(&p->waits[STATS_TASK_WAIT_RUN], ms / n, n); }
 }
 
@@ -236,7 +238,10 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_note_run(p, r, now_ms, r->ran + 1);
     const uint64_t failed = r->name->count[STATS_TASK_FAILED];
     const bool in_time = r->task != NULL;
-    if (in_time) {
+    if (in_time && r->name->recurs) {
+        refresher_over(p, task_attempt_over(p, r), now_ms, &a);
+        task_queue_release(p, r->name, &a);
+    } else if (in_time) {
         task *t = task_attempt_over(p, r);
         task_keep_room(t, &room, &spare);
         a.run_of = t;
@@ -283,6 +288,7 @@ static void task_call(void *arg)
 static void task_left(void *arg)
 {
     task_run *r = arg;
+    if (r->calls->recurs) { refresher_left(r->task); }
     r->verdict = cellar_verdict_retry();
     if (r->error[0] == '\0') { memcpy(r->error, "ended its thread", sizeof "ended its thread"); }
     (void)task_run_end(r, true);
@@ -565,6 +571,10 @@ static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext
 static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
+    if ((t->flags & TASK_RECURS) != 0) {
+        refresher_due(p, t, now.mono_ms, a);
+        return;
+    }
     if (t->state != CELLAR_TASK_RUNNING) {
         const int64_t due_ms = (t->flags & TASK_ETA) != 0
                                    ? t->timer.due_ms - now.wall_ms + now.mono_ms : t->timer.due_ms;
@@ -595,8 +605,9 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
 }
 
 /* Fill the wheel of the wall clock again, after a step. */
-static void task_stepped(cellar_pool *p, work_time now) SYNC_HOLDS(QUEUE)
+static void task_stepped(cellar_pool *p, work_time now, task_after *a) SYNC_HOLDS(QUEUE)
 {
+    if (p->refresh != NULL) { refresher_stepped(p, now, a); }
     wheel_init(&p->wall, now.wall_ms);
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
@@ -630,7 +641,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     const int64_t step_ms = offset_ms - base_load_rlx(&p->offset_ms);
     base_store_rlx(&p->offset_ms, offset_ms);
-    if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { task_stepped(p, now); }
+    if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { task_stepped(p, now, &a); }
     if (p->journal != NULL && step_ms < -WORK_STEP_MS) { p->journal->went_back = true; }
     const bool mono = task_pop(p, &p->mono, now.mono_ms, now, &spare, &a);
     const bool wall = task_pop(p, &p->wall, now.wall_ms, now, &spare, &a);

@@ -16,6 +16,7 @@ CELLAR_PRIVATE void task_look_at(cellar_pool *p, int64_t due_ms, task_after *a) 
 BASE_INLINE void task_note_wait(cellar_pool *p, const task *t, int64_t now_ms)
 {
     const int64_t ms = BASE_MAX(now_ms - t->timer.due_ms, 0);
+    if ((t->flags & TASK_RECURS) != 0) { return; }
     stats_waits_add(&p->waits[STATS_TASK_WAIT_WAIT], (uint64_t)ms, 1);
 }
 /* Queue a task that is in no list. */

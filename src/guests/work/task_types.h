@@ -112,7 +112,8 @@ enum { /* flags */
     TASK_SOFT = 8,    /* RUNNING, and timeout_ms passed */
     TASK_RELEASED = 16, /* QUEUED, and was parked: at the front of its level */
     TASK_RECORDED = 32, /* final; the last waiter frees the slot */
-    TASK_UNCOMMITTED = 64 /* final, but not yet in the journal: callers see the state before */
+    TASK_UNCOMMITTED = 64, /* final, but not yet in the journal: callers see the state before */
+    TASK_RECURS = 128 /* part of a refresher_row: in no slab, journal, list or figure of tasks */
 };
 
 typedef struct task { /* a slot of the slab */
@@ -174,6 +175,7 @@ typedef struct task_name {
     task_levels parked;      /* wait for the gate, or for the end of a run */
     task_gate gate;
     bool plain;              /* no limit: its tasks may be in a burst */
+    bool recurs;             /* of the rows of the refresher */
     bool slow;               /* the last functions took more than 1 ms: no burst if others wait */
     uint32_t queued;         /* tasks in the queue that were not parked */
     uint32_t released;       /* tasks in the queue that were */
@@ -363,7 +365,9 @@ struct cellar_pool {
     task_throttle *by_throttle; /* uthash */
     wheel_timer throttles;   /* head of all of them; a sweep moves its first ones to the end */
     uint32_t throttle_count;
-    task_name **names;       /* array of name_max: max_names, and those of the journal */
+    task_name **names;       /* array of name_max: max_names, and those of the journal; and one
+                              * for the refresher */
+    struct refresher *refresh; /* NULL: no loader and no row yet */
     uint32_t name_count, name_max, queue_count;
     task_queue *queues;      /* uthash */
     wheel_timer weights;     /* head: weights with queues that offer tasks */
@@ -404,6 +408,7 @@ typedef struct task_after {
     task_ext *ext;           /* chain */
     task_group *group;       /* chain */
     task_throttle *throttle; /* chain */
+    task *gone;              /* chain: removed rows of the refresher */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the bursts */

@@ -153,7 +153,7 @@ def until(method, session):
             note(e)
 
 def busy():
-    """Yield figures of a program that has limiters, pools, schedulers and refreshers."""
+    """Yield figures of a program that has limiters, pools and schedulers."""
     for n in itertools.count(1):
         def m(name, value, **labels):
             return {"name": "cellar_" + name, "labels": labels, "value": value}
@@ -169,7 +169,7 @@ def busy():
                  m("queue_tasks", 9, pool="images", queue="slow"),
                  m("queue_oldest_seconds", 75, pool="images", queue="slow"),
                  m("scheduler_schedules", 3, scheduler="nightly"),
-                 m("refresh_rows", 4, refresher="prices"), m("bus_live", 2, bus="events")]
+                 m("refresh_rows", 4, pool="prices"), m("bus_live", 2, bus="events")]
         yield [{"metrics": store, "hot_keys": [
             {"namespace": "db0", "key": "<b>bold</b>", "gets_per_s": 8, "share": 0.5}]},
             {"metrics": parts}]

@@ -2,7 +2,7 @@
  *
  * Aim:    CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH list what the program has, in parts of
  *         bounded size, and change nothing.
- * Method: a port on a socket file, with a pool, a scheduler and a refresher without threads. */
+ * Method: a port on a socket file, with a pool and a scheduler without threads. */
 #include "tests/support/port_kit.h"
 #include "tests/support/schedule_kit.h"
 
@@ -11,7 +11,6 @@
 static struct work {
     cellar_pool *pool;
     cellar_scheduler *scheduler;
-    cellar_refresher *refresher;
 } work;
 
 static int64_t wall(void *ctx)
@@ -25,15 +24,12 @@ static void with_work(cellar_resp_config *o)
     cellar_host_config host = { .struct_size = sizeof host, .clock = api_clock, .no_threads = 1 };
     cellar_pool_config p = cellar_pool_config_default();
     cellar_scheduler_config s = cellar_scheduler_config_default();
-    cellar_refresher_config r = cellar_refresher_config_default();
-    p.host = s.host = r.host = &host;
+    p.host = s.host = &host;
     p.wall_clock = s.wall_clock = wall;
     T_REQUIRE(cellar_pool_open(&p, &work.pool) == CELLAR_OK);
     T_REQUIRE(cellar_scheduler_open(&s, &work.scheduler) == CELLAR_OK);
-    T_REQUIRE(cellar_refresher_open(port_store, &r, &work.refresher) == CELLAR_OK);
     o->pool = work.pool;
     o->scheduler = work.scheduler;
-    o->refresher = work.refresher;
     o->writable = 0;
 }
 
@@ -42,7 +38,6 @@ static void end(int fd)
     close(fd);
     cellar_resp_close(port);
     T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_refresher_close(work.refresher), CELLAR_OK);
     T_EQ_I64(cellar_scheduler_close(work.scheduler), CELLAR_OK);
     T_EQ_I64(cellar_pool_close(work.pool), CELLAR_OK);
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
@@ -152,14 +147,14 @@ T_CASE(refreshes_are_listed_in_resp3)
 {
     port_begin_with(with_work);
     const int fd = peer();
-    T_EQ_I64(cellar_refresh_loader(work.refresher, "rates", load, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "EUR", 3, "rates", 60000, NULL),
+    T_EQ_I64(cellar_refresh_loader(work.pool, port_store, "rates", load, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(work.pool, port_store, "EUR", 3, "rates", 60000, NULL),
              CELLAR_OK);
     cellar_refresh_opts o = { .struct_size = sizeof o, .pattern = 1 };
-    T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "x:*", 3, "none", 60000, &o),
+    T_EQ_I64(cellar_refresh_add(work.pool, port_store, "x:*", 3, "none", 60000, &o),
              CELLAR_OK);
     port_pass(60000);
-    while (cellar_tick(work.refresher, 1000, NULL) == CELLAR_PENDING) {}
+    while (cellar_tick(work.pool, 1000, NULL) == CELLAR_PENDING) {}
     (void)ask(fd, "HELLO 3\r\n");
     T_CHECK(begins(ask(fd, "CELLAR.REFRESH\r\n"),
                    LIST_OF("1", "0", "2") "%13\r\n$3\r\nkey\r\n$3\r\nEUR\r\n"));
@@ -207,7 +202,7 @@ T_CASE(port_without_the_part_says_so)
     T_EQ_STR(ask(fd, "CELLAR.TASKS\r\nCELLAR.SCHED\r\nCELLAR.REFRESH\r\n"),
              "-ERR the port was opened without a pool\r\n"
              "-ERR the port was opened without a scheduler\r\n"
-             "-ERR the port was opened without a refresher\r\n");
+             "-ERR the port was opened without a pool\r\n");
     port_done(fd);
 }
 

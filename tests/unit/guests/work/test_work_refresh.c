@@ -53,7 +53,7 @@ static void add_s4_loader(const struct s4_row *row)
 {
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_s4,
                                      .lister_ctx = (void *)(uintptr_t)row };
-    T_EQ_I64(cellar_refresh_loader(r, row->loader, load, "upstream", &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, row->loader, load, "upstream", &o), CELLAR_OK);
 }
 
 static void open_s4(void)
@@ -95,9 +95,9 @@ T_CASE(refresh_s4_table)
     const uint64_t calls = up.calls;
     up.fail_pct = 30;
     reads = late_reads = empty_reads = 0;
-    const cellar_refresher_stats before = figures();
+    const cellar_refresh_stats before = figures();
     pass(23 * HOUR, MINUTE, read_s4);
-    const cellar_refresher_stats st = figures();
+    const cellar_refresh_stats st = figures();
     T_CHECK(reads > 23 * 60 * S4_ROWS && empty_reads == 0);
     T_CHECK(late_reads < reads / 100); /* an open breaker may outlast a short TTL */
     T_EQ_U64(st.ok - before.ok, up.calls - calls - up.failed);
@@ -224,11 +224,11 @@ T_CASE(higher_priorities_run_first)
     T_CHECK(figures().late_ms >= figures().late_max_ms);
     char text[16384], line[128];
     T_EQ_I64(cellar_metrics_write(r, text, sizeof text, NULL), CELLAR_OK);
-    T_CHECK(strstr(text, "cellar_refresh_late_seconds_count{refresher=\"refresh\"} 6\n") != NULL);
+    T_CHECK(strstr(text, "cellar_refresh_late_seconds_count{pool=\"pool\"} 6\n") != NULL);
     T_CHECK(strstr(text, "le=\"0.001\"} 0\n") != NULL); /* all of them begin minutes late */
     const unsigned long long late_ms = figures().late_ms;
     snprintf(line, sizeof line,
-             "cellar_refresh_late_seconds_sum{refresher=\"refresh\"} %llu.%03llu\n",
+             "cellar_refresh_late_seconds_sum{pool=\"pool\"} %llu.%03llu\n",
              late_ms / 1000, late_ms % 1000);
     T_CHECK(strstr(text, line) != NULL);
     close_all();
@@ -286,7 +286,7 @@ T_CASE(list_over_its_limit_is_counted)
 {
     open_all();
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_too_many };
-    T_EQ_I64(cellar_refresh_loader(r, "flood", load, "upstream", &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "flood", load, "upstream", &o), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
     while (figures().lists_failed == 0) { turn(tick()); }
     T_EQ_U64(figures().rejected_limit, 1);
@@ -407,7 +407,7 @@ T_CASE(denied_runs_end_early)
     lc.clock_ns = limit_ns;
     open_all();
     T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "slow", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "slow", load, "upstream", &lo), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "slow", HOUR, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "y", 1, "slow", HOUR, NULL), CELLAR_OK);
     turn(HOUR);
@@ -431,7 +431,7 @@ T_CASE(denied_runs_end_early)
     listed.count = 4;
     up.down = true;
     T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "touchy", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "touchy", load, "upstream", &lo), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "touchy", HOUR, NULL), CELLAR_OK);
     turn(HOUR);
     (void)tick();
@@ -465,7 +465,7 @@ static bool remove_listed(const cellar_refresh_info *info, void *ctx)
 static void remove_self(const void *key, size_t len)
 {
     T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_E_DEADLOCK);
     T_EQ_I64(cellar_refresh_add(r, c, "other", 5, "up", MINUTE, NULL), CELLAR_OK);
 }
 
@@ -498,7 +498,7 @@ T_CASE(rows_come_and_go)
     pass(HOUR, HOUR, NULL);
     T_EQ_U64(up.calls, calls);
     T_EQ_I64(tick(), INT64_MAX);
-    T_EQ_I64(cellar_refresh_loader(r, "up", load, NULL, NULL), CELLAR_EXISTS);
+    T_EQ_I64(cellar_refresh_loader(r, c, "up", load, NULL, NULL), CELLAR_EXISTS);
     close_all();
 }
 
@@ -574,7 +574,7 @@ T_CASE(row_of_a_changed_rule_is_replaced)
         "glob a refresh=2m ttl=4m loader=other priority=high at=22:00@UTC",
     };
     open_all();
-    T_EQ_I64(cellar_refresh_loader(r, "other", load, "upstream", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "other", load, "upstream", NULL), CELLAR_OK);
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
         char text[200];
         size_t rows;
@@ -596,15 +596,45 @@ T_CASE(row_of_a_changed_rule_is_replaced)
 T_CASE(max_rows_is_a_code_and_a_counter)
 {
     cellar_host_config h;
-    cellar_refresher_config cfg = config_of(&h);
+    cellar_pool_config cfg = config_of(&h);
     cfg.max_rows = 2;
     open_store(NULL);
-    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&cfg, &r) == CELLAR_OK);
     add("a", MINUTE, 0);
     add("b", MINUTE, 0);
     T_EQ_I64(cellar_refresh_add(r, c, "c", 1, "up", MINUTE, NULL), CELLAR_E_LIMIT);
     T_EQ_U64(figures().rejected_limit, 1);
     close_all();
+}
+
+T_CASE(pool_has_65536_rows_in_two_namespaces)
+{
+    cellar_host_config h;
+    cellar_pool_config cfg = config_of(&h);
+    cellar *other;
+    char key[16];
+    cfg.max_rows = 65536;
+    open_store(NULL);
+    T_REQUIRE(cellar_namespace_open(c, "other", NULL, &other) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&cfg, &r) == CELLAR_OK);
+    for (unsigned i = 0; i < 65536; i++) {
+        snprintf(key, sizeof key, "k%u", i / 2);
+        T_REQUIRE(cellar_refresh_add(r, i % 2 == 0 ? c : other, key, strlen(key), "up", HOUR,
+                                     NULL) == CELLAR_OK);
+    }
+    T_EQ_I64(cellar_refresh_add(r, c, "more", 4, "up", HOUR, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_refresh_add(r, other, "k77", 3, "up", HOUR, NULL), CELLAR_EXISTS);
+    for (unsigned i = 0; i < 32768; i++) {
+        snprintf(key, sizeof key, "k%u", i);
+        T_REQUIRE(cellar_refresh_remove(r, other, key, strlen(key)) == CELLAR_OK);
+    }
+    T_EQ_I64(cellar_refresh_remove(r, other, "k77", 3), CELLAR_E_NOT_FOUND);
+    T_CHECK(row_of("k77").c == c);
+    T_EQ_U64(figures().rows, 32768);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    wall_ms = 0;
 }
 
 static void exit_thread(const void *key, size_t len)
@@ -648,11 +678,11 @@ T_CASE(every_missing_memory_is_a_code)
     T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
     for (uint64_t nth = 1;; nth++) {
         cellar_host_config h;
-        const cellar_refresher_config cfg = config_of(&h);
+        const cellar_pool_config cfg = config_of(&h);
         open_store(NULL);
         T_REQUIRE(rules_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err opened = cellar_refresher_open(c, &cfg, &r);
+        const cellar_err opened = cellar_pool_open(&cfg, &r);
         bool failed = opened != CELLAR_OK, armed = true;
         if (opened == CELLAR_OK) {
             cellar_refresh_loader_opts lo = { .struct_size = sizeof lo, .lister = list,
@@ -660,8 +690,8 @@ T_CASE(every_missing_memory_is_a_code)
             listed.keys[0] = "a:1";
             listed.count = 1;
             const cellar_err err[] = {
-                cellar_refresh_loader(r, "up", load, "upstream", NULL),
-                cellar_refresh_loader(r, "many", load, "upstream", &lo),
+                cellar_refresh_loader(r, c, "up", load, "upstream", NULL),
+                cellar_refresh_loader(r, c, "many", load, "upstream", &lo),
                 cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL),
                 add_pattern(r, c, "p", "many", MINUTE, NULL),
                 cellar_refresh_add_policies(r, c, NULL)
@@ -671,11 +701,11 @@ T_CASE(every_missing_memory_is_a_code)
                 failed |= err[i] != CELLAR_OK;
             }
             pass(10 * MINUTE, MINUTE, NULL);
-            const cellar_refresher_stats st = figures();
+            const cellar_refresh_stats st = figures();
             failed |= st.failed + st.lists_failed + st.not_stored != 0;
             armed = base_fault_alloc_arm(0, false) >= nth;
             T_CHECK(failed || st.uncovered == 0);
-            T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+            T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
         } else {
             T_EQ_I64(opened, CELLAR_E_NOMEM);
         }
@@ -739,57 +769,38 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(cellar_refresh_add(r, c, "a", 1, "up", MINUTE, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_add_policies(NULL, c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_add_policies(r, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(NULL, "x", load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, "", load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, name, load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, "x", NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(NULL, c, "x", load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, c, "", load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, c, name, load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, c, "x", NULL, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_remove(NULL, c, "k", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_remove(r, NULL, "k", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_remove(r, c, NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_refresh_list(NULL, find_row, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_list(r, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresher_stats_get(r, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresher_close(NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_stats_get(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_stats_get(r, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures().rows, 0);
     close_all();
 }
 
-static void no_free(void *block, size_t size, void *ctx)
-{
-    (void)block, (void)size, (void)ctx;
-}
-
-T_CASE(open_is_refused_with_a_reason)
+T_CASE(limits_of_rows_are_refused_with_a_reason)
 {
     cellar_error_info e = cellar_error_info_default();
-    cellar_refresher *none;
+    cellar_pool *none;
     cellar_host_config h;
-    open_store(NULL);
 #define BROKEN(part, change) \
     do { \
-        cellar_refresher_config cfg = config_of(&h); \
+        cellar_pool_config cfg = config_of(&h); \
         change; \
-        T_EQ_I64(cellar_refresher_open(c, &cfg, &none), CELLAR_E_INVAL); \
+        T_EQ_I64(cellar_pool_open(&cfg, &none), CELLAR_E_INVAL); \
         base_open_error_get(&e); \
-        T_CHECK(none == NULL && strstr(e.text, "cellar_refresher_open: " part) != NULL); \
+        T_CHECK(none == NULL && strstr(e.text, "cellar_pool_open: " part) != NULL); \
     } while (0)
     BROKEN("max_rows must", cfg.max_rows = 65537);
     BROKEN("max_parallel must", cfg.max_parallel = 65);
-    BROKEN("close_timeout_ms must", cfg.close_timeout_ms = -1);
-    BROKEN("close_timeout_ms must", cfg.close_timeout_ms = INT64_MAX);
-    BROKEN("host.no_threads must", h.no_threads = 2);
-    BROKEN("host.alloc and host.free belong", h.free = no_free);
-    BROKEN("host.log_level must", h.log_level = (cellar_log_level)9);
-    BROKEN("host.name must",
-           h.name = "a name of more than sixty-four bytes is more than a label can hold");
-    BROKEN("struct_size", cfg.struct_size = 1);
 #undef BROKEN
-    T_EQ_I64(cellar_refresher_open(NULL, NULL, &none), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresher_open(c, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    wall_ms = 0;
 }
 
 T_CASE(metrics_have_the_success_ratio)
@@ -804,10 +815,10 @@ T_CASE(metrics_have_the_success_ratio)
     while (figures().failed == 0) { turn(tick()); }
     T_EQ_I64(cellar_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
-    T_CHECK(strstr(text, "cellar_refresh_jobs_total{refresher=\"refresh\",result=\"ok\"} 3\n"));
+    T_CHECK(strstr(text, "cellar_refresh_jobs_total{pool=\"pool\",result=\"ok\"} 3\n"));
     T_CHECK(strstr(text, "result=\"failed\"} 1\n") != NULL);
-    T_CHECK(strstr(text, "cellar_refresh_success_ratio{refresher=\"refresh\"} 0.750000\n") != NULL);
-    T_CHECK(strstr(text, "cellar_refresh_due{refresher=\"refresh\"} 0\n") != NULL);
+    T_CHECK(strstr(text, "cellar_refresh_success_ratio{pool=\"pool\"} 0.750000\n") != NULL);
+    T_CHECK(strstr(text, "cellar_refresh_due{pool=\"pool\"} 0\n") != NULL);
     size_t json_len;
     T_EQ_I64(cellar_stats_json(r, json, sizeof json, &json_len), CELLAR_OK);
     T_EQ_U64(json_len, strlen(json));
@@ -820,13 +831,6 @@ T_CASE(metrics_have_the_success_ratio)
     close_all();
 }
 
-static cellar_err use_config(void *p)
-{
-    cellar_refresher *made = NULL;
-    const cellar_err err = cellar_refresher_open(c, (const cellar_refresher_config *)p, &made);
-    if (err == CELLAR_OK) { T_EQ_I64(cellar_refresher_close(made), CELLAR_OK); }
-    return err;
-}
 static cellar_err use_opts(void *p)
 {
     const cellar_err err = cellar_refresh_add(r, c, "k", 1, "up", MINUTE,
@@ -836,21 +840,18 @@ static cellar_err use_opts(void *p)
 }
 static cellar_err use_loader(void *p)
 {
-    const cellar_err err = cellar_refresh_loader(r, "up", load, NULL,
+    const cellar_err err = cellar_refresh_loader(r, c, "up", load, NULL,
                                                  (const cellar_refresh_loader_opts *)p);
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
 }
-static cellar_err fill_stats(void *p) { return cellar_refresher_stats_get(r, p); }
+static cellar_err fill_stats(void *p) { return cellar_refresh_stats_get(r, p); }
 
 T_CASE(structs_follow_the_size_rule)
 {
-    cellar_host_config h;
-    const cellar_refresher_config cfg = config_of(&h);
     open_all();
-    check_in("cellar_refresher_config", &cfg, sizeof cfg, FIRST, use_config);
     CHECK_IN(cellar_refresh_opts, cellar_refresh_opts_default(), use_opts);
     CHECK_IN(cellar_refresh_loader_opts, cellar_refresh_loader_opts_default(), use_loader);
-    check_out("cellar_refresher_stats", sizeof(cellar_refresher_stats), fill_stats);
+    check_out("cellar_refresh_stats", sizeof(cellar_refresh_stats), fill_stats);
     close_all();
 }
 
@@ -876,7 +877,7 @@ T_CASE(objects_are_refreshed_as_values)
                                       .ctx = &frees };
     const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     open_all();
-    T_EQ_I64(cellar_refresh_loader(r, "things", load_number, &up, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "things", load_number, &up, NULL), CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c, "things", &o, &things) == CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, things, "k", 1, "things", MINUTE, NULL), CELLAR_OK);
     pass(3 * MINUTE, SECOND, NULL);

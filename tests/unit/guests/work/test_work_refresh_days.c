@@ -151,7 +151,7 @@ T_CASE(next_try_of_a_day_deletes_nothing)
     o.at = "00:00@UTC";
     open_all(); /* the breaker is open at midnight: all keys end nevertheless */
     T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "touchy", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "touchy", load, "upstream", &lo), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "touchy", 6 * HOUR, &o), CELLAR_OK);
     pass(12 * HOUR - 1, HOUR, NULL);
     uint32_t admitted;

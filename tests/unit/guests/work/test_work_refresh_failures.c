@@ -111,7 +111,7 @@ T_CASE(pauses_grow_to_the_interval)
                                  .min_calls = 1000000 };
     open_all();
     T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "patient", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "patient", load, "upstream", &lo), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "patient", MINUTE, NULL), CELLAR_OK);
     up.down = true;
     for (int64_t due = tick(); up.calls == 0; due = tick()) { turn(due); }
@@ -269,7 +269,7 @@ T_CASE(limiter_bounds_the_calls_of_the_upstream)
     lc.clock_ns = limit_ns;
     open_all();
     T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "slow", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "slow", load, "upstream", &lo), CELLAR_OK);
     for (int i = 0; i < 20; i++) {
         char key[8];
         snprintf(key, sizeof key, "k%d", i);

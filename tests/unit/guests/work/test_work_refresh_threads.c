@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    loaders and listers run on threads of the refresher with no lock held, at most
+ * Aim:    loaders and listers run on threads of a pool with no lock held, at most
  *         max_parallel at a time; close and remove wait for them; a loader may end its thread; a
  *         forked child is refused; a sick disk leaves refreshes in memory.
  * Method: loaders wait for the test, and the test for them, by semaphores: no sleep decides
- *         anything. The clock of the system drives the refresher. */
+ *         anything. The clock of the system drives the pool. */
 #include <semaphore.h>
 #include <sys/wait.h>
 
@@ -12,9 +12,10 @@
 #include "cellar_l2.h"
 #include "cellar_refresh.h"
 #include "tests/support/disk_store.h"
+#include "tests/support/rules.h"
 
 static cellar *c;
-static cellar_refresher *r;
+static cellar_pool *r;
 static sem_t began, go_on;
 static atomic_uint calls, inside, most_inside;
 static atomic_bool gate_open; /* loaders do not wait for the test any more */
@@ -27,15 +28,15 @@ static void wait_for(sem_t *sem)
 static void open_with(uint32_t parallel, int64_t close_ms)
 {
     cellar_config store_cfg = cellar_config_default();
-    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .max_parallel = parallel,
-                                    .close_timeout_ms = close_ms };
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .max_parallel = parallel,
+                               .close_timeout_ms = close_ms, .grace_ms = 1 };
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     atomic_store(&calls, 0);
     atomic_store(&inside, 0);
     atomic_store(&most_inside, 0);
     atomic_store(&gate_open, false);
     T_REQUIRE(cellar_open(&store_cfg, &c) == CELLAR_OK);
-    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&cfg, &r) == CELLAR_OK);
 }
 
 /* Let all loads go on, now and later: at most two wait. */
@@ -48,7 +49,7 @@ static void open_gate(void)
 
 static void close_all(void)
 {
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -57,10 +58,10 @@ static void add(const char *key, const char *loader)
     T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), loader, 1, NULL), CELLAR_OK);
 }
 
-static cellar_refresher_stats figures(void)
+static cellar_refresh_stats figures(void)
 {
-    cellar_refresher_stats st = cellar_refresher_stats_default();
-    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+    cellar_refresh_stats st = cellar_refresh_stats_default();
+    T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_OK);
     return st;
 }
 
@@ -85,7 +86,7 @@ static cellar_err held(cellar_load *l, const void *key, size_t len, void *ctx)
 T_CASE(at_most_max_parallel_loads_run)
 {
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     for (char key[2] = "a"; key[0] < 'g'; key[0]++) { add(key, "held"); }
     for (int i = 0; i < 50; i++) {
         wait_for(&began);
@@ -100,12 +101,12 @@ T_CASE(at_most_max_parallel_loads_run)
     close_all();
 }
 
-/* A loader calls the refresher and the cache: no lock is held. */
+/* A loader calls the pool and the cache: no lock is held. */
 static cellar_err busy_loader(cellar_load *l, const void *key, size_t len, void *ctx)
 {
-    cellar_refresher_stats st = cellar_refresher_stats_default();
-    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_DEADLOCK);
+    cellar_refresh_stats st = cellar_refresh_stats_default();
+    T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_E_DEADLOCK);
     T_EQ_I64(cellar_set(c, "other", 5, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
     const cellar_err err = quick(l, key, len, ctx);
@@ -113,10 +114,10 @@ static cellar_err busy_loader(cellar_load *l, const void *key, size_t len, void 
     return err;
 }
 
-T_CASE(loader_may_call_the_refresher)
+T_CASE(loader_may_call_the_pool)
 {
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "busy", busy_loader, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "busy", busy_loader, NULL, NULL), CELLAR_OK);
     add("k", "busy");
     wait_for(&began);
     T_EQ_U64(figures().rows, 0);
@@ -127,18 +128,17 @@ T_CASE(loader_may_call_the_refresher)
 T_CASE(close_and_remove_wait_for_a_load)
 {
     open_with(1, 1);
-    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     add("k", "held");
     wait_for(&began);
-    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_BUSY); /* nothing is closed: the row goes on */
-    sem_post(&go_on);
-    wait_for(&began);
+    add("other", "held");
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_BUSY);
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_E_BUSY); /* nothing begins from now on */
     sem_post(&go_on);
-    while (cellar_refresher_close(r) == CELLAR_E_BUSY) { }
+    while (cellar_pool_close(r) == CELLAR_E_BUSY) { }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_U64(atomic_load(&calls), 2);
+    T_EQ_U64(atomic_load(&calls), 1);
 }
 
 static cellar_err leave(cellar_load *l, const void *key, size_t len, void *ctx)
@@ -160,7 +160,7 @@ T_CASE(thread_that_ends_is_replaced)
 {
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = leaving_lister };
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "leave", leave, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "leave", leave, NULL, &o), CELLAR_OK);
     add("k", "leave");
     cellar_refresh_opts all = { .struct_size = sizeof all, .pattern = 1 };
     T_EQ_I64(cellar_refresh_add(r, c, "*", 1, "leave", 1, &all), CELLAR_OK);
@@ -194,7 +194,7 @@ T_CASE(calls_from_many_threads_keep_every_count)
     unsigned first[4];
     uint64_t rows = 0;
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "quick", quick, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
     for (unsigned i = 0; i < 4; i++) {
         first[i] = i;
         T_REQUIRE(pthread_create(&t[i], NULL, add_and_remove, &first[i]) == 0);
@@ -203,30 +203,30 @@ T_CASE(calls_from_many_threads_keep_every_count)
     for (unsigned i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
     rows = 0;
     T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK);
-    const cellar_refresher_stats st = figures();
+    const cellar_refresh_stats st = figures();
     T_EQ_U64(st.rows, rows);
     T_EQ_U64(st.uncovered, 0);
     T_CHECK(st.ok <= atomic_load(&calls));
     close_all();
 }
 
-T_CASE(forked_child_is_refused_by_the_refresher)
+T_CASE(forked_child_is_refused_by_the_calls_of_rows)
 {
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     add("k", "held");
     wait_for(&began);
     const pid_t pid = fork();
     if (pid == 0) {
-        cellar_refresher_stats st = cellar_refresher_stats_default();
+        cellar_refresh_stats st = cellar_refresh_stats_default();
         T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "held", 1, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_add_policies(r, c, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_loader(r, "x", held, NULL, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_loader(r, c, "x", held, NULL, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_list(r, count_rows, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_tick(r, 0, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+        T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
         _exit(t_failed());
     }
     int status = 0;
@@ -240,7 +240,7 @@ T_CASE(forked_child_is_refused_by_the_refresher)
 static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void *ctx)
 {
     const pid_t pid = fork();
-    if (pid == 0) { _exit(cellar_refresher_close(r) == CELLAR_OK ? 0 : 1); }
+    if (pid == 0) { _exit(cellar_pool_close(r) == CELLAR_OK ? 0 : 1); }
     int status = 1;
     T_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
     T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
@@ -252,7 +252,7 @@ static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void 
 T_CASE(child_of_a_loader_closes_nothing)
 {
     open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, "fork", fork_inside, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "fork", fork_inside, NULL, NULL), CELLAR_OK);
     add("k", "fork");
     wait_for(&began);
     close_all();
@@ -271,11 +271,11 @@ T_CASE(sick_disk_leaves_refreshes_in_memory)
     cfg.l2 = &l2;
     cfg.l2_path = store;
     cfg.l2_bytes = UINT64_C(64) << 20;
-    cellar_refresher_config rc = { .struct_size = sizeof rc, .host = &h };
+    cellar_pool_config rc = { .struct_size = sizeof rc, .host = &h };
     atomic_store(&calls, 0);
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    T_REQUIRE(cellar_refresher_open(c, &rc, &r) == CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, "quick", quick, NULL, NULL), CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&rc, &r) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "quick", 1000, NULL), CELLAR_OK);
     (void)base_fault_io_arm("pwrite", EIO, 1, true);
     for (int i = 0; i < 10; i++) {
@@ -290,24 +290,53 @@ T_CASE(sick_disk_leaves_refreshes_in_memory)
     store_end();
 }
 
-T_CASE(open_without_memory_is_refused)
+/* One loader hangs while all rules change. */
+T_CASE(new_rules_wait_for_no_load_and_its_value_is_not_stored)
 {
-    cellar_config cfg = cellar_config_default();
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_refresher_open(c, NULL, &r);
-        const bool armed = base_fault_alloc_arm(0, false) >= nth;
-        if (err == CELLAR_OK) {
-            T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
-            if (!armed) { break; }
-        } else {
-            T_EQ_I64(err, CELLAR_E_NOMEM);
-            T_CHECK(r == NULL);
-        }
-        T_REQUIRE(nth < 50);
-    }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    static const char old[] = "[*]\nkey old refresh=1ms loader=held\nkey kept refresh=1ms loader=quick\n";
+    static const char fresh[] = "[*]\nkey new refresh=1ms loader=quick\nkey kept refresh=1ms loader=quick\n";
+    size_t n = 0;
+    char buf[8];
+    open_with(2, 60000);
+    T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
+    T_REQUIRE(rules_set(c, old, sizeof old - 1, NULL, NULL) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &n), CELLAR_OK);
+    T_EQ_U64(n, 2);
+    wait_for(&began);
+    T_REQUIRE(rules_set(c, fresh, sizeof fresh - 1, NULL, NULL) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &n), CELLAR_OK); /* with 60 s it would wait */
+    T_EQ_U64(n, 2);
+    T_EQ_U64(figures().rows, 2);
+    const unsigned before = atomic_load(&calls);
+    while (atomic_load(&calls) < before + 20) { sched_yield(); } /* the others go on */
+    T_EQ_I64(cellar_get(c, "new", 3, buf, sizeof buf, &n), CELLAR_OK);
+    T_EQ_U64(atomic_load(&inside), 1);
+    T_EQ_U64(figures().not_stored, 0);
+    sem_post(&go_on);
+    while (figures().not_stored == 0) { sched_yield(); }
+    T_EQ_I64(cellar_get(c, "old", 3, buf, sizeof buf, &n), CELLAR_MISS);
+    close_all();
+}
+
+T_CASE(rows_are_no_tasks_and_end_with_a_drain)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    cellar_drain_report report = cellar_drain_report_default();
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
+    for (char key[2] = "a"; key[0] < 'g'; key[0]++) { add(key, "quick"); }
+    while (atomic_load(&calls) < 20) { sched_yield(); }
+    T_EQ_I64(cellar_pool_stats_get(r, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.started + st.live + st.running + st.parked, 0);
+    T_EQ_I64(cellar_pool_drain(r, CELLAR_DRAIN_ALL, 60000, &report), CELLAR_OK);
+    T_EQ_U64(report.finished + report.abandoned + report.still_running, 0);
+    const unsigned ended = atomic_load(&calls);
+    T_EQ_U64(figures().rows, 6);
+    add("late", "quick");
+    for (int i = 0; i < 20; i++) { T_CHECK(cellar_tick(r, 0, NULL) >= 0); }
+    T_EQ_U64(atomic_load(&calls), ended);
+    close_all();
 }
 
 T_MAIN("work_refresh_threads")
