@@ -162,8 +162,9 @@ OBJ_LIB  = $(SRC_BUILT:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC_BUILT:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(foreach m,$(if $(CORE),$(filter-out $(GUESTS),$(MODULES)),$(MODULES)),$(B)/sim/$(m).o)
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
-# `cellar replay`: a command of the program, and with bench/replay/main.c a program of its own.
-OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c bench/replay/policies/*.c)))
+# `cellar load` and `cellar replay`: commands of the program; with bench/replay/main.c replay is one of its own.
+OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,bench/load.c bench/harness/hist.c \
+             $(filter-out %/main.c,$(wildcard bench/replay/*.c bench/replay/policies/*.c)))
 OBJ_BOTH = $(filter-out $(B)/cli/cli/main.o,$(OBJ_CLI)) $(OBJ_REPLAY) $(B)/cli/quick.o
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) $(CLI) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')

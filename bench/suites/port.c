@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * port: the RESP port of `cellar serve` and redis-server, asked by redis-benchmark.
+ * port: the RESP port of `cellar serve` and redis-server, asked by `cellar load`.
  *
  * FIGURES    port_get _set _mset  requests a second, x redis: 10,000 keys of 16 bytes with values of
  *                          100, 50 clients, unix socket; `cpu`: requests a second of CPU time of
@@ -10,7 +10,7 @@
  *            port_rss      bytes that a server without keys and clients holds
  *            port_binary   bytes of the program, static and stripped
  * WALK       Rounds; both servers have their turn in each, every second round backwards. A turn is a
- *            new run of redis-benchmark.
+ *            new run of `cellar load`, of redis-benchmark for MSET.
  * INPUT      environment: BENCH_SERVE, the program `cellar` (make bench SUITE=port builds it with
  *            STATIC=1 and strips it). */
 #include "bench/suites/suite.h"
@@ -66,35 +66,41 @@ static bool port_ping(server *s)
     return line != NULL && strcmp(line, "+PONG") == 0;
 }
 
-/* ---- redis-benchmark ---- */
+/* ---- requests ---- */
 
 typedef struct port_turn {
     double mops, mops_cpu, p99_ms; /* requests in us of time, of CPU time of the server */
 } port_turn;
 
-/* Run redis-benchmark once. False: it did not end well. */
+/* Run `cellar load` or, for mset, redis-benchmark once. False: it did not end well. */
 static bool port_ask(const server *s, const char *test, uint32_t pipeline, uint32_t count,
                      port_turn *out)
 {
-    char command[400], line[256];
-    double rate = 0, skipped;
-    snprintf(command, sizeof command,
-             "redis-benchmark -s '%s' -t %s -P %u -n %u -c 50 -r %u -d 100 --csv 2>/dev/null",
-             s->path, test, pipeline, count, PORT_KEYS);
+    char command[600], line[256];
+    double rate = 0, p99_us = 0;
+    const bool mset = strcmp(test, "mset") == 0;
+    if (mset) {
+        snprintf(command, sizeof command,
+                 "redis-benchmark -s '%s' -t %s -P %u -n %u -c 50 -r %u -d 100 --csv 2>/dev/null",
+                 s->path, test, pipeline, count, PORT_KEYS);
+    } else {
+        snprintf(command, sizeof command, "'%s' load --csv --requests=%u --pipeline=%u --keys=%u "
+                 "--zipf=0 --mix=%s 'unix:%s'", port_program(), count, pipeline, PORT_KEYS,
+                 strcmp(test, "get") == 0 ? "1,0" : "0,1", s->path);
+    }
     const uint64_t from_ns = host_cpu_ns_of(s->pid);
     FILE *f = popen(command, "re");
     if (f == NULL) { return false; }
-    /* "GET","93457.94","0.3","0.1","0.2","0.5","0.9","1.2": rate, mean, least, p50, p95, p99, most */
     while (fgets(line, sizeof line, f) != NULL) {
-        const char *at = strstr(line, "\",\"");
-        if (at != NULL && strncmp(line, "\"test", 5) != 0) {
-            (void)sscanf(at, "\",\"%lf\",\"%lf\",\"%lf\",\"%lf\",\"%lf\",\"%lf", &rate, &skipped,
-                         &skipped, &skipped, &skipped, &out->p99_ms);
-        }
+        const char *at = strstr(line, "\",\""); /* "MSET (10 keys)","93457.94",.. */
+        if (mset && at != NULL) { (void)sscanf(at, "\",\"%lf", &rate); }
+        /* get,100000,93457.9,p50,p90,p99,.. */
+        if (!mset) { (void)sscanf(line, "%*[a-z],%*u,%lf,%*f,%*f,%lf", &rate, &p99_us); }
     }
     const uint64_t ns = host_cpu_ns_of(s->pid) - from_ns;
     const bool ok = pclose(f) == 0 && rate > 0 && ns > 0;
     out->mops = rate / 1e6;
+    out->p99_ms = p99_us / 1e3;
     out->mops_cpu = (double)count * 1e3 / (double)ns;
     return ok;
 }

@@ -38,6 +38,7 @@ extern const cli_command cli_inspect;
 extern const cli_command cli_check;
 extern const cli_command cli_serve;
 extern const cli_command cli_bench;
+extern const cli_command cli_load;
 extern const cli_command cli_remote;
 
 /* ---- program (program.c) ---- */

@@ -49,7 +49,7 @@ static const cli_command cli_help = {
 
 static const cli_command *const cli_commands[] = {
     &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_remote, &cli_bench,
-    &cli_version, &cli_help
+    &cli_load, &cli_version, &cli_help
 };
 #define CLI_COMMANDS (sizeof cli_commands / sizeof cli_commands[0])
 

@@ -243,7 +243,7 @@ $(BENCH_B)/guard-library: bench/guard.c $(B)/libcellar.a $(BENCH_B)/words
 QUICK_SRC = $(addprefix bench/,quick.c $(addprefix harness/,window.c trace.c hist.c host.c rss.c verify.c) \
             $(addprefix peers/,raw/subject.c uthash/subject.c cellar/subject.c))
 QUICK_OBJ = $(QUICK_SRC:bench/%.c=$(B)/cli/bench/%.o)
-$(QUICK_OBJ) $(OBJ_REPLAY) $(B)/cli/bench/replay/main.o: $(B)/cli/bench/%.o: bench/%.c
+$(sort $(QUICK_OBJ) $(OBJ_REPLAY) $(B)/cli/bench/replay/main.o): $(B)/cli/bench/%.o: bench/%.c
 	$(say) CC "$* (bench, in the program)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(PRODUCT) -I. -fno-lto -c -o $@ $<

@@ -8,7 +8,7 @@
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
-commands='tour replay inspect check serve remote bench version help'
+commands='tour replay inspect check serve remote bench load version help'
 
 refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
     want=$1
