@@ -328,6 +328,18 @@ static size_t base_vfs_pread_now(void *ctx, base_vfs_file *f, void *buf, size_t 
 #endif
 }
 
+static void base_vfs_writeback(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx;
+#ifdef SYNC_FILE_RANGE_WRITE
+    const int cancel = base_cancel_off();
+    (void)sync_file_range(f->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+    base_cancel_set(cancel);
+#else
+    (void)f, (void)offset, (void)bytes; /* a sync writes them */
+#endif
+}
+
 static void base_vfs_ahead(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
 {
     (void)ctx;
@@ -639,6 +651,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .close = base_vfs_close,
         .preallocate = base_vfs_preallocate, .reserve = base_vfs_reserve, .pread = base_vfs_pread,
         .pread_now = base_vfs_pread_now, .ahead = base_vfs_ahead,
+        .writeback = base_vfs_writeback,
         .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared,
         .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,

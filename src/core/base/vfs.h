@@ -56,6 +56,8 @@ typedef struct base_vfs {
     size_t (*pread_now)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset);
     /* Start to read bytes that will be needed soon; do not wait. NULL: not supported. */
     void (*ahead)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
+    /* Start to write bytes that pwrite has stored; do not wait. NULL: not supported. */
+    void (*writeback)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
     int (*pwrite)(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t offset,
                   size_t *done);
     /* Map the file readable, writable and shared. A forked child does not inherit the map. */
