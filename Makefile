@@ -31,7 +31,7 @@ SRC_L1    = record object judge pin_slots cap segment quota_count large_list lar
             large_value fit change cap_evict write rewrite expire resize check l1
 SRC_L2    = record live format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
-            namespaces invalidations group_commit index_rebuild meta write read part owner value reopen visit move reclaim \
+            namespaces invalidations group_commit index_rebuild meta plan write read part owner value reopen visit move reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files stat open
 SRC_FLIGHT = table wait lease invalidate flight

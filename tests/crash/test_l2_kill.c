@@ -47,6 +47,7 @@ static void kill_point(const char *name);
 #include "l2/open.c"
 #include "l2/owner.c"
 #include "l2/part.c"
+#include "l2/plan.c"
 #include "l2/progress.c"
 #include "l2/read.c"
 #include "l2/reclaim.c"

@@ -46,6 +46,16 @@ _Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
 
+CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
+{
+    unsigned char mixed[32]; /* Two stores with one secret have different checks. */
+    for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
+    base_sum_key_init(&f->sum, mixed);
+    f->epoch = s->epoch;
+    f->seg_bytes = s->seg_bytes;
+    f->granule = s->granule;
+}
+
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count)

@@ -8,6 +8,8 @@
 #include "l2/record.h"
 #include "l2/types.h"
 
+/* Derive the check parameters of the store that SUPER describes. */
+CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
 /* Sort rows by the u64 at their start. Shell sort with Knuth's gaps 1, 4, 13, ... needs no memory:
  * places are taken in turn, so segments form a few sorted runs, which gap 1 alone would sort in
  * quadratic time. */

@@ -801,3 +801,11 @@ CELLAR_PRIVATE uint64_t l2_index_bytes_in(const l2 *d, uint32_t shard, uint32_t 
 }
 
 BASE_SIZE_END
+
+CELLAR_PRIVATE bool l2_is_there(l2 *d, uint64_t hash, uint64_t addr)
+{
+    const uint64_t h48 = l2_h48(hash);
+    const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
+    return w != 0 && (w & L2_WORD_TOMB) == 0 && l2_word_lsn(d, w) == addr &&
+           addr >= base_load_acq(&d->floor_lsn);
+}

@@ -52,5 +52,7 @@ CELLAR_PRIVATE uint32_t l2_word_off(const l2 *d, uint64_t word);
 CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* upper bound */
 /* Return the lsn of the record that the word names; 0: its segment is free. */
 CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
+/* Return true if the index leads to the copy at `addr`. */
+CELLAR_PRIVATE bool l2_is_there(l2 *d, uint64_t hash, uint64_t addr);
 
 #endif

@@ -29,16 +29,6 @@
 #define L2_EXT_PARTS 131u
 #define L2_EXT_PARTS_BYTES 20u
 
-CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
-{
-    unsigned char mixed[32]; /* Two stores with one secret have different checks. */
-    for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
-    base_sum_key_init(&f->sum, mixed);
-    f->epoch = s->epoch;
-    f->seg_bytes = s->seg_bytes;
-    f->granule = s->granule;
-}
-
 /* ---- records ---- */
 
 CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen)

@@ -32,8 +32,6 @@ BASE_INLINE bool l2_kind_read(uint8_t byte, uint8_t *kind, uint8_t *flags)
     return *kind <= L2_KIND_CONTROL;
 }
 
-/* Derive the check parameters of the store that SUPER describes. */
-CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
 /* Return the bytes of a record with padding. */
 CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen);
 /* Return the start of a record of `room` bytes, padding included, after a record that ends at

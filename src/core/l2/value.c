@@ -27,6 +27,7 @@
 #include "l2/codec.h"
 #include "l2/log.h"
 #include "l2/part.h"
+#include "l2/plan.h"
 #include "l2/progress.h"
 #include "l2/read.h"
 #include "l2/record.h"

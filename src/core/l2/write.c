@@ -24,13 +24,14 @@
 #include "l2/admission.h"
 #include "l2/codec.h"
 #include "l2/control.h"
-#include "l2/format.h"
 #include "l2/heartbeat.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/link.h"
 #include "l2/log.h"
+#include "l2/plan.h"
 #include "l2/progress.h"
+#include "l2/record.h"
 #include "l2/stall.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
@@ -38,7 +39,6 @@
 
 #define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_END_ROUNDS 3
-#define L2_UNUSED_PCT 40u /* share of the size: while more is alive, unused values are refused */
 
 /* ---- tombstones ---- */
 
@@ -138,14 +138,6 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
 
 /* ---- preparation of a put ---- */
 
-/* Return true if a word of the bunch names the copy at `addr`. */
-static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
-{
-    const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
-    return w != 0 && (w & L2_WORD_TOMB) == 0 && l2_word_lsn(d, w) == addr &&
-           addr >= base_load_acq(&d->floor_lsn);
-}
-
 SYNC_TRIES(L2_TOMBSTONE_LOCK)
 static SYNC_UNCHECKED bool l2_tombstone_lock_try(l2_tombstone_lock *g)
 {
@@ -225,14 +217,6 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     return L2_TOOK;
 }
 
-static bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
-
-CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why)
-{
-    if (m->why != NULL) { *m->why = why; }
-    return L2_REFUSED;
-}
-
 /* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
  * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
 static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
@@ -251,7 +235,7 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
     if (!l2_is_current(terms)) { /* an early check; the decisive one follows with the reservation */
         err = L2_REFUSED;
         L2_COUNT(d, refused_stamp);
-    } else if (l2_is_there(d, h48, addr)) {
+    } else if (l2_is_there(d, k->hash, addr)) {
         err = CELLAR_EXISTS;
         L2_COUNT(d, identical);
     } else if (!l2_budget_allows(d, r->bytes, &w)) {
@@ -276,77 +260,6 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
 }
 
 /* ---- put ---- */
-
-/* Return the wall time of the deadline of an entry with an idle time; 0: no idle time. */
-static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
-{
-    if (!l2_is_idle(m)) { return 0; }
-    const int64_t end = base_add_sat(m->deadline_ms, d->wall_offset_ms);
-    return end < L2_WALL_END_MS ? end : BASE_NEVER_MS;
-}
-
-/* Return true if the copy at m->addr is identical to the put. The copy of an entry with an idle
- * time expires too early once the entry is used. */
-static bool l2_has_it(l2 *d, uint64_t h48, const l2_meta *m)
-{
-    return !l2_is_idle(m) && l2_is_there(d, h48, m->addr);
-}
-
-CELLAR_PRIVATE bool l2_record_fits(const l2 *d, size_t ext_klen, size_t vlen)
-{
-    const size_t beside = L2_RECORD_HEAD + L2_LINK_BYTES + d->seal_bytes + d->form.granule;
-    return ext_klen + beside <= d->room_max && vlen <= d->room_max - ext_klen - beside;
-}
-
-/* Fill the record's head. Return false if the entry is refused. */
-static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
-                        unsigned char ext[L2_EXT_MAX], l2_rec *r)
-{
-    const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), 0);
-    if (!l2_record_fits(d, ext_bytes + k->len, value_len)) {
-        L2_COUNT(d, refused_size);
-        (void)l2_put_refused(m, L2_WHY_SIZE);
-        return false;
-    }
-    memset(r, 0, sizeof *r);
-    r->klen = (uint16_t)k->len; /* at most CELLAR_KEY_MAX */
-    r->vlen = (uint32_t)value_len;
-    r->ext = (uint8_t)(ext_bytes / 8);
-    r->kind = L2_KIND_PUT;
-    r->flags = m->durable ? L2_FLAG_DURABLE : 0;
-    r->generation = k->generation;
-    r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
-    const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
-    if (until == BASE_NEVER_MS) { return true; }
-    const int64_t now = base_now_ms(d->cfg.clock);
-    const int64_t expiry = base_add_sat(until, d->wall_offset_ms);
-    if (until - now < d->cfg.min_ttl_ms || until <= now || expiry <= 0) {
-        L2_COUNT(d, refused_ttl);
-        (void)l2_put_refused(m, L2_WHY_TTL);
-        return false;
-    }
-    r->expiry_wall_ms = expiry < L2_WALL_END_MS ? expiry : 0;
-    return true;
-}
-
-/* Compress and encrypt the value as required. Return false if the put is refused. */
-static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char ext[L2_EXT_MAX],
-                         l2_rec *r, l2_box *box)
-{
-    const uint32_t raw = r->vlen;
-    if (m->pack && l2_box_pack(d, box->bytes, r, box)) {
-        const uint32_t ext_was = r->ext * 8u;
-        const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), raw);
-        r->ext = (uint8_t)(ext_bytes / 8);
-        r->bytes += (uint32_t)ext_bytes - ext_was;
-        L2_COUNT(d, packed);
-        L2_COUNT_BY(d, packed_saved, raw - r->vlen);
-    }
-    if (d->crypt.seal == NULL || l2_box_seal(d, k, ext, r, box)) { return true; }
-    L2_COUNT(d, refused_seal);
-    (void)l2_put_refused(m, L2_WHY_SEAL);
-    return false;
-}
 
 /* Reserve the put; retry if invalidations arrive at the same time. */
 static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
@@ -373,38 +286,16 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
     return CELLAR_DROPPED;
 }
 
-/* Return false if the entry is refused because it was not used. Note the key of an unused entry. */
-static bool l2_put_used(l2 *d, uint64_t h48, const l2_meta *m)
-{
-    if (!m->unused || l2_has_it(d, h48, m) || l2_seen_again(d, h48)) { return true; }
-    const uint64_t bytes = (uint64_t)base_load_rlx(&d->places_seen) * d->form.seg_bytes;
-    if (m->kind == 0 && base_load_rlx(&d->live_bytes) <= bytes / 100 * L2_UNUSED_PCT) {
-        return true;
-    }
-    L2_COUNT(d, refused_unused);
-    return false;
-}
-
-CELLAR_PRIVATE bool l2_put_wanted(l2 *d, const l2_key *k, const l2_meta *m)
-{
-    unsigned char ext[L2_EXT_MAX];
-    l2_rec r;
-    const uint64_t h48 = l2_h48(k->hash);
-    if (!l2_put_plan(d, k, 0, m, ext, &r)) { return false; }
-    return l2_put_used(d, h48, m);
-}
-
 CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
                                         const l2_meta *meta, const l2_current *current)
 {
     unsigned char ext[L2_EXT_MAX];
     l2_rec r;
     l2_spot at = { .at = NULL };
-    const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return L2_REFUSED; }
-    if (!l2_put_used(d, h48, meta)) { return L2_REFUSED; }
+    if (!l2_put_used(d, k->hash, meta)) { return L2_REFUSED; }
     l2_box box = { NULL, 0, value };
-    if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, h48, meta)) {
+    if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, k->hash, meta)) {
         /* The check under the lock would find it, but after compression or encryption. */
         L2_COUNT(d, identical);
         return CELLAR_OK;

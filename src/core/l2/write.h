@@ -6,12 +6,6 @@
 
 #include "l2/types.h"
 
-/* Return true if one record has room for a value of vlen bytes beside its extensions and key. */
-CELLAR_PRIVATE bool l2_record_fits(const l2 *d, size_t ext_klen, size_t vlen);
-/* Return true if the entry lives long enough and was used often enough to be written. */
-CELLAR_PRIVATE bool l2_put_wanted(l2 *d, const l2_key *k, const l2_meta *m);
-/* Tell the caller of a put why it is refused. Return L2_REFUSED. */
-CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why);
 /* Store an entry as one record, as l2_put. */
 CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
                                         const l2_meta *meta, const l2_current *current);
