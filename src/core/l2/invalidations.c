@@ -490,6 +490,15 @@ static SYNC_HOLDS(GLOB) void l2_invalidation_prune(l2 *d, l2_globs **free_them)
     if (!any) { l2_globs_swap(d, NULL, free_them); }
 }
 
+CELLAR_PRIVATE void l2_invalidation_forget(l2 *d)
+{
+    l2_globs *old = NULL;
+    sync_take(GLOB, &d->invalidations.lock);
+    l2_invalidation_prune(d, &old);
+    sync_drop(GLOB, &d->invalidations.lock);
+    l2_globs_free(d, old);
+}
+
 CELLAR_PRIVATE size_t l2_invalidation_write(l2 *d, unsigned char *head, unsigned char *to,
                                             size_t cap, uint64_t lsn)
 {

@@ -60,7 +60,13 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 # The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time.
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-TESTS_HERE := $(filter-out $(NOT_ASKED) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))
+# DISK=log: the tests of the log, and those of the whole library that pass on it.
+LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
+LOG_PASSES  = api_disk_restart api_disk_write api_namespaces api_scan_disk api_tags cache_history cache_kill \
+              cache_lives
+ON_LOG      = $(if $(T),$(NAMED_HERE),$(LOG_OWN) $(call named,$(LOG_PASSES:%=test_%.c),$(NAMED_HERE)))
+TESTS_HERE := $(if $(filter log,$(DISK)),$(ON_LOG),\
+                $(filter-out $(NOT_ASKED) $(LOG_OWN) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE)))
 LEFT_OUT   := $(if $(CORE),,$(filter-out $(TESTS_HERE),$(NAMED_HERE)))
 TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))
@@ -80,13 +86,13 @@ LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly triggers) $(if $(HAVE_TLS)
               $(if $(HAVE_UV),,uv_loop) $(if $(PCRE2_WORDS),,patterns)
 # The allocator of ASan (gcc 12) hangs in a child if a thread of its parent allocated at the fork.
 NOT_ASAN   := $(if $(findstring address,$(SAN)),prefork)
-EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
+EXAMPLES   := $(filter-out $(if $(DISK),%) $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(NOT_ASAN:%=$(EXAMPLE)/%.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
-EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
+EXAMPLESXX := $(filter-out $(if $(DISK),%) $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
                 %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
-HAVE_DIST  := $(if $(SAN),,$(HEADERS))
+HAVE_DIST  := $(if $(SAN)$(DISK),,$(HEADERS))
 
 example_of = $(EXAMPLE)/$(patsubst %_cc,%,$(notdir $(1)))
 run_example = $(if $(wildcard $(example_of).sh),'t|examples/$(notdir $(1))|sh $(example_of).sh $(1)',\
@@ -167,7 +173,7 @@ $(call dist_obj,cellar) $(call dist_obj,cellar_all): $(call dist_obj,%): dist/%.
 	  2>$@.said; \
 	  status=$$?; cat $@.said >&2; exit $$status
 # A build that only serves a check compiles the library once: its examples link what its tests do.
-LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
+LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN)$(DISK))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
 EX_LIBS   = $(if $(LEAN),,$(MI_LIBS)) $(WITH_LIBS)
 WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * io: read and write the files of the store; count and report errors.
+ *
+ * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
+ *            end of a file is ENODATA.
+ * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`.
+ * SEE ALSO   health.c: what errors cause. */
+#include "l2/health.h"
+#include "l2/log.h"
+#include "l2/segment.h"
+#include "stats/hist.h"
+
+#define L2_ROUNDS 64 /* short transfers and interruptions */
+
+static void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
+{
+    if (d->cfg.stats != NULL) { stats_time_held(d->cfg.stats, op, base_now_ns() - since_ns); }
+}
+
+CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
+{
+    size_t got = 0;
+    for (int i = 0; i < L2_ROUNDS && got < n; i++) {
+        size_t done = 0;
+        int e = L2_DISK(d, pread, f, (unsigned char *)buf + got, n - got, at + got, &done);
+        got += done;
+        if (e == EINTR || e == EAGAIN) { continue; }
+        if (e == 0 && done == 0) { e = ENODATA; } /* end of the file */
+        if (e != 0 && e != ENODATA) { l2_io_failed(d, "l2_read", f, at + got, e); }
+        if (e != 0) { return e; }
+    }
+    return got == n ? 0 : EIO;
+}
+
+CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
+{
+    const uint64_t since_ns = base_now_ns();
+    const int e = l2_read(d, d->data_file, buf, n, lsn % d->size);
+    l2_timed(d, STATS_OP_L2_READ, since_ns);
+    return e;
+}
+
+CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
+{
+    const unsigned char *p = buf;
+    size_t put = 0;
+    int e = 0;
+    const uint64_t since_ns = base_now_ns();
+    base_store_rlx(&d->write_ns, since_ns);
+    for (int i = 0; i < L2_ROUNDS && put < n; i++) {
+        size_t done = 0;
+        e = L2_DISK(d, pwrite, f, p + put, n - put, at + put, &done);
+        put += done;
+        if (e != 0 && e != EINTR && e != EAGAIN) { break; }
+    }
+    base_store_rlx(&d->write_ns, (uint64_t)0);
+    l2_timed(d, STATS_OP_L2_WRITE, since_ns);
+    if (put == n) { return 0; }
+    e = e != 0 ? e : EIO;
+    l2_io_failed(d, "l2_write", f, at + put, e);
+    return e;
+}
+
+CELLAR_PRIVATE int l2_super_store(l2 *d)
+{
+    unsigned char page[L2_PAGE];
+    l2_super *s = &d->super;
+    s->last_seen_wall_ms = BASE_MAX(s->last_seen_wall_ms, l2_wall_now(d));
+    s->day = base_load_rlx(&d->day.window);
+    s->bytes_today = base_load_rlx(&d->day.used);
+    s->serial++;
+    l2_super_write(page, s);
+    int e = l2_write(d, d->super_file, page, L2_PAGE, (s->serial & 1) * L2_PAGE);
+    if (e == 0) {
+        e = L2_DISK(d, datasync, d->super_file);
+        if (e != 0) { l2_io_failed(d, "l2_sync", d->super_file, 0, e); }
+    }
+    if (e != 0) { s->serial--; } /* the next try writes the same copy */
+    return e;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * control: log controls; apply a row to the table of namespaces. */
+#ifndef L2_CONTROL_H
+#define L2_CONTROL_H
+
+#include "l2/log.h"
+#include "l2/stall.h"
+
+#define L2_LSN_OWED UINT64_MAX
+/* Log a control. Return its lsn, or 0 if the tier is closed: no older record is left to which it
+ * could apply. h48, generation and row: of the other tier. */
+CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
+                                       uint32_t bytes, uint32_t generation, uint64_t row);
+/* Append a control once. *end: its end. */
+CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint32_t kind, uint64_t hash,
+                                      const unsigned char *value, uint32_t bytes, uint64_t *lsn,
+                                      uint64_t *end);
+/* Serve no record below `lsn` any more. */
+CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn);
+
+/* ---- namespaces.c ---- */
+
+/* Return true if a record above the floor with this generation is of the current one of a
+ * namespace. Once false, it stays false. */
+CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
+/* Apply a row to the namespace table. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * geometry: how many segments and entries a size has room for, and the memory that they need. */
+#ifndef L2_GEOMETRY_H
+#define L2_GEOMETRY_H
+
+#include "l2/types.h"
+
+/* Set segment size, number and granule of a new store. E_INVAL: no such geometry. */
+CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s);
+/* Return the bytes of the buffer. */
+CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s);
+/* Return the bytes of the rows of the open segment. */
+CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s);
+/* Return the words that the index is made for. */
+CELLAR_PRIVATE uint64_t l2_words_for(const l2_config *c, const l2_super *s);
+/* Return the bytes that an open charges to the budget, within some KiB. */
+CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s);
+/* Return the bytes that an open needs in addition until it returns. */
+CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s);
+/* Return a budget above cfg->memory_bytes that suffices for the store in `made`, or a new one. */
+CELLAR_PRIVATE uint64_t l2_memory_least(const l2_config *cfg, const l2_super *made);
+
+#endif

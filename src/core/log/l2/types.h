@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: the store, and what its files share.
+ *
+ * PICTURE    put, tombstone, control -> buffer in memory -> pwrite of whole pages -> data.seg
+ *            get: word of the index -> lsn -> buffer or one read -> all checks -> caller
+ *            pass: live records of the oldest segment are appended again, or leave the index
+ *            open: headers -> records of the tail -> rows, newest segment first -> words
+ * LSN        Position in the one log: number of the segment * seg_bytes + offset. Of two records of
+ *            one key the one with the higher lsn counts. Its place in data.seg is lsn modulo size.
+ * INVARIANTS head <= each word < tail < head + size. `written` <= tail; all below is in the file.
+ *            Records of one segment are contiguous; its rows and trailer are written before the
+ *            header of the next segment.
+ * LOCKING    L2_TOMBSTONE_LOCK of the key's shard -> L2_LOG. `writing`, `syncing` and `working` are
+ *            roles: their holder calls the disk. They are taken in the order working, syncing,
+ *            writing, and without locks.
+ * SEE ALSO   README.md in src/core/log: protocols, format, what is missing. */
+#ifndef L2_TYPES_H
+#define L2_TYPES_H
+
+#include "l2/common.h"
+
+#define L2_MAJOR 3u
+#define L2_MINOR 0u
+#define L2_HEAD_BYTES 128u  /* of a segment, before its first record */
+#define L2_ROW_BYTES 20u
+#define L2_ROWS_PAGE 200u   /* rows of a page */
+#define L2_ROWS_A_PAGE 32u  /* most records for each page of a segment: 128 B each */
+#define L2_WAIT_NS UINT64_C(500000000) /* most that a caller waits for the disk */
+#define L2_NO_LIMIT_NS (UINT64_MAX / 4)
+#define L2_ROW_FIRST 16u    /* byte of the first row in its page */
+#define L2_TRAILER_BYTES 40u
+#define L2_SHARDS 256u
+#define L2_SEGS_MIN 6u
+#define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
+#define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
+#define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
+
+/* Kinds of rows: those of records, and two that a row tells completely. */
+enum { L2_ROW_FLOOR = 3, L2_ROW_RUN = 4 };
+#define L2_CTL_RUN 5u /* value: 8 u64 number of the run that begins behind it */
+
+typedef struct l2_super {
+    uint16_t major, minor;
+    unsigned char uuid[16], boot_id[16], secret[32];
+    uint64_t serial, l2_bytes, opens;
+    uint64_t run;     /* number of the run that wrote SUPER */
+    uint64_t born;    /* segment in which that run began */
+    uint64_t synced;  /* lsn; all below was durable when SUPER was written */
+    uint64_t inode, device; /* of data.seg */
+    int64_t born_ns;  /* its time of creation; 0: unknown */
+    int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
+    uint64_t bytes_today, day;
+    uint32_t level, seg_bytes, nseg, granule, closed; /* closed: 1, a close wrote it */
+    uint16_t hash_algo;
+} l2_super;
+
+typedef struct l2_trailer { /* of a segment that is full, or open at a close */
+    uint64_t seq, run; /* run: of its last record */
+    uint32_t rows, data_end;
+    uint32_t full;     /* 0: the log may continue in this segment */
+} l2_trailer;
+
+typedef struct l2_head { /* of a segment */
+    uint64_t seq, run, synced; /* run: of its first record; synced: lsn when it was written */
+    l2_trailer before;         /* of the segment before; rows 0: none */
+} l2_head;
+
+typedef struct l2_row { /* one record, in the footer of its segment */
+    uint64_t hash; /* l2_mix of the key; lsn of a FLOOR; number of a RUN */
+    uint32_t generation, off, bytes, kind;
+} l2_row;
+
+typedef struct l2_shard {
+    sync_lock lock;  /* rank L2_TOMBSTONE_LOCK */
+    uint32_t used;
+    uint32_t *slot;  /* 3 words for each of index.per */
+} l2_shard;
+
+typedef struct l2_index {
+    l2_shard shard[L2_SHARDS];
+    uint32_t *slots;        /* of all shards */
+    uint32_t per;           /* slots of a shard */
+    _Atomic uint64_t words; /* in use */
+    _Atomic uint64_t full;  /* puts that found no slot */
+} l2_index;
+
+typedef struct l2_word { /* what the index has of a key */
+    uint64_t lsn;   /* 0: nothing */
+    uint32_t bytes; /* of the record, rounded up to 1/128 */
+    bool tomb;      /* only during an open */
+} l2_word;
+
+typedef struct l2_run { /* the records from lsn on, up to those of the next run */
+    uint64_t lsn, number;
+} l2_run;
+
+typedef struct l2_namespace_row {
+    l2_namespace v;
+    uint32_t name_len;
+    char name[L2_NAME_MAX];
+    uint64_t lsn; /* of its newest control; 0: not logged yet */
+} l2_namespace_row;
+
+typedef struct l2_owed {
+    sync_lock lock; /* rank L2_STALL */
+    bool over SYNC_GUARDED(L2_STALL); /* a FLOOR comes before the tier opens again: always */
+} l2_owed;
+
+struct l2 {
+    l2_config cfg;           /* constant; path is not kept */
+    const base_vfs *vfs;
+    base_vfs_file *dir, *lock_file, *super_file, *data_file;
+    l2_form form;            /* of this run; constant after the open */
+    base_hash_key hash_key;
+    int64_t wall_offset_ms;  /* store clock + this = logical wall clock; constant */
+    l2_super super;          /* holder of `working` */
+    uint64_t size;           /* bytes of data.seg; constant */
+    _Atomic uint32_t places_seen; /* segments of data.seg; constant */
+    uint32_t room_max;       /* most bytes of one record */
+    l2_opened opened;        /* constant */
+    bool set_aside;          /* a damaged directory was renamed; constant */
+    l2_run *run;             /* all runs of the log, oldest first; constant after the open */
+    uint32_t run_count, run_cap;
+
+    sync_lock log_lock;      /* rank L2_LOG; guards the fields down to `rows` */
+    unsigned char *buf;      /* buf_bytes: the log from `base` on; aligned to pages */
+    uint64_t base SYNC_GUARDED(L2_LOG);   /* lsn of buf[0], start of a page */
+    l2_trailer last SYNC_GUARDED(L2_LOG); /* of the segment before */
+    uint32_t row_count SYNC_GUARDED(L2_LOG);
+    unsigned char *rows;     /* row_cap rows of the open segment, as on disk */
+    void *buf_raw;
+    size_t buf_bytes;
+    uint32_t row_cap;
+    _Atomic uint64_t tail;   /* end of the log; stored under L2_LOG */
+    _Atomic uint64_t claimed; /* the file has, or may have, all below; stored under L2_LOG */
+    _Atomic uint64_t written; /* stored by the holder of `writing`, under L2_LOG */
+    _Atomic uint64_t synced; /* holder of `syncing` */
+    _Atomic uint64_t dirty_ns; /* time of the oldest record that is not written; 0: none */
+    _Atomic uint64_t sealed_seq; /* segments below are full and written */
+    _Atomic uint64_t head;   /* lsn of the oldest segment that counts; holder of `working` */
+    _Atomic uint32_t writing, syncing, working, marking; /* roles */
+    _Atomic uint32_t flushed; /* raised when a write ends; futex word */
+    _Atomic uint32_t flush_waits; /* threads that wait for that */
+    _Atomic uint64_t write_ns, sync_ns; /* start of a call to the disk; 0: none */
+    unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
+    unsigned char *work;     /* L2_WORK_BYTES of the holder of `working`, aligned */
+
+    l2_index index;
+    _Atomic uint64_t live_of[L2_LIVE_SLOTS]; /* live bytes of a generation */
+    _Atomic uint64_t live_bytes; /* the sum */
+
+    sync_lock namespace_lock; /* rank L2_DEV; guards the fields down to next_id */
+    l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
+    uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
+    uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
+    uint32_t next_id SYNC_GUARDED(L2_DEV);
+    l2_invalidations invalidations;
+
+    _Atomic uint64_t floor_lsn;    /* no record below is served; only grows */
+    _Atomic uint64_t header_floor; /* a FLOOR that is written: no open finds a record below */
+    _Atomic uint32_t part_count;   /* values in parts that were begun since the open */
+    uint64_t part_first;           /* number of the first of them, random; constant */
+    _Atomic uint64_t lost_entries[L2_LOSS_COUNT]; /* relaxed */
+    _Atomic uint64_t loss;   /* newest event: time in ms * 16 + its l2_loss + 1; 0: none */
+    _Atomic uint32_t rebuilding; /* 0: an open returns with a complete index */
+    _Atomic uint32_t broken; /* 1: the files are gone: no puts, gets miss, until the next open */
+    _Atomic uint32_t disk;   /* L2_DISK_... */
+    _Atomic uint32_t closed; /* 1: changes rely on the stall marker alone */
+    _Atomic uint64_t owed_lsn; /* the marker stays until all below is written; 0: no marker */
+    l2_owed owed;
+    unsigned char marker_id[16]; /* name of the stall marker; constant */
+    l2_health health;
+    cellar_l2_cipher crypt;  /* constant; seal NULL: no encryption */
+    unsigned char nonce[12]; /* nonce of the first encryption since the open; constant */
+    _Atomic uint64_t seals;  /* encryptions so far */
+    uint32_t seal_bytes;     /* bytes that encryption adds; constant */
+    bool packs;              /* this build can compress; constant */
+    _Atomic uint32_t packers; /* blocks allocated */
+    unsigned char *_Atomic packer[L2_PACKERS]; /* blocks that are not in use; see codec.c */
+    l2_budget second, day;
+    _Atomic uint64_t *seen;  /* keys refused as unused, see admission.c */
+    uint32_t seen_words;     /* constant */
+
+    _Atomic uint32_t room;   /* raised when a segment becomes free; futex word */
+    _Atomic uint64_t moved_ns; /* time at which the last segment became free */
+    uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
+    bool want_it;            /* a get finds that value; holder of `working`, as the next */
+    int64_t synced_ms, beat_ms, seen_ms;
+    uint64_t flushed_seq;    /* segments below were handed to the device */
+    base_thread thread;
+    bool threaded, ended;
+    _Atomic uint32_t stop, wake, ready;
+    _Atomic uint32_t asleep; /* 1: the thread sleeps for longer than a record may wait */
+    l2_counts n;
+};
+
+#define L2_BOUNCE ((size_t)16 << 10)
+#define L2_WORK_BYTES ((size_t)256 << 10)
+
+/* Return the bits of a hash that the index, the rows and the parts use. */
+BASE_INLINE uint64_t l2_mix(uint64_t hash) { return base_mix64(hash); }
+BASE_INLINE int64_t l2_wall_now(const l2 *d)
+{
+    return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
+}
+/* Return the lsn below which no record counts, now and for the next open. */
+BASE_INLINE uint64_t l2_floor(const l2 *d) { return base_load_acq(&d->floor_lsn); }
+BASE_INLINE bool l2_rec_expired(const l2 *d, const l2_rec *r)
+{
+    return r->expiry_wall_ms != 0 && r->expiry_wall_ms <= l2_wall_now(d);
+}
+BASE_INLINE bool l2_is_closed(const l2 *d) { return base_load_acq(&d->closed) != 0; }
+BASE_INLINE uint64_t l2_seq_of(const l2 *d, uint64_t lsn) { return lsn / d->form.seg_bytes; }
+/* Return the name of a file of the store. */
+BASE_INLINE const char *l2_file_name(const l2 *d, const base_vfs_file *f)
+{
+    return f == d->data_file ? "data.seg" : f == d->super_file ? "SUPER" : "another file";
+}
+
+#endif

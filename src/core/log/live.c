@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * live: the sum of live bytes, and what of it each generation has.
+ *
+ * INVARIANTS A put adds the rounded bytes of its word, and takes those of the word that it
+ *            replaces; deletes and passes take. A generation that is over takes all that it has at
+ *            once; what its words take later finds nothing.
+ * LOCKING    None: atomic sums.
+ * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS share a sum. */
+#include "l2/live.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d)
+{
+    return (uint32_t)(l2_seq_of(d, base_load_acq(&d->tail)) -
+                      l2_seq_of(d, base_load_acq(&d->head)) + 1);
+}
+
+CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes)
+{
+    (void)base_add_rlx(&d->live_of[generation % L2_LIVE_SLOTS], (uint64_t)bytes);
+    (void)base_add_rlx(&d->live_bytes, (uint64_t)bytes);
+}
+
+/* Take `bytes` at most, as much as there are. */
+static void l2_live_less(l2 *d, _Atomic uint64_t *of, uint64_t bytes)
+{
+    uint64_t has = base_load_rlx(of);
+    while (has != 0 && !base_cas_ar(of, has, has - BASE_MIN(has, bytes))) {
+        has = base_load_rlx(of);
+    }
+    (void)base_sub_rlx(&d->live_bytes, BASE_MIN(has, bytes));
+}
+
+CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes)
+{
+    l2_live_less(d, &d->live_of[generation % L2_LIVE_SLOTS], bytes);
+}
+
+CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
+{
+    return BASE_MIN(base_load_rlx(&d->live_bytes), most);
+}
+
+CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row)
+{
+    l2_live_less(d, &d->live_of[(uint32_t)row->v.generation % L2_LIVE_SLOTS], UINT64_MAX);
+}
+
+CELLAR_PRIVATE void l2_live_none(l2 *d)
+{
+    for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) { l2_live_less(d, &d->live_of[i], UINT64_MAX); }
+}
+
+BASE_SIZE_END

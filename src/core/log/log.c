@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log: append records to the buffer, and write the buffer to data.seg.
+ *
+ * PICTURE    buffer  |written|taken by the writer|whole records .. tail|free|
+ *                    base                                            base + buf_bytes
+ *            full segment: buffer written -> rows and trailer written -> header of the next one is
+ *            the first of an empty buffer
+ * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
+ *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
+ *            {written = claimed, buffer moved to its begin}}
+ *            Whole pages are written. What follows the last record in its page is zeros.
+ * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
+ *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
+ *            A segment begins only while its place is free: seq + 1 < head's + places.
+ * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
+ * LIMITS     A record is at most a quarter of the buffer and half a segment. */
+#include "l2/log.h"
+
+#include "l2/health.h"
+#include "l2/progress.h"
+#include "l2/segment.h"
+
+#define L2_FLUSH_LOOK_NS UINT64_C(2000000)
+
+/* ---- append ---- */
+
+/* Return true if one more record fits into the open segment, with its row. */
+static SYNC_HOLDS(L2_LOG) bool l2_seg_fits(const l2 *d, uint64_t tail, uint32_t bytes)
+{
+    const uint64_t off = tail % d->form.seg_bytes;
+    return d->row_count < d->row_cap &&
+           off + bytes + (uint64_t)l2_row_pages(d->row_count + 1) * L2_PAGE <= d->form.seg_bytes;
+}
+
+/* Return true if the next segment has a place, for this use. */
+static bool l2_next_free(const l2 *d, uint64_t tail, l2_use use)
+{
+    const uint64_t leaves = use == L2_USE_PUT ? L2_PUT_LEAVES : 0;
+    const uint64_t head = l2_seq_of(d, base_load_acq(&d->head));
+    return l2_seq_of(d, tail) + 1 + leaves < head + d->super.nseg;
+}
+
+static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
+                                              uint32_t bytes)
+{
+    const uint32_t off = (uint32_t)(tail % d->form.seg_bytes);
+    const uint64_t seq = l2_seq_of(d, tail);
+    unsigned char *at = d->buf + (tail - d->base), *to = at + L2_RECORD_HEAD;
+    l2_rec_begin(&d->form, at, seq, off, &r->rec);
+    if (r->rec.ext != 0) { memcpy(to, r->ext, (size_t)r->rec.ext * 8); }
+    to += (size_t)r->rec.ext * 8;
+    if (r->rec.klen != 0) { memcpy(to, r->key, r->rec.klen); }
+    to += r->rec.klen;
+    if (r->rec.vlen != 0) { memcpy(to, r->value, r->rec.vlen); }
+    memset(to + r->rec.vlen, 0, bytes - r->rec.bytes);
+    l2_rec_end(&d->form, at, seq, off);
+    const l2_row row = { r->hash, r->rec.generation, off, bytes, r->kind };
+    l2_row_write(d->rows + (size_t)d->row_count++ * L2_ROW_BYTES, &row);
+    if (base_load_rlx(&d->dirty_ns) == 0) { base_store_sc(&d->dirty_ns, base_now_ns()); }
+    base_store_rel(&d->tail, tail + bytes);
+}
+
+CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2_terms *terms,
+                                 uint64_t *lsn)
+{
+    const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->rec.ext * 8, r->rec.klen, r->rec.vlen);
+    l2_took took = L2_TOOK;
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    if (use == L2_USE_PUT && l2_is_closed(d)) {
+        took = L2_IS_CLOSED;
+    } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
+        took = L2_IS_INVALID;
+    } else if (terms != NULL && !l2_is_current(terms)) {
+        took = L2_IS_OLD;
+    } else if (!l2_seg_fits(d, tail, bytes)) {
+        took = l2_next_free(d, tail, use) ? L2_SEG_FULL : L2_NO_ROOM;
+    } else if (tail + bytes - d->base > d->buf_bytes) {
+        took = L2_BUF_FULL;
+    } else {
+        l2_append_here(d, r, tail, bytes);
+        *lsn = tail;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return took;
+}
+
+CELLAR_PRIVATE bool l2_buffered(l2 *d, void *to, size_t n, uint64_t lsn)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    const bool here = lsn >= d->base && lsn < tail;
+    if (here) { memcpy(to, d->buf + (lsn - d->base), BASE_MIN(n, (size_t)(tail - lsn))); }
+    sync_drop(L2_LOG, &d->log_lock);
+    return here;
+}
+
+/* ---- write ---- */
+
+/* Write n bytes of the log, of one segment. */
+static int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn)
+{
+    return n != 0 ? l2_write(d, d->data_file, from, (size_t)n, lsn % d->size) : 0;
+}
+
+/* Write the buffer up to its last whole record. The caller holds `writing`. */
+static int l2_write_buf(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t from = base_load_rlx(&d->written) & ~(uint64_t)(L2_PAGE - 1);
+    const uint64_t end = base_load_rlx(&d->tail), page = base_round_up(end, L2_PAGE);
+    const unsigned char *at = d->buf + (from - d->base);
+    /* Other threads store behind `end` meanwhile: that page is written from a copy. */
+    const uint64_t straight = page - from > L2_BOUNCE ? (end & ~(uint64_t)(L2_PAGE - 1)) - from : 0;
+    memcpy(d->page, at + straight, (size_t)(end - from - straight));
+    memset(d->page + (end - from - straight), 0, (size_t)(page - end));
+    base_store_rel(&d->claimed, end);
+    base_store_rlx(&d->dirty_ns, (uint64_t)0);
+    sync_drop(L2_LOG, &d->log_lock);
+    BASE_POINT("l2.claimed");
+    int e = l2_out(d, at, straight, from);
+    if (e == 0) { e = l2_out(d, d->page, page - from - straight, from + straight); }
+    if (e != 0) { return e; }
+    BASE_POINT("l2.written");
+    sync_take(L2_LOG, &d->log_lock);
+    base_store_rel(&d->written, end);
+    const uint64_t tail = base_load_rlx(&d->tail), kept = end & ~(uint64_t)(L2_PAGE - 1);
+    if (tail - d->base > d->buf_bytes / 2) {
+        memmove(d->buf, d->buf + (kept - d->base), (size_t)(tail - kept));
+        d->base = kept;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return 0;
+}
+
+/* Drop `writing`, and wake the threads that wait for it. */
+static void l2_writing_drop(l2 *d)
+{
+    (void)base_add_sc(&d->flushed, 1u); /* seq_cst, as in l2_flush_wait: one sees the other */
+    sync_role_drop(&d->writing);
+    if (base_load_sc(&d->flush_waits) != 0) { sync_wake(&d->flushed, INT32_MAX); }
+}
+
+static void l2_flush_wait(l2 *d, uint32_t seen, uint64_t upto, uint64_t until_ns)
+{
+    (void)base_add_sc(&d->flush_waits, 1u);
+    if (base_load_sc(&d->flushed) == seen && base_load_acq(&d->written) < upto) {
+        (void)sync_wait(&d->flushed, seen, until_ns);
+    }
+    (void)base_sub_ar(&d->flush_waits, 1u);
+}
+
+CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
+{
+    uint64_t until_ns = 0; /* 0: no wait yet */
+    while (base_load_acq(&d->written) < upto) {
+        const uint32_t seen = base_load_acq(&d->flushed);
+        if (sync_role_try(&d->writing)) {
+            const int e = base_load_acq(&d->written) < upto ? l2_write_buf(d) : 0;
+            l2_writing_drop(d);
+            if (e != 0) { return e; }
+            continue;
+        }
+        const uint64_t now = base_now_ns();
+        if (until_ns == 0) { until_ns = now + wait_ns; }
+        if (now >= until_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, upto, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+    }
+    return 0;
+}
+
+/* Write rows and trailer of the open segment. No thread appends: it is full for all. */
+static int l2_write_rows(l2 *d, const l2_trailer *t)
+{
+    const uint64_t begin = t->seq * d->form.seg_bytes;
+    int e = 0;
+    for (uint32_t i = l2_row_pages(t->rows); i-- > 0 && e == 0;) { /* page 0 comes last */
+        const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
+        memset(d->page, 0, L2_PAGE);
+        memcpy(d->page + L2_ROW_FIRST, d->rows + (size_t)first * L2_ROW_BYTES,
+               (size_t)n * L2_ROW_BYTES);
+        l2_rows_close(&d->form, d->page, t, i);
+        if (i == 0) { l2_trailer_write(&d->form, d->page + L2_PAGE - L2_TRAILER_BYTES, t); }
+        e = l2_out(d, d->page, L2_PAGE, begin + l2_rows_at(&d->form, i));
+    }
+    return e;
+}
+
+/* Begin segment `seq`. It has no record yet. */
+static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq)
+{
+    const l2_head h = { seq, d->form.epoch, base_load_acq(&d->synced), d->last };
+    const uint64_t begin = seq * d->form.seg_bytes;
+    l2_head_write(&d->form, d->buf, &h);
+    d->row_count = 0;
+    d->base = begin;
+    base_store_rel(&d->claimed, begin);
+    base_store_rel(&d->written, begin);
+    base_store_rel(&d->tail, begin + L2_HEAD_BYTES);
+    base_store_rel(&d->sealed_seq, seq);
+}
+
+/* Finish the open segment if it is `seq`, and begin the next one. The caller holds `writing`. */
+static int l2_seal(l2 *d, uint64_t seq)
+{
+    l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
+    if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
+    sync_take(L2_LOG, &d->log_lock);
+    d->row_cap = 0; /* the segment is full for every record */
+    t.rows = d->row_count;
+    t.data_end = (uint32_t)(base_load_rlx(&d->tail) % d->form.seg_bytes);
+    sync_drop(L2_LOG, &d->log_lock);
+    int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
+    if (e == 0) { e = l2_write_rows(d, &t); }
+    BASE_POINT("l2.sealed");
+    sync_take(L2_LOG, &d->log_lock);
+    d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+    if (e == 0) {
+        d->last = t;
+        l2_seg_begin(d, seq + 1);
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    if (e == 0) {
+        L2_COUNT(d, sealed);
+        L2_COUNT_BY(d, sealed_bytes, d->form.seg_bytes);
+    }
+    return e;
+}
+
+CELLAR_PRIVATE int l2_rows_now(l2 *d)
+{
+    l2_trailer t = { .run = d->form.epoch };
+    int e = l2_flush(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
+    sync_role_take(&d->writing);
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    t.seq = l2_seq_of(d, tail);
+    t.data_end = (uint32_t)(tail % d->form.seg_bytes);
+    t.rows = d->row_count;
+    sync_drop(L2_LOG, &d->log_lock);
+    if (e == 0) { e = l2_write_rows(d, &t); }
+    l2_writing_drop(d);
+    return e;
+}
+
+static int l2_next(l2 *d)
+{
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
+    sync_role_take(&d->writing);
+    const int e = l2_seal(d, seq);
+    l2_writing_drop(d);
+    if (l2_pass_due(d)) { l2_worker_wake(d); }
+    return e;
+}
+
+CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took)
+{
+    const uint64_t written = base_load_acq(&d->written);
+    int e = took == L2_SEG_FULL ? l2_next(d) : EAGAIN;
+    if (took == L2_BUF_FULL) { e = l2_flush(d, written + 1, L2_WAIT_NS); }
+    return e == 0 ? L2_TOOK : took == L2_SEG_FULL || took == L2_BUF_FULL ? L2_NO_ROOM : took;
+}
+
+CELLAR_PRIVATE SYNC_UNCHECKED void l2_log_begin(l2 *d, uint64_t seq, uint32_t off)
+{
+    d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+    if (off == 0) {
+        l2_seg_begin(d, seq);
+        return;
+    }
+    const uint64_t tail = seq * d->form.seg_bytes + off;
+    d->base = tail & ~(uint64_t)(L2_PAGE - 1);
+    base_store_rel(&d->claimed, tail);
+    base_store_rel(&d->written, tail);
+    base_store_rel(&d->tail, tail);
+    base_store_rel(&d->sealed_seq, seq);
+}
+
+/* ---- sync ---- */
+
+CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto)
+{
+    int e = 0;
+    if (base_load_acq(&d->synced) >= upto) { return 0; }
+    sync_role_take(&d->syncing); /* a thread that waited finds its bytes synced, most often */
+    if (base_load_acq(&d->synced) < upto) {
+        e = l2_flush(d, upto, L2_NO_LIMIT_NS);
+        const uint64_t written = base_load_acq(&d->written);
+        const uint64_t since_ns = base_now_ns();
+        base_store_rlx(&d->sync_ns, since_ns);
+        BASE_POINT("l2.commit");
+        if (e == 0) {
+            e = L2_DISK(d, datasync, d->data_file);
+            if (e != 0) { l2_io_failed(d, "l2_sync", d->data_file, 0, e); }
+        }
+        base_store_rlx(&d->sync_ns, (uint64_t)0);
+        if (e == 0) { base_store_rel(&d->synced, written); }
+        L2_COUNT(d, syncs);
+    }
+    sync_role_drop(&d->syncing);
+    return e;
+}

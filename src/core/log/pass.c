@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pass: free the oldest segments: their live records are appended again, or leave the index.
+ *
+ * PICTURE    below half alive: rows -> word leads here? record valid? -> appended again
+ *            then, and above half at once: FLOOR written -> words that lead here removed
+ *            -> PERIODIC, ALWAYS: sync -> head moves on
+ * INVARIANTS A word leaves the index only behind a newer record, a tombstone, or a FLOOR that is
+ *            written. Else a later delete finds nothing and logs nothing, and the next open finds
+ *            the record.
+ *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
+ *            ALWAYS): one sync for a batch.
+ * LOCKING    `working`. Records are read without locks.
+ * SEE ALSO   write.c: l2_put_again. control.c: the FLOOR; namespaces that hold. */
+#include <stddef.h>
+
+#include "l2/control.h"
+#include "l2/health.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/live.h"
+#include "l2/part.h"
+#include "l2/progress.h"
+#include "l2/read.h"
+#include "l2/record.h"
+#include "l2/recover.h"
+#include "l2/segment.h"
+#include "l2/write.h"
+
+#define L2_BATCH_MOST 8u
+#define L2_AHEAD_MOST 16u /* segments that are free ahead of puts */
+#define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
+
+typedef struct l2_pass { /* one segment */
+    l2_trailer t;
+    uint64_t begin;  /* its lsn */
+    uint64_t at, have; /* offset and length of what `work` has of it */
+    bool full;       /* no room for a copy */
+} l2_pass;
+
+/* ---- copies ---- */
+
+/* Return true if the part with this key belongs to a value that a get finds. */
+static bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen)
+{
+    unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
+    uint64_t h48 = 0;
+    l2_rec r;
+    l2_meta m;
+    if (klen != L2_PART_KEY) { return false; }
+    const uint64_t id = l2_r64(key);
+    if (id == d->want_id) { return d->want_it; }
+    memcpy(&h48, key + 8, 6);
+    l2_shard *s = l2_shard_of(d, h48 << 16);
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const l2_word w = l2_index_find48(d, h48);
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    memset(&m, 0, offsetof(l2_meta, tags));
+    d->want_id = id;
+    d->want_it = w.lsn != 0 && w.bytes <= sizeof at &&
+                 l2_record_read(d, w.lsn, at, w.bytes, &r) == 0 &&
+                 l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) && m.part_id == id &&
+                 l2_record_valid(d, at, &r, w.lsn, false) && l2_parts_there(d, h48, &m);
+    return d->want_it;
+}
+
+/* Read the record of a row into `work`. Return NULL if it cannot be read, or does not verify. */
+static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
+{
+    const uint64_t seq = l2_seq_of(d, p->begin);
+    if (row->off < p->at || row->off + row->bytes > p->at + p->have) {
+        const uint64_t n = BASE_MIN((uint64_t)L2_WORK_BYTES, p->t.data_end - row->off);
+        p->at = row->off;
+        p->have = l2_log_read(d, d->work, (size_t)n, p->begin + row->off) == 0 ? n : 0;
+        L2_COUNT_BY(d, passed_bytes, n);
+    }
+    const unsigned char *at = d->work + (row->off - p->at);
+    l2_form f;
+    l2_form_at(d, p->begin + row->off, &f);
+    return row->bytes <= p->have &&
+                   l2_rec_marked(&f, at, seq, row->off, row->off + row->bytes, r) &&
+                   l2_rec_whole(&f, at, seq, row->off, r)
+               ? at
+               : NULL;
+}
+
+static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
+{
+    l2_pass *p = ctx;
+    const uint64_t lsn = p->begin + row->off;
+    l2_took took = L2_IS_INVALID;
+    if (row->kind != L2_KIND_PUT || !l2_indexed_at(d, row->hash, lsn)) { return 0; }
+    while (took == L2_IS_INVALID) {
+        l2_rec r;
+        const uint64_t count = base_load_sc(&d->invalidations.count);
+        const unsigned char *at = l2_pass_record(d, p, row, &r);
+        if (at == NULL || !l2_record_valid(d, at, &r, lsn, false) ||
+            (r.generation == 0 &&
+             !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8, r.klen))) {
+            return 0;
+        }
+        took = l2_put_again(d, row, lsn, at, &r, count);
+        if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
+            if (l2_make_way(d, took) == L2_TOOK) { took = L2_IS_INVALID; }
+        }
+    }
+    p->full = p->full || (took != L2_TOOK && took != L2_IS_OLD);
+    return p->full ? ENOSPC : 0;
+}
+
+/* ---- words ---- */
+
+static int l2_row_drop(l2 *d, void *ctx, const l2_row *row)
+{
+    const l2_pass *p = ctx;
+    const uint64_t lsn = p->begin + row->off;
+    if (row->kind != L2_KIND_PUT) { return 0; }
+    l2_shard *s = l2_shard_of(d, row->hash);
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const l2_word w = l2_index_find(d, row->hash);
+    if (w.lsn == lsn) {
+        l2_index_drop(d, row->hash);
+        l2_live_take(d, row->generation, w.bytes);
+        L2_COUNT(d, emptied);
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    return 0;
+}
+
+/* Call fn for the rows of a segment. Return 0, or the first error. */
+static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
+                        int (*fn)(l2 *d, void *ctx, const l2_row *r))
+{
+    *p = (l2_pass){ .begin = seq * d->form.seg_bytes };
+    int e = l2_trailer_find(d, seq, &p->t) ? 0 : EILSEQ;
+    for (uint32_t i = 0; e == 0 && i < l2_row_pages(p->t.rows); i++) {
+        e = l2_rows_page(d, &p->t, i, fn, p);
+    }
+    return e;
+}
+
+/* ---- segments ---- */
+
+/* Return the segments that are free. */
+static uint64_t l2_free_now(const l2 *d)
+{
+    return l2_seq_of(d, base_load_acq(&d->head)) + d->super.nseg - 1 -
+           l2_seq_of(d, base_load_acq(&d->tail));
+}
+
+/* Append the live records of the segments first.. again, as long as there is room. Return how many
+ * segments are done. */
+static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
+{
+    l2_pass p;
+    uint64_t done = 0;
+    while (done < n && l2_free_now(d) > 0) {
+        const int e = l2_pass_rows(d, &p, first + done, l2_row_move);
+        done++;
+        if (e != 0) { break; }
+    }
+    if (p.full) { l2_lost(d, L2_LOST_room, d->form.seg_bytes); }
+    return done;
+}
+
+/* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
+static bool l2_pass_oldest(l2 *d, uint64_t n)
+{
+    const uint64_t head = base_load_acq(&d->head), first = l2_seq_of(d, head);
+    const uint64_t live = base_load_rlx(&d->live_bytes);
+    l2_pass p;
+    n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
+    if (n == 0) { return false; }
+    d->want_id = 0;
+    if (live < d->size / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
+    BASE_POINT("l2.passed");
+    const uint64_t end = (first + n) * d->form.seg_bytes;
+    if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
+    BASE_POINT("l2.floored");
+    bool whole = true;
+    for (uint64_t i = 0; i < n; i++) {
+        whole = l2_pass_rows(d, &p, first + i, l2_row_drop) == 0 && whole;
+    }
+    if (!whole) {
+        l2_index_cut(d, end);
+        l2_lost(d, L2_LOST_unread, d->form.seg_bytes);
+    }
+    if (d->cfg.level != L2_DROP && l2_sync_to(d, base_load_acq(&d->tail)) != 0) { return false; }
+    base_store_rel(&d->head, end);
+    base_store_rlx(&d->moved_ns, base_now_ns());
+    l2_invalidation_forget(d);
+    L2_COUNT_BY(d, reclaimed, n);
+    l2_room_made(d);
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
+{
+    return l2_free_now(d) <= L2_PUT_LEAVES + base_clamp(d->super.nseg / 8, 1, L2_AHEAD_MOST);
+}
+
+CELLAR_PRIVATE bool l2_pass_work(l2 *d)
+{
+    return l2_pass_due(d) && l2_pass_oldest(d, base_clamp(d->super.nseg / 16, 1, L2_BATCH_MOST));
+}

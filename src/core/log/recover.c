@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recover: find the end of the log and its live records at an open.
+ *
+ * PICTURE    headers -> newest segment of the run that SUPER names, last synced lsn
+ *            -> records from there on (same boot: of the newest segment) up to the first one that
+ *               is not whole: the end
+ *            -> rows, newest segment first: words, FLOOR, runs, controls; down to the FLOOR, or to
+ *               a hole
+ *            -> controls, oldest first -> record that names a new random number: this run
+ * INVARIANTS Of two rows of a key the first one counts, as it is newer. Tombstones have words until
+ *            all rows are read.
+ *            All checks of a run contain its number. So nothing that lies behind an earlier end of
+ *            the log is believed.
+ *            A segment without readable rows gives them by its records, if all are whole. Else it
+ *            is a hole, and nothing older counts: an older record may have been replaced there.
+ * LOCKING    Only the open uses this file.
+ * LIMITS     One image of a segment in memory. */
+#include "l2/recover.h"
+
+#include "base/random.h"
+#include "l2/control.h"
+#include "l2/health.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/live.h"
+#include "l2/log.h"
+#include "l2/segment.h"
+
+BASE_SIZE_BEGIN
+
+#define L2_LIST_STEP 64u
+
+typedef struct l2_list { /* numbers, newest first */
+    uint64_t *at;
+    uint32_t count, cap;
+} l2_list;
+
+typedef struct l2_recovery {
+    unsigned char *image;    /* of one segment */
+    unsigned char *rows;     /* of one segment that is walked; row_most rows */
+    uint32_t row_most;
+    uint64_t seq, number;    /* the log ends in this segment, in this run */
+    uint32_t off;            /* 0: the segment has not begun */
+    uint64_t newest;         /* highest number of any header */
+    uint64_t synced;         /* lsn */
+    uint64_t floor;
+    l2_list controls;        /* lsns */
+    l2_list runs;            /* pairs: number, lsn of the first record */
+    uint32_t generation;     /* newest one of a record */
+    bool any, short_memory;
+} l2_recovery;
+
+static void l2_list_add(l2 *d, l2_recovery *r, l2_list *l, uint64_t n)
+{
+    if (l->count == l->cap) {
+        const uint32_t cap = l->cap * 2 + L2_LIST_STEP;
+        uint64_t *at = base_alloc(d->cfg.account, BASE_MOD_L2, cap * sizeof *at, NULL);
+        if (at == NULL) {
+            r->short_memory = true;
+            return;
+        }
+        if (l->count != 0) { memcpy(at, l->at, l->count * sizeof *at); }
+        base_free(d->cfg.account, BASE_MOD_L2, l->at, l->cap * sizeof *at);
+        l->at = at;
+        l->cap = cap;
+    }
+    l->at[l->count++] = n;
+}
+
+static void l2_list_free(l2 *d, l2_list *l)
+{
+    base_free(d->cfg.account, BASE_MOD_L2, l->at, l->cap * sizeof *l->at);
+}
+
+/* ---- the end of the log ---- */
+
+/* Read the headers. *top: the newest segment of the run that SUPER names. */
+static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
+{
+    unsigned char at[L2_HEAD_BYTES];
+    *top = d->super.born;
+    r->synced = d->super.synced;
+    for (uint32_t i = 0; i < d->super.nseg; i++) {
+        l2_head h;
+        if (l2_read(d, d->data_file, at, sizeof at, (uint64_t)i * d->form.seg_bytes) != 0 ||
+            !l2_head_read(&d->form, at, &h) || h.seq % d->super.nseg != i) {
+            continue;
+        }
+        r->newest = BASE_MAX(r->newest, h.seq);
+        if (h.run != d->super.run || h.seq < d->super.born) { continue; }
+        *top = BASE_MAX(*top, h.seq);
+        r->synced = BASE_MAX(r->synced, h.synced);
+    }
+}
+
+/* Make the row of a whole record. */
+static void l2_row_of(l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row)
+{
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)rec->ext * 8, *value = key + rec->klen;
+    row->generation = rec->generation;
+    row->kind = rec->kind;
+    row->hash = 0;
+    if (rec->kind != L2_KIND_CONTROL) {
+        row->hash = l2_mix(base_hash(&d->hash_key, rec->generation, key, rec->klen));
+    } else if (rec->vlen >= 16 && (value[0] == L2_CTL_FLOOR || value[0] == L2_CTL_RUN)) {
+        row->kind = value[0] == L2_CTL_FLOOR ? L2_ROW_FLOOR : L2_ROW_RUN;
+        row->hash = l2_r64(value + 8);
+    }
+}
+
+/* Walk the records of a segment. Return its rows, in r->rows. *off: end of the last whole record;
+ * *number: the run of what would follow. */
+static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
+{
+    uint32_t n = 0;
+    l2_form f = d->form;
+    f.epoch = *number;
+    *off = L2_HEAD_BYTES;
+    while (n < r->row_most) {
+        l2_rec rec;
+        l2_row row = { .off = *off };
+        const unsigned char *at = r->image + *off;
+        if (!l2_rec_marked(&f, at, seq, *off, d->form.seg_bytes, &rec) ||
+            !l2_rec_whole(&f, at, seq, *off, &rec)) {
+            break;
+        }
+        l2_row_of(d, at, &rec, &row);
+        row.bytes = l2_rec_room(&f, (size_t)rec.ext * 8, rec.klen, rec.vlen);
+        if (row.kind == L2_ROW_RUN) { f.epoch = row.hash; }
+        l2_row_write(r->rows + (size_t)n++ * L2_ROW_BYTES, &row);
+        *off += row.bytes;
+    }
+    *number = f.epoch;
+    return n;
+}
+
+/* Read the image of a segment. Return false if its header is not there. */
+static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
+{
+    const uint64_t at = seq * d->form.seg_bytes % d->size;
+    for (uint32_t off = 0; off < d->form.seg_bytes; off += L2_PAGE) { /* most often one read */
+        const uint32_t n = off == 0 ? d->form.seg_bytes : L2_PAGE;
+        const int e = l2_read(d, d->data_file, r->image + off, n, at + off);
+        if (e == 0 && off == 0) { break; }
+        if (e != 0) { memset(r->image + off, 0, L2_PAGE); }
+    }
+    return l2_head_read(&d->form, r->image, h) && h->seq == seq;
+}
+
+static int l2_row_keep(l2 *d, void *ctx, const l2_row *row)
+{
+    unsigned char **to = ctx;
+    (void)d;
+    l2_row_write(*to, row);
+    *to += L2_ROW_BYTES;
+    return 0;
+}
+
+/* Read the rows that a trailer names into r->rows. */
+static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
+{
+    unsigned char *to = r->rows;
+    int e = t->rows <= r->row_most ? 0 : EILSEQ;
+    for (uint32_t i = 0; i < l2_row_pages(t->rows) && e == 0; i++) {
+        e = l2_rows_page(d, t, i, l2_row_keep, &to);
+    }
+    return e;
+}
+
+typedef enum l2_ends { L2_ENDS_NOT, L2_ENDS_HERE, L2_ENDS_BEFORE } l2_ends;
+
+/* Look at one segment: its rows are d->rows then, and r->off, r->number tell its end. BEFORE: it
+ * has not begun. Synced records that a lost page took have rows, and are followed by others. */
+static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
+{
+    const uint64_t begin = r->seq * d->form.seg_bytes;
+    l2_head h;
+    l2_trailer t;
+    const bool head = l2_image_read(d, r, r->seq, &h);
+    const bool trailer = l2_trailer_read(&d->form, r->image + d->form.seg_bytes - L2_TRAILER_BYTES,
+                                         &t) && t.seq == r->seq;
+    const bool sure = trailer && begin + t.data_end <= r->synced;
+    const bool follows = head && (first || (h.run == r->number && h.before.seq + 1 == r->seq));
+    if (!follows && !sure) { return L2_ENDS_BEFORE; }
+    uint64_t number = head ? h.run : first ? t.run : r->number;
+    if (head) { d->last = h.before; }
+    uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off);
+    if (sure && r->off < t.data_end) {
+        if (l2_rows_take(d, r, &t) != 0) { return L2_ENDS_BEFORE; }
+        L2_COUNT(d, healed);
+        rows = t.rows;
+        r->off = t.data_end;
+        number = t.run;
+    }
+    r->number = number;
+    memcpy(d->rows, r->rows, (size_t)rows * L2_ROW_BYTES);
+    d->row_count = rows;
+    const bool full = trailer && t.full != 0 && t.run == number && t.rows == rows &&
+                      t.data_end == r->off;
+    if (full) {
+        d->last = t;
+        d->row_count = 0;
+    }
+    return full ? L2_ENDS_NOT : L2_ENDS_HERE;
+}
+
+/* Find where the log ends, from segment `from` on. Return false if it has no begin there, or ends
+ * below what was synced. */
+static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from)
+{
+    l2_ends ends = L2_ENDS_NOT;
+    for (r->seq = from; ends == L2_ENDS_NOT;) {
+        ends = l2_seg_look(d, r, r->seq == from);
+        if (ends == L2_ENDS_NOT) { r->seq++; }
+    }
+    if (ends == L2_ENDS_BEFORE) { r->off = 0; }
+    const uint64_t end = r->seq * d->form.seg_bytes + r->off;
+    return (ends == L2_ENDS_HERE || r->seq != from) && end >= r->synced;
+}
+
+/* ---- rows ---- */
+
+static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
+{
+    if (row->kind == L2_ROW_FLOOR) { r->floor = BASE_MAX(r->floor, row->hash); }
+    if (row->kind == L2_ROW_RUN) {
+        l2_list_add(d, r, &r->runs, row->hash);
+        l2_list_add(d, r, &r->runs, lsn + row->bytes);
+    }
+    if (lsn < r->floor) { return; }
+    if (row->kind == L2_KIND_CONTROL) { l2_list_add(d, r, &r->controls, lsn); }
+    if (row->kind > L2_KIND_TOMB) { return; }
+    if (!r->any || (int32_t)(row->generation - r->generation) > 0) {
+        r->generation = row->generation;
+    }
+    r->any = true;
+    l2_shard *s = l2_shard_of(d, row->hash);
+    const bool put = row->kind == L2_KIND_PUT;
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    if (l2_index_find(d, row->hash).lsn == 0) {
+        if (l2_index_room(d, row->hash)) {
+            l2_index_set(d, row->hash, lsn, put ? row->bytes : 0);
+            if (put) { l2_live_add(d, row->generation, l2_word_bytes(row->bytes)); }
+        } else {
+            (void)base_add_rlx(&d->index.full, (uint64_t)1);
+        }
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+}
+
+static void l2_rows_apply(l2 *d, l2_recovery *r, const unsigned char *rows, uint32_t n,
+                          uint64_t begin)
+{
+    while (n-- > 0) {
+        l2_row row;
+        l2_row_read(rows + (size_t)n * L2_ROW_BYTES, &row);
+        l2_row_apply(d, r, &row, begin + row.off);
+    }
+}
+
+/* Read the rows of a full segment into r->rows. Return false if it is a hole. */
+static bool l2_rows_read(l2 *d, l2_recovery *r, uint64_t seq, l2_trailer *t)
+{
+    l2_head h;
+    if (!l2_trailer_find(d, seq, t)) { return false; }
+    if (l2_rows_take(d, r, t) == 0) { return true; }
+    if (!l2_image_read(d, r, seq, &h)) { return false; }
+    uint64_t number = h.run;
+    uint32_t off;
+    L2_COUNT(d, healed);
+    return l2_walk(d, r, seq, &number, &off) == t->rows && off == t->data_end;
+}
+
+/* Apply the rows of all segments below the end. Return the oldest segment that counts. */
+static SYNC_UNCHECKED uint64_t l2_rows_all(l2 *d, l2_recovery *r)
+{
+    const uint64_t seg = d->form.seg_bytes;
+    const uint64_t least = r->seq >= d->super.nseg ? r->seq - d->super.nseg + 1 : 1;
+    uint64_t seq = r->seq;
+    l2_rows_apply(d, r, d->rows, d->row_count, seq * seg);
+    for (; seq > least && seq * seg > r->floor; seq--) {
+        l2_trailer t;
+        if (!l2_rows_read(d, r, seq - 1, &t)) { break; }
+        l2_rows_apply(d, r, r->rows, t.rows, (seq - 1) * seg);
+    }
+    if (seq > least && seq * seg > r->floor) {
+        L2_COUNT(d, holes);
+        l2_lost(d, L2_LOST_damage, (seq - least) * seg);
+        l2_floor_to(d, seq * seg);
+        r->floor = seq * seg;
+    }
+    return BASE_MAX(seq, l2_seq_of(d, r->floor));
+}
+
+/* ---- runs and controls ---- */
+
+/* Make d->run: the run of the oldest record, then those that the rows name. */
+static bool l2_runs_make(l2 *d, l2_recovery *r, uint64_t oldest)
+{
+    unsigned char at[L2_HEAD_BYTES];
+    l2_head h = { .run = r->number };
+    const uint32_t n = r->runs.count / 2;
+    d->run_cap = n + 2;
+    d->run = base_alloc(d->cfg.account, BASE_MOD_L2, d->run_cap * sizeof *d->run, NULL);
+    if (d->run == NULL) { return false; }
+    if (l2_log_read(d, at, sizeof at, oldest * d->form.seg_bytes) != 0 ||
+        !l2_head_read(&d->form, at, &h) || h.seq != oldest) {
+        l2_trailer t;
+        h.run = n == 0 && l2_trailer_find(d, oldest, &t) ? t.run : r->number;
+    }
+    d->run[d->run_count++] = (l2_run){ oldest * d->form.seg_bytes, h.run };
+    for (uint32_t i = n; i-- > 0;) {
+        d->run[d->run_count++] = (l2_run){ r->runs.at[2 * i + 1], r->runs.at[2 * i] };
+    }
+    return true;
+}
+
+static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes, uint64_t lsn)
+{
+    if (bytes < 16 || value[0] != L2_CTL_NAMESPACE) {
+        return l2_invalidation_control(d, value, bytes, lsn);
+    }
+    const uint32_t len = value[1];
+    if (len > L2_NAME_MAX || 16 + len > bytes) { return true; }
+    const l2_namespace v = { .id = l2_r32(value + 4), .version = l2_r32(value + 12),
+                             .generation = (uint64_t)value[3] << 32 | l2_r32(value + 8) };
+    const bool named = value[2] != 0;
+    if (!l2_namespace_apply(d, &v, named ? (const char *)value + 16 : NULL, named ? len : 0)) {
+        return false;
+    }
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        if (d->namespace[i].v.id == v.id) { d->namespace[i].lsn = lsn; }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return true;
+}
+
+/* Apply the controls, oldest first. */
+static bool l2_controls_apply(l2 *d, const l2_recovery *r)
+{
+    unsigned char at[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 8] BASE_ALIGNED(8);
+    for (uint32_t i = r->controls.count; i-- > 0;) {
+        l2_rec rec;
+        const uint64_t lsn = r->controls.at[i];
+        if (l2_record_read(d, lsn, at, sizeof at, &rec) != 0) { continue; }
+        if (!l2_control_apply(d, at + L2_RECORD_HEAD, rec.vlen, lsn)) { return false; }
+    }
+    return true;
+}
+
+/* Forget what was counted of generations that are over. */
+static void l2_live_check(l2 *d)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 1; i < L2_LIVE_SLOTS; i++) {
+        bool used = base_load_rlx(&d->live_of[i]) == 0;
+        for (uint32_t n = 0; n < d->namespace_count && !used; n++) {
+            used = (uint32_t)d->namespace[n].v.generation % L2_LIVE_SLOTS == i;
+        }
+        l2_namespace_row over = { .v = { .generation = i } };
+        if (!used) { l2_live_forget(d, &over); }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+/* Ensure that no namespace gets a generation that a record has. */
+static void l2_generation_seen(l2 *d, const l2_recovery *r)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    const uint32_t past = r->generation - (uint32_t)d->next_generation;
+    if (r->any && (int32_t)past >= 0) { d->next_generation += (uint64_t)past + 1; }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+/* ---- this run ---- */
+
+/* Append a control of the open, and write it. */
+static int l2_open_control(l2 *d, uint32_t kind, uint8_t type, uint64_t word, uint64_t *end)
+{
+    unsigned char value[16] = { type };
+    uint64_t lsn = 0;
+    l2_took took;
+    l2_w64(value + 8, word);
+    do {
+        took = l2_control_try(d, kind, word, value, sizeof value, &lsn, end);
+    } while (took != L2_TOOK && l2_make_way(d, took) == L2_TOOK);
+    return took == L2_TOOK ? l2_flush(d, *end, L2_NO_LIMIT_NS) : ENOSPC;
+}
+
+/* Begin an empty log, behind all numbers that were used. */
+static int l2_begin_empty(l2 *d, const l2_recovery *r, uint64_t number)
+{
+    const uint64_t seq = BASE_MAX(r->newest, d->super.born) + 1, begin = seq * d->form.seg_bytes;
+    uint64_t end = 0;
+    base_store_rel(&d->head, begin);
+    d->form.epoch = number;
+    base_free(d->cfg.account, BASE_MOD_L2, d->run, d->run_cap * sizeof *d->run);
+    d->run_cap = 1;
+    d->run = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *d->run, NULL);
+    if (d->run == NULL) { return ENOMEM; }
+    d->run[0] = (l2_run){ begin, number };
+    d->run_count = 1;
+    base_store_rel(&d->synced, begin);
+    l2_log_begin(d, seq, 0);
+    l2_floor_to(d, begin);
+    base_store_rel(&d->header_floor, begin);
+    return l2_open_control(d, L2_ROW_FLOOR, L2_CTL_FLOOR, begin, &end);
+}
+
+/* Continue the log that was found. */
+static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, uint64_t number)
+{
+    uint64_t end = 0;
+    const uint32_t kept = r->off % L2_PAGE;
+    const uint64_t least = r->seq >= d->super.nseg ? r->seq - d->super.nseg + 1 : 1;
+    base_store_rel(&d->head, least * d->form.seg_bytes);
+    base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
+    const uint64_t oldest = l2_rows_all(d, r);
+    base_store_rel(&d->head, oldest * d->form.seg_bytes);
+    l2_index_sweep(d, true);
+    l2_floor_to(d, r->floor);
+    base_store_rel(&d->header_floor, r->floor);
+    if (r->short_memory || !l2_runs_make(d, r, BASE_MIN(oldest, r->seq))) { return ENOMEM; }
+    d->form.epoch = r->number;
+    if (kept != 0) { /* the page in which the log continues */
+        const int e = l2_log_read(d, d->buf, kept, r->seq * d->form.seg_bytes + r->off - kept);
+        if (e != 0) { return e; }
+    }
+    const uint64_t tail = r->seq * d->form.seg_bytes + r->off;
+    base_store_rel(&d->synced, same_boot ? BASE_MIN(r->synced, tail) : tail);
+    l2_log_begin(d, r->seq, r->off);
+    if (!l2_controls_apply(d, r)) { return ENOMEM; }
+    l2_live_check(d);
+    l2_generation_seen(d, r);
+    L2_COUNT_BY(d, recovered, base_load_rlx(&d->index.words));
+    const int e = l2_open_control(d, L2_ROW_RUN, L2_CTL_RUN, number, &end);
+    if (e != 0) { return e; }
+    d->form.epoch = number;
+    d->run[d->run_count++] = (l2_run){ end, number };
+    return 0;
+}
+
+CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
+{
+    l2_recovery r = { .row_most = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE };
+    base_account *a = d->cfg.account;
+    const size_t rows = (size_t)r.row_most * L2_ROW_BYTES;
+    uint64_t top = 0, number = 0;
+    int e = ENOMEM;
+    r.image = base_alloc(a, BASE_MOD_L2, d->form.seg_bytes, NULL);
+    r.rows = base_alloc(a, BASE_MOD_L2, rows, NULL);
+    if (r.image != NULL && r.rows != NULL && base_random_bytes(&number, sizeof number)) {
+        l2_heads_read(d, &r, &top);
+        const bool used = r.newest != 0;
+        const uint64_t from = same_boot ? top : BASE_MIN(l2_seq_of(d, r.synced), top);
+        const bool found = alive && used && l2_end_find(d, &r, from);
+        e = found ? l2_begin_found(d, &r, same_boot, number) : l2_begin_empty(d, &r, number);
+        d->opened = found ? d->opened : used ? L2_OPENED_RESET : L2_OPENED_EMPTY;
+        if (!found && used) { l2_lost(d, L2_LOST_open, d->size); }
+    }
+    l2_list_free(d, &r.controls);
+    l2_list_free(d, &r.runs);
+    base_free(a, BASE_MOD_L2, r.image, d->form.seg_bytes);
+    base_free(a, BASE_MOD_L2, r.rows, rows);
+    d->super.run = number;
+    d->super.born = l2_seq_of(d, base_load_acq(&d->tail));
+    d->super.synced = base_load_acq(&d->synced);
+    return e;
+}
+
+BASE_SIZE_END

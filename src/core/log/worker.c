@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker: the rounds of the store's thread, and what callers ask of it.
+ *
+ * PICTURE    thread: woken, or every 10 ms while a record waits --> l2_tick --> round: heartbeat,
+ *            buffer older than 10 ms written, passes, marker, sync (PERIODIC), full segments handed
+ *            to the device
+ * LOCKING    `working` during a round.
+ * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
+#include "l2/progress.h"
+
+#include "l2/health.h"
+#include "l2/log.h"
+#include "l2/segment.h"
+#include "l2/stall.h"
+
+BASE_SIZE_BEGIN
+
+#define L2_BEAT_MS 1000
+#define L2_SEEN_MS 60000
+#define L2_OLD_NS UINT64_C(10000000) /* a record waits so long in the buffer */
+#define L2_SLEEP_NS UINT64_C(100000000)
+#define L2_STALLED_NS UINT64_C(100000000)
+#define L2_ROOM_WAIT_NS UINT64_C(5000000)
+#define L2_GIVEN_UP_NS UINT64_C(1000000000)
+#define L2_AGAIN_NS UINT64_C(250000000) /* before a read that failed is made again */
+
+/* ---- progress ---- */
+
+/* Return how long ago a time was; 0: there is none. */
+static uint64_t l2_ns_since(uint64_t then)
+{
+    const uint64_t now = then != 0 ? base_now_ns() : 0;
+    return now > then ? now - then : 0;
+}
+
+static uint64_t l2_silent(const l2 *d)
+{
+    return BASE_MAX(l2_ns_since(base_load_rlx(&d->write_ns)),
+                    l2_ns_since(base_load_rlx(&d->sync_ns)));
+}
+
+CELLAR_PRIVATE bool l2_stalled(const l2 *d)
+{
+    return l2_ns_since(base_load_rlx(&d->write_ns)) > L2_STALLED_NS;
+}
+
+CELLAR_PRIVATE bool l2_answers_by(l2 *d, uint64_t until_ns)
+{
+    const uint64_t now = base_now_ns();
+    if (now >= until_ns || l2_silent(d) > L2_GIVEN_UP_NS) { return false; }
+    base_sleep_ns(BASE_MIN(until_ns - now, L2_AGAIN_NS));
+    return true;
+}
+
+CELLAR_PRIVATE void l2_worker_wake(l2 *d)
+{
+    if (!d->threaded) { return; }
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, 1);
+}
+
+CELLAR_PRIVATE void l2_room_made(l2 *d)
+{
+    (void)base_add_ar(&d->room, 1u); /* acquire by callers before they look for room */
+    sync_wake(&d->room, INT32_MAX);
+}
+
+CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d) { return base_load_acq(&d->room); }
+
+CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
+{
+    if (!d->threaded && l2_tick(d, 1000)) { return; }
+    l2_worker_wake(d);
+    (void)sync_wait(&d->room, seen, base_now_ns() + L2_ROOM_WAIT_NS);
+}
+
+/* ---- rounds ---- */
+
+/* Check once a second that the file is there. A disk that is off is probed when that is due. */
+static bool l2_heartbeat(l2 *d)
+{
+    l2_health *t = &d->health;
+    base_vfs_stat st = { 0 };
+    const int64_t now = base_now_ms(d->cfg.clock);
+    if (base_load_rlx(&d->broken) != 0) { return false; }
+    if (base_load_acq(&d->disk) != L2_DISK_OK) {
+        sync_take(L2_DEV, &t->lock);
+        const bool due = now >= t->until_ms;
+        if (due) { base_store_rel(&d->disk, (uint32_t)L2_DISK_TRYING); }
+        sync_drop(L2_DEV, &t->lock);
+        if (!due) { return false; }
+        BASE_POINT("l2.probe");
+        const int e = l2_super_store(d);
+        sync_take(L2_DEV, &t->lock);
+        if (e != 0) {
+            l2_off_now(d, now, BASE_MIN(t->off_ms * 2, d->cfg.off_max_ms));
+        } else {
+            t->errors = t->damaged = 0;
+            base_store_rel(&d->disk, (uint32_t)L2_DISK_OK);
+        }
+        sync_drop(L2_DEV, &t->lock);
+        if (e != 0) { return false; }
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk works again");
+    }
+    if (now - d->beat_ms < L2_BEAT_MS) { return true; }
+    d->beat_ms = now;
+    const int e = L2_DISK(d, stat, d->data_file, &st);
+    if (e != 0) { l2_io_failed(d, "l2_stat", d->data_file, 0, e); }
+    if (e != 0 || (st.links != 0 && st.size_bytes >= d->size)) { return true; }
+    base_store_rel(&d->broken, 1u);
+    l2_lost_all(d, L2_LOST_files);
+    return false;
+}
+
+/* Hand the segments that were sealed to the device: else a sync writes all of them at once. */
+static void l2_hand_over(l2 *d)
+{
+    const uint64_t sealed = base_load_acq(&d->sealed_seq);
+    for (; d->flushed_seq < sealed; d->flushed_seq++) {
+        if (d->vfs->writeback == NULL) { continue; }
+        d->vfs->writeback(d->vfs->ctx, d->data_file,
+                          d->flushed_seq * d->form.seg_bytes % d->size, d->form.seg_bytes);
+    }
+}
+
+static bool l2_work(l2 *d, uint64_t budget_us)
+{
+    const uint64_t end_ns = base_now_ns() + budget_us * 1000;
+    bool more = true;
+    if (!l2_heartbeat(d)) { return false; }
+    l2_reopen(d);
+    while (more) {
+        const int64_t now = base_now_ms(d->cfg.clock);
+        const uint64_t waits = base_load_rlx(&d->dirty_ns), tail = base_load_acq(&d->tail);
+        if (waits != 0 && (!d->threaded || l2_ns_since(waits) >= L2_OLD_NS)) {
+            (void)l2_flush(d, tail, 0);
+        }
+        more = l2_pass_work(d);
+        l2_hand_over(d);
+        const int64_t past = now - d->synced_ms;
+        if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
+            d->synced_ms = now;
+            if (l2_sync_to(d, tail) == 0) { L2_COUNT(d, barriers); }
+        }
+        if (now - d->seen_ms >= L2_SEEN_MS) {
+            d->seen_ms = now;
+            d->super.synced = base_load_acq(&d->synced);
+            (void)l2_super_store(d);
+        }
+        if (base_load_acq(&d->disk) != L2_DISK_OK) { return false; }
+        if (base_now_ns() >= end_ns) { break; }
+    }
+    return more;
+}
+
+CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
+{
+    if (!sync_role_try(&d->working)) { return false; }
+    const bool more = l2_work(d, budget_us);
+    sync_role_drop(&d->working);
+    return more;
+}
+
+CELLAR_PRIVATE void l2_thread_main(void *arg)
+{
+    l2 *d = arg;
+    while (base_load_acq(&d->stop) == 0) {
+        const uint32_t wake = base_load_acq(&d->wake);
+        const bool ready = base_load_acq(&d->ready) != 0;
+        const bool more = ready && l2_tick(d, 2000);
+        if (more || base_load_acq(&d->stop) != 0) { continue; }
+        base_store_sc(&d->asleep, 1u); /* before the look, as the put stores, then reads it */
+        const bool waits = ready && base_load_sc(&d->dirty_ns) != 0;
+        if (waits) { base_store_sc(&d->asleep, 0u); }
+        (void)sync_wait(&d->wake, wake, base_now_ns() + (waits ? L2_OLD_NS : L2_SLEEP_NS));
+        base_store_sc(&d->asleep, 0u);
+    }
+}
+
+CELLAR_PRIVATE void l2_thread_end(l2 *d)
+{
+    base_store_rel(&d->stop, 1u);
+    if (!d->threaded) { return; }
+    l2_worker_wake(d);
+    base_thread_join(&d->thread);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a store of the log serves what was put, never an older value, over process deaths and
+ *         closes, while its places are used many times. What was ensured is found: durable puts,
+ *         puts that replace a written record, deletes.
+ * Method: random calls on a store of 32 segments on a real file. A version number for each change;
+ *         for each key the newest version that was ensured, and the newest of all. A process death
+ *         is l2_discard, which writes nothing. */
+#include "base/check.h"
+#include "l2/l2.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#include "base/num.h"
+#include "base/random.h"
+
+#define KEYS 1500u
+#define MOST_BYTES 3000u
+#define LIVES 12u
+#define STEPS 4000u
+#define GENERATION 7u
+
+typedef struct key_state {
+    uint32_t now, ensured; /* versions; 0: none */
+    bool dead, ensured_dead; /* the version is a delete */
+} key_state;
+
+static key_state key[KEYS];
+static uint32_t version;
+static base_account account;
+static base_log lines;
+static base_clock clock_now;
+static l2_config cfg;
+static l2 *d;
+static base_rng rng;
+static _Atomic int64_t ms = 1000000;
+
+static int64_t now_ms(void *ctx)
+{
+    (void)ctx;
+    return base_load_rlx(&ms);
+}
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static l2_key key_of(const uint32_t *i)
+{
+    return (l2_key){ i, sizeof *i, GENERATION,
+                     base_hash(l2_hash_key(d), GENERATION, i, sizeof *i) };
+}
+
+static void fill(unsigned char *buf, size_t n, uint32_t i, uint32_t v)
+{
+    base_rng r;
+    base_rng_seed(&r, (uint64_t)i << 32 | v);
+    for (size_t at = 0; at < n; at++) { buf[at] = (unsigned char)base_rng_next(&r); }
+}
+
+static size_t bytes_of(uint32_t i, uint32_t v) { return (i * 977u + v * 131u) % MOST_BYTES; }
+
+static void open_store(const char *path, l2_level level)
+{
+    int e = 0;
+    cfg.path = path;
+    cfg.level = level;
+    const cellar_err err = l2_open(&cfg, &d, &e);
+    if (err != CELLAR_OK) { printf("# open: %d, errno %d\n", (int)err, e); }
+    T_REQUIRE(err == CELLAR_OK);
+    T_REQUIRE(l2_ready(d, 60000));
+    l2_namespace ns = { .id = 1, .generation = GENERATION };
+    const bool known = l2_namespace_find(d, "all", 3, &ns);
+    T_CHECK(known == (version != 0) && ns.generation == GENERATION);
+    if (!known) { T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK); }
+}
+
+/* All that happened until now was ensured. */
+static void all_ensured(void)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        key[i].ensured = key[i].now;
+        key[i].ensured_dead = key[i].dead;
+    }
+}
+
+static void put(uint32_t i, bool durable)
+{
+    static unsigned char buf[MOST_BYTES];
+    const uint32_t v = ++version;
+    const size_t n = bytes_of(i, v);
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = v, .durable = durable };
+    fill(buf, n, i, v);
+    cellar_err err = CELLAR_DROPPED;
+    for (int tries = 0; tries < 1000 && err == CELLAR_DROPPED; tries++) {
+        const uint32_t seen = l2_room_seen(d);
+        err = l2_put(d, &k, buf, n, &m, NULL);
+        if (err == CELLAR_DROPPED) { l2_room_wait(d, seen); }
+    }
+    T_REQUIRE(err == CELLAR_OK);
+    /* A put that replaces what the file has is written before it returns. */
+    if (durable || (key[i].ensured == key[i].now && !key[i].dead && key[i].now != 0)) {
+        key[i].ensured = v;
+        key[i].ensured_dead = false;
+    }
+    key[i].now = v;
+    key[i].dead = false;
+}
+
+static void end_key(uint32_t i)
+{
+    const l2_key k = key_of(&i);
+    l2_invalidate(d, &k);
+    key[i].now = ++version;
+    key[i].dead = true;
+    key[i].ensured = version;
+    key[i].ensured_dead = true;
+}
+
+/* Read a key. exact: no process died since. */
+static void look(uint32_t i, bool exact)
+{
+    static unsigned char buf[MOST_BYTES], want[MOST_BYTES];
+    const l2_key k = key_of(&i);
+    size_t n = 0;
+    l2_meta m;
+    key_state *s = &key[i];
+    const cellar_err err = l2_get(d, &k, buf, sizeof buf, &n, &m);
+    if (err != CELLAR_OK) {
+        T_EQ_I64(err, CELLAR_MISS);
+        T_CHECK(exact ? s->now == 0 || s->dead : s->ensured == 0 || s->ensured_dead);
+        if (!exact) { *s = (key_state){ .now = s->now, .ensured = s->now, .dead = true,
+                                        .ensured_dead = true }; }
+        return;
+    }
+    fill(want, bytes_of(i, m.user_flags), i, m.user_flags);
+    T_EQ_U64(n, bytes_of(i, m.user_flags));
+    T_CHECK(memcmp(buf, want, n) == 0);
+    if (exact) {
+        T_CHECK(!s->dead && m.user_flags == s->now);
+    } else {
+        T_CHECK(m.user_flags >= s->ensured && m.user_flags <= s->now);
+        *s = (key_state){ .now = m.user_flags, .ensured = m.user_flags };
+    }
+}
+
+static void live(bool threads)
+{
+    for (uint32_t step = 0; step < STEPS; step++) {
+        const uint32_t i = (uint32_t)base_rng_below(&rng, KEYS);
+        switch (base_rng_below(&rng, 10)) {
+        case 0: end_key(i); break;
+        case 1: case 2: case 3: put(i, false); break;
+        case 4: case 5: look(i, true); break;
+        default: put(i, true); break;
+        }
+        if (step % 1024 == 777 && l2_sync(d) == CELLAR_OK) { all_ensured(); }
+        if (step % 16 == 0) { (void)base_add_rlx(&ms, (int64_t)20); }
+        if (!threads && step % 16 == 0) { (void)l2_tick(d, 0); }
+    }
+    for (uint32_t i = 0; i < KEYS; i++) { look(i, true); }
+}
+
+static void lives(l2_level level, bool threads)
+{
+    char path[T_FOLDER_MAX];
+    t_folder(path);
+    base_account_init(&account, UINT64_C(1) << 40, NULL);
+    clock_now = (base_clock){ now_ms, now_ms, NULL };
+    base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
+    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now,
+                       .bytes = (uint64_t)16 << 20, .memory_bytes = (uint64_t)16 << 20,
+                       .no_thread = !threads, .move_pct = 50 };
+    memset(key, 0, sizeof key);
+    version = 0;
+    base_rng_seed(&rng, t_seed());
+    for (uint32_t n = 0; n < LIVES; n++) {
+        open_store(path, level);
+        for (uint32_t i = 0; i < KEYS; i++) { look(i, false); }
+        live(threads);
+        if (base_rng_below(&rng, 3) == 0) {
+            T_EQ_I64(l2_end(d), CELLAR_OK);
+            all_ensured();
+            l2_close(d);
+        } else {
+            l2_discard(d);
+        }
+    }
+    T_EQ_U64(base_load_rlx(&account.used), 0);
+    t_wipe(path);
+}
+
+T_CASE(process_deaths_lose_nothing_that_was_ensured) { lives(L2_DROP, false); }
+T_CASE(the_same_with_a_thread) { lives(L2_DROP, true); }
+T_CASE(the_same_with_periodic_syncs) { lives(L2_KEEP, true); }
+
+T_MAIN("log_lives")
