@@ -186,7 +186,7 @@ programs_are_prose() { # the first comment of a program as text and commands, it
         grep -q "$text" "$t_tmp/one" || { echo "not shown: $text"; return 1; }
     done
     ! grep -n 'SPDX\|^ \*\|\*/$' "$t_tmp/one" && sed -n '/<section id="open_files.c">/,/<\/section>/p' "$1" | grep -q '^<li>No path leads out' &&
-        sed -n '/<section id="cellar.py">/,/<\/section>/p' "$1" | grep -q '^<i># Numbers of the headers' &&
+        sed -n '/<section id="django_tasks.py">/,/<\/section>/p' "$1" | grep -q '<i> # quoted: no ' &&
         [ "$(grep -c '^<h2>Output</h2>' "$1")" -eq "$(find tests/examples -name '*.txt' | grep -c .)" ]
 }
 links_resolve() {

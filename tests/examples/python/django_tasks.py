@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """This program shows a status cache of tasks and a limiter of users, over django.core.cache.
 
-Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
-       python3 django_tasks.py memory  a cache in this process, of the package cellar-cache
+Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0,
+or the word memory: a cache in this process, of the package cellar-cache.
 
 It needs Django, for a URL django-redis as well, and an empty database: it ends with cache.clear(),
 which deletes all keys of the database, also those of other programs. It refuses a database with

@@ -20,8 +20,8 @@ def a_child_opens_a_store_of_its_own():
                            (lambda: cache.close(), "None"), (lambda: len(cache), "0"),
                            (lambda: list(cache), "[]"), (lambda: part.get("k", 0), "0"),
                            (lambda: cache.get_or_load("k", lambda k: 5), "5"),
-                           (lambda: (part.set("k", 3), 4 < part.ttl("k") <= 5), "(None, True)"),
-                           (lambda: (cache.set("k", 3), 59 < cache.ttl("k")), "(None, True)")):
+                           (lambda: (part.set("k", 3), 0 < part.ttl("k") <= 5), "(None, True)"),
+                           (lambda: (cache.set("k", 3), 30 < cache.ttl("k")), "(None, True)")):
             assert forked(call) == said
         assert cache["k"] == 1 and part["k"] == 1
 
