@@ -184,14 +184,14 @@ class Cache(_cellar.Cache):
             if names in (("self",), ("cls",)):
                 raise TypeError(f"cellar: {fn.__qualname__} is a method: give key=, a function of "
                                 "its arguments, because `self` is no key")
-            kind = _AsyncMemo if inspect.iscoroutinefunction(fn) else Memo
             name = f"{fn.__module__}.{fn.__qualname__}"
             count = self._names[name] = self._names.get(name, 0) + 1
             prefix = name if count == 1 else f"{name}#{count}"
-            memo = kind(self, fn, prefix.encode(), ttl, stale, key, tags, store)
+            memo = Memo(self, fn, prefix.encode(), ttl, stale, key, tags, store)
             memo._pattern = "\0m" + re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "\0*"
             memo._cache = self
-            return functools.update_wrapper(memo, fn)
+            functools.update_wrapper(memo, fn)
+            return _coroutine_of(memo) if inspect.iscoroutinefunction(fn) else memo
         if callable(ttl):
             fn, ttl = ttl, ...
             return decorate(fn)
@@ -220,19 +220,8 @@ class Memo(_cellar.Memo):
         self._cache.delete_pattern(self._pattern)
         self._counts(True)
 
-
-class _AsyncMemo(Memo):
-    """A memoized coroutine function. The tasks of a loop share one load of a key."""
-
-    def __init__(self, *_):
-        self._running = {}
-        if hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
-
-    async def __call__(self, *args, **kwargs):
-        value = self._hit(args, kwargs, _MISSING)
-        if value is not _MISSING:
-            return value
+    async def _miss(self, args, kwargs):
+        """Share the task that loads the key; return a stale value without a wait."""
         loop = asyncio.get_running_loop()
         key = self._key(args, kwargs)
         task = self._running.get((loop, key))
@@ -261,6 +250,20 @@ class _AsyncMemo(Memo):
         finally:
             self._fulfill(lease, value, _MISSING, args, kwargs)
         return value
+
+
+def _coroutine_of(memo):
+    """Return a coroutine function over a memo. The tasks of a loop share one load of a key."""
+    hit, missing = memo._hit, _MISSING
+    memo._running = {}
+
+    @functools.wraps(memo.__wrapped__)
+    async def call(*args, **kwargs):
+        value = hit(args, kwargs, missing)
+        return await memo._miss(args, kwargs) if value is missing else value
+    call.forget, call.cache_info, call.cache_clear = memo.forget, memo.cache_info, memo.cache_clear
+    call.memo = memo
+    return call
 
 
 def _log_failure(task):

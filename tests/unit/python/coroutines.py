@@ -60,7 +60,7 @@ def an_exception_reaches_every_task_and_nothing_is_kept():
             return await asyncio.gather(*[row(1) for _ in range(10)], return_exceptions=True)
         out = asyncio.run(main())
         assert len(out) == 10 and {type(x) for x in out} == {LookupError}
-        assert not row._running and cache.stats()["entries"] == 0
+        assert not row.memo._running and cache.stats()["entries"] == 0
 
 
 def a_delete_during_the_load_of_a_task_wins():
@@ -133,4 +133,4 @@ def store_and_tags_hold_for_coroutines():
         cache.delete_tag("rows")
         asyncio.run(main(1))
         assert runs == [0, 0, 1, 1]
-        until(lambda: not row._running)
+        until(lambda: not row.memo._running)
