@@ -12,6 +12,7 @@
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=remote, workers: the remote tier, with libhiredis-dev
+#            SUITE=python alone: the package for Python beside caches that are installed
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
@@ -152,6 +153,10 @@ bench: build/cellar
 	$(BENCH_Q)mkdir -p $(BENCH_B)
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)$(BENCH_ENV) sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
+else ifeq ($(SUITE),python)
+bench: python
+	$(BENCH_Q)mkdir -p $(BENCH_B)
+	$(BENCH_Q)PYTHONPATH=$(B)/python:$(PYTHONPATH) $(PYTHON) bench/suites/python.py $(BENCH_JSON)
 else ifneq ($(WL),)
 # A file of the caller is checked before the bench is built.
 bench: $(BENCH_B)/wl_check
