@@ -392,7 +392,7 @@ static cellar_err cache_run(cellar *c, const pykey *k, cache_job *j, int raw)
 }
 
 /* Run one call, without the GIL where a tier is below memory. `key` NULL: one of the namespace.
- * Return its code; with an exception -1. */
+ * Return its code, -1 with an exception. E_BUSY of an addition is none: the caller repeats it. */
 static int cache_do(cache *s, PyObject *key, cache_job *j)
 {
     cellar_err err;
@@ -407,7 +407,7 @@ static int cache_do(cache *s, PyObject *key, cache_job *j)
         CACHE_RELEASED_END
     }
     if (key != NULL) { key_fini(&k); }
-    if (err >= 0 || err == CELLAR_E_BUSY) { return (int)err; }
+    if (err >= 0 || (err == CELLAR_E_BUSY && j->call == JOB_ADD)) { return (int)err; }
     if (err == CELLAR_E_TYPE) {
         PyErr_SetString(PyExc_TypeError, "cellar: incr needs an int of 64 bits");
     } else if (err == CELLAR_E_RANGE) {

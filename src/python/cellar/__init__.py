@@ -76,7 +76,7 @@ class Cache(_cellar.Cache):
     max_entries  most entries in memory; 0: no bound
     """
 
-    __slots__ = ("_names", "__weakref__")
+    __slots__ = ("_names", "_spaces", "__weakref__")
 
     def __new__(cls, memory="64M", path=None, disk="1G", shared=None, *, ttl=None, codec=None,
                 optional=False, durable=False, max_entries=0):
@@ -87,7 +87,8 @@ class Cache(_cellar.Cache):
             _bytes(disk, "disk"), shared, max_entries,
             ... if ttl is None else ttl, *_codec(codec), optional,
             durable, False)
-        self._names = {}
+        self._spaces = {}  # of each namespace: names of memoized functions, with their number
+        self._names = self._spaces.setdefault("", {})
         return self
 
     def namespace(self, name, *, ttl=None, raw=False, codec=None):
@@ -95,10 +96,11 @@ class Cache(_cellar.Cache):
 
         raw=True: values are bytes and stay as they are, for programs in C and clients of the port.
         """
-        self = _cellar.Cache.__new__(type(self), self, name, 0, None, 0, None, 0,
-                                     ... if ttl is None else ttl, *_codec(codec), False, False, raw)
-        self._names = {}
-        return self
+        space = _cellar.Cache.__new__(type(self), self, name, 0, None, 0, None, 0,
+                                      ... if ttl is None else ttl, *_codec(codec), False, False, raw)
+        space._spaces = self._spaces
+        space._names = self._spaces.setdefault(name, {})
+        return space
 
     def incr(self, key, delta=1, *, initial=0, ttl=...):
         """Add to an int of 64 bits and return the sum. A live counter keeps its TTL.

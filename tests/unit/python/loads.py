@@ -185,7 +185,8 @@ def loaders_recurse_and_ask_for_their_own_key():
         sys.setrecursionlimit(10_000)
         try:
             threading.stack_size(64 << 20)
-            assert threads(1, lambda: deep(900)) == [900]
+            most = 300 if sys.version_info[:2] == (3, 12) else 900  # 3.12 bounds calls of C in each other
+            assert threads(1, lambda: deep(most)) == [most]
             assert isinstance(threads(1, lambda: deep(3000))[0], RecursionError)
         finally:
             sys.setrecursionlimit(limit)
@@ -248,7 +249,8 @@ def memoize_keeps_results_by_arguments():
 def functions_of_one_name_have_their_own_results():
     with cellar.Cache("4M") as cache:
         made = [cache.memoize(lambda x, n=n: x * n) for n in range(5)]
-        assert [f(3) for f in made + made] == [0, 3, 6, 9, 12] * 2
+        made += [cache.namespace("n").memoize(lambda x, n=n: x * n) for n in range(5, 8)]
+        assert [f(3) for f in made + made] == [0, 3, 6, 9, 12, 15, 18, 21] * 2
 
 
 def methods_need_a_key():
