@@ -184,6 +184,12 @@ static PyObject *guard_acquire(PyObject *self, PyObject *args)
     } else {
         CACHE_RELEASED_BEGIN(root)
         err = cellar_remote_lock_acquire(root->remote, k.at, k.len, &o, &x.shared);
+        if (err == CELLAR_OK) { /* gets see what earlier owners wrote */
+            err = cellar_remote_fence(root->remote, GUARD_HOLD_MS);
+            if (err != CELLAR_OK) {
+                (void)cellar_remote_lock_release(root->remote, k.at, k.len, &x.shared);
+            }
+        }
         CACHE_RELEASED_END
     }
     key_fini(&k);

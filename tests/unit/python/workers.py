@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Workers that share a server: loads, counters, limiters, locks, and a server that goes away."""
 import signal
-import sys
+import socket
 import subprocess
+import sys
+import threading
 
 import cellar
 from kit import SECONDS, forked, raises, said_by, until
@@ -147,3 +149,55 @@ for child in children: assert os.waitpid(child, 0)[1] == 0
 print(cache["k"], cache["n"])
 """
     assert said_by(text, folder) == "1 3"
+
+
+def a_worker_killed_in_its_load_hands_the_load_over(folder):
+    text = WORKER + """
+def load(key):
+    print("loading", flush=True)
+    time.sleep(1000)
+cache.get_or_load("k", load)
+"""
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        worker = subprocess.Popen([sys.executable, "-c", text, _url(folder)], stdout=subprocess.PIPE,
+                                  text=True)
+        assert worker.stdout.readline() == "loading\n"
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            _proven(cache)
+            waiting = []
+            thread = threading.Thread(
+                target=lambda: waiting.append(cache.get_or_load("k", lambda key: 5)))
+            thread.start()
+            worker.kill()
+            worker.communicate()
+            thread.join(SECONDS)
+            assert waiting == [5] and cache["k"] == 5
+
+
+def a_failing_loader_is_its_own_in_each_worker(folder):
+    text = """
+def load(key):
+    print("ran", flush=True)
+    raise KeyError("no row")
+try: cache.get_or_load("k", load)
+except KeyError: print("KeyError")
+except cellar.LoadError as error: print("LoadError", error.code)
+"""
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        out = _workers(folder, text)
+    assert all(line[-1] == "KeyError" for line in out), out
+
+
+def clients_of_redis_use_the_port(folder):
+    def ask(*words):
+        text = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        client.sendall(text.encode())
+        return client.recv(4096).decode()
+    with cellar.serve(unix=folder + "/sock", shared=None, writable=True):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(folder + "/sock")
+        assert ask("SETEX", "k", "60", "text") == "+OK\r\n"
+        assert ask("GET", "k") == "$4\r\ntext\r\n"
+        assert ask("KEYS", "*") == "*1\r\n$1\r\nk\r\n"
+        assert ask("DEL", "k") == ":1\r\n" and ask("GET", "k") == "$-1\r\n"
+        client.close()
