@@ -75,7 +75,7 @@ static void resp_part_remove(resp_part *p, resp_control *k)
 }
 
 /* Put it in as the newest one. False: no memory, and the key is freed. */
-static bool resp_part_add(cellar_resp *r, resp_part *p, resp_control *k)
+static bool resp_part_enter(cellar_resp *r, resp_part *p, resp_control *k)
 {
     const cellar_bytes key = { k->bytes, k->key_len };
     BASE_TABLE_CHARGE(&p->account, BASE_MOD_STORE);
@@ -111,7 +111,7 @@ CELLAR_PRIVATE resp_control *resp_control_find(cellar_resp *r, cellar_bytes key)
     }
     if (k == NULL || k->hh.next == NULL || p == &r->shared.part[RESP_PART_KEYS]) { return k; }
     resp_part_remove(p, k);
-    return resp_part_add(r, p, k) ? k : NULL; /* a tag that is lost is one that is forgotten */
+    return resp_part_enter(r, p, k) ? k : NULL; /* a tag that is lost is one that is forgotten */
 }
 
 CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k)
@@ -187,7 +187,7 @@ static resp_control *resp_control_new(cellar_resp *r, cellar_bytes key, cellar_b
     memcpy(k->bytes, key.data, key.len);
     if (value.len > 0) { memcpy(k->bytes + key.len, value.data, value.len); }
     resp_control *old = resp_control_find(r, key); /* it may have expired */
-    if (!resp_part_add(r, p, k)) { return NULL; }
+    if (!resp_part_enter(r, p, k)) { return NULL; }
     if (old != NULL) { resp_control_delete(r, old); } /* the table ends with its last key */
     return k;
 }
