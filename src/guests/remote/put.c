@@ -534,7 +534,7 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
 /* ---- counters ---- */
 
 /* One call of an increment. */
-typedef struct remote_count {
+typedef struct remote_counting {
     remote_write *w;
     const cellar_tier_key *k;
     int64_t delta, init, number; /* number: the sum, or the limit */
@@ -543,7 +543,7 @@ typedef struct remote_count {
                        * state; E_TYPE, or an error of the server */
     remote_form f;    /* its tags are: */
     remote_tags tags;
-} remote_count;
+} remote_counting;
 
 /* Add, and keep the limit in place of a sum that is no int64. */
 static bool remote_count_sum(int64_t n, int64_t delta, int64_t *sum)
@@ -555,7 +555,7 @@ static bool remote_count_sum(int64_t n, int64_t delta, int64_t *sum)
 
 static void remote_count_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
-    remote_count *a = ctx;
+    remote_counting *a = ctx;
     const remote_write *w = a->w;
     const remote_reply *said = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const remote_reply *v = said != NULL ? said->next : NULL;
@@ -574,7 +574,7 @@ static void remote_count_reply(void *ctx, uint32_t index, const remote_reply *re
 }
 
 /* Let the server add. */
-static cellar_err remote_count_ask(remote_count *a)
+static cellar_err remote_count_ask(remote_counting *a)
 {
     const remote_write *w = a->w;
     const remote_request q = { .flags = REMOTE_SCRIPTED, .ctx = a, .fn = remote_count_reply };
@@ -591,7 +591,7 @@ static cellar_err remote_count_ask(remote_count *a)
 }
 
 /* Judge the counter to which the server has added. CONFLICT: it is dead. */
-static cellar_err remote_count_judge(const remote_count *a)
+static cellar_err remote_count_judge(const remote_counting *a)
 {
     remote_space *s = a->w->s;
     remote_life life = REMOTE_LIFE_UNKNOWN;
@@ -607,7 +607,7 @@ static cellar_err remote_count_judge(const remote_count *a)
 
 /* Make a counter of what the key has. The numbers are read first: a counter of a generation that
  * this process has not heard of yet is live. CONFLICT: the key has changed. */
-static cellar_err remote_count_replace(remote_count *a, const cellar_tier_entry *e)
+static cellar_err remote_count_replace(remote_counting *a, const cellar_tier_entry *e)
 {
     remote_space *s = a->w->s;
     const cellar_tier_host *h = s->host;
@@ -635,7 +635,7 @@ static cellar_err remote_count_replace(remote_count *a, const cellar_tier_entry 
 }
 
 /* Add to a counter in an envelope; e NULL: none is made. */
-static cellar_err remote_count_add(remote_count *a, const cellar_tier_entry *e)
+static cellar_err remote_count_add(remote_counting *a, const cellar_tier_entry *e)
 {
     remote_write *w = a->w;
     const int64_t now_ms = w->s->host->now_ms(w->s->host->ctx);
@@ -672,7 +672,7 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
     remote_write_begin(&w, s, k);
     err = remote_write_settle(&w);
     if (err == CELLAR_OK && s->opts.values != CELLAR_REMOTE_RAW) {
-        remote_count a = { .w = &w, .k = k, .delta = delta, .init = *number };
+        remote_counting a = { .w = &w, .k = k, .delta = delta, .init = *number };
         err = remote_count_add(&a, e);
         if (err == CELLAR_OK || err == CELLAR_E_RANGE) { *number = a.number; }
     } else if (err == CELLAR_OK) {
