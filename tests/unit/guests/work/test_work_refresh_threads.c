@@ -137,6 +137,7 @@ T_CASE(close_and_remove_wait_for_a_load)
     T_EQ_I64(cellar_pool_close(r), CELLAR_E_BUSY); /* nothing begins from now on */
     sem_post(&go_on);
     while (cellar_pool_close(r) == CELLAR_E_BUSY) { }
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS); /* the load of a removed row stores nothing */
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(atomic_load(&calls), 1);
 }
