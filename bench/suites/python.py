@@ -21,12 +21,17 @@ VALUE = b"x" * 100
 ROW = {"id": 7, "name": "Ada", "mail": "ada@example.org", "active": True}
 
 
-def each(call, *more):
-    """Return a round: the call for each key."""
-    def run():
+def each(call, *value):
+    """Return a round: the call for each key, or for each key and a value."""
+    def with_key():
         for key in KEYS:
-            call(key, *more)
-    return run
+            call(key)
+
+    def with_value():
+        one = value[0]
+        for key in KEYS:
+            call(key, one)
+    return with_value if value else with_key
 
 
 def filled(store, value=VALUE):
