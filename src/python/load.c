@@ -224,22 +224,27 @@ static cellar_err load_run(cellar_load *load, const void *key, size_t key_len, v
     return err;
 }
 
-/* Copy a call for a load in the background, which has its own references. */
+/* Take the references of a background load, or give them back. */
+static void load_hold(const load_call *x, int take)
+{
+    PyObject *const held[] = { x->codec.dumps, x->codec.loads, x->fn, x->args, x->kwargs, x->tags,
+                               x->store };
+    for (size_t i = 0; i < sizeof held / sizeof held[0]; i++) {
+        if (take) { Py_XINCREF(held[i]); } else { Py_XDECREF(held[i]); }
+    }
+}
+
+/* Copy a call for a load in the background. NULL without memory. */
 static void *load_retain(void *ctx)
 {
-    const load_call *x = ctx;
     const PyGILState_STATE state = PyGILState_Ensure();
-    load_call *own = PyMem_Calloc(1, sizeof *own);
+    load_call *own = PyMem_Malloc(sizeof *own);
     if (own != NULL) {
+        *own = *(const load_call *)ctx;
         own->begin = UINT64_MAX;
-        own->codec = x->codec;
-        Py_XINCREF(own->codec.dumps);
-        Py_XINCREF(own->codec.loads);
-        own->fn = Py_NewRef(x->fn);
-        own->args = Py_NewRef(x->args);
-        own->kwargs = Py_XNewRef(x->kwargs);
-        own->tags = Py_XNewRef(x->tags);
-        own->store = Py_XNewRef(x->store);
+        own->value = NULL;
+        own->slices = 0;
+        load_hold(own, 1);
     }
     PyGILState_Release(state);
     return own;
@@ -251,13 +256,7 @@ static void load_release(void *ctx)
     if (x == NULL) { return; }
     const PyGILState_STATE state = PyGILState_Ensure();
     common_background = 1;
-    Py_XDECREF(x->codec.dumps);
-    Py_XDECREF(x->codec.loads);
-    Py_DECREF(x->fn);
-    Py_DECREF(x->args);
-    Py_XDECREF(x->kwargs);
-    Py_XDECREF(x->tags);
-    Py_XDECREF(x->store);
+    load_hold(x, 0);
     Py_XDECREF(x->value);
     PyMem_Free(x);
     common_background = 0;

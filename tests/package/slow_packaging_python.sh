@@ -60,4 +60,5 @@ for other in python3.11 python3.12 python3.13; do
         t_case "the_wheel_passes_the_tests_in_$other" works $other "$wheel"
     fi
 done
+t_skip the_package_works_without_the_gil "it is built for Pythons with a GIL"
 t_end packaging_python_wheel
