@@ -130,16 +130,26 @@ def keyboard_interrupt_ends_a_wait():
         load, runs = _slow(event, begun)
         running, out = _gather(cache, 1, load)
         begun.wait()
-        handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        armed = []
+
+        def interrupt(*_):
+            if armed:
+                raise KeyboardInterrupt
+
+        def interrupted(call, *args):
+            armed.append(1)
+            try:
+                return call(*args)
+            finally:
+                armed.clear()
+        handler = signal.signal(signal.SIGALRM, interrupt)
         try:
-            signal.setitimer(signal.ITIMER_REAL, .02)
-            raises(KeyboardInterrupt, cache.get_or_load, "k", load)
-            signal.setitimer(signal.ITIMER_REAL, .02)
-            lock = cellar.Lock("k")
-            lock.acquire()
-            raises(KeyboardInterrupt, cellar.Lock("k").acquire)
-            lock.release()
+            signal.setitimer(signal.ITIMER_REAL, .02, .02)
+            raises(KeyboardInterrupt, interrupted, cache.get_or_load, "k", load)
+            with cellar.Lock("k"):
+                raises(KeyboardInterrupt, interrupted, cellar.Lock("k").acquire)
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)
         assert not event.is_set()
         event.set()
