@@ -660,7 +660,8 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *                 memory_bytes
  *     negative    negative entries hold their eighth of the memory, and none can be evicted
  *     places      sets that do not end for seconds hold every place of max_entries
- *     server      the server of a shared namespace is out of memory: raise its maxmemory */
+ *     server      the server of a shared namespace is out of memory: raise its maxmemory,
+ *                 or shared_bytes of a port */
 
 /* LOWER TIERS
  * A namespace may have a tier below memory. Each change is told to that tier, and a code says when

@@ -142,7 +142,7 @@ CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said)
 {
     if (said >= 0) { return said; }
     return cache_fail(c, said, 0, said == CELLAR_E_SPACE
-                          ? "the shared server is out of memory: raise its maxmemory"
+                          ? "the shared server is out of memory: raise its maxmemory, shared_bytes"
                           : "the shared server did not confirm the change: retry");
 }
 

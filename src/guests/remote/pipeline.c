@@ -105,7 +105,9 @@ static void remote_full_note(remote_link *l)
     pthread_mutex_lock(&l->refusal_lock);
     l->refusal = (remote_refusal){ .code = CELLAR_E_SPACE };
     (void)snprintf(l->refusal.text, sizeof l->refusal.text, "remote: server %s is out of memory: "
-                   "raise its maxmemory", remote_at_text(l, at));
+                   "raise its %s", remote_at_text(l, at),
+                   atomic_load(&l->largest) != 0 ? "shared_bytes (cellar serve --shared)"
+                                                 : "maxmemory");
     pthread_mutex_unlock(&l->refusal_lock);
     remote_warn(l, REMOTE_WHYS_N, CELLAR_E_SPACE, l->refusal.text);
 }

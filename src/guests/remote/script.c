@@ -221,8 +221,8 @@ static const char REMOTE_LOCK[] =
     "return {0,left} end "
     "local t=redis.call('TIME') "
     "local f=math.max((tonumber(redis.call('GET',KEYS[2])) or 0)+1,t[1]*1000000+t[2]) "
-    "redis.call('SET',KEYS[2],string.format('%.0f',f)) "
     "redis.call('SET',KEYS[1],ARGV[1]..' '..ARGV[2],'PX',ARGV[2]) "
+    "redis.call('SET',KEYS[2],string.format('%.0f',f)) "
     "return {1,f}";
 
 /* KEYS: a lock, or a lease beside a value; a key that must be missing. ARGV: token; new life in ms,

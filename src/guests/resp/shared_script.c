@@ -464,8 +464,10 @@ static bool script_lock(script_call *x)
     if (!base_double_read(v.data, v.len, &last)) { last = 0; }
     x->out[0] = 1;
     x->out[1] = script_max(last + 1, x->us);
-    return script_set_number(x, &x->key[1], x->out[1], NULL) &&
-           script_hold(x, &x->arg[0], &x->arg[1]);
+    if (!script_hold(x, &x->arg[0], &x->arg[1])) { return false; } /* first: it needs room */
+    if (script_set_number(x, &x->key[1], x->out[1], NULL)) { return true; }
+    (void)resp_shared_unlink(x->c, x->key[0]);
+    return false;
 }
 
 static bool script_keep(script_call *x)
@@ -521,8 +523,8 @@ static const resp_script resp_shared_scripts[] = {
       "d16c24d3650fa033876d20061c74caaa6d55eb0bdc2b98c70f71923a50116a6f" },
     { "f14d45ea02cac6dbc2eca1df54db0fa6f341c5e2", 2, 5, NULL, script_give, 4,
       "3a542a0e22d25032984deedcc3da0feece52190d3cd8b202a44fa0e8f98c5f96" },
-    { "dd2e63dbabdb421e6fe84294c11c54c788f00fb7", 2, 2, NULL, script_lock, 2,
-      "451bf3787600d8b56a7bd64c0713cdc404f0bb9f0f7bf4bb84f39d411f0f315f" },
+    { "5e48a9608359f9caff2ec0349db163e9a8f0a335", 2, 2, NULL, script_lock, 2,
+      "f8bd521746e9c652e1017354696915945b51f6039603855e72f76c9045cb5388" },
     { "e39c3970eaa1e5f4712c69c2c39f9089f682ff43", 1, 2, NULL, script_keep, 1,
       "d6777237ab1271af8f252f387cd3bcb68d4b0eb3500cac0fdc4f7f54da3d6e23" },
     { "0a3479eb8348d817be7bdaf1f962c80f462d41e7", 2, 4, NULL, script_beside, 1,

@@ -121,6 +121,34 @@ T_CASE(next_get_of_an_own_load_is_a_hit_in_memory)
     port_close();
 }
 
+/* ---- a full port ---- */
+
+T_CASE(full_port_is_named_by_its_own_option_and_takes_sets)
+{
+    enum { LOCKS = 20000 };
+    const cellar_lock_opts o = { .struct_size = sizeof o, .hold_ms = 600000,
+                                 .flags = CELLAR_LOCK_NO_WAIT };
+    side a;
+    cellar_err err = CELLAR_OK;
+    port_open();
+    url_open(&a, url[0]);
+    T_REQUIRE(side_proven(&a));
+    for (int i = 0; i < LOCKS && err == CELLAR_OK; i++) {
+        char key[16];
+        cellar_remote_lock lk;
+        err = cellar_remote_lock_acquire(a.r, key, (size_t)snprintf(key, sizeof key, "%d", i), &o,
+                                         &lk);
+    }
+    T_EQ_I64(err, CELLAR_E_SPACE);
+    cellar_error_info e = cellar_error_info_default();
+    T_REQUIRE(cellar_remote_last_error(a.r, &e) == CELLAR_OK);
+    T_CHECK(strstr(e.text, "raise its shared_bytes (cellar serve --shared)") != NULL);
+    T_EQ_I64(side_set_tagged(&a, "k", "v", "new"), CELLAR_OK);
+    T_CHECK(side_has(&a, "k", "v"));
+    side_close(&a);
+    port_close();
+}
+
 /* ---- leaders that die ---- */
 
 static int64_t now_ms(void)

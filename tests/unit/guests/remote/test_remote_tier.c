@@ -422,7 +422,7 @@ static void server_is_blamed(void)
     char text[120];
     T_EQ_I64(cellar_last_error(a.users, &i), CELLAR_OK);
     T_EQ_I64(i.code, CELLAR_E_SPACE);
-    T_EQ_STR(i.text, "the shared server is out of memory: raise its maxmemory");
+    T_EQ_STR(i.text, "the shared server is out of memory: raise its maxmemory, shared_bytes");
     T_EQ_I64(cellar_remote_last_error(a.r, &i), CELLAR_OK);
     T_EQ_I64(i.code, CELLAR_E_SPACE);
     (void)snprintf(text, sizeof text, "remote: server %.48s is out of memory: raise its maxmemory",
