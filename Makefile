@@ -14,6 +14,7 @@
 #            ALL_LIBS=1 those that are there (run, test and check do that)
 #            SAN=address|undefined|thread (or a list with commas)
 #            T=name one test   SEED=n|random   AUDIT=1
+#            DISK=log builds the disk tier of src/core/log, see there
 #            V=1 shows commands   DEPS=off|print   STATIC=1
 #            Without CFLAGS and SAN what is installed is hardened (HARDEN in optional.mk)
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.

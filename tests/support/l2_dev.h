@@ -27,7 +27,9 @@
 
 #define DEV_FILES 12
 #define DEV_SECTOR 512u
-#define DEV_WRITES 24
+#ifndef DEV_WRITES
+#define DEV_WRITES 24 /* writes of a file that a power cut may lose */
+#endif
 #define DEV_VERSIONS 6
 
 typedef struct l2_dev_write { uint32_t off, len; unsigned char *bytes; } l2_dev_write;

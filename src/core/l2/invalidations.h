@@ -33,7 +33,7 @@ CELLAR_PRIVATE bool l2_invalidation_take(l2 *d, const unsigned char *head,
 CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, uint32_t bytes,
                                             uint64_t lsn);
 /* Forget rows that no older record needs. */
-CELLAR_PRIVATE void l2_invalidation_forget(l2 *d);
+BASE_SPARE CELLAR_PRIVATE void l2_invalidation_forget(l2 *d);
 CELLAR_PRIVATE void l2_invalidation_close(l2 *d);
 CELLAR_PRIVATE void l2_invalidation_count(l2 *d, l2_stats *out);
 
