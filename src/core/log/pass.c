@@ -172,7 +172,10 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0) { return false; }
     d->want_id = 0;
-    if (live < d->size / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
+    /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
+    const bool gains = d->passed < d->super.nseg;
+    if (gains && live < d->size / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
+    d->passed += n;
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
@@ -201,5 +204,9 @@ CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 
 CELLAR_PRIVATE bool l2_pass_work(l2 *d)
 {
-    return l2_pass_due(d) && l2_pass_oldest(d, base_clamp(d->super.nseg / 16, 1, L2_BATCH_MOST));
+    if (!l2_pass_due(d)) {
+        d->passed = 0;
+        return false;
+    }
+    return l2_pass_oldest(d, base_clamp(d->super.nseg / 16, 1, L2_BATCH_MOST));
 }

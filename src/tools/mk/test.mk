@@ -62,7 +62,7 @@ NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
 # DISK=log: the tests of the log, and those of the whole library that pass on it.
 LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
-LOG_PASSES  = api_disk_restart api_disk_write api_namespaces api_scan_disk api_tags cache_history cache_kill \
+LOG_PASSES  = api_disk_restart api_namespaces api_scan_disk api_tags cache_history cache_kill \
               cache_lives
 ON_LOG      = $(if $(T),$(NAMED_HERE),$(LOG_OWN) $(call named,$(LOG_PASSES:%=test_%.c),$(NAMED_HERE)))
 TESTS_HERE := $(if $(filter log,$(DISK)),$(ON_LOG),\

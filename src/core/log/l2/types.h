@@ -186,6 +186,7 @@ struct l2 {
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
+    uint64_t passed;         /* segments since as many as wanted were free */
     int64_t synced_ms, beat_ms, seen_ms;
     uint64_t flushed_seq;    /* segments below were handed to the device */
     base_thread thread;
