@@ -244,6 +244,7 @@ static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
             if (put) { l2_live_add(d, row->generation, l2_word_bytes(row->bytes)); }
         } else {
             (void)base_add_rlx(&d->index.full, (uint64_t)1);
+            d->unplaced = BASE_MAX(d->unplaced, lsn + 1);
         }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
@@ -435,6 +436,9 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     l2_live_check(d);
     l2_generation_seen(d, r);
     L2_COUNT_BY(d, recovered, base_load_rlx(&d->index.words));
+    if (d->unplaced != 0) {
+        l2_lost_entries(d, L2_LOST_index, base_load_rlx(&d->index.full), 0);
+    }
     const int e = l2_open_control(d, L2_ROW_RUN, L2_CTL_RUN, number, &end);
     if (e != 0) { return e; }
     d->form.epoch = number;

@@ -10,7 +10,8 @@
  * PROTOCOL   A change raises its stamp, then takes the lock of the shard. A put reads the stamp
  *            under it. So the put sees the change and is refused, or the change finds the word.
  * INVARIANTS The index has each record that the next open could find, of keys that no newer record
- *            or tombstone ends. So a change without a word logs nothing.
+ *            or tombstone ends. So a change without a word logs nothing. Where the index was full at
+ *            the open, each change logs until the log has passed the records that have no word.
  *            After a kill a written record never comes back once a newer one, or its end, was
  *            acknowledged: those are written before their call returns (l2_ensure).
  * LOCKING    L2_TOMBSTONE_LOCK of the shard, then L2_LOG. No thread waits for the disk with either.
@@ -47,17 +48,20 @@ static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     BASE_POINT("l2.kill_lock");
     const l2_word w = l2_index_find(d, hash);
-    if (w.lsn != 0) { took = l2_append(d, L2_USE_KEEP, &r, NULL, &lsn); }
-    if (w.lsn != 0 && took == L2_TOOK) {
-        l2_index_drop(d, hash);
-        l2_live_take(d, k->generation, w.bytes);
+    const bool logs = w.lsn != 0 || l2_lacks_words(d);
+    if (logs) { took = l2_append(d, L2_USE_KEEP, &r, NULL, &lsn); }
+    if (logs && took == L2_TOOK) {
+        if (w.lsn != 0) {
+            l2_index_drop(d, hash);
+            l2_live_take(d, k->generation, w.bytes);
+        }
         if (l2_in_file(d, w.lsn)) { *end = lsn + l2_rec_room(&d->form, 0, k->len, 0); }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     if (took == L2_TOOK) {
-        L2_COUNT_BY(d, tombstones, w.lsn != 0);
-        L2_COUNT_BY(d, invalidated, w.lsn != 0);
-        L2_COUNT_BY(d, denied, w.lsn == 0);
+        L2_COUNT_BY(d, tombstones, logs);
+        L2_COUNT_BY(d, invalidated, logs);
+        L2_COUNT_BY(d, denied, !logs);
     }
     return took;
 }
@@ -85,7 +89,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const bool none = l2_index_find(own, mixed).lsn == 0;
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
-    return none;
+    return none && !l2_lacks_words(d);
 }
 
 /* ---- put ---- */
@@ -111,7 +115,7 @@ static l2_took l2_put_once(l2 *d, const l2_record *r, const l2_terms *terms, l2_
         if (w.lsn != 0) { l2_live_take(d, r->rec.generation, w.bytes); }
         l2_index_set(d, r->hash, out->lsn, bytes);
         l2_live_add(d, r->rec.generation, l2_word_bytes(bytes));
-        out->ensure = w.lsn != 0 && l2_in_file(d, w.lsn);
+        out->ensure = w.lsn != 0 ? l2_in_file(d, w.lsn) : l2_lacks_words(d);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     if (!room) { (void)base_add_rlx(&d->index.full, (uint64_t)1); }

@@ -158,6 +158,7 @@ struct l2 {
     l2_invalidations invalidations;
 
     _Atomic uint64_t floor_lsn;    /* no record below is served; only grows */
+    uint64_t unplaced;       /* records below may lack a word: the index was full at the open; lsn */
     _Atomic uint64_t header_floor; /* a FLOOR that is written: no open finds a record below */
     _Atomic uint32_t part_count;   /* values in parts that were begun since the open */
     uint64_t part_first;           /* number of the first of them, random; constant */
@@ -211,6 +212,8 @@ BASE_INLINE bool l2_rec_expired(const l2 *d, const l2_rec *r)
 {
     return r->expiry_wall_ms != 0 && r->expiry_wall_ms <= l2_wall_now(d);
 }
+/* Return true if the log may have records without words. */
+BASE_INLINE bool l2_lacks_words(const l2 *d) { return d->unplaced > base_load_acq(&d->head); }
 BASE_INLINE bool l2_is_closed(const l2 *d) { return base_load_acq(&d->closed) != 0; }
 BASE_INLINE uint64_t l2_seq_of(const l2 *d, uint64_t lsn) { return lsn / d->form.seg_bytes; }
 /* Return the name of a file of the store. */
