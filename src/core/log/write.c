@@ -10,8 +10,8 @@
  * PROTOCOL   A change raises its stamp, then takes the lock of the shard. A put reads the stamp
  *            under it. So the put sees the change and is refused, or the change finds the word.
  * INVARIANTS The index has each record that the next open could find, of keys that no newer record
- *            or tombstone ends. So a change without a word logs nothing. Where the index was full at
- *            the open, each change logs until the log has passed the records that have no word.
+ *            or tombstone ends. So a change without a word logs nothing. Where the index was full
+ *            at the open, each change logs until the log has passed the records that have no word.
  *            After a kill a written record never comes back once a newer one, or its end, was
  *            acknowledged: those are written before their call returns (l2_ensure).
  * LOCKING    L2_TOMBSTONE_LOCK of the shard, then L2_LOG. No thread waits for the disk with either.

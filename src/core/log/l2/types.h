@@ -158,7 +158,7 @@ struct l2 {
     l2_invalidations invalidations;
 
     _Atomic uint64_t floor_lsn;    /* no record below is served; only grows */
-    uint64_t unplaced;       /* records below may lack a word: the index was full at the open; lsn */
+    uint64_t unplaced;       /* lsn; some below have no word, see recover.c */
     _Atomic uint64_t header_floor; /* a FLOOR that is written: no open finds a record below */
     _Atomic uint32_t part_count;   /* values in parts that were begun since the open */
     uint64_t part_first;           /* number of the first of them, random; constant */
