@@ -208,7 +208,7 @@ function read_causes(    line, field, n) {
     }
 }
 # The last text of each subject about a workload; a driver that was never built prints it only once.
-(table == "peers" || table == "json") && /"(crash|hang|leak|skip)":"/ {
+table == "peers" && /"(crash|hang|leak|skip)":"/ {
     kind = /"crash":"/ ? "crash" : /"hang":"/ ? "hang" : /"leak":"/ ? "leak" : "skip"
     if (!wanted[text("bench")]) next
     words = kind ": " (text("subject") == "" ? "" : text("subject") ": ") text(kind)
@@ -251,7 +251,6 @@ function read_causes(    line, field, n) {
 }
 # Figures of results.json.
 table == "peers" && /^\{"machine":/ { machine = text("machine"); measured = text("commit"); day = text("day"); quick = number("quick") }
-table == "peers" && /^\{"trouble":/ { told[++tellings] = text("trouble"); trouble[text("trouble")] = text("at") }
 table == "peers" && /^\{"figure":/ {
     figure = text("figure"); order[++figures] = figure; unit[figure] = text("unit")
     n = subjects_of(list)
@@ -263,7 +262,7 @@ table == "peers" && /^\{"figure":/ {
         noisy[key] = cell["mark"]; aside[key] = cell["note"]; wrong[key] = cell["wrong"]
     }
 }
-# Print results.json: a line for the machine, one for each figure, one for each trouble.
+# Print results.json: a line for the machine, one for each figure.
 function json_end(    i, k, n, name, key, line) {
     printf "{\"machine\":\"%s\",\"commit\":\"%s\",\"day\":\"%s\",\"quick\":%d}\n", machine, measured, day, quick
     for (i = 1; i <= figures; i++) {
@@ -279,8 +278,6 @@ function json_end(    i, k, n, name, key, line) {
         }
         print line "}}"
     }
-    for (i = 1; i <= tellings; i++)
-        print "{\"trouble\":\"" told[i] "\",\"at\":\"" trouble[told[i]] "\"}"
 }
 # Fill name[] with the subjects of a figure, best first; return their count.
 function sorted(figure, name,    n, a, b, m, swap) {
@@ -343,7 +340,7 @@ function peers_end(    i, a, k, m, n, name, ours, first, map, three, other, plac
     for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
     if (without != "") print (md ? "\n" : "") "cause not examined yet: " without
     if (shaky != "") print (md ? "\n" : "") "behind by noisy values, which prove nothing: " shaky
-    if (md) return # results.json has the trouble
+    if (md) return # the floors have the trouble
     if (tellings > 0) print "crashed, hung, leaked or left out:"
     for (i = 1; i <= tellings; i++) print "  " told[i] " (" trouble[told[i]] ")"
 }

@@ -15,7 +15,7 @@
  *                          of 4 MiB, while keys with 15 % are set twenty times with 1 to 400 bytes
  *                          (25 bytes more counted for each entry); not for processes
  * WHY        The allocated bytes of an allocator hide the bytes that it keeps: after size churn
- *            glibc holds 1.45-2.21 times the accounted bytes. churn_SUBJECT.tsv has the samples. */
+ *            glibc holds 1.45-2.21 times the accounted bytes. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>
@@ -169,7 +169,7 @@ static void *churn_write(void *arg)
 }
 
 /* Closes f; NULL is fine. */
-static void churn_watch(churn_run *c, uint64_t rss_before, FILE *f, churn_result *out)
+static void churn_watch(churn_run *c, uint64_t rss_before, churn_result *out)
 {
     const uint64_t start = host_wall_ns();
     uint64_t next_rss = start;
@@ -180,18 +180,11 @@ static void churn_watch(churn_run *c, uint64_t rss_before, FILE *f, churn_result
         if (host_wall_ns() >= next_rss) {
             const double growth = (double)host_rss_bytes() - (double)rss_before;
             out->rss_growth = fmax(out->rss_growth, growth);
-            if (f != NULL) {
-                fprintf(f, "%" PRIu64 "\t%.0f\t%" PRIu64 "\t%" PRIu64 "\n",
-                        (host_wall_ns() - start) / 1000000, growth, accounted, c->budget);
-            }
             next_rss += 100000000;
         }
         nanosleep(&ms, NULL);
     }
     out->seconds = (double)(host_wall_ns() - start) / 1e9;
-    if (f != NULL) {
-        fclose(f);
-    }
 }
 
 /* Read every key that may be stored; each value must carry the stamps of its own length. */
@@ -257,19 +250,7 @@ static void churn_untouched(const bench_subject *s, churn_result *out)
     s->close(store);
 }
 
-static FILE *churn_file(const cell_options *o, const char *name)
-{
-    char path[400];
-    snprintf(path, sizeof path, "%s/churn_%s.tsv", o->scratch, name);
-    FILE *f = fopen(path, "we");
-    if (f != NULL) {
-        fprintf(f, "# ms\trss_growth\taccounted\tbudget\n");
-    }
-    return f;
-}
-
-static void churn_child(const cell_options *o, const churn_plan *plan, const bench_subject *s,
-                        churn_result *out)
+static void churn_child(const churn_plan *plan, const bench_subject *s, churn_result *out)
 {
     static uint32_t length[CHURN_PHASES][CHURN_LENGTHS];
     double mean[CHURN_PHASES];
@@ -296,7 +277,7 @@ static void churn_child(const cell_options *o, const churn_plan *plan, const ben
             _exit(CELL_WRONG);
         }
     }
-    churn_watch(&c, rss_before, churn_file(o, s->name), out);
+    churn_watch(&c, rss_before, out);
     for (uint32_t i = 0; i < CHURN_WRITERS; i++) {
         pthread_join(thread[i], NULL);
     }
@@ -333,16 +314,10 @@ static void churn_there(const cell_options *o, const churn_plan *plan, const ben
         return;
     }
     const uint64_t before = host_rss_of(driver_pid(d)), start = host_wall_ns();
-    FILE *f = churn_file(o, s->name);
     bool ok = driver_tell(d, command);
     while (ok && !driver_ready(d, 100) &&
            host_wall_ns() - start < plan->phase_ms * UINT64_C(10000000) + UINT64_C(30000000000)) {
-        const double growth = (double)host_rss_of(driver_pid(d)) - (double)before;
-        out->rss_growth = fmax(out->rss_growth, growth);
-        if (f != NULL) {
-            fprintf(f, "%" PRIu64 "\t%.0f\tnan\t%" PRIu64 "\n", (host_wall_ns() - start) / 1000000,
-                    growth, plan->budget);
-        }
+        out->rss_growth = fmax(out->rss_growth, (double)host_rss_of(driver_pid(d)) - (double)before);
     }
     ok = ok && driver_hear(d, 1000);
     if (ok) {
@@ -356,9 +331,6 @@ static void churn_there(const cell_options *o, const churn_plan *plan, const ben
         out->done = 1;
     }
     snprintf(why, why_cap, "%s", ok ? "" : driver_trouble(d));
-    if (f != NULL) {
-        fclose(f);
-    }
     driver_stop(d);
     remove(path);
 }
@@ -374,7 +346,7 @@ static int churn_one(const cell_options *o, const bench_subject *s, churn_result
     } else {
         const pid_t pid = host_fork();
         if (pid == 0) {
-            churn_child(o, &plan, s, r);
+            churn_child(&plan, s, r);
             _exit(0);
         }
         r->done = host_wait(pid, why, sizeof why) && r->done;

@@ -10,7 +10,6 @@
  * FIGURES    storm_rss   largest growth of RSS / budget: the machine's real loss, runtime included
  *            storm_over  most bytes that the store itself reported, less the budget
  *            storm_set   thousand sets a second
- *            over time: storm_SUBJECT.tsv
  * TRIED      Buffers of the writers made with the threads: their 2 MiB counted in every figure,
  *            1.039 instead of 1.008 for a store that keeps its budget.
  * NOTE       a runtime with a collector counts its garbage here too: that is what it costs. */
@@ -123,12 +122,11 @@ static void storm_child(storm_run *r)
     }
 }
 
-/* A process with a memory reading for each line of the file. */
+/* The memory of a process over time. */
 typedef struct storm_watch {
     storm_run *run; /* of a process of ours: starts when its first memory has been read */
     pid_t pid;
     uint64_t before, start_ns;
-    FILE *file;
     double most;
 } storm_watch;
 
@@ -149,27 +147,11 @@ static void storm_look(void *ctx)
         }
         return;
     }
-    const double growth = (double)host_rss_of(w->pid) - (double)w->before;
-    w->most = fmax(w->most, growth);
-    if (w->file != NULL) {
-        fprintf(w->file, "%.0f\t%.0f\t%" PRIu64 "\n", (double)(host_wall_ns() - w->start_ns) / 1e6,
-                fmax(growth, 0), STORM_BUDGET);
-    }
+    w->most = fmax(w->most, (double)host_rss_of(w->pid) - (double)w->before);
 }
 
-static FILE *storm_file(const cell_options *o, const char *name)
-{
-    char path[400];
-    snprintf(path, sizeof path, "%s/storm_%s.tsv", o->scratch, name);
-    FILE *f = fopen(path, "we");
-    if (f != NULL) {
-        fprintf(f, "# ms\trss_growth\tbudget\n");
-    }
-    return f;
-}
-
-static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t ms,
-                       storm_figures *out, char *why, size_t why_cap)
+static bool storm_here(const bench_subject *s, uint32_t ms, storm_figures *out, char *why,
+                       size_t why_cap)
 {
     storm_run *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (r == MAP_FAILED) {
@@ -183,28 +165,25 @@ static bool storm_here(const cell_options *o, const bench_subject *s, uint32_t m
         storm_child(r);
         _exit(0);
     }
-    storm_watch w = { .run = r, .pid = pid, .file = storm_file(o, s->name) };
+    storm_watch w = { .run = r, .pid = pid };
     const bool ended = host_watch(pid, STORM_LOOK_MS, storm_look, &w, why, why_cap);
     const bool ok = ended && atomic_load(&r->done);
     out->rss = w.most / (double)STORM_BUDGET;
     out->over = fmax(0, (double)atomic_load(&r->most) - (double)STORM_BUDGET);
     out->kops = (double)(atomic_load(&r->ops) - atomic_load(&r->refused)) / ms;
-    if (w.file != NULL) {
-        fclose(w.file);
-    }
     munmap(r, sizeof *r);
     return ok;
 }
 
-static bool storm_there(const cell_options *o, const bench_subject *s, uint32_t ms,
-                        storm_figures *out, char *why, size_t why_cap)
+static bool storm_there(const bench_subject *s, uint32_t ms, storm_figures *out, char *why,
+                        size_t why_cap)
 {
     char command[96];
     bench_driver *d = driver_start(s->driver, why, why_cap);
     if (d == NULL) {
         return false;
     }
-    storm_watch w = { .file = storm_file(o, s->name) };
+    storm_watch w = { .run = NULL };
     storm_begin(&w, driver_pid(d));
     snprintf(command, sizeof command, "storm %" PRIu64 " %u %u", STORM_BUDGET, ms,
              s->threads_max == 1 ? 1 : STORM_THREADS);
@@ -218,9 +197,6 @@ static bool storm_there(const cell_options *o, const bench_subject *s, uint32_t 
     out->over = fmax(0, driver_number(d, "accounted_max") - (double)STORM_BUDGET);
     out->kops = (driver_number(d, "ops") - driver_number(d, "refused")) / ms;
     snprintf(why, why_cap, "%s", driver_trouble(d));
-    if (w.file != NULL) {
-        fclose(w.file);
-    }
     driver_stop(d);
     return ok;
 }
@@ -241,8 +217,8 @@ static int storm_run_suite(const cell_options *o)
             (s->driver == NULL && s->accounted_bytes == NULL)) {
             continue;
         }
-        const bool ok = s->driver != NULL ? storm_there(o, s, ms, &f, why, sizeof why)
-                                          : storm_here(o, s, ms, &f, why, sizeof why);
+        const bool ok = s->driver != NULL ? storm_there(s, ms, &f, why, sizeof why)
+                                          : storm_here(s, ms, &f, why, sizeof why);
         if (!ok) {
             const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
             json_say("storm", s->name, "storm64m", missing ? "skip" : driver_kind(why), why);

@@ -40,7 +40,7 @@ indexes() { # PAGE PLACE...: each one is in the index
 }
 pages_are_indexed() {
     indexes "$1" cellar headers guide load invalidate disk event-loop life cpp objects limits production settings when-not debug moving work kit port remote security changes contributing calls leave_wait.c cellar.h \
-        cellar_remote.h results bench bench/replay bench/adapters fairness src tests
+        cellar_remote.h results bench bench/replay bench/adapters fairness paper src tests
 }
 links_of_pages_lead_somewhere() { # each link of the pages of users to a file: text would be a dead end
     grep -oh ' href="#[^"]*"' "$1" | sed 's/ href="#\(.*\)"/\1/' | sort -u >"$t_tmp/led"

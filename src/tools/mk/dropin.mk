@@ -63,7 +63,7 @@ OPERATION = $(call md,production watch settings debug) $(wildcard .github/SECURI
 FIRST     = $(call md,life listen rules limits work kit port processes remote objects cpp)
 TOPICS    = $(FIRST) $(filter-out $(START) $(FIRST) $(OPERATION) include/README.md,$(sort $(wildcard include/*.md)))
 PROJECT   = $(wildcard .github/CHANGES.md .github/CONTRIBUTING.md src/README.md src/cli/README.md tests/README.md bench/results.md \
-              bench/README.md bench/fairness.md bench/*/README.md LICENSE)
+              bench/README.md bench/fairness.md bench/paper.md bench/*/README.md LICENSE)
 PAGES     = $(START) $(TOPICS) $(OPERATION) $(call md,README) $(PROJECT)
 # Programs in the order of the table in their README; headers and tests that pages name stand behind.
 PROGRAMS_NAMED = $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h)))

@@ -63,6 +63,22 @@ textbook() { # 2Q, ARC, LIRS, SIEVE and W-TinyLFU of libCacheSim at all sizes of
              END { exit bad || NR != 5 }'
 }
 t_case textbook_policies_are_the_published_ones textbook
+# The table of bench/paper.md: textbook rows to the digit, the median of the engine within half a point.
+paper_table() {
+    at=490,2449,4897,9795
+    "$side" --policy=exact-lru,exact-fifo,clock,sieve,s3-fifo,arc,2q,lirs,w-tinylfu-lcs,belady,gdsf --capacity=$at \
+        --csv="$t_tmp/textbook.csv" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null &&
+        "$side" --policy=adaptive --seeds=32 --capacity=$at --csv="$t_tmp/ours.csv" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null || return 1
+    { cat "$t_tmp/textbook.csv"; sed 1d "$t_tmp/ours.csv"; } | tr -d '"' >"$t_tmp/paper.csv"
+    awk -F, -v trace=cp_vscsi -f bench/report/paper.awk "$BENCH_TRACES/reference.csv" "$t_tmp/paper.csv" >"$t_tmp/paper"
+    cat "$t_tmp/paper"
+    sed -n '/^<!-- paper:begin -->$/,/^<!-- paper:end -->$/p' bench/paper.md | sed '1d;$d' >"$t_tmp/page"
+    sed '$d' "$t_tmp/page" >"$t_tmp/page.textbook"
+    sed '$d' "$t_tmp/paper" | cmp - "$t_tmp/page.textbook" && sed -n '$p' "$t_tmp/page" | cat - "$t_tmp/paper" | awk -F'[|(]' '
+        NR == 1 || /cellar-adaptive/ { for (i = 3; i <= 9; i += 2) v[NR == 1, i] = $i + 0 }
+        END { for (i = 3; i <= 9; i += 2) { d = v[1, i] - v[0, i]; if (!(d < .005 && d > -.005)) exit 1 } }'
+}
+t_case table_of_the_paper_page_is_made_again paper_table
 no_policy_is_below() { # MODE POLICIES TRACE...: Belady, and the bound, of their cells
     mode=$1 policies=$2
     shift 2
