@@ -3,8 +3,6 @@
 # paper: the table of bench/paper.md: misses by libCacheSim and by `cellar replay`.
 #
 # USE        awk -F, -v trace=cp_vscsi -f paper.awk REFERENCE.csv REPLAY.csv
-# INPUT      reference.csv of BENCH_TRACES; what `cellar replay --csv` wrote. bench/paper.md has the commands.
-# LIMITS     POSIX awk (mawk, gawk, busybox).
 FNR == 1 { file++; next }
 file == 1 && $1 == trace { theirs[$4, $3] = $5; next }
 file == 2 {

@@ -63,8 +63,8 @@ const bench_suite suite_sceptic = { "sceptic", "few entries, many threads, costs
                                     suite_sceptic_list, NULL, true, false, 10 };
 
 static const char *const suite_peers_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl",
-                                                "bounded100k_16_100", "bounded16m_16_100",
-                                                "peers_hot", "peers_4k", NULL };
+                                                "bounded100k_16_100", "bounded100k_16_100_ttl",
+                                                "bounded16m_16_100", "peers_hot", "peers_4k", NULL };
 const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
                                   suite_peers_list, NULL, true, false, 12 };
 

@@ -227,6 +227,57 @@ page_agrees_with_its_tables_under() { # awk: what users ask, our places, and the
         $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results.json >"$t_tmp/page" &&
         between figures README.md | cmp - "$t_tmp/page"
 }
+# README: a hit takes less than twice as long as a bare read; hits on zipf, scans and loops are at most so many points
+# below those of the best other cache.
+sentences_of_the_readme_follow_from_rows() { # results.json
+    points=$(tr '\n' ' ' <README.md | sed -n 's/.*On zipf, scans and loops the hits of cellar are at most \([0-9.]*\) points below.*/\1/p')
+    grep -q 'takes no lock, and less than twice as long as a bare read' README.md && [ -n "$points" ] &&
+        "${AWK:-awk}" -v points="$points" -f $lines -f - "$1" <<'P'
+/"figure":"(peers zipf1m_16_100 [12] get|hitratio mix_)/ {
+    n = subjects_of(list)
+    ours = raw = best = ""
+    for (i = 1; i <= n; i++) {
+        subject_of(list[i], one)
+        if (one["name"] == "cellar") ours = one["value"]
+        else if (one["name"] == "raw") raw = one["value"]
+        else if (best == "" || one["value"] < best) best = one["value"]
+    }
+    if (/ get"/) { reads++; if (raw / ours >= 2) { print "bare read: " raw / ours; bad = 1 } }
+    else { hits++; if (100 * (ours - best) > points + .05) { print text("figure") ": " 100 * (ours - best) " points"; bad = 1 } }
+}
+END { exit bad || reads != 2 || hits < 4 }
+P
+}
+a_sentence_that_no_row_supports_is_refused() {
+    for slow in '/peers zipf1m_16_100 1 get/s/"cellar":\[[0-9.]*/"cellar":[6/' '/hitratio mix_10 /s/"cellar":\[[0-9.]*/"cellar":[.4/' \
+        '/hitratio mix_/d'; do
+        sed "$slow" bench/results.json >"$t_tmp/slow.json"
+        ! sentences_of_the_readme_follow_from_rows "$t_tmp/slow.json" || return 1
+    done
+}
+floors_of_l1_come_from_peers_in_a_full_run() {
+    row get uthash64 8 7.9 8.1 far | sed 's/"bench":"l1"/"bench":"peers"/' >"$t_tmp/in.jsonl"
+    report -v md=1
+    grep -q '^| A1 | .* 8 | .* met |$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    { row get uthash64 5 4.9 5.1 far; row get uthash64 8 7.9 8.1 far | sed 's/"bench":"l1"/"bench":"peers"/'; } >"$t_tmp/in.jsonl"
+    report
+    is UNDER A1
+}
+noisy_suite_is_measured_again() { # the run with fewer noisy rows stays
+    all=$t_tmp/again
+    mkdir -p "$all/build" && cp -r bench "$all" && cp README.md "$all" || return 1
+    cat >"$all/build/cellar-bench" <<'P'
+#!/bin/sh
+[ -f "$2.ran" ] && note= || note=',"note":"noisy"'
+[ "$2" != worse ] || note=',"note":"noisy"'
+: >"$2.ran"
+printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":2,"metric":"get","value":6,"rounds":9,"bad":0,"commit":"none","cpu":"c"%s}\n' "$note" >"$7"
+P
+    chmod +x "$all/build/cellar-bench"
+    (cd "$all" && BENCH_ALL='once:1 worse:1' && export BENCH_ALL && sh bench/report/all.sh build 30 >said 2>&1
+        grep -q '^bench-all: once again, 1 noisy rows' said && ! grep -q noisy build/all/none*/once.jsonl &&
+        grep -q noisy build/all/none*/worse.jsonl && [ -z "$(ls build/all/none*/*.before 2>/dev/null)" ]) || { cat "$all/said"; return 1; }
+}
 all_goes_on() { # bench-all: a suite that ended stays, one that crashes ends no other; the page is made of all
     all=$t_tmp/all
     mkdir -p "$all/build" && cp -r bench "$all" && cp README.md "$all" || return 1
@@ -347,6 +398,10 @@ t_case suites_that_were_not_run_leave_the_page suites_that_were_not_run_leave_th
 t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
 t_case answers_show_places_and_best_forms answers_show_places_and_best_forms
 t_case all_goes_on_where_it_ended all_goes_on
+t_case sentences_of_the_readme_follow_from_rows sentences_of_the_readme_follow_from_rows bench/results.json
+t_case a_sentence_that_no_row_supports_is_refused a_sentence_that_no_row_supports_is_refused
+t_case floors_of_l1_come_from_peers_in_a_full_run floors_of_l1_come_from_peers_in_a_full_run
+t_case noisy_suite_is_measured_again noisy_suite_is_measured_again
 for a in mawk gawk "busybox awk"; do
     if t_have "${a%% *}"; then t_case "page_agrees_with_its_tables_under_${a%% *}" page_agrees_with_its_tables_under "$a"
     else t_skip "page_agrees_with_its_tables_under_${a%% *}" "not installed"; fi
