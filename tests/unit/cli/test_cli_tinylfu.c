@@ -27,6 +27,7 @@ static bool cli_tiny_request(cli_tiny *t, uint32_t number)
         tinylfu_hit(t, number);
         return true;
     }
+    tinylfu_used(t, number);
     if (t->l.n[0] + t->l.n[1] + t->l.n[2] == t->l.capacity) { (void)tinylfu_evict(t, number); }
     tinylfu_insert(t, number);
     return false;
