@@ -58,7 +58,7 @@ static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
             l1_cap_renew(m, generation, hash);
         } else {
             if (x->renewed != 0) { l1_freq_set(e.slot.b, e.slot.i, 1); } /* worth its bytes below */
-            l1_wasteful(c, l1_lane_of(c, e.slot.pos), 1); /* no cursor is there */
+            l1_wasteful(c, l1_lane_of(c, e.slot.pos)); /* no cursor is there */
             (void)l1_drop(c, n, &e, over ? cause : L1_LEFT_CAPACITY, &v);
         }
     }

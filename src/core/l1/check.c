@@ -191,7 +191,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         entries += l1_lane_entries(n);
         granted += base_load_rlx(&n->granted);
         told += n->told;
-        wasteful += base_load_rlx(&n->wasteful);
+        wasteful += base_load_rlx(&n->wasteful) != 0;
         sync_drop(L1_LANE, &n->lock);
     }
     base_free_raw(&c->account->hooks, t.live, bytes);

@@ -79,7 +79,7 @@ static SYNC_HOLDS(L1_LANE) uint64_t
     }
     const uint64_t weight = l1_weight(c, pos, r);
     if (!l1_drop(c, n, &e, cause, v)) { return 0; }
-    l1_wasteful(c, n, 1); /* no cursor is there */
+    l1_wasteful(c, n); /* no cursor is there */
     return weight;
 }
 

@@ -213,7 +213,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_sparse_find(l1 *c, l1_lane *n)
     const uint32_t held = base_load_rlx(&n->held_segs), looks = BASE_MIN(held, L1_SPARSE_LOOKS);
     n->sparse_left = n->sparse_left > looks ? n->sparse_left - looks : 0;
     /* Before the looks: a later delete may set it again. */
-    if (n->sparse_left == 0) { l1_wasteful(c, n, 0); }
+    if (n->sparse_left == 0) { l1_wasteful_less(c, n); }
     for (uint32_t i = 0, ends = 0; i < looks && ends < 2; i++) {
         if (seg == L1_NONE) { /* of one queue: go on in the other one */
             ends++;
@@ -234,7 +234,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_sparse_find(l1 *c, l1_lane *n)
     n->sparse_hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
     const uint64_t least = ((uint64_t)looks << c->seg_shift) / L1_SPARSE_LEAST;
     if (best == L1_NONE || dead < least) { return false; }
-    l1_wasteful(c, n, 1);
+    l1_wasteful(c, n);
     n->sparse_left = held;
     n->sparse = l1_pass_of(c, best);
     return true;

@@ -344,10 +344,15 @@ static void l1_seg_closed(l1 *c, uint32_t seg)
     }
 }
 
-CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n, uint32_t is)
+CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n)
 {
-    if (base_load_rlx(&n->wasteful) == is || base_xchg_ar(&n->wasteful, is) == is) { return; }
-    base_add_rlx(&c->wasteful, is != 0 ? 1u : UINT32_MAX);
+    if (base_load_rlx(&n->wasteful) >= L1_WASTEFUL_MOST) { return; }
+    if (base_add_ar(&n->wasteful, 1u) == 0) { base_add_rlx(&c->wasteful, 1u); }
+}
+
+CELLAR_PRIVATE void l1_wasteful_less(l1 *c, l1_lane *n)
+{
+    if (base_sub_ar(&n->wasteful, 1u) == 1) { base_sub_rlx(&c->wasteful, 1u); }
 }
 
 CELLAR_PRIVATE uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q, uint32_t after)
@@ -398,7 +403,7 @@ CELLAR_PRIVATE uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q, uint32_t afte
         l1_empty_push(c, n, g->prev);
     }
     const uint32_t waste = g->prev != L1_NONE ? base_load_rlx(&c->seg[g->prev].waste) : 0;
-    if (waste >= c->seg_bytes / L1_SPARSE_PART) { l1_wasteful(c, n, 1); }
+    if (waste >= c->seg_bytes / L1_SPARSE_PART) { l1_wasteful(c, n); }
     return seg;
 }
 
@@ -442,7 +447,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight, uint32_t s
     const uint32_t was = base_add_rlx(&g->waste, size), now = was + size;
     if (tell && BASE_UNLIKELY((was ^ now) >= c->seg_bytes / 8) && /* an eighth more */
         now >= c->seg_bytes / L1_SPARSE_PART) {
-        l1_wasteful(c, n, 1);
+        l1_wasteful(c, n);
     }
     uint64_t before, after;
     do {

@@ -100,8 +100,11 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) uint64_t l1_seg_append(l1 *c, uint32_t seg, uint
     return pos;
 }
 #define L1_SPARSE_PART 4u /* of a segment: if so much of it is waste, it is emptied */
-/* Note whether a lane may have a segment to empty. Any lock, or none. */
-CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n, uint32_t is);
+#define L1_WASTEFUL_MOST 64u /* searches of a lane, each of 64 segments */
+/* Note that a lane may have one more segment to empty: one more search. Any lock, or none. */
+CELLAR_PRIVATE void l1_wasteful(l1 *c, l1_lane *n);
+/* Note that a search has begun. */
+CELLAR_PRIVATE void l1_wasteful_less(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 /* Return whether deadlines cannot be relative to the opening of a segment any more. */
 BASE_INLINE bool l1_seg_is_old(const l1 *c, uint32_t seg)
 {

@@ -220,7 +220,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint32_t held_segs; /* segments in its queues; L1_SEG, read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t spare[2];          /* by queue: bytes free in the segment before the head; a hint */
-    _Atomic uint32_t wasteful;  /* 1: a segment may have enough dead bytes to be emptied */
+    _Atomic uint32_t wasteful;  /* searches for a segment with enough dead bytes to be emptied */
     uint32_t dead_round;        /* l1.dead_round when its last round began */
     uint64_t tag_epoch;         /* the same */
     bool round, seeks;          /* a round runs; sets wait for its end */
