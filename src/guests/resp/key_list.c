@@ -15,31 +15,31 @@
 #include "base/num.h"
 #include "resp/key_list.h"
 
-#define RESP_PART 2048u
-#define RESP_PARTS 8192u
+#define RESP_LIST_PART 2048u
+#define RESP_LIST_PARTS 8192u
 
 typedef struct resp_key_part {
-    uint64_t print[RESP_PART];
-    uint32_t next[RESP_PART];
-    uint32_t chain[RESP_PART];
+    uint64_t print[RESP_LIST_PART];
+    uint32_t next[RESP_LIST_PART];
+    uint32_t chain[RESP_LIST_PART];
 } resp_key_part;
 
 struct resp_key_table {
-    uint32_t count; /* fingerprints; as many chains, but RESP_PART at least */
+    uint32_t count; /* fingerprints; as many chains, but RESP_LIST_PART at least */
     uint32_t mask;  /* the lowest 2^k - 1 that is at least the number of chains - 1 */
     uint32_t parts;
-    resp_key_part *part[RESP_PARTS];
+    resp_key_part *part[RESP_LIST_PARTS];
 };
 
 BASE_SIZE_BEGIN
 
 /* ---- fingerprints ---- */
 
-#define RESP_OF(t, field, n) ((t)->part[(n) / RESP_PART]->field[(n) % RESP_PART])
+#define RESP_OF(t, field, n) ((t)->part[(n) / RESP_LIST_PART]->field[(n) % RESP_LIST_PART])
 
 static bool resp_part_add(resp_key_list *l, resp_key_table *t)
 {
-    if (t->parts == RESP_PARTS) { return false; }
+    if (t->parts == RESP_LIST_PARTS) { return false; }
     resp_key_part *p = base_alloc(&l->of->obj.account, BASE_MOD_STORE, sizeof *p, NULL);
     if (p == NULL) { return false; }
     t->part[t->parts++] = p;
@@ -50,7 +50,7 @@ static bool resp_part_add(resp_key_list *l, resp_key_table *t)
 static uint32_t *resp_chain_of(const resp_key_table *t, uint64_t print)
 {
     const uint32_t n = (uint32_t)print & t->mask;
-    const uint32_t at = n < BASE_MAX(t->count, RESP_PART) ? n : n & t->mask >> 1;
+    const uint32_t at = n < BASE_MAX(t->count, RESP_LIST_PART) ? n : n & t->mask >> 1;
     return &RESP_OF(t, chain, at);
 }
 
@@ -77,11 +77,11 @@ static bool resp_print_add(resp_key_list *l, uint64_t print, bool *known)
     if (l->table == NULL) {
         l->table = base_alloc(&l->of->obj.account, BASE_MOD_STORE, sizeof *l->table, NULL);
         if (l->table == NULL) { return false; }
-        l->table->mask = RESP_PART - 1;
+        l->table->mask = RESP_LIST_PART - 1;
     }
     resp_key_table *t = l->table;
     const uint32_t n = t->count;
-    if (n == t->parts * RESP_PART && !resp_part_add(l, t)) { return false; }
+    if (n == t->parts * RESP_LIST_PART && !resp_part_add(l, t)) { return false; }
     uint32_t *chain = resp_chain_of(t, print), i = *chain;
     while (i != 0 && RESP_OF(t, print, i - 1) != print) { i = RESP_OF(t, next, i - 1); }
     *known = i != 0;
@@ -89,7 +89,7 @@ static bool resp_print_add(resp_key_list *l, uint64_t print, bool *known)
     RESP_OF(t, print, n) = print;
     RESP_OF(t, next, n) = *chain;
     *chain = ++t->count;
-    if (n >= RESP_PART) { resp_chain_split(t, n); }
+    if (n >= RESP_LIST_PART) { resp_chain_split(t, n); }
     return true;
 }
 
