@@ -142,7 +142,7 @@ T_CASE(save_without_memory_is_complete_or_has_no_effect)
         shut(&st);
     }
     printf("# fewer than %" PRIu64 " allocations, %" PRIu64 " E_IO\n", nth, failures);
-    T_CHECK(nth > 2 && nth < 1000);
+    T_CHECK(nth < 1000); /* with some hash keys the store has all segments, and none fails */
 }
 
 T_CASE(limiter_open_without_memory_leaves_the_snapshot)
