@@ -21,7 +21,10 @@ static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 
 static cellar *disk_store(void)
 {
+    /* The same segments are taken in each run: with some keys a save allocates nothing. */
+    static const uint8_t hash_key[32] = { 1, 2, 3 };
     settings cfg = api_config(STORE_BYTES);
+    cfg.tuning.hash_key = hash_key;
     t_folder(folder);
     snprintf(path, sizeof path, "%s/store", folder);
     cfg.config.l2_path = path;
@@ -142,7 +145,7 @@ T_CASE(save_without_memory_is_complete_or_has_no_effect)
         shut(&st);
     }
     printf("# fewer than %" PRIu64 " allocations, %" PRIu64 " E_IO\n", nth, failures);
-    T_CHECK(nth < 1000); /* with some hash keys the store has all segments, and none fails */
+    T_CHECK(nth > 2 && nth < 1000);
 }
 
 T_CASE(limiter_open_without_memory_leaves_the_snapshot)
