@@ -49,8 +49,9 @@ function include_target(line) {
 }
 
 # Prints `file`. Every variable is a parameter, because the function calls itself; unclean[n] says
-# how many of the n open conditionals are neither an include guard nor a CELLAR_OMIT_ line.
-function fold(file, inside,    line, number, target, level, unclean, sim, omit, status) {
+# how many of the n open conditionals are neither an include guard nor a CELLAR_OMIT_ line. Macros of
+# a .c file end with it: one took the place of another file's constant of that name.
+function fold(file, inside,    line, number, target, level, unclean, sim, omit, status, ends, name) {
     if (file in folded) return
     folded[file] = 1
     omit = omit_of(module_of(file))
@@ -92,10 +93,16 @@ function fold(file, inside,    line, number, target, level, unclean, sim, omit, 
             mark_line(number + 1, file)
         } else {
             print line
+            name = line
+            if (file ~ /\.c$/ && sub(/^[ ]*#[ ]*define[ ]+/, "", name)) {
+                sub(/[^A-Za-z0-9_].*/, "", name)
+                if (index(ends, "#undef " name "\n") == 0) ends = ends "#undef " name "\n"
+            }
         }
     }
     if (status < 0) fail("cannot read " file)
     close(file)
+    printf "%s", ends
     if (omit != "") printf "#endif /* %s */\n", omit
 }
 
