@@ -121,6 +121,10 @@ EOF
         [ "$(grep -c ' error: ' "$t_tmp/n")" = 1 ] && grep -q ' error: .*codec.*cpp\.md' "$t_tmp/n"
 }
 
+no_macro_is_left() { # RESP_LIST_PARTS is one of src/guests/resp/key_list.c
+    grep -q 'define RESP_LIST_PARTS' dist/cellar_all.c &&
+        ! $CC -Idist -Idist/include -E -dM dist/cellar_all.c | grep -w 'RESP_LIST_PARTS'
+}
 t_case generates_in_another_folder first
 t_case dropin_is_reproducible_in_another_locale equal in_locale # and in a folder with a space
 for a in mawk gawk 'busybox awk'; do
@@ -144,6 +148,7 @@ t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
 t_case enums_of_definitions_are_those_of_the_headers enums_agree
+t_case macros_of_a_file_end_with_it no_macro_is_left
 t_case missing_compiler_is_named names_the_compiler
 t_case late_include_is_refused_c11 late c11
 t_case late_include_is_refused_gnu17 late gnu17
