@@ -127,6 +127,29 @@ T_ALONE(max_quota_is_never_exceeded)
     }
 }
 
+/* Beside a flood of its own namespace: room is made of unused entries first. */
+T_CASE(used_entries_of_a_namespace_at_its_quota_stay)
+{
+    const uint64_t bytes = 4u << 20, hot = 200;
+    unsigned char buf[100];
+    size_t len;
+    cellar *c = open_store(bytes, 0, CELLAR_EVICT_S3FIFO), *v = open_namespace(c, "v", 10);
+    for (uint64_t id = 0; id < 4 * hot; id++) { put(v, id); }
+    for (uint64_t id = 4 * hot; id < 20 * hot; id++) {
+        put(v, id);
+        if (id % 4 != 0) { continue; }
+        for (uint64_t used = 0; used < hot; used++) {
+            (void)cellar_get(v, &used, KEY_BYTES, buf, sizeof buf, &len);
+        }
+    }
+    T_CHECK(figures(v).quota_bytes <= figures(v).quota_max_bytes + slack(bytes));
+    T_CHECK(count(v, hot, 20 * hot) < 19 * hot * 9 / 10);
+    printf("# %" PRIu64 " of %" PRIu64 " used entries are left\n", count(v, 0, hot), hot);
+    T_CHECK(count(v, 0, hot) >= hot * 95 / 100);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
 /* ---- idle memory ---- */
 
 /* Return the entries that `a` holds beside one of another namespace with this quota. */
@@ -374,6 +397,31 @@ T_CASE(long_entries_stay_below_the_quota)
             api_shut(c);
         }
     }
+}
+
+/* A set of a full namespace passes many short entries of another one before it finds its own. */
+T_ALONE(values_beside_many_short_entries_stay_below_the_quota)
+{
+    const uint64_t bytes = 16u << 20, others = bytes / 2 / 64;
+    static const unsigned char value[2000];
+    uint64_t excess = 0;
+    cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_namespace(c, "a", 0), *v = open_namespace(c, "v", 25);
+    for (uint64_t id = 0; id < others; id++) {
+        T_EQ_I64(cellar_set(a, &id, KEY_BYTES, value, 1, NULL), CELLAR_OK);
+    }
+    for (uint64_t id = 0; id < 4000; id++) {
+        T_EQ_I64(cellar_set(v, &id, KEY_BYTES, value, sizeof value, NULL), CELLAR_OK);
+        const cellar_stats st = figures(v);
+        if (st.quota_bytes > st.quota_max_bytes + excess) {
+            excess = st.quota_bytes - st.quota_max_bytes;
+        }
+    }
+    T_CHECK(excess <= slack(bytes));
+    T_EQ_U64(count(a, 0, others), others);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
 }
 
 T_MAIN("cellar_quota")

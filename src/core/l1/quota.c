@@ -12,8 +12,8 @@
  *            few entries without value. A flood of absent keys displaces other absent keys.
  * LOCKING    Lane lock.
  *            A long entry first makes its room in all lanes, before its block takes that of others.
- * LIMITS     A set examines L1_QUOTA_LOOKS records of its lane: a generation exceeds its ceiling by
- *            at most 1/128 of the store and one round of appends.
+ * LIMITS     A set of n bytes examines L1_QUOTA_LOOKS + n records of its lane: beside others of 32
+ *            bytes a generation exceeds its ceiling by 1/43 of the store and one round of appends.
  * NOT HERE   A share that no other namespace may take: that is a store of its own.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
@@ -83,26 +83,29 @@ static SYNC_HOLDS(L1_LANE) uint64_t
     return weight;
 }
 
-CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
+CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, t->generation);
-    if (number == 0) { return; }
+    if (number == 0) { return true; }
     l1_quota_look(c, n, q);
     const l1_quota *o = &q->of[number - 1];
     const uint64_t bytes = base_load_rlx(&o->bytes), ceiling = base_load_rlx(&o->ceiling);
     const uint64_t weight = BASE_MAX(t->weight, (uint64_t)size);
-    if (bytes + weight <= ceiling) { return; }
+    if (bytes + weight <= ceiling) { return true; }
     const uint64_t want = bytes > ceiling ? 2 * weight : weight;
-    for (; t->own_looks < L1_QUOTA_LOOKS && t->own_freed < want && v->n < L1_VICTIMS;
-         t->own_looks++) {
+    /* Short records of others lie between: a long record must pass as many of their bytes. */
+    const uint64_t most = L1_QUOTA_LOOKS + BASE_MIN(weight, c->record_max);
+    for (unsigned held = 0; t->own_looks < most && t->own_freed < want; t->own_looks++) {
         uint64_t pos;
         l1_rec r;
+        if (v->n == L1_VICTIMS || ++held == L1_HOLD_MAX) { return false; }
         if (!l1_quota_next(c, n, &n->quota_pass, &pos, &r) || r.generation != t->generation) {
             continue;
         }
-        t->own_freed += l1_quota_take(c, n, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
+        t->own_freed += l1_quota_take(c, n, pos, &r, t->own_looks < most / 2, v);
     }
+    return true;
 }
 
 /* Drop entries of the generation in one lane, until `want` bytes are free or all are examined. */

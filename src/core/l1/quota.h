@@ -6,12 +6,13 @@
 
 #include "l1/types.h"
 
-#define L1_QUOTA_LOOKS 128u
+#define L1_QUOTA_LOOKS 128u /* and one more for each byte of the set */
 /* Return whether the generation of a live record under the cursor is above its ceiling. */
 BASE_COLD CELLAR_PRIVATE bool l1_quota_is_over(l1 *c, l1_lane *n, uint32_t generation)
     SYNC_HOLDS(L1_LANE);
-/* Drop entries of a generation at its ceiling before it stores one. */
-CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
+/* Drop entries of a generation at its ceiling before it stores one. Return false to let the lock go
+ * first. */
+CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_LANE);
 /* Drop entries of a generation near its ceiling in all lanes, before an entry that is too long for
  * the log takes room. Hold no lock. */

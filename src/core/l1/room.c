@@ -317,7 +317,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     bool waits = false; /* so if no deadline is near: a pass and a round set due_ms */
     if (!l1_due_first(c, n, t, v, &waits)) { return L1_ROOM_AGAIN; }
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
-        l1_quota_pay(c, n, size, t, v);
+        if (!l1_quota_pay(c, n, size, t, v)) { return L1_ROOM_AGAIN; }
         t->full = new_entry && !l1_cap_reserve(c, t);
         if (t->full) { return L1_ROOM_AGAIN; }
     }
