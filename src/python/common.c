@@ -12,32 +12,24 @@
 unsigned common_forks;
 _Thread_local int common_background;
 unsigned long common_main_thread;
-PyObject *common_error;
-PyObject *common_load_error;
-static PyObject *common_logger; /* logging.getLogger("cellar"); NULL until the first line */
-PyObject *common_sleep;
+static PyObject *common_sleep; /* time.sleep */
+static PyObject *common_error; /* makes an exception of a code and a text */
+static PyObject *common_write; /* writes a log line: level, text */
 
 /* ---- Errors --------------------------------------------------------------------------------- */
 
-PyObject *common_raise_text(PyObject *type, cellar_err err, const char *text)
+PyObject *common_raise_text(cellar_err err, int code, const char *text)
 {
     PyObject *message = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
-    PyObject *error = message == NULL ? NULL : PyObject_CallFunctionObjArgs(type, message, NULL);
-    PyObject *code = PyLong_FromLong((long)err);
-    if (error != NULL && code != NULL && PyObject_SetAttrString(error, "code", code) == 0) {
-        PyErr_SetObject(type, error);
-    }
-    Py_XDECREF(message);
+    PyObject *error = PyObject_CallFunction(common_error, "iiN", (int)err, code, message);
+    if (error != NULL) { PyErr_SetObject((PyObject *)Py_TYPE(error), error); }
     Py_XDECREF(error);
-    Py_XDECREF(code);
     return NULL;
 }
 
 static PyObject *common_raise_info(cellar_err err, const cellar_error_info *info)
 {
-    PyObject *type = err == CELLAR_E_NOMEM ? PyExc_MemoryError :
-        err == CELLAR_E_DEPTH ? PyExc_RecursionError : common_error;
-    return common_raise_text(type, err, info->code == err ? info->text : cellar_strerror(err));
+    return common_raise_text(err, (int)err, info->code == err ? info->text : cellar_strerror(err));
 }
 
 PyObject *common_raise(cellar *c, cellar_err err)
@@ -62,19 +54,20 @@ int common_arguments(const char *call, Py_ssize_t n, Py_ssize_t min, Py_ssize_t 
     return -1;
 }
 
-int common_ms(PyObject *seconds, const char *what, int64_t *ms)
+int common_ms(PyObject *seconds, void *ms)
 {
-    *ms = seconds == Py_None ? CELLAR_TTL_NONE : 0;
-    if (seconds == Py_None || seconds == Py_Ellipsis) { return 0; }
+    int64_t *const out = ms;
+    *out = seconds == Py_None ? CELLAR_TTL_NONE : 0;
+    if (seconds == Py_None || seconds == Py_Ellipsis) { return 1; }
     const double s = PyFloat_AsDouble(seconds);
-    if (s == -1.0 && PyErr_Occurred()) { return -1; }
+    if (s == -1.0 && PyErr_Occurred()) { return 0; }
     if (!(s > 0)) {
-        PyErr_Format(PyExc_ValueError, "cellar: %s must be above 0 s, or None for no end (got %R)",
-                     what, seconds);
-        return -1;
+        PyErr_Format(PyExc_ValueError, "cellar: a time must be above 0 s, or None for no end "
+                     "(got %R)", seconds);
+        return 0;
     }
-    *ms = s > 9e12 ? CELLAR_TTL_NONE : s < 0.001 ? 1 : (int64_t)(s * 1000);
-    return 0;
+    *out = s > 9e12 ? CELLAR_TTL_NONE : s < 0.001 ? 1 : (int64_t)(s * 1000);
+    return 1;
 }
 
 int common_pause(void)
@@ -97,16 +90,8 @@ static common_line common_lines[32]; /* as many as Python has room for calls */
 /* Write one line in the main thread. */
 static int common_write_line(void *ctx)
 {
-    static const int levels[] = { 40, 40, 30, 20, 10, 10 }; /* ERROR .. DEBUG of logging */
     common_line *line = ctx;
-    if (common_logger == NULL) {
-        PyObject *logging = PyImport_ImportModule("logging");
-        common_logger = logging == NULL ? NULL :
-            PyObject_CallMethod(logging, "getLogger", "s", "cellar");
-        Py_XDECREF(logging);
-    }
-    PyObject *done = common_logger == NULL ? NULL :
-        PyObject_CallMethod(common_logger, "log", "iss", levels[line->level], "%s", line->text);
+    PyObject *done = PyObject_CallFunction(common_write, "is", line->level, line->text);
     atomic_flag_clear(&line->taken);
     if (done == NULL) { PyErr_WriteUnraisable(NULL); }
     Py_XDECREF(done);
@@ -122,17 +107,14 @@ void common_log(cellar_log_level level, const char *area, cellar_err code, const
     while (i < 32 && atomic_flag_test_and_set(&common_lines[i].taken)) { i++; }
     if (i == 32) { return; }
     common_line *line = &common_lines[i];
-    line->level = level > 5 ? 5 : (int)level;
+    line->level = (int)level;
     (void)PyOS_snprintf(line->text, sizeof line->text, "%s: %s%s%s", area, text,
                         code == CELLAR_OK ? "" : ": ",
                         code == CELLAR_OK ? "" : cellar_code_name(code));
     if (Py_AddPendingCall(common_write_line, line) < 0) { atomic_flag_clear(&line->taken); }
 }
 
-PyObject *common_alloc(PyTypeObject *type)
-{
-    return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-}
+/* ---- Types ---------------------------------------------------------------------------------- */
 
 void common_free(PyObject *self)
 {
@@ -148,16 +130,10 @@ PyTypeObject *common_type_add(PyObject *module, const char *name, PyType_Spec *s
     return (PyTypeObject *)type;
 }
 
-int common_errors_add(PyObject *module)
+PyObject *common_start(PyObject *self, PyObject *args)
 {
-    common_error = PyErr_NewExceptionWithDoc(
-        "cellar.Error", "A call of the library failed. `code` is its number in cellar.h.", NULL,
-        NULL);
-    common_load_error = common_error == NULL ? NULL : PyErr_NewExceptionWithDoc(
-        "cellar.LoadError", "A load failed in another process, or by a code alone: `code`.",
-        common_error, NULL);
-    return common_load_error == NULL ||
-        PyModule_AddObjectRef(module, "Error", common_error) < 0 ||
-        PyModule_AddObjectRef(module, "LoadError", common_load_error) < 0 ||
-        PyModule_AddStringConstant(module, "version", cellar_version()) < 0 ? -1 : 0;
+    (void)self;
+    Py_INCREF(args); /* as long as the process */
+    return PyArg_ParseTuple(args, "kOOO", &common_main_thread, &common_sleep, &common_error,
+                            &common_write) ? Py_NewRef(Py_None) : NULL;
 }

@@ -27,49 +27,54 @@ typedef struct guard_handle {
     unsigned               forks;
 } guard_handle;
 
-static void guard_close(guard_handle *h)
-{
-    guard_handle x = *h;
-    memset(h, 0, sizeof *h);
-    if (x.forks == common_forks) {
-        Py_BEGIN_ALLOW_THREADS
-        cellar_limiter_close(x.limiter);
-        if (x.cache != NULL && x.remote == x.cache->remote) {
-            cellar_remote_limiter_close(x.shared);
-        }
-        cellar_resp_close(x.resp);
-        (void)cellar_close(x.store);
-        Py_END_ALLOW_THREADS
-    }
-    Py_XDECREF((PyObject *)x.cache);
-}
-
 static void guard_end(PyObject *capsule)
 {
     guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
-    guard_close(h);
+    if (h->forks == common_forks) {
+        Py_BEGIN_ALLOW_THREADS
+        cellar_limiter_close(h->limiter);
+        if (h->cache != NULL && h->remote == h->cache->remote) {
+            cellar_remote_limiter_close(h->shared);
+        }
+        cellar_resp_close(h->resp);
+        (void)cellar_close(h->store);
+        Py_END_ALLOW_THREADS
+    }
+    Py_XDECREF((PyObject *)h->cache);
     PyMem_Free(h);
 }
 
 /* Make a capsule of an empty handle. */
 static PyObject *guard_new(guard_handle **out)
 {
-    guard_handle *h = PyMem_Calloc(1, sizeof *h);
+    guard_handle *h = *out = PyMem_Calloc(1, sizeof *h);
     if (h == NULL) { return PyErr_NoMemory(); }
+    h->forks = common_forks;
     PyObject *capsule = PyCapsule_New(h, NULL, guard_end);
     if (capsule == NULL) { PyMem_Free(h); }
-    h->forks = common_forks;
-    *out = h;
     return capsule;
 }
 
-/* Find the link of an argument `cache`. NULL: of this process. Fail with -1. */
-static int guard_link(PyObject *of, cache **root)
+/* Find the shared store of an argument `cache`. NULL: of this process. A converter. */
+static int guard_store(PyObject *of, void *out)
 {
-    *root = of == Py_None ? NULL : ((cache *)of)->root;
-    if (*root != NULL && cache_ready(*root) < 0) { return -1; }
-    if (*root != NULL && (*root)->remote == NULL) { *root = NULL; }
-    return 0;
+    cache *root = of == Py_None ? NULL : ((cache *)of)->root;
+    if (root != NULL && cache_ready(root) < 0) { return 0; }
+    *(cache **)out = root != NULL && root->remote != NULL ? root : NULL;
+    return 1;
+}
+
+/* Return the capsule, or raise the error of the call that filled it. */
+static PyObject *guard_done(PyObject *capsule, const guard_handle *h, cellar_err err)
+{
+    if (err == CELLAR_OK) { return capsule; }
+    if (h->remote != NULL) {
+        (void)common_raise_remote(NULL, err);
+    } else {
+        (void)common_raise(h->store, err);
+    }
+    Py_DECREF(capsule);
+    return NULL;
 }
 
 /* ---- Limiters ------------------------------------------------------------------------------- */
@@ -77,62 +82,56 @@ static int guard_link(PyObject *of, cache **root)
 /* Open a limiter: cache or None, limit, seconds, burst (0: a sliding log), name. */
 static PyObject *guard_limiter(PyObject *self, PyObject *args)
 {
-    PyObject *of;
-    const char *name;
-    unsigned long long limit, burst;
+    cellar_remote_limiter_config cfg = cellar_remote_limiter_config_default();
+    uint64_t limit, burst;
     double seconds;
     guard_handle *h;
     cache *root;
-    cellar_err err;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OKdKs", &of, &limit, &seconds, &burst, &name)) { return NULL; }
+    if (!PyArg_ParseTuple(args, "O&kdks", guard_store, &root, &limit, &seconds, &burst,
+                          &cfg.name)) {
+        return NULL;
+    }
     const uint64_t period_ns = seconds > 0 && seconds < 4e7 ? (uint64_t)(seconds * 1e9) : 0;
     const cellar_rule rule = burst == 0 ? cellar_rule_sliding_log(limit, period_ns) :
         cellar_rule_token_bucket(limit, period_ns, burst);
-    PyObject *capsule = guard_link(of, &root) < 0 ? NULL : guard_new(&h);
+    PyObject *capsule = guard_new(&h);
     if (capsule == NULL) { return NULL; }
     if (root == NULL) {
-        err = cellar_limiter_open(NULL, &rule, 1, &h->limiter);
-        if (err != CELLAR_OK) { (void)common_raise(NULL, err); }
-    } else {
-        cellar_remote_limiter_config cfg = cellar_remote_limiter_config_default();
-        cfg.name = name;
-        cfg.batch = 1;
-        cfg.hold_ms = GUARD_HOLD_MS;
-        h->cache = (cache *)Py_NewRef((PyObject *)root);
-        h->remote = root->remote;
-        err = cellar_remote_limiter_open(root->remote, &rule, &cfg, &h->shared);
-        if (err != CELLAR_OK) { (void)common_raise_remote(NULL, err); }
+        return guard_done(capsule, h, cellar_limiter_open(NULL, &rule, 1, &h->limiter));
     }
-    if (err != CELLAR_OK) { Py_CLEAR(capsule); }
-    return capsule;
+    cfg.batch = 1;
+    cfg.hold_ms = GUARD_HOLD_MS;
+    h->cache = (cache *)Py_NewRef((PyObject *)root);
+    h->remote = root->remote;
+    return guard_done(capsule, h,
+                      cellar_remote_limiter_open(h->remote, &rule, &cfg, &h->shared));
 }
 
 /* Decide: limiter, key, cost. Return (allowed, remaining, retry_after or None for never). */
 static PyObject *guard_check(PyObject *self, PyObject *args)
 {
-    PyObject *capsule, *key;
-    unsigned long long cost;
+    PyObject *capsule;
+    uint64_t cost;
     cellar_limiter_result r = { 0 };
     cellar_err err;
     pykey k;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOK", &capsule, &key, &cost)) { return NULL; }
+    if (!PyArg_ParseTuple(args, "OkO&", &capsule, &cost, key_argument, &k)) { return NULL; }
     guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
-    if (h == NULL || (h->cache != NULL && cache_ready(h->cache) < 0)) { return NULL; }
-    if (key_init(&k, key, 0) < 0) { return NULL; }
-    if (h->cache == NULL) {
+    if (h == NULL || (h->cache != NULL && cache_ready(h->cache) < 0)) {
+        err = CELLAR_E_CLOSED;
+    } else if (h->cache == NULL) {
         err = cellar_limiter_check(h->limiter, k.at, k.len, cost, &r);
     } else {
-        CACHE_RELEASED_BEGIN(h->cache)
+        PyThreadState *const gil = cache_leave(h->cache);
         err = cellar_remote_limiter_check(h->shared, k.at, k.len, cost, &r);
-        CACHE_RELEASED_END
+        cache_return(h->cache, gil);
     }
     key_fini(&k);
-    if (err < 0) { return common_raise(NULL, err); }
-    return Py_BuildValue("OKN", err == CELLAR_OK ? Py_True : Py_False,
-                         (unsigned long long)r.remaining, r.never ? Py_NewRef(Py_None) :
-                         PyFloat_FromDouble((double)r.retry_after_ns / 1e9));
+    if (err < 0) { return PyErr_Occurred() ? NULL : common_raise(NULL, err); }
+    return Py_BuildValue("OkN", err == CELLAR_OK ? Py_True : Py_False, r.remaining, r.never ?
+                         Py_NewRef(Py_None) : PyFloat_FromDouble((double)r.retry_after_ns / 1e9));
 }
 
 /* ---- Locks ---------------------------------------------------------------------------------- */
@@ -140,101 +139,81 @@ static PyObject *guard_check(PyObject *self, PyObject *args)
 static cellar_locks *guard_table; /* locks of this process */
 static unsigned guard_table_forks;
 
+/* Calls of guard_lock. __init__.py has the same numbers. */
+enum { LOCK_ACQUIRE, LOCK_RELEASE, LOCK_EXTEND };
+
 /* The handle of an owner, as bytes for Python. */
 typedef struct guard_owner {
     cellar_lock        local;
     cellar_remote_lock shared;
 } guard_owner;
 
-/* Find the link of the locks, or open the table of this process. */
-static int guard_locks(PyObject *of, cache **root)
+/* Find the shared store of the locks, or open the table of this process. A converter. */
+static int guard_locks(PyObject *of, void *out)
 {
-    if (guard_link(of, root) < 0) { return -1; }
-    if (*root != NULL || (guard_table != NULL && guard_table_forks == common_forks)) { return 0; }
+    if (!guard_store(of, out)) { return 0; }
+    if (*(cache **)out != NULL) { return 1; }
+    if (guard_table != NULL && guard_table_forks == common_forks) { return 1; }
     const cellar_err err = cellar_locks_open(NULL, &guard_table);
     guard_table_forks = common_forks;
     if (err != CELLAR_OK) { (void)common_raise(NULL, err); }
-    return err == CELLAR_OK ? 0 : -1;
+    return err == CELLAR_OK;
 }
 
-/* Try once for `wait_ms`: cache or None, key, wait_ms (0: do not wait), hold. Return (owner,
- * fence), or None: another owner holds the lock. */
-static PyObject *guard_acquire(PyObject *self, PyObject *args)
+/* Release, extend or acquire a lock of this process. */
+static cellar_err guard_lock_here(int call, const pykey *k, const cellar_lock_opts *o,
+                                  cellar_lock *x)
 {
-    PyObject *of, *key, *hold;
+    if (call == LOCK_RELEASE) { return cellar_lock_release(guard_table, x); }
+    if (call == LOCK_EXTEND) { return cellar_lock_extend(guard_table, x, o->hold_ms); }
+    return cellar_lock_acquire(guard_table, k->at, k->len, o, x);
+}
+
+/* Release, extend or acquire a lock of all workers. An owner reads what earlier ones wrote. */
+static cellar_err guard_lock_shared(int call, cellar_remote *r, const pykey *k,
+                                    const cellar_lock_opts *o, cellar_remote_lock *x)
+{
+    if (call == LOCK_RELEASE) { return cellar_remote_lock_release(r, k->at, k->len, x); }
+    if (call == LOCK_EXTEND) {
+        return cellar_remote_lock_extend(r, k->at, k->len, x, o->hold_ms);
+    }
+    cellar_err err = cellar_remote_lock_acquire(r, k->at, k->len, o, x);
+    if (err != CELLAR_OK) { return err; }
+    err = cellar_remote_fence(r, GUARD_HOLD_MS);
+    if (err != CELLAR_OK) { (void)cellar_remote_lock_release(r, k->at, k->len, x); }
+    return err;
+}
+
+/* Run one call: cache or None, call, ms that an acquire waits (0: none), hold, owner of the other
+ * calls, key. Return (owner, fence), or None: another owner holds the lock. */
+static PyObject *guard_lock(PyObject *self, PyObject *args)
+{
     cellar_lock_opts o = cellar_lock_opts_default();
-    guard_owner x;
-    long long wait_ms;
-    cellar_err err;
+    guard_owner x = { .local = { 0 } };
+    const char *owner;
+    Py_ssize_t n;
+    int call;
     cache *root;
     pykey k;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOLO", &of, &key, &wait_ms, &hold) ||
-        common_ms(hold, "hold", &o.hold_ms) < 0 || guard_locks(of, &root) < 0 ||
-        key_init(&k, key, 0) < 0) {
+    if (!PyArg_ParseTuple(args, "O&ilO&y#O&", guard_locks, &root, &call, &o.wait_timeout_ms,
+                          common_ms, &o.hold_ms, &owner, &n, key_argument, &k)) {
         return NULL;
     }
-    memset(&x, 0, sizeof x);
-    o.wait_timeout_ms = wait_ms;
-    o.flags = wait_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0;
-    if (root == NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        err = cellar_lock_acquire(guard_table, k.at, k.len, &o, &x.local);
-        Py_END_ALLOW_THREADS
-    } else {
-        CACHE_RELEASED_BEGIN(root)
-        err = cellar_remote_lock_acquire(root->remote, k.at, k.len, &o, &x.shared);
-        if (err == CELLAR_OK) { /* gets see what earlier owners wrote */
-            err = cellar_remote_fence(root->remote, GUARD_HOLD_MS);
-            if (err != CELLAR_OK) {
-                (void)cellar_remote_lock_release(root->remote, k.at, k.len, &x.shared);
-            }
-        }
-        CACHE_RELEASED_END
-    }
+    memcpy(&x, owner, (size_t)n == sizeof x ? sizeof x : 0);
+    o.flags = o.wait_timeout_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0;
+    cellar_remote *const r = root == NULL ? NULL : root->remote;
+    PyThreadState *const gil = root == NULL ? PyEval_SaveThread() : cache_leave(root);
+    const cellar_err err = r == NULL ? guard_lock_here(call, &k, &o, &x.local) :
+        guard_lock_shared(call, r, &k, &o, &x.shared);
+    if (root == NULL) { PyEval_RestoreThread(gil); } else { cache_return(root, gil); }
     key_fini(&k);
     if (err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY) { Py_RETURN_NONE; }
     if (err != CELLAR_OK) {
-        return root == NULL ? common_raise(NULL, err) : common_raise_remote(root->remote, err);
+        return r == NULL ? common_raise(NULL, err) : common_raise_remote(r, err);
     }
-    return Py_BuildValue("y#K", (const char *)&x, (Py_ssize_t)sizeof x,
-                         (unsigned long long)(root == NULL ? x.local.fence : x.shared.fence));
-}
-
-/* Release a lock, or give it a new hold: cache or None, key, owner, hold or None. Return the
- * owner. */
-static PyObject *guard_change(PyObject *self, PyObject *args)
-{
-    PyObject *of, *key, *hold;
-    const char *owner;
-    Py_ssize_t n;
-    guard_owner x;
-    int64_t ms = 0;
-    cellar_err err;
-    cache *root;
-    pykey k;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOy#O", &of, &key, &owner, &n, &hold) ||
-        (hold != Py_None && common_ms(hold, "hold", &ms) < 0) || guard_locks(of, &root) < 0 ||
-        key_init(&k, key, 0) < 0) {
-        return NULL;
-    }
-    memset(&x, 0, sizeof x);
-    memcpy(&x, owner, (size_t)n == sizeof x ? sizeof x : 0);
-    if (root == NULL) {
-        err = ms == 0 ? cellar_lock_release(guard_table, &x.local) :
-            cellar_lock_extend(guard_table, &x.local, ms);
-    } else {
-        CACHE_RELEASED_BEGIN(root)
-        err = ms == 0 ? cellar_remote_lock_release(root->remote, k.at, k.len, &x.shared) :
-            cellar_remote_lock_extend(root->remote, k.at, k.len, &x.shared, ms);
-        CACHE_RELEASED_END
-    }
-    key_fini(&k);
-    if (err == CELLAR_OK) { return PyBytes_FromStringAndSize((const char *)&x, sizeof x); }
-    return common_raise_text(common_error, err, err == CELLAR_E_LOST ?
-                             "cellar: the hold ended before: another owner may have begun" :
-                             cellar_strerror(err));
+    return Py_BuildValue("y#k", (const char *)&x, (Py_ssize_t)sizeof x,
+                         r == NULL ? x.local.fence : x.shared.fence);
 }
 
 /* ---- Server --------------------------------------------------------------------------------- */
@@ -245,49 +224,30 @@ static PyObject *guard_serve(PyObject *self, PyObject *args)
     cellar_config cfg = cellar_config_default();
     cellar_host_config host = cellar_host_config_default();
     cellar_resp_config o = cellar_resp_config_default();
-    unsigned long long shared;
     int writable;
     guard_handle *h;
     (void)self;
-    if (!PyArg_ParseTuple(args, "zzIKp", &o.unix_path, &o.unix_group, &o.port, &shared,
+    if (!PyArg_ParseTuple(args, "zzIkp", &o.unix_path, &o.unix_group, &o.port, &o.shared_bytes,
                           &writable)) {
         return NULL;
     }
     PyObject *capsule = guard_new(&h);
     if (capsule == NULL) { return NULL; }
     host.log = common_log;
-    cfg.host = &host;
+    cfg.host = o.host = &host;
     cfg.memory_bytes = GUARD_STORE_BYTES;
-    o.host = &host;
-    o.shared_bytes = shared;
     o.writable = writable != 0;
     cellar_err err = cellar_open(&cfg, &h->store);
     if (err == CELLAR_OK) { err = cellar_resp_open(h->store, &o, &h->resp); }
     if (err == CELLAR_OK) { err = cellar_resp_start(h->resp); }
-    if (err != CELLAR_OK) {
-        (void)common_raise(h->store, err);
-        Py_CLEAR(capsule);
-    }
-    return capsule;
-}
-
-/* Close what a capsule holds. */
-static PyObject *guard_close_now(PyObject *self, PyObject *capsule)
-{
-    guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
-    (void)self;
-    if (h == NULL) { return NULL; }
-    guard_close(h);
-    Py_RETURN_NONE;
+    return guard_done(capsule, h, err);
 }
 
 static PyMethodDef guard_functions[] = {
     { "limiter", guard_limiter, METH_VARARGS, NULL },
     { "check", guard_check, METH_VARARGS, NULL },
-    { "acquire", guard_acquire, METH_VARARGS, NULL },
-    { "change", guard_change, METH_VARARGS, NULL },
+    { "lock", guard_lock, METH_VARARGS, NULL },
     { "serve", guard_serve, METH_VARARGS, NULL },
-    { "close", guard_close_now, METH_O, NULL },
     { NULL, NULL, 0, NULL }
 };
 

@@ -3,7 +3,7 @@
  * python: what the files of the extension share.
  *
  * All functions need the GIL, except where a comment says otherwise. A function that fails sets a
- * Python exception, and returns -1 or NULL. */
+ * Python exception, and returns -1 or NULL; a converter of PyArg_ParseTuple returns 0. */
 #ifndef CELLAR_PYTHON_H
 #define CELLAR_PYTHON_H
 
@@ -25,37 +25,33 @@ extern unsigned common_forks;
 extern unsigned long common_main_thread;
 /* 1 in a thread of a store that refreshes a value. */
 extern _Thread_local int common_background;
-extern PyObject *common_sleep;      /* time.sleep */
-extern PyObject *common_error;      /* cellar.Error, with `code` */
-extern PyObject *common_load_error; /* cellar.LoadError, with `code` of the loader */
 
 /* Raise the Python exception of a code, with the text of the call that failed; return NULL. */
 PyObject *common_raise(cellar *c, cellar_err err);
 PyObject *common_raise_remote(const cellar_remote *r, cellar_err err);
-/* Raise `type` with a text and the attribute `code`; return NULL. */
-PyObject *common_raise_text(PyObject *type, cellar_err err, const char *text);
+/* Raise it with another text, and another attribute `code`; return NULL. */
+PyObject *common_raise_text(cellar_err err, int code, const char *text);
 /* Write a line to the logger "cellar". For cellar_host_config.log: it needs no GIL. */
 void common_log(cellar_log_level level, const char *area, cellar_err code, const char *text,
                 void *ctx);
 /* Sleep 1 ms without the GIL. Fail when a signal handler raises. */
 int common_pause(void);
-/* Convert seconds to ms: Ellipsis is 0 (the default), None is CELLAR_TTL_NONE. */
-int common_ms(PyObject *seconds, const char *what, int64_t *ms);
+/* Convert seconds to an int64_t of ms: Ellipsis is 0 (the default), None CELLAR_TTL_NONE. */
+int common_ms(PyObject *seconds, void *ms);
 /* Create a type and add it to the module. */
 PyTypeObject *common_type_add(PyObject *module, const char *name, PyType_Spec *spec);
-/* Allocate an object of a type, all zero; free it. */
-PyObject *common_alloc(PyTypeObject *type);
+/* Free an object of a type. */
 void common_free(PyObject *self);
 #define COMMON_METHOD(f) (PyCFunction)(void (*)(void))f
 /* Raise TypeError unless a call has `min`..`max` positional arguments. */
 int common_arguments(const char *call, Py_ssize_t n, Py_ssize_t min, Py_ssize_t max);
-/* Add the exceptions, or the types of a file, to the module. */
-int common_errors_add(PyObject *module);
-int cache_types_add(PyObject *module);
+/* Take what __init__.py gives the module: the main thread, time.sleep, the two functions that make
+ * an exception (code, attribute, text) and write a log line (level, text). */
+PyObject *common_start(PyObject *self, PyObject *args);
+/* Add the types and functions of a file to the module. */
+int cache_types_add(PyObject *module, const PyMethodDef *more);
 int load_types_add(PyObject *module);
 int guard_types_add(PyObject *module);
-/* Close the stores that are open, at the exit of the interpreter. */
-void cache_close_all(void);
 
 /* ---- codec.c: keys and values as bytes ------------------------------------------------------ */
 
@@ -86,23 +82,21 @@ static inline int buf_put(pybuf *b, const void *bytes, size_t len)
     return 0;
 }
 
-/* The last byte of a value, its type. None of them occurs in UTF-8, so no text of another program
- * ends with one. */
+/* The type of an object, the last byte of a value. UTF-8 ends with none of them, so no text of
+ * another program is a value. The last three have a count of items. */
 enum {
-    TYPE_BYTES = 0xF8,  /* the bytes */
-    TYPE_STR = 0xF9,    /* UTF-8, surrogates too */
-    TYPE_INT = 0xFA,    /* 8 bytes, little-endian: what incr changes */
-    TYPE_TREE = 0xFB,   /* one object of codec.c */
-    TYPE_PICKLE = 0xFC, /* pickle.dumps: read with codec="pickle" alone */
-    TYPE_CODEC = 0xFD   /* dumps of the program */
+    TAG_NONE = 0xF0, TAG_TRUE, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_STR, TAG_BYTES,
+    TAG_PICKLE, /* pickle.dumps: read with codec="pickle" alone */
+    TAG_CODEC,  /* dumps of the program */
+    TAG_LIST, TAG_TUPLE, TAG_DICT
 };
 
 /* How a Cache converts values that the package does not know. */
 typedef struct codec {
     PyObject *dumps;
     PyObject *loads;
-    int       type; /* TYPE_PICKLE, TYPE_CODEC; 0: none */
-    int       raw;  /* 1: values are bytes, without a type byte */
+    int       tag; /* TAG_PICKLE, TAG_CODEC; 0: none */
+    int       raw; /* 1: values are bytes, without a tag */
 } codec;
 
 /* A key as bytes: those of the object, or of `buf`. */
@@ -115,11 +109,13 @@ typedef struct pykey {
 /* Convert a key. The bytes live until key_fini, and as long as `o`. */
 int key_init(pykey *k, PyObject *o, int raw);
 static inline void key_fini(pykey *k) { buf_fini(&k->buf); }
+/* Convert a key, as a converter. */
+int key_argument(PyObject *o, void *key);
 /* Return the object of a key; NULL without an exception for a key of a memoized function. */
 PyObject *key_object(const char *at, size_t len, int raw);
 /* Append the arguments of a call to a key. */
 int key_add_arguments(pybuf *b, PyObject *args, PyObject *kwargs);
-/* Append a value and its type. */
+/* Append a value and its tag. */
 int value_encode(pybuf *b, PyObject *o, const codec *c);
 /* Return the object of a value; NULL without an exception for bytes that are no such value. */
 PyObject *value_decode(const char *at, size_t len, const codec *c);
@@ -130,26 +126,18 @@ typedef struct cache cache;
 struct cache {
     PyObject_HEAD
     cellar        *c;       /* of this process while forks == common_forks; NULL: not open */
-    cache         *root;    /* of a namespace: its store, owned. Of a store: itself, not owned */
-    cache         *next;    /* of a store: list of all stores, for the exit */
+    cache         *root;    /* the store, which `owned` of a namespace keeps */
     cellar_remote *remote;  /* of a store: link to the server; NULL: not shared */
-    PyObject      *owned;   /* the arguments: texts and functions below are theirs */
-    const char    *name;    /* of a namespace */
-    const char    *path;    /* of a store; NULL: no disk */
-    const char    *url;     /* of a store; NULL: not shared */
+    PyObject      *owned;   /* the arguments: `spec` and the functions of `codec` are theirs */
+    PyObject      *spec;    /* what opens the handle, also in a child */
     codec          codec;
-    uint64_t       memory_bytes;
-    uint64_t       disk_bytes;
-    uint64_t       max_entries;
-    uint64_t       foreign; /* values without a valid type, since the open */
-    int64_t        ttl_ms;  /* default TTL; 0: none */
+    uint64_t       foreign; /* values without a valid tag, since the open */
     unsigned       forks;   /* common_forks of the open */
     unsigned       busy;    /* of a store: calls that run without the GIL */
-    int            below;   /* 1: a disk or a server is below memory */
-    int            optional;
-    int            durable;
+    int            below;   /* what is below memory: 0, BELOW_DISK, BELOW_SERVER */
     int            closed;
 };
+enum { BELOW_DISK = 1, BELOW_SERVER };
 extern PyTypeObject *cache_type;
 
 int cache_open_here(cache *s);
@@ -159,17 +147,18 @@ static inline int cache_ready(cache *s)
     return s->c != NULL && s->forks == common_forks && !s->root->closed ? 0 : cache_open_here(s);
 }
 
-/* A call without the GIL: the close waits for it. A child of a fork has none. */
-#define CACHE_RELEASED_BEGIN(s) \
-    { \
-        cache *const call_root = (s)->root; \
-        const unsigned call_forks = common_forks; \
-        call_root->busy++; \
-        Py_BEGIN_ALLOW_THREADS
-#define CACHE_RELEASED_END \
-        Py_END_ALLOW_THREADS \
-        if (call_forks == common_forks) { call_root->busy--; } \
-    }
+/* Release the GIL for a call, for which the close waits; take it back. NULL: it is not released. */
+static inline PyThreadState *cache_leave(cache *s)
+{
+    s->root->busy++;
+    return PyEval_SaveThread();
+}
+static inline void cache_return(cache *s, PyThreadState *gil)
+{
+    if (gil == NULL) { return; }
+    PyEval_RestoreThread(gil);
+    s->root->busy--;
+}
 
 /* Return the value of a key in memory, and in tiers below if `deep`. NULL without an exception: no
  * value. */
@@ -178,17 +167,19 @@ PyObject *cache_look(cache *s, const char *key, size_t len, int deep);
  * the tuple. */
 int cache_tags(PyObject *tags, cellar_bytes *out, uint32_t *count);
 
-/* Options of a set or load: ttl, stale, tags. */
+/* Options of a set or load. */
 typedef struct cache_options {
     int64_t   ttl_ms;   /* 0: of the namespace */
     int64_t   stale_ms; /* 0: none */
-    PyObject *tags;     /* borrowed; NULL: none */
+    PyObject *tags;     /* borrowed; None: none */
 } cache_options;
 /* Read `ttl`, NULL if it is not given, and the keyword arguments, which stand at `a`. */
 int cache_options_init(cache_options *x, PyObject *ttl, PyObject *const *a, PyObject *names);
 
 /* ---- load.c --------------------------------------------------------------------------------- */
 
+/* The method get_or_load of a Cache. */
+extern const PyMethodDef load_method;
 /* Forget the calls of the parent, in a child. */
 void load_forked(void);
 

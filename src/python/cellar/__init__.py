@@ -16,23 +16,67 @@ import asyncio
 import atexit
 import functools
 import inspect
+import logging
 import math
 import os
 import re
 import threading
 import time
+import types
+import weakref
 from typing import NamedTuple
 
 from . import _cellar
-from ._cellar import Error, LoadError, version as __version__
+from ._cellar import version as __version__
 
 __all__ = ["Cache", "Decision", "Error", "Limiter", "LoadError", "Lock", "Server", "serve"]
 
-_cellar._start(threading.main_thread().ident, time.sleep)
-os.register_at_fork(after_in_child=_cellar._forked)
-atexit.register(_cellar._exit)
 
+class Error(Exception):
+    """A call of the library failed. `code` is its number in cellar.h."""
+    code = 0
+
+
+class LoadError(Error):
+    """A load failed in another process, or by a code alone: `code`."""
+
+
+_NOMEM, _BUSY, _TYPE, _RANGE, _LOADER, _DEPTH, _LOST = -2, -6, -8, -9, -17, -22, -29  # of cellar.h
+_KINDS = {_NOMEM: MemoryError, _DEPTH: RecursionError, _LOADER: LoadError}
+_TOUCH, _TTL, _WHY, _TAG, _PATTERN, _CLEAR, _DELETE, _ADD = range(8)  # of cache.c
+_ACQUIRE, _RELEASE, _EXTEND = range(3)  # of guard.c
+_ANSWERS = "unknown", "live", "stale", "negative", "error", "loading", "gone", "not in source"
 _MISSING = object()
+_forks = 0
+_stores = weakref.WeakSet()
+
+
+def _error(kind, code, text):
+    """Return the exception of a code of the library."""
+    error = _KINDS.get(kind, Error)(text)
+    error.code = code
+    return error
+
+
+def _log(level, text):
+    logging.getLogger("cellar").log((40, 40, 30, 20, 10, 10)[level], "%s", text)
+
+
+def _forked():
+    global _forks
+    _forks += 1
+    _cellar._forked()
+
+
+def _close_all():
+    """Write what is buffered, at the exit of the interpreter."""
+    for store in list(_stores):
+        store._close(True)
+
+
+_cellar._start(threading.main_thread().ident, time.sleep, _error, _log)
+os.register_at_fork(after_in_child=_forked)
+atexit.register(_close_all)
 
 
 def _bytes(size, what):
@@ -82,11 +126,11 @@ class Cache(_cellar.Cache):
                 optional=False, durable=False, max_entries=0):
         if path is not None and shared is not None:
             raise ValueError("cellar: path= and shared= exclude each other: the server has no disk")
-        self = super().__new__(
-            cls, None, None, _bytes(memory, "memory"), None if path is None else os.fspath(path),
-            _bytes(disk, "disk"), shared, max_entries,
-            ... if ttl is None else ttl, *_codec(codec), optional,
-            durable, False)
+        self = super().__new__(cls, None, *_codec(codec), False, (
+            _bytes(memory, "memory"), None if path is None else os.fspath(path),
+            0 if path is None else _bytes(disk, "disk"), shared, max_entries,
+            ... if ttl is None else ttl, optional, durable))
+        _stores.add(self)
         self._spaces = {}  # of each namespace: names of memoized functions, with their number
         self._names = self._spaces.setdefault("", {})
         return self
@@ -96,8 +140,8 @@ class Cache(_cellar.Cache):
 
         raw=True: values are bytes and stay as they are, for programs in C and clients of the port.
         """
-        space = _cellar.Cache.__new__(type(self), self, name, 0, None, 0, None, 0,
-                                      ... if ttl is None else ttl, *_codec(codec), False, False, raw)
+        space = _cellar.Cache.__new__(type(self), self, *_codec(codec), raw,
+                                      (name, ... if ttl is None else ttl))
         space._spaces = self._spaces
         space._names = self._spaces.setdefault(name, {})
         return space
@@ -107,33 +151,51 @@ class Cache(_cellar.Cache):
 
         A missing key gets initial + delta, with ttl; initial=None: it is a KeyError. TypeError: the
         value is no such int. OverflowError: the sum is none."""
-        return self._incr(key, delta, initial, ttl)
+        for left in reversed(range(1000)):  # workers that count at once
+            try:
+                code, total, _ = self._call(_ADD, key, ttl, None, initial is None, delta, initial or 0)
+                break
+            except Error as error:
+                if error.code == _TYPE:
+                    raise TypeError("cellar: incr needs an int of 64 bits") from None
+                if error.code == _RANGE:
+                    raise OverflowError("cellar: the counter would leave 64 bits") from None
+                if error.code != _BUSY or left == 0:
+                    raise
+                time.sleep(.001)
+        if code != 0:
+            raise KeyError(key)
+        return total
 
     def touch(self, key, ttl=...):
         """Begin a new TTL; return whether the key has a value."""
-        return self._call(0, key, ttl, None, False)
+        return self._call(_TOUCH, key, ttl)[0] == 0
 
     def ttl(self, key):
         """Return the seconds until the entry expires, None without a TTL. KeyError: no value."""
-        return self._call(1, key, ..., None, False)
+        code, left, _ = self._call(_TTL, key)
+        if code != 0:
+            raise KeyError(key)
+        return None if left < 0 else left / 1000
 
     def why(self, key):
         """Say what became of a key: "live", "expired", "evicted", "deleted", "unknown", .."""
-        return self._call(2, key, ..., None, False)
+        _, answer, cause = self._call(_WHY, key)
+        return cause if _ANSWERS[answer] == "gone" else _ANSWERS[answer]
 
     def delete_tag(self, tag, *, stale=False):
         """Delete all entries of the store that have the tag.
 
         stale=True: memoize(stale=) may still return them while it loads."""
-        self._call(3, None, ..., tag, stale)
+        self._call(_TAG, None, ..., tag, stale)
 
     def delete_pattern(self, pattern):
         """Delete the keys that match * ? [a-z]; return how many were in memory."""
-        return self._call(4, None, ..., pattern, False)
+        return self._call(_PATTERN, None, ..., pattern)[1]
 
     def clear(self):
         """Delete all entries of this namespace."""
-        self._call(5, None, ..., None, False)
+        self._call(_CLEAR, None)
 
     def get_many(self, keys):
         """Return a dict of the keys that have a value."""
@@ -149,6 +211,9 @@ class Cache(_cellar.Cache):
         raise TypeError("cellar: a Cache does not pickle: open one in each process, on the same "
                         "shared= or, one after the other, on the same path=")
 
+    def __len__(self):
+        return self.stats()["entries"]
+
     def __iter__(self):
         """Iterate over the keys, also those on disk; not over those of other workers."""
         return self.keys()
@@ -158,13 +223,23 @@ class Cache(_cellar.Cache):
         seen = set()
         cursor = place = 0
         while True:
-            found, cursor, place = self._scan(cursor, place, None if pattern == "*" else pattern)
+            try:
+                found, cursor, place = self._scan(cursor, place, None if pattern == "*" else pattern)
+            except Error as error:
+                if error.code != _BUSY:
+                    raise
+                time.sleep(.001)  # the disk does not answer: go on here
+                continue
             for key in found:
                 if key not in seen:
                     seen.add(key)
                     yield key
             if cursor == 0:
                 return
+
+    def close(self):
+        """Write what is buffered and close. A second call does nothing."""
+        self._close(False)
 
     def __enter__(self):
         return self
@@ -189,15 +264,29 @@ class Cache(_cellar.Cache):
             name = f"{fn.__module__}.{fn.__qualname__}"
             count = self._names[name] = self._names.get(name, 0) + 1
             prefix = name if count == 1 else f"{name}#{count}"
-            memo = Memo(self, fn, prefix.encode(), ttl, stale, key, tags, store)
+            is_coroutine = inspect.iscoroutinefunction(fn)
+            memo = Memo(self, _MISSING if is_coroutine else fn, prefix.encode(), ttl, stale, key,
+                        _options_of(tags, store))
             memo._pattern = "\0m" + re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "\0*"
             memo._cache = self
             functools.update_wrapper(memo, fn)
-            return _coroutine_of(memo) if inspect.iscoroutinefunction(fn) else memo
+            return _coroutine_of(memo) if is_coroutine else memo
         if callable(ttl):
             fn, ttl = ttl, ...
             return decorate(fn)
         return decorate
+
+
+def _options_of(tags, store):
+    """Return the tags of each result, or a function that finds them; None: do not store it."""
+    if store is None and not callable(tags):
+        return tuple(tags or ())
+
+    def options(value, args, kwargs):
+        if store is not None and not store(value):
+            return None
+        return tuple(tags(*args, **kwargs or {}) if callable(tags) else tags or ())
+    return options
 
 
 class CacheInfo(NamedTuple):
@@ -211,24 +300,27 @@ class Memo(_cellar.Memo):
 
     def forget(self, *args, **kwargs):
         """Delete the value of these arguments."""
-        self._cache._call(6, self._key(args, kwargs), ..., None, False)
+        self._cache._call(_DELETE, self._key(*args, **kwargs), ..., None, True)
 
     def cache_info(self):
         """Return the calls that found a value, and all others."""
-        return CacheInfo(*self._counts(False))
+        return CacheInfo(self._hits, self._misses)
 
     def cache_clear(self):
         """Forget all results of this function, and begin cache_info at 0."""
         self._cache.delete_pattern(self._pattern)
-        self._counts(True)
+        self._hits = self._misses = 0
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else types.MethodType(self, instance)
 
     async def _miss(self, args, kwargs):
         """Share the task that loads the key; return a stale value without a wait."""
         loop = asyncio.get_running_loop()
-        key = self._key(args, kwargs)
+        key = self._key(*args, **kwargs)
         task = self._running.get((loop, key))
         if task is None:
-            value, lease = self._lease(key, _MISSING)
+            value, lease = self._lease(key)
             if value is not _MISSING and lease is None:
                 return value
             task = loop.create_task(self._load(key, lease, args, kwargs))
@@ -243,25 +335,25 @@ class Memo(_cellar.Memo):
         """Run the function with the lease of the key, or wait for the load of another thread."""
         while lease is None:
             await asyncio.sleep(.01)
-            value, lease = self._lease(key, _MISSING)
+            value, lease = self._lease(key)
             if value is not _MISSING and lease is None:
                 return value
         value = _MISSING
         try:
             value = await self.__wrapped__(*args, **kwargs)
         finally:
-            self._fulfill(lease, value, _MISSING, args, kwargs)
+            self._fulfill(lease, value, args, kwargs)
         return value
 
 
 def _coroutine_of(memo):
     """Return a coroutine function over a memo. The tasks of a loop share one load of a key."""
-    hit, missing = memo._hit, _MISSING
+    missing = _MISSING
     memo._running = {}
 
     @functools.wraps(memo.__wrapped__)
     async def call(*args, **kwargs):
-        value = hit(args, kwargs, missing)
+        value = memo(*args, **kwargs)
         return await memo._miss(args, kwargs) if value is missing else value
     call.forget, call.cache_info, call.cache_clear = memo.forget, memo.cache_info, memo.cache_clear
     call.memo = memo
@@ -305,14 +397,14 @@ class Limiter:
         self._open()
 
     def _open(self):
-        self._forks = _cellar.forks()
+        self._forks = _forks
         self._limiter = _cellar.limiter(*self._arguments)
 
     def check(self, key, cost=1):
         """Decide and charge: return a Decision."""
-        if self._forks != _cellar.forks():
+        if self._forks != _forks:
             self._open()
-        allowed, remaining, retry_after = _cellar.check(self._limiter, key, cost)
+        allowed, remaining, retry_after = _cellar.check(self._limiter, cost, key)
         return Decision(allowed, self._arguments[1], remaining, retry_after)
 
     def allow(self, key, cost=1):
@@ -345,34 +437,39 @@ class Lock:
         while True:  # the main thread runs signal handlers between slices
             left = max(end - time.monotonic(), .001) if blocking else 0
             wait = int(min(left, .05 if main else 1e9) * 1000) or int(blocking)
-            self._owner = _cellar.acquire(self._cache, self._key, wait, self._hold)
+            self._owner = _cellar.lock(self._cache, _ACQUIRE, wait, self._hold, b"", self._key)
             if self._owner or time.monotonic() >= end or not blocking:
-                self._forks = _cellar.forks()
+                self._forks = _forks
                 return self._owner is not None
 
     def _held(self):
-        return self._owner is not None and self._forks == _cellar.forks()
+        return self._owner is not None and self._forks == _forks
 
     @property
     def fence(self):
         """Number above that of all earlier owners; None: not held."""
         return self._owner[1] if self._held() else None
 
-    def _change(self, hold):
+    def _change(self, call, hold=...):
         if not self._held():
             raise RuntimeError("cellar: this Lock is not held")
-        (owner, fence), self._owner = self._owner, None
-        owner = _cellar.change(self._cache, self._key, owner, hold)
-        if hold is not None:
-            self._owner = owner, fence
+        owner, self._owner = self._owner[0], None
+        try:
+            changed = _cellar.lock(self._cache, call, 0, hold, owner, self._key)
+        except Error as error:
+            if error.code == _LOST:
+                error.args = "cellar: the hold ended before: another owner may have begun",
+            raise
+        if call == _EXTEND:
+            self._owner = changed
 
     def release(self):
         """Let the next owner begin. Error with E_LOST: the hold had ended."""
-        self._change(None)
+        self._change(_RELEASE)
 
     def extend(self, hold=30.0):
         """Let the hold end so many seconds from now. Error with E_LOST: it had ended."""
-        self._change(hold)
+        self._change(_EXTEND, hold)
 
     def __enter__(self):
         if not self.acquire():
@@ -397,7 +494,7 @@ class Server:
 
     def close(self):
         """End the server; its values are lost."""
-        _cellar.close(self._handle)
+        self._handle = None
 
     def __enter__(self):
         return self

@@ -84,6 +84,23 @@ def a_loader_that_raises_reaches_every_waiter_as_itself():
             assert cache.get("k") is None
 
 
+def calls_that_begin_while_a_load_fails_get_its_exception():
+    def load(key):
+        raise Mine
+
+    def run():
+        for _ in range(1000):
+            raises(Mine, cache.get_or_load, "k", load)
+        return True
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with cellar.Cache("4M") as cache:
+            assert threads(8, run) == [True] * 8
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def the_main_thread_gets_the_exception_between_its_slices():
     with cellar.Cache("4M") as cache:
         begun, runs = threading.Event(), []

@@ -51,7 +51,7 @@ def nesting_has_a_bound_when_writing_and_when_reading():
     with cellar.Cache("2M") as cache:
         raises(RecursionError, cache.set, "k", deep)
         raw = cache.namespace("n", raw=True)
-        raw.set("k", b"l\1" * 100_000 + b"N" + b"\xfb")
+        raw.set("k", b"\1" + b"\xf9\1" * 100_000 + b"\xf0\0" + b"\xf9")
         assert cache.namespace("n").get("k", "none") == "none"
 
 
@@ -63,17 +63,19 @@ def damaged_bytes_are_a_miss_and_counted():
         for value in VALUES:
             own.set("k", value)
             good.append(raw["k"])
-        for bytes_ in (b"", b"text", b"\xfb", b"l\xff\xff\xff\xff\xff\xfb", b"\xfa", b"k\1l\0N\xfb",
-                       b"s\1\xff\xfb", b"\xff\xf9", b"I\3xyz\xfb", b"NN\xfb", b"..\xfc", b"..\xfd"):
+        for bytes_ in (b"", b"text", b"\0", b"\xf9", b"\xff\xff\xff\xff\xff\xf9", b"\xf4", b"\xff\xf5",
+                       b"1234567\xf3", b"\1\xf9\0\xf0\0\xfb", b"\1\xf5\1\xff\xfb", b"xyz\xf4", b"\1\xf0\0.\xf9",
+                       b"\1\xf7\0\xf9", b"..\xf7", b"..\xf8", b"..\xfc", b"\1\xf0\0\xff"):
             raw.set("k", bytes_)
             before = own.stats()["foreign"]
             assert own.get("k", "none") == "none", bytes_
             assert own.stats()["foreign"] == before + 1 and "k" in own
+        tails = [bytes([tag]) for tag in range(0xF0, 0xFD)]
         for _ in range(20_000):
             bytes_ = bytearray(rng.choice(good)[:200])
             for _ in range(rng.randrange(1, 4)):
                 bytes_[rng.randrange(len(bytes_))] = rng.randrange(256)
-            raw.set("k", bytes(bytes_[:rng.randrange(len(bytes_) + 1)] + b"\xfb"))
+            raw.set("k", bytes(bytes_[:rng.randrange(len(bytes_) + 1)] + rng.choice(tails)))
             own.get("k")
 
 
