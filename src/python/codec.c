@@ -230,6 +230,7 @@ static PyObject *codec_take_body(codec_reader *r, int tag, size_t n, int depth)
     const Py_ssize_t len = (Py_ssize_t)n;
     long long x;
     double d;
+    if (r->use == USE_KEY && tag != TAG_STR && tag != TAG_INT && tag != TAG_TUPLE) { return NULL; }
     if (tag == TAG_DICT) { return codec_take_dict(r, n, depth); }
     if (tag == TAG_LIST || tag == TAG_TUPLE) { return codec_take_items(r, tag, n, depth); }
     r->at += n;

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
-#         the port, the parsers of policy files, settings and cron expressions, topic patterns, and
-#         the readers of replies, messages and envelopes of a server.
+#         the port, the parsers of policy files, settings and cron expressions, topic patterns, the
+#         readers of replies, messages and envelopes of a server, and the codec of the package for Python.
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
-#         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_subscriber.c and remote_form.c,
+#         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_subscriber.c, remote_form.c and python.c,
 #         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
 #         seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
@@ -52,6 +52,12 @@ if [ -n "$found" ]; then
     t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire "$all"
     t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_subscriber "$all"
     t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form "$all"
+    if [ -n "${CELLAR_PYTHON-}" ] && t_have python3-config; then
+        t_case keys_and_values_of_any_bytes_are_read_without_harm fuzz $found python \
+            "-DPy_LIMITED_API=0x030B0000 src/python/codec.c $(python3-config --includes --embed --ldflags)"
+    else
+        t_skip keys_and_values_of_any_bytes_are_read_without_harm "python3-dev is missing"
+    fi
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
@@ -65,5 +71,6 @@ else
     t_skip replies_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
     t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no clang with libFuzzer"
     t_skip envelopes_with_any_wrong_bit_are_misses "no clang with libFuzzer"
+    t_skip keys_and_values_of_any_bytes_are_read_without_harm "no clang with libFuzzer"
 fi
 t_end matrix_fuzz
