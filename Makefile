@@ -5,7 +5,8 @@
 # PICTURE    src/*/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (what is linked, hardening),
-#            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, python.mk, check.mk (form, sanitizers, models, matrix), bench.mk
+#            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, python.mk, check.mk (form, sanitizers, models, matrix),
+#            proof.mk (coverage, torture), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile
@@ -127,7 +128,7 @@ include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
-             $(DROPIN) $(STATIC) $(CORE)'; } | \
+             $(DROPIN) $(STATIC) $(CORE)$(DEBUG_WORDS)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
@@ -213,7 +214,7 @@ $(B)/lib/%.o: src/%.c | $(B)/.uthash
 $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 $(DEBUG_WORDS) -c -o $@ $<
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
 SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 $(if $(CORE),-DSIM_CORE=1)
 $(B)/sim/%.c: FORCE
@@ -221,7 +222,7 @@ $(B)/sim/%.c: FORCE
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 	$(say) CC "$* (sim)"
-	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) $(DEBUG_WORDS) -c -o $@ $<
 $(B)/cli/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -287,7 +288,7 @@ help:
 	@echo
 	@$(AWK) '/^# VARIABLES/ { on = 1 } /^# NEEDS/ { exit } on { print substr($$0, 3) }' Makefile
 
-PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk python.mk check.mk bench.mk)
+PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk python.mk check.mk proof.mk bench.mk)
 include $(PARTS)
 
 FORCE:

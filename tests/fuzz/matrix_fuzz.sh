@@ -30,7 +30,7 @@ fuzz() {
         done <"tests/fuzz/${2%_parse}.seeds"
     fi
     (cd "$t_tmp" && ./fuzz -max_total_time="${FUZZ_SECONDS:-60}" -max_len=400 -timeout=20 \
-        -print_final_stats=1 corpus) 2>&1 | tail -n 25
+        -seed="${SEED:-0}" -print_final_stats=1 corpus) 2>&1 | tail -n 25
     [ -z "$(ls "$t_tmp" | grep -E '^(crash|timeout|oom|leak)-')" ]
 }
 found=

@@ -5,9 +5,9 @@
 # ASKED      LZ4=1 SQLITE=1 MIMALLOC=1 TLS=1 link liblz4, SQLite, mimalloc and OpenSSL into all that
 #            one make builds: libcellar.a, .so and the program have the same features. Without a
 #            word none is linked. A library that is asked for and missing ends the build.
-# ALL_LIBS   1: those of the four that are there, but not those with NAME=0. `make run`, test and check set it for
-#            themselves and the makes that they start; bench sets it and leaves out mimalloc, which
-#            would serve every peer.
+# ALL_LIBS   1: those of the four that are there, but not those with NAME=0. `make run`, test,
+#            check and the targets of proof.mk set it for themselves and the makes that they start;
+#            bench sets it and leaves out mimalloc, which would serve every peer.
 # RESULT     HAVE_LZ4 HAVE_SQLITE HAVE_MIMALLOC HAVE_TLS: 1 or nothing. WITH_FLAGS WITH_LIBS of all
 #            but mimalloc, MI_FLAGS MI_LIBS of it.
 # PROBE      a program of one line is compiled and linked as a user's compiler does it.
@@ -24,7 +24,8 @@ probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
 
 GOALS    := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
 BENCHING := $(filter bench bench-% guard,$(GOALS))
-ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now where,$(GOALS)),)
+ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now where \
+  coverage coverage-part torture mutation,$(GOALS)),)
 export ALL_LIBS ?= 1
 endif
 STATICALLY := $(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS))
