@@ -384,12 +384,17 @@ T_CASE(call_without_threads_reads_by_itself)
     int64_t n = 0;
     begin();
     store_number("n", 41);
+    T_EQ_I64(cellar_set(c, "held", 4, "12345678", 8, NULL), CELLAR_OK);
     settings cfg = config();
     push(PADS);
     shut();
     cfg.host.no_threads = 1;
     open_as(&cfg);
-    base_store_rlx(&disk()->reads_stuck, base_now_ns());
+    atomic_store(&gate_shut, true);
+    T_REQUIRE(pthread_create(&held_thread, NULL, held_get, NULL) == 0);
+    AWAIT((cellar_tick(c, 0, NULL), l2_standing(disk())));
+    atomic_store(&gate_shut, false);
+    T_REQUIRE(pthread_join(held_thread, NULL) == 0);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 42);
     end();

@@ -112,25 +112,31 @@ static int l2_namespace_again(l2 *d, uint64_t lsn)
     if (bytes != 0 && took == L2_TOOK) { l2_namespace_logged(d, id, at); }
     sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
     if (bytes == 0) { return 0; }
-    return took == L2_TOOK || l2_make_way(d, took) == L2_TOOK ? EAGAIN : ENOSPC;
+    return took == L2_TOOK || l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK ? EAGAIN : ENOSPC;
 }
 
-CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn)
+CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end)
 {
     unsigned char value[16] = { L2_CTL_FLOOR };
-    uint64_t at = 0, end = 0;
+    uint64_t at = 0;
     int e = EAGAIN;
     while (e == EAGAIN) { e = l2_namespace_again(d, lsn); }
     if (e != 0) { return e; }
     l2_floor_to(d, lsn);
     l2_w64(value + 8, lsn);
-    l2_took took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, &end);
+    l2_took took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, end);
     while (took != L2_TOOK) {
-        if (l2_make_way(d, took) != L2_TOOK) { return ENOSPC; }
-        took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, &end);
+        if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return ENOSPC; }
+        took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, end);
     }
-    e = d->cfg.level == L2_ALWAYS ? l2_sync_to(d, end)
-                                  : l2_flush(d, end, L2_WAIT_NS);
+    return l2_flush(d, *end, L2_WAIT_NS);
+}
+
+CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn)
+{
+    uint64_t end = 0;
+    int e = l2_floor_put(d, lsn, &end);
+    if (e == 0 && d->cfg.level == L2_ALWAYS) { e = l2_sync_to(d, end, L2_NO_LIMIT_NS); }
     if (e == 0) { base_store_rel(&d->header_floor, lsn); }
     return e;
 }

@@ -12,6 +12,7 @@
 #include "stats/hist.h"
 
 #define L2_ROUNDS 64 /* short transfers and interruptions */
+#define L2_QUICK_WRITES 100u /* in a row, until callers write again */
 
 static void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
 {
@@ -36,9 +37,28 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
 CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
 {
     const uint64_t since_ns = base_now_ns();
+    if (base_load_acq(&d->reads_out) == 0) { base_store_rlx(&d->read_ns, since_ns); }
+    (void)base_add_ar(&d->reads_out, 1u);
     const int e = l2_read(d, d->data_file, buf, n, lsn % d->size);
+    base_store_rlx(&d->read_ns, base_now_ns());
+    (void)base_sub_ar(&d->reads_out, 1u);
     l2_timed(d, STATS_OP_L2_READ, since_ns);
     return e;
+}
+
+CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn)
+{
+    const base_vfs *v = d->vfs;
+    return v->pread_now != NULL &&
+           v->pread_now(v->ctx, d->data_file, buf, n, lsn % d->size) == n;
+}
+
+/* Note how long a write of data.seg took. The caller holds `writing`. */
+static void l2_write_took(l2 *d, uint64_t ns)
+{
+    const uint32_t slow = base_load_rlx(&d->slow);
+    if (ns > L2_STALLED_NS) { base_store_rlx(&d->slow, L2_QUICK_WRITES); }
+    if (ns <= L2_STALLED_NS && slow != 0) { base_store_rlx(&d->slow, slow - 1); }
 }
 
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
@@ -55,6 +75,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         if (e != 0 && e != EINTR && e != EAGAIN) { break; }
     }
     base_store_rlx(&d->write_ns, (uint64_t)0);
+    if (f == d->data_file) { l2_write_took(d, base_now_ns() - since_ns); }
     l2_timed(d, STATS_OP_L2_WRITE, since_ns);
     if (put == n) { return 0; }
     e = e != 0 ? e : EIO;
@@ -62,11 +83,18 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
     return e;
 }
 
+CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d)
+{
+    const int64_t ms = d->cfg.wall_ms != NULL ? d->cfg.wall_ms(d->cfg.wall_ctx) : base_wall_ms();
+    return BASE_MIN(BASE_MAX(ms, 0), L2_WALL_END_MS);
+}
+
 CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     unsigned char page[L2_PAGE];
     l2_super *s = &d->super;
     s->last_seen_wall_ms = BASE_MAX(s->last_seen_wall_ms, l2_wall_now(d));
+    s->clock_ms = l2_wall_clock(d);
     s->day = base_load_rlx(&d->day.window);
     s->bytes_today = base_load_rlx(&d->day.used);
     s->serial++;

@@ -13,6 +13,8 @@
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
  *            A segment begins only while its place is free: seq + 1 < head's + places.
+ *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
+ *            in a row were quick: callers wait for it, each with its limit.
  * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
  * LIMITS     A record is at most a quarter of the buffer and half a segment. */
 #include "l2/log.h"
@@ -134,8 +136,16 @@ static int l2_write_buf(l2 *d)
     return 0;
 }
 
-/* Drop `writing`, and wake the threads that wait for it. */
-static void l2_writing_drop(l2 *d)
+/* Return true if the caller may write, and wait for the disk as long as that takes. */
+static bool l2_may_write(const l2 *d)
+{
+    return base_load_rlx(&d->slow) == 0 || !d->threaded || base_load_acq(&d->stop) != 0 ||
+           base_load_rlx(&d->writer) == base_thread_self();
+}
+
+CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d) { return l2_may_write(d) ? L2_STALLED_NS : 0; }
+
+CELLAR_PRIVATE void l2_writing_drop(l2 *d)
 {
     (void)base_add_sc(&d->flushed, 1u); /* seq_cst, as in l2_flush_wait: one sees the other */
     sync_role_drop(&d->writing);
@@ -156,13 +166,15 @@ CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
     uint64_t until_ns = 0; /* 0: no wait yet */
     while (base_load_acq(&d->written) < upto) {
         const uint32_t seen = base_load_acq(&d->flushed);
-        if (sync_role_try(&d->writing)) {
+        const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d);
+        if (may && sync_role_try(&d->writing)) {
             const int e = base_load_acq(&d->written) < upto ? l2_write_buf(d) : 0;
             l2_writing_drop(d);
             if (e != 0) { return e; }
             continue;
         }
         const uint64_t now = base_now_ns();
+        if (!may && until_ns == 0) { l2_worker_wake(d); }
         if (until_ns == 0) { until_ns = now + wait_ns; }
         if (now >= until_ns) { return ETIMEDOUT; }
         l2_flush_wait(d, seen, upto, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
@@ -187,10 +199,10 @@ static int l2_write_rows(l2 *d, const l2_trailer *t)
     return e;
 }
 
-/* Begin segment `seq`. It has no record yet. */
-static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq)
+/* Begin segment `seq`. It has no record yet. synced: lsn for its header. */
+static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced)
 {
-    const l2_head h = { seq, d->form.epoch, base_load_acq(&d->synced), d->last };
+    const l2_head h = { seq, d->form.epoch, synced, d->last };
     const uint64_t begin = seq * d->form.seg_bytes;
     l2_head_write(&d->form, d->buf, &h);
     d->row_count = 0;
@@ -201,8 +213,9 @@ static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq)
     base_store_rel(&d->sealed_seq, seq);
 }
 
-/* Finish the open segment if it is `seq`, and begin the next one. The caller holds `writing`. */
-static int l2_seal(l2 *d, uint64_t seq)
+/* Finish the open segment if it is `seq`, and begin the next one, with `synced` in its header. The
+ * caller holds `writing`. */
+static int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
     if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
@@ -218,7 +231,7 @@ static int l2_seal(l2 *d, uint64_t seq)
     d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
     if (e == 0) {
         d->last = t;
-        l2_seg_begin(d, seq + 1);
+        l2_seg_begin(d, seq + 1, synced);
     }
     sync_drop(L2_LOG, &d->log_lock);
     if (e == 0) {
@@ -244,29 +257,72 @@ CELLAR_PRIVATE int l2_rows_now(l2 *d)
     return e;
 }
 
-static int l2_next(l2 *d)
+/* Return true if `seq` is the open segment, and has no room for the longest record. */
+static bool l2_seg_is_full(l2 *d, uint64_t seq)
 {
-    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
-    sync_role_take(&d->writing);
-    const int e = l2_seal(d, seq);
-    l2_writing_drop(d);
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    const bool full = l2_seq_of(d, tail) == seq && !l2_seg_fits(d, tail, d->room_max);
+    sync_drop(L2_LOG, &d->log_lock);
+    return full;
+}
+
+/* Begin the segment behind `seq`, or wait for the thread that does, wait_ns at most. */
+static int l2_next(l2 *d, uint64_t seq, uint64_t wait_ns)
+{
+    const uint64_t until_ns = base_now_ns() + wait_ns;
+    int e = 0;
+    while (e == 0 && l2_seg_is_full(d, seq)) { /* another thread may have begun the next one */
+        const uint32_t seen = base_load_acq(&d->flushed);
+        if (l2_may_write(d) && sync_role_try(&d->writing)) {
+            e = l2_seal(d, seq, base_load_acq(&d->synced));
+            l2_writing_drop(d);
+            continue;
+        }
+        base_store_rel(&d->full_seq, seq + 1);
+        if (!l2_may_write(d)) { l2_worker_wake(d); }
+        const uint64_t now = base_now_ns();
+        if (now >= until_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, UINT64_MAX, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+    }
     if (l2_pass_due(d)) { l2_worker_wake(d); }
     return e;
 }
 
-CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took)
+CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took, uint64_t wait_ns)
 {
     const uint64_t written = base_load_acq(&d->written);
-    int e = took == L2_SEG_FULL ? l2_next(d) : EAGAIN;
-    if (took == L2_BUF_FULL) { e = l2_flush(d, written + 1, L2_WAIT_NS); }
+    int e = EAGAIN;
+    if (took == L2_SEG_FULL) { e = l2_next(d, l2_seq_of(d, base_load_acq(&d->tail)), wait_ns); }
+    if (took == L2_BUF_FULL) { e = l2_flush(d, written + 1, wait_ns); }
     return e == 0 ? L2_TOOK : took == L2_SEG_FULL || took == L2_BUF_FULL ? L2_NO_ROOM : took;
+}
+
+CELLAR_PRIVATE void l2_slow_writes(l2 *d)
+{
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
+    if (base_load_rlx(&d->slow) == 0) { return; }
+    if (base_load_acq(&d->full_seq) == seq + 1) { (void)l2_next(d, seq, 0); }
+    (void)l2_flush(d, base_load_acq(&d->tail), 0);
+}
+
+CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin)
+{
+    int e = ENOSPC;
+    sync_role_take(&d->writing);
+    const uint64_t tail = base_load_acq(&d->tail), seq = l2_seq_of(d, tail);
+    const uint64_t next = (seq + 1) * d->form.seg_bytes;
+    if (l2_next_free(d, tail, L2_USE_KEEP)) { e = l2_seal(d, seq, next); }
+    l2_writing_drop(d);
+    if (e == 0) { *begin = next; }
+    return e;
 }
 
 CELLAR_PRIVATE SYNC_UNCHECKED void l2_log_begin(l2 *d, uint64_t seq, uint32_t off)
 {
     d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
     if (off == 0) {
-        l2_seg_begin(d, seq);
+        l2_seg_begin(d, seq, base_load_acq(&d->synced));
         return;
     }
     const uint64_t tail = seq * d->form.seg_bytes + off;
@@ -279,25 +335,47 @@ CELLAR_PRIVATE SYNC_UNCHECKED void l2_log_begin(l2 *d, uint64_t seq, uint32_t of
 
 /* ---- sync ---- */
 
-CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto)
+CELLAR_PRIVATE int l2_sync_now(l2 *d)
 {
-    int e = 0;
-    if (base_load_acq(&d->synced) >= upto) { return 0; }
-    sync_role_take(&d->syncing); /* a thread that waited finds its bytes synced, most often */
-    if (base_load_acq(&d->synced) < upto) {
-        e = l2_flush(d, upto, L2_NO_LIMIT_NS);
-        const uint64_t written = base_load_acq(&d->written);
-        const uint64_t since_ns = base_now_ns();
-        base_store_rlx(&d->sync_ns, since_ns);
-        BASE_POINT("l2.commit");
-        if (e == 0) {
-            e = L2_DISK(d, datasync, d->data_file);
-            if (e != 0) { l2_io_failed(d, "l2_sync", d->data_file, 0, e); }
-        }
-        base_store_rlx(&d->sync_ns, (uint64_t)0);
-        if (e == 0) { base_store_rel(&d->synced, written); }
-        L2_COUNT(d, syncs);
+    const uint64_t written = base_load_acq(&d->written);
+    BASE_POINT("l2.commit");
+    const int e = L2_DISK(d, datasync, d->data_file);
+    L2_COUNT(d, syncs);
+    if (e == 0) {
+        base_store_rel(&d->synced, written);
+        return 0;
     }
-    sync_role_drop(&d->syncing);
+    base_store_rel(&d->resync, 1u); /* a later sync may not report the error */
+    l2_io_failed(d, "l2_sync", d->data_file, 0, e);
     return e;
+}
+
+/* Sync as the holder of `syncing`. */
+static int l2_sync_led(l2 *d, uint64_t upto)
+{
+    if (base_load_acq(&d->resync) != 0) { return EIO; }
+    if (base_load_acq(&d->synced) >= upto) { return 0; } /* most often after a wait */
+    const int e = l2_flush(d, upto, L2_NO_LIMIT_NS);
+    return e == 0 ? l2_sync_now(d) : e;
+}
+
+CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto, uint64_t wait_ns)
+{
+    uint64_t until_ns = 0, seen = 0;
+    for (;;) {
+        const uint64_t synced = base_load_acq(&d->synced);
+        if (synced >= upto) { return 0; }
+        if (sync_role_try(&d->syncing)) {
+            const int e = l2_sync_led(d, upto);
+            sync_role_drop(&d->syncing);
+            return e;
+        }
+        if (base_load_acq(&d->resync) != 0) { return EIO; }
+        const uint64_t now = base_now_ns();
+        if (until_ns == 0 || synced != seen) { until_ns = now + wait_ns; }
+        if (now >= until_ns) { return ETIMEDOUT; }
+        seen = synced;
+        (void)base_cas_ar(&d->syncing, 1u, 2u); /* as sync_role_take: a thread waits */
+        (void)sync_wait(&d->syncing, 2u, until_ns);
+    }
 }

@@ -12,8 +12,9 @@
  *            A copy is a directory with a data.seg for which SUPER was not written: another inode
  *            or time of creation. It is believed only if a close wrote SUPER.
  * TIME       Disk: wall time. RAM: the store's clock. Same boot: SUPER has a pair of both, so steps
- *            of the wall clock have no effect. Other boot: the later of wall clock and last seen
- *            time.
+ *            of the wall clock have no effect. Other boot, or a store's clock that began again: the
+ *            last seen time, and what the wall clock counted since then. So a wrong wall clock has
+ *            an effect once, when it steps ahead.
  * LOCKING    The lock belongs to the open file, so a second open in one process is refused, too.
  *            data.seg is locked as well, against a process that removed LOCK. */
 #include <stdio.h>
@@ -36,6 +37,8 @@
 BASE_SIZE_BEGIN
 
 #define L2_LOCK_TRIES 5
+#define L2_DAY_MS INT64_C(86400000)
+#define L2_AHEAD_MS (366 * L2_DAY_MS)
 #define L2_LOCK_TEXT 20u /* of LOCK */
 #define L2_LOCK_NS UINT64_C(2000000)
 
@@ -238,11 +241,16 @@ static bool l2_tables_open(l2 *d)
 static void l2_clock_set(l2 *d, bool same_boot)
 {
     l2_super *s = &d->super;
-    const int64_t now = base_now_ms(d->cfg.clock);
-    if (!same_boot) {
-        const int64_t wall = d->cfg.wall_ms != NULL ? d->cfg.wall_ms(d->cfg.wall_ctx)
-                                                    : base_wall_ms();
-        s->anchor_wall_ms = BASE_MAX(BASE_MAX(wall, 0), s->last_seen_wall_ms);
+    const int64_t now = base_now_ms(d->cfg.clock), seen = s->last_seen_wall_ms;
+    /* The clock of a host may begin again with each process. */
+    if (!same_boot || s->anchor_wall_ms + (now - s->anchor_boot_ms) < seen) {
+        const int64_t past = l2_wall_clock(d) - s->clock_ms;
+        if (s->clock_ms != 0 && past > L2_AHEAD_MS) {
+            base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                     "the clock of the system is %lld days ahead of the last use of l2_path: "
+                     "entries with a TTL ended", (long long)(past / L2_DAY_MS));
+        }
+        s->anchor_wall_ms = seen + BASE_MAX(past, 0);
         s->anchor_boot_ms = now;
     }
     d->wall_offset_ms = s->anchor_wall_ms - s->anchor_boot_ms;
@@ -295,7 +303,9 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     const bool marked = l2_marker_found(d); /* changes that no log has: the contents are invalid */
     d->opened = d->super.closed != 0 ? L2_OPENED_SAVED : L2_OPENED_KILLED;
     e = l2_recover(d, !marked && (kept || d->super.closed != 0), same_boot);
-    if (e == 0 && d->cfg.level != L2_DROP) { e = l2_sync_to(d, base_load_acq(&d->tail)); }
+    if (e == 0 && d->cfg.level != L2_DROP) {
+        e = l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
+    }
     memcpy(d->super.boot_id, boot, 16);
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
@@ -470,15 +480,26 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
+/* Sync all, wait_ns at most. */
+static cellar_err l2_sync_all(l2 *d, uint64_t wait_ns)
 {
     const int e = base_load_acq(&d->broken) != 0 || l2_is_closed(d)
                       ? EIO
-                      : l2_sync_to(d, base_load_acq(&d->tail));
-    return e == 0 ? CELLAR_OK : CELLAR_E_IO;
+                      : l2_sync_to(d, base_load_acq(&d->tail), wait_ns);
+    return e == 0 && l2_all_written(d) ? CELLAR_OK : CELLAR_E_IO;
 }
 
-CELLAR_PRIVATE cellar_err l2_commit(l2 *d) { return l2_sync(d); }
+CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
+{
+    if (base_load_acq(&d->resync) != 0) {
+        sync_role_take(&d->working);
+        (void)l2_resync(d);
+        sync_role_drop(&d->working);
+    }
+    return l2_sync_all(d, L2_NO_LIMIT_NS);
+}
+
+CELLAR_PRIVATE cellar_err l2_commit(l2 *d) { return l2_sync_all(d, L2_COMMIT_NS); }
 
 CELLAR_PRIVATE cellar_err l2_end(l2 *d)
 {
@@ -486,9 +507,10 @@ CELLAR_PRIVATE cellar_err l2_end(l2 *d)
     d->ended = true;
     if (base_load_acq(&d->broken) != 0) { return CELLAR_OK; }
     sync_role_take(&d->working);
+    (void)l2_resync(d);
     l2_reopen(d);
     (void)l2_rows_now(d);
-    cellar_err err = l2_sync(d);
+    cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
     d->super.synced = base_load_acq(&d->synced);
     d->super.closed = err == CELLAR_OK;
     if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }

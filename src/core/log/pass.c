@@ -101,7 +101,7 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         }
         took = l2_put_again(d, row, lsn, at, &r, count);
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
-            if (l2_make_way(d, took) == L2_TOOK) { took = L2_IS_INVALID; }
+            if (l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK) { took = L2_IS_INVALID; }
         }
     }
     p->full = p->full || (took != L2_TOOK && took != L2_IS_OLD);
@@ -169,8 +169,9 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const uint64_t head = base_load_acq(&d->head), first = l2_seq_of(d, head);
     const uint64_t live = base_load_rlx(&d->live_bytes);
     l2_pass p;
+    const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
-    if (n == 0) { return false; }
+    if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
     d->want_id = 0;
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
     const bool gains = d->passed < d->super.nseg;
@@ -188,7 +189,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
         l2_index_cut(d, end);
         l2_lost(d, L2_LOST_unread, d->form.seg_bytes);
     }
-    if (d->cfg.level != L2_DROP && l2_sync_to(d, base_load_acq(&d->tail)) != 0) { return false; }
+    if (syncs && l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS) != 0) { return false; }
     base_store_rel(&d->head, end);
     base_store_rlx(&d->moved_ns, base_now_ns());
     l2_invalidation_forget(d);

@@ -22,6 +22,7 @@
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/log.h"
+#include "l2/progress.h"
 #include "l2/record.h"
 #include "l2/recover.h"
 
@@ -142,9 +143,9 @@ CELLAR_PRIVATE int l2_record_read(l2 *d, uint64_t lsn, unsigned char *buf, uint3
     l2_form f;
     const bool written = lsn + n <= base_load_acq(&d->written);
     if (written || !l2_buffered(d, buf, n, lsn)) {
-        if (base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
-        const int e = l2_log_read(d, buf, n, lsn);
-        if (e != 0) { return e; }
+        const bool asks = base_load_acq(&d->disk) == L2_DISK_OK && !l2_standing(d);
+        const int e = asks ? l2_log_read(d, buf, n, lsn) : EIO;
+        if (e != 0 && (asks || !l2_log_read_now(d, buf, n, lsn))) { return e; }
     }
     l2_form_at(d, lsn, &f);
     const uint64_t seq = l2_seq_of(d, lsn);
@@ -196,7 +197,8 @@ CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look)
 {
     unsigned char first;
     const l2_word w = l2_word_now(d, l2_mix(hash));
-    if (w.lsn == 0 || w.lsn + w.bytes > base_load_acq(&d->written) || d->vfs->ahead == NULL) {
+    if (w.lsn == 0 || w.lsn + w.bytes > base_load_acq(&d->written) || d->vfs->ahead == NULL ||
+        base_load_acq(&d->disk) != L2_DISK_OK || l2_standing(d)) {
         return false;
     }
     const uint64_t at = w.lsn % d->size;

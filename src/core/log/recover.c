@@ -95,7 +95,7 @@ static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
 }
 
 /* Make the row of a whole record. */
-static void l2_row_of(l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row)
+static void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row)
 {
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)rec->ext * 8, *value = key + rec->klen;
     row->generation = rec->generation;
@@ -111,7 +111,7 @@ static void l2_row_of(l2 *d, const unsigned char *at, const l2_rec *rec, l2_row 
 
 /* Walk the records of a segment. Return its rows, in r->rows. *off: end of the last whole record;
  * *number: the run of what would follow. */
-static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
+static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
 {
     uint32_t n = 0;
     l2_form f = d->form;
@@ -133,6 +133,23 @@ static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, u
     }
     *number = f.epoch;
     return n;
+}
+
+/* Return true if a record of the newest run lies behind the end of the log. In the same boot the
+ * file has all that was written: then a page is lost, and what it replaced must not count. */
+static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
+{
+    l2_rec rec;
+    l2_form f = d->form;
+    uint32_t off = BASE_MAX(r->off, L2_HEAD_BYTES);
+    bool found = false;
+    f.epoch = d->super.run;
+    for (; !found && off + L2_RECORD_HEAD < f.seg_bytes; off += f.granule) {
+        const unsigned char *at = r->image + off;
+        found = l2_rec_marked(&f, at, r->seq, off, f.seg_bytes, &rec) &&
+                l2_rec_whole(&f, at, r->seq, off, &rec);
+    }
+    return found;
 }
 
 /* Read the image of a segment. Return false if its header is not there. */
@@ -182,10 +199,14 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
                                          &t) && t.seq == r->seq;
     const bool sure = trailer && begin + t.data_end <= r->synced;
     const bool follows = head && (first || (h.run == r->number && h.before.seq + 1 == r->seq));
-    if (!follows && !sure) { return L2_ENDS_BEFORE; }
     uint64_t number = head ? h.run : first ? t.run : r->number;
-    if (head) { d->last = h.before; }
     uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off);
+    /* Without its header a segment behind a full one begins with a record of the same run. */
+    if (!follows && !sure && (head || first || rows == 0)) {
+        r->off = 0;
+        return L2_ENDS_BEFORE;
+    }
+    if (head) { d->last = h.before; }
     if (sure && r->off < t.data_end) {
         if (l2_rows_take(d, r, &t) != 0) { return L2_ENDS_BEFORE; }
         L2_COUNT(d, healed);
@@ -206,17 +227,17 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
 }
 
 /* Find where the log ends, from segment `from` on. Return false if it has no begin there, or ends
- * below what was synced. */
-static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from)
+ * below what was synced, or written. */
+static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
 {
     l2_ends ends = L2_ENDS_NOT;
     for (r->seq = from; ends == L2_ENDS_NOT;) {
         ends = l2_seg_look(d, r, r->seq == from);
         if (ends == L2_ENDS_NOT) { r->seq++; }
     }
-    if (ends == L2_ENDS_BEFORE) { r->off = 0; }
     const uint64_t end = r->seq * d->form.seg_bytes + r->off;
-    return (ends == L2_ENDS_HERE || r->seq != from) && end >= r->synced;
+    return (ends == L2_ENDS_HERE || r->seq != from) && end >= r->synced &&
+           !(same_boot && l2_lost_behind(d, r));
 }
 
 /* ---- rows ---- */
@@ -386,7 +407,7 @@ static int l2_open_control(l2 *d, uint32_t kind, uint8_t type, uint64_t word, ui
     l2_w64(value + 8, word);
     do {
         took = l2_control_try(d, kind, word, value, sizeof value, &lsn, end);
-    } while (took != L2_TOOK && l2_make_way(d, took) == L2_TOOK);
+    } while (took != L2_TOOK && l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
     return took == L2_TOOK ? l2_flush(d, *end, L2_NO_LIMIT_NS) : ENOSPC;
 }
 
@@ -459,7 +480,7 @@ CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
         l2_heads_read(d, &r, &top);
         const bool used = r.newest != 0;
         const uint64_t from = same_boot ? top : BASE_MIN(l2_seq_of(d, r.synced), top);
-        const bool found = alive && used && l2_end_find(d, &r, from);
+        const bool found = alive && used && l2_end_find(d, &r, from, same_boot);
         e = found ? l2_begin_found(d, &r, same_boot, number) : l2_begin_empty(d, &r, number);
         d->opened = found ? d->opened : used ? L2_OPENED_RESET : L2_OPENED_EMPTY;
         if (!found && used) { l2_lost(d, L2_LOST_open, d->size); }

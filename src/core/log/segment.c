@@ -51,6 +51,7 @@ static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
     L2_AT(152, anchor_wall_ms), L2_AT(160, anchor_boot_ms), L2_AT(168, last_seen_wall_ms),
     L2_AT(176, bytes_today), L2_AT(184, day), L2_AT(192, level), L2_AT(196, seg_bytes),
     L2_AT(200, nseg), L2_AT(204, granule), L2_AT(208, closed), L2_AT(212, hash_algo),
+    L2_AT(216, clock_ms),
 };
 #undef L2_AT
 #define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])
@@ -87,7 +88,8 @@ static bool l2_super_sane(const l2_super *s)
            s->level <= L2_ALWAYS && s->born < (uint64_t)1 << 40 &&
            s->synced / s->seg_bytes <= (uint64_t)1 << 40 && s->opens < UINT32_MAX &&
            s->hash_algo <= BASE_HASH_SIP13 && l2_time_sane(s->anchor_wall_ms) &&
-           l2_time_sane(s->anchor_boot_ms) && l2_time_sane(s->last_seen_wall_ms);
+           l2_time_sane(s->anchor_boot_ms) && l2_time_sane(s->last_seen_wall_ms) &&
+           l2_time_sane(s->clock_ms);
 }
 
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out)

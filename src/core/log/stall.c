@@ -64,20 +64,37 @@ static bool l2_rely(l2 *d, uint64_t end, bool close)
     return there;
 }
 
+CELLAR_PRIVATE bool l2_all_written(l2 *d)
+{
+    if (base_load_acq(&d->owed_lsn) == 0) { return true; }
+    sync_role_take(&d->marking);
+    const uint64_t owed = base_load_rlx(&d->owed_lsn);
+    const bool all = !l2_is_closed(d) &&
+                     (owed == UINT64_MAX || base_load_acq(&d->written) >= owed);
+    if (all && owed != 0) {
+        l2_marker_remove(d);
+        base_store_rel(&d->owed_lsn, (uint64_t)0);
+    }
+    sync_role_drop(&d->marking);
+    return all;
+}
+
 CELLAR_PRIVATE void l2_ensure(l2 *d, uint64_t end)
 {
     while (base_load_acq(&d->written) < end) {
         const bool off = base_load_acq(&d->disk) != L2_DISK_OK || l2_is_closed(d);
         const int e = off ? EIO : l2_flush(d, end, L2_WAIT_NS);
-        if (e == 0 || l2_rely(d, end, false)) { return; }
+        if (e != 0 && l2_rely(d, end, false)) { return; }
+        if (e == 0) { continue; }
         L2_COUNT(d, waits);
         base_sleep_ns(L2_WAIT_NS / 100);
     }
+    (void)l2_all_written(d);
 }
 
 CELLAR_PRIVATE bool l2_wait(l2 *d, l2_took took, l2_waiting *w)
 {
-    if (l2_make_way(d, took) == L2_TOOK) { return true; }
+    if (l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK) { return true; }
     const uint64_t now = base_now_ns();
     if (w->since_ns == 0) { w->since_ns = now; }
     const uint64_t last = BASE_MAX(base_load_rlx(&d->moved_ns), w->since_ns);
@@ -102,13 +119,7 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
                l2_flush(d, owed, L2_WAIT_NS) != 0) {
         return;
     }
-    sync_role_take(&d->marking);
-    const uint64_t now = base_load_rlx(&d->owed_lsn);
-    if (!l2_is_closed(d) && (now == UINT64_MAX || base_load_acq(&d->written) >= now)) {
-        l2_marker_remove(d);
-        base_store_rel(&d->owed_lsn, (uint64_t)0);
-    }
-    sync_role_drop(&d->marking);
+    (void)l2_all_written(d);
 }
 
 BASE_SIZE_END

@@ -96,7 +96,7 @@ static void l2_visit_rows(l2 *d, uint64_t at, l2_visit_page *p)
 /* Return whether the disk does not answer now: a get misses, and finds the entry later. */
 static bool l2_visit_silent(const l2 *d)
 {
-    return base_load_acq(&d->disk) == L2_DISK_OK && l2_stalled(d);
+    return base_load_acq(&d->disk) == L2_DISK_OK && l2_standing(d);
 }
 
 /* Pass one row. OK: go on; CELLAR_E_CLOSED: fn ended the scan; E_BUSY. */
@@ -108,6 +108,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     l2_form f;
     l2_rec r;
     if (!l2_indexed_at(d, row->hash, lsn)) { return CELLAR_OK; }
+    if (l2_visit_silent(d)) { return CELLAR_E_BUSY; }
     const int e = l2_buffered(d, p->head, n, lsn) ? 0 : l2_log_read(d, p->head, n, lsn);
     l2_form_at(d, lsn, &f);
     if (e != 0 || !l2_rec_marked(&f, p->head, l2_seq_of(d, lsn), row->off, row->off + row->bytes,

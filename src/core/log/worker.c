@@ -20,10 +20,10 @@ BASE_SIZE_BEGIN
 #define L2_SEEN_MS 60000
 #define L2_OLD_NS UINT64_C(10000000) /* a record waits so long in the buffer */
 #define L2_SLEEP_NS UINT64_C(100000000)
-#define L2_STALLED_NS UINT64_C(100000000)
 #define L2_ROOM_WAIT_NS UINT64_C(5000000)
 #define L2_GIVEN_UP_NS UINT64_C(1000000000)
-#define L2_AGAIN_NS UINT64_C(250000000) /* before a read that failed is made again */
+#define L2_LOOK_NS UINT64_C(1000000)   /* between two looks at a disk that stands still */
+#define L2_AGAIN_NS UINT64_C(250000000) /* before a read that failed on a disk that answers */
 
 /* ---- progress ---- */
 
@@ -34,10 +34,12 @@ static uint64_t l2_ns_since(uint64_t then)
     return now > then ? now - then : 0;
 }
 
+/* Return for how long a write has not ended, or no read. */
 static uint64_t l2_silent(const l2 *d)
 {
+    const bool reads = base_load_acq(&d->reads_out) != 0;
     return BASE_MAX(l2_ns_since(base_load_rlx(&d->write_ns)),
-                    l2_ns_since(base_load_rlx(&d->sync_ns)));
+                    l2_ns_since(reads ? base_load_rlx(&d->read_ns) : 0));
 }
 
 CELLAR_PRIVATE bool l2_stalled(const l2 *d)
@@ -45,11 +47,15 @@ CELLAR_PRIVATE bool l2_stalled(const l2 *d)
     return l2_ns_since(base_load_rlx(&d->write_ns)) > L2_STALLED_NS;
 }
 
+CELLAR_PRIVATE bool l2_standing(const l2 *d) { return l2_silent(d) > L2_STALLED_NS; }
+
 CELLAR_PRIVATE bool l2_answers_by(l2 *d, uint64_t until_ns)
 {
-    const uint64_t now = base_now_ns();
-    if (now >= until_ns || l2_silent(d) > L2_GIVEN_UP_NS) { return false; }
-    base_sleep_ns(BASE_MIN(until_ns - now, L2_AGAIN_NS));
+    do {
+        const uint64_t now = base_now_ns();
+        if (now >= until_ns || l2_silent(d) > L2_GIVEN_UP_NS) { return false; }
+        base_sleep_ns(BASE_MIN(until_ns - now, l2_standing(d) ? L2_LOOK_NS : L2_AGAIN_NS));
+    } while (l2_standing(d));
     return true;
 }
 
@@ -129,6 +135,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
     bool more = true;
     if (!l2_heartbeat(d)) { return false; }
+    (void)l2_resync(d);
     l2_reopen(d);
     while (more) {
         const int64_t now = base_now_ms(d->cfg.clock);
@@ -141,7 +148,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
             d->synced_ms = now;
-            if (l2_sync_to(d, tail) == 0) { L2_COUNT(d, barriers); }
+            if (l2_sync_to(d, tail, 0) == 0) { L2_COUNT(d, barriers); }
         }
         if (now - d->seen_ms >= L2_SEEN_MS) {
             d->seen_ms = now;
@@ -165,9 +172,11 @@ CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
 CELLAR_PRIVATE void l2_thread_main(void *arg)
 {
     l2 *d = arg;
+    base_store_rlx(&d->writer, (const void *)base_thread_self());
     while (base_load_acq(&d->stop) == 0) {
         const uint32_t wake = base_load_acq(&d->wake);
         const bool ready = base_load_acq(&d->ready) != 0;
+        if (ready) { l2_slow_writes(d); }
         const bool more = ready && l2_tick(d, 2000);
         if (more || base_load_acq(&d->stop) != 0) { continue; }
         base_store_sc(&d->asleep, 1u); /* before the look, as the put stores, then reads it */

@@ -28,6 +28,7 @@
 #include "l2/plan.h"
 #include "l2/progress.h"
 #include "l2/record.h"
+#include "l2/stall.h"
 
 #define L2_END_ROUNDS 3
 #define L2_WAY_ROUNDS 64 /* of a put for a buffer or segment that is full */
@@ -127,7 +128,7 @@ static l2_took l2_put_tries(l2 *d, const l2_record *r, const l2_terms *terms, l2
 {
     l2_took took = l2_put_once(d, r, terms, out);
     for (int i = 0; i < L2_WAY_ROUNDS && (took == L2_BUF_FULL || took == L2_SEG_FULL); i++) {
-        if (l2_make_way(d, took) != L2_TOOK) { return L2_NO_ROOM; }
+        if (l2_make_way(d, took, l2_put_wait(d)) != L2_TOOK) { return L2_NO_ROOM; }
         took = l2_put_once(d, r, terms, out);
     }
     return took;
@@ -178,10 +179,11 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_record *r, cons
 /* Write what a put requires, before it returns. */
 static cellar_err l2_put_written(l2 *d, const l2_meta *m, const l2_put_at *at)
 {
-    if (at->ensure) {
-        l2_ensure(d, at->end);
-    } else if (m->durable) {
-        if (l2_flush(d, at->end, L2_WAIT_NS) != 0) { return l2_put_dropped(d); }
+    if (at->ensure) { l2_ensure(d, at->end); }
+    if (m->durable) { /* what relies on the stall marker is not */
+        const uint64_t wait_ns = at->ensure ? 0 : L2_WAIT_NS;
+        if (l2_flush(d, at->end, wait_ns) != 0) { return l2_put_dropped(d); }
+        (void)l2_all_written(d);
     } else if (at->end - base_load_acq(&d->written) >= L2_WRITE_BYTES) {
         (void)l2_flush(d, at->end, 0);
     } else if (base_load_sc(&d->asleep) != 0) {

@@ -63,7 +63,7 @@ NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
 # DISK=log: the tests of the log, and those of the whole library that pass on it.
 LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
 LOG_PASSES  = api_disk_restart api_namespaces api_scan_disk api_tags cache_history cache_kill \
-              cache_lives
+              cache_lives cache_unread
 ON_LOG      = $(if $(T),$(NAMED_HERE),$(LOG_OWN) $(call named,$(LOG_PASSES:%=test_%.c),$(NAMED_HERE)))
 TESTS_HERE := $(if $(filter log,$(DISK)),$(ON_LOG),\
                 $(filter-out $(NOT_ASKED) $(LOG_OWN) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE)))

@@ -30,21 +30,38 @@ typedef struct l2_record { /* a record that is appended */
  * - L2_IS_INVALID, L2_IS_OLD: a tag or pattern, or a change of the key, invalidated the put. */
 CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2_terms *terms,
                                  uint64_t *lsn);
-/* Make what a result without a record asks for. Return L2_TOOK: try again; else the result. The
- * caller holds no lock. */
-CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took);
+/* Make what a result without a record asks for, or wait wait_ns at most for the thread that does.
+ * Return L2_TOOK: try again; else the result. The caller holds no lock. */
+CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took, uint64_t wait_ns);
+/* Return how long a put waits for that. */
+CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d);
 /* Return true if the file has, or may have, the record at `lsn`. */
 BASE_INLINE bool l2_in_file(l2 *d, uint64_t lsn) { return lsn < base_load_acq(&d->claimed); }
 /* Write the buffer up to `upto`, or wait for the thread that does, wait_ns at most. Return an
  * errno, ETIMEDOUT, or 0. */
 CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns);
-/* Write all, then sync all. Return an errno, or 0. */
-CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto);
+/* Drop `writing`, and wake the threads that wait for it. */
+CELLAR_PRIVATE void l2_writing_drop(l2 *d);
+/* Write what callers wait for, if writes are slow. Only the thread of the store calls this. */
+CELLAR_PRIVATE void l2_slow_writes(l2 *d);
+/* Write all, then sync all, or wait for the thread that does, wait_ns at most while no sync ends.
+ * Return an errno, or 0. After a failed sync: EIO, until l2_resync succeeds. */
+CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto, uint64_t wait_ns);
+/* Sync what is written. Return an errno, or 0. The caller holds `syncing`. */
+CELLAR_PRIVATE int l2_sync_now(l2 *d);
+/* Begin the next segment; its header says that all below is synced. *begin: its lsn. Return an
+ * errno, or 0. The caller holds `syncing`. */
+CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin);
 /* Write the rows of the open segment: all that a close syncs has rows. No thread appends. */
 CELLAR_PRIVATE int l2_rows_now(l2 *d);
 /* Append a FLOOR: no record below `lsn` counts any more. It is written, and synced at ALWAYS, when
  * the call returns 0. Namespaces that hold are appended before. `working` is held. */
 CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn);
+/* Append a FLOOR as l2_floor_write, without a sync. *end: end of the FLOOR. */
+CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end);
+/* Store the bytes since the last good sync again, if one failed. If some are lost, end all that is
+ * older than the loss. Return an errno, or 0. `working` is held. */
+CELLAR_PRIVATE int l2_resync(l2 *d);
 /* Copy `n` bytes of the log from the buffer. Return false if it does not have them any more. */
 CELLAR_PRIVATE bool l2_buffered(l2 *d, void *to, size_t n, uint64_t lsn);
 /* Begin the log at segment `seq`, or behind the last record of it, at `off`. */
@@ -56,6 +73,9 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 /* Read bytes of the log from data.seg. They lie in one segment. */
 CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn);
+/* Read them if memory has all of them. */
+CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn);
+CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d); /* as it is: it may step, and be wrong */
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
 
 #endif

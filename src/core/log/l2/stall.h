@@ -13,6 +13,9 @@ CELLAR_PRIVATE void l2_marker_remove(l2 *d);
 /* Return when a kill does not lose the change at lsn..end any more: it is written, or the stall
  * marker exists. No lock held. */
 CELLAR_PRIVATE void l2_ensure(l2 *d, uint64_t end);
+/* Remove the marker if all that relied on it is written. Return false if some is not: the next open
+ * begins empty. */
+CELLAR_PRIVATE bool l2_all_written(l2 *d);
 
 typedef struct l2_waiting { /* a change that waits for room */
     uint32_t seen;     /* `room` before the last try */

@@ -27,6 +27,8 @@
 #define L2_ROWS_PAGE 200u   /* rows of a page */
 #define L2_ROWS_A_PAGE 32u  /* most records for each page of a segment: 128 B each */
 #define L2_WAIT_NS UINT64_C(500000000) /* most that a caller waits for the disk */
+#define L2_COMMIT_NS UINT64_C(1000000000) /* the same, for the sync of another caller */
+#define L2_STALLED_NS UINT64_C(100000000) /* a call that takes longer: the disk does not answer */
 #define L2_NO_LIMIT_NS (UINT64_MAX / 4)
 #define L2_ROW_FIRST 16u    /* byte of the first row in its page */
 #define L2_TRAILER_BYTES 40u
@@ -50,6 +52,7 @@ typedef struct l2_super {
     uint64_t inode, device; /* of data.seg */
     int64_t born_ns;  /* its time of creation; 0: unknown */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
+    int64_t clock_ms; /* wall clock when SUPER was written, as it was; 0: never */
     uint64_t bytes_today, day;
     uint32_t level, seg_bytes, nseg, granule, closed; /* closed: 1, a close wrote it */
     uint16_t hash_algo;
@@ -142,7 +145,14 @@ struct l2 {
     _Atomic uint32_t writing, syncing, working, marking; /* roles */
     _Atomic uint32_t flushed; /* raised when a write ends; futex word */
     _Atomic uint32_t flush_waits; /* threads that wait for that */
-    _Atomic uint64_t write_ns, sync_ns; /* start of a call to the disk; 0: none */
+    _Atomic uint64_t write_ns; /* start of a write; 0: none */
+    _Atomic uint32_t slow;   /* quick writes until callers write again; 0: they do */
+    const void *_Atomic writer; /* the thread of the store; NULL: not yet */
+    _Atomic uint64_t full_seq; /* callers wait until the segment below is sealed */
+    _Atomic uint64_t read_ns; /* when a read last ended, or the first of several began */
+    _Atomic uint32_t reads_out; /* reads that have not ended */
+    _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
+    uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
     unsigned char *work;     /* L2_WORK_BYTES of the holder of `working`, aligned */
 

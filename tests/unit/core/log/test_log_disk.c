@@ -6,133 +6,12 @@
  *         write since the last sync, and sectors of it, on their own: POWER_STATES=n of them, some
  *         two in a row. For the pages each one is zeroed in turn. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
-#include "base/num.h"
-#include "l2/l2.h"
-#include "tests/support/l2_dev.h"
-#include "tests/support/t.h"
+#include "tests/support/log_kit.h"
 
-#define KEYS 60u
-#define MOST_CHANGES 16000u
-#define GENERATION 3u
-#define BYTES 300u /* most of a value */
-#define LEAST 100u /* least of one */
-#define LEAST_RECORD 128u
-
-typedef struct change { uint32_t key, version; } change; /* version 0: deleted */
-
-static l2_dev dev, other;
-static base_account account;
-static base_log lines;
-static base_clock clock_now;
-static base_vfs vfs;
-static l2_config cfg;
-static l2 *d;
-static int64_t ms = 1000000;
-static change history[MOST_CHANGES];
-static uint32_t changes, synced;
-static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
-
-static int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return ms;
-}
-
-static int64_t wall_ms(void *ctx)
-{
-    (void)ctx;
-    return INT64_C(1700000000000) + ms;
-}
-
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
-static void begin(l2_level level)
-{
-    base_account_init(&account, UINT64_C(1) << 40, NULL);
-    clock_now = (base_clock){ now_ms, now_ms, NULL };
-    base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
-    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = "d",
-                       .bytes = 65536 * 12, .memory_bytes = 1 << 20, .seg_bytes = 65536,
-                       .seg_count = 12, .secret = secret, .no_thread = true, .wall_ms = wall_ms,
-                       .level = level, .move_pct = 50, .off_damaged_pct = 100 };
-    changes = synced = 0;
-}
-
-static void open_on(l2_dev *on)
-{
-    int e = 0;
-    on->locked = false;
-    vfs = l2_dev_vfs(on);
-    cfg.vfs = &vfs;
-    const cellar_err err = l2_open(&cfg, &d, &e);
-    if (err != CELLAR_OK) { printf("# open: %d, errno %d\n", (int)err, e); }
-    T_REQUIRE(err == CELLAR_OK);
-    l2_namespace ns = { .id = 1, .generation = GENERATION };
-    if (!l2_namespace_find(d, "all", 3, &ns)) {
-        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
-    }
-}
-
-static l2_key key_of(const uint32_t *i)
-{
-    return (l2_key){ i, sizeof *i, GENERATION,
-                     base_hash(l2_hash_key(d), GENERATION, i, sizeof *i) };
-}
-
-static size_t bytes_of(uint32_t i, uint32_t v)
-{
-    return LEAST + (i * 37u + v * 101u) % (BYTES - LEAST);
-}
-
-static void change_key(uint32_t i, bool ends, bool durable)
-{
-    unsigned char buf[BYTES];
-    const uint32_t v = ends ? 0 : changes + 1;
-    const l2_key k = key_of(&i);
-    if (changes == MOST_CHANGES) { return; }
-    memset(buf, (int)(i + v), sizeof buf);
-    if (ends) {
-        l2_invalidate(d, &k);
-    } else {
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = v, .durable = durable };
-        cellar_err err = l2_put(d, &k, buf, bytes_of(i, v), &m, NULL);
-        for (int n = 0; err == CELLAR_DROPPED && n < 100; n++) {
-            (void)l2_tick(d, 0);
-            err = l2_put(d, &k, buf, bytes_of(i, v), &m, NULL);
-        }
-        T_REQUIRE(err == CELLAR_OK);
-    }
-    history[changes++] = (change){ i, v };
-}
-
-/* Return the version that is served; 0: none. */
-static uint32_t look(uint32_t i)
-{
-    unsigned char buf[BYTES];
-    const l2_key k = key_of(&i);
-    size_t n = 0;
-    l2_meta m;
-    if (l2_get(d, &k, buf, sizeof buf, &n, &m) != CELLAR_OK) { return 0; }
-    T_EQ_U64(n, bytes_of(i, m.user_flags));
-    T_CHECK(n > 0 && buf[0] == (unsigned char)(i + m.user_flags));
-    return m.user_flags;
-}
-
-/* Find the number of changes of the state that is served; UINT32_MAX: of no moment since `from`. */
-static uint32_t moment(uint32_t from)
-{
-    uint32_t state[KEYS] = { 0 }, seen[KEYS], wrong = 0;
-    for (uint32_t i = 0; i < KEYS; i++) { wrong += (seen[i] = look(i)) != 0; }
-    for (uint32_t n = 0;; n++) {
-        if (wrong == 0 && n >= from) { return n; }
-        if (n == changes) { return UINT32_MAX; }
-        const change *c = &history[n];
-        wrong -= state[c->key] != seen[c->key];
-        state[c->key] = c->version;
-        wrong += state[c->key] != seen[c->key];
-    }
-}
+#define SEGMENTS ((size_t)12)
+#define SEGMENT ((size_t)65536)
+#define PAGE ((size_t)4096)
+#define HEADER ((size_t)128)
 
 static void some_changes(base_rng *r, uint32_t most)
 {
@@ -170,7 +49,7 @@ static void cuts(l2_level level)
             const uint32_t at = moment(synced);
             T_CHECK(at != UINT32_MAX);
             if (at == UINT32_MAX) { break; }
-            changes = synced = at; /* a boot: what is found is durable */
+            state_is(at); /* a boot: what is found is durable */
         }
         l2_close(d);
         l2_dev_fini(&dev);
@@ -183,17 +62,19 @@ T_CASE(power_cut_shows_one_moment_at_always) { cuts(L2_ALWAYS); }
 
 /* ---- lost pages ---- */
 
-static void copy_without(size_t page)
+static void copy_without(size_t at, size_t bytes)
 {
     l2_dev_clone(&dev, &other, NULL);
     l2_dev_file *f = l2_dev_find(&other, "data.seg");
-    T_REQUIRE(f != NULL && page + 4096 <= f->size);
-    memset(f->live + page, 0, 4096);
+    T_REQUIRE(f != NULL && at + bytes <= f->size);
+    memset(f->live + at, 0, bytes);
 }
 
-T_CASE(lost_page_costs_its_own_records)
+static uint32_t want[KEYS];
+static size_t last_page; /* of the log */
+
+static void fill_and_end(bool closes)
 {
-    uint32_t want[KEYS], most = 0, old = 0;
     begin(L2_DROP);
     l2_dev_init(&dev);
     open_on(&dev);
@@ -202,24 +83,233 @@ T_CASE(lost_page_costs_its_own_records)
         (void)l2_tick(d, 0);
     }
     for (uint32_t i = 0; i < KEYS; i++) { want[i] = look(i); }
-    T_EQ_I64(l2_end(d), CELLAR_OK);
-    l2_close(d);
-    for (size_t page = 0; page < (size_t)12 * 65536; page += 4096) {
-        uint32_t lost = 0;
-        copy_without(page);
-        open_on(&other);
-        for (uint32_t i = 0; i < KEYS; i++) {
-            const uint32_t got = look(i);
-            lost += got == 0 && want[i] != 0;
-            old += got != 0 && got != want[i];
-        }
-        most = BASE_MAX(most, lost);
+    last_page = (size_t)((base_load_acq(&d->tail) - 1) % (SEGMENTS * SEGMENT)) / PAGE * PAGE;
+    if (closes) {
+        T_EQ_I64(l2_end(d), CELLAR_OK);
+        l2_close(d);
+    } else {
         l2_discard(d);
     }
+}
+
+/* Open without some bytes. Return the entries that are lost then. */
+static uint32_t lost_without(size_t at, size_t bytes)
+{
+    uint32_t lost = 0, old = 0;
+    copy_without(at, bytes);
+    open_on(&other);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        const uint32_t got = look(i);
+        lost += got == 0 && want[i] != 0;
+        old += got != 0 && got != want[i];
+    }
+    l2_discard(d);
     T_EQ_U64(old, 0);
-    T_CHECK(most <= 4096 / LEAST_RECORD + 1);
+    return lost;
+}
+
+static void finish(void)
+{
     l2_dev_fini(&dev);
     l2_dev_fini(&other);
+}
+
+T_CASE(lost_page_costs_its_own_records)
+{
+    uint32_t most = 0;
+    fill_and_end(true);
+    for (size_t page = 0; page < SEGMENTS * SEGMENT; page += PAGE) {
+        most = BASE_MAX(most, lost_without(page, PAGE));
+    }
+    T_CHECK(most <= PAGE / LEAST_RECORD + 1);
+    finish();
+}
+
+/* The rows of the open segment were in memory. So its page may cost all, but brings no old value,
+ * unless it is the last one: nothing tells that the log had it. */
+T_CASE(lost_page_after_a_kill_brings_no_older_value)
+{
+    uint32_t wide = 0;
+    fill_and_end(false);
+    for (size_t page = 0; page < SEGMENTS * SEGMENT; page += PAGE) {
+        wide += page != last_page && lost_without(page, PAGE) > PAGE / LEAST_RECORD + 1;
+    }
+    T_CHECK(wide <= SEGMENT / PAGE);
+    finish();
+}
+
+T_CASE(lost_header_costs_nothing_after_a_kill)
+{
+    fill_and_end(false);
+    for (size_t at = 0; at < SEGMENTS * SEGMENT; at += SEGMENT) {
+        T_EQ_U64(lost_without(at, HEADER), 0);
+    }
+    finish();
+}
+
+/* ---- failed syncs ---- */
+
+static uint64_t holes(void)
+{
+    l2_stats st;
+    l2_stats_get(d, &st);
+    return st.holes;
+}
+
+/* Let the kernel drop pages that no sync made durable. */
+static void pages_are_dropped(base_rng *r)
+{
+    const l2_dev_file *f = l2_dev_find(&dev, "data.seg");
+    for (size_t at = 0; at < f->size; at += PAGE) {
+        if (base_rng_below(r, 64) == 0) { memcpy(f->live + at, f->durable + at, PAGE); }
+    }
+}
+
+static void commit(cellar_err want_err)
+{
+    T_EQ_I64(l2_commit(d), want_err);
+    if (want_err == CELLAR_OK) { synced = changes; }
+}
+
+/* Fail a sync. Then go on until commits succeed. */
+static void sync_fails(base_rng *r, bool drops)
+{
+    some_changes(r, 300);
+    change_key(0, false, true);
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    commit(CELLAR_E_IO);
+    commit(CELLAR_E_IO); /* the disk reports the error once */
+    if (drops) { pages_are_dropped(r); }
+    for (uint64_t n = base_rng_below(r, 20); n > 0; n--) {
+        change_key((uint32_t)base_rng_below(r, KEYS), n % 5 == 0, n % 2 == 0);
+    }
+    (void)l2_tick(d, 0);
+    for (uint32_t i = 0; holes() != 0 && i < KEYS; i++) { history[changes++] = (change){ i, 0 }; }
+    if (holes() != 0) { state_is(changes); }
+    some_changes(r, 300);
+    commit(CELLAR_OK);
+}
+
+static void cut_now(base_rng *r)
+{
+    l2_dev_clone(&dev, &other, r);
+    l2_discard(d);
+    const l2_dev swap = dev;
+    dev = other;
+    other = swap;
+    open_on(&dev);
+}
+
+static void failed_syncs(l2_level level, bool drops)
+{
+    base_rng r;
+    uint32_t emptied = 0;
+    base_rng_seed(&r, t_seed());
+    for (uint32_t s = 0; s < 40 && !t_failed(); s++) {
+        begin(level);
+        l2_dev_init(&dev);
+        open_on(&dev);
+        some_changes(&r, 2000);
+        sync_fails(&r, drops);
+        emptied += holes() != 0;
+        cut_now(&r);
+        T_CHECK(moment(synced) != UINT32_MAX);
+        l2_close(d);
+        finish();
+    }
+    T_CHECK(drops ? emptied != 0 : emptied == 0);
+}
+
+T_CASE(bytes_of_a_failed_sync_are_stored_again) { failed_syncs(L2_ALWAYS, false); }
+T_CASE(bytes_of_a_failed_periodic_sync_are_stored_again) { failed_syncs(L2_KEEP, false); }
+T_CASE(bytes_that_a_failed_sync_lost_end_all_that_is_older) { failed_syncs(L2_ALWAYS, true); }
+
+/* ---- clocks ---- */
+
+#define YEAR_MS (INT64_C(366) * 86400000)
+
+static uint32_t warned;
+
+static void count_warnings(cellar_log_level level, const char *module, cellar_err code,
+                           const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)ctx;
+    warned += strstr(text, "ahead of the last use") != NULL;
+}
+
+static void put_for(uint32_t i, int64_t ttl_ms)
+{
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = ms + ttl_ms, .user_flags = i + 1, .durable = true };
+    T_EQ_I64(l2_put(d, &k, "value", 5, &m, NULL), CELLAR_OK);
+}
+
+static bool lives(uint32_t i)
+{
+    char buf[8];
+    size_t n = 0;
+    l2_meta m;
+    const l2_key k = key_of(&i);
+    return l2_get(d, &k, buf, sizeof buf, &n, &m) == CELLAR_OK;
+}
+
+static void boots_at(int64_t wall_first, bool other_boot)
+{
+    l2_close(d);
+    wall_first_ms = wall_first - ms;
+    dev.boot[1] += other_boot;
+    open_on(&dev);
+}
+
+static void clock_begin(void)
+{
+    begin(L2_DROP);
+    base_log_init(&lines, &clock_now, count_warnings, NULL, BASE_LOG_WARNING);
+    warned = 0;
+    l2_dev_init(&dev);
+    ms = 5000;
+    open_on(&dev);
+}
+
+T_CASE(ttl_counts_all_runs_of_a_clock_that_begins_again)
+{
+    clock_begin();
+    put_for(1, 100000);
+    ms += 60000;
+    const int64_t wall = wall_ms(NULL);
+    l2_close(d);
+    ms = 0;
+    wall_first_ms = wall + 10000; /* between the runs */
+    open_on(&dev);
+    T_CHECK(lives(1));
+    ms += 29000;
+    T_CHECK(lives(1));
+    ms += 2000;
+    T_CHECK(!lives(1));
+    l2_close(d);
+    finish();
+}
+
+T_CASE(wall_clock_that_was_ahead_does_not_stop_ttls)
+{
+    clock_begin();
+    const int64_t wall = wall_ms(NULL);
+    boots_at(wall + 10 * YEAR_MS, true);
+    T_EQ_U64(warned, 1);
+    put_for(1, 1000000);
+    boots_at(wall + 1000, true);
+    put_for(2, 100000);
+    T_CHECK(lives(1));
+    boots_at(wall + 90000, true);
+    T_CHECK(lives(2));
+    boots_at(wall + 102000, true);
+    T_CHECK(!lives(2));
+    T_CHECK(lives(1));
+    T_EQ_U64(warned, 1);
+    l2_close(d);
+    finish();
 }
 
 T_MAIN("log_disk")

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a disk that is slow, or hangs, stops one caller at most for longer than its limit. After
+ *         a slow write the thread of the store writes for all, until writes are quick again.
+ * Method: a store with a thread on real files. Writes and syncs of its disk wait for a gate, or
+ *         take the time that the test says. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "l2/l2.h"
+#include "l2/types.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#define GENERATION 7u
+#define SLOW_US 150000u
+
+#define AWAIT(fact) \
+    do { \
+        unsigned ms_ = 0; \
+        for (; !(fact) && ms_ < 60000 * t_patience(); ms_++) { (void)usleep(1000); } \
+        T_REQUIRE(ms_ < 60000 * t_patience()); \
+    } while (0)
+
+/* ---- the disk ---- */
+
+static base_vfs vfs;
+static const base_vfs *below;
+static _Atomic bool writes_wait, syncs_wait, write_is_slow;
+static _Atomic uint32_t waiting;      /* calls at a gate */
+static _Atomic uint32_t own_writes;   /* of the thread that runs the test */
+static pthread_t self;
+
+static void gate(_Atomic bool *shut)
+{
+    if (!atomic_load(shut)) { return; }
+    atomic_fetch_add(&waiting, 1);
+    while (atomic_load(shut)) { (void)usleep(500); }
+    atomic_fetch_sub(&waiting, 1);
+}
+
+static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
+                       size_t *done)
+{
+    if (pthread_equal(pthread_self(), self)) { atomic_fetch_add(&own_writes, 1); }
+    gate(&writes_wait);
+    if (atomic_exchange(&write_is_slow, false)) { (void)usleep(SLOW_US); }
+    return below->pwrite(ctx, f, buf, n, at, done);
+}
+
+static int slow_datasync(void *ctx, base_vfs_file *f)
+{
+    gate(&syncs_wait);
+    return below->datasync(ctx, f);
+}
+
+/* ---- the store ---- */
+
+static base_account account;
+static base_log lines;
+static base_clock clock_now;
+static l2_config cfg;
+static l2 *d;
+static char path[T_FOLDER_MAX];
+
+static int64_t now_ms(void *ctx)
+{
+    (void)ctx;
+    return 1000000;
+}
+
+static void begin(l2_level level)
+{
+    l2_namespace ns = { .id = 1, .generation = GENERATION };
+    int e = 0;
+    t_folder(path);
+    self = pthread_self();
+    below = base_vfs_system();
+    vfs = *below;
+    vfs.pwrite = slow_pwrite;
+    vfs.datasync = slow_datasync;
+    base_account_init(&account, UINT64_C(1) << 40, NULL);
+    clock_now = (base_clock){ now_ms, now_ms, NULL };
+    base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
+    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = path,
+                       .vfs = &vfs, .bytes = (uint64_t)16 << 20, .level = level,
+                       .memory_bytes = (uint64_t)16 << 20, .move_pct = 50 };
+    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+}
+
+static void end(void)
+{
+    l2_close(d);
+    t_wipe(path);
+}
+
+static l2_key key_of(const uint32_t *i)
+{
+    return (l2_key){ i, sizeof *i, GENERATION,
+                     base_hash(l2_hash_key(d), GENERATION, i, sizeof *i) };
+}
+
+static cellar_err put(uint32_t i)
+{
+    static const char value[500];
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+    return l2_put(d, &k, value, sizeof value, &m, NULL);
+}
+
+static bool lives(uint32_t i)
+{
+    char value[500];
+    size_t n = 0;
+    l2_meta m;
+    const l2_key k = key_of(&i);
+    return l2_get(d, &k, value, sizeof value, &n, &m) == CELLAR_OK;
+}
+
+static void end_key(uint32_t i)
+{
+    const l2_key k = key_of(&i);
+    l2_invalidate(d, &k);
+}
+
+/* ---- cases ---- */
+
+T_CASE(thread_writes_for_callers_after_a_slow_write)
+{
+    uint32_t own = 0, quick = 0;
+    begin(L2_DROP);
+    for (uint32_t i = 0; i < 10; i++) { T_EQ_I64(put(i), CELLAR_OK); }
+    T_CHECK(atomic_load(&own_writes) != 0);
+    T_EQ_U64(base_load_rlx(&d->slow), 0);
+    atomic_store(&write_is_slow, true);
+    T_EQ_I64(put(10), CELLAR_OK);
+    T_CHECK(base_load_rlx(&d->slow) != 0);
+    own = atomic_load(&own_writes);
+    for (; base_load_rlx(&d->slow) > 1 && quick < 100000; quick++) {
+        const cellar_err err = put(quick);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_DROPPED);
+    }
+    T_EQ_U64(atomic_load(&own_writes), own);
+    T_CHECK(quick >= 90);
+    for (uint32_t i = 0; atomic_load(&own_writes) == own && i < 100000; i++) { (void)put(i); }
+    T_CHECK(atomic_load(&own_writes) != own);
+    end();
+}
+
+static void *put_once(void *ctx)
+{
+    (void)put(100);
+    return ctx;
+}
+
+static void *commit_once(void *ctx)
+{
+    (void)l2_commit(d);
+    return ctx;
+}
+
+/* The marker in /dev/shm makes a delete safe. */
+T_CASE(delete_returns_while_a_write_hangs)
+{
+    pthread_t t;
+    l2_stats st;
+    begin(L2_DROP);
+    T_EQ_I64(put(1), CELLAR_OK);
+    atomic_store(&writes_wait, true);
+    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    AWAIT(atomic_load(&waiting) != 0);
+    end_key(1);
+    T_CHECK(!lives(1));
+    l2_stats_get(d, &st);
+    T_CHECK(st.relied != 0);
+    T_EQ_I64(put(2), CELLAR_DROPPED);
+    atomic_store(&writes_wait, false);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    AWAIT(base_load_acq(&d->owed_lsn) == 0); /* the marker is gone */
+    T_CHECK(!lives(1));
+    T_CHECK(lives(100));
+    end();
+}
+
+T_CASE(commit_returns_while_the_sync_of_another_caller_hangs)
+{
+    pthread_t t;
+    begin(L2_ALWAYS);
+    T_EQ_I64(put(1), CELLAR_OK);
+    atomic_store(&syncs_wait, true);
+    T_REQUIRE(pthread_create(&t, NULL, commit_once, NULL) == 0);
+    AWAIT(atomic_load(&waiting) != 0);
+    T_EQ_I64(put(2), CELLAR_OK);
+    T_EQ_I64(l2_commit(d), CELLAR_E_IO);
+    T_CHECK(lives(2));
+    atomic_store(&syncs_wait, false);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_EQ_I64(l2_commit(d), CELLAR_OK);
+    end();
+}
+
+T_MAIN("log_slow")
