@@ -107,13 +107,13 @@ T_INLINE cellar_err put_key(uint32_t i, uint32_t v, bool durable)
     return err;
 }
 
-/* Change a key. What replaces an ensured value is ensured, and all before it: it is one log. */
+/* Change a key. What replaces a value is ensured, and all before it: it is one log. */
 T_INLINE void change_key(uint32_t i, bool ends, bool durable)
 {
     const uint32_t v = ends ? 0 : changes + 1;
     const l2_key k = key_of(&i);
     if (changes == MOST_CHANGES) { return; }
-    const bool replaces = last[i] != 0 && last[i] <= ensured;
+    const bool replaces = last[i] != 0;
     history[changes++] = (change){ i, v };
     if (ends) {
         l2_invalidate(d, &k);

@@ -3,17 +3,17 @@
  * write: store entries; log tombstones for changed keys; append live records again.
  *
  * PICTURE    put         shard {log lock {stamp current? append} word stored}
- *                        -> durable, or an older record is written: written before the return
- *            invalidate  shard {no word: nothing; tombstone, word removed} -> written, if the
- *                        record is
+ *                        -> durable, or it replaces a record: written before the return
+ *            invalidate  shard {no word: nothing; tombstone, word removed} -> written
  *            move        shard {word still leads here? append, word stored}
  * PROTOCOL   A change raises its stamp, then takes the lock of the shard. A put reads the stamp
  *            under it. So the put sees the change and is refused, or the change finds the word.
  * INVARIANTS The index has each record that the next open could find, of keys that no newer record
  *            or tombstone ends. So a change without a word logs nothing. Where the index was full
  *            at the open, each change logs until the log has passed the records that have no word.
- *            After a kill a written record never comes back once a newer one, or its end, was
- *            acknowledged: those are written before their call returns (l2_ensure).
+ *            After a kill a record never comes back once a newer one, or its end, was acknowledged:
+ *            those are written before their call returns (l2_ensure), also where the older one is
+ *            not written yet. A write may take it alone, or what it replaces may be written.
  * LOCKING    L2_TOMBSTONE_LOCK of the shard, then L2_LOG. No thread waits for the disk with either.
  * LIMITS     A full shard refuses further keys.
  * SEE ALSO   plan.c: what a put stores. stall.c: a disk that does not answer. */
@@ -35,7 +35,7 @@
 
 /* ---- tombstones ---- */
 
-/* Log a tombstone if the index has the key. *end: what must be written, 0: nothing. */
+/* Log a tombstone if the index has the key. *end: all below must be written. */
 static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
 {
     const uint64_t hash = l2_mix(k->hash);
@@ -56,8 +56,9 @@ static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
             l2_index_drop(d, hash);
             l2_live_take(d, k->generation, w.bytes);
         }
-        if (l2_in_file(d, w.lsn)) { *end = lsn + l2_rec_room(&d->form, 0, k->len, 0); }
+        s->ended = lsn + l2_rec_room(&d->form, 0, k->len, 0);
     }
+    *end = s->ended; /* without a word, too: that of another thread may not be written */
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     if (took == L2_TOOK) {
         L2_COUNT_BY(d, tombstones, logs);
@@ -75,11 +76,17 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
         w.seen = l2_room_seen(d);
         const l2_took took = l2_tombstone(d, k, &end);
         if (took == L2_TOOK) {
-            if (end != 0) { l2_ensure(d, end); }
+            l2_ensure(d, end);
             return;
         }
         if (!l2_wait(d, took, &w)) { return; }
     }
+}
+
+/* Return true if no kill, at ALWAYS no power cut, takes what is below `lsn`. */
+static bool l2_is_kept(const l2 *d, uint64_t lsn)
+{
+    return base_load_acq(d->cfg.level == L2_ALWAYS ? &d->synced : &d->written) >= lsn;
 }
 
 CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
@@ -88,7 +95,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
     const uint64_t mixed = l2_mix(hash);
     l2_shard *s = l2_shard_of(own, mixed);
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
-    const bool none = l2_index_find(own, mixed).lsn == 0;
+    const bool none = l2_index_find(own, mixed).lsn == 0 && l2_is_kept(own, s->ended);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     return none && !l2_lacks_words(d);
 }
@@ -97,7 +104,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 
 typedef struct l2_put_at { /* result of an append */
     uint64_t lsn, end;
-    bool ensure; /* an older record of the key is written */
+    bool ensure; /* it replaces a record */
 } l2_put_at;
 
 /* Append a put and store its word. L2_IS_OLD with lsn 0: the index is full. */
@@ -116,7 +123,7 @@ static l2_took l2_put_once(l2 *d, const l2_record *r, const l2_terms *terms, l2_
         if (w.lsn != 0) { l2_live_take(d, r->rec.generation, w.bytes); }
         l2_index_set(d, r->hash, out->lsn, bytes);
         l2_live_add(d, r->rec.generation, l2_word_bytes(bytes));
-        out->ensure = w.lsn != 0 ? l2_in_file(d, w.lsn) : l2_lacks_words(d);
+        out->ensure = w.lsn != 0 || l2_lacks_words(d) || !l2_is_kept(d, s->ended);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     if (!room) { (void)base_add_rlx(&d->index.full, (uint64_t)1); }

@@ -35,8 +35,6 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
 CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took, uint64_t wait_ns);
 /* Return how long a put waits for that. */
 CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d);
-/* Return true if the file has, or may have, the record at `lsn`. */
-BASE_INLINE bool l2_in_file(l2 *d, uint64_t lsn) { return lsn < base_load_acq(&d->claimed); }
 /* Write the buffer up to `upto`, or wait for the thread that does, wait_ns at most. Return an
  * errno, ETIMEDOUT, or 0. */
 CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns);

@@ -77,6 +77,7 @@ typedef struct l2_row { /* one record, in the footer of its segment */
 typedef struct l2_shard {
     sync_lock lock;  /* rank L2_TOMBSTONE_LOCK */
     uint32_t used;
+    uint64_t ended;  /* end of its newest tombstone */
     uint32_t *slot;  /* 3 words for each of index.per */
 } l2_shard;
 
@@ -136,7 +137,7 @@ struct l2 {
     size_t buf_bytes;
     uint32_t row_cap;
     _Atomic uint64_t tail;   /* end of the log; stored under L2_LOG */
-    _Atomic uint64_t claimed; /* the file has, or may have, all below; stored under L2_LOG */
+    _Atomic uint64_t claimed; /* all below is, or may be, in the file; stored under L2_LOG */
     _Atomic uint64_t written; /* stored by the holder of `writing`, under L2_LOG */
     _Atomic uint64_t synced; /* holder of `syncing` */
     _Atomic uint64_t dirty_ns; /* time of the oldest record that is not written; 0: none */

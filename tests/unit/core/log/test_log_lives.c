@@ -2,7 +2,7 @@
  *
  * Aim:    a store of the log serves what was put, never an older value, over process deaths and
  *         closes, while its places are used many times. What was ensured is found: durable puts,
- *         puts that replace a written record, deletes.
+ *         puts that replace a record, deletes.
  * Method: random calls on a store of 32 segments on a real file. A version number for each change;
  *         for each key the newest version that was ensured, and the newest of all. A process death
  *         is l2_discard, which writes nothing. */
@@ -100,7 +100,7 @@ static void put(uint32_t i, bool durable)
     }
     T_REQUIRE(err == CELLAR_OK);
     /* A put that replaces what the file has is written before it returns. */
-    if (durable || (key[i].ensured == key[i].now && !key[i].dead && key[i].now != 0)) {
+    if (durable || (key[i].now != 0 && !key[i].dead)) {
         key[i].ensured = v;
         key[i].ensured_dead = false;
     }
