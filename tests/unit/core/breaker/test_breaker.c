@@ -79,6 +79,20 @@ T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds)
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
 }
 
+/* Two seconds: a count that runs into the word of the second changes an even second only. */
+T_CASE(breaker_stays_closed_beside_a_million_calls_that_worked)
+{
+    for (int64_t second = 2; second < 4; second++) {
+        breaker b = fresh(0);
+        for (uint32_t i = 0; i < 1u << 20; i++) { call(&b, BREAKER_WORKED, second * 1000); }
+        for (uint32_t i = 0; i < 100; i++) {
+            T_EQ_U64(call(&b, i % 3 == 0 ? BREAKER_WORKED : BREAKER_FAILED, second * 1000),
+                     BREAKER_SAME);
+        }
+        T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
+    }
+}
+
 T_CASE(breaker_ignores_calls_without_verdict)
 {
     breaker b = fresh(0);

@@ -434,6 +434,19 @@ static void on_lost(const void *key, size_t key_len, uint64_t fence, int64_t hel
     if (h->inner == CELLAR_OK) { h->inner = cellar_lock_release(h->t, &lk); }
 }
 
+T_CASE(lock_that_the_tick_ends_was_acquired_once)
+{
+    cellar_locks *t = open_table();
+    cellar_lock lk;
+    T_EQ_I64(take(t, "k", 100, &lk), CELLAR_OK);
+    atomic_fetch_add(&now_ms, 100);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_E_LOST);
+    T_EQ_U64(figures(t).acquired, 1);
+    T_EQ_U64(figures(t).expired, 1);
+    shut(t);
+}
+
 T_CASE(losses_are_told_exactly_once)
 {
     cellar_locks *t = open_table();

@@ -447,6 +447,29 @@ T_CASE(payload_is_freed_once_by_every_end)
 
 /* ---- holds ---- */
 
+T_CASE(extended_hold_lasts_its_whole_time)
+{
+    const cellar_task *t;
+    cellar_task_opts o = no_jitter(2);
+    cellar_task_id id;
+    uint32_t n;
+    defaults();
+    open_with(NULL);
+    o.queue = "pull";
+    name_it("l", NULL, &o);
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(cellar_task_take(p, "pull", 100, &t, 1, &n), CELLAR_OK);
+    (void)pass(50);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_extend(1000)), CELLAR_OK);
+    (void)pass(999);
+    T_EQ_I64(state_of(id), CELLAR_TASK_RUNNING);
+    (void)pass(1);
+    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
+    close_it();
+}
+
 T_CASE(holds_are_acknowledged_extended_and_lost)
 {
     const cellar_task *t[4];
