@@ -2,7 +2,8 @@
  *
  * Aim:    errors of the disk and power cuts under a journal. A call of the disk that fails once
  *         refuses a submit or delays a final state; nothing is lost and nothing runs twice. After a
- *         cut the journal opens, has each acknowledged submit, and none after its final state.
+ *         cut the journal opens, has each acknowledged submit, and none after its final state. So
+ *         it is with firings of a schedule and messages of a bus.
  * Method: an own VFS of SQLite, registered as the default one, passes calls to that of the system.
  *         It counts them: call n fails (with an error, or after half of a write), or the files are
  *         copied at call n as a cut leaves them: each file as of its last sync, and of the writes
@@ -31,6 +32,8 @@ T_ONE_THREAD;
 #define FILES 4u
 #define WRITES 1024u
 #define TASKS 10u
+#define MESSAGES 4u
+#define START_MS INT64_C(1700000000000)
 #define ALL_US UINT64_C(3600000000) /* a tick does all that is due: no run has fewer commits */
 
 /* ---- the disk ---- */
@@ -79,6 +82,11 @@ static struct {
     disk_image image[FILES]; /* of the cut, by file */
 } now;
 static task_note task_of[TASKS], at_cut[TASKS];
+static struct talk { /* of a bus */
+    bool accepted[MESSAGES], settled[MESSAGES], settles[MESSAGES]; /* settles: or is about to */
+    uint32_t seen[MESSAGES];
+} talk, talk_at_cut;
+static bool recurs, recurs_at_cut; /* a schedule was added */
 
 static void image_set(disk_image *m, size_t len)
 {
@@ -134,12 +142,16 @@ static void disk_reset(void)
     }
     memset(&now, 0, sizeof now);
     memset(task_of, 0, sizeof task_of);
+    memset(&talk, 0, sizeof talk);
+    recurs = false;
 }
 
 static void disk_cut_now(void)
 {
     now.cut = true;
     memcpy(at_cut, task_of, sizeof at_cut);
+    talk_at_cut = talk;
+    recurs_at_cut = recurs;
     for (size_t i = 0; i < FILES; i++) {
         disk_image *m = &now.image[i];
         m->exists = disk[i].synced.exists;
@@ -429,7 +441,7 @@ static void start(void)
 {
     disk_reset();
     mono_ms = 1000000;
-    wall_ms = INT64_C(1700000000000);
+    wall_ms = START_MS;
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
 }
@@ -519,8 +531,8 @@ T_CASE(journal_faults)
 
 /* ---- cuts ---- */
 
-/* Write the files of the cut into a new folder, and open them. */
-static cellar_err open_cut(cellar_journal_level level)
+/* Write the files of the cut into a new folder. */
+static void restart(void)
 {
     static disk_image image[FILES];
     char name[FILES][sizeof disk[0].name];
@@ -546,7 +558,6 @@ static cellar_err open_cut(cellar_journal_level level)
     }
     mono_ms += 10000;
     wall_ms += 10000;
-    return open_pool(level);
 }
 
 static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
@@ -558,7 +569,8 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
         now.how = how;
         work(level);
         T_CHECK(now.cut);
-        T_REQUIRE(open_cut(level) == CELLAR_OK);
+        restart();
+        T_REQUIRE(open_pool(level) == CELLAR_OK);
         for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
         while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
         mono_ms += 10000;
@@ -640,11 +652,6 @@ T_CASE(schedule_faults)
 
 /* ---- a bus ---- */
 
-#define MESSAGES 4u
-
-static bool accepted[MESSAGES], settled[MESSAGES];
-static uint32_t seen[MESSAGES];
-
 /* Take all messages and acknowledge them; the first message is returned once. */
 static void consume(cellar_bus_member *m)
 {
@@ -652,25 +659,26 @@ static void consume(cellar_bus_member *m)
     while (cellar_bus_take(m, 0, &got) == CELLAR_OK) {
         const size_t n = (size_t)(*(const char *)got.body - 'a');
         T_REQUIRE(n < MESSAGES);
-        T_CHECK(accepted[n] && !settled[n]);
-        seen[n]++;
+        T_CHECK(talk.accepted[n] && !talk.settled[n]);
+        talk.seen[n]++;
         const bool returns = n == 0 && got.attempt == 1;
+        talk.settles[n] = !returns;
         const cellar_err err = cellar_bus_settle(m, got.delivery,
                                                  returns ? CELLAR_BUS_RETRY : CELLAR_BUS_ACK, 0);
         T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
-        settled[n] = !returns; /* also with an error: it is written later */
+        talk.settled[n] = !returns; /* also with an error: it is written later */
     }
 }
 
 /* Open both, publish up to `count` messages, and consume them; a failed call is made again. */
-static void converse(uint32_t count)
+static void converse(cellar_journal_level level, uint32_t count)
 {
     cellar_bus_member *m;
     cellar_bus *b = NULL;
     cellar_host_config host = { .struct_size = sizeof host, .clock = read_mono, .no_threads = 1,
                                 .log = hear_nothing };
     cellar_bus_config config = { .struct_size = sizeof config, .host = &host };
-    for (int tries = 0; tries < 2 && open_pool(CELLAR_JOURNAL_SYNC) != CELLAR_OK; tries++) {
+    for (int tries = 0; tries < 2 && open_pool(level) != CELLAR_OK; tries++) {
         T_CHECK(now.failed && tries == 0);
     }
     config.pool = p;
@@ -687,7 +695,7 @@ static void converse(uint32_t count)
         const char body = (char)('a' + n);
         const cellar_err err = bus_send(b, "q", &body, 1, NULL);
         T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
-        accepted[n] = err == CELLAR_OK;
+        talk.accepted[n] = err == CELLAR_OK;
         if (n % 2 == 1) { consume(m); }
     }
     consume(m);
@@ -702,15 +710,13 @@ T_CASE(bus_faults)
     shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
         start();
-        memset(settled, 0, sizeof settled);
-        memset(seen, 0, sizeof seen);
         now.fail_at = n;
-        converse(MESSAGES);
+        converse(CELLAR_JOURNAL_SYNC, MESSAGES);
         for (uint32_t i = 0; i < MESSAGES; i++) {
-            T_EQ_U64(seen[i], accepted[i] ? 1u + (i == 0) : 0u);
+            T_EQ_U64(talk.seen[i], talk.accepted[i] ? 1u + (i == 0) : 0u);
         }
         now.fail_at = 0;
-        converse(0);
+        converse(CELLAR_JOURNAL_SYNC, 0);
         t_wipe(folder);
         if (!now.failed) { break; }
     }
@@ -782,6 +788,126 @@ T_CASE(journal_on_a_full_volume_finds_room)
     volume_bytes = 0;
     queue_cap = 16;
     t_wipe(folder);
+}
+
+/* ---- cuts of schedules and buses ---- */
+
+#define FIRINGS 4u
+#define EVERY_MS 10000
+
+static const struct { cellar_journal_level level; disk_cut how; bool exact; } cuts[] = {
+    { CELLAR_JOURNAL_SYNC, CUT_KEEPS_ALL, true }, { CELLAR_JOURNAL_SYNC, CUT_DROPS_ALL, true },
+    { CELLAR_JOURNAL_SYNC, CUT_KEEPS_SOME, true }, { CELLAR_JOURNAL_PROCESS, CUT_KEEPS_ALL, true },
+    { CELLAR_JOURNAL_PROCESS, CUT_DROPS_ALL, false },
+    { CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false },
+};
+#define CUTS (sizeof cuts / sizeof cuts[0])
+
+/* Cut at each call of `life`, once in each way; then `next` looks at what is left. */
+static void cut_guests(void (*life)(cellar_journal_level level),
+                       void (*next)(cellar_journal_level level, bool exact))
+{
+    const uint64_t step = t_reduced() ? 4 : 1;
+    base_rng_seed(&rng, t_seed());
+    for (size_t i = 0; i < CUTS; i++) {
+        start();
+        life(cuts[i].level);
+        const uint64_t calls = now.calls;
+        T_CHECK(calls > 50);
+        t_wipe(folder);
+        for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
+            start();
+            now.cut_at = n;
+            now.how = cuts[i].how;
+            life(cuts[i].level);
+            T_CHECK(now.cut);
+            restart();
+            next(cuts[i].level, cuts[i].exact);
+            if (t_failed()) { printf("# cut %zu at call %" PRIu64 "\n", i, n); }
+            t_wipe(folder);
+        }
+    }
+}
+
+/* One commit writes the task of a firing and its due time: no instant has two tasks. */
+static void fires_again(const cellar_firing *f, void *ctx)
+{
+    const size_t n = (size_t)((f->due_wall_ms - START_MS) / EVERY_MS);
+    const char payload = (char)('a' + n);
+    (void)ctx;
+    T_REQUIRE(n < FIRINGS);
+    T_CHECK(!task_of[n].acknowledged);
+    cellar_submit_opts o = { .struct_size = sizeof o, .firing = f };
+    T_EQ_I64(cellar_task_submit(p, "t", &payload, 1, &o, &id_of[n]), CELLAR_OK);
+    task_of[n].acknowledged = true;
+}
+
+/* Open both, add an interval, and let `rounds` instants pass. */
+static void recur(cellar_journal_level level, uint32_t rounds)
+{
+    cellar_scheduler *s;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_mono, .no_threads = 1 };
+    cellar_scheduler_config config = { .struct_size = sizeof config, .host = &host,
+                                       .wall_clock = read_wall };
+    cellar_schedule_spec o = { .struct_size = sizeof o, .catch_up_on_start = 1,
+                               .phase = CELLAR_PHASE_NOW, .coalesce = CELLAR_COALESCE_ALL };
+    T_REQUIRE(open_pool(level) == CELLAR_OK);
+    config.pool = p;
+    T_REQUIRE(cellar_scheduler_open(&config, &s) == CELLAR_OK);
+    T_REQUIRE(schedule_every(s, "e", EVERY_MS, fires_again, NULL, &o) == CELLAR_OK);
+    recurs = true;
+    for (uint32_t i = 0; i < rounds; i++) {
+        while (cellar_tick(s, ALL_US, NULL) == CELLAR_PENDING) { }
+        pass(EVERY_MS / 2);
+        pass(EVERY_MS / 2);
+    }
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+static void recur_first(cellar_journal_level level) { recur(level, FIRINGS); }
+
+/* Each instant that was due has one task, which runs to its end. */
+static void recur_next(cellar_journal_level level, bool exact)
+{
+    mono_ms += (FIRINGS - 1) * EVERY_MS;
+    wall_ms = START_MS + FIRINGS * EVERY_MS - 1;
+    for (size_t n = 0; n < FIRINGS && exact; n++) {
+        task_of[n].acknowledged = at_cut[n].acknowledged;
+        task_of[n].final = at_cut[n].final;
+    }
+    recur(level, 1);
+    for (size_t n = 0; n < FIRINGS && exact && recurs_at_cut; n++) {
+        T_CHECK(at_cut[n].ran + task_of[n].ran >= attempts_of(n));
+        T_CHECK(task_of[n].ran <= attempts_of(n));
+    }
+}
+
+T_CASE(schedule_power_cuts)
+{
+    shim_register();
+    cut_guests(recur_first, recur_next);
+}
+
+static void converse_first(cellar_journal_level level) { converse(level, MESSAGES); }
+
+/* Each accepted message without an acknowledgement comes back, and no other. */
+static void converse_next(cellar_journal_level level, bool exact)
+{
+    for (size_t n = 0; n < MESSAGES; n++) {
+        talk.accepted[n] = true; /* or the cut was before the answer */
+        talk.settled[n] = exact && talk_at_cut.settled[n];
+    }
+    converse(level, 0);
+    for (size_t n = 0; n < MESSAGES && exact; n++) {
+        T_CHECK(talk.settled[n] || talk_at_cut.settles[n] || !talk_at_cut.accepted[n]);
+    }
+}
+
+T_CASE(bus_power_cuts)
+{
+    shim_register();
+    cut_guests(converse_first, converse_next);
 }
 
 T_CASE(journal_power_cuts)
