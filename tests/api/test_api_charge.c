@@ -360,4 +360,5 @@ T_CASE(fewer_stripes_than_wanted_are_shown)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("api_charge")

@@ -225,4 +225,5 @@ T_CASE(each_call_counts_once_over_a_disk)
     store_end();
 }
 
+T_ONE_THREAD;
 T_MAIN("api_counts")

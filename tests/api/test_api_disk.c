@@ -148,7 +148,7 @@ T_CASE(why_names_the_loss_of_the_disk_tier)
 
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
  * that needs a second call for its length. */
-T_CASE(every_call_reads_entries_on_disk)
+T_ALONE(every_call_reads_entries_on_disk)
 {
     static char big[100000];
     static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look",
@@ -250,7 +250,7 @@ T_CASE(disk_access_is_no_cancellation_point)
 }
 
 /* Single loads, bulk loads, leases. */
-T_CASE(load_answered_from_disk_has_its_flags)
+T_ALONE(load_answered_from_disk_has_its_flags)
 {
     store_begin();
     cellar *c = open_it();
@@ -282,7 +282,7 @@ T_CASE(load_answered_from_disk_has_its_flags)
     store_end();
 }
 
-T_CASE(backfilled_entry_keeps_its_deadline)
+T_ALONE(backfilled_entry_keeps_its_deadline)
 {
     store_begin();
     settings cfg = config();
@@ -321,7 +321,7 @@ static cellar_err load_never(cellar_load *ld, const void *key, size_t key_len, v
     return CELLAR_E_IO;
 }
 
-T_CASE(pinned_load_of_a_value_on_disk_is_copied)
+T_ALONE(pinned_load_of_a_value_on_disk_is_copied)
 {
     store_begin();
     cellar_result r = cellar_result_default();
@@ -345,7 +345,7 @@ T_CASE(pinned_load_of_a_value_on_disk_is_copied)
 }
 
 /* The root's label is for statistics: it may change, and a namespace may have the same name. */
-T_CASE(namespace_with_label_of_root_is_separate)
+T_ALONE(namespace_with_label_of_root_is_separate)
 {
     store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
@@ -384,7 +384,7 @@ static bool in_files(const char *needle)
     return found;
 }
 
-T_CASE(hidden_namespace_never_touches_disk)
+T_ALONE(hidden_namespace_never_touches_disk)
 {
     store_begin();
     cellar *c = open_it(), *open_namespace, *secret;
@@ -429,7 +429,7 @@ T_CASE(hidden_namespace_never_touches_disk)
 }
 
 /* The value is over half a segment. Another value of that length has parts on disk. */
-T_CASE(long_value_of_a_hidden_namespace_never_touches_disk)
+T_ALONE(long_value_of_a_hidden_namespace_never_touches_disk)
 {
     static char value[700 << 10], got[700 << 10];
     store_begin();
@@ -521,7 +521,7 @@ static void push_out(cellar *c)
     }
 }
 
-T_CASE(entries_excluded_from_disk_are_never_written)
+T_ALONE(entries_excluded_from_disk_are_never_written)
 {
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
@@ -587,7 +587,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 }
 
 /* Every kind of load respects the disk options of its flags and of its namespace. */
-T_CASE(bulk_loads_and_leases_respect_no_disk_options)
+T_ALONE(bulk_loads_and_leases_respect_no_disk_options)
 {
     uint32_t from;
     static char text[] = "new";
@@ -629,7 +629,7 @@ T_CASE(bulk_loads_and_leases_respect_no_disk_options)
     store_end();
 }
 
-T_CASE(disk_breaker_follows_store_options)
+T_ALONE(disk_breaker_follows_store_options)
 {
     for (int set = 0; set < 2; set++) {
         store_begin();
@@ -663,7 +663,7 @@ T_CASE(disk_breaker_follows_store_options)
     }
 }
 
-T_CASE(cipher_encrypts_values_on_disk)
+T_ALONE(cipher_encrypts_values_on_disk)
 {
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
@@ -904,7 +904,7 @@ T_CASE(optional_store_in_memory_counts_each_set_of_write_through)
     }
 }
 
-T_CASE(namespace_chooses_eviction_beside_another_mode_of_its_store)
+T_ALONE(namespace_chooses_eviction_beside_another_mode_of_its_store)
 {
     static const struct { cellar_l2_write own; uint64_t puts; } rows[] = {
         { CELLAR_L2_WRITE_DEFAULT, 20 }, { CELLAR_L2_WRITE_ON_SET, 20 },
@@ -926,7 +926,7 @@ T_CASE(namespace_chooses_eviction_beside_another_mode_of_its_store)
     store_end();
 }
 
-T_CASE(store_with_unusable_disk_continues_in_memory)
+T_ALONE(store_with_unusable_disk_continues_in_memory)
 {
     store_begin();
     cellar *c = open_it(), *second = NULL;

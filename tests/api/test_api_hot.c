@@ -209,4 +209,5 @@ T_CASE(hits_of_read_through_count)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_hot")

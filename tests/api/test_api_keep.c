@@ -155,7 +155,7 @@ T_CASE(reopened_store_restores_filters_with_authority)
 }
 
 /* The sync names no closed life: no file has the keys that are added after it. */
-T_CASE(bloom_filter_after_kill9_only_observes)
+T_ALONE(bloom_filter_after_kill9_only_observes)
 {
     begin();
     for (int close_first = 0; close_first < 2; close_first++) {
@@ -260,7 +260,7 @@ static void live(oracle *o, uint64_t seed)
     _Exit(0);
 }
 
-T_CASE(kill_at_any_moment_denies_no_added_key)
+T_ALONE(kill_at_any_moment_denies_no_added_key)
 {
     begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -318,7 +318,7 @@ static void spill(const char *path, const unsigned char *p, size_t len)
 /* The whole store after its close, so that each try begins with the same files. */
 static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap" };
 
-T_CASE(damaged_filter_file_never_decides)
+T_ALONE(damaged_filter_file_never_decides)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");
@@ -373,7 +373,7 @@ T_CASE(damaged_filter_file_never_decides)
     store_end();
 }
 
-T_CASE(copied_or_foreign_filter_file_only_observes)
+T_ALONE(copied_or_foreign_filter_file_only_observes)
 {
     begin();
     cellar *c = open_it();
@@ -425,7 +425,7 @@ T_CASE(copied_or_foreign_filter_file_only_observes)
     store_end();
 }
 
-T_CASE(restored_older_filter_file_only_observes)
+T_ALONE(restored_older_filter_file_only_observes)
 {
     begin();
     cellar *c = open_it();
@@ -450,7 +450,7 @@ T_CASE(restored_older_filter_file_only_observes)
 
 /* ---- with the lifetime of its namespace ---- */
 
-T_CASE(filter_survives_clear_and_resize_until_drop)
+T_ALONE(filter_survives_clear_and_resize_until_drop)
 {
     begin();
     cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
@@ -495,7 +495,7 @@ T_CASE(filter_survives_clear_and_resize_until_drop)
     store_end();
 }
 
-T_CASE(filter_of_unopened_namespace_is_kept)
+T_ALONE(filter_of_unopened_namespace_is_kept)
 {
     begin();
     cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
@@ -621,7 +621,7 @@ static uint64_t bytes_of_files(void)
 }
 
 /* A filter of 1.25 MB for a million keys, with the smallest l2_bytes. */
-T_CASE(default_filter_is_kept_with_smallest_l2_bytes)
+T_ALONE(default_filter_is_kept_with_smallest_l2_bytes)
 {
     char value[30000] = "v";
     cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000000,
@@ -672,7 +672,7 @@ T_CASE(default_filter_is_kept_with_smallest_l2_bytes)
 
 /* Two filters, each of which fits alone. The one without room is off after the open; the
  * files stay within their bound. */
-T_CASE(filter_without_room_on_disk_is_not_kept)
+T_ALONE(filter_without_room_on_disk_is_not_kept)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");

@@ -100,4 +100,5 @@ T_CASE(each_read_and_write_of_the_disk_is_timed)
     T_EQ_I64(rmdir(folder), 0);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_latency")

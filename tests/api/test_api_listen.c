@@ -410,7 +410,7 @@ static void charge_the_rest(const room_call *r)
     T_EQ_I64(cellar_memory_charge(c, (int64_t)(s.budget_bytes - s.used_bytes)), CELLAR_OK);
 }
 
-T_CASE(listener_may_repeat_the_call_that_makes_room)
+T_ALONE(listener_may_repeat_the_call_that_makes_room)
 {
     static cellar_err (*const make[])(cellar *) = { makes_filter, makes_policy, makes_sync };
     char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];

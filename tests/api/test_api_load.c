@@ -1004,4 +1004,5 @@ T_CASE(time_left_of_load_is_never_negative)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_load")

@@ -315,4 +315,5 @@ T_CASE(each_hit_has_its_age_with_exact_age)
     kit_close(c);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_load_hit")

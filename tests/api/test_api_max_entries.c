@@ -501,7 +501,7 @@ T_CASE(evicted_entries_go_to_disk_and_come_back)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-T_CASE(bound_and_quota_of_the_root_hold_over_a_disk)
+T_ALONE(bound_and_quota_of_the_root_hold_over_a_disk)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], rules[T_FOLDER_MAX + 8], key[16];
     cellar_stats st = cellar_stats_default();
@@ -651,7 +651,7 @@ static void act(model *m, uint64_t *r)
     if (stored) { T_EQ_I64(cellar_contains(m->v, key, n), CELLAR_OK); }
 }
 
-T_CASE(random_mix_agrees_with_counts)
+T_ALONE(random_mix_agrees_with_counts)
 {
     cellar *c = api_open(16u << 20);
     model m[NAMESPACES] = { { c, 0, 0 }, { open_bound(c, "a", 30), 30, 0 },
@@ -747,7 +747,7 @@ T_CASE(threads_that_fit_evict_nothing)
 }
 
 /* A set of 1 MiB into new pages faults in 256 of them. The entry that makes room leaves its own. */
-T_CASE(long_value_takes_the_pages_of_the_evicted_one)
+T_ALONE(long_value_takes_the_pages_of_the_evicted_one)
 {
     enum { BYTES = 1 << 20, SETS = 100 };
     cellar *c = api_open(64u << 20), *v = open_bound(c, "bound", 2);

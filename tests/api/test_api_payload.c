@@ -113,7 +113,7 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
 
 /* Memory of removed values is available immediately for values of any other size, whichever way
  * they went. */
-T_ALONE(payload_is_60_percent_after_values_of_another_size)
+T_CASE(payload_is_60_percent_after_values_of_another_size)
 {
     static const struct { uint64_t budget; size_t small, big; } stores[] = {
         {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
@@ -201,10 +201,11 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_ALONE(payload_is_60_percent_after_any_earlier_values)
+T_CASE(payload_is_60_percent_after_any_earlier_values)
 {
     sizes_one_after_another(CELLAR_EVICT_FIFO, 3);
     sizes_one_after_another(CELLAR_EVICT_DEFAULT, 10);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_payload")

@@ -749,4 +749,5 @@ T_CASE(namespaces_are_compared_without_the_linter)
     cellar_free(rules);
 }
 
+T_ONE_THREAD;
 T_MAIN("api_policy_text")

@@ -189,7 +189,7 @@ static int with_memory_promised_first(void)
     return cellar_close(c) == CELLAR_OK ? 0 : 9;
 }
 
-T_CASE(memory_is_committed_before_use)
+T_ALONE(memory_is_committed_before_use)
 {
     with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
 }

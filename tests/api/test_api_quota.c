@@ -364,7 +364,7 @@ static cellar_err put_long(cellar *v, kind of, uint64_t id, uint64_t len)
 
 /* Set short and long entries in a namespace with a quota, beside one that no call touches and that
  * takes what the quota leaves. Weights and blocks count for the quota with all their bytes. */
-T_CASE(long_entries_stay_below_the_quota)
+T_ALONE(long_entries_stay_below_the_quota)
 {
     const uint64_t bytes = 16u << 20, seeds = t_reduced() ? 1 : 13;
     for (uint64_t seed = 1; seed <= seeds; seed++) {

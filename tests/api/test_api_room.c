@@ -333,7 +333,7 @@ static double run(world *w, size_t number, uint64_t seed, uint64_t steps)
 /* A sanitizer runs fewer: the checks are the same. */
 #define STEPS (T_COST > 1 ? 8000u : t_reduced() ? 40000u : 120000u)
 
-T_CASE(untouched_entries_that_fit_stay)
+T_ALONE(untouched_entries_that_fit_stay)
 {
     static const uint32_t policies[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO,
                                          CELLAR_EVICT_LRU };
@@ -373,7 +373,7 @@ static void beside_threads(uint32_t threads)
 T_CASE(untouched_entries_that_fit_stay_beside_2_threads) { beside_threads(2); }
 T_CASE(untouched_entries_that_fit_stay_beside_16_threads) { beside_threads(16); }
 
-T_CASE(untouched_entries_stay_beside_short_values_of_other_lengths)
+T_ALONE(untouched_entries_stay_beside_short_values_of_other_lengths)
 {
     world w = { .budget = MIB(4), .threads = 1, .len = 70 };
     world_open(&w, 5, 15, false);
@@ -407,7 +407,7 @@ static void many_live_before_the_dead(world *w)
     T_EQ_I64(cellar_clear(w->x), CELLAR_OK);
 }
 
-T_CASE(blocks_are_stored_after_a_clear_behind_many_live_entries)
+T_ALONE(blocks_are_stored_after_a_clear_behind_many_live_entries)
 {
     world w;
     many_live_before_the_dead(&w);
@@ -418,7 +418,7 @@ T_CASE(blocks_are_stored_after_a_clear_behind_many_live_entries)
     world_close(&w);
 }
 
-T_CASE(budget_shrinks_after_a_clear_behind_many_live_entries)
+T_ALONE(budget_shrinks_after_a_clear_behind_many_live_entries)
 {
     world w;
     many_live_before_the_dead(&w);
@@ -436,7 +436,7 @@ static void fill_with(cellar *ns, const char *kind, uint64_t count)
 }
 
 /* One lane of 4,096 segments: the dead bytes lie behind all of U. */
-T_CASE(untouched_entries_stay_after_a_burst_of_deletes_in_one_lane)
+T_ALONE(untouched_entries_stay_after_a_burst_of_deletes_in_one_lane)
 {
     static const uint8_t hash_key[32] = { 1, 2, 3 };
     const uint64_t all = MIB(64) / (100 + 9 + ENTRY_BYTES);
@@ -458,7 +458,7 @@ T_CASE(untouched_entries_stay_after_a_burst_of_deletes_in_one_lane)
     world_close(&w);
 }
 
-T_CASE(untouched_entries_stay_below_a_bound_of_entries)
+T_ALONE(untouched_entries_stay_below_a_bound_of_entries)
 {
     static const uint8_t hash_key[32] = { 1, 2, 3 };
     settings cfg = api_config(MIB(64));
@@ -527,7 +527,7 @@ static double left_at(uint64_t budget, uint64_t low, uint64_t high, double share
     return left;
 }
 
-T_CASE(first_loss_comes_above_four_fifths)
+T_ALONE(first_loss_comes_above_four_fifths)
 {
     static const struct { uint64_t mib, low, high; double floor; } of[] = {
         { 1, 1, 400, .70 }, { 4, 1, 400, .80 }, { 16, 50, 4000, .85 }, { 64, 100, 64000, .81 } };
@@ -572,7 +572,7 @@ static double hits_beside_clears(unsigned kind)
     return (double)hit / (double)asked;
 }
 
-T_CASE(clear_of_another_namespace_costs_no_hit)
+T_ALONE(clear_of_another_namespace_costs_no_hit)
 {
     const double alone = hits_beside_clears(0);
     const double empty = hits_beside_clears(1), one = hits_beside_clears(2);

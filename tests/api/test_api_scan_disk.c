@@ -174,7 +174,7 @@ static void check_once(cellar *c, size_t buckets)
 
 /* ---- cases ---- */
 
-T_CASE(scan_with_disk_visits_what_get_finds)
+T_ALONE(scan_with_disk_visits_what_get_finds)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -210,7 +210,7 @@ T_CASE(scan_with_disk_visits_what_get_finds)
     store_end();
 }
 
-T_CASE(scan_with_disk_after_a_reopen_visits_what_get_finds)
+T_ALONE(scan_with_disk_after_a_reopen_visits_what_get_finds)
 {
     store_begin();
     cellar *c = open_it(300);
@@ -231,7 +231,7 @@ T_CASE(scan_with_disk_after_a_reopen_visits_what_get_finds)
     store_end();
 }
 
-T_CASE(entries_that_move_between_the_levels_are_visited)
+T_ALONE(entries_that_move_between_the_levels_are_visited)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -278,7 +278,7 @@ static bool count_one(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-T_CASE(scan_with_disk_keeps_pattern_and_namespace)
+T_ALONE(scan_with_disk_keeps_pattern_and_namespace)
 {
     store_begin();
     cellar *c = open_it(200), *other = NULL, *memory = NULL;
@@ -320,7 +320,7 @@ T_CASE(scan_with_disk_keeps_pattern_and_namespace)
     store_end();
 }
 
-T_CASE(any_cursor_ends_and_invents_no_entry)
+T_ALONE(any_cursor_ends_and_invents_no_entry)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -371,7 +371,7 @@ T_CASE(keys_of_any_length_are_visited)
     store_end();
 }
 
-T_CASE(scan_with_disk_of_a_full_store_needs_no_free_budget)
+T_ALONE(scan_with_disk_of_a_full_store_needs_no_free_budget)
 {
     store_begin();
     cellar *c = open_it(0);

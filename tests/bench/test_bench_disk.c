@@ -135,7 +135,7 @@ T_CASE(folder_is_made)
     T_EQ_I64(mkdir(test_dir, 0700), 0);
 }
 
-T_CASE(healthy_stores_have_all_rows)
+T_ALONE(healthy_stores_have_all_rows)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("put"), CELL_OK);
@@ -144,7 +144,7 @@ T_CASE(healthy_stores_have_all_rows)
     T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
 }
 
-T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured)
+T_ALONE(crashed_or_hung_peer_is_one_row_and_others_are_measured)
 {
     script_hangs = "lmdb";
     script_crashes = "rocksblob";
@@ -159,7 +159,7 @@ T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured)
 }
 
 /* Cellar is in every row: if it hangs, the suite ends and names no other store. */
-T_CASE(hang_of_cellar_ends_the_suite)
+T_ALONE(hang_of_cellar_ends_the_suite)
 {
     script_hangs = "cellar";
     script_crashes = "";
@@ -172,7 +172,7 @@ T_CASE(hang_of_cellar_ends_the_suite)
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
 }
 
-T_CASE(every_store_that_can_be_read_is_reopened)
+T_ALONE(every_store_that_can_be_read_is_reopened)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("restart"), CELL_OK);

@@ -127,4 +127,5 @@ T_CASE(power_cut_after_a_heal_leaves_what_was_saved)
     for (uint32_t i = 0; i < count && !t_failed(); i++) { one(i); }
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_power_cut")

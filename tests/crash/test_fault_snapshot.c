@@ -178,4 +178,5 @@ T_CASE(limiter_open_without_memory_leaves_the_snapshot)
     T_CHECK(nth < 100 && failures >= 2);
 }
 
+T_ONE_THREAD;
 T_MAIN("fault_snapshot")

@@ -218,4 +218,5 @@ T_CASE(a_sync_without_room_works_once_the_disk_has_room)
     on_small_disk(20, disk_without_reserve_is_full_meanwhile);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_enospc")

@@ -581,7 +581,7 @@ static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
     return atomic_load(&o->calls) == 0;
 }
 
-T_CASE(killed_while_parts_are_put_leaves_no_old_or_torn_value)
+T_ALONE(killed_while_parts_are_put_leaves_no_old_or_torn_value)
 {
     uint32_t version = 1;
     segments = 32;
@@ -830,7 +830,7 @@ static bool trace_once(uint64_t cycle, uint64_t calls)
     return true;
 }
 
-T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes)
+T_ALONE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes)
 {
     if (T_COST > 1 || t_patience() > 1) {
         T_SKIP("a sanitizer or an emulator stores, too");

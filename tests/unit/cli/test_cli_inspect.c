@@ -333,4 +333,5 @@ T_CASE(filters_are_printed_and_checked)
     end();
 }
 
+T_ONE_THREAD;
 T_MAIN("cli_inspect")

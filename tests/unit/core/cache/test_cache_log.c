@@ -342,4 +342,5 @@ T_CASE(close_by_the_wrong_call_is_refused_and_logged_once)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_E_CLOSED);
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_log")

@@ -119,4 +119,5 @@ T_CASE(plain_change_of_durable_entry_is_written_at_close)
     end();
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_once")

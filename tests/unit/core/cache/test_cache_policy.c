@@ -445,4 +445,5 @@ T_CASE(table_beyond_the_budget_is_refused)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+T_ONE_THREAD;
 T_MAIN("cache_policy")

@@ -224,7 +224,7 @@ static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t req
 /* Ghosts are exact here and fingerprints in lines of 38 there: some answers differ, the hits
  * hardly. With ten entries one kept entry is a point: take the mean of eight stores. A tuned share
  * answers to each ghost that a line loses or finds by mistake. */
-T_CASE(each_rule_like_its_model)
+T_ALONE(each_rule_like_its_model)
 {
     if (too_slow()) { return; }
     static const uint64_t caps[] = {10, 300, 3000};
@@ -421,7 +421,7 @@ static void open_policy(kit *k, l1_policy p, uint64_t entries)
     kit_open(k, KIT_MIB(64), &cfg);
 }
 
-T_CASE(loop_is_survived)
+T_ALONE(loop_is_survived)
 {
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
@@ -442,7 +442,7 @@ T_CASE(loop_is_survived)
 /* Purpose: under a loop of twice the store each key returns after main's oldest record has been
  * there once, and no ghost is nearer. Without the test of age, ghosts of the loop replace records of
  * the loop, in some rounds nearly all. */
-T_CASE(loop_of_twice_the_store_is_held)
+T_ALONE(loop_of_twice_the_store_is_held)
 {
     if (too_slow()) { return; }
     static const uint64_t loops[] = {3800, 4000, 4400, 4800};
@@ -485,7 +485,7 @@ T_CASE(first_fill_guards_the_inside)
 
 /* Purpose: shadow caches hold a loop only if the store does. By chance the sample has a tenth more or
  * fewer keys than its share; a loop of 1.05 C fits into a cache for the keys of a sparse sample. */
-T_CASE(sparse_sample_hides_no_loop)
+T_ALONE(sparse_sample_hides_no_loop)
 {
     double least = 1;
     for (uint64_t seed = 1; seed <= 12; seed++) {
@@ -504,7 +504,7 @@ T_CASE(sparse_sample_hides_no_loop)
 
 /* Purpose: a store that takes over a rule hits what the shadow cache of that rule does. Keys return
  * once, after .9 C requests: near fills main with keys that have returned, where no key hits. */
-T_CASE(rule_taken_over_keeps_its_promise)
+T_ALONE(rule_taken_over_keeps_its_promise)
 {
     double least = 1;
     for (uint64_t seed = 1; seed <= 4; seed++) {
@@ -524,7 +524,7 @@ T_CASE(rule_taken_over_keeps_its_promise)
     T_CHECK(least > .2); /* .24 in the shadow cache; .001 without recent */
 }
 
-T_CASE(scan_does_not_flush)
+T_ALONE(scan_does_not_flush)
 {
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
@@ -547,7 +547,7 @@ T_CASE(scan_does_not_flush)
 }
 
 /* The best rule for this load is known: under a loop, a rule that fills main. */
-T_CASE(switches_settle)
+T_ALONE(switches_settle)
 {
     if (too_slow()) { return; }
     kit k;
@@ -643,7 +643,7 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct)
     }
 }
 
-T_CASE(expired_first_lowers_misses)
+T_ALONE(expired_first_lowers_misses)
 {
     if (too_slow()) { return; }
     ttl_first_among(6, 2);
@@ -652,7 +652,7 @@ T_CASE(expired_first_lowers_misses)
 
 /* All entries share one deadline, with a budget in bytes: a set evicts them before any live
  * entry. */
-T_CASE(expired_segments_go_first)
+T_ALONE(expired_segments_go_first)
 {
     kit k;
     uint64_t live = 0;
@@ -715,7 +715,7 @@ static uint64_t advised_load(kit *k, uint64_t requests)
     return hits;
 }
 
-T_CASE(advisor_error)
+T_ALONE(advisor_error)
 {
     if (too_slow()) { return; }
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
@@ -810,7 +810,7 @@ static void team_switch(void *arg)
 }
 
 /* Samples of gets from before the change come later: they change neither rule nor limit. */
-T_CASE(fixed_policy_stays_behind_late_samples)
+T_ALONE(fixed_policy_stays_behind_late_samples)
 {
     kit k;
     open_policy(&k, L1_ADAPTIVE, 400);

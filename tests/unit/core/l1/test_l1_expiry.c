@@ -101,7 +101,7 @@ T_CASE(survivors_of_a_pass_end_at_their_own_time)
 }
 
 /* Move deadlines while the tick runs: touch, renew, set again. None of these entries may end. */
-T_CASE(renewed_entries_stay)
+T_ALONE(renewed_entries_stay)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -216,7 +216,7 @@ T_CASE(many_due_entries_do_not_delay_writers)
 }
 
 /* A tick stops after its time; the next tick continues there. */
-T_CASE(tick_stops_after_its_time)
+T_ALONE(tick_stops_after_its_time)
 {
     kit k;
     kit_open(&k, KIT_MIB(64), NULL);

@@ -58,7 +58,7 @@ static bool has(uint32_t generation, uint64_t id)
 }
 
 /* Check that the entries of a dead generation make room for as many new ones. */
-T_CASE(dead_generation_frees_its_room)
+T_ALONE(dead_generation_frees_its_room)
 {
     static const struct { uint64_t mib; size_t len; bool hot, tick; } run[] = {
         {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
@@ -130,7 +130,7 @@ T_CASE(dead_generation_frees_its_tickets)
     kit_close(&o.k);
 }
 
-T_CASE(dying_is_cheap_whatever_the_size)
+T_ALONE(dying_is_cheap_whatever_the_size)
 {
     uint64_t ns[2];
     for (unsigned i = 0; i < 2; i++) {
@@ -223,7 +223,7 @@ static void nest(void *ctx, const l1_left *what)
     n.depth--;
 }
 
-T_CASE(listener_may_set_and_delete)
+T_ALONE(listener_may_set_and_delete)
 {
     memset(&n, 0, sizeof n);
     l1_config cfg = {.hooks = {.left = nest}};
@@ -243,7 +243,7 @@ T_CASE(listener_may_set_and_delete)
 
 /* No segment is free and none is available. Ticks remove the dead records in place, finish, and do
  * not start again. */
-T_CASE(round_without_free_segment_ends)
+T_ALONE(round_without_free_segment_ends)
 {
     open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
     uint64_t all = 0, dead = 0, calls = 0;
@@ -293,7 +293,7 @@ T_CASE(end_of_a_generation_copies_no_record)
 
 /* Eviction compares the age of a ghost with that of the oldest record of main. To empty a segment
  * makes none of its records younger. */
-T_CASE(emptying_is_no_move_into_main)
+T_ALONE(emptying_is_no_move_into_main)
 {
     open_owned(KIT_MIB(1), (l1_config){.stripes = 1, .policy = L1_S3FIFO}, false);
     for (uint64_t id = 0; id < 40000; id++) {

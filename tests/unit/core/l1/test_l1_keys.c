@@ -92,7 +92,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_OK);
 }
 
-T_CASE(keys_of_every_length_work_in_every_store)
+T_ALONE(keys_of_every_length_work_in_every_store)
 {
     static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(3), KIT_MIB(64)};
     static const uint32_t segs[] = {0, 512, 4096};
@@ -155,7 +155,7 @@ static void marked(kit *k, const l1_key *key, unsigned fields, size_t len)
     T_CHECK(!l1_get_marked(k->c, key, buf, sizeof buf, &short_len, &flags, 0));
 }
 
-T_CASE(hit_with_tags_flags_or_a_place_on_disk_is_short)
+T_ALONE(hit_with_tags_flags_or_a_place_on_disk_is_short)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -172,7 +172,7 @@ T_CASE(hit_with_tags_flags_or_a_place_on_disk_is_short)
     kit_close(&k);
 }
 
-T_CASE(small_store_holds_long_keys)
+T_ALONE(small_store_holds_long_keys)
 {
     kit k;
     l1_key key;

@@ -171,7 +171,7 @@ T_CASE(moved_segment_may_be_the_head_of_main)
 }
 
 /* Also one that was the head of main when its last record ended. */
-T_CASE(emptied_store_keeps_no_moved_segment)
+T_ALONE(emptied_store_keeps_no_moved_segment)
 {
     uint64_t id = 0, removed;
     open_with_rule(L1_RULE_GUARD);
@@ -187,7 +187,7 @@ T_CASE(emptied_store_keeps_no_moved_segment)
 
 /* A lane of long values has few short records: all of small and most of main in one segment each.
  * Records that stayed in the newest one would be judged again only when main is empty. */
-T_CASE(records_of_the_newest_segment_do_not_stay)
+T_ALONE(records_of_the_newest_segment_do_not_stay)
 {
     open_with_rule(L1_RULE_GUARD);
     const l1_lane *const n = &z.c->lane[0];
@@ -202,7 +202,7 @@ T_CASE(records_of_the_newest_segment_do_not_stay)
 }
 
 /* 0 means no segment. */
-T_CASE(numbers_of_segments_wrap_around)
+T_ALONE(numbers_of_segments_wrap_around)
 {
     open_with_rule(L1_RULE_GUARD);
     z.c->opened = UINT32_MAX - 40;
@@ -214,7 +214,7 @@ T_CASE(numbers_of_segments_wrap_around)
 }
 
 /* The cursor is in the middle of a segment that would move, and all behind it is deleted. */
-T_CASE(change_to_lru_evicts_what_would_have_moved)
+T_ALONE(change_to_lru_evicts_what_would_have_moved)
 {
     open_with_rule(L1_RULE_GUARD);
     l1_lane *const n = &z.c->lane[0];

@@ -92,7 +92,7 @@ static void move_all(kit *k, uint64_t ids, unsigned how)
     }
 }
 
-T_CASE(changes_move_records_out_of_a_stopped_lane)
+T_ALONE(changes_move_records_out_of_a_stopped_lane)
 {
     for (unsigned how = 1; how < 12; how++) {
         kit k;
@@ -118,7 +118,7 @@ T_CASE(changes_move_records_out_of_a_stopped_lane)
 }
 
 /* The tickets of entries that move come along: none is left in the stopped lane. */
-T_CASE(moved_entries_keep_their_tickets)
+T_ALONE(moved_entries_keep_their_tickets)
 {
     kit k;
     open_store(&k, BOUND);
@@ -152,7 +152,7 @@ static void fill(kit *k, uint64_t from, uint64_t ids)
     }
 }
 
-T_CASE(full_store_serves_beside_a_stopped_lane)
+T_ALONE(full_store_serves_beside_a_stopped_lane)
 {
     for (unsigned bounded = 0; bounded < 2; bounded++) {
         kit k;
@@ -206,7 +206,7 @@ T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes)
 
 /* The lane keeps its entries and its memory. Ticks soon wait for it no longer, and its deadlines wake
  * no maintenance thread. */
-T_CASE(ticks_leave_a_stopped_lane_out)
+T_ALONE(ticks_leave_a_stopped_lane_out)
 {
     enum { IDS = 20000, TICKS = 6 };
     kit k;
@@ -236,7 +236,7 @@ T_CASE(ticks_leave_a_stopped_lane_out)
     close_store(&k);
 }
 
-T_CASE(budget_changes_beside_a_stopped_lane)
+T_ALONE(budget_changes_beside_a_stopped_lane)
 {
     kit k;
     open_store(&k, 0);
@@ -274,7 +274,7 @@ T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane)
 }
 
 /* The ticket of a set that stopped before its append takes the only place of the namespace. */
-T_CASE(set_fails_if_a_stopped_set_has_the_only_place)
+T_ALONE(set_fails_if_a_stopped_set_has_the_only_place)
 {
     kit k;
     l1_toll t = {.generation = 1};
@@ -289,7 +289,7 @@ T_CASE(set_fails_if_a_stopped_set_has_the_only_place)
     close_store(&k);
 }
 
-T_CASE(one_free_lane_serves_all_sets)
+T_ALONE(one_free_lane_serves_all_sets)
 {
     kit k;
     open_store(&k, 0);

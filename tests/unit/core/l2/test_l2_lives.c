@@ -452,4 +452,5 @@ T_CASE(power_cut_in_an_open_takes_nothing)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_lives")

@@ -547,4 +547,5 @@ T_CASE(change_between_two_pieces_gives_a_whole_value_or_a_miss)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_long_reads")

@@ -773,4 +773,5 @@ T_CASE(any_order_of_calls_keeps_live_records)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_moves")

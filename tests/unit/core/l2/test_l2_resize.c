@@ -170,7 +170,7 @@ static void cut_here(void *ctx)
     }
 }
 
-T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store)
+T_ALONE(a_resize_interrupted_anywhere_leaves_a_valid_store)
 {
     base_rng_seed(&rng, t_.seed);
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
@@ -209,7 +209,7 @@ T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store)
 
 /* ---- each call fails ---- */
 
-T_CASE(a_resize_with_any_failing_call_leaves_a_valid_store)
+T_ALONE(a_resize_with_any_failing_call_leaves_a_valid_store)
 {
     static const int sites[] = { DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_DATASYNC,
                                  DEV_TRUNCATE };
@@ -264,7 +264,7 @@ T_CASE(a_resize_without_memory_to_repeat_a_sync_is_refused)
     }
 }
 
-T_CASE(impossible_sizes_are_refused)
+T_ALONE(impossible_sizes_are_refused)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -473,7 +473,7 @@ static void big_check(uint32_t keys)
     }
 }
 
-T_CASE(addresses_reach_4_tib)
+T_ALONE(addresses_reach_4_tib)
 {
     const uint64_t places = ((uint64_t)4 << 40) / (8 << 20);
     const uint32_t keys = 60;

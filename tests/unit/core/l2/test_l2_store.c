@@ -496,7 +496,7 @@ T_CASE(deletes_without_room_wait_and_drop_nothing)
 }
 
 /* The disk fails, so that no slot becomes free: deletes rely on the stall marker. */
-T_CASE(deletes_without_room_on_a_failing_disk_enter_the_list)
+T_ALONE(deletes_without_room_on_a_failing_disk_enter_the_list)
 {
     begin();
     open_it();
@@ -593,7 +593,7 @@ static void open_small_slots(void)
 
 /* Records in data.seg are not written in stage.buf again, neither at a sync nor when the store is
  * idle. All are found after a process death, and after a power cut that follows the sync. */
-T_CASE(sealed_records_are_zeroed_in_the_stage)
+T_ALONE(sealed_records_are_zeroed_in_the_stage)
 {
     for (int how = 0; how < 4; how++) { /* idle, sync; then a process death, a power cut */
         open_small_slots();
@@ -956,7 +956,7 @@ static uint32_t many_served(void) { return many_served_of(MANY_KEYS); }
 
 /* Footers of a segment are read many at once, those of a large one in pieces. A piece that cannot
  * be read costs only calls. */
-T_CASE(many_footer_pages_take_few_reads)
+T_ALONE(many_footer_pages_take_few_reads)
 {
     begin();
     dev.flat = true;
@@ -1055,7 +1055,7 @@ static size_t sealed_in_parts_of(uint32_t key)
     return longest_write;
 }
 
-T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one)
+T_ALONE(a_fast_disk_gets_larger_writes_than_a_slow_one)
 {
     begin();
     dev.flat = true;
@@ -1078,7 +1078,7 @@ T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one)
 
 /* The oldest segment is reclaimed when some of its lines are in the tables and some are not. Its
  * place is reused before the others arrive. */
-T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word)
+T_ALONE(segments_reclaimed_during_the_rebuild_leave_no_word)
 {
     begin();
     dev.flat = true;

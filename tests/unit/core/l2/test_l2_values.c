@@ -763,4 +763,5 @@ T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_values")

@@ -70,4 +70,5 @@ T_CASE(stats_end_where_the_caller_says)
     cellar_limiter_close(limiter);
 }
 
+T_ONE_THREAD;
 T_MAIN("limit_struct_sizes")

@@ -550,4 +550,5 @@ T_CASE(promtool_accepts_the_text)
     stats_destroy(st);
 }
 
+T_ONE_THREAD;
 T_MAIN("stats_text")

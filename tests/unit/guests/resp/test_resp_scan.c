@@ -376,4 +376,5 @@ T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection)
     disk[0] = '\0';
 }
 
+T_ONE_THREAD;
 T_MAIN("resp_scan")

@@ -918,4 +918,5 @@ T_CASE(options_are_checked)
     api_shut(port_store);
 }
 
+T_ONE_THREAD;
 T_MAIN("cellar_resp_shared")

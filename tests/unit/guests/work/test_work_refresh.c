@@ -607,7 +607,7 @@ T_CASE(max_rows_is_a_code_and_a_counter)
     close_all();
 }
 
-T_CASE(pool_has_65536_rows_in_two_namespaces)
+T_ALONE(pool_has_65536_rows_in_two_namespaces)
 {
     cellar_host_config h;
     cellar_pool_config cfg = config_of(&h);
@@ -669,7 +669,7 @@ T_CASE(loader_that_ends_its_thread_has_failed)
 
 /* ---- memory, arguments, figures ---- */
 
-T_CASE(every_missing_memory_is_a_code)
+T_ALONE(every_missing_memory_is_a_code)
 {
     static const char rules[] = "[*]\nkey a:{n} refresh=5m loader=many at=00:00@Europe/Berlin\n";
     static char dir[4200];

@@ -287,4 +287,5 @@ T_CASE(limiter_bounds_the_calls_of_the_upstream)
     cellar_limiter_close(lo.limiter);
 }
 
+T_ONE_THREAD;
 T_MAIN("work_refresh_failures")

@@ -674,7 +674,7 @@ static void zones_of_the_tree(void)
 }
 
 /* S2:401-418: 02:00, 09:00, Mondays 03:00, every 30 s; a day before and after each change. */
-T_CASE(beat_schedule_of_seed)
+T_ALONE(beat_schedule_of_seed)
 {
     static const struct { const char *zone; int y, mo, d; int64_t offset, change, two; } rows[] = {
         { "Europe/Berlin", 2024, 3, 31, 60, 60, 120 }, /* minutes: of UTC; of the change; 02:00 */
@@ -739,7 +739,7 @@ static void decade_run(const cellar_firing *f, void *ctx)
 
 /* Each due instant has at most one run; runs and missed firings together are all of them.
  * SCHED_EVERY_MS=3156 gives 10^8 events. */
-T_CASE(sched_ten_years)
+T_ALONE(sched_ten_years)
 {
     const int64_t each = (int64_t)t_env_u64("SCHED_EVERY_MS", 10 * MINUTE);
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), end = start + 3653 * DAY;
@@ -816,7 +816,7 @@ static void every_run(const cellar_firing *f, void *ctx)
 /* A fixed time fires once for each of its instants that the clock reached since its last step of
  * more than 3 hours. A job that follows the clock fires no instant twice between two steps. An
  * interval notices no step. */
-T_CASE(sched_ten_years_of_clock_steps)
+T_ALONE(sched_ten_years_of_clock_steps)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), years = 3653 * DAY;
     const int64_t length = t_reduced() ? years / 4 : years;

@@ -321,4 +321,5 @@ T_CASE(ids_of_another_pool_are_unknown)
     close_it();
 }
 
+T_ONE_THREAD;
 T_MAIN("work_task_groups")

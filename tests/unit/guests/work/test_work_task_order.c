@@ -367,4 +367,5 @@ T_CASE(parking_keeps_the_order_of_a_name_and_priority)
     cellar_limiter_close(l);
 }
 
+T_ONE_THREAD;
 T_MAIN("work_task_order")
