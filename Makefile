@@ -128,9 +128,11 @@ include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
-             $(DROPIN) $(STATIC) $(CORE)$(DEBUG_WORDS)'; } | \
+              $(DROPIN)  $(CORE)$(DEBUG_WORDS)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
+# STATIC=1 only links otherwise: its programs lie beside those of the same objects.
+EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made
 PAGE    := $(MADE)/resp/page.h
@@ -253,15 +255,15 @@ $(B)/$(SO): $(OBJ_LIB) $(B)/libcellar.map
 	  -Wl,-z,nodelete $(RELRO) -Wl,--version-script=$(B)/libcellar.map -o $@ \
 	  $(OBJ_LIB) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
 link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
-$(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
+$(B)/cellar$(EXE): $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
 	$(Q)$(link_program) -lm $(LDLIBS)
-$(B)/cellar-replay: $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_LIB)
+$(B)/cellar-replay$(EXE): $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
 	$(Q)$(link_program) -lm $(LDLIBS)
-build/cellar: $(B)/cellar $(B)/cellar-replay
-	$(call link,cellar,cellar)
-	$(call link,cellar-replay,cellar-replay)
+build/cellar: $(B)/cellar$(EXE) $(B)/cellar-replay$(EXE)
+	$(call link,cellar$(EXE),cellar)
+	$(call link,cellar-replay$(EXE),cellar-replay)
 
 # A file that changes only when its text does: a new commit makes a new source id.
 keep_if_same = $(Q)mkdir -p build; echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@

@@ -119,17 +119,20 @@ for libdir in lib lib/x86_64-linux-gnu; do
 done
 if t_have pkg-config; then t_case prefix_with_a_blank_works by_pkg_config_with_a_blank
 else t_skip prefix_with_a_blank_works "no pkg-config"; fi
-asked_for() { # pkg-config and CMake name what the archive needs
+asked_for() { # pkg-config and CMake name what the archive needs; one word asks for one library
+    $MAKE -n LZ4=1 all >"$t_tmp/plan" && grep -q 'WITH_LZ4=1' "$t_tmp/plan" &&
+        ! grep 'WITH_SQLITE=1\|WITH_TLS=1\|WITH_MIMALLOC=1' "$t_tmp/plan" || return 1
     prefix=$t_tmp/asked libdir=lib
-    $MAKE -s install PREFIX="$prefix" LIBDIR=lib $1 && pc --static --libs cellar | grep -q -- "$2" &&
-        [ "$("$prefix/bin/cellar" version | grep -c ' yes$')" -eq 1 ] &&
-        $CC $consumers/consumer.c $(pc --cflags cellar) "$prefix/lib/libcellar.a" $2 -pthread \
-            -o "$t_tmp/asked-by-hand" && "$t_tmp/asked-by-hand" || return 1
+    $MAKE -s install PREFIX="$prefix" LIBDIR=lib ALL_LIBS=1 && # the objects of `make test`
+        pc --static --libs cellar | grep -q -- -llz4 &&
+        "$prefix/bin/cellar" version | grep -q '^lz4 *yes$' &&
+        $CC $consumers/consumer.c $(pc --cflags cellar) "$prefix/lib/libcellar.a" ${CELLAR_LIBS-} \
+            -pthread -o "$t_tmp/asked-by-hand" && "$t_tmp/asked-by-hand" || return 1
     n=asked
     ! t_have cmake || by_cmake
 }
 if t_have pkg-config && echo '#include <lz4.h>' | $CC -E - >/dev/null 2>&1; then
-    t_case library_that_was_asked_for_is_named asked_for LZ4=1 -llz4
+    t_case library_that_was_asked_for_is_named asked_for
 else
     t_skip library_that_was_asked_for_is_named "no pkg-config or no liblz4-dev"
 fi

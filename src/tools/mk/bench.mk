@@ -192,7 +192,7 @@ endif
 $(BENCH_B)/serve:
 	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 all
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)strip -o $@ $$($(MAKE) --no-print-directory -s STATIC=1 where)/cellar
+	$(BENCH_Q)strip -o $@ $$($(MAKE) --no-print-directory -s STATIC=1 where)/cellar-static
 
 # Peers in other languages are processes that time their own windows. A peer that cannot be built is
 # left out with the message of its tool, and the suites print a skip line.

@@ -55,7 +55,7 @@ GUIDES   = $(filter-out %/README.md %/cpp.md %/moving.md %/settings.md %/when-no
 APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)$(DEV)' \
            -v date='$(DATE)' -v readme='$(wildcard README.md)' -v guides='$(GUIDES)' \
            -f src/tools/apidoc.awk -f src/tools/mdoc.awk
-HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+HELPS     = $$($(B)/cellar$(EXE) --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 # The pages of the site in the order of its contents: groups, and the pages of each.
 md        = $(wildcard $(patsubst %,include/%.md,$(1)))
 START     = $(wildcard README.md) $(call md,guide load invalidate disk event-loop)
@@ -72,7 +72,7 @@ PROGRAMS  = $(wildcard tests/examples/README.md $(shell awk -F'[][()]' '/^\| \[.
 PROGRAM_HEADERS = $(sort $(wildcard tests/examples/*.h))
 PROGRAM_TESTS = $(filter-out $(PROGRAMS),$(filter %.c %.cc,$(PROGRAMS_NAMED)))
 dist/doc/done: $(HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk $(wildcard src/tools/site.*) src/tools/words.txt \
-  src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(PROGRAM_HEADERS) $(PROGRAM_TESTS) $(wildcard tests/examples/*.txt bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
+  src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(PROGRAM_HEADERS) $(PROGRAM_TESTS) $(wildcard tests/examples/*.txt bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar$(EXE))
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS)
@@ -83,8 +83,8 @@ dist/doc/done: $(HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src
 	  part=Start $(START) part=Topics $(TOPICS) part=Operation $(OPERATION) part=Programs $(PROGRAMS) part='Headers of programs' $(PROGRAM_HEADERS) \
 	  part=Reference $(call md,README) dist/doc/contracts.html part=Project $(PROGRAM_TESTS) $(PROJECT) && rm dist/doc/contracts.html
 	$(Q)cp src/tools/site.css src/tools/site.js dist/doc
-	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
-	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
+	$(if $(CLI),$(Q){ $(B)/cellar$(EXE) --help; for c in $(HELPS); do echo "== $$c"; \
+	  $(B)/cellar$(EXE) $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
 ## man: man pages and the site, dist/doc/index.html, made from README, guide and contracts
 man: dist/doc/done

@@ -91,7 +91,7 @@ install: lib man $(if $(CLI),build/cellar)
 	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
-	$(if $(CLI),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
+	$(if $(CLI),$(Q)install -m 755 $(B)/cellar$(EXE) '$(DESTDIR)$(I_BIN)/cellar')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && set -- dist/doc/man$$n/*.$$n && \
 	  { [ ! -f "$$1" ] || install -m 644 "$$@" '$(DESTDIR)$(I_MAN)'/man$$n; } || exit 1; done
 	$(Q)install -m 644 LICENSE dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'

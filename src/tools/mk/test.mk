@@ -210,7 +210,7 @@ tell_seed      = @echo "seed: $(SEED) (again: SEED=$(SEED))"
 export TSAN_OPTIONS ?= die_after_fork=0
 export CC CXX AR SEED AUDIT T_WRAP
 export CELLAR_BUILD = $(B)
-export CELLAR_BIN = $(B)/cellar
+export CELLAR_BIN = $(B)/cellar$(EXE)
 export CELLAR_SO = $(B)/$(SO)
 export CELLAR_A = $(B)/libcellar.a
 export CELLAR_HARDENED = $(if $(HARDEN),1)

@@ -8,7 +8,7 @@
 . tests/support/t.sh
 unset $(env | sed -n 's/^\(CELLAR_[A-Z_]*\)=.*/\1/p') # those of the runner are no settings
 $MAKE --no-print-directory -s STATIC=1 NOLINK=1 all >/dev/null || exit 2
-bin=$($MAKE --no-print-directory -s where STATIC=1)/cellar
+bin=$($MAKE --no-print-directory -s where STATIC=1)/cellar-static
 root=$t_tmp/root
 mkdir "$root" && strip -o "$root/cellar" "$bin" || exit 2
 
