@@ -127,9 +127,9 @@ MK       := src/tools/mk
 include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
-              $(DROPIN)  $(CORE)$(DEBUG_WORDS)'; } | \
-             cksum | cut -d' ' -f1)
+              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
+              $(DROPIN) $(CORE)$(DEBUG_WORDS)'; } | \
+              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 # STATIC=1 only links otherwise: its programs lie beside those of the same objects.
 EXE     := $(if $(STATIC),-static)
