@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    Larger counts of the disk tier: 125,000 random crash states and subsets of short
-#         traces, 2,500 kills (250 of them on a disk), 100 for each promise of one change, bits of a
-#         store and 10,000 mutants under ASan and UBSan, bits of stages that hold deletes and
+# Aim:    Larger counts of the disk tier: 62,500 random crash states and subsets of short
+#         traces, 1,250 kills (125 of them on a disk), 50 for each promise of one change, bits of a
+#         store and 5,000 mutants under ASan and UBSan, bits of stages that hold deletes and
 #         overwrites, files of earlier lives, a million entries that expire together.
 # Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
-#         counts, except the entries, and the bits: an eighth, of the stages with deletes a twelfth;
-#         SEED selects them. All bits from 2 on (1,000,000 kills: 400).
+#         counts, except the entries, and the bits: a sixteenth, of the stages with deletes a 24th;
+#         SEED selects them. All bits from 2 on (1,000,000 kills: 800).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
@@ -34,33 +34,33 @@ item() { # LABEL NUMBER PROGRAM SETTINGS CASE
 # First the item that waits for the disk: it leaves a processor to the others. Then the longest
 # ones.
 kill="$CELLAR_BUILD/t/test_l2_kill"
-set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((250 * times)) disk)" \
-    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((2250 * times)) tmpfs)"
+set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((125 * times)) disk)" \
+    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((1125 * times)) tmpfs)"
 for c in durable written each; do
     set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
-        CACHE_KILL_CYCLES=$((100 * times)) $c)"
+        CACHE_KILL_CYCLES=$((50 * times)) $c)"
 done
-if [ "$times" -gt 1 ]; then step=1; else step=8; fi
+if [ "$times" -gt 1 ]; then step=1; else step=16; fi
 for c in closed killed; do
     set -- "$@" "$(item "bits, $c" 1 "$checked/test_l2_damage" \
         "ASAN_OPTIONS=$asan DAMAGE_STEP=$step DAMAGE_SLOW=1" any_bit_of_a_$c)"
 done
 old="$CELLAR_BUILD/t/test_l2_old_values"
-if [ "$times" -gt 1 ]; then step=1; else step=12; fi
+if [ "$times" -gt 1 ]; then step=1; else step=24; fi
 set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
     "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
     "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \
     "$(item "old values, runs" 1 "$old" OLD_STEP=$step a_run_of_bytes_leaves)" \
-    "$(item "old values, sectors" 1 "$old" "OLD_STEP=8 OLD_LAYOUTS=$((4 * times))" a_lost_sector)" \
-    "$(item "earlier stages" 1 "$old" OLD_FILES=$((1500 * times)) a_stage_of)" \
-    "$(item "earlier data" 1 "$old" OLD_FILES=$((1500 * times)) a_data_file_of)"
+    "$(item "old values, sectors" 1 "$old" "OLD_STEP=8 OLD_LAYOUTS=$((2 * times))" a_lost_sector)" \
+    "$(item "earlier stages" 1 "$old" OLD_FILES=$((750 * times)) a_stage_of)" \
+    "$(item "earlier data" 1 "$old" OLD_FILES=$((750 * times)) a_data_file_of)"
 set -- "$@" "$(item "crash states" 1 "$CELLAR_BUILD/t/test_l2_crash" \
-    CRASH_STATES=$((125000 * times)) every_crash)"
+    CRASH_STATES=$((62500 * times)) every_crash)"
 for c in closed killed; do
     set -- "$@" "$(item "mutants, $c" 1 "$checked/test_l2_damage" \
-        "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((5000 * times))" mixtures_in_a_$c)"
+        "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((2500 * times))" mixtures_in_a_$c)"
 done
 set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
-    "CRASH_SUBSETS=$((100000 * times)) CRASH_LOOSE=13" every_subset)" \
+    "CRASH_SUBSETS=$((50000 * times)) CRASH_LOOSE=13" every_subset)" \
     "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
 sh tests/support/run.sh -l $((1800 * times)) -o $log -n l2_proof "$@"

@@ -48,8 +48,8 @@ thread-safety: $(PAGE)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # A make that a script starts does not share the jobs of the first make: each has its own -j.
-SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1 SHARE=1
-BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1 SHARE=1
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1
+BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
 # TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)
@@ -58,11 +58,12 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
-# The suite with a third of the repetitions runs as on a machine that has just booted: the clocks of
-# each program began three seconds ago, if the kernel allows a time namespace.
+# The suite with a third of the repetitions has the programs of `make test`, as on a machine that has
+# just booted: the clocks of each program began three seconds ago, if the kernel allows a time
+# namespace. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
 REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 T="remote_*"
-REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 \
+REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
 LANES_REMOTE_BUILD = 'x|build: remote|$(call REMOTE_IN,test-programs)' \
@@ -75,14 +76,10 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES_AT_ONCE ?= 2
-PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_old_values \
-              l2_expiry cache_kill) \
-            $(if $(call in_dirs,slow_bloom_filter.sh),bloom_filter) \
-            $(if $(call in_dirs,slow_api_clear.sh),api_namespaces)
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
-  $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
-  'x|build: a third of the repetitions|$(BUILD_OF) T=' \
+  'x|build: plain suite|$(BUILD_OF) T=' \
+  'x|build: no libraries|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS=' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
   'x|build: random calls|$(BUILD_OF) SAN=address$(comma)undefined T=calls_fuzz' \
   'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
@@ -129,7 +126,7 @@ T_VALGRIND = base_* stats_* l1_check l1_entries l1_expiry l1_keys l1_large_value
 have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
 M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
 M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
-M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2"
+M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2" SHARE=1
 M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
 M_PLAIN   = PLAIN=1 T="$(T_VALGRIND)"
 MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
@@ -145,6 +142,7 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(if $(SIM_SRC),$(call have,patch,mutants,sh $(SIM)/mutants.sh,t) \
   't|simulation: a seed of its own|build/sim --check 60') \
   $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
+  $(foreach s,$(call in_dirs,slow_l2_proof.sh),'t|l2 proof: all bits|PROOF_TIMES=2 sh $(s)') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \

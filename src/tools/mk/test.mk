@@ -18,10 +18,11 @@
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
 #            and debug information for back traces alone (-g1: a sixth of the compile time and half
 #            of the program's size). CFLAGS="-O0 -g" gives all of it.
-# T_PART     n: all programs, each with an n-th of its repetitions (make check: sanitizers).
+# T_PART     n: all programs, each with an n-th of its repetitions (make check: sanitizers), without
+#            the simulation and the tests of packages, which repeat nothing.
 # SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
-#            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
-#            and the default of every other suite.
+#            drop-in, and takes two to three minutes. SHARE=1 does all, the default of every other
+#            suite but the third of the repetitions of `make check`.
 
 TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/ tests/unit/python/) $(addprefix tests/,api crash concurrency \
                 package bench fuzz)
@@ -78,7 +79,7 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 # again for the first atomic operation of the handler.
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
-TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
+TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter-out $(if $(T_PART),$(PACKAGE)/%),$(filter %.sh,$(TESTS_HERE))))
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
 PCRE2_WORDS := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libpcre2-8 2>/dev/null))
@@ -218,7 +219,7 @@ export CELLAR_LIBS = $(strip $(MI_LIBS) $(WITH_LIBS))
 export CELLAR_DIST = $(call dist_obj,cellar)
 
 NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
-RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
+RUN_SIM  = $(if $(LEAN)$(T_PART),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
 TESTS_WAIT = bench_disk api_sigbus api_disk api_disk_restart api_disk_write \
