@@ -6,7 +6,7 @@
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (what is linked, hardening),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, python.mk, check.mk (form, sanitizers, models, matrix),
-#            proof.mk (coverage, torture), bench.mk
+#            proof.mk (coverage, mutation, torture), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile

@@ -14,7 +14,8 @@
 #            program has ended. `export` writes PART.lcov and PART.json, `report` reads them.
 # COUNTED    Lines and functions of the .c and .h files. Branches of .c files with those of macros,
 #            of .h files without. Asserts (BASE_ASSERT, BASE_REQUIRE) are left out. MC/DC of
-#            decisions that stand outside macros.
+#            decisions that stand outside macros. What a test includes as a .c file, or calls in a
+#            program that it does not link (cellar, the module for Python), is not counted.
 # CALLS      sh src/tools/coverage.sh run PROGRAM [WORDS]          COVERAGE=PART, CELLAR_BUILD
 #            sh src/tools/coverage.sh export PART OBJECT           OBJECT has the mappings
 #            sh src/tools/coverage.sh report                       prints the page

@@ -94,4 +94,56 @@ goes_on() { # with the next row and other seeds; a changed tree begins to count,
 }
 t_case torture_names_the_line_that_repeats_a_failure told
 t_case torture_goes_on_where_it_stopped goes_on
+
+# A test checks the sum and not the note; nothing calls the last function.
+cat >"$tree/src/core/one/one.c" <<'EOF'
+#define BASE_ASSERT(x) ((x) ? (void)0 : __builtin_trap())
+int one_noted;
+int one_sum(int a, int b);
+int one_never(int a);
+int one_sum(int a, int b)
+{
+    BASE_ASSERT(a < 100 && b < 100);
+    one_noted = a;
+    for (int i = 0; i < b; i++) { a += 2; }
+    return a +
+           b;
+}
+int one_never(int a) { return a ? 3 : 4; }
+EOF
+mkdir -p "$tree/tests/unit/core/one"
+cat >"$tree/tests/unit/core/one/test_one.c" <<'EOF'
+int one_sum(int a, int b);
+int main(void) { return one_sum(5, 3) != 14; }
+EOF
+cat >"$tree/Makefile" <<'EOF'
+mutation-programs: build/x/t/test_one
+mutation-list:
+	@echo build/x/t/test_one
+build/x/t/test_one: src/core/one/one.c tests/unit/core/one/test_one.c
+	mkdir -p build/x/t && $(CC) $(CPPFLAGS) -o $@ $^
+EOF
+mutate() { (cd "$tree" && N=100 SEED=4 IN='src/core/one/*.c' sh src/tools/mutation.sh && cat build/mutation.md); }
+lives() { grep "^- src/core/one/one.c:$1 " "$tree/build/mutation.md"; }
+judged() { # the places of each line; those of one expression overlap, and one of them is planted
+    mutate || return 1
+    cat "$tree/build/mutation/all"
+    lives 8 | grep -q 'dropped: `one_noted = a ; -> (nothing)`; MUTATION=[0-9]*, 1 programs' &&
+        lives 13 | grep -q 'no program runs it' && ! lives 9 && ! lives 10 &&
+        grep -q '^| one | 8 | 4 | 0 | 1 | 3 | 0 | 50.0 |' "$tree/build/mutation.md"
+}
+left_out() { ! grep -E ':(1|7)	' "$tree/build/mutation/all" && grep -q ':10	.*a + b -> a - b' "$tree/build/mutation/all"; }
+again() { # a verdict that is missing is found again, and the others stay
+    cp "$tree/build/mutation.md" "$t_tmp/page" && rm "$tree/build/mutation/verdict/2" && mutate >"$t_tmp/said" &&
+        cmp "$t_tmp/page" "$tree/build/mutation.md" && cat "$t_tmp/said" &&
+        [ "$(grep -c '^[0-9][0-9]*  *[fl]' "$t_tmp/said")" -eq 1 ]
+}
+found_later() { # by a test of today
+    sed -i 's/^int main.*/int one_never(int a);\nint main(void) { return one_sum(5, 3) != 14 || one_never(0) != 4; }/' \
+        "$tree/tests/unit/core/one/test_one.c" && mutate && grep -q '^| one | 8 | [56] | 0 |' "$tree/build/mutation.md"
+}
+t_case mutation_names_the_mistakes_that_live judged
+t_case mutation_plants_nothing_in_asserts left_out
+t_case mutation_goes_on_where_it_stopped again
+t_case mutation_tries_what_lives_after_a_change_of_tests found_later
 t_end tests_proof

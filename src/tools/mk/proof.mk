@@ -4,6 +4,7 @@
 #
 # TARGETS    coverage -> build/coverage.md     src/tools/coverage.sh
 #            torture -> build/torture.md       src/tools/torture.sh
+#            mutation -> build/mutation.md     src/tools/mutation.sh
 #            None is a part of test or check: they take from 20 minutes to many hours.
 
 # Programs with children that are killed or leave by _exit: a profile that is written at the end would
@@ -51,4 +52,16 @@ torture:
 	$(Q)sh src/tools/deps.sh torture
 	$(Q)$(MAKE) --no-print-directory test-programs NOLINK=1 SHARE=1 T='$(TORTURED) simulation'
 	$(Q)TORTURE_HOURS=$(TORTURE_HOURS) TORTURE_TREE=$(SEED_OF_TREE) sh src/tools/torture.sh
-.PHONY: coverage coverage-part torture
+
+## mutation: plant N (200) mistakes that SEED draws and count those that the tests find: build/mutation.md
+## (IN="src/core/lock/*" T="lock_*": of some files, by some tests). It goes on where it stopped
+N ?= 200
+mutation:
+	$(Q)sh src/tools/deps.sh build
+	$(Q)N=$(N) SEED=$(SEED) SHARE=$(SHARE) $(if $(IN),IN='$(IN)') T='$(or $(T),*)' sh src/tools/mutation.sh
+# In the copy of the tree: its programs.
+MUT_PROGRAMS = $(call programs,t,$(TESTS_LIB)) $(if $(filter * simulation,$(TEST_NAMES)),$(B)/simdrv)
+mutation-programs: $(if $(filter mutation-programs,$(MAKECMDGOALS)),$(MUT_PROGRAMS))
+mutation-list:
+	@echo $(MUT_PROGRAMS)
+.PHONY: coverage coverage-part torture mutation mutation-programs mutation-list
