@@ -257,11 +257,11 @@ class Cache(_cellar.Cache):
         store  a function of the result: False for results that are returned, not kept
         """
         def decorate(fn):
-            names = tuple(inspect.signature(fn).parameters)[:1] if key is None else ()
-            if names in (("self",), ("cls",)):
+            code = getattr(inspect.unwrap(fn), "__code__", None)  # none: a type, a partial, in C
+            if key is None and code is not None and code.co_varnames[:1] in (("self",), ("cls",)):
                 raise TypeError(f"cellar: {fn.__qualname__} is a method: give key=, a function of "
                                 "its arguments, because `self` is no key")
-            name = f"{fn.__module__}.{fn.__qualname__}"
+            name = f"{fn.__module__}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
             count = self._names[name] = self._names.get(name, 0) + 1
             prefix = name if count == 1 else f"{name}#{count}"
             is_coroutine = inspect.iscoroutinefunction(fn)
@@ -310,6 +310,14 @@ class Memo(_cellar.Memo):
         """Forget all results of this function, and begin cache_info at 0."""
         self._cache.delete_pattern(self._pattern)
         self._hits = self._misses = 0
+
+    def __copy__(self, _memo=None):
+        return self
+
+    __deepcopy__ = __copy__
+
+    def __reduce__(self):
+        return self.__qualname__  # as functions pickle: by name
 
     def __get__(self, instance, owner=None):
         return self if instance is None else types.MethodType(self, instance)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The tests of other projects: Django's for its caches, dogpile's, mypy."""
+"""The tests of other projects: Django's for its caches, dogpile's, CPython's of lru_cache, mypy."""
+import functools
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
 import sys
+import types
 import unittest
 
 import cellar
@@ -51,6 +54,85 @@ def django_passes_its_own_tests_but_two_of_another_eviction():
         pass
     failed, ran = _failures(Cellar)
     assert failed == {"test_cull", "test_zero_cull"} and ran == 54, (failed, ran)
+
+
+class _LruCache:
+    """functools.lru_cache over memoize: most entries in place of bytes, and methods by identity."""
+
+    def __init__(self, fn, maxsize, typed):
+        functools.update_wrapper(self, fn)
+        self._store = cellar.Cache("16M", max_entries=maxsize or 0)
+        first = list(inspect.signature(fn).parameters)[:1]
+        key = (lambda *args: (id(args[0]), *args[1:])) if first == ["self"] else None
+        self._memo = self._store.memoize(key=key)(fn)
+        self._parameters = {"maxsize": maxsize, "typed": typed}
+        self.cache_clear = self._memo.cache_clear
+
+    def __call__(self, *args, **kwargs):
+        if self._parameters["maxsize"] == 0:
+            self._memo.forget(*args, **kwargs)
+        return self._memo(*args, **kwargs)
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self, _memo=None):
+        return self
+    __deepcopy__ = __copy__
+
+    def __reduce__(self):
+        return self.__qualname__
+
+    def cache_info(self):
+        size = 0 if self._parameters["maxsize"] == 0 else len(self._store)
+        return functools._CacheInfo(*self._memo.cache_info(), self._parameters["maxsize"], size)
+
+    def cache_parameters(self):
+        return dict(self._parameters)
+
+
+def _lru_cache(maxsize=128, typed=False):
+    if callable(maxsize):
+        return _LruCache(maxsize, 128, typed)
+    if maxsize is not None and not isinstance(maxsize, int):
+        raise TypeError("Expected first argument to be an integer, a callable, or None")
+    return lambda fn: _LruCache(fn, maxsize and max(maxsize, 0), typed)
+
+
+@_lru_cache()
+def _cached(x, y):
+    return 3 * x + y
+
+
+def the_tests_of_lru_cache_pass_but_those_of_other_rules():
+    _needs("test", "test.test_functools")
+    from test import test_functools
+    module = types.SimpleNamespace(**{**vars(functools), "lru_cache": _lru_cache,
+                                      "cache": _lru_cache(None)})
+
+    class Lru(test_functools.TestLRU, unittest.TestCase):
+        cached_func = _cached,
+
+        @_lru_cache()
+        def cached_meth(self, x, y):
+            return 3 * x + y
+
+        @staticmethod
+        @_lru_cache()
+        def cached_staticmeth(x, y):
+            return 3 * x + y
+    Lru.module = module
+    Lru.__qualname__ = "Lru"
+    globals()["Lru"] = Lru
+    for fn in (Lru.cached_meth, Lru.cached_staticmeth):
+        fn.__qualname__ = fn.__qualname__.split("<locals>.")[-1]
+    failed, ran = _failures(Lru)
+    del globals()["Lru"]
+    assert ran == 27 and failed == {
+        "test_lru_hash_only_once", "test_need_for_rlock",  # keys of other types need key=
+        "test_lru_cache_typed_is_not_recursive",  # (1,) and (True,) are two keys
+        "test_lru_cache_threaded2",  # threads wait for one run
+        "test_lru_method"}, (failed, ran)  # which of three entries leaves
 
 
 def the_program_of_tasks_runs_in_one_process():

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """get_or_load and memoize: one load of a key, exceptions as themselves, waits that end."""
+import copy
+import functools
 import gc
+import pickle
 import resource
 import signal
 import sys
@@ -10,6 +13,10 @@ import weakref
 
 import cellar
 from kit import SECONDS, forked, raises, threads, until
+
+
+_memo = cellar.Cache("1M").memoize(str)
+_memo.__module__, _memo.__qualname__ = __name__, "_memo"
 
 
 class Mine(Exception):
@@ -278,6 +285,13 @@ def functions_of_one_name_have_their_own_results():
         made = [cache.memoize(lambda x, n=n: x * n) for n in range(5)]
         made += [cache.namespace("n").memoize(lambda x, n=n: x * n) for n in range(5, 8)]
         assert [f(3) for f in made + made] == [0, 3, 6, 9, 12, 15, 18, 21] * 2
+
+
+def a_memo_is_copied_and_pickled_as_functions_are():
+    assert pickle.loads(pickle.dumps(_memo)) is _memo is copy.copy(_memo) is copy.deepcopy(_memo)
+    with cellar.Cache("4M") as cache:
+        half = cache.memoize(functools.partial(lambda x, y: x * y, 2))
+        assert half(3) == half(3) == 6 and half.cache_info() == (1, 1)
 
 
 def methods_need_a_key():

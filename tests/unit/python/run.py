@@ -17,7 +17,7 @@ FILES = ["values", "calls", "disk", "loads", "coroutines", "processes", "guards"
 
 
 def cases(wanted):
-    for name in [*FILES, "frameworks", "references"] if wanted else FILES:
+    for name in [*FILES, "frameworks", "gunicorn_workers", "references"] if wanted else FILES:
         module = importlib.import_module(name)
         for case, fn in vars(module).items():
             if (inspect.isfunction(fn) and fn.__module__ == name and not case.startswith("_")
