@@ -258,7 +258,7 @@ class Cache(_cellar.Cache):
         """
         def decorate(fn):
             code = getattr(inspect.unwrap(fn), "__code__", None)  # none: a type, a partial, in C
-            if key is None and code is not None and code.co_varnames[:1] in (("self",), ("cls",)):
+            if key is None and code is not None and code.co_varnames[:code.co_argcount][:1] in (("self",), ("cls",)):
                 raise TypeError(f"cellar: {fn.__qualname__} is a method: give key=, a function of "
                                 "its arguments, because `self` is no key")
             name = f"{fn.__module__}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"

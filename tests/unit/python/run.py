@@ -13,7 +13,7 @@ import traceback
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FILES = ["values", "calls", "disk", "loads", "coroutines", "processes", "guards", "workers"]
+FILES = ["values", "calls", "disk", "loads", "coroutines", "processes", "guards", "workers", "documents"]
 
 
 def cases(wanted):
