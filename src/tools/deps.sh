@@ -54,6 +54,7 @@ cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
 mandoc|check torture|optional|tool|mandoc|man pages are not checked
 abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
 python3-django|check torture|optional|python|django|Django is not tried
+python3-gunicorn|check torture|optional|python|gunicorn|workers of gunicorn are not tried
 python3-django-redis|check torture|optional|python|django_redis|Django is not tried
 redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis; the remote tier is tried on a port alone
 prometheus|check|optional|peer|usr/bin/promtool|metrics are not checked by promtool

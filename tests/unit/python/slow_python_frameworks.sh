@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the package passes the tests that Django and dogpile have for their caches, and its stubs mypy.
-# Method: frameworks.py beside this file, with the sources of peers.txt and peers_sdist.txt, which
-#         pip fetches once into build/peers/python; a package that cannot be had is a skip.
+# Aim:    the package passes the tests that Django, dogpile and CPython have for their caches, and its
+#         stubs mypy; it serves workers of gunicorn.
+# Method: frameworks.py and gunicorn_workers.py beside this file, with the sources of peers.txt and
+#         peers_sdist.txt, which pip fetches once into build/peers/python; a package that cannot be
+#         had is a skip.
 . tests/support/t.sh
 if [ -z "${CELLAR_PYTHON-}" ]; then
     t_skip the_package_passes_the_tests_of_others "python3-dev is missing"
@@ -22,4 +24,4 @@ if [ -d $peers/django ] && [ ! -d $peers/django-5.2.19 ]; then
 fi
 PYTHONPATH=$PWD/$(make -s where)/python:$PWD/$peers PYTHONDONTWRITEBYTECODE=1 DJANGO_TESTS=$PWD/$peers/django-5.2.19/tests
 export PYTHONPATH PYTHONDONTWRITEBYTECODE DJANGO_TESTS
-"$CELLAR_PYTHON" $here/run.py frameworks
+"$CELLAR_PYTHON" $here/run.py frameworks gunicorn_workers
