@@ -12,7 +12,7 @@
 #include "cellar_resp.h"
 
 enum {
-    GUARD_HOLD_MS = 1000,        /* as long as the link waits for an answer: no unit is lost */
+    GUARD_FENCE_MS = 1000,       /* longest wait for what earlier owners of a lock wrote */
     GUARD_STORE_BYTES = 16 << 20 /* of a server, besides its shared store */
 };
 
@@ -101,7 +101,6 @@ static PyObject *guard_limiter(PyObject *self, PyObject *args)
         return guard_done(capsule, h, cellar_limiter_open(NULL, &rule, 1, &h->limiter));
     }
     cfg.batch = 1;
-    cfg.hold_ms = GUARD_HOLD_MS;
     h->cache = (cache *)Py_NewRef((PyObject *)root);
     h->remote = root->remote;
     return guard_done(capsule, h,
@@ -179,7 +178,7 @@ static cellar_err guard_lock_shared(int call, cellar_remote *r, const pykey *k,
     }
     cellar_err err = cellar_remote_lock_acquire(r, k->at, k->len, o, x);
     if (err != CELLAR_OK) { return err; }
-    err = cellar_remote_fence(r, GUARD_HOLD_MS);
+    err = cellar_remote_fence(r, GUARD_FENCE_MS);
     if (err != CELLAR_OK) { (void)cellar_remote_lock_release(r, k->at, k->len, x); }
     return err;
 }
