@@ -2,6 +2,7 @@
 """A Cache with a path: what stays after an exit, a kill and a restart."""
 import os
 import signal
+import time
 
 import cellar
 from kit import forked, python, raises, said_by, until
@@ -49,6 +50,22 @@ def durable_sets_survive_a_kill(folder):
     process.communicate()
     with _open(folder) as cache:
         assert len(cache.get_many(range(500))) == 500
+
+
+def a_kill_50_ms_after_the_last_set_loses_nothing(folder):
+    text = OPEN + "for n in range(5000): cache.set(n, str(n))\nprint('done', flush=True); sys.stdin.read()"
+    for number, seconds in enumerate((.05, .2, 1, 5)):  # the writer of a busy machine is late
+        path = f"{folder}/c{number}"
+        process = python(text, path, stdin=-1)
+        assert process.stdout.readline() == "done\n"
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+        with cellar.Cache("16M", path=path, disk="64M") as cache:
+            found = cache.get_many(range(5000))
+        if len(found) == 5000:
+            break
+    assert found == {n: str(n) for n in range(5000)}, len(found)
 
 
 def a_kill_brings_no_older_value_back(folder):

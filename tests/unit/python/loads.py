@@ -182,6 +182,14 @@ def keyboard_interrupt_ends_a_wait():
 
 
 def keyboard_interrupt_in_a_loader_is_of_its_thread_alone():
+    _ends_its_thread(KeyboardInterrupt)
+
+
+def a_loader_that_ends_its_thread_is_followed_by_another_one():
+    _ends_its_thread(SystemExit)
+
+
+def _ends_its_thread(end):
     with cellar.Cache("4M") as cache:
         runs, begun = [], threading.Event()
 
@@ -190,12 +198,12 @@ def keyboard_interrupt_in_a_loader_is_of_its_thread_alone():
             if len(runs) == 1:
                 begun.set()
                 time.sleep(.05)
-                raise KeyboardInterrupt
+                raise end
             return 2
         out = []
 
         def first():
-            out.append(raises(KeyboardInterrupt, cache.get_or_load, "k", load))
+            out.append(raises(end, cache.get_or_load, "k", load))
         thread = threading.Thread(target=first)
         thread.start()
         begun.wait()

@@ -3,6 +3,7 @@
 import math
 import random
 import struct
+import threading
 
 import cellar
 from kit import raises
@@ -32,6 +33,25 @@ def values_are_copies():
         value["a"].append(2)
         cache["k"]["a"].append(3)
         assert cache["k"] == {"a": [1]}
+
+
+def a_dict_that_changes_in_another_thread_is_stored_whole():
+    value, stop = {0: 0}, []
+
+    def change():
+        n = 0
+        while not stop:
+            n += 1
+            value[n % 50] = n
+            value.pop((n + 25) % 50, None)
+    thread = threading.Thread(target=change)
+    thread.start()
+    with cellar.Cache("2M") as cache:
+        for _ in range(2000):
+            cache.set("k", value)
+            assert isinstance(cache["k"], dict)
+    stop.append(1)
+    thread.join()
 
 
 def other_types_are_a_typeerror_that_names_them():
