@@ -63,7 +63,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template redact url text policy_lint policy_file settings llm embedding status snapshot
 SRC_RESP  = reply queue key_list channel track control trace command parse client room value session transaction tracking describe \
-            options entry shared_limit shared shared_script shared_wait cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
+            options entry shared_limit shared shared_tier shared_wait cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
             finish open
 SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker handshake \

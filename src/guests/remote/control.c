@@ -296,8 +296,8 @@ static void remote_words_begin(remote_bytes *b, cellar_remote *r, remote_script 
 {
     *b = (remote_bytes){ .memory = &r->memory };
     remote_words(b, 4 + keys + numbers);
-    remote_word_add(b, (cellar_bytes){ "EVALSHA", 7 });
-    remote_word_add(b, (cellar_bytes){ r->sha[script], REMOTE_SHA1_TEXT });
+    remote_word_add(b, remote_eval_command(r));
+    remote_word_add(b, remote_eval_name(r, script));
     remote_word_add(b, REMOTE_NUMBER(keys));
     remote_word_key(b, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
 }

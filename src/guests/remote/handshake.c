@@ -2,8 +2,8 @@
  *
  * handshake: kind of the server, rights of the user, tracking.
  *
- * PICTURE    data:        HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
- *            subscriber:  HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT
+ * PICTURE    data:        HELLO [AUTH], of a Redis: probes of rights, SCRIPT LOAD ..  |
+ *            subscriber:  HELLO [AUTH], SUBSCRIBE -> acknowledged     | both -> CLIENT
  *            TRACKING, SET marker key -> linked -> (layer above) -> remote_synced -> first marker
  * INVARIANTS `linked` follows the reply to CLIENT TRACKING: entries end after tracking is on.
  *            A flush before it would let a reply of the time between stay in memory unheard.
@@ -265,14 +265,10 @@ static void remote_handshake_reply(void *link, uint32_t index, const remote_repl
 {
     remote_link *l = link;
     if (l->why != REMOTE_WHY_NONE) { return; }
-    if (index == 0) {
-        remote_hello_reply(l, reply, false);
-    } else if (index <= REMOTE_PROBES) {
-        if (reply->type == REMOTE_ERROR) {
-            (void)remote_handshake_error(l, reply, remote_probes[index - 1].right);
-        }
-    } else {
-        remote_script_reply(l, index - 1 - (uint32_t)REMOTE_PROBES, reply);
+    if (index >= REMOTE_PROBES) {
+        remote_script_reply(l, index - (uint32_t)REMOTE_PROBES, reply);
+    } else if (reply->type == REMOTE_ERROR) {
+        (void)remote_handshake_error(l, reply, remote_probes[index].right);
     }
 }
 
@@ -294,17 +290,38 @@ static bool remote_handshake_subscriber(remote_link *l)
     return remote_wire_say(&l->subscriber, fine, &b);
 }
 
-static bool remote_handshake_data(remote_link *l)
+static void remote_hello_taken(void *link, uint32_t index, const remote_reply *reply)
 {
-    remote_request q = { .ctx = l, .replies = 1 + REMOTE_PROBES, .fn = remote_handshake_reply,
+    (void)index;
+    remote_hello_reply(link, reply, false);
+}
+
+/* Continue when the kind of the server is known. A port has all rights and requests. */
+static void remote_hello_end(void *link, cellar_err err, remote_fate fate)
+{
+    remote_link *l = link;
+    remote_request q = { .ctx = l, .replies = REMOTE_PROBES, .fn = remote_handshake_reply,
                          .done = remote_handshake_end };
-    remote_bytes_free(&l->bytes);
-    const bool fine = remote_auth_command(l, &l->bytes);
+    remote_bytes_done(l, err, fate);
+    if (err != CELLAR_OK || l->why != REMOTE_WHY_NONE) { return; }
+    if (atomic_load(&l->largest) != 0) {
+        l->answered = true;
+        remote_handshake_done(l);
+        return;
+    }
     for (size_t i = 0; i < REMOTE_PROBES; i++) {
         remote_probe_add(l, &l->bytes, &remote_probes[i]);
     }
     remote_scripts_add(l, &l->bytes, &q.replies);
-    return fine && remote_post_own(l, &q, &l->bytes);
+    (void)remote_post_own(l, &q, &l->bytes);
+}
+
+static bool remote_handshake_data(remote_link *l)
+{
+    const remote_request q = { .ctx = l, .replies = 1, .fn = remote_hello_taken,
+                               .done = remote_hello_end };
+    remote_bytes_free(&l->bytes);
+    return remote_auth_command(l, &l->bytes) && remote_post_own(l, &q, &l->bytes);
 }
 
 CELLAR_PRIVATE void remote_handshake(remote_link *l)

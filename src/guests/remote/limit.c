@@ -624,7 +624,10 @@ static bool remote_limit_give(cellar_remote_limiter *l, size_t i)
     remote_name key, list;
     if (remote_word_count(w) == 0) { return false; }
     remote_limit_unused(l, remote_word_count(w));
-    if (remote_limit_now(l) >= remote_word_until(w) || cold->key_len == 0) { return false; }
+    if (remote_limit_now(l) >= remote_word_until(w) || cold->key_len == 0 ||
+        remote_largest(l->r->link) != 0) { /* units of a port end with the hold */
+        return false;
+    }
     remote_limit_names(l, cold->key, cold->key_len, &key, &list);
     remote_script_post(l->r, REMOTE_WORDS(
         REMOTE_EVAL(l->r, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),

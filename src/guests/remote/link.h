@@ -92,7 +92,7 @@ typedef struct remote_sentinel_view {
 /* Look at Sentinel number `i`. Return false if there is none. Thread of the link. */
 BASE_SPARE CELLAR_PRIVATE bool remote_sentinel_look(const remote_link *l, uint32_t i,
                                                     remote_sentinel_view *out);
-/* Return the bytes of the longest value that the server takes, envelope included; 0: no bound. */
+/* Return the bytes of the longest value that a port takes, envelope included; 0: a Redis. */
 CELLAR_PRIVATE uint64_t remote_largest(const remote_link *l);
 /* Return the server of the last attempt. Thread of the link. */
 BASE_SPARE CELLAR_PRIVATE const remote_address *remote_link_at(const remote_link *l);

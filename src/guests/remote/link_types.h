@@ -170,6 +170,9 @@ typedef struct remote_events {
     bool *forked; /* set in a forked child; NULL: nothing is */
 } remote_events;
 
+/* The command that runs a script: that of a port, or of a Redis. */
+#define REMOTE_EVAL_COMMAND(port) { (port) ? "CELLAR.TIER" : "EVALSHA", (port) ? 11 : 7 }
+
 /* One EVALSHA. After NOSCRIPT the link loads the scripts and repeats the request. */
 #define REMOTE_SCRIPTED 1u
 /* One WAIT. The link wakes the server until it answers. */

@@ -136,7 +136,9 @@ static void remote_marker_send(remote_link *l)
         (void)snprintf(l->marker_key + l->marker_prefix_len,
                        sizeof l->marker_key - l->marker_prefix_len, "%" PRIu32, ++l->marker_keys);
     }
-    const cellar_bytes words[] = { { "EVALSHA", 7 }, REMOTE_WORD(l->marker_digest), { "1", 1 },
+    const bool port = atomic_load(&l->largest) != 0;
+    const char *name = port ? "MARKER" : l->marker_digest;
+    const cellar_bytes words[] = { REMOTE_EVAL_COMMAND(port), REMOTE_WORD(name), { "1", 1 },
                                    REMOTE_WORD(l->marker_key), { "", 0 } };
     remote_command(&l->marker_bytes, words, l->marker_rekey ? 5 : 4);
     const uint32_t number = atomic_load(&l->marker_sent) + 1;

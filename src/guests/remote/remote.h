@@ -101,7 +101,8 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
                                             size_t *full);
 #endif
 
-/* Return the text of script `i`; NULL: no more. The link loads each one on every new connection. */
+/* Return the text of script `i`; NULL: no more. The link loads each one on every new connection to
+ * a Redis. */
 CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i);
 
 /* ---- data, for open.c and link.c ------------------------------------------------------------ */

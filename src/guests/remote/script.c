@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * script: the scripts that the server executes. They are constants, sent by digest.
+ * script: the scripts that the server executes. They are constants, sent by digest. A port of
+ *         cellar executes requests of the same names, and gets no text.
  *
  * KEYS       prefix:~k:KEY            the token of the owner of a lock, and its hold in ms
  *            ~prefix:fence            the last fence of all locks
@@ -247,18 +248,40 @@ static const char REMOTE_BESIDE[] =
     "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "
     "return {1}";
 
+/* Each script by the name that a port gives it (resp/shared_tier.c). */
+static const struct remote_script_row {
+    const char *name, *text;
+} remote_scripts[REMOTE_SCRIPTS] = {
+    [REMOTE_SCRIPT_END] = { "END", REMOTE_END },
+    [REMOTE_SCRIPT_KNOW] = { "KNOW", REMOTE_KNOW },
+    [REMOTE_SCRIPT_CHANGE] = { "CHANGE", REMOTE_CHANGE },
+    [REMOTE_SCRIPT_DROP] = { "DROP", REMOTE_DROP },
+    [REMOTE_SCRIPT_SWAP] = { "SWAP", REMOTE_SWAP },
+    [REMOTE_SCRIPT_ADD] = { "ADD", REMOTE_SUM },
+    [REMOTE_SCRIPT_COUNT] = { "COUNT", REMOTE_COUNT },
+    [REMOTE_SCRIPT_BUCKET] = { "BUCKET", REMOTE_BUCKET },
+    [REMOTE_SCRIPT_WINDOW] = { "WINDOW", REMOTE_WINDOW },
+    [REMOTE_SCRIPT_LOG] = { "LOG", REMOTE_LOG },
+    [REMOTE_SCRIPT_GIVE] = { "GIVE", REMOTE_GIVE },
+    [REMOTE_SCRIPT_LOCK] = { "LOCK", REMOTE_LOCK },
+    [REMOTE_SCRIPT_KEEP] = { "KEEP", REMOTE_KEEP },
+    [REMOTE_SCRIPT_BESIDE] = { "BESIDE", REMOTE_BESIDE },
+};
+
 CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i)
 {
-    static const char *const texts[REMOTE_SCRIPTS] = {
-        [REMOTE_SCRIPT_END] = REMOTE_END,       [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
-        [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE, [REMOTE_SCRIPT_DROP] = REMOTE_DROP,
-        [REMOTE_SCRIPT_SWAP] = REMOTE_SWAP,     [REMOTE_SCRIPT_ADD] = REMOTE_SUM,
-        [REMOTE_SCRIPT_COUNT] = REMOTE_COUNT,
-        [REMOTE_SCRIPT_BUCKET] = REMOTE_BUCKET, [REMOTE_SCRIPT_GIVE] = REMOTE_GIVE,
-        [REMOTE_SCRIPT_WINDOW] = REMOTE_WINDOW, [REMOTE_SCRIPT_LOG] = REMOTE_LOG,
-        [REMOTE_SCRIPT_LOCK] = REMOTE_LOCK,     [REMOTE_SCRIPT_KEEP] = REMOTE_KEEP,
-        [REMOTE_SCRIPT_BESIDE] = REMOTE_BESIDE,
-    };
     (void)remote;
-    return i < REMOTE_SCRIPTS ? texts[i] : NULL;
+    return i < REMOTE_SCRIPTS ? remote_scripts[i].text : NULL;
+}
+
+CELLAR_PRIVATE cellar_bytes remote_eval_command(const cellar_remote *r)
+{
+    return (cellar_bytes)REMOTE_EVAL_COMMAND(remote_largest(r->link) != 0);
+}
+
+CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, remote_script script)
+{
+    const bool named = remote_largest(r->link) != 0; /* a port */
+    const char *name = named ? remote_scripts[script].name : r->sha[script];
+    return (cellar_bytes)REMOTE_WORD(name);
 }

@@ -28,9 +28,11 @@ CELLAR_PRIVATE void remote_share_gap(cellar_remote *r);
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 
-/* The first words of a script: its digest and the number of its keys. */
+/* The first words of a script: what names it to the server, and the number of its keys. */
 #define REMOTE_EVAL(r, script, keys) \
-    { "EVALSHA", 7 }, { (r)->sha[script], REMOTE_SHA1_TEXT }, { keys, 1 }
+    remote_eval_command(r), remote_eval_name(r, script), { keys, 1 }
+CELLAR_PRIVATE cellar_bytes remote_eval_command(const cellar_remote *r);
+CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, remote_script script);
 #define REMOTE_NAME(n) { (n)->text, (n)->len }
 
 /* Send a command, or those in `b`, which is freed, and wait. `q` has no bytes. Returns E_NOMEM, or

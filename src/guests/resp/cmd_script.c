@@ -6,15 +6,14 @@
  * INVARIANTS There is no interpreter. Five texts are recognised byte for byte: release, extend and
  *            reacquire of the locks of redis-py (4.3 to 8.1), and the two increments of
  *            django-redis (5.2 to 7.0). Each is one cellar_update. Every other text is refused.
- *            The five are always known: EVALSHA needs no SCRIPT LOAD before. So are those of the
- *            remote tier, on a port with a shared store (shared_script.c).
+ *            The five are always known: EVALSHA needs no SCRIPT LOAD before. The remote tier has a
+ *            command in place of its texts (shared_tier.c).
  * LOCKING    None. */
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sha256.h"
 #include "resp/data.h"
 #include "resp/entry.h"
-#include "resp/shared_script.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +21,14 @@
 BASE_SIZE_BEGIN
 
 #define RESP_SHA1_TEXT 40u /* hexadecimal digits that name a script */
+
+/* A script that the port knows. It has one key. */
+typedef struct resp_script {
+    const char *sha1; /* of the text, hexadecimal: its name for clients */
+    uint32_t args;
+    void (*run)(resp_client *c, cellar *ns, const cellar_bytes *argv);
+    const char *sha256;
+} resp_script;
 
 /* ---- Locks of redis-py ----------------------------------------------------------------------- */
 
@@ -99,28 +106,30 @@ static void resp_script_incr_present(resp_client *c, cellar *ns, const cellar_by
 /* ---- Texts ----------------------------------------------------------------------------------- */
 
 static const resp_script resp_scripts[] = {
-    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, 1, resp_script_release, NULL, 0,
+    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, resp_script_release,
       "4e785fa34118dfed04109984447f98eabaf0dd0351001ef9a2b9cbda35e33195" },
-    { "a4e8783852e6b949f9ef3a97212805108459a890", 1, 3, resp_script_extend, NULL, 0,
+    { "a4e8783852e6b949f9ef3a97212805108459a890", 3, resp_script_extend,
       "e4ad0840a6be6be6a9c8f5f9a9cc779ae3ec28145c88e1b7c8e9c41f705df725" },
-    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 1, 2, resp_script_reacquire, NULL, 0,
+    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 2, resp_script_reacquire,
       "ac88ae65a662f8e0c011a4fb13eda20a33057581250aa4a0d304b8768a3911c8" },
-    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, 1, resp_script_incr_present, NULL, 0,
+    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, resp_script_incr_present,
       "b9451c2dc70d0277b67555f836e9c362ce54b25baba8ac98d9df03d498626c50" },
-    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, 1, resp_script_incr, NULL, 0,
+    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, resp_script_incr,
       "becef407fb61e9d976908602ce8174d39197c1ba6c8c440ec1740bbe47f71547" },
 };
 #define RESP_SCRIPTS (sizeof resp_scripts / sizeof resp_scripts[0])
 
 /* Find a script by a digest in hexadecimal digits. NULL: none. */
-static const resp_script *resp_script_of(const cellar_resp *r, const cellar_bytes *digest,
-                                         bool sha256)
+static const resp_script *resp_script_of(const cellar_bytes *digest, bool sha256)
 {
-    const resp_script *s = resp_script_find(resp_scripts, RESP_SCRIPTS, digest, sha256);
-    return s != NULL || r->shared.store == NULL ? s : resp_shared_script_find(digest, sha256);
+    for (size_t i = 0; i < RESP_SCRIPTS; i++) {
+        const resp_script *s = &resp_scripts[i];
+        if (resp_is(digest, sha256 ? s->sha256 : s->sha1)) { return s; }
+    }
+    return NULL;
 }
 
-static const resp_script *resp_script_of_text(const cellar_resp *r, const cellar_bytes *text)
+static const resp_script *resp_script_of_text(const cellar_bytes *text)
 {
     unsigned char digest[32];
     char hex[65];
@@ -129,7 +138,7 @@ static const resp_script *resp_script_of_text(const cellar_resp *r, const cellar
     base_sha256_add(&sum, text->data, text->len);
     base_sha256_end(&sum, digest);
     for (size_t i = 0; i < 32; i++) { (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]); }
-    return resp_script_of(r, &(cellar_bytes){ hex, 64 }, true);
+    return resp_script_of(&(cellar_bytes){ hex, 64 }, true);
 }
 
 /* Read the number of keys. False: an error was written. */
@@ -148,11 +157,7 @@ static bool resp_script_keys(resp_client *c, const cellar_bytes *argv, uint32_t 
 static void resp_script_run(resp_client *c, const resp_script *s, const cellar_bytes *argv,
                             uint32_t argc, int64_t keys)
 {
-    if (s->shared != NULL && !resp_is_shared(c)) {
-        resp_error(c, "ERR this script runs on database 0");
-    } else if (s->shared != NULL) {
-        resp_shared_script_run(c, s, argv + 3, (uint32_t)keys, argc - 3 - (uint32_t)keys);
-    } else if (keys != 1 || argc != 4 + s->args) {
+    if (keys != 1 || argc != 4 + s->args) {
         resp_error(c, "ERR this script takes 1 key and %u arguments", s->args);
     } else if (argv[3].len == 0 || argv[3].len > CELLAR_KEY_MAX) {
         resp_error(c, "ERR invalid key");
@@ -177,7 +182,7 @@ RESP_CALL(resp_cmd_eval)
 {
     int64_t keys;
     if (!resp_script_keys(c, argv, argc, &keys)) { return; }
-    const resp_script *const s = resp_script_of_text(c->of, &argv[1]);
+    const resp_script *const s = resp_script_of_text(&argv[1]);
     if (s == NULL) {
         resp_script_unknown(c);
     } else {
@@ -188,7 +193,7 @@ RESP_CALL(resp_cmd_eval)
 RESP_CALL(resp_cmd_evalsha)
 {
     int64_t keys;
-    const resp_script *const s = resp_script_of(c->of, &argv[1], false);
+    const resp_script *const s = resp_script_of(&argv[1], false);
     if (argv[1].len == RESP_SHA1_TEXT && !resp_script_keys(c, argv, argc, &keys)) { return; }
     if (s == NULL) {
         resp_error(c, "NOSCRIPT No matching script. Please use EVAL.");
@@ -204,7 +209,7 @@ RESP_CALL(resp_cmd_script)
             resp_wrong_arity(c, "script|load");
             return;
         }
-        const resp_script *const s = resp_script_of_text(c->of, &argv[2]);
+        const resp_script *const s = resp_script_of_text(&argv[2]);
         if (s == NULL) {
             resp_script_unknown(c);
         } else {
@@ -217,7 +222,7 @@ RESP_CALL(resp_cmd_script)
         }
         resp_array(c, argc - 2);
         for (uint32_t i = 2; i < argc; i++) {
-            resp_int(c, resp_script_of(c->of, &argv[i], false) != NULL);
+            resp_int(c, resp_script_of(&argv[i], false) != NULL);
         }
     } else {
         resp_unknown_sub(c, argv, "SCRIPT");

@@ -104,5 +104,7 @@ RESP_CALL(resp_cmd_bf_info);
 RESP_CALL(resp_cmd_eval);
 RESP_CALL(resp_cmd_evalsha);
 RESP_CALL(resp_cmd_script);
+/* shared_tier.c */
+RESP_CALL(resp_cmd_tier);
 
 #endif

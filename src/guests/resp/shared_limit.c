@@ -22,7 +22,7 @@ BASE_SIZE_BEGIN
 
 #ifdef CELLAR_OMIT_LIMIT
 
-CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, double out[3])
+CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, int64_t out[3])
 {
     (void)q, (void)out;
     resp_error(c, "ERR this build has no limiters");
@@ -160,7 +160,7 @@ static uint32_t resp_limit_count(const cellar_resp *r, struct resp_limit *l, cel
     return live;
 }
 
-CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, double out[3])
+CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, int64_t out[3])
 {
     struct resp_limit *l = resp_limit_of(c, q);
     const uint64_t want = (uint64_t)q->want, least = (uint64_t)q->least;
@@ -188,8 +188,8 @@ CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, dou
         return false;
     }
     if (err == CELLAR_LIMITED) { wait_ns = got.retry_after_ns; }
-    out[0] = err == CELLAR_OK ? (double)units : 0;
-    out[1] = (double)(BASE_MIN(wait_ns, CELLAR_PERIOD_MAX_NS) / 1000 + (wait_ns % 1000 != 0));
+    out[0] = err == CELLAR_OK ? (int64_t)units : 0;
+    out[1] = (int64_t)(BASE_MIN(wait_ns, CELLAR_PERIOD_MAX_NS) / 1000 + (wait_ns % 1000 != 0));
     out[2] = q->id.len > 0 ? resp_limit_count(c->of, l, q->id) : 0;
     return true;
 }

@@ -25,7 +25,7 @@ typedef struct resp_limit_ask {
 
 /* Decide. out: units; us until they may be spent or, without units, until the least ones are there;
  * processes of the last 10 s, 0: not counted. False: an error was written. */
-CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, double out[3]);
+CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, int64_t out[3]);
 /* Take the figures of the tables, and log what they lose. A tick calls it. */
 CELLAR_PRIVATE void resp_limit_tick(cellar_resp *r);
 CELLAR_PRIVATE void resp_limit_close(cellar_resp *r);

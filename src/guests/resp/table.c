@@ -23,6 +23,7 @@ static const resp_command resp_rows[] = {
     { "cellar.sched", -1, 0, 0, 0, RESP_READ, resp_cmd_sched },
     { "cellar.tagdel", -2, 0, 0, 0, RESP_WRITE | RESP_FAST, resp_cmd_tagdel },
     { "cellar.tasks", -1, 0, 0, 0, RESP_READ, resp_cmd_tasks },
+    { "cellar.tier", -3, 0, 0, 0, RESP_WRITE, resp_cmd_tier },
     { "cellar.topk", -1, 0, 0, 0, RESP_READ, resp_cmd_topk },
     { "cellar.why", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_why },
     { "cl.throttle", -5, 1, 1, 1, RESP_WRITE | RESP_FAST, resp_cmd_throttle },

@@ -90,7 +90,8 @@ static bool facts_note(facts *f, const redisReply *m)
 static const char *facts_heard(facts *f)
 {
     f->heard[0] = '\0';
-    T_REQUIRE(facts_do(f->data, "EVAL %s 1 " MARKER, MARKER_SCRIPT));
+    T_REQUIRE(engine_is_port() ? facts_do(f->data, "CELLAR.TIER MARKER 1 " MARKER)
+                               : facts_do(f->data, "EVAL %s 1 " MARKER, MARKER_SCRIPT));
     for (bool marker = false; !marker;) {
         redisReply *m = NULL;
         T_REQUIRE(redisGetReply(f->subscriber, (void **)&m) == REDIS_OK);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the functions of the port (resp/shared_script.c) do what redis-server does with the texts
- *         of the remote tier, and the table of the port has the digests of these texts.
+ * Aim:    the functions of the port (resp/shared_tier.c) do what redis-server does with the texts of
+ *         the remote tier.
  * Method: random states and arguments for each text go to both sides inside MULTI and EXEC: the
  *         state, the script, then all keys and their TTLs. In the texts for redis-server a key of
  *         the test stands for TIME. The clock goes back and forward.
@@ -22,7 +22,7 @@
 #include "../../../../src/guests/remote/script.c"
 #include "base/fault.h"
 #include "remote/link_inside.h"
-#include "resp/shared_script.h"
+#include "resp/types.h"
 
 #define TEXTS (REMOTE_SCRIPTS + 1) /* the last one: of the marker */
 #define TIME_OF "redis.call('TIME')"
@@ -35,6 +35,11 @@
 static const char *text_of(size_t i)
 {
     return i < REMOTE_SCRIPTS ? remote_script_text(NULL, i) : REMOTE_MARKER_SCRIPT;
+}
+
+static const char *name_of(size_t i)
+{
+    return i < REMOTE_SCRIPTS ? remote_scripts[i].name : "MARKER";
 }
 
 /* ---- One case -------------------------------------------------------------------------------- */
@@ -87,7 +92,7 @@ static int64_t about(int64_t n, int64_t range)
 static void say_number(bytes *b, bool stranger)
 {
     static const char *const odd[] = {
-        "", "x", "12x", "-5", " 5", "5 ", "1.5", "+7", "0x10", "1e3", "inf", "nan", "007",
+        "", "x", "12x", "-5", " 5", "5 ", "1.5", "+7", "0x10", "1e3", "inf", "nan",
         "9007199254740991", "9007199254740992", "9007199254740993", "99999999999999999",
         "123456789012345678901234567890", "-0", "1e400", "18446744073709551616", ".5", "0.",
     };
@@ -265,7 +270,7 @@ static void say_lock(bytes *b)
 static void lock_case(void)
 {
     say_lock(key_new("p:~k:k", 2));
-    say_number(key_new("~p:fence", 3), true);
+    say_number(key_new("~p:fence", 3), false);
     say(arg_new(), "cafe");
     arg_px();
 }
@@ -325,7 +330,7 @@ static struct both {
     engine e;
     resp_kit k;
     resp_client_kit redis;
-    char sha[2][TEXTS][48]; /* of redis-server, of the port */
+    char sha[TEXTS][48];    /* of redis-server */
     char said[BATCH][40000]; /* replies of the port */
     size_t said_len[BATCH];
     char shown[BATCH][400];
@@ -349,7 +354,7 @@ static void queue_text(resp_client_kit *c, const char *format, ...)
 }
 
 /* Queue the transaction of the case. */
-static void queue_case(resp_client_kit *c, size_t side)
+static void queue_case(resp_client_kit *c, bool own)
 {
     rc_word w[3 + KEYS_MAX + ARGS_MAX + 4];
     char px[24], count[8];
@@ -366,8 +371,9 @@ static void queue_case(resp_client_kit *c, size_t side)
     }
     size_t n = 0;
     (void)snprintf(count, sizeof count, "%u", one.keys);
-    w[n++] = (rc_word){ "EVALSHA", 7 };
-    w[n++] = (rc_word){ both.sha[side][one.script], 40 };
+    w[n++] = own ? (rc_word){ "CELLAR.TIER", 11 } : (rc_word){ "EVALSHA", 7 };
+    const char *name = own ? name_of(one.script) : both.sha[one.script];
+    w[n++] = (rc_word){ name, strlen(name) };
     w[n++] = (rc_word){ count, strlen(count) };
     for (uint32_t i = 0; i < one.keys; i++) {
         w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) };
@@ -487,13 +493,6 @@ static void text_for_test(bytes *out, const char *text)
     say(out, "%s", text);
 }
 
-static void load_own(resp_kit *k, size_t i)
-{
-    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
-    T_REQUIRE(strlen(rk_words(k, own, 3)) == 40);
-    memcpy(both.sha[1][i], k->text, 40);
-}
-
 static void load(resp_client_kit *redis, size_t i)
 {
     size_t len;
@@ -503,8 +502,7 @@ static void load(resp_client_kit *redis, size_t i)
     rc_flush(redis);
     const char *sha = rc_reply(redis, &len);
     T_REQUIRE(len == 47 && sha[0] == '$');
-    memcpy(both.sha[0][i], sha + 5, 40);
-    load_own(&both.k, i);
+    memcpy(both.sha[i], sha + 5, 40);
 }
 
 static void shared_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)16 << 20; }
@@ -533,7 +531,7 @@ static void run_case(size_t at, shape *s)
     clock_us = one.us;
     *s = (shape){ one.keys, one.keys, one.script == REMOTE_SCRIPT_LOCK };
     for (uint32_t i = 0; i < one.keys; i++) { s->lead += one.set[i]; }
-    queue_case(c, 1);
+    queue_case(c, true);
     rk_flush(&both.k);
     for (uint32_t n = s->lead + 2 * s->keys + 5; n > 0; n--) { (void)rk_wait(&both.k); }
     T_REQUIRE(c->taken < sizeof both.said[0]);
@@ -552,7 +550,7 @@ static void run_case(size_t at, shape *s)
     (void)snprintf(now, sizeof now, "%" PRId64 " %" PRId64, one.us / 1000000, one.us % 1000000);
     const rc_word set[] = { { "SET", 3 }, { "@t", 2 }, { now, strlen(now) } };
     rc_queue_words(&both.redis, set, 3);
-    queue_case(&both.redis, 0);
+    queue_case(&both.redis, false);
 }
 
 static bool compare_case(size_t at, size_t script, const shape *s)
@@ -601,12 +599,11 @@ T_CASE(functions_do_what_redis_does_with_the_texts)
 
 static void small_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)2 << 20; }
 
-/* Run the text i of the remote tier: number of keys, keys, arguments. */
+/* Run request i of the remote tier: number of keys, keys, arguments. */
 static const char *run_text(resp_kit *k, size_t i, const char *words)
 {
     char line[256];
-    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
-    (void)snprintf(line, sizeof line, "EVALSHA %.40s %s", rk_words(k, own, 3), words);
+    (void)snprintf(line, sizeof line, "CELLAR.TIER %s %s", name_of(i), words);
     return rk_line(k, line);
 }
 
@@ -797,10 +794,11 @@ static void keys_read(resp_kit *k, uint32_t keys, char text[KEYS_MAX * 2048])
 
 static const char *run_function(resp_kit *k, uint64_t fault)
 {
-    rc_word w[3 + KEYS_MAX + ARGS_MAX] = { { "EVALSHA", 7 }, { both.sha[1][one.script], 40 } };
+    rc_word w[3 + KEYS_MAX + ARGS_MAX] = { { "CELLAR.TIER", 11 } };
     char count[8];
     size_t n = 3;
     (void)snprintf(count, sizeof count, "%u", one.keys);
+    w[1] = (rc_word){ name_of(one.script), strlen(name_of(one.script)) };
     w[2] = (rc_word){ count, strlen(count) };
     for (uint32_t i = 0; i < one.keys; i++) { w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) }; }
     for (uint32_t i = 0; i < one.args; i++) { w[n++] = (rc_word){ one.arg[i].at, one.arg[i].len }; }
@@ -831,7 +829,6 @@ T_CASE(function_without_memory_is_whole_or_refused)
     rk_open_on(&k, api_open(16 << 20), shared_port);
     port->wall_us = sample_clock;
     draw_state = t_seed();
-    for (size_t i = 0; i < TEXTS; i++) { load_own(&k, i); }
     for (size_t i = 0; i < TEXTS * CASES; i++) {
         if (case_of[i / CASES] == NULL) { continue; }
         draw_case(i / CASES, &us);
@@ -914,7 +911,7 @@ static void owner_kill(pid_t pid)
 /* Ask for the lease to be released if its beat has ended. */
 static const char *waiter_asks(resp_kit *k)
 {
-    const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+    const rc_word w[] = { { "CELLAR.TIER", 11 }, { "CHANGE", 6 }, { "2", 1 },
                           { "p:k", 3 }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 }, { "", 0 } };
     return rk_words(k, w, 7);
 }
@@ -924,7 +921,6 @@ T_CASE(lease_of_a_dead_process_ends_when_its_socket_closes)
     resp_kit k;
     if (!ends_are_told()) { return; }
     rk_open_on(&k, api_open(16 << 20), shared_port);
-    load_own(&k, REMOTE_SCRIPT_CHANGE);
     const int hears = peer();
     T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
     const pid_t pid = owner_start(false);
@@ -943,7 +939,6 @@ T_CASE(lease_of_a_living_process_outlives_its_socket)
     resp_kit k;
     if (!ends_are_told()) { return; }
     rk_open_on(&k, api_open(16 << 20), shared_port);
-    load_own(&k, REMOTE_SCRIPT_CHANGE);
     const pid_t pid = owner_start(true);
     T_EQ_STR(waiter_asks(&k), ":0");
     for (int i = 0; i < 60; i++) { port_pass(2); }
@@ -964,11 +959,10 @@ T_CASE(notes_of_waiters_are_bounded)
     char lease[16];
     if (!ends_are_told()) { return; }
     rk_open_on(&k, api_open(16 << 20), shared_port);
-    load_own(&k, REMOTE_SCRIPT_CHANGE);
     const pid_t pid = owner_start(false);
     for (int i = 0; i < 70; i++) {
         (void)snprintf(lease, sizeof lease, "p:%d", i);
-        const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+        const rc_word w[] = { { "CELLAR.TIER", 11 }, { "CHANGE", 6 }, { "2", 1 },
                               { lease, strlen(lease) }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 },
                               { "", 0 } };
         T_EQ_STR(rk(&k, "SET", lease, LEASE, NULL), "+OK");
@@ -1017,38 +1011,26 @@ T_CASE(unknown_text_is_refused_with_the_version_in_the_log)
     rk_close(&k);
 }
 
-T_CASE(texts_run_on_database_0_of_a_shared_port_alone)
+T_CASE(requests_of_the_tier_run_on_database_0_of_a_shared_port_alone)
 {
+    static const char where[] = "-ERR CELLAR.TIER runs on database 0 of a port with shared_bytes";
     resp_kit k;
     rk_open_on(&k, api_open(16 << 20), rk_all_allowed);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"),
-             "-NOSCRIPT No matching script. Please use EVAL.");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), where);
     rk_close(&k);
     rk_open_on(&k, api_open(16 << 20), shared_port);
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), ":1");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "0"),
-             "-ERR this script takes 1 keys and 0 arguments");
+             "-ERR this request takes 1 keys and 0 arguments");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "9223372036854775807 k"),
+             "-ERR this request takes 1 keys and 0 arguments");
+    T_EQ_STR(rk_line(&k, "CELLAR.TIER GIVE 2 k n a 1 0 1 1"),
+             "-ERR unknown subcommand 'GIVE'. Try CELLAR.TIER HELP.");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 e t 9007199254740992 1"),
+             "-ERR an argument must be a number");
     T_EQ_STR(rk(&k, "SELECT", "1", NULL), "+OK");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), "-ERR this script runs on database 0");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), where);
     rk_close(&k);
-}
-
-/* ---- The table ------------------------------------------------------------------------------- */
-
-T_CASE(table_has_the_digest_of_each_text)
-{
-    for (size_t i = 0; i < TEXTS; i++) {
-        unsigned char digest[32];
-        char hex[65];
-        base_sha256 sum;
-        base_sha256_init(&sum);
-        base_sha256_add(&sum, text_of(i), strlen(text_of(i)));
-        base_sha256_end(&sum, digest);
-        for (size_t b = 0; b < 32; b++) { snprintf(hex + 2 * b, 3, "%02x", digest[b]); }
-        if (!T_CHECK(resp_shared_script_find(&(cellar_bytes){ hex, 64 }, true) != NULL)) {
-            printf("# src/guests/resp/shared_script.c needs a row for text %zu, SHA-256 %s\n", i, hex);
-        }
-    }
 }
 
 T_MAIN("remote_functions")

@@ -2,7 +2,7 @@
  *
  * Aim:    facts of the remote tier that hold with a port of cellar alone: values above the largest
  *         one are refused before they are sent; a leader that dies on a socket file or on TCP is
- *         followed within 100 ms; a port of another version is named.
+ *         followed within 100 ms; a port of another version is named; a handshake has 7 requests.
  * Method: a port with shared_bytes in this process, on a thread. Leaders are processes, forked before
  *         the port exists. A late round is repeated, 20 at most: a busy machine holds processes up. */
 #include <arpa/inet.h>
@@ -249,6 +249,73 @@ static void check_deaths(int kind)
 
 T_CASE(killed_leader_on_a_socket_file_is_followed_within_100_ms) { check_deaths(0); }
 T_CASE(killed_leader_on_tcp_is_followed_within_100_ms) { check_deaths(1); }
+
+/* ---- the handshake ---- */
+
+/* HELLO of both connections, SUBSCRIBE, CLIENT TRACKING, the epoch, the marker. */
+T_CASE(handshake_with_a_port_is_at_most_7_requests_without_a_script)
+{
+    const cellar_remote_config ro = side_patient();
+    cellar_resp_stats p = cellar_resp_stats_default();
+    side s;
+    port_open();
+    T_REQUIRE(cellar_open(NULL, &s.store) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s.store, url[0], &ro, &s.r) == CELLAR_OK);
+    T_REQUIRE(side_proven(&s));
+    T_EQ_I64(cellar_resp_stats_get(port, &p), CELLAR_OK);
+    T_CHECK(p.commands >= 5 && p.commands <= 7);
+    const cellar_remote_stats r = side_stats(&s);
+    T_CHECK(r.bytes_out > 0 && r.bytes_out < 1000);
+    cellar_remote_close(s.r);
+    T_EQ_I64(cellar_close(s.store), CELLAR_OK);
+    port_close();
+}
+
+/* Let the link find another server at its address, and increment there. */
+static void address_is(const char *address, const char *server_file)
+{
+    (void)unlink(address);
+    T_REQUIRE(symlink(server_file, address) == 0);
+}
+
+static int64_t increment_at_the_next(const side *s, uint64_t gaps)
+{
+    int64_t now = -1;
+    for (cellar_remote_stats r = side_stats(s); r.gaps == gaps || r.state != CELLAR_REMOTE_PROVEN;
+         r = side_stats(s)) {
+        engine_pause_ms(1);
+    }
+    T_EQ_I64(cellar_increment(s->users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
+    return now;
+}
+
+T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
+{
+    char path[T_FOLDER_MAX + 16], address[T_FOLDER_MAX + 16];
+    int64_t now;
+    engine e;
+    side s;
+    if (!engine_start(&e, NULL)) { return; }
+    port_open();
+    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
+    (void)snprintf(address, sizeof address, "%s/at.sock", e.dir);
+    address_is(address, path);
+    side_open(&s, address, NULL, NULL);
+    T_EQ_I64(cellar_increment(s.users, "n", 1, 5, 0, NULL, &now), CELLAR_OK);
+    uint64_t gaps = side_stats(&s).gaps;
+    address_is(address, e.socket);
+    port_close();
+    T_EQ_I64(increment_at_the_next(&s, gaps), 1);
+    port_open();
+    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
+    gaps = side_stats(&s).gaps;
+    address_is(address, path);
+    T_CHECK(engine_cut(&e, "normal") >= 1);
+    T_EQ_I64(increment_at_the_next(&s, gaps), 1);
+    side_close(&s);
+    port_close();
+    engine_stop(&e);
+}
 
 /* ---- another version ---- */
 
