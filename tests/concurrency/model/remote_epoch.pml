@@ -7,24 +7,29 @@
  *            loader:  store epoch noted -> source read -> {value, born = epoch of the newest pair
  *                     that is not above the noted store epoch} to the server
  *            reader:  KNOW -> entry: born < tag is a miss
- * THREADS    two changers with TWO, a process with loads and two KNOW, a loss of each control key,
+ * THREADS    two changers with TWO, a process with loads and two KNOW, a loss of the epoch key, a
+ *            server that forgets the tag without an announcement at any moments, FORGETS of them,
  *            one reader that starts at any moment and knows nothing.
  * SHOWN      A process that starts after an end was acknowledged gets no value from before it, also
- *            after the loss of the tag key, of the epoch key, or of both.
+ *            when the server forgot the tag, lost the epoch key, or both.
  * MUTANTS    in the model only: BORN_AT_STORE (the newest pair when the value is stored), BORN_TRUE
  *            (the epoch of the server at the store, as a time would be), PAIR_EARLY (the store epoch
  *            is drawn when the request is sent), ABSENT_IS_NONE (no tag key: nothing has ended),
- *            LESS_EQ (an end does not raise the epoch), EPOCH_FROM_KNOWN (a lost epoch starts above
+ *            LESS_EQ (an end does not raise the epoch), FROM_CALLER (a tag that was forgotten is made again
+ *            with the number that the caller knows), EPOCH_FROM_KNOWN (a lost epoch starts above
  *            what the process knows, without the time of the server).
  * LIMITS     The time of the server is above all epochs. What a process keeps: remote_numbers. */
 #ifndef KNOWS
 #define KNOWS 2
 #endif
+#ifndef FORGETS
+#define FORGETS 1
+#endif
 byte source = 1;
 byte epoch = 1, tag = 1, top = 1; /* of the server; 0: lost. top: the highest epoch ever */
 byte value, born;             /* the entry of the server; value 0: none */
 byte acknowledged;            /* version of the source at the last acknowledged end */
-byte here, heard;             /* of the process: store epoch; highest epoch read */
+byte here, heard, mine;       /* of the process: store epoch; highest epoch read; number of the tag */
 byte pair_here[KNOWS + 1], pair_epoch[KNOWS + 1], pairs; /* 0: none below the first pair */
 
 inline time_of_server(k) {
@@ -35,18 +40,23 @@ inline time_of_server(k) {
 #endif
 }
 
-/* The script: `known` is the epoch of the caller, k and t are what it returns. */
-inline know(known, k, t) {
+/* The script: `known` and `number` are what the caller knows of epoch and tag, k and t are what it
+ * returns. */
+inline know(known, number, k, t) {
     k = epoch;
     if :: known > k -> k = known :: else fi;
     if :: tag > k -> k = tag :: else fi;
+    if :: number > k -> k = number :: else fi;
     if :: epoch == 0 -> k++; time_of_server(k) :: else fi;
     epoch = k;
     if :: k > top -> top = k :: else fi;
 #ifdef ABSENT_IS_NONE
     t = tag
 #else
-    if :: tag == 0 -> tag = k :: else fi;
+#ifdef FROM_CALLER
+    if :: tag == 0 && number != 0 -> tag = number :: else fi;
+#endif
+    if :: tag == 0 -> tag = k :: number > tag -> tag = number :: else fi;
     t = tag
 #endif
 }
@@ -75,8 +85,10 @@ proctype knows() {
 #ifdef PAIR_EARLY
         d_step { here++; h = here };
 #endif
-        d_step { know(heard, k, t); t = 0 }; /* executed */
+        d_step { know(heard, mine, k, t) }; /* executed */
         d_step {              /* the reply */
+            if :: t > mine -> mine = t :: else fi;
+            t = 0;
 #ifndef PAIR_EARLY
             here++;
             h = here;
@@ -115,12 +127,17 @@ proctype loader() {
     }
 }
 
-proctype loses() { if :: tag = 0 :: true fi; if :: epoch = 0 :: true fi }
+proctype loses() { if :: epoch = 0 :: true fi }
+
+proctype forgets() {
+    byte n;
+    do :: n < FORGETS -> n++; tag = 0 :: break od
+}
 
 proctype reader() {
     byte from, k, limit;
     from = acknowledged;
-    d_step { know(0, k, limit); k = 0 };
+    d_step { know(0, 0, k, limit); k = 0 };
     d_step { assert(value == 0 || born < limit || value >= from) }
 }
 
@@ -132,6 +149,6 @@ init {
 #endif
         run knows();
         run loader(); run loader();
-        run loses(); run reader()
+        run loses(); run forgets(); run reader()
     }
 }

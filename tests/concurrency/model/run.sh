@@ -278,6 +278,7 @@ q fail remote_coherence PASS PASS_PUBLISH NBREAK=0
 q fail remote_coherence PASS PASS_KEPT NBREAK=0
 q fail remote_coherence PASS PASS_REFUSED NBREAK=0
 q ok   remote_epoch
+c ok   remote_epoch FORGETS=2
 c ok   remote_epoch KNOWS=3
 f ok   remote_epoch TWO
 q fail remote_epoch BORN_AT_STORE
@@ -285,6 +286,7 @@ q fail remote_epoch BORN_TRUE
 q fail remote_epoch PAIR_EARLY
 q fail remote_epoch ABSENT_IS_NONE
 q fail remote_epoch LESS_EQ
+q fail remote_epoch FROM_CALLER
 q fail remote_epoch EPOCH_FROM_KNOWN
 c ok   remote_numbers
 f ok   remote_numbers ENDS=3
