@@ -675,7 +675,8 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *             the entry is deleted: call again later
  *     server  DEFERRED, E_IO, E_TIMEOUT and others: see WRITES in cellar_remote.h. After E_TIMEOUT
  *             of a server the change may have happened, also the addition to a counter. E_BUSY
- *             also: the call lost 16 rounds to other processes; call again
+ *             also: the call lost 16 rounds to other processes, cellar_update and
+ *             cellar_delete_with 64; call again
  *     server  cellar_increment: E_TIMEOUT: it may have counted. E_SPACE, E_IO (the server answers
  *             with an error), E_BREAKER_OPEN (the link is down, or a clear is not confirmed yet),
  *             E_UNSUPPORTED (writes BEHIND or INVALIDATE), E_CLOSED, E_LIMIT (too many requests

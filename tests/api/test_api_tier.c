@@ -599,6 +599,33 @@ static cellar_err older_than_a_removal(cellar_load *load, const void *key, size_
     return cellar_load_value(load, "old", 3);
 }
 
+static unsigned rounds;
+static void come_between_each_round(shared_client *m, const char *call)
+{
+    if (strcmp(call, "put") != 0) { return; }
+    rounds++;
+    m->inside = NULL;
+    sets(ns[0], "k", "other");
+    m->inside = come_between_each_round;
+}
+
+T_CASE(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value)
+{
+    cellar_error_info why = cellar_error_info_default();
+    begin();
+    sets(ns[0], "k", "other");
+    two.inside = come_between_each_round;
+    rounds = 0;
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_E_BUSY);
+    two.inside = NULL;
+    T_EQ_U64(rounds, 64);
+    T_EQ_I64(cellar_last_error(ns[1], &why), CELLAR_OK);
+    T_EQ_I64(why.code, CELLAR_E_BUSY);
+    T_CHECK(strstr(why.text, "64 tries lost to other writers") != NULL);
+    has(ns[0], "k", "other");
+    end();
+}
+
 T_CASE(update_that_removes_nothing_ends_a_load)
 {
     begin();
