@@ -589,6 +589,18 @@ T_INLINE void l2_dev_settle(l2_dev *to, l2_dev_file *c, size_t held)
     if (!to->flat && held > 0) { memcpy(c->durable, c->live, held); }
 }
 
+/* A rename arrives as a whole: the file that it replaced has lost its name then. */
+T_INLINE void l2_dev_names(const l2_dev *v, l2_dev *to)
+{
+    for (int i = 0; i < DEV_FILES; i++) {
+        l2_dev_file *f = l2_dev_find(to, to->file[i].name);
+        if (f == NULL || f == &to->file[i]) { continue; }
+        const bool first = strcmp(v->file[f - to->file].name, f->name) == 0;
+        l2_dev_file *gone = first ? &to->file[i] : f;
+        gone->name[0] = gone->durable_name[0] = '\0';
+    }
+}
+
 /* Make the disk that a crash leaves now. r NULL: a process death, nothing is lost; else a power
  * cut. `to` is initialized, or an earlier result. Its memory is reused. */
 T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
@@ -609,6 +621,7 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
         }
         l2_dev_settle(to, c, held);
     }
+    l2_dev_names(v, to);
 }
 
 /* ---- all disks that a power cut can leave ---- */
@@ -665,6 +678,7 @@ T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint32_t unit, uint64_t a
         }
         l2_dev_settle(to, c, held);
     }
+    l2_dev_names(v, to);
 }
 
 #endif

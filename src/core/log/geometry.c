@@ -2,7 +2,9 @@
  *
  * geometry: how many segments and entries a size has room for, and the memory that they need.
  *
- * INVARIANTS All files together never exceed l2_bytes.
+ * INVARIANTS All files together exceed l2_bytes only while the size changes.
+ *            A segment has 1 MiB at most below 16 GiB: so each size of at least 16 MiB has 12, and a
+ *            change of the size keeps the size of segments.
  * LOCKING    None: pure functions of a configuration and a SUPER.
  * LIMITS     Estimates of memory are right within some KiB. */
 #include "l2/geometry.h"
@@ -24,10 +26,15 @@ static uint32_t l2_seg_bytes_for(const l2_config *c)
     if (c->seg_bytes != 0) { return c->seg_bytes; }
     uint64_t seg = (uint64_t)512 << 10;
     if (c->bytes >= (uint64_t)32 << 20) { seg = (uint64_t)1 << 20; }
-    if (c->bytes >= (uint64_t)128 << 20) { seg = (uint64_t)4 << 20; }
-    if (c->bytes >= (uint64_t)1 << 30) { seg = (uint64_t)8 << 20; }
+    if (c->bytes >= (uint64_t)16 << 30) { seg = (uint64_t)4 << 20; }
+    if (c->bytes >= (uint64_t)256 << 30) { seg = (uint64_t)8 << 20; }
     const uint64_t most = base_pow2_floor(BASE_MAX(c->memory_bytes / 16, (uint64_t)64 << 10));
     return (uint32_t)BASE_MIN(seg, most);
+}
+
+CELLAR_PRIVATE uint64_t l2_places_in(uint64_t bytes, uint32_t seg_bytes)
+{
+    return bytes > L2_REST_BYTES ? (bytes - L2_REST_BYTES) / seg_bytes : 0;
 }
 
 CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s)
@@ -35,7 +42,7 @@ CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s)
     s->seg_bytes = l2_seg_bytes_for(c);
     if (c->seg_count == 0 && c->bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
     const uint64_t nseg = c->seg_count != 0 ? BASE_MAX(c->seg_count, L2_SEGS_MIN)
-                                            : (c->bytes - L2_REST_BYTES) / s->seg_bytes;
+                                            : l2_places_in(c->bytes, s->seg_bytes);
     if (nseg < L2_SEGS_MIN || nseg > UINT32_MAX / 2) { return CELLAR_E_INVAL; }
     s->nseg = (uint32_t)nseg;
     s->granule = 8;
@@ -65,7 +72,9 @@ static uint64_t l2_tables_beside(const l2_config *c, const l2_super *s)
 
 CELLAR_PRIVATE uint64_t l2_words_for(const l2_config *c, const l2_super *s)
 {
-    const uint64_t bytes = (uint64_t)s->nseg * s->seg_bytes;
+    /* At an open with another l2_bytes: of the greater size */
+    const uint64_t asked = c->seg_count != 0 ? 0 : l2_places_in(c->bytes, s->seg_bytes);
+    const uint64_t bytes = BASE_MAX(s->nseg, asked) * s->seg_bytes;
     const uint64_t beside = l2_tables_beside(c, s), share = c->memory_bytes / 4;
     const uint64_t most = share > beside ? (share - beside) / (L2_SLOT_BYTES * 8) * 7 : 0;
     uint64_t words = bytes / (c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES);

@@ -4,10 +4,10 @@
  *
  * PICTURE    hash: 8 bits shard | 48 bits in the word, of which 32 give the slot | 8 bits unused
  *            slot: u32 hash, low half | u16 hash, u12 size, u4 place | u32 place
- *            place: (lsn / granule) modulo the granules of data.seg; size: 8 bits << 4 bits, in 8 B
+ *            place: (lsn / granule) modulo 2^36; size: 8 bits << 4 bits, in 8 B
  * INVARIANTS A shard is a table with linear probing; a removal moves later words back, so there are
  *            no marks of removed words. A size of 0 is an empty slot, 1 a tombstone of an open.
- *            Each word leads into head .. head + size, so a place gives one lsn.
+ *            Each word leads into head .. head + 2^36 granules, so a place gives one lsn.
  * LOCKING    L2_TOMBSTONE_LOCK of the shard, for readers too. head is read under it: the put that
  *            stored a word knew a head as new.
  * LIMITS     Two keys with the same 56 bits share a word: the older one becomes a miss. */
@@ -85,10 +85,8 @@ static l2_word l2_slot_word(l2 *d, const uint32_t *s)
 {
     const uint32_t size = l2_slot_size(s);
     if (size == 0) { return (l2_word){ .lsn = 0 }; }
-    const uint64_t granules = d->size / d->form.granule;
-    const uint64_t head = base_load_acq(&d->head), first = head / d->form.granule % granules;
-    const uint64_t place = (uint64_t)(s[1] >> 28) << 32 | s[2];
-    const uint64_t past = place >= first ? place - first : place + granules - first;
+    const uint64_t head = base_load_acq(&d->head), place = (uint64_t)(s[1] >> 28) << 32 | s[2];
+    const uint64_t past = (place - head / d->form.granule) & (L2_PLACES - 1);
     return (l2_word){ .lsn = head + past * d->form.granule, .tomb = size == L2_SIZE_TOMB,
                       .bytes = l2_size_of(size) };
 }
@@ -111,7 +109,7 @@ CELLAR_PRIVATE bool l2_index_room(l2 *d, uint64_t hash)
 
 CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t hash, uint64_t lsn, uint32_t bytes)
 {
-    const uint64_t place = lsn % d->size / d->form.granule, bits = l2_bits48(hash);
+    const uint64_t place = lsn / d->form.granule & (L2_PLACES - 1), bits = l2_bits48(hash);
     l2_shard *s = l2_shard_of(d, hash);
     uint32_t *at = l2_slot_at(d, s, bits, 0);
     if (l2_slot_size(at) == 0) {

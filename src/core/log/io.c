@@ -4,7 +4,8 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`.
+ * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`. Reads of
+ *            the log are counted: the file of a ring that is gone is closed when there are none.
  * SEE ALSO   health.c: what errors cause. */
 #include "l2/health.h"
 #include "l2/log.h"
@@ -34,12 +35,26 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
     return got == n ? 0 : EIO;
 }
 
+CELLAR_PRIVATE base_vfs_file *l2_ring_take(l2 *d, uint64_t lsn, uint64_t *at)
+{
+    (void)base_add_sc(&d->readers, 1u); /* seq_cst, as in l2_ring_close: one sees the other */
+    const l2_ring *r = l2_ring_at(d, lsn);
+    base_vfs_file *f = base_load_sc(&r->file);
+    if (f != NULL) { *at = lsn % base_load_acq(&r->size); }
+    return f;
+}
+
+CELLAR_PRIVATE void l2_ring_drop(l2 *d) { (void)base_sub_ar(&d->readers, 1u); }
+
 CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
 {
     const uint64_t since_ns = base_now_ns();
+    uint64_t at = 0;
     if (base_load_acq(&d->reads_out) == 0) { base_store_rlx(&d->read_ns, since_ns); }
     (void)base_add_ar(&d->reads_out, 1u);
-    const int e = l2_read(d, d->data_file, buf, n, lsn % d->size);
+    base_vfs_file *f = l2_ring_take(d, lsn, &at);
+    const int e = f != NULL ? l2_read(d, f, buf, n, at) : ENODATA;
+    l2_ring_drop(d);
     base_store_rlx(&d->read_ns, base_now_ns());
     (void)base_sub_ar(&d->reads_out, 1u);
     l2_timed(d, STATS_OP_L2_READ, since_ns);
@@ -49,8 +64,11 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
 CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn)
 {
     const base_vfs *v = d->vfs;
-    return v->pread_now != NULL &&
-           v->pread_now(v->ctx, d->data_file, buf, n, lsn % d->size) == n;
+    uint64_t at = 0;
+    base_vfs_file *f = l2_ring_take(d, lsn, &at);
+    const bool got = f != NULL && v->pread_now != NULL && v->pread_now(v->ctx, f, buf, n, at) == n;
+    l2_ring_drop(d);
+    return got;
 }
 
 /* Note how long a write of data.seg took. The caller holds `writing`. */
@@ -75,7 +93,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         if (e != 0 && e != EINTR && e != EAGAIN) { break; }
     }
     base_store_rlx(&d->write_ns, (uint64_t)0);
-    if (f == d->data_file) { l2_write_took(d, base_now_ns() - since_ns); }
+    if (l2_is_ring(d, f)) { l2_write_took(d, base_now_ns() - since_ns); }
     l2_timed(d, STATS_OP_L2_WRITE, since_ns);
     if (put == n) { return 0; }
     e = e != 0 ? e : EIO;
@@ -105,5 +123,6 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
         if (e != 0) { l2_io_failed(d, "l2_sync", d->super_file, 0, e); }
     }
     if (e != 0) { s->serial--; } /* the next try writes the same copy */
+    if (e == 0) { base_store_rel(&d->doubt, 0u); }
     return e;
 }

@@ -6,7 +6,7 @@
  *            replaces; deletes and passes take. A generation that is over takes all that it has at
  *            once; what its words take later finds nothing.
  * LOCKING    None: atomic sums.
- * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS share a sum. */
+ * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS - 1 share a sum. Parts have one alone. */
 #include "l2/live.h"
 
 BASE_SIZE_BEGIN
@@ -19,7 +19,7 @@ CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d)
 
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes)
 {
-    (void)base_add_rlx(&d->live_of[generation % L2_LIVE_SLOTS], (uint64_t)bytes);
+    (void)base_add_rlx(&d->live_of[l2_live_slot(generation)], (uint64_t)bytes);
     (void)base_add_rlx(&d->live_bytes, (uint64_t)bytes);
 }
 
@@ -35,7 +35,7 @@ static void l2_live_less(l2 *d, _Atomic uint64_t *of, uint64_t bytes)
 
 CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes)
 {
-    l2_live_less(d, &d->live_of[generation % L2_LIVE_SLOTS], bytes);
+    l2_live_less(d, &d->live_of[l2_live_slot(generation)], bytes);
 }
 
 CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
@@ -43,14 +43,20 @@ CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
     return BASE_MIN(base_load_rlx(&d->live_bytes), most);
 }
 
+CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot)
+{
+    l2_live_less(d, &d->live_of[slot], UINT64_MAX);
+}
+
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row)
 {
-    l2_live_less(d, &d->live_of[(uint32_t)row->v.generation % L2_LIVE_SLOTS], UINT64_MAX);
+    const uint32_t generation = (uint32_t)row->v.generation;
+    if (generation != 0) { l2_live_over(d, l2_live_slot(generation)); } /* 0: a new name */
 }
 
 CELLAR_PRIVATE void l2_live_none(l2 *d)
 {
-    for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) { l2_live_less(d, &d->live_of[i], UINT64_MAX); }
+    for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) { l2_live_over(d, i); }
 }
 
 BASE_SIZE_END

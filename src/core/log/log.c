@@ -35,12 +35,20 @@ static SYNC_HOLDS(L2_LOG) bool l2_seg_fits(const l2 *d, uint64_t tail, uint32_t 
            off + bytes + (uint64_t)l2_row_pages(d->row_count + 1) * L2_PAGE <= d->form.seg_bytes;
 }
 
-/* Return true if the next segment has a place, for this use. */
+CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
+{
+    const uint64_t next = l2_seq_of(d, tail) + 1;
+    const l2_ring *r = l2_ring_at(d, next * d->form.seg_bytes);
+    const uint64_t head = BASE_MAX(base_load_acq(&d->head), base_load_acq(&r->first));
+    return l2_seq_of(d, head) + l2_seq_of(d, base_load_acq(&r->size)) - next;
+}
+
+/* Return true if the next segment has a place, for this use. While the size changes puts leave half
+ * of the new file to the live records of the old one. */
 static bool l2_next_free(const l2 *d, uint64_t tail, l2_use use)
 {
-    const uint64_t leaves = use == L2_USE_PUT ? L2_PUT_LEAVES : 0;
-    const uint64_t head = l2_seq_of(d, base_load_acq(&d->head));
-    return l2_seq_of(d, tail) + 1 + leaves < head + d->super.nseg;
+    const uint64_t half = l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0;
+    return l2_segs_free(d, tail) > (use == L2_USE_PUT ? L2_PUT_LEAVES + half : 0);
 }
 
 static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
@@ -100,10 +108,11 @@ CELLAR_PRIVATE bool l2_buffered(l2 *d, void *to, size_t n, uint64_t lsn)
 
 /* ---- write ---- */
 
-/* Write n bytes of the log, of one segment. */
-static int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn)
+CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn)
 {
-    return n != 0 ? l2_write(d, d->data_file, from, (size_t)n, lsn % d->size) : 0;
+    const l2_ring *r = l2_ring_at(d, lsn); /* `writing` keeps it */
+    base_vfs_file *f = base_load_acq(&r->file);
+    return n != 0 ? l2_write(d, f, from, (size_t)n, lsn % base_load_acq(&r->size)) : 0;
 }
 
 /* Write the buffer up to its last whole record. The caller holds `writing`. */
@@ -213,12 +222,11 @@ static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced
     base_store_rel(&d->sealed_seq, seq);
 }
 
-/* Finish the open segment if it is `seq`, and begin the next one, with `synced` in its header. The
- * caller holds `writing`. */
-static int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
+CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
     if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
+    if (base_load_acq(&d->doubt) != 0) { return EIO; } /* the file of the next one is not known */
     sync_take(L2_LOG, &d->log_lock);
     d->row_cap = 0; /* the segment is full for every record */
     t.rows = d->row_count;
@@ -338,15 +346,20 @@ CELLAR_PRIVATE SYNC_UNCHECKED void l2_log_begin(l2 *d, uint64_t seq, uint32_t of
 CELLAR_PRIVATE int l2_sync_now(l2 *d)
 {
     const uint64_t written = base_load_acq(&d->written);
+    int e = 0;
+    base_vfs_file *f = NULL;
     BASE_POINT("l2.commit");
-    const int e = L2_DISK(d, datasync, d->data_file);
+    for (int i = 0; i < 2 && e == 0; i++) {
+        f = base_load_acq(&d->ring[i].file); /* `syncing` keeps it */
+        if (f != NULL) { e = L2_DISK(d, datasync, f); }
+    }
     L2_COUNT(d, syncs);
     if (e == 0) {
         base_store_rel(&d->synced, written);
         return 0;
     }
     base_store_rel(&d->resync, 1u); /* a later sync may not report the error */
-    l2_io_failed(d, "l2_sync", d->data_file, 0, e);
+    l2_io_failed(d, "l2_sync", f, 0, e);
     return e;
 }
 

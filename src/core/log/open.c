@@ -26,6 +26,7 @@
 #include "l2/codec.h"
 #include "l2/geometry.h"
 #include "l2/health.h"
+#include "l2/image.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/log.h"
@@ -42,7 +43,7 @@ BASE_SIZE_BEGIN
 #define L2_LOCK_TEXT 20u /* of LOCK */
 #define L2_LOCK_NS UINT64_C(2000000)
 
-static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "data.seg" };
+static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "data.seg", "data.new" };
 static const char *const l2_old_names[] = { "META.0", "META.1", "stage.buf", "bloom.snap",
                                             "bloom.new", "index.snap", "index.new" };
 
@@ -64,7 +65,12 @@ static void l2_file_close(l2 *d, base_vfs_file **f)
 
 CELLAR_PRIVATE void l2_forked(l2 *d)
 {
-    l2_file_close(d, &d->data_file);
+    for (int i = 0; i < 2; i++) {
+        base_vfs_file *f = base_load_rlx(&d->ring[i].file);
+        l2_file_close(d, &f);
+        base_store_rlx(&d->ring[i].file, f);
+    }
+    l2_file_close(d, &d->retired);
     l2_file_close(d, &d->super_file);
     l2_file_close(d, &d->lock_file);
     l2_file_close(d, &d->dir);
@@ -76,7 +82,10 @@ static void l2_files_close(l2 *d)
     if (d->lock_file != NULL && d->vfs->unlock != NULL) {
         (void)d->vfs->truncate(d->vfs->ctx, d->lock_file, 0); /* no process holds it from now on */
         d->vfs->unlock(d->vfs->ctx, d->lock_file);
-        if (d->data_file != NULL) { d->vfs->unlock(d->vfs->ctx, d->data_file); }
+        for (int i = 0; i < 2; i++) {
+            base_vfs_file *f = base_load_rlx(&d->ring[i].file);
+            if (f != NULL) { d->vfs->unlock(d->vfs->ctx, f); }
+        }
     }
     l2_forked(d);
 }
@@ -225,7 +234,6 @@ static bool l2_tables_open(l2 *d)
     const uint64_t words = l2_words_for(&d->cfg, s);
     l2_form_make(&d->form, s);
     base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
-    d->size = (uint64_t)s->nseg * s->seg_bytes;
     base_store_rlx(&d->places_seen, s->nseg);
     d->buf_bytes = l2_buf_bytes(&d->cfg, s);
     d->room_max = (uint32_t)BASE_MIN(d->buf_bytes / 4, (size_t)s->seg_bytes / 2 - 2 * L2_PAGE);
@@ -266,17 +274,38 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
     return memcmp(boot, none, 16) != 0 && memcmp(boot, d->super.boot_id, 16) == 0;
 }
 
-/* Open data.seg. *kept: it is the file that SUPER names. */
+/* Open the file of a ring. */
+static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, uint64_t first,
+                        base_vfs_stat *st)
+{
+    base_vfs_file *f = NULL;
+    const uint64_t size = (uint64_t)nseg * d->form.seg_bytes;
+    int e = l2_file(d, name, BASE_VFS_WRITE | BASE_VFS_CREATE, &f);
+    if (e == 0) { e = d->vfs->lock(d->vfs->ctx, f); }
+    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, f, st); }
+    if (e == 0 && st->size_bytes < size) { e = d->vfs->preallocate(d->vfs->ctx, f, size); }
+    base_store_rlx(&d->ring[ring].first, first);
+    base_store_rlx(&d->ring[ring].size, size);
+    base_store_rlx(&d->ring[ring].file, f);
+    base_store_rlx(&d->newest, ring);
+    return e;
+}
+
+/* Open data.seg, and data.new while the size changes. *kept: it is the file that SUPER names. */
 static int l2_data_open(l2 *d, bool *kept)
 {
     base_vfs_stat st = { 0 };
     l2_super *s = &d->super;
-    int e = l2_file(d, "data.seg", BASE_VFS_WRITE | BASE_VFS_CREATE, &d->data_file);
-    if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->data_file); }
-    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->data_file, &st); }
-    if (e == 0 && st.size_bytes < d->size) {
-        e = d->vfs->preallocate(d->vfs->ctx, d->data_file, d->size);
+    const bool two = s->change == L2_CHANGE_RUNS;
+    int e = 0;
+    if (s->change == L2_CHANGE_DONE) {
+        e = d->vfs->rename(d->vfs->ctx, d->dir, "data.new", "data.seg");
+        if (e == ENOENT) { e = 0; } /* it was renamed */
+        if (e == 0) { s->change = L2_CHANGE_NONE; }
     }
+    if (!two && e == 0) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.new"); }
+    if (e == 0) { e = l2_ring_open(d, 0, "data.seg", two ? s->was_nseg : s->nseg, 0, &st); }
+    if (e == 0 && two) { e = l2_ring_open(d, 1, "data.new", s->nseg, s->split, &st); }
     const bool born = s->born_ns == 0 || st.born_ns == 0 || s->born_ns == st.born_ns;
     *kept = s->inode == 0 || (s->inode == st.inode && born);
     s->inode = st.inode;
@@ -306,6 +335,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == 0 && d->cfg.level != L2_DROP) {
         e = l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
     }
+    if (d->opened != L2_OPENED_SAVED || !kept) { d->super.clean_since = d->super.opens; }
     memcpy(d->super.boot_id, boot, 16);
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
@@ -313,6 +343,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == 0) { e = l2_super_store(d); }
     if (e == 0 && marked) { l2_marker_remove(d); }
     d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
+    if (e == 0) { l2_resize_open(d); }
     d->invalidations.open = true;
     *sys_errno = e;
     return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
@@ -426,6 +457,7 @@ static SYNC_UNCHECKED void l2_free(l2 *d)
     base_free(a, BASE_MOD_L2, d->run, d->run_cap * sizeof *d->run);
     base_free(a, BASE_MOD_L2, d->namespace, d->namespace_cap * sizeof *d->namespace);
     l2_invalidation_close(d);
+    l2_images_close(d);
     l2_codec_close(d);
     base_free(a, BASE_MOD_L2, d, sizeof *d);
 }
@@ -503,6 +535,7 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d) { return l2_sync_all(d, L2_COMMIT_NS)
 
 CELLAR_PRIVATE cellar_err l2_end(l2 *d)
 {
+    l2_images_save(d, true);
     l2_thread_end(d);
     d->ended = true;
     if (base_load_acq(&d->broken) != 0) { return CELLAR_OK; }
@@ -513,6 +546,7 @@ CELLAR_PRIVATE cellar_err l2_end(l2 *d)
     cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
     d->super.synced = base_load_acq(&d->synced);
     d->super.closed = err == CELLAR_OK;
+    if (d->image_doubt) { d->super.clean_since = d->super.opens + 1; }
     if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }
     sync_role_drop(&d->working);
     if (err != CELLAR_OK) {

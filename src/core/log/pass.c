@@ -27,8 +27,8 @@
 #include "l2/segment.h"
 #include "l2/write.h"
 
-#define L2_BATCH_MOST 8u
-#define L2_AHEAD_MOST 16u /* segments that are free ahead of puts */
+#define L2_BATCH_MOST 64u
+#define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 #define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
 
 typedef struct l2_pass { /* one segment */
@@ -41,13 +41,12 @@ typedef struct l2_pass { /* one segment */
 /* ---- copies ---- */
 
 /* Return true if the part with this key belongs to a value that a get finds. */
-static bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen)
+static bool l2_part_wanted(l2 *d, const unsigned char *key)
 {
     unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
     uint64_t h48 = 0;
     l2_rec r;
     l2_meta m;
-    if (klen != L2_PART_KEY) { return false; }
     const uint64_t id = l2_r64(key);
     if (id == d->want_id) { return d->want_it; }
     memcpy(&h48, key + 8, 6);
@@ -95,8 +94,8 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         const uint64_t count = base_load_sc(&d->invalidations.count);
         const unsigned char *at = l2_pass_record(d, p, row, &r);
         if (at == NULL || !l2_record_valid(d, at, &r, lsn, false) ||
-            (r.generation == 0 &&
-             !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8, r.klen))) {
+            (r.generation == 0 && r.klen == L2_PART_KEY &&
+             !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8))) {
             return 0;
         }
         took = l2_put_again(d, row, lsn, at, &r, count);
@@ -136,29 +135,30 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
     for (uint32_t i = 0; e == 0 && i < l2_row_pages(p->t.rows); i++) {
         e = l2_rows_page(d, &p->t, i, fn, p);
     }
-    return e;
+    return e == EILSEQ && p->t.rows != 0 ? l2_rows_walk(d, &p->t, fn, p) : e;
 }
 
 /* ---- segments ---- */
 
 /* Return the segments that are free. */
-static uint64_t l2_free_now(const l2 *d)
-{
-    return l2_seq_of(d, base_load_acq(&d->head)) + d->super.nseg - 1 -
-           l2_seq_of(d, base_load_acq(&d->tail));
-}
+static uint64_t l2_free_now(const l2 *d) { return l2_segs_free(d, base_load_acq(&d->tail)); }
+
+/* Return the segments of the newest ring. */
+static uint64_t l2_segs(const l2 *d) { return l2_seq_of(d, l2_size(d)); }
 
 /* Append the live records of the segments first.. again, as long as there is room. Return how many
  * segments are done. */
 static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
 {
-    l2_pass p;
+    l2_pass p = { .full = false };
     uint64_t done = 0;
-    while (done < n && l2_free_now(d) > 0) {
+    const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
+    while (done < n && l2_free_now(d) > leaves) {
         const int e = l2_pass_rows(d, &p, first + done, l2_row_move);
         done++;
         if (e != 0) { break; }
     }
+    if (done == 0 && leaves != 0) { done = 1; } /* it is dropped */
     if (p.full) { l2_lost(d, L2_LOST_room, d->form.seg_bytes); }
     return done;
 }
@@ -174,8 +174,8 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
     d->want_id = 0;
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
-    const bool gains = d->passed < d->super.nseg;
-    if (gains && live < d->size / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
+    const bool gains = d->passed < l2_segs(d) || l2_changes(d);
+    if (gains && live < l2_size(d) / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
     d->passed += n;
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
@@ -200,7 +200,8 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
 
 CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 {
-    return l2_free_now(d) <= L2_PUT_LEAVES + base_clamp(d->super.nseg / 8, 1, L2_AHEAD_MOST);
+    return l2_changes(d) ||
+           l2_free_now(d) <= L2_PUT_LEAVES + base_clamp(l2_segs(d) / 8, 1, L2_AHEAD_MOST);
 }
 
 CELLAR_PRIVATE bool l2_pass_work(l2 *d)
@@ -209,5 +210,5 @@ CELLAR_PRIVATE bool l2_pass_work(l2 *d)
         d->passed = 0;
         return false;
     }
-    return l2_pass_oldest(d, base_clamp(d->super.nseg / 16, 1, L2_BATCH_MOST));
+    return l2_pass_oldest(d, base_clamp(l2_segs(d) / 16, 1, L2_BATCH_MOST));
 }

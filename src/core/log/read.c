@@ -81,11 +81,12 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     m.addr = lsn;
     /* The floor comes last: rows of tags and patterns are forgotten once no older record counts,
      * while a reader may still hold the bytes. */
-    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->generation, lsn, false, key, r->klen) ||
-        lsn < l2_floor(d)) {
+    if (l2_tags_verdict(d, &m) != 0 ||
+        l2_globs_match(d, r->generation, lsn, false, key, r->klen)) {
         L2_COUNT(d, miss_invalid);
         return CELLAR_MISS;
     }
+    if (lsn < l2_floor(d)) { return CELLAR_PENDING; } /* it may have moved: the word tells */
     const uint32_t len = m.raw_bytes != 0 ? m.raw_bytes : n;
     *w->value_len = m.part_id != 0 ? (size_t)m.part_total : len;
     const bool fits = w->range || *w->value_len <= w->buf_cap;
@@ -170,8 +171,13 @@ CELLAR_PRIVATE bool l2_indexed_at(l2 *d, uint64_t hash, uint64_t lsn)
 
 CELLAR_PRIVATE bool l2_indexed(l2 *d, uint64_t hash)
 {
-    const l2_word w = l2_word_now(d, l2_mix(hash));
-    return w.lsn != 0 && w.lsn >= l2_floor(d);
+    const uint64_t mixed = l2_mix(hash);
+    uint64_t seen = 0;
+    for (;;) {
+        const l2_word w = l2_word_now(d, mixed);
+        if (w.lsn >= l2_floor(d) || w.lsn == seen) { return w.lsn != 0 && w.lsn != seen; }
+        seen = w.lsn; /* a pass moves a record, then raises the floor: the next word tells */
+    }
 }
 
 /* Read the record of one word. PENDING: it did not verify. */
@@ -185,7 +191,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, l2_word word)
     const int e = l2_record_read(d, word.lsn, buf, word.bytes, &r);
     if (e == 0) {
         err = l2_judge(d, w, buf, &r, word.lsn);
-    } else if (e != EILSEQ) {
+    } else if (e != EILSEQ && e != ENODATA) { /* ENODATA: the file of its ring is gone */
         L2_COUNT(d, miss_read);
         err = l2_unread(w);
     }
@@ -201,13 +207,13 @@ CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look)
         base_load_acq(&d->disk) != L2_DISK_OK || l2_standing(d)) {
         return false;
     }
-    const uint64_t at = w.lsn % d->size;
-    if (look && d->vfs->pread_now != NULL &&
-        d->vfs->pread_now(d->vfs->ctx, d->data_file, &first, 1, at) == 1) {
-        return false;
-    }
-    d->vfs->ahead(d->vfs->ctx, d->data_file, at, w.bytes);
-    return true;
+    uint64_t at = 0;
+    base_vfs_file *f = l2_ring_take(d, w.lsn, &at);
+    const bool asks = f != NULL && !(look && d->vfs->pread_now != NULL &&
+                                     d->vfs->pread_now(d->vfs->ctx, f, &first, 1, at) == 1);
+    if (asks) { d->vfs->ahead(d->vfs->ctx, f, at, w.bytes); }
+    l2_ring_drop(d);
+    return asks;
 }
 
 CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
@@ -217,9 +223,14 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
     if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return l2_unread(w); }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const l2_word word = l2_word_now(d, hash);
-        if (word.lsn == 0 || word.lsn < l2_floor(d)) {
+        const bool below = word.lsn < l2_floor(d); /* a pass moves a record, then raises the floor */
+        if (word.lsn == 0 || (below && word.lsn == seen)) {
             L2_COUNT(d, miss_word);
             return CELLAR_MISS;
+        }
+        if (below) {
+            seen = word.lsn;
+            continue;
         }
         if (word.lsn == seen) { /* the same word again: its record is damaged */
             l2_read_damaged(d);

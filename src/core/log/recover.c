@@ -81,31 +81,21 @@ static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
     unsigned char at[L2_HEAD_BYTES];
     *top = d->super.born;
     r->synced = d->super.synced;
-    for (uint32_t i = 0; i < d->super.nseg; i++) {
+    const uint64_t seg = d->form.seg_bytes, all[2] = { base_load_acq(&d->ring[0].size) / seg,
+                                                       base_load_acq(&d->ring[1].size) / seg };
+    for (uint64_t n = 0; n < all[0] + all[1]; n++) {
         l2_head h;
-        if (l2_read(d, d->data_file, at, sizeof at, (uint64_t)i * d->form.seg_bytes) != 0 ||
-            !l2_head_read(&d->form, at, &h) || h.seq % d->super.nseg != i) {
+        const uint64_t i = n < all[0] ? n : n - all[0];
+        const l2_ring *ring = &d->ring[n < all[0] ? 0 : 1];
+        if (l2_read(d, base_load_acq(&ring->file), at, sizeof at, i * seg) != 0 ||
+            !l2_head_read(&d->form, at, &h) || h.seq % all[ring - d->ring] != i) {
             continue;
         }
+        if (l2_ring_at(d, h.seq * seg) != ring) { continue; }
         r->newest = BASE_MAX(r->newest, h.seq);
         if (h.run != d->super.run || h.seq < d->super.born) { continue; }
         *top = BASE_MAX(*top, h.seq);
         r->synced = BASE_MAX(r->synced, h.synced);
-    }
-}
-
-/* Make the row of a whole record. */
-static void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row)
-{
-    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)rec->ext * 8, *value = key + rec->klen;
-    row->generation = rec->generation;
-    row->kind = rec->kind;
-    row->hash = 0;
-    if (rec->kind != L2_KIND_CONTROL) {
-        row->hash = l2_mix(base_hash(&d->hash_key, rec->generation, key, rec->klen));
-    } else if (rec->vlen >= 16 && (value[0] == L2_CTL_FLOOR || value[0] == L2_CTL_RUN)) {
-        row->kind = value[0] == L2_CTL_FLOOR ? L2_ROW_FLOOR : L2_ROW_RUN;
-        row->hash = l2_r64(value + 8);
     }
 }
 
@@ -155,10 +145,10 @@ static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
 /* Read the image of a segment. Return false if its header is not there. */
 static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
 {
-    const uint64_t at = seq * d->form.seg_bytes % d->size;
+    const uint64_t begin = seq * d->form.seg_bytes;
     for (uint32_t off = 0; off < d->form.seg_bytes; off += L2_PAGE) { /* most often one read */
         const uint32_t n = off == 0 ? d->form.seg_bytes : L2_PAGE;
-        const int e = l2_read(d, d->data_file, r->image + off, n, at + off);
+        const int e = l2_log_read(d, r->image + off, n, begin + off);
         if (e == 0 && off == 0) { break; }
         if (e != 0) { memset(r->image + off, 0, L2_PAGE); }
     }
@@ -294,11 +284,25 @@ static bool l2_rows_read(l2 *d, l2_recovery *r, uint64_t seq, l2_trailer *t)
     return l2_walk(d, r, seq, &number, &off) == t->rows && off == t->data_end;
 }
 
+/* Return the oldest segment that can have a place while the log ends in segment `seq`. */
+static uint64_t l2_seq_least(const l2 *d, uint64_t seq)
+{
+    const uint64_t seg = d->form.seg_bytes;
+    const l2_ring *r = l2_ring_at(d, seq * seg), *older = r == d->ring ? &d->ring[1] : d->ring;
+    const uint64_t n = base_load_acq(&r->size) / seg, first = base_load_acq(&r->first) / seg;
+    uint64_t least = seq >= n ? seq - n + 1 : 1;
+    if (first != 0 && least <= first && base_load_acq(&older->file) != NULL) {
+        const uint64_t was = base_load_acq(&older->size) / seg;
+        least = first > was ? first - was : 1;
+    }
+    return least;
+}
+
 /* Apply the rows of all segments below the end. Return the oldest segment that counts. */
 static SYNC_UNCHECKED uint64_t l2_rows_all(l2 *d, l2_recovery *r)
 {
     const uint64_t seg = d->form.seg_bytes;
-    const uint64_t least = r->seq >= d->super.nseg ? r->seq - d->super.nseg + 1 : 1;
+    const uint64_t least = l2_seq_least(d, r->seq);
     uint64_t seq = r->seq;
     l2_rows_apply(d, r, d->rows, d->row_count, seq * seg);
     for (; seq > least && seq * seg > r->floor; seq--) {
@@ -379,10 +383,9 @@ static void l2_live_check(l2 *d)
     for (uint32_t i = 1; i < L2_LIVE_SLOTS; i++) {
         bool used = base_load_rlx(&d->live_of[i]) == 0;
         for (uint32_t n = 0; n < d->namespace_count && !used; n++) {
-            used = (uint32_t)d->namespace[n].v.generation % L2_LIVE_SLOTS == i;
+            used = l2_live_slot((uint32_t)d->namespace[n].v.generation) == i;
         }
-        l2_namespace_row over = { .v = { .generation = i } };
-        if (!used) { l2_live_forget(d, &over); }
+        if (!used) { l2_live_over(d, i); }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
 }
@@ -414,7 +417,9 @@ static int l2_open_control(l2 *d, uint32_t kind, uint8_t type, uint64_t word, ui
 /* Begin an empty log, behind all numbers that were used. */
 static int l2_begin_empty(l2 *d, const l2_recovery *r, uint64_t number)
 {
-    const uint64_t seq = BASE_MAX(r->newest, d->super.born) + 1, begin = seq * d->form.seg_bytes;
+    const uint64_t split = l2_seq_of(d, base_load_acq(&l2_ring_now(d)->first));
+    const uint64_t seq = BASE_MAX(BASE_MAX(r->newest, d->super.born) + 1, split);
+    const uint64_t begin = seq * d->form.seg_bytes;
     uint64_t end = 0;
     base_store_rel(&d->head, begin);
     d->form.epoch = number;
@@ -436,7 +441,7 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
 {
     uint64_t end = 0;
     const uint32_t kept = r->off % L2_PAGE;
-    const uint64_t least = r->seq >= d->super.nseg ? r->seq - d->super.nseg + 1 : 1;
+    const uint64_t least = l2_seq_least(d, r->seq);
     base_store_rel(&d->head, least * d->form.seg_bytes);
     base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
     const uint64_t oldest = l2_rows_all(d, r);
@@ -483,7 +488,7 @@ CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
         const bool found = alive && used && l2_end_find(d, &r, from, same_boot);
         e = found ? l2_begin_found(d, &r, same_boot, number) : l2_begin_empty(d, &r, number);
         d->opened = found ? d->opened : used ? L2_OPENED_RESET : L2_OPENED_EMPTY;
-        if (!found && used) { l2_lost(d, L2_LOST_open, d->size); }
+        if (!found && used) { l2_lost(d, L2_LOST_open, l2_size(d)); }
     }
     l2_list_free(d, &r.controls);
     l2_list_free(d, &r.runs);

@@ -40,7 +40,7 @@ static int l2_span_write(l2 *d, const l2_span *s)
                      (uint64_t)L2_WORK_BYTES);
         sync_role_take(&d->writing); /* no other thread writes these pages meanwhile */
         e = l2_log_read(d, d->work, (size_t)n, at);
-        if (e == 0) { e = l2_write(d, d->data_file, d->work, (size_t)n, at % d->size); }
+        if (e == 0) { e = l2_out(d, d->work, n, at); }
         l2_writing_drop(d);
     }
     return e;

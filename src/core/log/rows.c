@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * rows: read the trailer and the rows of a full segment. */
+ * rows: read the trailer and the rows of a full segment, or make its rows again. */
 #include "l2/log.h"
+#include "l2/record.h"
 #include "l2/recover.h"
 #include "l2/segment.h"
 
@@ -22,6 +23,20 @@ CELLAR_PRIVATE bool l2_trailer_find(l2 *d, uint64_t seq, l2_trailer *t)
            l2_trailer_read(&d->form, at, t) && t->seq == seq && t->full != 0;
 }
 
+CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row)
+{
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)rec->ext * 8, *value = key + rec->klen;
+    row->generation = rec->generation;
+    row->kind = rec->kind;
+    row->hash = 0;
+    if (rec->kind != L2_KIND_CONTROL) {
+        row->hash = l2_mix(base_hash(&d->hash_key, rec->generation, key, rec->klen));
+    } else if (rec->vlen >= 16 && (value[0] == L2_CTL_FLOOR || value[0] == L2_CTL_RUN)) {
+        row->kind = value[0] == L2_CTL_FLOOR ? L2_ROW_FLOOR : L2_ROW_RUN;
+        row->hash = l2_r64(value + 8);
+    }
+}
+
 CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
 {
@@ -36,6 +51,32 @@ CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
         if (r.off < L2_HEAD_BYTES || (uint64_t)r.off + r.bytes > t->data_end) { return EILSEQ; }
         e = fn(d, ctx, &r);
     }
+    return e;
+}
+
+CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t, int (*fn)(l2 *d, void *ctx,
+                                                                     const l2_row *r), void *ctx)
+{
+    const uint64_t begin = t->seq * d->form.seg_bytes;
+    const size_t most = (size_t)d->room_max + L2_PAGE;
+    unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, most, NULL);
+    int e = at != NULL ? 0 : ENOMEM;
+    uint32_t off = L2_HEAD_BYTES;
+    for (uint32_t n = 0; n < t->rows && e == 0; n++) {
+        l2_rec r;
+        l2_form f;
+        l2_form_at(d, begin + off, &f);
+        e = l2_log_read(d, at, L2_RECORD_HEAD, begin + off);
+        if (e == 0 && !l2_rec_marked(&f, at, t->seq, off, t->data_end, &r)) { e = EILSEQ; }
+        if (e == 0) { e = r.bytes <= most ? l2_record_read(d, begin + off, at, r.bytes, &r) : EILSEQ; }
+        l2_row row = { .off = off };
+        if (e != 0) { break; }
+        l2_row_of(d, at, &r, &row);
+        row.bytes = l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
+        off += row.bytes;
+        e = fn(d, ctx, &row);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? most : 0);
     return e;
 }
 

@@ -27,11 +27,12 @@ static int l2_marker(l2 *d, base_vfs_bell how)
 
 CELLAR_PRIVATE void l2_marker_name(l2 *d)
 {
-    const l2_super *s = &d->super;
-    const uint64_t device = s->device != 0 ? base_mix64(s->device) : 0;
-    const uint64_t born = s->born_ns != 0 ? base_mix64((uint64_t)s->born_ns) : 0;
-    memcpy(d->marker_id, s->uuid, sizeof d->marker_id);
-    l2_w64(d->marker_id, l2_r64(d->marker_id) ^ s->inode);
+    base_vfs_stat st = { 0 }; /* of the directory: a copy of it has another marker */
+    (void)d->vfs->stat(d->vfs->ctx, d->dir, &st);
+    const uint64_t device = st.device != 0 ? base_mix64(st.device) : 0;
+    const uint64_t born = st.born_ns != 0 ? base_mix64((uint64_t)st.born_ns) : 0;
+    memcpy(d->marker_id, d->super.uuid, sizeof d->marker_id);
+    l2_w64(d->marker_id, l2_r64(d->marker_id) ^ st.inode);
     l2_w64(d->marker_id + 8, l2_r64(d->marker_id + 8) ^ device ^ born);
 }
 

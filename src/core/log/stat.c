@@ -5,6 +5,7 @@
  * LOCKING    None: counters are relaxed, tables are read through their atomic copies. */
 #include "l2/invalidations.h"
 #include "l2/live.h"
+#include "l2/log.h"
 #include "l2/types.h"
 
 BASE_SIZE_BEGIN
@@ -21,8 +22,12 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->commits = out->syncs;
     l2_invalidation_count(d, out);
     out->segments_live = l2_segs_used(d);
-    out->segments_free = base_load_rlx(&d->places_seen) - out->segments_live;
-    out->file_bytes = d->size + 2 * L2_PAGE;
+    out->segments_free = l2_segs_free(d, base_load_acq(&d->tail));
+    for (int i = 0; i < 2; i++) {
+        if (base_load_acq(&d->ring[i].file) == NULL) { continue; }
+        out->file_bytes += base_load_acq(&d->ring[i].size);
+    }
+    out->file_bytes += (uint64_t)2 * L2_PAGE;
     out->log_bytes = out->segments_live * d->form.seg_bytes;
     out->entries = base_load_rlx(&d->index.words);
     out->index_slots = (uint64_t)d->index.per * L2_SHARDS;

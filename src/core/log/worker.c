@@ -111,9 +111,10 @@ static bool l2_heartbeat(l2 *d)
     }
     if (now - d->beat_ms < L2_BEAT_MS) { return true; }
     d->beat_ms = now;
-    const int e = L2_DISK(d, stat, d->data_file, &st);
-    if (e != 0) { l2_io_failed(d, "l2_stat", d->data_file, 0, e); }
-    if (e != 0 || (st.links != 0 && st.size_bytes >= d->size)) { return true; }
+    base_vfs_file *f = base_load_acq(&l2_ring_now(d)->file);
+    const int e = L2_DISK(d, stat, f, &st);
+    if (e != 0) { l2_io_failed(d, "l2_stat", f, 0, e); }
+    if (e != 0 || (st.links != 0 && st.size_bytes >= l2_size(d))) { return true; }
     base_store_rel(&d->broken, 1u);
     l2_lost_all(d, L2_LOST_files);
     return false;
@@ -124,9 +125,11 @@ static void l2_hand_over(l2 *d)
 {
     const uint64_t sealed = base_load_acq(&d->sealed_seq);
     for (; d->flushed_seq < sealed; d->flushed_seq++) {
-        if (d->vfs->writeback == NULL) { continue; }
-        d->vfs->writeback(d->vfs->ctx, d->data_file,
-                          d->flushed_seq * d->form.seg_bytes % d->size, d->form.seg_bytes);
+        const uint64_t begin = d->flushed_seq * d->form.seg_bytes;
+        const l2_ring *r = l2_ring_at(d, begin);
+        base_vfs_file *f = base_load_acq(&r->file);
+        if (d->vfs->writeback == NULL || f == NULL) { continue; }
+        d->vfs->writeback(d->vfs->ctx, f, begin % base_load_acq(&r->size), d->form.seg_bytes);
     }
 }
 
@@ -143,7 +146,8 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         if (waits != 0 && (!d->threaded || l2_ns_since(waits) >= L2_OLD_NS)) {
             (void)l2_flush(d, tail, 0);
         }
-        more = l2_pass_work(d);
+        more = l2_resize_work(d);
+        more = l2_pass_work(d) || more;
         l2_hand_over(d);
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {

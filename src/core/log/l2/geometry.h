@@ -8,6 +8,8 @@
 
 /* Set segment size, number and granule of a new store. E_INVAL: no such geometry. */
 CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s);
+/* Return the segments that `bytes` have room for. */
+CELLAR_PRIVATE uint64_t l2_places_in(uint64_t bytes, uint32_t seg_bytes);
 /* Return the bytes of the buffer. */
 CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s);
 /* Return the bytes of the rows of the open segment. */

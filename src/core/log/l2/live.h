@@ -6,6 +6,11 @@
 
 #include "l2/types.h"
 
+/* Return which sum a generation has. 0: that of parts and images, of generation 0. */
+BASE_INLINE uint32_t l2_live_slot(uint32_t generation)
+{
+    return generation != 0 ? 1 + generation % (L2_LIVE_SLOTS - 1) : 0;
+}
 CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d); /* segments with records */
 /* Count the record of a word that came, or went. */
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes);
@@ -14,6 +19,7 @@ CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes);
 CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most);
 /* Forget what was counted of the generation of a row: it is over. */
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row) SYNC_HOLDS(L2_DEV);
+CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot); /* forget one sum */
 CELLAR_PRIVATE void l2_live_none(l2 *d); /* nothing is live */
 
 #endif

@@ -50,6 +50,13 @@ CELLAR_PRIVATE int l2_sync_now(l2 *d);
 /* Begin the next segment; its header says that all below is synced. *begin: its lsn. Return an
  * errno, or 0. The caller holds `syncing`. */
 CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin);
+/* Write n bytes of the log, of one segment. The caller holds `writing`. */
+CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn);
+/* Return the segments that the log can begin behind the open one. */
+CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail);
+/* Finish segment `seq` if it is the open one, and begin the next one, with `synced` in its header.
+ * The caller holds `writing`. */
+CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced);
 /* Write the rows of the open segment: all that a close syncs has rows. No thread appends. */
 CELLAR_PRIVATE int l2_rows_now(l2 *d);
 /* Append a FLOOR: no record below `lsn` counts any more. It is written, and synced at ALWAYS, when
@@ -74,6 +81,10 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn);
 /* Read them if memory has all of them. */
 CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn);
 CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d); /* as it is: it may step, and be wrong */
+/* Return the file that has the segment of `lsn`, and its place there; NULL: it is gone. The file
+ * stays open until l2_ring_drop. */
+CELLAR_PRIVATE base_vfs_file *l2_ring_take(l2 *d, uint64_t lsn, uint64_t *at);
+CELLAR_PRIVATE void l2_ring_drop(l2 *d);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
 
 #endif

@@ -22,4 +22,12 @@ CELLAR_PRIVATE bool l2_pass_due(const l2 *d); /* few segments are free */
 /* Pass the oldest segments if few are free. Return true if more is to do now. `working` is held. */
 CELLAR_PRIVATE bool l2_pass_work(l2 *d);
 
+/* ---- resize.c ---- */
+
+/* Make the next step of a change of the size. Return true if more is to do now. `working` is
+ * held. */
+CELLAR_PRIVATE bool l2_resize_work(l2 *d);
+/* Ask for the size of the open's configuration, if the store has another one. */
+CELLAR_PRIVATE void l2_resize_open(l2 *d);
+
 #endif

@@ -31,4 +31,11 @@ CELLAR_PRIVATE bool l2_trailer_find(l2 *d, uint64_t seq, l2_trailer *t);
 CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx);
 
+/* Call `fn` for the row of each record of a full segment, made of the records: its rows cannot be
+ * read. Return the first errno of fn, EILSEQ if a record does not verify, or 0. */
+CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t,
+                                int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx);
+/* Make the row of a whole record, but for its place. */
+CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row);
+
 #endif

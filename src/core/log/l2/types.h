@@ -8,6 +8,7 @@
  *            open: headers -> records of the tail -> rows, newest segment first -> words
  * LSN        Position in the one log: number of the segment * seg_bytes + offset. Of two records of
  *            one key the one with the higher lsn counts. Its place in data.seg is lsn modulo size.
+ *            While the size changes the log continues in data.new, from `split` on (resize.c).
  * INVARIANTS head <= each word < tail < head + size. `written` <= tail; all below is in the file.
  *            Records of one segment are contiguous; its rows and trailer are written before the
  *            header of the next segment.
@@ -33,6 +34,7 @@
 #define L2_ROW_FIRST 16u    /* byte of the first row in its page */
 #define L2_TRAILER_BYTES 40u
 #define L2_SHARDS 256u
+#define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
 #define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
@@ -55,8 +57,29 @@ typedef struct l2_super {
     int64_t clock_ms; /* wall clock when SUPER was written, as it was; 0: never */
     uint64_t bytes_today, day;
     uint32_t level, seg_bytes, nseg, granule, closed; /* closed: 1, a close wrote it */
+    uint64_t clean_since; /* number of the first run since which each run was closed */
+    uint64_t split;   /* lsn from which the log lies in data.new; see change */
+    uint32_t was_nseg; /* of data.seg while the log is in both files */
+    uint32_t change;  /* L2_CHANGE_... */
     uint16_t hash_algo;
 } l2_super;
+
+enum {
+    L2_CHANGE_NONE, /* data.seg has the log */
+    L2_CHANGE_RUNS, /* data.seg has it below `split`, data.new from there on */
+    L2_CHANGE_DONE  /* data.new has it, and is renamed to data.seg */
+};
+
+typedef struct l2_ring { /* a file with the segments from `first` on: their place is lsn modulo size */
+    base_vfs_file *_Atomic file;   /* NULL: none */
+    _Atomic uint64_t first, size;  /* lsn; bytes */
+} l2_ring;
+
+typedef struct l2_goal { /* a change of the size that was asked for; holder of `working` */
+    uint64_t bytes, nseg;
+    uint64_t head, moved_ns; /* head: at moved_ns, when it was last seen to move */
+    bool on, ours;                  /* ours: the open asked for it */
+} l2_goal;
 
 typedef struct l2_trailer { /* of a segment that is full, or open at a close */
     uint64_t seq, run; /* run: of its last record */
@@ -106,6 +129,12 @@ typedef struct l2_namespace_row {
     uint64_t lsn; /* of its newest control; 0: not logged yet */
 } l2_namespace_row;
 
+typedef struct l2_image_row { /* a name of an image that this run opened or saved */
+    uint32_t len;
+    bool given; /* by the save that runs */
+    char name[L2_IMAGE_NAME_MAX];
+} l2_image_row;
+
 typedef struct l2_owed {
     sync_lock lock; /* rank L2_STALL */
     bool over SYNC_GUARDED(L2_STALL); /* a FLOOR comes before the tier opens again: always */
@@ -114,13 +143,19 @@ typedef struct l2_owed {
 struct l2 {
     l2_config cfg;           /* constant; path is not kept */
     const base_vfs *vfs;
-    base_vfs_file *dir, *lock_file, *super_file, *data_file;
+    base_vfs_file *dir, *lock_file, *super_file;
+    base_vfs_file *retired;  /* of a ring that is gone; a reader may still use it */
+    l2_ring ring[2];
+    _Atomic uint32_t newest; /* ring in which the log ends; holder of `writing` and `working` */
+    _Atomic uint32_t readers; /* calls that read a ring */
+    _Atomic uint32_t doubt;  /* 1: SUPER may name a ring that the store does not */
+    l2_goal goal;
+    _Atomic uint32_t goal_over; /* cellar_err of the last goal; PENDING: it is on */
     l2_form form;            /* of this run; constant after the open */
     base_hash_key hash_key;
     int64_t wall_offset_ms;  /* store clock + this = logical wall clock; constant */
     l2_super super;          /* holder of `working` */
-    uint64_t size;           /* bytes of data.seg; constant */
-    _Atomic uint32_t places_seen; /* segments of data.seg; constant */
+    _Atomic uint32_t places_seen; /* segments of the newest ring */
     uint32_t room_max;       /* most bytes of one record */
     l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was renamed; constant */
@@ -194,6 +229,10 @@ struct l2 {
     _Atomic uint64_t *seen;  /* keys refused as unused, see admission.c */
     uint32_t seen_words;     /* constant */
 
+    l2_image_row *image;     /* holder of `imaging`, down to image_doubt */
+    uint32_t image_count, image_cap;
+    bool image_doubt;        /* an image of a name in use may count as clean */
+    _Atomic uint32_t imaging; /* role */
     _Atomic uint32_t room;   /* raised when a segment becomes free; futex word */
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
@@ -227,10 +266,28 @@ BASE_INLINE bool l2_rec_expired(const l2 *d, const l2_rec *r)
 BASE_INLINE bool l2_lacks_words(const l2 *d) { return d->unplaced > base_load_acq(&d->head); }
 BASE_INLINE bool l2_is_closed(const l2 *d) { return base_load_acq(&d->closed) != 0; }
 BASE_INLINE uint64_t l2_seq_of(const l2 *d, uint64_t lsn) { return lsn / d->form.seg_bytes; }
+/* Return the ring that has the segment of `lsn`. */
+BASE_INLINE const l2_ring *l2_ring_at(const l2 *d, uint64_t lsn)
+{
+    const uint32_t i = base_load_sc(&d->newest);
+    return &d->ring[lsn >= base_load_acq(&d->ring[i].first) ? i : i ^ 1u];
+}
+BASE_INLINE const l2_ring *l2_ring_now(const l2 *d) { return &d->ring[base_load_sc(&d->newest)]; }
+/* Return the bytes of the newest ring. */
+BASE_INLINE uint64_t l2_size(const l2 *d) { return base_load_acq(&l2_ring_now(d)->size); }
+/* Return true while the log lies in two rings. */
+BASE_INLINE bool l2_changes(const l2 *d)
+{
+    return base_load_acq(&d->head) < base_load_acq(&l2_ring_now(d)->first);
+}
+BASE_INLINE bool l2_is_ring(const l2 *d, const base_vfs_file *f)
+{
+    return f == base_load_acq(&d->ring[0].file) || f == base_load_acq(&d->ring[1].file);
+}
 /* Return the name of a file of the store. */
 BASE_INLINE const char *l2_file_name(const l2 *d, const base_vfs_file *f)
 {
-    return f == d->data_file ? "data.seg" : f == d->super_file ? "SUPER" : "another file";
+    return l2_is_ring(d, f) ? "data.seg" : f == d->super_file ? "SUPER" : "another file";
 }
 
 #endif

@@ -4,7 +4,8 @@
  *         cut, for all keys. A page that is lost costs its own records, and brings no older value.
  * Method: a store of 12 segments of 64 KiB on an in-memory disk. Power cuts keep or lose each
  *         write since the last sync, and sectors of it, on their own: POWER_STATES=n of them, some
- *         two in a row. For the pages each one is zeroed in turn. */
+ *         two in a row. With another size at each open the store is cut in one of its rounds, in
+ *         front of a call to the disk. For the pages each one is zeroed in turn. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
 #include "tests/support/log_kit.h"
 
@@ -13,25 +14,46 @@
 #define PAGE ((size_t)4096)
 #define HEADER ((size_t)128)
 
+static base_rng rng;
+static uint64_t cut_at; /* the n-th call of a round that changes the disk; 0: none */
+static bool cut;
+
+/* Make the disk that a power cut leaves in front of this call. */
+static void on_disk_call(void *ctx)
+{
+    (void)ctx;
+    if (cut_at == 0 || --cut_at != 0 || cut) { return; }
+    l2_dev_clone(&dev, &other, &rng);
+    cut = true;
+}
+
+static void tick(void)
+{
+    dev.hook = on_disk_call;
+    (void)l2_tick(d, 0);
+    dev.hook = NULL;
+}
+
 static void some_changes(base_rng *r, uint32_t most)
 {
-    for (uint64_t n = base_rng_below(r, most); n > 0; n--) {
+    for (uint64_t n = base_rng_below(r, most); n > 0 && !cut; n--) {
         change_key((uint32_t)base_rng_below(r, KEYS), base_rng_below(r, 5) == 0,
                    base_rng_below(r, 2) == 0);
-        if (base_rng_below(r, 4) == 0) { (void)l2_tick(d, 0); }
-        if (base_rng_below(r, 1500) == 0) {
+        if (base_rng_below(r, 4) == 0) { tick(); }
+        if (!cut && base_rng_below(r, 1500) == 0) {
             T_EQ_I64(l2_sync(d), CELLAR_OK);
             synced = changes;
         }
     }
 }
 
-static void cuts(l2_level level)
+static void cuts(l2_level level, bool sizes)
 {
     const char *said = getenv("POWER_STATES");
     const uint32_t states = said != NULL ? (uint32_t)strtoul(said, NULL, 10) : 60;
     base_rng r;
     base_rng_seed(&r, t_seed());
+    base_rng_seed(&rng, t_seed() + 1);
     for (uint32_t s = 0; s < states && !t_failed(); s++) {
         begin(level);
         l2_dev_init(&dev);
@@ -39,8 +61,11 @@ static void cuts(l2_level level)
         synced = 0;
         const uint64_t rounds = 1 + base_rng_below(&r, 3);
         for (uint64_t round = 0; round < rounds; round++) {
+            cut_at = sizes ? 1 + base_rng_below(&r, 400) : 0;
             some_changes(&r, 5000);
-            l2_dev_clone(&dev, &other, &r);
+            if (!cut) { l2_dev_clone(&dev, &other, &r); }
+            cut = false;
+            if (sizes) { cfg.seg_count = 12 + (uint32_t)base_rng_below(&r, 3) * 6; }
             l2_discard(d);
             const l2_dev swap = dev;
             dev = other;
@@ -57,8 +82,10 @@ static void cuts(l2_level level)
     }
 }
 
-T_CASE(power_cut_shows_one_moment_since_the_last_sync) { cuts(L2_KEEP); }
-T_CASE(power_cut_shows_one_moment_at_always) { cuts(L2_ALWAYS); }
+T_CASE(power_cut_shows_one_moment_since_the_last_sync) { cuts(L2_KEEP, false); }
+T_CASE(power_cut_shows_one_moment_at_always) { cuts(L2_ALWAYS, false); }
+T_CASE(power_cut_while_the_size_changes_shows_one_moment) { cuts(L2_KEEP, true); }
+T_CASE(the_same_at_always) { cuts(L2_ALWAYS, true); }
 
 /* ---- lost pages ---- */
 

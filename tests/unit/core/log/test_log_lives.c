@@ -184,11 +184,12 @@ static void begin(char path[T_FOLDER_MAX], bool threads)
     base_rng_seed(&rng, t_seed());
 }
 
-static void lives(l2_level level, bool threads)
+static void lives(l2_level level, bool threads, bool sizes)
 {
     char path[T_FOLDER_MAX];
     begin(path, threads);
     for (uint32_t n = 0; n < LIVES; n++) {
+        if (sizes) { cfg.bytes = (uint64_t)(16 + 12 * base_rng_below(&rng, 3)) << 20; }
         open_store(path, level);
         for (uint32_t i = 0; i < KEYS; i++) { look(i, false); }
         live(threads);
@@ -235,8 +236,10 @@ T_CASE(change_of_a_key_without_a_place_is_found_by_the_next_open)
     t_wipe(path);
 }
 
-T_CASE(process_deaths_lose_nothing_that_was_ensured) { lives(L2_DROP, false); }
-T_CASE(the_same_with_a_thread) { lives(L2_DROP, true); }
-T_CASE(the_same_with_periodic_syncs) { lives(L2_KEEP, true); }
+T_CASE(process_deaths_lose_nothing_that_was_ensured) { lives(L2_DROP, false, false); }
+T_CASE(the_same_with_a_thread) { lives(L2_DROP, true, false); }
+T_CASE(the_same_with_periodic_syncs) { lives(L2_KEEP, true, false); }
+T_CASE(the_same_while_the_size_changes) { lives(L2_DROP, false, true); }
+T_CASE(the_same_while_the_size_changes_with_a_thread) { lives(L2_KEEP, true, true); }
 
 T_MAIN("log_lives")
