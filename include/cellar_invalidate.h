@@ -70,7 +70,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
  * thread:  any; no lock is held while matching, no other call waits; listeners receive PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. On disk one record in the
  *          log, and a match for each entry read until all older entries are reclaimed. With more
- *          than 256 patterns the oldest one deletes all entries on disk that are older
+ *          than 256 patterns the oldest one deletes all older entries of its namespace on disk
  * example: cellar_delete_by_pattern(c, "user:17:*", 9, NULL);                                    */
 CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
                                                uint64_t *deleted);

@@ -766,6 +766,36 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
     store_end();
 }
 
+/* The 257th pattern ends what is older than the oldest one, in the namespace of that one. */
+T_CASE(many_deleted_patterns_leave_the_entries_of_other_namespaces)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
+    const cellar_namespace_config o = { .struct_size = sizeof o,
+                                        .l2_write = CELLAR_L2_WRITE_THROUGH };
+    cellar *c = open_with(&cfg), *a = NULL, *b = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "a", &o, &a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "b", &o, &b), CELLAR_OK);
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(a, i, 1, 0), CELLAR_OK); }
+    for (uint32_t i = 0; i < 300; i++) {
+        char pattern[16];
+        const int n = snprintf(pattern, sizeof pattern, "x%u*", (unsigned)i);
+        T_EQ_I64(cellar_delete_by_pattern(b, pattern, (size_t)n, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    shut(c);
+    c = open_with(&cfg);
+    T_EQ_I64(cellar_namespace_open(c, "a", &o, &a), CELLAR_OK);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < 1000; i++) { found += look(a, i, 1) == CELLAR_OK; }
+    T_EQ_U64(found, 1000);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    shut(c);
+    store_end();
+}
+
 T_CASE(disk_tier_is_resized_while_running)
 {
     store_begin();

@@ -18,13 +18,16 @@
  * LOCKING    GLOB guards rows. Readers of patterns count themselves in `readers` and take no lock.
  *            Replaced lists are freed when the count is 0.
  * LIMITS     4,096 tags: the older half becomes a floor for all tagged records (coarser, never
- *            wrong). 256 patterns, 64 KiB: the oldest becomes a FLOOR of the log at its lsn. The
- *            same two replace a row for which memory is short.
+ *            wrong). 256 patterns, 64 KiB: the oldest becomes a floor of its generation: a row
+ *            without text, which matches each key. 256 of these: the oldest pattern becomes a
+ *            FLOOR of the log at its lsn. That and the older half of tags replace a row for which
+ *            memory is short.
  * SEE ALSO   The cache has the table that decides which tags are valid. README.md: why a FLOOR. */
 #include "l2/invalidations.h"
 
 #include "base/glob.h"
 #include "l2/control.h"
+#include "l2/health.h"
 #include "l2/log.h"
 #include "l2/record.h"
 
@@ -36,7 +39,7 @@
 typedef struct l2_glob {
     _Atomic uint64_t lsn;     /* UINT64_MAX: no control yet; release under GLOB */
     _Atomic uint32_t walking; /* 1: in progress; release under GLOB */
-    uint32_t generation, off, len;  /* off, len: pattern in the text of the list */
+    uint32_t generation, off, len;  /* off, len: pattern in the text of the list; 0: each key */
     uint64_t seq;             /* identifies the pattern in all lists */
 } l2_glob;
 
@@ -259,19 +262,21 @@ static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fre
            memcmp(l2_globs_text(t) + g->off, pattern, g->len) == 0;
 }
 
-/* Copy the rows that stay next to `fresh` into `to`, or only count them if `to` is NULL. */
+/* Copy the rows that stay next to `fresh` into `to`, or only count them if `to` is NULL. *floors:
+ * those without text. */
 static SYNC_HOLDS(GLOB) uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern,
-                                               l2_globs *to, uint32_t *text)
+                                               l2_globs *to, uint32_t *text, uint32_t *floors)
 {
     const l2_globs *from = base_load_rlx(&d->invalidations.globs);
     uint32_t n = 0;
-    *text = 0;
+    *text = *floors = 0;
     for (uint32_t i = 0; from != NULL && i < from->count; i++) {
         const l2_glob *g = &from->row[i];
         if (l2_glob_is_over(d, g) || l2_glob_same(from, g, fresh, pattern)) { continue; }
         if (to != NULL) { l2_globs_add(to, g, l2_globs_text(from) + g->off); }
         n++;
         *text += g->len;
+        *floors += g->len == 0;
     }
     return n;
 }
@@ -321,9 +326,66 @@ static bool l2_globs_owed_floor(l2 *d)
     return any;
 }
 
-/* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if there is none. */
+static l2_globs *l2_globs_make(l2 *d, uint32_t room, uint32_t space)
+{
+    l2_globs *t = NULL;
+    const size_t bytes = sizeof *t + room * sizeof t->row[0] + space;
+    t = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (t != NULL) { t->bytes = bytes; }
+    if (t != NULL) { t->room = room; }
+    return t;
+}
+
+/* Return the oldest finished pattern. NULL: there is none. */
+static SYNC_HOLDS(GLOB) const l2_glob *l2_globs_oldest(l2 *d)
+{
+    const l2_globs *t = base_load_rlx(&d->invalidations.globs);
+    const l2_glob *oldest = NULL;
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
+        const l2_glob *g = &t->row[i];
+        const uint64_t lsn = base_load_rlx(&g->lsn);
+        if (g->len == 0 || base_load_rlx(&g->walking) != 0 || lsn == UINT64_MAX) { continue; }
+        if (oldest == NULL || lsn < base_load_rlx(&oldest->lsn)) { oldest = g; }
+    }
+    return oldest;
+}
+
+/* Replace the oldest finished pattern by a floor of its generation. Return false if there is none,
+ * or no room for the floor. */
+static bool l2_globs_end_own(l2 *d)
+{
+    l2_invalidations *e = &d->invalidations;
+    l2_globs *to = l2_globs_make(d, L2_GLOBS_MAX * 2, L2_GLOB_TEXT_MAX), *old = NULL;
+    uint32_t floors = 0;
+    if (to == NULL) { return false; }
+    sync_take(GLOB, &e->lock);
+    const l2_globs *t = base_load_rlx(&e->globs);
+    const l2_glob *oldest = l2_globs_oldest(d);
+    for (uint32_t i = 0; oldest != NULL && i < t->count; i++) {
+        const l2_glob *g = &t->row[i];
+        if (g == oldest || (g->len == 0 && g->generation == oldest->generation)) { continue; }
+        floors += g->len == 0;
+        l2_globs_add(to, g, l2_globs_text(t) + g->off);
+    }
+    const bool ends = oldest != NULL && floors < L2_GLOBS_MAX;
+    if (ends) {
+        l2_glob all = { .generation = oldest->generation, .seq = ++e->last_seq };
+        base_store_rlx(&all.lsn, base_load_rlx(&oldest->lsn));
+        l2_globs_add(to, &all, "");
+        l2_globs_swap(d, to, &old);
+    }
+    sync_drop(GLOB, &e->lock);
+    l2_globs_free(d, ends ? old : to);
+    if (ends && e->open) { l2_lost(d, L2_LOST_pattern, 0); }
+    L2_COUNT_BY(d, folds, ends);
+    return ends;
+}
+
+/* Replace the oldest finished pattern by a floor: of its generation, else of the log at its lsn.
+ * Return false if there is none. */
 static bool l2_globs_floor(l2 *d)
 {
+    if (l2_globs_end_own(d)) { return true; }
     l2_invalidations *e = &d->invalidations;
     uint64_t lsn = UINT64_MAX;
     sync_take(GLOB, &e->lock);
@@ -354,12 +416,12 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
     uint32_t room = 0, space = 0;
     cellar_err err = CELLAR_PENDING;
     while (err == CELLAR_PENDING) {
-        uint32_t text;
+        uint32_t text, floors;
         sync_take(GLOB, &e->lock);
-        const uint32_t n = l2_globs_keep(d, fresh, pattern, NULL, &text);
-        const bool full = n + 1 > L2_GLOBS_MAX || text + fresh->len > L2_GLOB_TEXT_MAX;
+        const uint32_t n = l2_globs_keep(d, fresh, pattern, NULL, &text, &floors);
+        const bool full = n - floors + 1 > L2_GLOBS_MAX || text + fresh->len > L2_GLOB_TEXT_MAX;
         if (!full && made != NULL && n + 1 <= room && text + fresh->len <= space) {
-            (void)l2_globs_keep(d, fresh, pattern, made, &text);
+            (void)l2_globs_keep(d, fresh, pattern, made, &text, &floors);
             fresh->seq = ++e->last_seq;
             l2_globs_add(made, fresh, pattern);
             l2_globs_swap(d, made, &old);
@@ -376,11 +438,8 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
         }
         room = n + 1;
         space = text + fresh->len;
-        const size_t bytes = sizeof *made + room * sizeof made->row[0] + space;
-        made = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+        made = l2_globs_make(d, room, space);
         if (made == NULL) { err = CELLAR_E_NOMEM; }
-        if (made != NULL) { made->bytes = bytes; }
-        if (made != NULL) { made->room = room; }
     }
     l2_globs_free(d, old);
     return err;
@@ -447,7 +506,7 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, boo
         const bool counts = walking ? base_load_acq(&g->walking) != 0
                                     : base_load_acq(&g->lsn) > lsn;
         if (g->generation != generation || !counts) { continue; }
-        found = base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
+        found = g->len == 0 || base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
     }
     (void)base_sub_ar(&e->readers, 1u); /* release; seq_cst load in l2_globs_swap */
     return found;
@@ -638,7 +697,7 @@ CELLAR_PRIVATE void l2_invalidation_count(l2 *d, l2_stats *out)
     sync_take(GLOB, &e->lock);
     const l2_globs *t = base_load_rlx(&e->globs);
     out->tags = e->tag_count;
-    out->globs = t != NULL ? t->count : 0;
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) { out->globs += t->row[i].len != 0; }
     sync_drop(GLOB, &e->lock);
 }
 
