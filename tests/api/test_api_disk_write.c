@@ -1099,8 +1099,8 @@ T_ALONE(save_counts_entries_that_do_not_fit)
     uint64_t *missed = shared_count(1);
     const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, missed);
     T_CHECK(found > 0 && found < count);
-    /* the open may need the room of one segment more */
-    T_CHECK(*missed <= count - found && *missed + 2 * 60 >= count - found);
+    /* the open may need the room of some segments more */
+    T_CHECK(*missed <= count - found && *missed + 6 * 60 >= count - found);
     T_EQ_I64(munmap(missed, sizeof *missed), 0);
     store_end();
 }

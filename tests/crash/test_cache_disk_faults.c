@@ -155,6 +155,7 @@ T_CASE(failed_disk_call_logs_an_error)
     now_ms += 1000;
     T_EQ_U64(look(c, 30), 0);
     T_EQ_I64(lines_with("(errno 5) (and 19 more)"), 1);
+    (void)put(c, 1000, 3); /* something to write */
     (void)base_fault_io_arm("pwrite", ENOSPC, 1, true);
     T_CHECK(cellar_sync(c) != CELLAR_OK);
     T_EQ_I64(lines_with("write of "), 1);

@@ -3,8 +3,8 @@
  * geometry: how many segments and entries a size has room for, and the memory that they need.
  *
  * INVARIANTS All files together exceed l2_bytes only while the size changes.
- *            A segment has 1 MiB at most below 16 GiB: so each size of at least 16 MiB has 12, and a
- *            change of the size keeps the size of segments.
+ *            A segment has 1 MiB at most below 16 GiB: so each size has 12 of them at least, and
+ *            a change of the size keeps the size of segments.
  * LOCKING    None: pure functions of a configuration and a SUPER.
  * LIMITS     Estimates of memory are right within some KiB. */
 #include "l2/geometry.h"

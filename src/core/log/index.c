@@ -15,6 +15,7 @@
 
 #define L2_SLOT_WORDS 3u
 #define L2_SIZE_TOMB 1u
+#define L2_NEAR_SLOTS 32u /* a place is taken from one of these */
 
 BASE_SIZE_BEGIN
 
@@ -100,6 +101,21 @@ CELLAR_PRIVATE l2_word l2_index_find48(l2 *d, uint64_t h48)
 {
     const uint64_t hash = h48 << 16;
     return l2_slot_word(d, l2_slot_at(d, l2_shard_of(d, hash), l2_bits48(hash), 8));
+}
+
+CELLAR_PRIVATE l2_word l2_index_near(l2 *d, uint64_t hash, uint64_t after, uint64_t *other)
+{
+    const l2_shard *s = l2_shard_of(d, hash);
+    uint32_t i = l2_slot_home(d, l2_bits48(hash));
+    l2_word oldest = { .lsn = 0 };
+    for (uint32_t n = 0; n < L2_NEAR_SLOTS; n++, i = i + 1 == d->index.per ? 0 : i + 1) {
+        const uint32_t *at = s->slot + (size_t)i * L2_SLOT_WORDS;
+        const l2_word w = l2_slot_word(d, at);
+        if (w.lsn <= after || (oldest.lsn != 0 && w.lsn > oldest.lsn)) { continue; }
+        oldest = w;
+        *other = (hash & ~(UINT64_MAX >> 8)) | l2_slot_hash(at) << 8;
+    }
+    return oldest;
 }
 
 CELLAR_PRIVATE bool l2_index_room(l2 *d, uint64_t hash)

@@ -4,8 +4,8 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`. Reads of
- *            the log are counted: the file of a ring that is gone is closed when there are none.
+ * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`. Reads
+ *            of the log are counted: the file of a ring that is gone closes when there are none.
  * SEE ALSO   health.c: what errors cause. */
 #include "l2/health.h"
 #include "l2/log.h"
@@ -23,11 +23,16 @@ static void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
     size_t got = 0;
+    bool again = base_load_rlx(&d->ready) == 0; /* an open tries a read that failed once more */
     for (int i = 0; i < L2_ROUNDS && got < n; i++) {
         size_t done = 0;
         int e = L2_DISK(d, pread, f, (unsigned char *)buf + got, n - got, at + got, &done);
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
+        if (e != 0 && again) {
+            again = false;
+            continue;
+        }
         if (e == 0 && done == 0) { e = ENODATA; } /* end of the file */
         if (e != 0 && e != ENODATA) { l2_io_failed(d, "l2_read", f, at + got, e); }
         if (e != 0) { return e; }
@@ -57,7 +62,7 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
     l2_ring_drop(d);
     base_store_rlx(&d->read_ns, base_now_ns());
     (void)base_sub_ar(&d->reads_out, 1u);
-    l2_timed(d, STATS_OP_L2_READ, since_ns);
+    if (base_load_rlx(&d->ready) != 0) { l2_timed(d, STATS_OP_L2_READ, since_ns); }
     return e;
 }
 

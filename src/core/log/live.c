@@ -6,7 +6,7 @@
  *            replaces; deletes and passes take. A generation that is over takes all that it has at
  *            once; what its words take later finds nothing.
  * LOCKING    None: atomic sums.
- * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS - 1 share a sum. Parts have one alone. */
+ * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS - 1 share a sum. */
 #include "l2/live.h"
 
 BASE_SIZE_BEGIN

@@ -29,6 +29,7 @@
 
 #define L2_BATCH_MOST 64u
 #define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
+#define L2_UNREAD_NS UINT64_C(60000000000) /* a segment that cannot be read waits so long */
 #define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
 
 typedef struct l2_pass { /* one segment */
@@ -36,6 +37,7 @@ typedef struct l2_pass { /* one segment */
     uint64_t begin;  /* its lsn */
     uint64_t at, have; /* offset and length of what `work` has of it */
     bool full;       /* no room for a copy */
+    int e;           /* a read failed */
 } l2_pass;
 
 /* ---- copies ---- */
@@ -70,7 +72,8 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
     if (row->off < p->at || row->off + row->bytes > p->at + p->have) {
         const uint64_t n = BASE_MIN((uint64_t)L2_WORK_BYTES, p->t.data_end - row->off);
         p->at = row->off;
-        p->have = l2_log_read(d, d->work, (size_t)n, p->begin + row->off) == 0 ? n : 0;
+        p->e = l2_log_read(d, d->work, (size_t)n, p->begin + row->off);
+        p->have = p->e == 0 ? n : 0;
         L2_COUNT_BY(d, passed_bytes, n);
     }
     const unsigned char *at = d->work + (row->off - p->at);
@@ -93,6 +96,7 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         l2_rec r;
         const uint64_t count = base_load_sc(&d->invalidations.count);
         const unsigned char *at = l2_pass_record(d, p, row, &r);
+        if (p->e != 0) { return p->e; }
         if (at == NULL || !l2_record_valid(d, at, &r, lsn, false) ||
             (r.generation == 0 && r.klen == L2_PART_KEY &&
              !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8))) {
@@ -131,7 +135,13 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
                         int (*fn)(l2 *d, void *ctx, const l2_row *r))
 {
     *p = (l2_pass){ .begin = seq * d->form.seg_bytes };
-    int e = l2_trailer_find(d, seq, &p->t) ? 0 : EILSEQ;
+    unsigned char at[L2_TRAILER_BYTES];
+    int e = 0;
+    if (!l2_trailer_find(d, seq, &p->t)) {
+        e = l2_log_read(d, at, sizeof at, p->begin + d->form.seg_bytes - sizeof at);
+        if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* not for want of a read */
+        if (e != 0) { return e; }
+    }
     for (uint32_t i = 0; e == 0 && i < l2_row_pages(p->t.rows); i++) {
         e = l2_rows_page(d, &p->t, i, fn, p);
     }
@@ -146,6 +156,14 @@ static uint64_t l2_free_now(const l2 *d) { return l2_segs_free(d, base_load_acq(
 /* Return the segments of the newest ring. */
 static uint64_t l2_segs(const l2 *d) { return l2_seq_of(d, l2_size(d)); }
 
+/* Return true if a segment that cannot be read waits: the disk may answer again. */
+static bool l2_unread_waits(l2 *d)
+{
+    const uint64_t now = base_now_ns();
+    if (d->unread_ns == 0) { d->unread_ns = now; }
+    return now - d->unread_ns < L2_UNREAD_NS;
+}
+
 /* Append the live records of the segments first.. again, as long as there is room. Return how many
  * segments are done. */
 static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
@@ -155,6 +173,9 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
     const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
     while (done < n && l2_free_now(d) > leaves) {
         const int e = l2_pass_rows(d, &p, first + done, l2_row_move);
+        const bool read = e == 0 || e == ENOSPC || e == EILSEQ;
+        if (!read && l2_unread_waits(d)) { return done; }
+        d->unread_ns = 0;
         done++;
         if (e != 0) { break; }
     }

@@ -223,7 +223,7 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
     if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return l2_unread(w); }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const l2_word word = l2_word_now(d, hash);
-        const bool below = word.lsn < l2_floor(d); /* a pass moves a record, then raises the floor */
+        const bool below = word.lsn < l2_floor(d); /* a pass moves, then raises the floor */
         if (word.lsn == 0 || (below && word.lsn == seen)) {
             L2_COUNT(d, miss_word);
             return CELLAR_MISS;

@@ -34,6 +34,9 @@ CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec
     } else if (rec->vlen >= 16 && (value[0] == L2_CTL_FLOOR || value[0] == L2_CTL_RUN)) {
         row->kind = value[0] == L2_CTL_FLOOR ? L2_ROW_FLOOR : L2_ROW_RUN;
         row->hash = l2_r64(value + 8);
+    } else if (rec->vlen >= 16 && value[0] == L2_CTL_END) {
+        row->kind = L2_KIND_TOMB;
+        row->hash = l2_r64(value + 8);
     }
 }
 
@@ -68,7 +71,8 @@ CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t, int (*fn)(l2 *d, voi
         l2_form_at(d, begin + off, &f);
         e = l2_log_read(d, at, L2_RECORD_HEAD, begin + off);
         if (e == 0 && !l2_rec_marked(&f, at, t->seq, off, t->data_end, &r)) { e = EILSEQ; }
-        if (e == 0) { e = r.bytes <= most ? l2_record_read(d, begin + off, at, r.bytes, &r) : EILSEQ; }
+        if (e == 0 && r.bytes > most) { e = EILSEQ; }
+        if (e == 0) { e = l2_record_read(d, begin + off, at, r.bytes, &r); }
         l2_row row = { .off = off };
         if (e != 0) { break; }
         l2_row_of(d, at, &r, &row);

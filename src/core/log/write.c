@@ -22,15 +22,18 @@
 #include "l2/admission.h"
 #include "l2/codec.h"
 #include "l2/control.h"
+#include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/live.h"
 #include "l2/plan.h"
 #include "l2/progress.h"
 #include "l2/record.h"
+#include "l2/recover.h"
 #include "l2/stall.h"
 
 #define L2_END_ROUNDS 3
+#define L2_PLACE_TRIES 8 /* entries that are looked at for a place */
 #define L2_WAY_ROUNDS 64 /* of a put for a buffer or segment that is full */
 
 /* ---- tombstones ---- */
@@ -107,7 +110,74 @@ typedef struct l2_put_at { /* result of an append */
     bool ensure; /* it replaces a record */
 } l2_put_at;
 
-/* Append a put and store its word. L2_IS_OLD with lsn 0: the index is full. */
+/* Read the head of a record. Return true if its entry may give its place up: it is not durable, and
+ * neither a part nor an image. */
+static bool l2_is_ordinary(l2 *d, const l2_word *w, l2_rec *r)
+{
+    unsigned char at[L2_RECORD_HEAD] BASE_ALIGNED(8);
+    const uint32_t off = (uint32_t)(w->lsn % d->form.seg_bytes);
+    l2_form f;
+    if (!l2_buffered(d, at, sizeof at, w->lsn) && l2_log_read(d, at, sizeof at, w->lsn) != 0) {
+        return false;
+    }
+    l2_form_at(d, w->lsn, &f);
+    return l2_rec_marked(&f, at, l2_seq_of(d, w->lsn), off, d->form.seg_bytes, r) &&
+           r->kind == L2_KIND_PUT && (r->flags & L2_FLAG_DURABLE) == 0 && r->generation != 0;
+}
+
+/* Log the end of the entry with this word, and remove the word. Until that is written, a change
+ * without a word waits for it (ended). */
+static l2_took l2_entry_end(l2 *d, uint64_t hash, uint64_t lsn, uint32_t generation)
+{
+    unsigned char value[16] = { L2_CTL_END };
+    l2_shard *s = l2_shard_of(d, hash);
+    uint64_t at = 0, end = 0;
+    l2_took took = L2_TOOK;
+    l2_w64(value + 8, hash);
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const l2_word w = l2_index_find(d, hash);
+    if (w.lsn == lsn) {
+        took = l2_control_try(d, L2_KIND_TOMB, hash, value, sizeof value, &at, &end);
+        if (took == L2_TOOK) {
+            s->ended = end;
+            l2_index_drop(d, hash);
+            l2_live_take(d, generation, w.bytes);
+        }
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    if (took == L2_TOOK && end != 0) {
+        if (base_load_rlx(&d->lost_entries[L2_LOST_index]) == 0) {
+            l2_lost_entries(d, L2_LOST_index, 1, w.bytes); /* one line */
+        } else {
+            (void)base_add_rlx(&d->lost_entries[L2_LOST_index], (uint64_t)1);
+        }
+    }
+    return took;
+}
+
+/* End an ordinary entry: its shard has a place for the key then. Return false if there is none. */
+static bool l2_place_free(l2 *d, uint64_t hash)
+{
+    l2_shard *s = l2_shard_of(d, hash);
+    uint64_t other = 0, after = 0;
+    for (int i = 0; i < L2_PLACE_TRIES; i++) {
+        l2_rec r;
+        sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+        const l2_word w = l2_index_near(d, hash, after, &other);
+        sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+        if (w.lsn == 0) { return false; }
+        after = w.lsn;
+        if (!l2_is_ordinary(d, &w, &r)) { continue; }
+        l2_took took = l2_entry_end(d, other, w.lsn, r.generation);
+        while (took != L2_TOOK && l2_make_way(d, took, l2_put_wait(d)) == L2_TOOK) {
+            took = l2_entry_end(d, other, w.lsn, r.generation);
+        }
+        return took == L2_TOOK;
+    }
+    return false;
+}
+
+/* Append a put and store its word. */
 static l2_took l2_put_once(l2 *d, const l2_record *r, const l2_terms *terms, l2_put_at *out)
 {
     l2_shard *s = l2_shard_of(d, r->hash);
@@ -126,16 +196,21 @@ static l2_took l2_put_once(l2 *d, const l2_record *r, const l2_terms *terms, l2_
         out->ensure = w.lsn != 0 || l2_lacks_words(d) || !l2_is_kept(d, s->ended);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
-    if (!room) { (void)base_add_rlx(&d->index.full, (uint64_t)1); }
-    return room ? took : L2_NO_ROOM;
+    return room ? took : L2_NO_PLACE;
 }
 
 /* Append a put; make way as often as needed. */
 static l2_took l2_put_tries(l2 *d, const l2_record *r, const l2_terms *terms, l2_put_at *out)
 {
     l2_took took = l2_put_once(d, r, terms, out);
-    for (int i = 0; i < L2_WAY_ROUNDS && (took == L2_BUF_FULL || took == L2_SEG_FULL); i++) {
-        if (l2_make_way(d, took, l2_put_wait(d)) != L2_TOOK) { return L2_NO_ROOM; }
+    for (int i = 0; i < L2_WAY_ROUNDS; i++) {
+        if (took == L2_NO_PLACE) {
+            if (!l2_place_free(d, r->hash)) { break; }
+        } else if (took != L2_BUF_FULL && took != L2_SEG_FULL) {
+            return took;
+        } else if (l2_make_way(d, took, l2_put_wait(d)) != L2_TOOK) {
+            return L2_NO_ROOM;
+        }
         took = l2_put_once(d, r, terms, out);
     }
     return took;
@@ -166,7 +241,6 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_record *r, cons
         }
         l2_windows w;
         if (!l2_budget_allows(d, r->rec.bytes, &w)) { return l2_put_refused(m, L2_WHY_BUDGET); }
-        const uint64_t full = base_load_rlx(&d->index.full);
         const l2_terms terms = { count, current, k->hash, 0, 0 };
         const l2_took took = l2_put_tries(d, r, &terms, out);
         if (took == L2_TOOK) { return CELLAR_OK; }
@@ -175,7 +249,8 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_record *r, cons
             L2_COUNT(d, refused_stamp);
             return L2_REFUSED;
         }
-        if (took == L2_NO_ROOM && base_load_rlx(&d->index.full) != full) {
+        if (took == L2_NO_PLACE) {
+            (void)base_add_rlx(&d->index.full, (uint64_t)1);
             return l2_put_refused(m, L2_WHY_INDEX);
         }
         if (took != L2_IS_INVALID) { break; }

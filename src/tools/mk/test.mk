@@ -61,10 +61,13 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 # The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time.
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-# DISK=log: the tests of the log, and those of the whole library that pass on it.
+# DISK=log: the tests of the log, and those of the whole library. LOG_BEHIND look into the files, the
+# metrics or the code of the other tier.
 LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
-LOG_PASSES  = api_disk_restart api_namespaces api_scan_disk api_tags cache_history cache_kill \
-              cache_lives cache_unread
+LOG_BEHIND  = api_keep api_ready api_sigbus cache_disk_faults cache_once cache_power_cut cache_read_back
+LOG_PASSES  = $(filter-out $(LOG_BEHIND),$(patsubst test_%.c,%,$(notdir $(wildcard tests/api/test_*.c \
+                tests/unit/core/cache/test_*.c tests/crash/test_cache_*.c tests/crash/test_fault_*.c \
+                tests/concurrency/test_cache_*.c))))
 ON_LOG      = $(if $(T),$(NAMED_HERE),$(LOG_OWN) $(call named,$(LOG_PASSES:%=test_%.c),$(NAMED_HERE)))
 TESTS_HERE := $(if $(filter log,$(DISK)),$(ON_LOG),\
                 $(filter-out $(NOT_ASKED) $(LOG_OWN) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE)))

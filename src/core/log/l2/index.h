@@ -19,6 +19,9 @@ CELLAR_PRIVATE uint32_t l2_word_bytes(uint32_t bytes);
 CELLAR_PRIVATE l2_word l2_index_find(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Return the word of the key of which the upper 48 bits of l2_mix are h48. */
 CELLAR_PRIVATE l2_word l2_index_find48(l2 *d, uint64_t h48) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Return the word with the lowest lsn above `after` near the slot of a key; *other: its hash. */
+CELLAR_PRIVATE l2_word l2_index_near(l2 *d, uint64_t hash, uint64_t after, uint64_t *other)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Return true if the shard has a slot for one more key. */
 CELLAR_PRIVATE bool l2_index_room(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Set the word of a key that has one, or for which there is room. bytes 0: a tombstone. */

@@ -8,7 +8,8 @@
 
 typedef enum l2_use { L2_USE_PUT, L2_USE_KEEP } l2_use; /* KEEP: copies, deletes, controls */
 typedef enum l2_took {
-    L2_TOOK, L2_NO_ROOM, L2_BUF_FULL, L2_SEG_FULL, L2_IS_CLOSED, L2_IS_INVALID, L2_IS_OLD
+    L2_TOOK, L2_NO_ROOM, L2_BUF_FULL, L2_SEG_FULL, L2_IS_CLOSED, L2_IS_INVALID, L2_IS_OLD,
+    L2_NO_PLACE
 } l2_took;
 BASE_INLINE bool l2_is_current(const l2_terms *t)
 {
@@ -27,6 +28,7 @@ typedef struct l2_record { /* a record that is appended */
  * - L2_NO_ROOM: no segment is free for this use.
  * - L2_BUF_FULL: l2_flush makes room. L2_SEG_FULL: l2_next begins the next segment.
  * - L2_IS_CLOSED: the tier is closed, see stall.c.
+ * - L2_NO_PLACE: the index is full; of write.c.
  * - L2_IS_INVALID, L2_IS_OLD: a tag or pattern, or a change of the key, invalidated the put. */
 CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2_terms *terms,
                                  uint64_t *lsn);

@@ -43,6 +43,7 @@
 /* Kinds of rows: those of records, and two that a row tells completely. */
 enum { L2_ROW_FLOOR = 3, L2_ROW_RUN = 4 };
 #define L2_CTL_RUN 5u /* value: 8 u64 number of the run that begins behind it */
+#define L2_CTL_END 6u /* value: 8 u64 hash: the tombstone of an entry that gives its place up */
 
 typedef struct l2_super {
     uint16_t major, minor;
@@ -70,7 +71,7 @@ enum {
     L2_CHANGE_DONE  /* data.new has it, and is renamed to data.seg */
 };
 
-typedef struct l2_ring { /* a file with the segments from `first` on: their place is lsn modulo size */
+typedef struct l2_ring { /* a file with the segments from `first` on: place: lsn modulo size */
     base_vfs_file *_Atomic file;   /* NULL: none */
     _Atomic uint64_t first, size;  /* lsn; bytes */
 } l2_ring;
@@ -237,6 +238,7 @@ struct l2 {
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
+    uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free */
     int64_t synced_ms, beat_ms, seen_ms;
     uint64_t flushed_seq;    /* segments below were handed to the device */

@@ -65,6 +65,7 @@ static void cuts(l2_level level, bool sizes)
             some_changes(&r, 5000);
             if (!cut) { l2_dev_clone(&dev, &other, &r); }
             cut = false;
+            cut_at = 0;
             if (sizes) { cfg.seg_count = 12 + (uint32_t)base_rng_below(&r, 3) * 6; }
             l2_discard(d);
             const l2_dev swap = dev;

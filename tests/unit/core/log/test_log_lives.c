@@ -163,10 +163,10 @@ static void live(bool threads)
     }
 }
 
-static void put_small(uint32_t i)
+static void put_small(uint32_t i, bool durable)
 {
     const l2_key k = key_of(&i);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = durable };
     T_EQ_I64(l2_put(d, &k, "value", 5, &m, NULL), CELLAR_OK);
 }
 
@@ -212,7 +212,7 @@ T_CASE(change_of_a_key_without_a_place_is_found_by_the_next_open)
     uint32_t back = 0;
     begin(path, false);
     open_store(path, L2_DROP);
-    for (uint32_t i = 0; i < MANY; i++) { put_small(i); }
+    for (uint32_t i = 0; i < MANY; i++) { put_small(i, true); }
     l2_close(d);
     cfg.avg_object_bytes = (uint64_t)1 << 20;
     open_store(path, L2_DROP);
@@ -232,6 +232,59 @@ T_CASE(change_of_a_key_without_a_place_is_found_by_the_next_open)
         back += l2_indexed(d, k.hash);
     }
     T_EQ_U64(back, 0);
+    l2_close(d);
+    t_wipe(path);
+}
+
+/* An ordinary entry gives its place up. It is a miss then, also for the next open. */
+T_CASE(full_index_takes_new_keys_and_brings_no_old_value_back)
+{
+    char path[T_FOLDER_MAX];
+    uint32_t back = 0, there = 0;
+    begin(path, false);
+    cfg.avg_object_bytes = (uint64_t)1 << 20;
+    open_store(path, L2_DROP);
+    for (uint32_t i = 0; i < MANY; i++) { put_small(i, false); }
+    for (uint32_t i = 0; i < MANY; i++) {
+        const l2_key k = key_of(&i);
+        there += l2_indexed(d, k.hash);
+        if (i % 2 != 0) { l2_invalidate(d, &k); }
+    }
+    l2_stats st;
+    l2_stats_get(d, &st);
+    T_CHECK(there > 1000 && there < MANY && st.index_full == 0 && st.lost_index == MANY - there);
+    l2_discard(d);
+    cfg.avg_object_bytes = 0;
+    open_store(path, L2_DROP);
+    for (uint32_t i = 1; i < MANY; i += 2) {
+        const l2_key k = key_of(&i);
+        back += l2_indexed(d, k.hash);
+    }
+    T_EQ_U64(back, 0);
+    l2_close(d);
+    t_wipe(path);
+}
+
+T_CASE(durable_entries_keep_their_places)
+{
+    char path[T_FOLDER_MAX];
+    uint32_t stored = 0, there = 0;
+    begin(path, false);
+    cfg.avg_object_bytes = (uint64_t)1 << 20;
+    open_store(path, L2_DROP);
+    for (uint32_t i = 0; i < MANY; i++) {
+        const l2_key k = key_of(&i);
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+        const cellar_err err = l2_put(d, &k, "value", 5, &m, NULL);
+        T_CHECK(err == CELLAR_OK || err == L2_REFUSED);
+        stored += err == CELLAR_OK;
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        const l2_key k = key_of(&i);
+        there += l2_indexed(d, k.hash);
+    }
+    T_CHECK(stored > 1000 && stored < MANY);
+    T_EQ_U64(there, stored);
     l2_close(d);
     t_wipe(path);
 }
