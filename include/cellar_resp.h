@@ -31,8 +31,8 @@
  *           the thread that serves the port: a handler must return, and not step or close the port.
  *           The thread has the default stack of the process, or host option stack_bytes.
  *           Up to 8 MiB of signals wait, or a quarter of resp_buffer_bytes; more are dropped.
- * LISTS     CELLAR.TASKS and CELLAR.REFRESH show tasks and rows of the pool of the options,
- *           CELLAR.SCHED its scheduler. Bus, pool, scheduler and remote outlive the port.
+ * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show tasks, schedules and rows of the
+ *           pool of the options. Bus, pool and remote outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
@@ -59,7 +59,6 @@ extern "C" {
 struct cellar_bus;
 struct cellar_pool;
 struct cellar_remote;
-struct cellar_scheduler;
 
 /* A port on a store: its sockets and its clients. cellar_resp_open makes it, cellar_resp_close
  * frees it. */
@@ -117,7 +116,7 @@ typedef struct cellar_resp cellar_resp;
  * oldest if all have unread answers. */
 
 /* Write figures of the program for the admin pages: they stand behind those of the store, of the
- * port and of its bus, pool, scheduler and remote.
+ * port and of its bus, pool and remote.
  * in:      ctx: figures_ctx of the options;
  *          json 0: text for Prometheus; 1: one JSON object or several with commas, as
  *          cellar_stats_json writes one;
@@ -153,9 +152,8 @@ typedef struct cellar_resp_config {
     const char *policy_file; /* file for CELLAR.POLICY RELOAD; its path has 1..1,023 bytes.       */
                              /* Default NULL: none                                                */
     struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
-    struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS, and CELLAR.REFRESH with the     */
-                             /* keys of its rows. Default NULL: none                              */
-    struct cellar_scheduler *scheduler; /* cellar_schedule.h: for CELLAR.SCHED. Default NULL: none*/
+    struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS, CELLAR.SCHED, and               */
+                             /* CELLAR.REFRESH with the keys of its rows. Default NULL: none      */
     uint64_t max_request_bytes; /* bytes of one request. Range 64 KiB..1 GiB. Default 0: 64 MiB   */
     uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS.                     */
                              /* Range 1 MiB..2^64 - 1 bytes. Default 0: an eighth of the budget   */
@@ -234,7 +232,7 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
  *          E_UNSUPPORTED (also: TLS in a build without it).
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_resp_close, before the store is closed. Bus, pool,
- *          scheduler, remote and figures_ctx live until then
+ *          remote and figures_ctx live until then
  * thread:  any
  * cost:    about 100 KiB; no thread
  * example:

@@ -2,36 +2,36 @@
  *
  * guest: may change until 1.0.
  *
- * cellar_schedule: schedules inside one process: intervals, cron expressions, single instants.
+ * cellar_schedule: tasks of a pool at intervals, at times of cron expressions, at instants.
  *
  * CALL PATTERN
  *     #include "cellar_schedule.h"    // drop-in: part of "cellar_all.h"
- *     static void report(const cellar_firing *f, void *ctx) { send_report(f->due_wall_ms); }
- *     cellar_scheduler *s;
- *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;
+ *     static cellar_verdict report(const cellar_task *t, void *ctx)
+ *     {
+ *         return send_report(t->due_wall_ms) ? cellar_verdict_ok() : cellar_verdict_retry();
+ *     }
+ *     cellar_pool *p;
+ *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;
+ *     cellar_task_register(p, "report", report, NULL, NULL);
  *     cellar_schedule_spec spec = cellar_schedule_spec_default();
- *     spec.fn = report;
- *     spec.cron = "0 9 * * MON-FRI", spec.zone = "Asia/Shanghai";
- *     cellar_schedule_add(s, "report", &spec);
- *     cellar_scheduler_close(s);  // when the program ends: no run begins after it
+ *     spec.task = "report", spec.cron = "0 9 * * MON-FRI", spec.zone = "Asia/Shanghai";
+ *     cellar_schedule_add(p, "weekdays", &spec);
  *
- * RUNS    A firing runs the function of its schedule on a thread of the scheduler, or inside
- *         cellar_tick with host option no_threads. No lock of the library is held.
- *         Threads have the default stack of the process, or host option stack_bytes.
+ * RUNS    A firing runs its task, with the options of the name, on the workers of the pool, which
+ *         jobs share with other tasks; a second pool keeps them apart. A run has no id, and is in
+ *         no list, limit, result or dead letter of tasks. No run begins after a drain began.
+ * AGAIN   RETRY and SNOOZE try again before the next firing; else the run failed, or was snoozed.
  * TIMES   An interval follows the monotonic clock and never drifts. Cron expressions and instants
- *         follow the wall clock. Times of a call are UNIX milliseconds; the resolution is 1 ms, of
- *         cron expressions 1 s. The environment variable TZ plays no role.
- * LOSS    Schedules live in memory and end with the process. A firing runs at most once. Each
- *         firing that does not run is counted in cellar_scheduler_stats, with its reason. With
- *         catch_up_on_start firings that the process missed run at the next start: see CATCH-UP.
- * CHANGES Each change of a schedule is in force when its call returns: no run of the old function
- *         begins later. A run that has begun ends as it would.
- * MORE    See CRON EXPRESSIONS, CLOCK CHANGES, CATCH-UP and RESTRICTIONS. */
+ *         follow the wall clock, in UNIX milliseconds, expressions in seconds. TZ plays no role.
+ * LOSS    Schedules live in memory, but see CATCH-UP. The page of metrics counts firings that do
+ *         not run, with the reason.
+ * CHANGES Each change is in force when its call returns: no attempt of the old one begins later. */
 #ifndef CELLAR_SCHEDULE_H
 #define CELLAR_SCHEDULE_H
 
 #include "cellar.h"
 #include "cellar_admin.h"
+#include "cellar_task.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -102,10 +102,6 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
 #define CELLAR_SCHEDULE_RUNS_MAX    64u  /* largest max_running                                   */
 #define CELLAR_SCHEDULE_CATCH_UP_MAX 100u /* missed firings that CELLAR_COALESCE_ALL runs         */
 
-/* A scheduler: its schedules, its threads. cellar_scheduler_open makes it, cellar_scheduler_close
- * frees it. The calls of this header take it from any thread. */
-typedef struct cellar_scheduler cellar_scheduler;
-
 /* What makes a schedule due; cellar_schedule_info reports it. */
 typedef enum cellar_schedule_kind {
     CELLAR_SCHEDULE_EVERY = 1, /* interval_ms, or "@every" */
@@ -140,66 +136,18 @@ typedef enum cellar_schedule_conflict {
     CELLAR_CONFLICT_ERROR = 2    /* keeps the present schedule; the call returns E_BUSY           */
 } cellar_schedule_conflict;
 
-/* One firing, for the function of its schedule. Valid until the function returns, with its text. */
-typedef struct cellar_firing {
-    size_t   struct_size;    /* set by the library                                                */
-    const char *name;        /* name of the schedule                                              */
-    int64_t  due_wall_ms;    /* instant for which the schedule fired, UNIX ms, without jitter     */
-    int64_t  late_ms;        /* ms from that instant, with jitter, to the start of the run        */
-    uint64_t missed;         /* firings before it that this run stands for                        */
-    int64_t  until_wall_ms;  /* latest firing that it stands for, UNIX ms: due_wall_ms, later with*/
-                             /* CELLAR_COALESCE_EARLIEST; triggered: INT64_MIN                    */
-    uint32_t triggered;      /* 1: by cellar_schedule_trigger                                     */
-    uint32_t reserved0;      /* 0                                                                 */
-} cellar_firing;
-CELLAR_STRUCT(cellar_firing, reserved0);
-
-/* Run the job of a schedule: cellar_schedule_spec.fn.
- * in:      firing: what is due, valid until the function returns; ctx of the spec
- * returns: nothing: a job that fails is not repeated before the next firing. It may end its thread
- *          by pthread_exit: the run has then ended
- * owns:    ctx is valid until free_fn gets it, which is after the last run
- * thread:  one of the scheduler, or with no_threads the one inside cellar_tick; up to max_running
- *          at a time for a schedule. No lock is held. The function may block, and may call every
- *          function of its scheduler, but cellar_scheduler_close returns E_DEADLOCK there
- * cost:    one of `workers` while it runs                                                        */
-typedef void (*cellar_schedule_fn)(const cellar_firing *firing, void *ctx);
-
-/* Free the context of a schedule: cellar_schedule_spec.free_fn.
- * in:      ctx of the spec
- * owns:    ctx belongs to the function: the scheduler calls it once, when the schedule is removed,
- *          replaced, over or closed and its last run has ended. A cellar_schedule_add that fails
- *          does not call it
- * thread:  the one that ended the schedule or its last run: a caller of cellar_schedule_add, remove
- *          or close, a thread of the scheduler, a tick. No lock is held. The function may block,
- *          and must not call its scheduler
- * cost:    that thread waits for it                                                              */
-typedef void (*cellar_schedule_free_fn)(void *ctx);
-
-/* Options of a scheduler, for cellar_scheduler_open. Start from cellar_scheduler_config_default().
- * 0 or NULL in a field: its default. */
-typedef struct cellar_scheduler_config {
-    size_t   struct_size;    /* set by cellar_scheduler_config_default()                          */
-    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
-                             /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
-                             /* no_threads, stack_bytes                                           */
-    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default NULL: of the system   */
-    struct cellar_pool *pool; /* cellar_task.h: its journal serves catch_up_on_start. It outlives */
-                             /* the scheduler. Default NULL: none                                 */
-    int64_t  close_timeout_ms; /* wait of the close for running jobs. Range 1..2^63 - 1 ms.       */
-                             /* Default 5,000                                                     */
-    uint32_t max_schedules;  /* schedules at a time. Range 1..65,536. Default 4,096               */
-    uint32_t workers;        /* threads for runs. Range 1..64. Default 4                          */
-} cellar_scheduler_config;
-CELLAR_STRUCT(cellar_scheduler_config, workers);
-
 /* What a schedule runs, and when, for cellar_schedule_add. Start from
  * cellar_schedule_spec_default(). Exactly one of interval_ms, cron and at_wall_ms is set. Texts and
  * cron_opts are copied. */
 typedef struct cellar_schedule_spec {
     size_t   struct_size;    /* set by cellar_schedule_spec_default()                             */
-    cellar_schedule_fn fn;   /* the job. Required                                                 */
-    void    *ctx;            /* given to fn and free_fn                                           */
+    const char *task;        /* name of a task of the pool: the job. Required                     */
+    const void *payload;     /* payload of each run                                               */
+    size_t   payload_len;    /* bytes of `payload`. Default 0                                     */
+    cellar_payload_free_fn free_fn; /* takes the payload over; called once, after the schedule    */
+                             /* and its last run ended, with no lock held. Default NULL: the      */
+                             /* payload is copied                                                 */
+    void    *free_ctx;       /* given to free_fn                                                  */
     int64_t  interval_ms;    /* runs at this interval. Range 1..31,622,400,000 ms (366 days). 0:  */
                              /* not this                                                          */
     const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval.*/
@@ -215,8 +163,6 @@ typedef struct cellar_schedule_spec {
                              /* next firing. Range 1..31,622,400,000 ms (366 days). Default 0:    */
                              /* none                                                              */
     const cellar_cron_opts *cron_opts; /* options of the expression. Default NULL: its defaults   */
-    cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
-                             /* ended. Default NULL: ctx stays that of the program                */
     cellar_coalesce coalesce; /* which of several missed firings run. Default LATEST              */
     cellar_overlap  overlap;  /* what a firing does past max_running. Default SKIP                */
     cellar_phase    phase;    /* when an interval begins. Default HASH                            */
@@ -233,13 +179,15 @@ CELLAR_STRUCT(cellar_schedule_spec, reserved0);
 /* Description of a schedule, for the function of cellar_schedule_list. Times are UNIX ms. */
 typedef struct cellar_schedule_info {
     size_t   struct_size;    /* set by the library                                                */
-    const char *name;        /* valid until the function returns                                  */
+    const char *name;        /* valid until the function returns, as is error                     */
+    const char *error;       /* error text of the last run that failed; "": none                  */
     int64_t  interval_ms;    /* interval in ms; 0: the schedule has none                          */
     int64_t  next_wall_ms;   /* next firing, without jitter; INT64_MAX: none, or paused           */
     int64_t  last_wall_ms;   /* due time of the last run that began; INT64_MIN: none              */
     uint64_t runs;           /* runs that began                                                   */
     uint64_t missed;         /* firings that another run stood for                                */
     uint64_t skipped;        /* firings that did not run: overlap, misfire_grace_ms, pause        */
+    uint64_t failed;         /* runs that failed                                                  */
     cellar_schedule_kind kind; /* interval, cron expression or instant                            */
     uint32_t running;        /* runs that have not ended                                          */
     uint32_t paused;         /* 1: paused                                                         */
@@ -252,123 +200,74 @@ CELLAR_STRUCT(cellar_schedule_info, reserved0);
  * returns: true: continue; false: end the list
  * owns:    nothing is kept after the list has returned
  * thread:  the caller of the list, with no lock held. The function may block, and may call every
- *          function of the scheduler, except its close
+ *          function of the pool, except its close
  * cost:    the list waits for it                                                                 */
 typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *ctx);
 
-/* Figures of a scheduler, from cellar_scheduler_stats_get; cellar_metrics_write prints the same
- * ones. Start from cellar_scheduler_stats_default(). Counts begin at the open. */
-typedef struct cellar_scheduler_stats {
-    size_t   struct_size;    /* set by cellar_scheduler_stats_default()                           */
-    uint64_t started;        /* runs that began; == ended + running at rest                       */
-    uint64_t ended;          /* runs that ended                                                   */
-    uint64_t triggered;      /* of started: by cellar_schedule_trigger                            */
-    uint64_t missed;         /* firings that another run stood for                                */
-    uint64_t skipped_overlap; /* firings skipped because max_running runs had not ended           */
-    uint64_t skipped_grace;  /* firings skipped because they were later than misfire_grace_ms     */
-    uint64_t skipped_change; /* runs that had not begun when their schedule was removed, replaced */
-                             /* or paused                                                         */
-    uint64_t clock_steps;    /* steps of the wall clock by more than 1 s                          */
-    uint64_t thread_ends;    /* runs that ended their thread                                      */
-    uint64_t rejected_limit; /* calls rejected by max_schedules                                   */
-    uint64_t continued;      /* schedules that continued from a due time in the journal           */
-    uint64_t journal_errors; /* due times that could not be written into the journal              */
-    uint64_t schedules;      /* schedules that exist                                              */
-    uint64_t running;        /* runs that have not ended                                          */
-    uint64_t waiting;        /* runs that wait for a thread                                       */
-    uint64_t bytes;          /* bytes of memory of the scheduler                                  */
-} cellar_scheduler_stats;
-CELLAR_STRUCT(cellar_scheduler_stats, bytes);
-
-/* ---- The scheduler -------------------------------------------------------------------------- */
-
-/* Open a scheduler: it runs functions of the program at intervals and at times.
- * in:      cfg from cellar_scheduler_config_default; NULL: all defaults
- * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (no memory, or no thread). cellar_last_error of NULL has the reason
- * owns:    the caller closes *out with cellar_scheduler_close. cfg is copied; the contexts of
- *          `host`, and the pool, live until then
- * thread:  any; a program may open several schedulers
- * cost:    about 75 KiB; starts one thread, and workers with the first runs
- * example:
- *     cellar_scheduler *s;
- *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;                                */
-CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
-                                            cellar_scheduler **out);
-
-/* Close a scheduler. No run begins from now on; the call waits for the runs that have begun.
- * in:      s; NULL is allowed
- * returns: OK; E_BUSY (a run had not ended after close_timeout_ms: nothing is closed, the schedules
- *          go on, try again), E_DEADLOCK (called by a job of this scheduler: nothing is done)
- * owns:    OK: s is freed, each free_fn has run. Else s is as before
- * thread:  must not overlap other calls on the scheduler but those of its jobs
- * cost:    O(schedules); joins the threads
- * example:
- *     if (cellar_scheduler_close(s) == CELLAR_E_BUSY)
- *         puts("a job still runs");                                                              */
-CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
-
 /* ---- Schedules ------------------------------------------------------------------------------ */
 
-/* Add a schedule: from now on its function runs at the times of the spec. If the schedule replaces
+/* Add a schedule: from now on its task runs at the times of the spec. If the schedule replaces
  * one with the same times, zone and phase, it keeps the instants of that one: a program may add its
  * schedules again at any time. Runs of the old schedule that have not begun move to the new one;
- * those that have begun count for its max_running. A schedule with at_wall_ms ended with its run:
- * added again it runs again, unless misfire_grace_ms or catch_up_on_start makes that E_NEVER.
+ * those that have begun count for its max_running, and are not tried again. A schedule with
+ * at_wall_ms ended with its run: added again it runs again, unless misfire_grace_ms or
+ * catch_up_on_start makes that E_NEVER.
  * in:      name of 1..CELLAR_NAME_MAX bytes; spec from cellar_schedule_spec_default
  * returns: OK;
  *          EXISTS (the name has a schedule, and conflict is KEEP), E_BUSY (the same, and conflict
  *          is ERROR);
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms
  *          ago; with catch_up_on_start: its run has ended);
- *          E_TOOBIG (the expression is over CELLAR_CRON_MAX bytes), E_NOT_FOUND (the time zone is
- *          unknown), E_CORRUPT (the zone file is damaged);
+ *          E_TOOBIG (the expression is over CELLAR_CRON_MAX bytes, the payload over queue_bytes),
+ *          E_NOT_FOUND (the time zone is unknown, or the task not registered), E_CORRUPT (the zone
+ *          file is damaged);
  *          E_RANGE (at_wall_ms is negative or after the year 9999), E_INVAL (also: the expression;
- *          cellar_last_error of NULL names its column), E_LIMIT (max_schedules is reached),
- *          E_NOMEM;
+ *          cellar_last_error of NULL names its column), E_LIMIT (max_rows is reached),
+ *          E_CLOSED (the pool is drained), E_NOMEM;
  *          E_UNSUPPORTED (also: catch_up_on_start without a journal);
  *          E_SPACE, E_IO: the disk of the journal failed: try again.
  *          With any code but OK nothing is added
- * owns:    OK: ctx belongs to the schedule until free_fn. Else it stays that of the caller, and
- *          free_fn is not called
+ * owns:    OK: a payload with free_fn belongs to the schedule. Else it stays that of the caller,
+ *          and free_fn is not called
  * thread:  any, also a job; with catch_up_on_start, calls that add one name must not overlap
- * cost:    one allocation, one short lock; reads the zone file; with a journal one commit
+ * cost:    two allocations, one short lock; reads the zone file; with a journal one commit
  * example:
  *     cellar_schedule_spec poll = cellar_schedule_spec_default();
- *     poll.fn = poll_once;
+ *     poll.task = "poll";
  *     poll.interval_ms = 30000;
- *     cellar_schedule_add(s, "poll", &poll);                                                     */
-CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
+ *     cellar_schedule_add(p, "poll", &poll);                                                     */
+CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
                                           const cellar_schedule_spec *spec);
 
-/* Remove a schedule. A run that has begun ends normally; the call does not wait for it.
+/* Remove a schedule. An attempt that has begun ends normally; the call does not wait for
+ * it.
  * in:      name of a schedule; a row of it in the journal ends also without a schedule
  * returns: OK; E_NOT_FOUND (no schedule has this name: also after its only run);
  *          E_SPACE, E_IO: the disk of the journal failed, and nothing changed
  * owns:    free_fn runs before the return, or after the last run
  * thread:  any, also a job
  * cost:    one short lock; runs free_fn; with a journal one commit
- * example: cellar_schedule_remove(s, "poll");                                                    */
-CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *name);
+ * example: cellar_schedule_remove(p, "poll");                                                    */
+CELLAR_API cellar_err cellar_schedule_remove(cellar_pool *p, const char *name);
 
 /* Pause or resume a schedule. While it is paused, only cellar_schedule_trigger begins a run. After
  * a resume the firings of the pause are neither run nor counted; an instant that passed fires now.
  * in:      name of a schedule; pause true: pause, false: resume
  * returns: OK (also if nothing changed); E_NOT_FOUND (no schedule has this name)
- * owns:    nothing changes; runs that have begun end normally
+ * owns:    nothing changes; attempts that have begun end normally
  * thread:  any, also a job
  * cost:    one short lock
- * example: cellar_schedule_pause(s, "poll", true);                                               */
-CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name, bool pause);
+ * example: cellar_schedule_pause(p, "poll", true);                                               */
+CELLAR_API cellar_err cellar_schedule_pause(cellar_pool *p, const char *name, bool pause);
 
 /* Run a schedule now, in addition to its firings, also while it is paused.
  * in:      name of a schedule
  * returns: OK (the run is queued); E_BUSY (max_running runs have not ended: nothing is queued),
- *          E_NOT_FOUND (no schedule has this name)
- * thread:  any, also a job; the run begins on a thread of the scheduler, or in a later tick
+ *          E_NOT_FOUND (no schedule has this name), E_CLOSED (the pool is drained)
+ * thread:  any, also a job; the run begins on a worker of the pool, or in a later tick
  * cost:    one short lock
- * example: cellar_schedule_trigger(s, "nightly");                                                */
-CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *name);
+ * example: cellar_schedule_trigger(p, "nightly");                                                */
+CELLAR_API cellar_err cellar_schedule_trigger(cellar_pool *p, const char *name);
 
 /* Compute the next firings of a schedule, as if it were not paused.
  * in:      name of a schedule; count: room of out
@@ -379,8 +278,8 @@ CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *n
  * example:
  *     int64_t next[5];
  *     size_t n;
- *     cellar_schedule_next(s, "nightly", next, 5, &n);                                           */
-CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name, int64_t *out,
+ *     cellar_schedule_next(p, "nightly", next, 5, &n);                                           */
+CELLAR_API cellar_err cellar_schedule_next(cellar_pool *p, const char *name, int64_t *out,
                                            size_t count, size_t *found);
 
 /* Call a function for each schedule, in order of creation. Schedules that come or go meanwhile may
@@ -391,22 +290,8 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
  * owns:    fn and ctx are not used after the return
  * thread:  any, also a job; fn runs on it with no lock held
  * cost:    O(schedules)
- * example: cellar_schedule_list(s, print_schedule, stdout);                                      */
-CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_list_fn fn,
-                                           void *ctx);
-
-/* ---- Figures -------------------------------------------------------------------------------- */
-
-/* Read the figures of a scheduler.
- * in:      out from cellar_scheduler_stats_default
- * out:     *out, only with OK
- * returns: OK
- * thread:  any
- * cost:    one short lock
- * example:
- *     cellar_scheduler_stats st = cellar_scheduler_stats_default();
- *     cellar_scheduler_stats_get(s, &st);                                                        */
-CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out);
+ * example: cellar_schedule_list(p, print_schedule, stdout);                                      */
+CELLAR_API cellar_err cellar_schedule_list(cellar_pool *p, cellar_schedule_list_fn fn, void *ctx);
 
 /* CRON EXPRESSIONS
  *     expr  = ["CRON_TZ=" zone] ( 5 fields | 6 fields, seconds first ) | @yearly @annually @monthly
@@ -430,7 +315,7 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
  *   on the new clock.
  *
  * CLOCK STEPS
- *   The scheduler sees a step of the wall clock within 0.5 s, or by the next tick. After a step of
+ *   The pool sees a step of the wall clock within 0.5 s, or by the next tick. After a step of
  *   up to 3 hours, fixed times that were jumped over fire once, and no fixed time fires twice. Jobs
  *   that follow the clock, and all jobs after a larger step, continue on the new clock. Intervals
  *   run as before; their due times in UNIX milliseconds move with the clock.
@@ -447,15 +332,13 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
  *   that adds the name without the option, and cellar_schedule_remove, delete the due time. The
  *   pause of a schedule is not kept: after a restart its firings count as missed.
  *
- *   The due time is written when the function has returned. If the process ends before, the firing
- *   runs again. With cellar_submit_opts.firing of a submit in the function, one commit writes task
- *   and due time: neither gets lost, and a crash repeats none. If a write fails, the end of the
- *   next run writes again. Calls that add one name must not overlap.
+ *   The due time is written when the run has ended, by the worker that ran it. If the process ends
+ *   before, or a run fails because its next firing is due, the firing runs again at the start: its
+ *   function must be idempotent. If a write fails, the end of the next run writes again. Calls that
+ *   add one name must not overlap.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close, which does
- *   nothing, and the cron calls. A child that was forked inside a job leaves it by _exit or exec.
- *   A job must not leave by longjmp or a C++ exception. */
+ *   See RESTRICTIONS of cellar_task.h. In the child of a fork the cron calls work. */
 
 #ifdef __cplusplus
 }

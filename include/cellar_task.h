@@ -49,7 +49,6 @@ extern "C" {
 #define CELLAR_POOL_DELAY_MAX_MS (INT64_C(366) * 86400000) /* largest delay and expiry            */
 
 struct cellar_limiter;
-struct cellar_firing;
 
 /* A pool: names, queues, tasks, threads. cellar_pool_open makes it, cellar_pool_close frees it. The
  * calls of this header take it from any thread. */
@@ -192,20 +191,25 @@ static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
  * from cellar_task_take, valid until its cellar_task_settle. */
 typedef struct cellar_task {
     size_t   struct_size;       /* set by the library                                             */
-    cellar_task_id id;          /* id of the task, equal for all its attempts                     */
+    cellar_task_id id;          /* id of the task, equal for all its attempts; of a schedule: 0   */
     const char *name;           /* name of the task, as given to the submit                       */
     const void *payload;        /* bytes of the submit, not copied for the attempt: only read     */
     size_t   payload_len;       /* bytes of `payload`                                             */
     const char *content_type;   /* content_type of the submit; "": none                           */
-    const char *tag;            /* tag of the submit; "": none                                    */
+    const char *tag;            /* tag of the submit, or name of the schedule; "": none           */
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
     int64_t  late_ms;           /* ms from the due time to the start of the attempt               */
+    int64_t  due_wall_ms;       /* of a schedule: instant for which it fired, UNIX ms, without    */
+                                /* jitter; else 0, as all down to triggered                       */
+    int64_t  until_wall_ms;     /* latest firing that the run stands for, UNIX ms: due_wall_ms,   */
+                                /* later with CELLAR_COALESCE_EARLIEST; triggered: INT64_MIN      */
+    uint64_t missed;            /* firings before it that the run stands for                      */
+    uint32_t triggered;         /* 1: by cellar_schedule_trigger                                  */
     uint32_t attempt;           /* number of the attempt, from 1                                  */
     uint32_t max_attempts;      /* most attempts, of the options of the name                      */
     uint32_t input_count;       /* tasks before it in its chain or group; cellar_task_input       */
-    uint32_t reserved0;         /* 0                                                              */
 } cellar_task;
-CELLAR_STRUCT(cellar_task, reserved0);
+CELLAR_STRUCT(cellar_task, input_count);
 
 /* Run one attempt: the function of a task name.
  * in:      task: valid until the function returns; ctx of cellar_task_register
@@ -357,7 +361,8 @@ typedef struct cellar_pool_config {
                                /* Default REFUSE                                                  */
     uint32_t restore_rate;     /* tasks of the journal that are due at the open begin at this     */
                                /* rate. Range 1..1,000,000 a second. Default 1,000                */
-    uint32_t max_rows;         /* rows of cellar_refresh.h. Range 1..65,536. Default 4,096        */
+    uint32_t max_rows;         /* rows of cellar_refresh.h, and schedules. Range 1..1,048,576     */
+                               /* each. Default 4,096                                             */
     uint32_t max_parallel;     /* loads of such rows at the same time, of all workers.            */
                                /* Range 1..64. Default 2                                          */
     uint32_t reserved0;        /* must be 0                                                       */
@@ -416,9 +421,6 @@ typedef struct cellar_submit_opts {
     cellar_payload_free_fn free_fn; /* takes the payload over; called once, with no lock held.    */
                                /* Default NULL: the payload is copied                             */
     void    *free_ctx;         /* given to free_fn                                                */
-    const struct cellar_firing *firing; /* the call is in the function of a schedule with         */
-                               /* catch_up_on_start: one commit writes task and firing, see       */
-                               /* CATCH-UP in cellar_schedule.h. Needs a journal. Default NULL    */
     const cellar_task_id *after; /* runs after this task of the pool, also a running or finished  */
                                /* one, and gets its result from cellar_task_input. A delay counts */
                                /* from its end. Not with eta_wall_ms, id_in or on_conflict.       */
@@ -667,7 +669,6 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
  *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes), E_NOMEM;
- *          E_UNSUPPORTED (also: o->firing without a journal);
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
  *          of `after` with 0 ms returns E_NOT_FOUND as well
@@ -694,7 +695,6 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  *          block_timeout_ms), E_DEADLOCK (full, BLOCK, and no other worker could make room);
  *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes; the items never fit at
  *          once), E_NOMEM;
- *          E_UNSUPPORTED (also: firing without a journal);
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task
  * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller

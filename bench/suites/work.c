@@ -336,12 +336,6 @@ static int work_publish(const cell_options *o)
 
 /* ---- schedules ---- */
 
-static void work_firing_fn(const cellar_firing *f, void *ctx)
-{
-    (void)f;
-    (void)ctx;
-}
-
 static void work_expression(uint64_t *state, char *text, size_t cap)
 {
     static const char *const days[4] = { "*", "1-5", "1", "MON,THU" };
@@ -361,12 +355,14 @@ static int work_cron(const cell_options *o)
     double us[SUITE_ROUNDS_MAX];
     const uint32_t rounds = work_rounds(o, 21);
     uint64_t state = 11, bad = 0;
-    cellar_scheduler *s;
+    cellar_pool *s;
+    cellar_pool_config cfg = cellar_pool_config_default();
     char name[16], expr[64];
-    if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) { return CELL_WRONG; }
+    if (cellar_pool_open(&cfg, &s) != CELLAR_OK) { return CELL_WRONG; }
+    bad += cellar_task_register(s, "job", work_task_fn, NULL, NULL) != CELLAR_OK;
     for (uint32_t i = 0; i < WORK_EXPRESSIONS; i++) {
         cellar_schedule_spec so = cellar_schedule_spec_default();
-        so.fn = work_firing_fn;
+        so.task = "job";
         so.cron = expr;
         so.zone = "Europe/Berlin";
         so.paused = 1;
@@ -384,7 +380,7 @@ static int work_cron(const cell_options *o)
         }
         us[n] = (double)(host_thread_cpu_ns() - from) / WORK_EXPRESSIONS / 1e3;
     }
-    cellar_scheduler_close(s);
+    cellar_pool_close(s);
     if (bad == WORK_EXPRESSIONS * (rounds + 1)) {
         json_say("work", "cellar", "cron2k", "skip", "no zone database (tzdata)");
         return CELL_OK;

@@ -74,9 +74,9 @@ static cellar_bus_verdict stack_message(const cellar_bus_message *m, void *ctx)
     return CELLAR_BUS_ACK;
 }
 
-static void stack_job(const cellar_firing *firing, void *ctx)
+static void stack_job(const cellar_task *t, void *ctx)
 {
-    (void)firing;
+    (void)t;
     stack_use(ctx);
 }
 
@@ -99,6 +99,10 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     T_EQ_I64(cellar_refresh_loader(p, c, "load", stack_load, s, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(p, c, "key", 3, "load", 1, NULL), CELLAR_OK);
     stack_wait(s, 1);
+    T_EQ_I64(schedule_every(p, "job", 3600000, stack_job, s, NULL), CELLAR_OK);
+    const uint32_t before = atomic_load(&s->calls);
+    T_EQ_I64(cellar_schedule_trigger(p, "job"), CELLAR_OK);
+    stack_wait(s, before + 1);
     T_EQ_I64(cellar_task_register(p, "task", stack_task, s, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "task", "", 0, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, INT32_MAX, NULL), CELLAR_OK);
@@ -120,15 +124,6 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     T_EQ_I64(bus_send(u, "queue", "m", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_drain(u, INT32_MAX, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_close(u), CELLAR_OK);
-
-    cellar_scheduler *j;
-    cellar_scheduler_config schedule = { .struct_size = sizeof schedule, .host = host };
-    T_REQUIRE(cellar_scheduler_open(&schedule, &j) == CELLAR_OK);
-    T_EQ_I64(schedule_every(j, "job", 3600000, stack_job, s, NULL), CELLAR_OK);
-    const uint32_t before = atomic_load(&s->calls);
-    T_EQ_I64(cellar_schedule_trigger(j, "job"), CELLAR_OK);
-    stack_wait(s, before + 1);
-    T_EQ_I64(cellar_scheduler_close(j), CELLAR_OK);
 
     T_CHECK(atomic_load(&s->calls) >= 5);
     cellar_close(c);

@@ -2,15 +2,14 @@
  *
  * nightly: make a report each night at half past two, and try again if it fails.
  *
- * A schedule calls a function at that time. The function only submits a task; a pool of threads
- * runs it. If the report fails, the pool runs the task again after a pause. The pauses grow from a
- * minute to ten minutes. If the eighth attempt fails, the program raises an alarm: here a line on
- * stderr, in your program a message to a person.
+ * A schedule runs a task at that time, on a pool of threads. If the report fails, the pool runs
+ * the task again after a pause. The pauses grow from a minute to ten minutes. If the eighth attempt
+ * fails, the program raises an alarm: here a line on stderr, in your program a message to a person.
  *
- * The pool keeps its tasks in a journal, so a task outlives the end of the program, a kill and a
- * power cut. If the program does not run at half past two, it makes the report when it starts. The
- * journal promises that each task runs at least once: after a crash it may run twice. A report that
- * is written twice is the same, so that does no harm. Make your task so, too.
+ * The pool has a journal. A report that is due outlives the end of the program, a kill and a power
+ * cut: if the program does not run at half past two, or ends before the report is done, it makes
+ * the report when it starts. So a report may be written twice. The second one is the same, so that
+ * does no harm. Make your task so, too.
  *
  * In the folder of this project, after `make SQLITE=1`:
  *     cc -O2 tests/examples/nightly.c -Iinclude build/libcellar.a -lsqlite3 -pthread
@@ -54,22 +53,12 @@ static cellar_verdict report(const cellar_task *t, void *path)
     return cellar_verdict_retry();
 }
 
-static void submit(const cellar_firing *firing, void *pool)
-{
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = firing->name; /* EXISTS: the task of last night is not done yet */
-    o.firing = firing;
-    const cellar_err err = cellar_task_submit(pool, firing->name, NULL, 0, &o, NULL);
-    if (err < 0) { warnx("ALARM: %s: %s", firing->name, cellar_strerror(err)); }
-}
-
 int main(int argc, char **argv)
 {
     cellar_pool_config tasks = cellar_pool_config_default();
-    cellar_scheduler_config times = cellar_scheduler_config_default();
     cellar_task_opts retry = cellar_task_opts_default();
     cellar_schedule_spec night = cellar_schedule_spec_default();
-    cellar_scheduler *s;
+    cellar_pool *p;
     sigset_t ends;
     if (argc < 3) { errx(2, "usage: nightly JOURNAL REPORT [MS]"); }
     sigemptyset(&ends);
@@ -78,18 +67,16 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* before any thread starts */
     tasks.journal_path = argv[1];
     tasks.journal_level = CELLAR_JOURNAL_SYNC;
-    if (cellar_pool_open(&tasks, &times.pool) != CELLAR_OK) { die(); }
+    if (cellar_pool_open(&tasks, &p) != CELLAR_OK) { die(); }
     retry.base_ms = argc > 3 ? atoll(argv[3]) : 60 * 1000;
     retry.max_attempts = 8;
-    if (cellar_task_register(times.pool, "report", report, argv[2], &retry) != CELLAR_OK) { die(); }
+    retry.max_running = 1; /* one report at a time */
+    if (cellar_task_register(p, "report", report, argv[2], &retry) != CELLAR_OK) { die(); }
     night.cron = "30 2 * * *";
     night.catch_up_on_start = 1;
-    night.fn = submit;
-    night.ctx = times.pool;
-    if (cellar_scheduler_open(&times, &s) != CELLAR_OK) { die(); }
-    if (cellar_schedule_add(s, "report", &night) != CELLAR_OK) { die(); }
-    if (argc > 3 && cellar_schedule_trigger(s, "report") != CELLAR_OK) { die(); }
+    night.task = "report";
+    if (cellar_schedule_add(p, "night", &night) != CELLAR_OK) { die(); }
+    if (argc > 3 && cellar_task_submit(p, "report", NULL, 0, NULL, NULL) != CELLAR_OK) { die(); }
     sigwait(&ends, &(int){ 0 });
-    while (cellar_scheduler_close(s) == CELLAR_E_BUSY) {} /* its runs still use the pool */
-    return cellar_pool_close(times.pool) == CELLAR_OK ? 0 : 1;
+    return cellar_pool_close(p) == CELLAR_OK ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * calls_work: rows of buses, pools of tasks and schedulers. See calls.h. */
+ * calls_work: rows of buses, and of pools with their schedules. See calls.h. */
 #include "tests/fuzz/calls.h"
 
 /* ---- Pool of tasks --------------------------------------------------------------------------- */
@@ -274,7 +274,7 @@ static void pool_close(void)
 
 static cellar_bus *calls_bus;
 static cellar_bus_member *calls_member[CALLS_THREADS];
-static _Atomic int64_t calls_contexts; /* given to bus and scheduler, not yet freed */
+static _Atomic int64_t calls_contexts; /* given to bus and schedules, not yet freed */
 
 static void free_context(void *ctx)
 {
@@ -493,13 +493,18 @@ static void bus_close(void)
 
 /* ---- Schedules ------------------------------------------------------------------------------- */
 
-static cellar_scheduler *calls_scheduler;
-
-static void fire(const cellar_firing *f, void *ctx)
+static void free_schedule(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len;
+    free_context(ctx);
+}
+static cellar_verdict fire(const cellar_task *t, void *ctx)
 {
     (void)ctx;
-    MUST(f->name[0] != '\0');
+    MUST(t->tag[0] != '\0' && t->due_wall_ms != 0);
     calls_back();
+    return chance(80) ? cellar_verdict_ok() : chance(50) ? cellar_verdict_retry()
+                                                         : cellar_verdict_fail();
 }
 static bool take_schedule(const cellar_schedule_info *i, void *ctx)
 {
@@ -509,25 +514,11 @@ static bool take_schedule(const cellar_schedule_info *i, void *ctx)
     return !chance(10);
 }
 
-static void scheduler_open(void)
-{
-    const cellar_host_config host = draw_host("scheduler");
-    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .host = &host,
-                                    .wall_clock = calls_wall };
-    if (chance(40)) { cfg.pool = calls_pool; }
-    cfg.close_timeout_ms = 1;
-    MAYBE(cfg.max_schedules, 0, 2);
-    MAYBE(cfg.workers, 0, 1, 8, 65);
-    const bool bad = spoil(&cfg, sizeof cfg);
-    const cellar_err err = told(NULL, CALL(cellar_scheduler_open)(&cfg, &calls_scheduler));
-    refused(bad, err);
-}
-
 static void row_schedule(void)
 {
     static const char *const exprs[] = { "* * * * *", "*/5 * * * * *", "@every 90s", "0 9 L * MON",
                                          "bad", "0 0 30 2 *" };
-    cellar_scheduler *s = calls_scheduler;
+    cellar_pool *s = calls_pool;
     cellar_cron_opts cron = cellar_cron_opts_default();
     int64_t out[3], wait = 0;
     size_t found = 0;
@@ -543,10 +534,13 @@ static void row_schedule(void)
     default: break;
     }
     if (s == NULL) { return; }
-    switch (draw(14)) {
+    plain(CALL(cellar_task_register)(s, "fire", fire, NULL, NULL));
+    switch (draw(12)) {
     case 0: case 1: case 2: {
         cellar_schedule_spec o = cellar_schedule_spec_default();
-        if (!chance(5)) { o.fn = fire; }
+        if (!chance(5)) { o.task = "fire"; }
+        o.payload = expr;
+        o.payload_len = 1;
         switch (draw(4)) { /* one time, or now and then none or two */
         case 0: o.interval_ms = ONE_OF(1, 100, 60000, 0); break;
         case 1: o.cron = expr; break;
@@ -556,7 +550,7 @@ static void row_schedule(void)
         MAYBE(o.misfire_grace_ms, 0, 1, 1000, -1);
         MAYBE(o.jitter_ms, 0, 10);
         o.cron_opts = &cron;
-        o.free_fn = free_context;
+        o.free_fn = free_schedule;
         o.coalesce = (cellar_coalesce)draw(3);
         o.overlap = (cellar_overlap)draw(2);
         o.phase = (cellar_phase)draw(3);
@@ -575,23 +569,9 @@ static void row_schedule(void)
     case 6: plain(CALL(cellar_schedule_trigger)(s, name)); break;
     case 7: plain(CALL(cellar_schedule_next)(s, name, out, 3, &found)); break;
     case 8: plain(CALL(cellar_schedule_list)(s, take_schedule, NULL)); break;
-    case 9: {
-        cellar_scheduler_stats st = cellar_scheduler_stats_default();
-        plain(CALL(cellar_scheduler_stats_get)(s, &st));
-        break;
-    }
-    case 10: WRITE_TEXT(cellar_metrics_write, s); break;
-    case 11: WRITE_TEXT(cellar_stats_json, s); break;
+    case 9: WRITE_TEXT(cellar_metrics_write, s); break;
     default: plain(CALL(cellar_tick)(s, tick_us(0), &wait));
     }
-}
-
-static void scheduler_close(void)
-{
-    cellar_err err = CELLAR_OK;
-    do { err = plain(CALL(cellar_scheduler_close)(calls_scheduler)); } while (err == CELLAR_E_BUSY);
-    MUST(err == CELLAR_OK);
-    calls_scheduler = NULL;
 }
 
 /* ---- Rows that refresh ----------------------------------------------------------------------- */

@@ -157,7 +157,6 @@ static void objects_open(void)
     batchers_open();
     pool_open();
     bus_open();
-    scheduler_open();
     refresh_open();
     port_open();
 }
@@ -168,7 +167,6 @@ static void objects_close(void)
     atomic_store(&calls.closing, true);
     while (atomic_load(&calls.drawing) != 0) { (void)usleep(1000); }
     port_close();
-    scheduler_close();
     bus_close();
     pool_close();
     refresh_close();

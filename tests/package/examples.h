@@ -34,7 +34,6 @@ static cellar_memo_fn ask_weather;
 static cellar_namespace_fn print_name;
 static cellar_listener_fn on_evicted;
 static cellar_refresh_list_fn print_row;
-static cellar_schedule_fn poll_once;
 static cellar_schedule_list_fn print_schedule;
 static cellar_task_list_fn print_task;
 static cellar_writer_fn write_row;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * open_error: why the last open of this process was refused: of a store, a limiter, a table of
- * locks, a scheduler or a batcher, or rules given to a limiter. cellar_last_error returns it for a
+ * locks, a pool or a batcher, or rules given to a limiter. cellar_last_error returns it for a
  * NULL handle. */
 #ifndef BASE_OPEN_ERROR_H
 #define BASE_OPEN_ERROR_H

@@ -342,31 +342,29 @@
       METRIC("Keys with a plan or ban of their own.")) \
     X(PERMITS, "cellar_limiter_permits", "", METRIC("Permits that exist."))
 
-/* Figures of a scheduler, in the order of cellar_scheduler_stats. */
-#define STATS_SCHEDULERS(X) \
-    X(STARTED, "cellar_scheduler_runs_started_total", "", METRIC("Runs that began.")) \
-    X(ENDED, "cellar_scheduler_runs_ended_total", "", METRIC("Runs that ended.")) \
-    X(TRIGGERED, "cellar_scheduler_triggered_total", "", METRIC("Runs triggered by a call.")) \
-    X(MISSED, "cellar_scheduler_missed_total", "", \
+/* Figures of the schedules of a pool. */
+#define STATS_SCHEDULES(X) \
+    X(STARTED, "cellar_schedule_runs_started_total", "", METRIC("Runs that began.")) \
+    X(ENDED, "cellar_schedule_runs_ended_total", "", METRIC("Runs that ended.")) \
+    X(FAILED, "cellar_schedule_runs_failed_total", "", METRIC("Runs that failed.")) \
+    X(TRIGGERED, "cellar_schedule_triggered_total", "", METRIC("Runs triggered by a call.")) \
+    X(MISSED, "cellar_schedule_missed_total", "", \
       METRIC("Firings that a later or earlier run stood for.")) \
-    X(SKIPPED_OVERLAP, "cellar_scheduler_skipped_total", "reason=overlap", \
+    X(SKIPPED_OVERLAP, "cellar_schedule_skipped_total", "reason=overlap", \
       METRIC("Firings that did not run, by reason.")) \
     X(SKIPPED_GRACE, "", "reason=grace", SAME) \
     X(SKIPPED_CHANGE, "", "reason=change", SAME) \
-    X(CLOCK_STEPS, "cellar_scheduler_clock_steps_total", "", \
+    X(CLOCK_STEPS, "cellar_schedule_clock_steps_total", "", \
       METRIC("Steps of the wall clock by more than a second.")) \
-    X(THREAD_ENDS, "cellar_scheduler_thread_ends_total", "", \
-      METRIC("Runs that ended their thread.")) \
-    X(REJECTED_LIMIT, "cellar_scheduler_rejected_total", "", \
-      METRIC("Schedules rejected by max_schedules.")) \
-    X(CONTINUED, "cellar_scheduler_continued_total", "", \
+    X(REJECTED_LIMIT, "cellar_schedule_rejected_total", "", \
+      METRIC("Schedules rejected by max_rows.")) \
+    X(CONTINUED, "cellar_schedule_continued_total", "", \
       METRIC("Schedules that continued from the due time in the journal.")) \
-    X(JOURNAL_ERRORS, "cellar_scheduler_journal_errors_total", "", \
+    X(JOURNAL_ERRORS, "cellar_schedule_journal_errors_total", "", \
       METRIC("Due times that could not be written into the journal.")) \
-    X(SCHEDULES, "cellar_scheduler_schedules", "", METRIC("Schedules.")) \
-    X(RUNNING, "cellar_scheduler_running", "", METRIC("Runs that have not ended.")) \
-    X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \
-    X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
+    X(SCHEDULES, "cellar_schedule_schedules", "", METRIC("Schedules.")) \
+    X(RUNNING, "cellar_schedule_running", "", METRIC("Runs that have not ended.")) \
+    X(WAITING, "cellar_schedule_waiting", "", METRIC("Runs that wait for a thread."))
 
 /* Figures of a port for clients of Redis, in the order of cellar_resp_stats without its last two
  * fields. */
@@ -582,8 +580,8 @@ typedef enum stats_batcher { STATS_BATCHERS(STATS_X) STATS_BATCHER_COUNT } stats
 #define STATS_X(id, family, label, shown) STATS_REFRESHER_##id,
 typedef enum stats_refresher { STATS_REFRESHERS(STATS_X) STATS_REFRESHER_COUNT } stats_refresher;
 #undef STATS_X
-#define STATS_X(id, family, label, shown) STATS_SCHEDULER_##id,
-typedef enum stats_scheduler { STATS_SCHEDULERS(STATS_X) STATS_SCHEDULER_COUNT } stats_scheduler;
+#define STATS_X(id, family, label, shown) STATS_SCHEDULE_##id,
+typedef enum stats_schedule { STATS_SCHEDULES(STATS_X) STATS_SCHEDULE_COUNT } stats_schedule;
 #undef STATS_X
 #define STATS_X(id, family, label, shown) STATS_TASK_##id,
 typedef enum stats_task { STATS_TASKS(STATS_X) STATS_TASK_COUNT } stats_task;

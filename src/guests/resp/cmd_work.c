@@ -107,10 +107,10 @@ static void resp_list_end(resp_list *l, uint64_t next, cellar_err err)
     resp_out_add(l->c, rows);
 }
 
-static bool resp_list_part(resp_client *c, const void *part, const char *name)
+static bool resp_list_part(resp_client *c, const void *pool)
 {
-    if (part == NULL) { resp_error(c, "ERR the port was opened without a %s", name); }
-    return part != NULL;
+    if (pool == NULL) { resp_error(c, "ERR the port was opened without a pool"); }
+    return pool != NULL;
 }
 
 /* ---- tasks ---- */
@@ -170,7 +170,7 @@ RESP_CALL(resp_cmd_tasks)
     cellar_task_filter f = cellar_task_filter_default();
     char name[CELLAR_NAME_MAX + 1], tag[CELLAR_TASK_TEXT_MAX + 1];
     struct cellar_pool *pool = c->of->opts.pool;
-    if (!resp_list_part(c, pool, "pool") || !resp_list_read(c, argv, argc, true, &w)) { return; }
+    if (!resp_list_part(c, pool) || !resp_list_read(c, argv, argc, true, &w)) { return; }
     if (!resp_filter_read(&w, &f, name, tag)) {
         resp_error(c, "ERR no task has such a state, name or tag");
         return;
@@ -205,10 +205,10 @@ static bool resp_schedule_row(const cellar_schedule_info *i, void *ctx)
 RESP_CALL(resp_cmd_sched)
 {
     resp_list_words w;
-    struct cellar_scheduler *s = c->of->opts.scheduler;
-    if (!resp_list_part(c, s, "scheduler") || !resp_list_read(c, argv, argc, false, &w)) { return; }
+    struct cellar_pool *p = c->of->opts.pool;
+    if (!resp_list_part(c, p) || !resp_list_read(c, argv, argc, false, &w)) { return; }
     resp_list l = resp_list_begin(c, w.cursor, w.count);
-    const cellar_err err = cellar_schedule_list(s, resp_schedule_row, &l);
+    const cellar_err err = cellar_schedule_list(p, resp_schedule_row, &l);
     resp_list_end(&l, l.more ? w.cursor + (uint64_t)l.count : 0, err);
 }
 
@@ -254,7 +254,7 @@ RESP_CALL(resp_cmd_refresh)
 {
     resp_list_words w;
     struct cellar_pool *p = c->of->opts.pool;
-    if (!resp_list_part(c, p, "pool") || !resp_list_read(c, argv, argc, false, &w)) { return; }
+    if (!resp_list_part(c, p) || !resp_list_read(c, argv, argc, false, &w)) { return; }
     resp_list l = resp_list_begin(c, w.cursor, w.count);
     const cellar_err err = cellar_refresh_list(p, resp_refresh_row, &l);
     resp_list_end(&l, l.more ? w.cursor + (uint64_t)l.count : 0, err);

@@ -2,38 +2,101 @@
  *
  * sched: what is due fires; a firing becomes a run; a run ends.
  *
- * WALK       wheel_pop -> fold the firings that have passed into one (coalesce) -> too late: skip;
- *            no free run: skip, or park until a run ends; else a run for the pool -> next firing,
- *            computed from the due time, never from now.
+ * WALK       timer -> fold the firings that have passed into one (coalesce) -> too late: skip;
+ *            no free run: skip, or park until a run ends; else a run into the queue of its name ->
+ *            next firing, computed from the due time, never from now.
  *            With catch_up_on_start the end of a run writes the last due time that is settled.
  * INVARIANTS The due times of an interval are start + k * interval. A run that has not begun when
- *            its schedule is removed, replaced or paused never begins: a worker looks at its state
- *            under the lock. A schedule in place of one with the same times is its heir: it takes
- *            instants and waiting runs, and counts the runs that have begun in `earlier`.
+ *            its schedule is removed, replaced or paused never begins: it leaves its queue, or is
+ *            dropped by the worker that has it. A schedule in place of one with the same times is
+ *            its heir: it takes instants and waiting runs, and counts the runs that have begun in
+ *            `earlier`.
  * CLOCK      The wall clock stepped if wall minus monotonic clock moved by more than a second
- *            since the last firing. Then the wheel of the wall clock is filled again: it never
+ *            since the last look. Then the wheel of the wall clock is filled again: it never
  *            moves back.
- * LOCKING    types.h. Clocks of the host are read before the lock is taken.
- * LIMITS     SCHED_SLICE timers and SCHED_SLICE cron instants for each call of sched_fire. */
+ * LOCKING    sched.h. Clocks of the host are read before the lock is taken.
+ * LIMITS     TASK_SLICE timers and as many cron instants for each call of task_fire. */
 #include "work/sched.h"
 
 #include <string.h>
 
-#include "base/user_callback.h"
-#include "work/task_commit.h"
+#include "work/task_queue.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 
-#define SCHED_SLICE 1024u
-
-CELLAR_PRIVATE void sched_ring(cellar_scheduler *s)
-{
-    work_ticker_ring(&s->ticker);
-}
+#define SCHED_PRIORITY 5u /* of runs */
 
 static int64_t sched_clock(const sched_entry *e, work_time now)
 {
     return e->kind == CELLAR_SCHEDULE_EVERY ? now.mono_ms : now.wall_ms;
+}
+
+/* Return a time on the clock of a schedule as one of the monotonic clock. */
+static int64_t sched_mono_ms(const cellar_pool *p, const sched_entry *e, int64_t ms)
+{
+    return e->kind == CELLAR_SCHEDULE_EVERY ? ms
+                                            : base_add_sat(ms, -base_load_rlx(&p->offset_ms));
+}
+
+static wheel *sched_wheel(cellar_pool *p, const sched_entry *e)
+{
+    return e->kind == CELLAR_SCHEDULE_EVERY ? &p->mono : &p->wall;
+}
+
+static sched_run *sched_run_of(const task *t) { return (sched_run *)(uintptr_t)t; }
+
+/* ---- zones ---- */
+
+static sched_zone *sched_zone_find(const cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE)
+{
+    sched_zone *z = p->sched.zones;
+    while (z != NULL && strcmp(z->name, name) != 0) { z = z->next; }
+    if (z != NULL) { z->refs++; }
+    return z;
+}
+
+CELLAR_PRIVATE cellar_err sched_zone_hold(cellar_pool *p, const char *name, sched_zone **out)
+{
+    const size_t len = strnlen(name, CRON_ZONE_MAX + 1);
+    if (len > CRON_ZONE_MAX) { return CELLAR_E_NOT_FOUND; }
+    sync_take(QUEUE, &p->lock);
+    *out = sched_zone_find(p, name);
+    sync_drop(QUEUE, &p->lock);
+    if (*out != NULL) { return CELLAR_OK; }
+    sched_zone *z = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *z, NULL);
+    if (z == NULL) { return CELLAR_E_NOMEM; }
+    const cellar_err err = cron_zone_open(&p->obj.account.hooks, name, &z->tz);
+    if (err == CELLAR_OK) {
+        memcpy(z->name, name, len);
+        z->refs = 1;
+        sync_take(QUEUE, &p->lock);
+        *out = sched_zone_find(p, name);
+        if (*out == NULL) {
+            z->next = p->sched.zones;
+            p->sched.zones = *out = z;
+            z = NULL;
+        }
+        sync_drop(QUEUE, &p->lock);
+    }
+    if (z != NULL) { base_tz_close(z->tz); }
+    base_free(&p->obj.account, BASE_MOD_STORE, z, sizeof *z);
+    return err;
+}
+
+static void sched_zone_drop(cellar_pool *p, sched_zone *z)
+{
+    if (z == NULL) { return; }
+    sync_take(QUEUE, &p->lock);
+    const bool last = --z->refs == 0;
+    sched_zone **at = &p->sched.zones;
+    while (last && *at != z) { at = &(*at)->next; }
+    if (last) { *at = z->next; }
+    sync_drop(QUEUE, &p->lock);
+    if (!last) { return; }
+    base_tz_close(z->tz);
+    base_free(&p->obj.account, BASE_MOD_STORE, z, sizeof *z);
 }
 
 /* ---- due times ---- */
@@ -42,7 +105,7 @@ CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms)
 {
     switch (e->kind) {
     case CELLAR_SCHEDULE_EVERY: return base_add_sat(due_ms, e->interval_ms);
-    case CELLAR_SCHEDULE_CRON: return cron_next_ms(&e->cron, e->zone, due_ms);
+    case CELLAR_SCHEDULE_CRON: return cron_next_ms(&e->cron, e->zone->tz, due_ms);
     case CELLAR_SCHEDULE_AT: break;
     }
     return BASE_NEVER_MS;
@@ -61,19 +124,20 @@ static int64_t sched_leave_ms(const sched_entry *e, int64_t due_ms)
     return base_add_sat(due_ms, (int64_t)(hash % ((uint64_t)most + 1)));
 }
 
-CELLAR_PRIVATE void sched_disarm(sched_entry *e)
+CELLAR_PRIVATE void sched_disarm(cellar_pool *p, sched_entry *e)
 {
-    wheel_cancel(e->kind == CELLAR_SCHEDULE_EVERY ? &e->of->mono : &e->of->wall, &e->timer);
+    wheel_cancel(sched_wheel(p, e), &e->clock.timer);
     e->parked = false;
     e->missed_now = 0;
     e->caught_up = 0;
 }
 
-static void sched_arm(sched_entry *e) SYNC_HOLDS(WHEEL)
+static void sched_arm(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
     if (e->paused || !e->present || e->due_ms == BASE_NEVER_MS) { return; }
-    wheel_add(e->kind == CELLAR_SCHEDULE_EVERY ? &e->of->mono : &e->of->wall, &e->timer,
-              sched_leave_ms(e, e->due_ms));
+    const int64_t leave_ms = sched_leave_ms(e, e->due_ms);
+    task_look_at(p, sched_mono_ms(p, e, leave_ms), a);
+    wheel_add(sched_wheel(p, e), &e->clock.timer, leave_ms);
 }
 
 CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
@@ -89,10 +153,10 @@ CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
     return BASE_MAX(e->start_ms + passed * e->interval_ms, e->due_ms);
 }
 
-CELLAR_PRIVATE void sched_begin(sched_entry *e, work_time now)
+CELLAR_PRIVATE void sched_begin(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
 {
     e->due_ms = sched_due_from(e, sched_clock(e, now));
-    sched_arm(e);
+    sched_arm(p, e, a);
 }
 
 CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
@@ -100,41 +164,56 @@ CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
     return e->busy + e->earlier >= e->run_count;
 }
 
-/* Move the runs of `old` that wait for a thread to `e`, and count those that run. */
-static void sched_inherit_runs(sched_entry *e, sched_entry *old, sched_after *a) SYNC_HOLDS(WHEEL)
+/* Take a run out that has not begun; or let the worker drop it that asks its limiter. */
+static void sched_withdraw(cellar_pool *p, sched_run *r, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    e->earlier = old->earlier;
-    for (uint32_t i = 0; i < old->run_count; i++) {
-        sched_run *r = &old->run[i];
-        e->earlier += r->state == SCHED_RUNNING;
-        const bool moves = r->state == SCHED_WAITING && e->busy < e->run_count &&
-                           (!e->paused || r->firing.triggered != 0);
-        if (!moves) { continue; }
-        r->state = SCHED_DROPPED;
-        sched_run *to = sched_start(e, r->fire_ms, r->firing.due_wall_ms, false, a);
-        to->firing = r->firing;
-        to->firing.name = e->name;
+    if (r->task.state == CELLAR_TASK_RUNNING) {
+        r->task.flags |= TASK_CANCEL;
+    } else {
+        task_detach(p, &r->task, a);
+        sched_over(p, &r->task, CELLAR_TASK_CANCELLED, a);
     }
 }
 
-CELLAR_PRIVATE void sched_inherit(sched_entry *e, sched_entry *old, work_time now, sched_after *a)
+/* Move the runs of `old` that have not begun to `e`, and count those that run. */
+static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    e->earlier = old->earlier;
+    for (uint32_t i = 0; i < old->run_count; i++) {
+        sched_run *r = &old->run[i], was = *r;
+        e->earlier += r->begun && r->task.state == CELLAR_TASK_RUNNING;
+        const bool moves = r->task.state != TASK_FREE && !r->begun &&
+                           (r->task.flags & TASK_CANCEL) == 0 && e->busy < e->run_count &&
+                           (!e->paused || r->triggered);
+        if (!moves) { continue; }
+        sched_withdraw(p, r, a);
+        sched_run *to = sched_start(p, e, was.task.timer.due_ms, was.due_wall_ms, was.triggered,
+                                    a);
+        to->missed = was.missed;
+        to->until_wall_ms = was.until_wall_ms;
+    }
+}
+
+CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *old, work_time now,
+                                  task_after *a)
 {
     e->line = old->line;
     e->start_ms = old->start_ms;
     e->due_ms = old->due_ms;
     e->settled_wall_ms = BASE_MAX(e->settled_wall_ms, old->settled_wall_ms);
-    sched_inherit_runs(e, old, a);
+    sched_inherit_runs(p, e, old, a);
     if (old->paused || e->paused) {
-        sched_begin(e, now);
+        sched_begin(p, e, now, a);
         return;
     }
     e->first_ms = old->first_ms;
     e->missed_now = old->missed_now;
     e->caught_up = old->caught_up;
-    sched_arm(e);
+    sched_arm(p, e, a);
 }
 
-CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now)
+CELLAR_PRIVATE void sched_continue(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
 {
     const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
     switch (e->kind) {
@@ -144,222 +223,187 @@ CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now)
     case CELLAR_SCHEDULE_CRON: e->due_ms = sched_next_ms(e, last_ms); break;
     case CELLAR_SCHEDULE_AT: break;
     }
-    sched_arm(e);
+    sched_arm(p, e, a);
 }
 
-static cellar_err sched_row_write(journal *db, void *row)
+/* ---- schedules ---- */
+
+CELLAR_PRIVATE void sched_unref(cellar_pool *p, sched_entry *e, task_after *a)
 {
-    return journal_schedule_write(db, row);
+    if (--e->refs != 0) { return; }
+    e->next->prev = e->prev;
+    e->prev->next = e->next;
+    if (p->sched.all == e) { p->sched.all = e->next != e ? e->next : NULL; }
+    p->body_bytes -= task_body_bytes(e->body);
+    e->clock.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
+    a->gone = &e->clock;
 }
 
-CELLAR_PRIVATE cellar_err sched_row(cellar_scheduler *s, journal_schedule *row)
+CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
 {
-    const cellar_err err = task_commit_write(s->tasks, sched_row_write, NULL, row);
-    if (err == CELLAR_OK) { return err; }
-    sync_take(WHEEL, &s->lock);
-    s->count[STATS_SCHEDULER_JOURNAL_ERRORS]++;
-    sync_drop(WHEEL, &s->lock);
-    return err;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    sched_drop_runs(p, e, true, a);
+    sched_disarm(p, e);
+    BASE_TABLE_REMOVE(hh, p->sched.table, e);
+    e->present = false;
+    sched_unref(p, e, a);
 }
 
-CELLAR_PRIVATE void sched_note(cellar_scheduler *s, const char *name, int64_t settled_wall_ms)
+CELLAR_PRIVATE void sched_free(cellar_pool *p, sched_entry *e, bool tell)
 {
-    journal_schedule row = { .op = JOURNAL_SCHEDULE_SET, .name = name,
-                             .last_due_wall_ms = settled_wall_ms };
-    (void)sched_row(s, &row); /* counted, and logged by the pool */
+    task_body_drop(p, e->body, tell);
+    task_ext_free(p, e->error);
+    sched_zone_drop(p, e->zone);
+    base_free(&p->obj.account, BASE_MOD_STORE, e,
+              sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
+}
+
+CELLAR_PRIVATE void sched_free_all(cellar_pool *p)
+{
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    HASH_CLEAR(hh, p->sched.table);
+    sched_entry *e = p->sched.all;
+    if (e != NULL) { e->prev->next = NULL; }
+    while (e != NULL) {
+        sched_entry *next = e->next;
+        for (uint32_t i = 0; i < e->run_count; i++) { task_ext_free(p, e->run[i].task.ext); }
+        sched_free(p, e, true);
+        e = next;
+    }
+}
+
+CELLAR_PRIVATE sched_entry *sched_find(cellar_pool *p, const char *name)
+{
+    const unsigned hash = (unsigned)cron_hash(name);
+    return BASE_TABLE_FIND(hh, p->sched.table, name, strlen(name), hash);
+}
+
+/* Return the schedule that continues `e`: itself while it is in the table; NULL: none. */
+static sched_entry *sched_heir(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
+{
+    sched_entry *heir = e->present ? e : sched_find(p, e->name);
+    return heir != NULL && heir->line == e->line ? heir : NULL;
 }
 
 /* ---- runs ---- */
 
-CELLAR_PRIVATE void sched_after_init(sched_after *a)
-{
-    *a = (sched_after){ .first = NULL };
-    a->end = &a->first;
-}
-
-CELLAR_PRIVATE sched_run *sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wall_ms,
-                                      bool triggered, sched_after *a)
+CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t at_ms,
+                                      int64_t due_wall_ms, bool triggered, task_after *a)
 {
     sched_run *r = e->run;
-    while (r->state != SCHED_FREE) { r++; }
+    while (r->task.state != TASK_FREE) { r++; }
     BASE_ASSERT(r < e->run + e->run_count);
-    r->state = SCHED_WAITING;
-    r->of = e;
-    r->fire_ms = fire_ms;
-    r->firing = cellar_firing_default();
-    r->firing.name = e->name;
-    r->firing.due_wall_ms = due_wall_ms;
-    r->firing.until_wall_ms = triggered ? INT64_MIN : e->settled_wall_ms;
-    r->firing.triggered = triggered;
-    r->firing.missed = triggered ? 0 : e->missed_now;
-    e->of->count[STATS_SCHEDULER_WAITING]++;
+    *r = (sched_run){
+        .task = { .body = e->body, .name = e->clock.name, .flags = TASK_RECURS,
+                  .priority = SCHED_PRIORITY,
+                  .max_attempts = (uint8_t)p->names[e->clock.name]->opts.max_attempts },
+        .of = e, .due_wall_ms = due_wall_ms, .triggered = triggered,
+        .until_wall_ms = triggered ? INT64_MIN : e->settled_wall_ms,
+        .missed = triggered ? 0 : e->missed_now };
+    p->sched.count[STATS_SCHEDULE_WAITING]++;
     e->busy++;
     e->refs++;
-    r->queued.next = NULL;
-    *a->end = &r->queued;
-    a->end = &r->queued.next;
+    task_to_queue(p, &r->task, at_ms, a);
     return r;
 }
 
-CELLAR_PRIVATE void sched_drop_runs(sched_entry *e, bool triggered)
+CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, task_after *a)
 {
     for (uint32_t i = 0; i < e->run_count; i++) {
         sched_run *r = &e->run[i];
-        if (r->state != SCHED_WAITING || (r->firing.triggered != 0 && !triggered)) { continue; }
-        r->state = SCHED_DROPPED;
-        e->skipped++;
-        e->of->count[STATS_SCHEDULER_SKIPPED_CHANGE]++;
+        if (r->task.state == TASK_FREE || (r->triggered && !all) ||
+            (r->task.state == CELLAR_TASK_RUNNING &&
+             (r->begun || (r->task.flags & TASK_CANCEL) != 0))) {
+            continue;
+        }
+        e->skipped += !r->begun;
+        p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun;
+        sched_withdraw(p, r, a);
     }
 }
 
-CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a)
+CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
 {
-    cellar_scheduler *s = e->of;
-    if (--e->refs != 0) { return; }
-    e->next->prev = e->prev;
-    e->prev->next = e->next;
-    if (s->all == e) { s->all = e->next != e ? e->next : NULL; }
-    e->next = a->ended;
-    a->ended = e;
+    sched_run *run = sched_run_of(t);
+    sched_entry *e = run->of;
+    memcpy(r->tag, e->name, sizeof e->name);
+    r->seen.id = (cellar_task_id){ 0, 0 };
+    r->seen.due_wall_ms = run->due_wall_ms;
+    r->seen.until_wall_ms = run->until_wall_ms;
+    r->seen.missed = run->missed;
+    r->seen.triggered = run->triggered;
+    if (run->begun) { return; }
+    run->begun = true;
+    e->runs++;
+    e->last_wall_ms = run->due_wall_ms;
+    p->sched.count[STATS_SCHEDULE_WAITING]--;
+    p->sched.count[STATS_SCHEDULE_STARTED]++;
+    p->sched.count[STATS_SCHEDULE_TRIGGERED] += run->triggered;
 }
 
-CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a)
+CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
 {
-    BASE_TABLE_CHARGE(&e->of->obj.account, BASE_MOD_STORE);
-    sched_drop_runs(e, true);
-    sched_disarm(e);
-    BASE_TABLE_REMOVE(hh, e->of->table, e);
-    e->present = false;
-    sched_unref(e, a);
+    const sched_entry *e = sched_run_of(t)->of;
+    if (e->kind == CELLAR_SCHEDULE_AT) { return true; } /* it has no next firing */
+    if (!e->present || e->parked) { return false; }
+    return e->paused || e->due_ms == BASE_NEVER_MS ||
+           at_ms < sched_mono_ms(p, e, sched_leave_ms(e, e->due_ms));
 }
 
-CELLAR_PRIVATE void sched_free(sched_entry *e, bool tell)
+/* Return whether a verdict ends a run, whatever time it is. */
+static bool sched_ends(const task *t, cellar_verdict_kind kind)
 {
-    const cellar_schedule_free_fn free_fn = tell ? e->free_fn : NULL;
-    void *ctx = e->ctx;
-    base_tz_close(e->zone);
-    base_free(&e->of->obj.account, BASE_MOD_STORE, e,
-              sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
-    sync_assert_none();
-    if (free_fn != NULL) { free_fn(ctx); }
+    const bool again = kind == CELLAR_VERDICT_RETRY || kind == CELLAR_VERDICT_RETRY_AFTER;
+    return kind != CELLAR_VERDICT_SNOOZE && (!again || t->attempt >= t->max_attempts);
 }
 
-CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a)
+CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row,
+                                  char name[CELLAR_NAME_MAX + 1])
 {
-    while (a->first != NULL) {
-        base_job *j = a->first;
-        a->first = j->next;
-        if (!base_pool_push(&s->ticker.pool, j)) { sched_discard(j); }
+    bool settles = false;
+    sync_take(QUEUE, &p->lock);
+    const task *t = r->task;
+    if (t != NULL && sched_ends(t, r->verdict.kind)) {
+        sched_entry *e = sched_run_of(t)->of;
+        const sched_entry *heir = sched_heir(p, e);
+        settles = e->catches_up &&
+                  ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
+        memcpy(name, e->name, sizeof e->name);
+        *row = (journal_schedule){ .op = JOURNAL_SCHEDULE_SET, .name = name,
+                                   .last_due_wall_ms = e->settled_wall_ms };
     }
-    while (a->ended != NULL) {
-        sched_entry *e = a->ended;
-        a->ended = e->next;
-        sched_free(e, true);
-    }
-    if (a->skipped != 0) {
-        base_log(&s->obj.log, BASE_LOG_WARNING, "schedule", (int)a->why,
-                 "%llu firings skipped, the last one of \"%s\": %s",
-                 (unsigned long long)a->skipped, a->name,
-                 a->why == CELLAR_E_BUSY ? "max_running runs had not ended"
-                                         : "later than misfire_grace_ms");
-    }
+    sync_drop(QUEUE, &p->lock);
+    return settles;
 }
 
-CELLAR_PRIVATE sched_entry *sched_find(cellar_scheduler *s, const char *name)
+CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state, task_after *a)
 {
-    const unsigned hash = (unsigned)cron_hash(name);
-    return BASE_TABLE_FIND(hh, s->table, name, strlen(name), hash);
-}
-
-/* Return the schedule that continues `e`: itself while it is in the table; NULL: none. */
-static sched_entry *sched_heir(sched_entry *e) SYNC_HOLDS(WHEEL)
-{
-    sched_entry *heir = e->present ? e : sched_find(e->of, e->name);
-    return heir != NULL && heir->line == e->line ? heir : NULL;
-}
-
-/* Let the schedule go on that waits for the end of a run. */
-static void sched_end_run(sched_run *r, bool ended_thread)
-{
-    sched_entry *e = r->of;
-    cellar_scheduler *s = e->of;
-    sched_after a;
-    sched_after_init(&a);
-    sync_take(WHEEL, &s->lock);
-    const bool ran = r->state == SCHED_RUNNING;
-    sched_entry *heir = sched_heir(e);
-    if (ran && e->catches_up &&
-        ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT)) {
-        const int64_t settled_wall_ms = e->settled_wall_ms;
-        sync_drop(WHEEL, &s->lock);
-        sched_note(s, e->name, settled_wall_ms);
-        sync_take(WHEEL, &s->lock);
-        heir = sched_heir(e);
-    }
-    if (heir != e && heir != NULL) { heir->earlier -= ran; }
-    const bool go_on = heir != NULL && heir->parked;
-    if (ran) {
-        s->count[STATS_SCHEDULER_ENDED]++;
-        s->count[STATS_SCHEDULER_THREAD_ENDS] += ended_thread;
+    sched_run *r = sched_run_of(t);
+    sched_entry *e = r->of, *heir = sched_heir(p, e);
+    const bool failed = state == CELLAR_TASK_FAILED;
+    if (r->begun) {
+        p->sched.count[STATS_SCHEDULE_ENDED]++;
+        if (heir != e && heir != NULL) { heir->earlier--; }
     } else {
-        s->count[STATS_SCHEDULER_WAITING]--;
+        p->sched.count[STATS_SCHEDULE_WAITING]--;
     }
-    r->state = SCHED_FREE;
+    p->sched.count[STATS_SCHEDULE_FAILED] += failed;
+    e->failed += failed;
+    a->failed = a->failed || failed;
+    task_ext *spent = failed ? e->error : t->ext;
+    if (failed) { e->error = t->ext; }
+    if (spent != NULL) {
+        spent->next = a->ext;
+        a->ext = spent;
+    }
+    t->ext = NULL;
+    t->state = TASK_FREE;
     e->busy--;
-    if (go_on) {
+    if (heir != NULL && heir->parked) {
         heir->parked = false;
-        sched_arm(heir);
+        sched_arm(p, heir, a);
     }
-    sched_unref(e, &a);
-    sync_drop(WHEEL, &s->lock);
-    sched_settle(s, &a);
-    if (go_on || ended_thread) { sched_ring(s); }
-    if (ran) {
-        (void)base_sub_ar(&s->running, 1u);
-        sync_wake(&s->running, INT32_MAX);
-    }
-}
-
-CELLAR_PRIVATE void sched_discard(base_job *j)
-{
-    sched_end_run((sched_run *)(void *)j, false); /* its first field */
-}
-
-static void sched_call(void *arg)
-{
-    const sched_run *r = arg;
-    const cellar_firing seen = r->firing;
-    r->of->fn(&seen, r->of->ctx);
-}
-
-static void sched_left(void *arg) { sched_end_run(arg, true); }
-
-CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j)
-{
-    cellar_scheduler *s = scheduler;
-    sched_run *r = (sched_run *)(void *)j; /* its first field */
-    sched_entry *e = r->of;
-    const int64_t now = sched_clock(e, work_now(&s->obj));
-    sync_take(WHEEL, &s->lock);
-    const bool begins = r->state == SCHED_WAITING && !s->closing;
-    if (begins) {
-        r->state = SCHED_RUNNING;
-        r->tid = base_thread_id();
-        r->firing.late_ms = r->firing.triggered == 0 ? BASE_MAX(now - r->fire_ms, 0) : 0;
-        e->runs++;
-        e->last_wall_ms = r->firing.due_wall_ms;
-        s->count[STATS_SCHEDULER_WAITING]--;
-        s->count[STATS_SCHEDULER_STARTED]++;
-        s->count[STATS_SCHEDULER_TRIGGERED] += r->firing.triggered;
-        (void)base_add_ar(&s->running, 1u);
-    }
-    sync_drop(WHEEL, &s->lock);
-    if (begins) {
-        const int cancel = base_cancel_off();
-        base_run_callback(sched_call, sched_left, r, cancel);
-        base_cancel_set(cancel);
-    }
-    sched_end_run(r, false);
+    sched_unref(p, e, a);
 }
 
 /* ---- firing ---- */
@@ -386,26 +430,35 @@ static bool sched_fold(sched_entry *e, int64_t now, uint32_t *steps, int64_t *ne
     }
 }
 
-static void sched_skip(sched_entry *e, cellar_err why, stats_scheduler counter, sched_after *a)
-    SYNC_HOLDS(WHEEL)
+static void sched_skip(cellar_pool *p, sched_entry *e, cellar_err why, stats_schedule counter,
+                       task_after *a) SYNC_HOLDS(QUEUE)
 {
     const uint64_t n = e->missed_now + 1;
-    e->of->count[counter] += n;
+    p->sched.count[counter] += n;
     e->skipped += n;
-    a->skipped += n;
-    a->why = why;
-    memcpy(a->name, e->name, sizeof a->name);
+    a->news->skipped += n;
+    a->news->why = why;
+    memcpy(a->news->name, e->name, sizeof a->news->name);
 }
 
-/* Fire a schedule that left its wheel. False: *steps are used up; it is armed again. */
-static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_after *a)
-    SYNC_HOLDS(WHEEL)
+CELLAR_PRIVATE void sched_tell(cellar_pool *p, const sched_news *news)
 {
-    cellar_scheduler *s = e->of;
+    if (news->skipped == 0) { return; }
+    base_log(&p->obj.log, BASE_LOG_WARNING, "schedule", (int)news->why,
+             "%llu firings skipped, the last one of \"%s\": %s",
+             (unsigned long long)news->skipped, news->name,
+             news->why == CELLAR_E_BUSY ? "max_running runs had not ended"
+                                        : "later than misfire_grace_ms");
+}
+
+CELLAR_PRIVATE bool sched_due(cellar_pool *p, task *timer, work_time now, task_after *a)
+{
+    sched_entry *e = sched_of(timer);
     const int64_t clock = sched_clock(e, now);
     int64_t next_ms;
-    if (!sched_fold(e, clock, steps, &next_ms)) {
-        sched_arm(e);
+    if (p->intake != TASK_INTAKE_OPEN) { return true; }
+    if (!sched_fold(e, clock, &p->sched.steps, &next_ms)) {
+        sched_arm(p, e, a);
         return false;
     }
     const bool early = e->coalesce == CELLAR_COALESCE_EARLIEST &&
@@ -423,12 +476,12 @@ static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_afte
     }
     e->settled_wall_ms = settled_wall_ms;
     if (clock - fire_ms > e->grace_ms) {
-        sched_skip(e, CELLAR_E_TIMEOUT, STATS_SCHEDULER_SKIPPED_GRACE, a);
+        sched_skip(p, e, CELLAR_E_TIMEOUT, STATS_SCHEDULE_SKIPPED_GRACE, a);
     } else if (busy) {
-        sched_skip(e, CELLAR_E_BUSY, STATS_SCHEDULER_SKIPPED_OVERLAP, a);
+        sched_skip(p, e, CELLAR_E_BUSY, STATS_SCHEDULE_SKIPPED_OVERLAP, a);
     } else {
-        (void)sched_start(e, fire_ms, due_ms + offset_ms, false, a);
-        s->count[STATS_SCHEDULER_MISSED] += e->missed_now;
+        (void)sched_start(p, e, sched_mono_ms(p, e, fire_ms), due_ms + offset_ms, false, a);
+        p->sched.count[STATS_SCHEDULE_MISSED] += e->missed_now;
         e->missed += e->missed_now;
         ran = true;
     }
@@ -436,25 +489,23 @@ static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_afte
     e->missed_now = 0;
     e->due_ms = next_ms;
     if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
-        BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
-        BASE_TABLE_REMOVE(hh, s->table, e);
+        BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+        BASE_TABLE_REMOVE(hh, p->sched.table, e);
         e->present = false;
-        sched_unref(e, a);
+        sched_unref(p, e, a);
     } else {
-        sched_arm(e);
+        sched_arm(p, e, a);
     }
     return true;
 }
 
-/* Fill the wheel of the wall clock again, after a step by `step_ms`. */
-static void sched_stepped(cellar_scheduler *s, work_time now, int64_t step_ms) SYNC_HOLDS(WHEEL)
+CELLAR_PRIVATE void sched_stepped(cellar_pool *p, work_time now, int64_t step_ms, task_after *a)
 {
     const bool correction = step_ms > SCHED_CORRECTION_MS || step_ms < -SCHED_CORRECTION_MS;
-    s->count[STATS_SCHEDULER_CLOCK_STEPS]++;
-    wheel_init(&s->wall, now.wall_ms);
-    for (sched_entry *e = s->table; e != NULL; e = e->hh.next) {
+    p->sched.count[STATS_SCHEDULE_CLOCK_STEPS]++;
+    for (sched_entry *e = p->sched.table; e != NULL; e = e->hh.next) {
         if (e->kind == CELLAR_SCHEDULE_EVERY) { continue; }
-        e->timer = (wheel_timer){ .next = NULL };
+        e->clock.timer = (wheel_timer){ .next = NULL };
         if (e->parked) { continue; }
         if (e->kind == CELLAR_SCHEDULE_CRON &&
             (correction || (e->cron.flags & CRON_WILDCARD) != 0)) {
@@ -462,45 +513,26 @@ static void sched_stepped(cellar_scheduler *s, work_time now, int64_t step_ms) S
             e->caught_up = 0;
             e->due_ms = sched_next_ms(e, now.wall_ms);
         }
-        sched_arm(e);
+        sched_arm(p, e, a);
     }
 }
 
-/* Pop one wheel. Return false if more is due. */
-static bool sched_pop(wheel *w, int64_t clock, work_time now, sched_after *a) SYNC_HOLDS(WHEEL)
-{
-    uint32_t budget = SCHED_SLICE, steps = SCHED_SLICE;
-    wheel_timer *t;
-    while ((t = wheel_pop(w, clock, &budget)) != NULL) {
-        sched_entry *e = (sched_entry *)(void *)((char *)t - offsetof(sched_entry, timer));
-        if (!sched_due(e, now, &steps, a)) { return false; }
-    }
-    return budget != 0;
-}
+/* ---- figures ---- */
 
-CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_PRIVATE void sched_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
 {
-    cellar_scheduler *s = scheduler;
-    const work_time now = work_now(&s->obj);
-    sched_after a;
-    sched_after_init(&a);
-    *next_ms = BASE_NEVER_MS;
-    sync_take(WHEEL, &s->lock);
-    if (!s->closing) {
-        const int64_t offset_ms = now.wall_ms - now.mono_ms, step_ms = offset_ms - s->offset_ms;
-        s->offset_ms = offset_ms;
-        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { sched_stepped(s, now, step_ms); }
-        const bool mono = sched_pop(&s->mono, now.mono_ms, now, &a);
-        const bool wall = sched_pop(&s->wall, now.wall_ms, now, &a);
-        const int64_t mono_ms = wheel_next_ms(&s->mono), wall_ms = wheel_next_ms(&s->wall);
-        if (mono_ms != BASE_NEVER_MS) { *next_ms = BASE_MAX(mono_ms - now.mono_ms, 1); }
-        if (wall_ms != BASE_NEVER_MS) {
-            *next_ms = BASE_MIN(*next_ms, BASE_MAX(wall_ms - now.wall_ms, 1));
-        }
-        if (!mono || !wall) { *next_ms = 0; }
+    uint64_t v[STATS_SCHEDULE_COUNT];
+    sync_take(QUEUE, &p->lock);
+    const bool had = p->sched.last_id != 0;
+    memcpy(v, p->sched.count, sizeof v);
+    v[STATS_SCHEDULE_SCHEDULES] = HASH_COUNT(p->sched.table);
+    sync_drop(QUEUE, &p->lock);
+    v[STATS_SCHEDULE_RUNNING] = v[STATS_SCHEDULE_STARTED] - v[STATS_SCHEDULE_ENDED];
+    if (had) {
+        stats_tell_list(o, "" STATS_SCHEDULES(STATS_LINE), STATS_SCHEDULE_COUNT, owner, v);
     }
-    sync_drop(WHEEL, &s->lock);
-    sched_settle(s, &a);
 }
+#endif
 
 BASE_SIZE_END

@@ -29,7 +29,7 @@ static bool task_is_plain(const cellar_pool *p, const task *t, int64_t timeout_m
     SYNC_HOLDS(QUEUE)
 {
     const task_name *n = p->names[t->name];
-    return t->ext == NULL && (t->flags & TASK_RELEASED) == 0 && n->plain &&
+    return t->ext == NULL && (t->flags & (TASK_RELEASED | TASK_RECURS)) == 0 && n->plain &&
            task_first_timeout_ms(n) == timeout_ms;
 }
 
@@ -42,7 +42,8 @@ CELLAR_PRIVATE void task_burst_fill(cellar_pool *p, task_run *r)
     const bool alike = p->bursts == 0 ||
                        (p->burst_priority == level && p->burst_weight == weight);
     if (!r->pooled || share == 0 || p->watching != 0 || !alike || p->cfg.results != NULL ||
-        p->journal != NULL || q->levels.used != 1u << level || t->ext != NULL || !r->name->plain) {
+        p->journal != NULL || q->levels.used != 1u << level || t->ext != NULL || !r->name->plain ||
+        (t->flags & TASK_RECURS) != 0) {
         return;
     }
     /* Other queues wait for short functions only. */

@@ -80,11 +80,6 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         err = journal_throttle(p->journal->db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
     }
-    if (err == CELLAR_OK && d->firing != NULL) {
-        journal_schedule fired = { .op = JOURNAL_SCHEDULE_SET, .name = d->firing->name,
-                                   .last_due_wall_ms = d->firing->until_wall_ms };
-        err = journal_schedule_write(p->journal->db, &fired);
-    }
     if (err != CELLAR_OK || d->before == NULL || d->before->attached) { return err; }
     const task_body *result = d->before->result;
     const journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,
@@ -548,6 +543,21 @@ CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     const cellar_err err = task_commit_ticket(p, &k);
+    sync_drop(QUEUE, &p->lock);
+    return err;
+}
+
+static cellar_err task_write_schedule(journal *db, void *row)
+{
+    return journal_schedule_write(db, row);
+}
+
+CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row)
+{
+    const cellar_err err = task_commit_write(p, task_write_schedule, NULL, row);
+    if (err == CELLAR_OK) { return err; }
+    sync_take(QUEUE, &p->lock);
+    p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS]++;
     sync_drop(QUEUE, &p->lock);
     return err;
 }

@@ -17,6 +17,8 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
 CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
                                             cellar_err (*write)(journal *db, void *ctx),
                                             void (*done)(cellar_err err, void *ctx), void *ctx);
+/* Carry out `op` of a schedule, as task_commit_write; an error is counted. */
+CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.
  * returns: OK; the error of the disk: the changes stay, and are tried again */
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p) SYNC_HOLDS(QUEUE);

@@ -9,6 +9,7 @@
 
 #include "base/opts.h"
 #include "work/refresher.h"
+#include "work/sched.h"
 #include "work/task_burst.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
@@ -200,6 +201,7 @@ CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, vo
         stats_tell_waits(o, row[i].family, row[i].help, owner, &waits[i]);
     }
     task_queue_figures(o, owner, p);
+    sched_figures(o, owner, p);
     refresher_figures(o, owner, p);
 }
 #endif

@@ -13,6 +13,7 @@
 #include "base/opts.h"
 #include "base/service.h"
 #include "work/refresher.h"
+#include "work/sched.h"
 #include "work/task_burst.h"
 #include "work/task_commit.h"
 #include "work/task_queue.h"
@@ -161,7 +162,7 @@ static const base_number task_numbers[] = {
     TASK_NUMBER(workers, 4, CELLAR_POOL_WORKERS_MAX, "workers must be at most 64"),
     TASK_NUMBER(max_names, 256, 4096, "max_names must be at most 4,096"),
     TASK_NUMBER(restore_rate, 1000, 1000000, "restore_rate must be at most 1,000,000"),
-    TASK_NUMBER(max_rows, 4096, 65536, "max_rows must be at most 65,536"),
+    TASK_NUMBER(max_rows, 4096, 1u << 20, "max_rows must be at most 1,048,576"),
     TASK_NUMBER(max_parallel, 2, CELLAR_POOL_WORKERS_MAX, "max_parallel must be at most 64"),
     TASK_NUMBER(on_full, 0, CELLAR_POOL_DROP_OLDEST, "on_full must be a cellar_pool_full"),
     TASK_NUMBER(order, 0, CELLAR_POOL_STRICT, "order must be a cellar_pool_order"),
@@ -272,6 +273,7 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
         base_free(&p->obj.account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
     }
     refresher_free(p);
+    sched_free_all(p);
     base_free(&p->obj.account, BASE_MOD_STORE, p->names, (p->name_max + 1) * sizeof *p->names);
     base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
 }
@@ -393,12 +395,12 @@ static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
     return ended;
 }
 
-/* Return the number of tasks that run, rows of the refresher left out. */
+/* Return the number of tasks that run, rows that recur left out. */
 static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     uint32_t n = 0;
     for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) {
-        n += r->task != NULL && !r->name->recurs;
+        n += r->task != NULL && (r->task->flags & TASK_RECURS) == 0;
     }
     return n;
 }

@@ -68,6 +68,18 @@ static task *task_levels_first(task_levels *l, int64_t now_ms, int64_t age_ms)
     return best;
 }
 
+/* Return the oldest task of the lowest level, runs of schedules left out; NULL: none. */
+static task *task_levels_oldest(task_levels *l)
+{
+    for (uint32_t used = l->used; used != 0; used &= used - 1) {
+        wheel_timer *head = &l->ring[__builtin_ctz(used)];
+        for (wheel_timer *at = head->next; at != head; at = at->next) {
+            if ((task_of_timer(at)->flags & TASK_RECURS) == 0) { return task_of_timer(at); }
+        }
+    }
+    return NULL;
+}
+
 /* ---- queues with tasks ---- */
 
 /* Return whether a queue has tasks and is not paused. */
@@ -393,11 +405,9 @@ CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p)
 {
     task *best = NULL;
     for (task_queue *q = p->queues; q != NULL; q = q->hh.next) {
-        const task_levels *l = &q->levels;
-        if (l->used == 0) { continue; }
-        task *t = task_of_timer(l->ring[__builtin_ctz(l->used)].next);
-        if (best == NULL || t->priority < best->priority ||
-            (t->priority == best->priority && t->order < best->order)) {
+        task *t = task_levels_oldest(&q->levels);
+        if (t != NULL && (best == NULL || t->priority < best->priority ||
+                          (t->priority == best->priority && t->order < best->order))) {
             best = t;
         }
     }

@@ -14,6 +14,7 @@
 
 #include "base/opts.h"
 #include "work/refresher.h"
+#include "work/sched.h"
 #include "work/task_burst.h"
 #include "work/task_mark.h"
 #include "work/task_slab.h"
@@ -182,9 +183,13 @@ static void task_free_parts(cellar_pool *p, task_after *a)
         task_throttle_free(p, h);
     }
     while (a->gone != NULL) {
-        refresher_row *row = refresher_row_of(a->gone);
-        a->gone = (task *)(void *)a->gone->timer.next; /* its first field */
-        refresher_row_free(p, row);
+        task *t = a->gone;
+        a->gone = (task *)(void *)t->timer.next; /* its first field */
+        if (t->body == NULL) {
+            sched_free(p, sched_of(t), true);
+        } else {
+            refresher_row_free(p, refresher_row_of(t));
+        }
     }
 }
 

@@ -22,7 +22,9 @@
 #include "cellar_limit.h"
 #endif
 #include "work/refresher.h"
+#include "work/sched.h"
 #include "work/task_burst.h"
+#include "work/task_commit.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
@@ -32,6 +34,17 @@
 BASE_SIZE_BEGIN
 
 #define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
+
+/* End a task, or a run of a schedule, that is in no list. */
+static void task_over(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
+                      task_after *a) SYNC_HOLDS(QUEUE)
+{
+    if (sched_is_run(p, t)) {
+        sched_over(p, t, state, a);
+    } else {
+        task_end(p, t, state, now_ms, a);
+    }
+}
 
 /* ---- begin ---- */
 
@@ -44,7 +57,9 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
     const bool needed = !r->pooled || (base_load_acq(&p->stop) == 0 && p->active <= p->target);
     while (needed && !p->hold && (t = task_queue_next(p, from, now_ms, &budget)) != NULL) {
         task_name *n = p->names[t->name];
-        if (!task_expired(t, now_ms)) {
+        /* A drain lets no run of a schedule begin. */
+        const bool dropped = p->intake != TASK_INTAKE_OPEN && sched_is_run(p, t);
+        if (!dropped && !task_expired(t, now_ms)) {
             const task_ext *e = t->ext;
             task_to_running(p, t);
             r->task = t;
@@ -59,7 +74,7 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
             p->run_count++;
             return true;
         }
-        task_end(p, t, CELLAR_TASK_EXPIRED, now_ms, a);
+        task_over(p, t, dropped ? CELLAR_TASK_CANCELLED : CELLAR_TASK_EXPIRED, now_ms, a);
         task_queue_release(p, n, a);
     }
     *more = budget == 0;
@@ -101,6 +116,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
         memcpy(r->trace, e->trace, sizeof r->trace);
         if (e->has_trace) { r->seen.trace = r->trace; }
     }
+    if (sched_is_run(p, t)) { sched_show(p, r, t); }
     if (ms != 0) {
         const int64_t due_ms = task_time_add(now_ms, ms);
         task_look_at(p, due_ms, a);
@@ -142,28 +158,35 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
 {
     task_name *n = p->names[t->name];
     if ((t->flags & TASK_CANCEL) != 0) {
-        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
+        task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
     } else if (t->attempt >= t->max_attempts) {
-        task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);
+        task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
     } else {
         if (delay_ms < 0) { delay_ms = task_backoff_ms(p, n, t->attempt); }
-        t->flags = 0;
+        const int64_t at_ms = task_time_add(now_ms, delay_ms);
+        if (sched_is_run(p, t) && !sched_may_retry(p, t, at_ms)) {
+            task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
+            return;
+        }
+        t->flags &= TASK_RECURS;
         n->count[STATS_TASK_RETRIED]++;
-        task_to_wheel(p, t, CELLAR_TASK_RETRY, task_time_add(now_ms, delay_ms), a);
+        task_to_wheel(p, t, CELLAR_TASK_RETRY, at_ms, a);
     }
 }
 
 static void task_snooze(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
-    if ((t->flags & TASK_CANCEL) != 0) {
-        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
+    const int64_t at_ms = task_time_add(now_ms, delay_ms);
+    if ((t->flags & TASK_CANCEL) != 0 ||
+        (sched_is_run(p, t) && !sched_may_retry(p, t, at_ms))) {
+        task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
         return;
     }
-    t->flags = 0;
+    t->flags &= TASK_RECURS;
     t->attempt--;
     p->names[t->name]->count[STATS_TASK_SNOOZED]++;
-    task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, task_time_add(now_ms, delay_ms), a);
+    task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, at_ms, a);
 }
 
 static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms, task_after *a)
@@ -171,15 +194,15 @@ static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms,
 {
     const int64_t delay_ms = BASE_MIN(BASE_MAX(v.delay_ms, 0), TASK_AFTER_MAX_MS);
     switch (v.kind) {
-    case CELLAR_VERDICT_OK: task_end(p, t, CELLAR_TASK_SUCCEEDED, now_ms, a); return;
+    case CELLAR_VERDICT_OK: task_over(p, t, CELLAR_TASK_SUCCEEDED, now_ms, a); return;
     case CELLAR_VERDICT_RETRY: task_again(p, t, -1, now_ms, a); return;
     case CELLAR_VERDICT_RETRY_AFTER: task_again(p, t, delay_ms, now_ms, a); return;
     case CELLAR_VERDICT_SNOOZE: task_snooze(p, t, delay_ms, now_ms, a); return;
-    case CELLAR_VERDICT_CANCELLED: task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a); return;
+    case CELLAR_VERDICT_CANCELLED: task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a); return;
     case CELLAR_VERDICT_EXTEND:
     case CELLAR_VERDICT_FAIL: break;
     }
-    task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);
+    task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
 }
 
 /* Keep a constant error text. `spare`: rare parts for a task without; NULL: no memory. */
@@ -229,6 +252,11 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
 {
     cellar_pool *p = r->of;
     task_after a = { .done = NULL };
+    journal_schedule row;
+    char name[CELLAR_NAME_MAX + 1];
+    if (p->journal != NULL && r->seen.due_wall_ms != 0 && sched_settles(p, r, &row, name)) {
+        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+    }
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool said = r->error[0] != '\0';
     task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;
@@ -264,7 +292,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     if (r->pooled && thread_ended) { p->active--; }
     task_run_over(p, r, &a);
     a.timer = a.timer || thread_ended;
-    const bool fails = r->name->count[STATS_TASK_FAILED] != failed;
+    const bool fails = a.failed || r->name->count[STATS_TASK_FAILED] != failed;
     sync_drop(QUEUE, &p->lock);
     if (fails) {
         base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_OK,
@@ -319,10 +347,10 @@ static bool task_admitted(cellar_pool *p, task_run *r)
     sync_take(QUEUE, &p->lock);
     task *t = task_attempt_over(p, r);
     if ((t->flags & TASK_CANCEL) != 0) {
-        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
+        task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
     } else if (never) {
         task_keep_error(t, "the limiter never admits it", &spare);
-        task_end(p, t, CELLAR_TASK_FAILED, now_ms, &a);
+        task_over(p, t, CELLAR_TASK_FAILED, now_ms, &a);
     } else {
         const uint64_t wait_ms = BASE_MAX(result.retry_after_ns / 1000000 + 1, 1);
         const int64_t open_ms = task_time_add(now_ms, (int64_t)wait_ms);
@@ -353,10 +381,19 @@ static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
         task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
         sync_take(QUEUE, &p->lock);
-        task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
+        /* A schedule was changed meanwhile: its run does not begin. */
+        const bool begins = (r->task->flags & TASK_CANCEL) == 0 || !sched_is_run(p, r->task);
+        if (begins) {
+            task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
+        } else {
+            task_over(p, task_attempt_over(p, r), CELLAR_TASK_CANCELLED, now_ms, &a);
+            task_run_over(p, r, &a);
+        }
         task_queue_release(p, r->name, &a);
         sync_drop(QUEUE, &p->lock);
         task_settle(p, &a);
+        if (!begins) { task_body_drop(p, r->body, true); }
+        return begins;
     }
 #else
     (void)p, (void)r, (void)now_ms;
@@ -560,21 +597,17 @@ static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext
     if ((t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts) {
         task_again(p, t, 0, now_ms, a);
     } else {
-        t->flags = 0;
+        t->flags &= TASK_RECURS;
         r->name->count[STATS_TASK_RETRIED]++;
         task_to_queue(p, t, now_ms, a);
     }
     task_queue_release(p, r->name, a);
 }
 
-/* Handle a timer that left its wheel. */
+/* Handle a timer of a task that left its wheel. */
 static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
-    if ((t->flags & TASK_RECURS) != 0) {
-        refresher_due(p, t, now.mono_ms, a);
-        return;
-    }
     if (t->state != CELLAR_TASK_RUNNING) {
         const int64_t due_ms = (t->flags & TASK_ETA) != 0
                                    ? t->timer.due_ms - now.wall_ms + now.mono_ms : t->timer.due_ms;
@@ -582,7 +615,7 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
         stats_waits_add(&p->waits[STATS_TASK_WAIT_LATE],
                         (uint64_t)BASE_MAX(now.mono_ms - due_ms, 0), 1);
         if (task_expired(t, now.mono_ms)) {
-            task_end(p, t, CELLAR_TASK_EXPIRED, now.mono_ms, a);
+            task_over(p, t, CELLAR_TASK_EXPIRED, now.mono_ms, a);
         } else {
             task_to_queue(p, t, BASE_MAX(due_ms, 0), a);
         }
@@ -605,10 +638,12 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
 }
 
 /* Fill the wheel of the wall clock again, after a step. */
-static void task_stepped(cellar_pool *p, work_time now, task_after *a) SYNC_HOLDS(QUEUE)
+static void task_stepped(cellar_pool *p, work_time now, int64_t step_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
     if (p->refresh != NULL) { refresher_stepped(p, now, a); }
     wheel_init(&p->wall, now.wall_ms);
+    sched_stepped(p, now, step_ms, a);
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
         if (t == NULL || (t->flags & TASK_ETA) == 0) { continue; }
@@ -625,7 +660,14 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, tas
     uint32_t budget = TASK_SLICE;
     wheel_timer *t;
     while ((t = wheel_pop(w, clock, &budget)) != NULL) {
-        task_due(p, task_of_timer(t), now, spare, a);
+        task *of = task_of_timer(t);
+        if (of->body == NULL) {
+            if (!sched_due(p, of, now, a)) { return false; }
+        } else if (p->names[of->name]->recurs) {
+            refresher_due(p, of, now.mono_ms, a);
+        } else {
+            task_due(p, of, now, spare, a);
+        }
     }
     return budget != 0;
 }
@@ -633,15 +675,17 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, tas
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 {
     const work_time now = work_now(&p->obj);
-    task_after a = { .done = NULL };
+    sched_news news = { .skipped = 0 };
+    task_after a = { .news = &news };
     /* A time-out of a task without rare parts keeps its text here; of several, the others lose
      * theirs. */
     task_ext *spare = task_ext_make(p, NULL, NULL);
     sync_take(QUEUE, &p->lock);
+    p->sched.steps = TASK_SLICE;
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     const int64_t step_ms = offset_ms - base_load_rlx(&p->offset_ms);
     base_store_rlx(&p->offset_ms, offset_ms);
-    if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { task_stepped(p, now, &a); }
+    if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { task_stepped(p, now, step_ms, &a); }
     if (p->journal != NULL && step_ms < -WORK_STEP_MS) { p->journal->went_back = true; }
     const bool mono = task_pop(p, &p->mono, now.mono_ms, now, &spare, &a);
     const bool wall = task_pop(p, &p->wall, now.wall_ms, now, &spare, &a);
@@ -663,6 +707,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
         base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,
                  "an attempt of \"%s\" passed hard_timeout_ms", a.timed_out->name);
     }
+    sched_tell(p, &news);
     a.timer = false; /* this is the thread, or a tick that returns the time */
     task_settle(p, &a);
     task_ext_free(p, spare);

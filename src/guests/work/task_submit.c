@@ -278,8 +278,7 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, wor
     const cellar_err err = task_submit_in(i->opts, &s);
     if (err != CELLAR_OK) { return err; }
     if (i->payload_len > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
-    if (s.firing != NULL && p->journal == NULL) { return CELLAR_E_UNSUPPORTED; }
-    *d = (task_draft){ .name = i->name, .firing = s.firing, .delay_ms = s.delay_ms,
+    *d = (task_draft){ .name = i->name, .delay_ms = s.delay_ms,
                        .after = s.after, .eta_wall_ms = s.eta_wall_ms,
                        .on_conflict = s.on_conflict, .run_on = s.run_on,
                        .priority = (uint8_t)s.priority };

@@ -23,7 +23,6 @@
 #include "base/random.h"
 #include "base/service.h"
 #include "base/table.h"
-#include "cellar_schedule.h"
 #include "cellar_task.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
@@ -113,7 +112,8 @@ enum { /* flags */
     TASK_RELEASED = 16, /* QUEUED, and was parked: at the front of its level */
     TASK_RECORDED = 32, /* final; the last waiter frees the slot */
     TASK_UNCOMMITTED = 64, /* final, but not yet in the journal: callers see the state before */
-    TASK_RECURS = 128 /* part of a refresher_row: in no slab, journal, list or figure of tasks */
+    TASK_RECURS = 128 /* part of a refresher_row, sched_entry or sched_run: in no slab, journal or
+                       * list of tasks */
 };
 
 typedef struct task { /* a slot of the slab */
@@ -240,7 +240,6 @@ typedef struct task_before {
 /* A task on its way into a slot. */
 typedef struct task_draft {
     const char *name;        /* of the caller */
-    const cellar_firing *firing; /* of a schedule: written with the task; NULL: none */
     task_body *body;
     task_ext *ext;           /* NULL: none */
     task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
@@ -341,6 +340,15 @@ typedef enum task_intake {
     TASK_INTAKE_CLOSED
 } task_intake;
 
+typedef struct sched_set { /* the schedules of a pool */
+    struct sched_entry *table; /* uthash by name, in order of creation */
+    struct sched_entry *all; /* ring; NULL: none */
+    struct sched_zone *zones; /* chain */
+    uint64_t last_id;
+    uint32_t steps;          /* instants of cron that a call of task_fire may still pass over */
+    uint64_t count[STATS_SCHEDULE_COUNT]; /* of the registry; gauges stay 0 */
+} sched_set;
+
 struct cellar_pool {
     base_object obj;         /* first */
     base_thread thread;      /* of the timers; not with no_threads */
@@ -368,6 +376,7 @@ struct cellar_pool {
     task_name **names;       /* array of name_max: max_names, and those of the journal; and one
                               * for the refresher */
     struct refresher *refresh; /* NULL: no loader and no row yet */
+    sched_set sched;
     uint32_t name_count, name_max, queue_count;
     task_queue *queues;      /* uthash */
     wheel_timer weights;     /* head: weights with queues that offer tasks */
@@ -408,10 +417,12 @@ typedef struct task_after {
     task_ext *ext;           /* chain */
     task_group *group;       /* chain */
     task_throttle *throttle; /* chain */
-    task *gone;              /* chain: removed rows of the refresher */
+    task *gone;              /* chain: removed rows of the refresher, and schedules */
+    struct sched_news *news; /* of task_fire */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the bursts */
+    bool failed;             /* a run of a schedule failed, to log */
     bool ended;              /* wake those that sleep on `ended` */
     bool timer;              /* wake the thread of the timers */
     bool journal;            /* wake the thread of the journal */

@@ -23,6 +23,7 @@
 #include "cellar_task.h"
 #include "tests/support/bus_send.h"
 #include "tests/support/settings.h"
+#include "work/sched.h"
 
 #define WORK_LONG_MS INT64_C(3600000)
 
@@ -599,31 +600,33 @@ const base_sim_scenario sim_batch_block = { "batch_block", "adds that wait for r
 #define SCHED_DUES 64u
 
 typedef struct sched_row { /* a schedule; a replacement has a row of its own */
-    uint32_t inside, begun, due_count, freed;
+    uint32_t inside, due_count, freed;
     bool accepted;
     int64_t due[SCHED_DUES]; /* of its runs that no trigger made */
 } sched_row;
 
 static struct {
-    cellar_scheduler *s;
+    cellar_pool *s;
     sched_row row[SCHED_ROWS];
     uint32_t rows, max_running, ended;
     bool sleeps;   /* some jobs sleep */
     bool instants; /* some schedules are instants */
 } sched;
 
-static void sched_free(void *ctx)
+static void sched_row_free(void *row, size_t len, void *ctx)
 {
-    sched_row *r = ctx;
+    sched_row *r = row;
+    (void)len, (void)ctx;
     BASE_SIM_CHECK(r->inside == 0 && r->freed++ == 0);
 }
 
-static void sched_job(const cellar_firing *f, void *ctx)
+/* The payload is the row. Some attempts return RETRY. A run still ends once. */
+static cellar_verdict sched_job(const cellar_task *f, void *ctx)
 {
-    sched_row *r = ctx;
+    sched_row *r = (sched_row *)(uintptr_t)f->payload;
+    (void)ctx;
     BASE_SIM_CHECK(r->freed == 0 && ++r->inside <= sched.max_running);
-    r->begun++;
-    if (f->triggered == 0) {
+    if (f->triggered == 0 && f->attempt == 1) {
         for (uint32_t i = 0; i < r->due_count; i++) { BASE_SIM_CHECK(r->due[i] != f->due_wall_ms); }
         BASE_SIM_CHECK(r->due_count < SCHED_DUES && base_wall_ms() >= f->due_wall_ms);
         r->due[r->due_count++] = f->due_wall_ms;
@@ -632,12 +635,21 @@ static void sched_job(const cellar_firing *f, void *ctx)
     if (sched.sleeps && base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(4) * 1000000); }
     r->inside--;
     sched.ended++;
+    return sched.sleeps && base_sim_below(4) == 0 ? cellar_verdict_retry() : cellar_verdict_ok();
+}
+
+static void sched_open(const cellar_pool_config *cfg)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .base_ms = 1, .max_attempts = 2 };
+    BASE_SIM_CHECK(cellar_pool_open(cfg, &sched.s) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_task_register(sched.s, "job", sched_job, NULL, &o) == CELLAR_OK);
 }
 
 static void sched_add(cellar_schedule_conflict conflict)
 {
     sched_row *r = &sched.row[sched.rows++];
-    cellar_schedule_spec o = { .struct_size = sizeof o, .free_fn = sched_free,
+    cellar_schedule_spec o = { .struct_size = sizeof o, .task = "job", .payload = r,
+                               .payload_len = sizeof *r, .free_fn = sched_row_free,
                                .max_running = sched.max_running,
                                .overlap = (cellar_overlap)base_sim_below(2) };
     o.coalesce = (cellar_coalesce)base_sim_below(3);
@@ -646,8 +658,6 @@ static void sched_add(cellar_schedule_conflict conflict)
     const bool once = base_sim_below(4) == 0;
     sched.instants = sched.instants || once;
     const int64_t ms = (int64_t)base_sim_below(4);
-    o.fn = sched_job;
-    o.ctx = r;
     if (once) { o.at_wall_ms = base_wall_ms() + ms; }
     if (!once) { o.interval_ms = 1 + ms; }
     const cellar_err err = cellar_schedule_add(sched.s, "s", &o);
@@ -681,11 +691,13 @@ static void sched_ticker(void *arg)
     }
 }
 
-static cellar_scheduler_stats sched_figures(void)
+/* Return a figure of the schedules. */
+static uint64_t sched_count(stats_schedule which)
 {
-    cellar_scheduler_stats st = cellar_scheduler_stats_default();
-    BASE_SIM_CHECK(cellar_scheduler_stats_get(sched.s, &st) == CELLAR_OK);
-    return st;
+    sync_take(QUEUE, &sched.s->lock);
+    const uint64_t n = sched.s->sched.count[which];
+    sync_drop(QUEUE, &sched.s->lock);
+    return n;
 }
 
 static void sched_fire_run(void)
@@ -694,8 +706,8 @@ static void sched_fire_run(void)
     sched.sleeps = true;
     sched.max_running = 1 + (uint32_t)base_sim_below(2);
     cellar_host_config host = { .struct_size = sizeof host, .no_threads = base_sim_below(2) == 0 };
-    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
-    BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
+    sched_open(&cfg);
     sched_add(CELLAR_CONFLICT_REPLACE);
     base_sim_spawn("changer-1", sched_changer, NULL);
     base_sim_spawn("changer-2", sched_changer, NULL);
@@ -704,16 +716,17 @@ static void sched_fire_run(void)
     base_sim_join_all();
     const cellar_err err = cellar_schedule_remove(sched.s, "s");
     BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
-    const uint64_t started = sched_figures().started; /* no run begins after the remove */
-    cellar_scheduler_stats st = sched_figures();
-    for (; st.running + st.waiting != 0; st = sched_figures()) {
+    const uint64_t started = sched_count(STATS_SCHEDULE_STARTED); /* none begins after it */
+    while (sched_count(STATS_SCHEDULE_STARTED) != sched_count(STATS_SCHEDULE_ENDED) ||
+           sched_count(STATS_SCHEDULE_WAITING) != 0) {
         (void)cellar_tick(sched.s, 1000, NULL);
         base_sleep_ns(1000000);
     }
-    BASE_SIM_CHECK(sched.instants || st.started == started); /* the run of an instant stays */
-    BASE_SIM_CHECK(st.ended == st.started && sched.ended == st.started);
-    BASE_SIM_CHECK(st.waiting == 0 && st.schedules == 0);
-    while (cellar_scheduler_close(sched.s) != CELLAR_OK) { } /* time may jump to its deadline */
+    /* The run of an instant stays. */
+    BASE_SIM_CHECK(sched.instants || sched_count(STATS_SCHEDULE_STARTED) == started);
+    BASE_SIM_CHECK(sched.ended >= started && sched.s->sched.table == NULL);
+    BASE_SIM_CHECK(sched.s->sched.all == NULL && sched.s->live == 0);
+    while (cellar_pool_close(sched.s) != CELLAR_OK) { } /* time may jump to its deadline */
     for (uint32_t i = 0; i < sched.rows; i++) {
         BASE_SIM_CHECK(sched.row[i].freed == sched.row[i].accepted);
     }
@@ -728,16 +741,16 @@ static void sched_close_run(void)
 {
     memset(&sched, 0, sizeof sched);
     sched.max_running = 2;
-    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .workers = 2,
-                                    .close_timeout_ms = WORK_LONG_MS };
-    BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 2,
+                               .close_timeout_ms = WORK_LONG_MS };
+    sched_open(&cfg);
     base_sim_no_rescue();
     sched_add(CELLAR_CONFLICT_REPLACE);
     for (uint64_t n = base_sim_below(3); n > 0; n--) {
         const cellar_err err = cellar_schedule_trigger(sched.s, "s");
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY || err == CELLAR_E_NOT_FOUND);
     }
-    BASE_SIM_CHECK(cellar_scheduler_close(sched.s) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_pool_close(sched.s) == CELLAR_OK);
     BASE_SIM_CHECK(sched.row[0].inside == 0 && sched.row[0].freed == 1);
 }
 

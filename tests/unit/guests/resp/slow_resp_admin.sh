@@ -153,7 +153,7 @@ def until(method, session):
             note(e)
 
 def busy():
-    """Yield figures of a program that has limiters, pools and schedulers."""
+    """Yield figures of a program that has limiters and pools."""
     for n in itertools.count(1):
         def m(name, value, **labels):
             return {"name": "cellar_" + name, "labels": labels, "value": value}
@@ -168,7 +168,7 @@ def busy():
                  m("limiter_keys", 5, limiter="api"), m("tasks_live", 12, pool="images"),
                  m("queue_tasks", 9, pool="images", queue="slow"),
                  m("queue_oldest_seconds", 75, pool="images", queue="slow"),
-                 m("scheduler_schedules", 3, scheduler="nightly"),
+                 m("schedule_schedules", 3, pool="nightly"),
                  m("refresh_rows", 4, pool="prices"), m("bus_live", 2, bus="events")]
         yield [{"metrics": store, "hot_keys": [
             {"namespace": "db0", "key": "<b>bold</b>", "gets_per_s": 8, "share": 0.5}]},

@@ -2,7 +2,7 @@
  *
  * Aim:    CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH list what the program has, in parts of
  *         bounded size, and change nothing.
- * Method: a port on a socket file, with a pool and a scheduler without threads. */
+ * Method: a port on a socket file, with a pool without threads. */
 #include "tests/support/port_kit.h"
 #include "tests/support/schedule_kit.h"
 
@@ -10,7 +10,6 @@
 
 static struct work {
     cellar_pool *pool;
-    cellar_scheduler *scheduler;
 } work;
 
 static int64_t wall(void *ctx)
@@ -23,13 +22,10 @@ static void with_work(cellar_resp_config *o)
 {
     cellar_host_config host = { .struct_size = sizeof host, .clock = api_clock, .no_threads = 1 };
     cellar_pool_config p = cellar_pool_config_default();
-    cellar_scheduler_config s = cellar_scheduler_config_default();
-    p.host = s.host = &host;
-    p.wall_clock = s.wall_clock = wall;
+    p.host = &host;
+    p.wall_clock = wall;
     T_REQUIRE(cellar_pool_open(&p, &work.pool) == CELLAR_OK);
-    T_REQUIRE(cellar_scheduler_open(&s, &work.scheduler) == CELLAR_OK);
     o->pool = work.pool;
-    o->scheduler = work.scheduler;
     o->writable = 0;
 }
 
@@ -38,7 +34,6 @@ static void end(int fd)
     close(fd);
     cellar_resp_close(port);
     T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_scheduler_close(work.scheduler), CELLAR_OK);
     T_EQ_I64(cellar_pool_close(work.pool), CELLAR_OK);
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
@@ -113,7 +108,7 @@ T_CASE(list_of_250_tasks_continues_at_its_cursor)
     end(fd);
 }
 
-static void job(const cellar_firing *f, void *ctx) { (void)f, (void)ctx; }
+static void job(const cellar_task *f, void *ctx) { (void)f, (void)ctx; }
 
 T_CASE(schedules_are_listed_in_parts)
 {
@@ -122,9 +117,9 @@ T_CASE(schedules_are_listed_in_parts)
     char name[8];
     for (int i = 0; i < 5; i++) {
         (void)snprintf(name, sizeof name, "job%d", i);
-        T_EQ_I64(schedule_every(work.scheduler, name, 60000, job, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(schedule_every(work.pool, name, 60000, job, NULL, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_schedule_pause(work.scheduler, "job3", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(work.pool, "job3", true), CELLAR_OK);
     T_CHECK(begins(ask(fd, "CELLAR.SCHED 0 COUNT 2\r\n"), LIST_OF("1", "2", "2")));
     T_CHECK(strstr(port_heard, "*18\r\n$4\r\nname\r\n$4\r\njob0\r\n$4\r\nkind\r\n$5\r\nevery\r\n") !=
             NULL);
@@ -201,7 +196,7 @@ T_CASE(port_without_the_part_says_so)
     const int fd = peer();
     T_EQ_STR(ask(fd, "CELLAR.TASKS\r\nCELLAR.SCHED\r\nCELLAR.REFRESH\r\n"),
              "-ERR the port was opened without a pool\r\n"
-             "-ERR the port was opened without a scheduler\r\n"
+             "-ERR the port was opened without a pool\r\n"
              "-ERR the port was opened without a pool\r\n");
     port_done(fd);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a schedule with catch_up_on_start continues from its last due time in the journal. What
- *         the process missed runs by the rules of the schedule; no due time runs twice after a
- *         crash if its task was submitted with the firing, and none gets lost.
- * Method: both clocks are variables; the test calls the ticks. A crash is SIGKILL of a child, or a
- *         copy of the files at that moment. */
+ *         the process missed runs by the rules of the schedule; a run that a crash interrupts runs
+ *         again, one that ended does not, and none gets lost.
+ * Method: both clocks are variables; the test calls the ticks. A crash is SIGKILL of a child. */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -25,8 +24,7 @@
 #define HOUR (60 * MINUTE)
 #define START (INT64_C(1699999200000)) /* a full hour, UTC */
 
-static cellar_pool *p;
-static cellar_scheduler *s;
+static cellar_pool *s;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 
 /* ---- jobs ---- */
@@ -34,38 +32,23 @@ static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 static int64_t due[256];    /* of the firings since clear */
 static uint64_t missed[256];
 static size_t fired;
-static enum { SUBMIT_NOTHING, SUBMIT_APART, SUBMIT_WITH } submits;
-static enum { KILL_NEVER, KILL_BEFORE, KILL_AFTER } kills;
-static cellar_err submitted;
-static size_t ran;
+static bool kills;
+static cellar_verdict verdict;
 
-static cellar_verdict task(const cellar_task *t, void *ctx)
+static cellar_verdict job(const cellar_task *t, void *ctx)
 {
-    (void)t, (void)ctx;
-    ran++;
-    return cellar_verdict_ok();
-}
-
-static void job(const cellar_firing *f, void *ctx)
-{
-    cellar_submit_opts o = cellar_submit_opts_default();
     (void)ctx;
-    due[fired % 256] = f->due_wall_ms;
-    missed[fired++ % 256] = f->missed;
-    if (kills == KILL_BEFORE) { (void)kill(getpid(), SIGKILL); }
-    if (submits == SUBMIT_WITH) { o.firing = f; }
-    if (submits != SUBMIT_NOTHING) {
-        submitted = cellar_task_submit(p, "t", "x", 1, &o, NULL);
-        T_CHECK(submitted == CELLAR_OK || submitted == CELLAR_E_IO || submitted == CELLAR_E_SPACE);
-    }
-    if (kills == KILL_AFTER) { (void)kill(getpid(), SIGKILL); }
+    due[fired % 256] = t->due_wall_ms;
+    missed[fired++ % 256] = t->missed;
+    if (kills) { (void)kill(getpid(), SIGKILL); }
+    return verdict;
 }
 
 static void clear(void)
 {
-    fired = ran = 0;
-    submits = SUBMIT_NOTHING;
-    kills = KILL_NEVER;
+    fired = 0;
+    kills = false;
+    verdict = cellar_verdict_ok();
 }
 
 /* ---- the process ---- */
@@ -82,31 +65,18 @@ static cellar_err open_pool(const char *journal)
     const cellar_host_config h = host_opts();
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
                              .journal_path = journal };
+    cellar_task_opts o = cellar_task_opts_default();
+    o.jitter = CELLAR_TASK_JITTER_NONE;
+    o.max_attempts = 2;
     c.close_timeout_ms = c.grace_ms = 1;
-    const cellar_err err = cellar_pool_open(&c, &p);
-    if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(p, "t", task, NULL, NULL), CELLAR_OK); }
+    const cellar_err err = cellar_pool_open(&c, &s);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(s, "job", job, NULL, &o), CELLAR_OK); }
     return err;
 }
 
-static void open_scheduler(cellar_pool *pool)
-{
-    const cellar_host_config h = host_opts();
-    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
-                                  .pool = pool };
-    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
-}
+static void open_it(void) { T_REQUIRE(open_pool(path) == CELLAR_OK); }
 
-static void open_both(void)
-{
-    T_REQUIRE(open_pool(path) == CELLAR_OK);
-    open_scheduler(p);
-}
-
-static void close_both(void)
-{
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-}
+static void close_it(void) { T_EQ_I64(cellar_pool_close(s), CELLAR_OK); }
 
 static void start(void)
 {
@@ -115,23 +85,23 @@ static void start(void)
     wall_ms = START;
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
-    open_both();
+    open_it();
 }
 
 static void end(void)
 {
-    close_both();
+    close_it();
     t_wipe(folder);
 }
 
 /* End the process; the next one begins `down_ms` later, after another boot. */
 static void restart(int64_t down_ms)
 {
-    close_both();
+    close_it();
     clear();
     mono_ms = 5 * MINUTE;
     wall_ms += down_ms;
-    open_both();
+    open_it();
 }
 
 static void pass(int64_t ms)
@@ -139,7 +109,6 @@ static void pass(int64_t ms)
     mono_ms += ms;
     wall_ms += ms;
     while (cellar_tick(s, 1000, NULL) == CELLAR_PENDING) { }
-    while (cellar_tick(p, 1000, NULL) == CELLAR_PENDING) { }
 }
 
 static cellar_schedule_spec catches(void)
@@ -149,22 +118,43 @@ static cellar_schedule_spec catches(void)
     return o;
 }
 
+static cellar_err add_every(const char *name, int64_t interval_ms, const cellar_schedule_spec *o)
+{
+    cellar_schedule_spec spec = *o;
+    spec.task = "job";
+    spec.interval_ms = interval_ms;
+    return cellar_schedule_add(s, name, &spec);
+}
+
 static void every(int64_t interval_ms, const cellar_schedule_spec *o)
 {
-    T_EQ_I64(schedule_every(s, "e", interval_ms, job, NULL, o), CELLAR_OK);
+    T_EQ_I64(add_every("e", interval_ms, o), CELLAR_OK);
+}
+
+static cellar_err add_cron(const char *name, const char *expr, const char *zone,
+                           const cellar_schedule_spec *o)
+{
+    cellar_schedule_spec spec = *o;
+    spec.task = "job";
+    spec.cron = expr;
+    spec.zone = zone;
+    return cellar_schedule_add(s, name, &spec);
 }
 
 static void cron(const char *expr, const char *zone, const cellar_schedule_spec *o)
 {
-    T_EQ_I64(schedule_cron(s, "c", expr, zone, job, NULL, o), CELLAR_OK);
+    T_EQ_I64(add_cron("c", expr, zone, o), CELLAR_OK);
 }
 
-static cellar_scheduler_stats figures(void)
+static cellar_err add_at(const char *name, int64_t when, const cellar_schedule_spec *o)
 {
-    cellar_scheduler_stats st = cellar_scheduler_stats_default();
-    T_EQ_I64(cellar_scheduler_stats_get(s, &st), CELLAR_OK);
-    return st;
+    cellar_schedule_spec spec = *o;
+    spec.task = "job";
+    spec.at_wall_ms = when;
+    return cellar_schedule_add(s, name, &spec);
 }
+
+static schedule_figures figures(void) { return schedule_figures_of(s); }
 
 static void sql(const char *text)
 {
@@ -278,8 +268,7 @@ T_CASE(skipped_firings_are_not_caught_up)
     start();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_trigger(s, "e"), CELLAR_OK); /* keeps the only run */
-    int64_t wait_ms;
-    T_EQ_I64(cellar_tick(s, 0, &wait_ms), CELLAR_OK);
+    pass(0);
     T_EQ_U64(figures().skipped_overlap, 1);
     restart(30000);
     every(MINUTE, &o);
@@ -315,7 +304,7 @@ T_CASE(firings_of_a_pause_are_settled_by_its_end)
 static cellar_err at(int64_t when)
 {
     const cellar_schedule_spec o = catches();
-    return schedule_at(s, "a", when, job, NULL, &o);
+    return add_at("a", when, &o);
 }
 
 T_CASE(an_instant_runs_once_over_restarts)
@@ -369,12 +358,12 @@ T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval)
 /* Run the firing of a schedule in a child that is killed in its job. */
 static void killed_life(const cellar_schedule_spec *o)
 {
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
     const pid_t child = fork();
     if (child == 0) {
-        open_both();
+        open_it();
         every(MINUTE, o);
+        kills = true;
         pass(0);
         _exit(1);
     }
@@ -382,36 +371,51 @@ static void killed_life(const cellar_schedule_spec *o)
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     clear();
-    open_both();
+    open_it();
 }
 
-T_CASE(a_killed_firing_runs_again_unless_its_task_was_submitted_with_it)
+T_CASE(a_killed_run_runs_again)
 {
-    static const struct {
-        int submit, kill;
-        size_t fires, tasks;
-    } row[] = {
-        { SUBMIT_NOTHING, KILL_BEFORE, 1, 0 },
-        { SUBMIT_WITH, KILL_BEFORE, 1, 0 },  /* neither was written */
-        { SUBMIT_APART, KILL_AFTER, 1, 1 },  /* the task, but not the due time */
-        { SUBMIT_WITH, KILL_AFTER, 0, 1 },   /* both */
-    };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        const cellar_schedule_spec o = catches();
-        start();
-        submits = row[i].submit;
-        kills = row[i].kill;
-        killed_life(&o);
-        every(MINUTE, &o);
-        pass(0);
-        pass(10);
-        T_EQ_U64(fired, row[i].fires);
-        T_EQ_U64(ran, row[i].tasks);
-        if (fired != 0) { T_EQ_I64(due[0], START); }
-        pass(MINUTE);
-        T_EQ_U64(fired, row[i].fires + 1);
-        end();
-    }
+    const cellar_schedule_spec o = catches();
+    start();
+    killed_life(&o);
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START);
+    pass(MINUTE);
+    T_EQ_U64(fired, 2);
+    T_EQ_I64(due[1], START + MINUTE);
+    end();
+}
+
+T_CASE(a_run_is_settled_when_its_last_attempt_ends)
+{
+    const cellar_schedule_spec o = catches();
+    start();
+    every(MINUTE, &o);
+    verdict = cellar_verdict_retry();
+    pass(0);
+    T_EQ_U64(fired, 1);
+    restart(100); /* between the attempts */
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START);
+    restart(0);
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    verdict = cellar_verdict_retry();
+    pass(MINUTE);
+    pass(MINUTE / 2); /* the second attempt is the last one */
+    T_EQ_U64(fired, 2);
+    T_EQ_U64(figures().failed, 1);
+    restart(0);
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    end();
 }
 
 T_CASE(earliest_settles_what_it_stands_for)
@@ -420,14 +424,15 @@ T_CASE(earliest_settles_what_it_stands_for)
     o.coalesce = CELLAR_COALESCE_EARLIEST;
     start();
     every(MINUTE, &o);
-    wall_ms += 5 * MINUTE;
-    submits = SUBMIT_WITH;
-    kills = KILL_AFTER;
-    killed_life(&o); /* one run for minutes 0 to 5 */
+    restart(5 * MINUTE); /* one run for minutes 0 to 5 */
+    every(MINUTE, &o);
+    pass(1);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START);
+    restart(0);
     every(MINUTE, &o);
     pass(1);
     T_EQ_U64(fired, 0);
-    T_EQ_U64(ran, 1);
     end();
 }
 
@@ -482,7 +487,7 @@ T_CASE(a_replaced_schedule_continues)
     T_EQ_U64(fired, 2);
     cellar_schedule_spec keep = catches();
     keep.conflict = CELLAR_CONFLICT_KEEP;
-    T_EQ_I64(schedule_every(s, "e", HOUR, job, NULL, &keep), CELLAR_EXISTS);
+    T_EQ_I64(add_every("e", HOUR, &keep), CELLAR_EXISTS);
     restart(MINUTE); /* the refused call changed no row */
     every(MINUTE, &o);
     pass(0);
@@ -496,15 +501,15 @@ T_CASE(remove_deletes_the_row)
     start();
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
-    close_both();
+    close_it();
     T_EQ_I64(rows(), 2);
-    open_both();
+    open_it();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
     cron("* * * * *", NULL, &plain); /* no longer catches up */
-    close_both();
+    close_it();
     T_EQ_I64(rows(), 0);
-    open_both();
+    open_it();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_remove(s, "c"), CELLAR_E_NOT_FOUND);
     restart(HOUR);
@@ -543,30 +548,23 @@ T_CASE(due_times_in_the_future_begin_anew)
 T_CASE(catch_up_needs_a_journal)
 {
     cellar_schedule_spec o = catches();
-    cellar_firing f = cellar_firing_default();
     start();
     o.max_running = 2;
-    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(add_every("e", 1, &o), CELLAR_E_INVAL);
     o = catches();
     o.catch_up_on_start = 2;
-    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(add_every("e", 1, &o), CELLAR_E_INVAL);
     o = catches();
     o.reserved0 = 1;
-    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
-    close_both();
+    T_EQ_I64(add_every("e", 1, &o), CELLAR_E_INVAL);
+    close_it();
     o = catches();
     T_REQUIRE(open_pool(NULL) == CELLAR_OK);
-    open_scheduler(p);
-    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_UNSUPPORTED);
-    cellar_submit_opts with = { .struct_size = sizeof with, .firing = &f };
-    f.name = "e";
-    T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &with, NULL), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
-    open_scheduler(NULL);
-    T_EQ_I64(schedule_cron(s, "e", "* * * * *", NULL, job, NULL, &o), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(schedule_at(s, "e", START, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(add_every("e", 1, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(add_cron("e", "* * * * *", NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(add_at("e", START, &o), CELLAR_E_UNSUPPORTED);
     o.catch_up_on_start = 0;
-    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(add_every("e", 1, &o), CELLAR_OK);
     end();
 }
 
@@ -588,11 +586,11 @@ T_CASE(damaged_rows_are_bounded)
         every(MINUTE, &o);
         cron("30 0 * * *", NULL, &o);
         T_EQ_I64(at(START), CELLAR_OK);
-        close_both();
+        close_it();
         sql(row[i].sql);
         clear();
         missed[0] = 0;
-        open_both();
+        open_it();
         every(MINUTE, &o);
         cron("30 0 * * *", NULL, &o);
         T_EQ_I64(at(START), i != 1 ? CELLAR_OK : CELLAR_E_NEVER);
@@ -602,7 +600,7 @@ T_CASE(damaged_rows_are_bounded)
         end();
     }
     start();
-    close_both();
+    close_it();
     sql("DROP TABLE schedule");
     T_EQ_I64(open_pool(path), CELLAR_E_CORRUPT);
     t_wipe(folder);
@@ -627,14 +625,12 @@ T_CASE(errors_of_the_disk_change_nothing)
     every(MINUTE, &o);
     (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
-    T_CHECK(is_disk_error(schedule_every(s, "e", HOUR, job, NULL, &o)));
-    T_CHECK(is_disk_error(schedule_every(s, "f", HOUR, job, NULL, &o)));
+    T_CHECK(is_disk_error(add_every("e", HOUR, &o)));
+    T_CHECK(is_disk_error(add_every("f", HOUR, &o)));
     T_CHECK(is_disk_error(cellar_schedule_remove(s, "e")));
     T_EQ_U64(figures().schedules, 1);
-    submits = SUBMIT_WITH;
-    pass(0); /* neither the task nor the end of the run can be written */
+    pass(0); /* the end of the run cannot be written */
     T_EQ_U64(fired, 1);
-    T_CHECK(is_disk_error(submitted));
     T_EQ_U64(figures().journal_errors, 4);
     limit_files(0);
     restart(30000);
@@ -651,8 +647,7 @@ T_CASE(each_allocation_may_fail)
     start();
     for (uint64_t nth = 1;; nth++) {
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err =
-            schedule_cron(s, "c", "* * * * *", "Europe/Berlin", job, NULL, &o);
+        const cellar_err err = add_cron("c", "* * * * *", "Europe/Berlin", &o);
         const uint64_t calls = base_fault_alloc_arm(0, false);
         if (calls < nth) {
             T_EQ_I64(err, CELLAR_OK);
@@ -660,10 +655,8 @@ T_CASE(each_allocation_may_fail)
         }
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
     }
-    submits = SUBMIT_WITH;
     pass(MINUTE);
     T_EQ_U64(fired, 1);
-    T_EQ_U64(ran, 1);
     end();
 }
 

@@ -798,7 +798,7 @@ T_CASE(limits_of_rows_are_refused_with_a_reason)
         base_open_error_get(&e); \
         T_CHECK(none == NULL && strstr(e.text, "cellar_pool_open: " part) != NULL); \
     } while (0)
-    BROKEN("max_rows must", cfg.max_rows = 65537);
+    BROKEN("max_rows must", cfg.max_rows = 1048577);
     BROKEN("max_parallel must", cfg.max_parallel = 65);
 #undef BROKEN
 }

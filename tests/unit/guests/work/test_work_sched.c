@@ -23,7 +23,7 @@
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
 
-static cellar_scheduler *s;
+static cellar_pool *s;
 static int64_t mono_ms, wall_ms;
 
 static unsigned reads_left; /* the last of them calls `between`, and returns the time before it */
@@ -50,17 +50,16 @@ static int64_t utc_ms(int year, int month, int day, int hour, int minute)
 static void open_at(int64_t wall)
 {
     cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
-    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
-                                  .max_schedules = 100 };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                                  .max_rows = 100 };
     mono_ms = 1000000;
     wall_ms = wall;
-    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
 }
 
-static cellar_scheduler_stats figures(void)
+static schedule_figures figures(void)
 {
-    cellar_scheduler_stats st = cellar_scheduler_stats_default();
-    T_EQ_I64(cellar_scheduler_stats_get(s, &st), CELLAR_OK);
+    const schedule_figures st = schedule_figures_of(s);
     T_EQ_U64(st.started, st.ended + st.running);
     return st;
 }
@@ -68,7 +67,7 @@ static cellar_scheduler_stats figures(void)
 static void close_it(void)
 {
     (void)figures();
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     s = NULL;
 }
 
@@ -105,7 +104,7 @@ typedef struct shot {
 static shot shots[LOG_MOST];
 static size_t shot_count;
 
-static void note(const cellar_firing *f, void *ctx)
+static void note(const cellar_task *f, void *ctx)
 {
     T_EQ_U64(f->struct_size, sizeof *f);
     if (shot_count < LOG_MOST) {
@@ -266,7 +265,7 @@ static int64_t slow_ms;
 static unsigned depth, deepest;
 
 /* A job that lasts slow_ms, during which other ticks run. */
-static void slow(const cellar_firing *f, void *ctx)
+static void slow(const cellar_task *f, void *ctx)
 {
     note(f, ctx);
     depth++;
@@ -322,7 +321,11 @@ T_CASE(overlap_skips_queues_or_runs_beside)
 /* ---- names ---- */
 
 static unsigned freed[4];
-static void count_free(void *ctx) { ++*(unsigned *)ctx; }
+static void count_free(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len;
+    ++*(unsigned *)ctx;
+}
 
 T_CASE(sched_conflict_policies)
 {
@@ -362,7 +365,7 @@ static size_t fire_two_hours(const cellar_schedule_spec *spec, int64_t again_ms)
     open_at(utc_ms(2024, 1, 1, 0, 0) + 12345);
     shot_count = 0;
     for (int64_t at = 0; at < 2 * HOUR; at += again_ms) {
-        T_EQ_I64(cellar_schedule_add(s, "job", spec), CELLAR_OK);
+        T_EQ_I64(schedule_add(s, "job", note, NULL, spec), CELLAR_OK);
         pass_through(BASE_MIN(again_ms, 2 * HOUR - at));
     }
     T_EQ_U64(figures().skipped_change, 0);
@@ -376,7 +379,7 @@ T_CASE(schedule_added_again_keeps_its_instants)
     cellar_schedule_spec specs[6];
     static shot once[256];
     for (size_t i = 0; i < 6; i++) {
-        specs[i] = schedule_spec(note, NULL, NULL);
+        specs[i] = cellar_schedule_spec_default();
         if (i < 3) {
             specs[i].interval_ms = MINUTE;
             specs[i].phase = (cellar_phase)i; /* HASH, NOW, ALIGNED */
@@ -434,12 +437,12 @@ T_CASE(seed_sched_replace_keep_error)
     close_it();
 }
 
-static void remover(const cellar_firing *f, void *ctx)
+static void remover(const cellar_task *f, void *ctx)
 {
     note(f, ctx);
-    T_EQ_I64(cellar_schedule_remove(s, f->name), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_remove(s, f->tag), CELLAR_OK);
     T_EQ_U64(freed[0], 0); /* this run still uses ctx, and the name */
-    T_EQ_STR(f->name, "self");
+    T_EQ_STR(f->tag, "self");
 }
 
 T_CASE(job_may_remove_and_add_schedules)
@@ -728,7 +731,7 @@ static decade plans[] = {
 };
 enum { PLANS = sizeof plans / sizeof plans[0] };
 
-static void decade_run(const cellar_firing *f, void *ctx)
+static void decade_run(const cellar_task *f, void *ctx)
 {
     decade *d = ctx;
     T_CHECK(f->due_wall_ms > d->last_due && f->due_wall_ms <= wall_ms);
@@ -776,7 +779,7 @@ T_ALONE(sched_ten_years)
     T_EQ_U64(every.runs + every.missed, (uint64_t)(3653 * DAY / each) + 1);
     events += every.runs + every.missed;
     T_CHECK(events > 800000);
-    const cellar_scheduler_stats st = figures();
+    const schedule_figures st = figures();
     T_EQ_U64(st.clock_steps + st.skipped_overlap + st.skipped_grace, 0);
     close_it();
 }
@@ -790,7 +793,7 @@ static struct {
     int64_t daily_last, quarter_last;
 } stepped;
 
-static void daily_run(const cellar_firing *f, void *ctx)
+static void daily_run(const cellar_task *f, void *ctx)
 {
     (void)ctx;
     T_CHECK(f->due_wall_ms > stepped.daily_last && f->due_wall_ms <= wall_ms);
@@ -799,7 +802,7 @@ static void daily_run(const cellar_firing *f, void *ctx)
     stepped.daily += 1 + f->missed;
 }
 
-static void quarter_run(const cellar_firing *f, void *ctx)
+static void quarter_run(const cellar_task *f, void *ctx)
 {
     (void)ctx;
     T_CHECK(f->due_wall_ms > stepped.quarter_last && f->due_wall_ms <= wall_ms);
@@ -807,7 +810,7 @@ static void quarter_run(const cellar_firing *f, void *ctx)
     stepped.quarters += 1 + f->missed;
 }
 
-static void every_run(const cellar_firing *f, void *ctx)
+static void every_run(const cellar_task *f, void *ctx)
 {
     (void)ctx;
     stepped.every += 1 + f->missed;
@@ -973,11 +976,19 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(cellar_schedule_next(s, "n", &out, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_schedule_list(s, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scheduler_stats_get(s, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scheduler_close(NULL), CELLAR_OK);
-    cellar_schedule_spec o = schedule_spec(note, NULL, NULL);
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     T_EQ_I64(cellar_schedule_add(s, "n", NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_add(s, "n", &o), CELLAR_E_INVAL); /* no time */
+    T_EQ_I64(schedule_add(s, "n", note, NULL, &o), CELLAR_E_INVAL); /* no time */
+    o.task = "none";
+    o.interval_ms = 1000;
+    T_EQ_I64(cellar_schedule_add(s, "n", &o), CELLAR_E_NOT_FOUND);
+    o.task = "call";
+    o.payload_len = 1;
+    T_EQ_I64(cellar_schedule_add(s, "n", &o), CELLAR_E_INVAL); /* no payload */
+    o.payload = "x";
+    o.payload_len = (size_t)1 << 30;
+    T_EQ_I64(cellar_schedule_add(s, "n", &o), CELLAR_E_TOOBIG);
+    o = cellar_schedule_spec_default();
     o.cron = "* * * * *";
     T_EQ_I64(schedule_every(s, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); /* two times */
     T_EQ_I64(schedule_at(s, "n", 1, note, NULL, &o), CELLAR_E_INVAL);
@@ -1000,39 +1011,6 @@ T_CASE(bad_arguments_are_refused)
     close_it();
 }
 
-static void no_free(void *block, size_t size, void *ctx)
-{
-    (void)block, (void)size, (void)ctx;
-}
-
-T_CASE(open_is_refused_with_a_reason)
-{
-    cellar_error_info e = cellar_error_info_default();
-    cellar_scheduler *none;
-    cellar_host_config h;
-#define BROKEN(part, change) \
-    do { \
-        cellar_scheduler_config c = cellar_scheduler_config_default(); \
-        h = cellar_host_config_default(); \
-        c.host = &h; \
-        change; \
-        T_EQ_I64(cellar_scheduler_open(&c, &none), CELLAR_E_INVAL); \
-        base_open_error_get(&e); \
-        T_CHECK(none == NULL && strstr(e.text, "cellar_scheduler_open: " part) != NULL); \
-    } while (0)
-    BROKEN("max_schedules must be", c.max_schedules = 65537);
-    BROKEN("workers must be", c.workers = 65);
-    BROKEN("close_timeout_ms must", c.close_timeout_ms = -1);
-    BROKEN("host.no_threads must", h.no_threads = 2);
-    BROKEN("host.alloc and host.free belong", h.free = no_free);
-    BROKEN("host.log_level must", h.log_level = (cellar_log_level)9);
-    BROKEN("host.name must",
-           h.name = "a name of more than sixty-four bytes is more than a label can hold");
-    BROKEN("struct_size", c.struct_size = 1);
-#undef BROKEN
-    T_EQ_I64(cellar_scheduler_open(NULL, NULL), CELLAR_E_INVAL);
-}
-
 T_CASE(every_missing_memory_is_a_code)
 {
     uint64_t failed = 0;
@@ -1043,10 +1021,10 @@ T_CASE(every_missing_memory_is_a_code)
         cellar_schedule_spec o = opts_now();
         o.free_fn = count_free;
         cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
-        cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h,
+        cellar_pool_config c = { .struct_size = sizeof c, .host = &h,
                                       .wall_clock = read_wall };
         (void)base_fault_alloc_arm(nth, false);
-        cellar_err err = cellar_scheduler_open(&c, &s);
+        cellar_err err = cellar_pool_open(&c, &s);
         if (err == CELLAR_OK) {
             err = schedule_cron(s, "c", "0 2 * * *", "Europe/Berlin", note, &freed[0], &o);
             T_EQ_U64(freed[0], 0);
@@ -1072,8 +1050,8 @@ T_CASE(every_missing_memory_is_a_code)
 
 T_CASE(metrics_are_those_of_the_registry)
 {
-    char text[4096];
-    static char json[16384];
+    static char text[32768];
+    static char json[65536];
     size_t len;
     open_at(utc_ms(2024, 1, 1, 0, 0));
     const cellar_schedule_spec o = opts_now();
@@ -1082,8 +1060,8 @@ T_CASE(metrics_are_those_of_the_registry)
     (void)pass(5500);
     T_EQ_I64(cellar_metrics_write(s, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
-    T_CHECK(strstr(text, "cellar_scheduler_runs_started_total{scheduler=\"scheduler\"} 2\n") != NULL);
-    T_CHECK(strstr(text, "cellar_scheduler_missed_total{scheduler=\"scheduler\"} 4\n") != NULL);
+    T_CHECK(strstr(text, "cellar_schedule_runs_started_total{pool=\"pool\"} 2\n") != NULL);
+    T_CHECK(strstr(text, "cellar_schedule_missed_total{pool=\"pool\"} 4\n") != NULL);
     T_CHECK(strstr(text, "reason=\"overlap\"") != NULL);
     size_t json_len;
     T_EQ_I64(cellar_stats_json(s, json, sizeof json, &json_len), CELLAR_OK);
@@ -1110,8 +1088,8 @@ T_CASE(skipped_firing_writes_a_log_line)
     cellar_schedule_spec o = opts_now();
     cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1,
                              .log = keep_line };
-    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall };
-    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall };
+    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
     o.misfire_grace_ms = 10;
     T_EQ_I64(schedule_every(s, "poll", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
@@ -1123,13 +1101,6 @@ T_CASE(skipped_firing_writes_a_log_line)
 
 /* ---- struct sizes ---- */
 
-static cellar_err use_config(void *p)
-{
-    cellar_scheduler *made = NULL;
-    const cellar_err err = cellar_scheduler_open((const cellar_scheduler_config *)p, &made);
-    if (err == CELLAR_OK) { T_EQ_I64(cellar_scheduler_close(made), CELLAR_OK); }
-    return err;
-}
 static cellar_err use_spec(void *p)
 {
     return cellar_schedule_add(s, "n", (const cellar_schedule_spec *)p);
@@ -1140,22 +1111,15 @@ static cellar_err use_cron_opts(void *p)
     size_t n;
     return cellar_cron_next("* * * * *", NULL, (const cellar_cron_opts *)p, 0, &out, 1, &n);
 }
-static cellar_err fill_stats(void *p)
-{
-    return cellar_scheduler_stats_get(s, (cellar_scheduler_stats *)p);
-}
 
 T_CASE(structs_follow_the_size_rule)
 {
-    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
-    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h };
     open_at(0);
-    check_in("cellar_scheduler_config", &c, sizeof c, FIRST, use_config);
-    cellar_schedule_spec spec = { .struct_size = sizeof spec, .fn = note, .interval_ms = 1000 };
+    T_EQ_I64(cellar_task_register(s, "t", schedule_call, NULL, NULL), CELLAR_OK);
+    cellar_schedule_spec spec = { .struct_size = sizeof spec, .task = "t", .interval_ms = 1000 };
     check_in("cellar_schedule_spec", &spec, sizeof spec, offsetof(cellar_schedule_spec, cron),
              use_spec);
     CHECK_IN(cellar_cron_opts, cellar_cron_opts_default(), use_cron_opts);
-    check_out("cellar_scheduler_stats", sizeof(cellar_scheduler_stats), fill_stats);
     close_it();
 }
 

@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    jobs run on threads of the scheduler, with no lock held; a job may end its thread, close
- *         its scheduler or fork; a change is in force when its call returns.
+ * Aim:    runs of schedules are on workers of the pool, with no lock held; a job may end its thread,
+ *         close its pool or fork; a change is in force when its call returns.
  * Method: jobs wait for the test, and the test for jobs, by semaphores: no sleep decides anything.
- *         The clock of the system drives the scheduler. */
+ *         The clock of the system drives the pool. */
 #include <semaphore.h>
 #include <sys/wait.h>
 
-#include "base/fault.h"
 #include "base/mem.h"
 #include "base/thread_record.h"
 #include "cellar_schedule.h"
 #include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
 
-static cellar_scheduler *s;
+static cellar_pool *s;
 static sem_t began, go_on;
 static atomic_uint runs, freed;
 static _Atomic pthread_t runner;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
 {
-    cellar_scheduler_config c = { .struct_size = sizeof c, .workers = workers,
-                                  .close_timeout_ms = close_timeout_ms };
+    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
+                             .close_timeout_ms = close_timeout_ms, .grace_ms = 1 };
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
-    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
 }
 
 static void wait_for(sem_t *sem)
@@ -34,7 +33,7 @@ static void wait_for(sem_t *sem)
     while (sem_wait(sem) != 0) { }
 }
 
-static void quick(const cellar_firing *f, void *ctx)
+static void quick(const cellar_task *f, void *ctx)
 {
     (void)f, (void)ctx;
     atomic_store(&runner, pthread_self());
@@ -42,27 +41,27 @@ static void quick(const cellar_firing *f, void *ctx)
     sem_post(&began);
 }
 
-static void held(const cellar_firing *f, void *ctx)
+static void held(const cellar_task *f, void *ctx)
 {
     quick(f, ctx);
     wait_for(&go_on);
 }
 
-static void exits(const cellar_firing *f, void *ctx)
+static void exits(const cellar_task *f, void *ctx)
 {
     quick(f, ctx);
     pthread_exit(NULL);
 }
 
-static void closes(const cellar_firing *f, void *ctx)
+static void closes(const cellar_task *f, void *ctx)
 {
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_E_DEADLOCK);
     quick(f, ctx);
 }
 
-static void count_free(void *ctx)
+static void count_free(void *payload, size_t len, void *ctx)
 {
-    (void)ctx;
+    (void)payload, (void)len, (void)ctx;
     atomic_fetch_add(&freed, 1);
 }
 
@@ -73,21 +72,19 @@ static cellar_schedule_spec opts_now(void)
     return o;
 }
 
-static cellar_scheduler_stats figures(void)
+static schedule_figures figures(void)
 {
-    cellar_scheduler_stats st = cellar_scheduler_stats_default();
-    T_EQ_I64(cellar_scheduler_stats_get(s, &st), CELLAR_OK);
-    return st;
+    return schedule_figures_of(s);
 }
 
-T_CASE(interval_runs_on_a_thread_of_the_scheduler)
+T_CASE(interval_runs_on_a_worker_of_the_pool)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(0, 0);
     T_EQ_I64(schedule_every(s, "e", 1, quick, NULL, &o), CELLAR_OK);
     for (int i = 0; i < 5; i++) { wait_for(&began); }
     T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_CHECK(!pthread_equal(atomic_load(&runner), pthread_self()));
     T_CHECK(atomic_load(&runs) >= 5);
     T_EQ_U64(atomic_load(&freed), 1);
@@ -99,17 +96,17 @@ T_CASE(close_waits_for_a_running_job)
     open_with(1, 1);
     T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_E_BUSY);
     T_EQ_U64(figures().running, 1);
-    sem_post(&go_on);
-    wait_for(&began); /* it goes on: the next firing runs */
+    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_E_CLOSED); /* no run begins any more */
+    T_EQ_I64(schedule_every(s, "late", 1, quick, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 0); /* the run still uses ctx */
     sem_post(&go_on);
     cellar_err err;
-    while ((err = cellar_scheduler_close(s)) == CELLAR_E_BUSY) { }
+    while ((err = cellar_pool_close(s)) == CELLAR_E_BUSY) { }
     T_EQ_I64(err, CELLAR_OK);
-    T_EQ_U64(atomic_load(&runs), 2);
+    T_EQ_U64(atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
@@ -125,7 +122,7 @@ T_CASE(close_drops_runs_that_have_not_begun)
     T_EQ_I64(cellar_schedule_remove(s, "waits"), CELLAR_OK);
     T_EQ_U64(figures().skipped_change, 1);
     sem_post(&go_on);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 2);
 }
@@ -147,7 +144,7 @@ T_CASE(run_that_waits_moves_to_the_schedule_added_again)
     sem_post(&go_on);
     wait_for(&began);
     wait_for(&began);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 3);
     T_EQ_U64(atomic_load(&freed), 5);
 }
@@ -169,7 +166,7 @@ T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
     wait_for(&began);
     T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
     sem_post(&go_on);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 4);
     T_EQ_U64(atomic_load(&freed), 7);
 }
@@ -183,8 +180,10 @@ T_CASE(job_that_ends_its_thread_has_ended)
     T_EQ_I64(cellar_schedule_remove(s, "exits"), CELLAR_OK);
     T_EQ_I64(schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
     wait_for(&began);
-    T_CHECK(figures().thread_ends >= 20);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(s, "call", &st), CELLAR_OK);
+    T_CHECK(st.thread_ends >= 20);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
@@ -201,28 +200,31 @@ T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller)
     void *result = &t;
     const cellar_schedule_spec o = opts_now();
     cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
-    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h };
     atomic_store(&freed, 0);
     T_REQUIRE(sem_init(&began, 0, 0) == 0);
-    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
     T_EQ_I64(schedule_cron(s, "exits", "@yearly", NULL, exits, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "exits"), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, tick_alone, s) == 0 && pthread_join(t, &result) == 0);
     T_CHECK(result == NULL); /* the tick did not return */
-    T_EQ_U64(figures().thread_ends, 1);
-    T_EQ_U64(figures().running, 0);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(s, "call", &st), CELLAR_OK);
+    T_EQ_U64(st.thread_ends, 1);
+    T_EQ_U64(st.retried, 1); /* it is tried again before the next firing */
+    T_EQ_U64(figures().running, 1);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
-T_CASE(job_that_closes_its_scheduler_is_refused)
+T_CASE(job_that_closes_its_pool_is_refused)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(2, 0);
     T_EQ_I64(schedule_cron(s, "closes", "@yearly", NULL, closes, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "closes"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
 }
 
 /* ---- fork ---- */
@@ -244,7 +246,7 @@ static int child_of(void)
         return 1;
     }
     if (cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n) != CELLAR_OK) { return 2; }
-    if (cellar_scheduler_close(s) != CELLAR_OK) { return 3; }
+    if (cellar_pool_close(s) != CELLAR_OK) { return 3; }
     return atomic_load(&freed) == 0 ? 0 : 4;
 }
 
@@ -255,7 +257,7 @@ static int end_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-T_CASE(forked_child_is_refused_by_the_scheduler)
+T_CASE(forked_child_is_refused_by_schedules)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -269,11 +271,11 @@ T_CASE(forked_child_is_refused_by_the_scheduler)
     T_EQ_I64(end_of(child), 0);
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 2);
 }
 
-static void forks(const cellar_firing *f, void *ctx)
+static void forks(const cellar_task *f, void *ctx)
 {
     const pid_t child = fork();
     if (child == 0) { _exit(child_of()); }
@@ -287,7 +289,7 @@ T_CASE(job_may_fork)
     T_EQ_I64(schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "forks"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
 }
 
 /* ---- changes under load ---- */
@@ -332,20 +334,20 @@ T_CASE(changes_from_many_threads_keep_every_count)
     for (int i = 0; i < CHANGERS; i++) { pthread_join(t[i], NULL); }
     T_EQ_U64(figures().schedules, 0);
     const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), adds); /* each ctx once */
 }
 
 /* After remove returns no run begins: the flag is lowered then, and a run that had begun before is
  * waited for by free_fn. */
 static sem_t gone;
-static void tell_gone(void *ctx)
+static void tell_gone(void *payload, size_t len, void *ctx)
 {
-    (void)ctx;
+    (void)payload, (void)len, (void)ctx;
     sem_post(&gone);
 }
 
-static void late_look(const cellar_firing *f, void *ctx)
+static void late_look(const cellar_task *f, void *ctx)
 {
     (void)f;
     T_EQ_U64(atomic_load((atomic_uint *)ctx), 1);
@@ -371,23 +373,7 @@ T_CASE(no_run_begins_after_remove_returned)
         atomic_store(&flag, 0);
         while (sem_trywait(&began) == 0) { }
     }
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
-}
-
-T_CASE(open_without_threads_to_start_is_refused)
-{
-    unsigned failed = 0;
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_scheduler_open(NULL, &s);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        T_EQ_I64(err, CELLAR_E_NOMEM);
-        failed++;
-        T_REQUIRE(nth < 20);
-    }
-    T_CHECK(failed >= 3); /* scheduler, workers, thread */
-    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
 }
 
 T_MAIN("work_threads")

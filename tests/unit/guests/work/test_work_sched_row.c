@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a run of a schedule has the retries, time-outs, queues and limits of its task, and is in
+ *         no list, figure or limit of tasks.
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the jobs. */
+#include "cellar_limit.h"
+#include "tests/support/schedule_kit.h"
+#include "tests/support/t.h"
+#include "tests/support/two_clocks.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#define SECOND INT64_C(1000)
+#define HOUR (3600 * SECOND)
+#define START INT64_C(1704067200000) /* 2024-01-01 00:00 UTC */
+
+static cellar_pool *s;
+
+static void open_with(cellar_pool_full on_full, uint32_t queue_cap)
+{
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                             .on_full = on_full, .queue_cap = queue_cap };
+    mono_ms = 1000000;
+    wall_ms = START;
+    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
+}
+
+static void close_it(void) { T_EQ_I64(cellar_pool_close(s), CELLAR_OK); }
+
+static schedule_figures figures(void) { return schedule_figures_of(s); }
+
+static void tick(void)
+{
+    while (cellar_tick(s, 1000, NULL) == CELLAR_PENDING) { }
+}
+
+static void pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    tick();
+}
+
+static cellar_schedule_spec opts_now(void)
+{
+    cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW };
+    return o;
+}
+
+static cellar_verdict says;
+static uint32_t attempts;
+
+static cellar_verdict say(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    attempts++;
+    T_CHECK(t->id.hi == 0 && t->id.lo == 0);
+    T_EQ_STR(t->tag, "row");
+    T_EQ_MEM(t->payload, "load", 4);
+    if (says.kind != CELLAR_VERDICT_OK) { (void)cellar_task_error(t, "mailbox full"); }
+    return says;
+}
+
+static cellar_schedule_spec row_each(int64_t interval_ms)
+{
+    cellar_schedule_spec o = opts_now();
+    o.task = "say";
+    o.payload = "load";
+    o.payload_len = 4;
+    o.interval_ms = interval_ms;
+    return o;
+}
+
+/* Open a pool with schedule "row" of task "say", which tries 3 times, after 1 and 2 s. */
+static void open_row(int64_t interval_ms, cellar_task_opts *o)
+{
+    open_with(CELLAR_POOL_REJECT, 0);
+    attempts = 0;
+    says = cellar_verdict_ok();
+    o->base_ms = SECOND;
+    o->jitter = CELLAR_TASK_JITTER_NONE;
+    o->max_attempts = 3;
+    T_EQ_I64(cellar_task_register(s, "say", say, NULL, o), CELLAR_OK);
+    const cellar_schedule_spec spec = row_each(interval_ms);
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+}
+
+static bool copy_info(const cellar_schedule_info *info, void *ctx)
+{
+    static char error[64];
+    *(cellar_schedule_info *)ctx = *info;
+    (void)snprintf(error, sizeof error, "%s", info->error);
+    ((cellar_schedule_info *)ctx)->error = error;
+    return true;
+}
+
+static cellar_schedule_info info_of_row(void)
+{
+    cellar_schedule_info info = cellar_schedule_info_default();
+    T_EQ_I64(cellar_schedule_list(s, copy_info, &info), CELLAR_OK);
+    return info;
+}
+
+T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_row(10 * SECOND, &o);
+    says = cellar_verdict_retry();
+    tick();
+    T_EQ_U64(attempts, 1);
+    T_EQ_U64(info_of_row().running, 1);
+    pass(SECOND);
+    T_EQ_U64(attempts, 2);
+    pass(2 * SECOND);
+    T_EQ_U64(attempts, 3);
+    T_EQ_U64(info_of_row().failed, 1);
+    T_EQ_U64(info_of_row().running, 0);
+    T_EQ_STR(info_of_row().error, "mailbox full");
+    pass(7 * SECOND);
+    T_EQ_U64(attempts, 4);
+    pass(SECOND);
+    T_EQ_U64(attempts, 5);
+    says = cellar_verdict_retry_after(8 * SECOND); /* the next firing is in 7 s */
+    pass(2 * SECOND);
+    T_EQ_U64(attempts, 6);
+    T_EQ_U64(info_of_row().failed, 2);
+    says = cellar_verdict_ok();
+    pass(7 * SECOND);
+    T_EQ_U64(attempts, 7);
+    T_EQ_U64(info_of_row().runs, 3);
+    T_EQ_U64(figures().failed, 2);
+    T_EQ_U64(figures().skipped_overlap, 0);
+    close_it();
+}
+
+T_CASE(snooze_of_a_run_costs_no_attempt)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_row(10 * SECOND, &o);
+    says = cellar_verdict_snooze(SECOND);
+    tick();
+    for (int i = 0; i < 8; i++) { pass(SECOND); }
+    T_EQ_U64(attempts, 9);
+    T_EQ_U64(figures().started, 1);
+    pass(SECOND); /* another second would be the next firing */
+    T_EQ_U64(attempts, 10);
+    T_EQ_U64(figures().ended, 1);
+    T_EQ_U64(figures().failed, 0);
+    close_it();
+}
+
+static bool count_task(const cellar_task_status *status, void *ctx)
+{
+    (void)status;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+T_CASE(run_is_no_task_of_lists_limits_and_drains)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    cellar_pool_stats st = cellar_pool_stats_default();
+    unsigned tasks = 0;
+    open_row(SECOND, &o);
+    says = cellar_verdict_fail();
+    tick();
+    T_EQ_U64(attempts, 1);
+    (void)cellar_schedule_trigger(s, "row");
+    T_EQ_U64(figures().waiting, 1);
+    T_EQ_I64(cellar_task_list(s, NULL, NULL, count_task, &tasks), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(s, "say", &st), CELLAR_OK);
+    T_EQ_U64(tasks, 0);
+    T_EQ_U64(st.live + st.dead + st.failed + st.submitted, 0);
+    T_EQ_U64(st.started, 1);
+    T_EQ_I64(cellar_pool_drain(s, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_OK);
+    pass(5 * SECOND);
+    T_EQ_U64(attempts, 1); /* neither the run that waited nor a firing began */
+    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_E_CLOSED);
+    close_it();
+}
+
+T_CASE(full_pool_drops_tasks_but_no_run)
+{
+    cellar_submit_opts tagged = { .struct_size = sizeof tagged, .tag = "row" };
+    const cellar_schedule_spec spec = row_each(HOUR);
+    open_with(CELLAR_POOL_DROP_OLDEST, 2);
+    says = cellar_verdict_ok();
+    T_EQ_I64(cellar_task_register(s, "say", say, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK);
+    for (int i = 0; i < 9; i++) {
+        T_EQ_I64(cellar_task_submit(s, "say", "load", 4, &tagged, NULL), CELLAR_OK);
+    }
+    T_EQ_U64(figures().waiting, 1);
+    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
+    close_it();
+}
+
+T_CASE(removed_run_that_its_limiter_holds_never_begins)
+{
+#ifdef CELLAR_OMIT_LIMIT
+    T_SKIP("this build has no limiters");
+#else
+    cellar_limiter *l;
+    cellar_task_opts o = cellar_task_opts_default();
+    const cellar_rule rule = cellar_rule_token_bucket(1, 3600 * CELLAR_SECOND_NS, 1);
+    const cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+    const cellar_limiter_config c = { .struct_size = sizeof c, .host = &h };
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    o.rate = l;
+    open_row(SECOND, &o);
+    tick();
+    T_EQ_U64(attempts, 1);
+    pass(SECOND);
+    T_EQ_U64(figures().waiting, 1); /* parked until the limiter admits it */
+    pass(SECOND);
+    T_EQ_U64(figures().skipped_overlap, 1);
+    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
+    T_EQ_U64(figures().skipped_change, 1);
+    pass(2 * HOUR);
+    T_EQ_U64(attempts, 1);
+    close_it();
+    cellar_limiter_close(l);
+#endif
+}
+
+static uint32_t calls;
+static int64_t last_due_ms;
+
+/* The first call lasts 3.5 s, during which other ticks run. */
+static void hangs(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    last_due_ms = t->due_wall_ms;
+    if (calls++ != 0) { return; }
+    for (int i = 0; i < 7; i++) { pass(500); }
+}
+
+T_CASE(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1500, .max_attempts = 1 };
+    cellar_schedule_spec spec = opts_now();
+    open_with(CELLAR_POOL_REJECT, 0);
+    T_EQ_I64(cellar_task_register(s, "call", schedule_call, NULL, &o), CELLAR_OK);
+    calls = 0;
+    T_EQ_I64(schedule_every(s, "row", 1000, hangs, NULL, &spec), CELLAR_OK);
+    tick();
+    T_EQ_U64(calls, 3); /* 2 s and 3 s, next to the function that hangs */
+    T_EQ_I64(last_due_ms, START + 3000);
+    T_EQ_U64(figures().failed, 1);
+    T_EQ_U64(figures().skipped_overlap, 1);
+    T_EQ_STR(info_of_row().error, "timed out");
+    close_it();
+}
+
+T_CASE(run_of_a_name_without_function_is_taken)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
+    cellar_schedule_spec spec = opts_now();
+    const cellar_task *t;
+    uint32_t n;
+    open_with(CELLAR_POOL_REJECT, 0);
+    T_EQ_I64(cellar_task_register(s, "taken", NULL, NULL, &o), CELLAR_OK);
+    spec.task = "taken";
+    spec.interval_ms = SECOND;
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    tick();
+    T_EQ_I64(cellar_task_take(s, "pull", SECOND, &t, 1, &n), CELLAR_OK);
+    T_REQUIRE(n == 1);
+    T_EQ_I64(t->due_wall_ms, START);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_U64(info_of_row().running, 0);
+    pass(SECOND);
+    T_EQ_I64(cellar_task_take(s, "pull", 100, &t, 1, &n), CELLAR_OK);
+    T_REQUIRE(n == 1);
+    pass(100); /* the hold is over: the run is queued again */
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_take(s, "pull", 100, &t, 1, &n), CELLAR_OK);
+    T_REQUIRE(n == 1);
+    T_EQ_U64(t->attempt, 2);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_U64(figures().ended, 2);
+    close_it();
+}
+
+T_CASE(schedules_of_one_zone_share_it)
+{
+    cellar_pool_stats before = cellar_pool_stats_default(), after = before;
+    cellar_schedule_spec spec = row_each(0);
+    static char dir[PATH_MAX + 40];
+    char name[16];
+    cellar_task_opts o = cellar_task_opts_default();
+    T_REQUIRE(getcwd(dir, PATH_MAX) != NULL);
+    strcat(dir, "/tests/data/zoneinfo");
+    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    open_row(HOUR, &o);
+    spec.interval_ms = 0;
+    spec.cron = "30 2 * * *";
+    spec.zone = "Europe/Berlin";
+    T_EQ_I64(cellar_schedule_add(s, "first", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(s, NULL, &before), CELLAR_OK);
+    for (int i = 0; i < 64; i++) {
+        (void)snprintf(name, sizeof name, "%d", i);
+        T_EQ_I64(cellar_schedule_add(s, name, &spec), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_stats_get(s, NULL, &after), CELLAR_OK);
+    T_CHECK((after.bytes - before.bytes) / 64 < 900); /* a zone has more than 1,000 */
+    close_it();
+}
+
+T_MAIN("work_sched_row")
