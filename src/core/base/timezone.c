@@ -401,4 +401,33 @@ CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s)
     }
 }
 
+CELLAR_PRIVATE int64_t base_tz_daily(const base_tz *z, uint32_t minutes, int64_t after_ms)
+{
+    base_tz_stretch here;
+    int64_t next_ms;
+    const int64_t s = base_floor_div(after_ms, 1000);
+    base_tz_at(z, s, &here);
+    int64_t local_s = base_floor_div(s + here.offset_s, 86400) * 86400 + (int64_t)minutes * 60;
+    do {
+        next_ms = base_tz_first(z, local_s) * 1000;
+        local_s += 86400;
+    } while (next_ms <= after_ms);
+    return next_ms;
+}
+
+/* Read two digits up to `most`; -1: others. */
+static int base_tz_two_digits(const char *p, int most)
+{
+    const int high = p[0] - '0', low = p[1] - '0';
+    if (high < 0 || high > 9 || low < 0 || low > 9) { return -1; }
+    return high * 10 + low <= most ? high * 10 + low : -1;
+}
+
+CELLAR_PRIVATE int base_tz_minutes(const char *text, size_t len)
+{
+    if (len < 6 || text[2] != ':' || text[5] != '@') { return -1; }
+    const int hour = base_tz_two_digits(text, 23), minute = base_tz_two_digits(text + 3, 59);
+    return hour >= 0 && minute >= 0 ? hour * 60 + minute : -1;
+}
+
 BASE_SIZE_END

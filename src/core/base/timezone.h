@@ -33,6 +33,10 @@ typedef struct base_tz_stretch {
 CELLAR_PRIVATE void base_tz_at(const base_tz *z, int64_t utc_s, base_tz_stretch *out);
 /* Return the first instant of the zone with a local time of `local_s` or later. */
 CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s);
+/* Return the first instant after `after_ms` at a time of day of the zone, both UNIX ms. */
+CELLAR_PRIVATE int64_t base_tz_daily(const base_tz *z, uint32_t minutes, int64_t after_ms);
+/* Read the time of day of "HH:MM@zone", in minutes; the zone begins at text + 6. -1: it is none. */
+CELLAR_PRIVATE int base_tz_minutes(const char *text, size_t len);
 
 /* Return the days from 1970-01-01 to a Gregorian date. month 1..12; day may be any number. */
 CELLAR_PRIVATE int64_t base_days_of(int64_t year, int month, int day);

@@ -344,13 +344,7 @@ BASE_COLD static int64_t policy_until(const policy_rule *r)
     policy_rule *own = (policy_rule *)(uintptr_t)r; /* only `next_ms`, which is atomic */
     int64_t next = base_load_rlx(&own->next_ms);
     if (next <= now || next - now > INT64_C(172800000)) { /* passed, or the clock was set back */
-        base_tz_stretch here;
-        const int64_t now_s = base_floor_div(now, 1000);
-        base_tz_at(r->zone, now_s, &here);
-        const int64_t day = base_floor_div(now_s + here.offset_s, 86400);
-        int64_t local_s = day * 86400 + (int64_t)r->at_minutes * 60;
-        next = base_tz_first(r->zone, local_s) * 1000;
-        if (next <= now) { next = base_tz_first(r->zone, local_s + 86400) * 1000; }
+        next = base_tz_daily(r->zone, r->at_minutes, now);
         base_store_rlx(&own->next_ms, next);
     }
     return next - now;

@@ -167,27 +167,16 @@ static const char *policy_tags_check(policy_builder *r, const char *list, size_t
     return r->line_tags > CELLAR_TAGS_MAX ? "an entry has at most 16 tags" : NULL;
 }
 
-/* Read two digits up to `most`; -1: others. */
-static int policy_two_digits(const char *p, int most)
-{
-    const int high = p[0] - '0', low = p[1] - '0';
-    if (high < 0 || high > 9 || low < 0 || low > 9) { return -1; }
-    return high * 10 + low <= most ? high * 10 + low : -1;
-}
-
 /* Read a time of day, as "00:00@Europe/Paris", and open its zone. Return what is wrong; NULL:
  * nothing. */
 static const char *policy_at_read(policy_builder *r, const char *p, size_t len)
 {
     char name[POLICY_ZONE_MAX + 1];
-    const int hour = len >= 7 ? policy_two_digits(p, 23) : -1;
-    const int minute = len >= 7 ? policy_two_digits(p + 3, 59) : -1;
-    if (hour < 0 || minute < 0 || p[2] != ':' || p[5] != '@') {
-        return "no time of day: write 00:00@Asia/Shanghai";
-    }
+    const int minutes = len > 6 ? base_tz_minutes(p, len) : -1;
+    if (minutes < 0) { return "no time of day: write 00:00@Asia/Shanghai"; }
     memcpy(name, p + 6, len - 6);
     name[len - 6] = '\0';
-    r->minutes = (uint32_t)(hour * 60 + minute);
+    r->minutes = (uint32_t)minutes;
     switch (base_tz_open(NULL, name, &r->zone)) {
     case BASE_TZ_OK: return NULL;
     case BASE_TZ_UNKNOWN: break;

@@ -127,18 +127,8 @@ static void refresher_ready(cellar_pool *p, refresher_row *row, int64_t now_ms, 
 /* Return the first time `at` after `after_ms`, wall clock. */
 static int64_t refresher_at_next(const refresher_row *row, int64_t after_ms)
 {
-    base_tz_stretch here;
-    int64_t next_ms;
-    if (row->zone == NULL) { return BASE_NEVER_MS; }
-    const int64_t s = base_floor_div(after_ms, 1000);
-    base_tz_at(row->zone, s, &here);
-    int64_t local_s = base_floor_div(s + here.offset_s, 86400) * 86400 +
-                      (int64_t)row->at_minutes * 60;
-    do {
-        next_ms = base_tz_first(row->zone, local_s) * 1000;
-        local_s += 86400;
-    } while (next_ms <= after_ms);
-    return next_ms;
+    return row->zone != NULL ? base_tz_daily(row->zone, row->at_minutes, after_ms)
+                             : BASE_NEVER_MS;
 }
 
 /* Return when the row runs next, on the monotonic clock. */

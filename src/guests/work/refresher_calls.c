@@ -220,15 +220,9 @@ static cellar_err refresher_at_in(const base_alloc_hooks *hooks, const char *at,
                                   refresher_row *row)
 {
     char zone[CRON_ZONE_MAX + 1] = "";
-    const bool form = len >= 6 && len <= REFRESHER_AT_MAX && at[2] == ':' && at[5] == '@';
-    for (unsigned i = 0; form && i < 5; i++) {
-        if (i != 2 && (at[i] < '0' || at[i] > '9')) { return CELLAR_E_INVAL; }
-    }
-    if (!form) { return CELLAR_E_INVAL; }
-    const unsigned hour = (unsigned)(at[0] - '0') * 10 + (unsigned)(at[1] - '0');
-    const unsigned minute = (unsigned)(at[3] - '0') * 10 + (unsigned)(at[4] - '0');
-    if (hour > 23 || minute > 59) { return CELLAR_E_INVAL; }
-    row->at_minutes = hour * 60 + minute;
+    const int minutes = base_tz_minutes(at, len);
+    if (minutes < 0 || len > REFRESHER_AT_MAX) { return CELLAR_E_INVAL; }
+    row->at_minutes = (uint32_t)minutes;
     memcpy(zone, at + 6, len - 6);
     return cron_zone_open(hooks, zone, &row->zone);
 }
