@@ -521,7 +521,7 @@ typedef struct cellar_pool_stats {
     uint64_t submitted;        /* tasks accepted                                                  */
     uint64_t requeued;         /* dead letters made live again                                    */
     uint64_t restored;         /* tasks and dead letters (also in failed) from the journal        */
-    uint64_t started;          /* attempts that began                                             */
+    uint64_t started;          /* attempts that began, of schedules as well                       */
     uint64_t ok;               /* tasks that succeeded                                            */
     uint64_t failed;           /* tasks that failed for good                                      */
     uint64_t cancelled;        /* tasks that were cancelled                                       */
@@ -545,7 +545,7 @@ typedef struct cellar_pool_stats {
     uint64_t journal_commits;  /* transactions of the journal; 0 for a name                       */
     uint64_t journal_errors;   /* transactions that failed; 0 for a name                          */
     uint64_t live;             /* tasks without a final state                                     */
-    uint64_t running;          /* tasks that run                                                  */
+    uint64_t running;          /* tasks and runs of schedules that run                            */
     uint64_t parked;           /* tasks that wait for a limiter, break_after or max_running       */
     uint64_t dead;             /* dead letters                                                    */
     uint64_t unregistered;     /* tasks of the journal with a name that is not registered yet     */

@@ -185,7 +185,7 @@ static void task_snooze(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_m
     }
     t->flags &= TASK_RECURS;
     t->attempt--;
-    p->names[t->name]->count[STATS_TASK_SNOOZED]++;
+    p->names[t->name]->count[STATS_TASK_SNOOZED] += !sched_is_run(p, t);
     task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, at_ms, a);
 }
 

@@ -148,6 +148,9 @@ T_CASE(snooze_of_a_run_costs_no_attempt)
     T_EQ_U64(attempts, 10);
     T_EQ_U64(figures().ended, 1);
     T_EQ_U64(figures().failed, 0);
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(s, "say", &st), CELLAR_OK);
+    T_EQ_U64(st.snoozed, 0);
     close_it();
 }
 
