@@ -25,7 +25,8 @@ def each(call, *value):
     """Return a round: the call for each key, or for each key and a value."""
     def with_key():
         for key in KEYS:
-            call(key)
+            found = call(key)  # kept until the next one, as in a program
+        return found
 
     def with_value():
         one = value[0]

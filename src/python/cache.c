@@ -578,6 +578,6 @@ static PyType_Spec cache_spec = { "cellar._cellar.Cache", sizeof(cache), 0,
 int cache_types_add(PyObject *module, const PyMethodDef *more)
 {
     cache_methods[sizeof cache_methods / sizeof cache_methods[0] - 2] = *more;
-    cache_type = common_type_add(module, "Cache", &cache_spec);
-    return cache_type == NULL ? -1 : 0;
+    cache_type = (PyTypeObject *)PyType_FromSpec(&cache_spec);
+    return cache_type == NULL ? -1 : PyModule_AddType(module, cache_type);
 }

@@ -30,10 +30,6 @@ typedef enum codec_use {
 
 int buf_grow(pybuf *b, size_t more)
 {
-    if (more > (size_t)CELLAR_VALUE_MAX * 2 - b->len) {
-        PyErr_SetString(PyExc_ValueError, "cellar: a key or value over 2 GiB");
-        return -1;
-    }
     const size_t cap = (b->len + more) * 2;
     char *at = PyMem_Realloc(b->at == b->own ? NULL : b->at, cap);
     if (at == NULL) {
@@ -52,7 +48,7 @@ int buf_grow(pybuf *b, size_t more)
 static int codec_head(pybuf *b, int tag, size_t n, int depth)
 {
     char head[6] = { (char)tag, (char)(n < 255 ? n : 255) };
-    const uint32_t wide = (uint32_t)n; /* buf_grow bounds it */
+    const uint32_t wide = (uint32_t)n; /* the library refuses longer values */
     memcpy(head + 2, &wide, sizeof wide);
     const size_t len = n < 255 ? 2 : 6;
     return depth > 0 ? buf_put(b, head, len) : buf_put(b, head + 1, len - 1);
@@ -113,17 +109,15 @@ static int codec_put_items(pybuf *b, PyObject *o, int tag, codec_use use, int de
 static int codec_put_dict(pybuf *b, PyObject *o, int depth)
 {
     PyObject *key, *value;
-    Py_ssize_t at = 0, left = PyDict_Size(o);
-    if (codec_head(b, TAG_DICT, (size_t)left, depth) < 0) { return 0; }
-    while (PyDict_Next(o, &at, &key, &value) && --left >= 0) {
+    Py_ssize_t at = 0;
+    if (codec_head(b, TAG_DICT, (size_t)PyDict_Size(o), depth) < 0) { return 0; }
+    while (PyDict_Next(o, &at, &key, &value)) { /* with the GIL, so nothing changes it */
         if (codec_put(b, key, USE_VALUE, depth + 1) == 0 ||
             codec_put(b, value, USE_VALUE, depth + 1) == 0) {
             return 0;
         }
     }
-    if (left == 0) { return TAG_DICT; }
-    PyErr_SetString(PyExc_RuntimeError, "cellar: the dict changed while it was stored");
-    return 0;
+    return TAG_DICT;
 }
 
 static int codec_no_type(PyObject *o, codec_use use)
@@ -200,20 +194,45 @@ static PyObject *codec_take_items(codec_reader *r, int tag, size_t n, int depth)
         PyObject *item = codec_take(r, depth + 1);
         if (item == NULL) {
             Py_CLEAR(o);
-        } else if (tag == TAG_LIST) {
-            (void)PyList_SetItem(o, (Py_ssize_t)i, item);
         } else {
-            (void)PyTuple_SetItem(o, (Py_ssize_t)i, item);
+            (void)(tag == TAG_LIST ? PyList_SetItem : PyTuple_SetItem)(o, (Py_ssize_t)i, item);
         }
     }
     return o;
+}
+
+/* The str keys of dicts that were read last: length and text, and the object with its hash. */
+static struct codec_name {
+    unsigned char text[32];
+    PyObject     *object;
+} codec_names[64];
+
+/* Read a key of a dict. */
+static PyObject *codec_take_name(codec_reader *r, int depth)
+{
+    const unsigned char *const text = r->at + 1; /* behind the tag */
+    const size_t left = (size_t)(r->end - r->at);
+    if (left < 3 || *r->at != TAG_STR || *text > 30 || *text > left - 2) {
+        return codec_take(r, depth);
+    }
+    struct codec_name *const name = &codec_names[(*text + text[1] + text[*text] * 7u) % 64];
+    if (name->object != NULL && memcmp(name->text, text, *text + 1u) == 0) {
+        r->at += *text + 2;
+        return Py_NewRef(name->object);
+    }
+    PyObject *key = codec_take(r, depth);
+    if (key == NULL) { return NULL; }
+    Py_XDECREF(name->object);
+    name->object = Py_NewRef(key);
+    memcpy(name->text, text, *text + 1u);
+    return key;
 }
 
 static PyObject *codec_take_dict(codec_reader *r, size_t n, int depth)
 {
     PyObject *o = PyDict_New();
     for (size_t i = 0; o != NULL && i < n; i++) {
-        PyObject *key = codec_take(r, depth + 1);
+        PyObject *key = codec_take_name(r, depth + 1);
         PyObject *value = key == NULL ? NULL : codec_take(r, depth + 1);
         if (value == NULL || PyDict_SetItem(o, key, value) < 0) { Py_CLEAR(o); }
         Py_XDECREF(key);
@@ -281,19 +300,12 @@ static PyObject *codec_whole(const codec_reader *r, PyObject *o)
 
 /* ---- Values --------------------------------------------------------------------------------- */
 
-/* Append what dumps of the program returns for an object. */
+/* Append the bytes that dumps of the program returns for an object. */
 static int value_encode_other(pybuf *b, PyObject *o, const codec *c)
 {
     PyObject *said = PyObject_CallFunctionObjArgs(c->dumps, o, NULL);
-    const char *at = NULL;
-    Py_ssize_t n = 0;
-    if (said != NULL && PyUnicode_Check(said)) {
-        at = PyUnicode_AsUTF8AndSize(said, &n);
-    } else if (said != NULL) {
-        at = PyBytes_AsString(said); /* TypeError unless bytes */
-        n = at == NULL ? 0 : PyBytes_Size(said);
-    }
-    const int tag = at == NULL ? 0 : codec_leaf(b, c->tag, at, (size_t)n, 0);
+    const char *at = said == NULL ? NULL : PyBytes_AsString(said);
+    const int tag = at == NULL ? 0 : codec_leaf(b, c->tag, at, (size_t)PyBytes_Size(said), 0);
     Py_XDECREF(said);
     return tag;
 }

@@ -123,13 +123,6 @@ void common_free(PyObject *self)
     Py_DECREF(type);
 }
 
-PyTypeObject *common_type_add(PyObject *module, const char *name, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromSpec(spec);
-    if (type == NULL || PyModule_AddObjectRef(module, name, type) < 0) { Py_CLEAR(type); }
-    return (PyTypeObject *)type;
-}
-
 PyObject *common_start(PyObject *self, PyObject *args)
 {
     (void)self;

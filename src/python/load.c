@@ -100,7 +100,7 @@ static cellar_err load_failed(cellar_load *load, load_call *x)
 
 /* ---- Run a loader --------------------------------------------------------------------------- */
 
-/* A value as the library takes it. Begin with load_result_init, end with load_result_fini. */
+/* A value as the library takes it. Begin with load_result_init, then release `bytes` and `owner`. */
 typedef struct load_result {
     pybuf           bytes;
     cellar_set_opts o;
@@ -124,12 +124,6 @@ static int load_result_init(load_result *r, const load_call *x)
     return value_encode(&r->bytes, x->value, &x->codec);
 }
 
-static void load_result_fini(load_result *r)
-{
-    buf_fini(&r->bytes);
-    Py_XDECREF(r->owner);
-}
-
 /* Hand the value to the library. Fail with a code of the library, or with an exception. */
 static cellar_err load_hand_over(cellar_load *load, const load_call *x)
 {
@@ -137,7 +131,8 @@ static cellar_err load_hand_over(cellar_load *load, const load_call *x)
     cellar_err err = load_result_init(&r, x) < 0 ? CELLAR_E_LOADER :
         cellar_load_opts_set(load, &r.o);
     if (err == CELLAR_OK) { err = cellar_load_value(load, r.bytes.at, r.bytes.len); }
-    load_result_fini(&r);
+    buf_fini(&r.bytes);
+    Py_XDECREF(r.owner);
     return err;
 }
 
@@ -446,7 +441,8 @@ static PyObject *memo_fulfill(PyObject *self, PyObject *args)
            cellar_lease_fulfill(s->c, &lease, v.bytes.at, v.bytes.len, &v.o) :
            cellar_lease_release(s->c, &lease, 0));
     cache_return(s, gil);
-    load_result_fini(&v);
+    buf_fini(&v.bytes);
+    Py_XDECREF(v.owner);
     return made == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
@@ -471,5 +467,6 @@ static PyType_Spec memo_spec = { "cellar._cellar.Memo", sizeof(memo), 0,
 
 int load_types_add(PyObject *module)
 {
-    return common_type_add(module, "Memo", &memo_spec) == NULL ? -1 : 0;
+    PyObject *type = PyType_FromSpec(&memo_spec);
+    return type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
 }

@@ -38,8 +38,6 @@ void common_log(cellar_log_level level, const char *area, cellar_err code, const
 int common_pause(void);
 /* Convert seconds to an int64_t of ms: Ellipsis is 0 (the default), None CELLAR_TTL_NONE. */
 int common_ms(PyObject *seconds, void *ms);
-/* Create a type and add it to the module. */
-PyTypeObject *common_type_add(PyObject *module, const char *name, PyType_Spec *spec);
 /* Free an object of a type. */
 void common_free(PyObject *self);
 #define COMMON_METHOD(f) (PyCFunction)(void (*)(void))f

@@ -103,7 +103,11 @@ def _codec(codec):
     if isinstance(codec, str) or not hasattr(codec, "dumps") or codec.__name__ == "pickle":
         raise ValueError(f'cellar: codec must be None, "pickle", or have dumps and loads '
                          f"(got {codec!r})")
-    return codec.dumps, codec.loads, False
+
+    def dumps(value):
+        said = codec.dumps(value)  # str of json, for one
+        return said.encode() if isinstance(said, str) else said
+    return dumps, codec.loads, False
 
 
 class Cache(_cellar.Cache):
