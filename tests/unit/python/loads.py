@@ -3,6 +3,7 @@
 import copy
 import functools
 import gc
+import os
 import pickle
 import resource
 import signal
@@ -141,6 +142,8 @@ def exceptions_are_kept_no_longer_than_calls_wait():
         assert [ref() for ref in refs] == [None] * 5
         for n in range(2000):
             raises(Mine, cache.get_or_load, n, load)
+        if "libasan" in os.environ.get("LD_PRELOAD", ""):
+            return  # it keeps what was freed
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for n in range(20_000):
             raises(Mine, cache.get_or_load, n, load)
