@@ -59,7 +59,8 @@ int common_ms(PyObject *seconds, void *ms)
     int64_t *const out = ms;
     *out = seconds == Py_None ? CELLAR_TTL_NONE : 0;
     if (seconds == Py_None || seconds == Py_Ellipsis) { return 1; }
-    const double s = PyFloat_AsDouble(seconds);
+    const double s = PyLong_CheckExact(seconds) ? PyLong_AsDouble(seconds) :
+        PyFloat_AsDouble(seconds); /* of an int it makes an object */
     if (s == -1.0 && PyErr_Occurred()) { return 0; }
     if (!(s > 0)) {
         PyErr_Format(PyExc_ValueError, "cellar: a time must be above 0 s, or None for no end "
