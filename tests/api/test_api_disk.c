@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cellar_breaker.h"
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "tests/support/counter.h"
