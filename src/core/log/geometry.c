@@ -17,6 +17,7 @@ BASE_SIZE_BEGIN
 #define L2_AVG_BYTES 1024u
 #define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 #define L2_BUF_LEAST ((uint64_t)256 << 10)
+#define L2_SMALL ((uint64_t)8 << 20) /* below, buffers leave the budget to the index */
 #define L2_BUF_MOST ((uint64_t)1 << 20)
 #define L2_SLOT_BYTES 12u
 #define L2_REST_BYTES (4 * L2_PAGE) /* SUPER, LOCK */
@@ -54,8 +55,14 @@ CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s)
 
 CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s)
 {
-    const uint64_t n = base_clamp(base_pow2_floor(c->memory_bytes / 64), L2_BUF_LEAST, L2_BUF_MOST);
+    const uint64_t least = c->memory_bytes < L2_SMALL ? L2_BUF_LEAST / 2 : L2_BUF_LEAST;
+    const uint64_t n = base_clamp(base_pow2_floor(c->memory_bytes / 64), least, L2_BUF_MOST);
     return (size_t)BASE_MIN(n, (uint64_t)s->seg_bytes * 2);
+}
+
+CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c)
+{
+    return (size_t)(c->memory_bytes < L2_SMALL ? 64 : 256) << 10;
 }
 
 CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s)
@@ -66,7 +73,7 @@ CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s)
 /* Return the bytes of the tables that do not depend on the number of entries. */
 static uint64_t l2_tables_beside(const l2_config *c, const l2_super *s)
 {
-    return l2_buf_bytes(c, s) + l2_rows_bytes(s) + L2_BOUNCE + L2_WORK_BYTES +
+    return l2_buf_bytes(c, s) + l2_rows_bytes(s) + L2_BOUNCE + l2_work_bytes(c) +
            l2_seen_in(c->memory_bytes, UINT64_MAX) * sizeof(uint64_t) + sizeof(l2);
 }
 

@@ -225,7 +225,7 @@ static unsigned char *l2_aligned(const void *raw)
 
 static size_t l2_scratch_bytes(const l2 *d)
 {
-    return d->buf_bytes + L2_BOUNCE + L2_WORK_BYTES + L2_PAGE;
+    return d->buf_bytes + L2_BOUNCE + d->work_bytes + L2_PAGE;
 }
 
 static bool l2_tables_open(l2 *d)
@@ -236,6 +236,7 @@ static bool l2_tables_open(l2 *d)
     base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
     base_store_rlx(&d->places_seen, s->nseg);
     d->buf_bytes = l2_buf_bytes(&d->cfg, s);
+    d->work_bytes = l2_work_bytes(&d->cfg);
     d->room_max = (uint32_t)BASE_MIN(d->buf_bytes / 4, (size_t)s->seg_bytes / 2 - 2 * L2_PAGE);
     d->buf_raw = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, l2_scratch_bytes(d), NULL);
     d->rows = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, l2_rows_bytes(s), NULL);

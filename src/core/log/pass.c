@@ -70,7 +70,7 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
 {
     const uint64_t seq = l2_seq_of(d, p->begin);
     if (row->off < p->at || row->off + row->bytes > p->at + p->have) {
-        const uint64_t n = BASE_MIN((uint64_t)L2_WORK_BYTES, p->t.data_end - row->off);
+        const uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
         p->at = row->off;
         p->e = l2_log_read(d, d->work, (size_t)n, p->begin + row->off);
         p->have = p->e == 0 ? n : 0;

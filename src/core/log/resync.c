@@ -37,7 +37,7 @@ static int l2_span_write(l2 *d, const l2_span *s)
     for (; at < s->end && e == 0; at += n) {
         const uint64_t seg_end = (l2_seq_of(d, at) + 1) * d->form.seg_bytes;
         n = BASE_MIN(BASE_MIN(base_round_up(s->end, L2_PAGE), seg_end) - at,
-                     (uint64_t)L2_WORK_BYTES);
+                     (uint64_t)d->work_bytes);
         sync_role_take(&d->writing); /* no other thread writes these pages meanwhile */
         e = l2_log_read(d, d->work, (size_t)n, at);
         if (e == 0) { e = l2_out(d, d->work, n, at); }

@@ -191,7 +191,8 @@ struct l2 {
     _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
     uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
-    unsigned char *work;     /* L2_WORK_BYTES of the holder of `working`, aligned */
+    unsigned char *work;     /* work_bytes of the holder of `working`, aligned */
+    size_t work_bytes;
 
     l2_index index;
     _Atomic uint64_t live_of[L2_LIVE_SLOTS]; /* live bytes of a generation */
@@ -250,7 +251,6 @@ struct l2 {
 };
 
 #define L2_BOUNCE ((size_t)16 << 10)
-#define L2_WORK_BYTES ((size_t)256 << 10)
 
 /* Return the bits of a hash that the index, the rows and the parts use. */
 BASE_INLINE uint64_t l2_mix(uint64_t hash) { return base_mix64(hash); }
