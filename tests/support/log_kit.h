@@ -28,6 +28,7 @@ static base_vfs vfs;
 static l2_config cfg;
 static l2 *d;
 static int64_t ms = 1000000; /* of the store's clock */
+static bool same_size; /* of all values */
 static int64_t wall_first_ms; /* of the wall clock at ms 0 */
 static change history[MOST_CHANGES];
 static uint32_t changes; /* in history; the last one may not have returned */
@@ -89,20 +90,26 @@ T_INLINE l2_key key_of(const uint32_t *i)
 
 T_INLINE size_t bytes_of(uint32_t i, uint32_t v)
 {
+    if (same_size) { return LEAST; }
     return LEAST + (i * 37u + v * 101u) % (BYTES - LEAST);
+}
+
+T_INLINE cellar_err put_once(uint32_t i, uint32_t v, bool durable)
+{
+    unsigned char buf[BYTES];
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = v, .durable = durable };
+    memset(buf, (int)(i + v), sizeof buf);
+    return l2_put(d, &k, buf, bytes_of(i, v), &m, NULL);
 }
 
 /* Put a version of a key until there is room. Return the code. */
 T_INLINE cellar_err put_key(uint32_t i, uint32_t v, bool durable)
 {
-    unsigned char buf[BYTES];
-    const l2_key k = key_of(&i);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = v, .durable = durable };
-    cellar_err err = CELLAR_DROPPED;
-    memset(buf, (int)(i + v), sizeof buf);
+    cellar_err err = put_once(i, v, durable);
     for (int n = 0; err == CELLAR_DROPPED && n < 100; n++) {
-        if (n != 0) { (void)l2_tick(d, 0); }
-        err = l2_put(d, &k, buf, bytes_of(i, v), &m, NULL);
+        (void)l2_tick(d, 0);
+        err = put_once(i, v, durable);
     }
     return err;
 }
