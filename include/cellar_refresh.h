@@ -201,7 +201,7 @@ CELLAR_STRUCT(cellar_refresh_stats, bytes);
  *          E_NOMEM, E_UNSUPPORTED (a limiter in a library built with CELLAR_OMIT_LIMIT)
  * owns:    ctx, lister_ctx, breaker and limiter must live until the pool is closed
  * thread:  any
- * cost:    two allocations, O(rows + loaders); the first call on a pool takes 11 KiB
+ * cost:    two allocations, O(rows + loaders)
  * example: cellar_refresh_loader(p, c, "rates", load_rates, client, NULL);                       */
 CELLAR_API cellar_err cellar_refresh_loader(cellar_pool *p, cellar *c, const char *name,
                                             cellar_loader_fn fn, void *ctx,

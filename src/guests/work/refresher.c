@@ -572,9 +572,14 @@ CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task
 
 /* ---- time ---- */
 
+static size_t refresher_bytes(const cellar_pool *p)
+{
+    return sizeof(refresher) + p->cfg.max_parallel * sizeof(refresher_ticket);
+}
+
 CELLAR_PRIVATE void refresher_pause(cellar_pool *p)
 {
-    if (p->refresh != NULL) { task_gate_close(p, &p->refresh->queue.gate, BASE_NEVER_MS - 1); }
+    task_gate_close(p, &p->refresh->queue.gate, BASE_NEVER_MS - 1);
 }
 
 CELLAR_PRIVATE void refresher_due(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
@@ -603,6 +608,31 @@ CELLAR_PRIVATE void refresher_stepped(cellar_pool *p, work_time now, task_after 
     }
 }
 
+CELLAR_PRIVATE bool refresher_init(cellar_pool *p)
+{
+    refresher *r = base_alloc(&p->obj.account, BASE_MOD_STORE, refresher_bytes(p), NULL);
+    if (r == NULL) { return false; }
+    r->none.body.refs = 1;
+    r->name.number = (uint16_t)p->name_max;
+    r->name.fn = refresher_run;
+    r->name.ctx = p;
+    r->name.recurs = true;
+    r->name.opts.max_running = p->cfg.max_parallel;
+    r->name.opts.max_attempts = UINT8_MAX;
+    r->name.gate.name = &r->name;
+    r->name.queue = &r->queue;
+    task_levels_init(&r->name.parked);
+    task_queue_init(&r->queue);
+    for (uint32_t i = p->cfg.max_parallel; i-- > 0;) {
+        r->ticket[i].of = p;
+        r->ticket[i].next = r->free_tickets;
+        r->free_tickets = &r->ticket[i];
+    }
+    p->refresh = r;
+    p->names[p->name_max] = &r->name;
+    return true;
+}
+
 CELLAR_PRIVATE void refresher_free(cellar_pool *p)
 {
     refresher *r = p->refresh;
@@ -622,7 +652,7 @@ CELLAR_PRIVATE void refresher_free(cellar_pool *p)
         base_free(account, REFRESHER_MOD, l, sizeof *l);
         l = next;
     }
-    base_free(account, REFRESHER_MOD, r, sizeof *r);
+    base_free(account, BASE_MOD_STORE, r, refresher_bytes(p));
 }
 
 /* ---- figures ---- */
@@ -630,11 +660,7 @@ CELLAR_PRIVATE void refresher_free(cellar_pool *p)
 CELLAR_PRIVATE void refresher_read(cellar_pool *p, uint64_t *v)
 {
     sync_take(QUEUE, &p->lock);
-    if (p->refresh != NULL) {
-        memcpy(v, p->refresh->count, sizeof p->refresh->count);
-    } else {
-        memset(v, 0, STATS_REFRESHER_COUNT * sizeof *v);
-    }
+    memcpy(v, p->refresh->count, sizeof p->refresh->count);
     sync_drop(QUEUE, &p->lock);
     const uint64_t ok = v[STATS_REFRESHER_OK], all = ok + v[STATS_REFRESHER_FAILED];
     v[STATS_REFRESHER_SKIPPED] = 0;
@@ -653,8 +679,8 @@ CELLAR_PRIVATE void refresher_figures(stats_out *o, const stats_owner *owner, ce
     uint64_t v[STATS_REFRESHER_COUNT];
     stats_waits late;
     sync_take(QUEUE, &p->lock);
-    const bool there = p->refresh != NULL;
-    if (there) { late = p->refresh->late; }
+    const bool there = p->refresh->loaders != NULL;
+    late = p->refresh->late;
     sync_drop(QUEUE, &p->lock);
     if (!there) { return; }
     refresher_read(p, v);

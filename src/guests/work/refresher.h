@@ -19,7 +19,6 @@
 #include "cellar_refresh.h"
 #include "work/task_types.h"
 
-#define REFRESHER_PARALLEL_MAX 64u
 #define REFRESHER_MOD BASE_MOD_FLIGHT /* its bytes in the account of the pool */
 
 typedef struct refresher_loader {
@@ -124,7 +123,7 @@ typedef struct refresher {
     refresher_ticket *free_tickets;
     stats_waits late;         /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
-    refresher_ticket ticket[REFRESHER_PARALLEL_MAX];
+    refresher_ticket ticket[]; /* max_parallel */
 } refresher;
 
 BASE_INLINE refresher_row *refresher_row_of(task *t) { return (refresher_row *)(void *)t; }
@@ -142,6 +141,8 @@ CELLAR_PRIVATE void refresher_stepped(cellar_pool *p, work_time now, task_after 
     SYNC_HOLDS(QUEUE);
 /* Free a removed row. Hold no lock. */
 CELLAR_PRIVATE void refresher_row_free(cellar_pool *p, refresher_row *row);
+/* Make the refresher of a pool. False: no memory. */
+CELLAR_PRIVATE bool refresher_init(cellar_pool *p);
 /* Free every row and loader, and the refresher. */
 CELLAR_PRIVATE void refresher_free(cellar_pool *p);
 /* Make a step of the row of a run: the function of the name. */

@@ -2,9 +2,9 @@
  *
  * refresher_calls: loaders, rows, policies and figures of the rows that refresh keys.
  *
- * WALK       The first loader or row makes the refresher of the pool. A call checks its arguments
- *            and makes the row without the lock; then one short lock puts it into ring, table and
- *            wheel. A removed row is freed after the lock, when no worker has it.
+ * WALK       A call checks its arguments and makes the row without the lock; then one short lock
+ *            puts it into ring, table and wheel. A removed row is freed after the lock, when no
+ *            worker has it.
  * LIMITS     max_rows rows, REFRESHER_LOADERS_MAX names of loaders.
  * LOCKING    refresher.h. */
 #include <string.h>
@@ -33,43 +33,6 @@ static cellar_err refresher_check(const cellar_pool *p)
     return p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
-/* Make the refresher of a pool that has none. False: no memory. */
-static bool refresher_make(cellar_pool *p)
-{
-    sync_take(QUEUE, &p->lock);
-    const bool there = p->refresh != NULL;
-    sync_drop(QUEUE, &p->lock);
-    if (there) { return true; }
-    refresher *r = base_alloc(&p->obj.account, REFRESHER_MOD, sizeof *r, NULL);
-    if (r == NULL) { return false; }
-    r->none.body.refs = 1;
-    r->name.number = (uint16_t)p->name_max;
-    r->name.fn = refresher_run;
-    r->name.ctx = p;
-    r->name.recurs = true;
-    r->name.opts.max_running = p->cfg.max_parallel;
-    r->name.opts.max_attempts = UINT8_MAX;
-    r->name.gate.name = &r->name;
-    r->name.queue = &r->queue;
-    task_levels_init(&r->name.parked);
-    task_queue_init(&r->queue);
-    for (uint32_t i = REFRESHER_PARALLEL_MAX; i-- > 0;) {
-        r->ticket[i].of = p;
-        r->ticket[i].next = r->free_tickets;
-        r->free_tickets = &r->ticket[i];
-    }
-    sync_take(QUEUE, &p->lock);
-    const bool mine = p->refresh == NULL;
-    if (mine) {
-        p->refresh = r;
-        p->names[p->name_max] = &r->name;
-        if (p->intake != TASK_INTAKE_OPEN) { refresher_pause(p); }
-    }
-    sync_drop(QUEUE, &p->lock);
-    if (!mine) { base_free(&p->obj.account, REFRESHER_MOD, r, sizeof *r); }
-    return true;
-}
-
 static bool refresher_name_ok(const char *name)
 {
     return name != NULL && *name != '\0' &&
@@ -94,7 +57,6 @@ static refresher_loader *refresher_find_loader(const refresher *r, cellar_bytes 
 /* Find the loader of a name, or make one without a function. */
 static cellar_err refresher_name_loader(cellar_pool *p, cellar_bytes name, refresher_loader **out)
 {
-    if (!refresher_make(p)) { return CELLAR_E_NOMEM; }
     refresher *r = p->refresh;
     refresher_loader *fresh = NULL;
     for (;;) {
@@ -196,7 +158,6 @@ static unsigned refresher_hash_of(const cellar_pool *p, const cellar *c, const v
 static refresher_row *refresher_find(const cellar_pool *p, const cellar *c, const void *key,
                                      size_t len) SYNC_HOLDS(QUEUE)
 {
-    if (p->refresh == NULL) { return NULL; }
     refresher_row *row = BASE_TABLE_FIND(hh, p->refresh->rows, key, len,
                                          refresher_hash_of(p, c, key, len));
     while (row != NULL && (row->c != c || row->key_len != len || memcmp(row->key, key, len) != 0)) {
@@ -500,8 +461,7 @@ static void refresher_rows_of(cellar_pool *p, const cellar *c, bool removes)
 {
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    refresher_row *row = p->refresh != NULL ? p->refresh->rows : NULL;
-    for (refresher_row *next; row != NULL; row = next) {
+    for (refresher_row *row = p->refresh->rows, *next; row != NULL; row = next) {
         next = row->hh.next;
         if (row->c != c || (row->flags & CELLAR_REFRESH_POLICY) == 0) { continue; }
         if (!removes) {
@@ -570,7 +530,7 @@ static refresher_row *refresher_follow(cellar_pool *p, refresher_row *last, int6
                                        cellar_refresh_info *out, task_after *a) SYNC_HOLDS(QUEUE)
 {
     refresher *r = p->refresh;
-    refresher_row *row = last != NULL ? last->next : r != NULL ? r->all : NULL;
+    refresher_row *row = last != NULL ? last->next : r->all;
     bool end = row == NULL || (last != NULL && row == r->all);
     while (!end && base_load_rlx(&row->gone)) {
         row = row->next;

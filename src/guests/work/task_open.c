@@ -305,7 +305,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     p->chunk = base_alloc(&p->obj.account, BASE_MOD_STORE, p->chunk_max * sizeof(task *), NULL);
     p->names = base_alloc(&p->obj.account, BASE_MOD_STORE,
                           (p->name_max + 1) * sizeof(task_name *), NULL);
-    if (p->chunk == NULL || p->names == NULL) { goto drop_tables; }
+    if (p->chunk == NULL || p->names == NULL || !refresher_init(p)) { goto drop_tables; }
     if (p->journal != NULL) {
         err = task_restore(p, &why);
         if (err != CELLAR_OK) { goto drop_tables; }

@@ -641,7 +641,7 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
 static void task_stepped(cellar_pool *p, work_time now, int64_t step_ms, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
-    if (p->refresh != NULL) { refresher_stepped(p, now, a); }
+    refresher_stepped(p, now, a);
     wheel_init(&p->wall, now.wall_ms);
     sched_stepped(p, now, step_ms, a);
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {

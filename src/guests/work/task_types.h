@@ -375,7 +375,7 @@ struct cellar_pool {
     uint32_t throttle_count;
     task_name **names;       /* array of name_max: max_names, and those of the journal; and one
                               * for the refresher */
-    struct refresher *refresh; /* NULL: no loader and no row yet */
+    struct refresher *refresh; /* constant */
     sched_set sched;
     uint32_t name_count, name_max, queue_count;
     task_queue *queues;      /* uthash */
