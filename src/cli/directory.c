@@ -20,8 +20,8 @@
  *            Recovery here ignores index.snap (l2/index_snapshot.c). An open that uses index.snap
  *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
  *            before the close.
- * SEE ALSO   l2/look.h: the format. l2/README.md: why recovery runs here instead of a second reader of
- *            the format. */
+ * SEE ALSO   l2/look.h: the format. l2/README.md: why recovery runs here instead of a second
+ *            reader of the format. */
 #include "cli/directory.h"
 
 #include <errno.h>

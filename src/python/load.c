@@ -100,7 +100,7 @@ static cellar_err load_failed(cellar_load *load, load_call *x)
 
 /* ---- Run a loader --------------------------------------------------------------------------- */
 
-/* A value as the library takes it. Begin with load_result_init, then release `bytes` and `owner`. */
+/* A value as the library takes it. Begin with load_result_init; release `bytes` and `owner`. */
 typedef struct load_result {
     pybuf           bytes;
     cellar_set_opts o;
