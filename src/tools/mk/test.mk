@@ -58,8 +58,10 @@ TEST_FILES  = $(call in_dirs,test_$(1).c test_$(1).sh) $(wildcard $(EXAMPLE)/$(1
                 $(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(1)))) $(filter simulation,$(1))
 NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,$(patsubst \
                 test_%,%,$(basename $(notdir $(t)))))),,$(t)))))
-# The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time.
-NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
+# The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time. So do the
+# tests of pages and pairs, a sixth of the work of all tests: a lane of `make check` runs them.
+TESTS_PAGES := packaging_docs packaging_dropin packaging_site
+NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PAGES),%/test_$(t).sh)),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
 # DISK=log: the tests of the log, and those of the whole library. LOG_BEHIND look into the files, the
 # metrics or the code of the other tier.
