@@ -29,7 +29,7 @@ q ok   l1_get MERGE SPLIT DEL
 q ok   l1_get PUBLISH DEL SPLIT
 q ok   l1_get EVICT SPLIT
 c ok   l1_get EVICT SPLIT SET
-q ok   l1_get TSO=1 SET DEL SPLIT
+c ok   l1_get TSO=1 SET DEL SPLIT
 q ok   l1_get NONE SET DEL SPLIT
 c ok   l1_get NONE MERGE SPLIT SET
 c ok   l1_get TSO=1 NONE SET DEL SPLIT
