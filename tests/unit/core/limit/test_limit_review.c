@@ -254,6 +254,17 @@ T_CASE(lost_permits_do_not_fill_the_tables)
     kit_close(l);
 }
 
+T_CASE(ban_after_an_ended_one_leaves_one_unit)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    for (unsigned n = 0; n < 2; n++) {
+        T_EQ_I64(cellar_limiter_ban(l, "k", 1, 10 * KIT_S), CELLAR_OK);
+        kit_pass(10 * KIT_S);
+    }
+    T_EQ_U64(kit_admit(l, "k", 5), 1);
+    kit_close(l);
+}
+
 /* Expired bans give their records to new ones. */
 T_CASE(old_bans_do_not_fill_the_table)
 {
