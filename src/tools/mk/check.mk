@@ -138,12 +138,14 @@ M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
 M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2" SHARE=1
 M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
 M_PLAIN   = PLAIN=1 T="$(T_VALGRIND)"
+PROOF     = l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill
 MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
   'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
   $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
   'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' \
   $(if $(SIM_SRC),$(call have,patch,build: mutants,$(MAKE) -j$(CPUS) -s build/sim-mutants,x)) \
+  'x|build: l2 proof|$(BUILD_OF) T="$(PROOF)" && $(BUILD_OF) SAN=address$(comma)undefined T=l2_damage' \
   'j|$(LANES_AT_ONCE)' \
   't|drop-in: all cells and switches|FULL=1 sh $(PACKAGE)/slow_packaging_dropin.sh' \
   $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
