@@ -813,7 +813,6 @@ static void cut_guests(void (*life)(cellar_journal_level level),
     }
 }
 /* A run does not happen again if its due time is in the journal. */
-/* A run whose due time is in the journal does not run again. */
 static void fires_again(const cellar_task *t, void *ctx)
 {
     const size_t n = (size_t)((t->due_wall_ms - START_MS) / EVERY_MS);
