@@ -26,13 +26,13 @@ dir=build/torture
 runs=$dir/runs.tsv
 page=build/torture.md
 rows="
-cache_lives|LIVES=700|$T/test_cache_lives
+cache_lives|LIVES=350|$T/test_cache_lives
 cache_history|HISTORY_OPS=5000000|$T/test_cache_history
-l1_linear|T_SCALE=10|$T/test_l1_linear
+l1_linear|T_SCALE=6|$T/test_l1_linear
 lanes_storm|STORM_ROUNDS=500|$T/test_lanes_storm
 load_storm|T_SCALE=4 LOAD_CANCELS=40000|$T/test_load_storm
-l2_kill|KILL_CYCLES=2000|$T/test_l2_kill
-work_kill|WORK_KILL_CYCLES=1000|$T/test_work_kill
+l2_kill|KILL_CYCLES=500|$T/test_l2_kill
+work_kill|WORK_KILL_CYCLES=400|$T/test_work_kill
 object_ledger|ACQUIRES=20000000|$T/test_object_ledger
 remote_attack|ATTACK=24|$T/test_remote_attack
 simulation||${T%/t}/simdrv --check 120
