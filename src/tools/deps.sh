@@ -79,6 +79,7 @@ python3-redis|check torture|optional|python|redis|redis-py is not tried
 openssl|check torture|optional|tool|openssl|TLS is not tried|openssl/ssl.h
 libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no tests of the remote tier, hiredis is not tried
 libssl-dev|check bench torture|optional|link|openssl/provider.h -lssl|TLS is not built and not tried|openssl/ssl.h
+python3-dbg|check torture|optional|tool|python3-dbg|references of the package for Python are not counted
 python3-venv|check torture|optional|python|ensurepip|the wheel and the newest redis-py are not tried
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out

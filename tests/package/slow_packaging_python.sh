@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the wheel and the sdist of the package for Python install without a network, need nothing
-#         but libc, and pass the tests of the package in each Python that is here.
+#         but libc, and pass the tests of the package in each Python that is here. A Python that counts
+#         references (python3-dbg) finds none that a call keeps.
 # Method: `make wheel`; a fresh environment for each file, in a name space without network where the
 #         kernel allows one; tests/unit/python/run.py in it.
 . tests/support/t.sh
@@ -46,10 +47,10 @@ t_case licences_are_in_the_wheel has_licences
 t_case stubs_are_in_the_wheel has_stubs
 t_case the_wheel_is_below_900_kb is_small
 
-works() { # python, file: in an environment of its own
+works() { # python, file, tests (all): in an environment of its own
     rm -rf "$t_tmp/env" && "$1" -m venv "$t_tmp/env" &&
         $alone "$t_tmp/env/bin/pip" install -q --no-index --disable-pip-version-check "$2" &&
-        env -u PYTHONPATH "$t_tmp/env/bin/python" tests/unit/python/run.py
+        env -u PYTHONPATH "$t_tmp/env/bin/python" tests/unit/python/run.py ${3-}
 }
 t_case the_wheel_passes_the_tests works "$python" "$wheel"
 from_source() { # the wheel has shown the library at -O2
@@ -65,5 +66,10 @@ for other in python3.11 python3.12 python3.13; do
         t_case "the_wheel_passes_the_tests_in_$other" works $other "$wheel"
     fi
 done
+if usable python3-dbg; then
+    t_case calls_keep_no_reference works python3-dbg "$sdist" references
+else
+    t_skip calls_keep_no_reference "no python3-dbg with venv"
+fi
 t_skip the_package_works_without_the_gil "it is built for Pythons with a GIL"
 t_end packaging_python_wheel
