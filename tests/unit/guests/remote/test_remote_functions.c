@@ -5,7 +5,8 @@
  * Method: random states and arguments for each text go to both sides inside MULTI and EXEC: the
  *         state, the script, then all keys and their TTLs. In the texts for redis-server a key of
  *         the test stands for TIME. The clock goes back and forward.
- *         Values and numbers are equal, TTLs within 50 ms, errors have one first word.
+ *         Values and numbers are equal, TTLs within 50 ms, errors have one first word. Requests with
+ *         a wrong word, and each failed allocation, leave the port alive.
  * NEEDS   redis-server; without it the comparison is skipped. FUNCTIONS=n: cases of each text;
  *         slow_remote_functions.sh has 10^5. */
 #include "tests/support/draw.h"
@@ -310,6 +311,19 @@ static void (*const case_of[TEXTS])(void) = {
     [REMOTE_SCRIPT_BESIDE] = beside_case, [REMOTE_SCRIPTS] = marker_case,
 };
 
+/* For tests of the port alone: its limiters have tables. */
+static void limit_case(void)
+{
+    (void)key_new("~p:limit:n:k", 0);
+    (void)key_new("~p:members:n", 0);
+    say(arg_new(), "%s", draw(2) == 0 ? "" : "a1");
+    arg((int64_t)draw(5));
+    arg((int64_t)draw(5));
+    arg(12800000);
+    arg(51200000);
+    arg((int64_t)draw(2) * 1000000);
+}
+
 /* Draw a case. The clock steps by seconds, seldom by years. */
 static void draw_case(size_t script, int64_t *us)
 {
@@ -321,7 +335,7 @@ static void draw_case(size_t script, int64_t *us)
     one.keys = one.args = 0;
     one.script = script;
     one.us = *us;
-    case_of[script]();
+    (case_of[script] != NULL ? case_of[script] : limit_case)();
 }
 
 /* ---- Both servers ---------------------------------------------------------------------------- */
@@ -792,17 +806,24 @@ static void keys_read(resp_kit *k, uint32_t keys, char text[KEYS_MAX * 2048])
     }
 }
 
-static const char *run_function(resp_kit *k, uint64_t fault)
+/* Write the words of the case, with `keys` for their count. Return the number of words. */
+static size_t request(rc_word *w, char keys[8])
 {
-    rc_word w[3 + KEYS_MAX + ARGS_MAX] = { { "CELLAR.TIER", 11 } };
-    char count[8];
     size_t n = 3;
-    (void)snprintf(count, sizeof count, "%u", one.keys);
+    (void)snprintf(keys, 8, "%u", one.keys);
+    w[0] = (rc_word){ "CELLAR.TIER", 11 };
     w[1] = (rc_word){ name_of(one.script), strlen(name_of(one.script)) };
-    w[2] = (rc_word){ count, strlen(count) };
+    w[2] = (rc_word){ keys, strlen(keys) };
     for (uint32_t i = 0; i < one.keys; i++) { w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) }; }
     for (uint32_t i = 0; i < one.args; i++) { w[n++] = (rc_word){ one.arg[i].at, one.arg[i].len }; }
-    rc_queue_words(&k->client, w, n);
+    return n;
+}
+
+static const char *run_function(resp_kit *k, uint64_t fault)
+{
+    rc_word w[3 + KEYS_MAX + ARGS_MAX];
+    char keys[8];
+    rc_queue_words(&k->client, w, request(w, keys));
     (void)base_fault_alloc_arm(fault, false);
     rk_flush(k);
     return rk_wait(k);
@@ -853,6 +874,54 @@ T_CASE(function_without_memory_is_whole_or_refused)
         }
     }
     T_CHECK(refused > TEXTS);
+    rk_close(&k);
+}
+
+/* ---- Strangers ------------------------------------------------------------------------------- */
+
+/* Change one word of the request, drop it or say it twice. Return the number of words. */
+static size_t mutate(rc_word *w, size_t n)
+{
+    static const char *const odd[] = { "", "0", "-1", "1", "9", "x", "9007199254740992",
+                                       "9223372036854775807", "-9223372036854775808",
+                                       "18446744073709551616", "p:k", "~p:e", "abcdefgh" };
+    const size_t at = 1 + draw(n - 1);
+    switch (draw(4)) {
+    case 0:
+        memmove(w + at, w + at + 1, (n - at - 1) * sizeof *w);
+        return n - 1;
+    case 1:
+        memmove(w + at + 1, w + at, (n - at) * sizeof *w);
+        return n + 1;
+    default:
+        w[at].text = odd[draw(sizeof odd / sizeof odd[0])];
+        w[at].len = strlen(w[at].text);
+        return n;
+    }
+}
+
+T_CASE(request_with_a_mutated_word_gets_one_reply)
+{
+    const char *more = getenv("FUNCTIONS");
+    const uint64_t count = more != NULL ? strtoull(more, NULL, 10) : 8000 / T_COST;
+    int64_t us = INT64_C(1700000000000000);
+    uint64_t errors = 0;
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    port->wall_us = sample_clock;
+    draw_state = t_seed();
+    for (uint64_t i = 0; i < count; i++) {
+        rc_word w[4 + KEYS_MAX + ARGS_MAX];
+        char keys[8];
+        draw_case(draw(TEXTS), &us);
+        clock_us = one.us;
+        keys_set(&k);
+        rc_queue_words(&k.client, w, mutate(w, request(w, keys)));
+        rk_flush(&k);
+        errors += rk_wait(&k)[0] == '-';
+        T_EQ_STR(rk(&k, "ECHO", "alive", NULL), "alive");
+    }
+    T_CHECK(errors > 0 && errors < count);
     rk_close(&k);
 }
 
