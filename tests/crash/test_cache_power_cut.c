@@ -2,12 +2,12 @@
  *
  * Aim:    A power cut after a disk has healed leaves each entry that cellar_sync or cellar_save
  *         acknowledged, and no older value.
- * Method: A store without threads on the disk of l2_kit.h. One kind of call fails once, twice, in a
+ * Method: A store without threads on the disk of l2_dev.h. One kind of call fails once, twice, in a
  *         burst or until the disk heals, while the store changes entries. After that a good sync,
  *         at times some more changes, and disks that a power cut can leave. Each level of sync and
  *         each mode. After more changes SYNC_MANUAL promises nothing. */
 #include "store/store.h"
-#include "tests/support/l2_kit.h"
+#include "tests/support/l2_dev.h"
 #include "tests/support/settings.h"
 #include "tests/support/versioned.h"
 
@@ -16,6 +16,7 @@
 #define CRASHES 4
 #define LATER 30u /* version of the changes after the sync */
 
+static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 static l2_dev dev, crash;
 static int64_t now_ms;
 static base_rng rng;
@@ -34,11 +35,11 @@ static cellar *open_on(l2_dev *d, cellar_l2_sync sync, cellar_l2_write write)
     base_vfs *v = &vfs[d == &crash];
     cellar *c = NULL;
     *v = l2_dev_vfs(d);
-    const l2_config disk = { .vfs = v, .seg_bytes = 16384, .seg_count = 24, .stage_count = 2 };
+    const l2_config disk = { .vfs = v, .seg_bytes = 65536, .seg_count = 8, .stage_count = 2 };
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = "d",
                      .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.sync = sync, .l2.write = write,
                      .l2.retry_ms = 20, .l2.retry_max_ms = 20, .host.no_threads = 1,
-                     .host.clock = read_clock, .tuning.hash_key = l2_kit_secret };
+                     .host.clock = read_clock, .tuning.hash_key = secret };
     const cellar_config linked = settings_config(&cfg);
     T_REQUIRE(cache_open(&linked, &disk, 0, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}

@@ -524,12 +524,17 @@ static cellar_err l2_sync_all(l2 *d, uint64_t wait_ns)
 
 CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
 {
-    if (base_load_acq(&d->resync) != 0) {
-        sync_role_take(&d->working);
-        (void)l2_resync(d);
-        sync_role_drop(&d->working);
+    sync_role_take(&d->working);
+    (void)l2_resync(d);
+    cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
+    /* At DROP a place is used again without a sync: then only SUPER has an lsn that is so new. */
+    const uint64_t synced = base_load_acq(&d->synced);
+    if (err == CELLAR_OK && d->cfg.level == L2_DROP && d->super.synced != synced) {
+        d->super.synced = synced;
+        if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }
     }
-    return l2_sync_all(d, L2_NO_LIMIT_NS);
+    sync_role_drop(&d->working);
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err l2_commit(l2 *d) { return l2_sync_all(d, L2_COMMIT_NS); }

@@ -139,7 +139,7 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
     int e = 0;
     if (!l2_trailer_find(d, seq, &p->t)) {
         e = l2_log_read(d, at, sizeof at, p->begin + d->form.seg_bytes - sizeof at);
-        if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* a read told so */
+        if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* the read is no cause */
         if (e != 0) { return e; }
     }
     for (uint32_t i = 0; e == 0 && i < l2_row_pages(p->t.rows); i++) {

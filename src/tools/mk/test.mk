@@ -66,7 +66,7 @@ NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PA
 # DISK=log: the tests of the log, and those of the whole library. LOG_BEHIND look into the files, the
 # metrics or the code of the other tier.
 LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
-LOG_BEHIND  = api_keep api_ready api_sigbus cache_disk_faults cache_power_cut cache_read_back
+LOG_BEHIND  = api_keep api_ready api_sigbus cache_disk_faults cache_read_back
 LOG_PASSES  = $(filter-out $(LOG_BEHIND),$(patsubst test_%.c,%,$(notdir $(wildcard tests/api/test_*.c \
                 tests/unit/core/cache/test_*.c tests/crash/test_cache_*.c tests/crash/test_fault_*.c \
                 tests/concurrency/test_cache_*.c))))

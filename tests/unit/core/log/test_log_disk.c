@@ -313,6 +313,27 @@ T_CASE(bytes_of_a_failed_sync_are_stored_again) { failed_syncs(L2_ALWAYS, false)
 T_CASE(bytes_of_a_failed_periodic_sync_are_stored_again) { failed_syncs(L2_KEEP, false); }
 T_CASE(bytes_that_a_failed_sync_lost_end_all_that_is_older) { failed_syncs(L2_ALWAYS, true); }
 
+/* Without syncs in between, places are used again: the log that SUPER knew is gone. */
+T_CASE(state_of_a_sync_survives_a_power_cut_without_periodic_syncs)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    for (uint32_t s = 0; s < 10 && !t_failed(); s++) {
+        begin(L2_DROP);
+        l2_dev_init(&dev);
+        open_on(&dev);
+        for (uint32_t n = 0; n < 6000; n++) {
+            change_key((uint32_t)base_rng_below(&r, KEYS), n % 7 == 3, n % 3 == 0);
+            if (n % 4 == 0) { (void)l2_tick(d, 0); }
+        }
+        T_EQ_I64(l2_sync(d), CELLAR_OK);
+        cut_now(&r);
+        T_EQ_U64(moment(changes), changes);
+        l2_close(d);
+        finish();
+    }
+}
+
 /* ---- clocks ---- */
 
 #define YEAR_MS (INT64_C(366) * 86400000)
