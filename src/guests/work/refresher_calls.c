@@ -422,7 +422,7 @@ static void refresher_decide(refresher_policies *to, const refresher_spec *s)
     sync_drop(QUEUE, &p->lock);
 }
 
-static cellar_bytes rule_bytes(const char *text)
+static cellar_bytes refresher_text(const char *text)
 {
     return text != NULL ? (cellar_bytes){ text, strlen(text) } : (cellar_bytes){ "", 0 };
 }
@@ -432,8 +432,8 @@ static bool refresher_add_rule(const cellar_policy_rule *rule, void *ctx)
     refresher_policies *p = ctx;
     char prefix[CELLAR_PATTERN_MAX + 1];
     if (rule->refresh_ms == 0 || rule->kind > CELLAR_POLICY_GLOB) { return true; }
-    refresher_spec s = { .c = p->c, .key = rule_bytes(rule->pattern),
-                         .loader = rule_bytes(rule->loader), .at = rule_bytes(rule->at),
+    refresher_spec s = { .c = p->c, .key = refresher_text(rule->pattern),
+                         .loader = refresher_text(rule->loader), .at = refresher_text(rule->at),
                          .interval_ms = BASE_MIN(rule->refresh_ms, REFRESHER_INTERVAL_MAX_MS),
                          .flags = CELLAR_REFRESH_POLICY, .o = cellar_refresh_opts_default() };
     s.o.ttl_ms = rule->ttl_ms != CELLAR_TTL_NONE ? rule->ttl_ms : 0;
