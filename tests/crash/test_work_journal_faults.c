@@ -812,6 +812,7 @@ static void cut_guests(void (*life)(cellar_journal_level level),
         }
     }
 }
+
 /* A run does not happen again if its due time is in the journal. */
 static void fires_again(const cellar_task *t, void *ctx)
 {
