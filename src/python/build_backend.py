@@ -56,8 +56,9 @@ def build_sdist(folder, config_settings=None):
 def _compile(folder):
     """Compile the extension, which holds the library, and return its bytes."""
     cc = shlex.split(os.environ.get("CC", "cc"))
-    words = [*shlex.split(os.environ.get("CFLAGS", "-O2")), *WORDS, "-isystem",
-             sysconfig.get_path("include")]
+    # Not -isystem: there gcc follows links, and python3-dbg would get the pyconfig.h of python3.
+    words = [*shlex.split(os.environ.get("CFLAGS", "-O2")), *WORDS,
+             "-I" + sysconfig.get_path("include")]
     sources = [f"src/python/{name}" for name in sorted(os.listdir("src/python"))
                if name.endswith(".c")]
     objects = [f"{folder}/{n}.o" for n in range(len(sources) + 1)]
