@@ -97,6 +97,12 @@ CELLAR_PRIVATE l2_word l2_index_find(l2 *d, uint64_t hash)
     return l2_slot_word(d, l2_slot_at(d, l2_shard_of(d, hash), l2_bits48(hash), 0));
 }
 
+CELLAR_PRIVATE void l2_index_ahead(l2 *d, uint64_t hash)
+{
+    const l2_shard *s = l2_shard_of(d, hash);
+    BASE_PREFETCH(s->slot + (size_t)l2_slot_home(d, l2_bits48(hash)) * L2_SLOT_WORDS);
+}
+
 CELLAR_PRIVATE l2_word l2_index_find48(l2 *d, uint64_t h48)
 {
     const uint64_t hash = h48 << 16;

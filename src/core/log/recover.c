@@ -30,6 +30,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_LIST_STEP 64u
+#define L2_ROWS_AHEAD 8u /* rows whose slots are requested before they are needed */
 
 typedef struct l2_list { /* numbers, newest first */
     uint64_t *at;
@@ -266,6 +267,9 @@ static void l2_rows_apply(l2 *d, l2_recovery *r, const unsigned char *rows, uint
 {
     while (n-- > 0) {
         l2_row row;
+        if (n >= L2_ROWS_AHEAD) {
+            l2_index_ahead(d, l2_r64(rows + (size_t)(n - L2_ROWS_AHEAD) * L2_ROW_BYTES));
+        }
         l2_row_read(rows + (size_t)n * L2_ROW_BYTES, &row);
         l2_row_apply(d, r, &row, begin + row.off);
     }

@@ -17,6 +17,8 @@ CELLAR_PRIVATE uint64_t l2_index_per(uint64_t places);
 CELLAR_PRIVATE uint32_t l2_word_bytes(uint32_t bytes);
 /* Find the word of a key. Here and below hash is l2_mix of the key. */
 CELLAR_PRIVATE l2_word l2_index_find(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Request the line of a key's slot. */
+CELLAR_PRIVATE void l2_index_ahead(l2 *d, uint64_t hash);
 /* Return the word of the key of which the upper 48 bits of l2_mix are h48. */
 CELLAR_PRIVATE l2_word l2_index_find48(l2 *d, uint64_t h48) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Return the word with the lowest lsn above `after` near the slot of a key; *other: its hash. */
