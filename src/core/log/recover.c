@@ -30,7 +30,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_LIST_STEP 64u
-#define L2_ROWS_AHEAD 8u /* rows whose slots are requested before they are needed */
+#define L2_ROWS_AHEAD 8u /* slots of so many rows are requested before they are needed */
 
 typedef struct l2_list { /* numbers, newest first */
     uint64_t *at;
