@@ -12,8 +12,10 @@
  *            few entries without value. A flood of absent keys displaces other absent keys.
  * LOCKING    Lane lock.
  *            A long entry first makes its room in all lanes, before its block takes that of others.
- * LIMITS     A set of n bytes examines L1_QUOTA_LOOKS + n records of its lane: beside others of 32
- *            bytes a generation exceeds its ceiling by 1/43 of the store and one round of appends.
+ * LIMITS     A set of n bytes examines L1_QUOTA_LOOKS + n records of its lane, n at most the bytes
+ *            of the longest record, and L1_HOLD_MAX more if it began on the short path. So beside
+ *            others of 32 bytes a generation exceeds its ceiling by 1/43 of the store and one round
+ *            of appends.
  * NOT HERE   A share that no other namespace may take: that is a store of its own.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
