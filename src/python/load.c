@@ -87,6 +87,7 @@ static cellar_err load_failed(cellar_load *load, load_call *x)
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
     if (trace != NULL) { (void)PyException_SetTraceback(error, trace); }
+    x->inherited = 1; /* what this loader raised replaces what another one raised */
     load_give(x, error, 0);
     for (load_call *other = load_calls; is_shared && other != NULL; other = other->next) {
         if (other->key_hash == x->key_hash) { load_give(other, error, 0); }

@@ -92,6 +92,19 @@ def a_loader_that_raises_reaches_every_waiter_as_itself():
             assert cache.get("k") is None
 
 
+def a_loader_that_replaces_an_exception_raises_its_own():
+    with cellar.Cache("4M") as cache:
+        def bad(key):
+            raise KeyError(key)
+
+        def load(key):
+            try:
+                cache.get_or_load(key, bad)
+            except KeyError:
+                raise Mine from None
+        assert str(raises(Mine, cache.get_or_load, "k", load)) == ""
+
+
 def calls_that_begin_while_a_load_fails_get_its_exception():
     def load(key):
         raise Mine
