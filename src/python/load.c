@@ -28,7 +28,7 @@ enum {
 typedef struct load_call load_call;
 struct load_call {
     load_call *next;     /* list of the calls that run, the newest first */
-    uint64_t   key_hash; /* of the key and its store */
+    uint64_t   key_hash; /* of the key and its namespace */
     codec      codec;    /* of the Cache */
     PyObject  *fn;       /* the loader; all four borrowed */
     PyObject  *args;
@@ -61,7 +61,7 @@ static void load_give(load_call *x, PyObject *error, int inherited)
 
 static void load_begin(load_call *x, const char *key, size_t len)
 {
-    x->key_hash = UINT64_C(14695981039346656037) ^ (uint64_t)(uintptr_t)((cache *)x->owner)->root;
+    x->key_hash = UINT64_C(14695981039346656037) ^ (uint64_t)(uintptr_t)((cache *)x->owner)->c;
     for (size_t i = 0; i < len; i++) { /* FNV-1a */
         x->key_hash = (x->key_hash ^ (unsigned char)key[i]) * UINT64_C(1099511628211);
     }

@@ -105,6 +105,30 @@ def a_loader_that_replaces_an_exception_raises_its_own():
         assert str(raises(Mine, cache.get_or_load, "k", load)) == ""
 
 
+def an_exception_is_of_one_namespace_alone():
+    with cellar.Cache("4M") as cache:
+        first, second = cache.namespace("first"), cache.namespace("second")
+        begun, event, out = threading.Event(), threading.Event(), []
+
+        def load(key):
+            begun.set()
+            assert event.wait(SECONDS)
+            raise Mine
+
+        def run():
+            out.extend(threads(1, lambda: second.get_or_load("k", load)))
+        running = [threading.Thread(target=run) for _ in range(2)]
+        for thread in running:
+            thread.start()
+            assert begun.wait(SECONDS)
+        time.sleep(.02)  # the second thread waits for the load of the first
+        raises(ZeroDivisionError, first.get_or_load, "k", lambda key: 1 / 0)
+        event.set()
+        for thread in running:
+            thread.join()
+        assert [type(error) for error in out] == [Mine, Mine], out
+
+
 def calls_that_begin_while_a_load_fails_get_its_exception():
     def load(key):
         raise Mine
