@@ -163,6 +163,25 @@ def the_main_thread_gets_the_exception_between_its_slices():
         assert len(runs) == 1
 
 
+def a_call_that_loads_after_a_cancelled_load_raises_no_older_exception():
+    with cellar.Cache("4M") as cache:
+        begun = threading.Event()
+
+        def bad(key):
+            raise Mine
+
+        def load(key):
+            raises(Mine, cache.get_or_load, key, bad)
+            begun.set()
+            time.sleep(.12)  # three slices of the main thread, which began after the exception
+            raise SystemExit
+        thread = threading.Thread(target=lambda: threads(1, lambda: cache.get_or_load("k", load)))
+        thread.start()
+        begun.wait()
+        assert cache.get_or_load("k", lambda key: 2) == 2
+        thread.join()
+
+
 def exceptions_are_kept_no_longer_than_calls_wait():
     with cellar.Cache("4M") as cache:
         class Big:
