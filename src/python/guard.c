@@ -68,11 +68,7 @@ static int guard_store(PyObject *of, void *out)
 static PyObject *guard_done(PyObject *capsule, const guard_handle *h, cellar_err err)
 {
     if (err == CELLAR_OK) { return capsule; }
-    if (h->remote != NULL) {
-        (void)common_raise_remote(NULL, err);
-    } else {
-        (void)common_raise(h->store, err);
-    }
+    (void)(h->remote != NULL ? common_raise_remote(NULL, err) : common_raise(h->store, err));
     Py_DECREF(capsule);
     return NULL;
 }

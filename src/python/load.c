@@ -49,14 +49,16 @@ void load_forked(void) { load_calls = NULL; }
 
 /* ---- Exceptions of loaders ------------------------------------------------------------------ */
 
-/* Give a call what a loader raised. The first load that it can wait for decides. */
-static void load_give(load_call *x, PyObject *error, int inherited)
+/* Give a call what a loader raised. The first load that it can wait for decides. Return 1 when it
+ * replaced an exception: the end of that one may have run other threads, and `x` may be gone. */
+static int load_give(load_call *x, PyObject *error, int inherited)
 {
     PyObject *const before = x->error;
-    if (error == NULL || (before != NULL && !x->inherited)) { return; }
+    if (error == NULL || (before != NULL && !x->inherited)) { return 0; }
     x->error = Py_NewRef(error);
     x->inherited = inherited;
     Py_XDECREF(before);
+    return before != NULL;
 }
 
 static void load_begin(load_call *x, const char *key, size_t len)
@@ -66,7 +68,7 @@ static void load_begin(load_call *x, const char *key, size_t len)
         x->key_hash = (x->key_hash ^ (unsigned char)key[i]) * UINT64_C(1099511628211);
     }
     for (const load_call *other = load_calls; other != NULL; other = other->next) {
-        if (other->key_hash == x->key_hash) { load_give(x, other->error, 1); }
+        if (other->key_hash == x->key_hash) { (void)load_give(x, other->error, 1); }
     }
     x->next = load_calls;
     load_calls = x;
@@ -88,9 +90,10 @@ static cellar_err load_failed(cellar_load *load, load_call *x)
     PyErr_NormalizeException(&type, &error, &trace);
     if (trace != NULL) { (void)PyException_SetTraceback(error, trace); }
     x->inherited = 1; /* what this loader raised replaces what another one raised */
-    load_give(x, error, 0);
-    for (load_call *other = load_calls; is_shared && other != NULL; other = other->next) {
-        if (other->key_hash == x->key_hash) { load_give(other, error, 0); }
+    (void)load_give(x, error, 0);
+    for (load_call *other = load_calls; is_shared && other != NULL;) {
+        const int replaced = other->key_hash == x->key_hash && load_give(other, error, 0);
+        other = replaced ? load_calls : other->next;
     }
     PyErr_Restore(type, error, trace);
     if (x->background) { PyErr_WriteUnraisable(x->fn); } else { PyErr_Clear(); }

@@ -182,6 +182,56 @@ def a_call_that_loads_after_a_cancelled_load_raises_no_older_exception():
         thread.join()
 
 
+def a_call_may_leave_while_its_older_exception_ends():
+    assert forked(lambda: until(_leave)) == "True"
+
+
+def _leave():
+    """Leave the main thread's wait while a load replaces its exception; False: it led the load."""
+    class Left(Exception):
+        """Leaves the wait of the main thread."""
+
+    class Old(Exception):
+        def __del__(self):
+            if ends:
+                os.kill(os.getpid(), signal.SIGALRM)
+                assert left.wait(SECONDS)
+
+    def leave(*_):
+        raise Left
+    signal.signal(signal.SIGALRM, leave)
+    begun, left, ends = threading.Event(), threading.Event(), []
+    with cellar.Cache("4M") as cache:
+        def old(key):
+            raise Old
+
+        def load(key):
+            raises(Old, cache.get_or_load, key, old)
+            begun.set()
+            time.sleep(.06)  # the other calls wait, and have the exception
+            raise SystemExit
+
+        def new(key):
+            ends.append(1)
+            time.sleep(.02)
+            raise Mine
+        running = [threading.Thread(target=lambda fn=fn: threads(1, lambda: cache.get_or_load("k", fn)))
+                   for fn in (load, new)]
+        for thread in running:
+            thread.start()
+            begun.wait()
+        time.sleep(.01)
+        try:
+            cache.get_or_load("k", str)
+        except Left:
+            for n in range(900):  # overwrite the stack that the call used
+                cache.get(("A" * n, "A" * (900 - n)))
+        left.set()
+        for thread in running:
+            thread.join()
+        return bool(ends)
+
+
 def exceptions_are_kept_no_longer_than_calls_wait():
     with cellar.Cache("4M") as cache:
         class Big:
