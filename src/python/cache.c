@@ -5,8 +5,9 @@
  * PICTURE    Cache -> root Cache -> cellar_open, cellar_remote_open; arguments kept for a child
  *            a call: key as bytes -> cellar_* -> value as an object
  * FORK       Each call compares `forks` of the handle with common_forks. In a child the first call
- *            opens store, link and namespace again, by the arguments of the parent. The GIL is
- *            held, so one thread opens and the others wait.
+ *            opens store, link and namespace again, by the arguments of the parent. The wait for the
+ *            server releases the GIL: meanwhile calls of other threads wait for the `opener`. A
+ *            signal handler in the thread of the opener uses the store as it is.
  * GIL        Memory is asked with the GIL held: it costs less than to release it. A call that may
  *            wait for disk or server releases the GIL, and `busy` of the store counts it. The close
  *            waits until no such call runs: cellar_close must not overlap calls.
@@ -29,13 +30,22 @@ PyTypeObject *cache_type;
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
-/* Wait until the link is proven. Without a server the calls go on as if it were away. */
-static int cache_wait_proof(const cellar_remote *r)
+/* Fail if the program closed the handle or its store. */
+static int cache_check_closed(const cache *s)
 {
-    for (int i = 0; i < CACHE_PROOF_TRIES; i++) {
-        const cellar_remote_state state = cellar_remote_state_get(r);
-        const int is_away = state == CELLAR_REMOTE_DOWN && i >= CACHE_LINK_TRIES;
-        if (state >= CELLAR_REMOTE_PROVEN || is_away) { break; }
+    if (!s->closed && !s->root->closed) { return 0; }
+    (void)common_raise_text(CELLAR_E_CLOSED, CELLAR_E_CLOSED, "cellar: the Cache is closed");
+    return -1;
+}
+
+/* Wait until the link is proven, or another thread closes it. Without a server the calls go on as
+ * if it were away. */
+static int cache_wait_proof(const cache *root)
+{
+    for (int i = 0; i < CACHE_PROOF_TRIES && root->remote != NULL; i++) {
+        const cellar_remote_state state = cellar_remote_state_get(root->remote);
+        if (state >= CELLAR_REMOTE_PROVEN) { return 0; }
+        if (state == CELLAR_REMOTE_DOWN && i >= CACHE_LINK_TRIES) { return 0; }
         if (common_pause() < 0) { return -1; }
     }
     return 0;
@@ -44,9 +54,8 @@ static int cache_wait_proof(const cellar_remote *r)
 /* Attach a handle to the link of its store, which others may have done, and wait for the proof. */
 static int cache_attach(const cache *s, cellar *c)
 {
-    cellar_remote *const r = s->root->remote;
-    const cellar_err err = cellar_remote_attach(r, c, NULL);
-    if (err == CELLAR_OK) { return cache_wait_proof(r); }
+    const cellar_err err = cellar_remote_attach(s->root->remote, c, NULL);
+    if (err == CELLAR_OK) { return cache_wait_proof(s->root) < 0 ? -1 : cache_check_closed(s); }
     if (err != CELLAR_E_BUSY) { (void)common_raise_remote(NULL, err); }
     return err == CELLAR_E_BUSY ? 0 : -1;
 }
@@ -104,10 +113,7 @@ static int cache_open_namespace(cache *s)
 {
     cellar_namespace_config cfg = cellar_namespace_config_default();
     const char *name;
-    if (cache_ready(s->root) < 0 ||
-        !PyArg_ParseTuple(s->spec, "sO&", &name, common_ms, &cfg.default_ttl_ms)) {
-        return -1;
-    }
+    if (!PyArg_ParseTuple(s->spec, "sO&", &name, common_ms, &cfg.default_ttl_ms)) { return -1; }
     const cellar_err err = cellar_namespace_open(s->root->c, name, &cfg, &s->c);
     if (err != CELLAR_OK) {
         (void)common_raise(s->root->c, err);
@@ -119,17 +125,22 @@ static int cache_open_namespace(cache *s)
     return -1;
 }
 
-/* Open the handle in this process, or fail because the program closed it. */
+/* Open the handle in this process, or wait for the thread that opens it. Fail if it is closed. */
 int cache_open_here(cache *s)
 {
-    if (s->closed || s->root->closed) {
-        (void)common_raise_text(CELLAR_E_CLOSED, CELLAR_E_CLOSED, "cellar: the Cache is closed");
-        return -1;
+    if (s->root != s && cache_ready(s->root) < 0) { return -1; }
+    while (s->opening == common_forks + 1 && s->opener != PyThread_get_thread_ident()) {
+        if (common_pause() < 0) { return -1; }
     }
+    if (cache_check_closed(s) < 0) { return -1; }
+    if (s->c != NULL && (s->forks == common_forks || s->opening == common_forks + 1)) { return 0; }
+    s->c = NULL;
     s->remote = NULL;
+    s->opener = PyThread_get_thread_ident();
+    s->opening = common_forks + 1;
     const int done = s->root == s ? cache_open_store(s) : cache_open_namespace(s);
-    if (done < 0) { s->c = NULL; }
-    s->forks = common_forks;
+    if (done == 0) { s->forks = s->opening - 1; } else { s->c = NULL; }
+    s->opening = 0;
     return done;
 }
 

@@ -169,9 +169,7 @@ static cellar_err guard_lock_shared(int call, cellar_remote *r, const pykey *k,
                                     const cellar_lock_opts *o, cellar_remote_lock *x)
 {
     if (call == LOCK_RELEASE) { return cellar_remote_lock_release(r, k->at, k->len, x); }
-    if (call == LOCK_EXTEND) {
-        return cellar_remote_lock_extend(r, k->at, k->len, x, o->hold_ms);
-    }
+    if (call == LOCK_EXTEND) { return cellar_remote_lock_extend(r, k->at, k->len, x, o->hold_ms); }
     cellar_err err = cellar_remote_lock_acquire(r, k->at, k->len, o, x);
     if (err != CELLAR_OK) { return err; }
     err = cellar_remote_fence(r, GUARD_FENCE_MS);

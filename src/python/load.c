@@ -13,7 +13,6 @@
  * SEE ALSO   LOADS, RECURSION and LEAVE A WAIT in cellar_load.h. */
 #include "python/python.h"
 
-#include <pythread.h>
 #include <structmember.h>
 
 #include "cellar_entry.h"
@@ -265,9 +264,7 @@ static PyObject *load_key(cache *s, const char *key, size_t len, load_call *x,
             if (value != NULL || PyErr_Occurred()) { break; }
             s->foreign++;
             o.flags |= CELLAR_LOAD_REFRESH; /* bytes that are none of this package: a miss */
-        } else {
-            break;
-        }
+        } else { break; }
         cellar_result_free(&r);
     }
     load_end(x);
@@ -402,7 +399,6 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
     cache *s = m->cache;
     const char *key;
     Py_ssize_t len;
-    PyObject *value = NULL;
     const cellar_load_opts o = load_options(&m->o);
     cellar_result r = cellar_result_default();
     cellar_lease lease;
@@ -410,11 +406,9 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
     PyThreadState *const gil = cache_leave(s);
     const cellar_err err = cellar_lease_acquire(s->c, key, (size_t)len, &o, NULL, &lease, &r);
     cache_return(s, gil);
-    if (err == CELLAR_OK || err == CELLAR_STALE) {
-        value = value_decode(r.value, r.value_len, &s->codec);
-    } else if (err < 0) {
-        (void)common_raise(s->c, err);
-    }
+    if (err < 0) { (void)common_raise(s->c, err); }
+    PyObject *const value = err != CELLAR_OK && err != CELLAR_STALE ? NULL :
+        value_decode(r.value, r.value_len, &s->codec);
     cellar_result_free(&r);
     if (PyErr_Occurred()) { return NULL; }
     return Py_BuildValue("Ny#", value == NULL ? Py_NewRef(m->fn) : value,

@@ -9,6 +9,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <pythread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -131,6 +132,8 @@ struct cache {
     codec          codec;
     uint64_t       foreign; /* values without a valid tag, since the open */
     unsigned       forks;   /* common_forks of the open */
+    unsigned       opening; /* 1 + common_forks while a thread opens the handle, else 0 */
+    unsigned long  opener;  /* that thread */
     unsigned       busy;    /* of a store: calls that run without the GIL */
     int            below;   /* what is below memory: 0, BELOW_DISK, BELOW_SERVER */
     int            closed;

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Workers that share a server: loads, counters, limiters, locks, and a server that goes away."""
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import cellar
-from kit import SECONDS, forked, raises, said_by, until
+from kit import SECONDS, forked, raises, said_by, threads, until
 
 WORKER = """
 import sys, time, cellar
@@ -149,6 +151,50 @@ for child in children: assert os.waitpid(child, 0)[1] == 0
 print(cache["k"], cache["n"])
 """
     assert said_by(text, folder) == "1 3"
+
+
+def threads_of_a_worker_open_one_link(folder):
+    def fds():
+        return len(os.listdir("/proc/self/fd"))
+
+    def child(count):
+        before = fds()
+        counts = threads(count, lambda: (part if count == 9 else cache).incr("n"))
+        return sorted(map(str, counts)), fds() - before
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            part = cache.namespace("part")
+            one, eight, nine = (eval(forked(lambda n=n: child(n))) for n in (1, 8, 9))
+            assert one[0] == ["1"] and eight[0] == list("23456789") and nine[0] == list("123456789")
+            assert one[1] == eight[1] == nine[1], (one, eight, nine)
+
+
+def a_close_during_the_open_of_another_thread_closes_the_store(folder):
+    def child():
+        out = []
+        thread = threading.Thread(target=lambda: out.extend(threads(1, lambda: cache.get("k"))))
+        thread.start()
+        time.sleep(.1)  # the other thread waits for the server
+        cache.close()
+        thread.join(SECONDS)
+        return str(out[0]), until(lambda: len(os.listdir("/proc/self/task")) == 1)
+    server = cellar.serve(unix=folder + "/sock", shared="16M")
+    with cellar.Cache("4M", shared=_url(folder)) as cache:
+        server.close()
+        said = forked(child)
+        assert "closed" in said and said.endswith(" True)"), said
+
+
+def a_signal_handler_calls_the_store_that_its_thread_opens(folder):
+    def child():
+        out = []
+        signal.signal(signal.SIGALRM, lambda *_: out.append(cache.get("handler", 1)))
+        signal.setitimer(signal.ITIMER_REAL, .1)
+        return cache.get("k", 2), out
+    server = cellar.serve(unix=folder + "/sock", shared="16M")
+    with cellar.Cache("4M", shared=_url(folder)) as cache:
+        server.close()
+        assert forked(child) == "(2, [1])"
 
 
 def a_worker_killed_in_its_load_hands_the_load_over(folder):
