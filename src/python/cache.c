@@ -5,9 +5,9 @@
  * PICTURE    Cache -> root Cache -> cellar_open, cellar_remote_open; arguments kept for a child
  *            a call: key as bytes -> cellar_* -> value as an object
  * FORK       Each call compares `forks` of the handle with common_forks. In a child the first call
- *            opens store, link and namespace again, by the arguments of the parent. The wait for the
- *            server releases the GIL: meanwhile calls of other threads wait for the `opener`. A
- *            signal handler in the thread of the opener uses the store as it is.
+ *            opens store, link and namespace again, by the arguments of the parent. The wait for
+ *            the server releases the GIL: meanwhile calls of other threads wait for the `opener`.
+ *            A signal handler in the thread of the opener uses the store as it is.
  * GIL        Memory is asked with the GIL held: it costs less than to release it. A call that may
  *            wait for disk or server releases the GIL, and `busy` of the store counts it. The close
  *            waits until no such call runs: cellar_close must not overlap calls.

@@ -149,7 +149,7 @@ static cellar_err load_run(cellar_load *load, const void *key, size_t key_len, v
     const PyGILState_STATE state = PyGILState_Ensure();
     const unsigned forks = common_forks;
     const int before = common_background;
-    if (x->slices > 0 && x->error != NULL && !x->inherited) { /* the load failed between two slices */
+    if (x->slices > 0 && x->error != NULL && !x->inherited) { /* failed between slices */
         (void)cellar_load_fail(load, LOAD_RAISED, 0, CELLAR_FAIL_FINAL);
     } else {
         common_background = before || x->background;
