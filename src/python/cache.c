@@ -93,10 +93,7 @@ static int cache_open_store(cache *s)
     l2.write = durable ? CELLAR_L2_WRITE_THROUGH : CELLAR_L2_WRITE_ON_SET;
     l2.optional = optional != 0;
     cellar_err err = cellar_open(&cfg, &s->c);
-    if (err != CELLAR_OK) {
-        (void)common_raise(NULL, err);
-        return -1;
-    }
+    if (err != CELLAR_OK) { return common_fail(NULL, err); }
     s->busy = 0;
     s->below = cfg.l2_path != NULL ? BELOW_DISK : url != NULL ? BELOW_SERVER : 0;
     if (url == NULL) { return 0; }
@@ -115,10 +112,7 @@ static int cache_open_namespace(cache *s)
     const char *name;
     if (!PyArg_ParseTuple(s->spec, "sO&", &name, common_ms, &cfg.default_ttl_ms)) { return -1; }
     const cellar_err err = cellar_namespace_open(s->root->c, name, &cfg, &s->c);
-    if (err != CELLAR_OK) {
-        (void)common_raise(s->root->c, err);
-        return -1;
-    }
+    if (err != CELLAR_OK) { return common_fail(s->root->c, err); }
     s->below = s->root->below;
     if (s->root->remote == NULL || cache_attach(s, s->c) == 0) { return 0; }
     (void)cellar_namespace_close(s->c);
@@ -368,8 +362,7 @@ static int cache_do(cache *s, PyObject *key, cache_job *j)
     const cellar_err err = cache_run(s->c, &k, j, s->codec.raw);
     cache_return(s, gil);
     if (key != NULL) { key_fini(&k); }
-    if (err < 0) { (void)common_raise(s->c, err); }
-    return err < 0 ? -1 : (int)err;
+    return err < 0 ? common_fail(s->c, err) : (int)err;
 }
 
 /* Run a call: its number, key or None, ttl, tag or pattern, flag, delta, initial. Return (code,

@@ -399,18 +399,23 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
     cache *s = m->cache;
     const char *key;
     Py_ssize_t len;
-    const cellar_load_opts o = load_options(&m->o);
+    cellar_load_opts o = load_options(&m->o);
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     if (!PyArg_ParseTuple(args, "y#", &key, &len) || cache_ready(s) < 0) { return NULL; }
-    PyThreadState *const gil = cache_leave(s);
-    const cellar_err err = cellar_lease_acquire(s->c, key, (size_t)len, &o, NULL, &lease, &r);
-    cache_return(s, gil);
-    if (err < 0) { (void)common_raise(s->c, err); }
-    PyObject *const value = err != CELLAR_OK && err != CELLAR_STALE ? NULL :
-        value_decode(r.value, r.value_len, &s->codec);
-    cellar_result_free(&r);
-    if (PyErr_Occurred()) { return NULL; }
+    PyObject *value = NULL;
+    for (int found = 1; found && value == NULL; o.flags = CELLAR_LOAD_REFRESH) { /* as load_key */
+        PyThreadState *const gil = cache_leave(s);
+        const cellar_err err = cellar_lease_acquire(s->c, key, (size_t)len, &o, NULL, &lease, &r);
+        cache_return(s, gil);
+        if (err < 0) { (void)common_raise(s->c, err); }
+        found = err == CELLAR_OK || err == CELLAR_STALE;
+        if (found) { value = value_decode(r.value, r.value_len, &s->codec); }
+        cellar_result_free(&r);
+        if (PyErr_Occurred()) { return NULL; }
+        s->foreign += found && value == NULL;
+        found &= !cellar_lease_held(&lease);
+    }
     return Py_BuildValue("Ny#", value == NULL ? Py_NewRef(m->fn) : value,
                          cellar_lease_held(&lease) ? (const char *)&lease : NULL,
                          (Py_ssize_t)sizeof lease);

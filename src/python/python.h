@@ -32,6 +32,8 @@ PyObject *common_raise(cellar *c, cellar_err err);
 PyObject *common_raise_remote(const cellar_remote *r, cellar_err err);
 /* Raise it with another text, and another attribute `code`; return NULL. */
 PyObject *common_raise_text(cellar_err err, int code, const char *text);
+/* Raise the Python exception of a code; return -1. */
+static inline int common_fail(cellar *c, cellar_err err) { return common_raise(c, err) ? 0 : -1; }
 /* Write a line to the logger "cellar". For cellar_host_config.log: it needs no GIL. */
 void common_log(cellar_log_level level, const char *area, cellar_err code, const char *text,
                 void *ctx);

@@ -116,6 +116,19 @@ def a_stale_value_is_returned_while_a_task_loads():
         assert set(asyncio.run(main())) <= {1, 2} and len(runs) >= 2
 
 
+def a_task_loads_again_what_another_program_wrote():
+    with cellar.Cache("4M") as cache:
+        @cache.namespace("n").memoize
+        async def row(n):
+            return n
+        assert asyncio.run(row(1)) == 1
+        raw = cache.namespace("n", raw=True)
+        raw.set(row.memo._key(1), b"text of C")
+        for found in (1, 1):
+            assert asyncio.run(asyncio.wait_for(row(1), 10)) == found
+        assert row.cache_info() == (1, 2)
+
+
 def store_and_tags_hold_for_coroutines():
     with cellar.Cache("4M") as cache:
         runs = []
