@@ -31,14 +31,13 @@ static void guard_end(PyObject *capsule)
 {
     guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
     if (h->forks == common_forks) {
-        Py_BEGIN_ALLOW_THREADS
+        const int is_shared = h->cache != NULL && h->remote == h->cache->remote;
+        PyThreadState *const gil = is_shared ? cache_leave(h->cache) : PyEval_SaveThread();
         cellar_limiter_close(h->limiter);
-        if (h->cache != NULL && h->remote == h->cache->remote) {
-            cellar_remote_limiter_close(h->shared);
-        }
+        cellar_remote_limiter_close(is_shared ? h->shared : NULL);
         cellar_resp_close(h->resp);
         (void)cellar_close(h->store);
-        Py_END_ALLOW_THREADS
+        if (is_shared) { cache_return(h->cache, gil); } else { PyEval_RestoreThread(gil); }
     }
     Py_XDECREF((PyObject *)h->cache);
     PyMem_Free(h);
