@@ -198,13 +198,14 @@ static void load_release(void *ctx)
     load_call *x = ctx;
     if (x == NULL) { return; }
     const PyGILState_STATE state = PyGILState_Ensure();
+    const int before = common_background;
     common_background = 1;
     load_end(x);
     Py_XDECREF(x->value);
     Py_XDECREF(x->error);
     Py_DECREF(x->owner);
     PyMem_Free(x);
-    common_background = 0;
+    common_background = before;
     PyGILState_Release(state);
 }
 

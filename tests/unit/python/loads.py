@@ -479,6 +479,36 @@ def a_cache_goes_with_its_last_reference_while_loads_run():
     until(lambda: gc.collect() is None or ref() is None)
 
 
+def a_refresh_that_closes_another_cache_may_drop_its_own():
+    assert forked(_drop) == "True"
+
+
+def _drop():
+    done, begun, caches = threading.Event(), [], [cellar.Cache("4M")]
+
+    def outer():
+        if begun:
+            for n in range(9):
+                inner(n)  # two refreshes run, the others wait until the close
+            other.close()
+            memos.clear()
+            caches.clear()
+            gc.collect()
+            done.set()
+        return 1
+    memos = [caches[0].memoize(ttl=.001, stale=600)(outer)]
+    other = cellar.Cache("4M")
+    inner = other.memoize(ttl=.001, stale=600)(lambda n: time.sleep(.02 if begun else 0))
+    for n in range(9):
+        inner(n)
+    memos[0]()
+    time.sleep(.01)
+    begun.append(1)
+    memos[0]()
+    done.wait(SECONDS)
+    return until(lambda: len(os.listdir("/proc/self/task")) == 1)
+
+
 def a_fork_inside_a_loader_leaves_the_load_to_the_parent():
     with cellar.Cache("4M") as cache:
         def load(key):
