@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * shared: the store that processes share, and what the functions of EVALSHA do with it.
+ * shared: the store that processes share, and what the functions of CELLAR.TIER do with it.
  *
  * PICTURE    entries: a store without threads, thirteen sixteenths of shared_bytes
  *            control keys: tables (control.c), two; limiters (shared_limit.c), one

@@ -2,7 +2,7 @@
  *
  * shared: the store of the port that processes share: database 0 of a port with shared_bytes.
  *
- * The calls are for the functions of EVALSHA. Plain commands use those of entry.h. */
+ * The calls are for the functions of CELLAR.TIER. Plain commands use those of entry.h. */
 #ifndef RESP_SHARED_H
 #define RESP_SHARED_H
 

@@ -287,7 +287,7 @@ typedef struct resp_shared {
     int64_t tick_ms;             /* port clock: of the next tick of the store */
     struct resp_waiter *waits;     /* leases that processes wait for, the newest first */
     int64_t look_ms, look_until_ms; /* port clock: of the next look for dead owners of them */
-    bool in_function;            /* EVALSHA runs a function */
+    bool in_function;            /* CELLAR.TIER runs a function */
     bool fills;                  /* it stores the value of a load: NOLOOP hides that, as a SET */
     int file;                    /* of base_net_unix_look for the socket file */
     bool wrote;                  /* it has written */
