@@ -6,7 +6,8 @@
  * INVARIANTS Replies belong to the first ticket of `sent`. A ticket that its caller left stays in
  *            its list, so that its replies are counted.
  * WALK       Error replies that concern the server (READONLY, LOADING ..) also break the link.
- *            NOSCRIPT: the scripts are loaded, then the request is sent again. */
+ *            NOSCRIPT: the scripts are loaded, then the request is sent again. A port has none to
+ *            load: NOSCRIPT there concerns one request, formed before the link moved. */
 #include <stdio.h>
 
 #include "remote/reason.h"
@@ -87,7 +88,7 @@ CELLAR_PRIVATE void remote_send_queue(remote_link *l)
 static bool remote_repeat(remote_link *l, remote_ticket *t, const remote_reply *reply)
 {
     if ((t->q.flags & REMOTE_SCRIPTED) == 0 || t->repeated || t->q.replies != 1 ||
-        !remote_starts(reply, "NOSCRIPT ")) {
+        atomic_load(&l->largest) != 0 || !remote_starts(reply, "NOSCRIPT ")) {
         return false;
     }
     l->scripts_gone = true; /* the round loads them first */

@@ -207,6 +207,27 @@ T_CASE(lost_scripts_are_loaded_again)
 }
 
 /* The scripts are on their way again, and the server holds their reply back. */
+/* As a request that was formed before the link moved to a server without the script. */
+T_CASE(request_with_an_unknown_script_fails_alone)
+{
+    static const char digest[] = "0123456789abcdef0123456789abcdef01234567";
+    engine e;
+    link_kit k;
+    link_kit_answer a, asked;
+    if (!started(&e, &k)) { return; }
+    const int gaps = atomic_load(&k.gaps);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", digest, "1", "app:users:1")),
+             CELLAR_OK);
+    T_EQ_I64(a.type, REMOTE_ERROR);
+    T_CHECK(strncmp(a.text, "NOSCRIPT ", 9) == 0);
+    for (int i = 0; i < 3; i++) { /* rounds that would load scripts */
+        T_EQ_I64(link_kit_ask(&k, &asked, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
+        T_EQ_I64(asked.type, REMOTE_NIL);
+    }
+    T_EQ_I64(atomic_load(&k.gaps), gaps);
+    ended(&e, &k);
+}
+
 T_CASE(new_prefix_while_scripts_are_loaded)
 {
     engine e;
