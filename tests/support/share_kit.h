@@ -86,7 +86,7 @@ T_INLINE bool share_load(struct remote_link *l, redisContext *c)
         redisReply *reply = redisCommand(c, "SCRIPT LOAD %s", remote_script_text(NULL, (size_t)i));
         if (reply == NULL) { return false; }
         T_REQUIRE(reply->type == REDIS_REPLY_STRING);
-        memcpy(l->r->sha[i], reply->str, REMOTE_SHA1_TEXT);
+        remote_script_digest(l->r, (size_t)i, reply->str);
         freeReplyObject(reply);
     }
     return true;

@@ -294,10 +294,11 @@ static void remote_word_key(remote_bytes *b, const char *prefix, remote_kind kin
 static void remote_words_begin(remote_bytes *b, cellar_remote *r, remote_script script,
                                uint32_t keys, uint32_t numbers)
 {
+    const bool named = remote_is_named(r);
     *b = (remote_bytes){ .memory = &r->memory };
     remote_words(b, 4 + keys + numbers);
-    remote_word_add(b, remote_eval_command(r));
-    remote_word_add(b, remote_eval_name(r, script));
+    remote_word_add(b, (cellar_bytes)REMOTE_EVAL_COMMAND(named));
+    remote_word_add(b, remote_eval_name(r, named, script));
     remote_word_add(b, REMOTE_NUMBER(keys));
     remote_word_key(b, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
 }

@@ -199,7 +199,8 @@ CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name 
                                             cellar_bytes check, cellar_bytes value,
                                             int64_t ttl_ms, int64_t *numbers, remote_fate *fate)
 {
-    return remote_script_run(r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_CHANGE, "1"),
+    const bool named = remote_is_named(r);
+    return remote_script_run(r, REMOTE_WORDS(REMOTE_EVAL(r, named, REMOTE_SCRIPT_CHANGE, "1"),
                                              REMOTE_NAME(name), check, value,
                                              REMOTE_NUMBER(ttl_ms)), 0, numbers, fate);
 }
@@ -329,9 +330,10 @@ CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_lease
         err = remote_change_run(r, q->name, (cellar_bytes){ &l->held, sizeof l->held }, value,
                                 ttl_ms, numbers, NULL);
     } else {
+        const bool named = remote_is_named(r);
         beside_name(r, q->names, q->key, l, &name, token);
         err = remote_script_run(
-            r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
+            r, REMOTE_WORDS(REMOTE_EVAL(r, named, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
                             REMOTE_NAME(q->name), REMOTE_WORD(token), check, value,
                             REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
     }
@@ -359,13 +361,13 @@ CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_nam
 CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes name,
                                          cellar_bytes token, const char *beat, remote_bytes *b)
 {
-    const bool beside = token.len != sizeof(uint64_t);
+    const bool beside = token.len != sizeof(uint64_t), named = remote_is_named(r);
     const remote_script script = beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE;
     const cellar_bytes none = { beside ? "0" : "", beside ? 1 : 0 };
     if (beat != NULL) {
-        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "2"), name, REMOTE_WORD(beat), token,
-                                       none));
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, named, script, "2"), name, REMOTE_WORD(beat),
+                                       token, none));
     } else {
-        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "1"), name, token, none));
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, named, script, "1"), name, token, none));
     }
 }

@@ -310,9 +310,10 @@ static cellar_err remote_limit_ask(remote_limit_call *c, bool members, int64_t *
     remote_limit_names(l, c->key, c->key_len, &key, &list);
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = remote_limit_now(l);
+    const bool named = remote_is_named(l->r);
     const cellar_err err = remote_script_run(
-        l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, l->script, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
-                           id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
+        l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, named, l->script, "2"), REMOTE_NAME(&key),
+                           REMOTE_NAME(&list), id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
                            REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
                            REMOTE_NUMBER(bucket ? remote_limit_ahead_us(c) : l->numbers[2])),
         0, numbers, NULL);
@@ -621,16 +622,17 @@ static bool remote_limit_give(cellar_remote_limiter *l, size_t i)
 {
     const uint64_t w = atomic_load_explicit(&l->slots[i].tokens, memory_order_relaxed);
     const remote_limit_cold *cold = &l->cold[i];
+    const bool named = remote_is_named(l->r);
     remote_name key, list;
     if (remote_word_count(w) == 0) { return false; }
     remote_limit_unused(l, remote_word_count(w));
     if (remote_limit_now(l) >= remote_word_until(w) || cold->key_len == 0 ||
-        remote_largest(l->r->link) != 0) { /* units of a port end with the hold */
+        named) { /* units of a port end with the hold */
         return false;
     }
     remote_limit_names(l, cold->key, cold->key_len, &key, &list);
     remote_script_post(l->r, REMOTE_WORDS(
-        REMOTE_EVAL(l->r, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
+        REMOTE_EVAL(l->r, named, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
         { "", 0 }, REMOTE_NUMBER((int64_t)remote_word_count(w)), { "0", 1 },
         REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(cold->debt_end_us)));
     return true;

@@ -123,8 +123,8 @@ static void remote_lock_name(const cellar_remote *r, const void *key, size_t key
 }
 
 /* Words of the script that gives a lock a new life if the key has its token; 0: release it. */
-#define REMOTE_LOCK_KEEP(r, name, token, life_ms) \
-    REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_KEEP, "1"), REMOTE_NAME(name), \
+#define REMOTE_LOCK_KEEP(r, named, name, token, life_ms) \
+    REMOTE_WORDS(REMOTE_EVAL(r, named, REMOTE_SCRIPT_KEEP, "1"), REMOTE_NAME(name), \
                  { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(life_ms))
 
 static cellar_err remote_lock_keep(cellar_remote *r, const void *key, size_t key_len,
@@ -135,8 +135,9 @@ static cellar_err remote_lock_keep(cellar_remote *r, const void *key, size_t key
     int64_t numbers[REMOTE_NUMBERS_MAX];
     remote_random_text(lk->opaque, token);
     remote_lock_name(r, key, key_len, &name);
-    const cellar_err err = remote_script_run(r, REMOTE_LOCK_KEEP(r, &name, token, hold_ms), 0,
-                                             numbers, NULL);
+    const bool named = remote_is_named(r);
+    const cellar_err err = remote_script_run(r, REMOTE_LOCK_KEEP(r, named, &name, token, hold_ms),
+                                             0, numbers, NULL);
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
 
@@ -151,8 +152,9 @@ static cellar_err remote_lock_ask(cellar_remote *r, const remote_name *name, int
     (void)snprintf(fence, sizeof fence, "~%s:fence", r->cfg.prefix);
     remote_random_text(out->opaque, token);
     const int64_t sent = remote_share_now();
+    bool named = remote_is_named(r);
     cellar_err err = remote_script_run(
-        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_LOCK, "2"), REMOTE_NAME(name),
+        r, REMOTE_WORDS(REMOTE_EVAL(r, named, REMOTE_SCRIPT_LOCK, "2"), REMOTE_NAME(name),
                         REMOTE_WORD(fence), { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(hold_ms)),
         0, numbers, &fate);
     if (err == CELLAR_OK && numbers[0] == 0) {
@@ -163,7 +165,8 @@ static cellar_err remote_lock_ask(cellar_remote *r, const remote_name *name, int
     out->until_ms = sent + hold_ms;
     if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
     if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
-        remote_script_post(r, REMOTE_LOCK_KEEP(r, name, token, 0));
+        named = remote_is_named(r);
+        remote_script_post(r, REMOTE_LOCK_KEEP(r, named, name, token, 0));
     }
     return err;
 }

@@ -19,12 +19,6 @@
 static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
 static void remote_on_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
 
-static void remote_on_script_loaded(void *remote, size_t i, const char *digest)
-{
-    cellar_remote *r = remote;
-    memcpy(r->sha[i], digest, REMOTE_SHA1_TEXT + 1);
-}
-
 static void remote_on_heard(void *r, const char *key, size_t len) { remote_heard(r, key, len); }
 static void remote_on_flush(void *r) { remote_heard_flush(r); }
 static void remote_on_gap(void *r) { remote_gap(r); }
@@ -45,7 +39,7 @@ static cellar_err remote_link_begin(cellar_remote *r)
 {
     const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_now_ms,
         .prefix = remote_prefix, .script = remote_script_text,
-        .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
+        .script_loaded = remote_script_digest, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
         .proven = remote_on_proven, .beat = remote_lease_beat, .log = remote_on_log,
         .forked = &r->forked };

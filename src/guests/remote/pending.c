@@ -277,7 +277,8 @@ CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)
 
 CELLAR_PRIVATE void remote_drop_format(const remote_space *s, cellar_bytes name, remote_bytes *b)
 {
-    remote_command(b, REMOTE_WORDS(REMOTE_EVAL(s->r, REMOTE_SCRIPT_DROP, "1"), name));
+    const bool named = remote_is_named(s->r);
+    remote_command(b, REMOTE_WORDS(REMOTE_EVAL(s->r, named, REMOTE_SCRIPT_DROP, "1"), name));
 }
 
 /* Append the command of an entry. */

@@ -288,7 +288,8 @@ typedef struct remote_swap {
 /* Format the script for a key that has the value `old`; NULL: no value. */
 static void remote_swap_format(remote_swap *w, const char *old, size_t old_len)
 {
-    const cellar_bytes words[] = { REMOTE_EVAL(w->s->r, REMOTE_SCRIPT_SWAP, "1"),
+    const bool named = remote_is_named(w->s->r);
+    const cellar_bytes words[] = { REMOTE_EVAL(w->s->r, named, REMOTE_SCRIPT_SWAP, "1"),
                                    REMOTE_NAME(w->name), w->value,
                                    REMOTE_NUMBER(w->value.data != NULL ? w->life_ms : 0),
                                    { old, old_len } };
@@ -376,10 +377,11 @@ static cellar_err remote_raw_add(remote_space *s, const remote_name *n, int64_t 
                                  int64_t *number, int64_t life_ms)
 {
     const int64_t limit = delta < 0 ? INT64_MIN : INT64_MAX;
+    const bool named = remote_is_named(s->r);
     remote_sum sum = { limit, CELLAR_MISS };
     const remote_request q = { .flags = REMOTE_SCRIPTED, .ctx = &sum, .fn = remote_sum_reply };
     cellar_err err = remote_ask_words(
-        s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, REMOTE_SCRIPT_ADD, "1"), REMOTE_NAME(n),
+        s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, named, REMOTE_SCRIPT_ADD, "1"), REMOTE_NAME(n),
                            REMOTE_NUMBER(delta), REMOTE_NUMBER(limit), REMOTE_NUMBER(*number),
                            REMOTE_NUMBER(life_ms)), q, NULL);
     if (err == CELLAR_OK) { err = sum.err; }
@@ -578,12 +580,14 @@ static cellar_err remote_count_ask(remote_counting *a)
 {
     const remote_write *w = a->w;
     const remote_request q = { .flags = REMOTE_SCRIPTED, .ctx = a, .fn = remote_count_reply };
+    const bool named = remote_is_named(w->s->r);
     remote_fate fate;
     uint8_t delta[8], generation[8];
     remote_form_count(delta, a->delta);
     remote_form_count(generation, (int64_t)remote_control_generation(w->s));
     const cellar_err err = remote_ask_words(
-        w->s->r, REMOTE_WORDS(REMOTE_EVAL(w->s->r, REMOTE_SCRIPT_COUNT, "1"), REMOTE_NAME(&w->name),
+        w->s->r, REMOTE_WORDS(REMOTE_EVAL(w->s->r, named, REMOTE_SCRIPT_COUNT, "1"),
+                              REMOTE_NAME(&w->name),
                               { delta, sizeof delta }, { generation, sizeof generation },
                               { w->bytes, w->bytes != NULL ? w->len : 0 },
                               REMOTE_NUMBER(w->life_ms)), q, &fate);

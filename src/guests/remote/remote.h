@@ -71,8 +71,9 @@ struct cellar_remote {
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */
     remote_replicas replicas;
-    char sha[REMOTE_SCRIPTS][REMOTE_SHA1_TEXT + 1]; /* of SCRIPT LOAD; link writes them before
-                                                     * remote_linked: they never change */
+    char sha[REMOTE_SCRIPTS][REMOTE_SHA1_TEXT + 1]; /* of SCRIPT LOAD; the thread of the link writes
+                                                     * them until sha_known, then never */
+    _Atomic bool sha_known;       /* release after the last digest; acquire before `sha` is read */
     remote_counts counts;         /* relaxed; time-outs, proofs, gaps and bytes: of the link */
 };
 
@@ -104,6 +105,8 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
 /* Return the text of script `i`; NULL: no more. The link loads each one on every new connection to
  * a Redis. */
 CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i);
+/* Take the digest of script `i`: the event script_loaded. */
+CELLAR_PRIVATE void remote_script_digest(void *remote, size_t i, const char *digest);
 
 /* ---- data, for open.c and link.c ------------------------------------------------------------ */
 

@@ -274,14 +274,25 @@ CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i)
     return i < REMOTE_SCRIPTS ? remote_scripts[i].text : NULL;
 }
 
-CELLAR_PRIVATE cellar_bytes remote_eval_command(const cellar_remote *r)
+CELLAR_PRIVATE void remote_script_digest(void *remote, size_t i, const char *digest)
 {
-    return (cellar_bytes)REMOTE_EVAL_COMMAND(remote_largest(r->link) != 0);
+    cellar_remote *r = remote;
+    if (atomic_load_explicit(&r->sha_known, memory_order_relaxed)) { return; } /* callers read */
+    memcpy(r->sha[i], digest, REMOTE_SHA1_TEXT + 1);
+    if (i == REMOTE_SCRIPTS - 1) { /* the link takes digests in order */
+        atomic_store_explicit(&r->sha_known, true, memory_order_release);
+    }
 }
 
-CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, remote_script script)
+CELLAR_PRIVATE bool remote_is_named(const cellar_remote *r)
 {
-    const bool named = remote_largest(r->link) != 0; /* a port */
+    return remote_largest(r->link) != 0 ||
+           !atomic_load_explicit(&r->sha_known, memory_order_acquire);
+}
+
+CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, bool named,
+                                             remote_script script)
+{
     const char *name = named ? remote_scripts[script].name : r->sha[script];
     return (cellar_bytes)REMOTE_WORD(name);
 }

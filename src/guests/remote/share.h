@@ -28,11 +28,15 @@ CELLAR_PRIVATE void remote_share_gap(cellar_remote *r);
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 
-/* The first words of a script: what names it to the server, and the number of its keys. */
-#define REMOTE_EVAL(r, script, keys) \
-    remote_eval_command(r), remote_eval_name(r, script), { keys, 1 }
-CELLAR_PRIVATE cellar_bytes remote_eval_command(const cellar_remote *r);
-CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, remote_script script);
+/* Return whether the server runs scripts by name, as a port does. True while no digest is known. A
+ * request reads it once: the link can move to a server of the other kind at any time. */
+CELLAR_PRIVATE bool remote_is_named(const cellar_remote *r);
+/* The first words of a script: what names it to the server, and the number of its keys. `named`: of
+ * remote_is_named. */
+#define REMOTE_EVAL(r, named, script, keys) \
+    REMOTE_EVAL_COMMAND(named), remote_eval_name(r, named, script), { keys, 1 }
+CELLAR_PRIVATE cellar_bytes remote_eval_name(const cellar_remote *r, bool named,
+                                             remote_script script);
 #define REMOTE_NAME(n) { (n)->text, (n)->len }
 
 /* Send a command, or those in `b`, which is freed, and wait. `q` has no bytes. Returns E_NOMEM, or

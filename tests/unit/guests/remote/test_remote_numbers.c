@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a number that a process keeps is never older than an end that it heard; each tag of a
- *         value finds room beside the others.
+ *         value finds room beside the others; no request has a digest that is not complete.
  * Method: control.c answers to a link of this file: a test acts while a request is on its way. */
 #include "src/guests/remote/control.c"
 #include "src/guests/remote/key.c"
@@ -195,6 +195,27 @@ T_CASE(tags_of_one_place_stay_together)
     T_CHECK(life(crowd[0]) == REMOTE_LIFE_UNKNOWN && life(crowd[1]) == REMOTE_LIFE_UNKNOWN);
     T_CHECK(life(crowd[2]) == REMOTE_LIFE_FRESH);
     numbers_close();
+}
+
+/* ---- names of scripts ---- */
+
+T_CASE(scripts_have_names_until_all_digests_are_known)
+{
+    static const char digest[] = "0123456789abcdef0123456789abcdef01234567";
+    static const char later[] = "89abcdef0123456789abcdef0123456789abcdef";
+    for (int links = 0; links < 2; links++) { /* the first one ends before the last digest */
+        for (size_t i = 0; i < REMOTE_SCRIPTS - 1; i++) {
+            remote_script_digest(&r, i, digest);
+            T_CHECK(remote_is_named(&r));
+            T_EQ_U64(remote_eval_name(&r, remote_is_named(&r), REMOTE_SCRIPT_END).len, 3);
+        }
+    }
+    remote_script_digest(&r, REMOTE_SCRIPTS - 1, digest);
+    T_CHECK(!remote_is_named(&r)); /* remote_largest: a Redis */
+    for (size_t i = 0; i < REMOTE_SCRIPTS; i++) {
+        remote_script_digest(&r, i, later); /* callers read by now */
+        T_EQ_STR(remote_eval_name(&r, false, (remote_script)i).data, digest);
+    }
 }
 
 T_MAIN("remote_numbers")
