@@ -313,8 +313,9 @@ static cellar_err remote_limit_ask(remote_limit_call *c, bool members, int64_t *
     const bool named = remote_is_named(l->r);
     const cellar_err err = remote_script_run(
         l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, named, l->script, "2"), REMOTE_NAME(&key),
-                           REMOTE_NAME(&list), id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
-                           REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
+                           REMOTE_NAME(&list), id, REMOTE_NUMBER((int64_t)want),
+                           REMOTE_NUMBER((int64_t)least), REMOTE_NUMBER(l->numbers[0]),
+                           REMOTE_NUMBER(l->numbers[1]),
                            REMOTE_NUMBER(bucket ? remote_limit_ahead_us(c) : l->numbers[2])),
         0, numbers, NULL);
     return err == CELLAR_OK && !remote_limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;

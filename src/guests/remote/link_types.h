@@ -156,6 +156,9 @@ typedef struct remote_events {
     /* Take the digest of a script, 40 hexadecimal digits. Called once for each script, before the
      * first `linked`. */
     void (*script_loaded)(void *ctx, size_t i, const char *digest);
+    /* Return the digest of the script with this name, or the name of that with this digest; no
+     * bytes: no such script. NULL: there is none. Runs where replies do. */
+    cellar_bytes (*script_other)(void *ctx, cellar_bytes word);
     void (*heard)(void *ctx, const char *key, size_t len); /* one key changed */
     void (*heard_flush)(void *ctx); /* all keys changed */
     void (*gap)(void *ctx);         /* delivery is not proven any more */
@@ -173,7 +176,8 @@ typedef struct remote_events {
 /* The command that runs a script: that of a port, or of a Redis. */
 #define REMOTE_EVAL_COMMAND(port) { (port) ? "CELLAR.TIER" : "EVALSHA", (port) ? 11 : 7 }
 
-/* One EVALSHA. After NOSCRIPT the link loads the scripts and repeats the request. */
+/* One request for a script. After NOSCRIPT the link loads the scripts and sends the request again.
+ * A request for the other kind of server gets the first words of this kind instead. */
 #define REMOTE_SCRIPTED 1u
 /* One WAIT. The link wakes the server until it answers. */
 #define REMOTE_WAITS 2u

@@ -39,10 +39,10 @@ static cellar_err remote_link_begin(cellar_remote *r)
 {
     const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_now_ms,
         .prefix = remote_prefix, .script = remote_script_text,
-        .script_loaded = remote_script_digest, .heard = remote_on_heard,
-        .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
-        .proven = remote_on_proven, .beat = remote_lease_beat, .log = remote_on_log,
-        .forked = &r->forked };
+        .script_loaded = remote_script_digest, .script_other = remote_script_other,
+        .heard = remote_on_heard, .heard_flush = remote_on_flush, .gap = remote_on_gap,
+        .linked = remote_on_linked, .proven = remote_on_proven, .beat = remote_lease_beat,
+        .log = remote_on_log, .forked = &r->forked };
     return remote_link_open(&r->cfg, &e, &r->link);
 }
 

@@ -6,8 +6,8 @@
  * INVARIANTS Replies belong to the first ticket of `sent`. A ticket that its caller left stays in
  *            its list, so that its replies are counted.
  * WALK       Error replies that concern the server (READONLY, LOADING ..) also break the link.
- *            NOSCRIPT: the scripts are loaded, then the request is sent again. A port has none to
- *            load: NOSCRIPT there concerns one request, formed before the link moved. */
+ *            NOSCRIPT: the scripts are loaded, then the request is sent again. A request that was
+ *            formed before the link moved between a port and a Redis is formed again. */
 #include <stdio.h>
 
 #include "remote/reason.h"
@@ -84,18 +84,66 @@ CELLAR_PRIVATE void remote_send_queue(remote_link *l)
     while (l->data.unsent.len == 0 && l->why == REMOTE_WHY_NONE && remote_send_batch(l)) { }
 }
 
-/* Send a request again behind the scripts that it names. */
-static bool remote_repeat(remote_link *l, remote_ticket *t, const remote_reply *reply)
+/* Return what stands behind a word of a request. NULL: no word is there. */
+static const char *remote_word_read(const char *at, const char *end, cellar_bytes *word)
 {
-    if ((t->q.flags & REMOTE_SCRIPTED) == 0 || t->repeated || t->q.replies != 1 ||
-        atomic_load(&l->largest) != 0 || !remote_starts(reply, "NOSCRIPT ")) {
+    size_t len = 0;
+    if (at == end || *at++ != '$') { return NULL; }
+    while (at < end && *at >= '0' && *at <= '9') { len = 10 * len + (size_t)(*at++ - '0'); }
+    if (end - at < 4 || len > (size_t)(end - at) - 4) { return NULL; }
+    *word = (cellar_bytes){ at + 2, len };
+    return at + 2 + len + 2;
+}
+
+/* Form a request again, with the first words for the kind of server that the link has now. False:
+ * the request was of this kind, names no script, or there is no memory. */
+static bool remote_form_again(remote_link *l, remote_ticket *t)
+{
+    const bool port = atomic_load(&l->largest) != 0;
+    const cellar_bytes was = REMOTE_EVAL_COMMAND(!port);
+    const char *const end = t->q.bytes + t->q.bytes_len;
+    const char *const head_end = memchr(t->q.bytes, '\n', t->q.bytes_len);
+    cellar_bytes word, script;
+    if (l->e.script_other == NULL || head_end == NULL) { return false; }
+    const char *at = remote_word_read(head_end + 1, end, &word);
+    if (at == NULL || word.len != was.len || memcmp(word.data, was.data, was.len) != 0 ||
+        (at = remote_word_read(at, end, &script)) == NULL ||
+        (script = l->e.script_other(l->e.ctx, script)).len == 0) {
         return false;
     }
-    l->scripts_gone = true; /* the round loads them first */
+    remote_bytes b = { .memory = l->e.memory };
+    bool fine = remote_bytes_add(&b, t->q.bytes, (size_t)(head_end + 1 - t->q.bytes));
+    remote_word_add(&b, (cellar_bytes)REMOTE_EVAL_COMMAND(port));
+    remote_word_add(&b, script);
+    fine = remote_bytes_add(&b, at, (size_t)(end - at)) && fine && b.err == CELLAR_OK;
+    if (!fine) {
+        remote_bytes_free(&b);
+        return false;
+    }
+    const remote_memory *m = t->q.memory; /* NULL: the caller frees its bytes */
+    if (m != NULL) { m->free(m->ctx, (void *)(uintptr_t)t->q.bytes, t->q.bytes_cap); }
+    t->q.bytes = b.data;
+    t->q.bytes_len = b.len;
+    t->q.bytes_cap = b.cap;
+    t->q.memory = b.memory;
+    return true;
+}
+
+/* Send a request again: behind the scripts that it names, or formed for this kind of server. */
+static bool remote_repeat(remote_link *l, remote_ticket *t, const remote_reply *reply)
+{
+    const bool gone = remote_starts(reply, "NOSCRIPT ");
+    const bool loads = gone && atomic_load(&l->largest) == 0; /* a port has none to load */
+    if ((t->q.flags & REMOTE_SCRIPTED) == 0 || t->repeated || t->q.replies != 1 ||
+        (!gone && !remote_starts(reply, "ERR unknown command ")) ||
+        (!loads && !remote_form_again(l, t))) {
+        return false;
+    }
+    l->scripts_gone = l->scripts_gone || loads; /* the round loads them first */
     t->repeated = true;
     if (!remote_ticket_move(t, REMOTE_T_TAKING, REMOTE_T_QUEUED)) { return false; }
     remote_count(l, REMOTE_LINK_REPEATED, 1);
-    remote_tickets_add(l, &l->again, t);
+    remote_tickets_add(l, loads ? &l->again : &l->queue, t);
     return true;
 }
 

@@ -107,6 +107,8 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
 CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i);
 /* Take the digest of script `i`: the event script_loaded. */
 CELLAR_PRIVATE void remote_script_digest(void *remote, size_t i, const char *digest);
+/* Return the digest of a name, or the name of a digest: the event script_other. */
+CELLAR_PRIVATE cellar_bytes remote_script_other(void *remote, cellar_bytes word);
 
 /* ---- data, for open.c and link.c ------------------------------------------------------------ */
 

@@ -284,6 +284,23 @@ CELLAR_PRIVATE void remote_script_digest(void *remote, size_t i, const char *dig
     }
 }
 
+static bool remote_word_is(cellar_bytes word, const char *text)
+{
+    return word.len == strlen(text) && memcmp(word.data, text, word.len) == 0;
+}
+
+CELLAR_PRIVATE cellar_bytes remote_script_other(void *remote, cellar_bytes word)
+{
+    const cellar_remote *r = remote;
+    const bool known = atomic_load_explicit(&r->sha_known, memory_order_acquire);
+    for (size_t i = 0; known && i < REMOTE_SCRIPTS; i++) {
+        const char *name = remote_scripts[i].name;
+        if (remote_word_is(word, name)) { return (cellar_bytes)REMOTE_WORD(r->sha[i]); }
+        if (remote_word_is(word, r->sha[i])) { return (cellar_bytes)REMOTE_WORD(name); }
+    }
+    return (cellar_bytes){ NULL, 0 };
+}
+
 CELLAR_PRIVATE bool remote_is_named(const cellar_remote *r)
 {
     return remote_largest(r->link) != 0 ||

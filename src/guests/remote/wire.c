@@ -54,7 +54,7 @@ static bool remote_bytes_room(remote_bytes *b, size_t more)
     return true;
 }
 
-static bool remote_bytes_add(remote_bytes *b, const void *bytes, size_t len)
+CELLAR_PRIVATE bool remote_bytes_add(remote_bytes *b, const void *bytes, size_t len)
 {
     if (!remote_bytes_room(b, len)) { return false; }
     if (len != 0) { memcpy(b->data + b->len, bytes, len); }

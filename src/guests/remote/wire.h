@@ -17,6 +17,8 @@
 CELLAR_PRIVATE void remote_command(remote_bytes *b, const cellar_bytes *words, size_t count);
 CELLAR_PRIVATE void remote_words(remote_bytes *b, size_t count);
 CELLAR_PRIVATE void remote_word_add(remote_bytes *b, cellar_bytes word);
+/* Append bytes. False: no memory. */
+CELLAR_PRIVATE bool remote_bytes_add(remote_bytes *b, const void *bytes, size_t len);
 /* Write a number as a word. */
 CELLAR_PRIVATE cellar_bytes remote_digits(char to[24], int64_t n);
 CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b);

@@ -7,6 +7,7 @@
 #include "remote/link_inside.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
+#include "tests/support/shared_side.h"
 
 static bool started(engine *e, link_kit *k)
 {
@@ -207,6 +208,42 @@ T_CASE(lost_scripts_are_loaded_again)
 }
 
 /* The scripts are on their way again, and the server holds their reply back. */
+/* Swap a value with the words for one kind of server, by a call and by a posted request. */
+static void check_swaps(side *s, bool named)
+{
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    T_EQ_I64(remote_script_run(s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, named, REMOTE_SCRIPT_SWAP, "1"),
+                                                  { "app:other:a", 11 }, { "v", 1 },
+                                                  { "60000", 5 }), 0, numbers, NULL), CELLAR_OK);
+    T_EQ_I64(numbers[0], 1);
+    remote_script_post(s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, named, REMOTE_SCRIPT_SWAP, "1"),
+                                          { "app:other:b", 11 }, { "v", 1 }, { "60000", 5 }));
+    T_EQ_I64(remote_script_run(s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, named, REMOTE_SCRIPT_SWAP, "1"),
+                                                  { "app:other:a", 11 }, { "", 0 }, { "0", 1 },
+                                                  { "v", 1 }), 0, numbers, NULL), CELLAR_OK);
+    T_EQ_I64(numbers[0], 1);
+    side_fence(s);
+}
+
+T_CASE(request_for_the_other_kind_of_server_is_formed_again)
+{
+    engine e;
+    side s;
+    if (!engine_start(&e, NULL)) { return; }
+    side_open(&s, e.socket, NULL, NULL);
+    for (int i = 0; engine_is_port() && i < REMOTE_SCRIPTS; i++) { /* as of a Redis before */
+        char digest[REMOTE_SHA1_TEXT + 1];
+        (void)snprintf(digest, sizeof digest, "%040d", i);
+        remote_script_digest(s.r, (size_t)i, digest);
+    }
+    const uint64_t gaps = side_stats(&s).gaps;
+    check_swaps(&s, !engine_is_port());
+    T_EQ_I64(engine_number(engine_ask(&e, "EXISTS app:other:a app:other:b")), 1);
+    T_EQ_U64(side_stats(&s).gaps, gaps);
+    side_close(&s);
+    engine_stop(&e);
+}
+
 /* As a request that was formed before the link moved to a server without the script. */
 T_CASE(request_with_an_unknown_script_fails_alone)
 {
