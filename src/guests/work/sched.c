@@ -6,11 +6,10 @@
  *            no free run: skip, or park until a run ends; else a run into the queue of its name ->
  *            next firing, computed from the due time, never from now.
  *            With catch_up_on_start the end of a run writes the last due time that is settled.
- * INVARIANTS The due times of an interval are start + k * interval. A run that has not begun when
- *            its schedule is removed, replaced or paused never begins: it leaves its queue, or is
- *            dropped by the worker that has it. A schedule in place of one with the same times is
- *            its heir: it takes instants and waiting runs, and counts the runs that have begun in
- *            `earlier`.
+ * INVARIANTS The due times of an interval are start + k * interval. No attempt of a run begins after
+ *            its schedule is removed, replaced or paused: the run leaves its queue, or the worker
+ *            that has it drops it. A schedule in place of one with the same times is its heir: it
+ *            takes instants and waiting runs, and counts the runs that have begun in `earlier`.
  * CLOCK      The wall clock stepped if wall minus monotonic clock moved by more than a second
  *            since the last look. Then the wheel of the wall clock is filled again: it never
  *            moves back.
@@ -164,7 +163,8 @@ CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
     return e->busy + e->earlier >= e->run_count;
 }
 
-/* Take a run out that has not begun; or let the worker drop it that asks its limiter. */
+/* Take a run out; or let its worker drop it instead of another attempt, or of the one for which it
+ * asks its limiter. */
 static void sched_withdraw(cellar_pool *p, sched_run *r, task_after *a) SYNC_HOLDS(QUEUE)
 {
     if (r->task.state == CELLAR_TASK_RUNNING) {
@@ -312,8 +312,7 @@ CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, ta
     for (uint32_t i = 0; i < e->run_count; i++) {
         sched_run *r = &e->run[i];
         if (r->task.state == TASK_FREE || (r->triggered && !all) ||
-            (r->task.state == CELLAR_TASK_RUNNING &&
-             (r->begun || (r->task.flags & TASK_CANCEL) != 0))) {
+            (r->task.state == CELLAR_TASK_RUNNING && (r->task.flags & TASK_CANCEL) != 0)) {
             continue;
         }
         e->skipped += !r->begun;

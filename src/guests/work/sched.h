@@ -107,7 +107,7 @@ CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms);
 CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms);
 /* Take a schedule out of the wheels and of the table. No run of it begins any more. */
 CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE);
-/* Drop the runs that have not begun, and those that wait for another attempt; triggered ones as
+/* Drop the runs that have not begun, and the next attempts of the others; of triggered ones as
  * well, if `all`. */
 CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, task_after *a)
     SYNC_HOLDS(QUEUE);

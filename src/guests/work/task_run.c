@@ -594,7 +594,8 @@ static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext
     task *t = task_attempt_over(p, r);
     r->name->count[STATS_TASK_TIMEOUT]++;
     task_keep_error(t, "not acknowledged in time", spare);
-    if ((t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts) {
+    if ((t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts ||
+        (sched_is_run(p, t) && !sched_may_retry(p, t, now_ms))) {
         task_again(p, t, 0, now_ms, a);
     } else {
         t->flags &= TASK_RECURS;

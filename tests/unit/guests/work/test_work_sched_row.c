@@ -229,6 +229,139 @@ T_CASE(removed_run_that_its_limiter_holds_never_begins)
 #endif
 }
 
+/* ---- no attempt begins after a change ---- */
+
+static const char *changes; /* schedule that the next attempt, or question to a limiter, removes */
+static bool pauses;         /* it is paused instead */
+
+static void change(void)
+{
+    if (changes == NULL) { return; }
+    T_EQ_I64(pauses ? cellar_schedule_pause(s, changes, true) : cellar_schedule_remove(s, changes),
+             CELLAR_OK);
+    changes = NULL;
+}
+
+static cellar_verdict change_and_retry(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    attempts++;
+    change();
+    return cellar_verdict_retry();
+}
+
+/* Open a pool with task "change", which tries 3 times, after 1 and 2 s. */
+static void open_change(cellar_task_opts *o)
+{
+    open_with(CELLAR_POOL_REJECT, 0);
+    attempts = 0;
+    changes = NULL;
+    pauses = false;
+    o->base_ms = SECOND;
+    o->jitter = CELLAR_TASK_JITTER_NONE;
+    o->max_attempts = 3;
+    T_EQ_I64(cellar_task_register(s, "change", change_and_retry, NULL, o), CELLAR_OK);
+}
+
+static void add_change(int64_t interval_ms, int64_t at_wall_ms)
+{
+    cellar_schedule_spec spec = opts_now();
+    spec.task = "change";
+    spec.interval_ms = interval_ms;
+    spec.at_wall_ms = at_wall_ms;
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+}
+
+#ifndef CELLAR_OMIT_LIMIT
+/* The change is that of another thread, which comes while the run is in no list. */
+static size_t key_of(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
+{
+    (void)payload, (void)len, (void)key_cap, (void)ctx;
+    if (attempts == 1) { change(); }
+    *(char *)key = 'k';
+    return 1;
+}
+#endif
+
+T_CASE(removed_run_that_asks_its_limiter_again_never_begins)
+{
+#ifdef CELLAR_OMIT_LIMIT
+    T_SKIP("this build has no limiters");
+#else
+    cellar_limiter *l;
+    cellar_task_opts o = cellar_task_opts_default();
+    const cellar_rule rule = cellar_rule_token_bucket(9, CELLAR_SECOND_NS, 9);
+    const cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+    const cellar_limiter_config c = { .struct_size = sizeof c, .host = &h };
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    o.rate = l;
+    o.rate_key = key_of;
+    open_change(&o);
+    add_change(HOUR, 0);
+    tick();
+    T_EQ_U64(attempts, 1);
+    changes = "row";
+    pass(SECOND);
+    T_CHECK(changes == NULL);
+    pass(10 * SECOND);
+    T_EQ_U64(attempts, 1);
+    T_EQ_U64(figures().skipped_change, 0); /* the run began */
+    T_EQ_U64(figures().ended, 1);
+    close_it();
+    cellar_limiter_close(l);
+#endif
+}
+
+T_CASE(removed_run_that_is_not_acknowledged_is_not_queued_again)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
+    cellar_schedule_spec spec = opts_now();
+    const cellar_task *t;
+    uint32_t n;
+    for (int i = 0; i < 3; i++) { /* removed, paused, or its next firing waits for the end */
+        spec.overlap = i == 2 ? CELLAR_OVERLAP_QUEUE : CELLAR_OVERLAP_SKIP;
+        open_with(CELLAR_POOL_REJECT, 0);
+        T_EQ_I64(cellar_task_register(s, "taken", NULL, NULL, &o), CELLAR_OK);
+        spec.task = "taken";
+        spec.interval_ms = SECOND;
+        T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+        tick();
+        T_EQ_I64(cellar_task_take(s, "pull", i == 2 ? SECOND : 100, &t, 1, &n), CELLAR_OK);
+        T_REQUIRE(n == 1);
+        if (i == 0) { T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK); }
+        if (i == 1) { T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK); }
+        pass(i == 2 ? SECOND : 100);
+        T_EQ_U64(figures().ended, 1);
+        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
+        (void)cellar_task_take(s, "pull", 100, &t, 1, &n);
+        T_EQ_U64(n, i == 2);
+        if (n == 1) {
+            T_EQ_U64(t->attempt, 1);
+            T_EQ_I64(t->due_wall_ms, START + SECOND);
+            T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+        }
+        close_it();
+    }
+}
+
+T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
+{
+    for (int i = 0; i < 3; i++) { /* interval removed, paused; instant to come removed */
+        cellar_task_opts o = cellar_task_opts_default();
+        open_change(&o);
+        add_change(i < 2 ? HOUR : 0, i < 2 ? 0 : START + HOUR);
+        if (i == 2) { T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK); }
+        changes = "row";
+        pauses = i == 1;
+        tick();
+        T_EQ_U64(attempts, 1);
+        T_CHECK(changes == NULL);
+        pass(2 * HOUR);
+        T_EQ_U64(attempts, 1);
+        close_it();
+    }
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
