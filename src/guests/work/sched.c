@@ -343,7 +343,8 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
 CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
 {
     const sched_entry *e = sched_run_of(t)->of;
-    if (e->kind == CELLAR_SCHEDULE_AT) { return true; } /* it has no next firing */
+    /* It has no next firing. */
+    if (e->kind == CELLAR_SCHEDULE_AT && e->due_ms == BASE_NEVER_MS) { return true; }
     if (!e->present || e->parked) { return false; }
     return e->paused || e->due_ms == BASE_NEVER_MS ||
            at_ms < sched_mono_ms(p, e, sched_leave_ms(e, e->due_ms));

@@ -362,6 +362,25 @@ T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
     }
 }
 
+T_CASE(triggered_run_of_an_instant_makes_room_for_it)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_change(&o);
+    add_change(0, START + 1500);
+    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK);
+    tick();
+    pass(SECOND);
+    T_EQ_U64(attempts, 2); /* the next attempt would be after the instant */
+    pass(500);
+    T_EQ_U64(figures().skipped_overlap, 0);
+    T_EQ_U64(attempts, 3);
+    pass(SECOND);
+    pass(2 * SECOND);
+    T_EQ_U64(attempts, 5); /* of the instant: 3, as no firing follows */
+    T_EQ_U64(figures().ended, 2);
+    close_it();
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
