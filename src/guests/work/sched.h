@@ -103,8 +103,8 @@ CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *o
                                   task_after *a) SYNC_HOLDS(QUEUE);
 /* Return the firing after `due_ms`; BASE_NEVER_MS: none. Needs no lock. */
 CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms);
-/* Return the first firing at `clock_ms` or later, of a cron expression after it. Needs no lock. */
-CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms);
+/* Return the first firing at `clock_ms` or later, of a cron expression after it. */
+CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms) SYNC_HOLDS(QUEUE);
 /* Take a schedule out of the wheels and of the table. No run of it begins any more. */
 CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE);
 /* Drop the runs that have not begun, and the next attempts of the others; of triggered ones as

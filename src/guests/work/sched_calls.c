@@ -394,13 +394,12 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_pool *p, const char *name, int
     sched_entry *e = sched_find(p, name);
     int64_t at = e != NULL ? e->due_ms : BASE_NEVER_MS;
     const bool paused = e != NULL && e->paused;
+    const bool every = e != NULL && e->kind == CELLAR_SCHEDULE_EVERY;
+    const int64_t offset = every ? now.wall_ms - now.mono_ms : 0;
+    if (paused) { at = sched_due_from(e, every ? now.mono_ms : now.wall_ms); }
     if (e != NULL) { e->refs++; } /* zone and expression stay while they are read */
     sync_drop(QUEUE, &p->lock);
     if (e == NULL) { return CELLAR_E_NOT_FOUND; }
-    const bool every = e->kind == CELLAR_SCHEDULE_EVERY;
-    const int64_t offset = every ? now.wall_ms - now.mono_ms : 0;
-    const int64_t clock = every ? now.mono_ms : now.wall_ms;
-    if (paused) { at = sched_due_from(e, clock); }
     for (; *found < count && at != BASE_NEVER_MS; at = sched_next_ms(e, at)) {
         out[(*found)++] = at + offset;
     }
