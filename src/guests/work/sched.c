@@ -362,12 +362,13 @@ CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_sch
 {
     bool settles = false;
     sync_take(QUEUE, &p->lock);
-    const task *t = r->task;
+    task *t = r->task;
     if (t != NULL && sched_ends(t, r->verdict.kind)) {
         sched_entry *e = sched_run_of(t)->of;
         const sched_entry *heir = sched_heir(p, e);
         settles = e->catches_up &&
                   ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
+        if (settles) { wheel_cancel(&p->mono, &t->timer); } /* the write takes no time of it */
         memcpy(name, e->name, sizeof e->name);
         *row = (journal_schedule){ .op = JOURNAL_SCHEDULE_SET, .name = name,
                                    .last_due_wall_ms = e->settled_wall_ms };

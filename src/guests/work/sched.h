@@ -139,7 +139,7 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t) SYNC_
 CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
     SYNC_HOLDS(QUEUE);
 /* Return whether the verdict of a run of a schedule ends it, so that the journal gets its due time:
- * *row, with `name`. Hold no lock. */
+ * *row, with `name`. Its time-out ends then. Hold no lock. */
 CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row,
                                   char name[CELLAR_NAME_MAX + 1]);
 /* End a run, which is in no list: its place is free, and a firing that waits for it goes on. */

@@ -33,6 +33,9 @@ static int64_t due[256];    /* of the firings since clear */
 static uint64_t missed[256];
 static size_t fired;
 static bool kills;
+static int64_t stall_ms;    /* the next read of the clock after the job comes so much later */
+static int64_t hard_ms;     /* hard_timeout_ms of the job in the next pool; 0: none */
+static bool stalls;
 static cellar_verdict verdict;
 
 static cellar_verdict job(const cellar_task *t, void *ctx)
@@ -41,13 +44,27 @@ static cellar_verdict job(const cellar_task *t, void *ctx)
     due[fired % 256] = t->due_wall_ms;
     missed[fired++ % 256] = t->missed;
     if (kills) { (void)kill(getpid(), SIGKILL); }
+    stalls = stall_ms != 0;
     return verdict;
+}
+
+/* A stall comes while the due time is written; a tick of another thread follows. */
+static int64_t read_stalled(void *ctx)
+{
+    if (stalls) {
+        stalls = false;
+        mono_ms += stall_ms;
+        wall_ms += stall_ms;
+        (void)cellar_tick(s, 1000, NULL);
+    }
+    return read_mono(ctx);
 }
 
 static void clear(void)
 {
     fired = 0;
-    kills = false;
+    kills = stalls = false;
+    stall_ms = 0;
     verdict = cellar_verdict_ok();
 }
 
@@ -55,7 +72,7 @@ static void clear(void)
 
 static cellar_host_config host_opts(void)
 {
-    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1,
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_stalled, .no_threads = 1,
                              .log = hear_nothing };
     return h;
 }
@@ -68,6 +85,7 @@ static cellar_err open_pool(const char *journal)
     cellar_task_opts o = cellar_task_opts_default();
     o.jitter = CELLAR_TASK_JITTER_NONE;
     o.max_attempts = 2;
+    o.hard_timeout_ms = hard_ms;
     c.close_timeout_ms = c.grace_ms = 1;
     const cellar_err err = cellar_pool_open(&c, &s);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(s, "job", job, NULL, &o), CELLAR_OK); }
@@ -415,6 +433,24 @@ T_CASE(a_run_is_settled_when_its_last_attempt_ends)
     every(MINUTE, &o);
     pass(0);
     T_EQ_U64(fired, 0);
+    end();
+}
+
+T_CASE(a_slow_write_of_the_due_time_is_no_time_out)
+{
+    const cellar_schedule_spec o = catches();
+    hard_ms = 1000;
+    start();
+    hard_ms = 0;
+    every(HOUR, &o);
+    stall_ms = 2000;
+    pass(0);
+    T_CHECK(!stalls);
+    T_EQ_U64(fired, 1);
+    T_EQ_U64(figures().ended, 1);
+    pass(MINUTE);
+    T_EQ_U64(fired, 1);
+    T_EQ_U64(figures().failed, 0);
     end();
 }
 
