@@ -155,8 +155,8 @@ typedef struct cellar_schedule_spec {
     const char *zone;        /* time zone of the expression, as of cellar_cron_next.              */
                              /* Default NULL: UTC                                                 */
     int64_t  at_wall_ms;     /* runs once, at this instant in UNIX ms, or now if it has passed;   */
-                             /* then the schedule ends. Range 1..253,402,300,799,999 (the end of  */
-                             /* the year 9999). 0: not this                                       */
+                             /* the schedule ends with the run. Range 1..253,402,300,799,999 (the */
+                             /* end of the year 9999). 0: not this                                */
     int64_t  misfire_grace_ms; /* a firing that is later does not run. Range 1..2^63 - 1 ms.      */
                              /* Default 0: no limit                                               */
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
@@ -210,8 +210,9 @@ typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *
  * one with the same times, zone and phase, it keeps the instants of that one: a program may add its
  * schedules again at any time. Runs of the old schedule that have not begun move to the new one;
  * those that have begun count for its max_running, and are not tried again. A schedule with
- * at_wall_ms ended with its run: added again it runs again, unless misfire_grace_ms or
- * catch_up_on_start makes that E_NEVER.
+ * at_wall_ms fires again if its run waited for an attempt. After the end of the run, the call
+ * begins a new one, which runs again unless misfire_grace_ms or catch_up_on_start makes that
+ * E_NEVER.
  * in:      name of 1..CELLAR_NAME_MAX bytes; spec from cellar_schedule_spec_default
  * returns: OK;
  *          EXISTS (the name has a schedule, and conflict is KEEP), E_BUSY (the same, and conflict

@@ -10,6 +10,7 @@
  *            its schedule is removed, replaced or paused: the run leaves its queue, or the worker
  *            that has it drops it. A schedule in place of one with the same times is its heir: it
  *            takes instants and waiting runs, and counts the runs that have begun in `earlier`.
+ *            An instant fires again if a change ended its run.
  * CLOCK      The wall clock stepped if wall minus monotonic clock moved by more than a second
  *            since the last look. Then the wheel of the wall clock is filled again: it never
  *            moves back.
@@ -163,13 +164,26 @@ CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
     return e->busy + e->earlier >= e->run_count;
 }
 
+/* Let an instant fire again: a change ended its run. */
+static void sched_unfire(sched_entry *e, int64_t due_ms)
+{
+    e->due_ms = due_ms;
+    e->settled_wall_ms = due_ms - 1;
+}
+
+/* Return whether an instant fired and no run of it is left. */
+static bool sched_is_done(const sched_entry *e)
+{
+    return e->kind == CELLAR_SCHEDULE_AT && e->due_ms == BASE_NEVER_MS &&
+           e->busy + e->earlier == 0;
+}
+
 /* Take a run out; or let its worker drop it instead of another attempt, or of the one for which it
  * asks its limiter. */
 static void sched_withdraw(cellar_pool *p, sched_run *r, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    if (r->task.state == CELLAR_TASK_RUNNING) {
-        r->task.flags |= TASK_CANCEL;
-    } else {
+    r->task.flags |= TASK_CANCEL;
+    if (r->task.state != CELLAR_TASK_RUNNING) {
         task_detach(p, &r->task, a);
         sched_over(p, &r->task, CELLAR_TASK_CANCELLED, a);
     }
@@ -198,11 +212,13 @@ static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old,
 CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *old, work_time now,
                                   task_after *a)
 {
+    const int64_t first_ms = e->due_ms;
     e->line = old->line;
     e->start_ms = old->start_ms;
     e->due_ms = old->due_ms;
     e->settled_wall_ms = BASE_MAX(e->settled_wall_ms, old->settled_wall_ms);
     sched_inherit_runs(p, e, old, a);
+    if (sched_is_done(e)) { sched_unfire(e, first_ms); }
     if (old->paused || e->paused) {
         sched_begin(p, e, now, a);
         return;
@@ -239,13 +255,26 @@ CELLAR_PRIVATE void sched_unref(cellar_pool *p, sched_entry *e, task_after *a)
     a->gone = &e->clock;
 }
 
-CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
+static void sched_unlist(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-    sched_drop_runs(p, e, true, a);
-    sched_disarm(p, e);
     BASE_TABLE_REMOVE(hh, p->sched.table, e);
     e->present = false;
+    sched_unref(p, e, a);
+}
+
+/* End an instant that fired, unless it has a run. */
+static void sched_end(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    if (e->present && sched_is_done(e)) { sched_unlist(p, e, a); }
+}
+
+CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
+{
+    e->refs++; /* the end of its last run may take it out of the table */
+    sched_drop_runs(p, e, true, a);
+    sched_disarm(p, e);
+    if (e->present) { sched_unlist(p, e, a); }
     sched_unref(p, e, a);
 }
 
@@ -315,8 +344,9 @@ CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, ta
             (r->task.state == CELLAR_TASK_RUNNING && (r->task.flags & TASK_CANCEL) != 0)) {
             continue;
         }
-        e->skipped += !r->begun;
-        p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun;
+        const bool later = !all && e->kind == CELLAR_SCHEDULE_AT; /* it fires after the pause */
+        e->skipped += !r->begun && !later;
+        p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun && !later;
         sched_withdraw(p, r, a);
     }
 }
@@ -404,6 +434,13 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
         heir->parked = false;
         sched_arm(p, heir, a);
     }
+    const bool dropped = state == CELLAR_TASK_CANCELLED && (t->flags & TASK_CANCEL) != 0;
+    if (heir != NULL && dropped && !r->triggered && sched_is_done(heir)) {
+        sched_unfire(heir, r->due_wall_ms);
+        sched_arm(p, heir, a);
+    } else if (heir != NULL) {
+        sched_end(p, heir, a);
+    }
     sched_unref(p, e, a);
 }
 
@@ -489,14 +526,8 @@ CELLAR_PRIVATE bool sched_due(cellar_pool *p, task *timer, work_time now, task_a
     e->caught_up = next_ms <= clock ? e->caught_up + ran : 0;
     e->missed_now = 0;
     e->due_ms = next_ms;
-    if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
-        BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-        BASE_TABLE_REMOVE(hh, p->sched.table, e);
-        e->present = false;
-        sched_unref(p, e, a);
-    } else {
-        sched_arm(p, e, a);
-    }
+    sched_arm(p, e, a);
+    sched_end(p, e, a);
     return true;
 }
 

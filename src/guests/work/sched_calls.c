@@ -207,7 +207,7 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     } else {
         sched_begin(p, e, now, a);
     }
-    if (old != NULL) { sched_detach(p, old, a); }
+    if (old != NULL && old->present) { sched_detach(p, old, a); }
     return CELLAR_OK;
 }
 
@@ -316,7 +316,9 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
         if (!e->paused) { break; }
         e->paused = false;
         sched_begin(p, e, now, a);
-        e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
+        if (e->kind != CELLAR_SCHEDULE_AT) {
+            e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
+        }
         break;
     case SCHED_TRIGGER:
         if (p->intake != TASK_INTAKE_OPEN) { return CELLAR_E_CLOSED; }
@@ -344,7 +346,8 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     now.wall_ms = BASE_MAX(now.wall_ms, p->wall.now_ms);
     sched_entry *e = sched_find(p, name);
     err = e != NULL ? sched_change_held(p, e, change, now, &a) : CELLAR_E_NOT_FOUND;
-    const bool notes = e != NULL && change == SCHED_RESUME && e->catches_up;
+    const bool notes = e != NULL && change == SCHED_RESUME && e->catches_up &&
+                       e->kind != CELLAR_SCHEDULE_AT;
     const int64_t settled_wall_ms = notes ? e->settled_wall_ms : 0;
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);

@@ -157,9 +157,10 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
     SYNC_HOLDS(QUEUE)
 {
     task_name *n = p->names[t->name];
-    if ((t->flags & TASK_CANCEL) != 0) {
+    const bool last = t->attempt >= t->max_attempts;
+    if ((t->flags & TASK_CANCEL) != 0 && !(last && sched_is_run(p, t))) {
         task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
-    } else if (t->attempt >= t->max_attempts) {
+    } else if (last) {
         task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
     } else {
         if (delay_ms < 0) { delay_ms = task_backoff_ms(p, n, t->attempt); }
@@ -198,7 +199,10 @@ static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms,
     case CELLAR_VERDICT_RETRY: task_again(p, t, -1, now_ms, a); return;
     case CELLAR_VERDICT_RETRY_AFTER: task_again(p, t, delay_ms, now_ms, a); return;
     case CELLAR_VERDICT_SNOOZE: task_snooze(p, t, delay_ms, now_ms, a); return;
-    case CELLAR_VERDICT_CANCELLED: task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a); return;
+    case CELLAR_VERDICT_CANCELLED:
+        t->flags &= (uint8_t)~TASK_CANCEL; /* no change of its schedule ends it */
+        task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
+        return;
     case CELLAR_VERDICT_EXTEND:
     case CELLAR_VERDICT_FAIL: break;
     }

@@ -381,6 +381,122 @@ T_CASE(triggered_run_of_an_instant_makes_room_for_it)
     close_it();
 }
 
+/* ---- an instant, from its firing to the end of its run ---- */
+
+/* Open a pool with instant "row" of now; its run waits in a paused queue. */
+static void open_instant(cellar_task_opts *o)
+{
+    open_change(o);
+    T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", HOUR), CELLAR_OK);
+    add_change(0, START);
+    tick();
+    T_EQ_U64(figures().waiting, 1);
+    T_EQ_U64(figures().schedules, 1);
+}
+
+static void resume_queue(void)
+{
+    T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    tick();
+}
+
+T_CASE(instant_added_again_while_its_run_waits_runs_once)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_instant(&o);
+    for (int i = 0; i < 9; i++) {
+        add_change(0, START);
+        tick();
+    }
+    T_EQ_U64(figures().waiting, 1);
+    T_EQ_U64(info_of_row().running, 1);
+    T_EQ_I64(info_of_row().next_wall_ms, INT64_MAX);
+    add_change(0, START + 1); /* another instant */
+    pass(1);
+    T_EQ_U64(figures().waiting, 1);
+    T_EQ_U64(figures().skipped_change, 1);
+    resume_queue();
+    T_EQ_U64(attempts, 1);
+    close_it();
+}
+
+T_CASE(instant_ends_with_its_last_attempt)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_instant(&o);
+    resume_queue();
+    pass(SECOND);
+    T_EQ_U64(attempts, 2);
+    T_EQ_U64(figures().schedules, 1);
+    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_E_BUSY);
+    pass(2 * SECOND);
+    T_EQ_U64(attempts, 3);
+    T_EQ_U64(figures().schedules, 0);
+    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_E_NOT_FOUND);
+    close_it();
+}
+
+T_CASE(instant_that_fired_is_removed_before_its_run_begins)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_instant(&o);
+    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
+    T_EQ_U64(figures().skipped_change, 1);
+    T_EQ_U64(figures().schedules, 0);
+    resume_queue();
+    T_EQ_U64(attempts, 0);
+    close_it();
+}
+
+T_CASE(instant_that_fired_waits_for_the_end_of_a_pause)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_instant(&o);
+    T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK);
+    resume_queue();
+    T_EQ_U64(attempts, 0);
+    T_EQ_U64(figures().schedules, 1);
+    T_EQ_U64(figures().skipped_change, 0);
+    T_EQ_I64(cellar_schedule_pause(s, "row", false), CELLAR_OK);
+    tick();
+    T_EQ_U64(attempts, 1);
+    close_it();
+}
+
+T_CASE(instant_paused_between_or_in_attempts_fires_again)
+{
+    for (int i = 0; i < 2; i++) {
+        cellar_task_opts o = cellar_task_opts_default();
+        open_instant(&o);
+        if (i == 1) { changes = "row"; }
+        pauses = true;
+        resume_queue();
+        T_EQ_U64(attempts, 1);
+        if (i == 0) { T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK); }
+        pass(HOUR);
+        T_EQ_U64(attempts, 1);
+        T_EQ_I64(cellar_schedule_pause(s, "row", false), CELLAR_OK);
+        tick();
+        T_EQ_U64(attempts, 2);
+        T_EQ_U64(info_of_row().running, 1);
+        close_it();
+    }
+}
+
+T_CASE(instant_added_again_between_attempts_fires_again)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    open_instant(&o);
+    resume_queue();
+    T_EQ_U64(attempts, 1);
+    add_change(0, START); /* the old run is not tried again */
+    tick();
+    T_EQ_U64(attempts, 2);
+    T_EQ_U64(figures().ended, 1);
+    T_EQ_U64(info_of_row().running, 1);
+    close_it();
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
