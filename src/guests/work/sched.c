@@ -6,11 +6,11 @@
  *            no free run: skip, or park until a run ends; else a run into the queue of its name ->
  *            next firing, computed from the due time, never from now.
  *            With catch_up_on_start the end of a run writes the last due time that is settled.
- * INVARIANTS The due times of an interval are start + k * interval. No attempt of a run begins after
- *            its schedule is removed, replaced or paused: the run leaves its queue, or the worker
- *            that has it drops it. A schedule in place of one with the same times is its heir: it
- *            takes instants and waiting runs, and counts the runs that have begun in `earlier`.
- *            An instant fires again if a change ended its run.
+ * INVARIANTS The due times of an interval are start + k * interval. After a schedule is removed,
+ *            replaced or paused no attempt of its runs begins: a run leaves its queue, or the
+ *            worker that has it drops it. A schedule in place of one with the same times is its
+ *            heir: it takes instants and waiting runs, and counts the runs that have begun in
+ *            `earlier`. An instant fires again if a change ended its run.
  * CLOCK      The wall clock stepped if wall minus monotonic clock moved by more than a second
  *            since the last look. Then the wheel of the wall clock is filled again: it never
  *            moves back.
@@ -204,6 +204,7 @@ static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old,
         sched_withdraw(p, r, a);
         sched_run *to = sched_start(p, e, was.task.timer.due_ms, was.due_wall_ms, was.triggered,
                                     a);
+        to->fire_ms = was.fire_ms;
         to->missed = was.missed;
         to->until_wall_ms = was.until_wall_ms;
     }
@@ -316,7 +317,7 @@ static sched_entry *sched_heir(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
 
 /* ---- runs ---- */
 
-CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t at_ms,
+CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t now_ms,
                                       int64_t due_wall_ms, bool triggered, task_after *a)
 {
     sched_run *r = e->run;
@@ -326,13 +327,13 @@ CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t at
         .task = { .body = e->body, .name = e->clock.name, .flags = TASK_RECURS,
                   .priority = SCHED_PRIORITY,
                   .max_attempts = (uint8_t)p->names[e->clock.name]->opts.max_attempts },
-        .of = e, .due_wall_ms = due_wall_ms, .triggered = triggered,
+        .of = e, .fire_ms = now_ms, .due_wall_ms = due_wall_ms, .triggered = triggered,
         .until_wall_ms = triggered ? INT64_MIN : e->settled_wall_ms,
         .missed = triggered ? 0 : e->missed_now };
     p->sched.count[STATS_SCHEDULE_WAITING]++;
     e->busy++;
     e->refs++;
-    task_to_queue(p, &r->task, at_ms, a);
+    task_to_queue(p, &r->task, now_ms, a);
     return r;
 }
 
@@ -363,6 +364,7 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
     r->seen.triggered = run->triggered;
     if (run->begun) { return; }
     run->begun = true;
+    r->seen.late_ms = BASE_MAX(r->started_ms - run->fire_ms, 0);
     e->runs++;
     e->last_wall_ms = run->due_wall_ms;
     p->sched.count[STATS_SCHEDULE_WAITING]--;
@@ -518,7 +520,8 @@ CELLAR_PRIVATE bool sched_due(cellar_pool *p, task *timer, work_time now, task_a
     } else if (busy) {
         sched_skip(p, e, CELLAR_E_BUSY, STATS_SCHEDULE_SKIPPED_OVERLAP, a);
     } else {
-        (void)sched_start(p, e, sched_mono_ms(p, e, fire_ms), due_ms + offset_ms, false, a);
+        sched_start(p, e, now.mono_ms, due_ms + offset_ms, false, a)->fire_ms =
+            sched_mono_ms(p, e, fire_ms);
         p->sched.count[STATS_SCHEDULE_MISSED] += e->missed_now;
         e->missed += e->missed_now;
         ran = true;

@@ -9,9 +9,8 @@
  *            -> verdict: RETRY -> wheel, or the end of the run
  * INVARIANTS A schedule is armed, parked, paused, or has no next firing: one of these. An instant
  *            that fired has none, and is in the table until its runs end. `busy` is the number of
- *            its runs that are not free. refs == (in the table) + busy + lists and
- *            looks that are at it. A run is in no list of tasks; after the begin of a drain none
- *            begins.
+ *            its runs that are not free. refs == (in the table) + busy + lists and looks that are
+ *            at it. A run is in no list of tasks; after the begin of a drain none begins.
  * LOCKING    The lock of the pool, around everything that is not atomic or constant. */
 #ifndef WORK_SCHED_H
 #define WORK_SCHED_H
@@ -25,6 +24,7 @@
 typedef struct sched_run { /* place for one run of a schedule */
     task task;              /* first field; state TASK_FREE: no run; its index and id are unused */
     struct sched_entry *of;
+    int64_t fire_ms;        /* due time with jitter, monotonic */
     int64_t due_wall_ms, until_wall_ms; /* as in cellar_task, with those below */
     uint64_t missed;
     bool triggered;
@@ -115,8 +115,8 @@ CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, ta
 CELLAR_PRIVATE void sched_disarm(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE);
 /* Return whether max_running runs have not ended, with those of schedules that `e` continues. */
 CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e) SYNC_HOLDS(QUEUE);
-/* Queue a free run. The schedule has one. `at_ms`: its due time, monotonic. */
-CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t at_ms,
+/* Queue a free run at `now_ms`, monotonic; its fire_ms is the same. The schedule has one. */
+CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t now_ms,
                                       int64_t due_wall_ms, bool triggered, task_after *a)
     SYNC_HOLDS(QUEUE);
 /* Give a reference back. */

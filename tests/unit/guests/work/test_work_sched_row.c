@@ -497,6 +497,34 @@ T_CASE(instant_added_again_between_attempts_fires_again)
     close_it();
 }
 
+static char order[8];
+static int64_t late_ms;
+
+static cellar_verdict note_order(const cellar_task *task, void *ctx)
+{
+    (void)ctx;
+    strcat(order, task->due_wall_ms != 0 ? "r" : "t");
+    if (task->due_wall_ms != 0) { late_ms = task->late_ms; }
+    return cellar_verdict_ok();
+}
+
+T_CASE(late_run_waits_since_its_firing)
+{
+    cellar_submit_opts before = { .struct_size = sizeof before, .priority = 7 };
+    cellar_schedule_spec spec = opts_now();
+    open_with(CELLAR_POOL_REJECT, 0);
+    order[0] = '\0';
+    T_EQ_I64(cellar_task_register(s, "order", note_order, NULL, NULL), CELLAR_OK);
+    spec.task = "order";
+    spec.at_wall_ms = START - HOUR;
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(s, "order", NULL, 0, &before, NULL), CELLAR_OK);
+    tick();
+    T_EQ_STR(order, "tr");
+    T_EQ_I64(late_ms, HOUR);
+    close_it();
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
