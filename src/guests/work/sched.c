@@ -195,10 +195,12 @@ static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old,
 {
     e->earlier = old->earlier;
     for (uint32_t i = 0; i < old->run_count; i++) {
+        e->earlier += old->run[i].begun && old->run[i].task.state == CELLAR_TASK_RUNNING;
+    }
+    for (uint32_t i = 0; i < old->run_count; i++) {
         sched_run *r = &old->run[i], was = *r;
-        e->earlier += r->begun && r->task.state == CELLAR_TASK_RUNNING;
         const bool moves = r->task.state != TASK_FREE && !r->begun &&
-                           (r->task.flags & TASK_CANCEL) == 0 && e->busy < e->run_count &&
+                           (r->task.flags & TASK_CANCEL) == 0 && !sched_is_busy(e) &&
                            (!e->paused || r->triggered);
         if (!moves) { continue; }
         sched_withdraw(p, r, a);

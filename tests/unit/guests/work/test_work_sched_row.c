@@ -525,6 +525,35 @@ T_CASE(late_run_waits_since_its_firing)
     close_it();
 }
 
+static cellar_verdict replace_by_one(const cellar_task *t, void *ctx)
+{
+    cellar_schedule_spec spec = opts_now();
+    (void)t, (void)ctx;
+    attempts++;
+    spec.task = "replace";
+    spec.interval_ms = HOUR;
+    if (attempts == 1) { T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK); }
+    return cellar_verdict_ok();
+}
+
+T_CASE(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait)
+{
+    cellar_schedule_spec spec = opts_now();
+    open_with(CELLAR_POOL_REJECT, 0);
+    attempts = 0;
+    T_EQ_I64(cellar_task_register(s, "replace", replace_by_one, NULL, NULL), CELLAR_OK);
+    spec.task = "replace";
+    spec.interval_ms = HOUR;
+    spec.max_running = 3;
+    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK); }
+    tick();
+    T_EQ_U64(attempts, 1);
+    T_EQ_U64(figures().skipped_change, 2);
+    T_EQ_U64(figures().skipped_overlap, 1); /* the firing of now */
+    close_it();
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
