@@ -439,15 +439,18 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_pool *p, cellar_schedule_list_
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     const work_time now = work_now(&p->obj);
     sched_entry *last = NULL;
+    uint64_t last_id = 0; /* fn may add schedules without end: those are not in the list */
     for (bool more = true; more;) {
         cellar_schedule_info info;
         sync_take(QUEUE, &p->lock);
+        if (last == NULL) { last_id = p->sched.last_id; }
         sched_entry *e = last != NULL ? last->next : p->sched.all;
         bool end = e == NULL || (last != NULL && e == p->sched.all);
         while (!end && !e->present) {
             e = e->next;
             end = e == p->sched.all;
         }
+        end = end || e->id > last_id;
         if (!end) {
             e->refs++;
             sched_describe(e, now, &info, error);

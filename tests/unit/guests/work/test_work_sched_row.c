@@ -554,6 +554,25 @@ T_CASE(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait)
     close_it();
 }
 
+static bool add_again(const cellar_schedule_info *info, void *ctx)
+{
+    const cellar_schedule_spec spec = row_each(HOUR);
+    T_EQ_I64(cellar_schedule_add(s, info->name, &spec), CELLAR_OK);
+    return ++*(unsigned *)ctx < 50;
+}
+
+T_CASE(list_of_schedules_that_its_function_adds_again_ends)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    const cellar_schedule_spec spec = row_each(HOUR);
+    unsigned n = 0;
+    open_row(HOUR, &o);
+    T_EQ_I64(cellar_schedule_add(s, "second", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_list(s, add_again, &n), CELLAR_OK);
+    T_EQ_U64(n, 2);
+    close_it();
+}
+
 static uint32_t calls;
 static int64_t last_due_ms;
 
