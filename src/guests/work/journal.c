@@ -105,7 +105,8 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
         " last_due_wall_ms=iif(spec=?2 AND zone=?3, last_due_wall_ms, ?4), spec=?2, zone=?3"
         " RETURNING last_due_wall_ms",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_SET] =
-        "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND last_due_wall_ms<?4",
+        "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND spec=?2 AND zone=?3"
+        " AND last_due_wall_ms<?4",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
     [JOURNAL_MESSAGE + JOURNAL_MESSAGE_LAST] = "SELECT coalesce(max(id), 0) FROM message",
     [JOURNAL_MESSAGE + JOURNAL_MESSAGE_INSERT] =

@@ -45,11 +45,13 @@ typedef struct journal_input { /* end of one of the tasks before `then_id` */
 
 typedef enum journal_schedule_op {
     JOURNAL_SCHEDULE_OPEN,   /* read the row; without one of this spec and zone, write it */
-    JOURNAL_SCHEDULE_SET,    /* raise last_due_wall_ms of the row, if there is one */
+    JOURNAL_SCHEDULE_SET,    /* raise last_due_wall_ms of the row of this spec and zone, if there
+                              * is one */
     JOURNAL_SCHEDULE_DELETE
 } journal_schedule_op;
 
-typedef struct journal_schedule { /* last due time of a schedule. All texts are set, and not "" */
+typedef struct journal_schedule { /* last due time of a schedule. Texts are set, and not ""; of
+                                  * DELETE only the name */
     journal_schedule_op op;
     const char *name, *spec, *zone;
     int64_t  last_due_wall_ms;

@@ -281,11 +281,18 @@ CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
     sched_unref(p, e, a);
 }
 
+static size_t sched_row_bytes(const char *row)
+{
+    const size_t spec = row != NULL ? strlen(row) + 1 : 0;
+    return row != NULL ? spec + strlen(row + spec) + 1 : 0;
+}
+
 CELLAR_PRIVATE void sched_free(cellar_pool *p, sched_entry *e, bool tell)
 {
     task_body_drop(p, e->body, tell);
     task_ext_free(p, e->error);
     sched_zone_drop(p, e->zone);
+    base_free(&p->obj.account, BASE_MOD_STORE, e->row, sched_row_bytes(e->row));
     base_free(&p->obj.account, BASE_MOD_STORE, e,
               sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
 }
@@ -391,8 +398,13 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
     return kind != CELLAR_VERDICT_SNOOZE && (!again || t->attempt >= t->max_attempts);
 }
 
-CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row,
-                                  char name[CELLAR_NAME_MAX + 1])
+CELLAR_PRIVATE journal_schedule sched_row(const sched_entry *e)
+{
+    return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row,
+                               e->row + strlen(e->row) + 1, e->settled_wall_ms };
+}
+
+CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row)
 {
     bool settles = false;
     sync_take(QUEUE, &p->lock);
@@ -402,10 +414,10 @@ CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_sch
         const sched_entry *heir = sched_heir(p, e);
         settles = e->catches_up &&
                   ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
-        if (settles) { wheel_cancel(&p->mono, &t->timer); } /* the write takes no time of it */
-        memcpy(name, e->name, sizeof e->name);
-        *row = (journal_schedule){ .op = JOURNAL_SCHEDULE_SET, .name = name,
-                                   .last_due_wall_ms = e->settled_wall_ms };
+        if (settles) {
+            wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
+            *row = sched_row(e);
+        }
     }
     sync_drop(QUEUE, &p->lock);
     return settles;

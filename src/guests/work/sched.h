@@ -48,6 +48,7 @@ typedef struct sched_entry { /* a schedule */
     uint64_t hash;          /* cron_hash of the name */
     cellar_schedule_kind kind;
     bool catches_up;        /* the journal has its row; run_count is 1 */
+    char *row;              /* of catches_up: spec of the row, 0, its zone, 0; else NULL */
     cron cron;
     sched_zone *zone;       /* of a cron expression, else NULL; counted */
     task_body *body;        /* payload of its runs; counted */
@@ -139,10 +140,11 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t) SYNC_
 /* Return whether a run may be tried again at `at_ms`: before the next firing. */
 CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
     SYNC_HOLDS(QUEUE);
+/* Return the row of a schedule that catches up, with its texts. */
+CELLAR_PRIVATE journal_schedule sched_row(const sched_entry *e) SYNC_HOLDS(QUEUE);
 /* Return whether the verdict of a run of a schedule ends it, so that the journal gets its due time:
- * *row, with `name`. Its time-out ends then. Hold no lock. */
-CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row,
-                                  char name[CELLAR_NAME_MAX + 1]);
+ * *row, valid until the run ends. Its time-out ends then. Hold no lock. */
+CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row);
 /* End a run, which is in no list: its place is free, and a firing that waits for it goes on. */
 CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state, task_after *a)
     SYNC_HOLDS(QUEUE);

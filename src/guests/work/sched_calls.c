@@ -211,6 +211,18 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     return CELLAR_OK;
 }
 
+/* Keep the texts that name the row of a schedule. */
+static cellar_err sched_keep_row(cellar_pool *p, sched_entry *e, const char *text,
+                                 const char *zone)
+{
+    const size_t spec = strlen(text) + 1, len = strlen(zone) + 1;
+    e->row = base_alloc(&p->obj.account, BASE_MOD_STORE, spec + len, NULL);
+    if (e->row == NULL) { return CELLAR_E_NOMEM; }
+    memcpy(e->row, text, spec);
+    memcpy(e->row + spec, zone, len);
+    return CELLAR_OK;
+}
+
 /* Add a schedule. `text` and `zone` name its due times in the journal. */
 static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedule_spec *o,
                             const char *text, const char *zone)
@@ -226,6 +238,7 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     sync_take(QUEUE, &p->lock);
     cellar_err err = sched_admit(p, e->name, o, &e->clock.name);
     sync_drop(QUEUE, &p->lock);
+    if (err == CELLAR_OK && e->catches_up) { err = sched_keep_row(p, e, text, zone); }
     if (err == CELLAR_OK) { err = sched_recall(p, e, text, zone, now); }
     if (err != CELLAR_OK) { return err; }
     sync_take(QUEUE, &p->lock);
@@ -329,6 +342,15 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
     return CELLAR_OK;
 }
 
+static void sched_let_go(cellar_pool *p, sched_entry *e)
+{
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    sched_unref(p, e, &a);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+}
+
 static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change change)
 {
     cellar_err err = sched_check(p, name);
@@ -348,13 +370,16 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     err = e != NULL ? sched_change_held(p, e, change, now, &a) : CELLAR_E_NOT_FOUND;
     const bool notes = e != NULL && change == SCHED_RESUME && e->catches_up &&
                        e->kind != CELLAR_SCHEDULE_AT;
-    const int64_t settled_wall_ms = notes ? e->settled_wall_ms : 0;
+    journal_schedule row = { .name = NULL };
+    if (notes) {
+        row = sched_row(e);
+        e->refs++; /* its texts stay until they are written */
+    }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     if (notes) {
-        journal_schedule row = { .op = JOURNAL_SCHEDULE_SET, .name = name,
-                                 .last_due_wall_ms = settled_wall_ms };
         (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        sched_let_go(p, e);
     }
     return err;
 }
@@ -375,15 +400,6 @@ CELLAR_API cellar_err cellar_schedule_trigger(cellar_pool *p, const char *name)
 }
 
 /* ---- look ---- */
-
-static void sched_let_go(cellar_pool *p, sched_entry *e)
-{
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    sched_unref(p, e, &a);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-}
 
 CELLAR_API cellar_err cellar_schedule_next(cellar_pool *p, const char *name, int64_t *out,
                                            size_t count, size_t *found)

@@ -257,8 +257,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     cellar_pool *p = r->of;
     task_after a = { .done = NULL };
     journal_schedule row;
-    char name[CELLAR_NAME_MAX + 1];
-    if (p->journal != NULL && r->seen.due_wall_ms != 0 && sched_settles(p, r, &row, name)) {
+    if (p->journal != NULL && r->seen.due_wall_ms != 0 && sched_settles(p, r, &row)) {
         (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
     }
     const int64_t now_ms = base_now_ms(&p->obj.clock);

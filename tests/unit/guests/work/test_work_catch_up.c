@@ -16,6 +16,7 @@
 #include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
 #include "tests/support/two_clocks.h"
+#include "work/task_commit.h"
 
 #ifdef CELLAR_WITH_SQLITE
 #include <sqlite3.h>
@@ -77,11 +78,11 @@ static cellar_host_config host_opts(void)
     return h;
 }
 
-static cellar_err open_pool(const char *journal)
+static cellar_err open_pool(const char *file)
 {
     const cellar_host_config h = host_opts();
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
-                             .journal_path = journal };
+                             .journal_path = file };
     cellar_task_opts o = cellar_task_opts_default();
     o.jitter = CELLAR_TASK_JITTER_NONE;
     o.max_attempts = 2;
@@ -507,6 +508,26 @@ T_CASE(another_spec_begins_a_new_schedule)
     pass(0);
     T_EQ_U64(fired, 0);
     end();
+}
+
+/* The write is that of a run of the old schedule, which comes after the replacement. */
+T_CASE(late_due_time_of_a_replaced_schedule_is_not_written)
+{
+    static const char *const was[][2] = { { "@every 60000ms", "UTC" }, { "@every 3600000ms", "+01" },
+                                          { "@every 3600000ms", "UTC" } };
+    const cellar_schedule_spec o = catches();
+    for (size_t i = 0; i < 3; i++) {
+        start();
+        every(MINUTE, &o);
+        every(HOUR, &o);
+        journal_schedule row = { JOURNAL_SCHEDULE_SET, "e", was[i][0], was[i][1], START };
+        T_EQ_I64(task_commit_schedule(s, &row), CELLAR_OK);
+        restart(0);
+        every(HOUR, &o);
+        pass(0);
+        T_EQ_U64(fired, i != 2); /* the last one is of the present schedule */
+        end();
+    }
 }
 
 T_CASE(a_replaced_schedule_continues)
