@@ -333,10 +333,11 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_pool *p, cellar_schedule_list_
  *   that adds the name without the option, and cellar_schedule_remove, delete the due time. The
  *   pause of a schedule is not kept: after a restart its firings count as missed.
  *
- *   The due time is written when the run has ended, by the worker that ran it. If the process ends
- *   before, or a run fails because its next firing is due, the firing runs again at the start: its
- *   function must be idempotent. If a write fails, the end of the next run writes again. Calls that
- *   add one name must not overlap.
+ *   The due time is written when the run ends: by the worker, by the caller of cellar_task_settle,
+ *   and after a time-out by the thread of the timers or a tick. If the process ends before, the
+ *   firing runs again at the start: its function must be idempotent. So does a firing that a drain
+ *   dropped. If a write fails, the end of the next run writes again. Calls that add one name must
+ *   not overlap.
  *
  * RESTRICTIONS
  *   See RESTRICTIONS of cellar_task.h. In the child of a fork the cron calls work. */

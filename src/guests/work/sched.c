@@ -361,6 +361,14 @@ CELLAR_PRIVATE void sched_drop_runs(cellar_pool *p, sched_entry *e, bool all, ta
     }
 }
 
+CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t)
+{
+    sched_run *r = sched_run_of(t);
+    t->flags |= TASK_CANCEL;
+    r->of->skipped += !r->begun;
+    p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun;
+}
+
 CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
 {
     sched_run *run = sched_run_of(t);
@@ -398,10 +406,31 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
     return kind != CELLAR_VERDICT_SNOOZE && (!again || t->attempt >= t->max_attempts);
 }
 
-CELLAR_PRIVATE journal_schedule sched_row(const sched_entry *e)
+CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e)
 {
     return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row,
                                e->row + strlen(e->row) + 1, e->settled_wall_ms };
+}
+
+/* Return whether the end of a run is written. */
+static bool sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
+{
+    const sched_entry *heir = sched_heir(p, e);
+    return e->catches_up && ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
+}
+
+/* Let the due time of a run be written that ends without a verdict which settles it: by a time-out,
+ * its limiter, or the next firing. */
+static void sched_settle_later(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    if (!sched_has_row(p, e)) { return; }
+    e->unwritten_wall_ms = e->settled_wall_ms;
+    if (e->unwritten) { return; }
+    e->unwritten = true;
+    p->sched.unwritten++;
+    e->refs++;
+    e->unwritten_next = a->unwritten;
+    a->unwritten = e;
 }
 
 CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row)
@@ -411,12 +440,11 @@ CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_sch
     task *t = r->task;
     if (t != NULL && sched_ends(t, r->verdict.kind)) {
         sched_entry *e = sched_run_of(t)->of;
-        const sched_entry *heir = sched_heir(p, e);
-        settles = e->catches_up &&
-                  ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
+        settles = sched_has_row(p, e);
         if (settles) {
             wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
-            *row = sched_row(e);
+            sched_run_of(t)->settled = true;
+            *row = sched_row_of(e);
         }
     }
     sync_drop(QUEUE, &p->lock);
@@ -451,6 +479,7 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
         sched_arm(p, heir, a);
     }
     const bool dropped = state == CELLAR_TASK_CANCELLED && (t->flags & TASK_CANCEL) != 0;
+    if (!dropped && !r->settled) { sched_settle_later(p, e, a); }
     if (heir != NULL && dropped && !r->triggered && sched_is_done(heir)) {
         sched_unfire(heir, r->due_wall_ms);
         sched_arm(p, heir, a);

@@ -29,6 +29,7 @@ typedef struct sched_run { /* place for one run of a schedule */
     uint64_t missed;
     bool triggered;
     bool begun;             /* its first attempt began */
+    bool settled;           /* the end was given to the journal */
 } sched_run;
 
 typedef struct sched_zone { /* a time zone that schedules share */
@@ -71,6 +72,9 @@ typedef struct sched_entry { /* a schedule */
     uint64_t runs, missed, skipped, failed;
     int64_t last_wall_ms;   /* INT64_MIN: none */
     int64_t settled_wall_ms; /* last due time that ran, was skipped, or was folded into another */
+    int64_t unwritten_wall_ms; /* settled_wall_ms of an end that is not in the journal */
+    struct sched_entry *unwritten_next; /* in task_after */
+    bool unwritten;         /* in a chain of task_after, which counts in refs */
     task_ext *error;        /* of the last run, if it failed with a text; NULL: none */
     char name[CELLAR_NAME_MAX + 1];
     uint32_t run_count;
@@ -141,10 +145,12 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t) SYNC_
 CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
     SYNC_HOLDS(QUEUE);
 /* Return the row of a schedule that catches up, with its texts. */
-CELLAR_PRIVATE journal_schedule sched_row(const sched_entry *e) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e) SYNC_HOLDS(QUEUE);
 /* Return whether the verdict of a run of a schedule ends it, so that the journal gets its due time:
  * *row, valid until the run ends. Its time-out ends then. Hold no lock. */
 CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row);
+/* Mark a run that a drain takes from its queue, and count its firing. */
+CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* End a run, which is in no list: its place is free, and a firing that waits for it goes on. */
 CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state, task_after *a)
     SYNC_HOLDS(QUEUE);

@@ -372,7 +372,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
                        e->kind != CELLAR_SCHEDULE_AT;
     journal_schedule row = { .name = NULL };
     if (notes) {
-        row = sched_row(e);
+        row = sched_row_of(e);
         e->refs++; /* its texts stay until they are written */
     }
     sync_drop(QUEUE, &p->lock);

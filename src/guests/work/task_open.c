@@ -352,7 +352,8 @@ static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
 {
     const bool submits = p->journal != NULL && p->journal->submitting != 0;
-    return p->run_count == 0 && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
+    const bool ran = p->run_count == 0 && p->sched.unwritten == 0;
+    return ran && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
 }
 
 /* Wait until a drain is done, or until_ns. With no_threads run the tasks here. */
@@ -469,7 +470,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
         p->draining = true;
         task_drain(p, mode, timeout_ms, &full);
         p->draining = false;
-        if (p->run_count != 0) { err = CELLAR_E_BUSY; }
+        if (p->run_count != 0 || p->sched.unwritten != 0) { err = CELLAR_E_BUSY; }
     }
     sync_drop(QUEUE, &p->lock);
     if (!drains || report == NULL) { return err; }

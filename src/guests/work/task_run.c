@@ -46,6 +46,29 @@ static void task_over(cellar_pool *p, task *t, cellar_task_state state, int64_t 
     }
 }
 
+/* Finish what comes after the lock, and write the due times of runs that ended. */
+static void task_settle_runs(cellar_pool *p, task_after *a)
+{
+    task_settle(p, a);
+    while (a->unwritten != NULL) {
+        sched_entry *e = a->unwritten;
+        task_after b = { .done = NULL };
+        sync_take(QUEUE, &p->lock);
+        journal_schedule row = sched_row_of(e);
+        row.last_due_wall_ms = e->unwritten_wall_ms;
+        a->unwritten = e->unwritten_next;
+        e->unwritten = false;
+        sync_drop(QUEUE, &p->lock);
+        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        sync_take(QUEUE, &p->lock);
+        p->sched.unwritten--;
+        b.ended = p->watching != 0;
+        sched_unref(p, e, &b);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &b);
+    }
+}
+
 /* ---- begin ---- */
 
 CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int64_t now_ms,
@@ -74,6 +97,7 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
             p->run_count++;
             return true;
         }
+        if (dropped) { sched_drained(p, t); }
         task_over(p, t, dropped ? CELLAR_TASK_CANCELLED : CELLAR_TASK_EXPIRED, now_ms, a);
         task_queue_release(p, n, a);
     }
@@ -302,7 +326,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
                  "\"%s\" failed for good at attempt %u of %u", r->name->name, r->seen.attempt,
                  r->seen.max_attempts);
     }
-    task_settle(p, &a);
+    task_settle_runs(p, &a);
     task_body_drop(p, r->body, true);
     task_body_drop(p, r->result, true);
     task_ext_free(p, spare);
@@ -369,7 +393,7 @@ static bool task_admitted(cellar_pool *p, task_run *r)
     task_queue_release(p, r->name, &a);
     task_run_over(p, r, &a);
     sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_settle_runs(p, &a);
     task_body_drop(p, r->body, true);
     task_ext_free(p, spare);
     return false;
@@ -713,7 +737,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     }
     sched_tell(p, &news);
     a.timer = false; /* this is the thread, or a tick that returns the time */
-    task_settle(p, &a);
+    task_settle_runs(p, &a);
     task_ext_free(p, spare);
 }
 

@@ -345,6 +345,7 @@ typedef struct sched_set { /* the schedules of a pool */
     struct sched_entry *all; /* ring; NULL: none */
     struct sched_zone *zones; /* chain */
     uint64_t last_id;
+    uint32_t unwritten;      /* schedules in chains of task_after; a drain waits for their writes */
     uint32_t steps;          /* instants of cron that a call of task_fire may still pass over */
     uint64_t count[STATS_SCHEDULE_COUNT]; /* of the registry; gauges stay 0 */
 } sched_set;
@@ -419,6 +420,7 @@ typedef struct task_after {
     task_throttle *throttle; /* chain */
     task *gone;              /* chain: removed rows of the refresher, and schedules */
     struct sched_news *news; /* of task_fire */
+    struct sched_entry *unwritten; /* chain: schedules with a due time to write */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the bursts */

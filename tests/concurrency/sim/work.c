@@ -602,6 +602,7 @@ const base_sim_scenario sim_batch_block = { "batch_block", "adds that wait for r
 typedef struct sched_row { /* a schedule; a replacement has a row of its own */
     uint32_t inside, due_count, freed;
     bool accepted;
+    bool once, retries; /* an instant; an attempt returned RETRY: it may fire again after a pause */
     int64_t due[SCHED_DUES]; /* of its runs that no trigger made */
 } sched_row;
 
@@ -610,7 +611,6 @@ static struct {
     sched_row row[SCHED_ROWS];
     uint32_t rows, max_running, ended;
     bool sleeps;   /* some jobs sleep */
-    bool instants; /* some schedules are instants */
 } sched;
 
 static void sched_row_free(void *row, size_t len, void *ctx)
@@ -627,7 +627,10 @@ static cellar_verdict sched_job(const cellar_task *f, void *ctx)
     (void)ctx;
     BASE_SIM_CHECK(r->freed == 0 && ++r->inside <= sched.max_running);
     if (f->triggered == 0 && f->attempt == 1) {
-        for (uint32_t i = 0; i < r->due_count; i++) { BASE_SIM_CHECK(r->due[i] != f->due_wall_ms); }
+        for (uint32_t i = 0; i < r->due_count; i++) {
+            BASE_SIM_CHECK(r->due[i] != f->due_wall_ms || (r->once && r->retries));
+        }
+        r->retries = false;
         BASE_SIM_CHECK(r->due_count < SCHED_DUES && base_wall_ms() >= f->due_wall_ms);
         r->due[r->due_count++] = f->due_wall_ms;
     }
@@ -635,7 +638,9 @@ static cellar_verdict sched_job(const cellar_task *f, void *ctx)
     if (sched.sleeps && base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(4) * 1000000); }
     r->inside--;
     sched.ended++;
-    return sched.sleeps && base_sim_below(4) == 0 ? cellar_verdict_retry() : cellar_verdict_ok();
+    if (!sched.sleeps || base_sim_below(4) != 0) { return cellar_verdict_ok(); }
+    r->retries = r->retries || f->triggered == 0;
+    return cellar_verdict_retry();
 }
 
 static void sched_open(const cellar_pool_config *cfg)
@@ -656,7 +661,7 @@ static void sched_add(cellar_schedule_conflict conflict)
     o.phase = (cellar_phase)base_sim_below(3);
     o.conflict = conflict;
     const bool once = base_sim_below(4) == 0;
-    sched.instants = sched.instants || once;
+    r->once = once;
     const int64_t ms = (int64_t)base_sim_below(4);
     if (once) { o.at_wall_ms = base_wall_ms() + ms; }
     if (!once) { o.interval_ms = 1 + ms; }
@@ -722,8 +727,7 @@ static void sched_fire_run(void)
         (void)cellar_tick(sched.s, 1000, NULL);
         base_sleep_ns(1000000);
     }
-    /* The run of an instant stays. */
-    BASE_SIM_CHECK(sched.instants || sched_count(STATS_SCHEDULE_STARTED) == started);
+    BASE_SIM_CHECK(sched_count(STATS_SCHEDULE_STARTED) == started);
     BASE_SIM_CHECK(sched.ended >= started && sched.s->sched.table == NULL);
     BASE_SIM_CHECK(sched.s->sched.all == NULL && sched.s->live == 0);
     while (cellar_pool_close(sched.s) != CELLAR_OK) { } /* time may jump to its deadline */

@@ -37,6 +37,7 @@ static bool kills;
 static int64_t stall_ms;    /* the next read of the clock after the job comes so much later */
 static int64_t hard_ms;     /* hard_timeout_ms of the job in the next pool; 0: none */
 static bool stalls;
+static int64_t inside_ms;   /* the job takes so long, and a tick of another thread comes in it */
 static cellar_verdict verdict;
 
 static cellar_verdict job(const cellar_task *t, void *ctx)
@@ -46,6 +47,9 @@ static cellar_verdict job(const cellar_task *t, void *ctx)
     missed[fired++ % 256] = t->missed;
     if (kills) { (void)kill(getpid(), SIGKILL); }
     stalls = stall_ms != 0;
+    mono_ms += inside_ms;
+    wall_ms += inside_ms;
+    if (inside_ms != 0) { (void)cellar_tick(s, 1000, NULL); }
     return verdict;
 }
 
@@ -65,7 +69,7 @@ static void clear(void)
 {
     fired = 0;
     kills = stalls = false;
-    stall_ms = 0;
+    stall_ms = inside_ms = 0;
     verdict = cellar_verdict_ok();
 }
 
@@ -435,6 +439,71 @@ T_CASE(a_run_is_settled_when_its_last_attempt_ends)
     pass(0);
     T_EQ_U64(fired, 0);
     end();
+}
+
+/* The only function is inside while its attempt is timed out; its verdict comes too late. */
+T_CASE(an_instant_that_timed_out_does_not_run_again)
+{
+    const cellar_schedule_spec o = catches();
+    hard_ms = 1000;
+    start();
+    T_EQ_I64(add_at("a", START, &o), CELLAR_OK);
+    inside_ms = 2000; /* of both attempts */
+    pass(0);
+    pass(MINUTE);
+    T_EQ_U64(fired, 2);
+    T_EQ_U64(figures().failed, 1);
+    T_EQ_U64(figures().schedules, 0);
+    T_EQ_I64(add_at("a", START, &o), CELLAR_E_NEVER);
+    restart(0);
+    T_EQ_I64(add_at("a", START, &o), CELLAR_E_NEVER);
+    hard_ms = 0;
+    end();
+}
+
+T_CASE(a_run_that_its_next_firing_ends_is_settled)
+{
+    for (int i = 0; i < 2; i++) {
+        const cellar_schedule_spec o = catches();
+        start();
+        every(MINUTE, &o);
+        verdict = i == 0 ? cellar_verdict_snooze(2 * MINUTE)
+                         : cellar_verdict_retry_after(2 * MINUTE);
+        pass(0);
+        T_EQ_U64(fired, 1);
+        T_EQ_U64(figures().ended, 1);
+        restart(0);
+        every(MINUTE, &o);
+        pass(0);
+        T_EQ_U64(fired, 0);
+        end();
+    }
+}
+
+T_CASE(a_run_that_a_drain_drops_runs_after_the_restart)
+{
+    for (int i = 0; i < 2; i++) { /* before and between its attempts */
+        const cellar_schedule_spec o = catches();
+        start();
+        every(MINUTE, &o);
+        verdict = cellar_verdict_retry();
+        const int64_t pause_ms = i == 0 ? MINUTE : 0;
+        T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", pause_ms), CELLAR_OK);
+        pass(0);
+        T_EQ_U64(fired, (uint64_t)i);
+        T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+        verdict = cellar_verdict_ok();
+        const cellar_submit_opts last = { .struct_size = sizeof last, .priority = 1 };
+        T_EQ_I64(cellar_task_submit(s, "job", NULL, 0, &last, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_pool_drain(s, CELLAR_DRAIN_ALL, HOUR, NULL), CELLAR_OK);
+        T_EQ_U64(fired, (uint64_t)i + 1); /* the task */
+        T_EQ_U64(figures().skipped_change, i == 0);
+        restart(0);
+        every(MINUTE, &o);
+        pass(0);
+        T_EQ_U64(fired, 1);
+        end();
+    }
 }
 
 T_CASE(a_slow_write_of_the_due_time_is_no_time_out)
