@@ -60,8 +60,8 @@ typedef enum cellar_log_keys {
     CELLAR_LOG_KEYS_FULL = 4     /* the text, cut after 300 bytes */
 } cellar_log_keys;
 
-/* Return the time, for cellar_host_config.clock and the configs of limiters, tasks and schedules: a
- * clock of the program, such as one that a test turns.
+/* Return the time, for cellar_host_config.clock and the configs of limiters and pools: a clock of
+ * the program, such as one that a test turns.
  * in:      ctx as given with the function
  * returns: milliseconds from a start of the host's choice, from 0 on; never less than a call before
  *          in any thread has returned. Wall clocks: milliseconds since 1970 (UNIX time)

@@ -19,12 +19,13 @@
  *
  * RUNS    A firing runs its task, with the options of the name, on the workers of the pool, which
  *         jobs share with other tasks; a second pool keeps them apart. A run has no id, and is in
- *         no list, limit, result or dead letter of tasks. No run begins after a drain began.
+ *         no list, result or dead letter of tasks, nor in queue_cap. No run begins after a drain
+ *         began.
  * AGAIN   RETRY and SNOOZE try again before the next firing; else the run failed, or was snoozed.
  * TIMES   An interval follows the monotonic clock and never drifts. Cron expressions and instants
  *         follow the wall clock, in UNIX milliseconds, expressions in seconds. TZ plays no role.
- * LOSS    Schedules live in memory, but see CATCH-UP. The page of metrics counts firings that do
- *         not run, with the reason.
+ * LOSS    Schedules live in memory, but see CATCH-UP. The page of metrics counts skipped firings
+ *         with the reason, except for those in a pause, in a drain, or passed by a clock step.
  * CHANGES Each change is in force when its call returns: no attempt of the old one begins later. */
 #ifndef CELLAR_SCHEDULE_H
 #define CELLAR_SCHEDULE_H
@@ -157,8 +158,8 @@ typedef struct cellar_schedule_spec {
     int64_t  at_wall_ms;     /* runs once, at this instant in UNIX ms, or now if it has passed;   */
                              /* the schedule ends with the run. Range 1..253,402,300,799,999 (the */
                              /* end of the year 9999). 0: not this                                */
-    int64_t  misfire_grace_ms; /* a firing that is later does not run. Range 1..2^63 - 1 ms.      */
-                             /* Default 0: no limit                                               */
+    int64_t  misfire_grace_ms; /* a firing that is later does not run; its wait for a thread does */
+                             /* not count. Range 1..2^63 - 1 ms. Default 0: no limit              */
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
                              /* next firing. Range 1..31,622,400,000 ms (366 days). Default 0:    */
                              /* none                                                              */
@@ -231,7 +232,8 @@ typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *
  * owns:    OK: a payload with free_fn belongs to the schedule. Else it stays that of the caller,
  *          and free_fn is not called
  * thread:  any, also a job; with catch_up_on_start, calls that add one name must not overlap
- * cost:    two allocations, one short lock; reads the zone file; with a journal one commit
+ * cost:    two allocations, one short lock; the first schedule of a zone reads its file; with a
+ *          journal one commit
  * example:
  *     cellar_schedule_spec poll = cellar_schedule_spec_default();
  *     poll.task = "poll";
@@ -252,12 +254,13 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
 CELLAR_API cellar_err cellar_schedule_remove(cellar_pool *p, const char *name);
 
 /* Pause or resume a schedule. While it is paused, only cellar_schedule_trigger begins a run. After
- * a resume the firings of the pause are neither run nor counted; an instant that passed fires now.
+ * a resume the firings of the pause are neither run nor counted. An instant that passed fires now,
+ * also one with a run that the pause ended.
  * in:      name of a schedule; pause true: pause, false: resume
  * returns: OK (also if nothing changed); E_NOT_FOUND (no schedule has this name)
- * owns:    nothing changes; attempts that have begun end normally
+ * owns:    nothing changes; attempts that have begun end normally, and no other one follows
  * thread:  any, also a job
- * cost:    one short lock
+ * cost:    one short lock; a resume with catch_up_on_start: one commit
  * example: cellar_schedule_pause(p, "poll", true);                                               */
 CELLAR_API cellar_err cellar_schedule_pause(cellar_pool *p, const char *name, bool pause);
 

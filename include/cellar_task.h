@@ -527,7 +527,7 @@ typedef struct cellar_pool_stats {
     uint64_t cancelled;        /* tasks that were cancelled                                       */
     uint64_t expired;          /* tasks that expired                                              */
     uint64_t retried;          /* attempts that another one follows                               */
-    uint64_t snoozed;          /* verdicts SNOOZE                                                 */
+    uint64_t snoozed;          /* verdicts SNOOZE, without those of schedules                     */
     uint64_t dropped;          /* of cancelled: by CELLAR_POOL_DROP_OLDEST                        */
     uint64_t debounced;        /* submits that gave their payload to a live task                  */
     uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their hold             */
@@ -546,7 +546,8 @@ typedef struct cellar_pool_stats {
     uint64_t journal_errors;   /* transactions that failed; 0 for a name                          */
     uint64_t live;             /* tasks without a final state                                     */
     uint64_t running;          /* tasks and runs of schedules that run                            */
-    uint64_t parked;           /* tasks that wait for a limiter, break_after or max_running       */
+    uint64_t parked;           /* tasks and runs of schedules that wait for a limiter,            */
+                               /* break_after or max_running                                      */
     uint64_t dead;             /* dead letters                                                    */
     uint64_t unregistered;     /* tasks of the journal with a name that is not registered yet     */
     uint64_t journal_pending;  /* changes that are not committed yet; 0 for a name                */

@@ -363,7 +363,7 @@
     X(JOURNAL_ERRORS, "cellar_schedule_journal_errors_total", "", \
       METRIC("Due times that could not be written into the journal.")) \
     X(SCHEDULES, "cellar_schedule_schedules", "", METRIC("Schedules.")) \
-    X(RUNNING, "cellar_schedule_running", "", METRIC("Runs that have not ended.")) \
+    X(RUNNING, "cellar_schedule_running", "", METRIC("Runs that began and have not ended.")) \
     X(WAITING, "cellar_schedule_waiting", "", METRIC("Runs that wait for a thread."))
 
 /* Figures of a port for clients of Redis, in the order of cellar_resp_stats without its last two

@@ -7,10 +7,10 @@
  *            the wall clock (cron expressions, instants)
  *            run: a task that recurs: due -> a free run -> queue of its name -> a worker or a tick
  *            -> verdict: RETRY -> wheel, or the end of the run
- * INVARIANTS A schedule is armed, parked, paused, or has no next firing: one of these. An instant
- *            that fired has none, and is in the table until its runs end. `busy` is the number of
- *            its runs that are not free. refs == (in the table) + busy + lists and looks that are
- *            at it. A run is in no list of tasks; after the begin of a drain none begins.
+ * INVARIANTS A schedule is armed unless it is parked, is paused, has no next firing, or was due in
+ *            a drain. An instant that fired is in the table until its runs end. `busy` is the
+ *            number of its runs that are not free. refs == (in the table) + busy + lists and looks
+ *            that are at it. A run is in no list of tasks; after the begin of a drain none begins.
  * LOCKING    The lock of the pool, around everything that is not atomic or constant. */
 #ifndef WORK_SCHED_H
 #define WORK_SCHED_H
