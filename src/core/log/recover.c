@@ -50,6 +50,7 @@ typedef struct l2_recovery {
     l2_list runs;            /* pairs: number, lsn of the first record */
     uint32_t generation;     /* newest one of a record */
     bool any, short_memory;
+    bool hole;               /* what is below `floor` was not known to be replaced */
 } l2_recovery;
 
 static void l2_list_add(l2 *d, l2_recovery *r, l2_list *l, uint64_t n)
@@ -323,6 +324,7 @@ static SYNC_UNCHECKED uint64_t l2_rows_all(l2 *d, l2_recovery *r)
         l2_lost(d, L2_LOST_damage, (seq - least) * seg);
         l2_floor_to(d, seq * seg);
         r->floor = seq * seg;
+        r->hole = true;
     }
     return BASE_MAX(seq, l2_seq_of(d, r->floor));
 }
@@ -371,14 +373,21 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes, 
     return true;
 }
 
-/* Apply the controls, oldest first. */
-static bool l2_controls_apply(l2 *d, const l2_recovery *r)
+/* Apply the controls, oldest first. One that cannot be read is a hole: it may have ended what is
+ * older. */
+static bool l2_controls_apply(l2 *d, l2_recovery *r)
 {
     unsigned char at[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 8] BASE_ALIGNED(8);
     for (uint32_t i = r->controls.count; i-- > 0;) {
         l2_rec rec;
         const uint64_t lsn = r->controls.at[i];
-        if (l2_record_read(d, lsn, at, sizeof at, &rec) != 0) { continue; }
+        if (l2_record_read(d, lsn, at, sizeof at, &rec) != 0) {
+            L2_COUNT(d, holes);
+            l2_lost(d, L2_LOST_damage, lsn - base_load_acq(&d->head));
+            r->floor = BASE_MAX(r->floor, lsn);
+            r->hole = true;
+            continue;
+        }
         if (!l2_control_apply(d, at + L2_RECORD_HEAD, rec.vlen, lsn)) { return false; }
     }
     return true;
@@ -422,6 +431,16 @@ static int l2_open_control(l2 *d, uint32_t kind, uint8_t type, uint64_t word, ui
     return took == L2_TOOK ? l2_flush(d, *end, L2_NO_LIMIT_NS) : ENOSPC;
 }
 
+/* End what is older than a hole, also for a later open that can read it. */
+static int l2_hole_end(l2 *d, const l2_recovery *r)
+{
+    uint64_t end = 0;
+    l2_index_cut(d, r->floor);
+    const int e = l2_floor_put(d, r->floor, &end);
+    if (e == 0) { base_store_rel(&d->header_floor, r->floor); }
+    return e;
+}
+
 /* Begin an empty log, behind all numbers that were used. */
 static int l2_begin_empty(l2 *d, const l2_recovery *r, uint64_t number)
 {
@@ -456,7 +475,7 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     base_store_rel(&d->head, oldest * d->form.seg_bytes);
     l2_index_sweep(d, true);
     l2_floor_to(d, r->floor);
-    base_store_rel(&d->header_floor, r->floor);
+    if (!r->hole) { base_store_rel(&d->header_floor, r->floor); }
     if (r->short_memory || !l2_runs_make(d, r, BASE_MIN(oldest, r->seq))) { return ENOMEM; }
     d->form.epoch = r->number;
     if (kept != 0) { /* the page in which the log continues */
@@ -473,7 +492,8 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     if (d->unplaced != 0) {
         l2_lost_entries(d, L2_LOST_index, base_load_rlx(&d->index.full), 0);
     }
-    const int e = l2_open_control(d, L2_ROW_RUN, L2_CTL_RUN, number, &end);
+    int e = r->hole ? l2_hole_end(d, r) : 0;
+    if (e == 0) { e = l2_open_control(d, L2_ROW_RUN, L2_CTL_RUN, number, &end); }
     if (e != 0) { return e; }
     d->form.epoch = number;
     d->run[d->run_count++] = (l2_run){ end, number };

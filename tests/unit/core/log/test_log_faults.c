@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a call of the disk that fails at one moment brings no older value back later, and the log
+ *         keeps the room that it needs to go on.
+ * Method: a store of 12 segments of 64 KiB on an in-memory disk. Pages become zero for one open,
+ *         and have their bytes again for the next one. Calls come in the middle of a write. */
+#include "l2/control.h"
+#include "l2/log.h"
+#include "tests/support/log_kit.h"
+
+#define SEGMENTS ((size_t)12)
+#define SEGMENT ((size_t)65536)
+#define PAGE ((size_t)4096)
+#define OLD 30u /* keys 0..OLD - 1 are put once */
+
+static unsigned char kept_bytes[SEGMENT];
+
+static l2_dev_file *data_file(void)
+{
+    l2_dev_file *f = l2_dev_find(&dev, "data.seg");
+    T_REQUIRE(f != NULL && f->size >= SEGMENTS * SEGMENT);
+    return f;
+}
+
+static void zero_bytes(uint64_t lsn, size_t n)
+{
+    unsigned char *at = data_file()->live + lsn % (SEGMENTS * SEGMENT);
+    memcpy(kept_bytes, at, n);
+    memset(at, 0, n);
+}
+
+static void bytes_again(uint64_t lsn, size_t n)
+{
+    memcpy(data_file()->live + lsn % (SEGMENTS * SEGMENT), kept_bytes, n);
+}
+
+static void start(void)
+{
+    begin(L2_DROP);
+    l2_dev_init(&dev);
+    open_on(&dev);
+}
+
+static void stop(void)
+{
+    l2_close(d);
+    l2_dev_fini(&dev);
+    l2_dev_fini(&other);
+}
+
+static void kill_and_open(void)
+{
+    l2_discard(d);
+    open_on(&dev);
+}
+
+static uint64_t tail(void) { return base_load_acq(&d->tail); }
+static uint64_t seq_now(void) { return l2_seq_of(d, tail()); }
+
+/* Put keys that replace each other until segment `seq` has begun. */
+static void fill_to(uint64_t seq)
+{
+    for (uint32_t n = 0; seq_now() < seq; n++) { change_key(OLD + n % OLD, false, true); }
+}
+
+static void put_old(void)
+{
+    for (uint32_t i = 0; i < OLD; i++) { change_key(i, false, true); }
+}
+
+static uint32_t old_found(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < OLD; i++) { n += look(i) != 0; }
+    return n;
+}
+
+static void end_old(void)
+{
+    for (uint32_t i = 0; i < OLD; i++) {
+        const l2_key k = key_of(&i);
+        l2_invalidate(d, &k);
+    }
+}
+
+/* ---- opens ---- */
+
+T_CASE(hole_of_one_open_ends_older_records_for_all_opens)
+{
+    start();
+    put_old();
+    fill_to(seq_now() + 2);
+    const uint64_t lost = seq_now() * SEGMENT;
+    fill_to(seq_now() + 2);
+    zero_bytes(lost, SEGMENT);
+    kill_and_open();
+    T_EQ_U64(old_found(), 0);
+    end_old(); /* nothing to log */
+    l2_discard(d);
+    bytes_again(lost, SEGMENT);
+    open_on(&dev);
+    T_EQ_U64(old_found(), 0);
+    stop();
+}
+
+static void put_filler(uint32_t i)
+{
+    unsigned char value[BYTES] = { 1 };
+    const l2_key k = { &i, sizeof i, 9, base_hash(l2_hash_key(d), 9, &i, sizeof i) };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+    T_REQUIRE(l2_put(d, &k, value, sizeof value, &m, NULL) == CELLAR_OK);
+}
+
+/* The control that clears a namespace is alone in pages that become zero. */
+static uint64_t clear_between(void)
+{
+    l2_namespace ns = { .id = 2, .generation = 9 };
+    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6), CELLAR_OK);
+    put_old();
+    for (uint32_t i = 0; i < OLD; i++) { put_filler(i); }
+    ns = (l2_namespace){ .id = 1, .generation = 10 };
+    const uint64_t lsn = tail();
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    const uint64_t seq = seq_now() + 2;
+    for (uint32_t i = 0; seq_now() < seq; i++) { put_filler(i % OLD); }
+    return lsn;
+}
+
+T_CASE(clear_with_a_control_that_cannot_be_read_is_not_undone)
+{
+    start();
+    const uint64_t lsn = clear_between() & ~(uint64_t)(PAGE - 1);
+    zero_bytes(lsn, PAGE);
+    kill_and_open();
+    T_EQ_U64(old_found(), 0);
+    stop();
+}
+
+T_CASE(namespace_of_older_controls_survives_one_that_cannot_be_read)
+{
+    l2_namespace ns = { .id = 0 };
+    start();
+    const uint64_t lsn = clear_between() & ~(uint64_t)(PAGE - 1);
+    zero_bytes(lsn, PAGE);
+    kill_and_open();
+    kill_and_open();
+    T_CHECK(l2_namespace_find(d, "filler", 6, &ns) && ns.generation == 9);
+    stop();
+}
+
+T_MAIN("log_faults")
