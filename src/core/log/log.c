@@ -40,7 +40,8 @@ CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
     const uint64_t next = l2_seq_of(d, tail) + 1;
     const l2_ring *r = l2_ring_at(d, next * d->form.seg_bytes);
     const uint64_t head = BASE_MAX(base_load_acq(&d->head), base_load_acq(&r->first));
-    return l2_seq_of(d, head) + l2_seq_of(d, base_load_acq(&r->size)) - next;
+    const uint64_t end = l2_seq_of(d, head) + l2_seq_of(d, base_load_acq(&r->size));
+    return end > next ? end - next : 0;
 }
 
 /* Return true if the next segment has a place, for this use. While the size changes puts leave half
@@ -227,6 +228,8 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
     if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
     if (base_load_acq(&d->doubt) != 0) { return EIO; } /* the file of the next one is not known */
+    /* The append that found this segment full may have seen an older head. */
+    if (l2_segs_free(d, base_load_acq(&d->tail)) == 0) { return ENOSPC; }
     sync_take(L2_LOG, &d->log_lock);
     d->row_cap = 0; /* the segment is full for every record */
     t.rows = d->row_count;

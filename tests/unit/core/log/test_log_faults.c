@@ -83,6 +83,38 @@ static void end_old(void)
     }
 }
 
+/* ---- room ---- */
+
+/* Append controls until no segment is free. Each is dead when it is appended. */
+static l2_took fill_all(uint64_t *most)
+{
+    unsigned char value[16] = { L2_CTL_FLOOR };
+    uint64_t lsn = 0, end = 0;
+    l2_took took;
+    do {
+        took = l2_control_try(d, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end);
+        *most += took == L2_TOOK;
+    } while (took == L2_TOOK || l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
+    return took;
+}
+
+T_CASE(segment_that_has_no_place_does_not_begin)
+{
+    uint64_t n = 0;
+    start();
+    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
+    const uint64_t seq = seq_now();
+    const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
+    /* An append may have seen the last free place, which another thread took. */
+    for (int i = 0; i < 3; i++) { (void)l2_make_way(d, L2_SEG_FULL, L2_WAIT_NS); }
+    sync_role_take(&d->writing);
+    for (uint64_t s = seq; s < seq + 3; s++) { (void)l2_seal(d, s, 0); }
+    l2_writing_drop(d);
+    T_CHECK(seq_now() < first + SEGMENTS);
+    T_CHECK(l2_segs_free(d, tail()) < SEGMENTS);
+    stop();
+}
+
 /* ---- opens ---- */
 
 T_CASE(hole_of_one_open_ends_older_records_for_all_opens)
