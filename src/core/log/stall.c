@@ -111,9 +111,9 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     const uint64_t owed = base_load_acq(&d->owed_lsn);
     if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
     if (l2_is_closed(d)) {
-        const uint64_t tail = base_load_acq(&d->tail); /* no put follows; changes are finished */
+        const uint64_t tail = base_load_acq(&d->tail); /* changes are finished */
         if (l2_floor_write(d, tail) != 0) { return; }
-        l2_index_sweep(d, false);
+        l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
         l2_lost_all(d, L2_LOST_stall);
         base_store_sc(&d->closed, 0u);
     } else if (base_load_acq(&d->written) < owed &&

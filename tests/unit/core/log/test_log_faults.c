@@ -6,6 +6,8 @@
  *         and have their bytes again for the next one. Calls come in the middle of a write. */
 #include "l2/control.h"
 #include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/stall.h"
 #include "tests/support/log_kit.h"
 
 #define SEGMENTS ((size_t)12)
@@ -177,6 +179,56 @@ T_CASE(namespace_of_older_controls_survives_one_that_cannot_be_read)
     kill_and_open();
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "filler", 6, &ns) && ns.generation == 9);
+    stop();
+}
+
+/* ---- a tier that is closed ---- */
+
+static void (*in_write)(void); /* runs once, before the next write of data.seg */
+
+static void at_disk_call(void *ctx)
+{
+    void (*now)(void) = in_write;
+    (void)ctx;
+    in_write = NULL;
+    if (now != NULL) { now(); }
+}
+
+/* Close the tier as a change without room does, and open it again in a round of the worker. */
+static void close_and_reopen(void (*meanwhile)(void))
+{
+    T_EQ_I64(dev.bell, false);
+    T_EQ_I64(vfs.bell(vfs.ctx, d->marker_id, BASE_VFS_BELL_MAKE), 0);
+    base_store_rel(&d->owed_lsn, UINT64_MAX);
+    base_store_sc(&d->closed, 1u);
+    in_write = meanwhile;
+    dev.hook = at_disk_call;
+    (void)l2_tick(d, 0);
+    dev.hook = NULL;
+    T_CHECK(in_write == NULL && !l2_is_closed(d) && !dev.bell);
+}
+
+/* As a put that looked at `closed` before the tier closed. */
+static void put_late(void)
+{
+    base_store_sc(&d->closed, 0u);
+    T_EQ_I64(put_once(1, 7, false), CELLAR_OK);
+    base_store_sc(&d->closed, 1u);
+}
+
+T_CASE(put_during_a_reopen_is_ended_by_a_later_delete)
+{
+    const uint32_t i = 1;
+    start();
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    close_and_reopen(put_late);
+    const l2_key k = key_of(&i);
+    l2_invalidate(d, &k);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    kill_and_open();
+    T_EQ_U64(look(1), 0);
+    T_EQ_U64(old_found(), 0);
     stop();
 }
 
