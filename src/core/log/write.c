@@ -265,7 +265,7 @@ static cellar_err l2_put_written(l2 *d, const l2_meta *m, const l2_put_at *at)
     if (m->durable) { /* what relies on the stall marker is not */
         const uint64_t wait_ns = at->ensure ? 0 : L2_WAIT_NS;
         if (l2_flush(d, at->end, wait_ns) != 0) { return l2_put_dropped(d); }
-        (void)l2_all_written(d);
+        if (!l2_all_written(d)) { return l2_put_dropped(d); } /* the next open begins empty */
     } else if (at->end - base_load_acq(&d->written) >= L2_WRITE_BYTES) {
         (void)l2_flush(d, at->end, 0);
     } else if (base_load_sc(&d->asleep) != 0) {

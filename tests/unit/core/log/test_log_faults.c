@@ -232,4 +232,24 @@ T_CASE(put_during_a_reopen_is_ended_by_a_later_delete)
     stop();
 }
 
+/* The tier closes while a put is written. */
+static void close_now(void)
+{
+    T_EQ_I64(vfs.bell(vfs.ctx, d->marker_id, BASE_VFS_BELL_MAKE), 0);
+    base_store_rel(&d->owed_lsn, UINT64_MAX);
+    base_store_sc(&d->closed, 1u);
+}
+
+T_CASE(durable_put_is_refused_while_the_next_open_begins_empty)
+{
+    start();
+    in_write = close_now;
+    dev.hook = at_disk_call;
+    T_EQ_I64(put_once(1, 7, true), CELLAR_DROPPED);
+    dev.hook = NULL;
+    kill_and_open();
+    T_EQ_U64(look(1), 0);
+    stop();
+}
+
 T_MAIN("log_faults")
