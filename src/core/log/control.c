@@ -48,7 +48,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     l2_waiting w = { 0, 0 };
     uint64_t lsn = 0, end = 0;
     (void)h48, (void)generation, (void)row;
-    while (!l2_is_closed(d)) {
+    for (;;) { /* also where the tier is closed: it may be about to open, behind its FLOOR */
         w.seen = l2_room_seen(d);
         sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
         const l2_took took = l2_control_try(d, L2_KIND_CONTROL, 0, value, bytes, &lsn, &end);
@@ -60,9 +60,9 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
             l2_ensure(d, end);
             return lsn;
         }
-        if (base_load_rlx(&d->broken) != 0 || !l2_wait(d, took, &w)) { break; }
+        const bool off = l2_is_closed(d) || base_load_rlx(&d->broken) != 0;
+        if (off || !l2_wait(d, took, &w)) { return 0; }
     }
-    return 0;
 }
 
 /* ---- the floor ---- */

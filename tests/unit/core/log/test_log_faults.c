@@ -252,4 +252,23 @@ T_CASE(durable_put_is_refused_while_the_next_open_begins_empty)
     stop();
 }
 
+static void clear_late(void)
+{
+    const l2_namespace ns = { .id = 1, .generation = 10 };
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+}
+
+T_CASE(clear_during_a_reopen_is_found_by_the_next_open)
+{
+    l2_namespace ns = { .id = 0 };
+    start();
+    put_old();
+    close_and_reopen(clear_late);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    kill_and_open();
+    T_CHECK(l2_namespace_find(d, "all", 3, &ns));
+    T_EQ_U64(ns.generation, 10);
+    stop();
+}
+
 T_MAIN("log_faults")
