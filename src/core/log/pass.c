@@ -197,10 +197,10 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
     const bool gains = d->passed < l2_segs(d) || l2_changes(d);
     if (gains && live < l2_size(d) / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
-    d->passed += n;
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
+    d->passed += n;
     BASE_POINT("l2.floored");
     bool whole = true;
     for (uint64_t i = 0; i < n; i++) {

@@ -271,4 +271,30 @@ T_CASE(clear_during_a_reopen_is_found_by_the_next_open)
     stop();
 }
 
+/* ---- failed writes ---- */
+
+static void fail_once(int site)
+{
+    dev.fail_site = site;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+}
+
+T_CASE(pass_that_fails_does_not_count_as_passed)
+{
+    start();
+    put_old();
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    fail_once(DEV_PWRITE);
+    const uint64_t passed = d->passed, head = base_load_acq(&d->head);
+    (void)l2_tick(d, 0);
+    T_EQ_U64(dev.fail_at, 0);
+    T_EQ_U64(base_load_acq(&d->head), head);
+    T_EQ_U64(d->passed, passed);
+    (void)l2_tick(d, 0);
+    T_CHECK(base_load_acq(&d->head) > head);
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
 T_MAIN("log_faults")
