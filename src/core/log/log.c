@@ -116,6 +116,14 @@ CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t
     return n != 0 ? l2_write(d, f, from, (size_t)n, lsn % base_load_acq(&r->size)) : 0;
 }
 
+/* Note that records wait, after a write that failed: the worker tries again. */
+static void l2_still_dirty(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    if (base_load_rlx(&d->dirty_ns) == 0) { base_store_sc(&d->dirty_ns, base_now_ns()); }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
 /* Write the buffer up to its last whole record. The caller holds `writing`. */
 static int l2_write_buf(l2 *d)
 {
@@ -133,7 +141,10 @@ static int l2_write_buf(l2 *d)
     BASE_POINT("l2.claimed");
     int e = l2_out(d, at, straight, from);
     if (e == 0) { e = l2_out(d, d->page, page - from - straight, from + straight); }
-    if (e != 0) { return e; }
+    if (e != 0) {
+        l2_still_dirty(d);
+        return e;
+    }
     BASE_POINT("l2.written");
     sync_take(L2_LOG, &d->log_lock);
     base_store_rel(&d->written, end);

@@ -297,4 +297,17 @@ T_CASE(pass_that_fails_does_not_count_as_passed)
     stop();
 }
 
+T_CASE(record_of_a_failed_write_is_written_by_the_next_round)
+{
+    start();
+    T_EQ_I64(put_once(1, 7, false), CELLAR_OK);
+    fail_once(DEV_PWRITE);
+    (void)l2_tick(d, 0);
+    T_EQ_U64(dev.fail_at, 0);
+    T_CHECK(base_load_acq(&d->written) < tail());
+    (void)l2_tick(d, 0);
+    T_EQ_U64(base_load_acq(&d->written), tail());
+    stop();
+}
+
 T_MAIN("log_faults")
