@@ -16,14 +16,14 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint32_t kind, uint64_t hash,
+CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t hash,
                                       const unsigned char *value, uint32_t bytes, uint64_t *lsn,
                                       uint64_t *end)
 {
     const l2_record r = { .rec = { .kind = L2_KIND_CONTROL, .vlen = bytes,
                                    .bytes = L2_RECORD_HEAD + bytes },
                           .kind = kind, .hash = hash, .value = value };
-    const l2_took took = l2_append(d, L2_USE_KEEP, &r, NULL, lsn);
+    const l2_took took = l2_append(d, use, &r, NULL, lsn);
     if (took == L2_TOOK) {
         *end = *lsn + l2_rec_room(&d->form, 0, 0, bytes);
         L2_COUNT(d, controls);
@@ -51,7 +51,8 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     for (;;) { /* also where the tier is closed: it may be about to open, behind its FLOOR */
         w.seen = l2_room_seen(d);
         sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
-        const l2_took took = l2_control_try(d, L2_KIND_CONTROL, 0, value, bytes, &lsn, &end);
+        const l2_took took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn,
+                                            &end);
         if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE) {
             l2_namespace_logged(d, l2_r32(value + 4), lsn);
         }
@@ -108,8 +109,10 @@ static int l2_namespace_again(l2 *d, uint64_t lsn)
     sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
     const uint32_t bytes = l2_namespace_below(d, lsn, value, &id);
     l2_took took = L2_TOOK;
-    if (bytes != 0) { took = l2_control_try(d, L2_KIND_CONTROL, 0, value, bytes, &at, &end); }
-    if (bytes != 0 && took == L2_TOOK) { l2_namespace_logged(d, id, at); }
+    if (bytes != 0) {
+        took = l2_control_try(d, L2_USE_LAST, L2_KIND_CONTROL, 0, value, bytes, &at, &end);
+        if (took == L2_TOOK) { l2_namespace_logged(d, id, at); }
+    }
     sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
     if (bytes == 0) { return 0; }
     return took == L2_TOOK || l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK ? EAGAIN : ENOSPC;
@@ -124,10 +127,11 @@ CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end)
     if (e != 0) { return e; }
     l2_floor_to(d, lsn);
     l2_w64(value + 8, lsn);
-    l2_took took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, end);
-    while (took != L2_TOOK) {
+    for (;;) {
+        const l2_took took = l2_control_try(d, L2_USE_LAST, L2_ROW_FLOOR, lsn, value, sizeof value,
+                                            &at, end);
+        if (took == L2_TOOK) { break; }
         if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return ENOSPC; }
-        took = l2_control_try(d, L2_ROW_FLOOR, lsn, value, sizeof value, &at, end);
     }
     return l2_flush(d, *end, L2_WAIT_NS);
 }

@@ -12,7 +12,8 @@
  *            Whole pages are written. What follows the last record in its page is zeros.
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
- *            A segment begins only while its place is free: seq + 1 < head's + places.
+ *            A segment begins only while its place is free: seq + 1 < head's + places. The last
+ *            free one is for FLOORs: without a FLOOR no other becomes free.
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
  *            in a row were quick: callers wait for it, each with its limit.
  * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
@@ -44,12 +45,12 @@ CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
     return end > next ? end - next : 0;
 }
 
-/* Return true if the next segment has a place, for this use. While the size changes puts leave half
- * of the new file to the live records of the old one. */
-static bool l2_next_free(const l2 *d, uint64_t tail, l2_use use)
+/* Return how many segments a use leaves free. While the size changes puts leave half of the new
+ * file to the live records of the old one. */
+static uint64_t l2_use_leaves(const l2 *d, l2_use use)
 {
-    const uint64_t half = l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0;
-    return l2_segs_free(d, tail) > (use == L2_USE_PUT ? L2_PUT_LEAVES + half : 0);
+    if (use != L2_USE_PUT) { return use == L2_USE_KEEP ? L2_KEEP_LEAVES : 0; }
+    return L2_PUT_LEAVES + (l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0);
 }
 
 static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
@@ -79,14 +80,17 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     l2_took took = L2_TOOK;
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t tail = base_load_rlx(&d->tail);
+    const uint64_t empty = l2_segs_free(d, tail), leaves = l2_use_leaves(d, use);
     if (use == L2_USE_PUT && l2_is_closed(d)) {
         took = L2_IS_CLOSED;
     } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
         took = L2_IS_INVALID;
     } else if (terms != NULL && !l2_is_current(terms)) {
         took = L2_IS_OLD;
+    } else if (empty < leaves) { /* another use began the open segment */
+        took = L2_NO_ROOM;
     } else if (!l2_seg_fits(d, tail, bytes)) {
-        took = l2_next_free(d, tail, use) ? L2_SEG_FULL : L2_NO_ROOM;
+        took = empty > leaves ? L2_SEG_FULL : L2_NO_ROOM;
     } else if (tail + bytes - d->base > d->buf_bytes) {
         took = L2_BUF_FULL;
     } else {
@@ -330,11 +334,10 @@ CELLAR_PRIVATE void l2_slow_writes(l2 *d)
 
 CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin)
 {
-    int e = ENOSPC;
     sync_role_take(&d->writing);
-    const uint64_t tail = base_load_acq(&d->tail), seq = l2_seq_of(d, tail);
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
     const uint64_t next = (seq + 1) * d->form.seg_bytes;
-    if (l2_next_free(d, tail, L2_USE_KEEP)) { e = l2_seal(d, seq, next); }
+    const int e = l2_seal(d, seq, next);
     l2_writing_drop(d);
     if (e == 0) { *begin = next; }
     return e;

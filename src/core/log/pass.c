@@ -104,7 +104,8 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         }
         took = l2_put_again(d, row, lsn, at, &r, count);
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
-            if (l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK) { took = L2_IS_INVALID; }
+            if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return EAGAIN; }
+            took = L2_IS_INVALID;
         }
     }
     p->full = p->full || (took != L2_TOOK && took != L2_IS_OLD);
@@ -165,21 +166,21 @@ static bool l2_unread_waits(l2 *d)
 }
 
 /* Append the live records of the segments first.. again, as long as there is room. Return how many
- * segments are done. */
+ * segments are done. The first one is, also without room: else no segment becomes free. */
 static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
 {
     l2_pass p = { .full = false };
     uint64_t done = 0;
     const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
-    while (done < n && l2_free_now(d) > leaves) {
+    do {
         const int e = l2_pass_rows(d, &p, first + done, l2_row_move);
         const bool read = e == 0 || e == ENOSPC || e == EILSEQ;
-        if (!read && l2_unread_waits(d)) { return done; }
+        if (e == EAGAIN || (!read && l2_unread_waits(d))) { return done; } /* EAGAIN: of writes */
         d->unread_ns = 0;
+        if (p.full && done != 0) { return done; } /* there is room for it after the FLOOR */
         done++;
         if (e != 0) { break; }
-    }
-    if (done == 0 && leaves != 0) { done = 1; } /* it is dropped */
+    } while (done < n && l2_free_now(d) > leaves);
     if (p.full) { l2_lost(d, L2_LOST_room, d->form.seg_bytes); }
     return done;
 }

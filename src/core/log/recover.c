@@ -426,7 +426,7 @@ static int l2_open_control(l2 *d, uint32_t kind, uint8_t type, uint64_t word, ui
     l2_took took;
     l2_w64(value + 8, word);
     do {
-        took = l2_control_try(d, kind, word, value, sizeof value, &lsn, end);
+        took = l2_control_try(d, L2_USE_LAST, kind, word, value, sizeof value, &lsn, end);
     } while (took != L2_TOOK && l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
     return took == L2_TOOK ? l2_flush(d, *end, L2_NO_LIMIT_NS) : ENOSPC;
 }

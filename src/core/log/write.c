@@ -137,7 +137,7 @@ static l2_took l2_entry_end(l2 *d, uint64_t hash, uint64_t lsn, uint32_t generat
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const l2_word w = l2_index_find(d, hash);
     if (w.lsn == lsn) {
-        took = l2_control_try(d, L2_KIND_TOMB, hash, value, sizeof value, &at, &end);
+        took = l2_control_try(d, L2_USE_KEEP, L2_KIND_TOMB, hash, value, sizeof value, &at, &end);
         if (took == L2_TOOK) {
             s->ended = end;
             l2_index_drop(d, hash);

@@ -13,7 +13,7 @@
 CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
                                        uint32_t bytes, uint32_t generation, uint64_t row);
 /* Append a control once. *end: its end. */
-CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint32_t kind, uint64_t hash,
+CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t hash,
                                       const unsigned char *value, uint32_t bytes, uint64_t *lsn,
                                       uint64_t *end);
 /* Serve no record below `lsn` any more. */

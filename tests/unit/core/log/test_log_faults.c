@@ -94,7 +94,7 @@ static l2_took fill_all(uint64_t *most)
     uint64_t lsn = 0, end = 0;
     l2_took took;
     do {
-        took = l2_control_try(d, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end);
+        took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end);
         *most += took == L2_TOOK;
     } while (took == L2_TOOK || l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
     return took;
@@ -307,6 +307,78 @@ T_CASE(record_of_a_failed_write_is_written_by_the_next_round)
     T_CHECK(base_load_acq(&d->written) < tail());
     (void)l2_tick(d, 0);
     T_EQ_U64(base_load_acq(&d->written), tail());
+    stop();
+}
+
+/* ---- room that is left ---- */
+
+/* Put without a round of the worker until there is no room. Return how often that went well. */
+static uint32_t put_all(void)
+{
+    uint32_t n = 0;
+    while (put_once(OLD + n % OLD, 7, true) == CELLAR_OK) { n++; }
+    return n;
+}
+
+T_CASE(put_leaves_segments_that_controls_began)
+{
+    uint64_t n = 0;
+    start();
+    T_CHECK(put_all() > 100);
+    const uint64_t seq = seq_now();
+    const unsigned char value[16] = { L2_CTL_FLOOR };
+    while (seq_now() == seq) { (void)l2_control_log(d, 0, value, sizeof value, 0, 0); }
+    T_EQ_I64(put_once(1, 7, true), CELLAR_DROPPED);
+    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
+    T_CHECK(n > 300);
+    T_EQ_U64(l2_segs_free(d, tail()), 1); /* of the FLOOR */
+    stop();
+}
+
+T_CASE(log_without_room_for_changes_goes_on)
+{
+    uint64_t n = 0;
+    start();
+    put_old();
+    (void)put_all();
+    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
+    for (uint32_t i = 0; i < 2 * SEGMENTS; i++) { (void)l2_tick(d, 0); }
+    T_CHECK(l2_segs_free(d, tail()) > L2_PUT_LEAVES);
+    T_EQ_I64(put_once(1, 7, true), CELLAR_OK);
+    stop();
+}
+
+T_CASE(log_without_room_opens_after_a_kill)
+{
+    uint64_t n = 0;
+    start();
+    put_old();
+    (void)put_all();
+    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
+    T_EQ_I64(l2_flush(d, tail(), L2_NO_LIMIT_NS), 0);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
+    T_EQ_I64(put_key(1, 7, true), CELLAR_OK);
+    stop();
+}
+
+/* Each try to pass takes room for the copies: those of the try before are not made again. */
+T_CASE(failed_passes_without_room_drop_nothing)
+{
+    start();
+    put_old();
+    (void)put_all();
+    dev.fail_sticky = true;
+    for (uint32_t i = 0; i < 5; i++) {
+        fail_once(DEV_PWRITE);
+        (void)l2_tick(d, 0);
+        dev.fail_at = 0;
+    }
+    dev.fail_sticky = false;
+    ms += 86400000; /* the disk may be off until then */
+    for (uint32_t i = 0; i < SEGMENTS; i++) { (void)l2_tick(d, 0); }
+    T_EQ_U64(old_found(), OLD);
+    T_EQ_I64(put_key(1, 7, true), CELLAR_OK);
     stop();
 }
 
