@@ -38,7 +38,7 @@ SRC_L2    = record live format admission progress mapped_read health index tombs
             geometry worker owner_images files stat open
 # DISK=log: the tier of src/core/log, with the files of src/core/l2 that serve both. dist/ has the other.
 SRC_BOTH  = record admission health codec namespaces invalidations plan part value
-SRC_LOG   = segment live index io log stall control rows write read pass resync recover visit geometry worker \
+SRC_LOG   = segment live index io log stall control rows write read pass resync tombs recover visit geometry worker \
             resize image stat open
 SRC_TIER  = $(if $(filter log,$(DISK)),$(SRC_BOTH:%=src/core/l2/%.c) $(SRC_LOG:%=src/core/log/%.c),$(SRC_L2:%=src/core/l2/%.c))
 SRC_FLIGHT = table wait lease invalidate flight

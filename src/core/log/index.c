@@ -172,6 +172,20 @@ CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t hash)
     l2_slot_drop(d, s, at);
 }
 
+CELLAR_PRIVATE void l2_index_spill(l2 *d, uint64_t hash, l2_tombs *to)
+{
+    l2_shard *s = l2_shard_of(d, hash);
+    for (uint32_t j = 0; j < d->index.per;) {
+        uint32_t *at = s->slot + (size_t)j * L2_SLOT_WORDS;
+        if (l2_slot_size(at) != L2_SIZE_TOMB) {
+            j++;
+            continue;
+        }
+        l2_tombs_add(to, (hash & ~(UINT64_MAX >> 8)) | l2_slot_hash(at) << 8);
+        l2_slot_drop(d, s, at); /* another word may have come here */
+    }
+}
+
 /* Remove the words below `below`, or tombstones alone. */
 static void l2_index_clear(l2 *d, uint64_t below, bool tombs)
 {

@@ -9,7 +9,7 @@
  *               a hole
  *            -> controls, oldest first -> record that names a new random number: this run
  * INVARIANTS Of two rows of a key the first one counts, as it is newer. Tombstones have words until
- *            all rows are read.
+ *            all rows are read, or until their shard is full: then they move to a set.
  *            All checks of a run contain its number. So nothing that lies behind an earlier end of
  *            the log is believed.
  *            A segment without readable rows gives them by its records, if all are whole. Else it
@@ -48,6 +48,8 @@ typedef struct l2_recovery {
     uint64_t floor;
     l2_list controls;        /* lsns */
     l2_list runs;            /* pairs: number, lsn of the first record */
+    l2_tombs tombs;          /* of shards that were full */
+    bool spilled[L2_SHARDS]; /* all tombstones of this shard are there */
     uint32_t generation;     /* newest one of a record */
     bool any, short_memory;
     bool hole;               /* what is below `floor` was not known to be replaced */
@@ -234,6 +236,37 @@ static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
 
 /* ---- rows ---- */
 
+/* Make room in r->tombs for what a row of this shard may move there. */
+static SYNC_UNCHECKED void l2_tombs_ahead(l2 *d, l2_recovery *r, const l2_row *row)
+{
+    const l2_shard *s = l2_shard_of(d, row->hash);
+    const bool spilled = r->spilled[row->hash >> 56], room = l2_index_room(d, row->hash);
+    if (spilled || !room) {
+        l2_tombs_reserve(d, &r->tombs, 1 + (spilled ? 0 : (uint64_t)s->used));
+    }
+}
+
+/* Store the word of a key that has none. Return false if there is no place for it. */
+static SYNC_HOLDS(L2_TOMBSTONE_LOCK) bool l2_row_place(l2 *d, l2_recovery *r, const l2_row *row,
+                                                       uint64_t lsn)
+{
+    bool *spilled = &r->spilled[row->hash >> 56];
+    const bool put = row->kind == L2_KIND_PUT;
+    if (r->tombs.failed) { return false; }
+    if (!put && (*spilled || !l2_index_room(d, row->hash))) {
+        l2_tombs_add(&r->tombs, row->hash);
+        return true;
+    }
+    if (!*spilled && !l2_index_room(d, row->hash)) {
+        l2_index_spill(d, row->hash, &r->tombs);
+        *spilled = true;
+    }
+    if (!l2_index_room(d, row->hash)) { return false; }
+    l2_index_set(d, row->hash, lsn, put ? row->bytes : 0);
+    if (put) { l2_live_add(d, row->generation, l2_word_bytes(row->bytes)); }
+    return true;
+}
+
 static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
 {
     if (row->kind == L2_ROW_FLOOR) { r->floor = BASE_MAX(r->floor, row->hash); }
@@ -249,16 +282,12 @@ static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
     }
     r->any = true;
     l2_shard *s = l2_shard_of(d, row->hash);
-    const bool put = row->kind == L2_KIND_PUT;
+    l2_tombs_ahead(d, r, row);
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
-    if (l2_index_find(d, row->hash).lsn == 0) {
-        if (l2_index_room(d, row->hash)) {
-            l2_index_set(d, row->hash, lsn, put ? row->bytes : 0);
-            if (put) { l2_live_add(d, row->generation, l2_word_bytes(row->bytes)); }
-        } else {
-            (void)base_add_rlx(&d->index.full, (uint64_t)1);
-            d->unplaced = BASE_MAX(d->unplaced, lsn + 1);
-        }
+    const bool first = l2_index_find(d, row->hash).lsn == 0 && !l2_tombs_has(&r->tombs, row->hash);
+    if (first && !l2_row_place(d, r, row, lsn)) {
+        (void)base_add_rlx(&d->index.full, (uint64_t)1);
+        d->unplaced = BASE_MAX(d->unplaced, lsn + 1);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
 }
@@ -520,6 +549,7 @@ CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
     }
     l2_list_free(d, &r.controls);
     l2_list_free(d, &r.runs);
+    l2_tombs_free(d, &r.tombs);
     base_free(a, BASE_MOD_L2, r.image, d->form.seg_bytes);
     base_free(a, BASE_MOD_L2, r.rows, rows);
     d->super.run = number;

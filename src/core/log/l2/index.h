@@ -4,7 +4,7 @@
 #ifndef L2_INDEX_H
 #define L2_INDEX_H
 
-#include "l2/types.h"
+#include "l2/tombs.h"
 
 BASE_INLINE l2_shard *l2_shard_of(l2 *d, uint64_t hash) { return &d->index.shard[hash >> 56]; }
 
@@ -31,6 +31,9 @@ CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t hash, uint64_t lsn, uint32_t by
     SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Remove the word of a key that has one. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Move the tombstones of a key's shard to a set that has room for all of them. */
+CELLAR_PRIVATE void l2_index_spill(l2 *d, uint64_t hash, l2_tombs *to)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 /* Remove all words, or tombstones alone; takes the lock of each shard. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool tombs);
 /* Remove all words below `lsn`: their rows cannot be read. */

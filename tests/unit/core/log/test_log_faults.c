@@ -382,4 +382,36 @@ T_CASE(failed_passes_without_room_drop_nothing)
     stop();
 }
 
+/* ---- tombstones ---- */
+
+/* All entries have a place in the index, until tombstones take it during an open. */
+T_CASE(tombstones_of_an_open_take_no_place_of_an_older_entry)
+{
+    uint32_t there = 0;
+    start();
+    l2_close(d);
+    l2_dev_fini(&dev);
+    begin(L2_DROP);
+    l2_dev_init(&dev);
+    cfg.seg_count = 48;
+    cfg.bytes = 48 * SEGMENT;
+    cfg.avg_object_bytes = 4096;
+    open_on(&dev);
+    put_old();
+    T_CHECK(d->index.per < 32);
+    for (uint32_t i = 0; i < 8000; i++) {
+        const uint32_t key = 1000 + i;
+        const l2_key k = key_of(&key);
+        T_EQ_I64(put_once(key, 1, false), CELLAR_OK);
+        l2_invalidate(d, &k);
+    }
+    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 1); /* nothing was passed */
+    kill_and_open();
+    there = old_found();
+    T_EQ_U64(there, OLD);
+    for (uint32_t i = 0; i < 8000; i++) { T_EQ_U64(look(1000 + i), 0); }
+    T_CHECK(!l2_lacks_words(d));
+    stop();
+}
+
 T_MAIN("log_faults")
