@@ -371,8 +371,10 @@ static bool l2_runs_make(l2 *d, l2_recovery *r, uint64_t oldest)
     if (d->run == NULL) { return false; }
     if (l2_log_read(d, at, sizeof at, oldest * d->form.seg_bytes) != 0 ||
         !l2_head_read(&d->form, at, &h) || h.seq != oldest) {
+        /* Without a RUN in this segment its trailer names the run. */
+        const bool one = n == 0 || r->runs.at[2 * n - 1] >= (oldest + 1) * d->form.seg_bytes;
         l2_trailer t;
-        h.run = n == 0 && l2_trailer_find(d, oldest, &t) ? t.run : r->number;
+        h.run = one && l2_trailer_find(d, oldest, &t) ? t.run : r->number;
     }
     d->run[d->run_count++] = (l2_run){ oldest * d->form.seg_bytes, h.run };
     for (uint32_t i = n; i-- > 0;) {

@@ -7,6 +7,8 @@
 #include "l2/control.h"
 #include "l2/log.h"
 #include "l2/progress.h"
+#include "l2/recover.h"
+#include "l2/segment.h"
 #include "l2/stall.h"
 #include "tests/support/log_kit.h"
 
@@ -411,6 +413,24 @@ T_CASE(tombstones_of_an_open_take_no_place_of_an_older_entry)
     T_EQ_U64(there, OLD);
     for (uint32_t i = 0; i < 8000; i++) { T_EQ_U64(look(1000 + i), 0); }
     T_CHECK(!l2_lacks_words(d));
+    stop();
+}
+
+/* ---- lost pages ---- */
+
+/* The oldest segment has records of one run, and the rows of later ones name a second run. */
+T_CASE(lost_header_of_the_oldest_segment_costs_no_run)
+{
+    start();
+    put_old();
+    const uint64_t first = base_load_acq(&d->head);
+    fill_to(seq_now() + 2);
+    kill_and_open();
+    fill_to(seq_now() + 2);
+    T_EQ_U64(base_load_acq(&d->head), first);
+    zero_bytes(first, L2_HEAD_BYTES);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
     stop();
 }
 
