@@ -13,6 +13,12 @@ CELLAR_PRIVATE bool l2_trailer_find(l2 *d, uint64_t seq, l2_trailer *t)
     unsigned char at[L2_HEAD_BYTES];
     l2_head next;
     const uint64_t end = (seq + 1) * d->form.seg_bytes;
+    sync_take(L2_LOG, &d->log_lock);
+    const bool last = l2_seq_of(d, base_load_rlx(&d->tail)) == seq + 1 && d->last.seq == seq &&
+                      d->last.data_end != 0;
+    if (last) { *t = d->last; } /* the place of the next header may have one of a dead end */
+    sync_drop(L2_LOG, &d->log_lock);
+    if (last) { return true; }
     /* The header of the next segment, where there is one, tells the trailer of a dead end. */
     if (l2_log_read(d, at, sizeof at, end) == 0 && l2_head_read(&d->form, at, &next) &&
         next.seq == seq + 1 && next.before.seq == seq && next.before.data_end != 0) {

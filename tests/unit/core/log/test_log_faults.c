@@ -434,4 +434,26 @@ T_CASE(lost_header_of_the_oldest_segment_costs_no_run)
     stop();
 }
 
+/* The place of the segment that begins next has the header of a dead end. */
+T_CASE(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end)
+{
+    l2_trailer t;
+    start();
+    uint64_t lsn = 0, end = 0;
+    const unsigned char value[16] = { L2_CTL_FLOOR };
+    while (l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end) !=
+           L2_SEG_FULL) {
+        T_EQ_I64(l2_flush(d, end, L2_NO_LIMIT_NS), 0);
+    }
+    T_EQ_I64(l2_make_way(d, L2_SEG_FULL, L2_NO_LIMIT_NS), L2_TOOK);
+    const uint64_t seq = seq_now();
+    const l2_head dead = { seq, 1, 0, { seq - 1, 1, 5, 4096, 1 } };
+    unsigned char *at = data_file()->live + seq * SEGMENT % (SEGMENTS * SEGMENT);
+    T_EQ_U64(base_load_acq(&d->written), seq * SEGMENT);
+    l2_head_write(&d->form, at, &dead);
+    T_CHECK(l2_trailer_find(d, seq - 1, &t));
+    T_CHECK(t.rows != 5 && t.run == d->form.epoch);
+    stop();
+}
+
 T_MAIN("log_faults")
