@@ -131,8 +131,9 @@ static int l2_row_drop(l2 *d, void *ctx, const l2_row *row)
     return 0;
 }
 
-/* Call fn for the rows of a segment. Return 0, or the first error. */
-static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
+/* Call fn for the rows of a segment. all: also behind a page that fails. Return 0, or the first
+ * error. */
+static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
                         int (*fn)(l2 *d, void *ctx, const l2_row *r))
 {
     *p = (l2_pass){ .begin = seq * d->form.seg_bytes };
@@ -143,8 +144,9 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq,
         if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* the read is no cause */
         if (e != 0) { return e; }
     }
-    for (uint32_t i = 0; e == 0 && i < l2_row_pages(p->t.rows); i++) {
-        e = l2_rows_page(d, &p->t, i, fn, p);
+    for (uint32_t i = 0; (all || e == 0) && i < l2_row_pages(p->t.rows); i++) {
+        const int page = l2_rows_page(d, &p->t, i, fn, p);
+        if (e == 0) { e = page; }
     }
     return e == EILSEQ && p->t.rows != 0 ? l2_rows_walk(d, &p->t, fn, p) : e;
 }
@@ -173,7 +175,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
     uint64_t done = 0;
     const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
     do {
-        const int e = l2_pass_rows(d, &p, first + done, l2_row_move);
+        const int e = l2_pass_rows(d, &p, first + done, false, l2_row_move);
         const bool read = e == 0 || e == ENOSPC || e == EILSEQ;
         if (e == EAGAIN || (!read && l2_unread_waits(d))) { return done; } /* EAGAIN: of writes */
         d->unread_ns = 0;
@@ -205,7 +207,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     BASE_POINT("l2.floored");
     bool whole = true;
     for (uint64_t i = 0; i < n; i++) {
-        whole = l2_pass_rows(d, &p, first + i, l2_row_drop) == 0 && whole;
+        whole = l2_pass_rows(d, &p, first + i, true, l2_row_drop) == 0 && whole;
     }
     if (!whole) {
         l2_index_cut(d, end);

@@ -456,4 +456,25 @@ T_CASE(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end)
     stop();
 }
 
+/* A page of rows that cannot be read in a pass costs the live bytes of its own words. */
+T_CASE(pass_with_a_lost_page_takes_the_live_bytes_of_the_others)
+{
+    start();
+    for (uint32_t i = 0; seq_now() == 1; i++) {
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+        const uint32_t key = 1000 + i;
+        const l2_key k = key_of(&key);
+        T_EQ_I64(l2_put(d, &k, "value", 5, &m, NULL), CELLAR_OK);
+    }
+    const uint64_t live = base_load_rlx(&d->live_bytes);
+    d->cfg.move_pct = 0; /* what is live leaves */
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    zero_bytes(SEGMENT + l2_rows_at(&d->form, 0), PAGE); /* of segment 1 */
+    zero_bytes(SEGMENT + L2_HEAD_BYTES, 8); /* nor can rows be made of the records */
+    (void)l2_tick(d, 0);
+    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 2);
+    T_CHECK(live > 400 * 40 && base_load_rlx(&d->live_bytes) < live * 2 / 3);
+    stop();
+}
+
 T_MAIN("log_faults")
