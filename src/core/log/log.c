@@ -85,7 +85,8 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
         took = L2_IS_CLOSED;
     } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
         took = L2_IS_INVALID;
-    } else if (terms != NULL && !l2_is_current(terms)) {
+    } else if (terms != NULL && (!l2_is_current(terms) || (terms->lsn != 0 &&
+                                                           terms->lsn < l2_floor(d)))) {
         took = L2_IS_OLD;
     } else if (empty < leaves) { /* another use began the open segment */
         took = L2_NO_ROOM;

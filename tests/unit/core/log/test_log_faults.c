@@ -477,4 +477,20 @@ T_CASE(pass_with_a_lost_page_takes_the_live_bytes_of_the_others)
     stop();
 }
 
+T_CASE(copy_below_a_floor_is_refused)
+{
+    uint64_t lsn = 0;
+    start();
+    put_old();
+    const l2_record r = { .rec = { .kind = L2_KIND_PUT, .generation = GENERATION, .klen = 4,
+                                   .bytes = L2_RECORD_HEAD + 4 },
+                          .kind = L2_KIND_PUT, .hash = 1, .key = "key" };
+    const uint64_t count = base_load_sc(&d->invalidations.count);
+    const l2_terms below = { count, NULL, 0, tail() - 1, 0 }, above = { count, NULL, 0, tail(), 0 };
+    l2_floor_to(d, tail());
+    T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &below, &lsn), L2_IS_OLD);
+    T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &above, &lsn), L2_TOOK);
+    stop();
+}
+
 T_MAIN("log_faults")
