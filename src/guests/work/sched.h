@@ -69,12 +69,12 @@ typedef struct sched_entry { /* a schedule */
     bool present;           /* in the table */
     bool paused;
     bool parked;            /* due, and waits for the end of a run */
+    bool unwritten;         /* in a chain of task_after, which counts in refs */
     uint64_t runs, missed, skipped, failed;
     int64_t last_wall_ms;   /* INT64_MIN: none */
     int64_t settled_wall_ms; /* last due time that ran, was skipped, or was folded into another */
     int64_t unwritten_wall_ms; /* settled_wall_ms of an end that is not in the journal */
     struct sched_entry *unwritten_next; /* in task_after */
-    bool unwritten;         /* in a chain of task_after, which counts in refs */
     task_ext *error;        /* of the last run, if it failed with a text; NULL: none */
     char name[CELLAR_NAME_MAX + 1];
     uint32_t run_count;
