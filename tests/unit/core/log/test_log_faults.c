@@ -386,13 +386,11 @@ T_CASE(failed_passes_without_room_drop_nothing)
 
 /* ---- tombstones ---- */
 
+#define ENDED 8000u /* keys that were put and deleted behind the old ones */
+
 /* All entries have a place in the index, until tombstones take it during an open. */
-T_CASE(tombstones_of_an_open_take_no_place_of_an_older_entry)
+static void end_many(void)
 {
-    uint32_t there = 0;
-    start();
-    l2_close(d);
-    l2_dev_fini(&dev);
     begin(L2_DROP);
     l2_dev_init(&dev);
     cfg.seg_count = 48;
@@ -401,18 +399,48 @@ T_CASE(tombstones_of_an_open_take_no_place_of_an_older_entry)
     open_on(&dev);
     put_old();
     T_CHECK(d->index.per < 32);
-    for (uint32_t i = 0; i < 8000; i++) {
+    for (uint32_t i = 0; i < ENDED; i++) {
         const uint32_t key = 1000 + i;
         const l2_key k = key_of(&key);
         T_EQ_I64(put_once(key, 1, false), CELLAR_OK);
         l2_invalidate(d, &k);
     }
     T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 1); /* nothing was passed */
+}
+
+static uint32_t ended_found(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ENDED; i++) { n += look(1000 + i) != 0; }
+    return n;
+}
+
+T_CASE(tombstones_of_an_open_take_no_place_of_an_older_entry)
+{
+    end_many();
     kill_and_open();
-    there = old_found();
-    T_EQ_U64(there, OLD);
-    for (uint32_t i = 0; i < 8000; i++) { T_EQ_U64(look(1000 + i), 0); }
+    T_EQ_U64(old_found(), OLD);
+    T_EQ_U64(ended_found(), 0);
     T_CHECK(!l2_lacks_words(d));
+    stop();
+}
+
+/* Without memory for the tombstones entries lose their places, and no deleted one comes back. */
+T_CASE(open_without_memory_for_tombstones_brings_no_deleted_entry)
+{
+    end_many();
+    const uint64_t used = base_load_rlx(&account.used);
+    l2_discard(d);
+    base_account_init(&account, used + SEGMENT + 48 * 1024, NULL);
+    open_on(&dev);
+    T_CHECK(l2_lacks_words(d));
+    T_EQ_U64(ended_found(), 0);
+    end_old(); /* each has a tombstone, with a word or without */
+    l2_discard(d);
+    base_account_init(&account, UINT64_C(1) << 40, NULL);
+    open_on(&dev);
+    T_EQ_U64(old_found(), 0);
+    T_EQ_U64(ended_found(), 0);
     stop();
 }
 
