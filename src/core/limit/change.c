@@ -90,8 +90,7 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 
 /* ---- plans and bans ---- */
 
-/* Write what an ended ban left into the word of a key, before its rules change. A later ban leaves
- * more: it needs no such step. */
+/* Write what an ended ban left into the word of a key, before its record changes. */
 static void limit_ban_settle(cellar_limiter *l, uint64_t fp)
 {
     limit_op op = { .kind = LIMIT_REFUND };
@@ -161,6 +160,7 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
     if (l->obj.forked) { return CELLAR_E_FORKED; }
     if (ban_ns == 0) { return CELLAR_OK; }
     const uint64_t fp = limit_fp(l, key, key_len);
+    limit_ban_settle(l, fp);
     if (!l->multi) { return limit_assign(l, fp, LIMIT_PLAN_SAME, ban_ns); }
     limit_op op = { .kind = LIMIT_BAN, .arg = ban_ns };
     return limit_run(l, fp, limit_now(l), &op);
