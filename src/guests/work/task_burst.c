@@ -60,6 +60,7 @@ CELLAR_PRIVATE void task_burst_fill(cellar_pool *p, task_run *r)
         t->attempt++;
         p->names[t->name]->count[STATS_TASK_STARTED]++;
         task_note_wait(p, t, r->started_ms);
+        r->since_ms[n] = t->timer.due_ms;
         r->burst[n++] = t;
     }
     if (n == 1) { return; }

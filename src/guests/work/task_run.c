@@ -106,8 +106,8 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
 }
 
 /* Fill in what the function sees of a task, but for its rare parts. Without the lock the task is
- * one of a burst, which this thread has claimed: no other thread changes it. */
-static void task_show(cellar_pool *p, task_run *r, const task *t) SYNC_UNCHECKED
+ * one of a burst, which this thread has claimed: no other thread changes it, but for its timer. */
+static void task_show(cellar_pool *p, task_run *r, const task *t, int64_t since_ms) SYNC_UNCHECKED
 {
     const task_body *b = t->body;
     r->calls = p->names[t->name];
@@ -117,7 +117,7 @@ static void task_show(cellar_pool *p, task_run *r, const task *t) SYNC_UNCHECKED
     r->seen.payload = b->data;
     r->seen.payload_len = b->len;
     r->seen.content_type = task_body_type(b);
-    r->seen.late_ms = BASE_MAX(r->started_ms - t->timer.due_ms, 0);
+    r->seen.late_ms = BASE_MAX(r->started_ms - since_ms, 0);
     r->seen.tag = r->tag;
     r->seen.attempt = t->attempt;
     r->seen.max_attempts = t->max_attempts;
@@ -132,7 +132,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     r->started_ms = now_ms;
     r->name->count[STATS_TASK_STARTED]++;
     task_note_wait(p, t, now_ms);
-    task_show(p, r, t);
+    task_show(p, r, t, t->timer.due_ms);
     task_mark_begin(p, t, r->seen.id);
     r->seen.input_count = r->before != NULL ? r->before->count : 0;
     if (e != NULL) {
@@ -437,7 +437,7 @@ static void task_run_one(task_run *r)
     do {
         base_run_callback(task_call, task_left, r, cancel);
         t = task_burst_next(r);
-        if (t != NULL) { task_show(r->of, r, t); }
+        if (t != NULL) { task_show(r->of, r, t, r->since_ms[r->ran]); }
     } while (t != NULL);
     base_cancel_set(cancel);
     if (!r->exhausted) { (void)task_run_end(r, false); }

@@ -215,6 +215,7 @@ typedef struct task_run { /* one attempt */
     uint32_t burst_len;      /* written by its thread, under the lock; 0: no burst */
     _Atomic uint32_t claim;  /* tasks of the burst that began, + 1 after the end of the last one */
     task *burst[TASK_BURST_MAX];
+    int64_t since_ms[TASK_BURST_MAX]; /* when each was queued: a recall stores into timers */
 } task_run;
 
 /* Return the run of what a task function or a taken task gets. */
