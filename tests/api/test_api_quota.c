@@ -362,6 +362,15 @@ static cellar_err put_long(cellar *v, kind of, uint64_t id, uint64_t len)
     return cellar_set(v, &id, KEY_BYTES, value, 8, &o);
 }
 
+/* Keep the most bytes that a namespace has had above its quota. */
+static void note_excess(cellar *v, uint64_t *excess)
+{
+    const cellar_stats st = figures(v);
+    if (st.quota_bytes > st.quota_max_bytes + *excess) {
+        *excess = st.quota_bytes - st.quota_max_bytes;
+    }
+}
+
 /* Set short and long entries in a namespace with a quota, beside one that no call touches and that
  * takes what the quota leaves. Weights and blocks count for the quota with all their bytes. */
 T_ALONE(long_entries_stay_below_the_quota)
@@ -385,10 +394,7 @@ T_ALONE(long_entries_stay_below_the_quota)
                 const uint64_t len = 1 + draw(draw(50) == 0 ? 1500000 : 7500);
                 T_EQ_I64(put_long(v, (kind)of, draw(20000), len), CELLAR_OK);
                 if (i % 16 != 0) { continue; }
-                const cellar_stats st = figures(v);
-                if (st.quota_bytes > st.quota_max_bytes + excess) {
-                    excess = st.quota_bytes - st.quota_max_bytes;
-                }
+                note_excess(v, &excess);
             }
             T_CHECK(excess <= slack(bytes));
             T_EQ_U64(count(a, 0, others), others);
@@ -412,10 +418,7 @@ T_ALONE(values_beside_many_short_entries_stay_below_the_quota)
     }
     for (uint64_t id = 0; id < 4000; id++) {
         T_EQ_I64(cellar_set(v, &id, KEY_BYTES, value, sizeof value, NULL), CELLAR_OK);
-        const cellar_stats st = figures(v);
-        if (st.quota_bytes > st.quota_max_bytes + excess) {
-            excess = st.quota_bytes - st.quota_max_bytes;
-        }
+        note_excess(v, &excess);
     }
     T_CHECK(excess <= slack(bytes));
     T_EQ_U64(count(a, 0, others), others);
