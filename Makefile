@@ -216,7 +216,7 @@ $(B)/lib/%.o: src/%.c | $(B)/.uthash
 $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 $(DEBUG_WORDS) -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-O1 -g1) -DBASE_DEBUG=1 $(DEBUG_WORDS) -c -o $@ $<
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
 SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 $(if $(CORE),-DSIM_CORE=1)
 $(B)/sim/%.c: FORCE

@@ -56,7 +56,7 @@ thread-safety: $(PAGE)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # A make that a script starts does not share the jobs of the first make: each has its own -j.
-SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=1200 NOLINK=1
+SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=300 NOLINK=1
 BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
 # TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
@@ -113,7 +113,7 @@ check:
 	$(Q)$(MAKE) --no-print-directory check-now SEED=$(SEED)
 check-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(tell_seed)
-	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 2700 -o build/check-log \
+	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 1500 -o build/check-log \
 	  $(if $(filter 1,$(QUICK)),$(LANES_QUICK),$(LANES))
 ## check-matrix: what check leaves out: all drop-in cells and switches, the suite on the drop-in,
 ## mutants, analysers, MSan, valgrind, aarch64
@@ -137,7 +137,7 @@ M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
 M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
 M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2" SHARE=1
 M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
-M_PLAIN   = PLAIN=1 T="$(T_VALGRIND)"
+M_PLAIN   = PLAIN=1 T_LIMIT=1200 T="$(T_VALGRIND)"
 PROOF     = l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill
 MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \

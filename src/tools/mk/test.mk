@@ -149,7 +149,7 @@ TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged 
              linear model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
              limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
-TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1
+TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),-g1,-g0)) -I. -DBASE_DEBUG=1
 # DROPIN=1 puts the amalgamation below the whole suite. Its private names are hidden instead of
 # static, so that tests of one module find them.
 $(B)/dropin.o: dist/cellar_all.c dist/cellar_all.h
