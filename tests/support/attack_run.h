@@ -45,6 +45,8 @@ typedef struct attack_key {
     _Atomic bool acked_set;        /* the last acknowledged change is a set */
     _Atomic uint64_t now;          /* what a new process finds at the end of a round; 0: none */
     _Atomic uint64_t base, settled; /* versions up to `base` are over, but for `settled` */
+    _Atomic uint64_t acked_base;   /* the last acknowledged version up to `base`: if `settled` is 0,
+                                    * memory may have it, or one without an acknowledgement */
     _Atomic int64_t acked_ms[VERSIONS]; /* by version % VERSIONS; 0: none */
 } attack_key;
 
@@ -193,7 +195,7 @@ static void attack_judge(attack_child *c, uint32_t k, const char *value, size_t 
     }
     /* Loads bring version `base` again: the source has it. */
     if (!failing && version < base && version != settled &&
-        (settled != 0 || version < atomic_load(&key->acked))) {
+        (settled != 0 || version < atomic_load(&key->acked_base))) {
         attack_tell(a, "old", k, version, 0);
         atomic_fetch_add(&a->old, 1);
         return;
@@ -703,6 +705,7 @@ static void attack_rebase(attack *a)
         key->settled = now;
         key->base = key->begun;
         if (now != 0) { key->acked = now; }
+        key->acked_base = key->acked;
         key->acked_set = now != 0;
         key->unknown = 0;
     }

@@ -242,7 +242,7 @@ static uint64_t group_epoch(void)
     return 0;
 }
 
-typedef struct findings { uint64_t stale, backwards, unfenced, two_owners; } findings;
+typedef struct findings { uint64_t stale, old, backwards, unfenced, two_owners; } findings;
 
 /* Sentinels may take a busy machine for a dead one: such a round has a failover that was not
  * planned, perhaps before the one that was, and its findings do not count. */
@@ -251,6 +251,7 @@ static void count_out(attack *a, const findings *before, uint64_t planned)
     if (a->failing_ms == 1 || group_epoch() <= planned) { return; }
     printf("# a failover that was not planned: the round does not count\n");
     a->stale = before->stale;
+    a->old = before->old;
     a->backwards = before->backwards;
     a->unfenced = before->unfenced;
     a->two_owners = before->two_owners;
@@ -266,7 +267,7 @@ static void attack_round(attack *a, bool fails, uint64_t left)
     const bool group = sentinel_list[0] != '\0';
     const bool calm = a->phase / 3 % 4 == 1; /* no fault and no clear: nothing may be lost */
     const uint64_t epoch = group_epoch(), n = calm ? 0 : fails ? 1 : left < 4 ? left : 4;
-    const findings before = { a->stale, a->backwards, a->unfenced, a->two_owners };
+    const findings before = { a->stale, a->old, a->backwards, a->unfenced, a->two_owners };
     attack_phase(a);
     engine_pause_ms((int)draw(20, 100) + (calm ? 200 : 0));
     for (uint64_t i = 0; i < n; i++, a->faults++) {
@@ -345,6 +346,26 @@ static void attack_modes(uint64_t faults)
         const mode *m = &modes[(t_seed() + i) % MODES];
         if (only == NULL || strcmp(only, m->name) == 0) { T_EQ_U64(attack_mode(m, faults), 0); }
     }
+}
+
+/* Version 2 did not happen, so memory has version 1 until it hears of version 3. */
+T_CASE(old_is_a_version_before_the_last_acknowledged_one_of_the_round)
+{
+    static attack a;
+    static attack_child c;
+    char value[VALUE_MAX + 1];
+    attack_key *key = &a.key[1];
+    c.a = &a;
+    attack_end(&c, 1, attack_begin(key), true, CELLAR_OK);
+    attack_end(&c, 1, attack_begin(key), true, CELLAR_E_BUSY);
+    attack_rebase(&a);
+    attack_end(&c, 1, attack_begin(key), true, CELLAR_OK);
+    attack_judge(&c, 1, value, attack_value(1, 1, value), now_ms(), 0, PROOF_MS, false);
+    T_EQ_U64(a.old, 0);
+    attack_end(&c, 1, attack_begin(key), true, CELLAR_OK);
+    attack_rebase(&a);
+    attack_judge(&c, 1, value, attack_value(1, 1, value), now_ms(), 0, PROOF_MS, false);
+    T_EQ_U64(a.old, 1);
 }
 
 T_CASE(one_server_breaks_no_promise)
