@@ -99,11 +99,11 @@ CELLAR_PRIVATE bool resp_to_int(const cellar_bytes *arg, int64_t *n)
     const bool minus = arg->len > 0 && p[0] == '-';
     size_t i = minus;
     uint64_t v = 0;
-    if (arg->len == i || arg->len > 20) { return false; }
+    if (arg->len == i || arg->len - i > 19) { return false; } /* more are no int64 */
     if (p[i] == '0' && (minus || arg->len > 1)) { return false; }
     for (; i < arg->len; i++) {
         const unsigned digit = (unsigned)p[i] - '0';
-        if (digit > 9 || v > (UINT64_MAX - digit) / 10) { return false; }
+        if (digit > 9) { return false; }
         v = v * 10 + digit;
     }
     if (v > (uint64_t)INT64_MAX + minus) { return false; }

@@ -76,7 +76,7 @@ static resp_parsed resp_no_room(resp_client *c)
 
 /* ---- arrays ---- */
 
-/* Read the line at `scan`: a kind and a number. MORE: it is not complete. */
+/* Read the line at `scan`, a kind and a number, and go on behind it. MORE: it is not complete. */
 static resp_parsed resp_number_line(resp_client *c, const unsigned char *p, size_t n, bool *ok,
                                     int64_t *value, const char *too_big)
 {
@@ -88,6 +88,7 @@ static resp_parsed resp_number_line(resp_client *c, const unsigned char *p, size
     if (cr[1] != '\n') { return resp_bad(c, "expected CR LF"); }
     const cellar_bytes digits = { p + at + 1, (size_t)(cr - p) - at - 1 };
     *ok = resp_to_int(&digits, value);
+    c->scan = (size_t)(cr - p) + 2;
     return RESP_PARSE_OK;
 }
 
@@ -110,7 +111,6 @@ static resp_parsed resp_bulk_line(resp_client *c, const unsigned char *p, size_t
     if (len > RESP_NO_AUTH_BULK && !(c->flags & RESP_C_AUTH)) {
         return resp_bad(c, "unauthenticated bulk length");
     }
-    c->scan = (size_t)((unsigned char *)memchr(p + at, '\r', n - at) - p) + 2;
     if (c->scan + (uint64_t)len + 2 > c->of->opts.max_request_bytes) {
         return resp_bad(c, "too big request");
     }
@@ -129,7 +129,6 @@ static resp_parsed resp_array_line(resp_client *c, const unsigned char *p, size_
     if (count > RESP_NO_AUTH_ARGS && !(c->flags & RESP_C_AUTH)) {
         return resp_bad(c, "unauthenticated multibulk length");
     }
-    c->scan = (size_t)((unsigned char *)memchr(p, '\r', n) - p) + 2;
     if (count <= 0) {
         *used = c->scan;
         c->scan = 0;

@@ -156,11 +156,17 @@ CELLAR_PRIVATE bool resp_shared_get(resp_client *c, cellar_bytes key, cellar_byt
         if (k != NULL) { *value = resp_control_value(k); }
         return k != NULL;
     }
-    cellar_pinned *p = &s->read[s->reads++ % RESP_READS];
+    const uint32_t i = s->reads++ % RESP_READS;
+    cellar_pinned *p = &s->read[i];
+    size_t len;
     cellar_unpin(p);
-    if (cellar_pin(s->store, key.data, key.len, p) != CELLAR_OK) { return false; }
-    *value = (cellar_bytes){ p->value, p->value_len };
-    return true;
+    cellar_err err = cellar_get(s->store, key.data, key.len, s->copy[i], RESP_READ_COPY, &len);
+    if (err == CELLAR_OK) { *value = (cellar_bytes){ s->copy[i], len }; }
+    if (err == CELLAR_E_BUFFER) {
+        err = cellar_pin(s->store, key.data, key.len, p);
+        if (err == CELLAR_OK) { *value = (cellar_bytes){ p->value, p->value_len }; }
+    }
+    return err == CELLAR_OK;
 }
 
 CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key)

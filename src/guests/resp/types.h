@@ -257,6 +257,7 @@ typedef struct resp_db {
 } resp_db;
 
 #define RESP_READS 4u /* values that a function has at hand */
+#define RESP_READ_COPY 1024u /* bytes of a value that is copied: a pin would end writes in place */
 
 /* The store that processes share, database 0 of a port with shared_bytes. */
 enum { RESP_PART_KEYS, RESP_PART_TAGS, RESP_PARTS };
@@ -283,6 +284,7 @@ typedef struct resp_shared {
     uint64_t last_version;       /* of a control key */
     int64_t full_ms;             /* port clock: of the next walk through a full part */
     cellar_pinned read[RESP_READS];       /* values that a function has read */
+    unsigned char copy[RESP_READS][RESP_READ_COPY]; /* the same: short ones */
     uint32_t reads;
     int64_t tick_ms;             /* port clock: of the next tick of the store */
     struct resp_waiter *waits;     /* leases that processes wait for, the newest first */
