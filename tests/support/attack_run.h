@@ -216,7 +216,7 @@ static void attack_judge(attack_child *c, uint32_t k, const char *value, size_t 
 }
 
 /* The bound of a hit: none while TRUST answers without a proof, and between processes that
- * queue. */
+ * queue. A proof that is read here says nothing of later: read the time of the hit before. */
 static int64_t attack_bound_ms(attack_child *c)
 {
     if (c->a->opts.write == CELLAR_REMOTE_BEHIND) { return INT64_MAX; }
@@ -237,8 +237,8 @@ static bool attack_get(attack_child *c, uint32_t k, bool fenced)
     const uint64_t seen = atomic_load(&c->seen[k]);
     fenced = fenced && cellar_remote_fence(c->s.r, 500) == CELLAR_OK;
     const bool exact = fenced && c->a->opts.write != CELLAR_REMOTE_BEHIND;
-    const int64_t bound_ms = exact ? 0 : attack_bound_ms(c);
     const int64_t asked_ms = fenced ? before_ms : now_ms();
+    const int64_t bound_ms = exact ? 0 : attack_bound_ms(c);
     if (cellar_get(c->s.users, key, key_len, value, sizeof value, &len) != CELLAR_OK) {
         return false;
     }
@@ -260,7 +260,7 @@ static void attack_get_many(attack_child *c, uint32_t k)
         item[i] = (cellar_get_item){ .key = key[i], .key_len = len, .buf = value[i],
                                      .buf_cap = VALUE_MAX + 1 };
     }
-    const int64_t bound_ms = attack_bound_ms(c), asked_ms = now_ms();
+    const int64_t asked_ms = now_ms(), bound_ms = attack_bound_ms(c);
     (void)cellar_get_many(c->s.users, item, MANY, &hits);
     for (uint32_t i = 0; i < MANY; i++) {
         if (item[i].status == CELLAR_OK) {
@@ -408,7 +408,7 @@ static void attack_get_or_load(attack_child *c, uint32_t k)
     atomic_fetch_add(&c->a->operations, 1);
     cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 500 };
     const uint64_t seen = atomic_load(&c->seen[k]);
-    const int64_t bound_ms = attack_bound_ms(c), asked_ms = now_ms();
+    const int64_t asked_ms = now_ms(), bound_ms = attack_bound_ms(c);
     const cellar_err err = cellar_get_or_load(c->s.users, key, key_len, &o, attack_load, &from, &r);
     if (err == CELLAR_OK) {
         attack_judge(c, k, (const char *)r.value, r.value_len, asked_ms, seen, bound_ms, true);
