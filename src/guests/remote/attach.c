@@ -185,6 +185,8 @@ static void remote_table_close(void *ctx, int64_t deadline_ms)
     remote_space_free(ctx);
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- attach ---- */
 
 static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_namespace_config *o)
@@ -347,3 +349,5 @@ CELLAR_PRIVATE void remote_data_close(cellar_remote *r)
     remote_memory_rest(r);
     r->data = NULL;
 }
+
+BASE_SIZE_END

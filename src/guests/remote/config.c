@@ -19,6 +19,8 @@
 #include "remote/config.h"
 #include "tls/tls.h"
 
+BASE_SIZE_BEGIN
+
 #define REMOTE_PORT_DEFAULT 6379
 #define REMOTE_SENTINEL_PORT 26379
 
@@ -449,3 +451,5 @@ CELLAR_PRIVATE void remote_call_failure(cellar_error_info *out)
     memcpy(out->text, remote_last.text, sizeof out->text);
     pthread_mutex_unlock(&remote_last_lock);
 }
+
+BASE_SIZE_END

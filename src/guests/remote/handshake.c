@@ -19,6 +19,8 @@
 
 #include "remote/reason.h"
 
+BASE_SIZE_BEGIN
+
 #define REMOTE_MAJOR_MIN 7
 #define REMOTE_TRACK_PREFIX 112 /* bytes of a prefix, with the final 0 */
 
@@ -417,3 +419,5 @@ CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
     l->marker_rekey = l->marker_rekey || whole; /* the end of the old key was not heard */
     (void)remote_post_own(l, &q, &l->bytes);
 }
+
+BASE_SIZE_END

@@ -461,6 +461,8 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
     return remote_limit_slow(&c);
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- Open, close, figures ------------------------------------------------------------------- */
 
 /* Return the rule that an option breaks; NULL: none. */
@@ -671,5 +673,7 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
     pthread_mutex_unlock(&l->lock);
     return CELLAR_OK;
 }
+
+BASE_SIZE_END
 
 #endif

@@ -14,6 +14,8 @@
 #include "remote/remote.h"
 #include "remote/share.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- events of the link ---- */
 
 static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
@@ -168,3 +170,5 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
     memcpy(out, &e, out->struct_size < sizeof e ? out->struct_size : sizeof e);
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

@@ -18,6 +18,8 @@
 
 #include "remote/resolve.h"
 
+BASE_SIZE_BEGIN
+
 struct remote_lookup {
     _Atomic uint32_t holders; /* the link, the thread */
     _Atomic bool done;
@@ -128,3 +130,5 @@ CELLAR_PRIVATE cellar_err remote_resolve(remote_lookup **l, const remote_address
     if (err != CELLAR_PENDING) { return err; }
     return *l != NULL ? CELLAR_PENDING : CELLAR_E_NOMEM;
 }
+
+BASE_SIZE_END

@@ -16,6 +16,8 @@
 
 #include "remote/reason.h"
 
+BASE_SIZE_BEGIN
+
 #define REMOTE_ASK_MS INT64_C(1000) /* between two questions, at most; for an answer */
 
 /* Note an answer or a failure. Return whether it ends the attempt: as many came as there are
@@ -220,3 +222,5 @@ CELLAR_PRIVATE void remote_sentinels_tick(remote_link *l)
                      named.host, named.port);
     }
 }
+
+BASE_SIZE_END

@@ -13,6 +13,8 @@
 #include "remote/remote.h"
 #include "remote/share.h"
 
+BASE_SIZE_BEGIN
+
 static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_remote_stats *s)
 {
     remote_link_figures(r->link, f);
@@ -186,3 +188,5 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
     return CELLAR_OK;
 }
 #endif
+
+BASE_SIZE_END

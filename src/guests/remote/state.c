@@ -21,6 +21,8 @@
 
 #include "remote/reason.h"
 
+BASE_SIZE_BEGIN
+
 #define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(800)
@@ -226,3 +228,5 @@ CELLAR_PRIVATE void remote_unvouched(remote_link *l)
     remote_refusal_note(l, REMOTE_WHY_MASTER, 0, false);
     atomic_store(&l->retrack, true);
 }
+
+BASE_SIZE_END
