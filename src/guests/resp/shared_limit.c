@@ -43,7 +43,6 @@ struct resp_limit {
     cellar_limiter *table;
     resp_limit_kind kind;
     int64_t rule[2];
-    uint64_t lost;     /* keys with debt that the table has evicted */
     struct { uint64_t id; int64_t at_ms; } member[RESP_LIMIT_MEMBERS]; /* at_ms 0: free */
     size_t name_len;
     unsigned char name[];
@@ -197,10 +196,10 @@ CELLAR_PRIVATE bool resp_limit_take(resp_client *c, const resp_limit_ask *q, int
 CELLAR_PRIVATE void resp_limit_tick(cellar_resp *r)
 {
     uint64_t lost = 0;
-    for (struct resp_limit *l = r->shared.limits; l != NULL; l = l->next) {
+    for (const struct resp_limit *l = r->shared.limits; l != NULL; l = l->next) {
         cellar_limiter_stats st = cellar_limiter_stats_default();
-        if (cellar_limiter_stats_get(l->table, &st) == CELLAR_OK) { l->lost = st.live_evicted; }
-        lost += l->lost;
+        (void)cellar_limiter_stats_get(l->table, &st);
+        lost += st.live_evicted; /* keys with debt */
     }
     const bool more = lost > base_load_rlx(&r->shared.limits_evicted);
     base_store_rlx(&r->shared.limits_evicted, lost);
