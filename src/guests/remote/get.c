@@ -465,8 +465,8 @@ static void remote_later_format(remote_later *w, remote_bytes *b, remote_request
         return;
     }
     const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
-                                   .generation = generation, .born = generation,
-                                   .hold_ms = w->hold_ms, .beat = w->beat };
+                                   .generation = generation, .hold_ms = w->hold_ms,
+                                   .beat = w->beat };
     q->replies = 2;
     q->fn = remote_later_lease;
     w->leases = true;
@@ -593,11 +593,10 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     cellar_err err = CELLAR_E_BUSY;
     for (int round = 0; round < 2 && err == CELLAR_E_BUSY; round++) {
         q.generation = remote_control_generation(s);
-        q.born = q.generation;
         if (q.generation == 0 || round > 0) {
             const cellar_err need = remote_control_need(s, missing.tag, missing.count);
             if (need != CELLAR_OK) { return need; }
-            q.born = q.generation = remote_control_generation(s);
+            q.generation = remote_control_generation(s);
         }
         err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &fate)
                                : remote_lease_take(s->r, &q, &lease, &fate);
@@ -660,8 +659,8 @@ static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t
     remote_lease l;
     remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
     const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = a.key,
-                                   .generation = generation, .born = generation,
-                                   .hold_ms = m->hold_ms, .beat = m->beat };
+                                   .generation = generation, .hold_ms = m->hold_ms,
+                                   .beat = m->beat };
     q->err = CELLAR_E_BUSY;
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {

@@ -247,7 +247,7 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
     if (err != CELLAR_OK) { return err; }
     lease_text(r, l->held, text);
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
-                            .born = q->born, .value = { text, LEASE_TEXT },
+                            .born = q->generation, .value = { text, LEASE_TEXT },
                             .key = { q->key.data, q->name->digest ? q->key.len : 0 } };
     uint8_t *bytes = remote_alloc(r, remote_form_size(&f));
     if (bytes == NULL) { return CELLAR_E_NOMEM; }

@@ -79,7 +79,7 @@ typedef struct remote_lease_ask {
     const remote_name *name;    /* of the value */
     const remote_names *names;  /* of the namespace, for the key beside the value */
     cellar_bytes key;
-    uint64_t generation, born;  /* of the placeholder: epochs at the begin of the load */
+    uint64_t generation;        /* of the placeholder: the epoch at the begin of the load */
     bool raw;                   /* values have no check */
     int64_t hold_ms;            /* the lease ends after hold_ms + 1 s, also if its owner lives */
     uint32_t beat;              /* of remote_lease_choose */

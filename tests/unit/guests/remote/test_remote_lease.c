@@ -58,7 +58,7 @@ static void member_of(member *m, share *s, const char *key, int64_t hold_ms)
     m->s = s;
     remote_key_name(&users, key, strlen(key), &m->name);
     m->q = (remote_lease_ask){ .name = &m->name, .names = &users, .key = { key, strlen(key) },
-                               .generation = GENERATION, .born = 1,
+                               .generation = GENERATION,
                                .hold_ms = hold_ms, .judge = judge, .ctx = m };
 }
 static cellar_err take(member *m)
