@@ -24,7 +24,7 @@ typedef struct link_kit {
     _Atomic int64_t clock_ms;
     _Atomic int64_t blocks;   /* live blocks of `memory` */
     _Atomic int fail_in;      /* the n-th allocation from now fails; 0: none */
-    _Atomic int gaps, linked, flushes, proofs, logs, scripts;
+    _Atomic int gaps, linked, flushes, proofs, logs;
     _Atomic int64_t until_ms;
     _Atomic uint32_t heard;
     char key[64], digest[2][41]; /* the newest key heard; digests of script 0 and 1 */
@@ -86,7 +86,6 @@ T_INLINE void link_kit_script_loaded(void *ctx, size_t i, const char *digest)
 {
     link_kit *k = ctx;
     snprintf(k->digest[i & 1], sizeof k->digest[0], "%s", digest);
-    atomic_fetch_add(&k->scripts, 1);
 }
 
 T_INLINE void link_kit_heard(void *ctx, const char *key, size_t len)

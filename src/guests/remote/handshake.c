@@ -231,7 +231,6 @@ static void remote_script_reply(void *link, uint32_t index, const remote_reply *
         remote_break(l, REMOTE_WHY_PROTOCOL, "SCRIPT LOAD returned no digest");
         return;
     }
-    if (l->scripts_told) { return; }
     memcpy(digest, reply->text, reply->len);
     digest[reply->len] = '\0';
     if (index == 0) {
@@ -279,7 +278,6 @@ static void remote_handshake_end(void *link, cellar_err err, remote_fate fate)
     remote_link *l = link;
     remote_bytes_done(l, err, fate);
     if (err != CELLAR_OK || l->why != REMOTE_WHY_NONE) { return; }
-    l->scripts_told = true;
     l->answered = true;
     remote_handshake_done(l);
 }

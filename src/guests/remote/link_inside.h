@@ -175,7 +175,6 @@ struct remote_link {
     char why_text[232];
     uint32_t logged;               /* bits of reasons that the log has since the last proof */
     int64_t warned_ns;             /* time of the last warning; 0: none */
-    bool scripts_told;             /* script_loaded was called for each */
     bool scripts_gone;             /* the server answered NOSCRIPT */
     remote_tickets again;          /* requests to repeat after SCRIPT LOAD */
 };

@@ -153,8 +153,8 @@ typedef struct remote_events {
      * list only grows. No prefix begins another one. The link adds the prefix of its markers. */
     size_t (*prefix)(void *ctx, size_t i, char *to, size_t cap);
     const char *(*script)(void *ctx, size_t i); /* text of script number `i`; NULL: no more */
-    /* Take the digest of a script, 40 hexadecimal digits. Called once for each script, before the
-     * first `linked`. */
+    /* Take the digest of a script, 40 hexadecimal digits. Called for each script, before `linked`
+     * and after a loss of the scripts. */
     void (*script_loaded)(void *ctx, size_t i, const char *digest);
     /* Return the digest of the script with this name, or the name of that with this digest; no
      * bytes: no such script. NULL: there is none. Runs where replies do. */
