@@ -31,7 +31,7 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t
     return took;
 }
 
-/* Note where the newest control of a namespace is. */
+/* Note where the newest control with the name of a namespace is: it is appended again. */
 static void l2_namespace_logged(l2 *d, uint32_t id, uint64_t lsn)
 {
     sync_take(L2_DEV, &d->namespace_lock);
@@ -53,7 +53,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
         sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
         const l2_took took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn,
                                             &end);
-        if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE) {
+        if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE && value[2] != 0) {
             l2_namespace_logged(d, l2_r32(value + 4), lsn);
         }
         sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
