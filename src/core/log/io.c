@@ -120,6 +120,7 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     s->clock_ms = l2_wall_clock(d);
     s->day = base_load_rlx(&d->day.window);
     s->bytes_today = base_load_rlx(&d->day.used);
+    if (s->closed == 0) { s->bytes_today += d->cfg.write_bpd / L2_DAY_STEPS; }
     s->serial++;
     l2_super_write(page, s);
     int e = l2_write(d, d->super_file, page, L2_PAGE, (s->serial & 1) * L2_PAGE);

@@ -120,6 +120,14 @@ static bool l2_heartbeat(l2 *d)
     return false;
 }
 
+/* Return true if SUPER is old, or counts less of the day's budget than was used. */
+static bool l2_super_due(const l2 *d, int64_t now)
+{
+    const bool spent = base_load_rlx(&d->day.window) != d->super.day ||
+                       base_load_rlx(&d->day.used) > d->super.bytes_today;
+    return now - d->seen_ms >= L2_SEEN_MS || (d->cfg.write_bpd != 0 && spent);
+}
+
 /* Hand the segments that were sealed to the device: else a sync writes all of them at once. */
 static void l2_hand_over(l2 *d)
 {
@@ -154,7 +162,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
             d->synced_ms = now;
             if (l2_sync_to(d, tail, 0) == 0) { L2_COUNT(d, barriers); }
         }
-        if (now - d->seen_ms >= L2_SEEN_MS) {
+        if (l2_super_due(d, now)) {
             d->seen_ms = now;
             d->super.synced = base_load_acq(&d->synced);
             (void)l2_super_store(d);
