@@ -4,8 +4,9 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None. SUPER belongs to the holder of `working`, data.seg to that of `writing`. Reads
- *            of the log are counted: the file of a ring that is gone closes when there are none.
+ * LOCKING    None. SUPER belongs to the holder of `working`, its last page and data.seg to that of
+ *            `writing`. Reads of the log are counted: the file of a ring that is gone closes when
+ *            there are none.
  * SEE ALSO   health.c: what errors cause. */
 #include "l2/health.h"
 #include "l2/log.h"
@@ -130,5 +131,43 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     }
     if (e != 0) { s->serial--; } /* the next try writes the same copy */
     if (e == 0) { base_store_rel(&d->doubt, 0u); }
+    return e;
+}
+
+/* ---- states that a power cut at DROP leaves ---- */
+
+CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)
+{
+    unsigned char at[16] = { 0 };
+    const int e = l2_read(d, d->super_file, at, sizeof at, (uint64_t)2 * L2_PAGE);
+    return e == 0 && l2_r64(at) == ~l2_r64(at + 8) ? l2_r64(at) : UINT64_MAX;
+}
+
+CELLAR_PRIVATE int l2_settle(l2 *d)
+{
+    int e = 0;
+    sync_role_take(&d->writing);
+    const uint64_t synced = base_load_acq(&d->synced);
+    const bool all = base_load_acq(&d->written) == synced;
+    if (d->super.synced != synced || (all && d->settled == 0)) {
+        d->super.synced = synced;
+        if (all) { d->settled = ++d->super.settled; }
+        e = l2_super_store(d);
+    }
+    l2_writing_drop(d);
+    return e;
+}
+
+CELLAR_PRIVATE int l2_unsettle(l2 *d)
+{
+    unsigned char page[L2_PAGE] = { 0 };
+    l2_w64(page, d->settled);
+    l2_w64(page + 8, ~d->settled);
+    int e = l2_write(d, d->super_file, page, sizeof page, (uint64_t)2 * L2_PAGE);
+    if (e == 0) {
+        e = L2_DISK(d, datasync, d->super_file);
+        if (e != 0) { l2_io_failed(d, "l2_sync", d->super_file, 0, e); }
+    }
+    if (e == 0) { d->settled = 0; }
     return e;
 }

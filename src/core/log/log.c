@@ -144,7 +144,8 @@ static int l2_write_buf(l2 *d)
     base_store_rlx(&d->dirty_ns, (uint64_t)0);
     sync_drop(L2_LOG, &d->log_lock);
     BASE_POINT("l2.claimed");
-    int e = l2_out(d, at, straight, from);
+    int e = d->settled != 0 ? l2_unsettle(d) : 0;
+    if (e == 0) { e = l2_out(d, at, straight, from); }
     if (e == 0) { e = l2_out(d, d->page, page - from - straight, from + straight); }
     if (e != 0) {
         l2_still_dirty(d);

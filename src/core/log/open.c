@@ -150,6 +150,9 @@ static int l2_super_make(l2 *d)
         l2_super_write(page, &d->super);
         e = l2_write(d, f, page, L2_PAGE, (d->super.serial & 1) * L2_PAGE);
     }
+    memset(page, 0, L2_PAGE);
+    memset(page + 8, 0xff, 8);
+    if (e == 0) { e = l2_write(d, f, page, L2_PAGE, (uint64_t)2 * L2_PAGE); }
     if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, f); }
     l2_file_close(d, &f);
     if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "SUPER.new", "SUPER"); }
@@ -331,8 +334,13 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
     l2_marker_name(d);
     const bool marked = l2_marker_found(d); /* changes that no log has: the contents are invalid */
-    d->opened = d->super.closed != 0 ? L2_OPENED_SAVED : L2_OPENED_KILLED;
-    e = l2_recover(d, !marked && (kept || d->super.closed != 0), same_boot);
+    const bool closed = d->super.closed != 0, synced = d->super.level != L2_DROP;
+    const uint64_t over = l2_settled_over(d);
+    const bool whole = closed || (!synced && d->super.settled > over);
+    /* A run at DROP synced on request alone: what it wrote since may be there, or not. */
+    const bool cut = !same_boot && !whole && !synced;
+    d->opened = closed ? L2_OPENED_SAVED : L2_OPENED_KILLED;
+    e = l2_recover(d, !marked && !cut && (kept || closed), same_boot);
     if (e == 0 && d->cfg.level != L2_DROP) {
         e = l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
     }
@@ -341,6 +349,8 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     d->super.synced = base_load_acq(&d->synced);
+    d->super.settled = BASE_MIN(d->super.settled, over);
+    if (d->cfg.level == L2_DROP && (whole || !same_boot)) { d->settled = ++d->super.settled; }
     if (e == 0) { e = l2_super_store(d); }
     if (e == 0 && marked) { l2_marker_remove(d); }
     d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
@@ -528,11 +538,7 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     (void)l2_resync(d);
     cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
     /* At DROP a place is used again without a sync: then only SUPER has an lsn that is so new. */
-    const uint64_t synced = base_load_acq(&d->synced);
-    if (err == CELLAR_OK && d->cfg.level == L2_DROP && d->super.synced != synced) {
-        d->super.synced = synced;
-        if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }
-    }
+    if (err == CELLAR_OK && d->cfg.level == L2_DROP && l2_settle(d) != 0) { err = CELLAR_E_IO; }
     sync_role_drop(&d->working);
     return err;
 }

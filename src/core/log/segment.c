@@ -13,6 +13,7 @@
  *            16 u32 length / 8 << 4 | kind. Page 0 has the first 200 records.
  *   SUPER    2 copies of a page, written in turn; the valid one with the higher serial counts.
  *            0 "CELLARL2"  8 u16 major, minor  then the fields of l2_super_rows  4088 u64 check
+ *            Then a page: 0 u64 number of the last durable state that is over  8 its complement
  * INVARIANTS A trailer verifies also where a dead end of the log left it; the header of the next
  *            segment, or the run that SUPER names, says which one counts (recover.c). */
 #include "l2/segment.h"
@@ -53,6 +54,7 @@ static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
     L2_AT(200, nseg), L2_AT(204, granule), L2_AT(208, closed), L2_AT(212, hash_algo),
     L2_AT(216, clock_ms),
     L2_AT(224, split), L2_AT(232, was_nseg), L2_AT(236, change), L2_AT(240, clean_since),
+    L2_AT(248, settled),
 };
 #undef L2_AT
 #define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])

@@ -27,7 +27,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
         if (base_load_acq(&d->ring[i].file) == NULL) { continue; }
         out->file_bytes += base_load_acq(&d->ring[i].size);
     }
-    out->file_bytes += (uint64_t)2 * L2_PAGE;
+    out->file_bytes += (uint64_t)L2_SUPER_PAGES * L2_PAGE;
     out->log_bytes = out->segments_live * d->form.seg_bytes;
     out->entries = base_load_rlx(&d->index.words);
     out->index_slots = (uint64_t)d->index.per * L2_SHARDS;

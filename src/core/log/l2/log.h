@@ -91,5 +91,12 @@ CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d); /* as it is: it may step, and
 CELLAR_PRIVATE base_vfs_file *l2_ring_take(l2 *d, uint64_t lsn, uint64_t *at);
 CELLAR_PRIVATE void l2_ring_drop(l2 *d);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
+/* Let SUPER say that the state at `synced` is durable as a whole, if nothing was written since: a
+ * power cut at DROP leaves it. Return an errno, or 0. `working` is held. */
+CELLAR_PRIVATE int l2_settle(l2 *d);
+/* Note durably that the state SUPER names is over. The caller holds `writing`, and writes then. */
+CELLAR_PRIVATE int l2_unsettle(l2 *d);
+/* Return the number of the last durable state that is over. If unknown, all are. */
+CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d);
 
 #endif

@@ -25,6 +25,7 @@
 #define L2_MINOR 0u
 #define L2_HEAD_BYTES 128u  /* of a segment, before its first record */
 #define L2_ROW_BYTES 20u
+#define L2_SUPER_PAGES 3u
 #define L2_ROWS_PAGE 200u   /* rows of a page */
 #define L2_ROWS_A_PAGE 32u  /* most records for each page of a segment: 128 B each */
 #define L2_WAIT_NS UINT64_C(500000000) /* most that a caller waits for the disk */
@@ -63,6 +64,7 @@ typedef struct l2_super {
     uint64_t split;   /* lsn from which the log lies in data.new; see change */
     uint32_t was_nseg; /* of data.seg while the log is in both files */
     uint32_t change;  /* L2_CHANGE_... */
+    uint64_t settled; /* states that were durable as a whole so far, see l2_settle */
     uint16_t hash_algo;
 } l2_super;
 
@@ -191,6 +193,7 @@ struct l2 {
     _Atomic uint32_t reads_out; /* reads that have not ended */
     _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
     uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
+    uint64_t settled;        /* number of the state that no write has changed; 0: none; `writing` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
     unsigned char *work;     /* work_bytes of the holder of `working`, aligned */
     size_t work_bytes;
