@@ -10,7 +10,8 @@
  *            copies of SUPER damaged; on_damage permits to rename it (with a LOCK in it).
  *            A directory of format 2 is a cache of this library: it is emptied.
  *            A copy is a directory with a data.seg for which SUPER was not written: another inode
- *            or time of creation. It is believed only if a close wrote SUPER.
+ *            or time of creation, or, if that is unknown, another device. It is believed only if a
+ *            close wrote SUPER.
  * TIME       Disk: wall time. RAM: the store's clock. Same boot: SUPER has a pair of both, so steps
  *            of the wall clock have no effect. Other boot, or a store's clock that began again: the
  *            last seen time, and what the wall clock counted since then. So a wrong wall clock has
@@ -295,8 +296,16 @@ static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, u
     return e;
 }
 
+/* Return true if SUPER names this file. Device numbers change with a boot. */
+static bool l2_data_is(const l2_super *s, const base_vfs_stat *st, bool same_boot)
+{
+    if (s->inode == 0 || s->inode != st->inode) { return s->inode == 0; }
+    if (s->born_ns != 0 && st->born_ns != 0) { return s->born_ns == st->born_ns; }
+    return !same_boot || s->device == 0 || st->device == 0 || s->device == st->device;
+}
+
 /* Open data.seg, and data.new while the size changes. *kept: it is the file that SUPER names. */
-static int l2_data_open(l2 *d, bool *kept)
+static int l2_data_open(l2 *d, bool same_boot, bool *kept)
 {
     base_vfs_stat st = { 0 };
     l2_super *s = &d->super;
@@ -310,8 +319,7 @@ static int l2_data_open(l2 *d, bool *kept)
     if (!two && e == 0) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.new"); }
     if (e == 0) { e = l2_ring_open(d, 0, "data.seg", two ? s->was_nseg : s->nseg, 0, &st); }
     if (e == 0 && two) { e = l2_ring_open(d, 1, "data.new", s->nseg, s->split, &st); }
-    const bool born = s->born_ns == 0 || st.born_ns == 0 || s->born_ns == st.born_ns;
-    *kept = s->inode == 0 || (s->inode == st.inode && born);
+    *kept = l2_data_is(s, &st, same_boot);
     s->inode = st.inode;
     s->device = st.device;
     s->born_ns = st.born_ns;
@@ -327,7 +335,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
     int e = l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
-    if (e == 0) { e = l2_data_open(d, &kept); }
+    if (e == 0) { e = l2_data_open(d, same_boot, &kept); }
     if (e == EAGAIN) { return CELLAR_E_BUSY; }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
