@@ -125,7 +125,6 @@ static int l2_row_drop(l2 *d, void *ctx, const l2_row *row)
     if (w.lsn == lsn) {
         l2_index_drop(d, row->hash);
         l2_live_take(d, row->generation, w.bytes);
-        L2_COUNT(d, emptied);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     return 0;

@@ -104,6 +104,7 @@ static void l2_lost_end(l2 *d)
 {
     const uint64_t lsn = d->lost_lsn, head = base_load_acq(&d->head);
     l2_lost_all(d, L2_LOST_sync);
+    L2_COUNT(d, emptied);
     L2_COUNT(d, holes);
     l2_index_cut(d, lsn);
     base_store_rel(&d->head, lsn);

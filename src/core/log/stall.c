@@ -115,6 +115,7 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
         if (l2_floor_write(d, tail) != 0) { return; }
         l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
         l2_lost_all(d, L2_LOST_stall);
+        L2_COUNT(d, emptied);
         base_store_sc(&d->closed, 0u);
     } else if (base_load_acq(&d->written) < owed &&
                l2_flush(d, owed, L2_WAIT_NS) != 0) {
