@@ -15,14 +15,13 @@
 #            ALL_LIBS=1 those that are there (run, test and check do that)
 #            SAN=address|undefined|thread (or a list with commas)
 #            T=name one test   SEED=n|random   AUDIT=1
-#            DISK=log builds the disk tier of src/core/log, see there
 #            V=1 shows commands   DEPS=off|print   STATIC=1
 #            Without CFLAGS and SAN what is installed is hardened (HARDEN in optional.mk)
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_callback fd sigbus sync \
+SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_callback fd sync \
             borrow mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error process \
             service
 # What src/core/base has for guests alone; environment.h, a header without a .c, is for them as well.
@@ -31,16 +30,8 @@ SRC_STATS = counters hist text
 SRC_L1    = record object judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota policy_select request_sample evict reclaim read room pin acquire \
             large_value fit change cap_evict write rewrite expire resize check l1
-SRC_L2    = record live format admission progress mapped_read health index tombstone_filter codec io arm \
-            superblock link footer slot log stall heartbeat control seal barrier stage_trim \
-            namespaces invalidations group_commit index_rebuild meta plan write read part owner value reopen visit move reclaim \
-            image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
-            geometry worker owner_images files stat open
-# DISK=log: the tier of src/core/log, with the files of src/core/l2 that serve both. dist/ has the other.
-SRC_BOTH  = record admission health codec namespaces invalidations plan part value
-SRC_LOG   = segment live index io log stall control rows write read pass resync tombs recover visit geometry worker \
-            resize image stat open
-SRC_TIER  = $(if $(filter log,$(DISK)),$(SRC_BOTH:%=src/core/l2/%.c) $(SRC_LOG:%=src/core/log/%.c),$(SRC_L2:%=src/core/l2/%.c))
+SRC_L2    = record admission health codec namespaces invalidations plan part value segment live index io log stall \
+            control rows write read pass resync tombs recover visit geometry worker resize image stat open
 SRC_FLIGHT = table wait lease invalidate flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open
@@ -72,7 +63,7 @@ SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker h
 MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
             cache policy loading store extras work kit tls resp remote
 SRC      := $(SRC_BASE:%=src/core/base/%.c) $(GUEST_BASE:%=src/core/base/%.c) $(SRC_STATS:%=src/core/stats/%.c) $(SRC_L1:%=src/core/l1/%.c) \
-            $(SRC_TIER) $(SRC_FLIGHT:%=src/core/flight/%.c) \
+            $(SRC_L2:%=src/core/l2/%.c) $(SRC_FLIGHT:%=src/core/flight/%.c) \
             src/core/bloom/filter.c src/core/breaker/breaker.c \
             $(SRC_LIMIT:%=src/core/limit/%.c) $(SRC_LOCK:%=src/core/lock/%.c) src/guests/wheel/wheel.c \
             $(SRC_CACHE:%=src/core/cache/%.c) $(SRC_POLICY:%=src/core/policy/%.c) \
@@ -121,7 +112,7 @@ comma    := ,
 hash     := \#
 SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g \
               $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
-CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc $(if $(filter log,$(DISK)),-Isrc/core/log) -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
+CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
 C_OWN     = -std=c11 -fvisibility=hidden -fPIC -fno-semantic-interposition -pthread $(WARN)
 MK       := src/tools/mk
 include $(MK)/optional.mk

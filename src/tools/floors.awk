@@ -57,8 +57,6 @@ BEGIN {
 
 FILENAME ~ /floors(_log)?\.txt$/ {
     if ($0 ~ /^#/ || $0 == "") next
-    if ($0 !~ /^ /) is_other = disk != "" && $2 == "l2:" && FILENAME !~ /_log/
-    if (is_other) next
     if ($1 == "in" || $1 == "circle" || /^ /) { read_group(); next }
     if ($1 == "also") {
         for (i = 3; i <= NF; i++) also[$2 $i]
@@ -81,7 +79,6 @@ FILENAME ~ /floors(_log)?\.txt$/ {
 FNR == 1 {
     parts = split(FILENAME, path, "/")
     module = path[parts - 1]
-    if (module == "log") module = "l2" # of make DISK=log
     is_public = module == "include"
     in_comment = 0
     depth = 0

@@ -17,7 +17,7 @@
 # AGAIN      build/mutation keeps each step and each verdict: the next call with the same N, SEED,
 #            IN, T and sources goes on. Other words begin from nothing. After a change of tests/ what
 #            lives is tried again, and what was found stays.
-# LIMITS     src/core/log (DISK=log) is left out. A mistake that no program runs lives. Programs that
+# LIMITS     A mistake that no program runs lives. Programs that
 #            do not fit into the rest of the 60 seconds are not run; the page has their number. The
 #            models hold no code of src/: a person asks them (tests/concurrency/model/README.md).
 # REPEAT     MUTATION=id build/mutation/tree/PROGRAM, as the page says
@@ -121,7 +121,7 @@ try() { # id: dir/verdict/ID
 
 draw() { # all places, in an order that the seed decides; the first N are chosen
     # shellcheck disable=SC2086 # patterns are meant to be expanded
-    $AWK -f "$tools/mutate.awk" $IN | grep -v -e '/\(err\|text\)\.[ch]:' -e '^src/core/log/' >"$dir/all"
+    $AWK -f "$tools/mutate.awk" $IN | grep -v -e '/\(err\|text\)\.[ch]:' >"$dir/all"
     $AWK -v seed="$SEED" '
         BEGIN { x = seed % 2147483646 + 1; for (i = 0; i < 9; i++) x = x * 16807 % 2147483647 }
         { x = x * 16807 % 2147483647; print x "\t" $0 }' "$dir/all" | sort -n | cut -f2- >"$dir/drawn"

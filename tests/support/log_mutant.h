@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * log_mutant: choose one of the mistakes of tests/unit/core/log/mutants at run time by
+ * log_mutant: choose one of the mistakes of tests/unit/core/l2/mutants at run time by
  * LOG_MUTANT=name. */
 #ifndef TESTS_LOG_MUTANT_H
 #define TESTS_LOG_MUTANT_H

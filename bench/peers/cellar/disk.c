@@ -35,7 +35,6 @@ static void *disk_ours_open(const disk_cfg *cfg)
     /* A long value is stored in parts, and each part has a word of the index. */
     const uint64_t mean = BASE_MIN((uint64_t)cfg->value_len, (uint64_t)64000) + 64;
     const l2_config c = {
-        .sigbus = cfg->mapping, .mmap_read = cfg->mapping,
         .account = &o->account, .log = &o->log, .clock = &o->clock, .path = cfg->dir,
         .bytes = room, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->exact ? room / cfg->keys : mean,

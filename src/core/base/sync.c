@@ -15,7 +15,6 @@
 
 #include "base/fault.h"
 #include "base/num.h"
-#include "base/sigbus.h"
 #if BASE_SIM
 #include "base/sim_hooks.h"
 #endif
@@ -207,7 +206,6 @@ static void *sync_thread_main(void *p)
     int old;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     (void)pthread_setname_np(pthread_self(), t->name); /* failure is harmless */
-    base_sigbus_hear();
     base_guarded(sync_thread_run, sync_thread_ended, t);
     return NULL;
 }

@@ -1,100 +1,166 @@
 /* SPDX-License-Identifier: MIT
  *
- * control: log a control; wait for the disk if a change cannot be logged now.
+ * control: log controls, and the FLOOR.
  *
- * INVARIANTS A control that neither the log nor the list of a stall takes is counted in
- *            lost_controls. New slots wait until META has it (slot.c).
- * LOCKING    None: a caller that waits holds no lock.
- * SEE ALSO   namespaces.c and invalidations.c: the controls. */
+ * PROTOCOL   The control of a namespace holds until a newer one of its id. When its segment leaves
+ *            the log, and before a FLOOR, it is appended again: `controls` {row still the same?
+ *            append}. A change of the table comes before its control, which takes the same lock. So
+ *            no copy of an older row follows the control of a newer one.
+ * LOCKING    `controls` is the lock of shard 0 (L2_TOMBSTONE_LOCK).
+ * SEE ALSO   namespaces.c and invalidations.c: the controls. record.c: their bytes. */
 #include "l2/control.h"
 
-#include "l2/format.h"
 #include "l2/health.h"
-#include "l2/heartbeat.h"
-#include "l2/log.h"
-#include "l2/progress.h"
-#include "l2/superblock.h"
+#include "l2/index.h"
+#include "l2/record.h"
 
 BASE_SIZE_BEGIN
 
-#define L2_STALLED_SLEEP_NS UINT64_C(1000000)
-
-CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, l2_waiting *w, const l2_change *c,
-                                       const void *bytes)
+CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t hash,
+                                      const unsigned char *value, uint32_t bytes, uint64_t *lsn,
+                                      uint64_t *end)
 {
-    if (took == L2_IS_CLEAN) {
-        l2_dirty_wait(d);
-        return L2_NOT_OWED;
-    }
-    if (w->since_ns == 0) { w->since_ns = base_now_ns(); }
-    const bool stands = took == L2_NO_ROOM && l2_stands(d, w->since_ns);
-    l2_owing owing = L2_NOT_OWED;
-    if (stands || took == L2_IS_FROZEN) { owing = l2_close_tier(d, c, bytes); }
-    if (owing != L2_NOT_OWED) { return owing; }
-    L2_COUNT(d, waits);
-    if (stands && l2_is_closed(d)) { /* no place for a marker */
-        l2_empty(d);
-        l2_lost_all(d, L2_LOST_stall);
-    }
-    if (took == L2_NO_ROOM) {
-        l2_room_wait(d, w->seen);
-    } else {
-        base_sleep_ns(L2_STALLED_SLEEP_NS);
-    }
-    return L2_NOT_OWED;
-}
-
-CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint64_t h48, const unsigned char *value,
-                                      uint32_t bytes, uint32_t generation, uint64_t *lsn)
-{
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .generation = generation };
-    l2_spot at;
-    *lsn = 0; /* L2_IS_EMPTY: all records were dropped, of all namespaces */
-    const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
+    const l2_record r = { .rec = { .kind = L2_KIND_CONTROL, .vlen = bytes,
+                                   .bytes = L2_RECORD_HEAD + bytes },
+                          .kind = kind, .hash = hash, .value = value };
+    const l2_took took = l2_append(d, use, &r, NULL, lsn);
     if (took == L2_TOOK) {
-        unsigned char *to = at.at + L2_RECORD_HEAD;
-        memcpy(to + 8, value + 8, bytes - 8);
-        BASE_POINT("l2.control_body");
-        /* The type comes last: recovery completes a control that has one. */
-        base_store_rel((_Atomic uint64_t *)(void *)to, l2_r64(value));
-        l2_spot_done(d, &at);
+        *end = *lsn + l2_rec_room(&d->form, 0, 0, bytes);
         L2_COUNT(d, controls);
-        *lsn = l2_lsn(d, at.segseq, at.off);
-    }
-    if (took == L2_TOOK || took == L2_IS_EMPTY) {
-        l2_stage_look(d); /* a FLOOR is also a store into the stage */
     }
     return took;
+}
+
+/* Note where the newest control with the name of a namespace is: it is appended again. */
+static void l2_namespace_logged(l2 *d, uint32_t id, uint64_t lsn)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        if (d->namespace[i].v.id == id) { d->namespace[i].lsn = lsn; }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
 }
 
 CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
                                        uint32_t bytes, uint32_t generation, uint64_t row)
 {
-    const l2_change c = { .hash = h48, .row = row, .generation = generation, .len = bytes,
-                          .kind = L2_KIND_CONTROL };
-    uint64_t lsn = 0;
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
+    l2_shard *controls = &d->index.shard[0];
     l2_waiting w = { 0, 0 };
-    for (;;) {
-        l2_owing owing = l2_closed_over(d, &c, value);
-        w.seen = base_load_acq(&d->room);
-        if (owing == L2_NOT_OWED) {
-            const l2_took took = l2_control_try(d, h48, value, bytes, generation, &lsn);
-            if (took == L2_TOOK || took == L2_IS_EMPTY) { return lsn; }
-            owing = l2_logged_else(d, took, &w, &c, value);
+    uint64_t lsn = 0, end = 0;
+    (void)h48, (void)generation, (void)row;
+    for (;;) { /* also where the tier is closed: it may be about to open, behind its FLOOR */
+        w.seen = l2_room_seen(d);
+        sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
+        const l2_took took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn,
+                                            &end);
+        if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE && value[2] != 0) {
+            l2_namespace_logged(d, l2_r32(value + 4), lsn);
         }
-        if (owing != L2_NOT_OWED) { return owing == L2_OWED ? L2_LSN_OWED : 0; }
+        sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
+        if (took == L2_TOOK) {
+            l2_ensure(d, end);
+            return lsn;
+        }
+        const bool off = l2_is_closed(d) || base_load_rlx(&d->broken) != 0;
+        if (off || !l2_wait(d, took, &w)) { return 0; }
     }
-    return 0;
+}
+
+/* ---- the floor ---- */
+
+CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    if (lsn > base_load_rlx(&d->floor_lsn)) { base_store_rel(&d->floor_lsn, lsn); }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+/* Find a namespace with its control below `lsn`. *value: that control again. */
+static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 + L2_NAME_MAX],
+                                   uint32_t *id)
+{
+    uint32_t bytes = 0;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count && bytes == 0; i++) {
+        const l2_namespace_row *n = &d->namespace[i];
+        if (n->lsn >= lsn) { continue; }
+        value[0] = L2_CTL_NAMESPACE;
+        value[1] = (unsigned char)n->name_len;
+        value[2] = 1;
+        value[3] = (unsigned char)(n->v.generation >> 32);
+        l2_w32(value + 4, n->v.id);
+        l2_w32(value + 8, (uint32_t)n->v.generation);
+        l2_w32(value + 12, n->v.version);
+        memcpy(value + 16, n->name, n->name_len);
+        bytes = 16 + n->name_len;
+        *id = n->v.id;
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return bytes;
+}
+
+/* Append the next namespace below `lsn` again. Return 0 if there is none; EAGAIN; or an errno. */
+static int l2_namespace_again(l2 *d, uint64_t lsn)
+{
+    l2_shard *controls = &d->index.shard[0];
+    unsigned char value[16 + L2_NAME_MAX];
+    uint64_t at = 0, end = 0;
+    uint32_t id = 0;
+    sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
+    const uint32_t bytes = l2_namespace_below(d, lsn, value, &id);
+    l2_took took = L2_TOOK;
+    if (bytes != 0) {
+        took = l2_control_try(d, L2_USE_LAST, L2_KIND_CONTROL, 0, value, bytes, &at, &end);
+        if (took == L2_TOOK) { l2_namespace_logged(d, id, at); }
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
+    if (bytes == 0) { return 0; }
+    return took == L2_TOOK || l2_make_way(d, took, L2_WAIT_NS) == L2_TOOK ? EAGAIN : ENOSPC;
+}
+
+CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end)
+{
+    unsigned char value[16] = { L2_CTL_FLOOR };
+    uint64_t at = 0;
+    int e = EAGAIN;
+    while (e == EAGAIN) { e = l2_namespace_again(d, lsn); }
+    if (e != 0) { return e; }
+    l2_floor_to(d, lsn);
+    l2_w64(value + 8, lsn);
+    for (;;) {
+        const l2_took took = l2_control_try(d, L2_USE_LAST, L2_ROW_FLOOR, lsn, value, sizeof value,
+                                            &at, end);
+        if (took == L2_TOOK) { break; }
+        if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return ENOSPC; }
+    }
+    return l2_flush(d, *end, L2_WAIT_NS);
+}
+
+CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn)
+{
+    uint64_t end = 0;
+    int e = l2_floor_put(d, lsn, &end);
+    if (e == 0 && d->cfg.level == L2_ALWAYS) { e = l2_sync_to(d, end, L2_NO_LIMIT_NS); }
+    if (e == 0) { base_store_rel(&d->header_floor, lsn); }
+    return e;
 }
 
 CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn, l2_loss loss)
 {
-    unsigned char value[16] = { L2_CTL_FLOOR };
-    l2_w64(value + 8, lsn);
-    (void)l2_control_log(d, 0, value, sizeof value, 0, 0);
-    const uint64_t oldest = base_load_rlx(&d->oldest_lsn);
-    l2_lost(d, loss, lsn > oldest ? lsn - oldest : 0);
+    const uint64_t head = base_load_acq(&d->head);
+    l2_floor_to(d, lsn);
+    sync_role_take(&d->working);
+    const int e = l2_floor_write(d, lsn);
+    sync_role_drop(&d->working);
+    if (e != 0) { l2_ensure(d, base_load_acq(&d->tail)); }
+    l2_lost(d, loss, lsn > head ? lsn - head : 0);
+}
+
+CELLAR_PRIVATE uint64_t l2_floor_begin(l2 *d)
+{
+    const uint64_t tail = base_load_acq(&d->tail);
+    l2_floor_to(d, tail);
+    return tail;
 }
 
 BASE_SIZE_END

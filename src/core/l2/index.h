@@ -1,57 +1,43 @@
 /* SPDX-License-Identifier: MIT
  *
- * index: map each bunch of keys to the address of its newest record; read without locks. */
+ * index: one word for each key of the log: 56 bits of its hash, place and size of its record. */
 #ifndef L2_INDEX_H
 #define L2_INDEX_H
 
-#include "l2/types.h"
+#include "l2/tombs.h"
 
-/* Return the buckets of one shard of an index for `objects`. */
-CELLAR_PRIVATE uint32_t l2_index_buckets(uint64_t objects);
-CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects);
+BASE_INLINE l2_shard *l2_shard_of(l2 *d, uint64_t hash) { return &d->index.shard[hash >> 56]; }
+
+/* Make the index for `places` words. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t places);
 CELLAR_PRIVATE void l2_index_close(l2 *d);
-/* Return a word of the bunch, or 0. It is the only one unless it has L2_WORD_TWIN. */
-CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
-/* Copy all words of the bunch into `word`. Return their number. */
-CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_BUNCH_WORDS]);
-/* Replace `behind`, a word of the bunch, by `word`. behind 0, or gone meanwhile: add `word`. Return
- * false if the bucket pair is full of durable words: then no word of the key is there. */
-CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
-/* Let a full pair drop the tombstones in the place of durable entries that are `own`: of their key.
- * Return true if there are any. */
-CELLAR_PRIVATE bool l2_index_ease(l2 *d, uint64_t h48, bool (*own)(l2 *d, uint64_t word));
-/* Remove the word of the bunch that names `addr`. */
-CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
-/* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or
- * had one that was put aside. */
-CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
-/* Prepare for up to `lines` lines. */
-CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines);
-/* Return the number of parts of the shards, so that each line of one part has a way or a row. */
-CELLAR_PRIVATE uint32_t l2_index_rebuild_parts(const l2 *d, uint64_t lines);
-/* Give all rows to the shards of this part. Before it, a full pair takes no older line. */
-CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts);
-/* Find the next put, from *at on, in a shard that put some aside: durable words that can leave,
- * then lines aside, plain ones only if a word left. All lines of the shard are added. *at: behind
- * it; *word 0: none so far. Return false at the end. */
-CELLAR_PRIVATE bool l2_index_spare(l2 *d, uint32_t shard, uint64_t *at, uint64_t *word);
-/* Remove that word if its record ended; give that line a way unless its record ended. */
-CELLAR_PRIVATE void l2_index_spare_way(l2 *d, uint32_t shard, uint64_t at, uint64_t word,
-                                       bool ended);
-/* Remove all words for which `dead` returns true. Works without footers. */
-CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
-                                   uint64_t arg);
-CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d);
-/* Return about the bytes that the words of `count` shards from `shard` on lead to. The sizes in
- * words are within 1/16. */
-CELLAR_PRIVATE uint64_t l2_index_bytes_in(const l2 *d, uint32_t shard, uint32_t count);
-CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
-                                     uint32_t bytes);
-CELLAR_PRIVATE uint32_t l2_word_seg(const l2 *d, uint64_t word);
-CELLAR_PRIVATE uint32_t l2_word_off(const l2 *d, uint64_t word);
-CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* upper bound */
-/* Return the lsn of the record that the word names; 0: its segment is free. */
-CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
+/* Return the slots of one shard for `places` words. */
+CELLAR_PRIVATE uint64_t l2_index_per(uint64_t places);
+/* Return the bytes of a record as a word rounds them up. */
+CELLAR_PRIVATE uint32_t l2_word_bytes(uint32_t bytes);
+/* Find the word of a key. Here and below hash is l2_mix of the key. */
+CELLAR_PRIVATE l2_word l2_index_find(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Request the line of a key's slot. */
+CELLAR_PRIVATE void l2_index_ahead(l2 *d, uint64_t hash);
+/* Return the word of the key of which the upper 48 bits of l2_mix are h48. */
+CELLAR_PRIVATE l2_word l2_index_find48(l2 *d, uint64_t h48) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Return the word with the lowest lsn above `after` near the slot of a key; *other: its hash. */
+CELLAR_PRIVATE l2_word l2_index_near(l2 *d, uint64_t hash, uint64_t after, uint64_t *other)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Return true if the shard has a slot for one more key. */
+CELLAR_PRIVATE bool l2_index_room(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Set the word of a key that has one, or for which there is room. bytes 0: a tombstone. */
+CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t hash, uint64_t lsn, uint32_t bytes)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Remove the word of a key that has one. */
+CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t hash) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Move the tombstones of a key's shard to a set that has room for all of them. */
+CELLAR_PRIVATE void l2_index_spill(l2 *d, uint64_t hash, l2_tombs *to)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+/* Remove all words, or tombstones alone; takes the lock of each shard. */
+CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool tombs);
+/* Remove all words below `lsn`: their rows cannot be read. */
+CELLAR_PRIVATE void l2_index_cut(l2 *d, uint64_t lsn);
 /* Return true if the index leads to the copy at `addr`. */
 CELLAR_PRIVATE bool l2_is_there(l2 *d, uint64_t hash, uint64_t addr);
 

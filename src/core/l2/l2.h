@@ -71,8 +71,6 @@ typedef struct l2_config {
     const cellar_l2_cipher *crypt; /* copied; NULL: none */
     uint32_t move_pct;       /* below this share of live bytes no live record is dropped for room:
                               * it moves (move.c). 0: nothing moves */
-    bool sigbus;             /* base/sigbus.h handles SIGBUS in the mapped stage */
-    bool mmap_read;          /* gets read through a mapping, see mapped_read.c; needs sigbus */
     bool set_aside;          /* l2_open renames a damaged directory and formats a new one */
     bool allow_network;      /* false: a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */

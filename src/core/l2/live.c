@@ -1,120 +1,62 @@
 /* SPDX-License-Identifier: MIT
  *
- * live: segments in use; live bytes of each namespace, as passes of the log count them.
+ * live: the sum of live bytes, and what of it each generation has.
  *
- * LOCKING    L2_DEV (`namespace_lock`).
- * SEE ALSO   move.c: passes; namespaces.c: the table. */
+ * INVARIANTS A put adds the rounded bytes of its word, and takes those of the word that it
+ *            replaces; deletes and passes take. A generation that is over takes all that it has at
+ *            once; what its words take later finds nothing.
+ * LOCKING    None: atomic sums.
+ * LIMITS     Generations that are equal modulo L2_LIVE_SLOTS - 1 share a sum. */
 #include "l2/live.h"
 
 BASE_SIZE_BEGIN
 
-
 CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < base_load_acq(&d->nseg_seen); i++) {
-        n += L2_SEG_USED(base_load_acq(&d->seg[i].word));
-    }
-    return n;
+    return (uint32_t)(l2_seq_of(d, base_load_acq(&d->tail)) -
+                      l2_seq_of(d, base_load_acq(&d->head)) + 1);
 }
 
-CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes)
+CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes)
 {
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        l2_namespace_row *v = &d->namespace[i];
-        if ((uint32_t)v->v.generation == generation) { v->live[d->moves.part] += bytes; }
-    }
-    sync_drop(L2_DEV, &d->namespace_lock);
+    (void)base_add_rlx(&d->live_of[l2_live_slot(generation)], (uint64_t)bytes);
+    (void)base_add_rlx(&d->live_bytes, (uint64_t)bytes);
 }
 
-CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t part, uint64_t bytes)
+/* Take `bytes` at most, as much as there are. */
+static void l2_live_less(l2 *d, _Atomic uint64_t *of, uint64_t bytes)
 {
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        l2_namespace_row *v = &d->namespace[i];
-        if ((uint32_t)v->v.generation != generation) { continue; }
-        v->live_before -= BASE_MIN(bytes, v->live_before);
-        v->live[part] -= BASE_MIN(bytes, v->live[part]);
+    uint64_t has = base_load_rlx(of);
+    while (has != 0 && !base_cas_ar(of, has, has - BASE_MIN(has, bytes))) {
+        has = base_load_rlx(of);
     }
-    sync_drop(L2_DEV, &d->namespace_lock);
+    (void)base_sub_rlx(&d->live_bytes, BASE_MIN(has, bytes));
 }
 
-CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part)
+CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes)
 {
-    d->moves.part = part;
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        d->namespace[i].live[part] = 0;
-        if (part == 0) { d->namespace[i].live_before = 0; }
-    }
-    sync_drop(L2_DEV, &d->namespace_lock);
-}
-
-static uint64_t l2_live_of(const l2_namespace_row *v)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < L2_ROUND; i++) { n += v->live[i]; }
-    return BASE_MAX(n, v->live_before);
+    l2_live_less(d, &d->live_of[l2_live_slot(generation)], bytes);
 }
 
 CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
 {
-    uint64_t n = 0;
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) { n += l2_live_of(&d->namespace[i]); }
-    n = BASE_MIN(n, most);
-    base_store_rlx(&d->live_bytes, n);
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return n;
+    return BASE_MIN(base_load_rlx(&d->live_bytes), most);
 }
 
-CELLAR_PRIVATE void l2_live_save(l2 *d)
+CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot)
 {
-    uint64_t least = L2_PAGE;
-    uint32_t rows = 0;
-    memset(d->super.live, 0, sizeof d->super.live);
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        least += l2_live_of(&d->namespace[i]) / L2_LIVE_ROWS;
-    }
-    for (uint32_t i = 0; i < d->namespace_count && rows < L2_LIVE_ROWS; i++) {
-        const uint64_t n = l2_live_of(&d->namespace[i]);
-        if (n < least) { continue; }
-        d->super.live[rows].generation = (uint32_t)d->namespace[i].v.generation;
-        d->super.live[rows++].pages = (uint32_t)(n / L2_PAGE); /* l2_bytes is 4 TiB at most */
-    }
-    sync_drop(L2_DEV, &d->namespace_lock);
-}
-
-CELLAR_PRIVATE void l2_live_load(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        for (uint32_t n = 0; n < L2_LIVE_ROWS; n++) {
-            if (d->super.live[n].generation == (uint32_t)d->namespace[i].v.generation) {
-                d->namespace[i].live_before = (uint64_t)d->super.live[n].pages * L2_PAGE;
-                d->moves.counted = true;
-            }
-        }
-    }
-    sync_drop(L2_DEV, &d->namespace_lock);
-    (void)l2_live_sum(d, UINT64_MAX);
+    l2_live_less(d, &d->live_of[slot], UINT64_MAX);
 }
 
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row)
 {
-    (void)d;
-    memset(row->live, 0, sizeof row->live);
-    row->live_before = 0;
+    const uint32_t generation = (uint32_t)row->v.generation;
+    if (generation != 0) { l2_live_over(d, l2_live_slot(generation)); } /* 0: a new name */
 }
 
 CELLAR_PRIVATE void l2_live_none(l2 *d)
 {
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 0; i < d->namespace_count; i++) { l2_live_forget(d, &d->namespace[i]); }
-    base_store_rlx(&d->live_bytes, (uint64_t)0);
-    sync_drop(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) { l2_live_over(d, i); }
 }
 
 BASE_SIZE_END

@@ -1,293 +1,413 @@
 /* SPDX-License-Identifier: MIT
  *
- * log: reserve records in the open slot.
+ * log: append records to the buffer, and write the buffer to data.seg.
  *
- * PICTURE    reserve (lock) -> copy (no lock) -> check -> .. slot full -> next slot
- * INVARIANTS Lengths and mark are in the slot before the lock is dropped. So an incomplete record
- *            never hides acknowledged records behind it.
- *            After each reservation there is room for one FLOOR.
- * LOCKING    L2_LOG for states and positions of slots and for free segments. A put waits about
- *            50 us for it, a change as long as the disk makes progress.
- * LIMITS     A KEEP record (tombstone, control) that finds neither room nor a free slot waits for
- *            the worker (control.c): it is never dropped. Puts leave room for KEEP records in the
- *            open slot, unless another slot is available. Without an open slot since a FLOOR no
- *            record is needed.
- *            While records of old segments move (l2.moving), KEEP records leave two slots to the
- *            copies, puts leave three and 1/64 of the places: the records of one segment, their
- *            links and the room for KEEP records need at most two.
- * SEE ALSO   write.c: what is logged; seal.c: full slots; recovery.c: what is found again. */
+ * PICTURE    buffer  |written|taken by the writer|whole records .. tail|free|
+ *                    base                                            base + buf_bytes
+ *            full segment: buffer written -> rows and trailer written -> header of the next one is
+ *            the first of an empty buffer
+ * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
+ *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
+ *            {written = claimed, buffer moved to its begin}}
+ *            Whole pages are written. What follows the last record in its page is zeros.
+ * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
+ *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
+ *            A segment begins only while its place is free: seq + 1 < head's + places. The last
+ *            free one is for FLOORs: without a FLOOR no other becomes free.
+ *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
+ *            in a row were quick: callers wait for it, each with its limit.
+ * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
+ * LIMITS     A record is at most a quarter of the buffer and half a segment. */
 #include "l2/log.h"
 
-#include "l2/format.h"
+#include "l2/health.h"
 #include "l2/progress.h"
-#include "l2/slot.h"
-#include "l2/tombstone_filter.h"
+#include "l2/segment.h"
 
-#define L2_TRY_ROUNDS 2000 /* of a put for the log lock: about 50 us */
-#define L2_PATIENCE_NS UINT64_C(1000000) /* wait of a change before it checks the disk */
+#define L2_FLUSH_LOOK_NS UINT64_C(2000000)
 
-/* ---- room ---- */
+/* ---- append ---- */
 
-/* Return true if a change that does not fit into the open slot can use another one immediately.
- * Puts need not leave room in this slot then. */
-static SYNC_HOLDS(L2_LOG) bool l2_slot_ahead(const l2 *d)
+/* Return true if one more record fits into the open segment, with its row. */
+static SYNC_HOLDS(L2_LOG) bool l2_seg_fits(const l2 *d, uint64_t tail, uint32_t bytes)
 {
-    if (base_load_acq(&d->lost_controls) != d->meta_lost) { return false; }
-    const bool makes = d->cfg.level == L2_DROP && d->free_count > 0 &&
-                       d->next_segseq < d->segseq_end;
-    for (uint32_t i = 0; i < d->nstage; i++) {
-        const l2_slot *s = &d->slot[i];
-        const bool armed = s->armed_end > d->reserve || d->cfg.level == L2_ALWAYS;
-        if (armed && (s->state == L2_SLOT_READY || (makes && s->state == L2_SLOT_FREE))) {
-            return true;
-        }
-    }
-    return false;
+    const uint64_t off = tail % d->form.seg_bytes;
+    return d->row_count < d->row_cap &&
+           off + bytes + (uint64_t)l2_row_pages(d->row_count + 1) * L2_PAGE <= d->form.seg_bytes;
 }
 
-/* Return true if a record of `bytes` fits; *off is its start. */
-static SYNC_HOLDS(L2_LOG) bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room,
-                                            uint32_t bytes, uint32_t *off)
+CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
 {
-    *off = l2_rec_start(s->pos, bytes);
-    const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
-    const uint64_t end = (uint64_t)*off + bytes + (room == L2_ROOM_FLOOR ? 0 : L2_FLOOR_ROOM);
-    if (room > L2_ROOM_MOVE) { return end <= limit; }
-    return end - L2_FLOOR_ROOM + d->reserve <= limit || (end <= limit && l2_slot_ahead(d));
+    const uint64_t next = l2_seq_of(d, tail) + 1;
+    const l2_ring *r = l2_ring_at(d, next * d->form.seg_bytes);
+    const uint64_t head = BASE_MAX(base_load_acq(&d->head), base_load_acq(&r->first));
+    const uint64_t end = l2_seq_of(d, head) + l2_seq_of(d, base_load_acq(&r->size));
+    return end > next ? end - next : 0;
 }
 
-/* Return true if a caller can store up to `end` without a wait for the disk. A put leaves some
- * armed bytes for tombstones. */
-static SYNC_HOLDS(L2_LOG) bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room,
-                                             uint64_t end)
+/* Return how many segments a use leaves free. While the size changes puts leave half of the new
+ * file to the live records of the old one. */
+static uint64_t l2_use_leaves(const l2 *d, l2_use use)
 {
-    if (s->armed_end == d->form.seg_bytes || d->cfg.level == L2_ALWAYS) { return true; }
-    const uint32_t keep = room <= L2_ROOM_MOVE ? d->reserve : 0;
-    const uint32_t lines = room <= L2_ROOM_MOVE ? L2_FOOT_ENTRIES : 0;
-    return end + keep <= s->armed_end && s->entries + lines < s->armed_lines;
+    if (use != L2_USE_PUT) { return use == L2_USE_KEEP ? L2_KEEP_LEAVES : 0; }
+    return L2_PUT_LEAVES + (l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0);
 }
 
-CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d)
+static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
+                                              uint32_t bytes)
 {
-    uint32_t n = d->free_count;
-    for (uint32_t i = 0; i < d->nstage; i++) { n += d->slot[i].state == L2_SLOT_READY; }
-    return n;
+    const uint32_t off = (uint32_t)(tail % d->form.seg_bytes);
+    const uint64_t seq = l2_seq_of(d, tail);
+    unsigned char *at = d->buf + (tail - d->base), *to = at + L2_RECORD_HEAD;
+    l2_rec_begin(&d->form, at, seq, off, &r->rec);
+    if (r->rec.ext != 0) { memcpy(to, r->ext, (size_t)r->rec.ext * 8); }
+    to += (size_t)r->rec.ext * 8;
+    if (r->rec.klen != 0) { memcpy(to, r->key, r->rec.klen); }
+    to += r->rec.klen;
+    if (r->rec.vlen != 0) { memcpy(to, r->value, r->rec.vlen); }
+    memset(to + r->rec.vlen, 0, bytes - r->rec.bytes);
+    l2_rec_end(&d->form, at, seq, off);
+    const l2_row row = { r->hash, r->rec.generation, off, bytes, r->kind };
+    l2_row_write(d->rows + (size_t)d->row_count++ * L2_ROW_BYTES, &row);
+    if (base_load_rlx(&d->dirty_ns) == 0) { base_store_sc(&d->dirty_ns, base_now_ns()); }
+    base_store_rel(&d->tail, tail + bytes);
 }
 
-/* Return the slots that a record leaves to others while records of old segments move. */
-static SYNC_HOLDS(L2_LOG) uint32_t l2_slots_kept(const l2 *d, l2_room room)
+CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2_terms *terms,
+                                 uint64_t *lsn)
 {
-    const uint32_t kept = room == L2_ROOM_PUT ? 3 + d->places / 64 : room == L2_ROOM_KEEP ? 2 : 0;
-    return d->moving ? kept : 0;
-}
-
-/* ---- reservations ---- */
-
-static SYNC_HOLDS(L2_LOG) void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off,
-                                            uint32_t bytes, l2_spot *out)
-{
-    l2_slot *s = d->open_slot;
-    *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era, false };
-    /* Recovery must not mistake old bytes for the body of an incomplete control. */
-    if (r->kind == L2_KIND_CONTROL) { out->at[L2_RECORD_HEAD] = 0; }
-    l2_rec_begin(&d->form, out->at, s->head.segseq, off, r);
-    l2_slot_note(d, s, h48, r, off);
-    s->pos = off + bytes;
-    (void)base_add_rlx(&s->writers, 1u);
-    (void)base_add_rlx(&d->logged, (uint64_t)1); /* after `writers`: l2_commit_sees */
-}
-
-CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
-{
-    l2_rec_end(&d->form, s->at, s->segseq, s->off);
-    BASE_POINT("l2.complete");
-    (void)base_sub_ar(&s->slot->writers, 1u); /* acquire in l2_slot_due */
-}
-
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE void l2_overflow(l2 *d)
-{
-    l2_slot *s = d->open_slot;
-    if (s == NULL) { return; } /* dropped before, or still opening */
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
-    const uint32_t bytes = l2_rec_room(&d->form, 0, 0, r.vlen);
-    uint32_t off;
-    l2_spot spot;
-    const bool fits = l2_slot_fits(d, s, L2_ROOM_FLOOR, bytes, &off);
-    BASE_REQUIRE(fits);
-    const uint64_t lsn = l2_lsn(d, s->head.segseq, off);
-    l2_slot_take(d, 0, &r, off, bytes, &spot);
-    memset(spot.at + L2_RECORD_HEAD, 0, 16);
-    spot.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;
-    l2_w64(spot.at + L2_RECORD_HEAD + 8, lsn);
-    BASE_POINT("l2.overflow");
-    l2_spot_done(d, &spot);
-    base_store_rel(&d->floor_lsn, lsn); /* acquire in l2_get */
-    s->state = L2_SLOT_FULL;
-    d->open_slot = NULL;
-    base_store_rlx(&d->emptied, 1u);
-    d->logged_controls++;
-    L2_COUNT(d, emptied);
-}
-
-CELLAR_PRIVATE void l2_run_mark(l2 *d)
-{
-    static const char key = 'r';
-    const l2_rec r = { .kind = L2_KIND_TOMB, .klen = L2_RUN_KLEN };
-    const uint64_t h48 = l2_h48(base_hash(&d->hash_key, r.generation, &key, r.klen));
-    l2_spot at;
-    d->unmarked = false;
+    const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->rec.ext * 8, r->rec.klen, r->rec.vlen);
+    l2_took took = L2_TOOK;
     sync_take(L2_LOG, &d->log_lock);
-    const uint32_t bytes = l2_rec_room(&d->form, 0, r.klen, 0);
-    const bool there = d->open_slot != NULL; /* else a FLOOR ended it, and the next one is new */
-    if (there) {
-        l2_slot_take(d, h48, &r, l2_rec_start(d->open_slot->pos, bytes), bytes, &at);
-        d->super.born = d->open_slot->head.segseq;
-        d->super.born_end = d->open_slot->pos;
-        d->super.made = d->next_segseq;
+    const uint64_t tail = base_load_rlx(&d->tail);
+    const uint64_t empty = l2_segs_free(d, tail), leaves = l2_use_leaves(d, use);
+    if (use == L2_USE_PUT && l2_is_closed(d)) {
+        took = L2_IS_CLOSED;
+    } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
+        took = L2_IS_INVALID;
+    } else if (terms != NULL && (!l2_is_current(terms) || (terms->lsn != 0 &&
+                                                           terms->lsn < l2_floor(d)))) {
+        took = L2_IS_OLD;
+    } else if (empty < leaves) { /* another use began the open segment */
+        took = L2_NO_ROOM;
+    } else if (!l2_seg_fits(d, tail, bytes)) {
+        took = empty > leaves ? L2_SEG_FULL : L2_NO_ROOM;
+    } else if (tail + bytes - d->base > d->buf_bytes) {
+        took = L2_BUF_FULL;
+    } else {
+        l2_append_here(d, r, tail, bytes);
+        *lsn = tail;
     }
     sync_drop(L2_LOG, &d->log_lock);
-    if (!there) { return; }
-    at.at[L2_RECORD_HEAD] = (unsigned char)key;
-    BASE_POINT("l2.run_mark");
-    l2_spot_done(d, &at);
-}
-
-CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
-CELLAR_PRIVATE uint64_t l2_floor_begin(l2 *d)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    const uint64_t lsn = l2_log_end(d);
-    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
-    sync_drop(L2_LOG, &d->log_lock);
-    return lsn;
-}
-
-CELLAR_PRIVATE void l2_empty(l2 *d)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    l2_overflow(d);
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
-BASE_SIZE_END
-
-static SYNC_UNCHECKED bool l2_log_take(l2 *d, bool try_only)
-{
-    if (!try_only) {
-        if (sync_try(L2_LOG, &d->log_lock)) { return true; }
-        while (!sync_until(L2_LOG, &d->log_lock, base_now_ns() + L2_PATIENCE_NS)) {
-            if (l2_frozen(d)) { return false; }
-        }
-        return true;
-    }
-    for (int i = 0; i < L2_TRY_ROUNDS; i++) {
-        if (sync_try(L2_LOG, &d->log_lock)) { return true; }
-        base_pause();
-    }
-    return false;
-}
-
-/* Open the next slot. The header of a new slot is also a store into the mapping. */
-static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
-{
-    const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
-    if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
-    if (l2_slots_left(d) <= l2_slots_kept(d, room)) { return L2_NO_ROOM; }
-    if (s != NULL && s->armed_end == 0 && d->cfg.level != L2_ALWAYS) {
-        if (room <= L2_ROOM_MOVE) { return L2_IS_STALLED; }
-        if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
-    }
-    return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
-}
-
-/* Set the filter bits of a put, then check its stamp: see write.c, PROTOCOL. Called only when the
- * put has room, because bits of a dropped put would stay. */
-static SYNC_HOLDS(L2_LOG) bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
-{
-    const uint32_t era = d->seg[d->open_slot->seg].era;
-    l2_filter_add(d, h48, era);
-    BASE_POINT("l2.put_named");
-    return l2_is_current(t);
-}
-
-static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48,
-                                                  const l2_rec *r, const l2_terms *terms,
-                                                  l2_spot *out)
-{
-    const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
-    uint32_t off = 0;
-    if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
-        return L2_IS_CLEAN;
-    }
-    /* checked under the lock: see l2_reopen */
-    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; }
-    /* No invalidation of this put has an earlier place in the log. */
-    if (terms != NULL && base_load_sc(&d->invalidations.count) != terms->invalidations) {
-        return L2_IS_INVALID;
-    }
-    if (terms != NULL && terms->lsn != 0 && terms->lsn < base_load_rlx(&d->floor_lsn)) {
-        return L2_IS_OLD;
-    }
-    if (room == L2_ROOM_PUT && l2_slots_left(d) < l2_slots_kept(d, room)) { return L2_NO_ROOM; }
-    bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
-    if (!fits) {
-        const l2_took took = l2_slot_next(d, room);
-        if (took != L2_TOOK && took != L2_NO_ROOM) { return took; }
-        fits = took == L2_TOOK && l2_slot_fits(d, d->open_slot, room, bytes, &off);
-    }
-    if (fits && !l2_slot_armed(d, d->open_slot, room, (uint64_t)off + bytes)) {
-        if (room <= L2_ROOM_MOVE) { return L2_IS_STALLED; }
-        if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
-    }
-    if (fits && terms != NULL && !l2_put_named(d, h48, terms)) { return L2_IS_OLD; }
-    if (fits) {
-        l2_slot_take(d, h48, r, off, bytes, out);
-        d->logged_controls += r->kind == L2_KIND_CONTROL;
-        return L2_TOOK;
-    }
-    if (room <= L2_ROOM_MOVE || d->open_slot != NULL) { return L2_NO_ROOM; }
-    BASE_ASSERT(base_load_rlx(&d->emptied) != 0);
-    if (r->kind == L2_KIND_CONTROL) { (void)base_add_ar(&d->lost_controls, 1u); }
-    return L2_IS_EMPTY;
-}
-
-CELLAR_PRIVATE SYNC_UNCHECKED l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                                 const l2_terms *terms, l2_spot *out)
-{
-    if (!l2_log_take(d, terms != NULL)) { return terms != NULL ? L2_NO_ROOM : L2_IS_FROZEN; }
-    const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;
-    const l2_slot *was = d->open_slot;
-    const l2_took took = l2_reserve_held(d, room, h48, r, terms, out);
-    const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
-    const bool soon = d->open_slot != NULL && d->open_slot->pos > d->open_slot->armed_soon;
-    sync_drop(L2_LOG, &d->log_lock);
-    if (filled) { l2_worker_wake(d); }
-    if (soon || took == L2_IS_STALLED) { l2_arm_wish(d); }
     return took;
 }
 
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d)
+CELLAR_PRIVATE bool l2_buffered(l2 *d, void *to, size_t n, uint64_t lsn)
 {
-    const l2_slot *s = d->open_slot;
-    if (s != NULL) { return l2_lsn(d, s->head.segseq, s->pos); }
-    uint64_t end = l2_lsn(d, d->newest_segseq + 1, 0);
-    for (uint32_t i = 0; i < d->nstage; i++) {
-        s = &d->slot[i];
-        const bool fresh = s->state == L2_SLOT_READY ||
-                           (s->state == L2_SLOT_WRITTEN && s->synced_at == UINT64_MAX);
-        if (fresh) { end = BASE_MIN(end, l2_lsn(d, s->head.segseq, 0)); }
-    }
-    return end;
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    const bool here = lsn >= d->base && lsn < tail;
+    if (here) { memcpy(to, d->buf + (lsn - d->base), BASE_MIN(n, (size_t)(tail - lsn))); }
+    sync_drop(L2_LOG, &d->log_lock);
+    return here;
 }
 
-BASE_SIZE_END
+/* ---- write ---- */
+
+CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn)
+{
+    const l2_ring *r = l2_ring_at(d, lsn); /* `writing` keeps it */
+    base_vfs_file *f = base_load_acq(&r->file);
+    return n != 0 ? l2_write(d, f, from, (size_t)n, lsn % base_load_acq(&r->size)) : 0;
+}
+
+/* Note that records wait, after a write that failed: the worker tries again. */
+static void l2_still_dirty(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    if (base_load_rlx(&d->dirty_ns) == 0) { base_store_sc(&d->dirty_ns, base_now_ns()); }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+/* Write the buffer up to its last whole record. The caller holds `writing`. */
+static int l2_write_buf(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t from = base_load_rlx(&d->written) & ~(uint64_t)(L2_PAGE - 1);
+    const uint64_t end = base_load_rlx(&d->tail), page = base_round_up(end, L2_PAGE);
+    const unsigned char *at = d->buf + (from - d->base);
+    /* Other threads store behind `end` meanwhile: that page is written from a copy. */
+    const uint64_t straight = page - from > L2_BOUNCE ? (end & ~(uint64_t)(L2_PAGE - 1)) - from : 0;
+    memcpy(d->page, at + straight, (size_t)(end - from - straight));
+    memset(d->page + (end - from - straight), 0, (size_t)(page - end));
+    base_store_rel(&d->claimed, end);
+    base_store_rlx(&d->dirty_ns, (uint64_t)0);
+    sync_drop(L2_LOG, &d->log_lock);
+    BASE_POINT("l2.claimed");
+    int e = d->settled != 0 ? l2_unsettle(d) : 0;
+    if (e == 0) { e = l2_out(d, at, straight, from); }
+    if (e == 0) { e = l2_out(d, d->page, page - from - straight, from + straight); }
+    if (e != 0) {
+        l2_still_dirty(d);
+        return e;
+    }
+    BASE_POINT("l2.written");
+    sync_take(L2_LOG, &d->log_lock);
+    base_store_rel(&d->written, end);
+    const uint64_t tail = base_load_rlx(&d->tail), kept = end & ~(uint64_t)(L2_PAGE - 1);
+    if (tail - d->base > d->buf_bytes / 2) {
+        memmove(d->buf, d->buf + (kept - d->base), (size_t)(tail - kept));
+        d->base = kept;
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return 0;
+}
+
+/* Return true if the caller may write, and wait for the disk as long as that takes. */
+static bool l2_may_write(const l2 *d)
+{
+    return base_load_rlx(&d->slow) == 0 || !d->threaded || base_load_acq(&d->stop) != 0 ||
+           base_load_rlx(&d->writer) == base_thread_self();
+}
+
+CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d) { return l2_may_write(d) ? L2_STALLED_NS : 0; }
+
+CELLAR_PRIVATE void l2_writing_drop(l2 *d)
+{
+    (void)base_add_sc(&d->flushed, 1u); /* seq_cst, as in l2_flush_wait: one sees the other */
+    sync_role_drop(&d->writing);
+    if (base_load_sc(&d->flush_waits) != 0) { sync_wake(&d->flushed, INT32_MAX); }
+}
+
+static void l2_flush_wait(l2 *d, uint32_t seen, uint64_t upto, uint64_t until_ns)
+{
+    (void)base_add_sc(&d->flush_waits, 1u);
+    if (base_load_sc(&d->flushed) == seen && base_load_acq(&d->written) < upto) {
+        (void)sync_wait(&d->flushed, seen, until_ns);
+    }
+    (void)base_sub_ar(&d->flush_waits, 1u);
+}
+
+CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
+{
+    uint64_t until_ns = 0; /* 0: no wait yet */
+    while (base_load_acq(&d->written) < upto) {
+        const uint32_t seen = base_load_acq(&d->flushed);
+        const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d);
+        if (may && sync_role_try(&d->writing)) {
+            const int e = base_load_acq(&d->written) < upto ? l2_write_buf(d) : 0;
+            l2_writing_drop(d);
+            if (e != 0) { return e; }
+            continue;
+        }
+        const uint64_t now = base_now_ns();
+        if (!may && until_ns == 0) { l2_worker_wake(d); }
+        if (until_ns == 0) { until_ns = now + wait_ns; }
+        if (now >= until_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, upto, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+    }
+    return 0;
+}
+
+/* Write rows and trailer of the open segment. No thread appends: it is full for all. */
+static int l2_write_rows(l2 *d, const l2_trailer *t)
+{
+    const uint64_t begin = t->seq * d->form.seg_bytes;
+    int e = 0;
+    for (uint32_t i = l2_row_pages(t->rows); i-- > 0 && e == 0;) { /* page 0 comes last */
+        const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
+        memset(d->page, 0, L2_PAGE);
+        memcpy(d->page + L2_ROW_FIRST, d->rows + (size_t)first * L2_ROW_BYTES,
+               (size_t)n * L2_ROW_BYTES);
+        l2_rows_close(&d->form, d->page, t, i);
+        if (i == 0) { l2_trailer_write(&d->form, d->page + L2_PAGE - L2_TRAILER_BYTES, t); }
+        e = l2_out(d, d->page, L2_PAGE, begin + l2_rows_at(&d->form, i));
+    }
+    return e;
+}
+
+/* Begin segment `seq`. It has no record yet. synced: lsn for its header. */
+static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced)
+{
+    const l2_head h = { seq, d->form.epoch, synced, d->last };
+    const uint64_t begin = seq * d->form.seg_bytes;
+    l2_head_write(&d->form, d->buf, &h);
+    d->row_count = 0;
+    d->base = begin;
+    base_store_rel(&d->claimed, begin);
+    base_store_rel(&d->written, begin);
+    base_store_rel(&d->tail, begin + L2_HEAD_BYTES);
+    base_store_rel(&d->sealed_seq, seq);
+}
+
+CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
+{
+    l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
+    if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
+    if (base_load_acq(&d->doubt) != 0) { return EIO; } /* the file of the next one is not known */
+    /* The append that found this segment full may have seen an older head. */
+    if (l2_segs_free(d, base_load_acq(&d->tail)) == 0) { return ENOSPC; }
+    sync_take(L2_LOG, &d->log_lock);
+    d->row_cap = 0; /* the segment is full for every record */
+    t.rows = d->row_count;
+    t.data_end = (uint32_t)(base_load_rlx(&d->tail) % d->form.seg_bytes);
+    sync_drop(L2_LOG, &d->log_lock);
+    int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
+    if (e == 0) { e = l2_write_rows(d, &t); }
+    BASE_POINT("l2.sealed");
+    sync_take(L2_LOG, &d->log_lock);
+    d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+    if (e == 0) {
+        d->last = t;
+        l2_seg_begin(d, seq + 1, synced);
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    if (e == 0) {
+        L2_COUNT(d, sealed);
+        L2_COUNT_BY(d, sealed_bytes, d->form.seg_bytes);
+    }
+    return e;
+}
+
+CELLAR_PRIVATE int l2_rows_now(l2 *d)
+{
+    l2_trailer t = { .run = d->form.epoch };
+    int e = l2_flush(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
+    sync_role_take(&d->writing);
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    t.seq = l2_seq_of(d, tail);
+    t.data_end = (uint32_t)(tail % d->form.seg_bytes);
+    t.rows = d->row_count;
+    sync_drop(L2_LOG, &d->log_lock);
+    if (e == 0) { e = l2_write_rows(d, &t); }
+    l2_writing_drop(d);
+    return e;
+}
+
+/* Return true if `seq` is the open segment, and has no room for the longest record. */
+static bool l2_seg_is_full(l2 *d, uint64_t seq)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t tail = base_load_rlx(&d->tail);
+    const bool full = l2_seq_of(d, tail) == seq && !l2_seg_fits(d, tail, d->room_max);
+    sync_drop(L2_LOG, &d->log_lock);
+    return full;
+}
+
+/* Begin the segment behind `seq`, or wait for the thread that does, wait_ns at most. */
+static int l2_next(l2 *d, uint64_t seq, uint64_t wait_ns)
+{
+    const uint64_t until_ns = base_now_ns() + wait_ns;
+    int e = 0;
+    while (e == 0 && l2_seg_is_full(d, seq)) { /* another thread may have begun the next one */
+        const uint32_t seen = base_load_acq(&d->flushed);
+        if (l2_may_write(d) && sync_role_try(&d->writing)) {
+            e = l2_seal(d, seq, base_load_acq(&d->synced));
+            l2_writing_drop(d);
+            continue;
+        }
+        base_store_rel(&d->full_seq, seq + 1);
+        if (!l2_may_write(d)) { l2_worker_wake(d); }
+        const uint64_t now = base_now_ns();
+        if (now >= until_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, UINT64_MAX, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+    }
+    if (l2_pass_due(d)) { l2_worker_wake(d); }
+    return e;
+}
+
+CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took, uint64_t wait_ns)
+{
+    const uint64_t written = base_load_acq(&d->written);
+    int e = EAGAIN;
+    if (took == L2_SEG_FULL) { e = l2_next(d, l2_seq_of(d, base_load_acq(&d->tail)), wait_ns); }
+    if (took == L2_BUF_FULL) { e = l2_flush(d, written + 1, wait_ns); }
+    return e == 0 ? L2_TOOK : took == L2_SEG_FULL || took == L2_BUF_FULL ? L2_NO_ROOM : took;
+}
+
+CELLAR_PRIVATE void l2_slow_writes(l2 *d)
+{
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
+    if (base_load_rlx(&d->slow) == 0) { return; }
+    if (base_load_acq(&d->full_seq) == seq + 1) { (void)l2_next(d, seq, 0); }
+    (void)l2_flush(d, base_load_acq(&d->tail), 0);
+}
+
+CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin)
+{
+    sync_role_take(&d->writing);
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
+    const uint64_t next = (seq + 1) * d->form.seg_bytes;
+    const int e = l2_seal(d, seq, next);
+    l2_writing_drop(d);
+    if (e == 0) { *begin = next; }
+    return e;
+}
+
+CELLAR_PRIVATE SYNC_UNCHECKED void l2_log_begin(l2 *d, uint64_t seq, uint32_t off)
+{
+    d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+    if (off == 0) {
+        l2_seg_begin(d, seq, base_load_acq(&d->synced));
+        return;
+    }
+    const uint64_t tail = seq * d->form.seg_bytes + off;
+    d->base = tail & ~(uint64_t)(L2_PAGE - 1);
+    base_store_rel(&d->claimed, tail);
+    base_store_rel(&d->written, tail);
+    base_store_rel(&d->tail, tail);
+    base_store_rel(&d->sealed_seq, seq);
+}
+
+/* ---- sync ---- */
+
+CELLAR_PRIVATE int l2_sync_now(l2 *d)
+{
+    const uint64_t written = base_load_acq(&d->written);
+    int e = 0;
+    base_vfs_file *f = NULL;
+    BASE_POINT("l2.commit");
+    for (int i = 0; i < 2 && e == 0; i++) {
+        f = base_load_acq(&d->ring[i].file); /* `syncing` keeps it */
+        if (f != NULL) { e = L2_DISK(d, datasync, f); }
+    }
+    L2_COUNT(d, syncs);
+    if (e == 0) {
+        base_store_rel(&d->synced, written);
+        return 0;
+    }
+    base_store_rel(&d->resync, 1u); /* a later sync may not report the error */
+    l2_io_failed(d, "l2_sync", f, 0, e);
+    return e;
+}
+
+/* Sync as the holder of `syncing`. */
+static int l2_sync_led(l2 *d, uint64_t upto)
+{
+    if (base_load_acq(&d->resync) != 0) { return EIO; }
+    if (base_load_acq(&d->synced) >= upto) { return 0; } /* most often after a wait */
+    const int e = l2_flush(d, upto, L2_NO_LIMIT_NS);
+    return e == 0 ? l2_sync_now(d) : e;
+}
+
+CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto, uint64_t wait_ns)
+{
+    uint64_t until_ns = 0, seen = 0;
+    for (;;) {
+        const uint64_t synced = base_load_acq(&d->synced);
+        if (synced >= upto) { return 0; }
+        if (sync_role_try(&d->syncing)) {
+            const int e = l2_sync_led(d, upto);
+            sync_role_drop(&d->syncing);
+            return e;
+        }
+        if (base_load_acq(&d->resync) != 0) { return EIO; }
+        const uint64_t now = base_now_ns();
+        if (until_ns == 0 || synced != seen) { until_ns = now + wait_ns; }
+        if (now >= until_ns) { return ETIMEDOUT; }
+        seen = synced;
+        (void)base_cas_ar(&d->syncing, 1u, 2u); /* as sync_role_take: a thread waits */
+        (void)sync_wait(&d->syncing, 2u, until_ns);
+    }
+}

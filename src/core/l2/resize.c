@@ -1,383 +1,256 @@
 /* SPDX-License-Identifier: MIT
  *
- * resize: add or remove places of data.seg while the store runs.
+ * resize: give the log a file of another size while the store runs.
  *
- * PICTURE    grow    file longer -> SUPER{nseg} -> free places
- *            shrink  |0 1 2 .. to-1|to .. places-1|      highest first, one per step:
- *                    more live than will fit -> the oldest moves or is reclaimed; floor, SUPER
- *                    free, bad -> gone;   live -> copied to a free place below `to`, its own gone
- *                    all above gone -> SUPER{nseg}, file shorter
- * INVARIANTS Places in use are a permutation of 0 .. places-1. A segment that moves keeps its
- *            index, so no word changes. An index without a place is GONE until the store grows.
- *            SUPER never names a place beyond the file. The next open cuts a file that is too long.
- *            The trailer makes a copy valid and is written after the rest is synced. The old place
- *            is free when the trailer is synced. Two places with one number are both whole.
- *            Reclaimed segments lie below SUPER's floor before a copy takes their place and before
- *            the file is cut. So a later recovery cannot restore old values from their remains, and
- *            does not mistake half a segment for damage.
- * LOCKING    Worker only, one step per round of l2_work, so that slots are sealed meanwhile.
- *            Lists, and places of slots in use, change under L2_LOG. A reader of the old place gets
- *            the old bytes, or finds the file cut and retries (l2_get_disk).
- * LIMITS     Index and filter keep their size. At most 16 times the places of the open. A place
- *            that cannot be read ends a shrink with E_IO. */
-
-#include <errno.h>
-
+ * PICTURE    data.seg |old ring .. split|   data.new |split .. tail, copies of what lives|
+ *            data.new made -> SUPER {RUNS, split} -> the log goes on in data.new -> all segments
+ *            below split pass -> all synced -> SUPER {DONE} -> renamed to data.seg -> SUPER {NONE}
+ * INVARIANTS `split` is the begin of the segment behind the open one. SUPER names it before that
+ *            segment begins: `writing` is held meanwhile. If that SUPER may or may not be on disk
+ *            (`doubt`), no segment begins until a later SUPER is.
+ *            Segments below split pass as ever (pass.c): below half alive their records move, with
+ *            half of the new file left to them. So every kill finds each live record in one of the
+ *            two files.
+ *            The old file is emptied after the last SUPER, and closed when no read uses it.
+ * LOCKING    `working`. The rings change under `writing` (newest) and `syncing` (a file goes).
+ * LIMITS     Both files need room until the end. Index and segment size stay: 12 segments at
+ *            least, and 2^36 granules of both files together at most. */
+#include "l2/geometry.h"
 #include "l2/health.h"
-#include "l2/io.h"
-#include "l2/live.h"
 #include "l2/log.h"
-#include "l2/mapped_read.h"
 #include "l2/progress.h"
-#include "l2/steps.h"
-#include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
 
-#define L2_COPY_BYTES ((uint32_t)256 << 10)
-#define L2_IDLE_NS UINT64_C(5000000000) /* longest wait for slots to be sealed */
+#define L2_RESIZE_LEAST 12u /* segments */
+#define L2_IDLE_NS UINT64_C(5000000000) /* longest time without a step */
+#define L2_ROLE_NS UINT64_C(1000000)
 
-/* ---- rows of segments ---- */
+static uint32_t l2_other(const l2 *d) { return base_load_acq(&d->newest) ^ 1u; }
 
-/* Commit memory for `rows`. Return false if there is none. */
-static bool l2_rows_add(l2 *d, uint64_t rows)
+static void l2_size_seen(l2 *d)
 {
-    const size_t want = (size_t)base_round_up(rows * sizeof *d->seg, BASE_PAGE);
-    const size_t have = d->seg_have;
-    if (want > d->seg_region.reserved_bytes) { return false; }
-    if (want <= have) { return true; }
-    if (!base_charge_room(d->cfg.account, BASE_MOD_L2, want - have)) { return false; }
-    if (!base_region_commit(&d->seg_region, have, want - have)) {
-        base_uncharge(d->cfg.account, BASE_MOD_L2, want - have);
-        return false;
+    base_store_rel(&d->places_seen, (uint32_t)l2_seq_of(d, l2_size(d)));
+}
+
+/* ---- begin ---- */
+
+/* Make data.new for `nseg` segments. */
+static cellar_err l2_new_make(l2 *d, uint32_t nseg, base_vfs_file **out, base_vfs_stat *st)
+{
+    base_vfs_file *f = NULL;
+    (void)L2_DISK(d, unlink, d->dir, "data.new");
+    int e = L2_DISK(d, open, d->dir, "data.new", BASE_VFS_CREATE | BASE_VFS_WRITE, &f);
+    if (e == 0) { e = L2_DISK(d, lock, f); }
+    if (e == 0) { e = L2_DISK(d, preallocate, f, (uint64_t)nseg * d->form.seg_bytes); }
+    if (e == 0) { e = L2_DISK(d, stat, f, st); }
+    if (e == 0) { e = L2_DISK(d, datasync, f); }
+    if (e == 0) { e = L2_DISK(d, sync_dir, d->dir); }
+    *out = f;
+    if (e == 0) { return CELLAR_OK; }
+    if (f != NULL) { d->vfs->close(d->vfs->ctx, f); }
+    (void)L2_DISK(d, unlink, d->dir, "data.new");
+    return e == ENOSPC || e == EDQUOT || e == EFBIG ? CELLAR_E_SPACE : CELLAR_E_IO;
+}
+
+/* Let the log go on in data.new behind the open segment. */
+static cellar_err l2_turn(l2 *d, uint32_t nseg, uint64_t bytes)
+{
+    base_vfs_file *f = NULL;
+    base_vfs_stat st = { 0 };
+    l2_super *s = &d->super;
+    const cellar_err err = l2_new_make(d, nseg, &f, &st);
+    if (err != CELLAR_OK) { return err; }
+    BASE_POINT("l2.new_made");
+    sync_role_take(&d->writing);
+    const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
+    const l2_super was = *s;
+    s->split = (seq + 1) * d->form.seg_bytes;
+    s->was_nseg = s->nseg;
+    s->nseg = nseg;
+    s->l2_bytes = bytes;
+    s->change = L2_CHANGE_RUNS;
+    s->inode = st.inode;
+    s->device = st.device;
+    s->born_ns = st.born_ns;
+    base_store_rel(&d->doubt, 1u); /* until a SUPER is stored */
+    const int e = l2_super_store(d);
+    BASE_POINT("l2.turned");
+    if (e == 0) {
+        l2_ring *r = &d->ring[l2_other(d)];
+        base_store_rel(&r->first, s->split);
+        base_store_rel(&r->size, (uint64_t)nseg * d->form.seg_bytes);
+        base_store_rel(&r->file, f);
+        base_store_sc(&d->newest, l2_other(d));
+        l2_size_seen(d);
+        (void)l2_seal(d, seq, base_load_acq(&d->synced));
+    } else {
+        const uint64_t serial = s->serial;
+        *s = was;
+        s->serial = serial;
+        d->vfs->close(d->vfs->ctx, f);
     }
-    d->seg_have = want;
-    return true;
-}
-
-CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
-{
-    const uint64_t most = L2_ADDR_MAX >> d->seg_shift;
-    const uint64_t cap = BASE_MIN(BASE_MAX(rows * 16, 1024), BASE_MAX(most, rows));
-    if (!base_region_reserve(&d->seg_region, (size_t)(cap * sizeof *d->seg),
-                             (size_t)(rows * sizeof *d->seg)) ||
-        !l2_rows_add(d, rows)) {
-        return false;
-    }
-    d->seg = (l2_seg *)(void *)d->seg_region.base;
-    return true;
-}
-
-CELLAR_PRIVATE void l2_rows_close(l2 *d)
-{
-    base_uncharge(d->cfg.account, BASE_MOD_L2, d->seg_have);
-    if (d->seg_region.base != NULL) { base_region_release(&d->seg_region); }
-    d->seg = NULL;
-    d->seg_have = 0;
-}
-
-/* ---- grow ---- */
-
-/* Store the new size in SUPER, then cut the file. PENDING: a reader still uses the mapping of the
- * part that is cut. */
-static cellar_err l2_size_store(l2 *d, uint64_t bytes)
-{
-    if (d->uncut && !l2_map_shut(d)) { return CELLAR_PENDING; }
-    d->super.l2_bytes = bytes;
-    if (l2_super_store(d) != 0) { return CELLAR_E_IO; }
-    BASE_POINT("l2.shrunk");
-    if (!d->uncut) { return CELLAR_OK; }
-    l2_beat(d);
-    const int e = L2_DISK(d, truncate, d->data_file,
-                          (uint64_t)d->places * d->form.seg_bytes);
-    if (e != 0) { l2_io_failed(d, "l2_truncate", d->data_file, 0, e); }
-    d->uncut = e != 0;
+    l2_writing_drop(d);
     return e == 0 ? CELLAR_OK : CELLAR_E_IO;
 }
 
-static uint32_t l2_gone_next(const l2 *d, uint32_t from)
+/* ---- end ---- */
+
+/* Close the file of the old ring, unless a read may use it. */
+static bool l2_ring_close(l2 *d)
 {
-    while (from < d->nseg && L2_SEG_STATE(base_load_acq(&d->seg[from].word)) != L2_SEG_GONE) {
-        from++;
-    }
-    return from;
+    if (d->retired == NULL) { return true; }
+    if (base_load_sc(&d->readers) != 0) { return false; }
+    d->vfs->close(d->vfs->ctx, d->retired);
+    d->retired = NULL;
+    return true;
 }
 
-/* Add places up to `to`, highest first, so that the lowest is used first. */
-static void l2_places_add(l2 *d, uint32_t to)
+/* Name data.new data.seg: the log lies in it alone. */
+static cellar_err l2_turn_end(l2 *d)
 {
-    sync_take(L2_LOG, &d->log_lock);
-    uint32_t index = l2_gone_next(d, 0);
-    for (uint32_t p = to; p > d->places; p--) {
-        l2_seg *g = &d->seg[index];
-        base_store_rlx(&g->place, p - 1);
-        base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_FREE, 0, 0));
-        d->seg[d->free_count++].free_seg = index;
-        if (index >= d->nseg) { d->nseg = index + 1; }
-        index = index + 1 < d->nseg ? l2_gone_next(d, index + 1) : d->nseg;
+    l2_super *s = &d->super;
+    int e = 0;
+    if (s->change == L2_CHANGE_RUNS) {
+        if (l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS) != 0) { return CELLAR_E_IO; }
+        s->change = L2_CHANGE_DONE;
+        s->synced = base_load_acq(&d->synced); /* not below split: the old file goes */
+        e = l2_super_store(d);
+        if (e != 0) { s->change = L2_CHANGE_RUNS; }
+        BASE_POINT("l2.turn_done");
     }
-    d->places = to;
-    base_store_rel(&d->nseg_seen, d->nseg); /* acquire of both in l2_stats_get */
-    base_store_rel(&d->places_seen, to);
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
-static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
-{
-    const uint32_t from = d->places;
-    const cellar_err cut = d->uncut ? l2_size_store(d, d->super.l2_bytes) : CELLAR_OK;
-    if (cut != CELLAR_OK) { return cut; }
-    uint32_t gone = 0;
-    for (uint32_t i = l2_gone_next(d, 0); i < d->nseg; i = l2_gone_next(d, i + 1)) { gone++; }
-    const uint64_t rows = (uint64_t)d->nseg + (to - from > gone ? to - from - gone : 0);
-    if (rows > d->seg_region.reserved_bytes / sizeof *d->seg ||
-        rows > L2_ADDR_MAX >> d->seg_shift) {
-        return CELLAR_E_RANGE;
-    }
-    if (!l2_rows_add(d, rows)) { return CELLAR_E_NOMEM; }
-    l2_beat(d);
-    int e = L2_DISK(d, preallocate, d->data_file, (uint64_t)to * d->form.seg_bytes);
-    if (e != 0) {
-        (void)L2_DISK(d, truncate, d->data_file, (uint64_t)from * d->form.seg_bytes);
-        return e == ENOSPC || e == EDQUOT || e == EFBIG ? CELLAR_E_SPACE : CELLAR_E_IO;
-    }
-    BASE_POINT("l2.grown");
-    e = l2_sync_file(d, d->data_file);
-    const uint64_t was = d->super.l2_bytes;
-    d->super.nseg = to;
-    d->super.l2_bytes = bytes;
-    if (e == 0) { e = l2_super_store(d); }
-    if (e != 0) { /* SUPER has one of the two sizes; the file has room for both. */
-        d->super.nseg = from;
-        d->super.l2_bytes = was;
+    if (e == 0) { e = L2_DISK(d, rename, d->dir, "data.new", "data.seg"); }
+    if (e == ENOENT) { e = 0; } /* an earlier try has renamed it */
+    if (e == 0) { e = L2_DISK(d, sync_dir, d->dir); }
+    BASE_POINT("l2.turn_named");
+    if (e != 0) { return CELLAR_E_IO; }
+    s->change = L2_CHANGE_NONE;
+    if (l2_super_store(d) != 0) {
+        s->change = L2_CHANGE_DONE;
         return CELLAR_E_IO;
     }
-    l2_places_add(d, to);
+    l2_ring *old = &d->ring[l2_other(d)];
+    sync_role_take(&d->syncing);
+    d->retired = base_load_acq(&old->file);
+    base_store_sc(&old->file, NULL);
+    sync_role_drop(&d->syncing);
+    (void)L2_DISK(d, truncate, d->retired, 0);
+    (void)l2_ring_close(d);
     return CELLAR_OK;
-}
-
-/* ---- shrink ---- */
-
-static SYNC_HOLDS(L2_LOG) uint32_t l2_low_free(const l2 *d, uint32_t to)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < d->free_count; i++) {
-        n += base_load_rlx(&d->seg[d->seg[i].free_seg].place) < to;
-    }
-    return n;
-}
-
-static SYNC_HOLDS(L2_LOG) void l2_seg_gone(l2 *d, uint32_t seg)
-{
-    base_store_rlx(&d->seg[seg].place, UINT32_MAX);
-    base_store_sc(&d->seg[seg].word, L2_SEG_WORD(L2_SEG_GONE, 0, 0));
-}
-
-/* Remove free places from `to` on, if enough stay free below. Return false if too few do. */
-static bool l2_free_high_gone(l2 *d, uint32_t to)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    const bool enough = l2_low_free(d, to) >= d->keep_free;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; enough && i < d->free_count; i++) {
-        const uint32_t seg = d->seg[i].free_seg;
-        if (base_load_rlx(&d->seg[seg].place) >= to) {
-            l2_seg_gone(d, seg);
-        } else {
-            d->seg[kept++].free_seg = seg;
-        }
-    }
-    if (enough) { d->free_count = kept; }
-    sync_drop(L2_LOG, &d->log_lock);
-    return enough;
-}
-
-/* Return the live segment with the highest place from `to` on; bad places there become GONE. nseg:
- * none. */
-static uint32_t l2_high_live(l2 *d, uint32_t to)
-{
-    uint32_t high = d->nseg, place = 0;
-    sync_take(L2_LOG, &d->log_lock);
-    for (uint32_t i = 0; i < d->nseg; i++) {
-        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
-        const uint32_t p = base_load_rlx(&d->seg[i].place);
-        if (state == L2_SEG_GONE || p < to) { continue; }
-        if (state == L2_SEG_BAD) {
-            l2_seg_gone(d, i);
-        } else if (state != L2_SEG_FREE && p >= place) {
-            high = i;
-            place = p;
-        }
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-    return high;
-}
-
-/* Take a free segment with a place below `to`. nseg: only reserved ones are left. */
-static SYNC_HOLDS(L2_LOG) uint32_t l2_low_take(l2 *d, uint32_t to)
-{
-    if (l2_low_free(d, to) <= d->keep_free) { return d->nseg; }
-    for (uint32_t i = d->free_count; i > 0; i--) {
-        const uint32_t seg = d->seg[i - 1].free_seg;
-        if (base_load_rlx(&d->seg[seg].place) >= to) { continue; }
-        d->seg[i - 1].free_seg = d->seg[--d->free_count].free_seg;
-        return seg;
-    }
-    return d->nseg;
-}
-
-static int l2_copy_part(l2 *d, unsigned char *buf, uint64_t from, uint64_t to, uint64_t at,
-                        size_t n)
-{
-    l2_beat(d);
-    const int e = l2_read(d, d->data_direct, buf, n, from + at);
-    return e != 0 ? e : l2_write(d, d->data_direct, buf, n, to + at);
-}
-
-/* Copy a place. The trailer comes last; each part is synced before the next. */
-static int l2_copy_place(l2 *d, uint32_t from, uint32_t to)
-{
-    const uint32_t seg = d->form.seg_bytes, step = BASE_MIN(L2_COPY_BYTES, seg / 2);
-    unsigned char *raw = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)step + L2_PAGE, NULL);
-    if (raw == NULL) { return ENOMEM; }
-    unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
-    const uint64_t a = (uint64_t)from * seg, b = (uint64_t)to * seg;
-    int e = 0;
-    for (uint32_t at = 0; at < seg - L2_PAGE && e == 0; at += step) {
-        e = l2_copy_part(d, buf, a, b, at, BASE_MIN(step, seg - L2_PAGE - at));
-        BASE_POINT("l2.move_chunk");
-    }
-    if (e == 0) { e = l2_sync_file(d, d->data_file); }
-    if (e == 0) { e = l2_copy_part(d, buf, a, b, seg - L2_PAGE, L2_PAGE); }
-    BASE_POINT("l2.move_trailer");
-    if (e == 0) { e = l2_sync_file(d, d->data_file); }
-    base_free(d->cfg.account, BASE_MOD_L2, raw, (size_t)step + L2_PAGE);
-    return e;
-}
-
-/* Give the staged segment `seg` a free place below `to`. */
-static bool l2_move_staged(l2 *d, uint32_t seg, uint32_t to)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    const uint32_t low = l2_low_take(d, to);
-    if (low != d->nseg) {
-        const uint32_t place = base_load_rlx(&d->seg[low].place);
-        base_store_rlx(&d->seg[seg].place, place);
-        d->slot[L2_SEG_SLOT(base_load_rlx(&d->seg[seg].word))].head.segid = place;
-        l2_seg_gone(d, low);
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-    return low != d->nseg;
-}
-
-static int l2_move_sealed(l2 *d, uint32_t seg, uint32_t to, bool *moved)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    const uint32_t low = l2_low_take(d, to);
-    sync_drop(L2_LOG, &d->log_lock);
-    *moved = low != d->nseg;
-    if (!*moved) { return 0; }
-    const uint32_t place = base_load_rlx(&d->seg[low].place);
-    const int e = l2_copy_place(d, base_load_rlx(&d->seg[seg].place), place);
-    sync_take(L2_LOG, &d->log_lock);
-    if (e == 0) {
-        l2_map_forget(d, place);
-        base_store_rel(&d->seg[seg].place, place); /* acquire in l2_get_disk */
-        l2_seg_gone(d, low);
-    } else {
-        d->seg[d->free_count++].free_seg = low;
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-    return e;
-}
-
-static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
-{
-    l2_floor_to(d, base_load_rlx(&d->oldest_lsn)); /* above all reclaimed segments */
-    sync_take(L2_LOG, &d->log_lock);
-    d->places = to;
-    sync_drop(L2_LOG, &d->log_lock);
-    base_store_rel(&d->places_seen, to);
-    uint32_t bad = 0;
-    for (uint32_t i = 0; i < d->super.bad_count; i++) {
-        if (d->super.bad[i] < to) { d->super.bad[bad++] = d->super.bad[i]; }
-    }
-    d->super.bad_count = bad;
-    d->super.nseg = to;
-    d->uncut = true;
-    return l2_size_store(d, bytes);
-}
-
-/* Run one step. PENDING: more steps follow. *moved: this one made progress. */
-static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved)
-{
-    int e = 0;
-    *moved = true;
-    if (l2_segs_used(d) + d->keep_free > to) {
-        (void)l2_dirty_now(d); /* nothing moves while SUPER says CLEAN */
-        *moved = l2_room_step(d);
-        return CELLAR_PENDING;
-    }
-    if (!d->goal.floored) { /* after most segments are reclaimed, before their places are used */
-        d->goal.floored = true;
-        l2_floor_to(d, base_load_rlx(&d->oldest_lsn));
-        return l2_super_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
-    }
-    *moved = false;
-    if (l2_free_high_gone(d, to)) {
-        const uint32_t high = l2_high_live(d, to);
-        if (high == d->nseg) {
-            /* A slot may have been opened in a free place just now: retry. */
-            return l2_free_high_gone(d, to) && l2_high_live(d, to) == d->nseg
-                       ? l2_shrunk(d, to, bytes) : CELLAR_PENDING;
-        }
-        if (L2_SEG_STATE(base_load_acq(&d->seg[high].word)) == L2_SEG_STAGE) {
-            *moved = l2_move_staged(d, high, to);
-        } else {
-            e = l2_move_sealed(d, high, to, moved);
-        }
-    }
-    if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    if (!*moved) { *moved = l2_room_step(d); }
-    return CELLAR_PENDING;
 }
 
 /* ---- the goal ---- */
 
-CELLAR_PRIVATE void l2_goal_over(l2 *d, cellar_err result)
+/* Return why the store cannot have this size, or OK. */
+static cellar_err l2_resize_may(const l2 *d, uint64_t nseg)
 {
-    d->goal = (l2_goal){ .result = result };
-    d->keep_free = l2_free_kept(d->places);
-    l2_map_set(d);
+    const uint64_t both = nseg + l2_seq_of(d, l2_size(d));
+    const bool fits = nseg >= L2_RESIZE_LEAST && nseg <= UINT32_MAX / 2 &&
+                      both < L2_PLACES / (d->form.seg_bytes / d->form.granule);
+    return fits ? CELLAR_OK : CELLAR_E_RANGE;
+}
+
+/* Make one step. PENDING: more steps follow. */
+static cellar_err l2_resize_step(l2 *d)
+{
+    l2_super *s = &d->super;
+    const uint32_t nseg = (uint32_t)d->goal.nseg;
+    if (l2_changes(d)) {
+        const uint64_t split = base_load_acq(&l2_ring_now(d)->first);
+        if (base_load_acq(&d->tail) >= split) { return CELLAR_PENDING; } /* pass.c works */
+        sync_role_take(&d->writing);
+        (void)l2_seal(d, l2_seq_of(d, base_load_acq(&d->tail)), base_load_acq(&d->synced));
+        l2_writing_drop(d);
+        return CELLAR_PENDING;
+    }
+    if (s->change != L2_CHANGE_NONE) {
+        const cellar_err err = l2_turn_end(d);
+        if (err != CELLAR_OK) { return err; }
+    }
+    if (s->nseg != nseg) {
+        if (!l2_ring_close(d)) { return CELLAR_PENDING; }
+        const cellar_err err = l2_turn(d, nseg, d->goal.bytes);
+        return err == CELLAR_OK ? CELLAR_PENDING : err;
+    }
+    if (s->l2_bytes == d->goal.bytes) { return CELLAR_OK; }
+    s->l2_bytes = d->goal.bytes;
+    return l2_super_store(d) == 0 ? CELLAR_OK : CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
-    if (!g->on) { return false; }
-    /* Nothing moves during an index rebuild: a shrink would drop what lives. */
-    if (g->places < d->places && base_load_acq(&d->rebuilding) != 0 && l2_move_may(d)) {
-        g->moved_ns = base_now_ns();
-        return false;
+    (void)l2_ring_close(d);
+    if (base_load_acq(&d->doubt) != 0) { (void)l2_super_store(d); }
+    if (!g->on && d->super.change == L2_CHANGE_NONE) { return false; }
+    if (!g->on) {
+        *g = (l2_goal){ .bytes = d->super.l2_bytes, .nseg = d->super.nseg, .on = true,
+                        .ours = true };
     }
-    /* The reserve of the small store. That of the large one would drop records needlessly. */
-    if (g->places < d->places) { d->keep_free = l2_free_kept(g->places); }
-    bool moved = true;
-    cellar_err err = CELLAR_OK;
-    if (g->places > d->places) {
-        err = l2_grow(d, g->places, g->bytes);
-    } else if (g->places < d->places) {
-        err = l2_shrink_step(d, g->places, g->bytes, &moved);
-    } else if (d->super.l2_bytes != g->bytes || d->uncut) {
-        err = l2_size_store(d, g->bytes);
-    }
-    if (g->places >= d->places) { moved = err != CELLAR_PENDING; }
-    const uint64_t now_ns = base_now_ns();
-    if (moved || g->moved_ns == 0) { g->moved_ns = now_ns; }
-    if (err == CELLAR_PENDING && now_ns - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
+    const uint64_t now = base_now_ns(), head = base_load_acq(&d->head);
+    if (g->moved_ns == 0 || head != g->head) { g->moved_ns = now; }
+    g->head = head;
+    cellar_err err = l2_resize_step(d);
+    if (err == CELLAR_PENDING && now - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_PENDING) { return true; }
-    l2_goal_over(d, err);
+    const bool begun = d->super.change != L2_CHANGE_NONE;
+    if (begun && err == CELLAR_E_BUSY) { err = CELLAR_E_IO; } /* it goes on later */
+    if (g->ours && err != CELLAR_OK && !begun) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)err,
+                 "the disk tier keeps its former size: %s",
+                 err == CELLAR_E_SPACE ? "the disk has no room for another one"
+                                       : "the disk failed");
+    }
+    *g = (l2_goal){ .on = false };
+    base_store_rel(&d->goal_over, (uint32_t)err);
+    l2_room_made(d);
     return false;
+}
+
+CELLAR_PRIVATE void l2_resize_open(l2 *d)
+{
+    const uint64_t bytes = d->cfg.bytes;
+    const uint64_t nseg = d->cfg.seg_count != 0 ? d->cfg.seg_count
+                                                : l2_places_in(bytes, d->form.seg_bytes);
+    if (bytes == d->super.l2_bytes && nseg == d->super.nseg) { return; }
+    const cellar_err err = l2_resize_may(d, nseg);
+    if (err == CELLAR_OK) {
+        d->goal = (l2_goal){ .bytes = bytes, .nseg = nseg, .on = true, .ours = true };
+        return;
+    }
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)err,
+             "the disk tier keeps its size: its segments do not fit l2_bytes");
+}
+
+CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
+{
+    const uint64_t nseg = l2_places_in(bytes, d->form.seg_bytes);
+    cellar_err err = bytes < L2_BYTES_MIN ? CELLAR_E_INVAL : l2_resize_may(d, nseg);
+    if (err != CELLAR_OK) { return err; }
+    uint64_t since_ns = base_now_ns(), head = 0;
+    while (!sync_role_try(&d->working)) {
+        if (base_now_ns() - since_ns > L2_IDLE_NS) { return CELLAR_E_BUSY; }
+        base_sleep_ns(L2_ROLE_NS);
+    }
+    const bool other = d->goal.on && !d->goal.ours;
+    if (!other) {
+        d->goal = (l2_goal){ .bytes = bytes, .nseg = nseg, .on = true };
+        base_store_rel(&d->goal_over, (uint32_t)CELLAR_PENDING);
+    }
+    sync_role_drop(&d->working);
+    err = other ? CELLAR_E_BUSY : CELLAR_PENDING;
+    while (err == CELLAR_PENDING) {
+        const uint32_t seen = l2_room_seen(d);
+        const uint64_t now = base_now_ns(), at = base_load_acq(&d->head);
+        err = (cellar_err)base_load_acq(&d->goal_over);
+        if (err != CELLAR_PENDING) { break; }
+        if (at != head) { since_ns = now; }
+        head = at;
+        if (now - since_ns > 2 * L2_IDLE_NS) { return CELLAR_E_BUSY; } /* the worker is stuck */
+        if (base_load_rlx(&d->broken) != 0) { return CELLAR_E_IO; }
+        l2_room_wait(d, seen);
+    }
+    return err;
 }
 
 BASE_SIZE_END

@@ -1,38 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * stall: keep callers running, and deletes safe, while the disk does not answer (a stall). */
+ * stall: deletes stay safe while the disk does not answer. */
 #ifndef L2_STALL_H
 #define L2_STALL_H
 
-#include "l2/types.h"
+#include "l2/log.h"
 
-#define L2_OWED_LEN_MAX BASE_MAX(L2_CTL_BYTES_MAX, CELLAR_KEY_MAX) /* bytes of a change */
-
-/* NOT_OWED: the tier is open, log the change. OWED: the list has the change, which is finished.
- * OWED_FLOOR: finished without room in the list: a FLOOR comes before the tier opens. */
-typedef enum l2_owing { L2_NOT_OWED, L2_OWED, L2_OWED_FLOOR } l2_owing;
-
-/* Return the bytes of the list of a store. */
-CELLAR_PRIVATE size_t l2_owed_bytes(uint64_t memory_bytes);
-CELLAR_PRIVATE bool l2_owed_open(l2 *d);
-CELLAR_PRIVATE void l2_owed_close(l2 *d);
-/* Copy the oldest change of the list. Return false if the list is empty. */
-CELLAR_PRIVATE bool l2_owed_first(l2 *d, l2_change *c, unsigned char bytes[L2_OWED_LEN_MAX]);
-CELLAR_PRIVATE void l2_owed_remove(l2 *d, const l2_change *c); /* the one of l2_owed_first */
-/* Remove all changes of keys: a FLOOR replaces them. */
-CELLAR_PRIVATE void l2_owed_floored(l2 *d);
-/* Enter a change of `c->len` bytes into the list if the tier is closed. */
-CELLAR_PRIVATE l2_owing l2_closed_over(l2 *d, const l2_change *c, const void *bytes);
-/* Close the tier, then enter the change as l2_closed_over does. */
-CELLAR_PRIVATE l2_owing l2_close_tier(l2 *d, const l2_change *c, const void *bytes);
-/* Remove the marker of an open tier. MARKED keeps other threads from closing the tier meanwhile,
- * so no change relies on the marker that is removed. late: it was made after the opening. */
-CELLAR_PRIVATE void l2_marker_tidy(l2 *d, bool late);
-/* Derive the name of the stall marker from the identity of the stage. A copy has another name. */
-CELLAR_PRIVATE void l2_marker_name(l2 *d, const l2_stage_id *stage);
+CELLAR_PRIVATE void l2_marker_name(l2 *d);
 /* Return true if the stall marker exists, or if that is unknown. */
 CELLAR_PRIVATE bool l2_marker_found(l2 *d);
 CELLAR_PRIVATE void l2_marker_remove(l2 *d);
-CELLAR_PRIVATE void l2_marker_make(l2 *d); /* the next open begins an empty store */
+/* Return when a kill does not lose the change at lsn..end any more: it is written, or the stall
+ * marker exists. No lock held. */
+CELLAR_PRIVATE void l2_ensure(l2 *d, uint64_t end);
+/* Remove the marker if all that relied on it is written. Return false if some is not: the next open
+ * begins empty. */
+CELLAR_PRIVATE bool l2_all_written(l2 *d);
+
+typedef struct l2_waiting { /* a change that waits for room */
+    uint32_t seen;     /* `room` before the last try */
+    uint64_t since_ns; /* 0: the first try */
+} l2_waiting;
+/* Wait after a try without a record. Return false if the change is finished without one: the tier
+ * is closed, and will be empty when it opens. */
+CELLAR_PRIVATE bool l2_wait(l2 *d, l2_took took, l2_waiting *w);
+/* Open a closed tier, or remove the marker, once the disk answers. `working` is held. */
+CELLAR_PRIVATE void l2_reopen(l2 *d);
 
 #endif

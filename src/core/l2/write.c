@@ -1,269 +1,231 @@
 /* SPDX-License-Identifier: MIT
  *
- * write: store entries; log tombstones for changed keys.
+ * write: store entries; log tombstones for changed keys; append live records again.
  *
- * PICTURE    put         tombstone lock {log lock {filter bits, then: stamp current? reserve}
- *                        memo cleared, word stored} -> copy -> check
- *            invalidate  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
- *                        word removed, memo set}
- * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
- *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
- *            refused, or the change sees the bits. Then the change takes the tombstone lock after
- *            the put. So each put of an old value is followed by the tombstone of its change.
- * INVARIANTS A tombstone is complete before its word is removed and before the memo has it. One
- *            hold of the tombstone lock covers all three. While the filter is incomplete (index
- *            rebuild) each change leaves a tombstone and a tomb word, which hides older records.
- * LOCKING    L2_TOMBSTONE_LOCK, then L2_LOG or L2_SHARD. A put waits about 50 us for either, a
- *            change as long as the disk makes progress (stall.c). Marking the store DIRTY is I/O:
- *            the tombstone lock is dropped for it.
- * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
- *            that: no record of it exists.
- * SEE ALSO   admission.c: which entries are worth a write. README.md: cost of the filter check. */
-#include "l2/types.h"
+ * PICTURE    put         shard {log lock {stamp current? append} word stored}
+ *                        -> durable, or it replaces a record: written before the return
+ *            invalidate  shard {no word: nothing; tombstone, word removed} -> written
+ *            move        shard {word still leads here? append, word stored}
+ * PROTOCOL   A change raises its stamp, then takes the lock of the shard. A put reads the stamp
+ *            under it. So the put sees the change and is refused, or the change finds the word.
+ * INVARIANTS The index has each record that the next open could find, of keys that no newer record
+ *            or tombstone ends. So a change without a word logs nothing. Where the index was full
+ *            at the open, each change logs until the log has passed the records that have no word.
+ *            After a kill a record never comes back once a newer one, or its end, was acknowledged:
+ *            those are written before their call returns (l2_ensure), also where the older one is
+ *            not written yet. A write may take it alone, or what it replaces may be written.
+ * LOCKING    L2_TOMBSTONE_LOCK of the shard, then L2_LOG. No thread waits for the disk with either.
+ * LIMITS     A full shard refuses further keys.
+ * SEE ALSO   plan.c: what a put stores. stall.c: a disk that does not answer. */
+#include "l2/write.h"
 
 #include "l2/admission.h"
 #include "l2/codec.h"
 #include "l2/control.h"
-#include "l2/heartbeat.h"
+#include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
-#include "l2/link.h"
-#include "l2/log.h"
+#include "l2/live.h"
 #include "l2/plan.h"
 #include "l2/progress.h"
 #include "l2/record.h"
+#include "l2/recover.h"
 #include "l2/stall.h"
-#include "l2/superblock.h"
-#include "l2/tombstone_filter.h"
-#include "l2/write.h"
 
-#define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_END_ROUNDS 3
+#define L2_PLACE_TRIES 8 /* entries that are looked at for a place */
+#define L2_WAY_ROUNDS 64 /* of a put for a buffer or segment that is full */
 
 /* ---- tombstones ---- */
 
-/* Store the tombstone's word in its bunch. No word stays if the bunch has nothing else. */
-static SYNC_HOLDS(L2_TOMBSTONE_LOCK) void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g,
-                                                               uint64_t h48, const l2_link *link,
-                                                               bool rebuilding, uint64_t word)
+/* Log a tombstone if the index has the key. *end: all below must be written. */
+static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
 {
-    if (link->alone && !rebuilding) {
-        l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
-    } else if (link->word != 0 || rebuilding) {
-        (void)l2_index_link(d, h48, word, link->word); /* no place: no older record has one */
-    }
-    /* Another key of this hash48 may follow the link, or the index rebuild may find it. So its
-     * changes must be logged. */
-    if ((link->flags & L2_FLAG_LINKED) == 0 && !rebuilding) { l2_memo_note(g, h48); }
-}
-
-/* Log a tombstone, unless one is the newest record of the key. L2_TOOK; L2_IS_CLEAN: mark the store
- * DIRTY and retry; L2_IS_STALLED or FROZEN. */
-static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g,
-                                                                 uint64_t h48, const l2_key *k)
-{
-    /* Read before the plan: words that the index rebuild adds later may lead to older records of
-     * the key. */
-    const bool rebuilding = base_load_acq(&d->rebuilding) != 0;
-    l2_link link;
-    l2_link_plan(d, h48, k, NULL, &link);
-    if (link.known) {
-        L2_COUNT(d, remembered);
-        return L2_TOOK;
-    }
-    l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
-                 .flags = link.flags };
-    r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
-    r.bytes = L2_RECORD_HEAD + r.ext * 8u + r.klen;
-    l2_spot at;
-    const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
-    if (took != L2_IS_CLEAN) { L2_COUNT(d, invalidated); }
-    if (took == L2_IS_EMPTY) { return L2_TOOK; } /* all older records are below the floor */
-    if (took != L2_TOOK) { return took; }
-    unsigned char *to = at.at + L2_RECORD_HEAD;
-    if (r.ext != 0) { l2_link_write(&d->form, to, l2_lsn(d, at.segseq, at.off), link.to); }
-    memcpy(to + r.ext * 8u, k->bytes, k->len);
-    BASE_POINT("l2.tombstone");
-    l2_spot_done(d, &at);
-    L2_COUNT(d, tombstones);
-    uint64_t word = l2_word_make(d, at.seg, at.off, h48, r.bytes);
-    word |= L2_WORD_TOMB | L2_WORD_FLAGS(r.flags);
-    if (link.to != 0) { word |= link.word & L2_WORD_DURABLE; } /* perhaps of another key */
-    l2_tombstone_indexed(d, g, h48, &link, rebuilding, word);
-    return L2_TOOK;
-}
-
-CELLAR_PRIVATE l2_took l2_tombstone_try(l2 *d, const l2_key *k)
-{
-    const uint64_t h48 = l2_h48(k->hash);
-    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
+    const uint64_t hash = l2_mix(k->hash);
+    l2_shard *s = l2_shard_of(d, hash);
+    const l2_record r = { .rec = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len,
+                                   .generation = k->generation, .bytes = L2_RECORD_HEAD + k->len },
+                          .kind = L2_KIND_TOMB, .hash = hash, .key = k->bytes };
+    uint64_t lsn = 0;
     l2_took took = L2_TOOK;
-    if (!l2_tombstone_lock_take(d, g)) { return L2_IS_FROZEN; }
+    *end = 0;
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     BASE_POINT("l2.kill_lock");
-    if (l2_memo_knows(g, h48)) {
-        L2_COUNT(d, remembered);
-    } else {
-        took = l2_tombstone_logged(d, g, h48, k);
+    const l2_word w = l2_index_find(d, hash);
+    const bool logs = w.lsn != 0 || l2_lacks_words(d);
+    if (logs) { took = l2_append(d, L2_USE_KEEP, &r, NULL, &lsn); }
+    if (logs && took == L2_TOOK) {
+        if (w.lsn != 0) {
+            l2_index_drop(d, hash);
+            l2_live_take(d, k->generation, w.bytes);
+        }
+        s->ended = lsn + l2_rec_room(&d->form, 0, k->len, 0);
     }
-    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
+    *end = s->ended; /* without a word, too: that of another thread may not be written */
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    if (took == L2_TOOK) {
+        L2_COUNT_BY(d, tombstones, logs);
+        L2_COUNT_BY(d, invalidated, logs);
+        L2_COUNT_BY(d, denied, !logs);
+    }
     return took;
 }
 
 CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
 {
-    if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* no open reads this log */
-    const uint64_t h48 = l2_h48(k->hash);
-    const l2_change c = { .hash = k->hash, .generation = k->generation, .len = k->len,
-                          .kind = L2_KIND_TOMB };
-    l2_owing owing = L2_NOT_OWED;
     l2_waiting w = { 0, 0 };
-    while (owing == L2_NOT_OWED) {
-        BASE_POINT("l2.kill_asks");
-        if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
-            L2_COUNT(d, denied);
-            return;
-        }
-        owing = l2_closed_over(d, &c, k->bytes);
-        if (owing != L2_NOT_OWED) { return; }
-        w.seen = base_load_acq(&d->room);
-        const l2_took took = l2_tombstone_try(d, k);
+    uint64_t end = 0;
+    while (!l2_is_closed(d) && base_load_rlx(&d->broken) == 0) {
+        w.seen = l2_room_seen(d);
+        const l2_took took = l2_tombstone(d, k, &end);
         if (took == L2_TOOK) {
-            l2_stage_look(d);
+            l2_ensure(d, end);
             return;
         }
-        owing = l2_logged_else(d, took, &w, &c, k->bytes);
+        if (!l2_wait(d, took, &w)) { return; }
     }
 }
 
-/* ---- preparation of a put ---- */
-
-SYNC_TRIES(L2_TOMBSTONE_LOCK)
-static SYNC_UNCHECKED bool l2_tombstone_lock_try(l2_tombstone_lock *g)
+/* Return true if no kill, at ALWAYS no power cut, takes what is below `lsn`. */
+static bool l2_is_kept(const l2 *d, uint64_t lsn)
 {
-    for (int i = 0; i < L2_TOMBSTONE_LOCK_ROUNDS; i++) {
-        if (sync_try(L2_TOMBSTONE_LOCK, &g->lock)) { return true; }
-        base_pause();
-    }
-    return false;
+    return base_load_acq(d->cfg.level == L2_ALWAYS ? &d->synced : &d->written) >= lsn;
 }
 
-/* Reserve the record, link it to its bunch and store its word. The fields that a get needs to
- * follow the link are complete before the word is stored. */
-static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g,
-                                                           const l2_key *k,
-                                                           const unsigned char *ext, l2_rec *r,
-                                                           const l2_terms *terms, l2_spot *at)
+CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 {
-    const uint64_t h48 = l2_h48(k->hash);
-    const l2_room room = terms->lsn != 0 ? L2_ROOM_MOVE : L2_ROOM_PUT;
-    l2_link link;
-    l2_link_plan(d, h48, k, terms, &link);
-    l2_rec one = *r;
-    one.flags |= link.flags;
-    one.ext = (uint8_t)(r->ext + l2_link_bytes(&one) / 8);
-    one.bytes += l2_link_bytes(&one);
-    const l2_took took = l2_reserve(d, room, h48, &one, terms, at);
-    if (took != L2_TOOK) { return took; }
-    l2_memo_forget(g, h48);
-    if (l2_link_bytes(&one) != 0) {
-        unsigned char *to = at->at + L2_RECORD_HEAD;
-        l2_link_write(&d->form, to, l2_lsn(d, at->segseq, at->off), link.to);
-        memcpy(to + L2_LINK_BYTES, ext, (size_t)r->ext * 8);
-        memcpy(to + (size_t)one.ext * 8, k->bytes, k->len);
-    }
-    const uint64_t word = l2_word_make(d, at->seg, at->off, h48, one.bytes);
-    at->lost = !l2_index_link(d, h48, word | L2_WORD_FLAGS(one.flags), link.word);
-    *r = one;
-    return L2_TOOK;
-}
-
-/* Write ext, key and value of a reserved record. A linked one has ext and key. */
-static void l2_put_body(unsigned char *to, const l2_rec *r, const unsigned char *ext,
-                        const void *key, const void *value)
-{
-    if (l2_link_bytes(r) == 0) {
-        memcpy(to, ext, (size_t)r->ext * 8);
-        memcpy(to + (size_t)r->ext * 8, key, r->klen);
-    }
-    if (r->vlen > 0) { memcpy(to + (size_t)r->ext * 8 + r->klen, value, r->vlen); }
-}
-
-CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
-{
-    const uint64_t h48 = l2_h48(k->hash);
-    const uint32_t link = l2_link_bytes(a->rec);
-    const unsigned char *ext = a->at + L2_RECORD_HEAD + link;
-    const unsigned char *key = a->at + L2_RECORD_HEAD + (size_t)a->rec->ext * 8;
-    const l2_terms terms = { a->count, NULL, k->hash, a->lsn, 0 };
-    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
-    l2_rec r = *a->rec;
-    l2_spot at = { .at = NULL };
-    r.flags &= L2_FLAG_DURABLE;
-    r.ext = (uint8_t)(r.ext - link / 8);
-    r.bytes -= link;
-    if (!l2_tombstone_lock_try(g)) { return L2_NO_ROOM; }
-    l2_took took = L2_IS_OLD;
-    if (l2_bunch_same(d, h48, a->word, a->words)) {
-        took = l2_put_linked(d, g, k, ext, &r, &terms, &at);
-    }
-    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
-    if (took != L2_TOOK) { return took; }
-    BASE_POINT("l2.moved");
-    l2_put_body(at.at + L2_RECORD_HEAD, &r, ext, key, key + r.klen);
-    l2_spot_done(d, &at);
-    L2_COUNT(d, moved);
-    L2_COUNT_BY(d, moved_bytes, r.bytes);
-    return L2_TOOK;
-}
-
-/* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
- * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
-static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
-                                const l2_meta *m, const l2_terms *terms, l2_spot *at)
-{
-    const uint64_t h48 = l2_h48(k->hash), addr = l2_is_idle(m) ? 0 : m->addr;
-    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
-    cellar_err err = CELLAR_OK;
-    l2_windows w;
-    if (!l2_tombstone_lock_try(g)) {
-        L2_COUNT(d, dropped);
-        return CELLAR_DROPPED;
-    }
-    BASE_POINT("l2.put_lock");
-    l2_filter_ahead(d, h48); /* l2_put_named writes the line under the log lock */
-    if (!l2_is_current(terms)) { /* an early check; the decisive one follows with the reservation */
-        err = L2_REFUSED;
-        L2_COUNT(d, refused_stamp);
-    } else if (l2_is_there(d, k->hash, addr)) {
-        err = CELLAR_EXISTS;
-        L2_COUNT(d, identical);
-    } else if (!l2_budget_allows(d, r->bytes, &w)) {
-        err = l2_put_refused(m, L2_WHY_BUDGET);
-    } else {
-        const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
-        if (took != L2_TOOK) { l2_budgets_back(d, &w, r->bytes); }
-        if (took == L2_IS_INVALID) {
-            err = CELLAR_CONFLICT;
-        } else if (took == L2_IS_OLD) {
-            err = L2_REFUSED;
-            L2_COUNT(d, refused_stamp);
-        } else if (took != L2_TOOK) {
-            err = CELLAR_DROPPED;
-            L2_COUNT(d, dropped);
-            if (took == L2_IS_STALLED) { L2_COUNT(d, stalled); }
-            if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
-        }
-    }
-    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
-    return err;
+    l2 *own = (l2 *)(uintptr_t)d; /* the lock of the shard alone changes */
+    const uint64_t mixed = l2_mix(hash);
+    l2_shard *s = l2_shard_of(own, mixed);
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const bool none = l2_index_find(own, mixed).lsn == 0 && l2_is_kept(own, s->ended);
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    return none && !l2_lacks_words(d);
 }
 
 /* ---- put ---- */
 
-/* Reserve the put; retry if invalidations arrive at the same time. */
-static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
-                                const l2_meta *m, const l2_current *current, l2_spot *at)
+typedef struct l2_put_at { /* result of an append */
+    uint64_t lsn, end;
+    bool ensure; /* it replaces a record */
+} l2_put_at;
+
+/* Read the head of a record. Return true if its entry may give its place up: it is not durable, and
+ * neither a part nor an image. */
+static bool l2_is_ordinary(l2 *d, const l2_word *w, l2_rec *r)
+{
+    unsigned char at[L2_RECORD_HEAD] BASE_ALIGNED(8);
+    const uint32_t off = (uint32_t)(w->lsn % d->form.seg_bytes);
+    l2_form f;
+    if (!l2_buffered(d, at, sizeof at, w->lsn) && l2_log_read(d, at, sizeof at, w->lsn) != 0) {
+        return false;
+    }
+    l2_form_at(d, w->lsn, &f);
+    return l2_rec_marked(&f, at, l2_seq_of(d, w->lsn), off, d->form.seg_bytes, r) &&
+           r->kind == L2_KIND_PUT && (r->flags & L2_FLAG_DURABLE) == 0 && r->generation != 0;
+}
+
+/* Log the end of the entry with this word, and remove the word. Until that is written, a change
+ * without a word waits for it (ended). */
+static l2_took l2_entry_end(l2 *d, uint64_t hash, uint64_t lsn, uint32_t generation)
+{
+    unsigned char value[16] = { L2_CTL_END };
+    l2_shard *s = l2_shard_of(d, hash);
+    uint64_t at = 0, end = 0;
+    l2_took took = L2_TOOK;
+    l2_w64(value + 8, hash);
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const l2_word w = l2_index_find(d, hash);
+    if (w.lsn == lsn) {
+        took = l2_control_try(d, L2_USE_KEEP, L2_KIND_TOMB, hash, value, sizeof value, &at, &end);
+        if (took == L2_TOOK) {
+            s->ended = end;
+            l2_index_drop(d, hash);
+            l2_live_take(d, generation, w.bytes);
+        }
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    if (took == L2_TOOK && end != 0) {
+        if (base_load_rlx(&d->lost_entries[L2_LOST_index]) == 0) {
+            l2_lost_entries(d, L2_LOST_index, 1, w.bytes); /* one line */
+        } else {
+            (void)base_add_rlx(&d->lost_entries[L2_LOST_index], (uint64_t)1);
+        }
+    }
+    return took;
+}
+
+/* End an ordinary entry: its shard has a place for the key then. Return false if there is none. */
+static bool l2_place_free(l2 *d, uint64_t hash)
+{
+    l2_shard *s = l2_shard_of(d, hash);
+    uint64_t other = 0, after = 0;
+    for (int i = 0; i < L2_PLACE_TRIES; i++) {
+        l2_rec r;
+        sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+        const l2_word w = l2_index_near(d, hash, after, &other);
+        sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+        if (w.lsn == 0) { return false; }
+        after = w.lsn;
+        if (!l2_is_ordinary(d, &w, &r)) { continue; }
+        l2_took took = l2_entry_end(d, other, w.lsn, r.generation);
+        while (took != L2_TOOK && l2_make_way(d, took, l2_put_wait(d)) == L2_TOOK) {
+            took = l2_entry_end(d, other, w.lsn, r.generation);
+        }
+        return took == L2_TOOK;
+    }
+    return false;
+}
+
+/* Append a put and store its word. */
+static l2_took l2_put_once(l2 *d, const l2_record *r, const l2_terms *terms, l2_put_at *out)
+{
+    l2_shard *s = l2_shard_of(d, r->hash);
+    const uint32_t bytes = r->rec.bytes;
+    l2_took took = L2_IS_OLD;
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    BASE_POINT("l2.put_lock");
+    const l2_word w = l2_index_find(d, r->hash);
+    const bool room = w.lsn != 0 || l2_index_room(d, r->hash);
+    if (room) { took = l2_append(d, L2_USE_PUT, r, terms, &out->lsn); }
+    if (room && took == L2_TOOK) {
+        out->end = out->lsn + (uint64_t)base_round_up(bytes, d->form.granule);
+        if (w.lsn != 0) { l2_live_take(d, r->rec.generation, w.bytes); }
+        l2_index_set(d, r->hash, out->lsn, bytes);
+        l2_live_add(d, r->rec.generation, l2_word_bytes(bytes));
+        out->ensure = w.lsn != 0 || l2_lacks_words(d) || !l2_is_kept(d, s->ended);
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    return room ? took : L2_NO_PLACE;
+}
+
+/* Append a put; make way as often as needed. */
+static l2_took l2_put_tries(l2 *d, const l2_record *r, const l2_terms *terms, l2_put_at *out)
+{
+    l2_took took = l2_put_once(d, r, terms, out);
+    for (int i = 0; i < L2_WAY_ROUNDS; i++) {
+        if (took == L2_NO_PLACE) {
+            if (!l2_place_free(d, r->hash)) { break; }
+        } else if (took != L2_BUF_FULL && took != L2_SEG_FULL) {
+            return took;
+        } else if (l2_make_way(d, took, l2_put_wait(d)) != L2_TOOK) {
+            return L2_NO_ROOM;
+        }
+        took = l2_put_once(d, r, terms, out);
+    }
+    return took;
+}
+
+static cellar_err l2_put_dropped(l2 *d)
+{
+    L2_COUNT(d, dropped);
+    l2_worker_wake(d);
+    return CELLAR_DROPPED;
+}
+
+/* Append a put, unless a tag or pattern ended it; retry if invalidations arrive meanwhile. */
+static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_record *r, const l2_meta *m,
+                                const l2_current *current, l2_put_at *out)
 {
     for (int round = 0; round < L2_END_ROUNDS; round++) {
         const uint64_t count = base_load_sc(&d->invalidations.count);
@@ -273,52 +235,94 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { count, current, k->hash, 0, m->older };
-        const cellar_err err = l2_put_locked(d, k, ext, r, m, &terms, at);
-        if (err == CELLAR_DROPPED && m->change && d->cfg.level == L2_DROP &&
-            base_load_acq(&d->dirty) == L2_NOW_CLEAN) {
-            l2_dirty_wait(d); /* the first change since a sync or an open */
-        } else if (err != CELLAR_CONFLICT) {
-            return err;
+        if (l2_has_it(d, k->hash, m)) {
+            L2_COUNT(d, identical);
+            return CELLAR_EXISTS;
         }
+        l2_windows w;
+        if (!l2_budget_allows(d, r->rec.bytes, &w)) { return l2_put_refused(m, L2_WHY_BUDGET); }
+        const l2_terms terms = { count, current, k->hash, 0, 0 };
+        const l2_took took = l2_put_tries(d, r, &terms, out);
+        if (took == L2_TOOK) { return CELLAR_OK; }
+        l2_budgets_back(d, &w, r->rec.bytes);
+        if (took == L2_IS_OLD) {
+            L2_COUNT(d, refused_stamp);
+            return L2_REFUSED;
+        }
+        if (took == L2_NO_PLACE) {
+            (void)base_add_rlx(&d->index.full, (uint64_t)1);
+            return l2_put_refused(m, L2_WHY_INDEX);
+        }
+        if (took != L2_IS_INVALID) { break; }
     }
-    L2_COUNT(d, dropped);
-    return CELLAR_DROPPED;
+    return l2_put_dropped(d);
+}
+
+/* Write what a put requires, before it returns. */
+static cellar_err l2_put_written(l2 *d, const l2_meta *m, const l2_put_at *at)
+{
+    if (at->ensure) { l2_ensure(d, at->end); }
+    if (m->durable) { /* what relies on the stall marker is not */
+        const uint64_t wait_ns = at->ensure ? 0 : L2_WAIT_NS;
+        if (l2_flush(d, at->end, wait_ns) != 0) { return l2_put_dropped(d); }
+        if (!l2_all_written(d)) { return l2_put_dropped(d); } /* the next open begins empty */
+    } else if (at->end - base_load_acq(&d->written) >= L2_WRITE_BYTES) {
+        (void)l2_flush(d, at->end, 0);
+    } else if (base_load_sc(&d->asleep) != 0) {
+        l2_worker_wake(d); /* it writes the buffer in 10 ms */
+    }
+    return CELLAR_OK;
 }
 
 CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
                                         const l2_meta *meta, const l2_current *current)
 {
     unsigned char ext[L2_EXT_MAX];
-    l2_rec r;
-    l2_spot at = { .at = NULL };
-    if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return L2_REFUSED; }
+    l2_record r = { .kind = L2_KIND_PUT, .hash = l2_mix(k->hash), .ext = ext, .key = k->bytes };
+    l2_put_at at = { 0, 0, false };
+    if (!l2_put_plan(d, k, value_len, meta, ext, &r.rec)) { return L2_REFUSED; }
     if (!l2_put_used(d, k->hash, meta)) { return L2_REFUSED; }
     l2_box box = { NULL, 0, value };
-    if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, k->hash, meta)) {
-        /* The check under the lock would find it, but after compression or encryption. */
-        L2_COUNT(d, identical);
-        return CELLAR_OK;
-    }
     cellar_err err = L2_REFUSED;
-    if (l2_put_boxed(d, k, meta, ext, &r, &box)) {
-        err = l2_put_rounds(d, k, ext, &r, meta, current, &at);
-    }
-    if (err == CELLAR_OK) {
-        BASE_POINT("l2.put_copy");
-        BASE_ASSERT(at.at != NULL);
-        l2_put_body(at.at + L2_RECORD_HEAD, &r, ext, k->bytes, box.bytes);
-        l2_spot_done(d, &at);
-        l2_stage_look(d);
-        L2_COUNT_BY(d, put_bytes, r.bytes);
-        if (at.lost) {
-            err = l2_put_refused(meta, L2_WHY_INDEX); /* index.full counts it */
-        } else if (meta->where != NULL) {
-            *meta->where = l2_lsn(d, at.segseq, at.off);
-        }
-    } else if (err == CELLAR_DROPPED) {
-        l2_worker_wake(d);
+    if (l2_put_boxed(d, k, meta, ext, &r.rec, &box)) {
+        r.value = box.bytes;
+        err = l2_put_rounds(d, k, &r, meta, current, &at);
     }
     l2_box_free(d, &box);
+    if (err == CELLAR_OK) {
+        L2_COUNT_BY(d, put_bytes, r.rec.bytes);
+        err = l2_put_written(d, meta, &at);
+        if (err == CELLAR_OK && meta->where != NULL) { *meta->where = at.lsn; }
+    }
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
+}
+
+CELLAR_PRIVATE cellar_err l2_put_placed(l2 *d, const l2_key *k, const void *value, size_t len,
+                                        const l2_meta *m, const l2_current *current)
+{
+    return l2_put_record(d, k, value, len, m, current);
+}
+
+/* ---- move ---- */
+
+CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_row *row, uint64_t lsn,
+                                    const unsigned char *at, const l2_rec *r, uint64_t count)
+{
+    const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
+    const l2_record again = { .rec = *r, .hash = row->hash, .kind = L2_KIND_PUT, .ext = ext,
+                              .key = key, .value = key + r->klen };
+    const l2_terms terms = { count, NULL, 0, lsn, 0 };
+    l2_shard *s = l2_shard_of(d, row->hash);
+    uint64_t to = 0;
+    l2_took took = L2_IS_OLD;
+    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
+    const bool here = l2_index_find(d, row->hash).lsn == lsn && lsn >= l2_floor(d);
+    if (here) { took = l2_append(d, L2_USE_KEEP, &again, &terms, &to); }
+    if (here && took == L2_TOOK) { l2_index_set(d, row->hash, to, r->bytes); }
+    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
+    if (took != L2_TOOK) { return took; }
+    BASE_POINT("l2.moved");
+    L2_COUNT(d, moved);
+    L2_COUNT_BY(d, moved_bytes, r->bytes);
+    return L2_TOOK;
 }

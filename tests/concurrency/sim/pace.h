@@ -28,11 +28,7 @@
     X(limit_calendar, 17000) X(flight, 3600) X(flight_once, 3700) X(flight_clear, 1800) \
     X(flight_lost, 3600) X(flight_hard, 3500) X(flight_job, 3300) X(flight_lease, 3400) \
     X(flight_cycle, 3500) X(flight_many, 3300) X(flight_tag, 3500) X(flight_pattern, 3300) \
-    X(flight_table, 210000) X(l2_tombstone_locks, 2700) X(l2_frozen, 2700) \
-    X(l2_warm, 1600) \
-    X(l2_bunch, 2300) X(l2_bunch_warm, 1700) \
-    X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1000) X(l2_drop, 900) \
-    X(l2_map, 1300) X(l2_snap, 240) SIM_PACES_OF_GUESTS(X)
+    X(flight_table, 210000) SIM_PACES_OF_GUESTS(X)
 #ifdef SIM_CORE /* make test-core */
 #define SIM_PACES_OF_GUESTS(X)
 #else

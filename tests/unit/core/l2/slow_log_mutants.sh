@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    test_log_kill finds each mistake of tests/unit/core/log/mutants: a rule of the log that is
+# Aim:    test_log_kill finds each mistake of tests/unit/core/l2/mutants: a rule of the log that is
 #         left out. Without a mistake it passes.
 # Method: all patches in one copy of src/, one program; LOG_MUTANT chooses a mistake. Three seeds.
 . tests/support/t.sh
-here=tests/unit/core/log
+here=tests/unit/core/l2
 copy=$t_tmp/copy/src/core
 : "${CELLAR_LIBS=-llz4}" "${SEED:=1}"
 
@@ -20,10 +20,10 @@ plant() {
     done
 }
 build() {
-    $MAKE --no-print-directory test-programs T=log_kill DISK=log NOLINK=1 &&
-        lib=$($MAKE --no-print-directory -s where DISK=log)/dbg-all.a || return 1
+    $MAKE --no-print-directory test-programs T=log_kill NOLINK=1 &&
+        lib=$($MAKE --no-print-directory -s where)/dbg-all.a || return 1
     # shellcheck disable=SC2086 # words are meant to be split
-    $CC -D_GNU_SOURCE -iquote "$copy/log" -iquote "$copy" -Iinclude -Isrc/core/log -Isrc/core -Isrc \
+    $CC -D_GNU_SOURCE -iquote "$copy" -Iinclude -Isrc/core -Isrc \
         -I. -DBASE_DEBUG=1 -std=c11 -O1 -pthread -include tests/support/log_mutant.h \
         -o "$t_tmp/mutants" $here/test_log_kill.c "$lib" -lm $CELLAR_LIBS
 }
