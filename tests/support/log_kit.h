@@ -20,7 +20,7 @@
 
 typedef struct change { uint32_t key, version; } change; /* version 0: deleted */
 
-static l2_dev dev, other __attribute__((unused));
+static l2_dev dev __attribute__((unused)), other __attribute__((unused));
 static base_account account;
 static base_log lines;
 static base_clock clock_now;

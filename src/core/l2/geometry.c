@@ -15,6 +15,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
+#define L2_AVG_MOST 65536u /* a long value has a record for each */
 #define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 #define L2_BUF_LEAST ((uint64_t)256 << 10)
 #define L2_SMALL ((uint64_t)8 << 20) /* below, buffers leave the budget to the index */
@@ -84,7 +85,8 @@ CELLAR_PRIVATE uint64_t l2_words_for(const l2_config *c, const l2_super *s)
     const uint64_t bytes = BASE_MAX(s->nseg, asked) * s->seg_bytes;
     const uint64_t beside = l2_tables_beside(c, s), share = c->memory_bytes / 4;
     const uint64_t most = share > beside ? (share - beside) / (L2_SLOT_BYTES * 8) * 7 : 0;
-    uint64_t words = bytes / (c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES);
+    const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
+    uint64_t words = bytes / BASE_MIN(avg, L2_AVG_MOST);
     if (c->avg_object_bytes == 0) {
         words = BASE_MAX(words, BASE_MIN(bytes / L2_AVG_LEAST,
                                          c->memory_bytes / 16 / L2_SLOT_BYTES));

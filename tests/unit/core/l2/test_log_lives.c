@@ -289,7 +289,7 @@ T_CASE(durable_entries_keep_their_places)
         const l2_key k = key_of(&i);
         l2_invalidate(d, &k);
     }
-    for (uint32_t i = 0; i < stored / 2; i++) { put_small(MANY + i, true); }
+    for (uint32_t i = 0; i < stored / 4; i++) { put_small(MANY + i, true); }
     l2_close(d);
     t_wipe(path);
 }
