@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    bytes on disk have fixed offsets and are bound to epoch, segment and offset. Each flipped
- *         bit is detected. The index keeps heavy words, loses few plain ones, and keeps one word
- *         per bunch.
- * Method: pages and records made by hand, every bit flipped; words against a naive table. */
-#include "tests/support/l2_kit.h"
+ * Aim:    bytes on disk have fixed offsets and are bound to run, segment and offset. Each flipped
+ *         bit is detected. The index finds each word, and its tables keep to their budget.
+ * Method: pages and records made by hand, every bit flipped; an index without a store. */
+#include "l2/geometry.h"
+#include "l2/index.h"
+#include "l2/segment.h"
+#include "tests/support/log_kit.h"
 
 static l2_form form;
 
 static void form_make(void)
 {
-    base_sum_key_init(&form.sum, l2_kit_secret);
+    base_sum_key_init(&form.sum, secret);
     form.epoch = 5;
     form.seg_bytes = 16384;
     form.granule = 8;
@@ -48,7 +50,7 @@ T_CASE(records_verify_only_at_their_position)
     T_CHECK(!l2_rec_whole(&form, at, 8, 640, &r)); /* an earlier segment of the place */
     T_CHECK(!l2_rec_whole(&form, at, 7, 648, &r)); /* moved */
     form.epoch = 6;
-    T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another epoch */
+    T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another run */
     form.epoch = 5;
     form.sum.k[3]++;
     T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another store */
@@ -76,45 +78,78 @@ T_CASE(lengths_are_readable_before_the_body)
     T_CHECK(!l2_rec_marked(&form, at, 7, 64, 8192, &r)); /* zeros are no record */
 }
 
-T_CASE(any_flipped_bit_of_a_page_is_detected_and_repaired)
+/* Flip each bit of n bytes. `ok` tells whether they verify. */
+static void no_bit_passes(unsigned char *at, size_t n, bool (*ok)(const unsigned char *at))
 {
-    form_make();
-    static unsigned char page[L2_PAGE], copy[L2_PAGE];
-    const l2_trailer t = { .head = { .epoch = 5, .segseq = 7, .prev_segseq = 6,
-                                     .floor_lsn = 3 * 16384, .base_wall_ms = 99, .segid = 2,
-                                     .meta = 16384 },
-                           .data_end = 8000, .entries = 408, .footer_pages = 2, .tombs = 3,
-                           .controls = 4, .max_generation = 11 };
-    l2_trailer u;
-    l2_trailer_write(&form, page, &t);
-    T_CHECK(l2_trailer_read(&form, page, &u) == (8000 + 3 * 4096 <= 16384));
-    l2_trailer v = t;
-    v.data_end = 4000;
-    l2_trailer_write(&form, page, &v);
-    T_CHECK(l2_trailer_read(&form, page, &u));
-    T_CHECK(u.head.segseq == 7 && u.head.prev_segseq == 6 && u.head.floor_lsn == 3 * 16384 &&
-            u.head.base_wall_ms == 99 && u.head.segid == 2 && u.entries == 408 && u.tombs == 3 &&
-            u.controls == 4 && u.max_generation == 11 && u.footer_pages == 2);
-    memcpy(copy, page, L2_PAGE);
-    for (uint32_t bit = 0; bit < L2_PAGE * 8; bit++) {
-        page[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        T_CHECK(!l2_trailer_read(&form, page, &u));
-        page[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    T_CHECK(ok(at));
+    for (size_t bit = 0; bit < n * 8; bit++) {
+        at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        T_CHECK(!ok(at));
+        at[bit / 8] ^= (unsigned char)(1u << bit % 8);
     }
-    page[2000] ^= 4;
-    T_CHECK(l2_trailer_heal(&form, page, &u));
-    T_EQ_MEM(page, copy, L2_PAGE);
-    page[10] ^= 1;
-    page[3000] ^= 1; /* two bits: not repaired */
-    T_CHECK(!l2_trailer_heal(&form, page, &u));
-    memset(page, 0, L2_PAGE);
-    l2_w16(page + 14, 3);
-    l2_w64(page + 16, 7);
-    l2_foot_close(&form, page, 7);
-    T_CHECK(l2_foot_ok(&form, page, 7, 3) && !l2_foot_ok(&form, page, 7, 2) &&
-            !l2_foot_ok(&form, page, 8, 3));
-    page[1234] ^= 16;
-    T_CHECK(!l2_foot_ok(&form, page, 7, 3) && l2_foot_heal(&form, page, 7, 3));
+}
+
+static const l2_trailer trailer = { .seq = 7, .run = 5, .rows = 3, .data_end = 4000, .full = 1 };
+static const l2_head header = { .seq = 8, .run = 5, .synced = 99,
+                                .before = { .seq = 7, .run = 5, .rows = 3, .data_end = 4000,
+                                            .full = 1 } };
+
+static bool trailer_ok(const unsigned char *at)
+{
+    l2_trailer t;
+    return l2_trailer_read(&form, at, &t) && t.seq == 7 && t.run == 5 && t.rows == 3 &&
+           t.data_end == 4000 && t.full == 1;
+}
+
+static bool header_ok(const unsigned char *at)
+{
+    l2_head h;
+    return l2_head_read(&form, at, &h) && h.seq == 8 && h.run == 5 && h.synced == 99 &&
+           h.before.seq == 7 && h.before.rows == 3 && h.before.data_end == 4000;
+}
+
+static bool rows_ok(const unsigned char *at) { return l2_rows_ok(&form, at, &trailer, 2); }
+
+static bool super_ok(const unsigned char *at)
+{
+    l2_super s;
+    return l2_super_read(at, &s) == CELLAR_OK && s.serial == 11 && s.nseg == 12;
+}
+
+T_CASE(any_flipped_bit_of_a_page_is_detected)
+{
+    static unsigned char page[L2_PAGE];
+    form_make();
+    l2_trailer_write(&form, page, &trailer);
+    T_EQ_U64(l2_r32(page + 4), 3); /* the offsets of the format */
+    T_EQ_U64(l2_r64(page + 8), 7);
+    T_EQ_U64(l2_r32(page + 24), 4000);
+    no_bit_passes(page, L2_TRAILER_BYTES, trailer_ok);
+    l2_trailer beyond = trailer; /* rows and records overlap */
+    beyond.data_end = form.seg_bytes - L2_PAGE + 8;
+    l2_trailer_write(&form, page, &beyond);
+    T_CHECK(!l2_trailer_read(&form, page, &beyond));
+    l2_head_write(&form, page, &header);
+    T_EQ_U64(l2_r64(page + 24), 99);
+    no_bit_passes(page, 80, header_ok);
+    memset(page, 0, sizeof page);
+    const l2_row row = { 77, 9, 640, 128, L2_KIND_TOMB };
+    l2_row back;
+    l2_row_write(page + L2_ROW_FIRST, &row);
+    l2_row_read(page + L2_ROW_FIRST, &back);
+    T_EQ_MEM(&back, &row, sizeof row);
+    l2_rows_close(&form, page, &trailer, 2);
+    no_bit_passes(page, L2_ROW_FIRST + L2_ROWS_PAGE * L2_ROW_BYTES, rows_ok);
+    T_CHECK(!l2_rows_ok(&form, page, &trailer, 1)); /* another page */
+    l2_trailer later = trailer;
+    later.run = 6;
+    T_CHECK(!l2_rows_ok(&form, page, &later, 2)); /* another run */
+    const l2_super s = { .major = L2_MAJOR, .serial = 11, .seg_bytes = 65536, .nseg = 12,
+                         .granule = 8 };
+    l2_super_write(page, &s);
+    T_EQ_MEM(page, "CELLARL2", 8);
+    T_EQ_U64(l2_r16(page + 8), 3);
+    no_bit_passes(page, L2_PAGE, super_ok);
 }
 
 T_CASE(sums_are_bit_exact)
@@ -124,11 +159,11 @@ T_CASE(sums_are_bit_exact)
         { 8, UINT64_C(0x7478607c1f700104) }, { 13, UINT64_C(0xc5db21e96b65e1b8) },
         { 33, UINT64_C(0xb05ccbe4484b1605) }, { 62, UINT64_C(0x41fb5ecbbc8b261e) },
     };
-    unsigned char secret[32], bytes[64];
+    unsigned char key_bytes[32], bytes[64];
     base_sum_key key;
-    for (int i = 0; i < 32; i++) { secret[i] = (unsigned char)(i * 7 + 1); }
+    for (int i = 0; i < 32; i++) { key_bytes[i] = (unsigned char)(i * 7 + 1); }
     for (int i = 0; i < 64; i++) { bytes[i] = (unsigned char)(i * 131); }
-    base_sum_key_init(&key, secret);
+    base_sum_key_init(&key, key_bytes);
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
         const size_t n = vectors[i].len;
         T_EQ_U64(base_sum(&key, n * 3, bytes, n), vectors[i].sum);
@@ -176,85 +211,105 @@ T_CASE(unknown_extensions_are_skipped_or_refused)
     T_CHECK(!l2_ext_read(short_field, 8, &m));
 }
 
-static bool form_has(l2 *d, uint64_t i)
+/* ---- index ---- */
+
+static l2 bare; /* an index alone */
+
+static void index_begin(uint64_t words)
 {
-    uint64_t word[L2_BUNCH_WORDS];
-    const uint32_t n = l2_index_all(d, l2_h48(i), word);
-    for (uint32_t at = 0; at < n; at++) {
-        const uint64_t w = word[at];
-        if (l2_word_off(d, w) == 64 + (uint32_t)(i / 64) * 8 && l2_word_seg(d, w) == i % 64) {
-            T_CHECK(l2_word_bytes(d, w) >= 100 && l2_word_bytes(d, w) <= 128);
-            return true;
-        }
-    }
-    return false;
+    begin(L2_DROP);
+    memset(&bare, 0, sizeof bare);
+    bare.cfg.account = &account;
+    bare.form.granule = 8;
+    T_REQUIRE(l2_index_open(&bare, words));
 }
 
-/* Fill an index for `objects` with as many keys. At most `most` words may be lost. */
-static void words_lost(uint64_t flags, uint64_t most)
+static void index_end(void)
 {
-    static l2_kit kit;
-    static l2 d;
-    l2_kit_init(&kit, NULL);
-    memset(&d, 0, sizeof d);
-    d.cfg.account = &kit.account;
-    d.form.granule = 8;
-    d.seg_shift = 20;
-    const uint64_t objects = 200000;
-    static l2_seg segs[64];
-    memset(segs, 0, sizeof segs);
-    for (uint64_t i = 0; i < 64; i++) {
-        base_store_rlx(&segs[i].word, L2_SEG_WORD(L2_SEG_DISK, 0, i + 1));
-    }
-    d.seg = segs;
-    d.nseg = 64;
-    d.form.seg_bytes = 1u << 23;
-    T_REQUIRE(l2_index_open(&d, objects));
-    for (uint64_t i = 0; i < objects; i++) {
-        const uint64_t h48 = l2_h48(i);
-        const uint32_t off = 64 + (uint32_t)(i / 64) * 8;
-        l2_index_link(&d, h48, l2_word_make(&d, (uint32_t)(i % 64), off, h48, 100) | flags, 0);
-    }
-    uint64_t lost = 0;
-    for (uint64_t i = 0; i < objects; i++) { lost += !form_has(&d, i); }
-    const double slots = (double)d.index.buckets * L2_SHARDS * L2_WAYS;
-    printf("# %" PRIu64 " of %" PRIu64 " lost (%.4f %%) at load %.3f, %.2f B a key\n", lost,
-           objects, 100.0 * (double)lost / (double)objects, (double)objects / slots,
-           8.0 * slots / (double)objects);
-    T_CHECK(lost <= most);
-    for (uint64_t i = 0; i < objects; i++) {
-        uint64_t word[L2_BUNCH_WORDS];
-        const uint32_t n = l2_index_all(&d, l2_h48(i), word);
-        for (uint32_t at = 0; at < n; at++) {
-            l2_index_drop(&d, l2_h48(i), L2_WORD_ADDR(word[at]));
-        }
-    }
-    T_EQ_U64(base_load_rlx(&d.index.words), 0);
-    l2_index_close(&d);
-    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    l2_index_close(&bare);
+    T_EQ_U64(base_load_rlx(&account.used), 0);
 }
 
-T_CASE(few_plain_words_are_lost_at_the_intended_load) { words_lost(0, 200); } /* 0.1 % */
-T_CASE(no_kept_word_is_lost_at_the_intended_load) { words_lost(L2_WORD_DURABLE, 0); }
+T_CASE(each_word_is_found_until_it_is_removed)
+{
+    const uint64_t words = 180000;
+    uint64_t wrong = 0;
+    index_begin(words / 9 * 10);
+    for (uint64_t i = 0; i < words; i++) {
+        wrong += !l2_index_room(&bare, base_mix64(i));
+        l2_index_set(&bare, base_mix64(i), 8 * (i + 1), 100);
+    }
+    T_EQ_U64(base_load_rlx(&bare.index.words), words);
+    for (uint64_t i = 0; i < words; i += 2) { l2_index_drop(&bare, base_mix64(i)); }
+    for (uint64_t i = 0; i < words; i++) {
+        const l2_word w = l2_index_find(&bare, base_mix64(i));
+        wrong += i % 2 == 0 ? w.lsn != 0 : w.lsn != 8 * (i + 1) || w.bytes < 100 || w.bytes > 104;
+    }
+    for (uint64_t i = 1; i < words; i += 2) { l2_index_drop(&bare, base_mix64(i)); }
+    T_EQ_U64(wrong, 0);
+    T_EQ_U64(base_load_rlx(&bare.index.words), 0);
+    index_end();
+}
 
 T_CASE(size_hints_round_up_a_little)
 {
-    static l2 d;
-    d.form.granule = 8;
-    d.form.seg_bytes = 1u << 23;
-    d.seg_shift = 20;
-    for (uint32_t bytes = 24; bytes < d.form.seg_bytes; bytes += 1 + bytes / 7) {
-        const uint64_t w = l2_word_make(&d, 1, 64, 0, bytes);
-        const uint32_t hint = l2_word_bytes(&d, w);
-        T_CHECK(hint >= bytes && hint <= bytes + bytes / 8 + 16);
+    for (uint32_t bytes = 24; bytes < 1u << 23; bytes += 1 + bytes / 7) {
+        const uint32_t hint = l2_word_bytes(bytes);
+        T_CHECK(hint >= bytes && hint <= bytes + bytes / 64 + 16);
     }
-    d.form.granule = 64; /* 4 TiB: the last granule of the last segment */
-    d.form.seg_bytes = 1u << 23;
-    d.seg_shift = 17;
-    const uint32_t last = (uint32_t)(((uint64_t)1 << 42) >> 23) - 1;
-    const uint64_t w = l2_word_make(&d, last, d.form.seg_bytes - 64, 0xffff, 64);
-    T_EQ_U64(l2_word_seg(&d, w), last);
-    T_EQ_U64(l2_word_off(&d, w), d.form.seg_bytes - 64);
+}
+
+/* 4 TiB with 64 bytes a granule: a word leads ahead of the head, wherever that is. */
+T_CASE(places_reach_4_tib_from_the_head_on)
+{
+    const uint64_t span = UINT64_C(1) << 42;
+    index_begin(64);
+    bare.form.granule = 64;
+    for (uint64_t head = 0; head < 3 * span; head += span / 4 * 3) {
+        base_store_rel(&bare.head, head);
+        for (uint64_t past = 0; past < span; past += span / 4 + 64) {
+            l2_index_set(&bare, 99, head + past, 64);
+            T_EQ_U64(l2_index_find(&bare, 99).lsn, head + past);
+        }
+        l2_index_set(&bare, 99, head + span - 64, 64);
+        T_EQ_U64(l2_index_find(&bare, 99).lsn, head + span - 64);
+    }
+    index_end();
+}
+
+static void sized(l2_super *made, uint64_t mib, uint64_t memory_mib, uint64_t mean)
+{
+    *made = (l2_super){ .nseg = 0 };
+    cfg.seg_count = cfg.seg_bytes = 0;
+    cfg.bytes = mib << 20;
+    cfg.memory_bytes = memory_mib << 20;
+    cfg.avg_object_bytes = mean;
+    T_EQ_I64(l2_geometry(&cfg, made), CELLAR_OK);
+}
+
+/* A long value has a record for each 64 KiB. */
+T_CASE(index_has_a_place_for_each_64_kib)
+{
+    l2_super made;
+    begin(L2_DROP);
+    for (uint64_t mib = 16; mib <= 16384; mib *= 4) {
+        sized(&made, mib, 64, UINT32_MAX);
+        T_CHECK(l2_words_for(&cfg, &made) >= (uint64_t)made.nseg * made.seg_bytes / 65536);
+    }
+}
+
+T_CASE(tables_take_a_quarter_of_the_budget)
+{
+    l2_super made;
+    begin(L2_DROP);
+    for (uint64_t memory = 4; memory <= 4096; memory *= 2) {
+        for (uint64_t mib = 16; mib <= 65536; mib *= 4) {
+            for (uint64_t mean = 0; mean <= 65536; mean = mean * 16 + 256) {
+                sized(&made, mib, memory, mean);
+                T_CHECK(l2_tables_bytes(&cfg, &made) <= cfg.memory_bytes / 4 + 65536);
+            }
+        }
+    }
 }
 
 T_ONE_THREAD;
