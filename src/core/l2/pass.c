@@ -175,7 +175,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
     const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
     do {
         const int e = l2_pass_rows(d, &p, first + done, false, l2_row_move);
-        const bool read = e == 0 || e == ENOSPC || e == EILSEQ;
+        const bool read = e == 0 || p.full || e == EILSEQ;
         if (e == EAGAIN || (!read && l2_unread_waits(d))) { return done; } /* EAGAIN: of writes */
         d->unread_ns = 0;
         if (p.full && done != 0) { return done; } /* there is room for it after the FLOOR */
