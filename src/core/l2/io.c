@@ -145,15 +145,10 @@ CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)
 
 CELLAR_PRIVATE int l2_settle(l2 *d)
 {
-    int e = 0;
     sync_role_take(&d->writing);
-    const uint64_t synced = base_load_acq(&d->synced);
-    const bool all = base_load_acq(&d->written) == synced;
-    if (d->super.synced != synced || (all && d->settled == 0)) {
-        d->super.synced = synced;
-        if (all) { d->settled = ++d->super.settled; }
-        e = l2_super_store(d);
-    }
+    d->super.synced = base_load_acq(&d->synced);
+    if (base_load_acq(&d->written) == d->super.synced) { d->settled = ++d->super.settled; }
+    const int e = l2_super_store(d); /* also where nothing changed: the last one may have failed */
     l2_writing_drop(d);
     return e;
 }

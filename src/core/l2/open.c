@@ -281,14 +281,17 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
 
 /* Open the file of a ring. */
 static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, uint64_t first,
-                        base_vfs_stat *st)
+                        base_vfs_stat *st, bool *whole)
 {
     base_vfs_file *f = NULL;
     const uint64_t size = (uint64_t)nseg * d->form.seg_bytes;
     int e = l2_file(d, name, BASE_VFS_WRITE | BASE_VFS_CREATE, &f);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, f); }
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, f, st); }
-    if (e == 0 && st->size_bytes < size) { e = d->vfs->preallocate(d->vfs->ctx, f, size); }
+    if (e == 0 && st->size_bytes < size) { /* changes since it was truncated were not logged */
+        *whole = false;
+        e = d->vfs->preallocate(d->vfs->ctx, f, size);
+    }
     base_store_rlx(&d->ring[ring].first, first);
     base_store_rlx(&d->ring[ring].size, size);
     base_store_rlx(&d->ring[ring].file, f);
@@ -310,6 +313,7 @@ static int l2_data_open(l2 *d, bool same_boot, bool *kept)
     base_vfs_stat st = { 0 };
     l2_super *s = &d->super;
     const bool two = s->change == L2_CHANGE_RUNS;
+    bool whole = true;
     int e = 0;
     if (s->change == L2_CHANGE_DONE) {
         e = d->vfs->rename(d->vfs->ctx, d->dir, "data.new", "data.seg");
@@ -317,9 +321,9 @@ static int l2_data_open(l2 *d, bool same_boot, bool *kept)
         if (e == 0) { s->change = L2_CHANGE_NONE; }
     }
     if (!two && e == 0) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.new"); }
-    if (e == 0) { e = l2_ring_open(d, 0, "data.seg", two ? s->was_nseg : s->nseg, 0, &st); }
-    if (e == 0 && two) { e = l2_ring_open(d, 1, "data.new", s->nseg, s->split, &st); }
-    *kept = l2_data_is(s, &st, same_boot);
+    if (e == 0) { e = l2_ring_open(d, 0, "data.seg", two ? s->was_nseg : s->nseg, 0, &st, &whole); }
+    if (e == 0 && two) { e = l2_ring_open(d, 1, "data.new", s->nseg, s->split, &st, &whole); }
+    *kept = whole && l2_data_is(s, &st, same_boot);
     s->inode = st.inode;
     s->device = st.device;
     s->born_ns = st.born_ns;
@@ -545,6 +549,7 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     sync_role_take(&d->working);
     (void)l2_resync(d);
     cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
+    if (!l2_files_there(d)) { err = CELLAR_E_IO; } /* bytes that were synced are gone */
     /* At DROP a place is used again without a sync: then only SUPER has an lsn that is so new. */
     if (err == CELLAR_OK && d->cfg.level == L2_DROP && l2_settle(d) != 0) { err = CELLAR_E_IO; }
     sync_role_drop(&d->working);

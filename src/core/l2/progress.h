@@ -14,6 +14,9 @@ CELLAR_PRIVATE void l2_room_made(l2 *d);     /* wake callers that wait for room 
 /* ---- worker.c ---- */
 
 CELLAR_PRIVATE void l2_thread_main(void *arg); /* rounds until `stop` */
+/* Return false if data.seg was removed or truncated: then the tier is broken until the next open.
+ * `working` is held. */
+CELLAR_PRIVATE bool l2_files_there(l2 *d);
 CELLAR_PRIVATE void l2_thread_end(l2 *d);      /* stop the thread and wait for its end */
 
 /* ---- pass.c ---- */

@@ -83,11 +83,23 @@ CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
 
 /* ---- rounds ---- */
 
+CELLAR_PRIVATE bool l2_files_there(l2 *d)
+{
+    base_vfs_stat st = { 0 };
+    base_vfs_file *f = base_load_acq(&l2_ring_now(d)->file);
+    if (base_load_rlx(&d->broken) != 0) { return false; }
+    const int e = L2_DISK(d, stat, f, &st);
+    if (e != 0) { l2_io_failed(d, "l2_stat", f, 0, e); }
+    if (e != 0 || (st.links != 0 && st.size_bytes >= l2_size(d))) { return true; }
+    base_store_rel(&d->broken, 1u);
+    l2_lost_all(d, L2_LOST_files);
+    return false;
+}
+
 /* Check once a second that the file is there. A disk that is off is probed when that is due. */
 static bool l2_heartbeat(l2 *d)
 {
     l2_health *t = &d->health;
-    base_vfs_stat st = { 0 };
     const int64_t now = base_now_ms(d->cfg.clock);
     if (base_load_rlx(&d->broken) != 0) { return false; }
     if (base_load_acq(&d->disk) != L2_DISK_OK) {
@@ -97,7 +109,8 @@ static bool l2_heartbeat(l2 *d)
         sync_drop(L2_DEV, &t->lock);
         if (!due) { return false; }
         BASE_POINT("l2.probe");
-        const int e = l2_super_store(d);
+        int e = l2_super_store(d);
+        if (e == 0) { e = l2_log_read(d, d->work, L2_PAGE, base_load_acq(&d->head)); }
         sync_take(L2_DEV, &t->lock);
         if (e != 0) {
             l2_off_now(d, now, BASE_MIN(t->off_ms * 2, d->cfg.off_max_ms));
@@ -111,13 +124,7 @@ static bool l2_heartbeat(l2 *d)
     }
     if (now - d->beat_ms < L2_BEAT_MS) { return true; }
     d->beat_ms = now;
-    base_vfs_file *f = base_load_acq(&l2_ring_now(d)->file);
-    const int e = L2_DISK(d, stat, f, &st);
-    if (e != 0) { l2_io_failed(d, "l2_stat", f, 0, e); }
-    if (e != 0 || (st.links != 0 && st.size_bytes >= l2_size(d))) { return true; }
-    base_store_rel(&d->broken, 1u);
-    l2_lost_all(d, L2_LOST_files);
-    return false;
+    return l2_files_there(d);
 }
 
 /* Return true if SUPER is old, or counts less of the day's budget than was used. */
