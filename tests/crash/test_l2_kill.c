@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P8: a process dies at any moment, also during recovery. Each invalidation by change,
- *         clear, tag or pattern stays in force. Served bytes are right. Each acknowledged put that
- *         cannot have been reclaimed is found.
- * Method: children work on a tiny store in a real directory. It is so small that reclaim, seals and
- *         syncs are always active. They die by SIGKILL at a step of l2's protocols (every
+ * Aim:    a process dies at any moment, also during an open, a pass, or a change of the size. Each
+ *         invalidation by change, clear, tag or pattern stays in force. Served bytes are right.
+ *         Each acknowledged durable put that cannot have been dropped for room is found.
+ * Method: children work on a tiny store in a real directory. It is so small that passes, seals and
+ *         syncs are always active. They die by SIGKILL at a step of the protocols (every
  *         BASE_POINT, from the open on): at the n-th step, or at the n-th visit of one. Others die
  *         at a random time. Shared memory has what was acknowledged, written after each call.
- *         Others are traced: after each store to the stage a copy of the files is opened. KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR, KILL_TRACED=n.
- * ALSO    The sources of l2 are part of this program, so that their points can kill. */
-#include <fcntl.h>
+ *         KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR.
+ * ALSO    The sources of the tier are part of this program, so that their points can kill. A death
+ *         between two calls of the disk: test_l2_crash. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,62 +23,51 @@ static void kill_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) kill_point(name)
 #include "l2/admission.c"
-#include "l2/arm.c"
-#include "l2/barrier.c"
 #include "l2/codec.c"
-#include "l2/control.c"
-#include "l2/files.c"
-#include "l2/footer.c"
-#include "l2/format.c"
-#include "l2/geometry.c"
-#include "l2/group_commit.c"
 #include "l2/health.c"
-#include "l2/heartbeat.c"
-#include "l2/index.c"
 #include "l2/invalidations.c"
+#include "l2/namespaces.c"
+#include "l2/part.c"
+#include "l2/plan.c"
+#include "l2/record.c"
+#include "l2/value.c"
+#include "l2/control.c"
+#include "l2/geometry.c"
+#include "l2/image.c"
+#include "l2/index.c"
 #include "l2/io.c"
 #include "l2/live.c"
 #include "l2/log.c"
-#include "l2/meta.c"
-#include "l2/move.c"
-#include "l2/namespaces.c"
 #include "l2/open.c"
-#include "l2/owner.c"
-#include "l2/part.c"
-#include "l2/plan.c"
-#include "l2/progress.c"
+#include "l2/pass.c"
 #include "l2/read.c"
-#include "l2/reclaim.c"
-#include "l2/record.c"
-#include "l2/recovery.c"
-#include "l2/recovery_chain.c"
-#include "l2/recovery_place.c"
-#include "l2/recovery_slot.c"
+#include "l2/recover.c"
 #include "l2/resize.c"
-#include "l2/seal.c"
-#include "l2/slot.c"
+#include "l2/resync.c"
+#include "l2/rows.c"
+#include "l2/segment.c"
 #include "l2/stall.c"
 #include "l2/stat.c"
-#include "l2/superblock.c"
-#include "l2/sync.c"
-#include "l2/tombstone_filter.c"
-#include "l2/value.c"
+#include "l2/tombs.c"
+#include "l2/visit.c"
 #include "l2/worker.c"
 #include "l2/write.c"
 #include "tests/support/folder.h"
-#include "tests/support/l2_kit.h"
+
+#include "base/random.h"
 
 #define KEYS 40u
 #define NAMES 64u
 #define TAGS 4u
+#define SEGMENT 65536u
 #define MOST_TO_A_POINT 400000u /* calls of a child that dies at one point */
-#define SURE_BYTES 8192u /* bytes logged after a put by which it cannot have been reclaimed */
+#define SURE_BYTES 65536u /* bytes logged after a put by which it cannot have been dropped */
 
 typedef struct oracle { /* shared with the child; written after a call has returned */
     _Atomic uint32_t now[KEYS];    /* current version; 0: none */
     _Atomic uint32_t next[KEYS];   /* version that the current call makes */
-    _Atomic uint32_t stored[KEYS]; /* version of the last acknowledged put without a later change;
-                                    * or 0 */
+    _Atomic uint32_t stored[KEYS]; /* version of the last acknowledged durable put without a later
+                                    * change; or 0 */
     _Atomic uint64_t stored_at[KEYS]; /* `logged` at that put */
     _Atomic uint64_t born[KEYS];   /* tag epoch of the current version */
     _Atomic uint64_t epoch;
@@ -95,28 +82,29 @@ typedef struct oracle { /* shared with the child; written after a call has retur
 } oracle;
 
 static oracle *o;
-static l2_kit kit;
+static base_account account;
+static base_log lines;
+static base_clock store_clock;
+static l2_config cfg;
+static l2 *d;
+static int64_t ms; /* of the store's clock; read by its thread */
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
-static const base_vfs *disk; /* NULL: the system's */
-static uint32_t segments = 6;
-static uint32_t seg_bytes = 16384;
 static bool moves; /* live records move: none is dropped for room */
+static bool sizes; /* each cycle opens the store with another size */
+static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
 /* ---- the point of death ---- */
 
 static _Atomic uint64_t steps_left; /* 0: never */
 static const char *fatal_point;     /* NULL: any */
-static const char *only_point;      /* in each child, once a record moved; NULL: each chooses */
-static _Atomic bool record_moved;
+static const char *only_point;      /* in each child; NULL: each chooses */
 static uint64_t only_visit;
 
 static void kill_point(const char *name)
 {
-    if (strcmp(name, "l2.overflow") == 0 || strcmp(name, "l2.bell_made") == 0) {
-        atomic_store(&o->emptied, 1);
-    }
+    if (strcmp(name, "l2.bell_made") == 0) { atomic_store(&o->emptied, 1); }
     if (strcmp(name, "l2.part") == 0) { atomic_store(&o->parted, 1); }
     if (atomic_load(&steps_left) == 0) { return; }
     uint32_t i = 0;
@@ -127,8 +115,6 @@ static void kill_point(const char *name)
         if (strcmp(atomic_load(&o->name[i]), name) == 0) { break; }
     }
     atomic_fetch_add(&o->met[i], 1);
-    if (strcmp(name, "l2.moved") == 0) { atomic_store(&record_moved, true); }
-    if (only_point != NULL && !atomic_load(&record_moved)) { return; }
     if (fatal_point != NULL && strcmp(fatal_point, name) != 0) { return; }
     if (atomic_fetch_sub(&steps_left, 1) == 1) {
         atomic_fetch_add(&o->killed_at[i], 1);
@@ -137,7 +123,99 @@ static void kill_point(const char *name)
     }
 }
 
+/* ---- the store ---- */
+
+static int64_t now_ms(void *ctx)
+{
+    (void)ctx;
+    return __atomic_load_n(&ms, __ATOMIC_RELAXED);
+}
+
+static int64_t wall_ms(void *ctx)
+{
+    (void)ctx;
+    return INT64_C(1700000000000);
+}
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx, (void)fp, (void)hard, (void)soft;
+}
+
+#define IMAGE_WORDS 4000u /* more than one piece */
+
+static void give_image(void *ctx, l2_images *to)
+{
+    const uint64_t number = atomic_load(&o->calls), note[2] = { number, 1 };
+    bool ok = true;
+    (void)ctx;
+    if (!l2_image_begin(to, "v", 1, IMAGE_WORDS * 8, note)) { return; }
+    for (uint32_t i = 0; i < IMAGE_WORDS && ok; i++) { ok = l2_image_give(to, &number, 8); }
+    (void)l2_image_end(to, ok);
+}
+
+/* Check that an image has the bytes of one save. */
+static void look_at_image(void)
+{
+    l2_image *im = l2_image_open(d, "v", 1);
+    bool ok = im != NULL;
+    if (im == NULL) { return; }
+    const uint64_t number = l2_image_note(im)[0];
+    for (uint32_t i = 0; i < IMAGE_WORDS && ok; i++) {
+        uint64_t word = 0;
+        ok = l2_image_take(im, &word, 8);
+        T_CHECK(!ok || word == number);
+    }
+    l2_image_close(im, true);
+}
+
+/* Configure the store of a cycle. */
+static void store_is(uint64_t cycle)
+{
+    const uint32_t segments = sizes ? 12 + (uint32_t)(cycle / 3 % 3) * 6 : 12;
+    memset(&account, 0, sizeof account);
+    base_account_init(&account, UINT64_C(1) << 40, NULL);
+    store_clock = (base_clock){ now_ms, now_ms, NULL };
+    base_log_init(&lines, &store_clock, NULL, NULL, BASE_LOG_OFF);
+    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &store_clock, .path = store,
+                       .bytes = (uint64_t)segments * SEGMENT, .memory_bytes = 1 << 20,
+                       .seg_bytes = SEGMENT, .seg_count = segments, .secret = secret,
+                       .no_thread = true, .wall_ms = wall_ms, .move_pct = moves ? 50 : 0,
+                       .level = (l2_level)(cycle % 3), .sync_ms = 200, .images = give_image };
+    ms = 1000000;
+}
+
+static bool store_opened(void)
+{
+    int e = 0;
+    const cellar_err err = l2_open(&cfg, &d, &e);
+    if (err != CELLAR_OK) { printf("# open: %d, errno %d\n", (int)err, e); }
+    return err == CELLAR_OK;
+}
+
+static void store_opens(void) { T_REQUIRE(store_opened()); }
+
+static l2_key key_of(const void *bytes, size_t len, uint32_t generation)
+{
+    return (l2_key){ bytes, (uint32_t)len, generation,
+                     base_hash(l2_hash_key(d), generation, bytes, len) };
+}
+
+/* Get as l2_get, but wait for a disk that does not answer. */
+static cellar_err get(const l2_key *k, void *buf, size_t cap, size_t *len, l2_meta *m)
+{
+    cellar_err err = l2_get(d, k, buf, cap, len, m);
+    for (int i = 0; err == CELLAR_E_TIMEOUT && i < 10000; i++) {
+        usleep(1000);
+        err = l2_get(d, k, buf, cap, len, m);
+    }
+    return err;
+}
+
 /* ---- the work of a child ---- */
+
+static uint32_t placed[KEYS]; /* version of the last put of the child, durable or not; 0: none */
+static uint64_t placed_at[KEYS];
 
 static size_t length_of(uint32_t key, uint32_t version)
 {
@@ -149,7 +227,7 @@ static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
     for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
 }
 
-static void works_put(uint32_t key)
+static void works_put(uint32_t key, bool durable)
 {
     unsigned char buf[1024];
     const uint32_t version = atomic_load(&o->now[key]);
@@ -158,32 +236,35 @@ static void works_put(uint32_t key)
     fill(buf, n, key, version);
     const uint64_t tag = 1 + key % TAGS;
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
-                        .tag_born = atomic_load(&o->born[key]), .tag_fps = &tag };
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->generation));
+                        .tag_born = atomic_load(&o->born[key]), .tag_fps = &tag,
+                        .durable = durable };
+    const l2_key id = key_of(&key, sizeof key, atomic_load(&o->generation));
     atomic_fetch_add(&o->logged, n + 96);
-    if (l2_put(kit.d, &id, buf, n, &m, NULL) != CELLAR_OK) { return; }
-    atomic_store(&o->stored_at[key], atomic_load(&o->logged));
+    if (l2_put(d, &id, buf, n, &m, NULL) != CELLAR_OK) { return; }
+    placed[key] = version;
+    placed_at[key] = atomic_load(&o->logged);
+    if (!durable) { return; }
+    atomic_store(&o->stored_at[key], placed_at[key]);
     atomic_store(&o->stored[key], version);
+}
+
+/* No put of the key counts any more; `version` is the one that the current call makes. */
+static void key_changes(uint32_t key, uint32_t version)
+{
+    placed[key] = 0;
+    atomic_store(&o->stored[key], 0);
+    atomic_store(&o->next[key], version);
 }
 
 static void works_change(uint32_t key, uint32_t version)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->generation));
-    atomic_store(&o->stored[key], 0);
-    atomic_store(&o->next[key], version);
+    const l2_key id = key_of(&key, sizeof key, atomic_load(&o->generation));
+    key_changes(key, version);
     atomic_fetch_add(&o->logged, 64);
-    l2_invalidate(kit.d, &id);
-    if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
+    l2_invalidate(d, &id);
+    if (cfg.level == L2_ALWAYS) { (void)l2_commit(d); }
     atomic_store(&o->born[key], atomic_load(&o->epoch));
     atomic_store(&o->now[key], version);
-}
-
-static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
-{
-    (void)ctx;
-    (void)fp;
-    (void)hard;
-    (void)soft;
 }
 
 /* Invalidate the keys of one tag, by the tag or by a pattern of their first byte. */
@@ -193,35 +274,43 @@ static void works_end(uint32_t tag, bool by_tag)
     size_t n = 0;
     pattern[n++] = '[';
     for (uint32_t k = tag; k < KEYS; k += TAGS) {
-        atomic_store(&o->stored[k], 0);
-        atomic_store(&o->next[k], 0);
+        key_changes(k, 0);
         pattern[n++] = '\\';
         pattern[n++] = (char)k;
     }
     memcpy(pattern + n, "]*", 2);
     atomic_fetch_add(&o->logged, 192);
     if (by_tag) {
-        l2_tag_invalidate(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
+        l2_tag_invalidate(d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
     } else {
         uint64_t walk;
         const uint32_t generation = atomic_load(&o->generation);
-        if (l2_glob_begin(kit.d, generation, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
-        l2_glob_end(kit.d, walk);
+        if (l2_glob_begin(d, generation, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
+        l2_glob_end(d, walk);
     }
-    if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
     for (uint32_t k = tag; k < KEYS; k += TAGS) { atomic_store(&o->now[k], 0); }
 }
 
 static void works_clear(void)
 {
-    const l2_namespace v = { 1, l2_next_generation(kit.d), 1 };
-    for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->stored[k], 0); }
-    for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
+    const l2_namespace v = { 1, l2_next_generation(d), 1 };
+    for (uint32_t k = 0; k < KEYS; k++) { key_changes(k, 0); }
     atomic_store(&o->generation_next, (uint32_t)v.generation);
     atomic_fetch_add(&o->logged, 64);
-    if (l2_namespace_set(kit.d, &v, NULL, 0) != CELLAR_OK) { _exit(3); }
+    if (l2_namespace_set(d, &v, "v", 1) != CELLAR_OK) { _exit(3); }
     atomic_store(&o->generation, (uint32_t)v.generation);
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
+}
+
+/* Write the log: no kill takes a put from before back. */
+static void works_sync(void)
+{
+    if (l2_sync(d) != CELLAR_OK) { _exit(4); }
+    for (uint32_t k = 0; k < KEYS; k++) {
+        if (placed[k] == 0) { continue; }
+        atomic_store(&o->stored_at[k], placed_at[k]);
+        atomic_store(&o->stored[k], placed[k]);
+    }
 }
 
 /* Return the version of the key in the store; 0: a miss; UINT32_MAX: other bytes. */
@@ -230,8 +319,8 @@ static uint32_t look(uint32_t key, uint32_t generation)
     unsigned char buf[1024], want[1024];
     size_t len = 0;
     l2_meta m;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-    const cellar_err err = l2_kit_get(kit.d, &id, buf, sizeof buf, &len, &m);
+    const l2_key id = key_of(&key, sizeof key, generation);
+    const cellar_err err = get(&id, buf, sizeof buf, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     fill(want, sizeof want, key, m.user_flags);
     const bool right = err == CELLAR_OK && len == length_of(key, m.user_flags) &&
@@ -249,7 +338,7 @@ static void work_once(base_rng *r, uint32_t *version)
     if (what < 40) {
         works_change(key, base_rng_below(r, 3) == 0 ? 0 : ++*version);
     } else if (what < 84) {
-        works_put(key);
+        works_put(key, what % 3 != 0);
     } else if (what < 100) {
         const uint32_t got = look(key, atomic_load(&o->generation));
         if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
@@ -258,10 +347,11 @@ static void work_once(base_rng *r, uint32_t *version)
     } else if (what < 102 && base_rng_below(r, 3) == 0) {
         works_end(key % TAGS, what == 100);
     } else if (what < 103) {
-        if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
+        works_sync();
+        if (base_rng_below(r, 8) == 0) { l2_images_save(d, false); }
     } else {
-        if (kit.cfg.no_thread) { kit.now_ms += 40; } /* otherwise the worker reads it */
-        (void)l2_tick(kit.d, what % 2 == 0 ? 0 : 1000);
+        (void)__atomic_fetch_add(&ms, 40, __ATOMIC_RELAXED);
+        (void)l2_tick(d, what % 2 == 0 ? 0 : 1000);
     }
     atomic_fetch_add(&o->calls, 1);
 }
@@ -271,10 +361,11 @@ static void child_works(uint64_t seed, uint64_t most)
 {
     base_rng r;
     base_rng_seed(&r, seed);
-    if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
+    memset(placed, 0, sizeof placed);
+    if (!store_opened()) { _exit(1); }
     uint32_t version = 1 + (uint32_t)base_rng_below(&r, 1u << 30);
     uint64_t floor;
-    atomic_store(&o->epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
+    atomic_store(&o->epoch, l2_tags_known(d, &floor, no_tag, NULL));
     for (uint64_t n = 0; n < most; n++) { work_once(&r, &version); }
     (void)kill(getpid(), SIGKILL);
 }
@@ -284,7 +375,7 @@ static void child_works(uint64_t seed, uint64_t most)
 #define LONG_MOST ((size_t)160000)
 
 static unsigned char long_value[LONG_MOST], long_got[LONG_MOST];
-static size_t long_bytes = 40000;
+static size_t long_bytes = 90000;
 
 static void long_fill(uint32_t version)
 {
@@ -297,13 +388,13 @@ static cellar_err long_put(uint32_t version)
 {
     l2_parts parts = { 0, 0 };
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .change = true,
-                        .parts = &parts };
-    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
+                        .durable = true, .parts = &parts };
+    const l2_key id = key_of("long", 4, 5);
     cellar_err err = CELLAR_DROPPED;
     long_fill(version);
     for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
-        err = l2_put(kit.d, &id, long_value, long_bytes, &m, NULL);
-        if (err == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
+        err = l2_put(d, &id, long_value, long_bytes, &m, NULL);
+        if (err == CELLAR_DROPPED) { (void)l2_tick(d, 1000); }
     }
     return err;
 }
@@ -313,8 +404,8 @@ static uint32_t long_look(void)
 {
     size_t len = 0;
     l2_meta m;
-    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
-    const cellar_err err = l2_kit_get(kit.d, &id, long_got, long_bytes, &len, &m);
+    const l2_key id = key_of("long", 4, 5);
+    const cellar_err err = get(&id, long_got, long_bytes, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     long_fill(m.user_flags);
     const bool right = err == CELLAR_OK && len == long_bytes &&
@@ -326,29 +417,15 @@ static uint32_t long_look(void)
 static void long_is_kept(void)
 {
     const uint32_t got = long_look();
-    if (got != 1) { dprintf(2, "miss: again %u, thread %d\n", long_look(), !kit.cfg.no_thread); }
     T_CHECK(got == 1 || (got == 0 && atomic_load(&o->emptied) != 0));
     if (got != 1) { T_EQ_I64(long_put(1), CELLAR_OK); }
 }
 
 /* ---- one cycle ---- */
 
-static void kit_new(uint64_t cycle)
-{
-    l2_kit_init(&kit, NULL);
-    kit.cfg.path = store;
-    if (disk != NULL) { kit.cfg.vfs = disk; }
-    kit.cfg.seg_count = segments;
-    kit.cfg.seg_bytes = seg_bytes;
-    kit.cfg.bytes = (uint64_t)segments * kit.cfg.seg_bytes; /* live records move below a share */
-    kit.cfg.move_pct = moves ? 50 : 0;
-    kit.cfg.level = (l2_level)(cycle % 3);
-    kit.cfg.sync_ms = 200;
-}
-
 static void child_starts(uint64_t cycle)
 {
-    kit.cfg.no_thread = cycle % 4 != 0;
+    cfg.no_thread = cycle % 4 != 0;
     fatal_point = only_point;
     if (only_point != NULL) {
         atomic_store(&steps_left, only_visit);
@@ -393,7 +470,8 @@ static void look_at_all(uint32_t generation)
         const uint64_t since = atomic_load(&o->logged) - atomic_load(&o->stored_at[key]);
         T_CHECK(got == 0 || got == now || got == next);
         hits += got != 0;
-        if (stored == 0 || !same || (since > SURE_BYTES && !moves) || atomic_load(&o->emptied) != 0) {
+        if (stored == 0 || !same || (since > SURE_BYTES && !moves) ||
+            atomic_load(&o->emptied) != 0) {
             continue;
         }
         sure++;
@@ -401,16 +479,10 @@ static void look_at_all(uint32_t generation)
     }
 }
 
-static void store_opens(void)
-{
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
-}
-
 static uint32_t generation_found(void)
 {
     l2_namespace v;
-    T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &v));
+    T_REQUIRE(l2_namespace_find(d, "v", 1, &v));
     /* An emptied store may have returned to a generation without any live records. */
     if (v.generation != atomic_load(&o->generation) && atomic_load(&o->emptied) == 0) {
         T_EQ_U64(v.generation, atomic_load(&o->generation_next));
@@ -423,10 +495,10 @@ static void settle(uint32_t generation, bool drop)
 {
     for (uint32_t key = 0; key < KEYS; key++) {
         const uint32_t got = look(key, generation);
-        const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+        const l2_key id = key_of(&key, sizeof key, generation);
         atomic_store(&o->stored[key], 0);
         if (got == 0 || drop) {
-            l2_invalidate(kit.d, &id);
+            l2_invalidate(d, &id);
             T_EQ_U64(look(key, generation), 0);
         }
         atomic_store(&o->now[key], drop ? 0 : got);
@@ -439,30 +511,31 @@ static void settle(uint32_t generation, bool drop)
 static void store_closes(uint64_t cycle)
 {
     if (cycle % 3 == 0) {
-        l2_close(kit.d);
-        kit.d = NULL;
+        l2_close(d);
     } else {
-        l2_kit_kill(&kit);
+        l2_discard(d);
     }
-    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    d = NULL;
+    T_EQ_U64(base_load_rlx(&account.used), 0);
 }
 
 static void cycle_once(uint64_t cycle)
 {
     atomic_store(&o->calls, 0);
-    kit_new(cycle);
+    store_is(cycle);
     child_dies(cycle);
-    kit_new(cycle);
+    store_is(cycle);
     store_opens();
     const uint32_t generation = generation_found();
     look_at_all(generation);
+    look_at_image();
     if (only_point != NULL) { long_is_kept(); }
+    while (only_point != NULL && d->goal.on) { (void)l2_tick(d, 1000); } /* to its size */
     atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
-    T_EQ_STR(l2_audit(kit.d), NULL);
     settle(generation, cycle % 5 == 0);
     store_closes(cycle);
     if (t_failed()) {
-        printf("# cycle %" PRIu64 ", level %d, point %s\n", cycle, (int)kit.cfg.level,
+        printf("# cycle %" PRIu64 ", level %d, point %s\n", cycle, (int)cfg.level,
                fatal_point != NULL ? fatal_point : "any");
     }
 }
@@ -475,14 +548,14 @@ static void begin_in(const char *where)
     T_REQUIRE(o != MAP_FAILED);
     base_rng_seed(&rng, t_.seed);
     cycles = hits = sure = 0;
-    kit_new(1);
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    store_is(1);
+    store_opens();
     const l2_namespace v = { 1, 5, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &v, "v", 1), CELLAR_OK);
     atomic_store(&o->generation, 5);
     atomic_store(&o->generation_next, 5);
-    l2_close(kit.d);
-    kit.d = NULL;
+    l2_close(d);
+    d = NULL;
 }
 
 static void end(void)
@@ -490,28 +563,36 @@ static void end(void)
     T_EQ_I64(munmap(o, sizeof *o), 0);
     t_wipe(store);
     T_EQ_I64(rmdir(folder), 0);
+    moves = sizes = false;
+    only_point = fatal_point = NULL;
 }
 
-static void kill_in(const char *where, uint64_t most, uint64_t calls, bool with_moves)
+/* Return the cycles that ended at a point. */
+static uint64_t points_print(void)
 {
-    calls_most = calls;
-    moves = with_moves;
-    segments = moves ? 14 : 6;
-    begin_in(where);
-    for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
-    printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " required\n",
-           where, cycles, hits, sure);
+    uint64_t killed = 0;
     for (uint32_t i = 0; i < NAMES && atomic_load(&o->name[i]) != NULL; i++) {
+        killed += atomic_load(&o->killed_at[i]);
         printf("# %-20s met %" PRIu64 ", killed there %" PRIu64 "\n", atomic_load(&o->name[i]),
                atomic_load(&o->met[i]), atomic_load(&o->killed_at[i]));
         if (atomic_load(&o->met[i]) >= 2000 && cycles >= 2000) {
             T_CHECK(atomic_load(&o->killed_at[i]) > 0);
         }
     }
+    return killed;
+}
+
+static void kill_in(const char *where, uint64_t most, uint64_t calls, bool with_moves)
+{
+    calls_most = calls;
+    moves = sizes = with_moves;
+    begin_in(where);
+    for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
+    printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " required\n",
+           where, cycles, hits, sure);
+    (void)points_print();
     T_CHECK(cycles < 100 || (hits > cycles && sure > 0));
     end();
-    moves = false;
-    segments = 6;
 }
 
 T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes)
@@ -533,16 +614,17 @@ T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes)
     kill_in(tmp != NULL ? tmp : "/tmp", most - most / 2, 300, true);
 }
 
+static const char *quick_disk(void) { return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; }
+
 /* ---- a death between any two steps while a value in parts replaces an older one ---- */
 
 static void child_puts_long(uint32_t version, uint64_t steps)
 {
     atomic_store(&steps_left, steps);
-    if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
-    l2_kit_warm(&kit);
+    if (!store_opened()) { _exit(1); }
     if (long_put(version) != CELLAR_OK) { _exit(2); }
     atomic_store(&o->now[0], version);
-    for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
+    for (int i = 0; i < 3; i++) { (void)l2_tick(d, 1000); }
     atomic_store(&o->calls, 1);
     (void)kill(getpid(), SIGKILL);
     for (;;) { pause(); }
@@ -555,13 +637,13 @@ static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
     const uint32_t before = atomic_load(&o->now[0]);
     atomic_store(&o->parted, 0);
     atomic_store(&o->calls, 0);
-    kit_new(cycle);
+    store_is(cycle);
     (void)fflush(NULL);
     const pid_t pid = fork();
     if (pid == 0) { child_puts_long(version, steps); }
     T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
     T_CHECK(!WIFEXITED(status));
-    kit_new(cycle);
+    store_is(cycle);
     store_opens();
     const uint32_t got = long_look(), acked = atomic_load(&o->now[0]);
     if (atomic_load(&o->parted) != 0) {
@@ -570,11 +652,10 @@ static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
         T_CHECK(got == before || got == 0); /* the tombstone may be in the log */
     }
     atomic_store(&o->now[0], got);
-    T_EQ_STR(l2_audit(kit.d), NULL);
     store_closes(cycle);
     if (t_failed()) {
         printf("# step %" PRIu64 ", level %d, got %u, before %u, version %u\n", steps,
-               (int)kit.cfg.level, got, before, version);
+               (int)cfg.level, got, before, version);
     }
     hits += got == version;
     sure += atomic_load(&o->parted) != 0 && got == 0;
@@ -584,9 +665,8 @@ static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
 T_ALONE(killed_while_parts_are_put_leaves_no_old_or_torn_value)
 {
     uint32_t version = 1;
-    segments = 32;
-    fatal_point = NULL;
-    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    moves = true;
+    begin_in(quick_disk());
     for (uint64_t level = 0; level < 3; level++) {
         const uint64_t stride = t_reduced() ? 3 : 1;
         uint64_t steps = 1 + base_rng_below(&rng, stride);
@@ -599,266 +679,44 @@ T_ALONE(killed_while_parts_are_put_leaves_no_old_or_torn_value)
             }
         }
         version++;
-        T_CHECK(steps > 60);
+        T_CHECK(steps > 25);
     }
     printf("# %" PRIu32 " lives, %" PRIu64 " with the new value, %" PRIu64 " with none\n", version,
            hits, sure);
     T_CHECK(hits > 10 && sure > 10);
-    segments = 6;
     end();
 }
 
-/* ---- a death at each point of a move ---- */
+/* ---- a death at each point of a pass, and of a change of the size ---- */
 
-/* A value in parts is put once. It stays whole while its parts, and other records, move. Many lives
- * in a row die at their first copy, so they use slots and free none. The points of a put in parts:
- * killed_while_parts_are_put_leaves_no_old_or_torn_value dies at each. */
+/* A value in parts is put once. It stays whole while its parts, and other records, move.
+ * killed_while_parts_are_put_leaves_no_old_or_torn_value dies at the points of a put. */
 T_CASE(killed_at_each_point_of_a_move_keeps_live_records)
 {
-    static const char *const point[] = { "l2.moved", "l2.complete", "l2.moves_durable",
-                                         "l2.reclaim", "l2.put_named", "l2.sealed" };
-    static const uint64_t visit[] = { 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 5, 1, 1, 1, 1, 40 };
+    static const char *const point[] = { "l2.moved", "l2.passed", "l2.floored", "l2.sealed",
+                                         "l2.claimed", "l2.written", "l2.new_made", "l2.turned",
+                                         "l2.turn_done", "l2.turn_named" };
+    static const uint64_t visit[] = { 1, 2, 5, 40 };
     const uint64_t points = sizeof point / sizeof point[0], step = t_reduced() ? 5 : 1;
-    uint64_t runs = 0, killed = 0;
+    uint64_t runs = 0;
     moves = true;
-    segments = 24;
-    seg_bytes = 65536;
     long_bytes = LONG_MOST;
-    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    kit_new(1);
+    begin_in(quick_disk());
+    T_REQUIRE(atomic_load(&steps_left) == 0);
+    store_is(1);
     store_opens();
     T_EQ_I64(long_put(1), CELLAR_OK);
     store_closes(1);
     for (uint64_t run = base_rng_below(&rng, step); run < 3 * points && !t_failed(); run += step) {
         only_point = point[run / 3];
+        sizes = strncmp(only_point, "l2.turn", 7) == 0 || strcmp(only_point, "l2.new_made") == 0;
         for (size_t i = 0; i < sizeof visit / sizeof visit[0]; i++) {
-            only_visit = visit[i];
-            cycle_once(3 * ++runs + run % 3); /* at each level */
+            only_visit = sizes ? 1 : visit[i]; /* a child changes the size once */
+            cycle_once(3 * ++runs + run % 3); /* at each level; a multiple of 3: another size */
         }
     }
-    for (uint32_t i = 0; i < NAMES && atomic_load(&o->name[i]) != NULL; i++) {
-        killed += atomic_load(&o->killed_at[i]);
-        printf("# %-20s met %" PRIu64 ", killed there %" PRIu64 "\n", atomic_load(&o->name[i]),
-               atomic_load(&o->met[i]), atomic_load(&o->killed_at[i]));
-    }
-    T_EQ_U64(killed, runs);
-    only_point = NULL;
-    moves = false;
-    segments = 6;
-    seg_bytes = 16384;
-    long_bytes = 40000;
-    end();
-}
-
-/* ---- a death between any two stores to the stage ---- */
-
-#define COPY_MAX ((size_t)1 << 20)
-#define STEPS_MOST 200 /* of the handler that permits a store, and of the store */
-
-static base_vfs traced;  /* the system, but a file and its copy have one identity */
-static unsigned char *stage; /* of a traced child: each store to it faults first */
-static size_t stage_bytes;
-static char copy[T_FOLDER_MAX + 8];
-static uint64_t copies;
-
-static int stat_of_a_copy(void *ctx, base_vfs_file *f, base_vfs_stat *out)
-{
-    const int e = base_vfs_system()->stat(ctx, f, out);
-    out->inode = 7;
-    out->born_ns = 0;
-    out->device = 0;
-    return e;
-}
-
-static void stage_permits(int how)
-{
-    if (stage != NULL && mprotect(stage, stage_bytes, how) != 0) { _exit(8); }
-}
-
-static int stage_map(void *ctx, base_vfs_file *f, size_t bytes, void **out)
-{
-    const int e = base_vfs_system()->map_shared(ctx, f, bytes, out);
-    if (e == 0) {
-        stage = *out;
-        stage_bytes = bytes;
-        stage_permits(PROT_READ);
-    }
-    return e;
-}
-
-static int stage_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes)
-{
-    stage_permits(PROT_READ | PROT_WRITE); /* the kernel stores */
-    const int e = base_vfs_system()->arm(ctx, f, map, offset, bytes);
-    stage_permits(PROT_READ);
-    return e;
-}
-
-static void on_fault(int sig, siginfo_t *info, void *context)
-{
-    const uintptr_t at = (uintptr_t)info->si_addr, from = (uintptr_t)stage;
-    (void)sig;
-    (void)context;
-    if (at < from || at - from >= stage_bytes) { _exit(9); }
-    stage_permits(PROT_READ | PROT_WRITE);
-}
-
-static void on_stored(int sig)
-{
-    (void)sig;
-    stage_permits(PROT_READ);
-}
-
-static void child_traced(uint64_t cycle, uint64_t calls)
-{
-    struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-    struct sigaction stored = { .sa_handler = on_stored };
-    (void)sigaction(SIGSEGV, &fault, NULL);
-    (void)sigaction(SIGUSR1, &stored, NULL);
-    traced.map_shared = stage_map;
-    traced.arm = stage_arm;
-    kit.cfg.no_thread = true;
-    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) { _exit(7); }
-    (void)raise(SIGSTOP);
-    child_works(t_.seed + cycle, calls);
-}
-
-static void copy_store(void)
-{
-    static const char *const names[] = { "SUPER", "META.0", "META.1", "stage.buf", "data.seg",
-                                         "index.snap" };
-    static unsigned char bytes[COPY_MAX];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[T_FOLDER_MAX + 32];
-        snprintf(path, sizeof path, "%s/%s", store, names[i]);
-        const int from = open(path, O_RDONLY);
-        snprintf(path, sizeof path, "%s/%s", copy, names[i]);
-        if (from < 0) {
-            (void)unlink(path);
-            continue;
-        }
-        const int to = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        const ssize_t n = read(from, bytes, sizeof bytes);
-        T_REQUIRE(to >= 0 && n >= 0 && (size_t)n < sizeof bytes);
-        T_REQUIRE(write(to, bytes, (size_t)n) == n);
-        (void)close(from);
-        (void)close(to);
-    }
-}
-
-/* Open a copy of the store as it is now: a process death leaves the same bytes. */
-static void copy_opens(uint64_t cycle)
-{
-    static oracle was;
-    copy_store();
-    memcpy(&was, o, sizeof was);
-    kit_new(cycle);
-    kit.cfg.path = copy;
-    store_opens();
-    look_at_all(generation_found());
-    T_EQ_U64(l2_kit_figures(&kit).holes, 0); /* nothing looks like damage */
-    T_CHECK(kit.d->opened != L2_OPENED_RESET);
-    T_EQ_STR(l2_audit(kit.d), NULL);
-    l2_kit_kill(&kit);
-    memcpy(o, &was, sizeof was);
-    copies++;
-}
-
-/* Let the child do the store that faulted. Return false if it ended. */
-static bool one_store(pid_t pid, const unsigned char *now, const unsigned char *last, size_t bytes)
-{
-    int sig = SIGSEGV;
-    for (int i = 0; i < STEPS_MOST && memcmp(last, now, bytes) == 0; i++, sig = 0) {
-        int status = 0;
-        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, sig) != 0 || waitpid(pid, &status, 0) != pid ||
-            !WIFSTOPPED(status)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static const unsigned char *map_stage(size_t *bytes)
-{
-    struct stat st;
-    char path[T_FOLDER_MAX + 32];
-    snprintf(path, sizeof path, "%s/stage.buf", store);
-    const int fd = open(path, O_RDONLY);
-    T_REQUIRE(fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size <= COPY_MAX);
-    *bytes = (size_t)st.st_size;
-    const unsigned char *map = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, fd, 0);
-    T_REQUIRE(map != MAP_FAILED);
-    (void)close(fd);
-    return map;
-}
-
-/* Return false if this system cannot trace. */
-static bool trace_once(uint64_t cycle, uint64_t calls)
-{
-    static unsigned char last[COPY_MAX];
-    int status = 0, sig = 0;
-    atomic_store(&o->calls, 0);
-    kit_new(cycle);
-    (void)fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) { child_traced(cycle, calls); }
-    T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
-    if (!WIFSTOPPED(status)) { return false; }
-    size_t bytes;
-    const unsigned char *now = map_stage(&bytes);
-    memcpy(last, now, bytes);
-    uint64_t stores = 0;
-    while (!t_failed() && ptrace(PTRACE_CONT, pid, NULL, sig) == 0 &&
-           waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
-        sig = WSTOPSIG(status);
-        if (sig != SIGSEGV) { continue; }
-        if (!one_store(pid, now, last, bytes)) { break; }
-        sig = SIGUSR1;
-        if (memcmp(last, now, bytes) == 0) { continue; }
-        memcpy(last, now, bytes);
-        stores++;
-        copy_opens(cycle);
-    }
-    T_CHECK(!WIFEXITED(status));
-    if (t_failed()) {
-        printf("# life %" PRIu64 ", level %d, call %" PRIu64 ", store %" PRIu64 "\n", cycle,
-               (int)(cycle % 3), atomic_load(&o->calls), stores);
-    }
-    (void)kill(pid, SIGKILL);
-    (void)waitpid(pid, &status, 0);
-    (void)munmap((void *)(uintptr_t)now, bytes);
-    return true;
-}
-
-T_ALONE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes)
-{
-    if (T_COST > 1 || t_patience() > 1) {
-        T_SKIP("a sanitizer or an emulator stores, too");
-        return;
-    }
-    traced = *base_vfs_system();
-    traced.stat = stat_of_a_copy;
-    disk = &traced;
-    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    snprintf(copy, sizeof copy, "%s/copy", folder);
-    T_EQ_I64(mkdir(copy, 0700), 0);
-    const uint64_t most = t_env_u64("KILL_TRACED", t_share(12));
-    for (copies = 0; cycles < most && !t_failed(); cycles++) {
-        if (!trace_once(cycles, 40)) {
-            T_SKIP("no tracing of a process here");
-            break;
-        }
-        kit_new(cycles);
-        store_opens();
-        const uint32_t generation = generation_found();
-        atomic_store(&o->emptied, 0);
-        settle(generation, false);
-        store_closes(cycles);
-    }
-    printf("# %" PRIu64 " lives, %" PRIu64 " copies opened, %" PRIu64 " required\n", cycles, copies,
-           sure);
-    disk = NULL;
-    t_wipe(copy);
+    T_EQ_U64(points_print(), runs);
+    long_bytes = 90000;
     end();
 }
 
