@@ -13,7 +13,7 @@
 
 #define KEYS 60u
 #define MOST_CHANGES 16000u
-#define GENERATION 3u
+#define GENERATION 3u /* of a new store */
 #define BYTES 300u /* most of a value */
 #define LEAST 100u /* least of one */
 #define LEAST_RECORD 128u
@@ -28,9 +28,11 @@ static base_vfs vfs;
 static l2_config cfg;
 static l2 *d;
 static int64_t ms = 1000000; /* of the store's clock */
+static uint32_t generation_now; /* of the namespace */
 static bool same_size; /* of all values */
 static int64_t wall_first_ms; /* of the wall clock at ms 0 */
 static change history[MOST_CHANGES];
+static bool within[MOST_CHANGES]; /* in history: the next one belongs to the same change */
 static uint32_t changes; /* in history; the last one may not have returned */
 static uint32_t ensured; /* so many of them no kill takes back */
 static uint32_t synced;  /* and no power cut */
@@ -65,6 +67,8 @@ T_INLINE void begin(l2_level level)
     ms = 1000000;
     changes = ensured = synced = 0;
     memset(last, 0, sizeof last);
+    memset(within, 0, sizeof within);
+    generation_now = GENERATION;
 }
 
 T_INLINE void open_on(l2_dev *on)
@@ -80,12 +84,13 @@ T_INLINE void open_on(l2_dev *on)
     if (!l2_namespace_find(d, "all", 3, &ns)) {
         T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
     }
+    generation_now = (uint32_t)ns.generation;
 }
 
 T_INLINE l2_key key_of(const uint32_t *i)
 {
-    return (l2_key){ i, sizeof *i, GENERATION,
-                     base_hash(l2_hash_key(d), GENERATION, i, sizeof *i) };
+    return (l2_key){ i, sizeof *i, generation_now,
+                     base_hash(l2_hash_key(d), generation_now, i, sizeof *i) };
 }
 
 T_INLINE size_t bytes_of(uint32_t i, uint32_t v)
@@ -150,7 +155,7 @@ T_INLINE uint32_t moment(uint32_t from)
     uint32_t state[KEYS] = { 0 }, seen[KEYS], wrong = 0;
     for (uint32_t i = 0; i < KEYS; i++) { wrong += (seen[i] = look(i)) != 0; }
     for (uint32_t n = 0;; n++) {
-        if (wrong == 0 && n >= from) { return n; }
+        if (wrong == 0 && n >= from && (n == 0 || !within[n - 1])) { return n; }
         if (n == changes) { return UINT32_MAX; }
         const change *c = &history[n];
         wrong -= state[c->key] != seen[c->key];
