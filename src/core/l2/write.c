@@ -283,6 +283,10 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
     if (!l2_put_plan(d, k, value_len, meta, ext, &r.rec)) { return L2_REFUSED; }
     if (!l2_put_used(d, k->hash, meta)) { return L2_REFUSED; }
     l2_box box = { NULL, 0, value };
+    if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, k->hash, meta)) {
+        L2_COUNT(d, identical); /* known without compression or encryption */
+        return CELLAR_OK;
+    }
     cellar_err err = L2_REFUSED;
     if (l2_put_boxed(d, k, meta, ext, &r.rec, &box)) {
         r.value = box.bytes;

@@ -6,7 +6,11 @@
  *         not decompress, wrong lengths, and a build without LZ4 give counted misses.
  * Method: small stores on an in-memory disk, a toy cipher that authenticates, every bit. */
 #include "base/pack.h"
-#include "tests/support/l2_kit.h"
+#include "l2/codec.h"
+#include "l2/index.h"
+#include "l2/record.h"
+#include "l2/recover.h"
+#include "tests/support/l2_small.h"
 
 #define TOY_TAG 16u
 #define TOY_NONCES 4096u
@@ -88,14 +92,14 @@ static void begin(void)
     toy_init(&right_toy, &crypt_of_right, 1);
     toy_init(&wrong_toy, &crypt_of_wrong, 2);
     kit.cfg.crypt = &crypt_of_right;
-    kit.cfg.seg_count = 8;
     packing = false;
 }
 
 static void open_it(void)
 {
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
+    const l2_namespace ns = { 1, 7, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
 }
 
 static void end(void)
@@ -117,7 +121,8 @@ static size_t value_of(char *buf, uint32_t key, uint32_t version)
 static cellar_err put(uint32_t key, uint32_t version)
 {
     char buf[400];
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing,
+                        .durable = true };
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
     return l2_put(kit.d, &k, buf, value_of(buf, key, version), &m, NULL);
 }
@@ -157,7 +162,6 @@ T_CASE(encrypted_values_are_restored_exactly)
         open_it();
     }
     T_CHECK(lies_in("data.seg", "plainly-readable", 16) == NULL);
-    T_CHECK(lies_in("stage.buf", "plainly-readable", 16) == NULL);
     T_CHECK(lies_in("data.seg", "pppppppppppp", 12) == NULL);
     /* An empty value, a negative entry, a buffer that is too small, the length only. */
     const l2_key k = l2_kit_key(&kit, "empty", 5, 7), none = l2_kit_key(&kit, "none", 4, 7);
@@ -265,7 +269,8 @@ T_CASE(a_cipher_that_fails_stores_nothing)
     end();
 }
 
-typedef struct spot { /* a record in data.seg or in a slot */
+typedef struct spot { /* a record in data.seg */
+    l2_form form; /* of the run that wrote it */
     unsigned char *at;
     uint64_t segseq;
     uint32_t off, bytes;
@@ -273,28 +278,34 @@ typedef struct spot { /* a record in data.seg or in a slot */
 
 static spot find_record(uint32_t key)
 {
-    unsigned char *data = l2_dev_find(&dev, "data.seg")->live;
-    const size_t size = l2_dev_find(&dev, "data.seg")->size;
-    for (uint32_t i = 0; i < kit.d->nseg; i++) {
-        const uint64_t w = base_load_rlx(&kit.d->seg[i].word);
-        unsigned char *seg = data + (size_t)base_load_rlx(&kit.d->seg[i].place) * 16384;
-        if (L2_SEG_STATE(w) == L2_SEG_STAGE) { seg = kit.d->slot[L2_SEG_SLOT(w)].base; }
-        if (L2_SEG_STATE(w) != L2_SEG_STAGE &&
-            (L2_SEG_STATE(w) != L2_SEG_DISK || seg + 16384 > data + size)) {
-            continue;
-        }
-        for (uint32_t off = 64; off < 12288; off += 8) {
-            l2_rec r;
-            if (!l2_rec_marked(&kit.d->form, seg + off, L2_SEG_SEQ(w), off, 12288, &r) ||
-                !l2_rec_whole(&kit.d->form, seg + off, L2_SEG_SEQ(w), off, &r) ||
-                r.klen != sizeof key ||
-                memcmp(seg + off + L2_RECORD_HEAD + 8 * r.ext, &key, sizeof key) != 0) {
-                continue;
-            }
-            return (spot){ seg + off, L2_SEG_SEQ(w), off, r.bytes };
-        }
-    }
-    return (spot){ NULL, 0, 0, 0 };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    l2_shard *shard = l2_shard_of(kit.d, l2_mix(k.hash));
+    spot s;
+    l2_rec r;
+    sync_take(L2_TOMBSTONE_LOCK, &shard->lock);
+    const uint64_t lsn = l2_index_find(kit.d, l2_mix(k.hash)).lsn;
+    sync_drop(L2_TOMBSTONE_LOCK, &shard->lock);
+    T_REQUIRE(lsn != 0);
+    l2_form_at(kit.d, lsn, &s.form);
+    s.at = l2_dev_find(&dev, "data.seg")->live + lsn % l2_size(kit.d);
+    s.segseq = l2_seq_of(kit.d, lsn);
+    s.off = (uint32_t)(lsn % L2_KIT_SEG);
+    T_REQUIRE(l2_rec_marked(&s.form, s.at, s.segseq, s.off, L2_KIT_SEG, &r));
+    s.bytes = r.bytes;
+    return s;
+}
+
+/* Make the checks of a changed record right. */
+static void sign(const spot *s) { l2_rec_end(&s->form, s->at, s->segseq, s->off); }
+
+/* Change the head of a record; its mark and check are right. */
+static void lie(const spot *s, uint8_t form)
+{
+    l2_rec r;
+    T_REQUIRE(l2_rec_marked(&s->form, s->at, s->segseq, s->off, L2_KIT_SEG, &r));
+    r.form = form;
+    l2_rec_begin(&s->form, s->at, s->segseq, s->off, &r);
+    sign(s);
 }
 
 /* An attacker knows the store's secret and makes every check right, but has no key of the
@@ -302,23 +313,21 @@ static spot find_record(uint32_t key)
 T_CASE(forged_bytes_with_right_checks_miss)
 {
     begin();
-    T_EQ_U64(kit.cfg.seg_bytes, 16384);
     open_it();
     T_EQ_I64(put(9, 3), CELLAR_OK);
     T_EQ_I64(put(10, 3), CELLAR_OK);
     l2_close(kit.d);
     open_it();
     const spot s = find_record(9), other = find_record(10);
-    T_REQUIRE(s.at != NULL && other.at != NULL);
     T_EQ_I64(get(9, 3), CELLAR_OK);
     for (uint32_t bit = 14 * 8; bit < s.bytes * 8; bit++) {
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        sign(&s);
         T_EQ_I64(get(9, 3), CELLAR_MISS);
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
         if (t_failed()) { break; }
     }
-    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    sign(&s);
     T_EQ_I64(get(9, 3), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
     /* The authentic ciphertext of another key. */
@@ -326,10 +335,10 @@ T_CASE(forged_bytes_with_right_checks_miss)
     unsigned char kept[512];
     memcpy(kept, s.at + value, n);
     memcpy(s.at + value, other.at + value, n);
-    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    sign(&s);
     T_EQ_I64(get(9, 3), CELLAR_MISS);
     memcpy(s.at + value, kept, n);
-    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    sign(&s);
     T_EQ_I64(get(9, 3), CELLAR_OK);
     end();
 }
@@ -408,7 +417,8 @@ static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
 static cellar_err put_words(uint32_t key, uint32_t version)
 {
     static unsigned char buf[WORDS_MAX];
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing,
+                        .durable = true };
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
     return l2_put(kit.d, &k, buf, words_of(buf, key, version), &m, NULL);
 }
@@ -521,14 +531,14 @@ T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44);
-    T_REQUIRE(s.at != NULL && s.bytes < 200);
+    T_REQUIRE(s.bytes < 200);
     uint32_t garbled = 0, missed = 0;
     for (uint32_t bit = 0; bit < s.bytes * 8; bit++) {
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
         T_EQ_I64(get_words(44, 0), CELLAR_MISS);
         base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many misses switch the tier off */
         if (bit / 8 >= L2_RECORD_HEAD) {
-            l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+            sign(&s);
             const cellar_err err = get_words(44, 0);
             T_CHECK(err == CELLAR_MISS || err == CELLAR_CONFLICT || err == CELLAR_OK);
             garbled += err == CELLAR_CONFLICT;
@@ -536,7 +546,7 @@ T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
             base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK);
         }
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        sign(&s);
         if (t_failed()) { break; }
     }
     T_CHECK(missed > 50 && garbled > 20); /* both outcomes occur */
@@ -563,7 +573,6 @@ T_CASE(wrong_raw_lengths_miss)
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44), plain = find_record(45);
-    T_REQUIRE(s.at != NULL && plain.at != NULL);
     unsigned char *says = raw_says(&s);
     T_REQUIRE(says != NULL && raw_says(&plain) == NULL);
     const uint32_t raw = l2_r32(says + 2), room = kit.d->room_max;
@@ -578,7 +587,7 @@ T_CASE(wrong_raw_lengths_miss)
         const uint32_t id = 44;
         const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
         l2_w32(says + 2, lies[i]);
-        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        sign(&s);
         T_EQ_I64(l2_get(kit.d, &k, large, sizeof large, &len, &m), CELLAR_MISS);
         T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
         /* No memory is allocated for an impossible length. */
@@ -589,16 +598,12 @@ T_CASE(wrong_raw_lengths_miss)
         T_EQ_U64(base_load_rlx(&kit.account.used), used);
     }
     l2_w32(says + 2, raw);
-    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    sign(&s);
     T_EQ_I64(get_words(44, 0), CELLAR_OK);
     /* Only one of the two places says it. The mark covers the word of the lengths. */
     const spot both[] = { s, plain };
     for (int i = 0; i < 2; i++) {
-        l2_rec r;
-        T_REQUIRE(l2_rec_marked(&kit.d->form, both[i].at, both[i].segseq, both[i].off, 16384, &r));
-        r.form ^= L2_FORM_PACKED;
-        l2_rec_begin(&kit.d->form, both[i].at, both[i].segseq, both[i].off, &r);
-        l2_rec_end(&kit.d->form, both[i].at, both[i].segseq, both[i].off);
+        lie(&both[i], i == 0 ? L2_FORM_PLAIN : L2_FORM_PACKED);
         T_EQ_I64(get_words(i == 0 ? 44 : 45, (uint32_t)i), CELLAR_MISS);
         T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
     }
@@ -616,19 +621,13 @@ T_CASE(encryption_authenticates_how_a_value_is_compressed)
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44);
-    T_REQUIRE(s.at != NULL);
-    l2_rec r;
-    T_REQUIRE(l2_rec_marked(&kit.d->form, s.at, s.segseq, s.off, 16384, &r));
-    T_EQ_U64(r.form, L2_FORM_PACKED | L2_FORM_SEALED);
     for (uint8_t form = 0; form < 4; form++) {
-        r.form = form;
-        l2_rec_begin(&kit.d->form, s.at, s.segseq, s.off, &r);
-        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        lie(&s, form);
         T_EQ_I64(get_words(44, 0), form == 3 ? CELLAR_OK : CELLAR_MISS);
     }
     for (uint32_t bit = 14 * 8; bit < s.bytes * 8; bit++) {
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        sign(&s);
         T_EQ_I64(get_words(44, 0), CELLAR_MISS);
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
         if (t_failed()) { break; }
