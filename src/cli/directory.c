@@ -27,7 +27,7 @@
 #include <errno.h>
 
 #include "base/vfs.h"
-#include "l2/common.h"
+#include "l2/types.h"
 
 #define LAYER_FILES 12u
 

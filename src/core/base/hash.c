@@ -199,25 +199,17 @@ static void base_sum_stripes(const base_sum_key *key, uint64_t acc[8], const uns
 }
 #endif
 
-CELLAR_PRIVATE void base_sum_begin(const base_sum_key *key, uint64_t seed, base_sum_parts *s)
-{
-    s->seed = seed;
-    s->len = 0;
-    for (size_t i = 0; i < 8; i++) { s->acc[i] = (seed + i) * BASE_SUM_STEP ^ key->k[7 - i]; }
-}
-
-CELLAR_PRIVATE void base_sum_add(const base_sum_key *key, base_sum_parts *s, const void *bytes,
+CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
                                  size_t len)
 {
     const unsigned char *p = (const unsigned char *)bytes;
-    uint64_t *acc = s->acc, stripe = s->len / 64;
-    BASE_ASSERT(s->len % 64 == 0);
-    s->len += len;
+    uint64_t acc[8], stripe = 0, h = len * BASE_SUM_STEP ^ seed;
+    for (size_t i = 0; i < 8; i++) { acc[i] = (seed + i) * BASE_SUM_STEP ^ key->k[7 - i]; }
     while (len >= 64) {
-        const size_t n = BASE_MIN(len / 64, (size_t)(BASE_SUM_ROUND - stripe % BASE_SUM_ROUND));
+        const size_t n = BASE_MIN(len / 64, (size_t)BASE_SUM_ROUND);
         base_sum_stripes(key, acc, p, n, stripe);
         stripe += n;
-        for (size_t i = 0; stripe % BASE_SUM_ROUND == 0 && i < 8; i++) {
+        for (size_t i = 0; n == BASE_SUM_ROUND && i < 8; i++) {
             acc[i] = (acc[i] ^ acc[i] >> 47 ^ key->k[i]) * BASE_SUM_PRIME;
         }
         p += 64 * n;
@@ -228,22 +220,8 @@ CELLAR_PRIVATE void base_sum_add(const base_sum_key *key, base_sum_parts *s, con
         memcpy(tail, p, len);
         base_sum_stripes(key, acc, tail, 1, stripe);
     }
-}
-
-CELLAR_PRIVATE uint64_t base_sum_end(const base_sum_key *key, const base_sum_parts *s)
-{
-    uint64_t h = s->len * BASE_SUM_STEP ^ s->seed;
     for (size_t i = 0; i < 8; i += 2) {
-        h += base_hash_fold(s->acc[i] ^ key->k[i + 1], s->acc[i + 1] ^ key->k[i]);
+        h += base_hash_fold(acc[i] ^ key->k[i + 1], acc[i + 1] ^ key->k[i]);
     }
     return base_mix64(h);
-}
-
-CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
-                                 size_t len)
-{
-    base_sum_parts s;
-    base_sum_begin(key, seed, &s);
-    base_sum_add(key, &s, bytes, len);
-    return base_sum_end(key, &s);
 }

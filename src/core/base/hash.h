@@ -43,14 +43,6 @@ CELLAR_PRIVATE void base_sum_key_init(base_sum_key *key, const unsigned char sec
  * and the generation of the store. */
 CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
                                  size_t len);
-typedef struct base_sum_parts {
-    uint64_t acc[8], seed, len; /* len: bytes so far */
-} base_sum_parts;
-/* Begin the same checksum of bytes that come in parts: each but the last has a multiple of 64. */
-CELLAR_PRIVATE void base_sum_begin(const base_sum_key *key, uint64_t seed, base_sum_parts *s);
-CELLAR_PRIVATE void base_sum_add(const base_sum_key *key, base_sum_parts *s, const void *bytes,
-                                 size_t len);
-CELLAR_PRIVATE uint64_t base_sum_end(const base_sum_key *key, const base_sum_parts *s);
 
 BASE_INLINE uint64_t base_hash_r8(const unsigned char *p)
 {

@@ -51,7 +51,6 @@ static l2_meta cache_disk_meta(const cellar *c, const l1_put_spec *p, const l1_t
 {
     l2_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = (uint32_t)t->stale_ms,
                   .idle_ms = (uint32_t)t->idle_ms, .version = p->version, .addr = how->addr,
-                  .older = p->was_addr,
                   .tag_born = p->tag_born, .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                   .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                   .durable = how->kept, .change = how->stamp == CACHE_STAMP_NONE,

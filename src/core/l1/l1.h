@@ -352,7 +352,6 @@ typedef struct l1_put_spec {
     const l1_times *own;     /* private: times of the call, while KEEP_TTL may have changed them */
     l1_times kept;           /* out with L1_KEEP_TTL: times of the stored entry */
     uint64_t stamp;          /* out: from hooks.commit */
-    uint64_t was_addr;       /* out: l2_addr of an older entry of the key; 0: unknown */
     bool untagged;           /* a hint: the key has no entry */
     bool replaced;           /* out: it replaced a live value */
     l1_gone gone;            /* out: NOTHING with `replaced` stands for VALUE */

@@ -164,7 +164,6 @@ static BASE_NOINLINE l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_gone o = l1_look_old(c, found, &slot);
-    if (found) { p->was_addr = l1_get_u64(c, slot.pos, &slot.rec, L1_X_L2, 0); }
     *err = l1_condition(c, o, &slot, p);
     if (*err != CELLAR_OK) {
         done = L1_DONE;
@@ -815,7 +814,7 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
 
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
 {
-    p->version = p->stamp = p->was_addr = 0;
+    p->version = p->stamp = 0;
     p->replaced = false;
     p->gone = L1_GONE_NOTHING;
     const bool same = (p->flags & L1_IF_SAME) != 0 && p->same_bytes != NULL;

@@ -15,8 +15,7 @@
  *            A forger of files can cause a miss, or an older, not expired value of the same key and
  *            generation. README.md has the argument.
  *            A nonce is used once: 96 random bits per open, plus 1 per encryption.
- * LOCKING    None. No lock is held during a call of the cipher. `open` must not wait, because the
- *            slot of a staged record is pinned meanwhile.
+ * LOCKING    None. No lock is held during a call of the cipher.
  * LIMITS     A value above half a segment is refused before compression.
  *            Two opens with 2^32 encryptions each share a nonce with probability 2^-63.
  *            Keys, namespace names, lengths and times are not encrypted.
@@ -45,10 +44,7 @@ static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
     l2_w64(nonce, l2_r64(nonce) + n); /* The nonces of one open differ for 2^64 encryptions. */
 }
 
-/* Return the authenticated bytes of ext: all but a link, which is written after encryption. */
-static size_t l2_aad_ext(const l2_rec *r) { return (size_t)r->ext * 8 - l2_link_bytes(r); }
-
-static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + l2_aad_ext(r) + r->klen; }
+static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + (size_t)r->ext * 8 + r->klen; }
 
 static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const void *ext,
                          const void *key)
@@ -57,8 +53,8 @@ static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const 
     l2_w32(to + 16, r->generation);
     l2_w32(to + 20, r->klen);
     l2_w64(to + 24, (uint64_t)r->expiry_wall_ms);
-    memcpy(to + L2_AAD_HEAD, ext, l2_aad_ext(r));
-    memcpy(to + L2_AAD_HEAD + l2_aad_ext(r), key, r->klen);
+    memcpy(to + L2_AAD_HEAD, ext, (size_t)r->ext * 8);
+    memcpy(to + L2_AAD_HEAD + (size_t)r->ext * 8, key, r->klen);
 }
 
 CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
@@ -197,7 +193,7 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
         L2_COUNT(d, miss_sealed);
         return false;
     }
-    const unsigned char *ext = at + L2_RECORD_HEAD + l2_link_bytes(r), *key = ext + l2_aad_ext(r);
+    const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
     const unsigned char *sealed = key + r->klen;
     const uint32_t plain = r->vlen - d->seal_bytes;
     const size_t aad_bytes = l2_aad_bytes(r);

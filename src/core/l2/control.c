@@ -41,13 +41,11 @@ static void l2_namespace_logged(l2 *d, uint32_t id, uint64_t lsn)
     sync_drop(L2_DEV, &d->namespace_lock);
 }
 
-CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t generation, uint64_t row)
+CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, const unsigned char *value, uint32_t bytes)
 {
     l2_shard *controls = &d->index.shard[0];
     l2_waiting w = { 0, 0 };
     uint64_t lsn = 0, end = 0;
-    (void)h48, (void)generation, (void)row;
     for (;;) { /* also where the tier is closed: it may be about to open, behind its FLOOR */
         w.seen = l2_room_seen(d);
         sync_take(L2_TOMBSTONE_LOCK, &controls->lock);

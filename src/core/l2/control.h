@@ -7,11 +7,9 @@
 #include "l2/log.h"
 #include "l2/stall.h"
 
-#define L2_LSN_OWED UINT64_MAX
 /* Log a control. Return its lsn, or 0 if the tier is closed: no older record is left to which it
- * could apply. h48, generation and row: of the other tier. */
-CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t generation, uint64_t row);
+ * could apply. */
+CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, const unsigned char *value, uint32_t bytes);
 /* Append a control once. *end: its end. */
 CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t hash,
                                       const unsigned char *value, uint32_t bytes, uint64_t *lsn,

@@ -63,7 +63,7 @@ CELLAR_PRIVATE void l2_lost_entries(l2 *d, l2_loss why, uint64_t entries, uint64
 CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes)
 {
     bytes = BASE_MIN(bytes, (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes);
-    const uint64_t words = base_load_acq(&d->rebuilding) == 0 ? base_load_rlx(&d->index.words) : 0;
+    const uint64_t words = base_load_rlx(&d->index.words);
     const uint64_t mean = words != 0 ? l2_log_bytes(d) / words : d->cfg.avg_object_bytes;
     l2_lost_entries(d, why, bytes / (mean != 0 ? mean : L2_LOST_MEAN), bytes);
 }

@@ -9,8 +9,6 @@
  *            `count` is unchanged and the stamp is still current (l2_current)
  * INVARIANTS No record that a control invalidates follows the control in the log. So a row may be
  *            forgotten once a durable header says that nothing below its control counts.
- *            META holds each row with a control below META's lsn: a row comes before its control,
- *            and only the rule above removes it.
  *            A pattern is in progress from before its control until the cache has searched its
  *            memory. Meanwhile matching puts are refused; a later put has an old stamp.
  *            Tag epochs come from the cache and exceed SUPER's count of opens * 2^32. So a number
@@ -33,8 +31,6 @@
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
 #define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */
-#define L2_META_TAG 32u
-#define L2_META_GLOB 16u
 
 typedef struct l2_glob {
     _Atomic uint64_t lsn;     /* UINT64_MAX: no control yet; release under GLOB */
@@ -140,8 +136,8 @@ static SYNC_HOLDS(GLOB) l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t ep
 
 static SYNC_HOLDS(GLOB) l2_glob *l2_glob_of(l2 *d, uint64_t seq);
 
-CELLAR_PRIVATE void l2_invalidation_logged(l2 *d, const unsigned char *value, uint64_t row,
-                                           uint64_t lsn)
+/* Enter the lsn of a logged control into its row: a tag's if `row` is not 0, the pattern `row`. */
+static void l2_invalidation_logged(l2 *d, const unsigned char *value, uint64_t row, uint64_t lsn)
 {
     sync_take(GLOB, &d->invalidations.lock);
     l2_tag_row *t = value[0] == L2_CTL_TAG && row != 0 ? l2_tag_of(d, l2_r64(value + 8)) : NULL;
@@ -169,8 +165,7 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     BASE_POINT("l2.end_entered");
     (void)base_add_sc(&e->count, (uint64_t)1);
     BASE_POINT("l2.end_raised");
-    const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0, entered);
-    if (lsn != L2_LSN_OWED) { l2_invalidation_logged(d, value, entered, lsn); }
+    l2_invalidation_logged(d, value, entered, l2_control_log(d, value, sizeof value));
 }
 
 BASE_SIZE_END
@@ -306,26 +301,6 @@ static void l2_globs_free(l2 *d, l2_globs *t)
     }
 }
 
-/* Replace the finished patterns of a stall by the FLOOR of the reopening. Return false if there is
- * none. */
-static bool l2_globs_owed_floor(l2 *d)
-{
-    bool any = false;
-    sync_take(L2_STALL, &d->owed.lock); /* the tier stays closed */
-    sync_take(GLOB, &d->invalidations.lock);
-    l2_globs *t = l2_is_closed(d) ? base_load_rlx(&d->invalidations.globs) : NULL;
-    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
-        l2_glob *g = &t->row[i];
-        if (base_load_rlx(&g->walking) != 0 || base_load_rlx(&g->lsn) != UINT64_MAX) { continue; }
-        base_store_rel(&g->lsn, (uint64_t)0);
-        any = true;
-    }
-    sync_drop(GLOB, &d->invalidations.lock);
-    d->owed.over = d->owed.over || any;
-    sync_drop(L2_STALL, &d->owed.lock);
-    return any;
-}
-
 static l2_globs *l2_globs_make(l2 *d, uint32_t room, uint32_t space)
 {
     l2_globs *t = NULL;
@@ -396,7 +371,7 @@ static bool l2_globs_floor(l2 *d)
         }
     }
     sync_drop(GLOB, &e->lock);
-    if (lsn == UINT64_MAX) { return l2_globs_owed_floor(d); }
+    if (lsn == UINT64_MAX) { return false; }
     if (e->open) { /* before the open is finished l2_recover applies the floor */
         l2_floor_to(d, lsn);
         l2_floor_log(d, lsn, L2_LOST_pattern);
@@ -475,9 +450,8 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     l2_w16(value + 2, (uint16_t)len);
     l2_w32(value + 4, generation);
     memcpy(value + L2_GLOB_HEAD, pattern, len);
-    const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0,
-                                        *seq);
-    if (lsn != L2_LSN_OWED) { l2_invalidation_logged(d, value, *seq, lsn); }
+    l2_invalidation_logged(d, value, *seq,
+                           l2_control_log(d, value, (uint32_t)(L2_GLOB_HEAD + len)));
     return CELLAR_OK;
 }
 
@@ -514,18 +488,7 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, boo
 
 BASE_SIZE_BEGIN
 
-/* ---- META and controls ---- */
-
-CELLAR_PRIVATE size_t l2_invalidation_bytes(l2 *d)
-{
-    l2_invalidations *e = &d->invalidations;
-    sync_take(GLOB, &e->lock);
-    const l2_globs *t = base_load_rlx(&e->globs);
-    size_t n = (size_t)(e->tag_count + 16) * L2_META_TAG + 2048;
-    if (t != NULL) { n += (size_t)t->count * (L2_META_GLOB + 8) + t->text_bytes; }
-    sync_drop(GLOB, &e->lock);
-    return n;
-}
+/* ---- forget, and open ---- */
 
 static bool l2_tag_is_over(const l2 *d, const l2_tag_row *t)
 {
@@ -558,64 +521,6 @@ CELLAR_PRIVATE void l2_invalidation_forget(l2 *d)
     l2_globs_free(d, old);
 }
 
-CELLAR_PRIVATE size_t l2_invalidation_write(l2 *d, unsigned char *head, unsigned char *to,
-                                            size_t cap, uint64_t lsn)
-{
-    l2_invalidations *e = &d->invalidations;
-    l2_globs *old = NULL;
-    size_t n = 0;
-    uint32_t globs = 0;
-    sync_take(GLOB, &e->lock);
-    l2_invalidation_prune(d, &old);
-    const l2_globs *t = base_load_rlx(&e->globs);
-    if ((size_t)e->tag_count * L2_META_TAG > cap) { n = SIZE_MAX; }
-    for (uint32_t i = 0; i < e->tag_count && n != SIZE_MAX; i++, n += L2_META_TAG) {
-        const l2_tag_row *g = &e->tag[i];
-        l2_w64(to + n, g->fp);
-        l2_w64(to + n + 8, g->hard);
-        l2_w64(to + n + 16, g->soft);
-        l2_w64(to + n + 24, g->pending != 0 ? BASE_MAX(g->lsn, lsn) : g->lsn);
-    }
-    for (uint32_t i = 0; t != NULL && i < t->count && n != SIZE_MAX; i++) {
-        const l2_glob *g = &t->row[i];
-        const size_t row = L2_META_GLOB + (size_t)base_round_up(g->len, 8);
-        if (l2_glob_is_over(d, g)) { continue; }
-        if (row > cap - n) {
-            n = SIZE_MAX;
-            break;
-        }
-        const uint64_t at = base_load_rlx(&g->lsn);
-        l2_w32(to + n, g->generation);
-        l2_w32(to + n + 4, g->len);
-        l2_w64(to + n + 8, at == UINT64_MAX ? lsn : at);
-        memcpy(to + n + L2_META_GLOB, l2_globs_text(t) + g->off, g->len);
-        n += row;
-        globs++;
-    }
-    l2_w32(head + 4, globs);
-    l2_w32(head + 36, e->tag_count);
-    l2_w64(head + 40, e->tag_floor);
-    sync_drop(GLOB, &e->lock);
-    l2_globs_free(d, old);
-    return n;
-}
-
-CELLAR_PRIVATE bool l2_invalidation_skip(const unsigned char *head, const unsigned char *from,
-                                         size_t cap, size_t *n)
-{
-    const uint32_t tags = l2_r32(head + 36);
-    *n = 0;
-    if (tags > L2_TAGS_MAX || (size_t)tags * L2_META_TAG > cap) { return false; }
-    *n = (size_t)tags * L2_META_TAG;
-    for (uint32_t i = l2_r32(head + 4); i > 0; i--) {
-        if (cap - *n < L2_META_GLOB || l2_r32(from + *n + 4) > BASE_GLOB_MAX) { return false; }
-        const size_t row = L2_META_GLOB + (size_t)base_round_up(l2_r32(from + *n + 4), 8);
-        if (row > cap - *n) { return false; }
-        *n += row;
-    }
-    return true;
-}
-
 static bool l2_tag_found(l2 *d, uint64_t fp, uint64_t hard, uint64_t soft, uint64_t lsn)
 {
     l2_invalidations *e = &d->invalidations;
@@ -643,24 +548,6 @@ static void l2_tag_floor_raise(l2 *d, uint64_t epoch)
     sync_take(GLOB, &d->invalidations.lock);
     d->invalidations.tag_floor = BASE_MAX(d->invalidations.tag_floor, epoch);
     sync_drop(GLOB, &d->invalidations.lock);
-}
-
-CELLAR_PRIVATE bool l2_invalidation_take(l2 *d, const unsigned char *head,
-                                         const unsigned char *from)
-{
-    size_t n = 0;
-    bool ok = true;
-    for (uint32_t i = l2_r32(head + 36); i > 0 && ok; i--, n += L2_META_TAG) {
-        ok = l2_tag_found(d, l2_r64(from + n), l2_r64(from + n + 8), l2_r64(from + n + 16),
-                          l2_r64(from + n + 24));
-    }
-    for (uint32_t i = l2_r32(head + 4); i > 0 && ok; i--) {
-        const uint32_t len = l2_r32(from + n + 4);
-        ok = l2_glob_found(d, l2_r32(from + n), from + n + L2_META_GLOB, len, l2_r64(from + n + 8));
-        n += L2_META_GLOB + (size_t)base_round_up(len, 8);
-    }
-    l2_tag_floor_raise(d, l2_r64(head + 40));
-    return ok;
 }
 
 CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, uint32_t bytes,

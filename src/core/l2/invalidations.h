@@ -16,20 +16,6 @@ CELLAR_PRIVATE bool l2_tags_dead(l2 *d, const l2_meta *m);
  * progress. */
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen);
-/* Enter the lsn of a logged control into its row. row: as in l2_control_log. */
-CELLAR_PRIVATE void l2_invalidation_logged(l2 *d, const unsigned char *value, uint64_t row,
-                                           uint64_t lsn);
-/* Return a lower bound of the bytes that tags and patterns need in META. */
-CELLAR_PRIVATE size_t l2_invalidation_bytes(l2 *d);
-/* Write their rows for META's `lsn`. Return SIZE_MAX if `cap` is too small. */
-CELLAR_PRIVATE size_t l2_invalidation_write(l2 *d, unsigned char *head, unsigned char *to,
-                                            size_t cap, uint64_t lsn);
-/* Measure rows of a META. Return false if they are impossible. */
-CELLAR_PRIVATE bool l2_invalidation_skip(const unsigned char *head, const unsigned char *from,
-                                         size_t cap, size_t *n);
-/* Load the rows. Return false if memory is short. */
-CELLAR_PRIVATE bool l2_invalidation_take(l2 *d, const unsigned char *head,
-                                         const unsigned char *from);
 CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, uint32_t bytes,
                                             uint64_t lsn);
 /* Forget rows that no older record needs. */

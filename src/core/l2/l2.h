@@ -110,7 +110,6 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint32_t stale_ms, idle_ms;
     uint64_t version;
     uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get */
-    uint64_t older; /* into a put: `addr` of an older copy of the key; 0: unknown */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: the entry had no get since it was stored, see admission.c */

@@ -38,11 +38,6 @@ CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes)
     l2_live_less(d, &d->live_of[l2_live_slot(generation)], bytes);
 }
 
-CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
-{
-    return BASE_MIN(base_load_rlx(&d->live_bytes), most);
-}
-
 CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot)
 {
     l2_live_less(d, &d->live_of[slot], UINT64_MAX);

@@ -15,8 +15,6 @@ CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d); /* segments with records */
 /* Count the record of a word that came, or went. */
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes);
 CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes);
-/* Return the live bytes, `most` at most. */
-CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most);
 /* Forget what was counted of the generation of a row: it is over. */
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row) SYNC_HOLDS(L2_DEV);
 CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot); /* forget one sum */

@@ -2,8 +2,8 @@
  *
  * namespaces: the table of namespaces: name, id, generation, version.
  *
- * INVARIANTS The table changes before the control is logged: a META that is written after the
- *            control has the row. Generations only grow.
+ * INVARIANTS The table changes before the control is logged, so the copy of an older row never
+ *            follows the control (control.c). Generations only grow.
  * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
 #include "l2/control.h"
 
@@ -128,9 +128,7 @@ CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const c
 {
     BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
     const size_t named = name != NULL ? name_len : 0;
-    /* The table first: a META that is written after the control must have the row. */
     if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
-    (void)l2_live_sum(d, base_load_rlx(&d->live_bytes)); /* less, after a clear */
     unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
                                               name != NULL };
     l2_w32(value + 4, v->id);
@@ -138,8 +136,7 @@ CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const c
     l2_w32(value + 8, (uint32_t)v->generation);
     l2_w32(value + 12, v->version);
     if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named),
-                         (uint32_t)v->generation, 0);
+    (void)l2_control_log(d, value, (uint32_t)(16 + named));
     return CELLAR_OK;
 }
 

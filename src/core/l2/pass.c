@@ -61,7 +61,7 @@ static bool l2_part_wanted(l2 *d, const unsigned char *key)
     d->want_it = w.lsn != 0 && w.bytes <= sizeof at &&
                  l2_record_read(d, w.lsn, at, w.bytes, &r) == 0 &&
                  l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) && m.part_id == id &&
-                 l2_record_valid(d, at, &r, w.lsn, false) && l2_parts_there(d, h48, &m);
+                 l2_record_valid(d, at, &r, w.lsn) && l2_parts_there(d, h48, &m);
     return d->want_it;
 }
 
@@ -97,7 +97,7 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         const uint64_t count = base_load_sc(&d->invalidations.count);
         const unsigned char *at = l2_pass_record(d, p, row, &r);
         if (p->e != 0) { return p->e; }
-        if (at == NULL || !l2_record_valid(d, at, &r, lsn, false) ||
+        if (at == NULL || !l2_record_valid(d, at, &r, lsn) ||
             (r.generation == 0 && r.klen == L2_PART_KEY &&
              !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8))) {
             return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * plan: what a put stores, and whether it is worth a write; of both disk tiers.
+ * plan: what a put stores, and whether it is worth a write.
  *
  * LOCKING    None.
  * LIMITS     A value above half a segment is refused.
@@ -34,7 +34,7 @@ CELLAR_PRIVATE bool l2_has_it(l2 *d, uint64_t hash, const l2_meta *m)
 
 CELLAR_PRIVATE bool l2_record_fits(const l2 *d, size_t ext_klen, size_t vlen)
 {
-    const size_t beside = L2_RECORD_HEAD + L2_LINK_BYTES + d->seal_bytes + d->form.granule;
+    const size_t beside = L2_RECORD_HEAD + d->seal_bytes + d->form.granule;
     return ext_klen + beside <= d->room_max && vlen <= d->room_max - ext_klen - beside;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * plan: what a put stores, and whether it is worth a write; of both disk tiers. */
+ * plan: what a put stores, and whether it is worth a write. */
 #ifndef L2_PLAN_H
 #define L2_PLAN_H
 

@@ -98,12 +98,10 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
 }
 
-CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn,
-                                    bool future)
+CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn)
 {
     const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
     l2_meta m;
-    (void)future; /* of the other tier */
     memset(&m, 0, offsetof(l2_meta, tags));
     if (l2_rec_expired(d, r)) { return false; }
     if (r->generation != 0 && !l2_generation_used(d, r->generation)) { return false; }

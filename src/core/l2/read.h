@@ -14,8 +14,6 @@ typedef struct l2_want { /* what a read of one record asks for */
     bool range;      /* copy what fits from `offset` on, instead of all or nothing */
     uint64_t offset;
     bool *unread;    /* a MISS sets it if a record could not be read now; NULL: not needed */
-    bool *cold;      /* set if a long record was not in memory; NULL: not needed */
-    struct l2_step *step; /* of read.c */
 } l2_want;
 
 /* Read the newest record of the key. OK, ABSENT, MISS; E_BUFFER: the value does not fit, *value_len
@@ -23,8 +21,7 @@ typedef struct l2_want { /* what a read of one record asks for */
 CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted);
 /* Return true if nothing ended a record: expiry, namespace, tags, patterns, floors. `at`: its bytes
  * up to the end of its key. */
-CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn,
-                                    bool future);
+CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn);
 /* Start to read the record of a key from disk, without a wait. look: unless memory has its begin.
  * Return whether it was started. */
 CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look);

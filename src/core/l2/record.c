@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * record: write and read the bytes of records and their extensions; of both disk tiers.
+ * record: write and read the bytes of records and their extensions.
  *
  * FORMAT     Little-endian, padding zero. `check` is base_sum with the store's secret. Its seed has
- *            epoch, segment number and offset. So a record of an earlier use of the place, a moved
- *            record, or bytes planted inside a value never verify.
- *   record   0 u32 check (byte 4 to the end of the value; 0: incomplete)  4 u16 mark  6 u16 klen
+ *            the number of the run, segment and offset. So a record of an earlier use of the place,
+ *            a moved record, or bytes planted inside a value never verify.
+ *   record   0 u32 check, of byte 4 to the end of the value  4 u16 mark  6 u16 klen
  *            8 u32 vlen, 30 bits; bit 30: the value is compressed (LZ4), 31: then encrypted
- *            (codec.c) 12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 acknowledged as
- *            durable, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
- *            14 u48 expiry_wall_ms (0 none)  20 u32 generation  24 ext, key, value; padded to the
- *            granule mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable
- *            before the body is complete.
+ *            (codec.c)  12 u8 kind 0 put 1 tombstone 2 control; bit 4: acknowledged as durable
+ *            13 u8 ext (8 B units)  14 u48 expiry_wall_ms (0 none)  20 u32 generation
+ *            24 ext, key, value; padded to the granule
+ *            mark: 16-bit keyed hash of place and lengths. A reader believes the lengths by it.
  *   control  value: u8 type 1 NAMESPACE {1 u8 length of the name, 2 u8 it has one, 3 u8 bits 32 to
  *            39 of the generation, 4 u32 id, 8 u32 generation, 12 u32 version, 16 name},
  *            2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint  16 u64 epoch  24 u64 floor
- *            of tags}, 4 GLOB {2 u16 length  4 u32 generation  16 pattern}.
- *            The footer line of a TAG or GLOB has the type as its hash48.
+ *            of tags}, 4 GLOB {2 u16 length  4 u32 generation  16 pattern}, 5 RUN {8 u64 number},
+ *            6 END {8 u64 hash of the key}.
  * INVARIANTS A reader uses no byte before the check that covers it.
  * SEE ALSO   Extensions: at their section below. */
 #include "l2/record.h"
 
 #include <stddef.h>
 
-#define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
 #define L2_EXT_PARTS 131u
@@ -53,10 +51,6 @@ static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t 
 CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r)
 {
-    /* The check is cleared before the mark: after a process death no new mark stands next to an old
-     * check. Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
-    base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
-    base_fence_rel();
     l2_w16(at + 6, r->klen);
     BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
     l2_w32(at + 8, r->vlen | (uint32_t)r->form << 30);
@@ -69,24 +63,11 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
 }
 
-CELLAR_PRIVATE void l2_rec_sum(const l2_form *f, uint64_t segseq, uint32_t off, base_sum_parts *s)
+static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                             uint32_t off, uint32_t bytes)
 {
-    base_sum_begin(&f->sum, l2_rec_seed(f, segseq, off), s);
-}
-
-static uint32_t l2_rec_check(const l2_form *f, const base_sum_parts *s)
-{
-    const uint32_t c = (uint32_t)base_sum_end(&f->sum, s);
-    return (c & (c - 1)) != 0 ? c : c | 3u; /* One flipped bit never makes it 0. */
-}
-
-static uint32_t l2_rec_check_of(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                uint32_t off, uint32_t bytes)
-{
-    base_sum_parts s;
-    l2_rec_sum(f, segseq, off, &s);
-    base_sum_add(&f->sum, &s, at + L2_RECORD_CHECK, bytes - L2_RECORD_CHECK);
-    return l2_rec_check(f, &s);
+    return (uint32_t)base_sum(&f->sum, l2_rec_seed(f, segseq, off), at + L2_RECORD_CHECK,
+                              bytes - L2_RECORD_CHECK);
 }
 
 static uint32_t l2_rec_bytes(const unsigned char *at)
@@ -96,8 +77,7 @@ static uint32_t l2_rec_bytes(const unsigned char *at)
 
 CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
 {
-    const uint32_t check = l2_rec_check_of(f, at, segseq, off, l2_rec_bytes(at));
-    base_store_rel((_Atomic uint32_t *)(void *)at, check); /* acquire in l2_rec_whole */
+    l2_w32(at, l2_rec_check(f, at, segseq, off, l2_rec_bytes(at)));
 }
 
 CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
@@ -109,14 +89,15 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     out->klen = l2_r16(at + 6);
     out->vlen = l2_r32(at + 8) & L2_VLEN_MASK;
     out->form = (uint8_t)(l2_r32(at + 8) >> 30);
-    const bool known = l2_kind_read(at[12], &out->kind, &out->flags);
+    out->flags = at[12] & L2_FLAG_DURABLE;
+    out->kind = (uint8_t)(at[12] ^ out->flags);
     out->ext = at[13];
     uint64_t expiry = 0;
     memcpy(&expiry, at + 14, 6);
     out->expiry_wall_ms = (int64_t)expiry;
     out->generation = l2_r32(at + 20);
     const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
-    if (bytes > end - off || !known || out->ext * 8u < l2_link_bytes(out)) { return false; }
+    if (bytes > end - off || out->kind > L2_KIND_CONTROL) { return false; }
     if (out->kind != L2_KIND_PUT && out->form != 0) { return false; }
     out->bytes = (uint32_t)bytes;
     return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
@@ -125,15 +106,7 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r)
 {
-    const uint32_t check = base_load_acq((const _Atomic uint32_t *)(const void *)at);
-    return check != 0 && check == l2_rec_check_of(f, at, segseq, off, r->bytes);
-}
-
-CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
-                                  const base_sum_parts *s)
-{
-    const uint32_t check = l2_r32(at);
-    return check != 0 && check == l2_rec_check(f, s);
+    return l2_r32(at) == l2_rec_check(f, at, segseq, off, r->bytes);
 }
 
 /* ---- extensions ----
@@ -142,32 +115,11 @@ CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
  *   6 u8 kind  7 u8 cost
  *   8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none); expiry_wall_ms is
  *   then the end of the idle time
- *   9 u48 granules back to the linked older record of the bunch (0 none); the first TLV if bit 5 of
- *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
  *   131 u64 id, u64 total, u32 part: a value of `total` bytes lies in records of `part` bytes
  *   (value.c)
  *   0 padding
  * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
-
-CELLAR_PRIVATE void l2_link_write(const l2_form *f, unsigned char ext[L2_LINK_BYTES], uint64_t lsn,
-                                  uint64_t to)
-{
-    BASE_ASSERT(to < lsn);
-    const uint64_t back = to != 0 ? (lsn - to) / f->granule : 0;
-    const uint64_t link = back >> 48 == 0 ? back : 0; /* No live segment lies further back. */
-    ext[0] = L2_EXT_LINK;
-    ext[1] = 6;
-    memcpy(ext + 2, &link, 6);
-}
-
-CELLAR_PRIVATE uint64_t l2_link_read(const l2_form *f, const unsigned char *ext, uint64_t lsn)
-{
-    uint64_t back = 0;
-    memcpy(&back, ext + 2, 6);
-    back *= f->granule;
-    return back != 0 && back < lsn ? lsn - back : 0;
-}
 
 static size_t l2_ext_put(unsigned char *at, uint8_t type, const void *v, uint8_t n)
 {

@@ -15,12 +15,37 @@
  * LOCKING    L2_TOMBSTONE_LOCK of the key's shard -> L2_LOG. `writing`, `syncing` and `working` are
  *            roles: their holder calls the disk. They are taken in the order working, syncing,
  *            writing, and without locks.
- * SEE ALSO   README.md in src/core/log: protocols, format, what is missing. */
+ * SEE ALSO   README.md in this folder: protocols, what is missing. */
 #ifndef L2_TYPES_H
 #define L2_TYPES_H
 
-#include "l2/common.h"
+#include <errno.h>
+#include <string.h>
 
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/sync.h"
+#include "l2/l2.h"
+
+#define L2_PAGE 4096u
+#define L2_RECORD_HEAD 24u
+#define L2_RECORD_CHECK 4u /* bytes of the check at its begin */
+#define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
+#define L2_EXT_MAX 232u      /* bytes of a record's extension in this version */
+#define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
+#define L2_PACKERS 4u /* two for compression, two for encryption */
+
+enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
+#define L2_FLAG_DURABLE 0x10u /* beside the kind of a record: the put was acknowledged as durable */
+#define L2_VLEN_MASK 0x3fffffffu
+/* The two bits above a value's length. Both may be set. */
+enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
+enum { /* first byte of a control's value */
+    L2_CTL_NAMESPACE = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4,
+    L2_CTL_RUN = 5, /* 8 u64 number of the run that begins behind it */
+    L2_CTL_END = 6  /* 8 u64 hash: the tombstone of an entry that gives its place up */
+};
+#define L2_CTL_BYTES_MAX 1040u /* of a control's value: a GLOB */
 #define L2_MAJOR 3u
 #define L2_MINOR 0u
 #define L2_HEAD_BYTES 128u  /* of a segment, before its first record */
@@ -44,8 +69,84 @@
 
 /* Kinds of rows: those of records, and two that a row tells completely. */
 enum { L2_ROW_FLOOR = 3, L2_ROW_RUN = 4 };
-#define L2_CTL_RUN 5u /* value: 8 u64 number of the run that begins behind it */
-#define L2_CTL_END 6u /* value: 8 u64 hash: the tombstone of an entry that gives its place up */
+
+typedef struct l2_rec { /* the 24-byte head of a record, decoded */
+    uint32_t check;
+    uint16_t mark, klen;
+    uint32_t vlen;   /* bytes as stored */
+    uint8_t kind, ext, form; /* form: L2_FORM_..., for a put */
+    uint8_t flags;   /* L2_FLAG_DURABLE, or 0 */
+    int64_t expiry_wall_ms; /* 0: none */
+    uint32_t generation;
+    uint32_t bytes;  /* without padding */
+} l2_rec;
+
+typedef struct l2_form { /* parameters of all checks of one store; constant while it is open */
+    base_sum_key sum;
+    uint64_t epoch;
+    uint32_t seg_bytes, granule;
+} l2_form;
+
+typedef struct l2_terms { /* conditions for a put */
+    uint64_t invalidations;    /* count before its tags and its key were checked */
+    const l2_current *current; /* NULL: always current */
+    uint64_t hash;
+    uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
+} l2_terms;
+
+#define L2_TAGS_MAX 4096u
+#define L2_GLOBS_MAX 256u
+#define L2_GLOB_TEXT_MAX ((uint32_t)64 << 10) /* all patterns together */
+
+typedef struct l2_tag_row {
+    uint64_t fp, hard, soft; /* fingerprint, epochs; epoch 0: never invalidated in this way */
+    uint64_t lsn;            /* lsn of its newest control */
+    uint32_t pending;        /* controls not yet logged */
+} l2_tag_row;
+
+typedef struct l2_globs l2_globs;
+
+typedef struct l2_invalidations {
+    sync_lock lock;           /* rank GLOB; guards all fields that are not atomic */
+    _Atomic uint64_t count;   /* number of invalidations; raised between row and control */
+    l2_tag_row *tag SYNC_GUARDED(GLOB);
+    uint32_t tag_count SYNC_GUARDED(GLOB), tag_cap SYNC_GUARDED(GLOB);
+    uint64_t tag_floor SYNC_GUARDED(GLOB); /* epoch; tagged entries born before are invalid */
+    l2_globs *_Atomic globs;  /* NULL: none */
+    l2_globs *replaced SYNC_GUARDED(GLOB); /* retire list: replaced lists that readers may see */
+    _Atomic uint32_t readers; /* readers of lists */
+    uint64_t last_seq SYNC_GUARDED(GLOB);
+    uint64_t floor SYNC_GUARDED(GLOB); /* highest lsn of a FLOOR that replaced a pattern */
+    bool open;                /* the log accepts controls; constant after the open */
+} l2_invalidations;
+
+#define L2_ERRORS_MOST 64u
+enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* values of l2.disk */
+
+typedef struct l2_health {
+    sync_lock lock;        /* rank L2_DEV; guards the rest */
+    /* ring of cfg.off_errors times of errors, in ms */
+    int64_t error_ms[L2_ERRORS_MOST] SYNC_GUARDED(L2_DEV);
+    uint32_t errors SYNC_GUARDED(L2_DEV);  /* since the last recovery of the disk */
+    uint32_t damaged SYNC_GUARDED(L2_DEV); /* damaged records since damage_ms */
+    int64_t damage_ms SYNC_GUARDED(L2_DEV);
+    uint64_t damage_reads SYNC_GUARDED(L2_DEV); /* gets before damage_ms */
+    int64_t off_ms SYNC_GUARDED(L2_DEV);        /* length of the current pause */
+    int64_t until_ms SYNC_GUARDED(L2_DEV);      /* end of the current pause */
+} l2_health;
+
+typedef struct l2_counts { /* relaxed; `invalidated` without `denied` */
+#define L2_X(name) _Atomic uint64_t name;
+    L2_COUNTERS(L2_X)
+#undef L2_X
+} l2_counts;
+
+typedef struct l2_budget { /* bytes of puts in a window of one second or one day */
+    _Atomic uint64_t window; /* number of the window; the next one begins with a CAS */
+    _Atomic uint64_t used;   /* bytes; may include a few of the window before, see admission.c */
+} l2_budget;
+
+typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
 
 typedef struct l2_super {
     uint16_t major, minor;
@@ -139,11 +240,6 @@ typedef struct l2_image_row { /* a name of an image that this run opened or save
     char name[L2_IMAGE_NAME_MAX];
 } l2_image_row;
 
-typedef struct l2_owed {
-    sync_lock lock; /* rank L2_STALL */
-    bool over SYNC_GUARDED(L2_STALL); /* a FLOOR comes before the tier opens again: always */
-} l2_owed;
-
 struct l2 {
     l2_config cfg;           /* constant; path is not kept */
     const base_vfs *vfs;
@@ -216,12 +312,10 @@ struct l2 {
     uint64_t part_first;           /* number of the first of them, random; constant */
     _Atomic uint64_t lost_entries[L2_LOSS_COUNT]; /* relaxed */
     _Atomic uint64_t loss;   /* newest event: time in ms * 16 + its l2_loss + 1; 0: none */
-    _Atomic uint32_t rebuilding; /* 0: an open returns with a complete index */
     _Atomic uint32_t broken; /* 1: the files are gone: no puts, gets miss, until the next open */
     _Atomic uint32_t disk;   /* L2_DISK_... */
     _Atomic uint32_t closed; /* 1: changes rely on the stall marker alone */
     _Atomic uint64_t owed_lsn; /* the marker stays until all below is written; 0: no marker */
-    l2_owed owed;
     unsigned char marker_id[16]; /* name of the stall marker; constant */
     l2_health health;
     cellar_l2_cipher crypt;  /* constant; seal NULL: no encryption */
@@ -255,9 +349,14 @@ struct l2 {
 };
 
 #define L2_BOUNCE ((size_t)16 << 10)
-
-/* Return the bits of a hash that the index, the rows and the parts use. */
+/* Call the disk. */
+#define L2_DISK(d, op, ...) ((d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
+#define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
+#define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
+/* Return the bits of a hash that the index and the rows use. */
 BASE_INLINE uint64_t l2_mix(uint64_t hash) { return base_mix64(hash); }
+/* Return those that parts name their head by. */
+BASE_INLINE uint64_t l2_h48(uint64_t hash) { return l2_mix(hash) >> 16; }
 BASE_INLINE int64_t l2_wall_now(const l2 *d)
 {
     return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);

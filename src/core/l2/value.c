@@ -70,8 +70,7 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
         n = (size_t)BASE_MIN(size - from, (uint64_t)(bytes - done));
         l2_part_name(d, h48, head->part_id, index, &part);
         const l2_want w = { .k = &part.key, .buf = buf + done, .buf_cap = n, .value_len = &len,
-                            .meta = &m, .range = n != size, .offset = from, .unread = unread,
-                            .cold = &cold };
+                            .meta = &m, .range = n != size, .offset = from, .unread = unread };
         if (l2_read_record(d, &w) != CELLAR_OK || len != size) { return false; }
     }
     return true;
@@ -173,7 +172,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
                                                : meta->deadline_ms,
                            .durable = true, .pack = meta->pack, .why = meta->why };
-    const l2_terms terms = { 0, current, k->hash, 0, 0 };
+    const l2_terms terms = { 0, current, k->hash, 0 };
     l2_meta head = *meta;
     cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, &terms, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {
@@ -185,7 +184,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
             return L2_REFUSED;
         }
         l2_part_name(d, l2_h48(k->hash), p->id, p->done / size, &part);
-        err = l2_put_placed(d, &part.key, value + p->done, n, &each, NULL);
+        err = l2_put_record(d, &part.key, value + p->done, n, &each, NULL);
         if (err == CELLAR_OK) {
             BASE_POINT("l2.part");
             L2_COUNT(d, parts);
@@ -203,7 +202,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
     }
-    return l2_put_placed(d, k, NULL, 0, &head, current);
+    return l2_put_record(d, k, NULL, 0, &head, current);
 }
 
 CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
@@ -222,7 +221,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     const bool whole = value_len <= L2_WHOLE_MOST &&
                        l2_record_fits(d, L2_EXT_MAX + k->len, value_len);
     if (whole || value_len > l2_value_max(d)) { /* the record refuses it */
-        return l2_put_placed(d, k, value, value_len, meta, current);
+        return l2_put_record(d, k, value, value_len, meta, current);
     }
     return l2_parts_put(d, k, value, value_len, meta, current);
 }

@@ -241,7 +241,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const l2_record *r, cons
         }
         l2_windows w;
         if (!l2_budget_allows(d, r->rec.bytes, &w)) { return l2_put_refused(m, L2_WHY_BUDGET); }
-        const l2_terms terms = { count, current, k->hash, 0, 0 };
+        const l2_terms terms = { count, current, k->hash, 0 };
         const l2_took took = l2_put_tries(d, r, &terms, out);
         if (took == L2_TOOK) { return CELLAR_OK; }
         l2_budgets_back(d, &w, r->rec.bytes);
@@ -301,12 +301,6 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
 }
 
-CELLAR_PRIVATE cellar_err l2_put_placed(l2 *d, const l2_key *k, const void *value, size_t len,
-                                        const l2_meta *m, const l2_current *current)
-{
-    return l2_put_record(d, k, value, len, m, current);
-}
-
 /* ---- move ---- */
 
 CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_row *row, uint64_t lsn,
@@ -315,7 +309,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_row *row, uint64_t lsn,
     const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
     const l2_record again = { .rec = *r, .hash = row->hash, .kind = L2_KIND_PUT, .ext = ext,
                               .key = key, .value = key + r->klen };
-    const l2_terms terms = { count, NULL, 0, lsn, 0 };
+    const l2_terms terms = { count, NULL, 0, lsn };
     l2_shard *s = l2_shard_of(d, row->hash);
     uint64_t to = 0;
     l2_took took = L2_IS_OLD;

@@ -329,7 +329,7 @@ T_CASE(put_leaves_segments_that_controls_began)
     T_CHECK(put_all() > 100);
     const uint64_t seq = seq_now();
     const unsigned char value[16] = { L2_CTL_FLOOR };
-    while (seq_now() == seq) { (void)l2_control_log(d, 0, value, sizeof value, 0, 0); }
+    while (seq_now() == seq) { (void)l2_control_log(d, value, sizeof value); }
     T_EQ_I64(put_once(1, 7, true), CELLAR_DROPPED);
     T_EQ_I64(fill_all(&n), L2_NO_ROOM);
     T_CHECK(n > 300);
