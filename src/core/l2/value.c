@@ -59,7 +59,7 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
     for (size_t done = 0, n; done < bytes; done += n) {
         const uint64_t at = offset + done, index = at / head->part_bytes;
         ahead = BASE_MAX(ahead, index);
-        for (; (cold || done == 0) && ahead < BASE_MIN(end, index + L2_PARTS_AHEAD); ahead++) {
+        for (; ahead < BASE_MIN(end, index + L2_PARTS_AHEAD); ahead++) {
             l2_part_name(d, h48, head->part_id, ahead, &part);
             cold = l2_record_ahead(d, part.key.hash, !cold) || cold;
             if (!cold) { break; }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a long value that is read in pieces is served byte by byte or missed as a whole: after
- *         failed and short reads, a flipped bit, and a change of its key or its place between two
- *         pieces. Nothing is copied into a buffer that is too small.
+ * Aim:    a long value that is read part by part is served byte by byte or missed as a whole, after
+ *         failed and short reads. Nothing is copied into a buffer that is too small. The disk reads
+ *         ahead what memory lacks.
  * Method: stores of 12 segments of 1 MiB on an in-memory disk. The read function of the disk counts
- *         reads of data.seg and, at the n-th one, fails, flips a bit or runs an action. */
-#include "tests/support/l2_kit.h"
+ *         reads of data.seg and fails at the n-th one. Changes between parts: test_l2_values. */
+#include "tests/support/l2_small.h"
 
-#define LONG ((size_t)250000)
+#define LONG ((size_t)270000)
 #define MOST ((size_t)300000)
 #define KEY "the key"
 #define GENERATION 7u
@@ -16,12 +16,13 @@
 static l2_dev dev;
 static l2_kit kit;
 static unsigned char value[MOST], got[MOST + 1];
-static uint32_t reads, act_at;  /* reads of data.seg since the last `watch`; act_at 0: none */
-static void (*act)(void *buf, size_t n);
-static int read_errno;          /* of the read act_at */
+static uint32_t reads;          /* of data.seg since the last `watch` */
+static uint32_t fail_at;        /* this read fails; 0: none */
+static int read_errno;          /* of the read fail_at */
 static bool repeated;           /* every other word of a value is the same */
 static size_t read_bytes;       /* of data.seg */
-static uint32_t lasting;        /* reads from act_at on that fail */
+static uint32_t lasting;        /* reads from fail_at on that fail */
+static uint64_t memory_from;    /* offset of the first part in data.seg */
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
@@ -29,24 +30,21 @@ T_AFTER_EACH(nothing_is_left);
 static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,
                          size_t *done)
 {
-    const bool data = kit.d != NULL && (f == kit.d->data_file || f == kit.d->data_direct);
+    const bool data = kit.d != NULL && l2_is_ring(kit.d, f);
     reads += data;
     read_bytes += data ? n : 0;
     const uint32_t now = reads;
-    if (data && read_errno != 0 && now >= act_at && now < act_at + lasting) {
+    if (data && read_errno != 0 && now >= fail_at && now < fail_at + lasting) {
         *done = 0;
         return read_errno;
     }
-    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
-    if (data && now == act_at && act != NULL) { act(buf, *done); }
-    return e;
+    return l2_dev_pread(ctx, f, buf, n, off, done);
 }
 
-static void watch(uint32_t at, void (*then)(void *buf, size_t n))
+static void watch(uint32_t at)
 {
     reads = 0;
-    act_at = at;
-    act = then;
+    fail_at = at;
     read_errno = 0;
 }
 
@@ -54,7 +52,6 @@ static void open_it(void)
 {
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
 }
 
 static void begin(void)
@@ -65,17 +62,17 @@ static void begin(void)
     kit.vfs.pread = watched_pread;
     kit.cfg.seg_count = 12;
     kit.cfg.seg_bytes = SEG_BYTES;
-    kit.cfg.memory_bytes = 4 << 20;
+    kit.cfg.memory_bytes = 64 << 20;
     kit.cfg.avg_object_bytes = 65536; /* a small index */
     kit.cfg.off_damaged_pct = 100;
     kit.cfg.off_errors = 60;
-    watch(0, NULL);
+    watch(0);
     open_it();
 }
 
 static void end(void)
 {
-    watch(0, NULL);
+    watch(0);
     l2_kit_end(&kit, &dev);
 }
 
@@ -110,17 +107,12 @@ static const l2_meta plain = { .durable = false };
 
 static void put(const char *name, uint32_t version, size_t n) { put_as(name, version, n, &plain); }
 
-static const l2_seg *segment(void)
-{
-    const l2_key k = key_of(KEY);
-    return &kit.d->seg[l2_word_seg(kit.d, l2_index_find(kit.d, l2_h48(k.hash)))];
-}
-
-/* Put the value, then others until its segment lies on disk. */
+/* Put the value. It is not in the buffer then. */
 static void put_on_disk(const l2_meta *m)
 {
+    memory_from = base_load_acq(&kit.d->tail);
     put_as(KEY, 1, LONG, m);
-    while (L2_SEG_STATE(segment()->word) != L2_SEG_DISK) { put("other", 1, LONG); }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
 }
 
 static bool unknown; /* the last look read nothing */
@@ -148,9 +140,9 @@ static uint32_t look(void) { return look_at(KEY, LONG); }
 /* Return the reads of data.seg that a get of the value takes. */
 static uint32_t reads_of_a_get(void)
 {
-    watch(0, NULL);
+    watch(0);
     T_EQ_U64(look(), 1);
-    T_CHECK(reads > 1); /* otherwise no piece is tested */
+    T_CHECK(reads > 1); /* otherwise no part is tested */
     return reads;
 }
 
@@ -178,26 +170,13 @@ T_CASE(values_of_any_length_are_served)
     end();
 }
 
-T_CASE(long_value_is_read_without_memory_for_it)
-{
-    begin();
-    put_on_disk(&plain);
-    const uint64_t aheads = dev.aheads;
-    const uint32_t n = reads_of_a_get();
-    T_EQ_U64(dev.aheads - aheads, n - 1); /* the disk reads all pieces at the same time */
-    base_fault_alloc_arm(1, true);
-    T_EQ_U64(look(), 1);
-    base_fault_alloc_arm(0, false);
-    end();
-}
-
-static size_t in_memory; /* bytes that reads without a wait find */
+static size_t in_memory;     /* bytes from there on that reads without a wait find */
 
 static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off)
 {
     size_t done = 0;
-    n = BASE_MIN(n, in_memory);
-    in_memory -= n;
+    if (off - memory_from >= in_memory) { return 0; }
+    n = (size_t)BASE_MIN((uint64_t)n, in_memory - (off - memory_from));
     return l2_dev_pread(ctx, f, buf, n, off, &done) == 0 ? done : 0;
 }
 
@@ -217,25 +196,22 @@ T_CASE(long_value_in_memory_requests_nothing_of_the_disk)
     end();
 }
 
-/* The worker makes no progress, or has no processor. */
+/* A read of another thread has not ended for long. */
 T_CASE(read_beside_a_stall_serves_what_memory_has)
 {
     begin();
     put_on_disk(&plain);
     kit.vfs.pread_now = pread_now;
-    watch(0, NULL);
-    base_store_rlx(&kit.d->beat, (uint64_t)1); /* 1 ns after the boot */
+    watch(0);
+    base_store_rlx(&kit.d->read_ns, (uint64_t)1); /* 1 ns after the boot */
+    base_store_rlx(&kit.d->reads_out, 1u);
     in_memory = SIZE_MAX;
     T_EQ_U64(look(), 1);
     in_memory = LONG / 2;
     T_EQ_U64(look(), 0);
     T_CHECK(unknown);
-    base_store_rlx(&kit.d->reads_stuck, 1u);
-    base_store_rlx(&kit.d->beat, (uint64_t)0);
-    in_memory = SIZE_MAX;
-    T_EQ_U64(look(), 1);
     T_EQ_U64(reads, 0);
-    base_store_rlx(&kit.d->reads_stuck, 0u);
+    base_store_rlx(&kit.d->reads_out, 0u);
     in_memory = 0;
     T_EQ_U64(look(), 1);
     end();
@@ -302,33 +278,7 @@ T_CASE(too_small_buffer_is_left_alone)
     end();
 }
 
-/* Keys of one bunch have one word of the index. */
-T_CASE(value_of_another_key_is_not_copied)
-{
-    char name[20];
-    uint64_t word;
-    begin();
-    for (uint32_t i = 0; i < 9; i++) {
-        snprintf(name, sizeof name, "key %u", i);
-        put(name, 1, LONG);
-    }
-    for (uint32_t i = 9;; i++) {
-        snprintf(name, sizeof name, "key %u", i);
-        const l2_key k = key_of(name);
-        word = l2_index_find(kit.d, l2_h48(k.hash));
-        if (word != 0 && L2_SEG_STATE(kit.d->seg[l2_word_seg(kit.d, word)].word) == L2_SEG_DISK) {
-            break;
-        }
-    }
-    T_EQ_U64(look_at(name, LONG), 0);
-    T_EQ_U64(l2_kit_figures(&kit).miss_key, 1);
-    for (size_t at = 0; at < LONG; at++) {
-        if (!T_EQ_U64(got[at], 0xa5)) { break; }
-    }
-    end();
-}
-
-T_CASE(ranges_over_the_bounds_of_pieces_are_right)
+T_CASE(ranges_over_the_bounds_of_parts_are_right)
 {
     static const size_t at[] = { 0, 1, 4000, 4100, 131072, 200000, LONG - 1, LONG };
     static const size_t cap[] = { 0, 1, 300, 131072, LONG };
@@ -358,14 +308,14 @@ T_CASE(range_of_a_value_above_256_kib_reads_one_part)
     size_t total = 0;
     l2_meta m;
     begin();
-    put("whole", 1, (size_t)256 << 10);
+    put("whole", 1, (size_t)250 << 10);
     T_EQ_U64(l2_kit_figures(&kit).parts, 0);
     put(KEY, 1, MOST);
     T_EQ_U64(l2_kit_figures(&kit).parts, 5);
-    while (L2_SEG_STATE(segment()->word) != L2_SEG_DISK) { put("other", 1, LONG); }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
     fill(1, MOST);
     const l2_key k = key_of(KEY);
-    watch(0, NULL);
+    watch(0);
     read_bytes = 0;
     T_EQ_I64(l2_get_range(kit.d, &k, at, got, 4096, &total, &m), CELLAR_OK);
     T_CHECK(memcmp(got, value + at, 4096) == 0);
@@ -384,7 +334,7 @@ T_CASE(range_of_a_value_above_256_kib_reads_one_part)
 
 /* ---- faults ---- */
 
-T_CASE(failed_read_of_a_piece_is_repeated_then_unknown)
+T_CASE(failed_read_of_a_part_is_unknown)
 {
     static const int error[] = { EIO, EINTR };
     begin();
@@ -393,21 +343,22 @@ T_CASE(failed_read_of_a_piece_is_repeated_then_unknown)
     for (int e = 0; e < 2; e++) {
         for (uint32_t i = 1; i <= n; i++) {
             for (uint32_t times = 1; times < 2000; times *= 1000) { /* EINTR: continued 64 times */
-                watch(i, NULL);
+                const bool goes_on = e == 1 && times == 1;
+                watch(i);
                 read_errno = error[e];
                 lasting = times;
-                T_EQ_U64(look(), times == 1 ? 1 : 0);
-                T_EQ_I64(unknown, times != 1);
-                watch(0, NULL);
+                T_EQ_U64(look(), goes_on ? 1 : 0);
+                T_EQ_I64(unknown, !goes_on);
+                watch(0);
                 T_EQ_U64(look(), 1);
             }
         }
     }
-    T_EQ_U64(l2_kit_figures(&kit).io_errors, n); /* each lasting EIO is reported once */
+    T_EQ_U64(l2_kit_figures(&kit).io_errors, 2 * n); /* each EIO is reported once */
     end();
 }
 
-T_CASE(short_read_of_a_piece_is_continued)
+T_CASE(short_read_of_a_part_is_continued)
 {
     begin();
     put_on_disk(&plain);
@@ -416,135 +367,11 @@ T_CASE(short_read_of_a_piece_is_continued)
         dev.fail_site = DEV_PREAD;
         dev.fail_errno = -1; /* half of the bytes */
         dev.fail_at = i;
-        watch(0, NULL);
+        watch(0);
         T_EQ_U64(look(), 1);
         T_EQ_U64(reads, n + 1);
     }
     end();
-}
-
-static void flip(void *buf, size_t n) { ((unsigned char *)buf)[n / 2] ^= 4; }
-
-/* The first read may get a page of the page cache from before the write of the segment. */
-T_CASE(bit_flipped_by_one_read_costs_another_read)
-{
-    begin();
-    put_on_disk(&plain);
-    const uint32_t n = reads_of_a_get();
-    for (uint32_t i = 1; i <= n; i++) {
-        watch(i, flip);
-        T_EQ_U64(look(), 1);
-        T_CHECK(reads > i);
-    }
-    T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
-    end();
-}
-
-/* linked: the record leads to an older value of the key, which was durable. */
-static void flip_on_disk(bool linked)
-{
-    begin();
-    if (linked) { /* a writer does not recognize its key on disk */
-        put_as(KEY, 3, LONG, &(l2_meta){ .durable = true });
-        while (L2_SEG_STATE(segment()->word) != L2_SEG_DISK) { put("other", 1, LONG); }
-    }
-    put_on_disk(&plain);
-    l2_dev_file *data = l2_dev_find(&dev, "data.seg");
-    const l2_key k = key_of(KEY);
-    T_EQ_U64((l2_index_find(kit.d, l2_h48(k.hash)) & L2_WORD_LINKED) != 0, linked);
-    unsigned char *record = data->live + (uint64_t)segment()->place * SEG_BYTES +
-                            l2_word_off(kit.d, l2_index_find(kit.d, l2_h48(k.hash)));
-    T_EQ_U64(look(), 1);
-    uint64_t damaged = 0;
-    for (size_t at = 0; at < LONG; at += at < 64 ? 1 : 9973) {
-        record[at] ^= (unsigned char)(1u << at % 8);
-        T_EQ_U64(look(), 0);
-        damaged++;
-        record[at] ^= (unsigned char)(1u << at % 8);
-    }
-    if (!linked) { T_EQ_U64(l2_kit_figures(&kit).miss_damage, damaged); }
-    T_EQ_U64(look(), 1);
-    end();
-}
-
-T_CASE(bit_flipped_on_disk_is_a_miss) { flip_on_disk(false); }
-
-/* A flipped bit of the key made the record one of another key, and its link led to the old value. */
-T_CASE(bit_flipped_on_disk_leads_to_no_older_value) { flip_on_disk(true); }
-
-/* ---- changes between two pieces ---- */
-
-static void put_again(void *buf, size_t n)
-{
-    (void)buf, (void)n;
-    const l2_key k = key_of(KEY);
-    act = NULL;
-    l2_invalidate(kit.d, &k);
-    put(KEY, 2, LONG);
-}
-
-static void deleted(void *buf, size_t n)
-{
-    (void)buf, (void)n;
-    const l2_key k = key_of(KEY);
-    l2_invalidate(kit.d, &k);
-}
-
-static void pattern_deleted(void *buf, size_t n)
-{
-    (void)buf, (void)n;
-    uint64_t seq;
-    T_EQ_I64(l2_glob_begin(kit.d, GENERATION, "the *", 5, &seq), CELLAR_OK);
-    l2_glob_end(kit.d, seq);
-}
-
-static void expired(void *buf, size_t n)
-{
-    (void)buf, (void)n;
-    kit.now_ms += 10000;
-    kit.wall_ms += 10000;
-}
-
-/* The place of the segment gets another one. */
-static void reclaimed(void *buf, size_t n)
-{
-    (void)buf, (void)n;
-    act = NULL;
-    for (uint32_t i = 0; i < 60; i++) { put(i % 2 != 0 ? "one" : "two", 3 + i, LONG); }
-}
-
-/* The same, then the value is put again: its record may lie in the same place. */
-static void reclaimed_and_put(void *buf, size_t n)
-{
-    reclaimed(buf, n);
-    put_again(buf, n);
-    reclaimed(buf, n);
-    put_again(buf, n);
-}
-
-T_CASE(change_between_two_pieces_gives_a_whole_value_or_a_miss)
-{
-    static const struct { void (*fn)(void *buf, size_t n); bool ends; } change[] = {
-        { put_again, false }, { deleted, false }, { pattern_deleted, true }, { expired, true },
-        { reclaimed, true }, { reclaimed_and_put, false },
-    };
-    for (uint32_t c = 0; c < sizeof change / sizeof change[0]; c++) {
-        uint32_t n = 1;
-        for (uint32_t i = 1; i <= n; i++) {
-            begin();
-            const bool brief = change[c].fn == expired;
-            const l2_meta m = { .deadline_ms = brief ? kit.now_ms + 5000 : BASE_NEVER_MS };
-            put_on_disk(&m);
-            n = reads_of_a_get();
-            watch(i, change[c].fn);
-            const uint32_t served = look();
-            T_CHECK(!change[c].ends || served == 0);
-            T_CHECK(served <= 2);
-            watch(0, NULL);
-            T_CHECK(look() != 1);
-            end();
-        }
-    }
 }
 
 T_ONE_THREAD;
