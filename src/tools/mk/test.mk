@@ -64,7 +64,7 @@ TESTS_PAGES := packaging_docs packaging_dropin packaging_site
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PAGES),%/test_$(t).sh)),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
 # Tests that still speak of the disk tier before the log; tests/concurrency/sim/l2.c is one of them.
-NOT_PORTED  = l2_damage l2_old_values l2_frozen l2_commit \
+NOT_PORTED  = l2_damage l2_old_values l2_frozen \
               l2_moves \
               l2_inspect l2_fuzz cli_inspect cache_once cache_read_back cache_disk_faults \
               api_keep api_ready
