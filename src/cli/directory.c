@@ -5,328 +5,32 @@
  * PICTURE    files, opened for reading -> layer: writes stay in memory, reads see them
  *                -> the normal recovery on the layer -> its tables -> report
  *            So "live" is what the next open on this machine finds, by the same code.
- * PROTOCOL   both copies of SUPER -> trailers, counted: they size the index -> l2_open, index
- *            rebuild -> footers of each segment; with verify or a record callback: each record,
- *            too. bloom.snap: heads; with verify: all bytes.
- * INVARIANTS No file is opened for writing, created, unlinked or renamed.
- *            Damage is a failed check, or a hole that recovery finds in the log. Leftovers of a
- *            process death (an incomplete record, an unsealed slot, half a seal) are no damage.
+ * PROTOCOL   both copies of SUPER -> trailers, counted: they size the index -> l2_open -> rows of
+ *            each segment; with verify or a record callback: each record, too.
+ * INVARIANTS Damage is a failed check, or a hole that recovery finds in the log. Leftovers of a
+ *            process death (an incomplete record, a segment without rows) are no damage.
  * LOCKING    A shared lock on LOCK, for a moment before and after: no store is open, and none is
  *            kept out. A store opened meanwhile gives E_BUSY. `force` takes no lock; writes of a
  *            running store may look like damage.
- * LIMITS     About 12 bytes of memory per record, and twice the slots of stage.buf. Without verify
- *            a footer line decides: records that expired, or were cleared or invalidated, count as
- *            live. The index here has a place for each record.
- *            Recovery here ignores index.snap (l2/index_snapshot.c). An open that uses index.snap
- *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
- *            before the close.
- * SEE ALSO   l2/look.h: the format. l2/README.md: why recovery runs here instead of a second
- *            reader of the format. */
+ * LIMITS     About 12 bytes of memory per record. Without verify a row decides: records that
+ *            expired, or were cleared or invalidated, count as live. The index here has a place for
+ *            each record. Images of Bloom filters are records without a namespace.
+ * SEE ALSO   l2/README.md: why recovery runs here instead of a second reader of the format. */
 #include "cli/directory.h"
 
 #include <errno.h>
 
-#include "base/vfs.h"
-#include "l2/types.h"
+#include "cli/layer.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/log.h"
+#include "l2/record.h"
+#include "l2/recover.h"
+#include "l2/segment.h"
 
-#define LAYER_FILES 12u
+#define LOOK_SLACK 64u /* index words in addition to those counted */
 
-/* ---- the layer ---- */
-
-typedef struct layer_patch {
-    struct layer_patch *next; /* newer */
-    uint32_t file;
-    uint64_t off;
-    size_t n;
-    unsigned char bytes[];
-} layer_patch;
-
-typedef struct layer_file {
-    char name[16];
-    base_vfs_file *under; /* NULL: the file does not exist */
-    uint64_t real_bytes, size_bytes, inode, device;
-    int64_t born_ns;
-    void *map;
-    size_t map_bytes;
-} layer_file;
-
-typedef struct layer {
-    base_account account;
-    const base_vfs *under;
-    base_vfs_file *dir;
-    layer_file file[LAYER_FILES];
-    uint32_t files;
-    layer_patch *oldest, *newest;
-} layer;
-
-static layer_file *layer_of(base_vfs_file *f) { return (layer_file *)(void *)f; }
-
-static int layer_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
-{
-    layer *y = ctx;
-    (void)path;
-    (void)create;
-    *out = (base_vfs_file *)(void *)y; /* an opaque handle */
-    return 0;
-}
-
-typedef struct layer_names {
-    void (*fn)(void *ctx, const char *name);
-    void *ctx;
-} layer_names;
-
-/* Hide index.snap, so that the open on the layer reads all footers. */
-static void layer_name(void *ctx, const char *name)
-{
-    const layer_names *n = ctx;
-    if (strcmp(name, "index.snap") != 0) { n->fn(n->ctx, name); }
-}
-
-static int layer_list(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
-                      void *fn_ctx)
-{
-    layer *y = ctx;
-    layer_names n = { fn, fn_ctx };
-    (void)dir;
-    return y->under->list(y->under->ctx, y->dir, layer_name, &n);
-}
-
-static int layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
-                      base_vfs_file **out)
-{
-    layer *y = ctx;
-    (void)dir;
-    for (uint32_t i = 0; i < y->files; i++) {
-        if (strcmp(y->file[i].name, name) == 0) {
-            *out = (base_vfs_file *)(void *)&y->file[i];
-            return 0;
-        }
-    }
-    if (y->files == LAYER_FILES || strlen(name) >= sizeof y->file[0].name) { return EINVAL; }
-    layer_file *f = &y->file[y->files];
-    memset(f, 0, sizeof *f);
-    int e = y->under->open(y->under->ctx, y->dir, name, 0, &f->under);
-    if (e == ENOENT && (flags & BASE_VFS_CREATE) != 0) { e = 0; }
-    if (e == 0 && f->under != NULL) {
-        base_vfs_stat st = { 0 };
-        e = y->under->stat(y->under->ctx, f->under, &st);
-        f->real_bytes = f->size_bytes = e == 0 ? st.size_bytes : 0;
-        f->inode = st.inode;
-        f->device = st.device;
-        f->born_ns = st.born_ns;
-        if (e != 0) { y->under->close(y->under->ctx, f->under); }
-    }
-    if (e != 0) { return e; }
-    memcpy(f->name, name, strlen(name));
-    y->files++;
-    *out = (base_vfs_file *)(void *)f;
-    return 0;
-}
-
-static void layer_close(void *ctx, base_vfs_file *f)
-{
-    (void)ctx;
-    (void)f; /* layer_end closes all files */
-}
-
-static int layer_grow(void *ctx, base_vfs_file *file, uint64_t bytes)
-{
-    layer_file *f = layer_of(file);
-    (void)ctx;
-    f->size_bytes = BASE_MAX(f->size_bytes, bytes);
-    return 0;
-}
-
-static int layer_truncate(void *ctx, base_vfs_file *file, uint64_t bytes)
-{
-    (void)ctx;
-    layer_of(file)->size_bytes = bytes;
-    return 0;
-}
-
-static int layer_read_real(layer *y, layer_file *f, unsigned char *to, size_t n,
-                           uint64_t at)
-{
-    size_t got = 0;
-    memset(to, 0, n);
-    if (f->under == NULL || at >= f->real_bytes) { return 0; }
-    n = (size_t)BASE_MIN((uint64_t)n, f->real_bytes - at);
-    while (got < n) {
-        size_t done = 0;
-        const int e = y->under->pread(y->under->ctx, f->under, to + got, n - got, at + got, &done);
-        got += done;
-        if (e == EINTR || e == EAGAIN) { continue; }
-        if (e != 0) { return e; }
-        if (done == 0) { return 0; } /* The file became shorter: zeros. */
-    }
-    return 0;
-}
-
-static int layer_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t at,
-                       size_t *done)
-{
-    layer *y = ctx;
-    layer_file *f = layer_of(file);
-    *done = 0;
-    if (at >= f->size_bytes) { return 0; }
-    n = (size_t)BASE_MIN((uint64_t)n, f->size_bytes - at);
-    const int e = layer_read_real(y, f, buf, n, at);
-    if (e != 0) { return e; }
-    for (const layer_patch *p = y->oldest; p != NULL; p = p->next) {
-        if (p->file != (uint32_t)(f - y->file) || p->off >= at + n || p->off + p->n <= at) {
-            continue;
-        }
-        const uint64_t from = BASE_MAX(p->off, at), to = BASE_MIN(p->off + p->n, at + n);
-        memcpy((unsigned char *)buf + (from - at), p->bytes + (from - p->off), (size_t)(to - from));
-    }
-    *done = n;
-    return 0;
-}
-
-static int layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size_t n, uint64_t at,
-                        size_t *done)
-{
-    layer *y = ctx;
-    layer_file *f = layer_of(file);
-    *done = 0;
-    layer_patch *p = base_alloc(&y->account, BASE_MOD_L2, sizeof *p + n, NULL);
-    if (p == NULL) { return ENOMEM; }
-    p->next = NULL;
-    p->file = (uint32_t)(f - y->file); /* less than LAYER_FILES */
-    p->off = at;
-    p->n = n;
-    memcpy(p->bytes, buf, n);
-    if (y->newest != NULL) { y->newest->next = p; } else { y->oldest = p; }
-    y->newest = p;
-    f->size_bytes = BASE_MAX(f->size_bytes, at + n);
-    *done = n;
-    return 0;
-}
-
-static int layer_map(void *ctx, base_vfs_file *file, size_t bytes, void **out)
-{
-    layer *y = ctx;
-    layer_file *f = layer_of(file);
-    *out = NULL;
-    if (f->map == NULL) {
-        f->map = base_alloc(&y->account, BASE_MOD_L2, bytes, NULL);
-        if (f->map == NULL) { return ENOMEM; }
-        f->map_bytes = bytes;
-        const int e = layer_read_real(y, f, f->map, bytes, 0);
-        if (e != 0) { return e; }
-    }
-    *out = f->map;
-    return 0;
-}
-
-static void layer_unmap(void *ctx, void *p, size_t bytes)
-{
-    (void)ctx;
-    (void)p;
-    (void)bytes; /* layer_end frees the map */
-}
-
-static int layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
-{
-    (void)ctx;
-    (void)f;
-    (void)map;
-    (void)off;
-    (void)bytes;
-    return 0;
-}
-
-static int layer_nothing(void *ctx, base_vfs_file *f)
-{
-    (void)ctx;
-    (void)f;
-    return 0;
-}
-
-static int layer_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
-{
-    (void)ctx;
-    (void)dir;
-    (void)from;
-    (void)to;
-    return EROFS; /* Only a format renames, and a directory without SUPER is not opened. */
-}
-
-static int layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
-{
-    (void)ctx;
-    (void)dir;
-    (void)name;
-    return EROFS;
-}
-
-static int layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
-{
-    const layer_file *f = layer_of(file);
-    memset(out, 0, sizeof *out);
-    if ((void *)file == ctx) { return 0; } /* the directory */
-    *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .device = f->device,
-                            .born_ns = f->born_ns, .links = 1 };
-    return 0;
-}
-
-static int layer_boot_id(void *ctx, unsigned char out[16])
-{
-    const layer *y = ctx;
-    return y->under->boot_id(y->under->ctx, out);
-}
-
-/* Look for the stall marker that the next open would find. */
-static int layer_marker(void *ctx, const unsigned char id[16], base_vfs_bell how)
-{
-    const layer *y = ctx;
-    if (how != BASE_VFS_BELL_LOOK) { return EROFS; }
-    return y->under->bell != NULL ? y->under->bell(y->under->ctx, id, how) : ENOSYS;
-}
-
-static base_vfs layer_vfs(layer *y)
-{
-    return (base_vfs){ .open_dir = layer_dir, .list = layer_list, .open = layer_open,
-        .close = layer_close, .preallocate = layer_grow, .pread = layer_pread,
-        .pwrite = layer_pwrite, .map_shared = layer_map, .unmap = layer_unmap,
-        .arm = layer_arm, .datasync = layer_nothing, .sync_dir = layer_nothing,
-        .truncate = layer_truncate, .rename = layer_rename, .unlink = layer_unlink,
-        .lock = layer_nothing, .lock_shared = layer_nothing, .stat = layer_stat,
-        .boot_id = layer_boot_id, .bell = layer_marker, .ctx = y };
-}
-
-/* Return the bytes of all files on disk. */
-static uint64_t layer_bytes(const layer *y)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < y->files; i++) { n += y->file[i].real_bytes; }
-    return n;
-}
-
-static void layer_end(layer *y)
-{
-    while (y->oldest != NULL) {
-        layer_patch *p = y->oldest;
-        y->oldest = p->next;
-        base_free(&y->account, BASE_MOD_L2, p, sizeof *p + p->n);
-    }
-    for (uint32_t i = 0; i < y->files; i++) {
-        layer_file *f = &y->file[i];
-        base_free(&y->account, BASE_MOD_L2, f->map, f->map_bytes);
-        if (f->under != NULL) { y->under->close(y->under->ctx, f->under); }
-    }
-}
-
-static int layer_peek(layer *y, const char *name, void *buf, size_t n, uint64_t at)
-{
-    base_vfs_file *f = NULL;
-    size_t done = 0;
-    int e = layer_open(y, NULL, name, 0, &f);
-    if (e == 0) { e = layer_pread(y, f, buf, n, at, &done); }
-    return e != 0 ? e : done < n ? ENODATA : 0;
-}
-
-#include "l2/look.h"
+/* ---- before recovery ---- */
 
 /* Read both copies of SUPER; *s is the valid one with the higher serial. */
 static cellar_err look_super(layer *y, unsigned char *page, l2_super *s, directory_report *out,
@@ -340,7 +44,7 @@ static cellar_err look_super(layer *y, unsigned char *page, l2_super *s, directo
         if (e != 0 && e != ENODATA) { *sys_errno = e; }
         const cellar_err err = e == 0 ? l2_super_read(page, &one) : CELLAR_E_FOREIGN;
         out->super[i] = err;
-        newer = newer || err == CELLAR_E_NEWER_FORMAT;
+        newer = newer || err == CELLAR_E_NEWER_FORMAT || err == CELLAR_STALE;
         if (err != CELLAR_E_FOREIGN) { worst = err; }
         if (err == CELLAR_OK && (!any || one.serial > s->serial)) {
             *s = one;
@@ -352,6 +56,249 @@ static cellar_err look_super(layer *y, unsigned char *page, l2_super *s, directo
     if (newer) { return CELLAR_E_NEWER_FORMAT; }
     return any ? CELLAR_OK : worst;
 }
+
+/* Report what SUPER says. */
+static void look_identity(const l2_super *s, directory_report *out)
+{
+    out->major = s->major;
+    out->minor = s->minor;
+    memcpy(out->uuid, s->uuid, 16);
+    out->opens = s->opens;
+    out->serial = s->serial;
+    out->clean = s->closed != 0;
+    out->level = (l2_level)s->level;
+    out->seg_bytes = s->seg_bytes;
+    out->seg_count = s->nseg;
+    out->granule_bytes = s->granule;
+    out->l2_bytes = s->l2_bytes;
+    out->last_seen_wall_ms = s->last_seen_wall_ms;
+}
+
+/* Count the trailers of a file. *records: upper bound of the records that the index must hold. */
+static void look_file(layer *y, unsigned char *page, const l2_super *s, directory_report *out,
+                      const char *name, uint32_t nseg, uint64_t *records)
+{
+    l2_form form;
+    l2_form_make(&form, s);
+    for (uint32_t p = 0; p < nseg; p++) {
+        const uint64_t at = (uint64_t)p * s->seg_bytes;
+        l2_trailer t;
+        l2_head h;
+        if (layer_peek(y, name, page, L2_PAGE, at + s->seg_bytes - L2_PAGE) == 0 &&
+            l2_trailer_read(&form, page + L2_PAGE - L2_TRAILER_BYTES, &t)) {
+            out->places_sealed++;
+            *records += t.rows;
+        } else if (layer_peek(y, name, page, L2_HEAD_BYTES, at) == 0 &&
+                   l2_head_read(&form, page, &h)) {
+            out->places_torn++; /* the segment may have as many records as fit */
+            *records += s->seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+        }
+    }
+}
+
+static void look_places(layer *y, unsigned char *page, const l2_super *s, directory_report *out,
+                        uint64_t *records)
+{
+    const bool two = s->change == L2_CHANGE_RUNS;
+    look_file(y, page, s, out, "data.seg", two ? s->was_nseg : s->nseg, records);
+    if (two) { look_file(y, page, s, out, "data.new", s->nseg, records); }
+}
+
+static void look_sizes(layer *y, const l2_super *s, directory_report *out)
+{
+    base_vfs_file *f = NULL;
+    const char *name = s->change != L2_CHANGE_NONE ? "data.new" : "data.seg";
+    int e = layer_open(y, NULL, name, 0, &f);
+    if (e != 0) { e = layer_open(y, NULL, "data.seg", 0, &f); }
+    const bool whole = e == 0 && layer_of(f)->real_bytes >= (uint64_t)s->nseg * s->seg_bytes;
+    if (!whole) { out->files_short++; }
+}
+
+/* ---- after recovery ---- */
+
+typedef struct look_run {
+    const directory_how *how;
+    directory_report *out;
+    directory_segment seg;
+    unsigned char *bytes; /* room of one record; NULL: records are not checked */
+    int64_t wall_ms;
+} look_run;
+
+/* Find the namespace of a generation. No other thread has this store. */
+static SYNC_UNCHECKED const l2_namespace_row *look_namespace(const l2 *d, uint32_t generation)
+{
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        if ((uint32_t)d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
+    }
+    return NULL;
+}
+
+typedef enum look_verdict { LOOK_LIVE, LOOK_DEAD, LOOK_HURT } look_verdict;
+
+/* Judge one record by its bytes. named: the index leads to the record. */
+static look_verdict look_record(l2 *d, look_run *k, const l2_row *row, uint64_t lsn, bool named)
+{
+    l2_rec r;
+    l2_row made = { .off = 0 };
+    if (l2_record_read(d, lsn, k->bytes, row->bytes, &r) != 0) { return LOOK_HURT; }
+    l2_row_of(d, k->bytes, &r, &made);
+    if (made.kind != row->kind || made.hash != row->hash) { return LOOK_HURT; }
+    if (r.kind == L2_KIND_CONTROL) { return LOOK_DEAD; }
+    const unsigned char *key = k->bytes + L2_RECORD_HEAD + (size_t)r.ext * 8;
+    l2_meta m;
+    memset(&m, 0, sizeof m);
+    if (!l2_ext_read(k->bytes + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) { return LOOK_HURT; }
+    if (r.kind != L2_KIND_PUT || !named) { return LOOK_DEAD; }
+    const l2_namespace_row *v = look_namespace(d, r.generation);
+    if (v == NULL && r.generation != 0) {
+        k->out->old_generation++;
+        return LOOK_DEAD;
+    }
+    if (r.expiry_wall_ms != 0 && r.expiry_wall_ms <= k->wall_ms) {
+        k->out->expired++;
+        return LOOK_DEAD;
+    }
+    if (l2_tags_verdict(d, &m) != 0 ||
+        l2_globs_match(d, r.generation, lsn, false, key, r.klen)) {
+        k->out->ended++;
+        return LOOK_DEAD;
+    }
+    if (k->how->record != NULL && v != NULL) {
+        const directory_record one = { key, r.klen, v->name, v->name_len, r.vlen,
+                                       r.expiry_wall_ms != 0 ? r.expiry_wall_ms - k->wall_ms : -1,
+                                       m.version, m.user_flags, m.kind };
+        k->how->record(k->how->ctx, &one);
+    }
+    return LOOK_LIVE;
+}
+
+static int look_row(l2 *d, void *ctx, const l2_row *row)
+{
+    look_run *k = ctx;
+    const uint64_t lsn = k->seg.segseq * d->form.seg_bytes + row->off;
+    const bool named = row->kind == L2_KIND_PUT && lsn >= l2_floor(d) &&
+                       l2_indexed_at(d, row->hash, lsn);
+    if (lsn + row->bytes == d->run[d->run_count - 1].lsn) { return 0; } /* of this inspection */
+    k->seg.records++;
+    k->seg.tombstones += row->kind == L2_KIND_TOMB;
+    k->seg.controls += row->kind > L2_KIND_TOMB;
+    const look_verdict v = k->bytes != NULL ? look_record(d, k, row, lsn, named)
+                                            : named ? LOOK_LIVE : LOOK_DEAD;
+    if (v == LOOK_LIVE) {
+        k->seg.live++;
+        k->seg.live_bytes += row->bytes;
+    } else {
+        k->seg.dead_bytes += row->bytes;
+    }
+    k->seg.damaged += v == LOOK_HURT;
+    return 0;
+}
+
+/* Look at the open segment: its rows are in memory. */
+static SYNC_UNCHECKED void look_open_rows(l2 *d, look_run *k)
+{
+    k->seg.data_end = (uint32_t)(base_load_acq(&d->tail) % d->form.seg_bytes);
+    for (uint32_t i = 0; i < d->row_count; i++) {
+        l2_row row;
+        l2_row_read(d->rows + (size_t)i * L2_ROW_BYTES, &row);
+        (void)look_row(d, k, &row);
+    }
+}
+
+static void look_full(l2 *d, look_run *k)
+{
+    l2_trailer t;
+    int e = l2_trailer_find(d, k->seg.segseq, &t) ? 0 : EILSEQ;
+    const directory_segment none = k->seg;
+    k->seg.data_end = e == 0 ? t.data_end : 0;
+    for (uint32_t i = 0; e == 0 && i < l2_row_pages(t.rows); i++) {
+        e = l2_rows_page(d, &t, i, look_row, k);
+    }
+    if (e == EILSEQ && k->seg.data_end != 0) {
+        k->seg = none;
+        k->seg.data_end = t.data_end;
+        e = l2_rows_walk(d, &t, look_row, k);
+    }
+    k->seg.unreadable = e != 0;
+}
+
+static void look_segment(l2 *d, look_run *k, uint64_t seq)
+{
+    directory_report *out = k->out;
+    const uint64_t begin = seq * d->form.seg_bytes;
+    const uint64_t place = begin % base_load_acq(&l2_ring_at(d, begin)->size) / d->form.seg_bytes;
+    k->seg = (directory_segment){ .segseq = seq, .place = (uint32_t)place };
+    if (seq == l2_seq_of(d, base_load_acq(&d->tail))) {
+        look_open_rows(d, k);
+    } else {
+        look_full(d, k);
+    }
+    out->segments++;
+    out->records += k->seg.records;
+    out->live += k->seg.live;
+    out->live_bytes += k->seg.live_bytes;
+    out->dead_bytes += k->seg.dead_bytes;
+    out->tombstones += k->seg.tombstones;
+    out->controls += k->seg.controls;
+    out->records_damaged += k->seg.damaged;
+    out->segments_damaged += k->seg.unreadable;
+    if (k->how->segment != NULL) { k->how->segment(k->how->ctx, &k->seg); }
+}
+
+static SYNC_UNCHECKED cellar_err look_store(l2 *d, const directory_how *how, directory_report *out)
+{
+    look_run k = { .how = how, .out = out, .wall_ms = l2_wall_now(d) };
+    const size_t room = (size_t)d->room_max + L2_PAGE;
+    if (how->verify || how->record != NULL) {
+        k.bytes = base_alloc(d->cfg.account, BASE_MOD_L2, room, NULL);
+        if (k.bytes == NULL) { return CELLAR_E_NOMEM; }
+    }
+    for (uint32_t i = 0; i < d->namespace_count && how->namespace != NULL; i++) {
+        how->namespace(how->ctx, &d->namespace[i].v, d->namespace[i].name,
+                       d->namespace[i].name_len);
+    }
+    const uint64_t last = l2_seq_of(d, base_load_acq(&d->tail));
+    for (uint64_t seq = l2_seq_of(d, base_load_acq(&d->head)); seq <= last; seq++) {
+        look_segment(d, &k, seq);
+    }
+    l2_stats st;
+    l2_stats_get(d, &st);
+    out->namespaces = d->namespace_count;
+    out->floor_lsn = l2_floor(d);
+    out->wall_ms = k.wall_ms;
+    out->holes = st.holes;
+    out->pages_healed = st.healed;
+    out->read_errors = st.io_errors;
+    base_free(d->cfg.account, BASE_MOD_L2, k.bytes, k.bytes != NULL ? room : 0);
+    return CELLAR_OK;
+}
+
+static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
+                            const directory_how *how, directory_report *out, int *sys_errno)
+{
+    const base_clock clock = { NULL, NULL, NULL };
+    const base_vfs vfs = layer_vfs(y);
+    base_log log;
+    base_log_init(&log, &clock, NULL, NULL, BASE_LOG_OFF);
+    const uint64_t objects = records + LOOK_SLACK, size = (uint64_t)s->nseg * s->seg_bytes;
+    l2_config cfg = {
+        .account = &y->account, .log = &log, .clock = how->clock != NULL ? how->clock : &clock,
+        .vfs = &vfs, .path = how->path, .bytes = s->l2_bytes, .seg_count = s->nseg,
+        .memory_bytes = BASE_MAX(objects * 64, (uint64_t)64 << 20), .level = L2_DROP,
+        .avg_object_bytes = BASE_MAX(size / objects, (uint64_t)1), .no_thread = true,
+        .wall_ms = how->wall_ms, .wall_ctx = how->wall_ctx,
+    };
+    l2 *d = NULL;
+    cellar_err err = l2_open(&cfg, &d, sys_errno);
+    if (err != CELLAR_OK) { return err; }
+    out->file_bytes = layer_bytes(y);
+    out->begins_anew = d->opened == L2_OPENED_RESET;
+    err = look_store(d, how, out);
+    l2_discard(d);
+    return err;
+}
+
+/* ---- the call ---- */
 
 /* Check that no store has the directory open. The lock is dropped, so no store is kept out. */
 static cellar_err look_lock(const layer *y, int *sys_errno)
@@ -404,7 +351,7 @@ cellar_err directory_inspect(const directory_how *how, directory_report *out, in
 uint64_t directory_damage(const directory_report *r)
 {
     uint64_t n = r->files_short + r->holes + r->pages_healed + r->read_errors +
-                 r->records_damaged + r->segments_damaged + r->images_damaged;
+                 r->records_damaged + r->segments_damaged;
     for (int i = 0; i < 2; i++) { n += r->super[i] != CELLAR_OK; }
     return n;
 }

@@ -8,9 +8,8 @@
 
 typedef struct directory_segment {
     uint64_t segseq, live_bytes, dead_bytes;
-    int64_t base_wall_ms; /* start time of the segment */
     uint32_t place, data_end, records, live, tombstones, controls, damaged;
-    bool unreadable;      /* footers, or the whole segment */
+    bool unreadable;      /* rows, or the whole segment */
 } directory_segment;
 typedef struct directory_record { /* a live record; pointers are valid during the call */
     const unsigned char *key;
@@ -24,7 +23,7 @@ typedef struct directory_record { /* a live record; pointers are valid during th
 } directory_record;
 typedef struct directory_how { /* options; each callback may be NULL */
     const char *path;
-    bool verify; /* check every record, not only the footers */
+    bool verify; /* check every record, not only the rows */
     bool head;   /* read SUPER alone: identity and sizes */
     bool force;  /* also inspect while a store is open; its writes may look like damage */
     void (*namespace)(void *ctx, const l2_namespace *v, const char *name, size_t name_len);
@@ -37,26 +36,20 @@ typedef struct directory_how { /* options; each callback may be NULL */
     void *wall_ctx;
 } directory_how;
 typedef struct directory_report {
-    cellar_err super[2];  /* state of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN */
+    /* state of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, STALE (an older format), E_FOREIGN */
+    cellar_err super[2];
     unsigned char uuid[16];
-    uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
-    int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* oldest and newest: 0 if
-                                                                         * there is no live
-                                                                         * record */
+    uint64_t opens, serial, l2_bytes, file_bytes, floor_lsn;
+    int64_t last_seen_wall_ms, wall_ms;
     uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
     uint64_t ended; /* invalidated by a tag or a pattern */
     uint64_t holes, pages_healed, read_errors, records_damaged;
-    uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, namespaces;
-    uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
-    uint64_t image_bytes; /* size of bloom.snap; 0: no file */
-    uint32_t images, images_damaged; /* images in it, damaged ones; 1 damaged: perhaps the whole
-                                      * file */
-    uint64_t snap_bytes; /* size of index.snap; 0: no file */
+    uint32_t seg_bytes, seg_count, granule_bytes, namespaces;
+    uint32_t places_sealed, places_torn; /* segments with rows; with a header alone */
+    uint32_t files_short, segments, segments_damaged;
     l2_level level;
     uint16_t major, minor;
-    bool images_clean; /* no image lacks later changes */
-    bool clean;
-    bool snap_fits;   /* written by the last close; damage costs an index rebuild only */
+    bool clean;       /* closed */
     bool begins_anew; /* the next open begins an empty store: no record is live */
 } directory_report;
 /* Inspect a directory. Errors as in l2_open; E_BUSY: a store has it open. On an error *out holds

@@ -143,37 +143,16 @@ static void inspect_print_store(const char *dir, const directory_report *p)
     cli_plain(stdout, dir);
     printf(": format %u.%u, store %s\n", p->major, p->minor, id);
     printf("state       %s; sync level %s\n",
-           p->clean ? "closed or synced, no change since"
-                    : "open or killed: changes since the last sync are possible",
-           inspect_levels[p->level]);
-    /* Each sync, open and close writes the superblock. */
-    printf("last sync   %s UTC (superblock %" PRIu64 " of epoch %" PRIu64 ", %d of 2 copies good)"
-           "\n", inspect_time(at, p->last_seen_wall_ms), p->serial, p->epoch,
-           inspect_good_copies(p));
+           p->clean ? "closed" : "open or killed", inspect_levels[p->level]);
+    /* Each open and close, and each minute between them, writes the superblock. */
+    printf("superblock  %s UTC (number %" PRIu64 ", open %" PRIu64 ", %d of 2 copies good)\n",
+           inspect_time(at, p->last_seen_wall_ms), p->serial, p->opens, inspect_good_copies(p));
     printf("size        %s configured, %s in files, granule %" PRIu32 " B\n",
            cli_bytes(a, p->l2_bytes), cli_bytes(b, p->file_bytes), p->granule_bytes);
     const uint32_t used = p->places_sealed + p->places_torn;
     printf("segments    %" PRIu32 " of %s: %" PRIu32 " sealed, %" PRIu32 " half written, %" PRIu32
-           " free; %" PRIu32 " bad places\n", p->seg_count, cli_bytes(a, p->seg_bytes),
-           p->places_sealed, p->places_torn, p->seg_count > used ? p->seg_count - used : 0,
-           p->bad_places);
-    printf("stage       %" PRIu32 " of %" PRIu32 " slots in use\n", p->slots_used, p->slot_count);
-}
-
-static void inspect_print_extras(const directory_report *p)
-{
-    char a[CLI_TEXT];
-    if (p->image_bytes != 0) {
-        printf("filters     %" PRIu32 " in bloom.snap (%s), %s\n", p->images,
-               cli_bytes(a, p->image_bytes),
-               p->images_clean ? "of the last close: in use after the next open"
-                               : "not of the last close: the next open fills them again");
-    }
-    if (p->snap_bytes > 0) {
-        printf("index       saved in index.snap (%s), %s\n", cli_bytes(a, p->snap_bytes),
-               p->snap_fits ? "of the last close: the next open reads it"
-                            : "not of the last close: the next open ignores it");
-    }
+           " free\n", p->seg_count, cli_bytes(a, p->seg_bytes), p->places_sealed, p->places_torn,
+           p->seg_count > used ? p->seg_count - used : 0);
     if (p->begins_anew) {
         puts("next open   here it starts with an empty store: the store changed after its last\n"
              "            sync, and this is another boot, a copy of the directory, or a disk that\n"
@@ -183,7 +162,7 @@ static void inspect_print_extras(const directory_report *p)
 
 static void inspect_print_rows(const inspect_run *r)
 {
-    char a[CLI_TEXT], b[CLI_TEXT], at[CLI_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT];
     for (size_t i = 0; i < r->space_count; i++) {
         const inspect_namespace *v = &r->space[i];
         fputs("namespace   ", stdout);
@@ -192,15 +171,13 @@ static void inspect_print_rows(const inspect_run *r)
                v->v.generation, v->v.version);
     }
     if (r->segment_count > 0) {
-        puts("segment       place  begun (UTC)          "
-             "  records      live  live bytes  dead bytes");
+        puts("segment       place    records      live  live bytes  dead bytes");
     }
     for (size_t i = 0; i < r->segment_count; i++) {
         const directory_segment *s = &r->segment[i];
-        printf("%-12" PRIu64 " %6" PRIu32 "  %-19s  %9" PRIu32 " %9" PRIu32 "  %10s  %10s%s",
-               s->segseq, s->place, inspect_time(at, s->base_wall_ms), s->records, s->live,
-               cli_bytes(a, s->live_bytes), cli_bytes(b, s->dead_bytes),
-               s->unreadable ? "  unreadable" : "");
+        printf("%-12" PRIu64 " %6" PRIu32 "  %9" PRIu32 " %9" PRIu32 "  %10s  %10s%s", s->segseq,
+               s->place, s->records, s->live, cli_bytes(a, s->live_bytes),
+               cli_bytes(b, s->dead_bytes), s->unreadable ? "  unreadable" : "");
         if (s->damaged > 0) { printf("  %" PRIu32 " damaged", s->damaged); }
         putchar('\n');
     }
@@ -208,21 +185,19 @@ static void inspect_print_rows(const inspect_run *r)
 
 static void inspect_print_records(const inspect_run *r, const directory_report *p)
 {
-    char n[3][CLI_TEXT], t[2][CLI_TEXT];
+    char n[3][CLI_TEXT];
     printf("namespaces  %s\n", cli_count(n[0], r->space_count));
     const char *most = r->verify || r->keys ? "live" : "live at most";
     printf("records     %s: %s %s, %s tombstones\n", cli_count(n[0], p->records),
            cli_count(n[1], p->live), most, cli_count(n[2], p->tombstones));
     printf("bytes       %s %s, %s dead\n", cli_bytes(n[0], p->live_bytes), most,
            cli_bytes(n[1], p->dead_bytes));
-    printf("live from   %s to %s UTC (start of their segments)\n",
-           inspect_time(t[0], p->oldest_wall_ms), inspect_time(t[1], p->newest_wall_ms));
     if (r->verify) {
         printf("checked     every record; %s cleared, %s expired, %s invalidated\n",
                cli_count(n[0], p->old_generation), cli_count(n[1], p->expired),
                cli_count(n[2], p->ended));
     } else {
-        puts("checked     the footers of the segments; --verify checks every record, also whether\n"
+        puts("checked     the rows of the segments; --verify checks every record, also whether\n"
              "            it expired or was invalidated");
     }
 }
@@ -235,9 +210,8 @@ static void inspect_print_damage(const directory_report *p)
     }
     printf("damage      %" PRIu64 " records, %" PRIu32 " segments unreadable, %" PRIu64
            " holes, %" PRIu64 " pages repaired, %" PRIu32 " files too short, %" PRIu64
-           " read errors, %" PRIu32 " filters, %d of 2 superblocks\n", p->records_damaged,
-           p->segments_damaged, p->holes, p->pages_healed, p->files_short, p->read_errors,
-           p->images_damaged, 2 - inspect_good_copies(p));
+           " read errors, %d of 2 superblocks\n", p->records_damaged, p->segments_damaged,
+           p->holes, p->pages_healed, p->files_short, p->read_errors, 2 - inspect_good_copies(p));
 }
 
 /* ---- JSON ---- */
@@ -249,17 +223,13 @@ static void inspect_json(const char *dir, const inspect_run *r, const directory_
     fputs("{\"super\":", stdout);
     cli_json_string(stdout, dir);
     printf(",\"format\":\"%u.%u\",\"uuid\":\"%s\",\"good_copies\":%d,\"serial\":%" PRIu64
-           ",\"epoch\":%" PRIu64 ",\"clean\":%s,\"level\":\"%s\",\"segment_bytes\":%" PRIu32
-           ",\"segments\":%" PRIu32 ",\"slots\":%" PRIu32 ",\"granule_bytes\":%" PRIu32
-           ",\"l2_bytes\":%" PRIu64 ",\"file_bytes\":%" PRIu64 ",\"last_seen_wall_ms\":%" PRId64
-           ",\"filters\":%" PRIu32 ",\"filter_bytes\":%" PRIu64 ",\"filters_believed\":%s"
-           ",\"index_snap_bytes\":%" PRIu64 ",\"index_snap_fits\":%s"
-           ",\"begins_anew\":%s}\n", p->major, p->minor, id,
-           inspect_good_copies(p), p->serial, p->epoch,
+           ",\"opens\":%" PRIu64 ",\"clean\":%s,\"level\":\"%s\",\"segment_bytes\":%" PRIu32
+           ",\"segments\":%" PRIu32 ",\"granule_bytes\":%" PRIu32 ",\"l2_bytes\":%" PRIu64
+           ",\"file_bytes\":%" PRIu64 ",\"last_seen_wall_ms\":%" PRId64 ",\"begins_anew\":%s}\n",
+           p->major, p->minor, id, inspect_good_copies(p), p->serial, p->opens,
            p->clean ? "true" : "false", inspect_levels[p->level], p->seg_bytes, p->seg_count,
-           p->slot_count, p->granule_bytes, p->l2_bytes, p->file_bytes, p->last_seen_wall_ms,
-           p->images, p->image_bytes, p->images_clean ? "true" : "false",
-           p->snap_bytes, p->snap_fits ? "true" : "false", p->begins_anew ? "true" : "false");
+           p->granule_bytes, p->l2_bytes, p->file_bytes, p->last_seen_wall_ms,
+           p->begins_anew ? "true" : "false");
     for (size_t i = 0; i < r->space_count; i++) {
         fputs("{\"namespace\":", stdout);
         cli_json_string(stdout, r->space[i].name);
@@ -268,28 +238,25 @@ static void inspect_json(const char *dir, const inspect_run *r, const directory_
     }
     for (size_t i = 0; i < r->segment_count; i++) {
         const directory_segment *s = &r->segment[i];
-        printf("{\"segment\":%" PRIu64 ",\"place\":%" PRIu32 ",\"begun_wall_ms\":%" PRId64
-               ",\"data_end\":%" PRIu32 ",\"records\":%" PRIu32 ",\"live\":%" PRIu32
+        printf("{\"segment\":%" PRIu64 ",\"place\":%" PRIu32 ",\"data_end\":%" PRIu32
+               ",\"records\":%" PRIu32 ",\"live\":%" PRIu32
                ",\"tombstones\":%" PRIu32 ",\"controls\":%" PRIu32 ",\"live_bytes\":%" PRIu64
                ",\"dead_bytes\":%" PRIu64 ",\"damaged\":%" PRIu32 ",\"unreadable\":%s}\n",
-               s->segseq, s->place, s->base_wall_ms, s->data_end, s->records, s->live,
+               s->segseq, s->place, s->data_end, s->records, s->live,
                s->tombstones, s->controls, s->live_bytes, s->dead_bytes, s->damaged,
                s->unreadable ? "true" : "false");
     }
     printf("{\"total\":%" PRIu64 ",\"live\":%" PRIu64 ",\"live_bytes\":%" PRIu64
            ",\"dead_bytes\":%" PRIu64 ",\"tombstones\":%" PRIu64 ",\"controls\":%" PRIu64
-           ",\"segments\":%" PRIu32 ",\"slots_used\":%" PRIu32 ",\"oldest_wall_ms\":%" PRId64
-           ",\"newest_wall_ms\":%" PRId64 ",\"verified\":%s,\"old_generation\":%" PRIu64
+           ",\"segments\":%" PRIu32 ",\"verified\":%s,\"old_generation\":%" PRIu64
            ",\"expired\":%" PRIu64 ",\"ended\":%" PRIu64
            ",\"records_damaged\":%" PRIu64 ",\"segments_damaged\":%" PRIu32
            ",\"holes\":%" PRIu64 ",\"pages_mended\":%" PRIu64 ",\"files_short\":%" PRIu32
-           ",\"filters_damaged\":%" PRIu32
-           ",\"read_errors\":%" PRIu64 ",\"bad_places\":%" PRIu32 ",\"damage\":%" PRIu64 "}\n",
+           ",\"read_errors\":%" PRIu64 ",\"damage\":%" PRIu64 "}\n",
            p->records, p->live, p->live_bytes, p->dead_bytes, p->tombstones, p->controls,
-           p->segments, p->slots_used, p->oldest_wall_ms, p->newest_wall_ms,
-           r->verify ? "true" : "false", p->old_generation, p->expired, p->ended,
+           p->segments, r->verify ? "true" : "false", p->old_generation, p->expired, p->ended,
            p->records_damaged, p->segments_damaged, p->holes, p->pages_healed, p->files_short,
-           p->images_damaged, p->read_errors, p->bad_places, directory_damage(p));
+           p->read_errors, directory_damage(p));
 }
 
 /* ---- the command ---- */
@@ -335,7 +302,6 @@ static int inspect_do(const char *dir, inspect_run *r)
         inspect_json(dir, r, &report);
     } else {
         inspect_print_store(dir, &report);
-        inspect_print_extras(&report);
         if (r->segments) { inspect_print_rows(r); }
         inspect_print_records(r, &report);
         inspect_print_damage(&report);
@@ -371,14 +337,14 @@ const cli_command cli_inspect = {
     "inspect", "", "print what the directory of a disk tier holds; changes nothing",
     "Usage: cellar inspect [OPTION]... DIR\n"
     "\n"
-    "Prints a summary of the disk tier in DIR: format version, last sync, segments by state,\n"
+    "Prints a summary of the disk tier in DIR: format version, superblock, segments by state,\n"
     "records, live and dead bytes, tombstones, damage. A record is live if the next open on this\n"
     "machine would serve it, with a place in its index for each record (mean_entry_bytes).\n"
     "Without --verify or --keys records that expired, or were cleared or invalidated, count as\n"
     "live, too. No byte of the directory changes.\n"
     "\n"
     "  --segments  print the namespaces and segments, too: one line each\n"
-    "  --verify    read and check every record, not only the footers of the segments\n"
+    "  --verify    read and check every record, not only the rows of the segments\n"
     "  --keys      list the live keys, too\n"
     "  --json      print all of it as JSON, one object a line; segments are always among it\n"
     "  --force     read even while a program has the store open; a change during the read may\n"

@@ -121,13 +121,14 @@ $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/core/base/%.c $(B
 # others.
 BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get \
                 directory_inspect base_account_init base_log_init
-$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)/words \
+$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c src/cli/layer.c $(BENCH_B)/words \
                 $(MK)/bench.mk
 	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@.all $<
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
-	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@.layer src/cli/layer.c
+	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir $@.layer
 	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
 $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"

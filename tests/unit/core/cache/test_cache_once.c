@@ -6,6 +6,7 @@
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "cli/directory.c"
+#include "cli/layer.c"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/counter.h"
