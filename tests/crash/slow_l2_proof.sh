@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    Larger counts of the disk tier: 62,500 random crash states and subsets of short
-#         traces, 1,250 kills (125 of them on a disk), 50 for each promise of one change, bits of a
-#         store and 5,000 mutants under ASan and UBSan, bits of stages that hold deletes and
-#         overwrites, files of earlier lives, a million entries that expire together.
+#         traces, 1,250 kills (125 of them on a disk), 50 for each promise of one change, bits,
+#         bytes, runs and sectors of a store and 5,000 mutants under ASan and UBSan, a million
+#         entries that expire together.
 # Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
-#         counts, except the entries, and the bits: a sixteenth, of the stages with deletes a 24th;
-#         SEED selects them. All bits from 2 on (1,000,000 kills: 800).
+#         counts, except the entries, and the bits: every 256th, from 2 on every 16th. SEED selects
+#         them (1,000,000 kills: 800).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
 if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
-programs="l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill"
+programs="l2_crash l2_kill l2_damage l2_expiry cache_kill"
 log=build/proof-log
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
@@ -40,20 +40,11 @@ for c in durable written each; do
     set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
         CACHE_KILL_CYCLES=$((50 * times)) $c)"
 done
-if [ "$times" -gt 1 ]; then step=1; else step=16; fi
-for c in closed killed; do
-    set -- "$@" "$(item "bits, $c" 1 "$checked/test_l2_damage" \
-        "ASAN_OPTIONS=$asan DAMAGE_STEP=$step DAMAGE_SLOW=1" any_bit_of_a_$c)"
+if [ "$times" -gt 1 ]; then step=16; else step=256; fi
+for c in any_bit_of_a_closed any_bit_of_a_killed any_byte four_zeros a_run_of_bytes a_lost_sector; do
+    set -- "$@" "$(item "damage, $c" 1 "$checked/test_l2_damage" \
+        "ASAN_OPTIONS=$asan DAMAGE_STEP=$step" $c)"
 done
-old="$CELLAR_BUILD/t/test_l2_old_values"
-if [ "$times" -gt 1 ]; then step=1; else step=24; fi
-set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
-    "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
-    "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \
-    "$(item "old values, runs" 1 "$old" OLD_STEP=$step a_run_of_bytes_leaves)" \
-    "$(item "old values, sectors" 1 "$old" "OLD_STEP=8 OLD_LAYOUTS=$((2 * times))" a_lost_sector)" \
-    "$(item "earlier stages" 1 "$old" OLD_FILES=$((750 * times)) a_stage_of)" \
-    "$(item "earlier data" 1 "$old" OLD_FILES=$((750 * times)) a_data_file_of)"
 set -- "$@" "$(item "crash states" 1 "$CELLAR_BUILD/t/test_l2_crash" \
     CRASH_STATES=$((62500 * times)) every_crash)"
 for c in closed killed; do

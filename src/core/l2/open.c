@@ -363,7 +363,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.synced = base_load_acq(&d->synced);
     d->super.settled = BASE_MIN(d->super.settled, over);
     if (d->cfg.level == L2_DROP && (whole || !same_boot)) { d->settled = ++d->super.settled; }
-    if (e == 0) { e = l2_super_store(d); }
+    for (int copy = 0; copy < 2 && e == 0; copy++) { e = l2_super_store(d); } /* one may be damaged */
     if (e == 0 && marked) { l2_marker_remove(d); }
     d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
     if (e == 0) { l2_resize_open(d); }

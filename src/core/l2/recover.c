@@ -45,6 +45,7 @@ typedef struct l2_recovery {
     uint32_t off;            /* 0: the segment has not begun */
     uint64_t newest;         /* highest number of any header */
     uint64_t synced;         /* lsn */
+    bool met;                /* the walk has met the run that SUPER names */
     uint64_t floor;
     l2_list controls;        /* lsns */
     l2_list runs;            /* pairs: number, lsn of the first record */
@@ -111,6 +112,7 @@ static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *num
     l2_form f = d->form;
     f.epoch = *number;
     *off = L2_HEAD_BYTES;
+    r->met = r->met || f.epoch == d->super.run;
     while (n < r->row_most) {
         l2_rec rec;
         l2_row row = { .off = *off };
@@ -122,6 +124,7 @@ static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *num
         l2_row_of(d, at, &rec, &row);
         row.bytes = l2_rec_room(&f, (size_t)rec.ext * 8, rec.klen, rec.vlen);
         if (row.kind == L2_ROW_RUN) { f.epoch = row.hash; }
+        r->met = r->met || f.epoch == d->super.run;
         l2_row_write(r->rows + (size_t)n++ * L2_ROW_BYTES, &row);
         *off += row.bytes;
     }
@@ -129,15 +132,16 @@ static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *num
     return n;
 }
 
-/* Return true if a record of the newest run lies behind the end of the log. In the same boot the
- * file has all that was written: then a page is lost, and what it replaced must not count. */
+/* Return true if a record of the last run lies behind the end of the log. In the same boot the file
+ * has all that was written: then a page is lost, and what it replaced must not count. SUPER may be
+ * older: its newer copy may be damaged. */
 static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
 {
     l2_rec rec;
     l2_form f = d->form;
     uint32_t off = BASE_MAX(r->off, L2_HEAD_BYTES);
     bool found = false;
-    f.epoch = d->super.run;
+    f.epoch = r->number;
     for (; !found && off + L2_RECORD_HEAD < f.seg_bytes; off += f.granule) {
         const unsigned char *at = r->image + off;
         found = l2_rec_marked(&f, at, r->seq, off, f.seg_bytes, &rec) &&
@@ -221,7 +225,8 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
 }
 
 /* Find where the log ends, from segment `from` on. Return false if it has no begin there, or ends
- * below what was synced, or written. */
+ * below what was synced, or written. In the same boot the run that SUPER names was written before
+ * SUPER: without it data.seg is an older one. */
 static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
 {
     l2_ends ends = L2_ENDS_NOT;
@@ -231,7 +236,7 @@ static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
     }
     const uint64_t end = r->seq * d->form.seg_bytes + r->off;
     return (ends == L2_ENDS_HERE || r->seq != from) && end >= r->synced &&
-           !(same_boot && l2_lost_behind(d, r));
+           !(same_boot && (!r->met || l2_lost_behind(d, r)));
 }
 
 /* ---- rows ---- */

@@ -129,7 +129,7 @@ M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1
 M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2" SHARE=1
 M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
 M_PLAIN   = PLAIN=1 T_LIMIT=1200 T="$(T_VALGRIND)"
-PROOF     = l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill
+PROOF     = l2_crash l2_kill l2_damage l2_expiry cache_kill
 MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
   'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
