@@ -51,6 +51,7 @@ typedef struct l2_dev_file {
 typedef struct l2_dev {
     l2_dev_file file[DEV_FILES];
     uint64_t next_ino;
+    uint64_t dir_ino;         /* of the directory */
     unsigned char boot[16];
     bool locked, bell, remote;
     uint32_t stale;           /* number of reads that flip a bit of their 40th byte */
@@ -472,7 +473,10 @@ T_INLINE int l2_dev_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     const int e = l2_dev_fault(ctx, DEV_STAT);
     memset(out, 0, sizeof *out);
     out->remote = ((l2_dev *)ctx)->remote;
-    if ((void *)file == (void *)((l2_dev *)ctx)->boot) { return e; } /* the directory */
+    if ((void *)file == (void *)((l2_dev *)ctx)->boot) {
+        out->inode = ((l2_dev *)ctx)->dir_ino;
+        return e;
+    }
     out->size_bytes = f->size;
     out->inode = f->ino;
     out->device = f->device;
@@ -555,6 +559,7 @@ T_INLINE void l2_dev_crash_pages(const l2_dev_file *f, l2_dev_file *to, base_rng
 T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 {
     to->next_ino = v->next_ino;
+    to->dir_ino = v->dir_ino;
     memcpy(to->boot, v->boot, 16);
     to->locked = false;
     to->fail_at = 0;

@@ -63,8 +63,8 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 TESTS_PAGES := packaging_docs packaging_dropin packaging_site
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PAGES),%/test_$(t).sh)),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-# Tests that still speak of the disk tier before the log; tests/concurrency/sim/l2.c is one of them.
-NOT_PORTED  = l2_damage l2_old_values l2_frozen \
+# Tests that still speak of the disk tier before the log.
+NOT_PORTED  = \
               l2_moves \
               l2_fuzz cache_read_back cache_disk_faults \
               api_keep api_ready
@@ -139,7 +139,7 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged large_value \
-             linear model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
+             linear model pins resize scan split torn worth) l2_crash l2_damage \
              limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),-g1,-g0)) -I. -DBASE_DEBUG=1
