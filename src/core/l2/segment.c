@@ -83,6 +83,12 @@ static bool l2_time_sane(int64_t ms)
     return ms >= -((int64_t)1 << 60) && ms <= (int64_t)1 << 60;
 }
 
+/* Return true if a log may have this segment: its lsns are far below 2^64. */
+static bool l2_seq_sane(uint64_t seq, uint32_t seg_bytes)
+{
+    return seq < ((uint64_t)1 << 60) / seg_bytes;
+}
+
 static bool l2_super_sane(const l2_super *s)
 {
     return (s->seg_bytes & (s->seg_bytes - 1)) == 0 && s->seg_bytes >= 4 * L2_PAGE &&
@@ -90,9 +96,9 @@ static bool l2_super_sane(const l2_super *s)
            s->granule >= 8 && s->granule <= 64 && (s->granule & (s->granule - 1)) == 0 &&
            s->change <= L2_CHANGE_DONE && s->split % s->seg_bytes == 0 &&
            (s->change != L2_CHANGE_RUNS || (s->split != 0 && s->was_nseg >= L2_SEGS_MIN)) &&
-           s->split / s->seg_bytes < (uint64_t)1 << 40 && s->was_nseg <= UINT32_MAX / 2 &&
-           s->level <= L2_ALWAYS && s->born < (uint64_t)1 << 40 &&
-           s->synced / s->seg_bytes <= (uint64_t)1 << 40 && s->opens < UINT32_MAX &&
+           l2_seq_sane(s->split / s->seg_bytes, s->seg_bytes) && s->was_nseg <= UINT32_MAX / 2 &&
+           s->level <= L2_ALWAYS && l2_seq_sane(s->born, s->seg_bytes) &&
+           l2_seq_sane(s->synced / s->seg_bytes, s->seg_bytes) && s->opens < UINT32_MAX &&
            s->hash_algo <= BASE_HASH_SIP13 && l2_time_sane(s->anchor_wall_ms) &&
            l2_time_sane(s->anchor_boot_ms) && l2_time_sane(s->last_seen_wall_ms) &&
            l2_time_sane(s->clock_ms);
@@ -140,7 +146,8 @@ CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char at[L2_
                          .data_end = l2_r32(at + 24), .full = l2_r32(at + 28) };
     return l2_r32(at) == L2_MAGIC_TRAILER &&
            l2_r64(at + 32) == l2_check(f, out->seq, L2_SALT_TRAILER, at, 32) &&
-           out->data_end >= L2_HEAD_BYTES && out->rows <= f->seg_bytes / L2_ROW_BYTES &&
+           l2_seq_sane(out->seq, f->seg_bytes) && out->data_end >= L2_HEAD_BYTES &&
+           out->rows <= f->seg_bytes / L2_ROW_BYTES &&
            (uint64_t)out->data_end + (uint64_t)l2_row_pages(out->rows) * L2_PAGE <= f->seg_bytes;
 }
 
@@ -160,7 +167,7 @@ CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEA
                                  l2_head *out)
 {
     *out = (l2_head){ .seq = l2_r64(at + 8), .run = l2_r64(at + 16), .synced = l2_r64(at + 24) };
-    if (l2_r32(at) != L2_MAGIC_HEAD ||
+    if (l2_r32(at) != L2_MAGIC_HEAD || !l2_seq_sane(out->seq, f->seg_bytes) ||
         l2_r64(at + 72) != l2_check(f, out->seq, L2_SALT_HEAD, at, 72)) {
         return false;
     }
