@@ -30,8 +30,9 @@ SRC_STATS = counters hist text
 SRC_L1    = record object judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota policy_select request_sample evict reclaim read room pin acquire \
             large_value fit change cap_evict write rewrite expire resize check l1
-SRC_L2    = record admission health codec namespaces invalidations plan part value segment live index io log stall \
-            control rows write read pass resync tombs recover visit geometry worker resize image stat open
+SRC_L2    = record admission live progress tombs segment health codec index io plan geometry super log stall control \
+            namespaces invalidations read rows part write pass resync reopen recover resize worker \
+            value stat image visit open
 SRC_FLIGHT = table wait lease invalidate flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open

@@ -24,8 +24,9 @@
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/log.h"
+#include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 
 #define LOOK_SLACK 64u /* index words in addition to those counted */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * control: log controls; apply a row to the table of namespaces. */
+ * control: log controls, and the FLOOR. */
 #ifndef L2_CONTROL_H
 #define L2_CONTROL_H
 
@@ -16,14 +16,10 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t
                                       uint64_t *end);
 /* Serve no record below `lsn` any more. */
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn);
-
-/* ---- namespaces.c ---- */
-
-/* Return true if a record above the floor with this generation is of the current one of a
- * namespace. Once false, it stays false. */
-CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
-/* Apply a row to the namespace table. Return false if memory is short. */
-CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
-                                       size_t name_len);
+/* Append a FLOOR: no record below `lsn` counts any more. It is written, and synced at ALWAYS, when
+ * the call returns 0. Namespaces that hold are appended before. `working` is held. */
+CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn);
+/* Append a FLOOR as l2_floor_write, without a sync. *end: end of the FLOOR. */
+CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end);
 
 #endif

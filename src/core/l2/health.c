@@ -31,6 +31,11 @@ CELLAR_PRIVATE void l2_health_init(l2 *d)
     BASE_ASSERT(c->off_errors <= L2_ERRORS_MOST && c->off_ms <= c->off_max_ms);
 }
 
+CELLAR_PRIVATE bool l2_off(const l2 *d)
+{
+    return base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK;
+}
+
 CELLAR_PRIVATE void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
 {
     d->health.off_ms = off_ms;

@@ -4,13 +4,12 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None. SUPER belongs to the holder of `working`, its last page and data.seg to that of
- *            `writing`. Reads of the log are counted: the file of a ring that is gone closes when
- *            there are none.
+ * LOCKING    None. data.seg belongs to the holder of `writing`. Reads of the log are counted: the
+ *            file of a ring that is gone closes when there are none.
  * SEE ALSO   health.c: what errors cause. */
+#include "l2/io.h"
+
 #include "l2/health.h"
-#include "l2/log.h"
-#include "l2/segment.h"
 #include "stats/hist.h"
 
 #define L2_ROUNDS 64 /* short transfers and interruptions */
@@ -113,56 +112,22 @@ CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d)
     return BASE_MIN(BASE_MAX(ms, 0), L2_WALL_END_MS);
 }
 
-CELLAR_PRIVATE int l2_super_store(l2 *d)
+CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
 {
-    unsigned char page[L2_PAGE];
-    l2_super *s = &d->super;
-    s->last_seen_wall_ms = BASE_MAX(s->last_seen_wall_ms, l2_wall_now(d));
-    s->clock_ms = l2_wall_clock(d);
-    s->day = base_load_rlx(&d->day.window);
-    s->bytes_today = base_load_rlx(&d->day.used);
-    if (s->closed == 0) { s->bytes_today += d->cfg.write_bpd / L2_DAY_STEPS; }
-    s->serial++;
-    l2_super_write(page, s);
-    int e = l2_write(d, d->super_file, page, L2_PAGE, (s->serial & 1) * L2_PAGE);
-    if (e == 0) {
-        e = L2_DISK(d, datasync, d->super_file);
-        if (e != 0) { l2_io_failed(d, "l2_sync", d->super_file, 0, e); }
-    }
-    if (e != 0) { s->serial--; } /* the next try writes the same copy */
-    if (e == 0) { base_store_rel(&d->doubt, 0u); }
+    const int e = L2_DISK(d, datasync, f);
+    if (e != 0) { l2_io_failed(d, "l2_sync", f, 0, e); }
     return e;
 }
 
-/* ---- states that a power cut at DROP leaves ---- */
-
-CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)
+CELLAR_PRIVATE bool l2_files_there(l2 *d)
 {
-    unsigned char at[16] = { 0 };
-    const int e = l2_read(d, d->super_file, at, sizeof at, (uint64_t)2 * L2_PAGE);
-    return e == 0 && l2_r64(at) == ~l2_r64(at + 8) ? l2_r64(at) : UINT64_MAX;
-}
-
-CELLAR_PRIVATE int l2_settle(l2 *d)
-{
-    sync_role_take(&d->writing);
-    d->super.synced = base_load_acq(&d->synced);
-    if (base_load_acq(&d->written) == d->super.synced) { d->settled = ++d->super.settled; }
-    const int e = l2_super_store(d); /* also where nothing changed: the last one may have failed */
-    l2_writing_drop(d);
-    return e;
-}
-
-CELLAR_PRIVATE int l2_unsettle(l2 *d)
-{
-    unsigned char page[L2_PAGE] = { 0 };
-    l2_w64(page, d->settled);
-    l2_w64(page + 8, ~d->settled);
-    int e = l2_write(d, d->super_file, page, sizeof page, (uint64_t)2 * L2_PAGE);
-    if (e == 0) {
-        e = L2_DISK(d, datasync, d->super_file);
-        if (e != 0) { l2_io_failed(d, "l2_sync", d->super_file, 0, e); }
-    }
-    if (e == 0) { d->settled = 0; }
-    return e;
+    base_vfs_stat st = { 0 };
+    base_vfs_file *f = base_load_acq(&l2_ring_now(d)->file);
+    if (base_load_rlx(&d->broken) != 0) { return false; }
+    const int e = L2_DISK(d, stat, f, &st);
+    if (e != 0) { l2_io_failed(d, "l2_stat", f, 0, e); }
+    if (e != 0 || (st.links != 0 && st.size_bytes >= l2_size(d))) { return true; }
+    base_store_rel(&d->broken, 1u);
+    l2_lost_all(d, L2_LOST_files);
+    return false;
 }

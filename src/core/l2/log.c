@@ -20,11 +20,13 @@
  * LIMITS     A record is at most a quarter of the buffer and half a segment. */
 #include "l2/log.h"
 
-#include "l2/health.h"
+#include "l2/io.h"
 #include "l2/progress.h"
 #include "l2/segment.h"
+#include "l2/super.h"
 
 #define L2_FLUSH_LOOK_NS UINT64_C(2000000)
+#define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 
 /* ---- append ---- */
 
@@ -43,6 +45,12 @@ CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
     const uint64_t head = BASE_MAX(base_load_acq(&d->head), base_load_acq(&r->first));
     const uint64_t end = l2_seq_of(d, head) + l2_seq_of(d, base_load_acq(&r->size));
     return end > next ? end - next : 0;
+}
+
+CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
+{
+    const uint64_t ahead = base_clamp(l2_seq_of(d, l2_size(d)) / 8, 1, L2_AHEAD_MOST);
+    return l2_changes(d) || l2_segs_free(d, base_load_acq(&d->tail)) <= L2_PUT_LEAVES + ahead;
 }
 
 /* Return how many segments a use leaves free. While the size changes puts leave half of the new
@@ -366,11 +374,10 @@ CELLAR_PRIVATE int l2_sync_now(l2 *d)
 {
     const uint64_t written = base_load_acq(&d->written);
     int e = 0;
-    base_vfs_file *f = NULL;
     BASE_POINT("l2.commit");
     for (int i = 0; i < 2 && e == 0; i++) {
-        f = base_load_acq(&d->ring[i].file); /* `syncing` keeps it */
-        if (f != NULL) { e = L2_DISK(d, datasync, f); }
+        base_vfs_file *f = base_load_acq(&d->ring[i].file); /* `syncing` keeps it */
+        if (f != NULL) { e = l2_datasync(d, f); }
     }
     L2_COUNT(d, syncs);
     if (e == 0) {
@@ -378,7 +385,6 @@ CELLAR_PRIVATE int l2_sync_now(l2 *d)
         return 0;
     }
     base_store_rel(&d->resync, 1u); /* a later sync may not report the error */
-    l2_io_failed(d, "l2_sync", f, 0, e);
     return e;
 }
 

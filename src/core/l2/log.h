@@ -59,44 +59,15 @@ CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin);
 CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn);
 /* Return the segments that the log can begin behind the open one. */
 CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail);
+CELLAR_PRIVATE bool l2_pass_due(const l2 *d); /* few segments are free */
 /* Finish segment `seq` if it is the open one, and begin the next one, with `synced` in its header.
  * The caller holds `writing`. */
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced);
 /* Write the rows of the open segment: all that a close syncs has rows. No thread appends. */
 CELLAR_PRIVATE int l2_rows_now(l2 *d);
-/* Append a FLOOR: no record below `lsn` counts any more. It is written, and synced at ALWAYS, when
- * the call returns 0. Namespaces that hold are appended before. `working` is held. */
-CELLAR_PRIVATE int l2_floor_write(l2 *d, uint64_t lsn);
-/* Append a FLOOR as l2_floor_write, without a sync. *end: end of the FLOOR. */
-CELLAR_PRIVATE int l2_floor_put(l2 *d, uint64_t lsn, uint64_t *end);
-/* Store the bytes since the last good sync again, if one failed. If some are lost, end all that is
- * older than the loss. Return an errno, or 0. `working` is held. */
-CELLAR_PRIVATE int l2_resync(l2 *d);
 /* Copy `n` bytes of the log from the buffer. Return false if it does not have them any more. */
 CELLAR_PRIVATE bool l2_buffered(l2 *d, void *to, size_t n, uint64_t lsn);
 /* Begin the log at segment `seq`, or behind the last record of it, at `off`. */
 CELLAR_PRIVATE void l2_log_begin(l2 *d, uint64_t seq, uint32_t off);
-
-/* ---- io.c ---- */
-
-CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
-CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
-/* Read bytes of the log from data.seg. They lie in one segment. */
-CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn);
-/* Read them if memory has all of them. */
-CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn);
-CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d); /* as it is: it may step, and be wrong */
-/* Return the file that has the segment of `lsn`, and its place there; NULL: it is gone. The file
- * stays open until l2_ring_drop. */
-CELLAR_PRIVATE base_vfs_file *l2_ring_take(l2 *d, uint64_t lsn, uint64_t *at);
-CELLAR_PRIVATE void l2_ring_drop(l2 *d);
-CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
-/* Let SUPER say that the state at `synced` is durable as a whole, if nothing was written since: a
- * power cut at DROP leaves it. Return an errno, or 0. `working` is held. */
-CELLAR_PRIVATE int l2_settle(l2 *d);
-/* Note durably that the state SUPER names is over. The caller holds `writing`, and writes then. */
-CELLAR_PRIVATE int l2_unsettle(l2 *d);
-/* Return the number of the last durable state that is over. If unknown, all are. */
-CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d);
 
 #endif

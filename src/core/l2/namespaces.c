@@ -5,8 +5,9 @@
  * INVARIANTS The table changes before the control is logged, so the copy of an older row never
  *            follows the control (control.c). Generations only grow.
  * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
-#include "l2/control.h"
+#include "l2/namespaces.h"
 
+#include "l2/control.h"
 #include "l2/live.h"
 #include "l2/record.h"
 

@@ -30,11 +30,17 @@
 #include "l2/image.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/recover.h"
+#include "l2/reopen.h"
+#include "l2/resize.h"
+#include "l2/resync.h"
 #include "l2/segment.h"
 #include "l2/stall.h"
+#include "l2/super.h"
+#include "l2/worker.h"
 
 BASE_SIZE_BEGIN
 
@@ -363,7 +369,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.synced = base_load_acq(&d->synced);
     d->super.settled = BASE_MIN(d->super.settled, over);
     if (d->cfg.level == L2_DROP && (whole || !same_boot)) { d->settled = ++d->super.settled; }
-    for (int copy = 0; copy < 2 && e == 0; copy++) { e = l2_super_store(d); } /* one may be damaged */
+    for (int i = 0; i < 2 && e == 0; i++) { e = l2_super_store(d); } /* a copy may be damaged */
     if (e == 0 && marked) { l2_marker_remove(d); }
     d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
     if (e == 0) { l2_resize_open(d); }
@@ -497,6 +503,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     *why = (l2_refusal){ 0 };
     d->cfg.refusal = why;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
+    d->round = l2_tick;
     l2_health_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
@@ -551,7 +558,11 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     cellar_err err = l2_sync_all(d, L2_NO_LIMIT_NS);
     if (!l2_files_there(d)) { err = CELLAR_E_IO; } /* bytes that were synced are gone */
     /* At DROP a place is used again without a sync: then only SUPER has an lsn that is so new. */
-    if (err == CELLAR_OK && d->cfg.level == L2_DROP && l2_settle(d) != 0) { err = CELLAR_E_IO; }
+    if (err == CELLAR_OK && d->cfg.level == L2_DROP) {
+        sync_role_take(&d->writing);
+        if (l2_settle(d) != 0) { err = CELLAR_E_IO; }
+        l2_writing_drop(d);
+    }
     sync_role_drop(&d->working);
     return err;
 }

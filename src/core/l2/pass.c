@@ -12,23 +12,25 @@
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
  * SEE ALSO   write.c: l2_put_again. control.c: the FLOOR; namespaces that hold. */
+#include "l2/pass.h"
+
 #include <stddef.h>
 
 #include "l2/control.h"
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/live.h"
 #include "l2/part.h"
 #include "l2/progress.h"
 #include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 #include "l2/write.h"
 
 #define L2_BATCH_MOST 64u
-#define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 #define L2_UNREAD_NS UINT64_C(60000000000) /* a segment that cannot be read waits so long */
 #define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
 
@@ -152,12 +154,6 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
 
 /* ---- segments ---- */
 
-/* Return the segments that are free. */
-static uint64_t l2_free_now(const l2 *d) { return l2_segs_free(d, base_load_acq(&d->tail)); }
-
-/* Return the segments of the newest ring. */
-static uint64_t l2_segs(const l2 *d) { return l2_seq_of(d, l2_size(d)); }
-
 /* Return true if a segment that cannot be read waits: the disk may answer again. */
 static bool l2_unread_waits(l2 *d)
 {
@@ -181,7 +177,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
         if (p.full && done != 0) { return done; } /* there is room for it after the FLOOR */
         done++;
         if (e != 0) { break; }
-    } while (done < n && l2_free_now(d) > leaves);
+    } while (done < n && l2_segs_free(d, base_load_acq(&d->tail)) > leaves);
     if (p.full) { l2_lost(d, L2_LOST_room, d->form.seg_bytes); }
     return done;
 }
@@ -197,7 +193,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
     d->want_id = 0;
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
-    const bool gains = d->passed < l2_segs(d) || l2_changes(d);
+    const bool gains = d->passed < l2_seq_of(d, l2_size(d)) || l2_changes(d);
     if (gains && live < l2_size(d) / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
@@ -221,17 +217,11 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     return true;
 }
 
-CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
-{
-    return l2_changes(d) ||
-           l2_free_now(d) <= L2_PUT_LEAVES + base_clamp(l2_segs(d) / 8, 1, L2_AHEAD_MOST);
-}
-
 CELLAR_PRIVATE bool l2_pass_work(l2 *d)
 {
     if (!l2_pass_due(d)) {
         d->passed = 0;
         return false;
     }
-    return l2_pass_oldest(d, base_clamp(l2_segs(d) / 16, 1, L2_BATCH_MOST));
+    return l2_pass_oldest(d, base_clamp(l2_seq_of(d, l2_size(d)) / 16, 1, L2_BATCH_MOST));
 }

@@ -17,14 +17,14 @@
 #include <stddef.h>
 
 #include "l2/codec.h"
-#include "l2/control.h"
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/log.h"
+#include "l2/namespaces.h"
 #include "l2/progress.h"
 #include "l2/record.h"
-#include "l2/recover.h"
 
 #define L2_GET_ROUNDS 64
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB, rounded up */

@@ -26,4 +26,14 @@ CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec
  * Return whether it was started. */
 CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look);
 
+/* Return the form of the run that wrote the record at `lsn`. */
+CELLAR_PRIVATE void l2_form_at(const l2 *d, uint64_t lsn, l2_form *out);
+/* Read and check the record at `lsn`, of `bytes` at most. Return an errno; EILSEQ: it does not
+ * verify; 0. */
+CELLAR_PRIVATE int l2_record_read(l2 *d, uint64_t lsn, unsigned char *buf, uint32_t bytes,
+                                  l2_rec *r);
+
+/* Return true if the word of a hash (l2_mix) leads to `lsn`. */
+CELLAR_PRIVATE bool l2_indexed_at(l2 *d, uint64_t hash, uint64_t lsn);
+
 #endif

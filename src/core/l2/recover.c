@@ -23,8 +23,13 @@
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/live.h"
 #include "l2/log.h"
+#include "l2/namespaces.h"
+#include "l2/read.h"
+#include "l2/record.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 
 BASE_SIZE_BEGIN

@@ -15,10 +15,12 @@
  * LOCKING    `working`. The rings change under `writing` (newest) and `syncing` (a file goes).
  * LIMITS     Both files need room until the end. Index and segment size stay: 12 segments at
  *            least, and 2^36 granules of both files together at most. */
+#include "l2/resize.h"
+
 #include "l2/geometry.h"
-#include "l2/health.h"
 #include "l2/log.h"
 #include "l2/progress.h"
+#include "l2/super.h"
 
 BASE_SIZE_BEGIN
 

@@ -14,13 +14,17 @@
  *            for the FLOOR, that holds until changes without room close the tier (stall.c): the
  *            marker makes the next open begin empty, so all places are free.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */
+#include "l2/resync.h"
+
 #include "l2/control.h"
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
-#include "l2/recover.h"
+#include "l2/read.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 
 BASE_SIZE_BEGIN

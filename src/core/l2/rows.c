@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * rows: read the trailer and the rows of a full segment, or make its rows again. */
-#include "l2/log.h"
+#include "l2/rows.h"
+
+#include "l2/io.h"
+#include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
 #include "l2/segment.h"
 
 BASE_SIZE_BEGIN

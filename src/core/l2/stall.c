@@ -12,9 +12,6 @@
  * LIMITS     Without /dev/shm a change waits for the disk. */
 #include "l2/stall.h"
 
-#include "l2/health.h"
-#include "l2/index.h"
-#include "l2/live.h"
 #include "l2/record.h"
 
 BASE_SIZE_BEGIN
@@ -104,24 +101,6 @@ CELLAR_PRIVATE bool l2_wait(l2 *d, l2_took took, l2_waiting *w)
     if ((off || now - last > L2_WAIT_NS) && l2_rely(d, UINT64_MAX, true)) { return false; }
     l2_room_wait(d, w->seen);
     return true;
-}
-
-CELLAR_PRIVATE void l2_reopen(l2 *d)
-{
-    const uint64_t owed = base_load_acq(&d->owed_lsn);
-    if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
-    if (l2_is_closed(d)) {
-        const uint64_t tail = base_load_acq(&d->tail); /* changes are finished */
-        if (l2_floor_write(d, tail) != 0) { return; }
-        l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
-        l2_lost_all(d, L2_LOST_stall);
-        L2_COUNT(d, emptied);
-        base_store_sc(&d->closed, 0u);
-    } else if (base_load_acq(&d->written) < owed &&
-               l2_flush(d, owed, L2_WAIT_NS) != 0) {
-        return;
-    }
-    (void)l2_all_written(d);
 }
 
 BASE_SIZE_END

@@ -24,7 +24,5 @@ typedef struct l2_waiting { /* a change that waits for room */
 /* Wait after a try without a record. Return false if the change is finished without one: the tier
  * is closed, and will be empty when it opens. */
 CELLAR_PRIVATE bool l2_wait(l2 *d, l2_took took, l2_waiting *w);
-/* Open a closed tier, or remove the marker, once the disk answers. `working` is held. */
-CELLAR_PRIVATE void l2_reopen(l2 *d);
 
 #endif

@@ -343,6 +343,7 @@ struct l2 {
     uint64_t flushed_seq;    /* segments below were handed to the device */
     base_thread thread;
     bool threaded, ended;
+    bool (*round)(l2 *d, uint64_t budget_us); /* l2_tick, for callers that wait; constant */
     _Atomic uint32_t stop, wake, ready;
     _Atomic uint32_t asleep; /* 1: the thread sleeps for longer than a record may wait */
     l2_counts n;

@@ -121,13 +121,6 @@ CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, 
 
 /* ---- put ---- */
 
-CELLAR_PRIVATE bool l2_off(const l2 *d)
-{
-    return base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK;
-}
-
-CELLAR_PRIVATE bool l2_stands_still(const l2 *d) { return l2_stalled(d) || l2_is_closed(d); }
-
 static uint64_t l2_value_max(const l2 *d)
 {
     return (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes / 4;

@@ -11,10 +11,12 @@
  * LIMITS     The records of a page of rows that cannot be read are passed over. */
 #include "l2/codec.h"
 #include "l2/index.h"
+#include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
+#include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 
 #define L2_VISIT_MARKS ((uint64_t)1 << 20) /* marks; several times the segments of a store */

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * worker: the rounds of the store's thread, and what callers ask of it.
+ * worker: the rounds of the store's thread.
  *
  * PICTURE    thread: woken, or every 10 ms while a record waits --> l2_tick --> round: heartbeat,
  *            buffer older than 10 ms written, passes, marker, sync (PERIODIC), full segments handed
  *            to the device
  * LOCKING    `working` during a round.
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
-#include "l2/progress.h"
+#include "l2/worker.h"
 
 #include "l2/health.h"
+#include "l2/io.h"
 #include "l2/log.h"
-#include "l2/segment.h"
-#include "l2/stall.h"
+#include "l2/pass.h"
+#include "l2/progress.h"
+#include "l2/reopen.h"
+#include "l2/resize.h"
+#include "l2/resync.h"
+#include "l2/super.h"
 
 BASE_SIZE_BEGIN
 
@@ -20,81 +25,6 @@ BASE_SIZE_BEGIN
 #define L2_SEEN_MS 60000
 #define L2_OLD_NS UINT64_C(10000000) /* a record waits so long in the buffer */
 #define L2_SLEEP_NS UINT64_C(100000000)
-#define L2_ROOM_WAIT_NS UINT64_C(5000000)
-#define L2_GIVEN_UP_NS UINT64_C(1000000000)
-#define L2_LOOK_NS UINT64_C(1000000)   /* between two looks at a disk that stands still */
-#define L2_AGAIN_NS UINT64_C(250000000) /* before a read that failed on a disk that answers */
-
-/* ---- progress ---- */
-
-/* Return how long ago a time was; 0: there is none. */
-static uint64_t l2_ns_since(uint64_t then)
-{
-    const uint64_t now = then != 0 ? base_now_ns() : 0;
-    return now > then ? now - then : 0;
-}
-
-/* Return for how long a write has not ended, or no read. */
-static uint64_t l2_silent(const l2 *d)
-{
-    const bool reads = base_load_acq(&d->reads_out) != 0;
-    return BASE_MAX(l2_ns_since(base_load_rlx(&d->write_ns)),
-                    l2_ns_since(reads ? base_load_rlx(&d->read_ns) : 0));
-}
-
-CELLAR_PRIVATE bool l2_stalled(const l2 *d)
-{
-    return l2_ns_since(base_load_rlx(&d->write_ns)) > L2_STALLED_NS;
-}
-
-CELLAR_PRIVATE bool l2_standing(const l2 *d) { return l2_silent(d) > L2_STALLED_NS; }
-
-CELLAR_PRIVATE bool l2_answers_by(l2 *d, uint64_t until_ns)
-{
-    do {
-        const uint64_t now = base_now_ns();
-        if (now >= until_ns || l2_silent(d) > L2_GIVEN_UP_NS) { return false; }
-        base_sleep_ns(BASE_MIN(until_ns - now, l2_standing(d) ? L2_LOOK_NS : L2_AGAIN_NS));
-    } while (l2_standing(d));
-    return true;
-}
-
-CELLAR_PRIVATE void l2_worker_wake(l2 *d)
-{
-    if (!d->threaded) { return; }
-    (void)base_add_ar(&d->wake, 1u);
-    sync_wake(&d->wake, 1);
-}
-
-CELLAR_PRIVATE void l2_room_made(l2 *d)
-{
-    (void)base_add_ar(&d->room, 1u); /* acquire by callers before they look for room */
-    sync_wake(&d->room, INT32_MAX);
-}
-
-CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d) { return base_load_acq(&d->room); }
-
-CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
-{
-    if (!d->threaded && l2_tick(d, 1000)) { return; }
-    l2_worker_wake(d);
-    (void)sync_wait(&d->room, seen, base_now_ns() + L2_ROOM_WAIT_NS);
-}
-
-/* ---- rounds ---- */
-
-CELLAR_PRIVATE bool l2_files_there(l2 *d)
-{
-    base_vfs_stat st = { 0 };
-    base_vfs_file *f = base_load_acq(&l2_ring_now(d)->file);
-    if (base_load_rlx(&d->broken) != 0) { return false; }
-    const int e = L2_DISK(d, stat, f, &st);
-    if (e != 0) { l2_io_failed(d, "l2_stat", f, 0, e); }
-    if (e != 0 || (st.links != 0 && st.size_bytes >= l2_size(d))) { return true; }
-    base_store_rel(&d->broken, 1u);
-    l2_lost_all(d, L2_LOST_files);
-    return false;
-}
 
 /* Check once a second that the file is there. A disk that is off is probed when that is due. */
 static bool l2_heartbeat(l2 *d)
@@ -158,7 +88,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     while (more) {
         const int64_t now = base_now_ms(d->cfg.clock);
         const uint64_t waits = base_load_rlx(&d->dirty_ns), tail = base_load_acq(&d->tail);
-        if (waits != 0 && (!d->threaded || l2_ns_since(waits) >= L2_OLD_NS)) {
+        if (waits != 0 && (!d->threaded || base_now_ns() - waits >= L2_OLD_NS)) {
             (void)l2_flush(d, tail, 0);
         }
         more = l2_resize_work(d);

@@ -25,11 +25,12 @@
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
+#include "l2/io.h"
 #include "l2/live.h"
 #include "l2/plan.h"
 #include "l2/progress.h"
+#include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
 #include "l2/stall.h"
 
 #define L2_END_ROUNDS 3

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * namespaces: the table of namespaces: name, id, generation, version. */
+#ifndef L2_NAMESPACES_H
+#define L2_NAMESPACES_H
+
+#include "l2/types.h"
+
+/* Return true if a record above the floor with this generation is of the current one of a
+ * namespace. Once false, it stays false. */
+CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
+/* Apply a row to the namespace table. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reopen: open a closed tier, or remove the stall marker, once the disk answers.
+ *
+ * PICTURE    closed -> FLOOR at the tail, written -> words removed -> open, empty -> marker removed
+ *            open, marker there -> buffer written -> marker removed
+ * INVARIANTS While the tier is closed changes log nothing. So it opens behind a FLOOR alone.
+ * LOCKING    `working`.
+ * SEE ALSO   stall.c: what closes the tier. */
+#include "l2/reopen.h"
+
+#include "l2/control.h"
+#include "l2/health.h"
+#include "l2/index.h"
+#include "l2/log.h"
+#include "l2/stall.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void l2_reopen(l2 *d)
+{
+    const uint64_t owed = base_load_acq(&d->owed_lsn);
+    if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
+    if (l2_is_closed(d)) {
+        const uint64_t tail = base_load_acq(&d->tail); /* changes are finished */
+        if (l2_floor_write(d, tail) != 0) { return; }
+        l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
+        l2_lost_all(d, L2_LOST_stall);
+        L2_COUNT(d, emptied);
+        base_store_sc(&d->closed, 0u);
+    } else if (base_load_acq(&d->written) < owed &&
+               l2_flush(d, owed, L2_WAIT_NS) != 0) {
+        return;
+    }
+    (void)l2_all_written(d);
+}
+
+BASE_SIZE_END
