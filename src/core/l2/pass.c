@@ -182,6 +182,15 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
     return done;
 }
 
+/* Ensure that an open after a power cut walks no record below `end`: its place is used again, and
+ * headers that were written since may be lost. One SUPER for each round of the ring. */
+static bool l2_walk_above(l2 *d, uint64_t end)
+{
+    if (d->super.synced >= end) { return true; }
+    d->super.synced = base_load_acq(&d->synced);
+    return l2_super_store(d) == 0;
+}
+
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
 static bool l2_pass_oldest(l2 *d, uint64_t n)
 {
@@ -209,6 +218,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
         l2_lost(d, L2_LOST_unread, d->form.seg_bytes);
     }
     if (syncs && l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS) != 0) { return false; }
+    if (syncs && !l2_walk_above(d, end)) { return false; }
     base_store_rel(&d->head, end);
     base_store_rlx(&d->moved_ns, base_now_ns());
     l2_invalidation_forget(d);
