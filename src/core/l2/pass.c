@@ -8,6 +8,9 @@
  * INVARIANTS A word leaves the index only behind a newer record, a tombstone, or a FLOOR that is
  *            written. Else a later delete finds nothing and logs nothing, and the next open finds
  *            the record.
+ *            The sum of live bytes counts what expired, what tags and patterns ended, and parts of
+ *            values that are over. So above half each pass looks at an eighth of some segments, and
+ *            takes the share of dead bytes that it finds from the sum.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
@@ -31,6 +34,7 @@
 #include "l2/write.h"
 
 #define L2_BATCH_MOST 64u
+#define L2_LOOKS_FIRST 16u
 #define L2_UNREAD_NS UINT64_C(60000000000) /* a segment that cannot be read waits so long */
 #define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
 
@@ -38,6 +42,7 @@ typedef struct l2_pass { /* one segment */
     l2_trailer t;
     uint64_t begin;  /* its lsn */
     uint64_t at, have; /* offset and length of what `work` has of it */
+    bool looks;      /* it reads an eighth */
     bool full;       /* no room for a copy */
     int e;           /* a read failed */
 } l2_pass;
@@ -72,7 +77,8 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
 {
     const uint64_t seq = l2_seq_of(d, p->begin);
     if (row->off < p->at || row->off + row->bytes > p->at + p->have) {
-        const uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
+        uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
+        if (p->looks) { n = BASE_MIN(n, BASE_MAX(d->form.seg_bytes / 8, row->bytes)); }
         p->at = row->off;
         p->e = l2_log_read(d, d->work, (size_t)n, p->begin + row->off);
         p->have = p->e == 0 ? n : 0;
@@ -88,6 +94,31 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
                : NULL;
 }
 
+/* Return the record of a row that has a word. NULL: it is dead, or p->e. */
+static const unsigned char *l2_pass_valid(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
+{
+    const unsigned char *at = l2_pass_record(d, p, row, r);
+    if (p->e != 0 || at == NULL || !l2_record_valid(d, at, r, p->begin + row->off)) { return NULL; }
+    const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
+    return !part || l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r->ext * 8) ? at : NULL;
+}
+
+/* Note the bytes of words, and of those that are dead, as far as one read has their records. */
+static int l2_row_look(l2 *d, void *ctx, const l2_row *row)
+{
+    l2_pass *p = ctx;
+    l2_rec r;
+    const bool near = p->have == 0 || row->off + row->bytes <= p->at + p->have;
+    if (!near || row->kind != L2_KIND_PUT || !l2_indexed_at(d, row->hash, p->begin + row->off)) {
+        return 0;
+    }
+    const bool dead = l2_pass_valid(d, p, row, &r) == NULL;
+    if (p->e != 0) { return p->e; }
+    d->looked += row->bytes;
+    d->dead += dead ? row->bytes : 0;
+    return 0;
+}
+
 static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
 {
     l2_pass *p = ctx;
@@ -97,13 +128,8 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
     while (took == L2_IS_INVALID) {
         l2_rec r;
         const uint64_t count = base_load_sc(&d->invalidations.count);
-        const unsigned char *at = l2_pass_record(d, p, row, &r);
-        if (p->e != 0) { return p->e; }
-        if (at == NULL || !l2_record_valid(d, at, &r, lsn) ||
-            (r.generation == 0 && r.klen == L2_PART_KEY &&
-             !l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r.ext * 8))) {
-            return 0;
-        }
+        const unsigned char *at = l2_pass_valid(d, p, row, &r);
+        if (at == NULL) { return p->e; }
         took = l2_put_again(d, row, lsn, at, &r, count);
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
             if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return EAGAIN; }
@@ -137,7 +163,7 @@ static int l2_row_drop(l2 *d, void *ctx, const l2_row *row)
 static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
                         int (*fn)(l2 *d, void *ctx, const l2_row *r))
 {
-    *p = (l2_pass){ .begin = seq * d->form.seg_bytes };
+    *p = (l2_pass){ .begin = seq * d->form.seg_bytes, .looks = fn == l2_row_look };
     unsigned char at[L2_TRAILER_BYTES];
     int e = 0;
     if (!l2_trailer_find(d, seq, &p->t)) {
@@ -191,11 +217,34 @@ static bool l2_walk_above(l2 *d, uint64_t end)
     return l2_super_store(d) == 0;
 }
 
+/* Return true if less than the share of cfg is alive. */
+static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
+{
+    const uint64_t live = base_load_rlx(&d->live_bytes);
+    const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
+    const uint64_t span = base_load_acq(&d->sealed_seq) - first;
+    if (live < share || share == 0) {
+        d->looked = d->dead = 0;
+        return live < share;
+    }
+    if (d->looked == 0) { n = L2_LOOKS_FIRST; }
+    if (d->looked > l2_size(d) / 4) {
+        d->looked /= 2;
+        d->dead /= 2;
+    }
+    uint64_t seed = base_load_rlx(&d->n.reclaimed) * L2_BATCH_MOST;
+    while (n-- > 0) {
+        l2_pass p;
+        (void)l2_pass_rows(d, &p, first + base_mix64(seed++) % span, false, l2_row_look);
+    }
+    const uint64_t dead = d->dead / (d->looked / 256 + 1); /* of 256 */
+    return live / 256 * (256 - BASE_MIN(dead, 256)) < share;
+}
+
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
 static bool l2_pass_oldest(l2 *d, uint64_t n)
 {
     const uint64_t head = base_load_acq(&d->head), first = l2_seq_of(d, head);
-    const uint64_t live = base_load_rlx(&d->live_bytes);
     l2_pass p;
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
@@ -203,7 +252,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     d->want_id = 0;
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
     const bool gains = d->passed < l2_seq_of(d, l2_size(d)) || l2_changes(d);
-    if (gains && live < l2_size(d) / 100 * d->cfg.move_pct) { n = l2_pass_move(d, first, n); }
+    if (gains && l2_pass_moves(d, first, n)) { n = l2_pass_move(d, first, n); }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }

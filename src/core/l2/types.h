@@ -339,6 +339,7 @@ struct l2 {
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free */
+    uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */
     int64_t synced_ms, beat_ms, seen_ms;
     uint64_t flushed_seq;    /* segments below were handed to the device */
     base_thread thread;
