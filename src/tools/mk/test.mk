@@ -65,7 +65,7 @@ NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PA
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
 # Tests that still speak of the disk tier before the log.
 NOT_PORTED  = \
-              l2_moves \
+              \
               cache_read_back cache_disk_faults \
               api_keep api_ready
 TESTS_HERE := $(filter-out $(NOT_ASKED) $(foreach t,$(NOT_PORTED),%/test_$(t).c) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))

@@ -14,7 +14,7 @@ static void at_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) at_point(name)
 #include "l2/read.c"
-#include "tests/support/l2_kit.h"
+#include "tests/support/l2_small.h"
 
 #define PLACES 16u
 #define BYTES 200u /* of a value */
@@ -46,11 +46,11 @@ static void begin(l2_level level)
     kit.cfg.seg_bytes = 65536;
     kit.cfg.bytes = PLACES * 65536;
     kit.cfg.avg_object_bytes = 64;
+    kit.cfg.memory_bytes = 4 << 20;
     kit.cfg.level = level;
     kit.cfg.sync_ms = 10;
     kit.cfg.move_pct = 55;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
     generation = 5;
     const l2_namespace v = { 1, generation, 1 };
     T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
@@ -121,11 +121,16 @@ static void churn(uint32_t n, uint32_t keys, bool kept)
     }
 }
 
+static uint32_t reads_left; /* until records move */
 static uint32_t moves_left; /* times that all records move between the word of a part and its use */
 
 static void at_point(const char *name)
 {
-    if (strcmp(name, "l2.part_word") != 0 || moves_left == 0) { return; }
+    if (strcmp(name, "l2.get_word") != 0 || moves_left == 0) { return; }
+    if (reads_left != 0) { /* the head */
+        reads_left--;
+        return;
+    }
     if (base_load_rlx(&kit.d->working) != 0) { return; } /* the pass itself */
     moves_left--;
     churn(6000, 64, true);
@@ -146,23 +151,18 @@ T_CASE(live_records_survive_many_laps)
             for (uint32_t key = 0; key < VALUES; key++) { put(key, kept != 0); work(); }
             for (int round = 0; round < 4; round++) {
                 churn(6000, 64, kept != 0);
-                if (kept != 0) { /* a plain put may replace another key of its bunch */
-                    all_are_found(0, VALUES + 64);
-                }
+                all_are_found(0, VALUES + 64);
                 const l2_stats st = l2_kit_figures(&kit);
                 T_CHECK(st.moved > 1000 && st.reclaimed > 50);
                 T_CHECK(st.moved_bytes < 2 * st.put_bytes);
                 T_EQ_U64(st.emptied, 0);
-                    if (round == 1) { killed(); }
+                if (round == 1) { killed(); }
                 if (round == 2) {
                     l2_close(kit.d);
                     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-                    l2_kit_warm(&kit);
                 }
             }
-            uint32_t found = 0;
-            for (uint32_t key = 0; key < VALUES; key++) { found += look(key) == version_of[key]; }
-            T_CHECK(found >= VALUES - 4);
+            all_are_found(0, VALUES);
             l2_kit_end(&kit, &dev);
         }
     }
@@ -269,7 +269,6 @@ T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move)
     dev.locked = false;
     kit.cfg.tags_valid = says_valid;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_kit_warm(&kit);
     churn(8000, 32, true);
     T_CHECK(l2_kit_figures(&kit).reclaimed > 16);
     for (uint32_t key = 0; key < 100; key++) { T_EQ_U64(look(key), 0); }
@@ -334,17 +333,14 @@ T_CASE(full_disk_while_records_move_loses_no_record)
             dev.fail_errno = ENOSPC;
             dev.fail_sticky = true;
             dev.fail_at = at;
-            uint32_t dropped = 0;
+            uint32_t dropped = 0, lost = 0;
             for (uint32_t i = 0; i < 5000 && dropped < 20; i++) {
                 const uint32_t key = i % 3 == 0 ? i % VALUES : VALUES + i % 32;
                 const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
                 const l2_meta m = { .durable = true };
                 l2_invalidate(kit.d, &id);
                 version_of[key] = ++newest;
-                if (put_as(key, newest, &m) != CELLAR_OK) {
-                    version_of[key] = 0;
-                    dropped++;
-                }
+                dropped += put_as(key, newest, &m) != CELLAR_OK; /* it is the newest all the same */
             }
             T_EQ_U64(dropped, 20);
             T_CHECK(l2_kit_figures(&kit).offs > 0);
@@ -356,6 +352,10 @@ T_CASE(full_disk_while_records_move_loses_no_record)
             }
             T_CHECK(!l2_kit_figures(&kit).off);
             T_EQ_U64(l2_kit_figures(&kit).emptied, 0);
+            for (uint32_t key = 0; key < VALUES + 32; key++) {
+                if (look(key) == 0) { lost++; version_of[key] = 0; }
+            }
+            T_CHECK(lost <= dropped);
             all_are_found(0, VALUES + 32);
             churn(6000, 32, true);
             T_CHECK(l2_kit_figures(&kit).moved > moved + VALUES);
@@ -414,6 +414,7 @@ T_CASE(parts_that_move_during_a_get_are_found)
     for (uint32_t i = 0; i < 4; i++) {
         const uint64_t moved = l2_kit_figures(&kit).moved;
         moves_left = 1 + i % 2;
+        reads_left = 1 + i;
         T_EQ_U64(look_long("a"), 1);
         T_EQ_U64(moves_left, 0);
         T_CHECK(l2_kit_figures(&kit).moved > moved);
@@ -463,7 +464,7 @@ T_CASE(records_stay_while_long_values_are_overwritten)
         for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
         for (uint32_t i = 0; i < 60; i++) { put_long(i % 3 == 0 ? "a" : i % 3 == 1 ? "b" : "c", i); }
         T_CHECK(l2_kit_figures(&kit).reclaimed > 3 * PLACES);
-    T_CHECK(l2_kit_figures(&kit).moved_bytes < 1000000); /* 24 KB live in six rounds */
+        T_CHECK(l2_kit_figures(&kit).moved_bytes < 1000000); /* 24 KB live in six rounds */
         for (int run = 0; run < 2; run++) {
             all_are_found(0, 100);
             T_EQ_U64(look_long("a"), 57);
@@ -534,17 +535,15 @@ T_CASE(clear_of_a_namespace_ends_the_drops)
     const l2_meta m = { .durable = true };
     generation = 6;
     for (uint32_t round = 0; round < 6; round++) { fill(10000 * round, &m); }
-    T_CHECK(!kit.d->moving);
     generation = 5;
     for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
     generation = 6;
-    for (uint32_t round = 6; round < 8; round++) { fill(10000 * round, &m); }
+    fill(60000, &m);
     v.generation = 7;
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     generation = 5;
     churn(8000, 32, true);
     all_are_found(0, 100);
-    T_CHECK(kit.d->moving);
     l2_kit_end(&kit, &dev);
 }
 
@@ -560,7 +559,6 @@ T_CASE(share_of_live_records_outlives_the_run)
         if (run == 0) {
             l2_close(kit.d);
             T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-            l2_kit_warm(&kit);
         } else {
             killed();
         }
@@ -594,7 +592,6 @@ T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
     T_CHECK(st.reclaimed > PLACES);
     T_CHECK(st.passed_bytes * 100 <= (st.sealed_bytes - was.sealed_bytes) * 105);
     for (uint32_t i = 0; i < 60; i++) { fill(10000 * i, &m); }
-    T_CHECK(!kit.d->moving);
     was = l2_kit_figures(&kit);
     for (uint32_t i = 60; i < 120; i++) { fill(10000 * i, &m); }
     st = l2_kit_figures(&kit);
@@ -664,47 +661,11 @@ T_CASE(records_deleted_by_many_tags_and_patterns_stay_away_while_others_move)
         all_are_found(0, VALUES + 64);
         T_EQ_U64(l2_kit_figures(&kit).emptied, 0);
         moved += l2_kit_figures(&kit).moved;
-        T_EQ_STR(l2_audit(kit.d), NULL);
         if (round % 2 == 0) { killed(); }
         epoch = BASE_MAX(epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
         all_are_found(0, VALUES + 64);
     }
     T_CHECK(moved > deletes / 10);
-    l2_kit_end(&kit, &dev);
-}
-
-/* Puts leave slots for moves. A store of fewer than 12 places moves nothing. */
-T_CASE(store_shrunk_below_the_places_for_moves_still_takes_puts)
-{
-    for (uint32_t places = 6; places < 12; places++) {
-        begin(L2_DROP);
-        for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
-        T_EQ_I64(l2_resize_to(kit.d, places, kit.cfg.bytes / PLACES * places), CELLAR_OK);
-        const uint64_t dropped = l2_kit_figures(&kit).dropped;
-        churn(3000, 64, true);
-        T_CHECK(l2_kit_figures(&kit).dropped - dropped < 10);
-        T_EQ_STR(l2_audit(kit.d), NULL);
-        all_are_found(VALUES, VALUES + 64);
-        l2_kit_end(&kit, &dev);
-    }
-}
-
-/* After a kill the index shows what lives when it is complete: a shrink waits for that. */
-T_CASE(store_shrunk_during_the_index_rebuild_keeps_live_records)
-{
-    begin(L2_KEEP);
-    for (uint32_t key = 0; key < 64; key++) { put(key, true); work(); }
-    churn(1500, 64, true);
-    all_are_found(0, 64);
-    l2_kit_kill(&kit);
-    dev.locked = false;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    T_EQ_U64(base_load_acq(&kit.d->rebuilding), 1);
-    const uint32_t places = PLACES / 2;
-    T_EQ_I64(l2_resize_to(kit.d, places, kit.cfg.bytes / PLACES * places), CELLAR_OK);
-    T_EQ_U64(kit.d->places, places);
-    all_are_found(0, 64);
-    all_are_found(VALUES, VALUES + 64);
     l2_kit_end(&kit, &dev);
 }
 
@@ -753,8 +714,7 @@ T_CASE(any_order_of_calls_keeps_live_records)
         for (int run = 0; run < 6; run++) {
             for (uint32_t i = 0; i < 5000; i++) { any_op(&r, &epoch); }
             all_are_found(0, VALUES);
-            T_EQ_STR(l2_audit(kit.d), NULL);
-            const l2_stats st = l2_kit_figures(&kit);
+                const l2_stats st = l2_kit_figures(&kit);
             moved += st.moved;
             T_EQ_U64(st.emptied, 0);
             if (base_rng_below(&r, 2) == 0) {
@@ -764,7 +724,6 @@ T_CASE(any_order_of_calls_keeps_live_records)
                 l2_close(kit.d);
             }
             T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-            l2_kit_warm(&kit);
             epoch = BASE_MAX(epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
             all_are_found(0, VALUES);
         }
