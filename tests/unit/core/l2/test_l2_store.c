@@ -149,8 +149,8 @@ T_CASE(all_fields_are_restored)
     m.kind = 1;
     T_EQ_I64(l2_put(d, &k, "", 0, &m, NULL), CELLAR_OK);
     T_EQ_I64(l2_get(d, &k, buf, sizeof buf, &len, &n), CELLAR_ABSENT);
-    const l2_key other = { "key", 3, 8, k.hash }; /* another generation, the same position */
-    T_EQ_I64(l2_get(d, &other, buf, sizeof buf, &len, &n), CELLAR_MISS);
+    const l2_key elsewhere = { "key", 3, 8, k.hash }; /* another generation, the same position */
+    T_EQ_I64(l2_get(d, &elsewhere, buf, sizeof buf, &len, &n), CELLAR_MISS);
     const l2_key longer = { "key2", 4, 9, k.hash };
     T_EQ_I64(l2_get(d, &longer, buf, sizeof buf, &len, &n), CELLAR_MISS);
     end();
