@@ -31,6 +31,7 @@
 #include "l2/record.h"
 #include "l2/rows.h"
 #include "l2/segment.h"
+#include "l2/super.h"
 #include "l2/write.h"
 
 #define L2_BATCH_MOST 64u

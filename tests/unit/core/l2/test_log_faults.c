@@ -8,6 +8,7 @@
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/recover.h"
+#include "l2/rows.h"
 #include "l2/segment.h"
 #include "l2/stall.h"
 #include "tests/support/log_kit.h"
@@ -514,7 +515,7 @@ T_CASE(copy_below_a_floor_is_refused)
                                    .bytes = L2_RECORD_HEAD + 4 },
                           .kind = L2_KIND_PUT, .hash = 1, .key = "key" };
     const uint64_t count = base_load_sc(&d->invalidations.count);
-    const l2_terms below = { count, NULL, 0, tail() - 1, 0 }, above = { count, NULL, 0, tail(), 0 };
+    const l2_terms below = { count, NULL, 0, tail() - 1 }, above = { count, NULL, 0, tail() };
     l2_floor_to(d, tail());
     T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &below, &lsn), L2_IS_OLD);
     T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &above, &lsn), L2_TOOK);
