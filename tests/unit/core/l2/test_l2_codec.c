@@ -8,8 +8,8 @@
 #include "base/pack.h"
 #include "l2/codec.h"
 #include "l2/index.h"
+#include "l2/read.h"
 #include "l2/record.h"
-#include "l2/recover.h"
 #include "tests/support/l2_small.h"
 
 #define TOY_TAG 16u

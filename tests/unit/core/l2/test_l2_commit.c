@@ -5,7 +5,7 @@
  *         the disk never had needs no sync.
  * Method: an in-memory disk that loses the bytes of a failed sync, and its power cuts; threads
  *         on real files. */
-#include "l2/progress.h"
+#include "l2/log.h"
 #include "tests/support/folder.h"
 #include "tests/support/l2_small.h"
 
