@@ -4,8 +4,8 @@
  *         rounds. If another change replaces the value between two rounds, the disk gets the new
  *         value whole.
  * Method: The source of tier_store.c is part of this program, so its point can change the key. No
- *         thread and no tick but the waits of the store itself, so a value over the stage takes
- *         several rounds. */
+ *         thread, a full log, and no tick but the waits of the store itself: a value that is longer
+ *         than what one of them frees takes several rounds. */
 #include "base/check.h"
 #include "tests/support/t.h"
 
@@ -23,7 +23,7 @@ static unsigned sleeps;
 #include "tests/support/disk_store.h"
 #include "tests/support/settings.h"
 
-#define LONG ((size_t)6 << 20)
+#define LONG ((size_t)3 << 20)
 
 static unsigned char value[LONG], got[LONG];
 static cellar *c;
@@ -46,13 +46,27 @@ static void at_point(void)
     if (rounds == 2 || rounds == 3) { set(1 + ++changes); }
 }
 
+static void fill_the_log(void)
+{
+    cellar_err err = CELLAR_OK;
+    for (uint32_t i = 0; err == CELLAR_OK; i++) {
+        l1_key k;
+        cache_key(c, &k, &i, sizeof i);
+        const l2_key key = { k.bytes, k.len, k.generation, k.hash };
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        err = l2_put(c->store->disk, &key, value, 60000, &m, NULL);
+    }
+    T_EQ_I64(err, CELLAR_DROPPED);
+}
+
 T_CASE(value_replaced_between_rounds_is_stored_whole)
 {
     store_begin();
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 32u << 20, .config.l2_path = store,
-                     .config.l2_bytes = 64u << 20, .host.clock = read_clock, .host.no_threads = 1 };
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    fill_the_log();
     set(1);
     l1_key k;
     cache_ordered ordered = { .listed = false };
@@ -97,15 +111,15 @@ T_CASE(wait_for_room_on_disk_does_not_sleep)
 T_CASE(failed_write_of_a_stall_says_so)
 {
     open_on_disk();
-    for (uint64_t beat = 0; beat <= 1; beat++) { /* 1 ns after the boot: no progress since */
-        base_store_rlx(&c->store->disk->beat, beat);
+    for (uint64_t since = 0; since <= 1; since++) { /* 1 ns after the boot: it has not ended */
+        base_store_rlx(&c->store->disk->write_ns, since);
         const cache_lack lack = cache_store_lack(c->store->disk, CACHE_REFUSED, L2_WHY_OTHER);
         T_EQ_I64(cache_tier_code(c, "cellar_set", CACHE_LACKING(lack)), CELLAR_E_IO);
         cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-        T_EQ_I64(strstr(e.text, "does not answer (a stall)") != NULL, beat == 1);
+        T_EQ_I64(strstr(e.text, "does not answer (a stall)") != NULL, since == 1);
     }
-    base_store_rlx(&c->store->disk->beat, (uint64_t)0);
+    base_store_rlx(&c->store->disk->write_ns, (uint64_t)0);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     store_end();
 }
