@@ -485,8 +485,7 @@ static cellar_err guard_open(guard_kind kind)
 
 static void guard_close(void)
 {
-    static const char *const file[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap",
-                                        "data.seg", "index.snap", "stage.buf" };
+    static const char *const file[] = { "LOCK", "SUPER", "data.seg" };
     cellar_close(guard_store);
     cellar_locks_close(guard_locks);
     cellar_limiter_close(guard_limiter);

@@ -18,9 +18,8 @@
 typedef struct disk_cfg {
     const char *dir;        /* exists */
     uint64_t keys, bytes;   /* expected; keys and values, all together */
-    uint64_t memory_bytes;  /* ours: the budget that index and stage are sized for */
+    uint64_t memory_bytes;  /* ours: the budget that index and buffer are sized for */
     uint32_t value_len;
-    bool mapping;           /* ours: records are read through a mapping (l2_mmap_read) */
     bool exact;             /* ours: the index for `keys` and no more */
 } disk_cfg;
 
@@ -40,8 +39,7 @@ extern const disk_subject disk_cellar, disk_sequential, disk_rocksdb, disk_rocks
     disk_f2;
 
 typedef struct disk_figures { /* ours only */
-    uint64_t index_bytes, filter_bytes;
-    bool warming;
+    uint64_t index_bytes;
 } disk_figures;
 void disk_cellar_figures(void *store, disk_figures *out);
 /* Live records of a closed store, each of them read. */

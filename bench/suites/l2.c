@@ -6,11 +6,11 @@
  * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
  *                     written by the process a byte put, time of one put
  *            get      hot: all subjects open, data in the page cache, windows in turn. Cold: files
- *                     synced and dropped from the page cache, stores reopened. map: l2_mmap_read.
+ *                     synced and dropped from the page cache, stores reopened.
  *            restart  of a closed store, out of the page cache, until it answers a get
  *            reopen   of a killed and of a closed store, until the index is complete, compared with
- *                     reading footers and trailers alone
- *            memory   index and filter a key, at the load of the index's design; keys lost
+ *                     reading rows and trailers alone
+ *            memory   index a key, at the load of the index's design; keys lost
  *            flips    one random bit a megabyte of a closed store: values left; wrong values
  *            there    foyer's hybrid cache, a process: put, reopen, cold get, keys lost
  *            L1       the whole cache with and without a disk tier, on / off in turn. More: l2_long.c
@@ -159,8 +159,7 @@ static bool disk_can_get(const disk_bench *b, uint32_t s)
 disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
 {
     return (disk_cfg){ .dir = b->dir[s], .keys = keys, .bytes = keys * (value_len + DISK_KEY),
-                       .memory_bytes = (uint64_t)256 << 20, .value_len = value_len,
-                       .mapping = b->mapping };
+                       .memory_bytes = (uint64_t)256 << 20, .value_len = value_len };
 }
 
 bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
@@ -368,16 +367,6 @@ static double disk_window(disk_bench *b, uint32_t i, void *store, uint64_t keys,
     return (double)n * 1e9 / (double)(now - start);
 }
 
-void disk_warm(void *store)
-{
-    disk_figures f = { .warming = true };
-    while (f.warming) {
-        const struct timespec pause = { 0, 100000 };
-        nanosleep(&pause, NULL);
-        disk_cellar_figures(store, &f);
-    }
-}
-
 static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32_t value_len,
                           uint32_t rounds, bool cold)
 {
@@ -392,9 +381,6 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
                   disk_fill(b, s, keys, value_len, &f);
         store[s] = have[s] ? disk_entries[s].subject->open(&cfg) : NULL;
         have[s] = store[s] != NULL;
-        if (have[s] && s == DISK_OURS) {
-            disk_warm(store[s]);
-        }
         for (uint64_t id = 0; have[s] && !cold && id < keys; id++) {
             (void)disk_get_one(b, disk_entries[s].subject, store[s], id, value_len);
         }
@@ -410,9 +396,6 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
                 const disk_cfg cfg = disk_config(b, s, keys, value_len);
                 disk_entries[s].subject->close(store[s]);
                 store[s] = disk_entries[s].subject->open(&cfg);
-                if (store[s] != NULL && s == DISK_OURS) {
-                    disk_warm(store[s]);
-                }
                 disk_each_file(b->dir[s], disk_drop_pages);
             }
             of[s][r] = store[s] != NULL ? disk_window(b, s, store[s], keys, value_len,
@@ -463,7 +446,7 @@ static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, d
         if (ok) {
             disk_figures f;
             disk_cellar_figures(store, &f);
-            figures[0] = (double)(f.index_bytes + f.filter_bytes) / (double)cfg->keys;
+            figures[0] = (double)f.index_bytes / (double)cfg->keys;
             figures[1] = (double)missed / (double)cfg->keys;
             ok = write(pipe_fd[1], figures, sizeof figures) == (ssize_t)sizeof figures;
         }
@@ -481,8 +464,8 @@ static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, d
     return ok;
 }
 
-/* Footers and trailers of each place, in order, one thread: ns. */
-static double disk_read_footers(const char *dir)
+/* Rows and trailers of each place, in order, one thread: ns. */
+static double disk_read_rows(const char *dir)
 {
     static unsigned char page[(size_t)1 << 20];
     char path[600];
@@ -493,18 +476,19 @@ static double disk_read_footers(const char *dir)
         return NAN;
     }
     (void)close(fd);
-    memcpy(&seg_bytes, page + 144, 4); /* l2/format.c, SUPER */
-    memcpy(&segs, page + 148, 4);
+    memcpy(&seg_bytes, page + 196, 4); /* l2/segment.c, SUPER */
+    memcpy(&segs, page + 200, 4);
     snprintf(path, sizeof path, "%s/data.seg", dir);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     const uint64_t start = host_wall_ns();
     for (uint64_t i = 0; i < segs && fd >= 0; i++) {
         const uint64_t end = (i + 1) * seg_bytes;
-        uint32_t pages = 0;
+        uint32_t rows = 0;
         if (pread(fd, page, 4096, (off_t)(end - 4096)) != 4096) {
             break;
         }
-        memcpy(&pages, page + 32, 4);
+        memcpy(&rows, page + 4096 - 36, 4); /* of the trailer; page 0 of the rows is read */
+        uint32_t pages = rows > 200 ? (rows - 1) / 200 : 0;
         for (uint64_t at = end - 4096 - (uint64_t)pages * 4096; pages > 0 && pages < 4096;) {
             const size_t n = pages > 256 ? sizeof page : (size_t)pages * 4096;
             if (pread(fd, page, n, (off_t)at) != (ssize_t)n) {
@@ -526,7 +510,7 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
     disk_cfg cfg = disk_config(b, DISK_OURS, keys, 100);
     double ratio[DISK_ROUNDS_MAX], ms[DISK_ROUNDS_MAX], bytes = NAN, lost = NAN;
     cfg.exact = true;
-    cfg.bytes += keys * 64; /* records, footers, and some spare space: nothing is reclaimed */
+    cfg.bytes += keys * 64; /* records, rows, and some spare space: nothing is reclaimed */
     cfg.memory_bytes = keys * 48;
     for (int closed = 0; closed < 2; closed++) {
         disk_clear(cfg.dir);
@@ -537,16 +521,13 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
         for (uint32_t r = 0; r < rounds; r++) {
             host_at(DISK_OURS);
             disk_each_file(cfg.dir, disk_drop_pages);
-            const double footers = disk_read_footers(cfg.dir);
+            const double rows = disk_read_rows(cfg.dir);
             disk_each_file(cfg.dir, disk_drop_pages);
             const uint64_t start = host_wall_ns();
             void *store = disk_cellar.open(&cfg);
-            if (store != NULL) {
-                disk_warm(store);
-            }
             const double ns = (double)(host_wall_ns() - start);
             ms[r] = ns / 1e6;
-            ratio[r] = ns / footers;
+            ratio[r] = ns / rows;
             if (store == NULL) {
                 disk_wrong(b, "cellar", "reopen");
                 return;
@@ -569,17 +550,11 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
 
 /* ---- a restart, compared with the others ---- */
 
-/* Get any key until one hits; while ours still reads its index, a miss is repeated. */
+/* Get a key that is there, unless the index lost it. */
 static bool disk_answers(disk_bench *b, uint32_t s, void *store, uint64_t keys, uint32_t value_len)
 {
     const uint64_t id = disk_draw(b, keys);
-    disk_figures f = { .warming = s == DISK_OURS };
-    int hit;
-    while ((hit = disk_get_one(b, disk_entries[s].subject, store, id,
-                               value_len)) == 0 && f.warming) {
-        disk_cellar_figures(store, &f);
-    }
-    return hit >= 0; /* only keys lost to the index still miss */
+    return disk_get_one(b, disk_entries[s].subject, store, id, value_len) >= 0;
 }
 
 /* Closed, out of the page cache, opened until it answers. */
@@ -630,9 +605,6 @@ static uint64_t disk_found(disk_bench *b, const disk_cfg *cfg, uint64_t *wrong)
 {
     const uint64_t live = disk_cellar_live(cfg->dir);
     void *store = disk_cellar.open(cfg);
-    if (store != NULL) {
-        disk_warm(store);
-    }
     for (uint64_t id = 0; id < cfg->keys && store != NULL; id++) {
         *wrong += disk_get_one(b, &disk_cellar, store, id, cfg->value_len) < 0;
     }
@@ -915,7 +887,6 @@ static void disk_part_put(disk_bench *b, const disk_part *p)
 }
 static void disk_part_get(disk_bench *b, const disk_part *p)
 {
-    b->mapping = p->mapping;
     disk_get_rows(b, p->name, p->keys, p->value_len, disk_rounds(b, p), p->cold);
 }
 static void disk_part_restart(disk_bench *b, const disk_part *p)
@@ -1016,27 +987,23 @@ static int disk_run_suite(const cell_options *o)
     const uint64_t scale = o->full ? 8 : 1;
     const uint32_t large = 65536 - 512;
     const disk_part puts[] = {
-        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false },
-        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false },
-        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false },
+        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false },
+        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false },
+        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false },
     };
     const disk_part parts[] = {
-        { "get", "get256", disk_part_get, 200000, 256, 15, false, false },
-        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false },
-        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false },
-        { "get", "map256", disk_part_get, 200000, 256, 15, false, true },
-        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
-        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
-        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false },
-        { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false,
-          false },
-        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
-        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
-        { "long", "long1m", disk_part_long, 256, 1 << 20, 0, false, false },
-        { "long", "long16m", disk_part_long, 16, 16 << 20, 0, false, false },
-        { "long", "long64m", disk_part_long, 4, 64 << 20, 0, false, false },
-        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false },
-        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false },
+        { "get", "get256", disk_part_get, 200000, 256, 15, false },
+        { "get", "get4k", disk_part_get, 20000, 4096, 15, false },
+        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true },
+        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false },
+        { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false },
+        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false },
+        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false },
+        { "long", "long1m", disk_part_long, 256, 1 << 20, 0, false },
+        { "long", "long16m", disk_part_long, 16, 16 << 20, 0, false },
+        { "long", "long64m", disk_part_long, 4, 64 << 20, 0, false },
+        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false },
+        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false },
     };
     const size_t put_count = sizeof puts / sizeof puts[0];
     const char *unknown = disk_unknown_part();

@@ -20,7 +20,6 @@ typedef struct disk_bench {
     char dir[DISK_SUBJECTS][256];
     unsigned char value[DISK_VALUE_MAX], got[DISK_VALUE_MAX];
     uint64_t seed;
-    bool mapping; /* ours reads through a mapping */
     bool gone[DISK_SUBJECTS]; /* crashed or hung */
     int status;
 } disk_bench;
@@ -31,7 +30,7 @@ typedef struct disk_part {
     void (*run)(disk_bench *b, const struct disk_part *p);
     uint64_t keys;
     uint32_t value_len, rounds; /* rounds 0: those of the run */
-    bool cold, mapping;
+    bool cold;
 } disk_part;
 
 /* Remove all that is in a folder, or make it. */
@@ -47,8 +46,6 @@ bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id
 /* Return 1, 0, -1: hit, miss, wrong. */
 int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
                  uint32_t value_len);
-/* Wait until the index is complete: a key that is not read yet misses. */
-void disk_warm(void *store);
 /* Return the bytes that the process has written to disks. */
 uint64_t disk_written(void);
 /* Return a random number below `n`, which is below 2^32. */

@@ -76,9 +76,6 @@ static bool long_open(long_sides *l, uint32_t side)
     if (side == DISK_OURS) {
         const disk_cfg cfg = disk_config(l->b, DISK_OURS, p->keys, p->value_len);
         l->store = disk_cellar.open(&cfg);
-        if (l->store != NULL) {
-            disk_warm(l->store);
-        }
         return l->store != NULL;
     }
     snprintf(path, sizeof path, "%s/data", l->b->dir[DISK_PLAIN]);

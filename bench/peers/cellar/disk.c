@@ -93,12 +93,8 @@ static bool disk_ours_settle(void *store)
 void disk_cellar_figures(void *store, disk_figures *out)
 {
     disk_ours *o = store;
-    l2_stats s;
-    l2_stats_get(o->d, &s);
     *out = (disk_figures){
         .index_bytes = o->account.by_module[BASE_MOD_L2_INDEX],
-        .filter_bytes = o->account.by_module[BASE_MOD_L2_FILTER],
-        .warming = s.rebuilding,
     };
 }
 
