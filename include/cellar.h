@@ -442,7 +442,7 @@ static inline cellar_config cellar_config_default(void)
  *          of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it);
  *          E_IO (a file of the disk tier cannot be made, read or written), E_BUSY (another store
  *          uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
- *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
+ *          (l2_path has a newer format), E_CORRUPT (l2_path is damaged and was not set aside),
  *          E_UNSUPPORTED (l2_path is on a network file system, or THROUGH without a disk).
  *          After an error no store is open. With l2 option `optional` a disk tier that cannot open
  *          is no error. cellar_last_error(NULL, ..) has the reason in words
@@ -993,9 +993,8 @@ CELLAR_API const char *cellar_version(void);
  *               the library does not know is E_UNSUPPORTED. A struct_size of 0, or above 4,096,
  *               is E_INVAL. One that ends inside a field is E_ABI.
  *     blocking  Calls hold short locks only. These may wait: loads and warm (loader), lock and
- *               limiter waits and cellar_l2_ready (their time limit), changes that promise
- *               durability and cellar_sync (disk), reads of an entry that is only on disk (one disk
- *               read), cellar_close. */
+ *               limiter waits (their time limit), changes that promise durability and cellar_sync
+ *               (disk), reads of an entry that is only on disk (one disk read), cellar_close. */
 
 /* TIMES
  * What 0 and CELLAR_TTL_NONE say in an option. "Default": that of the namespace, then of the store,
@@ -1010,7 +1009,7 @@ CELLAR_API const char *cellar_version(void);
  *     hard_timeout_ms           default           E_INVAL: 24 h at most
  *     wait_timeout_ms           hard_timeout_ms   no limit
  *     error_ttl_ms              default: off      error_ttl_max_ms
- *     close_ms, open_ready_ms   default           no limit
+ *     close_ms                  default           no limit
  *     timeout_ms, cellar_warm   no limit          no limit
  * Numbers of loads and rules take CELLAR_OFF for none, because 0 is their default: jitter_pct,
  * join_retries, leader_retries, eager_refresh_pct, xfetch_beta_x100. */

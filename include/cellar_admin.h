@@ -222,10 +222,10 @@ CELLAR_STRUCT(cellar_tuning_config, no_advisor);
  *             or MAX_ENTRIES runs, nothing changed; or entries in use prevent shrinking.
  *     MAINTENANCE_THREAD  0 ends the thread, and the host calls cellar_tick. E_NOMEM: no thread.
  *             E_BUSY: another change runs, or the call comes from a listener.
- *     L2_BYTES  From 16 MiB. Shrinking reads and writes the records beyond the new end; it loses
- *             nothing but the oldest entries. E_RANGE: too small for segments of this store, or
- *             over 16 times the size at the open. E_SPACE: the disk is full. E_BUSY: another resize
- *             runs, or the disk does not go on. E_UNSUPPORTED: no disk tier. E_IO.
+ *     L2_BYTES  From 16 MiB. The log moves to a file of the new size: SIZES of cellar_l2.h. It
+ *             loses nothing but the oldest entries. E_RANGE: fewer than 12 segments of this store,
+ *             or too many for its addresses. E_SPACE: the disk has no room for both files. E_BUSY:
+ *             another resize runs, or the disk does not go on. E_UNSUPPORTED: no disk tier. E_IO.
  *     NAMESPACE_MAX_ENTRIES  Shrinking evicts before the call returns. The first bound reads the
  *             index, some us for each entry of the store. E_NOMEM, E_SPACE: no memory for the list
  *             of its entries; then the namespace has no bound.

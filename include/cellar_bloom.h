@@ -37,17 +37,17 @@ extern "C" {
  * Filters are part of the budget: 10 bits a key at 1 %. */
 
 /* REOPEN
- * With a disk tier, cellar_sync and the root close write the filters to bloom.snap, except those
- * of hidden namespaces and of tier L1. A namespace opened later under the same name gets its
- * filter back. It is AUTHORITATIVE if it was so at the close and the directory is unchanged.
- * After a kill or a power cut, or in a copy, it is OBSERVING with its keys, and doubt is
- * RESTORED. A damaged filter is OBSERVING and empty. Keys that came into the source while the
- * store was closed, or open without its disk tier, must be added with cellar_bloom_add before
- * the filter is used, or the filter fed again, or dropped.
+ * With a disk tier, cellar_sync and the root close write the filters there, except those of hidden
+ * namespaces and of tier L1. A namespace opened later under the same name gets its filter back. It
+ * is AUTHORITATIVE if it was so at the close and the directory is unchanged. After a kill or a
+ * power cut, or in a copy, it is OBSERVING with its keys, and doubt is RESTORED. A damaged filter
+ * is OBSERVING and empty, or OFF. Keys that came into the source while the store was closed, or
+ * open without its disk tier, must be added with cellar_bloom_add before the filter is used, or the
+ * filter fed again, or dropped.
  *
- * Filters beyond the space beside the entries (about a segment, 512 KiB to 8 MiB) take up to a
- * quarter of l2_bytes, and the oldest entries leave. Larger filters are not written; the log says
- * so. A clear, a version change and another l2_bytes keep the filter, a drop removes it. */
+ * A filter lies in the log as an entry of the namespace would: in parts, under a key that no
+ * namespace has. It takes a quarter of l2_bytes at most; a larger one is not written, and the log
+ * says so. A clear, a version change and another l2_bytes keep the filter, a drop removes it. */
 
 /* ---- Build a filter -------------------------------------------------------------------------- */
 

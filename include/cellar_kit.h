@@ -860,7 +860,7 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
  *          the store
  * thread:  any
  * cost:    one allocation of 4 KiB. A save: one set for each 4,096 bytes. The load: one get for
- *          each; after a kill it waits until the disk index is read back, 10 s at most
+ *          each
  * example:
  *     cellar_limiter_config cfg = cellar_limiter_config_default();
  *     cfg.snapshot_interval_ms = 10000;
@@ -979,7 +979,6 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     l2_sync           manual periodic always        manual    what a power cut may take
  *     l2_write          eviction set through          eviction  when entries go to disk
  *     l2_close          time                          5s        limit of writing memory at close
- *     l2_open_ready     time                          1s        limit of reading the index at open
  *     l2_optional       0 or 1                        0         1: open in memory without it
  *     enabled           0 or 1                        1         0: the program turns the cache off
  *     threads           0 or 1                        1         0: the program calls cellar_tick
@@ -1136,7 +1135,7 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
  * returns: OK; E_CONFIG (a rule or policy_file is wrong: notes and cellar_last_error name it), E_IO
  *          (policy_file cannot be read, or the disk tier cannot open), E_NOMEM, E_BUSY (another
  *          store uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
- *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
+ *          (l2_path has a newer format), E_CORRUPT (l2_path is damaged and was not set aside),
  *          E_UNSUPPORTED (l2_path is on a network file system, or l2_write THROUGH without l2_path)
  * owns:    as cellar_open; s is not needed any more after the return
  * thread:  any; one at a time for s

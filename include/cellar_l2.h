@@ -4,10 +4,10 @@
  *
  * With l2_path and l2_bytes set, entries that leave memory continue on disk (WRITTEN). cellar_close
  * writes what memory holds. A restart finds the entries on disk again. After a kill it finds the
- * entries that had left memory. With l2_write ON_SET it also finds the changes that the disk took,
- * with THROUGH those that returned OK (but see WRITES TO DISK). The tier is best effort: a damaged
- * record is a miss. After disk errors the store continues in memory, and cellar_last_error of the
- * root says why. */
+ * entries that had left memory 50 ms before (KILL). With l2_write ON_SET it also finds the changes
+ * that the disk took by then, with THROUGH those that returned OK (but see WRITES TO DISK). The
+ * tier is best effort: a damaged record is a miss. After disk errors the store continues in memory,
+ * and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 
@@ -34,9 +34,9 @@ extern "C" {
  * cellar_close hands the entries of memory to the log of the disk tier for close_ms at most. It
  * drops the others and returns DROPPED; one log line says how many were handed over. A dropped
  * entry is a miss after the next open: no part of it is on disk, and no older value of its key
- * comes back. The rest of the close has no limit: it writes the end of the log, four segments at
- * most, and syncs. If the last sync fails, the close returns DROPPED: the next open finds
- * everything, unless the power fails before. */
+ * comes back. The rest of the close has no limit: it writes the buffer of the log, 1 MiB at most,
+ * and syncs. If the last sync fails, the close returns DROPPED: the next open finds everything,
+ * unless the power fails before. */
 
 /* READ
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
@@ -51,42 +51,48 @@ extern "C" {
  * to 2^30, two at a time one in 2^16 to 2^28. A read that finds no memory for an entry on disk
  * misses. A pin, touch or update needs room for the entry itself.
  *
- * These misses are false: a later read finds the entry. Two other times have false misses: while
- * the index is read back (READY), and while the disk or the thread of the store stands still
- * (FAILURES). A change that depends on the entry takes no false miss for the truth while the disk
- * stands still: it is E_TIMEOUT. */
+ * These misses are false: a later read finds the entry. Another time of false misses is while the
+ * disk stands still (FAILURES). A change that depends on the entry takes no false miss for the
+ * truth then: it is E_TIMEOUT. Of two keys with hashes that are equal in 56 bits the older one
+ * is a miss: with 10^7 entries in one store of 1,400. */
 
-/* READY
- * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,
- * open_ready_ms at most; with no_threads it does the work itself, and one slow read of the disk
- * may add to the limit. Then the thread of the store continues, or cellar_tick. Until the index is
- * complete, a read of an entry that is not in it yet misses; metric
- * cellar_l2_rebuild_misses_total counts such reads, and cellar_l2_index_rebuilding is 1. The syncs
- * of an open have no limit of time: they end when the disk has written the last data. */
+/* OPEN
+ * cellar_open reads the index back before it returns, after a close as after a kill: .1 to .3 s of
+ * processor for 10^6 entries, one read of 4 KiB for each 200 entries and for each segment. It also
+ * writes, and with SYNC_PERIODIC and SYNC_ALWAYS syncs. None of this has a limit of time. */
 
 /* LOST
  * An entry on disk stays until it changes or ends, or until l2_bytes is full and it is among the
- * oldest. When entries are smaller than mean_entry_bytes, the index is full first (metric
- * cellar_l2_index_full_total, a line in the log once an hour). Then an entry takes the place of an
- * older one; one stored with CELLAR_DURABLE or THROUGH keeps its place, and a further one is E_IO.
- * Each 64 KiB of a long entry count as one, and the index has a place for each 64 KiB of l2_bytes.
+ * oldest. When entries are smaller than mean_entry_bytes, the index is full first. Then an entry
+ * takes the place of an older one (metric cellar_lost_entries_total, reason index; the first has a
+ * log line). One stored with CELLAR_DURABLE or THROUGH keeps its place, and a further one is E_IO
+ * (metric cellar_l2_index_full_total). Each 64 KiB of a long entry count as one. The index has a
+ * place for each 64 KiB of l2_bytes, or as many as a quarter of memory_bytes has room for.
  *
  * While live entries of the log take less than half of l2_bytes (two fifths below 32 MiB), none is
  * dropped for room: those of the oldest part are written again, at the end (metric
- * cellar_l2_moved_bytes_total). What is live is counted by reading the log. If the live entries are
- * the oldest ones, new entries wait for room (SIZES), and the stored ones stay. With 40 % live each
- * byte stored costs about 1.3 bytes written, and 2 if all changes hit few of the keys.
+ * cellar_l2_moved_bytes_total). If the live entries are the oldest ones, new entries wait for room
+ * (SIZES), and the stored ones stay. With 40 % live each byte stored costs about 1.2 bytes written,
+ * and 2 if all changes hit few of the keys.
  *
- * Entries that a clear, a change of the version or a drop ended no longer count as live. A tier
- * that was more than half alive counts other dead entries as live for up to one round of the log:
- * those ended by tags, patterns and TTLs, and long values that were overwritten. */
+ * What is live is a sum that each change corrects: metric cellar_l2_live_bytes. A clear, a change
+ * of the version or a drop lowers it immediately. Entries that a tag, a pattern or their TTL ended
+ * count as live until the log has gone round, and so do long values that were overwritten. After a
+ * loss in bulk the sum may be too high until the next open. */
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
- * pattern. A set of a value in parts (SIZES) deletes the old value first: if the process dies
- * before the set returns, the key may have neither value. While the disk does not answer, an empty
- * file /dev/shm/cellar-.. keeps this promise: if the process dies before the disk answers, the next
- * open begins with an empty disk tier. */
+ * pattern. It brings no older value back. A set of a value in parts (SIZES) deletes the old value
+ * first: if the process dies before the set returns, the key may have neither value.
+ *
+ * Entries of THROUGH and CELLAR_DURABLE are in the file when their call returns, in each mode of
+ * sync. Others lie in a buffer first: an evicted entry, or one of ON_SET for a new key. The buffer
+ * is written when it has 64 KiB or its oldest entry is 10 ms old (with no_threads: by cellar_tick).
+ * The death of the process, or an exit without cellar_close, loses what is in the buffer.
+ *
+ * While the disk does not answer, or refuses writes, an empty file /dev/shm/cellar-.. keeps this
+ * promise: if the process dies before the disk answers, the next open begins with an empty disk
+ * tier. */
 
 /* POWER CUT
  * The option `sync` says what a power cut, or a crash of the machine, may take.
@@ -95,8 +101,8 @@ extern "C" {
  * since, else nothing. Opens alone change nothing, also after another level. The first open of a
  * namespace is a change, and so is another `tier`, `hidden` or `version` of it.
  *
- * SYNC_PERIODIC: everything before the last sync survives, one each sync_interval_ms, and some
- * later changes.
+ * SYNC_PERIODIC: the state of one moment survives, the same for all keys. It lies between the last
+ * sync, one each sync_interval_ms, and the power cut.
  *
  * SYNC_ALWAYS: a call that changes a key or a namespace returns when a power cut cannot undo it.
  * One sync serves all waiting calls. E_IO: done in memory, and a power cut may undo it. A change of
@@ -109,14 +115,14 @@ extern "C" {
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  *
  * ON_SET: the entry is offered before the call returns. The disk may drop it because it has no
- * room, is busy with a sync, or is off (metric cellar_l2_dropped_total). Then the thread of the
- * store, or cellar_tick, offers it again as long as it is in memory. Metric
- * cellar_l2_rejected_total counts refusals.
+ * room, does not answer, or is off (metric cellar_l2_dropped_total). Then the thread of the store,
+ * or cellar_tick, offers it again as long as it is in memory. Metric cellar_l2_rejected_total
+ * counts refusals. KILL says from when on a kill does not lose it.
  *
- * THROUGH: when the call returns OK, the entry is in the log. It stays there until it changes or
+ * THROUGH: when the call returns OK, the entry is in the file. It stays there until it changes or
  * ends, or until l2_bytes is full and it is among the oldest: see LOST. While live entries take
- * less than two fifths of l2_bytes, none is dropped for room. The log survives the process, and
- * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most: see SIZES.
+ * less than two fifths of l2_bytes, none is dropped for room. It survives the process, and with
+ * SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most: see SIZES.
  *
  * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the value
  * is over the limit of SIZES, a write limit is used up, the index is full (LOST), the cipher fails,
@@ -142,24 +148,29 @@ extern "C" {
  * is wrong, cellar_open fails with the reason. With `optional` it opens in memory and logs the
  * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
  * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
- * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of another program
- * or of another format is never changed. Metric cellar_l2_opened says how the index was restored.
+ * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of an older format
+ * is emptied by its first open: one log line, of level WARNING. One of a newer format
+ * (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric cellar_l2_opened
+ * says what the open found.
  *
  * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
  * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
- * The open allocates all that writes and syncs need, 1.1 MiB of names, tags and patterns included.
- * So a file system that fills up later fails none of them, if it reserves blocks (ext4, XFS,
- * tmpfs). Only the images of a close find no room then: the next open rebuilds the index.
+ * A page that is damaged or lost costs the entries in it, no others. Only if all traces of what it
+ * had are gone, the older entries are dropped: one log line. After a kill the traces of the newest
+ * segment are gone: a lost page of it empties the tier, but for its last page.
+ *
+ * The open allocates all that writes and syncs need. So a file system that fills up later fails
+ * none of them, if it reserves blocks (ext4, XFS, tmpfs).
  *
  * A burst of changes waits for the disk. Deletes, clears, changes of a version and deletes by tag
- * or pattern are never refused: a call that finds the log full returns when the disk has written
- * a part of it, about one sync and 10 ms later. If the disk writes nothing for 500 ms, the change
- * is handled like one while the disk does not answer.
+ * or pattern are never refused: a call that finds the log full returns when the thread of the
+ * store, or cellar_tick, has made room. If none is made for 500 ms, the change is handled like one
+ * while the disk does not answer.
  *
  * While a disk does not answer (100 ms), reads of it miss, except of bytes that the page cache has,
- * and writes are dropped. The same is true while the thread of the store gets no processor.
+ * and writes are dropped. The same is true while a thread that writes gets no processor.
  *
  * A change that depends on an entry waits then, 1 s at most, and returns E_TIMEOUT: nothing
  * changed. Such calls are cellar_increment, cellar_touch, cellar_update, cellar_delete_with, and a
@@ -167,29 +178,31 @@ extern "C" {
  * wait if the disk has not answered for 1 s already, nor inside a listener or a command of the
  * port. cellar_get_or_load asks its source; with CELLAR_LOAD_WAIT_DISK it waits before that.
  *
- * A tier that is off has no answer: it is switched off, closed by a change that waited 500 ms, or
- * its index is incomplete (READY). Then these calls go on from memory. So a counter on disk begins
- * again, and ONLY_IF_ABSENT stores over a value on disk.
+ * A tier that is off has no answer: it is switched off, or closed by a change that found no room
+ * for 500 ms. Then these calls go on from memory. So a counter on disk begins again, and
+ * ONLY_IF_ABSENT stores over a value on disk.
  *
  * Meanwhile, with ON_SET, too, a change of a key that may be on disk waits for its delete in the
- * log, 500 ms at most. THROUGH returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but
- * where syncs take less than 50 us on average, or without threads, one of them runs the sync and
- * waits until the disk answers. So does, with SYNC_MANUAL, the first change after a cellar_sync or
- * an open. When the disk answers, the changes of that time are logged and everything that was
- * acknowledged is found again. A list of memory_bytes / 64, 256 KiB at most, holds the keys that
- * changed. Beyond it the disk tier restarts empty (metric cellar_l2_emptied_total).
+ * log, 500 ms at most. THROUGH returns E_IO after 1 s, and so do all changes with SYNC_ALWAYS. One
+ * caller may be in a write, and with SYNC_ALWAYS one in a sync: these wait until the disk answers.
+ * Without threads each write is made by a caller. After a write of over 100 ms the thread of the
+ * store makes all writes, until 100 in a row were quick.
  *
- * A file that another program truncates may end the process (SIGBUS). With sigbus_handler the
- * library handles that signal while the store is open: the tier is off until the next open,
- * which finds it empty. SIGBUS of other origin goes to the previous handler; a handler installed
- * later must chain to the library's. */
+ * The buffer of the log holds the changes of that time: memory_bytes / 64, 256 KiB at least, 128
+ * KiB below 8 MiB, and 1 MiB at most. When the disk answers, they are written, and everything that
+ * was acknowledged is found again. If they do not fit, the disk tier restarts empty (metric
+ * cellar_l2_emptied_total).
+ *
+ * No file is mapped. If another program truncates, overwrites or removes one, entries are misses,
+ * or the tier is off until the next open: nothing that it writes ends the process. */
 
 /* FILES
- * One process at a time. Keys are in clear text, values as well without a cipher. A copy of the
- * directory of a closed store is as warm as the original; a copy of a store in use opens empty.
- * Replace the files of a directory all together. A stage.buf or data.seg of another session of
- * the store is detected, and the next open begins empty. An earlier copy of the same session, or
- * an earlier SUPER, is not detected and may serve values that were overwritten or deleted since.
+ * One process at a time: LOCK and data.seg are locked. Keys are in clear text, values as well
+ * without a cipher. A copy of the directory of a closed store is as warm as the original; a copy of
+ * a store in use opens empty. Replace the files of a directory all together. A data.seg of another
+ * session of the store is detected, and the next open begins empty. An earlier copy of the same
+ * session, or an earlier SUPER, may not be detected, and serve values that were overwritten or
+ * deleted since.
  *
  * A symbolic link as l2_path is followed if link and directory belong to the user of the process
  * or to root; else E_IO with errno ELOOP. A write beyond RLIMIT_FSIZE fails with EFBIG and
@@ -197,25 +210,28 @@ extern "C" {
 
 /* SIZES
  * The disk tier is written in segments. A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4
- * MiB from 128 MiB, 8 MiB from 1 GiB; at most memory_bytes / 16, not under 64 KiB. A directory
- * keeps its size. A value over 256 KiB, or over half a segment, is written in parts of 64 KiB. It
- * is found if all its parts are there, a range of it if the parts of the range are. An unfinished
- * set deletes (KILL). Values over a quarter of the data file and keys over half a segment are never
- * written (in the dump: cellar_l2_rejected_size_total). A directory with a value in parts needs
- * this version or a newer one. A long value waits for room while the log takes parts of it, and 1 s
- * at most without. Long values that leave memory wait there: eight at a time, with memory_bytes / 8
- * at most before each.
+ * MiB from 16 GiB, 8 MiB from 256 GiB; at most memory_bytes / 16, not under 64 KiB. A directory
+ * keeps its segments.
  *
- * Index, stage and tables are part of memory_bytes: a quarter of it at most, or what a place for
- * each 64 KiB of l2_bytes takes (LOST). Where that does not fit into memory_bytes,
- * cellar_last_error names a sufficient budget. Field l2_memory_bytes of cellar_stats says what they
- * take; an open after a kill takes up to twice as much for a while. */
-
-/* MAPPED
- * mmap_read copies what was read within the last seconds from a mapping of the data file,
- * several times as fast as a call. At most l2_bytes and 8 x memory_bytes are mapped. The pages
- * count as resident pages of the process; the kernel takes them back. Where the file cannot be
- * mapped, the tier reads it (in the dump cellar_l2_mapped_bytes is 0). */
+ * An entry is one record up to memory_bytes / 256, rounded down to a power of two: 256 KiB at most,
+ * 64 KiB at least, 32 KiB below 8 MiB; and never over half a segment. A longer value is written in
+ * parts of 64 KiB. It is found if all its parts are there, a range of it if the parts of the range
+ * are. An unfinished set deletes (KILL). Keys over that limit and values over a quarter of the data
+ * file are never written (in the dump: cellar_l2_rejected_size_total). Two values of a quarter fit
+ * together, not always more.
+ *
+ * A long value waits for room while the log takes parts of it, and 1 s at most without. Long values
+ * that leave memory wait there: eight at a time, with memory_bytes / 8 at most before each.
+ *
+ * Another l2_bytes, of an open or by cellar_option_set, makes a second file. The log goes on there,
+ * and what is below half alive moves, also over kills: 5 s for each GiB of the old file at most.
+ * Both files need room until then. Without it the old size stays (E_SPACE; after an open a log line
+ * of level WARNING), and so it does below 12 segments of the directory (E_RANGE).
+ *
+ * Index, buffer and tables are part of memory_bytes: a quarter of it at most. A place of the index
+ * takes 14 bytes. A directory with segments that do not fit into a smaller memory_bytes does not
+ * open, and cellar_last_error names a sufficient budget. Field l2_memory_bytes of cellar_stats says
+ * what they take; an open takes 1.2 segments more until it returns. */
 
 /* ---- Options and sync ------------------------------------------------------------------------ */
 
@@ -297,8 +313,6 @@ typedef struct cellar_l2_config {
                                   /* within 10 s that are more than this share of the lookups in  */
                                   /* that time. Range 1..100 percent. Default 1                   */
     uint32_t reserved0;           /* must be 0                                                    */
-    uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler. Default 0               */
-    uint32_t sigbus_handler;      /* 1: see FAILURES. Default 0                                   */
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like. Default 0        */
     const cellar_l2_cipher *cipher; /* encrypts values on disk; copied. Default NULL: values are  */
                                   /* in clear text                                                */
@@ -309,10 +323,8 @@ typedef struct cellar_l2_config {
                                   /* Default ON_EVICTION                                          */
     uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory.     */
                                   /* Default 0                                                    */
-    int64_t  open_ready_ms;       /* longest wait of cellar_open for the index: see READY. From   */
-                                  /* 1 ms. CELLAR_TTL_NONE: no limit. Default 1,000               */
 } cellar_l2_config;
-CELLAR_STRUCT(cellar_l2_config, open_ready_ms);
+CELLAR_STRUCT(cellar_l2_config, optional);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
  * Entries that are in memory alone are not written: cellar_save does that.
@@ -342,17 +354,6 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
  * example: uint64_t missed;
  *     if (cellar_save(c, &missed) == CELLAR_DROPPED) { warn(missed); }                           */
 CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed);
-
-/* Wait until the index of the disk tier is complete, so that reads find all entries on disk; see
- * READY.
- * in:      c: any handle of the store; timeout_ms from 0: longest wait; 0 only asks
- * returns: OK (it is complete); DISABLED (the store has no disk tier); E_TIMEOUT (it is not
- *          complete: a read may miss an entry on disk), also without a wait while the disk tier is
- *          off
- * thread:  any; with no_threads the call does the work, and waits for the disk
- * cost:    about .2 s for 10^6 entries after a kill
- * example: if (cellar_l2_ready(c, 5000) != CELLAR_OK) { puts("still cold"); }                    */
-CELLAR_API cellar_err cellar_l2_ready(cellar *c, int64_t timeout_ms);
 
 #ifdef __cplusplus
 }

@@ -128,10 +128,6 @@ typedef struct cellar_stats {
     uint64_t namespace_entries; /* namespace, now: its entries in memory, with negative ones and  */
                                 /* expired ones that still take room; exact while no other call   */
                                 /* changes the namespace. 0 after a clear, and with SCOPE_STORE   */
-    /* ---- Disk tier */
-    uint64_t l2_rebuilding;     /* store, now: 1 while the index of the disk tier is read back:   */
-                                /* lookups may miss                                               */
-    /* ---- Entries and memory */
     uint64_t stripes;           /* store, now: lock domains in use: tuning.stripes, or fewer      */
     /* ---- Disk tier */
     uint64_t l2_owes;           /* store, now: 1 while entries that the disk dropped are offered  */
@@ -143,8 +139,8 @@ typedef struct cellar_stats {
     /* ---- Loads */
     uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
     /* ---- Disk tier */
-    uint64_t l2_memory_bytes;   /* store, now: bytes of index, stage and tables of the disk tier, */
-                                /* a part of used_bytes: SIZES of cellar_l2.h                     */
+    uint64_t l2_memory_bytes;   /* store, now: bytes of index, buffer and tables of the disk      */
+                                /* tier, a part of used_bytes: SIZES of cellar_l2.h               */
     /* ---- Objects */
     uint64_t objects_held;      /* store, now: objects with counted holds, and holds in slots of  */
                                 /* threads; walks all objects                                     */

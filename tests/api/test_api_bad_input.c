@@ -515,7 +515,6 @@ T_CASE(config_fields_are_checked)
     BAD(E_INVAL, l2.sync_interval_ms = -1);
     BAD(E_INVAL, l2.min_ttl_ms = -1);
     BAD(E_INVAL, l2.close_ms = -1);
-    BAD(E_INVAL, l2.open_ready_ms = -1);
     BAD(E_INVAL, l2.write = 4);
     BAD(E_UNSUPPORTED, l2.write = CELLAR_L2_WRITE_THROUGH); /* without l2_path */
     BAD(E_INVAL, l2.optional = 2);
@@ -542,8 +541,6 @@ T_CASE(config_fields_are_checked)
     BAD(E_INVAL, l2.cipher = &crypt[2]);
     BAD(E_INVAL, l2.cipher = &crypt[3]);
     BAD(E_INVAL, l2.on_damage = 2);
-    BAD(E_INVAL, l2.sigbus_handler = 2);
-    BAD(E_INVAL, l2.mmap_read = 1); /* without the handler */
     BAD(E_INVAL, host.load_threads = 65);
     BAD(E_INVAL, host.load_queue = 65537);
     BAD(E_INVAL, tuning.close_timeout_ms = -1);

@@ -5,6 +5,7 @@
  * Method: Real directories under TMPDIR, a clock that the test turns. Children are killed in the
  *         middle of their work; an oracle in shared memory is written after each call. */
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,33 @@ T_CASE(reopened_store_is_warm)
         shut(c);
     }
     store_end();
+}
+
+T_CASE(killed_store_finds_every_entry_when_its_open_returns)
+{
+    for (uint32_t threads = 0; threads < 2; threads++) {
+        store_begin();
+        settings cfg = config();
+        cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+        cfg.host.no_threads = threads == 0;
+        const pid_t pid = fork();
+        T_REQUIRE(pid >= 0);
+        if (pid == 0) {
+            cellar *c = NULL;
+            bool fine = settings_open(&cfg, &c) == CELLAR_OK;
+            for (uint32_t i = 0; i < 2000 && fine; i++) { fine = put(c, i, 1, 0) == CELLAR_OK; }
+            if (!fine) { _exit(1); }
+            (void)raise(SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        cellar *c = NULL;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+        shut(c);
+        store_end();
+    }
 }
 
 T_CASE(clear_version_increment_and_drop_survive_restart)

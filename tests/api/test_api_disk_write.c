@@ -372,7 +372,6 @@ T_CASE(write_through_after_a_sync_waits_for_the_disk)
         }
         await_kill(pid);
         cellar *c = open_with(&cfg);
-        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
         for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(look(c, i, threads), CELLAR_OK); }
         shut(c);
     }
@@ -469,10 +468,10 @@ static void fill_long(char *value, size_t len, unsigned version)
 }
 
 /* Values from a part to the limit, in each mode: found after a reopen, whole and by ranges. A long
- * value that leaves memory is written by ticks. THROUGH also compressed, and read by a mapping. */
+ * value that leaves memory is written by ticks. THROUGH also compressed. */
 T_ALONE(long_values_are_on_disk_in_each_mode)
 {
-    enum { THROUGH, ON_SET, ON_EVICTION, MAPPED, PACKED, MODES };
+    enum { THROUGH, ON_SET, ON_EVICTION, PACKED, MODES };
     static const size_t size[] = { 70000, 600 << 10, 1 << 20, 3 << 20 };
     static const uint8_t hash_key[32] = { 1 };
     static char value[3 << 20], got[3 << 20];
@@ -483,7 +482,6 @@ T_ALONE(long_values_are_on_disk_in_each_mode)
         o.l2_write = mode == ON_SET        ? CELLAR_L2_WRITE_ON_SET
                      : mode == ON_EVICTION ? CELLAR_L2_WRITE_ON_EVICTION : CELLAR_L2_WRITE_THROUGH;
         o.l2_lz4 = mode == PACKED;
-        cfg.l2.mmap_read = cfg.l2.sigbus_handler = mode == MAPPED;
         cfg.config.root = &o;
         cfg.config.memory_bytes = 16 << 20;
         cfg.config.l2_bytes = 64 << 20;
@@ -510,7 +508,6 @@ T_ALONE(long_values_are_on_disk_in_each_mode)
         T_EQ_I64(figure(c, "cellar_l2_packed_total") > 0, mode == PACKED);
         shut(c);
         c = open_with(&cfg);
-        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
         for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
             const uint64_t at[] = { 0, 65407, 65408, size[i] - 100, size[i], UINT64_MAX };
             size_t total = 0;
@@ -760,7 +757,6 @@ static void long_values_that_left_memory_are_written_by(bool save)
     } else {
         shut(c);
         c = open_with(&cfg);
-        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
     }
     uint64_t found = 0;
     for (unsigned n = 0; n < 30; n++) {
@@ -842,7 +838,6 @@ T_ALONE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
             if (life == 0) {
                 shut(c);
                 c = open_with(&cfg);
-                T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
             }
         }
         shut(c);

@@ -295,7 +295,6 @@ static void stores_are_refused(cellar *c)
     REFUSED(cellar_listener_remove(c, 1));
     REFUSED(cellar_sync(c));
     REFUSED(cellar_save(c, &count));
-    REFUSED(cellar_l2_ready(c, 0));
     REFUSED(cellar_stats_get(c, CELLAR_SCOPE_STORE, &stats));
     REFUSED(cellar_latency_get(c, CELLAR_OP_GET_HIT, &latency));
     REFUSED(cellar_advice_get(c, CELLAR_SCOPE_STORE, &advice));

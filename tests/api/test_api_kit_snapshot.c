@@ -51,7 +51,6 @@ static cellar *disk_store(bool threads)
     atomic_store(&api_now_ms, at);
     cfg.config.l2_path = path;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.open_ready_ms = 1; /* a limiter may open while the store reads its index back */
     cfg.host.no_threads = !threads;
     return api_open_with(&cfg);
 }

@@ -307,7 +307,7 @@ T_CASE(refused_directory_states_its_cause)
     shut(c);
     snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
     super_of_a_newer_library(name, true);
-    expect_words(&cfg, CELLAR_E_NEWER_FORMAT, "another version of cellar");
+    expect_words(&cfg, CELLAR_E_NEWER_FORMAT, "newer version of cellar");
     super_of_a_newer_library(name, false);
     c = open_it();
     T_EQ_U64(look(c, 1), 1); /* nothing was destroyed */

@@ -135,7 +135,6 @@ static cellar *open_it(const run *r)
 {
     cellar *c = try_open(r);
     T_REQUIRE(c != NULL);
-    T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
     return c;
 }
 
@@ -289,7 +288,6 @@ static void one(const run *r, bool opens)
         disk_is_bad(r);
         cellar *bad_one = try_open(r);
         if (bad_one != NULL) {
-            (void)cellar_l2_ready(bad_one, 1000);
             (void)versioned_look(bad_one, 0, BYTES);
             (void)cellar_close(bad_one);
         }

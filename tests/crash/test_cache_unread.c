@@ -96,7 +96,6 @@ static settings config(void)
 static void open_as(const settings *cfg)
 {
     T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
 }
 
 static void open_it(void)

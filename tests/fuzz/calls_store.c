@@ -231,7 +231,6 @@ static void row_sync(void)
         calls_exact() && world.sync != CELLAR_L2_SYNC_MANUAL) {
         due_synced();
     }
-    if (chance(15)) { (void)told(world.store, CALL(cellar_l2_ready)(world.store, ONE_OF(0, 5, -1))); }
     if (chance(15)) {
         const cellar_err err = told(world.store, CALL(cellar_save)(world.store, &missed));
         MUST((err == CELLAR_DROPPED) == (missed != 0) || err < 0);
@@ -269,6 +268,13 @@ static void bulk_small(cellar *c)
     }
 }
 
+static bool has_disk(void)
+{
+    cellar_stats s = cellar_stats_default();
+    return cellar_stats_get(world.store, CELLAR_SCOPE_STORE, &s) == CELLAR_OK &&
+           s.l2_memory_bytes != 0;
+}
+
 /* Store more acknowledged entries than a small index has places. Each set that returned OK stays, the
  * others are refused. */
 static void bulk_full(cellar *c)
@@ -282,7 +288,7 @@ static void bulk_full(cellar *c)
         taken[i] = plain(cellar_set(c, key, key_len, calls_tags, 40, NULL)) == CELLAR_OK;
     }
     const bool judged = calls_exact() && !atomic_load(&world.failed) && world.writes &&
-                        cellar_l2_ready(world.store, 60000) == CELLAR_OK;
+                        has_disk();
     for (unsigned i = draw(8); i < BULK_FULL && judged; i += 8) {
         const size_t key_len = (size_t)snprintf(key, sizeof key, "full%u", i);
         if (taken[i] && cellar_get(c, key, key_len, value, sizeof value, &len) != CELLAR_OK) {
@@ -611,7 +617,7 @@ static void due_keep_one(const calls_space *x, calls_due *d, bool due)
 static void due_keep(void)
 {
     const bool disk = world.writes && !atomic_load(&world.failed) &&
-                      cellar_l2_ready(world.store, 0) == CELLAR_OK;
+                      has_disk();
     for (unsigned i = 0; i < CALLS_SPACES; i++) {
         for (unsigned j = 0; j < CALLS_KEYS; j++) {
             calls_key k;
@@ -651,7 +657,7 @@ static void due_keep_killed(void)
 /* Values that the disk must have are due again. */
 static void due_again(void)
 {
-    const bool disk = cellar_l2_ready(world.store, 60000) == CELLAR_OK, all = chance(20);
+    const bool disk = has_disk(), all = chance(20);
     for (unsigned i = 0; i < CALLS_SPACES; i++) {
         for (unsigned j = 0; j < CALLS_KEYS; j++) {
             calls_key k;
@@ -721,10 +727,7 @@ static bool store_open(void)
         MAYBE(l2.min_ttl_ms, 0, 1, 1000);
         MAYBE(l2.retry_ms, 0, 1, 1000);
         l2.optional = chance(50);
-        l2.sigbus_handler = chance(30);
-        l2.mmap_read = l2.sigbus_handler && chance(50);
         MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);
-        MAYBE(l2.open_ready_ms, 0, 1, CELLAR_TTL_NONE);
     }
     cellar_policy_rule rule = { .struct_size = sizeof rule, .kind = CELLAR_POLICY_GLOB,
                                 .pattern = "k1*", .ttl_ms = 300000 };

@@ -255,8 +255,8 @@ finds() { # CHECK SED [NAME...]: the check refuses a text with this change, and 
 faults_are_found() {
     finds calls_are_indexed 's/^<li>\(.*\)#cellar_get"/\1/' && finds pages_are_indexed 's/href="#moving"/x/' &&
         finds links_of_pages_lead_somewhere 's/#prefork.c/#x/' && finds rows_have_places 's/ id="CELLAR_E_BUSY"//' &&
-        finds names_have_a_place 's/ id="\(cellar_stats\|cellar_verdict_ok\|CELLAR_MEMOIZE\)"//; s/open_ready_ms/x/g' \
-            cellar_stats cellar_verdict_ok CELLAR_MEMOIZE open_ready_ms &&
+        finds names_have_a_place 's/ id="\(cellar_stats\|cellar_verdict_ok\|CELLAR_MEMOIZE\)"//; s/retry_max_ms/x/g' \
+            cellar_stats cellar_verdict_ok CELLAR_MEMOIZE retry_max_ms &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/; s/^"lru":.*//' dogpile lru &&
         finds contracts_lead_on 's/^<p>Used in: .*//' && finds contents_say_what_for 's|<small>.*</small>||' &&
         finds links_resolve 's/ id="guide-measure"//' &&

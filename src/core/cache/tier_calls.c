@@ -192,17 +192,4 @@ CELLAR_API cellar_err cellar_sync(cellar *c)
     return err >= 0 ? err : cache_fail(c, err, 0, "cellar_sync: the disk failed");
 }
 
-CELLAR_API cellar_err cellar_l2_ready(cellar *c, int64_t timeout_ms)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
-    if (timeout_ms < 0) {
-        return cache_fail_number(c, "cellar_l2_ready: timeout_ms must be 0 or more", timeout_ms);
-    }
-    l2 *d = cache_disk(c->store);
-    if (d == NULL) { return CELLAR_DISABLED; }
-    return l2_ready(d, timeout_ms) ? CELLAR_OK
-        : cache_fail(c, CELLAR_E_TIMEOUT, 0, "cellar_l2_ready: the disk index is not complete");
-}
-
 BASE_SIZE_END

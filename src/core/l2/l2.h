@@ -133,12 +133,8 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
 /* Open the store in cfg->path. Errors that leave the directory untouched: E_BUSY (open elsewhere),
  * E_FOREIGN (not a store), E_NEWER_FORMAT (of another format), E_CORRUPT (both copies of
  * SUPER damaged), E_UNSUPPORTED (network file system). Others: E_IO, E_NOMEM, E_SPACE, E_INVAL.
- * *sys_errno: the errno of the system, or 0. The index rebuild continues after the return. */
+ * *sys_errno: the errno of the system, or 0. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
-/* Wait for the end of the index rebuild, `timeout_ms` at most; without a thread the caller runs it.
- * Return false if the rebuild has not ended, also without a wait while the tier is off: a get may
- * miss a record on disk. */
-BASE_SPARE CELLAR_PRIVATE bool l2_ready(l2 *d, int64_t timeout_ms);
 /* Finish pending work, seal all slots and sync, so that the next open finds everything. No other
  * call may run at the same time. Only l2_close may follow. OK: a power cut loses nothing, at any
  * level. E_IO: the last sync failed; the next open of the same boot finds everything. */
@@ -340,13 +336,11 @@ BASE_SPARE CELLAR_PRIVATE uint64_t l2_least(const l2 *d);
 /* Run background work for about budget_us. Return true if more work is pending. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 
-typedef enum l2_opened { /* source of the index of this open; also a metric label */
+typedef enum l2_opened { /* what this open found; a metric has the number */
     L2_OPENED_EMPTY,   /* new store, or a store without entries */
-    L2_OPENED_SAVED,   /* index.snap of the last close; all others read the footers */
+    L2_OPENED_SAVED,   /* the last run ended with a close */
     L2_OPENED_KILLED,  /* the last run did not close, or the directory is a copy */
-    L2_OPENED_NO_SNAP, /* the last close wrote no index.snap, or it cannot be opened */
-    L2_OPENED_UNFIT,   /* index.snap is damaged or does not fit what recovery found */
-    L2_OPENED_RESET     /* the old contents are invalid: the store begins empty */
+    L2_OPENED_RESET    /* the old contents are invalid: the store begins empty */
 } l2_opened;
 
 /* Counters since the open. invalidated: calls of l2_invalidate. relied: changes that rely on the

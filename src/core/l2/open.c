@@ -248,8 +248,8 @@ static bool l2_tables_open(l2 *d)
     d->buf_bytes = l2_buf_bytes(&d->cfg, s);
     d->work_bytes = l2_work_bytes(&d->cfg);
     d->room_max = (uint32_t)BASE_MIN(d->buf_bytes / 4, (size_t)s->seg_bytes / 2 - 2 * L2_PAGE);
-    d->buf_raw = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, l2_scratch_bytes(d), NULL);
-    d->rows = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, l2_rows_bytes(s), NULL);
+    d->buf_raw = base_alloc(d->cfg.account, BASE_MOD_L2_BUFFER, l2_scratch_bytes(d), NULL);
+    d->rows = base_alloc(d->cfg.account, BASE_MOD_L2_BUFFER, l2_rows_bytes(s), NULL);
     if (d->buf_raw == NULL || d->rows == NULL) { return false; }
     d->buf = l2_aligned(d->buf_raw);
     d->page = d->buf + d->buf_bytes;
@@ -359,7 +359,8 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     const bool cut = !same_boot && !whole && !synced;
     d->opened = closed ? L2_OPENED_SAVED : L2_OPENED_KILLED;
     e = l2_recover(d, !marked && !cut && (kept || closed), same_boot);
-    if (e == 0 && d->cfg.level != L2_DROP) {
+    /* An open alone changes nothing: what a run at another level kept stays. */
+    if (e == 0 && (synced || d->cfg.level != L2_DROP)) {
         e = l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);
     }
     if (d->opened != L2_OPENED_SAVED || !kept) { d->super.clean_since = d->super.opens; }
@@ -368,7 +369,9 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.level = (uint32_t)d->cfg.level;
     d->super.synced = base_load_acq(&d->synced);
     d->super.settled = BASE_MIN(d->super.settled, over);
-    if (d->cfg.level == L2_DROP && (whole || !same_boot)) { d->settled = ++d->super.settled; }
+    if (d->cfg.level == L2_DROP && (whole || synced || !same_boot)) {
+        d->settled = ++d->super.settled;
+    }
     for (int i = 0; i < 2 && e == 0; i++) { e = l2_super_store(d); } /* a copy may be damaged */
     if (e == 0 && marked) { l2_marker_remove(d); }
     d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
@@ -481,8 +484,8 @@ static SYNC_UNCHECKED void l2_free(l2 *d)
     l2_files_close(d);
     l2_seen_close(d);
     l2_index_close(d);
-    if (d->rows != NULL) { base_free(a, BASE_MOD_L2_STAGE, d->rows, l2_rows_bytes(&d->super)); }
-    base_free(a, BASE_MOD_L2_STAGE, d->buf_raw, l2_scratch_bytes(d));
+    if (d->rows != NULL) { base_free(a, BASE_MOD_L2_BUFFER, d->rows, l2_rows_bytes(&d->super)); }
+    base_free(a, BASE_MOD_L2_BUFFER, d->buf_raw, l2_scratch_bytes(d));
     base_free(a, BASE_MOD_L2, d->run, d->run_cap * sizeof *d->run);
     base_free(a, BASE_MOD_L2, d->namespace, d->namespace_cap * sizeof *d->namespace);
     l2_invalidation_close(d);

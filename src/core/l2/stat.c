@@ -45,10 +45,4 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->empty = l2_is_closed(d);
 }
 
-CELLAR_PRIVATE bool l2_ready(l2 *d, int64_t timeout_ms)
-{
-    (void)d, (void)timeout_ms; /* the open returns with a complete index */
-    return true;
-}
-
 BASE_SIZE_END

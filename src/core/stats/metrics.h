@@ -175,11 +175,7 @@
     X(file_bytes, "cellar_l2_file_bytes", "", METRIC("Bytes of the files of the disk tier.")) \
     X(entries, "cellar_l2_entries", "", METRIC("Entries in the index of the disk tier.")) \
     X(segments_live, "cellar_l2_segments", "", DUMP) /* Segments on disk that hold records. */ \
-    X(rebuilding, "cellar_l2_index_rebuilding", "", \
-      METRIC("1 while the index is rebuilt after an open, else 0.")) \
     X(gets, "cellar_l2_reads_total", "", METRIC("Lookups in the disk tier.")) \
-    X(miss_rebuild, "cellar_l2_rebuild_misses_total", "", \
-      METRIC("Lookups that missed while the index was rebuilt: the entry may be on disk.")) \
     X(hits, "cellar_l2_hits_total", "", METRIC("Lookups answered by the disk tier.")) \
     X(miss_damage, "cellar_l2_damage_total", "", METRIC("Damaged records found on disk.")) \
     X(io_errors, "cellar_l2_errors_total", "", METRIC("Failed calls to the disk.")) \
@@ -194,14 +190,9 @@
     X(refused_seal, "cellar_l2_rejected_seal_total", "", DUMP) \
     X(miss_sealed, "cellar_l2_unopened_total", "", \
       METRIC("Lookups of entries that the present cipher setting cannot decrypt.")) \
-    X(cuts, "cellar_l2_cuts_total", "", DUMP) \
-    X(reread, "cellar_l2_rereads_total", "", DUMP) \
-    X(mapped_reads, "cellar_l2_mapped_reads_total", "", DUMP) \
-    X(mapped_bytes, "cellar_l2_mapped_bytes", "", DUMP) \
     X(opened, "cellar_l2_opened", "", \
-      METRIC("Origin of the disk index at this open: 0 empty store, 1 snapshot of the close; " \
-             "rebuilt: 2 no clean close, or a copy, 3 no snapshot, 4 snapshot does not fit; " \
-             "5 old contents discarded (power cut, or copy of a store in use).")) \
+      METRIC("Contents that this open found: 0 none, 1 those of a close, 2 those of a kill, " \
+             "3 discarded ones (power cut, or copy of a store in use).")) \
     X(set_aside, "cellar_l2_set_aside", "", \
       METRIC("1 if this open renamed a damaged directory (on_damage), else 0.")) \
     X(packed, "cellar_l2_packed_total", "", DUMP) \
@@ -218,7 +209,7 @@
     X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
     X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \
     X(live_bytes, "cellar_l2_live_bytes", "", \
-      METRIC("Bytes of live entries on disk, counted when room was last needed; 0 before that.")) \
+      METRIC("Bytes of live entries on disk.")) \
     X(moved, "cellar_l2_moved_total", "", DUMP) /* Live entries written again to keep them. */ \
     X(moved_bytes, "cellar_l2_moved_bytes_total", "", \
       METRIC("Bytes of live entries that were written again because their segment was needed.")) \
@@ -239,7 +230,7 @@
     X(lost_index, "", "reason=index", SAME) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
     X(index_full, "cellar_l2_index_full_total", "", \
-      METRIC("Entries on disk without room in the index.")) \
+      METRIC("Entries that found no place in the index of the disk tier.")) \
     X(offs, "cellar_l2_offs_total", "", METRIC("Times the disk tier was switched off.")) \
     X(closings, "cellar_l2_closings_total", "", DUMP) \
     X(stalled, "cellar_l2_stalled_total", "", \

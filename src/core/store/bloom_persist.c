@@ -2,7 +2,7 @@
  *
  * bloom_persist: Bloom filters that outlive the process, with a disk tier.
  *
- * PICTURE    cellar_sync, close -> image of each filter -> bloom.snap
+ * PICTURE    cellar_sync, close -> image of each filter -> log of the disk tier
  *            namespace opened -> image -> AUTHORITATIVE: it was, and the store was closed since
  *                                      -> OBSERVING, with its bits: after a kill, a power cut, or
  *                                         in a copy

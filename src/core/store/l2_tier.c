@@ -30,7 +30,6 @@
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_DISK_MOVE_PCT 55 /* half, and the error of the estimate */
 #define CACHE_DISK_CLOSE_MS 5000
-#define CACHE_DISK_READY_MS 1000
 
 BASE_SIZE_BEGIN
 
@@ -45,7 +44,7 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
         return "l2_path holds files that are not of a disk tier: use an empty directory";
     }
     if (err == CELLAR_E_NEWER_FORMAT) {
-        return "l2_path has a format of another version of cellar: use that, or another directory";
+        return "l2_path has a format of a newer version of cellar: use that, or another directory";
     }
     if (err == CELLAR_E_CORRUPT) {
         return sys_errno == EEXIST ? "l2_path is damaged, and l2_path.bad.1 to .9 exist: remove one"
@@ -172,8 +171,6 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
     s->tier = &s->disk_tier;
-    const int64_t ready_ms = cfg->l2.open_ready_ms;
-    (void)l2_ready(s->disk, ready_ms != 0 ? ready_ms : CACHE_DISK_READY_MS);
     return CELLAR_OK;
 }
 

@@ -40,7 +40,6 @@ static const base_number cache_l2_numbers[] = {
     CACHE_L2(sync_interval_ms, 0, INT64_MAX),
     CACHE_L2(min_ttl_ms, 0, INT64_MAX),
     CACHE_L2(close_ms, 0, INT64_MAX),
-    CACHE_L2(open_ready_ms, 0, INT64_MAX),
     CACHE_L2(retry_ms, 0, CACHE_HOURS_24),
     CACHE_L2(retry_max_ms, 0, CACHE_HOURS_24),
     CACHE_L2(sync, 0, CELLAR_L2_SYNC_ALWAYS),
@@ -50,8 +49,6 @@ static const base_number cache_l2_numbers[] = {
     CACHE_L2(fail_damaged_pct, 0, 100),
     CACHE_L2(optional, 0, 1),
     CACHE_L2(reserved0, 0, 0),
-    CACHE_L2(mmap_read, 0, 1),
-    CACHE_L2(sigbus_handler, 0, 1),
     CACHE_L2(allow_network, 0, 1),
 };
 static const base_number cache_host_numbers[] = {
@@ -151,7 +148,6 @@ static const char *cache_pairs_check(const cache_settings *o)
     if ((c->l2_path == NULL) != (c->l2_bytes == 0)) { return "set both l2_path and l2_bytes"; }
     if (c->l2_path != NULL && c->l2_path[0] == '\0') { return "l2_path must not be empty"; }
     if (c->rules == NULL && c->rule_count != 0) { return "rules must not be NULL"; }
-    if (o->l2.mmap_read > o->l2.sigbus_handler) { return "l2.mmap_read needs l2.sigbus_handler"; }
     if (o->l2.retry_max_ms != 0 && o->l2.retry_max_ms < o->l2.retry_ms) {
         return "l2.retry_max_ms must be at least l2.retry_ms";
     }

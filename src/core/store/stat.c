@@ -42,7 +42,6 @@ static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) }
     X(index_bytes, l.index_bytes)                                                            \
     X(log_bytes, l.arena_bytes)                                                              \
     X(stripes, l.stripes)                                                                    \
-    X(l2_rebuilding, d != NULL && !l2_ready(d, 0))                                           \
     X(l2_owes, base_load_rlx(&s->owes) != CACHE_OWES_NOTHING)                                \
     X(l2_memory_bytes, cache_l2_memory(s))                                                   \
     X(l2_rejected_size, given[STATS_GIVEN_L2_refused_size])                                  \
@@ -100,7 +99,7 @@ static uint64_t cache_l2_memory(const cache_store *s)
 {
     const _Atomic uint64_t *of = s->account.by_module;
     return base_load_rlx(&of[BASE_MOD_L2]) + base_load_rlx(&of[BASE_MOD_L2_INDEX]) +
-           base_load_rlx(&of[BASE_MOD_L2_FILTER]) + base_load_rlx(&of[BASE_MOD_L2_STAGE]);
+           base_load_rlx(&of[BASE_MOD_L2_BUFFER]);
 }
 
 /* Read the counters of a slot, or the sums of the store. */
@@ -112,7 +111,6 @@ static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned
     l1_stats l;
     l1_stats_get(s->l1, &l);
     const l1_cells *const cells = base_load_acq(&s->cells);
-    l2 *d = cache_disk(s);
     cache_disk_given(s, given);
     const flight_table *flights = base_load_sc(&s->flights);
     if (slot != CACHE_WHOLE_STORE) { (void)cache_quota_read(s, quota, quotas); }

@@ -51,8 +51,6 @@
       "eviction set through", "", "eviction", "when entries go to disk") \
     X(l2_close, TIME, l2.close_ms, 1, INT64_MAX, "time", "", "5s", \
       "limit of writing memory at close") \
-    X(l2_open_ready, TIME, l2.open_ready_ms, 1, INT64_MAX, "time", "", "1s", \
-      "limit of reading the index at open") \
     X(l2_optional, FLAG, l2.optional, 0, 1, "0 or 1", "", "0", "1: open in memory without it") \
     X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: the program turns the cache off") \
     X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \

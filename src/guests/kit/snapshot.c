@@ -8,8 +8,6 @@
  *            A save that ends early therefore leaves the snapshot before it.
  * DAMAGE     A piece that is missing fails the read. A piece of another save, or with other bytes,
  *            breaks the sum at the end of the stream. The limiter refuses both and starts empty.
- * KILL       After a kill a store may miss entries on disk until it has read its index back: a miss
- *            counts only when it has. The wait for that ends after KIT_SNAPSHOT_WAIT_MS.
  * LOCKING    None: a limiter reads in its open, and saves by one thread at a time. */
 #include "cellar_kit.h"
 
@@ -19,13 +17,13 @@
 #include "base/num.h"
 #include "base/opts.h"
 #include "cellar_l2.h"
+#include "cellar_observe.h"
 
 #include <string.h>
 
 BASE_SIZE_BEGIN
 
 #define KIT_SNAPSHOT_PIECE 4096u /* cellar_snapshot_write_fn gets no longer one */
-#define KIT_SNAPSHOT_WAIT_MS 10000
 
 typedef struct kit_snapshot_head {
     char magic[8];
@@ -43,16 +41,6 @@ struct cellar_limiter_snapshot {
     unsigned char piece[KIT_SNAPSHOT_PIECE];
 };
 
-/* Get an entry. E_BUSY: the store still reads its index back. */
-static cellar_err kit_snapshot_get(const cellar_limiter_snapshot *p, const void *key,
-                                   size_t key_len, void *buf, size_t cap, size_t *len)
-{
-    const cellar_err err = cellar_get(p->ns, key, key_len, buf, cap, len);
-    if (err != CELLAR_MISS) { return err; }
-    if (cellar_l2_ready(p->ns, KIT_SNAPSHOT_WAIT_MS) == CELLAR_E_TIMEOUT) { return CELLAR_E_BUSY; }
-    return cellar_get(p->ns, key, key_len, buf, cap, len);
-}
-
 static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, size_t key_len,
                              const void *value, size_t len)
 {
@@ -65,7 +53,7 @@ static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, 
 static cellar_err kit_snapshot_head_get(cellar_limiter_snapshot *p)
 {
     size_t len;
-    const cellar_err err = kit_snapshot_get(p, "head", 4, &p->head, sizeof p->head, &len);
+    const cellar_err err = cellar_get(p->ns, "head", 4, &p->head, sizeof p->head, &len);
     if (err == CELLAR_MISS || (err < 0 && err != CELLAR_E_BUFFER)) { return err; }
     const bool fine = err == CELLAR_OK && len == sizeof p->head && p->head.slot < 2 &&
                       memcmp(p->head.magic, kit_snapshot_none.magic, sizeof p->head.magic) == 0;
@@ -102,7 +90,7 @@ static int kit_snapshot_read(void *buf, size_t buf_cap, size_t *len, void *ctx)
         const uint32_t key[2] = { p->head.slot, p->next };
         if (p->next == p->head.pieces) { return 0; }
         p->at = p->have = 0;
-        if (kit_snapshot_get(p, key, sizeof key, p->piece, sizeof p->piece, &p->have) !=
+        if (cellar_get(p->ns, key, sizeof key, p->piece, sizeof p->piece, &p->have) !=
             CELLAR_OK) {
             return 1;
         }
@@ -131,7 +119,10 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    if (cellar_l2_ready(c, 0) == CELLAR_DISABLED) { o.l2_write = CELLAR_L2_WRITE_DEFAULT; }
+    cellar_stats s = cellar_stats_default();
+    if (cellar_stats_get(c, CELLAR_SCOPE_STORE, &s) == CELLAR_OK && s.l2_memory_bytes == 0) {
+        o.l2_write = CELLAR_L2_WRITE_DEFAULT; /* the store has no disk */
+    }
     err = cellar_namespace_open(c, name, &o, &p->ns);
     if (err != CELLAR_OK) {
         base_free_raw(NULL, p, sizeof *p);

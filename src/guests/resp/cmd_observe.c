@@ -90,14 +90,14 @@ static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_st
 
 static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
-    base_text_add(t, "loading:%" PRIu64 "\r\nrdb_bgsave_in_progress:0\r\n"
+    base_text_add(t, "loading:0\r\nrdb_bgsave_in_progress:0\r\n"
                      "rdb_last_save_time:%" PRId64 "\r\nrdb_last_bgsave_status:%s\r\n"
                      "aof_enabled:0\r\n"
                      "aof_rewrite_in_progress:0\r\ncellar_disk_bytes:%" PRId64 "\r\n"
                      "cellar_disk_owes:%" PRIu64 "\r\ncellar_disk_rejected_size:%" PRIu64 "\r\n"
                      "cellar_disk_rejected_ttl:%" PRIu64 "\r\ncellar_disk_rejected_limit:%" PRIu64
                      "\r\n",
-                  st->l2_rebuilding, r->saved_wall_ms / 1000, r->save_failed ? "err" : "ok",
+                  r->saved_wall_ms / 1000, r->save_failed ? "err" : "ok",
                   resp_option(r, CELLAR_OPT_L2_BYTES), st->l2_owes, st->l2_rejected_size,
                   st->l2_rejected_ttl, st->l2_rejected_limit);
 }

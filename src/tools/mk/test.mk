@@ -63,12 +63,7 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 TESTS_PAGES := packaging_docs packaging_dropin packaging_site
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c $(foreach t,$(TESTS_PAGES),%/test_$(t).sh)),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-# Tests that still speak of the disk tier before the log.
-NOT_PORTED  = \
-              \
-              cache_read_back cache_disk_faults \
-              api_keep api_ready
-TESTS_HERE := $(filter-out $(NOT_ASKED) $(foreach t,$(NOT_PORTED),%/test_$(t).c) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))
+TESTS_HERE := $(filter-out $(NOT_ASKED) $(if $(CORE),$(OF_GUESTS)),$(NAMED_HERE))
 LEFT_OUT   := $(if $(CORE),,$(filter-out $(TESTS_HERE),$(NAMED_HERE)))
 TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))

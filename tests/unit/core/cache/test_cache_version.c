@@ -100,7 +100,6 @@ T_CASE(entry_of_the_disk_without_room_in_memory_has_no_version)
     set("disk");
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_l2_ready(c, 1000), CELLAR_OK);
     for (size_t len = sizeof long_value; n < 64 && len >= 1000;) { /* pinned: no room is left */
         if (cellar_reserve(c, len, &pins[n]) == CELLAR_OK) { n++; } else { len /= 2; }
     }

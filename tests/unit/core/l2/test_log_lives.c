@@ -68,7 +68,6 @@ static void open_store(const char *path, l2_level level)
     const cellar_err err = l2_open(&cfg, &d, &e);
     if (err != CELLAR_OK) { printf("# open: %d, errno %d\n", (int)err, e); }
     T_REQUIRE(err == CELLAR_OK);
-    T_REQUIRE(l2_ready(d, 60000));
     l2_namespace ns = { .id = 1, .generation = GENERATION };
     const bool known = l2_namespace_find(d, "all", 3, &ns);
     T_CHECK((known || version == 0) && ns.generation == GENERATION);
