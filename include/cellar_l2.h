@@ -77,8 +77,9 @@ extern "C" {
  *
  * What is live is a sum that each change corrects: metric cellar_l2_live_bytes. A clear, a change
  * of the version or a drop lowers it immediately. Entries that a tag, a pattern or their TTL ended
- * count as live until the log has gone round, and so do long values that were overwritten. After a
- * loss in bulk the sum may be too high until the next open. */
+ * count as live at first, and so do long values that were overwritten: when the sum is above half,
+ * the tier looks at parts of the log for them. After a loss in bulk the sum may be too high until
+ * the next open. */
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
