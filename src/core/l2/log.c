@@ -199,6 +199,7 @@ static void l2_flush_wait(l2 *d, uint32_t seen, uint64_t upto, uint64_t until_ns
 CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
 {
     uint64_t until_ns = 0; /* 0: no wait yet */
+    upto = BASE_MIN(upto, base_load_acq(&d->tail)); /* another thread may have written all */
     while (base_load_acq(&d->written) < upto) {
         const uint32_t seen = base_load_acq(&d->flushed);
         const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d);

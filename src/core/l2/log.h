@@ -40,8 +40,8 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
 CELLAR_PRIVATE l2_took l2_make_way(l2 *d, l2_took took, uint64_t wait_ns);
 /* Return how long a put waits for that. */
 CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d);
-/* Write the buffer up to `upto`, or wait for the thread that does, wait_ns at most. Return an
- * errno, ETIMEDOUT, or 0. */
+/* Write the buffer up to `upto`, or to its end, or wait for the thread that does, wait_ns at most.
+ * Return an errno, ETIMEDOUT, or 0. */
 CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns);
 /* Drop `writing`, and wake the threads that wait for it. */
 CELLAR_PRIVATE void l2_writing_drop(l2 *d);

@@ -120,6 +120,29 @@ T_CASE(segment_that_has_no_place_does_not_begin)
     stop();
 }
 
+static uint32_t disk_calls;
+
+static void count_call(void *ctx)
+{
+    (void)ctx;
+    T_REQUIRE(++disk_calls < 10);
+}
+
+/* Another thread wrote the buffer after an append found it full. */
+T_CASE(buffer_that_was_written_meanwhile_is_not_written_again)
+{
+    start();
+    put_old();
+    T_EQ_I64(l2_flush(d, tail(), L2_NO_LIMIT_NS), 0);
+    disk_calls = 0;
+    dev.hook = count_call;
+    T_EQ_I64(l2_make_way(d, L2_BUF_FULL, L2_NO_LIMIT_NS), L2_TOOK);
+    T_EQ_I64(l2_flush(d, UINT64_MAX, L2_NO_LIMIT_NS), 0);
+    dev.hook = NULL;
+    T_EQ_U64(disk_calls, 0);
+    stop();
+}
+
 /* ---- opens ---- */
 
 T_CASE(hole_of_one_open_ends_older_records_for_all_opens)
