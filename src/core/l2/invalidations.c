@@ -332,20 +332,24 @@ static bool l2_globs_end_own(l2 *d)
     l2_invalidations *e = &d->invalidations;
     l2_globs *to = l2_globs_make(d, L2_GLOBS_MAX * 2, L2_GLOB_TEXT_MAX), *old = NULL;
     uint32_t floors = 0;
+    uint64_t floor = 0; /* of the generation; a pattern that was long under way is below it */
     if (to == NULL) { return false; }
     sync_take(GLOB, &e->lock);
     const l2_globs *t = base_load_rlx(&e->globs);
     const l2_glob *oldest = l2_globs_oldest(d);
     for (uint32_t i = 0; oldest != NULL && i < t->count; i++) {
         const l2_glob *g = &t->row[i];
-        if (g == oldest || (g->len == 0 && g->generation == oldest->generation)) { continue; }
+        if (g == oldest || (g->len == 0 && g->generation == oldest->generation)) {
+            floor = BASE_MAX(floor, base_load_rlx(&g->lsn));
+            continue;
+        }
         floors += g->len == 0;
         l2_globs_add(to, g, l2_globs_text(t) + g->off);
     }
     const bool ends = oldest != NULL && floors < L2_GLOBS_MAX;
     if (ends) {
         l2_glob all = { .generation = oldest->generation, .seq = ++e->last_seq };
-        base_store_rlx(&all.lsn, base_load_rlx(&oldest->lsn));
+        base_store_rlx(&all.lsn, floor);
         l2_globs_add(to, &all, "");
         l2_globs_swap(d, to, &old);
     }
@@ -372,7 +376,7 @@ static bool l2_globs_floor(l2 *d)
     }
     sync_drop(GLOB, &e->lock);
     if (lsn == UINT64_MAX) { return false; }
-    if (e->open) { /* before the open is finished l2_recover applies the floor */
+    if (e->open) { /* l2_recover applies the floor of an open */
         l2_floor_to(d, lsn);
         l2_floor_log(d, lsn, L2_LOST_pattern);
     }

@@ -102,6 +102,7 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
         if (!l2_namespace_room(d)) { return false; }
     }
     if (v->generation == 0 && row != NULL) {
+        l2_live_forget(d, row);
         *row = d->namespace[--d->namespace_count];
     } else if (v->generation != 0 || name != NULL) {
         if (row == NULL && name != NULL) {

@@ -527,6 +527,11 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     base_store_rel(&d->synced, same_boot ? BASE_MIN(r->synced, tail) : tail);
     l2_log_begin(d, r->seq, r->off);
     if (!l2_controls_apply(d, r)) { return ENOMEM; }
+    if (d->invalidations.floor > r->floor) { /* a pattern for which there was no room */
+        r->floor = d->invalidations.floor;
+        r->hole = true;
+        l2_floor_to(d, r->floor);
+    }
     l2_live_check(d);
     l2_generation_seen(d, r);
     L2_COUNT_BY(d, recovered, base_load_rlx(&d->index.words));

@@ -19,9 +19,11 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     l2_super *s = &d->super;
     s->last_seen_wall_ms = BASE_MAX(s->last_seen_wall_ms, l2_wall_now(d));
     s->clock_ms = l2_wall_clock(d);
-    s->day = base_load_rlx(&d->day.window);
-    s->bytes_today = base_load_rlx(&d->day.used);
-    if (s->closed == 0) { s->bytes_today += d->cfg.write_bpd / L2_DAY_STEPS; }
+    const uint64_t day = base_load_rlx(&d->day.window), used = base_load_rlx(&d->day.used);
+    const uint64_t ahead = s->closed == 0 ? d->cfg.write_bpd / L2_DAY_STEPS : 0;
+    /* Opens and kills without a put count nothing ahead. */
+    if (s->closed != 0 || s->day != day || used > s->bytes_today) { s->bytes_today = used + ahead; }
+    s->day = day;
     s->serial++;
     l2_super_write(page, s);
     int e = l2_write(d, d->super_file, page, L2_PAGE, (s->serial & 1) * L2_PAGE);

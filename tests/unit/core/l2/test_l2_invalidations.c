@@ -315,6 +315,57 @@ T_CASE(too_many_patterns_in_progress_hit_the_limit)
     l2_kit_end(&kit, &dev);
 }
 
+/* The pattern "z*" is under way while others begin and end. Its floor is below theirs. */
+T_CASE(pattern_that_ends_late_lowers_no_floor)
+{
+    uint64_t late;
+    char text[16];
+    begin();
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "z*", 2, &late), CELLAR_OK);
+    T_EQ_I64(put("k", 0, 0), CELLAR_OK);
+    match("k*");
+    for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
+        snprintf(text, sizeof text, "x%u*", i);
+        match(text);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(!there("k"));
+    l2_glob_end(kit.d, late);
+    match("y*");
+    T_CHECK(!there("k"));
+    l2_kit_end(&kit, &dev);
+}
+
+/* The log has a pattern more than the table, and the open has no room to fold the oldest. */
+T_CASE(open_without_memory_for_a_floor_brings_nothing_back)
+{
+    enum { MANY = L2_GLOBS_MAX + 1 };
+    char text[16];
+    uint64_t opens = 0;
+    begin();
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(text, sizeof text, "k%u", i);
+        T_EQ_I64(put(text, 0, 0), CELLAR_OK);
+        match(text);
+        (void)l2_tick(kit.d, 1000);
+    }
+    for (uint64_t n = 1, more = 1; more; n++) {
+        l2_kit_kill(&kit);
+        dev.locked = false;
+        (void)base_fault_alloc_arm(n, false);
+        const cellar_err err = l2_kit_open(&kit);
+        more = base_fault_alloc_arm(0, false) >= n;
+        if (err != CELLAR_OK) { continue; }
+        opens += more;
+        for (unsigned i = 0; i < MANY; i++) {
+            snprintf(text, sizeof text, "k%u", i);
+            T_CHECK(!there(text));
+        }
+    }
+    T_CHECK(opens > 0);
+    l2_kit_end(&kit, &dev);
+}
+
 T_CASE(rows_are_removed_when_no_older_record_is_left)
 {
     begin();

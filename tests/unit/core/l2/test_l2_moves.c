@@ -526,8 +526,8 @@ T_CASE(records_stay_when_many_others_end_in_bulk)
     }
 }
 
-/* Two thirds of the room are another namespace, so records are dropped. After its clear none is. */
-T_CASE(clear_of_a_namespace_ends_the_drops)
+/* Two thirds of the room are another namespace, so records are dropped. After its end none is. */
+static void end_of_a_namespace(uint32_t next_generation)
 {
     begin(L2_KEEP);
     l2_namespace v = { 2, 6, 1 };
@@ -539,13 +539,17 @@ T_CASE(clear_of_a_namespace_ends_the_drops)
     for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
     generation = 6;
     fill(60000, &m);
-    v.generation = 7;
+    v.generation = next_generation;
+    const uint64_t live = base_load_rlx(&kit.d->live_bytes);
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    T_CHECK(base_load_rlx(&kit.d->live_bytes) < live / 2);
     generation = 5;
     churn(8000, 32, true);
     all_are_found(0, 100);
     l2_kit_end(&kit, &dev);
 }
+T_CASE(clear_of_a_namespace_ends_the_drops) { end_of_a_namespace(7); }
+T_CASE(drop_of_a_namespace_ends_the_drops) { end_of_a_namespace(0); }
 
 /* A store that is full of live records drops the oldest, also in its next run. */
 T_CASE(share_of_live_records_outlives_the_run)

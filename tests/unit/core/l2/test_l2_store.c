@@ -306,6 +306,24 @@ T_CASE(the_daily_budget_survives_process_deaths)
     end();
 }
 
+T_CASE(processes_that_put_nothing_use_no_budget)
+{
+    start();
+    cfg.write_bpd = 1 << 20;
+    ms += 2 * 3600000; /* after midnight */
+    open_it();
+    T_EQ_I64(put(1, 1, 270), CELLAR_OK);
+    (void)l2_tick(d, 1000);
+    for (uint32_t round = 0; round < 300; round++) {
+        l2_discard(d);
+        open_it();
+        ms += 61000;
+        (void)l2_tick(d, 1000);
+    }
+    T_EQ_I64(put(1, 1, 270), CELLAR_OK);
+    end();
+}
+
 /* A host clock that restarts with each process. */
 T_CASE(a_clock_set_back_does_not_stop_the_budget)
 {
