@@ -285,7 +285,7 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
     return memcmp(boot, none, 16) != 0 && memcmp(boot, d->super.boot_id, 16) == 0;
 }
 
-/* Open the file of a ring. */
+/* Open the file of a ring. *whole: false if it was cut. */
 static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, uint64_t first,
                         base_vfs_stat *st, bool *whole)
 {
@@ -294,14 +294,25 @@ static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, u
     int e = l2_file(d, name, BASE_VFS_WRITE | BASE_VFS_CREATE, &f);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, f); }
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, f, st); }
-    if (e == 0 && st->size_bytes < size) { /* changes since it was truncated were not logged */
-        *whole = false;
-        e = d->vfs->preallocate(d->vfs->ctx, f, size);
-    }
+    if (e == 0) { *whole = *whole && st->size_bytes >= size; }
     base_store_rlx(&d->ring[ring].first, first);
     base_store_rlx(&d->ring[ring].size, size);
     base_store_rlx(&d->ring[ring].file, f);
     base_store_rlx(&d->newest, ring);
+    return e;
+}
+
+/* Give the files their size again. Changes since they were cut may not be there: until this open is
+ * over SUPER names another file, so that no later open believes what is left. */
+static int l2_rings_mend(l2 *d, uint64_t inode)
+{
+    d->super.inode = ~inode;
+    int e = l2_super_store(d);
+    for (int i = 0; i < 2 && e == 0; i++) {
+        base_vfs_file *f = base_load_rlx(&d->ring[i].file);
+        if (f == NULL) { continue; }
+        e = d->vfs->preallocate(d->vfs->ctx, f, base_load_rlx(&d->ring[i].size));
+    }
     return e;
 }
 
@@ -313,7 +324,8 @@ static bool l2_data_is(const l2_super *s, const base_vfs_stat *st, bool same_boo
     return !same_boot || s->device == 0 || st->device == 0 || s->device == st->device;
 }
 
-/* Open data.seg, and data.new while the size changes. *kept: it is the file that SUPER names. */
+/* Open data.seg, and data.new while the size changes. *kept: it is the file that SUPER names, and
+ * whole. */
 static int l2_data_open(l2 *d, bool same_boot, bool *kept)
 {
     base_vfs_stat st = { 0 };
@@ -330,6 +342,7 @@ static int l2_data_open(l2 *d, bool same_boot, bool *kept)
     if (e == 0) { e = l2_ring_open(d, 0, "data.seg", two ? s->was_nseg : s->nseg, 0, &st, &whole); }
     if (e == 0 && two) { e = l2_ring_open(d, 1, "data.new", s->nseg, s->split, &st, &whole); }
     *kept = whole && l2_data_is(s, &st, same_boot);
+    if (e == 0 && !whole) { e = l2_rings_mend(d, st.inode); }
     s->inode = st.inode;
     s->device = st.device;
     s->born_ns = st.born_ns;
