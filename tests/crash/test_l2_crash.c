@@ -116,14 +116,14 @@ static void crash_now(how h)
 /* Try every disk that a power cut can leave now, unless they are too many. */
 static void crash_in_every_way(void)
 {
-    const uint32_t n = l2_dev_loose_count(&dev, DEV_SECTOR);
+    const uint32_t n = l2_dev_loose_count(&dev);
     if (n < least_loose || n > most_loose) { return; }
     most_met = BASE_MAX(most_met, n);
     for (uint64_t arrived = 0; arrived >> n == 0 && states < most_states && !t_failed();
          arrived++) {
         states++;
         other.flat = true;
-        l2_dev_pick(&dev, &other, DEV_SECTOR, arrived);
+        l2_dev_pick(&dev, &other, arrived);
         crash_open(POWER, false);
     }
 }

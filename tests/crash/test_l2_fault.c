@@ -14,8 +14,8 @@ static uint32_t now[FEW];
 static uint64_t runs, failed_opens, hits, passed; /* passed: segments */
 
 static const char *const site_names[] = { "open_dir", "list", "open", "preallocate", "pread",
-    "pwrite", "map_shared", "arm", "datasync", "sync_dir", "truncate", "rename", "unlink", "lock",
-    "stat", "boot_id", "bell", "zero" };
+    "pwrite", "datasync", "sync_dir", "truncate", "rename", "unlink", "lock",
+    "stat", "boot_id", "bell" };
 static const int errnos[] = { EIO, ENOSPC, EDQUOT, EINTR, EAGAIN, EFBIG, EMFILE, EROFS, ENOMEM };
 
 static size_t length_of(uint32_t key, uint32_t version)

@@ -2,19 +2,18 @@
  *
  * l2_dev: an in-memory disk for tests of l2, with process deaths, power cuts and failing calls.
  *
- * PICTURE    file = live bytes (what calls and the mapping see)
+ * PICTURE    file = live bytes (what calls see)
  *                   durable bytes (as of its last datasync)
- *                   writes since then, with their bytes; versions of mapped pages since then
+ *                   writes since then, with their bytes
  *            process death -> all live bytes
  *            power cut     -> durable bytes + any subset of the writes, in any order, torn at
- *                             512 bytes; of each mapped page any version since the last sync,
- *                             mixed by sectors; of names and sizes any prefix of unsynced changes
- *            failed sync of a mapping -> a page without a later store is never durable
- * USE        l2_dev_init; l2_dev_vfs gives l2_config.vfs. l2_dev_look after each step notes
- *            versions of mapped pages. l2_dev_clone makes the disk that a crash leaves now. `flat`,
- *            set before, halves the work if only process deaths follow. l2_dev_pick makes the disk
- *            that a bit mask selects. l2_kit.h has small stores on such a disk.
- * LIMITS     One thread. The room of a file is fixed at its first use. */
+ *                             512 bytes; of names and sizes any prefix of unsynced changes
+ *            failed sync   -> a page without a later write is never durable
+ * USE        l2_dev_init; l2_dev_vfs gives l2_config.vfs. l2_dev_clone makes the disk that a crash
+ *            leaves now. `flat`, set before, halves the work if only process deaths follow.
+ *            l2_dev_pick makes the disk that a bit mask selects. l2_small.h has small stores on
+ *            such a disk.
+ * LIMITS     One thread. The room of a file grows with its first uses. */
 #ifndef TESTS_L2_DEV_H
 #define TESTS_L2_DEV_H
 
@@ -30,7 +29,6 @@
 #ifndef DEV_WRITES
 #define DEV_WRITES 24 /* writes of a file that a power cut may lose */
 #endif
-#define DEV_VERSIONS 6
 
 typedef struct l2_dev_write { uint32_t off, len; unsigned char *bytes; } l2_dev_write;
 
@@ -38,14 +36,11 @@ typedef struct l2_dev_file {
     char name[16], durable_name[16]; /* "": no such name */
     unsigned char *live, *durable;
     size_t room, size, durable_size;
-    bool mapped, read_mapped; /* mapped for writing; for reading only */
     uint64_t ino, device;
     int64_t born_ns;
     l2_dev_write write[DEV_WRITES];
     uint32_t writes;
-    unsigned char *version[DEV_VERSIONS]; /* copies of a mapped file; [0] oldest */
-    uint32_t versions;
-    unsigned char *lost; /* bytes at a failed sync; pages not stored into since count as clean */
+    unsigned char *lost; /* bytes at a failed sync; pages not written since count as clean */
 } l2_dev_file;
 
 typedef struct l2_dev {
@@ -69,9 +64,9 @@ typedef struct l2_dev {
     void *hook_ctx;
 } l2_dev;
 
-enum { DEV_OPEN_DIR, DEV_LIST, DEV_OPEN, DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_MAP, DEV_ARM,
+enum { DEV_OPEN_DIR, DEV_LIST, DEV_OPEN, DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE,
        DEV_DATASYNC, DEV_SYNC_DIR, DEV_TRUNCATE, DEV_RENAME, DEV_UNLINK, DEV_LOCK, DEV_STAT,
-       DEV_BOOT_ID, DEV_BELL, DEV_ZERO, DEV_SITES };
+       DEV_BOOT_ID, DEV_BELL, DEV_SITES };
 
 T_INLINE int l2_dev_fault(l2_dev *v, int site)
 {
@@ -93,7 +88,6 @@ T_INLINE void l2_dev_hook(l2_dev *v)
 T_INLINE void l2_dev_room(l2_dev_file *f, size_t n)
 {
     if (n <= f->room) { return; }
-    T_REQUIRE(f->room == 0 || (!f->mapped && !f->read_mapped));
     const size_t room = (n + 65535) & ~(size_t)65535;
     void *a = NULL, *b = NULL;
     T_REQUIRE(posix_memalign(&a, 4096, room) == 0 && posix_memalign(&b, 4096, room) == 0);
@@ -113,8 +107,7 @@ T_INLINE void l2_dev_room(l2_dev_file *f, size_t n)
 T_INLINE void l2_dev_forget(l2_dev_file *f)
 {
     for (uint32_t i = 0; i < f->writes; i++) { free(f->write[i].bytes); }
-    for (uint32_t i = 0; i < f->versions; i++) { free(f->version[i]); }
-    f->writes = f->versions = 0;
+    f->writes = 0;
 }
 
 T_INLINE void l2_dev_fini(l2_dev *v)
@@ -126,25 +119,6 @@ T_INLINE void l2_dev_fini(l2_dev *v)
         free(v->file[i].durable);
     }
     memset(v, 0, sizeof *v);
-}
-
-/* Note the present contents of mapped pages: writeback may take them at any moment. */
-T_INLINE void l2_dev_look(l2_dev *v)
-{
-    for (int i = 0; i < DEV_FILES; i++) {
-        l2_dev_file *f = &v->file[i];
-        if (!f->mapped || f->size == 0) { continue; }
-        unsigned char *copy = NULL;
-        if (f->versions == DEV_VERSIONS) { /* reuse the memory of the oldest one */
-            copy = f->version[0];
-            memmove(&f->version[0], &f->version[1], (DEV_VERSIONS - 1) * sizeof f->version[0]);
-            f->versions--;
-        }
-        if (copy == NULL) { copy = malloc(f->size); }
-        T_REQUIRE(copy != NULL);
-        memcpy(copy, f->live, f->size);
-        f->version[f->versions++] = copy;
-    }
 }
 
 /* ---- the vfs ---- */
@@ -312,62 +286,6 @@ T_INLINE int l2_dev_pwrite(void *ctx, base_vfs_file *file, const void *buf, size
     return 0;
 }
 
-T_INLINE int l2_dev_map(void *ctx, base_vfs_file *file, size_t bytes, void **out)
-{
-    l2_dev_file *f = (l2_dev_file *)(void *)file;
-    const int e = l2_dev_fault(ctx, DEV_MAP);
-    if (e != 0) { return e; }
-    l2_dev_room(f, bytes);
-    f->mapped = true;
-    *out = f->live;
-    return 0;
-}
-
-/* Map a file for reading. Its room is at least the mapping from then on. */
-T_INLINE int l2_dev_map_read(void *ctx, base_vfs_file *file, size_t bytes, void **out)
-{
-    l2_dev_file *f = (l2_dev_file *)(void *)file;
-    (void)ctx;
-    l2_dev_room(f, bytes);
-    f->read_mapped = true;
-    *out = f->live;
-    return 0;
-}
-
-T_INLINE void l2_dev_unmap(void *ctx, void *p, size_t bytes)
-{
-    l2_dev *v = ctx;
-    (void)bytes;
-    for (int i = 0; i < DEV_FILES; i++) {
-        if (v->file[i].live == p) { v->file[i].mapped = v->file[i].read_mapped = false; }
-    }
-}
-
-T_INLINE int l2_dev_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
-{
-    (void)map;
-    const int e = l2_dev_fault(ctx, DEV_ARM);
-    if (e == 0) { l2_dev_stored((l2_dev_file *)(void *)f, off, bytes); }
-    return e;
-}
-
-/* Zero a range. A failure leaves each page zero, unchanged, or as on disk. */
-T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t bytes)
-{
-    l2_dev *v = ctx;
-    l2_dev_file *f = (l2_dev_file *)(void *)file;
-    const int e = l2_dev_fault(v, DEV_ZERO);
-    T_REQUIRE(off % 4096 == 0 && bytes % 4096 == 0 && off + bytes <= f->size);
-    l2_dev_hook(v);
-    if (!v->flat && f->mapped) { l2_dev_look(v); } /* the former contents may have been written */
-    for (uint64_t at = off; at < off + bytes; at += 4096) {
-        const uint64_t how = e == 0 ? 0 : at / 4096 % 3;
-        if (how == 0) { memset(f->live + at, 0, 4096); }
-        if (how == 1 && !v->flat) { memcpy(f->live + at, f->durable + at, 4096); }
-    }
-    return e;
-}
-
 /* Handle a failed sync like the kernel: the pages are clean now, whatever the disk has. */
 T_INLINE void l2_dev_lose(l2_dev_file *f)
 {
@@ -513,9 +431,7 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
 {
     return (base_vfs){ .open_dir = l2_dev_open_dir, .list = l2_dev_list, .open = l2_dev_open,
         .close = l2_dev_close, .preallocate = l2_dev_preallocate, .pread = l2_dev_pread,
-        .ahead = l2_dev_ahead, .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
-        .map_read = l2_dev_map_read, .unmap = l2_dev_unmap,
-        .arm = l2_dev_arm, .zero = l2_dev_zero, .datasync = l2_dev_datasync,
+        .ahead = l2_dev_ahead, .pwrite = l2_dev_pwrite, .datasync = l2_dev_datasync,
         .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
         .lock = l2_dev_lock, .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat,
@@ -542,19 +458,6 @@ T_INLINE uint64_t l2_dev_mask(base_rng *r)
     return base_rng_next(r);
 }
 
-T_INLINE void l2_dev_crash_pages(const l2_dev_file *f, l2_dev_file *to, base_rng *r)
-{
-    for (size_t page = 0; page < f->size; page += 4096) {
-        const uint64_t keep = l2_dev_mask(r);
-        const uint64_t which = base_rng_below(r, f->versions + 1);
-        const unsigned char *from = which < f->versions ? f->version[which] : f->live;
-        for (uint32_t s = 0; s < 8; s++) {
-            if ((keep >> s & 1) == 0 || page + s * DEV_SECTOR >= f->size) { continue; }
-            memcpy(to->live + page + s * DEV_SECTOR, from + page + s * DEV_SECTOR, DEV_SECTOR);
-        }
-    }
-}
-
 /* Copy everything except the files. */
 T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 {
@@ -574,7 +477,6 @@ T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
 {
     l2_dev_forget(c);
-    c->mapped = c->read_mapped = false;
     c->ino = f->ino;
     c->device = f->device;
     c->born_ns = f->born_ns;
@@ -619,7 +521,6 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
         if (new_names) { memcpy(c->name, f->name, sizeof c->name); }
         if (r != NULL && held > 0) {
             if (base_rng_below(r, 2) != 0) { c->size = f->size; }
-            if (f->versions + (f->mapped ? 1u : 0u) > 0) { l2_dev_crash_pages(f, c, r); }
             for (uint32_t n = f->writes; n > 0; n--) { /* in any order */
                 l2_dev_apply(c->live, &f->write[base_rng_below(r, f->writes)], l2_dev_mask(r));
             }
@@ -631,33 +532,26 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
 
 /* ---- all disks that a power cut can leave ---- */
 
-/* Compare one loose part with the disk. Loose parts arrive or not, each by itself: a write, a range
- * of `unit` mapped bytes, the new name and size of a file. */
-T_INLINE bool l2_dev_stretch_differs(const l2_dev_file *f, size_t at, uint32_t unit)
-{
-    return f->mapped && memcmp(f->live + at, f->durable + at, BASE_MIN(unit, f->size - at)) != 0;
-}
-
+/* Loose parts arrive or not, each by itself: a write, the new name and size of a file. */
 T_INLINE bool l2_dev_name_differs(const l2_dev_file *f)
 {
     return strcmp(f->name, f->durable_name) != 0 || f->size != f->durable_size;
 }
 
 /* Return the number of loose parts. */
-T_INLINE uint32_t l2_dev_loose_count(const l2_dev *v, uint32_t unit)
+T_INLINE uint32_t l2_dev_loose_count(const l2_dev *v)
 {
     uint32_t n = 0;
     for (int i = 0; i < DEV_FILES; i++) {
         const l2_dev_file *f = &v->file[i];
         n += f->writes + l2_dev_name_differs(f);
-        for (size_t at = 0; at < f->size; at += unit) { n += l2_dev_stretch_differs(f, at, unit); }
     }
     return n;
 }
 
 /* Make the disk on which the parts with a set bit have arrived. Overlapping writes keep their
  * order. */
-T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint32_t unit, uint64_t arrived)
+T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint64_t arrived)
 {
     l2_dev_begin(v, to, false);
     for (int i = 0; i < DEV_FILES; i++) {
@@ -673,13 +567,6 @@ T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint32_t unit, uint64_t a
         }
         for (uint32_t n = 0; n < f->writes; n++, arrived >>= 1) {
             if ((arrived & 1) != 0) { l2_dev_apply(c->live, &f->write[n], UINT64_MAX); }
-        }
-        for (size_t at = 0; at < f->size; at += unit) {
-            if (!l2_dev_stretch_differs(f, at, unit)) { continue; }
-            if ((arrived & 1) != 0) {
-                memcpy(c->live + at, f->live + at, BASE_MIN(unit, f->size - at));
-            }
-            arrived >>= 1;
         }
         l2_dev_settle(to, c, held);
     }

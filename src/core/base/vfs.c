@@ -36,16 +36,8 @@
 
 BASE_SIZE_BEGIN
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
-#endif
-#ifndef FALLOC_FL_ZERO_RANGE
-#define FALLOC_FL_ZERO_RANGE 0x10 /* Linux 3.15; musl does not name it */
-#endif
-
 struct base_vfs_file {
     int fd;      /* owned */
-    _Atomic bool direct; /* bypasses the page cache; cleared when the file system refuses */
 };
 
 /* Return the armed error of a call that moves no bytes: a short transfer (-1) counts as none. */
@@ -55,7 +47,7 @@ static int base_vfs_faulted(const char *site)
     return e > 0 ? e : 0;
 }
 
-static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
+static int base_vfs_wrap(int fd, base_vfs_file **out)
 {
     base_vfs_file *f = base_alloc_raw(NULL, sizeof *f);
     if (f == NULL) {
@@ -63,7 +55,6 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
         return ENOMEM;
     }
     f->fd = fd;
-    atomic_store(&f->direct, direct);
     *out = f;
     return 0;
 }
@@ -138,7 +129,7 @@ static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) { return errno; }
     if (links != 0) { e = fstat(fd, &s) != 0 ? errno : base_vfs_trusts(&s) ? 0 : ELOOP; }
-    if (e == 0) { return base_vfs_wrap(fd, false, out); }
+    if (e == 0) { return base_vfs_wrap(fd, out); }
     base_fd_close(fd);
     return e;
 }
@@ -186,16 +177,11 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     how |= (flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
     if ((flags & BASE_VFS_EXCL) != 0) { how |= O_EXCL; }
-    bool direct = (flags & BASE_VFS_DIRECT) != 0;
     int fd;
     for (;;) {
-        fd = base_fd_open(dir->fd, name, direct ? how | O_DIRECT : how);
+        fd = base_fd_open(dir->fd, name, how);
         if (fd >= 0) { break; }
-        if (errno == EINVAL && direct) {
-            direct = false; /* tmpfs and others have no O_DIRECT */
-            /* Linux may have created the file before it refused the flag. */
-            how &= ~O_EXCL;
-        } else if (errno == EPERM && (how & O_NOATIME) != 0) {
+        if (errno == EPERM && (how & O_NOATIME) != 0) {
             how &= ~(O_NOATIME | O_EXCL); /* foreign file, or a server changed its owner */
         } else if (errno != EINTR) {
             return errno;
@@ -203,7 +189,7 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     }
     struct stat s;
     e = fstat(fd, &s) != 0 ? errno : S_ISREG(s.st_mode) ? 0 : S_ISDIR(s.st_mode) ? EISDIR : ENXIO;
-    if (e == 0) { return base_vfs_wrap(fd, direct, out); }
+    if (e == 0) { return base_vfs_wrap(fd, out); }
     base_fd_close(fd);
     return e;
 }
@@ -246,36 +232,25 @@ static void base_vfs_hush_end(const base_vfs_hush *h, int error)
     (void)pthread_sigmask(SIG_SETMASK, &h->before, NULL);
 }
 
-static int base_vfs_allocate(const char *site, const base_vfs_file *f, int mode, uint64_t bytes)
+static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
 {
-    int e = base_vfs_faulted(site);
+    (void)ctx;
+    int e = base_vfs_faulted("preallocate");
     if (e != 0) { return e; }
     if (bytes > INT64_MAX) { return EFBIG; }
     base_vfs_hush hush;
     base_vfs_hush_begin(&hush);
     const int cancel = base_cancel_off();
     do {
-        e = fallocate(f->fd, mode, 0, (off_t)bytes) == 0 ? 0 : errno;
+        e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
     } while (e == EINTR);
     /* Not supported by the file system: libc writes the blocks one by one. */
-    if ((e == EOPNOTSUPP || e == ENOSYS) && mode == 0) {
+    if (e == EOPNOTSUPP || e == ENOSYS) {
         do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
     }
     base_cancel_set(cancel);
     base_vfs_hush_end(&hush, e);
     return e;
-}
-
-static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
-{
-    (void)ctx;
-    return base_vfs_allocate("preallocate", f, 0, bytes);
-}
-
-static int base_vfs_reserve(void *ctx, base_vfs_file *f, uint64_t bytes)
-{
-    (void)ctx;
-    return base_vfs_allocate("reserve", f, FALLOC_FL_KEEP_SIZE, bytes);
 }
 
 /* Return the armed error of a read or write. An injected short transfer halves *n. */
@@ -285,15 +260,6 @@ static int base_vfs_transfer_fault(const char *site, size_t *n, uint64_t offset)
     if (e > 0) { return e; }
     if (e < 0) { *n /= 2; }
     return offset > INT64_MAX ? EINVAL : 0;
-}
-
-/* Switch the file to the page cache after a refused direct transfer. Some file systems accept
- * O_DIRECT at the open and refuse a transfer, or its offset or length. True: try again. */
-static bool base_vfs_direct_off(base_vfs_file *f, int error)
-{
-    if (error != EINVAL || !atomic_exchange(&f->direct, false)) { return false; }
-    const int flags = fcntl(f->fd, F_GETFL);
-    return flags >= 0 && fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) == 0;
 }
 
 static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset,
@@ -306,7 +272,7 @@ static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
     ssize_t got;
     do {
         got = base_fd_pread(f->fd, buf, n, offset);
-    } while (got < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
+    } while (got < 0 && errno == EINTR);
     if (got < 0) { return errno; }
     *done = (size_t)got;
     return 0;
@@ -359,41 +325,28 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     ssize_t put;
     do {
         put = base_fd_pwrite(f->fd, buf, n, offset);
-    } while (put < 0 && (errno == EINTR || base_vfs_direct_off(f, errno)));
+    } while (put < 0 && errno == EINTR);
     e = put < 0 ? errno : 0;
     base_vfs_hush_end(&hush, e);
     *done = put < 0 ? 0 : (size_t)put;
     return e;
 }
 
-static int base_vfs_map(const base_vfs_file *f, size_t bytes, int prot, int advice, void **out)
+static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void **out)
 {
+    (void)ctx;
     *out = NULL;
-    void *p = mmap(NULL, bytes, prot, MAP_SHARED, f->fd, 0);
+    int e = base_vfs_faulted("map_shared");
+    if (e != 0) { return e; }
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
     if (p == MAP_FAILED) { return errno; }
-    if (madvise(p, bytes, MADV_DONTFORK) != 0 || madvise(p, bytes, advice) != 0) {
-        const int e = errno;
+    if (madvise(p, bytes, MADV_DONTFORK) != 0) {
+        e = errno;
         (void)munmap(p, bytes);
         return e;
     }
     *out = p;
     return 0;
-}
-
-static int base_vfs_map_shared(void *ctx, base_vfs_file *f, size_t bytes, void **out)
-{
-    (void)ctx;
-    const int e = base_vfs_faulted("map_shared");
-    if (e != 0) { return e; }
-    return base_vfs_map(f, bytes, PROT_READ | PROT_WRITE, MADV_NORMAL, out);
-}
-
-static int base_vfs_map_read(void *ctx, base_vfs_file *f, size_t bytes, void **out)
-{
-    (void)ctx;
-    const int e = base_vfs_faulted("map_read");
-    if (e != 0) { return e; }
-    return base_vfs_map(f, bytes, PROT_READ, MADV_RANDOM, out);
 }
 
 static void base_vfs_unmap(void *ctx, void *p, size_t bytes)
@@ -403,42 +356,6 @@ static void base_vfs_unmap(void *ctx, void *p, size_t bytes)
     int r = munmap(p, bytes);
     BASE_ASSERT(r == 0);
     (void)r;
-}
-
-static int base_vfs_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes)
-{
-    (void)ctx;
-    (void)f;
-    int e = base_vfs_faulted("arm");
-    if (e != 0) { return e; }
-    BASE_ASSERT(offset % BASE_PAGE == 0);
-    unsigned char *p = (unsigned char *)map + offset;
-    do {
-        e = madvise(p, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
-    } while (e == EINTR || e == EAGAIN);
-    if (e == EFAULT) { return EIO; } /* the disk failed to read a page */
-    if (e != EINVAL) { return e; }
-    /* Before Linux 5.14: an atomic "or 0" dirties a page and keeps concurrent stores. */
-    for (size_t at = 0; at < bytes; at += BASE_PAGE) {
-        (void)__atomic_fetch_or(p + at, (unsigned char)0, __ATOMIC_RELAXED);
-    }
-    return 0;
-}
-
-static int base_vfs_zero(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
-{
-    (void)ctx;
-    int e = base_vfs_faulted("zero");
-    if (e != 0) { return e; }
-    BASE_ASSERT(offset % BASE_PAGE == 0 && bytes % BASE_PAGE == 0);
-    if (offset > INT64_MAX || bytes > INT64_MAX - offset) { return EFBIG; }
-    const int how = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-    const int cancel = base_cancel_off();
-    do {
-        e = fallocate(f->fd, how, (off_t)offset, (off_t)bytes) == 0 ? 0 : errno;
-    } while (e == EINTR);
-    base_cancel_set(cancel);
-    return e;
 }
 
 static int base_vfs_sync(const base_vfs_file *f, const char *site, int (*sync)(int fd))
@@ -649,13 +566,10 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
     static const base_vfs system = {
         .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
         .close = base_vfs_close,
-        .preallocate = base_vfs_preallocate, .reserve = base_vfs_reserve, .pread = base_vfs_pread,
+        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread,
         .pread_now = base_vfs_pread_now, .ahead = base_vfs_ahead,
-        .writeback = base_vfs_writeback,
-        .pwrite = base_vfs_pwrite,
-        .map_shared = base_vfs_map_shared,
-        .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,
-        .zero = base_vfs_zero, .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
+        .writeback = base_vfs_writeback, .pwrite = base_vfs_pwrite,
+        .map_shared = base_vfs_map_shared, .unmap = base_vfs_unmap, .datasync = base_vfs_datasync, .sync_dir = base_vfs_sync_dir,
         .truncate = base_vfs_truncate, .rename = base_vfs_rename, .unlink = base_vfs_unlink,
         .set_aside = base_vfs_set_aside,
         .lock = base_vfs_lock, .lock_shared = base_vfs_lock_shared,
@@ -664,11 +578,6 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
         .ctx = NULL,
     };
     return &system;
-}
-
-CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f)
-{
-    return atomic_load(&f->direct);
 }
 
 BASE_SIZE_END

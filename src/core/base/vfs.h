@@ -22,8 +22,7 @@ typedef struct base_vfs_stat {
 
 #define BASE_VFS_CREATE 1u   /* O_CREAT, mode 0600 */
 #define BASE_VFS_WRITE 2u    /* read and write; else read only */
-#define BASE_VFS_DIRECT 4u   /* O_DIRECT where the file system has it; see base_vfs_file_direct */
-#define BASE_VFS_EXCL 8u
+#define BASE_VFS_EXCL 4u
 
 #define BASE_VFS_PATH 4096u /* PATH_MAX */
 #define BASE_VFS_ASIDE (BASE_VFS_PATH + 8u)
@@ -48,8 +47,6 @@ typedef struct base_vfs {
                                        * ELOOP (a link), EISDIR, ENXIO */
     void (*close)(void *ctx, base_vfs_file *f);
     int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
-    /* Allocate the blocks of the first bytes; the length stays. NULL, EOPNOTSUPP: not supported. */
-    int (*reserve)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
     /* Read the bytes of the page cache, up to the first one that it lacks; do not wait. Return
      * their number. NULL: not supported. */
@@ -62,19 +59,7 @@ typedef struct base_vfs {
                   size_t *done);
     /* Map the file readable, writable and shared. A forked child does not inherit the map. */
     int (*map_shared)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
-    /* Map the file for reading, without read-ahead; `bytes` may exceed its length. A forked child
-     * does not inherit the map. NULL: not supported. */
-    int (*map_read)(void *ctx, base_vfs_file *f, size_t bytes, void **out);
-    void (*unmap)(void *ctx, void *p, size_t bytes); /* both kinds of maps */
-    /* Touch the pages of [offset, offset + bytes): later stores do not wait for the disk, and a
-     * full disk is an error here instead of a signal there. Contents stay, also under concurrent
-     * stores. */
-    int (*arm)(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes);
-    /* Zero [offset, offset + bytes), whole pages inside the file; their blocks stay allocated.
-     * Stores that have not reached the disk, also through a mapping, may be dropped. After an error
-     * each page holds zeros or any of its former bytes, and blocks may be lost: XFS frees them and
-     * allocates others. NULL, EOPNOTSUPP: not supported, nothing was changed. */
-    int (*zero)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
+    void (*unmap)(void *ctx, void *p, size_t bytes);
     int (*datasync)(void *ctx, base_vfs_file *f);
     int (*sync_dir)(void *ctx, base_vfs_file *dir);
     int (*truncate)(void *ctx, base_vfs_file *f, uint64_t bytes);
@@ -96,6 +81,5 @@ typedef struct base_vfs {
 } base_vfs;
 
 BASE_SPARE CELLAR_PRIVATE const base_vfs *base_vfs_system(void);
-/* Return whether the file bypasses the page cache. */
-BASE_SPARE CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
+
 #endif

@@ -365,7 +365,6 @@ T_CASE(encrypted_values_decrypt_after_crashes)
             last[key] = put(key, v) == CELLAR_OK ? v : 0;
             if (v % 8 == 0) { (void)l2_tick(kit.d, 1000); }
             if (v % 16 == 0) { kit.now_ms += 600; }
-            l2_dev_look(&dev);
         }
         const bool power = round % 3 == 0;
         memset(&crash, 0, sizeof crash);
