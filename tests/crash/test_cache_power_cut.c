@@ -35,7 +35,7 @@ static cellar *open_on(l2_dev *d, cellar_l2_sync sync, cellar_l2_write write)
     base_vfs *v = &vfs[d == &crash];
     cellar *c = NULL;
     *v = l2_dev_vfs(d);
-    const l2_config disk = { .vfs = v, .seg_bytes = 65536, .seg_count = 8, .stage_count = 2 };
+    const l2_config disk = { .vfs = v, .seg_bytes = 65536, .seg_count = 8 };
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = "d",
                      .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.sync = sync, .l2.write = write,
                      .l2.retry_ms = 20, .l2.retry_max_ms = 20, .host.no_threads = 1,

@@ -7,8 +7,9 @@
  *            (defaults of cfg.off_errors, off_damaged_pct, off_ms, off_max_ms)
  *            TRYING: probe (heartbeat.c) --right--> OK, else OFF
  * INVARIANTS While OFF only the probe uses the disk. Gets of records on disk miss, puts are
- *            dropped, tombstones and controls go to the stage. When the stage is full a FLOOR drops
- *            all records (log.c). So no old value is served afterwards.
+ *            dropped, tombstones and controls go to the buffer, behind the stall marker (stall.c).
+ *            A full buffer closes the tier, and a FLOOR ends all records. So no old value is served
+ *            afterwards.
  * LOCKING    L2_DEV (`health.lock`) for times and counts. All threads read `disk`.
  * SEE ALSO   stall.c: a disk that does not answer at all. */
 #include "l2/health.h"

@@ -51,13 +51,13 @@ typedef struct l2_config {
     const base_vfs *vfs;     /* NULL: the system's */
     const char *path;
     uint64_t bytes;          /* all files together; another value than at the last open: a resize */
-    uint64_t memory_bytes;   /* budget; it determines the sizes of index and stage */
+    uint64_t memory_bytes;   /* budget; it determines the sizes of index and buffer */
     uint64_t avg_object_bytes; /* 0: 1 KiB, and less while the index is small; geometry.c */
     l2_level level;
     int64_t sync_ms;         /* interval of barriers at level KEEP, in ms; 0: 1000 */
     int64_t min_ttl_ms;      /* least remaining TTL of an entry that is written, in ms */
     uint64_t write_bps, write_bpd; /* bytes of puts per second and per UTC day; 0: no limit */
-    uint32_t seg_bytes, seg_count, stage_count; /* 0: automatic; least: 16 KiB, 3, 2 */
+    uint32_t seg_bytes, seg_count; /* 0: automatic; least: 16 KiB, 6 */
     base_hash_algo hash_algo; /* used only when a store is formatted */
     const unsigned char *secret; /* 32 bytes, used only at format; NULL: from the kernel */
     const unsigned char *uuid;   /* 16 bytes, used only at format; NULL: from the kernel. Two stores
@@ -70,7 +70,7 @@ typedef struct l2_config {
     int64_t off_ms, off_max_ms; /* first and longest pause; 0: 1,000, then 60,000 or off_ms */
     const cellar_l2_cipher *crypt; /* copied; NULL: none */
     uint32_t move_pct;       /* below this share of live bytes no live record is dropped for room:
-                              * it moves (move.c). 0: nothing moves */
+                              * it moves (pass.c). 0: nothing moves */
     bool set_aside;          /* l2_open renames a damaged directory and formats a new one */
     bool allow_network;      /* false: a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
@@ -262,7 +262,7 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace 
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
-/* ---- images: data of the cache that lies next to the log under a name, see owner_images.c ---- */
+/* ---- images: data of the cache that lies next to the log under a name, see image.c ---- */
 #define L2_IMAGE_NAME_MAX (L2_NAME_MAX + 1u)
 /* Write all images again. closing: no image changes any more, and SUPER says CLEAN. */
 BASE_SPARE CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing);
@@ -344,22 +344,19 @@ typedef enum l2_opened { /* what this open found; a metric has the number */
 } l2_opened;
 
 /* Counters since the open. invalidated: calls of l2_invalidate. relied: changes that rely on the
- * stall marker (stall.c). commits: syncs for l2_commit. cuts: SIGBUS events that show a
- * truncated stage. folds: tags and patterns that became a floor (invalidations.c). snaps: 1 if
- * this open read index.snap. reread: damaged records that were read again past the page cache.
- * trimmed_bytes: dirty bytes of the stage that need not be written. packed_saved: bytes
- * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. moved,
- * moved_bytes: live records of the oldest segment that were appended again (move.c).
- * passed_bytes: read of segments before they were reclaimed. */
+ * stall marker (stall.c). commits: syncs for l2_commit. folds: tags and patterns that became a
+ * floor (invalidations.c). packed_saved: bytes (codec.c). parts: records of values in parts;
+ * miss_parts: gets that lacked one. moved, moved_bytes: live records of the oldest segment that
+ * were appended again (pass.c). passed_bytes: read of segments before they were reclaimed. */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
-    X(miss_sealed) X(miss_invalid) X(miss_packed) X(miss_rebuild) X(io_errors) X(puts) \
+    X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) \
     X(put_bytes) X(dropped) X(refused_stamp) X(refused_size) X(refused_ttl) X(refused_budget) \
     X(refused_unused) X(refused_seal) X(refused_invalid) X(identical) X(invalidated) \
-    X(tombstones) X(denied) X(remembered) X(controls) X(sealed) X(sealed_bytes) \
-    X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
+    X(tombstones) X(denied) X(controls) X(sealed) X(sealed_bytes) \
+    X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
     X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
-    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps) X(parts) X(miss_parts) \
+    X(packed) X(packed_saved) X(parts) X(miss_parts) \
     X(moved) X(moved_bytes) X(passed_bytes)
 
 typedef struct l2_stats {
@@ -369,11 +366,10 @@ typedef struct l2_stats {
 #define L2_X(name, text) uint64_t lost_##name; /* entries, estimated */
     L2_LOSSES(L2_X)
 #undef L2_X
-    uint64_t file_bytes, log_bytes, segments_live, segments_free, bad_places, bytes_today;
+    uint64_t file_bytes, log_bytes, segments_live, segments_free, bytes_today;
     uint64_t entries, index_slots, index_full, tags, globs;
-    uint64_t live_bytes; /* an estimate, see move.c; 0 before the first of a store */
-    uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
-    bool rebuilding, dirty, empty;
+    uint64_t live_bytes; /* a sum that each change corrects, see live.c and pass.c */
+    bool dirty, empty;
     l2_opened opened;
     bool set_aside; /* by this open */
     bool off;    /* too many errors; the tier probes the disk again by itself */

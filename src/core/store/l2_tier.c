@@ -142,7 +142,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     const l2_config none = { .vfs = NULL }, *own = cfg->disk != NULL ? cfg->disk : &none;
     const l2_config c = {
         .vfs = own->vfs, .seg_bytes = own->seg_bytes, .seg_count = own->seg_count,
-        .stage_count = own->stage_count, .refusal = &known, .account = &s->account,
+        .refusal = &known, .account = &s->account,
         .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
         .bytes = cfg->config.l2_bytes, .memory_bytes = cfg->config.memory_bytes,
         .avg_object_bytes = cfg->l2.mean_entry_bytes, .level = (l2_level)cfg->l2.sync,
