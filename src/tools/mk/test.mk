@@ -259,7 +259,7 @@ seed:
 	@echo $(SEED)
 
 # The schedule driver: $(SIM)/ and every library source, built to yield at each seam.
-SIM_SRC := $(filter-out $(SIM)/l2.c $(if $(CORE),$(OF_GUESTS)),$(wildcard $(SIM)/*.c))
+SIM_SRC := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(SIM)/*.c))
 $(B)/libsim.a: $(OBJ_SIM)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^

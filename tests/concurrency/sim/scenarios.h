@@ -26,7 +26,9 @@
     X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
     X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_pattern) \
-    X(flight_table) SIM_OF_GUESTS(X)
+    X(flight_table) \
+    X(l2_tombstone_locks) X(l2_frozen) X(l2_pass) X(l2_commit) X(l2_meet) X(l2_ends) X(l2_drop) \
+    X(l2_packers) SIM_OF_GUESTS(X)
 #ifdef SIM_CORE /* make test-core */
 #define SIM_OF_GUESTS(X)
 #else
