@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_meet: the end of a pattern, or of a tag, meets one entry that goes down and comes back, as
- * built in src/core/cache/delete_pattern.c and stamp.c, and in src/core/l2/invalidations.c, write.c, read.c,
- * log.c and meta.c.
+ * built in src/core/cache/delete_pattern.c and stamp.c, and in src/core/l2/invalidations.c, write.c,
+ * read.c, log.c and pass.c.
  *
- * PICTURE    end:   row entered -> ends + 1 -> control reserved, whole -> row knows its lsn
+ * PICTURE    end:   row entered -> ends + 1 -> control appended and written -> row knows its lsn
  *                   pattern: -> epoch + 1 -> L1 walked -> epoch + 1 -> row walks no more
  *            put:   captured with the epoch -> ends noted -> not walking, tag valid? -> log {ends
- *                   as noted? epoch as captured? reserve} -> copy -> check
+ *                   as noted? epoch as captured? append}
  *            get:   epoch -> word -> bytes -> row or tag? -> below the floor? -> L1 {epoch as read}
- *            worker: META {lsn, then rows}; reclaim {META first, if a control is in it; word out;
- *                   given up}; the next header's floor; rows below it are forgotten
+ *            pass:  floor, and a FLOOR that is written -> word out -> the place is used again; rows
+ *                   below the floor are forgotten
  *            move:  before that: ends noted -> row or tag? -> log {ends as noted? word as noted?
- *                   reserve} -> copy (src/core/l2/move.c)
- *            A place of the log is a segment of its own, and each may be the last under a header.
+ *                   append}
+ *            A place of the log is a segment of its own.
  * HOLDS      No read that begins after an invalidation returned serves an entry that it made dead.
  *            The entry is not in L1, nor in the process that opens the disk after a kill at any
  *            step (MONITOR). LISTS: no list of patterns is freed under a reader. LIVE: the call
@@ -23,12 +23,10 @@
  *            up; LISTS alone: how lists are replaced; MOVES= records that the worker moves
  * MISTAKES   PUT_PAST_ENDS PUT_PAST_WALKS END_AFTER_LOG GLOB_NO_EPOCH GLOB_NO_END
  *            BACKFILL_PAST_GLOB ROW_AFTER_LOG ENDS_BEFORE_ROW NOTED_LATE ENDS_BEFORE_LOCK
- *            WALK_OVER_FIRST FLOOR_FIRST FORGOTTEN_EARLY META_ROWS_FIRST CONTROL_TORN WALK_BY_LSN
- *            LIST_BEFORE_COUNT COUNT_BEFORE_SWAP MOVE_PAST_ENDS MOVE_PAST_ROW
- * NOT NEEDED META before the reclaim of a control's segment, for ends alone: all that one ends lies
- *            before it, and the header that overwrites its place says that this is over. (Views
- *            need it: their controls speak of records behind them.)
- * LEFT OUT   changes of the key (l2_tombstone_lock.pml), full tables (sim, l2_ends), the warm-up. */
+ *            WALK_OVER_FIRST FLOOR_FIRST FORGOTTEN_EARLY WALK_BY_LSN LIST_BEFORE_COUNT
+ *            COUNT_BEFORE_SWAP MOVE_PAST_ENDS MOVE_PAST_ROW
+ * LEFT OUT   changes of the key, and when records are written (l2_log.pml); full tables (sim,
+ *            l2_ends). */
 #ifndef PUTS
 #define PUTS 2
 #endif
@@ -47,32 +45,26 @@
 
 mtype = { put_rec, control };
 mtype rec[LOG];
-bool whole[LOG];
-byte tail = 0, gone = 0, hfloor = 0; /* gone..: not reclaimed; hfloor..: no header gave it up */
+byte tail = 0, gone = 0, hfloor = 0; /* below gone: places used again; below hfloor: a FLOOR */
 byte word = 0;                           /* place + 1; 0: none */
 bool has = false, bucket = false, log = false;
 byte ends = 0, epoch = 0;
 bool row = false, walking = false;
 byte row_lsn = NEVER;
 bool hard = false;                       /* the tag, in the owner's table: never forgotten there */
-byte meta_lsn = 0, meta_row = 0;         /* META: lsn covered; lsn of its row, 0: none */
 bool over = false;                       /* the invalidation has returned */
 
 #define BUCKET atomic { !bucket -> bucket = true }
 #define UNBUCKET bucket = false
 #define TAKE_LOG atomic { !log -> log = true }
 
-/* Under the lock of the log. A new header may come with it, or the old segment continues. */
+/* Under the lock of the log. */
 inline reserve(what)
 {
     atomic {
         at = tail;
         rec[at] = what;
-        tail++;
-        if
-        :: hfloor = gone
-        :: true
-        fi
+        tail++
     }
 }
 
@@ -88,12 +80,6 @@ inline log_control()
         :: reserve(control)
         fi
     }
-#ifndef CONTROL_TORN
-    if
-    :: at != NEVER -> whole[at] = true
-    :: else
-    fi
-#endif
 }
 
 inline enter_row()
@@ -195,13 +181,11 @@ proctype putter()
                 if
                 :: bad -> log = false /* once more */
                 :: else ->
-                    /* AT(l2.put_named) */
                     if
                     :: epoch != s -> log = false; v = false
                     :: else ->
                         reserve(put_rec);
                         atomic { word = at + 1; log = false }
-                        whole[at] = true; /* AT(l2.put_copy) AT(l2.complete) */
                         v = false
                     fi
                 fi
@@ -246,7 +230,7 @@ proctype getter()
         atomic { v = (word != 0); i = (v -> word - 1 : 0) }
         if
         :: v ->
-            v = (whole[i] && i >= gone); /* the bytes, and then that it is the same segment */
+            v = (i >= gone); /* the bytes, and then that it is the same segment */
 #ifdef FLOOR_FIRST
             ask_floor();
             ask_row();
@@ -277,7 +261,7 @@ inline forget()
     atomic {
         if
 #ifdef FORGOTTEN_EARLY
-        :: row && row_lsn != NEVER && !walking && row_lsn <= gone -> row = false
+        :: row && row_lsn != NEVER && !walking && row_lsn <= gone + 1 -> row = false
 #elif defined(TAG)
         :: row && row_lsn < hfloor -> row = false
 #else
@@ -286,22 +270,6 @@ inline forget()
         :: else
         fi
     }
-}
-
-inline meta()
-{
-#ifndef META_ROWS_FIRST
-    atomic { !log -> m = tail }
-    forget();
-    atomic { r = (row -> (row_lsn == NEVER -> m : row_lsn) : 0);
-        t = row }
-#else
-    forget();
-    atomic { r = (row -> (row_lsn == NEVER -> tail : row_lsn) : 0);
-        t = row }
-    atomic { !log -> m = tail }
-#endif
-    atomic { meta_lsn = m; meta_row = (t -> r + 1 : 0); m = 0; r = 0; t = false }
 }
 
 #ifdef MOVE_PAST_ROW
@@ -329,8 +297,7 @@ inline move()
 #endif
         :: else ->
             reserve(put_rec);
-            atomic { word = at + 1; log = false }
-            whole[at] = true /* AT(l2.moved) */
+            atomic { word = at + 1; log = false } /* AT(l2.moved) */
         fi
     :: else
     fi;
@@ -339,27 +306,23 @@ inline move()
 
 proctype worker()
 {
-    byte m, r, e, at, n = 0;
+    byte e, at, n = 0;
     bool t;
     do
-    :: meta_lsn < tail -> meta()
-    :: n < MOVES && gone < tail && whole[gone] -> move() /* records of other keys lie behind it */
-    :: gone + 1 < tail && whole[gone] ->
-        if
-        :: rec[gone] == control && meta_lsn <= gone -> meta()
-        :: else
-        fi;
+    :: n < MOVES && gone < tail -> move() /* records of other keys lie behind it */
+    :: gone + 1 < tail ->
+        hfloor = (gone + 1 > hfloor -> gone + 1 : hfloor);
         if
         :: word == gone + 1 -> word = 0
         :: else
         fi;
-        gone++ /* AT(l2.reclaim) */
-    :: atomic { hfloor < gone && !log -> hfloor = gone } /* the next header */
-    :: atomic { gone + 1 >= tail && meta_lsn == tail && over -> break }
+        gone++
+    :: row && row_lsn != NEVER -> forget()
+    :: atomic { gone + 1 >= tail && over -> break }
     od
 }
 
-/* A kill now, and the next open: META, then controls that it does not cover. */
+/* A kill now, and the next open. The FLOOR of a pass may not be written yet. */
 proctype monitor()
 {
     byte i, c;
@@ -368,21 +331,18 @@ end:
     do
     :: atomic {
         over ->
-        c = (meta_row != 0 -> meta_row - 1 : 0);
-        known = (meta_row != 0);
-        i = hfloor;
+        i = gone;
         do
-        :: i < tail && rec[i] == control && whole[i] && i >= meta_lsn ->
-            known = true; c = (i > c -> i : c); i++
-        :: i < tail && !(rec[i] == control && whole[i] && i >= meta_lsn) -> i++
+        :: i < tail && rec[i] == control -> known = true; c = i; i++
+        :: i < tail && rec[i] != control -> i++
         :: i >= tail -> break
         od;
-        i = hfloor;
+        i = gone;
         do
 #ifdef TAG
-        :: i < tail -> assert(rec[i] != put_rec || !whole[i] || known); i++
+        :: i < tail -> assert(rec[i] != put_rec || known); i++
 #else
-        :: i < tail -> assert(rec[i] != put_rec || !whole[i] || (known && i < c)); i++
+        :: i < tail -> assert(rec[i] != put_rec || (known && i < c)); i++
 #endif
         :: i >= tail -> break
         od;
@@ -458,7 +418,7 @@ init
 #else
         if
         :: has = true
-        :: rec[0] = put_rec; whole[0] = true; tail = 1; word = 1
+        :: rec[0] = put_rec; tail = 1; word = 1
         fi;
         run ender();
         run putter();

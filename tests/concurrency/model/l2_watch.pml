@@ -11,7 +11,7 @@
  * HOLDS      A dead version is neither in L1 nor in the tier once its change is acknowledged.
  * SWITCHES   CHANGES=
  * MISTAKES   UNWATCHED_EVICT UNWATCHED_READ NO_FIRST_LOOK NO_SECOND_LOOK NO_SECOND_ASK
- * LEFT OUT   the log and its tombstone_locks (l2_tombstone_lock.pml), other buckets. */
+ * LEFT OUT   the log and the locks of its shards (l2_log.pml), other buckets. */
 #ifndef CHANGES
 #define CHANGES 2
 #endif
