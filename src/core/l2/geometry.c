@@ -5,6 +5,7 @@
  * INVARIANTS All files together exceed l2_bytes only while the size changes.
  *            A segment has 1 MiB at most below 16 GiB: so each size has 12 of them at least, and
  *            a change of the size keeps the size of segments.
+ *            A store keeps the length of its longest record: buffers of each open have room for it.
  * LOCKING    None: pure functions of a configuration and a SUPER.
  * LIMITS     Estimates of memory are right within some KiB. */
 #include "l2/geometry.h"
@@ -51,6 +52,9 @@ CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s)
     while (s->granule < 64 && nseg * s->seg_bytes / s->granule >> 36 != 0) { s->granule *= 2; }
     if (nseg * s->seg_bytes / s->granule >> 36 != 0) { return CELLAR_E_INVAL; }
     s->l2_bytes = c->bytes;
+    s->room_max = 0;
+    s->room_max = (uint32_t)base_clamp(s->seg_bytes / 2 - 2 * L2_PAGE, L2_PAGE,
+                                       l2_buf_bytes(c, s) / 4);
     return CELLAR_OK;
 }
 
@@ -58,12 +62,14 @@ CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s)
 {
     const uint64_t least = c->memory_bytes < L2_SMALL ? L2_BUF_LEAST / 2 : L2_BUF_LEAST;
     const uint64_t n = base_clamp(base_pow2_floor(c->memory_bytes / 64), least, L2_BUF_MOST);
-    return (size_t)BASE_MIN(n, (uint64_t)s->seg_bytes * 2);
+    /* Once half is free each record fits: an open may have less memory than the one before. */
+    return (size_t)BASE_MAX(BASE_MIN(n, (uint64_t)s->seg_bytes * 2),
+                            (uint64_t)s->room_max * 2 + L2_PAGE);
 }
 
-CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c)
+CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c, const l2_super *s)
 {
-    return (size_t)(c->memory_bytes < L2_SMALL ? 64 : 256) << 10;
+    return BASE_MAX((size_t)(c->memory_bytes < L2_SMALL ? 64 : 256) << 10, (size_t)s->room_max);
 }
 
 CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s)
@@ -74,7 +80,7 @@ CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s)
 /* Return the bytes of the tables that do not depend on the number of entries. */
 static uint64_t l2_tables_beside(const l2_config *c, const l2_super *s)
 {
-    return l2_buf_bytes(c, s) + l2_rows_bytes(s) + L2_BOUNCE + l2_work_bytes(c) +
+    return l2_buf_bytes(c, s) + l2_rows_bytes(s) + L2_BOUNCE + l2_work_bytes(c, s) +
            l2_seen_in(c->memory_bytes, UINT64_MAX) * sizeof(uint64_t) + sizeof(l2);
 }
 

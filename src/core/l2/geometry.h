@@ -6,14 +6,15 @@
 
 #include "l2/types.h"
 
-/* Set segment size, number and granule of a new store. E_INVAL: no such geometry. */
+/* Set segment size, number, granule and longest record of a new store. E_INVAL: no such
+ * geometry. */
 CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s);
 /* Return the segments that `bytes` have room for. */
 CELLAR_PRIVATE uint64_t l2_places_in(uint64_t bytes, uint32_t seg_bytes);
-/* Return the bytes of the buffer. */
+/* Return the bytes of the buffer. s->room_max 0: of a new store. */
 CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s);
 /* Return the bytes that passes read in one call: each record fits. */
-CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c);
+CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c, const l2_super *s);
 /* Return the bytes of the rows of the open segment. */
 CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s);
 /* Return the words that the index is made for. */

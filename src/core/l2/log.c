@@ -17,7 +17,7 @@
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
  *            in a row were quick: callers wait for it, each with its limit.
  * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
- * LIMITS     A record is at most a quarter of the buffer and half a segment. */
+ * LIMITS     A record has room_max bytes at most: half a segment, less than half the buffer. */
 #include "l2/log.h"
 
 #include "l2/io.h"

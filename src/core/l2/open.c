@@ -246,8 +246,8 @@ static bool l2_tables_open(l2 *d)
     base_hash_key_init(&d->hash_key, (base_hash_algo)s->hash_algo, s->secret);
     base_store_rlx(&d->places_seen, s->nseg);
     d->buf_bytes = l2_buf_bytes(&d->cfg, s);
-    d->work_bytes = l2_work_bytes(&d->cfg);
-    d->room_max = (uint32_t)BASE_MIN(d->buf_bytes / 4, (size_t)s->seg_bytes / 2 - 2 * L2_PAGE);
+    d->work_bytes = l2_work_bytes(&d->cfg, s);
+    d->room_max = s->room_max;
     d->buf_raw = base_alloc(d->cfg.account, BASE_MOD_L2_BUFFER, l2_scratch_bytes(d), NULL);
     d->rows = base_alloc(d->cfg.account, BASE_MOD_L2_BUFFER, l2_rows_bytes(s), NULL);
     if (d->buf_raw == NULL || d->rows == NULL) { return false; }

@@ -59,7 +59,10 @@ CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
     for (uint32_t i = 0; i < n && e == 0; i++) {
         l2_row r;
         l2_row_read(page + L2_ROW_FIRST + (size_t)i * L2_ROW_BYTES, &r);
-        if (r.off < L2_HEAD_BYTES || (uint64_t)r.off + r.bytes > t->data_end) { return EILSEQ; }
+        if (r.off < L2_HEAD_BYTES || (uint64_t)r.off + r.bytes > t->data_end ||
+            r.bytes > d->room_max) {
+            return EILSEQ;
+        }
         e = fn(d, ctx, &r);
     }
     return e;

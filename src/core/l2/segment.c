@@ -54,7 +54,7 @@ static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
     L2_AT(200, nseg), L2_AT(204, granule), L2_AT(208, closed), L2_AT(212, hash_algo),
     L2_AT(216, clock_ms),
     L2_AT(224, split), L2_AT(232, was_nseg), L2_AT(236, change), L2_AT(240, clean_since),
-    L2_AT(248, settled),
+    L2_AT(248, settled), L2_AT(256, room_max),
 };
 #undef L2_AT
 #define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])
@@ -94,6 +94,8 @@ static bool l2_super_sane(const l2_super *s)
     return (s->seg_bytes & (s->seg_bytes - 1)) == 0 && s->seg_bytes >= 4 * L2_PAGE &&
            s->seg_bytes <= (1u << 30) && s->nseg >= L2_SEGS_MIN && s->nseg <= UINT32_MAX / 2 &&
            s->granule >= 8 && s->granule <= 64 && (s->granule & (s->granule - 1)) == 0 &&
+           s->room_max >= L2_PAGE && s->room_max <= s->seg_bytes / 2 - L2_PAGE &&
+           s->room_max % L2_PAGE == 0 &&
            s->change <= L2_CHANGE_DONE && s->split % s->seg_bytes == 0 &&
            (s->change != L2_CHANGE_RUNS || (s->split != 0 && s->was_nseg >= L2_SEGS_MIN)) &&
            l2_seq_sane(s->split / s->seg_bytes, s->seg_bytes) && s->was_nseg <= UINT32_MAX / 2 &&

@@ -161,6 +161,7 @@ typedef struct l2_super {
     int64_t clock_ms; /* wall clock when SUPER was written, as it was; 0: never */
     uint64_t bytes_today, day;
     uint32_t level, seg_bytes, nseg, granule, closed; /* closed: 1, a close wrote it */
+    uint32_t room_max; /* most bytes of a record, in all runs */
     uint64_t clean_since; /* number of the first run since which each run was closed */
     uint64_t split;   /* lsn from which the log lies in data.new; see change */
     uint32_t was_nseg; /* of data.seg while the log is in both files */
@@ -256,7 +257,7 @@ struct l2 {
     int64_t wall_offset_ms;  /* store clock + this = logical wall clock; constant */
     l2_super super;          /* holder of `working` */
     _Atomic uint32_t places_seen; /* segments of the newest ring */
-    uint32_t room_max;       /* most bytes of one record */
+    uint32_t room_max;       /* as in SUPER; constant */
     l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was renamed; constant */
     l2_run *run;             /* all runs of the log, oldest first; constant after the open */

@@ -145,7 +145,7 @@ T_CASE(any_flipped_bit_of_a_page_is_detected)
     later.run = 6;
     T_CHECK(!l2_rows_ok(&form, page, &later, 2)); /* another run */
     const l2_super s = { .major = L2_MAJOR, .serial = 11, .seg_bytes = 65536, .nseg = 12,
-                         .granule = 8 };
+                         .granule = 8, .room_max = 8192 };
     l2_super_write(page, &s);
     T_EQ_MEM(page, "CELLARL2", 8);
     T_EQ_U64(l2_r16(page + 8), 3);

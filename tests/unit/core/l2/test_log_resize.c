@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    another size keeps what is below half alive, over a process death in each step of the
- *         change, by an open and by l2_resize; the files have the new size then.
+ *         change, by an open and by l2_resize; the files have the new size then. Records that are
+ *         longer than a store of this memory would write move as well.
  * Method: 1,000 durable entries, then overwrites of one key until the log has gone round. The store
  *         has no thread: each tick makes some steps. SIZE_FACTOR=n multiplies all sizes. */
 #include "base/check.h"
@@ -54,7 +55,7 @@ static void open_store(uint64_t mib)
 
 static void put(uint32_t i, size_t n)
 {
-    static unsigned char value[65536];
+    static unsigned char value[(size_t)256 << 10];
     const l2_key k = key_of(&i);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i, .durable = true };
     cellar_err err = CELLAR_DROPPED;
@@ -197,6 +198,85 @@ T_CASE(refused_sizes_change_nothing)
     T_EQ_I64(l2_resize(d, 16 * factor * MIB), CELLAR_OK);
     has_size(16);
     T_EQ_U64(found(), KEYS);
+    finish();
+}
+
+/* ---- less memory than the run before ---- */
+
+#define LONG 64u
+#define LONG_BYTES ((size_t)200 << 10)
+
+/* Put long values into a new store, with a log that has room for them as single records. */
+static void begin_long(l2_level level)
+{
+    t_folder(path);
+    base_account_init(&account, UINT64_C(1) << 40, NULL);
+    clock_now = (base_clock){ now_ms, now_ms, NULL };
+    base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
+    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = path,
+                       .memory_bytes = 64 * MIB, .no_thread = true, .move_pct = 50,
+                       .level = level };
+    factor = 1;
+    open_store(64);
+    for (uint32_t i = 0; i < LONG; i++) { put(i, LONG_BYTES); }
+}
+
+static uint32_t long_found(void)
+{
+    static unsigned char buf[LONG_BYTES];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LONG; i++) {
+        const l2_key k = key_of(&i);
+        size_t len = 0;
+        l2_meta m;
+        n += l2_get(d, &k, buf, sizeof buf, &len, &m) == CELLAR_OK && len == LONG_BYTES;
+    }
+    return n;
+}
+
+T_CASE(long_records_move_after_an_open_with_less_memory)
+{
+    static const uint64_t memory[] = { 4 * MIB, 16 * MIB };
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        begin_long(L2_DROP);
+        T_EQ_U64(long_found(), LONG);
+        l2_close(d);
+        cfg.memory_bytes = memory[i];
+        open_store(64);
+        for (uint32_t n = 0; n < 2 * 64 * 32; n++) { /* 2 rounds */
+            put(LONG, 32768);
+            (void)l2_tick(d, 0);
+        }
+        T_EQ_U64(long_found(), LONG);
+        finish();
+    }
+}
+
+static bool sync_fails;
+
+static int failing_datasync(void *ctx, base_vfs_file *f)
+{
+    const bool fails = sync_fails;
+    sync_fails = false;
+    return fails ? EIO : base_vfs_system()->datasync(ctx, f);
+}
+
+T_CASE(long_records_are_verified_after_a_failed_sync_with_less_memory)
+{
+    begin_long(L2_DROP);
+    (void)l2_tick(d, 0);
+    l2_discard(d);
+    base_vfs vfs = *base_vfs_system();
+    vfs.datasync = failing_datasync;
+    cfg.vfs = &vfs;
+    cfg.memory_bytes = 4 * MIB;
+    open_store(64);
+    T_EQ_U64(long_found(), LONG);
+    sync_fails = true;
+    T_EQ_I64(l2_sync(d), CELLAR_E_IO);
+    T_CHECK(!sync_fails);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_EQ_U64(long_found(), LONG);
     finish();
 }
 
