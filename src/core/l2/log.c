@@ -15,7 +15,8 @@
  *            A segment begins only while its place is free: seq + 1 < head's + places. The last
  *            free one is for FLOORs: without a FLOOR no other becomes free.
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
- *            in a row were quick: callers wait for it, each with its limit.
+ *            in a row were quick: callers wait for it, each with its limit. If it syncs or passes
+ *            meanwhile, a caller that has waited for 100 ms writes.
  * LOCKING    L2_LOG for the buffer; `writing` for the file. No lock is held during a write.
  * LIMITS     A record has room_max bytes at most: half a segment, less than half the buffer. */
 #include "l2/log.h"
@@ -198,22 +199,23 @@ static void l2_flush_wait(l2 *d, uint32_t seen, uint64_t upto, uint64_t until_ns
 
 CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
 {
-    uint64_t until_ns = 0; /* 0: no wait yet */
+    uint64_t since_ns = 0; /* 0: no wait yet */
     upto = BASE_MIN(upto, base_load_acq(&d->tail)); /* another thread may have written all */
     while (base_load_acq(&d->written) < upto) {
         const uint32_t seen = base_load_acq(&d->flushed);
-        const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d);
+        const uint64_t now = base_now_ns();
+        const bool late = since_ns != 0 && now - since_ns >= L2_STALLED_NS;
+        const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d) || late;
         if (may && sync_role_try(&d->writing)) {
             const int e = base_load_acq(&d->written) < upto ? l2_write_buf(d) : 0;
             l2_writing_drop(d);
             if (e != 0) { return e; }
             continue;
         }
-        const uint64_t now = base_now_ns();
-        if (!may && until_ns == 0) { l2_worker_wake(d); }
-        if (until_ns == 0) { until_ns = now + wait_ns; }
-        if (now >= until_ns) { return ETIMEDOUT; }
-        l2_flush_wait(d, seen, upto, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+        if (!may && since_ns == 0) { l2_worker_wake(d); }
+        if (since_ns == 0) { since_ns = now; }
+        if (now - since_ns >= wait_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, upto, now + L2_FLUSH_LOOK_NS);
     }
     return 0;
 }
@@ -307,20 +309,21 @@ static bool l2_seg_is_full(l2 *d, uint64_t seq)
 /* Begin the segment behind `seq`, or wait for the thread that does, wait_ns at most. */
 static int l2_next(l2 *d, uint64_t seq, uint64_t wait_ns)
 {
-    const uint64_t until_ns = base_now_ns() + wait_ns;
+    const uint64_t since_ns = base_now_ns();
     int e = 0;
     while (e == 0 && l2_seg_is_full(d, seq)) { /* another thread may have begun the next one */
         const uint32_t seen = base_load_acq(&d->flushed);
-        if (l2_may_write(d) && sync_role_try(&d->writing)) {
+        const uint64_t past_ns = base_now_ns() - since_ns;
+        const bool may = l2_may_write(d) || past_ns >= L2_STALLED_NS;
+        if (may && sync_role_try(&d->writing)) {
             e = l2_seal(d, seq, base_load_acq(&d->synced));
             l2_writing_drop(d);
             continue;
         }
         base_store_rel(&d->full_seq, seq + 1);
-        if (!l2_may_write(d)) { l2_worker_wake(d); }
-        const uint64_t now = base_now_ns();
-        if (now >= until_ns) { return ETIMEDOUT; }
-        l2_flush_wait(d, seen, UINT64_MAX, BASE_MIN(until_ns, now + L2_FLUSH_LOOK_NS));
+        if (!may) { l2_worker_wake(d); }
+        if (past_ns >= wait_ns) { return ETIMEDOUT; }
+        l2_flush_wait(d, seen, UINT64_MAX, base_now_ns() + L2_FLUSH_LOOK_NS);
     }
     if (l2_pass_due(d)) { l2_worker_wake(d); }
     return e;
