@@ -19,7 +19,7 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void l2_reopen(l2 *d)
 {
-    const uint64_t owed = base_load_acq(&d->owed_lsn);
+    uint64_t owed = base_load_acq(&d->owed_lsn);
     if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
     if (l2_is_closed(d)) {
         const uint64_t tail = base_load_acq(&d->tail); /* changes are finished */
@@ -27,12 +27,13 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
         l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
         l2_lost_all(d, L2_LOST_stall);
         L2_COUNT(d, emptied);
+        sync_role_take(&d->marking);
         base_store_sc(&d->closed, 0u);
-    } else if (base_load_acq(&d->written) < owed &&
-               l2_flush(d, owed, L2_WAIT_NS) != 0) {
-        return;
+        owed = base_load_acq(&d->tail); /* with the controls that were logged meanwhile */
+        base_store_rel(&d->owed_lsn, owed);
+        sync_role_drop(&d->marking);
     }
-    (void)l2_all_written(d);
+    if (l2_flush(d, owed, L2_WAIT_NS) == 0) { (void)l2_all_written(d); }
 }
 
 BASE_SIZE_END

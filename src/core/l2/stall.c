@@ -67,8 +67,7 @@ CELLAR_PRIVATE bool l2_all_written(l2 *d)
     if (base_load_acq(&d->owed_lsn) == 0) { return true; }
     sync_role_take(&d->marking);
     const uint64_t owed = base_load_rlx(&d->owed_lsn);
-    const bool all = !l2_is_closed(d) &&
-                     (owed == UINT64_MAX || base_load_acq(&d->written) >= owed);
+    const bool all = !l2_is_closed(d) && base_load_acq(&d->written) >= owed;
     if (all && owed != 0) {
         l2_marker_remove(d);
         base_store_rel(&d->owed_lsn, (uint64_t)0);

@@ -316,7 +316,8 @@ struct l2 {
     _Atomic uint32_t broken; /* 1: the files are gone: no puts, gets miss, until the next open */
     _Atomic uint32_t disk;   /* L2_DISK_... */
     _Atomic uint32_t closed; /* 1: changes rely on the stall marker alone */
-    _Atomic uint64_t owed_lsn; /* the marker stays until all below is written; 0: no marker */
+    _Atomic uint64_t owed_lsn; /* the marker stays until all below is written; 0: no
+                                * marker; UINT64_MAX: while the tier is closed */
     unsigned char marker_id[16]; /* name of the stall marker; constant */
     l2_health health;
     cellar_l2_cipher crypt;  /* constant; seal NULL: no encryption */

@@ -7,6 +7,7 @@
 #include "l2/control.h"
 #include "l2/log.h"
 #include "l2/progress.h"
+#include "l2/reopen.h"
 #include "l2/rows.h"
 #include "l2/segment.h"
 #include "l2/stall.h"
@@ -290,6 +291,24 @@ T_CASE(clear_during_a_reopen_is_found_by_the_next_open)
     put_old();
     close_and_reopen(clear_late);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
+    kill_and_open();
+    T_CHECK(l2_namespace_find(d, "all", 3, &ns));
+    T_EQ_U64(ns.generation, 10);
+    stop();
+}
+
+/* A control that was logged while the tier was closed is in the buffer when it opens. */
+T_CASE(marker_stays_until_controls_of_a_closed_tier_are_written)
+{
+    l2_namespace ns = { .id = 0 };
+    start();
+    put_old();
+    close_now();
+    in_write = clear_late;
+    dev.hook = at_disk_call;
+    l2_reopen(d);
+    dev.hook = NULL;
+    T_CHECK(in_write == NULL && !l2_is_closed(d) && !dev.bell);
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "all", 3, &ns));
     T_EQ_U64(ns.generation, 10);
