@@ -101,7 +101,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const bool none = l2_index_find(own, mixed).lsn == 0 && l2_is_kept(own, s->ended);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
-    return none && !l2_lacks_words(d);
+    return none && !l2_lacks_words(d) && !l2_is_closed(d); /* a closed tier lost its words */
 }
 
 /* ---- put ---- */

@@ -5,6 +5,7 @@
  * Method: a store of 12 segments of 64 KiB on an in-memory disk. Pages become zero for one open,
  *         and have their bytes again for the next one. Calls come in the middle of a write. */
 #include "l2/control.h"
+#include "l2/index.h"
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/reopen.h"
@@ -312,6 +313,23 @@ T_CASE(marker_stays_until_controls_of_a_closed_tier_are_written)
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "all", 3, &ns));
     T_EQ_U64(ns.generation, 10);
+    stop();
+}
+
+/* The words of a closed tier leave before its FLOOR is durable. */
+T_CASE(closed_tier_does_not_say_that_it_lacks_a_key)
+{
+    const uint32_t i = 1;
+    start();
+    put_old();
+    const l2_key k = key_of(&i);
+    T_CHECK(!l2_nothing(d, k.hash));
+    close_now();
+    l2_index_sweep(d, false);
+    T_CHECK(!l2_nothing(d, k.hash));
+    base_store_sc(&d->closed, 0u);
+    T_CHECK(l2_nothing(d, k.hash));
+    base_store_sc(&d->closed, 1u);
     stop();
 }
 
