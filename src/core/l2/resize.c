@@ -183,7 +183,7 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
     (void)l2_ring_close(d);
-    if (base_load_acq(&d->doubt) != 0) { (void)l2_super_store(d); }
+    const bool doubt = base_load_acq(&d->doubt) != 0 && l2_super_store(d) != 0;
     if (!g->on && d->super.change == L2_CHANGE_NONE) { return false; }
     if (!g->on) {
         *g = (l2_goal){ .bytes = d->super.l2_bytes, .nseg = d->super.nseg, .on = true,
@@ -192,7 +192,7 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
     const uint64_t now = base_now_ns(), head = base_load_acq(&d->head);
     if (g->moved_ns == 0 || head != g->head) { g->moved_ns = now; }
     g->head = head;
-    cellar_err err = l2_resize_step(d);
+    cellar_err err = doubt ? CELLAR_E_IO : l2_resize_step(d); /* SUPER may name data.new */
     if (err == CELLAR_PENDING && now - g->moved_ns > L2_IDLE_NS) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_PENDING) { return true; }
     const bool begun = d->super.change != L2_CHANGE_NONE;

@@ -372,6 +372,29 @@ T_CASE(record_of_a_failed_write_is_written_by_the_next_round)
     stop();
 }
 
+/* The sync of the SUPER that names data.new fails, though the disk has its bytes. The next change
+ * fails to store another SUPER. */
+T_CASE(file_that_super_may_name_stays_until_super_names_another)
+{
+    start();
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    dev.fail_at = 2; /* data.new, SUPER */
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    T_EQ_I64(l2_resize(d, L2_BYTES_MIN), CELLAR_E_IO);
+    T_EQ_U64(dev.fail_at, 0);
+    T_CHECK(base_load_acq(&d->doubt) != 0);
+    dev.fail_sticky = true;
+    fail_once(DEV_PWRITE);
+    T_EQ_I64(l2_resize(d, L2_BYTES_MIN), CELLAR_E_IO);
+    dev.fail_sticky = false;
+    dev.fail_at = 0;
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
 /* ---- room that is left ---- */
 
 /* Put without a round of the worker until there is no room. Return how often that went well. */
