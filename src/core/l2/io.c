@@ -76,7 +76,7 @@ CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn)
     return got;
 }
 
-/* Note how long a write of data.seg took. The caller holds `writing`. */
+/* Note how long a write took that callers wait for. The caller holds `writing`. */
 static void l2_write_took(l2 *d, uint64_t ns)
 {
     const uint32_t slow = base_load_rlx(&d->slow);
@@ -90,15 +90,19 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
     size_t put = 0;
     int e = 0;
     const uint64_t since_ns = base_now_ns();
-    base_store_rlx(&d->write_ns, since_ns);
+    /* A SUPER of the holder of `working` says nothing of a write that callers wait for. */
+    const bool awaited = f != d->super_file || at == (uint64_t)2 * L2_PAGE;
+    if (awaited) { base_store_rlx(&d->write_ns, since_ns); }
     for (int i = 0; i < L2_ROUNDS && put < n; i++) {
         size_t done = 0;
         e = L2_DISK(d, pwrite, f, p + put, n - put, at + put, &done);
         put += done;
         if (e != 0 && e != EINTR && e != EAGAIN) { break; }
     }
-    base_store_rlx(&d->write_ns, (uint64_t)0);
-    if (l2_is_ring(d, f)) { l2_write_took(d, base_now_ns() - since_ns); }
+    if (awaited) {
+        base_store_rlx(&d->write_ns, (uint64_t)0);
+        l2_write_took(d, base_now_ns() - since_ns);
+    }
     l2_timed(d, STATS_OP_L2_WRITE, since_ns);
     if (put == n) { return 0; }
     e = e != 0 ? e : EIO;

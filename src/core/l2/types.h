@@ -282,7 +282,7 @@ struct l2 {
     _Atomic uint32_t writing, syncing, working, marking; /* roles */
     _Atomic uint32_t flushed; /* raised when a write ends; futex word */
     _Atomic uint32_t flush_waits; /* threads that wait for that */
-    _Atomic uint64_t write_ns; /* start of a write; 0: none */
+    _Atomic uint64_t write_ns; /* start of a write, 0: none; `writing` */
     _Atomic uint32_t slow;   /* quick writes until callers write again; 0: they do */
     const void *_Atomic writer; /* the thread of the store; NULL: not yet */
     _Atomic uint64_t full_seq; /* callers wait until the segment below is sealed */

@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "l2/l2.h"
+#include "l2/progress.h"
 #include "l2/types.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
@@ -24,11 +25,15 @@
         T_REQUIRE(ms_ < 60000 * t_patience()); \
     } while (0)
 
+static l2 *d;
+
 /* ---- the disk ---- */
 
 static base_vfs vfs;
 static const base_vfs *below;
 static _Atomic bool writes_wait, syncs_wait, write_is_slow;
+static _Atomic bool supers_pass;      /* writes of SUPER do not wait */
+static _Atomic uint32_t super_syncs;
 static _Atomic uint32_t waiting;      /* calls at a gate */
 static _Atomic uint32_t own_writes;   /* of the thread that runs the test */
 static _Atomic int64_t clock_ms;
@@ -46,7 +51,7 @@ static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, u
                        size_t *done)
 {
     if (pthread_equal(pthread_self(), self)) { atomic_fetch_add(&own_writes, 1); }
-    gate(&writes_wait);
+    if (!atomic_load(&supers_pass) || f != d->super_file) { gate(&writes_wait); }
     if (atomic_exchange(&write_is_slow, false)) { (void)usleep(SLOW_US); }
     return below->pwrite(ctx, f, buf, n, at, done);
 }
@@ -54,7 +59,9 @@ static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, u
 static int slow_datasync(void *ctx, base_vfs_file *f)
 {
     gate(&syncs_wait);
-    return below->datasync(ctx, f);
+    const int e = below->datasync(ctx, f);
+    if (d != NULL && f == d->super_file) { atomic_fetch_add(&super_syncs, 1); }
+    return e;
 }
 
 /* ---- the store ---- */
@@ -63,7 +70,6 @@ static base_account account;
 static base_log lines;
 static base_clock clock_now;
 static l2_config cfg;
-static l2 *d;
 static char path[T_FOLDER_MAX];
 
 static int64_t now_ms(void *ctx)
@@ -228,6 +234,27 @@ T_CASE(slow_write_during_a_sync_closes_nothing)
     T_EQ_U64(st.relied, 0);
     atomic_store(&syncs_wait, false);
     T_CHECK(lives(3) && lives(11) && lives(100) && !lives(0));
+    end();
+}
+
+/* The thread of the store stores SUPER each minute. */
+T_CASE(super_stored_while_a_write_hangs_leaves_puts_dropped)
+{
+    pthread_t t;
+    begin(L2_DROP);
+    T_EQ_I64(put(1), CELLAR_OK);
+    atomic_store(&supers_pass, true);
+    atomic_store(&writes_wait, true);
+    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    AWAIT(l2_stalled(d));
+    const uint32_t syncs = atomic_load(&super_syncs);
+    atomic_fetch_add(&clock_ms, 120000);
+    l2_worker_wake(d);
+    AWAIT(atomic_load(&super_syncs) != syncs);
+    T_CHECK(l2_stalled(d));
+    T_EQ_I64(put(2), CELLAR_DROPPED);
+    atomic_store(&writes_wait, false);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
     end();
 }
 
