@@ -417,6 +417,7 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     T_CHECK(all_get_on(1000, 0));
     atomic_store(&frozen, true);
     T_CHECK(all_get_on(3, 1));
+    for (uint64_t i = 0; i < 60000 * t_patience() && figures().relied == 0; i++) { usleep(1000); }
     T_CHECK(figures().relied > 0);
     atomic_store(&frozen, false);
     T_CHECK(all_get_on(500, 0));
