@@ -54,7 +54,7 @@ typedef struct l2_config {
     uint64_t memory_bytes;   /* budget; it determines the sizes of index and buffer */
     uint64_t avg_object_bytes; /* 0: 1 KiB, and less while the index is small; geometry.c */
     l2_level level;
-    int64_t sync_ms;         /* interval of barriers at level KEEP, in ms; 0: 1000 */
+    int64_t sync_ms;         /* interval of syncs at level KEEP, in ms; 0: 1000 */
     int64_t min_ttl_ms;      /* least remaining TTL of an entry that is written, in ms */
     uint64_t write_bps, write_bpd; /* bytes of puts per second and per UTC day; 0: no limit */
     uint32_t seg_bytes, seg_count; /* 0: automatic; least: 16 KiB, 6 */
@@ -135,7 +135,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
  * SUPER damaged), E_UNSUPPORTED (network file system). Others: E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: the errno of the system, or 0. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
-/* Finish pending work, seal all slots and sync, so that the next open finds everything. No other
+/* Finish pending work, write the buffer and sync, so that the next open finds everything. No other
  * call may run at the same time. Only l2_close may follow. OK: a power cut loses nothing, at any
  * level. E_IO: the last sync failed; the next open of the same boot finds everything. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_end(l2 *d);
@@ -343,19 +343,20 @@ typedef enum l2_opened { /* what this open found; a metric has the number */
     L2_OPENED_RESET    /* the old contents are invalid: the store begins empty */
 } l2_opened;
 
-/* Counters since the open. invalidated: calls of l2_invalidate. relied: changes that rely on the
- * stall marker (stall.c). commits: syncs for l2_commit. folds: tags and patterns that became a
- * floor (invalidations.c). packed_saved: bytes (codec.c). parts: records of values in parts;
+/* Counters since the open. invalidated: calls of l2_invalidate. denied: those that logged nothing.
+ * relied: changes that rely on the stall marker (stall.c). commits: syncs of data.seg. folds: tags
+ * and patterns that became a floor (invalidations.c). healed: segments of which rows were made
+ * again, or records are lost. packed_saved: bytes (codec.c). parts: records of values in parts;
  * miss_parts: gets that lacked one. moved, moved_bytes: live records of the oldest segment that
  * were appended again (pass.c). passed_bytes: read of segments before they were reclaimed. */
 #define L2_COUNTERS(X) \
-    X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
+    X(gets) X(hits) X(miss_read) X(miss_damage) X(miss_expired) \
     X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) \
     X(put_bytes) X(dropped) X(refused_stamp) X(refused_size) X(refused_ttl) X(refused_budget) \
     X(refused_unused) X(refused_seal) X(refused_invalid) X(identical) X(invalidated) \
     X(tombstones) X(denied) X(controls) X(sealed) X(sealed_bytes) \
-    X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
-    X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
+    X(reclaimed) X(emptied) X(commits) X(healed) \
+    X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
     X(packed) X(packed_saved) X(parts) X(miss_parts) \
     X(moved) X(moved_bytes) X(passed_bytes)
 
@@ -367,7 +368,7 @@ typedef struct l2_stats {
     L2_LOSSES(L2_X)
 #undef L2_X
     uint64_t file_bytes, log_bytes, segments_live, segments_free, bytes_today;
-    uint64_t entries, index_slots, index_full, tags, globs;
+    uint64_t entries, index_full, tags, globs;
     uint64_t live_bytes; /* a sum that each change corrects, see live.c and pass.c */
     bool dirty, empty;
     l2_opened opened;

@@ -383,7 +383,7 @@ CELLAR_PRIVATE int l2_sync_now(l2 *d)
         base_vfs_file *f = base_load_acq(&d->ring[i].file); /* `syncing` keeps it */
         if (f != NULL) { e = l2_datasync(d, f); }
     }
-    L2_COUNT(d, syncs);
+    L2_COUNT(d, commits);
     if (e == 0) {
         base_store_rel(&d->synced, written);
         return 0;

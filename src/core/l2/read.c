@@ -116,7 +116,6 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, con
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
     if (r->kind != L2_KIND_PUT || r->klen != w->k->len || r->generation != w->k->generation ||
         memcmp(key, w->k->bytes, r->klen) != 0) {
-        L2_COUNT(d, miss_key);
         return CELLAR_MISS;
     }
     if (l2_rec_expired(d, r)) {
@@ -223,7 +222,6 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
         const l2_word word = l2_word_now(d, hash);
         const bool below = word.lsn < l2_floor(d); /* a pass moves, then raises the floor */
         if (word.lsn == 0 || (below && word.lsn == seen)) {
-            L2_COUNT(d, miss_word);
             return CELLAR_MISS;
         }
         if (below) {

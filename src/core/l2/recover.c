@@ -534,7 +534,6 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     }
     l2_live_check(d);
     l2_generation_seen(d, r);
-    L2_COUNT_BY(d, recovered, base_load_rlx(&d->index.words));
     if (d->unplaced != 0) {
         l2_lost_entries(d, L2_LOST_index, base_load_rlx(&d->index.full), 0);
     }

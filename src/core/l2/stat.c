@@ -19,7 +19,6 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->opened = d->opened;
     out->set_aside = d->set_aside;
     out->invalidated += out->denied;
-    out->commits = out->syncs;
     l2_invalidation_count(d, out);
     out->segments_live = l2_segs_used(d);
     out->segments_free = l2_segs_free(d, base_load_acq(&d->tail));
@@ -30,7 +29,6 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->file_bytes += (uint64_t)L2_SUPER_PAGES * L2_PAGE;
     out->log_bytes = out->segments_live * d->form.seg_bytes;
     out->entries = base_load_rlx(&d->index.words);
-    out->index_slots = (uint64_t)d->index.per * L2_SHARDS;
     out->index_full = base_load_rlx(&d->index.full);
 #define L2_X(name, text) out->lost_##name = base_load_rlx(&d->lost_entries[L2_LOST_##name]);
     L2_LOSSES(L2_X)
