@@ -50,6 +50,7 @@ typedef struct l2_dev {
     unsigned char boot[16];
     bool locked, bell, remote;
     uint32_t stale;           /* number of reads that flip a bit of their 40th byte */
+    uint64_t bad_at, bad_end; /* reads of these bytes fail, in each file */
     uint64_t read_at, read_n; /* of the last read */
     uint64_t ahead_at, ahead_n;   /* of the last prefetch */
     uint64_t aheads, ahead_reads; /* prefetches; prefetches that were read */
@@ -206,6 +207,7 @@ T_INLINE int l2_dev_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, u
     *done = 0;
     const int e = l2_dev_fault(ctx, DEV_PREAD);
     if (e > 0) { return e; }
+    if (off < v->bad_end && off + n > v->bad_at) { return EIO; }
     if (off >= f->size) { return 0; }
     *done = BASE_MIN(n, f->size - (size_t)off);
     if (e < 0) { *done = *done / 2 & ~(size_t)7; }

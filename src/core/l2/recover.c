@@ -159,11 +159,10 @@ static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
 static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
 {
     const uint64_t begin = seq * d->form.seg_bytes;
-    for (uint32_t off = 0; off < d->form.seg_bytes; off += L2_PAGE) { /* most often one read */
-        const uint32_t n = off == 0 ? d->form.seg_bytes : L2_PAGE;
-        const int e = l2_log_read(d, r->image + off, n, begin + off);
-        if (e == 0 && off == 0) { break; }
-        if (e != 0) { memset(r->image + off, 0, L2_PAGE); }
+    const bool fails = l2_log_read(d, r->image, d->form.seg_bytes, begin) != 0;
+    for (uint32_t off = 0; fails && off < d->form.seg_bytes; off += L2_PAGE) {
+        unsigned char *at = r->image + off;
+        if (l2_log_read(d, at, L2_PAGE, begin + off) != 0) { memset(at, 0, L2_PAGE); }
     }
     return l2_head_read(&d->form, r->image, h) && h->seq == seq;
 }

@@ -209,6 +209,26 @@ T_CASE(namespace_of_older_controls_survives_one_that_cannot_be_read)
     stop();
 }
 
+/* The rows of one segment fail page by page. Its records give them again. */
+T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
+{
+    l2_trailer t;
+    start();
+    put_old();
+    const uint64_t seq = seq_now();
+    fill_to(seq + 3);
+    T_REQUIRE(l2_trailer_find(d, seq + 1, &t));
+    const uint32_t pages = l2_row_pages(t.rows);
+    dev.bad_end = (seq + 2) * SEGMENT;
+    dev.bad_at = dev.bad_end - pages * PAGE;
+    cfg.off_errors = pages + 1; /* also the first read of the rows fails, and one of the segment */
+    kill_and_open();
+    T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
+    T_EQ_U64(old_found(), OLD);
+    dev.bad_end = 0;
+    stop();
+}
+
 /* ---- a tier that is closed ---- */
 
 static void (*in_write)(void); /* runs once, before the next write of data.seg */
