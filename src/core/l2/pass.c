@@ -50,8 +50,17 @@ typedef struct l2_pass { /* one segment */
 
 /* ---- copies ---- */
 
-/* Return true if the part with this key belongs to a value that a get finds. */
-static bool l2_part_wanted(l2 *d, const unsigned char *key)
+/* Return true if what cannot be read waits: the disk may answer again. */
+static bool l2_unread_waits(l2 *d)
+{
+    const uint64_t now = base_now_ns();
+    if (d->unread_ns == 0) { d->unread_ns = now; }
+    return now - d->unread_ns < L2_UNREAD_NS;
+}
+
+/* Return true if the part with this key belongs to a value that a get finds. p->e: the head cannot
+ * be read, and the part waits. */
+static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
 {
     unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
     uint64_t h48 = 0;
@@ -65,11 +74,17 @@ static bool l2_part_wanted(l2 *d, const unsigned char *key)
     const l2_word w = l2_index_find48(d, h48);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     memset(&m, 0, offsetof(l2_meta, tags));
+    const int read = w.lsn != 0 && w.bytes <= sizeof at
+                         ? l2_record_read(d, w.lsn, at, w.bytes, &r)
+                         : ENODATA;
+    const bool fails = read != 0 && read != ENODATA && read != EILSEQ;
+    if (fails && (p->looks || l2_unread_waits(d))) {
+        p->e = read;
+        return false;
+    }
     d->want_id = id;
-    d->want_it = w.lsn != 0 && w.bytes <= sizeof at &&
-                 l2_record_read(d, w.lsn, at, w.bytes, &r) == 0 &&
-                 l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) && m.part_id == id &&
-                 l2_record_valid(d, at, &r, w.lsn) && l2_parts_there(d, h48, &m);
+    d->want_it = read == 0 && l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) &&
+                 m.part_id == id && l2_record_valid(d, at, &r, w.lsn) && l2_parts_there(d, h48, &m);
     return d->want_it;
 }
 
@@ -101,7 +116,7 @@ static const unsigned char *l2_pass_valid(l2 *d, l2_pass *p, const l2_row *row, 
     const unsigned char *at = l2_pass_record(d, p, row, r);
     if (p->e != 0 || at == NULL || !l2_record_valid(d, at, r, p->begin + row->off)) { return NULL; }
     const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
-    return !part || l2_part_wanted(d, at + L2_RECORD_HEAD + (size_t)r->ext * 8) ? at : NULL;
+    return !part || l2_part_wanted(d, p, at + L2_RECORD_HEAD + (size_t)r->ext * 8) ? at : NULL;
 }
 
 /* Note the bytes of words, and of those that are dead, as far as one read has their records. */
@@ -180,14 +195,6 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
 }
 
 /* ---- segments ---- */
-
-/* Return true if a segment that cannot be read waits: the disk may answer again. */
-static bool l2_unread_waits(l2 *d)
-{
-    const uint64_t now = base_now_ns();
-    if (d->unread_ns == 0) { d->unread_ns = now; }
-    return now - d->unread_ns < L2_UNREAD_NS;
-}
 
 /* Append the live records of the segments first.. again, as long as there is room. Return how many
  * segments are done. The first one is, also without room: else no segment becomes free. */

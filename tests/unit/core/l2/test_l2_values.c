@@ -155,6 +155,15 @@ static void replace_all(void)
     }
 }
 
+static uint64_t lsn_of(const char *name)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = key_of(name);
+    T_REQUIRE(l2_get(kit.d, &k, got, sizeof got, &len, &m) == CELLAR_OK);
+    return m.addr;
+}
+
 static bool may_lack_parts; /* ranges of a value that is a miss may have all their parts */
 
 /* Return the version that is served, 0: a miss. Each range must have the bytes of the whole. */
@@ -395,6 +404,29 @@ T_CASE(a_damaged_part_makes_the_whole_value_a_miss)
     }
     T_EQ_U64(damaged, (LONG + 4095) / 4096);
     T_EQ_U64(look("k", LONG), 1);
+    end();
+}
+
+/* A pass asks the head whether the value still has its parts. */
+T_CASE(a_value_is_found_after_its_head_failed_once_in_a_pass)
+{
+    begin();
+    T_EQ_I64(put("long", 1, LONG), CELLAR_OK);
+    const uint64_t lsn = lsn_of("long");
+    T_CHECK(l2_seq_of(kit.d, lsn) > l2_seq_of(kit.d, base_load_acq(&kit.d->head)) + 1);
+    fill_log(1);
+    T_CHECK(l2_pass_due(kit.d));
+    dev.bad_at = lsn % l2_size(kit.d);
+    dev.bad_end = dev.bad_at + 1;
+    (void)l2_tick(kit.d, 0);
+    T_EQ_U64(base_load_rlx(&kit.d->n.io_errors), 1);
+    dev.bad_end = 0;
+    while (base_load_acq(&kit.d->head) <= lsn) {
+        (void)l2_tick(kit.d, 0);
+        l2_meta m = { .deadline_ms = 0 };
+        (void)put_once("fill", 1, 5000, &m);
+    }
+    T_EQ_U64(look("long", LONG), 1);
     end();
 }
 
