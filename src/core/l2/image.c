@@ -87,7 +87,9 @@ static bool l2_image_put(l2 *d, const char *name, uint32_t len, uint32_t which, 
     const l2_key k = l2_image_key(d, at, name, len, which);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
     cellar_err err = CELLAR_DROPPED;
+    /* Each try may append the piece. While the disk stands still, deletes need that room. */
     for (int i = 0; i < L2_IMAGE_TRIES && err == CELLAR_DROPPED && !l2_off(d); i++) {
+        if (l2_stands_still(d)) { return false; }
         const uint32_t seen = l2_room_seen(d);
         err = l2_put_record(d, &k, bytes, n, &m, NULL);
         if (err == CELLAR_DROPPED) { l2_room_wait(d, seen); }

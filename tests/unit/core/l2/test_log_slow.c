@@ -17,6 +17,7 @@
 
 #define GENERATION 7u
 #define SLOW_US 150000u
+#define IMAGE_BYTES ((uint32_t)1 << 20)
 
 #define AWAIT(fact) \
     do { \
@@ -78,6 +79,19 @@ static int64_t now_ms(void *ctx)
     return 1000000 + atomic_load(&clock_ms);
 }
 
+static void give_image(void *ctx, l2_images *to)
+{
+    static const unsigned char bytes[4096];
+    const uint64_t note[2] = { 1, 2 };
+    bool ok = true;
+    (void)ctx;
+    if (!l2_image_begin(to, "all", 3, IMAGE_BYTES, note)) { return; }
+    for (uint32_t n = 0; n < IMAGE_BYTES && ok; n += sizeof bytes) {
+        ok = l2_image_give(to, bytes, sizeof bytes);
+    }
+    (void)l2_image_end(to, ok);
+}
+
 static void begin(l2_level level)
 {
     l2_namespace ns = { .id = 1, .generation = GENERATION };
@@ -93,7 +107,8 @@ static void begin(l2_level level)
     base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
     cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = path,
                        .vfs = &vfs, .bytes = (uint64_t)16 << 20, .level = level,
-                       .memory_bytes = (uint64_t)16 << 20, .move_pct = 50 };
+                       .memory_bytes = (uint64_t)16 << 20, .move_pct = 50,
+                       .images = give_image };
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
 }
@@ -101,6 +116,8 @@ static void begin(l2_level level)
 static void end(void)
 {
     l2_close(d);
+    d = NULL;
+    atomic_store(&supers_pass, false);
     t_wipe(path);
 }
 
@@ -255,6 +272,39 @@ T_CASE(super_stored_while_a_write_hangs_leaves_puts_dropped)
     T_EQ_I64(put(2), CELLAR_DROPPED);
     atomic_store(&writes_wait, false);
     T_REQUIRE(pthread_join(t, NULL) == 0);
+    end();
+}
+
+static _Atomic bool returned;
+
+static void *save_images(void *ctx)
+{
+    l2_images_save(d, false);
+    atomic_store(&returned, true);
+    return ctx;
+}
+
+/* The rest of the buffer is left to deletes. */
+T_CASE(save_of_images_returns_while_a_write_hangs)
+{
+    pthread_t t, saver;
+    l2_stats st;
+    begin(L2_DROP);
+    T_EQ_I64(put(1), CELLAR_OK);
+    atomic_store(&writes_wait, true);
+    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    AWAIT(atomic_load(&waiting) != 0);
+    const uint64_t tail = base_load_acq(&d->tail);
+    atomic_store(&returned, false);
+    T_REQUIRE(pthread_create(&saver, NULL, save_images, NULL) == 0);
+    AWAIT(atomic_load(&returned) || base_load_acq(&d->tail) - tail > d->buf_bytes / 2);
+    T_CHECK(atomic_load(&returned));
+    end_key(1);
+    l2_stats_get(d, &st);
+    T_EQ_U64(st.closings, 0);
+    atomic_store(&writes_wait, false);
+    T_REQUIRE(pthread_join(saver, NULL) == 0 && pthread_join(t, NULL) == 0);
+    T_CHECK(lives(100));
     end();
 }
 
