@@ -137,6 +137,8 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
     cellar_err err = CELLAR_OK;
     p->end = false;
     for (uint32_t left = count; left > 0 && err == CELLAR_OK && !p->end && !l2_is_closed(d);) {
+        err = l2_visit_silent(d) ? CELLAR_E_BUSY : CELLAR_OK;
+        if (err != CELLAR_OK) { break; } /* a scan would wait for the read of its rows */
         l2_visit_rows(d, *at, p);
         left -= BASE_MIN(left, BASE_MAX(p->count, 1u));
         for (uint32_t i = 0; i < p->count && err == CELLAR_OK; i++) {

@@ -118,9 +118,10 @@ static bool l2_is_ordinary(l2 *d, const l2_word *w, l2_rec *r)
     unsigned char at[L2_RECORD_HEAD] BASE_ALIGNED(8);
     const uint32_t off = (uint32_t)(w->lsn % d->form.seg_bytes);
     l2_form f;
-    if (!l2_buffered(d, at, sizeof at, w->lsn) && l2_log_read(d, at, sizeof at, w->lsn) != 0) {
-        return false;
-    }
+    const bool read = l2_buffered(d, at, sizeof at, w->lsn) ||
+                      (l2_standing(d) ? l2_log_read_now(d, at, sizeof at, w->lsn)
+                                      : l2_log_read(d, at, sizeof at, w->lsn) == 0);
+    if (!read) { return false; }
     l2_form_at(d, w->lsn, &f);
     return l2_rec_marked(&f, at, l2_seq_of(d, w->lsn), off, d->form.seg_bytes, r) &&
            r->kind == L2_KIND_PUT && (r->flags & L2_FLAG_DURABLE) == 0 && r->generation != 0;

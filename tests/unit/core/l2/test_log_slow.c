@@ -2,8 +2,8 @@
  *
  * Aim:    a disk that is slow, or hangs, stops one caller at most for longer than its limit. After
  *         a slow write the thread of the store writes for all, until writes are quick again.
- * Method: a store with a thread on real files. Writes and syncs of its disk wait for a gate, or
- *         take the time that the test says. */
+ * Method: a store with a thread on real files. Reads, writes and syncs of its disk wait for a gate,
+ *         or take the time that the test says. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -32,7 +32,7 @@ static l2 *d;
 
 static base_vfs vfs;
 static const base_vfs *below;
-static _Atomic bool writes_wait, syncs_wait, write_is_slow;
+static _Atomic bool reads_wait, writes_wait, syncs_wait, write_is_slow;
 static _Atomic bool supers_pass;      /* writes of SUPER do not wait */
 static _Atomic uint32_t super_syncs;
 static _Atomic uint32_t waiting;      /* calls at a gate */
@@ -46,6 +46,12 @@ static void gate(_Atomic bool *shut)
     atomic_fetch_add(&waiting, 1);
     while (atomic_load(shut)) { (void)usleep(500); }
     atomic_fetch_sub(&waiting, 1);
+}
+
+static int slow_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
+{
+    gate(&reads_wait);
+    return below->pread(ctx, f, buf, n, at, done);
 }
 
 static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
@@ -71,6 +77,7 @@ static base_account account;
 static base_log lines;
 static base_clock clock_now;
 static l2_config cfg;
+static uint32_t object_bytes; /* of the next store; a large one has a small index */
 static char path[T_FOLDER_MAX];
 
 static int64_t now_ms(void *ctx)
@@ -100,6 +107,7 @@ static void begin(l2_level level)
     self = pthread_self();
     below = base_vfs_system();
     vfs = *below;
+    vfs.pread = slow_pread;
     vfs.pwrite = slow_pwrite;
     vfs.datasync = slow_datasync;
     base_account_init(&account, UINT64_C(1) << 40, NULL);
@@ -108,7 +116,7 @@ static void begin(l2_level level)
     cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = path,
                        .vfs = &vfs, .bytes = (uint64_t)16 << 20, .level = level,
                        .memory_bytes = (uint64_t)16 << 20, .move_pct = 50,
-                       .images = give_image };
+                       .images = give_image, .avg_object_bytes = object_bytes };
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
 }
@@ -305,6 +313,60 @@ T_CASE(save_of_images_returns_while_a_write_hangs)
     atomic_store(&writes_wait, false);
     T_REQUIRE(pthread_join(saver, NULL) == 0 && pthread_join(t, NULL) == 0);
     T_CHECK(lives(100));
+    end();
+}
+
+/* ---- reads ---- */
+
+static bool pass_all(void *ctx, const l2_key *k, const void *value, size_t len, const l2_meta *m)
+{
+    (void)ctx, (void)k, (void)value, (void)len, (void)m;
+    return true;
+}
+
+static cellar_err scan(void)
+{
+    uint64_t at = 0;
+    return l2_visit(d, GENERATION, &at, 100000, pass_all, NULL);
+}
+
+static void *scan_once(void *ctx)
+{
+    (void)scan();
+    return ctx;
+}
+
+static void *call_many(void *ctx)
+{
+    T_EQ_I64(scan(), CELLAR_E_BUSY);
+    for (uint32_t i = 0; i < 100; i++) { (void)put(2000000 + i); }
+    atomic_store(&returned, true);
+    return ctx;
+}
+
+/* A put into a full index reads heads of other entries: it may take the place of one. */
+T_CASE(hanging_read_stops_no_other_scan_and_no_put)
+{
+    pthread_t t, caller;
+    uint32_t i = 0;
+    object_bytes = 65536;
+    begin(L2_DROP);
+    object_bytes = 0;
+    while (base_load_rlx(&d->index.full) == 0) { (void)put(1000000 + i++); }
+    const uint64_t tail = base_load_acq(&d->tail);
+    while (base_load_acq(&d->written) < tail + d->form.seg_bytes + d->buf_bytes) {
+        (void)put(1000000);
+    }
+    atomic_store(&reads_wait, true);
+    T_REQUIRE(pthread_create(&t, NULL, scan_once, NULL) == 0);
+    AWAIT(atomic_load(&waiting) != 0);
+    AWAIT(l2_standing(d));
+    atomic_store(&returned, false);
+    T_REQUIRE(pthread_create(&caller, NULL, call_many, NULL) == 0);
+    AWAIT(atomic_load(&returned) || atomic_load(&waiting) > 1);
+    T_CHECK(atomic_load(&returned));
+    atomic_store(&reads_wait, false);
+    T_REQUIRE(pthread_join(caller, NULL) == 0 && pthread_join(t, NULL) == 0);
     end();
 }
 
