@@ -5,7 +5,7 @@
  *
  * PICTURE    OK --8 errors, or more than 1 % damaged reads, in 10 s--> OFF --1 s, 2 s .. 60 s-->
  *            (defaults of cfg.off_errors, off_damaged_pct, off_ms, off_max_ms)
- *            TRYING: probe (heartbeat.c) --right--> OK, else OFF
+ *            TRYING: probe (worker.c) --right--> OK, else OFF
  * INVARIANTS While OFF only the probe uses the disk. Gets of records on disk miss, puts are
  *            dropped, tombstones and controls go to the buffer, behind the stall marker (stall.c).
  *            A full buffer closes the tier, and a FLOOR ends all records. So no old value is served

@@ -11,8 +11,8 @@
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
  *            serves nothing unless all parts that it touches have a word, and a put stores no head
  *            without all of them.
- *            Parts are put as DURABLE, so a full pair of buckets drops them last: a value of 1,000
- *            parts would be lost with any of them.
+ *            Parts are put as DURABLE, so a full shard of the index takes no place of theirs: a value
+ *            of 1,000 parts would be lost with any of them.
  *            A change that puts has its tombstone in the log before the first part: a process death
  *            between parts leaves no older value.
  * LOCKING    None of its own.
@@ -20,7 +20,7 @@
  *            their segments are reclaimed. The parts of a value are older than its head: when one
  *            of them is reclaimed, the value is a miss, and its word stays until the head goes. If
  *            two keys have one hash48, a pass may drop the older one's parts.
- * SEE ALSO   part.c, owner.c: which parts move. README.md, "Values in parts": kills, ciphers. */
+ * SEE ALSO   part.c, pass.c: which parts move. README.md, "Values in parts": kills, ciphers. */
 #include "l2/types.h"
 
 #include "l2/admission.h"
@@ -38,7 +38,7 @@ BASE_SIZE_BEGIN
 #define L2_PART_BYTES ((uint32_t)64 << 10) /* of a record with the part, about */
 #define L2_WHOLE_MOST ((size_t)256 << 10) /* a longer value has parts: a range reads some of them */
 #define L2_PARTS_AHEAD 64u /* parts that the disk reads while one is checked */
-#define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
+#define L2_PART_BESIDE 128u /* head, extensions, key and rounding of it */
 
 static uint32_t l2_part_bytes(const l2 *d)
 {
