@@ -11,8 +11,8 @@
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
  *            serves nothing unless all parts that it touches have a word, and a put stores no head
  *            without all of them.
- *            Parts are put as DURABLE, so a full shard of the index takes no place of theirs: a value
- *            of 1,000 parts would be lost with any of them.
+ *            Parts are put as DURABLE, so a full shard of the index takes no place of theirs: a
+ *            value of 1,000 parts would be lost with any of them.
  *            A change that puts has its tombstone in the log before the first part: a process death
  *            between parts leaves no older value.
  * LOCKING    None of its own.
