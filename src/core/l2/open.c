@@ -372,6 +372,8 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     const bool cut = !same_boot && !whole && !synced;
     d->opened = closed ? L2_OPENED_SAVED : L2_OPENED_KILLED;
     e = l2_recover(d, !marked && !cut && (kept || closed), same_boot);
+    /* A sync of the run before may have failed: then the next one does not report that. */
+    if (e == 0 && same_boot && synced && !closed) { l2_span_again(d); }
     /* An open alone changes nothing: what a run at another level kept stays. */
     if (e == 0 && (synced || d->cfg.level != L2_DROP)) {
         e = l2_sync_to(d, base_load_acq(&d->tail), L2_NO_LIMIT_NS);

@@ -9,6 +9,7 @@
  *            sync counts until all bytes since the last good one were written again.
  *            The header of the new segment says that all below is synced. So an open looks for no
  *            record in the damaged range, and finds the FLOOR.
+ *            An open after a kill in the same boot writes them again: a sync may have failed.
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
  * LIMITS     A range that cannot be read leaves all as it is: no sync counts. If no segment is free
  *            for the FLOOR, that holds until changes without room close the tier (stall.c): the
@@ -120,7 +121,7 @@ static void l2_lost_end(l2 *d)
 }
 
 /* Write the bytes again and verify them. */
-static int l2_span_again(l2 *d)
+static int l2_span_verify(l2 *d)
 {
     const uint64_t least = BASE_MAX(d->lost_lsn, base_load_acq(&d->head));
     l2_span s = { .from = BASE_MAX(base_load_acq(&d->synced), least),
@@ -131,13 +132,21 @@ static int l2_span_again(l2 *d)
     return e;
 }
 
+CELLAR_PRIVATE void l2_span_again(l2 *d)
+{
+    const uint64_t synced = base_load_acq(&d->synced);
+    const l2_span s = { .from = BASE_MAX(synced, base_load_acq(&d->head)),
+                        .end = base_load_acq(&d->written) };
+    (void)l2_span_write(d, &s);
+}
+
 CELLAR_PRIVATE int l2_resync(l2 *d)
 {
     uint64_t end;
     if (base_load_acq(&d->resync) == 0) { return 0; }
     if (base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
     sync_role_take(&d->syncing);
-    int e = l2_span_again(d);
+    int e = l2_span_verify(d);
     if (e == EILSEQ && l2_is_closed(d)) {
         l2_index_sweep(d, false);
         base_store_rel(&d->head, l2_seq_of(d, base_load_acq(&d->tail)) * d->form.seg_bytes);

@@ -313,6 +313,36 @@ static void failed_syncs(l2_level level, bool drops)
 
 T_CASE(bytes_of_a_failed_sync_are_stored_again) { failed_syncs(L2_ALWAYS, false); }
 T_CASE(bytes_of_a_failed_periodic_sync_are_stored_again) { failed_syncs(L2_KEEP, false); }
+/* The process dies before its store has stored them again. */
+T_CASE(bytes_of_a_failed_sync_are_stored_again_by_the_next_open)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    for (uint32_t s = 0; s < 20 && !t_failed(); s++) {
+        begin(L2_ALWAYS);
+        l2_dev_init(&dev);
+        open_on(&dev);
+        some_changes(&r, 2000);
+        commit(CELLAR_OK);
+        some_changes(&r, 300);
+        change_key(0, false, true);
+        dev.fail_site = DEV_DATASYNC;
+        dev.fail_errno = EIO;
+        dev.fail_at = 1;
+        commit(CELLAR_E_IO);
+        l2_discard(d);
+        open_on(&dev);
+        const uint32_t at = moment(ensured);
+        T_REQUIRE(at != UINT32_MAX);
+        state_is(at);
+        commit(CELLAR_OK);
+        cut_now(&r);
+        T_CHECK(moment(synced) != UINT32_MAX);
+        l2_close(d);
+        finish();
+    }
+}
+
 T_CASE(bytes_that_a_failed_sync_lost_end_all_that_is_older) { failed_syncs(L2_ALWAYS, true); }
 
 /* Without syncs in between, places are used again: the log that SUPER knew is gone. */
