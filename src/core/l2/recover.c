@@ -286,10 +286,11 @@ static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
     if (lsn < r->floor) { return; }
     if (row->kind == L2_KIND_CONTROL) { l2_list_add(d, r, &r->controls, lsn); }
     if (row->kind > L2_KIND_TOMB) { return; }
-    if (!r->any || (int32_t)(row->generation - r->generation) > 0) {
+    const bool named = row->generation != 0; /* parts and images have none */
+    if (named && (!r->any || (int32_t)(row->generation - r->generation) > 0)) {
         r->generation = row->generation;
     }
-    r->any = true;
+    r->any = r->any || named;
     l2_shard *s = l2_shard_of(d, row->hash);
     l2_tombs_ahead(d, r, row);
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);

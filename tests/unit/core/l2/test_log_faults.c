@@ -209,6 +209,23 @@ T_CASE(namespace_of_older_controls_survives_one_that_cannot_be_read)
     stop();
 }
 
+/* Parts and images have generation 0. */
+T_CASE(records_without_a_generation_leave_the_next_one)
+{
+    const uint32_t i = 1;
+    const l2_namespace ns = { .id = 2, .generation = (UINT64_C(1) << 31) + 5 };
+    start();
+    T_EQ_I64(l2_namespace_set(d, &ns, "late", 4), CELLAR_OK);
+    const uint64_t next = l2_next_generation(d);
+    T_EQ_U64(next, ns.generation + 1);
+    const l2_key k = { &i, sizeof i, 0, base_hash(l2_hash_key(d), 0, &i, sizeof i) };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+    T_EQ_I64(l2_put(d, &k, "part", 4, &m, NULL), CELLAR_OK);
+    kill_and_open();
+    T_EQ_U64(l2_next_generation(d), next);
+    stop();
+}
+
 /* The rows of one segment fail page by page. Its records give them again. */
 T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
 {
