@@ -96,8 +96,8 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         l2_hand_over(d);
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
-            d->synced_ms = now;
-            (void)l2_sync_to(d, tail, 0);
+            const int e = l2_sync_to(d, tail, 0);
+            if (e != ETIMEDOUT) { d->synced_ms = now; } /* else another sync began before */
         }
         if (l2_super_due(d, now)) {
             d->seen_ms = now;
