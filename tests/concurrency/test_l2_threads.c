@@ -7,7 +7,7 @@
  * Method: four threads on real files, each the only writer of its keys. An array has the version
  *         that was current when a read began. THREADS_OPS=n for longer runs. */
 #include "tests/support/folder.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #include <pthread.h>
 

@@ -11,7 +11,7 @@
  *            failed sync   -> a page without a later write is never durable
  * USE        l2_dev_init; l2_dev_vfs gives l2_config.vfs. l2_dev_clone makes the disk that a crash
  *            leaves now. `flat`, set before, halves the work if only process deaths follow.
- *            l2_dev_pick makes the disk that a bit mask selects. l2_small.h has small stores on
+ *            l2_dev_pick makes the disk that a bit mask selects. l2_kit.h has small stores on
  *            such a disk.
  * LIMITS     One thread. The room of a file grows with its first uses. */
 #ifndef TESTS_L2_DEV_H

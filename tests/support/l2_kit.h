@@ -4,43 +4,14 @@
 #ifndef TESTS_L2_KIT_H
 #define TESTS_L2_KIT_H
 
-#include "l2/admission.h"
-#include "l2/codec.h"
-#include "l2/control.h"
-#include "l2/files.h"
-#include "l2/format.h"
-#include "l2/geometry.h"
-#include "l2/health.h"
-#include "l2/heartbeat.h"
-#include "l2/image.h"
-#include "l2/index.h"
-#include "l2/index_rebuild.h"
-#include "l2/index_snapshot.h"
-#include "l2/invalidations.h"
-#include "l2/io.h"
 #include "l2/l2.h"
-#include "l2/link.h"
-#include "l2/live.h"
-#include "l2/log.h"
-#include "l2/mapped_read.h"
-#include "l2/owner_images.h"
-#include "l2/part.h"
-#include "l2/plan.h"
-#include "l2/progress.h"
-#include "l2/record.h"
-#include "l2/recovery.h"
-#include "l2/recovery_parts.h"
-#include "l2/slot.h"
-#include "l2/stall.h"
-#include "l2/steps.h"
-#include "l2/superblock.h"
-#include "l2/tombstone_filter.h"
 #include "l2/types.h"
-#include "tests/support/l2_audit.h"
 #include "tests/support/l2_dev.h"
 #include "tests/support/t.h"
 
 /* ---- small stores ---- */
+
+#define L2_KIT_SEG 32768u
 
 typedef struct l2_kit {
     base_account account;
@@ -58,7 +29,7 @@ T_INLINE int64_t l2_kit_wall(void *ctx) { return ((l2_kit *)ctx)->wall_ms; }
 
 static const unsigned char l2_kit_secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
-/* Prepare a store with 16 KiB segments and no thread. Change k->cfg before l2_kit_open. */
+/* Prepare a store of 12 segments of 32 KiB without a thread. Change k->cfg before l2_kit_open. */
 T_INLINE void l2_kit_init(l2_kit *k, l2_dev *dev)
 {
     memset(k, 0, sizeof *k);
@@ -69,23 +40,15 @@ T_INLINE void l2_kit_init(l2_kit *k, l2_dev *dev)
     base_log_init(&k->log, &k->clock, NULL, NULL, BASE_LOG_OFF);
     if (dev != NULL) { k->vfs = l2_dev_vfs(dev); }
     k->cfg = (l2_config){ .account = &k->account, .log = &k->log, .clock = &k->clock,
-        .vfs = dev != NULL ? &k->vfs : NULL, .path = "d", .bytes = 65536,
-        .memory_bytes = 1 << 20, .seg_bytes = 16384, .seg_count = 3, .stage_count = 2,
-        .secret = l2_kit_secret, .no_thread = true, .wall_ms = l2_kit_wall, .wall_ctx = k };
+        .vfs = dev != NULL ? &k->vfs : NULL, .path = "d", .bytes = 12 * L2_KIT_SEG,
+        .memory_bytes = 1 << 20, .seg_bytes = L2_KIT_SEG, .seg_count = 12,
+        .secret = l2_kit_secret, .no_thread = true, .wall_ms = l2_kit_wall, .wall_ctx = k, .move_pct = 50 };
 }
 
-T_INLINE cellar_err l2_kit_open_only(l2_kit *k)
+T_INLINE cellar_err l2_kit_open(l2_kit *k)
 {
     k->cfg.account = &k->account;
     return l2_open(&k->cfg, &k->d, &k->sys_errno);
-}
-
-/* Open, and mark a CLEAN store DIRTY as the first change does: no put is dropped for that. */
-T_INLINE cellar_err l2_kit_open(l2_kit *k)
-{
-    const cellar_err err = l2_kit_open_only(k);
-    if (err == CELLAR_OK) { l2_dirty_wait(k->d); }
-    return err;
 }
 
 /* Drop the store like a process death: memory is freed, files are not touched. */
@@ -95,9 +58,12 @@ T_INLINE void l2_kit_kill(l2_kit *k)
     k->d = NULL;
 }
 
-T_INLINE void l2_kit_warm(l2_kit *k)
+/* Change the number of segments, 12 at least, as l2_resize does for larger files. */
+T_INLINE void l2_kit_resize(l2_kit *k, uint32_t segments)
 {
-    while (base_load_acq(&k->d->rebuilding) != 0) { (void)l2_tick(k->d, 1000); }
+    k->d->goal = (l2_goal){ .bytes = (uint64_t)segments * k->cfg.seg_bytes, .nseg = segments, .on = true };
+    while (k->d->goal.on) { (void)l2_tick(k->d, 1000); }
+    T_EQ_I64(base_load_acq(&k->d->goal_over), CELLAR_OK);
 }
 
 T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t generation)
@@ -106,33 +72,24 @@ T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t ge
                      base_hash(l2_hash_key(k->d), generation, bytes, len) };
 }
 
-/* As l2_get, with one code for all misses, also those of a disk that stands still. */
-T_INLINE cellar_err l2_kit_get(l2 *d, const l2_key *k, void *buf, size_t cap, size_t *len,
-                               l2_meta *m)
-{
-    const cellar_err err = l2_get(d, k, buf, cap, len, m);
-    return err == CELLAR_E_TIMEOUT ? CELLAR_MISS : err;
-}
-
-/* ---- a store of 6 segments; user_flags of a value is its version ---- */
+/* ---- user_flags of a value is its version ---- */
 
 #define L2_KIT_KEYS 40u
 #define L2_KIT_GENERATION 3u
 
-/* Make a new disk and open a store on it. */
+/* Make a new disk and open a store on it, with a namespace: passes drop entries of no namespace. */
 T_INLINE void l2_kit_begin(l2_kit *k, l2_dev *dev, l2_level level)
 {
     l2_dev_init(dev);
     l2_kit_init(k, dev);
-    k->cfg.seg_count = 6;
     k->cfg.level = level;
     T_REQUIRE(l2_kit_open(k) == CELLAR_OK);
-    l2_kit_warm(k);
+    const l2_namespace ns = { 1, L2_KIT_GENERATION, 1 };
+    T_EQ_I64(l2_namespace_set(k->d, &ns, "all", 3), CELLAR_OK);
 }
 
 T_INLINE void l2_kit_end(l2_kit *k, l2_dev *dev)
 {
-    T_EQ_STR(l2_audit(k->d), NULL);
     l2_close(k->d);
     k->d = NULL;
     T_EQ_U64(base_load_rlx(&k->account.used), 0);
@@ -145,7 +102,6 @@ T_INLINE void l2_kit_killed(l2_kit *k, l2_dev *dev)
     l2_kit_kill(k);
     dev->locked = false;
     T_REQUIRE(l2_kit_open(k) == CELLAR_OK);
-    l2_kit_warm(k);
 }
 
 T_INLINE cellar_err l2_kit_put(l2_kit *k, uint32_t key, uint32_t version, uint32_t generation)

@@ -10,7 +10,7 @@
 #include "l2/index.h"
 #include "l2/read.h"
 #include "l2/record.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define TOY_TAG 16u
 #define TOY_NONCES 4096u

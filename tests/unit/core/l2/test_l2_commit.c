@@ -7,7 +7,7 @@
  *         on real files. */
 #include "l2/log.h"
 #include "tests/support/folder.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #include <pthread.h>
 

@@ -7,7 +7,7 @@
  *         its key. 250,000 entries, or EXPIRY_KEYS=n: a million in `make check`
  *         (slow_l2_proof.sh). */
 #include "tests/support/folder.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #include <pthread.h>
 #include <sys/stat.h>

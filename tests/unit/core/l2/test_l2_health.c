@@ -4,7 +4,7 @@
  *         while the tier is off. It keeps every delete and recovers by itself when the disk does.
  * Method: an in-memory disk with calls that fail on request; a clock set by the test. */
 #include "l2/index.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 #include "tests/support/said.h"
 
 #define KEYS L2_KIT_KEYS

@@ -5,7 +5,7 @@
  *         or none. It never leaves bytes of two images.
  * Method: an in-memory disk that crashes before each durable change. An image repeats the number
  *         of its run, so that a mixture shows. */
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define IMAGE_WORDS 9000u /* more than one piece */
 #define LARGE_WORDS 170000u /* 1.3 MB, more than two segments of 512 KiB */

@@ -8,7 +8,7 @@
  *         is read. INSPECT_MUTANTS=n: more mixtures. */
 #include "cli/directory.c"
 #include "cli/layer.c"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define KEYS 60u
 #define SEGMENTS 12u

@@ -6,7 +6,7 @@
  *         oracle of tags and patterns covers many process deaths, reclaims and limits. */
 #include "l2/control.h"
 #include "l2/invalidations.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 static l2_dev dev;
 static l2_kit kit;

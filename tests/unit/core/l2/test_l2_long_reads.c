@@ -5,7 +5,7 @@
  *         ahead what memory lacks.
  * Method: stores of 12 segments of 1 MiB on an in-memory disk. The read function of the disk counts
  *         reads of data.seg and fails at the n-th one. Changes between parts: test_l2_values. */
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define LONG ((size_t)270000)
 #define MOST ((size_t)300000)

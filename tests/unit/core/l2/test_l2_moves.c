@@ -14,7 +14,7 @@ static void at_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) at_point(name)
 #include "l2/read.c"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define PLACES 16u
 #define BYTES 200u /* of a value */

@@ -6,7 +6,7 @@
  *         was not reclaimed is found, byte for byte, with its TTL.
  * Method: random runs of a tiny store on an in-memory disk, at every level, against a table of
  *         current entries. 50 reopens per store; REOPENS=n in all. */
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define KEYS 40u
 #define TAGS 4u

@@ -9,7 +9,7 @@
 #include "l2/index.h"
 #include "l2/log.h"
 #include "l2/part.h"
-#include "tests/support/l2_small.h"
+#include "tests/support/l2_kit.h"
 
 #define LONG ((size_t)60000)
 #define LIMIT ((size_t)32 * L2_KIT_SEG / 4)
