@@ -117,6 +117,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
                                  &r)) {
         return CELLAR_OK;
     }
+    if (L2_RECORD_HEAD + (size_t)r.ext * 8 + r.klen > n) { return CELLAR_OK; } /* scribbled */
     l2_key k = { p->head + L2_RECORD_HEAD + (size_t)r.ext * 8, r.klen, row->generation, 0 };
     k.hash = base_hash(&d->hash_key, row->generation, k.bytes, k.len);
     size_t len = 0;
