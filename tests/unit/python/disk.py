@@ -131,7 +131,7 @@ def a_damaged_directory_opens_empty_or_in_memory(folder):
         cache.set("k", 1)
     for name in os.listdir(folder + "/c"):
         with open(f"{folder}/c/{name}", "r+b") as file:
-            file.write(b"\xff" * 4096)
+            file.write(b"\xff" * os.path.getsize(file.name))
     with _open(folder, optional=True) as cache:
         until(lambda: cache.get("k") is None)
         cache.set("k", 2)
