@@ -141,7 +141,10 @@ static look_verdict look_record(l2 *d, look_run *k, const l2_row *row, uint64_t 
 {
     l2_rec r;
     l2_row made = { .off = 0 };
-    if (l2_record_read(d, lsn, k->bytes, row->bytes, &r) != 0) { return LOOK_HURT; }
+    if (row->bytes > d->room_max ||
+        l2_record_read(d, lsn, k->bytes, row->bytes, &r) != 0) {
+        return LOOK_HURT;
+    }
     l2_row_of(d, k->bytes, &r, &made);
     if (made.kind != row->kind || made.hash != row->hash) { return LOOK_HURT; }
     if (r.kind == L2_KIND_CONTROL) { return LOOK_DEAD; }

@@ -174,9 +174,13 @@ static int layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
 
 static int layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
 {
+    const layer *y = ctx;
     const layer_file *f = layer_of(file);
-    memset(out, 0, sizeof *out);
-    if ((void *)file == ctx) { return 0; } /* the directory */
+    if ((void *)file == ctx) { /* the directory: the name of the stall marker has its identity */
+        const int e = y->under->stat(y->under->ctx, y->dir, out);
+        out->remote = 0;
+        return e;
+    }
     *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .device = f->device,
                             .born_ns = f->born_ns, .links = 1 };
     return 0;
