@@ -57,7 +57,7 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
-# The suite with a third of the repetitions has the programs of `make test`, as on a machine that has
+# The suite with a twelfth of the repetitions has the programs of `make test`, as on a machine that has
 # just booted: the clocks of each program began three seconds ago, if the kernel allows a time
 # namespace. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
@@ -88,7 +88,7 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined' \
-  't|suite: a third of the repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_PART=3 \
+  't|suite: a twelfth of the repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_PART=12 \
   T_WRAP="$(YOUNG)"' \
   $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
   't|suite: TSan|$(SUITE_IN) T_PART=10 SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
