@@ -26,12 +26,12 @@ CELLAR_PRIVATE void l2_tombs_reserve(l2 *d, l2_tombs *t, uint64_t n)
     l2_tombs more = { .cap = BASE_MAX(t->cap, L2_TOMBS_STEP), .count = t->count };
     while (t->count + n > more.cap / 2) { more.cap *= 2; }
     if (more.cap == t->cap || t->failed) { return; }
-    more.at = base_alloc(d->cfg.account, BASE_MOD_L2, more.cap * sizeof *more.at, NULL);
+    more.at = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)more.cap * sizeof *more.at, NULL);
     if (more.at == NULL) {
         t->failed = true;
         return;
     }
-    memset(more.at, 0, more.cap * sizeof *more.at);
+    memset(more.at, 0, (size_t)more.cap * sizeof *more.at);
     for (uint64_t i = 0; i < t->cap; i++) {
         if (t->at[i] != 0) { *l2_tomb_at(&more, t->at[i]) = t->at[i]; }
     }
@@ -55,7 +55,7 @@ CELLAR_PRIVATE bool l2_tombs_has(const l2_tombs *t, uint64_t hash)
 
 CELLAR_PRIVATE void l2_tombs_free(l2 *d, l2_tombs *t)
 {
-    base_free(d->cfg.account, BASE_MOD_L2, t->at, t->cap * sizeof *t->at);
+    base_free(d->cfg.account, BASE_MOD_L2, t->at, (size_t)t->cap * sizeof *t->at);
     *t = (l2_tombs){ .failed = t->failed };
 }
 
