@@ -426,7 +426,7 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
 
 /* Run the due work of an object:
  *     a store       expires entries, commits pages ahead, shrinks the index. With no_threads also
- *                   the work of the disk tier: pending writes, index rebuild, free segments
+ *                   the work of the disk tier: pending writes, syncs, free segments
  *     a limiter     clears idle keys of sliding windows, ends expired permits, moves the origin of
  *                   time once a year, writes a snapshot that is due
  *     a lock table  reports lost locks of keys that no call asks for, drops keys without an owner,

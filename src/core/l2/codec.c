@@ -16,7 +16,7 @@
  *            generation. README.md has the argument.
  *            A nonce is used once: 96 random bits per open, plus 1 per encryption.
  * LOCKING    None. No lock is held during a call of the cipher.
- * LIMITS     A value above half a segment is refused before compression.
+ * LIMITS     A record above `room_max` is refused before compression.
  *            Two opens with 2^32 encryptions each share a nonce with probability 2^-63.
  *            Keys, namespace names, lengths and times are not encrypted.
  * SEE ALSO   base/pack.c for LZ4; README.md for the reserved blocks. */

@@ -98,14 +98,14 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, 
     const int64_t now = base_now_ms(d->cfg.clock);
     l2_health *t = &d->health;
     L2_COUNT(d, io_errors);
+    if (base_load_rlx(&d->ready) == 0) { return; } /* an open goes on behind a page that it lacks */
     sync_take(L2_DEV, &t->lock);
     const uint32_t most = d->cfg.off_errors;
     t->error_ms[t->errors++ % most] = now;
     /* time of the oldest of the last `most` errors */
     const int64_t first = t->error_ms[t->errors % most];
-    /* An open goes on behind each page that it cannot read. */
-    const bool off = base_load_rlx(&d->ready) != 0 && base_load_rlx(&d->disk) == L2_DISK_OK &&
-                     t->errors >= most && now - first <= L2_WINDOW_MS;
+    const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->errors >= most &&
+                     now - first <= L2_WINDOW_MS;
     if (off) { l2_off_now(d, now, d->cfg.off_ms); }
     sync_drop(L2_DEV, &t->lock);
     if (off) {

@@ -87,11 +87,11 @@ static bool l2_image_put(l2 *d, const char *name, uint32_t len, uint32_t which, 
     const l2_key k = l2_image_key(d, at, name, len, which);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
     cellar_err err = CELLAR_DROPPED;
-    /* Each try may append the piece. While the disk stands still, deletes need that room. */
     for (int i = 0; i < L2_IMAGE_TRIES && err == CELLAR_DROPPED && !l2_off(d); i++) {
-        if (l2_stands_still(d)) { return false; }
         const uint32_t seen = l2_room_seen(d);
-        err = l2_put_record(d, &k, bytes, n, &m, NULL);
+        if (l2_is_closed(d)) { break; }
+        /* A try may append the piece. While a write hangs, deletes need that room. */
+        if (!l2_stalled(d)) { err = l2_put_record(d, &k, bytes, n, &m, NULL); }
         if (err == CELLAR_DROPPED) { l2_room_wait(d, seen); }
     }
     return err == CELLAR_OK;
@@ -309,19 +309,21 @@ CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok)
     const bool whole = ok && to->head.bytes != 0 && (to->held == 0 || l2_image_flush(to));
     BASE_POINT("l2.image_pieces");
     const bool put = whole && l2_head_put(d, to->name, to->len, &to->head);
-    l2_pieces_end(d, to->name, to->len, put ? &to->was : &to->head);
+    /* A piece that stays is replaced by the save after next. */
+    if (!l2_stands_still(d)) { l2_pieces_end(d, to->name, to->len, put ? &to->was : &to->head); }
     l2_image_row *row = put ? l2_image_enter(d, to->name, to->len) : NULL;
     if (row != NULL) { row->given = true; }
     return put;
 }
 
-/* Remove the images of this run that were not given: their filters are gone. */
-static void l2_images_end(l2 *d)
+/* Remove the images of this run that were not given: their filters are gone. failed: one was not
+ * stored, and those behind it were not given. Then all stay, as after a kill before the save. */
+static void l2_images_end(l2 *d, bool failed)
 {
     for (uint32_t i = 0; i < d->image_count; i++) {
         l2_image_head h;
         l2_image_row *row = &d->image[i];
-        if (!row->given && l2_head_get(d, row->name, row->len, &h)) {
+        if (!failed && !row->given && l2_head_get(d, row->name, row->len, &h)) {
             l2_image_end_record(d, row->name, row->len, L2_IMAGE_IS_HEAD);
             l2_pieces_end(d, row->name, row->len, &h);
         }
@@ -340,8 +342,8 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
         to->buf = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
         const bool memory = to->buf != NULL;
         if (memory) { d->cfg.images(d->cfg.images_ctx, to); }
-        if (memory) { l2_images_end(d); }
-        if (!memory || to->full) {
+        if (memory) { l2_images_end(d, to->full); }
+        if (!memory || (to->full && !l2_stands_still(d))) {
             base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                      "no room for the Bloom filters of namespaces: raise l2_bytes");
         }

@@ -264,7 +264,7 @@ BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
 /* ---- images: data of the cache that lies next to the log under a name, see image.c ---- */
 #define L2_IMAGE_NAME_MAX (L2_NAME_MAX + 1u)
-/* Write all images again. closing: no image changes any more, and SUPER says CLEAN. */
+/* Write all images again. closing: no image changes any more, and the heads say so. */
 BASE_SPARE CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing);
 /* Begin one image; call it inside cfg.images. Return false to skip this image. bytes: least size of
  * the image. note: two words that l2_image_note returns before the image is read. */

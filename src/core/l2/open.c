@@ -122,12 +122,12 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
 {
     unsigned char page[L2_PAGE];
     base_vfs_file *f = NULL;
-    int e = l2_file(d, "SUPER", 0, &f);
+    int e = l2_file(d, "SUPER", 0, &f), lost = 0;
     bool any = false, newer = false, older = false, ours = false;
     for (uint64_t i = 0; i < 2 && e == 0; i++) {
         l2_super s;
         const int r = l2_read(d, f, page, L2_PAGE, i * L2_PAGE);
-        if (r != 0 && r != ENODATA) { e = r; }
+        if (r != 0 && r != ENODATA) { lost = r; }
         const cellar_err err = r == 0 ? l2_super_read(page, &s) : CELLAR_E_FOREIGN;
         newer = newer || err == CELLAR_E_NEWER_FORMAT;
         older = older || err == CELLAR_STALE;
@@ -138,6 +138,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
         }
     }
     l2_file_close(d, &f);
+    if (!any && e == 0) { e = lost; }
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     if (newer) { return CELLAR_E_NEWER_FORMAT; }
@@ -601,7 +602,8 @@ CELLAR_PRIVATE cellar_err l2_end(l2 *d)
     d->super.synced = base_load_acq(&d->synced);
     d->super.closed = err == CELLAR_OK;
     if (d->image_doubt) { d->super.clean_since = d->super.opens + 1; }
-    if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }
+    const bool stored = l2_super_store(d) == 0; /* one copy is sufficient, a second one better */
+    if (l2_super_store(d) != 0 && !stored) { err = CELLAR_E_IO; }
     sync_role_drop(&d->working);
     if (err != CELLAR_OK) {
         base_log(d->cfg.log, BASE_LOG_ERROR, "l2", (int)err,

@@ -220,7 +220,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
  * headers that were written since may be lost. One SUPER for each round of the ring. */
 static bool l2_walk_above(l2 *d, uint64_t end)
 {
-    if (d->super.synced >= end) { return true; }
+    if (d->walks_from >= end) { return true; }
     d->super.synced = base_load_acq(&d->synced);
     return l2_super_store(d) == 0;
 }
@@ -240,13 +240,16 @@ static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
         d->looked /= 2;
         d->dead /= 2;
     }
-    uint64_t seed = base_load_rlx(&d->n.reclaimed) * L2_BATCH_MOST;
-    while (n-- > 0) {
+    const uint64_t shift = base_mix64(base_load_rlx(&d->n.reclaimed));
+    for (uint64_t i = 0; i < n; i++) { /* evenly over the log: what ends together lies together */
         l2_pass p;
-        (void)l2_pass_rows(d, &p, first + base_mix64(seed++) % span, false, l2_row_look);
+        const uint64_t at = (i * span / n + shift) % span;
+        (void)l2_pass_rows(d, &p, first + at, false, l2_row_look);
     }
     const uint64_t dead = d->dead / (d->looked / 256 + 1); /* of 256 */
-    return live / 256 * (256 - BASE_MIN(dead, 256)) < share;
+    /* A sum from few looks is too high by an eighth at most: needless copies cost writes alone. */
+    const uint64_t doubt = d->looked < l2_size(d) / 8 && dead != 0 ? live / 8 : 0;
+    return live / 256 * (256 - BASE_MIN(dead, 256)) < share + doubt;
 }
 
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */

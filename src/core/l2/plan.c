@@ -3,7 +3,7 @@
  * plan: what a put stores, and whether it is worth a write.
  *
  * LOCKING    None.
- * LIMITS     A value above half a segment is refused.
+ * LIMITS     A record above `room_max` is refused.
  * SEE ALSO   admission.c: which entries are worth a write. */
 #include "l2/plan.h"
 

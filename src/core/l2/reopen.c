@@ -22,9 +22,11 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     uint64_t owed = base_load_acq(&d->owed_lsn);
     if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
     if (l2_is_closed(d)) {
-        const uint64_t tail = base_load_acq(&d->tail); /* changes are finished */
+        sync_take(L2_LOG, &d->log_lock); /* a put that came before the tier closed has ended */
+        const uint64_t tail = base_load_rlx(&d->tail);
+        sync_drop(L2_LOG, &d->log_lock);
         if (l2_floor_write(d, tail) != 0) { return; }
-        l2_index_cut(d, tail); /* a put that came before the tier closed may follow */
+        l2_index_cut(d, tail);
         l2_lost_all(d, L2_LOST_stall);
         L2_COUNT(d, emptied);
         sync_role_take(&d->marking);

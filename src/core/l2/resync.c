@@ -58,7 +58,7 @@ static int l2_row_holds(l2 *d, void *ctx, const l2_row *row)
     const uint64_t lsn = s->begin + row->off;
     l2_rec r;
     if (lsn + row->bytes <= s->from || lsn >= s->end || lsn < l2_floor(d)) { return 0; }
-    return l2_record_read(d, lsn, d->work, row->bytes, &r);
+    return row->bytes <= d->work_bytes ? l2_record_read(d, lsn, d->work, row->bytes, &r) : EILSEQ;
 }
 
 /* Verify the open segment by its rows in memory. The caller holds `writing`: it stays open. */
@@ -137,7 +137,7 @@ CELLAR_PRIVATE void l2_span_again(l2 *d)
     const uint64_t synced = base_load_acq(&d->synced);
     const l2_span s = { .from = BASE_MAX(synced, base_load_acq(&d->head)),
                         .end = base_load_acq(&d->written) };
-    (void)l2_span_write(d, &s);
+    if (l2_span_write(d, &s) != 0) { base_store_rel(&d->resync, 1u); }
 }
 
 CELLAR_PRIVATE int l2_resync(l2 *d)

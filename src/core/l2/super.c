@@ -28,9 +28,13 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     l2_super_write(page, s);
     int e = l2_write(d, d->super_file, page, L2_PAGE, (s->serial & 1) * L2_PAGE);
     if (e == 0) { e = l2_datasync(d, d->super_file); }
-    if (e != 0) { s->serial--; } /* the next try writes the same copy */
-    if (e == 0) { base_store_rel(&d->doubt, 0u); }
-    return e;
+    if (e != 0) {
+        s->serial--; /* the next try writes the same copy */
+        return e;
+    }
+    d->walks_from = s->synced;
+    base_store_rel(&d->doubt, 0u);
+    return 0;
 }
 
 /* ---- states that a power cut at DROP leaves ---- */

@@ -256,6 +256,7 @@ struct l2 {
     base_hash_key hash_key;
     int64_t wall_offset_ms;  /* store clock + this = logical wall clock; constant */
     l2_super super;          /* holder of `working` */
+    uint64_t walks_from;     /* super.synced of the copy that is stored; holder of `working` */
     _Atomic uint32_t places_seen; /* segments of the newest ring */
     uint32_t room_max;       /* as in SUPER; constant */
     l2_opened opened;        /* constant */

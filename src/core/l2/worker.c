@@ -39,17 +39,20 @@ static bool l2_heartbeat(l2 *d)
         sync_drop(L2_DEV, &t->lock);
         if (!due) { return false; }
         BASE_POINT("l2.probe");
-        int e = l2_super_store(d);
-        if (e == 0) { e = l2_log_read(d, d->work, L2_PAGE, base_load_acq(&d->head)); }
+        const int e = l2_super_store(d);
+        const uint64_t last = (base_load_acq(&d->written) - 1) / L2_PAGE * L2_PAGE;
+        const bool reads = e == 0 && /* one page may be bad */
+                           (l2_log_read(d, d->work, L2_PAGE, base_load_acq(&d->head)) == 0 ||
+                            l2_log_read(d, d->work, L2_PAGE, last) == 0);
         sync_take(L2_DEV, &t->lock);
-        if (e != 0) {
+        if (!reads) {
             l2_off_now(d, now, BASE_MIN(t->off_ms * 2, d->cfg.off_max_ms));
         } else {
             t->errors = t->damaged = 0;
             base_store_rel(&d->disk, (uint32_t)L2_DISK_OK);
         }
         sync_drop(L2_DEV, &t->lock);
-        if (e != 0) { return false; }
+        if (!reads) { return false; }
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk works again");
     }
     if (now - d->beat_ms < L2_BEAT_MS) { return true; }

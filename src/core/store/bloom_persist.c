@@ -15,7 +15,7 @@
  *            may be taken meanwhile, never the other way round.
  * LIMITS     An image misses keys that enter the source while the store is closed, or open without
  *            its disk. The generation announces them, see cellar_bloom.h.
- * SEE ALSO   l2/owner_images.c (files), bloom/ (bits). */
+ * SEE ALSO   l2/image.c (records), bloom/ (bits). */
 #include "store/bloom_persist.h"
 
 #include "cache/bloom_guard.h"

@@ -248,6 +248,21 @@ T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
     stop();
 }
 
+T_CASE(open_reads_the_other_copy_of_super)
+{
+    start();
+    fill_to(seq_now() + 1);
+    put_old();
+    for (uint64_t page = 0; page < 2; page++) {
+        dev.bad_at = page * PAGE;
+        dev.bad_end = dev.bad_at + PAGE;
+        kill_and_open();
+        T_EQ_U64(old_found(), OLD);
+    }
+    dev.bad_end = 0;
+    stop();
+}
+
 /* ---- a tier that is closed ---- */
 
 static void (*in_write)(void); /* runs once, before the next write of data.seg */
