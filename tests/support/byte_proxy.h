@@ -82,6 +82,7 @@ T_INLINE void *byte_proxy_carry(void *arg)
         if (n <= 0) { break; }
         byte_proxy_wait_ms(atomic_load(&w->delay_ms));
         while (byte_proxy_waits(w)) { byte_proxy_wait_ms(1); }
+        if (atomic_load(&w->line->cut)) { break; } /* what it held never arrives */
         int64_t left = atomic_load(&w->left);
         const bool cut = left >= 0 && n >= left;
         if (cut) { n = (ssize_t)left; }
