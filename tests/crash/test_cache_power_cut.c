@@ -94,7 +94,7 @@ static void one(uint32_t i)
     crash.flat = true;
     cellar *c = open_on(&dev, sync, write);
     change(c, 100, 1);
-    dev.fail_site = sites[base_rng_below(&rng, 4)];
+    dev.fail_site = sites[base_rng_below(&rng, 3)];
     dev.fail_errno = EIO;
     for (uint32_t n = (uint32_t)base_rng_below(&rng, 12) + 1; n > 0; n--) {
         dev.fail_at = 1 + base_rng_below(&rng, 4);

@@ -531,4 +531,5 @@ T_CASE(wall_clock_that_was_ahead_does_not_stop_ttls)
     finish();
 }
 
+T_ONE_THREAD;
 T_MAIN("log_disk")

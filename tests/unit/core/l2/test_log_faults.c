@@ -723,4 +723,5 @@ T_CASE(cut_file_is_not_believed_after_an_open_that_failed)
     }
 }
 
+T_ONE_THREAD;
 T_MAIN("log_faults")

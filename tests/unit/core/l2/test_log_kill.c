@@ -298,4 +298,5 @@ T_CASE(entry_that_a_pass_let_go_stays_away_after_a_delete)
     l2_dev_fini(&other);
 }
 
+T_ONE_THREAD;
 T_MAIN("log_kill")

@@ -280,4 +280,5 @@ T_CASE(long_records_are_verified_after_a_failed_sync_with_less_memory)
     finish();
 }
 
+T_ONE_THREAD;
 T_MAIN("log_resize")
