@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    Larger counts of the disk tier: 62,500 random crash states and subsets of short
-#         traces, 1,250 kills (125 of them on a disk), 50 for each promise of one change, bits,
-#         bytes, runs and sectors of a store and 5,000 mutants under ASan and UBSan, a million
-#         entries that expire together.
+# Aim:    Larger counts of the disk tier: 21,000 random crash states and 17,000 subsets of short
+#         traces, 420 kills (45 of them on a disk), 18 for each promise of one change, bits, bytes,
+#         runs and sectors of a store and 1,700 mutants under ASan and UBSan, 300,000 entries that
+#         expire together.
 # Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
-#         counts, except the entries, and the bits: every 256th, from 2 on every 16th. SEED selects
-#         them (1,000,000 kills: 800).
+#         counts, except the entries, and the bits: every 512th, from 2 on every 16th. SEED selects
+#         them (1,000,000 kills: 2,400).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
@@ -34,24 +34,24 @@ item() { # LABEL NUMBER PROGRAM SETTINGS CASE
 # First the item that waits for the disk: it leaves a processor to the others. Then the longest
 # ones.
 kill="$CELLAR_BUILD/t/test_l2_kill"
-set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((125 * times)) disk)" \
-    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((1125 * times)) tmpfs)"
+set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((45 * times)) disk)" \
+    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((375 * times)) tmpfs)"
 for c in durable written each; do
     set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
-        CACHE_KILL_CYCLES=$((50 * times)) $c)"
+        CACHE_KILL_CYCLES=$((18 * times)) $c)"
 done
-if [ "$times" -gt 1 ]; then step=16; else step=256; fi
+if [ "$times" -gt 1 ]; then step=16; else step=512; fi
 for c in any_bit_of_a_closed any_bit_of_a_killed any_byte four_zeros a_run_of_bytes a_lost_sector; do
     set -- "$@" "$(item "damage, $c" 1 "$checked/test_l2_damage" \
         "ASAN_OPTIONS=$asan DAMAGE_STEP=$step" $c)"
 done
 set -- "$@" "$(item "crash states" 1 "$CELLAR_BUILD/t/test_l2_crash" \
-    CRASH_STATES=$((62500 * times)) every_crash)"
+    CRASH_STATES=$((21000 * times)) every_crash)"
 for c in closed killed; do
     set -- "$@" "$(item "mutants, $c" 1 "$checked/test_l2_damage" \
-        "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((2500 * times))" mixtures_in_a_$c)"
+        "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((850 * times))" mixtures_in_a_$c)"
 done
 set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
-    "CRASH_SUBSETS=$((50000 * times)) CRASH_LOOSE=13" every_subset)" \
-    "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
-sh tests/support/run.sh -l $((1800 * times)) -o $log -n l2_proof "$@"
+    "CRASH_SUBSETS=$((17000 * times)) CRASH_LOOSE=13" every_subset)" \
+    "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=300000 all_entries)"
+sh tests/support/run.sh -l $((600 * times)) -o $log -n l2_proof "$@"

@@ -144,7 +144,7 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(if $(SIM_SRC),$(call have,patch,mutants,sh $(SIM)/mutants.sh,t) \
   't|simulation: a seed of its own|build/sim --check 60') \
   $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
-  $(foreach s,$(call in_dirs,slow_l2_proof.sh),'t|l2 proof: all bits|PROOF_TIMES=2 sh $(s)') \
+  $(foreach s,$(call in_dirs,slow_l2_proof.sh),'t|l2 proof: all bits|PROOF_TIMES=6 sh $(s)') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
