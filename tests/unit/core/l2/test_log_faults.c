@@ -14,6 +14,7 @@
 #include "l2/rows.h"
 #include "l2/segment.h"
 #include "l2/stall.h"
+#include "l2/super.h"
 #include "tests/support/log_kit.h"
 
 #define SEGMENTS ((size_t)12)
@@ -245,6 +246,71 @@ T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
     T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
     T_EQ_U64(old_found(), OLD);
     dev.bad_end = 0;
+    dev.fail_site = DEV_PREAD; /* the errors of the open do not count */
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    (void)look(0);
+    T_EQ_U64(dev.fail_at, 0);
+    T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
+    stop();
+}
+
+/* The disk works again, but for the page of the log that is read first. */
+T_CASE(probe_reads_another_page_where_one_is_bad)
+{
+    start();
+    cfg.off_errors = 1;
+    put_old();
+    fill_to(seq_now() + 2);
+    kill_and_open();
+    dev.fail_site = DEV_PREAD;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    (void)look(0);
+    T_CHECK(base_load_acq(&d->disk) != L2_DISK_OK);
+    dev.bad_at = base_load_acq(&d->head) % (SEGMENTS * SEGMENT);
+    dev.bad_end = dev.bad_at + PAGE;
+    T_REQUIRE(dev.bad_at >= 3 * PAGE); /* SUPER has no such bytes */
+    ms += 60000;
+    (void)l2_tick(d, 0);
+    T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
+    dev.bad_end = 0;
+    stop();
+}
+
+/* A power cut at MANUAL after a close: either copy of SUPER says that the log is whole. */
+T_CASE(close_is_found_by_either_copy_of_super)
+{
+    for (uint64_t page = 0; page < 2; page++) {
+        start();
+        put_old();
+        T_EQ_I64(l2_end(d), CELLAR_OK);
+        l2_close(d);
+        l2_dev_find(&dev, "SUPER")->live[page * PAGE + 100] ^= 1;
+        dev.boot[0]++;
+        open_on(&dev);
+        T_EQ_U64(old_found(), OLD);
+        stop();
+    }
+}
+
+/* A SUPER that cannot be stored does not count for passes. */
+T_CASE(pass_goes_on_behind_a_super_that_is_stored)
+{
+    begin(L2_KEEP);
+    l2_dev_init(&dev);
+    open_on(&dev);
+    const uint64_t before = d->walks_from;
+    dev.fail_site = DEV_PWRITE;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    dev.fail_sticky = true;
+    d->super.synced = tail();
+    T_CHECK(l2_super_store(d) != 0);
+    T_EQ_U64(d->walks_from, before);
+    dev.fail_at = 0;
+    T_EQ_I64(l2_super_store(d), 0);
+    T_EQ_U64(d->walks_from, tail());
     stop();
 }
 
