@@ -57,9 +57,7 @@ static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const 
     memcpy(to + L2_AAD_HEAD + (size_t)r->ext * 8, key, r->klen);
 }
 
-/* Take a block of `bytes` for one compression or encryption: a reserved one, or a new one. block
- * NULL: no memory. */
-static void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
+CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
 {
     *box = (l2_box){ NULL, 0, NULL };
     for (uint32_t i = 0; i < L2_PACKERS && bytes <= l2_packer_bytes(); i++) {

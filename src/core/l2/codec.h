@@ -13,6 +13,9 @@ typedef struct l2_box { /* a value in its stored form */
 } l2_box;
 CELLAR_PRIVATE bool l2_codec_open(l2 *d);
 CELLAR_PRIVATE void l2_codec_close(l2 *d);
+/* Take a block of `bytes` for one compression or encryption: a reserved one, or a new one. block
+ * NULL: no memory. */
+CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes);
 /* Compress a value. r has the raw length and no ext; on success r describes the compressed value,
  * and its ext must then state the raw length. Return false, with nothing changed, if it does not
  * pay or memory is short. */
