@@ -66,6 +66,19 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
     return e;
 }
 
+CELLAR_PRIVATE int l2_log_read_pages(l2 *d, unsigned char *buf, size_t n, uint64_t lsn)
+{
+    const int e = l2_log_read(d, buf, n, lsn);
+    bool any = e == 0;
+    for (size_t off = 0, part; e != 0 && off < n; off += part) {
+        part = BASE_MIN(L2_PAGE - (size_t)((lsn + off) % L2_PAGE), n - off);
+        const bool read = l2_log_read(d, buf + off, part, lsn + off) == 0;
+        if (!read) { memset(buf + off, 0, part); }
+        any = any || read;
+    }
+    return any ? 0 : e;
+}
+
 CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn)
 {
     const base_vfs *v = d->vfs;

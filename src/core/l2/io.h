@@ -10,6 +10,9 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 /* Read bytes of the log from data.seg. They lie in one segment. */
 CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn);
+/* Read them page by page if that fails: a page that cannot be read is zeros. Return 0, or an errno
+ * if no page can be read. */
+CELLAR_PRIVATE int l2_log_read_pages(l2 *d, unsigned char *buf, size_t n, uint64_t lsn);
 /* Read them if memory has all of them. */
 CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn);
 CELLAR_PRIVATE int64_t l2_wall_clock(const l2 *d); /* as it is: it may step, and be wrong */

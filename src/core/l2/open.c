@@ -99,7 +99,7 @@ static void l2_files_close(l2 *d)
 
 /* ---- identity of the directory ---- */
 
-typedef struct l2_census { bool super, data, foreign; } l2_census;
+typedef struct l2_census { bool super, data, old, foreign; } l2_census;
 
 static void l2_count_name(void *ctx, const char *name)
 {
@@ -108,12 +108,14 @@ static void l2_count_name(void *ctx, const char *name)
     for (size_t i = 0; i < sizeof l2_names / sizeof l2_names[0]; i++) {
         ours = ours || strcmp(name, l2_names[i]) == 0;
     }
+    bool old = false;
     for (size_t i = 0; i < sizeof l2_old_names / sizeof l2_old_names[0]; i++) {
-        ours = ours || strcmp(name, l2_old_names[i]) == 0;
+        old = old || strcmp(name, l2_old_names[i]) == 0;
     }
     c->super = c->super || strcmp(name, "SUPER") == 0;
-    c->data = c->data || strcmp(name, "META.0") == 0; /* made after SUPER */
-    c->foreign = c->foreign || !ours;
+    c->data = c->data || strcmp(name, "data.seg") == 0;
+    c->old = c->old || old;
+    c->foreign = c->foreign || !(ours || old);
 }
 
 /* Load the valid copy with the higher serial. Without one: E_CORRUPT if a copy has our magic, else
@@ -224,6 +226,7 @@ static cellar_err l2_old_remove(l2 *d, int *sys_errno)
     }
     (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.seg");
     *sys_errno = d->vfs->unlink(d->vfs->ctx, d->dir, "SUPER");
+    if (*sys_errno == ENOENT) { *sys_errno = 0; } /* it was being made, or removed */
     return *sys_errno == 0 ? l2_format(d, sys_errno) : CELLAR_E_IO;
 }
 
@@ -295,7 +298,10 @@ static int l2_ring_open(l2 *d, uint32_t ring, const char *name, uint32_t nseg, u
     int e = l2_file(d, name, BASE_VFS_WRITE | BASE_VFS_CREATE, &f);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, f); }
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, f, st); }
-    if (e == 0) { *whole = *whole && st->size_bytes >= size; }
+    if (e == 0) {
+        *whole = *whole && st->size_bytes >= size;
+        d->ring[ring].had = BASE_MIN(size, st->size_bytes);
+    }
     base_store_rlx(&d->ring[ring].first, first);
     base_store_rlx(&d->ring[ring].size, size);
     base_store_rlx(&d->ring[ring].file, f);
@@ -451,7 +457,6 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     if (e != 0) { return CELLAR_E_IO; }
     cellar_err err = CELLAR_OK;
     if (c.super) { err = l2_super_load(d, sys_errno); }
-    if (!c.super && c.data) { err = CELLAR_E_CORRUPT; }
     if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
     if (err == CELLAR_OK || err == CELLAR_STALE) { err = l2_lock(d, sys_errno); }
     if (err != CELLAR_OK) { return err; }
@@ -459,7 +464,11 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
-    err = c.super ? l2_super_load(d, sys_errno) : l2_format(d, sys_errno);
+    if (!c.super && c.data && !c.old) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                 "l2_path has a data.seg without SUPER: the disk tier begins empty");
+    }
+    err = c.super ? l2_super_load(d, sys_errno) : c.old ? CELLAR_STALE : l2_format(d, sys_errno);
     if (err == CELLAR_STALE) { err = l2_old_remove(d, sys_errno); }
     return err == CELLAR_OK ? l2_open_ours(d, sys_errno) : err;
 }
@@ -579,8 +588,10 @@ CELLAR_PRIVATE cellar_err l2_sync(l2 *d)
     /* At DROP a place is used again without a sync: then only SUPER has an lsn that is so new. */
     if (err == CELLAR_OK && d->cfg.level == L2_DROP) {
         sync_role_take(&d->writing);
-        if (l2_settle(d) != 0) { err = CELLAR_E_IO; }
+        l2_settle(d);
         l2_writing_drop(d);
+        /* Also where nothing changed: the last one may have failed. */
+        if (l2_super_store(d) != 0) { err = CELLAR_E_IO; }
     }
     sync_role_drop(&d->working);
     return err;

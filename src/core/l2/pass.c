@@ -25,6 +25,7 @@
 #include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/live.h"
+#include "l2/namespaces.h"
 #include "l2/part.h"
 #include "l2/progress.h"
 #include "l2/read.h"
@@ -45,6 +46,8 @@ typedef struct l2_pass { /* one segment */
     uint64_t at, have; /* offset and length of what `work` has of it */
     bool looks;      /* it reads an eighth */
     bool full;       /* no room for a copy */
+    bool got;        /* a read succeeded */
+    uint64_t lost, lost_bytes; /* records with a word that cannot be read; their bytes */
     int e;           /* a read failed */
 } l2_pass;
 
@@ -58,8 +61,19 @@ static bool l2_unread_waits(l2 *d)
     return now - d->unread_ns < L2_UNREAD_NS;
 }
 
-/* Return true if the part with this key belongs to a value that a get finds. p->e: the head cannot
- * be read, and the part waits. */
+/* Read the head of a value in parts, twice if that fails. */
+static int l2_owner_read(l2 *d, const l2_word *w, unsigned char *at, l2_rec *r)
+{
+    int e = ENODATA;
+    for (int i = 0; i < 2 && w->lsn != 0 && w->bytes <= L2_OWNER_BYTES; i++) {
+        e = l2_record_read(d, w->lsn, at, w->bytes, r);
+        if (e == 0 || e == ENODATA || e == EILSEQ) { break; }
+    }
+    return e;
+}
+
+/* Return true if the part with this key belongs to a value that a get finds. p->e: the disk does
+ * not answer, and the part waits. */
 static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
 {
     unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
@@ -68,20 +82,20 @@ static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
     l2_meta m;
     const uint64_t id = l2_r64(key);
     if (id == d->want_id) { return d->want_it; }
+    if (id == d->unread_id) { return false; }
     memcpy(&h48, key + 8, 6);
     l2_shard *s = l2_shard_of(d, h48 << 16);
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const l2_word w = l2_index_find48(d, h48);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     memset(&m, 0, offsetof(l2_meta, tags));
-    const int read = w.lsn != 0 && w.bytes <= sizeof at
-                         ? l2_record_read(d, w.lsn, at, w.bytes, &r)
-                         : ENODATA;
+    const int read = l2_owner_read(d, &w, at, &r);
     const bool fails = read != 0 && read != ENODATA && read != EILSEQ;
-    if (fails && (p->looks || l2_unread_waits(d))) {
+    if (fails && (l2_standing(d) || base_load_acq(&d->disk) != L2_DISK_OK)) {
         p->e = read;
         return false;
     }
+    if (fails) { d->unread_id = id; } /* each look would read it again */
     d->want_id = id;
     d->want_it = read == 0 && l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) &&
                  m.part_id == id && l2_record_valid(d, at, &r, w.lsn) && l2_parts_there(d, h48, &m);
@@ -96,8 +110,10 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
         uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
         if (p->looks) { n = BASE_MIN(n, BASE_MAX(d->form.seg_bytes / 8, row->bytes)); }
         p->at = row->off;
-        p->e = l2_log_read(d, d->work, (size_t)n, p->begin + row->off);
-        p->have = p->e == 0 ? n : 0;
+        p->e = l2_log_read_pages(d, d->work, (size_t)n, p->begin + row->off);
+        if (p->got) { p->e = 0; } /* the disk answers: these pages are lost */
+        p->got = p->e == 0;
+        p->have = p->got ? n : 0;
         L2_COUNT_BY(d, passed_bytes, n);
     }
     const unsigned char *at = d->work + (row->off - p->at);
@@ -114,6 +130,10 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
 static const unsigned char *l2_pass_valid(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
 {
     const unsigned char *at = l2_pass_record(d, p, row, r);
+    if (p->e == 0 && at == NULL) {
+        p->lost++;
+        p->lost_bytes += row->bytes;
+    }
     if (p->e != 0 || at == NULL || !l2_record_valid(d, at, r, p->begin + row->off)) { return NULL; }
     const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
     return !part || l2_part_wanted(d, p, at + L2_RECORD_HEAD + (size_t)r->ext * 8) ? at : NULL;
@@ -128,6 +148,8 @@ static int l2_row_look(l2 *d, void *ctx, const l2_row *row)
     if (!near || row->kind != L2_KIND_PUT || !l2_indexed_at(d, row->hash, p->begin + row->off)) {
         return 0;
     }
+    /* A namespace that was cleared left the sum as a whole. */
+    if (row->generation != 0 && !l2_generation_used(d, row->generation)) { return 0; }
     const bool dead = l2_pass_valid(d, p, row, &r) == NULL;
     if (p->e != 0) { return p->e; }
     d->looked += row->bytes;
@@ -191,7 +213,10 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
         const int page = l2_rows_page(d, &p->t, i, fn, p);
         if (e == 0) { e = page; }
     }
-    return e == EILSEQ && p->t.rows != 0 ? l2_rows_walk(d, &p->t, fn, p) : e;
+    const bool unread = e != 0 && p->e == 0 && e != EAGAIN && e != ENOSPC; /* those of fn */
+    if (!unread || p->t.rows == 0) { return e; }
+    p->lost = p->lost_bytes = 0;
+    return l2_rows_walk(d, &p->t, fn, p);
 }
 
 /* ---- segments ---- */
@@ -208,6 +233,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
         const bool read = e == 0 || p.full || e == EILSEQ;
         if (e == EAGAIN || (!read && l2_unread_waits(d))) { return done; } /* EAGAIN: of writes */
         d->unread_ns = 0;
+        if (p.lost != 0) { l2_lost_entries(d, L2_LOST_unread, p.lost, p.lost_bytes); }
         if (p.full && done != 0) { return done; } /* there is room for it after the FLOOR */
         done++;
         if (e != 0) { break; }

@@ -51,6 +51,7 @@ typedef struct l2_recovery {
     uint64_t newest;         /* highest number of any header */
     uint64_t synced;         /* lsn */
     bool met;                /* the walk has met the run that SUPER names */
+    bool told;               /* a trailer tells the end: records before it are lost */
     uint64_t floor;
     l2_list controls;        /* lsns */
     l2_list runs;            /* pairs: number, lsn of the first record */
@@ -91,14 +92,14 @@ static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
     unsigned char at[L2_HEAD_BYTES];
     *top = d->super.born;
     r->synced = d->super.synced;
-    const uint64_t seg = d->form.seg_bytes, all[2] = { base_load_acq(&d->ring[0].size) / seg,
-                                                       base_load_acq(&d->ring[1].size) / seg };
-    for (uint64_t n = 0; n < all[0] + all[1]; n++) {
+    const uint64_t seg = d->form.seg_bytes, had = d->ring[0].had / seg;
+    for (uint64_t n = 0; n < had + d->ring[1].had / seg; n++) {
         l2_head h;
-        const uint64_t i = n < all[0] ? n : n - all[0];
-        const l2_ring *ring = &d->ring[n < all[0] ? 0 : 1];
+        const uint64_t i = n < had ? n : n - had;
+        const l2_ring *ring = &d->ring[n < had ? 0 : 1];
         if (l2_read(d, base_load_acq(&ring->file), at, sizeof at, i * seg) != 0 ||
-            !l2_head_read(&d->form, at, &h) || h.seq % all[ring - d->ring] != i) {
+            !l2_head_read(&d->form, at, &h) ||
+            h.seq % (base_load_acq(&ring->size) / seg) != i) {
             continue;
         }
         if (l2_ring_at(d, h.seq * seg) != ring) { continue; }
@@ -158,12 +159,7 @@ static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
 /* Read the image of a segment. Return false if its header is not there. */
 static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
 {
-    const uint64_t begin = seq * d->form.seg_bytes;
-    const bool fails = l2_log_read(d, r->image, d->form.seg_bytes, begin) != 0;
-    for (uint32_t off = 0; fails && off < d->form.seg_bytes; off += L2_PAGE) {
-        unsigned char *at = r->image + off;
-        if (l2_log_read(d, at, L2_PAGE, begin + off) != 0) { memset(at, 0, L2_PAGE); }
-    }
+    (void)l2_log_read_pages(d, r->image, d->form.seg_bytes, seq * d->form.seg_bytes);
     return l2_head_read(&d->form, r->image, h) && h->seq == seq;
 }
 
@@ -196,6 +192,7 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
     const uint64_t begin = r->seq * d->form.seg_bytes;
     l2_head h;
     l2_trailer t;
+    r->told = false;
     const bool head = l2_image_read(d, r, r->seq, &h);
     const bool trailer = l2_trailer_read(&d->form, r->image + d->form.seg_bytes - L2_TRAILER_BYTES,
                                          &t) && t.seq == r->seq;
@@ -209,7 +206,8 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
         return L2_ENDS_BEFORE;
     }
     if (head) { d->last = h.before; }
-    if (sure && r->off < t.data_end) {
+    r->told = sure && r->off < t.data_end;
+    if (r->told) {
         if (l2_rows_take(d, r, &t) != 0) { return L2_ENDS_BEFORE; }
         L2_COUNT(d, healed);
         rows = t.rows;
@@ -504,12 +502,23 @@ static int l2_begin_empty(l2 *d, const l2_recovery *r, uint64_t number)
     return l2_open_control(d, L2_ROW_FLOOR, L2_CTL_FLOOR, begin, &end);
 }
 
+/* Let the log go on behind its last record: in the open segment, or in the next one if records of
+ * that are lost. A later open walks no further than to those. */
+static int l2_begin_behind(l2 *d, const l2_recovery *r)
+{
+    uint64_t begin;
+    l2_log_begin(d, r->seq, r->off);
+    const bool next = r->told && l2_segs_free(d, base_load_acq(&d->tail)) != 0;
+    return next ? l2_next_synced(d, &begin) : 0;
+}
+
 /* Continue the log that was found. */
 static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, uint64_t number)
 {
     uint64_t end = 0;
     const uint32_t kept = r->off % L2_PAGE;
     const uint64_t least = l2_seq_least(d, r->seq);
+    memcpy(d->buf, r->image + (r->off - kept), kept); /* the page in which the log continues */
     base_store_rel(&d->head, least * d->form.seg_bytes);
     base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
     const uint64_t oldest = l2_rows_all(d, r);
@@ -519,13 +528,10 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     if (!r->hole) { base_store_rel(&d->header_floor, r->floor); }
     if (r->short_memory || !l2_runs_make(d, r, BASE_MIN(oldest, r->seq))) { return ENOMEM; }
     d->form.epoch = r->number;
-    if (kept != 0) { /* the page in which the log continues */
-        const int e = l2_log_read(d, d->buf, kept, r->seq * d->form.seg_bytes + r->off - kept);
-        if (e != 0) { return e; }
-    }
     const uint64_t tail = r->seq * d->form.seg_bytes + r->off;
     base_store_rel(&d->synced, same_boot ? BASE_MIN(r->synced, tail) : tail);
-    l2_log_begin(d, r->seq, r->off);
+    int e = l2_begin_behind(d, r);
+    if (e != 0) { return e; }
     if (!l2_controls_apply(d, r)) { return ENOMEM; }
     if (d->invalidations.floor > r->floor) { /* a pattern for which there was no room */
         r->floor = d->invalidations.floor;
@@ -537,7 +543,7 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     if (d->unplaced != 0) {
         l2_lost_entries(d, L2_LOST_index, base_load_rlx(&d->index.full), 0);
     }
-    int e = r->hole ? l2_hole_end(d, r) : 0;
+    if (r->hole) { e = l2_hole_end(d, r); }
     if (e == 0) { e = l2_open_control(d, L2_ROW_RUN, L2_CTL_RUN, number, &end); }
     if (e != 0) { return e; }
     d->form.epoch = number;

@@ -6,8 +6,8 @@
  *            data.new made -> SUPER {RUNS, split} -> the log goes on in data.new -> all segments
  *            below split pass -> all synced -> SUPER {DONE} -> renamed to data.seg -> SUPER {NONE}
  * INVARIANTS `split` is the begin of the segment behind the open one. SUPER names it before that
- *            segment begins: `writing` is held meanwhile. If that SUPER may or may not be on disk
- *            (`doubt`), no segment begins until a later SUPER is.
+ *            segment begins: none begins meanwhile (`doubt`), nor, if that SUPER may or may not be
+ *            on disk, until a later one is.
  *            Segments below split pass as ever (pass.c): below half alive their records move, with
  *            half of the new file left to them. So every kill finds each live record in one of the
  *            two files.
@@ -64,9 +64,11 @@ static cellar_err l2_turn(l2 *d, uint32_t nseg, uint64_t bytes)
     const cellar_err err = l2_new_make(d, nseg, &f, &st);
     if (err != CELLAR_OK) { return err; }
     BASE_POINT("l2.new_made");
+    const l2_super was = *s;
     sync_role_take(&d->writing);
     const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
-    const l2_super was = *s;
+    base_store_rel(&d->doubt, (uint32_t)L2_DOUBT_RUNS);
+    l2_writing_drop(d);
     s->split = (seq + 1) * d->form.seg_bytes;
     s->was_nseg = s->nseg;
     s->nseg = nseg;
@@ -75,9 +77,10 @@ static cellar_err l2_turn(l2 *d, uint32_t nseg, uint64_t bytes)
     s->inode = st.inode;
     s->device = st.device;
     s->born_ns = st.born_ns;
-    base_store_rel(&d->doubt, 1u); /* until a SUPER is stored */
     const int e = l2_super_store(d);
     BASE_POINT("l2.turned");
+    sync_role_take(&d->writing);
+    base_store_rel(&d->doubt, (uint32_t)(e == 0 ? L2_DOUBT_NOT : L2_DOUBT_FAILED));
     if (e == 0) {
         l2_ring *r = &d->ring[l2_other(d)];
         base_store_rel(&r->first, s->split);

@@ -22,6 +22,7 @@
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
+#include "l2/live.h"
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/read.h"
@@ -108,7 +109,7 @@ static int l2_seg_holds(l2 *d, l2_span *s)
 static void l2_lost_end(l2 *d)
 {
     const uint64_t lsn = d->lost_lsn, head = base_load_acq(&d->head);
-    l2_lost_all(d, L2_LOST_sync);
+    l2_lost(d, L2_LOST_sync, lsn - head);
     L2_COUNT(d, emptied);
     L2_COUNT(d, holes);
     l2_index_cut(d, lsn);
@@ -151,7 +152,10 @@ CELLAR_PRIVATE int l2_resync(l2 *d)
         l2_index_sweep(d, false);
         base_store_rel(&d->head, l2_seq_of(d, base_load_acq(&d->tail)) * d->form.seg_bytes);
     }
-    if (e == EILSEQ) { e = l2_next_synced(d, &d->lost_lsn); }
+    if (e == EILSEQ) {
+        e = l2_next_synced(d, &d->lost_lsn);
+        if (e == 0) { l2_live_none(d); } /* puts behind it count from now on */
+    }
     if (e == 0 && d->lost_lsn > base_load_acq(&d->header_floor)) {
         e = l2_floor_put(d, d->lost_lsn, &end);
         if (e == 0) { base_store_rel(&d->header_floor, d->lost_lsn); }

@@ -33,7 +33,10 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
         return e;
     }
     d->walks_from = s->synced;
-    base_store_rel(&d->doubt, 0u);
+    if (base_load_acq(&d->doubt) == L2_DOUBT_FAILED) { /* SUPER names no data.new now */
+        base_store_rel(&d->doubt, (uint32_t)L2_DOUBT_NOT);
+        (void)L2_DISK(d, unlink, d->dir, "data.new");
+    }
     return 0;
 }
 
@@ -46,11 +49,10 @@ CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)
     return e == 0 && l2_r64(at) == ~l2_r64(at + 8) ? l2_r64(at) : UINT64_MAX;
 }
 
-CELLAR_PRIVATE int l2_settle(l2 *d)
+CELLAR_PRIVATE void l2_settle(l2 *d)
 {
     d->super.synced = base_load_acq(&d->synced);
     if (base_load_acq(&d->written) == d->super.synced) { d->settled = ++d->super.settled; }
-    return l2_super_store(d); /* also where nothing changed: the last one may have failed */
 }
 
 CELLAR_PRIVATE int l2_unsettle(l2 *d)

@@ -7,9 +7,10 @@
 #include "l2/types.h"
 
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
-/* Let SUPER say that the state at `synced` is durable as a whole, if nothing was written since: a
- * power cut at DROP leaves it. Return an errno, or 0. `working` and `writing` are held. */
-CELLAR_PRIVATE int l2_settle(l2 *d);
+/* Let the next SUPER say that the state at `synced` is durable as a whole, if nothing was written
+ * since: a power cut at DROP leaves it. A write before that SUPER says that it is over. `working`
+ * and `writing` are held. */
+CELLAR_PRIVATE void l2_settle(l2 *d);
 /* Note durably that the state SUPER names is over. The caller holds `writing`, and writes then. */
 CELLAR_PRIVATE int l2_unsettle(l2 *d);
 /* Return the number of the last durable state that is over. If unknown, all are. */

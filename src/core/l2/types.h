@@ -176,9 +176,16 @@ enum {
     L2_CHANGE_DONE  /* data.new has it, and is renamed to data.seg */
 };
 
+enum { /* of the ring that SUPER names: no segment begins while there is a doubt */
+    L2_DOUBT_NOT,
+    L2_DOUBT_RUNS,  /* a SUPER that names a second ring is being stored */
+    L2_DOUBT_FAILED /* it failed: until another SUPER is stored it may be on disk */
+};
+
 typedef struct l2_ring { /* a file with the segments from `first` on: place: lsn modulo size */
     base_vfs_file *_Atomic file;   /* NULL: none */
     _Atomic uint64_t first, size;  /* lsn; bytes */
+    uint64_t had;                  /* bytes that the open found */
 } l2_ring;
 
 typedef struct l2_goal { /* a change of the size that was asked for; holder of `working` */
@@ -249,7 +256,7 @@ struct l2 {
     l2_ring ring[2];
     _Atomic uint32_t newest; /* ring in which the log ends; holder of `writing` and `working` */
     _Atomic uint32_t readers; /* calls that read a ring */
-    _Atomic uint32_t doubt;  /* 1: SUPER may name a ring that the store does not */
+    _Atomic uint32_t doubt;  /* L2_DOUBT_.. */
     l2_goal goal;
     _Atomic uint32_t goal_over; /* cellar_err of the last goal; PENDING: it is on */
     l2_form form;            /* of this run; constant after the open */
@@ -340,6 +347,7 @@ struct l2 {
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
+    uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free */
     uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */

@@ -44,9 +44,15 @@ static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
 {
     const uint64_t hash = l2_mix(k->hash);
     l2_shard *s = l2_shard_of(d, hash);
-    const l2_record r = { .rec = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len,
-                                   .generation = k->generation, .bytes = L2_RECORD_HEAD + k->len },
-                          .kind = L2_KIND_TOMB, .hash = hash, .key = k->bytes };
+    unsigned char value[16] = { L2_CTL_END };
+    l2_record r = { .rec = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len,
+                             .generation = k->generation, .bytes = L2_RECORD_HEAD + k->len },
+                    .kind = L2_KIND_TOMB, .hash = hash, .key = k->bytes, .value = value };
+    if (r.rec.bytes > d->room_max) { /* no put has such a key: the hash alone is logged */
+        l2_w64(value + 8, hash);
+        r.rec = (l2_rec){ .kind = L2_KIND_CONTROL, .vlen = sizeof value,
+                          .bytes = L2_RECORD_HEAD + sizeof value };
+    }
     uint64_t lsn = 0;
     l2_took took = L2_TOOK;
     *end = 0;
@@ -60,7 +66,7 @@ static l2_took l2_tombstone(l2 *d, const l2_key *k, uint64_t *end)
             l2_index_drop(d, hash);
             l2_live_take(d, k->generation, w.bytes);
         }
-        s->ended = lsn + l2_rec_room(&d->form, 0, k->len, 0);
+        s->ended = lsn + l2_rec_room(&d->form, 0, r.rec.klen, r.rec.vlen);
     }
     *end = s->ended; /* without a word, too: that of another thread may not be written */
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);

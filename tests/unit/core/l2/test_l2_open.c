@@ -163,7 +163,7 @@ static void count_warnings(cellar_log_level level, const char *module, cellar_er
                            const char *text, void *ctx)
 {
     (void)level, (void)module, (void)code, (void)ctx;
-    warned += strstr(text, "of an older version") != NULL;
+    warned += strstr(text, "of an older version") != NULL || strstr(text, "without SUPER") != NULL;
 }
 
 T_CASE(directory_of_an_older_format_is_emptied)
@@ -187,6 +187,43 @@ T_CASE(directory_of_an_older_format_is_emptied)
     T_REQUIRE(open_it() == CELLAR_OK);
     T_EQ_U64(warned, 1);
     T_CHECK(has(d, "key", "new"));
+    l2_close(d);
+    gone();
+}
+
+/* The older version made META.0 after its SUPER, which is gone, or not durable yet. */
+T_CASE(directory_of_an_older_format_without_super_is_emptied)
+{
+    base_vfs_file *f;
+    start();
+    base_log_init(&lines, &clock_now, count_warnings, NULL, BASE_LOG_WARNING);
+    warned = 0;
+    T_REQUIRE(vfs.open(&dev, NULL, "META.0", BASE_VFS_CREATE, &f) == 0);
+    T_REQUIRE(vfs.open(&dev, NULL, "data.seg", BASE_VFS_CREATE, &f) == 0);
+    T_REQUIRE(open_it() == CELLAR_OK);
+    T_EQ_U64(warned, 1);
+    T_CHECK(l2_dev_find(&dev, "META.0") == NULL);
+    put_one(d, "key", "new");
+    l2_close(d);
+    T_REQUIRE(open_it() == CELLAR_OK);
+    T_EQ_U64(warned, 1);
+    T_CHECK(has(d, "key", "new"));
+    l2_close(d);
+    gone();
+}
+
+T_CASE(directory_that_lost_super_begins_empty_with_a_warning)
+{
+    made();
+    base_log_init(&lines, &clock_now, count_warnings, NULL, BASE_LOG_WARNING);
+    warned = 0;
+    T_EQ_I64(vfs.unlink(&dev, NULL, "SUPER"), 0);
+    T_REQUIRE(open_it() == CELLAR_OK);
+    T_EQ_U64(warned, 1);
+    T_CHECK(!has(d, "key", "value"));
+    l2_close(d);
+    T_REQUIRE(open_it() == CELLAR_OK);
+    T_EQ_U64(warned, 1);
     l2_close(d);
     gone();
 }

@@ -789,5 +789,291 @@ T_CASE(cut_file_is_not_believed_after_an_open_that_failed)
     }
 }
 
+/* ---- pages that cannot be read ---- */
+
+static void bad_page(uint64_t lsn)
+{
+    T_REQUIRE(lsn % (SEGMENTS * SEGMENT) >= SEGMENT); /* SUPER has no such bytes */
+    dev.bad_at = lsn % (SEGMENTS * SEGMENT) / PAGE * PAGE;
+    dev.bad_end = dev.bad_at + PAGE;
+}
+
+static uint64_t lost_unread(void) { return base_load_rlx(&d->lost_entries[L2_LOST_unread]); }
+
+/* Return the live keys of 0..OLD - 1 with a record in a page. */
+static uint32_t old_in_page(uint64_t lsn)
+{
+    const uint64_t page = lsn / PAGE * PAGE;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < OLD; i++) {
+        const l2_key k = key_of(&i);
+        const l2_word w = l2_index_find(d, l2_mix(k.hash));
+        n += w.lsn != 0 && w.lsn < page + PAGE && w.lsn + w.bytes > page;
+    }
+    return n;
+}
+
+/* The page in which a closed log goes on is lost: it fails, or has zeros. */
+static void last_page_lost(l2_level level, bool zeros)
+{
+    begin(level);
+    l2_dev_init(&dev);
+    cfg.off_errors = L2_ERRORS_MOST; /* gets read the page, too */
+    open_on(&dev);
+    put_old();
+    const uint64_t last_page = (tail() - 1) / PAGE * PAGE;
+    const uint32_t costs = old_in_page(last_page), seq = (uint32_t)seq_now();
+    T_REQUIRE(costs > 0 && costs < OLD && seq == 1);
+    l2_close(d);
+    if (zeros) { zero_bytes(last_page, PAGE); } else { bad_page(last_page); }
+    open_on(&dev);
+    T_EQ_U64(old_found(), OLD - costs);
+    change_key(OLD, false, true);
+    const uint32_t first = 0;
+    const l2_key k = key_of(&first);
+    l2_invalidate(d, &k);
+    for (int i = 0; i < 2; i++) {
+        kill_and_open();
+        T_EQ_U64(old_found(), OLD - costs - 1);
+        T_EQ_U64(look(OLD), last[OLD]);
+        if (i == 0 && level != L2_DROP) { dev.boot[0]++; }
+    }
+    if (zeros) { bytes_again(last_page, PAGE); }
+    dev.bad_end = 0;
+    kill_and_open();
+    T_EQ_U64(look(0), 0);
+    T_EQ_U64(look(OLD), last[OLD]);
+    stop();
+}
+
+T_CASE(closed_log_goes_on_behind_a_last_page_that_cannot_be_read)
+{
+    last_page_lost(L2_DROP, false);
+    last_page_lost(L2_KEEP, false);
+    last_page_lost(L2_ALWAYS, false);
+}
+
+T_CASE(closed_log_goes_on_behind_a_last_page_of_zeros)
+{
+    last_page_lost(L2_DROP, true);
+    last_page_lost(L2_KEEP, true);
+    last_page_lost(L2_ALWAYS, true);
+}
+
+T_CASE(page_that_a_pass_cannot_read_costs_its_own_records)
+{
+    start();
+    put_old();
+    const uint64_t page = SEGMENT + PAGE;
+    const uint32_t costs = old_in_page(page);
+    T_REQUIRE(costs > 0 && costs < OLD && seq_now() == 1);
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    bad_page(page);
+    (void)l2_tick(d, 0);
+    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 2);
+    T_EQ_U64(old_found(), OLD - costs);
+    T_EQ_U64(lost_unread(), costs);
+    T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD - costs);
+    dev.bad_end = 0;
+    stop();
+}
+
+T_CASE(rows_that_a_pass_cannot_read_are_made_of_the_records)
+{
+    start();
+    put_old();
+    T_REQUIRE(seq_now() == 1);
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    bad_page(SEGMENT + l2_rows_at(&d->form, 0));
+    (void)l2_tick(d, 0);
+    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 2);
+    T_EQ_U64(old_found(), OLD);
+    T_EQ_U64(lost_unread(), 0);
+    dev.bad_end = 0;
+    stop();
+}
+
+/* No page of the segment can be read: the disk is at fault, and nothing is dropped. */
+T_CASE(segment_that_cannot_be_read_at_all_waits)
+{
+    start();
+    put_old();
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    dev.bad_at = SEGMENT;
+    dev.bad_end = 2 * SEGMENT - PAGE; /* its trailer can */
+    (void)l2_tick(d, 0);
+    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 1);
+    dev.bad_end = 0;
+    ms += 86400000; /* the disk may be off until then */
+    for (uint32_t i = 0; i < SEGMENTS; i++) { (void)l2_tick(d, 0); }
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
+#define VALUE_BYTES 60000u /* in parts of 24 KiB */
+
+/* Its first part lies in segment 1, its head in another one. */
+static uint64_t put_in_parts(void)
+{
+    static unsigned char value[VALUE_BYTES];
+    const uint32_t i = KEYS;
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
+    while (tail() < SEGMENT + SEGMENT / 2) { change_key(OLD, false, true); }
+    T_EQ_I64(l2_put(d, &k, value, sizeof value, &m, NULL), CELLAR_OK);
+    return l2_index_find(d, l2_mix(k.hash)).lsn;
+}
+
+T_CASE(head_that_cannot_be_read_delays_no_pass)
+{
+    start();
+    const uint64_t lsn = put_in_parts(), end = l2_seq_of(d, lsn);
+    T_REQUIRE(end > 1);
+    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+    bad_page(lsn);
+    while (l2_seq_of(d, base_load_acq(&d->head)) <= end) {
+        const uint64_t head = base_load_acq(&d->head);
+        while (!l2_pass_due(d)) { change_key(OLD, false, true); }
+        (void)l2_tick(d, 0);
+        T_REQUIRE(base_load_acq(&d->head) > head);
+    }
+    T_EQ_U64(base_load_rlx(&d->n.offs), 0);
+    dev.bad_end = 0;
+    stop();
+}
+
+T_CASE(delete_of_a_key_longer_than_any_record_returns)
+{
+    static unsigned char key[65000];
+    start();
+    put_old();
+    d->unplaced = tail(); /* as of an open with a full index */
+    const l2_key k = { key, sizeof key, GENERATION,
+                       base_hash(l2_hash_key(d), GENERATION, key, sizeof key) };
+    T_CHECK(L2_RECORD_HEAD + sizeof key > d->room_max);
+    const uint64_t before = tail();
+    l2_invalidate(d, &k);
+    T_CHECK(tail() > before && tail() < before + PAGE);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
+/* ---- sums and files ---- */
+
+static bool in_sync;
+
+static int sync_with_puts(void *ctx, base_vfs_file *f)
+{
+    for (uint32_t i = OLD; in_sync && i < KEYS; i++) {
+        T_EQ_I64(put_once(i, 7, true), CELLAR_OK);
+    }
+    in_sync = false;
+    return l2_dev_datasync(ctx, f);
+}
+
+/* Faulty sequence: a sync fails, bytes are lost, and puts come while the FLOOR is synced. */
+T_CASE(puts_behind_lost_bytes_count_as_live)
+{
+    begin(L2_KEEP);
+    l2_dev_init(&dev);
+    open_on(&dev);
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    const uint64_t page = tail() / PAGE * PAGE + PAGE;
+    while (tail() < page + PAGE) { change_key(0, false, true); }
+    fail_once(DEV_DATASYNC);
+    T_EQ_I64(l2_commit(d), CELLAR_E_IO);
+    zero_bytes(page, PAGE);
+    const uint64_t emptied = base_load_rlx(&d->n.emptied);
+    in_sync = true;
+    vfs.datasync = sync_with_puts;
+    (void)l2_tick(d, 0);
+    T_CHECK(!in_sync);
+    T_EQ_U64(base_load_rlx(&d->n.emptied), emptied + 1);
+    T_CHECK(base_load_rlx(&d->live_bytes) >= (uint64_t)(KEYS - OLD) * LEAST_RECORD);
+    stop();
+}
+
+/* A clear takes the bytes of its entries from the sum at once. */
+T_CASE(looks_of_passes_leave_out_what_a_clear_took)
+{
+    l2_namespace ns = { .id = 2, .generation = 9 };
+    start();
+    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6), CELLAR_OK);
+    for (uint32_t i = 0; seq_now() < 4; i++) { put_filler(i); }
+    ns.generation = 10;
+    T_EQ_I64(l2_namespace_set(d, &ns, NULL, 0), CELLAR_OK);
+    generation_now = 3;
+    for (uint32_t i = 1000; !l2_pass_due(d); i++) { T_EQ_I64(put_once(i, 7, true), CELLAR_OK); }
+    d->cfg.move_pct = 10;
+    (void)l2_tick(d, 0);
+    T_CHECK(d->looked != 0);
+    T_EQ_U64(d->dead, 0);
+    stop();
+}
+
+#define PLACES 64u
+#define LOOKS 16u /* of the first decision of passes */
+
+static bool looked_at[PLACES];
+
+/* A look reads an eighth of a segment. */
+static int pread_noted(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
+{
+    if (n == SEGMENT / 8) { looked_at[at / SEGMENT] = true; }
+    return l2_dev_pread(ctx, f, buf, n, at, done);
+}
+
+/* Entries of one time lie together. */
+T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
+{
+    start();
+    l2_discard(d);
+    l2_dev_fini(&dev);
+    l2_dev_init(&dev);
+    cfg.seg_count = PLACES;
+    cfg.bytes = PLACES * SEGMENT;
+    cfg.memory_bytes = 16 << 20;
+    cfg.avg_object_bytes = 128;
+    cfg.move_pct = 10;
+    open_on(&dev);
+    const uint64_t first = seq_now();
+    for (uint32_t i = 1000; !l2_pass_due(d); i++) { T_EQ_I64(put_once(i, 7, false), CELLAR_OK); }
+    const uint64_t span = base_load_acq(&d->sealed_seq) - first;
+    memset(looked_at, 0, sizeof looked_at);
+    vfs.pread = pread_noted;
+    (void)l2_tick(d, 0);
+    uint64_t looks = 0, from = first;
+    for (uint64_t seq = first; seq < first + span; seq++) {
+        if (!looked_at[seq % PLACES]) { continue; }
+        T_CHECK(seq - from <= span / LOOKS + 2);
+        from = seq;
+        looks++;
+    }
+    T_CHECK(span > 2 * LOOKS && looks == LOOKS && first + span - from <= span / LOOKS + 2);
+    stop();
+}
+
+/* The sync of the SUPER that names data.new fails. */
+T_CASE(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super)
+{
+    start();
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    dev.fail_at = 2; /* data.new, SUPER */
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    T_EQ_I64(l2_resize(d, L2_BYTES_MIN), CELLAR_E_IO);
+    T_CHECK(l2_dev_find(&dev, "data.new") != NULL);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_CHECK(l2_dev_find(&dev, "data.new") == NULL);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
 T_ONE_THREAD;
 T_MAIN("log_faults")

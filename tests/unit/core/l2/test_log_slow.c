@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "l2/l2.h"
 #include "l2/progress.h"
+#include "l2/reopen.h"
 #include "l2/types.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
@@ -34,6 +35,7 @@ static base_vfs vfs;
 static const base_vfs *below;
 static _Atomic bool reads_wait, writes_wait, syncs_wait, write_is_slow;
 static _Atomic bool supers_pass;      /* writes of SUPER do not wait */
+static _Atomic bool hold_super, super_shut; /* the next sync of SUPER waits while it is shut */
 static _Atomic uint32_t super_syncs;
 static _Atomic uint32_t waiting;      /* calls at a gate */
 static _Atomic uint32_t own_writes;   /* of the thread that runs the test */
@@ -66,6 +68,9 @@ static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, u
 static int slow_datasync(void *ctx, base_vfs_file *f)
 {
     gate(&syncs_wait);
+    if (d != NULL && f == d->super_file && atomic_exchange(&hold_super, false)) {
+        gate(&super_shut);
+    }
     const int e = below->datasync(ctx, f);
     if (d != NULL && f == d->super_file) { atomic_fetch_add(&super_syncs, 1); }
     return e;
@@ -280,6 +285,74 @@ T_CASE(super_stored_while_a_write_hangs_leaves_puts_dropped)
     T_EQ_I64(put(2), CELLAR_DROPPED);
     atomic_store(&writes_wait, false);
     T_REQUIRE(pthread_join(t, NULL) == 0);
+    end();
+}
+
+static void *sync_once(void *ctx)
+{
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    return ctx;
+}
+
+static void *resize_once(void *ctx)
+{
+    T_EQ_I64(l2_resize(d, 2 * cfg.bytes), CELLAR_OK);
+    return ctx;
+}
+
+/* Put while the sync of a SUPER takes long, which `call` stores. */
+static void puts_beside(l2_level level, void *(*call)(void *ctx))
+{
+    pthread_t t;
+    begin(level);
+    T_EQ_I64(put(1), CELLAR_OK);
+    atomic_store(&super_shut, true);
+    atomic_store(&hold_super, true);
+    T_REQUIRE(pthread_create(&t, NULL, call, NULL) == 0);
+    AWAIT(atomic_load(&waiting) != 0);
+    for (uint32_t i = 100; i < 150; i++) { T_EQ_I64(put(i), CELLAR_OK); }
+    end_key(1);
+    T_EQ_U64(base_load_acq(&d->owed_lsn), 0);
+    atomic_store(&super_shut, false);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_CHECK(lives(100) && lives(149) && !lives(1));
+    end();
+}
+
+T_CASE(sync_of_the_super_of_a_save_delays_no_put) { puts_beside(L2_DROP, sync_once); }
+T_CASE(sync_of_the_super_of_another_size_delays_no_put) { puts_beside(L2_KEEP, resize_once); }
+
+static void *reopen_once(void *ctx)
+{
+    l2_reopen(d);
+    return ctx;
+}
+
+static pthread_t reopener;
+
+/* Close the tier behind the look of a put, which holds the lock of the log, and open it again. */
+static bool close_and_reopen(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx, (void)hash, (void)stamp;
+    base_store_rel(&d->owed_lsn, UINT64_MAX);
+    base_store_sc(&d->closed, 1u);
+    T_REQUIRE(pthread_create(&reopener, NULL, reopen_once, NULL) == 0);
+    AWAIT(base_load_acq(&d->log_lock.word) == 2); /* another thread waits for it */
+    return true;
+}
+
+T_CASE(put_that_came_before_the_tier_closed_is_below_its_floor)
+{
+    const uint32_t i = 5;
+    const l2_current current = { close_and_reopen, NULL, 0 };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    begin(L2_DROP);
+    const l2_key k = key_of(&i);
+    sync_role_take(&d->working);
+    T_EQ_I64(l2_put(d, &k, "value", 5, &m, &current), CELLAR_OK);
+    T_REQUIRE(pthread_join(reopener, NULL) == 0);
+    sync_role_drop(&d->working);
+    T_CHECK(!l2_is_closed(d) && !lives(5));
     end();
 }
 
