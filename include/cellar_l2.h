@@ -150,9 +150,9 @@ extern "C" {
  * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
  * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
  * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of an older format
- * is emptied by its first open: one log line, of level WARNING. One of a newer format
- * (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric cellar_l2_opened
- * says what the open found.
+ * is emptied by its first open, and one without SUPER: one log line, of level WARNING. One of a
+ * newer format (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric
+ * cellar_l2_opened says what the open found.
  *
  * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
@@ -214,12 +214,12 @@ extern "C" {
  * MiB from 16 GiB, 8 MiB from 256 GiB; at most memory_bytes / 16, not under 64 KiB. A directory
  * keeps its segments.
  *
- * An entry is one record up to memory_bytes / 256, rounded down to a power of two: 256 KiB at most,
- * 64 KiB at least, 32 KiB below 8 MiB; and never over half a segment. A longer value is written in
- * parts of 64 KiB. It is found if all its parts are there, a range of it if the parts of the range
- * are. An unfinished set deletes (KILL). Keys over that limit and values over a quarter of the data
- * file are never written (in the dump: cellar_l2_rejected_size_total). Two values of a quarter fit
- * together, not always more.
+ * An entry is one record up to memory_bytes / 256 (of the open that made the directory), rounded
+ * down to a power of two: 256 KiB at most, 64 KiB at least, 32 KiB below 8 MiB; and never over half
+ * a segment. A longer value is written in parts of 64 KiB. It is found if all its parts are there,
+ * a range of it if the parts of the range are. An unfinished set deletes (KILL). Keys over that
+ * limit and values over a quarter of the data file are never written (in the dump:
+ * cellar_l2_rejected_size_total). Two values of a quarter fit together, not always more.
  *
  * A long value waits for room while the log takes parts of it, and 1 s at most without. Long values
  * that leave memory wait there: eight at a time, with memory_bytes / 8 at most before each.

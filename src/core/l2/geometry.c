@@ -90,7 +90,9 @@ CELLAR_PRIVATE uint64_t l2_words_for(const l2_config *c, const l2_super *s)
     const uint64_t asked = c->seg_count != 0 ? 0 : l2_places_in(c->bytes, s->seg_bytes);
     const uint64_t bytes = BASE_MAX(s->nseg, asked) * s->seg_bytes;
     const uint64_t beside = l2_tables_beside(c, s), share = c->memory_bytes / 4;
-    const uint64_t most = share > beside ? (share - beside) / (L2_SLOT_BYTES * 8) * 7 : 0;
+    /* A quarter of the share at least: the buffers are those of the open that made the store. */
+    const uint64_t rest = BASE_MAX(share > beside ? share - beside : 0, share / 4);
+    const uint64_t most = rest / (L2_SLOT_BYTES * 8) * 7;
     const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
     uint64_t words = bytes / BASE_MIN(avg, L2_AVG_MOST);
     if (c->avg_object_bytes == 0) {

@@ -305,5 +305,18 @@ T_CASE(tables_take_a_quarter_of_the_budget)
     }
 }
 
+/* The buffers have room for the longest record of the open that made the store. */
+T_CASE(small_budget_keeps_a_quarter_of_the_words)
+{
+    l2_super fresh, made;
+    begin(L2_DROP);
+    sized(&fresh, 64, 4, 0);
+    const uint64_t words = l2_words_for(&cfg, &fresh);
+    sized(&made, 64, 1024, 0);
+    cfg.memory_bytes = 4 << 20;
+    T_CHECK(words > 40000 && l2_words_for(&cfg, &made) >= words / 4);
+    T_CHECK(l2_tables_bytes(&cfg, &made) + l2_recover_bytes(&made) < cfg.memory_bytes * 3 / 4);
+}
+
 T_ONE_THREAD;
 T_MAIN("l2_format")
