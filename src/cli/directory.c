@@ -80,8 +80,9 @@ static void look_file(layer *y, unsigned char *page, const l2_super *s, director
                       const char *name, uint32_t nseg, uint64_t *records)
 {
     l2_form form;
+    int e = 0;
     l2_form_make(&form, s);
-    for (uint32_t p = 0; p < nseg; p++) {
+    for (uint32_t p = 0; p < nseg && e != ENODATA && e != ENOENT; p++) { /* SUPER may be wrong */
         const uint64_t at = (uint64_t)p * s->seg_bytes;
         l2_trailer t;
         l2_head h;
@@ -89,8 +90,10 @@ static void look_file(layer *y, unsigned char *page, const l2_super *s, director
             l2_trailer_read(&form, page + L2_PAGE - L2_TRAILER_BYTES, &t)) {
             out->places_sealed++;
             *records += t.rows;
-        } else if (layer_peek(y, name, page, L2_HEAD_BYTES, at) == 0 &&
-                   l2_head_read(&form, page, &h)) {
+            continue;
+        }
+        e = layer_peek(y, name, page, L2_HEAD_BYTES, at);
+        if (e == 0 && l2_head_read(&form, page, &h)) {
             out->places_torn++; /* the segment may have as many records as fit */
             *records += s->seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
         }
