@@ -339,7 +339,7 @@ T_CASE(every_subset_of_lost_writes_of_short_runs_keeps_the_promise)
     start(t_seed() + 1, t_env_u64("CRASH_SUBSETS", t_share(4000)), true);
     least_loose = 1;
     most_loose = (uint32_t)BASE_MIN(t_env_u64("CRASH_LOOSE", 8), 20);
-    for (; states < most_states && !t_failed(); lives++) {
+    for (; (states < most_states || lives < 16) && !t_failed(); lives++) {
         life((uint32_t)base_rng_below(&rng, 120), 2 + (uint32_t)base_rng_below(&rng, 10));
     }
     if (most_met < most_loose) { /* no moment with as many by chance */

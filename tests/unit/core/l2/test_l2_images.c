@@ -132,6 +132,24 @@ T_CASE(image_with_a_damaged_piece_is_not_read)
     l2_kit_end(&kit, &dev);
 }
 
+T_CASE(image_outlives_a_save_that_has_no_room)
+{
+    bool clean;
+    l2_kit_begin(&kit, &dev, L2_DROP);
+    kit.d->cfg.images = give_all;
+    life = 7;
+    l2_images_save(kit.d, false);
+    words = 2 * IMAGE_WORDS; /* more than a quarter of the store */
+    life = 8;
+    l2_images_save(kit.d, false);
+    words = IMAGE_WORDS;
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(image_of(&kit, &clean), 7);
+    T_CHECK(!clean);
+    l2_kit_end(&kit, &dev);
+}
+
 /* ---- images of several segments ---- */
 
 #define LEAST (UINT64_C(16) << 20)
