@@ -10,6 +10,7 @@
  *            directory behind it belong to this user or to root: another user must not choose where
  *            the files lie.
  *            A call beyond the limit of file size (RLIMIT_FSIZE) is EFBIG and raises no SIGXFSZ.
+ *            A limit that another thread lowers during that call may raise it.
  * LOCKING    None. A base_vfs_file belongs to its opener; pread and pwrite of one file may overlap.
  * LIMITS     A lock never waits (EAGAIN). It belongs to the open file, not to the process: a second
  *            open of the file in this process is refused, too. After a failed datasync its bytes
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
@@ -320,14 +322,16 @@ static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t 
     *done = 0;
     int e = base_vfs_transfer_fault("pwrite", &n, offset);
     if (e != 0) { return e; }
+    struct rlimit most; /* one call for the two of the mask */
+    const bool near = getrlimit(RLIMIT_FSIZE, &most) != 0 || offset + n > most.rlim_cur;
     base_vfs_hush hush;
-    base_vfs_hush_begin(&hush);
+    if (near) { base_vfs_hush_begin(&hush); }
     ssize_t put;
     do {
         put = base_fd_pwrite(f->fd, buf, n, offset);
     } while (put < 0 && errno == EINTR);
     e = put < 0 ? errno : 0;
-    base_vfs_hush_end(&hush, e);
+    if (near) { base_vfs_hush_end(&hush, e); }
     *done = put < 0 ? 0 : (size_t)put;
     return e;
 }

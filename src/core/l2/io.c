@@ -15,9 +15,9 @@
 #define L2_ROUNDS 64 /* short transfers and interruptions */
 #define L2_QUICK_WRITES 100u /* in a row, until callers write again */
 
-static void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
+static void l2_timed(const l2 *d, stats_op op, uint64_t ns)
 {
-    if (d->cfg.stats != NULL) { stats_time_held(d->cfg.stats, op, base_now_ns() - since_ns); }
+    if (d->cfg.stats != NULL) { stats_time_held(d->cfg.stats, op, ns); }
 }
 
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
@@ -60,9 +60,10 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
     base_vfs_file *f = l2_ring_take(d, lsn, &at);
     const int e = f != NULL ? l2_read(d, f, buf, n, at) : ENODATA;
     l2_ring_drop(d);
-    base_store_rlx(&d->read_ns, base_now_ns());
+    const uint64_t now_ns = base_now_ns();
+    base_store_rlx(&d->read_ns, now_ns);
     (void)base_sub_ar(&d->reads_out, 1u);
-    if (base_load_rlx(&d->ready) != 0) { l2_timed(d, STATS_OP_L2_READ, since_ns); }
+    if (base_load_rlx(&d->ready) != 0) { l2_timed(d, STATS_OP_L2_READ, now_ns - since_ns); }
     return e;
 }
 
@@ -112,11 +113,12 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         put += done;
         if (e != 0 && e != EINTR && e != EAGAIN) { break; }
     }
+    const uint64_t took_ns = base_now_ns() - since_ns;
     if (awaited) {
         base_store_rlx(&d->write_ns, (uint64_t)0);
-        l2_write_took(d, base_now_ns() - since_ns);
+        l2_write_took(d, took_ns);
     }
-    l2_timed(d, STATS_OP_L2_WRITE, since_ns);
+    l2_timed(d, STATS_OP_L2_WRITE, took_ns);
     if (put == n) { return 0; }
     e = e != 0 ? e : EIO;
     l2_io_failed(d, "l2_write", f, at + put, e);
