@@ -9,7 +9,8 @@
  * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
  *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
  *            {written = claimed, buffer moved to its begin}}
- *            Whole pages are written. What follows the last record in its page is zeros.
+ *            The first write into a page fills it, with zeros behind the last record: else the
+ *            kernel would read it first. Later ones write the new records alone.
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
  *            A segment begins only while its place is free: seq + 1 < head's + places. The last
@@ -142,20 +143,27 @@ static void l2_still_dirty(l2 *d)
 static int l2_write_buf(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
-    const uint64_t from = base_load_rlx(&d->written) & ~(uint64_t)(L2_PAGE - 1);
-    const uint64_t end = base_load_rlx(&d->tail), page = base_round_up(end, L2_PAGE);
+    const uint64_t written = base_load_rlx(&d->written), end = base_load_rlx(&d->tail);
+    const uint64_t page = base_round_up(end, L2_PAGE), last = end & ~(uint64_t)(L2_PAGE - 1);
+    const uint64_t from = d->begun ? written : written & ~(uint64_t)(L2_PAGE - 1);
     const unsigned char *at = d->buf + (from - d->base);
-    /* Other threads store behind `end` meanwhile: that page is written from a copy. */
-    const uint64_t straight = page - from > L2_BOUNCE ? (end & ~(uint64_t)(L2_PAGE - 1)) - from : 0;
-    memcpy(d->page, at + straight, (size_t)(end - from - straight));
-    memset(d->page + (end - from - straight), 0, (size_t)(page - end));
+    /* Other threads store behind `end` meanwhile: a page that is written whole is a copy. */
+    const bool within = from > last, many = page - from + from % L2_PAGE > L2_BOUNCE;
+    const uint64_t straight = within ? end - from : many ? last - from : 0;
+    const uint64_t copied = within ? 0 : page - from - straight;
+    unsigned char *copy = d->page + (from + straight) % L2_PAGE; /* the kernel copies quicker so */
+    if (copied != 0) {
+        memcpy(copy, at + straight, (size_t)(end - from - straight));
+        memset(copy + (end - from - straight), 0, (size_t)(page - end));
+    }
     base_store_rel(&d->claimed, end);
     base_store_rlx(&d->dirty_ns, (uint64_t)0);
     sync_drop(L2_LOG, &d->log_lock);
     BASE_POINT("l2.claimed");
     int e = d->settled != 0 ? l2_unsettle(d) : 0;
     if (e == 0) { e = l2_out(d, at, straight, from); }
-    if (e == 0) { e = l2_out(d, d->page, page - from - straight, from + straight); }
+    if (e == 0) { e = l2_out(d, copy, copied, from + straight); }
+    d->begun = e == 0;
     if (e != 0) {
         l2_still_dirty(d);
         return e;

@@ -2,7 +2,7 @@
  *
  * types: the store, and what its files share.
  *
- * PICTURE    put, tombstone, control -> buffer in memory -> pwrite of whole pages -> data.seg
+ * PICTURE    put, tombstone, control -> buffer in memory -> pwrite -> data.seg
  *            get: word of the index -> lsn -> buffer or one read -> all checks -> caller
  *            pass: live records of the oldest segment are appended again, or leave the index
  *            open: headers -> records of the tail -> rows, newest segment first -> words
@@ -299,6 +299,7 @@ struct l2 {
     _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
     uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
     uint64_t settled;        /* number of the state that no write has changed; 0: none; `writing` */
+    bool begun;              /* zeros follow `written` in its page of the file; `writing` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
     unsigned char *work;     /* work_bytes of the holder of `working`, aligned */
     size_t work_bytes;
