@@ -28,6 +28,7 @@
 #include "l2/super.h"
 
 #define L2_FLUSH_LOOK_NS UINT64_C(2000000)
+#define L2_AWAKE 2 /* times sync_spins: pauses of a waiter before it sleeps */
 #define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 
 /* ---- append ---- */
@@ -191,13 +192,17 @@ CELLAR_PRIVATE uint64_t l2_put_wait(const l2 *d) { return l2_may_write(d) ? L2_S
 
 CELLAR_PRIVATE void l2_writing_drop(l2 *d)
 {
-    (void)base_add_sc(&d->flushed, 1u); /* seq_cst, as in l2_flush_wait: one sees the other */
     sync_role_drop(&d->writing);
+    (void)base_add_sc(&d->flushed, 1u); /* seq_cst, as in l2_flush_wait: one sees the other */
     if (base_load_sc(&d->flush_waits) != 0) { sync_wake(&d->flushed, INT32_MAX); }
 }
 
 static void l2_flush_wait(l2 *d, uint32_t seen, uint64_t upto, uint64_t until_ns)
 {
+    for (int i = sync_spins() * L2_AWAKE; i > 0; i--) { /* most writes take 2 us */
+        base_pause();
+        if (base_load_acq(&d->flushed) != seen) { return; }
+    }
     (void)base_add_sc(&d->flush_waits, 1u);
     if (base_load_sc(&d->flushed) == seen && base_load_acq(&d->written) < upto) {
         (void)sync_wait(&d->flushed, seen, until_ns);
@@ -211,7 +216,7 @@ CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
     upto = BASE_MIN(upto, base_load_acq(&d->tail)); /* another thread may have written all */
     while (base_load_acq(&d->written) < upto) {
         const uint32_t seen = base_load_acq(&d->flushed);
-        const uint64_t now = base_now_ns();
+        uint64_t now = since_ns != 0 ? base_now_ns() : 0;
         const bool late = since_ns != 0 && now - since_ns >= L2_STALLED_NS;
         const bool may = wait_ns == L2_NO_LIMIT_NS || l2_may_write(d) || late;
         if (may && sync_role_try(&d->writing)) {
@@ -221,7 +226,7 @@ CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
             continue;
         }
         if (!may && since_ns == 0) { l2_worker_wake(d); }
-        if (since_ns == 0) { since_ns = now; }
+        if (since_ns == 0) { since_ns = now = base_now_ns(); }
         if (now - since_ns >= wait_ns) { return ETIMEDOUT; }
         l2_flush_wait(d, seen, upto, now + L2_FLUSH_LOOK_NS);
     }
