@@ -57,6 +57,8 @@ typedef struct l2_recovery {
     l2_list runs;            /* pairs: number, lsn of the first record */
     l2_tombs tombs;          /* of shards that were full */
     bool spilled[L2_SHARDS]; /* all tombstones of this shard are there */
+    bool marks;              /* the index has tombstones */
+    uint32_t live_of, live;  /* a generation; bytes of its rows that are not in its sum yet */
     uint32_t generation;     /* newest one of a record */
     bool any, short_memory;
     bool hole;               /* what is below `floor` was not known to be replaced */
@@ -163,22 +165,21 @@ static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
     return l2_head_read(&d->form, r->image, h) && h->seq == seq;
 }
 
-static int l2_row_keep(l2 *d, void *ctx, const l2_row *row)
-{
-    unsigned char **to = ctx;
-    (void)d;
-    l2_row_write(*to, row);
-    *to += L2_ROW_BYTES;
-    return 0;
-}
-
 /* Read the rows that a trailer names into r->rows. */
 static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
 {
-    unsigned char *to = r->rows;
+    unsigned char page[L2_PAGE];
     int e = t->rows <= r->row_most ? 0 : EILSEQ;
     for (uint32_t i = 0; i < l2_row_pages(t->rows) && e == 0; i++) {
-        e = l2_rows_page(d, t, i, l2_row_keep, &to);
+        const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
+        e = l2_rows_get(d, t, i, page);
+        memcpy(r->rows + (size_t)first * L2_ROW_BYTES, page + L2_ROW_FIRST,
+               (size_t)n * L2_ROW_BYTES);
+    }
+    for (uint32_t i = 0; i < t->rows && e == 0; i++) {
+        l2_row row;
+        l2_row_read(r->rows + (size_t)i * L2_ROW_BYTES, &row);
+        if (!l2_row_sane(d, t, &row)) { e = EILSEQ; }
     }
     return e;
 }
@@ -241,40 +242,48 @@ static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
            !(same_boot && (!r->met || l2_lost_behind(d, r)));
 }
 
+BASE_SIZE_END
+
 /* ---- rows ---- */
 
-/* Make room in r->tombs for what a row of this shard may move there. */
-static SYNC_UNCHECKED void l2_tombs_ahead(l2 *d, l2_recovery *r, const l2_row *row)
+/* Add the live bytes that rows of one generation had. */
+static void l2_live_flush(l2 *d, l2_recovery *r)
 {
-    const l2_shard *s = l2_shard_of(d, row->hash);
-    const bool spilled = r->spilled[row->hash >> 56], room = l2_index_room(d, row->hash);
-    if (spilled || !room) {
-        l2_tombs_reserve(d, &r->tombs, 1 + (spilled ? 0 : (uint64_t)s->used));
-    }
+    l2_live_add(d, r->live_of, r->live);
+    r->live = 0;
 }
 
 /* Store the word of a key that has none. Return false if there is no place for it. */
-static SYNC_HOLDS(L2_TOMBSTONE_LOCK) bool l2_row_place(l2 *d, l2_recovery *r, const l2_row *row,
-                                                       uint64_t lsn)
+static SYNC_UNCHECKED bool l2_row_place(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
 {
-    bool *spilled = &r->spilled[row->hash >> 56];
+    bool *spilled = &r->spilled[row->hash >> 56], room = l2_index_room(d, row->hash);
     const bool put = row->kind == L2_KIND_PUT;
+    if (*spilled || !room) { /* what may move to the set */
+        const uint32_t used = *spilled ? 0 : l2_shard_of(d, row->hash)->used;
+        l2_tombs_reserve(d, &r->tombs, 1 + (uint64_t)used);
+    }
     if (r->tombs.failed) { return false; }
-    if (!put && (*spilled || !l2_index_room(d, row->hash))) {
+    if (!put && (*spilled || !room)) {
         l2_tombs_add(&r->tombs, row->hash);
         return true;
     }
-    if (!*spilled && !l2_index_room(d, row->hash)) {
+    if (!*spilled && !room) {
         l2_index_spill(d, row->hash, &r->tombs);
         *spilled = true;
+        room = l2_index_room(d, row->hash);
     }
-    if (!l2_index_room(d, row->hash)) { return false; }
+    if (!room) { return false; }
     l2_index_set(d, row->hash, lsn, put ? row->bytes : 0);
-    if (put) { l2_live_add(d, row->generation, l2_word_bytes(row->bytes)); }
+    r->marks = r->marks || !put;
+    if (put && row->generation != r->live_of) {
+        l2_live_flush(d, r);
+        r->live_of = row->generation;
+    }
+    if (put) { r->live += l2_word_bytes(row->bytes); }
     return true;
 }
 
-static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
+static SYNC_UNCHECKED void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
 {
     if (row->kind == L2_ROW_FLOOR) { r->floor = BASE_MAX(r->floor, row->hash); }
     if (row->kind == L2_ROW_RUN) {
@@ -289,15 +298,11 @@ static void l2_row_apply(l2 *d, l2_recovery *r, const l2_row *row, uint64_t lsn)
         r->generation = row->generation;
     }
     r->any = r->any || named;
-    l2_shard *s = l2_shard_of(d, row->hash);
-    l2_tombs_ahead(d, r, row);
-    sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const bool first = l2_index_find(d, row->hash).lsn == 0 && !l2_tombs_has(&r->tombs, row->hash);
     if (first && !l2_row_place(d, r, row, lsn)) {
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
         d->unplaced = BASE_MAX(d->unplaced, lsn + 1);
     }
-    sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
 }
 
 static void l2_rows_apply(l2 *d, l2_recovery *r, const unsigned char *rows, uint32_t n,
@@ -311,6 +316,7 @@ static void l2_rows_apply(l2 *d, l2_recovery *r, const unsigned char *rows, uint
         l2_row_read(rows + (size_t)n * L2_ROW_BYTES, &row);
         l2_row_apply(d, r, &row, begin + row.off);
     }
+    l2_live_flush(d, r);
 }
 
 /* Read the rows of a full segment into r->rows. Return false if it is a hole. */
@@ -365,6 +371,8 @@ static SYNC_UNCHECKED uint64_t l2_rows_all(l2 *d, l2_recovery *r)
     }
     return BASE_MAX(seq, l2_seq_of(d, r->floor));
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- runs and controls ---- */
 
@@ -523,7 +531,7 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
     const uint64_t oldest = l2_rows_all(d, r);
     base_store_rel(&d->head, oldest * d->form.seg_bytes);
-    l2_index_sweep(d, true);
+    if (r->marks) { l2_index_sweep(d, true); }
     l2_floor_to(d, r->floor);
     if (!r->hole) { base_store_rel(&d->header_floor, r->floor); }
     if (r->short_memory || !l2_runs_make(d, r, BASE_MIN(oldest, r->seq))) { return ENOMEM; }

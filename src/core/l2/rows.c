@@ -48,25 +48,37 @@ CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec
     }
 }
 
+BASE_SIZE_END
+
+CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
+                               unsigned char page[L2_PAGE])
+{
+    const uint64_t begin = t->seq * d->form.seg_bytes;
+    const int e = l2_log_read(d, page, L2_PAGE, begin + l2_rows_at(&d->form, index));
+    return e == 0 && !l2_rows_ok(&d->form, page, t, index) ? EILSEQ : e;
+}
+
+CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *r)
+{
+    return r->off >= L2_HEAD_BYTES && (uint64_t)r->off + r->bytes <= t->data_end &&
+           r->bytes <= d->room_max;
+}
+
 CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
 {
     unsigned char page[L2_PAGE];
     const uint32_t first = index * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
-    const uint64_t begin = t->seq * d->form.seg_bytes;
-    int e = l2_log_read(d, page, L2_PAGE, begin + l2_rows_at(&d->form, index));
-    if (e == 0 && !l2_rows_ok(&d->form, page, t, index)) { e = EILSEQ; }
+    int e = l2_rows_get(d, t, index, page);
     for (uint32_t i = 0; i < n && e == 0; i++) {
         l2_row r;
         l2_row_read(page + L2_ROW_FIRST + (size_t)i * L2_ROW_BYTES, &r);
-        if (r.off < L2_HEAD_BYTES || (uint64_t)r.off + r.bytes > t->data_end ||
-            r.bytes > d->room_max) {
-            return EILSEQ;
-        }
-        e = fn(d, ctx, &r);
+        e = l2_row_sane(d, t, &r) ? fn(d, ctx, &r) : EILSEQ;
     }
     return e;
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t, int (*fn)(l2 *d, void *ctx,
                                                                      const l2_row *r), void *ctx)
