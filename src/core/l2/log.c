@@ -250,6 +250,21 @@ static int l2_write_rows(l2 *d, const l2_trailer *t)
     return e;
 }
 
+/* Write zeros into the place of segment `seq` if it has none yet: then a sync of records changes no
+ * metadata. In single pages: one dirty page of a larger folio counts as all of it. */
+static void l2_place_zero(l2 *d, uint64_t seq)
+{
+    const uint64_t begin = seq * d->form.seg_bytes;
+    const l2_ring *r = l2_ring_at(d, begin);
+    const bool used = begin - base_load_acq(&r->first) >= base_load_acq(&r->size);
+    const uint32_t end = d->form.seg_bytes - d->form.seg_bytes / 64; /* rows follow, in whole pages */
+    int e = used ? EEXIST : 0;
+    memset(d->page, 0, L2_PAGE);
+    for (uint32_t off = 0; off < end && e == 0; off += L2_PAGE) {
+        e = l2_out(d, d->page, L2_PAGE, begin + off);
+    }
+}
+
 /* Begin segment `seq`. It has no record yet. synced: lsn for its header. */
 static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced)
 {
@@ -278,6 +293,7 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
     sync_drop(L2_LOG, &d->log_lock);
     int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
     if (e == 0) { e = l2_write_rows(d, &t); }
+    if (e == 0 && d->cfg.level == L2_ALWAYS) { l2_place_zero(d, seq + 1); }
     BASE_POINT("l2.sealed");
     sync_take(L2_LOG, &d->log_lock);
     d->row_cap = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
