@@ -28,7 +28,7 @@
 #include "l2/super.h"
 
 #define L2_FLUSH_LOOK_NS UINT64_C(2000000)
-#define L2_AWAKE 2 /* times sync_spins: pauses of a waiter before it sleeps */
+#define L2_AWAKE 4 /* times sync_spins: pauses of a waiter before it sleeps */
 #define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 
 /* ---- append ---- */
