@@ -65,6 +65,28 @@ T_CASE(committed_changes_survive_a_power_cut)
     }
 }
 
+/* A byte that no record has yet shows whether its place was written. */
+T_CASE(place_is_zeroed_at_always_in_the_first_round_alone)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        const uint64_t seg = kit.cfg.seg_bytes, places = kit.cfg.seg_count;
+        unsigned char *bytes = l2_dev_find(&dev, "data.seg")->live;
+        uint32_t puts = 0;
+        for (uint64_t seq = 2; seq < 2 * places; seq++) {
+            unsigned char *byte = bytes + seq % places * seg + seg / 2;
+            *byte = 0xff;
+            while (base_load_acq(&kit.d->tail) < seq * seg) {
+                puts++;
+                T_EQ_I64(l2_kit_put(&kit, puts % KEYS, puts, L2_KIT_GENERATION), CELLAR_OK);
+                (void)l2_tick(kit.d, 1000);
+            }
+            T_EQ_U64(*byte, level == L2_ALWAYS && seq < places ? 0 : 0xff);
+        }
+        end();
+    }
+}
+
 T_CASE(a_commit_without_new_records_needs_no_sync)
 {
     begin(L2_ALWAYS);
