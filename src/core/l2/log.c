@@ -257,7 +257,7 @@ static void l2_place_zero(l2 *d, uint64_t seq)
     const uint64_t begin = seq * d->form.seg_bytes;
     const l2_ring *r = l2_ring_at(d, begin);
     const bool used = begin - base_load_acq(&r->first) >= base_load_acq(&r->size);
-    const uint32_t end = d->form.seg_bytes - d->form.seg_bytes / 64; /* rows follow, in whole pages */
+    const uint32_t end = d->form.seg_bytes - d->form.seg_bytes / 64; /* rows fill their pages */
     int e = used ? EEXIST : 0;
     memset(d->page, 0, L2_PAGE);
     for (uint32_t off = 0; off < end && e == 0; off += L2_PAGE) {

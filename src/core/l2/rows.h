@@ -8,8 +8,8 @@
 
 /* Find the trailer of a full segment, in it or in the header of the next one. */
 CELLAR_PRIVATE bool l2_trailer_find(l2 *d, uint64_t seq, l2_trailer *t);
-/* Read a page of the rows that a trailer names. Return an errno, EILSEQ if the page does not verify,
- * or 0. */
+/* Read a page of the rows that a trailer names. Return an errno, EILSEQ if the page does not
+ * verify, or 0. */
 CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
                                unsigned char page[L2_PAGE]);
 /* Return true if a row lies among the records of its segment. */
