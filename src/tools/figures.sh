@@ -21,7 +21,7 @@
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
 #            README         the line on which the first program with cellar_get_or_load ends; all
-#            facts          cases of the tests: T_CASE, without the few T_ALONE
+#            facts          cases of the tests: T_CASE and T_CASE_ON, without the few T_ALONE
 #            seconds        median of 5 compilations at -O2, one after the other
 set -u
 LC_ALL=C
@@ -66,7 +66,7 @@ readme_until() {
         seen && /^```/ { print FNR - 1; said = 1; exit }
         END { if (!said) print "never" }' README.md
 }
-facts() { find tests -name '*.c' -exec cat {} + | grep -o 'T_CASE([a-z]' | grep -c .; }
+facts() { find tests -name '*.c' -exec cat {} + | grep -oE 'T_CASE(_ON)?\([a-z]' | grep -c .; }
 
 loaded() { # PAIR, flags... -> text + data
     pair=$1

@@ -100,10 +100,11 @@ static double ratio_of(uint64_t entries)
     return st.hit_ratio;
 }
 
-T_CASE(advice_states_hit_ratio_of_other_budgets)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(ENTRIES), api_shut(c))
+
+T_CASE_ON(advice_states_hit_ratio_of_other_budgets, STORE)
 {
     cellar_advice a;
-    cellar *c = open_store(ENTRIES);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
     T_CHECK(strstr(figures_text(c), "the hit ratio would be") == NULL); /* unknown, never 0 */
@@ -129,7 +130,6 @@ T_CASE(advice_states_hit_ratio_of_other_budgets)
     snprintf(line, sizeof line, "at 2x the budget the hit ratio would be %.1f %% (now %.1f %%)",
              a.hit_ratio[TWICE] * 100, a.hit_ratio_now * 100);
     T_CHECK(strstr(text, line) != NULL);
-    api_shut(c);
 }
 
 /* Misses of deleted keys, which no budget would have saved. */
@@ -159,10 +159,9 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
 }
 
 /* Where loads are timed, the dump states the time that each budget would save. */
-T_CASE(dump_states_time_saved_by_other_budgets)
+T_CASE_ON(dump_states_time_saved_by_other_budgets, STORE)
 {
     static char text[1 << 16];
-    cellar *c = open_store(ENTRIES);
     seed = 4711;
     for (uint32_t i = 0; i < ROUND / 3; i++) {
         const double u = drawn();
@@ -179,13 +178,11 @@ T_CASE(dump_states_time_saved_by_other_budgets)
     const char *less = strstr(twice, " ms less in 1,000 gets\n");
     T_CHECK(more != NULL && more < strchr(half, '\n'));
     T_CHECK(less != NULL && less < strchr(twice, '\n'));
-    api_shut(c);
 }
 
-T_CASE(advice_is_separate_for_each_namespace)
+T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
 {
     cellar_advice a, all;
-    cellar *c = open_store(ENTRIES);
     cellar *hot = namespace(c, "hot"), *cold = namespace(c, "cold"), *mixed = namespace(c, "mixed");
     cellar *rare = namespace(c, "rare");
     uint64_t fresh = 0;
@@ -219,7 +216,6 @@ T_CASE(advice_is_separate_for_each_namespace)
     for (unsigned i = 0; i < 4; i++) {
         T_EQ_I64(cellar_namespace_close(all_namespaces[i]), CELLAR_OK);
     }
-    api_shut(c);
 }
 
 /* The first 64 namespaces with requests have figures of their own; the sum of the store has all. */
@@ -274,10 +270,9 @@ T_CASE(advice_without_advisor_is_unsupported)
     api_shut(c);
 }
 
-T_CASE(advice_with_bad_arguments_is_refused)
+T_CASE_ON(advice_with_bad_arguments_is_refused, STORE)
 {
     cellar_advice a = cellar_advice_default();
-    cellar *c = open_store(ENTRIES);
     T_EQ_I64(cellar_advice_get(NULL, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_advice_get(c, 2, &a), CELLAR_E_INVAL);
@@ -295,7 +290,6 @@ T_CASE(advice_with_bad_arguments_is_refused)
     T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(gone), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 /* The bound holds for any budget; values of 100 bytes fill the record the most. */

@@ -115,14 +115,15 @@ static void never_listen(const cellar_event *e, void *ctx)
     (void)ctx, (void)e;
 }
 
-T_CASE(key_of_wrong_length_is_refused)
+#define STORE(fn) T_WITHIN(fn, set_up(), tear_down())
+
+T_CASE_ON(key_of_wrong_length_is_refused, STORE)
 {
     char buf[8];
     size_t len;
     void *copy;
     cellar_pinned pin;
     cellar_entry_info info = cellar_entry_info_default();
-    set_up();
     const size_t lengths[] = { 0, CELLAR_KEY_MAX + 1, SIZE_MAX };
     for (size_t i = 0; i < 3; i++) {
         const size_t n = lengths[i];
@@ -139,14 +140,12 @@ T_CASE(key_of_wrong_length_is_refused)
         REFUSED(cellar_update(root, long_key, n, NULL, never_update, NULL), E_INVAL);
         REFUSED(cellar_increment(root, long_key, n, 1, 0, NULL, NULL), E_INVAL);
     }
-    tear_down();
 }
 
-T_CASE(longest_key_and_binary_key_are_accepted)
+T_CASE_ON(longest_key_and_binary_key_are_accepted, STORE)
 {
     char buf[8];
     size_t len;
-    set_up();
     T_EQ_I64(cellar_set(root, long_key, CELLAR_KEY_MAX, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX - 1, buf, sizeof buf, &len), CELLAR_MISS);
@@ -154,7 +153,6 @@ T_CASE(longest_key_and_binary_key_are_accepted)
     T_EQ_I64(cellar_get(root, "\0\0", 2, buf, sizeof buf, &len), CELLAR_MISS);
     T_EQ_I64(cellar_get(root, "\0", 1, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 4);
-    tear_down();
 }
 
 static void objects_are_refused(void)
@@ -188,7 +186,7 @@ static void objects_are_refused(void)
     cellar_object_release(NULL);
 }
 
-T_CASE(null_pointer_is_refused)
+T_CASE_ON(null_pointer_is_refused, STORE)
 {
     char buf[8];
     size_t len;
@@ -201,7 +199,6 @@ T_CASE(null_pointer_is_refused)
     cellar_entry_info info = cellar_entry_info_default();
     cellar_stats st = cellar_stats_default();
     cellar_latency lat = cellar_latency_default();
-    set_up();
     REFUSED(cellar_open(NULL, NULL), E_INVAL);
     REFUSED(cellar_open_sized(0, 0, NULL), E_INVAL);
     REFUSED(cellar_open_sized(4096, 0, &v), E_INVAL);
@@ -291,7 +288,6 @@ T_CASE(null_pointer_is_refused)
     cellar_free(NULL);
     cellar_unpin(NULL);
     T_CHECK(copy == NULL);
-    tear_down();
 }
 
 T_CASE(load_calls_outside_a_loader_are_refused)
@@ -304,7 +300,7 @@ T_CASE(load_calls_outside_a_loader_are_refused)
     T_EQ_I64(cellar_sync(NULL), CELLAR_E_INVAL);
 }
 
-T_CASE(flags_and_ranges_are_checked)
+T_CASE_ON(flags_and_ranges_are_checked, STORE)
 {
     char buf[8];
     size_t len;
@@ -316,7 +312,6 @@ T_CASE(flags_and_ranges_are_checked)
     cellar_latency lat = cellar_latency_default();
     cellar_get_opts g = cellar_get_opts_default();
     cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
-    set_up();
     g.flags = CELLAR_GET_MEMORY << 1; /* the first flag that is none */
     REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_UNSUPPORTED);
     g.flags = 0x80000000u;
@@ -367,12 +362,10 @@ T_CASE(flags_and_ranges_are_checked)
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
     cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
     REFUSED(cellar_set_many(root, &item, 1, &o, NULL), E_INVAL);
-    tear_down();
 }
 
-T_CASE(set_options_are_checked)
+T_CASE_ON(set_options_are_checked, STORE)
 {
-    set_up();
     static const cellar_bytes no_tag = { "t", 0 }, long_tag = { long_key, CELLAR_TAG_MAX + 1 };
     static const cellar_bytes null_tag = { NULL, 1 };
     struct { int64_t ttl, idle, age, stale; uint32_t flags, cls, pct, mode, tags;
@@ -433,13 +426,11 @@ T_CASE(set_options_are_checked)
         o.flags = not_for_update[i];
         REFUSED(cellar_update(root, "k", 1, &o, never_update, NULL), E_INVAL);
     }
-    tear_down();
 }
 
 /* Behind the text lie options and pointers of the handle, and the end of a longer text. */
-T_CASE(last_error_has_nothing_behind_its_text)
+T_CASE_ON(last_error_has_nothing_behind_its_text, STORE)
 {
-    set_up();
     cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.policy_section = "a-section-with-a-long-name";
@@ -461,7 +452,6 @@ T_CASE(last_error_has_nothing_behind_its_text)
         }
     }
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    tear_down();
 }
 
 static int no_cipher(const unsigned char *nonce, const void *aad, size_t aad_len,
@@ -567,14 +557,13 @@ T_CASE(config_fields_are_checked)
     T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
-T_CASE(namespace_options_are_checked)
+T_CASE_ON(namespace_options_are_checked, STORE)
 {
     cellar *v;
     static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
     static const cellar_ttl_class empty[] = { { "", 5 } }, no_time[] = { { "a", 0 } };
     static const cellar_ttl_class twice[] = { { "x", 5 }, { "x", 6 } };
     static const cellar_ttl_class lengthy[] = { { "01234567890123456789012345678901", 5 } };
-    set_up();
 #define BAD_NAMESPACE(code, assignments)                                                           \
     do {                                                                                           \
         cellar_namespace_config o = cellar_namespace_config_default();                             \
@@ -631,23 +620,19 @@ T_CASE(namespace_options_are_checked)
     for (uint32_t flag = 1; flag <= CELLAR_LOAD_RECURSE; flag <<= 1) {
         if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_NAMESPACE(E_INVAL, l.flags = flag); }
     }
-    tear_down();
 }
 
-T_CASE(budget_beyond_reserved_address_space_names_the_reason)
+T_CASE_ON(budget_beyond_reserved_address_space_names_the_reason, STORE)
 {
     cellar_error_info e = cellar_error_info_default();
-    set_up();
     T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, INT64_C(1) << 60), CELLAR_E_RANGE);
     T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
     T_CHECK(strstr(e.text, "address space") != NULL);
-    tear_down();
 }
 
 /* Open and option_set answer every budget immediately, with a store or with a code. */
-T_CASE(open_with_any_budget_returns_store_or_code)
+T_CASE_ON(open_with_any_budget_returns_store_or_code, STORE)
 {
-    set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
         for (int off = -1; off < 2; off++) {
             cellar *c = NULL;
@@ -672,7 +657,6 @@ T_CASE(open_with_any_budget_returns_store_or_code)
             T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
         }
     }
-    tear_down();
 }
 
 /* For any stated mean length of entries a store opens and holds some entries. */
@@ -738,14 +722,13 @@ T_CASE(too_long_a_value_is_refused_with_the_bound)
 }
 
 /* Where the header names a bound, the value at the bound is accepted and the next one refused. */
-T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
+T_CASE_ON(bounds_of_namespaces_breakers_and_warming_are_exact, STORE)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     cellar_namespace_config vo = cellar_namespace_config_default();
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
     cellar_warm_report report = cellar_warm_report_default();
-    set_up();
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
                      .tuning.expected_entry_bytes = UINT32_MAX, .l2.mean_entry_bytes = UINT32_MAX,
                      .config.max_entries = INT64_MAX };
@@ -818,14 +801,12 @@ T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
                                 .max_failure_pct = warm[i].fail, .max_used_pct = warm[i].full };
         if (!T_EQ_I64(cellar_warm(root, &wo, &report), warm[i].want)) { printf("# warm %zu\n", i); }
     }
-    tear_down();
 }
 
-T_CASE(bad_item_does_not_stop_other_items)
+T_CASE_ON(bad_item_does_not_stop_other_items, STORE)
 {
     char buf[8];
     size_t n = 99;
-    set_up();
     cellar_get_item get[4] = { { "k", 0, buf, 8, 7, CELLAR_OK, 0 },
                                { NULL, 1, buf, 8, 7, CELLAR_OK, 0 },
                                { "k", 1, NULL, 8, 7, CELLAR_OK, 0 },
@@ -855,7 +836,6 @@ T_CASE(bad_item_does_not_stop_other_items)
     T_EQ_I64(del[2].status, CELLAR_MISS);
     T_EQ_I64(cellar_get_many(root, NULL, 0, &n), CELLAR_OK);
     T_EQ_U64(n, 0);
-    tear_down();
 }
 
 /* Call every function on a closed namespace, and on namespaces of a closed store. */
@@ -917,13 +897,11 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }
 
-T_CASE(closed_namespace_returns_closed)
+T_CASE_ON(closed_namespace_returns_closed, STORE)
 {
-    set_up();
     expect_closed(other);
     T_EQ_I64(cellar_namespace_close(other), CELLAR_E_CLOSED);
     expect_untouched("calls on a closed namespace");
-    tear_down();
 }
 
 T_CASE(namespace_of_closed_store_returns_closed)

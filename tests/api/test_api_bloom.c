@@ -73,11 +73,13 @@ static cellar_err feed(cellar *c, uint32_t from, uint32_t end, uint64_t *count)
     return cellar_bloom_feed(c, next_key, &s, count);
 }
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(8u << 20), shut(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, open_store(16u << 20), shut(c))
+
 /* The seed: a filter that begins empty answers "absent" before the source is asked. The filter
  * learns only from results of the source, so it stays empty and every key misses. */
-T_CASE(bloom_seed_bug)
+T_CASE_ON(bloom_seed_bug, STORE)
 {
-    cellar *c = open_store(8u << 20);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_MISS); /* the key was not added, but the filter does not decide */
     T_EQ_I64(look(c, 1), CELLAR_MISS);
@@ -96,7 +98,6 @@ T_CASE(bloom_seed_bug)
     uint32_t absent = 0;
     for (uint32_t key = 500; key < 1500; key++) { absent += says(c, key) == CELLAR_ABSENT; }
     T_CHECK(absent > 970);
-    shut(c);
 }
 
 T_CASE(every_storing_call_adds_key_to_filter)
@@ -124,9 +125,8 @@ T_CASE(every_storing_call_adds_key_to_filter)
     shut(c);
 }
 
-T_CASE(delete_and_clear_remove_nothing_from_filter)
+T_CASE_ON(delete_and_clear_remove_nothing_from_filter, STORE)
 {
-    cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before the filter exists */
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
@@ -139,12 +139,10 @@ T_CASE(delete_and_clear_remove_nothing_from_filter)
     T_EQ_I64(says(c, 1), CELLAR_OK);
     T_EQ_I64(says(c, 2), CELLAR_OK);
     T_EQ_I64(says(c, 3), CELLAR_ABSENT);
-    shut(c);
 }
 
-T_CASE(absent_get_with_authority_is_answered_by_filter)
+T_CASE_ON(absent_get_with_authority_is_answered_by_filter, STORE2)
 {
-    cellar *c = open_store(16u << 20);
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
     T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
@@ -164,7 +162,6 @@ T_CASE(absent_get_with_authority_is_answered_by_filter)
     T_EQ_I64(look(c, 500000), CELLAR_MISS);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_OK);
-    shut(c);
 }
 
 T_CASE(namespace_options_open_a_filter)
@@ -288,9 +285,8 @@ static cellar_err filter_is_new(cellar *c)
     return bloom_size(c, 1000);
 }
 
-T_CASE(feed_rebuilds_while_the_old_filter_answers)
+T_CASE_ON(feed_rebuilds_while_the_old_filter_answers, STORE2)
 {
-    cellar *c = open_store(16u << 20);
     T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 500, NULL), CELLAR_OK);
     const uint64_t bytes = info(c).bytes;
@@ -305,12 +301,10 @@ T_CASE(feed_rebuilds_while_the_old_filter_answers)
     T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_I64(says(c, 450), CELLAR_OK); /* the old filter answers on, with these keys, too */
     T_EQ_I64(says(c, 90000), CELLAR_ABSENT);
-    shut(c);
 }
 
-T_CASE(doubt_or_drop_during_a_feed_voids_it)
+T_CASE_ON(doubt_or_drop_during_a_feed_voids_it, STORE2)
 {
-    cellar *c = open_store(16u << 20);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 500, NULL), CELLAR_OK);
     T_EQ_I64(feed_meets(c, doubt_comes_up), CELLAR_E_BUSY);
@@ -325,7 +319,6 @@ T_CASE(doubt_or_drop_during_a_feed_voids_it)
     T_EQ_I64(feed_meets(c, filter_is_new), CELLAR_E_BUSY); /* the new one lacks the first keys */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(says(c, 1), CELLAR_MISS);
-    shut(c);
 }
 
 T_CASE(filter_bytes_are_charged_and_returned)
@@ -347,9 +340,8 @@ T_CASE(filter_bytes_are_charged_and_returned)
     shut(c);
 }
 
-T_CASE(full_filter_returns_to_observing)
+T_CASE_ON(full_filter_returns_to_observing, STORE)
 {
-    cellar *c = open_store(8u << 20);
     T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
     T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     for (uint32_t key = 0; key < 3000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
@@ -364,7 +356,6 @@ T_CASE(full_filter_returns_to_observing)
     for (uint32_t key = 0; key <= 3000; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info(c).filling, 0);
-    shut(c);
 }
 
 /* ---- during writes ---- */

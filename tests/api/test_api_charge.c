@@ -140,9 +140,11 @@ static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx
     return cellar_buf_append(out, old, len);
 }
 
-T_CASE(weight_ends_with_its_entry)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(64 * MIB), api_shut(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, api_open(16 * MIB), api_shut(c))
+
+T_CASE_ON(weight_ends_with_its_entry, STORE)
 {
-    cellar *c = api_open(64 * MIB);
     int64_t sum = 0;
     int key = 1;
     T_EQ_I64(weigh(c, 0, 0, 0), CELLAR_OK);
@@ -176,12 +178,10 @@ T_CASE(weight_ends_with_its_entry)
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
     T_CHECK(holds(stats_of(c).used_bytes, before, 0));
-    api_shut(c);
 }
 
-T_CASE(weight_above_half_of_the_budget_is_too_big)
+T_CASE_ON(weight_above_half_of_the_budget_is_too_big, STORE2)
 {
-    cellar *c = api_open(16 * MIB);
     cellar_error_info why = cellar_error_info_default();
     int key = 1;
     T_EQ_I64(weigh(c, key, 7 * MIB, 0), CELLAR_OK);
@@ -199,7 +199,6 @@ T_CASE(weight_above_half_of_the_budget_is_too_big)
     T_EQ_U64(stats_of(c).write_errors, 3);
     T_EQ_I64(weigh(c, key, 3 * MIB, CELLAR_NEGATIVE), CELLAR_E_SPACE); /* above their eighth */
     T_CHECK(stats_of(c).used_bytes < 4 * MIB);
-    api_shut(c);
 }
 
 static cellar_err load_heavy(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -213,9 +212,8 @@ static cellar_err load_heavy(cellar_load *load, const void *key, size_t key_len,
     return cellar_load_value(load, "value", 5);
 }
 
-T_CASE(loaded_and_leased_values_have_weights)
+T_CASE_ON(loaded_and_leased_values_have_weights, STORE)
 {
-    cellar *c = api_open(64 * MIB);
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     cellar_set_opts o = cellar_set_opts_default();
@@ -228,14 +226,12 @@ T_CASE(loaded_and_leased_values_have_weights)
     o.weight_bytes = 8 * MIB;
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "value", 5, &o), CELLAR_OK);
     T_CHECK(holds(stats_of(c).used_bytes, before, 12 * MIB));
-    api_shut(c);
 }
 
 /* The condition is judged before memory is freed for the weight. */
-T_CASE(refused_set_with_a_weight_evicts_nothing)
+T_CASE_ON(refused_set_with_a_weight_evicts_nothing, STORE2)
 {
     static const char value[100000];
-    cellar *c = api_open(16 * MIB);
     for (int i = 0; i < 400; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
     }
@@ -244,7 +240,6 @@ T_CASE(refused_set_with_a_weight_evicts_nothing)
     T_EQ_I64(weigh(c, 400, 4 * MIB, CELLAR_ONLY_IF_ABSENT), CELLAR_EXISTS);
     T_EQ_I64(weigh(c, 401, 4 * MIB, CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
     T_EQ_U64(stats_of(c).entries, entries);
-    api_shut(c);
 }
 
 /* ctx: the store, filled so that the entry is evicted; NULL: it stays. */
@@ -296,14 +291,12 @@ T_CASE(weight_stays_with_a_value_that_is_not_modified)
     }
 }
 
-T_CASE(loaded_absence_has_a_weight)
+T_CASE_ON(loaded_absence_has_a_weight, STORE)
 {
-    cellar *c = api_open(64 * MIB);
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
     cellar_result_free(&r);
     gives_back(c, MIB / 16);
-    api_shut(c);
 }
 
 /* With small entries the history of evicted keys takes a fifth of the budget. */
@@ -319,11 +312,10 @@ T_CASE(shrink_beside_a_charge_makes_the_history_smaller)
     api_shut(c);
 }
 
-T_CASE(store_that_pins_keep_above_its_budget_is_consistent)
+T_CASE_ON(store_that_pins_keep_above_its_budget_is_consistent, STORE2)
 {
     static const char value[100000];
     static cellar_pinned pin[100];
-    cellar *c = api_open(16 * MIB);
     for (int i = 0; i < 100; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
         T_EQ_I64(cellar_pin(c, &i, sizeof i, &pin[i]), CELLAR_OK);
@@ -333,7 +325,6 @@ T_CASE(store_that_pins_keep_above_its_budget_is_consistent)
     for (int i = 0; i < 100; i++) { cellar_unpin(&pin[i]); }
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
     T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
-    api_shut(c);
 }
 
 T_CASE(fewer_stripes_than_wanted_are_shown)

@@ -27,9 +27,10 @@ static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t tt
     return err;
 }
 
-T_CASE(evicted_entry_is_read_back_from_disk)
+#define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
+
+T_CASE_ON(evicted_entry_is_read_back_from_disk, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
@@ -53,7 +54,6 @@ T_CASE(evicted_entry_is_read_back_from_disk)
     T_CHECK(cellar_delete(c, &key, sizeof key) >= 0); /* in memory or not: removed from both */
     T_EQ_I64(look(c, key, 1), CELLAR_MISS);
     shut(c);
-    store_end();
 }
 
 static cellar_reason why(cellar *c, uint32_t key)
@@ -73,10 +73,9 @@ static void delete_below(cellar *c, uint32_t key)
     T_CHECK(r.ago_ms < 64);
 }
 
-T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk)
+T_CASE_ON(why_reports_the_delete_of_an_entry_that_was_only_on_disk, STORE)
 {
     const uint32_t key = 7, other = 5000;
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
@@ -103,7 +102,6 @@ T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk)
     T_EQ_I64(cellar_delete(c, &other, sizeof other), CELLAR_MISS);
     T_EQ_U64(why(c, other).answer, CELLAR_WHY_UNKNOWN); /* no entry had that key */
     shut(c);
-    store_end();
 }
 
 /* Replace the data file by a shorter one. */
@@ -116,9 +114,8 @@ static void cut_data(void)
 
 /* Files of the tier are cut: each key that had left memory before says so, and one that left later
  * does not. */
-T_CASE(why_names_the_loss_of_the_disk_tier)
+T_CASE_ON(why_names_the_loss_of_the_disk_tier, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
@@ -144,7 +141,6 @@ T_CASE(why_names_the_loss_of_the_disk_tier)
     T_REQUIRE(late < 1500);
     T_EQ_I64(why(c, late).lost_ago_ms, CELLAR_TTL_NONE);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    store_end();
 }
 
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
@@ -237,17 +233,15 @@ static void *use_disk_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-T_CASE(disk_access_is_no_cancellation_point)
+T_CASE_ON(disk_access_is_no_cancellation_point, STORE)
 {
     pthread_t t;
     int reached = 0;
     void *end = NULL;
-    store_begin();
     T_REQUIRE(pthread_create(&t, NULL, use_disk_with_a_cancel_pending, &reached) == 0);
     T_REQUIRE(pthread_join(t, &end) == 0);
     T_EQ_I64(reached, 1);
     T_CHECK(end == PTHREAD_CANCELED);
-    store_end();
 }
 
 /* Single loads, bulk loads, leases. */
@@ -768,9 +762,8 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
 }
 
 /* The 257th pattern ends what is older than the oldest one, in the namespace of that one. */
-T_CASE(many_deleted_patterns_leave_the_entries_of_other_namespaces)
+T_CASE_ON(many_deleted_patterns_leave_the_entries_of_other_namespaces, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
     cfg.config.max_entries = 100; /* the close does not write the others again */
@@ -795,12 +788,10 @@ T_CASE(many_deleted_patterns_leave_the_entries_of_other_namespaces)
     T_EQ_U64(found, 1000);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
-T_CASE(disk_tier_is_resized_while_running)
+T_CASE_ON(disk_tier_is_resized_while_running, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
     cellar *c = open_with(&cfg);
@@ -833,7 +824,6 @@ T_CASE(disk_tier_is_resized_while_running)
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_BYTES, &bytes), CELLAR_OK);
     T_EQ_I64(bytes, 0);
     shut(c);
-    store_end();
 }
 
 /* ---- where no disk is ---- */

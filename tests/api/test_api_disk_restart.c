@@ -15,9 +15,10 @@
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 
-T_CASE(reopened_store_is_warm)
+#define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
+
+T_CASE_ON(reopened_store_is_warm, STORE)
 {
-    store_begin();
     settings cfg = config();
     cellar *c = open_with(&cfg), *v;
     T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
@@ -38,7 +39,6 @@ T_CASE(reopened_store_is_warm)
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 T_CASE(killed_store_finds_every_entry_when_its_open_returns)
@@ -68,9 +68,8 @@ T_CASE(killed_store_finds_every_entry_when_its_open_returns)
     }
 }
 
-T_CASE(clear_version_increment_and_drop_survive_restart)
+T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
 {
-    store_begin();
     uint32_t version = 0;
     for (int round = 0; round < 3; round++) {
         cellar *c = open_it(), *a, *b, *d;
@@ -110,7 +109,6 @@ T_CASE(clear_version_increment_and_drop_survive_restart)
         T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 /* Open "v" of a store with a version. */
@@ -122,9 +120,8 @@ static cellar *namespace_at(cellar *c, uint32_t version)
     return v;
 }
 
-T_CASE(version_at_open_survives_a_reopen)
+T_CASE_ON(version_at_open_survives_a_reopen, STORE)
 {
-    store_begin();
     uint32_t version = 0;
     for (uint32_t round = 0; round < 4; round++) {
         static const uint32_t with[] = { 7, 7, 0, 9 }; /* new, the same, kept, another */
@@ -138,14 +135,12 @@ T_CASE(version_at_open_survives_a_reopen)
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 /* ---- tags and patterns ---- */
 
-T_CASE(tag_and_pattern_deletes_on_disk_survive_restart)
+T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 16;
     cellar *c = open_with(&cfg);
@@ -193,7 +188,6 @@ T_CASE(tag_and_pattern_deletes_on_disk_survive_restart)
     (void)figure(c, "cellar_l2_tags");
     T_EQ_U64(figure(c, "cellar_l2_patterns"), 1);
     shut(c);
-    store_end();
 }
 
 /* ---- kill -9 in the middle of the work ---- */
@@ -270,9 +264,8 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     }
 }
 
-T_CASE(kill_at_any_moment_restores_no_dead_entry)
+T_CASE_ON(kill_at_any_moment_restores_no_dead_entry, STORE)
 {
-    store_begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(o != MAP_FAILED);
     const uint64_t each = T_TSAN ? 1 : 4; /* the kind with threads: the others show TSan nothing */
@@ -317,7 +310,6 @@ T_CASE(kill_at_any_moment_restores_no_dead_entry)
     /* How many depends on when the threads of the child write: a few kills may leave none. */
     T_CHECK(hits > 0 || cycles < 10);
     T_EQ_I64(munmap(o, sizeof *o), 0);
-    store_end();
 }
 
 /* ---- threads over both levels ---- */
@@ -380,9 +372,8 @@ static void *works(void *arg)
     return NULL;
 }
 
-T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value)
+T_CASE_ON(concurrent_reads_of_memory_and_disk_see_no_old_value, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 64;
     cfg.host.no_threads = 0;
@@ -400,7 +391,6 @@ T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value)
     T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 100);
     shut(shared);
-    store_end();
 }
 
 T_MAIN("api_disk_restart")

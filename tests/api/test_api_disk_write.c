@@ -92,11 +92,12 @@ T_CASE(every_change_is_written_in_mode_each_set)
     }
 }
 
+#define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
+
 /* Long values, which a scan does not copy, and values longer than a segment of memory. */
-T_CASE(close_writes_values_of_all_sizes)
+T_CASE_ON(close_writes_values_of_all_sizes, STORE)
 {
     static char value[1400000];
-    store_begin();
     settings cfg = config();
     cfg.config.memory_bytes = 64u << 20;
     cfg.config.l2_bytes = 128u << 20; /* segments of 4 MiB */
@@ -116,13 +117,11 @@ T_CASE(close_writes_values_of_all_sizes)
         T_CHECK(value[0] == (char)('a' + n) && value[len - 1] == (char)('a' + n));
     }
     shut(c);
-    store_end();
 }
 
 /* Each entry that leaves memory is on disk, but a negative one. */
-T_CASE(unread_entry_is_written_at_first_eviction)
+T_CASE_ON(unread_entry_is_written_at_first_eviction, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
     cfg.l2.min_ttl_ms = 1000;
@@ -140,7 +139,6 @@ T_CASE(unread_entry_is_written_at_first_eviction)
     for (uint32_t i = 3000; i < 3300; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     T_CHECK(figure(c, "cellar_l2_rejected_unused_total") >= 150);
     shut(c);
-    store_end();
 }
 
 /* Fill more than 40 % of the disk tier with entries of another namespace that stay. */
@@ -353,9 +351,8 @@ T_ALONE(set_in_mode_each_set_or_write_through_is_on_disk_immediately)
 }
 
 /* A sync marks the store clean, so the next record must wait until it is marked dirty. */
-T_CASE(write_through_after_a_sync_waits_for_the_disk)
+T_CASE_ON(write_through_after_a_sync_waits_for_the_disk, STORE)
 {
-    store_begin();
     settings cfg = config();
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     cfg.config.root = &o;
@@ -376,12 +373,10 @@ T_CASE(write_through_after_a_sync_waits_for_the_disk)
         for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(look(c, i, threads), CELLAR_OK); }
         shut(c);
     }
-    store_end();
 }
 
-T_CASE(write_through_reports_refused_disk_write)
+T_CASE_ON(write_through_reports_refused_disk_write, STORE)
 {
-    store_begin();
     static char big[300 << 10];
     settings cfg = config();
     cellar_set_opts so = cellar_set_opts_default();
@@ -406,7 +401,6 @@ T_CASE(write_through_reports_refused_disk_write)
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK);
     T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 0);
     shut(c);
-    store_end();
 }
 
 /* Return the text of the last error of `c`, which must be E_IO and not cut. */
@@ -937,9 +931,8 @@ static void refuse_removals(cellar *v)
     T_EQ_I64(cellar_update(v, "k", 1, NULL, delete_then_remove, v), CELLAR_E_IO);
 }
 
-T_CASE(change_at_sync_always_reports_durability)
+T_CASE_ON(change_at_sync_always_reports_durability, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
     cellar *c = open_with(&cfg), *v = NULL, *m = NULL;
@@ -972,7 +965,6 @@ T_CASE(change_at_sync_always_reports_durability)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(m), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
 /* ---- tags and patterns ---- */
@@ -1101,16 +1093,14 @@ T_ALONE(save_counts_entries_that_do_not_fit)
     store_end();
 }
 
-T_CASE(save_counts_entries_over_a_write_limit)
+T_CASE_ON(save_counts_entries_over_a_write_limit, STORE)
 {
-    store_begin();
     settings cfg = config();
     cfg.l2.write_bytes_per_day = 200000; /* room for some of them */
     uint64_t *missed = shared_count(1);
     const uint32_t found = found_after_save(&cfg, 500, 1000, missed);
     T_EQ_U64(*missed, 500 - found);
     T_EQ_I64(munmap(missed, sizeof *missed), 0);
-    store_end();
 }
 
 T_MAIN("api_disk_write")

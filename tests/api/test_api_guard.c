@@ -17,10 +17,12 @@ static cellar_bloom_info bloom_info(cellar *c)
 
 /* ---- filter ---- */
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(8 << 20), kit_close(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
 /* The seed asks its empty filter before the source and answers None to every call. */
-T_CASE(bloom_seed_bug_with_loads)
+T_CASE_ON(bloom_seed_bug_with_loads, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -34,13 +36,11 @@ T_CASE(bloom_seed_bug_with_loads)
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
     T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    kit_close(c);
 }
 
 /* The owner declared an empty source that was not empty. Audits, one load in 1,024, detect it. */
-T_CASE(bloom_audit_revokes_false_authority)
+T_CASE_ON(bloom_audit_revokes_false_authority, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64], key[32];
     T_EQ_I64(bloom_size(c, 100000), CELLAR_OK);
@@ -56,7 +56,6 @@ T_CASE(bloom_audit_revokes_false_authority)
     T_EQ_U64(info.doubt, CELLAR_BLOOM_DOUBT_FOUND);
     T_CHECK(info.check_loads >= 1 && i < 40000);
     T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* now the key is loaded */
-    kit_close(c);
 }
 
 static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -70,9 +69,8 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-T_CASE(flood_of_absent_keys_calls_no_loader)
+T_CASE_ON(flood_of_absent_keys_calls_no_loader, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64], key[32];
     cellar_load_opts o = cellar_load_opts_default();
@@ -104,7 +102,6 @@ T_CASE(flood_of_absent_keys_calls_no_loader)
     const int before = atomic_load(&s.calls);
     T_EQ_I64(kit_load(c, "absent:2", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&s.calls), before + 1);
-    kit_close(c);
 }
 
 /* ---- breaker ---- */
@@ -188,9 +185,8 @@ T_CASE(breaker_pass_of_lost_loader_is_returned)
 
 /* ---- fallbacks ---- */
 
-T_CASE(fallbacks_run_in_documented_order)
+T_CASE_ON(fallbacks_run_in_documented_order, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -234,7 +230,6 @@ T_CASE(fallbacks_run_in_documented_order)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.load_fallbacks, 2);
-    kit_close(c);
 }
 
 T_CASE(fallbacks_serve_an_open_breaker)
@@ -323,9 +318,8 @@ static void dear(source *s, cellar_load *ld)
     T_EQ_I64(loader_cost(ld, 2000000), CELLAR_OK);
 }
 
-T_CASE(saved_time_and_cost_are_estimated)
+T_CASE_ON(saved_time_and_cost_are_estimated, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_stats st = cellar_stats_default();
@@ -335,7 +329,6 @@ T_CASE(saved_time_and_cost_are_estimated)
     T_CHECK(st.saved_cost > 19.99 && st.saved_cost < 20.01); /* ten hits, 2 units each */
     T_CHECK(st.saved_seconds > 0 &&
             st.saved_seconds <= 10 * (double)st.load_ns * 1e-9 * 1.001);
-    kit_close(c);
 }
 
 /* Return the number in the line of a family and a namespace; -1 if no line matches. */
@@ -399,9 +392,8 @@ static cellar_err write_row(const void *key, size_t key_len, const void *value, 
     return CELLAR_OK;
 }
 
-T_CASE(write_through_writes_source_before_cache)
+T_CASE_ON(write_through_writes_source_before_cache, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_OK, .c = c };
     char buf[16];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
@@ -410,12 +402,10 @@ T_CASE(write_through_writes_source_before_cache)
     T_EQ_STR(t.value, "new");
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_MEM(buf, "new", 3);
-    kit_close(c);
 }
 
-T_CASE(failed_write_through_invalidates_key)
+T_CASE_ON(failed_write_through_invalidates_key, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_E_IO, .c = c };
     static char big[4 << 20];
     char buf[16];
@@ -442,7 +432,6 @@ T_CASE(failed_write_through_invalidates_key)
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
-    kit_close(c);
 }
 
 static cellar_err write_and_end(const void *key, size_t key_len, const void *value,
@@ -459,9 +448,8 @@ static void *write_in_a_thread(void *c)
     return NULL;
 }
 
-T_CASE(thread_exit_in_writer_leaves_no_old_value)
+T_CASE_ON(thread_exit_in_writer_leaves_no_old_value, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     pthread_t t;
     char buf[16];
     T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
@@ -474,12 +462,10 @@ T_CASE(thread_exit_in_writer_leaves_no_old_value)
         T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK); /* the source may have the key now */
         T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     }
-    kit_close(c);
 }
 
-T_CASE(disabled_namespace_still_invalidates)
+T_CASE_ON(disabled_namespace_still_invalidates, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64], buf[8];
     T_EQ_I64(cellar_set(c, "a", 1, "1", 1, NULL), CELLAR_OK);
@@ -493,7 +479,6 @@ T_CASE(disabled_namespace_still_invalidates)
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "l", 1, buf, sizeof buf, NULL), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* ---- warming up ---- */
@@ -626,9 +611,8 @@ static cellar_err next_name(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-T_CASE(bulk_warm_keeps_its_limits)
+T_CASE_ON(bulk_warm_keeps_its_limits, STORE)
 {
-    cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
     names n = { 0, 1000 };
     cellar_warm_report r = cellar_warm_report_default();
@@ -653,12 +637,10 @@ T_CASE(bulk_warm_keeps_its_limits)
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_I64(r.stopped, CELLAR_E_SPACE);
-    kit_close(c);
 }
 
-T_CASE(bad_input_of_warm)
+T_CASE_ON(bad_input_of_warm, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report r = cellar_warm_report_default();
     const cellar_bytes key = { "k", 1 }, none = { "", 0 };
@@ -703,7 +685,6 @@ T_CASE(bad_input_of_warm)
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     T_EQ_U64(r.keys + r.failed, 0);
     T_EQ_I64(atomic_load(&calls), 0);
-    kit_close(c);
 }
 
 /* ---- memoize ---- */
@@ -723,9 +704,8 @@ static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count,
     return cellar_load_value(ld, text, strlen(text));
 }
 
-T_CASE(memoized_call_runs_once)
+T_CASE_ON(memoized_call_runs_once, STORE2)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
     CELLAR_ARGS(a, 7, "berlin");
     atomic_store(&weather_calls, 0);
@@ -760,7 +740,6 @@ T_CASE(memoized_call_runs_once)
     T_EQ_I64(cellar_memoize(c, "", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memoize(c, "w", 1, a, 2, NULL, weather, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memoize(NULL, "w", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
-    kit_close(c);
 }
 
 T_MAIN("api_guard")

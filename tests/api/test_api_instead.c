@@ -221,9 +221,11 @@ static void *read_k(void *arg)
     return NULL;
 }
 
-T_CASE(lease_released_with_error_calls_fallbacks)
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, kit_open(8 << 20), kit_close(c))
+
+T_CASE_ON(lease_released_with_error_calls_fallbacks, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
     cellar_lease a, b;
     cellar_result r = cellar_result_default();
@@ -263,7 +265,6 @@ T_CASE(lease_released_with_error_calls_fallbacks)
     T_EQ_I64(begin(c, NULL, &a, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "default");
     T_EQ_U64(stats(c).load_fallbacks, 2);
-    kit_close(c);
 }
 
 T_CASE(options_kept_for_lease_are_freed_with_it)
@@ -395,9 +396,8 @@ static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, cha
     return err;
 }
 
-T_CASE(remembered_failure_calls_fallbacks_and_default)
+T_CASE_ON(remembered_failure_calls_fallbacks_and_default, STORE2)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
     cellar_load_opts plain = cellar_load_opts_default(), o = cellar_load_opts_default();
     char text[64];
@@ -445,14 +445,12 @@ T_CASE(remembered_failure_calls_fallbacks_and_default)
     T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
     T_EQ_U64(from, CELLAR_SOURCE_LOADED);
     T_EQ_U64(stats(c).load_fallbacks, 4);
-    kit_close(c);
 }
 
 /* A remembered failure blocks loads until the time that the source named, even if a fallback
  * brought a value meanwhile. */
-T_CASE(fallback_does_not_shorten_retry_after)
+T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -512,7 +510,6 @@ T_CASE(fallback_does_not_shorten_retry_after)
     T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "old");
     T_EQ_I64(r.retry_after_ms, 60000);
-    kit_close(c);
 }
 
 T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
@@ -548,9 +545,8 @@ T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
     kit_close(c);
 }
 
-T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately)
+T_CASE_ON(lease_of_remembered_failure_calls_fallbacks_immediately, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
     cellar_lease a;
     uint32_t from;
@@ -570,7 +566,6 @@ T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately)
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
     T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(atomic_load(&f.calls), 1);
-    kit_close(c);
 }
 
 typedef struct reader { /* one call in a thread */
@@ -607,9 +602,8 @@ static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_
     for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
 }
 
-T_CASE(waiter_of_failed_load_calls_its_own_fallbacks)
+T_CASE_ON(waiter_of_failed_load_calls_its_own_fallbacks, STORE2)
 {
-    cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
     cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
     reader d[READERS];
@@ -659,7 +653,6 @@ T_CASE(waiter_of_failed_load_calls_its_own_fallbacks)
     }
     T_CHECK(atomic_load(&f.calls) >= 3 && atomic_load(&f.calls) < 2 + READERS);
     T_EQ_I64(atomic_load(&s.calls), 4);
-    kit_close(c);
 }
 
 T_CASE(waiter_past_its_timeout_gets_the_default)
@@ -712,9 +705,8 @@ static void *fail_and_end(void *arg)
     return NULL;
 }
 
-T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing)
+T_CASE_ON(thread_exit_in_fallback_of_remembered_failure_leaves_nothing, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000 };
@@ -733,7 +725,6 @@ T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing)
     T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0); /* a, b: asked; d: not asked */
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(atomic_load(&f.calls), 2);
-    kit_close(c);
 }
 
 T_MAIN("api_instead")

@@ -166,9 +166,10 @@ T_CASE(unknown_states_use_default_ttl_and_are_counted)
 
 /* ---- values ---- */
 
-T_CASE(set_get_contains_and_delete_agree)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), close_all(NULL, c))
+
+T_CASE_ON(set_get_contains_and_delete_agree, STORE)
 {
-    cellar *c = open_store();
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
     T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:1"), "Alice");
@@ -177,13 +178,11 @@ T_CASE(set_get_contains_and_delete_agree)
     T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_MISS);
     T_EQ_STR(api_look(c, "user:1"), "MISS");
-    close_all(NULL, c);
 }
 
-T_CASE(values_are_bytes_with_flags)
+T_CASE_ON(values_are_bytes_with_flags, STORE)
 {
     static const char bytes[] = "\0\xff\n\"not json";
-    cellar *c = open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 0xdeadbeef };
     T_EQ_I64(cellar_set(c, "k", 1, bytes, sizeof bytes, &o), CELLAR_OK);
     char out[64];
@@ -194,7 +193,6 @@ T_CASE(values_are_bytes_with_flags)
     T_EQ_U64(len, sizeof bytes);
     T_EQ_MEM(out, bytes, sizeof bytes);
     T_EQ_U64(info.user_flags, 0xdeadbeef);
-    close_all(NULL, c);
 }
 
 T_CASE(entry_info_states_age_ttl_and_version)
@@ -220,9 +218,8 @@ T_CASE(entry_info_states_age_ttl_and_version)
 
 /* D7, S1:56 and S1:93: `if value:` treats "" as absent and stores the text "NULL" for it. Sequence:
  * set an empty value, get it. */
-T_CASE(seed_empty_value)
+T_CASE_ON(seed_empty_value, STORE)
 {
-    cellar *c = open_store();
     char buf[8];
     size_t len = 77;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, NULL), CELLAR_OK);
@@ -234,14 +231,12 @@ T_CASE(seed_empty_value)
     T_CHECK(copy != NULL);
     T_EQ_U64(len, 0);
     cellar_free(copy);
-    close_all(NULL, c);
 }
 
 /* D6, S1:52 and S1:70: "none" is stored as the text "NULL", so a real value "NULL" reads as none.
  * Sequence: set the text, get it; set none, get it. */
-T_CASE(seed_null_string)
+T_CASE_ON(seed_null_string, STORE)
 {
-    cellar *c = open_store();
     put(c, "text", "NULL");
     T_EQ_STR(api_look(c, "text"), "NULL");
     T_EQ_I64(cellar_contains(c, "text", 4), CELLAR_OK);
@@ -249,14 +244,12 @@ T_CASE(seed_null_string)
     T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "none"), "ABSENT");
     T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
-    close_all(NULL, c);
 }
 
 /* D26, S2:706-718: the stored "NULL" is not None, so the second caller gets the text. Sequence: the
  * first caller stores "known absent", the second caller gets. */
-T_CASE(seed_negative_is_not_data)
+T_CASE_ON(seed_negative_is_not_data, STORE)
 {
-    cellar *c = open_store();
     char buf[16] = "untouched";
     size_t len = 77;
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .ttl_ms = 300000 };
@@ -270,14 +263,12 @@ T_CASE(seed_negative_is_not_data)
     o.ttl_ms = 0;
     T_EQ_I64(cellar_set(c, "user:404", 8, "Bob", 3, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:404"), "Bob");
-    close_all(NULL, c);
 }
 
 /* D9, S1:97: ttl + randint(-ttl//10, ttl//10) of 1 s is 0 s in half of the draws, and the fresh
  * value is thrown away. Sequence: many sets of the shortest TTL with 10 % jitter. */
-T_CASE(seed_zero_ttl)
+T_CASE_ON(seed_zero_ttl, STORE)
 {
-    cellar *c = open_store();
     cellar_entry_info info = cellar_entry_info_default();
     cellar_set_opts o = { .struct_size = sizeof o, .jitter_pct = 10 };
     for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
@@ -290,7 +281,6 @@ T_CASE(seed_zero_ttl)
             T_CHECK(info.ttl_left_ms >= 1);
         }
     }
-    close_all(NULL, c);
 }
 
 T_CASE(jitter_is_even_and_below_ten_seconds_too)
@@ -331,14 +321,12 @@ static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, v
     return err != CELLAR_OK ? err : cellar_buf_append(out, text, strlen(text));
 }
 
-T_CASE(merge_of_missing_key_creates_nothing)
+T_CASE_ON(merge_of_missing_key_creates_nothing, STORE)
 {
-    cellar *c = open_store();
     char word[] = "x";
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_update(c, "task", 4, &o, append_arg, word), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "task", 4), CELLAR_MISS);
-    close_all(NULL, c);
 }
 
 T_CASE(merge_uses_ttl_of_the_new_state)
@@ -397,9 +385,8 @@ T_CASE(seed_status_merges_both_survive)
 
 /* ---- many ---- */
 
-T_CASE(get_many_keeps_order_of_caller)
+T_CASE_ON(get_many_keeps_order_of_caller, STORE)
 {
-    cellar *c = open_store();
     char buf[6][8];
     cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     put(c, "a", "1");
@@ -425,7 +412,6 @@ T_CASE(get_many_keeps_order_of_caller)
     T_EQ_MEM(buf[0], "22", 2);
     T_EQ_MEM(buf[2], "1", 1);
     T_EQ_U64(item[4].value_len, 2);
-    close_all(NULL, c);
 }
 
 /* Each place of the flags: a plain record has none; other records, long keys and blocks; items that
@@ -518,9 +504,8 @@ T_CASE(cache_examples_return_what_the_document_prints)
 
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
  * Sequence: a batch with a second item that cannot be stored. */
-T_CASE(seed_set_many_reports_each_item)
+T_CASE_ON(seed_set_many_reports_each_item, STORE)
 {
-    cellar *c = open_store();
     static char huge[9u << 20];
     cellar_set_item item[4];
     memset(item, 0, sizeof item);
@@ -539,7 +524,6 @@ T_CASE(seed_set_many_reports_each_item)
     T_EQ_STR(api_look(c, "a"), "1");
     T_EQ_STR(api_look(c, "d"), "4");
     T_EQ_STR(api_look(c, "b"), "MISS");
-    close_all(NULL, c);
 }
 
 /* ---- bounds, eviction, expiry ---- */
@@ -618,9 +602,8 @@ T_CASE(adaptive_policy_is_the_default)
     close_all(NULL, c);
 }
 
-T_CASE(tick_reclaims_due_entries_and_counts_them)
+T_CASE_ON(tick_reclaims_due_entries_and_counts_them, STORE)
 {
-    cellar *c = open_store();
     uint64_t entries, used, budget, empty;
     count_entries(c, &entries, &empty, &budget);
     for (int i = 0; i < 3000; i++) {
@@ -637,7 +620,6 @@ T_CASE(tick_reclaims_due_entries_and_counts_them)
     T_EQ_U64(api_expired(c), 2000);
     count_entries(c, &entries, &used, &budget);
     T_EQ_U64(entries, 1000);
-    close_all(NULL, c);
 }
 
 T_ALONE(large_values_do_not_evict_small_values)
@@ -810,9 +792,8 @@ T_CASE(listeners_receive_causes_and_counters_work_without_listeners)
     }
 }
 
-T_CASE(gets_and_sets_are_sampled_for_latency)
+T_CASE_ON(gets_and_sets_are_sampled_for_latency, STORE)
 {
-    cellar *c = open_store();
     for (int i = 0; i < 20000; i++) {
         put(c, "k", "v");
         (void)api_look(c, "k");
@@ -826,7 +807,6 @@ T_CASE(gets_and_sets_are_sampled_for_latency)
         T_CHECK(t.samples > 100 && t.samples < 1000);
         T_CHECK(t.p50_ns > 0 && t.p50_ns <= t.p99_ns && t.p99_ns <= t.max_ns);
     }
-    close_all(NULL, c);
 }
 
 T_MAIN("api_inventory")

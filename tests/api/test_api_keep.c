@@ -105,9 +105,10 @@ static void file_of(char *path, size_t cap, const char *dir, const char *name)
 
 /* ---- restored filters ---- */
 
-T_CASE(reopened_store_restores_filters_with_authority)
+#define STORE(fn) T_WITHIN(fn, begin(), store_end())
+
+T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
 {
-    begin();
     cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
     T_EQ_I64(bloom_size(w, 500), CELLAR_OK); /* observes only */
     sealed(c, 1000, 2000); /* it has outgrown its size */
@@ -144,7 +145,6 @@ T_CASE(reopened_store_restores_filters_with_authority)
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     }
-    store_end();
 }
 
 /* The sync names no closed life: no file has the keys that are added after it. */
@@ -566,9 +566,8 @@ static void *opens(void *arg)
 
 /* Whichever thread creates the namespace, all threads find it with its filter, so that no add is
  * lost. */
-T_CASE(concurrent_opens_of_namespace_find_its_filter)
+T_CASE_ON(concurrent_opens_of_namespace_find_its_filter, STORE)
 {
-    begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");
     sealed(v, 20000, 7);
     shut(c);
@@ -592,12 +591,10 @@ T_CASE(concurrent_opens_of_namespace_find_its_filter)
         shut(c);
         for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_namespace_close(o[i].v), CELLAR_OK); }
     }
-    store_end();
 }
 
-T_CASE(filter_of_hidden_namespace_stays_in_memory)
+T_CASE_ON(filter_of_hidden_namespace_stays_in_memory, STORE)
 {
-    begin();
     cellar *c = open_it();
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     cellar *v = namespace_with(c, "hidden", &o);
@@ -607,7 +604,6 @@ T_CASE(filter_of_hidden_namespace_stays_in_memory)
     shut(c);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_CHECK(!kept());
-    store_end();
 }
 
 static uint64_t bytes_of_files(void)

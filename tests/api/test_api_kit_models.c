@@ -210,9 +210,10 @@ static cellar_err answer(cellar_llm *llm, const request *q, model *m, char out[6
     return err;
 }
 
-T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(STORE_BYTES), cellar_close(c))
+
+T_CASE_ON(complete_answer_is_stored_and_what_it_saved_is_counted, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     cellar_llm_stats s = cellar_llm_stats_default();
     model m = { "Yes.", 1, 0, CELLAR_OK };
@@ -236,12 +237,10 @@ T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted)
     T_EQ_U64(s.saved_ms, 1200);
     T_EQ_U64(s.saved_cost, 16000);
     cellar_llm_close(llm);
-    cellar_close(c);
 }
 
-T_CASE(incomplete_answer_and_failure_are_not_stored)
+T_CASE_ON(incomplete_answer_and_failure_are_not_stored, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     model m = { "Ye", 0, 0, CELLAR_OK };
     char got[64];
@@ -259,7 +258,6 @@ T_CASE(incomplete_answer_and_failure_are_not_stored)
     T_EQ_STR(got, "");
     T_EQ_I64(m.calls, 3);
     cellar_llm_close(llm);
-    cellar_close(c);
 }
 
 T_CASE(mode_decides_which_requests_are_cached)
@@ -293,9 +291,8 @@ static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *
     return cellar_load_value(load, "x", 1);
 }
 
-T_CASE(stored_value_of_another_form_is_loaded_again)
+T_CASE_ON(stored_value_of_another_form_is_loaded_again, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     model m = { "Yes.", 1, 0, CELLAR_OK };
     unsigned char key[CELLAR_KEY_BUILT_MAX];
@@ -319,7 +316,6 @@ T_CASE(stored_value_of_another_form_is_loaded_again)
     cellar_result_free(&r);
     cellar_llm_close(llm);
     cellar_llm_close(NULL);
-    cellar_close(c);
 }
 
 /* ---- embeddings ---- */
@@ -503,9 +499,8 @@ T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored)
     }
 }
 
-T_CASE(stored_vector_of_another_form_is_loaded_again)
+T_CASE_ON(stored_vector_of_another_form_is_loaded_again, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 0);
     embedder m = { 0, 0, 0, 0 };
     const cellar_bytes texts[2] = { text_of("a"), text_of("c") };
@@ -531,7 +526,6 @@ T_CASE(stored_vector_of_another_form_is_loaded_again)
     T_EQ_U64(m.texts, 2);
     T_EQ_I64(cellar_contains(c, key, len), CELLAR_OK);
     cellar_embeddings_close(e);
-    cellar_close(c);
 }
 
 static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
@@ -564,9 +558,8 @@ T_CASE(halves_are_the_nearest_ones)
     cellar_close(c);
 }
 
-T_CASE(bad_options_are_refused)
+T_CASE_ON(bad_options_are_refused, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = NULL;
     cellar_llm *llm = NULL;
     cellar_load_opts load = cellar_load_opts_default();
@@ -593,7 +586,6 @@ T_CASE(bad_options_are_refused)
     T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
     T_CHECK(llm == NULL);
     cellar_embeddings_close(NULL);
-    cellar_close(c);
 }
 
 /* ---- presets ---- */

@@ -195,10 +195,11 @@ static uint64_t sets_of(cellar *c)
     return s.sets;
 }
 
-T_CASE(tick_saves_at_its_period)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open((uint64_t)16 << 20), api_shut(c))
+
+T_CASE_ON(tick_saves_at_its_period, STORE)
 {
     limits of;
-    cellar *c = api_open((uint64_t)16 << 20);
     limits_open(&of, c, bucket());
     charge(&of, 1);
     later(999);
@@ -211,7 +212,6 @@ T_CASE(tick_saves_at_its_period)
     T_EQ_U64(sets_of(c), PIECES + 1);
     limits_close(&of);
     T_EQ_U64(sets_of(c), 2 * (PIECES + 1));
-    api_shut(c);
 }
 
 /* A child saves once, admits more and is killed before piece n of its next save; before piece
@@ -357,10 +357,9 @@ T_CASE(snapshot_of_other_rules_is_refused)
 
 /* ---- failures ---- */
 
-T_CASE(failed_save_leaves_the_snapshot_before_it)
+T_CASE_ON(failed_save_leaves_the_snapshot_before_it, STORE)
 {
     limits of;
-    cellar *c = api_open((uint64_t)16 << 20);
     cellar *ns = NULL;
     limits_open(&of, c, bucket());
     charge(&of, 2);
@@ -376,12 +375,10 @@ T_CASE(failed_save_leaves_the_snapshot_before_it)
     left_is(&of, 8);
     limits_close(&of);
     cellar_namespace_close(ns);
-    api_shut(c);
 }
 
-T_CASE(bad_input_changes_nothing)
+T_CASE_ON(bad_input_changes_nothing, STORE)
 {
-    cellar *c = api_open((uint64_t)16 << 20);
     cellar_limiter_snapshot *s = (cellar_limiter_snapshot *)&s;
     cellar_limiter_config cfg = cellar_limiter_config_default();
     const cellar_limiter_config untouched = cfg;
@@ -407,7 +404,6 @@ T_CASE(bad_input_changes_nothing)
     T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, &s), CELLAR_E_INVAL);
     T_CHECK(s == NULL);
     cellar_limiter_snapshot_close(NULL);
-    api_shut(c);
 }
 
 T_MAIN("api_kit_snapshot")

@@ -94,10 +94,11 @@ T_CASE(each_state_of_the_preset_has_its_ttl)
     api_shut(c);
 }
 
-T_CASE(unknown_state_is_the_fallback_and_is_counted)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(STORE_BYTES), api_shut(c))
+
+T_CASE_ON(unknown_state_is_the_fallback_and_is_counted, STORE)
 {
     static const cellar_ttl_class states[] = { { "new", 1000 }, { "old", 5000 } };
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     put(s, "7", "x", "paused");
     T_EQ_STR(look(s, "7"), "processing x");
@@ -128,12 +129,10 @@ T_CASE(unknown_state_is_the_fallback_and_is_counted)
     T_EQ_STR(look(s, "8"), "old z");
     cellar_namespace_close(ns);
     cellar_status_close(s);
-    api_shut(c);
 }
 
-T_CASE(values_come_back_as_stored)
+T_CASE_ON(values_come_back_as_stored, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     unsigned char value[300], got[300];
     const char *state = NULL;
@@ -160,7 +159,6 @@ T_CASE(values_come_back_as_stored)
     T_EQ_U64(st.gets, 6);
     T_EQ_U64(st.sets, 2);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 /* ---- merges ---- */
@@ -198,9 +196,8 @@ static cellar_err update(cellar_status *s, const char *id, const char *state, me
     return cellar_status_update(s, id, strlen(id), state, merge_run, m);
 }
 
-T_CASE(update_merges_and_takes_the_ttl_of_the_new_state)
+T_CASE_ON(update_merges_and_takes_the_ttl_of_the_new_state, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     merge m = { .add = "+url" };
     T_EQ_I64(update(s, "7", "success", &m), CELLAR_MISS);
@@ -217,13 +214,11 @@ T_CASE(update_merges_and_takes_the_ttl_of_the_new_state)
     T_EQ_U64(stats_of(s).unknown_states, 1);
     T_EQ_U64(stats_of(s).updates_queued, 0);
     cellar_status_close(s);
-    api_shut(c);
 }
 
-T_CASE(merge_that_fails_changes_nothing)
+T_CASE_ON(merge_that_fails_changes_nothing, STORE)
 {
     static const cellar_err codes[] = { CELLAR_E_IO, CELLAR_E_BUSY, CELLAR_CONFLICT, CELLAR_MISS };
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         merge m = { .add = "+", .code = codes[i] };
@@ -243,7 +238,6 @@ T_CASE(merge_that_fails_changes_nothing)
         T_EQ_STR(look(s, "7"), "batch set20");
     }
     cellar_status_close(s);
-    api_shut(c);
 }
 
 T_CASE(merge_past_max_value_bytes_changes_nothing)
@@ -269,9 +263,8 @@ T_CASE(merge_past_max_value_bytes_changes_nothing)
     api_shut(c);
 }
 
-T_CASE(merge_that_removes_or_deletes_its_id_leaves_no_entry)
+T_CASE_ON(merge_that_removes_or_deletes_its_id_leaves_no_entry, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     cellar *ns = entries_of(c);
     merge m = { .add = "", .code = CELLAR_REMOVED };
@@ -285,14 +278,12 @@ T_CASE(merge_that_removes_or_deletes_its_id_leaves_no_entry)
     T_EQ_STR(look(s, "7"), "MISS");
     cellar_namespace_close(ns);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 /* cellar_update gives up after 64 lost rounds. */
-T_CASE(update_that_loses_many_rounds_takes_its_turn)
+T_CASE_ON(update_that_loses_many_rounds_takes_its_turn, STORE)
 {
     static const int rounds[] = { 7, 8, 63, 64, 65, 500 };
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     for (size_t i = 0; i < sizeof rounds / sizeof *rounds; i++) {
         merge m = { .add = "+", .lose = rounds[i] };
@@ -309,7 +300,6 @@ T_CASE(update_that_loses_many_rounds_takes_its_turn)
     T_EQ_I64(m.runs, 8 + 64 * 64);
     T_EQ_STR(look(s, "7"), "batch set4104");
     cellar_status_close(s);
-    api_shut(c);
 }
 
 typedef struct rival { /* another thread that updates the id inside a merge */
@@ -393,9 +383,8 @@ static void *add_many(void *arg)
     return NULL;
 }
 
-T_CASE(merges_of_eight_threads_meet)
+T_CASE_ON(merges_of_eight_threads_meet, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     const char *const ids[] = { "a", "b", "c" };
     const int rounds = (int)t_share(8000) / (T_COST > 1 ? 4 : 1);
@@ -419,7 +408,6 @@ T_CASE(merges_of_eight_threads_meet)
     }
     printf("# %" PRIu64 " updates took turns\n", stats_of(s).updates_queued);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 typedef struct nested { /* a merge that updates another id when it has the turn of its own */
@@ -454,9 +442,8 @@ static void *update_nested(void *arg)
     return NULL;
 }
 
-T_CASE(merges_that_wait_in_a_circle_end)
+T_CASE_ON(merges_that_wait_in_a_circle_end, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     pthread_barrier_t both;
     pthread_t thread[2];
@@ -472,7 +459,6 @@ T_CASE(merges_that_wait_in_a_circle_end)
     T_CHECK(n[0].other.runs >= 9 && n[1].other.runs >= 9);
     pthread_barrier_destroy(&both);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 /* ---- hot entries ---- */
@@ -487,9 +473,8 @@ static cellar_status_config hot_opts(uint32_t reads)
     return o;
 }
 
-T_CASE(hot_entry_gains_time_once_a_period)
+T_CASE_ON(hot_entry_gains_time_once_a_period, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(4);
     cellar_status *s = status_open(c, &o);
     put(s, "7", "data", "short");
@@ -519,7 +504,6 @@ T_CASE(hot_entry_gains_time_once_a_period)
     T_EQ_STR(look(s, "7"), "never more");
     T_EQ_I64(left_ms(c, "7"), CELLAR_TTL_NONE);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 T_CASE(hot_entry_never_passes_its_greatest_age)
@@ -556,9 +540,8 @@ T_CASE(hot_entry_never_passes_its_greatest_age)
     }
 }
 
-T_CASE(entries_that_gain_nothing)
+T_CASE_ON(entries_that_gain_nothing, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status_config o = hot_opts(1);
     cellar_namespace_config idle = { .struct_size = sizeof idle, .idle_ms = 5000 };
     o.ns = &idle;
@@ -577,12 +560,10 @@ T_CASE(entries_that_gain_nothing)
     T_EQ_U64(n, 0);
     T_EQ_U64(stats_of(s).prolonged, 0);
     cellar_status_close(s);
-    api_shut(c);
 }
 
-T_CASE(reads_of_the_last_minute_count)
+T_CASE_ON(reads_of_the_last_minute_count, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(8);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id id[2];
@@ -601,15 +582,13 @@ T_CASE(reads_of_the_last_minute_count)
     T_EQ_I64(cellar_status_hot(s, id, 2, &n), CELLAR_OK);
     T_EQ_U64(n, 0);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 #define IDS 20000u
 
 /* Read id i of IDS about 1 / (i + 1) times as often as the first. */
-T_CASE(hot_ids_are_those_read_most)
+T_CASE_ON(hot_ids_are_those_read_most, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(16);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id top[20];
@@ -655,12 +634,10 @@ T_CASE(hot_ids_are_those_read_most)
     }
     T_CHECK(right >= 19); /* recall 0.95 */
     cellar_status_close(s);
-    api_shut(c);
 }
 
-T_CASE(sampled_reads_are_an_estimate)
+T_CASE_ON(sampled_reads_are_an_estimate, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status_config o = hot_opts(0);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id top[2];
@@ -679,7 +656,6 @@ T_CASE(sampled_reads_are_an_estimate)
     T_CHECK(top[0].reads > 16000 && top[0].reads < 24000);
     T_EQ_U64(stats_of(s).prolonged, 1);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 typedef struct race {
@@ -698,9 +674,8 @@ static void *read_hot(void *arg)
 }
 
 /* A gain that was decided for the short state must not end an entry that got the long one. */
-T_CASE(gain_of_an_old_state_never_shortens_a_new_one)
+T_CASE_ON(gain_of_an_old_state_never_shortens_a_new_one, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(1);
     cellar_status *s = status_open(c, &o);
     _Atomic bool end = false;
@@ -724,7 +699,6 @@ T_CASE(gain_of_an_old_state_never_shortens_a_new_one)
     for (int i = 0; i < 2; i++) { pthread_join(thread[i], NULL); }
     T_CHECK(stats_of(s).prolonged > 0);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 /* ---- many ids ---- */
@@ -848,9 +822,8 @@ T_CASE(get_many_keeps_order_states_and_codes)
 
 /* ---- the rest ---- */
 
-T_CASE(tick_frees_expired_tasks_and_counts_them)
+T_CASE_ON(tick_frees_expired_tasks_and_counts_them, STORE)
 {
-    cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
     for (uint32_t i = 0; i < 1000; i++) {
         T_EQ_I64(cellar_status_set(s, &i, sizeof i, "x", 1, i % 2 == 0 ? "processing" : "success"),
@@ -867,7 +840,6 @@ T_CASE(tick_frees_expired_tasks_and_counts_them)
     T_EQ_U64(api_expired(c), 500);
     T_EQ_U64(stats_of(s).expired, 500);
     cellar_status_close(s);
-    api_shut(c);
 }
 
 T_CASE(restart_keeps_values_states_and_gains)

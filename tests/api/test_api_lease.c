@@ -32,9 +32,10 @@ static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char te
 
 /* ---- leases ---- */
 
-T_CASE(lease_is_fulfilled_once)
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+T_CASE_ON(lease_is_fulfilled_once, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b, used;
     char text[64];
     atomic_store(&told, 0);
@@ -48,12 +49,10 @@ T_CASE(lease_is_fulfilled_once)
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
     T_EQ_STR(text, "value");
     T_EQ_I64(atomic_load(&told), 1);
-    kit_close(c);
 }
 
-T_CASE(released_lease_goes_to_next_caller)
+T_CASE_ON(released_lease_goes_to_next_caller, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     atomic_store(&told, 0);
@@ -64,12 +63,10 @@ T_CASE(released_lease_goes_to_next_caller)
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &b, 77), CELLAR_OK);
     T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
-    kit_close(c);
 }
 
-T_CASE(invalidated_lease_serves_value_but_does_not_store_it)
+T_CASE_ON(invalidated_lease_serves_value_but_does_not_store_it, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     for (int how = 0; how < 3; how++) {
@@ -81,7 +78,6 @@ T_CASE(invalidated_lease_serves_value_but_does_not_store_it)
         T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
         if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
     }
-    kit_close(c);
 }
 
 typedef struct waiting {
@@ -135,9 +131,8 @@ T_CASE(dropped_namespace_ends_its_leases)
     kit_close(c);
 }
 
-T_CASE(forgotten_lease_is_taken_over)
+T_CASE_ON(forgotten_lease_is_taken_over, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     atomic_store(&told, 0);
@@ -151,12 +146,10 @@ T_CASE(forgotten_lease_is_taken_over)
     atomic_fetch_add(&kit_now_ms, 30000);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next acquire, without a tick */
     T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_OK);
-    kit_close(c);
 }
 
-T_CASE(lease_of_stale_entry_serves_stale_value)
+T_CASE_ON(lease_of_stale_entry_serves_stale_value, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 100, .stale_ms = 10000 };
@@ -170,7 +163,6 @@ T_CASE(lease_of_stale_entry_serves_stale_value)
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
     T_CHECK(!cellar_lease_held(&a));
-    kit_close(c);
 }
 
 static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease *l,
@@ -185,9 +177,8 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 
 /* A released lease uses the options of its acquire: whether and how long errors are remembered, and
  * pauses. */
-T_CASE(released_lease_uses_options_of_its_acquire)
+T_CASE_ON(released_lease_uses_options_of_its_acquire, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a;
     cellar_result r;
     cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000,
@@ -218,7 +209,6 @@ T_CASE(released_lease_uses_options_of_its_acquire)
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
     T_CHECK(cellar_lease_held(&a));
     T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
-    kit_close(c);
 }
 
 static int64_t ttl_left(cellar *c)
@@ -238,10 +228,9 @@ static cellar_err fallback_with_trace(cellar_load *ld, const void *key, size_t k
 }
 
 /* The bytes of the caller change before the release; default value and trace are both kept. */
-T_CASE(fallback_of_released_lease_reads_copy_of_trace)
+T_CASE_ON(fallback_of_released_lease_reads_copy_of_trace, STORE)
 {
     static const cellar_bytes last = { "default", 7 };
-    cellar *c = kit_open(4 << 20);
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
     unsigned char seen[CELLAR_LOAD_TRACE_BYTES] = { 0 };
     cellar_lease a;
@@ -256,7 +245,6 @@ T_CASE(fallback_of_released_lease_reads_copy_of_trace)
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_MEM(seen, want, sizeof want);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_OK);
-    kit_close(c);
 }
 
 /* Report tags, which a store with a disk tier keeps as texts, and fail; succeed with a ctx. */
@@ -303,9 +291,8 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 
 /* An option of the fulfill wins over the option of the acquire; an unset one takes it from the
  * acquire. */
-T_CASE(fulfilled_lease_uses_options_of_its_acquire)
+T_CASE_ON(fulfilled_lease_uses_options_of_its_acquire, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a;
     cellar_result r;
@@ -349,12 +336,10 @@ T_CASE(fulfilled_lease_uses_options_of_its_acquire)
         T_EQ_I64(ttl_left(c), 300);
         (void)cellar_delete(c, "k", 1);
     }
-    kit_close(c);
 }
 
-T_CASE(lease_and_loading_thread_share_one_flight)
+T_CASE_ON(lease_and_loading_thread_share_one_flight, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     cellar_lease a;
     char text[64];
@@ -366,12 +351,10 @@ T_CASE(lease_and_loading_thread_share_one_flight)
     cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
-    kit_close(c);
 }
 
-T_CASE(unsubscribed_waiter_is_not_called)
+T_CASE_ON(unsubscribed_waiter_is_not_called, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     atomic_store(&told, 0);
@@ -383,7 +366,6 @@ T_CASE(unsubscribed_waiter_is_not_called)
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(atomic_load(&told), 0);
-    kit_close(c);
 }
 
 /* A fulfill in the wrong namespace keeps the lease. */
@@ -419,9 +401,8 @@ T_CASE(fulfill_in_wrong_namespace_keeps_lease)
 }
 
 /* A disabled namespace reads nothing; the first caller loads for itself. */
-T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing)
+T_CASE_ON(lease_in_disabled_namespace_reads_and_stores_nothing, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
@@ -434,7 +415,6 @@ T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
     T_EQ_STR(text, "old");
-    kit_close(c);
 }
 
 T_CASE(bad_input_of_leases)
@@ -476,9 +456,8 @@ T_CASE(bad_input_of_leases)
 }
 
 /* A value that fulfill refuses releases the lease with that code, like a loader that failed. */
-T_CASE(refused_value_of_lease_brings_default_value)
+T_CASE_ON(refused_value_of_lease_brings_default_value, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     const cellar_bytes d = { "default", 7 };
     cellar_result r = cellar_result_default();
     cellar_lease a;
@@ -491,7 +470,6 @@ T_CASE(refused_value_of_lease_brings_default_value)
     T_EQ_U64(len, 7);
     T_CHECK(memcmp(text, "default", 7) == 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_E_LEASE);
-    kit_close(c);
 }
 
 /* ---- bulk ---- */
@@ -581,9 +559,8 @@ T_CASE(bad_input_of_bulk_loads)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-T_CASE(bulk_load_keeps_order_status_and_duplicates)
+T_CASE_ON(bulk_load_keeps_order_status_and_duplicates, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
     T_EQ_I64(cellar_set(c, "hit", 3, "there", 5, NULL), CELLAR_OK);
     cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
@@ -600,14 +577,12 @@ T_CASE(bulk_load_keeps_order_status_and_duplicates)
     check_item(&it[5], CELLAR_E_NO_RESULT, NULL);
     check_item(&it[6], CELLAR_E_RESULT_TWICE, NULL);
     check_item(&it[7], CELLAR_E_INVAL, NULL);
-    kit_close(c);
 }
 
 /* Equal keys of one call are one load. This also holds when the load fails or the call must not
  * wait. */
-T_CASE(bulk_load_requests_duplicate_keys_once)
+T_CASE_ON(bulk_load_requests_duplicate_keys_once, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease lease = { { 0, 0 } };
     cellar_result r = cellar_result_default();
@@ -633,19 +608,16 @@ T_CASE(bulk_load_requests_duplicate_keys_once)
     check_item(&it[1], CELLAR_OK, "<y>");
     check_item(&it[2], CELLAR_PENDING, NULL);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
-    kit_close(c);
 }
 
-T_CASE(bulk_load_shares_error_of_its_loader)
+T_CASE_ON(bulk_load_shares_error_of_its_loader, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     bulk b = { .skip_d = true, .say = CELLAR_E_IO };
     cellar_load_item it[] = { item("a"), item("d") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
     check_item(&it[0], CELLAR_OK, "<a>"); /* the reported item counts */
     T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     check_item(&it[1], CELLAR_E_LOADER, NULL);
-    kit_close(c);
 }
 
 T_CASE(bulk_load_runs_in_chunks)
@@ -703,9 +675,8 @@ static void *cross_main(void *arg)
 
 /* Two bulk loads with disjoint and shared keys at the same time end, whichever thread leads a
  * key. */
-T_CASE(bulk_loads_that_lead_each_others_keys_end)
+T_CASE_ON(bulk_loads_that_lead_each_others_keys_end, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
         cross x = { .c = c };
         char own[2][8];
@@ -721,7 +692,6 @@ T_CASE(bulk_loads_that_lead_each_others_keys_end)
         (void)pthread_barrier_destroy(&x.both);
         (void)cellar_delete(c, "shared", 6);
     }
-    kit_close(c);
 }
 
 static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)

@@ -126,9 +126,10 @@ T_CASE(each_removal_has_its_cause)
     api_shut(c);
 }
 
-T_CASE(increment_reports_replace_and_touch_reports_nothing)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_bytes(4u << 20), api_shut(c))
+
+T_CASE_ON(increment_reports_replace_and_touch_reports_nothing, STORE)
 {
-    cellar *c = open_bytes(4u << 20);
     heard h;
     uint64_t id;
     memset(&h, 0, sizeof h);
@@ -143,7 +144,6 @@ T_CASE(increment_reports_replace_and_touch_reports_nothing)
     /* moves the record */
     T_EQ_I64(cellar_entry_info_get(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(h.total, 1);
-    api_shut(c);
 }
 
 T_CASE(mask_and_namespace_select_events)
@@ -301,9 +301,8 @@ static void leave(const cellar_event *e, void *ctx)
     T_EQ_I64(cellar_listener_remove(a->c, a->id), CELLAR_OK);
 }
 
-T_CASE(listeners_may_call_the_cache)
+T_CASE_ON(listeners_may_call_the_cache, STORE)
 {
-    cellar *c = open_bytes(4u << 20);
     actor a = { c, 0, 0, 0, 0 };
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_listener_add(c, 0, set_again, &a, &a.id), CELLAR_OK);
@@ -319,7 +318,6 @@ T_CASE(listeners_may_call_the_cache)
     api_put(c, "k", "3", NULL);
     api_put(c, "k", "4", NULL);
     T_EQ_U64(a.calls, 1);
-    api_shut(c);
 }
 
 typedef struct slow {
@@ -342,9 +340,8 @@ static void *replace_one(void *arg)
     return NULL;
 }
 
-T_CASE(unlisten_waits_for_running_listener)
+T_CASE_ON(unlisten_waits_for_running_listener, STORE)
 {
-    cellar *c = open_bytes(4u << 20);
     slow s = { 0, 0, 0 };
     uint64_t id;
     pthread_t t;
@@ -356,7 +353,6 @@ T_CASE(unlisten_waits_for_running_listener)
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.done), 1);
     pthread_join(t, NULL);
-    api_shut(c);
 }
 
 /* ---- listeners of a call that makes room ---- */

@@ -9,9 +9,10 @@
 
 /* ---- values ---- */
 
-T_CASE(first_call_loads_and_second_hits)
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+T_CASE_ON(first_call_loads_and_second_hits, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -21,12 +22,10 @@ T_CASE(first_call_loads_and_second_hits)
     KIT_LOADS(c, "k", NULL, &s, text, &r, "1");
     T_EQ_U64(r.source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
 }
 
-T_CASE(value_reported_in_three_ways_is_the_same)
+T_CASE_ON(value_reported_in_three_ways_is_the_same, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     const int ways[] = { SAY_VALUE, SAY_RESERVE, SAY_GIVE };
@@ -39,7 +38,6 @@ T_CASE(value_reported_in_three_ways_is_the_same)
     }
     T_EQ_I64(atomic_load(&s.calls), 3);
     T_EQ_I64(atomic_load(&s.frees), 1);
-    kit_close(c);
 }
 
 /* A result outlives its entry and its store. */
@@ -59,9 +57,8 @@ T_CASE(result_outlives_entry_and_store)
     cellar_result_free(NULL);
 }
 
-T_CASE(result_uses_buffer_of_caller)
+T_CASE_ON(result_uses_buffer_of_caller, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char buf[4];
     cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
@@ -77,28 +74,24 @@ T_CASE(result_uses_buffer_of_caller)
     T_EQ_MEM(r.value, "fives", 5);
     cellar_result_free(&r);
     T_CHECK(r.buf == buf);
-    kit_close(c);
 }
 
 /* ---- the defects of the programs before us ---- */
 
 /* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */
-T_CASE(seed_null_string)
+T_CASE_ON(seed_null_string, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     s.text = "NULL";
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
     T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
 }
 
 /* Seed: the empty text was never a hit. */
-T_CASE(seed_empty_value)
+T_CASE_ON(seed_empty_value, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -108,13 +101,11 @@ T_CASE(seed_empty_value)
     T_EQ_U64(r.value_len, 0);
     T_EQ_U64(r.source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
 }
 
 /* Seed: the second caller of an absent row got the text that stood for it. */
-T_CASE(seed_negative_is_not_data)
+T_CASE_ON(seed_negative_is_not_data, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64], buf[16];
     size_t len = 99;
@@ -132,13 +123,11 @@ T_CASE(seed_negative_is_not_data)
     atomic_store(&s.say, SAY_VALUE);
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "v");
     T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
 }
 
 /* Seed: a TTL of 1 became 0 in half of all draws, and the value was thrown away. */
-T_CASE(seed_zero_ttl)
+T_CASE_ON(seed_zero_ttl, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     char text[64], key[16];
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .jitter_pct = 100 };
     for (int i = 0; i < 2000 && !t_failed(); i++) {
@@ -153,7 +142,6 @@ T_CASE(seed_zero_ttl)
         atomic_fetch_add(&kit_now_ms, 1);
         T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
     }
-    kit_close(c);
 }
 
 /* Seed: a store that failed lost the loaded value. */
@@ -185,9 +173,8 @@ T_CASE(seed_store_failure)
 }
 
 /* The namespace has a stale window, and neither a set nor a loader with CELLAR_TTL_NONE has. */
-T_CASE(stale_window_of_none_ends_the_value_with_its_ttl)
+T_CASE_ON(stale_window_of_none_ends_the_value_with_its_ttl, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_set_opts o = cellar_set_opts_default();
     source s = SOURCE_INIT;
     char text[64];
@@ -205,14 +192,12 @@ T_CASE(stale_window_of_none_ends_the_value_with_its_ttl)
     T_EQ_I64(kit_load(v, "stale", &cached, &s, text, NULL), CELLAR_STALE);
     T_EQ_I64(kit_load(v, "loaded", &cached, &s, text, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
 }
 
 /* ---- negative entries, errors ---- */
 
-T_CASE(negative_entry_has_its_own_ttl)
+T_CASE_ON(negative_entry_has_its_own_ttl, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF,
@@ -234,14 +219,12 @@ T_CASE(negative_entry_has_its_own_ttl)
     T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&s.calls), 6);
-    kit_close(c);
 }
 
 /* A refresh with an absent result removes the old value, whether or not the negative entry is
  * kept. */
-T_CASE(absent_result_removes_old_value)
+T_CASE_ON(absent_result_removes_old_value, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     char text[64];
     for (uint32_t no_negative = 0; no_negative < 2; no_negative++) {
         source s = SOURCE_INIT;
@@ -255,12 +238,10 @@ T_CASE(absent_result_removes_old_value)
         T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
                  no_negative ? CELLAR_MISS : CELLAR_ABSENT);
     }
-    kit_close(c);
 }
 
-T_CASE(loader_error_is_returned_and_kept_only_on_request)
+T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -273,12 +254,10 @@ T_CASE(loader_error_is_returned_and_kept_only_on_request)
     T_EQ_I64(atomic_load(&s.calls), 2);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
-    kit_close(c);
 }
 
-T_CASE(remembered_errors_back_off_until_success)
+T_CASE_ON(remembered_errors_back_off_until_success, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64], buf[8];
     cellar_result r;
@@ -309,14 +288,12 @@ T_CASE(remembered_errors_back_off_until_success)
     /* A remembered error does not hide a later set. */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     KIT_LOADS(c, "k", &o, &s, text, &r, "v");
-    kit_close(c);
 }
 
 /* ---- stale ---- */
 
-T_CASE(stale_is_served_when_loader_fails)
+T_CASE_ON(stale_is_served_when_loader_fails, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -348,7 +325,6 @@ T_CASE(stale_is_served_when_loader_fails)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
-    kit_close(c);
 }
 
 /* Check what a loader knows about its load; then delete its key. */
@@ -370,9 +346,8 @@ static void read_info(source *s, cellar_load *ld)
     T_EQ_U64(loader_info(ld).cancelled, 1);
 }
 
-T_CASE(loader_reads_old_value_attempts_and_cancellation)
+T_CASE_ON(loader_reads_old_value_attempts_and_cancellation, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_lease lost;
@@ -388,12 +363,10 @@ T_CASE(loader_reads_old_value_attempts_and_cancellation)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.calls), 2);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    kit_close(c);
 }
 
-T_CASE(stale_is_served_while_refresh_waits)
+T_CASE_ON(stale_is_served_while_refresh_waits, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -414,7 +387,6 @@ T_CASE(stale_is_served_while_refresh_waits)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.refreshes, 1);
-    kit_close(c);
 }
 
 static void note_trace(source *s, cellar_load *ld)
@@ -434,9 +406,8 @@ static cellar_err load_traced(cellar_load *ld, const cellar_bytes *keys, size_t 
 }
 
 /* A trace of zeros is a trace: only NULL is none. */
-T_CASE(loader_reads_trace_of_its_call)
+T_CASE_ON(loader_reads_trace_of_its_call, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 7 }, trace[CELLAR_LOAD_TRACE_BYTES] = { 0 };
@@ -458,13 +429,11 @@ T_CASE(loader_reads_trace_of_its_call)
     T_EQ_I64(it[0].status, CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_MEM(seen + 1, trace, sizeof trace);
-    kit_close(c);
 }
 
 /* The bytes of the caller change before the background load runs. */
-T_CASE(background_load_reads_copy_of_trace)
+T_CASE_ON(background_load_reads_copy_of_trace, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 0 };
@@ -490,14 +459,12 @@ T_CASE(background_load_reads_copy_of_trace)
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 3);
     T_EQ_U64(seen[0], 0);
-    kit_close(c);
 }
 
 /* An entry deleted before its queued refresh: the refresh is dropped, the source is not called, no
  * value comes back. */
-T_CASE(delete_before_queued_refresh_drops_refresh)
+T_CASE_ON(delete_before_queued_refresh_drops_refresh, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
@@ -509,12 +476,10 @@ T_CASE(delete_before_queued_refresh_drops_refresh)
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 1);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    kit_close(c);
 }
 
-T_CASE(not_modified_extends_ttl_only)
+T_CASE_ON(not_modified_extends_ttl_only, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -534,14 +499,12 @@ T_CASE(not_modified_extends_ttl_only)
     /* nothing old: an error, nothing is kept */
     T_EQ_I64(kit_load(c, "none", &o, &s, text, NULL), CELLAR_E_NO_RESULT);
     T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* ---- early refresh ---- */
 
-T_CASE(eager_refresh_starts_past_its_percentage)
+T_CASE_ON(eager_refresh_starts_past_its_percentage, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -561,14 +524,12 @@ T_CASE(eager_refresh_starts_past_its_percentage)
     T_EQ_I64(atomic_load(&s.calls), 2);
     KIT_LOADS(c, "k", &o, &s, text, &r, "2");
     T_EQ_I64(r.ttl_left_ms, 1000);
-    kit_close(c);
 }
 
 /* ---- flags ---- */
 
-T_CASE(flags_bypass_refresh_and_restrict_to_cache)
+T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
@@ -587,12 +548,10 @@ T_CASE(flags_bypass_refresh_and_restrict_to_cache)
     KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
     KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
-    kit_close(c);
 }
 
-T_CASE(disabled_namespace_loads_and_stores_nothing)
+T_CASE_ON(disabled_namespace_loads_and_stores_nothing, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
@@ -600,7 +559,6 @@ T_CASE(disabled_namespace_loads_and_stores_nothing)
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "1");
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "2");
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
-    kit_close(c);
 }
 
 T_CASE(namespaces_have_their_own_loader_and_defaults)
@@ -638,16 +596,14 @@ static void load_other(source *s, cellar_load *ld)
     KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
 }
 
-T_CASE(loader_may_load_other_keys)
+T_CASE_ON(loader_may_load_other_keys, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     s.during = load_other;
     s.arg = c;
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
-    kit_close(c);
 }
 
 static void load_itself(source *s, cellar_load *ld)
@@ -659,9 +615,8 @@ static void load_itself(source *s, cellar_load *ld)
     T_EQ_I64(atomic_load(&inner.calls), 0);
 }
 
-T_CASE(load_of_own_key_in_loader_is_refused)
+T_CASE_ON(load_of_own_key_in_loader_is_refused, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     s.during = load_itself;
@@ -670,7 +625,6 @@ T_CASE(load_of_own_key_in_loader_is_refused)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.load_deadlocks, 1);
-    kit_close(c);
 }
 
 typedef struct tower { cellar *c; int level, deepest; cellar_err last; } tower;
@@ -693,16 +647,14 @@ static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "up", 2);
 }
 
-T_CASE(loads_nest_sixteen_deep)
+T_CASE_ON(loads_nest_sixteen_deep, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     tower t = { c, 0, 0, CELLAR_OK };
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, &t.level, sizeof t.level, NULL, load_deeper, &t, &r), CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_I64(t.deepest, 16);
     T_EQ_I64(t.last, CELLAR_E_DEPTH);
-    kit_close(c);
 }
 
 /* ---- probabilistic early refresh ---- */
@@ -842,9 +794,8 @@ T_CASE(jitter_repeats_with_the_secret)
 
 /* While a stale value is served, a failure blocks loads for retry_throttle_ms, then one load tries
  * again. A success ends the throttle. */
-T_CASE(failed_refresh_is_throttled)
+T_CASE_ON(failed_refresh_is_throttled, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -868,7 +819,6 @@ T_CASE(failed_refresh_is_throttled)
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* no throttle is left */
     T_EQ_STR(text, "6");
-    kit_close(c);
 }
 
 /* ---- the log ---- */

@@ -9,9 +9,10 @@
 
 /* ---- bad input ---- */
 
-T_CASE(bad_input_options_are_refused)
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+T_CASE_ON(bad_input_options_are_refused, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     const struct { size_t at; int64_t value; bool wide; } bad[] = {
@@ -54,13 +55,11 @@ T_CASE(bad_input_options_are_refused)
     o.struct_size = 0;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
-    kit_close(c);
 }
 
 /* Where the header names a bound, the value at the bound is accepted and the next one refused. */
-T_CASE(bounds_of_load_options)
+T_CASE_ON(bounds_of_load_options, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64], key[16];
     const struct { size_t at; int64_t last; bool wide; } bound[] = {
@@ -88,12 +87,10 @@ T_CASE(bounds_of_load_options)
         }
     }
     T_EQ_I64(kit_load(c, "x", NULL, &s, text, NULL), CELLAR_OK);
-    kit_close(c);
 }
 
-T_CASE(error_text_of_a_number_names_the_range_of_the_header)
+T_CASE_ON(error_text_of_a_number_names_the_range_of_the_header, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     const struct { size_t at; const char *range; } row[] = {
@@ -110,7 +107,6 @@ T_CASE(error_text_of_a_number_names_the_range_of_the_header)
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
         T_CHECK(strstr(e.text, row[i].range) != NULL);
     }
-    kit_close(c);
 }
 
 /* Flags of the namespace and of the call are combined; the rest of its options are the call's
@@ -149,9 +145,8 @@ static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t cou
     return never_many(ld, NULL, count, ctx);
 }
 
-T_CASE(unknown_flag_is_refused_by_every_call)
+T_CASE_ON(unknown_flag_is_refused_by_every_call, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_opts o = cellar_load_opts_default();
@@ -168,7 +163,6 @@ T_CASE(unknown_flag_is_refused_by_every_call)
         T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
     }
     T_EQ_I64(atomic_load(&s.calls), 0);
-    kit_close(c);
 }
 
 /* soft_timeout_ms of one side and hard_timeout_ms of the other side, or the default: the code is
@@ -211,9 +205,8 @@ T_CASE(soft_timeout_over_hard_timeout_is_refused)
     kit_close(c);
 }
 
-T_CASE(bad_input_arguments_are_refused)
+T_CASE_ON(bad_input_arguments_are_refused, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     cellar_result r = cellar_result_default(), bad = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(NULL, "k", 1, NULL, source_load, &s, &r), CELLAR_E_INVAL);
@@ -231,7 +224,6 @@ T_CASE(bad_input_arguments_are_refused)
     T_EQ_I64(cellar_load_absent(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(NULL, 1, 0, 0), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
-    kit_close(c);
 }
 
 /* Each row sets one field that the result of a loader cannot have, beside a tag that stays unset. */
@@ -293,19 +285,16 @@ static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_
     return cellar_load_value(ld, "right", 5);
 }
 
-T_CASE(bad_input_of_a_loader_leaves_no_trace)
+T_CASE_ON(bad_input_of_a_loader_leaves_no_trace, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, say_wrong_things, NULL, &r), CELLAR_OK);
     T_EQ_MEM(r.value, "right", 5);
     cellar_result_free(&r);
-    kit_close(c);
 }
 
-T_CASE(bad_input_results_are_codes_and_keep_nothing)
+T_CASE_ON(bad_input_results_are_codes_and_keep_nothing, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     char text[64];
     const struct { int say; cellar_err want; } row[] = {
         { SAY_NOTHING, CELLAR_E_NO_RESULT }, { SAY_TWICE, CELLAR_E_RESULT_TWICE },
@@ -317,7 +306,6 @@ T_CASE(bad_input_results_are_codes_and_keep_nothing)
         T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), row[i].want);
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     }
-    kit_close(c);
 }
 
 T_MAIN("api_load_bad_input")

@@ -46,10 +46,12 @@ static bool is_alphabet(const void *value, size_t len)
     return true;
 }
 
-T_CASE(load_buf_of_any_length_is_the_result)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), api_shut(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, open_short(), api_shut(c))
+
+T_CASE_ON(load_buf_of_any_length_is_the_result, STORE)
 {
     static const size_t lengths[] = { 0, 1, 1023, 1024, 1025, 5000, 100000 };
-    cellar *c = open_store();
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         size_t len = lengths[i];
         char key[16], room[2048];
@@ -67,7 +69,6 @@ T_CASE(load_buf_of_any_length_is_the_result)
         T_CHECK(is_alphabet(r.value, len));
         cellar_result_free(&r);
     }
-    api_shut(c);
 }
 
 typedef enum step {
@@ -176,22 +177,19 @@ static cellar *open_short(void) /* values up to 65,536 bytes */
     return api_open_with(&cfg);
 }
 
-T_CASE(load_buf_may_be_asked_for_again_and_resized)
+T_CASE_ON(load_buf_may_be_asked_for_again_and_resized, STORE)
 {
-    cellar *c = open_store();
     cellar_result r;
     step steps[] = { APPEND, AGAIN, RESIZE, AGAIN, END };
     T_EQ_I64(load(c, "k", NULL, follow, steps, &r), CELLAR_OK);
     T_EQ_U64(r.value_len, 3);
     T_EQ_MEM(r.value, "x\0\0", 3);
     cellar_result_free(&r);
-    api_shut(c);
 }
 
 /* Each row: what a loader does, and what its load fails with; nothing is stored. */
-T_CASE(load_buf_that_failed_fails_the_load)
+T_CASE_ON(load_buf_that_failed_fails_the_load, STORE2)
 {
-    cellar *c = open_short();
     struct row { step steps[8]; cellar_err err; int32_t loader_err; } rows[] = {
         { { APPEND, TOO_LONG, FAILED, END }, CELLAR_E_TOOBIG, 0 },
         { { APPEND, TOO_LONG, RETURN_ERROR }, CELLAR_E_TOOBIG, 0 },
@@ -214,13 +212,11 @@ T_CASE(load_buf_that_failed_fails_the_load)
         if (!ok) { printf("# row %zu\n", i); }
         cellar_result_free(&r);
     }
-    api_shut(c);
 }
 
 /* Each row: what a loader sets behind a buffer without bytes, and the result of the load. */
-T_CASE(empty_load_buf_is_replaced_by_another_result)
+T_CASE_ON(empty_load_buf_is_replaced_by_another_result, STORE2)
 {
-    cellar *c = open_short();
     const cellar_err twice = CELLAR_E_RESULT_TWICE;
     struct row { step steps[8]; cellar_err err; const char *value; } rows[] = {
         { { EMPTY, END }, CELLAR_OK, "" },
@@ -250,24 +246,20 @@ T_CASE(empty_load_buf_is_replaced_by_another_result)
         if (!ok) { printf("# row %zu\n", i); }
         cellar_result_free(&r);
     }
-    api_shut(c);
 }
 
-T_CASE(load_buf_of_the_longest_value_is_stored)
+T_CASE_ON(load_buf_of_the_longest_value_is_stored, STORE2)
 {
-    cellar *c = open_short();
     cellar_result r;
     size_t len = 65536;
     T_EQ_I64(load(c, "k", NULL, append_pieces, &len, &r), CELLAR_OK);
     T_EQ_U64(r.value_len, 65536);
     cellar_result_free(&r);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
-    api_shut(c);
 }
 
-T_CASE(load_buf_of_a_fallback_is_a_new_one)
+T_CASE_ON(load_buf_of_a_fallback_is_a_new_one, STORE2)
 {
-    cellar *c = open_short();
     cellar_result r;
     cellar_load_opts o = cellar_load_opts_default();
     step failing[] = { APPEND, TOO_LONG, END }, twice[] = { APPEND, SET_TWICE, END };
@@ -280,7 +272,6 @@ T_CASE(load_buf_of_a_fallback_is_a_new_one)
     T_EQ_U64(r.value_len, 1);
     T_EQ_MEM(r.value, "x", 1);
     cellar_result_free(&r);
-    api_shut(c);
 }
 
 /* Report each key by its first letter, with another call of a loader. */
@@ -387,9 +378,8 @@ static void *load_and_leave(void *arg)
     return NULL;
 }
 
-T_CASE(load_buf_of_a_thread_that_ends_is_freed)
+T_CASE_ON(load_buf_of_a_thread_that_ends_is_freed, STORE)
 {
-    cellar *c = open_store();
     pthread_t t;
     cellar_result r;
     size_t len = 2000;
@@ -399,7 +389,6 @@ T_CASE(load_buf_of_a_thread_that_ends_is_freed)
     T_EQ_I64(load(c, "k", NULL, append_pieces, &len, &r), CELLAR_OK);
     T_EQ_U64(r.value_len, 2000);
     cellar_result_free(&r);
-    api_shut(c);
 }
 
 /* ---- refused blocks ---- */
@@ -499,9 +488,8 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
     return cellar_load_value(ld, "loaded", 6);
 }
 
-T_CASE(pinned_hit_is_not_copied)
+T_CASE_ON(pinned_hit_is_not_copied, STORE)
 {
-    cellar *c = open_store();
     const cellar_load_opts o = pinning();
     cellar_pinned p;
     char room[64];
@@ -529,12 +517,10 @@ T_CASE(pinned_hit_is_not_copied)
     cellar_result_free(&r); /* harmless */
     T_CHECK(r.buf == room && r.buf_cap == sizeof room);
     T_EQ_I64(calls, 0);
-    api_shut(c);
 }
 
-T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss)
+T_CASE_ON(pinned_results_are_counted_as_one_hit_or_one_miss, STORE)
 {
-    cellar *c = open_store();
     const cellar_load_opts o = pinning();
     cellar_stats st = cellar_stats_default();
     cellar_result r;
@@ -557,12 +543,10 @@ T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss)
     T_EQ_U64(st.gets, 2);
     T_EQ_U64(st.loads, 1);
     T_EQ_I64(calls, 1);
-    api_shut(c);
 }
 
-T_CASE(pinned_results_give_their_slots_back)
+T_CASE_ON(pinned_results_give_their_slots_back, STORE)
 {
-    cellar *c = open_store();
     const cellar_load_opts o = pinning();
     cellar_result r;
     int calls = 0;
@@ -572,7 +556,6 @@ T_CASE(pinned_results_give_their_slots_back)
         if (!T_EQ_U64(r.flags, CELLAR_RESULT_PINNED)) { break; }
         cellar_result_free(&r);
     }
-    api_shut(c);
 }
 
 T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken)
@@ -609,9 +592,8 @@ T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken)
     api_shut(c);
 }
 
-T_CASE(values_that_are_no_plain_hit_are_copied)
+T_CASE_ON(values_that_are_no_plain_hit_are_copied, STORE)
 {
-    cellar *c = open_store();
     cellar_load_opts o = pinning();
     cellar_result r;
     int calls = 0;
@@ -653,12 +635,10 @@ T_CASE(values_that_are_no_plain_hit_are_copied)
     o = pinning();
     T_EQ_I64(load(c, "absent", &o, load_text, &calls, &r), CELLAR_ABSENT);
     T_EQ_U64(r.flags, 0);
-    api_shut(c);
 }
 
-T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag)
+T_CASE_ON(bulk_loads_and_leases_copy_in_spite_of_the_flag, STORE)
 {
-    cellar *c = open_store();
     const cellar_load_opts o = pinning();
     cellar_result r = cellar_result_default();
     cellar_lease lease;
@@ -673,12 +653,10 @@ T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag)
     T_EQ_U64(r.flags, 0);
     T_EQ_MEM(r.value, "stored", 6);
     cellar_result_free(&r);
-    api_shut(c);
 }
 
-T_CASE(a_deleted_tag_ends_pinned_hits)
+T_CASE_ON(a_deleted_tag_ends_pinned_hits, STORE)
 {
-    cellar *c = open_store();
     cellar_load_opts o = pinning();
     const cellar_bytes tag = { "red", 3 };
     cellar_result held, r;
@@ -701,7 +679,6 @@ T_CASE(a_deleted_tag_ends_pinned_hits)
     T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
     T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
     cellar_result_free(&r);
-    api_shut(c);
 }
 
 static void *free_result(void *arg)
@@ -710,9 +687,8 @@ static void *free_result(void *arg)
     return NULL;
 }
 
-T_CASE(a_pinned_result_may_be_freed_by_another_thread)
+T_CASE_ON(a_pinned_result_may_be_freed_by_another_thread, STORE)
 {
-    cellar *c = open_store();
     const cellar_load_opts o = pinning();
     cellar_result r;
     pthread_t t;
@@ -723,7 +699,6 @@ T_CASE(a_pinned_result_may_be_freed_by_another_thread)
     T_REQUIRE(pthread_create(&t, NULL, free_result, &r) == 0);
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_CHECK(r.value == NULL);
-    api_shut(c);
 }
 
 T_MAIN("api_load_buf")

@@ -84,11 +84,12 @@ static void block(void)
     while (sem_wait(&go_on) != 0) { }
 }
 
-T_CASE(free_fn_that_blocks_stops_no_other_thread)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(free_fn_that_blocks_stops_no_other_thread, STORE)
 {
     pthread_t thread;
     uint64_t n;
-    begin();
     T_REQUIRE(sem_init(&entered, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     put("a", 100);
     put("b", 100);
@@ -109,7 +110,6 @@ T_CASE(free_fn_that_blocks_stops_no_other_thread)
     T_EQ_U64(atomic_load(&freed), atomic_load(&born));
     sem_post(&go_on);
     T_EQ_I64(pthread_join(thread, NULL), 0);
-    end();
 }
 
 /* ---- calls ---- */
@@ -278,10 +278,9 @@ static void leave(void)
     pthread_exit(NULL);
 }
 
-T_CASE(thread_that_ends_in_free_fn_frees_what_waits)
+T_CASE_ON(thread_that_ends_in_free_fn_frees_what_waits, STORE)
 {
     pthread_t thread;
-    begin();
     put("a", 1);
     put("b", 1);
     put("c", 1);
@@ -294,7 +293,6 @@ T_CASE(thread_that_ends_in_free_fn_frees_what_waits)
     T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 4);
     T_EQ_I64(cellar_tick(root, 1000000, NULL), CELLAR_OK);
-    end();
 }
 
 static cellar_held forked_hold;
@@ -314,9 +312,8 @@ static void fork_here(void)
     T_EQ_I64(status, 0);
 }
 
-T_CASE(free_fn_that_forks_frees_nothing_in_the_child)
+T_CASE_ON(free_fn_that_forks_frees_nothing_in_the_child, STORE)
 {
-    begin();
     put("a", 1);
     put("b", 1);
     forked_hold = take("b");
@@ -327,7 +324,6 @@ T_CASE(free_fn_that_forks_frees_nothing_in_the_child)
     T_EQ_U64(atomic_load(&freed), 1);
     cellar_object_release(&forked_hold);
     T_EQ_U64(atomic_load(&freed), 2);
-    end();
 }
 
 T_MAIN("api_object_frees")

@@ -12,9 +12,10 @@
 
 /* ---- patterns ---- */
 
-T_CASE(placeholders_take_one_or_more_bytes_without_separator)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(4 << 20), api_shut(c))
+
+T_CASE_ON(placeholders_take_one_or_more_bytes_without_separator, STORE)
 {
-    cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nkey a:{x}-{y}.json ttl=1s\nkey {x} ttl=2s\nkey {x}:end ttl=3s\n"
                       "key \"quoted \\\"{x}\\\"\\x21\" ttl=4s\nkey exact:key ttl=5s\n"
                       "glob g:[ab]?* ttl=6s\nkey {x}ab{y}:z ttl=7s\n", NULL), CELLAR_OK);
@@ -43,7 +44,6 @@ T_CASE(placeholders_take_one_or_more_bytes_without_separator)
     T_EQ_I64(ttl_after_set(c, "b:1:2"), 2 * S);
     T_EQ_I64(rules(c, "[*]\nkey \"quoted \\\"{x}\\\"\\x21\" ttl=4s\n", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "quoted \"7\"!"), 4 * S);
-    api_shut(c);
 }
 
 /* Compare the index with a plain search in file order, which the keys of one rule each allow. */
@@ -65,10 +65,9 @@ T_CASE(fifty_rules_and_more_find_the_same_rule)
     api_shut(c);
 }
 
-T_CASE(deny_ignores_case_in_keys_of_any_length)
+T_CASE_ON(deny_ignores_case_in_keys_of_any_length, STORE)
 {
     static char key[70000];
-    cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\ndeny *ToKen*\ndeny A[a-c]?\nno_l2 *secret*\nglob * ttl=1s\n", NULL),
              CELLAR_OK);
     T_EQ_I64(api_put(c, "xTOKENx", "v", NULL), CELLAR_E_DENIED);
@@ -83,13 +82,11 @@ T_CASE(deny_ignores_case_in_keys_of_any_length)
         memcpy(key + len - 5, "xxxxx", 5);
         T_EQ_I64(cellar_set(c, key, len, "v", 1, NULL), CELLAR_OK);
     }
-    api_shut(c);
 }
 
 /* Only A to Z have another case; each byte stands in a word of 8 bytes and behind it. */
-T_CASE(deny_folds_no_byte_but_ascii_capitals)
+T_CASE_ON(deny_folds_no_byte_but_ascii_capitals, STORE)
 {
-    cellar *c = api_open(4 << 20);
     for (unsigned byte = 1; byte < 256; byte++) {
         const bool capital = byte >= 'A' && byte <= 'Z', small = byte >= 'a' && byte <= 'z';
         char text[64], key[16] = "aaa.aaaaaa.a";
@@ -103,12 +100,10 @@ T_CASE(deny_folds_no_byte_but_ascii_capitals)
         T_EQ_I64(cellar_set(c, key, 12, "v", 1, NULL),
                  capital || small ? CELLAR_E_DENIED : CELLAR_OK);
     }
-    api_shut(c);
 }
 
-T_CASE(globs_match_whatever_their_end_is)
+T_CASE_ON(globs_match_whatever_their_end_is, STORE)
 {
-    cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nglob *:end ttl=1s\nglob *:verylongend ttl=2s\nglob [*z ttl=3s\n"
                       "glob \"b*\\\\*\" ttl=4s\nglob c*[xy]z ttl=5s\nglob *d?f ttl=6s\n", NULL),
              CELLAR_OK);
@@ -126,7 +121,6 @@ T_CASE(globs_match_whatever_their_end_is)
     T_EQ_I64(ttl_after_set(c, "c1z"), CELLAR_TTL_NONE);
     T_EQ_I64(ttl_after_set(c, "1def"), 6 * S);
     T_EQ_I64(ttl_after_set(c, "1df"), CELLAR_TTL_NONE);
-    api_shut(c);
 }
 
 /* ---- errors ---- */
@@ -223,10 +217,9 @@ T_CASE(errors_have_line_and_column)
     api_shut(c);
 }
 
-T_CASE(all_errors_are_reported_up_to_a_hundred)
+T_CASE_ON(all_errors_are_reported_up_to_a_hundred, STORE)
 {
     static char text[8000];
-    cellar *c = api_open(4 << 20);
     notes n;
     T_EQ_I64(rules(c, "[*]\nkey a ttl=1 idle=2 stale=3\nbad\nkey b{ ttl=4 idle=1s\n", &n),
              CELLAR_E_CONFIG);
@@ -237,19 +230,16 @@ T_CASE(all_errors_are_reported_up_to_a_hundred)
     }
     T_EQ_I64(rules(c, text, &n), CELLAR_E_CONFIG);
     T_EQ_U64(n.count, 100);
-    api_shut(c);
 }
 
-T_CASE(bom_carriage_returns_and_comments_are_skipped)
+T_CASE_ON(bom_carriage_returns_and_comments_are_skipped, STORE)
 {
-    cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
                       "\tkey \"c # d\"\tttl=2s\r", NULL), CELLAR_OK);
     T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
                       "\tkey \"c # d\"\tttl=2s", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "a#b"), 1 * S);
     T_EQ_I64(ttl_after_set(c, "c # d"), 2 * S);
-    api_shut(c);
 }
 
 /* Return the calls that put rules into force at run time, as the metric has them. */

@@ -36,11 +36,12 @@ static void set_up(void)
 
 static void tear_down(void) { T_EQ_I64(cellar_close(root), CELLAR_OK); }
 
-T_CASE(last_error_is_kept_per_handle)
+#define STORE(fn) T_WITHIN(fn, set_up(), tear_down())
+
+T_CASE_ON(last_error_is_kept_per_handle, STORE)
 {
     cellar *v;
     cellar_error_info e = cellar_error_info_default();
-    set_up();
     T_EQ_I64(cellar_namespace_open(root, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_OK);
@@ -53,7 +54,6 @@ T_CASE(last_error_is_kept_per_handle)
     e.struct_size = 3;
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_E_INVAL);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    tear_down();
 }
 
 static const char *said(cellar_err given, cellar_err want)
@@ -159,14 +159,13 @@ T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
     tear_down();
 }
 
-T_CASE(error_text_names_the_flag_and_the_number)
+T_CASE_ON(error_text_names_the_flag_and_the_number, STORE)
 {
     char b[8];
     cellar_set_opts so = cellar_set_opts_default();
     cellar_get_opts go = cellar_get_opts_default();
     cellar_load_opts lo = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
-    set_up();
     so.flags = go.flags = lo.flags = 1u << 30;
     T_EQ_STR(said(cellar_get(root, NULL, 3, b, sizeof b, NULL), CELLAR_E_INVAL),
              "cellar_get: key must not be NULL (key_len is 3)");
@@ -201,7 +200,6 @@ T_CASE(error_text_names_the_flag_and_the_number)
              "cellar_option_set: value must be at most 1 (got 7)");
     T_EQ_STR(said(cellar_option_set(root, (cellar_option)999, 7), CELLAR_E_INVAL),
              "cellar_option_set: option is unknown (got 999)");
-    tear_down();
 }
 
 /* Wrong calls as the contracts name them: the text has the call, the argument and its rule. */
@@ -369,29 +367,25 @@ static cellar_err load_another(cellar_load *load, const void *key, size_t len, v
     return cellar_load_absent(load);
 }
 
-T_CASE(load_inside_a_loader_that_may_not_begin_has_a_text)
+T_CASE_ON(load_inside_a_loader_that_may_not_begin_has_a_text, STORE)
 {
     cellar_result r = cellar_result_default();
-    set_up();
     T_EQ_I64(cellar_get_or_load(root, "self", 4, NULL, load_itself, NULL, &r), CELLAR_ABSENT);
     T_EQ_I64(cellar_get_or_load(root, "deep", 4, NULL, load_another, NULL, &r), CELLAR_ABSENT);
     T_EQ_U64(depth, 16);
-    tear_down();
 }
 
 /* A load takes memory of the budget itself, the first one of a store most. */
-T_CASE(load_without_room_for_the_call_names_the_budget)
+T_CASE_ON(load_without_room_for_the_call_names_the_budget, STORE)
 {
     int64_t charged = 0;
     cellar_result r = cellar_result_default();
-    set_up();
     for (int64_t bytes = 1 << 20; bytes != 0;) {
         if (cellar_memory_charge(root, bytes) == CELLAR_OK) { charged += bytes; } else { bytes /= 2; }
     }
     T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, &r), CELLAR_E_NOMEM),
              "load: no memory for the call: raise memory_bytes if it is full");
     T_EQ_I64(cellar_memory_charge(root, -charged), CELLAR_OK);
-    tear_down();
 }
 
 static void free_nothing(void *object, size_t charge, cellar_cause why, void *ctx)

@@ -56,9 +56,11 @@ T_CASE(delete_with_any_version_removes_and_returns_the_value)
     cellar_free(old.bytes);
 }
 
-T_CASE(delete_with_a_version_removes_only_that_version)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), api_shut(c))
+#define STORE2(fn) T_WITHIN(fn, store_begin(), store_end())
+
+T_CASE_ON(delete_with_a_version_removes_only_that_version, STORE)
 {
-    cellar *c = open_store();
     old_value old;
     uint64_t first = 0, second = 0;
     cellar_set_opts o = { .struct_size = sizeof o, .new_version = &first, .ttl_ms = 5000 };
@@ -86,12 +88,10 @@ T_CASE(delete_with_a_version_removes_only_that_version)
     T_EQ_I64(delete_version(c, "k", first), CELLAR_CONFLICT);
     T_EQ_I64(delete_old(c, "k", first, &old), CELLAR_CONFLICT);
     T_EQ_STR(api_look(c, "k"), "four");
-    api_shut(c);
 }
 
-T_CASE(delete_with_of_a_missing_key_misses)
+T_CASE_ON(delete_with_of_a_missing_key_misses, STORE)
 {
-    cellar *c = open_store();
     old_value old;
     T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
     T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
@@ -104,12 +104,10 @@ T_CASE(delete_with_of_a_missing_key_misses)
     atomic_fetch_add(&api_now_ms, 10);
     T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
     T_CHECK(no_value(&old));
-    api_shut(c);
 }
 
-T_CASE(delete_with_removes_a_negative_entry_only_without_a_version)
+T_CASE_ON(delete_with_removes_a_negative_entry_only_without_a_version, STORE)
 {
-    cellar *c = open_store();
     old_value old;
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
@@ -124,12 +122,10 @@ T_CASE(delete_with_removes_a_negative_entry_only_without_a_version)
     T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
     T_CHECK(no_value(&old));
     T_EQ_STR(api_look(c, "k"), "MISS");
-    api_shut(c);
 }
 
-T_CASE(delete_with_refuses_one_output_of_two)
+T_CASE_ON(delete_with_refuses_one_output_of_two, STORE)
 {
-    cellar *c = open_store();
     cellar_delete_opts o = cellar_delete_opts_default();
     void *value = &o;
     size_t len = 77;
@@ -151,12 +147,10 @@ T_CASE(delete_with_refuses_one_output_of_two)
     o.struct_size = 0;
     T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
     T_EQ_STR(api_look(c, "k"), "v");
-    api_shut(c);
 }
 
-T_CASE(delete_with_works_in_a_disabled_namespace)
+T_CASE_ON(delete_with_works_in_a_disabled_namespace, STORE)
 {
-    cellar *c = open_store();
     old_value old;
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
@@ -168,7 +162,6 @@ T_CASE(delete_with_works_in_a_disabled_namespace)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(api_look(c, "a"), "MISS");
     T_EQ_STR(api_look(c, "b"), "MISS");
-    api_shut(c);
 }
 
 typedef struct heard {
@@ -187,9 +180,8 @@ static void hear(const cellar_event *e, void *ctx)
     h->value[e->value_len] = '\0';
 }
 
-T_CASE(delete_with_is_counted_and_heard_once)
+T_CASE_ON(delete_with_is_counted_and_heard_once, STORE)
 {
-    cellar *c = open_store();
     old_value old;
     heard h = { 0, CELLAR_CAUSE_NONE, "" };
     uint64_t id = 0, version = 0;
@@ -217,7 +209,6 @@ T_CASE(delete_with_is_counted_and_heard_once)
     T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], 2);
     T_EQ_U64(st.gets, 0); /* reading the old value is no get */
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    api_shut(c);
 }
 
 /* ---- threads ---- */
@@ -261,9 +252,8 @@ static void *set_and_delete(void *arg)
     return NULL;
 }
 
-T_CASE(every_value_deleted_by_threads_was_set_and_is_returned_once)
+T_CASE_ON(every_value_deleted_by_threads_was_set_and_is_returned_once, STORE)
 {
-    cellar *c = open_store();
     _Atomic uint8_t *gone = calloc(THREADS * ROUNDS, sizeof *gone);
     pthread_t t[THREADS];
     race r[THREADS];
@@ -288,7 +278,6 @@ T_CASE(every_value_deleted_by_threads_was_set_and_is_returned_once)
     }
     T_EQ_U64(stored, deleted + left);
     free((void *)gone);
-    api_shut(c);
 }
 
 /* ---- update functions that remove ---- */
@@ -313,9 +302,8 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-T_CASE(update_that_returns_removed_removes_the_entry)
+T_CASE_ON(update_that_returns_removed_removes_the_entry, STORE)
 {
-    cellar *c = open_store();
     remover r = { 0 };
     heard h = { 0, CELLAR_CAUSE_NONE, "" };
     uint64_t id = 0;
@@ -329,12 +317,10 @@ T_CASE(update_that_returns_removed_removes_the_entry)
     T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "one");
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    api_shut(c);
 }
 
-T_CASE(update_that_removes_nothing_misses)
+T_CASE_ON(update_that_removes_nothing_misses, STORE)
 {
-    cellar *c = open_store();
     remover r = { 0 };
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
     T_EQ_U64(r.calls, 1);
@@ -346,13 +332,11 @@ T_CASE(update_that_removes_nothing_misses)
     T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
     T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_REMOVED);
     T_EQ_STR(api_look(c, "k"), "MISS");
-    api_shut(c);
 }
 
 /* Like a delete, it ends a load that began before it, and a negative entry. */
-T_CASE(update_that_removes_nothing_ends_a_load)
+T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
 {
-    cellar *c = open_store();
     cellar_lease lease;
     cellar_result res = cellar_result_default();
     remover r = { 0 };
@@ -365,7 +349,6 @@ T_CASE(update_that_removes_nothing_ends_a_load)
     T_EQ_STR(api_look(c, "k"), "ABSENT");
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
     T_EQ_STR(api_look(c, "k"), "MISS");
-    api_shut(c);
 }
 
 typedef struct clearer {
@@ -396,9 +379,8 @@ T_CASE(update_that_removes_nothing_ends_a_load_behind_a_clear)
     api_shut(r.c);
 }
 
-T_CASE(update_that_removes_sees_a_set_of_its_own_round)
+T_CASE_ON(update_that_removes_sees_a_set_of_its_own_round, STORE)
 {
-    cellar *c = open_store();
     remover r = { 0, c, { "", "" } };
     T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
@@ -412,7 +394,6 @@ T_CASE(update_that_removes_sees_a_set_of_its_own_round)
     T_EQ_STR(r.seen[0], "-");
     T_EQ_STR(r.seen[1], "other");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    api_shut(c);
 }
 
 /* ---- entries that are only on disk ---- */
@@ -442,9 +423,8 @@ static cellar_tier tier_of(cellar *c, const char *key)
                                                                           : CELLAR_TIER_DEFAULT;
 }
 
-T_CASE(delete_with_returns_a_value_that_is_only_on_disk)
+T_CASE_ON(delete_with_returns_a_value_that_is_only_on_disk, STORE2)
 {
-    store_begin();
     old_value old;
     cellar *c = open_disk();
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
@@ -460,12 +440,10 @@ T_CASE(delete_with_returns_a_value_that_is_only_on_disk)
     T_EQ_STR(api_look(c, "a"), "MISS");
     T_EQ_STR(api_look(c, "b"), "MISS");
     api_shut(c);
-    store_end();
 }
 
-T_CASE(delete_with_a_version_never_matches_on_disk)
+T_CASE_ON(delete_with_a_version_never_matches_on_disk, STORE2)
 {
-    store_begin();
     old_value old;
     uint64_t version = 0;
     cellar *c = open_disk();
@@ -480,12 +458,10 @@ T_CASE(delete_with_a_version_never_matches_on_disk)
     T_EQ_STR(api_look(c, "a"), "one");
     T_EQ_STR(api_look(c, "b"), "two");
     api_shut(c);
-    store_end();
 }
 
-T_CASE(update_that_removes_ends_the_copy_on_disk)
+T_CASE_ON(update_that_removes_ends_the_copy_on_disk, STORE2)
 {
-    store_begin();
     remover r = { 0 };
     cellar *c = open_disk();
     T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
@@ -497,7 +473,6 @@ T_CASE(update_that_removes_ends_the_copy_on_disk)
     c = reopen(c);
     T_EQ_STR(api_look(c, "k"), "MISS");
     api_shut(c);
-    store_end();
 }
 
 T_MAIN("api_remove")

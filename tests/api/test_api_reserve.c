@@ -27,9 +27,10 @@ static cellar_pinned reserved(cellar *c, size_t len, int fill)
     return p;
 }
 
-T_CASE(set_of_reserved_bytes_takes_them)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(16 << 20), api_shut(c))
+
+T_CASE_ON(set_of_reserved_bytes_takes_them, STORE)
 {
-    cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'a'), q;
     const void *place = p.value;
     const uint64_t before = used(c);
@@ -42,12 +43,10 @@ T_CASE(set_of_reserved_bytes_takes_them)
     T_CHECK(used(c) < before + LEN / 2);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    api_shut(c);
 }
 
-T_CASE(unpin_without_a_set_frees_the_bytes)
+T_CASE_ON(unpin_without_a_set_frees_the_bytes, STORE)
 {
-    cellar *c = api_open(16 << 20);
     const uint64_t before = used(c);
     for (int i = 0; i < 100; i++) {
         cellar_pinned p = reserved(c, LEN, 'a');
@@ -56,12 +55,10 @@ T_CASE(unpin_without_a_set_frees_the_bytes)
     }
     T_CHECK(used(c) < before + LEN / 4);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    api_shut(c);
 }
 
-T_CASE(refused_set_leaves_the_reservation)
+T_CASE_ON(refused_set_leaves_the_reservation, STORE)
 {
-    cellar *c = api_open(16 << 20);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     cellar_pinned p = reserved(c, LEN, 'b');
@@ -72,12 +69,10 @@ T_CASE(refused_set_leaves_the_reservation)
     T_EQ_I64(cellar_pin(c, "m", 1, &p), CELLAR_OK);
     T_CHECK(p.value == place);
     cellar_unpin(&p);
-    api_shut(c);
 }
 
-T_CASE(any_other_set_copies)
+T_CASE_ON(any_other_set_copies, STORE)
 {
-    cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'c'), q;
     const char *place = p.value;
     T_EQ_I64(cellar_set(c, "short", 5, place, LEN - 100000, NULL), CELLAR_OK);
@@ -93,12 +88,10 @@ T_CASE(any_other_set_copies)
     }
     cellar_unpin(&p);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    api_shut(c);
 }
 
-T_CASE(entry_that_goes_while_its_bytes_are_held_frees_them_later)
+T_CASE_ON(entry_that_goes_while_its_bytes_are_held_frees_them_later, STORE)
 {
-    cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'd');
     T_EQ_I64(cellar_set(c, "k", 1, p.value, LEN, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
@@ -111,7 +104,6 @@ T_CASE(entry_that_goes_while_its_bytes_are_held_frees_them_later)
     T_CHECK(((const char *)p.value)[0] == 'd' && ((const char *)p.value)[LEN - 1] == 'd');
     cellar_unpin(&p);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    api_shut(c);
 }
 
 T_CASE(reservations_are_bounded_by_the_budget)

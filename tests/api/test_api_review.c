@@ -91,9 +91,10 @@ static void tick_inside(const cellar_event *e, void *ctx)
     while ((h->said = cellar_tick(h->tick, 0, NULL)) == CELLAR_PENDING) {}
 }
 
-T_CASE(tick_inside_listener_returns)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(2u << 20), api_shut(c))
+
+T_CASE_ON(tick_inside_listener_returns, STORE)
 {
-    cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
     uint64_t id;
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50 };
@@ -106,7 +107,6 @@ T_CASE(tick_inside_listener_returns)
     T_EQ_I64(api_put(c, "k", "a", NULL), CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* also inside the listener of a set */
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
-    api_shut(c);
 }
 
 /* ---- listeners and counters ---- */
@@ -325,9 +325,8 @@ T_CASE(shrink_blocked_by_pins_succeeds_after_unpin)
 
 /* ---- times, conditions, lengths ---- */
 
-T_CASE(keep_ttl_ignores_negative_and_expired_entries)
+T_CASE_ON(keep_ttl_ignores_negative_and_expired_entries, STORE)
 {
-    cellar *c = api_open(2u << 20);
     cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
     keep.flags = CELLAR_KEEP_TTL;
     keep.ttl_ms = 5000;
@@ -346,12 +345,10 @@ T_CASE(keep_ttl_ignores_negative_and_expired_entries)
     /* over a value: the TTL of the value applies */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
-    api_shut(c);
 }
 
-T_CASE(keep_ttl_in_batch_applies_per_key)
+T_CASE_ON(keep_ttl_in_batch_applies_per_key, STORE)
 {
-    cellar *c = api_open(2u << 20);
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .idle_ms = 70 };
     T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
     cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL, .ttl_ms = 9000 };
@@ -361,12 +358,10 @@ T_CASE(keep_ttl_in_batch_applies_per_key)
     T_EQ_I64(ttl_left(c, "a"), 70);
     T_EQ_I64(ttl_left(c, "b"), 9000);
     T_EQ_I64(ttl_left(c, "c"), 9000);
-    api_shut(c);
 }
 
-T_CASE(version_from_before_clear_never_matches)
+T_CASE_ON(version_from_before_clear_never_matches, STORE)
 {
-    cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
     cellar_set_opts o = cellar_set_opts_default(), then = cellar_set_opts_default();
     for (unsigned i = 0; i < 64; i++) {
@@ -381,12 +376,10 @@ T_CASE(version_from_before_clear_never_matches)
             T_EQ_I64(api_put(c, "k", "never", &then), CELLAR_CONFLICT);
         }
     }
-    api_shut(c);
 }
 
-T_CASE(miss_sets_length_to_zero)
+T_CASE_ON(miss_sets_length_to_zero, STORE)
 {
-    cellar *c = api_open(2u << 20);
     cellar_get_opts g = cellar_get_opts_default();
     char buf[16];
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50 };
@@ -409,12 +402,10 @@ T_CASE(miss_sets_length_to_zero)
         T_EQ_I64(it.status, CELLAR_MISS);
         T_EQ_U64(it.value_len, 0);
     }
-    api_shut(c);
 }
 
-T_CASE(stale_window_follows_idle_expiry)
+T_CASE_ON(stale_window_follows_idle_expiry, STORE)
 {
-    cellar *c = api_open(2u << 20);
     cellar_entry_info i = cellar_entry_info_default();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500,
                           .idle_ms = 300 };
@@ -431,30 +422,25 @@ T_CASE(stale_window_follows_idle_expiry)
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_STALE);
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_MISS);
-    api_shut(c);
 }
 
-T_CASE(disabled_namespace_still_refuses_bad_items)
+T_CASE_ON(disabled_namespace_still_refuses_bad_items, STORE)
 {
-    cellar *c = api_open(2u << 20);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     cellar_set_item it[] = { { "a", 1, "1", 1, CELLAR_OK, 0 }, { NULL, 1, "1", 1, CELLAR_OK, 0 },
                              { "a", 0, "1", 1, CELLAR_OK, 0 }, { "a", 1, NULL, 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, it, 4, NULL, NULL), CELLAR_OK);
     T_EQ_I64(it[0].status, CELLAR_DISABLED);
     for (int i = 1; i < 4; i++) { T_EQ_I64(it[i].status, CELLAR_E_INVAL); }
-    api_shut(c);
 }
 
-T_CASE(negative_set_with_age_bound_is_refused)
+T_CASE_ON(negative_set_with_age_bound_is_refused, STORE)
 {
-    cellar *c = api_open(2u << 20);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .max_age_ms = 100 };
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     o.idle_ms = 50; /* a negative entry has no idle time that the age could bound */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    api_shut(c);
 }
 
 T_ONE_THREAD;

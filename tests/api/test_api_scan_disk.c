@@ -342,9 +342,10 @@ T_ALONE(any_cursor_ends_and_invents_no_entry)
     store_end();
 }
 
-T_CASE(keys_of_any_length_are_visited)
+#define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
+
+T_CASE_ON(keys_of_any_length_are_visited, STORE)
 {
-    store_begin();
     cellar *c = open_it(4);
     static char key[CELLAR_KEY_MAX];
     char buf[16];
@@ -368,7 +369,6 @@ T_CASE(keys_of_any_length_are_visited)
     } while (cursor != 0);
     T_CHECK(there > 20 && n >= there && n <= 3 * there);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    store_end();
 }
 
 T_ALONE(scan_with_disk_of_a_full_store_needs_no_free_budget)
@@ -398,9 +398,8 @@ T_ALONE(scan_with_disk_of_a_full_store_needs_no_free_budget)
     store_end();
 }
 
-T_CASE(wrong_options_of_a_scan_are_refused)
+T_CASE_ON(wrong_options_of_a_scan_are_refused, STORE)
 {
-    store_begin();
     cellar *c = open_it(0);
     uint64_t cursor = 0;
     uint32_t n = 0;
@@ -421,7 +420,6 @@ T_CASE(wrong_options_of_a_scan_are_refused)
     T_EQ_I64(cellar_set_str(c, "user:3", "d", 0), CELLAR_OK);
     T_EQ_I64(step(c, &cursor, NULL, count_one, &n), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    store_end();
 }
 
 /* ---- threads ---- */
@@ -446,9 +444,8 @@ static void *stir(void *arg)
     return NULL;
 }
 
-T_CASE(scan_with_disk_beside_threads_visits_what_stays)
+T_CASE_ON(scan_with_disk_beside_threads_visits_what_stays, STORE)
 {
-    store_begin();
     settings cfg = config(500);
     cfg.host.no_threads = 0;
     cellar *c = NULL;
@@ -481,7 +478,6 @@ T_CASE(scan_with_disk_beside_threads_visits_what_stays)
     T_CHECK(!s->wrong);
     free(s);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    store_end();
 }
 
 T_MAIN("api_scan_disk")

@@ -19,9 +19,10 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- reading ---- */
 
-T_CASE(buffer_sizes)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), api_shut(c))
+
+T_CASE_ON(buffer_sizes, STORE)
 {
-    cellar *c = open_store();
     char buf[8];
     size_t len = 77;
     api_put(c, "k", "12345", NULL);
@@ -43,7 +44,6 @@ T_CASE(buffer_sizes)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 5); /* a value that does not fit counts as a hit */
     T_EQ_U64(st.misses, 1);
-    api_shut(c);
 }
 
 T_CASE(values_of_any_size_are_returned_or_refused)
@@ -81,9 +81,8 @@ T_CASE(values_of_any_size_are_returned_or_refused)
     api_shut(c);
 }
 
-T_CASE(pinned_bytes_stay_in_place)
+T_CASE_ON(pinned_bytes_stay_in_place, STORE)
 {
-    cellar *c = open_store();
     char value[2000];
     cellar_pinned pin;
     memset(value, 'a', sizeof value);
@@ -101,7 +100,6 @@ T_CASE(pinned_bytes_stay_in_place)
     cellar_unpin(&pin);
     T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_MISS);
     T_EQ_U64(pin.opaque[0], 0);
-    api_shut(c);
 }
 
 T_CASE(too_many_pins_return_code)
@@ -126,9 +124,8 @@ T_CASE(too_many_pins_return_code)
     api_shut(c);
 }
 
-T_CASE(peek_contains_and_info_count_as_no_use)
+T_CASE_ON(peek_contains_and_info_count_as_no_use, STORE)
 {
-    cellar *c = open_store();
     char buf[8];
     cellar_entry_info i = cellar_entry_info_default();
     cellar_stats st = cellar_stats_default();
@@ -150,7 +147,6 @@ T_CASE(peek_contains_and_info_count_as_no_use)
     T_EQ_U64(i.hits, 1);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 1);
-    api_shut(c);
 }
 
 /* ---- times ---- */
@@ -176,9 +172,8 @@ T_CASE(ttl_expires_at_exact_millisecond)
     }
 }
 
-T_CASE(longest_ttl_saturates)
+T_CASE_ON(longest_ttl_saturates, STORE)
 {
-    cellar *c = open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = INT64_MAX - 1 };
     T_EQ_I64(api_put(c, "far", "v", &o), CELLAR_OK);
     o.ttl_ms = CELLAR_TTL_NONE;
@@ -189,12 +184,10 @@ T_CASE(longest_ttl_saturates)
     T_EQ_STR(api_look(c, "never"), "v");
     T_EQ_I64(cellar_touch(c, "far", 3, INT64_MAX - 1), CELLAR_OK);
     T_EQ_STR(api_look(c, "far"), "v");
-    api_shut(c);
 }
 
-T_CASE(idle_time_slides_up_to_max_age)
+T_CASE_ON(idle_time_slides_up_to_max_age, STORE)
 {
-    cellar *c = open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 100, .max_age_ms = 350 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     for (int i = 0; i < 4; i++) {
@@ -213,12 +206,10 @@ T_CASE(idle_time_slides_up_to_max_age)
     T_EQ_STR(api_look(c, "i"), "v");
     atomic_fetch_add(&api_now_ms, 100);
     T_EQ_STR(api_look(c, "i"), "MISS");
-    api_shut(c);
 }
 
-T_CASE(stale_value_is_returned_only_on_request)
+T_CASE_ON(stale_value_is_returned_only_on_request, STORE)
 {
-    cellar *c = open_store();
     char buf[8];
     size_t len;
     cellar_entry_info i = cellar_entry_info_default();
@@ -247,12 +238,10 @@ T_CASE(stale_value_is_returned_only_on_request)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.stale_hits, 3);
     T_EQ_U64(st.misses, 2);
-    api_shut(c);
 }
 
-T_CASE(clock_steps_change_nothing_between_calls)
+T_CASE_ON(clock_steps_change_nothing_between_calls, STORE)
 {
-    cellar *c = open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "short", "v", &o);
     api_put(c, "long", "v", NULL);
@@ -261,14 +250,12 @@ T_CASE(clock_steps_change_nothing_between_calls)
     T_EQ_STR(api_look(c, "long"), "v");
     api_put(c, "short", "w", &o);
     T_EQ_STR(api_look(c, "short"), "w");
-    api_shut(c);
 }
 
 /* ---- conditions ---- */
 
-T_CASE(conditional_set_follows_its_condition)
+T_CASE_ON(conditional_set_follows_its_condition, STORE)
 {
-    cellar *c = open_store();
     uint64_t v1 = 0, v2 = 0;
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(api_put(c, "k", "x", &o), CELLAR_MISS);
@@ -296,12 +283,10 @@ T_CASE(conditional_set_follows_its_condition)
     T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
     api_put(c, "k", "d", NULL); /* the same bytes again are another version: no ABA */
     T_EQ_I64(api_put(c, "k", "f", &o), CELLAR_CONFLICT);
-    api_shut(c);
 }
 
-T_CASE(version_is_returned_on_request)
+T_CASE_ON(version_is_returned_on_request, STORE)
 {
-    cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
     api_put(c, "k", "a", NULL);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
@@ -321,7 +306,6 @@ T_CASE(version_is_returned_on_request)
     cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_WANT_VERSION, .info = &i };
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_CHECK(i.version > version);
-    api_shut(c);
 }
 
 static uint32_t taken(cellar *c, cellar_err want)
@@ -330,9 +314,8 @@ static uint32_t taken(cellar *c, cellar_err want)
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_TAKE_HITS, &i), want);
     return i.hits;
 }
-T_CASE(hits_are_taken_once_also_of_an_expired_entry)
+T_CASE_ON(hits_are_taken_once_also_of_an_expired_entry, STORE)
 {
-    cellar *c = open_store();
     T_EQ_U64(taken(c, CELLAR_MISS), 0);
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "k", "a", &o);
@@ -344,12 +327,10 @@ T_CASE(hits_are_taken_once_also_of_an_expired_entry)
     T_EQ_STR(api_look(c, "k"), "a");
     atomic_fetch_add(&api_now_ms, 1000);
     T_EQ_U64(taken(c, CELLAR_MISS), 1);
-    api_shut(c);
 }
 
-T_CASE(keep_ttl_keeps_remaining_ttl)
+T_CASE_ON(keep_ttl_keeps_remaining_ttl, STORE)
 {
-    cellar *c = open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "k", "a", &o);
     atomic_fetch_add(&api_now_ms, 300);
@@ -365,7 +346,6 @@ T_CASE(keep_ttl_keeps_remaining_ttl)
     T_EQ_I64(ttl_left(c, "k"), CELLAR_TTL_NONE);
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), CELLAR_TTL_NONE);
-    api_shut(c);
 }
 
 /* With a few spare bytes in the record the entry is overwritten in place. */
@@ -423,9 +403,8 @@ T_CASE(failed_set_removes_old_value)
 
 /* ---- counters, updates ---- */
 
-T_CASE(increment_follows_its_contract)
+T_CASE_ON(increment_follows_its_contract, STORE)
 {
-    cellar *c = open_store();
     int64_t n = 99;
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, COUNTER_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(n, 99);
@@ -465,14 +444,12 @@ T_CASE(increment_follows_its_contract)
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, COUNTER_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 6);
-    api_shut(c);
 }
 
 /* A new counter has the options of the call, as an entry that cellar_set stores; a live one keeps
  * its own. */
-T_CASE(increment_options_belong_to_a_new_counter)
+T_CASE_ON(increment_options_belong_to_a_new_counter, STORE)
 {
-    cellar *c = open_store();
     const cellar_bytes tag = { "t", 1 }, other = { "u", 1 };
     cellar_entry_info i = cellar_entry_info_default();
     int64_t n = 0;
@@ -492,7 +469,6 @@ T_CASE(increment_options_belong_to_a_new_counter)
     T_EQ_I64(cellar_contains(c, "n", 1), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "n", 1), CELLAR_MISS);
-    api_shut(c);
 }
 
 typedef struct script { /* actions of an update function, round by round */
@@ -512,9 +488,8 @@ static cellar_err run_script(const void *old, size_t old_len, cellar_buf *out, v
     return s->answer;
 }
 
-T_CASE(update_follows_its_contract)
+T_CASE_ON(update_follows_its_contract, STORE)
 {
-    cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_MISS);
@@ -551,7 +526,6 @@ T_CASE(update_follows_its_contract)
     s = (script){ c, 0, 0, CELLAR_OK, NULL };
     T_EQ_I64(cellar_update(c, "g", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_STR(s.seen, "(none)");
-    api_shut(c);
 }
 
 static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -633,16 +607,14 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     return CELLAR_OK;
 }
 
-T_CASE(update_fails_when_its_buffer_refused_bytes)
+T_CASE_ON(update_fails_when_its_buffer_refused_bytes, STORE)
 {
-    cellar *c = open_store();
     api_put(c, "k", "stays", NULL);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(cellar_update(c, "k", 1, NULL, misuse, &i),
                  i == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL);
         T_EQ_STR(api_look(c, "k"), "stays");
     }
-    api_shut(c);
 }
 
 /* ---- scan ---- */
@@ -670,9 +642,8 @@ static bool note_entry(const cellar_scan_entry *e, void *ctx)
     return ++s->calls != s->stop_after;
 }
 
-T_CASE(scan_visits_every_entry)
+T_CASE_ON(scan_visits_every_entry, STORE)
 {
-    cellar *c = open_store();
     seen *s = calloc(1, sizeof *s);
     T_REQUIRE(s != NULL);
     s->c = c;
@@ -704,7 +675,6 @@ T_CASE(scan_visits_every_entry)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, 0);
     free(s);
-    api_shut(c);
 }
 
 typedef struct told {
@@ -725,9 +695,8 @@ static bool sum_entry(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-T_CASE(scan_matches_pattern_and_describes_entries)
+T_CASE_ON(scan_matches_pattern_and_describes_entries, STORE)
 {
-    cellar *c = open_store();
     uint64_t cursor = 0;
     told t = { 0, 0, 0, 0, 0 };
     api_put(c, "user:1", "one", NULL);
@@ -747,7 +716,6 @@ T_CASE(scan_matches_pattern_and_describes_entries)
     t = (told){ 0, 0, 0, 0, 0 };
     T_EQ_I64(cellar_scan(c, &cursor, SCAN(NULL, 0, 100000), sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 0);
-    api_shut(c);
 }
 
 /* ---- options at run time, hooks ---- */
@@ -1022,9 +990,8 @@ static cellar_err dump(void *c, char *buf, size_t cap, size_t *len)
     return cellar_dump_write(c, buf, cap, len);
 }
 
-T_CASE(text_that_does_not_fit_returns_its_length)
+T_CASE_ON(text_that_does_not_fit_returns_its_length, STORE)
 {
-    cellar *c = open_store();
     static char text[100000], part[100];
     size_t need = 0, len = 0;
     cellar_err (*const writer[])(void *, char *, size_t, size_t *) = {
@@ -1042,12 +1009,10 @@ T_CASE(text_that_does_not_fit_returns_its_length)
     }
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "# TYPE cellar_hits_total counter") != NULL);
-    api_shut(c);
 }
 
-T_CASE(tags_are_stored_and_returned)
+T_CASE_ON(tags_are_stored_and_returned, STORE)
 {
-    cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
     const cellar_bytes tags[2] = { { "red", 3 }, { "green", 5 } };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2, .cost_us = 1500 };
@@ -1064,7 +1029,6 @@ T_CASE(tags_are_stored_and_returned)
         const double ratio = (double)i.cost_us / costs[j];
         T_CHECK(ratio > 0.87 && ratio < 1.07);
     }
-    api_shut(c);
 }
 
 T_MAIN("api_semantics")

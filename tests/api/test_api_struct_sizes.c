@@ -237,16 +237,16 @@ T_CASE(open_by_bounds_alone_has_these_bounds)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(namespace_options_of_every_struct_size_work)
+#define STORE(fn) T_WITHIN(fn, open_store(), close_store())
+
+T_CASE_ON(namespace_options_of_every_struct_size_work, STORE)
 {
-    open_store();
     CHECK_IN(cellar_namespace_config, cellar_namespace_config_default(), use_namespace_config);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_namespace_load);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_namespace_breaker);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_breaker_config);
     cellar_object_config objects = { .struct_size = sizeof objects, .free_fn = never_free };
     check_in("cellar_object_config", &objects, sizeof objects, FIRST, use_object_config);
-    close_store();
 }
 
 T_CASE(call_options_of_every_struct_size_work)
@@ -278,10 +278,9 @@ T_CASE(struct_size_inside_a_pointer_is_refused_by_name)
 }
 
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
-T_CASE(only_fields_within_struct_size_count)
+T_CASE_ON(only_fields_within_struct_size_count, STORE)
 {
     cellar_entry_info info = cellar_entry_info_default();
-    open_store();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000 };
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
@@ -289,7 +288,6 @@ T_CASE(only_fields_within_struct_size_count)
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, ttl_ms))), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
-    close_store();
 }
 
 /* Output structs. */
@@ -330,9 +328,8 @@ static cellar_err fill_breaker(void *p)
 {
     return cellar_breaker_info_get(breaker, (cellar_breaker_info *)p);
 }
-T_CASE(structs_handed_out_end_where_the_caller_says)
+T_CASE_ON(structs_handed_out_end_where_the_caller_says, STORE)
 {
-    open_store();
     check_out("cellar_entry_info", sizeof(cellar_entry_info), fill_info);
     check_out("cellar_entry_info of a get", sizeof(cellar_entry_info), fill_info_of_get);
     check_out("cellar_stats", sizeof(cellar_stats), fill_stats);
@@ -345,13 +342,11 @@ T_CASE(structs_handed_out_end_where_the_caller_says)
     T_REQUIRE(cellar_breaker_create(store, NULL, &breaker) == CELLAR_OK);
     check_out("cellar_breaker_info", sizeof(cellar_breaker_info), fill_breaker);
     cellar_breaker_destroy(breaker);
-    close_store();
 }
 
 /* A result must have at least the size it had in 0.2; what a newer caller has behind is its own. */
-T_CASE(results_from_their_first_size_on_are_filled)
+T_CASE_ON(results_from_their_first_size_on_are_filled, STORE)
 {
-    open_store();
     for (size_t n = 0; n <= sizeof(cellar_result) + BEHIND; n++) {
         const cellar_result init = cellar_result_default();
         cellar_result *r = lay_out(&init, sizeof init, n);
@@ -367,7 +362,6 @@ T_CASE(results_from_their_first_size_on_are_filled)
         }
         if (!ok) { printf("# cellar_result with struct_size %zu\n", n); }
     }
-    close_store();
 }
 
 #define STRUCTS(X) \

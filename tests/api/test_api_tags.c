@@ -52,9 +52,10 @@ T_CASE(hard_tag_delete_misses)
     kit_close(c);
 }
 
-T_CASE(soft_tag_delete_makes_entries_stale)
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(1u << 20), kit_close(c))
+
+T_CASE_ON(soft_tag_delete_makes_entries_stale, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
     const cellar_bytes tag = { "red", 3 };
     char text[64];
@@ -82,7 +83,6 @@ T_CASE(soft_tag_delete_makes_entries_stale)
     T_EQ_I64(cellar_get_or_load(c, "k", 1, &(cellar_load_opts){ .struct_size = sizeof o,
                                 .flags = CELLAR_LOAD_ONLY_IF_CACHED }, source_load, &s,
                                 &(cellar_result){ .struct_size = sizeof r }), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* A failed refresh is tried again after the throttle, whatever the deadline of the entry. */
@@ -132,9 +132,8 @@ static void match_it(source *s, cellar_load *ld)
     T_EQ_U64(removed, 0);
 }
 
-T_CASE(tag_delete_during_load_discards_result)
+T_CASE_ON(tag_delete_during_load_discards_result, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
     const cellar_bytes tag = { "red", 3 };
     char text[64];
@@ -157,7 +156,6 @@ T_CASE(tag_delete_during_load_discards_result)
     T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, &o), CELLAR_INVALIDATED);
     T_EQ_I64(has(c, "l"), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* Repeat until the entry is evicted. */
@@ -374,10 +372,9 @@ T_CASE(waiter_gets_no_value_from_before_tag_delete)
     joiner_after_the_end_loads_itself(SAY_NONE, true);
 }
 
-T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete)
+T_CASE_ON(waiter_of_lease_gets_no_value_from_before_tag_delete, STORE)
 {
     static const cellar_bytes red = { "red", 3 };
-    cellar *c = kit_open(1u << 20);
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     source fresh = SOURCE_INIT;
@@ -393,12 +390,10 @@ T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete)
     pthread_join(b.thread, NULL);
     T_EQ_I64(b.err, CELLAR_OK);
     T_EQ_STR(b.text, "new");
-    kit_close(c);
 }
 
-T_CASE(pattern_delete_during_load_discards_result)
+T_CASE_ON(pattern_delete_during_load_discards_result, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
@@ -419,7 +414,6 @@ T_CASE(pattern_delete_during_load_discards_result)
     T_EQ_I64(cellar_delete_by_pattern(c, "key*", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_INVALIDATED);
     T_EQ_I64(has(c, "key3"), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
@@ -492,9 +486,8 @@ T_CASE(pattern_delete_removes_matching_keys_only)
     kit_close(c);
 }
 
-T_CASE(pattern_delete_removes_stale_and_negative_entries)
+T_CASE_ON(pattern_delete_removes_stale_and_negative_entries, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
     char text[64];
     uint64_t removed;
@@ -511,7 +504,6 @@ T_CASE(pattern_delete_removes_stale_and_negative_entries)
     T_EQ_I64(cellar_delete_by_pattern(c, "n*", 2, NULL), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_OK);
-    kit_close(c);
 }
 
 static cellar_reason why(cellar *c, const char *key)
@@ -557,9 +549,8 @@ T_CASE(why_names_the_tag_or_pattern)
 }
 
 /* A tag deleted before the set of an entry is not the cause of its end. */
-T_CASE(why_ignores_tags_deleted_before_the_set)
+T_CASE_ON(why_ignores_tags_deleted_before_the_set, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     const char *const both[] = { "red", "blue" };
     char tag[16];
     cellar_reason r;
@@ -574,7 +565,6 @@ T_CASE(why_ignores_tags_deleted_before_the_set)
     T_EQ_U64(r.answer, CELLAR_WHY_GONE);
     T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
     T_EQ_U64(r.by_len, 0);
-    kit_close(c);
 }
 
 static uint32_t heard[CELLAR_CAUSE_COUNT];
@@ -622,9 +612,8 @@ T_CASE(why_reports_first_cause)
     kit_close(c);
 }
 
-T_CASE(listeners_receive_tag_and_pattern_causes)
+T_CASE_ON(listeners_receive_tag_and_pattern_causes, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     uint64_t id;
     char key[16], value[1000] = { 0 };
     memset(heard, 0, sizeof heard);
@@ -647,13 +636,11 @@ T_CASE(listeners_receive_tag_and_pattern_causes)
     }
     T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    kit_close(c);
 }
 
 /* A replace or delete of a tag-deleted entry reports the cause TAG. */
-T_CASE(tag_deleted_entry_is_not_reported_as_expired)
+T_CASE_ON(tag_deleted_entry_is_not_reported_as_expired, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     cellar_stats st = cellar_stats_default();
     uint64_t id;
     memset(heard, 0, sizeof heard);
@@ -670,7 +657,6 @@ T_CASE(tag_deleted_entry_is_not_reported_as_expired)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.ended[CELLAR_CAUSE_TAG], 2);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    kit_close(c);
 }
 
 static void *tag_setter(void *arg)
@@ -696,9 +682,8 @@ static void *tag_reader(void *arg)
     return NULL;
 }
 
-T_CASE(tag_deletes_with_readers_and_writers_stay_exact)
+T_CASE_ON(tag_deletes_with_readers_and_writers_stay_exact, STORE)
 {
-    cellar *c = kit_open(1u << 20);
     pthread_t t[2];
     char tag[16];
     T_REQUIRE(pthread_create(&t[0], NULL, tag_setter, c) == 0);
@@ -712,7 +697,6 @@ T_CASE(tag_deletes_with_readers_and_writers_stay_exact)
     for (int i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
     T_EQ_I64(untag(c, "odd", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k1"), CELLAR_MISS);
-    kit_close(c);
 }
 
 T_CASE(bad_input_of_tags_and_patterns)

@@ -20,9 +20,10 @@ static cellar_err get_marked(cellar *c, const char *key)
     return err;
 }
 
-T_CASE(get_str_needs_one_byte_more_than_the_value)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(4u << 20), api_shut(c))
+
+T_CASE_ON(get_str_needs_one_byte_more_than_the_value, STORE)
 {
-    cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set_str(c, "fits", "1234567", 0), CELLAR_OK);
     T_EQ_I64(get_marked(c, "fits"), CELLAR_OK);
     T_EQ_MEM(room, "1234567", CAP);
@@ -36,7 +37,6 @@ T_CASE(get_str_needs_one_byte_more_than_the_value)
     T_EQ_I64(get_marked(c, "empty"), CELLAR_OK);
     T_EQ_U64(room[0], 0);
     T_EQ_I64(cellar_get_str(c, "empty", (char *)room, 1), CELLAR_OK);
-    api_shut(c);
 }
 
 T_CASE(get_str_without_a_value_empties_the_buffer)
@@ -69,13 +69,11 @@ T_CASE(get_str_without_a_value_empties_the_buffer)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-T_CASE(get_str_copies_binary_zeros)
+T_CASE_ON(get_str_copies_binary_zeros, STORE)
 {
-    cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set(c, "k", 1, "a\0b", 3, NULL), CELLAR_OK);
     T_EQ_I64(get_marked(c, "k"), CELLAR_OK);
     T_EQ_MEM(room, "a\0b\0", 4);
-    api_shut(c);
 }
 
 static _Atomic bool done;
@@ -90,9 +88,8 @@ static void *set_texts(void *arg)
 }
 
 /* The bytes behind the zero byte may be those of the longer value, in the contract of cellar_get. */
-T_CASE(get_str_beside_sets_ends_each_text)
+T_CASE_ON(get_str_beside_sets_ends_each_text, STORE)
 {
-    cellar *c = api_open(4u << 20);
     pthread_t writer;
     unsigned rests = 0;
     atomic_store(&done, false);
@@ -107,24 +104,20 @@ T_CASE(get_str_beside_sets_ends_each_text)
     atomic_store(&done, true);
     T_EQ_I64(pthread_join(writer, NULL), 0);
     printf("# %u texts with a rest behind them\n", rests);
-    api_shut(c);
 }
 
-T_CASE(get_str_without_room_is_refused)
+T_CASE_ON(get_str_without_room_is_refused, STORE)
 {
-    cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set_str(c, "k", "", 0), CELLAR_OK);
     memset(room, MARK, sizeof room);
     T_EQ_I64(cellar_get_str(c, "k", (char *)room, 0), CELLAR_E_INVAL);
     T_EQ_U64(room[0], MARK);
     T_EQ_I64(cellar_get_str(c, "k", NULL, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_str(c, "k", NULL, CAP), CELLAR_E_INVAL);
-    api_shut(c);
 }
 
-T_CASE(set_str_stores_the_text_without_its_zero_byte)
+T_CASE_ON(set_str_stores_the_text_without_its_zero_byte, STORE)
 {
-    cellar *c = api_open(4u << 20);
     char buf[16];
     size_t len = 0;
     T_EQ_I64(cellar_set_str(c, "k", "Ada", 0), CELLAR_OK);
@@ -140,7 +133,6 @@ T_CASE(set_str_stores_the_text_without_its_zero_byte)
     T_EQ_I64(cellar_set_str(NULL, "k", "v", 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_set_str(c, "k", "v", -1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
-    api_shut(c);
 }
 
 T_CASE(set_str_takes_its_ttl_or_the_default)

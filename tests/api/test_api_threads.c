@@ -64,9 +64,10 @@ static void *count_up(void *arg)
     return NULL;
 }
 
-T_CASE(increments_are_not_lost)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_bytes(8u << 20, 0), shut(c))
+
+T_CASE_ON(increments_are_not_lost, STORE)
 {
-    cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
     int64_t sum = 0, n = 0, want = 0;
     T_EQ_U64(run_all(c, count_up, NULL, jobs), THREADS * 20000);
@@ -77,7 +78,6 @@ T_CASE(increments_are_not_lost)
         sum += n;
     }
     T_EQ_I64(sum, want * THREADS);
-    shut(c);
 }
 
 static cellar_err add_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -111,9 +111,8 @@ static void *update_some(void *arg)
     return NULL;
 }
 
-T_CASE(updates_are_not_lost)
+T_CASE_ON(updates_are_not_lost, STORE)
 {
-    cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
     uint64_t words[40] = { 0 };
     const uint64_t done = run_all(c, update_some, NULL, jobs);
@@ -121,7 +120,6 @@ T_CASE(updates_are_not_lost)
     T_EQ_I64(cellar_get(c, "u", 1, words, sizeof words, NULL), CELLAR_OK);
     T_EQ_U64(words[0], done);
     T_EQ_U64(words[39], done);
-    shut(c);
 }
 
 static void *take_turns(void *arg)
@@ -175,9 +173,8 @@ static void *swap_versions(void *arg)
     return NULL;
 }
 
-T_CASE(concurrent_set_by_version_loses_no_change)
+T_CASE_ON(concurrent_set_by_version_loses_no_change, STORE)
 {
-    cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
     int64_t n = 0;
     T_EQ_I64(cellar_set(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
@@ -185,7 +182,6 @@ T_CASE(concurrent_set_by_version_loses_no_change)
     T_EQ_I64(cellar_get(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
     T_EQ_I64(n, (int64_t)done);
     T_CHECK(done > 0);
-    shut(c);
 }
 
 /* D8, S1:60-71: the lookup before the lock and the lookup after it both count, or neither: 1000
@@ -290,9 +286,8 @@ static void *read_values(void *arg)
     return NULL;
 }
 
-T_CASE(clear_during_writes_hides_old_values)
+T_CASE_ON(clear_during_writes_hides_old_values, STORE)
 {
-    cellar *c = open_bytes(8u << 20, 0);
     race *r = calloc(1, sizeof *r);
     pthread_t t[4];
     T_REQUIRE(r != NULL);
@@ -308,7 +303,6 @@ T_CASE(clear_during_writes_hides_old_values)
     T_EQ_I64(cellar_contains(r->v, "a", 1), CELLAR_MISS);
     T_EQ_I64(cellar_namespace_close(r->v), CELLAR_OK);
     free(r);
-    shut(c);
 }
 
 /* ---- copies of a value with a changing length ---- */
@@ -455,12 +449,10 @@ static void *open_namespaces(void *arg)
     return NULL;
 }
 
-T_CASE(concurrent_namespace_opens_and_closes_work)
+T_CASE_ON(concurrent_namespace_opens_and_closes_work, STORE)
 {
-    cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
     (void)run_all(c, open_namespaces, NULL, jobs);
-    shut(c);
 }
 
 static void *open_stores(void *arg)

@@ -15,22 +15,21 @@
 
 /* ---- writes and reads ---- */
 
-T_CASE(set_reaches_the_server_and_other_clients)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(set_reaches_the_server_and_other_clients, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     T_EQ_U64(one.puts, 1);
     T_CHECK(in_memory(ns[0], &one, "k"));
     has(ns[1], "k", "1");
     T_CHECK(in_memory(ns[1], &two, "k"));
     T_EQ_U64(two.puts, 0);
-    end();
 }
 
-T_CASE(set_elsewhere_ends_the_entry_with_cause_remote)
+T_CASE_ON(set_elsewhere_ends_the_entry_with_cause_remote, STORE)
 {
     uint64_t id;
-    begin();
     T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
     sets(ns[0], "k", "1");
     has(ns[1], "k", "1");
@@ -46,41 +45,34 @@ T_CASE(set_elsewhere_ends_the_entry_with_cause_remote)
     has(ns[1], "k", "2");
     T_EQ_U64(two.puts + two.removes, 0);
     T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
-    end();
 }
 
-T_CASE(delete_reaches_the_server_without_an_entry_in_memory)
+T_CASE_ON(delete_reaches_the_server_without_an_entry_in_memory, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_MISS); /* memory had none */
     T_EQ_U64(two.removes, 1);
     has(ns[0], "k", NULL);
     has(ns[1], "k", NULL);
-    end();
 }
 
-T_CASE(negative_entry_is_shared)
+T_CASE_ON(negative_entry_is_shared, STORE)
 {
-    begin();
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .ttl_ms = 1000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, NULL, 0, &o), CELLAR_OK);
     char buf[8];
     T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
     now_ms += 2000;
     T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
-    end();
 }
 
-T_CASE(entry_that_memory_must_not_keep_is_read_again)
+T_CASE_ON(entry_that_memory_must_not_keep_is_read_again, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     two.no_keep = true;
     has(ns[1], "k", "1");
     has(ns[1], "k", "1");
     T_EQ_U64(two.gets, 2);
-    end();
 }
 
 T_CASE(life_in_memory_is_bounded)
@@ -97,23 +89,20 @@ T_CASE(life_in_memory_is_bounded)
     end();
 }
 
-T_CASE(other_namespaces_do_not_know_the_tier)
+T_CASE_ON(other_namespaces_do_not_know_the_tier, STORE)
 {
-    begin();
     sets(root[0], "k", "1");
     T_EQ_U64(one.puts, 0);
     has(root[0], "other", NULL);
     T_EQ_U64(one.gets, 0);
     T_EQ_I64(cellar_clear(root[0]), CELLAR_OK);
     T_EQ_U64(one.clears, 0);
-    end();
 }
 
 /* ---- codes of the server ---- */
 
-T_CASE(deferred_write_leaves_memory)
+T_CASE_ON(deferred_write_leaves_memory, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     one.answer = CELLAR_DEFERRED;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_DEFERRED);
@@ -126,12 +115,10 @@ T_CASE(deferred_write_leaves_memory)
     one.answer = CELLAR_OK;
     T_CHECK(!in_memory(ns[0], &one, "k"));
     has(ns[0], "k", "1");
-    end();
 }
 
-T_CASE(strict_write_returns_timeout)
+T_CASE_ON(strict_write_returns_timeout, STORE)
 {
-    begin();
     one.answer = CELLAR_E_TIMEOUT;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_E_TIMEOUT);
     cellar_error_info info = cellar_error_info_default();
@@ -159,7 +146,6 @@ T_CASE(strict_write_returns_timeout)
     T_CHECK(strstr(info.text, "shared server") != NULL);
     one.answer = CELLAR_OK;
     has(ns[0], "k", NULL);
-    end();
 }
 
 /* Delete "k" by a pattern. */
@@ -171,11 +157,10 @@ static cellar_err delete_like(const char *pattern, uint64_t want)
     return err;
 }
 
-T_CASE(pattern_without_wildcards_returns_the_code_of_the_server)
+T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, STORE)
 {
     static const cellar_err answers[] = { CELLAR_OK, CELLAR_DEFERRED, CELLAR_E_TIMEOUT };
     cellar_error_info info = cellar_error_info_default();
-    begin();
     for (unsigned i = 0; i < 3; i++) {
         sets(ns[0], "k", "1");
         one.answer = answers[i];
@@ -186,7 +171,6 @@ T_CASE(pattern_without_wildcards_returns_the_code_of_the_server)
     T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
     T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
     T_CHECK(strstr(info.text, "shared server") != NULL);
-    end();
 }
 
 T_CASE(delete_that_the_server_refused_leaves_memory)
@@ -218,11 +202,10 @@ static cellar_err open_version(uint32_t version)
     return err;
 }
 
-T_CASE(version_that_the_server_refused_ends_the_entries_in_the_next_open)
+T_CASE_ON(version_that_the_server_refused_ends_the_entries_in_the_next_open, STORE)
 {
     cellar_error_info info = cellar_error_info_default();
     uint32_t version = 9;
-    begin();
     for (unsigned i = 0; i < 2; i++) {
         sets(ns[0], "k", "1");
         one.answer = CELLAR_E_TIMEOUT;
@@ -244,15 +227,13 @@ T_CASE(version_that_the_server_refused_ends_the_entries_in_the_next_open)
         T_EQ_I64(open_version(7 + i), CELLAR_OK); /* the same one ends nothing */
         has(ns[0], "k", "2");
     }
-    end();
 }
 
 /* ---- many keys ---- */
 
-T_CASE(clear_ends_the_entries_of_all_clients)
+T_CASE_ON(clear_ends_the_entries_of_all_clients, STORE)
 {
     uint64_t id;
-    begin();
     T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
     sets(ns[0], "k", "1");
     has(ns[1], "k", "1");
@@ -264,13 +245,11 @@ T_CASE(clear_ends_the_entries_of_all_clients)
     while (cellar_tick(root[1], 10000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
     T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
-    end();
 }
 
-T_CASE(tag_ends_entries_of_all_clients)
+T_CASE_ON(tag_ends_entries_of_all_clients, STORE)
 {
     const cellar_bytes tag = { "t", 1 };
-    begin();
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
     sets(ns[0], "other", "1");
@@ -282,12 +261,10 @@ T_CASE(tag_ends_entries_of_all_clients)
     has(ns[0], "k", NULL);
     has(ns[1], "k", NULL);
     has(ns[1], "other", "1");
-    end();
 }
 
-T_CASE(pattern_reaches_the_server_once)
+T_CASE_ON(pattern_reaches_the_server_once, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     sets(ns[0], "l", "1");
     uint64_t removed = 0;
@@ -296,7 +273,6 @@ T_CASE(pattern_reaches_the_server_once)
     T_EQ_U64(one.patterns, 1);
     T_EQ_U64(one.removes, 0);
     has(ns[0], "k", NULL);
-    end();
 }
 
 /* All entries end, and a get fills memory again, before the server deletes. */
@@ -307,15 +283,13 @@ static void end_and_fill(shared_client *m, const char *call)
     has(ns[0], "k", "1");
 }
 
-T_CASE(entries_end_within_a_pattern_delete)
+T_CASE_ON(entries_end_within_a_pattern_delete, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     one.inside = end_and_fill;
     T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, NULL), CELLAR_OK);
     one.inside = NULL;
     has(ns[0], "k", NULL);
-    end();
 }
 
 /* ---- a reply on its way ---- */
@@ -467,9 +441,8 @@ static void come_between(shared_client *m, const char *call)
     T_EQ_I64(cellar_set(c, key, 1, "\5\0\0\0\0\0\0\0", 8, NULL), CELLAR_OK);
 }
 
-T_CASE(conditions_hold_for_the_server)
+T_CASE_ON(conditions_hold_for_the_server, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &o), CELLAR_EXISTS);
@@ -479,12 +452,10 @@ T_CASE(conditions_hold_for_the_server)
     T_EQ_I64(cellar_set(ns[1], "none", 4, "2", 1, &o), CELLAR_MISS);
     T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &o), CELLAR_OK);
     has(ns[0], "k", "2");
-    end();
 }
 
-T_CASE(version_is_the_state_of_the_server)
+T_CASE_ON(version_is_the_state_of_the_server, STORE)
 {
-    begin();
     char buf[8];
     uint64_t version = 0;
     cellar_entry_info info = cellar_entry_info_default();
@@ -507,12 +478,10 @@ T_CASE(version_is_the_state_of_the_server)
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_OK);
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
     has(ns[0], "k", NULL);
-    end();
 }
 
-T_CASE(increment_loses_no_update_of_another_process)
+T_CASE_ON(increment_loses_no_update_of_another_process, STORE)
 {
-    begin();
     int64_t now = 0;
     T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 12);
@@ -532,7 +501,6 @@ T_CASE(increment_loses_no_update_of_another_process)
     one.answer = CELLAR_E_TIMEOUT;
     T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, NULL, &now), CELLAR_E_TIMEOUT);
     one.answer = CELLAR_OK;
-    end();
 }
 
 static cellar_err add_two(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
@@ -569,9 +537,8 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-T_CASE(update_sees_the_value_of_the_server)
+T_CASE_ON(update_sees_the_value_of_the_server, STORE)
 {
-    begin();
     const cellar_bytes tag = { "t", 1 };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1, .user_flags = 7 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "a", 1, &o), CELLAR_OK);
@@ -589,7 +556,6 @@ T_CASE(update_sees_the_value_of_the_server)
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, remove_it, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_OK);
     has(ns[0], "k", "x");
-    end();
 }
 
 static cellar_err older_than_a_removal(cellar_load *load, const void *key, size_t len, void *ctx)
@@ -609,10 +575,9 @@ static void come_between_each_round(shared_client *m, const char *call)
     m->inside = come_between_each_round;
 }
 
-T_CASE(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value)
+T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, STORE)
 {
     cellar_error_info why = cellar_error_info_default();
-    begin();
     sets(ns[0], "k", "other");
     two.inside = come_between_each_round;
     rounds = 0;
@@ -623,24 +588,20 @@ T_CASE(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value)
     T_EQ_I64(why.code, CELLAR_E_BUSY);
     T_CHECK(strstr(why.text, "64 tries lost to other writers") != NULL);
     has(ns[0], "k", "other");
-    end();
 }
 
-T_CASE(update_that_removes_nothing_ends_a_load)
+T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
 {
-    begin();
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, older_than_a_removal, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.value_len, 3);
     cellar_result_free(&r);
     has(ns[1], "k", NULL);
     has(ns[0], "k", NULL);
-    end();
 }
 
-T_CASE(removals_of_nothing_keep_a_newer_value)
+T_CASE_ON(removals_of_nothing_keep_a_newer_value, STORE)
 {
-    begin();
     void *old = NULL;
     size_t len = 0;
     cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old, .old_value_len = &len };
@@ -651,12 +612,10 @@ T_CASE(removals_of_nothing_keep_a_newer_value)
     T_EQ_I64(cellar_delete_with(ns[1], "j", 1, &d), CELLAR_OK);
     T_EQ_U64(len, 8);
     cellar_free(old);
-    end();
 }
 
-T_CASE(delete_returns_the_old_value_of_the_server)
+T_CASE_ON(delete_returns_the_old_value_of_the_server, STORE)
 {
-    begin();
     void *old = NULL;
     size_t len = 0;
     cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old, .old_value_len = &len };
@@ -667,12 +626,10 @@ T_CASE(delete_returns_the_old_value_of_the_server)
     cellar_free(old);
     has(ns[0], "k", NULL);
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
-    end();
 }
 
-T_CASE(touch_sets_the_deadline_for_all)
+T_CASE_ON(touch_sets_the_deadline_for_all, STORE)
 {
-    begin();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_touch(ns[1], "k", 1, 60000), CELLAR_OK);
@@ -683,7 +640,6 @@ T_CASE(touch_sets_the_deadline_for_all)
     o.ttl_ms = 0;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &o), CELLAR_OK);
     T_EQ_I64(server.row[0].deadline_ms, 1000000 + 60000);
-    end();
 }
 
 /* ---- attach, close, fork ---- */
@@ -774,9 +730,8 @@ T_CASE(failed_allocation_changes_nothing)
     }
 }
 
-T_CASE(host_serves_a_dropped_namespace_until_close)
+T_CASE_ON(host_serves_a_dropped_namespace_until_close, STORE)
 {
-    begin();
     const cellar_tier_host *h = two.host;
     void *p = h->alloc(h->ctx, 100);
     T_CHECK(p != NULL);
@@ -793,7 +748,6 @@ T_CASE(host_serves_a_dropped_namespace_until_close)
     memset(&none, 0, sizeof none);
     const cellar_tier_key k = { "k", 1, 0 };
     h->answered(h->ctx, &none, &k, CELLAR_MISS, NULL, 0, NULL);
-    end();
 }
 
 T_CASE(refused_host_ends_the_attach)
@@ -812,9 +766,8 @@ T_CASE(refused_host_ends_the_attach)
 }
 
 /* A number that the host raises orders sets against what the tier reads behind it. */
-T_CASE(set_tells_the_epoch_of_its_begin)
+T_CASE_ON(set_tells_the_epoch_of_its_begin, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     const uint64_t before = server.row[0].born;
     const uint64_t epoch = one.host->epoch(one.host->ctx);
@@ -822,7 +775,6 @@ T_CASE(set_tells_the_epoch_of_its_begin)
     sets(ns[0], "k", "2");
     T_EQ_U64(server.row[0].born, epoch);
     T_CHECK(one.host->epoch(one.host->ctx) > epoch);
-    end();
 }
 
 T_CASE(many_namespaces_share_one_slot)
@@ -848,9 +800,8 @@ T_CASE(many_namespaces_share_one_slot)
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }
 
-T_CASE(forked_child_calls_no_server)
+T_CASE_ON(forked_child_calls_no_server, STORE)
 {
-    begin();
     sets(ns[0], "k", "1");
     const pid_t pid = fork();
     if (pid == 0) {
@@ -869,7 +820,6 @@ T_CASE(forked_child_calls_no_server)
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_EQ_I64(status, 0);
     T_EQ_U64(one.forks, 0);
-    end();
 }
 
 /* ---- threads ---- */
@@ -909,16 +859,14 @@ static void *reader(void *arg)
     return NULL;
 }
 
-T_CASE(read_after_a_set_of_any_client_sees_it)
+T_CASE_ON(read_after_a_set_of_any_client_sees_it, STORE)
 {
     pthread_t thread[4];
-    begin();
     reported[0] = reported[1] = 0;
     for (intptr_t i = 0; i < 4; i++) {
         T_EQ_I64(pthread_create(&thread[i], NULL, i < 2 ? changer : reader, (void *)(i % 2)), 0);
     }
     for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
-    end();
 }
 
 T_MAIN("api_tier")

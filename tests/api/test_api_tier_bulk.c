@@ -203,11 +203,12 @@ T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing)
     bulk_meets_silence(1, 0, 0);
 }
 
-T_CASE(bulk_load_loads_its_own_keys_before_it_waits)
+#define STORE(fn) T_WITHIN(fn, begin_leases(), end())
+
+T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
 {
     static bulk b;
     pthread_t thread;
-    begin_leases();
     const cellar_tier_key k = { "1", 1, 0 };
     cellar_tier_entry e = { 0 };
     cellar_tier_lease l;
@@ -220,15 +221,13 @@ T_CASE(bulk_load_loads_its_own_keys_before_it_waits)
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(loads[0], 2);
     bulk_right(&b);
-    end();
 }
 
-T_CASE(equal_keys_of_a_bulk_load_wait_together)
+T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
 {
     static bulk b;
     pthread_t thread;
     int64_t ms = 1500;
-    begin_leases();
     const cellar_tier_key k = { "0", 1, 0 };
     cellar_tier_entry e = { 0 };
     cellar_tier_lease l;
@@ -240,7 +239,6 @@ T_CASE(equal_keys_of_a_bulk_load_wait_together)
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(loads[0], 1);
     bulk_right(&b);
-    end();
 }
 
 T_CASE(bulk_wait_for_another_process_ends_at_its_limit)
@@ -267,10 +265,9 @@ T_CASE(bulk_wait_for_another_process_ends_at_its_limit)
     }
 }
 
-T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key)
+T_CASE_ON(change_during_a_bulk_load_ends_the_lease_of_its_key, STORE)
 {
     static bulk b;
-    begin_leases();
     bulk_make(&b, 0, 3, load_all_during_set);
     (void)bulk_run(&b);
     T_EQ_U64(b.r[0].flags, 0);
@@ -280,14 +277,12 @@ T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key)
     has(ns[0], "1", "theirs");
     has(ns[1], "1", "theirs");
     has(ns[1], "2", "2");
-    end();
 }
 
-T_CASE(bulk_load_without_values_gives_its_leases_back)
+T_CASE_ON(bulk_load_without_values_gives_its_leases_back, STORE)
 {
     static bulk b;
     pthread_t thread;
-    begin_leases();
     bulk_make(&b, 0, 3, load_none_of_all);
     (void)bulk_run(&b);
     T_EQ_I64(b.item[1].status, CELLAR_E_LOADER);
@@ -300,7 +295,6 @@ T_CASE(bulk_load_without_values_gives_its_leases_back)
     (void)bulk_run(&b);
     T_EQ_U64(loads[1], 3);
     bulk_right(&b);
-    end();
 }
 
 T_CASE(close_ends_the_bulk_wait_for_another_process)
@@ -343,11 +337,10 @@ static void load_second(const cellar_event *e, void *ctx)
     cellar_result_free(&r);
 }
 
-T_CASE(listener_inside_a_bulk_load_does_not_wait_for_its_keys)
+T_CASE_ON(listener_inside_a_bulk_load_does_not_wait_for_its_keys, STORE)
 {
     static bulk b;
     uint64_t id = 0;
-    begin_leases();
     T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_second, NULL, &id),
              CELLAR_OK);
     one.late = true;
@@ -360,7 +353,6 @@ T_CASE(listener_inside_a_bulk_load_does_not_wait_for_its_keys)
     T_EQ_U64(one.unleases, 1);
     has(ns[1], "0", "0");
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
-    end();
 }
 
 T_MAIN("api_tier_bulk")

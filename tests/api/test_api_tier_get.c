@@ -78,9 +78,10 @@ static unsigned end_equal(cellar_err err, const char *want)
     return two.gets;
 }
 
-T_CASE(equal_gets_are_one_request)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(equal_gets_are_one_request, STORE)
 {
-    begin();
     sets(ns[0], "k", "value");
     begin_equal(8);
     T_EQ_U64(end_equal(CELLAR_OK, "value"), 1);
@@ -91,22 +92,18 @@ T_CASE(equal_gets_are_one_request)
     sets(ns[0], "k", "value");
     begin_equal(2);
     T_EQ_U64(end_equal(CELLAR_E_BUFFER, NULL), 1);
-    end();
 }
 
-T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each)
+T_CASE_ON(equal_gets_of_a_value_that_memory_does_not_keep_ask_each, STORE)
 {
-    begin();
     two.no_keep = true;
     sets(ns[0], "k", "value");
     begin_equal(8);
     T_EQ_U64(end_equal(CELLAR_OK, "value"), EQUAL);
-    end();
 }
 
-T_CASE(get_behind_a_change_does_not_wait_for_an_older_request)
+T_CASE_ON(get_behind_a_change_does_not_wait_for_an_older_request, STORE)
 {
-    begin();
     sets(ns[0], "k", "old");
     begin_equal(8);
     sets(ns[0], "k", "new");
@@ -114,7 +111,6 @@ T_CASE(get_behind_a_change_does_not_wait_for_an_older_request)
     T_EQ_U64(gets_of(&two), 2);
     (void)end_equal(CELLAR_OK, "new");
     has(ns[1], "k", "new");
-    end();
 }
 
 static void get_inside(shared_client *m, const char *call)
@@ -124,14 +120,12 @@ static void get_inside(shared_client *m, const char *call)
     has(ns[1], "k", "value");
 }
 
-T_CASE(get_inside_the_same_get_asks_for_itself)
+T_CASE_ON(get_inside_the_same_get_asks_for_itself, STORE)
 {
-    begin();
     sets(ns[0], "k", "value");
     two.inside = get_inside;
     has(ns[1], "k", "value");
     T_EQ_U64(two.gets, 2);
-    end();
 }
 
 /* ---- many keys in one request ---- */
@@ -448,15 +442,13 @@ T_CASE(load_during_an_own_set_is_not_kept)
 
 /* ---- loads and changes ---- */
 
-T_CASE(change_elsewhere_during_a_load_discards_its_result)
+T_CASE_ON(change_elsewhere_during_a_load_discards_its_result, STORE)
 {
-    begin();
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
     T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
     cellar_result_free(&r);
     has(ns[1], "k", "theirs");
-    end();
 }
 
 T_MAIN("api_tier_get")

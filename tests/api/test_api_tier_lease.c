@@ -37,10 +37,12 @@ static void *load_in_thread(void *arg)
     return NULL;
 }
 
-T_CASE(key_is_loaded_once_by_two_processes)
+#define STORE(fn) T_WITHIN(fn, begin_leases(), end())
+#define STORE2(fn) T_WITHIN(fn, begin_far(), end())
+
+T_CASE_ON(key_is_loaded_once_by_two_processes, STORE)
 {
     pthread_t thread[2];
-    begin_leases();
     waits = true;
     for (intptr_t i = 0; i < 2; i++) {
         T_EQ_I64(pthread_create(&thread[i], NULL, load_in_thread, (void *)i), 0);
@@ -51,12 +53,10 @@ T_CASE(key_is_loaded_once_by_two_processes)
     T_EQ_U64(one.unleases + two.unleases, 0);
     has(ns[0], "k", "v");
     has(ns[1], "k", "v");
-    end();
 }
 
-T_CASE(change_during_a_load_ends_its_lease)
+T_CASE_ON(change_during_a_load_ends_its_lease, STORE)
 {
-    begin_leases();
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
     T_EQ_U64(two.fills, 1);
@@ -64,12 +64,10 @@ T_CASE(change_during_a_load_ends_its_lease)
     cellar_result_free(&r);
     has(ns[1], "k", "theirs");
     has(ns[0], "k", "theirs");
-    end();
 }
 
-T_CASE(failed_load_gives_the_lease_back)
+T_CASE_ON(failed_load_gives_the_lease_back, STORE)
 {
-    begin_leases();
     cellar_result r = loaded_by(0, load_fails, CELLAR_E_LOADER);
     cellar_result_free(&r);
     T_EQ_U64(one.unleases, 1);
@@ -77,7 +75,6 @@ T_CASE(failed_load_gives_the_lease_back)
     cellar_result_free(&r);
     T_EQ_U64(loads[1], 1);
     T_EQ_U64(two.fills, 1);
-    end();
 }
 
 /* Let another process set a key, this one read it, and the other one delete it unheard. */
@@ -97,9 +94,8 @@ static cellar_err load_looks_into_memory(cellar_load *ld, const void *key, size_
     return load_counted(ld, key, len, ctx);
 }
 
-T_CASE(lease_ends_a_value_that_came_behind_the_look)
+T_CASE_ON(lease_ends_a_value_that_came_behind_the_look, STORE)
 {
-    begin_leases();
     one.late = true;
     one.inside = set_and_drop;
     cellar_result r = loaded_by(0, load_looks_into_memory, CELLAR_OK);
@@ -109,7 +105,6 @@ T_CASE(lease_ends_a_value_that_came_behind_the_look)
     T_EQ_U64(one.fills, 1);
     has(ns[0], "k", "v");
     has(ns[1], "k", "v");
-    end();
 }
 
 static void load_again(const cellar_event *e, void *ctx)
@@ -119,10 +114,9 @@ static void load_again(const cellar_event *e, void *ctx)
     cellar_result_free(&r);
 }
 
-T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key)
+T_CASE_ON(listener_of_a_value_that_a_lease_ends_loads_the_key, STORE)
 {
     uint64_t id = 0;
-    begin_leases();
     T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_again, NULL,
                                  &id), CELLAR_OK);
     one.late = true;
@@ -132,7 +126,6 @@ T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key)
     T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
     T_EQ_U64(loads[0], 1);
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
-    end();
 }
 
 /* Hold a lease until another call of this process waits, which begins behind the lease. */
@@ -158,9 +151,8 @@ static void drop_beside(shared_client *m, const char *call)
     cellar_result_free(&r);
 }
 
-T_CASE(call_behind_a_lease_does_not_join_a_load_before_it)
+T_CASE_ON(call_behind_a_lease_does_not_join_a_load_before_it, STORE)
 {
-    begin_leases();
     atomic_store(&joiner, 0);
     sets(ns[1], "k", "theirs");
     one.inside = drop_beside;
@@ -169,7 +161,6 @@ T_CASE(call_behind_a_lease_does_not_join_a_load_before_it)
     T_EQ_I64(pthread_join(behind, NULL), 0);
     T_EQ_U64(loads[0], 0);
     has(ns[0], "k", "v");
-    end();
 }
 
 static cellar_err load_ends_thread(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -185,27 +176,23 @@ static void *load_and_exit(void *arg)
     return arg;
 }
 
-T_CASE(thread_exit_in_loader_gives_the_lease_back)
+T_CASE_ON(thread_exit_in_loader_gives_the_lease_back, STORE)
 {
     pthread_t thread;
-    begin_leases();
     T_EQ_I64(pthread_create(&thread, NULL, load_and_exit, NULL), 0);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(one.unleases, 1);
     cellar_result r = loaded_by(1, load_counted, CELLAR_OK);
     cellar_result_free(&r);
-    end();
 }
 
-T_CASE(negative_result_is_filled)
+T_CASE_ON(negative_result_is_filled, STORE)
 {
-    begin_leases();
     cellar_result r = cellar_result_default();
     cellar_load_opts o = { .struct_size = sizeof o, .negative_ttl_ms = 1000 };
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_none, NULL, &r), CELLAR_ABSENT);
     T_EQ_U64(one.fills, 1);
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_counted, NULL, &r), CELLAR_ABSENT);
-    end();
 }
 
 static void *join_load(void *arg)
@@ -226,11 +213,10 @@ static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void
     return load_counted(ld, key, len, NULL);
 }
 
-T_CASE(load_without_a_lease_reaches_memory_only)
+T_CASE_ON(load_without_a_lease_reaches_memory_only, STORE)
 {
     pthread_t thread;
     cellar_result r = cellar_result_default();
-    begin_leases();
     atomic_store(&joiner, 0);
     one.lease_answer = CELLAR_E_IO;
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_joined, &thread, &r), CELLAR_OK);
@@ -241,12 +227,10 @@ T_CASE(load_without_a_lease_reaches_memory_only)
     T_EQ_U64(one.fills + one.puts, 0);
     T_CHECK(in_memory(ns[0], &one, "k"));
     has(ns[1], "k", NULL);
-    end();
 }
 
-T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept)
+T_CASE_ON(load_behind_a_silent_get_asks_no_more_and_is_not_kept, STORE)
 {
-    begin_leases();
     one.get_answer = CELLAR_E_TIMEOUT;
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     cellar_result_free(&r);
@@ -258,7 +242,6 @@ T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept)
     cellar_result_free(&r);
     T_EQ_U64(one.fills, 1);
     has(ns[0], "k", "v");
-    end();
 }
 
 /* ---- a fill that does not see changes ---- */
@@ -385,9 +368,8 @@ T_CASE(blind_fill_does_not_follow_a_delete_of_many)
     }
 }
 
-T_CASE(lost_fill_leaves_memory_alone)
+T_CASE_ON(lost_fill_leaves_memory_alone, STORE)
 {
-    begin_leases();
     one.answer = CELLAR_DEFERRED;
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
@@ -395,7 +377,6 @@ T_CASE(lost_fill_leaves_memory_alone)
     cellar_result_free(&r);
     one.answer = CELLAR_OK;
     has(ns[0], "k", NULL);
-    end();
 }
 
 /* Let another client hold the lease of the key for `ms`. */
@@ -408,32 +389,28 @@ static void hold_lease(int64_t ms)
     T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
 }
 
-T_CASE(lease_of_a_dead_process_ends_by_time)
+T_CASE_ON(lease_of_a_dead_process_ends_by_time, STORE)
 {
     pthread_t thread;
     int64_t ms = 1500;
-    begin_leases();
     hold_lease(1000);
     T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     cellar_result_free(&r);
     T_EQ_U64(loads[0], 1);
-    end();
 }
 
-T_CASE(wait_for_another_process_ends_at_its_limit)
+T_CASE_ON(wait_for_another_process_ends_at_its_limit, STORE)
 {
     pthread_t thread;
     int64_t ms = 100000;
-    begin_leases();
     hold_lease(1000000);
     T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
     cellar_result r = loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     cellar_result_free(&r);
     T_EQ_U64(loads[0], 0);
-    end();
 }
 
 static void *load_and_wait(void *tid)
@@ -563,14 +540,12 @@ T_CASE(waits_of_many_calls_end_when_the_proof_is_gone)
     end();
 }
 
-T_CASE(load_that_must_not_wait_is_pending)
+T_CASE_ON(load_that_must_not_wait_is_pending, STORE)
 {
-    begin_leases();
     hold_lease(1000);
     cellar_result r = cellar_result_default();
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_WAIT };
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_counted, NULL, &r), CELLAR_PENDING);
-    end();
 }
 
 static void *load_until_closed(void *arg)
@@ -595,9 +570,8 @@ T_CASE(close_ends_the_wait_for_another_process)
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
 }
 
-T_CASE(stale_value_is_served_while_another_process_refreshes)
+T_CASE_ON(stale_value_is_served_while_another_process_refreshes, STORE)
 {
-    begin_leases();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 10000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
     now_ms += 2000;
@@ -614,7 +588,6 @@ T_CASE(stale_value_is_served_while_another_process_refreshes)
     cellar_result_free(&r);
     T_EQ_U64(loads[0], 1);
     T_EQ_U64(one.fills, 1);
-    end();
 }
 
 /* ---- leases of the host over processes ---- */
@@ -660,9 +633,8 @@ static cellar_lease leased_by(unsigned i)
     return lease;
 }
 
-T_CASE(lease_of_the_host_is_one_over_processes)
+T_CASE_ON(lease_of_the_host_is_one_over_processes, STORE2)
 {
-    begin_far();
     cellar_lease lease = leased_by(0), other;
     T_EQ_U64(called, 1);
     T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
@@ -677,7 +649,6 @@ T_CASE(lease_of_the_host_is_one_over_processes)
     T_EQ_I64(acquired(1, &other, "v"), CELLAR_OK);
     has(ns[0], "k", "v");
     T_EQ_U64(two.fills + two.puts + one.unleases, 0);
-    end();
 }
 
 static void change_inside(shared_client *m, const char *call)
@@ -686,10 +657,9 @@ static void change_inside(shared_client *m, const char *call)
 }
 
 /* Let the tier grant a lease while memory has a value that was deleted unheard. */
-T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look)
+T_CASE_ON(lease_of_the_host_ends_a_value_that_came_behind_the_look, STORE2)
 {
     cellar_lease lease;
-    begin_far();
     one.late = true;
     sets(ns[1], "k", "theirs");
     T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
@@ -702,7 +672,6 @@ T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look)
     T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "2", 1, NULL), CELLAR_OK);
     has(ns[0], "k", "2");
     has(ns[1], "k", "2");
-    end();
 }
 
 T_CASE(lease_of_the_host_keeps_a_stale_value)
@@ -740,16 +709,14 @@ static void lease_inside(shared_client *m, const char *call)
     inner = leased_by(0);
 }
 
-T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease)
+T_CASE_ON(value_on_its_way_does_not_enter_memory_behind_a_lease, STORE2)
 {
-    begin_far();
     sets(ns[1], "k", "theirs");
     one.inside = lease_inside;
     has(ns[0], "k", "theirs"); /* read before the delete */
     T_CHECK(!in_memory(ns[0], &one, "k"));
     T_EQ_I64(cellar_lease_fulfill(ns[0], &inner, "2", 1, NULL), CELLAR_OK);
     has(ns[0], "k", "2");
-    end();
 }
 
 static void wait_for_another_process_ends_with(void (*event)(void))
@@ -802,9 +769,8 @@ T_CASE(host_that_waits_for_another_process_is_called)
     wait_for_another_process_ends_with(event_is_a_release);
 }
 
-T_CASE(change_before_the_answer_ends_the_wait_of_the_host)
+T_CASE_ON(change_before_the_answer_ends_the_wait_of_the_host, STORE2)
 {
-    begin_far();
     cellar_lease lease = leased_by(0), other;
     called = 0;
     T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
@@ -813,7 +779,6 @@ T_CASE(change_before_the_answer_ends_the_wait_of_the_host)
     two.inside = NULL;
     T_EQ_U64(called, 1);
     T_EQ_I64(cellar_lease_release(ns[0], &lease, 0), CELLAR_OK);
-    end();
 }
 
 /* A change detaches the first request: the second one meets the lease that the first one brings. */
@@ -840,15 +805,13 @@ T_CASE(two_requests_of_one_process_do_not_wait_for_each_other)
     }
 }
 
-T_CASE(ended_lease_of_the_host_stores_nothing)
+T_CASE_ON(ended_lease_of_the_host_stores_nothing, STORE2)
 {
-    begin_far();
     cellar_lease lease = leased_by(0);
     sets(ns[1], "k", "theirs");
     T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_INVALIDATED);
     has(ns[0], "k", "theirs");
     has(ns[1], "k", "theirs");
-    end();
 }
 
 T_CASE(released_lease_of_the_host_goes_back_to_the_server)

@@ -70,10 +70,11 @@ static cellar_err update(cellar *c, work *w, const cellar_set_opts *o)
     return cellar_update(c, "k", 1, o, change, w);
 }
 
-T_CASE(update_keeps_tags_and_user_flags)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(8 << 20), api_shut(c))
+
+T_CASE_ON(update_keeps_tags_and_user_flags, STORE)
 {
     static const size_t lens[] = { 1, 40, 1000, 1024, 1025, 5000, LONG - 1 };
-    cellar *c = api_open(8 << 20);
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
         for (size_t more = 0; more < 2; more++) {
             work w = { .more = more };
@@ -88,23 +89,19 @@ T_CASE(update_keeps_tags_and_user_flags)
             T_CHECK(!there(c));
         }
     }
-    api_shut(c);
 }
 
-T_CASE(entry_without_them_stays_plain)
+T_CASE_ON(entry_without_them_stays_plain, STORE)
 {
-    cellar *c = api_open(8 << 20);
     work w = { .more = 1 };
     T_EQ_I64(update(c, &w, NULL), CELLAR_OK); /* a new entry */
     T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
     T_EQ_U64(flags_of(c), 0);
     T_CHECK(!tagged(c));
-    api_shut(c);
 }
 
-T_CASE(tags_and_user_flags_of_the_call_replace_them)
+T_CASE_ON(tags_and_user_flags_of_the_call_replace_them, STORE)
 {
-    cellar *c = api_open(8 << 20);
     const cellar_bytes blue = { "blue", 4 };
     work w = { .more = 1 };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
@@ -120,12 +117,10 @@ T_CASE(tags_and_user_flags_of_the_call_replace_them)
     T_CHECK(there(c));
     T_EQ_I64(untag(c, "blue"), CELLAR_OK);
     T_CHECK(!there(c));
-    api_shut(c);
 }
 
-T_CASE(replace_ends_them)
+T_CASE_ON(replace_ends_them, STORE)
 {
-    cellar *c = api_open(8 << 20);
     work w = { .more = 1 };
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_REPLACE };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
@@ -134,7 +129,6 @@ T_CASE(replace_ends_them)
     T_CHECK(!tagged(c));
     T_EQ_I64(untag(c, "red"), CELLAR_OK);
     T_CHECK(there(c));
-    api_shut(c);
 }
 
 static void end_red(cellar *c) { T_EQ_I64(untag(c, "red"), CELLAR_OK); }
@@ -191,9 +185,8 @@ T_CASE(other_tags_on_the_same_bytes_are_kept)
     }
 }
 
-T_CASE(negative_and_expired_entries_pass_nothing_on)
+T_CASE_ON(negative_and_expired_entries_pass_nothing_on, STORE)
 {
-    cellar *c = api_open(8 << 20);
     const cellar_bytes red = { "red", 3 };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &red, .tag_count = 1, .user_flags = 6,
                           .ttl_ms = 1000 };
@@ -207,14 +200,12 @@ T_CASE(negative_and_expired_entries_pass_nothing_on)
         T_EQ_U64(flags_of(c), 0);
         T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     }
-    api_shut(c);
 }
 
 /* Tags of the policy come to those of the entry once, however many rounds an update has. */
-T_CASE(policy_adds_its_tags_to_the_kept_ones)
+T_CASE_ON(policy_adds_its_tags_to_the_kept_ones, STORE)
 {
     static const char policy[] = "[*]\nkey k tags=green\n";
-    cellar *c = api_open(8 << 20);
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK); /* before the policy */
     T_REQUIRE(rules_set(c, policy, sizeof policy - 1, NULL, NULL) == CELLAR_OK);
     same_len = 40;
@@ -232,7 +223,6 @@ T_CASE(policy_adds_its_tags_to_the_kept_ones)
     T_EQ_I64(update(c, &last, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red"), CELLAR_OK);
     T_CHECK(!there(c));
-    api_shut(c);
 }
 
 static cellar *open_on_disk(const char *path)

@@ -59,9 +59,10 @@ static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_
     T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
 }
 
-T_CASE(why_reports_each_cause)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(0), shut(c))
+
+T_CASE_ON(why_reports_each_cause, STORE)
 {
-    cellar *c = open_store(0);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     now_ms += 500;
@@ -98,7 +99,6 @@ T_CASE(why_reports_each_cause)
     static char big[2u << 20];
     T_EQ_I64(cellar_set(c, "b", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
     gone_by(c, "b", CELLAR_CAUSE_REJECTED, 0);
-    shut(c);
 }
 
 T_CASE(why_reports_clear_and_version_increment)
@@ -123,9 +123,8 @@ T_CASE(why_reports_clear_and_version_increment)
     shut(c);
 }
 
-T_CASE(why_distinguishes_evicted_from_live_keys)
+T_CASE_ON(why_distinguishes_evicted_from_live_keys, STORE)
 {
-    cellar *c = open_store(0);
     char key[16], value[1000] = { 0 };
     unsigned live = 0, evicted = 0, unknown = 0;
     for (int i = 0; i < 4000; i++) {
@@ -150,12 +149,10 @@ T_CASE(why_distinguishes_evicted_from_live_keys)
     T_EQ_U64(live + evicted + unknown, 4000);
     T_CHECK(live > 500 && evicted > 200);
     printf("# %u live, %u evicted and known, %u forgotten\n", live, evicted, unknown);
-    shut(c);
 }
 
-T_CASE(why_reports_never_seen_only_with_authoritative_filter)
+T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, STORE)
 {
-    cellar *c = open_store(0);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
@@ -163,7 +160,6 @@ T_CASE(why_reports_never_seen_only_with_authoritative_filter)
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 0);
-    shut(c);
 }
 
 T_CASE(why_without_record_reports_only_live_entries)

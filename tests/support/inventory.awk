@@ -35,10 +35,10 @@ function claim(kind, from, to,    n) {
     }
 }
 
-# The cases a source defines: T_CASE(name), T_ALONE(name), `t_case name`, `ok name`, `skip name`, `with_tool name`,
-# the words of `for fact in .. ; do`, and the schedule driver's scenarios, `base_sim_scenario sim_name`.
+# The cases a source defines: T_CASE(name), T_CASE_ON(name, KIT), T_ALONE(name), `t_case name`, `ok name`, `skip name`,
+# `with_tool name`, the words of `for fact in .. ; do`, and the schedule driver's scenarios, `base_sim_scenario sim_name`.
 function read_source(line,    part, count, i) {
-    while (match(line, /T_(CASE|ALONE)\([a-z0-9_]+\)/)) {
+    while (match(line, /T_(CASE|CASE_ON|ALONE)\([a-z0-9_]+[,)]/)) {
         part = substr(line, RSTART, RLENGTH - 1)
         sub(/^.*\(/, "", part)
         known[part] = FILENAME

@@ -327,6 +327,28 @@ T_INLINE void t_list(t_case *c)
         t_list(&t_this);                                                  \
     }                                                                     \
     static void fn(void)
+/* A case with what it needs: T_CASE_ON(get_after_expiry_misses, STORE) { .. } uses the open `c`, if
+ * the file has #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c));
+ * #define STORE(fn) T_WITHIN(fn, begin(), end()) has no variable. */
+#define T_CASE_ON(fn, kit) kit(fn)
+#define T_WITH(fn, declared, name, open, close)                           \
+    static void fn##_on(declared);                                        \
+    T_CASE(fn)                                                            \
+    {                                                                     \
+        declared = open;                                                  \
+        fn##_on(name);                                                    \
+        close;                                                            \
+    }                                                                     \
+    static void fn##_on(declared)
+#define T_WITHIN(fn, open, close)                                         \
+    static void fn##_on(void);                                            \
+    T_CASE(fn)                                                            \
+    {                                                                     \
+        open;                                                             \
+        fn##_on();                                                        \
+        close;                                                            \
+    }                                                                     \
+    static void fn##_on(void)
 #define T_MAIN(name) \
     int main(int argc, char **argv) { return t_run(name, argc, argv); }
 

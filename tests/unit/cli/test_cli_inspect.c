@@ -176,9 +176,10 @@ static unsigned lines_said(void)
     return n;
 }
 
-T_CASE(summary_has_at_most_15_lines)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(summary_has_at_most_15_lines, STORE)
 {
-    begin();
     make_store();
     T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     T_CHECK(lines_said() >= 9 && lines_said() <= 15);
@@ -192,12 +193,10 @@ T_CASE(summary_has_at_most_15_lines)
     T_CHECK(says("^bytes  *[0-9.]* [KM]iB live at most, "));
     T_CHECK(says("--verify checks every record") && says("^damage  *none found$"));
     T_CHECK(!says("^namespace  *people") && !says("^segment  *place"));
-    end();
 }
 
-T_CASE(segments_option_adds_a_row_each)
+T_CASE_ON(segments_option_adds_a_row_each, STORE)
 {
-    begin();
     make_store();
     T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     const unsigned summary = lines_said();
@@ -209,12 +208,10 @@ T_CASE(segments_option_adds_a_row_each)
     T_EQ_I64(run("--segmnts", store, NULL), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: unknown option \"--segmnts\"; did you mean "
                       "\"--segments\"?$") && says_nothing());
-    end();
 }
 
-T_CASE(verify_keys_and_json_print_every_live_record)
+T_CASE_ON(verify_keys_and_json_print_every_live_record, STORE)
 {
-    begin();
     make_store();
     T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_DONE);
     T_CHECK(says("^key people/key-999  64 B  no expiry$") && !says("key-0 "));
@@ -225,12 +222,10 @@ T_CASE(verify_keys_and_json_print_every_live_record)
     T_EQ_I64(run_and_compare("--json", "--keys"), CLI_DONE);
     T_CHECK(says("^{\"key\":\"key-7\",\"hex\":\"6b65792d37\",\"namespace\":\"people\","
                  "\"value_bytes\":64,\"left_ms\":-1,"));
-    end();
 }
 
-T_CASE(killed_store_has_no_damage)
+T_CASE_ON(killed_store_has_no_damage, STORE)
 {
-    begin();
     const pid_t child = fork();
     T_REQUIRE(child >= 0);
     if (child == 0) {
@@ -254,12 +249,10 @@ T_CASE(killed_store_has_no_damage)
     T_EQ_I64(cellar_get(v, "key-499", 7, value, sizeof value, &len), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    end();
 }
 
-T_CASE(store_in_use_is_refused_without_force)
+T_CASE_ON(store_in_use_is_refused_without_force, STORE)
 {
-    begin();
     cellar *c = open_store();
     fill(c, 100);
     T_EQ_I64(run(store, NULL, NULL), CLI_USAGE);
@@ -267,12 +260,10 @@ T_CASE(store_in_use_is_refused_without_force)
     T_EQ_I64(run("--force", store, NULL), CLI_DONE);
     T_CHECK(says("99 live"));
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    end();
 }
 
-T_CASE(damage_is_a_finding)
+T_CASE_ON(damage_is_a_finding, STORE)
 {
-    begin();
     make_store();
     flip("SUPER", 300);
     T_EQ_I64(run_and_compare(store, NULL), CLI_FINDING);
@@ -288,12 +279,10 @@ T_CASE(damage_is_a_finding)
     T_REQUIRE(truncate(path, 4096) == 0);
     T_EQ_I64(run_and_compare("--verify", "--json"), CLI_FINDING);
     T_CHECK(says("\"files_short\":1,"));
-    end();
 }
 
-T_CASE(refusal_names_cause_and_remedy)
+T_CASE_ON(refusal_names_cause_and_remedy, STORE)
 {
-    begin();
     T_EQ_I64(run("/nowhere/at/all", NULL, NULL), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: cannot read /nowhere/at/all: no such file or folder; "
                       "name ") && says_nothing());
@@ -320,7 +309,6 @@ T_CASE(refusal_names_cause_and_remedy)
     T_CHECK(complains("option --json takes no value"));
     T_EQ_I64(run("--help", NULL, NULL), CLI_DONE);
     T_CHECK(says("^Usage: cellar inspect"));
-    end();
 }
 
 T_ONE_THREAD;

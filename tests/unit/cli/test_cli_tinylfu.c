@@ -41,19 +41,18 @@ static cli_tiny *open_ten(void)
     return t;
 }
 
-T_CASE(new_entry_enters_the_window)
+#define CLI_TINY(fn) T_WITH(fn, cli_tiny *t, t, open_ten(), cli_tiny_close(t))
+
+T_CASE_ON(new_entry_enters_the_window, CLI_TINY)
 {
-    cli_tiny *t = open_ten();
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_WINDOW);
     for (uint32_t i = 1; i <= 9; i++) { T_EQ_U64(cli_tiny_where(t, i), CLI_TINY_PROBATION); }
     T_CHECK(cli_tiny_request(t, 10)); /* a hit in the window leaves it there */
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_WINDOW);
-    cli_tiny_close(t);
 }
 
-T_CASE(new_entry_loses_a_tie)
+T_CASE_ON(new_entry_loses_a_tie, CLI_TINY)
 {
-    cli_tiny *t = open_ten();
     T_CHECK(!cli_tiny_request(t, 11)); /* 10, used once, against 1, used once */
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_OUT);
     T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_PROBATION);
@@ -64,12 +63,10 @@ T_CASE(new_entry_loses_a_tie)
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_PROBATION);
     T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_OUT);
     T_EQ_U64(cli_tiny_uses(t, 10), 2);
-    cli_tiny_close(t);
 }
 
-T_CASE(hit_in_probation_protects)
+T_CASE_ON(hit_in_probation_protects, CLI_TINY)
 {
-    cli_tiny *t = open_ten();
     for (uint32_t i = 1; i <= 7; i++) { T_CHECK(cli_tiny_request(t, i)); }
     for (uint32_t i = 1; i <= 7; i++) { T_EQ_U64(cli_tiny_where(t, i), CLI_TINY_PROTECTED); }
     T_CHECK(cli_tiny_request(t, 1)); /* 2 is now the least recently used of seven */
@@ -82,7 +79,6 @@ T_CASE(hit_in_probation_protects)
     T_CHECK(!cli_tiny_request(t, 11));
     T_EQ_U64(cli_tiny_where(t, 9), CLI_TINY_OUT);
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_PROBATION);
-    cli_tiny_close(t);
 }
 
 T_CASE(uses_are_halved_after_ten_requests_an_entry)

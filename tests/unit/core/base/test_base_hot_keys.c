@@ -71,9 +71,10 @@ static int falling(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-T_CASE(top_keys_of_zipf_are_found)
+#define BASE_HOT(fn) T_WITH(fn, base_hot *h, h, begin(), free(h))
+
+T_CASE_ON(top_keys_of_zipf_are_found, BASE_HOT)
 {
-    base_hot *h = begin();
     base_hot_key top[TOP];
     uint64_t samples;
     int64_t window_ms;
@@ -97,12 +98,10 @@ T_CASE(top_keys_of_zipf_are_found)
         found += exact[key_of(&top[i])] >= most[TOP - 1];
     }
     T_CHECK(found >= TOP - 1); /* recall 0.95 */
-    free(h);
 }
 
-T_CASE(counts_are_halved_every_30_seconds)
+T_CASE_ON(counts_are_halved_every_30_seconds, BASE_HOT)
 {
-    base_hot *h = begin();
     base_hot_key top[2];
     uint64_t samples;
     int64_t window_ms;
@@ -114,7 +113,6 @@ T_CASE(counts_are_halved_every_30_seconds)
     T_EQ_U64(top[0].count, 200);
     T_CHECK(samples == 200);
     T_EQ_U64(base_hot_top(h, 7, top, 2, 3000000, &samples, &window_ms), 0);
-    free(h);
 }
 
 T_CASE(without_a_generator_a_full_set_stays)
@@ -145,9 +143,8 @@ static void *note_often(void *arg)
 }
 
 /* Threads that begin together may give a key two slots of its set. The two keys have two sets. */
-T_CASE(samples_of_threads_add_up_to_one_key)
+T_CASE_ON(samples_of_threads_add_up_to_one_key, BASE_HOT)
 {
-    base_hot *h = begin();
     base_hot_key top[4];
     pthread_t t[THREADS];
     uint64_t samples;
@@ -160,7 +157,6 @@ T_CASE(samples_of_threads_add_up_to_one_key)
     T_EQ_U64(top[0].count, THREADS * NOTES / 2);
     T_EQ_U64(top[1].count, THREADS * NOTES / 2);
     T_EQ_U64(samples, THREADS * NOTES);
-    free(h);
 }
 
 T_CASE(slots_of_one_key_are_shown_as_one)
@@ -181,9 +177,8 @@ T_CASE(slots_of_one_key_are_shown_as_one)
     free(h);
 }
 
-T_CASE(owners_do_not_mix)
+T_CASE_ON(owners_do_not_mix, BASE_HOT)
 {
-    base_hot *h = begin();
     base_hot_key top[4];
     uint64_t samples;
     int64_t window_ms;
@@ -193,12 +188,10 @@ T_CASE(owners_do_not_mix)
     T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 4, 0, &samples, &window_ms), 2);
     T_EQ_U64(base_hot_top(h, 3, top, 4, 0, &samples, &window_ms), 0);
     T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 0, 0, &samples, &window_ms), 0);
-    free(h);
 }
 
-T_CASE(long_key_keeps_its_first_bytes)
+T_CASE_ON(long_key_keeps_its_first_bytes, BASE_HOT)
 {
-    base_hot *h = begin();
     base_hot_key top[1];
     uint64_t samples;
     int64_t window_ms;
@@ -208,7 +201,6 @@ T_CASE(long_key_keeps_its_first_bytes)
     T_EQ_U64(base_hot_top(h, 1, top, 1, 0, &samples, &window_ms), 1);
     T_EQ_U64(top[0].key_len, sizeof key);
     T_EQ_MEM(top[0].key, key, BASE_HOT_KEY_BYTES);
-    free(h);
 }
 
 T_MAIN("base_hot_keys")

@@ -53,9 +53,10 @@ static void end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-T_CASE(file_returns_written_bytes)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(file_returns_written_bytes, STORE)
 {
-    begin();
     base_vfs_file *f;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     char text[] = "0123456789", back[16] = "";
@@ -96,12 +97,10 @@ T_CASE(file_returns_written_bytes)
     T_EQ_I64(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_EXCL, &f), EEXIST);
     T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), 0);
     T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), ENOENT);
-    end();
 }
 
-T_CASE(maps_share_their_bytes)
+T_CASE_ON(maps_share_their_bytes, STORE)
 {
-    begin();
     base_vfs_file *f;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     T_REQUIRE(vfs->preallocate(vfs->ctx, f, 8 * 4096) == 0);
@@ -118,12 +117,10 @@ T_CASE(maps_share_their_bytes)
     vfs->unmap(vfs->ctx, map, 8 * 4096);
     vfs->unmap(vfs->ctx, NULL, 0);
     vfs->close(vfs->ctx, f);
-    end();
 }
 
-T_CASE(links_and_other_openers_are_refused)
+T_CASE_ON(links_and_other_openers_are_refused, STORE)
 {
-    begin();
     base_vfs_file *f, *g;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     char path[300], other[300];
@@ -152,7 +149,6 @@ T_CASE(links_and_other_openers_are_refused)
     T_CHECK(stat(other, &s) == 0 && (s.st_mode & 0777) == 0700);
     vfs->close(vfs->ctx, g);
     rmdir(other);
-    end();
 }
 
 /* Return the inode that open_dir opens for `path`; 0: none, *e is the error. */
@@ -166,12 +162,11 @@ static uint64_t opened_by(const char *path, bool create, int *e)
     return s.inode;
 }
 
-T_CASE(open_dir_follows_links_of_this_user)
+T_CASE_ON(open_dir_follows_links_of_this_user, STORE)
 {
     char sub[300], link[300], path[301];
     struct stat s;
     int e;
-    begin();
     snprintf(sub, sizeof sub, "%s/sub", folder);
     snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(symlink("sub", link) == 0);
@@ -197,7 +192,6 @@ T_CASE(open_dir_follows_links_of_this_user)
     T_EQ_U64(opened_by(link, true, &e), 0);
     T_EQ_I64(e, ENOTDIR);
     T_EQ_I64(rmdir(sub), 0);
-    end();
 }
 
 T_CASE(open_dir_refuses_links_and_targets_of_another_user)
@@ -232,12 +226,11 @@ T_CASE(open_dir_refuses_links_and_targets_of_another_user)
     end();
 }
 
-T_CASE(set_aside_renames_the_directory_behind_a_link)
+T_CASE_ON(set_aside_renames_the_directory_behind_a_link, STORE)
 {
     char sub[300], link[300], bad[310];
     char to[BASE_VFS_ASIDE] = "";
     struct stat s;
-    begin();
     snprintf(sub, sizeof sub, "%s/sub", folder);
     snprintf(link, sizeof link, "%s/link", folder);
     snprintf(bad, sizeof bad, "%s.bad.1", sub);
@@ -247,7 +240,6 @@ T_CASE(set_aside_renames_the_directory_behind_a_link)
     T_CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode));
     T_CHECK(lstat(sub, &s) != 0 && errno == ENOENT);
     T_EQ_I64(rmdir(bad), 0);
-    end();
 }
 
 static int xfsz_seen;
@@ -258,7 +250,7 @@ static void see_xfsz(int number)
 }
 
 /* A counting handler shows that no SIGXFSZ arrives; its default action would end the process. */
-T_CASE(write_above_the_file_size_limit_returns_efbig)
+T_CASE_ON(write_above_the_file_size_limit_returns_efbig, STORE)
 {
     struct rlimit was, low;
     struct sigaction see = { .sa_handler = see_xfsz }, before;
@@ -266,7 +258,6 @@ T_CASE(write_above_the_file_size_limit_returns_efbig)
     char byte = 1;
     size_t done;
     base_vfs_file *f;
-    begin();
     xfsz_seen = 0;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     T_EQ_I64(vfs->preallocate(vfs->ctx, f, 2 << 20), 0);
@@ -291,7 +282,6 @@ T_CASE(write_above_the_file_size_limit_returns_efbig)
     T_EQ_I64(xfsz_seen, 1);
     T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0 && sigaction(SIGXFSZ, &before, NULL) == 0);
     vfs->close(vfs->ctx, f);
-    end();
 }
 
 T_CASE(boot_has_one_id)
@@ -322,9 +312,8 @@ static bool reading_leaves_its_time(void)
     return s.st_atim.tv_sec == times[0].tv_sec;
 }
 
-T_CASE(read_does_not_update_the_access_time)
+T_CASE_ON(read_does_not_update_the_access_time, STORE)
 {
-    begin();
     base_vfs_file *f;
     size_t done = 0;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
@@ -332,7 +321,6 @@ T_CASE(read_does_not_update_the_access_time)
     T_EQ_I64(vfs->pwrite(vfs->ctx, f, "x", 1, 0, &done), 0);
     T_CHECK(reading_leaves_its_time());
     vfs->close(vfs->ctx, f);
-    end();
 }
 
 /* O_NOATIME is refused on such a file; the open must succeed without it. */
@@ -369,9 +357,8 @@ T_CASE(file_of_another_user_is_readable)
 }
 
 /* A user with write access to the folder must not be able to block an open. */
-T_CASE(open_of_a_fifo_fails_without_a_wait)
+T_CASE_ON(open_of_a_fifo_fails_without_a_wait, STORE)
 {
-    begin();
     base_vfs_file *f = NULL;
     char path[300];
     snprintf(path, sizeof path, "%s/c", folder);
@@ -381,7 +368,6 @@ T_CASE(open_of_a_fifo_fails_without_a_wait)
     T_EQ_I64(vfs->open(vfs->ctx, dir, "c", BASE_VFS_WRITE | BASE_VFS_CREATE, &f), ENXIO);
     T_CHECK(f == NULL);
     (void)alarm(0);
-    end();
 }
 
 /* Make the id unique: /dev/shm is shared, and the same test may run twice at a time. */
@@ -447,9 +433,8 @@ static void count_name(void *ctx, const char *name)
     ++*(unsigned *)ctx;
 }
 
-T_CASE(list_returns_every_name)
+T_CASE_ON(list_returns_every_name, STORE)
 {
-    begin();
     base_vfs_file *f;
     unsigned names = 0;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
@@ -461,7 +446,6 @@ T_CASE(list_returns_every_name)
         T_EQ_I64(vfs->list(vfs->ctx, dir, count_name, &names), 0);
         T_EQ_U64(names, 2);
     }
-    end();
 }
 
 /* Use every call once. Return the first error, or 0. */
@@ -530,9 +514,8 @@ T_CASE(each_armed_disk_call_fails)
     end();
 }
 
-T_CASE(short_transfer_is_reported)
+T_CASE_ON(short_transfer_is_reported, STORE)
 {
-    begin();
     base_vfs_file *f;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     char text[8] = "abcdefg";
@@ -547,7 +530,6 @@ T_CASE(short_transfer_is_reported)
     T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
     (void)base_fault_io_arm(NULL, 0, 0, false);
     vfs->close(vfs->ctx, f);
-    end();
 }
 
 T_MAIN("base_vfs")

@@ -88,9 +88,10 @@ T_CASE(filter_without_authority_never_decides)
     close_bloom(b);
 }
 
-T_CASE(fill_needs_keys_added_since_open)
+#define BLOOM(fn) T_WITH(fn, bloom *b, b, open_bloom(1000, 0.01), close_bloom(b))
+
+T_CASE_ON(fill_needs_keys_added_since_open, BLOOM)
 {
-    bloom *b = open_bloom(1000, 0.01);
     uint64_t fill = begin_fill(b, 1000, 0.01);
     bloom_off(b);
     T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK); /* it lacks the keys of the fill */
@@ -106,13 +107,11 @@ T_CASE(fill_needs_keys_added_since_open)
     fill_and_believe(b);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER);
-    close_bloom(b);
 }
 
 /* A set that only observes is filled itself; any other fill has a second set. */
-T_CASE(fill_opens_a_second_set_when_it_must)
+T_CASE_ON(fill_opens_a_second_set_when_it_must, BLOOM)
 {
-    bloom *b = open_bloom(1000, 0.01);
     cellar_bloom_info f;
     uint64_t fill = begin_fill(b, 1000, 0.01);
     bloom_figures_get(b, &f);
@@ -138,12 +137,10 @@ T_CASE(fill_opens_a_second_set_when_it_must)
     bloom_figures_get(b, &f);
     T_CHECK(!f.filling);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
-    close_bloom(b);
 }
 
-T_CASE(doubt_ends_authority_and_discards_feed)
+T_CASE_ON(doubt_ends_authority_and_discards_feed, BLOOM)
 {
-    bloom *b = open_bloom(1000, 0.01);
     T_CHECK(!bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND)); /* it has no authority yet */
     fill_and_believe(b);
     const uint64_t fill = begin_fill(b, 1000, 0.01);
@@ -160,7 +157,6 @@ T_CASE(doubt_ends_authority_and_discards_feed)
     bloom_figures_get(b, &f);
     T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_NONE);
     T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
-    close_bloom(b);
 }
 
 T_CASE(filter_of_bad_size_is_refused)
@@ -278,9 +274,8 @@ T_ALONE(outgrown_filter_keeps_every_key_until_rebuild)
     close_bloom(b);
 }
 
-T_CASE(repeated_key_takes_no_room)
+T_CASE_ON(repeated_key_takes_no_room, BLOOM)
 {
-    bloom *b = open_bloom(1000, 0.01);
     for (int round = 0; round < 50; round++) {
         for (uint64_t n = 0; n < 900; n++) { bloom_add(b, hash_of(n)); }
     }
@@ -288,7 +283,6 @@ T_CASE(repeated_key_takes_no_room)
     bloom_figures_get(b, &f);
     T_CHECK(!f.outgrown);
     T_CHECK(f.keys > 850 && f.keys <= 900);
-    close_bloom(b);
 }
 
 /* Sizes beyond 2^32 bits: keys of the upper part are set in the upper part. */

@@ -645,32 +645,29 @@ T_CASE(evicted_bytes_stay_in_place_during_demotion)
     shut(c);
 }
 
-T_CASE(set_during_disk_read_wins_over_backfill)
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_below("old", 3, 0), shut(c))
+
+T_CASE_ON(set_during_disk_read_wins_over_backfill, STORE)
 {
-    cellar *c = open_below("old", 3, 0);
     low.set_in_get = true;
     (void)look(c, 0); /* old or newer: the set overlaps this get */
     T_CHECK(!low.set_in_get);
     T_EQ_STR(look(c, 0), "newer");
-    shut(c);
 }
 
 /* The key is absent from L1 before and after, so only the stamp shows the change. */
-T_CASE(delete_during_disk_read_is_not_undone)
+T_CASE_ON(delete_during_disk_read_is_not_undone, STORE)
 {
-    cellar *c = open_below("old", 3, 0);
     low.del_in_get = true;
     T_EQ_STR(look(c, 0), "old"); /* overlaps the delete: allowed */
     T_CHECK(!low.del_in_get);
     T_EQ_STR(look(c, 0), "MISS"); /* after the delete: the old value must not return */
-    shut(c);
 }
 
 /* Every call that reads the disk misses: it cannot know whether a newer value was already read. */
-T_CASE(disk_read_during_pending_change_misses)
+T_CASE_ON(disk_read_during_pending_change_misses, STORE)
 {
     uint64_t id;
-    cellar *c = open_below("old", 3, 0);
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), hear_delete, NULL, &id), CELLAR_OK);
     T_EQ_STR(look(c, 0), "old");
     T_EQ_I64(below(c, 0), CELLAR_OK);
@@ -681,7 +678,6 @@ T_CASE(disk_read_during_pending_change_misses)
     T_EQ_U64(low.missed_in_delete, WAYS);
     T_EQ_U64(disk_stats(c).gets, gets);
     T_EQ_STR(look(c, 0), "MISS"); /* nothing was back-filled into L1 */
-    shut(c);
 }
 
 T_CASE(key_set_during_disk_read_hits)

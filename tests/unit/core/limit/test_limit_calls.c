@@ -565,9 +565,10 @@ T_CASE(overrides_and_plans_are_bounded)
     kit_close(l);
 }
 
-T_CASE(check_with_brings_its_rules)
+#define LIMITER(fn) T_WITH(fn, cellar_limiter *l, l, kit_open1(cellar_rule_token_bucket(10, KIT_S, 2)), kit_close(l))
+
+T_CASE_ON(check_with_brings_its_rules, LIMITER)
 {
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     cellar_rule big = cellar_rule_token_bucket(10, KIT_S, 6);
     uint64_t n = 0;
     while (kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
@@ -576,12 +577,10 @@ T_CASE(check_with_brings_its_rules)
     big = cellar_rule_sliding_log(5, KIT_S);
     T_CHECK(kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_E_INVAL);
     T_CHECK(kit_check_rules(l, "k", 1, 1, NULL, 1, NULL) == CELLAR_E_INVAL);
-    kit_close(l);
 }
 
-T_CASE(check_with_defaults_is_check)
+T_CASE_ON(check_with_defaults_is_check, LIMITER)
 {
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     const cellar_check_opts o = cellar_check_opts_default();
     T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_OK);
@@ -596,7 +595,6 @@ T_CASE(check_with_defaults_is_check)
     bad = o;
     bad.struct_size = 0;
     T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_INVAL);
-    kit_close(l);
 }
 
 T_CASE(check_with_joins_time_rules_and_peek)
@@ -1062,9 +1060,8 @@ T_CASE(headers_never_say_more_than_the_limit)
     kit_close(l);
 }
 
-T_CASE(metrics_name_every_figure)
+T_CASE_ON(metrics_name_every_figure, LIMITER)
 {
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     char text[8192];
     T_EQ_U64(kit_admit(l, "k", 5), 2);
     size_t n = 0, again = 0;
@@ -1088,7 +1085,6 @@ T_CASE(metrics_name_every_figure)
     T_EQ_U64(again, n);
     T_EQ_I64(cellar_metrics_write(l, NULL, 1, &again), CELLAR_E_INVAL);
     T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    kit_close(l);
 }
 
 static struct { uint64_t fp; uint32_t seen; cellar_limiter_entry e; } walk;

@@ -80,9 +80,10 @@ static cellar_err take(cellar_locks *t, const char *key, int64_t hold_ms, cellar
 
 /* ---- owners ---- */
 
-T_CASE(one_owner_at_a_time)
+#define LOCKS(fn) T_WITH(fn, cellar_locks *t, t, open_table(), shut(t))
+
+T_CASE_ON(one_owner_at_a_time, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock a, b, c;
     T_EQ_I64(take(t, "k", 1000, &a), CELLAR_OK);
     T_EQ_I64(take(t, "k", 1000, &b), CELLAR_E_BUSY);
@@ -96,14 +97,12 @@ T_CASE(one_owner_at_a_time)
     T_EQ_I64(take(t, "k", 1000, &b), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &c), CELLAR_OK);
-    shut(t);
 }
 
 /* S2:341: release() stands in `finally`, though the acquire before it failed: what was dropped was
  * the lock of another owner. */
-T_CASE(seed_lock_release_without_acquire_refused)
+T_CASE_ON(seed_lock_release_without_acquire_refused, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock owner, loser, copy;
     T_EQ_I64(take(t, "task:1", 30000, &owner), CELLAR_OK);
     copy = owner;
@@ -127,13 +126,11 @@ T_CASE(seed_lock_release_without_acquire_refused)
     T_EQ_I64(cellar_lock_release(t, &owner), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &copy), CELLAR_E_NOT_OWNER); /* a copy gives nothing twice */
     T_CHECK(figures(t).not_owner >= 2);
-    shut(t);
 }
 
 /* S2:318: no thread renews the lock; the work may outlive the hold without notice. */
-T_CASE(seed_lock_hold_lost_is_seen)
+T_CASE_ON(seed_lock_hold_lost_is_seen, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock slow, next, copy;
     T_EQ_I64(take(t, "job", 30000, &slow), CELLAR_OK);
     atomic_fetch_add(&now_ms, 29999);
@@ -165,12 +162,10 @@ T_CASE(seed_lock_hold_lost_is_seen)
     }
     T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_OK);
     T_EQ_U64(figures(t).expired, 2);
-    shut(t);
 }
 
-T_CASE(seed_lock_fence_rises)
+T_CASE_ON(seed_lock_fence_rises, LOCKS)
 {
-    cellar_locks *t = open_table();
     char key[24];
     uint64_t last[40] = { 0 };
     for (int round = 0; round < 300; round++) {
@@ -207,7 +202,6 @@ T_CASE(seed_lock_fence_rises)
     T_CHECK(lk.fence > highest);
     cellar_locks_close(u); /* with a lock held: forgotten */
     atomic_fetch_add(&now_ms, 50);
-    shut(t);
 }
 
 /* The same without fence_start: later tables begin at a later wall clock. */
@@ -253,9 +247,8 @@ T_CASE(fences_rise_over_tables_of_one_millisecond)
 
 /* ---- holds ---- */
 
-T_CASE(holds_end_to_the_millisecond)
+T_CASE_ON(holds_end_to_the_millisecond, LOCKS)
 {
-    cellar_locks *t = open_table();
     const int64_t holds[] = { 1, 2, 999, 1000, 1001, 30000, INT64_C(86400000) };
     for (size_t i = 0; i < sizeof holds / sizeof holds[0]; i++) {
         cellar_lock lk, other;
@@ -275,7 +268,6 @@ T_CASE(holds_end_to_the_millisecond)
     T_EQ_I64(cellar_lock_extend(t, &lk, 10), CELLAR_OK); /* extend may also shorten */
     atomic_fetch_add(&now_ms, 10);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_E_LOST);
-    shut(t);
 }
 
 static void *take_and_end(void *t)
@@ -293,9 +285,8 @@ static void note_held(const void *key, size_t key_len, uint64_t fence, int64_t h
     T_EQ_I64(cause, CELLAR_LOCK_LOST_OWNER_DIED);
     held_for = held_ms;
 }
-T_CASE(lock_is_never_held_for_less_than_nothing)
+T_CASE_ON(lock_is_never_held_for_less_than_nothing, LOCKS)
 {
-    cellar_locks *t = open_table();
     pthread_t owner;
     cellar_lock lk;
     held_for = -1;
@@ -308,7 +299,6 @@ T_CASE(lock_is_never_held_for_less_than_nothing)
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_I64(held_for, 0);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 /* On the system's clock a hold of a second or more starts from a bound of the time: never
@@ -332,9 +322,8 @@ T_CASE(holds_on_the_system_clock_are_never_short)
     shut(t);
 }
 
-T_CASE(thread_bound_may_go_without_hold)
+T_CASE_ON(thread_bound_may_go_without_hold, LOCKS)
 {
-    cellar_locks *t = open_table();
     const cellar_lock_opts o = opts(0, 0, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END);
     cellar_lock lk, other;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
@@ -351,7 +340,6 @@ T_CASE(thread_bound_may_go_without_hold)
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_BUSY);
     T_EQ_U64(figures(t).deadlocks, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 static void *release_in_another_thread(void *arg)
@@ -362,9 +350,8 @@ static void *release_in_another_thread(void *arg)
     return (void *)(intptr_t)err;
 }
 
-T_CASE(tokens_travel_bound_ones_do_not)
+T_CASE_ON(tokens_travel_bound_ones_do_not, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock lk;
     for (uint32_t bound = 0; bound < 2; bound++) {
         const cellar_lock_opts o = opts(0, 1000, bound != 0 ? CELLAR_LOCK_THREAD_BOUND : 0);
@@ -376,14 +363,12 @@ T_CASE(tokens_travel_bound_ones_do_not)
         T_EQ_I64((intptr_t)result, bound != 0 ? CELLAR_E_NOT_OWNER : CELLAR_OK);
         if (bound != 0) { T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK); }
     }
-    shut(t);
 }
 
 /* ---- info, watcher ---- */
 
-T_CASE(info_get_describes_the_owner)
+T_CASE_ON(info_get_describes_the_owner, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock lk;
     cellar_lock_info info = cellar_lock_info_default();
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
@@ -405,7 +390,6 @@ T_CASE(info_get_describes_the_owner)
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_STR(info.note, "");
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 typedef struct heard {
@@ -434,9 +418,8 @@ static void on_lost(const void *key, size_t key_len, uint64_t fence, int64_t hel
     if (h->inner == CELLAR_OK) { h->inner = cellar_lock_release(h->t, &lk); }
 }
 
-T_CASE(lock_that_the_tick_ends_was_acquired_once)
+T_CASE_ON(lock_that_the_tick_ends_was_acquired_once, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock lk;
     T_EQ_I64(take(t, "k", 100, &lk), CELLAR_OK);
     atomic_fetch_add(&now_ms, 100);
@@ -444,12 +427,10 @@ T_CASE(lock_that_the_tick_ends_was_acquired_once)
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_E_LOST);
     T_EQ_U64(figures(t).acquired, 1);
     T_EQ_U64(figures(t).expired, 1);
-    shut(t);
 }
 
-T_CASE(losses_are_told_exactly_once)
+T_CASE_ON(losses_are_told_exactly_once, LOCKS)
 {
-    cellar_locks *t = open_table();
     heard h = { .t = t };
     T_EQ_I64(cellar_locks_watch(t, on_lost, &h), CELLAR_OK);
     const char *const keys[] = { "short", "a key longer than the forty-eight bytes of the record" };
@@ -493,7 +474,6 @@ T_CASE(losses_are_told_exactly_once)
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(h.calls, 6);
     T_EQ_U64(figures(t).expired, 7);
-    shut(t);
 }
 
 /* ---- many ---- */
@@ -532,9 +512,8 @@ T_CASE(many_are_all_or_none)
 }
 
 /* NO_WAIT is a word of the call: it is no flag of the lock. */
-T_CASE(many_without_a_wait_are_busy)
+T_CASE_ON(many_without_a_wait_are_busy, LOCKS)
 {
-    cellar_locks *t = open_table();
     const cellar_lock_opts o = opts(0, 60000, CELLAR_LOCK_NO_WAIT);
     const cellar_bytes keys[2] = { { "a", 1 }, { "b", 1 } };
     cellar_lock lk[2], other;
@@ -550,7 +529,6 @@ T_CASE(many_without_a_wait_are_busy)
     T_EQ_I64(cellar_lock_info_get(t, "b", 1, &info), CELLAR_OK);
     T_EQ_U64(info.flags, 0);
     T_EQ_I64(cellar_lock_release_many(t, lk, 2), CELLAR_OK);
-    shut(t);
 }
 
 /* ---- defaults ---- */
@@ -563,9 +541,8 @@ static void *wait_by_default(void *t)
     return NULL;
 }
 
-T_CASE(hold_of_zero_is_thirty_seconds)
+T_CASE_ON(hold_of_zero_is_thirty_seconds, LOCKS)
 {
-    cellar_locks *t = open_table();
     const cellar_lock_opts o = cellar_lock_opts_default();
     cellar_lock lk;
     cellar_lock_info info = cellar_lock_info_default();
@@ -573,12 +550,10 @@ T_CASE(hold_of_zero_is_thirty_seconds)
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_I64(info.hold_left_ms, 30000);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
-T_CASE(wait_of_zero_is_thirty_seconds)
+T_CASE_ON(wait_of_zero_is_thirty_seconds, LOCKS)
 {
-    cellar_locks *t = open_table();
     pthread_t waiter;
     cellar_lock lk;
     T_EQ_I64(take(t, "k", 1000000, &lk), CELLAR_OK);
@@ -591,14 +566,12 @@ T_CASE(wait_of_zero_is_thirty_seconds)
     pthread_join(waiter, NULL);
     T_EQ_U64(figures(t).timeouts, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 /* ---- limits, memory ---- */
 
-T_CASE(lock_table_shrinks_to_nothing)
+T_CASE_ON(lock_table_shrinks_to_nothing, LOCKS)
 {
-    cellar_locks *t = open_table();
     const uint64_t bytes = figures(t).bytes;
     const uint64_t keys = t_env_u64("LOCK_KEYS", t_share(300000));
     char key[100];
@@ -629,7 +602,6 @@ T_CASE(lock_table_shrinks_to_nothing)
     T_CHECK(figures(t).records <= t->stripe_count * LOCK_IDLE_MAX);
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).bytes, bytes);
-    shut(t);
 }
 
 T_CASE(limits_are_codes_and_counters)
@@ -788,9 +760,8 @@ T_CASE(a_pair_writes_lines_of_its_stripe_only)
     shut(t);
 }
 
-T_CASE(keys_are_compared_in_full)
+T_CASE_ON(keys_are_compared_in_full, LOCKS)
 {
-    cellar_locks *t = open_table();
     static unsigned char key[CELLAR_KEY_MAX];
     cellar_lock a, b, c;
     T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NULL, &a), CELLAR_OK);
@@ -809,7 +780,6 @@ T_CASE(keys_are_compared_in_full)
         }
         for (size_t i = 0; i < 8; i++) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
     }
-    shut(t);
 }
 
 /* Two keys with equal 64-bit hashes: the hint leads to the wrong one, which is released. */
@@ -844,9 +814,8 @@ T_CASE(equal_hashes_are_two_locks)
 
 /* ---- bad input, structs, figures ---- */
 
-T_CASE(bad_input_is_refused)
+T_CASE_ON(bad_input_is_refused, LOCKS)
 {
-    cellar_locks *t = open_table();
     cellar_lock lk = { 0, 0 };
     cellar_lock_opts o = opts(0, 1000, 0);
     T_EQ_I64(cellar_locks_open(NULL, NULL), CELLAR_E_INVAL);
@@ -907,12 +876,10 @@ T_CASE(bad_input_is_refused)
     cellar_locks_config cfg = { .struct_size = sizeof cfg, .max_locks = 1u << 24,
                                 .max_bytes = 256u << 10 };
     T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_SPACE);
-    shut(t);
 }
 
-T_CASE(newer_and_older_callers_are_understood)
+T_CASE_ON(newer_and_older_callers_are_understood, LOCKS)
 {
-    cellar_locks *t = open_table();
     struct { cellar_lock_opts o; unsigned char more[16]; } wide =
         { .o = cellar_lock_opts_default() };
     wide.o.struct_size = sizeof wide;
@@ -932,7 +899,6 @@ T_CASE(newer_and_older_callers_are_understood)
     T_EQ_U64(info.fence, lk.fence);
     T_EQ_I64(info.held_ms, -7); /* beyond what it has room for: untouched */
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 T_CASE(figures_add_up)

@@ -45,9 +45,10 @@ static void *add_outcomes(void *arg)
     return NULL;
 }
 
-T_CASE(eight_threads_sum_exact)
+#define STATS(fn) T_WITH(fn, stats *st, st, open_stats(64u << 20), close_stats(st))
+
+T_CASE_ON(eight_threads_sum_exact, STATS)
 {
-    stats *st = open_stats(64u << 20);
     adder a = { st, 0, 1000000 };
     pthread_t id[8];
     uint64_t namespace[STATS_NAMESPACE_COUNT];
@@ -65,7 +66,6 @@ T_CASE(eight_threads_sum_exact)
     T_EQ_U64(namespace[STATS_MISS], 8u * a.times / 5);
     T_EQ_U64((uint64_t)(1e6 * stats_hit_ratio(namespace) + .5), 800000);
     T_EQ_U64(stats_read_store(st, STATS_TICK), 8u * a.times / 4 * 3);
-    close_stats(st);
 }
 
 T_CASE(hit_ratio_without_traffic_is_zero)
@@ -74,9 +74,8 @@ T_CASE(hit_ratio_without_traffic_is_zero)
     T_CHECK(stats_hit_ratio(none) == 0);
 }
 
-T_CASE(ended_threads_leave_sums_and_no_rows)
+T_CASE_ON(ended_threads_leave_sums_and_no_rows, STATS)
 {
-    stats *st = open_stats(64u << 20);
     adder a = { st, 0, 50 };
     t_live_and_end(add_outcomes, &a);
     const uint64_t after_one = base_load_rlx(&account.used);
@@ -86,12 +85,10 @@ T_CASE(ended_threads_leave_sums_and_no_rows)
     T_EQ_U64(stats_gets(namespace), 2000u * a.times);
     /* Records are reused: at most eight rows, not 2,000. */
     T_CHECK(base_load_rlx(&account.used) <= after_one + 8 * (sizeof(stats_row) + 1024));
-    close_stats(st);
 }
 
-T_CASE(reused_slot_starts_at_zero_and_keeps_totals)
+T_CASE_ON(reused_slot_starts_at_zero_and_keeps_totals, STATS)
 {
-    stats *st = open_stats(64u << 20);
     T_REQUIRE(stats_slot_open(st, 5));
     stats_add(stats_mine(st, 5), STATS_SET, 7);
     stats_add(stats_mine(st, 0), STATS_SET, 2);
@@ -104,12 +101,10 @@ T_CASE(reused_slot_starts_at_zero_and_keeps_totals)
     stats_read_all(st, all);
     T_EQ_U64(all[STATS_SET], 10);
     T_EQ_U64(stats_read(st, 6, STATS_SET), 0); /* never opened */
-    close_stats(st);
 }
 
-T_CASE(counting_under_a_lock_never_allocates)
+T_CASE_ON(counting_under_a_lock_never_allocates, STATS)
 {
-    stats *st = open_stats(64u << 20);
     const uint64_t before = base_load_rlx(&account.used);
     stats_add(stats_held(st, 0), STATS_SET, 1); /* the shared block */
     T_EQ_U64(base_load_rlx(&account.used), before);
@@ -118,13 +113,11 @@ T_CASE(counting_under_a_lock_never_allocates)
     T_CHECK(stats_held(st, 0) == stats_mine(st, 0));
     stats_add(stats_held(st, 0), STATS_SET, 1);
     T_EQ_U64(stats_read(st, 0, STATS_SET), 3);
-    close_stats(st);
 }
 
-T_CASE(every_slot_number_counts)
+T_CASE_ON(every_slot_number_counts, STATS)
 {
     static const uint32_t slot[] = { 1, 7, 8, 9, 255, 256, 1000, STATS_SLOTS_MAX - 1 };
-    stats *st = open_stats(64u << 20);
     for (size_t i = 0; i < sizeof slot / sizeof slot[0]; i++) {
         T_REQUIRE(stats_slot_open(st, slot[i]));
         stats_add(stats_mine(st, slot[i]), STATS_DELETE, slot[i]);
@@ -134,7 +127,6 @@ T_CASE(every_slot_number_counts)
     for (size_t i = 0; i < sizeof slot / sizeof slot[0]; i++) {
         T_EQ_U64(stats_read(st, slot[i], STATS_DELETE), slot[i]);
     }
-    close_stats(st);
 }
 
 /* Count one removed entry. The counters are in the order of the causes 1..10. */
@@ -144,9 +136,8 @@ static void count_end(stats_block *block, unsigned cause)
     stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
 }
 
-T_CASE(each_cause_counts_in_its_counter)
+T_CASE_ON(each_cause_counts_in_its_counter, STATS)
 {
-    stats *st = open_stats(64u << 20);
     stats_block *mine = stats_mine(st, 0);
 #define COUNT_CAUSE(name, number, text) count_end(mine, number);
     CELLAR_CAUSES(COUNT_CAUSE)
@@ -162,12 +153,10 @@ T_CASE(each_cause_counts_in_its_counter)
     T_EQ_U64(stats_read(st, 0, STATS_EVICT_BUMPED), 1);
     T_EQ_U64(stats_read(st, 0, STATS_EVICT_NEGATIVE), 1);
     T_EQ_U64(stats_read(st, 0, STATS_CLASS_FALLBACK), 0);
-    close_stats(st);
 }
 
-T_CASE(refused_block_loses_no_count)
+T_CASE_ON(refused_block_loses_no_count, STATS)
 {
-    stats *st = open_stats(64u << 20);
     base_account_limit(&account, base_load_rlx(&account.used)); /* no free byte */
     adder a = { st, 0, 200000 };
     pthread_t id[4];
@@ -184,7 +173,6 @@ T_CASE(refused_block_loses_no_count)
     int calls = 0;
     while (stats_mine(st, 0)->shared && calls < 1000) { calls++; }
     T_CHECK(calls < 300);
-    close_stats(st);
 }
 
 static stats *evicting;
@@ -201,9 +189,8 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
     return true;
 }
 
-T_CASE(count_during_make_room_does_not_recurse)
+T_CASE_ON(count_during_make_room_does_not_recurse, STATS)
 {
-    stats *st = open_stats(64u << 20);
     evicting = st;
     evictions = 0;
     base_account_limit(&account, base_load_rlx(&account.used));
@@ -213,7 +200,6 @@ T_CASE(count_during_make_room_does_not_recurse)
     T_CHECK(!stats_mine(st, 0)->shared);
     T_EQ_U64(stats_read(st, 0, STATS_EVICT_CAPACITY), 1);
     T_EQ_U64(stats_read_store(st, STATS_LISTENER_CALL), 1);
-    close_stats(st);
 }
 
 static int allocations_left;
@@ -288,9 +274,8 @@ static void *move_entries(void *arg)
     return NULL;
 }
 
-T_CASE(entries_count_the_last_generation)
+T_CASE_ON(entries_count_the_last_generation, STATS)
 {
-    stats *st = open_stats(64u << 20);
     T_EQ_U64(stats_entries(st, 0), 0);
     entry(st, 0, STATS_ENTRY_IN);
     T_EQ_U64(stats_entries(st, 0), 1);
@@ -320,7 +305,6 @@ T_CASE(entries_count_the_last_generation)
     T_EQ_U64(stats_entries(st, 0), 0);
     entry(st, 7, STATS_ENTRY_IN);
     T_EQ_U64(stats_entries(st, 0), 0);
-    close_stats(st);
 }
 
 T_MAIN("stats_counters")

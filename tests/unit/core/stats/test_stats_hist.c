@@ -59,9 +59,10 @@ T_CASE(histogram_quantiles_within_width)
     free(value);
 }
 
-T_CASE(small_values_are_exact_and_large_ones_have_a_place)
+#define STATS(fn) T_WITH(fn, stats *st, st, open_stats(), stats_destroy(st))
+
+T_CASE_ON(small_values_are_exact_and_large_ones_have_a_place, STATS)
 {
-    stats *st = open_stats();
     T_EQ_U64(stats_quantile(st, STATS_OP_SET, 500000), 0);
     for (uint64_t ns = 0; ns < 16; ns++) { stats_time(st, STATS_OP_SET, ns); }
     T_EQ_U64(stats_quantile(st, STATS_OP_SET, 500000), 7);
@@ -70,14 +71,12 @@ T_CASE(small_values_are_exact_and_large_ones_have_a_place)
     stats_time(st, STATS_OP_SET, (uint64_t)1 << 36);
     T_EQ_U64(stats_quantile(st, STATS_OP_SET, 1000000), UINT64_MAX);
     T_EQ_U64(stats_times_below(st, STATS_OP_SET, ((uint64_t)1 << 35) - 1), 16);
-    stats_destroy(st);
 }
 
 /* D19, S2:652-663: the seed appends every duration to a list without a bound and reports only the
  * mean. Here a million durations use the same bytes as one. */
-T_CASE(seed_histogram_size_is_constant)
+T_CASE_ON(seed_histogram_size_is_constant, STATS)
 {
-    stats *st = open_stats();
     stats_time(st, STATS_OP_GET_HIT, 5);
     const uint64_t bytes = base_load_rlx(&account.used);
     base_rng rng;
@@ -90,7 +89,6 @@ T_CASE(seed_histogram_size_is_constant)
     stats_read_times(st, STATS_OP_GET_HIT, &t);
     T_EQ_U64(t.count, 1000001);
     T_CHECK(t.p50_ns < t.p90_ns && t.p90_ns < t.p99_ns && t.p99_ns <= t.p999_ns);
-    stats_destroy(st);
 }
 
 T_CASE(full_bucket_stops_and_sets_saturated)
@@ -117,9 +115,8 @@ static void *time_many(void *arg)
     return NULL;
 }
 
-T_CASE(eight_threads_time_exactly)
+T_CASE_ON(eight_threads_time_exactly, STATS)
 {
-    stats *st = open_stats();
     pthread_t id[8];
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, time_many, st) == 0); }
     for (int i = 0; i < 8; i++) { pthread_join(id[i], NULL); }
@@ -128,7 +125,6 @@ T_CASE(eight_threads_time_exactly)
     T_EQ_U64(t.count, 800000);
     T_EQ_U64(t.max_ns, 1023);
     T_EQ_U64(stats_times_below(st, STATS_OP_DELETE, 1023), 800000);
-    stats_destroy(st);
 }
 
 T_CASE(sampling_takes_one_in_64_without_a_period)

@@ -225,9 +225,10 @@ static size_t lines_shown(char where, const char *lines)
     return count;
 }
 
-T_CASE(prometheus_text_is_valid)
+#define STATS(fn) T_WITH(fn, stats *st, st, open_stats(), stats_destroy(st))
+
+T_CASE_ON(prometheus_text_is_valid, STATS)
 {
-    stats *st = open_stats();
     fill(st);
     name_slot(st, 1, "plain", 0);
     name_slot(st, 2, "quote\" back\\slash new\nline", 0);
@@ -257,12 +258,10 @@ T_CASE(prometheus_text_is_valid)
     T_CHECK(strstr(text, "namespace=\"0xeda080\"") != NULL);
     T_CHECK(strstr(text, "cellar_op_sampled_seconds_bucket{op=\"get_hit\",le=\"0.000000064\"}"));
     T_CHECK(strstr(text, "cellar_op_seconds_bucket{op=\"tick\",le=\"17.179869184\"}") != NULL);
-    stats_destroy(st);
 }
 
-T_CASE(any_buffer_size_is_safe_and_returns_the_length)
+T_CASE_ON(any_buffer_size_is_safe_and_returns_the_length, STATS)
 {
-    stats *st = open_stats();
     fill(st);
     const stats_source from = source();
     const size_t len = stats_write(st, &from, STATS_PROMETHEUS, NULL, 0);
@@ -276,7 +275,6 @@ T_CASE(any_buffer_size_is_safe_and_returns_the_length)
         T_EQ_MEM(part, text, kept);
         T_CHECK(part[kept] == '\0' && part[cap] == 'x');
     }
-    stats_destroy(st);
 }
 
 static double sum_of(const char *family, size_t *lines)
@@ -293,9 +291,8 @@ static double sum_of(const char *family, size_t *lines)
     return sum;
 }
 
-T_CASE(beyond_256_namespaces_the_busiest_have_lines)
+T_CASE_ON(beyond_256_namespaces_the_busiest_have_lines, STATS)
 {
-    stats *st = open_stats();
     uint64_t total = 0;
     for (uint32_t i = 1; i <= 300; i++) {
         snprintf(namespaces.made[i], sizeof namespaces.made[i], "v%u", (unsigned)i);
@@ -324,7 +321,6 @@ T_CASE(beyond_256_namespaces_the_busiest_have_lines)
         }
     }
     T_CHECK(most_out <= least_in);
-    stats_destroy(st);
 }
 
 /* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others. */
@@ -335,9 +331,8 @@ static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, 
     return slot != 0 && (slot != 2 || id == STATS_NAMESPACE_QUOTA_BYTES);
 }
 
-T_CASE(known_figures_of_namespaces_are_written)
+T_CASE_ON(known_figures_of_namespaces_are_written, STATS)
 {
-    stats *st = open_stats();
     fill(st);
     name_slot(st, 1, "a\"b", 0);
     name_slot(st, 2, "two", 0);
@@ -363,13 +358,11 @@ T_CASE(known_figures_of_namespaces_are_written)
     snprintf(line, sizeof line, "\ncellar_saved_cost_us{namespace=\"a\\\"b\"} %d\n",
              STATS_NAMESPACE_SAVED_COST * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
-    stats_destroy(st);
 }
 
 /* The metrics and the dump together have each line of the table once. */
-T_CASE(dump_has_the_figures_that_metrics_leave_out)
+T_CASE_ON(dump_has_the_figures_that_metrics_leave_out, STATS)
 {
-    stats *st = open_stats();
     fill(st);
     stats_source from = source();
     from.given[STATS_GIVEN_L1_entries] = 12345;
@@ -386,7 +379,6 @@ T_CASE(dump_has_the_figures_that_metrics_leave_out)
     size_t lines = 0;
     for (const char *at = text; *at != '\0'; at++) { lines += *at == '\n'; }
     T_EQ_U64(lines, lines_shown(IN_DUMP, namespace_lines) + lines_shown(IN_DUMP, store_lines));
-    stats_destroy(st);
 }
 
 /* ---- JSON: a checker by a stack of brackets ---- */
@@ -495,9 +487,8 @@ static size_t write_json(stats *st)
     return len;
 }
 
-T_CASE(json_is_valid_and_complete)
+T_CASE_ON(json_is_valid_and_complete, STATS)
 {
-    stats *st = open_stats();
     (void)write_json(st);
     T_CHECK(json_valid(text));
     T_CHECK(strstr(text, "{\"name\":\"cellar_hits_total\","
@@ -512,7 +503,6 @@ T_CASE(json_is_valid_and_complete)
     T_CHECK(strstr(text, "\"hot_keys\":[\n{\"namespace\":\"q\\\"\",\"key\":\"k\\n\\\\\","
                          "\"gets_per_s\":12,\"share\":0.250000},\n{\"namespace\":\"\","
                          "\"key\":\"0xff\",\"gets_per_s\":0,\"share\":1.000000}]}\n") != NULL);
-    stats_destroy(st);
 }
 
 T_CASE(python_reads_the_json)
