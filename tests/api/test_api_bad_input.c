@@ -29,11 +29,7 @@ static cellar *other; /* a closed namespace */
 static const uint8_t long_key[CELLAR_KEY_MAX + 1] = { 1 };
 static char long_name[CELLAR_NAME_MAX + 2];
 
-static int64_t still(void *ctx)
-{
-    (void)ctx;
-    return 1000;
-}
+static int64_t still(void *ctx) { (void)ctx; return 1000; }
 
 static void set_up(void)
 {
@@ -110,10 +106,7 @@ static bool never_rule(const cellar_policy_rule *r, void *ctx)
     return false;
 }
 
-static void never_listen(const cellar_event *e, void *ctx)
-{
-    (void)ctx, (void)e;
-}
+static void never_listen(const cellar_event *e, void *ctx) { (void)ctx, (void)e; }
 
 #define STORE(fn) T_WITHIN(fn, set_up(), tear_down())
 

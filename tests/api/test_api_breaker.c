@@ -16,11 +16,7 @@
 static int64_t now_ms;
 static unsigned lines;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 static void count_line(cellar_log_level level, const char *module, cellar_err code,
                        const char *text, void *ctx)

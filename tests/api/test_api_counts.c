@@ -161,11 +161,7 @@ static void one_call(cellar *c, bool strange)
     }
 }
 
-static void forget(const cellar_event *e, void *ctx)
-{
-    (void)e;
-    (void)ctx;
-}
+static void forget(const cellar_event *e, void *ctx) { (void)e; (void)ctx; }
 
 static cellar_err no_key(cellar_bytes *key, void *ctx)
 {

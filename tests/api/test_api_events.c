@@ -239,11 +239,7 @@ T_CASE(ended_threads_leave_no_memory)
 
 static _Atomic uint64_t signals_seen;
 
-static void on_signal(int sig)
-{
-    (void)sig;
-    atomic_fetch_add(&signals_seen, 1);
-}
+static void on_signal(int sig) { (void)sig; atomic_fetch_add(&signals_seen, 1); }
 
 static void *read_and_write(void *arg)
 {

@@ -309,11 +309,7 @@ T_ALONE(hostile_namespace_names_cost_nothing)
 #define DUE (1000000u / (t_reduced() ? 8 : 1))
 static _Atomic int64_t now_ms;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return atomic_load(&now_ms); }
 
 typedef struct ticker {
     cellar *c;

@@ -95,11 +95,7 @@ static bool named(const char *name, const cellar_stats *stats, void *ctx)
     return true;
 }
 
-static void heard(const cellar_event *e, void *ctx)
-{
-    (void)e;
-    (void)ctx;
-}
+static void heard(const cellar_event *e, void *ctx) { (void)e; (void)ctx; }
 
 static cellar_err attached(void *ctx, const cellar_tier_host *host)
 {

@@ -15,10 +15,10 @@ static cellar_bloom_info bloom_info(cellar *c)
     return i;
 }
 
-/* ---- filter ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(8 << 20), kit_close(c))
 #define STORE2(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+/* ---- filter ---- */
 
 /* The seed asks its empty filter before the source and answers None to every call. */
 T_CASE_ON(bloom_seed_bug_with_loads, STORE)

@@ -190,11 +190,7 @@ T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing)
 
 static _Atomic int told;
 
-static void tell(void *ctx)
-{
-    (void)ctx;
-    atomic_fetch_add(&told, 1);
-}
+static void tell(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
 static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *lease, char text[64],
                         uint32_t *from)

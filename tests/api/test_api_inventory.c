@@ -164,9 +164,9 @@ T_CASE(unknown_states_use_default_ttl_and_are_counted)
     close_all(v, c);
 }
 
-/* ---- values ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), close_all(NULL, c))
+
+/* ---- values ---- */
 
 T_CASE_ON(set_get_contains_and_delete_agree, STORE)
 {

@@ -30,11 +30,7 @@ static void counted_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void hear(void *ctx)
-{
-    (void)ctx;
-    atomic_fetch_add(&told, 1);
-}
+static void hear(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
 static cellar_err leave_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -106,11 +102,7 @@ static void go(place *p)
     T_CHECK(false); /* not reached */
 }
 
-static void *go_main(void *arg)
-{
-    go(arg);
-    return NULL;
-}
+static void *go_main(void *arg) { go(arg); return NULL; }
 
 /* Counters of an ended thread are reused by the next thread. */
 static void *warm_main(void *arg)

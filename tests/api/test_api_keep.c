@@ -26,11 +26,7 @@
 
 static uint64_t l2_bytes;
 
-static void begin(void)
-{
-    store_begin();
-    l2_bytes = CELLAR_L2_BYTES_MIN;
-}
+static void begin(void) { store_begin(); l2_bytes = CELLAR_L2_BYTES_MIN; }
 
 static cellar *open_it(void)
 {
@@ -103,9 +99,9 @@ static void file_of(char *path, size_t cap, const char *dir, const char *name)
     snprintf(path, cap, "%s/%s", dir, name);
 }
 
-/* ---- restored filters ---- */
-
 #define STORE(fn) T_WITHIN(fn, begin(), store_end())
+
+/* ---- restored filters ---- */
 
 T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
 {

@@ -26,11 +26,7 @@ static uint64_t now_ns(void *ctx)
     (void)ctx;
     return (uint64_t)atomic_load(&api_now_ms) * 1000000;
 }
-static uint64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return (uint64_t)atomic_load(&api_now_ms);
-}
+static uint64_t now_ms(void *ctx) { (void)ctx; return (uint64_t)atomic_load(&api_now_ms); }
 
 static void begin(void)
 {
@@ -38,11 +34,7 @@ static void begin(void)
     snprintf(path, sizeof path, "%s/store", folder);
     atomic_store(&api_now_ms, API_START_MS);
 }
-static void end(void)
-{
-    t_wipe(path);
-    T_EQ_I64(rmdir(folder), 0);
-}
+static void end(void) { t_wipe(path); T_EQ_I64(rmdir(folder), 0); }
 
 static cellar *disk_store(bool threads)
 {
@@ -79,11 +71,7 @@ static int read_through(void *buf, size_t cap, size_t *len, void *ctx)
 }
 
 /* Save as a tick of the next second does. */
-static cellar_err save(const limits *of)
-{
-    later(1000);
-    return cellar_tick(of->l, 0, NULL);
-}
+static cellar_err save(const limits *of) { later(1000); return cellar_tick(of->l, 0, NULL); }
 
 static const cellar_rule *bucket(void)
 {

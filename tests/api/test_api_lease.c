@@ -10,11 +10,7 @@
 
 static _Atomic int told;
 
-static void tell(void *ctx)
-{
-    (void)ctx;
-    atomic_fetch_add(&told, 1);
-}
+static void tell(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
 static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char text[64])
 {
@@ -30,9 +26,9 @@ static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char te
     return err;
 }
 
-/* ---- leases ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+/* ---- leases ---- */
 
 T_CASE_ON(lease_is_fulfilled_once, STORE)
 {

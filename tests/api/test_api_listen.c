@@ -334,11 +334,7 @@ static void wait_inside(const cellar_event *e, void *ctx)
     atomic_store(&s->done, 1);
 }
 
-static void *replace_one(void *arg)
-{
-    api_put(arg, "k", "2", NULL);
-    return NULL;
-}
+static void *replace_one(void *arg) { api_put(arg, "k", "2", NULL); return NULL; }
 
 T_CASE_ON(unlisten_waits_for_running_listener, STORE)
 {

@@ -7,9 +7,9 @@
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
-/* ---- values ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+/* ---- values ---- */
 
 T_CASE_ON(first_call_loads_and_second_hits, STORE)
 {

@@ -7,9 +7,9 @@
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
-/* ---- bad input ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
+/* ---- bad input ---- */
 
 T_CASE_ON(bad_input_options_are_refused, STORE)
 {

@@ -94,11 +94,7 @@ typedef enum step {
     LEAVE         /* end the thread */
 } step;
 
-static void take_back(void *value, void *ctx)
-{
-    (void)ctx;
-    free(value);
-}
+static void take_back(void *value, void *ctx) { (void)ctx; free(value); }
 
 /* Follow the steps of `ctx`. */
 static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -681,11 +677,7 @@ T_CASE_ON(a_deleted_tag_ends_pinned_hits, STORE)
     cellar_result_free(&r);
 }
 
-static void *free_result(void *arg)
-{
-    cellar_result_free(arg);
-    return NULL;
-}
+static void *free_result(void *arg) { cellar_result_free(arg); return NULL; }
 
 T_CASE_ON(a_pinned_result_may_be_freed_by_another_thread, STORE)
 {

@@ -44,10 +44,7 @@ static bool has(cellar *v, const char *key)
     return cellar_contains(v, key, strlen(key)) == CELLAR_OK;
 }
 
-static void put(cellar *v, const char *key)
-{
-    T_EQ_I64(api_put(v, key, "value", NULL), CELLAR_OK);
-}
+static void put(cellar *v, const char *key) { T_EQ_I64(api_put(v, key, "value", NULL), CELLAR_OK); }
 
 static void put_number(cellar *v, unsigned n)
 {
@@ -550,11 +547,7 @@ static void *some_memory(size_t bytes, void *ctx)
     return posix_memalign(&p, 16, bytes) == 0 ? p : NULL;
 }
 
-static void free_memory(void *p, size_t bytes, void *ctx)
-{
-    (void)bytes, (void)ctx;
-    free(p);
-}
+static void free_memory(void *p, size_t bytes, void *ctx) { (void)bytes, (void)ctx; free(p); }
 
 T_CASE(refused_memory_is_a_code)
 {

@@ -39,10 +39,7 @@ static cellar_err load_key(cellar_load *load, const void *key, size_t key_len, v
     return cellar_load_value(load, key, key_len);
 }
 
-static void hear(const cellar_event *e, void *ctx)
-{
-    (void)e, (void)ctx;
-}
+static void hear(const cellar_event *e, void *ctx) { (void)e, (void)ctx; }
 
 static void set_one(cellar *v, const char *key, size_t n, uint64_t *r)
 {

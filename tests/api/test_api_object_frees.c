@@ -120,11 +120,7 @@ static cellar_err load_number(cellar_load *load, const void *key, size_t key_len
     return cellar_load_object(load, &root, 50);
 }
 
-static bool see(const cellar_scan_entry *e, void *ctx)
-{
-    (void)e, (void)ctx;
-    return true;
-}
+static bool see(const cellar_scan_entry *e, void *ctx) { (void)e, (void)ctx; return true; }
 
 static void hear(const cellar_event *e, void *ctx) { (void)e, (void)ctx; }
 

@@ -10,9 +10,9 @@
 #include "tests/support/policy_kit.h"
 #include "tests/support/struct_sizes.h"
 
-/* ---- patterns ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, api_open(4 << 20), api_shut(c))
+
+/* ---- patterns ---- */
 
 T_CASE_ON(placeholders_take_one_or_more_bytes_without_separator, STORE)
 {

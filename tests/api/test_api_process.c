@@ -266,11 +266,7 @@ T_CASE(open_store_holds_no_descriptor)
 
 static _Atomic unsigned ticks;
 
-static void on_tick(int sig)
-{
-    (void)sig;
-    atomic_fetch_add(&ticks, 1);
-}
+static void on_tick(int sig) { (void)sig; atomic_fetch_add(&ticks, 1); }
 
 T_CASE(signal_at_any_moment_does_no_harm)
 {

@@ -18,11 +18,7 @@
 static cellar *root;
 static cellar *other; /* a closed namespace */
 
-static int64_t still(void *ctx)
-{
-    (void)ctx;
-    return 1000;
-}
+static int64_t still(void *ctx) { (void)ctx; return 1000; }
 
 static void set_up(void)
 {

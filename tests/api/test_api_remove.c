@@ -409,11 +409,7 @@ static cellar *open_disk(void)
     return c;
 }
 
-static cellar *reopen(cellar *c)
-{
-    api_shut(c);
-    return open_disk();
-}
+static cellar *reopen(cellar *c) { api_shut(c); return open_disk(); }
 
 /* Every value of it was read from disk, or is there. */
 static cellar_tier tier_of(cellar *c, const char *key)

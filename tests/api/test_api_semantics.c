@@ -17,9 +17,9 @@ static int64_t ttl_left(cellar *c, const char *key)
     return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
 }
 
-/* ---- reading ---- */
-
 #define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), api_shut(c))
+
+/* ---- reading ---- */
 
 T_CASE_ON(buffer_sizes, STORE)
 {

@@ -74,11 +74,7 @@ static cellar_bus_verdict stack_message(const cellar_bus_message *m, void *ctx)
     return CELLAR_BUS_ACK;
 }
 
-static void stack_job(const cellar_task *t, void *ctx)
-{
-    (void)t;
-    stack_use(ctx);
-}
+static void stack_job(const cellar_task *t, void *ctx) { (void)t; stack_use(ctx); }
 
 static void stack_wait(const stack_seen *s, uint32_t calls)
 {

@@ -30,11 +30,7 @@ static void open_store(void)
     T_REQUIRE(cellar_set(store, "k", 1, "value", 5, NULL) == CELLAR_OK);
 }
 
-static void close_store(void)
-{
-    cellar_close(store);
-    store = NULL;
-}
+static void close_store(void) { cellar_close(store); store = NULL; }
 
 /* Each kind of input struct: its initial value, and a call that must return OK with it. */
 static cellar_err use_config(void *p)

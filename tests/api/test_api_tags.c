@@ -569,11 +569,7 @@ T_CASE_ON(why_ignores_tags_deleted_before_the_set, STORE)
 
 static uint32_t heard[CELLAR_CAUSE_COUNT];
 
-static void hear(const cellar_event *e, void *ctx)
-{
-    (void)ctx;
-    heard[e->cause]++;
-}
+static void hear(const cellar_event *e, void *ctx) { (void)ctx; heard[e->cause]++; }
 
 static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 {

@@ -13,9 +13,9 @@
 #include "tests/support/counter.h"
 #include "tests/support/tier_clients.h"
 
-/* ---- writes and reads ---- */
-
 #define STORE(fn) T_WITHIN(fn, begin(), end())
+
+/* ---- writes and reads ---- */
 
 T_CASE_ON(set_reaches_the_server_and_other_clients, STORE)
 {
@@ -684,11 +684,7 @@ static void *count_alloc(size_t size, void *ctx)
     (void)ctx;
     return ++allocations == fail_at ? NULL : malloc(size);
 }
-static void count_free(void *p, size_t size, void *ctx)
-{
-    (void)size, (void)ctx;
-    free(p);
-}
+static void count_free(void *p, size_t size, void *ctx) { (void)size, (void)ctx; free(p); }
 
 T_CASE(failed_allocation_changes_nothing)
 {

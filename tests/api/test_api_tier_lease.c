@@ -594,11 +594,7 @@ T_CASE_ON(stale_value_is_served_while_another_process_refreshes, STORE)
 
 static unsigned called; /* subscribers */
 
-static void count_call(void *ctx)
-{
-    (void)ctx;
-    called++;
-}
+static void count_call(void *ctx) { (void)ctx; called++; }
 
 static void begin_far(void)
 {

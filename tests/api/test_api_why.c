@@ -14,11 +14,7 @@
 
 static int64_t now_ms;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 static cellar *open_store(uint32_t no_explain)
 {

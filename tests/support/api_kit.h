@@ -25,11 +25,7 @@
 
 static _Atomic int64_t api_now_ms;
 
-T_INLINE int64_t api_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&api_now_ms);
-}
+T_INLINE int64_t api_clock(void *ctx) { (void)ctx; return atomic_load(&api_now_ms); }
 
 T_INLINE settings api_config(uint64_t budget_bytes)
 {

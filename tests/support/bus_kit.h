@@ -14,11 +14,7 @@ static cellar_bus *b;
 static int64_t now_ms;
 static unsigned freed;
 
-static inline int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static inline int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 static inline cellar_host_config host_of_test(void)
 {
@@ -70,11 +66,7 @@ static inline void tick(void)
     while (cellar_tick(b, 1000000, NULL) == CELLAR_PENDING) { }
 }
 
-static inline void pass(int64_t ms)
-{
-    now_ms += ms;
-    tick();
-}
+static inline void pass(int64_t ms) { now_ms += ms; tick(); }
 
 static inline void group(const char *queue, const char *name, const cellar_bus_group_config *o)
 {
@@ -115,11 +107,7 @@ static inline void take_none(cellar_bus_member *m)
     T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_MISS);
 }
 
-static inline void count_free(void *ctx)
-{
-    (void)ctx;
-    freed++;
-}
+static inline void count_free(void *ctx) { (void)ctx; freed++; }
 
 /* A member function that writes down bodies, and answers what it is told. */
 static char seen[4096];

@@ -13,11 +13,7 @@
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static int64_t now_ms;
 
-T_INLINE int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+T_INLINE int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 T_INLINE void store_begin(void)
 {
@@ -26,10 +22,6 @@ T_INLINE void store_begin(void)
     now_ms = 1000000;
 }
 
-T_INLINE void store_end(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
-}
+T_INLINE void store_end(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
 
 #endif

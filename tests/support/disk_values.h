@@ -29,11 +29,7 @@ static inline cellar *open_with(const settings *cfg)
     return c;
 }
 
-static inline cellar *open_it(void)
-{
-    const settings cfg = config();
-    return open_with(&cfg);
-}
+static inline cellar *open_it(void) { const settings cfg = config(); return open_with(&cfg); }
 
 static inline void shut(cellar *c)
 {

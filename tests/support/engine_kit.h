@@ -286,10 +286,6 @@ T_INLINE long long engine_cut(engine *e, const char *type)
     return engine_number(engine_ask(e, "CLIENT KILL TYPE %s SKIPME yes", type));
 }
 
-T_INLINE void engine_stop(engine *e)
-{
-    engine_kill(e);
-    t_wipe(e->dir);
-}
+T_INLINE void engine_stop(engine *e) { engine_kill(e); t_wipe(e->dir); }
 
 #endif

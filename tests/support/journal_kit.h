@@ -118,11 +118,7 @@ static inline void after_crash(void)
     open_it();
 }
 
-static inline void crash(void)
-{
-    crash_copy();
-    after_crash();
-}
+static inline void crash(void) { crash_copy(); after_crash(); }
 
 static inline int64_t tick(void)
 {

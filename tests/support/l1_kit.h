@@ -97,11 +97,7 @@ typedef struct kit_clock {
     _Atomic uint64_t draws;
 } kit_clock;
 
-T_INLINE int64_t kit_precise(void *ctx)
-{
-    kit_clock *c = ctx;
-    return atomic_load(&c->now_ms);
-}
+T_INLINE int64_t kit_precise(void *ctx) { kit_clock *c = ctx; return atomic_load(&c->now_ms); }
 T_INLINE int64_t kit_coarse(void *ctx)
 {
     kit_clock *c = ctx;

@@ -423,11 +423,7 @@ T_INLINE int l2_dev_bell(void *ctx, const unsigned char id[16], base_vfs_bell ho
     return is ? 0 : ENOENT;
 }
 
-T_INLINE void l2_dev_init(l2_dev *v)
-{
-    memset(v, 0, sizeof *v);
-    v->boot[0] = 1;
-}
+T_INLINE void l2_dev_init(l2_dev *v) { memset(v, 0, sizeof *v); v->boot[0] = 1; }
 
 T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
 {

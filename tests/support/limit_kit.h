@@ -20,16 +20,8 @@ static uint64_t kit_clock(void *ctx)
     (void)ctx;
     return atomic_load_explicit(&kit.now_ns, memory_order_relaxed);
 }
-static uint64_t kit_wall(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&kit.wall_ms);
-}
-static uint64_t kit_boot(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&kit.boot_ms);
-}
+static uint64_t kit_wall(void *ctx) { (void)ctx; return atomic_load(&kit.wall_ms); }
+static uint64_t kit_boot(void *ctx) { (void)ctx; return atomic_load(&kit.boot_ms); }
 /* All three go on together. */
 T_INLINE void kit_pass(uint64_t ns)
 {

@@ -27,11 +27,7 @@
 
 static _Atomic int64_t kit_now_ms;
 
-T_INLINE int64_t kit_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&kit_now_ms);
-}
+T_INLINE int64_t kit_clock(void *ctx) { (void)ctx; return atomic_load(&kit_now_ms); }
 
 enum { SAY_VALUE, SAY_NONE, SAY_FAIL, SAY_NOTHING, SAY_TWICE, SAY_SAME, SAY_RESERVE, SAY_GIVE,
        SAY_HUGE, SAY_EXIT };

@@ -39,17 +39,9 @@ static uint32_t synced;  /* and no power cut */
 static uint32_t last[KEYS]; /* version of a key, which is its number in history; 0: none */
 static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
-T_INLINE int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return ms;
-}
+T_INLINE int64_t now_ms(void *ctx) { (void)ctx; return ms; }
 
-T_INLINE int64_t wall_ms(void *ctx)
-{
-    (void)ctx;
-    return wall_first_ms + ms;
-}
+T_INLINE int64_t wall_ms(void *ctx) { (void)ctx; return wall_first_ms + ms; }
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);

@@ -65,11 +65,7 @@ T_INLINE void port_end(void)
     T_EQ_I64(rmdir(port_folder), 0); /* the socket file is gone */
     api_shut(port_store);
 }
-T_INLINE void port_done(int fd)
-{
-    close(fd);
-    port_end();
-}
+T_INLINE void port_done(int fd) { close(fd); port_end(); }
 
 T_INLINE void port_step(void)
 {
@@ -176,11 +172,7 @@ T_INLINE cellar_resp_stats port_stats(void)
     return s;
 }
 
-T_INLINE void port_pass(int64_t ms)
-{
-    atomic_fetch_add(&api_now_ms, ms);
-    port_run();
-}
+T_INLINE void port_pass(int64_t ms) { atomic_fetch_add(&api_now_ms, ms); port_run(); }
 
 /* ---- Words and texts ------------------------------------------------------------------------- */
 

@@ -24,11 +24,7 @@ static unsigned readings_to_old; /* 1: the next reading of both clocks is `old_b
 static int64_t old_by_ms;
 static char logged[256];
 
-static inline int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
+static inline int64_t read_clock(void *ctx) { (void)ctx; return mono_ms; }
 static inline int64_t read_wall(void *ctx)
 {
     (void)ctx;
@@ -172,11 +168,7 @@ static inline int64_t tick(void)
     return wait_ms;
 }
 
-static inline void turn(int64_t ms)
-{
-    mono_ms += ms;
-    wall_ms += ms;
-}
+static inline void turn(int64_t ms) { mono_ms += ms; wall_ms += ms; }
 
 /* Let time pass in steps of at most `step`, with a tick at each due time. */
 static inline void pass(int64_t ms, int64_t step, void (*look)(void))
@@ -249,10 +241,6 @@ static inline cellar_refresh_info row_of(const char *key)
     return f.info;
 }
 
-static inline uint64_t limit_ns(void *ctx)
-{
-    (void)ctx;
-    return (uint64_t)mono_ms * 1000000u;
-}
+static inline uint64_t limit_ns(void *ctx) { (void)ctx; return (uint64_t)mono_ms * 1000000u; }
 
 #endif

@@ -107,10 +107,7 @@ static struct t_state {
 
 #if defined(BASE_DEBUG) && BASE_DEBUG
 uint64_t base_live_blocks(void) __attribute__((weak)); /* NULL when base/mem.o is not linked */
-T_INLINE uint64_t t_live_blocks(void)
-{
-    return base_live_blocks != NULL ? base_live_blocks() : 0;
-}
+T_INLINE uint64_t t_live_blocks(void) { return base_live_blocks != NULL ? base_live_blocks() : 0; }
 #else
 T_INLINE uint64_t t_live_blocks(void) { return 0; }
 #endif

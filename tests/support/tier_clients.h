@@ -27,11 +27,7 @@ static inline int64_t read_clock(void *ctx)
     return __atomic_load_n(&now_ms, __ATOMIC_SEQ_CST);
 }
 
-static inline void hear(const cellar_event *e, void *ctx)
-{
-    (void)ctx;
-    heard[e->cause]++;
-}
+static inline void hear(const cellar_event *e, void *ctx) { (void)ctx; heard[e->cause]++; }
 
 static inline settings plain(void)
 {
@@ -64,11 +60,7 @@ static inline void attach_both(void)
     T_EQ_I64(cellar_tier_attach(open_store(1, &s), &two.table), CELLAR_OK);
 }
 
-static inline void begin(void)
-{
-    make_clients();
-    attach_both();
-}
+static inline void begin(void) { make_clients(); attach_both(); }
 
 static inline void end(void)
 {

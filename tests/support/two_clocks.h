@@ -9,17 +9,9 @@
 
 static int64_t mono_ms, wall_ms;
 
-T_INLINE int64_t read_mono(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
+T_INLINE int64_t read_mono(void *ctx) { (void)ctx; return mono_ms; }
 
-T_INLINE int64_t read_wall(void *ctx)
-{
-    (void)ctx;
-    return wall_ms;
-}
+T_INLINE int64_t read_wall(void *ctx) { (void)ctx; return wall_ms; }
 
 /* host.log: drop each line. */
 T_INLINE void hear_nothing(cellar_log_level level, const char *module, cellar_err code,

@@ -124,11 +124,7 @@ static bool in_file(const char *path, const char *what)
 static bool says(const char *what) { return in_file(said, what); }
 static bool complains(const char *what) { return in_file(complained, what); }
 
-static bool says_nothing(void)
-{
-    struct stat st;
-    return stat(said, &st) == 0 && st.st_size == 0;
-}
+static bool says_nothing(void) { struct stat st; return stat(said, &st) == 0 && st.st_size == 0; }
 
 /* Run the command and compare every file with a copy made before. */
 static int run_and_compare(const char *a, const char *b)

@@ -80,11 +80,7 @@ static bool far_from_now(int64_t ms)
     return base_clock_far(&system_clock, base_thread_self(), forged_ms() + ms);
 }
 
-static void pass(int64_t ns, uint64_t counts)
-{
-    forged_ns += ns;
-    forged_count += counts;
-}
+static void pass(int64_t ns, uint64_t counts) { forged_ns += ns; forged_count += counts; }
 
 #define SPAN ((uint64_t)BASE_FAR_MS << 16)
 #define HOUR_MS INT64_C(3600000)

@@ -8,11 +8,7 @@
 #include "base/log.h"
 
 static int64_t now_ms;
-static int64_t clock_read(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static int64_t clock_read(void *ctx) { (void)ctx; return now_ms; }
 static const base_clock clock_ = { clock_read, clock_read, NULL };
 
 static struct { int lines, level, code; char module[16], text[600]; base_log *again; } seen;

@@ -62,17 +62,9 @@ T_CASE(try_on_a_held_lock_does_not_wait)
 static sync_lock pair[2];
 
 static void break_order(void) SYNC_UNCHECKED;
-static void break_order(void)
-{
-    sync_take(STATS, &lock_a);
-    sync_take(L1_BUCKET, &lock_b);
-}
+static void break_order(void) { sync_take(STATS, &lock_a); sync_take(L1_BUCKET, &lock_b); }
 static void break_equal(void) SYNC_UNCHECKED;
-static void break_equal(void)
-{
-    sync_take(L1_LANE, &pair[0]);
-    sync_take(L1_LANE, &pair[1]);
-}
+static void break_equal(void) { sync_take(L1_LANE, &pair[0]); sync_take(L1_LANE, &pair[1]); }
 static void break_ascending(void) SYNC_UNCHECKED;
 static void break_ascending(void)
 {
@@ -82,11 +74,7 @@ static void break_ascending(void)
 static void break_drop(void) SYNC_UNCHECKED;
 static void break_drop(void) { sync_drop(STATS, &lock_a); }
 static void break_drop_rank(void) SYNC_UNCHECKED;
-static void break_drop_rank(void)
-{
-    sync_take(STATS, &lock_a);
-    sync_drop(LOG, &lock_a);
-}
+static void break_drop_rank(void) { sync_take(STATS, &lock_a); sync_drop(LOG, &lock_a); }
 static void break_wait(void) SYNC_UNCHECKED;
 static void break_wait(void)
 {

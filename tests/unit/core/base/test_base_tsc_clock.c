@@ -23,16 +23,8 @@ static void pass_ns(uint64_t ns)
     forged.count += ns / 1000 * forged.per_us + forged.part / 1000;
     forged.part %= 1000;
 }
-static uint64_t forged_counter(void)
-{
-    pass_ns(forged.cost_ns);
-    return forged.count;
-}
-static uint64_t forged_now_ns(void)
-{
-    pass_ns(forged.cost_ns);
-    return forged.ns;
-}
+static uint64_t forged_counter(void) { pass_ns(forged.cost_ns); return forged.count; }
+static uint64_t forged_now_ns(void) { pass_ns(forged.cost_ns); return forged.ns; }
 
 #undef BASE_COUNTER
 #define BASE_COUNTER() forged_counter()

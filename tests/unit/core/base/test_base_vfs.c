@@ -243,11 +243,7 @@ T_CASE_ON(set_aside_renames_the_directory_behind_a_link, STORE)
 }
 
 static int xfsz_seen;
-static void see_xfsz(int number)
-{
-    (void)number;
-    xfsz_seen++;
-}
+static void see_xfsz(int number) { (void)number; xfsz_seen++; }
 
 /* A counting handler shows that no SIGXFSZ arrives; its default action would end the process. */
 T_CASE_ON(write_above_the_file_size_limit_returns_efbig, STORE)

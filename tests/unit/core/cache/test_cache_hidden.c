@@ -207,11 +207,7 @@ static cellar_err append_pattern(const void *old, size_t old_len, cellar_buf *ou
     return CELLAR_OK;
 }
 
-static bool see(const cellar_scan_entry *e, void *ctx)
-{
-    (void)ctx, (void)e;
-    return true;
-}
+static bool see(const cellar_scan_entry *e, void *ctx) { (void)ctx, (void)e; return true; }
 
 static void copy_each_way(cellar *c, cellar *v, size_t len)
 {

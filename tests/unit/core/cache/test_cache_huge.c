@@ -29,11 +29,7 @@ static const size_t lengths[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX / 2 + 1, SHOR
 static void *no; /* an unreadable page */
 static cellar *root;
 
-static int64_t still(void *ctx)
-{
-    (void)ctx;
-    return 1000;
-}
+static int64_t still(void *ctx) { (void)ctx; return 1000; }
 
 static void set_up(uint32_t exact_age)
 {
@@ -232,10 +228,7 @@ typedef struct loading {
     int how;
 } loading;
 
-static void never_free(void *value, void *ctx)
-{
-    (void)ctx, (void)value;
-}
+static void never_free(void *value, void *ctx) { (void)ctx, (void)value; }
 
 static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {

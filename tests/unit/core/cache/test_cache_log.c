@@ -73,10 +73,7 @@ static cellar *namespace_with(cellar *c, const char *name, uint32_t level, uint3
     return v;
 }
 
-static cellar_err miss(cellar *c)
-{
-    return cellar_get(c, "none", 4, NULL, 0, NULL);
-}
+static cellar_err miss(cellar *c) { return cellar_get(c, "none", 4, NULL, 0, NULL); }
 
 /* ---- levels ---- */
 

@@ -110,11 +110,7 @@ static void *some_memory(size_t bytes, void *ctx)
     return posix_memalign(&p, 16, bytes) == 0 ? p : NULL;
 }
 
-static void free_memory(void *p, size_t bytes, void *ctx)
-{
-    (void)bytes, (void)ctx;
-    free(p);
-}
+static void free_memory(void *p, size_t bytes, void *ctx) { (void)bytes, (void)ctx; free(p); }
 
 T_CASE(namespace_that_was_not_created_keeps_no_quota)
 {

@@ -26,17 +26,9 @@ static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *
     return c;
 }
 
-static void begin(void)
-{
-    t_folder(folder);
-    snprintf(store, sizeof store, "%s/store", folder);
-}
+static void begin(void) { t_folder(folder); snprintf(store, sizeof store, "%s/store", folder); }
 
-static void end(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
-}
+static void end(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
 
 /* Records in the closed store, without tombstones and controls. */
 static uint64_t records(void)

@@ -242,11 +242,7 @@ T_CASE(forked_child_calls_no_tier)
 /* ---- answers that arrive later ---- */
 
 static unsigned told;
-static void tell(void *ctx)
-{
-    (void)ctx;
-    told++;
-}
+static void tell(void *ctx) { (void)ctx; told++; }
 
 static cellar_err acquire(cellar *c, const char *key, bool subscribe, cellar_lease *lease)
 {
@@ -270,11 +266,7 @@ static void answers(const char *key, const char *value)
                        value, value != NULL ? strlen(value) : 0, &e);
 }
 
-static stores begin_later(void)
-{
-    told = 0;
-    return begin_with(true);
-}
+static stores begin_later(void) { told = 0; return begin_with(true); }
 
 T_CASE(answer_of_a_tier_ends_a_pending_acquire)
 {

@@ -188,11 +188,7 @@ T_CASE(set_into_half_pinned_store_is_bounded)
 
 /* Every segment except the heads is pinned, and a listener exists: an eviction frees no room. A set
  * fails after a bounded number of steps and does not evict the whole store. */
-static void on_left(void *ctx, const l1_left *what)
-{
-    (void)ctx;
-    (void)what;
-}
+static void on_left(void *ctx, const l1_left *what) { (void)ctx; (void)what; }
 
 T_CASE(set_into_pinned_store_fails_bounded)
 {

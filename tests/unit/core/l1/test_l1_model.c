@@ -136,11 +136,7 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
 /* Return whether a miss may be an unreported eviction. */
 static bool may_forget(void) { return !m.cfg->left && !m.cfg->fits; }
 
-static void ended(row *r, entry *e)
-{
-    e->present = false;
-    r->present--;
-}
+static void ended(row *r, entry *e) { e->present = false; r->present--; }
 
 static entry *at(uint32_t generation, uint64_t id)
 {
@@ -232,11 +228,7 @@ static void on_left(void *ctx, const l1_left *what)
     ended(r, e);
 }
 
-static bool on_alive(void *ctx, uint32_t generation)
-{
-    (void)ctx;
-    return m.alive[generation];
-}
+static bool on_alive(void *ctx, uint32_t generation) { (void)ctx; return m.alive[generation]; }
 
 static int on_tags(void *ctx, uint64_t born, const void *fps, uint32_t count)
 {

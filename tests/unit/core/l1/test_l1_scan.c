@@ -124,11 +124,7 @@ T_ALONE(present_throughout_is_seen)
     T_CHECK(splits > 500 && merges > (KIT_SLOW == 1 ? 100u : 10u));
 }
 
-static bool stop_at(void *ctx, const l1_seen *s)
-{
-    (void)s;
-    return ++*(uint64_t *)ctx % 10 != 0;
-}
+static bool stop_at(void *ctx, const l1_seen *s) { (void)s; return ++*(uint64_t *)ctx % 10 != 0; }
 
 static bool count_up(void *ctx, const l1_seen *s)
 {

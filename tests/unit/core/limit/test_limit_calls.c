@@ -757,11 +757,7 @@ T_CASE(seed_limiter_first_use_race)
 
 /* ---- host options ---- */
 
-static void *count_alloc(size_t size, void *ctx)
-{
-    ++*(int *)ctx;
-    return malloc(size);
-}
+static void *count_alloc(size_t size, void *ctx) { ++*(int *)ctx; return malloc(size); }
 static void count_free(void *block, size_t size, void *ctx)
 {
     (void)size;
@@ -808,11 +804,7 @@ static cellar_err try_open(cellar_rule r)
     cellar_limiter_close(l);
     return e;
 }
-static cellar_rule flagged(cellar_rule r, uint32_t flags)
-{
-    r.flags |= flags;
-    return r;
-}
+static cellar_rule flagged(cellar_rule r, uint32_t flags) { r.flags |= flags; return r; }
 
 T_CASE(calls_without_a_limiter_are_refused)
 {

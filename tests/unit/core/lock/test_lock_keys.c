@@ -18,11 +18,7 @@
 
 static _Atomic int64_t now_ms;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return atomic_load(&now_ms); }
 
 static cellar_locks_config turnable(void)
 {
@@ -78,9 +74,9 @@ static cellar_err take(cellar_locks *t, const char *key, int64_t hold_ms, cellar
     return cellar_lock_acquire(t, key, strlen(key), &o, lk);
 }
 
-/* ---- owners ---- */
-
 #define LOCKS(fn) T_WITH(fn, cellar_locks *t, t, open_table(), shut(t))
+
+/* ---- owners ---- */
 
 T_CASE_ON(one_owner_at_a_time, LOCKS)
 {

@@ -210,11 +210,7 @@ static void *count_down_alloc(size_t bytes, void *ctx)
     return allocations_left-- > 0 ? calloc(1, bytes) : NULL;
 }
 
-static void count_down_free(void *p, size_t bytes, void *ctx)
-{
-    (void)ctx, (void)bytes;
-    free(p);
-}
+static void count_down_free(void *p, size_t bytes, void *ctx) { (void)ctx, (void)bytes; free(p); }
 
 T_CASE(refused_allocation_leaves_no_memory_behind)
 {
