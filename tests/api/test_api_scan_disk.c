@@ -326,7 +326,7 @@ T_ALONE(any_cursor_ends_and_invents_no_entry)
     cellar *c = open_it(200);
     fill(c, 0, KEYS);
     uint64_t x = t_.seed | 1;
-    for (uint32_t i = 0; i < 3000; i++) {
+    for (uint64_t i = 0, most = t_share(3000); i < most; i++) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
         uint64_t cursor = x >> (i % 64);
         seen *s = fresh(0);
