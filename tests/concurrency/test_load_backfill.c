@@ -25,11 +25,7 @@ typedef struct world {
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
-static void wipe(void)
-{
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
-}
+static void wipe(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
 
 /* The number of the key, the number of its tag, and the bytes of a value. */
 static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)

@@ -199,10 +199,11 @@ T_CASE(bulk_loads_of_disabled_namespace_store_nothing)
     }
 }
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
 /* Seed: a thousand callers of one cold key counted a thousand misses. */
-T_CASE(seed_counts)
+T_CASE_ON(seed_counts, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     static caller k[20];
     s.text = "v";
@@ -221,13 +222,11 @@ T_CASE(seed_counts)
     T_EQ_U64(f.misses, 1);
     T_EQ_U64(f.hits_l1, 19);
     T_CHECK(f.loads_joined >= 1 && f.loads_joined <= 19);
-    kit_close(c);
 }
 
 /* Seed: the lock table grew by one for every requested key. */
-T_CASE(seed_locks_grow)
+T_CASE_ON(seed_locks_grow, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char buf[8];
     s.text = "v";
@@ -240,7 +239,6 @@ T_CASE(seed_locks_grow)
         T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, NULL, source_load, &s, &r), CELLAR_OK);
     }
     T_EQ_U64(figures(c).load_bytes, baseline);
-    kit_close(c);
 }
 
 typedef struct asker { cellar *c; source *s; uint32_t from, count; } asker;
@@ -261,9 +259,8 @@ static void *ask_main(void *arg)
 
 /* A million distinct keys by four threads: afterwards flights hold exactly the same bytes as
  * before. */
-T_CASE(million_loads_return_flight_memory)
+T_CASE_ON(million_loads_return_flight_memory, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     s.text = "v";
     pthread_t t[4];
@@ -281,13 +278,11 @@ T_CASE(million_loads_return_flight_memory)
     T_EQ_U64(figures(c).load_bytes, baseline);
     T_EQ_U64(figures(c).loads_running, 0);
     T_CHECK(atomic_load(&s.calls) >= (int)(keys / 4 * 4));
-    kit_close(c);
 }
 
 /* Seed: one slow load stopped every key of the process. */
-T_CASE(seed_slow_load_delays_no_other_key)
+T_CASE_ON(seed_slow_load_delays_no_other_key, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source slow = SOURCE_INIT, fast = SOURCE_INIT;
     caller k;
     char text[64], key[16];
@@ -303,7 +298,6 @@ T_CASE(seed_slow_load_delays_no_other_key)
     atomic_store(&slow.gate, 0);
     join(&k);
     T_EQ_I64(k.err, CELLAR_OK);
-    kit_close(c);
 }
 
 /* ---- cycles ---- */
@@ -341,9 +335,8 @@ static void *knot_main(void *arg)
 }
 
 /* Two threads, each loading a key that the other waits for: exactly one wait is refused. */
-T_CASE(load_cycle_of_two_threads_is_refused)
+T_CASE_ON(load_cycle_of_two_threads_is_refused, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
         knot k = { .c = c };
         side sd[2] = { { &k, "a", "b" }, { &k, "b", "a" } };
@@ -358,7 +351,6 @@ T_CASE(load_cycle_of_two_threads_is_refused)
         (void)pthread_barrier_destroy(&k.both);
         (void)cellar_clear(c);
     }
-    kit_close(c);
 }
 
 static void load_b_inside(source *s, cellar_load *ld)
@@ -532,9 +524,8 @@ static void *exit_main(void *arg)
     return NULL;
 }
 
-T_CASE(thread_exit_of_leader_hands_load_over)
+T_CASE_ON(thread_exit_of_leader_hands_load_over, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source dies = SOURCE_INIT, lives = SOURCE_INIT;
     static caller k[6];
     atomic_store(&dies.say, SAY_EXIT);
@@ -549,15 +540,10 @@ T_CASE(thread_exit_of_leader_hands_load_over)
     for (int i = 1; i < 6; i++) { T_EQ_I64(k[i].err, CELLAR_OK); }
     T_EQ_I64(atomic_load(&lives.calls), 1);
     T_CHECK(figures(c).load_takeovers >= 1);
-    kit_close(c);
 }
 
 /* Overwrite freed blocks, so that a read after the free finds no pointer. */
-static void *wiped_alloc(size_t bytes, void *ctx)
-{
-    (void)ctx;
-    return malloc(bytes);
-}
+static void *wiped_alloc(size_t bytes, void *ctx) { (void)ctx; return malloc(bytes); }
 static void wiped_free(void *p, size_t bytes, void *ctx)
 {
     volatile unsigned char *b = p;
@@ -686,9 +672,8 @@ static void *fuzz_main(void *arg)
 }
 
 /* Threads are cancelled or end anywhere in loads: no thread hangs, no flight stays open. */
-T_CASE(cancelled_loading_threads_leave_nothing)
+T_CASE_ON(cancelled_loading_threads_leave_nothing, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     fuzz f = { .c = c, .keys = 5 };
     const uint64_t rounds = t_env_u64("LOAD_CANCELS", t_share(10000)) / 8 / KIT_SLOW;
     for (uint64_t i = 0; i < rounds; i++) {
@@ -700,7 +685,6 @@ T_CASE(cancelled_loading_threads_leave_nothing)
         for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
     }
     T_EQ_U64(figures(c).loads_running, 0);
-    kit_close(c);
 }
 
 /* ---- close ---- */

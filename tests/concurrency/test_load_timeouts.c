@@ -7,13 +7,14 @@
 #include "tests/support/load_callers.h"
 #include "tests/support/settings.h"
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+
 /* ---- timeouts ---- */
 
 /* Past hard_timeout_ms exactly one waiter loads again. The late result reaches its own caller and
  * is not stored. */
-T_CASE(hard_timeout_hands_load_to_one_waiter)
+T_CASE_ON(hard_timeout_hands_load_to_one_waiter, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
     static caller k[9];
     char text[64];
@@ -41,13 +42,11 @@ T_CASE(hard_timeout_hands_load_to_one_waiter)
     T_EQ_U64(k[0].r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(kit_load(c, "k", NULL, &stuck, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "new");
-    kit_close(c);
 }
 
 /* A leader past its timeout without a takeover stores its value. */
-T_CASE(late_load_without_takeover_is_stored)
+T_CASE_ON(late_load_without_takeover_is_stored, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     caller k;
     cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1000 };
@@ -59,13 +58,11 @@ T_CASE(late_load_without_takeover_is_stored)
     join(&k);
     T_EQ_U64(k.r.flags, 0);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
-    kit_close(c);
 }
 
 /* Each stuck loader costs a thread: after leader_retries takeovers no further load begins. */
-T_CASE(takeovers_are_bounded_by_leader_retries)
+T_CASE_ON(takeovers_are_bounded_by_leader_retries, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     static caller k[4];
     char text[64];
@@ -85,12 +82,10 @@ T_CASE(takeovers_are_bounded_by_leader_retries)
     wait_for(&s.inside, 4);
     atomic_store(&s.gate, 0);
     for (int i = 0; i < 4; i++) { join(&k[i]); }
-    kit_close(c);
 }
 
-T_CASE(soft_timeout_serves_stale)
+T_CASE_ON(soft_timeout_serves_stale, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     caller k, w;
     char text[64];
@@ -115,7 +110,6 @@ T_CASE(soft_timeout_serves_stale)
     join(&k);
     T_EQ_I64(k.err, CELLAR_OK);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    kit_close(c);
 }
 
 /* A background refresh that ends within soft_timeout_ms gives waiters the fresh value. */
@@ -169,9 +163,8 @@ T_CASE(waiter_returns_within_10_ms_of_deadline)
     kit_close(c);
 }
 
-T_CASE(timed_out_waiters_start_no_stampede)
+T_CASE_ON(timed_out_waiters_start_no_stampede, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     static caller k[33];
     cellar_load_opts o = { .struct_size = sizeof o, .wait_timeout_ms = 100 };
@@ -191,7 +184,6 @@ T_CASE(timed_out_waiters_start_no_stampede)
     atomic_store(&s.gate, 0);
     join(&k[0]);
     T_EQ_I64(k[0].err, CELLAR_OK);
-    kit_close(c);
 }
 
 /* ---- failures shared ---- */
@@ -223,9 +215,8 @@ T_CASE(failure_is_shared_after_join_retries)
     }
 }
 
-T_CASE(final_failure_is_shared_immediately)
+T_CASE_ON(final_failure_is_shared_immediately, STORE)
 {
-    cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     caller k[2];
     cellar_load_opts o = { .struct_size = sizeof o, .join_retries = 8 };
@@ -243,7 +234,6 @@ T_CASE(final_failure_is_shared_immediately)
     T_EQ_I64(k[1].err, CELLAR_E_LOADER);
     T_EQ_I64(k[1].r.loader_err, 42);
     T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
 }
 
 /* ---- limits ---- */

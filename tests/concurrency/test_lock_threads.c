@@ -220,9 +220,10 @@ static void *hold_bound(void *arg) /* takes a key and ends without giving it bac
     return NULL;
 }
 
-T_CASE(lock_timeout_is_never_early)
+#define LOCKS(fn) T_WITH(fn, cellar_locks *t, t, open_table(NULL), shut(t))
+
+T_CASE_ON(lock_timeout_is_never_early, LOCKS)
 {
-    cellar_locks *t = open_table(NULL);
     cellar_lock lk, other;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
     for (int64_t wait_timeout_ms = 1; wait_timeout_ms <= 64; wait_timeout_ms *= 2) {
@@ -233,7 +234,6 @@ T_CASE(lock_timeout_is_never_early)
     }
     T_EQ_U64(figures(t).timeouts, 7);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
 }
 
 /* A hold ends while others wait for the key: the first of them has it at that moment, and the
@@ -341,9 +341,8 @@ T_CASE(lock_thread_exit_cancel)
 
 /* A thread ends while it holds a bound lock: a later call gets the lock immediately, a waiter
  * within 100 ms, both long before the end of the hold. */
-T_CASE(bound_locks_end_with_their_thread)
+T_CASE_ON(bound_locks_end_with_their_thread, LOCKS)
 {
-    cellar_locks *t = open_table(NULL);
     cellar_lock lk;
     T_EQ_I64(cellar_locks_watch(t, on_death, NULL), CELLAR_OK);
     died = 0;
@@ -355,7 +354,6 @@ T_CASE(bound_locks_end_with_their_thread)
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(died, 2);
     T_EQ_U64(figures(t).owner_died, 2);
-    shut(t);
 }
 
 static _Atomic uint32_t may_end;
@@ -369,9 +367,8 @@ static void *hold_bound_for_a_while(void *arg)
     return NULL;
 }
 
-T_CASE(waiters_notice_a_dead_owner)
+T_CASE_ON(waiters_notice_a_dead_owner, LOCKS)
 {
-    cellar_locks *t = open_table(NULL);
     pthread_t a, b;
     atomic_store(&inside, 0u);
     atomic_store(&may_end, 0u);
@@ -382,7 +379,6 @@ T_CASE(waiters_notice_a_dead_owner)
     atomic_store(&may_end, 1u);
     T_REQUIRE(pthread_join(a, NULL) == 0 && pthread_join(b, NULL) == 0);
     T_EQ_U64(figures(t).owner_died, 1);
-    shut(t);
 }
 
 /* ---- several keys ---- */

@@ -24,11 +24,7 @@
 static char folder[512], store[600], said[600];
 static int64_t now_ms = 1000000;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 static cellar *open_it(void)
 {

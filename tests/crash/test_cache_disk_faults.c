@@ -26,17 +26,9 @@
 
 static cellar_namespace_config each_set;
 
-static void begin(void)
-{
-    store_begin();
-    said[0] = '\0';
-}
+static void begin(void) { store_begin(); said[0] = '\0'; }
 
-static void end(void)
-{
-    (void)base_fault_io_arm(NULL, 0, 0, false);
-    store_end();
-}
+static void end(void) { (void)base_fault_io_arm(NULL, 0, 0, false); store_end(); }
 
 static settings config(void)
 {
@@ -99,11 +91,12 @@ static void put_all(cellar *c, uint32_t version)
     }
 }
 
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
 /* Each write fails with EROFS, reads work: errors -> breaker -> memory alone -> retry -> disk
  * again. */
-T_CASE(read_only_mount_leaves_memory_until_disk_recovers)
+T_CASE_ON(read_only_mount_leaves_memory_until_disk_recovers, STORE)
 {
-    begin();
     cellar *c = open_it();
     put_all(c, 1);
     shut(c);
@@ -132,13 +125,11 @@ T_CASE(read_only_mount_leaves_memory_until_disk_recovers)
     c = open_it();
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 50); }
     shut(c);
-    end();
 }
 
 /* Each kind of failed call logs one line a second, with file, place and cause. */
-T_CASE(failed_disk_call_logs_an_error)
+T_CASE_ON(failed_disk_call_logs_an_error, STORE)
 {
-    begin();
     cellar *c = open_it();
     put_all(c, 1);
     shut(c);
@@ -165,13 +156,11 @@ T_CASE(failed_disk_call_logs_an_error)
     T_EQ_I64(lines_with("sync of "), 1);
     (void)base_fault_io_arm(NULL, 0, 0, false);
     shut(c);
-    end();
 }
 
 /* Each read of an open fails once: all entries are found. */
-T_CASE(open_tries_a_failed_read_again)
+T_CASE_ON(open_tries_a_failed_read_again, STORE)
 {
-    begin();
     cellar *c = open_it();
     put_all(c, 1);
     shut(c);
@@ -183,12 +172,10 @@ T_CASE(open_tries_a_failed_read_again)
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), 1); }
         shut(c);
     }
-    end();
 }
 
-T_CASE(removed_directory_leaves_memory_until_next_open)
+T_CASE_ON(removed_directory_leaves_memory_until_next_open, STORE)
 {
-    begin();
     cellar *c = open_it();
     put_all(c, 1);
     t_wipe(store);
@@ -210,13 +197,11 @@ T_CASE(removed_directory_leaves_memory_until_next_open)
     c = open_it();
     T_EQ_U64(look(c, 5), 4);
     shut(c);
-    end();
 }
 
 /* An open tier opens no further file. */
-T_CASE(open_tier_works_without_free_descriptors)
+T_CASE_ON(open_tier_works_without_free_descriptors, STORE)
 {
-    begin();
     cellar *c = open_it();
     struct rlimit was, none;
     T_REQUIRE(getrlimit(RLIMIT_NOFILE, &was) == 0);
@@ -237,7 +222,6 @@ T_CASE(open_tier_works_without_free_descriptors)
     c = open_it();
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
     shut(c);
-    end();
 }
 
 static void expect_words(const settings *cfg, cellar_err code, const char *words)
@@ -289,10 +273,9 @@ static void super_of_a_newer_library(const char *path, bool newer)
 
 /* A directory in use, one of another format, a damaged one, one of another program: each has its
  * code and its text. */
-T_CASE(refused_directory_states_its_cause)
+T_CASE_ON(refused_directory_states_its_cause, STORE)
 {
     char path[400], name[420];
-    begin();
     settings cfg = config();
     cellar *c = open_it();
     snprintf(name, sizeof name, "in use by a store of this process %lld:", (long long)getpid());
@@ -323,7 +306,6 @@ T_CASE(refused_directory_states_its_cause)
     path[sizeof path - 1] = '\0';
     cfg.config.l2_path = path;
     expect_words(&cfg, CELLAR_E_IO, "too long");
-    end();
 }
 
 /* A link, a folder or a FIFO in place of a file is named. No open follows it or waits. */
@@ -349,10 +331,9 @@ T_CASE(link_folder_or_fifo_in_place_of_a_file_is_named)
 }
 
 /* By default damage stops no open. One line of level ERROR names the old directory. */
-T_CASE(damaged_directory_is_set_aside_and_named)
+T_CASE_ON(damaged_directory_is_set_aside_and_named, STORE)
 {
     char name[420];
-    begin();
     settings cfg = config();
     cellar *c = open_it();
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
@@ -378,14 +359,12 @@ T_CASE(damaged_directory_is_set_aside_and_named)
         snprintf(name, sizeof name, "%s.bad.%d", cfg.config.l2_path, n);
         t_wipe(name);
     }
-    end();
 }
 
 /* SUPER is made after data.seg, by rename. So a directory without it is no store yet. */
-T_CASE(directory_without_its_superblock_opens_empty)
+T_CASE_ON(directory_without_its_superblock_opens_empty, STORE)
 {
     char name[420];
-    begin();
     cellar *c = open_it();
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
     shut(c);
@@ -399,7 +378,6 @@ T_CASE(directory_without_its_superblock_opens_empty)
     T_EQ_U64(look(c, 1), 0);
     T_EQ_U64(look(c, 2), 2);
     shut(c);
-    end();
 }
 
 T_CASE(failed_tier_open_states_its_cause)
@@ -473,10 +451,9 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     return size_of(least);
 }
 
-T_CASE(too_small_budget_for_tier_names_sufficient_budget)
+T_CASE_ON(too_small_budget_for_tier_names_sufficient_budget, STORE)
 {
     static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
-    begin();
     settings cfg = config();
     cellar *c = NULL;
     cfg.config.max_entries = 0;
@@ -494,7 +471,6 @@ T_CASE(too_small_budget_for_tier_names_sufficient_budget)
     }
     cfg.config.memory_bytes = 1u << 20;
     expect_words(&cfg, CELLAR_E_NOMEM, "memory_bytes must be at least");
-    end();
 }
 
 /* The segment sizes that cellar.h names, for new directories. */
@@ -522,10 +498,9 @@ T_CASE(value_over_half_a_segment_is_not_rejected)
     }
 }
 
-T_CASE(symbolic_link_as_l2_path_opens_its_target)
+T_CASE_ON(symbolic_link_as_l2_path_opens_its_target, STORE)
 {
     char link[sizeof folder + 8];
-    begin();
     (void)snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(symlink("store", link) == 0);
     settings cfg = config();
@@ -541,13 +516,11 @@ T_CASE(symbolic_link_as_l2_path_opens_its_target)
     T_EQ_U64(look(c, 1), 1);
     shut(c);
     T_EQ_I64(unlink(link), 0);
-    end();
 }
 
-T_CASE(file_size_limit_below_l2_bytes_returns_code)
+T_CASE_ON(file_size_limit_below_l2_bytes_returns_code, STORE)
 {
     struct rlimit was, low;
-    begin();
     settings cfg = config();
     cellar *c = NULL;
     T_REQUIRE(getrlimit(RLIMIT_FSIZE, &was) == 0);
@@ -568,7 +541,6 @@ T_CASE(file_size_limit_below_l2_bytes_returns_code)
     T_EQ_U64(look(c, KEYS - 1), 29);
     T_EQ_I64(cellar_close(c), CELLAR_DROPPED); /* the disk is off for longer than l2.close_ms */
     T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
-    end();
 }
 
 T_MAIN("cache_disk_faults")

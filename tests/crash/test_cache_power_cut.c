@@ -23,11 +23,7 @@ static base_rng rng;
 static uint32_t now[KEYS], synced[KEYS]; /* versions; 0: deleted */
 static bool later[KEYS]; /* changed since the sync */
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return now_ms;
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return now_ms; }
 
 static cellar *open_on(l2_dev *d, cellar_l2_sync sync, cellar_l2_write write)
 {

@@ -93,16 +93,9 @@ static settings config(void)
     return cfg;
 }
 
-static void open_as(const settings *cfg)
-{
-    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
-}
+static void open_as(const settings *cfg) { T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK); }
 
-static void open_it(void)
-{
-    const settings cfg = config();
-    open_as(&cfg);
-}
+static void open_it(void) { const settings cfg = config(); open_as(&cfg); }
 
 static void begin(void)
 {
@@ -133,17 +126,9 @@ static void again(void)
     open_it();
 }
 
-static void wipe(void)
-{
-    t_wipe(path);
-    T_EQ_I64(rmdir(folder), 0);
-}
+static void wipe(void) { t_wipe(path); T_EQ_I64(rmdir(folder), 0); }
 
-static void end(void)
-{
-    shut();
-    wipe();
-}
+static void end(void) { shut(); wipe(); }
 
 static l2 *disk(void) { return cache_disk(c->store); }
 
@@ -164,11 +149,7 @@ static int64_t number_of(const char *key)
 
 static pthread_t held_thread;
 
-static void *held_get(void *ctx)
-{
-    (void)number_of("held");
-    return ctx;
-}
+static void *held_get(void *ctx) { (void)number_of("held"); return ctx; }
 
 /* Let a read wait at the gate, until the store knows that the disk stands still. */
 static void stall_begin(void)
@@ -219,14 +200,14 @@ static int64_t counted;
 static void count(void) { said = cellar_increment(c, "n", 1, 1, 0, NULL, &counted); }
 static bool is_late(void) { return said == CELLAR_E_TIMEOUT; }
 
-T_CASE(change_waits_for_a_disk_that_answers_within_a_second)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(change_waits_for_a_disk_that_answers_within_a_second, STORE)
 {
-    begin();
     store_number("n", 41);
     call_beside_a_stall(count, is_late);
     T_EQ_I64(said, CELLAR_OK);
     T_EQ_I64(counted, 42);
-    end();
 }
 
 static cellar_err set_if(const char *key, uint32_t flags)
@@ -303,9 +284,8 @@ T_CASE(change_of_an_unread_entry_times_out_and_changes_nothing)
 }
 
 /* A change of a key that the disk cannot have needs no read. */
-T_CASE(change_of_an_absent_key_needs_no_answer_of_the_disk)
+T_CASE_ON(change_of_an_absent_key_needs_no_answer_of_the_disk, STORE)
 {
-    begin();
     again();
     stall_begin();
     int64_t n = 0;
@@ -313,7 +293,6 @@ T_CASE(change_of_an_absent_key_needs_no_answer_of_the_disk)
     T_EQ_I64(n, 11);
     T_EQ_I64(set_if("newer", CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
     stall_end();
-    end();
 }
 
 /* A listener runs inside a change, which must not stand still. */
@@ -325,10 +304,9 @@ static void count_inside(const cellar_event *e, void *ctx)
     heard = cellar_increment(c, "n", 1, 1, 0, NULL, NULL);
 }
 
-T_CASE(change_inside_a_listener_does_not_wait)
+T_CASE_ON(change_inside_a_listener_does_not_wait, STORE)
 {
     uint64_t id;
-    begin();
     store_number("n", 5);
     again();
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), count_inside, NULL, &id), CELLAR_OK);
@@ -338,7 +316,6 @@ T_CASE(change_inside_a_listener_does_not_wait)
     T_EQ_I64(heard, CELLAR_E_TIMEOUT);
     stall_end();
     T_EQ_I64(number_of("n"), 5);
-    end();
 }
 
 T_CASE(tier_that_is_off_lets_a_counter_begin_again)
@@ -364,24 +341,21 @@ T_CASE(tier_that_is_off_lets_a_counter_begin_again)
     wipe();
 }
 
-T_CASE(read_that_fails_once_is_repeated_before_a_change)
+T_CASE_ON(read_that_fails_once_is_repeated_before_a_change, STORE)
 {
     int64_t n = 0;
-    begin();
     store_number("n", 41);
     again();
     (void)base_fault_io_arm("pread", EIO, 1, false);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, &n), CELLAR_OK);
     (void)base_fault_io_arm(NULL, 0, 0, false);
     T_EQ_I64(n, 42);
-    end();
 }
 
 /* Without a thread no other call notes that the reads end. */
-T_CASE(call_without_threads_reads_by_itself)
+T_CASE_ON(call_without_threads_reads_by_itself, STORE)
 {
     int64_t n = 0;
-    begin();
     store_number("n", 41);
     T_EQ_I64(cellar_set(c, "held", 4, "12345678", 8, NULL), CELLAR_OK);
     settings cfg = config();
@@ -396,7 +370,6 @@ T_CASE(call_without_threads_reads_by_itself)
     T_REQUIRE(pthread_join(held_thread, NULL) == 0);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 42);
-    end();
 }
 
 /* ---- guests ---- */

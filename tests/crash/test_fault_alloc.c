@@ -20,11 +20,7 @@
 
 static _Atomic int64_t now_ms;
 
-static int64_t read_clock(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
+static int64_t read_clock(void *ctx) { (void)ctx; return atomic_load(&now_ms); }
 
 typedef struct run {
     uint64_t failed;      /* calls with E_NOMEM or E_SPACE */
@@ -61,11 +57,7 @@ static bool any(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void hear(const cellar_event *e, void *ctx)
-{
-    (void)e;
-    ++*(unsigned *)ctx;
-}
+static void hear(const cellar_event *e, void *ctx) { (void)e; ++*(unsigned *)ctx; }
 
 /* A value set with OK reads back; a key has its old value or misses after a failed set. */
 static void set_and_check(run *r, cellar *c, const char *key, const void *value, size_t len)

@@ -30,11 +30,7 @@ static void begin(state *st)
     T_EQ_I64(cellar_status_set(st->s, "8", 1, "eight", 5, "failed"), CELLAR_OK);
 }
 
-static void end(state *st)
-{
-    cellar_status_close(st->s);
-    api_shut(st->c);
-}
+static void end(state *st) { cellar_status_close(st->s); api_shut(st->c); }
 
 /* Check that ids 7 and 8 are as `begin` left them, and that there is no 9. */
 static void as_begun(state *st)

@@ -18,11 +18,7 @@ static uint32_t changes_at[MOMENTS];
 static uint32_t seen_at[MOMENTS][KEYS]; /* versions that a close left; 0: no close */
 static base_rng rng;
 
-static void keep(int m)
-{
-    l2_dev_clone(&dev, &saved[m], NULL);
-    changes_at[m] = changes;
-}
+static void keep(int m) { l2_dev_clone(&dev, &saved[m], NULL); changes_at[m] = changes; }
 
 static void some_changes(uint32_t n)
 {

@@ -42,11 +42,7 @@ static void end(void)
     l2_dev_fini(&other);
 }
 
-static void kill_and_open(void)
-{
-    l2_discard(d);
-    open_on(&dev);
-}
+static void kill_and_open(void) { l2_discard(d); open_on(&dev); }
 
 /* A write hangs, and did for two seconds. */
 static void freeze(void)
@@ -55,17 +51,9 @@ static void freeze(void)
     base_store_rlx(&d->write_ns, base_now_ns() - UINT64_C(2000000000));
 }
 
-static void thaw(void)
-{
-    base_store_rlx(&d->write_ns, (uint64_t)0);
-    l2_writing_drop(d);
-}
+static void thaw(void) { base_store_rlx(&d->write_ns, (uint64_t)0); l2_writing_drop(d); }
 
-static void del(uint32_t i)
-{
-    const l2_key k = key_of(&i);
-    l2_invalidate(d, &k);
-}
+static void del(uint32_t i) { const l2_key k = key_of(&i); l2_invalidate(d, &k); }
 
 /* Check which of the keys 0..SOME - 1 are served: those from `first` on, in version 1. */
 static void served_from(uint32_t first)

@@ -128,17 +128,9 @@ static void kill_point(const char *name)
 
 /* ---- the store ---- */
 
-static int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return __atomic_load_n(&ms, __ATOMIC_RELAXED);
-}
+static int64_t now_ms(void *ctx) { (void)ctx; return __atomic_load_n(&ms, __ATOMIC_RELAXED); }
 
-static int64_t wall_ms(void *ctx)
-{
-    (void)ctx;
-    return INT64_C(1700000000000);
-}
+static int64_t wall_ms(void *ctx) { (void)ctx; return INT64_C(1700000000000); }
 
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {

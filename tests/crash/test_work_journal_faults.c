@@ -279,11 +279,7 @@ static int shim_control(sqlite3_file *file, int op, void *arg)
     return real->pMethods->xFileControl(real, op, arg);
 }
 
-static int shim_sector(sqlite3_file *file)
-{
-    (void)file;
-    return 512;
-}
+static int shim_sector(sqlite3_file *file) { (void)file; return 512; }
 
 static int shim_traits(sqlite3_file *file)
 {
@@ -589,11 +585,7 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
 
 static uint32_t firings;
 
-static void fires(const cellar_task *t, void *ctx)
-{
-    (void)t, (void)ctx;
-    firings++;
-}
+static void fires(const cellar_task *t, void *ctx) { (void)t, (void)ctx; firings++; }
 
 /* Open the pool, add an interval of 10 s, and fire it; a failed call is made again. */
 static void schedule(const char *spare)

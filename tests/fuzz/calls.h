@@ -162,10 +162,7 @@ static int64_t calls_one_of(const int64_t *list, size_t count)
 #define BAD_MS SOME_MS, SOME_MS, SOME_MS, SOME_MS, -1, INT64_MIN
 
 /* Draw the budget of a tick: with one thread one that no clock of the system ends. */
-static uint64_t tick_us(uint64_t all)
-{
-    return !calls_exact() ? draw(2000) : chance(50) ? 0 : all;
-}
+static uint64_t tick_us(uint64_t all) { return !calls_exact() ? draw(2000) : chance(50) ? 0 : all; }
 
 /* ---- Failing --------------------------------------------------------------------------------- */
 

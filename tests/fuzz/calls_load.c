@@ -17,11 +17,7 @@ static bool key_of_loader(calls_key *k, const void *bytes, size_t len, const voi
     return k->len == len;
 }
 
-static void free_block(void *block, void *ctx)
-{
-    (void)ctx;
-    free(block);
-}
+static void free_block(void *block, void *ctx) { (void)ctx; free(block); }
 
 /* The old value is confirmed: its deadline moves, and soft deletes of its tags are forgotten. */
 static void slot_confirmed(const calls_key *k)

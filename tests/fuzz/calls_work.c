@@ -276,11 +276,7 @@ static cellar_bus *calls_bus;
 static cellar_bus_member *calls_member[CALLS_THREADS];
 static _Atomic int64_t calls_contexts; /* given to bus and schedules, not yet freed */
 
-static void free_context(void *ctx)
-{
-    (void)ctx;
-    atomic_fetch_sub(&calls_contexts, 1);
-}
+static void free_context(void *ctx) { (void)ctx; atomic_fetch_sub(&calls_contexts, 1); }
 
 static cellar_bus_verdict handle_message(const cellar_bus_message *m, void *ctx)
 {

@@ -874,11 +874,7 @@ CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p)
     return p < BASE_SIM_PICKERS ? name[p] : "?";
 }
 
-static void base_sim_main_fiber(void *arg)
-{
-    const base_sim_scenario *s = arg;
-    s->run();
-}
+static void base_sim_main_fiber(void *arg) { const base_sim_scenario *s = arg; s->run(); }
 
 /* Choose everything that the seed decides before the first step. */
 static void base_sim_choose(uint64_t seed)

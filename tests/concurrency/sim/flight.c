@@ -169,24 +169,12 @@ static void sky_writer(void *arg)
     }
 }
 
-static void sky_deleter(void *arg)
-{
-    (void)arg;
-    sky_del();
-}
+static void sky_deleter(void *arg) { (void)arg; sky_del(); }
 
 /* With another writer: only that writer knows the guaranteed number. */
-static void sky_clearer(void *arg)
-{
-    (void)arg;
-    BASE_SIM_CHECK(cellar_clear(sky.c) == CELLAR_OK);
-}
+static void sky_clearer(void *arg) { (void)arg; BASE_SIM_CHECK(cellar_clear(sky.c) == CELLAR_OK); }
 
-static void sky_setter(void *arg)
-{
-    (void)arg;
-    sky_set_after();
-}
+static void sky_setter(void *arg) { (void)arg; sky_set_after(); }
 
 /* Without another writer: the source's number from before the clear is dead. */
 static void sky_lone_clearer(void *arg)
@@ -324,11 +312,7 @@ const base_sim_scenario sim_flight_job = { "flight_job", "queued refreshes of a 
 
 /* ---- leases ---- */
 
-static void sky_tell(void *ctx)
-{
-    (void)ctx;
-    sky.told++;
-}
+static void sky_tell(void *ctx) { (void)ctx; sky.told++; }
 
 static void sky_leaser(void *arg)
 {

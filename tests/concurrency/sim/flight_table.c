@@ -26,11 +26,7 @@ static struct {
     uint32_t loads, generations, fail_in, leave_in;
 } yard;
 
-static int64_t yard_ms(void *ctx)
-{
-    (void)ctx;
-    return 1000;
-}
+static int64_t yard_ms(void *ctx) { (void)ctx; return 1000; }
 
 static const flight_key yard_key = { "k", 1, 7, UINT64_C(0x123456789abcdef) };
 

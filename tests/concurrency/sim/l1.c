@@ -752,11 +752,7 @@ const base_sim_scenario sim_l1_forged = { "l1_forged", "images of records are ne
 
 /* ---- inspect: a dead key has no answer ---- */
 
-static void l1_inspect_deleter(void *arg)
-{
-    (void)arg;
-    world_del(0);
-}
+static void l1_inspect_deleter(void *arg) { (void)arg; world_del(0); }
 
 static void l1_inspect_looker(void *arg)
 {
@@ -808,11 +804,7 @@ const base_sim_scenario sim_l1_pin_write = { "l1_pin_write", "pins against write
 
 /* ---- split_read: without deletes each get must hit, whenever the bucket is split ---- */
 
-static void split_one(void *arg)
-{
-    (void)arg;
-    (void)world_set(world_key_with(0, 0), 8);
-}
+static void split_one(void *arg) { (void)arg; (void)world_set(world_key_with(0, 0), 8); }
 
 static void split_reader(void *arg)
 {

@@ -63,11 +63,7 @@ uint32_t world_read(const unsigned char *v, size_t len, uint32_t key)
 
 /* ---- memory of the store: freed blocks are poisoned and stay mapped ---- */
 
-static void *world_alloc(size_t bytes, void *ctx)
-{
-    (void)ctx;
-    return malloc(bytes);
-}
+static void *world_alloc(size_t bytes, void *ctx) { (void)ctx; return malloc(bytes); }
 
 static void world_free(void *p, size_t bytes, void *ctx)
 {

@@ -44,11 +44,7 @@ static const unsigned char sim_l2_secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }
 
 static int64_t sim_l2_now(void *ctx) { return ((sim_l2 *)ctx)->now_ms; }
 
-static int64_t sim_l2_wall(void *ctx)
-{
-    (void)ctx;
-    return INT64_C(1700000000000);
-}
+static int64_t sim_l2_wall(void *ctx) { (void)ctx; return INT64_C(1700000000000); }
 
 static void sim_l2_init(sim_l2 *k, l2_dev *dev)
 {
@@ -509,11 +505,7 @@ static int sim_ends_unseal(const unsigned char *nonce, const void *aad, size_t a
     return 0;
 }
 
-static void sim_ends_calm(bool on)
-{
-    ends.calm = on;
-    base_sim_calm(on);
-}
+static void sim_ends_calm(bool on) { ends.calm = on; base_sim_calm(on); }
 
 static bool sim_ends_ok(uint32_t key, uint32_t over, const void *value, size_t len)
 {

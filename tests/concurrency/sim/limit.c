@@ -39,11 +39,7 @@ static struct rl {
     struct { uint32_t key, start, end; } reset[64];
 } rl;
 
-static uint64_t rl_clock(void *ctx)
-{
-    (void)ctx;
-    return base_load_acq(&rl.now_ns);
-}
+static uint64_t rl_clock(void *ctx) { (void)ctx; return base_load_acq(&rl.now_ns); }
 
 static uint8_t rl_layout; /* of keys over buckets: part of the hash key */
 

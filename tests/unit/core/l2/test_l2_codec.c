@@ -147,9 +147,10 @@ static unsigned char *lies_in(const char *file, const void *bytes, size_t n)
     return f != NULL ? memmem(f->live, f->size, bytes, n) : NULL;
 }
 
-T_CASE(encrypted_values_are_restored_exactly)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(encrypted_values_are_restored_exactly, STORE)
 {
-    begin();
     open_it();
     for (uint32_t i = 1; i < 60; i++) {
         T_EQ_I64(put(i, 1), CELLAR_OK);
@@ -181,14 +182,12 @@ T_CASE(encrypted_values_are_restored_exactly)
     T_EQ_U64(len, value_of(want, 5, 1));
     T_EQ_STR(buf, "before");
     T_EQ_U64(l2_kit_figures(&kit).miss_sealed, 0);
-    end();
 }
 
 static int by_bytes(const void *a, const void *b) { return memcmp(a, b, 12); }
 
-T_CASE(no_nonce_is_used_twice)
+T_CASE_ON(no_nonce_is_used_twice, STORE)
 {
-    begin();
     for (int round = 0; round < 20; round++) {
         open_it();
         for (uint32_t i = 0; i < 20; i++) {
@@ -204,12 +203,10 @@ T_CASE(no_nonce_is_used_twice)
         T_CHECK(memcmp(right_toy.nonce[i - 1], right_toy.nonce[i], 12) != 0);
     }
     open_it();
-    end();
 }
 
-T_CASE(a_wrong_or_missing_cipher_key_misses_and_writes_nothing)
+T_CASE_ON(a_wrong_or_missing_cipher_key_misses_and_writes_nothing, STORE)
 {
-    begin();
     open_it();
     for (uint32_t i = 0; i < 30; i++) { T_EQ_I64(put(i, 1), CELLAR_OK); }
     const cellar_l2_cipher *const with[] = { &crypt_of_wrong, NULL, &crypt_of_right };
@@ -241,12 +238,10 @@ T_CASE(a_wrong_or_missing_cipher_key_misses_and_writes_nothing)
     T_EQ_I64(l2_get(kit.d, &five, buf, sizeof buf, &len, &m), CELLAR_MISS);
     T_EQ_MEM(buf, zeros, sizeof zeros);
     T_EQ_I64(l2_get(kit.d, &five, NULL, 0, &len, &m), CELLAR_MISS); /* not even its length */
-    end();
 }
 
-T_CASE(a_cipher_that_fails_stores_nothing)
+T_CASE_ON(a_cipher_that_fails_stores_nothing, STORE)
 {
-    begin();
     open_it();
     T_EQ_I64(put(1, 1), CELLAR_OK);
     right_toy.broken = true;
@@ -266,7 +261,6 @@ T_CASE(a_cipher_that_fails_stores_nothing)
     T_EQ_I64(l2_put(kit.d, &k, buf, len, &m, NULL), CELLAR_OK);
     T_EQ_U64(right_toy.nonces, sealed);
     T_EQ_U64(l2_kit_figures(&kit).identical, 1);
-    end();
 }
 
 typedef struct spot { /* a record in data.seg */
@@ -310,9 +304,8 @@ static void lie(const spot *s, uint8_t form)
 
 /* An attacker knows the store's secret and makes every check right, but has no key of the
  * cipher. */
-T_CASE(forged_bytes_with_right_checks_miss)
+T_CASE_ON(forged_bytes_with_right_checks_miss, STORE)
 {
-    begin();
     open_it();
     T_EQ_I64(put(9, 3), CELLAR_OK);
     T_EQ_I64(put(10, 3), CELLAR_OK);
@@ -340,7 +333,6 @@ T_CASE(forged_bytes_with_right_checks_miss)
     memcpy(s.at + value, kept, n);
     sign(&s);
     T_EQ_I64(get(9, 3), CELLAR_OK);
-    end();
 }
 
 /* Process deaths and power cuts at any moment. The served version is the last one. After a power

@@ -28,11 +28,7 @@ static _Atomic int64_t now_ms;
 static _Atomic uint32_t over;
 static _Atomic uint64_t hits;
 
-static int64_t the_time(void *ctx)
-{
-    (void)ctx;
-    return atomic_load(&now_ms);
-}
+static int64_t the_time(void *ctx) { (void)ctx; return atomic_load(&now_ms); }
 
 static int64_t the_wall(void *ctx) { return the_time(ctx) + INT64_C(1700000000000); }
 

@@ -217,11 +217,7 @@ static void index_begin(uint64_t words)
     T_REQUIRE(l2_index_open(&bare, words));
 }
 
-static void index_end(void)
-{
-    l2_index_close(&bare);
-    T_EQ_U64(base_load_rlx(&account.used), 0);
-}
+static void index_end(void) { l2_index_close(&bare); T_EQ_U64(base_load_rlx(&account.used), 0); }
 
 T_CASE(each_word_is_found_until_it_is_removed)
 {

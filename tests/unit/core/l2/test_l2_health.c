@@ -42,11 +42,7 @@ static void fail_with(int site, int error)
     dev.fail_sticky = true;
 }
 
-static void pass(int64_t ms)
-{
-    kit.now_ms += ms;
-    (void)l2_tick(kit.d, 1000);
-}
+static void pass(int64_t ms) { kit.now_ms += ms; (void)l2_tick(kit.d, 1000); }
 
 static bool is_off(void) { return l2_kit_figures(&kit).off; }
 

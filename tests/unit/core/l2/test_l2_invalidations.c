@@ -27,17 +27,9 @@ static uint32_t known(void)
     return n;
 }
 
-static void begin(void)
-{
-    l2_kit_begin(&kit, &dev, L2_DROP);
-    T_EQ_U64(known(), 0);
-}
+static void begin(void) { l2_kit_begin(&kit, &dev, L2_DROP); T_EQ_U64(known(), 0); }
 
-static void killed(void)
-{
-    l2_kit_killed(&kit, &dev);
-    (void)known();
-}
+static void killed(void) { l2_kit_killed(&kit, &dev); (void)known(); }
 
 static l2_key key_of(const char *text)
 {

@@ -48,11 +48,7 @@ static void watch(uint32_t at)
     read_errno = 0;
 }
 
-static void open_it(void)
-{
-    dev.locked = false;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-}
+static void open_it(void) { dev.locked = false; T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); }
 
 static void begin(void)
 {
@@ -70,11 +66,7 @@ static void begin(void)
     open_it();
 }
 
-static void end(void)
-{
-    watch(0);
-    l2_kit_end(&kit, &dev);
-}
+static void end(void) { watch(0); l2_kit_end(&kit, &dev); }
 
 static void fill(uint32_t version, size_t n)
 {
@@ -180,11 +172,12 @@ static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64
     return l2_dev_pread(ctx, f, buf, n, off, &done) == 0 ? done : 0;
 }
 
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
 /* The disk is asked to read ahead only for the bytes that memory lacks. */
-T_CASE(long_value_in_memory_requests_nothing_of_the_disk)
+T_CASE_ON(long_value_in_memory_requests_nothing_of_the_disk, STORE)
 {
     const size_t some[] = { 0, 3000, 100000, LONG / 2, SIZE_MAX };
-    begin();
     put_on_disk(&plain);
     kit.vfs.pread_now = pread_now;
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
@@ -193,13 +186,11 @@ T_CASE(long_value_in_memory_requests_nothing_of_the_disk)
         T_EQ_U64(look(), 1);
         T_EQ_I64(dev.aheads == aheads, some[i] == SIZE_MAX);
     }
-    end();
 }
 
 /* A read of another thread has not ended for long. */
-T_CASE(read_beside_a_stall_serves_what_memory_has)
+T_CASE_ON(read_beside_a_stall_serves_what_memory_has, STORE)
 {
-    begin();
     put_on_disk(&plain);
     kit.vfs.pread_now = pread_now;
     watch(0);
@@ -214,7 +205,6 @@ T_CASE(read_beside_a_stall_serves_what_memory_has)
     base_store_rlx(&kit.d->reads_out, 0u);
     in_memory = 0;
     T_EQ_U64(look(), 1);
-    end();
 }
 
 static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
@@ -259,9 +249,8 @@ T_CASE(compressed_or_encrypted_long_value_is_served)
     }
 }
 
-T_CASE(too_small_buffer_is_left_alone)
+T_CASE_ON(too_small_buffer_is_left_alone, STORE)
 {
-    begin();
     put_on_disk(&plain);
     const l2_key k = key_of(KEY);
     for (size_t cap = 0; cap < LONG; cap += LONG - 1) {
@@ -275,14 +264,12 @@ T_CASE(too_small_buffer_is_left_alone)
             if (!T_EQ_U64(got[i], 0xa5)) { break; }
         }
     }
-    end();
 }
 
-T_CASE(ranges_over_the_bounds_of_parts_are_right)
+T_CASE_ON(ranges_over_the_bounds_of_parts_are_right, STORE)
 {
     static const size_t at[] = { 0, 1, 4000, 4100, 131072, 200000, LONG - 1, LONG };
     static const size_t cap[] = { 0, 1, 300, 131072, LONG };
-    begin();
     put_on_disk(&plain);
     fill(1, LONG);
     const l2_key k = key_of(KEY);
@@ -298,16 +285,14 @@ T_CASE(ranges_over_the_bounds_of_parts_are_right)
             T_EQ_U64(got[n], 0xa5);
         }
     }
-    end();
 }
 
 /* A range reads the parts that it touches, and a part that is lost elsewhere does not matter. */
-T_CASE(range_of_a_value_above_256_kib_reads_one_part)
+T_CASE_ON(range_of_a_value_above_256_kib_reads_one_part, STORE)
 {
     const size_t at = MOST / 2;
     size_t total = 0;
     l2_meta m;
-    begin();
     put("whole", 1, (size_t)250 << 10);
     T_EQ_U64(l2_kit_figures(&kit).parts, 0);
     put(KEY, 1, MOST);
@@ -329,15 +314,13 @@ T_CASE(range_of_a_value_above_256_kib_reads_one_part)
     T_EQ_U64(look_at(KEY, MOST), 0);
     T_EQ_I64(l2_get_range(kit.d, &k, at, got, 4096, &total, &m), CELLAR_OK);
     T_CHECK(memcmp(got, value + at, 4096) == 0);
-    end();
 }
 
 /* ---- faults ---- */
 
-T_CASE(failed_read_of_a_part_is_unknown)
+T_CASE_ON(failed_read_of_a_part_is_unknown, STORE)
 {
     static const int error[] = { EIO, EINTR };
-    begin();
     put_on_disk(&plain);
     const uint32_t n = reads_of_a_get();
     for (int e = 0; e < 2; e++) {
@@ -355,12 +338,10 @@ T_CASE(failed_read_of_a_part_is_unknown)
         }
     }
     T_EQ_U64(l2_kit_figures(&kit).io_errors, 2 * n); /* each EIO is reported once */
-    end();
 }
 
-T_CASE(short_read_of_a_part_is_continued)
+T_CASE_ON(short_read_of_a_part_is_continued, STORE)
 {
-    begin();
     put_on_disk(&plain);
     const uint32_t n = reads_of_a_get();
     for (uint32_t i = 1; i <= n; i++) {
@@ -371,7 +352,6 @@ T_CASE(short_read_of_a_part_is_continued)
         T_EQ_U64(look(), 1);
         T_EQ_U64(reads, n + 1);
     }
-    end();
 }
 
 T_ONE_THREAD;

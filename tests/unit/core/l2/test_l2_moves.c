@@ -136,11 +136,7 @@ static void at_point(const char *name)
     churn(6000, 64, true);
 }
 
-static void killed(void)
-{
-    l2_kit_killed(&kit, &dev);
-    work();
-}
+static void killed(void) { l2_kit_killed(&kit, &dev); work(); }
 
 /* 1,500 records of 248 bytes: 40 % of the room with 64 others, which churn through it. */
 T_CASE(live_records_survive_many_laps)

@@ -71,11 +71,7 @@ static void made(void)
     l2_close(d);
 }
 
-static void gone(void)
-{
-    l2_dev_fini(&dev);
-    l2_dev_fini(&cut);
-}
+static void gone(void) { l2_dev_fini(&dev); l2_dev_fini(&cut); }
 
 static void same_files(const l2_dev *a, const l2_dev *b)
 {
@@ -343,11 +339,7 @@ static void super_now(void (*damage)(unsigned char *page))
 static void flip_a_bit(unsigned char *page) { page[100] ^= 4; }
 static void no_magic(unsigned char *page) { page[0] ^= 4; }
 
-static void of_another_version(unsigned char *page)
-{
-    page[8]++;
-    seal_super(page);
-}
+static void of_another_version(unsigned char *page) { page[8]++; seal_super(page); }
 
 T_CASE(damaged_directories_are_renamed_on_request)
 {

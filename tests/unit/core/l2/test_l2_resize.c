@@ -40,11 +40,7 @@ static void some_changes(uint32_t n)
     }
 }
 
-static void synced_now(void)
-{
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    synced = ensured = changes;
-}
+static void synced_now(void) { T_EQ_I64(l2_sync(d), CELLAR_OK); synced = ensured = changes; }
 
 /* As l2_resize, to any number of segments. */
 static cellar_err resize_to(uint32_t segments)

@@ -10,25 +10,13 @@
 #include <sys/stat.h>
 
 /* Prepare a store. Change cfg before open_it. */
-static void start(void)
-{
-    begin(L2_DROP);
-    l2_dev_init(&dev);
-}
+static void start(void) { begin(L2_DROP); l2_dev_init(&dev); }
 
 static void open_it(void) { open_on(&dev); }
 
-static void kill_and_open(void)
-{
-    l2_discard(d);
-    open_it();
-}
+static void kill_and_open(void) { l2_discard(d); open_it(); }
 
-static void close_and_open(void)
-{
-    l2_close(d);
-    open_it();
-}
+static void close_and_open(void) { l2_close(d); open_it(); }
 
 static void end(void)
 {

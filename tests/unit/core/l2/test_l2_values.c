@@ -25,11 +25,7 @@ static void (*act)(void);
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
 
-static void open_again(void)
-{
-    dev.locked = false;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-}
+static void open_again(void) { dev.locked = false; T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); }
 
 static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,
                          size_t *done)
@@ -217,10 +213,11 @@ static void ranges_are_right(const char *name, uint32_t version, size_t n)
     range_is(name, n, PART * 2, PART * 3);
 }
 
-T_CASE(values_of_any_length_are_served_from_buffer_disk_and_after_a_reopen)
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(values_of_any_length_are_served_from_buffer_disk_and_after_a_reopen, STORE)
 {
     static const size_t size[] = { 5800, 7900, 8000, PART, PART + 1, 2 * PART, 2 * PART + 1, 30000, LONG };
-    begin();
     for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
         T_EQ_I64(put("k", 10 + (uint32_t)i, size[i]), CELLAR_OK);
         T_EQ_U64(look("k", size[i]), 10 + i);
@@ -239,7 +236,6 @@ T_CASE(values_of_any_length_are_served_from_buffer_disk_and_after_a_reopen)
     T_EQ_U64(look("k", LIMIT), 98);
     T_EQ_I64(put("k", 99, LIMIT + 1), L2_REFUSED);
     T_EQ_U64(l2_kit_figures(&kit).refused_size, 1);
-    end();
 }
 
 /* Put a short and a long value; check their ranges in this life of the store and in the next one. */
@@ -257,16 +253,13 @@ static void ranges_in_two_lives(int pack)
     ranges_are_right("long", 4, LONG);
 }
 
-T_CASE(ranges_of_values_are_the_bytes_of_the_whole)
+T_CASE_ON(ranges_of_values_are_the_bytes_of_the_whole, STORE)
 {
-    begin();
     for (int pack = 0; pack <= 1; pack++) { ranges_in_two_lives(pack); }
-    end();
 }
 
-T_CASE(changed_values_are_misses)
+T_CASE_ON(changed_values_are_misses, STORE)
 {
-    begin();
     const l2_key k = key_of("k");
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
     T_EQ_I64(put("k", 2, LONG - 1), CELLAR_OK);
@@ -295,7 +288,6 @@ T_CASE(changed_values_are_misses)
     kit.now_ms += 5001;
     kit.wall_ms += 5001;
     T_EQ_U64(look("k", LONG), 0);
-    end();
 }
 
 /* Stop a put of a change after several numbers of parts: the old value never comes back, and the
@@ -319,9 +311,8 @@ T_CASE(a_put_that_stops_between_parts_leaves_no_old_value)
     }
 }
 
-T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing)
+T_CASE_ON(a_put_whose_stamp_moves_between_parts_stores_nothing, STORE)
 {
-    begin();
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
     l2_parts parts = { 0, 0 };
     l2_meta m = { .parts = &parts };
@@ -329,12 +320,10 @@ T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing)
     stamp_right = false;
     T_EQ_I64(put_once("k", 2, LONG, &m), L2_REFUSED);
     T_EQ_U64(look("k", LONG), 1); /* no change of the key was told */
-    end();
 }
 
-T_CASE(an_unchanged_value_is_not_written_again)
+T_CASE_ON(an_unchanged_value_is_not_written_again, STORE)
 {
-    begin();
     uint64_t where = 0;
     l2_meta m = { .where = &where };
     T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
@@ -343,14 +332,12 @@ T_CASE(an_unchanged_value_is_not_written_again)
     T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).parts, parts);
     T_EQ_U64(l2_kit_figures(&kit).identical, 1);
-    end();
 }
 
 /* Without a word of its first part the whole value is a miss, not its last part. An unchanged value
  * of memory is written again then. */
-T_CASE(a_value_without_its_first_part_is_a_miss)
+T_CASE_ON(a_value_without_its_first_part_is_a_miss, STORE)
 {
-    begin();
     uint64_t where = 0;
     l2_meta m = { .where = &where }, seen;
     l2_part part;
@@ -374,13 +361,11 @@ T_CASE(a_value_without_its_first_part_is_a_miss)
     m.addr = where;
     T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
     T_EQ_U64(look("k", LONG), 1);
-    end();
 }
 
 /* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
-T_CASE(a_damaged_part_makes_the_whole_value_a_miss)
+T_CASE_ON(a_damaged_part_makes_the_whole_value_a_miss, STORE)
 {
-    begin();
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
     T_EQ_I64(put("behind", 2, LONG), CELLAR_OK); /* no part of "k" stays in the stage */
     l2_close(kit.d);
@@ -404,13 +389,11 @@ T_CASE(a_damaged_part_makes_the_whole_value_a_miss)
     }
     T_EQ_U64(damaged, (LONG + 4095) / 4096);
     T_EQ_U64(look("k", LONG), 1);
-    end();
 }
 
 /* A pass asks the head whether the value still has its parts. */
-T_CASE(a_value_is_found_after_its_head_failed_once_in_a_pass)
+T_CASE_ON(a_value_is_found_after_its_head_failed_once_in_a_pass, STORE)
 {
-    begin();
     T_EQ_I64(put("long", 1, LONG), CELLAR_OK);
     const uint64_t lsn = lsn_of("long");
     T_CHECK(l2_seq_of(kit.d, lsn) > l2_seq_of(kit.d, base_load_acq(&kit.d->head)) + 1);
@@ -427,7 +410,6 @@ T_CASE(a_value_is_found_after_its_head_failed_once_in_a_pass)
         (void)put_once("fill", 1, 5000, &m);
     }
     T_EQ_U64(look("long", LONG), 1);
-    end();
 }
 
 /* Begin a value, let the log lose its first parts, and go on. */
@@ -519,11 +501,7 @@ static void replaced(void)
     act_at = at;
 }
 
-static void deleted(void)
-{
-    const l2_key k = key_of("k");
-    l2_invalidate(kit.d, &k);
-}
+static void deleted(void) { const l2_key k = key_of("k"); l2_invalidate(kit.d, &k); }
 
 static void tag_deleted(void) { l2_tag_invalidate(kit.d, 77, 9, false); }
 
@@ -541,11 +519,7 @@ static void cleared(void)
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
 }
 
-static void expired(void)
-{
-    kit.now_ms += 20001;
-    kit.wall_ms += 20001;
-}
+static void expired(void) { kit.now_ms += 20001; kit.wall_ms += 20001; }
 
 static void filled(void)
 {
@@ -683,9 +657,8 @@ T_CASE(a_shrink_below_the_live_values_keeps_whole_ones)
     end();
 }
 
-T_CASE(a_full_disk_between_parts_leaves_no_old_value)
+T_CASE_ON(a_full_disk_between_parts_leaves_no_old_value, STORE)
 {
-    begin();
     kit.cfg.off_ms = 1000;
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
     dev.fail_site = DEV_PWRITE;
@@ -711,7 +684,6 @@ T_CASE(a_full_disk_between_parts_leaves_no_old_value)
     T_EQ_U64(look("k", LONG), 2);
     l2_kit_killed(&kit, &dev);
     T_EQ_U64(look("k", LONG), 2);
-    end();
 }
 
 /* ---- a toy cipher ---- */

@@ -138,11 +138,7 @@ static uint32_t lost_without(size_t at, size_t bytes)
     return lost;
 }
 
-static void finish(void)
-{
-    l2_dev_fini(&dev);
-    l2_dev_fini(&other);
-}
+static void finish(void) { l2_dev_fini(&dev); l2_dev_fini(&other); }
 
 T_CASE(lost_page_costs_its_own_records)
 {

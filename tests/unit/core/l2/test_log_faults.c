@@ -57,11 +57,7 @@ static void stop(void)
     l2_dev_fini(&other);
 }
 
-static void kill_and_open(void)
-{
-    l2_discard(d);
-    open_on(&dev);
-}
+static void kill_and_open(void) { l2_discard(d); open_on(&dev); }
 
 static uint64_t tail(void) { return base_load_acq(&d->tail); }
 static uint64_t seq_now(void) { return l2_seq_of(d, tail()); }
@@ -126,11 +122,7 @@ T_CASE(segment_that_has_no_place_does_not_begin)
 
 static uint32_t disk_calls;
 
-static void count_call(void *ctx)
-{
-    (void)ctx;
-    T_REQUIRE(++disk_calls < 10);
-}
+static void count_call(void *ctx) { (void)ctx; T_REQUIRE(++disk_calls < 10); }
 
 /* Another thread wrote the buffer after an append found it full. */
 T_CASE(buffer_that_was_written_meanwhile_is_not_written_again)

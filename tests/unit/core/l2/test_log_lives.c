@@ -36,11 +36,7 @@ static l2 *d;
 static base_rng rng;
 static _Atomic int64_t ms = 1000000;
 
-static int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return base_load_rlx(&ms);
-}
+static int64_t now_ms(void *ctx) { (void)ctx; return base_load_rlx(&ms); }
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);

@@ -27,11 +27,7 @@ static l2 *d;
 static char path[T_FOLDER_MAX];
 static uint64_t factor;
 
-static int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return 1000000;
-}
+static int64_t now_ms(void *ctx) { (void)ctx; return 1000000; }
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);

@@ -85,11 +85,7 @@ static l2_config cfg;
 static uint32_t object_bytes; /* of the next store; a large one has a small index */
 static char path[T_FOLDER_MAX];
 
-static int64_t now_ms(void *ctx)
-{
-    (void)ctx;
-    return 1000000 + atomic_load(&clock_ms);
-}
+static int64_t now_ms(void *ctx) { (void)ctx; return 1000000 + atomic_load(&clock_ms); }
 
 static void give_image(void *ctx, l2_images *to)
 {
@@ -159,11 +155,7 @@ static bool lives(uint32_t i)
     return l2_get(d, &k, value, sizeof value, &n, &m) == CELLAR_OK;
 }
 
-static void end_key(uint32_t i)
-{
-    const l2_key k = key_of(&i);
-    l2_invalidate(d, &k);
-}
+static void end_key(uint32_t i) { const l2_key k = key_of(&i); l2_invalidate(d, &k); }
 
 /* ---- cases ---- */
 
@@ -189,17 +181,9 @@ T_CASE(thread_writes_for_callers_after_a_slow_write)
     end();
 }
 
-static void *put_once(void *ctx)
-{
-    (void)put(100);
-    return ctx;
-}
+static void *put_once(void *ctx) { (void)put(100); return ctx; }
 
-static void *commit_once(void *ctx)
-{
-    (void)l2_commit(d);
-    return ctx;
-}
+static void *commit_once(void *ctx) { (void)l2_commit(d); return ctx; }
 
 /* The marker in /dev/shm makes a delete safe. */
 T_CASE(delete_returns_while_a_write_hangs)
@@ -403,11 +387,7 @@ static cellar_err scan(void)
     return l2_visit(d, GENERATION, &at, 100000, pass_all, NULL);
 }
 
-static void *scan_once(void *ctx)
-{
-    (void)scan();
-    return ctx;
-}
+static void *scan_once(void *ctx) { (void)scan(); return ctx; }
 
 static void *call_many(void *ctx)
 {
