@@ -10,6 +10,8 @@
 #include "cellar_load.h"
 #include "cellar_object.h"
 #include "cellar_l2.h"
+#include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
 #include "cellar_breaker.h"
@@ -32,7 +34,9 @@ static void open_store(void)
 
 static void close_store(void) { cellar_close(store); store = NULL; }
 
-/* Each kind of input struct: its initial value, and a call that must return OK with it. */
+/* A call that must return OK with the struct `p`: to each kind of input struct there is one. */
+#define CALL(name, type, call) static cellar_err name(void *p) { type *o = p; return call; }
+
 static cellar_err use_config(void *p)
 {
     cellar *c = NULL;
@@ -108,10 +112,7 @@ static cellar_err use_breaker_config(void *p)
     return err;
 }
 
-static cellar_err use_set_opts(void *p)
-{
-    return cellar_set(store, "s", 1, "x", 1, (const cellar_set_opts *)p);
-}
+CALL(use_set_opts, const cellar_set_opts, cellar_set(store, "s", 1, "x", 1, o))
 
 static cellar_err use_delete_opts(void *p)
 {
@@ -287,27 +288,17 @@ T_CASE_ON(only_fields_within_struct_size_count, STORE)
 }
 
 /* Output structs. */
-static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 1, 0,
-                                                                    (cellar_entry_info *)p); }
+CALL(fill_info, cellar_entry_info, cellar_entry_info_get(store, "k", 1, 0, o))
 static cellar_err fill_info_of_get(void *p)
 {
     cellar_get_opts o = { .struct_size = sizeof o, .info = (cellar_entry_info *)p };
     return use_get_opts(&o);
 }
-static cellar_err fill_stats(void *p)
-{
-    return cellar_stats_get(store, CELLAR_SCOPE_STORE, (cellar_stats *)p);
-}
-static cellar_err fill_latency(void *p)
-{
-    return cellar_latency_get(store, CELLAR_OP_SET, (cellar_latency *)p);
-}
-static cellar_err fill_error(void *p) { return cellar_last_error(store, (cellar_error_info *)p); }
-static cellar_err fill_bloom(void *p)
-{
-    return cellar_bloom_info_get(store, (cellar_bloom_info *)p);
-}
-static cellar_err fill_reason(void *p) { return cellar_why(store, "k", 1, (cellar_reason *)p); }
+CALL(fill_stats, cellar_stats, cellar_stats_get(store, CELLAR_SCOPE_STORE, o))
+CALL(fill_latency, cellar_latency, cellar_latency_get(store, CELLAR_OP_SET, o))
+CALL(fill_error, cellar_error_info, cellar_last_error(store, o))
+CALL(fill_bloom, cellar_bloom_info, cellar_bloom_info_get(store, o))
+CALL(fill_reason, cellar_reason, cellar_why(store, "k", 1, o))
 static cellar_err fill_advice(void *p)
 {
     cellar_err err = cellar_advice_get(store, CELLAR_SCOPE_STORE, (cellar_advice *)p);
@@ -320,10 +311,7 @@ static cellar_err fill_warm(void *p)
 }
 
 static cellar_breaker *breaker;
-static cellar_err fill_breaker(void *p)
-{
-    return cellar_breaker_info_get(breaker, (cellar_breaker_info *)p);
-}
+CALL(fill_breaker, cellar_breaker_info, cellar_breaker_info_get(breaker, o))
 T_CASE_ON(structs_handed_out_end_where_the_caller_says, STORE)
 {
     check_out("cellar_entry_info", sizeof(cellar_entry_info), fill_info);
@@ -360,13 +348,77 @@ T_CASE_ON(results_from_their_first_size_on_are_filled, STORE)
     }
 }
 
+/* ---- limiters and locks ---- */
+
+static cellar_limiter *limiter;
+static cellar_locks *locks;
+
+static cellar_err use_limiter_config(void *p)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
+    cellar_limiter *l = NULL;
+    cellar_err err = cellar_limiter_open((const cellar_limiter_config *)p, &rule, 1, &l);
+    if (err == CELLAR_OK) cellar_limiter_close(l);
+    return err;
+}
+
+static cellar_err use_locks_config(void *p)
+{
+    cellar_locks *t = NULL;
+    cellar_err err = cellar_locks_open((const cellar_locks_config *)p, &t);
+    if (err == CELLAR_OK) cellar_locks_close(t);
+    return err;
+}
+
+static cellar_err use_lock_opts(void *p)
+{
+    cellar_lock lk;
+    cellar_err err = cellar_lock_acquire(locks, "k", 1, (const cellar_lock_opts *)p, &lk);
+    return err == CELLAR_OK ? cellar_lock_release(locks, &lk) : err;
+}
+
+CALL(use_check_opts, const cellar_check_opts,
+     cellar_limiter_check_with(limiter, "k", 1, 0, o, NULL))
+CALL(fill_limiter, cellar_limiter_stats, cellar_limiter_stats_get(limiter, o))
+CALL(fill_lock, cellar_lock_info, cellar_lock_info_get(locks, "held", 4, o))
+CALL(fill_locks, cellar_locks_stats, cellar_locks_stats_get(locks, o))
+
+T_CASE(structs_of_limiters_of_every_size_work)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
+    cellar_limiter_config cfg = cellar_limiter_config_default();
+    check_in("cellar_limiter_config", &cfg, sizeof cfg, FIRST, use_limiter_config);
+    cfg.abi = 0; /* not checked */
+    T_EQ_I64(use_limiter_config(&cfg), CELLAR_OK);
+    cfg.abi = CELLAR_ABI + 1;
+    T_EQ_I64(use_limiter_config(&cfg), CELLAR_E_ABI);
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &limiter) == CELLAR_OK);
+    CHECK_IN(cellar_check_opts, cellar_check_opts_default(), use_check_opts);
+    check_out("cellar_limiter_stats", sizeof(cellar_limiter_stats), fill_limiter);
+    cellar_limiter_close(limiter);
+}
+
+T_CASE(structs_of_locks_of_every_size_work)
+{
+    cellar_lock lk;
+    CHECK_IN(cellar_locks_config, cellar_locks_config_default(), use_locks_config);
+    T_REQUIRE(cellar_locks_open(NULL, &locks) == CELLAR_OK);
+    CHECK_IN(cellar_lock_opts, cellar_lock_opts_default(), use_lock_opts);
+    T_REQUIRE(cellar_lock_acquire(locks, "held", 4, NULL, &lk) == CELLAR_OK);
+    check_out("cellar_lock_info", sizeof(cellar_lock_info), fill_lock);
+    check_out("cellar_locks_stats", sizeof(cellar_locks_stats), fill_locks);
+    T_EQ_I64(cellar_lock_release(locks, &lk), CELLAR_OK);
+    cellar_locks_close(locks);
+}
+
 #define STRUCTS(X) \
     X(cellar_namespace_config) X(cellar_config) X(cellar_set_opts) X(cellar_error_info) \
     X(cellar_entry_info) X(cellar_get_opts) X(cellar_delete_opts) X(cellar_result) \
     X(cellar_load_opts) X(cellar_l2_cipher) X(cellar_l2_config) X(cellar_stats) X(cellar_latency) \
     X(cellar_advice) X(cellar_reason) X(cellar_bloom_info) X(cellar_breaker_config) \
     X(cellar_breaker_info) X(cellar_host_config) X(cellar_tuning_config) X(cellar_warm_opts) \
-    X(cellar_warm_report)
+    X(cellar_warm_report) X(cellar_limiter_config) X(cellar_check_opts) X(cellar_limiter_stats) \
+    X(cellar_locks_config) X(cellar_lock_opts) X(cellar_lock_info) X(cellar_locks_stats)
 
 /* Zero bytes and the size are the defaults: callers in other languages rely on it. */
 T_CASE(zeroed_structs_with_a_size_are_the_defaults)
@@ -383,8 +435,10 @@ T_CASE(zeroed_structs_with_a_size_are_the_defaults)
         T_REQUIRE(all[i].size <= ROOM);
         memset(room.bytes, 0, all[i].size);
         memcpy(room.bytes, &all[i].size, sizeof all[i].size);
-        if (strcmp(all[i].name, "cellar_config") == 0) {
-            memcpy(room.bytes + offsetof(cellar_config, abi), &abi, sizeof abi);
+        const bool limits = strcmp(all[i].name, "cellar_limiter_config") == 0;
+        if (limits || strcmp(all[i].name, "cellar_config") == 0) {
+            memcpy(room.bytes + (limits ? offsetof(cellar_limiter_config, abi)
+                                        : offsetof(cellar_config, abi)), &abi, sizeof abi);
         }
         if (!T_EQ_MEM(all[i].made, room.bytes, all[i].size)) { printf("# %s\n", all[i].name); }
     }
