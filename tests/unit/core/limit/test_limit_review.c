@@ -265,6 +265,21 @@ T_CASE(ban_after_an_ended_one_leaves_one_unit)
     kit_close(l);
 }
 
+/* An ended ban leaves one unit. The next ban takes its record, not the units that it took. */
+T_CASE(charge_in_a_second_ban_counts_behind_the_first)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    T_EQ_I64(cellar_limiter_ban(l, "k", 1, 10 * KIT_S), CELLAR_OK);
+    kit_pass(10 * KIT_S);
+    T_EQ_I64(cellar_limiter_ban(l, "k", 1, 100 * KIT_MS), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 5), CELLAR_OK); /* 1 - 5: 4 units are missing */
+    kit_pass(499 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 5), 0);
+    kit_pass(KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 5), 1);
+    kit_close(l);
+}
+
 /* Expired bans give their records to new ones. */
 T_CASE(old_bans_do_not_fill_the_table)
 {
