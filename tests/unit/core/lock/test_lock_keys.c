@@ -336,6 +336,7 @@ T_CASE_ON(thread_bound_may_go_without_hold, LOCKS)
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_BUSY);
     T_EQ_U64(figures(t).deadlocks, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    T_CHECK(lk.fence == 0 && lk.opaque == 0); /* the handle owns nothing */
 }
 
 static void *release_in_another_thread(void *arg)
