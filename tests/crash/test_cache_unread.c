@@ -401,7 +401,8 @@ T_CASE(port_replies_an_error_that_names_the_disk)
     T_EQ_STR(ask(fd, "GET n\r\n"), "$-1\r\n");
     stall_end();
     T_EQ_STR(ask(fd, "INCR n\r\n"), ":42\r\n");
-    port_done(fd);
+    close(fd);
+    port_end();
     wipe();
 }
 

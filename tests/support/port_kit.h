@@ -3,15 +3,17 @@
  * port_kit: a RESP port on a socket file, driven by steps of the test, on a clock that the test
  * turns (api_kit.h). No thread, no sleep: what a client sends is there when send() returns.
  *
- * BYTES      port_begin -> peer() -> ask(fd, "PING\r\n") == "+PONG\r\n" -> port_end
- * WORDS      resp_kit k; rk_open(&k, true); T_EQ_STR(rk(&k, "SET", "a", "1", NULL), "+OK");
- *            rk_close(&k). rk() sends the words, runs steps of the port, and returns the reply as
- *            text (rc_render), valid until the next call. */
+ * BYTES      port_begin -> peer() -> ask(fd, "PING\r\n") == "+PONG\r\n"
+ * WORDS      static resp_kit k; rk_open(&k, true); T_EQ_STR(rk(&k, "SET", "a", "1", NULL), "+OK").
+ *            rk() sends the words, runs steps of the port, and returns the reply as text
+ *            (rc_render), valid until the next call.
+ * END        Clients, port, `port_db` and store that a case leaves open are closed after it. */
 #ifndef CELLAR_TESTS_PORT_KIT_H
 #define CELLAR_TESTS_PORT_KIT_H
 
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 
 #include "tests/support/api_kit.h"
 #include "tests/support/folder.h"
@@ -21,11 +23,19 @@
 
 #define PORT_PASSWORD "sixteen bytes or more"
 
-static cellar *port_store;
+static cellar *port_store, *port_db; /* port_db: a namespace that is closed before the store */
 static cellar_resp *port;
 static char port_folder[T_FOLDER_MAX], port_path[T_FOLDER_MAX + 8];
 static char port_heard[1 << 22]; /* what the last ask() heard, terminated */
 static size_t port_heard_len;
+
+/* The descriptor of a client may be another file by now; the inode tells. */
+typedef struct port_peer {
+    int fd;
+    ino_t ino;
+} port_peer;
+static port_peer *port_peers; /* since the begin of the case */
+static size_t port_peer_count;
 
 T_INLINE void port_store_open(void) { port_store = api_open(16u << 20); }
 
@@ -59,11 +69,20 @@ T_INLINE void port_begin_with(void (*change)(cellar_resp_config *o))
 
 T_INLINE void port_begin(void) { port_begin_with(NULL); }
 
-T_INLINE void port_end(void)
+T_INLINE void port_close(void)
 {
     cellar_resp_close(port);
+    port = NULL;
+}
+
+T_INLINE void port_end(void)
+{
+    if (port_db != NULL) { T_EQ_I64(cellar_namespace_close(port_db), CELLAR_OK); }
+    port_db = NULL;
+    port_close();
     T_EQ_I64(rmdir(port_folder), 0); /* the socket file is gone */
     api_shut(port_store);
+    port_store = NULL;
 }
 T_INLINE void port_done(int fd) { close(fd); port_end(); }
 
@@ -88,16 +107,28 @@ T_INLINE void port_run(void)
     }
 }
 
-/* Connect. The port has not accepted yet. */
-T_INLINE int peer_connect(void)
+/* Let the end of the case close this client. */
+T_INLINE int peer_ready(int fd)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    memcpy(at.sun_path, port_path, strlen(port_path));
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
-    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    struct stat st;
+    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0 && fstat(fd, &st) == 0);
+    port_peers = realloc(port_peers, (port_peer_count + 1) * sizeof *port_peers);
+    T_REQUIRE(port_peers != NULL);
+    port_peers[port_peer_count++] = (port_peer){ fd, st.st_ino };
     return fd;
 }
+
+/* Connect. The port has not accepted yet. */
+T_INLINE int peer_connect_to(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    memcpy(at.sun_path, path, strlen(path));
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    return peer_ready(fd);
+}
+
+T_INLINE int peer_connect(void) { return peer_connect_to(port_path); }
 
 T_INLINE int peer(void)
 {
@@ -183,6 +214,8 @@ typedef struct resp_kit {
     char text[65536];
 } resp_kit;
 
+static resp_kit *rk_used;
+
 /* Open a port on a store, and connect. */
 T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_config *o))
 {
@@ -191,6 +224,8 @@ T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_
     k->port = port;
     T_REQUIRE(rc_connect(&k->client, port_path));
     T_REQUIRE(cellar_namespace_open(store, "db0", NULL, &k->db) == CELLAR_OK);
+    port_db = k->db;
+    rk_used = k;
 }
 
 T_INLINE void rk_read_only(cellar_resp_config *o) { o->writable = 0; }
@@ -204,9 +239,24 @@ T_INLINE void rk_open(resp_kit *k, bool writable)
 T_INLINE void rk_close(resp_kit *k)
 {
     rc_close(&k->client);
-    T_EQ_I64(cellar_namespace_close(k->db), CELLAR_OK);
+    rk_used = NULL;
     port_end();
 }
+
+T_INLINE void port_left(void)
+{
+    struct stat st;
+    for (size_t i = 0; i < port_peer_count; i++) {
+        const port_peer p = port_peers[i];
+        if (fstat(p.fd, &st) == 0 && st.st_ino == p.ino) { close(p.fd); }
+    }
+    free(port_peers);
+    port_peers = NULL;
+    port_peer_count = 0;
+    if (rk_used != NULL) { rk_close(rk_used); }
+    if (port_store != NULL) { port_end(); }
+}
+T_AFTER_EACH(port_left);
 
 /* Send what is queued; the port reads meanwhile. */
 T_INLINE void rk_flush(resp_kit *k)

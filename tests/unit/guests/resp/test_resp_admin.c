@@ -34,15 +34,7 @@ static void admin_open_with(void (*change)(cellar_resp_config *o))
 
 static void admin_open(void) { admin_open_with(NULL); }
 
-static int visitor_connect(void)
-{
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    memcpy(at.sun_path, admin_path, strlen(admin_path));
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
-    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
-    return fd;
-}
+static int visitor_connect(void) { return peer_connect_to(admin_path); }
 
 static int visitor(void)
 {
@@ -125,7 +117,6 @@ T_CASE(each_page_has_status_type_and_headers)
         /* The figures count the bytes of the page itself. */
         T_CHECK(length[0] == length[1] || (length[0] > 1000 && length[1] < length[0] + 100));
     }
-    port_done(fd);
 }
 
 T_CASE(figures_follow_the_store)
@@ -139,7 +130,6 @@ T_CASE(figures_follow_the_store)
     T_CHECK(has(port_heard,
                 "{\"name\":\"cellar_sets_total\",\"labels\":{\"namespace\":\"\"},\"value\":1}"));
     T_EQ_U64(port_stats().admin_requests, 2);
-    port_end();
 }
 
 static cellar_err figures_err;
@@ -180,7 +170,6 @@ T_CASE(figures_of_the_program_are_behind_the_others)
     T_EQ_I64(fetch(GET("/metrics")), 503);
     T_EQ_I64(fetch(GET("/stats.json")), 503);
     T_EQ_I64(fetch(GET("/healthz")), 200);
-    port_end();
 }
 
 static cellar_pool *pool;
@@ -230,7 +219,6 @@ T_CASE(readiness_ends_with_drain_and_health_does_not)
     T_EQ_I64(fetch(GET("/healthz")), 200);
     const int fd = peer();
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    port_done(fd);
 }
 
 T_CASE(readiness_is_answered_while_the_port_finishes)
@@ -245,10 +233,6 @@ T_CASE(readiness_is_answered_while_the_port_finishes)
     T_EQ_I64(status_of(hear(late, &closed)), 503);
     T_EQ_STR(hear(client, &closed), "+PONG\r\n");
     T_CHECK(closed && access(port_path, F_OK) != 0 && access(admin_path, F_OK) == 0);
-    close(visit);
-    close(late);
-    close(client);
-    port_end();
 }
 
 /* ---- the dashboard ---- */
@@ -295,7 +279,6 @@ T_CASE(dashboard_is_one_file_that_its_policy_admits)
     char *name = strstr(page, "http://www.w3.org/2000/svg"); /* a name, not an address */
     T_REQUIRE(name != NULL);
     T_CHECK(!has(name + 1, "http://") && strstr(page, "http://") == name);
-    port_end();
 }
 
 /* ---- requests ---- */
@@ -336,7 +319,6 @@ T_CASE(broken_requests_get_400_and_end_the_connection)
         close(fd);
     }
     T_EQ_U64(port_stats().protocol_errors, sizeof row / sizeof *row);
-    port_end();
 }
 
 T_CASE(other_methods_get_405)
@@ -351,7 +333,6 @@ T_CASE(other_methods_get_405)
         T_EQ_I64(fetch(request), 405);
         T_CHECK(has(port_heard, "\r\nAllow: GET, HEAD\r\n"));
     }
-    port_end();
 }
 
 static uint32_t head_bytes, body_bytes;
@@ -381,7 +362,8 @@ static void heads_over(size_t HEAD)
         T_CHECK(port_stats().bytes < before + 2 * HEAD + 40000);
     }
     T_EQ_I64(status, 431);
-    port_done(fd);
+    close(fd);
+    port_end();
 }
 
 T_CASE(heads_over_the_limit_get_431)
@@ -422,7 +404,6 @@ T_CASE(bodies_up_to_the_limit_are_dropped)
     admin_open();
     T_EQ_I64(fetch("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4294967297\r\n\r\nx"), 413);
     T_EQ_I64(fetch("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"), 413);
-    port_end();
 }
 
 T_CASE(requests_come_in_pieces_or_together)
@@ -449,8 +430,6 @@ T_CASE(requests_come_in_pieces_or_together)
                                  "Connection: x, CLOSE\r\n\r\n")), 200);
     port_pass(1001);
     T_CHECK(is_closed(ends));
-    close(ends);
-    port_end();
 }
 
 T_CASE(half_closed_visitor_gets_its_page)
@@ -462,7 +441,6 @@ T_CASE(half_closed_visitor_gets_its_page)
     T_CHECK(is_closed(fd));
     T_EQ_I64(status_of(port_heard), 200);
     T_EQ_U64(strlen(body_of(port_heard)), length_of(port_heard));
-    port_done(fd);
 }
 
 /* ---- time and numbers ---- */
@@ -489,11 +467,6 @@ T_CASE(slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30)
     T_CHECK(!is_closed(good));
     port_pass(1);
     T_CHECK(is_closed(good) && !is_closed(client));
-    close(drip);
-    close(idle);
-    close(good);
-    close(client);
-    port_end();
 }
 
 T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount)
@@ -511,9 +484,6 @@ T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount)
     port_pass(SLOW_MS);
     T_EQ_U64(port_stats().idle_closed, 1);
     T_EQ_U64(port_stats().clients, 1);
-    close(deaf);
-    close(client);
-    port_end();
 }
 
 static void two_clients(cellar_resp_config *o) { o->max_clients = 2; }
@@ -539,7 +509,6 @@ T_CASE(visitors_and_clients_have_places_of_their_own)
     for (int i = 0; i < PLACES; i++) { close(fd[i]); }
     close(client[0]);
     close(client[1]);
-    port_end();
 }
 
 T_CASE(half_sent_heads_leave_a_place_for_a_monitor)
@@ -552,8 +521,6 @@ T_CASE(half_sent_heads_leave_a_place_for_a_monitor)
         T_EQ_STR(ask(fd[i], "GET /healthz HTTP/1.1\r\nHo"), "");
         T_EQ_I64(fetch(GET("/healthz")), 200);
     }
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    port_end();
 }
 
 static void much_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 64u << 20; }
@@ -575,8 +542,6 @@ T_CASE(unread_pages_leave_a_place_for_this_machine)
     deaf_visitors(fd);
     for (int i = 0; i < 40; i++) { T_EQ_I64(fetch(GET("/healthz")), 200); }
     T_EQ_U64(port_stats().idle_closed, 1); /* the place of one was enough */
-    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
-    port_end();
 }
 
 T_CASE(other_hosts_wait_5_seconds_for_unread_pages)
@@ -589,8 +554,6 @@ T_CASE(other_hosts_wait_5_seconds_for_unread_pages)
     T_CHECK(!resp_admin_room(port, false));
     port_pass(1);
     T_CHECK(resp_admin_room(port, false));
-    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
-    port_end();
 }
 
 T_CASE(other_hosts_close_no_new_visitor_of_this_machine)
@@ -607,9 +570,6 @@ T_CASE(other_hosts_close_no_new_visitor_of_this_machine)
     T_CHECK(resp_admin_room(port, false)); /* it is idle */
     port_run();
     T_CHECK(is_closed(monitor));
-    close(monitor);
-    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
-    port_end();
 }
 
 T_CASE(port_without_descriptors_pauses_and_goes_on)
@@ -624,7 +584,6 @@ T_CASE(port_without_descriptors_pauses_and_goes_on)
     port_pass(100);
     bool closed;
     T_EQ_I64(status_of(hear(fd, &closed)), 200);
-    port_done(fd);
 }
 
 T_CASE(each_failed_allocation_ends_one_page_at_most)
@@ -641,7 +600,6 @@ T_CASE(each_failed_allocation_ends_one_page_at_most)
             if (calls < nth) { break; }
         }
     }
-    port_end();
 }
 
 /* ---- checks ---- */
@@ -685,7 +643,6 @@ T_CASE(names_of_the_web_are_refused)
         if (status_of(ask(fd, request)) != row[i].status) { T_EQ_STR(port_heard, row[i].name); }
     }
     T_EQ_I64(status_of(ask(fd, "GET / HTTP/1.0\r\n\r\n")), 421); /* a browser sends a Host */
-    port_done(fd);
 }
 
 #define WITH(coded) "GET /metrics HTTP/1.1\r\nHost: any.example\r\nAuthorization: " coded "\r\n\r\n"
@@ -719,8 +676,6 @@ T_CASE(password_guards_all_pages_but_health)
     close(fd);
     const int late = dial();
     T_EQ_I64(status_of(ask(late, GET("/readyz"))), 200);
-    close(late);
-    port_end();
 }
 
 /* ---- where it listens ---- */
@@ -761,8 +716,6 @@ T_CASE(bad_addresses_are_refused)
     o.admin = port_path;
     o.unix_path = port_path;
     refused(&o, CELLAR_E_BUSY, "listens on admin");
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 static void alone(cellar_resp_config *o) { o->unix_path = NULL; }
@@ -774,7 +727,6 @@ T_CASE(pages_need_no_port)
     T_EQ_I64(lstat(admin_path, &st), 0);
     T_EQ_I64(st.st_mode & 0777, 0600);
     T_EQ_I64(fetch(GET("/")), 200);
-    port_end();
 }
 
 T_CASE(every_failure_of_open_leaves_nothing)
@@ -790,13 +742,11 @@ T_CASE(every_failure_of_open_leaves_nothing)
             const cellar_err err = cellar_resp_open(port_store, &o, &port);
             const uint64_t calls = base_fault_io_arm(sites[i], 0, 0, false);
             T_CHECK(err == CELLAR_E_IO || (err == CELLAR_OK && (calls < n || n > 1)));
-            cellar_resp_close(port);
+            port_close();
             T_CHECK(access(port_path, F_OK) != 0);
             if (calls < n) { break; }
         }
     }
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 T_ONE_THREAD;

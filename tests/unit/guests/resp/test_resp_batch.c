@@ -8,20 +8,12 @@
 
 #include "cellar_observe.h"
 
-static cellar *db0;
-
 static void batch_begin(void)
 {
     port_begin();
-    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &db0), CELLAR_OK);
-    T_EQ_I64(cellar_set_str(db0, "a", "1", 0), CELLAR_OK);
-    T_EQ_I64(cellar_set_str(db0, "b", "", 0), CELLAR_OK);
-}
-
-static void batch_end(void)
-{
-    T_EQ_I64(cellar_namespace_close(db0), CELLAR_OK);
-    port_end();
+    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &port_db), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(port_db, "a", "1", 0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(port_db, "b", "", 0), CELLAR_OK);
 }
 
 T_CASE(hundred_gets_keep_their_order)
@@ -35,8 +27,6 @@ T_CASE(hundred_gets_keep_their_order)
     const int fd = peer();
     T_EQ_STR(ask(fd, in), want);
     T_EQ_U64(port_stats().commands, 100);
-    close(fd);
-    batch_end();
 }
 
 T_CASE(values_of_any_length_are_whole)
@@ -49,7 +39,7 @@ T_CASE(values_of_any_length_are_whole)
         char head[32];
         const int key = (int)i;
         memset(value, 'a' + key, lens[i]);
-        T_EQ_I64(cellar_set(db0, &key, sizeof key, value, lens[i], NULL), CELLAR_OK);
+        T_EQ_I64(cellar_set(port_db, &key, sizeof key, value, lens[i], NULL), CELLAR_OK);
         char in[2 * 32];
         size_t n = 0;
         for (int twice = 0; twice < 2; twice++) {
@@ -67,8 +57,6 @@ T_CASE(values_of_any_length_are_whole)
             T_CHECK(memcmp(got + one * (size_t)twice + head_len, value, lens[i]) == 0);
         }
     }
-    close(fd);
-    batch_end();
 }
 
 T_CASE(get_alone_counts_among_hot_keys)
@@ -77,13 +65,11 @@ T_CASE(get_alone_counts_among_hot_keys)
     size_t n = 0;
     batch_begin();
     const int fd = peer();
-    T_EQ_I64(cellar_set_str(db0, "k", "v", 0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(port_db, "k", "v", 0), CELLAR_OK);
     for (int i = 0; i < 1000; i++) { T_EQ_STR(ask(fd, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), "$1\r\nv\r\n"); }
-    T_EQ_I64(cellar_hot_keys(db0, CELLAR_SCOPE_NAMESPACE, top, 2, &n), CELLAR_OK);
+    T_EQ_I64(cellar_hot_keys(port_db, CELLAR_SCOPE_NAMESPACE, top, 2, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_STR(top[0].key, "k");
-    close(fd);
-    batch_end();
 }
 
 T_CASE(other_commands_come_in_their_place)
@@ -99,8 +85,6 @@ T_CASE(other_commands_come_in_their_place)
              "$0\r\n\r\n-ERR Syntax error in HELLO option 'x'\r\n$-1\r\n");
     T_EQ_STR(ask(fd, "PING\r\nGET a\r\nQUIT\r\nGET a\r\n"), "+PONG\r\n$1\r\n2\r\n+OK\r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    batch_end();
 }
 
 T_CASE(replies_come_before_the_error_of_a_broken_request)
@@ -110,8 +94,6 @@ T_CASE(replies_come_before_the_error_of_a_broken_request)
     T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n*x\r\n"),
              "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n-ERR Protocol error: invalid multibulk length\r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    batch_end();
 }
 
 T_CASE(dropped_namespace_is_an_error_then_a_new_one)
@@ -122,8 +104,6 @@ T_CASE(dropped_namespace_is_an_error_then_a_new_one)
     T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
     T_EQ_STR(ask(fd, "GET a\r\n"), "-ERR the namespace was dropped; send the command again\r\n");
     T_EQ_STR(ask(fd, "GET a\r\n"), "$-1\r\n");
-    close(fd);
-    batch_end();
 }
 
 T_CASE(monitor_sees_each_get)
@@ -134,9 +114,6 @@ T_CASE(monitor_sees_each_get)
     T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n"), "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n");
     T_CHECK(strstr(ask(watcher, ""), "\"GET\" \"a\"\r\n") != NULL);
     T_CHECK(strstr(port_heard, "\"GET\" \"b\"\r\n") != NULL);
-    close(fd);
-    close(watcher);
-    batch_end();
 }
 
 T_ONE_THREAD;

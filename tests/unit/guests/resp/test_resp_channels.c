@@ -29,7 +29,15 @@ static void bus_end(void)
 {
     port_end();
     T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+    bus = NULL;
 }
+
+static void bus_left(void)
+{
+    if (bus != NULL) { T_EQ_I64(cellar_bus_close(bus), CELLAR_OK); }
+    bus = NULL;
+}
+T_AFTER_EACH(bus_left); /* behind the port */
 
 static const char *heard(int fd) { return ask(fd, ""); }
 
@@ -64,9 +72,6 @@ T_CASE(messages_reach_subscribers_of_channels_and_patterns)
     T_CHECK(is_closed(a));
     T_EQ_STR(ask(b, "PUBSUB CHANNELS\r\nPUBSUB NUMPAT\r\n"), "*0\r\n:0\r\n");
     T_EQ_U64(port_stats().messages, 2);
-    close(a);
-    close(b);
-    port_end();
 }
 
 T_CASE(gets_between_are_refused_for_a_subscribed_client)
@@ -79,7 +84,6 @@ T_CASE(gets_between_are_refused_for_a_subscribed_client)
     T_CHECK(strncmp(port_heard, "+PONG\r\n$-1\r\n*3\r\n", 16) == 0);
     T_EQ_STR(ask(fd, "UNSUBSCRIBE\r\nGET a\r\n"),
              "*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:0\r\n$-1\r\n");
-    port_done(fd);
 }
 
 static void read_only(cellar_resp_config *o) { o->writable = 0; }
@@ -90,7 +94,6 @@ T_CASE(publish_needs_a_writable_port)
     const int fd = peer();
     T_CHECK(strncmp(ask(fd, "PUBLISH a b\r\n"), "-READONLY", 9) == 0);
     T_CHECK(strncmp(ask(fd, "SUBSCRIBE a\r\n"), "*3\r\n", 4) == 0);
-    port_done(fd);
 }
 
 T_CASE(names_of_any_bytes_are_channels)
@@ -108,9 +111,6 @@ T_CASE(names_of_any_bytes_are_channels)
     T_CHECK(strstr(ask(a, "SUBSCRIBE \"\" \"\"\r\n"), "$0\r\n\r\n:3\r\n") != NULL);
     T_EQ_STR(ask(b, "PUBLISH \"\" \"\"\r\nPUBSUB NUMSUB \"\"\r\n"), ":1\r\n*2\r\n$0\r\n\r\n:1\r\n");
     T_EQ_STR(heard(a), MESSAGE("0", "", "0", ""));
-    close(a);
-    close(b);
-    port_end();
 }
 
 T_CASE(subscribed_client_is_never_idle)
@@ -123,9 +123,6 @@ T_CASE(subscribed_client_is_never_idle)
     T_CHECK(strstr(ask(a, "UNSUBSCRIBE\r\n"), ":0\r\n") != NULL);
     port_pass(300000);
     T_CHECK(is_closed(a));
-    close(a);
-    close(b);
-    port_end();
 }
 
 T_CASE(client_with_10000_channels_leaves_nothing)
@@ -149,8 +146,6 @@ T_CASE(client_with_10000_channels_leaves_nothing)
     close(a);
     T_EQ_STR(ask(b, "PUBLISH 7777 hi\r\nPUBSUB CHANNELS\r\n"), ":0\r\n*0\r\n");
     T_CHECK(port_stats().bytes < before + (512 << 10));
-    close(b);
-    port_end();
 }
 
 static void many_clients(cellar_resp_config *o) { o->max_clients = 1100; }
@@ -185,8 +180,6 @@ T_CASE(message_reaches_1000_subscribers)
     T_EQ_I64(got, 1000);
     port_run();
     T_EQ_STR(ask(last, "PUBSUB CHANNELS\r\n"), "*0\r\n");
-    close(last);
-    port_end();
 }
 
 /* ---- signals ---- */
@@ -234,9 +227,6 @@ T_CASE(signals_reach_clients_and_messages_reach_handlers)
     T_EQ_STR(said.topic, "cache.cleared");
     T_CHECK(said.len == 4 && memcmp(said.data, "user", 4) == 0);
     T_EQ_U64(port_stats().signals_dropped, 0);
-    close(a);
-    close(b);
-    bus_end();
 }
 
 T_CASE(channels_that_are_no_topics_reach_clients_only)
@@ -254,9 +244,6 @@ T_CASE(channels_that_are_no_topics_reach_clients_only)
     (void)snprintf(request, sizeof request, "PUBLISH %0255d x\r\n", 7);
     T_EQ_STR(ask(b, request), ":2\r\n");
     T_EQ_I64(said.calls, 1);
-    close(a);
-    close(b);
-    bus_end();
 }
 
 /* Emit the topic again with other data, from inside the handler of a PUBLISH. */
@@ -274,9 +261,6 @@ T_CASE(handler_may_emit_the_same_topic)
     (void)ask(a, "SUBSCRIBE q\r\n");
     T_EQ_STR(ask(b, "PUBLISH q now\r\n"), ":2\r\n");
     T_EQ_STR(heard(a), MESSAGE("1", "q", "3", "now") MESSAGE("1", "q", "4", "pong"));
-    close(a);
-    close(b);
-    bus_end();
 }
 
 T_CASE(two_ports_of_a_bus_hear_each_other)
@@ -298,13 +282,12 @@ T_CASE(two_ports_of_a_bus_hear_each_other)
     close(a);
     close(b);
     close(c);
-    cellar_resp_close(port);
+    port_close();
     T_EQ_I64(rmdir(port_folder), 0);
     port = first;
     memcpy(port_path, first_path, sizeof first_path);
     memcpy(port_folder, first_folder, sizeof first_folder);
     T_EQ_U64(emit("x", "y", 1), 1); /* the closed port has left the bus */
-    bus_end();
 }
 
 T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
@@ -321,9 +304,6 @@ T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
     cellar_error_info why = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(NULL, &why), CELLAR_OK);
     T_EQ_STR(why.text, "cellar_resp_open: the bus refused a subscriber");
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
 }
 
 T_CASE(port_of_a_closed_bus_serves_its_clients)
@@ -331,10 +311,9 @@ T_CASE(port_of_a_closed_bus_serves_its_clients)
     bus_begin();
     const int a = peer();
     T_EQ_I64(cellar_bus_close(bus), CELLAR_OK); /* too early: a fault of the program */
+    bus = NULL;
     T_CHECK(strstr(ask(a, "HELLO 3\r\nSUBSCRIBE x\r\n"), ">3\r\n$9\r\nsubscribe\r\n") != NULL);
     T_EQ_STR(ask(a, "PUBLISH x hi\r\n"), ">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$2\r\nhi\r\n:1\r\n");
-    close(a);
-    port_end();
 }
 
 /* ---- limits ---- */
@@ -365,8 +344,6 @@ T_CASE(signals_beyond_8_mib_are_dropped_and_counted)
     T_EQ_U64(emit("x", "y", 1), 1); /* there is room again */
     port_run();
     T_EQ_STR(heard(a), MESSAGE("1", "x", "1", "y"));
-    close(a);
-    bus_end();
 }
 
 T_CASE(subscriber_that_stops_reading_is_closed)
@@ -386,9 +363,6 @@ T_CASE(subscriber_that_stops_reading_is_closed)
     T_EQ_U64(port_stats().clients, 1);
     T_EQ_U64(port_stats().output_closed, 1);
     T_EQ_STR(ask(other, "PUBSUB CHANNELS\r\n"), "*0\r\n");
-    close(deaf);
-    close(other);
-    bus_end();
 }
 
 T_CASE(signal_that_finds_its_subscriber_gone_is_freed)
@@ -404,12 +378,8 @@ T_CASE(signal_that_finds_its_subscriber_gone_is_freed)
     const int b = peer();
     (void)ask(b, "SUBSCRIBE x\r\n");
     for (int i = 0; i < 3; i++) { (void)emit("x", megabyte, sizeof megabyte); }
-    cellar_resp_close(port);
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    port_end();
     T_EQ_U64(emit("x", "y", 1), 0);
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
-    close(b);
 }
 
 /* ---- faults ---- */
@@ -508,8 +478,6 @@ T_CASE(signals_of_threads_arrive_in_the_order_of_each)
     read_ordered(fd, EMITTERS * SIGNALS);
     for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
     T_EQ_U64(port_stats().messages, EMITTERS * SIGNALS);
-    close(fd);
-    bus_end();
 }
 
 T_CASE(port_closes_while_threads_emit)
@@ -526,8 +494,6 @@ T_CASE(port_closes_while_threads_emit)
     }
     port_end();
     for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
-    close(fd);
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
 }
 
 /* ---- fork ---- */
@@ -542,7 +508,7 @@ T_CASE(child_neither_emits_nor_publishes)
     T_REQUIRE(child >= 0);
     if (child == 0) {
         const bool ok = cellar_signal_emit(bus, "x", "2", 1, NULL) == CELLAR_E_FORKED;
-        cellar_resp_close(port);
+        port_close();
         _exit(ok && cellar_bus_close(bus) == CELLAR_OK ? 0 : 1);
     }
     int status = -1;
@@ -551,8 +517,6 @@ T_CASE(child_neither_emits_nor_publishes)
     (void)emit("x", "3", 1);
     port_run();
     T_EQ_STR(heard(a), MESSAGE("1", "x", "1", "1") MESSAGE("1", "x", "1", "3"));
-    close(a);
-    bus_end();
 }
 
 T_MAIN("resp_channels")

@@ -6,6 +6,8 @@
  *         The replies are those of redis-server 7.0.15 unless the case names a difference. */
 #include "tests/support/port_kit.h"
 
+static resp_kit k;
+
 T_ONE_THREAD;
 
 #define INTEGER "-ERR value is not an integer or out of range"
@@ -13,7 +15,6 @@ T_ONE_THREAD;
 
 T_CASE(set_options_decide_what_is_stored)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "SET a 1", "+OK" }, { "GET a", "1" }, { "SET a 2 NX", "nil" }, { "GET a", "1" },
@@ -40,12 +41,10 @@ T_CASE(set_options_decide_what_is_stored)
         { "GETSET none w", "nil" }, { "GET none", "w" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(values_expire_with_the_clock_of_the_store)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "SET a 1 PX 1000"), "+OK");
     atomic_fetch_add(&api_now_ms, 999);
@@ -56,7 +55,6 @@ T_CASE(values_expire_with_the_clock_of_the_store)
     T_EQ_STR(rk_line(&k, "EXISTS a"), ":0");
     T_EQ_STR(rk_line(&k, "KEYS *"), "[]");
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":0");
-    rk_close(&k);
 }
 
 /* The faulty sequence: a rule with ttl=10m, SET without a time, and the entry never ended. */
@@ -90,7 +88,6 @@ T_CASE(write_without_a_ttl_takes_that_of_the_operator)
         { "RENAME s:4 s:new", "+OK" }, { "TTL s:new", ":33" }, { "GETEX s:2 PERSIST", "v" },
         { "TTL s:2", ":-1" },
     };
-    resp_kit k;
     settings cfg = api_config(8 << 20);
     cfg.config.default_ttl_ms = 300000;
     cfg.config.rules = rules;
@@ -98,12 +95,10 @@ T_CASE(write_without_a_ttl_takes_that_of_the_operator)
     rk_open_on(&k, api_open_with(&cfg), rk_all_allowed);
     RK_TALK(&k, talk);
     RK_TALK(&k, kept);
-    rk_close(&k);
 }
 
 T_CASE(counters_are_decimal_text)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "INCR n", ":1" }, { "TTL n", ":-1" }, { "INCRBY n 10", ":11" }, { "DECR n", ":10" },
@@ -126,12 +121,10 @@ T_CASE(counters_are_decimal_text)
     T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
     T_EQ_STR(rk(&k, "SET", "e", " 5", NULL), "+OK");
     T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
-    rk_close(&k);
 }
 
 T_CASE(a_counter_of_the_process_reads_as_its_bytes)
 {
-    resp_kit k;
     rk_open(&k, true);
     int64_t now = 0;
     T_EQ_I64(cellar_increment(k.db, "visits", 6, 258, 0, NULL, &now), CELLAR_OK);
@@ -141,12 +134,10 @@ T_CASE(a_counter_of_the_process_reads_as_its_bytes)
     T_EQ_STR(rk_line(&k, "SET visits 12345678"), "+OK"); /* 8 bytes of decimal text */
     T_CHECK(strstr(rk_line(&k, "CELLAR.META visits"), "counter") == NULL);
     T_EQ_STR(rk_line(&k, "INCR visits"), ":12345679");
-    rk_close(&k);
 }
 
 T_CASE(parts_of_values_are_read_and_written)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "APPEND a abc", ":3" }, { "APPEND a def", ":6" }, { "GET a", "abcdef" },
@@ -167,12 +158,10 @@ T_CASE(parts_of_values_are_read_and_written)
     T_EQ_STR(rk(&k, "SETRANGE", "fresh", "5", "", NULL), ":0");
     T_EQ_STR(rk_line(&k, "EXISTS fresh"), ":0");
     T_EQ_STR(rk(&k, "SETRANGE", "a", "50", "", NULL), ":7");
-    rk_close(&k);
 }
 
 T_CASE(getdel_and_getex_return_the_value_they_change)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "SET a v", "+OK" }, { "GETEX a EX 100", "v" }, { "TTL a", ":100" }, { "GETEX a", "v" },
@@ -184,12 +173,10 @@ T_CASE(getdel_and_getex_return_the_value_they_change)
         { "SET a w", "+OK" }, { "GETDEL a", "w" }, { "GETDEL a", "nil" }, { "EXISTS a", ":0" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(expire_honours_its_conditions)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "EXPIRE none 10", ":0" }, { "SET a v", "+OK" }, { "EXPIRE a 100 XX", ":0" },
@@ -209,12 +196,10 @@ T_CASE(expire_honours_its_conditions)
         { "PEXPIRETIME a", ":-1" }, { "EXPIRE a -5", ":1" }, { "GET a", "nil" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(several_keys_count_as_named)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "MSET a 1 b 2 a 3", "+OK" }, { "MGET a none b a", "[3 nil 2 3]" },
@@ -226,12 +211,10 @@ T_CASE(several_keys_count_as_named)
         { "EXPIRE d 10", ":1" }, { "MSET d 2", "+OK" }, { "TTL d", ":-1" }, { "DBSIZE", ":1" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(rename_and_copy_carry_value_and_ttl)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "RENAME none b", "-ERR no such key" }, { "RENAMENX none b", "-ERR no such key" },
@@ -248,7 +231,6 @@ T_CASE(rename_and_copy_carry_value_and_ttl)
         { "DBSIZE", ":0" }, { "FLUSHDB FOO", SYNTAX },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 /* Collect a whole SCAN. Return the number of keys that it named, each counted once. */
@@ -275,7 +257,6 @@ static size_t scan_all(resp_kit *k, const char *words, bool seen[1000])
 
 T_CASE(scan_shows_each_key)
 {
-    resp_kit k;
     static bool seen[1000];
     rk_open(&k, true);
     for (int i = 0; i < 1000; i++) {
@@ -300,12 +281,10 @@ T_CASE(scan_shows_each_key)
     T_EQ_STR(rk_line(&k, "SCAN 0 FOO 1"), SYNTAX);
     T_CHECK(rk_line(&k, "SCAN 18446744073709551615")[0] == '['); /* a cursor never given out */
     T_CHECK(rk_line(&k, "SCAN 12345678901234567")[0] == '[');
-    rk_close(&k);
 }
 
 T_CASE(negative_and_stale_entries_are_no_values)
 {
-    resp_kit k;
     rk_open(&k, true);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(k.db, "no", 2, NULL, 0, &o), CELLAR_OK);
@@ -330,13 +309,11 @@ T_CASE(negative_and_stale_entries_are_no_values)
     T_EQ_I64(cellar_set(k.db, "no", 2, NULL, 0, &o), CELLAR_OK);
     T_CHECK(strstr(rk_line(&k, "CELLAR.META no"), "kind absent") != NULL);
     T_EQ_STR(rk_line(&k, "CELLAR.META none"), "nil");
-    rk_close(&k);
 }
 
 T_CASE(invalid_keys_are_refused)
 {
     static char longest[65537];
-    resp_kit k;
     rk_open(&k, true);
     memset(longest, 'k', sizeof longest);
     static const char *const one[] = { "GET", "INCR", "STRLEN", "TTL", "PERSIST", "GETDEL", "DEL",
@@ -353,14 +330,12 @@ T_CASE(invalid_keys_are_refused)
     T_EQ_STR(rk(&k, "MSET", "a", "1", "", "2", NULL), "-ERR invalid key");
     T_EQ_STR(rk_line(&k, "EXISTS a"), ":0");
     T_EQ_STR(rk(&k, "RENAME", "a", "", NULL), "-ERR invalid key");
-    rk_close(&k);
 }
 
 static void rk_large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 8u << 20; }
 
 T_CASE(a_write_that_does_not_fit_leaves_the_old_value)
 {
-    resp_kit k;
     settings cfg = api_config(8 << 20);
     cfg.tuning.max_value_bytes = 1 << 20;
     rk_open_on(&k, api_open_with(&cfg), rk_large_requests);
@@ -370,12 +345,10 @@ T_CASE(a_write_that_does_not_fit_leaves_the_old_value)
     const rc_word w[] = { { "SET", 3 }, { "a", 1 }, { large, sizeof large } };
     T_EQ_STR(rk_words(&k, w, 3), "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     T_EQ_STR(rk_line(&k, "GET a"), "old");
-    rk_close(&k);
 }
 
 T_CASE(a_namespace_that_is_switched_off_is_empty)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "SET a 1"), "+OK");
     T_EQ_I64(cellar_option_set(k.db, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
@@ -394,12 +367,10 @@ T_CASE(a_namespace_that_is_switched_off_is_empty)
     }
     T_EQ_I64(cellar_option_set(k.db, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(rk_line(&k, "GET a"), "1");
-    rk_close(&k);
 }
 
 T_CASE(a_read_only_port_changes_nothing)
 {
-    resp_kit k;
     rk_open(&k, false);
     T_EQ_I64(cellar_set(k.db, "a", 1, "1", 1, NULL), CELLAR_OK);
     static const char *const writes[] = {
@@ -416,7 +387,6 @@ T_CASE(a_read_only_port_changes_nothing)
     }
     T_EQ_STR(rk_line(&k, "GET a"), "1");
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":1");
-    rk_close(&k);
 }
 
 T_MAIN("resp_commands")

@@ -8,6 +8,8 @@
 
 #include "cellar_object.h"
 
+static resp_kit k;
+
 T_ONE_THREAD;
 
 #define RELEASE   "c3f8721cbb97f72bc19e972846bd7aaf91901658"
@@ -27,7 +29,6 @@ static bool has(const char *text, const char *part)
 
 T_CASE(info_has_what_clients_read)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "MSET a 1 b 2"), "+OK");
     T_EQ_STR(rk_line(&k, "MGET a none"), "[1 nil]");
@@ -46,12 +47,10 @@ T_CASE(info_has_what_clients_read)
     T_CHECK(strstr(info, "# Server") == NULL);
     T_EQ_STR(rk_line(&k, "INFO nothing"), "");
     T_CHECK(has(rk_line(&k, "INFO everything"), "# Cellar"));
-    rk_close(&k);
 }
 
 T_CASE(info_counts_keys_with_a_ttl)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "MSET a 1 b 2"), "+OK");
     T_EQ_STR(rk_line(&k, "SETEX c 100 3"), "+OK");
@@ -70,12 +69,10 @@ T_CASE(info_counts_keys_with_a_ttl)
     T_EQ_I64(sscanf(info, "db0:keys=%llu,expires=%llu,avg_ttl=%llu", &keys, &expires, &ttl_ms), 3);
     T_EQ_U64(keys, 20004);
     T_CHECK(expires > 3000 && expires < 7000 && ttl_ms >= 50000 && ttl_ms < 60000);
-    rk_close(&k);
 }
 
 T_CASE(settings_take_effect)
 {
-    resp_kit k;
     rk_open(&k, true);
     int64_t v = 0;
     static const char *const talk[][2] = {
@@ -100,12 +97,10 @@ T_CASE(settings_take_effect)
     T_EQ_I64(cellar_option_get(k.store, CELLAR_OPT_LOG_LEVEL, &v), CELLAR_OK);
     T_EQ_I64(v, CELLAR_LOG_DEBUG);
     T_CHECK(has(rk_line(&k, "INFO stats"), "total_commands_processed:1\\x0d"));
-    rk_close(&k);
 }
 
 T_CASE(wrong_settings_change_nothing)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "CONFIG SET foo bar",
@@ -140,12 +135,10 @@ T_CASE(wrong_settings_change_nothing)
     T_CHECK(has(rk_line(&k, "CONFIG SET loglevel loud"), "argument(s) must be one of"));
     T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory-policy none"), "argument(s) must be one of"));
     T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory 99999999999gb"), "memory value"));
-    rk_close(&k);
 }
 
 T_CASE(object_and_memory_describe_an_entry)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "SET n 12345", "+OK" }, { "OBJECT ENCODING n", "int" }, { "SET s word", "+OK" },
@@ -165,23 +158,19 @@ T_CASE(object_and_memory_describe_an_entry)
     RK_TALK(&k, talk);
     T_CHECK(rk_line(&k, "OBJECT FREQ n")[0] == ':');
     T_CHECK(has(rk_line(&k, "TIME"), "["));
-    rk_close(&k);
 }
 
 T_CASE(save_needs_a_disk_tier)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_CHECK(has(rk_line(&k, "SAVE"), "-ERR the store has no disk tier"));
     T_CHECK(has(rk_line(&k, "BGSAVE"), "-ERR the store has no disk tier"));
     T_EQ_STR(rk_line(&k, "BGSAVE FOO"), "-ERR syntax error");
     T_EQ_STR(rk_line(&k, "LASTSAVE"), ":0");
-    rk_close(&k);
 }
 
 T_CASE(debug_sleep_refuses_what_is_no_time)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "DEBUG SLEEP 0", "+OK" }, { "DEBUG SLEEP -1", "-ERR value is not a valid float" },
@@ -191,14 +180,12 @@ T_CASE(debug_sleep_refuses_what_is_no_time)
         { "SHUTDOWN FOO", "-ERR syntax error" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 /* ---- Scripts --------------------------------------------------------------------------------- */
 
 T_CASE(locks_of_redis_py_work_by_name)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "SET lock token NX PX 10000", "+OK" }, { "EVALSHA " RELEASE " 1 lock other", ":0" },
@@ -214,12 +201,10 @@ T_CASE(locks_of_redis_py_work_by_name)
         { "EVALSHA " REACQUIRE " 1 lock token 0", ":1" }, { "EXISTS lock", ":0" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(increments_of_django_redis_work_by_name)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const talk[][2] = {
         { "EVALSHA " INCR_OLD " 1 n 5", "nil" }, { "EXISTS n", ":0" },
@@ -228,12 +213,10 @@ T_CASE(increments_of_django_redis_work_by_name)
         { "EVALSHA " INCR_OLD " 1 n 1", "-ERR value is not an integer or out of range" },
     };
     RK_TALK(&k, talk);
-    rk_close(&k);
 }
 
 T_CASE(unknown_scripts_are_refused)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk(&k, "EVAL", "return 1", "0", NULL), "-ERR scripts are not supported");
     T_EQ_STR(rk(&k, "EVAL", "return 1", "1", NULL),
@@ -253,7 +236,6 @@ T_CASE(unknown_scripts_are_refused)
     };
     RK_TALK(&k, talk);
     T_EQ_STR(rk(&k, "EVALSHA", RELEASE, "1", "", "t", NULL), "-ERR invalid key");
-    rk_close(&k);
 }
 
 /* Read the text between `from` and the next three quotes in a file. Return its length, 0: none. */
@@ -285,7 +267,6 @@ T_CASE(scripts_are_known_by_the_text_of_the_client)
         { django, "ignore_key_check:\n                    lua = \"\"\"", INCR_OLD },
         { django, "else:\n                    lua = \"\"\"", INCR_ANY },
     };
-    resp_kit k;
     size_t seen = 0;
     char text[4096];
     rk_open(&k, true);
@@ -304,7 +285,6 @@ T_CASE(scripts_are_known_by_the_text_of_the_client)
 
 T_CASE(throttle_admits_the_burst_and_then_denies)
 {
-    resp_kit k;
     rk_open(&k, true);
     char want[64];
     for (int left = 4; left >= 0; left--) { /* a burst of 4 and one more; one an hour */
@@ -319,12 +299,10 @@ T_CASE(throttle_admits_the_burst_and_then_denies)
     T_CHECK(rk_line(&k, "PTTL other")[0] == ':');
     T_EQ_STR(rk_line(&k, "DEL user"), ":1");
     T_EQ_STR(rk_line(&k, "CL.THROTTLE user 0 1 3600"), "[:0 :1 :0 :-1 :3600]");
-    rk_close(&k);
 }
 
 T_CASE(throttle_refuses_wrong_numbers)
 {
-    resp_kit k;
     rk_open(&k, true);
     static const char *const lines[] = {
         "CL.THROTTLE k -1 1 1", "CL.THROTTLE k 1 0 1", "CL.THROTTLE k 1 1 0", "CL.THROTTLE k 1 1",
@@ -341,14 +319,12 @@ T_CASE(throttle_refuses_wrong_numbers)
     T_EQ_STR(rk_line(&k, "SET k word"), "+OK");
     T_CHECK(has(rk_line(&k, "CL.THROTTLE k 1 1 1"), "-ERR the value of the key is no time"));
     T_EQ_STR(rk_line(&k, "GET k"), "word");
-    rk_close(&k);
 }
 
 /* ---- Bloom filter ---------------------------------------------------------------------------- */
 
 T_CASE(bloom_commands_use_the_filter_of_the_database)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_CHECK(has(rk_line(&k, "BF.EXISTS db0 a"), "-ERR not found"));
     T_EQ_I64(bloom_size(k.db, 1000), CELLAR_OK);
@@ -362,14 +338,12 @@ T_CASE(bloom_commands_use_the_filter_of_the_database)
     T_CHECK(has(rk_line(&k, "BF.EXISTS other a"), "-ERR not found"));
     T_EQ_STR(rk(&k, "BF.ADD", "db0", "", NULL), "-ERR invalid key");
     T_EQ_I64(cellar_bloom_check(k.db, "b", 1), CELLAR_OK);
-    rk_close(&k);
 }
 
 /* ---- CELLAR commands ------------------------------------------------------------------------- */
 
 T_CASE(why_and_meta_explain_a_key)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_CHECK(has(rk_line(&k, "CELLAR.WHY a"), "answer unknown"));
     T_EQ_STR(rk_line(&k, "SET a 1 EX 10"), "+OK");
@@ -382,12 +356,10 @@ T_CASE(why_and_meta_explain_a_key)
     T_EQ_STR(rk_line(&k, "CELLAR.META a"), "nil");
     T_CHECK(has(rk_line(&k, "HELLO 3"), "proto :3"));
     T_CHECK(rk_line(&k, "CELLAR.WHY a")[0] == '{');
-    rk_close(&k);
 }
 
 T_CASE(tags_and_versions_invalidate)
 {
-    resp_kit k;
     rk_open(&k, true);
     const cellar_bytes tag = { "team", 4 };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
@@ -415,7 +387,6 @@ T_CASE(tags_and_versions_invalidate)
     T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), "-ERR the port was opened without"));
     T_EQ_STR(rk_line(&k, "CELLAR.POLICY"), "-ERR wrong number of arguments for 'cellar.policy' "
                                            "command");
-    rk_close(&k);
 }
 
 static char policy_path[T_FOLDER_MAX + 8];
@@ -430,7 +401,6 @@ static void write_policy(const char *text)
 
 T_CASE(policy_reload_reads_the_file_of_the_port)
 {
-    resp_kit k;
     char folder[T_FOLDER_MAX], longer[1026];
     cellar_resp *none = NULL;
     t_folder(folder);
@@ -456,7 +426,6 @@ T_CASE(policy_reload_reads_the_file_of_the_port)
 
 T_CASE(figures_of_the_store_are_complete)
 {
-    resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "SET a 1"), "+OK");
     char value[8];
@@ -478,7 +447,6 @@ T_CASE(figures_of_the_store_are_complete)
     rk_flush(&k);
     (void)rk_wait(&k);
     T_CHECK(strtoull(k.client.in + 1, NULL, 10) >= len - 64); /* a bulk of the whole text */
-    rk_close(&k);
 }
 
 /* ---- Objects --------------------------------------------------------------------------------- */
@@ -507,7 +475,6 @@ static size_t scanned(resp_kit *k, const char *words)
 
 T_CASE(objects_are_listed_and_are_no_strings)
 {
-    resp_kit k;
     rk_open(&k, true);
     unsigned frees = 0;
     cellar *ns = NULL;
@@ -537,7 +504,6 @@ T_CASE(objects_are_listed_and_are_no_strings)
 #undef WRONG
     T_EQ_U64(frees, 1);
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    rk_close(&k);
 }
 
 T_MAIN("resp_commands_own")

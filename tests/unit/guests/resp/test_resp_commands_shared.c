@@ -8,6 +8,8 @@
 
 #include "base/fault.h"
 
+static resp_kit k;
+
 /* ---- Threads --------------------------------------------------------------------------------- */
 
 #define ROUNDS 3000
@@ -47,7 +49,6 @@ static const char *heard(resp_kit *k)
 
 T_CASE(incr_of_a_client_loses_no_update_of_a_thread)
 {
-    resp_kit k;
     pthread_t thread;
     rk_open(&k, true);
     T_REQUIRE(cellar_resp_start(k.port) == CELLAR_OK);
@@ -65,7 +66,6 @@ T_CASE(incr_of_a_client_loses_no_update_of_a_thread)
     const char *got = strchr(heard(&k), '\n');
     T_REQUIRE(got != NULL);
     T_EQ_U64(strtoull(got, NULL, 10), 2 * rounds);
-    rk_close(&k);
 }
 
 static _Atomic uint64_t locks_taken;
@@ -86,7 +86,6 @@ static void *take_locks(void *arg)
 
 T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner)
 {
-    resp_kit k;
     pthread_t thread;
     rk_open(&k, true);
     atomic_store(&locks_taken, 0);
@@ -104,7 +103,6 @@ T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner)
     }
     T_REQUIRE(pthread_join(thread, NULL) == 0);
     T_EQ_U64(won + atomic_load(&locks_taken), rounds);
-    rk_close(&k);
 }
 
 /* ---- Disk ------------------------------------------------------------------------------------ */
@@ -144,7 +142,6 @@ T_ALONE(entries_on_disk_are_present)
     }
     T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    resp_kit k;
     rk_open_on(&k, open_on_disk(path), NULL);
     T_CHECK(strstr(rk_line(&k, "CELLAR.META a"), "tier disk") != NULL);
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":8");
@@ -180,7 +177,6 @@ T_ALONE(each_failed_allocation_is_an_error_or_a_closed_connection)
 {
     for (size_t i = 0; i < sizeof failing / sizeof failing[0]; i++) {
         for (uint64_t nth = 1; nth < 40; nth++) {
-            resp_kit k;
             rk_open(&k, true);
             T_EQ_STR(rk_line(&k, "MSET a 1 b 2 n 3"), "+OK");
             (void)base_fault_alloc_arm(nth, false);

@@ -7,6 +7,8 @@
 #include "tests/support/port_kit.h"
 #include "tests/support/t.h"
 
+static resp_kit k;
+
 /* Read a client to its end. Return the bytes that came. */
 static size_t rest_of(const resp_client_kit *c, char *text, size_t cap)
 {
@@ -26,7 +28,6 @@ static void send_all(const resp_client_kit *c, const char *text)
 T_CASE(requests_that_have_arrived_run_to_their_end)
 {
     for (int started = 0; started < 2; started++) {
-        resp_kit k;
         resp_client_kit other, late;
         char text[256], value[8];
         size_t len = 0;
@@ -59,7 +60,6 @@ T_CASE(requests_that_have_arrived_run_to_their_end)
 T_CASE(pipeline_of_many_rounds_is_answered_in_full)
 {
     enum { REQUESTS = 5000 };
-    resp_kit k;
     static char text[REQUESTS * 7 + 1];
     rk_open(&k, true);
     for (int i = 0; i < REQUESTS; i++) { memcpy(text + i * 6, "PING\r\n", 6); }
@@ -67,12 +67,10 @@ T_CASE(pipeline_of_many_rounds_is_answered_in_full)
     send_all(&k.client, text);
     T_EQ_I64(cellar_resp_finish(k.port, 60000), CELLAR_OK);
     T_EQ_U64(rest_of(&k.client, text, sizeof text), REQUESTS * 7);
-    rk_close(&k);
 }
 
 T_CASE(reader_that_does_not_read_ends_at_the_limit)
 {
-    resp_kit k;
     static char value[4 << 20];
     rk_open(&k, true);
     memset(value, 'v', sizeof value);
@@ -80,17 +78,14 @@ T_CASE(reader_that_does_not_read_ends_at_the_limit)
     send_all(&k.client, "*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n");
     T_EQ_I64(cellar_resp_finish(k.port, 20), CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_resp_finish(k.port, 0), CELLAR_E_TIMEOUT);
-    rk_close(&k);
 }
 
 T_CASE(bad_arguments_are_refused)
 {
-    resp_kit k;
     T_EQ_I64(cellar_resp_finish(NULL, 0), CELLAR_E_INVAL);
     rk_open(&k, false);
     T_EQ_I64(cellar_resp_finish(k.port, -1), CELLAR_E_INVAL);
     T_EQ_STR(rk(&k, "PING", NULL), "+PONG"); /* still open */
-    rk_close(&k);
 }
 
 T_MAIN("resp_finish")

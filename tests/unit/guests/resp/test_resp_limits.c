@@ -31,10 +31,6 @@ T_CASE(idle_clients_are_closed_and_busy_ones_stay)
     T_EQ_U64(port_stats().idle_closed, 1);
     port_pass(300000);
     T_CHECK(is_closed(busy) && !is_closed(watcher));
-    close(idle);
-    close(busy);
-    close(watcher);
-    port_end();
 }
 
 T_CASE(slow_sender_is_served_and_delays_no_other)
@@ -50,9 +46,6 @@ T_CASE(slow_sender_is_served_and_delays_no_other)
         T_CHECK(port_stats().bytes < before + 64 * 1024);
     }
     T_EQ_STR(ask(slow, "\n"), "$5\r\nhello\r\n");
-    close(slow);
-    close(other);
-    port_end();
 }
 
 /* ---- ends ---- */
@@ -68,7 +61,6 @@ T_CASE(half_closed_client_gets_all_replies)
     T_CHECK(is_closed(fd));
     T_EQ_U64(port_heard_len, 7 * REQUESTS);
     T_EQ_U64(port_stats().clients, 0);
-    port_done(fd);
 }
 
 T_CASE(requests_of_a_client_that_left_run)
@@ -80,7 +72,6 @@ T_CASE(requests_of_a_client_that_left_run)
     port_run();
     T_EQ_U64(port_stats().clients, 0);
     T_CHECK(port_stats().commands >= 64);
-    port_end();
 }
 
 T_CASE(close_drops_clients_in_every_state)
@@ -96,16 +87,14 @@ T_CASE(close_drops_clients_in_every_state)
     T_CHECK(tell(deaf, big, sizeof big) && tell_text(deaf, "\r\n"));
     port_run();
     const int waiting = peer_connect(); /* not accepted yet */
-    cellar_resp_close(port);
+    port_close();
     const int fds[] = { part, multi, watcher, deaf, waiting };
-    T_EQ_I64(rmdir(port_folder), 0);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         ssize_t got;
         do { got = recv(fds[i], big, sizeof big, 0); } while (got > 0);
         T_CHECK(got == 0 || errno == ECONNRESET);
         close(fds[i]);
     }
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 /* ---- a reader that stops ---- */
@@ -141,9 +130,6 @@ T_CASE(reader_that_stops_is_not_read)
     T_EQ_U64(port_stats().clients, 2);
     port_pass(300000); /* it neither reads nor sends: idle */
     T_EQ_U64(port_stats().clients, 0);
-    close(deaf);
-    close(other);
-    port_end();
 }
 
 T_CASE(monitor_that_stops_reading_is_closed)
@@ -166,9 +152,6 @@ T_CASE(monitor_that_stops_reading_is_closed)
     T_EQ_U64(port_stats().clients, 1);
     T_EQ_U64(port_stats().output_closed, 1);
     T_EQ_STR(ask(busy, "PING\r\n"), "+PONG\r\n");
-    close(deaf);
-    close(busy);
-    port_end();
 }
 
 /* ---- numbers ---- */
@@ -204,7 +187,6 @@ T_CASE(thousand_idle_clients_are_cheap)
     for (int i = 0; i < 1000; i++) { close(fds[i]); }
     port_run();
     T_EQ_U64(port_stats().clients, 0);
-    port_end();
 }
 
 static void with_password(cellar_resp_config *o) { o->password = PORT_PASSWORD; }
@@ -253,7 +235,6 @@ T_CASE(clients_that_wait_cause_no_spin)
     close(begun);
     close(half);
     port_run();
-    port_end();
 }
 
 static void little_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
@@ -273,9 +254,6 @@ T_CASE(request_beyond_the_memory_of_the_port_gets_oom)
     port_pass(2000);
     T_EQ_U64(port_stats().clients, 1);
     T_CHECK(port_stats().memory_closed >= 1);
-    close(fd);
-    close(other);
-    port_end();
 }
 
 static uint64_t store_used(void)
@@ -310,10 +288,8 @@ T_CASE(requests_count_in_the_budget_of_the_store)
     T_CHECK(store_used() <= before + (1 << 20)); /* what the port keeps */
     T_EQ_STR(ask(other, "CONFIG SET maxmemory 5mb\r\n"), "+OK\r\n");
     close(other);
-    cellar_resp_close(port);
+    port_close();
     T_EQ_I64(cellar_memory_charge(port_store, -1), CELLAR_E_INVAL); /* nothing is left */
-    T_EQ_I64(rmdir(port_folder), 0);
-    api_shut(port_store);
 }
 
 T_CASE(request_beyond_the_budget_gets_oom)
@@ -325,9 +301,6 @@ T_CASE(request_beyond_the_budget_gets_oom)
     T_EQ_STR(hear(fd, &closed), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
     T_EQ_U64(port_stats().memory_closed, 1);
     T_EQ_STR(ask(other, "SET a 1\r\n"), "+OK\r\n");
-    close(fd);
-    close(other);
-    port_end();
 }
 
 /* ---- faults ---- */
@@ -366,8 +339,6 @@ T_CASE(each_failed_allocation_ends_one_client_at_most)
         port_pass(2000);
         T_EQ_U64(port_stats().clients, 1);
     }
-    close(other);
-    port_end();
 }
 
 T_CASE(each_failed_socket_call_ends_one_client_at_most)
@@ -394,7 +365,6 @@ T_CASE(each_failed_socket_call_ends_one_client_at_most)
             T_EQ_U64(port_stats().clients, 0);
         }
     }
-    port_end();
 }
 
 T_CASE(accept_without_descriptors_pauses)
@@ -411,9 +381,6 @@ T_CASE(accept_without_descriptors_pauses)
     T_EQ_U64(port_stats().accept_pauses, 2);
     port_pass(100);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    close(fd);
-    close(other);
-    port_end();
 }
 
 static _Atomic int pipes_broken;
@@ -434,7 +401,8 @@ T_CASE(closed_peer_raises_no_signal)
     port_run();
     T_EQ_I64(pipes_broken, 0);
     T_EQ_U64(port_stats().clients, 1);
-    port_done(fd);
+    close(fd);
+    port_end();
     (void)signal(SIGPIPE, before);
 }
 
@@ -450,7 +418,7 @@ T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone)
     if (child == 0) {
         const bool ok = cellar_resp_step(port, 0) == CELLAR_E_FORKED &&
                         cellar_resp_start(port) == CELLAR_E_FORKED && cellar_resp_fd(port) == -1;
-        cellar_resp_close(port);
+        port_close();
         _exit(ok ? 0 : 1);
     }
     int status = -1;
@@ -460,9 +428,6 @@ T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone)
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
     const int other = peer();
     T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
-    close(fd);
-    close(other);
-    port_end();
 }
 
 T_CASE(child_of_a_child_keeps_its_descriptors)
@@ -486,7 +451,6 @@ T_CASE(child_of_a_child_keeps_its_descriptors)
     int status = -1;
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
-    port_done(fd);
 }
 
 T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives)
@@ -512,7 +476,6 @@ T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives)
     int status = -1;
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
-    port_done(fd);
 }
 
 /* The child of a fork that fell between accept and close has such a copy. */
@@ -530,7 +493,6 @@ T_CASE(copy_of_a_closed_socket_keeps_neither_connection_nor_event)
     struct pollfd at = { .fd = cellar_resp_fd(port), .events = POLLIN };
     T_EQ_I64(poll(&at, 1, 0), 0); /* no event names the client that is freed */
     close(copy);
-    port_done(fd);
 }
 
 T_ONE_THREAD;

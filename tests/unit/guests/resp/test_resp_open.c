@@ -83,15 +83,12 @@ T_CASE(options_out_of_range_are_refused)
     T_EQ_I64(cellar_resp_fd(NULL), -1);
     T_EQ_I64(cellar_resp_stats_get(NULL, NULL), CELLAR_E_INVAL);
     cellar_resp_close(NULL);
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 T_CASE(public_addresses_need_consent_and_a_long_password)
 {
     port_store_open();
     cellar_resp_config o = port_opts(&host);
-    T_EQ_I64(rmdir(port_folder), 0);
     o.unix_path = NULL;
     o.port = CELLAR_RESP_PORT_ANY;
     o.listen = "0.0.0.0";
@@ -108,8 +105,7 @@ T_CASE(public_addresses_need_consent_and_a_long_password)
     o.listen = "0.0.0.0";
     o.password = "sixteen bytes...";
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
-    cellar_resp_close(port);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    port_close();
 }
 
 T_CASE(socket_file_is_private_and_goes_with_the_port)
@@ -121,7 +117,6 @@ T_CASE(socket_file_is_private_and_goes_with_the_port)
     T_CHECK(S_ISSOCK(st.st_mode));
     T_EQ_I64(st.st_mode & 0777, 0600);
     T_EQ_I64(umask(before), 0); /* untouched */
-    port_end();
 }
 
 T_CASE(folder_that_others_may_write_is_refused)
@@ -134,7 +129,6 @@ T_CASE(folder_that_others_may_write_is_refused)
     refused(&o, CELLAR_E_DENIED, "folder of unix_path");
     T_EQ_I64(chmod(port_folder, 0755), 0);
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
-    port_end();
 }
 
 T_CASE(file_of_a_dead_process_is_replaced_and_others_are_kept)
@@ -156,14 +150,12 @@ T_CASE(file_of_a_dead_process_is_replaced_and_others_are_kept)
     const int fd = peer();
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
     close(fd);
-    cellar_resp_close(port);
+    port_close();
     const int file = open(port_path, O_CREAT | O_WRONLY, 0600);
     T_CHECK(file >= 0);
     close(file);
     refused(&o, CELLAR_E_INVAL, "no socket");
     T_EQ_I64(unlink(port_path), 0);
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 /* Connect to a port of a loopback address. -1: refused. */
@@ -180,8 +172,7 @@ static int dial(int family, uint32_t number)
         close(fd);
         return -1;
     }
-    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
-    return fd;
+    return peer_ready(fd);
 }
 
 static void any_port(cellar_resp_config *o)
@@ -202,14 +193,11 @@ T_CASE(tcp_listens_on_both_loopback_addresses)
     if (v6 >= 0) {
         T_EQ_STR(ask(v6, "PING\r\n"), "+PONG\r\n");
         T_CHECK(strstr(ask(v6, "CLIENT INFO\r\n"), " addr=[::1]:") != NULL);
-        close(v6);
     } else {
         printf("# no IPv6 loopback here\n");
     }
     cellar_resp_config o = { .struct_size = sizeof o, .port = number };
     refused(&o, CELLAR_E_BUSY, "port is in use");
-    close(v4);
-    port_end();
 }
 
 T_CASE(machine_without_ipv6_serves_ipv4)
@@ -223,8 +211,6 @@ T_CASE(machine_without_ipv6_serves_ipv4)
     const int v4 = dial(AF_INET, (uint32_t)port_stats().port);
     T_EQ_STR(ask(v4, "PING\r\n"), "+PONG\r\n");
     T_EQ_I64(dial(AF_INET6, (uint32_t)port_stats().port), -1);
-    close(v4);
-    port_end();
 }
 
 T_CASE(every_failure_of_open_leaves_nothing)
@@ -240,7 +226,7 @@ T_CASE(every_failure_of_open_leaves_nothing)
             const cellar_err err = cellar_resp_open(port_store, &o, &port);
             const uint64_t calls = base_fault_io_arm(sites[i], 0, 0, false);
             T_CHECK(err == CELLAR_E_IO || (err == CELLAR_OK && (calls < n || n > 1)));
-            cellar_resp_close(port);
+            port_close();
             T_CHECK(access(port_path, F_OK) != 0);
             if (calls < n) { break; }
         }
@@ -249,12 +235,10 @@ T_CASE(every_failure_of_open_leaves_nothing)
         (void)base_fault_alloc_arm(n, false);
         const cellar_err err = cellar_resp_open(port_store, &o, &port);
         (void)base_fault_alloc_arm(0, false);
-        cellar_resp_close(port);
+        port_close();
         if (err == CELLAR_OK) { break; }
         T_EQ_I64(err, CELLAR_E_NOMEM);
     }
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
 static void named(cellar_resp_config *o) { o->namespaces = "0=image_task, 3=users 4="; }
@@ -280,7 +264,6 @@ T_CASE(databases_are_namespaces_by_name)
     T_EQ_STR(ask(fd, "WATCH k\r\nWATCH k\r\n"),
              "-ERR the namespace was dropped; send the command again\r\n+OK\r\n");
     T_EQ_I64(cellar_namespace_close(images), CELLAR_OK);
-    port_done(fd);
 }
 
 T_CASE(descriptor_is_readable_while_work_is_left)
@@ -298,7 +281,6 @@ T_CASE(descriptor_is_readable_while_work_is_left)
     }
     T_CHECK(rounds >= 3 && rounds < 100);
     T_EQ_U64(port_stats().commands, 200);
-    port_done(fd);
 }
 
 T_CASE(figures_are_metrics_and_json)
@@ -322,7 +304,6 @@ T_CASE(figures_are_metrics_and_json)
     T_EQ_I64(cellar_stats_json(port, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, json_len);
     T_EQ_I64(cellar_stats_json(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    port_done(fd);
 }
 
 T_CASE(thread_serves_until_close)
@@ -344,7 +325,6 @@ T_CASE(thread_serves_until_close)
     cellar_resp_stats s = cellar_resp_stats_default();
     T_EQ_I64(cellar_resp_stats_get(port, &s), CELLAR_OK);
     T_EQ_U64(s.clients, 1);
-    port_done(fd);
 }
 
 T_MAIN("resp_open")

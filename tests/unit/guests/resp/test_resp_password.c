@@ -40,9 +40,8 @@ static int from_to(uint32_t from, uint64_t to)
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     at.sin_port = htons((uint16_t)to);
     T_REQUIRE(connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
-    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
     port_run();
-    return fd;
+    return peer_ready(fd);
 }
 
 static int peer_from(uint32_t from) { return from_to(from, port_stats().port); }
@@ -82,7 +81,6 @@ T_CASE(wrong_passwords_of_an_address_delay_no_other_client)
     T_CHECK(strncmp(ask(visitor, PAGE), "HTTP/1.1 200 ", 13) == 0);
     T_EQ_U64(port_stats().rejected, 0);
     close(before), close(other), close(local), close(visitor);
-    port_end();
 }
 
 T_CASE(right_password_is_let_in_within_the_delay)
@@ -99,7 +97,6 @@ T_CASE(right_password_is_let_in_within_the_delay)
     T_CHECK(strncmp(ask(visitor, ""), "HTTP/1.1 200 ", 13) == 0);
     T_CHECK(strncmp(ask(visitor, PAGE), "HTTP/1.1 200 ", 13) == 0); /* it is known now */
     close(fd), close(visitor);
-    port_end();
 }
 
 T_CASE(wrong_password_within_the_delay_closes_its_connection)
@@ -119,7 +116,6 @@ T_CASE(wrong_password_within_the_delay_closes_its_connection)
     T_CHECK(strncmp(hear(visitor, &closed), "HTTP/1.1 401 ", 13) == 0 && closed);
     T_CHECK(strstr(port_heard, "Connection: close\r\n") != NULL);
     close(fd), close(visitor);
-    port_end();
 }
 
 /* 40 connections guess as fast as the port lets them, and come again when they are closed. */
@@ -152,9 +148,6 @@ T_CASE(more_connections_make_no_more_guesses)
     printf("# %u answers to guesses in 6 s\n", (unsigned)answers);
     T_CHECK(answers <= 10 + MS / TURN_MS);
     T_EQ_STR(ask(friend, "PING\r\n"), "+OK\r\n+PONG\r\n");
-    for (int i = 0; i < CONNECTIONS; i++) { close(fd[i]); }
-    close(friend);
-    port_end();
 }
 
 /* Programs that still have the old password after a change of it. */
@@ -171,7 +164,6 @@ T_CASE(old_password_delays_no_new_one)
     const int fd = peer();
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
     T_EQ_I64(lines_with("wrong password from unix:"), 2); /* in 51.5 s */
-    port_done(fd);
 }
 
 T_CASE(delay_lasts_a_minute_and_is_one_line_of_the_log)
@@ -193,7 +185,6 @@ T_CASE(delay_lasts_a_minute_and_is_one_line_of_the_log)
     close(fd);
     guess_ten(2);
     T_EQ_I64(lines_with("10 wrong passwords from 127.0.0.2 within a minute: until "), 2);
-    port_end();
 }
 
 T_CASE(ten_wrong_passwords_over_more_than_a_minute_begin_no_delay)
@@ -207,7 +198,6 @@ T_CASE(ten_wrong_passwords_over_more_than_a_minute_begin_no_delay)
     }
     const int fd = peer_from(2);
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
-    port_done(fd);
 }
 
 /* More addresses than the port remembers: the one that was silent longest is forgotten. */
@@ -229,7 +219,6 @@ T_CASE(addresses_beyond_the_table_are_served)
     close(fd);
     fd = peer_from(2);
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
-    port_done(fd);
 }
 
 /* Visitors that wait for answers to wrong passwords take no place of the pages. */
@@ -243,9 +232,6 @@ T_CASE(visitors_with_wrong_passwords_yield_their_places)
     }
     const int visitor = visitor_from(1);
     T_CHECK(strncmp(ask(visitor, PAGE), "HTTP/1.1 200 ", 13) == 0);
-    for (int i = 0; i < 16; i++) { close(fd[i]); }
-    close(visitor);
-    port_end();
 }
 
 T_MAIN("resp_password")

@@ -47,7 +47,6 @@ T_CASE(each_cut_gives_the_same_replies)
         port_run();
         T_EQ_U64(port_stats().clients, 0);
     }
-    port_end();
 }
 
 T_CASE(single_bytes_give_the_same_replies)
@@ -60,7 +59,6 @@ T_CASE(single_bytes_give_the_same_replies)
         len += (size_t)snprintf(all + len, sizeof all - len, "%s", ask_bytes(fd, talk + i, 1));
     }
     T_EQ_STR(all, answer);
-    port_done(fd);
 }
 
 T_CASE(broken_requests_get_the_words_of_redis)
@@ -100,7 +98,6 @@ T_CASE(broken_requests_get_the_words_of_redis)
         T_EQ_U64(port_stats().clients, 0);
         T_EQ_U64(port_stats().protocol_errors, i + 1);
     }
-    port_end();
 }
 
 /* Send `count` bytes in one piece, then look how the connection ended. */
@@ -135,7 +132,6 @@ T_CASE(long_lines_are_refused)
     T_CHECK(closed);
     T_EQ_STR(long_line("PING ", 60000, &closed), "");
     T_CHECK(!closed);
-    port_end();
 }
 
 static void short_requests(cellar_resp_config *o) { o->max_request_bytes = 64u << 10; }
@@ -155,8 +151,6 @@ T_CASE(requests_over_the_limit_are_refused)
     T_CHECK(tell(other, part, sizeof part));
     T_EQ_STR(ask(other, "\r\n$40960\r\n"), "-ERR Protocol error: too big request\r\n");
     T_CHECK(is_closed(other));
-    close(other);
-    port_end();
 }
 
 static void large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 48u << 20; }
@@ -176,7 +170,8 @@ T_CASE(request_of_a_million_arguments_runs_and_one_more_does_not)
     T_CHECK(strncmp(ask(fd, "x\r\n"), "-ERR unknown command 'x', with args", 35) == 0);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
     T_CHECK(port_stats().bytes < 1u << 20);
-    port_done(fd);
+    close(fd);
+    port_end();
     free(request);
 }
 
@@ -193,7 +188,6 @@ T_CASE(lines_split_at_blanks_tabs_and_cr)
     T_EQ_STR(ask_bytes(fd, "ECHO \"\\x00\\x7f\"\n", 16), "$2\r\n");
     T_EQ_MEM(port_heard, "$2\r\n\0\x7f\r\n", 8);
     T_EQ_STR(ask(fd, "ECHO \xc3\xa9\xff\n"), "$3\r\n\xc3\xa9\xff\r\n");
-    port_done(fd);
 }
 
 T_CASE(control_bytes_in_lines_end_the_connection)
@@ -219,7 +213,6 @@ T_CASE(control_bytes_in_lines_end_the_connection)
         close(fd);
     }
     T_EQ_U64(closed, 30); /* 32 with DEL, without tab, LF and CR */
-    port_end();
 }
 
 /* What programs of other protocols send first. A part of it is chosen by another side, such as the
@@ -296,7 +289,6 @@ T_CASE(other_protocols_get_one_error_and_run_no_line)
         }
     }
     T_EQ_U64(port_stats().protocol_errors, 0);
-    port_end();
 }
 
 T_CASE(noise_runs_no_line)
@@ -314,7 +306,6 @@ T_CASE(noise_runs_no_line)
         (void)tell(fd, bytes, sizeof bytes - 1);
         no_line_ran(fd, bytes, 64, 0);
     }
-    port_end();
 }
 
 T_CASE(first_lines_that_are_commands_run)
@@ -342,7 +333,6 @@ T_CASE(first_lines_that_are_commands_run)
     T_EQ_STR(ask(fd, "PNG\r\nPING\r\n"),
              "-ERR unknown command 'PNG', with args beginning with: \r\n");
     T_CHECK(is_closed(fd));
-    port_done(fd);
 }
 
 T_CASE(errors_show_no_line_ends_and_are_cut)
@@ -356,7 +346,6 @@ T_CASE(errors_show_no_line_ends_and_are_cut)
     name[300] = '\0';
     (void)snprintf(in, sizeof in, "*1\r\n$300\r\n%s\r\n", name);
     T_CHECK(strlen(ask(fd, in)) < 200);
-    port_done(fd);
 }
 
 T_CASE(long_pipelines_share_the_rounds)
@@ -378,9 +367,6 @@ T_CASE(long_pipelines_share_the_rounds)
     T_EQ_STR(reply, "+PONG\r\n");
     port_run();
     T_EQ_STR(hear(busy, &closed), pongs);
-    close(busy);
-    close(other);
-    port_end();
 }
 
 T_ONE_THREAD;

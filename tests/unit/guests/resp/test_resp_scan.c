@@ -14,7 +14,6 @@
 #define KEYS 5000
 #define SLICES (KEYS / 1024) /* at least */
 
-static cellar *db;
 static char disk[T_FOLDER_MAX];
 
 static void store_keys(cellar *ns, int from, int to)
@@ -43,14 +42,22 @@ static void begin(void)
         ns.l2_write = CELLAR_L2_WRITE_ON_SET;
     }
     port_begin_on(api_open_with(&cfg), options);
-    T_REQUIRE(cellar_namespace_open(port_store, "db0", &ns, &db) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(port_store, "db0", &ns, &port_db) == CELLAR_OK);
 }
 
-static void end(void)
+static void begin_full(void)
 {
-    T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
-    port_end();
+    begin();
+    store_keys(port_db, 0, KEYS);
 }
+
+static void disk_left(void)
+{
+    options = slow;
+    if (disk[0] != '\0') { t_wipe(disk); }
+    disk[0] = '\0';
+}
+T_AFTER_EACH(disk_left);
 
 /* Return the replies that have come, without a step. */
 static const char *heard(int fd)
@@ -71,8 +78,7 @@ static int count_of(const char *text, const char *part)
 T_CASE(others_are_served_between_two_slices)
 {
     static const char *const scans[] = { "KEYS *\r\n", "KEYS nothing\r\n", "DBSIZE\r\n" };
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     for (size_t i = 0; i < sizeof scans / sizeof *scans; i++) {
         int rounds = 0;
@@ -90,16 +96,12 @@ T_CASE(others_are_served_between_two_slices)
     T_CHECK(strncmp(keys, "$5\r\nbegin\r\n*5000\r\n$8\r\nkey:", 25) == 0);
     T_EQ_I64(count_of(keys, "$8\r\nkey:"), KEYS);
     T_EQ_STR(keys + strlen(keys) - 9, "$3\r\nend\r\n");
-    close(fd);
-    close(other);
-    end();
 }
 
 T_CASE(entries_on_disk_are_scanned_in_slices)
 {
     t_folder(disk);
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":5000\r\n"); /* most are in memory and on disk */
     T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "$8\r\nkey:"), KEYS);
@@ -112,11 +114,6 @@ T_CASE(entries_on_disk_are_scanned_in_slices)
         rounds++;
     }
     T_CHECK(rounds >= SLICES);
-    close(fd);
-    close(other);
-    end();
-    t_wipe(disk);
-    disk[0] = '\0';
 }
 
 static void small_buffers(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
@@ -127,39 +124,28 @@ T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone)
     t_folder(disk);
     options = small_buffers;
     begin();
-    store_keys(db, 0, 5 * KEYS);
+    store_keys(port_db, 0, 5 * KEYS);
     const int fd = peer();
     T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":25000\r\n");
     T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "\r\nkey:"), 5 * KEYS);
-    close(fd);
-    end();
-    options = slow;
-    t_wipe(disk);
-    disk[0] = '\0';
 }
 
 T_CASE(key_that_is_written_during_a_scan_is_listed_once)
 {
     t_folder(disk);
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     T_CHECK(tell_text(fd, "KEYS *\r\n"));
     for (int i = 0; cellar_resp_step(port, 0) == CELLAR_PENDING; i++) {
-        if (i == SLICES / 2) { store_keys(db, 0, KEYS); }
+        if (i == SLICES / 2) { store_keys(port_db, 0, KEYS); }
     }
     bool closed;
     T_EQ_I64(count_of(hear(fd, &closed), "\r\nkey:"), KEYS);
-    close(fd);
-    end();
-    t_wipe(disk);
-    disk[0] = '\0';
 }
 
 T_CASE(client_that_leaves_ends_its_scan)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int other = peer();
     const uint64_t before = port_stats().bytes;
     const int fd = peer();
@@ -170,47 +156,38 @@ T_CASE(client_that_leaves_ends_its_scan)
     (void)cellar_resp_step(port, 0);
     T_EQ_U64(port_stats().clients, 1);
     T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
-    close(other);
-    end();
 }
 
 T_CASE(half_closed_client_gets_its_keys)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     T_CHECK(tell_text(fd, "KEYS *\r\nECHO end\r\n"));
     T_EQ_I64(shutdown(fd, SHUT_WR), 0);
     T_CHECK(is_closed(fd));
     T_EQ_I64(count_of(port_heard, "$8\r\nkey:"), KEYS);
     T_EQ_I64(count_of(port_heard, "$3\r\nend\r\n"), 1);
-    close(fd);
-    end();
 }
 
 /* Two scans: one is in its second slice, the other one in its first. */
 T_CASE(port_is_closed_during_scans)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     T_CHECK(tell_text(fd, "KEYS *\r\n"));
     T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
     T_CHECK(tell_text(other, "DBSIZE\r\n"));
     T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
-    end(); /* asserts that all memory is free */
+    port_end(); /* asserts that all memory is free */
     T_EQ_STR(heard(fd), "");
     T_EQ_STR(heard(other), "");
-    close(fd);
-    close(other);
 }
 
 T_CASE(scans_of_several_clients_all_end)
 {
     enum { SCANS = 8 };
     int fd[SCANS];
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     for (int i = 0; i < SCANS; i++) { fd[i] = peer(); }
     for (int i = 0; i < SCANS; i++) { T_CHECK(tell_text(fd[i], "DBSIZE\r\n")); }
     port_run();
@@ -218,13 +195,11 @@ T_CASE(scans_of_several_clients_all_end)
         T_EQ_STR(heard(fd[i]), ":5000\r\n");
         close(fd[i]);
     }
-    end();
 }
 
 T_CASE(flush_by_another_client_ends_the_list)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     T_CHECK(tell_text(fd, "KEYS *\r\nDBSIZE\r\n"));
     T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
@@ -237,33 +212,26 @@ T_CASE(flush_by_another_client_ends_the_list)
     T_CHECK(listed > 0 && listed < KEYS);
     T_EQ_I64(strtoll(port_heard + 1, NULL, 10), listed);
     T_EQ_STR(port_heard + strlen(port_heard) - 4, ":0\r\n");
-    close(fd);
-    close(other);
-    end();
 }
 
 T_CASE(keys_present_throughout_are_listed_while_others_change)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     T_CHECK(tell_text(fd, "KEYS key:0*\r\n"));
     for (int i = 0; cellar_resp_step(port, 0) == CELLAR_PENDING; i++) {
         const int at = 1000 + i * 100 % 3000; /* others come and go */
         char key[16];
         (void)snprintf(key, sizeof key, "key:%04d", at);
-        T_CHECK(cellar_delete(db, key, 8) >= 0); /* a slow machine has more slices than keys */
-        if (i < 8) { store_keys(db, KEYS + i * 500, KEYS + (i + 1) * 500); }
+        T_CHECK(cellar_delete(port_db, key, 8) >= 0); /* a slow machine has more slices than keys */
+        if (i < 8) { store_keys(port_db, KEYS + i * 500, KEYS + (i + 1) * 500); }
     }
     T_EQ_I64(count_of(heard(fd), "$8\r\nkey:0"), 1000);
-    close(fd);
-    end();
 }
 
 T_CASE(dropped_namespace_ends_a_scan_with_an_error)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     T_CHECK(tell_text(fd, "KEYS *\r\n"));
     T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
@@ -271,14 +239,11 @@ T_CASE(dropped_namespace_ends_a_scan_with_an_error)
     port_run();
     T_CHECK(strncmp(heard(fd), "-ERR the namespace was dropped", 30) == 0);
     T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":0\r\n");
-    close(fd);
-    end();
 }
 
 T_CASE(transaction_with_a_scan_runs_in_one_round)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     T_EQ_STR(ask(fd, "MULTI\r\nSET key:x 1\r\nDBSIZE\r\nKEYS key:x\r\nDEL key:x\r\n"),
              "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
@@ -286,26 +251,19 @@ T_CASE(transaction_with_a_scan_runs_in_one_round)
     (void)cellar_resp_step(port, 0);
     T_EQ_STR(heard(fd), "*4\r\n+OK\r\n:5001\r\n*1\r\n$5\r\nkey:x\r\n:1\r\n");
     T_EQ_STR(heard(other), ":0\r\n");
-    close(fd);
-    close(other);
-    end();
 }
 
 T_CASE(scan_without_replies_sends_nothing)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nKEYS *\r\nPING\r\n"), "+PONG\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nKEYS *\r\nDBSIZE\r\nCLIENT REPLY ON\r\n"), "+OK\r\n");
-    close(fd);
-    end();
 }
 
 T_CASE(monitor_writes_nothing_into_the_keys)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer(), other = peer();
     T_EQ_STR(ask(fd, "MONITOR\r\n"), "+OK\r\n");
     T_CHECK(tell_text(fd, "KEYS *\r\n"));
@@ -318,9 +276,6 @@ T_CASE(monitor_writes_nothing_into_the_keys)
     for (int i = 0; keys != NULL && i < KEYS; i++) { /* one after the other */
         T_CHECK(strncmp(keys + 7 + i * 14, "$8\r\nkey:", 8) == 0);
     }
-    close(fd);
-    close(other);
-    end();
 }
 
 T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices)
@@ -331,30 +286,25 @@ T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices)
     store_keys(large, 0, KEYS);
     const int fd = peer();
     T_EQ_STR(ask(fd, "RANDOMKEY\r\n"), "$-1\r\n");
-    store_keys(db, 7, 8);
+    store_keys(port_db, 7, 8);
     T_EQ_STR(ask(fd, "RANDOMKEY\r\nECHO end\r\n"), "$8\r\nkey:0007\r\n$3\r\nend\r\n");
     close(fd);
     T_EQ_I64(cellar_namespace_close(large), CELLAR_OK);
-    end();
 }
 
 T_CASE(slow_log_names_a_scan_once)
 {
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int fd = peer();
     (void)ask(fd, "KEYS key:00*\r\n");
     const char *log = ask(fd, "SLOWLOG GET\r\n");
     T_EQ_I64(count_of(log, "$4\r\nKEYS\r\n$7\r\nkey:00*\r\n"), 1);
-    close(fd);
-    end();
 }
 
 T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection)
 {
     t_folder(disk);
-    begin();
-    store_keys(db, 0, KEYS);
+    begin_full();
     const int other = peer();
     const uint64_t before = port_stats().bytes;
     for (uint64_t nth = 1, last = 2; nth <= last; nth += 7) {
@@ -370,10 +320,6 @@ T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection)
         T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
         T_CHECK(port_stats().bytes <= before + (17 * 16 << 10)); /* free blocks are kept */
     }
-    close(other);
-    end();
-    t_wipe(disk);
-    disk[0] = '\0';
 }
 
 T_ONE_THREAD;

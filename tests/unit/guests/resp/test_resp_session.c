@@ -16,7 +16,6 @@ T_CASE(ping_echo_quit_and_reset)
     T_EQ_STR(ask(fd, "EXEC\r\n"), "-ERR EXEC without MULTI\r\n");
     T_EQ_STR(ask(fd, "QUIT\r\nPING\r\n"), "+OK\r\n");
     T_CHECK(is_closed(fd));
-    port_done(fd);
 }
 
 T_CASE(databases_are_numbers_below_16)
@@ -30,7 +29,6 @@ T_CASE(databases_are_numbers_below_16)
              "-ERR value is not an integer or out of range\r\n"
              "-ERR value is not an integer or out of range\r\n"
              "-ERR value is not an integer or out of range\r\n");
-    port_done(fd);
 }
 
 T_CASE(hello_switches_the_protocol)
@@ -52,7 +50,6 @@ T_CASE(hello_switches_the_protocol)
     T_EQ_STR(ask(fd, "HELLO 2 SETNAME\r\n"), "-ERR Syntax error in HELLO option 'SETNAME'\r\n");
     T_EQ_STR(ask(fd, "HELLO 2 SETNAME \"a b\"\r\n"),
              "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
-    port_done(fd);
 }
 
 /* ---- the password ---- */
@@ -75,8 +72,6 @@ T_CASE(commands_need_the_password)
     const int other = peer();
     T_CHECK(strncmp(ask(other, "HELLO 3 AUTH default \"" PORT_PASSWORD "\"\r\n"), "%7\r\n", 4) == 0);
     T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
-    close(other);
-    port_end();
 }
 
 T_CASE(port_without_password_refuses_auth)
@@ -93,8 +88,6 @@ T_CASE(port_without_password_refuses_auth)
     close(fd);
     const int next = peer();
     T_EQ_STR(ask(next, "PING\r\n"), "+PONG\r\n");
-    close(next);
-    port_end();
 }
 
 T_CASE(requests_before_auth_are_small)
@@ -106,7 +99,6 @@ T_CASE(requests_before_auth_are_small)
     fd = peer();
     T_EQ_STR(ask(fd, "*2\r\n$16385\r\n"),
              "-ERR Protocol error: unauthenticated bulk length\r\n");
-    port_done(fd);
 }
 
 T_CASE(wrong_password_holds_the_client)
@@ -126,8 +118,6 @@ T_CASE(wrong_password_holds_the_client)
     port_run();
     T_EQ_U64(port_stats().clients, 1);
     T_EQ_U64(port_stats().auth_failures, 2);
-    close(other);
-    port_end();
 }
 
 /* ---- CLIENT, COMMAND ---- */
@@ -177,9 +167,6 @@ T_CASE(clients_have_names_and_ids)
              "-ERR syntax error\r\n-ERR No such client\r\n");
     T_EQ_STR(ask(fd, "CLIENT KILL ID 1 SKIPME no\r\n"), ":1\r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    close(other);
-    port_end();
 }
 
 /* More clients than run before their replies are sent; the first is killed by the third. */
@@ -201,8 +188,6 @@ T_CASE(clients_of_one_round_are_served_in_it)
     }
     T_CHECK(is_closed(fd[0]));
     T_EQ_U64(port_stats().clients, CLIENTS - 1);
-    for (int i = 0; i < CLIENTS; i++) { close(fd[i]); }
-    port_end();
 }
 
 T_CASE(client_reply_drops_replies)
@@ -213,7 +198,6 @@ T_CASE(client_reply_drops_replies)
     T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nECHO 1\r\nECHO 2\r\n"), "$1\r\n2\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY x\r\n"), "-ERR syntax error\r\n");
-    port_done(fd);
 }
 
 T_CASE(commands_are_described)
@@ -229,7 +213,6 @@ T_CASE(commands_are_described)
     T_CHECK(strstr(ask(fd, "COMMAND LIST\r\n"), "$4\r\nping\r\n") != NULL);
     T_CHECK(strstr(ask(fd, "COMMAND\r\n"), "$5\r\nwatch\r\n:-2\r\n") != NULL);
     T_EQ_STR(ask(fd, "COMMAND x\r\n"), "-ERR unknown subcommand 'x'. Try COMMAND HELP.\r\n");
-    port_done(fd);
 }
 
 /* ---- transactions ---- */
@@ -261,7 +244,6 @@ T_CASE(transactions_queue_and_run)
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     T_CHECK(is_closed(fd));
-    port_done(fd);
 }
 
 T_CASE(watch_sees_changes_by_the_process)
@@ -289,7 +271,6 @@ T_CASE(watch_sees_changes_by_the_process)
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
     T_EQ_STR(ask(fd, "WATCH \"\"\r\n"), "-ERR invalid key\r\n");
     T_EQ_I64(cellar_namespace_close(db0), CELLAR_OK);
-    port_done(fd);
 }
 
 T_CASE(watch_sees_a_new_deadline)
@@ -312,7 +293,6 @@ T_CASE(watch_sees_a_new_deadline)
              "+OK\r\n:0\r\n$1\r\n1\r\n$-1\r\n+OK\r\n*0\r\n"); /* there was no deadline */
     T_EQ_STR(ask(fd, "EXPIRE k 50\r\nWATCH k\r\nGETEX k PERSIST\r\nTTL k\r\nMULTI\r\nEXEC\r\n"),
              ":1\r\n+OK\r\n$1\r\n1\r\n:-1\r\n+OK\r\n*-1\r\n");
-    port_done(fd);
 }
 
 static void four_mib(cellar_resp_config *o)
@@ -338,7 +318,6 @@ T_CASE(transaction_is_bounded)
     T_EQ_STR(ask(fd, "EXEC\r\n"),
              "-EXECABORT Transaction discarded because of previous errors.\r\n");
     T_CHECK(port_stats().bytes < 1u << 20);
-    port_done(fd);
 }
 
 /* ---- MONITOR, SLOWLOG ---- */
@@ -360,8 +339,6 @@ T_CASE(monitor_shows_requests_without_passwords)
     T_CHECK(strstr(ask(watcher, "RESET\r\n"), "\r\n+RESET\r\n") != NULL);
     (void)ask(fd, "PING\r\n");
     T_EQ_STR(ask(watcher, ""), "");
-    close(watcher);
-    port_done(fd);
 }
 
 static void slow_1us(cellar_resp_config *o) { o->slow_us = 1; }
@@ -387,7 +364,6 @@ T_CASE(slowlog_keeps_slow_requests)
     T_EQ_STR(ask(fd, "SLOWLOG x\r\n"), "-ERR unknown subcommand 'x'. Try SLOWLOG HELP.\r\n");
     for (int i = 0; i < 200; i++) { (void)ask(fd, in); } /* the ring turns */
     T_EQ_STR(ask(fd, "SLOWLOG RESET\r\n"), "+OK\r\n");
-    port_done(fd);
 }
 
 T_ONE_THREAD;

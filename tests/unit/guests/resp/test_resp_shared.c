@@ -53,12 +53,6 @@ static worker worker_of(const char *words)
     return w;
 }
 
-static void worker_end(worker w)
-{
-    close(w.data);
-    close(w.hears);
-}
-
 /* ---- the store ---- */
 
 T_CASE(database_0_is_a_store_of_its_own)
@@ -73,7 +67,6 @@ T_CASE(database_0_is_a_store_of_its_own)
     T_CHECK(strncmp(ask(a, "SELECT 0\r\nPUBLISH a b\r\n") + 5, "-READONLY ", 10) == 0);
     T_CHECK(strstr(ask(a, "MULTI\r\nSELECT 1\r\nSET k w\r\nEXEC\r\n"), "-ERR a transaction ") != NULL);
     T_EQ_STR(ask(a, "GET k\r\n"), "$1\r\nw\r\n");
-    port_done(a);
 }
 
 T_CASE(program_keeps_its_other_databases)
@@ -88,7 +81,6 @@ T_CASE(program_keeps_its_other_databases)
     T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
     T_EQ_STR(ask(a, "SET app:~e 7\r\nSET k 2\r\nFLUSHALL\r\nEXISTS k app:~e\r\n"),
              "+OK\r\n+OK\r\n+OK\r\n:0\r\n");
-    port_done(a);
 }
 
 T_CASE(ttls_of_the_program_leave_the_shared_store_alone)
@@ -104,7 +96,6 @@ T_CASE(ttls_of_the_program_leave_the_shared_store_alone)
     T_EQ_STR(ask(a, "SET k 1\r\nINCR n\r\nTTL k\r\nTTL n\r\n"), "+OK\r\n:1\r\n:-1\r\n:-1\r\n");
     T_EQ_STR(ask(a, "SET ~k 1\r\nINCR ~n\r\nTTL ~k\r\nTTL ~n\r\n"), "+OK\r\n:1\r\n:-1\r\n:-1\r\n");
     T_EQ_STR(ask(a, "SELECT 1\r\nSET k 1\r\nTTL k\r\n"), "+OK\r\n+OK\r\n:600\r\n");
-    port_done(a);
 }
 
 /* Each command sees a control key as it sees any other one. */
@@ -133,7 +124,6 @@ T_CASE(commands_work_on_control_keys)
     }
     port_pass(101);
     T_EQ_STR(ask(a, "GET app:key\r\nGET app:~k:key\r\n"), "$-1\r\n$-1\r\n");
-    port_done(a);
 }
 
 T_CASE(watch_sees_changes_of_control_keys)
@@ -148,8 +138,6 @@ T_CASE(watch_sees_changes_of_control_keys)
         T_CHECK(*ask(b, changes[i]) != '-');
         T_EQ_STR(ask(a, "EXEC\r\n"), i < 5 ? "*-1\r\n" : "*1\r\n+PONG\r\n");
     }
-    close(b);
-    port_done(a);
 }
 
 /* A value that cannot be sent is not taken. */
@@ -181,7 +169,6 @@ T_CASE(refused_getdel_and_getex_keep_the_key)
             port_run();
         }
     }
-    port_done(a);
 }
 
 /* The table may have this key alone: it ends with its last key, and begins again. */
@@ -200,7 +187,6 @@ T_CASE(write_without_memory_keeps_a_control_key)
         (void)base_fault_alloc_arm(0, false);
         T_EQ_STR(ask(a, "STRLEN ~k\r\n"), refused ? ":1\r\n" : ":64\r\n");
     }
-    port_done(a);
 }
 
 static int64_t creeping_clock(void *ctx)
@@ -233,7 +219,6 @@ T_CASE(control_key_in_its_last_ms_ends)
         (void)snprintf(text, sizeof text, "PTTL ~%d\r\nPTTL ~new\r\n", life_ms);
         T_CHECK(strstr(ask(a, text), ":-1\r\n") == NULL);
     }
-    port_done(a);
 }
 
 T_CASE(flood_of_values_evicts_no_control_key)
@@ -257,7 +242,6 @@ T_CASE(flood_of_values_evicts_no_control_key)
         (void)snprintf(text, sizeof text, "EXISTS app:~k:%d\r\n", i);
         T_EQ_STR(ask(a, text), ":1\r\n");
     }
-    port_done(a);
 }
 
 T_CASE(full_table_of_control_keys_refuses_new_ones)
@@ -277,7 +261,6 @@ T_CASE(full_table_of_control_keys_refuses_new_ones)
     T_EQ_STR(ask(a, "SET ~app:11 w\r\nSET app:value v\r\n"), "+OK\r\n+OK\r\n");
     port_pass(51); /* ten have expired */
     T_EQ_STR(ask(a, "SET ~app:new v\r\n"), "+OK\r\n");
-    port_done(a);
 }
 
 /* ---- tracking ---- */
@@ -297,8 +280,6 @@ T_CASE(change_is_heard_by_clients_with_its_prefix)
     T_EQ_STR(heard(w.hears), HEAR "*2\r\n$7\r\napp:a:1\r\n$7\r\napp:a:2\r\n");
     T_EQ_STR(ask(a, "PEXPIRE app:a:1 100\r\nUNLINK app:a:2\r\n"), ":1\r\n:1\r\n");
     T_EQ_STR(heard(w.hears), ONE("7", "app:a:1") ONE("7", "app:a:2"));
-    worker_end(w);
-    port_done(a);
 }
 
 T_CASE(repeated_on_adds_prefixes)
@@ -319,8 +300,6 @@ T_CASE(repeated_on_adds_prefixes)
     T_CHECK(strstr(ask(a, "INFO clients\r\n"), "tracking_clients:0\r\n") != NULL);
     (void)ask(a, "SET app:a:1 v\r\n");
     T_EQ_STR(heard(w.hears), "");
-    worker_end(w);
-    port_done(a);
 }
 
 T_CASE(noloop_hides_own_changes_alone)
@@ -337,8 +316,6 @@ T_CASE(noloop_hides_own_changes_alone)
     (void)tell_text(a, "SET app:1 y\r\n");
     port_run();
     T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
-    worker_end(w);
-    port_done(a);
 }
 
 T_CASE(refused_on_changes_nothing)
@@ -357,8 +334,6 @@ T_CASE(refused_on_changes_nothing)
              "client must not overlap.\r\n");
     T_EQ_STR(ask(w.data, "SET b v\r\nSET cx v\r\nSET app:1 v\r\n"), "+OK\r\n+OK\r\n+OK\r\n");
     T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
-    worker_end(w);
-    port_end();
 }
 
 T_CASE(on_without_memory_changes_nothing)
@@ -385,8 +360,6 @@ T_CASE(on_without_memory_changes_nothing)
             break;
         }
     }
-    worker_end(w);
-    port_done(a);
 }
 
 /* As in Redis, but a key with two prefixes of the client is in its message once. */
@@ -402,8 +375,6 @@ T_CASE(on_without_prefix_hears_all_keys_once)
         T_EQ_STR(heard(w.hears), ONE("5", "app:1") ONE("1", "z"));
     }
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX b\r\n"), "-ERR Prefix 'b'", 15) == 0);
-    worker_end(w);
-    port_end();
 }
 
 T_CASE(prefixes_of_a_client_are_bounded)
@@ -421,7 +392,6 @@ T_CASE(prefixes_of_a_client_are_bounded)
     (void)snprintf(text + len, sizeof text - len, "\r\n");
     T_EQ_STR(ask(a, text), "+OK\r\n");
     T_CHECK(strncmp(ask(a, "CLIENT TRACKING ON BCAST PREFIX more\r\n"), "-ERR a client may", 17) == 0);
-    port_done(a);
 }
 
 /* A SET with a time in the past is announced as in Redis: other workers may have a value. */
@@ -443,8 +413,6 @@ T_CASE(set_in_the_past_is_heard)
         T_EQ_STR(heard(w.hears), sets[i].heard);
     }
     T_EQ_STR(ask(w.data, "EXISTS app:1 app:~\r\n"), ":0\r\n");
-    worker_end(w);
-    port_end();
 }
 
 T_CASE(eviction_and_end_of_life_are_heard)
@@ -469,8 +437,6 @@ T_CASE(eviction_and_end_of_life_are_heard)
         evicted = strstr(heard(w.hears), "app:first\r\n") != NULL;
     }
     T_CHECK(evicted);
-    worker_end(w);
-    port_end();
 }
 
 T_CASE(clears_are_heard_as_nil)
@@ -483,8 +449,6 @@ T_CASE(clears_are_heard_as_nil)
         (void)ask(w.data, clears[i]);
         T_EQ_STR(heard(w.hears), HEAR "*-1\r\n");
     }
-    worker_end(w);
-    port_end();
 }
 
 #define MANY 100 /* clients; each message needs a block of 16 KiB, all of them more than the share */
@@ -513,7 +477,8 @@ static void many_hear_once(const char *begin, const char *what)
         T_CHECK(first != NULL && strstr(first + 1, what) == NULL);
         close(many[i]);
     }
-    port_done(a);
+    close(a);
+    port_end();
 }
 
 T_CASE(many_clients_hear_each_message_once)
@@ -573,8 +538,6 @@ T_CASE(resp3_client_hears_pushes_between_replies)
     T_EQ_STR(ask(a, "MULTI\r\nSET k w\r\nGET k\r\nEXEC\r\n"),
              "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$1\r\nw\r\n"
              ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
-    close(b);
-    port_done(a);
 }
 
 T_CASE(redirection_ends_with_its_target)
@@ -586,7 +549,6 @@ T_CASE(redirection_ends_with_its_target)
     T_EQ_STR(ask(w.data, "SET app:1 v\r\nRESET\r\nSET app:1 v\r\n"), "+OK\r\n+RESET\r\n+OK\r\n");
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST REDIRECT 99\r\n"), "-ERR The client ID", 18) == 0);
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON\r\n"), "-ERR the port tracks no single", 30) == 0);
-    port_done(w.data);
 }
 
 T_CASE(client_that_never_reads_is_closed)
@@ -601,8 +563,6 @@ T_CASE(client_that_never_reads_is_closed)
     for (int i = 0; i < 4000 && port_stats().output_closed == 0; i++) { (void)ask(a, text); }
     T_EQ_U64(port_stats().output_closed, 1);
     T_EQ_STR(ask(w.data, "PING\r\n"), "+PONG\r\n");
-    worker_end(w);
-    port_done(a);
 }
 
 /* Without memory for the keys of the changes all keys count as changed. */
@@ -623,8 +583,6 @@ T_CASE(changes_without_memory_are_heard_as_nil)
         if (set) { T_CHECK(strcmp(got, ONE("5", "app:1")) == 0 || strcmp(got, HEAR "*-1\r\n") == 0); }
         if (!fired) { break; }
     }
-    worker_end(w);
-    port_done(a);
 }
 
 T_CASE(wait_has_no_replica_to_wait_for)
@@ -635,7 +593,6 @@ T_CASE(wait_has_no_replica_to_wait_for)
     T_CHECK(strncmp(ask(a, "WAIT x 0\r\n"), "-ERR value is not an integer", 28) == 0);
     T_CHECK(strncmp(ask(a, "WAIT 1 x\r\n"), "-ERR timeout is not an integer", 30) == 0);
     T_CHECK(strncmp(ask(a, "WAIT 1 -1\r\n"), "-ERR timeout is negative", 24) == 0);
-    port_done(a);
 }
 
 T_CASE(info_tells_of_the_shared_store)
@@ -648,8 +605,6 @@ T_CASE(info_tells_of_the_shared_store)
     T_CHECK(strstr(got, "\r\nmaxmemory:4194304\r\n") != NULL);
     T_CHECK(strstr(got, "\r\nshared_keys:1\r\n") != NULL);
     T_CHECK(strstr(got, "shared_control_max:524288\r\nshared_control_keys:1\r\n") != NULL);
-    worker_end(w);
-    port_end();
 }
 
 T_CASE(metrics_tell_of_the_shared_store)
@@ -669,11 +624,11 @@ T_CASE(metrics_tell_of_the_shared_store)
     T_CHECK(strstr(text, "\ncellar_port_shared_hits_total{port=\"port\"} 1\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_shared_misses_total{port=\"port\"} 1\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_shared_sets_total{port=\"port\"} 1\n") != NULL);
-    port_done(a);
+    close(a);
+    port_end();
     port_begin();
     T_REQUIRE(cellar_metrics_write(port, text, sizeof text, &len) == CELLAR_OK);
     T_CHECK(strstr(text, "cellar_port_clients") != NULL && strstr(text, "_shared_") == NULL);
-    port_end();
 }
 
 T_CASE(size_of_the_shared_store_changes)
@@ -692,7 +647,6 @@ T_CASE(size_of_the_shared_store_changes)
     T_EQ_STR(ask(a, "EXISTS ~app:0 ~app:999\r\n"), ":2\r\n");
     T_EQ_STR(ask(a, "CONFIG SET maxmemory 8mb\r\n"), "+OK\r\n");
     T_CHECK(strstr(ask(a, "INFO shared\r\n"), "shared_control_max:1048576\r\n") != NULL);
-    port_done(a);
 }
 
 /* Values are evicted for a bound below what is held, and each of them is heard. */
@@ -724,8 +678,6 @@ T_CASE(lower_bound_evicts_values_that_are_heard)
     T_CHECK(there > 0 && gone > 0);
     T_EQ_STR(ask(w.data, "GET app:~e\r\n"), "$1\r\n7\r\n");
     free(keys);
-    worker_end(w);
-    port_end();
 }
 
 /* Workers of two ports would not hear each other. */
@@ -752,8 +704,6 @@ T_CASE(port_leaves_its_clients_to_the_one_with_its_file)
     T_CHECK(is_closed(a) && !is_closed(b));
     cellar_resp_close(first);
     T_EQ_STR(ask(b, "SET k v\r\n"), "+OK\r\n");
-    close(a);
-    port_done(b);
 }
 
 static void with_log(cellar_resp_config *o)
@@ -780,7 +730,6 @@ T_CASE(removed_socket_file_is_logged_once)
         T_EQ_STR(ask(b, "PING\r\n"), "+PONG\r\n");
         close(b);
     }
-    port_done(a);
 }
 
 /* The path is the one at the open, also for the end of the file. */
@@ -800,7 +749,6 @@ T_CASE(port_knows_its_socket_file_from_any_folder)
     T_EQ_STR(said, "");
     port_end();
     T_REQUIRE(fchdir(here) == 0);
-    close(here);
 }
 
 /* ---- options ---- */
@@ -850,7 +798,6 @@ T_CASE(socket_file_serves_its_group)
     T_REQUIRE(chmod(port_path, 0666) == 0);
     T_CHECK(!stranger_is_served(4711, false)); /* the port closes it */
     T_CHECK(stranger_is_served(4711, true));
-    port_end();
 }
 
 static void refused(const cellar_resp_config *o, const char *why)
@@ -874,12 +821,10 @@ T_CASE(group_has_a_name_or_a_number)
     o.unix_path = NULL;
     o.port = CELLAR_RESP_PORT_ANY;
     refused(&o, "unix_group needs unix_path");
-    T_EQ_I64(rmdir(port_folder), 0);
-    api_shut(port_store);
+    port_end();
     if (geteuid() != 0) { return; }
     (void)snprintf(group_text, sizeof group_text, "root");
     port_begin_with(with_group);
-    port_end();
 }
 
 /* Fail each allocation of an open in turn: nothing is left of it. */
@@ -900,8 +845,6 @@ T_CASE(open_without_memory_leaves_nothing)
         T_CHECK(err == CELLAR_OK || r == NULL);
         cellar_resp_close(r);
     }
-    T_EQ_I64(rmdir(port_folder), 0);
-    api_shut(port_store);
 }
 
 T_CASE(options_are_checked)
@@ -914,8 +857,6 @@ T_CASE(options_are_checked)
     o.shared_bytes = SHARED_BYTES;
     o.namespaces = "0=users";
     refused(&o, "database 0 is the shared store");
-    T_EQ_I64(rmdir(port_folder), 0);
-    api_shut(port_store);
 }
 
 T_ONE_THREAD;

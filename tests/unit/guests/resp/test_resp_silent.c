@@ -126,10 +126,6 @@ T_CASE(silent_subscribers_cost_a_share_and_not_their_publisher)
     T_EQ_U64(port_stats().output_closed, SILENT);
     T_EQ_U64(port_stats().clients, 2);
     T_CHECK(entries() > before / 4 * 3);
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(publisher);
-    close(reader);
-    port_end();
 }
 
 /* A hundred messages in one request: no subscriber could read meanwhile. */
@@ -158,8 +154,6 @@ T_CASE(burst_to_many_subscribers_closes_none_that_reads)
         close(fd[i]);
     }
     T_EQ_U64(port_stats().output_closed + port_stats().memory_closed, 0);
-    close(publisher);
-    port_end();
 }
 
 /* ---- readers ---- */
@@ -185,9 +179,6 @@ T_CASE(silent_readers_of_one_value_cost_a_pin)
     const int reader = peer();
     T_CHECK(tell_text(reader, GET_LARGE));
     T_CHECK(got_value(reader, 1 << 20, 1, NULL));
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(reader);
-    port_end();
 }
 
 T_CASE(silent_readers_of_many_values_pin_one_share)
@@ -214,9 +205,6 @@ T_CASE(silent_readers_of_many_values_pin_one_share)
     T_EQ_STR(ask(reader, "PING\r\n"), "+PONG\r\n");
     T_CHECK(tell_text(reader, "GET large:0\r\n"));
     T_CHECK(got_value(reader, LEN, 0, NULL));
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(reader);
-    port_end();
 }
 
 T_CASE(silent_readers_of_small_values_cost_a_share)
@@ -239,9 +227,6 @@ T_CASE(silent_readers_of_small_values_cost_a_share)
     }
     T_CHECK(port_stats().output_closed > 0);
     T_CHECK(entries() > before / 4 * 3);
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(reader);
-    port_end();
 }
 
 T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads)
@@ -255,8 +240,6 @@ T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads)
     T_CHECK(port_stats().bytes < SHARE / 4); /* no copy */
     T_CHECK(got_value(reader, LEN, 3, NULL) && got_value(reader, LEN, 3, NULL));
     T_EQ_STR(ask(reader, ""), "+PONG\r\n");
-    close(reader);
-    port_end();
 }
 
 T_CASE(a_long_reply_that_stands_still_closes_its_client)
@@ -272,8 +255,6 @@ T_CASE(a_long_reply_that_stands_still_closes_its_client)
     port_pass(1);
     T_EQ_U64(port_stats().clients, 0);
     T_EQ_U64(port_stats().output_closed, 1);
-    close(deaf);
-    port_end();
 }
 
 T_CASE(a_subscriber_reads_a_long_value)
@@ -285,7 +266,6 @@ T_CASE(a_subscriber_reads_a_long_value)
     T_CHECK(tell_text(fd, GET_LARGE));
     T_CHECK(got_value(fd, 3 << 20, 4, NULL)); /* none of it is backlog */
     T_EQ_U64(port_stats().output_closed, 0);
-    port_done(fd);
 }
 
 T_CASE(readers_without_replies_cost_nothing)
@@ -300,8 +280,6 @@ T_CASE(readers_without_replies_cost_nothing)
     }
     T_CHECK(port_stats().bytes < SHARE / 4);
     T_EQ_STR(ask(fd[0], "CLIENT REPLY ON\r\nGET none\r\n"), "+OK\r\n$-1\r\n");
-    for (int i = 0; i < READERS; i++) { close(fd[i]); }
-    port_end();
 }
 
 /* ---- values that change while they are sent ---- */
@@ -346,8 +324,6 @@ T_CASE(close_drops_values_that_are_half_sent)
     port_run();
     close(second);
     port_run();
-    port_end();
-    close(reader);
 }
 
 /* ---- senders ---- */
@@ -369,9 +345,6 @@ T_CASE(silent_senders_cost_a_share)
         port_pass(100);
     }
     T_CHECK(entries() > before / 4 * 3);
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(writer);
-    port_end();
 }
 
 /* Send the head of a SET, and `part` of its value of `len` bytes of `seed`, from `from` on. */
@@ -414,9 +387,6 @@ T_CASE(silent_senders_of_large_values_cost_a_share)
     T_CHECK(send_value(writer, SET_HEAD("3", "2\r\nk2"), LEN, 2, 0, LEN));
     T_EQ_STR(ask(writer, "\r\n"), "+OK\r\n");
     T_CHECK(tell_text(writer, "GET k2\r\n") && got_value(writer, LEN, 2, NULL));
-    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
-    close(writer);
-    port_end();
 }
 
 T_CASE(a_large_value_is_stored_in_the_block_that_received_it)
@@ -432,7 +402,6 @@ T_CASE(a_large_value_is_stored_in_the_block_that_received_it)
         T_EQ_STR(ask(fd, "DEL a\r\n"), ":1\r\n");
     }
     T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
-    port_done(fd);
 }
 
 T_CASE(large_values_are_written_beside_slow_readers)
@@ -456,8 +425,6 @@ T_CASE(large_values_are_written_beside_slow_readers)
         }
         port_run();
     }
-    close(writer);
-    port_end();
 }
 
 T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing)
@@ -476,9 +443,6 @@ T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing)
     T_EQ_STR(ask(fd, "EXISTS b c\r\n"), ":0\r\n");
     T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
     T_CHECK(send_value(fd, SET_HEAD("3", "1\r\nd"), LEN, 1, 0, LEN / 2)); /* half-sent at the end */
-    close(fd);
-    close(broken);
-    port_end();
 }
 
 T_CASE(a_request_that_never_fits_closes_no_client)
@@ -493,8 +457,6 @@ T_CASE(a_request_that_never_fits_closes_no_client)
     T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
     T_EQ_U64(port_stats().output_closed, 0);
     T_EQ_U64(port_stats().clients, 2);
-    close(deaf);
-    port_done(fd);
 }
 
 T_CASE(keys_that_never_fit_close_no_client)
@@ -516,8 +478,6 @@ T_CASE(keys_that_never_fit_close_no_client)
     T_EQ_STR(ask(fd, ""), oom);
     T_EQ_U64(port_stats().output_closed, 0);
     T_EQ_U64(port_stats().clients, 2);
-    close(deaf);
-    port_done(fd);
 }
 
 T_CASE(a_message_without_room_closes_its_subscriber)
@@ -547,8 +507,6 @@ T_CASE(a_message_without_room_closes_its_subscriber)
     }
     T_CHECK(cut > 0);
     T_EQ_U64(whole + cut, SUBSCRIBERS);
-    close(publisher);
-    port_end();
 }
 
 T_CASE(a_reply_without_room_is_oom)
@@ -558,7 +516,6 @@ T_CASE(a_reply_without_room_is_oom)
     const int fd = peer();
     T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    port_done(fd);
 }
 
 T_ONE_THREAD;

@@ -29,14 +29,12 @@ static void with_work(cellar_resp_config *o)
     o->writable = 0;
 }
 
-static void end(int fd)
+static void pool_left(void)
 {
-    close(fd);
-    cellar_resp_close(port);
-    T_EQ_I64(rmdir(port_folder), 0);
-    T_EQ_I64(cellar_pool_close(work.pool), CELLAR_OK);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    if (work.pool != NULL) { T_EQ_I64(cellar_pool_close(work.pool), CELLAR_OK); }
+    work.pool = NULL;
 }
+T_AFTER_EACH(pool_left); /* behind the port */
 
 static cellar_verdict fails(const cellar_task *t, void *ctx)
 {
@@ -87,7 +85,6 @@ T_CASE(tasks_are_listed_by_state_name_and_tag)
     (void)ask(fd, "CELLAR.TASKS 0 NAME mail TAG second COUNT 5\r\n");
     T_EQ_I64(count_of("$5\r\nstate\r\n"), 1);
     T_EQ_STR(ask(fd, "CELLAR.TASKS 0 NAME mai\r\n"), LIST_OF("1", "0", "0"));
-    end(fd);
 }
 
 T_CASE(list_of_250_tasks_continues_at_its_cursor)
@@ -105,7 +102,6 @@ T_CASE(list_of_250_tasks_continues_at_its_cursor)
         T_REQUIRE(sscanf(port_heard, "*2\r\n$%*d\r\n%31[0-9]", cursor) == 1);
     } while (strcmp(cursor, "0") != 0 && ++calls < 20);
     T_EQ_I64(seen, 250);
-    end(fd);
 }
 
 static void job(const cellar_task *f, void *ctx) { (void)f, (void)ctx; }
@@ -129,7 +125,6 @@ T_CASE(schedules_are_listed_in_parts)
     T_CHECK(begins(ask(fd, "CELLAR.SCHED 0 COUNT 5\r\n"), LIST_OF("1", "0", "5")));
     T_EQ_STR(ask(fd, "CELLAR.SCHED 18446744073709551615\r\n"), LIST_OF("1", "0", "0"));
     T_EQ_STR(ask(fd, "CELLAR.TASKS 18446744073709551615\r\n"), LIST_OF("1", "0", "0"));
-    end(fd);
 }
 
 static cellar_err load(cellar_load *l, const void *key, size_t key_len, void *ctx)
@@ -158,7 +153,6 @@ T_CASE(refreshes_are_listed_in_resp3)
     (void)ask(fd, "CELLAR.REFRESH 1 COUNT 1\r\n");
     T_EQ_I64(count_of("$3\r\nEUR\r\n"), 0);
     T_EQ_I64(count_of("$3\r\nx:*\r\n"), 1);
-    end(fd);
 }
 
 T_CASE(wrong_words_are_refused)
@@ -187,7 +181,6 @@ T_CASE(wrong_words_are_refused)
     memset(name, 'n', 65);
     (void)snprintf(request, sizeof request, "CELLAR.TASKS 0 NAME %s\r\n", name);
     T_EQ_STR(ask(fd, request), "-ERR no task has such a state, name or tag\r\n");
-    end(fd);
 }
 
 T_CASE(port_without_the_part_says_so)
@@ -198,7 +191,6 @@ T_CASE(port_without_the_part_says_so)
              "-ERR the port was opened without a pool\r\n"
              "-ERR the port was opened without a pool\r\n"
              "-ERR the port was opened without a pool\r\n");
-    port_done(fd);
 }
 
 T_ONE_THREAD;
