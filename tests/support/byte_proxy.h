@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "tests/support/folder.h"
+#include "tests/support/left.h"
 
 enum { BYTE_PROXY_LINES = 256 };
 
@@ -180,6 +181,20 @@ T_INLINE void *byte_proxy_main(void *arg)
     return NULL;
 }
 
+T_INLINE void byte_proxy_close(byte_proxy *p)
+{
+    left_drop(p);
+    atomic_store(&p->ends, true);
+    pthread_join(p->thread, NULL);
+    for (uint32_t i = 0; i < atomic_load(&p->lines) && i < BYTE_PROXY_LINES; i++) {
+        byte_proxy_end(&p->line[i]);
+    }
+    close(p->listen_fd);
+    if (p->path[0] != '\0') { T_EQ_I64(unlink(p->path), 0); }
+}
+
+static void byte_proxy_left(void *p) { byte_proxy_close(p); }
+
 T_INLINE void byte_proxy_begin(byte_proxy *p, const char *server)
 {
     memset(p, 0, sizeof *p);
@@ -192,6 +207,7 @@ T_INLINE void byte_proxy_listen(byte_proxy *p, int family, const struct sockaddr
     p->listen_fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     T_REQUIRE(bind(p->listen_fd, at, len) == 0 && listen(p->listen_fd, 64) == 0);
     T_REQUIRE(pthread_create(&p->thread, NULL, byte_proxy_main, p) == 0);
+    left_add(p, byte_proxy_left);
 }
 
 /* Listen at `dir`/p.sock for clients of `server`, the path of a unix socket. */
@@ -210,17 +226,6 @@ T_INLINE void byte_proxy_open_port(byte_proxy *p, uint16_t port, const char *ser
                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     byte_proxy_begin(p, server);
     byte_proxy_listen(p, AF_INET, (const struct sockaddr *)&at, sizeof at);
-}
-
-T_INLINE void byte_proxy_close(byte_proxy *p)
-{
-    atomic_store(&p->ends, true);
-    pthread_join(p->thread, NULL);
-    for (uint32_t i = 0; i < atomic_load(&p->lines) && i < BYTE_PROXY_LINES; i++) {
-        byte_proxy_end(&p->line[i]);
-    }
-    close(p->listen_fd);
-    if (p->path[0] != '\0') { T_EQ_I64(unlink(p->path), 0); }
 }
 
 #endif

@@ -6,7 +6,7 @@
  * USE        engine e;
  *            if (!engine_start(&e, NULL)) { return; }    the case is skipped without a server
  *            engine_ask(&e, "SET k %d", 1);              a reply, valid until the next call
- *            engine_stop(&e);
+ *            engine_stop(&e);                            or left to the end of the case (left.h)
  * ENGINE     CELLAR_TEST_ENGINE=path names another server, Valkey for instance. Default: redis-server
  *            of PATH, or redis-check-rdb of the package redis-tools, which is the same program; else
  *            the program `cellar` of this build: its port is a server of the remote tier. The cases
@@ -27,6 +27,7 @@
 #include <time.h>
 
 #include "tests/support/folder.h"
+#include "tests/support/left.h"
 
 enum { ENGINE_WORDS_MAX = 48, ENGINE_WAIT_MS = 10000 };
 
@@ -201,6 +202,9 @@ T_INLINE void engine_start_words(engine *e, bool tcp)
     T_REQUIRE(e->pid != 0);
 }
 
+T_INLINE void engine_stop(engine *e);
+static void engine_left(void *e) { engine_stop(e); }
+
 T_INLINE bool engine_begin(engine *e)
 {
     *e = (engine){ .pid = 0 };
@@ -209,6 +213,7 @@ T_INLINE bool engine_begin(engine *e)
         return false;
     }
     t_folder(e->dir);
+    left_add(e, engine_left);
     return true;
 }
 
@@ -286,6 +291,11 @@ T_INLINE long long engine_cut(engine *e, const char *type)
     return engine_number(engine_ask(e, "CLIENT KILL TYPE %s SKIPME yes", type));
 }
 
-T_INLINE void engine_stop(engine *e) { engine_kill(e); t_wipe(e->dir); }
+T_INLINE void engine_stop(engine *e)
+{
+    left_drop(e);
+    engine_kill(e);
+    t_wipe(e->dir);
+}
 
 #endif

@@ -12,6 +12,7 @@
 #include "remote/link.h"
 #include "remote/share.h"
 #include "remote/wire.h"
+#include "tests/support/left.h"
 #include "tests/support/t.h"
 
 enum { LINK_KIT_KEYS = 4096 };
@@ -141,6 +142,16 @@ T_INLINE void link_kit_init(link_kit *k, const char *socket)
     k->prefix[1] = "app:users:";
 }
 
+T_INLINE void link_kit_close(link_kit *k)
+{
+    left_drop(k);
+    remote_link_close(k->link);
+    k->link = NULL;
+    T_EQ_I64(atomic_load(&k->blocks), 0);
+}
+
+static void link_kit_left(void *k) { link_kit_close(k); }
+
 T_INLINE cellar_err link_kit_open(link_kit *k)
 {
     const remote_events e = { .ctx = k, .memory = &k->memory, .now_ms = link_kit_now,
@@ -148,7 +159,9 @@ T_INLINE cellar_err link_kit_open(link_kit *k)
         .script_loaded = link_kit_script_loaded, .heard = link_kit_heard,
         .heard_flush = link_kit_flush, .gap = link_kit_gap, .linked = link_kit_linked,
         .proven = link_kit_proven, .log = link_kit_log };
-    return remote_link_open(&k->c, &e, &k->link);
+    const cellar_err err = remote_link_open(&k->c, &e, &k->link);
+    if (err == CELLAR_OK) { left_add(k, link_kit_left); }
+    return err;
 }
 
 /* Run the link until it is in a state. Return false after 20 s. */
@@ -171,13 +184,6 @@ T_INLINE remote_why link_kit_refused(link_kit *k, remote_refusal *why)
         remote_link_refusal(k->link, why);
     } while (why->why == REMOTE_WHY_NONE && link_kit_real_ms() < end_ms);
     return why->why;
-}
-
-T_INLINE void link_kit_close(link_kit *k)
-{
-    remote_link_close(k->link);
-    k->link = NULL;
-    T_EQ_I64(atomic_load(&k->blocks), 0);
 }
 
 /* A text reply, or the number of an integer, of one command. */

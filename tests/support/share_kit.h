@@ -250,6 +250,20 @@ T_INLINE void share_listen(share *s)
     T_REQUIRE(pthread_create(&s->link.subscriber, NULL, share_hear, s) == 0);
 }
 
+T_INLINE void share_close(share *s)
+{
+    left_drop(s);
+    atomic_store(&s->link.ended, true);
+    pthread_join(s->link.subscriber, NULL);
+    redisFree(s->link.subscriber_c);
+    redisFree(s->link.data_c);
+    while (s->link.idle_count > 0) { redisFree(s->link.idle[--s->link.idle_count]); }
+    pthread_mutex_destroy(&s->link.lock);
+    remote_share_close(&s->r);
+}
+
+static void share_left(void *s) { share_close(s); }
+
 T_INLINE void share_open(share *s, const engine *e)
 {
     const struct sigaction ignore = { .sa_handler = SIG_IGN };
@@ -272,17 +286,7 @@ T_INLINE void share_open(share *s, const engine *e)
     T_REQUIRE(engine_is_port() || share_load(&s->link, c));
     share_give(&s->link, c);
     share_listen(s);
-}
-
-T_INLINE void share_close(share *s)
-{
-    atomic_store(&s->link.ended, true);
-    pthread_join(s->link.subscriber, NULL);
-    redisFree(s->link.subscriber_c);
-    redisFree(s->link.data_c);
-    while (s->link.idle_count > 0) { redisFree(s->link.idle[--s->link.idle_count]); }
-    pthread_mutex_destroy(&s->link.lock);
-    remote_share_close(&s->r);
+    left_add(s, share_left);
 }
 
 /* Leave the least rights, for connections from now on and those that exist. */

@@ -39,6 +39,16 @@ T_INLINE void side_fence(const side *s)
     T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);
 }
 
+T_INLINE void side_close(side *s)
+{
+    left_drop(s);
+    cellar_remote_close(s->r);
+    T_CHECK(cellar_namespace_close(s->users) == CELLAR_OK);
+    T_CHECK(cellar_close(s->store) == CELLAR_OK);
+}
+
+static void side_left(void *s) { side_close(s); }
+
 /* ro NULL: patient options. With ro->sentinels no socket is used. max_value 0: the default. */
 T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote_config *ro,
                                 const cellar_remote_namespace_config *o, uint64_t max_value)
@@ -57,19 +67,13 @@ T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote
               CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(s->r, s->users, o) == CELLAR_OK);
     T_REQUIRE(side_proven(s));
+    left_add(s, side_left);
 }
 
 T_INLINE void side_open(side *s, const char *socket, const cellar_remote_config *ro,
                         const cellar_remote_namespace_config *o)
 {
     side_open_limited(s, socket, ro, o, 0);
-}
-
-T_INLINE void side_close(side *s)
-{
-    cellar_remote_close(s->r);
-    T_CHECK(cellar_namespace_close(s->users) == CELLAR_OK);
-    T_CHECK(cellar_close(s->store) == CELLAR_OK);
 }
 
 T_INLINE cellar_err side_set(const side *s, const char *key, const char *value)

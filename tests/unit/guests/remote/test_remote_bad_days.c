@@ -48,12 +48,6 @@ static void day_begin(const char *socket, int64_t io_ms, const char *user)
 
 static uint64_t gaps(void) { return side_stats(&a).gaps - gaps_before; }
 
-static void day_end(void)
-{
-    side_close(&a);
-    engine_stop(&server);
-}
-
 /* Return how often a link was lost or refused for a reason. */
 static long lost(const char *reason)
 {
@@ -103,7 +97,6 @@ T_CASE(slow_server_defers_writes_and_keeps_the_link)
     T_CHECK(side_has(&a, "k", NULL));
     T_EQ_U64(gaps(), 0);
     T_EQ_I64(warnings, 0);
-    day_end();
 }
 
 T_CASE(frozen_server_breaks_the_link_once)
@@ -119,7 +112,6 @@ T_CASE(frozen_server_breaks_the_link_once)
     T_EQ_U64(gaps(), 1);
     engine_signal(&server, SIGCONT);
     recovers_without_the_old_value();
-    day_end();
 }
 
 static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -147,7 +139,6 @@ T_CASE(call_waits_once_for_a_frozen_server)
     T_CHECK(side_has(&a, "k", NULL));
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
     T_CHECK(side_set_tagged(&a, "k", "new", "unknown") == CELLAR_OK && side_has(&a, "k", "new"));
-    day_end();
 }
 
 static cellar_err load_all_new(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -181,7 +172,6 @@ T_CASE(bulk_call_waits_once_for_a_frozen_server)
     await_recovery();
     T_CHECK(side_has(&a, "7", NULL)); /* neither memory nor the server has kept it */
     T_EQ_U64(gaps(), 0);
-    day_end();
 }
 
 /* Return how many SETs the server has executed, also in scripts. */
@@ -235,7 +225,6 @@ T_CASE(tag_of_many_namespaces_is_ended_once)
         }
     }
     for (int i = 0; i < MORE; i++) { T_CHECK(cellar_namespace_close(more[i]) == CELLAR_OK); }
-    day_end();
 }
 
 enum { DURABLE_THREADS = 6, DURABLE_SETS = 4 };
@@ -300,12 +289,11 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
     durable_begin(1000, CELLAR_REMOTE_BEHIND);
     T_EQ_I64(side_set(&a, "b", "v"), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, 0);
-    day_end();
 }
 
 T_CASE(durable_writes_reach_a_replica)
 {
-    engine replica;
+    static engine replica;
     T_REQUIRE(engine_start_on(&server, true, NULL));
     T_REQUIRE(engine_start(&replica, NULL));
     T_CHECK(engine_ask(&replica, "REPLICAOF 127.0.0.1 %u", server.port) != NULL);
@@ -322,8 +310,6 @@ T_CASE(durable_writes_reach_a_replica)
     T_EQ_I64(side_set(&a, "k", "v"), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, 1);
     engine_signal(&replica, SIGCONT);
-    engine_stop(&replica);
-    day_end();
 }
 
 T_CASE(dead_server_comes_back_empty)
@@ -356,8 +342,6 @@ T_CASE(dead_server_comes_back_empty)
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &lk), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &copy), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_check(b.r, &other), CELLAR_OK);
-    side_close(&b);
-    day_end();
 }
 
 T_CASE(full_server_is_logged_once_and_keeps_counters)
@@ -378,7 +362,6 @@ T_CASE(full_server_is_logged_once_and_keeps_counters)
     T_EQ_U64(gaps(), 0);
     T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 6); /* the counter is as it was */
-    day_end();
 }
 
 T_CASE(demoted_server_is_left_until_it_is_primary)
@@ -391,7 +374,6 @@ T_CASE(demoted_server_is_left_until_it_is_primary)
     T_EQ_I64(lost("read_only"), 1);
     T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
     recovers_without_the_old_value();
-    day_end();
 }
 
 T_CASE(server_without_its_primary_is_left)
@@ -405,7 +387,6 @@ T_CASE(server_without_its_primary_is_left)
     T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
     T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
     recovers_without_the_old_value();
-    day_end();
 }
 
 T_CASE(loading_server_is_waited_for)
@@ -424,7 +405,6 @@ T_CASE(loading_server_is_waited_for)
     T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
     T_CHECK(engine_ask(&server, "CONFIG SET key-load-delay 0") != NULL);
     recovers_without_the_old_value();
-    day_end();
 }
 
 /* Let the server save, or fail to: a folder has the name of the file. */
@@ -456,7 +436,6 @@ T_CASE(server_that_cannot_save_is_left)
     T_REQUIRE(rmdir(file) == 0);
     save_now("ok");
     recovers_without_the_old_value();
-    day_end();
 }
 
 /* Set the key behind a pause of the server, and die: the journal is lost. */
@@ -497,8 +476,6 @@ T_CASE(journal_of_a_dead_process_ends_with_the_ttl)
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 600000);
     close(go[0]);
     close(go[1]);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 T_CASE(evicted_value_leaves_memory)
@@ -516,7 +493,6 @@ T_CASE(evicted_value_leaves_memory)
     T_CHECK(side_stats(&a).heard >= 1);
     T_EQ_U64(gaps(), 0);
     T_CHECK(warnings <= 1); /* control keys may meet the full server */
-    day_end();
 }
 
 T_CASE(flushed_server_empties_memory)
@@ -529,7 +505,6 @@ T_CASE(flushed_server_empties_memory)
     T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
     T_EQ_U64(side_stats(&a).flushes, 1);
     T_EQ_I64(warnings, 0);
-    day_end();
 }
 
 /* A right that the user loses while the link stands. */
@@ -547,7 +522,6 @@ T_CASE(lost_right_is_named)
     T_CHECK(strstr(e.text, "'set'") != NULL);
     T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
     T_EQ_I64(warnings, 1);
-    day_end();
 }
 
 T_MAIN("cellar_remote_bad_days")

@@ -108,8 +108,6 @@ T_CASE(increments_of_16_processes_are_exact_and_never_busy)
     T_EQ_U64(t.unknown + t.other, 0);
     side_open(&a, server.socket, NULL, NULL);
     T_EQ_I64(counted(&a), (int64_t)(n * WORKERS));
-    side_close(&a);
-    engine_stop(&server);
 }
 
 T_CASE(increments_around_a_stopped_server_are_not_lost)
@@ -130,8 +128,6 @@ T_CASE(increments_around_a_stopped_server_are_not_lost)
     side_fence(&a);
     const uint64_t now = t.ok + t.unknown > 0 ? (uint64_t)counted(&a) : 0;
     T_CHECK(t.ok <= now && now <= t.ok + t.unknown);
-    side_close(&a);
-    engine_stop(&server);
 }
 
 /* ---- States of a key ------------------------------------------------------------------------- */
@@ -165,7 +161,6 @@ T_CASE(value_of_8_bytes_becomes_a_counter_and_keeps_tags_flags_and_ttl)
     both_fence();
     T_EQ_I64(add(&b, 1, 40), 41);
     T_EQ_I64(add(&a, 1, 40), 42);
-    both_close();
 }
 
 T_CASE(counter_of_an_ended_tag_generation_or_ttl_begins_again)
@@ -193,7 +188,6 @@ T_CASE(counter_of_an_ended_tag_generation_or_ttl_begins_again)
         engine_pause_ms(1);
     }
     T_EQ_I64(add(&a, 1, 7), 8);
-    both_close();
 }
 
 T_CASE(shared_counter_at_the_limits_of_int64_is_exact)
@@ -210,7 +204,6 @@ T_CASE(shared_counter_at_the_limits_of_int64_is_exact)
     T_CHECK(cellar_delete(a.users, KEY) >= 0);
     T_EQ_I64(cellar_increment(a.users, KEY, 1, INT64_MAX, NULL, &now), CELLAR_E_RANGE);
     T_EQ_I64(counted(&b), INT64_MAX);
-    both_close();
 }
 
 T_CASE(value_that_is_no_counter_is_a_type_error_and_stays)
@@ -224,7 +217,6 @@ T_CASE(value_that_is_no_counter_is_a_type_error_and_stays)
     T_EQ_I64(cellar_increment(b.users, KEY, 1, 0, NULL, &now), CELLAR_E_TYPE);
     const redisReply *got = engine_ask(&server, "GET app:users:n");
     T_CHECK(got != NULL && got->type == REDIS_REPLY_STRING && strcmp(got->str, "foreign") == 0);
-    both_close();
 }
 
 /* ---- No answer ------------------------------------------------------------------------------- */

@@ -391,7 +391,6 @@ T_CASE(writes_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(through);
-    both_close();
 }
 
 static const cuts_command strict[] = {
@@ -523,7 +522,6 @@ T_CASE(changes_of_many_keys_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(many);
-    both_close();
 }
 
 /* ---- loads ---- */
@@ -576,7 +574,6 @@ T_CASE(loads_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(loads);
-    both_close();
 }
 
 /* ---- locks and limiters ---- */
@@ -669,7 +666,6 @@ T_CASE(locks_and_limiters_cut_at_each_byte_keep_their_promise)
     CUT_ALL(shared);
     cellar_remote_limiter_close(limiter_a);
     cellar_remote_limiter_close(limiter_b);
-    both_close();
 }
 
 T_MAIN("cellar_remote_cuts")

@@ -15,11 +15,11 @@
 #define MARKER "~t:marker:"
 #define MARKER_SCRIPT REMOTE_MARKER_SCRIPT
 
-typedef struct facts {
+static struct facts {
     engine e;               /* e.c is the stranger */
     redisContext *data, *subscriber;
     char heard[512];        /* keys before the marker, each followed by one blank; "nil " a flush */
-} facts;
+} f;
 
 /* Return whether `data` answered without an error. */
 static bool facts_do(redisContext *c, const char *format, ...)
@@ -43,89 +43,87 @@ static bool facts_refused(redisContext *c, const char *word, const char *command
     return yes;
 }
 
-static bool facts_open(facts *f, const char *const *words)
+static bool facts_open(const char *const *words)
 {
-    memset(f, 0, sizeof *f);
-    if (!engine_start(&f->e, words)) { return false; }
-    f->data = engine_connect(&f->e);
-    f->subscriber = engine_connect(&f->e);
-    T_REQUIRE(f->data != NULL && f->subscriber != NULL);
-    redisReply *r = redisCommand(f->subscriber, "CLIENT ID");
+    memset(&f, 0, sizeof f);
+    if (!engine_start(&f.e, words)) { return false; }
+    f.data = engine_connect(&f.e);
+    f.subscriber = engine_connect(&f.e);
+    T_REQUIRE(f.data != NULL && f.subscriber != NULL);
+    redisReply *r = redisCommand(f.subscriber, "CLIENT ID");
     T_REQUIRE(r != NULL && r->type == REDIS_REPLY_INTEGER);
     const long long id = r->integer;
     freeReplyObject(r);
-    T_REQUIRE(facts_do(f->subscriber, "SUBSCRIBE __redis__:invalidate"));
-    T_REQUIRE(facts_do(f->data, TRACK, id));
-    T_REQUIRE(facts_do(f->data, "SET " MARKER " 1"));
+    T_REQUIRE(facts_do(f.subscriber, "SUBSCRIBE __redis__:invalidate"));
+    T_REQUIRE(facts_do(f.data, TRACK, id));
+    T_REQUIRE(facts_do(f.data, "SET " MARKER " 1"));
     return true;
 }
 
-static void facts_close(facts *f)
+static void facts_close(void)
 {
-    if (f->data != NULL) { redisFree(f->data); }
-    if (f->subscriber != NULL) { redisFree(f->subscriber); }
-    engine_stop(&f->e);
+    if (f.data != NULL) { redisFree(f.data); }
+    if (f.subscriber != NULL) { redisFree(f.subscriber); }
+    f.data = f.subscriber = NULL;
 }
+T_AFTER_EACH(facts_close);
 
 /* Append the keys of one message. Return whether the marker is among them. */
-static bool facts_note(facts *f, const redisReply *m)
+static bool facts_note(const redisReply *m)
 {
     T_REQUIRE(m != NULL && m->type == REDIS_REPLY_ARRAY && m->elements == 3);
     const redisReply *keys = m->element[2];
     bool marker = false;
-    if (keys->type == REDIS_REPLY_NIL) { strcat(f->heard, "nil "); }
+    if (keys->type == REDIS_REPLY_NIL) { strcat(f.heard, "nil "); }
     for (size_t i = 0; keys->type == REDIS_REPLY_ARRAY && i < keys->elements; i++) {
         const char *key = keys->element[i]->str;
-        T_REQUIRE(strlen(f->heard) + strlen(key) + 2 < sizeof f->heard);
+        T_REQUIRE(strlen(f.heard) + strlen(key) + 2 < sizeof f.heard);
         if (strcmp(key, MARKER) == 0) {
             marker = true;
         } else {
-            strcat(strcat(f->heard, key), " ");
+            strcat(strcat(f.heard, key), " ");
         }
     }
     return marker;
 }
 
 /* Return what the subscriber received up to a marker that is sent now. */
-static const char *facts_heard(facts *f)
+static const char *facts_heard(void)
 {
-    f->heard[0] = '\0';
-    T_REQUIRE(engine_is_port() ? facts_do(f->data, "CELLAR.TIER MARKER 1 " MARKER)
-                               : facts_do(f->data, "EVAL %s 1 " MARKER, MARKER_SCRIPT));
+    f.heard[0] = '\0';
+    T_REQUIRE(engine_is_port() ? facts_do(f.data, "CELLAR.TIER MARKER 1 " MARKER)
+                               : facts_do(f.data, "EVAL %s 1 " MARKER, MARKER_SCRIPT));
     for (bool marker = false; !marker;) {
         redisReply *m = NULL;
-        T_REQUIRE(redisGetReply(f->subscriber, (void **)&m) == REDIS_OK);
-        marker = facts_note(f, m);
+        T_REQUIRE(redisGetReply(f.subscriber, (void **)&m) == REDIS_OK);
+        marker = facts_note(m);
         freeReplyObject(m);
     }
-    return f->heard;
+    return f.heard;
 }
 
 T_CASE(changes_by_others_are_reported)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "SET t:1 a");
-    T_EQ_STR(facts_heard(&f), "t:1 ");
+    T_EQ_STR(facts_heard(), "t:1 ");
     engine_ask(&f.e, "DEL t:1");
-    T_EQ_STR(facts_heard(&f), "t:1 ");
+    T_EQ_STR(facts_heard(), "t:1 ");
     engine_ask(&f.e, "SET t:2 a NX GET");
-    T_EQ_STR(facts_heard(&f), "t:2 ");
+    T_EQ_STR(facts_heard(), "t:2 ");
     engine_ask(&f.e, "UNLINK t:2");
-    T_EQ_STR(facts_heard(&f), "t:2 ");
+    T_EQ_STR(facts_heard(), "t:2 ");
     engine_ask(&f.e, "MULTI");
     engine_ask(&f.e, "SET t:3 a");
     engine_ask(&f.e, "EXEC");
-    T_EQ_STR(facts_heard(&f), "t:3 ");
+    T_EQ_STR(facts_heard(), "t:3 ");
     engine_ask(&f.e, "SET other 1");
-    T_EQ_STR(facts_heard(&f), "");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "");
 }
 
 T_CASE(own_changes_are_not_reported)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     T_CHECK(facts_do(f.data, "DEL t:1"));
     T_CHECK(facts_do(f.data, "SET t:1 a NX GET"));
@@ -133,39 +131,33 @@ T_CASE(own_changes_are_not_reported)
     T_CHECK(facts_do(f.data, "MULTI"));
     T_CHECK(facts_do(f.data, "SET t:1 b"));
     T_CHECK(facts_do(f.data, "EXEC"));
-    T_EQ_STR(facts_heard(&f), "");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "");
 }
 
 T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     const redisReply *r = engine_ask(&f.e, "SET t:1 b NX GET PX 1000");
     T_CHECK(r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, "a") == 0);
-    T_EQ_STR(facts_heard(&f), "");
+    T_EQ_STR(facts_heard(), "");
     r = engine_ask(&f.e, "SET t:2 b NX GET PX 100000");
     T_CHECK(r != NULL && r->type == REDIS_REPLY_NIL);
-    T_EQ_STR(facts_heard(&f), "t:2 ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:2 ");
 }
 
 T_CASE(own_script_is_reported)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')"));
-    T_EQ_STR(facts_heard(&f), "t:1 ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:1 ");
 }
 
 /* Two clients change one key while the server is frozen, so that both commands fall in one round.
  * The value tells which one was last. */
 static void one_round(bool own_first)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "PING");
     engine_signal(&f.e, SIGSTOP);
     redisContext *const order[] = { own_first ? f.data : f.e.c, own_first ? f.e.c : f.data };
@@ -182,21 +174,21 @@ static void one_round(bool own_first)
     }
     const redisReply *v = engine_ask(&f.e, "GET t:1");
     T_REQUIRE(v != NULL && v->type == REDIS_REPLY_STRING);
-    T_EQ_STR(facts_heard(&f), strcmp(v->str, "other") == 0 ? "t:1 " : "");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), strcmp(v->str, "other") == 0 ? "t:1 " : "");
 }
 
 T_CASE(last_writer_of_a_round_decides_about_the_report)
 {
     one_round(true);
+    facts_close();
+    engine_stop(&f.e);
     one_round(false);
 }
 
 /* Two commands that are sent together fall in one round. */
 T_CASE(own_write_hides_an_own_script_of_its_round)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     redisAppendCommand(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')");
     redisAppendCommand(f.data, "SET t:1 a");
     for (int i = 0; i < 2; i++) {
@@ -204,14 +196,12 @@ T_CASE(own_write_hides_an_own_script_of_its_round)
         T_REQUIRE(redisGetReply(f.data, (void **)&r) == REDIS_OK);
         freeReplyObject(r);
     }
-    T_EQ_STR(facts_heard(&f), "");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "");
 }
 
 T_CASE(marker_comes_after_values_of_its_round)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "PING");
     redisAppendCommand(f.e.c, "SET ~t:a 1");
     redisAppendCommand(f.e.c, "SET t:5 1");
@@ -220,63 +210,53 @@ T_CASE(marker_comes_after_values_of_its_round)
         T_REQUIRE(redisGetReply(f.e.c, (void **)&r) == REDIS_OK);
         freeReplyObject(r);
     }
-    T_EQ_STR(facts_heard(&f), "t:5 ~t:a ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:5 ~t:a ");
 }
 
 T_CASE(expiry_is_reported)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a PX 1"));
     for (bool there = true; there;) {
         const redisReply *r = engine_ask(&f.e, "GET t:1");
         there = r != NULL && r->type == REDIS_REPLY_STRING;
     }
-    T_EQ_STR(facts_heard(&f), "t:1 ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:1 ");
 }
 
 T_CASE(flush_is_reported_as_nil)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "FLUSHDB");
     T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
-    T_EQ_STR(facts_heard(&f), "nil ");
+    T_EQ_STR(facts_heard(), "nil ");
     engine_ask(&f.e, "FLUSHALL");
     T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
-    T_EQ_STR(facts_heard(&f), "nil ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "nil ");
 }
 
 T_CASE(eviction_is_reported)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     engine_ask(&f.e, "CONFIG SET maxmemory-policy allkeys-lru maxmemory 1");
     T_CHECK(facts_refused(f.e.c, "OOM", "SET x 1")); /* all keys went, that of the marker as well */
     engine_ask(&f.e, "CONFIG SET maxmemory 0");
     T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
-    T_CHECK(strstr(facts_heard(&f), "t:1 ") != NULL);
-    facts_close(&f);
+    T_CHECK(strstr(facts_heard(), "t:1 ") != NULL);
 }
 
 T_CASE(other_database_is_reported_under_the_same_name)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "SELECT 3");
     engine_ask(&f.e, "SET t:1 a");
-    T_EQ_STR(facts_heard(&f), "t:1 ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:1 ");
 }
 
 T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_EQ_I64(engine_cut(&f.e, "pubsub"), 1);
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     T_CHECK(facts_do(f.data, "GET t:1"));
@@ -289,13 +269,11 @@ T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells)
     }
     T_CHECK(broken);
     freeReplyObject(r);
-    facts_close(&f);
 }
 
 T_CASE(subscriber_answers_without_data_and_hears_nothing)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     redisFree(f.data);
     f.data = NULL;
     const redisReply *list;
@@ -308,30 +286,25 @@ T_CASE(subscriber_answers_without_data_and_hears_nothing)
     T_REQUIRE(r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 2);
     T_EQ_STR(r->element[0]->str, "pong");
     freeReplyObject(r);
-    facts_close(&f);
 }
 
 T_CASE(overlapping_prefixes_are_refused)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_refused(f.data, "ERR", "CLIENT TRACKING ON BCAST PREFIX t: PREFIX t:u:"));
-    facts_close(&f);
 }
 
 T_CASE(full_server_lets_marker_and_unlink_through)
 {
     static const char *const words[] = { "--maxmemory-policy", "noeviction", NULL };
-    facts f;
-    if (!facts_open(&f, words)) { return; }
+    if (!facts_open(words)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     engine_ask(&f.e, "CONFIG SET maxmemory 1");
     T_CHECK(facts_refused(f.data, "OOM", "SET t:2 b"));
     T_CHECK(facts_refused(f.data, "OOM", "SET t:1 b NX GET"));
     T_EQ_I64(engine_number(engine_ask(&f.e, "UNLINK t:1")), 1);
-    T_EQ_STR(facts_heard(&f), "t:1 ");
+    T_EQ_STR(facts_heard(), "t:1 ");
     T_CHECK(facts_refused(f.data, "OOM", "EVAL return{redis.call('SET',KEYS[1],1)} 1 t:3"));
-    facts_close(&f);
 }
 
 /* The server looks at its memory at the first write of a script, also one without effect. */
@@ -339,18 +312,15 @@ T_CASE(full_server_lets_a_script_write_behind_an_unlink)
 {
     static const char script[] = "redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') "
                                  "return redis.call('UNLINK',KEYS[1])";
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "CONFIG SET maxmemory 1");
     T_EQ_I64(engine_number(engine_ask(&f.e, "EVAL %s 1 t:1", script)), 1);
-    T_EQ_STR(facts_heard(&f), "t:1 ");
-    facts_close(&f);
+    T_EQ_STR(facts_heard(), "t:1 ");
 }
 
 T_CASE(replica_and_primary_without_replicas_refuse_the_mark)
 {
-    facts f;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "CONFIG SET min-replicas-to-write 1");
     T_CHECK(facts_refused(f.data, "NOREPLICAS", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
                           MARKER));
@@ -359,16 +329,14 @@ T_CASE(replica_and_primary_without_replicas_refuse_the_mark)
     engine_ask(&f.e, "REPLICAOF 127.0.0.1 1");
     T_CHECK(facts_refused(f.data, "READONLY", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
                           MARKER));
-    facts_close(&f);
 }
 
 /* Empty lines in front of a command and behind a WAIT, which blocks the connection. */
 T_CASE(empty_line_has_no_reply)
 {
-    facts f;
     redisReply *r = NULL;
     int done = 0;
-    if (!facts_open(&f, NULL)) { return; }
+    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 1"));
     T_EQ_I64(redisAppendCommand(f.data, "WAIT 1 1"), REDIS_OK);
     while (done == 0) { T_REQUIRE(redisBufferWrite(f.data, &done) == REDIS_OK); }
@@ -380,7 +348,6 @@ T_CASE(empty_line_has_no_reply)
     T_REQUIRE(r != NULL && r->type == REDIS_REPLY_STATUS);
     T_EQ_STR(r->str, "PONG");
     freeReplyObject(r);
-    facts_close(&f);
 }
 
 T_MAIN("remote_facts")

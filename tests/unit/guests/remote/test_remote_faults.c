@@ -112,24 +112,22 @@ static bool live_with_fault(engine *e, _Atomic int *fault, int nth)
 
 T_CASE(each_allocation_fails_once)
 {
-    engine e;
+    static engine e;
     int n = 1;
     if (!engine_start(&e, NULL)) { return; }
     while (live_with_fault(&e, NULL, n)) { n++; }
     T_CHECK(n > 10); /* there were so many */
-    engine_stop(&e);
 }
 
 T_CASE(each_call_of_the_system_fails_once)
 {
-    engine e;
+    static engine e;
     int n = 1;
     if (!engine_start(&e, NULL)) { return; }
     while (live_with_fault(&e, &call_fails_in, n)) { n++; }
     T_CHECK(n > 15);
     T_EQ_I64(atomic_load(&calls_failed), n - 1);
     atomic_store(&call_fails_in, 0);
-    engine_stop(&e);
 }
 
 /* ---- memory of replies ---- */
@@ -185,8 +183,8 @@ static cellar_err ask_big(link_kit *k, const char *bytes, big_reply *b)
 T_CASE(long_replies_are_charged_to_the_store)
 {
     static char value[BIG_BYTES];
-    engine e;
-    link_kit k;
+    static engine e;
+    static link_kit k;
     big_reply b;
     if (!engine_start(&e, NULL)) { return; }
     memset(value, 'x', sizeof value);
@@ -207,14 +205,12 @@ T_CASE(long_replies_are_charged_to_the_store)
     remote_link_refusal(k.link, &why);
     T_EQ_I64(why.code, CELLAR_E_NOMEM);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 /* Cut one direction of the first connections after `n` bytes. */
 T_CASE(connections_cut_at_each_byte_come_back)
 {
-    engine e;
+    static engine e;
     byte_proxy *p = calloc(1, sizeof *p);
     if (p == NULL || !engine_start(&e, NULL)) {
         free(p);
@@ -241,7 +237,6 @@ T_CASE(connections_cut_at_each_byte_come_back)
         }
     }
     free(p);
-    engine_stop(&e);
 }
 
 T_MAIN("remote_faults")

@@ -158,7 +158,6 @@ T_CASE(keys_of_a_killed_leader_are_loaded_once)
     T_EQ_U64(atomic_load(&b->right), (uint64_t)SURVIVORS * ALL);
     T_EQ_U64(atomic_load(&b->wrong), 0);
     munmap(b, sizeof *b);
-    engine_stop(&server);
 }
 
 /* Change two of the keys as another client, then report all. */
@@ -174,7 +173,7 @@ static cellar_err load_during_changes(cellar_load *load, const cellar_bytes *key
 
 T_CASE(change_by_another_client_ends_the_lease_of_its_key)
 {
-    side a, b;
+    static side a, b;
     if (!engine_start(&server, NULL)) { return; }
     side_open(&a, server.socket, NULL, NULL);
     side_open(&b, server.socket, NULL, NULL);
@@ -190,9 +189,6 @@ T_CASE(change_by_another_client_ends_the_lease_of_its_key)
     T_EQ_STR(engine_ask(&server, "GET app:users:1")->str, "theirs");
     T_CHECK(side_has(&a, "0", NULL) && side_has(&a, "1", NULL) && is_filled(2));
     T_EQ_U64(side_stats(&a).leases_lost, 2);
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 typedef struct overtaken { /* a load that a delete by `by` overtakes */
@@ -251,7 +247,7 @@ static cellar_err load_beside_another(cellar_load *load, const void *key, size_t
 
 T_CASE(refresh_of_a_key_without_value_is_one_over_processes)
 {
-    side a, b;
+    static side a, b;
     if (!engine_start(&server, NULL)) { return; }
     side_open(&a, server.socket, NULL, NULL);
     side_open(&b, server.socket, NULL, NULL);
@@ -263,9 +259,6 @@ T_CASE(refresh_of_a_key_without_value_is_one_over_processes)
         T_EQ_U64(r.flags, 0);
         cellar_result_free(&r);
     }
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 T_MAIN("remote_leader")

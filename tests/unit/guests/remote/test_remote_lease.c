@@ -19,12 +19,6 @@ static bool begin(void)
     share_open(&two, &server);
     return true;
 }
-static void end(void)
-{
-    share_close(&one);
-    share_close(&two);
-    engine_stop(&server);
-}
 
 /* One request of a member for one key. */
 typedef struct member {
@@ -121,7 +115,6 @@ T_CASE(second_process_finds_the_lease_then_the_value)
     T_EQ_STR(b.value, "loaded");
     T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) > 50000);
     T_EQ_U64(atomic_load(&two.r.counts.leases_waited), 1);
-    end();
 }
 
 T_CASE(keys_of_any_length_have_leases)
@@ -137,7 +130,6 @@ T_CASE(keys_of_any_length_have_leases)
     T_EQ_I64(fill(&a, "long"), CELLAR_OK);
     T_EQ_I64(take(&b), CELLAR_OK);
     T_EQ_STR(b.value, "long");
-    end();
 }
 
 T_CASE(foreign_delete_and_set_end_the_lease)
@@ -163,7 +155,6 @@ T_CASE(foreign_delete_and_set_end_the_lease)
     T_EQ_I64(take(&a), CELLAR_OK);
     T_EQ_STR(a.value, "new");
     T_EQ_U64(atomic_load(&one.r.counts.leases_lost), 3);
-    end();
 }
 
 T_CASE(dead_value_is_replaced_by_a_lease)
@@ -188,7 +179,6 @@ T_CASE(dead_value_is_replaced_by_a_lease)
     engine_ask(&server, "DEL app:users:k");
     engine_ask(&server, "LPUSH app:users:k 1");
     T_EQ_I64(take(&a), CELLAR_E_IO);
-    end();
 }
 
 T_CASE(released_lease_frees_the_key)
@@ -202,7 +192,6 @@ T_CASE(released_lease_frees_the_key)
     T_EQ_I64(take(&b), CELLAR_LEASED);
     release(&a); /* not ours any more */
     T_EQ_I64(fill(&b, "kept"), CELLAR_OK);
-    end();
 }
 
 T_CASE(refresh_keeps_the_value_readable)
@@ -242,7 +231,6 @@ T_CASE(refresh_keeps_the_value_readable)
     engine_ask(&server, "SET app:users:k text");
     T_EQ_I64(fill_with(&a, "raw", 3), CELLAR_OK);
     T_EQ_STR(engine_ask(&server, "GET app:users:k")->str, "raw");
-    end();
 }
 
 /* Take a lease of each kind, then end the beat of its owner. */
@@ -265,7 +253,6 @@ T_CASE(only_a_lease_without_a_beat_ends)
         if (beside == 0) { T_EQ_I64(fill(&a, "late"), CELLAR_INVALIDATED); }
         release(&b);
     }
-    end();
 }
 
 T_CASE(beat_is_sent_only_while_a_lease_is_held)
@@ -284,7 +271,6 @@ T_CASE(beat_is_sent_only_while_a_lease_is_held)
     remote_lease_ended(&one.r);
     T_EQ_I64(remote_lease_beat(&one.r), INT64_MAX);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:beat:%s", uuid)), 0);
-    end();
 }
 
 /* lease_ms is 120 s: the lives are 60 s, 30 s, 15 s, .. */
@@ -301,7 +287,6 @@ T_CASE(beat_lives_half_of_the_patience_at_most)
     T_EQ_U64(remote_lease_choose(&one.r, 0), REMOTE_BEATS - 1);
     one.r.cfg.lease_ms = 1000;
     T_EQ_U64(remote_lease_choose(&one.r, 0), 2);
-    end();
 }
 
 /* Two leases of one owner, of a long and of a short beat: the loss of one beat ends one lease. */
@@ -336,7 +321,6 @@ T_CASE(lease_ends_with_its_own_beat_alone)
         if (beside == 0) { T_EQ_I64(fill(&a[0], "in time"), CELLAR_OK); }
         for (int i = 0; i < 2; i++) { remote_lease_ended(&one.r); }
     }
-    end();
 }
 
 T_CASE(documented_rights_suffice)
@@ -351,7 +335,6 @@ T_CASE(documented_rights_suffice)
     T_EQ_I64(take_beside(&a), CELLAR_LEASED);
     release(&a);
     T_EQ_I64(take_beside(&a), CELLAR_LEASED);
-    end();
 }
 
 T_CASE(full_server_refuses_leases)
@@ -361,7 +344,6 @@ T_CASE(full_server_refuses_leases)
     member_of(&a, &one, "k", 5000);
     engine_ask(&server, "CONFIG SET maxmemory 1");
     T_EQ_I64(take(&a), CELLAR_E_SPACE);
-    end();
 }
 
 T_CASE(each_failed_allocation_is_a_code)
@@ -379,7 +361,6 @@ T_CASE(each_failed_allocation_is_a_code)
     atomic_store(&share_fail_alloc, 1);
     T_EQ_I64(fill(&a, "v"), CELLAR_E_NOMEM);
     T_EQ_I64(fill(&a, "v"), CELLAR_OK);
-    end();
 }
 
 /* ---- Processes ------------------------------------------------------------------------------ */
@@ -461,7 +442,6 @@ T_CASE(cold_keys_are_loaded_once)
     T_EQ_U64(atomic_load(&b->answers), (PROCESSES * THREADS - 1) * KEYS);
     T_EQ_U64(atomic_load(&b->wrong), 0);
     munmap(b, sizeof *b);
-    engine_stop(&server);
 }
 
 /* The steps at which a leader is killed. */
@@ -518,7 +498,6 @@ T_CASE(dead_leader_delays_no_longer_than_its_beat)
         T_CHECK(best_ms <= most_ms);
     }
     munmap(reached, sizeof *reached);
-    engine_stop(&server);
 }
 
 T_MAIN("remote_lease")

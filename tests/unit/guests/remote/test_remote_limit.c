@@ -16,20 +16,27 @@ static bool begin(void)
     share_open(&two, &server);
     return true;
 }
-static void end(void)
+
+static void limiter_close(void *l)
 {
-    share_close(&one);
-    share_close(&two);
-    engine_stop(&server);
+    left_drop(l);
+    cellar_remote_limiter_close(l);
+}
+
+static cellar_remote_limiter *limiter_with(share *s, cellar_rule rule,
+                                           const cellar_remote_limiter_config *o)
+{
+    cellar_remote_limiter *l;
+    T_REQUIRE(cellar_remote_limiter_open(&s->r, &rule, o, &l) == CELLAR_OK);
+    left_add(l, limiter_close);
+    return l;
 }
 
 static cellar_remote_limiter *limiter(share *s, cellar_rule rule, int64_t hold_ms, uint32_t batch)
 {
-    cellar_remote_limiter *l;
-    cellar_remote_limiter_config o = { .struct_size = sizeof o, .hold_ms = hold_ms, .batch = batch,
-                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
-    T_REQUIRE(cellar_remote_limiter_open(&s->r, &rule, &o, &l) == CELLAR_OK);
-    return l;
+    const cellar_remote_limiter_config o = { .struct_size = sizeof o, .hold_ms = hold_ms,
+                                             .batch = batch, .offline = CELLAR_REMOTE_LIMITER_DENY };
+    return limiter_with(s, rule, &o);
 }
 static cellar_remote_limiter_stats stats_of(cellar_remote_limiter *l)
 {
@@ -55,9 +62,6 @@ T_CASE(processes_share_one_burst)
     T_EQ_U64(admitted(a, "k", 6) + admitted(b, "k", 6), 10);
     T_EQ_U64(admitted(a, "other", 20), 10);
     T_EQ_U64(admitted(a, "\xff\x01 #", 20), 10);
-    cellar_remote_limiter_close(a);
-    cellar_remote_limiter_close(b);
-    end();
 }
 
 T_CASE(denial_tells_the_wait_and_needs_no_server)
@@ -75,8 +79,6 @@ T_CASE(denial_tells_the_wait_and_needs_no_server)
     T_EQ_U64(admitted(l, "k", 1000), 0);
     T_EQ_U64(stats_of(l).calls, calls);
     T_EQ_U64(stats_of(l).denied, 1);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_CASE(cost_above_the_burst_never_passes)
@@ -96,9 +98,6 @@ T_CASE(cost_above_the_burst_never_passes)
     T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 3, &x), CELLAR_LIMITED);
     T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 2, &x), CELLAR_OK);
     T_EQ_U64(stats_of(l).calls, 3);
-    cellar_remote_limiter_close(l);
-    cellar_remote_limiter_close(z);
-    end();
 }
 
 /* A batch of 50 comes with the first check; the other 49 are spent here. */
@@ -115,8 +114,6 @@ T_CASE(batch_is_spent_without_the_server)
     T_EQ_U64(admitted(l, "k", 60), 50);
     T_EQ_U64(stats_of(l).calls, 3);
     T_EQ_U64(stats_of(l).granted, 100);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* The server grants at least half a batch, or says when to come back. */
@@ -131,9 +128,6 @@ T_CASE(less_than_half_a_batch_is_a_denial)
     T_EQ_I64(cellar_remote_limiter_check(b, "k", 1, 1, &x), CELLAR_LIMITED);
     T_CHECK(x.retry_after_ns > 14 * 36 * CELLAR_SECOND_NS);
     T_CHECK(x.retry_after_ns <= 15 * 36 * CELLAR_SECOND_NS);
-    cellar_remote_limiter_close(a);
-    cellar_remote_limiter_close(b);
-    end();
 }
 
 /* Check until a denial, of a rule of 200 a second with a burst of 100, which is then empty. */
@@ -171,8 +165,6 @@ T_CASE(denied_process_has_units_for_later)
     T_EQ_U64(admitted(l, "k", 49), 49);
     T_EQ_U64(stats_of(l).calls, calls);
     T_EQ_U64(stats_of(l).unused, 0);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_CASE(units_for_later_expire_and_return)
@@ -187,11 +179,10 @@ T_CASE(units_for_later_expire_and_return)
     admitted(a, "k", 1);
     T_CHECK(stats_of(a).calls > before.calls);
     T_CHECK(stats_of(a).unused >= before.unused + 50);
-    cellar_remote_limiter_close(a);
+    limiter_close(a);
     (void)admitted_until_denied(b, &wait_ms);
-    cellar_remote_limiter_close(b);
+    limiter_close(b);
     T_CHECK(debt_of_k() <= 100);
-    end();
 }
 
 /* A grant for later does not move when other costs are asked for meanwhile. */
@@ -213,8 +204,6 @@ T_CASE(later_grant_bounds_all_costs)
     remote_slot_deny(&c, c.now + 5000, 1);
     T_EQ_I64(remote_denied_until(atomic_load(&c.slot->denied)), c.now + 5000);
     T_CHECK(n >= 100);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_CASE(unspent_units_return_at_close)
@@ -223,12 +212,11 @@ T_CASE(unspent_units_return_at_close)
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 80);
     T_EQ_U64(admitted(a, "k", 10), 10);
-    cellar_remote_limiter_close(a);
+    limiter_close(a);
     cellar_remote_limiter *b = limiter(&two, rule, 60000, 1);
     T_EQ_U64(admitted(b, "k", 200), 90);
-    cellar_remote_limiter_close(b);
+    limiter_close(b);
     T_EQ_U64(atomic_load(&one.r.counts.limit_unused), 70);
-    end();
 }
 
 /* Units that would have been refilled meanwhile are not given back: the credit ends with the debt
@@ -245,11 +233,11 @@ static int64_t debt_after_a_give_back(void)
     snprintf(word, sizeof word, "%s%06ld 10000000", t->element[0]->str,
              strtol(t->element[1]->str, NULL, 10));
     engine_ask(&server, "SET ~app:limit:default:k %s", word); /* 78 units of debt by others */
-    cellar_remote_limiter_close(a);
+    limiter_close(a);
     t = engine_ask(&server, "GET ~app:limit:default:k");
     const char *debt = t != NULL && t->str != NULL ? strchr(t->str, ' ') : NULL;
     const int64_t left = debt != NULL ? strtol(debt, NULL, 10) : 0;
-    cellar_remote_limiter_close(b);
+    limiter_close(b);
     engine_ask(&server, "DEL ~app:limit:default:k");
     return left;
 }
@@ -259,7 +247,6 @@ T_CASE(give_back_never_mints_units)
     int64_t left = 0; /* a busy machine lets the debt end before the close */
     for (int i = 0; i < 20 && left <= 0; i++) { left = debt_after_a_give_back(); }
     T_CHECK(left > 0);
-    end();
 }
 
 /* A process that stands still for longer than hold_ms finds its units expired. */
@@ -273,8 +260,6 @@ T_CASE(held_units_expire)
     T_EQ_U64(admitted(l, "k", 1), 1);
     T_EQ_U64(stats_of(l).granted, 80);
     T_EQ_U64(stats_of(l).unused, 39);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 static void take_a_batch(cellar_remote_limiter *l)
@@ -296,8 +281,8 @@ static uint64_t spent_after_pause(int64_t hold_ms)
     const int64_t from = share_now_ns();
     uint64_t n = admitted(a, "k", 900) + admitted(b, "k", 900);
     const int64_t took_ms = (share_now_ns() - from) / 1000000 + 1;
-    cellar_remote_limiter_close(a);
-    cellar_remote_limiter_close(b);
+    limiter_close(a);
+    limiter_close(b);
     engine_ask(&server, "DEL ~app:limit:default:k");
     const uint64_t bound = 400 + (uint64_t)(took_ms + 100);
     return n > bound ? n - bound : 0;
@@ -309,7 +294,6 @@ T_CASE(units_without_an_end_exceed_the_bound)
     uint64_t over = 0; /* a busy machine spends them so slowly that some were due meanwhile */
     for (int i = 0; i < 20 && over == 0; i++) { over = spent_after_pause(60000); }
     T_CHECK(over > 0);
-    end();
 }
 
 /* A reply that arrives after hold_ms decides the call that asked. The rest of its batch is lost. */
@@ -325,8 +309,6 @@ T_CASE(late_grant_is_spent_by_its_call_alone)
         T_EQ_U64(stats_of(l).granted, 10 * i);
         T_EQ_U64(stats_of(l).unused, 9 * i);
     }
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_CASE(fixed_window_follows_the_calendar)
@@ -354,10 +336,9 @@ T_CASE(fixed_window_follows_the_calendar)
         T_CHECK(admitted(l, "k", 9) <= 5); /* 2, or 5 with the border of a period between */
         T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_LIMITED);
         T_CHECK(x.retry_after_ns > 0 && x.retry_after_ns <= 31 * CELLAR_DAY_NS);
-        cellar_remote_limiter_close(l);
+        limiter_close(l);
         engine_ask(&server, "DEL ~app:limit:default:k");
     }
-    end();
 }
 
 T_CASE(sliding_log_is_exact)
@@ -371,8 +352,8 @@ T_CASE(sliding_log_is_exact)
     T_EQ_I64(cellar_remote_limiter_check(a, "k", 1, 2, &x), CELLAR_LIMITED);
     T_CHECK(x.retry_after_ns > 3590 * CELLAR_SECOND_NS && x.retry_after_ns <= CELLAR_HOUR_NS);
     T_EQ_U64(admitted(b, "k", 2), 1);
-    cellar_remote_limiter_close(a);
-    cellar_remote_limiter_close(b);
+    limiter_close(a);
+    limiter_close(b);
     const cellar_rule fast = cellar_rule_sliding_log(3, 100 * CELLAR_SECOND_NS / 1000);
     cellar_remote_limiter *l = limiter(&one, fast, 60000, 1);
     cellar_err fourth = CELLAR_OK; /* admitted if the four took longer than the window */
@@ -386,8 +367,6 @@ T_CASE(sliding_log_is_exact)
     }
     T_EQ_I64(fourth, CELLAR_LIMITED);
     T_EQ_U64(admitted(l, "fast", 3), 3);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* Let each stamp of the log lie `us` later: the clock of the server was set back. */
@@ -409,15 +388,15 @@ T_CASE(stamps_beyond_the_window_are_forgotten)
     age_log("60000000"); /* within the window: they count until they are older than it */
     T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_LIMITED);
     T_CHECK(x.retry_after_ns <= 120 * CELLAR_SECOND_NS);
-    cellar_remote_limiter_close(l);
+    limiter_close(l);
     engine_ask(&server, "DEL ~app:limit:default:k");
     l = limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
     T_EQ_U64(admitted(l, "k", 4), 4);
-    cellar_remote_limiter_close(l); /* it knows that it was denied */
+    limiter_close(l); /* it knows that it was denied */
     age_log("600000000");
     l = limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
     T_EQ_U64(admitted(l, "k", 9), 4);
-    cellar_remote_limiter_close(l);
+    limiter_close(l);
     const redisReply *log = engine_ask(&server, "GET ~app:limit:default:k");
     T_CHECK(log != NULL && log->len == 4 * 8);
 
@@ -426,8 +405,6 @@ T_CASE(stamps_beyond_the_window_are_forgotten)
     engine_ask(&server, "SET ~app:limit:default:k %s", word);
     l = limiter(&one, cellar_rule_fixed_window(3, CELLAR_PER_MINUTE), 60000, 1);
     T_EQ_U64(admitted(l, "k", 1), 1);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* The server was ahead by 10 minutes when it noted the debt: a denied call lets the debt drain. */
@@ -438,7 +415,7 @@ T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
     T_EQ_U64(admitted(l, "k", 4), 4);
-    cellar_remote_limiter_close(l);
+    limiter_close(l);
     T_CHECK(engine_ask(&server, "EVAL %s 1 ~app:limit:default:k 600000000",
         "local at,debt=string.match(redis.call('GET',KEYS[1]),'^(%d+) (%d+)$') "
         "redis.call('SET',KEYS[1],string.format('%.0f %s',at+ARGV[1],debt)) return 1") != NULL);
@@ -448,8 +425,6 @@ T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
     T_EQ_I64(engine_number(engine_ask(&server, "EVAL %s 1 ~app:limit:default:k",
         "local at=string.match(redis.call('GET',KEYS[1]),'^(%d+) ') local t=redis.call('TIME') "
         "return tonumber(at)<=t[1]*1000000+t[2] and 1 or 0")), 1);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
@@ -460,15 +435,15 @@ static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
     o.offline = policy;
     o.hold_ms = 20000; /* also the wait for the server, on a loaded machine */
     o.batch = 1;
-    T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &a) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_limiter_open(&two.r, &rule, &o, &b) == CELLAR_OK);
+    a = limiter_with(&one, rule, &o);
+    b = limiter_with(&two, rule, &o);
     T_EQ_U64(admitted(a, "k", 1) + admitted(b, "k", 1), 2);
     T_EQ_U64(stats_of(b).processes, 2);
     engine_kill(&server);
     const uint64_t n = admitted(b, "k", 100);
     T_EQ_U64(stats_of(b).offline, 100);
-    cellar_remote_limiter_close(a);
-    cellar_remote_limiter_close(b);
+    limiter_close(a);
+    limiter_close(b);
     return n;
 }
 T_CASE(policy_decides_without_the_server)
@@ -477,7 +452,7 @@ T_CASE(policy_decides_without_the_server)
     for (int i = 0; i < 4; i++) {
         if (!begin()) { return; }
         T_EQ_U64(admitted_offline((cellar_remote_limiter_offline)i), want[i]);
-        end();
+        left_close();
     }
 }
 
@@ -496,8 +471,6 @@ T_CASE(frozen_server_costs_io_ms)
     T_EQ_U64(stats_of(l).calls, 1);
     T_EQ_U64(stats_of(l).unused, 1); /* its answer would have come too late */
     engine_signal(&server, SIGCONT);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* The local rule of an outage ends with the next proof of the link, not hold_ms later. */
@@ -517,8 +490,6 @@ T_CASE(server_is_asked_again_once_the_link_is_proven)
     T_EQ_U64(stats_of(l).calls, 1);
     one.link.proven_ms = 6;
     T_EQ_U64(admitted(l, "k", 5), 5);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* A table of 4 slots and 100 keys: each key keeps its own burst. */
@@ -529,7 +500,7 @@ T_CASE(full_table_keeps_keys_apart)
     cellar_remote_limiter *l;
     cellar_remote_limiter_config o = { .struct_size = sizeof o, .max_keys = 4, .hold_ms = 60000,
                                        .batch = 2 };
-    T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &l) == CELLAR_OK);
+    l = limiter_with(&one, rule, &o);
     uint64_t n = 0;
     for (int round = 0; round < 6; round++) {
         for (int i = 0; i < 100; i++) {
@@ -541,8 +512,6 @@ T_CASE(full_table_keeps_keys_apart)
     T_CHECK(n >= 200 && n <= 400); /* a batch of 2 is lost when its slot takes another key */
     T_EQ_U64(n + stats_of(l).unused, stats_of(l).granted);
     T_EQ_U64(stats_of(l).keys, 4);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 enum { CROWD = 4 };
@@ -580,8 +549,8 @@ static bool one_asks_for_all(void)
     T_EQ_U64(stats_of(c.l).offline, CROWD);
     const uint64_t attempts = stats_of(c.l).calls;
     engine_signal(&server, SIGCONT);
-    cellar_remote_limiter_close(c.l);
-    end();
+    limiter_close(c.l);
+    left_close();
     return took_ms < HOLD_MS * 3 / 2 * (int64_t)t_patience() && attempts == 1; /* of one check */
 }
 
@@ -612,7 +581,7 @@ T_CASE(threads_spend_each_unit_once)
     pthread_t t[8];
     cellar_remote_limiter_config o = { .struct_size = sizeof o, .max_keys = 8, .hold_ms = 60000,
                                        .batch = 7 };
-    T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &c.l) == CELLAR_OK);
+    c.l = limiter_with(&one, rule, &o);
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&t[i], NULL, crowd_check, &c) == 0); }
     for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
     uint64_t left = 0;
@@ -620,8 +589,6 @@ T_CASE(threads_spend_each_unit_once)
     const cellar_remote_limiter_stats s = stats_of(c.l);
     T_EQ_U64(atomic_load(&c.admitted) + s.unused + left, s.granted);
     T_CHECK(s.granted <= 1200);
-    cellar_remote_limiter_close(c.l);
-    end();
 }
 
 T_CASE(each_failed_allocation_is_a_code)
@@ -636,14 +603,13 @@ T_CASE(each_failed_allocation_is_a_code)
     atomic_store(&share_fail_alloc, 1);
     T_EQ_U64(admitted(l, "k", 2), 1); /* the policy denies the first one; the second has memory */
     atomic_store(&share_fail_alloc, 0);
-    cellar_remote_limiter_close(l);
+    limiter_close(l);
     share s;
     for (int i = 1; i <= 1; i++) {
         memset(&s, 0, sizeof s);
         atomic_store(&share_fail_alloc, i);
         T_EQ_I64(remote_share_open(&s.r), CELLAR_E_NOMEM);
     }
-    end();
 }
 
 T_CASE(documented_rights_suffice)
@@ -657,12 +623,11 @@ T_CASE(documented_rights_suffice)
         const char key[2] = { (char)('a' + i), '\0' };
         cellar_remote_limiter *a = limiter(&one, rules[i], 60000, 6);
         T_EQ_U64(admitted(a, key, 2), 2);
-        cellar_remote_limiter_close(a);
+        limiter_close(a);
         cellar_remote_limiter *b = limiter(&two, rules[i], 60000, 1);
         T_EQ_U64(admitted(b, key, 20), 8);
-        cellar_remote_limiter_close(b);
+        limiter_close(b);
     }
-    end();
 }
 
 T_CASE(bad_input_is_refused)
@@ -710,9 +675,8 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_remote_limiter_check(l, "", 0, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_limiter_check(l, NULL, 1, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_limiter_check(NULL, "k", 1, 1, NULL), CELLAR_E_INVAL);
-    cellar_remote_limiter_close(l);
+    limiter_close(l);
     cellar_remote_limiter_close(NULL);
-    end();
 }
 
 /* A unit of a later grant would count in a window that has had its units. */
@@ -733,8 +697,6 @@ T_CASE(check_that_stood_still_spends_no_later_unit)
     T_EQ_I64(remote_limit_spend(&c), CELLAR_MISS);
     c.now = sent;
     T_EQ_I64(remote_limit_spend(&c), CELLAR_OK);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 /* Let a script that returns these numbers have the place of the one of token buckets. */
@@ -785,9 +747,8 @@ T_CASE(numbers_that_no_script_returns_are_refused)
         T_CHECK(x.remaining < 50);
         T_EQ_U64(stats_of(l).granted, row[i].valid ? (uint64_t)row[i].granted : 0);
         T_EQ_U64(stats_of(l).offline, row[i].valid ? 0 : 1);
-        cellar_remote_limiter_close(l);
+        limiter_close(l);
     }
-    end();
 }
 
 T_CASE(check_in_a_callback_does_not_ask)
@@ -801,8 +762,6 @@ T_CASE(check_in_a_callback_does_not_ask)
     atomic_store(&share_inside, false);
     T_EQ_U64(admitted(l, "k", 50), 50);
     T_EQ_U64(stats_of(l).offline, 1);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_CASE(forked_child_spends_nothing)
@@ -816,15 +775,13 @@ T_CASE(forked_child_spends_nothing)
     if (child == 0) {
         one.r.forked = true; /* by the link, which the kit has none of */
         const bool refused = cellar_remote_limiter_check(l, "k", 1, 1, NULL) == CELLAR_E_FORKED;
-        cellar_remote_limiter_close(l);
+        limiter_close(l);
         _exit(refused ? 0 : 1);
     }
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
     T_EQ_U64(admitted(l, "k", 49), 49);
     T_EQ_U64(stats_of(l).calls, 1);
-    cellar_remote_limiter_close(l);
-    end();
 }
 
 T_MAIN("remote_limit")

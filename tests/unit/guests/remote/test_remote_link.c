@@ -9,27 +9,33 @@
 #include "tests/support/link_kit.h"
 #include "tests/support/shared_side.h"
 
-static bool started(engine *e, link_kit *k)
+static engine e;
+static link_kit k;
+
+static void proven(void)
 {
-    if (!engine_start(e, NULL)) { return false; }
-    link_kit_init(k, e->socket);
-    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
-    T_CHECK(link_kit_until(k, REMOTE_PROVEN));
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+}
+
+static bool prepared(void)
+{
+    if (!engine_start(&e, NULL)) { return false; }
+    link_kit_init(&k, e.socket);
     return true;
 }
 
-static void ended(engine *e, link_kit *k)
+static bool started(void)
 {
-    link_kit_close(k);
-    engine_stop(e);
+    if (!prepared()) { return false; }
+    proven();
+    return true;
 }
 
 T_CASE(requests_are_answered_in_order)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_STATUS);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
@@ -42,16 +48,13 @@ T_CASE(requests_are_answered_in_order)
     T_EQ_I64(a.number, 3);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("INCRBY", "app:users:1", "7")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_ERROR);
-    ended(&e, &k);
 }
 
 T_CASE(posted_requests_end_once)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a[100];
     remote_bytes b = { .memory = &k.memory };
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     link_kit_command(&b, LINK_KIT_WORDS("INCR", "app:n"));
     link_kit_command(&b, LINK_KIT_WORDS("GET", "app:n"));
     T_REQUIRE(b.err == CELLAR_OK);
@@ -67,15 +70,12 @@ T_CASE(posted_requests_end_once)
         T_EQ_I64(strtol(a[i].text, NULL, 10), i + 1);
     }
     remote_bytes_free(&b);
-    ended(&e, &k);
 }
 
 T_CASE(changes_of_others_are_heard_before_the_fence_returns)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     engine_ask(&e, "SET app:users:7 x");
     engine_ask(&e, "SET other:7 x");
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
@@ -88,19 +88,14 @@ T_CASE(changes_of_others_are_heard_before_the_fence_returns)
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK); /* the key of the marker is made again */
     T_EQ_I64(atomic_load(&k.flushes), 1);
     T_EQ_I64(atomic_load(&k.gaps), 0);
-    ended(&e, &k);
 }
 
 T_CASE(proof_ends_without_markers)
 {
-    engine e;
-    link_kit k;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.virtual_clock = true;
     atomic_store(&k.clock_ms, 1000000);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     T_EQ_I64(remote_proven_until(k.link), 1000000 + 2000);
     engine_signal(&e, SIGSTOP);
     atomic_store(&k.clock_ms, 1000500);
@@ -117,14 +112,11 @@ T_CASE(proof_ends_without_markers)
     engine_signal(&e, SIGCONT);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_STR(k.order, "tpgtp");
-    ended(&e, &k);
 }
 
 T_CASE(killed_connections_come_back)
 {
-    engine e;
-    link_kit k;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     for (int i = 0; i < 10; i++) {
         const int linked = atomic_load(&k.linked);
         T_CHECK(engine_cut(&e, i % 2 == 0 ? "normal" : "pubsub") >= 1);
@@ -133,17 +125,12 @@ T_CASE(killed_connections_come_back)
         T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     }
     T_EQ_I64(atomic_load(&k.gaps), 10);
-    ended(&e, &k);
 }
 
 T_CASE(lost_links_in_a_row_are_logged_once)
 {
-    engine e;
-    link_kit k;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    if (!prepared()) { return; }
+    proven();
     const int64_t begin_ms = link_kit_real_ms();
     for (int i = 0; i < 30; i++) {
         T_CHECK(engine_cut(&e, "pubsub") == 1);
@@ -153,15 +140,11 @@ T_CASE(lost_links_in_a_row_are_logged_once)
     const int64_t pauses = (link_kit_real_ms() - begin_ms) / 5000; /* of the log */
     T_CHECK(atomic_load(&k.logs) >= 3); /* heard; lost; heard */
     T_CHECK(atomic_load(&k.logs) <= 3 + 2 * pauses);
-    ended(&e, &k);
 }
 
 T_CASE(no_marker_is_sent_before_synced)
 {
-    engine e;
-    link_kit k;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.hold = true;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_GAP));
@@ -169,14 +152,11 @@ T_CASE(no_marker_is_sent_before_synced)
     T_EQ_I64(atomic_load(&k.proofs), 0);
     remote_synced(k.link);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    ended(&e, &k);
 }
 
 T_CASE(new_prefix_is_heard_after_a_gap)
 {
-    engine e;
-    link_kit k;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     k.prefix[2] = "app:more:";
     remote_retrack(k.link);
     while (atomic_load(&k.linked) < 2) { remote_link_step(k.link, 1); }
@@ -186,15 +166,12 @@ T_CASE(new_prefix_is_heard_after_a_gap)
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_U64(atomic_load(&k.heard), 2);
     T_EQ_I64(atomic_load(&k.gaps), 1);
-    ended(&e, &k);
 }
 
 T_CASE(lost_scripts_are_loaded_again)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     engine_ask(&e, "SCRIPT FLUSH");
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_INTEGER);
@@ -203,7 +180,6 @@ T_CASE(lost_scripts_are_loaded_again)
     engine_ask(&e, "SCRIPT FLUSH");
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_I64(atomic_load(&k.gaps), 0);
-    ended(&e, &k);
 }
 
 /* The scripts are on their way again, and the server holds their reply back. */
@@ -226,7 +202,6 @@ static void check_swaps(side *s, bool named)
 
 T_CASE(request_for_the_other_kind_of_server_is_formed_again)
 {
-    engine e;
     side s;
     if (!engine_start(&e, NULL)) { return; }
     side_open(&s, e.socket, NULL, NULL);
@@ -240,17 +215,14 @@ T_CASE(request_for_the_other_kind_of_server_is_formed_again)
     T_EQ_I64(engine_number(engine_ask(&e, "EXISTS app:other:a app:other:b")), 1);
     T_EQ_U64(side_stats(&s).gaps, gaps);
     side_close(&s);
-    engine_stop(&e);
 }
 
 /* As a request that was formed before the link moved to a server without the script. */
 T_CASE(request_with_an_unknown_script_fails_alone)
 {
     static const char digest[] = "0123456789abcdef0123456789abcdef01234567";
-    engine e;
-    link_kit k;
     link_kit_answer a, asked;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     const int gaps = atomic_load(&k.gaps);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", digest, "1", "app:users:1")),
              CELLAR_OK);
@@ -261,17 +233,14 @@ T_CASE(request_with_an_unknown_script_fails_alone)
         T_EQ_I64(asked.type, REMOTE_NIL);
     }
     T_EQ_I64(atomic_load(&k.gaps), gaps);
-    ended(&e, &k);
 }
 
 T_CASE(new_prefix_while_scripts_are_loaded)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a = { .replies = 0 };
     remote_figures f = { .proof_age_ms = 0 };
     remote_bytes b = { .memory = &k.memory };
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
     link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k"));
     T_REQUIRE(b.err == CELLAR_OK);
@@ -299,20 +268,15 @@ T_CASE(new_prefix_while_scripts_are_loaded)
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_ATTEMPTS], 1); /* each reply met its request */
     remote_bytes_free(&b);
-    ended(&e, &k);
 }
 
 /* No marker is due for 15 s, so only the deadline of the tracking breaks the link. */
 T_CASE(frozen_server_does_not_hold_tracking_up)
 {
-    engine e;
-    link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.c.proof_ms = 60000;
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     engine_signal(&e, SIGSTOP);
     k.prefix[2] = "app:more:";
     remote_retrack(k.link);
@@ -320,16 +284,13 @@ T_CASE(frozen_server_does_not_hold_tracking_up)
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
     engine_signal(&e, SIGCONT);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    ended(&e, &k);
 }
 
 T_CASE(frozen_server_costs_io_ms_then_nothing)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
     remote_figures f;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     k.c.io_ms = 20;
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < 5; i++) {
@@ -349,18 +310,15 @@ T_CASE(frozen_server_costs_io_ms_then_nothing)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
     T_EQ_STR(a.text, "PONG"); /* no reply of the requests before */
-    ended(&e, &k);
 }
 
 T_CASE(full_ring_is_a_code)
 {
     enum { POSTS = 4096 };
-    engine e;
-    link_kit k;
     link_kit_answer a;
     remote_figures f;
     static link_kit_answer posted[POSTS + 1];
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     memset(posted, 0, sizeof posted);
     for (int i = 0; i <= POSTS; i++) {
         const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
@@ -376,27 +334,22 @@ T_CASE(full_ring_is_a_code)
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_FULL], 2);
-    ended(&e, &k);
 }
 
 static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *reply)
 {
     link_kit_answer a;
-    link_kit *k = ctx;
-    (void)index, (void)reply;
-    T_EQ_I64(link_kit_ask(k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_DEADLOCK);
-    T_EQ_I64(remote_marker_now(k->link, 10), CELLAR_E_DEADLOCK);
+    (void)ctx, (void)index, (void)reply;
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_DEADLOCK);
+    T_EQ_I64(remote_marker_now(k.link, 10), CELLAR_E_DEADLOCK);
 }
 
 T_CASE(ask_inside_a_reply_is_refused)
 {
-    engine e;
-    link_kit k;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                               .ctx = &k, .fn = events_must_not_ask };
+                               .fn = events_must_not_ask };
     T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_OK);
-    ended(&e, &k);
 }
 
 /* Also a link that begins then, or lost its key: the script makes the key behind an UNLINK. */
@@ -404,8 +357,6 @@ T_CASE(full_server_lets_a_link_prove)
 {
     static const char *const policies[] = { "noeviction", "allkeys-random" };
     for (int i = 0; i < 2; i++) {
-        engine e;
-        link_kit k;
         if (!engine_start(&e, NULL)) { return; }
         link_kit_init(&k, e.socket);
         engine_ask(&e, "CONFIG SET maxmemory-policy %s maxmemory 1", policies[i]);
@@ -413,27 +364,25 @@ T_CASE(full_server_lets_a_link_prove)
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
         for (int n = 0; n < 5; n++) { T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK); }
         T_EQ_I64(atomic_load(&k.gaps), 0);
-        ended(&e, &k);
+        link_kit_close(&k);
+        engine_stop(&e);
     }
 }
 
 T_CASE(longest_fence_has_no_end)
 {
-    engine e;
-    link_kit k;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     T_EQ_I64(remote_marker_now(k.link, INT64_MAX), CELLAR_OK);
-    ended(&e, &k);
 }
 
 static void *ask_often(void *arg)
 {
-    link_kit *k = arg;
+    (void)arg;
     for (int i = 0; i < 500; i++) {
         link_kit_answer a;
         char text[16];
         snprintf(text, sizeof text, "%d", i);
-        const cellar_err err = link_kit_ask(k, &a, LINK_KIT_WORDS("ECHO", text));
+        const cellar_err err = link_kit_ask(&k, &a, LINK_KIT_WORDS("ECHO", text));
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO || err == CELLAR_E_BREAKER_OPEN);
         if (err == CELLAR_OK) { T_EQ_STR(a.text, text); }
     }
@@ -442,19 +391,14 @@ static void *ask_often(void *arg)
 
 static void threads_get_their_own_replies(bool no_thread)
 {
-    engine e;
-    link_kit k;
     pthread_t t[4];
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.c.no_thread = no_thread;
     k.c.io_ms = 10000;
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    for (int i = 0; i < 4; i++) { pthread_create(&t[i], NULL, ask_often, &k); }
+    proven();
+    for (int i = 0; i < 4; i++) { pthread_create(&t[i], NULL, ask_often, NULL); }
     for (int i = 0; i < 5; i++) { engine_cut(&e, "normal"); }
     for (int i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
-    ended(&e, &k);
 }
 
 T_CASE(threads_share_the_io_thread) { threads_get_their_own_replies(false); }
@@ -463,7 +407,6 @@ T_CASE(threads_run_the_link_while_they_wait) { threads_get_their_own_replies(tru
 enum { CALLERS = 80, PATIENCE_MS = 600000 };
 
 typedef struct caller {
-    link_kit *k;
     pthread_t thread;
     cellar_err err;
     remote_fate fate;
@@ -474,7 +417,7 @@ static void *ask_with_patience(void *arg)
     caller *c = arg;
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .wait_ms = PATIENCE_MS };
-    c->err = remote_ask(c->k->link, &q, &c->fate);
+    c->err = remote_ask(k.link, &q, &c->fate);
     return NULL;
 }
 
@@ -482,20 +425,16 @@ static void *ask_with_patience(void *arg)
  * of them, or kill it. A caller that is not woken would wait for PATIENCE_MS. */
 static void callers_are_woken(bool killed)
 {
-    engine e;
-    link_kit k;
     remote_figures before, f;
     caller c[CALLERS];
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.c.no_thread = false;
     k.c.proof_ms = 60000;
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     remote_link_figures(k.link, &before);
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < CALLERS; i++) {
-        c[i] = (caller){ .k = &k };
+        c[i] = (caller){ .err = CELLAR_E_INVAL };
         pthread_create(&c[i].thread, NULL, ask_with_patience, &c[i]);
     }
     do {
@@ -509,31 +448,26 @@ static void callers_are_woken(bool killed)
         T_CHECK(killed ? c[i].err == CELLAR_E_IO || c[i].err == CELLAR_E_BREAKER_OPEN
                        : c[i].err == CELLAR_OK);
     }
-    ended(&e, &k);
 }
 
 T_CASE(one_read_wakes_all_callers_it_answers) { callers_are_woken(false); }
 T_CASE(lost_server_wakes_all_callers) { callers_are_woken(true); }
 
 /* Start a server, and a link with a thread that sends no marker for long. */
-static bool started_with_thread(engine *e, link_kit *k)
+static bool started_with_thread(void)
 {
-    if (!engine_start(e, NULL)) { return false; }
-    link_kit_init(k, e->socket);
-    k->c.no_thread = false;
-    k->c.proof_ms = 60000;
-    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
-    T_CHECK(link_kit_until(k, REMOTE_PROVEN));
+    if (!prepared()) { return false; }
+    k.c.no_thread = false;
+    k.c.proof_ms = 60000;
+    proven();
     return true;
 }
 
 T_CASE(waiting_caller_wakes_no_other_thread)
 {
-    engine e;
-    link_kit k;
     remote_figures before, f;
-    caller c = { .k = &k };
-    if (!started_with_thread(&e, &k)) { return; }
+    caller c = { .err = CELLAR_E_INVAL };
+    if (!started_with_thread()) { return; }
     remote_link_figures(k.link, &before);
     for (int i = 0; i < 200; i++) {
         (void)ask_with_patience(&c);
@@ -541,21 +475,17 @@ T_CASE(waiting_caller_wakes_no_other_thread)
     }
     remote_link_figures(k.link, &f);
     T_CHECK(f.counts[REMOTE_LINK_RINGS] - before.counts[REMOTE_LINK_RINGS] < 20);
-    ended(&e, &k);
 }
 
 /* The server answers BLPOP after 10 ms, so each spin is in vain. */
 T_CASE(spins_in_vain_become_rare)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
-    if (!started_with_thread(&e, &k)) { return; }
+    if (!started_with_thread()) { return; }
     for (int i = 0; i < 16; i++) {
         T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("BLPOP", "none", "0.01")), CELLAR_OK);
     }
     T_CHECK(atomic_load(&k.link->spin_pause) >= 3);
-    ended(&e, &k);
 }
 
 static void *ask_and_live_on(void *arg)
@@ -568,11 +498,9 @@ static void *ask_and_live_on(void *arg)
 
 T_CASE(cancel_during_a_request_waits_for_its_end)
 {
-    engine e;
-    link_kit k;
     remote_figures before, f;
-    caller c = { .k = &k, .err = CELLAR_E_INVAL };
-    if (!started_with_thread(&e, &k)) { return; }
+    caller c = { .err = CELLAR_E_INVAL };
+    if (!started_with_thread()) { return; }
     remote_link_figures(k.link, &before);
     engine_signal(&e, SIGSTOP);
     pthread_create(&c.thread, NULL, ask_and_live_on, &c);
@@ -586,7 +514,6 @@ T_CASE(cancel_during_a_request_waits_for_its_end)
     T_EQ_I64(c.err, CELLAR_OK);
     (void)ask_with_patience(&c);
     T_EQ_I64(c.err, CELLAR_OK);
-    ended(&e, &k);
 }
 
 static _Thread_local bool asks;
@@ -608,14 +535,12 @@ static void *ask_until_posts_end(void *arg)
 
 T_CASE(posted_requests_end_in_the_thread_of_the_link)
 {
-    engine e;
-    link_kit k;
     caller c[3];
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .wait_ms = PATIENCE_MS, .done = note_the_thread };
-    if (!started_with_thread(&e, &k)) { return; }
+    if (!started_with_thread()) { return; }
     for (int i = 0; i < 3; i++) {
-        c[i] = (caller){ .k = &k };
+        c[i] = (caller){ .err = CELLAR_E_INVAL };
         pthread_create(&c[i].thread, NULL, ask_until_posts_end, &c[i]);
     }
     for (int i = 0; i < 200; i++) {
@@ -624,13 +549,10 @@ T_CASE(posted_requests_end_in_the_thread_of_the_link)
     }
     for (int i = 0; i < 3; i++) { pthread_join(c[i].thread, NULL); }
     T_EQ_I64(atomic_load(&ends_in_callers), 0);
-    ended(&e, &k);
 }
 
 T_CASE(close_ends_in_every_state)
 {
-    engine e;
-    link_kit k;
     if (!engine_start(&e, NULL)) { return; }
     for (int i = 0; i < 2; i++) {
         link_kit_init(&k, e.socket);
@@ -649,20 +571,16 @@ T_CASE(close_ends_in_every_state)
         link_kit_close(&k);
     }
     link_kit_init(&k, e.socket);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     engine_signal(&e, SIGSTOP);
     link_kit_close(&k); /* a frozen server */
     engine_signal(&e, SIGCONT);
-    engine_stop(&e);
 }
 
 T_CASE(posts_under_way_end_at_close)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a = { .replies = 0 };
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     engine_signal(&e, SIGSTOP);
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .ctx = &a, .fn = link_kit_take, .done = link_kit_done };
@@ -673,7 +591,6 @@ T_CASE(posts_under_way_end_at_close)
     T_EQ_I64(a.err, CELLAR_E_CLOSED);
     T_EQ_I64(a.fate, REMOTE_UNKNOWN);
     engine_signal(&e, SIGCONT);
-    engine_stop(&e);
 }
 
 static unsigned open_fds(void)
@@ -685,15 +602,11 @@ static unsigned open_fds(void)
 
 T_CASE(child_of_a_fork_is_detached)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
     int status = 0;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
+    if (!prepared()) { return; }
     k.c.no_thread = false;
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     const unsigned fds = open_fds();
     const pid_t child = fork();
     if (child == 0) {
@@ -707,16 +620,13 @@ T_CASE(child_of_a_fork_is_detached)
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
-    ended(&e, &k);
 }
 
 /* The child keeps copies of the sockets; the server must lose the link all the same. */
 T_CASE(close_ends_connections_that_a_child_holds)
 {
-    engine e;
-    link_kit k;
     int go[2];
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     T_REQUIRE(pipe(go) == 0);
     const pid_t child = fork();
     if (child == 0) {
@@ -735,16 +645,13 @@ T_CASE(close_ends_connections_that_a_child_holds)
     T_CHECK(lost);
     close(go[1]);
     T_EQ_I64(waitpid(child, NULL, 0), child);
-    engine_stop(&e);
 }
 
 /* A request with less patience than io_ms says nothing about the server. */
 T_CASE(short_waits_do_not_break_the_link)
 {
-    engine e;
-    link_kit k;
     remote_figures f;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     atomic_store(&k.clock_ms, link_kit_real_ms());
     k.virtual_clock = true; /* no marker is late */
     engine_signal(&e, SIGSTOP);
@@ -761,15 +668,12 @@ T_CASE(short_waits_do_not_break_the_link)
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_TIMEOUTS], 8);
     T_EQ_I64(atomic_load(&k.gaps), 0);
-    ended(&e, &k);
 }
 
 T_CASE(lost_server_neither_signals_nor_blocks)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     engine_kill(&e); /* the next send would raise SIGPIPE, which is at its default here */
     const cellar_err err = link_kit_ask(&k, &a, LINK_KIT_WORDS("PING"));
     T_CHECK(err == CELLAR_E_IO || err == CELLAR_E_BREAKER_OPEN);
@@ -777,23 +681,19 @@ T_CASE(lost_server_neither_signals_nor_blocks)
     T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
     engine_restart(&e);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    ended(&e, &k);
 }
 
 T_CASE(server_clock_is_within_its_error)
 {
-    engine e;
-    link_kit k;
     int64_t error_ms = 0;
     struct timespec t;
-    if (!started(&e, &k)) { return; }
+    if (!started()) { return; }
     clock_gettime(CLOCK_REALTIME, &t);
     const int64_t real_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     const int64_t now_ms = remote_engine_now(k.link, &error_ms);
     clock_gettime(CLOCK_REALTIME, &t);
     T_CHECK(now_ms + 1 >= real_ms);
     T_CHECK(now_ms - error_ms - 1 <= (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
-    ended(&e, &k);
 }
 
 T_MAIN("remote_link")

@@ -15,12 +15,6 @@ static bool begin(void)
     share_open(&two, &server);
     return true;
 }
-static void end(void)
-{
-    share_close(&one);
-    share_close(&two);
-    engine_stop(&server);
-}
 
 static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
 {
@@ -49,7 +43,6 @@ T_CASE(one_owner_over_processes)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "other", 5, NO_WAIT, &a), CELLAR_OK);
     T_CHECK(a.fence > b.fence);
-    end();
 }
 
 T_CASE(fence_grows_after_the_server_lost_it)
@@ -71,7 +64,6 @@ T_CASE(fence_grows_after_the_server_lost_it)
             engine_ask(&server, "SET ~app:fence %s", text);
         }
     }
-    end();
 }
 
 /* A clock that was set back: the key of a lock lives for longer than its hold. */
@@ -87,7 +79,6 @@ T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_OK);
     T_CHECK(b.fence > a.fence);
     T_CHECK(remote_share_now() >= a.until_ms); /* one owner at a time */
-    end();
 }
 
 T_CASE(extended_hold_is_the_one_that_counts)
@@ -103,7 +94,6 @@ T_CASE(extended_hold_is_the_one_that_counts)
     engine_ask(&server, "CONFIG SET maxmemory 0");
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
-    end();
 }
 
 T_CASE(owner_that_heard_of_the_loss_has_no_time_left)
@@ -115,7 +105,6 @@ T_CASE(owner_that_heard_of_the_loss_has_no_time_left)
     T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_OK); /* the server is not asked */
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 30000), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_E_LOST);
-    end();
 }
 
 typedef struct waiter {
@@ -153,7 +142,6 @@ T_CASE(release_wakes_a_waiter_of_another_process)
     T_EQ_I64(w.err, CELLAR_OK);
     T_CHECK(w.lk.fence > 0);
     T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &w.lk), CELLAR_OK);
-    end();
 }
 
 T_CASE(foreign_delete_ends_the_lock)
@@ -174,7 +162,6 @@ T_CASE(foreign_delete_ends_the_lock)
     T_EQ_I64(cellar_remote_lock_extend(&two.r, "k", 1, &w.lk, 90000), CELLAR_OK);
     T_CHECK(engine_number(engine_ask(&server, "PTTL app:~k:k")) > 60000);
     T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &w.lk), CELLAR_OK);
-    end();
 }
 
 /* Return how many scripts the server has run. */
@@ -204,7 +191,6 @@ T_CASE(key_without_a_ttl_is_waited_for_without_requests)
     const cellar_lock_opts o = times(20, 1000);
     T_CHECK(engine_ask(&server, "SET app:~k:k x") != NULL);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &w.lk), CELLAR_E_TIMEOUT);
-    end();
 }
 
 T_CASE(hold_ends_by_itself)
@@ -223,7 +209,6 @@ T_CASE(hold_ends_by_itself)
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &a, 1000), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_check(&two.r, &b), CELLAR_OK);
-    end();
 }
 
 /* Two steps at most begin in one ms: before a wait of 1 ms and behind it. */
@@ -239,7 +224,6 @@ T_CASE(waiter_sleeps_while_another_thread_runs_the_link)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_E_TIMEOUT);
     T_CHECK(atomic_load(&share_steps) <= 100);
     atomic_store(&share_busy, false);
-    end();
 }
 
 /* The answer does not come, and the server takes the lock later: it is released, not left. */
@@ -256,7 +240,6 @@ T_CASE(lock_of_a_lost_answer_is_released)
     engine_signal(&server, SIGCONT);
     while (engine_number(engine_ask(&server, "EXISTS app:~k:k")) != 0) { sched_yield(); }
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
-    end();
 }
 
 T_CASE(dead_server_is_a_code)
@@ -270,7 +253,6 @@ T_CASE(dead_server_is_a_code)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b), CELLAR_E_BREAKER_OPEN);
     T_CHECK(cellar_remote_lock_release(&one.r, "k", 1, &a) < 0);
     T_CHECK(a.fence != 0); /* the handle is kept: the call may be repeated */
-    end();
 }
 
 typedef struct line {
@@ -301,7 +283,6 @@ T_CASE(waiters_of_one_process_are_served_in_order)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     for (size_t i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
     for (uint64_t i = 0; i < 8; i++) { T_EQ_U64(queue.order[i], i); }
-    end();
 }
 
 typedef struct room {
@@ -345,7 +326,6 @@ T_CASE(fences_grow_and_owners_exclude_each_other)
     T_EQ_U64(atomic_load(&m->visits), 200);
     T_EQ_U64(atomic_load(&m->faults), 0);
     munmap(m, sizeof *m);
-    engine_stop(&server);
 }
 
 /* A killed owner leaves the lock for the rest of its hold; the next owner has a larger fence.  */
@@ -372,7 +352,6 @@ T_CASE(killed_owner_loses_the_lock)
     T_CHECK(lk.fence > atomic_load(fence));
     share_close(&one);
     munmap(fence, sizeof *fence);
-    engine_stop(&server);
 }
 
 /* The child has the record of the waiter, but not the thread behind it. */
@@ -400,7 +379,6 @@ T_CASE(child_of_a_waiting_process_is_refused)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     pthread_join(t, NULL);
     T_EQ_I64(w.err, CELLAR_OK);
-    end();
 }
 
 T_CASE(documented_rights_suffice)
@@ -412,7 +390,6 @@ T_CASE(documented_rights_suffice)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &other), CELLAR_E_BUSY);
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 1000), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
-    end();
 }
 
 T_CASE(bad_input_is_refused)
@@ -435,7 +412,6 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "q", 1, &lk), CELLAR_E_LOST); /* another key */
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
-    end();
 }
 
 T_CASE(failed_allocation_is_a_code)
@@ -448,7 +424,6 @@ T_CASE(failed_allocation_is_a_code)
     atomic_store(&share_fail_alloc, 1);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_E_NOMEM);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
-    end();
 }
 
 T_MAIN("remote_lock")

@@ -124,7 +124,6 @@ T_CASE(unknown_number_of_a_tag_is_read_once)
     T_CHECK(cellar_delete_by_tag(a.users, "news", 4, CELLAR_TAG_HARD) == CELLAR_OK);
     side_fence(&b);
     T_EQ_U64(get_all(), 0);
-    both_close();
 }
 
 static cellar_err load_no_more(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -159,7 +158,6 @@ T_CASE(bulk_load_finds_values_of_any_length_together)
         T_EQ_MEM(r[i].value, i % 2 != 0 ? text : key[i], r[i].value_len);
         cellar_result_free(&r[i]);
     }
-    both_close();
 }
 
 static void *get_in_thread(void *hits)
@@ -207,7 +205,6 @@ T_CASE(change_behind_the_request_is_honoured)
     T_EQ_U64(side_stats(&b).gets, asked);
     T_CHECK(side_has(&b, "7", "new"));
     T_EQ_U64(side_stats(&b).gets, asked + 1);
-    both_close();
 }
 
 T_CASE(lost_connection_ends_the_answers)
@@ -219,7 +216,6 @@ T_CASE(lost_connection_ends_the_answers)
     T_CHECK(hits > 0 && hits < MANY);
     T_CHECK(side_proven(&b));
     T_EQ_U64(get_all(), MANY);
-    both_close();
 }
 
 T_CASE(close_waits_for_the_request)
@@ -230,15 +226,13 @@ T_CASE(close_waits_for_the_request)
     set_all(NULL);
     byte_proxy_way *answers = answers_of_b();
     get_begin(&thread, &hits, answers);
+    left_drop(&b);
     cellar_remote_close(b.r);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(hits, 0);
     atomic_store(&answers->frozen, false);
     T_EQ_U64(get_all(), 0);
     T_CHECK(cellar_namespace_close(b.users) == CELLAR_OK && cellar_close(b.store) == CELLAR_OK);
-    side_close(&a);
-    byte_proxy_close(&proxy);
-    engine_stop(&server);
 }
 
 T_CASE(deferred_deletes_are_misses_without_the_server)
@@ -263,7 +257,6 @@ T_CASE(deferred_deletes_are_misses_without_the_server)
     }
     T_EQ_U64(after, before);
     engine_signal(&server, SIGCONT);
-    both_close();
 }
 
 enum { EQUAL = 1000 };
@@ -304,7 +297,6 @@ T_CASE(equal_gets_of_a_thousand_threads_are_one)
     }
     T_EQ_U64(server_gets() - before, 1);
     pthread_attr_destroy(&small);
-    both_close();
 }
 
 T_MAIN("remote_many")

@@ -110,20 +110,18 @@ T_CASE(silent_resolver_delays_no_close_of_a_thread)
 
 T_CASE(name_with_an_address_is_proven)
 {
-    engine e;
-    link_kit k;
+    static engine e;
+    static link_kit k;
     if (!engine_start_on(&e, true, NULL)) { return; }
     open_named(&k, "db.test", e.port);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(atomic_load(&asked), 1);
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(late_answer_counts_for_a_later_attempt)
 {
-    engine e;
-    link_kit k;
+    static engine e;
+    static link_kit k;
     remote_figures f;
     remote_refusal why;
     if (!engine_start_on(&e, true, NULL)) { return; }
@@ -141,8 +139,6 @@ T_CASE(late_answer_counts_for_a_later_attempt)
     resolver_answers();
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(atomic_load(&asked), 1); /* for all attempts */
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(unknown_name_is_a_reason)
@@ -203,8 +199,8 @@ T_CASE(answer_for_another_name_is_dropped)
 /* A failover by DNS: the name has another address. */
 T_CASE(name_with_another_address_is_followed)
 {
-    engine e, next;
-    link_kit k;
+    static engine e, next;
+    static link_kit k;
     if (!engine_start_on(&e, true, NULL)) { return; }
     T_REQUIRE(engine_start_on(&next, true, NULL));
     open_named(&k, "db.test", e.port);
@@ -217,9 +213,6 @@ T_CASE(name_with_another_address_is_followed)
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_STR(k.key, "app:users:1");
     atomic_store(&moved, 0);
-    link_kit_close(&k);
-    engine_stop(&next);
-    engine_stop(&e);
 }
 
 /* The name of the first of three Sentinels comes late; until then the other two are a majority. */
@@ -265,7 +258,7 @@ T_CASE(late_name_of_a_sentinel_delays_no_other)
 T_CASE(addresses_and_localhost_need_no_resolver)
 {
     static const char *const hosts[] = { "127.0.0.1", "localhost" };
-    engine e;
+    static engine e;
     link_kit k;
     if (!engine_start_on(&e, true, NULL)) { return; }
     atomic_store(&threadless, true);
@@ -276,24 +269,22 @@ T_CASE(addresses_and_localhost_need_no_resolver)
         link_kit_close(&k);
     }
     atomic_store(&threadless, false);
-    engine_stop(&e);
 }
 
 T_CASE(no_thread_for_a_name_is_a_reason)
 {
-    link_kit k;
+    static link_kit k;
     remote_refusal why;
     atomic_store(&threadless, true);
     open_named(&k, "db.test", 6379);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOMEM);
     T_CHECK(strstr(why.text, "thread to resolve db.test") != NULL);
     atomic_store(&threadless, false);
-    link_kit_close(&k);
 }
 
 T_CASE(child_of_a_fork_leaves_the_lookup)
 {
-    link_kit k;
+    static link_kit k;
     int status = -1;
     atomic_store(&silent, true);
     open_named(&k, "db.test", 6379);
@@ -306,7 +297,6 @@ T_CASE(child_of_a_fork_leaves_the_lookup)
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
     resolver_answers();
-    link_kit_close(&k);
 }
 
 T_MAIN("remote_names")

@@ -50,7 +50,7 @@ static void wait_for(cellar_remote *r, cellar_remote_state s)
 
 T_CASE(remote_is_proven_and_fenced)
 {
-    engine e;
+    static engine e;
     if (!engine_start(&e, NULL)) { return; }
     for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
         cellar *c = new_store();
@@ -64,7 +64,6 @@ T_CASE(remote_is_proven_and_fenced)
         cellar_close(c);
     }
     cellar_remote_close(NULL);
-    engine_stop(&e);
 }
 
 T_CASE(last_error_names_each_reason)
@@ -114,7 +113,7 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
 T_CASE(figures_are_written_three_ways)
 {
     static char text[32768];
-    engine e;
+    static engine e;
     size_t len = 0, need = 0;
     cellar_remote_stats s = cellar_remote_stats_default();
     if (!engine_start(&e, NULL)) { return; }
@@ -153,7 +152,6 @@ T_CASE(figures_are_written_three_ways)
     trusting_namespace_is_told(c, r, text, sizeof text);
     cellar_remote_close(r);
     cellar_close(c);
-    engine_stop(&e);
 }
 
 T_CASE(second_store_is_refused)
@@ -183,7 +181,7 @@ T_CASE(second_store_is_refused)
 /* A proof of before the attach does not count for the new namespace. */
 T_CASE(new_namespace_is_not_proven)
 {
-    engine e;
+    static engine e;
     cellar *users;
     if (!engine_start(&e, NULL)) { return; }
     cellar *c = new_store();
@@ -196,7 +194,6 @@ T_CASE(new_namespace_is_not_proven)
     cellar_remote_close(r);
     cellar_namespace_close(users);
     cellar_close(c);
-    engine_stop(&e);
 }
 
 /* Read a page of a port. */
@@ -220,7 +217,7 @@ T_CASE(port_shows_the_link)
     static const char *const columns[] = { "state", "proof_age_ms", "proof_trip_us", "leases_held",
         "leases_waited_total", "journal_keys", "deferred_total" };
     static char text[262144], admin[T_FOLDER_MAX + 16];
-    engine e;
+    static engine e;
     cellar_resp *port = NULL;
     const char *html;
     if (!engine_start(&e, NULL)) { return; }
@@ -254,7 +251,6 @@ T_CASE(port_shows_the_link)
     cellar_resp_close(port);
     cellar_remote_close(r);
     cellar_close(c);
-    engine_stop(&e);
 }
 
 T_MAIN("remote_open")

@@ -293,7 +293,7 @@ T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
 {
     char path[T_FOLDER_MAX + 16], address[T_FOLDER_MAX + 16];
     int64_t now;
-    engine e;
+    static engine e;
     side s;
     if (!engine_start(&e, NULL)) { return; }
     port_open();
@@ -314,7 +314,6 @@ T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
     T_EQ_I64(increment_at_the_next(&s, gaps), 1);
     side_close(&s);
     port_close();
-    engine_stop(&e);
 }
 
 /* ---- another version ---- */

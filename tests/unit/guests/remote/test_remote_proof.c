@@ -181,7 +181,7 @@ T_CASE(frozen_server_ends_the_proof)
 T_CASE(set_before_a_clear_is_heard_has_no_value)
 {
     static byte_proxy p;
-    engine e;
+    static engine e;
     side a, b;
     if (!engine_start(&e, NULL)) { return; }
     byte_proxy_open(&p, e.dir, e.socket);
@@ -200,7 +200,6 @@ T_CASE(set_before_a_clear_is_heard_has_no_value)
     side_close(&a);
     side_close(&b);
     byte_proxy_close(&p);
-    engine_stop(&e);
 }
 
 T_MAIN("cellar_remote_proof")

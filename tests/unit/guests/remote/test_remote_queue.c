@@ -74,7 +74,6 @@ T_CASE(pattern_delete_ends_queued_values)
     queue_many();
     T_EQ_I64(cellar_delete_by_pattern(a.users, "u:*", 3, NULL), CELLAR_OK);
     none_is_left();
-    both_close();
 }
 
 T_CASE(clear_of_raw_ends_queued_values)
@@ -83,7 +82,6 @@ T_CASE(clear_of_raw_ends_queued_values)
     queue_many();
     T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
     none_is_left();
-    both_close();
 }
 
 static cellar_remote_config hasty(void)
@@ -104,7 +102,6 @@ T_CASE(clear_without_an_answer_ends_queued_values)
     T_EQ_I64(cellar_clear(a.users), CELLAR_DEFERRED);
     T_CHECK(side_has(&a, "1", NULL) && side_has(&a, "2", NULL));
     engine_signal(&server, SIGCONT);
-    both_close();
 }
 
 /* The journal has room for one key. */
@@ -148,7 +145,6 @@ T_CASE(load_beside_a_queued_value_is_not_kept)
     engine_signal(&server, SIGCONT);
     all_sent();
     T_CHECK(side_has(&a, "k", "set") && side_has(&b, "k", "set"));
-    both_close();
 }
 
 /* ---- confirmed writes behind a journal ---- */
@@ -220,7 +216,6 @@ T_CASE(set_behind_a_deferred_clear_is_deferred)
     T_EQ_I64(err, CELLAR_OK);
     all_sent();
     T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
-    both_close();
 }
 
 /* ---- close ---- */

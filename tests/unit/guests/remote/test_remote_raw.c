@@ -53,7 +53,6 @@ T_CASE(increments_of_processes_and_other_clients_add_up)
     T_CHECK(server_has("n", "295") && side_has(&a, "n", "295"));
     side_fence(&b);
     T_CHECK(side_has(&b, "n", "295"));
-    both_close();
 }
 
 T_CASE(counter_keeps_its_ttl_or_the_lack_of_one)
@@ -74,7 +73,6 @@ T_CASE(counter_keeps_its_ttl_or_the_lack_of_one)
     T_EQ_I64(now, 100);
     const long long left = engine_number(engine_ask(&server, "PTTL app:users:n"));
     T_CHECK(left > 0 && left <= 600000);
-    both_close();
 }
 
 T_CASE(counter_at_the_limits_of_int64_is_exact)
@@ -91,7 +89,6 @@ T_CASE(counter_at_the_limits_of_int64_is_exact)
     T_EQ_I64(add(&a, -10, INT64_MIN, 0, 0, &now), CELLAR_E_RANGE);
     T_EQ_I64(now, INT64_MIN);
     T_CHECK(server_has("n", "-9223372036854775808"));
-    both_close();
 }
 
 T_CASE(foreign_text_is_no_counter)
@@ -109,7 +106,6 @@ T_CASE(foreign_text_is_no_counter)
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_TYPE);
     T_EQ_I64(now, 77);
     T_CHECK(side_has(&a, "n", NULL));
-    both_close();
 }
 
 static cellar_err set_if(const side *s, const char *value, uint32_t flags, uint64_t *version)
@@ -141,7 +137,6 @@ T_CASE(conditions_are_those_of_the_server)
     d.if_version = version;
     T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
     T_CHECK(server_has("k", NULL));
-    both_close();
 }
 
 T_CASE(version_of_a_get_is_that_of_the_server)
@@ -160,7 +155,6 @@ T_CASE(version_of_a_get_is_that_of_the_server)
         T_EQ_U64(version, info.version); /* equal bytes */
         T_EQ_I64(set_if(&b, "old", CELLAR_ONLY_IF_VERSION, &version), CELLAR_OK);
     }
-    both_close();
 }
 
 static cellar_err append_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -191,7 +185,6 @@ T_CASE(updates_of_processes_and_other_clients_lose_nothing)
     (void)append_many(&b);
     pthread_join(t, NULL);
     T_EQ_I64(engine_number(engine_ask(&server, "STRLEN app:users:k")), 60);
-    both_close();
 }
 
 T_CASE(update_keeps_the_life_in_the_server)
@@ -208,7 +201,6 @@ T_CASE(update_keeps_the_life_in_the_server)
     T_EQ_I64(cellar_touch(a.users, "k", 1, 60000), CELLAR_OK);
     T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) <= 60000);
     T_CHECK(server_has("k", "ax"));
-    both_close();
 }
 
 T_CASE(full_server_refuses_conditions_and_keeps_values)
@@ -223,7 +215,6 @@ T_CASE(full_server_refuses_conditions_and_keeps_values)
     T_CHECK(server_has("n", "1") && server_has("k", "1"));
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_OK);
-    both_close();
 }
 
 T_CASE(condition_without_an_answer_deletes_nothing)
@@ -243,8 +234,6 @@ T_CASE(condition_without_an_answer_deletes_nothing)
     side_fence(&a);
     const char *const is = server_has("n", "2") ? "2" : "1"; /* 2: executed late, and heard */
     T_CHECK(server_has("n", is) && side_has(&a, "n", is));
-    side_close(&a);
-    engine_stop(&server);
 }
 
 T_CASE(conditions_need_through)
@@ -256,7 +245,6 @@ T_CASE(conditions_need_through)
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_E_UNSUPPORTED);
     T_CHECK(server_has("n", NULL) && server_has("k", NULL));
-    both_close();
 }
 
 T_MAIN("cellar_remote_raw")

@@ -87,7 +87,7 @@ T_CASE(namespace_with_a_disk_tier_is_refused)
 T_CASE(longest_key_is_shared_and_a_longer_one_refused)
 {
     static char key[CELLAR_KEY_MAX + 1];
-    side a, b;
+    static side a, b;
     char got[8];
     size_t len = 0;
     if (!engine_start(&server, NULL)) { return; }
@@ -100,9 +100,6 @@ T_CASE(longest_key_is_shared_and_a_longer_one_refused)
     T_CHECK(len == 1 && got[0] == 'v');
     T_EQ_I64(cellar_set(a.users, key, CELLAR_KEY_MAX + 1, "v", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get(b.users, key, CELLAR_KEY_MAX + 1, got, sizeof got, &len), CELLAR_E_INVAL);
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 /* A value above the limit of the writer is its refusal; above memory_bytes the link is closed, and
@@ -110,7 +107,7 @@ T_CASE(longest_key_is_shared_and_a_longer_one_refused)
 T_CASE(values_above_the_limits_are_refused)
 {
     static char value[(16 << 20) + 8192];
-    side a;
+    static side a;
     if (!engine_start(&server, NULL)) { return; }
     side_open(&a, server.socket, NULL, NULL);
     memset(value, 'v', sizeof value);
@@ -120,8 +117,6 @@ T_CASE(values_above_the_limits_are_refused)
     T_CHECK(said(a.r, CELLAR_E_TOOBIG, "a reply on data is above the limits"));
     T_CHECK(side_proven(&a));
     T_EQ_I64(engine_number(engine_ask(&server, "STRLEN app:users:big")), (int64_t)sizeof value);
-    side_close(&a);
-    engine_stop(&server);
 }
 
 /* ---- the server ---- */
@@ -184,7 +179,6 @@ T_CASE(control_key_of_another_program_is_a_reason)
         side_close(&a);
         T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
     }
-    engine_stop(&server);
 }
 
 /* Wait until the server has confirmed the clear of `clears`, then say whether `s` has lost the key:
@@ -283,7 +277,6 @@ T_CASE(reply_that_stops_halfway_ends_the_link)
     T_EQ_I64(atomic_load(&k.blocks), blocks);   /* the half is freed */
     link_kit_close(&k);
     byte_proxy_close(&p);
-    engine_stop(&server);
 }
 
 T_MAIN("remote_refused")

@@ -91,8 +91,6 @@ T_CASE(lease_of_many_keys_without_an_answer_is_released)
     T_EQ_U64(side_stats(&a).journal_keys, 1);
     T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
     T_CHECK(no_lease());
-    side_close(&a);
-    engine_stop(&server);
 }
 
 /* The server gives the lease; its reply and the connection are lost. */
@@ -150,8 +148,6 @@ T_CASE(empty_value_of_raw_is_stored)
     T_EQ_I64(side_load(&a, "k", value), CELLAR_OK);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:lease:users:k")), 0);
-    side_close(&a);
-    engine_stop(&server);
 }
 
 T_MAIN("cellar_remote_release")

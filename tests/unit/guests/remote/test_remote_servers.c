@@ -10,6 +10,9 @@
 #include "tests/support/rights.h"
 
 static _Atomic int64_t ahead_ns; /* of the clock of the system */
+static engine e;
+static link_kit k;
+static remote_refusal why;
 
 int clock_gettime(clockid_t which, struct timespec *t)
 {
@@ -57,21 +60,20 @@ static void canned_close(canned *s)
 }
 
 /* Answer both connections of a link with `bytes` and run the link until it has a reason. */
-static remote_why answer_with(canned *s, link_kit *k, remote_refusal *why, const char *bytes,
-                              size_t len)
+static remote_why answer_with(canned *s, const char *bytes)
 {
-    link_kit_init(k, s->path);
-    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
-    T_EQ_I64(remote_link_step(k->link, 0), CELLAR_OK);
+    link_kit_init(&k, s->path);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
     for (int i = 0; i < 2; i++) {
         s->client[i] = accept(s->listen_fd, NULL, NULL);
         T_REQUIRE(s->client[i] >= 0);
-        const ssize_t n = send(s->client[i], bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const ssize_t n = send(s->client[i], bytes, strlen(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
         T_CHECK(n > 0);
     }
-    const remote_why is = link_kit_refused(k, why);
-    T_EQ_I64(remote_link_state(k->link), REMOTE_DOWN);
-    link_kit_close(k);
+    const remote_why is = link_kit_refused(&k, &why);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+    link_kit_close(&k);
     canned_drop(s);
     return is;
 }
@@ -108,11 +110,9 @@ T_CASE(other_servers_are_refused_by_name)
         {"$-7\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
     };
     canned s;
-    link_kit k;
     canned_open(&s);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        remote_refusal why;
-        T_EQ_I64(answer_with(&s, &k, &why, cases[i].bytes, strlen(cases[i].bytes)), cases[i].why);
+        T_EQ_I64(answer_with(&s, cases[i].bytes), cases[i].why);
         T_EQ_I64(why.code, cases[i].code);
         if (strstr(why.text, cases[i].part) == NULL) { T_EQ_STR(why.text, cases[i].part); }
     }
@@ -129,7 +129,6 @@ T_CASE(pause_behind_any_bad_answer_is_below_one_second)
     canned s;
     canned_open(&s);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        link_kit k;
         link_kit_init(&k, s.path);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
         for (uint32_t falls = 0; falls < 16; falls++) {
@@ -159,9 +158,7 @@ T_CASE(string_above_the_limit_closes)
     canned s;
     canned_open(&s);
     for (size_t i = 0; i < sizeof replies / sizeof replies[0]; i++) {
-        link_kit k;
-        remote_refusal why;
-        T_EQ_I64(answer_with(&s, &k, &why, replies[i], strlen(replies[i])), REMOTE_WHY_TOO_BIG);
+        T_EQ_I64(answer_with(&s, replies[i]), REMOTE_WHY_TOO_BIG);
         T_EQ_I64(why.code, CELLAR_E_TOOBIG);
     }
     canned_close(&s);
@@ -174,7 +171,6 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
     canned s;
     canned_open(&s);
     for (size_t n = 1; n < sizeof hello; n++) {
-        link_kit k;
         link_kit_init(&k, s.path);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
@@ -184,7 +180,6 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
         }
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
         T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
-        remote_refusal why;
         if (n % 3 == 0) {
             canned_drop(&s);
             T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLOSED);
@@ -200,9 +195,8 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
 }
 
 /* Answer a link to a Sentinel with `bytes` and return its reason. */
-static remote_why sentinel_answers(canned *s, remote_refusal *why, const char *bytes)
+static remote_why sentinel_answers(canned *s, const char *bytes)
 {
-    link_kit k;
     link_kit_init(&k, s->path);
     k.c.sentinel_count = 1;
     k.c.sentinel[0] = k.c.server;
@@ -211,7 +205,7 @@ static remote_why sentinel_answers(canned *s, remote_refusal *why, const char *b
     T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
     s->client[0] = accept(s->listen_fd, NULL, NULL);
     T_EQ_I64(send(s->client[0], bytes, strlen(bytes), MSG_NOSIGNAL), (ssize_t)strlen(bytes));
-    const remote_why is = link_kit_refused(&k, why);
+    const remote_why is = link_kit_refused(&k, &why);
     link_kit_close(&k);
     canned_drop(s);
     return is;
@@ -236,8 +230,7 @@ T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
     canned s;
     canned_open(&s);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        remote_refusal why;
-        T_EQ_I64(sentinel_answers(&s, &why, cases[i].bytes), cases[i].why);
+        T_EQ_I64(sentinel_answers(&s, cases[i].bytes), cases[i].why);
         T_EQ_I64(why.code, cases[i].code);
         if (strstr(why.text, cases[i].part) == NULL) { T_EQ_STR(why.text, cases[i].part); }
     }
@@ -245,20 +238,19 @@ T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
 }
 
 /* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason. */
-static void sentinel_is_late(link_kit *k, int64_t more_ms, const char *text)
+static void sentinel_is_late(int64_t more_ms, const char *text)
 {
-    remote_refusal why;
-    const uint32_t before = atomic_load(&k->link->falls);
-    k->link->retry_ns = 0;
-    while (k->link->phase != REMOTE_PHASE_SENTINEL || !k->link->sentinel[0].asking) {
-        T_EQ_I64(remote_link_step(k->link, 0), CELLAR_OK);
+    const uint32_t before = atomic_load(&k.link->falls);
+    k.link->retry_ns = 0;
+    while (k.link->phase != REMOTE_PHASE_SENTINEL || !k.link->sentinel[0].asking) {
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
     }
-    k->link->deadline_ns += more_ms * 1000000;
+    k.link->deadline_ns += more_ms * 1000000;
     atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
-    while (atomic_load(&k->link->falls) == before) {
-        T_EQ_I64(remote_link_step(k->link, 1), CELLAR_OK);
+    while (atomic_load(&k.link->falls) == before) {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
     }
-    remote_link_refusal(k->link, &why);
+    remote_link_refusal(k.link, &why);
     T_EQ_I64(why.why, REMOTE_WHY_TIMEOUT);
     T_EQ_STR(why.text, text);
 }
@@ -266,7 +258,6 @@ static void sentinel_is_late(link_kit *k, int64_t more_ms, const char *text)
 T_CASE(silent_sentinel_is_named_with_the_last_primary)
 {
     canned s;
-    link_kit k;
     char text[200];
     canned_open(&s);
     link_kit_init(&k, s.path);
@@ -274,10 +265,10 @@ T_CASE(silent_sentinel_is_named_with_the_last_primary)
     k.c.sentinel[0] = k.c.server;
     k.c.proof_ms = 200;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    sentinel_is_late(&k, 0, "remote: no majority of the Sentinels names a primary");
+    sentinel_is_late(0, "remote: no majority of the Sentinels names a primary");
     atomic_fetch_add(&ahead_ns, INT64_C(1100000000)); /* it connects again */
     snprintf(text, sizeof text, "remote: the Sentinel %.48s does not answer", s.path);
-    sentinel_is_late(&k, 60000, text);
+    sentinel_is_late(60000, text);
     atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
     while (!k.link->sentinel[0].asking) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
     for (int fd; (fd = accept(s.listen_fd, NULL, NULL)) >= 0; s.client[0] = fd) { canned_drop(&s); }
@@ -287,7 +278,7 @@ T_CASE(silent_sentinel_is_named_with_the_last_primary)
     while (k.link->primary.port == 0) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
     while (k.link->phase != REMOTE_PHASE_PAUSE) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
     atomic_fetch_add(&ahead_ns, INT64_C(1000000) * k.c.proof_ms); /* the answer is too old */
-    sentinel_is_late(&k, 0, "remote: no majority of the Sentinels names a primary; the last one was "
+    sentinel_is_late(0, "remote: no majority of the Sentinels names a primary; the last one was "
                      "127.0.0.1");
     link_kit_close(&k);
     canned_close(&s);
@@ -295,8 +286,6 @@ T_CASE(silent_sentinel_is_named_with_the_last_primary)
 
 T_CASE(absent_server_is_a_reason)
 {
-    link_kit k;
-    remote_refusal why;
     link_kit_init(&k, "/nowhere/r.sock");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CONNECT);
@@ -306,48 +295,41 @@ T_CASE(absent_server_is_a_reason)
     for (int i = 0; i < 50; i++) { remote_link_step(k.link, 1); }
     T_EQ_I64(atomic_load(&k.logs), 1); /* one line for all attempts */
     T_EQ_I64(atomic_load(&k.gaps), 0);
-    link_kit_close(&k);
 }
 
 /* Run the attempts of a link up to number `n`. */
-static void attempts(link_kit *k, uint64_t n)
+static void attempts(uint64_t n)
 {
     remote_figures f;
     do {
-        k->link->retry_ns = 0;
-        T_EQ_I64(remote_link_step(k->link, 1), CELLAR_OK);
-        remote_link_figures(k->link, &f);
+        k.link->retry_ns = 0;
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        remote_link_figures(k.link, &f);
     } while (f.counts[REMOTE_LINK_ATTEMPTS] < n);
 }
 
 /* The name has two addresses, and nothing listens on the second one. */
 T_CASE(reason_of_the_address_that_answers_stays)
 {
-    engine e;
-    link_kit k;
-    remote_refusal why;
     if (!engine_start_on(&e, true, NULL)) { return; }
     engine_ask(&e, "CONFIG SET requirepass p");
     link_kit_init(&k, "localhost");
     k.c.server.port = e.port;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     for (uint64_t n = 2; n < 12; n++) {
-        attempts(&k, n);
+        attempts(n);
         remote_link_refusal(k.link, &why);
         T_EQ_I64(why.why, REMOTE_WHY_AUTH);
     }
     T_EQ_I64(atomic_load(&k.logs), 1);
     engine_kill(&e);
-    attempts(&k, 15); /* each address once more */
+    attempts(15); /* each address once more */
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CONNECT);
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 /* The name has two addresses: the second one is tried without a pause. */
 T_CASE(second_address_is_tried_without_a_pause)
 {
-    link_kit k;
     link_kit_init(&k, "localhost");
     k.c.server.port = engine_free_port();
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
@@ -359,13 +341,10 @@ T_CASE(second_address_is_tried_without_a_pause)
         T_CHECK(k.link->retry_ns <= remote_mono_ns());
         while (atomic_load(&k.link->falls) % 2 != 0) { remote_link_step(k.link, 1); }
     }
-    link_kit_close(&k);
 }
 
 T_CASE(refused_port_is_named)
 {
-    link_kit k;
-    remote_refusal why;
     char text[120];
     link_kit_init(&k, "127.0.0.1");
     k.c.server.port = engine_free_port();
@@ -374,49 +353,47 @@ T_CASE(refused_port_is_named)
     snprintf(text, sizeof text, "remote: no connection to 127.0.0.1:%u: no server listens "
              "(errno 111)", k.c.server.port);
     T_EQ_STR(why.text, text);
-    link_kit_close(&k);
 }
 
 /* ---- users and rights ---- */
 
-static void as_user(link_kit *k, const engine *e, const char *password)
+static void proven(void)
 {
-    link_kit_init(k, e->socket);
-    snprintf(k->c.user, sizeof k->c.user, "u");
-    snprintf(k->c.password, sizeof k->c.password, "%s", password);
-    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+}
+
+static void as_user(const char *password)
+{
+    link_kit_init(&k, e.socket);
+    snprintf(k.c.user, sizeof k.c.user, "u");
+    snprintf(k.c.password, sizeof k.c.password, "%s", password);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
 }
 
 T_CASE(least_rights_suffice_and_each_is_needed)
 {
-    engine e;
-    link_kit k;
     rights r;
     rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
     rights_grant(&e, "u", ">secret", &r, r.count);
-    as_user(&k, &e, "secret");
+    as_user("secret");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
     for (size_t i = 0; i < r.count; i++) {
-        remote_refusal why;
         rights_grant(&e, "u", ">secret", &r, i);
-        as_user(&k, &e, "secret");
+        as_user("secret");
         T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOPERM);
         if (strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
         T_EQ_I64(why.code, CELLAR_E_DENIED);
         link_kit_close(&k);
     }
-    engine_stop(&e);
 }
 
 /* The longest list there can be: a prefix of 32 bytes. */
 T_CASE(all_missing_rights_are_named)
 {
-    engine e;
-    link_kit k;
-    remote_refusal why;
     rights r;
     rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
@@ -431,20 +408,15 @@ T_CASE(all_missing_rights_are_named)
         if (r.word[i][0] == '+' && strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
     }
     T_CHECK(strlen(why.text) < sizeof ((cellar_error_info *)NULL)->text - 1); /* not cut */
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(wrong_password_is_named_and_never_shown)
 {
-    engine e;
-    link_kit k;
-    remote_refusal why;
     rights r;
     rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
     rights_grant(&e, "u", ">secret", &r, r.count);
-    as_user(&k, &e, "hunter2");
+    as_user("hunter2");
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
     T_CHECK(strstr(why.text, "hunter2") == NULL && strstr(k.log, "hunter2") == NULL);
     link_kit_close(&k);
@@ -453,32 +425,26 @@ T_CASE(wrong_password_is_named_and_never_shown)
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
     T_CHECK(strstr(why.text, "wants a password") != NULL);
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
-static void keep_password(const link_kit *k, const char *password)
+static void keep_password(const char *password)
 {
-    const int fd = open(k->c.password_file, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    const int fd = open(k.c.password_file, O_CREAT | O_WRONLY | O_TRUNC, 0600);
     T_EQ_I64(write(fd, password, strlen(password)), (ssize_t)strlen(password));
     close(fd);
 }
 
 T_CASE(password_file_is_read_again_after_a_change)
 {
-    engine e;
-    link_kit k;
     rights r;
-    remote_refusal why;
     rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
     rights_grant(&e, "u", ">secret", &r, r.count);
     link_kit_init(&k, e.socket);
     snprintf(k.c.user, sizeof k.c.user, "u");
     snprintf(k.c.password_file, sizeof k.c.password_file, "%s/p", e.dir);
-    keep_password(&k, "secret\n");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    keep_password("secret\n");
+    proven();
     const int logs = atomic_load(&k.logs);
     T_CHECK(engine_ask(&e, "ACL SETUSER u resetpass >newer") != NULL);
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK); /* the connections stand */
@@ -490,12 +456,10 @@ T_CASE(password_file_is_read_again_after_a_change)
     T_EQ_I64(why.code, CELLAR_E_DENIED);
     T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
     T_EQ_I64(atomic_load(&k.logs), logs + 1);
-    keep_password(&k, "newer\n");
+    keep_password("newer\n");
     T_CHECK(k.link->retry_ns > 0);
     k.link->retry_ns = 0; /* instead of 800 ms */
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 /* ---- copies of the password ---- */
@@ -516,8 +480,6 @@ static void write_password(const char *dir, size_t len)
 /* Be refused with a password file that is too long. */
 static void *refuse_file(void *path)
 {
-    static link_kit k; /* a large frame would hide what others leave */
-    remote_refusal why;
     link_kit_init(&k, path);
     snprintf(k.c.password_file, sizeof k.c.password_file, "%s", password_path);
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
@@ -578,15 +540,21 @@ T_CASE(refused_password_stays_in_no_frame)
 
 /* ---- bad days of a real server ---- */
 
+/* Prepare a link to the server that one Sentinel names. */
+static void by_sentinel(uint16_t port)
+{
+    link_kit_init(&k, "");
+    k.c.sentinel_count = 1;
+    snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
+    k.c.sentinel[0].port = port;
+    snprintf(k.c.master, sizeof k.c.master, "main");
+}
+
 T_CASE(replica_is_refused)
 {
-    engine e;
-    link_kit k;
-    remote_refusal why;
     if (!engine_start(&e, NULL)) { return; }
     link_kit_init(&k, e.socket);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     engine_ask(&e, "REPLICAOF 127.0.0.1 1"); /* demoted: the next marker is refused */
     const cellar_err err = remote_marker_now(k.link, 5000);
     T_CHECK(err == CELLAR_E_BREAKER_OPEN);
@@ -598,36 +566,26 @@ T_CASE(replica_is_refused)
     T_EQ_I64(why.why, REMOTE_WHY_REPLICA);
     engine_ask(&e, "REPLICAOF NO ONE");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(node_of_a_cluster_is_refused)
 {
     static const char *const words[] = { "--cluster-enabled", "yes", NULL };
-    engine e;
-    link_kit k;
-    remote_refusal why;
     if (!engine_start_on(&e, true, words)) { return; }
     link_kit_init(&k, e.socket);
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLUSTER);
     T_EQ_I64(why.code, CELLAR_E_UNSUPPORTED);
     T_CHECK(strstr(why.text, "use a single server or Sentinel") != NULL);
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(full_server_keeps_its_proof)
 {
-    engine e;
-    link_kit k;
     link_kit_answer a;
     remote_figures f;
     if (!engine_start(&e, NULL)) { return; }
     link_kit_init(&k, e.socket);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    proven();
     engine_ask(&e, "CONFIG SET maxmemory 1");
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_ERROR);
@@ -635,43 +593,29 @@ T_CASE(full_server_keeps_its_proof)
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_OOM], 1);
     T_EQ_I64(f.state, REMOTE_PROVEN);
-    link_kit_close(&k);
-    engine_stop(&e);
 }
 
 T_CASE(sentinel_names_the_server)
 {
-    engine e, s;
-    link_kit k;
-    remote_refusal why;
+    static engine s;
     char config[256];
     if (!engine_start_on(&e, true, NULL)) { return; }
     snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
     if (!engine_start_sentinel(&s, config)) { return; }
-    link_kit_init(&k, "");
-    k.c.sentinel_count = 1;
-    snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
-    k.c.sentinel[0].port = s.port;
-    snprintf(k.c.master, sizeof k.c.master, "main");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    by_sentinel(s.port);
+    proven();
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
     snprintf(k.c.master, sizeof k.c.master, "other");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MASTER);
     T_CHECK(strstr(why.text, "other") != NULL);
-    link_kit_close(&k);
-    engine_stop(&s);
-    engine_stop(&e);
 }
 
 /* Two of three Sentinels are not there: one that names the server is no majority. */
 T_CASE(minority_of_the_sentinels_names_no_server)
 {
-    engine e, s;
-    link_kit k;
-    remote_refusal why;
+    static engine s;
     remote_figures f;
     char config[256];
     if (!engine_start_on(&e, true, NULL)) { return; }
@@ -695,29 +639,20 @@ T_CASE(minority_of_the_sentinels_names_no_server)
     T_CHECK(seen == REMOTE_WHY_CONNECT || seen == REMOTE_WHY_MASTER || seen == REMOTE_WHY_TIMEOUT);
     T_CHECK(strstr(why.text, "no server listens") != NULL ||
             strstr(why.text, "no majority of the Sentinels") != NULL);
-    link_kit_close(&k);
-    engine_stop(&s);
-    engine_stop(&e);
 }
 
 T_CASE(sentinel_with_a_password_is_asked)
 {
     static const struct { const char *user, *password; bool right; } cases[] = {
         { "", "", false }, { "", "wrong", false }, { "me", "pass", true }, { "", "secret", true } };
-    engine e, s;
+    static engine s;
     char config[512];
     if (!engine_start_on(&e, true, NULL)) { return; }
     snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n"
              "user me on >pass +@all\nrequirepass secret\n", e.port);
     T_REQUIRE(engine_start_sentinel(&s, config));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        link_kit k;
-        remote_refusal why;
-        link_kit_init(&k, "");
-        k.c.sentinel_count = 1;
-        snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
-        k.c.sentinel[0].port = s.port;
-        snprintf(k.c.master, sizeof k.c.master, "main");
+        by_sentinel(s.port);
         snprintf(k.c.sentinel_user, sizeof k.c.sentinel_user, "%s", cases[i].user);
         snprintf(k.c.sentinel_password, sizeof k.c.sentinel_password, "%s", cases[i].password);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
@@ -730,27 +665,19 @@ T_CASE(sentinel_with_a_password_is_asked)
         }
         link_kit_close(&k);
     }
-    engine_stop(&s);
-    engine_stop(&e);
 }
 
 /* A failover by hand: the elections of Sentinel take seconds. */
 T_CASE(new_primary_is_found_by_sentinel)
 {
-    engine old, new, s;
-    link_kit k;
+    static engine old, new, s;
     char config[256];
     if (!engine_start_on(&old, true, NULL) || !engine_start_on(&new, true, NULL)) { return; }
     T_CHECK(engine_ask(&new, "REPLICAOF 127.0.0.1 %u", old.port) != NULL);
     snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", old.port);
     T_REQUIRE(engine_start_sentinel(&s, config));
-    link_kit_init(&k, "");
-    k.c.sentinel_count = 1;
-    snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
-    k.c.sentinel[0].port = s.port;
-    snprintf(k.c.master, sizeof k.c.master, "main");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    by_sentinel(s.port);
+    proven();
     T_CHECK(engine_ask(&new, "REPLICAOF NO ONE") != NULL);
     T_CHECK(engine_ask(&s, "SENTINEL REMOVE main") != NULL);
     T_CHECK(engine_ask(&s, "SENTINEL MONITOR main 127.0.0.1 %u 1", new.port) != NULL);
@@ -761,10 +688,6 @@ T_CASE(new_primary_is_found_by_sentinel)
     T_CHECK(engine_ask(&new, "SET app:users:1 v") != NULL);
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_STR(k.key, "app:users:1");
-    link_kit_close(&k);
-    engine_stop(&s);
-    engine_stop(&new);
-    engine_stop(&old);
 }
 
 T_MAIN("remote_servers")

@@ -291,7 +291,6 @@ T_CASE(stale_value_is_refreshed_once_over_all_processes)
         T_EQ_U64(atomic_load(&loads), 1);
     }
     for (int i = 0; i < SIDES; i++) { side_close(&s[i]); }
-    engine_stop(&server);
 }
 
 /* A process without the old value in memory loads, and keeps what it loaded. */
@@ -316,7 +315,6 @@ T_CASE(cold_process_refreshes_a_stale_value_once)
     side_fence(&s[0]);
     T_CHECK(side_has(&s[0], "k", "new"));
     for (int i = 0; i < 2; i++) { side_close(&s[i]); }
-    engine_stop(&server);
 }
 
 /* ---- leases of the host ---- */
@@ -344,7 +342,7 @@ static void *acquire_value(void *arg)
 
 T_CASE(lease_of_the_host_is_one_over_processes)
 {
-    side a, b;
+    static side a, b;
     cellar_lease lease;
     pthread_t t;
     if (!engine_start(&server, NULL)) { return; }
@@ -365,15 +363,12 @@ T_CASE(lease_of_the_host_is_one_over_processes)
     T_EQ_I64(acquired(&a, "d", &lease, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "2", 1, NULL), CELLAR_OK);
     T_EQ_I64(acquired(&b, "d", &lease, "2"), CELLAR_OK);
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 /* The number of the tag is read before the value is judged. */
 T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process)
 {
-    side a, b;
+    static side a, b;
     cellar_lease lease;
     if (!engine_start(&server, NULL)) { return; }
     side_open(&a, server.socket, NULL, NULL);
@@ -386,9 +381,6 @@ T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process)
     side_fence(&b);
     T_EQ_I64(acquired(&b, "k", &lease, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(b.users, &lease, "2", 1, NULL), CELLAR_OK);
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 static void *acquire(void *arg)
@@ -401,7 +393,7 @@ static void *acquire(void *arg)
 T_CASE(limiter_and_lock_use_the_real_link)
 {
     if (!engine_start(&server, NULL)) { return; }
-    side a, b;
+    static side a, b;
     cellar_remote_limiter *la, *lb;
     cellar_remote_lock lk, next;
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -428,9 +420,6 @@ T_CASE(limiter_and_lock_use_the_real_link)
     pthread_join(t, &got);
     T_CHECK(got == &next);
     T_EQ_I64(cellar_remote_lock_release(b.r, "k", 1, &next), CELLAR_OK);
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 T_MAIN("remote_shared_load")

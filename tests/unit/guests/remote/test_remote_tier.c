@@ -26,7 +26,6 @@ T_CASE(set_elsewhere_is_seen_after_a_fence)
     T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
-    both_close();
 }
 
 T_CASE(get_after_a_get_does_not_ask_again)
@@ -38,7 +37,6 @@ T_CASE(get_after_a_get_does_not_ask_again)
     const uint64_t gets = side_stats(&b).gets;
     T_CHECK(side_has(&b, "k", "1"));
     T_EQ_U64(side_stats(&b).gets, gets);
-    both_close();
 }
 
 T_CASE(change_by_another_client_is_heard)
@@ -57,7 +55,6 @@ T_CASE(change_by_another_client_is_heard)
     T_CHECK(side_set(&a, "k", "3") == CELLAR_OK);
     side_fence(&b); /* also of the flush and of the new generation */
     T_CHECK(side_has(&b, "k", "3"));
-    both_close();
 }
 
 T_CASE(long_key_is_heard_by_its_digest)
@@ -71,7 +68,6 @@ T_CASE(long_key_is_heard_by_its_digest)
     T_CHECK(side_set(&b, key, "2") == CELLAR_OK);
     side_fence(&a);
     T_CHECK(side_has(&a, key, "2"));
-    both_close();
 }
 
 T_CASE(foreign_bytes_are_a_miss_and_stay)
@@ -82,7 +78,6 @@ T_CASE(foreign_bytes_are_a_miss_and_stay)
     T_CHECK(side_has(&a, "json", NULL) && side_has(&a, "list", NULL));
     T_CHECK(side_stats(&a).foreign >= 2);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:json app:users:list")), 2);
-    both_close();
 }
 
 static cellar_err load_own(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -178,7 +173,6 @@ T_CASE(load_overwrites_no_value_of_another_program)
     T_CHECK(side_set(&a, "k", "2") == CELLAR_OK); /* a set replaces it */
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "2"));
-    both_close();
 }
 
 T_CASE(value_above_the_limit_of_the_store_is_a_miss)
@@ -222,12 +216,11 @@ T_CASE(copy_to_another_name_is_a_miss)
     T_CHECK(engine_ask(&server, "COPY app:users:k app:users:l") != NULL);
     T_CHECK(side_has(&a, "l", NULL));
     T_CHECK(side_stats(&a).damaged > 0);
-    both_close();
 }
 
 T_CASE(clear_reaches_running_and_later_processes)
 {
-    side late;
+    static side late;
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
     T_CHECK(cellar_clear(a.users) == CELLAR_OK);
@@ -237,8 +230,6 @@ T_CASE(clear_reaches_running_and_later_processes)
     T_CHECK(side_has(&late, "k", NULL));
     T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
     T_CHECK(side_has(&late, "k", "2") && side_has(&a, "k", "2"));
-    side_close(&late);
-    both_close();
 }
 
 static char saved[512];
@@ -305,7 +296,6 @@ T_CASE(numbers_go_back_up_behind_an_older_replica)
     side_fence(&a);
     side_fence(&b);
     T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-    both_close();
 }
 
 T_CASE(raw_values_are_those_of_other_clients)
@@ -321,7 +311,6 @@ T_CASE(raw_values_are_those_of_other_clients)
     T_CHECK(cellar_clear(a.users) == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "m", NULL) && side_has(&a, "k", NULL));
-    both_close();
 }
 
 T_CASE(behind_is_read_by_its_writer_and_reaches_others)
@@ -338,7 +327,6 @@ T_CASE(behind_is_read_by_its_writer_and_reaches_others)
     side_fence(&a);
     side_fence(&b);
     T_CHECK(side_has(&b, "0", "0") && side_has(&b, "199", "199"));
-    both_close();
 }
 
 T_CASE(invalidate_keeps_values_out_of_the_server)
@@ -354,7 +342,6 @@ T_CASE(invalidate_keeps_values_out_of_the_server)
     T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
-    both_close();
 }
 
 T_CASE(pattern_ends_keys_of_each_spelling)
@@ -367,7 +354,6 @@ T_CASE(pattern_ends_keys_of_each_spelling)
     side_fence(&b);
     T_CHECK(side_has(&a, "u:1", NULL) && side_has(&a, "u:\t", NULL) && side_has(&a, "v:1", "1"));
     T_CHECK(side_has(&b, "u:1", NULL) && side_has(&b, "u:\t", NULL) && side_has(&b, "v:1", "1"));
-    both_close();
 }
 
 T_CASE(write_without_an_answer_is_deleted_later)
@@ -387,7 +373,6 @@ T_CASE(write_without_an_answer_is_deleted_later)
     T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
     T_CHECK(side_set(&a, "k", "3") == CELLAR_OK);
     T_CHECK(side_has(&b, "k", "3") || side_has(&b, "k", NULL)); /* the clear may come behind it */
-    both_close();
 }
 
 T_CASE(full_journal_ends_the_namespace)
@@ -412,7 +397,6 @@ T_CASE(full_journal_ends_the_namespace)
     T_CHECK(side_proven(&b));
     side_fence(&b);
     T_CHECK(side_has(&b, "9", NULL) && side_has(&b, "1", NULL));
-    both_close();
 }
 
 /* Check that the last errors name the memory of the server. Replace that of the store. */
@@ -445,7 +429,6 @@ T_CASE(full_server_loses_the_old_value_too)
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
-    both_close();
 }
 
 static _Atomic int loads;
@@ -542,7 +525,6 @@ T_CASE(cold_key_is_loaded_once_over_all_processes)
     }
     for (size_t i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
     T_EQ_I64(loads, 30);
-    both_close();
 }
 
 static void *count_up(void *ctx)
@@ -567,7 +549,6 @@ T_CASE(increments_of_two_processes_lose_nothing)
     pthread_join(t, NULL);
     T_CHECK(cellar_increment(a.users, "n", 1, 0, 0, NULL, &now) == CELLAR_OK);
     T_EQ_I64(now, 100);
-    both_close();
 }
 
 T_CASE(conditions_are_those_of_the_server)
@@ -592,7 +573,6 @@ T_CASE(conditions_are_those_of_the_server)
     T_CHECK(cellar_set(a.users, "k", 1, "6", 1, &o) == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "6"));
-    both_close();
 }
 
 static void *get_slowly(void *arg)
@@ -630,8 +610,6 @@ T_CASE(child_of_a_fork_closes)
     T_EQ_I64(status, 0);
     pthread_join(t, NULL);
     engine_signal(&server, SIGCONT);
-    side_close(&a);
-    engine_stop(&server);
 }
 
 static void *wait_for_lock(void *out)
@@ -670,7 +648,6 @@ T_CASE(lock_in_a_callback_of_the_remote_is_refused)
     T_EQ_I64(cellar_remote_lock_release(b.r, "lock", 4, &held), CELLAR_OK);
     pthread_join(t, NULL);
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &waited), CELLAR_OK);
-    both_close();
 }
 
 T_MAIN("cellar_remote_tier")

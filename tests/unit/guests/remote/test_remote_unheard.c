@@ -73,7 +73,6 @@ T_CASE(load_without_the_disk_agrees_with_the_server)
     T_CHECK(side_has(&b, "there", "new"));
     side_load_with(&b, "k", CELLAR_LOAD_NO_L2);
     T_CHECK(side_has(&a, "k", "old"));
-    both_close();
 }
 
 T_CASE(load_without_a_lease_ends_with_a_delete)
@@ -92,13 +91,12 @@ T_CASE(load_without_a_lease_ends_with_a_delete)
     T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
-    both_close();
 }
 
 /* The journal of one process deletes a key that the server never had. */
 T_CASE(journal_of_invalidate_is_heard)
 {
-    byte_proxy p;
+    static byte_proxy p;
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_INVALIDATE;
     T_REQUIRE(engine_start(&server, NULL));
@@ -115,10 +113,6 @@ T_CASE(journal_of_invalidate_is_heard)
     T_CHECK(side_proven(&b));
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
-    side_close(&a);
-    byte_proxy_close(&p);
-    side_close(&b);
-    engine_stop(&server);
 }
 
 /* The clear of a namespace that one process does not share raises the epoch all the same. */
@@ -136,7 +130,6 @@ T_CASE(set_with_a_new_tag_reaches_the_server)
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
     T_CHECK(side_has(&b, "k", "v"));
     T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
-    both_close();
 }
 
 /* A load begins, and the process reads numbers more often than it keeps pairs of epochs. */
@@ -158,7 +151,6 @@ T_CASE(long_load_reaches_the_server)
     T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_beside_tags, &a, &out) == CELLAR_OK);
     cellar_result_free(&out);
     T_CHECK(side_has(&b, "k", "old"));
-    both_close();
 }
 
 static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -183,7 +175,6 @@ T_CASE(load_with_a_new_tag_reaches_the_server)
     cellar_result_free(&out);
     T_CHECK(side_has(&b, "k", "old"));
     T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
-    both_close();
 }
 
 /* Return whether acquiring a lease ends with the value "hello" of the server. */
@@ -207,7 +198,6 @@ T_CASE(lease_finds_a_raw_value)
     both_open(&o);
     T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
     T_CHECK(lease_finds(&a, "k"));
-    both_close();
 }
 
 T_CASE(lease_finds_the_value_of_a_long_key)
@@ -221,7 +211,6 @@ T_CASE(lease_finds_the_value_of_a_long_key)
     T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, key, "new"));
-    both_close();
 }
 
 static _Atomic bool no_memory;
@@ -272,7 +261,6 @@ T_CASE(flush_without_memory_ends_all)
     T_CHECK(side_has(&s, "k", NULL));
     T_CHECK(side_set(&s, "k", "2") == CELLAR_OK && side_has(&s, "k", "2"));
     side_close(&s);
-    engine_stop(&server);
 }
 
 /* The server closes *subscriber* instead of sending more than its limit. */
@@ -293,8 +281,6 @@ T_CASE(message_above_the_output_limit_ends_memory)
     T_CHECK(side_proven(&a));
     T_CHECK(side_has(&a, "k", NULL));
     T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
-    side_close(&a);
-    engine_stop(&server);
 }
 
 T_MAIN("cellar_remote_unheard")

@@ -102,7 +102,6 @@ T_CASE(full_server_takes_a_new_namespace_but_no_new_tag)
     T_EQ_I64(side_set_tagged(&a, "k", "v", "new"), CELLAR_DEFERRED);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:~t:new")), 0);
     T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
-    both_close();
 }
 
 static cellar_err count(const side *s, const char *key, int64_t delta, int64_t *now)
@@ -128,7 +127,6 @@ T_CASE(refused_condition_keeps_the_value)
     T_EQ_I64(now, 6);
     T_EQ_I64(count(&a, "n", 1, &now), CELLAR_OK);
     T_EQ_I64(now, 7);
-    both_close();
 }
 
 /* Memory would keep the loaded value, and the server the old one. */
@@ -175,7 +173,6 @@ T_CASE(acquire_on_a_full_server_finds_the_value)
     cellar_result_free(&r);
     server_full(false);
     T_CHECK(side_has(&a, "k", "new"));
-    both_close();
 }
 
 T_CASE(acquire_on_a_full_server_loads_without_a_lease)
@@ -191,7 +188,6 @@ T_CASE(acquire_on_a_full_server_loads_without_a_lease)
     T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
     side_fence(&a);
     T_CHECK(side_has(&a, "k", "new"));
-    both_close();
 }
 
 T_MAIN("cellar_remote_unleased")
