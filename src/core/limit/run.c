@@ -64,7 +64,7 @@ static bool limit_load(cellar_limiter *l, limit_call *c, limit_slot *s, uint64_t
 
 /* Tell whether the words are still those of the decision. A denial writes nothing, so no exchange
  * fails: the key may have lost its slot and returned since, with the words of another key in
- * between (model DENIES_UNCONFIRMED). The cells of a log belong to its word. */
+ * between (mutant limit.denies_unconfirmed). The cells of a log belong to its word. */
 static bool limit_confirmed(const cellar_limiter *l, const limit_call *c, limit_slot *s)
 {
     base_fence_acq();

@@ -244,13 +244,6 @@ q fail l2_meet MOVE_PAST_ENDS MOVES=1 PUTS=1
 q fail l2_meet MOVE_PAST_ROW MOVES=1 PUTS=1
 q fail l2_meet LIST_BEFORE_COUNT LISTS
 q fail l2_meet COUNT_BEFORE_SWAP LISTS
-q ok   limit_cas CHECKS=1
-c ok   limit_cas
-q fail limit_cas EVICT_BY_STORE
-q fail limit_cas NO_SECOND_FP_READ
-c fail limit_cas NO_COLOUR
-q fail limit_cas NO_HIGH_WATER
-q fail limit_cas DENIES_UNCONFIRMED
 c ok   remote_coherence
 c ok   remote_coherence NBREAK=0 NFOR=2
 f ok   remote_coherence PASS NBREAK=0 NOWN=0 NGET=3 NFOR=2
