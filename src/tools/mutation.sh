@@ -177,9 +177,9 @@ build() {
                 }
                 {
                     split($1, part, ":")
-                    n = split(wrong[part[1]], line, " ")
+                    n = split(wrong[part[1]], at, " ")
                     hit = n == 0 && part[1] in whole
-                    for (i = 1; i <= n; i++) if (line[i] >= part[2] && line[i] <= part[2] + 6) hit = 1
+                    for (i = 1; i <= n; i++) if (at[i] >= part[2] && at[i] <= part[2] + 6) hit = 1
                     if (hit) print NR
                 }' "$dir/chosen" >"$dir/bad"
         fi
