@@ -15,9 +15,6 @@
 #include "base/sync.h"
 #include "base/table.h"
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static uint64_t sum_of(base_account *a)
 {
     uint64_t sum = 0;

@@ -38,9 +38,6 @@ static int locked_unlock(const void *at, size_t bytes)
 
 enum { PAGE = BASE_PAGE };
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static size_t resident(const base_region *r, size_t pages)
 {
     unsigned char in[64] = { 0 };

@@ -33,9 +33,6 @@ static size_t open_files(void)
     return n;
 }
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void begin(void)
 {
     const char *tmp = getenv("TMPDIR");

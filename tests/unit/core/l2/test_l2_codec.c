@@ -28,9 +28,6 @@ static bool packing; /* puts request compression */
 static toy right_toy, wrong_toy;
 static cellar_l2_cipher crypt_of_right, crypt_of_wrong;
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void toy_stream(const toy *t, const unsigned char *nonce, const unsigned char *in, size_t n,
                        unsigned char *out)
 {

@@ -16,9 +16,6 @@
 static l2_dev dev, cut;
 static l2_kit kit, after;
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void begin(l2_level level) { l2_kit_begin(&kit, &dev, level); l2_dev_init(&cut); }
 
 static void end(void) { l2_kit_end(&kit, &dev); l2_dev_fini(&cut); }

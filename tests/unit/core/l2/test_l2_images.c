@@ -18,9 +18,6 @@ static uint32_t words = IMAGE_WORDS;
 static base_rng rng;
 static uint32_t states, cleans, hints, nones;
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void give_all(void *ctx, l2_images *to)
 {
     (void)ctx;

@@ -24,9 +24,6 @@ static size_t read_bytes;       /* of data.seg */
 static uint32_t lasting;        /* reads from fail_at on that fail */
 static uint64_t memory_from;    /* offset of the first part in data.seg */
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,
                          size_t *done)
 {

@@ -26,9 +26,6 @@ static l2_kit kit;
 static uint32_t generation;
 static uint64_t version_of[2 * VALUES], newest;
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
     (void)ctx;

@@ -29,9 +29,6 @@ static entry of[KEYS];
 static uint32_t generation, version;
 static uint64_t epoch, gone_before, served, had_to;
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 /* Return the segments that this store has reclaimed or dropped so far. */
 static uint64_t gone_now(void)
 {

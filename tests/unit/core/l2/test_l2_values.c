@@ -22,9 +22,6 @@ static bool stamp_right;
 static uint32_t reads, act_at; /* reads of data.seg since the last `watch`; act_at 0: none */
 static void (*act)(void);
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static void open_again(void) { dev.locked = false; T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); }
 
 static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,

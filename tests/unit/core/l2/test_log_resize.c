@@ -29,9 +29,6 @@ static uint64_t factor;
 
 static int64_t now_ms(void *ctx) { (void)ctx; return 1000000; }
 
-static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
-T_AFTER_EACH(nothing_is_left);
-
 static l2_key key_of(const uint32_t *i)
 {
     return (l2_key){ i, sizeof *i, GENERATION,

@@ -386,7 +386,6 @@ static void over_tls(void (*run)(void))
 {
     if (!tls_kit_open(group_tls)) { return; }
     run();
-    t_wipe(group_tls);
     group_tls[0] = '\0';
 }
 

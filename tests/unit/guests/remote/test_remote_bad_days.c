@@ -389,24 +389,6 @@ T_CASE(server_without_its_primary_is_left)
     recovers_without_the_old_value();
 }
 
-T_CASE(loading_server_is_waited_for)
-{
-    static const char *const slow[] = { "--key-load-delay", "5000",
-        "--loading-process-events-interval-bytes", "1024", NULL };
-    static const char fill[] =
-        "for i=1,2000 do redis.call('SET','x'..i,string.rep('x',64)) end";
-    T_REQUIRE(engine_start(&server, slow));
-    day_begin(server.socket, 1000, NULL);
-    T_CHECK(engine_ask(&server, "EVAL %s 0", fill) != NULL);
-    T_CHECK(engine_ask(&server, "SAVE") != NULL);
-    engine_kill(&server);
-    engine_restart(&server); /* it answers -LOADING */
-    await_lost("loading", 2);
-    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    T_CHECK(engine_ask(&server, "CONFIG SET key-load-delay 0") != NULL);
-    recovers_without_the_old_value();
-}
-
 /* Let the server save, or fail to: a folder has the name of the file. */
 static void save_now(const char *status)
 {
@@ -493,18 +475,6 @@ T_CASE(evicted_value_leaves_memory)
     T_CHECK(side_stats(&a).heard >= 1);
     T_EQ_U64(gaps(), 0);
     T_CHECK(warnings <= 1); /* control keys may meet the full server */
-}
-
-T_CASE(flushed_server_empties_memory)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
-    T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "k", NULL));
-    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
-    T_EQ_U64(side_stats(&a).flushes, 1);
-    T_EQ_I64(warnings, 0);
 }
 
 /* A right that the user loses while the link stands. */

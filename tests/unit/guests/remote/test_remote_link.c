@@ -114,19 +114,6 @@ T_CASE(proof_ends_without_markers)
     T_EQ_STR(k.order, "tpgtp");
 }
 
-T_CASE(killed_connections_come_back)
-{
-    if (!started()) { return; }
-    for (int i = 0; i < 10; i++) {
-        const int linked = atomic_load(&k.linked);
-        T_CHECK(engine_cut(&e, i % 2 == 0 ? "normal" : "pubsub") >= 1);
-        while (atomic_load(&k.linked) == linked) { remote_link_step(k.link, 1); }
-        T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-        T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
-    }
-    T_EQ_I64(atomic_load(&k.gaps), 10);
-}
-
 T_CASE(lost_links_in_a_row_are_logged_once)
 {
     if (!prepared()) { return; }

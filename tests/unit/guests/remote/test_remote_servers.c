@@ -550,68 +550,6 @@ static void by_sentinel(uint16_t port)
     snprintf(k.c.master, sizeof k.c.master, "main");
 }
 
-T_CASE(replica_is_refused)
-{
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
-    proven();
-    engine_ask(&e, "REPLICAOF 127.0.0.1 1"); /* demoted: the next marker is refused */
-    const cellar_err err = remote_marker_now(k.link, 5000);
-    T_CHECK(err == CELLAR_E_BREAKER_OPEN);
-    T_CHECK(link_kit_refused(&k, &why) == REMOTE_WHY_READONLY || why.why == REMOTE_WHY_REPLICA);
-    for (int i = 0; i < 5000 && why.why != REMOTE_WHY_REPLICA; i++) {
-        remote_link_step(k.link, 1);
-        remote_link_refusal(k.link, &why);
-    }
-    T_EQ_I64(why.why, REMOTE_WHY_REPLICA);
-    engine_ask(&e, "REPLICAOF NO ONE");
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-}
-
-T_CASE(node_of_a_cluster_is_refused)
-{
-    static const char *const words[] = { "--cluster-enabled", "yes", NULL };
-    if (!engine_start_on(&e, true, words)) { return; }
-    link_kit_init(&k, e.socket);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLUSTER);
-    T_EQ_I64(why.code, CELLAR_E_UNSUPPORTED);
-    T_CHECK(strstr(why.text, "use a single server or Sentinel") != NULL);
-}
-
-T_CASE(full_server_keeps_its_proof)
-{
-    link_kit_answer a;
-    remote_figures f;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
-    proven();
-    engine_ask(&e, "CONFIG SET maxmemory 1");
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
-    T_EQ_I64(a.type, REMOTE_ERROR);
-    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
-    remote_link_figures(k.link, &f);
-    T_EQ_U64(f.counts[REMOTE_LINK_OOM], 1);
-    T_EQ_I64(f.state, REMOTE_PROVEN);
-}
-
-T_CASE(sentinel_names_the_server)
-{
-    static engine s;
-    char config[256];
-    if (!engine_start_on(&e, true, NULL)) { return; }
-    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
-    if (!engine_start_sentinel(&s, config)) { return; }
-    by_sentinel(s.port);
-    proven();
-    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
-    link_kit_close(&k);
-    snprintf(k.c.master, sizeof k.c.master, "other");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MASTER);
-    T_CHECK(strstr(why.text, "other") != NULL);
-}
-
 /* Two of three Sentinels are not there: one that names the server is no majority. */
 T_CASE(minority_of_the_sentinels_names_no_server)
 {

@@ -28,17 +28,6 @@ T_CASE(set_elsewhere_is_seen_after_a_fence)
     T_CHECK(side_has(&b, "k", NULL));
 }
 
-T_CASE(get_after_a_get_does_not_ask_again)
-{
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
-    side_fence(&b); /* the first set made the generation: all entries ended once */
-    T_CHECK(side_has(&b, "k", "1"));
-    const uint64_t gets = side_stats(&b).gets;
-    T_CHECK(side_has(&b, "k", "1"));
-    T_EQ_U64(side_stats(&b).gets, gets);
-}
-
 T_CASE(change_by_another_client_is_heard)
 {
     both_open(NULL);
@@ -55,19 +44,6 @@ T_CASE(change_by_another_client_is_heard)
     T_CHECK(side_set(&a, "k", "3") == CELLAR_OK);
     side_fence(&b); /* also of the flush and of the new generation */
     T_CHECK(side_has(&b, "k", "3"));
-}
-
-T_CASE(long_key_is_heard_by_its_digest)
-{
-    char key[601];
-    both_open(NULL);
-    memset(key, 'x', 600);
-    key[600] = '\0';
-    T_CHECK(side_set(&a, key, "1") == CELLAR_OK);
-    T_CHECK(side_has(&a, key, "1") && side_has(&b, key, "1"));
-    T_CHECK(side_set(&b, key, "2") == CELLAR_OK);
-    side_fence(&a);
-    T_CHECK(side_has(&a, key, "2"));
 }
 
 T_CASE(foreign_bytes_are_a_miss_and_stay)
@@ -298,21 +274,6 @@ T_CASE(numbers_go_back_up_behind_an_older_replica)
     T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
 }
 
-T_CASE(raw_values_are_those_of_other_clients)
-{
-    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW };
-    both_open(&o);
-    T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
-    T_CHECK(side_has(&a, "k", "hello"));
-    T_CHECK(side_set(&a, "k", "world") == CELLAR_OK);
-    redisReply *got = engine_ask(&server, "GET app:users:k");
-    T_CHECK(got != NULL && got->type == REDIS_REPLY_STRING && strcmp(got->str, "world") == 0);
-    T_CHECK(side_set(&a, "m", "1") == CELLAR_OK && side_has(&b, "m", "1"));
-    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "m", NULL) && side_has(&a, "k", NULL));
-}
-
 T_CASE(behind_is_read_by_its_writer_and_reaches_others)
 {
     cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = CELLAR_REMOTE_BEHIND };
@@ -525,30 +486,6 @@ T_CASE(cold_key_is_loaded_once_over_all_processes)
     }
     for (size_t i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
     T_EQ_I64(loads, 30);
-}
-
-static void *count_up(void *ctx)
-{
-    const side *s = ctx;
-    for (int i = 0; i < 50; i++) {
-        int64_t now;
-        cellar_err err;
-        while ((err = cellar_increment(s->users, "n", 1, 1, 0, NULL, &now)) == CELLAR_E_BUSY) {}
-        T_CHECK(err == CELLAR_OK);
-    }
-    return NULL;
-}
-
-T_CASE(increments_of_two_processes_lose_nothing)
-{
-    pthread_t t;
-    int64_t now = 0;
-    both_open(NULL);
-    T_REQUIRE(pthread_create(&t, NULL, count_up, &a) == 0);
-    (void)count_up(&b);
-    pthread_join(t, NULL);
-    T_CHECK(cellar_increment(a.users, "n", 1, 0, 0, NULL, &now) == CELLAR_OK);
-    T_EQ_I64(now, 100);
 }
 
 T_CASE(conditions_are_those_of_the_server)

@@ -184,7 +184,6 @@ T_CASE(long_values_pass_whole_both_ways)
     tls_ticket_free(ticket);
     free(from);
     free(to);
-    t_wipe(dir);
 }
 
 T_CASE(end_with_and_without_a_goodbye_is_an_end)
@@ -208,7 +207,6 @@ T_CASE(end_with_and_without_a_goodbye_is_an_end)
         pair_close(&p);
         tls_ticket_free(ticket);
     }
-    t_wipe(dir);
 }
 
 /* Cut the bytes to the client behind each one: it never reports a byte that did not come whole, and
@@ -243,7 +241,6 @@ T_CASE(stream_cut_at_each_byte_never_passes_as_whole)
         tls_ticket_free(ticket);
     }
     T_CHECK(whole > shaken_at && shaken_at > 300);
-    t_wipe(dir);
 }
 
 /* ---- certificates ---- */
@@ -279,7 +276,6 @@ T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
         T_CHECK((ticket != NULL) == (bad[i].part == NULL));
         tls_ticket_free(ticket);
     }
-    t_wipe(dir);
 }
 
 T_CASE(client_certificate_is_wanted_where_the_server_says_so)
@@ -308,7 +304,6 @@ T_CASE(client_certificate_is_wanted_where_the_server_says_so)
         pair_close(&p);
         tls_ticket_free(ticket);
     }
-    t_wipe(dir);
 }
 
 /* The alert of a refused certificate waits unread while the next send fails. */
@@ -333,7 +328,6 @@ T_CASE(reason_of_a_refusal_is_found_when_a_send_fails)
     refused(&p, 0, "wants a client certificate");
     pair_close(&p);
     tls_ticket_free(ticket);
-    t_wipe(dir);
 }
 
 T_CASE(files_that_cannot_be_used_have_a_sentence)
@@ -349,7 +343,6 @@ T_CASE(files_that_cannot_be_used_have_a_sentence)
     const tls_files other_key = { .cert_file = path("server.crt"), .key_file = path("client.key") };
     T_CHECK(tls_server_open(&other_key, why) == NULL);
     T_CHECK(strstr(why, "key values mismatch") != NULL);
-    t_wipe(dir);
 }
 
 /* ---- tickets and rotation ---- */
@@ -393,7 +386,6 @@ T_CASE(ticket_resumes_a_session_and_its_chain_is_verified_again)
     T_CHECK(once(server, &trust, &ticket, NULL) + 100 > first);
     tls_server_close(server);
     tls_ticket_free(ticket);
-    t_wipe(dir);
 }
 
 T_CASE(files_of_a_server_are_read_again_when_they_change)
@@ -414,7 +406,6 @@ T_CASE(files_of_a_server_are_read_again_when_they_change)
     T_CHECK(strstr(why, "tls_cert_file") != NULL); /* the accept said why the old ones stay */
     tls_server_close(server);
     tls_ticket_free(ticket);
-    t_wipe(dir);
 }
 
 /* ---- peers that are none ---- */
@@ -447,7 +438,6 @@ T_CASE(random_bytes_are_refused_by_both_sides)
         pair_close(&p);
         tls_ticket_free(ticket);
     }
-    t_wipe(dir);
 }
 
 #if defined(CELLAR_WITH_TLS)
@@ -487,7 +477,6 @@ T_CASE(server_of_tls_1_1_is_refused)
     SSL_free(old);
     SSL_CTX_free(c);
     pair_close(&p);
-    t_wipe(dir);
 }
 
 /* A server of TLS 1.2 asks for another handshake: the client goes on without it. */
@@ -520,7 +509,6 @@ T_CASE(renegotiation_is_refused_and_bytes_go_on)
     SSL_CTX_free(c);
     pair_close(&p);
     tls_ticket_free(ticket);
-    t_wipe(dir);
 }
 #else
 T_CASE(server_of_tls_1_1_is_refused) { T_SKIP("built without TLS=1"); }

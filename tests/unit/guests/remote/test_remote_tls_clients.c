@@ -66,7 +66,6 @@ T_CASE(slow_handshakes_are_closed_after_5_seconds)
     T_EQ_STR(ask(next, "PING\r\n"), "+PONG\r\n");
     close(next), close(late), close(visitor);
     port_end();
-    t_wipe(pem_folder);
 }
 
 T_CASE(expired_certificate_is_a_line_of_the_log)
@@ -89,7 +88,6 @@ T_CASE(expired_certificate_is_a_line_of_the_log)
     close(dial(port_stats().port));
     T_EQ_I64(lines_with("server.pem expired on 2"), 1);
     port_end();
-    t_wipe(pem_folder);
 }
 
 T_MAIN("remote_tls_clients")

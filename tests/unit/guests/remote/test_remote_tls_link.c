@@ -36,17 +36,7 @@ static bool start(bool clients)
     const char *const words[] = { "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", cert,
         "--tls-ca-cert-file", ca, "--tls-auth-clients", clients ? "yes" : "no",
         version != NULL ? "--tls-protocols" : NULL, version, NULL };
-    if (!engine_start_on(&server, true, words)) {
-        t_wipe(dir);
-        return false;
-    }
-    return true;
-}
-
-static void stop(void)
-{
-    engine_stop(&server);
-    t_wipe(dir);
+    return engine_start_on(&server, true, words);
 }
 
 /* Give the running server another certificate. */
@@ -82,6 +72,7 @@ static void tls_side(side *s, const char *host, unsigned port, const char *more)
     T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(s->store, url, &o, &s->r) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
+    left_add(s, side_left);
 }
 
 /* Wait until the last error has a part; 20 s at most. */
@@ -113,7 +104,7 @@ T_CASE(values_and_changes_pass_over_tls)
 {
     enum { LEN = 1 << 20, KEYS = 500 };
     static char value[LEN], got[LEN];
-    side a, b;
+    static side a, b;
     size_t len = 0;
     if (!start(false)) { return; }
     tls_side(&a, "localhost", tls_port, "");
@@ -145,9 +136,6 @@ T_CASE(values_and_changes_pass_over_tls)
     T_CHECK(engine_cut(&server, "normal") >= 1); /* reconnect, with a ticket */
     T_CHECK(is_back(&b));
     T_CHECK(side_has(&b, "7", "7.2"));
-    side_close(&a);
-    side_close(&b);
-    stop();
 }
 
 T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken)
@@ -158,7 +146,7 @@ T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken)
         { "self.pem", "certificate refused: self-signed certificate" },
         { "other.pem", "certificate refused: unable to get local issuer certificate" },
     };
-    side a;
+    static side a;
     if (!start(false)) { return; }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (i != 0) { side_close(&a); }
@@ -175,13 +163,11 @@ T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken)
     side_close(&a);
     tls_side(&a, "localhost", tls_port, "&tls_server_name=other.example");
     T_CHECK(side_proven(&a));
-    side_close(&a);
-    stop();
 }
 
 static void certificate_is_rotated(void)
 {
-    side a;
+    static side a;
     if (!start(false)) { return; }
     tls_side(&a, "localhost", tls_port, "");
     T_REQUIRE(side_proven(&a));
@@ -191,7 +177,7 @@ static void certificate_is_rotated(void)
     present("other.pem"); /* of the new CA */
     T_CHECK(side_proven(&a));
     side_close(&a);
-    stop();
+    left_close();
 }
 
 static void with_each_version(void (*run)(void))
@@ -212,7 +198,7 @@ T_CASE(certificate_revoked_by_rotation_is_refused_at_the_next_connect)
 
 T_CASE(insecure_link_warns_at_each_connect)
 {
-    side a;
+    static side a;
     if (!start(false)) { return; }
     present("expired.pem");
     warnings = 0;
@@ -226,14 +212,12 @@ T_CASE(insecure_link_warns_at_each_connect)
     warnings = 0;
     refused(&a, CELLAR_E_DENIED, "expired");
     T_EQ_I64(warnings, 0);
-    side_close(&a);
-    stop();
 }
 
 static void client_certificate_is_wanted(void)
 {
     char more[2 * TLS_KIT_PATH], cert[TLS_KIT_PATH];
-    side a;
+    static side a;
     if (!start(true)) { return; }
     tls_side(&a, "localhost", tls_port, "");
     refused(&a, CELLAR_E_DENIED, "the server wants a client certificate: give tls_cert_file");
@@ -246,7 +230,7 @@ static void client_certificate_is_wanted(void)
     T_CHECK(engine_cut(&server, "normal") >= 1);
     refused(&a, CELLAR_E_DENIED, "tls_cert_file");
     side_close(&a);
-    stop();
+    left_close();
 }
 
 T_CASE(client_certificate_opens_a_server_that_wants_one)
@@ -256,12 +240,10 @@ T_CASE(client_certificate_opens_a_server_that_wants_one)
 
 T_CASE(server_without_tls_is_named)
 {
-    side a;
+    static side a;
     if (!start(false)) { return; }
     tls_side(&a, "localhost", server.port, "");
     refused(&a, CELLAR_E_TIMEOUT, "does not answer the handshake of TLS");
-    side_close(&a);
-    stop();
 }
 
 /* ---- faults of the network ---- */
@@ -311,7 +293,7 @@ T_CASE(link_cut_in_each_state_of_the_handshake_comes_back)
 {
     static byte_proxy p;
     char port[8];
-    link_kit k;
+    static link_kit k;
     if (!start(false)) { return; }
     snprintf(port, sizeof port, "%u", tls_port);
     const uint16_t at = engine_free_port();
@@ -331,15 +313,12 @@ T_CASE(link_cut_in_each_state_of_the_handshake_comes_back)
         atomic_store(&p.fresh.way[way].left, -1);
     }
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    byte_proxy_close(&p);
-    stop();
 }
 
 /* A peer that accepts and says nothing has io_ms x 10. */
 T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake)
 {
-    link_kit k;
+    static link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
     uint16_t port;
     if (!tls_kit_open(dir)) { return; }
@@ -355,7 +334,6 @@ T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake)
     T_CHECK(strstr(why.text, "does not answer the handshake") != NULL);
     link_kit_close(&k);
     close(silent);
-    t_wipe(dir);
 }
 
 /* 10^4 random bytes and an end, as a server and as a Sentinel. */
@@ -390,7 +368,6 @@ T_CASE(random_bytes_are_no_server_and_no_sentinel)
         for (int i = 0; i < count; i++) { close(client[i]); }
     }
     close(fd);
-    t_wipe(dir);
 }
 
 /* Bytes come late, piece by piece: the deadline is that of the whole handshake. */
@@ -399,7 +376,7 @@ T_CASE(slow_handshake_has_ten_times_io_ms_in_all)
     enum { IO_MS = 50 };
     static byte_proxy p;
     char port[8];
-    link_kit k;
+    static link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
     if (!start(false)) { return; }
     snprintf(port, sizeof port, "%u", tls_port);
@@ -413,9 +390,6 @@ T_CASE(slow_handshake_has_ten_times_io_ms_in_all)
     for (int way = 0; way < 2; way++) { atomic_store(&p.fresh.way[way].delay_ms, IO_MS / 5); }
     k.c.io_ms = 1000; /* longer than io_ms before; a busy machine is slow, too */
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    byte_proxy_close(&p);
-    stop();
 }
 
 /* ---- Sentinel ---- */
@@ -444,6 +418,7 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
     T_REQUIRE(cellar_namespace_open(a->store, "users", NULL, &a->users) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(a->store, url, &o, &a->r) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(a->r, a->users, NULL) == CELLAR_OK);
+    left_add(a, side_left);
 }
 
 static void sentinel_side(side *a, const char *name) { sentinels_side(a, 1, &name); }
@@ -454,8 +429,8 @@ T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again)
     static const char *const name = "server.pem";
     static byte_proxy p;
     char port[8];
-    side a;
-    link_kit k;
+    static side a;
+    static link_kit k;
     if (!start(false)) { return; }
     sentinels_side(&a, 1, &name);
     T_CHECK(side_proven(&a));
@@ -486,17 +461,13 @@ T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again)
         T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
     }
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    link_kit_close(&k);
-    byte_proxy_close(&p);
-    engine_stop(&sentinel[0]);
-    stop();
 }
 
 T_CASE(sentinel_with_a_wrong_certificate_has_no_vote)
 {
     static const char *const one_wrong[] = { "wrong.pem", "server.pem", "server.pem" };
     static const char *const two_wrong[] = { "server.pem", "expired.pem", "wrong.pem" };
-    side a;
+    static side a;
     if (!start(false)) { return; }
     sentinels_side(&a, 3, one_wrong);
     T_CHECK(side_proven(&a));
@@ -508,12 +479,11 @@ T_CASE(sentinel_with_a_wrong_certificate_has_no_vote)
     T_EQ_I64(side_set(&a, "k", "v"), CELLAR_DEFERRED);
     side_close(&a);
     for (int i = 0; i < 3; i++) { engine_stop(&sentinel[i]); }
-    stop();
 }
 
 T_CASE(sentinel_is_asked_over_tls)
 {
-    side a;
+    static side a;
     if (!start(false)) { return; }
     sentinel_side(&a, "wrong.pem");
     refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: hostname mismatch");
@@ -526,9 +496,6 @@ T_CASE(sentinel_is_asked_over_tls)
     refused(&a, CELLAR_E_DENIED, "TLS with 127.0.0.1: certificate refused: IP address mismatch");
     present("server.pem");
     T_CHECK(side_proven(&a));
-    side_close(&a);
-    engine_stop(&sentinel[0]);
-    stop();
 }
 
 T_MAIN("remote_tls_link")
