@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 
 #include "tests/support/no_wait.h"
-#include "tests/support/rights.h"
+#include "tests/support/engine_kit.h"
 
 #include "src/guests/remote/key.c"
 #include "src/guests/remote/form.c"
@@ -287,14 +287,6 @@ T_INLINE void share_open(share *s, const engine *e)
     share_give(&s->link, c);
     share_listen(s);
     left_add(s, share_left);
-}
-
-/* Leave the least rights, for connections from now on and those that exist. */
-T_INLINE void share_least_rights(engine *e)
-{
-    rights r;
-    rights_read(&r);
-    rights_grant(e, "default", "nopass", &r, r.count);
 }
 
 /* Memory that child processes share. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    one load of a cold key over all processes; a change by any client ends the lease, and so
- *         does the next request when its owner has no beat.
+ * Aim:    a cold key has one lease; a change by any client ends the lease, and so does the next
+ *         request when its owner has no beat. One load over processes: test_remote_shared_load.
  * Method: members in one process and in child processes, on a server of the test. A member waits as
  *         the store does: it notes the invalidations heard before it asks. */
 #include "tests/support/share_kit.h"
@@ -323,20 +323,6 @@ T_CASE(lease_ends_with_its_own_beat_alone)
     }
 }
 
-T_CASE(documented_rights_suffice)
-{
-    if (!begin()) { return; }
-    member a;
-    member_of(&a, &one, "k", 5000);
-    share_least_rights(&server);
-    T_EQ_I64(take(&a), CELLAR_LEASED);
-    T_EQ_I64(fill(&a, "v"), CELLAR_OK);
-    T_EQ_I64(take(&a), CELLAR_OK);
-    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
-    release(&a);
-    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
-}
-
 T_CASE(full_server_refuses_leases)
 {
     if (!begin()) { return; }
@@ -364,85 +350,6 @@ T_CASE(each_failed_allocation_is_a_code)
 }
 
 /* ---- Processes ------------------------------------------------------------------------------ */
-
-enum { PROCESSES = 8, THREADS = 8, KEYS = 60 };
-
-typedef struct board {
-    atomic_uint_least64_t loads[KEYS], wrong, answers;
-} board;
-
-typedef struct worker {
-    share *s;
-    board *b;
-} worker;
-
-/* Get a key as the store does: take the lease and load, or wait until the key is heard. */
-static void get_or_load(worker *w, int key)
-{
-    char text[16], value[32];
-    snprintf(text, sizeof text, "cold%d", key);
-    snprintf(value, sizeof value, "value of %d", key);
-    member m;
-    member_of(&m, w->s, text, 5000);
-    for (;;) {
-        const unsigned heard = atomic_load(&w->s->link.heard);
-        const cellar_err err = take(&m);
-        if (err == CELLAR_LEASED) {
-            atomic_fetch_add(&w->b->loads[key], 1);
-            engine_pause_ms(1);
-            if (fill(&m, value) != CELLAR_OK) { atomic_fetch_add(&w->b->wrong, 1); }
-            return;
-        }
-        if (err == CELLAR_OK) {
-            atomic_fetch_add(strcmp(m.value, value) == 0 ? &w->b->answers : &w->b->wrong, 1);
-            return;
-        }
-        if (err != CELLAR_PENDING) {
-            atomic_fetch_add(&w->b->wrong, 1);
-            return;
-        }
-        while (atomic_load(&w->s->link.heard) == heard) { sched_yield(); }
-    }
-}
-static void *work(void *arg)
-{
-    worker *w = arg;
-    for (int i = 0; i < KEYS; i++) { get_or_load(w, i); }
-    return NULL;
-}
-static void work_in_threads(board *b)
-{
-    share own;
-    pthread_t t[THREADS];
-    worker w = { .s = &own, .b = b };
-    share_open(&own, &server);
-    for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &w) == 0); }
-    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
-    share_close(&own);
-}
-
-T_CASE(cold_keys_are_loaded_once)
-{
-    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
-    board *b = share_pages(sizeof *b);
-    pid_t child[PROCESSES];
-    for (int i = 0; i < PROCESSES; i++) {
-        child[i] = fork();
-        if (child[i] == 0) {
-            work_in_threads(b);
-            _exit(t_failed());
-        }
-    }
-    for (int i = 0; i < PROCESSES; i++) {
-        int status = -1;
-        T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
-        T_EQ_I64(status, 0);
-    }
-    for (int i = 0; i < KEYS; i++) { T_EQ_U64(atomic_load(&b->loads[i]), 1); }
-    T_EQ_U64(atomic_load(&b->answers), (PROCESSES * THREADS - 1) * KEYS);
-    T_EQ_U64(atomic_load(&b->wrong), 0);
-    munmap(b, sizeof *b);
-}
 
 /* The steps at which a leader is killed. */
 typedef enum death { DEATH_LEASED, DEATH_IN_LOADER, DEATH_FILLED, DEATHS } death;

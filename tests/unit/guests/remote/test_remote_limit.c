@@ -262,40 +262,6 @@ T_CASE(held_units_expire)
     T_EQ_U64(stats_of(l).unused, 39);
 }
 
-static void take_a_batch(cellar_remote_limiter *l)
-{
-    while (admitted(l, "k", 1) == 0) { engine_pause_ms(1); } /* the answer came too late */
-}
-
-/* Two members take batches and stand still; then all spend at the same time. With a life that does
- * not end (the mutant: an hour of hold where 100 ms are promised) the burst is exceeded. */
-static uint64_t spent_after_pause(int64_t hold_ms)
-{
-    const cellar_rule rule = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 400);
-    cellar_remote_limiter *a = limiter(&one, rule, hold_ms, 400), *b = limiter(&two, rule, hold_ms,
-                                                                               400);
-    take_a_batch(a);
-    engine_pause_ms(450);
-    take_a_batch(b);
-    engine_pause_ms(450);
-    const int64_t from = share_now_ns();
-    uint64_t n = admitted(a, "k", 900) + admitted(b, "k", 900);
-    const int64_t took_ms = (share_now_ns() - from) / 1000000 + 1;
-    limiter_close(a);
-    limiter_close(b);
-    engine_ask(&server, "DEL ~app:limit:default:k");
-    const uint64_t bound = 400 + (uint64_t)(took_ms + 100);
-    return n > bound ? n - bound : 0;
-}
-T_CASE(units_without_an_end_exceed_the_bound)
-{
-    if (!begin()) { return; }
-    T_EQ_U64(spent_after_pause(100), 0);
-    uint64_t over = 0; /* a busy machine spends them so slowly that some were due meanwhile */
-    for (int i = 0; i < 20 && over == 0; i++) { over = spent_after_pause(60000); }
-    T_CHECK(over > 0);
-}
-
 /* A reply that arrives after hold_ms decides the call that asked. The rest of its batch is lost. */
 T_CASE(late_grant_is_spent_by_its_call_alone)
 {
@@ -609,24 +575,6 @@ T_CASE(each_failed_allocation_is_a_code)
         memset(&s, 0, sizeof s);
         atomic_store(&share_fail_alloc, i);
         T_EQ_I64(remote_share_open(&s.r), CELLAR_E_NOMEM);
-    }
-}
-
-T_CASE(documented_rights_suffice)
-{
-    if (!begin()) { return; }
-    const cellar_rule rules[] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
-                                  cellar_rule_fixed_window(10, CELLAR_PER_MONTH),
-                                  cellar_rule_sliding_log(10, CELLAR_HOUR_NS) };
-    share_least_rights(&server);
-    for (size_t i = 0; i < 3; i++) {
-        const char key[2] = { (char)('a' + i), '\0' };
-        cellar_remote_limiter *a = limiter(&one, rules[i], 60000, 6);
-        T_EQ_U64(admitted(a, key, 2), 2);
-        limiter_close(a);
-        cellar_remote_limiter *b = limiter(&two, rules[i], 60000, 1);
-        T_EQ_U64(admitted(b, key, 20), 8);
-        limiter_close(b);
     }
 }
 

@@ -381,17 +381,6 @@ T_CASE(child_of_a_waiting_process_is_refused)
     T_EQ_I64(w.err, CELLAR_OK);
 }
 
-T_CASE(documented_rights_suffice)
-{
-    if (!begin()) { return; }
-    cellar_remote_lock lk, other;
-    share_least_rights(&server);
-    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &other), CELLAR_E_BUSY);
-    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 1000), CELLAR_OK);
-    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
-}
-
 T_CASE(bad_input_is_refused)
 {
     if (!begin()) { return; }

@@ -46,16 +46,6 @@ T_CASE(change_by_another_client_is_heard)
     T_CHECK(side_has(&b, "k", "3"));
 }
 
-T_CASE(foreign_bytes_are_a_miss_and_stay)
-{
-    both_open(NULL);
-    T_CHECK(engine_ask(&server, "SET app:users:json {\"a\":1}") != NULL);
-    T_CHECK(engine_ask(&server, "LPUSH app:users:list x") != NULL);
-    T_CHECK(side_has(&a, "json", NULL) && side_has(&a, "list", NULL));
-    T_CHECK(side_stats(&a).foreign >= 2);
-    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:json app:users:list")), 2);
-}
-
 static cellar_err load_own(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
@@ -183,15 +173,6 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
         T_EQ_I64(cellar_set(a.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_E_TOOBIG);
         both_close();
     }
-}
-
-T_CASE(copy_to_another_name_is_a_miss)
-{
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
-    T_CHECK(engine_ask(&server, "COPY app:users:k app:users:l") != NULL);
-    T_CHECK(side_has(&a, "l", NULL));
-    T_CHECK(side_stats(&a).damaged > 0);
 }
 
 T_CASE(clear_reaches_running_and_later_processes)

@@ -729,25 +729,5 @@ T_CASE(pages_need_no_port)
     T_EQ_I64(fetch(GET("/")), 200);
 }
 
-T_CASE(every_failure_of_open_leaves_nothing)
-{
-    static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
-                                         "getsockname", "epoll_ctl" };
-    port_store_open();
-    cellar_resp_config o = port_opts(&host);
-    o.admin = "0";
-    for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
-        for (uint64_t n = 1; n < 20; n++) {
-            (void)base_fault_io_arm(sites[i], EIO, n, false);
-            const cellar_err err = cellar_resp_open(port_store, &o, &port);
-            const uint64_t calls = base_fault_io_arm(sites[i], 0, 0, false);
-            T_CHECK(err == CELLAR_E_IO || (err == CELLAR_OK && (calls < n || n > 1)));
-            port_close();
-            T_CHECK(access(port_path, F_OK) != 0);
-            if (calls < n) { break; }
-        }
-    }
-}
-
 T_ONE_THREAD;
 T_MAIN("resp_admin")

@@ -16,19 +16,6 @@ static void batch_begin(void)
     T_EQ_I64(cellar_set_str(port_db, "b", "", 0), CELLAR_OK);
 }
 
-T_CASE(hundred_gets_keep_their_order)
-{
-    char in[100 * 12] = "PING\r\n", want[100 * 12] = "+PONG\r\n";
-    batch_begin();
-    for (int i = 0; i < 33; i++) {
-        (void)strcat(in, "GET a\r\nGET b\r\nGET none\r\n");
-        (void)strcat(want, "$1\r\n1\r\n$0\r\n\r\n$-1\r\n");
-    }
-    const int fd = peer();
-    T_EQ_STR(ask(fd, in), want);
-    T_EQ_U64(port_stats().commands, 100);
-}
-
 T_CASE(values_of_any_length_are_whole)
 {
     static const size_t lens[] = { 511, 512, 513, 4096, 16354, 16368, 16369, 16384, 100000, 9 };

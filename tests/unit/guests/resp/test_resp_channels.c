@@ -148,40 +148,6 @@ T_CASE(client_with_10000_channels_leaves_nothing)
     T_CHECK(port_stats().bytes < before + (512 << 10));
 }
 
-static void many_clients(cellar_resp_config *o) { o->max_clients = 1100; }
-
-T_CASE(message_reaches_1000_subscribers)
-{
-    static int fds[1000];
-    struct rlimit most;
-    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &most) == 0);
-    most.rlim_cur = most.rlim_max;
-    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &most) == 0);
-    if (most.rlim_cur < 2100) {
-        T_SKIP("fewer than 2,100 descriptors");
-        return;
-    }
-    port_begin_on(api_open(64 << 20), many_clients);
-    const int last = peer();
-    for (int i = 0; i < 1000; i++) {
-        fds[i] = peer_connect();
-        T_CHECK(tell_text(fds[i], "SUBSCRIBE news\r\n"));
-        (void)cellar_resp_step(port, 0);
-    }
-    port_run();
-    T_EQ_STR(ask(last, "PUBSUB NUMSUB news\r\nPUBLISH news hi\r\n"),
-             "*2\r\n$4\r\nnews\r\n:1000\r\n:1000\r\n");
-    int got = 0;
-    for (int i = 0; i < 1000; i++) {
-        bool closed;
-        got += strstr(hear(fds[i], &closed), MESSAGE("4", "news", "2", "hi")) != NULL;
-        close(fds[i]);
-    }
-    T_EQ_I64(got, 1000);
-    port_run();
-    T_EQ_STR(ask(last, "PUBSUB CHANNELS\r\n"), "*0\r\n");
-}
-
 /* ---- signals ---- */
 
 static struct said {

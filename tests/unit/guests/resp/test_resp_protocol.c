@@ -49,18 +49,6 @@ T_CASE(each_cut_gives_the_same_replies)
     }
 }
 
-T_CASE(single_bytes_give_the_same_replies)
-{
-    port_begin();
-    const int fd = peer();
-    char all[sizeof answer] = "";
-    size_t len = 0;
-    for (size_t i = 0; i + 1 < sizeof talk; i++) {
-        len += (size_t)snprintf(all + len, sizeof all - len, "%s", ask_bytes(fd, talk + i, 1));
-    }
-    T_EQ_STR(all, answer);
-}
-
 T_CASE(broken_requests_get_the_words_of_redis)
 {
     static const struct { const char *in, *out; } rows[] = {

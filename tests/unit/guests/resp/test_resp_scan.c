@@ -158,17 +158,6 @@ T_CASE(client_that_leaves_ends_its_scan)
     T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
 }
 
-T_CASE(half_closed_client_gets_its_keys)
-{
-    begin_full();
-    const int fd = peer();
-    T_CHECK(tell_text(fd, "KEYS *\r\nECHO end\r\n"));
-    T_EQ_I64(shutdown(fd, SHUT_WR), 0);
-    T_CHECK(is_closed(fd));
-    T_EQ_I64(count_of(port_heard, "$8\r\nkey:"), KEYS);
-    T_EQ_I64(count_of(port_heard, "$3\r\nend\r\n"), 1);
-}
-
 /* Two scans: one is in its second slice, the other one in its first. */
 T_CASE(port_is_closed_during_scans)
 {
@@ -181,20 +170,6 @@ T_CASE(port_is_closed_during_scans)
     port_end(); /* asserts that all memory is free */
     T_EQ_STR(heard(fd), "");
     T_EQ_STR(heard(other), "");
-}
-
-T_CASE(scans_of_several_clients_all_end)
-{
-    enum { SCANS = 8 };
-    int fd[SCANS];
-    begin_full();
-    for (int i = 0; i < SCANS; i++) { fd[i] = peer(); }
-    for (int i = 0; i < SCANS; i++) { T_CHECK(tell_text(fd[i], "DBSIZE\r\n")); }
-    port_run();
-    for (int i = 0; i < SCANS; i++) {
-        T_EQ_STR(heard(fd[i]), ":5000\r\n");
-        close(fd[i]);
-    }
 }
 
 T_CASE(flush_by_another_client_ends_the_list)

@@ -827,37 +827,5 @@ T_CASE(group_has_a_name_or_a_number)
     port_begin_with(with_group);
 }
 
-/* Fail each allocation of an open in turn: nothing is left of it. */
-T_CASE(open_without_memory_leaves_nothing)
-{
-    cellar_host_config host;
-    port_store_open();
-    cellar_resp_config o = port_opts(&host);
-    with_shared(&o);
-    bool failed = true;
-    for (uint64_t n = 1; failed; n++) {
-        cellar_resp *r;
-        (void)base_fault_alloc_arm(n, false);
-        const cellar_err err = cellar_resp_open(port_store, &o, &r);
-        failed = base_fault_alloc_site() != NULL;
-        (void)base_fault_alloc_arm(0, false);
-        T_CHECK(failed || err == CELLAR_OK);
-        T_CHECK(err == CELLAR_OK || r == NULL);
-        cellar_resp_close(r);
-    }
-}
-
-T_CASE(options_are_checked)
-{
-    cellar_host_config host;
-    port_store_open();
-    cellar_resp_config o = port_opts(&host);
-    o.shared_bytes = 1 << 20;
-    refused(&o, "shared_bytes must be at least 2 MiB");
-    o.shared_bytes = SHARED_BYTES;
-    o.namespaces = "0=users";
-    refused(&o, "database 0 is the shared store");
-}
-
 T_ONE_THREAD;
 T_MAIN("cellar_resp_shared")
