@@ -80,37 +80,6 @@ static cellar_err get(uint32_t key, uint32_t version, size_t n)
 
 #define SOME 40u
 
-/* Key 3 was deleted, key 4 has its second version, all others the first one. */
-static void some_are_served(void)
-{
-    for (uint32_t i = 0; i < SOME; i++) {
-        T_EQ_I64(i == 4 ? get(4, 2, 100) : get(i, 1, i * 170), i == 3 ? CELLAR_MISS : CELLAR_OK);
-    }
-}
-
-T_CASE(values_are_served_from_buffer_from_disk_and_after_a_reopen)
-{
-    start();
-    open_it();
-    for (uint32_t i = 0; i < SOME; i++) {
-        T_EQ_I64(put(i, 1, i * 170), CELLAR_OK);
-        T_EQ_I64(get(i, 1, i * 170), CELLAR_OK);
-    }
-    work();
-    T_CHECK(figures().sealed > 0);
-    for (uint32_t i = 0; i < SOME; i++) { T_EQ_I64(get(i, 1, i * 170), CELLAR_OK); }
-    kill_key(3);
-    T_EQ_I64(put(4, 2, 100), CELLAR_OK);
-    some_are_served();
-    for (int round = 0; round < 3; round++) {
-        close_and_open();
-        some_are_served();
-    }
-    kill_and_open();
-    some_are_served();
-    end();
-}
-
 T_CASE(all_fields_are_restored)
 {
     start();
@@ -569,25 +538,6 @@ T_CASE(deletes_on_a_failing_disk_rely_on_the_marker)
     for (uint32_t i = 0; i < stored; i++) {
         T_EQ_I64(get(i, 1, 1000), i < killed ? CELLAR_MISS : CELLAR_OK);
     }
-    end();
-}
-
-T_CASE(reclaim_keeps_the_newest_records)
-{
-    start();
-    open_it();
-    uint32_t newest[32] = { 0 };
-    base_rng r;
-    base_rng_seed(&r, t_seed());
-    for (uint32_t v = 1; v < 20000 && !t_failed(); v++) {
-        const uint32_t key = (uint32_t)base_rng_below(&r, 32);
-        if (v % 2 == 0) { kill_key(key); }
-        if (put(key, v, 20 + v % 900) == CELLAR_OK) { newest[key] = v; }
-        (void)l2_tick(d, 1000);
-        const uint32_t other_key = (uint32_t)base_rng_below(&r, 32), at = newest[other_key];
-        T_EQ_I64(get(other_key, at, 20 + at % 900), at != 0 ? CELLAR_OK : CELLAR_MISS);
-    }
-    T_CHECK(figures().reclaimed > 100);
     end();
 }
 

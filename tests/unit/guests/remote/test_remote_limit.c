@@ -422,23 +422,6 @@ T_CASE(policy_decides_without_the_server)
     }
 }
 
-/* A frozen server costs one check io_ms, and the next ones nothing for hold_ms. */
-T_CASE(frozen_server_costs_io_ms)
-{
-    if (!begin()) { return; }
-    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    one.r.cfg.io_ms = 40;
-    cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
-    engine_signal(&server, SIGSTOP);
-    const int64_t from = share_now_ns();
-    T_EQ_U64(admitted(l, "k", 1000), 0);
-    const int64_t took_ms = (share_now_ns() - from) / 1000000;
-    T_CHECK(took_ms >= 40 && took_ms < 1000 * t_patience());
-    T_EQ_U64(stats_of(l).calls, 1);
-    T_EQ_U64(stats_of(l).unused, 1); /* its answer would have come too late */
-    engine_signal(&server, SIGCONT);
-}
-
 /* The local rule of an outage ends with the next proof of the link, not hold_ms later. */
 T_CASE(server_is_asked_again_once_the_link_is_proven)
 {

@@ -242,19 +242,6 @@ T_CASE(lock_of_a_lost_answer_is_released)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
 }
 
-T_CASE(dead_server_is_a_code)
-{
-    if (!begin()) { return; }
-    cellar_remote_lock a;
-    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
-    engine_kill(&server);
-    cellar_remote_lock b;
-    T_CHECK(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b) < 0);
-    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b), CELLAR_E_BREAKER_OPEN);
-    T_CHECK(cellar_remote_lock_release(&one.r, "k", 1, &a) < 0);
-    T_CHECK(a.fence != 0); /* the handle is kept: the call may be repeated */
-}
-
 typedef struct line {
     atomic_uint_least64_t next;   /* order of arrival of the waiters in one process */
     uint64_t order[8];
@@ -326,32 +313,6 @@ T_CASE(fences_grow_and_owners_exclude_each_other)
     T_EQ_U64(atomic_load(&m->visits), 200);
     T_EQ_U64(atomic_load(&m->faults), 0);
     munmap(m, sizeof *m);
-}
-
-/* A killed owner leaves the lock for the rest of its hold; the next owner has a larger fence.  */
-T_CASE(killed_owner_loses_the_lock)
-{
-    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
-    atomic_uint_least64_t *fence = share_pages(sizeof *fence);
-    const pid_t child = fork();
-    if (child == 0) {
-        share own;
-        cellar_remote_lock lk;
-        const cellar_lock_opts o = times(1000, 150);
-        share_open(&own, &server);
-        while (cellar_remote_lock_acquire(&own.r, "k", 1, &o, &lk) != CELLAR_OK) { }
-        atomic_store(fence, lk.fence);
-        for (;;) { pause(); }
-    }
-    while (atomic_load(fence) == 0) { sched_yield(); }
-    T_EQ_I64(kill(child, SIGKILL), 0);
-    T_EQ_I64(waitpid(child, NULL, 0), child);
-    cellar_remote_lock lk;
-    share_open(&one, &server);
-    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
-    T_CHECK(lk.fence > atomic_load(fence));
-    share_close(&one);
-    munmap(fence, sizeof *fence);
 }
 
 /* The child has the record of the waiter, but not the thread behind it. */

@@ -65,23 +65,6 @@ T_CASE(namespaces_that_cannot_be_shared_are_refused)
     cellar_close(store);
 }
 
-T_CASE(namespace_with_a_disk_tier_is_refused)
-{
-    char dir[T_FOLDER_MAX];
-    cellar_config cfg = cellar_config_default();
-    cellar *store = NULL;
-    t_folder(dir);
-    cfg.l2_path = dir;
-    cfg.l2_bytes = 64 << 20;
-    T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
-    cellar_remote *r = remote_of(store);
-    T_EQ_I64(cellar_remote_attach(r, store, NULL), CELLAR_E_BUSY);
-    T_CHECK(said(NULL, CELLAR_E_BUSY, "CELLAR_TIER_L1"));
-    cellar_remote_close(r);
-    cellar_close(store);
-    t_wipe(dir);
-}
-
 /* ---- keys and values ---- */
 
 T_CASE(longest_key_is_shared_and_a_longer_one_refused)

@@ -550,35 +550,6 @@ static void by_sentinel(uint16_t port)
     snprintf(k.c.master, sizeof k.c.master, "main");
 }
 
-/* Two of three Sentinels are not there: one that names the server is no majority. */
-T_CASE(minority_of_the_sentinels_names_no_server)
-{
-    static engine s;
-    remote_figures f;
-    char config[256];
-    if (!engine_start_on(&e, true, NULL)) { return; }
-    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
-    T_REQUIRE(engine_start_sentinel(&s, config));
-    link_kit_init(&k, "");
-    k.c.sentinel_count = 3;
-    for (int i = 0; i < 3; i++) {
-        snprintf(k.c.sentinel[i].host, sizeof k.c.sentinel[i].host, "127.0.0.1");
-        k.c.sentinel[i].port = i == 0 ? s.port : engine_free_port();
-    }
-    snprintf(k.c.master, sizeof k.c.master, "main");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    do {
-        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
-        remote_link_figures(k.link, &f);
-    } while (f.counts[REMOTE_LINK_ATTEMPTS] < 3);
-    T_EQ_U64(f.counts[REMOTE_LINK_LINKS], 0);
-    /* A Sentinel without a server refuses at once; what the third attempt saw last depends on time. */
-    const remote_why seen = link_kit_refused(&k, &why);
-    T_CHECK(seen == REMOTE_WHY_CONNECT || seen == REMOTE_WHY_MASTER || seen == REMOTE_WHY_TIMEOUT);
-    T_CHECK(strstr(why.text, "no server listens") != NULL ||
-            strstr(why.text, "no majority of the Sentinels") != NULL);
-}
-
 T_CASE(sentinel_with_a_password_is_asked)
 {
     static const struct { const char *user, *password; bool right; } cases[] = {
@@ -603,29 +574,6 @@ T_CASE(sentinel_with_a_password_is_asked)
         }
         link_kit_close(&k);
     }
-}
-
-/* A failover by hand: the elections of Sentinel take seconds. */
-T_CASE(new_primary_is_found_by_sentinel)
-{
-    static engine old, new, s;
-    char config[256];
-    if (!engine_start_on(&old, true, NULL) || !engine_start_on(&new, true, NULL)) { return; }
-    T_CHECK(engine_ask(&new, "REPLICAOF 127.0.0.1 %u", old.port) != NULL);
-    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", old.port);
-    T_REQUIRE(engine_start_sentinel(&s, config));
-    by_sentinel(s.port);
-    proven();
-    T_CHECK(engine_ask(&new, "REPLICAOF NO ONE") != NULL);
-    T_CHECK(engine_ask(&s, "SENTINEL REMOVE main") != NULL);
-    T_CHECK(engine_ask(&s, "SENTINEL MONITOR main 127.0.0.1 %u 1", new.port) != NULL);
-    T_CHECK(engine_ask(&old, "REPLICAOF 127.0.0.1 %u", new.port) != NULL);
-    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_E_BREAKER_OPEN); /* READONLY */
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    T_EQ_STR(k.order, "tpgtp");
-    T_CHECK(engine_ask(&new, "SET app:users:1 v") != NULL);
-    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
-    T_EQ_STR(k.key, "app:users:1");
 }
 
 T_MAIN("remote_servers")

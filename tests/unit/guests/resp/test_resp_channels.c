@@ -86,16 +86,6 @@ T_CASE(gets_between_are_refused_for_a_subscribed_client)
              "*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:0\r\n$-1\r\n");
 }
 
-static void read_only(cellar_resp_config *o) { o->writable = 0; }
-
-T_CASE(publish_needs_a_writable_port)
-{
-    port_begin_with(read_only);
-    const int fd = peer();
-    T_CHECK(strncmp(ask(fd, "PUBLISH a b\r\n"), "-READONLY", 9) == 0);
-    T_CHECK(strncmp(ask(fd, "SUBSCRIBE a\r\n"), "*3\r\n", 4) == 0);
-}
-
 T_CASE(names_of_any_bytes_are_channels)
 {
     static char name[70000], request[71000];

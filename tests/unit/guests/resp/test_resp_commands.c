@@ -234,14 +234,14 @@ T_CASE(rename_and_copy_carry_value_and_ttl)
 }
 
 /* Collect a whole SCAN. Return the number of keys that it named, each counted once. */
-static size_t scan_all(resp_kit *k, const char *words, bool seen[1000])
+static size_t scan_all(const char *words, bool seen[1000])
 {
     char cursor[32] = "0", line[200];
     size_t count = 0;
     memset(seen, 0, 1000 * sizeof *seen);
     do {
         snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
-        char *text = (char *)(uintptr_t)rk_line(k, line); /* "[cursor [k1 k2]]" */
+        char *text = (char *)(uintptr_t)rk_line(&k, line); /* "[cursor [k1 k2]]" */
         char *rest = NULL, *word = strtok_r(text, "[] ", &rest);
         T_REQUIRE(word != NULL);
         snprintf(cursor, sizeof cursor, "%s", word);
@@ -264,12 +264,12 @@ T_CASE(scan_shows_each_key)
         const int len = snprintf(key, sizeof key, "key:%d", i);
         T_EQ_I64(cellar_set(k.db, key, (size_t)len, "v", 1, NULL), CELLAR_OK);
     }
-    T_EQ_U64(scan_all(&k, "", seen), 1000);
-    T_EQ_U64(scan_all(&k, " COUNT 1", seen), 1000);
-    T_EQ_U64(scan_all(&k, " COUNT 5000 MATCH key:*", seen), 1000);
-    T_EQ_U64(scan_all(&k, " MATCH key:?", seen), 10);
-    T_EQ_U64(scan_all(&k, " TYPE string MATCH key:1[0-4]?", seen), 50);
-    T_EQ_U64(scan_all(&k, " TYPE list", seen), 0);
+    T_EQ_U64(scan_all("", seen), 1000);
+    T_EQ_U64(scan_all(" COUNT 1", seen), 1000);
+    T_EQ_U64(scan_all(" COUNT 5000 MATCH key:*", seen), 1000);
+    T_EQ_U64(scan_all(" MATCH key:?", seen), 10);
+    T_EQ_U64(scan_all(" TYPE string MATCH key:1[0-4]?", seen), 50);
+    T_EQ_U64(scan_all(" TYPE list", seen), 0);
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":1000");
     size_t words = 0;
     for (const char *p = rk_line(&k, "KEYS *"); (p = strstr(p, "key:")) != NULL; p++) { words++; }

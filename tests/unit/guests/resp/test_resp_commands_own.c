@@ -458,13 +458,13 @@ static void count_free(void *object, size_t charge, cellar_cause why, void *ctx)
 }
 
 /* Count the keys of a whole SCAN: a slow machine gets them in several steps of 1 ms. */
-static size_t scanned(resp_kit *k, const char *words)
+static size_t scanned(const char *words)
 {
     char cursor[32] = "0", line[80];
     size_t count = 0;
     do {
         snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
-        char *text = (char *)(uintptr_t)rk_line(k, line); /* "[cursor [k1 k2]]" */
+        char *text = (char *)(uintptr_t)rk_line(&k, line); /* "[cursor [k1 k2]]" */
         char *rest = NULL, *word = strtok_r(text, "[] ", &rest);
         T_REQUIRE(word != NULL);
         snprintf(cursor, sizeof cursor, "%s", word);
@@ -495,11 +495,11 @@ T_CASE(objects_are_listed_and_are_no_strings)
         { "TYPE k", "+none" },
     };
     T_EQ_STR(rk_line(&k, "SET s 1"), "+OK");
-    T_EQ_U64(scanned(&k, " TYPE object"), 0);
+    T_EQ_U64(scanned(" TYPE object"), 0);
     T_EQ_STR(rk_line(&k, "SELECT 1"), "+OK");
-    T_EQ_U64(scanned(&k, ""), 1);
-    T_EQ_U64(scanned(&k, " TYPE object"), 1);
-    T_EQ_U64(scanned(&k, " TYPE string"), 0);
+    T_EQ_U64(scanned(""), 1);
+    T_EQ_U64(scanned(" TYPE object"), 1);
+    T_EQ_U64(scanned(" TYPE string"), 0);
     RK_TALK(&k, talk);
 #undef WRONG
     T_EQ_U64(frees, 1);

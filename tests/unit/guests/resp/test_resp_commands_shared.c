@@ -37,14 +37,14 @@ static void *count_in_process(void *arg)
 }
 
 /* Wait for a reply of a port that runs in its own thread. */
-static const char *heard(resp_kit *k)
+static const char *heard(void)
 {
     size_t len;
-    const char *p = rc_reply(&k->client, &len);
-    T_REQUIRE(len > 0 && len < sizeof k->text);
-    memcpy(k->text, p, len);
-    k->text[len] = '\0';
-    return k->text;
+    const char *p = rc_reply(&k.client, &len);
+    T_REQUIRE(len > 0 && len < sizeof k.text);
+    memcpy(k.text, p, len);
+    k.text[len] = '\0';
+    return k.text;
 }
 
 T_CASE(incr_of_a_client_loses_no_update_of_a_thread)
@@ -58,51 +58,14 @@ T_CASE(incr_of_a_client_loses_no_update_of_a_thread)
     for (uint64_t i = 0; i < rounds; i++) {
         rc_queue_words(&k.client, incr, 2);
         rc_flush(&k.client);
-        T_CHECK(heard(&k)[0] == ':');
+        T_CHECK(heard()[0] == ':');
     }
     T_REQUIRE(pthread_join(thread, NULL) == 0);
     rc_queue_words(&k.client, (const rc_word[]){ { "GET", 3 }, { "n", 1 } }, 2);
     rc_flush(&k.client);
-    const char *got = strchr(heard(&k), '\n');
+    const char *got = strchr(heard(), '\n');
     T_REQUIRE(got != NULL);
     T_EQ_U64(strtoull(got, NULL, 10), 2 * rounds);
-}
-
-static _Atomic uint64_t locks_taken;
-
-static void *take_locks(void *arg)
-{
-    cellar *db = arg;
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
-    for (uint64_t i = 0; i < t_share(ROUNDS) / T_COST; i++) {
-        char key[24];
-        const int len = snprintf(key, sizeof key, "lock:%" PRIu64, i);
-        const cellar_err err = cellar_set(db, key, (size_t)len, "t", 1, &o);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_EXISTS);
-        if (err == CELLAR_OK) { atomic_fetch_add(&locks_taken, 1); }
-    }
-    return NULL;
-}
-
-T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner)
-{
-    pthread_t thread;
-    rk_open(&k, true);
-    atomic_store(&locks_taken, 0);
-    T_REQUIRE(cellar_resp_start(k.port) == CELLAR_OK);
-    T_REQUIRE(pthread_create(&thread, NULL, take_locks, k.db) == 0);
-    const uint64_t rounds = t_share(ROUNDS) / T_COST;
-    uint64_t won = 0;
-    for (uint64_t i = 0; i < rounds; i++) {
-        char key[24];
-        const size_t len = (size_t)snprintf(key, sizeof key, "lock:%" PRIu64, i);
-        const rc_word w[] = { { "SET", 3 }, { key, len }, { "c", 1 }, { "NX", 2 } };
-        rc_queue_words(&k.client, w, 4);
-        rc_flush(&k.client);
-        won += heard(&k)[0] == '+';
-    }
-    T_REQUIRE(pthread_join(thread, NULL) == 0);
-    T_EQ_U64(won + atomic_load(&locks_taken), rounds);
 }
 
 /* ---- Disk ------------------------------------------------------------------------------------ */
@@ -116,13 +79,13 @@ static cellar *open_on_disk(const char *path)
 
 /* Return whether a scan lists the key. A call of SCAN reads for 1 ms at most, so that a slow machine
  * needs several. */
-static bool scan_lists(resp_kit *k, const char *key)
+static bool scan_lists(const char *key)
 {
     char line[64], cursor[32] = "0";
     bool listed = false;
     do {
         snprintf(line, sizeof line, "SCAN %s COUNT 1000", cursor);
-        const char *reply = rk_line(k, line);
+        const char *reply = rk_line(&k, line);
         T_REQUIRE(sscanf(reply, "[%31[0-9]", cursor) == 1);
         listed = listed || strstr(reply, key) != NULL;
     } while (strcmp(cursor, "0") != 0);
@@ -149,7 +112,7 @@ T_ALONE(entries_on_disk_are_present)
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":8");
     T_EQ_U64(strlen(rk_line(&k, "KEYS *")), 17); /* [a b d e f g h n], each once */
     T_EQ_U64(strlen(rk_line(&k, "KEYS [a-d]")), 7);
-    T_CHECK(scan_lists(&k, "n"));
+    T_CHECK(scan_lists("n"));
     T_EQ_U64(strlen(rk_line(&k, "RANDOMKEY")), 1);
     static const char *const talk[][2] = {
         { "DEL a a none", ":1" }, { "GET a", "nil" }, { "EXISTS b", ":1" }, { "SETNX d 8", ":0" },

@@ -98,24 +98,6 @@ T_CASE(others_are_served_between_two_slices)
     T_EQ_STR(keys + strlen(keys) - 9, "$3\r\nend\r\n");
 }
 
-T_CASE(entries_on_disk_are_scanned_in_slices)
-{
-    t_folder(disk);
-    begin_full();
-    const int fd = peer(), other = peer();
-    T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":5000\r\n"); /* most are in memory and on disk */
-    T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "$8\r\nkey:"), KEYS);
-    int rounds = 0;
-    T_CHECK(tell_text(fd, "DBSIZE\r\n"));
-    while (*heard(fd) == '\0') {
-        T_CHECK(tell_text(other, "PING\r\n"));
-        (void)cellar_resp_step(port, 0);
-        T_EQ_STR(heard(other), "+PONG\r\n");
-        rounds++;
-    }
-    T_CHECK(rounds >= SLICES);
-}
-
 static void small_buffers(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
 /* A table of 25,000 keys beside the reply would need over 1 MiB. */

@@ -551,20 +551,6 @@ T_CASE(redirection_ends_with_its_target)
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON\r\n"), "-ERR the port tracks no single", 30) == 0);
 }
 
-T_CASE(client_that_never_reads_is_closed)
-{
-    port_begin_with(with_shared);
-    const worker w = worker_of("PREFIX app:");
-    char text[1200], key[1001];
-    memset(key, 'k', sizeof key - 1);
-    key[sizeof key - 1] = '\0';
-    const int a = peer();
-    (void)snprintf(text, sizeof text, "SET app:%s v\r\n", key);
-    for (int i = 0; i < 4000 && port_stats().output_closed == 0; i++) { (void)ask(a, text); }
-    T_EQ_U64(port_stats().output_closed, 1);
-    T_EQ_STR(ask(w.data, "PING\r\n"), "+PONG\r\n");
-}
-
 /* Without memory for the keys of the changes all keys count as changed. */
 T_CASE(changes_without_memory_are_heard_as_nil)
 {
