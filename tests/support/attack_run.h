@@ -20,6 +20,8 @@
  *            has not heard of a clear yet has no value, so only each second round has clears.
  * LATE       `came_late` counts versions without an acknowledgement that the server has at the end
  *            of a round, though a newer one was acknowledged.
+ * FORGOTTEN  In a round with a crowd of tags the port forgets "even" again and again (`forgotten`
+ *            counts all tags), so a value may be gone. All other checks stay as they are.
  * LIMIT      attack_limit_check looks at every window between two losses of the data of the server. */
 #ifndef CELLAR_TESTS_ATTACK_RUN_H
 #define CELLAR_TESTS_ATTACK_RUN_H
@@ -60,7 +62,7 @@ typedef struct attack_lock {
     X(operations) X(hits) X(loads) X(acked) X(deferred) X(stale) X(old) X(backwards) X(unfenced) \
     X(torn) X(lost) X(kept_old) X(locks) X(two_owners) X(fence_order) X(admitted) X(over_limit) \
     X(rounds) X(faults) X(failovers) \
-    X(replayed) X(came_late) X(kept)
+    X(replayed) X(came_late) X(kept) X(forgotten)
 
 typedef struct attack {
     cellar_remote_namespace_config opts;
@@ -68,6 +70,7 @@ typedef struct attack {
     _Atomic uint32_t reached[CHILDREN];
     _Atomic int64_t failing_ms;    /* since when a failover lasts; 0: none does */
     _Atomic bool lossy, killed;    /* in this round the server lost data, or a child was killed */
+    bool crowded;                  /* in this round the port forgets tags */
     _Atomic int primary;
     attack_key key[KEYS];
     attack_lock lock[LOCKS];
@@ -685,7 +688,8 @@ static void attack_rebase(attack *a)
     const bool clears = a->phase / 3 % 2 != 0; /* the round of this check had the number before */
     /* A gap turns the queue of BEHIND into deletes. Deletes of a journal may come twice, the second
      * time from the buffer of a connection that was closed. */
-    const bool gone_is_right = a->replayed != a->replayed_before || clears || atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
+    const bool gone_is_right = a->replayed != a->replayed_before || clears || a->crowded ||
+                               atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
                                a->opts.write == CELLAR_REMOTE_BEHIND;
     for (uint32_t k = 0; k < KEYS; k++) {
         attack_key *key = &a->key[k];
@@ -714,7 +718,7 @@ static void attack_rebase(attack *a)
         atomic_store(&a->lock[i].until_ms, 0); /* of a killed owner: the server has no such lock */
     }
     attack_limit_check(a);
-    a->lossy = a->killed = false;
+    a->lossy = a->killed = a->crowded = false;
     a->failing_ms = 0;
     a->replayed_before = a->replayed;
     a->rounds++;

@@ -217,6 +217,8 @@ T_INLINE bool engine_begin(engine *e)
     return true;
 }
 
+static const char *engine_shared = "64M"; /* the shared store of a port that is started */
+
 /* Start a server with more words, which end with NULL; NULL: none. `tcp`: on a free port, too.
  * Return false, with the case skipped, where there is no server. Do not copy *e. */
 T_INLINE bool engine_start_on(engine *e, bool tcp, const char *const *more)
@@ -225,7 +227,7 @@ T_INLINE bool engine_start_on(engine *e, bool tcp, const char *const *more)
     snprintf(e->socket, sizeof e->socket, "%s/r.sock", e->dir);
     if (engine_is_port()) {
         const char *const port[] = { "cellar", "serve", "--port", e->port_text, "--unix", e->socket,
-                                     "--shared", "64M", "--danger" };
+                                     "--shared", engine_shared, "--danger" };
         T_REQUIRE(more == NULL || more[0] == NULL); /* else the case is exempt */
         memcpy(e->words, port, sizeof port);
         engine_start_words(e, tcp);

@@ -5,7 +5,8 @@
  *         backwards, no window over a limit, no lock with two owners, fences in order; in each mode, without
  *         and with TLS, with one server and with Sentinels.
  * Method: attack_run.h. The parent draws faults. ATTACK=n: faults of each mode (default 24 for one
- *         server, 8 with Sentinels); ATTACK_MODE=name: one mode alone. That the checks find a
+ *         server, 8 with Sentinels); ATTACK_MODE=name: one mode alone. Over a port, a crowd of
+ *         other tags fills the part of the tags in each third round. That the checks find a
  *         mistake: test_remote_attack_late. */
 #include "tests/support/attack_run.h"
 #include "tests/support/tls_kit.h"
@@ -215,6 +216,58 @@ static void fail_over(attack *a)
     kind = (kind + 1) % FAILOVERS;
 }
 
+/* ---- tags that the port forgets ---- */
+
+static struct { pthread_t id; _Atomic bool stops; uint64_t made, forgotten; } crowd;
+
+/* Make some tags as a worker does. False: the connection broke. */
+static bool crowd_add(redisContext *c)
+{
+    enum { AT_ONCE = 64 };
+    bool ok = true;
+    for (int i = 0; i < AT_ONCE; i++, crowd.made++) {
+        const unsigned long long n = crowd.made;
+        redisAppendCommand(c, "CELLAR.TIER KNOW 3 app:~e app:~t:%llu app:~s:%llu 0 0 0 60000", n, n);
+    }
+    for (int i = 0; i < AT_ONCE && ok; i++) {
+        void *reply = NULL;
+        ok = redisGetReply(c, &reply) == REDIS_OK;
+        if (ok) { freeReplyObject(reply); }
+    }
+    return ok;
+}
+
+static void *crowd_run(void *server)
+{
+    while (!atomic_load(&crowd.stops)) {
+        redisContext *c = engine_connect(server);
+        while (c != NULL && !atomic_load(&crowd.stops) && crowd_add(c)) { engine_pause_ms(1); }
+        if (c != NULL) { redisFree(c); }
+        engine_pause_ms(1);
+    }
+    return NULL;
+}
+
+static void crowd_begin(attack *a)
+{
+    a->crowded = engine_is_port() && a->phase / 3 % 3 == 2; /* the first round has one */
+    atomic_store(&crowd.stops, false);
+    if (a->crowded) { T_REQUIRE(pthread_create(&crowd.id, NULL, crowd_run, &nodes[0].e) == 0); }
+}
+
+static void crowd_end(attack *a)
+{
+    if (!a->crowded) { return; }
+    atomic_store(&crowd.stops, true);
+    pthread_join(crowd.id, NULL);
+    const redisReply *r = engine_ask(&nodes[0].e, "INFO");
+    const char *count = r != NULL ? strstr(r->str, "shared_tags_forgotten:") : NULL;
+    if (count == NULL) { return; }
+    const uint64_t was = crowd.forgotten;
+    crowd.forgotten = strtoull(strchr(count, ':') + 1, NULL, 10); /* since the server started */
+    a->forgotten += crowd.forgotten - (crowd.forgotten < was ? 0 : was);
+}
+
 /* ---- rounds ---- */
 
 typedef void (*fault)(attack *a);
@@ -268,6 +321,7 @@ static void attack_round(attack *a, bool fails, uint64_t left)
     const bool calm = a->phase / 3 % 4 == 1; /* no fault and no clear: nothing may be lost */
     const uint64_t epoch = group_epoch(), n = calm ? 0 : fails ? 1 : left < 4 ? left : 4;
     const findings before = { a->stale, a->old, a->backwards, a->unfenced, a->two_owners };
+    crowd_begin(a);
     attack_phase(a);
     engine_pause_ms((int)draw(20, 100) + (calm ? 200 : 0));
     for (uint64_t i = 0; i < n; i++, a->faults++) {
@@ -285,6 +339,7 @@ static void attack_round(attack *a, bool fails, uint64_t left)
     attack_phase(a); /* settle */
     attack_read(a);
     attack_phase(a); /* check */
+    crowd_end(a);
     if (group) { count_out(a, &before, planned); } /* while the keys were read, too */
     attack_rebase(a);
 }
@@ -319,6 +374,7 @@ static uint64_t attack_mode(const mode *m, uint64_t faults)
     for (uint64_t i = 0; a->faults < faults && !t_failed(); i++) {
         attack_round(a, group && i % 3 == 0, faults - a->faults);
     }
+    T_CHECK(a->forgotten > 0 || !engine_is_port());
     return attack_end_run(a, m->name);
 }
 
@@ -331,6 +387,7 @@ static bool alone_open(void)
         return false;
     }
     sentinel_list[0] = '\0';
+    engine_shared = "8M";
     node_start(&nodes[0], NULL);
     (void)snprintf(attack_at, sizeof attack_at, "127.0.0.1:%u", nodes[0].port);
     return true;
