@@ -106,6 +106,12 @@ typedef struct cellar_resp cellar_resp;
  * A sixteenth is for the numbers of tags: the tag that was longest not asked for is forgotten. A
  * sixteenth is for limiters, which forget the key that loses least. All else is for values.
  *
+ * SOCKETS OF A PARENT. listen_fds names sockets that listen, of systemd for instance: at most one
+ * of IPv4, one of IPv6 and one of unix. The port serves copies of them, which do not block. It
+ * changes no socket file, and removes none. Addresses and peers have the same rules as without.
+ * While no port is open, clients wait at the sockets. So cellar_resp_finish accepts no more
+ * clients; one that has connected within the last second may still send its first request.
+ *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz or /health, and /readyz or /ready (503 after cellar_resp_drain). Each is also below
  * /_cellar. The methods are GET and HEAD. No page changes or loads anything of other hosts. With a
@@ -181,8 +187,10 @@ typedef struct cellar_resp_config {
                              /* Mode 0660. Default NULL: none                                     */
     uint64_t shared_bytes;   /* database 0 is a store of the port; see SHARED STORE.              */
                              /* Range 2 MiB..2^63 - 1 bytes. Default 0: none                      */
+    const int *listen_fds;   /* sockets that listen, in place of `unix_path` and `port`: see      */
+                             /* SOCKETS OF A PARENT. -1 ends the list. Default NULL: none         */
 } cellar_resp_config;
-CELLAR_STRUCT(cellar_resp_config, shared_bytes);
+CELLAR_STRUCT(cellar_resp_config, listen_fds);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \
@@ -222,7 +230,7 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
 /* Open a port on a store for clients of Redis: bind its sockets. No client is served before
  * cellar_resp_step or cellar_resp_start.
  * in:      c: any handle of the store;
- *          o from cellar_resp_config_default, with unix_path, port or admin
+ *          o from cellar_resp_config_default, with unix_path, port, listen_fds or admin
  * out:     *out is NULL on failure
  * returns: OK;
  *          E_DENIED (a public address without listen_public and password, a folder that others may
@@ -232,7 +240,7 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
  *          E_UNSUPPORTED (also: TLS in a build without it).
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_resp_close, before the store is closed. Bus, pool,
- *          remote and figures_ctx live until then
+ *          remote and figures_ctx live until then. Descriptors of listen_fds stay the caller's
  * thread:  any
  * cost:    about 100 KiB; no thread
  * example:

@@ -8,6 +8,7 @@
  *            and Linux creates the file with it. umask is not touched: it belongs to all threads.
  *            With a group the file changes its group first, then its mode. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -63,6 +64,30 @@ CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t 
     if (err >= 0) { NET_CALL("bind", err, bind(fd, at, len)); }
     if (err >= 0) { NET_CALL("listen", err, listen(fd, backlog)); }
     return err;
+}
+
+CELLAR_PRIVATE int base_net_listens(int fd, struct sockaddr_storage *at, char *path, size_t cap)
+{
+    int listens = 0, type = 0, err;
+    socklen_t len = sizeof listens, type_len = sizeof type, at_len = sizeof *at;
+    memset(at, 0, sizeof *at);
+    NET_CALL("getsockopt", err, getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len));
+    if (err >= 0) {
+        NET_CALL("getsockopt", err, getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len));
+    }
+    if (err >= 0 && (listens == 0 || type != SOCK_STREAM)) { err = -EINVAL; }
+    if (err >= 0) { NET_CALL("getsockname", err, getsockname(fd, (struct sockaddr *)at, &at_len)); }
+    (void)snprintf(path, cap, "%s", at->ss_family == AF_UNIX
+                                        ? ((const struct sockaddr_un *)at)->sun_path : "");
+    return err;
+}
+
+CELLAR_PRIVATE int base_net_copy(int fd)
+{
+    int copy;
+    NET_CALL("dup", copy, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (copy >= 0) { (void)fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK); }
+    return copy;
 }
 
 CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer, socklen_t *len)

@@ -5,6 +5,8 @@
  * WALK       thread stopped -> a last accept -> listeners closed -> rounds read what the sockets
  *            hold -> each client counts as one that sends no more: serve.c runs its requests, sends
  *            its replies and closes it -> no client is left, or the time is over
+ * LISTEN_FDS The next process accepts what waits at a socket of listen_fds. A client that this one
+ *            has just accepted sends its first request first: it saw no other end of a connection.
  * LIMITS     A limited number of rounds reads: a client that sends without a pause does not hold
  *            the end.
  * SEE ALSO   resp_serve_send in serve.c. */
@@ -19,6 +21,7 @@ BASE_SIZE_BEGIN
 #define RESP_FINISH_ROUNDS 16u  /* one more for each 64 clients: so many events a round sees */
 #define RESP_FINISH_CLIENTS 64u
 #define RESP_FINISH_WAIT_MS 10  /* of a round, while replies wait for their readers */
+#define RESP_FINISH_FIRST_MS 1000 /* from a connect to its first request */
 
 CELLAR_PRIVATE void resp_thread_stop(cellar_resp *r)
 {
@@ -45,6 +48,17 @@ static void resp_finish_read(cellar_resp *r, uint64_t end_ns)
     }
 }
 
+/* Return whether a client has connected just now, and sent nothing. */
+static bool resp_finish_first(const cellar_resp *r)
+{
+    const resp_client *c = r->first;
+    while (c != NULL && (!(c->flags & RESP_C_FIRST) ||
+                         r->now_ms - c->born_ms >= RESP_FINISH_FIRST_MS)) {
+        c = c->next;
+    }
+    return c != NULL;
+}
+
 CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)
 {
     if (r == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
@@ -53,9 +67,12 @@ CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)
     base_store_rlx(&r->draining, 1u);
     if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
     const uint64_t end_ns = base_until_ns(timeout_ms);
-    (void)resp_round(r, 0); /* clients that are connected, but not accepted yet */
+    if (!r->inherits) { (void)resp_round(r, 0); } /* clients that are not accepted yet */
     resp_listen_close(r, 0); /* readiness is asked until the end */
     resp_finish_read(r, end_ns);
+    while (r->inherits && resp_finish_first(r) && base_now_ns() < end_ns) {
+        (void)resp_round(r, RESP_FINISH_WAIT_MS);
+    }
     for (resp_client *c = r->first; c != NULL; c = c->next) {
         c->flags |= RESP_C_END;
         resp_wake(c);

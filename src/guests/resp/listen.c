@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * listen: a unix socket, and TCP on one address or on both loopback addresses.
+ * listen: a unix socket, and TCP on one address or on both loopback addresses; or copies of sockets
+ * that the program was given.
  *
  * LIMITS     A machine without one of the two families serves the other. */
 #include <arpa/inet.h>
@@ -85,6 +86,7 @@ typedef union resp_tcp {
     struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+    struct sockaddr_storage room;
 } resp_tcp;
 
 /* Read a numeric address. 0: it is none. */
@@ -172,11 +174,44 @@ CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, int number, const resp_pla
     return err;
 }
 
+CELLAR_PRIVATE cellar_err resp_listen_take(cellar_resp *r, int fd, char address[64])
+{
+    resp_tcp at;
+    char path[sizeof r->unix_path[0]];
+    const int err = base_net_listens(fd, &at.room, path, sizeof path);
+    const int family = err < 0 ? AF_UNSPEC : at.any.sa_family;
+    const int number = family == AF_UNIX ? 0 : family == AF_INET ? 1 : family == AF_INET6 ? 2 : -1;
+    address[0] = '\0';
+    if (number < 0) {
+        return resp_listen_fail(CELLAR_E_INVAL, -err, "a descriptor of ", "listen_fds",
+                                " does not listen for streams of TCP or unix");
+    }
+    if (r->listener[number] >= 0) {
+        return resp_listen_fail(CELLAR_E_INVAL, 0, "", "listen_fds", " has two sockets of one "
+                                "family: give one of IPv4, of IPv6 and of unix at most");
+    }
+    const int copy = base_net_copy(fd);
+    if (copy < 0) { return resp_listen_fail(CELLAR_E_IO, -copy, "cannot copy ", "listen_fds", ""); }
+    r->listener[number] = copy;
+    if (family == AF_UNIX) {
+        memcpy(r->unix_path[0], path, sizeof path);
+        return CELLAR_OK;
+    }
+    (void)inet_ntop(family, family == AF_INET ? (const void *)&at.v4.sin_addr : &at.v6.sin6_addr,
+                    address, 64);
+    (void)base_net_local_port(copy, &r->port[0]);
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE void resp_listen_close(cellar_resp *r, int number)
 {
     int *listener = &r->listener[number * RESP_SOCKETS];
     for (int i = 0; i < RESP_SOCKETS; i++) {
-        if (listener[i] >= 0) { base_fd_close(listener[i]); }
+        if (listener[i] >= 0) {
+            /* epoll forgets a socket with its last copy, and another process may have one */
+            (void)base_net_watch(r->epoll, EPOLL_CTL_DEL, listener[i], 0, NULL);
+            base_fd_close(listener[i]);
+        }
         listener[i] = -1;
     }
     base_net_unix_remove(r->unix_path[number], &r->unix_file[number]);

@@ -22,6 +22,9 @@ CELLAR_PRIVATE bool resp_place_read(const char *text, const char *name, resp_pla
 /* Bind the sockets of place 0 or 1. An error has noted its reason; sockets that are bound stay in
  * `listener`. */
 CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, int number, const resp_place *at);
+/* Take a copy of a socket of listen_fds into place 0, and write its address; "": a unix socket. An
+ * error has noted its reason. */
+CELLAR_PRIVATE cellar_err resp_listen_take(cellar_resp *r, int fd, char address[64]);
 /* Close the sockets of a place, and remove its socket file if it is still the one of this port. */
 CELLAR_PRIVATE void resp_listen_close(cellar_resp *r, int number);
 /* Return whether other machines reach this numeric address. False also for one that is no address:

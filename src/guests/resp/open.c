@@ -68,15 +68,17 @@ static bool resp_opts_broken(const cellar_resp_config *o, const char **why)
 {
     bool valid = true;
     if (o->listen != NULL) { (void)resp_is_public(o->listen, &valid); }
-    return base_broken(o->unix_path == NULL && o->port == 0 && o->admin == NULL,
-                       "give unix_path, port or admin", why) ||
+    const bool inherits = o->listen_fds != NULL, own = o->unix_path != NULL || o->port != 0;
+    return base_broken(!own && o->admin == NULL && (!inherits || o->listen_fds[0] < 0),
+                       "give unix_path, port, listen_fds or admin", why) ||
+           base_broken(own && inherits, "listen_fds stands in place of unix_path and port", why) ||
            base_broken(resp_empty(o->unix_path),
                        "unix_path must have 1 to 107 bytes", why) ||
            base_broken(o->port > 65535 && o->port != CELLAR_RESP_PORT_ANY,
                        "port must be 1..65,535 or CELLAR_RESP_PORT_ANY", why) ||
            base_broken(!valid, "listen must be a numeric address", why) ||
            base_broken(o->listen != NULL && o->port == 0, "listen needs port", why) ||
-           base_broken(o->unix_group != NULL && o->unix_path == NULL,
+           base_broken(o->unix_group != NULL && o->unix_path == NULL && !inherits,
                        "unix_group needs unix_path", why) ||
            base_broken(resp_empty(o->password), "password must not be empty", why) ||
            base_broken(resp_empty(o->tls_cert_file) || resp_empty(o->tls_key_file) ||
@@ -92,8 +94,8 @@ static cellar_err resp_public_check(const cellar_resp_config *o, const char *add
     bool valid;
     if (address == NULL || !resp_is_public(address, &valid)) { return CELLAR_OK; }
     if (o->listen_public == 0) {
-        return base_refuse(CELLAR_E_DENIED, RESP_OPEN, "listen or admin is a public address: set "
-                           "listen_public and a password");
+        return base_refuse(CELLAR_E_DENIED, RESP_OPEN, "listen, listen_fds or admin has a public "
+                           "address: set listen_public and a password");
     }
     if (o->password == NULL || strlen(o->password) < RESP_PUBLIC_PASSWORD) {
         return base_refuse(CELLAR_E_DENIED, RESP_OPEN,
@@ -116,6 +118,19 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
     return resp_public_check(out, out->listen);
 }
 
+/* Take the sockets that the program was given. */
+static cellar_err resp_inherit(cellar_resp *r, const cellar_resp_config *o)
+{
+    char address[64];
+    cellar_err err = CELLAR_OK;
+    r->inherits = o->listen_fds != NULL;
+    for (const int *fd = o->listen_fds; r->inherits && err == CELLAR_OK && *fd >= 0; fd++) {
+        err = resp_listen_take(r, *fd, address);
+        if (err == CELLAR_OK) { err = resp_public_check(o, address); }
+    }
+    return err;
+}
+
 /* Bind the sockets of both places. */
 static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 {
@@ -127,6 +142,7 @@ static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "unix_group is no group of this machine");
     }
     cellar_err err = resp_listen(r, 0, &at);
+    if (err == CELLAR_OK) { err = resp_inherit(r, o); }
     if (err != CELLAR_OK || o->admin == NULL) { return err; }
     if (!resp_place_read(o->admin, "admin", &at)) {
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "admin must be like \"9180\", "
@@ -195,6 +211,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_config *o)
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
     r->opts.admin = r->opts.policy_file = r->opts.unix_group = NULL;
     r->opts.tls_cert_file = r->opts.tls_key_file = r->opts.tls_ca_file = NULL;
+    r->opts.listen_fds = NULL;
     resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;

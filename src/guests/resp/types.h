@@ -343,6 +343,7 @@ struct cellar_resp {
     int64_t accept_ms;
     char unix_path[RESP_PLACES][108];
     bool has_group;              /* peers of unix_group are served */
+    bool inherits;               /* the sockets are copies of listen_fds */
     uint32_t unix_group;
     base_net_file unix_file[RESP_PLACES];
     _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child.

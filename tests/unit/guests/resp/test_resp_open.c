@@ -43,7 +43,7 @@ T_CASE(options_out_of_range_are_refused)
     cellar_resp *r;
     memset(path, 'x', sizeof path - 1);
 #define BAD(field, value, why) o = good, o.field = (value), refused(&o, CELLAR_E_INVAL, why)
-    BAD(unix_path, NULL, "give unix_path, port or admin");
+    BAD(unix_path, NULL, "give unix_path, port, listen_fds or admin");
     BAD(unix_path, "", "unix_path must have");
     BAD(unix_path, path, "unix_path must have 1 to 107 bytes");
     BAD(port, 65536, "port must be");
