@@ -3,7 +3,8 @@
  * serve: a store behind a port for clients of Redis, in one process.
  *
  * WALK       settings (file, environment), then options -> open the store -> open the port -> steps
- *            until a signal -> cellar_resp_finish and cellar_close, together up to --drain
+ *            until a signal -> cellar_resp_finish and cellar_close, together up to --drain.
+ *            A signal during the open does the same behind it.
  * LOCKING    The main thread runs the steps. Threads of the library block all signals. A handler
  *            sets a flag; then SIGTERM and SIGINT have their default action again.
  * SEE ALSO   cellar_resp.h, SETTINGS in cellar_kit.h. */
@@ -22,6 +23,7 @@
 #include "cellar_resp.h"
 #include "cli/cli.h"
 #include "cli/directory.h"
+#include "cli/systemd.h"
 
 #define SERVE_PORT        6379u
 #define SERVE_CLIENTS     1024u
@@ -39,6 +41,7 @@ typedef struct serve_run {
     const char *settings_file, *l2_path, *l2_write, *policy_file, *password_file;
     uint64_t memory_bytes, l2_bytes; /* 0: as in the settings */
     uint64_t drain_ms;
+    int sockets[SYSTEMD_SOCKETS + 1]; /* of LISTEN_FDS */
     char secret[SERVE_SECRET_MAX + 1];
 } serve_run;
 
@@ -49,6 +52,7 @@ static void serve_handle(int number, void (*handler)(int))
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = handler;
+    action.sa_flags = SA_RESTART; /* for reads of the open */
     (void)sigaction(number, &action, NULL);
 }
 
@@ -305,6 +309,11 @@ static void serve_port_settings(serve_run *r)
     cellar_resp_config *o = &r->port;
     if (o->listen == NULL && s->listen[0] != '\0') { o->listen = s->listen; }
     if (o->port == SERVE_NOT_SET) { o->port = s->port != 0 ? s->port : SERVE_PORT; }
+    if (systemd_sockets(r->sockets) > 0) {
+        o->listen_fds = r->sockets;
+        o->unix_path = o->listen = NULL;
+        o->port = 0;
+    }
     if (o->max_clients == 0) { o->max_clients = s->max_clients; }
     if (o->max_clients == 0) { o->max_clients = SERVE_CLIENTS; }
     if (s->idle_timeout_ms != 0) { o->idle_timeout_ms = s->idle_timeout_ms; }
@@ -389,9 +398,10 @@ static void serve_policies_check(const serve_run *r)
     cellar_free(rules);
 }
 
-static void serve_policies(const serve_run *r, cellar *store)
+/* Read the policies again. False: they are faulty, and the present ones stay. */
+static bool serve_policies(const serve_run *r, cellar *store)
 {
-    if (r->settings.policy_file[0] == '\0') { return; }
+    if (r->settings.policy_file[0] == '\0') { return true; }
     const cellar_err err = cellar_policy_reload(store, r->settings.policy_file, serve_policy_note,
                                                 NULL);
     if (err == CELLAR_OK) {
@@ -399,6 +409,7 @@ static void serve_policies(const serve_run *r, cellar *store)
     } else {
         cli_complain("serve", "the present policies stay: %s", cellar_strerror(err));
     }
+    return err == CELLAR_OK;
 }
 
 /* Close the port after what clients have sent, then the store, both within --drain. */
@@ -419,11 +430,21 @@ static void serve_end(const serve_run *r, cellar *store, cellar_resp *port)
 
 static void serve_loop(const serve_run *r, cellar *store, cellar_resp *port)
 {
-    while (serve_stop == 0) {
-        (void)cellar_resp_step(port, SERVE_WAIT_MS);
+    const int64_t beat_ms = systemd_watchdog_ms();
+    for (int64_t sent_ms = serve_now_ms(); serve_stop == 0;) {
+        int64_t wait_ms = beat_ms != 0 ? sent_ms + beat_ms - serve_now_ms() : SERVE_WAIT_MS;
+        if (wait_ms <= 0) {
+            systemd_tell("WATCHDOG=1");
+            sent_ms = serve_now_ms();
+            wait_ms = beat_ms;
+        }
+        (void)cellar_resp_step(port, (int)(wait_ms < SERVE_WAIT_MS ? wait_ms : SERVE_WAIT_MS));
         if (serve_reload != 0) {
             serve_reload = 0;
-            serve_policies(r, store);
+            systemd_tell_reload();
+            systemd_tell(serve_policies(r, store) ? "READY=1\nSTATUS=serving clients"
+                                                  : "READY=1\nSTATUS=serving clients by the former "
+                                                    "policies: the file is faulty");
         }
     }
 }
@@ -439,15 +460,22 @@ static void serve_ready(const serve_run *r, const cellar_resp *port)
         printf(" socket ");
         cli_plain(stdout, r->port.unix_path);
     }
+    if (r->port.listen_fds != NULL) { printf(" sockets of LISTEN_FDS"); }
     if (st.admin_port != 0) { printf(" admin %llu", (unsigned long long)st.admin_port); }
     putchar('\n');
     (void)fflush(stdout);
+    systemd_tell("READY=1\nSTATUS=serving clients");
 }
 
 static int serve_open_and_run(serve_run *r)
 {
     cellar *store;
     cellar_resp *port;
+    serve_handle(SIGTERM, serve_on_end);
+    serve_handle(SIGINT, serve_on_end);
+    serve_handle(SIGHUP, serve_on_hangup);
+    serve_handle(SIGUSR1, SIG_IGN); /* the default action would end the program without a close */
+    serve_handle(SIGUSR2, SIG_IGN);
     cellar_err err = cellar_settings_open(&r->settings, serve_policy_note, NULL, &store);
     if (err != CELLAR_OK) { return serve_refused("store", err); }
     err = cellar_resp_open(store, &r->port, &port);
@@ -457,13 +485,11 @@ static int serve_open_and_run(serve_run *r)
         return code;
     }
     serve_policies_check(r);
-    serve_handle(SIGTERM, serve_on_end);
-    serve_handle(SIGINT, serve_on_end);
-    serve_handle(SIGHUP, serve_on_hangup);
-    serve_handle(SIGUSR1, SIG_IGN); /* the default action would end the program without a close */
-    serve_handle(SIGUSR2, SIG_IGN);
-    serve_ready(r, port);
-    serve_loop(r, store, port);
+    if (serve_stop == 0) {
+        serve_ready(r, port);
+        serve_loop(r, store, port);
+    }
+    systemd_tell("STOPPING=1\nSTATUS=ending clients and writing memory to the disk tier");
     serve_end(r, store, port);
     return CLI_DONE;
 }
@@ -508,7 +534,9 @@ const cli_command cli_serve = {
     "\n"
     "Opens a store and serves clients of Redis (cellar_resp.h) on 127.0.0.1 and ::1, until\n"
     "SIGTERM or SIGINT. Prints one line when clients can connect. Settings come from --settings,\n"
-    "then from the environment (SETTINGS in cellar_kit.h), then from the options.\n"
+    "then from the environment (SETTINGS in cellar_kit.h), then from the options. Sockets of\n"
+    "systemd (LISTEN_FDS) stand in place of --port and --unix; NOTIFY_SOCKET and WATCHDOG_USEC\n"
+    "have the meaning that sd_notify(3) gives them.\n"
     "\n"
     "  --settings=FILE       settings of the store\n"
     "  --env=redis           REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_MAX_CONNECTIONS and\n"
