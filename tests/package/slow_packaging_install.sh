@@ -88,10 +88,13 @@ archive_is_named() { # by the version that the library states
     $MAKE -n dist >"$t_tmp/plan" 2>&1 && grep -q "gzip -9n >dist/cellar-$version$dev\.tar\.gz" "$t_tmp/plan"
 }
 destdir_is_only_a_stage() {
-    $MAKE -s install PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
-    [ -f "$t_tmp/stage/usr/lib/libcellar.a" ] || return 1
+    set -- PREFIX=/usr DESTDIR="$t_tmp/stage" UNITDIR=lib/systemd/system
+    $MAKE -s install "$@" || return 1
+    [ -f "$t_tmp/stage/usr/lib/libcellar.a" ] && [ -f "$t_tmp/stage/usr/share/doc/cellar/grafana.json" ] &&
+        grep -q '^ExecStart=/usr/bin/cellar serve ' "$t_tmp/stage/usr/lib/systemd/system/cellar.service" &&
+        [ -f "$t_tmp/stage/usr/lib/systemd/system/cellar.socket" ] || return 1
     ! grep -r "$t_tmp" "$t_tmp/stage/usr/lib/pkgconfig" "$t_tmp/stage/usr/lib/cmake" || return 1
-    $MAKE -s uninstall PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
+    $MAKE -s uninstall "$@" || return 1
     [ -z "$(find "$t_tmp/stage" ! -path "$t_tmp/stage")" ]
 }
 

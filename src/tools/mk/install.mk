@@ -11,12 +11,15 @@ INCDIR   ?= include
 BINDIR   ?= bin
 MANDIR   ?= share/man
 DOCDIR   ?= share/doc/cellar
+UNITDIR  ?=
 below     = $(if $(filter /%,$(1)),$(1),$(PREFIX)/$(1))
 I_LIB     = $(call below,$(LIBDIR))
 I_INC     = $(call below,$(INCDIR))
 I_BIN     = $(call below,$(BINDIR))
 I_MAN     = $(call below,$(MANDIR))
 I_DOC     = $(call below,$(DOCDIR))
+I_UNIT    = $(call below,$(UNITDIR))
+UNITS     = $(if $(UNITDIR),src/tools/package/cellar.service src/tools/package/cellar.socket)
 I_CMAKE   = $(I_LIB)/cmake/cellar
 relative  = $(shell realpath -m --relative-to='$(I_CMAKE)' '$(1)')
 SAME_UP_TO = $(if $(filter 0,$(MAJOR)),$(MAJOR).$(MINOR),$(MAJOR))
@@ -79,7 +82,7 @@ install: private export CMAKE_CONFIG_TEXT = $(CMAKE_CONFIG)
 install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 
 ## install: library, headers, program, man pages, pkg-config and CMake files
-## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
+## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR; UNITDIR: units for systemd)
 install: lib man $(if $(CLI),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
@@ -94,7 +97,9 @@ install: lib man $(if $(CLI),build/cellar)
 	$(if $(CLI),$(Q)install -m 755 $(B)/cellar$(EXE) '$(DESTDIR)$(I_BIN)/cellar')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && set -- dist/doc/man$$n/*.$$n && \
 	  { [ ! -f "$$1" ] || install -m 644 "$$@" '$(DESTDIR)$(I_MAN)'/man$$n; } || exit 1; done
-	$(Q)install -m 644 LICENSE dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'
+	$(Q)install -m 644 LICENSE src/tools/package/grafana.json dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'
+	$(if $(UNITS),$(Q)mkdir -p '$(DESTDIR)$(I_UNIT)' && for f in $(UNITS); do \
+	  sed 's|@BINDIR@|$(I_BIN)|' "$$f" >'$(DESTDIR)$(I_UNIT)'/"$${f##*/}" || exit 1; done)
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 	$(if $(DESTDIR),,@echo "next: $(if $(filter /usr /usr/local,$(PREFIX)),ldconfig,export \
 	  PKG_CONFIG_PATH='$(I_LIB)/pkgconfig' LD_LIBRARY_PATH='$(I_LIB)')")
@@ -109,11 +114,12 @@ uninstall: man
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
-	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE'
+	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/grafana.json' \
+	  $(foreach f,$(UNITS),'$(DESTDIR)$(I_UNIT)/$(notdir $(f))')
 	$(Q)cd dist/doc && set -- *.html *.css *.js && if cd '$(DESTDIR)$(I_DOC)' 2>/dev/null; then rm -f "$$@"; fi
 	$(Q)cd dist/doc && set -- man?/* && if cd '$(DESTDIR)$(I_MAN)' 2>/dev/null; then rm -f "$$@"; fi
 	$(Q)for d in '$(I_CMAKE)' '$(I_LIB)/pkgconfig' '$(I_INC)' '$(I_BIN)' '$(I_DOC)' \
-	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7'; do d='$(DESTDIR)'$$d; \
+	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7' $(if $(UNITS),'$(I_UNIT)'); do d='$(DESTDIR)'$$d; \
 	  while case $$d in $(OWN_FOLDERS)) rmdir "$$d" 2>/dev/null ;; *) false ;; esac; do \
 	  d=$${d%/*}; done; done
 .PHONY: install uninstall
