@@ -32,6 +32,14 @@ contracts:
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
+# The description that a library of this version must fit, for each processor. The commit before a
+# release writes it.
+ABI_FILE  = tests/data/0.3/$(firstword $(subst -, ,$(shell $(CC) -dumpmachine))).abi.xz
+## abi: the ABI of the shared library against that of the release, tests/data/0.3 (abi-write stores it)
+abi: lib
+	$(Q)sh src/tools/abi.sh check $(ABI_FILE) $(B)/$(SO) include
+abi-write: lib
+	$(Q)sh src/tools/abi.sh write $(ABI_FILE) $(B)/$(SO) include
 ## figures: sizes of core, guests, drop-in, interface, README and tests; files that a call runs through
 ## (SQLITE3_C=path of sqlite3.c: the time to compile the drop-in and that file, too)
 figures: dropin lib
@@ -150,5 +158,5 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
   $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
-.PHONY: floors form language contracts symbols figures deps thread-safety check check-now check-matrix \
+.PHONY: floors form language contracts symbols abi abi-write figures deps thread-safety check check-now check-matrix \
   matrix-now
