@@ -2,10 +2,13 @@
 """A Cache with a path: what stays after an exit, a kill and a restart."""
 import os
 import signal
+import subprocess
+import sys
 import time
+import unittest
 
 import cellar
-from kit import forked, python, raises, said_by, until
+from kit import SECONDS, forked, python, raises, said_by, until
 
 OPEN = "import sys, os, cellar; cache = cellar.Cache('16M', path=sys.argv[1], disk='64M')\n"
 
@@ -117,6 +120,47 @@ def a_full_disk_is_no_error(folder):
         for n in range(40_000):
             cache.set(n, "x" * 1000)
         assert cache[39_999] == "x" * 1000
+
+
+def no_room_on_the_disk_is_an_error_of_the_open_alone(folder):
+    """On a file system of 40 MB: ENOSPC at the open, then in an open cache. Sets stay without an error."""
+    text = """import sys, os, cellar
+folder = sys.argv[1]
+def fill(left):
+    with open(folder + "/other", "wb", buffering=0) as file:
+        try:
+            while True: file.write(bytes(65536))
+        except OSError as error: assert error.errno == 28, error
+        file.truncate(os.path.getsize(file.name) - left)
+fill(0)
+try: cellar.Cache("8M", path=folder + "/c", disk="16M")
+except cellar.Error as error: print(error.code, error)
+with cellar.Cache("8M", path=folder + "/c", disk="16M", optional=True) as cache:
+    cache["k"] = 1
+    assert cache["k"] == 1
+os.remove(folder + "/other")
+with cellar.Cache("8M", path=folder + "/c", disk="16M") as cache:
+    fill(0)
+    for n in range(20_000):
+        cache.set(n, "x" * 1000, tags=("t",))
+        cache.namespace("n%d" % (n % 50)).set(n, n)
+    assert cache[19_999] == "x" * 1000
+    cache.delete_tag("t")
+    assert 19_999 not in cache
+    cache["last"] = 2
+os.remove(folder + "/other")
+with cellar.Cache("8M", path=folder + "/c", disk="16M") as cache:
+    assert cache.get(19_999) is None and cache["last"] == 2, cache.get("last")
+"""
+    inside = 'mount -t tmpfs -o size=40M none "$1" && exec "$2" -c "$3" "$1"'
+    words = ["unshare", "-rm", "sh", "-c", inside, "sh", folder, sys.executable]
+    try:
+        subprocess.run([*words, "pass"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise unittest.SkipTest("no file system of its own may be mounted (unshare -rm)") from None
+    said = subprocess.run([*words, text], capture_output=True, text=True, timeout=SECONDS)
+    assert said.returncode == 0, said.stderr
+    assert "no room" in said.stdout or "No space" in said.stdout, said.stdout
 
 
 def memoized_results_stay_over_a_restart(folder):
