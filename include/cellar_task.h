@@ -698,7 +698,8 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  *          once), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task
- * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller
+ * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller. Items one
+ *          behind another that have the same payload and content_type share one copy of it
  * thread:  any, also a task
  * cost:    one allocation each, with links two more; one lock for all
  * example: cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL);                       */

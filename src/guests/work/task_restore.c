@@ -143,7 +143,7 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
     t->max_attempts = row->max_attempts;
     *task_row_of(p, t) = (task_row){ .begun = row->begun };
     n->count[STATS_TASK_RESTORED]++;
-    p->body_bytes += task_body_bytes(b);
+    task_body_enter(p, b);
     if (dead) {
         n->count[STATS_TASK_FAILED]++;
         task_to_dead(p, t, r->now.mono_ms - BASE_MAX(r->now.wall_ms - row->ended_wall_ms, 0));

@@ -25,7 +25,8 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
                                          const char *type, cellar_payload_free_fn free_fn,
                                          void *free_ctx)
 {
-    const task_body head = { .len = len, .free_fn = free_fn, .free_ctx = free_ctx,
+    const task_body head = { .len = len, .free_fn = free_fn,
+                             .free_ctx = free_fn != NULL ? free_ctx : NULL,
                              .type_len = (uint32_t)strlen(type) };
     task_body *b = base_alloc_raw(&p->obj.account.hooks, task_body_bytes(&head));
     if (b == NULL) { return NULL; }
@@ -39,6 +40,19 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
     if (free_fn == NULL && len != 0) { memcpy(b->data, data, len); }
     memcpy((char *)(b + 1) + (free_fn == NULL ? len : 0), type, head.type_len + 1);
     return b;
+}
+
+CELLAR_PRIVATE void task_body_enter(cellar_pool *p, task_body *b)
+{
+    if (b->free_fn == NULL && b->slots++ != 0) { return; }
+    p->body_bytes += task_body_bytes(b);
+}
+
+CELLAR_PRIVATE bool task_body_leave(cellar_pool *p, task_body *b)
+{
+    if (b->free_fn == NULL && --b->slots != 0) { return false; }
+    p->body_bytes -= task_body_bytes(b);
+    return true;
 }
 
 CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell)

@@ -12,6 +12,10 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
                                          void *free_ctx);
 /* Return the size of its block. */
 CELLAR_PRIVATE size_t task_body_bytes(const task_body *b);
+/* Count a task that has the body. */
+CELLAR_PRIVATE void task_body_enter(cellar_pool *p, task_body *b) SYNC_HOLDS(QUEUE);
+/* Count a task that has it no more. False: others have it. */
+CELLAR_PRIVATE bool task_body_leave(cellar_pool *p, task_body *b) SYNC_HOLDS(QUEUE);
 /* Give a reference back. `tell`: the last one calls free_fn. Hold no lock. NULL is accepted. */
 CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell);
 BASE_INLINE const char *task_body_type(const task_body *b)

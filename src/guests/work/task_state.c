@@ -159,8 +159,11 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
         t->ext->next = a->ext;
         a->ext = t->ext;
     }
-    p->body_bytes -= task_body_bytes(body);
     task_slot_free(p, t);
+    if (!task_body_leave(p, body)) {
+        (void)base_sub_ar(&body->refs, 1u); /* not the last one */
+        return;
+    }
     body->next = a->body; /* the id of the task needed its time */
     a->body = body;
 }

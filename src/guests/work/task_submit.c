@@ -269,9 +269,22 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
     return task_submit_broken(s) == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
-/* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group. */
+/* Return the body of the draft before this one if its item has the same bytes; NULL: it has not. */
+static task_body *task_body_again(const cellar_task_item *i, const cellar_submit_opts *s,
+                                  const task_draft *d)
+{
+    task_body *b = d[-1].body;
+    const char *type = s->content_type != NULL ? s->content_type : "";
+    const bool same = i[-1].payload == i->payload && i[-1].payload_len == i->payload_len &&
+                      b->free_fn == NULL && s->free_fn == NULL &&
+                      strcmp(task_body_type(b), type) == 0;
+    return same ? task_body_hold(b) : NULL;
+}
+
+/* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group; `next`:
+ * it is not the first item. */
 static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, work_time now,
-                                  bool linked, task_draft *d)
+                                  bool linked, bool next, task_draft *d)
 {
     cellar_submit_opts s;
     if (i->name == NULL || (i->payload == NULL && i->payload_len != 0)) { return CELLAR_E_INVAL; }
@@ -282,8 +295,12 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, wor
                        .after = s.after, .eta_wall_ms = s.eta_wall_ms,
                        .on_conflict = s.on_conflict, .run_on = s.run_on,
                        .priority = (uint8_t)s.priority };
-    d->body = task_body_make(p, i->payload, i->payload_len,
-                             s.content_type != NULL ? s.content_type : "", s.free_fn, s.free_ctx);
+    d->body = next ? task_body_again(i, &s, d) : NULL;
+    if (d->body == NULL) {
+        d->body = task_body_make(p, i->payload, i->payload_len,
+                                 s.content_type != NULL ? s.content_type : "", s.free_fn,
+                                 s.free_ctx);
+    }
     if (d->body == NULL) { return CELLAR_E_NOMEM; }
     d->body->wall_ms = now.wall_ms & ((INT64_C(1) << 48) - 1);
     if (!linked && s.after == NULL && s.tag == NULL && s.unique_key == NULL && s.trace == NULL &&
@@ -336,8 +353,8 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now,
     d->body->wall_ms = old->wall_ms; /* part of its id */
     p->live_bytes += d->body->len;
     p->live_bytes -= old->len;
-    p->body_bytes += task_body_bytes(d->body);
-    p->body_bytes -= task_body_bytes(old);
+    task_body_enter(p, d->body);
+    (void)task_body_leave(p, old);
     t->body = d->body;
     d->body = old;
     t->ext->key_until_ms = d->ext->key_until_ms;
@@ -502,7 +519,7 @@ static void task_place(cellar_pool *p, task_draft *d, work_time now, task_after 
     SYNC_HOLDS(QUEUE)
 {
     task *t = d->made;
-    p->body_bytes += task_body_bytes(t->body);
+    task_body_enter(p, t->body);
     p->names[t->name]->count[STATS_TASK_SUBMITTED]++;
     if (t->ext != NULL && t->ext->before != NULL) {
         t->ext->before->then = t;
@@ -688,7 +705,7 @@ static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cell
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
-    err = task_draft_make(p, item, now, false, &d);
+    err = task_draft_make(p, item, now, false, false, &d);
     if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
         made = d.ext->id;
         err = CELLAR_EXISTS;
@@ -772,7 +789,7 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     uint32_t n = 0;
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
-        err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, &d[n]);
+        err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, n != 0, &d[n]);
         const bool alone = task_draft_alone(&d[n]);
         n++;
         if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }

@@ -46,7 +46,10 @@ typedef struct task_body {
     size_t len;
     void *data;
     cellar_payload_free_fn free_fn; /* NULL: the bytes are part of the block */
-    void *free_ctx;
+    union {
+        void *free_ctx;
+        uint32_t slots;          /* without free_fn: tasks that have it */
+    };
     union {
         int64_t wall_ms;         /* submit */
         struct task_body *next;  /* in task_after */

@@ -16,6 +16,59 @@ static void open_gives(void)
     name_it("g", gives, NULL);
 }
 
+static char large[1 << 20];
+
+static cellar_verdict reads_large(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    ran_count++;
+    T_CHECK(t->payload_len == sizeof large && memcmp(t->payload, large, sizeof large) == 0);
+    return answer;
+}
+
+T_CASE(items_with_one_payload_share_its_copy)
+{
+    enum { ITEMS = 10 };
+    cellar_task_item items[ITEMS];
+    cellar_task_id ids[ITEMS];
+    cellar_submit_opts keyed_too = cellar_submit_opts_default();
+    keyed_too.unique_key = "k";
+    defaults();
+    open_with(NULL);
+    cellar_task_opts o = no_jitter(1);
+    name_it("b", reads_large, &o);
+    memset(large, 'b', sizeof large);
+    const uint64_t before = figures().bytes;
+    for (int i = 0; i < ITEMS; i++) {
+        items[i] = (cellar_task_item){ "b", large, sizeof large, i == 3 ? &keyed_too : NULL };
+    }
+    T_EQ_I64(cellar_task_submit_many(p, items, ITEMS, CELLAR_LINKS_NONE, ids), CELLAR_OK);
+    T_EQ_U64(figures().payload_bytes, ITEMS * sizeof large);
+    T_CHECK(figures().bytes - before < 2 * sizeof large);
+    T_EQ_I64(cellar_task_cancel(p, ids[0]), CELLAR_OK);
+    keyed_too.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE; /* gets bytes of its own */
+    T_EQ_I64(cellar_task_submit(p, "b", large, sizeof large, &keyed_too, NULL), CELLAR_OK);
+    T_CHECK(figures().bytes - before > 2 * sizeof large);
+    T_EQ_I64(state_of(ids[3]), CELLAR_TASK_SCHEDULED);
+    answer = cellar_verdict_fail(); /* the dead letters keep it */
+    (void)tick();
+    T_EQ_U64(ran_count, ITEMS - 1);
+    T_CHECK(figures().bytes - before > sizeof large);
+    for (int i = 1; i < ITEMS; i++) { T_EQ_I64(cellar_task_purge(p, ids[i]), CELLAR_OK); }
+    T_CHECK(figures().bytes - before < sizeof large);
+    items[1].payload_len--; /* other bytes, another type, bytes of the program: none is shared */
+    items[2].payload_len--;
+    cellar_submit_opts typed = cellar_submit_opts_default(), given = owned();
+    typed.content_type = "text";
+    items[2].opts = &typed;
+    items[3] = items[4] = (cellar_task_item){ "b", "g", 1, &given };
+    T_EQ_I64(cellar_task_submit_many(p, items, 5, CELLAR_LINKS_NONE, ids), CELLAR_OK);
+    T_CHECK(figures().bytes - before > 3 * sizeof large - 3);
+    for (int i = 0; i < 5; i++) { T_EQ_I64(cellar_task_cancel(p, ids[i]), CELLAR_OK); }
+    T_EQ_STR(freed, "gg");
+    close_it();
+}
+
 T_CASE(chain_hands_results_on)
 {
     cellar_task_item items[8];
