@@ -857,22 +857,25 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  * taken: RUNNING until its cellar_task_settle. A hold that is over queues the task again for its
  * next attempt. The calls of "Inside a task" work on it.
  * in:      queue of names without functions;
- *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; max: room of out, from 1
+ *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from the take; max: room of out, from 1;
+ *          wait_ms to wait for the first task; 0: not at all
  * out:     out: the tasks, each valid until its cellar_task_settle; *found: their number
  * returns: OK (also with none); E_NOT_FOUND (no queue has this name), E_CLOSED (it is drained),
  *          E_NOMEM
  * owns:    the caller settles each task, also after its hold; until then a close is E_BUSY
- * thread:  any; does not wait for tasks
+ * thread:  any; sleeps with no lock held, and a drain ends the wait. With no_threads another thread
+ *          calls cellar_tick meanwhile
  * cost:    one allocation and one short lock for each
  * example:
  *     const cellar_task *t;
  *     uint32_t n;
  *     const cellar_err err =
- *         cellar_task_take(p, "images", 30000, &t, 1, &n);
+ *         cellar_task_take(p, "images", 30000, 1000, &t, 1, &n);
  *     if (err == CELLAR_OK && n == 1)
  *         cellar_task_settle(t, work_on(t->payload, t->payload_len));                            */
 CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
-                                       const cellar_task **out, uint32_t max, uint32_t *found);
+                                       int64_t wait_ms, const cellar_task **out, uint32_t max,
+                                       uint32_t *found);
 
 /* Say how a task of cellar_task_take ended, and free it. EXTEND gives it a new hold instead.
  * in:      t of cellar_task_take; verdict of cellar_verdict_ok, cellar_verdict_retry or another

@@ -155,7 +155,7 @@ static void parent_opens(void)
     T_REQUIRE(cellar_pool_open(&tasks, &p.pool) == CELLAR_OK);
     T_EQ_I64(cellar_task_register(p.pool, "t", NULL, NULL, &leased), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p.pool, "t", "x", 1, NULL, NULL), CELLAR_OK);
-    T_REQUIRE(cellar_task_take(p.pool, "q", 60000, &p.task, 1, &taken) == CELLAR_OK && taken == 1);
+    T_REQUIRE(cellar_task_take(p.pool, "q", 60000, 0, &p.task, 1, &taken) == CELLAR_OK && taken == 1);
 }
 
 static void parent_closes(void)

@@ -214,7 +214,8 @@ static void row_task(void)
     case 7: case 8: {
         const cellar_task *taken[2];
         uint32_t n = 0;
-        if (plain(CALL(cellar_task_take)(p, "outside", ONE_OF(1, 60000), taken, 1 + draw(2), &n)) !=
+        if (plain(CALL(cellar_task_take)(p, "outside", ONE_OF(1, 60000), draw(2), taken,
+                                         1 + draw(2), &n)) !=
             CELLAR_OK) { break; }
         for (uint32_t i = 0; i < n; i++) {
             inside_task(taken[i]);
@@ -476,7 +477,8 @@ static void bus_close(void)
         plain(CALL(cellar_tick)(calls_pool, 0, &wait));
         const cellar_task *t = NULL;
         uint32_t n = 0;
-        while (plain(CALL(cellar_task_take)(calls_pool, "outside", 1000, &t, 1, &n)) == CELLAR_OK &&
+        while (plain(CALL(cellar_task_take)(calls_pool, "outside", 1000, 0, &t, 1, &n)) ==
+               CELLAR_OK &&
                n != 0) {
             plain(CALL(cellar_task_settle)(t, cellar_verdict_ok()));
         }

@@ -424,6 +424,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     task_wake_ended(p); /* blocked submits return */
+    task_wake_arrived(p); /* and takes, if nothing begins any more */
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, mode, base_until_ns(timeout_ms));
     task_after b = { .done = NULL };
@@ -436,6 +437,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &b);
     task_wake_ended(p);
+    task_wake_arrived(p);
     const work_time now = work_now(&p->obj);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, CELLAR_DRAIN_RUNNING, base_until_ns(p->cfg.grace_ms));

@@ -187,9 +187,15 @@ static void task_wake(cellar_pool *p, task_after *a)
     a->work++;
 }
 
+static void task_wake_takers(const cellar_pool *p, task_after *a)
+{
+    a->arrived = a->arrived || p->takers != 0;
+}
+
 static void task_wake_all(cellar_pool *p, task_after *a)
 {
     while (p->sleeping != 0) { task_wake(p, a); }
+    task_wake_takers(p, a);
 }
 
 /* Return whether the name was paused, and no attempt has succeeded since. */
@@ -229,7 +235,11 @@ static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, tas
     } else {
         n->queued++;
     }
-    if (!q->pull) { task_wake(p, a); }
+    if (q->pull) {
+        task_wake_takers(p, a);
+    } else {
+        task_wake(p, a);
+    }
 }
 
 /* Take a task out of its queue. */

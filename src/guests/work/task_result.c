@@ -159,6 +159,12 @@ CELLAR_PRIVATE void task_wake_ended(cellar_pool *p)
     sync_wake(&p->ended, INT32_MAX);
 }
 
+CELLAR_PRIVATE void task_wake_arrived(cellar_pool *p)
+{
+    (void)base_add_ar(&p->arrived, 1u);
+    sync_wake(&p->arrived, INT32_MAX);
+}
+
 /* Free the parts of slots that are free. */
 static void task_free_parts(cellar_pool *p, task_after *a)
 {
@@ -223,6 +229,7 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         sync_wake(&p->work, (int32_t)a->work);
     }
     if (a->timer) { task_wake_timer(p); }
+    if (a->arrived) { task_wake_arrived(p); }
     if (a->journal) {
         (void)base_add_ar(&p->journal->bell, 1u);
         sync_wake(&p->journal->bell, 1);

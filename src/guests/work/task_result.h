@@ -30,5 +30,7 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
     SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
+/* Wake the calls of cellar_task_take that wait. */
+CELLAR_PRIVATE void task_wake_arrived(cellar_pool *p);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * task_take: tasks that the program takes out of a queue and settles.
  *
- * WALK       take -> a run in a block of its own, the hold as the time-out of the attempt
+ * WALK       take -> none: sleep on `arrived`, which each task of a queue without functions wakes
+ *            -> a run in a block of its own, the hold as the time-out of the attempt
  *            -> settle: the verdict is obeyed; or the hold is over: the task is queued again, and
  *            the verdict is late
  * INVARIANTS A run of a hold belongs to the caller of the take until its verdict, in time or late.
@@ -16,40 +17,52 @@
 
 BASE_SIZE_BEGIN
 
-/* Take one task. *spare: a run; NULL after it was used. */
+/* Take one task, and wait for it until `until_ns`. *spare: a run; NULL after it was used. */
 static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t hold_ms,
-                                task_run **spare, bool *more)
+                                uint64_t until_ns, task_run **spare, bool *more)
 {
-    task_after a = { .done = NULL };
-    const int64_t now_ms = base_now_ms(&p->obj.clock);
     task_run *r = *spare;
-    cellar_err err = CELLAR_OK;
-    *more = false;
-    sync_take(QUEUE, &p->lock);
-    task_queue *q = task_queue_find(p, queue);
-    if (q == NULL || !q->pull) {
-        err = CELLAR_E_NOT_FOUND;
-    } else if (p->hold) {
-        err = CELLAR_E_CLOSED;
-    } else if (task_take(p, r, q, now_ms, more, &a)) {
-        task_begin(p, r, hold_ms, now_ms, &a);
-        *spare = NULL;
-        *more = true;
+    for (bool waits = false;;) {
+        task_after a = { .done = NULL };
+        const int64_t now_ms = base_now_ms(&p->obj.clock);
+        const bool over = base_now_ns() >= until_ns;
+        cellar_err err = CELLAR_OK;
+        *more = false;
+        sync_take(QUEUE, &p->lock);
+        const uint32_t seen = base_load_acq(&p->arrived);
+        p->takers -= waits;
+        waits = false;
+        task_queue *q = task_queue_find(p, queue);
+        if (q == NULL || !q->pull) {
+            err = CELLAR_E_NOT_FOUND;
+        } else if (p->hold) {
+            err = CELLAR_E_CLOSED;
+        } else if (task_take(p, r, q, now_ms, more, &a)) {
+            task_begin(p, r, hold_ms, now_ms, &a);
+            *spare = NULL;
+            *more = true;
+        } else {
+            waits = !*more && !over;
+            p->takers += waits;
+        }
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+        if (!waits) { return err; }
+        (void)sync_wait(&p->arrived, seen, until_ns);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    return err;
 }
 
 CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
-                                       const cellar_task **out, uint32_t max, uint32_t *found)
+                                       int64_t wait_ms, const cellar_task **out, uint32_t max,
+                                       uint32_t *found)
 {
     if (found != NULL) { *found = 0; }
-    if (p == NULL || queue == NULL || out == NULL || found == NULL || max == 0 || hold_ms < 1 ||
-        hold_ms > CELLAR_POOL_DELAY_MAX_MS) {
+    if (p == NULL || queue == NULL || out == NULL || found == NULL || max == 0 || wait_ms < 0 ||
+        hold_ms < 1 || hold_ms > CELLAR_POOL_DELAY_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
+    uint64_t until_ns = wait_ms != 0 ? base_until_ns(wait_ms) : 0;
     cellar_err err = CELLAR_OK;
     task_run *r = NULL;
     for (bool more = true; more && err == CELLAR_OK && *found < max;) {
@@ -60,8 +73,11 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
             r->of = p;
             r->taken = true;
             task_run *taken = r;
-            err = task_take_one(p, queue, hold_ms, &r, &more);
-            if (err == CELLAR_OK && r == NULL) { out[(*found)++] = &taken->seen; }
+            err = task_take_one(p, queue, hold_ms, until_ns, &r, &more);
+            if (err == CELLAR_OK && r == NULL) {
+                out[(*found)++] = &taken->seen;
+                until_ns = 0;
+            }
         }
     }
     base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r);

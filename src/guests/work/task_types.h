@@ -364,6 +364,7 @@ struct cellar_pool {
     _Atomic uint32_t bell;   /* futex word of the thread of the timers */
     _Atomic uint32_t work;   /* futex word of the workers */
     _Atomic uint32_t ended;  /* futex word: a task, a run or a thread ended */
+    _Atomic uint32_t arrived; /* futex word of calls of cellar_task_take that wait */
     _Atomic uint32_t stop;   /* 1: the threads end */
     sync_lock lock;          /* rank QUEUE; guards everything below */
     task_intake intake;
@@ -403,6 +404,7 @@ struct cellar_pool {
     uint32_t sleeping, woken; /* threads without a task: asleep; woken, but not yet awake */
     uint32_t asleep;         /* of active: inside cellar_task_wait or a blocked submit */
     uint32_t watching;       /* calls that sleep on `ended` */
+    uint32_t takers;         /* calls that sleep on `arrived` */
     uint32_t bursts;         /* runs with `bursting` */
     const task_queue *burst_queue; /* with `bursts` > 0: the only one with tasks; NULL: not so */
     uint32_t burst_priority; /* of all bursts, with `bursts` > 0 */
@@ -430,6 +432,7 @@ typedef struct task_after {
     bool recall;             /* recall the bursts */
     bool failed;             /* a run of a schedule failed, to log */
     bool ended;              /* wake those that sleep on `ended` */
+    bool arrived;            /* wake those that sleep on `arrived` */
     bool timer;              /* wake the thread of the timers */
     bool journal;            /* wake the thread of the journal */
 } task_after;

@@ -34,7 +34,7 @@
 #else
 #define SIM_OF_GUESTS(X) \
     X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_take) \
-    X(task_group) X(task_drain) X(task_burst) \
+    X(task_await) X(task_group) X(task_drain) X(task_burst) \
     X(bus_take) X(bus_function) X(bus_wait) X(batch_done) X(batch_tracks) X(batch_block) X(write_behind) X(sched_fire) \
     X(sched_close)
 #endif

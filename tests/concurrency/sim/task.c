@@ -434,8 +434,8 @@ static void task_taker(void *arg)
     for (int i = 0; i < 4; i++) {
         const cellar_task *t[2];
         uint32_t n;
-        const cellar_err took = cellar_task_take(tasks.p, "pull", 1 + (int64_t)base_sim_below(3), t,
-                                                 1 + (uint32_t)base_sim_below(2), &n);
+        const cellar_err took = cellar_task_take(tasks.p, "pull", 1 + (int64_t)base_sim_below(3), 0,
+                                                 t, 1 + (uint32_t)base_sim_below(2), &n);
         BASE_SIM_CHECK(took == CELLAR_OK);
         for (uint32_t k = 0; k < n; k++) {
             task_row *r = task_row_of(t[k]);
@@ -500,6 +500,48 @@ static void task_take_run(void)
 
 const base_sim_scenario sim_task_take = { "task_take", "one acknowledgement of a task counts",
                                            task_take_run, 0 };
+
+/* ---- task_await: takes that wait, a drain that ends them ---- */
+
+static void task_patient(void *arg)
+{
+    const cellar_task *t;
+    uint32_t n;
+    cellar_err err;
+    (void)arg;
+    while ((err = cellar_task_take(tasks.p, "pull", TASK_LONG_MS, TASK_LONG_MS, &t, 1, &n)) ==
+           CELLAR_OK) {
+        BASE_SIM_CHECK(n == 1);
+        task_row *r = task_row_of(t);
+        BASE_SIM_CHECK(r->returned_ok++ == 0);
+        BASE_SIM_CHECK(cellar_task_settle(t, cellar_verdict_ok()) == CELLAR_OK);
+    }
+    BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
+}
+
+static void task_await_submitter(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) { task_submit_plain("of-pull"); }
+    BASE_SIM_CHECK(task_rest().ok == 3);
+}
+
+static void task_await_run(void)
+{
+    cellar_pool_config cfg = cellar_pool_config_default();
+    const cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
+    task_open(&cfg, 1);
+    task_name("of-pull", NULL, &o);
+    base_sim_no_rescue();
+    base_sim_spawn("taker-1", task_patient, NULL);
+    base_sim_spawn("taker-2", task_patient, NULL);
+    base_sim_spawn("submitter", task_await_submitter, NULL);
+    base_sim_join_all();
+    task_shut();
+}
+
+const base_sim_scenario sim_task_await = { "task_await", "takes hear of tasks and of the drain",
+                                           task_await_run, 0 };
 
 /* ---- task_group: the last task of a group, after all others, once ---- */
 

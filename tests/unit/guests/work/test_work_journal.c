@@ -537,14 +537,14 @@ T_CASE(leased_tasks_come_back)
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
     const cellar_task *t;
     uint32_t n;
-    T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     crash_copy();
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     after_crash();
     T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
     tick();
-    T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);

@@ -326,14 +326,14 @@ T_CASE(removed_run_that_is_not_acknowledged_is_not_queued_again)
         spec.interval_ms = SECOND;
         T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
         tick();
-        T_EQ_I64(cellar_task_take(s, "pull", i == 2 ? SECOND : 100, &t, 1, &n), CELLAR_OK);
+        T_EQ_I64(cellar_task_take(s, "pull", i == 2 ? SECOND : 100, 0, &t, 1, &n), CELLAR_OK);
         T_REQUIRE(n == 1);
         if (i == 0) { T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK); }
         if (i == 1) { T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK); }
         pass(i == 2 ? SECOND : 100);
         T_EQ_U64(figures().ended, 1);
         T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-        (void)cellar_task_take(s, "pull", 100, &t, 1, &n);
+        (void)cellar_task_take(s, "pull", 100, 0, &t, 1, &n);
         T_EQ_U64(n, i == 2);
         if (n == 1) {
             T_EQ_U64(t->attempt, 1);
@@ -614,17 +614,17 @@ T_CASE(run_of_a_name_without_function_is_taken)
     spec.interval_ms = SECOND;
     T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
     tick();
-    T_EQ_I64(cellar_task_take(s, "pull", SECOND, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(s, "pull", SECOND, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_I64(t->due_wall_ms, START);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     T_EQ_U64(info_of_row().running, 0);
     pass(SECOND);
-    T_EQ_I64(cellar_task_take(s, "pull", 100, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(s, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     pass(100); /* the hold is over: the run is queued again */
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-    T_EQ_I64(cellar_task_take(s, "pull", 100, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(s, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);

@@ -459,7 +459,7 @@ T_CASE(extended_hold_lasts_its_whole_time)
     name_it("l", NULL, &o);
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
     (void)tick();
-    T_EQ_I64(cellar_task_take(p, "pull", 100, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
     (void)pass(50);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_extend(1000)), CELLAR_OK);
     (void)pass(999);
@@ -487,17 +487,17 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_I64(cellar_pool_route(p, "t", "pull", NULL), CELLAR_E_BUSY);
     o.timeout_ms = 5;
     T_EQ_I64(cellar_task_register(p, "m", NULL, NULL, &o), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_take(p, "default", 100, t, 4, &n), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_take(p, "none", 100, t, 4, &n), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_take(p, "pull", 0, t, 4, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_take(p, "default", 100, 0, t, 4, &n), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_take(p, "none", 100, 0, t, 4, &n), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_take(p, "pull", 0, 0, t, 4, &n), CELLAR_E_INVAL);
     so.tag = "tag";
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(cellar_task_submit(p, "l", "abc" + i, 1, &so, &id), CELLAR_OK);
     }
     (void)tick(); /* no worker takes them */
-    T_EQ_I64(cellar_task_take(p, "pull", 100, t, 2, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t, 2, &n), CELLAR_OK);
     T_EQ_U64(n, 2);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, t + 2, 2, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t + 2, 2, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_CHECK(*(const char *)t[0]->payload == 'a' && *(const char *)t[2]->payload == 'c');
     T_EQ_STR(t[0]->tag, "tag");
@@ -514,7 +514,7 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_CHECK(cellar_task_cancelled(t[2]));
     T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_extend(100)), CELLAR_E_LOST);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, t + 1, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t + 1, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t[1]->attempt, 2);
     T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_ok()), CELLAR_E_LOST);
@@ -524,10 +524,29 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_STR(status_of(id).error, "not acknowledged in time");
     T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY); /* the caller still has it */
-    T_EQ_I64(cellar_task_take(p, "pull", 100, t, 1, &n), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t, 1, &n), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_E_LOST);
     close_it();
     T_EQ_U64(freed_count, 3);
+}
+
+T_CASE(take_without_a_task_ends_after_its_wait)
+{
+    const cellar_task *t;
+    cellar_task_opts o = no_jitter(1);
+    uint32_t n;
+    defaults();
+    open_with(NULL);
+    o.queue = "pull";
+    name_it("l", NULL, &o);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, -1, &t, 1, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 1, &t, 1, &n), CELLAR_OK);
+    T_EQ_U64(n, 0);
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, INT64_MAX, &t, 1, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    close_it();
 }
 
 /* ---- dead letters ---- */

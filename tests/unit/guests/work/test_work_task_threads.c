@@ -325,6 +325,44 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
+static void *taker(void *taken)
+{
+    const cellar_task *t;
+    uint32_t n;
+    cellar_err err;
+    while ((err = cellar_task_take(p, "pull", 60000, INT64_MAX, &t, 1, &n)) == CELLAR_OK) {
+        T_EQ_U64(n, 1);
+        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+        atomic_fetch_add((atomic_uint *)taken, 1);
+    }
+    T_EQ_I64(err, CELLAR_E_CLOSED);
+    return NULL;
+}
+
+T_CASE(takes_wait_for_tasks_until_the_drain)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
+    const cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1 };
+    atomic_uint taken = 0;
+    pthread_t thread[3];
+    open_with(1);
+    open_it();
+    name_it("l", NULL, &o);
+    for (int i = 0; i < 3; i++) {
+        T_REQUIRE(pthread_create(&thread[i], NULL, taker, &taken) == 0);
+    }
+    for (int i = 0; i < 300; i++) {
+        T_EQ_I64(cellar_task_submit(p, "l", NULL, 0, i % 3 == 0 ? &later : NULL, NULL), CELLAR_OK);
+        if (i % 50 != 0) { continue; }
+        T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "pull", 60000), CELLAR_OK);
+        T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "pull", 0), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(thread[i], NULL) == 0); }
+    T_EQ_U64(atomic_load(&taken), 300);
+    close_it();
+}
+
 T_CASE(block_waits_for_room)
 {
     open_with(1);
