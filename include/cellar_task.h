@@ -253,11 +253,12 @@ typedef size_t (*cellar_task_key_fn)(const void *payload, size_t payload_len, vo
  * cost:    that thread waits for it                                                              */
 typedef void (*cellar_payload_free_fn)(void *payload, size_t len, void *ctx);
 
-/* What a submit does when the pool is full. */
+/* What a submit does when the pool is full, or the name of the task. */
 typedef enum cellar_pool_full {
     CELLAR_POOL_REJECT = 0,     /* E_BUSY                                                         */
     CELLAR_POOL_BLOCK = 1,      /* waits up to block_timeout_ms, then E_TIMEOUT                   */
-    CELLAR_POOL_DROP_OLDEST = 2 /* cancels the oldest queued task of the lowest priority          */
+    CELLAR_POOL_DROP_OLDEST = 2 /* cancels the oldest queued task of the lowest priority: of the  */
+                                /* pool, or of the name                                           */
 } cellar_pool_full;
 
 /* Which queue a worker takes a task from while several have tasks. */
@@ -396,8 +397,13 @@ typedef struct cellar_task_opts {
     uint32_t break_after;      /* after so many attempts in a row that fail, retry or time out,   */
                                /* no task of the name begins for break_ms; then one does, and     */
                                /* decides. Range 1..2^32 - 1. Default 0: never                    */
+    uint64_t queue_bytes;      /* payload bytes of live tasks of the name.                        */
+                               /* Range 1..2^64 - 1 bytes. Default 0: no limit but that of pool   */
+    uint32_t queue_cap;        /* live tasks of the name. Range 1..2^32 - 1. Default 0: the same  */
+    cellar_pool_full on_full;  /* what a submit does when the name is full. Default REJECT.       */
+                               /* DROP_OLDEST: not with a journal                                 */
 } cellar_task_opts;
-CELLAR_STRUCT(cellar_task_opts, break_after);
+CELLAR_STRUCT(cellar_task_opts, on_full);
 
 /* Options of a submit, for cellar_task_submit. Start from cellar_submit_opts_default(). */
 typedef struct cellar_submit_opts {
@@ -539,7 +545,7 @@ typedef struct cellar_pool_stats {
     uint64_t result_lost;      /* results that did not fit into the namespace                     */
     uint64_t dead_dropped;     /* dead letters removed by dead_cap, dead_ttl_ms or queue_bytes    */
     uint64_t dead_purged;      /* dead letters removed by cellar_task_purge                       */
-    uint64_t rejected_full;    /* submits refused by a full pool; 0 for a name                    */
+    uint64_t rejected_full;    /* submits refused by a full pool, or by a full name               */
     uint64_t rejected_limit;   /* calls refused by max_names, or by 65,536 queues; 0 for a name   */
     uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
     uint64_t journal_commits;  /* transactions of the journal; 0 for a name                       */
@@ -692,10 +698,11 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  * out:     ids: room for `count`, or NULL; unchanged on failure
  * returns: OK;
  *          EXISTS (a task has a unique_key of the items), E_NOT_FOUND (a name is not registered);
- *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
- *          block_timeout_ms), E_DEADLOCK (full, BLOCK, and no other worker could make room);
- *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes; the items never fit at
- *          once), E_NOMEM;
+ *          E_BUSY (the pool or a name is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK
+ *          waited for block_timeout_ms), E_DEADLOCK (full, BLOCK, and no other worker could make
+ *          room);
+ *          E_CLOSED (the pool is drained), E_TOOBIG (the items never fit at once, into the pool or
+ *          a name), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task
  * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller. Items one
@@ -780,7 +787,7 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
  * state FAILED shows the dead letters.
  * in:      id of a dead letter
  * returns: OK; E_NOT_FOUND (no dead letter has the id), EXISTS (a live task has its unique key),
- *          E_BUSY (the pool is full), E_CLOSED (it is drained), E_NOMEM;
+ *          E_BUSY (the pool or the name is full), E_CLOSED (the pool is drained), E_NOMEM;
  *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    the pool keeps the payload
  * thread:  any, also a task

@@ -94,6 +94,9 @@ static void pool_open(void)
         MAYBE(o.max_running, 0, 1);
         MAYBE(o.jitter, 0, 1, 2);
         MAYBE(o.break_after, 0, 3);
+        MAYBE(o.queue_cap, 0, 2);
+        MAYBE(o.queue_bytes, 0, 100);
+        MAYBE(o.on_full, CELLAR_POOL_REJECT, CELLAR_POOL_DROP_OLDEST);
         if (i < 2) {
             MAYBE(o.timeout_ms, 0, 1000);
             if (calls_limiter != NULL && chance(30)) {

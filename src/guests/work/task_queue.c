@@ -68,16 +68,23 @@ static task *task_levels_first(task_levels *l, int64_t now_ms, int64_t age_ms)
     return best;
 }
 
-/* Return the oldest task of the lowest level, runs of schedules left out; NULL: none. */
-static task *task_levels_oldest(task_levels *l)
+/* Return `best`, or the oldest task of the lowest level if it is to leave before `best`. Runs of
+ * schedules are left out, and other names than `of`, unless that is NULL. */
+static task *task_levels_oldest(task_levels *l, const task_name *of, task *best)
 {
     for (uint32_t used = l->used; used != 0; used &= used - 1) {
         wheel_timer *head = &l->ring[__builtin_ctz(used)];
         for (wheel_timer *at = head->next; at != head; at = at->next) {
-            if ((task_of_timer(at)->flags & TASK_RECURS) == 0) { return task_of_timer(at); }
+            task *t = task_of_timer(at);
+            if ((t->flags & TASK_RECURS) != 0 || (of != NULL && t->name != of->number)) {
+                continue;
+            }
+            const bool first = best == NULL || t->priority < best->priority ||
+                               (t->priority == best->priority && t->order < best->order);
+            return first ? t : best;
         }
     }
-    return NULL;
+    return best;
 }
 
 /* ---- queues with tasks ---- */
@@ -411,15 +418,15 @@ CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p)
     return p->offered != 0 && !p->hold;
 }
 
-CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p)
+CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p, task_name *of)
 {
     task *best = NULL;
+    if (of != NULL) {
+        best = task_levels_oldest(&of->parked, of, NULL);
+        return task_levels_oldest(&of->queue->levels, of, best);
+    }
     for (task_queue *q = p->queues; q != NULL; q = q->hh.next) {
-        task *t = task_levels_oldest(&q->levels);
-        if (t != NULL && (best == NULL || t->priority < best->priority ||
-                          (t->priority == best->priority && t->order < best->order))) {
-            best = t;
-        }
+        best = task_levels_oldest(&q->levels, NULL, best);
     }
     return best;
 }

@@ -42,6 +42,8 @@ static task_name *task_restore_name(cellar_pool *p, const char *name) SYNC_HOLDS
     if (n == NULL) { return NULL; }
     memcpy(n->name, name, strlen(name));
     n->missing = true;
+    n->opts.queue_cap = UINT32_MAX;
+    n->opts.queue_bytes = UINT64_MAX;
     n->gate.name = n;
     task_levels_init(&n->parked);
     if (task_name_enter(p, n, strlen(name))) { return n; }
@@ -148,8 +150,7 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
         n->count[STATS_TASK_FAILED]++;
         task_to_dead(p, t, r->now.mono_ms - BASE_MAX(r->now.wall_ms - row->ended_wall_ms, 0));
     } else {
-        p->live++;
-        p->live_bytes += b->len;
+        task_live_add(p, n, b->len);
         task_restore_place(r, t, row);
     }
     return CELLAR_OK;

@@ -56,6 +56,21 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index) SYNC_HOLDS(QUE
 
 /* Return a name, also one that is not registered yet; NULL: there is none. */
 CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
+/* Count a live task of a name, or its end. */
+BASE_INLINE void task_live_add(cellar_pool *p, task_name *n, size_t len)
+{
+    p->live++;
+    n->live++;
+    p->live_bytes += len;
+    n->live_bytes += len;
+}
+BASE_INLINE void task_live_drop(cellar_pool *p, task_name *n, size_t len)
+{
+    p->live--;
+    n->live--;
+    p->live_bytes -= len;
+    n->live_bytes -= len;
+}
 /* Enter a name that is not there. False: no memory. */
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len) SYNC_HOLDS(QUEUE);
 /* Return the id of a task. Hold the lock, or run the task. */

@@ -228,8 +228,7 @@ CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_aft
 CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
 {
     task_dead_unlink(p, t);
-    p->live++;
-    p->live_bytes += t->body->len;
+    task_live_add(p, p->names[t->name], t->body->len);
     p->names[t->name]->count[STATS_TASK_REQUEUED]++;
     t->attempt = 0;
     if (t->ext != NULL) { t->ext->expires_ms = BASE_NEVER_MS; }
@@ -333,9 +332,8 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
         task_move(t, state);
         t->flags = 0;
         task_mark_end(p, t, before, a);
-        p->live--;
+        task_live_drop(p, p->names[t->name], t->body->len);
         p->live_ended++;
-        p->live_bytes -= t->body->len;
         task_count_end(p->names[t->name], state);
         if (t->ext != NULL) { task_key_drop(p, t->ext); }
         a->ended = a->ended || p->watching != 0;

@@ -7,7 +7,8 @@
  *            A refused submit gives the drafts back untouched: free_fn is not called.
  * INVARIANTS All drafts of one call become tasks in one hold of the lock, or none does.
  * JOURNAL    Between insert and queue the tasks are committed; slots, keys and room are taken.
- * LIMITS     queue_cap tasks, queue_bytes of payload, max_names, TASK_QUEUES_MAX queues.
+ * LIMITS     queue_cap tasks, queue_bytes of payload, of the pool and of a name; max_names,
+ *            TASK_QUEUES_MAX queues.
  * SEE ALSO   task_types.h */
 
 #include <string.h>
@@ -51,11 +52,14 @@ static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
     if (out->max_attempts == 0) { out->max_attempts = TASK_MAX_ATTEMPTS; }
     if (out->queue == NULL) { out->queue = "default"; }
     if (out->break_ms == 0) { out->break_ms = TASK_BREAK_MS; }
+    if (out->queue_bytes == 0) { out->queue_bytes = UINT64_MAX; }
+    if (out->queue_cap == 0) { out->queue_cap = UINT32_MAX; }
     if (out->base_ms < 0 || out->base_ms > CELLAR_POOL_DELAY_MAX_MS || out->cap_ms < 0 ||
         out->cap_ms > CELLAR_POOL_DELAY_MAX_MS || out->timeout_ms < 0 ||
         out->timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->hard_timeout_ms < 0 ||
         out->hard_timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->max_attempts > UINT8_MAX ||
         (unsigned)out->jitter > CELLAR_TASK_JITTER_NONE || *out->queue == '\0' ||
+        (unsigned)out->on_full > CELLAR_POOL_DROP_OLDEST ||
         !task_text_ok(out->queue, CELLAR_NAME_MAX) || out->break_ms < 0 ||
         out->break_ms > CELLAR_POOL_DELAY_MAX_MS ||
         (out->rate_key != NULL && out->rate == NULL)) {
@@ -101,6 +105,8 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         to->missing = false;
     }
     to->queue = q;
+    p->limits = p->limits || to->opts.queue_cap != UINT32_MAX ||
+                to->opts.queue_bytes != UINT64_MAX;
     task_queue_release(p, to, a);
     return CELLAR_OK;
 }
@@ -122,6 +128,10 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
     if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
         return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
                            "rate, hard_timeout_ms and break_after need a fn");
+    }
+    if (full.on_full == CELLAR_POOL_DROP_OLDEST && p->journal != NULL) {
+        return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
+                           "on_full must not be DROP_OLDEST with a journal");
     }
     err = CELLAR_E_NOMEM;
     task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
@@ -351,8 +361,8 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now,
     task_body *old = t->body;
     task_detach(p, t, a);
     d->body->wall_ms = old->wall_ms; /* part of its id */
-    p->live_bytes += d->body->len;
-    p->live_bytes -= old->len;
+    task_live_add(p, p->names[t->name], d->body->len);
+    task_live_drop(p, p->names[t->name], old->len);
     task_body_enter(p, d->body);
     (void)task_body_leave(p, old);
     t->body = d->body;
@@ -540,16 +550,15 @@ static void task_place(cellar_pool *p, task_draft *d, work_time now, task_after 
 
 /* Write tasks that have slots into the journal. They count as live: nothing takes their room. */
 static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                     uint64_t bytes, work_time now, const cellar_task_id *ids)
-    SYNC_HOLDS(QUEUE)
+                                     work_time now, const cellar_task_id *ids) SYNC_HOLDS(QUEUE)
 {
-    p->live += count;
-    p->live_bytes += bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        task_live_add(p, p->names[d[i].made->name], d[i].body->len);
+    }
     const cellar_err err =
         p->journal != NULL ? task_commit_submit(p, d, count, now, ids) : CELLAR_OK;
-    if (err != CELLAR_OK) {
-        p->live -= count;
-        p->live_bytes -= bytes;
+    for (uint32_t i = 0; i < count && err != CELLAR_OK; i++) {
+        task_live_drop(p, p->names[d[i].made->name], d[i].body->len);
     }
     return err;
 }
@@ -588,30 +597,83 @@ static bool task_fits(const cellar_pool *p, uint32_t count, uint64_t bytes) SYNC
            p->live_bytes + bytes <= p->cfg.queue_bytes;
 }
 
+static bool task_name_fits(const task_name *n, uint32_t count, uint64_t bytes)
+{
+    const cellar_task_opts *o = &n->opts;
+    return n->live + (uint64_t)count <= o->queue_cap && bytes <= o->queue_bytes &&
+           n->live_bytes <= o->queue_bytes - bytes;
+}
+
+/* Ask the names of drafts for room. E_BUSY: *full has none; E_TOOBIG: it never has. */
+static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t count,
+                                 task_name **full) SYNC_HOLDS(QUEUE)
+{
+    cellar_err err = CELLAR_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        task_name *n = task_name_find(p, d[i].name);
+        if (n == NULL) { continue; } /* task_insert_one refuses it */
+        n->asked++;
+        n->asked_bytes += d[i].body->len;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        task_name *n = task_name_find(p, d[i].name);
+        if (n == NULL) { continue; }
+        if (n->asked > n->opts.queue_cap || n->asked_bytes > n->opts.queue_bytes) {
+            err = CELLAR_E_TOOBIG;
+        } else if (err == CELLAR_OK && !task_name_fits(n, n->asked, n->asked_bytes)) {
+            *full = n;
+            err = CELLAR_E_BUSY;
+        }
+        n->asked = 0; /* the next task of the name asks for nothing */
+        n->asked_bytes = 0;
+    }
+    return err;
+}
+
+/* Ask pool and names for room. E_BUSY: *full has none; NULL: the pool. */
+static cellar_err task_fit(cellar_pool *p, const task_draft *d, uint32_t count, uint64_t bytes,
+                           task_name **full) SYNC_HOLDS(QUEUE)
+{
+    *full = NULL;
+    if (!task_fits(p, count, bytes)) {
+        const bool never = count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes;
+        return never ? CELLAR_E_TOOBIG : CELLAR_E_BUSY;
+    }
+    return p->limits ? task_names_fit(p, d, count, full) : CELLAR_OK;
+}
+
 /* Wait until there is room, or make some. */
-static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes, work_time now,
-                                 task_after *a) SYNC_HOLDS(QUEUE)
+static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t count,
+                                 uint64_t bytes, work_time now, task_after *a) SYNC_HOLDS(QUEUE)
 {
     const task_run *mine = task_run_mine(p);
-    const uint64_t until_ns =
-        p->cfg.on_full == CELLAR_POOL_BLOCK ? base_until_ns(p->cfg.block_timeout_ms) : 0;
+    const uint64_t until_ns = base_until_ns(p->cfg.block_timeout_ms);
+    task_name *n;
+    cellar_err err;
     task_bursts_recall(p, a);
-    while (!task_fits(p, count, bytes)) {
-        task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
+    while ((err = task_fit(p, d, count, bytes, &n)) == CELLAR_E_BUSY) {
+        const cellar_pool_full full = n != NULL ? n->opts.on_full : p->cfg.on_full;
+        task *t = full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p, n) : NULL;
         if (t != NULL) {
             task_detach(p, t, a);
             p->names[t->name]->count[STATS_TASK_DROPPED]++;
             task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
             continue;
         }
-        if (p->cfg.on_full != CELLAR_POOL_BLOCK) { return CELLAR_E_BUSY; }
-        if (task_must_not_sleep(p, mine)) { return CELLAR_E_DEADLOCK; }
-        if (base_now_ns() >= until_ns) { return CELLAR_E_TIMEOUT; }
+        if (full == CELLAR_POOL_BLOCK) {
+            err = task_must_not_sleep(p, mine) ? CELLAR_E_DEADLOCK
+                  : base_now_ns() >= until_ns  ? CELLAR_E_TIMEOUT
+                                               : CELLAR_OK;
+        }
+        if (err != CELLAR_OK) {
+            (n != NULL ? n->count : p->count)[STATS_TASK_REJECTED_FULL]++;
+            return err;
+        }
         task_sleep(p, mine, until_ns);
-        const cellar_err err = task_intake_of(p);
+        err = task_intake_of(p);
         if (err != CELLAR_OK) { return err; }
     }
-    return CELLAR_OK;
+    return err;
 }
 
 /* Make tasks of all drafts, or of none. EXISTS and PENDING: only with one draft. */
@@ -620,24 +682,23 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, wor
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) { bytes += d[i].body->len; }
+    task_name *full;
     cellar_err err;
     do {
         err = task_intake_of(p);
-        if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
-            if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
-            err = task_make_room(p, count, bytes, now, a);
-            if (err != CELLAR_OK) { p->count[STATS_TASK_REJECTED_FULL]++; }
+        if (err == CELLAR_OK && task_fit(p, d, count, bytes, &full) != CELLAR_OK) {
+            err = task_make_room(p, d, count, bytes, now, a);
         }
         if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }
         /* The reserve may have dropped the lock. */
-    } while (err == CELLAR_OK &&
-             (task_intake_of(p) != CELLAR_OK || !task_fits(p, count, bytes)));
+    } while (err == CELLAR_OK && (task_intake_of(p) != CELLAR_OK ||
+                                  task_fit(p, d, count, bytes, &full) != CELLAR_OK));
     for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = task_insert_one(p, &d[i], now, a, &ids[i]);
     }
     if (err == CELLAR_OK && d->before != NULL) { err = task_attach(p, d, a); }
     if (err == CELLAR_OK) {
-        err = task_insert_commit(p, d, count, bytes, now, ids);
+        err = task_insert_commit(p, d, count, now, ids);
         a->ended = a->ended || p->watching != 0; /* a drain may wait for this submit */
     }
     if (err != CELLAR_OK) {
@@ -865,7 +926,8 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     if (err != CELLAR_OK) {
     } else if (t == NULL) {
         err = CELLAR_E_NOT_FOUND;
-    } else if (!task_fits(p, 1, t->body->len)) {
+    } else if (!task_fits(p, 1, t->body->len) ||
+               !task_name_fits(p->names[t->name], 1, t->body->len)) {
         p->count[STATS_TASK_REJECTED_FULL]++;
         err = CELLAR_E_BUSY;
     } else if (keyed && task_find_key(p, e->text, e->key_len) != NULL) {

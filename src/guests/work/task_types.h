@@ -177,6 +177,8 @@ typedef struct task_name {
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
     task_gate gate;
+    uint32_t live, asked;    /* asked: of the call that is looked at, as asked_bytes; else 0 */
+    uint64_t live_bytes, asked_bytes;
     bool plain;              /* no limit: its tasks may be in a burst */
     bool recurs;             /* of the rows of the refresher */
     bool slow;               /* the last functions took more than 1 ms: no burst if others wait */
@@ -384,6 +386,7 @@ struct cellar_pool {
     struct refresher *refresh; /* constant */
     sched_set sched;
     uint32_t name_count, name_max, queue_count;
+    bool limits;             /* a name has queue_cap or queue_bytes */
     task_queue *queues;      /* uthash */
     wheel_timer weights;     /* head: weights with queues that offer tasks */
     task_weight weight[TASK_WEIGHT_MAX];

@@ -227,6 +227,27 @@ T_CASE(bad_paths_are_refused)
 
 /* ---- errors of the disk ---- */
 
+T_CASE(failed_submit_gives_its_place_in_a_name_back)
+{
+    const cellar_task_opts one = { .struct_size = sizeof one, .queue = "pull", .queue_cap = 1 };
+    const cellar_task_opts drops = { .struct_size = sizeof drops,
+                                     .on_full = CELLAR_POOL_DROP_OLDEST };
+    if (without_sqlite()) { return; }
+    start();
+    T_EQ_I64(cellar_task_register(p, "drops", NULL, NULL, &drops), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_task_submit(p, "one", "a", 1, NULL, NULL)));
+    limit_files(0);
+    T_EQ_I64(cellar_task_submit(p, "one", "a", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "one", "b", 1, NULL, NULL), CELLAR_E_BUSY);
+    crash(); /* the restored task has the place */
+    T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "one", "b", 1, NULL, NULL), CELLAR_E_BUSY);
+    end();
+}
+
 T_CASE(journal_full)
 {
     if (without_sqlite()) { return; }

@@ -368,4 +368,92 @@ T_CASE(parking_keeps_the_order_of_a_name_and_priority)
 }
 
 T_ONE_THREAD;
+/* ---- limits of a name ---- */
+
+T_CASE(full_name_refuses_and_other_names_go_on)
+{
+    cellar_task_item items[3];
+    cellar_task_opts o = no_jitter(1);
+    cellar_pool_stats st = cellar_pool_stats_default();
+    o.queue_cap = 2;
+    o.queue_bytes = 10;
+    defaults();
+    open_with(NULL);
+    name_it("l", note, &o);
+    for (int i = 0; i < 3; i++) { items[i] = (cellar_task_item){ "l", "abc" + i, 1, NULL }; }
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_NONE, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_task_submit(p, "l", "elevenbytes", 11, NULL, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_task_submit(p, "l", "eight888", 8, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "333", 3, NULL, NULL), CELLAR_E_BUSY); /* bytes */
+    items[2].name = "t";
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_NONE, NULL), CELLAR_E_BUSY);
+    items[1].name = "none";
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_NONE, NULL), CELLAR_E_NOT_FOUND);
+    items[1].name = "t";
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_NONE, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "d", 1, NULL, NULL), CELLAR_E_BUSY); /* tasks */
+    T_EQ_I64(cellar_pool_stats_get(p, "l", &st), CELLAR_OK);
+    T_CHECK(st.live == 2 && st.rejected_full == 3);
+    T_EQ_U64(figures().rejected_full, 3);
+    answer = cellar_verdict_fail();
+    (void)tick();
+    const cellar_task_id dead = last_id; /* of "c", not of the full name */
+    T_EQ_I64(cellar_task_submit(p, "l", "e", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "f", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(ran_count, 7);
+    close_it();
+}
+
+T_CASE(dead_letter_of_a_full_name_stays_dead)
+{
+    cellar_task_opts o = no_jitter(1);
+    cellar_task_id id;
+    o.queue_cap = 1;
+    defaults();
+    open_with(NULL);
+    name_it("l", note, &o);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(cellar_task_submit(p, "l", "b", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_E_BUSY);
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    (void)tick();
+    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
+    close_it();
+}
+
+T_CASE(full_name_drops_its_own_oldest_task)
+{
+    cellar_task_opts o = no_jitter(1);
+    cellar_submit_opts low = cellar_submit_opts_default();
+    cellar_pool_stats st = cellar_pool_stats_default();
+    low.priority = 1;
+    o.queue_cap = 2;
+    o.on_full = CELLAR_POOL_DROP_OLDEST;
+    o.break_after = 1; /* after a failure its tasks are parked */
+    defaults();
+    open_with(NULL);
+    name_it("l", note, &o);
+    (void)submit("t", NULL);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "b", 1, &low, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "c", 1, NULL, NULL), CELLAR_OK); /* in place of b */
+    (void)tick(); /* t, a and no more */
+    T_EQ_STR(ran, "ta");
+    answer = cellar_verdict_ok();
+    for (int i = 0; i < 4; i++) { /* parked ones leave as well */
+        T_EQ_I64(cellar_task_submit(p, "l", "defg" + i, 1, NULL, NULL), CELLAR_OK);
+    }
+    (void)pass(40000);
+    T_EQ_STR(ran, "tafg");
+    T_EQ_I64(cellar_pool_stats_get(p, "l", &st), CELLAR_OK);
+    T_CHECK(st.dropped == 4 && st.cancelled == 4 && st.live == 0);
+    T_EQ_U64(figures().dropped, 4);
+    close_it();
+}
+
 T_MAIN("work_task_order")

@@ -325,6 +325,31 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
+T_CASE(submit_waits_for_room_of_its_name)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .queue_cap = 1,
+                                 .on_full = CELLAR_POOL_BLOCK };
+    open_with(2);
+    config.block_timeout_ms = 60000;
+    open_it();
+    name_it("q", quick, &o);
+    for (int i = 0; i < 50; i++) { (void)submit("q"); }
+    close_it();
+    T_CHECK(atomic_load(&runs) >= 49);
+    open_with(2);
+    config.block_timeout_ms = 1;
+    open_it();
+    name_it("h", held, &o);
+    name_it("q", quick, &o);
+    (void)submit("h");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit(p, "h", NULL, 0, NULL, NULL), CELLAR_E_TIMEOUT);
+    (void)submit("q");
+    T_EQ_U64(figures().rejected_full, 1);
+    sem_post(&go_on);
+    close_it();
+}
+
 static void *taker(void *taken)
 {
     const cellar_task *t;
