@@ -630,7 +630,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
 
 /* ---- Names and queues ----------------------------------------------------------------------- */
 
-/* Register the function that runs the tasks of a name. A name stays until the pool is closed.
+/* Register the function that runs the tasks of a name.
  * in:      name of 1..64 bytes;
  *          fn NULL: the tasks are for cellar_task_take, in a queue without functions, and without
  *          rate and time-outs;
@@ -644,6 +644,18 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
  * example: cellar_task_register(p, "mail", mail, server, NULL);                                  */
 CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
                                            void *ctx, const cellar_task_opts *o);
+
+/* Remove a name: no task of it begins or is accepted, its tasks are cancelled, and its dead letters
+ * leave. Its queue stays.
+ * in:      name of cellar_task_register
+ * returns: OK; E_NOT_FOUND (the pool has no such name), E_BUSY (a task of it runs or is taken, or a
+ *          schedule has it: nothing is done);
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
+ * owns:    the pool uses ctx and o->rate of the name no more; free_fn of its tasks runs
+ * thread:  any, also a task of another name; not beside a register of the same name
+ * cost:    O(slots of tasks + schedules), 1,024 slots under one lock
+ * example: cellar_task_unregister(p, "mail");                                                    */
+CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name);
 
 /* Route task names to a queue, their queued tasks as well.
  * in:      pattern of registered names (* ? [..] as in cellar_invalidate.h);

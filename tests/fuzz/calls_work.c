@@ -187,7 +187,7 @@ static void row_task(void)
         submit_tasks();
         return;
     }
-    switch (draw(16)) {
+    switch (draw(17)) {
     case 0: plain(CALL(cellar_task_cancel)(p, id)); break;
     case 1: {
         cellar_task_status s = cellar_task_status_default();
@@ -213,6 +213,12 @@ static void row_task(void)
         break;
     }
     case 5: plain(CALL(cellar_task_requeue)(p, id)); break;
+    case 16:
+        if (chance(5)) {
+            plain(CALL(cellar_task_unregister)(p, "other"));
+            plain(CALL(cellar_task_register)(p, "other", run_task, NULL, NULL));
+        }
+        break;
     case 6: plain(CALL(cellar_task_purge)(p, id)); break;
     case 7: case 8: {
         const cellar_task *taken[2];

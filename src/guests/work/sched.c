@@ -369,6 +369,13 @@ CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t)
     p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun;
 }
 
+CELLAR_PRIVATE bool sched_has_name(const cellar_pool *p, uint32_t name)
+{
+    const sched_entry *e = p->sched.table;
+    while (e != NULL && e->clock.name != name) { e = e->hh.next; }
+    return e != NULL;
+}
+
 CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
 {
     sched_run *run = sched_run_of(t);

@@ -127,9 +127,7 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
-    for (uint32_t i = 0; i < p->name_count; i++) {
-        if (strcmp(p->names[i]->name, name) == 0) { of = p->names[i]; }
-    }
+    of = task_name_find(p, name);
     if (of != NULL) { task_sum(p, of, full.value); }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);

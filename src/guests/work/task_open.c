@@ -6,6 +6,8 @@
  *            drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
  *            -> tasks that do not run are cancelled: abandoned -> report
  *            close: drain -> join the threads -> free
+ *            removal of a name: nothing of it begins -> its tasks are cancelled -> its last slot is
+ *            free: so is its place
  * INVARIANTS After a drain each live task runs; live tasks of its begin == finished + abandoned +
  *            still_running, with the tasks that running tasks submitted meanwhile. */
 
@@ -374,17 +376,23 @@ static void task_drain_wait(cellar_pool *p, cellar_drain_mode mode, uint64_t unt
     }
 }
 
-/* Cancel the live tasks that do not run; with a journal they stay in it. Return how many ended. */
-static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
+/* Cancel the live tasks that do not run; with a journal they stay in it. Of a name: all of them,
+ * and its dead letters leave. Return how many ended. */
+static uint64_t task_abandon(cellar_pool *p, const task_name *of, int64_t now_ms) SYNC_HOLDS(QUEUE)
 {
     uint64_t ended = 0;
-    if (p->journal != NULL) { return 0; }
+    if (of == NULL && p->journal != NULL) { return 0; }
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK;) {
         task_after a = { .done = NULL };
         const uint64_t before = p->live_ended;
         for (uint32_t n = 0; n < TASK_SLICE && i < p->chunk_count * TASK_CHUNK; n++, i++) {
             task *t = task_slot_at(p, i);
-            if (t == NULL || !task_is_live(t) || t->state == CELLAR_TASK_RUNNING) { continue; }
+            if (t == NULL || (of != NULL && p->names[t->name] != of)) { continue; }
+            if (of != NULL && task_is_dead(t)) {
+                p->names[t->name]->count[STATS_TASK_DEAD_PURGED]++;
+                task_dead_drop(p, t, &a);
+            }
+            if (!task_is_live(t) || t->state == CELLAR_TASK_RUNNING) { continue; }
             task_detach(p, t, &a);
             task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
         }
@@ -444,11 +452,11 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     *report = cellar_drain_report_default();
     if (p->journal != NULL) {
         (void)task_commit_wait(p);
-        (void)task_abandon(p, now.mono_ms);
+        (void)task_abandon(p, NULL, now.mono_ms);
         report->journaled = p->live - task_running(p);
     }
     while (p->journal == NULL && p->live != task_running(p)) {
-        abandoned += task_abandon(p, now.mono_ms);
+        abandoned += task_abandon(p, NULL, now.mono_ms);
     }
     report->abandoned = abandoned;
     report->finished = p->live_ended - ended - abandoned;
@@ -478,6 +486,40 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
     if (!drains || report == NULL) { return err; }
     const cellar_err copied = base_opts_out(report, &full, sizeof full);
     return copied == CELLAR_OK ? err : copied;
+}
+
+/* Return whether a function of a name runs, or a schedule has the name. */
+static bool task_name_used(const cellar_pool *p, const task_name *n) SYNC_HOLDS(QUEUE)
+{
+    for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) {
+        if (r->name == n || r->calls == n) { return true; }
+    }
+    return sched_has_name(p, n->number);
+}
+
+CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)
+{
+    if (p == NULL || name == NULL) { return CELLAR_E_INVAL; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
+    const work_time now = task_near(p);
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    task_bursts_recall(p, &a);
+    task_name *n = task_name_find(p, name);
+    cellar_err err = n == NULL ? CELLAR_E_NOT_FOUND
+                     : task_name_used(p, n) ? CELLAR_E_BUSY : CELLAR_OK;
+    if (err == CELLAR_OK) {
+        n->missing = true;
+        task_gate_open(p, &n->gate, &a);
+        (void)task_commit_wait(p); /* of ends: they become dead letters, or leave */
+        (void)task_abandon(p, n, now.mono_ms);
+        err = task_commit_wait(p);
+        n->removed = n->missing;
+        task_name_leave(p, n);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
 }
 
 /* ---- close ---- */

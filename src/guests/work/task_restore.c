@@ -134,12 +134,11 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
         return CELLAR_E_NOMEM;
     }
     if (dead) { task_key_drop(p, e); }
-    task *t = task_slot_take(p);
+    task *t = task_slot_take(p, n);
     b->wall_ms = row->submitted_wall_ms & ((INT64_C(1) << 48) - 1);
     t->body = b;
     t->ext = e;
     e->of = t;
-    t->name = n->number;
     t->priority = row->priority;
     t->attempt = row->attempt;
     t->max_attempts = row->max_attempts;

@@ -320,10 +320,12 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_run_over(p, r, &a);
     a.timer = a.timer || thread_ended;
     const bool fails = a.failed || r->name->count[STATS_TASK_FAILED] != failed;
+    char name[CELLAR_NAME_MAX + 1]; /* the place of a name may get another one */
+    if (fails) { memcpy(name, r->name->name, sizeof name); }
     sync_drop(QUEUE, &p->lock);
     if (fails) {
         base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_OK,
-                 "\"%s\" failed for good at attempt %u of %u", r->name->name, r->seen.attempt,
+                 "\"%s\" failed for good at attempt %u of %u", name, r->seen.attempt,
                  r->seen.max_attempts);
     }
     task_settle_runs(p, &a);
@@ -730,10 +732,12 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     /* An attempt that ends in time leaves the look for its time-out to the next attempts. */
     if (p->look_ms <= now.mono_ms) { p->look_ms = BASE_NEVER_MS; }
     p->look_ms = BASE_MIN(p->look_ms, base_add_sat(now.mono_ms, *next_ms));
+    char name[CELLAR_NAME_MAX + 1];
+    if (a.timed_out != NULL) { memcpy(name, a.timed_out->name, sizeof name); }
     sync_drop(QUEUE, &p->lock);
     if (a.timed_out != NULL) {
         base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,
-                 "an attempt of \"%s\" passed hard_timeout_ms", a.timed_out->name);
+                 "an attempt of \"%s\" passed hard_timeout_ms", name);
     }
     sched_tell(p, &news);
     a.timer = false; /* this is the thread, or a tick that returns the time */

@@ -190,19 +190,23 @@ CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n)
     return true;
 }
 
-CELLAR_PRIVATE task *task_slot_take(cellar_pool *p)
+CELLAR_PRIVATE task *task_slot_take(cellar_pool *p, task_name *n)
 {
     task *t = p->free;
     BASE_ASSERT(t != NULL && t->state == TASK_FREE);
     p->free = (task *)(void *)t->timer.next; /* its first field */
     p->free_count--;
     t->timer = (wheel_timer){ .next = NULL };
+    t->name = n->number;
+    n->slots++;
     return t;
 }
 
 CELLAR_PRIVATE void task_slot_free(cellar_pool *p, task *t)
 {
     BASE_ASSERT(t->waiters == 0);
+    task_name *n = p->names[t->name];
+    if (--n->slots == 0 && n->removed) { task_name_leave(p, n); }
     const uint32_t gen = t->gen + 1;
     *t = (task){ .index = t->index, .gen = gen != 0 ? gen : 1,
                  .timer.next = p->free != NULL ? &p->free->timer : NULL };
@@ -232,12 +236,31 @@ CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-    BASE_ASSERT(p->name_count < p->name_max);
     BASE_TABLE_ADD(hh, p->by_name, n->name, len, task_hash(p, n->name, len), n);
     if (n->hh.tbl == NULL) { return false; }
+    if (n == p->gone) { /* it has a number */
+        p->gone = n->gone;
+        return true;
+    }
+    BASE_ASSERT(p->name_count < p->name_max);
     n->number = (uint16_t)p->name_count;
     p->names[p->name_count++] = n;
     return true;
+}
+
+CELLAR_PRIVATE void task_name_leave(cellar_pool *p, task_name *n)
+{
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    if (!n->removed || n->slots != 0) { return; }
+    n->removed = false;
+    BASE_TABLE_REMOVE(hh, p->by_name, n);
+    p->recent = NULL;
+    for (uint32_t k = 0; k < STATS_TASK_COUNT; k++) {
+        p->count[k] += n->count[k];
+        n->count[k] = 0;
+    }
+    n->gone = p->gone;
+    p->gone = n;
 }
 
 CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len)

@@ -47,8 +47,8 @@ CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_
 
 /* Allocate until `n` slots are free. May drop the lock meanwhile. False: no memory. */
 CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n) SYNC_HOLDS(QUEUE);
-/* Take a free slot; there is one. */
-CELLAR_PRIVATE task *task_slot_take(cellar_pool *p) SYNC_HOLDS(QUEUE);
+/* Take a free slot for a task of a name; there is one. */
+CELLAR_PRIVATE task *task_slot_take(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE);
 /* Free a slot that is in no list. The caller keeps body and rare parts. */
 CELLAR_PRIVATE void task_slot_free(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* Return the task of a slot number; NULL: there is no such slot, or it is free. */
@@ -73,6 +73,8 @@ BASE_INLINE void task_live_drop(cellar_pool *p, task_name *n, size_t len)
 }
 /* Enter a name that is not there. False: no memory. */
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len) SYNC_HOLDS(QUEUE);
+/* Give the place of a removed name free, if it has no task. */
+CELLAR_PRIVATE void task_name_leave(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE);
 /* Return the id of a task. Hold the lock, or run the task. */
 CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t);
 /* Return the task of an id; NULL: none. It may have a final state. */
@@ -114,6 +116,12 @@ BASE_INLINE uint64_t task_live_of(const uint64_t v[STATS_TASK_COUNT])
 BASE_INLINE bool task_is_live(const task *t)
 {
     return t->state >= CELLAR_TASK_WAITING && t->state <= CELLAR_TASK_RETRY;
+}
+/* Return whether a task is a dead letter, also in the journal. */
+BASE_INLINE bool task_is_dead(const task *t)
+{
+    return t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL &&
+           (t->flags & TASK_UNCOMMITTED) == 0;
 }
 /* Return whether callers see a state that is not final. */
 BASE_INLINE bool task_looks_live(const task *t)

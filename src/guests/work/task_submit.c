@@ -83,7 +83,7 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
     if (to != NULL && !to->missing) { return CELLAR_EXISTS; }
     task_queue *q = task_queue_find(p, (*fresh)->name);
     if (q != NULL && q->pull != (*fresh)->pull) { return CELLAR_E_BUSY; }
-    if (to == NULL && p->name_count == p->name_max) {
+    if (to == NULL && p->name_count == p->name_max && p->gone == NULL) {
         p->count[STATS_TASK_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
@@ -93,16 +93,21 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         if (err != CELLAR_OK) { return err; }
         *fresh = NULL;
     }
-    if (to == NULL) {
+    if (to == NULL && p->gone == NULL) {
         if (!task_name_enter(p, *n, len)) { return CELLAR_E_NOMEM; }
         to = *n;
         *n = NULL;
     } else {
+        if (to == NULL) { /* the place of a removed one */
+            to = p->gone;
+            memcpy(to->name, (*n)->name, sizeof to->name);
+            if (!task_name_enter(p, to, len)) { return CELLAR_E_NOMEM; }
+        }
         to->fn = (*n)->fn;
         to->ctx = (*n)->ctx;
         to->opts = (*n)->opts;
         to->plain = (*n)->plain;
-        to->missing = false;
+        to->missing = to->removed = false;
     }
     to->queue = q;
     p->limits = p->limits || to->opts.queue_cap != UINT32_MAX ||
@@ -436,7 +441,7 @@ static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now,
 static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
-    const task_name *n = task_name_find(p, d->name);
+    task_name *n = task_name_find(p, d->name);
     if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
@@ -461,10 +466,9 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
         }
     }
     if (e != NULL && !task_tables_add(p, e)) { return CELLAR_E_NOMEM; }
-    task *t = task_slot_take(p);
+    task *t = task_slot_take(p, n);
     t->body = d->body;
     t->ext = e;
-    t->name = n->number;
     t->priority = d->priority;
     t->max_attempts = (uint8_t)n->opts.max_attempts;
     if (e != NULL) { e->of = t; }
@@ -907,9 +911,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
 static task *task_dead_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE)
 {
     task *t = task_find(p, id);
-    return t != NULL && t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL &&
-                   (t->flags & TASK_UNCOMMITTED) == 0
-               ? t : NULL;
+    return t != NULL && task_is_dead(t) ? t : NULL;
 }
 
 CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)

@@ -172,7 +172,10 @@ typedef struct task_name {
     uint16_t number;
     cellar_task_fn fn;       /* NULL: of a pull queue */
     void *ctx;
-    bool missing;            /* of tasks from the journal; cellar_task_register was not called */
+    bool missing;            /* not registered, or no more: its tasks wait */
+    bool removed;            /* its place is free with its last slot */
+    struct task_name *gone;  /* chain of free places */
+    uint32_t slots;          /* that have a task of it */
     cellar_task_opts opts;   /* with all defaults filled in */
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
@@ -385,6 +388,7 @@ struct cellar_pool {
                               * for the refresher */
     struct refresher *refresh; /* constant */
     sched_set sched;
+    task_name *gone;         /* chain of free places of names */
     uint32_t name_count, name_max, queue_count;
     bool limits;             /* a name has queue_cap or queue_bytes */
     task_queue *queues;      /* uthash */

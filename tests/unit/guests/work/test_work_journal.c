@@ -428,6 +428,31 @@ T_CASE(group_completion_survives_a_crash)
     end();
 }
 
+T_CASE(tasks_of_a_removed_name_leave_the_journal)
+{
+    if (without_sqlite()) { return; }
+    start();
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("d", NULL);
+    tick();
+    answer = cellar_verdict_ok();
+    (void)submit("l", NULL);
+    T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
+    T_EQ_I64(state_of(dead), CELLAR_E_NOT_FOUND);
+    T_EQ_U64(figures().live, 0);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_E_NOT_FOUND);
+    names();
+    (void)submit("r", NULL);
+    crash(); /* a name that is not registered yet is removed as well */
+    T_EQ_U64(figures().unregistered, 1);
+    T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
 T_CASE(a_member_that_completes_twice_counts_once)
 {
     if (without_sqlite()) { return; }

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "cellar_observe.h"
 #include "cellar_limit.h"
+#include "cellar_schedule.h"
 #include "tests/support/task_kit.h"
 
 /* ---- order ---- */
@@ -369,6 +370,85 @@ T_CASE(parking_keeps_the_order_of_a_name_and_priority)
 
 T_ONE_THREAD;
 /* ---- limits of a name ---- */
+
+T_CASE(removed_name_gives_its_place_free)
+{
+    cellar_task_opts o = no_jitter(1);
+    cellar_submit_opts later = cellar_submit_opts_default(), given = owned();
+    cellar_pool_stats st = cellar_pool_stats_default();
+    cellar_task_id dead, delayed, queued;
+    later.delay_ms = 1000;
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    defaults();
+    config.max_names = 2;
+    open_with(NULL);
+    T_EQ_I64(cellar_task_unregister(p, "a"), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_unregister(p, NULL), CELLAR_E_INVAL);
+    o.queue_cap = 2;
+    name_it("a", note, &o);
+    T_EQ_I64(cellar_task_register(p, "b", note, NULL, NULL), CELLAR_E_LIMIT);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit(p, "a", "d", 1, NULL, &dead), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(cellar_task_submit(p, "a", "l", 1, &later, &delayed), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "a", "q", 1, &given, &queued), CELLAR_OK);
+    const cellar_task_id kept = submit("t", NULL);
+    T_EQ_I64(cellar_task_unregister(p, "a"), CELLAR_OK);
+    T_EQ_STR(freed, "q");
+    T_EQ_I64(state_of(dead), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(delayed), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(queued), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(kept), CELLAR_TASK_QUEUED);
+    T_EQ_I64(cellar_task_submit(p, "a", "x", 1, NULL, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_stats_get(p, "a", &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_stats_get(p, "", &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_route(p, "a", "default", NULL), CELLAR_E_NOT_FOUND);
+    st = figures(); /* the counts of the name stay in those of the pool */
+    T_CHECK(st.submitted == 4 && st.failed == 1 && st.cancelled == 2 && st.dead == 0);
+    for (int i = 0; i < 3; i++) {
+        name_it("b", note, NULL);
+        T_EQ_I64(cellar_task_register(p, "c", note, NULL, NULL), CELLAR_E_LIMIT);
+        for (int k = 0; k < 3; k++) { /* the limit went with "a" */
+            T_EQ_I64(cellar_task_submit(p, "b", "b", 1, NULL, NULL), CELLAR_OK);
+        }
+        (void)tick();
+        T_EQ_I64(cellar_pool_stats_get(p, "b", &st), CELLAR_OK);
+        T_CHECK(st.submitted == 3 && st.failed + st.retried == 3);
+        T_EQ_I64(cellar_task_unregister(p, "b"), CELLAR_OK);
+    }
+    close_it();
+}
+
+T_CASE(name_in_use_is_not_removed)
+{
+    const cellar_task *t;
+    cellar_schedule_spec spec = cellar_schedule_spec_default();
+    cellar_task_opts o = no_jitter(1);
+    uint32_t n;
+    defaults();
+    open_with(NULL);
+    o.queue = "pull";
+    name_it("l", NULL, &o);
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_unregister(p, "l"), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_retry()), CELLAR_OK);
+    T_EQ_I64(cellar_task_unregister(p, "l"), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK); /* the queue stays */
+    T_EQ_U64(n, 0);
+    spec.task = "t";
+    spec.interval_ms = 1000;
+    T_EQ_I64(cellar_schedule_add(p, "s", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_schedule_remove(p, "s"), CELLAR_OK);
+    T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
+    name_it("t", note, NULL);
+    (void)submit("t", NULL);
+    (void)tick();
+    T_EQ_STR(ran, "t");
+    close_it();
+}
 
 T_CASE(full_name_refuses_and_other_names_go_on)
 {

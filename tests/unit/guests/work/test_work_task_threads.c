@@ -325,6 +325,42 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
+static void *submits_until_removed(void *submitted)
+{
+    cellar_err err;
+    while ((err = cellar_task_submit(p, "gone", NULL, 0, NULL, NULL)) == CELLAR_OK ||
+           err == CELLAR_E_BUSY) {
+        atomic_fetch_add((atomic_uint *)submitted, err == CELLAR_OK);
+    }
+    T_EQ_I64(err, CELLAR_E_NOT_FOUND);
+    return NULL;
+}
+
+T_CASE(name_is_removed_beside_its_submits)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .queue = "gone" };
+    for (int i = 0; i < 20; i++) {
+        atomic_uint submitted = 0;
+        pthread_t thread[2];
+        cellar_err err;
+        open_with(2);
+        config.max_names = 1;
+        open_it();
+        name_it("gone", quick, &o);
+        for (int k = 0; k < 2; k++) {
+            T_REQUIRE(pthread_create(&thread[k], NULL, submits_until_removed, &submitted) == 0);
+        }
+        while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
+        T_EQ_I64(err, CELLAR_OK);
+        for (int k = 0; k < 2; k++) { T_REQUIRE(pthread_join(thread[k], NULL) == 0); }
+        T_EQ_U64(figures().submitted, atomic_load(&submitted));
+        T_EQ_U64(figures().live, 0);
+        name_it("next", quick, NULL); /* in its place */
+        (void)submit("next");
+        close_it();
+    }
+}
+
 T_CASE(submit_waits_for_room_of_its_name)
 {
     const cellar_task_opts o = { .struct_size = sizeof o, .queue_cap = 1,
