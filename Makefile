@@ -46,9 +46,8 @@ SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load
               load_shared load_lead refresh load load_bulk lease object
 SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
-SRC_WORK  = ticker cron batch batch_calls batch_open behind bus_topic bus_message bus_copy \
-            bus_journal bus_group bus_stat bus_list bus_member bus_publish \
-            bus_signal bus_open \
+SRC_WORK  = ticker cron batch batch_calls batch_open behind bus_topic bus_row bus_set bus_group \
+            bus_publish bus_signal \
             journal journal_board task_slab task_burst task_queue task_mark task_state task_result \
             task_commit task_run task_submit task_take task_list task_restore task_open \
             refresher refresher_calls sched sched_calls
@@ -85,7 +84,7 @@ CLI      := $(if $(CORE),,$(wildcard src/cli/*.c))
 # guests.
 HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _object.h \
                     _bloom.h _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h)
-HEADERS_GUESTS := $(addprefix include/cellar_,batch.h bus.h task.h schedule.h refresh.h work.h \
+HEADERS_GUESTS := $(addprefix include/cellar_,batch.h task.h bus.h schedule.h refresh.h work.h \
                     kit.h resp.h remote.h)
 HEADERS  := $(HEADERS_CACHE) $(HEADERS_GUESTS)
 # The C++ wrapper: installed and distributed with them, no part of a pair.

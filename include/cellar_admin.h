@@ -431,12 +431,12 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
  *                   time once a year, writes a snapshot that is due
  *     a lock table  reports lost locks of keys that no call asks for, drops keys without an owner,
  *                   returns memory
- *     a pool, batcher, bus  queues what is due. With no_threads also runs it; a function
- *                   that exceeds budget_us ends normally
+ *     a pool, a batcher  queues what is due. With no_threads also runs it; a function that
+ *                   exceeds budget_us ends normally
  * Limiters with sliding windows, concurrency rules or snapshots, and lock tables, want a tick a
  * second. The others start a thread for it, unless no_threads is set.
  * in:      object: what cellar_open, cellar_namespace_open, cellar_limiter_open, cellar_locks_open,
- *          cellar_pool_open, cellar_batcher_open or cellar_bus_open gave;
+ *          cellar_pool_open or cellar_batcher_open gave;
  *          budget_us 0 = one bounded step. Limiters and lock tables ignore it
  * out:     *wait_ms: time until the next call, 0 with PENDING, INT64_MAX: nothing will be due;
  *          optional. Of a store at most 500, and 20 while it has a tier or a load runs

@@ -195,7 +195,7 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
  * Of a store these are the figures that an operator acts on (cellar_dump_write has the others), of
  * the other objects those of their stats, each with a label that has the kind and the name of the
  * object, as pool="mail".
- * in:      object: a store or namespace, limiter, lock table, pool, batcher, bus, port
+ * in:      object: a store or namespace, limiter, lock table, pool, batcher, port
  *          (cellar_resp.h) or remote (cellar_remote.h), as its open call gave it; buf_cap
  *          in bytes, 0 asks for the size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional

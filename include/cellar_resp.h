@@ -26,13 +26,14 @@
  *           0600, lies in a folder that no other user may write, and serves the user of the process
  *           and root, and unix_group if given. Commands that change something need `writable`.
  * GUESSING  Wrong passwords delay the answers to passwords from their address. See WRONG PASSWORDS.
- * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
- *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
- *           the thread that serves the port: a handler must return, and not step or close the port.
+ * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `pool`, a signal of the process
+ *           reaches the subscribed clients, and PUBLISH also calls the subscribers of the signal,
+ *           on the thread that serves the port: a subscriber must return, and not step or close it.
  *           The thread has the default stack of the process, or host option stack_bytes.
+ *           A pool without names, groups and loaders has no threads of its own.
  *           Up to 8 MiB of signals wait, or a quarter of resp_buffer_bytes; more are dropped.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show tasks, schedules and rows of the
- *           pool of the options. Bus, pool and remote outlive the port.
+ *           pool of the options. Pool and remote outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
@@ -56,7 +57,6 @@ extern "C" {
 /* A value of cellar_resp_config.port. */
 #define CELLAR_RESP_PORT_ANY UINT32_MAX /* a free port; cellar_resp_stats_get tells which        */
 
-struct cellar_bus;
 struct cellar_pool;
 struct cellar_remote;
 
@@ -122,7 +122,7 @@ typedef struct cellar_resp cellar_resp;
  * oldest if all have unread answers. */
 
 /* Write figures of the program for the admin pages: they stand behind those of the store, of the
- * port and of its bus, pool and remote.
+ * port and of its pool and remote.
  * in:      ctx: figures_ctx of the options;
  *          json 0: text for Prometheus; 1: one JSON object or several with commas, as
  *          cellar_stats_json writes one;
@@ -157,9 +157,9 @@ typedef struct cellar_resp_config {
                              /* "db<n>" for each                                                  */
     const char *policy_file; /* file for CELLAR.POLICY RELOAD; its path has 1..1,023 bytes.       */
                              /* Default NULL: none                                                */
-    struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
     struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS, CELLAR.SCHED, and               */
-                             /* CELLAR.REFRESH with the keys of its rows. Default NULL: none      */
+                             /* CELLAR.REFRESH with the keys of its rows. Its signals             */
+                             /* (cellar_bus.h) are the channels. Default NULL: none               */
     uint64_t max_request_bytes; /* bytes of one request. Range 64 KiB..1 GiB. Default 0: 64 MiB   */
     uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS.                     */
                              /* Range 1 MiB..2^64 - 1 bytes. Default 0: an eighth of the budget   */
@@ -236,11 +236,11 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
  *          E_DENIED (a public address without listen_public and password, a folder that others may
  *          write);
  *          E_BUSY (address or socket in use), E_IO (the system refused a socket);
- *          E_NOMEM, E_LIMIT (the bus takes no subscriber);
+ *          E_NOMEM, E_LIMIT (max_subscribers of the pool);
  *          E_UNSUPPORTED (also: TLS in a build without it).
  *          cellar_last_error of NULL has the reason
- * owns:    the caller closes *out with cellar_resp_close, before the store is closed. Bus, pool,
- *          remote and figures_ctx live until then. Descriptors of listen_fds stay the caller's
+ * owns:    the caller closes *out with cellar_resp_close, before the store is closed. Pool, remote
+ *          and figures_ctx live until then. Descriptors of listen_fds stay the caller's
  * thread:  any
  * cost:    about 100 KiB; no thread
  * example:
@@ -265,7 +265,7 @@ CELLAR_API int cellar_resp_fd(const cellar_resp *r);
  *          timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a limit
  * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step, or the
  *          thread of cellar_resp_start does), E_IO (epoll failed)
- * thread:  any, one at a time; no lock is held. Handlers of the bus and `figures` run inside
+ * thread:  any, one at a time; no lock is held. Subscribers of signals and `figures` run inside
  * cost:    O(clients that are ready)
  * example: while (running) cellar_resp_step(r, 100);                                             */
 CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);

@@ -192,11 +192,13 @@ static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
 typedef struct cellar_task {
     size_t   struct_size;       /* set by the library                                             */
     cellar_task_id id;          /* id of the task, equal for all its attempts; of a schedule: 0   */
-    const char *name;           /* name of the task, as given to the submit                       */
-    const void *payload;        /* bytes of the submit, not copied for the attempt: only read     */
+    const char *name;           /* name of the task, as given to the submit; of a message: group  */
+    const void *payload;        /* bytes of the submit, not copied for the attempt: only read. Of */
+                                /* a message (cellar_bus.h) its body                              */
     size_t   payload_len;       /* bytes of `payload`                                             */
     const char *content_type;   /* content_type of the submit; "": none                           */
-    const char *tag;            /* tag of the submit, or name of the schedule; "": none           */
+    const char *tag;            /* tag of the submit, or name of the schedule; of a message of a  */
+                                /* dead_queue the queue where it died; "": none                   */
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
     int64_t  late_ms;           /* ms from the due time to the start of the attempt               */
     int64_t  due_wall_ms;       /* of a schedule: instant for which it fired, UNIX ms, without    */
@@ -353,7 +355,7 @@ typedef struct cellar_pool_config {
     uint32_t dead_cap;         /* dead letters; the oldest leaves. Range 1..16,777,216.           */
                                /* Default 10,000                                                  */
     uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
-    uint32_t max_names;        /* task names. Range 1..4,096. Default 256                         */
+    uint32_t max_names;        /* task names, without groups. Range 1..4,096. Default 256         */
     cellar_pool_full on_full;  /* what a submit does when the pool is full. Default REJECT.       */
                                /* DROP_OLDEST: not with a journal                                 */
     cellar_pool_order order;   /* which queue a worker takes a task from. Default WEIGHTED        */
@@ -367,8 +369,16 @@ typedef struct cellar_pool_config {
     uint32_t max_parallel;     /* loads of such rows at the same time, of all workers.            */
                                /* Range 1..64. Default 2                                          */
     uint32_t reserved0;        /* must be 0                                                       */
+    const char *default_queue; /* queue (cellar_bus.h) of messages that no route matches;         */
+                               /* 1..64 bytes, copied. Default NULL: none                         */
+    uint64_t max_message_bytes; /* key, headers and body of one message. Range 1..2^30 bytes.     */
+                               /* Default 1 MiB                                                   */
+    uint32_t max_groups;       /* groups of messages. Range 1..32,768. Default 256                */
+    uint32_t max_routes;       /* routes of all queues. Range 1..65,536. Default 1,024            */
+    uint32_t max_subscribers;  /* subscribers of signals. Range 1..65,536. Default 1,024          */
+    uint32_t reserved1;        /* 0                                                               */
 } cellar_pool_config;
-CELLAR_STRUCT(cellar_pool_config, reserved0);
+CELLAR_STRUCT(cellar_pool_config, reserved1);
 
 /* Options of a task name, for cellar_task_register. Start from cellar_task_opts_default(). No time
  * is above CELLAR_POOL_DELAY_MAX_MS. */
@@ -449,8 +459,8 @@ typedef struct cellar_task_item {
     const cellar_submit_opts *opts; /* NULL = defaults                                            */
 } cellar_task_item;
 
-/* Description of a task, from cellar_task_wait and cellar_task_list. Start from
- * cellar_task_status_default(). */
+/* Description of a task, or of a message of a group, from cellar_task_wait and cellar_task_list.
+ * Start from cellar_task_status_default(). */
 typedef struct cellar_task_status {
     size_t   struct_size;      /* set by cellar_task_status_default()                             */
     cellar_task_id id;         /* id of the task                                                  */
@@ -473,7 +483,7 @@ typedef struct cellar_task_status {
                                /* "": none                                                        */
     char     error[CELLAR_TASK_TEXT_MAX + 1]; /* error text of the last attempt that did not      */
                                /* succeed; "": none                                               */
-    char     tag[CELLAR_TASK_TEXT_MAX + 1]; /* tag of the submit; "": none                        */
+    char     tag[CELLAR_TASK_TEXT_MAX + 1]; /* tag of cellar_task; "": none                       */
     unsigned char reserved0[7]; /* 0                                                              */
 } cellar_task_status;
 CELLAR_STRUCT(cellar_task_status, reserved0);
@@ -482,7 +492,7 @@ CELLAR_STRUCT(cellar_task_status, reserved0);
  * cellar_task_filter_default(). */
 typedef struct cellar_task_filter {
     size_t   struct_size;      /* set by cellar_task_filter_default()                             */
-    const char *name;          /* name of the tasks. Default NULL: any                            */
+    const char *name;          /* name of the tasks, or a group. Default NULL: any                */
     const char *tag;           /* tag of the tasks. Default NULL: any                             */
     int64_t  from_wall_ms;     /* submitted at this UNIX time in ms or later. Default 0: no limit */
     int64_t  until_wall_ms;    /* submitted before this UNIX time in ms. Default 0: no limit      */
@@ -534,7 +544,8 @@ typedef struct cellar_pool_stats {
     uint64_t expired;          /* tasks that expired                                              */
     uint64_t retried;          /* attempts that another one follows                               */
     uint64_t snoozed;          /* verdicts SNOOZE, without those of schedules                     */
-    uint64_t dropped;          /* of cancelled: by CELLAR_POOL_DROP_OLDEST                        */
+    uint64_t dropped;          /* of cancelled: by CELLAR_POOL_DROP_OLDEST, or by a full group    */
+    uint64_t filtered;         /* of cancelled: messages that a filter of their group refused     */
     uint64_t debounced;        /* submits that gave their payload to a live task                  */
     uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their hold             */
     uint64_t late;             /* verdicts discarded: their attempt had timed out                 */
@@ -544,16 +555,18 @@ typedef struct cellar_pool_stats {
     uint64_t breaks;           /* pauses of names by break_after                                  */
     uint64_t result_lost;      /* results that did not fit into the namespace                     */
     uint64_t dead_dropped;     /* dead letters removed by dead_cap, dead_ttl_ms or queue_bytes    */
-    uint64_t dead_purged;      /* dead letters removed by cellar_task_purge                       */
+    uint64_t dead_purged;      /* dead letters removed by cellar_task_purge, or sent to a         */
+                               /* dead_queue                                                      */
     uint64_t rejected_full;    /* submits refused by a full pool, or by a full name               */
-    uint64_t rejected_limit;   /* calls refused by max_names, or by 65,536 queues; 0 for a name   */
+    uint64_t rejected_limit;   /* calls refused by max_names, max_groups, or 65,536 queues; 0 for */
+                               /* a name                                                          */
     uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
     uint64_t journal_commits;  /* transactions of the journal; 0 for a name                       */
     uint64_t journal_errors;   /* transactions that failed; 0 for a name                          */
     uint64_t live;             /* tasks without a final state                                     */
     uint64_t running;          /* tasks and runs of schedules that run                            */
     uint64_t parked;           /* tasks and runs of schedules that wait for a limiter,            */
-                               /* break_after or max_running                                      */
+                               /* break_after or max_running, messages that wait for their key    */
     uint64_t dead;             /* dead letters                                                    */
     uint64_t unregistered;     /* tasks of the journal with a name that is not registered yet     */
     uint64_t journal_pending;  /* changes that are not committed yet; 0 for a name                */
@@ -570,17 +583,19 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
  * in:      cfg from cellar_pool_config_default; NULL: all defaults
  * out:     *out is NULL on failure
  * returns: OK;
- *          E_NOMEM (no memory, or no thread);
+ *          E_NOMEM (no memory, or no thread for the journal);
  *          E_UNSUPPORTED (also: journal_path in a build without SQLite);
  *          E_BUSY (the journal has another owner), E_CORRUPT (a damaged journal: see
- *          on_bad_journal), E_NEWER_FORMAT, E_FOREIGN (the journal is a database of another
- *          program), E_LIMIT (60,000 names in the journal);
+ *          on_bad_journal), E_NEWER_FORMAT (the version of the journal is not 5), E_FOREIGN (the
+ *          journal is a database of another program), E_LIMIT (max_names, max_groups and the names
+ *          in the journal are more than 65,535);
  *          E_SPACE, E_IO: the disk of the journal failed.
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results`, limiters, the
  *          contexts of `host` and of the names live until then
  * thread:  any; a program may open several pools
- * cost:    about 80 KiB; starts the workers and one thread for delays
+ * cost:    about 80 KiB; starts no thread but that of a journal. The first name, group or loader
+ *          starts the workers and one thread for delays
  * example:
  *     cellar_pool *p;
  *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;                                     */
@@ -591,7 +606,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
  * cellar_pool_drain first.
  * in:      p; NULL is allowed
  * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
- *          (called by a task of this pool: nothing is done)
+ *          (called by a task or a subscriber of this pool: nothing is done)
  * owns:    OK: p is freed, each free_fn has run. E_BUSY: p is still open for the calls that look
  * thread:  must not overlap other calls on the pool but those of its tasks
  * cost:    O(tasks); joins the threads
@@ -606,8 +621,8 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
  *          report from cellar_drain_report_default, or NULL
  * out:     *report, with OK, and with E_BUSY if a task still runs
  * returns: OK (also when the time ran out: see report->abandoned); E_BUSY (a function has not
- *          returned, or another drain runs: drain again), E_DEADLOCK (called by a task of this
- *          pool: nothing is done)
+ *          returned, or another drain runs: drain again), E_DEADLOCK (called by a task or a
+ *          subscriber of this pool: nothing is done)
  * owns:    payloads of tasks that end are freed. The pool stays open: close it afterwards
  * thread:  any
  * cost:    sleeps until the tasks end; O(tasks)
@@ -636,18 +651,19 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
  *          rate and time-outs;
  *          ctx: given to fn and rate_key;
  *          o from cellar_task_opts_default; NULL = defaults
- * returns: OK; EXISTS (the name is registered: nothing changed), E_BUSY (the queue has names of the
- *          other kind, with or without fn), E_LIMIT (max_names, or 65,536 queues), E_NOMEM
+ * returns: OK; EXISTS (the name is registered, or a group: nothing changed), E_BUSY (the queue has
+ *          names of the other kind, with or without fn), E_LIMIT (max_names, or 65,536 queues),
+ *          E_NOMEM (also: no thread)
  * owns:    ctx and o->rate outlive the pool; the texts are copied
  * thread:  any; tasks of the journal with this name begin
- * cost:    one allocation, one short lock
+ * cost:    one allocation, one short lock; the first name of a pool starts its threads
  * example: cellar_task_register(p, "mail", mail, server, NULL);                                  */
 CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
                                            void *ctx, const cellar_task_opts *o);
 
 /* Remove a name: no task of it begins or is accepted, its tasks are cancelled, and its dead letters
  * leave. Its queue stays.
- * in:      name of cellar_task_register
+ * in:      name of cellar_task_register, or a group
  * returns: OK; E_NOT_FOUND (the pool has no such name), E_BUSY (a task of it runs or is taken, or a
  *          schedule has it: nothing is done);
  *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
@@ -942,7 +958,8 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   the old attempt may still run next to the new one; its verdict is discarded.
  *
  * JOURNAL
- *   With `journal_path` tasks are rows of an SQLite database. What an OK means:
+ *   With `journal_path` tasks are rows of an SQLite database, and so are the messages of groups
+ *   (cellar_bus.h). What an OK means:
  *   - of a submit: the task, with the bytes of its payload, is in the file. It runs at least once.
  *     After a crash it runs again unless its final state is in the file. A function must therefore
  *     be idempotent; the id of a task is the same for all its attempts, also after a restart.

@@ -5,7 +5,7 @@
  * cellar_work: jobs in the background of one process. This header collects the parts:
  *     cellar_schedule.h    tasks at intervals, at times of cron expressions, at instants
  *     cellar_batch.h       items collected into batches
- *     cellar_bus.h         messages: queues with consumer groups, signals
+ *     cellar_bus.h         messages as tasks of groups, signals
  *     cellar_task.h        tasks with retries on a pool of threads
  *     cellar_refresh.h     entries that are refreshed on a schedule
  *
@@ -14,7 +14,7 @@
  *         host option no_threads. No lock of the library is held. A function may call the part, end
  *         its thread by pthread_exit, and take any time.
  * ONCE    Without a journal, work lives in memory and ends with the process. A firing runs at most
- *         once, but for the retries of its task. A message may be delivered again: see
+ *         once, but for the retries of its task. A message may be delivered again: see LOSS of
  *         cellar_bus.h.
  * LIMITS  Each limit is an option with a default. A call that reaches one returns a code, and a
  *         counter rises.

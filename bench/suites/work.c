@@ -287,11 +287,11 @@ static int work_late(const cell_options *o)
 
 /* ---- messages ---- */
 
-static cellar_bus_verdict work_message_fn(const cellar_bus_message *m, void *ctx)
+static cellar_verdict work_message_fn(const cellar_task *t, void *ctx)
 {
-    (void)m;
+    (void)t;
     ++*(uint64_t *)ctx;
-    return CELLAR_BUS_ACK;
+    return cellar_verdict_ok();
 }
 
 /* Return millions of messages a second; 0 if not each was handled. */
@@ -299,25 +299,24 @@ static double work_publish_round(uint32_t count)
 {
     static const char body[64];
     uint64_t ran = 0, bad = 0;
-    cellar_bus_config cfg = cellar_bus_config_default();
+    cellar_pool_config cfg = cellar_pool_config_default();
     cellar_bus_group_config group = cellar_bus_group_config_default();
-    cellar_bus_member_config member = cellar_bus_member_config_default();
-    cellar_bus *b = NULL;
+    cellar_pool *p = NULL;
     cfg.workers = 1;
+    cfg.block_timeout_ms = 60000;
     group.on_full = CELLAR_BUS_FULL_BLOCK;
-    member.fn = work_message_fn;
-    member.ctx = &ran;
-    if (cellar_bus_open(&cfg, &b) != CELLAR_OK) { return 0; }
-    bad += cellar_bus_group_add(b, "mail", NULL, &group) != CELLAR_OK;
-    bad += cellar_bus_join(b, "mail", NULL, &member, NULL) != CELLAR_OK;
-    bad += cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP, true) != CELLAR_OK;
+    group.max_messages = cfg.queue_cap = 65536;
+    cfg.on_full = CELLAR_POOL_BLOCK;
+    if (cellar_pool_open(&cfg, &p) != CELLAR_OK) { return 0; }
+    bad += cellar_bus_group_add(p, "mail", NULL, work_message_fn, &ran, &group) != CELLAR_OK;
+    bad += cellar_bus_route(p, "user.*.mail", "mail", CELLAR_BUS_AMQP, true) != CELLAR_OK;
     const uint64_t from = host_wall_ns();
     for (uint32_t i = 0; i < count && bad == 0; i++) {
-        bad += cellar_bus_publish(b, "user.7.mail", body, sizeof body, NULL) != CELLAR_OK;
+        bad += cellar_bus_publish(p, "user.7.mail", body, sizeof body, NULL) != CELLAR_OK;
     }
-    bad += cellar_bus_drain(b, 60000, NULL) != CELLAR_OK;
+    bad += cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL) != CELLAR_OK;
     const uint64_t ns = host_wall_ns() - from;
-    cellar_bus_close(b);
+    cellar_pool_close(p);
     return ran == count && bad == 0 ? (double)count * 1e3 / (double)ns : 0;
 }
 

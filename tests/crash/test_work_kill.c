@@ -2,9 +2,9 @@
  *
  * Aim:    The promises of a journal hold when the process is killed. Each accepted task runs at
  *         least once, and not after its final state was seen. Attempts rise by one, or by one for
- *         each kill. A task that kills its process is a dead letter after max_attempts. A chain and
- *         a submit of several tasks are there as a whole. A kill may come after an attempt was
- *         counted and before its function: so many kills end any task.
+ *         each kill. A task that kills its process is a dead letter after max_attempts. A chain, a
+ *         submit of several tasks and a message in its two groups are there as a whole. A kill may
+ *         come after an attempt was counted and before its function: so many kills end any task.
  * Method: A child submits, runs, retries and looks in several threads until SIGKILL, at any moment.
  *         Shared memory holds what it was told. The last child lives until nothing is left.
  *         WORK_KILL_CYCLES=n: n kills at each level. */
@@ -15,8 +15,10 @@
 #include <sys/wait.h>
 
 #include "base/random.h"
+#include "cellar_bus.h"
 #include "cellar_observe.h"
 #include "cellar_task.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/task_calls.h"
@@ -26,9 +28,9 @@
 #define POISON_ATTEMPTS 3u
 #define MANY 8u
 
-enum { PLAIN, RETRIES, FAILS, POISON, CHAIN };
+enum { PLAIN, RETRIES, FAILS, POISON, CHAIN, MESSAGE };
 
-typedef struct fact { /* of one task */
+typedef struct fact { /* of one task, or of a message in one group */
     _Atomic uint32_t kind, accepted, runs, attempt, life, final;
     _Atomic uint32_t together; /* of the first task of a submit: their number */
     _Atomic uint32_t born;     /* life of the submit */
@@ -60,9 +62,13 @@ static void fail(const char *what, uint32_t n)
 static cellar_verdict runs(const cellar_task *t, void *ctx)
 {
     uint32_t n;
-    (void)ctx;
     memcpy(&n, t->payload, sizeof n);
+    n += ctx != NULL; /* of the second group */
     fact *f = &o->of[n];
+    if (f->kind == MESSAGE) {
+        f->lo = t->id.lo;
+        f->hi = t->id.hi;
+    }
     if (f->final != 0) { fail("ran after its end", n); }
     const uint32_t kills = o->life - f->life;
     if (t->attempt <= f->attempt || t->attempt > f->attempt + 1 + kills) {
@@ -90,6 +96,19 @@ static void told(const cellar_task_id *id, uint32_t first, uint32_t count)
     }
 }
 
+/* Publish a message to two groups. */
+static cellar_err publishes(uint32_t first)
+{
+    for (uint32_t i = first; i < first + 2; i++) {
+        o->of[i].kind = MESSAGE;
+        o->of[i].life = o->of[i].born = o->life;
+    }
+    o->of[first].together = 2;
+    const cellar_err err = bus_send(p, "q", &first, sizeof first, NULL);
+    if (err == CELLAR_OK) { o->of[first].accepted = o->of[first + 1].accepted = 1; }
+    return err;
+}
+
 static void submits(base_rng *r)
 {
     cellar_task_item item[MANY];
@@ -100,7 +119,7 @@ static void submits(base_rng *r)
     const uint32_t count = kind == CHAIN ? 2 : 1 + (uint32_t)base_rng_below(r, MANY);
     const uint32_t first = atomic_fetch_add(&o->next, MANY); /* even */
     if (first + MANY > TASKS) { return; }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && what < 36; i++) {
         payload[i] = first + i;
         o->of[first + i].kind = kind;
         o->of[first + i].life = o->of[first + i].born = o->life;
@@ -108,14 +127,16 @@ static void submits(base_rng *r)
         item[i] = (cellar_task_item){ "t", &payload[i], sizeof payload[i], NULL };
     }
     cellar_err err;
-    if (kind == CHAIN) {
+    if (what >= 36) {
+        err = publishes(first);
+    } else if (kind == CHAIN) {
         err = cellar_task_submit_many(p, item, count, CELLAR_LINKS_CHAIN, id);
     } else if (count == 1) {
         err = cellar_task_submit(p, "t", &payload[0], sizeof payload[0], NULL, id);
     } else {
         err = cellar_task_submit_many(p, item, count, CELLAR_LINKS_NONE, id);
     }
-    if (err == CELLAR_OK) { told(id, first, count); }
+    if (err == CELLAR_OK && what < 36) { told(id, first, count); }
     if (err != CELLAR_OK && err != CELLAR_E_BUSY) { fail("a submit failed", first); }
     if (err == CELLAR_E_BUSY) { usleep(1000); }
 }
@@ -148,7 +169,7 @@ static bool used_up(const fact *f, int state)
 static void look(uint32_t n)
 {
     fact *f = &o->of[n];
-    if (f->accepted == 0) { return; }
+    if (f->accepted == 0 || f->hi == 0) { return; } /* a message has its id from its first run */
     const int state = state_of(f);
     const bool final = state == CELLAR_E_NOT_FOUND || state == CELLAR_TASK_FAILED ||
                        state == CELLAR_TASK_SUCCEEDED; /* its slot is about to be freed */
@@ -171,6 +192,9 @@ static void child_opens(void)
     cellar_task_opts opts = { .struct_size = sizeof opts, .base_ms = 1, .max_attempts = ATTEMPTS };
     cellar_err err = cellar_pool_open(&config, &p);
     if (err == CELLAR_OK) { err = cellar_task_register(p, "t", runs, NULL, &opts); }
+    cellar_bus_group_config group = { .struct_size = sizeof group, .max_deliver = ATTEMPTS };
+    if (err == CELLAR_OK) { err = cellar_bus_group_add(p, "q", "left", runs, NULL, &group); }
+    if (err == CELLAR_OK) { err = cellar_bus_group_add(p, "q", "right", runs, o, &group); }
     opts.max_attempts = POISON_ATTEMPTS;
     if (err == CELLAR_OK) { err = cellar_task_register(p, "poison", runs, NULL, &opts); }
     if (err != CELLAR_OK) {

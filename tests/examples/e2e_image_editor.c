@@ -46,7 +46,6 @@ typedef struct editor {
     cellar_limiter *images, *batches; /* of a user: 20 images a second; 1 batch a second */
     cellar_pool *pool;
     cellar_batcher *callbacks;
-    cellar_bus *bus;
 } editor;
 
 static editor ed;
@@ -126,7 +125,7 @@ static void finish(int n, const char *status)
     w->took_ms = now_ms - w->begin_ms;
     cellar_status_set(ed.cache, &n, sizeof n, w->path, strlen(w->path), status);
     snprintf(key, sizeof key, "image.%s.%s", status, w->req.user);
-    cellar_bus_publish(ed.bus, key, &n, sizeof n, NULL);
+    cellar_bus_publish(ed.pool, key, &n, sizeof n, NULL);
     if (w->req.callback[0] != '\0') {
         cellar_batch_add_opts o = cellar_batch_add_opts_default();
         o.done = called_back;
@@ -152,7 +151,7 @@ static cellar_verdict edit(const cellar_task *t, void *ctx)
         cellar_task_error(t, "upstream busy");
         if (t->attempt == t->max_attempts) {
             finish(n, "failed");
-            cellar_bus_publish(ed.bus, "admin.alert", &n, sizeof n, NULL);
+            cellar_bus_publish(ed.pool, "admin.alert", &n, sizeof n, NULL);
         }
         return cellar_verdict_retry();
     }
@@ -196,19 +195,21 @@ static void called_back(const cellar_batch_result *result, void *ctx)
     ended_well += result->verdict == CELLAR_BATCH_OK;
 }
 
-static cellar_bus_verdict on_image(const cellar_bus_message *m, void *ctx)
+static cellar_verdict on_image(const cellar_task *t, void *ctx)
 {
+    cellar_bus_message m = cellar_bus_message_default();
     (void)ctx;
-    events[strncmp(m->key, "image.success.", 14) == 0 ? 0 : 1]++;
-    return CELLAR_BUS_ACK;
+    if (cellar_bus_message_of(t, &m) != CELLAR_OK) { return cellar_verdict_fail(); }
+    events[strncmp(m.key, "image.success.", 14) == 0 ? 0 : 1]++;
+    return cellar_verdict_ok();
 }
 
-static cellar_bus_verdict on_alert(const cellar_bus_message *m, void *ctx)
+static cellar_verdict on_alert(const cellar_task *t, void *ctx)
 {
-    (void)m;
+    (void)t;
     (void)ctx;
     alerts++;
-    return CELLAR_BUS_ACK;
+    return cellar_verdict_ok();
 }
 
 static int64_t clock_read(void *ctx)
@@ -226,15 +227,13 @@ static uint64_t clock_ns(void *ctx)
 /* Run what is due; return the time until more is. */
 static int64_t run_due(void)
 {
-    int64_t wait[3];
+    int64_t wait[2];
     int again;
     do {
         again = cellar_tick(ed.pool, 1000000, &wait[0]) == CELLAR_PENDING;
         again |= cellar_tick(ed.callbacks, 1000000, &wait[1]) == CELLAR_PENDING;
-        again |= cellar_tick(ed.bus, 1000000, &wait[2]) == CELLAR_PENDING;
-    } while (again || wait[0] == 0 || wait[1] == 0 || wait[2] == 0);
-    const int64_t least = wait[0] < wait[1] ? wait[0] : wait[1];
-    return least < wait[2] ? least : wait[2];
+    } while (again || wait[0] == 0 || wait[1] == 0);
+    return wait[0] < wait[1] ? wait[0] : wait[1];
 }
 
 /* Let time pass. */
@@ -337,7 +336,7 @@ static void every_image_is_final(void)
     check(right_state == IMAGES, "and so have their tasks");
     check(well == IMAGES - ill && timed == well, "each edited image has its path and its time");
     cellar_pool_stats s = cellar_pool_stats_default();
-    check(cellar_pool_stats_get(ed.pool, NULL, &s) == CELLAR_OK && s.submitted == IMAGES &&
+    check(cellar_pool_stats_get(ed.pool, "image.edit", &s) == CELLAR_OK && s.submitted == IMAGES &&
               s.ok == (uint64_t)well && s.failed == (uint64_t)ill && s.dead == s.failed &&
               s.retried == IMAGES / 5 + 3 * 3 && s.live == 0,
           "figures: busy attempts were repeated, refused prompts were not");
@@ -360,11 +359,11 @@ static void every_callback_came_once(void)
 
 static void bus_saw_it(void)
 {
-    cellar_bus_stats s = cellar_bus_stats_default();
+    cellar_pool_stats s = cellar_pool_stats_default();
     check(events[0] + events[1] == IMAGES && events[1] == 10 + 3 && alerts == 3,
           "each end is an event; what the upstream never did is an alert");
-    check(cellar_bus_publish(ed.bus, "imgae.success.ann", "", 0, NULL) == CELLAR_UNROUTED &&
-              cellar_bus_stats_get(ed.bus, &s) == CELLAR_OK && s.unrouted == 1 && s.live == 0,
+    check(cellar_bus_publish(ed.pool, "imgae.success.ann", "", 0, NULL) == CELLAR_UNROUTED &&
+              cellar_pool_stats_get(ed.pool, "images", &s) == CELLAR_OK && s.ok == IMAGES && s.live == 0,
           "a mistyped key is seen");
 }
 
@@ -374,9 +373,7 @@ static int open_queues(const cellar_host_config *host)
 {
     cellar_pool_config pool = cellar_pool_config_default();
     cellar_batcher_config callbacks = cellar_batcher_config_default();
-    cellar_bus_config bus = cellar_bus_config_default();
-    cellar_bus_member_config member = cellar_bus_member_config_default();
-    pool.host = callbacks.host = bus.host = host;
+    pool.host = callbacks.host = host;
     pool.wall_clock = clock_read;
     pool.results = ed.results;
     callbacks.max_items = 20;
@@ -384,15 +381,10 @@ static int open_queues(const cellar_host_config *host)
     int bad = cellar_pool_open(&pool, &ed.pool) != CELLAR_OK;
     bad += cellar_task_register(ed.pool, "image.edit", edit, NULL, NULL) != CELLAR_OK;
     bad += cellar_batcher_open(&callbacks, post, NULL, &ed.callbacks) != CELLAR_OK;
-    bad += cellar_bus_open(&bus, &ed.bus) != CELLAR_OK;
-    bad += cellar_bus_group_add(ed.bus, "images", NULL, NULL) != CELLAR_OK;
-    bad += cellar_bus_group_add(ed.bus, "admin", NULL, NULL) != CELLAR_OK;
-    bad += cellar_bus_route(ed.bus, "image.*.*", "images", CELLAR_BUS_AMQP, true) != CELLAR_OK;
-    bad += cellar_bus_route(ed.bus, "admin.alert", "admin", CELLAR_BUS_AMQP, true) != CELLAR_OK;
-    member.fn = on_image;
-    bad += cellar_bus_join(ed.bus, "images", NULL, &member, NULL) != CELLAR_OK;
-    member.fn = on_alert;
-    bad += cellar_bus_join(ed.bus, "admin", NULL, &member, NULL) != CELLAR_OK;
+    bad += cellar_bus_group_add(ed.pool, "images", NULL, on_image, NULL, NULL) != CELLAR_OK;
+    bad += cellar_bus_group_add(ed.pool, "admin", NULL, on_alert, NULL, NULL) != CELLAR_OK;
+    bad += cellar_bus_route(ed.pool, "image.*.*", "images", CELLAR_BUS_AMQP, true) != CELLAR_OK;
+    bad += cellar_bus_route(ed.pool, "admin.alert", "admin", CELLAR_BUS_AMQP, true) != CELLAR_OK;
     return bad;
 }
 
@@ -417,7 +409,6 @@ static int open_all(void)
 
 static void close_all(void)
 {
-    cellar_bus_close(ed.bus);
     cellar_batcher_close(ed.callbacks, NULL);
     cellar_pool_close(ed.pool);
     cellar_limiter_close(ed.batches);

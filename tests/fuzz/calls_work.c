@@ -26,7 +26,7 @@ static cellar_verdict draw_verdict(void)
 static void inside_task(const cellar_task *t)
 {
     cellar_bytes in;
-    const size_t len = t->payload_len; /* the task of a bus has a message */
+    const size_t len = t->payload_len; /* that of a group has a message */
     MUST(len <= 7 && (len == 0 || memcmp(t->payload, "payload", len) == 0 ||
                       memcmp(t->payload, "message", len) == 0));
     (void)CALL(cellar_task_cancelled)(t);
@@ -80,6 +80,11 @@ static void pool_open(void)
     MAYBE(cfg.order, 0, 1);
     MAYBE(cfg.restore_rate, 0, 1, 1000000);
     MAYBE(cfg.max_rows, 0, 2);
+    MAYBE(cfg.max_groups, 0, 3);
+    MAYBE(cfg.max_routes, 0, 2);
+    MAYBE(cfg.max_subscribers, 0, 2);
+    MAYBE(cfg.max_message_bytes, 0, 50);
+    if (chance(50)) { cfg.default_queue = "q0"; }
     MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_pool_open)(&cfg, &calls_pool));
@@ -282,18 +287,21 @@ static void pool_close(void)
 
 /* ---- Bus ------------------------------------------------------------------------------------- */
 
-static cellar_bus *calls_bus;
-static cellar_bus_member *calls_member[CALLS_THREADS];
 static _Atomic int64_t calls_contexts; /* given to bus and schedules, not yet freed */
 
 static void free_context(void *ctx) { (void)ctx; atomic_fetch_sub(&calls_contexts, 1); }
 
-static cellar_bus_verdict handle_message(const cellar_bus_message *m, void *ctx)
+static cellar_verdict handle_message(const cellar_task *t, void *ctx)
 {
     (void)ctx;
-    MUST(m->body_len <= 7 && memcmp(m->body, "message", m->body_len) == 0);
+    cellar_bus_message m = cellar_bus_message_default();
+    MUST(cellar_bus_message_of(t, &m) == CELLAR_OK);
+    MUST(m.body_len <= 7 && memcmp(m.body, "message", m.body_len) == 0);
+    MUST(m.body_len == t->payload_len && (m.body == t->payload));
     calls_back();
-    return (cellar_bus_verdict)draw(3);
+    const uint32_t kind = draw(3);
+    return kind == 0 ? cellar_verdict_ok() : kind == 1 ? cellar_verdict_retry()
+                                                       : cellar_verdict_fail();
 }
 static bool filter_message(const cellar_bus_message *m, void *ctx)
 {
@@ -307,28 +315,11 @@ static void hear_signal(const char *topic, const void *data, size_t len, void *c
     MUST(topic[0] != '\0' && len <= 4 && memcmp(data, "data", len) == 0);
     calls_back();
 }
-static bool take_group(const char *queue, const char *group, const cellar_bus_group_stats *s,
-                       void *ctx)
-{
-    (void)ctx;
-    MUST(queue[0] != '\0' && group[0] != '\0');
-    MUST(s->live == s->waiting + s->delayed + s->held || !calls_exact());
-    calls_back();
-    return !chance(10);
-}
-static bool take_listed(const cellar_bus_message *m, cellar_bus_place place, void *ctx)
-{
-    (void)ctx;
-    MUST(m->body_len <= 7 && place <= CELLAR_BUS_HELD);
-    return !chance(10);
-}
-
 static cellar_err group_add(const char *queue, const char *group)
 {
     static const char *const values[] = { "v", "w" };
     cellar_bus_group_config o = cellar_bus_group_config_default();
     MAYBE(o.max_bytes, 0, 100);
-    o.block_ms = 1;
     MAYBE(o.visibility_ms, 0, 1, 1000);
     MAYBE(o.retry_ms, 0, 1, 1000);
     if (chance(40)) { o.dead_queue = "dead"; }
@@ -337,57 +328,21 @@ static cellar_err group_add(const char *queue, const char *group)
     MAYBE(o.filter_any, 0, 1);
     MAYBE(o.max_messages, 0, 1, 20);
     MAYBE(o.max_deliver, 0, 1, 3);
+    MAYBE(o.parallel, 0, 1);
     MAYBE(o.ordered, 0, 1);
     o.on_full = (cellar_bus_on_full)draw(4);
     (void)spoil(&o, sizeof o);
-    return plain(CALL(cellar_bus_group_add)(calls_bus, queue, group, &o));
+    const bool pulled = group != NULL && chance(50);
+    return plain(CALL(cellar_bus_group_add)(calls_pool, queue, group,
+                                            pulled ? NULL : handle_message, NULL, &o));
 }
 
 static void bus_open(void)
 {
-    const cellar_host_config host = draw_host("bus");
-    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host };
-    if (chance(50)) { cfg.default_queue = "q0"; }
-    cfg.close_timeout_ms = 1;
-    MAYBE(cfg.max_message_bytes, 0, 50);
-    MAYBE(cfg.max_groups, 0, 3);
-    MAYBE(cfg.max_routes, 0, 2);
-    MAYBE(cfg.max_members, 0, 4);
-    MAYBE(cfg.max_subscribers, 0, 2);
-    MAYBE(cfg.workers, 0, 1, 8);
-    if (chance(30)) { cfg.pool = calls_pool; }
-    const bool bad = spoil(&cfg, sizeof cfg);
-    const cellar_err err = told(NULL, CALL(cellar_bus_open)(&cfg, &calls_bus));
-    refused(bad, err);
-    if (err != CELLAR_OK) { return; }
+    if (calls_pool == NULL) { return; }
     group_add("dead", NULL);
     group_add("q0", NULL);
     group_add("q0", "g1");
-    for (unsigned i = 0; i < calls.threads; i++) {
-        plain(CALL(cellar_bus_join)(calls_bus, "q0", NULL, NULL, &calls_member[i]));
-    }
-}
-
-static void row_bus_member(void)
-{
-    const unsigned mine = calls_me->number;
-    cellar_bus_message m = cellar_bus_message_default();
-    if (mine >= calls.threads || calls_member[mine] == NULL) { return; }
-    cellar_bus_member *it = calls_member[mine];
-    if (calls_me->depth == 0 && chance(3)) {
-        calls_member[mine] = NULL;
-        plain(CALL(cellar_bus_leave)(it));
-        plain(CALL(cellar_bus_join)(calls_bus, "q0", NULL, NULL, &calls_member[mine]));
-        return;
-    }
-    if (plain(CALL(cellar_bus_take)(it, draw(2), &m)) != CELLAR_OK) { return; }
-    MUST(m.body_len <= 7 && memcmp(m.body, "message", m.body_len) == 0);
-    const cellar_bus_verdict verdict = (cellar_bus_verdict)draw(3);
-    if (chance(30)) {
-        plain(CALL(cellar_bus_settle)(it, m.delivery, CELLAR_BUS_EXTEND, ONE_OF(0, 1, 1000)));
-    }
-    if (chance(25)) { return; } /* kept: its hold ends */
-    plain(CALL(cellar_bus_settle)(it, m.delivery, verdict, ONE_OF(0, 1, 1000)));
 }
 
 static void row_bus(void)
@@ -395,7 +350,7 @@ static void row_bus(void)
     static const char *const keys[] = { "a", "a.b", "a.b.c", "x" };
     static const char *const patterns[] = { "a.*", "#", "*.b.#", "x" };
     static const char *const queues[] = { "q0", "q1", "dead", "none" };
-    cellar_bus *b = calls_bus;
+    cellar_pool *b = calls_pool;
     const char *queue = queues[draw(4)], *key = keys[draw(4)], *pattern = patterns[draw(4)];
     const cellar_bus_syntax syntax = (cellar_bus_syntax)draw(2);
     int64_t wait = 0;
@@ -413,19 +368,19 @@ static void row_bus(void)
     }
     switch (draw(14)) {
     case 0: group_add(queue, chance(50) ? NULL : "g1"); break;
-    case 1: plain(CALL(cellar_bus_group_remove)(b, queue, chance(50) ? NULL : "g1")); break;
+    case 1: plain(CALL(cellar_bus_group_remove)(b, chance(50) ? queue : "g1")); break;
     case 2: case 3: case 4:
         plain(CALL(cellar_bus_route)(b, pattern, queue, syntax, chance(50)));
         break;
     case 5: {
-        cellar_bus_member_config o = { .struct_size = sizeof o, .fn = handle_message,
-                                       .free_fn = free_context };
-        (void)spoil(&o, sizeof o);
-        atomic_fetch_add(&calls_contexts, 1);
-        if (o.fn == NULL ||
-            plain(CALL(cellar_bus_join)(b, queue, chance(50) ? NULL : "g1", &o, NULL)) !=
-                CELLAR_OK) {
-            free_context(NULL);
+        const cellar_task *t = NULL;
+        uint32_t n = 0;
+        cellar_bus_message m = cellar_bus_message_default();
+        if (plain(CALL(cellar_task_take)(b, "g1", 1000, draw(2), &t, 1, &n)) == CELLAR_OK &&
+            n == 1) {
+            MUST(cellar_bus_message_of(t, &m) == CELLAR_OK && m.body_len <= 7);
+            plain(CALL(cellar_task_settle)(t, chance(50) ? cellar_verdict_ok()
+                                                         : cellar_verdict_retry()));
         }
         break;
     }
@@ -445,57 +400,8 @@ static void row_bus(void)
         plain(CALL(cellar_signal_emit)(b, key, "data", draw(5), &called));
         break;
     }
-    case 8: {
-        cellar_bus_stats s = cellar_bus_stats_default();
-        if (plain(CALL(cellar_bus_stats_get)(b, &s)) == CELLAR_OK && calls_exact()) {
-            MUST(s.copies == s.acked + s.dropped_new + s.dropped_oldest + s.dropped_removed +
-                                 s.dead + s.expired + s.filtered + s.live);
-        }
-        cellar_bus_group_stats g = cellar_bus_group_stats_default();
-        plain(CALL(cellar_bus_group_stats_get)(b, queue, NULL, &g));
-        break;
-    }
-    case 9: plain(CALL(cellar_bus_group_list)(b, take_group, NULL)); break;
-    case 10: {
-        uint64_t cursor = 0;
-        plain(CALL(cellar_bus_message_list)(b, queue, NULL, &cursor, take_listed, NULL));
-        break;
-    }
-    case 11:
-        if (chance(50)) { WRITE_TEXT(cellar_metrics_write, b); }
-        else { WRITE_TEXT(cellar_stats_json, b); }
-        break;
-    case 12:
-        if (chance(5)) {
-            cellar_bus_report r = cellar_bus_report_default();
-            plain(CALL(cellar_bus_drain)(b, 0, &r));
-            MUST(r.live == r.acked + r.dropped + r.dead + r.expired + r.filtered + r.left);
-        }
-        break;
     default: plain(CALL(cellar_tick)(b, tick_us(0), &wait));
     }
-}
-
-static void bus_close(void)
-{
-    cellar_err err = plain(CALL(cellar_bus_close)(calls_bus));
-    int64_t wait = 0;
-    for (unsigned i = 0; err == CELLAR_E_BUSY; i++) { /* tasks of its members have to end first */
-        if (i == 20) { plain(CALL(cellar_pool_drain)(calls_pool, CELLAR_DRAIN_RUNNING, 0, NULL)); }
-        atomic_fetch_add(&calls.now_ms, 1000);
-        plain(CALL(cellar_tick)(calls_pool, 0, &wait));
-        const cellar_task *t = NULL;
-        uint32_t n = 0;
-        while (plain(CALL(cellar_task_take)(calls_pool, "outside", 1000, 0, &t, 1, &n)) ==
-               CELLAR_OK &&
-               n != 0) {
-            plain(CALL(cellar_task_settle)(t, cellar_verdict_ok()));
-        }
-        err = plain(CALL(cellar_bus_close)(calls_bus));
-    }
-    MUST(err == CELLAR_OK);
-    calls_bus = NULL;
-    memset(calls_member, 0, sizeof calls_member);
 }
 
 /* ---- Schedules ------------------------------------------------------------------------------- */

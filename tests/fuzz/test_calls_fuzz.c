@@ -68,7 +68,6 @@ static const calls_row calls_rows[] = {
     { "batch", row_batch, 10, 0 },
     { "task", row_task, 20, 0 },
     { "bus", row_bus, 15, 0 },
-    { "bus_member", row_bus_member, 6, 0 },
     { "schedule", row_schedule, 10, 0 },
     { "refresh", row_refresh, 8, 0 },
     { "key", row_key, 3, 0 },
@@ -167,7 +166,6 @@ static void objects_close(void)
     atomic_store(&calls.closing, true);
     while (atomic_load(&calls.drawing) != 0) { (void)usleep(1000); }
     port_close();
-    bus_close();
     pool_close();
     refresh_close();
     batchers_close();

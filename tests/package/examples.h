@@ -21,8 +21,6 @@ static cellar_policy_list_fn print_rule;
 static cellar_write_many_fn write_rows;
 static cellar_next_key_fn next_row;
 static cellar_signal_fn on_cache;
-static cellar_bus_group_fn print_group;
-static cellar_bus_message_fn print_message;
 static cellar_update_fn append_line, add_result;
 static cellar_llm_fn ask;
 static cellar_embeddings_fn embed;
@@ -67,7 +65,6 @@ static void free_block(void *value, void *ctx) { (void)value, (void)ctx; }
 #define my_put      NULL
 #define on_attached NULL
 
-#define NAMES_cellar_bus     cellar_bus_fn send_mail = NULL; cellar_bus_message msg;
 #define NAMES_cellar_kit     cellar_template t; cellar_llm_request req; cellar_llm_usage usage; cellar_key_builder b;
 #define NAMES_cellar_limit   cellar_limiter *users = NULL, *site = NULL; const char *id = ""; size_t id_len = 0; \
     cellar_limiter_scan_fn print_entry = NULL; cellar_limiter_result r; cellar_limiter_ticket t;

@@ -53,10 +53,10 @@ reads_on() { # PAGE NAME: SEE ALSO of the page names it
 }
 pages_name_their_kin() { # what undoes a call, its family, the calls of a type, at most eight; the guide that teaches it
     man3=dist/doc/man3
-    reads_on cellar_lock_acquire cellar_lock_release && reads_on cellar_bus_open cellar_bus_close && reads_on cellar_get cellar_get_str &&
+    reads_on cellar_lock_acquire cellar_lock_release && reads_on cellar_bus_group_add cellar_bus_group_remove && reads_on cellar_get cellar_get_str &&
         reads_on cellar_set cellar_delete && reads_on cellar_pin cellar_unpin && reads_on cellar_rule cellar_algorithm &&
         reads_on cellar_get_or_load cellar_load_opts && reads_on cellar_load_opts CELLAR_LOAD_BYPASS || return 1
-    for pair in cellar_rule:cellar_rule_token_bucket cellar_bus:cellar_bus_publish cellar_verdict:cellar_task_settle \
+    for pair in cellar_rule:cellar_rule_token_bucket cellar_bus_publish_opts:cellar_bus_publish cellar_verdict:cellar_task_settle \
         cellar_loader_fn:cellar_get_or_load cellar_lock_opts:cellar_lock_acquire_many; do
         grep -q "^\.It Xr ${pair#*:} 3$" "$man3/${pair%:*}.3" || { echo "no call: $pair"; return 1; }
     done

@@ -6,12 +6,12 @@
 
 #include "cellar_bus.h"
 
-static inline cellar_err bus_send(cellar_bus *bus, const char *queue, const void *body, size_t len,
+static inline cellar_err bus_send(cellar_pool *pool, const char *queue, const void *body, size_t len,
                                   const cellar_bus_publish_opts *o)
 {
     cellar_bus_publish_opts direct = o != NULL ? *o : cellar_bus_publish_opts_default();
     direct.direct = 1;
-    return cellar_bus_publish(bus, queue, body, len, &direct);
+    return cellar_bus_publish(pool, queue, body, len, &direct);
 }
 
 #endif

@@ -28,7 +28,7 @@
     X(L2_LOG, 60, 0) X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) \
     X(SHADOW, 70, 0) \
     X(LIMIT, 80, 1) X(LIMIT_BUCKET, 81, 1) X(LOCK, 82, 0) X(LIMIT_SIDE, 83, 0) \
-    X(QUEUE, 84, 0) X(LOCK_CHUNK, 85, 0) X(WHEEL, 86, 0) X(BUS, 88, 0) \
+    X(QUEUE, 84, 0) X(LOCK_CHUNK, 85, 0) X(WHEEL, 86, 0) \
     X(BORROW, 89, 0) X(STATS, 90, 0) X(ERROR, 92, 0) X(LOG, 94, 0) X(SELF, 96, 0)
 
 typedef enum sync_rank {

@@ -261,45 +261,17 @@
     X(BYTES, "cellar_locks_bytes", "", METRIC("Bytes charged to the table.")) \
     X(FENCE, "cellar_locks_fence", "", METRIC("Upper bound of all fences so far."))
 
-/* Figures of a bus, in the order of cellar_bus_stats. Those above PUBLISHED are kept for each
- * group as well. */
+/* Figures of the messages and signals of a pool. */
 #define STATS_BUSES(X) \
-    X(COPIES, "cellar_bus_copies_total", "", METRIC("Messages that entered a group.")) \
-    X(DELIVERED, "cellar_bus_delivered_total", "", METRIC("Deliveries to members.")) \
-    X(ACKED, "cellar_bus_acked_total", "", METRIC("Messages acknowledged by a group.")) \
-    X(REQUEUED, "cellar_bus_requeued_total", "", METRIC("Messages that returned to a group.")) \
-    X(HOLDS_LOST, "cellar_bus_holds_lost_total", "", \
-      METRIC("Deliveries that ended with their hold time.")) \
-    X(LATE, "cellar_bus_late_total", "", METRIC("Verdicts after the end of the hold.")) \
-    X(DROPPED_NEW, "cellar_bus_dropped_total", "reason=new", \
-      METRIC("Messages dropped by a group, by reason.")) \
-    X(DROPPED_OLDEST, "", "reason=oldest", SAME) \
-    X(DROPPED_REMOVED, "", "reason=removed", SAME) \
-    X(DEAD, "cellar_bus_dead_total", "", METRIC("Dead letters.")) \
-    X(EXPIRED, "cellar_bus_expired_total", "", METRIC("Messages that expired in a group.")) \
-    X(FILTERED, "cellar_bus_filtered_total", "", \
-      METRIC("Messages that did not pass the filters of a group.")) \
-    X(THREAD_ENDS, "cellar_bus_thread_ends_total", "", \
-      METRIC("Functions that ended their thread.")) \
     X(PUBLISHED, "cellar_bus_published_total", "", METRIC("Messages accepted.")) \
     X(UNROUTED, "cellar_bus_unrouted_total", "", METRIC("Keys that matched no route.")) \
-    X(REJECTED_FULL, "cellar_bus_rejected_total", "reason=full", \
-      METRIC("Calls refused by a limit, by reason.")) \
-    X(REJECTED_LIMIT, "", "reason=limit", SAME) \
+    X(REJECTED_LIMIT, "cellar_bus_rejected_total", "", METRIC("Calls refused by a limit.")) \
     X(SIGNALS, "cellar_bus_signals_total", "", METRIC("Signals emitted.")) \
     X(SIGNAL_CALLS, "cellar_bus_signal_calls_total", "", METRIC("Calls of subscribers.")) \
-    X(RESTORED, "cellar_bus_restored_total", "", METRIC("Messages in groups, from the journal.")) \
-    X(JOURNAL_ERRORS, "cellar_bus_journal_errors_total", "", \
-      METRIC("Commits of messages and their states that failed.")) \
-    X(LIVE, "cellar_bus_live", "", METRIC("Messages in groups.")) \
-    X(WAITING, "cellar_bus_messages", "state=waiting", METRIC("Messages in groups, by state.")) \
-    X(DELAYED, "", "state=delayed", SAME) \
-    X(HELD, "", "state=held", SAME) \
-    X(GROUPS, "cellar_bus_groups", "", METRIC("Consumer groups.")) \
-    X(MEMBERS, "cellar_bus_members", "", METRIC("Members of groups.")) \
+    X(THREAD_ENDS, "cellar_bus_thread_ends_total", "", \
+      METRIC("Subscribers that ended their thread.")) \
     X(ROUTES, "cellar_bus_routes", "", METRIC("Routes.")) \
-    X(SUBSCRIBERS, "cellar_bus_subscribers", "", METRIC("Subscribers of signals.")) \
-    X(BYTES, "cellar_bus_bytes", "", METRIC("Bytes of memory of the bus."))
+    X(SUBSCRIBERS, "cellar_bus_subscribers", "", METRIC("Subscribers of signals."))
 
 /* Figures of a limiter: counters, then gauges, in the order of cellar_limiter_stats without its
  * last field. */
@@ -463,7 +435,9 @@
     X(RETRIED, "cellar_task_retries_total", "", METRIC("Attempts that another one follows.")) \
     X(SNOOZED, "cellar_task_snoozes_total", "", METRIC("Attempts put off by their function.")) \
     X(DROPPED, "cellar_tasks_dropped_total", "", \
-      METRIC("Tasks cancelled to make room in a full pool.")) \
+      METRIC("Tasks cancelled because pool, name or group was full.")) \
+    X(FILTERED, "cellar_tasks_filtered_total", "", \
+      METRIC("Messages that did not pass the filters of their group.")) \
     X(DEBOUNCED, "cellar_tasks_debounced_total", "", \
       METRIC("Submits that gave their payload to a live task.")) \
     X(TIMEOUT, "cellar_task_timeouts_total", "", \
@@ -558,7 +532,6 @@ typedef enum stats_lock { STATS_LOCKS(STATS_X) STATS_LOCK_COUNT } stats_lock;
 #define STATS_X(id, family, label, shown) STATS_BUS_##id,
 typedef enum stats_bus { STATS_BUSES(STATS_X) STATS_BUS_COUNT } stats_bus;
 #undef STATS_X
-#define STATS_BUS_GROUP_COUNT STATS_BUS_PUBLISHED
 #define STATS_X(id, family, label, shown) STATS_LIMITER_##id,
 typedef enum stats_limiter { STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT } stats_limiter;
 #undef STATS_X

@@ -191,7 +191,6 @@ static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t c
         RESP_ADMIN_PART((json ? cellar_stats_json : cellar_metrics_write)(handle, at, room, \
                                                                           &part_len)); \
     }
-    RESP_ADMIN_OF(base_load_acq(&r->bridged) != 0 ? o->bus : NULL)
     RESP_ADMIN_OF(o->pool)
     RESP_ADMIN_OF(o->remote)
 #undef RESP_ADMIN_OF

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * channel: subscriptions, messages to subscribers, and the way from the signals of a bus to them.
+ * channel: subscriptions, messages to subscribers, and the way from the signals of a pool to them.
  *
  * PICTURE    port -- table of channels --\                    /-- client: its channels
  *                 \- table of patterns --- channel -- subs --<--- client: its patterns
@@ -13,7 +13,7 @@
  *            (acquire). The push onto an empty stack rings the bell.
  * LIMITS     RESP_SIGNALS_BYTES of signals wait, or a quarter of the share, if that is less; more
  *            are dropped and counted.
- * FORK       The child never looks at the inbox; its bus refuses to emit. */
+ * FORK       The child never looks at the inbox; its pool refuses to emit. */
 #include "resp/channel.h"
 
 #include <string.h>
@@ -233,7 +233,7 @@ static uint64_t resp_deliver(cellar_resp *r, const cellar_bytes *channel,
     return sent;
 }
 
-/* ---- the bus ---- */
+/* ---- signals ---- */
 
 /* Take over a signal of any thread. The signal of PUBLISH is the one with the bytes of the port. */
 static void resp_bridge(const char *topic, const void *data, size_t len, void *ctx)
@@ -265,7 +265,7 @@ static void resp_bridge(const char *topic, const void *data, size_t len, void *c
     if (below == NULL) { base_net_ring(r->bell); }
 }
 
-/* End of the subscription, by the port or by a close of the bus: no call of the bridge runs. */
+/* End of the subscription, by the port or by a close of the pool: no call of the bridge runs. */
 static void resp_bridge_gone(void *ctx)
 {
     cellar_resp *r = ctx;
@@ -283,7 +283,7 @@ static uint64_t resp_emit(cellar_resp *r, const cellar_bytes *channel, const cel
     memcpy(r->topic, channel->data, channel->len);
     r->topic[channel->len] = '\0';
     r->topic_data = message->data;
-    (void)cellar_signal_emit(r->opts.bus, r->topic, message->data, message->len, &called);
+    (void)cellar_signal_emit(r->opts.pool, r->topic, message->data, message->len, &called);
     return called > 0 ? called - 1 : 0; /* without the bridge */
 }
 
@@ -333,15 +333,15 @@ CELLAR_PRIVATE void resp_hear(cellar_resp *r)
 
 /* ---- open and close ---- */
 
-CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_bus *bus)
+CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_pool *pool)
 {
-    if (bus == NULL) { return CELLAR_OK; }
+    if (pool == NULL) { return CELLAR_OK; }
     base_store_rlx(&r->bridged, 1u);
-    const cellar_err err = cellar_signal_subscribe(bus, "*", CELLAR_BUS_GLOB, resp_bridge, r,
+    const cellar_err err = cellar_signal_subscribe(pool, "*", CELLAR_BUS_GLOB, resp_bridge, r,
                                                    resp_bridge_gone, &r->bridge_id);
     if (err != CELLAR_OK) {
         base_store_rlx(&r->bridged, 0u);
-        return base_open_fail(err, 0, "cellar_resp_open: the bus refused a subscriber");
+        return base_open_fail(err, 0, "cellar_resp_open: the pool refused a subscriber");
     }
     return CELLAR_OK;
 }
@@ -349,7 +349,7 @@ CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_bus *
 CELLAR_PRIVATE void resp_channels_close(cellar_resp *r)
 {
     if (base_load_rlx(&r->bridged) != 0) {
-        (void)cellar_signal_unsubscribe(r->opts.bus, r->bridge_id);
+        (void)cellar_signal_unsubscribe(r->opts.pool, r->bridge_id);
         while (base_load_acq(&r->bridged) != 0) {
             (void)sync_wait(&r->bridged, 1, base_now_ns() + RESP_BRIDGE_WAIT_NS);
         }

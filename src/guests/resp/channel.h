@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * channel: subscriptions of clients to channels and patterns, and signals of a bus on their way to
+ * channel: subscriptions of clients to channels and patterns, and signals of a pool on their way to
  * the subscribers. */
 #ifndef RESP_CHANNEL_H
 #define RESP_CHANNEL_H
@@ -13,9 +13,9 @@ BASE_INLINE bool resp_is_subscribed(const resp_client *c)
     return (c->flags & RESP_C_SUBSCRIBED) != 0;
 }
 
-/* Prepare the channels, and hear the signals of a bus. bus NULL: clients only. */
-CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_bus *bus);
-/* Leave the bus, and free what is left. No client is left. */
+/* Prepare the channels, and hear the signals of a pool. pool NULL: clients only. */
+CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_pool *pool);
+/* End the subscription, and free what is left. No client is left. */
 CELLAR_PRIVATE void resp_channels_close(cellar_resp *r);
 
 /* Return the subscription of a client; NULL: there is none. */
@@ -30,7 +30,7 @@ CELLAR_PRIVATE void resp_unsubscribe_all(resp_client *c);
 CELLAR_PRIVATE const resp_channel *resp_channel_find(const cellar_resp *r, resp_kind kind,
                                                      const cellar_bytes *name);
 
-/* Send a message to the subscribers among the clients, and emit it as a signal of the bus. Return
+/* Send a message to the subscribers among the clients, and emit it as a signal of the pool. Return
  * the number of messages sent and of handlers called. */
 CELLAR_PRIVATE uint64_t resp_publish(cellar_resp *r, const cellar_bytes *channel,
                                      const cellar_bytes *message);

@@ -315,7 +315,7 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o,
         !resp_listen_watch(r, true)) {
         return base_refuse(CELLAR_E_IO, RESP_OPEN, "the system refused a descriptor for epoll");
     }
-    const cellar_err heard = resp_channels_open(r, o->bus);
+    const cellar_err heard = resp_channels_open(r, o->pool);
     if (heard != CELLAR_OK) { return heard; }
     return base_object_forks(&r->obj, resp_forked)
         ? CELLAR_OK : base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the fork handlers");

@@ -385,7 +385,7 @@ struct cellar_resp {
     _Atomic uint32_t sub_count;  /* subscriptions; release, acquire in emitting threads */
     char topic[256];             /* channel that this port emits, terminated */
     const void *topic_data;      /* its message */
-    uint64_t bridge_id;          /* subscription to the bus */
+    uint64_t bridge_id;          /* subscription to the pool */
     _Atomic uint32_t bridged;    /* 1: the subscription exists, or a call of it runs */
     resp_signal *heard;          /* signals taken from the inbox, the oldest first */
     _Atomic(resp_signal *) inbox; /* the newest first; pushed by any thread */

@@ -97,9 +97,8 @@ CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a)
     if (a->ring) { work_ticker_ring(&b->ticker); }
 }
 
-CELLAR_PRIVATE bool batch_is_mine(const void *batcher)
+CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
 {
-    const cellar_batcher *b = batcher;
     const int32_t tid = base_thread_id();
     for (const batch_group *g = b->groups; g != NULL; g = g->hh.next) {
         if (g->tid == tid) { return true; }

@@ -111,7 +111,7 @@ CELLAR_PRIVATE void batch_after_init(batch_after *a);
 /* Queue the jobs, free the groups and wake the thread, after the lock. */
 CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
 /* Return whether this thread is inside a function of the program. */
-CELLAR_PRIVATE bool batch_is_mine(const void *batcher) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
 /* Return a track of a group; NULL: it has no items. `name`: a byte for the number of the track,
  * which the call sets, and `len` bytes. */
 CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)

@@ -76,8 +76,7 @@ static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
     memcpy(&seed, secret + 32, sizeof seed);
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
     base_rng_seed(&b->rng, seed);
-    b->ticker = (work_ticker){ .object = &b->obj, .lock = &b->lock, .fire = batch_fire,
-                               .is_mine = batch_is_mine,
+    b->ticker = (work_ticker){ .object = &b->obj, .fire = batch_fire,
                                .pool = { .run = batch_run_job, .name = "cellar-batch" } };
     b->cfg = *cfg;
     b->cfg.host = NULL;

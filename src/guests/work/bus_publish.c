@@ -1,26 +1,83 @@
 /* SPDX-License-Identifier: MIT
  *
- * bus_publish: find the queues of a key, make the message, put a copy into each group.
+ * bus_publish: find the groups of a key, make the message, and put a row into each of them.
  *
- * WALK       look: queues and number of copies, under the lock -> make the message without it ->
- *            put: all groups are asked first, then all get their copies. Full with ERROR: no
- *            group gets it. Full with BLOCK: sleep, ask all again. Groups or routes changed: look
- *            again. With a journal the room is reserved, and the message is written before.
- * INVARIANTS A message enters all groups of its queues in one hold of the lock, or none.
- * DEADLOCK   A publisher that waits is noted with its thread. It is refused if no member of the
- *            full group can take a message before it returns: each one runs on, or took on, a
- *            thread that waits as well, or has a function and all workers wait.
- * LIMITS     CELLAR_BUS_QUEUES_MAX queues a message.
+ * WALK       look: groups of the key, under the lock -> body and drafts without it -> insert, as a
+ *            submit: all groups have room, or none gets its row. If groups or routes changed
+ *            meanwhile, it looks again.
+ * LIMITS     CELLAR_BUS_QUEUES_MAX queues, BUS_ROWS_MAX groups a message.
  * LOCKING    bus_types.h. */
 #include <string.h>
 
+#include "base/opts.h"
 #include "work/bus.h"
-#include "work/bus_journal.h"
-#include "work/bus_message.h"
+#include "work/task_burst.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+#include "work/task_submit.h"
 
 BASE_SIZE_BEGIN
 
-#define BUS_PENDING CELLAR_PENDING /* full and blocking, or changed: not decided yet */
+#define BUS_ROWS_MAX 65536u
+#define BUS_LEVEL 5u
+#define BUS_FEW 16u /* rows of a message without an allocation for them */
+
+typedef struct bus_place { /* room for one of each; the drafts come first */
+    task_draft draft;
+    cellar_task_id id;
+} bus_place;
+
+typedef struct bus_publication { /* arguments of a publish */
+    const char *key;
+    size_t key_len;
+    bus_words words;         /* of the key, unless it names a queue */
+    const void *body;
+    size_t body_len, bytes;  /* bytes: from the head on */
+    cellar_bus_publish_opts o;
+    bus_queue *queue[CELLAR_BUS_QUEUES_MAX];
+    uint32_t queue_count, count;
+    uint64_t generation;     /* of groups and routes, when `queue` was found */
+    bool unrouted;
+} bus_publication;
+
+/* Check the key of a publication: words, or the name of a queue. */
+static cellar_err bus_publication_key(bus_publication *l)
+{
+    if (l->o.direct == 0) {
+        const cellar_err err = bus_words_of(l->key, &l->words);
+        l->key_len = l->words.len;
+        return err;
+    }
+    l->key_len = l->key != NULL ? strnlen(l->key, CELLAR_NAME_MAX + 1) : 0;
+    return l->key_len != 0 && l->key_len <= CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+static cellar_err bus_publication_opts(const cellar_pool *p, bus_publication *l,
+                                       const cellar_bus_publish_opts *o)
+{
+    l->o = cellar_bus_publish_opts_default();
+    cellar_err err = o != NULL ? base_opts_in(&l->o, sizeof l->o, o) : CELLAR_OK;
+    if (err == CELLAR_OK) { err = bus_publication_key(l); }
+    if (err != CELLAR_OK) { return err; }
+    if (l->o.expires_ms < 0 || l->o.priority > CELLAR_BUS_PRIORITY_MAX ||
+        l->o.header_count > CELLAR_BUS_HEADERS_MAX ||
+        (l->o.headers == NULL && l->o.header_count != 0) || l->o.direct > 1 ||
+        l->o.reserved0 != 0) {
+        return CELLAR_E_INVAL;
+    }
+    const size_t most = (size_t)p->cfg.max_message_bytes;
+    if (l->body_len > most) { return CELLAR_E_TOOBIG; }
+    l->bytes = l->body_len + l->key_len + 1;
+    for (uint32_t i = 0; i < l->o.header_count && l->bytes <= most; i++) {
+        const cellar_bus_header *h = &l->o.headers[i];
+        if (h->name == NULL || h->value == NULL) { return CELLAR_E_INVAL; }
+        l->bytes += strnlen(h->name, most) + strnlen(h->value, most) + 2;
+    }
+    if (l->bytes > most) { return CELLAR_E_TOOBIG; }
+    l->bytes += sizeof(bus_head);
+    return CELLAR_OK;
+}
 
 /* ---- look ---- */
 
@@ -31,231 +88,178 @@ static cellar_err bus_add_queue(bus_publication *l, bus_queue *q)
     }
     if (l->queue_count == CELLAR_BUS_QUEUES_MAX) { return CELLAR_E_LIMIT; }
     l->queue[l->queue_count++] = q;
-    for (const bus_group *g = q->groups; g != NULL; g = g->next) { l->copy_count++; }
-    return CELLAR_OK;
+    for (const bus_group *g = q->groups; g != NULL; g = g->next) { l->count++; }
+    return l->count <= BUS_ROWS_MAX ? CELLAR_OK : CELLAR_E_LIMIT;
 }
 
 /* Find the queues of a publication. */
-static cellar_err bus_look(cellar_bus *b, bus_publication *l) SYNC_HOLDS(BUS)
+static cellar_err bus_look(cellar_pool *p, bus_publication *l) SYNC_HOLDS(QUEUE)
 {
-    l->queue_count = l->copy_count = 0;
-    l->generation = b->generation;
+    l->queue_count = l->count = 0;
+    l->generation = p->bus.generation;
     if (l->o.direct != 0) {
-        bus_queue *q = bus_queue_find(b, l->key, l->key_len);
+        bus_queue *q = bus_queue_find(p, l->key, l->key_len);
         return q != NULL ? bus_add_queue(l, q) : CELLAR_E_NOT_FOUND;
     }
-    for (const bus_route *r = b->routes; r != NULL; r = r->next) {
+    for (const bus_route *r = p->bus.routes; r != NULL; r = r->next) {
         if (r->queue->groups != NULL && bus_topic_match(&r->topic, &l->words)) {
             const cellar_err err = bus_add_queue(l, r->queue);
             if (err != CELLAR_OK) { return err; }
         }
     }
-    l->unrouted = l->copy_count == 0;
+    l->unrouted = l->count == 0;
     if (!l->unrouted) { return CELLAR_OK; }
-    bus_queue *q = bus_queue_find(b, b->default_queue, strlen(b->default_queue));
+    bus_queue *q = bus_queue_find(p, p->bus.default_queue, strlen(p->bus.default_queue));
     return q != NULL ? bus_add_queue(l, q) : CELLAR_UNROUTED;
 }
 
 /* ---- put ---- */
 
-/* Ask all groups for room. PENDING: *full blocks. */
-static cellar_err bus_admit(const bus_publication *l, const bus_group **full) SYNC_HOLDS(BUS)
+/* Copy a text to *to and move *to behind it. */
+static void bus_text(char **to, const char *text)
 {
-    cellar_err err = CELLAR_OK;
+    const size_t bytes = strlen(text) + 1;
+    memcpy(*to, text, bytes);
+    *to += bytes;
+}
+
+/* Make the body of a publication. NULL: no memory. */
+static task_body *bus_body_of(cellar_pool *p, const bus_publication *l, work_time now)
+{
+    task_body *b = bus_body_make(p, l->bytes, l->o.header_count);
+    if (b == NULL) { return NULL; }
+    bus_head *h = b->data;
+    char *to = (char *)(h + 1) + l->body_len;
+    h->expires_ms = l->o.expires_ms;
+    h->body_len = l->body_len;
+    h->header_count = l->o.header_count;
+    h->key_len = (uint16_t)l->key_len;
+    h->priority = (uint8_t)l->o.priority;
+    h->reserved = 0;
+    memcpy(h->trace, l->o.trace, sizeof h->trace);
+    if (l->body_len != 0) { memcpy(h + 1, l->body, l->body_len); }
+    bus_text(&to, l->key);
+    for (uint32_t i = 0; i < l->o.header_count; i++) {
+        bus_text(&to, l->o.headers[i].name);
+        bus_text(&to, l->o.headers[i].value);
+    }
+    b->wall_ms = now.wall_ms & ((INT64_C(1) << 48) - 1);
+    const int64_t until_ms =
+        h->expires_ms != 0 ? task_time_add(now.mono_ms, h->expires_ms) : BASE_NEVER_MS;
+    (void)bus_body_index(p, b, now.wall_ms, until_ms);
+    return b;
+}
+
+/* Fill in a draft for each group. */
+static void bus_drafts(cellar_pool *p, const bus_publication *l, task_body *b, task_draft *d)
+    SYNC_HOLDS(QUEUE)
+{
+    ((bus_head *)b->data)->id = ++p->bus.last_id;
     for (uint32_t i = 0; i < l->queue_count; i++) {
         for (const bus_group *g = l->queue[i]->groups; g != NULL; g = g->next) {
-            const bool blocks = g->o.on_full == CELLAR_BUS_FULL_BLOCK;
-            if (bus_has_room(g, l->bytes) ||
-                (!blocks && g->o.on_full != CELLAR_BUS_FULL_ERROR)) {
-                continue;
-            }
-            if (l->bytes > g->o.max_bytes) { return CELLAR_E_TOOBIG; }
-            if (!blocks) { return CELLAR_E_LIMIT; }
-            *full = g;
-            err = BUS_PENDING;
+            *d++ = (task_draft){ .name = g->name->name, .to = g->name,
+                                 .generation = l->generation, .body = task_body_hold(b),
+                                 .priority = BUS_LEVEL };
         }
     }
-    return err;
 }
 
-/* Return whether a thread is this one, or waits for room. */
-static bool bus_thread_waits(const cellar_bus *b, int32_t tid)
+/* Move the drafts that their full groups do not want behind the others. Return the number of the
+ * others. */
+static uint32_t bus_drop_new(task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
 {
-    const bus_waiter *w = b->waiters;
-    while (w != NULL && w->tid != tid) { w = w->next; }
-    return w != NULL || tid == base_thread_id();
-}
-
-/* Return the number of functions that run on threads that wait for room. */
-static uint32_t bus_stuck_workers(const cellar_bus *b) SYNC_HOLDS(BUS)
-{
-    uint32_t n = 0;
-    for (const bus_queue *q = b->queues; q != NULL; q = q->hh.next) {
-        for (const bus_group *g = q->groups; g != NULL; g = g->next) {
-            const cellar_bus_member *m = g->members;
-            for (uint32_t i = 0; i < g->member_count; i++, m = m->next) {
-                n += m->fn != NULL && m->tid != 0 && bus_thread_waits(b, m->tid);
-            }
-        }
-    }
-    return n;
-}
-
-/* Return whether no member of a full group can take a message while this thread waits. */
-static bool bus_is_stuck(const bus_group *g) SYNC_HOLDS(BUS)
-{
-    const cellar_bus *b = g->bus;
-    const bool workers_stuck = bus_stuck_workers(b) >= BASE_MAX(b->ticker.pool.max_workers, 1u);
-    const cellar_bus_member *m = g->members;
-    for (uint32_t i = 0; i < g->member_count; i++, m = m->next) {
-        const bool idle = m->fn != NULL && m->tid == 0;
-        if (idle ? !workers_stuck : m->tid == 0 || !bus_thread_waits(b, m->tid)) { return false; }
-    }
-    return g->member_count != 0;
-}
-
-/* Wait until a copy ends somewhere. Return PENDING, or why there is no point in waiting. */
-static cellar_err bus_wait_room(cellar_bus *b, const bus_group *full, uint64_t since_ns)
-    SYNC_HOLDS(BUS)
-{
-    uint64_t until_ns = UINT64_MAX;
-    if (bus_is_stuck(full)) { return CELLAR_E_DEADLOCK; }
-    if (full->o.block_ms != 0) {
-        until_ns = since_ns + (uint64_t)BASE_MIN(full->o.block_ms, INT64_MAX / 4000000) * 1000000u;
-        if (base_now_ns() >= until_ns) { return CELLAR_E_TIMEOUT; }
-    }
-    bus_waiter w = { .next = b->waiters, .tid = base_thread_id() };
-    b->waiters = &w;
-    bus_sleep(b, &b->ended, &b->end_waiters, until_ns);
-    bus_waiter **at = &b->waiters;
-    while (*at != &w) { at = &(*at)->next; }
-    *at = w.next;
-    return BUS_PENDING;
-}
-
-/* Give the copies of a message their groups. */
-static void bus_address(cellar_bus *b, const bus_publication *l, bus_message *m) SYNC_HOLDS(BUS)
-{
-    bus_copy *c = m->copy;
-    m->id = ++b->last_id;
-    m->refs = 1;
-    for (uint32_t i = 0; i < l->queue_count; i++) {
-        for (bus_group *g = l->queue[i]->groups; g != NULL; g = g->next) { (c++)->group = g; }
-    }
-    BASE_ASSERT(c == m->copy + m->copy_count);
-}
-
-/* Return whether a group promises room to a publish that it admits. */
-static bool bus_promises(const bus_group *g)
-{
-    return g->o.on_full == CELLAR_BUS_FULL_ERROR || g->o.on_full == CELLAR_BUS_FULL_BLOCK;
-}
-
-/* Write a message into the journal. Its groups stay, and so does their room. Drops the lock
- * meanwhile. */
-static cellar_err bus_write(cellar_bus *b, bus_message *m, bus_after *a) SYNC_HOLDS(BUS)
-{
-    b->pending++;
-    for (const bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
-        c->group->pending++;
-        c->group->reserved += bus_promises(c->group);
-        c->group->reserved_bytes += bus_promises(c->group) ? m->bytes : 0;
-    }
-    sync_drop(BUS, &b->lock);
-    const cellar_err err = bus_commit_message(b, m);
-    sync_take(BUS, &b->lock);
-    b->pending--;
-    for (const bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
-        c->group->pending--;
-        c->group->reserved -= bus_promises(c->group);
-        c->group->reserved_bytes -= bus_promises(c->group) ? m->bytes : 0;
-    }
-    if (b->end_waiters != 0) {
-        (void)base_add_rlx(&b->ended, 1u);
-        a->wake_ends = true;
-    }
-    return err;
-}
-
-/* Put the copies of a message into their groups. */
-static void bus_deliver(cellar_bus *b, const bus_publication *l, bus_message *m, bus_after *a)
-    SYNC_HOLDS(BUS)
-{
-    bus_message_link(b, m, NULL);
-    for (bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
-        bus_group *g = c->group;
-        const bool drops = g->o.on_full == CELLAR_BUS_FULL_DROP_OLDEST;
-        if (bus_promises(g) || bus_has_room(g, m->bytes) ||
-            (drops && bus_make_room(g, m->bytes, a))) {
-            bus_enter(g, c, a);
+    for (uint32_t i = 0; i < count;) {
+        const task_name *n = d[i].to;
+        const size_t len = d[i].body->len;
+        if ((uint32_t)n->opts.on_full != BUS_DROP_NEW || len > n->opts.queue_bytes ||
+            task_name_fits(n, 1, len)) {
+            i++;
         } else {
-            c->group = NULL;
-            bus_drop_new(g, a);
-            bus_note_copy(b, c);
+            const task_draft left = d[i];
+            d[i] = d[--count];
+            d[count] = left;
         }
     }
-    b->count[STATS_BUS_PUBLISHED]++;
-    b->count[STATS_BUS_UNROUTED] += l->unrouted;
-    bus_unref(b, m, a);
+    return count;
 }
 
-/* Put a message into all its groups, or into none. PENDING: groups or routes changed. */
-static cellar_err bus_put(cellar_bus *b, const bus_publication *l, bus_message *m,
-                          uint64_t since_ns, bus_after *a) SYNC_HOLDS(BUS)
+/* Count the messages that did not enter their full groups. */
+static void bus_dropped(const task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
 {
-    for (;;) {
-        const bus_group *full = NULL;
-        if (b->drained || b->closing) { return CELLAR_E_CLOSED; }
-        if (l->generation != b->generation) { return BUS_PENDING; }
-        cellar_err err = bus_admit(l, &full);
-        if (err == BUS_PENDING) { err = bus_wait_room(b, full, since_ns); }
-        if (err == BUS_PENDING) { continue; }
-        if (err != CELLAR_OK) {
-            b->count[STATS_BUS_REJECTED_FULL]++;
-            return err;
-        }
-        bus_address(b, l, m);
-        if (b->tasks != NULL) { err = bus_write(b, m, a); }
-        if (err == CELLAR_OK) { bus_deliver(b, l, m, a); }
-        return err;
+    for (uint32_t i = 0; i < count; i++) {
+        d[i].to->count[STATS_TASK_SUBMITTED]++;
+        d[i].to->count[STATS_TASK_CANCELLED]++;
+        d[i].to->count[STATS_TASK_DROPPED]++;
     }
 }
 
-static cellar_err bus_post(cellar_bus *b, bus_publication *l)
+/* Put a row into each group. PENDING: groups or routes changed. */
+static cellar_err bus_put(cellar_pool *p, const bus_publication *l, task_body *b, task_draft *d,
+                          cellar_task_id *ids, work_time now)
 {
-    const uint64_t since_ns = base_now_ns();
+    task_after a = { .done = NULL };
+    cellar_err err = CELLAR_PENDING;
+    sync_take(QUEUE, &p->lock);
+    const bool same = l->generation == p->bus.generation;
+    if (same) {
+        bus_drafts(p, l, b, d);
+        uint32_t count = bus_drop_new(d, l->count);
+        if (count != l->count && p->bursts != 0) { /* some messages may have ended */
+            task_bursts_recall(p, &a);
+            count = bus_drop_new(d, l->count);
+        }
+        err = count != 0 ? task_insert(p, d, count, now, &a, ids) : CELLAR_OK;
+        /* While the insert slept, a group was removed, or one filled up that drops new ones. */
+        if (err == CELLAR_E_NOT_FOUND ||
+            (err == CELLAR_E_BUSY && bus_drop_new(d, count) != count)) {
+            err = CELLAR_PENDING;
+        }
+        if (err == CELLAR_OK) { bus_dropped(d + count, l->count - count); }
+        p->bus.count[STATS_BUS_PUBLISHED] += err == CELLAR_OK;
+        p->bus.count[STATS_BUS_UNROUTED] += err == CELLAR_OK && l->unrouted;
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    for (uint32_t i = 0; same && i < l->count; i++) { task_body_drop(p, d[i].body, false); }
+    return err;
+}
+
+static cellar_err bus_post(cellar_pool *p, bus_publication *l)
+{
     for (;;) {
-        bus_after a;
-        bus_after_init(&a);
-        sync_take(BUS, &b->lock);
-        cellar_err err = bus_look(b, l);
-        b->count[STATS_BUS_UNROUTED] += err == CELLAR_UNROUTED;
-        b->count[STATS_BUS_REJECTED_LIMIT] += err == CELLAR_E_LIMIT;
-        sync_drop(BUS, &b->lock);
+        const work_time now = task_near(p);
+        sync_take(QUEUE, &p->lock);
+        cellar_err err = bus_look(p, l);
+        p->bus.count[STATS_BUS_UNROUTED] += err == CELLAR_UNROUTED;
+        p->bus.count[STATS_BUS_REJECTED_LIMIT] += err == CELLAR_E_LIMIT;
+        sync_drop(QUEUE, &p->lock);
         if (err == CELLAR_UNROUTED) {
-            base_log(&b->obj.log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"",
+            base_log(&p->obj.log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"",
                      l->key);
         }
         if (err != CELLAR_OK) { return err; }
-        bus_message *m = bus_message_make(b, l, bus_now(b));
-        if (m == NULL) { return CELLAR_E_NOMEM; }
-        sync_take(BUS, &b->lock);
-        err = bus_put(b, l, m, since_ns, &a);
-        sync_drop(BUS, &b->lock);
-        bus_settle(b, &a);
-        if (err != CELLAR_OK) { base_free(&b->obj.account, BASE_MOD_STORE, m, m->block_bytes); }
-        if (err != BUS_PENDING) { return err; }
+        const size_t bytes = l->count * sizeof(bus_place);
+        bus_place few[BUS_FEW], *at = few;
+        if (l->count > BUS_FEW) { at = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL); }
+        task_body *b = at != NULL ? bus_body_of(p, l, now) : NULL;
+        err = b != NULL ? bus_put(p, l, b, (task_draft *)(void *)at,
+                                  (cellar_task_id *)(void *)((task_draft *)(void *)at + l->count),
+                                  now)
+                        : CELLAR_E_NOMEM;
+        task_body_drop(p, b, false);
+        if (at != few) { base_free(&p->obj.account, BASE_MOD_STORE, at, bytes); }
+        if (err != CELLAR_PENDING) { return err; }
     }
 }
 
-CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const void *body,
+CELLAR_API cellar_err cellar_bus_publish(cellar_pool *p, const char *key, const void *body,
                                          size_t len, const cellar_bus_publish_opts *o)
 {
-    if (b == NULL || (body == NULL && len != 0)) { return CELLAR_E_INVAL; }
-    if (b->obj.forked) { return CELLAR_E_FORKED; }
+    if (p == NULL || (body == NULL && len != 0)) { return CELLAR_E_INVAL; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     bus_publication l = { .key = key, .body = body, .body_len = len };
-    const cellar_err err = bus_publication_opts(b, &l, o);
-    return err == CELLAR_OK ? bus_post(b, &l) : err;
+    const cellar_err err = bus_publication_opts(p, &l, o);
+    return err == CELLAR_OK ? bus_post(p, &l) : err;
 }
 
 BASE_SIZE_END

@@ -6,8 +6,7 @@
  *            program or version is refused before the first write.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. throttle: keys of THROTTLE.
- *            schedule: one row for each schedule with catch_up_on_start. message, copy: a row for
- *            each message of the bus with live copies, and for each of those.
+ *            schedule: one row for each schedule with catch_up_on_start.
  *            The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
  * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
@@ -28,7 +27,7 @@
 
 BASE_SIZE_BEGIN
 
-#define JOURNAL_VERSION 4u
+#define JOURNAL_VERSION 5u
 #define JOURNAL_APPLICATION 0x63656c6c
 #define JOURNAL_ID 16
 #define JOURNAL_PAGE 4096u /* default of SQLite */
@@ -42,7 +41,7 @@ static const char journal_setup[] =
 
 static const char journal_schema[] =
     "PRAGMA application_id=1667591276;"
-    "PRAGMA user_version=4;"
+    "PRAGMA user_version=5;"
     "CREATE TABLE task("
     " id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL,"
     " priority INTEGER NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER NOT NULL,"
@@ -50,8 +49,10 @@ static const char journal_schema[] =
     " delay_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL,"
     " ended_wall_ms INTEGER NOT NULL, payload BLOB, content_type TEXT, unique_key TEXT,"
     " unique_states INTEGER, tag TEXT, trace BLOB, then_id BLOB, member INTEGER,"
-    " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER, after_id BLOB)"
-    " STRICT, WITHOUT ROWID;"
+    " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER, after_id BLOB,"
+    " body INTEGER) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX task_body ON task(body) WHERE body IS NOT NULL;"
+    "CREATE TABLE body(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;"
     "CREATE TABLE input("
     " then_id BLOB NOT NULL, member INTEGER NOT NULL, ok INTEGER NOT NULL, result BLOB,"
     " PRIMARY KEY(then_id, member)) STRICT, WITHOUT ROWID;"
@@ -67,34 +68,29 @@ static const char journal_schema[] =
     "CREATE INDEX throttle_until ON throttle(until_wall_ms);"
     "CREATE TABLE schedule("
     " name TEXT NOT NULL PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL,"
-    " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE message("
-    " id INTEGER PRIMARY KEY, key TEXT NOT NULL, priority INTEGER NOT NULL,"
-    " published_wall_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL, headers BLOB,"
-    " trace BLOB, body BLOB) STRICT;"
-    "CREATE TABLE copy("
-    " message INTEGER NOT NULL, number INTEGER NOT NULL, queue TEXT NOT NULL,"
-    " consumer_group TEXT NOT NULL, attempt INTEGER NOT NULL, dead INTEGER NOT NULL,"
-    " died_in TEXT, PRIMARY KEY(message, number)) STRICT, WITHOUT ROWID;";
+    " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
+    JOURNAL_BODY, JOURNAL_BODY_DELETE,
     JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
-    JOURNAL_MESSAGE_DELETE, JOURNAL_MESSAGES, JOURNAL_SCHEDULE,
-    JOURNAL_MESSAGE = JOURNAL_SCHEDULE + 3,
-    JOURNAL_STATEMENTS = JOURNAL_MESSAGE + JOURNAL_MESSAGE_OPS
+    JOURNAL_SCHEDULE, JOURNAL_STATEMENTS = JOURNAL_SCHEDULE + 3
 };
 
 static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_BEGIN] = "BEGIN IMMEDIATE",
     [JOURNAL_COMMIT] = "COMMIT",
     [JOURNAL_INSERT] = "INSERT INTO task VALUES("
-                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [JOURNAL_UPDATE] = "UPDATE task SET state=?2, attempt=?3, begun=?4, due_wall_ms=?5,"
                        " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9,"
                        " key_until_wall_ms=?10 WHERE id=?1",
-    [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3 WHERE id=?1",
+    [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3, name=?4, tag=?5,"
+                        " max_attempts=?6 WHERE id=?1",
     [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
+    [JOURNAL_BODY] = "INSERT INTO body VALUES(?1,?2)",
+    [JOURNAL_BODY_DELETE] =
+        "DELETE FROM body WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM task WHERE body=?1)",
     [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
     [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
     [JOURNAL_THROTTLE] = "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)",
@@ -108,18 +104,6 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
         "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND spec=?2 AND zone=?3"
         " AND last_due_wall_ms<?4",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
-    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_LAST] = "SELECT coalesce(max(id), 0) FROM message",
-    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_INSERT] =
-        "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
-    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_COPY] =
-        "INSERT OR REPLACE INTO copy VALUES(?1,?9,?10,?11,?12,?13,?14)",
-    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_END] = "DELETE FROM copy WHERE message=?1 AND number=?9",
-    [JOURNAL_MESSAGE_DELETE] =
-        "DELETE FROM message WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM copy WHERE message=?1)",
-    [JOURNAL_MESSAGES] =
-        "SELECT id, key, priority, published_wall_ms, expires_wall_ms, headers, trace, body,"
-        " number, attempt, dead, died_in FROM copy JOIN message ON id=message"
-        " WHERE queue=?10 AND consumer_group=?11 ORDER BY id, number",
 };
 
 struct journal {
@@ -237,7 +221,11 @@ CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
     for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
         (void)sqlite3_bind_int64(s, 3 + i, number[i]);
     }
-    journal_bind_bytes(s, 13, r->payload, r->payload_len);
+    if (r->body != 0) {
+        (void)sqlite3_bind_int64(s, 26, (int64_t)r->body);
+    } else {
+        journal_bind_bytes(s, 13, r->payload, r->payload_len);
+    }
     journal_bind_text(s, 14, r->content_type);
     if (r->unique_key != NULL && *r->unique_key != '\0') {
         journal_bind_text(s, 15, r->unique_key);
@@ -279,17 +267,32 @@ CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *r, bool 
     if (err != CELLAR_OK || !payload) { return err; }
     s = j->statement[JOURNAL_PAYLOAD];
     journal_bind_id(s, 1, id);
-    journal_bind_bytes(s, 2, r->payload, r->payload_len);
+    if (r->body == 0) { journal_bind_bytes(s, 2, r->payload, r->payload_len); }
     journal_bind_text(s, 3, r->content_type);
+    journal_bind_text(s, 4, r->name);
+    journal_bind_text(s, 5, r->tag);
+    (void)sqlite3_bind_int64(s, 6, r->max_attempts);
     return journal_step(s);
 }
 
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs)
+CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_BODY];
+    (void)sqlite3_bind_int64(s, 1, (int64_t)id);
+    journal_bind_bytes(s, 2, bytes, len);
+    return journal_step(s);
+}
+
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body)
 {
     unsigned char bytes[JOURNAL_ID];
     journal_id_out(id, bytes);
     journal_bind_id(j->statement[JOURNAL_DELETE], 1, bytes);
-    const cellar_err err = journal_step(j->statement[JOURNAL_DELETE]);
+    cellar_err err = journal_step(j->statement[JOURNAL_DELETE]);
+    if (err == CELLAR_OK && body != 0) {
+        (void)sqlite3_bind_int64(j->statement[JOURNAL_BODY_DELETE], 1, (int64_t)body);
+        err = journal_step(j->statement[JOURNAL_BODY_DELETE]);
+    }
     if (err != CELLAR_OK || !inputs) { return err; }
     journal_bind_id(j->statement[JOURNAL_INPUTS_DELETE], 1, bytes);
     return journal_step(j->statement[JOURNAL_INPUTS_DELETE]);
@@ -340,40 +343,6 @@ CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *r
     (void)sqlite3_bind_int64(s, 4, row->last_due_wall_ms);
     while (sqlite3_step(s) == SQLITE_ROW) { row->last_due_wall_ms = sqlite3_column_int64(s, 0); }
     return journal_code(journal_reset(s));
-}
-
-/* Bind a message and its copy. A statement ignores values that it does not name. */
-static void journal_bind_message(sqlite3_stmt *s, const journal_message *l)
-{
-    (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
-    journal_bind_text(s, 2, l->key);
-    (void)sqlite3_bind_int64(s, 3, l->priority);
-    (void)sqlite3_bind_int64(s, 4, l->published_wall_ms);
-    (void)sqlite3_bind_int64(s, 5, l->expires_wall_ms);
-    journal_bind_bytes(s, 6, l->headers, l->headers_len);
-    if (l->trace != NULL) { journal_bind_bytes(s, 7, l->trace, CELLAR_TASK_TRACE_BYTES); }
-    journal_bind_bytes(s, 8, l->body, l->body_len);
-    (void)sqlite3_bind_int64(s, 9, l->number);
-    journal_bind_text(s, 10, l->queue);
-    journal_bind_text(s, 11, l->group);
-    (void)sqlite3_bind_int64(s, 12, l->attempt);
-    (void)sqlite3_bind_int64(s, 13, l->dead);
-    journal_bind_text(s, 14, l->died_in);
-}
-
-CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_MESSAGE + (int)l->op];
-    journal_bind_message(s, l);
-    while (sqlite3_step(s) == SQLITE_ROW) { l->id = (uint64_t)sqlite3_column_int64(s, 0); }
-    int rc = journal_reset(s);
-    if (rc == SQLITE_OK && l->op == JOURNAL_MESSAGE_END) {
-        s = j->statement[JOURNAL_MESSAGE_DELETE];
-        (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
-        (void)sqlite3_step(s);
-        rc = journal_reset(s);
-    }
-    return journal_code(rc);
 }
 
 /* ---- reading ---- */
@@ -439,8 +408,9 @@ static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
                       .expires_wall_ms = sqlite3_column_int64(s, 10),
                       .ended_wall_ms = sqlite3_column_int64(s, 11),
                       .key_until_wall_ms = sqlite3_column_int64(s, 23) };
-    r.payload = sqlite3_column_blob(s, 12);
-    r.payload_len = (size_t)sqlite3_column_bytes(s, 12);
+    r.body = (uint64_t)sqlite3_column_int64(s, 25);
+    r.payload = sqlite3_column_blob(s, r.body != 0 ? 26 : 12);
+    r.payload_len = (size_t)sqlite3_column_bytes(s, r.body != 0 ? 26 : 12);
     r.content_type = journal_text(s, 13);
     r.unique_key = journal_text(s, 14);
     r.tag = journal_text(s, 16);
@@ -523,65 +493,24 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
         const char *sql;
         cellar_err (*of)(sqlite3_stmt *s, void *ctx);
     } part[] = {
-        { "SELECT * FROM task ORDER BY id", journal_row_of },
+        { "SELECT *, NULL FROM task WHERE body IS NULL ORDER BY id", journal_row_of },
+        { "SELECT task.*, bytes FROM task JOIN body ON body.id = task.body ORDER BY task.body",
+          journal_row_of },
         { "SELECT * FROM throttle", journal_throttle_of },
         { "SELECT * FROM input", journal_input_of },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
           " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_link_of },
     };
     journal_reader to = *reader;
-    cellar_err err = CELLAR_OK;
+    /* What the last changes of a process left: rows without bytes, bytes without rows. */
+    cellar_err err = journal_code(sqlite3_exec(
+        j->db, "DELETE FROM task WHERE body IS NOT NULL AND body NOT IN (SELECT id FROM body);"
+        "DELETE FROM body WHERE id NOT IN (SELECT body FROM task WHERE body IS NOT NULL)",
+        NULL, NULL, NULL));
     for (size_t i = 0; err == CELLAR_OK && i < sizeof part / sizeof *part; i++) {
         err = journal_walk(j, part[i].sql, part[i].of, &to);
     }
     return err;
-}
-
-/* Check a copy and its message. */
-static cellar_err journal_message_of(sqlite3_stmt *s, journal_message *l)
-{
-    int64_t id, priority, number, attempt, dead;
-    l->key = journal_text(s, 1);
-    l->died_in = journal_text(s, 11);
-    const bool ok = journal_in_range(s, 0, INT64_MAX, &id) && l->key != NULL && *l->key != '\0' &&
-                    journal_short(l->key, CELLAR_TASK_TEXT_MAX) &&
-                    journal_in_range(s, 2, CELLAR_TASK_PRIORITY_MAX, &priority) &&
-                    journal_in_range(s, 8, UINT32_MAX, &number) &&
-                    journal_in_range(s, 9, UINT32_MAX, &attempt) &&
-                    journal_in_range(s, 10, 2, &dead) &&
-                    journal_short(l->died_in, CELLAR_NAME_MAX) &&
-                    (dead == 0) == (l->died_in == NULL);
-    if (!ok) { return CELLAR_E_CORRUPT; }
-    l->id = (uint64_t)id;
-    l->priority = (uint32_t)priority;
-    l->published_wall_ms = sqlite3_column_int64(s, 3);
-    l->expires_wall_ms = sqlite3_column_int64(s, 4);
-    l->headers = sqlite3_column_blob(s, 5);
-    l->headers_len = (size_t)sqlite3_column_bytes(s, 5);
-    l->trace = sqlite3_column_blob(s, 6);
-    if (sqlite3_column_bytes(s, 6) != CELLAR_TASK_TRACE_BYTES) { l->trace = NULL; }
-    l->body = sqlite3_column_blob(s, 7);
-    l->body_len = (size_t)sqlite3_column_bytes(s, 7);
-    l->number = (uint32_t)number;
-    l->attempt = (uint32_t)attempt;
-    l->dead = (uint32_t)dead;
-    return CELLAR_OK;
-}
-
-CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
-                                           cellar_err (*fn)(const journal_message *l, void *ctx),
-                                           void *ctx)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_MESSAGES];
-    journal_message l = { .queue = queue, .group = group };
-    cellar_err err = CELLAR_OK;
-    journal_bind_message(s, &l);
-    while (err == CELLAR_OK && sqlite3_step(s) == SQLITE_ROW) {
-        err = journal_message_of(s, &l);
-        if (err == CELLAR_OK) { err = fn(&l, ctx); }
-    }
-    const int rc = journal_reset(s);
-    return err != CELLAR_OK ? err : journal_code(rc);
 }
 
 /* ---- open ---- */
@@ -741,9 +670,15 @@ CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, boo
     return journal_begin(j);
 }
 
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs)
+CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len)
 {
-    (void)id, (void)inputs;
+    (void)j, (void)id, (void)bytes, (void)len;
+    return CELLAR_E_UNSUPPORTED;
+}
+
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body)
+{
+    (void)body, (void)id, (void)inputs;
     return journal_begin(j);
 }
 
@@ -756,20 +691,6 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
 {
     (void)row;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l)
-{
-    (void)l;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
-                                           cellar_err (*fn)(const journal_message *l, void *ctx),
-                                           void *ctx)
-{
-    (void)queue, (void)group, (void)fn, (void)ctx;
     return journal_begin(j);
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * journal: rows of tasks, schedules and messages in an SQLite database, the only file that sees
- * SQLite. One thread at a
- * time uses a journal. */
+ * journal: rows of tasks, messages and schedules in an SQLite database, the only file that sees
+ * SQLite. One thread at a time uses a journal. */
 #ifndef WORK_JOURNAL_H
 #define WORK_JOURNAL_H
 
@@ -28,6 +27,7 @@ typedef struct journal_row {
     int64_t  expires_wall_ms; /* 0: never */
     int64_t  ended_wall_ms;  /* of a dead letter; else 0 */
     int64_t  key_until_wall_ms; /* the unique key is free from then; 0: no limit */
+    uint64_t body;           /* message of which it is a row; 0: none */
     uint32_t begun;          /* attempts that began, snoozed ones as well */
     uint32_t unique_states, member;
     uint32_t inputs;         /* tasks before it; 0: none */
@@ -56,29 +56,6 @@ typedef struct journal_schedule { /* last due time of a schedule. Texts are set,
     const char *name, *spec, *zone;
     int64_t  last_due_wall_ms;
 } journal_schedule;
-
-typedef enum journal_message_op {
-    JOURNAL_MESSAGE_LAST,    /* read the largest id into `id` */
-    JOURNAL_MESSAGE_INSERT,  /* the message, without copies */
-    JOURNAL_MESSAGE_COPY,    /* write the copy, in place of an older state of it */
-    JOURNAL_MESSAGE_END,     /* delete the copy; the last one ends the message */
-    JOURNAL_MESSAGE_OPS
-} journal_message_op;
-
-typedef struct journal_message { /* a message of a bus, and one copy of it in a group */
-    journal_message_op op;
-    uint64_t id;
-    const char *key;
-    const void *headers, *body; /* headers: name and value, each with its 0 */
-    const unsigned char *trace; /* NULL: none */
-    size_t   headers_len, body_len;
-    int64_t  published_wall_ms, expires_wall_ms; /* INT64_MAX: never */
-    uint32_t priority;
-    uint32_t number;         /* of the copy in its message */
-    const char *queue, *group;
-    const char *died_in;     /* of a dead letter: its queue; else NULL */
-    uint32_t attempt, dead;
-} journal_message;
 
 typedef struct journal_reader {
     cellar_err (*row)(const journal_row *row, void *ctx);
@@ -109,8 +86,11 @@ CELLAR_PRIVATE void journal_room(journal *j, bool all);
 CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row);
 /* Write state, times, attempts and error of a row. `payload`: its payload as well. */
 CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload);
-/* Delete a row. `inputs`: those of the tasks before it as well. */
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs);
+/* Delete a row. `inputs`: those of the tasks before it as well. `body`: the bytes of that message
+ * as well, if no other row has them; 0: none. */
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body);
+/* Add the bytes of a message, before its rows. */
+CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len);
 /* Add an input, unless it is there. */
 CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in);
 /* Write a key of THROTTLE, and delete up to two that are over. */
@@ -120,16 +100,10 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
 CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most);
 /* Carry out `op` of a schedule. */
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
-/* Carry out `op` of a message or a copy. */
-CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l);
-/* Pass the copies of a group to fn, by id. A code of fn ends the walk and is returned. */
-CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
-                                           cellar_err (*fn)(const journal_message *l, void *ctx),
-                                           void *ctx);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
-/* Pass the tasks to the functions of the reader: rows by id, keys of THROTTLE, inputs, links. A
- * code of a function ends the walk and is returned. */
+/* Pass the tasks to the functions of the reader: rows by id, then those of messages by body, keys
+ * of THROTTLE, inputs, links. A code of a function ends the walk and is returned. */
 CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader);
 
 #endif

@@ -15,6 +15,7 @@
 #include "work/refresher.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
+#include "work/task_run.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
 
@@ -59,6 +60,8 @@ static cellar_err refresher_name_loader(cellar_pool *p, cellar_bytes name, refre
 {
     refresher *r = p->refresh;
     refresher_loader *fresh = NULL;
+    const cellar_err err = task_threads_start(p);
+    if (err != CELLAR_OK) { return err; }
     for (;;) {
         sync_take(QUEUE, &p->lock);
         *out = refresher_find_loader(r, name);

@@ -5,10 +5,10 @@
  * PICTURE    burst | 0 ended | 1 ended | 2 runs | 3 | 4 |     claim == 3
  *            worker: claim + 1 after each function, without the lock
  *            recall: claim = TASK_BURST_OVER -> 0, 1 end; 2 is the task of the run; 3, 4 are queued
- * INVARIANTS Tasks of a burst are RUNNING. They are plain: no rare parts, no limit, one time-out
- *            for all, and without `results` and journal. A task in a burst that did not return OK,
- *            or that looks at the pool, recalls its own burst first. All bursts have tasks of one
- *            level, each those of one queue, which owes the turns of the others.
+ * INVARIANTS Tasks of a burst are RUNNING. They are plain: no rare parts, no expiry, no limit, one
+ *            time-out for all, and without `results` and journal. A task in a burst that did not
+ *            return OK, or that looks at the pool, recalls its own burst first. All bursts have
+ *            tasks of one level, each those of one queue, which owes the turns of the others.
  * TIME-OUT   The timer of the first task serves the burst: at its time the burst is recalled, and
  *            the task that runs gets its own timer, from the begin of its function on.
  * LOCKING    Each exchange of `claim` decides which side ends a task: a worker that reads
@@ -18,6 +18,7 @@
  * SEE ALSO   README.md in this folder: figures, rejected designs. */
 #include "work/task_burst.h"
 
+#include "work/bus_types.h"
 #include "work/task_queue.h"
 #include "work/task_state.h"
 
@@ -29,8 +30,9 @@ static bool task_is_plain(const cellar_pool *p, const task *t, int64_t timeout_m
     SYNC_HOLDS(QUEUE)
 {
     const task_name *n = p->names[t->name];
-    return t->ext == NULL && (t->flags & (TASK_RELEASED | TASK_RECURS)) == 0 && n->plain &&
-           task_first_timeout_ms(n) == timeout_ms;
+    const bool expires = t->body->message && bus_extra_of(t->body)->until_ms != BASE_NEVER_MS;
+    return t->ext == NULL && !expires && (t->flags & (TASK_RELEASED | TASK_RECURS)) == 0 &&
+           n->plain && task_first_timeout_ms(n) == timeout_ms;
 }
 
 CELLAR_PRIVATE void task_burst_fill(cellar_pool *p, task_run *r)

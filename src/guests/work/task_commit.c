@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/user_callback.h"
+#include "work/bus.h"
 #include "work/task_mark.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -40,7 +41,7 @@ static cellar_task_id task_then_of(const task_ext *e)
 }
 
 static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_task_id id,
-                                   int64_t wall_ms)
+                                   int64_t wall_ms, bool first)
 {
     const task_ext *e = d->ext;
     const task_group *before = e != NULL ? e->before : NULL;
@@ -76,7 +77,12 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
         }
     }
     if (d->before != NULL) { r.after_id = d->before->id; }
-    cellar_err err = journal_insert(p->journal->db, &r);
+    cellar_err err = CELLAR_OK;
+    if (d->body->message) {
+        r.body = bus_head_of(d->body)->id;
+        if (first) { err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len); }
+    }
+    if (err == CELLAR_OK) { err = journal_insert(p->journal->db, &r); }
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         err = journal_throttle(p->journal->db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
     }
@@ -92,9 +98,9 @@ static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
 {
     cellar_err err = CELLAR_OK;
     for (; k != NULL && err == CELLAR_OK; k = k->next) {
-        if (k->write != NULL) { err = k->write(p->journal->db, k->ctx); }
+        if (k->schedule != NULL) { err = journal_schedule_write(p->journal->db, k->schedule); }
         for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
-            err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms);
+            err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms, i == 0);
         }
     }
     return err;
@@ -137,6 +143,13 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
     m->ends = (t->flags & TASK_UNCOMMITTED) != 0;
     m->deletes = !task_is_live(t) && !dead;
     m->inputs = e != NULL && e->before != NULL;
+    if (t->body->message && m->deletes && (r->flags & TASK_ROW_LEFT) == 0) {
+        r->flags |= TASK_ROW_LEFT; /* once, also if its round fails */
+        t->body->rows--;
+    }
+    if (t->body->message && (!m->deletes || t->body->rows == 0)) {
+        m->row.body = bus_head_of(t->body)->id;
+    }
     m->input = (journal_input){ .member = e != NULL ? e->member : 0,
                                 .ok = t->state == CELLAR_TASK_SUCCEEDED };
     m->after = m->ends && e != NULL ? e->after : NULL;
@@ -155,7 +168,12 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
         m->row.expires_wall_ms = task_image_end(e->expires_ms, now);
         m->row.key_until_wall_ms = task_image_end(e->key_until_ms, now);
     }
-    if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) { m->body = task_body_hold(t->body); }
+    if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) {
+        m->body = task_body_hold(t->body);
+        memcpy(m->name, p->names[t->name]->name, sizeof m->name);
+        memcpy(m->tag, task_tag_of(t), strlen(task_tag_of(t)) + 1);
+        m->row.max_attempts = t->max_attempts;
+    }
     r->flags &= (uint8_t)~(TASK_ROW_LISTED | TASK_ROW_PAYLOAD);
     r->flags |= TASK_ROW_WRITING | (m->ends ? TASK_ROW_ENDS : 0);
 }
@@ -179,11 +197,13 @@ static cellar_err task_write_image(journal *db, task_image *m)
 {
     const cellar_err err = task_write_inputs(db, m);
     if (err != CELLAR_OK) { return err; }
-    if (m->deletes) { return journal_delete(db, m->row.id, m->inputs); }
+    if (m->deletes) { return journal_delete(db, m->row.id, m->inputs, m->row.body); }
     if (m->body != NULL) {
         m->row.payload = m->body->data;
         m->row.payload_len = m->body->len;
         m->row.content_type = task_body_type(m->body);
+        m->row.name = m->name;
+        m->row.tag = m->tag;
     }
     return journal_update(db, &m->row, m->body != NULL);
 }
@@ -240,7 +260,7 @@ static void task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLDS
         task_row *r = task_row_of(p, t);
         const bool again = (r->flags & TASK_ROW_AGAIN) != 0, ends = (r->flags & TASK_ROW_ENDS) != 0;
         list = r->next;
-        r->flags &= TASK_ROW_PAYLOAD;
+        r->flags &= TASK_ROW_PAYLOAD | TASK_ROW_LEFT;
         if (ends) {
             t->flags &= (uint8_t)~TASK_UNCOMMITTED;
             a->ended = a->ended || p->watching != 0;
@@ -280,15 +300,7 @@ static void task_rows_finish(cellar_pool *p)
     sync_drop(QUEUE, &p->lock);
 }
 
-/* Return whether a ticket has a done function. Such a ticket belongs to a bus: it may delete
- * messages, and is written once in a round. */
-static bool task_tickets_told(const task_ticket *k)
-{
-    while (k != NULL && k->done == NULL) { k = k->next; }
-    return k != NULL;
-}
-
-/* Write what a round took. On a full disk, ends of tasks and of messages may use all kept room. */
+/* Write what a round took. On a full disk, ends of tasks may use all kept room. */
 static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, task *list)
 {
     journal *db = p->journal->db;
@@ -303,7 +315,7 @@ static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, t
              journal_error(db));
     journal_rollback(db);
     if (err == CELLAR_E_SPACE) {
-        const bool all = (p->journal->piece == 1 && list != NULL) || task_tickets_told(tickets);
+        const bool all = p->journal->piece == 1 && list != NULL;
         p->journal->spent = p->journal->spent || all;
         journal_room(db, p->journal->spent);
     }
@@ -359,8 +371,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     const bool apart = j->piece != 0, spent = j->spent;
     cellar_err err = task_round_write(p, apart ? NULL : taken->tickets, taken->list);
     cellar_err submits = err;
-    if (taken->tickets != NULL &&
-        (apart || (err == CELLAR_E_SPACE && !task_tickets_told(taken->tickets)))) {
+    if (taken->tickets != NULL && (apart || err == CELLAR_E_SPACE)) {
         submits = task_round_write(p, taken->tickets, NULL);
     }
     if (taken->list == NULL) { err = submits; }
@@ -385,9 +396,6 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
                       ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
     if (err == CELLAR_OK && !taken->cut) { j->piece = 0; }
     sync_drop(QUEUE, &p->lock);
-    for (const task_ticket *k = taken->tickets; k != NULL; k = k->next) {
-        if (k->done != NULL) { k->done(err, k->ctx); }
-    }
     task_settle(p, &a);
 }
 
@@ -535,29 +543,13 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
     return task_commit_ticket(p, &k);
 }
 
-CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
-                                            cellar_err (*write)(journal *db, void *ctx),
-                                            void (*done)(cellar_err err, void *ctx), void *ctx)
+CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row)
 {
-    task_ticket k = { .write = write, .done = done, .ctx = ctx };
+    task_ticket k = { .schedule = row };
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     const cellar_err err = task_commit_ticket(p, &k);
-    sync_drop(QUEUE, &p->lock);
-    return err;
-}
-
-static cellar_err task_write_schedule(journal *db, void *row)
-{
-    return journal_schedule_write(db, row);
-}
-
-CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row)
-{
-    const cellar_err err = task_commit_write(p, task_write_schedule, NULL, row);
-    if (err == CELLAR_OK) { return err; }
-    sync_take(QUEUE, &p->lock);
-    p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS]++;
+    p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += err != CELLAR_OK;
     sync_drop(QUEUE, &p->lock);
     return err;
 }

@@ -11,13 +11,8 @@
 CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
                                              work_time now, const cellar_task_id *ids)
     SYNC_HOLDS(QUEUE);
-/* Call `write` in a transaction, and wait for its commit. `done`: NULL, or called with the code of
- * the commit before another transaction begins. No lock is held in both. The caller holds none.
- * returns: OK; E_FORKED; else as task_commit_submit: nothing was written */
-CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
-                                            cellar_err (*write)(journal *db, void *ctx),
-                                            void (*done)(cellar_err err, void *ctx), void *ctx);
-/* Carry out `op` of a schedule, as task_commit_write; an error is counted. */
+/* Carry out `op` of a schedule in a transaction, and wait for its commit. The caller holds no lock.
+ * returns: OK; E_FORKED; else as task_commit_submit, counted: nothing was written */
 CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.
  * returns: OK; the error of the disk: the changes stay, and are tried again */

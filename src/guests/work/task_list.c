@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
 #include "work/task_burst.h"
@@ -200,6 +201,7 @@ CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, vo
     }
     task_queue_figures(o, owner, p);
     sched_figures(o, owner, p);
+    bus_figures(o, owner, p);
     refresher_figures(o, owner, p);
 }
 #endif

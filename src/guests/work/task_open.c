@@ -2,8 +2,7 @@
  *
  * task_open: open, set, tick, drain and close a pool.
  *
- * WALK       timer thread: move what is due -> start missing workers -> sleep until the next time
- *            drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
+ * WALK       drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
  *            -> tasks that do not run are cancelled: abandoned -> report
  *            close: drain -> join the threads -> free
  *            removal of a name: nothing of it begins -> its tasks are cancelled -> its last slot is
@@ -14,6 +13,7 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/service.h"
+#include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
 #include "work/task_burst.h"
@@ -28,8 +28,6 @@
 BASE_SIZE_BEGIN
 
 #define TASK_OPEN "cellar_pool_open"
-#define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
-#define TASK_MEND_MS 20  /* the same while a worker is missing */
 #define TASK_DAY_MS INT64_C(86400000)
 
 /* Close the files of the journal, too: the parent owns them alone. SQLite keeps its own descriptors
@@ -41,31 +39,7 @@ static void task_forked(void *pool)
     if (j != NULL && j->board != NULL) { journal_board_forked(j->board); }
 }
 
-/* ---- the thread, ticks ---- */
-
-/* Return the time until the next look of the thread of the timers, in ms. */
-static int64_t task_look_in(cellar_pool *p)
-{
-    const int64_t now_ms = base_now_ms(&p->obj.clock);
-    sync_take(QUEUE, &p->lock);
-    const int64_t look_ms = p->look_ms;
-    sync_drop(QUEUE, &p->lock);
-    return BASE_MAX(look_ms - now_ms, 0);
-}
-
-static void task_timer_main(void *arg)
-{
-    cellar_pool *p = arg;
-    for (;;) {
-        const uint32_t bell = base_load_acq(&p->bell); /* before `stop`, which rings it */
-        if (base_load_acq(&p->stop) != 0) { return; }
-        int64_t next_ms;
-        task_fire(p, &next_ms);
-        const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
-        const int64_t sleep_ms = BASE_MIN(task_look_in(p), most_ms);
-        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, base_until_ns(sleep_ms)); }
-    }
-}
+/* ---- ticks ---- */
 
 /* Run one task on this thread. False: none may run. */
 static bool task_tick_one(cellar_pool *p)
@@ -165,6 +139,11 @@ static const base_number task_numbers[] = {
     TASK_NUMBER(max_names, 256, 4096, "max_names must be at most 4,096"),
     TASK_NUMBER(restore_rate, 1000, 1000000, "restore_rate must be at most 1,000,000"),
     TASK_NUMBER(max_rows, 4096, 1u << 20, "max_rows must be at most 1,048,576"),
+    TASK_NUMBER(max_groups, 256, 32768, "max_groups must be at most 32,768"),
+    TASK_NUMBER(max_routes, 1024, 65536, "max_routes must be at most 65,536"),
+    TASK_NUMBER(max_subscribers, 1024, 65536, "max_subscribers must be at most 65,536"),
+    TASK_NUMBER(max_message_bytes, UINT64_C(1) << 20, UINT64_C(1) << 30,
+                "max_message_bytes must be at most 1 GiB"),
     TASK_NUMBER(max_parallel, 2, CELLAR_POOL_WORKERS_MAX, "max_parallel must be at most 64"),
     TASK_NUMBER(on_full, 0, CELLAR_POOL_DROP_OLDEST, "on_full must be a cellar_pool_full"),
     TASK_NUMBER(order, 0, CELLAR_POOL_STRICT, "order must be a cellar_pool_order"),
@@ -182,6 +161,10 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_pool_config, out, cfg, host, TASK_OPEN, "pool",
                                           BASE_NUMBERS(task_numbers));
+    char name[CELLAR_NAME_MAX + 1];
+    if (err == CELLAR_OK && out->default_queue != NULL && !bus_name(out->default_queue, name)) {
+        return base_refuse(CELLAR_E_INVAL, TASK_OPEN, "default_queue must have 1 to 64 bytes");
+    }
     if (err != CELLAR_OK || out->journal_path == NULL) { return err; }
     return base_broken(*out->journal_path == '\0' || *out->journal_path == ':',
                        "journal_path must be a path (\"./\" before a leading colon)", &why) ||
@@ -199,7 +182,9 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     p->target = p->obj.no_threads ? 0 : cfg->workers;
     /* Calls of cellar_task_wait may keep slots: a chunk for them. */
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
-    p->name_max = cfg->max_names;
+    p->name_max = cfg->max_names + cfg->max_groups;
+    p->cfg.default_queue = NULL; /* the text of the caller */
+    if (cfg->default_queue != NULL) { (void)bus_name(cfg->default_queue, p->bus.default_queue); }
     task_ring_init(&p->gates);
     task_ring_init(&p->weights);
     task_ring_init(&p->dead);
@@ -276,6 +261,7 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     }
     refresher_free(p);
     sched_free_all(p);
+    bus_free_all(p);
     base_free(&p->obj.account, BASE_MOD_STORE, p->names, (p->name_max + 1) * sizeof *p->names);
     base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
 }
@@ -316,17 +302,10 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     why = "no memory for the fork handlers";
     if (!base_object_forks(&p->obj, task_forked)) { goto drop_tables; }
     why = "no thread: the system refused one";
-    if (!p->obj.no_threads &&
-        ((p->journal != NULL && task_commit_start(p) != 0) || !task_workers_mend(p) ||
-         base_thread_start(&p->thread, task_timer_main, p, "cellar-timer",
-                           p->obj.stack_bytes) != 0)) {
-        goto drop_threads;
-    }
+    if (p->journal != NULL && !p->obj.no_threads && task_commit_start(p) != 0) { goto drop_fork; }
     *out = p;
     return CELLAR_OK;
-drop_threads:
-    task_pool_stop(p);
-    task_workers_free(p);
+drop_fork:
     base_fork_unregister(&p->obj.fork);
 drop_tables:
     task_commit_close(p);
@@ -354,7 +333,7 @@ static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
 {
     const bool submits = p->journal != NULL && p->journal->submitting != 0;
-    const bool ran = p->run_count == 0 && p->sched.unwritten == 0;
+    const bool ran = p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
     return ran && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
 }
 
@@ -472,15 +451,16 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
-    cellar_err err = task_run_mine(p) != NULL ? CELLAR_E_DEADLOCK
-                     : p->draining            ? CELLAR_E_BUSY
-                                              : CELLAR_OK;
+    cellar_err err = task_run_mine(p) != NULL || bus_is_mine(p) ? CELLAR_E_DEADLOCK
+                     : p->draining                              ? CELLAR_E_BUSY
+                                                                : CELLAR_OK;
     const bool drains = err == CELLAR_OK;
     if (drains) {
         p->draining = true;
         task_drain(p, mode, timeout_ms, &full);
         p->draining = false;
-        if (p->run_count != 0 || p->sched.unwritten != 0) { err = CELLAR_E_BUSY; }
+        const bool ran = p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
+        if (!ran) { err = CELLAR_E_BUSY; }
     }
     sync_drop(QUEUE, &p->lock);
     if (!drains || report == NULL) { return err; }
@@ -492,7 +472,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
 static bool task_name_used(const cellar_pool *p, const task_name *n) SYNC_HOLDS(QUEUE)
 {
     for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) {
-        if (r->name == n || r->calls == n) { return true; }
+        if (r->name == n) { return true; }
     }
     return sched_has_name(p, n->number);
 }
@@ -506,19 +486,24 @@ CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
     task_name *n = task_name_find(p, name);
+    bus_group *g = NULL;
     cellar_err err = n == NULL ? CELLAR_E_NOT_FOUND
                      : task_name_used(p, n) ? CELLAR_E_BUSY : CELLAR_OK;
     if (err == CELLAR_OK) {
-        n->missing = true;
+        n->missing = n->removed = true; /* what a submit commits meanwhile is cancelled, too */
+        n->slots++; /* the place stays until this call ends */
+        g = bus_group_leave(p, n);
         task_gate_open(p, &n->gate, &a);
         (void)task_commit_wait(p); /* of ends: they become dead letters, or leave */
         (void)task_abandon(p, n, now.mono_ms);
         err = task_commit_wait(p);
-        n->removed = n->missing;
+        if (n->group == g) { n->group = NULL; } /* its lanes served the ends */
+        n->slots--;
         task_name_leave(p, n);
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
+    if (g != NULL) { bus_group_free(p, g); }
     return err;
 }
 
@@ -531,8 +516,7 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
         cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, p->cfg.close_timeout_ms, NULL);
     if (err != CELLAR_OK) { return err; }
     task_pool_stop(p);
-    if (!p->obj.no_threads) { base_thread_join(&p->thread); }
-    task_workers_free(p);
+    task_threads_free(p);
     base_fork_unregister(&p->obj.fork); /* first: task_forked reads the journal */
     task_commit_close(p);
     task_free_all(p);

@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "work/bus.h"
 #include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
@@ -271,7 +272,11 @@ CELLAR_PRIVATE void task_queue_return(cellar_pool *p, task *t, task_after *a)
     task_name *n = p->names[t->name];
     task_queue_put(p, n->queue, t, true);
     n->queued++;
-    task_wake(p, a);
+    if (n->queue->pull) {
+        task_wake_takers(p, a);
+    } else {
+        task_wake(p, a);
+    }
 }
 
 static void task_unpark(cellar_pool *p, task_name *n, task *t)
@@ -292,6 +297,13 @@ static task *task_parked_before(task_name *n, uint32_t level, uint64_t order)
 CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a)
 {
     task_name *n = p->names[t->name];
+    bus_lane *l = bus_lane_of(p, t);
+    if (l != NULL && l->holder != NULL && l->holder != t) {
+        task_ring_add(&l->wait, &t->timer);
+        p->parked++;
+        return;
+    }
+    if (l != NULL) { l->holder = t; }
     const bool parks = n->queued == 0 &&
                        (task_name_waits(n) || n->parked.used >> t->priority != 0);
     if (parks) {
@@ -300,6 +312,44 @@ CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a)
         task_queue_release(p, n, a);
     } else {
         task_enter(p, n, t, false, a);
+    }
+}
+
+CELLAR_PRIVATE void task_lane_leave(cellar_pool *p, task *t, task_after *a)
+{
+    bus_lane *l = bus_lane_of(p, t);
+    if (l == NULL || l->holder != t) { return; }
+    l->holder = NULL;
+    if (l->wait.next == &l->wait) { return; }
+    task *next = task_of_timer(l->wait.next);
+    task_ring_remove(&next->timer);
+    p->parked--;
+    task_queue_add(p, next, a);
+}
+
+CELLAR_PRIVATE void task_lanes_enter(cellar_pool *p, task_name *n, task_after *a)
+{
+    wheel_timer all;
+    task_ring_init(&all);
+    /* Rows of the journal: the oldest of a lane may wait for another delivery. */
+    for (uint32_t i = 0; n->live != 0 && i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        const bool of_it = t != NULL && t->name == n->number && task_is_live(t);
+        bus_lane *l = of_it ? bus_lane_of(p, t) : NULL;
+        if (l != NULL && (l->holder == NULL ||
+                          bus_head_of(t->body)->id < bus_head_of(l->holder->body)->id)) {
+            l->holder = t;
+        }
+    }
+    while (n->parked.used != 0) {
+        task *t = task_levels_first(&n->parked, 0, BASE_NEVER_MS);
+        task_unpark(p, n, t);
+        task_ring_add(&all, &t->timer);
+    }
+    while (all.next != &all) {
+        task *t = task_of_timer(all.next);
+        task_ring_remove(&t->timer);
+        task_queue_add(p, t, a);
     }
 }
 
@@ -329,7 +379,11 @@ CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after 
 CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a)
 {
     task_name *n = p->names[t->name];
-    if ((t->flags & TASK_PARKED) != 0) {
+    const bus_lane *l = bus_lane_of(p, t);
+    if (l != NULL && l->holder != t) {
+        task_ring_remove(&t->timer);
+        p->parked--;
+    } else if ((t->flags & TASK_PARKED) != 0) {
         task_unpark(p, n, t);
     } else {
         task_leave(p, n, t);

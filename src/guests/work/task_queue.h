@@ -26,6 +26,11 @@ CELLAR_PRIVATE void task_levels_init(task_levels *l);
 /* Queue a task: in its queue, or parked if its name waits. It has state QUEUED, `order` and the
  * time of queueing. */
 CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Let the next row of the lane of a row that ends, or leaves its name, be queued. */
+CELLAR_PRIVATE void task_lane_leave(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Give the rows of a name their lanes, and queue the parked ones again. */
+CELLAR_PRIVATE void task_lanes_enter(cellar_pool *p, task_name *n, task_after *a)
+    SYNC_HOLDS(QUEUE);
 /* Park a task that was taken, in front of the younger tasks of its name and level. */
 CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* Take a task of a plain name out of its queue. */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/vfs.h"
+#include "work/bus.h"
 #include "work/task_commit.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
@@ -24,9 +25,12 @@
 
 BASE_SIZE_BEGIN
 
+#define TASK_ID_SHIFT 10 /* ids of messages begin at the time of the open: 1,024 for each ms */
+
 typedef struct task_restorer {
     cellar_pool *p;
     work_time now;
+    task_body *last;         /* of the last message; NULL: none */
     uint64_t due;            /* tasks that are due, so far */
     task_after after;
 } task_restorer;
@@ -121,9 +125,20 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
     cellar_pool *p = r->p;
     task_name *n = task_restore_name(p, row->name);
     if (n == NULL || !task_slab_reserve(p, 1)) { return CELLAR_E_NOMEM; }
-    task_body *b = task_body_make(p, row->payload, row->payload_len,
-                                  row->content_type != NULL ? row->content_type : "", NULL, NULL);
-    task_ext *e = b != NULL ? task_restore_ext(r, row) : NULL;
+    const char *type = row->content_type != NULL ? row->content_type : "";
+    const bool message = row->body != 0;
+    const bool again = message && r->last != NULL && bus_head_of(r->last)->id == row->body;
+    cellar_err err = CELLAR_OK;
+    task_body *b = NULL;
+    if (again) {
+        b = task_body_hold(r->last);
+    } else if (message) {
+        err = bus_body_restore(p, row, r->now, &b);
+    } else {
+        b = task_body_make(p, row->payload, row->payload_len, type, NULL, NULL);
+    }
+    if (message) { r->last = b; } /* its slot keeps it until the end of the open */
+    task_ext *e = err == CELLAR_OK && b != NULL ? task_restore_ext(r, row) : NULL;
     const bool dead = row->state == CELLAR_TASK_FAILED;
     if (e == NULL || !task_tables_add(p, e)) {
         sync_drop(QUEUE, &p->lock);
@@ -131,7 +146,7 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
         task_ext_free(p, e);
         task_body_drop(p, b, false);
         sync_take(QUEUE, &p->lock);
-        return CELLAR_E_NOMEM;
+        return err != CELLAR_OK ? err : CELLAR_E_NOMEM;
     }
     if (dead) { task_key_drop(p, e); }
     task *t = task_slot_take(p, n);
@@ -227,6 +242,7 @@ static void task_restore_decide(task_restorer *r) SYNC_HOLDS(QUEUE)
             task_end(p, ended, CELLAR_TASK_CANCELLED, r->now.mono_ms, &r->after);
         } else if (t->attempt >= t->max_attempts) {
             t->ext->error = "the process ended during the last attempt";
+            if (t->body->message) { continue; } /* its group is to say where it goes: task_take */
             task_detach(p, t, &r->after);
             task_end(p, t, CELLAR_TASK_FAILED, r->now.mono_ms, &r->after);
         }
@@ -262,6 +278,7 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) { err = journal_read(j->db, &reader); }
     if (err == CELLAR_OK) {
+        p->bus.last_id = BASE_MAX(p->bus.last_id, (uint64_t)r.now.wall_ms << TASK_ID_SHIFT);
         task_restore_attempts(&r, old, count);
         task_restore_decide(&r);
         err = task_commit_now(p);
@@ -312,7 +329,7 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
         if (err == CELLAR_OK) { err = journal_open(&p->obj.account, path, sync, &j->db, why); }
     }
     if (err == CELLAR_OK) { err = journal_count(j->db, &rows, &names); }
-    if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - 4096)) {
+    if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - p->name_max)) {
         *why = "the journal has too many tasks or names";
         err = CELLAR_E_LIMIT;
     }

@@ -202,7 +202,8 @@ static void task_free_parts(cellar_pool *p, task_after *a)
 CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from)
 {
     task_after a = { .done = NULL };
-    const bool lost = p->cfg.results != NULL && !task_record_set(p, t, from, false);
+    const bool lost = p->cfg.results != NULL && !t->body->message &&
+                      !task_record_set(p, t, from, false);
     if (lost) { (void)task_record_set(p, t, from, true); }
     sync_take(QUEUE, &p->lock);
     p->names[t->name]->count[STATS_TASK_RESULT_LOST] += lost;

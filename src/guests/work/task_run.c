@@ -21,6 +21,7 @@
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
+#include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
 #include "work/task_burst.h"
@@ -34,6 +35,10 @@
 BASE_SIZE_BEGIN
 
 #define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
+#define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
+#define TASK_MEND_MS 20  /* the same while a worker is missing */
+#define TASK_THREADS_START 1u /* of `threads`: a call starts them */
+#define TASK_THREADS_RUN 2u
 
 /* End a task, or a run of a schedule, that is in no list. */
 static void task_over(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
@@ -41,7 +46,7 @@ static void task_over(cellar_pool *p, task *t, cellar_task_state state, int64_t 
 {
     if (sched_is_run(p, t)) {
         sched_over(p, t, state, a);
-    } else {
+    } else if (state != CELLAR_TASK_FAILED || !task_die(p, t, now_ms, a)) {
         task_end(p, t, state, now_ms, a);
     }
 }
@@ -82,7 +87,9 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
         task_name *n = p->names[t->name];
         /* A drain lets no run of a schedule begin. */
         const bool dropped = p->intake != TASK_INTAKE_OPEN && sched_is_run(p, t);
-        if (!dropped && !task_expired(t, now_ms)) {
+        /* The process ended during its last delivery. */
+        const bool spent = t->body->message && t->attempt >= t->max_attempts;
+        if (!dropped && !spent && !task_expired(t, now_ms)) {
             const task_ext *e = t->ext;
             task_to_running(p, t);
             r->task = t;
@@ -98,7 +105,8 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
             return true;
         }
         if (dropped) { sched_drained(p, t); }
-        task_over(p, t, dropped ? CELLAR_TASK_CANCELLED : CELLAR_TASK_EXPIRED, now_ms, a);
+        task_over(p, t, dropped ? CELLAR_TASK_CANCELLED
+                        : spent ? CELLAR_TASK_FAILED : CELLAR_TASK_EXPIRED, now_ms, a);
         task_queue_release(p, n, a);
     }
     *more = budget == 0;
@@ -109,14 +117,20 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
  * one of a burst, which this thread has claimed: no other thread changes it, but for its timer. */
 static void task_show(cellar_pool *p, task_run *r, const task *t, int64_t since_ms) SYNC_UNCHECKED
 {
-    const task_body *b = t->body;
+    task_body *b = t->body;
     r->calls = p->names[t->name];
+    r->shown = b;
     r->seen.struct_size = sizeof r->seen;
     r->seen.id = task_id_of(p, t);
     r->seen.name = r->calls->name;
     r->seen.payload = b->data;
     r->seen.payload_len = b->len;
     r->seen.content_type = task_body_type(b);
+    if (b->message) {
+        r->seen.payload = bus_head_of(b) + 1;
+        r->seen.payload_len = (size_t)bus_head_of(b)->body_len;
+        r->seen.content_type = "";
+    }
     r->seen.late_ms = BASE_MAX(r->started_ms - since_ms, 0);
     r->seen.tag = r->tag;
     r->seen.attempt = t->attempt;
@@ -195,6 +209,12 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
         }
         t->flags &= TASK_RECURS;
         n->count[STATS_TASK_RETRIED]++;
+        if (delay_ms == 0 && n->group != NULL) {
+            t->timer.due_ms = now_ms;
+            task_mark(p, t, a);
+            task_to_front(p, t, a);
+            return;
+        }
         task_to_wheel(p, t, CELLAR_TASK_RETRY, at_ms, a);
     }
 }
@@ -287,10 +307,14 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool said = r->error[0] != '\0';
     task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;
+    const bool may_die = r->calls->group != NULL && r->calls->group->dead_queue[0] != '\0' &&
+                         r->verdict.kind != CELLAR_VERDICT_OK && !r->filtered;
+    if (may_die) { a.dead_ext = task_ext_make(p, NULL, NULL); }
     char *room = said ? task_room_make(p, r->error) : NULL;
     sync_take(QUEUE, &p->lock);
     task_burst_recall(p, r, &a);
     task_note_run(p, r, now_ms, r->ran + 1);
+    r->name->count[STATS_TASK_FILTERED] += r->filtered && r->task != NULL;
     const uint64_t failed = r->name->count[STATS_TASK_FAILED];
     const bool in_time = r->task != NULL;
     if (in_time && r->name->recurs) {
@@ -332,14 +356,35 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_body_drop(p, r->body, true);
     task_body_drop(p, r->result, true);
     task_ext_free(p, spare);
+    task_ext_free(p, a.dead_ext);
     task_room_free(p, room);
     return in_time;
 }
 
+static void task_left(void *arg);
+
 static void task_call(void *arg)
 {
     task_run *r = arg;
-    r->verdict = r->calls->fn(&r->seen, r->calls->ctx);
+    const bus_group *g = r->calls->group;
+    r->filtered = g != NULL && bus_has_filter(g) && !bus_wants(g, &r->seen);
+    if (r->filtered) {
+        r->verdict = cellar_verdict_cancelled();
+    } else if (r->calls->fn != NULL) {
+        r->verdict = r->calls->fn(&r->seen, r->calls->ctx);
+    }
+}
+
+/* Run the filters of a group on a task that was taken. False: it has ended, and so has the run. */
+CELLAR_PRIVATE bool task_passes(task_run *r)
+{
+    if (r->calls->group == NULL || !bus_has_filter(r->calls->group)) { return true; }
+    const int cancel = base_cancel_off();
+    base_run_callback(task_call, task_left, r, cancel);
+    base_cancel_set(cancel);
+    if (!r->filtered) { return true; }
+    (void)task_run_end(r, false);
+    return false;
 }
 
 static void task_left(void *arg)
@@ -564,7 +609,9 @@ static bool task_worker_start(cellar_pool *p)
     return true;
 }
 
-CELLAR_PRIVATE bool task_workers_mend(cellar_pool *p)
+/* Start missing workers, and join those that ended. False: a thread is missing and none could be
+ * started. */
+static bool task_workers_mend(cellar_pool *p)
 {
     bool missing = true, up = true;
     task_workers_join(p);
@@ -585,8 +632,9 @@ CELLAR_PRIVATE bool task_workers_mend(cellar_pool *p)
     return up;
 }
 
-CELLAR_PRIVATE void task_workers_free(cellar_pool *p) SYNC_UNCHECKED
+CELLAR_PRIVATE void task_threads_free(cellar_pool *p) SYNC_UNCHECKED
 {
+    if (base_load_acq(&p->threads) == TASK_THREADS_RUN) { base_thread_join(&p->thread); }
     while (p->workers != NULL) {
         task_worker *w = p->workers;
         p->workers = w->next;
@@ -688,8 +736,9 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, tas
                      task_after *a) SYNC_HOLDS(QUEUE)
 {
     uint32_t budget = TASK_SLICE;
+    const bool had = *spare != NULL;
     wheel_timer *t;
-    while ((t = wheel_pop(w, clock, &budget)) != NULL) {
+    while ((!had || *spare != NULL) && (t = wheel_pop(w, clock, &budget)) != NULL) {
         task *of = task_of_timer(t);
         if (of->body == NULL) {
             if (!sched_due(p, of, now, a)) { return false; }
@@ -699,7 +748,7 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, tas
             task_due(p, of, now, spare, a);
         }
     }
-    return budget != 0;
+    return budget != 0 && (!had || *spare != NULL);
 }
 
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
@@ -707,8 +756,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     const work_time now = work_now(&p->obj);
     sched_news news = { .skipped = 0 };
     task_after a = { .news = &news };
-    /* A time-out of a task without rare parts keeps its text here; of several, the others lose
-     * theirs. */
+    /* A time-out of a task without rare parts keeps its text here, and the next look begins. */
     task_ext *spare = task_ext_make(p, NULL, NULL);
     sync_take(QUEUE, &p->lock);
     p->sched.steps = TASK_SLICE;
@@ -743,6 +791,52 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     a.timer = false; /* this is the thread, or a tick that returns the time */
     task_settle_runs(p, &a);
     task_ext_free(p, spare);
+}
+
+/* ---- the threads ---- */
+
+/* Return the time until the next look of the thread of the timers, in ms. */
+static int64_t task_look_in(cellar_pool *p)
+{
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
+    sync_take(QUEUE, &p->lock);
+    const int64_t look_ms = p->look_ms;
+    sync_drop(QUEUE, &p->lock);
+    return BASE_MAX(look_ms - now_ms, 0);
+}
+
+static void task_timer_main(void *arg)
+{
+    cellar_pool *p = arg;
+    for (;;) {
+        const uint32_t bell = base_load_acq(&p->bell); /* before `stop`, which rings it */
+        if (base_load_acq(&p->stop) != 0) { return; }
+        int64_t next_ms;
+        task_fire(p, &next_ms);
+        const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
+        const int64_t sleep_ms = BASE_MIN(task_look_in(p), most_ms);
+        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, base_until_ns(sleep_ms)); }
+    }
+}
+
+CELLAR_PRIVATE cellar_err task_threads_start(cellar_pool *p)
+{
+    if (p->obj.no_threads) { return CELLAR_OK; }
+    for (;;) {
+        const uint32_t state = base_load_acq(&p->threads);
+        if (state == TASK_THREADS_RUN) { return CELLAR_OK; }
+        if (state == TASK_THREADS_START) {
+            (void)sync_wait(&p->threads, state, UINT64_MAX);
+        } else if (base_cas_ar(&p->threads, 0u, TASK_THREADS_START)) {
+            break;
+        }
+    }
+    const bool up = task_workers_mend(p) &&
+                    base_thread_start(&p->thread, task_timer_main, p, "cellar-timer",
+                                      p->obj.stack_bytes) == 0;
+    base_store_rel(&p->threads, up ? TASK_THREADS_RUN : 0u);
+    sync_wake(&p->threads, INT32_MAX);
+    return up ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
 /* ---- inside a task ---- */

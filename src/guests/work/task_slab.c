@@ -27,7 +27,7 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
 {
     const task_body head = { .len = len, .free_fn = free_fn,
                              .free_ctx = free_fn != NULL ? free_ctx : NULL,
-                             .type_len = (uint32_t)strlen(type) };
+                             .type_len = (uint16_t)strlen(type) };
     task_body *b = base_alloc_raw(&p->obj.account.hooks, task_body_bytes(&head));
     if (b == NULL) { return NULL; }
     memcpy(b, &head, sizeof head);
@@ -44,6 +44,7 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
 
 CELLAR_PRIVATE void task_body_enter(cellar_pool *p, task_body *b)
 {
+    if (b->free_fn == NULL) { b->rows++; }
     if (b->free_fn == NULL && b->slots++ != 0) { return; }
     p->body_bytes += task_body_bytes(b);
 }
@@ -259,6 +260,8 @@ CELLAR_PRIVATE void task_name_leave(cellar_pool *p, task_name *n)
         p->count[k] += n->count[k];
         n->count[k] = 0;
     }
+    if (n->counted != NULL) { --*n->counted; }
+    n->counted = NULL;
     n->gone = p->gone;
     p->gone = n;
 }

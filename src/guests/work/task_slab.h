@@ -130,7 +130,8 @@ BASE_INLINE bool task_looks_live(const task *t)
 }
 BASE_INLINE const char *task_tag_of(const task *t)
 {
-    return t->ext != NULL ? t->ext->text + t->ext->tag_at : "";
+    const task_ext *e = t->ext;
+    return e == NULL ? "" : e->died_in != NULL ? e->died_in : e->text + e->tag_at;
 }
 
 #endif

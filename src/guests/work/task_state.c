@@ -13,12 +13,14 @@
  * SEE ALSO   README.md in this folder: the table of states. */
 #include "work/task_state.h"
 
+#include "work/bus.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 
+#define TASK_AGES_MS (INT64_C(36500) * 86400000) /* in place of the life in a shared body */
 
 CELLAR_PRIVATE work_time task_near(const cellar_pool *p)
 {
@@ -55,11 +57,11 @@ static void task_move(task *t, cellar_task_state to)
         [TASK_FREE] = TASK_BIT(WAITING) | TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) |
                       TASK_BIT(RETRY) | TASK_BIT(FAILED), /* both from the journal */
         [CELLAR_TASK_WAITING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED),
-        /* FAILED: from the journal, its last attempt ended the process. */
+        /* FAILED, here and below: from the journal, its last attempt ended the process. */
         [CELLAR_TASK_SCHEDULED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
                                   TASK_BIT(EXPIRED) | TASK_BIT(FAILED),
         [CELLAR_TASK_QUEUED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RUNNING) |
-                               TASK_BIT(CANCELLED) | TASK_BIT(EXPIRED),
+                               TASK_BIT(CANCELLED) | TASK_BIT(EXPIRED) | TASK_BIT(FAILED),
         [CELLAR_TASK_RUNNING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RETRY) |
                                 TASK_BIT(SUCCEEDED) | TASK_BIT(FAILED) | TASK_BIT(CANCELLED),
         [CELLAR_TASK_RETRY] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
@@ -142,7 +144,10 @@ CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a)
 
 CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms)
 {
-    return t->ext != NULL && t->ext->expires_ms <= now_ms;
+    const int64_t own_ms = t->ext != NULL ? t->ext->expires_ms : BASE_NEVER_MS;
+    /* A dead letter does not expire. */
+    const bool shared = t->body->message && own_ms == BASE_NEVER_MS && *task_tag_of(t) == '\0';
+    return (shared ? bus_extra_of(t->body)->until_ms : own_ms) <= now_ms;
 }
 
 /* ---- dead letters ---- */
@@ -174,9 +179,9 @@ static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after 
 {
     if (p->journal != NULL) {
         task_mark(p, t, a);
-    } else if (p->cfg.results == NULL && t->waiters != 0) {
+    } else if ((p->cfg.results == NULL || t->body->message) && t->waiters != 0) {
         t->flags |= TASK_RECORDED;
-    } else if (p->cfg.results == NULL) {
+    } else if (p->cfg.results == NULL || t->body->message) {
         task_to_free(p, t, a);
     } else {
         t->timer.next = a->done != NULL ? &a->done->timer : NULL;
@@ -225,13 +230,22 @@ CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_aft
     }
 }
 
-CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_ext **spare,
+                                task_after *a)
 {
+    const bool message = t->body->message;
+    if (message && t->ext == NULL) {
+        t->ext = *spare;
+        *spare = NULL;
+        t->ext->of = t;
+    }
     task_dead_unlink(p, t);
     task_live_add(p, p->names[t->name], t->body->len);
     p->names[t->name]->count[STATS_TASK_REQUEUED]++;
     t->attempt = 0;
-    if (t->ext != NULL) { t->ext->expires_ms = BASE_NEVER_MS; }
+    if (t->ext != NULL) {
+        t->ext->expires_ms = message ? task_time_add(now_ms, TASK_AGES_MS) : BASE_NEVER_MS;
+    }
     task_mark(p, t, a);
     task_to_queue(p, t, now_ms, a);
 }
@@ -329,6 +343,7 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
     while (t != NULL) {
         BASE_ASSERT(!wheel_is_armed(&t->timer) && p->live > 0);
         const cellar_task_state before = task_state_of(t);
+        task_lane_leave(p, t, a);
         task_move(t, state);
         t->flags = 0;
         task_mark_end(p, t, before, a);
@@ -351,6 +366,39 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
         }
         state = CELLAR_TASK_CANCELLED;
     }
+}
+
+CELLAR_PRIVATE bool task_die(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+{
+    task_name *n = p->names[t->name];
+    const bus_group *g = t->body->message ? n->group : NULL;
+    if (g == NULL || g->dead_queue[0] == '\0' || *task_tag_of(t) != '\0') { return false; }
+    const bus_queue *q = bus_queue_find(p, g->dead_queue, strlen(g->dead_queue));
+    if (q == NULL) { return false; }
+    task_name *to = q->groups->name;
+    task_lane_leave(p, t, a);
+    task_live_drop(p, n, t->body->len);
+    n->slots--;
+    n->count[STATS_TASK_FAILED]++;
+    n->count[STATS_TASK_DEAD_PURGED]++; /* no dead letter of the pool */
+    if (t->ext == NULL) {
+        t->ext = a->dead_ext;
+        a->dead_ext = NULL;
+        if (t->ext != NULL) { t->ext->of = t; }
+    }
+    /* Without memory nothing says where it died, and it may die again. */
+    if (t->ext != NULL) { t->ext->died_in = g->queue->name; }
+    t->name = to->number;
+    t->flags = 0;
+    t->attempt = 0;
+    t->max_attempts = (uint8_t)to->opts.max_attempts;
+    task_live_add(p, to, t->body->len);
+    to->slots++;
+    to->count[STATS_TASK_SUBMITTED]++;
+    a->ended = a->ended || p->watching != 0; /* its group has room */
+    task_mark_payload(p, t, a); /* and its name */
+    task_to_queue(p, t, now_ms, a);
+    return true;
 }
 
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)

@@ -47,9 +47,13 @@ CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t no
     SYNC_HOLDS(QUEUE);
 /* Note the result of a member for its group. */
 CELLAR_PRIVATE void task_give_result(task *t, task_body *result) SYNC_HOLDS(QUEUE);
-/* Make a dead letter a live task again, without an attempt. */
-CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+/* Move a row that failed for good to the dead queue of its group. False: it has none. */
+CELLAR_PRIVATE bool task_die(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);
+/* Make a dead letter a live task again, without an attempt. `spare`: rare parts for a message
+ * without. */
+CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_ext **spare,
+                                task_after *a) SYNC_HOLDS(QUEUE);
 /* Make a dead letter of the journal one of the pool. */
 CELLAR_PRIVATE void task_to_dead(cellar_pool *p, task *t, int64_t ended_ms) SYNC_HOLDS(QUEUE);
 /* Remove a dead letter. */

@@ -16,13 +16,16 @@
 #include "base/glob.h"
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "work/bus.h"
 #include "work/task_burst.h"
 #include "work/task_commit.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
+#include "work/task_run.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
+#include "work/task_submit.h"
 
 BASE_SIZE_BEGIN
 
@@ -83,7 +86,9 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
     if (to != NULL && !to->missing) { return CELLAR_EXISTS; }
     task_queue *q = task_queue_find(p, (*fresh)->name);
     if (q != NULL && q->pull != (*fresh)->pull) { return CELLAR_E_BUSY; }
-    if (to == NULL && p->name_count == p->name_max && p->gone == NULL) {
+    const bool grouped = (*n)->group != NULL;
+    uint32_t *counted = grouped ? &p->bus.group_count : &p->task_names;
+    if (to == NULL && *counted == (grouped ? p->cfg.max_groups : p->cfg.max_names)) {
         p->count[STATS_TASK_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
@@ -93,6 +98,7 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         if (err != CELLAR_OK) { return err; }
         *fresh = NULL;
     }
+    const bool fresh_name = to == NULL;
     if (to == NULL && p->gone == NULL) {
         if (!task_name_enter(p, *n, len)) { return CELLAR_E_NOMEM; }
         to = *n;
@@ -107,13 +113,55 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         to->ctx = (*n)->ctx;
         to->opts = (*n)->opts;
         to->plain = (*n)->plain;
-        to->missing = to->removed = false;
+        to->group = (*n)->group;
+        to->missing = to->removed = to->slow = false;
+        to->failures = 0;
+    }
+    if (fresh_name) {
+        to->counted = counted;
+        ++*counted;
     }
     to->queue = q;
+    if (to->group != NULL) {
+        to->group->name = to;
+        bus_group_join(p, to->group);
+    }
     p->limits = p->limits || to->opts.queue_cap != UINT32_MAX ||
                 to->opts.queue_bytes != UINT64_MAX;
+    if (to->group != NULL && to->group->lane_count != 0) { task_lanes_enter(p, to, a); }
     task_queue_release(p, to, a);
     return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err task_name_make(cellar_pool *p, const char *name, cellar_task_fn fn,
+                                         void *ctx, const cellar_task_opts *full,
+                                         struct bus_group *group)
+{
+    cellar_err err = task_threads_start(p);
+    if (err != CELLAR_OK) { return err; }
+    err = CELLAR_E_NOMEM;
+    task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
+    task_queue *q = task_queue_make(p, full->queue, fn == NULL);
+    if (n != NULL && q != NULL) {
+        memcpy(n->name, name, strlen(name));
+        n->fn = fn;
+        n->ctx = ctx;
+        n->opts = *full;
+        n->opts.queue = NULL; /* the text of the caller */
+        n->group = group;
+        n->plain = (group == NULL || bus_is_plain(group)) && full->rate == NULL &&
+                   full->max_running == 0 && full->break_after == 0;
+        n->gate.name = n;
+        task_levels_init(&n->parked);
+        task_after a = { .done = NULL };
+        sync_take(QUEUE, &p->lock);
+        err = task_name_add(p, &n, &q, &a);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+    }
+    base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
+    base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
+    return err;
 }
 
 CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
@@ -138,27 +186,7 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
                            "on_full must not be DROP_OLDEST with a journal");
     }
-    err = CELLAR_E_NOMEM;
-    task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
-    task_queue *q = task_queue_make(p, full.queue, fn == NULL);
-    if (n != NULL && q != NULL) {
-        memcpy(n->name, name, strlen(name));
-        n->fn = fn;
-        n->ctx = ctx;
-        n->opts = full;
-        n->opts.queue = NULL; /* the text of the caller */
-        n->plain = full.rate == NULL && full.max_running == 0 && full.break_after == 0;
-        n->gate.name = n;
-        task_levels_init(&n->parked);
-        task_after a = { .done = NULL };
-        sync_take(QUEUE, &p->lock);
-        err = task_name_add(p, &n, &q, &a);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
-    }
-    base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
-    base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
-    return err;
+    return task_name_make(p, name, fn, ctx, &full, NULL);
 }
 
 static bool task_name_matches(const task_name *n, const char *pattern)
@@ -359,6 +387,13 @@ static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t cou
 
 /* ---- insert ---- */
 
+/* Return the name of a draft; NULL: there is none. */
+static task_name *task_draft_name(cellar_pool *p, const task_draft *d) SYNC_HOLDS(QUEUE)
+{
+    if (d->to == NULL) { return task_name_find(p, d->name); }
+    return d->generation == p->bus.generation ? d->to : NULL;
+}
+
 /* Give the task with the same key a new payload, and restart its delay. */
 static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
@@ -441,7 +476,7 @@ static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now,
 static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
-    task_name *n = task_name_find(p, d->name);
+    task_name *n = task_draft_name(p, d);
     if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
@@ -533,8 +568,9 @@ static void task_place(cellar_pool *p, task_draft *d, work_time now, task_after 
     SYNC_HOLDS(QUEUE)
 {
     task *t = d->made;
+    task_name *n = p->names[t->name];
     task_body_enter(p, t->body);
-    p->names[t->name]->count[STATS_TASK_SUBMITTED]++;
+    n->count[STATS_TASK_SUBMITTED]++;
     if (t->ext != NULL && t->ext->before != NULL) {
         t->ext->before->then = t;
         task_to_waiting(t);
@@ -550,6 +586,11 @@ static void task_place(cellar_pool *p, task_draft *d, work_time now, task_after 
     }
     d->body = NULL;
     d->ext = NULL;
+    /* While the commit was waited for, the name was removed. */
+    if (n->removed && task_is_live(t)) {
+        task_detach(p, t, a);
+        task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
+    }
 }
 
 /* Write tasks that have slots into the journal. They count as live: nothing takes their room. */
@@ -601,7 +642,7 @@ static bool task_fits(const cellar_pool *p, uint32_t count, uint64_t bytes) SYNC
            p->live_bytes + bytes <= p->cfg.queue_bytes;
 }
 
-static bool task_name_fits(const task_name *n, uint32_t count, uint64_t bytes)
+CELLAR_PRIVATE bool task_name_fits(const task_name *n, uint32_t count, uint64_t bytes)
 {
     const cellar_task_opts *o = &n->opts;
     return n->live + (uint64_t)count <= o->queue_cap && bytes <= o->queue_bytes &&
@@ -614,13 +655,13 @@ static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t c
 {
     cellar_err err = CELLAR_OK;
     for (uint32_t i = 0; i < count; i++) {
-        task_name *n = task_name_find(p, d[i].name);
+        task_name *n = task_draft_name(p, &d[i]);
         if (n == NULL) { continue; } /* task_insert_one refuses it */
         n->asked++;
         n->asked_bytes += d[i].body->len;
     }
     for (uint32_t i = 0; i < count; i++) {
-        task_name *n = task_name_find(p, d[i].name);
+        task_name *n = task_draft_name(p, &d[i]);
         if (n == NULL) { continue; }
         if (n->asked > n->opts.queue_cap || n->asked_bytes > n->opts.queue_bytes) {
             err = CELLAR_E_TOOBIG;
@@ -680,23 +721,22 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
     return err;
 }
 
-/* Make tasks of all drafts, or of none. EXISTS and PENDING: only with one draft. */
-static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
-                              task_after *a, cellar_task_id *ids) SYNC_HOLDS(QUEUE)
+CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
+                                      task_after *a, cellar_task_id *ids)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) { bytes += d[i].body->len; }
     task_name *full;
     cellar_err err;
+    bool slept;
     do {
         err = task_intake_of(p);
         if (err == CELLAR_OK && task_fit(p, d, count, bytes, &full) != CELLAR_OK) {
             err = task_make_room(p, d, count, bytes, now, a);
         }
+        slept = p->free_count < count; /* the reserve drops the lock then */
         if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }
-        /* The reserve may have dropped the lock. */
-    } while (err == CELLAR_OK && (task_intake_of(p) != CELLAR_OK ||
-                                  task_fit(p, d, count, bytes, &full) != CELLAR_OK));
+    } while (err == CELLAR_OK && slept);
     for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = task_insert_one(p, &d[i], now, a, &ids[i]);
     }
@@ -920,6 +960,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
     task_after a = { .done = NULL };
+    task_ext *spare = task_ext_make(p, NULL, NULL); /* a message may need it */
     sync_take(QUEUE, &p->lock);
     task *t = task_dead_find(p, id);
     task_ext *e = t != NULL ? t->ext : NULL;
@@ -934,14 +975,15 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
         err = CELLAR_E_BUSY;
     } else if (keyed && task_find_key(p, e->text, e->key_len) != NULL) {
         err = CELLAR_EXISTS;
-    } else if (keyed && !task_key_add(p, e)) {
+    } else if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
         err = CELLAR_E_NOMEM;
     } else {
-        task_revive(p, t, now.mono_ms, &a);
+        task_revive(p, t, now.mono_ms, &spare, &a);
         err = task_commit_wait(p);
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
+    task_ext_free(p, spare);
     return err;
 }
 

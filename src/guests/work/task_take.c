@@ -74,7 +74,9 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
             r->taken = true;
             task_run *taken = r;
             err = task_take_one(p, queue, hold_ms, until_ns, &r, &more);
-            if (err == CELLAR_OK && r == NULL) {
+            if (err == CELLAR_OK && r == NULL && !task_passes(taken)) {
+                base_free(&p->obj.account, BASE_MOD_STORE, taken, sizeof *taken);
+            } else if (err == CELLAR_OK && r == NULL) {
                 out[(*found)++] = &taken->seen;
                 until_ns = 0;
             }

@@ -42,13 +42,17 @@
  * content type with a 0. */
 typedef struct task_body {
     _Atomic uint32_t refs;
-    uint32_t type_len;
+    uint16_t type_len;       /* with what a message has in memory alone */
+    bool message;            /* begins with a bus_head */
     size_t len;
     void *data;
     cellar_payload_free_fn free_fn; /* NULL: the bytes are part of the block */
     union {
         void *free_ctx;
-        uint32_t slots;          /* without free_fn: tasks that have it */
+        struct {
+            uint32_t slots;      /* without free_fn: tasks that have it */
+            uint32_t rows;       /* of them: with a row in the journal */
+        };
     };
     union {
         int64_t wall_ms;         /* submit */
@@ -93,6 +97,7 @@ typedef struct task_ext {
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
     const char *error;       /* constant, or `room` */
     char *room;              /* TASK_TEXT_ROOM bytes; NULL: none */
+    const char *died_in;     /* queue where a message died, in place of the tag; NULL: the tag */
     char text[];             /* key, 0, tag, 0 */
 } task_ext;
 
@@ -175,6 +180,8 @@ typedef struct task_name {
     bool missing;            /* not registered, or no more: its tasks wait */
     bool removed;            /* its place is free with its last slot */
     struct task_name *gone;  /* chain of free places */
+    uint32_t *counted;       /* where it counts: names of tasks, or groups; NULL: of the journal */
+    struct bus_group *group; /* NULL: of tasks */
     uint32_t slots;          /* that have a task of it */
     cellar_task_opts opts;   /* with all defaults filled in */
     task_queue *queue;
@@ -200,6 +207,7 @@ typedef struct task_run { /* one attempt */
     task_name *name;
     const task_name *calls;  /* the same for its thread: name of the task that its function runs */
     task_body *body;         /* counted; with a burst that of the first task */
+    task_body *shown;        /* body of the task that its thread runs */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
@@ -208,6 +216,7 @@ typedef struct task_run { /* one attempt */
     bool stuck;              /* past its hard time-out, and not counted in `active` */
     bool pooled;             /* on a thread of the pool */
     bool taken;              /* a block of its own, for cellar_task_take */
+    bool filtered;           /* its group does not want the message */
     _Atomic uint32_t cancelled;
     cellar_task_id waits_for; /* of cellar_task_wait; both 0: none */
     cellar_verdict verdict;
@@ -249,6 +258,8 @@ typedef struct task_before {
 /* A task on its way into a slot. */
 typedef struct task_draft {
     const char *name;        /* of the caller */
+    task_name *to;           /* of a message, while `generation` is that of the bus; NULL: none */
+    uint64_t generation;
     task_body *body;
     task_ext *ext;           /* NULL: none */
     task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
@@ -262,12 +273,10 @@ typedef struct task_draft {
     bool meets;              /* a submit that is not committed yet has its key or its id */
 } task_draft;
 
-/* A submit, or another write, that waits for its commit; on the stack of the caller. */
+/* A submit, or a write of a schedule, that waits for its commit; on the stack of the caller. */
 typedef struct task_ticket {
     struct task_ticket *next;
-    cellar_err (*write)(journal *db, void *ctx); /* NULL: a submit */
-    void (*done)(cellar_err err, void *ctx); /* before the next round begins; NULL: none */
-    void *ctx;
+    journal_schedule *schedule; /* to write; NULL: a submit */
     const task_draft *draft;
     const cellar_task_id *id;
     uint32_t count;
@@ -281,7 +290,8 @@ enum { /* flags of a row */
     TASK_ROW_AGAIN = 4,      /* changed since: to write again */
     TASK_ROW_PAYLOAD = 8,    /* the payload changed */
     TASK_ROW_ENDS = 16,      /* the transaction has its end */
-    TASK_ROW_OVER = 32       /* in `over` */
+    TASK_ROW_OVER = 32,      /* in `over` */
+    TASK_ROW_LEFT = 64       /* its body counts the row no more */
 };
 
 typedef struct task_row {    /* beside each slot of a pool with a journal */
@@ -300,12 +310,12 @@ typedef struct task_image {  /* of a row, to write without the lock */
     task_body *body, *result; /* counted; NULL: none */
     bool ends, deletes, inputs;
     char error[CELLAR_TASK_TEXT_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1], tag[CELLAR_TASK_TEXT_MAX + 1]; /* with the payload */
 } task_image;
 
 #define TASK_IMAGES 64u
 
 typedef struct task_journal {
-    _Atomic uint32_t buses;  /* buses that keep messages here: 0 or 1 */
     journal *db;             /* of the thread that has set `busy` */
     journal_board *board;    /* guarded by the lock of the pool, with all below */
     task_row **row;          /* chunks, as those of the slab */
@@ -359,9 +369,23 @@ typedef struct sched_set { /* the schedules of a pool */
     uint64_t count[STATS_SCHEDULE_COUNT]; /* of the registry; gauges stay 0 */
 } sched_set;
 
+typedef struct bus_set { /* the messages of a pool */
+    struct bus_queue *queues; /* uthash by name */
+    struct bus_route *routes;
+    struct bus_subscriber *subscribers;
+    struct bus_scope *scopes;
+    uint64_t generation;     /* + 1 with each change of groups or routes */
+    uint64_t last_id;        /* of messages */
+    uint64_t last_subscriber;
+    uint32_t group_count, route_count, subscriber_count;
+    char default_queue[CELLAR_NAME_MAX + 1]; /* "": none */
+    uint64_t count[STATS_BUS_COUNT]; /* of the registry; gauges stay 0 */
+} bus_set;
+
 struct cellar_pool {
     base_object obj;         /* first */
     base_thread thread;      /* of the timers; not with no_threads */
+    _Atomic uint32_t threads; /* futex word: 0 none, else TASK_THREADS_... */
     cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
     task_journal *journal;   /* constant; NULL: none */
     uint16_t epoch;          /* part of the ids */
@@ -388,7 +412,9 @@ struct cellar_pool {
                               * for the refresher */
     struct refresher *refresh; /* constant */
     sched_set sched;
+    bus_set bus;
     task_name *gone;         /* chain of free places of names */
+    uint32_t task_names;     /* registered names of tasks, without those of the journal */
     uint32_t name_count, name_max, queue_count;
     bool limits;             /* a name has queue_cap or queue_bytes */
     task_queue *queues;      /* uthash */
@@ -429,6 +455,7 @@ typedef struct task_after {
     int64_t started_wall_ms; /* begin of that attempt */
     task_body *body;         /* chain, to give back */
     task_ext *ext;           /* chain */
+    task_ext *dead_ext;      /* rare parts for a row that moves to a dead queue; NULL: none */
     task_group *group;       /* chain */
     task_throttle *throttle; /* chain */
     task *gone;              /* chain: removed rows of the refresher, and schedules */

@@ -105,22 +105,4 @@ CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
     return left;
 }
 
-CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t) SYNC_UNCHECKED
-{
-    sync_take(WHEEL, t->lock); /* or BUS: no other lock is held */
-    const bool mine = t->is_mine(t->object);
-    sync_drop(WHEEL, t->lock);
-    return mine;
-}
-
-CELLAR_PRIVATE bool work_wait_idle(_Atomic uint32_t *running, int64_t ms)
-{
-    const uint64_t until_ns = base_until_ns(ms);
-    for (uint32_t n; (n = base_load_acq(running)) != 0;) {
-        if (base_now_ns() >= until_ns) { return false; }
-        (void)sync_wait(running, n, until_ns);
-    }
-    return true;
-}
-
 BASE_SIZE_END

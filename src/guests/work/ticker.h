@@ -28,13 +28,10 @@ CELLAR_PRIVATE work_time work_now(const base_object *o);
 
 typedef struct work_ticker {
     base_object *object;   /* of the ticker */
-    sync_lock *lock;       /* of the object, rank WHEEL or BUS */
     base_pool pool;        /* the owner sets `run` and `name` */
     /* Makes what is due jobs. *next_ms: time until the next timer, BASE_NEVER_MS without one; 0:
      * more is due now. No lock held. */
     void (*fire)(void *object, int64_t *next_ms);
-    /* Return whether this thread runs a function of the program for the object. Lock held. */
-    bool (*is_mine)(const void *object);
     base_thread thread;
     bool started;          /* false with no_threads */
     _Atomic uint32_t bell; /* futex word; + 1 wakes the thread */
@@ -64,9 +61,5 @@ CELLAR_PRIVATE void work_ticker_stop(work_ticker *t);
 /* Stop the pool, end and join all threads, and forget the handler of a fork. Return the jobs left,
  * as a chain. */
 CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);
-/* Return whether this thread runs a function of the program for the object. */
-CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t);
-/* Wait until *running is 0; it is the futex word of its changes. False: it was not after `ms`. */
-CELLAR_PRIVATE bool work_wait_idle(_Atomic uint32_t *running, int64_t ms);
 
 #endif

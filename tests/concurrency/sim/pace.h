@@ -34,9 +34,9 @@
 #else
 #define SIM_PACES_OF_GUESTS(X) \
     X(task_hand_off, 46000) X(task_wait, 29000) X(task_parked, 39000) X(task_cancel, 32000) \
-    X(task_timeout, 33000) X(task_take, 48000) X(task_await, 60000) X(task_group, 45000) \
+    X(task_timeout, 33000) X(task_take, 48000) X(task_await, 40000) X(task_group, 45000) \
     X(task_drain, 91000) X(task_burst, 26000) \
-    X(bus_take, 54000) X(bus_function, 63000) X(bus_wait, 110000) X(batch_done, 59000) \
+    X(bus_rows, 27000) X(bus_groups, 27000) X(batch_done, 59000) \
     X(batch_block, 34000) X(sched_fire, 70000) X(sched_close, 170000)
 #endif
 

@@ -35,8 +35,8 @@
 #define SIM_OF_GUESTS(X) \
     X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_take) \
     X(task_await) X(task_group) X(task_drain) X(task_burst) \
-    X(bus_take) X(bus_function) X(bus_wait) X(batch_done) X(batch_tracks) X(batch_block) X(write_behind) X(sched_fire) \
-    X(sched_close)
+    X(bus_rows) X(bus_groups) X(batch_done) X(batch_tracks) X(batch_block) X(write_behind) \
+    X(sched_fire) X(sched_close)
 #endif
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;

@@ -21,15 +21,14 @@
 #include "cellar_load.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
-#include "tests/support/bus_send.h"
 #include "tests/support/settings.h"
 #include "work/sched.h"
 
 #define WORK_LONG_MS INT64_C(3600000)
 
-/* ---- the bus ---- */
+/* ---- bus_rows: functions and takes, lanes, blocked publishers, a drain ---- */
 
-#define BUS_ROWS 16u
+#define BUS_ROWS 8u
 #define BUS_GROUPS 2u
 
 typedef struct bus_row { /* of a message in a group */
@@ -37,291 +36,182 @@ typedef struct bus_row { /* of a message in a group */
 } bus_row;
 
 static struct {
-    cellar_bus *b;
+    cellar_pool *p;
     bus_row row[BUS_GROUPS][BUS_ROWS];
-    uint32_t rows;     /* messages accepted */
-    uint32_t handled;  /* messages of functions that ended */
-    uint32_t members_inside[4];
-    bool ordered, holds;  /* ordered groups; holds may end */
-    uint32_t key_inside[2];
+    uint32_t rows;        /* messages accepted */
+    uint32_t publishers;  /* that have ended */
+    bool ordered;
+    uint32_t key_inside[BUS_GROUPS][2];
 } bus;
 
 static const char *const bus_group_name[] = { "left", "right" };
 
-static void bus_open(bool threads)
-{
-    memset(&bus, 0, sizeof bus);
-    cellar_host_config host = { .struct_size = sizeof host, .no_threads = threads ? 0 : 1 };
-    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
-    BASE_SIM_CHECK(cellar_bus_open(&cfg, &bus.b) == CELLAR_OK);
-}
-
-static void bus_group(uint32_t group, const cellar_bus_group_config *o)
-{
-    BASE_SIM_CHECK(cellar_bus_group_add(bus.b, "q", bus_group_name[group], o) == CELLAR_OK);
-}
-
-static cellar_bus_stats bus_figures(void)
-{
-    cellar_bus_stats st = cellar_bus_stats_default();
-    BASE_SIM_CHECK(cellar_bus_stats_get(bus.b, &st) == CELLAR_OK);
-    BASE_SIM_CHECK(st.copies == st.acked + st.dropped_new + st.dropped_oldest +
-                                st.dropped_removed + st.dead + st.expired + st.filtered + st.live);
-    BASE_SIM_CHECK(st.live == st.waiting + st.delayed + st.held);
-    return st;
-}
-
-static bus_row *bus_row_of(uint32_t group, const cellar_bus_message *m)
-{
-    uint32_t n;
-    BASE_SIM_CHECK(m->body_len == sizeof n);
-    memcpy(&n, m->body, sizeof n);
-    return &bus.row[group][n];
-}
-
-/* Publish a message with a number. */
-static cellar_err bus_publish(void)
-{
-    static const char *const keys[] = { "a", "b" };
-    const uint32_t n = bus.rows++;
-    BASE_SIM_CHECK(n < BUS_ROWS);
-    return cellar_bus_publish(bus.b, keys[n % 2], &n, sizeof n, NULL);
-}
-
 static void bus_publisher(void *arg)
 {
+    static const char *const keys[] = { "a", "b" };
     (void)arg;
-    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
-        BASE_SIM_CHECK(bus_publish() == CELLAR_OK);
+    for (uint64_t i = 1 + base_sim_below(3); i > 0; i--) {
+        const uint32_t n = bus.rows++;
+        BASE_SIM_CHECK(n < BUS_ROWS);
+        BASE_SIM_CHECK(cellar_bus_publish(bus.p, keys[n % 2], &n, sizeof n, NULL) == CELLAR_OK);
     }
+    if (++bus.publishers != 2) { return; }
+    cellar_drain_report report = cellar_drain_report_default();
+    BASE_SIM_CHECK(cellar_pool_drain(bus.p, CELLAR_DRAIN_ALL, WORK_LONG_MS, &report) == CELLAR_OK);
+    BASE_SIM_CHECK(report.abandoned == 0 && report.still_running == 0);
 }
 
-static void bus_routes(void)
+/* Handle a message: it is in no other hand, and with an ordered group no other one of its key. */
+static cellar_verdict bus_handle(const cellar_task *t, void *group)
 {
-    BASE_SIM_CHECK(cellar_bus_route(bus.b, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
-}
-
-/* Settle a message in one of the ways. */
-static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_message *msg)
-{
-    static const cellar_bus_verdict verdicts[] = { CELLAR_BUS_RETRY, CELLAR_BUS_REJECT,
-                                                   CELLAR_BUS_ACK, CELLAR_BUS_ACK };
-    const uint64_t how = base_sim_below(4);
+    const uint32_t g = (uint32_t)(uintptr_t)group;
+    uint32_t n;
+    BASE_SIM_CHECK(t->payload_len == sizeof n);
+    memcpy(&n, t->payload, sizeof n);
+    bus_row *r = &bus.row[g][n];
+    BASE_SIM_CHECK(r->inside++ == 0 && r->ended == 0);
+    BASE_SIM_CHECK(bus.key_inside[g][n % 2]++ == 0 || !bus.ordered);
+    base_sim_point("sim.handle");
+    bus.key_inside[g][n % 2]--;
     r->inside--;
-    const int64_t ms = how == 0 ? (int64_t)base_sim_below(2) : 0;
-    const cellar_err err = cellar_bus_settle(m, msg->delivery, verdicts[how], ms);
-    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_LOST && bus.holds));
-    if (how != 0 && err == CELLAR_OK) { BASE_SIM_CHECK(r->ended++ == 0); }
+    if (base_sim_below(4) == 0) { return cellar_verdict_retry(); }
+    r->ended++;
+    return cellar_verdict_ok();
 }
 
 static void bus_taker(void *arg)
 {
-    const uint32_t group = (uint32_t)(uintptr_t)arg;
-    cellar_bus_member *m;
-    cellar_bus_member_config o = { .struct_size = sizeof o, .prefetch = 2 };
-    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], &o, &m) == CELLAR_OK);
-    for (int i = 0; i < 4; i++) {
-        cellar_bus_message msg = cellar_bus_message_default();
-        const cellar_err err = cellar_bus_take(m, (int64_t)base_sim_below(3), &msg);
-        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_LIMIT);
-        if (err != CELLAR_OK) { continue; }
-        bus_row *r = bus_row_of(group, &msg);
-        r->inside++;
-        BASE_SIM_CHECK(bus.holds || (r->inside == 1 && r->ended == 0));
-        if (base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(12) * 1000000); }
-        if (base_sim_below(8) == 0) { r->inside--; break; } /* the leave returns it */
-        bus_settle(m, r, &msg);
-    }
-    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
-}
-
-static void bus_ticker(void *arg)
-{
+    const cellar_task *t;
+    uint32_t n;
+    cellar_err err;
     (void)arg;
-    for (int i = 0; i < 4; i++) {
-        BASE_SIM_CHECK(cellar_tick(bus.b, 1000, NULL) >= CELLAR_OK);
-        base_sim_advance_ms((int64_t)base_sim_below(3));
+    while ((err = cellar_task_take(bus.p, "right", WORK_LONG_MS, WORK_LONG_MS, &t, 1, &n)) ==
+           CELLAR_OK) {
+        BASE_SIM_CHECK(n == 1);
+        const cellar_verdict v = bus_handle(t, (void *)1);
+        BASE_SIM_CHECK(cellar_task_settle(t, v) == CELLAR_OK);
     }
+    BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
 }
 
-/* Acknowledge what is left in the groups. */
-static void bus_take_rest(void)
-{
-    for (uint32_t group = 0; group < BUS_GROUPS; group++) {
-        cellar_bus_message msg = cellar_bus_message_default();
-        cellar_bus_member *m;
-        base_sim_advance_ms(10);
-        BASE_SIM_CHECK(cellar_tick(bus.b, 1000, NULL) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], NULL, &m) == CELLAR_OK);
-        while (cellar_bus_take(m, 0, &msg) == CELLAR_OK) {
-            BASE_SIM_CHECK(bus_row_of(group, &msg)->ended++ == 0);
-            const cellar_err err = cellar_bus_settle(m, msg.delivery, CELLAR_BUS_ACK, 0);
-            BASE_SIM_CHECK(err == CELLAR_OK);
-        }
-        BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
-    }
-}
-
-static void bus_take_run(void)
+static void bus_rows_run(void)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
-    bus_open(false);
-    bus.holds = base_sim_below(2) == 0;
-    if (bus.holds) { o.visibility_ms = 5 + (int64_t)base_sim_below(3); }
-    o.ordered = base_sim_below(2) == 0;
-    o.max_deliver = 1 + (uint32_t)base_sim_below(20);
-    for (uint32_t g = 0; g < BUS_GROUPS; g++) { bus_group(g, &o); }
-    bus_routes();
-    base_sim_spawn("publisher-1", bus_publisher, NULL);
-    base_sim_spawn("publisher-2", bus_publisher, NULL);
-    base_sim_spawn("taker-1", bus_taker, (void *)0);
-    base_sim_spawn("taker-2", bus_taker, (void *)0);
-    base_sim_spawn("taker-3", bus_taker, (void *)1);
-    base_sim_spawn("ticker", bus_ticker, NULL);
-    base_sim_join_all();
-    const cellar_bus_stats before = bus_figures();
-    BASE_SIM_CHECK(before.copies == (uint64_t)bus.rows * BUS_GROUPS);
-    BASE_SIM_CHECK(before.held == 0 && before.members == 0);
-    bus_take_rest();
-    const cellar_bus_stats st = bus_figures();
-    uint32_t ended = 0;
-    for (uint32_t i = 0; i < bus.rows; i++) { ended += bus.row[0][i].ended + bus.row[1][i].ended; }
-    BASE_SIM_CHECK(st.acked + st.dead == st.copies && st.live == 0);
-    BASE_SIM_CHECK(st.acked <= ended && ended <= st.copies);
-    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
-}
-
-const base_sim_scenario sim_bus_take = { "bus_take", "a message ends once in each group",
-                                         bus_take_run, 0 };
-
-/* ---- bus_function: functions on threads, blocked publishers, members that leave ---- */
-
-static cellar_bus_verdict bus_handle(const cellar_bus_message *m, void *ctx)
-{
-    const uint32_t member = (uint32_t)(uintptr_t)ctx;
-    bus_row *r = bus_row_of(0, m);
-    uint32_t n;
-    memcpy(&n, m->body, sizeof n);
-    BASE_SIM_CHECK(bus.members_inside[member]++ == 0 && r->inside++ == 0 && r->ended == 0);
-    if (bus.ordered) { BASE_SIM_CHECK(bus.key_inside[n % 2]++ == 0); }
-    base_sim_point("sim.handle");
-    if (bus.ordered) { bus.key_inside[n % 2]--; }
-    bus.members_inside[member]--;
-    r->inside--;
-    if (base_sim_below(4) == 0) { return CELLAR_BUS_RETRY; }
-    r->ended++;
-    return CELLAR_BUS_ACK;
-}
-
-static void bus_leaver(void *arg)
-{
-    cellar_bus_member *m;
-    (void)arg;
-    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = bus_handle, .ctx = (void *)3 };
-    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &o, &m) == CELLAR_OK);
-    base_sim_point("sim.member");
-    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
-}
-
-static void bus_function_run(void)
-{
-    cellar_bus_report report = cellar_bus_report_default();
-    bus_open(true);
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 2,
+                               .block_timeout_ms = WORK_LONG_MS };
+    memset(&bus, 0, sizeof bus);
+    BASE_SIM_CHECK(cellar_pool_open(&cfg, &bus.p) == CELLAR_OK);
     bus.ordered = base_sim_below(2) == 0;
-    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = bus.ordered,
-                                  .max_deliver = 1000000 };
+    o.ordered = bus.ordered;
+    o.max_deliver = 255;
+    o.visibility_ms = WORK_LONG_MS;
     if (base_sim_below(2) == 0) {
         o.max_messages = 1 + (uint32_t)base_sim_below(2);
         o.on_full = CELLAR_BUS_FULL_BLOCK;
     }
-    bus_group(0, &o);
-    bus_routes();
-    cellar_bus_member_config mo = { .struct_size = sizeof mo, .fn = bus_handle };
-    for (uintptr_t i = 0; i < 1 + base_sim_below(2); i++) {
-        mo.ctx = (void *)i;
-        BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &mo, NULL) == CELLAR_OK);
+    for (uint32_t g = 0; g < BUS_GROUPS; g++) {
+        BASE_SIM_CHECK(cellar_bus_group_add(bus.p, "q", bus_group_name[g],
+                                            g == 0 ? bus_handle : NULL, (void *)0, &o) ==
+                       CELLAR_OK);
     }
+    BASE_SIM_CHECK(cellar_bus_route(bus.p, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
     base_sim_no_rescue();
     base_sim_spawn("publisher-1", bus_publisher, NULL);
     base_sim_spawn("publisher-2", bus_publisher, NULL);
-    if (base_sim_below(2) == 0) { base_sim_spawn("leaver", bus_leaver, NULL); }
+    base_sim_spawn("taker-1", bus_taker, NULL);
+    base_sim_spawn("taker-2", bus_taker, NULL);
     base_sim_join_all();
-    BASE_SIM_CHECK(cellar_bus_drain(bus.b, WORK_LONG_MS, &report) == CELLAR_OK);
-    BASE_SIM_CHECK(report.left == 0 && report.live == report.acked);
-    const cellar_bus_stats st = bus_figures();
-    BASE_SIM_CHECK(st.acked == bus.rows && st.copies == bus.rows && st.live == 0);
-    for (uint32_t i = 0; i < bus.rows; i++) { BASE_SIM_CHECK(bus.row[0][i].ended == 1); }
-    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
-}
-
-const base_sim_scenario sim_bus_function = { "bus_function", "functions and blocked publishers",
-                                             bus_function_run, 0 };
-
-/* ---- bus_wait: takes that wait, publishers that block, a drain ---- */
-
-static void bus_patient(void *arg)
-{
-    cellar_bus_member *m;
-    (void)arg;
-    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", NULL, &m) == CELLAR_OK);
-    for (;;) {
-        cellar_bus_message msg = cellar_bus_message_default();
-        const cellar_err err = cellar_bus_take(m, WORK_LONG_MS, &msg);
-        if (err == CELLAR_E_CLOSED) { break; }
-        BASE_SIM_CHECK(err == CELLAR_OK);
-        bus_row *r = bus_row_of(0, &msg);
-        BASE_SIM_CHECK(r->inside++ == 0 && r->ended == 0);
-        base_sim_point("sim.taken");
-        r->inside--;
-        if (base_sim_below(4) == 0) {
-            BASE_SIM_CHECK(cellar_bus_settle(m, msg.delivery, CELLAR_BUS_RETRY, 0) == CELLAR_OK);
-        } else {
-            r->ended++;
-            BASE_SIM_CHECK(cellar_bus_settle(m, msg.delivery, CELLAR_BUS_ACK, 0) == CELLAR_OK);
-        }
+    for (uint32_t i = 0; i < bus.rows; i++) {
+        BASE_SIM_CHECK(bus.row[0][i].ended == 1 && bus.row[1][i].ended == 1);
     }
-    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+    while (cellar_pool_close(bus.p) != CELLAR_OK) { }
 }
 
-static void bus_until_closed(void *arg)
-{
-    (void)arg;
-    for (int i = 0; i < 3; i++) {
-        const uint32_t n = bus.rows++;
-        const cellar_err err = bus_send(bus.b, "q", &n, sizeof n, NULL);
-        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_CLOSED);
-        bus.handled += err == CELLAR_OK;
-    }
-}
+const base_sim_scenario sim_bus_rows = { "bus_rows", "a message ends once in each group",
+                                         bus_rows_run, 0 };
 
-static void bus_wait_run(void)
+/* ---- bus_groups: groups come and go while a publish sleeps ---- */
+
+static void groups_add(const char *queue, const char *group, uint32_t max_messages)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
-    cellar_bus_report report = cellar_bus_report_default();
-    bus_open(false);
-    o.max_messages = 1 + (uint32_t)base_sim_below(2);
+    o.max_messages = max_messages;
     o.on_full = CELLAR_BUS_FULL_BLOCK;
-    o.ordered = base_sim_below(2) == 0;
-    o.max_deliver = 1000000;
-    bus_group(0, &o);
-    base_sim_no_rescue();
-    base_sim_spawn("publisher-1", bus_until_closed, NULL);
-    base_sim_spawn("publisher-2", bus_until_closed, NULL);
-    base_sim_spawn("taker-1", bus_patient, NULL);
-    base_sim_spawn("taker-2", bus_patient, NULL);
-    base_sim_point("sim.drain");
-    BASE_SIM_CHECK(cellar_bus_drain(bus.b, WORK_LONG_MS, &report) == CELLAR_OK);
-    base_sim_join_all();
-    const cellar_bus_stats st = bus_figures();
-    uint32_t ended = 0;
-    for (uint32_t i = 0; i < bus.rows; i++) { ended += bus.row[0][i].ended; }
-    BASE_SIM_CHECK(report.left == 0 && st.live == 0);
-    BASE_SIM_CHECK(st.acked == bus.handled && st.copies == bus.handled && ended == bus.handled);
-    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_bus_group_add(bus.p, queue, group, NULL, NULL, &o) == CELLAR_OK);
 }
 
-const base_sim_scenario sim_bus_wait = { "bus_wait", "takes and blocked publishers never hang",
-                                         bus_wait_run, 0 };
+/* The last one of publisher and changer drains the pool. */
+static void groups_over(void)
+{
+    if (++bus.publishers != 2) { return; }
+    BASE_SIM_CHECK(cellar_bus_group_remove(bus.p, "goes") == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_pool_drain(bus.p, CELLAR_DRAIN_ALL, WORK_LONG_MS, NULL) == CELLAR_OK);
+}
+
+static void groups_publisher(void *arg)
+{
+    (void)arg;
+    for (uint32_t n = 0; n < 3; n++) {
+        BASE_SIM_CHECK(cellar_bus_publish(bus.p, "k", &n, sizeof n, NULL) == CELLAR_OK);
+        bus.rows++;
+    }
+    groups_over();
+}
+
+/* The place of "goes" in the table of names serves "other" for a time. */
+static void groups_changer(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 2; i++) {
+        cellar_pool_stats st = cellar_pool_stats_default();
+        BASE_SIM_CHECK(cellar_bus_group_remove(bus.p, "goes") == CELLAR_OK);
+        groups_add("r", "other", 0);
+        base_sim_point("sim.other");
+        BASE_SIM_CHECK(cellar_pool_stats_get(bus.p, "other", &st) == CELLAR_OK);
+        BASE_SIM_CHECK(st.submitted == 0); /* no key has a route to its queue */
+        BASE_SIM_CHECK(cellar_bus_group_remove(bus.p, "other") == CELLAR_OK);
+        groups_add("q", "goes", 0);
+    }
+    groups_over();
+}
+
+static void groups_taker(void *arg)
+{
+    const cellar_task *t;
+    uint32_t n;
+    cellar_err err;
+    (void)arg;
+    while ((err = cellar_task_take(bus.p, "stays", WORK_LONG_MS, WORK_LONG_MS, &t, 1, &n)) ==
+           CELLAR_OK) {
+        BASE_SIM_CHECK(n == 1);
+        memcpy(&n, t->payload, sizeof n);
+        BASE_SIM_CHECK(bus.row[0][n].ended++ == 0);
+        base_sim_point("sim.taken");
+        BASE_SIM_CHECK(cellar_task_settle(t, cellar_verdict_ok()) == CELLAR_OK);
+    }
+    BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
+}
+
+static void bus_groups_run(void)
+{
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 1,
+                               .block_timeout_ms = WORK_LONG_MS };
+    memset(&bus, 0, sizeof bus);
+    BASE_SIM_CHECK(cellar_pool_open(&cfg, &bus.p) == CELLAR_OK);
+    groups_add("q", "stays", 1);
+    groups_add("q", "goes", 0);
+    BASE_SIM_CHECK(cellar_bus_route(bus.p, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
+    base_sim_no_rescue();
+    base_sim_spawn("publisher", groups_publisher, NULL);
+    base_sim_spawn("changer", groups_changer, NULL);
+    base_sim_spawn("taker", groups_taker, NULL);
+    base_sim_join_all();
+    for (uint32_t i = 0; i < bus.rows; i++) { BASE_SIM_CHECK(bus.row[0][i].ended == 1); }
+    while (cellar_pool_close(bus.p) != CELLAR_OK) { }
+}
+
+const base_sim_scenario sim_bus_groups = { "bus_groups", "a message enters no other queue's group",
+                                           bus_groups_run, 0 };
 
 /* ---- batches ---- */
 

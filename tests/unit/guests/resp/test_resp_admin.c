@@ -173,18 +173,14 @@ T_CASE(figures_of_the_program_are_behind_the_others)
 }
 
 static cellar_pool *pool;
-static cellar_bus *bus;
 
 static void with_work(cellar_resp_config *o)
 {
     cellar_pool_config p = cellar_pool_config_default();
-    cellar_bus_config b = cellar_bus_config_default();
     cellar_host_config quiet = { .struct_size = sizeof quiet, .clock = api_clock, .no_threads = 1 };
-    p.host = b.host = &quiet;
+    p.host = &quiet;
     T_REQUIRE(cellar_pool_open(&p, &pool) == CELLAR_OK);
-    T_REQUIRE(cellar_bus_open(&b, &bus) == CELLAR_OK);
     o->pool = pool;
-    o->bus = bus;
     with_figures(o);
 }
 
@@ -195,14 +191,10 @@ T_CASE(figures_of_pool_and_bus_are_on_the_pages)
     admin_open_with(with_work);
     T_EQ_I64(fetch(GET("/metrics")), 200);
     T_CHECK(has(port_heard, "cellar_tasks_live{pool=\"") && has(port_heard, "\nown 1\n") &&
-            has(port_heard, "cellar_bus_live{bus=\""));
+            has(port_heard, "cellar_bus_subscribers{pool=\""));
     T_EQ_I64(fetch(GET("/stats.json")), 200);
     T_CHECK(has(port_heard, "{\"name\":\"cellar_tasks_live\"") &&
-            has(port_heard, "{\"name\":\"cellar_bus_live\"") &&
-            has(port_heard, "]}\n,{\"metrics\""));
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
-    T_EQ_I64(fetch(GET("/metrics")), 200);
-    T_CHECK(!has(port_heard, "cellar_bus_live") && has(port_heard, "cellar_tasks_live"));
+            has(port_heard, "{\"name\":\"cellar_bus_subscribers\""));
     port_end();
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }

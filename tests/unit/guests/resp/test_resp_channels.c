@@ -13,28 +13,28 @@
 #include "base/fault.h"
 #include "cellar_bus.h"
 
-static cellar_bus *bus;
+static cellar_pool *bus;
 
-static void with_bus(cellar_resp_config *o) { o->bus = bus; o->resp_buffer_bytes = 32u << 20; }
+static void with_bus(cellar_resp_config *o) { o->pool = bus; o->resp_buffer_bytes = 32u << 20; }
 
 static void bus_begin(void)
 {
     cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
-    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host };
-    T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &host };
+    T_REQUIRE(cellar_pool_open(&cfg, &bus) == CELLAR_OK);
     port_begin_on(api_open(128 << 20), with_bus);
 }
 
 static void bus_end(void)
 {
     port_end();
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(bus), CELLAR_OK);
     bus = NULL;
 }
 
 static void bus_left(void)
 {
-    if (bus != NULL) { T_EQ_I64(cellar_bus_close(bus), CELLAR_OK); }
+    if (bus != NULL) { T_EQ_I64(cellar_pool_close(bus), CELLAR_OK); }
     bus = NULL;
 }
 T_AFTER_EACH(bus_left); /* behind the port */
@@ -228,7 +228,7 @@ T_CASE(two_ports_of_a_bus_hear_each_other)
     memcpy(first_folder, port_folder, sizeof first_folder);
     cellar_host_config host;
     cellar_resp_config o = port_opts(&host);
-    o.bus = bus;
+    o.pool = bus;
     T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
     const int a = peer(), b = peer();
     (void)ask(a, "SUBSCRIBE x\r\n");
@@ -250,23 +250,23 @@ T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
 {
     cellar_host_config host, bus_host = cellar_host_config_default();
     bus_host.no_threads = 1;
-    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &bus_host, .max_subscribers = 1 };
-    T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &bus_host, .max_subscribers = 1 };
+    T_REQUIRE(cellar_pool_open(&cfg, &bus) == CELLAR_OK);
     note_begin("#", note);
     port_store_open();
     cellar_resp_config o = port_opts(&host);
-    o.bus = bus;
+    o.pool = bus;
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_E_LIMIT);
     cellar_error_info why = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(NULL, &why), CELLAR_OK);
-    T_EQ_STR(why.text, "cellar_resp_open: the bus refused a subscriber");
+    T_EQ_STR(why.text, "cellar_resp_open: the pool refused a subscriber");
 }
 
 T_CASE(port_of_a_closed_bus_serves_its_clients)
 {
     bus_begin();
     const int a = peer();
-    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK); /* too early: a fault of the program */
+    T_EQ_I64(cellar_pool_close(bus), CELLAR_OK); /* too early: a fault of the program */
     bus = NULL;
     T_CHECK(strstr(ask(a, "HELLO 3\r\nSUBSCRIBE x\r\n"), ">3\r\n$9\r\nsubscribe\r\n") != NULL);
     T_EQ_STR(ask(a, "PUBLISH x hi\r\n"), ">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$2\r\nhi\r\n:1\r\n");
@@ -465,7 +465,7 @@ T_CASE(child_neither_emits_nor_publishes)
     if (child == 0) {
         const bool ok = cellar_signal_emit(bus, "x", "2", 1, NULL) == CELLAR_E_FORKED;
         port_close();
-        _exit(ok && cellar_bus_close(bus) == CELLAR_OK ? 0 : 1);
+        _exit(ok && cellar_pool_close(bus) == CELLAR_OK ? 0 : 1);
     }
     int status = -1;
     T_EQ_I64(waitpid(child, &status, 0), child);

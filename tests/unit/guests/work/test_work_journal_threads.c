@@ -262,6 +262,40 @@ T_CASE(ends_are_written_when_the_disk_has_room_again)
     end();
 }
 
+/* ---- removal of a name ---- */
+
+static void *submits_on(void *over)
+{
+    cellar_task_id id;
+    while (atomic_load((_Atomic int *)over) == 0) {
+        const cellar_err err = cellar_task_submit(p, "gone", "abcd", 4, NULL, &id);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
+    }
+    return NULL;
+}
+
+T_CASE(submit_beside_the_removal_of_its_name_leaves_no_task)
+{
+    _Atomic int over = 0;
+    pthread_t other[THREADS];
+    cellar_err err;
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    for (uint32_t i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&other[i], NULL, submits_on, &over) == 0);
+    }
+    for (uint32_t i = 0; i < 40; i++) {
+        const uint64_t before = figures().submitted;
+        T_EQ_I64(cellar_task_register(p, "gone", runs, NULL, NULL), CELLAR_OK);
+        while (figures().submitted == before) { sched_yield(); }
+        while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
+        T_EQ_I64(err, CELLAR_OK);
+    }
+    atomic_store(&over, 1);
+    for (uint32_t i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(other[i], NULL), 0); }
+    T_EQ_U64(figures().live, 0);
+    end();
+}
+
 /* ---- a pool without threads ---- */
 
 static void *submits(void *arg)

@@ -420,6 +420,25 @@ T_CASE(removed_name_gives_its_place_free)
     close_it();
 }
 
+T_CASE(name_in_a_place_of_another_one_counts_its_own_failures)
+{
+    cellar_task_opts o = no_jitter(1);
+    cellar_pool_stats st = cellar_pool_stats_default();
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_fail();
+    for (uint32_t i = 1; i <= 2; i++) {
+        o.break_after = i;
+        name_it("n", note, &o);
+        T_EQ_I64(cellar_task_submit(p, "n", "n", 1, NULL, NULL), CELLAR_OK);
+        (void)tick();
+        T_EQ_I64(cellar_pool_stats_get(p, "n", &st), CELLAR_OK);
+        T_EQ_U64(st.breaks, i == 1);
+        T_EQ_I64(cellar_task_unregister(p, "n"), CELLAR_OK);
+    }
+    close_it();
+}
+
 T_CASE(name_in_use_is_not_removed)
 {
     const cellar_task *t;

@@ -5,6 +5,7 @@
  *         defined result, and no task is lost.
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
+#include <dirent.h>
 #include <semaphore.h>
 #include <sys/wait.h>
 
@@ -88,6 +89,40 @@ static cellar_task_opts fast(uint32_t attempts)
     cellar_task_opts o = { .struct_size = sizeof o, .base_ms = 1, .cap_ms = 1,
                            .max_attempts = attempts };
     return o;
+}
+
+static uint32_t threads_of_process(void)
+{
+    uint32_t n = 0;
+    DIR *d = opendir("/proc/self/task");
+    T_REQUIRE(d != NULL);
+    for (const struct dirent *e; (e = readdir(d)) != NULL;) { n += e->d_name[0] != '.'; }
+    T_EQ_I64(closedir(d), 0);
+    return n;
+}
+
+T_CASE(pool_has_no_thread_before_its_first_name)
+{
+    open_with(3);
+    const uint32_t before = threads_of_process();
+    open_it();
+    T_EQ_U64(threads_of_process(), before);
+    T_EQ_U64(figures().workers, 0);
+    close_it();
+    open_it();
+    cellar_err err = CELLAR_E_NOMEM;
+    uint64_t nth = 0;
+    while (err == CELLAR_E_NOMEM) { /* a thread, memory for one, or for the name */
+        (void)base_fault_alloc_arm(++nth, false);
+        err = cellar_task_register(p, "q", quick, NULL, NULL);
+        (void)base_fault_alloc_arm(0, false);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_CHECK(nth > 4);
+    T_EQ_U64(figures().workers, 3);
+    (void)submit("q");
+    wait_for(&began);
+    close_it();
 }
 
 T_CASE(task_runs_on_a_thread_of_the_pool)

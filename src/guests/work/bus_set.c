@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bus_set: the groups, routes and subscribers of a pool: find, join, leave, figures, free.
+ *
+ * LOCKING    bus_types.h. */
+#include <string.h>
+
+#include "stats/text.h"
+#include "work/bus.h"
+#include "work/task_slab.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1])
+{
+    const size_t len = name != NULL ? strnlen(name, CELLAR_NAME_MAX + 1) : 0;
+    if (len == 0 || len > CELLAR_NAME_MAX) { return false; }
+    memset(out, 0, CELLAR_NAME_MAX + 1);
+    memcpy(out, name, len);
+    return true;
+}
+
+CELLAR_PRIVATE bus_queue *bus_queue_find(cellar_pool *p, const char *name, size_t len)
+{
+    bus_queue *q = BASE_TABLE_FIND(hh, p->bus.queues, name, len, task_hash(p, name, len));
+    return q != NULL && q->groups != NULL ? q : NULL;
+}
+
+CELLAR_PRIVATE void bus_group_free(cellar_pool *p, bus_group *g)
+{
+    base_free(&p->obj.account, BASE_MOD_STORE, g->filter_texts, g->filter_bytes);
+    base_free(&p->obj.account, BASE_MOD_STORE, g, sizeof *g + g->lane_count * sizeof g->lane[0]);
+}
+
+CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g)
+{
+    bus_group **at = &g->queue->groups;
+    while (*at != NULL) { at = &(*at)->next; }
+    *at = g;
+    p->bus.generation++;
+}
+
+static void bus_group_unlink(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE)
+{
+    bus_group **at = &g->queue->groups;
+    while (*at != g) { at = &(*at)->next; }
+    *at = g->next;
+    p->bus.generation++;
+}
+
+CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n)
+{
+    bus_group *g = n->group;
+    if (g != NULL) { bus_group_unlink(p, g); }
+    return g;
+}
+
+CELLAR_PRIVATE void bus_subscriber_free(cellar_pool *p, bus_subscriber *s)
+{
+    const cellar_bus_free_fn free_fn = s->free_fn;
+    void *ctx = s->ctx;
+    base_free(&p->obj.account, BASE_MOD_STORE, s, sizeof *s);
+    sync_assert_none();
+    if (free_fn != NULL) { free_fn(ctx); }
+}
+
+CELLAR_PRIVATE bool bus_is_mine(const cellar_pool *p)
+{
+    const bus_scope *f = p->bus.scopes;
+    while (f != NULL && f->tid != base_thread_id()) { f = f->next; }
+    return f != NULL;
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_PRIVATE void bus_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
+{
+    uint64_t v[STATS_BUS_COUNT];
+    sync_take(QUEUE, &p->lock);
+    const bool had = p->bus.generation != 0 || p->bus.last_subscriber != 0;
+    memcpy(v, p->bus.count, sizeof v);
+    v[STATS_BUS_ROUTES] = p->bus.route_count;
+    v[STATS_BUS_SUBSCRIBERS] = p->bus.subscriber_count;
+    sync_drop(QUEUE, &p->lock);
+    if (had) { stats_tell_list(o, "" STATS_BUSES(STATS_LINE), STATS_BUS_COUNT, owner, v); }
+}
+#endif
+
+CELLAR_PRIVATE void bus_free_all(cellar_pool *p) SYNC_UNCHECKED
+{
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    bus_queue *q = p->bus.queues;
+    HASH_CLEAR(hh, p->bus.queues);
+    while (q != NULL) {
+        bus_queue *next_queue = q->hh.next;
+        for (bus_group *g = q->groups, *next; g != NULL; g = next) {
+            next = g->next;
+            bus_group_free(p, g);
+        }
+        base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
+        q = next_queue;
+    }
+    for (bus_route *r = p->bus.routes, *next; r != NULL; r = next) {
+        next = r->next;
+        base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r);
+    }
+    for (bus_subscriber *s = p->bus.subscribers, *next; s != NULL; s = next) {
+        next = s->next;
+        bus_subscriber_free(p, s);
+    }
+}
+
+BASE_SIZE_END
