@@ -4,8 +4,8 @@
  *
  * PICTURE    buffer  |written|taken by the writer|whole records .. tail|free|
  *                    base                                            base + buf_bytes
- *            full segment: buffer written -> rows and trailer written -> header of the next one is
- *            the first of an empty buffer
+ *            full segment: buffer written -> rows and trailer written -> handed to the device
+ *            (PERIODIC, ALWAYS) -> header of the next one is the first of an empty buffer
  * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
  *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
  *            {written = claimed, buffer moved to its begin}}
@@ -279,6 +279,15 @@ static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced
     base_store_rel(&d->sealed_seq, seq);
 }
 
+CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq)
+{
+    const uint64_t begin = seq * d->form.seg_bytes;
+    const l2_ring *r = l2_ring_at(d, begin);
+    base_vfs_file *f = base_load_acq(&r->file);
+    if (d->vfs->writeback == NULL || f == NULL) { return; }
+    d->vfs->writeback(d->vfs->ctx, f, begin % base_load_acq(&r->size), d->form.seg_bytes);
+}
+
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
@@ -293,6 +302,11 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
     sync_drop(L2_LOG, &d->log_lock);
     int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
     if (e == 0) { e = l2_write_rows(d, &t); }
+    if (e == 0 && d->cfg.level != L2_DROP) { /* a disk that is slower than puts slows them here */
+        base_store_rlx(&d->write_ns, base_now_ns());
+        l2_hand_over(d, seq);
+        base_store_rlx(&d->write_ns, (uint64_t)0);
+    }
     if (e == 0 && d->cfg.level == L2_ALWAYS) { l2_place_zero(d, seq + 1); }
     BASE_POINT("l2.sealed");
     sync_take(L2_LOG, &d->log_lock);

@@ -4,7 +4,7 @@
  *
  * PICTURE    thread: woken, or every 10 ms while a record waits --> l2_tick --> round: heartbeat,
  *            buffer older than 10 ms written, passes, marker, sync (PERIODIC), full segments handed
- *            to the device
+ *            to the device (MANUAL)
  * LOCKING    `working` during a round.
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
 #include "l2/worker.h"
@@ -68,19 +68,6 @@ static bool l2_super_due(const l2 *d, int64_t now)
     return now - d->seen_ms >= L2_SEEN_MS || (d->cfg.write_bpd != 0 && spent);
 }
 
-/* Hand the segments that were sealed to the device: else a sync writes all of them at once. */
-static void l2_hand_over(l2 *d)
-{
-    const uint64_t sealed = base_load_acq(&d->sealed_seq);
-    for (; d->flushed_seq < sealed; d->flushed_seq++) {
-        const uint64_t begin = d->flushed_seq * d->form.seg_bytes;
-        const l2_ring *r = l2_ring_at(d, begin);
-        base_vfs_file *f = base_load_acq(&r->file);
-        if (d->vfs->writeback == NULL || f == NULL) { continue; }
-        d->vfs->writeback(d->vfs->ctx, f, begin % base_load_acq(&r->size), d->form.seg_bytes);
-    }
-}
-
 static bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
@@ -96,7 +83,9 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         }
         more = l2_resize_work(d);
         more = l2_pass_work(d) || more;
-        l2_hand_over(d);
+        while (d->cfg.level == L2_DROP && d->flushed_seq < base_load_acq(&d->sealed_seq)) {
+            l2_hand_over(d, d->flushed_seq++);
+        }
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
             const int e = l2_sync_to(d, tail, 0);

@@ -1049,6 +1049,34 @@ T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
     stop();
 }
 
+static uint32_t handed_over;
+
+static void count_writeback(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
+{
+    (void)ctx, (void)f, (void)at;
+    handed_over += n == SEGMENT;
+}
+
+/* Else bytes that a sync has to write gather while the disk is slower than the puts. */
+T_CASE(writer_hands_a_full_segment_over_unless_nothing_syncs)
+{
+    for (uint32_t level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        l2_dev_init(&dev);
+        open_on(&dev);
+        vfs.writeback = count_writeback;
+        const uint64_t seq = seq_now();
+        handed_over = 0;
+        for (uint32_t i = 1000; seq_now() < seq + 3; i++) {
+            T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
+        }
+        T_EQ_U64(handed_over, level == L2_DROP ? 0 : 3);
+        (void)l2_tick(d, 0);
+        T_EQ_U64(handed_over, 3);
+        stop();
+    }
+}
+
 /* The sync of the SUPER that names data.new fails. */
 T_CASE(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super)
 {
