@@ -5,7 +5,7 @@
  *         puts that replace a record, deletes.
  * Method: random calls on a store of 32 segments on a real file. A version number for each change;
  *         for each key the newest version that was ensured, and the newest of all. A process death
- *         is l2_discard, which writes nothing. */
+ *         is l2_discard, which writes nothing. LIVES=n: n lives of each case. */
 #include "base/check.h"
 #include "l2/l2.h"
 #include "tests/support/folder.h"
@@ -178,15 +178,28 @@ static void begin(char path[T_FOLDER_MAX], bool threads)
     base_rng_seed(&rng, t_seed());
 }
 
-static void lives(l2_level level, bool threads, bool sizes)
+/* Draw the options of a run, and its level. The index has a place for each key. */
+static l2_level draw_options(void)
+{
+    cfg.no_thread = base_rng_below(&rng, 2) == 0;
+    cfg.memory_bytes = (uint64_t)4 << (20 + base_rng_below(&rng, 5));
+    cfg.avg_object_bytes = (uint64_t)64 << base_rng_below(&rng, 6);
+    cfg.move_pct = 40 + (uint32_t)base_rng_below(&rng, 2) * 10;
+    cfg.sync_ms = 10 + (int64_t)base_rng_below(&rng, 3) * 500;
+    return (l2_level)base_rng_below(&rng, 3);
+}
+
+static void lives(l2_level level, bool threads, bool sizes, bool options)
 {
     char path[T_FOLDER_MAX];
+    const uint64_t most = t_env_u64("LIVES", LIVES);
     begin(path, threads);
-    for (uint32_t n = 0; n < LIVES; n++) {
+    for (uint64_t n = 0; n < most && !t_failed(); n++) {
         if (sizes) { cfg.bytes = (uint64_t)(16 + 12 * base_rng_below(&rng, 3)) << 20; }
+        if (options) { level = draw_options(); }
         open_store(path, level);
         for (uint32_t i = 0; i < KEYS; i++) { look(i, false); }
-        live(threads);
+        live(!cfg.no_thread);
         if (base_rng_below(&rng, 3) == 0) {
             T_EQ_I64(l2_end(d), CELLAR_OK);
             all_ensured();
@@ -361,10 +374,11 @@ T_CASE(no_key_restores_an_older_value_of_another_with_its_bits)
     t_wipe(path);
 }
 
-T_CASE(process_deaths_lose_nothing_that_was_ensured) { lives(L2_DROP, false, false); }
-T_CASE(the_same_with_a_thread) { lives(L2_DROP, true, false); }
-T_CASE(the_same_with_periodic_syncs) { lives(L2_KEEP, true, false); }
-T_CASE(the_same_while_the_size_changes) { lives(L2_DROP, false, true); }
-T_CASE(the_same_while_the_size_changes_with_a_thread) { lives(L2_KEEP, true, true); }
+T_CASE(process_deaths_lose_nothing_that_was_ensured) { lives(L2_DROP, false, false, false); }
+T_CASE(the_same_with_a_thread) { lives(L2_DROP, true, false, false); }
+T_CASE(the_same_with_periodic_syncs) { lives(L2_KEEP, true, false, false); }
+T_CASE(the_same_while_the_size_changes) { lives(L2_DROP, false, true, false); }
+T_CASE(the_same_while_the_size_changes_with_a_thread) { lives(L2_KEEP, true, true, false); }
+T_CASE(the_same_with_other_options_in_each_run) { lives(L2_DROP, false, true, true); }
 
 T_MAIN("log_lives")
