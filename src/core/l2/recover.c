@@ -214,6 +214,7 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
         rows = t.rows;
         r->off = t.data_end;
         number = t.run;
+        r->met = r->met || number == d->super.run;
     }
     r->number = number;
     memcpy(d->rows, r->rows, (size_t)rows * L2_ROW_BYTES);
