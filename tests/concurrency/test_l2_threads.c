@@ -8,6 +8,7 @@
  *         that was current when a read began. THREADS_OPS=n for longer runs. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
+#include "tests/support/toy_cipher.h"
 
 #include <pthread.h>
 
@@ -20,40 +21,6 @@ static char folder[T_FOLDER_MAX];
 static _Atomic uint32_t ended[KEYS]; /* versions up to it are dead, acknowledged */
 static _Atomic uint64_t hits, stored, epoch;
 static uint64_t ops;
-
-/* ---- a toy cipher ---- */
-
-static base_sum_key toy_key;
-
-static uint64_t toy_sum(const unsigned char *nonce, const void *aad, size_t aad_len,
-                        const void *sealed, size_t n)
-{
-    const uint64_t sum = base_sum(&toy_key, base_sum(&toy_key, 1, nonce, 12), aad, aad_len);
-    return base_sum(&toy_key, sum, sealed, n);
-}
-
-static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out, void *ctx)
-{
-    unsigned char *to = out;
-    (void)ctx;
-    for (size_t i = 0; i < n; i++) { to[i] = ((const unsigned char *)in)[i] ^ nonce[i % 12]; }
-    const uint64_t sum = toy_sum(nonce, aad, aad_len, to, n);
-    memcpy(to + n, &sum, sizeof sum);
-    return 0;
-}
-
-static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t n, void *out, void *ctx)
-{
-    const unsigned char *from = in;
-    const size_t plain = n - sizeof(uint64_t);
-    (void)ctx;
-    const uint64_t sum = toy_sum(nonce, aad, aad_len, from, plain);
-    if (memcmp(from + plain, &sum, sizeof sum) != 0) { return 1; }
-    for (size_t i = 0; i < plain; i++) { ((unsigned char *)out)[i] = from[i] ^ nonce[i % 12]; }
-    return 0;
-}
 
 /* ---- the work ---- */
 
@@ -215,10 +182,9 @@ T_CASE(threads_at_level_keep_read_no_old_value) { run(L2_KEEP, NULL); }
 
 T_CASE(threads_with_a_cipher_read_no_old_value)
 {
-    static const unsigned char secret[32] = { 7 };
-    base_sum_key_init(&toy_key, secret);
-    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .seal = toy_seal, .open = toy_open,
-                               .overhead_bytes = sizeof(uint64_t) };
+    uint64_t secret = 7;
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .seal = toy_seal,
+                               .open = toy_open, .overhead_bytes = sizeof secret };
     run(L2_DROP, &crypt);
 }
 

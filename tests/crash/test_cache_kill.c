@@ -21,6 +21,7 @@
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
+#include "tests/support/toy_cipher.h"
 
 #define KEYS 48u
 #define OTHERS 1500u
@@ -238,34 +239,12 @@ static void *works(void *arg)
     return NULL;
 }
 
-static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out, void *ctx)
-{
-    (void)aad;
-    (void)aad_len;
-    for (size_t i = 0; i < in_len; i++) {
-        ((unsigned char *)out)[i] = ((const unsigned char *)in)[i] ^ nonce[i % 12];
-    }
-    memset((unsigned char *)out + in_len, *(const unsigned char *)ctx, 8);
-    return 0;
-}
-
-static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
-                    const void *in, size_t in_len, void *out, void *ctx)
-{
-    unsigned char scratch[2048];
-    const unsigned char *tag = (const unsigned char *)in + in_len - 8;
-    (void)xor_seal(nonce, aad, aad_len, in, in_len - 8, scratch, ctx);
-    memcpy(out, scratch, in_len - 8);
-    return tag[0] == *(const unsigned char *)ctx ? 0 : 1;
-}
-
 static void child_opens(uint64_t dir)
 {
-    static unsigned char secret = 77;
+    static uint64_t secret = 77;
     cellar_namespace_config v = cellar_namespace_config_default();
-    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .seal = xor_seal,
-                               .open = xor_open, .overhead_bytes = 8 };
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .seal = toy_seal,
+                               .open = toy_open, .overhead_bytes = sizeof secret };
     v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
                 : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
     settings cfg = { SETTINGS_SIZES, .config.root = &v, .config.memory_bytes = 2u << 20,

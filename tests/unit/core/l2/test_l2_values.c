@@ -10,6 +10,7 @@
 #include "l2/log.h"
 #include "l2/part.h"
 #include "tests/support/l2_kit.h"
+#include "tests/support/toy_cipher.h"
 
 #define LONG ((size_t)60000)
 #define LIMIT ((size_t)32 * L2_KIT_SEG / 4)
@@ -683,46 +684,13 @@ T_CASE_ON(a_full_disk_between_parts_leaves_no_old_value, STORE)
     T_EQ_U64(look("k", LONG), 2);
 }
 
-/* ---- a toy cipher ---- */
-
-static uint64_t toy_sum(const void *bytes, size_t n)
-{
-    uint64_t h = 7;
-    for (size_t i = 0; i < n; i++) { h = (h ^ ((const unsigned char *)bytes)[i]) * 1099511628211u; }
-    return h;
-}
-
-static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
-                    size_t n, void *bytes, void *ctx)
-{
-    unsigned char *to = bytes;
-    (void)ctx;
-    for (size_t i = 0; i < n; i++) {
-        to[i] = (unsigned char)(((const unsigned char *)in)[i] ^ nonce[i % 12]);
-    }
-    const uint64_t sum = toy_sum(aad, aad_len);
-    memcpy(to + n, &sum, 8);
-    return 0;
-}
-
-static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
-                    size_t n, void *bytes, void *ctx)
-{
-    (void)ctx;
-    n -= 8;
-    const uint64_t sum = toy_sum(aad, aad_len);
-    if (memcmp((const unsigned char *)in + n, &sum, 8) != 0) { return 1; }
-    for (size_t i = 0; i < n; i++) {
-        ((unsigned char *)bytes)[i] =
-            (unsigned char)(((const unsigned char *)in)[i] ^ nonce[i % 12]);
-    }
-    return 0;
-}
+/* ---- encrypted ---- */
 
 T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole)
 {
-    const cellar_l2_cipher toy = { .struct_size = sizeof toy, .seal = toy_seal, .open = toy_open,
-                                   .overhead_bytes = 8 };
+    uint64_t secret = 7;
+    const cellar_l2_cipher toy = { .struct_size = sizeof toy, .ctx = &secret, .seal = toy_seal,
+                                   .open = toy_open, .overhead_bytes = sizeof secret };
     for (int pack = 0; pack <= 1; pack++) {
         l2_dev_init(&dev);
         l2_kit_init(&kit, &dev);
