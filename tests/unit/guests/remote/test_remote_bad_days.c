@@ -99,21 +99,6 @@ T_CASE(slow_server_defers_writes_and_keeps_the_link)
     T_EQ_I64(warnings, 0);
 }
 
-T_CASE(frozen_server_breaks_the_link_once)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 50, NULL);
-    engine_signal(&server, SIGSTOP);
-    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    for (int i = 0; i < 4; i++) { T_CHECK(side_has(&a, "other", NULL)); }
-    await_lost("timeout", 1);
-    T_CHECK(side_has(&a, "k", NULL));
-    T_CHECK(side_stats(&a).timeouts >= 5);
-    T_EQ_U64(gaps(), 1);
-    engine_signal(&server, SIGCONT);
-    recovers_without_the_old_value();
-}
-
 static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     (void)key, (void)len, (void)ctx;

@@ -102,21 +102,6 @@ static cellar_err fill(member *m, const char *value)
     return fill_with(m, bytes, envelope(m, GENERATION, value, bytes));
 }
 
-T_CASE(second_process_finds_the_lease_then_the_value)
-{
-    if (!begin()) { return; }
-    member a, b;
-    member_of(&a, &one, "k", 5000);
-    member_of(&b, &two, "k", 5000);
-    T_EQ_I64(take(&a), CELLAR_LEASED);
-    T_EQ_I64(take(&b), CELLAR_PENDING);
-    T_EQ_I64(fill(&a, "loaded"), CELLAR_OK);
-    T_EQ_I64(take(&b), CELLAR_OK);
-    T_EQ_STR(b.value, "loaded");
-    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) > 50000);
-    T_EQ_U64(atomic_load(&two.r.counts.leases_waited), 1);
-}
-
 T_CASE(keys_of_any_length_have_leases)
 {
     if (!begin()) { return; }

@@ -32,24 +32,6 @@ static bool started(void)
     return true;
 }
 
-T_CASE(requests_are_answered_in_order)
-{
-    link_kit_answer a;
-    if (!started()) { return; }
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
-    T_EQ_I64(a.type, REMOTE_STATUS);
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
-    T_EQ_STR(a.text, "v");
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:2")), CELLAR_OK);
-    T_EQ_I64(a.type, REMOTE_NIL);
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("INCRBY", "app:n", "7")), CELLAR_OK);
-    T_EQ_I64(a.number, 7);
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("MGET", "a", "b", "c")), CELLAR_OK);
-    T_EQ_I64(a.number, 3);
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("INCRBY", "app:users:1", "7")), CELLAR_OK);
-    T_EQ_I64(a.type, REMOTE_ERROR);
-}
-
 T_CASE(posted_requests_end_once)
 {
     link_kit_answer a[100];

@@ -2,7 +2,7 @@
  *
  * Aim:    cellar_get_many on a shared namespace asks the server once for all keys that memory does
  *         not have, and equal gets of many threads ask it once. A change between request and answer
- *         is honoured; a lost connection and a close leave nothing behind.
+ *         is honoured; a close leaves nothing behind. Lost connections: test_remote_cuts.
  * Method: two stores stand for two processes; redis-server is real and counts what it reads. The
  *         second store is behind a proxy that holds or cuts the answers. */
 #include <pthread.h>
@@ -205,17 +205,6 @@ T_CASE(change_behind_the_request_is_honoured)
     T_EQ_U64(side_stats(&b).gets, asked);
     T_CHECK(side_has(&b, "7", "new"));
     T_EQ_U64(side_stats(&b).gets, asked + 1);
-}
-
-T_CASE(lost_connection_ends_the_answers)
-{
-    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
-    set_all(NULL);
-    atomic_store(&answers_of_b()->left, 2000);
-    const size_t hits = get_all();
-    T_CHECK(hits > 0 && hits < MANY);
-    T_CHECK(side_proven(&b));
-    T_EQ_U64(get_all(), MANY);
 }
 
 T_CASE(close_waits_for_the_request)

@@ -421,8 +421,6 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
     left_add(a, side_left);
 }
 
-static void sentinel_side(side *a, const char *name) { sentinels_side(a, 1, &name); }
-
 /* Cut the connection to the Sentinel behind each count of bytes, each way, until its answer comes. */
 T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again)
 {
@@ -479,23 +477,6 @@ T_CASE(sentinel_with_a_wrong_certificate_has_no_vote)
     T_EQ_I64(side_set(&a, "k", "v"), CELLAR_DEFERRED);
     side_close(&a);
     for (int i = 0; i < 3; i++) { engine_stop(&sentinel[i]); }
-}
-
-T_CASE(sentinel_is_asked_over_tls)
-{
-    static side a;
-    if (!start(false)) { return; }
-    sentinel_side(&a, "wrong.pem");
-    refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: hostname mismatch");
-    side_close(&a);
-    engine_stop(&sentinel[0]);
-    sentinel_side(&a, "server.pem");
-    T_CHECK(side_proven(&a));
-    present("wrong.pem"); /* the server alone: the Sentinel keeps its own */
-    T_CHECK(engine_cut(&server, "normal") >= 1);
-    refused(&a, CELLAR_E_DENIED, "TLS with 127.0.0.1: certificate refused: IP address mismatch");
-    present("server.pem");
-    T_CHECK(side_proven(&a));
 }
 
 T_MAIN("remote_tls_link")

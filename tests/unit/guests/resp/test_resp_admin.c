@@ -564,20 +564,6 @@ T_CASE(other_hosts_close_no_new_visitor_of_this_machine)
     T_CHECK(is_closed(monitor));
 }
 
-T_CASE(port_without_descriptors_pauses_and_goes_on)
-{
-    admin_open();
-    (void)base_fault_io_arm("accept", EMFILE, 1, true);
-    const int fd = visitor_connect();
-    T_CHECK(tell_text(fd, GET("/healthz")));
-    for (int i = 0; i < 50; i++) { (void)cellar_resp_step(port, 0); }
-    T_EQ_U64(base_fault_io_arm("accept", 0, 0, false), 1); /* one try in 50 rounds */
-    T_EQ_U64(port_stats().accept_pauses, 1);
-    port_pass(100);
-    bool closed;
-    T_EQ_I64(status_of(hear(fd, &closed)), 200);
-}
-
 T_CASE(each_failed_allocation_ends_one_page_at_most)
 {
     static const char *const page[] = { GET("/"), GET("/metrics"), GET("/stats.json") };

@@ -218,23 +218,6 @@ T_CASE(scan_without_replies_sends_nothing)
     T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nKEYS *\r\nDBSIZE\r\nCLIENT REPLY ON\r\n"), "+OK\r\n");
 }
 
-T_CASE(monitor_writes_nothing_into_the_keys)
-{
-    begin_full();
-    const int fd = peer(), other = peer();
-    T_EQ_STR(ask(fd, "MONITOR\r\n"), "+OK\r\n");
-    T_CHECK(tell_text(fd, "KEYS *\r\n"));
-    while (cellar_resp_step(port, 0) == CELLAR_PENDING) {
-        T_CHECK(tell_text(other, "ECHO seen\r\n"));
-    }
-    bool closed;
-    const char *keys = strstr(hear(fd, &closed), "*5000\r\n");
-    T_CHECK(keys != NULL && count_of(port_heard, "\"seen\"") >= SLICES - 1);
-    for (int i = 0; keys != NULL && i < KEYS; i++) { /* one after the other */
-        T_CHECK(strncmp(keys + 7 + i * 14, "$8\r\nkey:", 8) == 0);
-    }
-}
-
 T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices)
 {
     cellar *large;

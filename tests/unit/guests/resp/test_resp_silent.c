@@ -404,29 +404,6 @@ T_CASE(a_large_value_is_stored_in_the_block_that_received_it)
     T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
 }
 
-T_CASE(large_values_are_written_beside_slow_readers)
-{
-    enum { READERS = 4, LEN = 1 << 20 };
-    int fd[READERS];
-    port_begin();
-    put("large", LEN, 0);
-    const int writer = peer();
-    for (unsigned round = 0; round < 8; round++) {
-        for (int i = 0; i < READERS; i++) {
-            fd[i] = peer();
-            T_CHECK(tell_text(fd[i], GET_LARGE));
-            port_step();
-        }
-        T_CHECK(send_value(writer, SET_HEAD("3", "5\r\nlarge"), LEN, round + 1, 0, LEN));
-        T_EQ_STR(ask(writer, "\r\n"), "+OK\r\n");
-        for (int i = 0; i < READERS; i++) {
-            T_CHECK(got_value(fd[i], LEN, round, NULL));
-            close(fd[i]);
-        }
-        port_run();
-    }
-}
-
 T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing)
 {
     enum { LEN = 600 << 10 };
