@@ -449,25 +449,6 @@ T_CASE(parts_of_live_values_move_until_the_value_ends)
 
 /* ---- what ends much in bulk ---- */
 
-/* Dead parts of long values are most of the log: they take no room of records that stay. */
-T_CASE(records_stay_while_long_values_are_overwritten)
-{
-    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        begin((l2_level)level);
-        for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
-        for (uint32_t i = 0; i < 60; i++) { put_long(i % 3 == 0 ? "a" : i % 3 == 1 ? "b" : "c", i); }
-        T_CHECK(l2_kit_figures(&kit).reclaimed > 3 * PLACES);
-        T_CHECK(l2_kit_figures(&kit).moved_bytes < 1000000); /* 24 KB live in six rounds */
-        for (int run = 0; run < 2; run++) {
-            all_are_found(0, 100);
-            T_EQ_U64(look_long("a"), 57);
-            T_EQ_U64(look_long("c"), 59);
-            killed();
-        }
-        l2_kit_end(&kit, &dev);
-    }
-}
-
 /* Fill 30 % of the room with keys from `first` on, tagged, in the current generation. */
 static void fill(uint32_t first, const l2_meta *m)
 {

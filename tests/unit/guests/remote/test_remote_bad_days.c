@@ -445,23 +445,6 @@ T_CASE(journal_of_a_dead_process_ends_with_the_ttl)
     close(go[1]);
 }
 
-T_CASE(evicted_value_leaves_memory)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
-    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory-policy allkeys-random") != NULL);
-    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
-    T_CHECK(engine_ask(&server, "SET x 1") != NULL); /* evicts all keys before it is refused */
-    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
-    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "k", NULL));
-    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
-    T_CHECK(side_stats(&a).heard >= 1);
-    T_EQ_U64(gaps(), 0);
-    T_CHECK(warnings <= 1); /* control keys may meet the full server */
-}
-
 /* A right that the user loses while the link stands. */
 T_CASE(lost_right_is_named)
 {

@@ -2,7 +2,8 @@
  *
  * Aim:    a shared lock has one owner at a time, fences that grow, waiters that a release anywhere
  *         wakes, and no promise that the server cannot keep.
- * Method: members in one process and in child processes, on a server of the test. */
+ * Method: members in one process, on a server of the test. Owners of many processes exclude each
+ *         other: test_remote_attack. */
 #include "tests/support/share_kit.h"
 
 static engine server;
@@ -270,49 +271,6 @@ T_CASE(waiters_of_one_process_are_served_in_order)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     for (size_t i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
     for (uint64_t i = 0; i < 8; i++) { T_EQ_U64(queue.order[i], i); }
-}
-
-typedef struct room {
-    atomic_int inside;
-    atomic_uint_least64_t last_fence, visits, faults;
-} room;
-static void visit(share *s, room *m, int visits)
-{
-    const cellar_lock_opts o = times(60000, 60000);
-    for (int i = 0; i < visits; i++) {
-        cellar_remote_lock lk;
-        if (cellar_remote_lock_acquire(&s->r, "room", 4, &o, &lk) != CELLAR_OK) { _exit(3); }
-        if (atomic_fetch_add(&m->inside, 1) != 0) { atomic_fetch_add(&m->faults, 1); }
-        if (lk.fence <= atomic_load(&m->last_fence)) { atomic_fetch_add(&m->faults, 1); }
-        atomic_store(&m->last_fence, lk.fence);
-        atomic_fetch_add(&m->visits, 1);
-        atomic_fetch_sub(&m->inside, 1);
-        if (cellar_remote_lock_release(&s->r, "room", 4, &lk) != CELLAR_OK) { _exit(4); }
-    }
-}
-T_CASE(fences_grow_and_owners_exclude_each_other)
-{
-    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
-    room *m = share_pages(sizeof *m);
-    pid_t child[4];
-    for (int i = 0; i < 4; i++) {
-        child[i] = fork();
-        if (child[i] == 0) {
-            share own;
-            share_open(&own, &server);
-            visit(&own, m, 50);
-            share_close(&own);
-            _exit(t_failed());
-        }
-    }
-    for (int i = 0; i < 4; i++) {
-        int status = -1;
-        T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
-        T_EQ_I64(status, 0);
-    }
-    T_EQ_U64(atomic_load(&m->visits), 200);
-    T_EQ_U64(atomic_load(&m->faults), 0);
-    munmap(m, sizeof *m);
 }
 
 /* The child has the record of the waiter, but not the thread behind it. */

@@ -67,24 +67,6 @@ T_CASE(namespaces_that_cannot_be_shared_are_refused)
 
 /* ---- keys and values ---- */
 
-T_CASE(longest_key_is_shared_and_a_longer_one_refused)
-{
-    static char key[CELLAR_KEY_MAX + 1];
-    static side a, b;
-    char got[8];
-    size_t len = 0;
-    if (!engine_start(&server, NULL)) { return; }
-    side_open(&a, server.socket, NULL, NULL);
-    side_open(&b, server.socket, NULL, NULL);
-    memset(key, 'k', sizeof key);
-    T_EQ_I64(cellar_set(a.users, key, CELLAR_KEY_MAX, "v", 1, NULL), CELLAR_OK);
-    side_fence(&b);
-    T_EQ_I64(cellar_get(b.users, key, CELLAR_KEY_MAX, got, sizeof got, &len), CELLAR_OK);
-    T_CHECK(len == 1 && got[0] == 'v');
-    T_EQ_I64(cellar_set(a.users, key, CELLAR_KEY_MAX + 1, "v", 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_get(b.users, key, CELLAR_KEY_MAX + 1, got, sizeof got, &len), CELLAR_E_INVAL);
-}
-
 /* A value above the limit of the writer is its refusal; above memory_bytes the link is closed, and
  * the value stays. */
 T_CASE(values_above_the_limits_are_refused)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    clients that send slowly, stop reading, stay idle or come in numbers cost a bounded
+ * Aim:    clients that stop reading, stay idle or come in numbers cost a bounded
  *         amount, and no other client notices. Each failed allocation and each failed call on a
  *         socket ends one client at most.
  * Method: a port without threads on a socket file, on the clock of the test; fault points. */
@@ -31,21 +31,6 @@ T_CASE(idle_clients_are_closed_and_busy_ones_stay)
     T_EQ_U64(port_stats().idle_closed, 1);
     port_pass(300000);
     T_CHECK(is_closed(busy) && !is_closed(watcher));
-}
-
-T_CASE(slow_sender_is_served_and_delays_no_other)
-{
-    static const char request[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
-    port_begin();
-    const int slow = peer(), other = peer();
-    const uint64_t before = port_stats().bytes;
-    for (size_t i = 0; i + 2 < sizeof request; i++) {
-        T_EQ_STR(ask_bytes(slow, request + i, 1), "");
-        port_pass(10000);
-        T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
-        T_CHECK(port_stats().bytes < before + 64 * 1024);
-    }
-    T_EQ_STR(ask(slow, "\n"), "$5\r\nhello\r\n");
 }
 
 /* ---- ends ---- */

@@ -279,23 +279,6 @@ T_CASE(other_protocols_get_one_error_and_run_no_line)
     T_EQ_U64(port_stats().protocol_errors, 0);
 }
 
-T_CASE(noise_runs_no_line)
-{
-    uint64_t state = t_seed();
-    port_begin_with(root_is_database_0);
-    for (int i = 0; i < 1000; i++) {
-        char bytes[64 + sizeof INSIDE] = "";
-        for (size_t k = 0; k < 64; k++) {
-            state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-            bytes[k] = (char)(state >> 56);
-        }
-        memcpy(bytes + 64, INSIDE, sizeof INSIDE);
-        const int fd = peer();
-        (void)tell(fd, bytes, sizeof bytes - 1);
-        no_line_ran(fd, bytes, 64, 0);
-    }
-}
-
 T_CASE(first_lines_that_are_commands_run)
 {
     static const char *const rows[][2] = {
