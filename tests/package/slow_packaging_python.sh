@@ -37,12 +37,15 @@ exports_one_name() { [ "$(nm -D --defined-only "$extension" | awk '{ print $3 }'
 is_old_enough() {
     nm -D "$extension" | sed -n 's/.*@GLIBC_2\.\([0-9]*\).*/\1/p' | awk '$1 > 34 { print; bad = 1 } END { exit bad }'
 }
+auditwheel_agrees() { auditwheel show "$wheel" | tr '\n' ' ' | grep 'platform tag: *"manylinux_2_34_x86_64"'; }
 has_licences() { ls "$t_tmp"/in/*.dist-info/licenses/LICENSE "$t_tmp"/in/*.dist-info/licenses/LICENSE.uthash; }
 has_stubs() { ls "$t_tmp/in/cellar/py.typed" "$t_tmp/in/cellar/__init__.pyi"; }
 is_small() { [ "$(wc -c <"$wheel")" -lt 900000 ]; }
 t_case the_extension_needs_libc_alone needs_libc_alone
 t_case the_extension_exports_one_name exports_one_name
 t_case the_extension_needs_no_newer_libc is_old_enough
+if t_have auditwheel; then t_case auditwheel_finds_manylinux_2_34 auditwheel_agrees
+else t_skip auditwheel_finds_manylinux_2_34 "no auditwheel"; fi
 t_case licences_are_in_the_wheel has_licences
 t_case stubs_are_in_the_wheel has_stubs
 t_case the_wheel_is_below_900_kb is_small
