@@ -147,7 +147,9 @@ MINOR   := $(or $(call header_number,CELLAR_VERSION_MINOR),0)
 PATCH   := $(or $(call header_number,CELLAR_VERSION_PATCH),0)
 ABI     := $(or $(call header_number,CELLAR_ABI),0)
 VERSION := $(MAJOR).$(MINOR).$(PATCH)
-COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+# The archive of a release carries commit and date in a file: it is built without git.
+CARRIED := $(shell cat src/tools/commit 2>/dev/null)
+COMMIT  := $(or $(word 1,$(CARRIED)),$(shell git rev-parse --short=12 HEAD 2>/dev/null))
 DEV     := $(if $(filter 1,$(call header_number,CELLAR_VERSION_DEV)),-dev)
 SOURCE_ID := $(VERSION)$(DEV)$(if $(COMMIT), $(COMMIT))
 

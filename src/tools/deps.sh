@@ -36,6 +36,7 @@ python3-dev|test check|optional|glob|/usr/include/python3*/Python.h|the package 
 g++|check torture|optional|tool|g++|C++ callers are skipped
 clang|check torture|optional|tool|clang|the second compiler is skipped
 cmake|check torture|optional|tool|cmake|the CMake consumer is skipped
+meson|check torture|optional|tool|meson|the Meson wrap is skipped
 pkg-config|check torture|optional|tool|pkg-config|the pkg-config consumer is skipped
 python3|check torture|optional|tool|python3|checks written in Python are skipped
 musl-tools|check torture|optional|tool|musl-gcc|the static musl build is skipped

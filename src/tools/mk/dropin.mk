@@ -7,7 +7,7 @@
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            include/*.h, program's --help -- apidoc.awk, mdoc.awk --> dist/doc/man?
 #            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/*.html
-#            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
+#            tree + drop-in --> dist/cellar-VERSION.tar.gz, .spdx.json, dist/SHA256SUMS
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
 # and the source id, so that a new commit makes new pairs.
@@ -49,7 +49,7 @@ dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
 
 # The documentation is made from the contracts. Its date is that of the commit, so that one commit
 # gives the same bytes everywhere.
-EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(word 2,$(CARRIED)),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
 GUIDES   = $(filter-out %/README.md %/cpp.md %/moving.md %/settings.md %/when-not.md,$(sort $(wildcard include/*.md)))
 APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)$(DEV)' \
@@ -89,19 +89,31 @@ dist/doc/done: $(HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src
 ## man: man pages and the site, dist/doc/index.html, made from README, guide and contracts
 man: dist/doc/done
 
-## dist: the drop-in pairs cellar and cellar_all, dist/cellar.hpp, documentation, tar.gz with checksum
+## dist: the drop-in pairs cellar and cellar_all, dist/cellar.hpp, documentation, tar.gz with
+## checksums and bill of materials (archive: without the documentation)
+dist: archive man
 ARCHIVE   = cellar-$(VERSION)$(DEV)
 PAIRS     = $(foreach p,cellar cellar_all,$(p).h $(p).c) cellar.hpp \
             $(patsubst dist/%,%,$(ONE_CACHE) $(ONE_GUESTS))
-dist: dropin man
+SBOM      = $(ARCHIVE).spdx.json
+# Build files for users of CMake, Meson and Conan. The repository has them in src/tools/package alone.
+TOP_FILES = CMakeLists.txt meson.build meson_options.txt conanfile.py
+# The unpacked archive lists its own files: it may lie in the repository of another project.
+LIST      = $(if $(CARRIED),,git ls-files -co --exclude-standard 2>/dev/null ||) find . -type f \
+            ! -path './build/*' ! -path './dist/*'
+archive: dropin
 	$(say) GEN dist/$(ARCHIVE).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/$(ARCHIVE)/dist
-	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
-	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/$(ARCHIVE)
+	$(Q){ $(LIST); } | tar -cf - -T - | tar -xf - -C build/tar/$(ARCHIVE)
 	$(Q)cd dist && tar -cf - $(PAIRS) | tar -xf - -C ../build/tar/$(ARCHIVE)/dist
-	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
-	  -cf - $(ARCHIVE) | gzip -9n >dist/$(ARCHIVE).tar.gz
+	$(Q)cd src/tools/package && for f in $(TOP_FILES); do \
+	  sed 's/@VERSION@/$(VERSION)/' $$f >../../../build/tar/$(ARCHIVE)/$$f || exit 1; done
+	$(if $(COMMIT),$(Q)echo '$(COMMIT) $(EPOCH)' >build/tar/$(ARCHIVE)/src/tools/commit)
+	$(Q)tar --sort=name --mtime=@$(EPOCH) --mode=a+rX,u+w,go-w --owner=0 --group=0 --numeric-owner \
+	  -C build/tar -cf - $(ARCHIVE) | gzip -9n >dist/$(ARCHIVE).tar.gz
 	$(Q)rm -rf build/tar
-	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz >SHA256SUMS && \
+	$(Q)sh src/tools/sbom.sh '$(VERSION)$(DEV)' '$(COMMIT)' $(EPOCH) '$(UTHASH)' dist/$(ARCHIVE).tar.gz \
+	  >dist/$(SBOM)
+	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz $(SBOM) >SHA256SUMS && \
 	  cat SHA256SUMS
-.PHONY: dropin man dist
+.PHONY: dropin man archive dist

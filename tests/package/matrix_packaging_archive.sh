@@ -1,0 +1,121 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    A stranger builds the programs of README.md from the archive, with CMake, Meson or Conan.
+#         The archive makes itself again, byte for byte.
+# Method: make archive, then each way in a folder of its own, without a network where the kernel
+#         allows a name space. The unpacked archive makes its archive without git, in another time
+#         zone and with another umask.
+. tests/support/t.sh
+unshare -n true 2>/dev/null && alone="unshare -n" || alone=
+libraries=$(for l in liblz4 sqlite3 openssl; do pkg-config --exists $l 2>/dev/null || echo $l; done)
+
+archive_is_made() {
+    $MAKE -s archive >"$t_tmp/said" 2>&1 || { cat "$t_tmp/said"; return 1; }
+    tail -n 2 "$t_tmp/said"
+}
+checksums_hold() { (cd dist && sha256sum -c SHA256SUMS) && grep -q '\.tar\.gz$' dist/SHA256SUMS; }
+bill_names_archive_and_parts() {
+    python3 - "dist/$name.spdx.json" "$sum" <<'END'
+import json, sys
+bill = json.load(open(sys.argv[1]))
+parts = {p["name"]: p for p in bill["packages"]}
+assert bill["spdxVersion"] == "SPDX-2.3", bill
+assert parts["cellar"]["checksums"][0]["checksumValue"] == sys.argv[2], parts["cellar"]
+assert parts["cellar"]["licenseDeclared"] == "MIT" and parts["uthash"]["licenseDeclared"] == "BSD-1-Clause"
+assert {"lz4", "sqlite", "openssl", "mimalloc"} < set(parts)
+END
+}
+unpack() { mkdir -p "$1" && tar -xzf "dist/$name.tar.gz" -C "$1"; }
+same_bytes_without_git() {
+    (umask 077 && unpack "$t_tmp/again") && cp "dist/$name.tar.gz" "$t_tmp/first.tar.gz" &&
+        (cd "$t_tmp/again/$name" && umask 027 && touch README.md && GIT_DIR=/nowhere TZ=Asia/Tokyo \
+            $MAKE -s archive) >"$t_tmp/said" 2>&1 || { tail "$t_tmp/said"; return 1; }
+    cmp "$t_tmp/first.tar.gz" "$t_tmp/again/$name/dist/$name.tar.gz" &&
+        cmp dist/SHA256SUMS "$t_tmp/again/$name/dist/SHA256SUMS"
+}
+programs() { # FOLDER: app.c and app.cc of README.md, and what CMake builds of them
+    mkdir -p "$1" && awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' README.md >"$1/app.c" &&
+        awk '/^```cpp$/ { on = 1; next } /^```/ { on = 0 } on' README.md >"$1/app.cc" &&
+        [ -s "$1/app.c" ] && [ -s "$1/app.cc" ]
+}
+cmake_lists() { # FOLDER LINES: a project of both programs; LINES bring the target
+    printf '%s\n' 'cmake_minimum_required(VERSION 3.15)' 'project(app C CXX)' "$2" \
+        'set(CMAKE_CXX_STANDARD 17)' 'add_executable(app_c app.c)' 'add_executable(app_cc app.cc)' \
+        'target_link_libraries(app_c cellar::cellar)' 'target_link_libraries(app_cc cellar::cellar)' \
+        >"$1/CMakeLists.txt"
+}
+run_both() { # FOLDER
+    [ "$("$1/app_c" | tr '\n' ' ')" = 'Grace Ada Ada ' ] && [ "$("$1/app_cc")" = Ada ]
+}
+cmake_builds() { # FOLDER CMAKE-WORD...
+    folder=$1
+    shift
+    $alone cmake -S "$folder" -B "$folder/out" "$@" && $alone cmake --build "$folder/out" && run_both "$folder/out"
+}
+fetch_content() {
+    programs "$t_tmp/fetch" && cmake_lists "$t_tmp/fetch" "include(FetchContent)
+FetchContent_Declare(cellar URL file://$PWD/dist/$name.tar.gz URL_HASH SHA256=$sum)
+FetchContent_MakeAvailable(cellar)" && cmake_builds "$t_tmp/fetch"
+}
+fetch_content_of_another_hash_fails() {
+    sed "s/SHA256=..../SHA256=0000/" "$t_tmp/fetch/CMakeLists.txt" >"$t_tmp/fetch/new" &&
+        mv "$t_tmp/fetch/new" "$t_tmp/fetch/CMakeLists.txt" && rm -r "$t_tmp/fetch/out" || return 1
+    ! cmake -S "$t_tmp/fetch" -B "$t_tmp/fetch/out"
+}
+subdirectory() { # with the guests and each library of the system
+    programs "$t_tmp/sub" && unpack "$t_tmp/sub" &&
+        cmake_lists "$t_tmp/sub" "add_subdirectory($name)" &&
+        cmake_builds "$t_tmp/sub" -DCELLAR_ALL=ON -DCELLAR_LZ4=ON -DCELLAR_SQLITE=ON -DCELLAR_TLS=ON
+}
+meson_wrap() {
+    programs "$t_tmp/wrap" && mkdir -p "$t_tmp/wrap/subprojects/packagefiles" &&
+        cp "dist/$name.tar.gz" "$t_tmp/wrap/subprojects/packagefiles" &&
+        printf '%s\n' '[wrap-file]' "directory = $name" "source_filename = $name.tar.gz" \
+            "source_hash = $sum" '[provide]' 'cellar = cellar_dep' >"$t_tmp/wrap/subprojects/cellar.wrap" &&
+        printf '%s\n' "project('app', 'c', 'cpp', default_options: ['cpp_std=c++17'])" \
+            "executable('app_c', 'app.c', dependencies: dependency('cellar'))" \
+            "executable('app_cc', 'app.cc', dependencies: dependency('cellar'))" >"$t_tmp/wrap/meson.build" &&
+        $alone meson setup "$t_tmp/wrap/out" "$t_tmp/wrap" "$@" && $alone meson compile -C "$t_tmp/wrap/out" &&
+        run_both "$t_tmp/wrap/out"
+}
+meson_wrap_with_libraries() {
+    rm -rf "$t_tmp/wrap" && meson_wrap -Dcellar:all=true -Dcellar:lz4=true -Dcellar:sqlite=true -Dcellar:tls=true
+}
+conan_package() {
+    CONAN_HOME=$t_tmp/conan
+    export CONAN_HOME
+    (unset CC CXX && conan profile detect) && unpack "$t_tmp/recipe" && programs "$t_tmp/by-conan" &&
+        $alone conan create -nr -s build_type=Debug "$t_tmp/recipe/$name" -o 'cellar/*:all=True' &&
+        cmake_lists "$t_tmp/by-conan" 'find_package(cellar REQUIRED)' &&
+        (cd "$t_tmp/by-conan" && $alone conan install -nr -s build_type=Debug --requires="cellar/$version" -o 'cellar/*:all=True' \
+            -g CMakeDeps -g CMakeToolchain -of .) &&
+        cmake_builds "$t_tmp/by-conan" -DCMAKE_TOOLCHAIN_FILE=conan_toolchain.cmake -DCMAKE_BUILD_TYPE=Debug
+}
+
+t_case archive_is_made archive_is_made
+name=$(sed -n 's/.* \(cellar-.*\)\.tar\.gz$/\1/p' dist/SHA256SUMS)
+version=${name#cellar-} version=${version%-dev}
+sum=$(sha256sum "dist/$name.tar.gz" | cut -d ' ' -f 1)
+t_case checksums_hold checksums_hold
+if t_have python3; then t_case bill_names_archive_and_parts bill_names_archive_and_parts
+else t_skip bill_names_archive_and_parts "no python3"; fi
+t_case archive_makes_the_same_bytes_without_git same_bytes_without_git
+if t_have cmake; then
+    t_case cmake_fetch_content_builds_the_programs fetch_content
+    t_case cmake_fetch_content_of_another_hash_fails fetch_content_of_another_hash_fails
+    if [ -z "$libraries" ]; then t_case cmake_subdirectory_builds_the_programs subdirectory
+    else t_skip cmake_subdirectory_builds_the_programs "not installed: $libraries"; fi
+else
+    t_skip cmake_builds_the_programs "no cmake"
+fi
+if t_have meson; then
+    t_case meson_wrap_builds_the_programs meson_wrap
+    if [ -z "$libraries" ]; then t_case meson_links_the_libraries meson_wrap_with_libraries
+    else t_skip meson_links_the_libraries "not installed: $libraries"; fi
+else
+    t_skip meson_wrap_builds_the_programs "no meson"
+fi
+if t_have conan && t_have cmake; then t_case conan_package_builds_the_programs conan_package
+else t_skip conan_package_builds_the_programs "no conan or no cmake"; fi
+t_end packaging_archive
