@@ -247,7 +247,7 @@ $(B)/$(SO): $(OBJ_LIB) $(B)/libcellar.map
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete $(RELRO) -Wl,--version-script=$(B)/libcellar.map -o $@ \
 	  $(OBJ_LIB) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
-link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
+link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static -Wl$(comma)--gc-sections) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
 $(B)/cellar$(EXE): $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
 	$(Q)$(link_program) -lm $(LDLIBS)

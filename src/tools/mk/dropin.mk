@@ -116,4 +116,19 @@ archive: dropin
 	  >dist/$(SBOM)
 	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz $(SBOM) >SHA256SUMS && \
 	  cat SHA256SUMS
-.PHONY: dropin man archive dist
+
+# The program for a machine of this kind, or by a cross compiler, which has no uthash.h of its own.
+cross     = $(if $(filter $(*F:cellar-%=%),$(shell uname -m)),,$(*F:cellar-%=%)-linux-gnu-)
+dist/static/%: FORCE
+	$(Q)mkdir -p build/uthash $(@D) && cp '$(UTHASH)' build/uthash
+	$(Q)set -- STATIC=1 NOLINK=1 ALL_LIBS= UTHASH_DIR=build/uthash $(if $(cross),CC=$(cross)gcc \
+	  CXX=$(cross)g++ AR=$(cross)ar OBJCOPY=$(cross)objcopy); $(MAKE) --no-print-directory "$$@" all && \
+	  $(cross)strip -o $@ "$$($(MAKE) -s "$$@" where)/cellar-static"
+## release: all files of a release with their checksums in dist/release: archive, bill of materials, sdist,
+## wheel, static programs for x86-64 and arm64
+release: archive wheel dist/static/cellar-x86_64 dist/static/cellar-aarch64
+	$(Q)rm -rf dist/release && mkdir dist/release
+	$(Q)cp dist/$(ARCHIVE).tar.gz dist/$(SBOM) build/cellar_cache-$(PYTHON_VERSION)* dist/release
+	$(Q)for f in x86_64 aarch64; do cp dist/static/cellar-$$f dist/release/$(ARCHIVE)-linux-$$f || exit 1; done
+	$(Q)cd dist/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
+.PHONY: dropin man archive dist release
