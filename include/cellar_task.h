@@ -376,7 +376,7 @@ typedef struct cellar_pool_config {
     uint32_t max_groups;       /* groups of messages. Range 1..32,768. Default 256                */
     uint32_t max_routes;       /* routes of all queues. Range 1..65,536. Default 1,024            */
     uint32_t max_subscribers;  /* subscribers of signals. Range 1..65,536. Default 1,024          */
-    uint32_t reserved1;        /* 0                                                               */
+    uint32_t reserved1;        /* must be 0                                                       */
 } cellar_pool_config;
 CELLAR_STRUCT(cellar_pool_config, reserved1);
 

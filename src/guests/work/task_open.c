@@ -152,6 +152,7 @@ static const base_number task_numbers[] = {
     TASK_NUMBER(on_bad_journal, 0, CELLAR_JOURNAL_SET_ASIDE,
                 "on_bad_journal must be a cellar_journal_damaged"),
     TASK_NUMBER(reserved0, 0, 0, "reserved0 must be 0"),
+    TASK_NUMBER(reserved1, 0, 0, "reserved1 must be 0"),
 };
 
 /* Copy and check the options of the caller. */

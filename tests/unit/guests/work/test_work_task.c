@@ -681,7 +681,8 @@ T_CASE(task_limits)
                 { offsetof(cellar_pool_config, journal_level), 2 },
                 { offsetof(cellar_pool_config, on_bad_journal), 2 },
                 { offsetof(cellar_pool_config, restore_rate), 1000001 },
-                { offsetof(cellar_pool_config, reserved0), 1 } };
+                { offsetof(cellar_pool_config, reserved0), 1 },
+                { offsetof(cellar_pool_config, reserved1), 1 } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         defaults();
         memcpy((char *)&config + bad[i].offset, &bad[i].value, sizeof bad[i].value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    runs of schedules are on workers of the pool, with no lock held; a job may end its thread,
- *         close its pool or fork; a change is in force when its call returns.
+ * Aim:    runs of schedules are on workers of the pool, with no lock held; a job may end its thread;
+ *         a change is in force when its call returns.
  * Method: jobs wait for the test, and the test for jobs, by semaphores: no sleep decides anything.
  *         The clock of the system drives the pool. */
 #include <semaphore.h>
@@ -16,7 +16,6 @@
 static cellar_pool *s;
 static sem_t began, go_on;
 static atomic_uint runs, freed;
-static _Atomic pthread_t runner;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
 {
@@ -36,7 +35,6 @@ static void wait_for(sem_t *sem)
 static void quick(const cellar_task *f, void *ctx)
 {
     (void)f, (void)ctx;
-    atomic_store(&runner, pthread_self());
     atomic_fetch_add(&runs, 1);
     sem_post(&began);
 }
@@ -51,12 +49,6 @@ static void exits(const cellar_task *f, void *ctx)
 {
     quick(f, ctx);
     pthread_exit(NULL);
-}
-
-static void closes(const cellar_task *f, void *ctx)
-{
-    T_EQ_I64(cellar_pool_close(s), CELLAR_E_DEADLOCK);
-    quick(f, ctx);
 }
 
 static void count_free(void *payload, size_t len, void *ctx)
@@ -75,19 +67,6 @@ static cellar_schedule_spec opts_now(void)
 static schedule_figures figures(void)
 {
     return schedule_figures_of(s);
-}
-
-T_CASE(interval_runs_on_a_worker_of_the_pool)
-{
-    const cellar_schedule_spec o = opts_now();
-    open_with(0, 0);
-    T_EQ_I64(schedule_every(s, "e", 1, quick, NULL, &o), CELLAR_OK);
-    for (int i = 0; i < 5; i++) { wait_for(&began); }
-    T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
-    T_CHECK(!pthread_equal(atomic_load(&runner), pthread_self()));
-    T_CHECK(atomic_load(&runs) >= 5);
-    T_EQ_U64(atomic_load(&freed), 1);
 }
 
 T_CASE(close_waits_for_a_running_job)
@@ -187,46 +166,6 @@ T_CASE(job_that_ends_its_thread_has_ended)
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
-static void *tick_alone(void *arg)
-{
-    (void)arg;
-    (void)cellar_tick(s, 0, NULL);
-    return arg;
-}
-
-T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller)
-{
-    pthread_t t;
-    void *result = &t;
-    const cellar_schedule_spec o = opts_now();
-    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
-    cellar_pool_config c = { .struct_size = sizeof c, .host = &h };
-    atomic_store(&freed, 0);
-    T_REQUIRE(sem_init(&began, 0, 0) == 0);
-    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
-    T_EQ_I64(schedule_cron(s, "exits", "@yearly", NULL, exits, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "exits"), CELLAR_OK);
-    T_REQUIRE(pthread_create(&t, NULL, tick_alone, s) == 0 && pthread_join(t, &result) == 0);
-    T_CHECK(result == NULL); /* the tick did not return */
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(s, "call", &st), CELLAR_OK);
-    T_EQ_U64(st.thread_ends, 1);
-    T_EQ_U64(st.retried, 1); /* it is tried again before the next firing */
-    T_EQ_U64(figures().running, 1);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
-    T_EQ_U64(atomic_load(&freed), 1);
-}
-
-T_CASE(job_that_closes_its_pool_is_refused)
-{
-    const cellar_schedule_spec o = opts_now();
-    open_with(2, 0);
-    T_EQ_I64(schedule_cron(s, "closes", "@yearly", NULL, closes, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "closes"), CELLAR_OK);
-    wait_for(&began);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
-}
-
 /* ---- fork ---- */
 
 static int child_of(void)
@@ -273,23 +212,6 @@ T_CASE(forked_child_is_refused_by_schedules)
     wait_for(&began); /* the parent goes on */
     T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 2);
-}
-
-static void forks(const cellar_task *f, void *ctx)
-{
-    const pid_t child = fork();
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
-    quick(f, ctx);
-}
-
-T_CASE(job_may_fork)
-{
-    open_with(1, 0);
-    T_EQ_I64(schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "forks"), CELLAR_OK);
-    wait_for(&began);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
 }
 
 /* ---- changes under load ---- */
