@@ -199,6 +199,29 @@ T_ALONE(unread_entry_is_not_written_if_tier_is_full)
     store_end();
 }
 
+/* The parts of a long value that was replaced keep no place from other entries. */
+T_ALONE(unread_entry_is_written_behind_replaced_long_values)
+{
+    static char value[720000];
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cellar *c = open_with(&cfg), *others;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
+    T_REQUIRE(cellar_namespace_open(c, "others", &o, &others) == CELLAR_OK);
+    for (uint32_t i = 0; i < 60; i++) {
+        memset(value, (int)i, sizeof value);
+        T_EQ_I64(cellar_set(others, "long", 4, value, sizeof value, NULL), CELLAR_OK);
+        (void)cellar_tick(c, 1000, NULL);
+    }
+    T_CHECK(figure(c, "cellar_l2_live_bytes") < CELLAR_L2_BYTES_MIN / 5 * 2);
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), 0);
+    T_EQ_I64(cellar_namespace_close(others), CELLAR_OK);
+    shut(c);
+    store_end();
+}
+
 /* Main lowers a counter at each pass: an entry that reaches main was read before. */
 T_ALONE(entry_read_long_ago_is_written_at_eviction)
 {

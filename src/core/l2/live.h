@@ -11,6 +11,12 @@ BASE_INLINE uint32_t l2_live_slot(uint32_t generation)
 {
     return generation != 0 ? 1 + generation % (L2_LIVE_SLOTS - 1) : 0;
 }
+/* Return the bytes that are alive: the sum without what passes found dead in it. */
+BASE_INLINE uint64_t l2_live(const l2 *d)
+{
+    const uint64_t sum = base_load_rlx(&d->live_bytes);
+    return sum - sum / 256 * base_load_rlx(&d->live_dead);
+}
 CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d); /* segments with records */
 /* Count the record of a word that came, or went. */
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes);

@@ -259,6 +259,7 @@ static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
     const uint64_t span = base_load_acq(&d->sealed_seq) - first;
     if (live < share || share == 0) {
         d->looked = d->dead = 0;
+        base_store_rlx(&d->live_dead, 0u);
         return live < share;
     }
     if (d->looked == 0) { n = L2_LOOKS_FIRST; }
@@ -272,10 +273,11 @@ static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
         const uint64_t at = (i * span / n + shift) % span;
         (void)l2_pass_rows(d, &p, first + at, false, l2_row_look);
     }
-    const uint64_t dead = d->dead / (d->looked / 256 + 1); /* of 256 */
+    const uint64_t dead = BASE_MIN(d->dead / (d->looked / 256 + 1), 256); /* of 256 */
+    base_store_rlx(&d->live_dead, (uint32_t)dead);
     /* A sum from few looks is too high by an eighth at most: needless copies cost writes alone. */
     const uint64_t doubt = d->looked < l2_size(d) / 8 && dead != 0 ? live / 8 : 0;
-    return live / 256 * (256 - BASE_MIN(dead, 256)) < share + doubt;
+    return live / 256 * (256 - dead) < share + doubt;
 }
 
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */

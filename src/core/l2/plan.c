@@ -9,6 +9,7 @@
 
 #include "l2/admission.h"
 #include "l2/index.h"
+#include "l2/live.h"
 #include "l2/record.h"
 
 #define L2_UNUSED_PCT 40u /* share of the size: while more is alive, unused values are refused */
@@ -90,7 +91,7 @@ CELLAR_PRIVATE bool l2_put_used(l2 *d, uint64_t hash, const l2_meta *m)
 {
     if (!m->unused || l2_has_it(d, hash, m) || l2_seen_again(d, l2_h48(hash))) { return true; }
     const uint64_t bytes = (uint64_t)base_load_rlx(&d->places_seen) * d->form.seg_bytes;
-    if (m->kind == 0 && base_load_rlx(&d->live_bytes) <= bytes / 100 * L2_UNUSED_PCT) {
+    if (m->kind == 0 && l2_live(d) <= bytes / 100 * L2_UNUSED_PCT) {
         return true;
     }
     L2_COUNT(d, refused_unused);

@@ -33,7 +33,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
 #define L2_X(name, text) out->lost_##name = base_load_rlx(&d->lost_entries[L2_LOST_##name]);
     L2_LOSSES(L2_X)
 #undef L2_X
-    out->live_bytes = base_load_rlx(&d->live_bytes);
+    out->live_bytes = l2_live(d);
     out->bytes_today = base_load_rlx(&d->day.used);
     const uint32_t disk = base_load_acq(&d->disk);
     out->off = disk != L2_DISK_OK;

@@ -307,6 +307,7 @@ struct l2 {
     l2_index index;
     _Atomic uint64_t live_of[L2_LIVE_SLOTS]; /* live bytes of a generation */
     _Atomic uint64_t live_bytes; /* the sum */
+    _Atomic uint32_t live_dead; /* of 256 bytes of the sum, as passes found; 0: below half alive */
 
     sync_lock namespace_lock; /* rank L2_DEV; guards the fields down to next_id */
     l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
