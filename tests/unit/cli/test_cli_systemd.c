@@ -29,7 +29,7 @@ typedef struct manager {
     pid_t pid;
     int notify, out;       /* its datagrams; the output of the service */
     int log;               /* its error output; 0: that of the test */
-    char name[64];         /* of `notify`, as NOTIFY_SOCKET has it */
+    char name[T_FOLDER_MAX + 8]; /* of `notify`, as NOTIFY_SOCKET has it */
     bool tells;            /* NOTIFY_SOCKET is set */
     const char *env[8];    /* "NAME=value", NULL behind the last one */
     const char *listen_pid; /* NULL: that of the service */
@@ -37,8 +37,19 @@ typedef struct manager {
     int held_count;
 } manager;
 
-static void manager_open(manager *m, bool abstract)
+static const char *program(void)
 {
+    const char *bin = getenv("CELLAR_BIN");
+    return bin != NULL ? bin : "build/cellar";
+}
+
+/* False: the case is skipped. */
+static bool manager_open(manager *m, bool abstract)
+{
+    if (access(program(), X_OK) != 0) {
+        T_SKIP("this build has no program");
+        return false;
+    }
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     const struct timeval most = { 60 * (long)t_patience(), 0 };
     *m = (manager){ .tells = true, .out = -1 };
@@ -46,12 +57,14 @@ static void manager_open(manager *m, bool abstract)
     (void)snprintf(file, sizeof file, "%s/s", folder);
     (void)snprintf(policy, sizeof policy, "%s/policy", folder);
     (void)snprintf(m->name, sizeof m->name, abstract ? "@%s/n" : "%s/n", folder);
+    T_REQUIRE(strlen(m->name) < sizeof at.sun_path);
     memcpy(at.sun_path, m->name, strlen(m->name));
     if (abstract) { at.sun_path[0] = '\0'; }
     m->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     T_REQUIRE(setsockopt(m->notify, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0);
     T_REQUIRE(bind(m->notify, (struct sockaddr *)&at,
                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(m->name))) == 0);
+    return true;
 }
 
 static void manager_close(manager *m)
@@ -64,9 +77,8 @@ static void manager_close(manager *m)
 /* In the child: become the service. */
 static void service_exec(const manager *m, int out, char **words)
 {
-    const char *bin = getenv("CELLAR_BIN");
+    const char *const bin = strdup(program()); /* the variable goes */
     char count[16], pid[32];
-    bin = strdup(bin != NULL ? bin : "build/cellar");
     int high[4];
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)dup2(out, 1);
@@ -171,7 +183,7 @@ static long long now_us(void)
 static void tells_of(bool abstract)
 {
     manager m;
-    manager_open(&m, abstract);
+    if (!manager_open(&m, abstract)) { return; }
     write_policy("[db0]\ndeny secret*\n");
     service_start(&m, (const char *[]){ "--policy", policy, NULL });
     T_CHECK(begins(told(&m, 0), "READY=1\nSTATUS=serving clients"));
@@ -201,7 +213,7 @@ T_CASE(manager_on_an_abstract_socket_hears_the_same) { tells_of(true); }
 T_CASE(nothing_is_sent_without_notify_socket)
 {
     manager m;
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     m.tells = false;
     m.env[0] = "WATCHDOG_USEC=2000";
     service_start(&m, NULL);
@@ -214,7 +226,7 @@ T_CASE(nothing_is_sent_without_notify_socket)
 T_CASE(watchdog_of_another_process_gets_no_beat)
 {
     manager m;
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     m.env[0] = "WATCHDOG_USEC=2000";
     m.env[1] = "WATCHDOG_PID=1";
     service_start(&m, NULL);
@@ -266,7 +278,7 @@ T_CASE(beats_come_from_a_loop_that_turns)
 {
     manager m;
     int least = INT32_MAX;
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     m.env[0] = "WATCHDOG_USEC=20000";
     service_start(&m, (const char *[]){ "--danger", NULL });
     T_CHECK(begins(told(&m, 0), "READY=1"));
@@ -308,7 +320,7 @@ T_CASE(sigterm_during_the_open_ends_in_order)
     manager m;
     char line[T_FOLDER_MAX + 16];
     int log[2];
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     T_REQUIRE(pipe2(log, O_CLOEXEC | O_NONBLOCK) == 0);
     while (write(log[1], block, sizeof block) > 0 || write(log[1], block, 1) > 0) { }
     T_REQUIRE(fcntl(log[1], F_SETFL, 0) == 0); /* the service waits there */
@@ -356,7 +368,7 @@ T_CASE(own_sockets_stand_in_place_of_options)
 {
     manager m;
     char line[64];
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     const struct sockaddr_in tcp = hold(&m);
     service_start(&m, NULL);
     (void)snprintf(line, sizeof line, "ready: port %u sockets of LISTEN_FDS\n",
@@ -374,7 +386,7 @@ T_CASE(own_sockets_stand_in_place_of_options)
 T_CASE(sockets_that_a_port_refuses_exit_3)
 {
     manager m;
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     (void)hold(&m);
     m.held[m.held_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     service_start(&m, NULL);
@@ -485,7 +497,7 @@ T_CASE(restarts_behind_held_sockets_lose_no_request)
     pthread_t id[2];
     char disk[T_FOLDER_MAX + 16];
     const uint64_t restarts = t_env_u64("RESTARTS", t_share(24));
-    manager_open(&m, false);
+    if (!manager_open(&m, false)) { return; }
     users[0] = users[1] = (user){ .m = &m, .tcp = hold(&m) };
     (void)snprintf(disk, sizeof disk, "--l2=%s/l2", folder);
     const char *const options[] = { disk, "--l2-bytes=32M", NULL };
