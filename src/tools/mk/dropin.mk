@@ -8,6 +8,7 @@
 #            include/*.h, program's --help -- apidoc.awk, mdoc.awk --> dist/doc/man?
 #            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/*.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, .spdx.json, dist/SHA256SUMS
+#            archive + src/tools/package/debian --> build/deb/*.deb
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
 # and the source id, so that a new commit makes new pairs.
@@ -117,6 +118,19 @@ archive: dropin
 	$(Q)cd dist && sha256sum $(PAIRS) $(ARCHIVE).tar.gz $(SBOM) >SHA256SUMS && \
 	  cat SHA256SUMS
 
+## deb: packages of Debian, below build/deb, from the archive (DEB_VERSION another version)
+DEB_VERSION = $(VERSION)$(if $(DEV),~dev)
+DEB       = build/deb/cellar-$(DEB_VERSION)
+deb: archive
+	$(Q)rm -rf build/deb && mkdir -p $(DEB)
+	$(Q)tar -xzf dist/$(ARCHIVE).tar.gz --strip-components=1 -C $(DEB)
+	$(Q)cp dist/$(ARCHIVE).tar.gz build/deb/cellar_$(DEB_VERSION).orig.tar.gz
+	$(Q)cp -r src/tools/package/debian $(DEB)
+	$(Q)printf 'cellar (%s-1) unstable; urgency=medium\n\n  * Release %s.\n\n -- %s  %s\n' \
+	  '$(DEB_VERSION)' '$(DEB_VERSION)' "$$(sed -n 's/^Maintainer: //p' $(DEB)/debian/control)" \
+	  "$$(date -u -R -d @$(EPOCH))" >$(DEB)/debian/changelog
+	$(Q)cd $(DEB) && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u CC -u CXX -u CFLAGS dpkg-buildpackage -us -uc
+
 # The program for a machine of this kind, or by a cross compiler, which has no uthash.h of its own.
 cross     = $(if $(filter $(*F:cellar-%=%),$(shell uname -m)),,$(*F:cellar-%=%)-linux-gnu-)
 dist/static/%: FORCE
@@ -131,4 +145,4 @@ release: archive wheel dist/static/cellar-x86_64 dist/static/cellar-aarch64
 	$(Q)cp dist/$(ARCHIVE).tar.gz dist/$(SBOM) build/cellar_cache-$(PYTHON_VERSION)* dist/release
 	$(Q)for f in x86_64 aarch64; do cp dist/static/cellar-$$f dist/release/$(ARCHIVE)-linux-$$f || exit 1; done
 	$(Q)cd dist/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
-.PHONY: dropin man archive dist release
+.PHONY: dropin man archive dist deb release
