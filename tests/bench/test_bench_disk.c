@@ -105,12 +105,6 @@ void disk_cellar_figures(void *store, disk_figures *out)
     (void)store;
     memset(out, 0, sizeof *out);
 }
-int disk_cellar_range(void *store, const void *key, size_t key_len, uint64_t offset, void *buf,
-                      size_t len)
-{
-    (void)offset;
-    return script_get(store, key, key_len, buf, len, &len);
-}
 uint64_t disk_cellar_live(const char *dir)
 {
     (void)dir;
