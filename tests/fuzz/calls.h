@@ -529,11 +529,13 @@ static void due_promised(const calls_key *k, uint64_t number, bool durable)
 }
 
 /* Return how many entries the disk has refused or dropped in this life, other than for their TTL or
- * their size. Never more than 40 % of it are alive, so no value needs a use. */
+ * their size. Parts of long values that were replaced count as alive until a pass finds them, so a
+ * value may need a use. */
 static uint64_t due_refusals(void)
 {
     static const char *const names[] = { "cellar_l2_dropped_total", "cellar_l2_stalled_total",
-                                         "cellar_l2_off", "cellar_l2_rejected_changed_total" };
+                                         "cellar_l2_off", "cellar_l2_rejected_changed_total",
+                                         "cellar_l2_rejected_unused_total" };
     const size_t cap = 1 << 18;
     char *text = malloc(cap), line[48];
     size_t len = 0, more = 0;
@@ -544,7 +546,7 @@ static uint64_t due_refusals(void)
         count = world.refusals + 1; /* no memory */
         text[0] = '\0';
     }
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
         (void)snprintf(line, sizeof line, "\n%s ", names[i]);
         const char *at = strstr(text, line);
         count += at != NULL ? strtoull(at + strlen(line), NULL, 10) : 0;
