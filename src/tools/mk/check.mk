@@ -87,7 +87,7 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   'x|build: plain suite|$(BUILD_OF) T=' \
   't|pages and pairs|$(MAKE) -j$(CPUS) --no-print-directory test-now NOLINK=1 T="$(TESTS_PAGES)"' \
-  'x|build: no libraries|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS=' \
+  'x|build: no libraries|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS= CFLAGS=-O0' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
   'x|build: random calls|$(BUILD_OF) SAN=address$(comma)undefined T=calls_fuzz' \
   'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
