@@ -61,19 +61,8 @@ static bool l2_unread_waits(l2 *d)
     return now - d->unread_ns < L2_UNREAD_NS;
 }
 
-/* Read the head of a value in parts, twice if that fails. */
-static int l2_owner_read(l2 *d, const l2_word *w, unsigned char *at, l2_rec *r)
-{
-    int e = ENODATA;
-    for (int i = 0; i < 2 && w->lsn != 0 && w->bytes <= L2_OWNER_BYTES; i++) {
-        e = l2_record_read(d, w->lsn, at, w->bytes, r);
-        if (e == 0 || e == ENODATA || e == EILSEQ) { break; }
-    }
-    return e;
-}
-
 /* Return true if the part with this key belongs to a value that a get finds. p->e: the disk does
- * not answer, and the part waits. */
+ * not answer, or a read of this segment's heads failed for the first time: the part waits. */
 static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
 {
     unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
@@ -89,9 +78,13 @@ static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
     const l2_word w = l2_index_find48(d, h48);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     memset(&m, 0, offsetof(l2_meta, tags));
-    const int read = l2_owner_read(d, &w, at, &r);
+    const int read = w.lsn != 0 && w.bytes <= sizeof at
+                         ? l2_record_read(d, w.lsn, at, w.bytes, &r)
+                         : ENODATA;
     const bool fails = read != 0 && read != ENODATA && read != EILSEQ;
-    if (fails && (l2_standing(d) || base_load_acq(&d->disk) != L2_DISK_OK)) {
+    const bool first = !p->looks && d->unread_lsn != p->begin;
+    if (fails && (first || l2_standing(d) || base_load_acq(&d->disk) != L2_DISK_OK)) {
+        if (!p->looks) { d->unread_lsn = p->begin; }
         p->e = read;
         return false;
     }

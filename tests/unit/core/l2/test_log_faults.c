@@ -930,7 +930,7 @@ T_CASE(head_that_cannot_be_read_delays_no_pass)
     while (l2_seq_of(d, base_load_acq(&d->head)) <= end) {
         const uint64_t head = base_load_acq(&d->head);
         while (!l2_pass_due(d)) { change_key(OLD, false, true); }
-        (void)l2_tick(d, 0);
+        for (int i = 0; i < 2; i++) { (void)l2_tick(d, 0); } /* it is read once again */
         T_REQUIRE(base_load_acq(&d->head) > head);
     }
     T_EQ_U64(base_load_rlx(&d->n.offs), 0);
