@@ -13,6 +13,7 @@
 #include "stats/hist.h"
 
 #define L2_ROUNDS 64 /* short transfers and interruptions */
+#define L2_PAGES_NS UINT64_C(1000000000) /* for reads of single pages */
 #define L2_QUICK_WRITES 100u /* in a row, until callers write again */
 
 static void l2_timed(const l2 *d, stats_op op, uint64_t ns)
@@ -69,9 +70,14 @@ CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn)
 
 CELLAR_PRIVATE int l2_log_read_pages(l2 *d, unsigned char *buf, size_t n, uint64_t lsn)
 {
+    const uint64_t since_ns = base_now_ns();
     const int e = l2_log_read(d, buf, n, lsn);
     bool any = e == 0;
     for (size_t off = 0, part; e != 0 && off < n; off += part) {
+        /* Not known: does the disk fail, or these pages? */
+        const bool unknown = base_load_acq(&d->disk) != L2_DISK_OK ||
+                             base_load_acq(&d->stop) != 0 || base_now_ns() - since_ns > L2_PAGES_NS;
+        if (unknown && base_load_rlx(&d->ready) != 0) { return e; }
         part = BASE_MIN(L2_PAGE - (size_t)((lsn + off) % L2_PAGE), n - off);
         const bool read = l2_log_read(d, buf + off, part, lsn + off) == 0;
         if (!read) { memset(buf + off, 0, part); }

@@ -11,7 +11,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
 /* Read bytes of the log from data.seg. They lie in one segment. */
 CELLAR_PRIVATE int l2_log_read(l2 *d, void *buf, size_t n, uint64_t lsn);
 /* Read them page by page if that fails: a page that cannot be read is zeros. Return 0, or an errno
- * if no page can be read. */
+ * if no page can be read, or it is not known which: the disk is off, or takes over 1 s. */
 CELLAR_PRIVATE int l2_log_read_pages(l2 *d, unsigned char *buf, size_t n, uint64_t lsn);
 /* Read them if memory has all of them. */
 CELLAR_PRIVATE bool l2_log_read_now(l2 *d, void *buf, size_t n, uint64_t lsn);

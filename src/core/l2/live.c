@@ -52,6 +52,7 @@ CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row)
 CELLAR_PRIVATE void l2_live_none(l2 *d)
 {
     for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) { l2_live_over(d, i); }
+    base_store_rlx(&d->live_dead, 0u);
 }
 
 BASE_SIZE_END

@@ -29,6 +29,7 @@
 
 #define L2_FLUSH_LOOK_NS UINT64_C(2000000)
 #define L2_AWAKE 4 /* times sync_spins: pauses of a waiter before it sleeps */
+#define L2_HANDED_BYTES ((uint64_t)256 << 10) /* to the device at once */
 #define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 
 /* ---- append ---- */
@@ -279,13 +280,18 @@ static SYNC_HOLDS(L2_LOG) void l2_seg_begin(l2 *d, uint64_t seq, uint64_t synced
     base_store_rel(&d->sealed_seq, seq);
 }
 
-CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq)
+CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq, _Atomic uint64_t *since_ns)
 {
     const uint64_t begin = seq * d->form.seg_bytes;
     const l2_ring *r = l2_ring_at(d, begin);
     base_vfs_file *f = base_load_acq(&r->file);
     if (d->vfs->writeback == NULL || f == NULL) { return; }
-    d->vfs->writeback(d->vfs->ctx, f, begin % base_load_acq(&r->size), d->form.seg_bytes);
+    const uint64_t at = begin % base_load_acq(&r->size);
+    for (uint64_t n = 0, piece; n < d->form.seg_bytes; n += piece) {
+        piece = BASE_MIN(d->form.seg_bytes - n, L2_HANDED_BYTES);
+        if (since_ns != NULL) { base_store_rlx(since_ns, base_now_ns()); }
+        d->vfs->writeback(d->vfs->ctx, f, at + n, piece);
+    }
 }
 
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
@@ -303,8 +309,7 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
     int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
     if (e == 0) { e = l2_write_rows(d, &t); }
     if (e == 0 && d->cfg.level != L2_DROP) { /* a disk that is slower than puts slows them here */
-        base_store_rlx(&d->write_ns, base_now_ns());
-        l2_hand_over(d, seq);
+        l2_hand_over(d, seq, &d->write_ns);
         base_store_rlx(&d->write_ns, (uint64_t)0);
     }
     if (e == 0 && d->cfg.level == L2_ALWAYS) { l2_place_zero(d, seq + 1); }

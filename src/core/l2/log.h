@@ -63,8 +63,9 @@ CELLAR_PRIVATE bool l2_pass_due(const l2 *d); /* few segments are free */
 /* Finish segment `seq` if it is the open one, and begin the next one, with `synced` in its header.
  * The caller holds `writing`. */
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced);
-/* Hand a segment to the device, which begins to write it: else a sync writes all of them. */
-CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq);
+/* Hand a segment to the device, which begins to write it: else a sync writes all of them.
+ * since_ns: begin of each call of the system, or NULL. */
+CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq, _Atomic uint64_t *since_ns);
 /* Write the rows of the open segment: all that a close syncs has rows. No thread appends. */
 CELLAR_PRIVATE int l2_rows_now(l2 *d);
 /* Copy `n` bytes of the log from the buffer. Return false if it does not have them any more. */

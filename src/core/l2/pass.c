@@ -104,7 +104,8 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
         if (p->looks) { n = BASE_MIN(n, BASE_MAX(d->form.seg_bytes / 8, row->bytes)); }
         p->at = row->off;
         p->e = l2_log_read_pages(d, d->work, (size_t)n, p->begin + row->off);
-        if (p->got) { p->e = 0; } /* the disk answers: these pages are lost */
+        /* The disk answers: these pages are lost. */
+        if (p->got && base_load_acq(&d->disk) == L2_DISK_OK && !l2_standing(d)) { p->e = 0; }
         p->got = p->e == 0;
         p->have = p->got ? n : 0;
         L2_COUNT_BY(d, passed_bytes, n);
@@ -226,8 +227,8 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
         const bool read = e == 0 || p.full || e == EILSEQ;
         if (e == EAGAIN || (!read && l2_unread_waits(d))) { return done; } /* EAGAIN: of writes */
         d->unread_ns = 0;
-        if (p.lost != 0) { l2_lost_entries(d, L2_LOST_unread, p.lost, p.lost_bytes); }
         if (p.full && done != 0) { return done; } /* there is room for it after the FLOOR */
+        if (p.lost != 0) { l2_lost_entries(d, L2_LOST_unread, p.lost, p.lost_bytes); }
         done++;
         if (e != 0) { break; }
     } while (done < n && l2_segs_free(d, base_load_acq(&d->tail)) > leaves);

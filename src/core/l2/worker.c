@@ -84,7 +84,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_resize_work(d);
         more = l2_pass_work(d) || more;
         while (d->cfg.level == L2_DROP && d->flushed_seq < base_load_acq(&d->sealed_seq)) {
-            l2_hand_over(d, d->flushed_seq++);
+            l2_hand_over(d, d->flushed_seq++, NULL);
         }
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
