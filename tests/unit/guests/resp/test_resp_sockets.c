@@ -72,15 +72,14 @@ static void refused(const cellar_resp_config *o, cellar_err code, const char *wh
 static void finish_and_close(void)
 {
     T_EQ_I64(cellar_resp_finish(port, 60000), CELLAR_OK);
-    cellar_resp_close(port);
+    port_close();
 }
 
 static void end(void)
 {
     for (int *fd = held; *fd >= 0; fd++) { close(*fd); }
     (void)unlink(port_path);
-    T_EQ_I64(rmdir(port_folder), 0);
-    api_shut(port_store);
+    port_end();
 }
 
 T_CASE(each_family_is_served_and_the_sockets_outlive_the_port)
@@ -157,7 +156,7 @@ T_CASE(first_request_of_an_accepted_client_is_waited_for)
     T_EQ_I64(recv(young, reply, sizeof reply - 1, 0), 7);
     T_EQ_STR(reply, "+PONG\r\n");
     close(young);
-    cellar_resp_close(port);
+    port_close();
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
     const int silent = dial(held[0]);
     port_run();
@@ -179,7 +178,7 @@ T_CASE(finished_port_watches_its_sockets_no_more)
     const int waits = dial(held[0]);
     p.fd = cellar_resp_fd(port);
     T_EQ_I64(poll(&p, 1, 0), 0);
-    cellar_resp_close(port);
+    port_close();
     close(waits);
     end();
 }
@@ -250,7 +249,7 @@ T_CASE(socket_of_a_public_address_needs_consent_and_a_long_password)
     refused(&o, CELLAR_E_DENIED, "at least 16 bytes");
     o.password = PORT_PASSWORD;
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
-    cellar_resp_close(port);
+    port_close();
     end();
 }
 
@@ -276,7 +275,7 @@ T_CASE(unix_socket_serves_its_user_alone)
         T_EQ_STR(ask(own, "PING\r\n"), "+PONG\r\n");
         close(own);
         close(stranger);
-        cellar_resp_close(port);
+        port_close();
     }
     end();
 }
@@ -295,14 +294,14 @@ T_CASE(every_failure_of_open_leaves_the_sockets)
             const cellar_err err = cellar_resp_open(port_store, &o, &port);
             calls = base_fault_io_arm(sites[i], 0, 0, false);
             T_CHECK(err == CELLAR_E_INVAL || err == CELLAR_E_IO || err == CELLAR_OK);
-            cellar_resp_close(port);
+            port_close();
         }
     }
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
     const int fd = dial(held[0]);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
     close(fd);
-    cellar_resp_close(port);
+    port_close();
     end();
 }
 
