@@ -169,7 +169,8 @@ def busy():
                  m("queue_tasks", 9, pool="images", queue="slow"),
                  m("queue_oldest_seconds", 75, pool="images", queue="slow"),
                  m("schedule_schedules", 3, pool="nightly"),
-                 m("refresh_rows", 4, pool="prices"), m("bus_live", 2, bus="events")]
+                 m("refresh_rows", 4, pool="prices"),
+                 m("bus_published_total", 2 * n, pool="events")]
         yield [{"metrics": store, "hot_keys": [
             {"namespace": "db0", "key": "<b>bold</b>", "gets_per_s": 8, "share": 0.5}]},
             {"metrics": parts}]
