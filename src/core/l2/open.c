@@ -390,7 +390,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     d->super.synced = base_load_acq(&d->synced);
-    if (over != UINT64_MAX) { d->super.settled = over; } /* a state with a number up to it is over */
+    if (over != UINT64_MAX) { d->super.settled = over; } /* SUPER may be behind it */
     if (d->cfg.level == L2_DROP && (whole || synced || !same_boot)) {
         d->settled = ++d->super.settled;
     }

@@ -349,7 +349,7 @@ struct l2 {
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
-    uint64_t unread_lsn;     /* segment with a part whose head could not be read once */
+    uint64_t unread_lsn;     /* segment; a head of its parts could not be read once */
     uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free */
