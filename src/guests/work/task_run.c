@@ -354,6 +354,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     }
     task_settle_runs(p, &a);
     task_body_drop(p, r->body, true);
+    task_body_drop(p, r->lost, true);
     task_body_drop(p, r->result, true);
     task_ext_free(p, spare);
     task_ext_free(p, a.dead_ext);
@@ -651,6 +652,8 @@ static void task_hard(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **sp
                       task_after *a) SYNC_HOLDS(QUEUE)
 {
     task *t = task_attempt_over(p, r);
+    /* Its function still reads the payload of a later task of a burst. */
+    if (t->body != r->body) { r->lost = task_body_hold(t->body); }
     r->name->count[STATS_TASK_TIMEOUT]++;
     a->timed_out = r->name;
     if (r->pooled) {

@@ -207,6 +207,7 @@ typedef struct task_run { /* one attempt */
     task_name *name;
     const task_name *calls;  /* the same for its thread: name of the task that its function runs */
     task_body *body;         /* counted; with a burst that of the first task */
+    task_body *lost;         /* counted; of a later task of the burst, past its time-out; or NULL */
     task_body *shown;        /* body of the task that its thread runs */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */

@@ -376,6 +376,56 @@ T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
     atomic_store(&now_ms, 0);
 }
 
+static atomic_uint freed;
+
+static void count_free(void *payload, size_t len, void *ctx)
+{
+    (void)len, (void)ctx;
+    free(payload);
+    atomic_fetch_add(&freed, 1);
+}
+
+/* Return from the first attempt after the second one has ended the task. */
+static cellar_verdict outlives(const cellar_task *t, void *ctx)
+{
+    if (*(const char *)t->payload != 'T' || t->attempt != 1) { return act(t, ctx); }
+    sem_post(&began);
+    wait_for(&go_on);
+    T_EQ_U64(atomic_load(&freed), 0);
+    T_EQ_MEM(t->payload, "T", 1);
+    return cellar_verdict_ok();
+}
+
+T_CASE(payload_outlives_the_time_out_of_a_later_task)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 10, .base_ms = 1,
+                                 .queue = "default" };
+    const cellar_submit_opts owned = { .struct_size = sizeof owned, .free_fn = count_free };
+    char *payload = malloc(1);
+    T_REQUIRE(payload != NULL);
+    *payload = 'T';
+    atomic_store(&freed, 0);
+    atomic_store(&now_ms, 1000000);
+    open_it(1);
+    T_EQ_I64(cellar_task_register(p, "timed", outlives, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
+    T_REQUIRE(cellar_task_submit(p, "timed", "a", 1, NULL, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_task_submit(p, "timed", payload, 1, &owned, NULL) == CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    wait_for(&began);
+    atomic_fetch_add(&now_ms, 10);
+    while (figures().timed_out == 0) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK); }
+    atomic_fetch_add(&now_ms, 1000); /* the delay of the second attempt */
+    while (figures().ok != 2) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK); }
+    T_EQ_U64(figures().timed_out, 1);
+    T_REQUIRE(cellar_task_submit(p, "t", "H", 1, NULL, NULL) == CELLAR_OK);
+    wait_for(&began); /* the other worker has left its last task */
+    for (int i = 0; i < 2; i++) { sem_post(&go_on); }
+    finish();
+    T_EQ_U64(atomic_load(&freed), 1);
+    atomic_store(&now_ms, 0);
+}
+
 /* ---- several queues ---- */
 
 /* Let the one worker run 'H', and queue `n` tasks in each queue of the names meanwhile. Their
