@@ -212,7 +212,11 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
         if (delay_ms == 0 && n->group != NULL) {
             t->timer.due_ms = now_ms;
             task_mark(p, t, a);
-            task_to_front(p, t, a);
+            if (n->parked.count == 0) {
+                task_to_front(p, t, a);
+            } else {
+                task_to_parked(p, t); /* the caller releases the oldest */
+            }
             return;
         }
         task_to_wheel(p, t, CELLAR_TASK_RETRY, at_ms, a);

@@ -164,6 +164,19 @@ T_CASE(nack_returns_now_or_after_its_delay)
     close_it();
 }
 
+T_CASE(message_that_returns_goes_before_parked_ones)
+{
+    start();
+    group_opts.parallel = 1;
+    group("q", NULL, NULL);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(send("q", "a\0b\0c" + 2 * i), CELLAR_OK); }
+    const cellar_task *a = take("q", "a");
+    take_none("q"); /* parks the others */
+    settle(a, cellar_verdict_retry());
+    for (int i = 0; i < 3; i++) { take_and_end("q", "a\0b\0c" + 2 * i); }
+    close_it();
+}
+
 T_CASE(verdicts_of_functions_decide)
 {
     start();
