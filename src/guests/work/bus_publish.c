@@ -38,6 +38,7 @@ typedef struct bus_publication { /* arguments of a publish */
     bus_queue *queue[CELLAR_BUS_QUEUES_MAX];
     uint32_t queue_count, count;
     uint64_t generation;     /* of groups and routes, when `queue` was found */
+    uint64_t until_ns;       /* end of the wait for room; 0: it has not waited yet */
     bool unrouted;
 } bus_publication;
 
@@ -194,10 +195,10 @@ static void bus_dropped(const task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
 }
 
 /* Put a row into each group. PENDING: groups or routes changed. */
-static cellar_err bus_put(cellar_pool *p, const bus_publication *l, task_body *b, task_draft *d,
+static cellar_err bus_put(cellar_pool *p, bus_publication *l, task_body *b, task_draft *d,
                           cellar_task_id *ids, work_time now)
 {
-    task_after a = { .done = NULL };
+    task_after a = { .until_ns = l->until_ns };
     cellar_err err = CELLAR_PENDING;
     sync_take(QUEUE, &p->lock);
     const bool same = l->generation == p->bus.generation;
@@ -220,6 +221,7 @@ static cellar_err bus_put(cellar_pool *p, const bus_publication *l, task_body *b
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
+    l->until_ns = a.until_ns; /* a further look waits no longer */
     for (uint32_t i = 0; same && i < l->count; i++) { task_body_drop(p, d[i].body, false); }
     return err;
 }

@@ -692,7 +692,7 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
                                  uint64_t bytes, work_time now, task_after *a) SYNC_HOLDS(QUEUE)
 {
     const task_run *mine = task_run_mine(p);
-    const uint64_t until_ns = base_until_ns(p->cfg.block_timeout_ms);
+    if (a->until_ns == 0) { a->until_ns = base_until_ns(p->cfg.block_timeout_ms); }
     task_name *n;
     cellar_err err;
     task_bursts_recall(p, a);
@@ -706,15 +706,15 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
             continue;
         }
         if (full == CELLAR_POOL_BLOCK) {
-            err = task_must_not_sleep(p, mine) ? CELLAR_E_DEADLOCK
-                  : base_now_ns() >= until_ns  ? CELLAR_E_TIMEOUT
-                                               : CELLAR_OK;
+            err = task_must_not_sleep(p, mine)   ? CELLAR_E_DEADLOCK
+                  : base_now_ns() >= a->until_ns ? CELLAR_E_TIMEOUT
+                                                 : CELLAR_OK;
         }
         if (err != CELLAR_OK) {
             (n != NULL ? n->count : p->count)[STATS_TASK_REJECTED_FULL]++;
             return err;
         }
-        task_sleep(p, mine, until_ns);
+        task_sleep(p, mine, a->until_ns);
         err = task_intake_of(p);
         if (err != CELLAR_OK) { return err; }
     }

@@ -463,6 +463,7 @@ typedef struct task_after {
     struct sched_news *news; /* of task_fire */
     struct sched_entry *unwritten; /* chain: schedules with a due time to write */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
+    uint64_t until_ns;       /* a submit waits for room to then; 0: it has not waited yet */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the bursts */
     bool failed;             /* a run of a schedule failed, to log */

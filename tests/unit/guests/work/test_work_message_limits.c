@@ -5,6 +5,10 @@
  *         nothing.
  * Method: both clocks are variables; the test calls cellar_tick. Every allocation fails once. After
  *         each step: submitted + requeued == ended + live, of the pool and of each group. */
+#include <pthread.h>
+#include <sched.h>
+
+#include "base/clock.h"
 #include "base/fault.h"
 #include "cellar_observe.h"
 #include "tests/support/struct_sizes.h" /* before the variables of the kit */
@@ -47,6 +51,43 @@ T_CASE(message_limits_refuse_drop_or_block)
     settle(c, cellar_verdict_ok());
     take_and_end("new", "a");
     take_and_end("new", "b");
+    close_it();
+}
+
+static _Atomic bool changes, gave_up;
+
+/* Change routes until the publish of the test returns, for 100 of its waits at most. */
+static void *change_routes(void *in_time)
+{
+    const uint64_t until_ns = base_until_ns(5000);
+    while (!gave_up && base_now_ns() < until_ns) {
+        T_EQ_I64(cellar_bus_route(p, "k", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
+        T_EQ_I64(cellar_bus_route(p, "k", "q", CELLAR_BUS_AMQP, false), CELLAR_OK);
+        changes = true;
+        (void)sched_yield(); /* a look and its put meet no change now and then */
+    }
+    *(bool *)in_time = gave_up;
+    return NULL;
+}
+
+T_CASE(blocked_publish_times_out_while_routes_change)
+{
+    pthread_t t;
+    bool in_time = false;
+    defaults();
+    config.block_timeout_ms = 50;
+    open_empty();
+    group_opts.max_messages = 1;
+    group_opts.on_full = CELLAR_BUS_FULL_BLOCK;
+    group("q", NULL, NULL);
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, change_routes, &in_time) == 0);
+    while (!changes) { (void)sched_yield(); }
+    T_EQ_I64(send("q", "b"), CELLAR_E_TIMEOUT);
+    gave_up = true;
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_CHECK(in_time);
+    take_and_end("q", "a");
     close_it();
 }
 
