@@ -649,7 +649,14 @@ CELLAR_PRIVATE bool task_name_fits(const task_name *n, uint32_t count, uint64_t 
            n->live_bytes <= o->queue_bytes - bytes;
 }
 
-/* Ask the names of drafts for room. E_BUSY: *full has none; E_TOOBIG: it never has. */
+/* Return whether a full name makes room: it drops its oldest task, and has one. */
+static bool task_name_yields(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE)
+{
+    return n->opts.on_full == CELLAR_POOL_DROP_OLDEST && task_queue_oldest(p, n) != NULL;
+}
+
+/* Ask the names of drafts for room. E_BUSY: *full has none, and yields only if all full ones do;
+ * E_TOOBIG: a name never has. */
 static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t count,
                                  task_name **full) SYNC_HOLDS(QUEUE)
 {
@@ -665,8 +672,8 @@ static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t c
         if (n == NULL) { continue; }
         if (n->asked > n->opts.queue_cap || n->asked_bytes > n->opts.queue_bytes) {
             err = CELLAR_E_TOOBIG;
-        } else if (err == CELLAR_OK && !task_name_fits(n, n->asked, n->asked_bytes)) {
-            *full = n;
+        } else if (err != CELLAR_E_TOOBIG && !task_name_fits(n, n->asked, n->asked_bytes)) {
+            if (*full == NULL || task_name_yields(p, *full)) { *full = n; }
             err = CELLAR_E_BUSY;
         }
         n->asked = 0; /* the next task of the name asks for nothing */
@@ -675,16 +682,17 @@ static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t c
     return err;
 }
 
-/* Ask pool and names for room. E_BUSY: *full has none; NULL: the pool. */
+/* Ask pool and names for room. E_BUSY: *full has none; NULL: the pool. A pool that drops its oldest
+ * task is asked last. */
 static cellar_err task_fit(cellar_pool *p, const task_draft *d, uint32_t count, uint64_t bytes,
                            task_name **full) SYNC_HOLDS(QUEUE)
 {
+    const bool room = task_fits(p, count, bytes);
     *full = NULL;
-    if (!task_fits(p, count, bytes)) {
-        const bool never = count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes;
-        return never ? CELLAR_E_TOOBIG : CELLAR_E_BUSY;
-    }
-    return p->limits ? task_names_fit(p, d, count, full) : CELLAR_OK;
+    if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+    if (!room && p->cfg.on_full != CELLAR_POOL_DROP_OLDEST) { return CELLAR_E_BUSY; }
+    const cellar_err err = p->limits ? task_names_fit(p, d, count, full) : CELLAR_OK;
+    return err == CELLAR_OK && !room ? CELLAR_E_BUSY : err;
 }
 
 /* Wait until there is room, or make some. */

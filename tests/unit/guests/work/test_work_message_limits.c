@@ -131,6 +131,37 @@ T_CASE(each_full_group_answers_for_itself)
     close_it();
 }
 
+/* A group that drops its oldest message does so only if the publish then succeeds. */
+T_CASE(failed_publish_drops_no_message)
+{
+    defaults();
+    config.queue_cap = 4;
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    open_empty();
+    group_opts.max_messages = 1;
+    group_opts.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
+    group("q", "first", NULL);
+    group("q", "second", NULL);
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    const cellar_task *a = take("second", "a");
+    T_EQ_I64(send("q", "b"), CELLAR_E_BUSY); /* "second" has no message to drop */
+    T_EQ_U64(of_group("first").dropped, 0);
+    settle(a, cellar_verdict_ok());
+    T_EQ_I64(send("q", "c"), CELLAR_OK);
+    T_EQ_U64(of_group("first").dropped, 1);
+    group_opts.on_full = CELLAR_BUS_FULL_ERROR;
+    group("q", "error", NULL);
+    group("r", NULL, NULL);
+    T_EQ_I64(cellar_bus_route(p, "k", "r", CELLAR_BUS_AMQP, true), CELLAR_OK);
+    T_EQ_I64(send("r", "d"), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(p, "k", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
+    T_EQ_I64(publish("k", "e"), CELLAR_E_BUSY); /* "r" is full, and so is the pool for four rows */
+    T_EQ_U64(figures().dropped, 1);
+    take_and_end("first", "c");
+    take_and_end("second", "c");
+    close_it();
+}
+
 T_CASE(bytes_of_a_group_are_a_limit)
 {
     static char body[2 << 20];
