@@ -30,6 +30,9 @@ CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1]);
 CELLAR_PRIVATE bus_queue *bus_queue_find(cellar_pool *p, const char *name, size_t len)
     SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void bus_group_free(cellar_pool *p, bus_group *g);
+/* Find the queue of a group, or enter *fresh of it, which is NULL then. It stays, also if the name
+ * of the group gets no memory. */
+CELLAR_PRIVATE cellar_err bus_queue_get(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE);
 /* Let a group get the messages of its queue. */
 CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE);
 /* Take the group of a name that is removed out of its queue. NULL: it has none. */

@@ -125,23 +125,6 @@ static cellar_task_opts bus_name_opts(const cellar_bus_group_config *o, const ch
     return t;
 }
 
-/* Find the queue of a group, or enter *fresh, which is NULL then. */
-static cellar_err bus_queue_get(cellar_pool *p, bus_group *g, bus_queue **fresh) SYNC_HOLDS(QUEUE)
-{
-    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-    const size_t len = strlen((*fresh)->name);
-    const unsigned hash = task_hash(p, (*fresh)->name, len);
-    bus_queue *q = BASE_TABLE_FIND(hh, p->bus.queues, (*fresh)->name, len, hash);
-    if (q == NULL) {
-        q = *fresh;
-        BASE_TABLE_ADD(hh, p->bus.queues, q->name, len, hash, q);
-        if (q->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-        *fresh = NULL;
-    }
-    g->queue = q;
-    return CELLAR_OK;
-}
-
 CELLAR_API cellar_err cellar_bus_group_add(cellar_pool *p, const char *queue, const char *group,
                                            cellar_task_fn fn, void *ctx,
                                            const cellar_bus_group_config *o)
@@ -161,10 +144,8 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_pool *p, const char *queue, co
     if (fresh != NULL) {
         memcpy(fresh->name, q, sizeof fresh->name);
         const cellar_task_opts opts = bus_name_opts(&full, name, fn == NULL);
-        sync_take(QUEUE, &p->lock);
-        err = bus_queue_get(p, g, &fresh);
-        sync_drop(QUEUE, &p->lock);
-        if (err == CELLAR_OK) { err = task_name_make(p, name, fn, ctx, &opts, g); }
+        g->fresh = &fresh;
+        err = task_name_make(p, name, fn, ctx, &opts, g);
     }
     base_free(&p->obj.account, BASE_MOD_STORE, fresh, sizeof *fresh);
     if (err != CELLAR_OK) { bus_group_free(p, g); }

@@ -32,6 +32,25 @@ CELLAR_PRIVATE void bus_group_free(cellar_pool *p, bus_group *g)
     base_free(&p->obj.account, BASE_MOD_STORE, g, sizeof *g + g->lane_count * sizeof g->lane[0]);
 }
 
+CELLAR_PRIVATE cellar_err bus_queue_get(cellar_pool *p, bus_group *g)
+{
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
+    bus_queue *fresh = *g->fresh;
+    const size_t len = strlen(fresh->name);
+    const unsigned hash = task_hash(p, fresh->name, len);
+    g->queue = BASE_TABLE_FIND(hh, p->bus.queues, fresh->name, len, hash);
+    if (g->queue != NULL) { return CELLAR_OK; }
+    if (HASH_CNT(hh, p->bus.queues) == TASK_QUEUES_MAX) {
+        p->count[STATS_TASK_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    BASE_TABLE_ADD(hh, p->bus.queues, fresh->name, len, hash, fresh);
+    if (fresh->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    g->queue = fresh;
+    *g->fresh = NULL;
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g)
 {
     bus_group **at = &g->queue->groups;

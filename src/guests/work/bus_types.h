@@ -44,6 +44,7 @@ typedef struct bus_lane {
 typedef struct bus_group {
     struct bus_group *next;  /* of the queue, in order of adding */
     struct bus_queue *queue; /* NULL: of none yet */
+    struct bus_queue **fresh; /* in cellar_bus_group_add: the queue, to enter if it is new */
     task_name *name;
     char dead_queue[CELLAR_NAME_MAX + 1]; /* "": none */
     cellar_bus_group_config o; /* texts of the caller are not valid: see below */

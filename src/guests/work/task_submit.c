@@ -98,6 +98,10 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
         if (err != CELLAR_OK) { return err; }
         *fresh = NULL;
     }
+    if (grouped) {
+        const cellar_err err = bus_queue_get(p, (*n)->group);
+        if (err != CELLAR_OK) { return err; }
+    }
     const bool fresh_name = to == NULL;
     if (to == NULL && p->gone == NULL) {
         if (!task_name_enter(p, *n, len)) { return CELLAR_E_NOMEM; }
@@ -124,6 +128,7 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
     to->queue = q;
     if (to->group != NULL) {
         to->group->name = to;
+        to->group->fresh = NULL; /* of the stack of the caller */
         bus_group_join(p, to->group);
     }
     p->limits = p->limits || to->opts.queue_cap != UINT32_MAX ||

@@ -220,6 +220,30 @@ T_CASE(groups_routes_and_subscribers_have_limits)
     close_it();
 }
 
+T_CASE(queues_have_a_limit_and_a_refused_group_makes_none)
+{
+    char name[32];
+    start();
+    group("q", NULL, NULL);
+    const uint64_t bytes = figures().bytes;
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "q%d", i);
+        T_EQ_I64(cellar_bus_group_add(p, name, "t", NULL, NULL, NULL), CELLAR_EXISTS);
+    }
+    T_EQ_U64(figures().bytes, bytes);
+    for (int i = 0; i < 65536; i++) {
+        snprintf(name, sizeof name, "q%d", i);
+        T_EQ_I64(cellar_bus_group_add(p, name, "g", NULL, NULL, NULL),
+                 i < 65535 ? CELLAR_OK : CELLAR_E_LIMIT);
+        T_EQ_I64(cellar_bus_group_remove(p, "g"), i < 65535 ? CELLAR_OK : CELLAR_E_NOT_FOUND);
+    }
+    T_EQ_U64(figures().rejected_limit, 1);
+    group("q7", "g", NULL); /* an old queue is used again */
+    T_EQ_I64(send("q7", "a"), CELLAR_OK);
+    take_and_end("g", "a");
+    close_it();
+}
+
 T_CASE(message_reaches_at_most_64_queues)
 {
     char name[32];
