@@ -566,7 +566,8 @@ typedef struct cellar_pool_stats {
     uint64_t live;             /* tasks without a final state                                     */
     uint64_t running;          /* tasks and runs of schedules that run                            */
     uint64_t parked;           /* tasks and runs of schedules that wait for a limiter,            */
-                               /* break_after or max_running, messages that wait for their key    */
+                               /* break_after or max_running; a message that waits for its key    */
+                               /* counts as live alone                                            */
     uint64_t dead;             /* dead letters                                                    */
     uint64_t unregistered;     /* tasks of the journal with a name that is not registered yet     */
     uint64_t journal_pending;  /* changes that are not committed yet; 0 for a name                */
