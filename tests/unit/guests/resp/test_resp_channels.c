@@ -2,7 +2,7 @@
  *
  * Aim:    messages reach the subscribed clients and the signal handlers of the process, from both;
  *         subscribers that stop reading, leave, or come in numbers cost a bounded amount.
- * Method: a port and a bus without threads on a socket file, on the clock of the test; one case
+ * Method: a port and a pool without threads on a socket file, on the clock of the test; one case
  *         emits from threads. Forms of replies: also test_resp_differential. */
 #include <pthread.h>
 #include <sys/resource.h>
@@ -219,7 +219,7 @@ T_CASE(handler_may_emit_the_same_topic)
     T_EQ_STR(heard(a), MESSAGE("1", "q", "3", "now") MESSAGE("1", "q", "4", "pong"));
 }
 
-T_CASE(two_ports_of_a_bus_hear_each_other)
+T_CASE(two_ports_of_a_pool_hear_each_other)
 {
     bus_begin();
     cellar_resp *first = port;
@@ -243,10 +243,10 @@ T_CASE(two_ports_of_a_bus_hear_each_other)
     port = first;
     memcpy(port_path, first_path, sizeof first_path);
     memcpy(port_folder, first_folder, sizeof first_folder);
-    T_EQ_U64(emit("x", "y", 1), 1); /* the closed port has left the bus */
+    T_EQ_U64(emit("x", "y", 1), 1); /* the closed port has left the pool */
 }
 
-T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
+T_CASE(pool_without_room_for_a_subscriber_refuses_the_port)
 {
     cellar_host_config host, bus_host = cellar_host_config_default();
     bus_host.no_threads = 1;
@@ -262,7 +262,7 @@ T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
     T_EQ_STR(why.text, "cellar_resp_open: the pool refused a subscriber");
 }
 
-T_CASE(port_of_a_closed_bus_serves_its_clients)
+T_CASE(port_of_a_closed_pool_serves_its_clients)
 {
     bus_begin();
     const int a = peer();
