@@ -72,7 +72,7 @@ extern "C" {
  * While live entries of the log take less than half of l2_bytes (two fifths below 32 MiB), none is
  * dropped for room: those of the oldest part are written again, at the end (metric
  * cellar_l2_moved_bytes_total). If the live entries are the oldest ones, new entries wait for room
- * (SIZES), and the stored ones stay. With 40 % live each byte stored costs about 1.2 bytes written,
+ * (SIZES), and the stored ones stay. With 40 % live each byte stored costs about 1.3 bytes written,
  * and 2 if all changes hit few of the keys.
  *
  * What is live is a sum that each change corrects: metric cellar_l2_live_bytes. A clear, a change
@@ -149,9 +149,9 @@ extern "C" {
  * is wrong, cellar_open fails with the reason. With `optional` it opens in memory and logs the
  * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
  * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
- * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of an older format
- * is emptied by its first open, and one without SUPER: one log line, of level WARNING. One of a
- * newer format (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric
+ * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of an older format,
+ * or one without SUPER, is emptied by its first open: one log line of level WARNING. A directory of
+ * a newer format (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric
  * cellar_l2_opened says what the open found.
  *
  * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that

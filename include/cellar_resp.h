@@ -28,9 +28,9 @@
  * GUESSING  Wrong passwords delay the answers to passwords from their address. See WRONG PASSWORDS.
  * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `pool`, a signal of the process
  *           reaches the subscribed clients, and PUBLISH also calls the subscribers of the signal,
- *           on the thread that serves the port: a subscriber must return, and not step or close it.
- *           The thread has the default stack of the process, or host option stack_bytes.
- *           A pool without names, groups and loaders has no threads of its own.
+ *           on the thread that serves the port: a subscriber must return, and must not step or
+ *           close the port. The thread has the default stack of the process, or host option
+ *           stack_bytes. A pool without names, groups and loaders has no threads of its own.
  *           Up to 8 MiB of signals wait, or a quarter of resp_buffer_bytes; more are dropped.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show tasks, schedules and rows of the
  *           pool of the options. Pool and remote outlive the port.

@@ -5,7 +5,7 @@
 #
 # USE        sh src/tools/sbom.sh VERSION COMMIT EPOCH UTHASH.H ARCHIVE.tar.gz
 # CONTENT    cellar; uthash, which the drop-in contains; the four libraries that a build links
-#            on request. Their versions are those of the machine that builds.
+#            on request. A build takes the versions of its machine: the bill names none.
 set -eu
 version=$1 commit=$2 epoch=$3 uthash=$4 archive=$5
 sum=$(sha256sum "$archive" | cut -d ' ' -f 1)

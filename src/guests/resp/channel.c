@@ -6,7 +6,8 @@
  *                 \- table of patterns --- channel -- subs --<--- client: its patterns
  *            any thread: emit -> resp_bridge -> inbox (a stack) -> bell
  *            thread of the step: resp_hear -> heard, the oldest first -> subscribers
- *            PUBLISH -> subscribers -> emit -> other handlers; the bridge knows its own signal
+ *            PUBLISH -> subscribers -> emit -> other subscribers of the signal;
+ *            the bridge knows its own signal
  * INVARIANTS A channel in a table has a subscription. RESP_C_SUBSCRIBED: the client has one.
  *            sub_count == subscriptions of all clients.
  * LOCKING    None. Emitters push to `inbox` (release); the thread of the step takes the whole stack
