@@ -39,6 +39,7 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t hold_
             err = CELLAR_E_CLOSED;
         } else if (task_take(p, r, q, now_ms, more, &a)) {
             task_begin(p, r, hold_ms, now_ms, &a);
+            task_queue_release(p, r->name, &a);
             *spare = NULL;
             *more = true;
         } else {

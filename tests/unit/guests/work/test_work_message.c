@@ -179,6 +179,22 @@ T_CASE(message_that_returns_goes_before_parked_ones)
     close_it();
 }
 
+T_CASE(take_releases_the_next_parked_message)
+{
+    start();
+    group_opts.parallel = 2;
+    group("q", NULL, NULL);
+    for (int i = 0; i < 4; i++) { T_EQ_I64(send("q", "a\0b\0c\0d" + 2 * i), CELLAR_OK); }
+    const cellar_task *a = take("q", "a"), *b = take("q", "b");
+    take_none("q"); /* parks the others */
+    settle(a, cellar_verdict_ok());
+    settle(b, cellar_verdict_ok());
+    const cellar_task *c = take("q", "c");
+    take_and_end("q", "d");
+    settle(c, cellar_verdict_ok());
+    close_it();
+}
+
 T_CASE(verdicts_of_functions_decide)
 {
     start();
