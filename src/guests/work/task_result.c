@@ -367,7 +367,7 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
 
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
 {
-    return mine != NULL && (p->obj.no_threads || p->asleep + 1 >= p->active);
+    return mine != NULL && (p->obj.no_threads || (mine->pooled && p->asleep + 1 >= p->active));
 }
 
 CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t until_ns)
@@ -376,13 +376,14 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
     const uint32_t seen = base_load_acq(&p->ended);
     task_bursts_recall(p, &a);
     p->watching++;
-    p->asleep += mine != NULL;
+    const bool works = mine != NULL && mine->pooled; /* not in a filter of a take */
+    p->asleep += works;
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     (void)sync_wait(&p->ended, seen, until_ns);
     sync_take(QUEUE, &p->lock);
     p->watching--;
-    p->asleep -= mine != NULL;
+    p->asleep -= works;
 }
 
 /* Return whether the runs that `t` waits for, one after another, include `mine`. */

@@ -380,12 +380,22 @@ static void task_call(void *arg)
     }
 }
 
+/* Note the thread inside a filter of a take; 0: it has left the filter. */
+static void task_run_tid(task_run *r, int32_t tid)
+{
+    sync_take(QUEUE, &r->of->lock);
+    r->tid = tid;
+    sync_drop(QUEUE, &r->of->lock);
+}
+
 /* Run the filters of a group on a task that was taken. False: it has ended, and so has the run. */
 CELLAR_PRIVATE bool task_passes(task_run *r)
 {
     if (r->calls->group == NULL || !bus_has_filter(r->calls->group)) { return true; }
     const int cancel = base_cancel_off();
+    task_run_tid(r, base_thread_id());
     base_run_callback(task_call, task_left, r, cancel);
+    task_run_tid(r, 0);
     base_cancel_set(cancel);
     if (!r->filtered) { return true; }
     (void)task_run_end(r, false);

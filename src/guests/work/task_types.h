@@ -213,7 +213,7 @@ typedef struct task_run { /* one attempt */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
     _Atomic int64_t began_ms; /* of the task of a burst with time-out; relaxed, ordered by claim */
-    int32_t tid;             /* 0: taken */
+    int32_t tid;             /* 0: taken, and in no filter */
     bool stuck;              /* past its hard time-out, and not counted in `active` */
     bool pooled;             /* on a thread of the pool */
     bool taken;              /* a block of its own, for cellar_task_take */

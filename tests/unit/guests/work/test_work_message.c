@@ -317,6 +317,27 @@ T_CASE(filters_combine_by_all_or_any)
     close_it();
 }
 
+static bool drains(const cellar_bus_message *m, void *ctx)
+{
+    (void)m, (void)ctx;
+    if (T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_E_DEADLOCK)) {
+        T_EQ_I64(cellar_pool_close(p), CELLAR_E_DEADLOCK);
+    }
+    return true;
+}
+
+T_CASE(drain_in_a_filter_of_a_take_is_refused)
+{
+    start();
+    group_opts.filter_fn = drains;
+    group("q", NULL, NULL);
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    const cellar_task *t = take("q", "a");
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, NULL), CELLAR_E_BUSY); /* outside */
+    settle(t, cellar_verdict_ok());
+    close_it();
+}
+
 T_CASE(functions_see_what_passes_the_filters)
 {
     const cellar_bus_publish_opts o = { .struct_size = sizeof o, .priority = 3 };
