@@ -175,10 +175,12 @@ CELLAR_STRUCT(cellar_bus_publish_opts, trace);
  *          o from cellar_bus_group_config_default; NULL = defaults
  * returns: OK; EXISTS (the pool has a group or a task name with this name), E_BUSY (tasks of the
  *          other kind, with or without fn, have a queue with this name), E_LIMIT (max_groups, or
- *          65,536 queues of the pool), E_NOMEM
+ *          65,536 queues of the pool), E_NOMEM (also: no thread)
  * owns:    ctx and filter_ctx live until the group is removed or the pool closed; texts are copied
  * thread:  any, also a task; not while the same name is added or removed
- * cost:    up to four allocations, short locks. An ordered group takes 8 KiB
+ * cost:    up to five allocations, one short lock; the first name, group or loader of a pool starts
+ *          its threads. An ordered group takes 8 KiB; with rows of the journal it looks at all
+ *          tasks of the pool, under one lock
  * example: cellar_bus_group_add(p, "mail", NULL, deliver, server, NULL);                         */
 CELLAR_API cellar_err cellar_bus_group_add(cellar_pool *p, const char *queue, const char *group,
                                            cellar_task_fn fn, void *ctx,
@@ -218,9 +220,9 @@ CELLAR_API cellar_err cellar_bus_route(cellar_pool *p, const char *pattern, cons
  *          body of len bytes; may be NULL if len is 0;
  *          o from cellar_bus_publish_opts_default; NULL = defaults
  * returns: OK; UNROUTED (no route matches, and default_queue has no group);
- *          E_BUSY (a group with FULL_ERROR, or the pool with CELLAR_POOL_REJECT, is full: publish
- *          later), E_TIMEOUT (a group with FULL_BLOCK, or the pool with CELLAR_POOL_BLOCK, stayed
- *          full for block_timeout_ms);
+ *          E_BUSY (a group with FULL_ERROR, one with FULL_DROP_OLDEST and all messages in
+ *          hand, or the pool with CELLAR_POOL_REJECT, is full: publish later), E_TIMEOUT (a group
+ *          with FULL_BLOCK, or the pool with CELLAR_POOL_BLOCK, stayed full for block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
  *          E_LIMIT (permanent: length or words of the key, or routes to more than
@@ -326,6 +328,8 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
  *     With more at the same time no order of the ends is promised.
  *     An ordered group has at most one message of a key in hand, or waiting for another delivery.
  *     Keys with hashes that fall together wait for each other as well.
+ *     After a restart a new message may begin before restored ones of its key that are not due yet,
+ *     also in an ordered group: see restore_rate of cellar_task.h.
  *
  * LOSS
  *     Messages live in memory and end with the process, unless the pool has a journal. A message

@@ -198,10 +198,12 @@ CELLAR_STRUCT(cellar_refresh_stats, bytes);
  *          cellar_get_or_load, for rows of objects as in cellar_object_get_or_load; ctx, given to
  *          fn; o NULL = defaults
  * returns: OK; EXISTS (the name has a loader: nothing changes), E_LIMIT (4,096 names of loaders),
- *          E_NOMEM, E_UNSUPPORTED (a limiter in a library built with CELLAR_OMIT_LIMIT)
+ *          E_NOMEM (also: no thread), E_UNSUPPORTED (a limiter in a library built with
+ *          CELLAR_OMIT_LIMIT)
  * owns:    ctx, lister_ctx, breaker and limiter must live until the pool is closed
  * thread:  any
- * cost:    two allocations, O(rows + loaders)
+ * cost:    two allocations, O(rows + loaders); the first name, group or loader of a pool starts its
+ *          threads
  * example: cellar_refresh_loader(p, c, "rates", load_rates, client, NULL);                       */
 CELLAR_API cellar_err cellar_refresh_loader(cellar_pool *p, cellar *c, const char *name,
                                             cellar_loader_fn fn, void *ctx,

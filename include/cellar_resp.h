@@ -107,10 +107,11 @@ typedef struct cellar_resp cellar_resp;
  * sixteenth is for limiters, which forget the key that loses least. All else is for values.
  *
  * SOCKETS OF A PARENT. listen_fds names sockets that listen, of systemd for instance: at most one
- * of IPv4, one of IPv6 and one of unix. The port serves copies of them, which do not block. It
- * changes no socket file, and removes none. Addresses and peers have the same rules as without.
- * While no port is open, clients wait at the sockets. So cellar_resp_finish accepts no more
- * clients; one that has connected within the last second may still send its first request.
+ * of IPv4, one of IPv6 and one of unix. The port serves copies of them, and sets O_NONBLOCK. A copy
+ * has the same open file description, so the descriptor of the caller does not block either. The
+ * port changes no socket file, and removes none. Addresses and peers have the same rules as
+ * without. While no port is open, clients wait at the sockets. So cellar_resp_finish accepts no
+ * more clients; one that has connected within the last second may still send its first request.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz or /health, and /readyz or /ready (503 after cellar_resp_drain). Each is also below

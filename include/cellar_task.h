@@ -396,7 +396,8 @@ typedef struct cellar_task_opts {
     int64_t  break_ms;         /* pause of the name after break_after.                            */
                                /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: 30,000         */
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
-                               /* limiter outlives the pool. Default NULL: no limit               */
+                               /* limiter lives until cellar_task_unregister or the close of the  */
+                               /* pool. Default NULL: no limit                                    */
     cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
     const char *queue;         /* name of the queue of these tasks, 1..64 bytes, copied.          */
                                /* Default NULL: "default"                                         */
@@ -592,8 +593,8 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
  *          in the journal are more than 65,535);
  *          E_SPACE, E_IO: the disk of the journal failed.
  *          cellar_last_error of NULL has the reason
- * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results`, limiters, the
- *          contexts of `host` and of the names live until then
+ * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results` and the contexts
+ *          of `host` live until then; those of a name: see cellar_task_register
  * thread:  any; a program may open several pools
  * cost:    about 80 KiB; starts no thread but that of a journal. The first name, group or loader
  *          starts the workers and one thread for delays
@@ -655,7 +656,8 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
  * returns: OK; EXISTS (the name is registered, or a group: nothing changed), E_BUSY (the queue has
  *          names of the other kind, with or without fn), E_LIMIT (max_names, or 65,536 queues),
  *          E_NOMEM (also: no thread)
- * owns:    ctx and o->rate outlive the pool; the texts are copied
+ * owns:    ctx and o->rate live until cellar_task_unregister or the close of the pool; the texts
+ *          are copied
  * thread:  any; tasks of the journal with this name begin
  * cost:    one allocation, one short lock; the first name of a pool starts its threads
  * example: cellar_task_register(p, "mail", mail, server, NULL);                                  */
@@ -669,7 +671,8 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
  *          schedule has it: nothing is done);
  *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    the pool uses ctx and o->rate of the name no more; free_fn of its tasks runs
- * thread:  any, also a task of another name; not beside a register of the same name
+ * thread:  any, also a task of another name; not while the same name is added or
+ *          removed
  * cost:    O(slots of tasks + schedules), 1,024 slots under one lock
  * example: cellar_task_unregister(p, "mail");                                                    */
 CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name);
@@ -700,11 +703,12 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_NOT_FOUND (the name is not registered: register it);
  *          E_NOT_FOUND (the pool does not know the task `after`: it never was, or it has ended and
  *          the pool has no `results`, or the TTL of its result has passed);
- *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
- *          block_timeout_ms);
+ *          E_BUSY (the pool or the name is full, and on_full is REJECT, or DROP_OLDEST with no task
+ *          to drop), E_TIMEOUT (full, and BLOCK waited for block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
- *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes), E_NOMEM;
+ *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes of the pool or
+ *          of the name), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
  *          of `after` with 0 ms returns E_NOT_FOUND as well
@@ -894,7 +898,7 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  * next attempt. The calls of "Inside a task" work on it.
  * in:      queue of names without functions;
  *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from the take; max: room of out, from 1;
- *          wait_ms to wait for the first task; 0: not at all
+ *          wait_ms: longest wait for the first task. Range 0..2^63 - 1 ms; 0: no wait
  * out:     out: the tasks, each valid until its cellar_task_settle; *found: their number
  * returns: OK (also with none); E_NOT_FOUND (no queue has this name), E_CLOSED (it is drained),
  *          E_NOMEM
@@ -965,7 +969,7 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *     After a crash it runs again unless its final state is in the file. A function must therefore
  *     be idempotent; the id of a task is the same for all its attempts, also after a restart.
  *   - of a wait, or a final state in a status: the end is in the file. The task never runs again.
- *   - of a cancel, a requeue, a purge: the change is in the file.
+ *   - of a cancel, a requeue, a purge, or the removal of a name: the change is in the file.
  *
  *   An attempt that the end of the process interrupts counts, also in the moment before its
  *   function: a task that ends the process each time becomes a dead letter. After a power cut it
@@ -978,13 +982,16 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close
  *   keeps tasks that have not begun for the next open.
  *
+ *   The first name, group or loader of the pool starts its timers: until then dead letters stay
+ *   past dead_ttl_ms, and tasks past expires_ms.
+ *
  *   Times of the file are UNIX times. A time that had passed at the close stays passed, also if the
  *   wall clock goes back: unique_ttl_ms and expires_ms. After a kill or a power cut it may return.
  *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
- *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they
- *   mean that it happened in this process, and that the pool tries again to write it. Final states
- *   are tried again as well: until then the task looks as before its end.
+ *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue, a purge and the
+ *   removal of a name they mean that it happened in this process, and that the pool tries again to
+ *   write it. Final states are tried again as well: until then the task looks as before its end.
  *
  *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
  *   program ignores SIGXFSZ, which is E_IO then.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * service: what the objects that a program opens have in common: a store, a limiter, a table of
- * locks, a pool, a batcher, a bus, a port. Each takes options of the
- * host, and answers cellar_tick, cellar_metrics_write and cellar_stats_json. */
+ * locks, a pool, a batcher, a port. Each takes options of the host, and answers cellar_tick,
+ * cellar_metrics_write and cellar_stats_json. */
 #ifndef BASE_SERVICE_H
 #define BASE_SERVICE_H
 
