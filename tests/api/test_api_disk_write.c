@@ -691,7 +691,7 @@ T_ALONE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused)
         unsigned found = 0;
         for (unsigned key = 0; key < 4; key++) { set_on_disk(c, key, most); }
         for (unsigned key = 0; key < 4; key++) { found += long_is(c, key, most); }
-        T_CHECK(found >= 3); /* memory has three of them, the disk two */
+        T_CHECK(found >= 2); /* as many fit on the disk; memory has up to three */
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         const cellar_err end = cellar_close(c); /* writes what the disk no longer has: three may
                                                    not fit beside free segments */
