@@ -207,18 +207,23 @@ CELLAR_PRIVATE bool l2_tags_dead(l2 *d, const l2_meta *m)
            (m->tag_count != 0 && l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count) != 0);
 }
 
-/* Report all tags during open. `fn` may take locks that rank below GLOB. */
-SYNC_UNCHECKED
+/* Report the rows from the last one down, without the lock: `fn` takes one that ranks below GLOB. A
+ * pass of the thread may forget rows meanwhile. Those that stay move to lower places only. */
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx)
 {
-    const l2_invalidations *e = &d->invalidations;
-    *floor = e->tag_floor;
-    for (uint32_t i = 0; i < e->tag_count; i++) {
-        fn(ctx, e->tag[i].fp, e->tag[i].hard, e->tag[i].soft);
+    l2_invalidations *e = &d->invalidations;
+    for (uint32_t left = UINT32_MAX;;) {
+        sync_take(GLOB, &e->lock);
+        *floor = e->tag_floor;
+        left = BASE_MIN(left, e->tag_count);
+        const l2_tag_row row = left > 0 ? e->tag[left - 1] : (l2_tag_row){ 0 };
+        sync_drop(GLOB, &e->lock);
+        if (left == 0) { return d->super.opens << 32; }
+        fn(ctx, row.fp, row.hard, row.soft);
+        left--;
     }
-    return d->super.opens << 32;
 }
 
 /* ---- patterns ---- */

@@ -101,6 +101,33 @@ T_CASE(a_tag_invalidates_entries_born_before)
     l2_kit_end(&kit, &dev);
 }
 
+static uint32_t told[7], tells;
+
+/* While the first tag is told, forget those that no record needs any more: 1, 2, 3. */
+static void tell(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    T_CHECK(fp >= 1 && fp <= 6 && hard == epoch + fp && soft == 0);
+    if (tells++ == 0) {
+        base_store_rel(&kit.d->header_floor, *(const uint64_t *)ctx);
+        l2_invalidation_forget(kit.d);
+    }
+    told[fp % 7]++;
+}
+
+T_CASE(an_open_hears_of_each_tag_while_a_pass_forgets_others)
+{
+    uint64_t floor = 0, tail = 0;
+    begin();
+    for (uint64_t fp = 1; fp <= 6; fp++) {
+        if (fp == 4) { tail = base_load_acq(&kit.d->tail); }
+        l2_tag_invalidate(kit.d, fp, epoch + fp, false);
+    }
+    (void)l2_tags_known(kit.d, &floor, tell, &tail);
+    T_EQ_U64(l2_kit_figures(&kit).tags, 3);
+    T_CHECK(told[4] != 0 && told[5] != 0 && told[6] != 0);
+    l2_kit_end(&kit, &dev);
+}
+
 T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk)
 {
     begin();
