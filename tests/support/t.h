@@ -312,19 +312,6 @@ T_INLINE void t_list(t_case *c)
     *at = c;
 }
 
-#if T_TSAN
-/* Two reads that TSan is right about: an open reports the tags of the disk tier while the first pass
- * may forget some; a call of the system compares the name of a fault while a test sets the next. */
-#define T_SUPPRESSED                                                                               \
-    const char *__tsan_default_suppressions(void);                                                 \
-    const char *__tsan_default_suppressions(void)                                                  \
-    {                                                                                              \
-        return "race:l2_tags_known\nrace:base_fault_io_arm\n";                                     \
-    }
-#else
-#define T_SUPPRESSED
-#endif
-
 /* Define a case: T_CASE(get_after_expiry_misses) { .. } */
 #define T_CASE(fn) T_CASE_(fn, false)
 /* A case without threads in a program with threads in other cases: T_ONE_THREAD of a case. */
@@ -360,7 +347,6 @@ T_INLINE void t_list(t_case *c)
     }                                                                     \
     static void fn##_on(void)
 #define T_MAIN(name) \
-    T_SUPPRESSED                                                                                   \
     int main(int argc, char **argv) { return t_run(name, argc, argv); }
 
 T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)

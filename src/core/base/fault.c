@@ -6,7 +6,6 @@
 #include "base/fault.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -21,7 +20,7 @@ typedef struct base_fault { /* makes a call fail */
 static struct base_fault_state {
     base_fault alloc, io;
     const char *_Atomic site; /* of the last failed allocation; static text */
-    char io_site[24];         /* "": any; the arming test writes it before nth */
+    const char *_Atomic io_site; /* NULL: any */
     _Atomic int io_error;
     _Atomic uint64_t blocks;  /* live blocks and regions */
     _Atomic uint64_t bytes;   /* requested bytes of live blocks */
@@ -65,8 +64,8 @@ CELLAR_PRIVATE int base_fault_io(const char *site)
 {
     struct base_fault_state *s = &base_fault_state;
     BASE_POINT(site);
-    (void)atomic_load(&s->io.nth); /* the site was written before */
-    if (s->io_site[0] != '\0' && strcmp(s->io_site, site) != 0) { return 0; }
+    const char *wanted = atomic_load(&s->io_site);
+    if (wanted != NULL && strcmp(wanted, site) != 0) { return 0; }
     return base_fault_due(&s->io) ? atomic_load(&s->io_error) : 0;
 }
 
@@ -74,7 +73,7 @@ CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t 
 {
     struct base_fault_state *s = &base_fault_state;
     const uint64_t seen = base_fault_disarm(&s->io);
-    snprintf(s->io_site, sizeof s->io_site, "%s", site != NULL ? site : "");
+    atomic_store(&s->io_site, site);
     atomic_store(&s->io_error, error);
     base_fault_arm(&s->io, nth, sticky);
     return seen;

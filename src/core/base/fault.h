@@ -22,8 +22,8 @@ CELLAR_PRIVATE void base_live_sub(size_t bytes);
 /* Return the errno with which the call at `site` ("pread", "datasync", ... as in base_vfs) must
  * fail now; 0: none; -1: transfer half of the bytes. Constant 0 in release. */
 BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
-/* Fail the `nth` call from now at `site` (NULL: any) with `error`, once or from then on; nth 0
- * disarms. Return the number of matching calls since the last arming. Tests only. */
+/* Fail the `nth` call from now at `site` (static text; NULL: any) with `error`, once or from then
+ * on; nth 0 disarms. Return the number of matching calls since the last arming. Tests only. */
 BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth,
                                                      bool sticky);
 #else
