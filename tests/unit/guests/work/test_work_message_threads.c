@@ -126,10 +126,10 @@ static cellar_verdict count_ordered(const cellar_task *t, void *ctx)
 
 static void *publish_share(void *arg)
 {
-    const uint32_t who = *(const uint32_t *)arg;
+    const uint32_t share = *(const uint32_t *)arg;
     for (uint32_t i = 0; i < each; i++) {
         char key[16];
-        const number n = { who * each + i, who * 8 + i % 8, i / 8 + 1 };
+        const number n = { share * each + i, share * 8 + i % 8, i / 8 + 1 };
         snprintf(key, sizeof key, "k.%u", n.key);
         T_EQ_I64(cellar_bus_publish(p, key, &n, sizeof n, NULL), CELLAR_OK);
     }
@@ -156,7 +156,7 @@ T_CASE(groups_under_load_handle_each_message_once)
 {
     static int which[] = { 0, 1 };
     pthread_t publisher[PUBLISHERS], taker[2];
-    uint32_t who[PUBLISHERS];
+    uint32_t share[PUBLISHERS];
     each = (uint32_t)t_share(LOAD_MOST / PUBLISHERS) / (T_COST > 1 ? 5 : 1);
     memset(handled, 0, sizeof handled);
     memset(inside, 0, sizeof inside);
@@ -173,8 +173,8 @@ T_CASE(groups_under_load_handle_each_message_once)
         T_REQUIRE(pthread_create(&taker[i], NULL, take_all, NULL) == 0);
     }
     for (uint32_t i = 0; i < PUBLISHERS; i++) {
-        who[i] = i;
-        T_REQUIRE(pthread_create(&publisher[i], NULL, publish_share, &who[i]) == 0);
+        share[i] = i;
+        T_REQUIRE(pthread_create(&publisher[i], NULL, publish_share, &share[i]) == 0);
     }
     for (uint32_t i = 0; i < PUBLISHERS; i++) { pthread_join(publisher[i], NULL); }
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
