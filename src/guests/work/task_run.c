@@ -143,7 +143,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     task *t = r->task;
     const task_ext *e = t->ext;
     t->attempt++;
-    r->started_ms = now_ms;
+    r->started_ms = now_ms = BASE_MAX(now_ms, t->timer.due_ms); /* queued after the clock was read */
     r->name->count[STATS_TASK_STARTED]++;
     task_note_wait(p, t, now_ms);
     task_show(p, r, t, t->timer.due_ms);
