@@ -6,10 +6,12 @@
 #         tests/api/test_api_*.c on the object. The cells are those of the pair cellar_all, but
 #         cache_*, which are of the pair cellar, with the api tests that need no guest. QUICK=1: one
 #         cell of the cache; by default one cell with its tests, of clang or of musl as SEED decides,
-#         callers in C and C++, -m32 (three api tests); FULL=1: all api tests there, both of these
-#         cells, the 36 cells and, of both pairs, all 8 combinations of switches by two compilers.
+#         with a quarter of the repetitions, callers in C and C++, -m32 (three api tests); FULL=1: all
+#         api tests there, both of these cells, the 36 cells, all repetitions and, of both pairs, all 8
+#         combinations of switches by two compilers.
 . tests/support/t.sh
 consumers=tests/package/consumers
+[ "${FULL-}" = 1 ] || export T_SHARE=4
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 mkdir -p "$t_tmp/obj" "$t_tmp/passed"

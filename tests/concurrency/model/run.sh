@@ -13,8 +13,8 @@
 #            that fails here, or in not_shown. Steps of no_protocol are left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (a minute on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
-#            SHARE=n: every n-th seeded mistake, and every n-th base configuration of tier c; SEED
-#            decides which
+#            SHARE=n: every n-th seeded mistake, every n-th base configuration of tier c and every
+#            second of tier q; SEED decides which
 set -u
 LC_ALL=C
 export LC_ALL
@@ -483,7 +483,8 @@ if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; th
     table | grep "^[$tiers] .* ${ONLY:-[a-z0-9_]*}\>" >"$dir/items" ||
         { echo "model: no model of that name: ${ONLY:-}" >&2; exit 2; }
     awk -v share="${SHARE:-1}" -v seed="${SEED:-0}" \
-        '($1 == "q" && $2 != "fail") || (++n[$2] + seed) % share == 0' "$dir/items" >"$dir/share" &&
+        '{ quick = $1 == "q" && $2 != "fail"; of = quick && share > 2 ? 2 : share }
+        (++n[quick, $2] + seed) % of == 0' "$dir/items" >"$dir/share" &&
         mv "$dir/share" "$dir/items"
     jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
     items=$(wc -l <"$dir/items")
