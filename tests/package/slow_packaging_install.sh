@@ -5,6 +5,7 @@
 #         leaves no file and no empty folder.
 # Method: two LIBDIRs below a PREFIX of the test, and a DESTDIR; a consumer by hand, by pkg-config
 #         (shared and static), by CMake (shared and static), in C++; then uninstall and count files.
+#         The library is that of the lane `build: no libraries`; FULL=1: at the default -O2, hardened.
 . tests/support/t.sh
 consumers=tests/package/consumers
 version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
@@ -13,6 +14,7 @@ dev=$(sed -n 's/^#define CELLAR_VERSION_DEV *1.*/-dev/p' include/cellar.h)
 
 # A plain `make` links no library; one case asks for some.
 export ALL_LIBS=
+[ "${FULL-}" = 1 ] || export CFLAGS=-O0
 install_to() { $MAKE -s install PREFIX="$prefix" LIBDIR="$libdir"; }
 expected_files() {
     for f in include/cellar.h include/cellar.hpp "$libdir/libcellar.a" "$libdir/libcellar.so" \
@@ -126,7 +128,7 @@ asked_for() { # pkg-config and CMake name what the archive needs; one word asks 
     $MAKE -n LZ4=1 all >"$t_tmp/plan" && grep -q 'WITH_LZ4=1' "$t_tmp/plan" &&
         ! grep 'WITH_SQLITE=1\|WITH_TLS=1\|WITH_MIMALLOC=1' "$t_tmp/plan" || return 1
     prefix=$t_tmp/asked libdir=lib
-    $MAKE -s install PREFIX="$prefix" LIBDIR=lib ALL_LIBS=1 && # the objects of `make test`
+    (unset CFLAGS && $MAKE -s install PREFIX="$prefix" LIBDIR=lib ALL_LIBS=1) && # the objects of `make test`
         pc --static --libs cellar | grep -q -- -llz4 &&
         "$prefix/bin/cellar" version | grep -q '^lz4 *yes$' &&
         $CC $consumers/consumer.c $(pc --cflags cellar) "$prefix/lib/libcellar.a" ${CELLAR_LIBS-} \

@@ -55,7 +55,8 @@ thread-safety: $(PAGE)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # A make that a script starts does not share the jobs of the first make: each has its own -j.
-SUITE_IN  = $(MAKE) -j$(CPUS) --no-print-directory test-now T= T_LIMIT=300 NOLINK=1
+SUITE_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-now T="$(1)" T_LIMIT=300 NOLINK=1
+SUITE_IN  = $(call SUITE_OF)
 BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
 # TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
@@ -65,9 +66,9 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
-# The suite with a twelfth of the repetitions has the programs of `make test`, as on a machine that has
-# just booted: the clocks of each program began three seconds ago, if the kernel allows a time
-# namespace. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
+# The programs of the suite under ASan, and the scripts of `make test`, run as on a machine that has
+# just booted: their clocks began three seconds ago, if the kernel allows a time name space. All api
+# tests on the drop-in are a cell of slow_packaging_dropin.sh.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
 REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \
@@ -78,6 +79,8 @@ LANES_REMOTE_BUILD = 'x|build: remote|$(call REMOTE_IN,test-programs)' \
 LANES_REMOTE = 't|remote|$(call REMOTE_IN,test-now)' \
   $(if $(REMOTE_FUZZ),'t|remote: ASan + UBSan|$(call REMOTE_SAN_IN,test-now)')
 YOUNG    := $(shell sh $(SUPPORT)/young.sh true >/dev/null 2>&1 && echo sh $(SUPPORT)/young.sh)
+OF_BOOT   = $(comma) 3 s after boot
+YOUNG_SH  = $(basename $(notdir $(filter-out $(PACKAGE)/%,$(TESTS_SH))))
 TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
@@ -95,10 +98,10 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(CLIENT_LIBS),$(LANES_REMOTE),'s|remote|$(NO_CLIENT)') \
   $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
-  't|suite: ASan + UBSan|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined' \
-  't|suite: a twelfth of the repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_PART=12 \
+  't|suite: ASan + UBSan$(if $(YOUNG),$(OF_BOOT))|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined \
   T_WRAP="$(YOUNG)"' \
-  $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
+  $(if $(YOUNG),'t|scripts$(OF_BOOT)|$(call SUITE_OF,$(YOUNG_SH)) T_PART=12 T_WRAP="$(YOUNG)"',\
+  's|programs and scripts$(OF_BOOT)|no time name spaces here') \
   't|suite: TSan|$(SUITE_IN) T_PART=10 SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
   $(if $(wildcard $(MODEL)/run.sh),'t|models: an eighth of the mistakes|SHARE=8 sh $(MODEL)/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
@@ -144,6 +147,8 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
   'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' \
   $(if $(SIM_SRC),$(call have,patch,build: mutants,$(MAKE) -j$(CPUS) -s build/sim-mutants,x)) \
+  'x|build: plain suite|$(BUILD_OF) T=' \
+  'x|build: no libraries$(comma) hardened|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS=' \
   'x|build: l2 proof|$(BUILD_OF) T="$(PROOF)" && $(BUILD_OF) SAN=address$(comma)undefined T=l2_damage' \
   'j|$(LANES_AT_ONCE)' \
   't|drop-in: all cells and switches|FULL=1 sh $(PACKAGE)/slow_packaging_dropin.sh' \
@@ -154,6 +159,9 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
   $(foreach s,$(call in_dirs,slow_l2_proof.sh),'t|l2 proof: all bits|PROOF_TIMES=6 sh $(s)') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  $(foreach s,$(call in_dirs,slow_packaging_install.sh slow_packaging_python.sh slow_cli_alone.sh),\
+    't|$(notdir $(s)): all|FULL=1 sh $(s)') \
+  $(if $(YOUNG),'t|suite$(OF_BOOT)|$(SUITE_IN) T_PART=12 T_WRAP="$(YOUNG)"') \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
