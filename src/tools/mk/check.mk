@@ -40,6 +40,9 @@ abi: lib
 	$(Q)sh src/tools/abi.sh check $(ABI_FILE) $(B)/$(SO) include
 abi-write: lib
 	$(Q)sh src/tools/abi.sh write $(ABI_FILE) $(B)/$(SO) include
+# Files of this version, which each later one opens. The commit before a release writes them as well.
+kept-write: $(B)/t/test_kept_files
+	$(Q)KEPT_FILES=tests/data/0.3/files.tar.xz $< files_of_this_version
 ## figures: sizes of core, guests, drop-in, interface, README and tests; files that a call runs through
 ## (SQLITE3_C=path of sqlite3.c: the time to compile the drop-in and that file, too)
 figures: dropin lib
@@ -166,5 +169,5 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
   $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
-.PHONY: floors form language contracts symbols abi abi-write figures deps thread-safety check check-now check-matrix \
+.PHONY: floors form language contracts symbols abi abi-write kept-write figures deps thread-safety check check-now check-matrix \
   matrix-now

@@ -24,7 +24,7 @@ probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
 
 GOALS    := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
 BENCHING := $(filter bench bench-% guard,$(GOALS))
-ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now where \
+ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now kept-write where \
   coverage coverage-part torture mutation mutation-%,$(GOALS)),)
 export ALL_LIBS ?= 1
 endif
