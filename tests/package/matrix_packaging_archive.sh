@@ -8,7 +8,8 @@
 #         zone and with another umask.
 . tests/support/t.sh
 unshare -n true 2>/dev/null && alone="unshare -n" || alone=
-libraries=$(for l in liblz4 sqlite3 openssl; do pkg-config --exists $l 2>/dev/null || echo $l; done)
+libraries=$(for l in liblz4 sqlite3 openssl; do pkg-config --exists $l 2>/dev/null || echo $l; done
+    printf '#include <mimalloc.h>\nint main(void) { return 0; }\n' | $CC -x c - -lmimalloc -o "$t_tmp/linked" 2>/dev/null || echo mimalloc)
 
 archive_is_made() {
     $MAKE -s archive >"$t_tmp/said" 2>&1 || { cat "$t_tmp/said"; return 1; }
@@ -66,7 +67,7 @@ fetch_content_of_another_hash_fails() {
 subdirectory() { # with the guests and each library of the system
     programs "$t_tmp/sub" && unpack "$t_tmp/sub" &&
         cmake_lists "$t_tmp/sub" "add_subdirectory($name)" &&
-        cmake_builds "$t_tmp/sub" -DCELLAR_ALL=ON -DCELLAR_LZ4=ON -DCELLAR_SQLITE=ON -DCELLAR_TLS=ON
+        cmake_builds "$t_tmp/sub" -DCELLAR_ALL=ON -DCELLAR_LZ4=ON -DCELLAR_SQLITE=ON -DCELLAR_TLS=ON -DCELLAR_MIMALLOC=ON
 }
 meson_wrap() {
     programs "$t_tmp/wrap" && mkdir -p "$t_tmp/wrap/subprojects/packagefiles" &&
@@ -80,7 +81,7 @@ meson_wrap() {
         run_both "$t_tmp/wrap/out"
 }
 meson_wrap_with_libraries() {
-    rm -rf "$t_tmp/wrap" && meson_wrap -Dcellar:all=true -Dcellar:lz4=true -Dcellar:sqlite=true -Dcellar:tls=true
+    rm -rf "$t_tmp/wrap" && meson_wrap -Dcellar:all=true -Dcellar:lz4=true -Dcellar:sqlite=true -Dcellar:tls=true -Dcellar:mimalloc=true
 }
 conan_package() {
     CONAN_HOME=$t_tmp/conan
