@@ -136,7 +136,8 @@ T_INLINE void link_kit_init(link_kit *k, const char *socket)
     memset(k, 0, sizeof *k);
     k->c = (remote_config){ .prefix = "app", .uuid = "0123456789abcdef0123456789abcdef",
                             .io_ms = 2000, .proof_ms = 2000, .close_ms = 2000, .no_thread = true };
-    snprintf(k->c.server.host, sizeof k->c.server.host, "%s", socket);
+    const int n = snprintf(k->c.server.host, sizeof k->c.server.host, "%s", socket);
+    T_REQUIRE(n < (int)sizeof k->c.server.host);
     k->memory = (remote_memory){ k, link_kit_alloc, link_kit_free, NULL };
     k->prefix[0] = "app:~";
     k->prefix[1] = "app:users:";
