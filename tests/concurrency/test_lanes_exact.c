@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/random.h"
 #include "cellar_invalidate.h"
@@ -17,6 +18,7 @@
 
 enum { WRITERS = 16, VALUE = 100 };
 #define MIB ((uint64_t)1 << 20)
+#define REFUSED_AFTER_NS 1000000000u
 
 /* `requests` for each writer; 0: until `stop`. New keys alone if `fresh`. */
 typedef struct crowd {
@@ -31,12 +33,18 @@ typedef struct crowd {
 
 static const char value[VALUE];
 
+/* Set a key that misses. A set is refused only after it waited 1 s for sets that hold the places of
+ * a bound: those may have no processor for so long. */
 static void ask(cellar *c, uint64_t id)
 {
     char buf[VALUE];
     size_t len;
     if (cellar_get(c, &id, sizeof id, buf, sizeof buf, &len) == CELLAR_MISS) {
-        T_EQ_I64(cellar_set(c, &id, sizeof id, value, sizeof value, NULL), CELLAR_OK);
+        const uint64_t from_ns = base_now_ns();
+        const cellar_err err = cellar_set(c, &id, sizeof id, value, sizeof value, NULL);
+        if (err != CELLAR_E_SPACE || base_now_ns() - from_ns < REFUSED_AFTER_NS) {
+            T_EQ_I64(err, CELLAR_OK);
+        }
     }
 }
 
