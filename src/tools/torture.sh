@@ -35,6 +35,7 @@ l2_kill|KILL_CYCLES=500|$T/test_l2_kill
 work_kill|WORK_KILL_CYCLES=400|$T/test_work_kill
 object_ledger|ACQUIRES=20000000|$T/test_object_ledger
 remote_attack|ATTACK=24|$T/test_remote_attack
+all_soak|SOAK_SECONDS=600|$T/test_all_soak
 simulation||${T%/t}/simdrv --check 120
 calls_fuzz|CALLS_SECONDS=30|sh tests/fuzz/slow_calls_fuzz.sh
 matrix_fuzz|FUZZ_SECONDS=20|sh tests/fuzz/matrix_fuzz.sh"

@@ -45,7 +45,7 @@ $(B)/mappings.so: $(OBJ_DBG)
 	$(Q)$(CC) -shared -nostdlib -o $@ $^
 
 TORTURED = cache_lives cache_history l1_linear lanes_storm load_storm l2_kill work_kill \
-           object_ledger remote_attack
+           object_ledger remote_attack all_soak
 ## torture: the programs that search, in turn, for TORTURE_HOURS (1): build/torture.md. It goes on where it stopped
 TORTURE_HOURS ?= 1
 torture:
