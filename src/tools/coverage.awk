@@ -6,6 +6,7 @@
 #          which lcov repeats those of an inline function for each file that includes it; MC/DC.
 # KEYS     A count belongs to a set: "tests" (ends and killed together) or "sim". An outcome of a
 #          branch is FILE, line, its number on that line; the two builds of the tests agree on it.
+#          Functions that a macro of a header makes on one line are one function, called if one is.
 
 FNR == 1 {
     set = FILENAME ~ /sim\.[a-z]*$/ ? "sim" : "tests"
@@ -18,6 +19,7 @@ FILENAME ~ /\.lcov$/ {
     if (kind == "SF") { name = place(substr($0, 4)); header = name ~ /\.h$/ }
     else if (name == "") next
     else if (kind == "DA") count("line", name SUBSEP field[1], field[2])
+    else if (kind == "FN") { sub(/.*:/, "", field[2]); line_of[name, field[2]] = field[1] }
     else if (kind == "FNDA") called(field[2], field[1])
     else if (kind == "BRDA" && !header && !asserted(name, field[1]))
         count("branch", name SUBSEP field[1] SUBSEP field[3], field[4] == "-" ? 0 : field[4])
@@ -42,8 +44,13 @@ function place(path) {
     return substr(path, RSTART)
 }
 function module(path,    part) { split(path, part, "/"); return part[3] }
-function called(name_of, times) {
+function called(name_of, times,    line) {
     sub(/.*:/, "", name_of)
+    if (header) {
+        line = line_of[name, name_of]
+        if (!((name, line) in first_of)) first_of[name, line] = name_of
+        name_of = first_of[name, line]
+    }
     count("function", name SUBSEP name_of, times)
 }
 function count(what, key, times,    id) {
