@@ -47,21 +47,6 @@ CELLAR_PRIVATE bool base_float_read(const void *text, size_t len, long double *o
     return true;
 }
 
-CELLAR_PRIVATE bool base_double_read(const void *text, size_t len, double *out)
-{
-    char copy[BASE_FLOAT_MAX];
-    if (len >= sizeof copy) { return false; }
-    memcpy(copy, text, len);
-    copy[len] = '\0';
-    locale_t own, before = base_locale_c(&own);
-    char *end;
-    *out = strtod(copy, &end);
-    base_locale_back(own, before);
-    if (end == copy) { return false; }
-    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) { end++; }
-    return *end == '\0';
-}
-
 CELLAR_PRIVATE size_t base_float_print(char buf[BASE_FLOAT_MAX], long double value)
 {
     if (!isfinite(value)) { return 0; }

@@ -12,11 +12,6 @@
  * for blanks, NaN, an empty text, a text of BASE_FLOAT_MAX bytes, and beyond the range. */
 BASE_SPARE CELLAR_PRIVATE bool base_float_read(const void *text, size_t len, long double *out);
 
-/* Read the double with which a text up to its first NUL begins and ends, as strtod and tonumber of
- * Lua 5.1 do: with blanks around it, "inf", "nan" and hexadecimal digits included. Return false for
- * another text, and for one of BASE_FLOAT_MAX bytes. */
-BASE_SPARE CELLAR_PRIVATE bool base_double_read(const void *text, size_t len, double *out);
-
 /* Print a float with up to 17 digits after the point, without trailing zeros and without exponent.
  * Return the length; 0 for a number that is not finite. */
 BASE_SPARE CELLAR_PRIVATE size_t base_float_print(char buf[BASE_FLOAT_MAX], long double value);
