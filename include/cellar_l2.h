@@ -230,9 +230,10 @@ extern "C" {
  * of level WARNING), and so it does below 12 segments of the directory (E_RANGE).
  *
  * Index, buffer and tables are part of memory_bytes: a quarter of it at most. A place of the index
- * takes 14 bytes. A directory with segments that do not fit into a smaller memory_bytes does not
- * open, and cellar_last_error names a sufficient budget. Field l2_memory_bytes of cellar_stats says
- * what they take; an open takes 1.2 segments more until it returns. */
+ * takes 14 bytes. A directory opens with a smaller memory_bytes, from 1.5 MiB on, from 2.5 MiB if
+ * its l2_bytes is 16 GiB, from 4 MiB at 256 GiB. If a lower one does not suffice, the open fails
+ * with E_NOMEM, and cellar_last_error names a sufficient budget. Field l2_memory_bytes of
+ * cellar_stats says what they take; an open takes a sixth of a segment more until it returns. */
 
 /* ---- Options and sync ------------------------------------------------------------------------ */
 

@@ -453,13 +453,13 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
 
 T_CASE_ON(too_small_budget_for_tier_names_sufficient_budget, STORE)
 {
-    static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
+    static const uint64_t budgets[] = { 5u << 18, 1u << 20 };
     settings cfg = config();
     cellar *c = NULL;
     cfg.config.max_entries = 0;
     cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
-    cfg.config.memory_bytes = 16u << 20;
-    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* its segments of 1 MiB keep their size */
+    cfg.config.memory_bytes = 64u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* its segments and records keep their sizes */
     shut(c);
     for (size_t i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
         const uint64_t least = asked_for(&cfg, budgets[i]);

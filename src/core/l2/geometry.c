@@ -107,11 +107,6 @@ CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
     return l2_index_per(l2_words_for(c, s)) * L2_SHARDS * L2_SLOT_BYTES + l2_tables_beside(c, s);
 }
 
-CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s)
-{
-    return s->seg_bytes + l2_rows_bytes(s);
-}
-
 CELLAR_PRIVATE uint64_t l2_memory_least(const l2_config *cfg, const l2_super *made)
 {
     l2_config c = *cfg;
@@ -123,7 +118,7 @@ CELLAR_PRIVATE uint64_t l2_memory_least(const l2_config *cfg, const l2_super *ma
         } else if (l2_geometry(&c, &s) != CELLAR_OK) {
             continue;
         }
-        const uint64_t beside = BASE_MAX(c.memory_bytes / 24, l2_recover_bytes(&s));
+        const uint64_t beside = BASE_MAX(c.memory_bytes / 24, l2_rows_bytes(&s));
         if (l2_tables_bytes(&c, &s) + beside + ((uint64_t)128 << 10) <= c.memory_bytes) { break; }
     } while (c.memory_bytes < (uint64_t)1 << 50);
     return c.memory_bytes;

@@ -197,8 +197,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     memset(s, 0, sizeof *s);
     const cellar_err err = l2_geometry(&d->cfg, s);
     if (err != CELLAR_OK) { return err; }
-    if (l2_tables_bytes(&d->cfg, s) + l2_recover_bytes(s) >
-        base_load_rlx(&d->cfg.account->limit)) {
+    if (l2_tables_bytes(&d->cfg, s) + l2_rows_bytes(s) > base_load_rlx(&d->cfg.account->limit)) {
         d->cfg.refusal->least_memory = l2_memory_least(&d->cfg, NULL);
         return CELLAR_E_NOMEM; /* Do not make a store that could not be opened. */
     }

@@ -15,7 +15,7 @@
  *            A segment without readable rows gives them by its records, if all are whole. Else it
  *            is a hole, and nothing older counts: an older record may have been replaced there.
  * LOCKING    Only the open uses this file.
- * LIMITS     One image of a segment in memory. */
+ * LIMITS     Rows of one segment in memory, and what `work` has of its records. */
 #include "l2/recover.h"
 
 #include "base/random.h"
@@ -43,7 +43,7 @@ typedef struct l2_list { /* numbers, newest first */
 } l2_list;
 
 typedef struct l2_recovery {
-    unsigned char *image;    /* of one segment */
+    uint64_t at, have;       /* lsn and length of what d->work has of the log */
     unsigned char *rows;     /* of one segment that is walked; row_most rows */
     uint32_t row_most;
     uint64_t seq, number;    /* the log ends in this segment, in this run */
@@ -112,9 +112,35 @@ static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
     }
 }
 
+/* Return the bytes of a segment from `off` on: n, or all up to its end. A page that cannot be read
+ * is zeros. */
+static const unsigned char *l2_seg_bytes(l2 *d, l2_recovery *r, uint64_t seq, uint32_t off,
+                                         uint32_t n)
+{
+    const uint64_t lsn = seq * d->form.seg_bytes + off;
+    if (lsn < r->at || lsn + n > r->at + r->have) {
+        r->at = lsn;
+        r->have = BASE_MIN(d->work_bytes, d->form.seg_bytes - off);
+        (void)l2_log_read_pages(d, d->work, (size_t)r->have, lsn);
+    }
+    return d->work + (lsn - r->at);
+}
+
+/* Return the record at `off` of a segment. NULL: there is none that is whole. */
+static const unsigned char *l2_seg_record(l2 *d, l2_recovery *r, const l2_form *f, uint64_t seq,
+                                          uint32_t off, l2_rec *rec)
+{
+    const unsigned char *at = l2_seg_bytes(d, r, seq, off, L2_RECORD_HEAD);
+    if (!l2_rec_marked(f, at, seq, off, f->seg_bytes, rec) || rec->bytes > d->work_bytes) {
+        return NULL;
+    }
+    at = l2_seg_bytes(d, r, seq, off, rec->bytes);
+    return l2_rec_whole(f, at, seq, off, rec) ? at : NULL;
+}
+
 /* Walk the records of a segment. Return its rows, in r->rows. *off: end of the last whole record;
  * *number: the run of what would follow. */
-static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
+static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
 {
     uint32_t n = 0;
     l2_form f = d->form;
@@ -124,11 +150,8 @@ static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *num
     while (n < r->row_most) {
         l2_rec rec;
         l2_row row = { .off = *off };
-        const unsigned char *at = r->image + *off;
-        if (!l2_rec_marked(&f, at, seq, *off, d->form.seg_bytes, &rec) ||
-            !l2_rec_whole(&f, at, seq, *off, &rec)) {
-            break;
-        }
+        const unsigned char *at = l2_seg_record(d, r, &f, seq, *off, &rec);
+        if (at == NULL) { break; }
         l2_row_of(d, at, &rec, &row);
         row.bytes = l2_rec_room(&f, (size_t)rec.ext * 8, rec.klen, rec.vlen);
         if (row.kind == L2_ROW_RUN) { f.epoch = row.hash; }
@@ -143,7 +166,7 @@ static uint32_t l2_walk(const l2 *d, l2_recovery *r, uint64_t seq, uint64_t *num
 /* Return true if a record of the last run lies behind the end of the log. In the same boot the file
  * has all that was written: then a page is lost, and what it replaced must not count. SUPER may be
  * older: its newer copy may be damaged. */
-static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
+static bool l2_lost_behind(l2 *d, l2_recovery *r)
 {
     l2_rec rec;
     l2_form f = d->form;
@@ -151,18 +174,15 @@ static bool l2_lost_behind(const l2 *d, const l2_recovery *r)
     bool found = false;
     f.epoch = r->number;
     for (; !found && off + L2_RECORD_HEAD < f.seg_bytes; off += f.granule) {
-        const unsigned char *at = r->image + off;
-        found = l2_rec_marked(&f, at, r->seq, off, f.seg_bytes, &rec) &&
-                l2_rec_whole(&f, at, r->seq, off, &rec);
+        found = l2_seg_record(d, r, &f, r->seq, off, &rec) != NULL;
     }
     return found;
 }
 
-/* Read the image of a segment. Return false if its header is not there. */
-static bool l2_image_read(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
+/* Read the header of a segment. Return false if it is not there. */
+static bool l2_seg_head(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
 {
-    (void)l2_log_read_pages(d, r->image, d->form.seg_bytes, seq * d->form.seg_bytes);
-    return l2_head_read(&d->form, r->image, h) && h->seq == seq;
+    return l2_head_read(&d->form, l2_seg_bytes(d, r, seq, 0, L2_HEAD_BYTES), h) && h->seq == seq;
 }
 
 /* Read the rows that a trailer names into r->rows. */
@@ -194,9 +214,10 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
     l2_head h;
     l2_trailer t;
     r->told = false;
-    const bool head = l2_image_read(d, r, r->seq, &h);
-    const bool trailer = l2_trailer_read(&d->form, r->image + d->form.seg_bytes - L2_TRAILER_BYTES,
-                                         &t) && t.seq == r->seq;
+    const unsigned char *at = l2_seg_bytes(d, r, r->seq, d->form.seg_bytes - L2_TRAILER_BYTES,
+                                           L2_TRAILER_BYTES);
+    const bool trailer = l2_trailer_read(&d->form, at, &t) && t.seq == r->seq;
+    const bool head = l2_seg_head(d, r, r->seq, &h);
     const bool sure = trailer && begin + t.data_end <= r->synced;
     const bool follows = head && (first || (h.run == r->number && h.before.seq + 1 == r->seq));
     uint64_t number = head ? h.run : first ? t.run : r->number;
@@ -330,7 +351,7 @@ static SYNC_UNCHECKED bool l2_rows_read(l2 *d, l2_recovery *r, uint64_t seq, l2_
         return false;
     }
     if (l2_rows_take(d, r, t) == 0) { return true; }
-    if (!l2_image_read(d, r, seq, &h)) { return false; }
+    if (!l2_seg_head(d, r, seq, &h)) { return false; }
     uint64_t number = h.run;
     uint32_t off;
     L2_COUNT(d, healed);
@@ -527,7 +548,8 @@ static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, 
     uint64_t end = 0;
     const uint32_t kept = r->off % L2_PAGE;
     const uint64_t least = l2_seq_least(d, r->seq);
-    memcpy(d->buf, r->image + (r->off - kept), kept); /* the page in which the log continues */
+    /* The page in which the log continues. */
+    memcpy(d->buf, l2_seg_bytes(d, r, r->seq, r->off - kept, kept), kept);
     base_store_rel(&d->head, least * d->form.seg_bytes);
     base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
     const uint64_t oldest = l2_rows_all(d, r);
@@ -567,9 +589,8 @@ CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
     const size_t rows = (size_t)r.row_most * L2_ROW_BYTES;
     uint64_t top = 0, number = 0;
     int e = ENOMEM;
-    r.image = base_alloc(a, BASE_MOD_L2, d->form.seg_bytes, NULL);
     r.rows = base_alloc(a, BASE_MOD_L2, rows, NULL);
-    if (r.image != NULL && r.rows != NULL && base_random_bytes(&number, sizeof number)) {
+    if (r.rows != NULL && base_random_bytes(&number, sizeof number)) {
         l2_heads_read(d, &r, &top);
         const bool used = r.newest != 0;
         const uint64_t from = same_boot ? top : BASE_MIN(l2_seq_of(d, r.synced), top);
@@ -581,7 +602,6 @@ CELLAR_PRIVATE int l2_recover(l2 *d, bool alive, bool same_boot)
     l2_list_free(d, &r.controls);
     l2_list_free(d, &r.runs);
     l2_tombs_free(d, &r.tombs);
-    base_free(a, BASE_MOD_L2, r.image, d->form.seg_bytes);
     base_free(a, BASE_MOD_L2, r.rows, rows);
     d->super.run = number;
     d->super.born = l2_seq_of(d, base_load_acq(&d->tail));

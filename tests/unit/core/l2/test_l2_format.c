@@ -311,7 +311,7 @@ T_CASE(small_budget_keeps_a_quarter_of_the_words)
     sized(&made, 64, 1024, 0);
     cfg.memory_bytes = 4 << 20;
     T_CHECK(words > 40000 && l2_words_for(&cfg, &made) >= words / 4);
-    T_CHECK(l2_tables_bytes(&cfg, &made) + l2_recover_bytes(&made) < cfg.memory_bytes * 3 / 4);
+    T_CHECK(l2_tables_bytes(&cfg, &made) + l2_rows_bytes(&made) < cfg.memory_bytes * 3 / 4);
 }
 
 T_ONE_THREAD;

@@ -579,6 +579,32 @@ T_CASE(a_copy_with_the_same_inode_is_recognized)
     T_CHECK(believed((identity){ 0, 0 }, (identity){ 6, 77 }, false));
 }
 
+/* Segments of l2_bytes 64 MiB and 16 GiB. */
+T_CASE(budget_below_a_segment_and_a_half_opens_its_store)
+{
+    static const struct { uint32_t segment, budget; } rows[] = {
+        { 1u << 20, 3u << 19 }, { 4u << 20, 3u << 20 } };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        start();
+        dev.flat = true;
+        cfg.seg_bytes = rows[i].segment;
+        cfg.memory_bytes = 64u << 20;
+        T_REQUIRE(open_it() == CELLAR_OK);
+        T_EQ_U64(d->room_max, 256u << 10);
+        for (uint32_t n = 0; n < 2000; n++) { put_one(d, n == 0 ? "first" : "key", "value"); }
+        put_one(d, "last", "value");
+        (void)l2_tick(d, 0); /* it is written */
+        l2_discard(d);
+        dev.locked = false;
+        cfg.memory_bytes = rows[i].budget;
+        base_account_init(&account, rows[i].budget, NULL);
+        T_REQUIRE(open_it() == CELLAR_OK);
+        T_CHECK(has(d, "first", "value") && has(d, "key", "value") && has(d, "last", "value"));
+        l2_close(d);
+        gone();
+    }
+}
+
 T_CASE(first_work_of_a_new_store_syncs_nothing)
 {
     start();
