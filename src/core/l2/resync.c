@@ -11,9 +11,10 @@
  *            record in the damaged range, and finds the FLOOR.
  *            An open after a kill in the same boot writes them again: a sync may have failed.
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
- * LIMITS     A range that cannot be read leaves all as it is: no sync counts. If no segment is free
- *            for the FLOOR, that holds until changes without room close the tier (stall.c): the
- *            marker makes the next open begin empty, so all places are free.
+ * LIMITS     A range that cannot be read leaves all as it is: no sync counts. An open leaves such a
+ *            page alone: it has the rows of all records there. If no segment is free for the FLOOR,
+ *            no sync counts until changes without room close the tier (stall.c): the marker makes
+ *            the next open begin empty, so all places are free.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */
 #include "l2/resync.h"
 
@@ -35,19 +36,24 @@ typedef struct l2_span { /* bytes from..end of the log, and a segment with some 
     uint64_t from, end, begin;
 } l2_span;
 
-/* Write the bytes of a span again. */
+/* Write the bytes of a span again. An open has the rows of all records there: it leaves a page that
+ * cannot be read as it is. */
 static int l2_span_write(l2 *d, const l2_span *s)
 {
     int e = 0;
-    uint64_t at = s->from & ~(uint64_t)(L2_PAGE - 1), n;
+    uint64_t at = s->from & ~(uint64_t)(L2_PAGE - 1), n, most = d->work_bytes;
     for (; at < s->end && e == 0; at += n) {
         const uint64_t seg_end = (l2_seq_of(d, at) + 1) * d->form.seg_bytes;
-        n = BASE_MIN(BASE_MIN(base_round_up(s->end, L2_PAGE), seg_end) - at,
-                     (uint64_t)d->work_bytes);
+        n = BASE_MIN(BASE_MIN(base_round_up(s->end, L2_PAGE), seg_end) - at, most);
         sync_role_take(&d->writing); /* no other thread writes these pages meanwhile */
-        e = l2_log_read(d, d->work, (size_t)n, at);
-        if (e == 0) { e = l2_out(d, d->work, n, at); }
+        const int unread = l2_log_read(d, d->work, (size_t)n, at);
+        e = unread == 0 ? l2_out(d, d->work, n, at) : unread;
         l2_writing_drop(d);
+        if (unread != 0 && base_load_rlx(&d->ready) == 0) { /* page by page from here on */
+            n = n > L2_PAGE ? 0 : n;
+            most = L2_PAGE;
+            e = 0;
+        }
     }
     return e;
 }

@@ -247,6 +247,39 @@ T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
     stop();
 }
 
+/* After a kill an open writes all since the last sync again. A page that it cannot read has records
+ * that replaced older ones. Its rows are read. */
+T_CASE(page_that_cannot_be_read_since_the_sync_costs_its_records)
+{
+    begin(L2_KEEP);
+    cfg.off_errors = L2_ERRORS_MOST;
+    l2_dev_init(&dev);
+    open_on(&dev);
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    fill_to(seq_now() + 1);
+    const uint64_t from = tail();
+    for (uint32_t i = 0; i < OLD; i++) { change_key(i, i % 3 == 0, false); }
+    fill_to(seq_now() + 2);
+    T_CHECK(base_load_acq(&d->synced) <= from);
+    dev.bad_at = from % (SEGMENTS * SEGMENT) / PAGE * PAGE;
+    dev.bad_end = dev.bad_at + PAGE;
+    for (uint32_t round = 0; round < 4; round++) {
+        uint32_t found = 0, lost = 0;
+        if (round == 2) { dev.boot[0]++; }
+        if (round == 3) { dev.bad_end = 0; }
+        kill_and_open();
+        for (uint32_t i = 0; i < KEYS; i++) {
+            const uint32_t seen = look(i);
+            T_CHECK(seen == last[i] || seen == 0);
+            found += seen != 0;
+            lost += seen != last[i];
+        }
+        T_CHECK(found >= OLD && (lost != 0) == (round < 3));
+    }
+    stop();
+}
+
 /* The disk works again, but for the page of the log that is read first. */
 T_CASE(probe_reads_another_page_where_one_is_bad)
 {
