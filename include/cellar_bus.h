@@ -324,7 +324,8 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
  *
  * ORDER
  *     With `parallel` 1 a group begins the messages of one publisher in their order. A message that
- *     returns without a delay goes to the front; one that returns after a delay goes to the end.
+ *     returns without a delay goes to the front; one that returns after a delay goes to the end. A
+ *     hold that passes returns its message as the verdict RETRY does.
  *     With more at the same time no order of the ends is promised.
  *     An ordered group has at most one message of a key in hand, or waiting for another delivery.
  *     Keys with hashes that fall together wait for each other as well.

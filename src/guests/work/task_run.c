@@ -681,16 +681,18 @@ static void task_hard(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **sp
     task_queue_release(p, r->name, a);
 }
 
-/* Queue a task again that was not acknowledged in time. */
+/* Queue a task again that was not acknowledged in time. A message returns as after a retry. */
 static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **spare,
                             task_after *a) SYNC_HOLDS(QUEUE)
 {
     task *t = task_attempt_over(p, r);
     r->name->count[STATS_TASK_TIMEOUT]++;
     task_keep_error(t, "not acknowledged in time", spare);
-    if ((t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts ||
+    const bool message = r->name->group != NULL;
+    if (message || (t->flags & TASK_CANCEL) != 0 ||
+        t->attempt >= t->max_attempts ||
         (sched_is_run(p, t) && !sched_may_retry(p, t, now_ms))) {
-        task_again(p, t, 0, now_ms, a);
+        task_again(p, t, message ? -1 : 0, now_ms, a);
     } else {
         t->flags &= TASK_RECURS;
         r->name->count[STATS_TASK_RETRIED]++;

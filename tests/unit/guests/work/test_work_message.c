@@ -166,17 +166,35 @@ T_CASE(nack_returns_now_or_after_its_delay)
     close_it();
 }
 
-T_CASE(message_that_returns_goes_before_parked_ones)
+/* The first message of three returns: by its verdict, or because its hold passes. */
+static void check_return(uint32_t parallel, bool passes, int64_t delay_ms)
 {
     start();
-    group_opts.parallel = 1;
+    group_opts.parallel = parallel;
+    group_opts.retry_ms = delay_ms;
     group("q", NULL, NULL);
     for (int i = 0; i < 3; i++) { T_EQ_I64(send("q", "a\0b\0c" + 2 * i), CELLAR_OK); }
     const cellar_task *a = take("q", "a");
-    take_none("q"); /* parks the others */
-    settle(a, cellar_verdict_retry());
-    for (int i = 0; i < 3; i++) { take_and_end("q", "a\0b\0c" + 2 * i); }
+    if (parallel != 0) { take_none("q"); } /* parks the others */
+    if (passes) {
+        (void)pass(30000);
+        T_EQ_I64(cellar_task_settle(a, cellar_verdict_ok()), CELLAR_E_LOST);
+    } else {
+        settle(a, cellar_verdict_retry());
+    }
+    if (delay_ms == 0) { take_and_end("q", "a"); }
+    take_and_end("q", "b");
+    take_and_end("q", "c");
+    take_none("q");
+    (void)pass(delay_ms);
+    if (delay_ms != 0) { take_and_end("q", "a"); }
+    T_EQ_U64(of_group("q").ok, 3);
     close_it();
+}
+
+T_CASE(message_that_returns_goes_to_the_front)
+{
+    for (int i = 0; i < 8; i++) { check_return(i & 1, (i & 2) != 0, (i & 4) != 0 ? 100 : 0); }
 }
 
 T_CASE(take_releases_the_next_parked_message)
