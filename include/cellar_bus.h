@@ -308,8 +308,8 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
  *     - the function is a cellar_task_fn; its verdict decides. payload is the body, tag is empty.
  *       RETRY is tried again after retry_ms, up to max_deliver deliveries; FAIL is a dead letter.
  *     - cellar_task_take and cellar_task_settle deliver the messages of a group without fn.
- *     - cellar_task_list with `name` shows live messages and dead letters of a group, without key
- *       and body; cellar_pool_stats_get with `name` has its figures.
+ *     - cellar_task_list with `name` shows live messages and dead letters of a group with their
+ *       bodies, without the key; cellar_pool_stats_get with `name` has its figures.
  *     - cellar_pool_route moves a group to another queue of the pool: its messages are taken there.
  *     - cellar_pool_set pauses and weighs a group; cellar_task_cancel, _requeue and _purge take the
  *       id of its tasks. Each group has another id for a message; `id` of the message is the same.

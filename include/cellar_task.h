@@ -473,6 +473,9 @@ typedef struct cellar_task_status {
     uint64_t progress_current; /* first number of cellar_task_progress in the running attempt     */
     uint64_t progress_total;   /* second number of that call                                      */
     uint64_t result_len;       /* bytes of the result of a finished task                          */
+    const void *payload;       /* of cellar_task_list: as in cellar_task, until fn returns; else  */
+                               /* NULL                                                            */
+    size_t   payload_len;      /* bytes of `payload`                                              */
     cellar_task_state state;   /* see STATES                                                      */
     uint32_t attempt;          /* attempts that began                                             */
     uint32_t max_attempts;     /* most attempts, of the options of the name                       */
@@ -503,7 +506,7 @@ typedef struct cellar_task_filter {
 CELLAR_STRUCT(cellar_task_filter, reserved0);
 
 /* Receive one task of cellar_task_list.
- * in:      status: valid until the function returns; ctx of the list
+ * in:      status, with its payload: valid until the function returns; ctx of the list
  * returns: true: continue; false: end the list
  * owns:    nothing is kept after the list has returned
  * thread:  the caller of the list, with no lock held. The function may block, and may call every
@@ -807,7 +810,8 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
  *          fn: see cellar_task_list_fn; ctx: given to fn
  * out:     *cursor: continues the list that fn ended; 0 after its end
  * returns: OK, also when fn ended the list
- * owns:    fn and ctx are not used after the return
+ * owns:    fn and ctx are not used after the return; a payload that its task loses meanwhile lives
+ *          until fn returns, and its free_fn runs here
  * thread:  any, also a task; fn runs on it with no lock held
  * cost:    O(slots of tasks), 1,024 under one lock
  * example: cellar_task_list(p, NULL, NULL, print_task, stdout);                                  */

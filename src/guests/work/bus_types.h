@@ -92,6 +92,12 @@ BASE_INLINE bool bus_is_plain(const bus_group *g)
     return g->lane_count == 0 && !bus_has_filter(g);
 }
 BASE_INLINE const bus_head *bus_head_of(const task_body *b) { return b->data; }
+/* Return what programs see of a body. */
+BASE_INLINE cellar_bytes task_payload(const task_body *b)
+{
+    return b->message ? (cellar_bytes){ bus_head_of(b) + 1, (size_t)bus_head_of(b)->body_len }
+                      : (cellar_bytes){ b->data, b->len };
+}
 BASE_INLINE bus_extra *bus_extra_of(task_body *b)
 {
     const size_t at = (b->len + sizeof BUS_TYPE + 15) / 16 * 16;

@@ -31,9 +31,15 @@ static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_
            (f->tag == NULL || strcmp(f->tag, task_tag_of(t)) == 0);
 }
 
-/* Copy the next tasks from slot *at on; next[i]: the slot behind the i-th. Return their number. */
+typedef struct task_listed {
+    cellar_task_status status;
+    task_body *body;         /* counted; its payload is shown */
+    uint64_t next;           /* slot behind the task */
+} task_listed;
+
+/* Copy the next tasks from slot *at on. Return their number. */
 static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint64_t *at,
-                               work_time now, cellar_task_status *out, uint64_t *next, bool *end)
+                               work_time now, task_listed out[TASK_LIST_BATCH], bool *end)
 {
     uint32_t n = 0;
     task_after a = { .done = NULL };
@@ -43,8 +49,12 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
     for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
         const task *t = task_slot_at(p, (*at)++);
         if (t == NULL || !task_matches(p, t, f)) { continue; }
-        task_describe(p, t, now, &out[n]);
-        next[n++] = *at;
+        task_describe(p, t, now, &out[n].status);
+        const cellar_bytes payload = task_payload(t->body);
+        out[n].status.payload = payload.data;
+        out[n].status.payload_len = payload.len;
+        out[n].body = task_body_hold(t->body);
+        out[n++].next = *at;
     }
     *end = *at >= slots;
     sync_drop(QUEUE, &p->lock);
@@ -55,8 +65,8 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
 CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter *filter,
                                        uint64_t *cursor, cellar_task_list_fn fn, void *ctx)
 {
-    cellar_task_status batch[TASK_LIST_BATCH];
-    uint64_t next[TASK_LIST_BATCH], at = cursor != NULL ? *cursor : 0;
+    task_listed batch[TASK_LIST_BATCH];
+    uint64_t at = cursor != NULL ? *cursor : 0;
     cellar_task_filter f = cellar_task_filter_default();
     if (p == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
@@ -64,11 +74,17 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
     if (err != CELLAR_OK) { return err; }
     if (f.reserved0 != 0) { return CELLAR_E_INVAL; }
     const work_time now = work_now(&p->obj);
-    for (bool end = false; !end;) {
-        const uint32_t n = task_list_copy(p, &f, &at, now, batch, next, &end);
+    for (bool end = false, more = true; !end;) {
+        const uint32_t n = task_list_copy(p, &f, &at, now, batch, &end);
         for (uint32_t i = 0; i < n; i++) {
-            if (fn(&batch[i], ctx)) { continue; }
-            if (cursor != NULL) { *cursor = next[i]; }
+            if (more && !fn(&batch[i].status, ctx)) {
+                more = false;
+                at = batch[i].next;
+            }
+            task_body_drop(p, batch[i].body, true);
+        }
+        if (!more) {
+            if (cursor != NULL) { *cursor = at; }
             return CELLAR_OK;
         }
     }

@@ -123,14 +123,10 @@ static void task_show(cellar_pool *p, task_run *r, const task *t, int64_t since_
     r->seen.struct_size = sizeof r->seen;
     r->seen.id = task_id_of(p, t);
     r->seen.name = r->calls->name;
-    r->seen.payload = b->data;
-    r->seen.payload_len = b->len;
-    r->seen.content_type = task_body_type(b);
-    if (b->message) {
-        r->seen.payload = bus_head_of(b) + 1;
-        r->seen.payload_len = (size_t)bus_head_of(b)->body_len;
-        r->seen.content_type = "";
-    }
+    const cellar_bytes payload = task_payload(b);
+    r->seen.payload = payload.data;
+    r->seen.payload_len = payload.len;
+    r->seen.content_type = b->message ? "" : task_body_type(b);
     r->seen.late_ms = BASE_MAX(r->started_ms - since_ms, 0);
     r->seen.tag = r->tag;
     r->seen.attempt = t->attempt;

@@ -392,6 +392,37 @@ T_CASE(signals_call_their_subscribers)
     close_it();
 }
 
+static bool see_payload(const cellar_task_status *st, void *ctx)
+{
+    T_EQ_U64(st->payload_len, 4);
+    T_EQ_MEM(st->payload, "body", 4);
+    if (*(int *)ctx == 0) { /* the payload outlives its task */
+        T_EQ_I64(cellar_task_cancel(p, st->id), CELLAR_OK);
+        T_EQ_MEM(st->payload, "body", 4);
+    }
+    return ++*(int *)ctx != 2;
+}
+
+T_CASE(list_shows_payloads_and_bodies)
+{
+    uint64_t cursor = 0;
+    int seen = 0;
+    cellar_task_id id;
+    cellar_task_status st = cellar_task_status_default();
+    start();
+    group("q", NULL, NULL);
+    T_EQ_I64(cellar_task_submit(p, "t", "body", 4, NULL, &id), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(send("q", "body"), CELLAR_OK); }
+    T_EQ_I64(cellar_task_wait(p, id, 0, &st), CELLAR_PENDING);
+    T_CHECK(st.payload == NULL);
+    T_EQ_U64(st.payload_len, 0);
+    T_EQ_I64(cellar_task_list(p, NULL, &cursor, see_payload, &seen), CELLAR_OK);
+    T_EQ_I64(seen, 2);
+    T_EQ_I64(cellar_task_list(p, NULL, &cursor, see_payload, &seen), CELLAR_OK);
+    T_EQ_I64(seen, 4);
+    close_it();
+}
+
 T_CASE(random_publishes_lose_no_message)
 {
     start();
