@@ -209,6 +209,7 @@ static cellar_err bus_put(cellar_pool *p, bus_publication *l, task_body *b, task
             task_bursts_recall(p, &a);
             count = bus_drop_new(d, l->count);
         }
+        b->apart = count > 1;
         err = count != 0 ? task_insert(p, d, count, now, &a, ids) : CELLAR_OK;
         /* While the insert slept, a group was removed, or one filled up that drops new ones. */
         if (err == CELLAR_E_NOT_FOUND ||

@@ -73,6 +73,7 @@ CELLAR_PRIVATE cellar_err bus_body_restore(cellar_pool *p, const journal_row *ro
     }
     task_body *b = *out = bus_body_make(p, len, h.header_count);
     if (b == NULL) { return CELLAR_E_NOMEM; }
+    b->apart = row->apart;
     memcpy(b->data, row->payload, len);
     const int64_t age_ms = BASE_MAX(now.wall_ms - row->submitted_wall_ms, 0);
     const int64_t left_ms = BASE_MAX(h.expires_ms - age_ms, 0);

@@ -51,7 +51,6 @@ static const char journal_schema[] =
     " unique_states INTEGER, tag TEXT, trace BLOB, then_id BLOB, member INTEGER,"
     " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER, after_id BLOB,"
     " body INTEGER) STRICT, WITHOUT ROWID;"
-    "CREATE INDEX task_body ON task(body) WHERE body IS NOT NULL;"
     "CREATE TABLE body(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;"
     "CREATE TABLE input("
     " then_id BLOB NOT NULL, member INTEGER NOT NULL, ok INTEGER NOT NULL, result BLOB,"
@@ -89,8 +88,7 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
                         " max_attempts=?6 WHERE id=?1",
     [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
     [JOURNAL_BODY] = "INSERT INTO body VALUES(?1,?2)",
-    [JOURNAL_BODY_DELETE] =
-        "DELETE FROM body WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM task WHERE body=?1)",
+    [JOURNAL_BODY_DELETE] = "DELETE FROM body WHERE id=?1",
     [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
     [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
     [JOURNAL_THROTTLE] = "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)",
@@ -221,11 +219,8 @@ CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
     for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
         (void)sqlite3_bind_int64(s, 3 + i, number[i]);
     }
-    if (r->body != 0) {
-        (void)sqlite3_bind_int64(s, 26, (int64_t)r->body);
-    } else {
-        journal_bind_bytes(s, 13, r->payload, r->payload_len);
-    }
+    if (r->body != 0) { (void)sqlite3_bind_int64(s, 26, (int64_t)r->body); }
+    if (!r->apart) { journal_bind_bytes(s, 13, r->payload, r->payload_len); }
     journal_bind_text(s, 14, r->content_type);
     if (r->unique_key != NULL && *r->unique_key != '\0') {
         journal_bind_text(s, 15, r->unique_key);
@@ -267,7 +262,7 @@ CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *r, bool 
     if (err != CELLAR_OK || !payload) { return err; }
     s = j->statement[JOURNAL_PAYLOAD];
     journal_bind_id(s, 1, id);
-    if (r->body == 0) { journal_bind_bytes(s, 2, r->payload, r->payload_len); }
+    if (!r->apart) { journal_bind_bytes(s, 2, r->payload, r->payload_len); }
     journal_bind_text(s, 3, r->content_type);
     journal_bind_text(s, 4, r->name);
     journal_bind_text(s, 5, r->tag);
@@ -409,8 +404,9 @@ static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
                       .ended_wall_ms = sqlite3_column_int64(s, 11),
                       .key_until_wall_ms = sqlite3_column_int64(s, 23) };
     r.body = (uint64_t)sqlite3_column_int64(s, 25);
-    r.payload = sqlite3_column_blob(s, r.body != 0 ? 26 : 12);
-    r.payload_len = (size_t)sqlite3_column_bytes(s, r.body != 0 ? 26 : 12);
+    r.apart = sqlite3_column_type(s, 26) != SQLITE_NULL;
+    r.payload = sqlite3_column_blob(s, r.apart ? 26 : 12);
+    r.payload_len = (size_t)sqlite3_column_bytes(s, r.apart ? 26 : 12);
     r.content_type = journal_text(s, 13);
     r.unique_key = journal_text(s, 14);
     r.tag = journal_text(s, 16);
@@ -494,8 +490,8 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
         cellar_err (*of)(sqlite3_stmt *s, void *ctx);
     } part[] = {
         { "SELECT *, NULL FROM task WHERE body IS NULL ORDER BY id", journal_row_of },
-        { "SELECT task.*, bytes FROM task JOIN body ON body.id = task.body ORDER BY task.body",
-          journal_row_of },
+        { "SELECT task.*, bytes FROM task LEFT JOIN body ON body.id = task.body"
+          " WHERE body IS NOT NULL ORDER BY body", journal_row_of },
         { "SELECT * FROM throttle", journal_throttle_of },
         { "SELECT * FROM input", journal_input_of },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
@@ -504,7 +500,8 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
     journal_reader to = *reader;
     /* What the last changes of a process left: rows without bytes, bytes without rows. */
     cellar_err err = journal_code(sqlite3_exec(
-        j->db, "DELETE FROM task WHERE body IS NOT NULL AND body NOT IN (SELECT id FROM body);"
+        j->db, "DELETE FROM task WHERE body IS NOT NULL AND payload IS NULL"
+        " AND body NOT IN (SELECT id FROM body);"
         "DELETE FROM body WHERE id NOT IN (SELECT body FROM task WHERE body IS NOT NULL)",
         NULL, NULL, NULL));
     for (size_t i = 0; err == CELLAR_OK && i < sizeof part / sizeof *part; i++) {

@@ -28,6 +28,7 @@ typedef struct journal_row {
     int64_t  ended_wall_ms;  /* of a dead letter; else 0 */
     int64_t  key_until_wall_ms; /* the unique key is free from then; 0: no limit */
     uint64_t body;           /* message of which it is a row; 0: none */
+    bool     apart;          /* the payload is in table `body`, for several rows */
     uint32_t begun;          /* attempts that began, snoozed ones as well */
     uint32_t unique_states, member;
     uint32_t inputs;         /* tasks before it; 0: none */
@@ -87,7 +88,7 @@ CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row);
 /* Write state, times, attempts and error of a row. `payload`: its payload as well. */
 CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload);
 /* Delete a row. `inputs`: those of the tasks before it as well. `body`: the bytes of that message
- * as well, if no other row has them; 0: none. */
+ * in table `body` as well; 0: none. */
 CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body);
 /* Add the bytes of a message, before its rows. */
 CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len);

@@ -80,7 +80,8 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     cellar_err err = CELLAR_OK;
     if (d->body->message) {
         r.body = bus_head_of(d->body)->id;
-        if (first) { err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len); }
+        r.apart = d->body->apart;
+        if (first && r.apart) { err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len); }
     }
     if (err == CELLAR_OK) { err = journal_insert(p->journal->db, &r); }
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
@@ -147,7 +148,8 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
         r->flags |= TASK_ROW_LEFT; /* once, also if its round fails */
         t->body->rows--;
     }
-    if (t->body->message && (!m->deletes || t->body->rows == 0)) {
+    m->row.apart = t->body->apart;
+    if (t->body->apart && m->deletes && t->body->rows == 0) {
         m->row.body = bus_head_of(t->body)->id;
     }
     m->input = (journal_input){ .member = e != NULL ? e->member : 0,

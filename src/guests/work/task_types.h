@@ -44,6 +44,7 @@ typedef struct task_body {
     _Atomic uint32_t refs;
     uint16_t type_len;       /* with what a message has in memory alone */
     bool message;            /* begins with a bus_head */
+    bool apart;              /* of a message: the journal has it once for several rows */
     size_t len;
     void *data;
     cellar_payload_free_fn free_fn; /* NULL: the bytes are part of the block */

@@ -447,11 +447,15 @@ T_CASE(damaged_message_is_refused)
         "UPDATE body SET bytes=x''", "UPDATE body SET bytes=zeroblob(64)",
         "UPDATE body SET bytes=substr(bytes, 1, length(bytes) - 1)",
         "UPDATE body SET id=-5; UPDATE task SET body=-5", "DROP TABLE body",
+        /* of one group: the bytes are in its row */
+        "UPDATE task SET payload=x''", "UPDATE task SET payload=zeroblob(64)",
+        "UPDATE task SET payload=substr(payload, 1, length(payload) - 1)",
     };
     if (without_sqlite()) { return; }
     for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
         open_empty();
         add("q", NULL, NULL);
+        if (i < 5) { add("q", "other", NULL); }
         T_EQ_I64(send("q", "a"), CELLAR_OK);
         close_it();
         sql(change[i]);
@@ -461,6 +465,7 @@ T_CASE(damaged_message_is_refused)
     }
     open_empty(); /* what the last changes of a process may leave is cleaned up */
     add("q", NULL, NULL);
+    add("q", "other", NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     close_it();
     sql("DELETE FROM body; INSERT INTO body VALUES(9, x'00')");
@@ -493,7 +498,7 @@ T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end)
     T_EQ_U64(figures().live, 0);
     T_EQ_I64(send("q", "c"), CELLAR_OK);
     close_it();
-    T_EQ_I64(rows(), 1001);
+    T_EQ_I64(rows(), 1);
     open_it();
     add("q", NULL, NULL);
     tick();
