@@ -179,6 +179,14 @@ static cellar_err sched_admit(cellar_pool *p, const char *name, const cellar_sch
     return CELLAR_OK;
 }
 
+/* Another thread may have fired since `now` was read: its time counts, or an instant would fire
+ * again. */
+static work_time sched_latest(const cellar_pool *p, work_time now) SYNC_HOLDS(QUEUE)
+{
+    return (work_time){ BASE_MAX(now.mono_ms, p->mono.now_ms),
+                        BASE_MAX(now.wall_ms, p->wall.now_ms) };
+}
+
 /* Put a schedule into the table in place of the one of its name. */
 static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_schedule_spec *o,
                                work_time now, task_after *a) SYNC_HOLDS(QUEUE)
@@ -190,6 +198,7 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, p->sched.table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    now = sched_latest(p, now);
     e->id = e->line = ++p->sched.last_id;
     e->refs = 1;
     e->present = true;
@@ -360,14 +369,12 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
         err = task_commit_schedule(p, &row);
         if (err != CELLAR_OK) { return err; }
     }
-    work_time now = work_now(&p->obj);
+    const work_time now = work_now(&p->obj);
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    /* Another thread may have fired since: its time counts, or a resume would fire again. */
-    now.mono_ms = BASE_MAX(now.mono_ms, p->mono.now_ms);
-    now.wall_ms = BASE_MAX(now.wall_ms, p->wall.now_ms);
     sched_entry *e = sched_find(p, name);
-    err = e != NULL ? sched_change_held(p, e, change, now, &a) : CELLAR_E_NOT_FOUND;
+    err = e != NULL ? sched_change_held(p, e, change, sched_latest(p, now), &a)
+                    : CELLAR_E_NOT_FOUND;
     const bool notes = e != NULL && change == SCHED_RESUME && e->catches_up &&
                        e->kind != CELLAR_SCHEDULE_AT;
     journal_schedule row = { .name = NULL };

@@ -768,13 +768,18 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, tas
 
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 {
-    const work_time now = work_now(&p->obj);
+    const uint32_t looks = base_load_acq(&p->looks);
+    work_time now = work_now(&p->obj);
     sched_news news = { .skipped = 0 };
     task_after a = { .news = &news };
     /* A time-out of a task without rare parts keeps its text here, and the next look begins. */
     task_ext *spare = task_ext_make(p, NULL, NULL);
     sync_take(QUEUE, &p->lock);
     p->sched.steps = TASK_SLICE;
+    if (base_add_ar(&p->looks, 1u) != looks) { /* the other look may have read later, after a step */
+        now.mono_ms = BASE_MAX(now.mono_ms, p->mono.now_ms);
+        now.wall_ms = now.mono_ms + base_load_rlx(&p->offset_ms);
+    }
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     const int64_t step_ms = offset_ms - base_load_rlx(&p->offset_ms);
     base_store_rlx(&p->offset_ms, offset_ms);

@@ -424,6 +424,7 @@ struct cellar_pool {
     task_weight weight[TASK_WEIGHT_MAX];
     uint64_t offered;        /* sum of the weights of the queues that offer tasks */
     wheel mono, wall;
+    _Atomic uint32_t looks;  /* at the clocks; changed under the lock */
     int64_t look_ms;         /* monotonic: the thread of the timers looks then, or before */
     _Atomic int64_t offset_ms; /* wall clock minus monotonic clock, at the last look; relaxed, read
                               * without the lock */

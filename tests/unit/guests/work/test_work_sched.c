@@ -501,6 +501,52 @@ T_CASE(a_resume_with_an_old_reading_fires_nothing_again)
     close_it();
 }
 
+static void fire_at_ten(void)
+{
+    (void)pass(2 * SECOND);
+    T_EQ_U64(shot_count, 1);
+}
+
+T_CASE(a_replacement_with_an_old_reading_fires_nothing_again)
+{
+    open_at(utc_ms(2026, 6, 1, 10, 0) - SECOND);
+    shot_count = 0;
+    T_EQ_I64(schedule_cron(s, "c", "0 10 * * *", "UTC", note, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    between = fire_at_ten;
+    reads_left = 2;
+    T_EQ_I64(schedule_cron(s, "c", "00 10 * * *", "UTC", note, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(reads_left, 0);
+    (void)tick();
+    T_EQ_U64(shot_count, 1);
+    (void)pass(DAY);
+    T_EQ_U64(shot_count, 2);
+    close_it();
+}
+
+static void step_and_tick(void)
+{
+    mono_ms += 1;
+    wall_ms += 4 * HOUR + MINUTE - 500;
+    (void)tick();
+}
+
+T_CASE(a_look_with_an_old_reading_loses_no_firing)
+{
+    open_at(utc_ms(2026, 6, 1, 1, 0));
+    shot_count = 0;
+    T_EQ_I64(schedule_cron(s, "c", "1 5 * * *", "UTC", note, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    between = step_and_tick;
+    reads_left = 2;
+    (void)tick(); /* the look inside sees the step */
+    T_EQ_U64(figures().clock_steps, 1);
+    T_EQ_U64(shot_count, 0);
+    (void)pass(600);
+    T_EQ_U64(shot_count, 1);
+    close_it();
+}
+
 T_CASE(pause_holds_until_resume)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
