@@ -459,12 +459,13 @@ static bool task_admitted(cellar_pool *p, task_run *r)
 #endif
 
 /* Begin the attempt of a task that was taken. False: its limiter denied it. */
-static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
+static bool task_start(cellar_pool *p, task_run *r)
 {
 #ifndef CELLAR_OMIT_LIMIT
     if (r->burst_len == 0 && r->name->opts.rate != NULL) {
         task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
+        const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter took its time */
         sync_take(QUEUE, &p->lock);
         /* A schedule was changed meanwhile: its run does not begin. */
         const bool begins = (r->task->flags & TASK_CANCEL) == 0 || !sched_is_run(p, r->task);
@@ -481,7 +482,7 @@ static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
         return begins;
     }
 #else
-    (void)p, (void)r, (void)now_ms;
+    (void)p, (void)r;
 #endif
     return true;
 }
@@ -536,7 +537,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     sync_drop(QUEUE, &p->lock);
     task_body_drop(p, held, true);
     task_settle(p, &a);
-    if (taken && task_start(p, r, now_ms)) { task_run_one(r); }
+    if (taken && task_start(p, r)) { task_run_one(r); }
     return taken || more;
 }
 
@@ -818,11 +819,10 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 /* Return the time until the next look of the thread of the timers, in ms. */
 static int64_t task_look_in(cellar_pool *p)
 {
-    const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     const int64_t look_ms = p->look_ms;
     sync_drop(QUEUE, &p->lock);
-    return BASE_MAX(look_ms - now_ms, 0);
+    return BASE_MAX(look_ms - base_now_ms(&p->obj.clock), 0);
 }
 
 static void task_timer_main(void *arg)

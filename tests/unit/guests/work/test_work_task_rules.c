@@ -132,6 +132,43 @@ T_CASE(rate_by_key_delays_that_key_alone)
     close_it();
 }
 
+/* A limiter that takes 5 s. */
+static size_t slow_key(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
+{
+    (void)payload, (void)len, (void)key, (void)key_cap, (void)ctx;
+    mono_ms += 5000;
+    wall_ms += 5000;
+    return 0;
+}
+
+static cellar_verdict see_begin(const cellar_task *t, void *ctx)
+{
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_wait(p, t->id, 0, &st), CELLAR_PENDING);
+    T_EQ_I64(st.started_wall_ms, wall_ms);
+    T_EQ_I64(t->late_ms, 5000);
+    return note(t, ctx);
+}
+
+T_CASE(attempt_begins_after_the_answer_of_its_limiter)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_SECOND_NS, 10);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_limiter *l;
+    defaults();
+    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    const cellar_task_opts o = { .struct_size = sizeof o, .rate = l, .rate_key = slow_key,
+                                 .timeout_ms = 1000 };
+    open_with(NULL);
+    name_it("slow", see_begin, &o);
+    T_EQ_I64(cellar_task_submit(p, "slow", "a", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "a");
+    T_EQ_U64(figures().timed_out, 0);
+    close_it();
+    cellar_limiter_close(l);
+}
+
 static cellar_task_opts breaking(uint32_t after)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .break_after = after, .break_ms = 5000 };
