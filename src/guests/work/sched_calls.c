@@ -179,8 +179,8 @@ static cellar_err sched_admit(cellar_pool *p, const char *name, const cellar_sch
     return CELLAR_OK;
 }
 
-/* Another thread may have fired since `now` was read: its time counts, or an instant would fire
- * again. */
+/* Return the time, not before that of the last look: `now` was read without the lock, and an
+ * instant that fired since must not fire again. */
 static work_time sched_latest(const cellar_pool *p, work_time now) SYNC_HOLDS(QUEUE)
 {
     return (work_time){ BASE_MAX(now.mono_ms, p->mono.now_ms),

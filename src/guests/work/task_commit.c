@@ -81,7 +81,9 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     if (d->body->message) {
         r.body = bus_head_of(d->body)->id;
         r.apart = d->body->apart;
-        if (first && r.apart) { err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len); }
+        if (first && r.apart) {
+            err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len);
+        }
     }
     if (err == CELLAR_OK) { err = journal_insert(p->journal->db, &r); }
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {

@@ -139,7 +139,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     task *t = r->task;
     const task_ext *e = t->ext;
     t->attempt++;
-    r->started_ms = now_ms = BASE_MAX(now_ms, t->timer.due_ms); /* queued after the clock was read */
+    r->started_ms = now_ms = BASE_MAX(now_ms, t->timer.due_ms); /* read before it was queued */
     r->name->count[STATS_TASK_STARTED]++;
     task_note_wait(p, t, now_ms);
     task_show(p, r, t, t->timer.due_ms);
@@ -777,7 +777,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     task_ext *spare = task_ext_make(p, NULL, NULL);
     sync_take(QUEUE, &p->lock);
     p->sched.steps = TASK_SLICE;
-    if (base_add_ar(&p->looks, 1u) != looks) { /* the other look may have read later, after a step */
+    if (base_add_ar(&p->looks, 1u) != looks) { /* the other one may have read later */
         now.mono_ms = BASE_MAX(now.mono_ms, p->mono.now_ms);
         now.wall_ms = now.mono_ms + base_load_rlx(&p->offset_ms);
     }
