@@ -111,7 +111,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
     int e = 0;
     const uint64_t since_ns = base_now_ns();
     /* A SUPER of the holder of `working` says nothing of a write that callers wait for. */
-    const bool awaited = f != d->super_file || at == (uint64_t)2 * L2_PAGE;
+    const bool awaited = f != d->super_file;
     if (awaited) { base_store_rlx(&d->write_ns, since_ns); }
     for (int i = 0; i < L2_ROUNDS && put < n; i++) {
         size_t done = 0;

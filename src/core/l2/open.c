@@ -79,6 +79,7 @@ CELLAR_PRIVATE void l2_forked(l2 *d)
     }
     l2_file_close(d, &d->retired);
     l2_file_close(d, &d->super_file);
+    l2_file_close(d, &d->over_file);
     l2_file_close(d, &d->lock_file);
     l2_file_close(d, &d->dir);
 }
@@ -364,6 +365,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
     int e = l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
+    if (e == 0) { e = l2_file(d, "SUPER", BASE_VFS_WRITE, &d->over_file); }
     if (e == 0) { e = l2_data_open(d, same_boot, &kept); }
     if (e == EAGAIN) { return CELLAR_E_BUSY; }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }

@@ -6,7 +6,8 @@
  *            at DROP: sync -> SUPER {state n is durable as a whole} -> before the next write the
  *            page says "n is over"
  * INVARIANTS A copy is synced before the other one is written: one of them is always valid.
- * LOCKING    SUPER belongs to the holder of `working`, its last page to that of `writing`.
+ * LOCKING    SUPER belongs to the holder of `working`, its last page to that of `writing`. Each has a
+ *            descriptor: the system reports an error of the device once for each.
  * SEE ALSO   segment.c: bytes of SUPER. README.md, "Power cuts at DROP". */
 #include "l2/super.h"
 
@@ -60,8 +61,8 @@ CELLAR_PRIVATE int l2_unsettle(l2 *d)
     unsigned char page[L2_PAGE] = { 0 };
     l2_w64(page, d->settled);
     l2_w64(page + 8, ~d->settled);
-    int e = l2_write(d, d->super_file, page, sizeof page, (uint64_t)2 * L2_PAGE);
-    if (e == 0) { e = l2_datasync(d, d->super_file); }
+    int e = l2_write(d, d->over_file, page, sizeof page, (uint64_t)2 * L2_PAGE);
+    if (e == 0) { e = l2_datasync(d, d->over_file); }
     if (e == 0) { d->settled = 0; }
     return e;
 }

@@ -252,6 +252,7 @@ struct l2 {
     l2_config cfg;           /* constant; path is not kept */
     const base_vfs *vfs;
     base_vfs_file *dir, *lock_file, *super_file;
+    base_vfs_file *over_file; /* SUPER once more, for its last page; holder of `writing` */
     base_vfs_file *retired;  /* of a ring that is gone; a reader may still use it */
     l2_ring ring[2];
     _Atomic uint32_t newest; /* ring in which the log ends; holder of `writing` and `working` */
@@ -408,7 +409,8 @@ BASE_INLINE bool l2_is_ring(const l2 *d, const base_vfs_file *f)
 /* Return the name of a file of the store. */
 BASE_INLINE const char *l2_file_name(const l2 *d, const base_vfs_file *f)
 {
-    return l2_is_ring(d, f) ? "data.seg" : f == d->super_file ? "SUPER" : "another file";
+    return l2_is_ring(d, f) ? "data.seg" : f == d->super_file || f == d->over_file
+           ? "SUPER" : "another file";
 }
 
 #endif

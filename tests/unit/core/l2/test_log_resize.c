@@ -7,6 +7,7 @@
  *         has no thread: each tick makes some steps. SIZE_FACTOR=n multiplies all sizes. */
 #include "base/check.h"
 #include "l2/l2.h"
+#include "l2/super.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 
@@ -270,6 +271,41 @@ T_CASE(long_records_are_verified_after_a_failed_sync_with_less_memory)
     T_CHECK(!sync_fails);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     T_EQ_U64(long_found(), LONG);
+    finish();
+}
+
+static bool page_lost, stored;
+static base_vfs_file *told;
+
+/* The device lost a page of SUPER: the system says so once for each descriptor. Meanwhile the other
+ * role stores a copy. */
+static int datasync_beside_a_store(void *ctx, base_vfs_file *f)
+{
+    if (!page_lost) { return base_vfs_system()->datasync(ctx, f); }
+    if (!stored) {
+        stored = true;
+        T_EQ_I64(l2_super_store(d), EIO);
+    }
+    const bool again = f == told;
+    told = f;
+    return again ? 0 : EIO;
+}
+
+T_CASE(lost_page_of_an_ended_state_is_told_beside_a_copy_of_super)
+{
+    base_vfs vfs = *base_vfs_system();
+    begin(16);
+    l2_close(d);
+    vfs.datasync = datasync_beside_a_store;
+    cfg.vfs = &vfs;
+    open_store(16);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_CHECK(d->settled != 0);
+    page_lost = true;
+    T_EQ_I64(l2_unsettle(d), EIO);
+    T_CHECK(stored && d->settled != 0);
+    page_lost = false;
+    T_EQ_I64(l2_unsettle(d), 0);
     finish();
 }
 
