@@ -238,12 +238,22 @@ T_CASE(client_certificate_opens_a_server_that_wants_one)
     with_each_version(client_certificate_is_wanted);
 }
 
+/* Such a server waits for the end of a line, and answers if the random bytes of the handshake have one:
+ * by the long keys of OpenSSL 3.5 nearly always. */
 T_CASE(server_without_tls_is_named)
 {
     static side a;
     if (!start(false)) { return; }
     tls_side(&a, "localhost", server.port, "");
-    refused(&a, CELLAR_E_TIMEOUT, "does not answer the handshake of TLS");
+    cellar_error_info e = cellar_error_info_default();
+    bool silent = false, answers = false;
+    for (int i = 0; i < 10000 && !silent && !answers; i++) {
+        T_EQ_I64(cellar_remote_last_error(a.r, &e), CELLAR_OK);
+        silent = e.code == CELLAR_E_TIMEOUT && strstr(e.text, "does not answer the handshake of TLS") != NULL;
+        answers = e.code == CELLAR_E_DENIED && strstr(e.text, "the server does not speak TLS") != NULL;
+        engine_pause_ms(2);
+    }
+    if (!T_CHECK(silent || answers)) { T_EQ_STR(e.text, ""); }
 }
 
 /* ---- faults of the network ---- */
