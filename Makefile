@@ -113,7 +113,8 @@ hash     := \#
 SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g \
               $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
 CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
-C_OWN     = -std=c11 -fvisibility=hidden -fPIC -fno-semantic-interposition -pthread $(WARN)
+C_OWN     = -std=c11 -fvisibility=hidden$(if $(STATIC),, -fPIC) -fno-semantic-interposition -pthread $(WARN)$(if \
+              $(STATIC), -fno-pie -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables)
 MK       := src/tools/mk
 include $(MK)/optional.mk
 
@@ -122,7 +123,8 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
               $(DROPIN) $(CORE)$(DEBUG_WORDS)'; } | \
               cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
-# STATIC=1 only links otherwise: its programs lie beside those of the same objects.
+# STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
+# linker drops what no command uses. What waits for a network or a person is compiled for size.
 EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made
@@ -131,7 +133,8 @@ Q        = $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # What is installed: with the libraries that were asked for, and hardened.
-PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)
+PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)$(SMALL)
+SMALL    = $(if $(STATIC),$(if $(filter remote kit cli,$(notdir $(patsubst %/,%,$(dir $<)))), -Os))
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
@@ -174,7 +177,7 @@ ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/core/$(m)/% src/guests/$(m)/
 SO       = libcellar.so.$(VERSION)
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
-all: lib $(if $(CLI),build/cellar)
+all: $(if $(STATIC),,lib) $(if $(CLI),build/cellar)
 	$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,@echo 'linked: $(LINKED)')
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link_lib,libcellar.a,libcellar.a)
