@@ -383,14 +383,16 @@ static bool never(void *ctx, uint64_t hash, uint64_t stamp)
     return stamp == 42;
 }
 
-T_CASE(a_raised_stamp_refuses_the_put)
+T_CASE(a_raised_stamp_refuses_the_put_and_uses_no_budget)
 {
     start();
+    cfg.write_bpd = 1 << 20;
     open_it();
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     const l2_key k = key_in("key", 3, 9);
     l2_current c = { never, NULL, 41 };
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, &c), L2_REFUSED);
+    T_EQ_U64(figures().bytes_today, 0);
     c.stamp = 42;
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, &c), CELLAR_OK);
     end();
