@@ -10,7 +10,9 @@
  *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
  *            {written = claimed, buffer moved to its begin}}
  *            The first write into a page fills it, with zeros behind the last record: else the
- *            kernel would read it first. Later ones write the new records alone.
+ *            kernel would read it first. A short one fills 16 KiB: the kernel takes and frees such
+ *            pages as one. Not at ALWAYS: each sync would write them. Later ones write the new
+ *            records alone.
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
  *            A segment begins only while its place is free: seq + 1 < head's + places. The last
@@ -141,22 +143,32 @@ static void l2_still_dirty(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
+/* Return the lsn up to which a write that ends at `end` fills the file with zeros: rows of the
+ * segment may follow. */
+static SYNC_HOLDS(L2_LOG) uint64_t l2_fill_end(const l2 *d, uint64_t end)
+{
+    const uint64_t rows = l2_rows_at(&d->form, l2_row_pages(d->row_count) - 1);
+    const size_t block = d->cfg.level == L2_ALWAYS ? L2_PAGE : L2_FILL;
+    return BASE_MIN(base_round_up(end, block), end - end % d->form.seg_bytes + rows);
+}
+
 /* Write the buffer up to its last whole record. The caller holds `writing`. */
 static int l2_write_buf(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t written = base_load_rlx(&d->written), end = base_load_rlx(&d->tail);
-    const uint64_t page = base_round_up(end, L2_PAGE), last = end & ~(uint64_t)(L2_PAGE - 1);
-    const uint64_t from = d->begun ? written : written & ~(uint64_t)(L2_PAGE - 1);
+    const uint64_t last = end & ~(uint64_t)(L2_PAGE - 1);
+    const uint64_t from = written < d->filled ? written : written & ~(uint64_t)(L2_PAGE - 1);
     const unsigned char *at = d->buf + (from - d->base);
     /* Other threads store behind `end` meanwhile: a page that is written whole is a copy. */
-    const bool within = from > last, many = page - from + from % L2_PAGE > L2_BOUNCE;
+    const bool within = end <= d->filled, many = end - from > L2_FILL / 2;
     const uint64_t straight = within ? end - from : many ? last - from : 0;
-    const uint64_t copied = within ? 0 : page - from - straight;
+    const uint64_t fill = within ? end : many ? base_round_up(end, L2_PAGE) : l2_fill_end(d, end);
+    const uint64_t copied = fill - from - straight;
     unsigned char *copy = d->page + (from + straight) % L2_PAGE; /* the kernel copies quicker so */
     if (copied != 0) {
         memcpy(copy, at + straight, (size_t)(end - from - straight));
-        memset(copy + (end - from - straight), 0, (size_t)(page - end));
+        memset(copy + (end - from - straight), 0, (size_t)(fill - end));
     }
     base_store_rel(&d->claimed, end);
     base_store_rlx(&d->dirty_ns, (uint64_t)0);
@@ -165,7 +177,7 @@ static int l2_write_buf(l2 *d)
     int e = d->settled != 0 ? l2_unsettle(d) : 0;
     if (e == 0) { e = l2_out(d, at, straight, from); }
     if (e == 0) { e = l2_out(d, copy, copied, from + straight); }
-    d->begun = e == 0;
+    if (!within || e != 0) { d->filled = e == 0 ? fill : 0; }
     if (e != 0) {
         l2_still_dirty(d);
         return e;

@@ -300,7 +300,7 @@ struct l2 {
     _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
     uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
     uint64_t settled;        /* number of the state that no write has changed; 0: none; `writing` */
-    bool begun;              /* zeros follow `written` in its page of the file; `writing` */
+    uint64_t filled;         /* lsn: zeros follow `written` up to it in the file; `writing` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
     unsigned char *work;     /* work_bytes of the holder of `working`, aligned */
     size_t work_bytes;
@@ -365,7 +365,8 @@ struct l2 {
     l2_counts n;
 };
 
-#define L2_BOUNCE ((size_t)16 << 10)
+#define L2_FILL ((size_t)16 << 10)
+#define L2_BOUNCE (2 * L2_FILL)
 /* Call the disk. */
 #define L2_DISK(d, op, ...) ((d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
 #define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))

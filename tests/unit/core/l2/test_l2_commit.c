@@ -6,6 +6,7 @@
  * Method: an in-memory disk that loses the bytes of a failed sync, and its power cuts; threads
  *         on real files. */
 #include "l2/log.h"
+#include "l2/segment.h"
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -71,6 +72,34 @@ T_CASE(place_is_zeroed_at_always_in_the_first_round_alone)
                 (void)l2_tick(kit.d, 1000);
             }
             T_EQ_U64(*byte, level == L2_ALWAYS && seq < places ? 0 : 0xff);
+        }
+        end();
+    }
+}
+
+#define BLOCK ((uint64_t)16 << 10)
+
+/* Bytes that no record has yet show what was written: zeros up to the end of a block, or, at ALWAYS,
+ * of a page; none where the rows will be. */
+T_CASE(first_write_into_a_block_fills_it_up_to_the_rows)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        l2 *d = kit.d;
+        const uint64_t seg = kit.cfg.seg_bytes, block = level == L2_ALWAYS ? 4096 : BLOCK;
+        const uint64_t from = base_load_acq(&d->tail) / seg * seg;
+        unsigned char *at = l2_dev_find(&dev, "data.seg")->live + from % (seg * kit.cfg.seg_count);
+        memset(at + BLOCK, 0xff, seg - BLOCK);
+        uint64_t off = 0, rows = seg;
+        for (uint32_t i = 1; rows - off > 4096; i++) {
+            T_EQ_I64(l2_kit_put(&kit, i % KEYS, i, L2_KIT_GENERATION), CELLAR_OK);
+            T_EQ_I64(l2_flush(d, UINT64_MAX, L2_NO_LIMIT_NS), 0);
+            off = base_load_acq(&d->tail) - from;
+            rows = l2_rows_at(&d->form, l2_row_pages(d->row_count) - 1);
+            T_REQUIRE(off <= rows);
+            const uint64_t end = BASE_MIN(base_round_up(off, block), rows);
+            if (off > BLOCK && off < end) { T_EQ_U64(at[end - 1], 0); }
+            if (off > BLOCK) { T_EQ_U64(at[end], 0xff); }
         }
         end();
     }
