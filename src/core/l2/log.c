@@ -5,7 +5,7 @@
  * PICTURE    buffer  |written|taken by the writer|whole records .. tail|free|
  *                    base                                            base + buf_bytes
  *            full segment: buffer written -> rows and trailer written -> handed to the device
- *            (PERIODIC, ALWAYS) -> header of the next one is the first of an empty buffer
+ *            by the thread -> header of the next one is the first of an empty buffer
  * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
  *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
  *            {written = claimed, buffer moved to its begin}}
@@ -32,6 +32,7 @@
 #define L2_FLUSH_LOOK_NS UINT64_C(2000000)
 #define L2_AWAKE 4 /* times sync_spins: pauses of a waiter before it sleeps */
 #define L2_HANDED_BYTES ((uint64_t)256 << 10) /* to the device at once */
+#define L2_BEHIND_MOST 16u /* full segments that wait for the thread to hand them over */
 #define L2_AHEAD_MOST 128u /* segments that are free ahead of puts */
 
 /* ---- append ---- */
@@ -306,6 +307,12 @@ CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq, _Atomic uint64_t *since_ns
     }
 }
 
+/* Return how many full segments below `seq` the thread has not handed over. */
+static uint64_t l2_behind(const l2 *d, uint64_t seq)
+{
+    return seq - base_load_rlx(&d->flushed_seq);
+}
+
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
@@ -320,8 +327,8 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
     sync_drop(L2_LOG, &d->log_lock);
     int e = base_load_acq(&d->written) < base_load_acq(&d->tail) ? l2_write_buf(d) : 0;
     if (e == 0) { e = l2_write_rows(d, &t); }
-    if (e == 0 && d->cfg.level != L2_DROP) { /* a disk that is slower than puts slows them here */
-        l2_hand_over(d, seq, &d->write_ns);
+    if (e == 0 && d->cfg.level != L2_DROP && l2_behind(d, seq) >= L2_BEHIND_MOST) {
+        l2_hand_over(d, seq, &d->write_ns); /* a disk that is slower than puts slows them here */
         base_store_rlx(&d->write_ns, (uint64_t)0);
     }
     if (e == 0 && d->cfg.level == L2_ALWAYS) { l2_place_zero(d, seq + 1); }
@@ -385,7 +392,7 @@ static int l2_next(l2 *d, uint64_t seq, uint64_t wait_ns)
         if (past_ns >= wait_ns) { return ETIMEDOUT; }
         l2_flush_wait(d, seen, UINT64_MAX, base_now_ns() + L2_FLUSH_LOOK_NS);
     }
-    if (l2_pass_due(d)) { l2_worker_wake(d); }
+    if (l2_pass_due(d) || l2_behind(d, seq) >= L2_BEHIND_MOST / 4) { l2_worker_wake(d); }
     return e;
 }
 

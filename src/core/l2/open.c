@@ -397,7 +397,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     }
     for (int i = 0; i < 2 && e == 0; i++) { e = l2_super_store(d); } /* a copy may be damaged */
     if (e == 0 && marked) { l2_marker_remove(d); }
-    d->flushed_seq = l2_seq_of(d, base_load_acq(&d->tail));
+    base_store_rlx(&d->flushed_seq, l2_seq_of(d, base_load_acq(&d->tail)));
     if (e == 0) { l2_resize_open(d); }
     d->invalidations.open = true;
     *sys_errno = e;

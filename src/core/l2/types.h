@@ -356,7 +356,7 @@ struct l2 {
     uint64_t passed;         /* segments since as many as wanted were free */
     uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */
     int64_t synced_ms, beat_ms, seen_ms;
-    uint64_t flushed_seq;    /* at DROP: segments below were handed to the device */
+    _Atomic uint64_t flushed_seq; /* segments below were handed to the device; `working` */
     base_thread thread;
     bool threaded, ended;
     bool (*round)(l2 *d, uint64_t budget_us); /* l2_tick, for callers that wait; constant */

@@ -3,8 +3,8 @@
  * worker: the rounds of the store's thread.
  *
  * PICTURE    thread: woken, or every 10 ms while a record waits --> l2_tick --> round: heartbeat,
- *            buffer older than 10 ms written, passes, marker, sync (PERIODIC), full segments handed
- *            to the device (MANUAL)
+ *            buffer older than 10 ms written, passes, marker, full segments handed to the device,
+ *            sync (PERIODIC)
  * LOCKING    `working` during a round.
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
 #include "l2/worker.h"
@@ -83,8 +83,8 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         }
         more = l2_resize_work(d);
         more = l2_pass_work(d) || more;
-        while (d->cfg.level == L2_DROP && d->flushed_seq < base_load_acq(&d->sealed_seq)) {
-            l2_hand_over(d, d->flushed_seq++, NULL);
+        while (base_load_rlx(&d->flushed_seq) < base_load_acq(&d->sealed_seq)) {
+            l2_hand_over(d, base_add_rlx(&d->flushed_seq, (uint64_t)1), NULL);
         }
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {

@@ -1093,21 +1093,29 @@ static void count_writeback(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n
 }
 
 /* Else bytes that a sync has to write gather while the disk is slower than the puts. */
-T_CASE(writer_hands_a_full_segment_over_unless_nothing_syncs)
+T_CASE(writer_hands_segments_over_once_sixteen_wait_for_the_thread)
 {
     for (uint32_t level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
+        cfg.seg_count = PLACES;
+        cfg.bytes = PLACES * SEGMENT;
+        cfg.memory_bytes = 16 << 20;
         l2_dev_init(&dev);
         open_on(&dev);
         vfs.writeback = count_writeback;
         const uint64_t seq = seq_now();
         handed_over = 0;
-        for (uint32_t i = 1000; seq_now() < seq + 3; i++) {
+        for (uint32_t i = 1000; seq_now() < seq + 16; i++) {
             T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
         }
-        T_EQ_U64(handed_over, level == L2_DROP ? 0 : 3);
+        T_EQ_U64(handed_over, 0);
+        for (uint32_t i = 1000; seq_now() < seq + 19; i++) {
+            T_EQ_I64(put_once(i, 8, false), CELLAR_OK);
+        }
+        const uint32_t by_writer = level == L2_DROP ? 0 : 3;
+        T_EQ_U64(handed_over, by_writer);
         (void)l2_tick(d, 0);
-        T_EQ_U64(handed_over, 3);
+        T_EQ_U64(handed_over, by_writer + 19);
         stop();
     }
 }
