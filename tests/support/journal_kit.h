@@ -218,18 +218,32 @@ static inline void start(void)
     names();
 }
 
-static inline cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
-{
-    cellar_task_id id = { 0, 0 };
-    T_EQ_I64(cellar_task_submit(p, "t", payload, strlen(payload), o, &id), CELLAR_OK);
-    return id;
-}
-
 static inline bool without_sqlite(void)
 {
     if (HAS_SQLITE) { return false; }
     T_SKIP("this build has no SQLite");
     return true;
+}
+
+/* Cases on a pool with a journal and with the names: a build without SQLite skips them. */
+#define JOURNAL_FROM(fn, begins)                                          \
+    static void fn##_on(void);                                            \
+    T_CASE(fn)                                                            \
+    {                                                                     \
+        if (!without_sqlite()) {                                          \
+            begins;                                                       \
+            fn##_on();                                                    \
+            end();                                                        \
+        }                                                                 \
+    }                                                                     \
+    static void fn##_on(void)
+#define JOURNAL(fn) JOURNAL_FROM(fn, start())
+
+static inline cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, "t", payload, strlen(payload), o, &id), CELLAR_OK);
+    return id;
 }
 
 #ifdef CELLAR_WITH_SQLITE

@@ -22,6 +22,8 @@ static inline void start(void)
     open_empty();
 }
 
+#define MESSAGES(fn) T_WITHIN(fn, start(), close_it())
+
 static inline void group(const char *queue, const char *name, cellar_task_fn fn)
 {
     T_REQUIRE(cellar_bus_group_add(p, queue, name, fn, NULL, &group_opts) == CELLAR_OK);

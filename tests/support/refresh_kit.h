@@ -150,6 +150,8 @@ static inline void close_all(void)
     wall_ms = 0;
 }
 
+#define ROWS(fn) T_WITHIN(fn, open_all(), close_all())
+
 static inline cellar_refresh_stats figures(void)
 {
     cellar_refresh_stats st = cellar_refresh_stats_default();

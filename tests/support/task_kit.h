@@ -46,6 +46,10 @@ static inline void open_with(const cellar_task_opts *o)
     name_it("t", note, o);
 }
 
+/* Cases on a pool that closes after them. POOL: the case opens it. */
+#define POOL(fn) T_WITHIN(fn, defaults(), close_it())
+#define TASKS(fn) T_WITHIN(fn, (defaults(), open_with(NULL)), close_it())
+
 static inline cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
 {
     cellar_task_id id = { 0, 0 };

@@ -118,6 +118,8 @@ static void end(void)
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
+#define WRITES(fn) T_WITHIN(fn, begin(), end())
+
 static void set(const char *key, const char *value)
 {
     T_EQ_I64(cellar_set(ns, key, strlen(key), value, strlen(value), NULL), CELLAR_OK);
@@ -155,9 +157,8 @@ static uint64_t items_of(void)
 
 /* ---- what is written ---- */
 
-T_CASE(last_write_of_each_key_is_written_once)
+T_CASE_ON(last_write_of_each_key_is_written_once, WRITES)
 {
-    begin();
     set("k1", "a");
     set("k2", "b");
     set("k1", "c");
@@ -169,7 +170,6 @@ T_CASE(last_write_of_each_key_is_written_once)
     flush();
     T_EQ_STR(calls, "k1=c,k2=b;k1=d;");
     T_EQ_U64(items_of(), 0);
-    end();
 }
 
 static cellar_err append_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -185,9 +185,8 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-T_CASE(every_call_that_writes_a_key_is_written)
+T_CASE_ON(every_call_that_writes_a_key_is_written, WRITES)
 {
-    begin();
     void *old = NULL;
     size_t old_len = 0;
     set("k1", "a");
@@ -213,7 +212,6 @@ T_CASE(every_call_that_writes_a_key_is_written)
     T_EQ_I64(cellar_update(ns, "k4", 2, NULL, remove_it, NULL), CELLAR_REMOVED);
     flush();
     T_EQ_STR(calls, "-k1,-k9,-k3,-k4;");
-    end();
 }
 
 static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -225,9 +223,8 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
 
 /* Loads, touches, negative entries, refused and conditional writes that did not happen, clears,
  * tags, patterns and evictions. */
-T_CASE(nothing_else_is_written)
+T_CASE_ON(nothing_else_is_written, WRITES)
 {
-    begin();
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
     const cellar_bytes tag = { "t", 1 };
@@ -258,7 +255,6 @@ T_CASE(nothing_else_is_written)
     T_EQ_STR(calls, "");
     T_EQ_U64(loads, 1);
     T_CHECK(row[4].there && row[5].there);
-    end();
 }
 
 /* ---- reads ---- */
@@ -274,9 +270,8 @@ static void evict_all(void)
     }
 }
 
-T_CASE(evicted_write_is_found_and_written)
+T_CASE_ON(evicted_write_is_found_and_written, WRITES)
 {
-    begin();
     set("k1", "a");
     set("k2", "b");
     evict_all();
@@ -295,7 +290,6 @@ T_CASE(evicted_write_is_found_and_written)
     T_EQ_STR(row[2].text, "b");
     T_EQ_I64(cellar_clear(ns), CELLAR_OK);
     T_EQ_STR(value_of("k1"), "");
-    end();
 }
 
 static char big[8192]; /* too long for the queue */
@@ -368,9 +362,8 @@ T_CASE(delete_of_negative_entry_is_written)
     }
 }
 
-T_CASE(deleted_key_is_absent_until_its_delete_is_written)
+T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
 {
-    begin();
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
     set("k1", "a");
@@ -390,7 +383,6 @@ T_CASE(deleted_key_is_absent_until_its_delete_is_written)
     calls[0] = '\0';
     flush();
     T_EQ_STR(calls, "k1=c;");
-    end();
 }
 
 /* A load reads the source while the write waits past its TTL: the end of the write ends the entry
@@ -416,9 +408,8 @@ T_CASE(write_past_its_ttl_ends_what_a_load_stored)
 
 /* ---- failures ---- */
 
-T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry)
+T_CASE_ON(failed_batch_is_split_and_bad_write_leaves_no_entry, WRITES)
 {
-    begin();
     bad = "k2";
     set("k1", "a");
     set("k2", "b");
@@ -433,7 +424,6 @@ T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry)
     T_EQ_I64(cellar_batcher_stats_get(batcher, &st), CELLAR_OK);
     T_EQ_U64(st.failed, 1);
     T_EQ_U64(st.ok, 2);
-    end();
 }
 
 /* The value of an attempt stays the same; a newer write follows in a later batch. */
@@ -650,14 +640,12 @@ T_CASE(disk_has_the_memory_before_a_close_flushes)
     t_wipe(path);
 }
 
-T_CASE(dropped_namespace_writes_what_waits)
+T_CASE_ON(dropped_namespace_writes_what_waits, WRITES)
 {
-    begin();
     set("k1", "a");
     T_EQ_I64(cellar_namespace_drop(store, "rows"), CELLAR_OK);
     pass(100);
     T_EQ_STR(row[1].text, "a");
-    end();
 }
 
 static void *half_a_host(size_t size, void *ctx)
@@ -666,9 +654,8 @@ static void *half_a_host(size_t size, void *ctx)
     return NULL;
 }
 
-T_CASE(bad_input_is_refused)
+T_CASE_ON(bad_input_is_refused, WRITES)
 {
-    begin();
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batcher *b = batcher;
     T_EQ_I64(cellar_set(store, "kept", 4, "v", 1, NULL), CELLAR_OK);
@@ -695,7 +682,6 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_namespace_drop(store, "x"), CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(closed, NULL, write_rows, NULL, NULL, &b), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(closed), CELLAR_OK);
-    end();
 }
 
 /* ---- functions of the program ---- */
@@ -765,11 +751,10 @@ static cellar_err set_in_flush(const cellar_write *w, size_t count, void *ctx)
     return write_rows(w, count, ctx);
 }
 
-T_CASE(flush_function_may_write_the_namespace)
+T_CASE_ON(flush_function_may_write_the_namespace, WRITES)
 {
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
-    begin();
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     T_REQUIRE(cellar_namespace_open(store, "sets", NULL, &ns) == CELLAR_OK);
@@ -779,7 +764,6 @@ T_CASE(flush_function_may_write_the_namespace)
     flush();
     flush();
     T_EQ_STR(calls, "k1=old;k1=newer,-k7;");
-    end();
 }
 
 static void *take_block(size_t size, void *ctx)
@@ -826,9 +810,8 @@ T_CASE(eviction_in_a_close_uses_no_closed_queue)
     t_wipe(path);
 }
 
-T_CASE(forked_child_writes_nothing)
+T_CASE_ON(forked_child_writes_nothing, WRITES)
 {
-    begin();
     set("k1", "a");
     const pid_t child = fork();
     T_REQUIRE(child >= 0);
@@ -843,7 +826,6 @@ T_CASE(forked_child_writes_nothing)
     T_EQ_I64(status, 0);
     flush();
     T_EQ_STR(calls, "k1=a;");
-    end();
 }
 
 /* ---- faults and random operations ---- */

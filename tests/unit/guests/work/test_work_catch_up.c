@@ -117,6 +117,8 @@ static void end(void)
     t_wipe(folder);
 }
 
+#define POOL(fn) T_WITHIN(fn, start(), end())
+
 /* End the process; the next one begins `down_ms` later, after another boot. */
 static void restart(int64_t down_ms)
 {
@@ -143,7 +145,7 @@ static cellar_schedule_spec catches(void)
 
 static cellar_err add_every(const char *name, int64_t interval_ms, const cellar_schedule_spec *o)
 {
-    cellar_schedule_spec spec = *o;
+    cellar_schedule_spec spec = o != NULL ? *o : catches();
     spec.task = "job";
     spec.interval_ms = interval_ms;
     return cellar_schedule_add(s, name, &spec);
@@ -157,7 +159,7 @@ static void every(int64_t interval_ms, const cellar_schedule_spec *o)
 static cellar_err add_cron(const char *name, const char *expr, const char *zone,
                            const cellar_schedule_spec *o)
 {
-    cellar_schedule_spec spec = *o;
+    cellar_schedule_spec spec = o != NULL ? *o : catches();
     spec.task = "job";
     spec.cron = expr;
     spec.zone = zone;
@@ -171,7 +173,7 @@ static void cron(const char *expr, const char *zone, const cellar_schedule_spec 
 
 static cellar_err add_at(const char *name, int64_t when, const cellar_schedule_spec *o)
 {
-    cellar_schedule_spec spec = *o;
+    cellar_schedule_spec spec = o != NULL ? *o : catches();
     spec.task = "job";
     spec.at_wall_ms = when;
     return cellar_schedule_add(s, name, &spec);
@@ -241,10 +243,9 @@ T_CASE(missed_interval_firings_run_by_coalesce)
     }
 }
 
-T_CASE(missed_cron_firings_run)
+T_CASE_ON(missed_cron_firings_run, POOL)
 {
     cellar_schedule_spec o = catches();
-    start();
     cron("30 * * * *", "Europe/Berlin", &o);
     pass(30 * MINUTE);
     T_EQ_U64(fired, 1);
@@ -261,51 +262,42 @@ T_CASE(missed_cron_firings_run)
     pass(1);
     T_EQ_U64(fired, 0);
     T_EQ_U64(figures().skipped_grace, 1);
-    end();
 }
 
-T_CASE(a_first_start_catches_up_nothing)
+T_CASE_ON(a_first_start_catches_up_nothing, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    cron("0 * * * *", NULL, &o);
-    every(HOUR, &o);
+    cron("0 * * * *", NULL, NULL);
+    every(HOUR, NULL);
     T_EQ_U64(figures().continued, 0);
     pass(0);
     T_EQ_U64(fired, 1); /* the interval, PHASE_NOW */
     restart(30 * MINUTE);
-    cron("0 * * * *", NULL, &o);
+    cron("0 * * * *", NULL, NULL);
     pass(0);
     T_EQ_U64(fired, 0);
     restart(30 * MINUTE); /* the first firing was missed */
-    cron("0 * * * *", NULL, &o);
+    cron("0 * * * *", NULL, NULL);
     pass(0);
     T_EQ_U64(fired, 1);
     T_EQ_I64(due[0], START + HOUR);
-    end();
 }
 
-T_CASE(skipped_firings_are_not_caught_up)
+T_CASE_ON(skipped_firings_are_not_caught_up, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     T_EQ_I64(cellar_schedule_trigger(s, "e"), CELLAR_OK); /* keeps the only run */
     pass(0);
     T_EQ_U64(figures().skipped_overlap, 1);
     restart(30000);
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 0);
-    end();
 }
 
-T_CASE(firings_of_a_pause_are_settled_by_its_end)
+T_CASE_ON(firings_of_a_pause_are_settled_by_its_end, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(MINUTE, &o);
-    cron("* * * * *", NULL, &o);
+    every(MINUTE, NULL);
+    cron("* * * * *", NULL, NULL);
     pass(0);
     T_EQ_I64(cellar_schedule_pause(s, "e", true), CELLAR_OK);
     T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
@@ -313,13 +305,12 @@ T_CASE(firings_of_a_pause_are_settled_by_its_end)
     T_EQ_I64(cellar_schedule_pause(s, "e", false), CELLAR_OK);
     T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
     restart(0);
-    every(MINUTE, &o);
-    cron("* * * * *", NULL, &o);
+    every(MINUTE, NULL);
+    cron("* * * * *", NULL, NULL);
     pass(0);
     T_EQ_U64(fired, 0);
     pass(MINUTE - 1);
     T_EQ_U64(fired, 2);
-    end();
 }
 
 /* ---- instants ---- */
@@ -330,9 +321,8 @@ static cellar_err at(int64_t when)
     return add_at("a", when, &o);
 }
 
-T_CASE(an_instant_runs_once_over_restarts)
+T_CASE_ON(an_instant_runs_once_over_restarts, POOL)
 {
-    start();
     T_EQ_I64(at(START + HOUR), CELLAR_OK);
     restart(2 * HOUR);
     T_EQ_I64(at(START + HOUR), CELLAR_OK);
@@ -346,16 +336,14 @@ T_CASE(an_instant_runs_once_over_restarts)
     T_EQ_I64(cellar_schedule_remove(s, "a"), CELLAR_OK);
     T_EQ_I64(cellar_schedule_remove(s, "a"), CELLAR_E_NOT_FOUND);
     T_EQ_I64(at(START + HOUR), CELLAR_OK); /* nothing is known about it */
-    end();
 }
 
 /* An interval runs by the monotonic clock, and its due times are told by the wall clock: a step of
  * that clock by 80 ms leaves four of them without a run, and the step back repeats them. */
-T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval)
+T_CASE_ON(a_step_of_the_wall_clock_moves_due_times_of_an_interval, POOL)
 {
     cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_ALL;
-    start();
     every(20, &o);
     for (int i = 0; i < 30; i++) {
         wall_ms += i == 10 ? 80 : i == 20 ? -80 : 0;
@@ -373,7 +361,6 @@ T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval)
     }
     T_EQ_U64(without_run, 4);
     T_EQ_U64(back, 1);
-    end();
 }
 
 /* ---- crashes ---- */
@@ -397,10 +384,9 @@ static void killed_life(const cellar_schedule_spec *o)
     open_it();
 }
 
-T_CASE(a_killed_run_runs_again)
+T_CASE_ON(a_killed_run_runs_again, POOL)
 {
     const cellar_schedule_spec o = catches();
-    start();
     killed_life(&o);
     every(MINUTE, &o);
     pass(0);
@@ -409,24 +395,21 @@ T_CASE(a_killed_run_runs_again)
     pass(MINUTE);
     T_EQ_U64(fired, 2);
     T_EQ_I64(due[1], START + MINUTE);
-    end();
 }
 
-T_CASE(a_run_is_settled_when_its_last_attempt_ends)
+T_CASE_ON(a_run_is_settled_when_its_last_attempt_ends, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     verdict = cellar_verdict_retry();
     pass(0);
     T_EQ_U64(fired, 1);
     restart(100); /* between the attempts */
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 1);
     T_EQ_I64(due[0], START);
     restart(0);
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 0);
     verdict = cellar_verdict_retry();
@@ -435,30 +418,27 @@ T_CASE(a_run_is_settled_when_its_last_attempt_ends)
     T_EQ_U64(fired, 2);
     T_EQ_U64(figures().failed, 1);
     restart(0);
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 0);
-    end();
 }
 
 /* The only function is inside while its attempt is timed out; its verdict comes too late. */
-T_CASE(an_instant_that_timed_out_does_not_run_again)
+T_CASE_ON(an_instant_that_timed_out_does_not_run_again, POOL)
 {
-    const cellar_schedule_spec o = catches();
     hard_ms = 1000;
-    start();
-    T_EQ_I64(add_at("a", START, &o), CELLAR_OK);
+    restart(0);
+    T_EQ_I64(add_at("a", START, NULL), CELLAR_OK);
     inside_ms = 2000; /* of both attempts */
     pass(0);
     pass(MINUTE);
     T_EQ_U64(fired, 2);
     T_EQ_U64(figures().failed, 1);
     T_EQ_U64(figures().schedules, 0);
-    T_EQ_I64(add_at("a", START, &o), CELLAR_E_NEVER);
+    T_EQ_I64(add_at("a", START, NULL), CELLAR_E_NEVER);
     restart(0);
-    T_EQ_I64(add_at("a", START, &o), CELLAR_E_NEVER);
+    T_EQ_I64(add_at("a", START, NULL), CELLAR_E_NEVER);
     hard_ms = 0;
-    end();
 }
 
 T_CASE(a_run_that_its_next_firing_ends_is_settled)
@@ -506,13 +486,11 @@ T_CASE(a_run_that_a_drain_drops_runs_after_the_restart)
     }
 }
 
-T_CASE(a_slow_write_of_the_due_time_is_no_time_out)
+T_CASE_ON(a_slow_write_of_the_due_time_is_no_time_out, POOL)
 {
-    const cellar_schedule_spec o = catches();
     hard_ms = 1000;
-    start();
     hard_ms = 0;
-    every(HOUR, &o);
+    every(HOUR, NULL);
     stall_ms = 2000;
     pass(0);
     T_CHECK(!stalls);
@@ -521,14 +499,12 @@ T_CASE(a_slow_write_of_the_due_time_is_no_time_out)
     pass(MINUTE);
     T_EQ_U64(fired, 1);
     T_EQ_U64(figures().failed, 0);
-    end();
 }
 
-T_CASE(earliest_settles_what_it_stands_for)
+T_CASE_ON(earliest_settles_what_it_stands_for, POOL)
 {
     cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_EARLIEST;
-    start();
     every(MINUTE, &o);
     restart(5 * MINUTE); /* one run for minutes 0 to 5 */
     every(MINUTE, &o);
@@ -539,15 +515,13 @@ T_CASE(earliest_settles_what_it_stands_for)
     every(MINUTE, &o);
     pass(1);
     T_EQ_U64(fired, 0);
-    end();
 }
 
 /* ---- changes ---- */
 
-T_CASE(another_spec_begins_a_new_schedule)
+T_CASE_ON(another_spec_begins_a_new_schedule, POOL)
 {
     cellar_schedule_spec o = catches();
-    start();
     every(MINUTE, &o);
     cron("* * * * *", "UTC", &o);
     restart(HOUR);
@@ -576,7 +550,6 @@ T_CASE(another_spec_begins_a_new_schedule)
     cron("*/2 * * * *", "Europe/Berlin", &o);
     pass(0);
     T_EQ_U64(fired, 0);
-    end();
 }
 
 /* The write is that of a run of the old schedule, which comes after the replacement. */
@@ -584,29 +557,26 @@ T_CASE(late_due_time_of_a_replaced_schedule_is_not_written)
 {
     static const char *const was[][2] = { { "@every 60000ms", "UTC" }, { "@every 3600000ms", "+01" },
                                           { "@every 3600000ms", "UTC" } };
-    const cellar_schedule_spec o = catches();
     for (size_t i = 0; i < 3; i++) {
         start();
-        every(MINUTE, &o);
-        every(HOUR, &o);
+        every(MINUTE, NULL);
+        every(HOUR, NULL);
         journal_schedule row = { JOURNAL_SCHEDULE_SET, "e", was[i][0], was[i][1], START };
         T_EQ_I64(task_commit_schedule(s, &row), CELLAR_OK);
         restart(0);
-        every(HOUR, &o);
+        every(HOUR, NULL);
         pass(0);
         T_EQ_U64(fired, i != 2); /* the last one is of the present schedule */
         end();
     }
 }
 
-T_CASE(a_replaced_schedule_continues)
+T_CASE_ON(a_replaced_schedule_continues, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     pass(30000);
-    every(MINUTE, &o); /* PHASE_NOW does not count */
+    every(MINUTE, NULL); /* PHASE_NOW does not count */
     pass(29999);
     T_EQ_U64(fired, 1);
     pass(1);
@@ -615,16 +585,14 @@ T_CASE(a_replaced_schedule_continues)
     keep.conflict = CELLAR_CONFLICT_KEEP;
     T_EQ_I64(add_every("e", HOUR, &keep), CELLAR_EXISTS);
     restart(MINUTE); /* the refused call changed no row */
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 1);
-    end();
 }
 
-T_CASE(remove_deletes_the_row)
+T_CASE_ON(remove_deletes_the_row, POOL)
 {
     const cellar_schedule_spec o = catches(), plain = cellar_schedule_spec_default();
-    start();
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
     close_it();
@@ -642,39 +610,34 @@ T_CASE(remove_deletes_the_row)
     T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_E_NOT_FOUND); /* its row ends */
     every(MINUTE, &o);
     T_EQ_U64(figures().continued, 0);
-    end();
 }
 
-T_CASE(due_times_in_the_future_begin_anew)
+T_CASE_ON(due_times_in_the_future_begin_anew, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(HOUR, &o);
-    cron("* * * * *", NULL, &o);
+    every(HOUR, NULL);
+    cron("* * * * *", NULL, NULL);
     pass(0);
     pass(MINUTE);
     T_EQ_U64(fired, 2);
     restart(-2 * HOUR); /* the wall clock went back: cron waits, the interval does not */
-    every(HOUR, &o);
-    cron("* * * * *", NULL, &o);
+    every(HOUR, NULL);
+    cron("* * * * *", NULL, NULL);
     pass(HOUR);
     T_EQ_U64(fired, 1);
     T_EQ_I64(due[0], wall_ms);
     pass(HOUR + MINUTE);
     T_EQ_U64(fired, 3);
     restart(-4 * HOUR); /* a correction */
-    cron("* * * * *", NULL, &o);
+    cron("* * * * *", NULL, NULL);
     pass(MINUTE);
     T_EQ_U64(fired, 1);
-    end();
 }
 
 /* ---- bad input ---- */
 
-T_CASE(catch_up_needs_a_journal)
+T_CASE_ON(catch_up_needs_a_journal, POOL)
 {
     cellar_schedule_spec o = catches();
-    start();
     o.max_running = 2;
     T_EQ_I64(add_every("e", 1, &o), CELLAR_E_INVAL);
     o = catches();
@@ -691,7 +654,6 @@ T_CASE(catch_up_needs_a_journal)
     T_EQ_I64(add_at("e", START, &o), CELLAR_E_UNSUPPORTED);
     o.catch_up_on_start = 0;
     T_EQ_I64(add_every("e", 1, &o), CELLAR_OK);
-    end();
 }
 
 T_CASE(damaged_rows_are_bounded)
@@ -744,15 +706,13 @@ static void limit_files(rlim_t bytes)
 
 static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err == CELLAR_E_IO; }
 
-T_CASE(errors_of_the_disk_change_nothing)
+T_CASE_ON(errors_of_the_disk_change_nothing, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
-    T_CHECK(is_disk_error(add_every("e", HOUR, &o)));
-    T_CHECK(is_disk_error(add_every("f", HOUR, &o)));
+    T_CHECK(is_disk_error(add_every("e", HOUR, NULL)));
+    T_CHECK(is_disk_error(add_every("f", HOUR, NULL)));
     T_CHECK(is_disk_error(cellar_schedule_remove(s, "e")));
     T_EQ_U64(figures().schedules, 1);
     pass(0); /* the end of the run cannot be written */
@@ -760,20 +720,17 @@ T_CASE(errors_of_the_disk_change_nothing)
     T_EQ_U64(figures().journal_errors, 4);
     limit_files(0);
     restart(30000);
-    every(MINUTE, &o);
+    every(MINUTE, NULL);
     pass(0);
     T_EQ_U64(fired, 1);
     T_EQ_I64(due[0], START);
-    end();
 }
 
-T_CASE(each_allocation_may_fail)
+T_CASE_ON(each_allocation_may_fail, POOL)
 {
-    const cellar_schedule_spec o = catches();
-    start();
     for (uint64_t nth = 1;; nth++) {
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = add_cron("c", "* * * * *", "Europe/Berlin", &o);
+        const cellar_err err = add_cron("c", "* * * * *", "Europe/Berlin", NULL);
         const uint64_t calls = base_fault_alloc_arm(0, false);
         if (calls < nth) {
             T_EQ_I64(err, CELLAR_OK);
@@ -783,7 +740,6 @@ T_CASE(each_allocation_may_fail)
     }
     pass(MINUTE);
     T_EQ_U64(fired, 1);
-    end();
 }
 
 T_ONE_THREAD;

@@ -26,10 +26,8 @@ T_CASE(build_without_sqlite_is_unsupported)
     end();
 }
 
-T_CASE(submitted_tasks_survive_a_crash)
+T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     unsigned char trace[CELLAR_TASK_TRACE_BYTES] = { 1, 2, 3 };
     cellar_submit_opts o = { .struct_size = sizeof o, .tag = "blue", .content_type = "text/plain",
                              .trace = trace, .priority = 7 };
@@ -50,13 +48,10 @@ T_CASE(submitted_tasks_survive_a_crash)
     T_EQ_I64(state_of(b), CELLAR_E_NOT_FOUND);
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(close_keeps_what_waits)
+T_CASE_ON(close_keeps_what_waits, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     (void)submit("a", NULL);
     cellar_drain_report r = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_OK);
@@ -70,13 +65,10 @@ T_CASE(close_keeps_what_waits)
     close_it();
     open_it();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(attempts_survive_a_crash)
+T_CASE_ON(attempts_survive_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     answer = cellar_verdict_retry();
     tick();
@@ -96,13 +88,10 @@ T_CASE(attempts_survive_a_crash)
     T_EQ_U64(last_attempt, 3);
     T_EQ_U64(ran_count, 3);
     T_EQ_U64(figures().ok, 1);
-    end();
 }
 
-T_CASE(a_task_that_ends_the_process_becomes_a_dead_letter)
+T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     for (uint32_t i = 1; i <= 3; i++) {
         copies = true;
@@ -127,13 +116,10 @@ T_CASE(a_task_that_ends_the_process_becomes_a_dead_letter)
     pass(1);
     T_EQ_U64(last_attempt, 1);
     T_EQ_U64(figures().ok, 1);
-    end();
 }
 
-T_CASE(a_snoozed_attempt_is_not_counted)
+T_CASE_ON(a_snoozed_attempt_is_not_counted, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     (void)submit("a", NULL);
     answer = cellar_verdict_snooze(1000);
     for (uint32_t i = 0; i < 5; i++) { pass(1000); }
@@ -149,13 +135,10 @@ T_CASE(a_snoozed_attempt_is_not_counted)
     names();
     pass(1);
     T_EQ_U64(last_attempt, 2);
-    end();
 }
 
-T_CASE(due_times_survive_a_crash)
+T_CASE_ON(due_times_survive_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 10000 };
     (void)submit("d", &o);
     o.delay_ms = 0;
@@ -181,13 +164,10 @@ T_CASE(due_times_survive_a_crash)
     T_EQ_STR(ran, "d");
     pass(1);
     T_EQ_STR(ran, "de");
-    end();
 }
 
-T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most)
+T_CASE_ON(a_wall_clock_that_went_back_delays_by_the_delay_at_most, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 10000 };
     (void)submit("d", &o);
     crash_copy();
@@ -198,13 +178,10 @@ T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most)
     T_EQ_STR(ran, "");
     pass(1);
     T_EQ_STR(ran, "d");
-    end();
 }
 
-T_CASE(overdue_tasks_begin_at_the_restore_rate)
+T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     for (int i = 0; i < 20; i++) { (void)submit("a", NULL); }
     config.restore_rate = 10;
     crash();
@@ -216,13 +193,10 @@ T_CASE(overdue_tasks_begin_at_the_restore_rate)
     T_CHECK(ran_count >= 10 && ran_count <= 11);
     pass(1000);
     T_EQ_U64(ran_count, 20);
-    end();
 }
 
-T_CASE(unknown_names_wait)
+T_CASE_ON(unknown_names_wait, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_opts o = no_jitter(3);
     T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
     cellar_task_id id;
@@ -241,13 +215,10 @@ T_CASE(unknown_names_wait)
     tick();
     T_EQ_STR(ran, "o");
     T_EQ_U64(figures().unregistered, 0);
-    end();
 }
 
-T_CASE(a_task_of_an_unknown_name_can_be_cancelled)
+T_CASE_ON(a_task_of_an_unknown_name_can_be_cancelled, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL), b = submit("b", NULL);
     crash();
     T_EQ_I64(cellar_task_cancel(p, a), CELLAR_OK);
@@ -255,13 +226,10 @@ T_CASE(a_task_of_an_unknown_name_can_be_cancelled)
     T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(unique_keys_are_rebuilt)
+T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
     const cellar_task_id a = submit("a", &o);
     crash();
@@ -285,13 +253,10 @@ T_CASE(unique_keys_are_rebuilt)
     T_EQ_I64(cellar_task_submit(p, "t", "f", 1, &o, NULL), CELLAR_OK); /* the key was its own */
     tick();
     T_EQ_STR(ran, "afd");
-    end();
 }
 
-T_CASE(the_ttl_of_a_unique_key_survives_a_crash)
+T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .delay_ms = 60000 };
     (void)submit("a", &o);
@@ -304,7 +269,6 @@ T_CASE(the_ttl_of_a_unique_key_survives_a_crash)
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
     pass(60000);
     T_EQ_U64(ran_count, 2);
-    end();
 }
 
 /* The wall clock goes back by a day before the close, or after it. */
@@ -351,10 +315,8 @@ T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back)
     }
 }
 
-T_CASE(the_ttl_of_a_debounce_survives_a_crash)
+T_CASE_ON(the_ttl_of_a_debounce_survives_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE, .delay_ms = 60000 };
     (void)submit("a", &o);
@@ -367,13 +329,10 @@ T_CASE(the_ttl_of_a_debounce_survives_a_crash)
     T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
     pass(1);
     (void)submit("d", &o);
-    end();
 }
 
-T_CASE(a_debounced_payload_survives_a_crash)
+T_CASE_ON(a_debounced_payload_survives_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k",
                              .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE, .delay_ms = 1000 };
     const cellar_task_id a = submit("a", &o);
@@ -386,13 +345,10 @@ T_CASE(a_debounced_payload_survives_a_crash)
     T_EQ_STR(ran, "");
     pass(1);
     T_EQ_STR(ran, "b");
-    end();
 }
 
-T_CASE(own_ids_survive_a_crash)
+T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id mine = { 77, 0 };
     cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
     (void)submit("a", &o);
@@ -402,13 +358,10 @@ T_CASE(own_ids_survive_a_crash)
     tick();
     T_EQ_U64(last_id.hi, 77);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
-    end();
 }
 
-T_CASE(group_completion_survives_a_crash)
+T_CASE_ON(group_completion_survives_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
                                        { "t", "z", 1, NULL }, { "join", NULL, 0, NULL } };
     cellar_task_id id[4];
@@ -425,13 +378,10 @@ T_CASE(group_completion_survives_a_crash)
     T_EQ_STR(ran, "x--");
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(tasks_of_a_removed_name_leave_the_journal)
+T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     answer = cellar_verdict_fail();
     const cellar_task_id dead = submit("d", NULL);
     tick();
@@ -450,13 +400,10 @@ T_CASE(tasks_of_a_removed_name_leave_the_journal)
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(a_member_that_completes_twice_counts_once)
+T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
                                        { "join", NULL, 0, NULL } };
     cellar_task_id id[3];
@@ -474,13 +421,10 @@ T_CASE(a_member_that_completes_twice_counts_once)
     pass(1);
     T_EQ_I64(state_of(id[2]), CELLAR_E_NOT_FOUND);
     T_EQ_STR(ran, "--");
-    end();
 }
 
-T_CASE(a_chain_goes_on_after_a_crash)
+T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "join", NULL, 0, NULL },
                                        { "t", "e", 1, NULL } };
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
@@ -494,13 +438,10 @@ T_CASE(a_chain_goes_on_after_a_crash)
     names();
     tick();
     T_EQ_STR(ran, "xe");
-    end();
 }
 
-T_CASE(failure_cancels_a_chain_after_a_crash)
+T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
                                        { "t", "c", 1, NULL } };
     cellar_task_id id[3];
@@ -514,13 +455,10 @@ T_CASE(failure_cancels_a_chain_after_a_crash)
     crash();
     T_EQ_U64(figures().restored, 1);
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
-    end();
 }
 
-T_CASE(a_final_state_is_seen_after_its_commit)
+T_CASE_ON(a_final_state_is_seen_after_its_commit, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     (void)submit("b", NULL);
     looks_at = a;
@@ -528,13 +466,10 @@ T_CASE(a_final_state_is_seen_after_its_commit)
     T_EQ_STR(ran, "ab");
     T_EQ_I64(looked, CELLAR_TASK_RUNNING);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
-    end();
 }
 
-T_CASE(no_final_state_comes_back)
+T_CASE_ON(no_final_state_comes_back, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     (void)submit("a", NULL);
     answer = cellar_verdict_cancelled();
     tick();
@@ -549,13 +484,10 @@ T_CASE(no_final_state_comes_back)
     T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(leased_tasks_come_back)
+T_CASE_ON(leased_tasks_come_back, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_task_opts o = no_jitter(2);
     o.queue = "pull";
     T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
@@ -574,7 +506,6 @@ T_CASE(leased_tasks_come_back)
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     tick();
-    end();
 }
 
 /* ---- after a task ---- */
@@ -595,10 +526,8 @@ static cellar_task_id submit_giving(const char *payload)
     return id;
 }
 
-T_CASE(a_task_that_waits_survives_a_crash)
+T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit_giving("x");
     const cellar_task_id b = after(a, "join", "", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id c = after(b, "t", "c", CELLAR_TASK_ON_SUCCESS);
@@ -616,7 +545,6 @@ T_CASE(a_task_that_waits_survives_a_crash)
     T_EQ_STR(ran, "xc");
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
 /* Each rule meets each end: before the crash, after it, or before the submit. */
@@ -688,10 +616,8 @@ T_CASE(an_end_that_is_not_committed_decides)
     }
 }
 
-T_CASE(a_second_end_does_not_decide_again)
+T_CASE_ON(a_second_end_does_not_decide_again, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     answer = cellar_verdict_fail();
     const cellar_task_id a = submit_giving("x");
     (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
@@ -706,13 +632,10 @@ T_CASE(a_second_end_does_not_decide_again)
     T_EQ_STR(ran, "b");
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed)
+T_CASE_ON(a_row_that_was_deleted_by_hand_did_not_succeed, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     (void)after(a, "t", "b", CELLAR_TASK_ON_SUCCESS);
     (void)after(a, "t", "c", CELLAR_TASK_ON_FAILURE);
@@ -723,13 +646,10 @@ T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed)
     tick();
     T_EQ_STR(ran, "c");
     T_EQ_U64(figures().cancelled, 1);
-    end();
 }
 
-T_CASE(a_refused_submit_after_leaves_the_task_before_it)
+T_CASE_ON(a_refused_submit_after_leaves_the_task_before_it, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     const cellar_task_item item = { "t", "b", 1, NULL };
     signal(SIGXFSZ, SIG_IGN);
@@ -750,7 +670,6 @@ T_CASE(a_refused_submit_after_leaves_the_task_before_it)
         T_EQ_I64(err, CELLAR_E_NOMEM);
     }
     T_EQ_U64(figures().live, 0);
-    end();
 }
 
 T_MAIN("work_journal")

@@ -15,10 +15,8 @@ T_ONE_THREAD;
 
 /* ---- the file ---- */
 
-T_CASE(journal_two_owners)
+T_CASE_ON(journal_two_owners, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_pool *q;
     T_EQ_I64(cellar_pool_open(&config, &q), CELLAR_E_BUSY);
     T_CHECK(q == NULL);
@@ -33,13 +31,10 @@ T_CASE(journal_two_owners)
     (void)submit("a", NULL);
     tick();
     T_EQ_STR(ran, "a");
-    end();
 }
 
-T_CASE(a_child_has_no_journal)
+T_CASE_ON(a_child_has_no_journal, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     (void)submit("a", NULL);
     const pid_t child = fork();
     if (child == 0) {
@@ -54,7 +49,6 @@ T_CASE(a_child_has_no_journal)
     names();
     tick();
     T_EQ_STR(ran, "a");
-    end();
 }
 
 static size_t bytes_of(char *to, size_t cap)
@@ -180,10 +174,8 @@ static void frees(void *payload, size_t len, void *ctx)
     if (freed == 3) { T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK); }
 }
 
-T_CASE(a_free_fn_may_submit)
+T_CASE_ON(a_free_fn_may_submit, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     freed = 0;
     cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees };
     const cellar_task_id a = submit("a", &o);
@@ -193,7 +185,6 @@ T_CASE(a_free_fn_may_submit)
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
 /* Check that the journal at `where` is refused for a reason. */
@@ -227,13 +218,11 @@ T_CASE(bad_paths_are_refused)
 
 /* ---- errors of the disk ---- */
 
-T_CASE(failed_submit_gives_its_place_in_a_name_back)
+T_CASE_ON(failed_submit_gives_its_place_in_a_name_back, JOURNAL)
 {
     const cellar_task_opts one = { .struct_size = sizeof one, .queue = "pull", .queue_cap = 1 };
     const cellar_task_opts drops = { .struct_size = sizeof drops,
                                      .on_full = CELLAR_POOL_DROP_OLDEST };
-    if (without_sqlite()) { return; }
-    start();
     T_EQ_I64(cellar_task_register(p, "drops", NULL, NULL, &drops), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
     signal(SIGXFSZ, SIG_IGN);
@@ -245,13 +234,10 @@ T_CASE(failed_submit_gives_its_place_in_a_name_back)
     crash(); /* the restored task has the place */
     T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "one", "b", 1, NULL, NULL), CELLAR_E_BUSY);
-    end();
 }
 
-T_CASE(journal_full)
+T_CASE_ON(journal_full, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id a = submit("a", NULL);
     signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
@@ -283,13 +269,10 @@ T_CASE(journal_full)
     names();
     tick();
     T_EQ_STR(ran, "ae");
-    end();
 }
 
-T_CASE(a_refused_submit_leaves_its_key_and_payload)
+T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_id mine = { 9, 9 };
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .id_in = &mine };
     signal(SIGXFSZ, SIG_IGN);
@@ -299,13 +282,10 @@ T_CASE(a_refused_submit_leaves_its_key_and_payload)
     T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_OK);
     tick();
     T_EQ_STR(ran, "c");
-    end();
 }
 
-T_CASE(close_without_a_disk_runs_the_task_again)
+T_CASE_ON(close_without_a_disk_runs_the_task_again, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     (void)submit("a", NULL);
     signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
@@ -318,13 +298,10 @@ T_CASE(close_without_a_disk_runs_the_task_again)
     pass(1);
     T_EQ_STR(ran, "aa");
     T_EQ_U64(last_attempt, 2); /* the attempt that ended is counted */
-    end();
 }
 
-T_CASE(each_allocation_may_fail)
+T_CASE_ON(each_allocation_may_fail, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
                                        { "join", NULL, 0, NULL } };
     T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, NULL), CELLAR_OK);
@@ -356,13 +333,10 @@ T_CASE(each_allocation_may_fail)
     }
     pass(1);
     T_EQ_U64(figures().ok, 5 - 1);
-    end();
 }
 
-T_CASE(a_restored_task_has_no_room_for_an_error)
+T_CASE_ON(a_restored_task_has_no_room_for_an_error, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     for (int i = 0; i < 1000; i++) { (void)submit("a", NULL); }
     close_it();
     open_it();
@@ -372,13 +346,10 @@ T_CASE(a_restored_task_has_no_room_for_an_error)
     open_it();
     const uint64_t with_errors = figures().bytes;
     T_CHECK(with_errors - plain >= 1000 * (CELLAR_TASK_TEXT_MAX + 1)); /* and the allocator */
-    end();
 }
 
-T_CASE(throttle_keys_survive_a_crash)
+T_CASE_ON(throttle_keys_survive_a_crash, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_task_id id, other;
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE };
@@ -409,13 +380,10 @@ T_CASE(throttle_keys_survive_a_crash)
     sql("CREATE TABLE seen(n INTEGER CHECK(n <= 3));"
         "INSERT INTO seen SELECT count(*) FROM throttle; DROP TABLE seen;");
     T_EQ_STR(ran, "aceeeeeeeeee");
-    end();
 }
 
-T_CASE(a_refused_throttle_key_is_not_in_force)
+T_CASE_ON(a_refused_throttle_key_is_not_in_force, JOURNAL)
 {
-    if (without_sqlite()) { return; }
-    start();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE };
     signal(SIGXFSZ, SIG_IGN);
@@ -438,7 +406,6 @@ T_CASE(a_refused_throttle_key_is_not_in_force)
     close_it();
     sql("UPDATE throttle SET key=''");
     T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_CORRUPT);
-    end();
 }
 
 T_MAIN("work_journal_file")

@@ -6,9 +6,8 @@
 #include "work/bus_types.h" /* before the variables of the kit */
 #include "tests/support/message_kit.h"
 
-T_CASE(message_enters_each_matching_queue_once)
+T_CASE_ON(message_enters_each_matching_queue_once, MESSAGES)
 {
-    start();
     group("a", NULL, note);
     group("a", "a2", note);
     group("b", NULL, note);
@@ -30,7 +29,6 @@ T_CASE(message_enters_each_matching_queue_once)
     T_EQ_I64(publish("x.1", "o"), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "mmmo");
-    close_it();
 }
 
 static cellar_verdict reads_fields(const cellar_task *t, void *ctx)
@@ -54,26 +52,23 @@ static cellar_verdict reads_fields(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-T_CASE(message_keeps_its_fields)
+T_CASE_ON(message_keeps_its_fields, MESSAGES)
 {
     const cellar_bus_header h[] = { { "h1", "v1" }, { "h2", "" } };
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = h, .header_count = 2,
                                   .priority = 7, .trace = { [31] = 9 } };
-    start();
     group("q", NULL, reads_fields);
     group("q", "q2", reads_fields);
     route("k.*", "q");
     T_EQ_I64(cellar_bus_publish(p, "k.1", "body", 4, &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(ran_count, 2);
-    close_it();
 }
 
-T_CASE(messages_of_a_key_follow_one_another)
+T_CASE_ON(messages_of_a_key_follow_one_another, MESSAGES)
 {
     const cellar_task *t[8];
     uint32_t n;
-    start();
     group_opts.ordered = 1;
     group("q", NULL, NULL);
     route("#", "q");
@@ -95,13 +90,11 @@ T_CASE(messages_of_a_key_follow_one_another)
     }
     for (int i = 0; i < 3; i++) { T_EQ_I64(publish("one", "def" + i), CELLAR_OK); }
     T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
-    close_it();
 }
 
-T_CASE(dead_letter_is_a_row_of_the_dead_queue)
+T_CASE_ON(dead_letter_is_a_row_of_the_dead_queue, MESSAGES)
 {
     cellar_bus_message m = cellar_bus_message_default();
-    start();
     group("dead", NULL, NULL);
     group_opts.dead_queue = "dead";
     group_opts.max_deliver = 2;
@@ -117,20 +110,17 @@ T_CASE(dead_letter_is_a_row_of_the_dead_queue)
     T_EQ_U64(t->attempt, 1);
     settle(t, cellar_verdict_fail()); /* for good */
     T_EQ_U64(figures().dead, 1);
-    close_it();
 }
 
-T_CASE(expired_message_is_not_delivered)
+T_CASE_ON(expired_message_is_not_delivered, MESSAGES)
 {
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
-    start();
     group("q", NULL, note);
     T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
     (void)cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "q", 100);
     (void)pass(101);
     T_EQ_STR(ran, "");
     T_EQ_U64(of_group("q").expired, 1);
-    close_it();
 }
 
 /* ---- verdicts ---- */
@@ -142,9 +132,8 @@ static uint64_t id_of(const cellar_task *t)
     return m.id;
 }
 
-T_CASE(nack_returns_now_or_after_its_delay)
+T_CASE_ON(nack_returns_now_or_after_its_delay, MESSAGES)
 {
-    start();
     group("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     T_EQ_I64(send("q", "b"), CELLAR_OK);
@@ -163,7 +152,6 @@ T_CASE(nack_returns_now_or_after_its_delay)
     T_EQ_U64(third->attempt, 3);
     settle(third, cellar_verdict_ok());
     T_EQ_U64(of_group("q").retried, 2);
-    close_it();
 }
 
 /* The first message of three returns: by its verdict, or because its hold passes. */
@@ -197,9 +185,8 @@ T_CASE(message_that_returns_goes_to_the_front)
     for (int i = 0; i < 8; i++) { check_return(i & 1, (i & 2) != 0, (i & 4) != 0 ? 100 : 0); }
 }
 
-T_CASE(take_releases_the_next_parked_message)
+T_CASE_ON(take_releases_the_next_parked_message, MESSAGES)
 {
-    start();
     group_opts.parallel = 2;
     group("q", NULL, NULL);
     for (int i = 0; i < 4; i++) { T_EQ_I64(send("q", "a\0b\0c\0d" + 2 * i), CELLAR_OK); }
@@ -210,12 +197,10 @@ T_CASE(take_releases_the_next_parked_message)
     const cellar_task *c = take("q", "c");
     take_and_end("q", "d");
     settle(c, cellar_verdict_ok());
-    close_it();
 }
 
-T_CASE(verdicts_of_functions_decide)
+T_CASE_ON(verdicts_of_functions_decide, MESSAGES)
 {
-    start();
     group_opts.max_deliver = 3;
     group_opts.retry_ms = 100;
     group("q", NULL, note);
@@ -234,12 +219,10 @@ T_CASE(verdicts_of_functions_decide)
     (void)tick();
     T_EQ_U64(figures().dead, 2);
     T_EQ_U64(figures().live, 0);
-    close_it();
 }
 
-T_CASE(bus_groups_exactly_once_each)
+T_CASE_ON(bus_groups_exactly_once_each, MESSAGES)
 {
-    start();
     group("q", "one", NULL);
     group("q", "two", NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
@@ -261,7 +244,6 @@ T_CASE(bus_groups_exactly_once_each)
     T_EQ_U64(of_group("two").ok, 2);
     group("q", "late", NULL); /* sees what is published from now on */
     T_EQ_U64(of_group("late").live, 0);
-    close_it();
 }
 
 static uint64_t unrouted(void) { return p->bus.count[STATS_BUS_UNROUTED]; }
@@ -299,13 +281,12 @@ static bool wants_even(const cellar_bus_message *m, void *calls)
     return m->body_len % 2 == 0;
 }
 
-T_CASE(filters_combine_by_all_or_any)
+T_CASE_ON(filters_combine_by_all_or_any, MESSAGES)
 {
     static const char *const types[] = { "gold", "silver" };
     unsigned calls = 0;
     const cellar_task *t[8];
     uint32_t n;
-    start();
     group_opts.filter_priority = 5;
     group_opts.filter_header = "type";
     group_opts.filter_values = types;
@@ -332,7 +313,6 @@ T_CASE(filters_combine_by_all_or_any)
     T_EQ_U64(calls, 4);
     T_EQ_U64(of_group("any").filtered, 1);
     for (uint32_t i = 0; i < n; i++) { settle(t[i], cellar_verdict_ok()); }
-    close_it();
 }
 
 static bool drains(const cellar_bus_message *m, void *ctx)
@@ -344,22 +324,19 @@ static bool drains(const cellar_bus_message *m, void *ctx)
     return true;
 }
 
-T_CASE(drain_in_a_filter_of_a_take_is_refused)
+T_CASE_ON(drain_in_a_filter_of_a_take_is_refused, MESSAGES)
 {
-    start();
     group_opts.filter_fn = drains;
     group("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     const cellar_task *t = take("q", "a");
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, NULL), CELLAR_E_BUSY); /* outside */
     settle(t, cellar_verdict_ok());
-    close_it();
 }
 
-T_CASE(functions_see_what_passes_the_filters)
+T_CASE_ON(functions_see_what_passes_the_filters, MESSAGES)
 {
     const cellar_bus_publish_opts o = { .struct_size = sizeof o, .priority = 3 };
-    start();
     group_opts.filter_priority = 3;
     group("q", NULL, note);
     T_EQ_I64(send("q", "l"), CELLAR_OK);
@@ -367,7 +344,6 @@ T_CASE(functions_see_what_passes_the_filters)
     (void)tick();
     T_EQ_STR(ran, "h");
     T_EQ_U64(of_group("q").filtered, 1);
-    close_it();
 }
 
 /* ---- signals ---- */
@@ -380,16 +356,14 @@ static void hears(const char *topic, const void *data, size_t len, void *ctx)
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_E_DEADLOCK);
 }
 
-T_CASE(signals_call_their_subscribers)
+T_CASE_ON(signals_call_their_subscribers, MESSAGES)
 {
     uint64_t id;
     size_t called;
-    start();
     T_EQ_I64(cellar_signal_subscribe(p, "a.*", CELLAR_BUS_AMQP, hears, NULL, NULL, &id), CELLAR_OK);
     T_EQ_I64(cellar_signal_emit(p, "a.b", "x", 1, &called), CELLAR_OK);
     T_CHECK(called == 1 && heard_calls == 1);
     T_EQ_I64(cellar_signal_unsubscribe(p, id), CELLAR_OK);
-    close_it();
 }
 
 static bool see_payload(const cellar_task_status *st, void *ctx)
@@ -423,9 +397,8 @@ T_CASE(list_shows_payloads_and_bodies)
     close_it();
 }
 
-T_CASE(random_publishes_lose_no_message)
+T_CASE_ON(random_publishes_lose_no_message, MESSAGES)
 {
-    start();
     group_opts.ordered = 1;
     group_opts.parallel = 2;
     group_opts.max_messages = 20;
@@ -454,7 +427,6 @@ T_CASE(random_publishes_lose_no_message)
     T_EQ_U64(of_group("q").live, 0);
     (void)figures();
     T_EQ_I64(cellar_bus_group_remove(p, "q2"), CELLAR_OK);
-    close_it();
 }
 
 T_MAIN("work_message")

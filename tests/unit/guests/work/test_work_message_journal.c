@@ -27,15 +27,15 @@ static void open_groups(void)
     groups();
 }
 
-T_CASE(rows_of_a_message_return_until_they_end)
+#define MESSAGES(fn) JOURNAL_FROM(fn, open_groups())
+
+T_CASE_ON(rows_of_a_message_return_until_they_end, MESSAGES)
 {
     const cellar_bus_header h[] = { { "h", "v" } };
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = h, .header_count = 1 };
     cellar_bus_message m = cellar_bus_message_default();
     const cellar_task *t[2];
     uint32_t n;
-    if (without_sqlite()) { return; }
-    open_groups();
     T_EQ_I64(cellar_bus_publish(p, "k", "a", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_bus_publish(p, "k", "b", 1, NULL), CELLAR_OK);
     crash();
@@ -60,16 +60,13 @@ T_CASE(rows_of_a_message_return_until_they_end)
     tick();
     crash();
     T_EQ_U64(figures().restored, 0);
-    end();
 }
 
-T_CASE(dead_letter_keeps_its_place_over_a_crash)
+T_CASE_ON(dead_letter_keeps_its_place_over_a_crash, MESSAGES)
 {
     const cellar_task *t;
     cellar_bus_message m = cellar_bus_message_default();
     uint32_t n;
-    if (without_sqlite()) { return; }
-    open_groups();
     group_opts.dead_queue = "dead";
     group_opts.max_deliver = 1;
     T_EQ_I64(cellar_bus_group_add(p, "dead", NULL, NULL, NULL, NULL), CELLAR_OK);
@@ -87,7 +84,6 @@ T_CASE(dead_letter_keeps_its_place_over_a_crash)
     T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
     T_EQ_STR(m.died_in, "d");
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    end();
 }
 
 /* ---- bodies and rows ---- */

@@ -16,9 +16,8 @@
 
 /* ---- limits ---- */
 
-T_CASE(message_limits_refuse_drop_or_block)
+T_CASE_ON(message_limits_refuse_drop_or_block, POOL)
 {
-    defaults();
     config.block_timeout_ms = 1;
     open_empty();
     group_opts.max_messages = 2;
@@ -51,7 +50,6 @@ T_CASE(message_limits_refuse_drop_or_block)
     settle(c, cellar_verdict_ok());
     take_and_end("new", "a");
     take_and_end("new", "b");
-    close_it();
 }
 
 static _Atomic bool changes, gave_up;
@@ -70,11 +68,10 @@ static void *change_routes(void *in_time)
     return NULL;
 }
 
-T_CASE(blocked_publish_times_out_while_routes_change)
+T_CASE_ON(blocked_publish_times_out_while_routes_change, POOL)
 {
     pthread_t t;
     bool in_time = false;
-    defaults();
     config.block_timeout_ms = 50;
     open_empty();
     group_opts.max_messages = 1;
@@ -88,13 +85,11 @@ T_CASE(blocked_publish_times_out_while_routes_change)
     T_REQUIRE(pthread_join(t, NULL) == 0);
     T_CHECK(in_time);
     take_and_end("q", "a");
-    close_it();
 }
 
 /* A full group with ERROR keeps the message from all groups; one that drops does not. */
-T_CASE(publish_reaches_all_groups_or_none)
+T_CASE_ON(publish_reaches_all_groups_or_none, MESSAGES)
 {
-    start();
     group("q", "wide", NULL);
     group_opts.max_messages = 1;
     group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
@@ -110,12 +105,10 @@ T_CASE(publish_reaches_all_groups_or_none)
     T_EQ_U64(of_group("wide").live, 3);
     T_EQ_U64(of_group("drops").submitted, 3); /* "d" reached no group: it was not dropped */
     T_EQ_U64(of_group("drops").dropped, 2);
-    close_it();
 }
 
-T_CASE(each_full_group_answers_for_itself)
+T_CASE_ON(each_full_group_answers_for_itself, MESSAGES)
 {
-    start();
     group_opts.max_messages = 1;
     group_opts.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
     group("q", "oldest", NULL);
@@ -128,13 +121,11 @@ T_CASE(each_full_group_answers_for_itself)
     T_EQ_U64(of_group("new").rejected_full, 0);
     take_and_end("oldest", "b");
     take_and_end("new", "a");
-    close_it();
 }
 
 /* A group that drops its oldest message does so only if the publish then succeeds. */
-T_CASE(failed_publish_drops_no_message)
+T_CASE_ON(failed_publish_drops_no_message, POOL)
 {
-    defaults();
     config.queue_cap = 4;
     config.on_full = CELLAR_POOL_DROP_OLDEST;
     open_empty();
@@ -159,13 +150,11 @@ T_CASE(failed_publish_drops_no_message)
     T_EQ_U64(figures().dropped, 1);
     take_and_end("first", "c");
     take_and_end("second", "c");
-    close_it();
 }
 
-T_CASE(bytes_of_a_group_are_a_limit)
+T_CASE_ON(bytes_of_a_group_are_a_limit, MESSAGES)
 {
     static char body[2 << 20];
-    start();
     group_opts.max_bytes = 164; /* 64 of the message, "q" with its 0 */
     group("q", NULL, NULL);
     group_opts.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
@@ -180,7 +169,6 @@ T_CASE(bytes_of_a_group_are_a_limit)
     T_EQ_I64(bus_send(p, "d", body, 99, NULL), CELLAR_E_TOOBIG);
     T_EQ_U64(of_group("d").live, 1);
     T_EQ_I64(bus_send(p, "q", body, sizeof body, NULL), CELLAR_E_TOOBIG);
-    close_it();
 }
 
 static void hears(const char *topic, const void *data, size_t len, void *ctx)
@@ -188,10 +176,9 @@ static void hears(const char *topic, const void *data, size_t len, void *ctx)
     (void)topic, (void)data, (void)len, (void)ctx;
 }
 
-T_CASE(groups_routes_and_subscribers_have_limits)
+T_CASE_ON(groups_routes_and_subscribers_have_limits, POOL)
 {
     char name[32];
-    defaults();
     config.max_names = 1;
     config.max_groups = 8;
     config.max_routes = 80;
@@ -217,13 +204,11 @@ T_CASE(groups_routes_and_subscribers_have_limits)
         T_EQ_I64(cellar_bus_group_remove(p, "q7"), CELLAR_OK);
         T_EQ_I64(cellar_bus_group_add(p, "q7", NULL, NULL, NULL, NULL), CELLAR_OK);
     }
-    close_it();
 }
 
-T_CASE(queues_have_a_limit_and_a_refused_group_makes_none)
+T_CASE_ON(queues_have_a_limit_and_a_refused_group_makes_none, MESSAGES)
 {
     char name[32];
-    start();
     group("q", NULL, NULL);
     const uint64_t bytes = figures().bytes;
     for (int i = 0; i < 100; i++) {
@@ -241,13 +226,11 @@ T_CASE(queues_have_a_limit_and_a_refused_group_makes_none)
     group("q7", "g", NULL); /* an old queue is used again */
     T_EQ_I64(send("q7", "a"), CELLAR_OK);
     take_and_end("g", "a");
-    close_it();
 }
 
-T_CASE(message_reaches_at_most_64_queues)
+T_CASE_ON(message_reaches_at_most_64_queues, MESSAGES)
 {
     char name[32];
-    start();
     for (int i = 0; i < 65; i++) {
         snprintf(name, sizeof name, "q%d", i);
         group(name, NULL, NULL);
@@ -255,12 +238,10 @@ T_CASE(message_reaches_at_most_64_queues)
         T_EQ_I64(publish("k", "x"), i < 64 ? CELLAR_OK : CELLAR_E_LIMIT);
     }
     T_EQ_U64(figures().submitted, 64 * 65 / 2);
-    close_it();
 }
 
-T_CASE(full_pool_refuses_a_message)
+T_CASE_ON(full_pool_refuses_a_message, POOL)
 {
-    defaults();
     config.queue_cap = 3;
     open_empty();
     group("q", "one", NULL);
@@ -272,7 +253,6 @@ T_CASE(full_pool_refuses_a_message)
     group("q", "three", NULL);
     group("q", "four", NULL);
     T_EQ_I64(send("q", "b"), CELLAR_E_TOOBIG);
-    close_it();
 }
 
 /* ---- groups and names of tasks ---- */
@@ -290,10 +270,9 @@ static cellar_verdict is_no_message(const cellar_task *t, void *ctx)
     return note(t, ctx);
 }
 
-T_CASE(group_is_a_name_of_the_pool)
+T_CASE_ON(group_is_a_name_of_the_pool, MESSAGES)
 {
     const cellar_task_opts pulled = { .struct_size = sizeof pulled, .queue = "pulled" };
-    start();
     T_EQ_I64(cellar_bus_group_add(p, "q", "t", note, NULL, NULL), CELLAR_EXISTS);
     group("q", NULL, is_no_message);
     T_EQ_I64(cellar_task_register(p, "q", note, NULL, NULL), CELLAR_EXISTS);
@@ -315,12 +294,10 @@ T_CASE(group_is_a_name_of_the_pool)
     T_EQ_I64(send("x", "c"), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "abc");
-    close_it();
 }
 
-T_CASE(group_in_hand_is_not_removed)
+T_CASE_ON(group_in_hand_is_not_removed, MESSAGES)
 {
-    start();
     group("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     const cellar_task *t = take("q", "a");
@@ -330,7 +307,6 @@ T_CASE(group_in_hand_is_not_removed)
     T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
     T_EQ_U64(figures().cancelled, 1);
     T_EQ_U64(figures().live, 0);
-    close_it();
 }
 
 /* ---- dead letters ---- */
@@ -343,9 +319,8 @@ static cellar_verdict says_why(const cellar_task *t, void *ctx)
 }
 
 /* With itself as its dead queue a message dies twice: then it is a dead letter of the pool. */
-T_CASE(message_with_an_error_text_dies_once)
+T_CASE_ON(message_with_an_error_text_dies_once, MESSAGES)
 {
-    start();
     group_opts.dead_queue = "q";
     group("q", NULL, says_why);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
@@ -353,13 +328,11 @@ T_CASE(message_with_an_error_text_dies_once)
     T_EQ_STR(ran, "aa");
     T_EQ_U64(of_group("q").dead, 1);
     T_EQ_U64(of_group("q").failed, 2);
-    close_it();
 }
 
-T_CASE(message_with_lost_holds_dies_once)
+T_CASE_ON(message_with_lost_holds_dies_once, MESSAGES)
 {
     cellar_bus_message m = cellar_bus_message_default();
-    start();
     group_opts.dead_queue = "q";
     group_opts.max_deliver = 2;
     group("q", NULL, NULL);
@@ -374,13 +347,11 @@ T_CASE(message_with_lost_holds_dies_once)
     }
     T_EQ_U64(of_group("q").dead, 1);
     T_EQ_U64(of_group("q").live, 0);
-    close_it();
 }
 
-T_CASE(message_is_described_after_its_row_has_gone)
+T_CASE_ON(message_is_described_after_its_row_has_gone, MESSAGES)
 {
     cellar_bus_message m = cellar_bus_message_default();
-    start();
     group_opts.max_deliver = 1;
     group("q", NULL, NULL);
     const int64_t published_ms = wall_ms;
@@ -392,15 +363,13 @@ T_CASE(message_is_described_after_its_row_has_gone)
     T_EQ_I64(m.published_wall_ms, published_ms);
     T_EQ_STR(m.key, "q");
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-    close_it();
 }
 
-T_CASE(holds_that_end_together_each_die_once)
+T_CASE_ON(holds_that_end_together_each_die_once, MESSAGES)
 {
     const cellar_task *t[2];
     cellar_bus_message m = cellar_bus_message_default();
     uint32_t n;
-    start();
     group_opts.dead_queue = "q";
     group_opts.max_deliver = 1;
     group("q", NULL, NULL);
@@ -419,12 +388,10 @@ T_CASE(holds_that_end_together_each_die_once)
         }
     }
     T_EQ_U64(of_group("q").dead, 2);
-    close_it();
 }
 
-T_CASE(dead_letter_without_a_dead_queue_is_one_of_the_pool)
+T_CASE_ON(dead_letter_without_a_dead_queue_is_one_of_the_pool, MESSAGES)
 {
-    start();
     group_opts.dead_queue = "none"; /* has no group */
     group("q", NULL, says_why);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
@@ -438,13 +405,11 @@ T_CASE(dead_letter_without_a_dead_queue_is_one_of_the_pool)
     (void)tick();
     (void)pass(20); /* a dead letter does not expire */
     take_and_end("dead", "b");
-    close_it();
 }
 
-T_CASE(requeued_message_does_not_expire)
+T_CASE_ON(requeued_message_does_not_expire, MESSAGES)
 {
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
-    start();
     group("q", NULL, note);
     answer = cellar_verdict_fail();
     T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
@@ -454,12 +419,11 @@ T_CASE(requeued_message_does_not_expire)
     T_EQ_I64(cellar_task_requeue(p, last_id), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "aa");
-    close_it();
 }
 
 /* ---- bad input, faults, figures ---- */
 
-T_CASE(bad_arguments_of_messages_are_refused)
+T_CASE_ON(bad_arguments_of_messages_are_refused, MESSAGES)
 {
     static const char *const no_text[] = { "a", NULL };
     static const char words[] = "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q";
@@ -482,7 +446,6 @@ T_CASE(bad_arguments_of_messages_are_refused)
         { .reserved0 = 1 }, { .headers = &no_value, .header_count = 1 },
         { .headers = &no_value, .header_count = CELLAR_BUS_HEADERS_MAX + 1 },
     };
-    start();
     group("q", NULL, NULL);
     for (size_t i = 0; i < sizeof bad_group / sizeof *bad_group; i++) {
         bad_group[i].struct_size = sizeof *bad_group;
@@ -530,7 +493,6 @@ T_CASE(bad_arguments_of_messages_are_refused)
     T_EQ_I64(cellar_bus_message_of(t, NULL), CELLAR_E_INVAL);
     settle(t, cellar_verdict_ok());
     T_EQ_U64(figures().submitted, 1);
-    close_it();
 }
 
 T_CASE(open_refuses_limits_of_messages_with_a_reason)
@@ -607,11 +569,10 @@ T_CASE(every_missing_memory_of_messages_is_a_code)
     T_CHECK(failed >= 10);
 }
 
-T_CASE(figures_of_messages_are_on_the_page)
+T_CASE_ON(figures_of_messages_are_on_the_page, MESSAGES)
 {
     static char text[32768];
     size_t len;
-    start();
     T_EQ_I64(cellar_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
     T_CHECK(strstr(text, "cellar_bus_") == NULL); /* a pool without messages */
     group("q", NULL, NULL);
@@ -624,7 +585,6 @@ T_CASE(figures_of_messages_are_on_the_page)
     T_EQ_I64(cellar_stats_json(p, text, sizeof text, &len), CELLAR_OK);
     T_CHECK(strstr(text, "{\"name\":\"cellar_bus_routes\",\"labels\":{\"pool\":\"pool\"},"
                          "\"value\":0}") != NULL);
-    close_it();
 }
 
 static const cellar_task *taken;
@@ -637,9 +597,8 @@ static cellar_err use_group(void *o)
 static cellar_err use_publish(void *o) { return cellar_bus_publish(p, "k", "x", 1, o); }
 static cellar_err fill_message(void *out) { return cellar_bus_message_of(taken, out); }
 
-T_CASE(message_structs_of_every_size)
+T_CASE_ON(message_structs_of_every_size, MESSAGES)
 {
-    start();
     group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
     group("q", NULL, NULL);
     T_EQ_I64(cellar_bus_route(p, "k", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
@@ -649,7 +608,6 @@ T_CASE(message_structs_of_every_size)
     CHECK_IN(cellar_bus_publish_opts, cellar_bus_publish_opts_default(), use_publish);
     check_out("cellar_bus_message", sizeof(cellar_bus_message), fill_message);
     settle(taken, cellar_verdict_ok());
-    close_it();
 }
 
 T_MAIN("work_message_limits")

@@ -206,10 +206,9 @@ T_CASE(seed_refresh_empty_is_a_value)
 /* ---- order, lists, idle rows ---- */
 
 /* Rows that became due together run by priority, and a long row lets a higher one pass. */
-T_CASE(higher_priorities_run_first)
+T_CASE_ON(higher_priorities_run_first, ROWS)
 {
     static const char *const keys[] = { "l1", "m1", "h1", "h2", "m2", "l2" };
-    open_all();
     for (size_t i = 0; i < 6; i++) {
         cellar_refresh_opts o = opts(2 * HOUR);
         o.priority = keys[i][0] == 'l' ? CELLAR_REFRESH_LOW
@@ -231,12 +230,10 @@ T_CASE(higher_priorities_run_first)
              "cellar_refresh_late_seconds_sum{pool=\"pool\"} %llu.%03llu\n",
              late_ms / 1000, late_ms % 1000);
     T_CHECK(strstr(text, line) != NULL);
-    close_all();
 }
 
-T_CASE(keys_of_a_pattern_come_from_its_lister)
+T_CASE_ON(keys_of_a_pattern_come_from_its_lister, ROWS)
 {
-    open_all();
     listed.keys[0] = "k:1";
     listed.keys[1] = "k:2";
     listed.count = 2;
@@ -265,7 +262,6 @@ T_CASE(keys_of_a_pattern_come_from_its_lister)
     listed.count = 1;
     pass(HOUR, HOUR, NULL);
     T_EQ_U64(figures().uncovered, 0);
-    close_all();
 }
 
 static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, void *ctx)
@@ -282,9 +278,8 @@ static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, 
     return CELLAR_E_LIMIT;
 }
 
-T_CASE(list_over_its_limit_is_counted)
+T_CASE_ON(list_over_its_limit_is_counted, ROWS)
 {
-    open_all();
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_too_many };
     T_EQ_I64(cellar_refresh_loader(r, c, "flood", load, "upstream", &o), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
@@ -295,12 +290,10 @@ T_CASE(list_over_its_limit_is_counted)
     const uint64_t failed = figures().lists_failed;
     pass(2 * SECOND, SECOND, NULL); /* without keys the lister is tried again */
     T_CHECK(figures().lists_failed > failed);
-    close_all();
 }
 
-T_CASE(row_without_reads_sleeps_until_a_read)
+T_CASE_ON(row_without_reads_sleeps_until_a_read, ROWS)
 {
-    open_all();
     cellar_refresh_opts o = opts(150 * SECOND);
     o.stop_idle = 3;
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
@@ -319,7 +312,6 @@ T_CASE(row_without_reads_sleeps_until_a_read)
     pass(MINUTE, MINUTE, NULL);
     T_EQ_U64(up.calls, 14);
     T_EQ_U64(row_of("k").flags, 0);
-    close_all();
 }
 
 static bool sleeps_after_a_minute(void)
@@ -328,7 +320,7 @@ static bool sleeps_after_a_minute(void)
     return (row_of("k").flags & CELLAR_REFRESH_SLEEPS) != 0;
 }
 
-T_CASE(only_reads_that_hit_wake_a_row)
+T_CASE_ON(only_reads_that_hit_wake_a_row, ROWS)
 {
     cellar_result res = cellar_result_default();
     cellar_pinned pinned;
@@ -337,7 +329,6 @@ T_CASE(only_reads_that_hit_wake_a_row)
     size_t len;
     cellar_get_opts peek = { .struct_size = sizeof peek, .flags = CELLAR_GET_PEEK };
     o.stop_idle = 1;
-    open_all();
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
     pass(MINUTE, MINUTE, NULL);
     T_CHECK(sleeps_after_a_minute());
@@ -356,12 +347,10 @@ T_CASE(only_reads_that_hit_wake_a_row)
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load, "upstream", &res), CELLAR_OK);
     cellar_result_free(&res);
     T_CHECK(!sleeps_after_a_minute());
-    close_all();
 }
 
-T_CASE(late_ticks_fold_intervals)
+T_CASE_ON(late_ticks_fold_intervals, ROWS)
 {
-    open_all();
     add("k", MINUTE, HOUR);
     const int64_t start_ms = mono_ms + row_of("k").next_ms;
     turn(10 * MINUTE);
@@ -369,7 +358,6 @@ T_CASE(late_ticks_fold_intervals)
     T_EQ_U64(up.calls, 1);
     T_CHECK(figures().missed == 9 || figures().missed == 10);
     T_EQ_I64((mono_ms + row_of("k").next_ms - start_ms) % MINUTE, 0); /* start + k * interval */
-    close_all();
 }
 
 static void load_takes_40_s(const void *key, size_t len)
@@ -379,10 +367,9 @@ static void load_takes_40_s(const void *key, size_t len)
 }
 
 /* A run of four keys takes longer than the interval: it goes on, and the last key has its turn. */
-T_CASE(run_longer_than_its_interval_ends)
+T_CASE_ON(run_longer_than_its_interval_ends, ROWS)
 {
     static const char *const keys[] = { "a", "b", "c", "d" };
-    open_all();
     memcpy(listed.keys, keys, sizeof keys);
     listed.count = 4;
     T_EQ_I64(add_pattern(r, c, "*", "many", MINUTE, NULL), CELLAR_OK);
@@ -393,7 +380,6 @@ T_CASE(run_longer_than_its_interval_ends)
     }
     T_EQ_I64(strncmp(up.order, "abcdabcd", 8), 0);
     T_EQ_U64(figures().missed, 1);
-    close_all();
 }
 
 /* A denied row waits as long as the limiter says, and asks once then. An open breaker ends a run
@@ -469,12 +455,11 @@ static void remove_self(const void *key, size_t len)
     T_EQ_I64(cellar_refresh_add(r, c, "other", 5, "up", MINUTE, NULL), CELLAR_OK);
 }
 
-T_CASE(rows_come_and_go)
+T_CASE_ON(rows_come_and_go, ROWS)
 {
     cellar *ns;
     cellar_namespace_config no = cellar_namespace_config_default();
     int n = 0;
-    open_all();
     T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
     add("k", MINUTE, HOUR);
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", HOUR, NULL), CELLAR_EXISTS);
@@ -499,17 +484,15 @@ T_CASE(rows_come_and_go)
     T_EQ_U64(up.calls, calls);
     T_EQ_I64(tick(), INT64_MAX);
     T_EQ_I64(cellar_refresh_loader(r, c, "up", load, NULL, NULL), CELLAR_EXISTS);
-    close_all();
 }
 
-T_CASE(reload_replaces_the_rows_of_policies)
+T_CASE_ON(reload_replaces_the_rows_of_policies, ROWS)
 {
     static const char one[] = "[*]\nset prefix=app\nkey top refresh=5m ttl=10m loader=up\n"
                               "glob many:* refresh=5m loader=many\nkey bare:{id} refresh=5m\n"
                               "key none:{id} ttl=5m\ndeny *token*\n";
     static const char two[] = "[*]\nkey top refresh=7m ttl=20m loader=up\n";
     size_t rows;
-    open_all();
     T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
     T_EQ_U64(rows, 0); /* no rules yet */
     T_EQ_I64(rules_set(c, one, sizeof one - 1, NULL, NULL), CELLAR_OK);
@@ -528,7 +511,6 @@ T_CASE(reload_replaces_the_rows_of_policies)
     T_EQ_U64(figures().rows, 2);
     T_EQ_I64(row_of("top").interval_ms, 7 * MINUTE);
     T_EQ_I64(row_of("other").interval_ms, MINUTE);
-    close_all();
 }
 
 /* The rules are loaded each 25 s, and `turn` changes with each load. */
@@ -563,7 +545,7 @@ T_CASE(row_of_an_unchanged_rule_keeps_its_instants)
     T_EQ_U64(calls[1], calls[0]);
 }
 
-T_CASE(row_of_a_changed_rule_is_replaced)
+T_CASE_ON(row_of_a_changed_rule_is_replaced, ROWS)
 {
     static const char *const rule[] = {
         "key a refresh=1m ttl=3m loader=up", "key a refresh=2m ttl=3m loader=up",
@@ -573,7 +555,6 @@ T_CASE(row_of_a_changed_rule_is_replaced)
         "key a refresh=2m ttl=4m loader=other priority=high at=22:00@UTC",
         "glob a refresh=2m ttl=4m loader=other priority=high at=22:00@UTC",
     };
-    open_all();
     T_EQ_I64(cellar_refresh_loader(r, c, "other", load, "upstream", NULL), CELLAR_OK);
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
         char text[200];
@@ -590,7 +571,6 @@ T_CASE(row_of_a_changed_rule_is_replaced)
             pass(2 * MINUTE, MINUTE, NULL);
         }
     }
-    close_all();
 }
 
 T_CASE(max_rows_is_a_code_and_a_counter)
@@ -650,10 +630,9 @@ static void *tick_in_thread(void *ctx)
     return NULL;
 }
 
-T_CASE(loader_that_ends_its_thread_has_failed)
+T_CASE_ON(loader_that_ends_its_thread_has_failed, ROWS)
 {
     pthread_t t;
-    open_all();
     add("k", MINUTE, HOUR);
     up.during = exit_thread;
     turn(MINUTE);
@@ -664,7 +643,6 @@ T_CASE(loader_that_ends_its_thread_has_failed)
     up.during = NULL;
     pass(2 * SECOND, SECOND, NULL);
     T_EQ_U64(figures().ok, 1);
-    close_all();
 }
 
 /* ---- memory, arguments, figures ---- */
@@ -717,13 +695,12 @@ T_ALONE(every_missing_memory_is_a_code)
     }
 }
 
-T_CASE(bad_arguments_are_refused)
+T_CASE_ON(bad_arguments_are_refused, ROWS)
 {
     static char longer[CELLAR_KEY_MAX + 2];
     static char name[CELLAR_NAME_MAX + 2];
     memset(longer, 'k', sizeof longer - 1);
     memset(name, 'n', sizeof name - 1);
-    open_all();
     cellar_refresh_opts o = opts(0);
 #define ADD(key, len, loader, ms) cellar_refresh_add(r, c, key, len, loader, ms, &o)
     T_EQ_I64(cellar_refresh_add(NULL, c, "k", 1, "up", MINUTE, NULL), CELLAR_E_INVAL);
@@ -782,7 +759,6 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(cellar_refresh_stats_get(NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_stats_get(r, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures().rows, 0);
-    close_all();
 }
 
 T_CASE(limits_of_rows_are_refused_with_a_reason)
@@ -803,12 +779,11 @@ T_CASE(limits_of_rows_are_refused_with_a_reason)
 #undef BROKEN
 }
 
-T_CASE(metrics_have_the_success_ratio)
+T_CASE_ON(metrics_have_the_success_ratio, ROWS)
 {
     char text[16384];
     static char json[16384];
     size_t len;
-    open_all();
     add("k", MINUTE, HOUR);
     pass(3 * MINUTE, MINUTE, NULL);
     up.down = true;
@@ -828,7 +803,6 @@ T_CASE(metrics_have_the_success_ratio)
     T_EQ_I64(cellar_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
     T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    close_all();
 }
 
 static cellar_err use_opts(void *p)
@@ -846,13 +820,11 @@ static cellar_err use_loader(void *p)
 }
 static cellar_err fill_stats(void *p) { return cellar_refresh_stats_get(r, p); }
 
-T_CASE(structs_follow_the_size_rule)
+T_CASE_ON(structs_follow_the_size_rule, ROWS)
 {
-    open_all();
     CHECK_IN(cellar_refresh_opts, cellar_refresh_opts_default(), use_opts);
     CHECK_IN(cellar_refresh_loader_opts, cellar_refresh_loader_opts_default(), use_loader);
     check_out("cellar_refresh_stats", sizeof(cellar_refresh_stats), fill_stats);
-    close_all();
 }
 
 static void free_number(void *object, size_t charge, cellar_cause why, void *ctx)

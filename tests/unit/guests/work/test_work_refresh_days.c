@@ -113,18 +113,16 @@ T_CASE(day_ends_what_the_program_stored)
 }
 
 /* No tick comes after midnight: the TTL has ended with the day, and so has the stale window. */
-T_CASE(late_refresher_serves_nothing_of_yesterday)
+T_CASE_ON(late_refresher_serves_nothing_of_yesterday, ROWS)
 {
     char text[64];
     size_t len;
     cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
-    open_all();
     add_daily(15 * MINUTE, 2 * HOUR, 2 * HOUR);
     pass(12 * HOUR - 1, MINUTE, NULL);
     T_CHECK(read_key("daily")[0] != '\0');
     turn(1);
     T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
-    close_all();
 }
 
 /* The program loads a key while the row still fails: the next try keeps that value. */
@@ -171,9 +169,8 @@ T_CASE(next_try_of_a_day_deletes_nothing)
 }
 
 /* A step of the wall clock computes the time of day again. */
-T_CASE(days_follow_the_wall_clock)
+T_CASE_ON(days_follow_the_wall_clock, ROWS)
 {
-    open_all();
     add_daily(6 * HOUR, 12 * HOUR, 0);
     pass(DAY, HOUR, NULL);
     T_EQ_U64(figures().days, 1);
@@ -186,14 +183,12 @@ T_CASE(days_follow_the_wall_clock)
     T_EQ_U64(figures().days, 2);
     pass(DAY, HOUR, NULL);
     T_EQ_U64(figures().days, 3);
-    close_all();
 }
 
 /* A worker reads the clocks, stops, and goes on after the timer of a row has fired. */
-T_CASE(row_that_fired_after_the_worker_read_the_clock_runs_later)
+T_CASE_ON(row_that_fired_after_the_worker_read_the_clock_runs_later, ROWS)
 {
     int64_t wait_ms;
-    open_all();
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL), CELLAR_OK);
     pass(2 * MINUTE, MINUTE, NULL);
     const uint64_t calls = up.calls;
@@ -205,7 +200,6 @@ T_CASE(row_that_fired_after_the_worker_read_the_clock_runs_later)
     mono_ms += old_by_ms;
     (void)tick();
     T_EQ_U64(up.calls, calls + 1);
-    close_all();
 }
 
 T_MAIN("work_refresh_days")

@@ -26,9 +26,8 @@ static void read_it(const void *key, size_t len)
     T_CHECK(n >= 1 && text[0] == '1'); /* the old value */
 }
 
-T_CASE(refresh_delete_wins)
+T_CASE_ON(refresh_delete_wins, ROWS)
 {
-    open_all();
     add("k", HOUR, 2 * HOUR);
     pass(HOUR, HOUR, NULL);
     T_CHECK(read_key("k")[0] == '1');
@@ -43,12 +42,10 @@ T_CASE(refresh_delete_wins)
     T_EQ_STR(read_key("k"), "newer");
     T_EQ_U64(figures().not_stored, 2);
     T_EQ_U64(figures().ok, 4);
-    close_all();
 }
 
-T_CASE(failure_keeps_the_old_value_and_backs_off)
+T_CASE_ON(failure_keeps_the_old_value_and_backs_off, ROWS)
 {
-    open_all();
     cellar_refresh_opts o = opts(30 * SECOND);
     o.stale_ms = HOUR;
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", 10 * SECOND, &o), CELLAR_OK);
@@ -73,18 +70,16 @@ T_CASE(failure_keeps_the_old_value_and_backs_off)
     T_CHECK(read_key("k")[0] != '\0');
     T_EQ_U64(row_of("k").keys_left, 0);
     T_EQ_U64(figures().missed, 0);
-    close_all();
 }
 
 /* A namespace that remembers failures: a failed refresh leaves no error in place of the value. */
-T_CASE(remembered_failures_leave_the_old_value)
+T_CASE_ON(remembered_failures_leave_the_old_value, ROWS)
 {
     cellar *ns;
     char text[64];
     size_t len;
     cellar_load_opts lo = { .struct_size = sizeof lo, .error_ttl_ms = MINUTE };
     cellar_namespace_config no = { .struct_size = sizeof no, .load = &lo };
-    open_all();
     T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
     const cellar_refresh_opts o = opts(HOUR);
     T_EQ_I64(cellar_refresh_add(r, ns, "k", 1, "up", MINUTE, &o), CELLAR_OK);
@@ -99,7 +94,6 @@ T_CASE(remembered_failures_leave_the_old_value)
     T_CHECK(figures().ok > ok); /* no remembered failure stops a refresh */
     T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    close_all();
 }
 
 /* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
@@ -132,9 +126,8 @@ T_CASE(pauses_grow_to_the_interval)
 }
 
 /* Long failures made the pauses long; a success makes them short again. */
-T_CASE(success_of_one_key_shortens_the_pause)
+T_CASE_ON(success_of_one_key_shortens_the_pause, ROWS)
 {
-    open_all();
     listed.keys[0] = "a";
     listed.keys[1] = "b";
     listed.count = 2;
@@ -149,7 +142,6 @@ T_CASE(success_of_one_key_shortens_the_pause)
     up.bad = '\0';
     pass(5 * MINUTE, SECOND, NULL);
     T_EQ_U64(row_of("*").keys_left, 0);
-    close_all();
 }
 
 static unsigned reads, empty_reads;
@@ -165,9 +157,8 @@ static void read_k_keys(void)
 }
 
 /* One row fails always, and the source of all fails half of the time. */
-T_CASE(source_that_fails_in_part_is_no_outage)
+T_CASE_ON(source_that_fails_in_part_is_no_outage, ROWS)
 {
-    open_all();
     reads = empty_reads = 0;
     for (int i = 0; i < 40; i++) {
         char key[8];
@@ -182,12 +173,10 @@ T_CASE(source_that_fails_in_part_is_no_outage)
     T_CHECK(reads >= 600 * 40);
     T_EQ_U64(empty_reads, 0);
     T_CHECK(up.failed > up.calls / 3);
-    close_all();
 }
 
-T_CASE(open_breaker_lets_only_probes_pass)
+T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)
 {
-    open_all();
     for (int i = 0; i < 20; i++) {
         char key[8];
         snprintf(key, sizeof key, "k%d", i);
@@ -210,15 +199,13 @@ T_CASE(open_breaker_lets_only_probes_pass)
         T_CHECK(read_key(key)[0] != '\0');
         T_EQ_U64(row_of(key).keys_left, 0);
     }
-    close_all();
 }
 
 /* A call of the program holds the key: its load comes first. */
-T_CASE(load_of_the_program_comes_first)
+T_CASE_ON(load_of_the_program_comes_first, ROWS)
 {
     cellar_lease lease;
     cellar_result res = cellar_result_default();
-    open_all();
     add("k", MINUTE, 2 * MINUTE);
     turn(row_of("k").next_ms - 1);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &res), CELLAR_LEASED);
@@ -230,12 +217,10 @@ T_CASE(load_of_the_program_comes_first)
     pass(2 * SECOND, SECOND, NULL); /* the row looks again */
     T_EQ_U64(up.calls, 1);
     cellar_result_free(&res);
-    close_all();
 }
 
-T_CASE(disabled_namespace_is_not_refreshed)
+T_CASE_ON(disabled_namespace_is_not_refreshed, ROWS)
 {
-    open_all();
     add("k", MINUTE, 2 * MINUTE);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     pass(10 * MINUTE, MINUTE, NULL);
@@ -244,12 +229,10 @@ T_CASE(disabled_namespace_is_not_refreshed)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     pass(MINUTE, MINUTE, NULL);
     T_EQ_U64(up.calls, 1);
-    close_all();
 }
 
-T_CASE(short_ttl_is_reported)
+T_CASE_ON(short_ttl_is_reported, ROWS)
 {
-    open_all();
     add("fine", MINUTE, 2 * MINUTE);
     T_EQ_STR(logged, "");
     T_EQ_U64(figures().short_ttls, 0);
@@ -258,7 +241,6 @@ T_CASE(short_ttl_is_reported)
     T_EQ_U64(figures().short_ttls, 1);
     T_EQ_U64(row_of("brief").flags, CELLAR_REFRESH_SHORT_TTL);
     T_EQ_U64(row_of("fine").flags, 0);
-    close_all();
 }
 
 T_CASE(limiter_bounds_the_calls_of_the_upstream)

@@ -22,6 +22,7 @@
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
+#define START INT64_C(1704067200000) /* 2024-01-01 00:00 UTC */
 
 static cellar_pool *s;
 static int64_t mono_ms, wall_ms;
@@ -47,6 +48,19 @@ static int64_t utc_ms(int year, int month, int day, int hour, int minute)
     return base_days_of(year, month, day) * DAY + hour * HOUR + minute * MINUTE;
 }
 
+/* What fired: one log for all jobs. */
+#define LOG_MOST 8192
+typedef struct shot {
+    int64_t due, at, late;
+    uint64_t missed;
+    const void *ctx;
+} shot;
+static shot shots[LOG_MOST];
+static size_t shot_count;
+
+static unsigned freed[4];
+static const cellar_schedule_spec now = { .struct_size = sizeof now, .phase = CELLAR_PHASE_NOW };
+
 static void open_at(int64_t wall)
 {
     cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
@@ -54,6 +68,8 @@ static void open_at(int64_t wall)
                                   .max_rows = 100 };
     mono_ms = 1000000;
     wall_ms = wall;
+    shot_count = 0;
+    memset(freed, 0, sizeof freed);
     T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
 }
 
@@ -94,16 +110,6 @@ static void pass_through(int64_t ms)
     while (mono_ms < end) { wait = pass(BASE_MIN(wait, end - mono_ms)); }
 }
 
-/* What fired: one log for all jobs. */
-#define LOG_MOST 8192
-typedef struct shot {
-    int64_t due, at, late;
-    uint64_t missed;
-    const void *ctx;
-} shot;
-static shot shots[LOG_MOST];
-static size_t shot_count;
-
 static void note(const cellar_task *f, void *ctx)
 {
     T_EQ_U64(f->struct_size, sizeof *f);
@@ -120,34 +126,25 @@ static void expect(size_t i, int64_t due, int64_t at)
     T_EQ_I64(shots[i].at, at);
 }
 
-static cellar_schedule_spec opts_now(void)
-{
-    cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW };
-    return o;
-}
+#define POOL(fn) T_WITHIN(fn, open_at(START), close_it())
 
 /* ---- intervals ---- */
 
-T_CASE(sched_no_drift)
+T_CASE_ON(sched_no_drift, POOL)
 {
-    const cellar_schedule_spec o = opts_now();
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    open_at(start);
-    shot_count = 0;
-    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &now), CELLAR_OK);
     for (int i = 0; i < 1000; i++) { /* each tick is late by another time, below the interval */
         (void)tick();
-        (void)pass((i + 1) * 1000 + i * 7 % 900 - (wall_ms - start));
+        (void)pass((i + 1) * 1000 + i * 7 % 900 - (wall_ms - START));
     }
     T_EQ_U64(shot_count, 1001);
-    for (size_t i = 0; i < shot_count; i++) { T_EQ_I64(shots[i].due, start + (int64_t)i * 1000); }
-    close_it();
+    for (size_t i = 0; i < shot_count; i++) { T_EQ_I64(shots[i].due, START + (int64_t)i * 1000); }
 }
 
 T_CASE(phase_says_when_an_interval_begins)
 {
     cellar_schedule_spec o = cellar_schedule_spec_default();
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0) + 1234;
+    const int64_t start = START + 1234;
     uint64_t spread = 0;
     open_at(start);
     for (int i = 0; i < 64; i++) { /* equal intervals do not fire together */
@@ -176,12 +173,11 @@ T_CASE(phase_says_when_an_interval_begins)
 
 T_CASE(jitter_is_repeatable_and_ends_before_the_next_firing)
 {
-    cellar_schedule_spec o = opts_now();
+    cellar_schedule_spec o = now;
     int64_t late[2][200];
     o.jitter_ms = DAY; /* bounded by the interval */
     for (int round = 0; round < 2; round++) {
-        open_at(utc_ms(2024, 1, 1, 0, 0) + round * 77777);
-        shot_count = 0;
+        open_at(START + round * 77777);
         T_EQ_I64(schedule_every(s, "j", 1000, note, NULL, &o), CELLAR_OK);
         pass_through(199999);
         T_EQ_U64(shot_count, 200);
@@ -203,11 +199,10 @@ T_CASE(jitter_is_repeatable_and_ends_before_the_next_firing)
 
 static void late_by(cellar_coalesce coalesce, int64_t grace_ms, int64_t ms)
 {
-    cellar_schedule_spec o = opts_now();
+    cellar_schedule_spec o = now;
     o.coalesce = coalesce;
     o.misfire_grace_ms = grace_ms;
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    shot_count = 0;
+    open_at(START);
     T_EQ_I64(schedule_every(s, "m", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
@@ -216,10 +211,9 @@ static void late_by(cellar_coalesce coalesce, int64_t grace_ms, int64_t ms)
 
 T_CASE(sched_misfire_counted)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     late_by(CELLAR_COALESCE_LATEST, 0, 10500);
     T_EQ_U64(shot_count, 2);
-    expect(1, start + 10000, start + 10500);
+    expect(1, START + 10000, START + 10500);
     T_EQ_U64(shots[1].missed, 9);
     T_EQ_I64(shots[1].late, 500);
     T_EQ_U64(figures().missed, 9);
@@ -227,20 +221,20 @@ T_CASE(sched_misfire_counted)
 
     late_by(CELLAR_COALESCE_EARLIEST, 0, 10500);
     T_EQ_U64(shot_count, 2);
-    expect(1, start + 1000, start + 10500);
+    expect(1, START + 1000, START + 10500);
     T_EQ_U64(shots[1].missed, 9);
     close_it();
 
     late_by(CELLAR_COALESCE_ALL, 0, 10500);
     T_EQ_U64(shot_count, 11);
-    for (size_t i = 1; i < 11; i++) { expect(i, start + (int64_t)i * 1000, start + 10500); }
+    for (size_t i = 1; i < 11; i++) { expect(i, START + (int64_t)i * 1000, START + 10500); }
     T_EQ_U64(figures().missed, 0);
     close_it();
 
     late_by(CELLAR_COALESCE_ALL, 0, 250500); /* 100 runs at most: the last stands for the rest */
     T_EQ_U64(shot_count, 101);
-    expect(99, start + 99000, start + 250500);
-    expect(100, start + 250000, start + 250500);
+    expect(99, START + 99000, START + 250500);
+    expect(100, START + 250000, START + 250500);
     T_EQ_U64(shots[100].missed, 150);
     T_EQ_U64(figures().missed, 150);
     close_it();
@@ -254,7 +248,7 @@ T_CASE(sched_misfire_counted)
 
     late_by(CELLAR_COALESCE_ALL, 2600, 10500); /* the last three are within the grace */
     T_EQ_U64(shot_count, 4);
-    expect(1, start + 8000, start + 10500);
+    expect(1, START + 8000, START + 10500);
     T_EQ_U64(figures().skipped_grace, 7);
     close_it();
 }
@@ -282,11 +276,11 @@ static void slow(const cellar_task *f, void *ctx)
 
 static void overlapping(cellar_overlap overlap, uint32_t most, uint32_t runs)
 {
-    cellar_schedule_spec o = opts_now();
+    cellar_schedule_spec o = now;
     o.overlap = overlap;
     o.max_running = most;
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    shot_count = depth = deepest = 0;
+    open_at(START);
+    depth = deepest = 0;
     slow_ms = 3500;
     T_EQ_I64(schedule_every(s, "o", 1000, slow, NULL, &o), CELLAR_OK);
     (void)tick();
@@ -296,18 +290,17 @@ static void overlapping(cellar_overlap overlap, uint32_t most, uint32_t runs)
 
 T_CASE(overlap_skips_queues_or_runs_beside)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     overlapping(CELLAR_OVERLAP_SKIP, 0, 1);
     T_EQ_U64(shot_count, 1);
     T_EQ_U64(figures().skipped_overlap, 3);
     (void)pass(500);
     T_EQ_U64(shot_count, 2);
-    expect(1, start + 4000, start + 4000);
+    expect(1, START + 4000, START + 4000);
     close_it();
 
     overlapping(CELLAR_OVERLAP_QUEUE, 0, 1);
     T_EQ_U64(shot_count, 2); /* one waited and stands for two later ones */
-    expect(1, start + 3000, start + 3500);
+    expect(1, START + 3000, START + 3500);
     T_EQ_U64(shots[1].missed, 2);
     T_EQ_U64(figures().skipped_overlap, 0);
     close_it();
@@ -320,7 +313,6 @@ T_CASE(overlap_skips_queues_or_runs_beside)
 
 /* ---- names ---- */
 
-static unsigned freed[4];
 static void count_free(void *payload, size_t len, void *ctx)
 {
     (void)payload, (void)len;
@@ -329,10 +321,8 @@ static void count_free(void *payload, size_t len, void *ctx)
 
 T_CASE(sched_conflict_policies)
 {
-    cellar_schedule_spec o = opts_now();
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    memset(freed, 0, sizeof freed);
-    shot_count = 0;
+    cellar_schedule_spec o = now;
+    open_at(START);
     o.free_fn = count_free;
     T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[0], &o), CELLAR_OK);
     o.conflict = CELLAR_CONFLICT_KEEP;
@@ -362,8 +352,7 @@ T_CASE(sched_conflict_policies)
 /* Note what fires in two hours: of one add, or of adds each `again_ms`. Return the number. */
 static size_t fire_two_hours(const cellar_schedule_spec *spec, int64_t again_ms)
 {
-    open_at(utc_ms(2024, 1, 1, 0, 0) + 12345);
-    shot_count = 0;
+    open_at(START + 12345);
     for (int64_t at = 0; at < 2 * HOUR; at += again_ms) {
         T_EQ_I64(schedule_add(s, "job", note, NULL, spec), CELLAR_OK);
         pass_through(BASE_MIN(again_ms, 2 * HOUR - at));
@@ -399,13 +388,10 @@ T_CASE(schedule_added_again_keeps_its_instants)
     }
 }
 
-T_CASE(paused_schedule_added_again_goes_on_in_its_phase)
+T_CASE_ON(paused_schedule_added_again_goes_on_in_its_phase, POOL)
 {
-    const cellar_schedule_spec o = opts_now();
+    const cellar_schedule_spec o = now;
     cellar_schedule_spec paused = o;
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    open_at(start);
-    shot_count = 0;
     paused.paused = 1;
     T_EQ_I64(schedule_every(s, "n", MINUTE, note, NULL, &o), CELLAR_OK);
     (void)tick();
@@ -415,26 +401,22 @@ T_CASE(paused_schedule_added_again_goes_on_in_its_phase)
     T_EQ_I64(schedule_every(s, "n", MINUTE, note, NULL, &o), CELLAR_OK);
     pass_through(MINUTE);
     T_EQ_U64(shot_count, 2);
-    expect(1, start + 3 * MINUTE, start + 3 * MINUTE);
+    expect(1, START + 3 * MINUTE, START + 3 * MINUTE);
     T_EQ_U64(shots[1].missed, 0);
-    close_it();
 }
 
 /* S2:421-455: changing a dictionary of the producer does not reach the scheduler; removing an
  * unknown name is silent. Here: the change is in force when the call returns, and an unknown name is
  * a code. */
-T_CASE(seed_sched_replace_keep_error)
+T_CASE_ON(seed_sched_replace_keep_error, POOL)
 {
-    cellar_schedule_spec o = opts_now();
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    shot_count = 0;
+    cellar_schedule_spec o = now;
     T_EQ_I64(schedule_every(s, "cleanup", DAY, note, "old", &o), CELLAR_OK);
     T_EQ_I64(schedule_every(s, "cleanup", HOUR, note, "new", &o), CELLAR_OK);
     (void)pass(3 * HOUR + 1);
     T_EQ_U64(shot_count, 1);
     T_EQ_STR(shots[0].ctx, "new");
     T_EQ_I64(cellar_schedule_remove(s, "clean-up"), CELLAR_E_NOT_FOUND);
-    close_it();
 }
 
 static void remover(const cellar_task *f, void *ctx)
@@ -445,25 +427,20 @@ static void remover(const cellar_task *f, void *ctx)
     T_EQ_STR(f->tag, "self");
 }
 
-T_CASE(job_may_remove_and_add_schedules)
+T_CASE_ON(job_may_remove_and_add_schedules, POOL)
 {
-    cellar_schedule_spec o = opts_now();
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    memset(freed, 0, sizeof freed);
-    shot_count = 0;
+    cellar_schedule_spec o = now;
     o.free_fn = count_free;
     T_EQ_I64(schedule_every(s, "self", 1000, remover, &freed[0], &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(freed[0], 1);
     T_EQ_U64(shot_count, 1);
     T_EQ_U64(figures().schedules, 0);
-    close_it();
 }
 
-T_CASE(full_scheduler_refuses_and_counts)
+T_CASE_ON(full_scheduler_refuses_and_counts, POOL)
 {
     char name[16];
-    open_at(utc_ms(2024, 1, 1, 0, 0));
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof name, "%d", i);
         T_EQ_I64(schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
@@ -471,7 +448,6 @@ T_CASE(full_scheduler_refuses_and_counts)
     T_EQ_I64(schedule_every(s, "one more", 1000, note, NULL, NULL), CELLAR_E_LIMIT);
     T_EQ_I64(schedule_every(s, "7", 1000, note, NULL, NULL), CELLAR_OK);
     T_EQ_U64(figures().rejected_limit, 1);
-    close_it();
 }
 
 /* ---- pause, trigger, instants ---- */
@@ -488,7 +464,6 @@ static void resume_fire_pause(void)
 T_CASE(a_resume_with_an_old_reading_fires_nothing_again)
 {
     open_at(utc_ms(2026, 6, 1, 12, 0) + 30 * SECOND);
-    shot_count = 0;
     T_EQ_I64(schedule_cron(s, "c", "* * * * *", "UTC", note, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
     between = resume_fire_pause;
@@ -547,15 +522,12 @@ T_CASE(a_look_with_an_old_reading_loses_no_firing)
     close_it();
 }
 
-T_CASE(pause_holds_until_resume)
+T_CASE_ON(pause_holds_until_resume, POOL)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    cellar_schedule_spec o = opts_now();
-    open_at(start);
-    shot_count = 0;
+    cellar_schedule_spec o = now;
     T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
     T_EQ_I64(schedule_cron(s, "c", "0 * * * *", NULL, note, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_at(s, "a", start + 2000, note, "instant", &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "a", START + 2000, note, "instant", &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
     T_EQ_I64(cellar_schedule_pause(s, "p", true), CELLAR_OK);
@@ -567,7 +539,7 @@ T_CASE(pause_holds_until_resume)
     int64_t next;
     size_t n;
     T_EQ_I64(cellar_schedule_next(s, "p", &next, 1, &n), CELLAR_OK);
-    T_EQ_I64(next, start + 3 * HOUR + 1000);
+    T_EQ_I64(next, START + 3 * HOUR + 1000);
     T_EQ_I64(cellar_schedule_pause(s, "p", false), CELLAR_OK);
     T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
     T_EQ_I64(cellar_schedule_pause(s, "a", false), CELLAR_OK);
@@ -576,42 +548,34 @@ T_CASE(pause_holds_until_resume)
     T_EQ_STR(shots[1].ctx, "instant");
     (void)pass(500);
     T_EQ_U64(shot_count, 3); /* on the old grid, nothing made up for */
-    expect(2, start + 3 * HOUR + 1000, start + 3 * HOUR + 1000);
+    expect(2, START + 3 * HOUR + 1000, START + 3 * HOUR + 1000);
     T_EQ_U64(figures().missed, 0);
     T_EQ_I64(cellar_schedule_pause(s, "x", true), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_schedule_pause(s, "x", false), CELLAR_E_NOT_FOUND);
     o.paused = 1;
     T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
     T_CHECK(pass(100) > 1000);
-    close_it();
 }
 
-T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it)
+T_CASE_ON(resume_in_the_millisecond_of_a_firing_does_not_repeat_it, POOL)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    const cellar_schedule_spec o = opts_now();
     int64_t next;
     size_t n;
-    open_at(start);
-    shot_count = 0;
-    T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &now), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
     T_EQ_I64(cellar_schedule_pause(s, "p", true), CELLAR_OK);
     T_EQ_I64(cellar_schedule_next(s, "p", &next, 1, &n), CELLAR_OK);
-    T_EQ_I64(next, start + 1000);
+    T_EQ_I64(next, START + 1000);
     T_EQ_I64(cellar_schedule_pause(s, "p", false), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
     (void)pass(1000);
     T_EQ_U64(shot_count, 2);
-    close_it();
 }
 
-T_CASE(trigger_runs_once_also_while_paused)
+T_CASE_ON(trigger_runs_once_also_while_paused, POOL)
 {
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    shot_count = 0;
     cellar_schedule_spec o = { .struct_size = sizeof o, .paused = 1 };
     T_EQ_I64(schedule_cron(s, "t", "@yearly", NULL, note, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_OK);
@@ -626,35 +590,29 @@ T_CASE(trigger_runs_once_also_while_paused)
     T_EQ_U64(shot_count, 1); /* it had not begun when the schedule was removed */
     T_EQ_U64(figures().skipped_change, 1);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_E_NOT_FOUND);
-    close_it();
 }
 
-T_CASE(instant_fires_once_and_ends)
+T_CASE_ON(instant_fires_once_and_ends, POOL)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    open_at(start);
-    memset(freed, 0, sizeof freed);
-    shot_count = 0;
     cellar_schedule_spec o = { .struct_size = sizeof o, .free_fn = count_free };
-    T_EQ_I64(schedule_at(s, "soon", start + 5, note, &freed[0], &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "soon", START + 5, note, &freed[0], &o), CELLAR_OK);
     T_EQ_I64(tick(), 5);
     (void)pass(5);
-    expect(0, start + 5, start + 5);
+    expect(0, START + 5, START + 5);
     T_EQ_U64(freed[0], 1);
     T_EQ_U64(figures().schedules, 0);
-    T_EQ_I64(schedule_at(s, "past", start - DAY, note, &freed[1], &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "past", START - DAY, note, &freed[1], &o), CELLAR_OK);
     (void)tick();
-    expect(1, start - DAY, start + 5);
+    expect(1, START - DAY, START + 5);
     T_EQ_I64(shots[1].late, DAY + 5);
-    T_EQ_I64(schedule_at(s, "past", start - DAY, note, NULL, NULL), CELLAR_OK); /* it had ended */
+    T_EQ_I64(schedule_at(s, "past", START - DAY, note, NULL, NULL), CELLAR_OK); /* it had ended */
     (void)tick();
     T_EQ_U64(shot_count, 3);
     o.misfire_grace_ms = HOUR;
-    T_EQ_I64(schedule_at(s, "past", start - DAY, note, &freed[2], &o), CELLAR_E_NEVER);
+    T_EQ_I64(schedule_at(s, "past", START - DAY, note, &freed[2], &o), CELLAR_E_NEVER);
     T_EQ_U64(freed[2], 0);
-    T_EQ_I64(schedule_at(s, "far", start + 300 * 365 * DAY, note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "far", START + 300 * 365 * DAY, note, NULL, NULL), CELLAR_OK);
     T_CHECK(tick() > 0);
-    close_it();
 }
 
 /* ---- the wall clock ---- */
@@ -669,7 +627,6 @@ T_CASE(wall_clock_steps_follow_the_table)
 {
     const int64_t start = utc_ms(2024, 5, 1, 1, 0);
     open_at(start);
-    shot_count = 0;
     T_EQ_I64(schedule_cron(s, "fixed", "30 2 * * *", NULL, note, "f", NULL), CELLAR_OK);
     T_EQ_I64(schedule_cron(s, "wild", "10 * * * *", NULL, note, "w", NULL), CELLAR_OK);
     T_EQ_I64(schedule_every(s, "every", 10 * DAY, note, "e", NULL), CELLAR_OK);
@@ -697,12 +654,9 @@ T_CASE(wall_clock_steps_follow_the_table)
     close_it();
 }
 
-T_CASE(interval_does_not_notice_clock_steps)
+T_CASE_ON(interval_does_not_notice_clock_steps, POOL)
 {
-    const cellar_schedule_spec o = opts_now();
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    shot_count = 0;
-    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &now), CELLAR_OK);
     (void)tick();
     for (int i = 0; i < 20; i++) {
         wall_ms += i % 2 == 0 ? 3650 * DAY : -3650 * DAY;
@@ -711,7 +665,6 @@ T_CASE(interval_does_not_notice_clock_steps)
     }
     T_EQ_U64(shot_count, 21);
     T_EQ_U64(figures().missed, 0);
-    close_it();
 }
 
 static void zones_of_the_tree(void)
@@ -739,7 +692,6 @@ T_ALONE(beat_schedule_of_seed)
         const int64_t midnight = utc_ms(rows[i].y, rows[i].mo, rows[i].d, 0, 0) -
                                  rows[i].offset * MINUTE; /* of the Sunday of the change */
         open_at(midnight);
-        shot_count = 0;
         T_EQ_I64(schedule_cron(s, "cleanup", "0 2 * * *", zone, note, "02", NULL), CELLAR_OK);
         T_EQ_I64(schedule_cron(s, "report", "0 9 * * *", zone, note, "09", NULL), CELLAR_OK);
         T_EQ_I64(schedule_cron(s, "weekly", "0 3 * * 1", zone, note, "Mo", NULL), CELLAR_OK);
@@ -791,10 +743,9 @@ static void decade_run(const cellar_task *f, void *ctx)
 T_ALONE(sched_ten_years)
 {
     const int64_t each = (int64_t)t_env_u64("SCHED_EVERY_MS", 10 * MINUTE);
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0), end = start + 3653 * DAY;
+    const int64_t start = START, end = start + 3653 * DAY;
     uint64_t state = t_seed(), events = 0;
     decade every = { NULL, 0, 0, 0 };
-    const cellar_schedule_spec o = opts_now();
     base_tz *z;
     zones_of_the_tree();
     open_at(start);
@@ -803,7 +754,7 @@ T_ALONE(sched_ten_years)
         T_EQ_I64(schedule_cron(s, plans[i].expr, plans[i].expr, "Europe/Berlin", decade_run,
                                       &plans[i], NULL), CELLAR_OK);
     }
-    T_EQ_I64(schedule_every(s, "every", each, decade_run, &every, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "every", each, decade_run, &every, &now), CELLAR_OK);
     int64_t wait = tick();
     while (wall_ms < end && !t_failed()) { /* mostly in time, sometimes late by up to a week */
         state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -867,9 +818,8 @@ static void every_run(const cellar_task *f, void *ctx)
  * interval notices no step. */
 T_ALONE(sched_ten_years_of_clock_steps)
 {
-    const int64_t start = utc_ms(2024, 1, 1, 0, 0), years = 3653 * DAY;
+    const int64_t start = START, years = 3653 * DAY;
     const int64_t length = t_reduced() ? years / 4 : years;
-    const cellar_schedule_spec o = opts_now();
     int64_t since = start, most = start; /* wall clock: after the last large step; highest */
     uint64_t state = t_seed(), steps = 0, due = 0;
     memset(&stepped, 0, sizeof stepped);
@@ -878,7 +828,7 @@ T_ALONE(sched_ten_years_of_clock_steps)
     T_EQ_I64(schedule_cron(s, "d", "30 2 * * *", "UTC", daily_run, NULL, NULL), CELLAR_OK);
     T_EQ_I64(schedule_cron(s, "q", "*/15 * * * *", "UTC", quarter_run, NULL, NULL),
              CELLAR_OK);
-    T_EQ_I64(schedule_every(s, "e", 10 * MINUTE, every_run, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 10 * MINUTE, every_run, NULL, &now), CELLAR_OK);
     int64_t wait = tick();
     while (mono_ms - begin < length && !t_failed()) {
         wait = pass(BASE_MIN(wait, length - (mono_ms - begin)));
@@ -935,7 +885,7 @@ T_CASE(list_shows_each_schedule_in_order)
 {
     char name[16];
     unsigned n = 0;
-    open_at(utc_ms(2024, 1, 1, 0, 0));
+    open_at(START);
     for (int i = 0; i < 30; i++) {
         snprintf(name, sizeof name, "%d", i);
         T_EQ_I64(schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
@@ -945,7 +895,7 @@ T_CASE(list_shows_each_schedule_in_order)
     T_EQ_U64(n, 25);
 
     cellar_schedule_info info = cellar_schedule_info_default();
-    open_at(utc_ms(2024, 1, 1, 0, 0));
+    open_at(START);
     T_EQ_I64(schedule_cron(s, "c", "30 * * * *", NULL, note, NULL, NULL), CELLAR_OK);
     pass_through(HOUR);
     (void)pass(3 * HOUR);
@@ -963,7 +913,7 @@ T_CASE(list_shows_each_schedule_in_order)
     close_it();
 }
 
-T_CASE(refused_cron_names_the_range_of_the_field)
+T_CASE_ON(refused_cron_names_the_range_of_the_field, POOL)
 {
     static const struct { const char *cron, *text; } rows[] = {
         { "61 * * * *", "1: a minute must be 0..59" },
@@ -975,7 +925,6 @@ T_CASE(refused_cron_names_the_range_of_the_field)
         { "0 0 * * 8", "9: a weekday must be 0..7 or sun..sat" },
         { "0 0 * *", "8: five or six fields, or @daily and the like" },
     };
-    open_at(utc_ms(2024, 1, 1, 0, 0));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char want[120];
         cellar_error_info e = cellar_error_info_default();
@@ -985,7 +934,6 @@ T_CASE(refused_cron_names_the_range_of_the_field)
                        rows[i].text);
         T_EQ_STR(e.text, want);
     }
-    close_it();
 }
 
 T_CASE(bad_arguments_are_refused)
@@ -995,7 +943,7 @@ T_CASE(bad_arguments_are_refused)
     size_t n;
     memset(long_name, 'x', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = '\0';
-    open_at(utc_ms(2024, 1, 1, 0, 0));
+    open_at(START);
     T_EQ_I64(schedule_every(NULL, "n", 1000, note, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(schedule_every(s, NULL, 1000, note, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(schedule_every(s, "", 1000, note, NULL, NULL), CELLAR_E_INVAL);
@@ -1064,7 +1012,7 @@ T_CASE(every_missing_memory_is_a_code)
     for (uint64_t nth = 1;; nth++) {
         memset(freed, 0, sizeof freed);
         shot_count = 0;
-        cellar_schedule_spec o = opts_now();
+        cellar_schedule_spec o = now;
         o.free_fn = count_free;
         cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
         cellar_pool_config c = { .struct_size = sizeof c, .host = &h,
@@ -1094,14 +1042,12 @@ T_CASE(every_missing_memory_is_a_code)
     T_CHECK(failed >= 6);
 }
 
-T_CASE(metrics_are_those_of_the_registry)
+T_CASE_ON(metrics_are_those_of_the_registry, POOL)
 {
     static char text[32768];
     static char json[65536];
     size_t len;
-    open_at(utc_ms(2024, 1, 1, 0, 0));
-    const cellar_schedule_spec o = opts_now();
-    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &now), CELLAR_OK);
     (void)tick();
     (void)pass(5500);
     T_EQ_I64(cellar_metrics_write(s, text, sizeof text, &len), CELLAR_OK);
@@ -1118,7 +1064,6 @@ T_CASE(metrics_are_those_of_the_registry)
     T_EQ_I64(cellar_metrics_write(s, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
     T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    close_it();
 }
 
 static char logged[256];
@@ -1131,7 +1076,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
 
 T_CASE(skipped_firing_writes_a_log_line)
 {
-    cellar_schedule_spec o = opts_now();
+    cellar_schedule_spec o = now;
     cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1,
                              .log = keep_line };
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall };

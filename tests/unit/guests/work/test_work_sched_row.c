@@ -29,6 +29,8 @@ static void open_with(cellar_pool_full on_full, uint32_t queue_cap)
 
 static void close_it(void) { T_EQ_I64(cellar_pool_close(s), CELLAR_OK); }
 
+#define REJECTS(fn) T_WITHIN(fn, open_with(CELLAR_POOL_REJECT, 0), close_it())
+
 static schedule_figures figures(void) { return schedule_figures_of(s); }
 
 static void tick(void)
@@ -73,17 +75,24 @@ static cellar_schedule_spec row_each(int64_t interval_ms)
     return o;
 }
 
-/* Open a pool with schedule "row" of task "say", which tries 3 times, after 1 and 2 s. */
-static void open_row(int64_t interval_ms, cellar_task_opts *o)
+/* Open a pool with a task that tries 3 times, after 1 and 2 s. */
+static void open_task(const char *name, cellar_task_fn fn, const cellar_task_opts *with)
 {
+    cellar_task_opts o = with != NULL ? *with : cellar_task_opts_default();
     open_with(CELLAR_POOL_REJECT, 0);
     attempts = 0;
-    says = cellar_verdict_ok();
-    o->base_ms = SECOND;
-    o->jitter = CELLAR_TASK_JITTER_NONE;
-    o->max_attempts = 3;
-    T_EQ_I64(cellar_task_register(s, "say", say, NULL, o), CELLAR_OK);
+    o.base_ms = SECOND;
+    o.jitter = CELLAR_TASK_JITTER_NONE;
+    o.max_attempts = 3;
+    T_EQ_I64(cellar_task_register(s, name, fn, NULL, &o), CELLAR_OK);
+}
+
+/* Open a pool with schedule "row" of task "say". */
+static void open_row(int64_t interval_ms, const cellar_task_opts *o)
+{
     const cellar_schedule_spec spec = row_each(interval_ms);
+    says = cellar_verdict_ok();
+    open_task("say", say, o);
     T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
 }
 
@@ -105,8 +114,7 @@ static cellar_schedule_info info_of_row(void)
 
 T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_row(10 * SECOND, &o);
+    open_row(10 * SECOND, NULL);
     says = cellar_verdict_retry();
     tick();
     T_EQ_U64(attempts, 1);
@@ -137,8 +145,7 @@ T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
 
 T_CASE(snooze_of_a_run_costs_no_attempt)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_row(10 * SECOND, &o);
+    open_row(10 * SECOND, NULL);
     says = cellar_verdict_snooze(SECOND);
     tick();
     for (int i = 0; i < 8; i++) { pass(SECOND); }
@@ -163,10 +170,9 @@ static bool count_task(const cellar_task_status *status, void *ctx)
 
 T_CASE(run_is_no_task_of_lists_limits_and_drains)
 {
-    cellar_task_opts o = cellar_task_opts_default();
     cellar_pool_stats st = cellar_pool_stats_default();
     unsigned tasks = 0;
-    open_row(SECOND, &o);
+    open_row(SECOND, NULL);
     says = cellar_verdict_fail();
     tick();
     T_EQ_U64(attempts, 1);
@@ -250,17 +256,11 @@ static cellar_verdict change_and_retry(const cellar_task *t, void *ctx)
     return cellar_verdict_retry();
 }
 
-/* Open a pool with task "change", which tries 3 times, after 1 and 2 s. */
-static void open_change(cellar_task_opts *o)
+static void open_change(const cellar_task_opts *o)
 {
-    open_with(CELLAR_POOL_REJECT, 0);
-    attempts = 0;
     changes = NULL;
     pauses = false;
-    o->base_ms = SECOND;
-    o->jitter = CELLAR_TASK_JITTER_NONE;
-    o->max_attempts = 3;
-    T_EQ_I64(cellar_task_register(s, "change", change_and_retry, NULL, o), CELLAR_OK);
+    open_task("change", change_and_retry, o);
 }
 
 static void add_change(int64_t interval_ms, int64_t at_wall_ms)
@@ -347,8 +347,7 @@ T_CASE(removed_run_that_is_not_acknowledged_is_not_queued_again)
 T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
 {
     for (int i = 0; i < 3; i++) { /* interval removed, paused; instant to come removed */
-        cellar_task_opts o = cellar_task_opts_default();
-        open_change(&o);
+        open_change(NULL);
         add_change(i < 2 ? HOUR : 0, i < 2 ? 0 : START + HOUR);
         if (i == 2) { T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK); }
         changes = "row";
@@ -364,8 +363,7 @@ T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
 
 T_CASE(triggered_run_of_an_instant_makes_room_for_it)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_change(&o);
+    open_change(NULL);
     add_change(0, START + 1500);
     T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK);
     tick();
@@ -384,9 +382,9 @@ T_CASE(triggered_run_of_an_instant_makes_room_for_it)
 /* ---- an instant, from its firing to the end of its run ---- */
 
 /* Open a pool with instant "row" of now; its run waits in a paused queue. */
-static void open_instant(cellar_task_opts *o)
+static void open_instant(void)
 {
-    open_change(o);
+    open_change(NULL);
     T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", HOUR), CELLAR_OK);
     add_change(0, START);
     tick();
@@ -394,16 +392,16 @@ static void open_instant(cellar_task_opts *o)
     T_EQ_U64(figures().schedules, 1);
 }
 
+#define INSTANT(fn) T_WITHIN(fn, open_instant(), close_it())
+
 static void resume_queue(void)
 {
     T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     tick();
 }
 
-T_CASE(instant_added_again_while_its_run_waits_runs_once)
+T_CASE_ON(instant_added_again_while_its_run_waits_runs_once, INSTANT)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_instant(&o);
     for (int i = 0; i < 9; i++) {
         add_change(0, START);
         tick();
@@ -417,13 +415,10 @@ T_CASE(instant_added_again_while_its_run_waits_runs_once)
     T_EQ_U64(figures().skipped_change, 1);
     resume_queue();
     T_EQ_U64(attempts, 1);
-    close_it();
 }
 
-T_CASE(instant_ends_with_its_last_attempt)
+T_CASE_ON(instant_ends_with_its_last_attempt, INSTANT)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_instant(&o);
     resume_queue();
     pass(SECOND);
     T_EQ_U64(attempts, 2);
@@ -433,25 +428,19 @@ T_CASE(instant_ends_with_its_last_attempt)
     T_EQ_U64(attempts, 3);
     T_EQ_U64(figures().schedules, 0);
     T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_E_NOT_FOUND);
-    close_it();
 }
 
-T_CASE(instant_that_fired_is_removed_before_its_run_begins)
+T_CASE_ON(instant_that_fired_is_removed_before_its_run_begins, INSTANT)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_instant(&o);
     T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
     T_EQ_U64(figures().skipped_change, 1);
     T_EQ_U64(figures().schedules, 0);
     resume_queue();
     T_EQ_U64(attempts, 0);
-    close_it();
 }
 
-T_CASE(instant_that_fired_waits_for_the_end_of_a_pause)
+T_CASE_ON(instant_that_fired_waits_for_the_end_of_a_pause, INSTANT)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_instant(&o);
     T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK);
     resume_queue();
     T_EQ_U64(attempts, 0);
@@ -460,14 +449,12 @@ T_CASE(instant_that_fired_waits_for_the_end_of_a_pause)
     T_EQ_I64(cellar_schedule_pause(s, "row", false), CELLAR_OK);
     tick();
     T_EQ_U64(attempts, 1);
-    close_it();
 }
 
 T_CASE(instant_paused_between_or_in_attempts_fires_again)
 {
     for (int i = 0; i < 2; i++) {
-        cellar_task_opts o = cellar_task_opts_default();
-        open_instant(&o);
+        open_instant();
         if (i == 1) { changes = "row"; }
         pauses = true;
         resume_queue();
@@ -483,10 +470,8 @@ T_CASE(instant_paused_between_or_in_attempts_fires_again)
     }
 }
 
-T_CASE(instant_added_again_between_attempts_fires_again)
+T_CASE_ON(instant_added_again_between_attempts_fires_again, INSTANT)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    open_instant(&o);
     resume_queue();
     T_EQ_U64(attempts, 1);
     add_change(0, START); /* the old run is not tried again */
@@ -494,7 +479,6 @@ T_CASE(instant_added_again_between_attempts_fires_again)
     T_EQ_U64(attempts, 2);
     T_EQ_U64(figures().ended, 1);
     T_EQ_U64(info_of_row().running, 1);
-    close_it();
 }
 
 static char order[8];
@@ -508,11 +492,10 @@ static cellar_verdict note_order(const cellar_task *task, void *ctx)
     return cellar_verdict_ok();
 }
 
-T_CASE(late_run_waits_since_its_firing)
+T_CASE_ON(late_run_waits_since_its_firing, REJECTS)
 {
     cellar_submit_opts before = { .struct_size = sizeof before, .priority = 7 };
     cellar_schedule_spec spec = opts_now();
-    open_with(CELLAR_POOL_REJECT, 0);
     order[0] = '\0';
     T_EQ_I64(cellar_task_register(s, "order", note_order, NULL, NULL), CELLAR_OK);
     spec.task = "order";
@@ -522,7 +505,6 @@ T_CASE(late_run_waits_since_its_firing)
     tick();
     T_EQ_STR(order, "tr");
     T_EQ_I64(late_ms, HOUR);
-    close_it();
 }
 
 static cellar_verdict replace_by_one(const cellar_task *t, void *ctx)
@@ -536,10 +518,9 @@ static cellar_verdict replace_by_one(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-T_CASE(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait)
+T_CASE_ON(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait, REJECTS)
 {
     cellar_schedule_spec spec = opts_now();
-    open_with(CELLAR_POOL_REJECT, 0);
     attempts = 0;
     T_EQ_I64(cellar_task_register(s, "replace", replace_by_one, NULL, NULL), CELLAR_OK);
     spec.task = "replace";
@@ -551,7 +532,6 @@ T_CASE(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait)
     T_EQ_U64(attempts, 1);
     T_EQ_U64(figures().skipped_change, 2);
     T_EQ_U64(figures().skipped_overlap, 1); /* the firing of now */
-    close_it();
 }
 
 static bool add_again(const cellar_schedule_info *info, void *ctx)
@@ -563,10 +543,9 @@ static bool add_again(const cellar_schedule_info *info, void *ctx)
 
 T_CASE(list_of_schedules_that_its_function_adds_again_ends)
 {
-    cellar_task_opts o = cellar_task_opts_default();
     const cellar_schedule_spec spec = row_each(HOUR);
     unsigned n = 0;
-    open_row(HOUR, &o);
+    open_row(HOUR, NULL);
     T_EQ_I64(cellar_schedule_add(s, "second", &spec), CELLAR_OK);
     T_EQ_I64(cellar_schedule_list(s, add_again, &n), CELLAR_OK);
     T_EQ_U64(n, 2);
@@ -585,11 +564,10 @@ static void hangs(const cellar_task *t, void *ctx)
     for (int i = 0; i < 7; i++) { pass(500); }
 }
 
-T_CASE(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next)
+T_CASE_ON(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next, REJECTS)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1500, .max_attempts = 1 };
     cellar_schedule_spec spec = opts_now();
-    open_with(CELLAR_POOL_REJECT, 0);
     T_EQ_I64(cellar_task_register(s, "call", schedule_call, NULL, &o), CELLAR_OK);
     calls = 0;
     T_EQ_I64(schedule_every(s, "row", 1000, hangs, NULL, &spec), CELLAR_OK);
@@ -599,16 +577,14 @@ T_CASE(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next)
     T_EQ_U64(figures().failed, 1);
     T_EQ_U64(figures().skipped_overlap, 1);
     T_EQ_STR(info_of_row().error, "timed out");
-    close_it();
 }
 
-T_CASE(run_of_a_name_without_function_is_taken)
+T_CASE_ON(run_of_a_name_without_function_is_taken, REJECTS)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
     cellar_schedule_spec spec = opts_now();
     const cellar_task *t;
     uint32_t n;
-    open_with(CELLAR_POOL_REJECT, 0);
     T_EQ_I64(cellar_task_register(s, "taken", NULL, NULL, &o), CELLAR_OK);
     spec.task = "taken";
     spec.interval_ms = SECOND;
@@ -629,7 +605,6 @@ T_CASE(run_of_a_name_without_function_is_taken)
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     T_EQ_U64(figures().ended, 2);
-    close_it();
 }
 
 T_CASE(schedules_of_one_zone_share_it)
@@ -638,11 +613,10 @@ T_CASE(schedules_of_one_zone_share_it)
     cellar_schedule_spec spec = row_each(0);
     static char dir[PATH_MAX + 40];
     char name[16];
-    cellar_task_opts o = cellar_task_opts_default();
     T_REQUIRE(getcwd(dir, PATH_MAX) != NULL);
     strcat(dir, "/tests/data/zoneinfo");
     T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
-    open_row(HOUR, &o);
+    open_row(HOUR, NULL);
     spec.interval_ms = 0;
     spec.cron = "30 2 * * *";
     spec.zone = "Europe/Berlin";

@@ -14,10 +14,8 @@
 
 /* ---- verdicts ---- */
 
-T_CASE(ok_runs_once)
+T_CASE_ON(ok_runs_once, TASKS)
 {
-    defaults();
-    open_with(NULL);
     const cellar_task_id id = submit("a", NULL);
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_EQ_I64(tick(), INT64_MAX);
@@ -26,14 +24,12 @@ T_CASE(ok_runs_once)
     T_EQ_U64(figures().ok, 1);
     T_EQ_U64(figures().started, 1);
     T_EQ_U64(figures().live, 0);
-    close_it();
 }
 
-T_CASE(retry_doubles_its_delay_up_to_the_cap)
+T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
 {
     cellar_task_opts o = no_jitter(6);
     o.cap_ms = 5000;
-    defaults();
     open_with(&o);
     answer = cellar_verdict_retry();
     const cellar_task_id id = submit("a", NULL);
@@ -50,7 +46,6 @@ T_CASE(retry_doubles_its_delay_up_to_the_cap)
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().retried, 5);
     T_EQ_U64(figures().dead, 1);
-    close_it();
 }
 
 T_CASE(jitter_stays_in_its_range)
@@ -78,22 +73,17 @@ T_CASE(jitter_stays_in_its_range)
     }
 }
 
-T_CASE(task_has_four_attempts_by_default)
+T_CASE_ON(task_has_four_attempts_by_default, TASKS)
 {
-    defaults();
-    open_with(NULL);
     answer = cellar_verdict_retry();
     (void)submit("a", NULL);
     for (int i = 0; i < 10; i++) { (void)pass(600000); }
     T_EQ_U64(ran_count, 4);
     T_EQ_U64(figures().failed, 1);
-    close_it();
 }
 
-T_CASE(seed_task_permanent_not_retried)
+T_CASE_ON(seed_task_permanent_not_retried, TASKS)
 {
-    defaults();
-    open_with(NULL);
     answer = cellar_verdict_fail();
     const cellar_task_id id = submit("a", NULL);
     (void)pass(0);
@@ -101,7 +91,6 @@ T_CASE(seed_task_permanent_not_retried)
     T_EQ_U64(ran_count, 1);
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().retried, 0);
-    close_it();
 }
 
 /* Celery: a function that gives up by returning a "failed" value is SUCCESS. */
@@ -113,11 +102,10 @@ static cellar_verdict gives_up(const cellar_task *t, void *ctx)
     return cellar_verdict_fail();
 }
 
-T_CASE(seed_task_last_failure_is_failed)
+T_CASE_ON(seed_task_last_failure_is_failed, POOL)
 {
     const cellar_task_opts o = no_jitter(3);
     cellar_task_id id;
-    defaults();
     clear();
     open_it();
     name_it("g", gives_up, &o);
@@ -128,14 +116,11 @@ T_CASE(seed_task_last_failure_is_failed)
     T_EQ_STR(st.error, "gave up");
     T_EQ_U64(st.attempt, 3);
     T_EQ_U64(figures().ok, 0);
-    close_it();
 }
 
-T_CASE(seed_task_unknown_is_not_found)
+T_CASE_ON(seed_task_unknown_is_not_found, TASKS)
 {
     cellar_task_status st = cellar_task_status_default();
-    defaults();
-    open_with(NULL);
     cellar_task_id id = submit("a", NULL);
     T_EQ_I64(task_status(p, id, &st), CELLAR_OK);
     const cellar_task_id wrong[] = { { 0, 0 }, { id.hi, id.lo + 1 }, { id.hi + 1, id.lo },
@@ -149,13 +134,11 @@ T_CASE(seed_task_unknown_is_not_found)
         T_EQ_I64(cellar_task_purge(p, wrong[i]), CELLAR_E_NOT_FOUND);
     }
     T_EQ_I64(cellar_task_submit(p, "unknown", NULL, 0, NULL, NULL), CELLAR_E_NOT_FOUND);
-    close_it();
 }
 
-T_CASE(retry_after_and_snooze_take_the_given_delay)
+T_CASE_ON(retry_after_and_snooze_take_the_given_delay, POOL)
 {
     const cellar_task_opts o = no_jitter(3);
-    defaults();
     open_with(&o);
     answer = cellar_verdict_snooze(60000);
     const cellar_task_id id = submit("a", NULL);
@@ -175,13 +158,10 @@ T_CASE(retry_after_and_snooze_take_the_given_delay)
     (void)pass(7 * INT64_C(86400000));
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED); /* attempts 2 and 3 follow immediately */
     T_EQ_U64(figures().snoozed, 10);
-    close_it();
 }
 
-T_CASE(unknown_verdict_fails)
+T_CASE_ON(unknown_verdict_fails, TASKS)
 {
-    defaults();
-    open_with(NULL);
     answer = cellar_verdict_of((cellar_verdict_kind)77, 5);
     (void)submit("a", NULL);
     (void)tick();
@@ -190,15 +170,12 @@ T_CASE(unknown_verdict_fails)
     (void)submit("b", NULL);
     (void)tick();
     T_EQ_U64(figures().cancelled, 1);
-    close_it();
 }
 
 /* ---- time ---- */
 
-T_CASE(delay_and_eta_are_never_early)
+T_CASE_ON(delay_and_eta_are_never_early, TASKS)
 {
-    defaults();
-    open_with(NULL);
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 500 };
     (void)submit("d", &o);
     o.delay_ms = 0;
@@ -224,13 +201,10 @@ T_CASE(delay_and_eta_are_never_early)
     wall_ms += 100000; /* forward */
     (void)tick();
     T_EQ_STR(ran, "pdef");
-    close_it();
 }
 
-T_CASE(expired_tasks_do_not_run)
+T_CASE_ON(expired_tasks_do_not_run, TASKS)
 {
-    defaults();
-    open_with(NULL);
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100, .expires_ms = 100 };
     (void)submit("a", &o);
     (void)pass(100);
@@ -245,16 +219,14 @@ T_CASE(expired_tasks_do_not_run)
     (void)tick();
     T_EQ_STR(ran, "b");
     T_EQ_U64(figures().expired, 2);
-    close_it();
 }
 
 /* ---- unique keys, ids ---- */
 
-T_CASE(task_unique_freed_by_every_end)
+T_CASE_ON(task_unique_freed_by_every_end, POOL)
 {
     const cellar_task_opts once = no_jitter(1);
     cellar_submit_opts o = keyed("k");
-    defaults();
     config.on_full = CELLAR_POOL_DROP_OLDEST;
     config.queue_cap = 3;
     open_with(&once);
@@ -296,15 +268,12 @@ T_CASE(task_unique_freed_by_every_end)
     answer = cellar_verdict_ok();
     (void)tick();
     T_CHECK(key_is_free("k"));
-    close_it();
 }
 
-T_CASE(conflicts_do_what_their_names_say)
+T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
 {
     cellar_submit_opts o = owned();
     cellar_task_id first, id;
-    defaults();
-    open_with(NULL);
     memset(freed, 0, sizeof freed);
     freed_count = 0;
     o.unique_key = "k";
@@ -343,15 +312,12 @@ T_CASE(conflicts_do_what_their_names_say)
     (void)tick();
     T_EQ_STR(ran, "efg");
     T_CHECK(key_is_free("k"));
-    close_it();
 }
 
-T_CASE(id_in_is_the_id)
+T_CASE_ON(id_in_is_the_id, TASKS)
 {
     const cellar_task_id mine = { UINT64_C(0x1234567890abcdef), 42 };
     cellar_task_id id;
-    defaults();
-    open_with(NULL);
     cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine, .tag = "group 1" };
     id = submit("a", &o);
     T_CHECK(id.hi == mine.hi && id.lo == mine.lo);
@@ -362,7 +328,6 @@ T_CASE(id_in_is_the_id)
     T_CHECK(last_id.hi == mine.hi && last_id.lo == mine.lo);
     (void)submit("b", &o); /* forgotten: no namespace */
     T_EQ_I64(cellar_task_cancel(p, mine), CELLAR_OK);
-    close_it();
 }
 
 /* ---- what a function sees ---- */
@@ -397,12 +362,11 @@ static cellar_verdict looks(const cellar_task *t, void *ctx)
     return cellar_verdict_retry();
 }
 
-T_CASE(function_sees_its_submit)
+T_CASE_ON(function_sees_its_submit, POOL)
 {
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
     cellar_task_id id;
     memset(trace, 7, sizeof trace);
-    defaults();
     clear();
     open_it();
     name_it("look", looks, NULL);
@@ -414,7 +378,6 @@ T_CASE(function_sees_its_submit)
     (void)pass(15);
     T_EQ_U64(ran_count, 1);
     T_EQ_U64(figures().cancelled, 1); /* a cancelled task is not retried */
-    close_it();
 }
 
 T_CASE(payload_is_freed_once_by_every_end)
@@ -447,14 +410,12 @@ T_CASE(payload_is_freed_once_by_every_end)
 
 /* ---- holds ---- */
 
-T_CASE(extended_hold_lasts_its_whole_time)
+T_CASE_ON(extended_hold_lasts_its_whole_time, TASKS)
 {
     const cellar_task *t;
     cellar_task_opts o = no_jitter(2);
     cellar_task_id id;
     uint32_t n;
-    defaults();
-    open_with(NULL);
     o.queue = "pull";
     name_it("l", NULL, &o);
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
@@ -467,7 +428,6 @@ T_CASE(extended_hold_lasts_its_whole_time)
     (void)pass(1);
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-    close_it();
 }
 
 T_CASE(holds_are_acknowledged_extended_and_lost)
@@ -530,13 +490,11 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_U64(freed_count, 3);
 }
 
-T_CASE(take_without_a_task_ends_after_its_wait)
+T_CASE_ON(take_without_a_task_ends_after_its_wait, TASKS)
 {
     const cellar_task *t;
     cellar_task_opts o = no_jitter(1);
     uint32_t n;
-    defaults();
-    open_with(NULL);
     o.queue = "pull";
     name_it("l", NULL, &o);
     T_EQ_I64(cellar_task_take(p, "pull", 100, -1, &t, 1, &n), CELLAR_E_INVAL);
@@ -546,15 +504,13 @@ T_CASE(take_without_a_task_ends_after_its_wait)
     T_EQ_I64(cellar_task_take(p, "pull", 100, INT64_MAX, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    close_it();
 }
 
 /* ---- dead letters ---- */
 
-T_CASE(dead_letters_are_listed_requeued_and_bounded)
+T_CASE_ON(dead_letters_are_listed_requeued_and_bounded, POOL)
 {
     const cellar_task_opts once = no_jitter(2);
-    defaults();
     config.dead_cap = 3;
     config.dead_ttl_ms = 1000000;
     open_with(&once);
@@ -586,7 +542,6 @@ T_CASE(dead_letters_are_listed_requeued_and_bounded)
     (void)pass(10);
     T_EQ_U64(figures().dead, 0);
     T_EQ_U64(figures().dead_dropped, 3);
-    close_it();
 }
 
 static char logged[512];
@@ -598,16 +553,14 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
     snprintf(logged, sizeof logged, "%s", text);
 }
 
-T_CASE(dead_letter_is_logged_without_its_payload)
+T_CASE_ON(dead_letter_is_logged_without_its_payload, POOL)
 {
-    defaults();
     host.log = keep_line;
     open_with(NULL);
     answer = cellar_verdict_fail();
     (void)submit("secret", NULL);
     (void)tick();
     T_EQ_STR(logged, "\"t\" failed for good at attempt 1 of 4");
-    close_it();
 }
 
 /* ---- limits ---- */
@@ -720,9 +673,8 @@ static bool no_more(const cellar_task_status *st, void *ctx)
 static cellar_err list_sized(void *f) { return cellar_task_list(p, f, NULL, no_more, NULL); }
 static cellar_err stats_sized(void *o) { return cellar_pool_stats_get(p, NULL, o); }
 
-T_CASE(structs_of_every_size)
+T_CASE_ON(structs_of_every_size, POOL)
 {
-    defaults();
     config.max_names = 4096;
     open_with(NULL);
     const cellar_submit_opts o = cellar_submit_opts_default();
@@ -733,7 +685,6 @@ T_CASE(structs_of_every_size)
     CHECK_IN(cellar_task_opts, t, register_sized);
     CHECK_IN(cellar_task_filter, f, list_sized);
     check_out("cellar_pool_stats", sizeof(cellar_pool_stats), stats_sized);
-    close_it();
 }
 
 /* ---- lists, figures ---- */
@@ -747,13 +698,11 @@ static bool list_one(const cellar_task_status *st, void *ctx)
     return strlen(listed) < list_most;
 }
 
-T_CASE(list_filters_and_continues)
+T_CASE_ON(list_filters_and_continues, TASKS)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     cellar_task_filter f = cellar_task_filter_default();
     uint64_t cursor = 0;
-    defaults();
-    open_with(NULL);
     name_it("u", note, NULL);
     static const char *tags[] = { "a", "b", "c", "d", "e", "f" };
     for (size_t i = 0; i < 6; i++) {
@@ -799,15 +748,13 @@ T_CASE(list_filters_and_continues)
     T_EQ_U64(cursor, 0);
     T_EQ_STR(listed, "abcdef");
     T_EQ_I64(cellar_task_list(p, NULL, NULL, NULL, NULL), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(figures_of_names_and_metrics)
+T_CASE_ON(figures_of_names_and_metrics, POOL)
 {
     char text[8192];
     size_t len;
     cellar_pool_stats st = cellar_pool_stats_default();
-    defaults();
     host.name = "p1";
     open_with(NULL);
     name_it("u", note, NULL);
@@ -832,7 +779,6 @@ T_CASE(figures_of_names_and_metrics)
                          "\"labels\":{\"pool\":\"p1\"},\"value\":3},\n{") == text);
     T_EQ_STR(text + len - 4, "}]}\n");
     T_EQ_I64(cellar_metrics_write(p, NULL, 0, &len), CELLAR_E_BUFFER);
-    close_it();
 }
 
 /* ---- drain ---- */

@@ -26,15 +26,13 @@ static cellar_verdict reads_large(const cellar_task *t, void *ctx)
     return answer;
 }
 
-T_CASE(items_with_one_payload_share_its_copy)
+T_CASE_ON(items_with_one_payload_share_its_copy, TASKS)
 {
     enum { ITEMS = 10 };
     cellar_task_item items[ITEMS];
     cellar_task_id ids[ITEMS];
     cellar_submit_opts keyed_too = cellar_submit_opts_default();
     keyed_too.unique_key = "k";
-    defaults();
-    open_with(NULL);
     cellar_task_opts o = no_jitter(1);
     name_it("b", reads_large, &o);
     memset(large, 'b', sizeof large);
@@ -66,14 +64,12 @@ T_CASE(items_with_one_payload_share_its_copy)
     T_CHECK(figures().bytes - before > 3 * sizeof large - 3);
     for (int i = 0; i < 5; i++) { T_EQ_I64(cellar_task_cancel(p, ids[i]), CELLAR_OK); }
     T_EQ_STR(freed, "gg");
-    close_it();
 }
 
-T_CASE(chain_hands_results_on)
+T_CASE_ON(chain_hands_results_on, POOL)
 {
     cellar_task_item items[8];
     cellar_task_id ids[8];
-    defaults();
     open_gives();
     items_of("abc", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
@@ -110,14 +106,12 @@ T_CASE(chain_hands_results_on)
     o.delay_ms = 0;
     o.eta_wall_ms = wall_ms + 1;
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(each_task_of_a_chain_has_its_own_run_on)
+T_CASE_ON(each_task_of_a_chain_has_its_own_run_on, POOL)
 {
     cellar_task_item items[8];
     cellar_submit_opts always = { .struct_size = sizeof always, .run_on = CELLAR_TASK_ALWAYS };
-    defaults();
     open_gives();
     items_of("xbcx", items);
     items[1].opts = &always;
@@ -125,7 +119,6 @@ T_CASE(each_task_of_a_chain_has_its_own_run_on)
     T_EQ_I64(cellar_task_submit_many(p, items, 2, (cellar_task_links)3, NULL), CELLAR_E_INVAL);
     (void)tick();
     T_EQ_STR(heard, "x b- cB xC ");
-    close_it();
 }
 
 T_CASE(long_chain_ends_without_recursion)
@@ -145,11 +138,10 @@ T_CASE(long_chain_ends_without_recursion)
     free(items);
 }
 
-T_CASE(group_runs_then_after_all)
+T_CASE_ON(group_runs_then_after_all, POOL)
 {
     cellar_task_item items[8];
     cellar_task_id ids[8];
-    defaults();
     open_gives();
     items_of("abcz", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
@@ -166,17 +158,14 @@ T_CASE(group_runs_then_after_all)
     T_EQ_STR(heard, "a x b zA-B ");
     T_EQ_I64(submit_linked(p, items, 1, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids),
              CELLAR_E_INVAL);
-    close_it();
 }
 
 /* A member that fails, is requeued and ends again must not fire the group twice, or early. */
-T_CASE(task_group_completion_twice)
+T_CASE_ON(task_group_completion_twice, TASKS)
 {
     cellar_task_item items[3];
     cellar_task_id ids[3];
     cellar_submit_opts late = { .struct_size = sizeof late, .delay_ms = 1000 };
-    defaults();
-    open_with(NULL);
     items[0] = (cellar_task_item){ "t", "a", 1, NULL };
     items[1] = (cellar_task_item){ "t", "b", 1, &late };
     items[2] = (cellar_task_item){ "t", "z", 1, NULL };
@@ -196,17 +185,15 @@ T_CASE(task_group_completion_twice)
     T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "aaaabza");
-    close_it();
 }
 
-T_CASE(submit_many_is_all_or_none)
+T_CASE_ON(submit_many_is_all_or_none, POOL)
 {
     cellar_task_item items[4];
     cellar_task_id ids[4];
     cellar_submit_opts o = owned(), key = keyed("k");
     memset(freed, 0, sizeof freed);
     freed_count = 0;
-    defaults();
     config.queue_cap = 4;
     open_with(NULL);
     for (int i = 0; i < 4; i++) { items[i] = (cellar_task_item){ "t", "abcd" + i, 1, &o }; }
@@ -231,7 +218,6 @@ T_CASE(submit_many_is_all_or_none)
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_submit_many(p, items, 0, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_submit_many(p, NULL, 1, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
-    close_it();
 }
 
 /* ---- results ---- */
@@ -332,10 +318,9 @@ T_CASE(task_that_closes_the_store_loses_its_result_only)
     T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
 }
 
-T_CASE(status_of_a_dead_letter_has_its_end)
+T_CASE_ON(status_of_a_dead_letter_has_its_end, POOL)
 {
     const cellar_task_opts o = no_jitter(1);
-    defaults();
     open_with(&o);
     answer = cellar_verdict_fail();
     const cellar_task_id id = submit("a", NULL);
@@ -347,14 +332,11 @@ T_CASE(status_of_a_dead_letter_has_its_end)
     T_EQ_I64(status_of(id).due_wall_ms, 0);
     T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
     T_EQ_I64(status_of(id).ended_wall_ms, 0);
-    close_it();
 }
 
-T_CASE(ids_of_another_pool_are_unknown)
+T_CASE_ON(ids_of_another_pool_are_unknown, TASKS)
 {
     cellar_pool *other;
-    defaults();
-    open_with(NULL);
     const cellar_task_id id = submit("a", NULL);
     mono_ms++; /* the time is part of an id */
     wall_ms++;
@@ -371,7 +353,6 @@ T_CASE(ids_of_another_pool_are_unknown)
     T_EQ_I64(cellar_pool_close(other), CELLAR_OK);
     (void)tick();
     T_EQ_U64(ran_count, 1);
-    close_it();
 }
 
 T_ONE_THREAD;

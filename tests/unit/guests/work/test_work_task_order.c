@@ -12,11 +12,9 @@
 
 /* ---- order ---- */
 
-T_CASE(priorities_and_order)
+T_CASE_ON(priorities_and_order, TASKS)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
-    defaults();
-    open_with(NULL);
     static const uint32_t priority[] = { CELLAR_OFF, 1, 9, 0, 9, 5, CELLAR_OFF };
     for (size_t i = 0; i < 7; i++) {
         const char payload[2] = { (char)('a' + i), 0 };
@@ -27,13 +25,11 @@ T_CASE(priorities_and_order)
     T_EQ_STR(ran, "cedfbag");
     o.priority = 10;
     T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, NULL), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(task_priority_ageing)
+T_CASE_ON(task_priority_ageing, POOL)
 {
     cellar_submit_opts low = cellar_submit_opts_default(), high = low;
-    defaults();
     config.age_ms = 1000;
     open_with(NULL);
     low.priority = CELLAR_OFF;
@@ -49,13 +45,10 @@ T_CASE(task_priority_ageing)
     (void)submit("h", &high);
     (void)tick();
     T_EQ_STR(ran, "lh");
-    close_it();
 }
 
-T_CASE(queues_share_by_weight_and_pause)
+T_CASE_ON(queues_share_by_weight_and_pause, TASKS)
 {
-    defaults();
-    open_with(NULL);
     cellar_task_opts o = { .struct_size = sizeof o, .queue = "slow" };
     name_it("u", note, &o);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 3), CELLAR_OK);
@@ -78,16 +71,14 @@ T_CASE(queues_share_by_weight_and_pause)
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "none", 5), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "none", 5), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "slow", 101), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(many_queues_take_turns_and_have_figures)
+T_CASE_ON(many_queues_take_turns_and_have_figures, POOL)
 {
     enum { SOME = 1000 };
     static char text[1 << 20];
     char name[16];
     size_t len;
-    defaults();
     config.max_names = SOME + 1;
     open_with(NULL);
     for (unsigned i = 0; i < SOME; i++) {
@@ -104,13 +95,11 @@ T_CASE(many_queues_take_turns_and_have_figures)
     (void)tick();
     T_EQ_U64(ran_count, 2 * SOME);
     T_EQ_U64(strspn(ran, "a"), SOME);
-    close_it();
 }
 
-T_CASE(pool_has_65536_queues)
+T_CASE_ON(pool_has_65536_queues, POOL)
 {
     char name[16];
-    defaults();
     open_with(NULL); /* one queue */
     for (unsigned i = 1; i < 65536; i++) {
         snprintf(name, sizeof name, "q%u", i);
@@ -122,14 +111,11 @@ T_CASE(pool_has_65536_queues)
     (void)submit("a", NULL);
     (void)tick();
     T_EQ_STR(ran, "a");
-    close_it();
 }
 
-T_CASE(route_moves_queued_tasks)
+T_CASE_ON(route_moves_queued_tasks, TASKS)
 {
     uint32_t moved;
-    defaults();
-    open_with(NULL);
     name_it("image.a", note, NULL);
     name_it("image.b", note, NULL);
     for (int i = 0; i < 3; i++) {
@@ -144,7 +130,6 @@ T_CASE(route_moves_queued_tasks)
     T_EQ_STR(ran, "ttt");
     (void)pass(10);
     T_EQ_STR(ran, "tttiii");
-    close_it();
 }
 
 /* ---- limits of a name ---- */
@@ -258,11 +243,10 @@ static cellar_verdict parks_three(const cellar_task *t, void *ctx)
 }
 
 /* "a" is released to the queue, and meets a name that is busy again: it stays first. */
-T_CASE(released_task_that_is_parked_again_keeps_its_place)
+T_CASE_ON(released_task_that_is_parked_again_keeps_its_place, POOL)
 {
     cellar_submit_opts high = { .struct_size = sizeof high, .priority = 9 };
     cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1 };
-    defaults();
     clear();
     open_it();
     name_it("t", parks_three, &o);
@@ -273,7 +257,6 @@ T_CASE(released_task_that_is_parked_again_keeps_its_place)
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "H.a.b.c.");
-    close_it();
 }
 
 /* ---- random parking ---- */
@@ -371,7 +354,7 @@ T_CASE(parking_keeps_the_order_of_a_name_and_priority)
 T_ONE_THREAD;
 /* ---- limits of a name ---- */
 
-T_CASE(removed_name_gives_its_place_free)
+T_CASE_ON(removed_name_gives_its_place_free, POOL)
 {
     cellar_task_opts o = no_jitter(1);
     cellar_submit_opts later = cellar_submit_opts_default(), given = owned();
@@ -380,7 +363,6 @@ T_CASE(removed_name_gives_its_place_free)
     later.delay_ms = 1000;
     memset(freed, 0, sizeof freed);
     freed_count = 0;
-    defaults();
     config.max_names = 2;
     open_with(NULL);
     T_EQ_I64(cellar_task_unregister(p, "a"), CELLAR_E_NOT_FOUND);
@@ -417,15 +399,12 @@ T_CASE(removed_name_gives_its_place_free)
         T_CHECK(st.submitted == 3 && st.failed + st.retried == 3);
         T_EQ_I64(cellar_task_unregister(p, "b"), CELLAR_OK);
     }
-    close_it();
 }
 
-T_CASE(name_in_a_place_of_another_one_counts_its_own_failures)
+T_CASE_ON(name_in_a_place_of_another_one_counts_its_own_failures, TASKS)
 {
     cellar_task_opts o = no_jitter(1);
     cellar_pool_stats st = cellar_pool_stats_default();
-    defaults();
-    open_with(NULL);
     answer = cellar_verdict_fail();
     for (uint32_t i = 1; i <= 2; i++) {
         o.break_after = i;
@@ -436,17 +415,14 @@ T_CASE(name_in_a_place_of_another_one_counts_its_own_failures)
         T_EQ_U64(st.breaks, i == 1);
         T_EQ_I64(cellar_task_unregister(p, "n"), CELLAR_OK);
     }
-    close_it();
 }
 
-T_CASE(name_in_use_is_not_removed)
+T_CASE_ON(name_in_use_is_not_removed, TASKS)
 {
     const cellar_task *t;
     cellar_schedule_spec spec = cellar_schedule_spec_default();
     cellar_task_opts o = no_jitter(1);
     uint32_t n;
-    defaults();
-    open_with(NULL);
     o.queue = "pull";
     name_it("l", NULL, &o);
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
@@ -466,18 +442,15 @@ T_CASE(name_in_use_is_not_removed)
     (void)submit("t", NULL);
     (void)tick();
     T_EQ_STR(ran, "t");
-    close_it();
 }
 
-T_CASE(full_name_refuses_and_other_names_go_on)
+T_CASE_ON(full_name_refuses_and_other_names_go_on, TASKS)
 {
     cellar_task_item items[3];
     cellar_task_opts o = no_jitter(1);
     cellar_pool_stats st = cellar_pool_stats_default();
     o.queue_cap = 2;
     o.queue_bytes = 10;
-    defaults();
-    open_with(NULL);
     name_it("l", note, &o);
     for (int i = 0; i < 3; i++) { items[i] = (cellar_task_item){ "l", "abc" + i, 1, NULL }; }
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_NONE, NULL), CELLAR_E_TOOBIG);
@@ -502,16 +475,13 @@ T_CASE(full_name_refuses_and_other_names_go_on)
     T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
     (void)tick();
     T_EQ_U64(ran_count, 7);
-    close_it();
 }
 
-T_CASE(dead_letter_of_a_full_name_stays_dead)
+T_CASE_ON(dead_letter_of_a_full_name_stays_dead, TASKS)
 {
     cellar_task_opts o = no_jitter(1);
     cellar_task_id id;
     o.queue_cap = 1;
-    defaults();
-    open_with(NULL);
     name_it("l", note, &o);
     answer = cellar_verdict_fail();
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
@@ -521,10 +491,9 @@ T_CASE(dead_letter_of_a_full_name_stays_dead)
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     (void)tick();
     T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
-    close_it();
 }
 
-T_CASE(full_name_drops_its_own_oldest_task)
+T_CASE_ON(full_name_drops_its_own_oldest_task, TASKS)
 {
     cellar_task_opts o = no_jitter(1);
     cellar_submit_opts low = cellar_submit_opts_default();
@@ -533,8 +502,6 @@ T_CASE(full_name_drops_its_own_oldest_task)
     o.queue_cap = 2;
     o.on_full = CELLAR_POOL_DROP_OLDEST;
     o.break_after = 1; /* after a failure its tasks are parked */
-    defaults();
-    open_with(NULL);
     name_it("l", note, &o);
     (void)submit("t", NULL);
     answer = cellar_verdict_fail();
@@ -552,7 +519,6 @@ T_CASE(full_name_drops_its_own_oldest_task)
     T_EQ_I64(cellar_pool_stats_get(p, "l", &st), CELLAR_OK);
     T_CHECK(st.dropped == 4 && st.cancelled == 4 && st.live == 0);
     T_EQ_U64(figures().dropped, 4);
-    close_it();
 }
 
 T_MAIN("work_task_order")

@@ -6,65 +6,17 @@
 #include "base/fault.h"
 #include "cellar_limit.h"
 #include "cellar_observe.h"
-#include "cellar_task.h"
-#include "tests/support/pool_kit.h"
-#include "tests/support/task_calls.h"
-
-/* What ran: payloads of one byte, in order. */
-static char ran[256];
-static size_t ran_count;
-static cellar_verdict answer;
-
-static void clear(void)
-{
-    memset(ran, 0, sizeof ran);
-    ran_count = 0;
-    answer = cellar_verdict_ok();
-}
-
-static cellar_verdict note(const cellar_task *t, void *ctx)
-{
-    (void)ctx;
-    ran[ran_count++] = *(const char *)t->payload;
-    return answer;
-}
-
-static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
-{
-    T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
-}
-
-static void open_with(const cellar_task_opts *o)
-{
-    clear();
-    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
-    name_it("t", note, o);
-}
+#include "tests/support/task_kit.h"
 
 static cellar_err try_submit(const char *payload, const cellar_submit_opts *o, cellar_task_id *id)
 {
     return cellar_task_submit(p, "t", payload, strlen(payload), o, id);
 }
 
-static cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
-{
-    cellar_task_id id = { 0, 0 };
-    T_EQ_I64(try_submit(payload, o, &id), CELLAR_OK);
-    return id;
-}
-
-static int state_of(cellar_task_id id)
-{
-    cellar_task_status st = cellar_task_status_default();
-    const cellar_err err = task_status(p, id, &st);
-    return err == CELLAR_OK ? (int)st.state : (int)err;
-}
-
 /* ---- queues ---- */
 
-T_CASE(strict_queues_run_by_rank)
+T_CASE_ON(strict_queues_run_by_rank, POOL)
 {
-    defaults();
     config.order = CELLAR_POOL_STRICT;
     open_with(NULL);
     cellar_task_opts o = { .struct_size = sizeof o, .queue = "first" };
@@ -85,7 +37,6 @@ T_CASE(strict_queues_run_by_rank)
     T_EQ_U64(strspn(ran + 1, "f"), 4);
     for (size_t i = 5; i + 1 < ran_count; i++) { T_CHECK(ran[i] != ran[i + 1]); } /* in turns */
     T_EQ_U64(ran_count, 12);
-    close_it();
 }
 
 /* ---- limits of a name ---- */
@@ -175,10 +126,9 @@ static cellar_task_opts breaking(uint32_t after)
     return o;
 }
 
-T_CASE(failures_in_a_row_pause_the_name)
+T_CASE_ON(failures_in_a_row_pause_the_name, POOL)
 {
     const cellar_task_opts o = breaking(2);
-    defaults();
     open_with(&o);
     name_it("other", note, NULL);
     answer = cellar_verdict_fail();
@@ -211,7 +161,6 @@ T_CASE(failures_in_a_row_pause_the_name)
     (void)submit("h", NULL);
     (void)tick();
     T_EQ_U64(figures().breaks, 2); /* a success between them starts the count again */
-    close_it();
 }
 
 static cellar_verdict probe(const cellar_task *t, void *ctx)
@@ -224,12 +173,10 @@ static cellar_verdict probe(const cellar_task *t, void *ctx)
     return *(const char *)t->payload == 'x' ? cellar_verdict_retry() : cellar_verdict_ok();
 }
 
-T_CASE(one_attempt_at_a_time_decides_after_a_pause)
+T_CASE_ON(one_attempt_at_a_time_decides_after_a_pause, TASKS)
 {
     cellar_task_opts o = breaking(1);
     o.max_attempts = 1;
-    defaults();
-    open_with(NULL);
     name_it("s", probe, &o);
     for (const char *at = "xpqr"; *at != '\0'; at++) {
         T_EQ_I64(cellar_task_submit(p, "s", at, 1, NULL, NULL), CELLAR_OK);
@@ -243,13 +190,11 @@ T_CASE(one_attempt_at_a_time_decides_after_a_pause)
     T_EQ_I64(cellar_task_register(p, "pull", NULL, NULL, &pull), CELLAR_E_INVAL);
     o.break_ms = -1;
     T_EQ_I64(cellar_task_register(p, "neg", note, NULL, &o), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(snooze_and_cancel_are_no_failures)
+T_CASE_ON(snooze_and_cancel_are_no_failures, POOL)
 {
     const cellar_task_opts o = breaking(1);
-    defaults();
     open_with(&o);
     answer = cellar_verdict_snooze(10);
     (void)submit("a", NULL);
@@ -258,24 +203,21 @@ T_CASE(snooze_and_cancel_are_no_failures)
     (void)pass(10);
     T_EQ_U64(figures().breaks, 0);
     T_EQ_STR(ran, "aa");
-    close_it();
 }
 
 /* ---- keys ---- */
 
-static cellar_submit_opts keyed(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
+static cellar_submit_opts key_for(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .unique_ttl_ms = ttl_ms,
                              .on_conflict = on_conflict };
     return o;
 }
 
-T_CASE(key_with_ttl_is_free_while_its_task_waits)
+T_CASE_ON(key_with_ttl_is_free_while_its_task_waits, TASKS)
 {
-    cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_REJECT);
+    cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_REJECT);
     cellar_task_id id;
-    defaults();
-    open_with(NULL);
     o.delay_ms = 5000;
     const cellar_task_id first = submit("a", &o);
     (void)pass(999);
@@ -288,16 +230,13 @@ T_CASE(key_with_ttl_is_free_while_its_task_waits)
     T_EQ_STR(ran, "ac");
     o.unique_key = NULL;
     T_EQ_I64(try_submit("d", &o, &id), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(throttle_drops_until_the_ttl_of_the_last_submit)
+T_CASE_ON(throttle_drops_until_the_ttl_of_the_last_submit, TASKS)
 {
-    const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
-    const cellar_submit_opts other = keyed("l", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_submit_opts other = key_for("l", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_task_id id;
-    defaults();
-    open_with(NULL);
     const cellar_task_id first = submit("a", &o);
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS); /* it waits */
     (void)tick();
@@ -313,16 +252,13 @@ T_CASE(throttle_drops_until_the_ttl_of_the_last_submit)
     (void)tick();
     T_EQ_STR(ran, "alb");
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
-    close_it();
 }
 
-T_CASE(throttle_respects_a_live_key_of_another_kind)
+T_CASE_ON(throttle_respects_a_live_key_of_another_kind, TASKS)
 {
-    const cellar_submit_opts o = keyed("k", 10, CELLAR_TASK_CONFLICT_THROTTLE);
-    cellar_submit_opts plain = keyed("k", 0, CELLAR_TASK_CONFLICT_REJECT);
+    const cellar_submit_opts o = key_for("k", 10, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_submit_opts plain = key_for("k", 0, CELLAR_TASK_CONFLICT_REJECT);
     cellar_task_id id;
-    defaults();
-    open_with(NULL);
     plain.delay_ms = 1000;
     (void)submit("a", &plain);
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
@@ -334,15 +270,13 @@ T_CASE(throttle_respects_a_live_key_of_another_kind)
     (void)submit("c", &plain); /* the task ended: its key is free for others */
     (void)tick();
     T_EQ_STR(ran, "abc");
-    close_it();
 }
 
-T_CASE(throttle_keys_are_bounded_and_leave)
+T_CASE_ON(throttle_keys_are_bounded_and_leave, POOL)
 {
     char key[2] = "a";
-    cellar_submit_opts o = keyed(key, 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_submit_opts o = key_for(key, 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_task_id id;
-    defaults();
     config.queue_cap = 4;
     open_with(NULL);
     const uint64_t bytes = figures().bytes;
@@ -363,16 +297,13 @@ T_CASE(throttle_keys_are_bounded_and_leave)
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
     o.unique_ttl_ms = INT64_MAX;
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
-    close_it();
 }
 
-T_CASE(throttle_without_memory_changes_nothing)
+T_CASE_ON(throttle_without_memory_changes_nothing, TASKS)
 {
-    const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_task_id id;
     cellar_err err = CELLAR_E_NOMEM;
-    defaults();
-    open_with(NULL);
     for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
         T_REQUIRE(nth < 20);
         (void)base_fault_alloc_arm(nth, false);
@@ -383,12 +314,11 @@ T_CASE(throttle_without_memory_changes_nothing)
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(figures().live, 1);
     (void)tick();
-    close_it();
 }
 
 /* ---- after a task ---- */
 
-static cellar_verdict gives(const cellar_task *t, void *ctx)
+static cellar_verdict answers(const cellar_task *t, void *ctx)
 {
     cellar_bytes in;
     (void)note(t, ctx);
@@ -429,11 +359,9 @@ static cellar *open_results(void)
     return c;
 }
 
-T_CASE(task_runs_after_one_that_was_submitted)
+T_CASE_ON(task_runs_after_one_that_was_submitted, TASKS)
 {
-    defaults();
-    open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     const cellar_task_id a = give("a");
     const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id c = after(a, "c", CELLAR_TASK_ALWAYS); /* several for one task */
@@ -450,14 +378,11 @@ T_CASE(task_runs_after_one_that_was_submitted)
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_CHECK(strstr(e.text, "or `after` is unknown or has ended") != NULL);
-    close_it();
 }
 
-T_CASE(failure_decides_about_tasks_after_it)
+T_CASE_ON(failure_decides_about_tasks_after_it, TASKS)
 {
-    defaults();
-    open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     const cellar_task_id f = give("F");
     const cellar_task_id b = after(f, "b", CELLAR_TASK_ON_SUCCESS);
     (void)after(b, "c", CELLAR_TASK_ON_FAILURE); /* the cancelled one did not succeed */
@@ -474,7 +399,6 @@ T_CASE(failure_decides_about_tasks_after_it)
     T_EQ_I64(cellar_task_requeue(p, f), CELLAR_OK); /* its second end decides nothing again */
     (void)tick();
     T_EQ_U64(ran_count, 5);
-    close_it();
 }
 
 T_CASE(stored_result_reaches_a_task_after_its_end)
@@ -482,7 +406,7 @@ T_CASE(stored_result_reaches_a_task_after_its_end)
     defaults();
     config.results = open_results();
     open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     const cellar_task_id a = give("a");
     (void)tick();
     const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
@@ -495,15 +419,14 @@ T_CASE(stored_result_reaches_a_task_after_its_end)
     T_EQ_I64(cellar_close(config.results), CELLAR_OK);
 }
 
-T_CASE(submit_after_refuses_bad_input)
+T_CASE_ON(submit_after_refuses_bad_input, POOL)
 {
     cellar_task_id id = { 1, 1 };
     cellar_submit_opts o = cellar_submit_opts_default();
     cellar_task_item item = { "g", "a", 1, &o };
-    defaults();
     config.queue_cap = 2;
     open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     T_EQ_I64(try_after(id, "a", CELLAR_TASK_ALWAYS, &id), CELLAR_E_NOT_FOUND);
     T_EQ_U64(id.hi, 0);
     const cellar_task_id a = give("a");
@@ -530,15 +453,12 @@ T_CASE(submit_after_refuses_bad_input)
     T_EQ_STR(ran, "a");
     (void)pass(10); /* from the end of the task before */
     T_EQ_STR(ran, "aa[r]");
-    close_it();
 }
 
-T_CASE(submit_after_without_memory_changes_nothing)
+T_CASE_ON(submit_after_without_memory_changes_nothing, TASKS)
 {
     cellar_err err = CELLAR_E_NOMEM;
-    defaults();
-    open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     const cellar_task_id a = give("a");
     for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
         T_REQUIRE(nth < 20);
@@ -550,21 +470,17 @@ T_CASE(submit_after_without_memory_changes_nothing)
     T_EQ_I64(err, CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "ab[r]");
-    close_it();
 }
 
-T_CASE(tasks_after_live_ones_are_freed_by_close)
+T_CASE_ON(tasks_after_live_ones_are_freed_by_close, TASKS)
 {
-    defaults();
-    open_with(NULL);
-    name_it("g", gives, NULL);
+    name_it("g", answers, NULL);
     const cellar_task_id a = give("a");
     const cellar_task_id b = after(a, "b", CELLAR_TASK_ALWAYS);
     (void)after(b, "c", CELLAR_TASK_ALWAYS);
     (void)after(a, "d", CELLAR_TASK_ON_SUCCESS);
     T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
     T_EQ_U64(figures().live, 3);
-    close_it();
 }
 
 /* ---- figures ---- */
@@ -586,9 +502,8 @@ static cellar_verdict takes_time(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-T_CASE(histograms_count_waits_and_durations)
+T_CASE_ON(histograms_count_waits_and_durations, POOL)
 {
-    defaults();
     host.name = "p";
     open_with(NULL);
     name_it("s", takes_time, NULL);
@@ -610,13 +525,11 @@ T_CASE(histograms_count_waits_and_durations)
     (void)pass(3600000);
     T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"262.144\"} 1\n"));
     T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"+Inf\"} 2\n"));
-    close_it();
 }
 
-T_CASE(figures_of_queues_follow_their_tasks)
+T_CASE_ON(figures_of_queues_follow_their_tasks, POOL)
 {
     cellar_task_opts o = cellar_task_opts_default();
-    defaults();
     host.name = "p";
     open_with(NULL);
     o.queue = "q\"1";
@@ -633,7 +546,6 @@ T_CASE(figures_of_queues_follow_their_tasks)
     (void)tick();
     T_CHECK(has_line("cellar_queue_payload_bytes{pool=\"p\",queue=\"default\"} 0\n"));
     T_CHECK(has_line("cellar_queue_oldest_seconds{pool=\"p\",queue=\"default\"} 0.000\n"));
-    close_it();
 }
 
 T_CASE(refused_submit_names_the_field_and_its_rule)
