@@ -5,21 +5,14 @@
  *         or the process forks.
  * Method: functions wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the batcher. */
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
 #include "cellar_batch.h"
-#include "tests/support/t.h"
+#include "tests/support/held_kit.h"
 
 static cellar_batcher *b;
-static sem_t began, go_on;
 static atomic_uint calls, ends, abandoned, failed;
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
-}
 
 static cellar_batcher_config config_of(void)
 {
@@ -29,7 +22,7 @@ static cellar_batcher_config config_of(void)
 
 static void open_with(const cellar_batcher_config *c, cellar_batch_flush_fn flush)
 {
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     atomic_store(&calls, 0);
     atomic_store(&ends, 0);
     atomic_store(&abandoned, 0);
@@ -98,7 +91,7 @@ T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel)
     wait_for(&began); /* one of each group */
     T_EQ_I64(sem_trywait(&began), -1);
     T_EQ_U64(figures().items, 4);
-    for (int i = 0; i < 4; i++) { sem_post(&go_on); }
+    post_many(&go_on, 4);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
     T_EQ_U64(atomic_load(&calls), 4);
     T_EQ_U64(atomic_load(&ends), 4);
@@ -115,8 +108,7 @@ T_CASE(parallel_calls_of_one_group)
     for (int round = 0; round < 20; round++) {
         open_with(&c, held);
         for (int i = 0; i < 4; i++) { T_EQ_I64(add("a", NULL), CELLAR_OK); }
-        wait_for(&began);
-        wait_for(&began);
+        wait_for_many(&began, 2);
         T_EQ_I64(sem_trywait(&began), -1);
         T_EQ_U64(figures().groups, 2);
         for (int i = 0; i < 2; i++) {
@@ -124,7 +116,7 @@ T_CASE(parallel_calls_of_one_group)
             wait_for(&began);
         }
         T_EQ_I64(sem_trywait(&began), -1);
-        for (int i = 0; i < 2; i++) { sem_post(&go_on); }
+        post_many(&go_on, 2);
         T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
         T_EQ_U64(atomic_load(&ends), 4);
     }
@@ -150,8 +142,7 @@ T_CASE(add_waits_for_room)
     wait_for(&began);
     T_REQUIRE(pthread_create(&t, NULL, add_blocked, &err) == 0);
     while (figures().blocked == 0) { }
-    sem_post(&go_on);
-    sem_post(&go_on);
+    post_many(&go_on, 2);
     T_REQUIRE(pthread_join(t, NULL) == 0);
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
@@ -297,8 +288,7 @@ T_CASE(forked_child_is_refused_by_the_batcher)
     const pid_t child = fork();
     if (child == 0) { _exit(child_of()); }
     T_EQ_I64(end_of(child), 0);
-    sem_post(&go_on);
-    sem_post(&go_on);
+    post_many(&go_on, 2);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK); /* the parent goes on */
     T_EQ_U64(atomic_load(&ends), 2);
 
@@ -369,7 +359,7 @@ T_CASE(items_of_many_threads_end_once)
             T_EQ_I64(cellar_batcher_drain(b, mode == 5 ? 0 : 3600000, &r), CELLAR_OK);
             T_EQ_U64(r.live, r.ok + r.failed + r.replaced + r.abandoned);
         }
-        for (int i = 0; i < ADDERS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        join_threads(t, ADDERS);
         T_EQ_I64(cellar_batcher_drain(b, 3600000, NULL), CELLAR_OK);
         uint64_t sum = 0;
         for (int i = 0; i < ADDERS; i++) {

@@ -14,6 +14,7 @@
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "tests/support/folder.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -971,7 +972,7 @@ T_CASE(threads_leave_the_same_values_in_cache_and_source)
     for (uintptr_t i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&thread[i], NULL, write_keys, (void *)i) == 0);
     }
-    for (unsigned i = 0; i < THREADS; i++) { (void)pthread_join(thread[i], NULL); }
+    join_threads(thread, THREADS);
     char text[6][64];
     for (unsigned k = 0; k < 6; k++) {
         char key[8];

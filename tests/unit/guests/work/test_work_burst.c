@@ -5,16 +5,14 @@
  * Method: the queue is paused until all tasks are in it, so that the worker takes them together.
  *         The payload of a task says what its function does. Semaphores decide the order. Where
  *         time matters, the clock is a variable. */
-#include <semaphore.h>
 
 #include "cellar_task.h"
-#include "tests/support/t.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/task_calls.h"
 
 #define TASKS 16
 
 static cellar_pool *p;
-static sem_t began, go_on;
 static char ran[1024];
 static atomic_uint ran_count;
 static cellar_task_id id[TASKS + 1];
@@ -30,7 +28,7 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
     ran[atomic_fetch_add(&ran_count, 1)] = what;
     if (what == 'H') {
         sem_post(&began);
-        while (sem_wait(&go_on) != 0) { }
+        wait_for(&go_on);
     } else if (what == 'R' && t->attempt == 1) {
         v = cellar_verdict_retry_after(0);
     } else if (what == 'F') {
@@ -41,7 +39,7 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
     } else if (what == 'P') {
         T_EQ_I64(cellar_task_progress(t, 1, 2, "half"), CELLAR_OK);
         sem_post(&began);
-        while (sem_wait(&go_on) != 0) { }
+        wait_for(&go_on);
     } else if (what == 'L' || what == 'M') { /* a long one */
         atomic_fetch_add(&now_ms, 900);
     } else if (what == 'C') { /* until it is cancelled */
@@ -63,7 +61,7 @@ static int64_t read_now(void *ctx)
     if (atomic_load(&stalls) && pthread_getname_np(pthread_self(), name, sizeof name) == 0 &&
         strcmp(name, "cellar-task") == 0 && atomic_exchange(&stalls, false)) {
         sem_post(&began);
-        while (sem_wait(&go_on) != 0) { }
+        wait_for(&go_on);
     }
     return ms;
 }
@@ -79,7 +77,7 @@ static void open_it(uint32_t workers)
     }
     memset(ran, 0, sizeof ran);
     atomic_store(&ran_count, 0);
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
     T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
 }
@@ -92,11 +90,6 @@ static void start(const char *payloads)
         T_REQUIRE(cellar_task_submit(p, "t", &payloads[i], 1, NULL, &id[i]) == CELLAR_OK);
     }
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
-}
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
 }
 
 static cellar_pool_stats figures(void)
@@ -123,54 +116,56 @@ static void finish(void)
     T_EQ_U64(r.abandoned + r.still_running, 0);
     T_EQ_U64(figures().live, 0);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    atomic_store(&now_ms, 0);
+}
+
+static void open_on_clock(void)
+{
+    atomic_store(&now_ms, 1000000);
+    open_it(1);
+}
+
+/* Let one worker take the tasks together, until one of them holds it. */
+static void hold(const char *payloads)
+{
+    open_it(1);
+    start(payloads);
+    wait_for(&began);
+}
+
+static void let_go(void)
+{
+    sem_post(&go_on);
+    finish();
 }
 
 T_CASE(taken_tasks_show_their_real_state)
 {
-    open_it(1);
-    start("abHdefghijklmnop");
-    wait_for(&began);
+    hold("abHdefghijklmnop");
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND); /* ended */
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_RUNNING);
     T_EQ_I64(state_of(id[3]), CELLAR_TASK_QUEUED);
     T_EQ_U64(figures().running, 1);
     T_EQ_U64(figures().started, 3);
     T_EQ_U64(figures().ok, 2);
-    sem_post(&go_on);
-    finish();
-    T_EQ_STR(ran, "abHdefghijklmnop");
-}
-
-T_CASE(figures_count_what_ran_before_the_next_lock)
-{
-    open_it(1);
-    start("abHdefghijklmnop");
-    wait_for(&began);
-    T_EQ_U64(figures().ok, 2);
-    T_EQ_U64(figures().running, 1);
     T_EQ_U64(figures().live, 14);
-    sem_post(&go_on);
-    finish();
+    let_go();
+    T_EQ_STR(ran, "abHdefghijklmnop");
 }
 
 T_CASE(cancelled_task_of_a_burst_does_not_begin)
 {
-    open_it(1);
-    start("Hbcdefghijklmnop");
-    wait_for(&began);
+    hold("Hbcdefghijklmnop");
     T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK);
     T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_PENDING);
     T_EQ_I64(cellar_task_cancel(p, id[9]), CELLAR_OK);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_EQ_STR(ran, "Hcdefghiklmnop");
 }
 
 T_CASE(paused_queue_begins_no_task_of_a_burst)
 {
-    open_it(1);
-    start("Hbcdefghijklmnop");
-    wait_for(&began);
+    hold("Hbcdefghijklmnop");
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     sem_post(&go_on);
     while (figures().ok == 0) { sched_yield(); }
@@ -183,12 +178,9 @@ T_CASE(paused_queue_begins_no_task_of_a_burst)
 T_CASE(higher_priority_goes_before_a_burst)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
-    open_it(1);
-    start("Hbcdefghijklmnop");
-    wait_for(&began);
+    hold("Hbcdefghijklmnop");
     T_EQ_I64(cellar_task_submit(p, "t", "!", 1, &o, NULL), CELLAR_OK);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_EQ_STR(ran, "H!bcdefghijklmnop");
 }
 
@@ -200,8 +192,7 @@ T_CASE(other_queue_gets_its_share_in_spite_of_a_burst)
     start("Hbcdefghijklmnop");
     wait_for(&began);
     T_EQ_I64(cellar_task_submit(p, "o", "!", 1, NULL, NULL), CELLAR_OK);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_CHECK(ran[1] == '!' || ran[2] == '!'); /* equal weights: they take turns */
 }
 
@@ -211,8 +202,7 @@ T_CASE(idle_worker_takes_the_rest_of_a_burst)
     start("Hbcdefghijklmnop");
     wait_for(&began);
     while (figures().ok != TASKS - 1) { sched_yield(); }
-    sem_post(&go_on);
-    finish();
+    let_go();
 }
 
 T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
@@ -222,8 +212,7 @@ T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
     wait_for(&began);
     wait_for(&began); /* by the other worker, without a call of this thread */
     sem_post(&go_on);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_EQ_U64(atomic_load(&ran_count), TASKS);
 }
 
@@ -255,9 +244,7 @@ T_CASE(other_verdicts_end_a_burst)
 T_CASE(progress_in_a_burst_is_of_one_task)
 {
     cellar_task_status st = cellar_task_status_default();
-    open_it(1);
-    start("aPcdefghijklmnoH");
-    wait_for(&began);
+    hold("aPcdefghijklmnoH");
     T_EQ_I64(task_status(p, id[1], &st), CELLAR_OK);
     T_EQ_U64(st.progress_current, 1);
     T_EQ_STR(st.message, "half");
@@ -266,16 +253,13 @@ T_CASE(progress_in_a_burst_is_of_one_task)
     T_EQ_I64(task_status(p, id[TASKS - 1], &st), CELLAR_OK);
     T_EQ_U64(st.progress_current, 0);
     T_EQ_STR(st.message, "");
-    sem_post(&go_on);
-    finish();
+    let_go();
 }
 
 T_CASE(drain_abandons_what_a_burst_has_not_begun)
 {
     cellar_drain_report r = cellar_drain_report_default();
-    open_it(1);
-    start("abHdefghijklmnop");
-    wait_for(&began);
+    hold("abHdefghijklmnop");
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_E_BUSY);
     T_EQ_U64(r.abandoned, TASKS - 3);
     T_EQ_U64(r.still_running, 1);
@@ -294,21 +278,16 @@ static bool count_queued(const cellar_task_status *st, void *ctx)
 T_CASE(list_shows_tasks_of_a_burst_as_queued)
 {
     uint32_t queued = 0;
-    open_it(1);
-    start("Hbcdefghijklmnop");
-    wait_for(&began);
+    hold("Hbcdefghijklmnop");
     T_EQ_I64(cellar_task_list(p, NULL, NULL, count_queued, &queued), CELLAR_OK);
     T_EQ_U64(queued, TASKS - 1);
-    sem_post(&go_on);
-    finish();
+    let_go();
 }
 
 T_CASE(task_follows_one_of_a_burst)
 {
     const cellar_task_item item = { "t", "!", 1, NULL };
-    open_it(1);
-    start("Hbcdefghijklmnop");
-    wait_for(&began);
+    hold("Hbcdefghijklmnop");
     T_EQ_I64(submit_after(p, id[0], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
     T_EQ_I64(submit_after(p, id[5], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
     T_EQ_I64(submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
@@ -332,8 +311,7 @@ T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
     T_EQ_I64(cellar_task_submit(p, "t", "1", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "t", "2", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "t", "3", 1, NULL, NULL), CELLAR_E_BUSY);
-    sem_post(&go_on);
-    finish();
+    let_go();
 }
 
 /* ---- time-outs ---- */
@@ -343,8 +321,7 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .hard_timeout_ms = 5000,
                            .queue = "default" };
     int64_t wait_ms;
-    atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_on_clock();
     T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     for (size_t i = 0; i < TASKS; i++) {
@@ -362,14 +339,12 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
     finish();
     T_EQ_U64(atomic_load(&ran_count), TASKS);
-    atomic_store(&now_ms, 0);
 }
 
 T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
-    atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_on_clock();
     T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
     for (int round = 0; round < 20; round++) {
         for (size_t i = 0; i < TASKS; i++) {
@@ -382,14 +357,12 @@ T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
     T_EQ_U64(figures().ok, 20 * TASKS);
     T_EQ_U64(figures().timed_out, 0);
     finish();
-    atomic_store(&now_ms, 0);
 }
 
 T_CASE(time_out_of_a_task_begins_after_its_submit)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
-    atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_on_clock();
     T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
     atomic_store(&stalls, true);
     T_REQUIRE(cellar_task_submit(p, "t", "a", 1, NULL, &id[0]) == CELLAR_OK);
@@ -401,10 +374,8 @@ T_CASE(time_out_of_a_task_begins_after_its_submit)
     wait_for(&began);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures().timed_out, 0);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_EQ_U64(atomic_load(&ran_count), 1);
-    atomic_store(&now_ms, 0);
 }
 
 static atomic_uint freed;
@@ -436,8 +407,7 @@ T_CASE(payload_outlives_the_time_out_of_a_later_task)
     T_REQUIRE(payload != NULL);
     *payload = 'T';
     atomic_store(&freed, 0);
-    atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_on_clock();
     T_EQ_I64(cellar_task_register(p, "timed", outlives, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     T_REQUIRE(cellar_task_submit(p, "timed", "a", 1, NULL, NULL) == CELLAR_OK);
@@ -451,10 +421,9 @@ T_CASE(payload_outlives_the_time_out_of_a_later_task)
     T_EQ_U64(figures().timed_out, 1);
     T_REQUIRE(cellar_task_submit(p, "t", "H", 1, NULL, NULL) == CELLAR_OK);
     wait_for(&began); /* the other worker has left its last task */
-    for (int i = 0; i < 2; i++) { sem_post(&go_on); }
+    post_many(&go_on, 2);
     finish();
     T_EQ_U64(atomic_load(&freed), 1);
-    atomic_store(&now_ms, 0);
 }
 
 /* ---- several queues ---- */
@@ -527,16 +496,14 @@ T_CASE(heavier_queue_goes_before_bursts_of_strict_order)
     wait_for(&began); /* in a burst; y has tasks */
     const uint32_t before = atomic_load(&ran_count);
     T_REQUIRE(cellar_task_submit(p, "f", "!", 1, NULL, NULL) == CELLAR_OK);
-    sem_post(&go_on);
-    finish();
+    let_go();
     T_EQ_I64(ran[before], '!'); /* the next one */
     order = CELLAR_POOL_WEIGHTED;
 }
 
 T_CASE(long_functions_of_two_queues_take_turns)
 {
-    atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_on_clock();
     fill_queues("LM", 0);
     for (int i = 0; i < 128; i++) {
         const char *name = i % 2 == 0 ? "L" : "M";
@@ -547,7 +514,6 @@ T_CASE(long_functions_of_two_queues_take_turns)
     for (size_t at = 2 * TASKS + 1; at < 128; at++) { /* the first ones may have been bursts */
         T_CHECK(ran[at] != ran[at + 1]);
     }
-    atomic_store(&now_ms, 0);
 }
 
 T_MAIN("work_burst")

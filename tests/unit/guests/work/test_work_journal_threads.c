@@ -9,6 +9,7 @@
 
 #include "cellar_task.h"
 #include "tests/support/folder.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/t.h"
 #include "tests/support/task_calls.h"
 #include "work/task_types.h"
@@ -96,10 +97,8 @@ static void *caller(void *arg)
 static void calls(uint32_t rounds)
 {
     pthread_t t[THREADS];
-    for (uint32_t i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, caller, (void *)(uintptr_t)rounds) == 0);
-    }
-    for (uint32_t i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    start_threads(t, THREADS, caller, (void *)(uintptr_t)rounds);
+    join_threads(t, THREADS);
     cellar_drain_report report = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &report), CELLAR_OK);
     T_EQ_U64(report.journaled + report.abandoned + report.still_running, 0);
@@ -198,10 +197,8 @@ T_CASE(a_task_that_ends_meanwhile_decides)
     pthread_t t[THREADS];
     const uint32_t rounds = 60 / (T_COST > 1 ? 6 : 1);
     attached = 0;
-    for (uint32_t i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, attaches, (void *)(uintptr_t)rounds) == 0);
-    }
-    for (uint32_t i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    start_threads(t, THREADS, attaches, (void *)(uintptr_t)rounds);
+    join_threads(t, THREADS);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
     T_EQ_U64(figures().ok, THREADS * rounds + attached);
     T_EQ_U64(figures().live, 0);
@@ -280,9 +277,7 @@ T_CASE(submit_beside_the_removal_of_its_name_leaves_no_task)
     pthread_t other[THREADS];
     cellar_err err;
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
-    for (uint32_t i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&other[i], NULL, submits_on, &over) == 0);
-    }
+    start_threads(other, THREADS, submits_on, &over);
     for (uint32_t i = 0; i < 40; i++) {
         const uint64_t before = figures().submitted;
         T_EQ_I64(cellar_task_register(p, "gone", runs, NULL, NULL), CELLAR_OK);

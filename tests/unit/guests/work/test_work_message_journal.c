@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/journal_kit.h"
 
 static cellar_bus_group_config group_opts;
@@ -582,10 +583,8 @@ T_CASE(publishers_share_commits)
     open_it();
     add("q", "one", handles);
     add("q", "two", handles);
-    for (int i = 0; i < SENDERS; i++) {
-        T_REQUIRE(pthread_create(&thread[i], NULL, sender, NULL) == 0);
-    }
-    for (int i = 0; i < SENDERS; i++) { T_REQUIRE(pthread_join(thread[i], NULL) == 0); }
+    start_threads(thread, SENDERS, sender, NULL);
+    join_threads(thread, SENDERS);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
     T_EQ_U64(handled, 2 * SENDERS * EACH);
     T_EQ_U64(refused, 0);

@@ -4,16 +4,14 @@
  *         at a time; a full group stops its publishers; subscribers may end their thread.
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. Load tests count each message by its number. */
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #include "base/mem.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
-#include "tests/support/t.h"
+#include "tests/support/held_kit.h"
 
 static cellar_pool *p;
-static sem_t began, go_on;
 static atomic_uint runs, freed;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
@@ -21,7 +19,7 @@ static void open_with(uint32_t workers, int64_t close_timeout_ms)
     cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
                              .close_timeout_ms = close_timeout_ms, .grace_ms = 1,
                              .block_timeout_ms = 3600000 };
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
     T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
@@ -34,11 +32,6 @@ static cellar_pool_stats of_name(const char *name)
     T_EQ_U64(st.submitted + st.requeued,
              st.ok + st.failed + st.cancelled + st.expired + st.live);
     return st;
-}
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
 }
 
 static void count_free(void *ctx)
@@ -169,14 +162,12 @@ T_CASE(groups_under_load_handle_each_message_once)
     o.ordered = 1;
     group("q", "ordered", count_ordered, &which[1], &o);
     T_EQ_I64(cellar_bus_route(p, "k.*", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
-    for (int i = 0; i < 2; i++) {
-        T_REQUIRE(pthread_create(&taker[i], NULL, take_all, NULL) == 0);
-    }
+    start_threads(taker, 2, take_all, NULL);
     for (uint32_t i = 0; i < PUBLISHERS; i++) {
         share[i] = i;
         T_REQUIRE(pthread_create(&publisher[i], NULL, publish_share, &share[i]) == 0);
     }
-    for (uint32_t i = 0; i < PUBLISHERS; i++) { pthread_join(publisher[i], NULL); }
+    join_threads(publisher, PUBLISHERS);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
     T_EQ_U64(of_name(NULL).ok, 3 * PUBLISHERS * each);
     for (uint32_t i = 0; i < PUBLISHERS * each; i++) {
@@ -184,7 +175,7 @@ T_CASE(groups_under_load_handle_each_message_once)
             if (!T_EQ_U64(atomic_load(&handled[g][i]), 1)) { break; }
         }
     }
-    for (int i = 0; i < 2; i++) { pthread_join(taker[i], NULL); }
+    join_threads(taker, 2);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
 
@@ -306,7 +297,7 @@ T_CASE(hold_ends_while_the_function_runs)
     wait_for(&began);
     wait_for(&began); /* the hold of the first delivery ended */
     T_CHECK(of_name("q").timed_out >= 1);
-    for (int i = 0; i < 8; i++) { sem_post(&go_on); }
+    post_many(&go_on, 8);
     drain_and_close();
 }
 
@@ -336,7 +327,7 @@ T_CASE(expired_message_runs_in_no_burst)
     }
     atomic_fetch_add(&now_ms, 20);
     sem_post(&go_on);
-    for (int i = 0; i < 2; i++) { wait_for(&began); } /* a drain allows no bursts */
+    wait_for_many(&began, 2); /* a drain allows no bursts */
     drain_and_close();
     T_EQ_U64(atomic_load(&runs), 3);
 }
@@ -445,8 +436,7 @@ T_CASE(forked_child_cannot_publish)
     if (child == 0) { _exit(child_of(t)); }
     T_EQ_I64(end_of(child), 0);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    sem_post(&go_on);
-    sem_post(&go_on);
+    post_many(&go_on, 2);
     drain_and_close();
     T_EQ_U64(atomic_load(&runs), 2);
     T_EQ_U64(atomic_load(&freed), 1);

@@ -5,32 +5,26 @@
  *         forked child is refused; a sick disk leaves refreshes in memory.
  * Method: loaders wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
 #include "cellar_l2.h"
 #include "cellar_refresh.h"
 #include "tests/support/disk_store.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/rules.h"
 
 static cellar *c;
 static cellar_pool *r;
-static sem_t began, go_on;
 static atomic_uint calls, inside, most_inside;
 static atomic_bool gate_open; /* loaders do not wait for the test any more */
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
-}
 
 static void open_with(uint32_t parallel, int64_t close_ms)
 {
     cellar_config store_cfg = cellar_config_default();
     cellar_pool_config cfg = { .struct_size = sizeof cfg, .max_parallel = parallel,
                                .close_timeout_ms = close_ms, .grace_ms = 1 };
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     atomic_store(&calls, 0);
     atomic_store(&inside, 0);
     atomic_store(&most_inside, 0);
@@ -43,8 +37,7 @@ static void open_with(uint32_t parallel, int64_t close_ms)
 static void open_gate(void)
 {
     atomic_store(&gate_open, true);
-    sem_post(&go_on);
-    sem_post(&go_on);
+    post_many(&go_on, 2);
 }
 
 static void close_all(void)
@@ -57,6 +50,8 @@ static void add(const char *key, const char *loader)
 {
     T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), loader, 1, NULL), CELLAR_OK);
 }
+
+#define ROWS(fn) T_WITHIN(fn, open_with(2, 5000), close_all())
 
 static cellar_refresh_stats figures(void)
 {
@@ -83,22 +78,18 @@ static cellar_err held(cellar_load *l, const void *key, size_t len, void *ctx)
     return quick(l, key, len, ctx);
 }
 
-T_CASE(at_most_max_parallel_loads_run)
+T_CASE_ON(at_most_max_parallel_loads_run, ROWS)
 {
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     for (char key[2] = "a"; key[0] < 'g'; key[0]++) { add(key, "held"); }
     for (int i = 0; i < 50; i++) {
-        wait_for(&began);
-        wait_for(&began);
+        wait_for_many(&began, 2);
         T_EQ_U64(atomic_load(&inside), 2);
-        sem_post(&go_on);
-        sem_post(&go_on);
+        post_many(&go_on, 2);
     }
     open_gate();
     T_EQ_I64(cellar_refresh_remove(r, c, "a", 1), CELLAR_OK);
     T_EQ_U64(atomic_load(&most_inside), 2);
-    close_all();
 }
 
 /* A loader calls the pool and the cache: no lock is held. */
@@ -157,16 +148,14 @@ static cellar_err leaving_lister(cellar_refresh_keys *keys, const char *pattern,
     pthread_exit(NULL);
 }
 
-T_CASE(thread_that_ends_is_replaced)
+T_CASE_ON(thread_that_ends_is_replaced, ROWS)
 {
     cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = leaving_lister };
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "leave", leave, NULL, &o), CELLAR_OK);
     add("k", "leave");
     cellar_refresh_opts all = { .struct_size = sizeof all, .pattern = 1 };
     T_EQ_I64(cellar_refresh_add(r, c, "*", 1, "leave", 1, &all), CELLAR_OK);
-    for (int i = 0; i < 6; i++) { wait_for(&began); }
-    close_all();
+    wait_for_many(&began, 6);
 }
 
 static void *add_and_remove(void *ctx)
@@ -189,31 +178,28 @@ static bool count_rows(const cellar_refresh_info *info, void *ctx)
     return true;
 }
 
-T_CASE(calls_from_many_threads_keep_every_count)
+T_CASE_ON(calls_from_many_threads_keep_every_count, ROWS)
 {
     pthread_t t[4];
     unsigned first[4];
     uint64_t rows = 0;
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
     for (unsigned i = 0; i < 4; i++) {
         first[i] = i;
         T_REQUIRE(pthread_create(&t[i], NULL, add_and_remove, &first[i]) == 0);
     }
     for (int i = 0; i < 20; i++) { T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK); }
-    for (unsigned i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+    join_threads(t, 4);
     rows = 0;
     T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK);
     const cellar_refresh_stats st = figures();
     T_EQ_U64(st.rows, rows);
     T_EQ_U64(st.uncovered, 0);
     T_CHECK(st.ok <= atomic_load(&calls));
-    close_all();
 }
 
-T_CASE(forked_child_is_refused_by_the_calls_of_rows)
+T_CASE_ON(forked_child_is_refused_by_the_calls_of_rows, ROWS)
 {
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     add("k", "held");
     wait_for(&began);
@@ -235,7 +221,6 @@ T_CASE(forked_child_is_refused_by_the_calls_of_rows)
     T_EQ_I64(status, 0);
     open_gate();
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_OK);
-    close_all();
 }
 
 static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void *ctx)
@@ -250,13 +235,11 @@ static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void 
     return err;
 }
 
-T_CASE(child_of_a_loader_closes_nothing)
+T_CASE_ON(child_of_a_loader_closes_nothing, ROWS)
 {
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "fork", fork_inside, NULL, NULL), CELLAR_OK);
     add("k", "fork");
     wait_for(&began);
-    close_all();
 }
 
 /* Each write of the disk fails: values are refreshed in memory, and count as refreshed. */
@@ -320,11 +303,10 @@ T_CASE(new_rules_wait_for_no_load_and_its_value_is_not_stored)
     close_all();
 }
 
-T_CASE(rows_are_no_tasks_and_end_with_a_drain)
+T_CASE_ON(rows_are_no_tasks_and_end_with_a_drain, ROWS)
 {
     cellar_pool_stats st = cellar_pool_stats_default();
     cellar_drain_report report = cellar_drain_report_default();
-    open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
     for (char key[2] = "a"; key[0] < 'g'; key[0]++) { add(key, "quick"); }
     while (atomic_load(&calls) < 20) { sched_yield(); }
@@ -337,7 +319,6 @@ T_CASE(rows_are_no_tasks_and_end_with_a_drain)
     add("late", "quick");
     for (int i = 0; i < 20; i++) { T_CHECK(cellar_tick(r, 0, NULL) >= 0); }
     T_EQ_U64(atomic_load(&calls), ended);
-    close_all();
 }
 
 T_MAIN("work_refresh_threads")

@@ -6,18 +6,16 @@
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
 #include <dirent.h>
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
 #include "base/mem.h"
 #include "cellar_task.h"
-#include "tests/support/t.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/task_calls.h"
 #include "work/task_types.h"
 
 static cellar_pool *p;
-static sem_t began, go_on;
 static atomic_uint runs, freed;
 static _Atomic pthread_t runner;
 static cellar_pool_config config;
@@ -27,7 +25,7 @@ static void open_with(uint32_t workers)
     config = cellar_pool_config_default();
     config.workers = workers;
     config.close_timeout_ms = 60000;
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
 }
@@ -43,17 +41,14 @@ static cellar_pool_stats figures(void)
     return st;
 }
 
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
-}
-
 static void close_it(void) { T_EQ_I64(cellar_pool_close(p), CELLAR_OK); }
 
 static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
 {
     T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
 }
+
+#define WORKER(fn) T_WITHIN(fn, (open_with(1), open_it()), close_it())
 
 static cellar_task_id submit(const char *name)
 {
@@ -131,7 +126,7 @@ T_CASE(task_runs_on_a_thread_of_the_pool)
     open_it();
     name_it("q", quick, NULL);
     for (int i = 0; i < 5; i++) { (void)submit("q"); }
-    for (int i = 0; i < 5; i++) { wait_for(&began); }
+    wait_for_many(&began, 5);
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
     T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, &o, NULL), CELLAR_OK);
     wait_for(&began);
@@ -142,16 +137,14 @@ T_CASE(task_runs_on_a_thread_of_the_pool)
 
 /* ---- threads that end, attempts that hang ---- */
 
-T_CASE(task_pthread_exit)
+T_CASE_ON(task_pthread_exit, WORKER)
 {
     const cellar_task_opts o = fast(20);
     cellar_task_status st = cellar_task_status_default();
-    open_with(1);
-    open_it();
     name_it("exits", exits, &o);
     name_it("q", quick, NULL);
     const cellar_task_id id = submit("exits");
-    for (int i = 0; i < 20; i++) { wait_for(&began); } /* each time on another thread */
+    wait_for_many(&began, 20); /* each time on another thread */
     (void)submit("q");
     wait_for(&began);
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
@@ -159,7 +152,6 @@ T_CASE(task_pthread_exit)
     T_EQ_I64(st.state, CELLAR_TASK_FAILED);
     T_EQ_STR(st.error, "ended its thread");
     T_EQ_U64(figures().thread_ends, 20);
-    close_it();
 }
 
 static void *tick_alone(void *arg)
@@ -242,26 +234,21 @@ static cellar_verdict until_cancelled(const cellar_task *t, void *ctx)
     return cellar_verdict_retry();
 }
 
-T_CASE(soft_timeout_sets_the_flag)
+T_CASE_ON(soft_timeout_sets_the_flag, WORKER)
 {
     cellar_task_opts o = fast(2);
     o.timeout_ms = 1;
     o.hard_timeout_ms = 3600000;
-    open_with(1);
-    open_it();
     name_it("u", until_cancelled, &o);
     const cellar_task_id id = submit("u");
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
     T_EQ_U64(figures().failed, 1);
     T_EQ_U64(figures().retried, 1);
     T_EQ_U64(figures().timed_out, 0);
-    close_it();
 }
 
-T_CASE(cancel_reaches_a_running_task)
+T_CASE_ON(cancel_reaches_a_running_task, WORKER)
 {
-    open_with(1);
-    open_it();
     name_it("u", until_cancelled, NULL);
     const cellar_task_id id = submit("u");
     wait_for(&began);
@@ -269,7 +256,6 @@ T_CASE(cancel_reaches_a_running_task)
     const cellar_err err = cellar_task_wait(p, id, 60000, NULL);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it has ended, or is forgotten */
     T_EQ_U64(figures().cancelled, 1);
-    close_it();
 }
 
 /* ---- waits ---- */
@@ -323,19 +309,15 @@ T_CASE(tasks_that_wait_for_each_other_are_refused)
     name_it("w", waits_for_other, NULL);
     pair[0] = submit("w");
     pair[1] = submit("w");
-    wait_for(&began);
-    wait_for(&began);
-    sem_post(&go_on);
-    sem_post(&go_on);
+    wait_for_many(&began, 2);
+    post_many(&go_on, 2);
     close_it();
     T_EQ_U64(atomic_load(&deadlocks), 1);
 }
 
-T_CASE(wait_from_outside_times_out_and_ends)
+T_CASE_ON(wait_from_outside_times_out_and_ends, WORKER)
 {
     cellar_task_status st = cellar_task_status_default();
-    open_with(1);
-    open_it();
     name_it("h", held, NULL);
     const cellar_task_id id = submit("h");
     wait_for(&began);
@@ -348,7 +330,6 @@ T_CASE(wait_from_outside_times_out_and_ends)
     const cellar_err err = cellar_task_wait(p, id, 60000, &st);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
     if (err == CELLAR_OK) { T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED); }
-    close_it();
 }
 
 /* ---- a full pool ---- */
@@ -382,12 +363,10 @@ T_CASE(name_is_removed_beside_its_submits)
         config.max_names = 1;
         open_it();
         name_it("gone", quick, &o);
-        for (int k = 0; k < 2; k++) {
-            T_REQUIRE(pthread_create(&thread[k], NULL, submits_until_removed, &submitted) == 0);
-        }
+        start_threads(thread, 2, submits_until_removed, &submitted);
         while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
         T_EQ_I64(err, CELLAR_OK);
-        for (int k = 0; k < 2; k++) { T_REQUIRE(pthread_join(thread[k], NULL) == 0); }
+        join_threads(thread, 2);
         T_EQ_U64(figures().submitted, atomic_load(&submitted));
         T_EQ_U64(figures().live, 0);
         name_it("next", quick, NULL); /* in its place */
@@ -444,9 +423,7 @@ T_CASE(takes_wait_for_tasks_until_the_drain)
     open_with(1);
     open_it();
     name_it("l", NULL, &o);
-    for (int i = 0; i < 3; i++) {
-        T_REQUIRE(pthread_create(&thread[i], NULL, taker, &taken) == 0);
-    }
+    start_threads(thread, 3, taker, &taken);
     for (int i = 0; i < 300; i++) {
         T_EQ_I64(cellar_task_submit(p, "l", NULL, 0, i % 3 == 0 ? &later : NULL, NULL), CELLAR_OK);
         if (i % 50 != 0) { continue; }
@@ -454,7 +431,7 @@ T_CASE(takes_wait_for_tasks_until_the_drain)
         T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "pull", 0), CELLAR_OK);
     }
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
-    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(thread[i], NULL) == 0); }
+    join_threads(thread, 3);
     T_EQ_U64(atomic_load(&taken), 300);
     close_it();
 }
@@ -498,14 +475,14 @@ T_CASE(drain_leaves_what_does_not_end)
     open_it();
     name_it("h", held, NULL);
     for (int i = 0; i < 104; i++) { (void)submit("h"); }
-    for (int i = 0; i < 4; i++) { wait_for(&began); }
+    wait_for_many(&began, 4);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 1, &r), CELLAR_E_BUSY);
     T_EQ_U64(r.finished, 0);
     T_EQ_U64(r.abandoned, 100);
     T_EQ_U64(r.still_running, 4);
     T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
     T_EQ_U64(figures().live, 4); /* the pool is still there */
-    for (int i = 0; i < 4; i++) { sem_post(&go_on); }
+    post_many(&go_on, 4);
     cellar_err err;
     while ((err = cellar_pool_close(p)) == CELLAR_E_BUSY) { }
     T_EQ_I64(err, CELLAR_OK);
@@ -532,12 +509,10 @@ static void *release_in_drain(void *arg)
     return arg;
 }
 
-T_CASE(drain_report_exact_with_submits_of_tasks)
+T_CASE_ON(drain_report_exact_with_submits_of_tasks, WORKER)
 {
     cellar_drain_report r = cellar_drain_report_default();
     pthread_t t;
-    open_with(1);
-    open_it();
     name_it("h", held, NULL);
     name_it("s", spawns, NULL);
     (void)submit("h");
@@ -553,7 +528,6 @@ T_CASE(drain_report_exact_with_submits_of_tasks)
     T_EQ_U64(r.still_running, 0);
     T_EQ_U64(figures().submitted, r.finished);
     T_EQ_U64(atomic_load(&runs), 1 + 10 * 31);
-    close_it();
 }
 
 enum { PRODUCERS = 3 };
@@ -582,15 +556,13 @@ T_CASE(pool_resize_under_load)
     config.queue_cap = 500;
     open_it();
     name_it("q", quick, NULL);
-    for (int i = 0; i < PRODUCERS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, produce, NULL) == 0);
-    }
+    start_threads(t, PRODUCERS, produce, NULL);
     for (int i = 0; i < 10; i++) {
         const uint32_t n = sizes_of[i % 5];
         T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, n), CELLAR_OK);
         while (figures().workers != n) { sched_yield(); }
     }
-    for (int i = 0; i < PRODUCERS; i++) { pthread_join(t[i], NULL); }
+    join_threads(t, PRODUCERS);
     cellar_drain_report r = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 600000, &r), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), atomic_load(&accepted)); /* each once */
@@ -667,7 +639,7 @@ T_CASE(calls_from_many_threads_keep_every_count)
         T_REQUIRE(pthread_create(&t[i], NULL, meddle, (void *)i) == 0);
     }
     for (int i = 0; i < 100; i++) { (void)figures(); }
-    for (int i = 0; i < PRODUCERS; i++) { pthread_join(t[i], NULL); }
+    join_threads(t, PRODUCERS);
     cellar_drain_report r = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 600000, &r), CELLAR_OK);
     T_EQ_U64(figures().live, 0);
@@ -808,53 +780,37 @@ static cellar_verdict forks(const cellar_task *t, void *ctx)
     return quick(t, ctx);
 }
 
-T_CASE(task_may_fork)
+T_CASE_ON(task_may_fork, WORKER)
 {
-    open_with(1);
-    open_it();
     name_it("forks", forks, NULL);
     (void)submit("forks");
     wait_for(&began);
-    close_it();
 }
 
-static cellar_verdict returns(const cellar_task *t, void *ctx)
-{
-    (void)t, (void)ctx;
-    sem_post(&began);
-    return cellar_verdict_ok();
-}
-
-T_CASE(attempts_that_end_in_time_wake_the_timers_once)
+T_CASE_ON(attempts_that_end_in_time_wake_the_timers_once, WORKER)
 {
     cellar_task_opts o = cellar_task_opts_default();
     o.timeout_ms = 3600000;
-    open_with(1);
-    open_it();
-    name_it("returns", returns, &o);
+    name_it("quick", quick, &o);
     const uint32_t before = atomic_load(&p->bell);
     for (int i = 0; i < 100; i++) {
-        (void)submit("returns");
+        (void)submit("quick");
         wait_for(&began);
     }
     T_CHECK(atomic_load(&p->bell) - before <= 1);
-    close_it();
 }
 
-T_CASE(each_delay_after_an_idle_time_wakes_the_timers)
+T_CASE_ON(each_delay_after_an_idle_time_wakes_the_timers, WORKER)
 {
     const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 2 };
-    open_with(1);
-    open_it();
-    name_it("returns", returns, NULL);
+    name_it("quick", quick, NULL);
     for (uint32_t i = 0; i < 3; i++) {
         const uint32_t before = atomic_load(&p->bell);
-        T_EQ_I64(cellar_task_submit(p, "returns", NULL, 0, &o, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "quick", NULL, 0, &o, NULL), CELLAR_OK);
         /* The first look of the thread may find the first one. */
         if (i != 0) { T_EQ_U64(atomic_load(&p->bell) - before, 1); }
         wait_for(&began);
     }
-    close_it();
 }
 
 T_CASE(open_without_memory_is_refused)

@@ -4,32 +4,25 @@
  *         a change is in force when its call returns.
  * Method: jobs wait for the test, and the test for jobs, by semaphores: no sleep decides anything.
  *         The clock of the system drives the pool. */
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #include "base/mem.h"
 #include "base/thread_record.h"
 #include "cellar_schedule.h"
+#include "tests/support/held_kit.h"
 #include "tests/support/schedule_kit.h"
-#include "tests/support/t.h"
 
 static cellar_pool *s;
-static sem_t began, go_on;
 static atomic_uint runs, freed;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
 {
     cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
                              .close_timeout_ms = close_timeout_ms, .grace_ms = 1 };
-    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    init_gates();
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
     T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
-}
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0) { }
 }
 
 static void quick(const cellar_task *f, void *ctx)
@@ -121,8 +114,7 @@ T_CASE(run_that_waits_moves_to_the_schedule_added_again)
     T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
     T_EQ_U64(figures().skipped_change, 0);
     sem_post(&go_on);
-    wait_for(&began);
-    wait_for(&began);
+    wait_for_many(&began, 2);
     T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 3);
     T_EQ_U64(atomic_load(&freed), 5);
@@ -155,7 +147,7 @@ T_CASE(job_that_ends_its_thread_has_ended)
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
     T_EQ_I64(schedule_every(s, "exits", 1, exits, NULL, &o), CELLAR_OK);
-    for (int i = 0; i < 20; i++) { wait_for(&began); } /* each time on another thread */
+    wait_for_many(&began, 20); /* each time on another thread */
     T_EQ_I64(cellar_schedule_remove(s, "exits"), CELLAR_OK);
     T_EQ_I64(schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
     wait_for(&began);
@@ -253,7 +245,7 @@ T_CASE(changes_from_many_threads_keep_every_count)
         T_CHECK(n <= 2 * CHANGERS);
         (void)cellar_tick(s, 0, NULL);
     }
-    for (int i = 0; i < CHANGERS; i++) { pthread_join(t[i], NULL); }
+    join_threads(t, CHANGERS);
     T_EQ_U64(figures().schedules, 0);
     const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
     T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
