@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cellar_observe.h"
 #include "tests/support/t.h"
 
 /* Rewrite a sample line, `name{a="b"} 1`, as the object that stands for it. */
@@ -46,6 +47,24 @@ T_INLINE void metrics_are_the_same(const char *text, const char *json)
     }
     T_EQ_STR(at, "]}\n");
     T_CHECK(count > 5);
+}
+
+/* Check each call that writes the figures of an object. Return them as text. */
+T_INLINE const char *metrics_of(void *object)
+{
+    static char text[65536], json[131072];
+    size_t len, json_len;
+    T_EQ_I64(cellar_metrics_write(object, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(len, strlen(text));
+    T_EQ_I64(cellar_stats_json(object, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_U64(json_len, strlen(json));
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_stats_json(object, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(object, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, strlen(text));
+    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    return text;
 }
 
 #endif

@@ -65,22 +65,27 @@ static cellar_err flush(const cellar_batch *batch, void *ctx)
     return bad ? CELLAR_E_DENIED : CELLAR_OK;
 }
 
-static cellar_batcher_config config_of(cellar_host_config *h)
+static cellar_host_config host;
+static cellar_batcher_config config;
+
+static void defaults(void)
 {
-    *h = cellar_host_config_default();
-    h->clock = read_clock;
-    h->no_threads = 1;
-    cellar_batcher_config c = { .struct_size = sizeof c, .host = h };
-    return c;
+    host = cellar_host_config_default();
+    config = cellar_batcher_config_default();
+    host.clock = read_clock;
+    host.no_threads = 1;
+    config.host = &host;
 }
 
-static void open_with(const cellar_batcher_config *c)
+static void open_with(cellar_batch_flush_fn fn)
 {
     now_ms = 1000000;
     seen_count = 0;
     fail_next = 0;
-    T_REQUIRE(cellar_batcher_open(c, flush, "ctx", &b) == CELLAR_OK);
+    T_REQUIRE(cellar_batcher_open(&config, fn, "ctx", &b) == CELLAR_OK);
 }
+
+static void open_it(void) { open_with(flush); }
 
 static cellar_batcher_stats figures(void)
 {
@@ -122,16 +127,18 @@ static void close_it(void)
     b = NULL;
 }
 
+/* Cases on a batcher that closes after them. BATCHER: the case opens it. */
+#define BATCHER(fn) T_WITHIN(fn, defaults(), close_it())
+#define OPEN(fn) T_WITHIN(fn, (defaults(), open_it()), close_it())
+
 /* ---- triggers ---- */
 
-T_CASE(batch_triggers)
+T_CASE_ON(batch_triggers, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
-    c.max_items = 3;
-    c.max_bytes = 10;
-    c.linger_ms = 100;
-    open_with(&c);
+    config.max_items = 3;
+    config.max_bytes = 10;
+    config.linger_ms = 100;
+    open_it();
     for (int i = 0; i < 7; i++) { add("g", (const char[]){ (char)('a' + i), '\0' }); }
     T_EQ_I64(tick(), 100); /* the seventh item waits */
     T_EQ_U64(seen_count, 2);
@@ -169,17 +176,14 @@ T_CASE(batch_triggers)
     T_EQ_U64(st.by_linger, 4);
     T_EQ_U64(st.calls, 8);
     T_EQ_U64(st.items + st.item_bytes + st.groups, 0);
-    close_it();
 }
 
-T_CASE(batch_by_grace_flush_and_groups)
+T_CASE_ON(batch_by_grace_flush_and_groups, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
-    c.linger_ms = 100;
-    c.max_delay_ms = 250;
-    c.max_groups = 2;
-    open_with(&c);
+    config.linger_ms = 100;
+    config.max_delay_ms = 250;
+    config.max_groups = 2;
+    open_it();
     add("g", "a");
     for (int i = 0; i < 3; i++) { /* each item starts the linger again */
         (void)pass(80);
@@ -210,7 +214,6 @@ T_CASE(batch_by_grace_flush_and_groups)
     expect(4, "four:4", CELLAR_BATCH_BY_FLUSH);
     T_EQ_U64(figures().by_groups, 1);
     T_EQ_U64(figures().by_flush, 3);
-    close_it();
 }
 
 /* ---- verdicts ---- */
@@ -248,12 +251,9 @@ static void is(const ends *e, cellar_batch_verdict verdict, uint32_t calls)
 }
 
 /* S3:94-102: a batch that fails is sent item by item; the item that fails is known. */
-T_CASE(seed_batch_split_single)
+T_CASE_ON(seed_batch_split_single, OPEN)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
     ends e[5];
-    open_with(&c);
     for (int i = 0; i < 5; i++) { add_noted("g", i == 2 ? "!" : "x", NULL, &e[i]); }
     (void)pass(50);
     T_EQ_U64(seen_count, 6);
@@ -265,16 +265,13 @@ T_CASE(seed_batch_split_single)
     }
     T_EQ_U64(figures().splits, 1);
     T_EQ_U64(figures().calls_failed, 2);
-    close_it();
 }
 
-T_CASE(batch_bisect)
+T_CASE_ON(batch_bisect, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
     static ends e[100];
-    c.on_failure = CELLAR_BATCH_BISECT;
-    open_with(&c);
+    config.on_failure = CELLAR_BATCH_BISECT;
+    open_it();
     for (unsigned n = 1; n <= 100; n += n < 20 ? 1 : 16) {
         for (unsigned bad = 0; bad < n && !t_failed(); bad++) {
             seen_count = 0;
@@ -290,19 +287,16 @@ T_CASE(batch_bisect)
     for (unsigned i = 0; i < 64; i++) { add_noted("g", "!", NULL, &e[i]); } /* all are bad */
     (void)pass(50);
     for (unsigned i = 0; i < 64; i++) { is(&e[i], CELLAR_BATCH_FAILED, 7); }
-    close_it();
 }
 
-T_CASE(batch_retry_backs_off)
+T_CASE_ON(batch_retry_backs_off, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
     ends e[3];
-    c.on_failure = CELLAR_BATCH_RETRY;
-    c.retry_base_ms = 1000;
-    c.retry_cap_ms = 1500;
-    c.max_attempts = 4;
-    open_with(&c);
+    config.on_failure = CELLAR_BATCH_RETRY;
+    config.retry_base_ms = 1000;
+    config.retry_cap_ms = 1500;
+    config.max_attempts = 4;
+    open_it();
     for (int round = 0; round < 50; round++) {
         seen_count = 0;
         fail_next = 3;
@@ -333,20 +327,17 @@ T_CASE(batch_retry_backs_off)
     T_EQ_U64(figures().failed, 1);
     T_EQ_U64(figures().retries, 153);
     T_EQ_I64(pass(0), INT64_MAX);
-    close_it();
 }
 
 /* A failed batch that waits for its retry blocks its track alone. A key is found in any track. */
-T_CASE(parallel_group_goes_on_beside_a_retry)
+T_CASE_ON(parallel_group_goes_on_beside_a_retry, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
     ends e[5];
-    c.on_failure = CELLAR_BATCH_RETRY;
-    c.retry_base_ms = c.retry_cap_ms = 100000;
-    c.max_items = 2;
-    c.parallel = 2;
-    open_with(&c);
+    config.on_failure = CELLAR_BATCH_RETRY;
+    config.retry_base_ms = config.retry_cap_ms = 100000;
+    config.max_items = 2;
+    config.parallel = 2;
+    open_it();
     fail_next = 1;
     add_noted("g", "a", NULL, &e[0]);
     (void)pass(50);
@@ -367,7 +358,6 @@ T_CASE(parallel_group_goes_on_beside_a_retry)
     is(&e[4], CELLAR_BATCH_OK, 1);
     T_EQ_U64(figures().groups, 0);
     T_EQ_I64(cellar_batcher_flush(b, "g"), CELLAR_E_NOT_FOUND);
-    close_it();
 }
 
 /* ---- coalescing ---- */
@@ -382,10 +372,9 @@ static cellar_err flush_and_add(const cellar_batch *batch, void *ctx)
 
 T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
+    defaults();
     ends e[6];
-    open_with(&c);
+    open_it();
     add_noted("g", "a", "k", &e[0]);
     add_noted("g", "b", NULL, &e[1]);
     add_noted("g", "c", "other", &e[2]);
@@ -407,9 +396,7 @@ T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
     is(&e[3], CELLAR_BATCH_OK, 1);
     close_it();
 
-    now_ms = 1000000;
-    seen_count = 0;
-    T_REQUIRE(cellar_batcher_open(&c, flush_and_add, "ctx", &b) == CELLAR_OK);
+    open_with(flush_and_add);
     add_noted("g", "first", "k", &e[0]);
     (void)pass(50);
     is(&e[0], CELLAR_BATCH_OK, 1); /* a call had it: it is not replaced */
@@ -424,13 +411,12 @@ T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
 
 T_CASE(full_batcher_refuses_and_counts)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
-    c.queue_items = 3;
-    c.max_bytes = 10;
-    c.queue_bytes = 12;
-    c.on_full = CELLAR_BATCH_ERROR;
-    open_with(&c);
+    defaults();
+    config.queue_items = 3;
+    config.max_bytes = 10;
+    config.queue_bytes = 12;
+    config.on_full = CELLAR_BATCH_ERROR;
+    open_it();
     for (int i = 0; i < 3; i++) { add("g", "x"); }
     T_EQ_I64(cellar_batch_add(b, "h", "x", 1, NULL), CELLAR_E_BUSY);
     T_EQ_U64(figures().rejected, 1);
@@ -440,8 +426,8 @@ T_CASE(full_batcher_refuses_and_counts)
     add("h", "12");
     T_EQ_U64(figures().rejected, 2);
     close_it();
-    c.on_full = CELLAR_BATCH_BLOCK; /* without threads no add waits */
-    open_with(&c);
+    config.on_full = CELLAR_BATCH_BLOCK; /* without threads no add waits */
+    open_it();
     for (int i = 0; i < 3; i++) { add("g", "x"); }
     T_EQ_I64(cellar_batch_add(b, "h", "x", 1, NULL), CELLAR_E_BUSY);
     T_EQ_U64(figures().blocked, 0);
@@ -452,13 +438,12 @@ T_CASE(full_batcher_refuses_and_counts)
 
 T_CASE(drain_report_exact)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
+    defaults();
     cellar_batch_report r = cellar_batch_report_default();
     ends e[8];
-    c.on_failure = CELLAR_BATCH_RETRY;
-    c.max_attempts = 2;
-    open_with(&c);
+    config.on_failure = CELLAR_BATCH_RETRY;
+    config.max_attempts = 2;
+    open_it();
     add_noted("done", "x", NULL, &e[0]);
     (void)pass(50);
     add_noted("bad", "!", NULL, &e[1]);
@@ -478,7 +463,7 @@ T_CASE(drain_report_exact)
     T_EQ_U64(r.live, 0);
     close_it();
 
-    open_with(&c);
+    open_it();
     add_noted("bad", "!", NULL, &e[0]);
     (void)pass(50);
     add_noted("g", "x", "k", &e[1]);
@@ -496,11 +481,10 @@ T_CASE(drain_report_exact)
 
 T_CASE(close_flushes_what_is_left)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
+    defaults();
     cellar_batch_report r = cellar_batch_report_default();
     ends e;
-    open_with(&c);
+    open_it();
     add_noted("g", "x", NULL, &e);
     T_EQ_I64(cellar_batcher_close(b, &r), CELLAR_OK);
     expect(0, "g:x", CELLAR_BATCH_BY_DRAIN);
@@ -573,25 +557,23 @@ T_CASE(batch_done_exactly_once)
 {
     state = t_seed();
     for (unsigned round = 0; round < 12 && !t_failed(); round++) {
-        cellar_host_config h;
-        cellar_batcher_config c = config_of(&h);
         cellar_batch_report r = cellar_batch_report_default();
         uint64_t verdicts[4] = { 0 };
-        c.on_failure = (cellar_batch_on_failure)(round % 3);
-        c.max_items = 1 + (uint32_t)draw(40);
-        c.max_bytes = 64 + draw(500);
-        c.queue_items = 200;
-        c.max_groups = 1 + (uint32_t)draw(8);
-        c.max_delay_ms = draw(2) == 0 ? 0 : 120;
-        c.retry_base_ms = 20;
-        c.parallel = round % 2 == 0 ? 1 : 1 + (uint32_t)draw(5);
-        no_order = c.parallel > 1;
+        defaults();
+        config.on_failure = (cellar_batch_on_failure)(round % 3);
+        config.max_items = 1 + (uint32_t)draw(40);
+        config.max_bytes = 64 + draw(500);
+        config.queue_items = 200;
+        config.max_groups = 1 + (uint32_t)draw(8);
+        config.max_delay_ms = draw(2) == 0 ? 0 : 120;
+        config.retry_base_ms = 20;
+        config.parallel = round % 2 == 0 ? 1 : 1 + (uint32_t)draw(5);
+        no_order = config.parallel > 1;
         memset(all, 0, sizeof all);
         memset(called, 0, sizeof called);
         for (int i = 0; i < 8; i++) { last_of_group[i] = -1; }
         next_item = 0;
-        now_ms = 1000000;
-        T_REQUIRE(cellar_batcher_open(&c, random_flush, NULL, &b) == CELLAR_OK);
+        open_with(random_flush);
         while (next_item < ITEMS - 1) {
             random_add();
             if (draw(6) == 0) { (void)pass((int64_t)draw(60)); }
@@ -657,13 +639,10 @@ static unsigned tick_until_empty(void)
     return ended;
 }
 
-T_CASE(thread_that_ends_in_a_function_loses_nothing)
+T_CASE_ON(thread_that_ends_in_a_function_loses_nothing, BATCHER)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
     ends e[4];
-    now_ms = 1000000;
-    T_REQUIRE(cellar_batcher_open(&c, exit_in_flush, NULL, &b) == CELLAR_OK);
+    open_with(exit_in_flush);
     exits_left = 2; /* the batch, and its first single item */
     for (int i = 0; i < 4; i++) { add_noted("g", "x", NULL, &e[i]); }
     now_ms += 50;
@@ -681,7 +660,6 @@ T_CASE(thread_that_ends_in_a_function_loses_nothing)
     T_EQ_U64(tick_until_empty(), 4);
     for (int i = 0; i < 4; i++) { is(&e[i], CELLAR_BATCH_OK, 1); }
     T_EQ_U64(figures().thread_ends, 6);
-    close_it();
 }
 
 /* ---- memory, arguments, figures ---- */
@@ -689,16 +667,15 @@ T_CASE(thread_that_ends_in_a_function_loses_nothing)
 T_CASE(every_missing_memory_is_a_code)
 {
     uint64_t failed = 0;
+    defaults();
     for (uint64_t nth = 1;; nth++) {
-        cellar_host_config h;
-        const cellar_batcher_config c = config_of(&h);
         ends e[40];
         cellar_err err[40];
         bool any = false;
         now_ms = 1000000;
         seen_count = fail_next = 0;
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err opened = cellar_batcher_open(&c, flush, "ctx", &b);
+        const cellar_err opened = cellar_batcher_open(&config, flush, "ctx", &b);
         if (opened == CELLAR_OK) {
             for (int i = 0; i < 40; i++) {
                 e[i] = (ends){ 0 };
@@ -734,16 +711,12 @@ static cellar_err fail_first_attempt(const cellar_batch *batch, void *ctx)
 }
 
 /* Without memory for the array of a call, a batch of 20 has two calls; each has its own attempts. */
-T_CASE(missing_memory_of_a_call_makes_it_smaller)
+T_CASE_ON(missing_memory_of_a_call_makes_it_smaller, BATCHER)
 {
-    cellar_host_config h;
-    cellar_batcher_config c = config_of(&h);
     ends e[20];
-    c.on_failure = CELLAR_BATCH_RETRY;
-    c.max_attempts = 2;
-    now_ms = 1000000;
-    seen_count = 0;
-    T_REQUIRE(cellar_batcher_open(&c, fail_first_attempt, "ctx", &b) == CELLAR_OK);
+    config.on_failure = CELLAR_BATCH_RETRY;
+    config.max_attempts = 2;
+    open_with(fail_first_attempt);
     for (int i = 0; i < 20; i++) { add_noted("g", "x", NULL, &e[i]); }
     (void)base_fault_alloc_arm(1, true);
     (void)pass(50);
@@ -755,16 +728,12 @@ T_CASE(missing_memory_of_a_call_makes_it_smaller)
         T_EQ_U64(seen[i].attempt, i % 2 + 1);
     }
     for (int i = 0; i < 20; i++) { is(&e[i], CELLAR_BATCH_OK, 2); }
-    close_it();
 }
 
-T_CASE(bad_arguments_are_refused)
+T_CASE_ON(bad_arguments_are_refused, OPEN)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
     static char name[CELLAR_BATCH_KEY_MAX + 2];
     memset(name, 'n', sizeof name - 1);
-    open_with(&c);
     T_EQ_I64(cellar_batch_add(NULL, "g", "x", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batch_add(b, "g", NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batch_add(b, name, "x", 1, NULL), CELLAR_E_TOOBIG);
@@ -784,7 +753,6 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(cellar_batcher_drain(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batcher_stats_get(b, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures().items, 2);
-    close_it();
 }
 
 static void no_free(void *block, size_t size, void *ctx)
@@ -830,32 +798,15 @@ T_CASE(open_is_refused_with_a_reason)
     T_EQ_I64(cellar_batcher_open(NULL, flush, NULL, NULL), CELLAR_E_INVAL);
 }
 
-T_CASE(metrics_are_those_of_the_registry)
+T_CASE_ON(metrics_are_those_of_the_registry, OPEN)
 {
-    char text[8192];
-    static char json[16384];
-    size_t len;
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
-    open_with(&c);
     add("g", "!");
     add("g", "x");
     (void)pass(50);
-    T_EQ_I64(cellar_metrics_write(b, text, sizeof text, &len), CELLAR_OK);
-    T_EQ_U64(len, strlen(text));
+    const char *text = metrics_of(b);
     T_CHECK(strstr(text, "cellar_batcher_items_added_total{batcher=\"batcher\"} 2\n") != NULL);
     T_CHECK(strstr(text, "verdict=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "trigger=\"linger\"} 1\n") != NULL);
-    size_t json_len;
-    T_EQ_I64(cellar_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
-    T_EQ_U64(json_len, strlen(json));
-    metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
-    T_EQ_U64(len, strlen(text));
-    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    close_it();
 }
 
 static char logged[256];
@@ -866,19 +817,16 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
     snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
-T_CASE(failed_and_abandoned_items_write_log_lines)
+T_CASE_ON(failed_and_abandoned_items_write_log_lines, BATCHER)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
-    h.log = keep_line;
-    open_with(&c);
+    host.log = keep_line;
+    open_it();
     add("secret", "!");
     (void)pass(50);
     T_EQ_STR(logged, "2 batch -14 1 items of a batch failed");
     add("secret", "x");
     T_EQ_I64(cellar_batcher_drain(b, 0, NULL), CELLAR_OK);
     T_EQ_STR(logged, "2 batch -20 1 items abandoned by a drain");
-    close_it();
 }
 
 static cellar_err use_config(void *p)
@@ -895,16 +843,12 @@ static cellar_err use_opts(void *p)
 static cellar_err fill_stats(void *p) { return cellar_batcher_stats_get(b, p); }
 static cellar_err fill_report(void *p) { return cellar_batcher_drain(b, 0, p); }
 
-T_CASE(structs_follow_the_size_rule)
+T_CASE_ON(structs_follow_the_size_rule, OPEN)
 {
-    cellar_host_config h;
-    const cellar_batcher_config c = config_of(&h);
-    open_with(&c);
-    check_in("cellar_batcher_config", &c, sizeof c, FIRST, use_config);
+    check_in("cellar_batcher_config", &config, sizeof config, FIRST, use_config);
     CHECK_IN(cellar_batch_add_opts, cellar_batch_add_opts_default(), use_opts);
     check_out("cellar_batcher_stats", sizeof(cellar_batcher_stats), fill_stats);
     check_out("cellar_batch_report", sizeof(cellar_batch_report), fill_report);
-    close_it();
 }
 
 T_MAIN("work_batch")

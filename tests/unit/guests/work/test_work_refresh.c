@@ -781,28 +781,15 @@ T_CASE(limits_of_rows_are_refused_with_a_reason)
 
 T_CASE_ON(metrics_have_the_success_ratio, ROWS)
 {
-    char text[16384];
-    static char json[16384];
-    size_t len;
     add("k", MINUTE, HOUR);
     pass(3 * MINUTE, MINUTE, NULL);
     up.down = true;
     while (figures().failed == 0) { turn(tick()); }
-    T_EQ_I64(cellar_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
-    T_EQ_U64(len, strlen(text));
+    const char *text = metrics_of(r);
     T_CHECK(strstr(text, "cellar_refresh_jobs_total{pool=\"pool\",result=\"ok\"} 3\n"));
     T_CHECK(strstr(text, "result=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_success_ratio{pool=\"pool\"} 0.750000\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_due{pool=\"pool\"} 0\n") != NULL);
-    size_t json_len;
-    T_EQ_I64(cellar_stats_json(r, json, sizeof json, &json_len), CELLAR_OK);
-    T_EQ_U64(json_len, strlen(json));
-    metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_stats_json(r, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
-    T_EQ_U64(len, strlen(text));
-    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
 }
 
 static cellar_err use_opts(void *p)
