@@ -220,8 +220,7 @@ static cellar_err bus_put(cellar_pool *p, bus_publication *l, task_body *b, task
         p->bus.count[STATS_BUS_PUBLISHED] += err == CELLAR_OK;
         p->bus.count[STATS_BUS_UNROUTED] += err == CELLAR_OK && l->unrouted;
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     l->until_ns = a.until_ns; /* a further look waits no longer */
     for (uint32_t i = 0; same && i < l->count; i++) { task_body_drop(p, d[i].body, false); }
     return err;

@@ -625,94 +625,35 @@ CELLAR_PRIVATE void journal_close(base_account *account, journal *j)
 }
 
 BASE_SIZE_END
-#else
+#else /* no journal opens, so nothing reaches the other calls */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
                                        journal **out, const char **why)
 {
-    (void)account, (void)path, (void)sync, (void)out;
     *why = "this library was built without SQLite (make SQLITE=1)";
     return CELLAR_E_UNSUPPORTED;
 }
 
-CELLAR_PRIVATE void journal_close(base_account *account, journal *j) { (void)account, (void)j; }
+CELLAR_PRIVATE void journal_close(base_account *account, journal *j) { }
+CELLAR_PRIVATE void journal_rollback(journal *j) { }
+CELLAR_PRIVATE void journal_room(journal *j, bool all) { }
+CELLAR_PRIVATE const char *journal_error(const journal *j) { return ""; }
+#define JOURNAL_NONE(call) CELLAR_PRIVATE cellar_err call { return CELLAR_E_UNSUPPORTED; }
+JOURNAL_NONE(journal_begin(journal *j))
+JOURNAL_NONE(journal_commit(journal *j))
+JOURNAL_NONE(journal_insert(journal *j, const journal_row *row))
+JOURNAL_NONE(journal_update(journal *j, const journal_row *row, bool payload))
+JOURNAL_NONE(journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len))
+JOURNAL_NONE(journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body))
+JOURNAL_NONE(journal_input_add(journal *j, const journal_input *in))
+JOURNAL_NONE(journal_schedule_write(journal *j, journal_schedule *row))
+JOURNAL_NONE(journal_count(journal *j, uint64_t *rows, uint64_t *names))
+JOURNAL_NONE(journal_read(journal *j, const journal_reader *reader))
+JOURNAL_NONE(journal_throttle(journal *j, const char *key, cellar_task_id id,
+                              int64_t until_wall_ms, int64_t now_wall_ms))
+JOURNAL_NONE(journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most))
 
-CELLAR_PRIVATE const char *journal_error(const journal *j)
-{
-    (void)j;
-    return "";
-}
-
-CELLAR_PRIVATE cellar_err journal_begin(journal *j)
-{
-    (void)j;
-    return CELLAR_E_UNSUPPORTED;
-}
-
-CELLAR_PRIVATE cellar_err journal_commit(journal *j) { return journal_begin(j); }
-
-CELLAR_PRIVATE void journal_rollback(journal *j) { (void)j; }
-
-CELLAR_PRIVATE void journal_room(journal *j, bool all) { (void)j, (void)all; }
-
-CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row)
-{
-    (void)row;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload)
-{
-    (void)row, (void)payload;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len)
-{
-    (void)j, (void)id, (void)bytes, (void)len;
-    return CELLAR_E_UNSUPPORTED;
-}
-
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body)
-{
-    (void)body, (void)id, (void)inputs;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
-{
-    (void)in;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
-{
-    (void)row;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names)
-{
-    (void)rows, (void)names;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
-{
-    (void)reader;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
-                                           int64_t until_wall_ms, int64_t now_wall_ms)
-{
-    (void)key, (void)id, (void)until_wall_ms, (void)now_wall_ms;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most)
-{
-    (void)now_wall_ms, (void)most;
-    return journal_begin(j);
-}
+#pragma GCC diagnostic pop
 #endif

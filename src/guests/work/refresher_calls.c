@@ -295,8 +295,7 @@ static cellar_err refresher_add_row(cellar_pool *p, const refresher_spec *s)
     if (err != CELLAR_OK) { return err; }
     const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
     const work_time now = work_now(&p->obj);
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     err = refresher_insert(p, row, now, &a);
     sync_drop(QUEUE, &p->lock);
     if (err != CELLAR_OK) {
@@ -375,16 +374,14 @@ CELLAR_API cellar_err cellar_refresh_remove(cellar_pool *p, cellar *c, const voi
     cellar_err err = refresher_check(p);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL || key == NULL) { return CELLAR_E_INVAL; }
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     refresher_row *row = refresher_find(p, c, key, key_len);
     if (row != NULL) {
         row->refs++;
         refresher_detach(p, row, &a);
         err = refresher_wait_row(p, row, &a);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return row != NULL ? err : CELLAR_E_NOT_FOUND;
 }
 
@@ -462,8 +459,7 @@ static bool refresher_add_rule(const cellar_policy_rule *rule, void *ctx)
 /* Doubt all rows that came from the policies of `c`; or remove those that are no longer kept. */
 static void refresher_rows_of(cellar_pool *p, const cellar *c, bool removes)
 {
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     for (refresher_row *row = p->refresh->rows, *next; row != NULL; row = next) {
         next = row->hh.next;
         if (row->c != c || (row->flags & CELLAR_REFRESH_POLICY) == 0) { continue; }
@@ -473,8 +469,7 @@ static void refresher_rows_of(cellar_pool *p, const cellar *c, bool removes)
             refresher_detach(p, row, &a);
         }
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
 }
 
 CELLAR_API cellar_err cellar_refresh_add_policies(cellar_pool *p, cellar *c, size_t *count)
@@ -556,16 +551,14 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn
     refresher_row *row = NULL;
     for (bool more = true;;) {
         cellar_refresh_info info;
-        task_after a = { .done = NULL };
-        sync_take(QUEUE, &p->lock);
+        task_after a = task_lock(p);
         if (more) {
             row = refresher_follow(p, row, now_ms, &info, &a);
         } else {
             refresher_unref(p, row, &a);
             row = NULL;
         }
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
         if (row == NULL) { return CELLAR_OK; }
         more = fn(&info, ctx);
     }

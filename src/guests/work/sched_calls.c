@@ -237,14 +237,13 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
                             const char *text, const char *zone)
 {
     const work_time now = work_now(&p->obj);
-    task_after a = { .done = NULL };
     e->times = base_mix64(cron_hash(text) + (uint64_t)o->phase) ^ cron_hash(zone);
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
     if (e->kind == CELLAR_SCHEDULE_AT && now.wall_ms > e->due_ms &&
         now.wall_ms - e->due_ms > e->grace_ms) {
         return CELLAR_E_NEVER;
     }
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     cellar_err err = sched_admit(p, e->name, o, &e->clock.name);
     sync_drop(QUEUE, &p->lock);
     if (err == CELLAR_OK && e->catches_up) { err = sched_keep_row(p, e, text, zone); }
@@ -252,8 +251,7 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     if (err != CELLAR_OK) { return err; }
     sync_take(QUEUE, &p->lock);
     err = sched_insert(p, e, o, now, &a);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return err;
 }
 
@@ -353,11 +351,9 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
 
 static void sched_let_go(cellar_pool *p, sched_entry *e)
 {
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     sched_unref(p, e, &a);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
 }
 
 static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change change)
@@ -370,8 +366,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
         if (err != CELLAR_OK) { return err; }
     }
     const work_time now = work_now(&p->obj);
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     sched_entry *e = sched_find(p, name);
     err = e != NULL ? sched_change_held(p, e, change, sched_latest(p, now), &a)
                     : CELLAR_E_NOT_FOUND;
@@ -382,8 +377,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
         row = sched_row_of(e);
         e->refs++; /* its texts stay until they are written */
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (notes) {
         (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
         sched_let_go(p, e);

@@ -399,8 +399,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     j->retry_ms = err != CELLAR_OK && !task_piece_next(j, taken, err, j->spent && !spent)
                       ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
     if (err == CELLAR_OK && !taken->cut) { j->piece = 0; }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
 }
 
 /* Let the calls go on that wait for a round. Without threads one of those that wait for the next

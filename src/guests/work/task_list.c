@@ -42,9 +42,7 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
                                work_time now, task_listed out[TASK_LIST_BATCH], bool *end)
 {
     uint32_t n = 0;
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     const uint64_t slots = (uint64_t)p->chunk_count * TASK_CHUNK;
     for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
         const task *t = task_slot_at(p, (*at)++);
@@ -57,8 +55,7 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
         out[n++].next = *at;
     }
     *end = *at >= slots;
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return n;
 }
 
@@ -125,12 +122,9 @@ static void task_sum(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_
 CELLAR_PRIVATE const char *task_figures(void *object, uint64_t *value)
 {
     cellar_pool *p = object;
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     task_sum(p, NULL, value);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return p->obj.name;
 }
 
@@ -139,15 +133,12 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
 {
     stats_struct full;
     const task_name *of = NULL;
-    task_after a = { .done = NULL };
     if (p == NULL || out == NULL || name == NULL) { return stats_get(p, out); }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     of = task_name_find(p, name);
     if (of != NULL) { task_sum(p, of, full.value); }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return of != NULL ? base_opts_out(out, &full, sizeof *out) : CELLAR_E_NOT_FOUND;
 }
 

@@ -110,8 +110,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     } else if (q != NULL) {
         task_gate_close(p, &q->gate, task_time_add(now.mono_ms, value));
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (workers) {
         (void)base_add_ar(&p->work, 1u);
         sync_wake(&p->work, INT32_MAX);
@@ -377,8 +376,7 @@ static uint64_t task_abandon(cellar_pool *p, const task_name *of, int64_t now_ms
             task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
         }
         ended += p->live_ended - before;
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
         sync_take(QUEUE, &p->lock);
     }
     return ended;
@@ -409,8 +407,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     } else if (p->intake == TASK_INTAKE_OPEN) { /* else another drain came first */
         p->intake = TASK_INTAKE_TASKS;
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     task_wake_ended(p); /* blocked submits return */
     task_wake_arrived(p); /* and takes, if nothing begins any more */
     sync_take(QUEUE, &p->lock);
@@ -422,8 +419,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
         base_store_rlx(&r->cancelled, 1u);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &b);
+    task_unlock(p, &b);
     task_wake_ended(p);
     task_wake_arrived(p);
     const work_time now = work_now(&p->obj);
@@ -483,9 +479,7 @@ CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)
     if (p == NULL || name == NULL) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     const work_time now = task_near(p);
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     task_name *n = task_name_find(p, name);
     bus_group *g = NULL;
     cellar_err err = n == NULL ? CELLAR_E_NOT_FOUND
@@ -502,8 +496,7 @@ CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)
         n->slots--;
         task_name_leave(p, n);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (g != NULL) { bus_group_free(p, g); }
     return err;
 }

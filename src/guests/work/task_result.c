@@ -201,11 +201,10 @@ static void task_free_parts(cellar_pool *p, task_after *a)
 
 CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from)
 {
-    task_after a = { .done = NULL };
     const bool lost = p->cfg.results != NULL && !t->body->message &&
                       !task_record_set(p, t, from, false);
     if (lost) { (void)task_record_set(p, t, from, true); }
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     p->names[t->name]->count[STATS_TASK_RESULT_LOST] += lost;
     const bool waits = t->waiters != 0;
     if (waits) {
@@ -243,6 +242,25 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
     }
     task_free_parts(p, a);
     if (a->ended) { task_wake_ended(p); }
+}
+
+CELLAR_PRIVATE task_after task_lock(cellar_pool *p)
+{
+    sync_take(QUEUE, &p->lock);
+    return (task_after){ .done = NULL };
+}
+
+CELLAR_PRIVATE task_after task_lock_recall(cellar_pool *p)
+{
+    task_after a = task_lock(p);
+    task_bursts_recall(p, &a);
+    return a;
+}
+
+CELLAR_PRIVATE void task_unlock(cellar_pool *p, task_after *a)
+{
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, a);
 }
 
 /* ---- runs ---- */
@@ -339,13 +357,10 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     if (len != NULL) { *len = 0; }
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     const task *t = task_find(p, id);
     const bool live = t != NULL && task_is_open(p, t);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (live) { return CELLAR_PENDING; }
     cellar_err err = task_record_get(p, id, &value, &r);
     if (err != CELLAR_OK) { return err; }
@@ -378,8 +393,7 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
     p->watching++;
     const bool works = mine != NULL && mine->pooled; /* not in a filter of a take */
     p->asleep += works;
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     (void)sync_wait(&p->ended, seen, until_ns);
     sync_take(QUEUE, &p->lock);
     p->watching--;
@@ -421,14 +435,12 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
                                        cellar_task_status *out)
 {
     cellar_task_status full;
-    task_after a = { .done = NULL };
     if (p == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     const uint64_t until_ns = base_until_ns(timeout_ms);
     const work_time now = work_now(&p->obj);
     cellar_err err = CELLAR_E_LIMIT;
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     task *t = task_find(p, id);
     if (t != NULL && timeout_ms == 0) {
         err = task_is_open(p, t) ? CELLAR_PENDING : CELLAR_OK;
@@ -444,8 +456,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
         task_describe(p, t, now, &full);
         if ((t->flags & TASK_RECORDED) != 0 && t->waiters == 0) { task_to_free(p, t, &a); }
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (t == NULL) { err = task_status_recorded(p, id, &full); }
     if (out == NULL || (err != CELLAR_OK && err != CELLAR_PENDING && err != CELLAR_E_TIMEOUT)) {
         return err;

@@ -6,6 +6,12 @@
 
 #include "work/task_types.h"
 
+/* Take the lock for a change. Return what is left to do after the lock: nothing. */
+CELLAR_PRIVATE task_after task_lock(cellar_pool *p) SYNC_TAKES(QUEUE);
+/* The same, and recall the bursts. */
+CELLAR_PRIVATE task_after task_lock_recall(cellar_pool *p) SYNC_TAKES(QUEUE);
+/* Drop the lock and do what is left: see task_settle. */
+CELLAR_PRIVATE void task_unlock(cellar_pool *p, task_after *a) SYNC_DROPS(QUEUE);
 /* Store final states, free and wake, as `a` says, after the lock. */
 CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a);
 /* Store the final state of a task, as `from` says, and free its slot, unless a wait keeps it. */

@@ -57,8 +57,7 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
     task_settle(p, a);
     while (a->unwritten != NULL) {
         sched_entry *e = a->unwritten;
-        task_after b = { .done = NULL };
-        sync_take(QUEUE, &p->lock);
+        task_after b = task_lock(p);
         journal_schedule row = sched_row_of(e);
         row.last_due_wall_ms = e->unwritten_wall_ms;
         a->unwritten = e->unwritten_next;
@@ -69,8 +68,7 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
         p->sched.unwritten--;
         b.ended = p->watching != 0;
         sched_unref(p, e, &b);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &b);
+        task_unlock(p, &b);
     }
 }
 
@@ -463,10 +461,9 @@ static bool task_start(cellar_pool *p, task_run *r)
 {
 #ifndef CELLAR_OMIT_LIMIT
     if (r->burst_len == 0 && r->name->opts.rate != NULL) {
-        task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
         const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter took its time */
-        sync_take(QUEUE, &p->lock);
+        task_after a = task_lock(p);
         /* A schedule was changed meanwhile: its run does not begin. */
         const bool begins = (r->task->flags & TASK_CANCEL) == 0 || !sched_is_run(p, r->task);
         if (begins) {
@@ -476,8 +473,7 @@ static bool task_start(cellar_pool *p, task_run *r)
             task_run_over(p, r, &a);
         }
         task_queue_release(p, r->name, &a);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
         if (!begins) { task_body_drop(p, r->body, true); }
         return begins;
     }
@@ -517,10 +513,9 @@ static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
 CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
 {
     const int64_t now_ms = base_now_ms(&p->obj.clock);
-    task_after a = { .done = NULL };
     bool more = false;
     task_body *held = NULL;
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     if (pooled && r->exhausted) {
         task_burst_recall(p, r, &a);
         task_note_run(p, r, now_ms, r->ran);
@@ -546,16 +541,14 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
 /* Sleep until there is work. False: this thread is not needed any more. */
 static bool task_worker_idle(cellar_pool *p)
 {
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     const uint32_t seen = base_load_acq(&p->work);
     const bool ends = base_load_acq(&p->stop) != 0 || p->active > p->target;
     if (ends) { p->active--; }
     if (!ends && !task_queue_ready(p)) { task_bursts_recall(p, &a); }
     const bool sleeps = !ends && !task_queue_ready(p);
     p->sleeping += sleeps;
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     if (sleeps) {
         (void)sync_wait(&p->work, seen, UINT64_MAX);
         sync_take(QUEUE, &p->lock);

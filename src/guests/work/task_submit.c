@@ -158,11 +158,9 @@ CELLAR_PRIVATE cellar_err task_name_make(cellar_pool *p, const char *name, cella
                    full->max_running == 0 && full->break_after == 0;
         n->gate.name = n;
         task_levels_init(&n->parked);
-        task_after a = { .done = NULL };
-        sync_take(QUEUE, &p->lock);
+        task_after a = task_lock(p);
         err = task_name_add(p, &n, &q, &a);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
     }
     base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
     base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
@@ -248,12 +246,9 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     task_queue *fresh = task_queue_make(p, queue, false);
     if (fresh == NULL) { return CELLAR_E_NOMEM; }
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     base_free(&p->obj.account, BASE_MOD_STORE, fresh, sizeof *fresh);
     if (moved != NULL) { *moved = n; }
     return err;
@@ -776,8 +771,7 @@ static cellar_err task_check(const cellar_pool *p)
 static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, cellar_err *kept,
                                   cellar_task_id *made)
 {
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     cellar_err err = task_insert(p, d, 1, now, &a, made);
     if (err == CELLAR_EXISTS && d->meets) { /* a submit that may fail: wait for its commit */
         (void)task_commit_wait(p);
@@ -785,8 +779,7 @@ static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, 
     }
     /* A debounce, or a conflict: what it changed. */
     if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { *kept = p->journal->err; }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return err;
 }
 
@@ -916,8 +909,7 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     if (err == CELLAR_OK) {
         sync_take(QUEUE, &p->lock);
         err = task_insert(p, d, count, now, &a, made);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
     }
     if (err == CELLAR_OK && ids != NULL) { memcpy(ids, made, id_bytes); }
     if (d != NULL) {
@@ -935,10 +927,8 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
 {
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
-    task_after a = { .done = NULL };
     const work_time now = task_near(p);
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
     task *t = task_find(p, id);
     if (t == NULL) {
         err = CELLAR_E_NOT_FOUND;
@@ -955,8 +945,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
         task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, &a);
         err = task_commit_wait(p);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return err;
 }
 
@@ -972,9 +961,8 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
-    task_after a = { .done = NULL };
     task_ext *spare = task_ext_make(p, NULL, NULL); /* a message may need it */
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     task *t = task_dead_find(p, id);
     task_ext *e = t != NULL ? t->ext : NULL;
     const bool keyed = e != NULL && e->key_len != 0;
@@ -994,8 +982,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
         task_revive(p, t, now.mono_ms, &spare, &a);
         err = task_commit_wait(p);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     task_ext_free(p, spare);
     return err;
 }
@@ -1004,8 +991,7 @@ CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id)
 {
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     task *t = task_dead_find(p, id);
     if (t != NULL) {
         p->names[t->name]->count[STATS_TASK_DEAD_PURGED]++;
@@ -1014,8 +1000,7 @@ CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id)
     } else {
         err = CELLAR_E_NOT_FOUND;
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return err;
 }
 

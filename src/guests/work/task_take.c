@@ -23,12 +23,11 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t hold_
 {
     task_run *r = *spare;
     for (bool waits = false;;) {
-        task_after a = { .done = NULL };
         const int64_t now_ms = base_now_ms(&p->obj.clock);
         const bool over = base_now_ns() >= until_ns;
         cellar_err err = CELLAR_OK;
         *more = false;
-        sync_take(QUEUE, &p->lock);
+        task_after a = task_lock(p);
         const uint32_t seen = base_load_acq(&p->arrived);
         p->takers -= waits;
         waits = false;
@@ -46,8 +45,7 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t hold_
             waits = !*more && !over;
             p->takers += waits;
         }
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        task_unlock(p, &a);
         if (!waits) { return err; }
         (void)sync_wait(&p->arrived, seen, until_ns);
     }
@@ -93,16 +91,14 @@ static cellar_err task_extend(task_run *r, int64_t hold_ms)
     cellar_pool *p = r->of;
     if (hold_ms < 1 || hold_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
     const int64_t until_ms = task_time_add(base_now_ms(&p->obj.clock), hold_ms);
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
+    task_after a = task_lock(p);
     const bool in_time = r->task != NULL;
     if (in_time) {
         wheel_cancel(&p->mono, &r->task->timer);
         wheel_add(&p->mono, &r->task->timer, until_ms);
         task_look_at(p, until_ms, &a);
     }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
+    task_unlock(p, &a);
     return in_time ? CELLAR_OK : CELLAR_E_LOST;
 }
 
