@@ -75,14 +75,16 @@ static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
 
 /* ---- groups ---- */
 
-CELLAR_PRIVATE void batch_after_init(batch_after *a)
+CELLAR_PRIVATE void batch_lock(cellar_batcher *b, batch_after *a)
 {
     *a = (batch_after){ .first = NULL };
     a->end = &a->first;
+    sync_take(WHEEL, &b->lock);
 }
 
-CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a)
+CELLAR_PRIVATE void batch_unlock(cellar_batcher *b, batch_after *a)
 {
+    sync_drop(WHEEL, &b->lock);
     while (a->first != NULL) {
         base_job *j = a->first;
         a->first = j->next;
@@ -409,13 +411,11 @@ static void batch_end_job(batch_group *g, bool ended_thread)
     cellar_batcher *b = g->of;
     const int64_t now_ms = base_now_ms(&b->obj.clock);
     batch_after a;
-    batch_after_init(&a);
-    sync_take(WHEEL, &b->lock);
+    batch_lock(b, &a);
     b->count[STATS_BATCHER_THREAD_ENDS] += ended_thread;
     batch_rest(g, now_ms, &a);
     a.ring |= ended_thread; /* the thread replaces the worker */
-    sync_drop(WHEEL, &b->lock);
-    batch_settle(b, &a);
+    batch_unlock(b, &a);
 }
 
 /* ---- done functions ---- */
@@ -635,8 +635,7 @@ CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
     uint32_t budget = BATCH_SLICE;
     batch_after a;
     wheel_timer *t;
-    batch_after_init(&a);
-    sync_take(WHEEL, &b->lock);
+    batch_lock(b, &a);
     while ((t = wheel_pop(&b->wheel, now_ms, &budget)) != NULL) {
         batch_group *g = (batch_group *)(void *)((char *)t - offsetof(batch_group, timer));
         if (g->state == BATCH_IDLE) {
@@ -648,8 +647,7 @@ CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
     b->wake_ms = wheel_next_ms(&b->wheel);
     *next_ms = b->wake_ms != BASE_NEVER_MS ? BASE_MAX(b->wake_ms - now_ms, 1) : BASE_NEVER_MS;
     if (budget == 0) { *next_ms = 0; }
-    sync_drop(WHEEL, &b->lock);
-    batch_settle(b, &a);
+    batch_unlock(b, &a);
 }
 
 BASE_SIZE_END

@@ -107,9 +107,10 @@ typedef struct batch_after {
     bool ring;              /* the thread has to look earlier */
 } batch_after;
 
-CELLAR_PRIVATE void batch_after_init(batch_after *a);
-/* Queue the jobs, free the groups and wake the thread, after the lock. */
-CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
+/* Take the lock for a change. */
+CELLAR_PRIVATE void batch_lock(cellar_batcher *b, batch_after *a) SYNC_TAKES(WHEEL);
+/* Drop the lock, queue the jobs, free the groups and wake the thread. */
+CELLAR_PRIVATE void batch_unlock(cellar_batcher *b, batch_after *a) SYNC_DROPS(WHEEL);
 /* Return whether this thread is inside a function of the program. */
 CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
 /* Return a track of a group; NULL: it has no items. `name`: a byte for the number of the track,

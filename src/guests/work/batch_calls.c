@@ -80,16 +80,14 @@ static cellar_err batch_add_item(cellar_batcher *b, char *name, size_t name_len,
     for (bool again = true; again;) {
         const int64_t now_ms = base_now_ms(&b->obj.clock);
         batch_after a;
-        batch_after_init(&a);
-        sync_take(WHEEL, &b->lock);
+        batch_lock(b, &a);
         const uint32_t ended = base_load_acq(&b->ended);
         const batch_step step = batch_try(b, name, name_len, i, &spare, now_ms, &err, &a);
         const bool full = step == BATCH_IS_FULL || err == CELLAR_E_BUSY || err == CELLAR_E_DEADLOCK;
         const bool late = step == BATCH_IS_FULL && until_ns != 0 && base_now_ns() >= until_ns;
         b->count[STATS_BATCHER_BLOCKED] += step == BATCH_IS_FULL && until_ns == 0;
         b->count[STATS_BATCHER_REJECTED] += full && (late || step == BATCH_REFUSED);
-        sync_drop(WHEEL, &b->lock);
-        batch_settle(b, &a);
+        batch_unlock(b, &a);
         again = false;
         if (late) {
             err = CELLAR_E_TIMEOUT;
@@ -148,8 +146,7 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
     if (len > CELLAR_BATCH_KEY_MAX) { return CELLAR_E_NOT_FOUND; }
     if (len != 0) { memcpy(name + 1, group, len); }
     batch_after a;
-    batch_after_init(&a);
-    sync_take(WHEEL, &b->lock);
+    batch_lock(b, &a);
     if (group != NULL) {
         err = CELLAR_E_NOT_FOUND;
         for (uint32_t track = 0; track < b->cfg.parallel; track++) {
@@ -163,8 +160,7 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
             batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);
         }
     }
-    sync_drop(WHEEL, &b->lock);
-    batch_settle(b, &a);
+    batch_unlock(b, &a);
     return err;
 }
 

@@ -154,8 +154,7 @@ static void batch_wait(cellar_batcher *b, int64_t ms)
 static cellar_err batch_drain_step(cellar_batcher *b, bool abandon, uint64_t *count)
 {
     batch_after a;
-    batch_after_init(&a);
-    sync_take(WHEEL, &b->lock);
+    batch_lock(b, &a);
     const bool mine = batch_is_mine(b);
     if (!mine) {
         b->draining = true;
@@ -163,9 +162,8 @@ static cellar_err batch_drain_step(cellar_batcher *b, bool abandon, uint64_t *co
         batch_drain_all(b, &a);
     }
     memcpy(count, b->count, sizeof b->count);
-    sync_drop(WHEEL, &b->lock);
+    batch_unlock(b, &a);
     batch_tell_sleepers(b); /* adds that wait are refused */
-    batch_settle(b, &a);
     return mine ? CELLAR_E_DEADLOCK : CELLAR_OK;
 }
 

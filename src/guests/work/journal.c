@@ -395,48 +395,47 @@ static bool journal_short(const char *text, size_t most)
 /* Check a row as a submit checks its options. */
 static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
 {
+    static const struct { int column; int64_t most; } range[] = {
+        { 2, CELLAR_TASK_FAILED }, { 3, CELLAR_TASK_PRIORITY_MAX }, { 4, UINT8_MAX },
+        { 5, UINT8_MAX }, { 6, UINT32_MAX }, { 15, UINT32_MAX }, { 20, CELLAR_TASK_GROUP_MAX },
+        { 21, CELLAR_TASK_ALWAYS }
+    };
     const journal_reader *reader = ctx;
-    int64_t state, priority, attempt, most, begun, states, inputs, run_on;
-    journal_row r = { .name = journal_text(s, 1), .submitted_wall_ms = sqlite3_column_int64(s, 7),
+    int64_t n[sizeof range / sizeof *range];
+    cellar_task_id id;
+    const char *name = journal_text(s, 1);
+    bool ok = journal_id_in(s, 0, &id) && name != NULL && *name != '\0' &&
+              journal_short(name, CELLAR_NAME_MAX) &&
+              journal_short(journal_text(s, 13), CELLAR_TASK_TEXT_MAX) &&
+              journal_short(journal_text(s, 14), CELLAR_TASK_TEXT_MAX) &&
+              journal_short(journal_text(s, 16), CELLAR_TASK_TEXT_MAX) &&
+              journal_short(journal_text(s, 22), CELLAR_TASK_TEXT_MAX);
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+        ok = journal_in_range(s, range[i].column, range[i].most, &n[i]) && ok;
+    }
+    if (!ok || n[0] == CELLAR_TASK_RUNNING || n[0] == CELLAR_TASK_SUCCEEDED || n[0] == 0) {
+        return CELLAR_E_CORRUPT;
+    }
+    journal_row r = { .id = id, .name = name, .state = (uint8_t)n[0], .priority = (uint8_t)n[1],
+                      .attempt = (uint8_t)n[2], .max_attempts = (uint8_t)n[3],
+                      .begun = (uint32_t)n[4], .unique_states = (uint32_t)n[5],
+                      .inputs = (uint32_t)n[6], .run_on = (uint32_t)n[7],
+                      .submitted_wall_ms = sqlite3_column_int64(s, 7),
                       .due_wall_ms = sqlite3_column_int64(s, 8),
                       .delay_ms = sqlite3_column_int64(s, 9),
                       .expires_wall_ms = sqlite3_column_int64(s, 10),
                       .ended_wall_ms = sqlite3_column_int64(s, 11),
-                      .key_until_wall_ms = sqlite3_column_int64(s, 23) };
-    r.body = (uint64_t)sqlite3_column_int64(s, 25);
-    r.apart = sqlite3_column_type(s, 26) != SQLITE_NULL;
+                      .key_until_wall_ms = sqlite3_column_int64(s, 23),
+                      .body = (uint64_t)sqlite3_column_int64(s, 25),
+                      .apart = sqlite3_column_type(s, 26) != SQLITE_NULL };
     r.payload = sqlite3_column_blob(s, r.apart ? 26 : 12);
     r.payload_len = (size_t)sqlite3_column_bytes(s, r.apart ? 26 : 12);
     r.content_type = journal_text(s, 13);
     r.unique_key = journal_text(s, 14);
     r.tag = journal_text(s, 16);
-    r.error = journal_text(s, 22);
-    const bool ok = journal_id_in(s, 0, &r.id) && r.name != NULL && *r.name != '\0' &&
-                    journal_short(r.name, CELLAR_NAME_MAX) &&
-                    journal_in_range(s, 2, CELLAR_TASK_FAILED, &state) &&
-                    journal_in_range(s, 3, CELLAR_TASK_PRIORITY_MAX, &priority) &&
-                    journal_in_range(s, 4, UINT8_MAX, &attempt) &&
-                    journal_in_range(s, 5, UINT8_MAX, &most) &&
-                    journal_in_range(s, 6, UINT32_MAX, &begun) &&
-                    journal_in_range(s, 15, UINT32_MAX, &states) &&
-                    journal_in_range(s, 20, CELLAR_TASK_GROUP_MAX, &inputs) &&
-                    journal_in_range(s, 21, CELLAR_TASK_ALWAYS, &run_on) &&
-                    journal_short(r.content_type, CELLAR_TASK_TEXT_MAX) &&
-                    journal_short(r.unique_key, CELLAR_TASK_TEXT_MAX) &&
-                    journal_short(r.tag, CELLAR_TASK_TEXT_MAX) &&
-                    journal_short(r.error, CELLAR_TASK_TEXT_MAX) &&
-                    state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_SUCCEEDED && state != 0;
-    if (!ok) { return CELLAR_E_CORRUPT; }
     r.trace = sqlite3_column_blob(s, 17);
     if (sqlite3_column_bytes(s, 17) != CELLAR_TASK_TRACE_BYTES) { r.trace = NULL; }
-    r.state = (uint8_t)state;
-    r.priority = (uint8_t)priority;
-    r.attempt = (uint8_t)attempt;
-    r.max_attempts = (uint8_t)most;
-    r.begun = (uint32_t)begun;
-    r.unique_states = (uint32_t)states;
-    r.inputs = (uint32_t)inputs;
-    r.run_on = (uint32_t)run_on;
+    r.error = journal_text(s, 22);
     return reader->row(&r, reader->ctx);
 }
 
@@ -542,7 +541,8 @@ CELLAR_PRIVATE void journal_room(journal *j, bool all)
 /* Take the ownership of the database, check it, and make its tables if it is new. */
 static cellar_err journal_take(journal *j, bool sync, const char **why)
 {
-    uint64_t tables = 0, version = 0, application = 0;
+    enum { TABLES, APPLICATION, VERSION };
+    uint64_t is[3] = { 0, 0, 0 };
     cellar_err err = journal_code(sqlite3_exec(j->db, journal_setup, NULL, NULL, NULL));
     if (err == CELLAR_OK) {
         const char *level = sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
@@ -550,24 +550,21 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
         err = journal_code(sqlite3_exec(j->db, level, NULL, NULL, NULL));
     }
     if (err == CELLAR_OK) {
-        err = journal_walk(j, "SELECT count(*) FROM sqlite_schema", journal_numbers_of, &tables);
-    }
-    if (err == CELLAR_OK) {
-        err = journal_walk(j, "PRAGMA application_id", journal_numbers_of, &application);
-    }
-    if (err == CELLAR_OK) {
-        err = journal_walk(j, "PRAGMA user_version", journal_numbers_of, &version);
+        err = journal_walk(j, "SELECT (SELECT count(*) FROM sqlite_schema), * FROM"
+                           " pragma_application_id, pragma_user_version", journal_numbers_of, is);
     }
     if (err != CELLAR_OK) {
         *why = sqlite3_errstr(sqlite3_errcode(j->db)); /* static */
         return err;
     }
     *why = "the file is a database of another program";
-    if (tables != 0 && application != JOURNAL_APPLICATION) { return CELLAR_E_FOREIGN; }
+    if (is[TABLES] != 0 && is[APPLICATION] != JOURNAL_APPLICATION) { return CELLAR_E_FOREIGN; }
     *why = "another version of the library wrote it";
-    if ((tables | version) != 0 && version != JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
+    if ((is[TABLES] | is[VERSION]) != 0 && is[VERSION] != JOURNAL_VERSION) {
+        return CELLAR_E_NEWER_FORMAT;
+    }
     *why = "the database is damaged";
-    if (tables != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
+    if (is[TABLES] != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
     if (err != CELLAR_OK) { return err; }
     err = journal_code(sqlite3_exec(j->db, "COMMIT; PRAGMA journal_mode=WAL;"
                                     "PRAGMA journal_size_limit=16777216", NULL, NULL, NULL));
@@ -575,7 +572,7 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
         journal_room(j, false);
         err = journal_code(sqlite3_exec(j->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
     }
-    if (err == CELLAR_OK && tables == 0) {
+    if (err == CELLAR_OK && is[TABLES] == 0) {
         err = journal_code(sqlite3_exec(j->db, journal_schema, NULL, NULL, NULL));
     }
     if (err == CELLAR_OK) {
