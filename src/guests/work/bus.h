@@ -5,6 +5,7 @@
 #define WORK_BUS_H
 
 #include "work/bus_types.h"
+#include "work/task.h"
 
 /* ---- bus_row.c ---- */
 

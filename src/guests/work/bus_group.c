@@ -10,9 +10,6 @@
 
 #include "base/opts.h"
 #include "work/bus.h"
-#include "work/task_queue.h"
-#include "work/task_slab.h"
-#include "work/task_submit.h"
 
 BASE_SIZE_BEGIN
 

@@ -11,11 +11,6 @@
 
 #include "base/opts.h"
 #include "work/bus.h"
-#include "work/task_burst.h"
-#include "work/task_result.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
-#include "work/task_submit.h"
 
 BASE_SIZE_BEGIN
 

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/opts.h"
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 

@@ -7,7 +7,6 @@
 
 #include "stats/text.h"
 #include "work/bus.h"
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 

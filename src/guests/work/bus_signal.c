@@ -10,7 +10,6 @@
  * LOCKING    bus_types.h. An emit allocates nothing. */
 #include "base/user_callback.h"
 #include "work/bus.h"
-#include "work/task_result.h"
 
 BASE_SIZE_BEGIN
 

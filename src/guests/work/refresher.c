@@ -18,8 +18,6 @@
 #include "cellar_entry.h"
 #include "cellar_load.h"
 #include "cellar_object.h"
-#include "work/task_queue.h"
-#include "work/task_state.h"
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
@@ -154,19 +152,6 @@ CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_tim
     refresher_arm(p, row, a);
 }
 
-/* Make all keys pending. */
-static void refresher_fill(refresher_row *row) SYNC_HOLDS(QUEUE)
-{
-    for (size_t at = 0; at < row->keys.used;) {
-        refresher_key *k = refresher_key_at(&row->keys, at);
-        k->pending = true;
-        k->failed = false;
-        at += refresher_key_bytes(k->len);
-    }
-    row->left = row->keys.count;
-    row->at_key = 0;
-}
-
 /* Return the next key of the run; NULL: all were tried. */
 static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(QUEUE)
 {
@@ -178,14 +163,16 @@ static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(QUEUE)
     return NULL;
 }
 
-/* Let failed keys be tried again. */
-static void refresher_retry(refresher_row *row) SYNC_HOLDS(QUEUE)
+/* Let the pending keys be tried again; `all`: all keys are pending now. */
+static void refresher_rewind(refresher_row *row, bool all) SYNC_HOLDS(QUEUE)
 {
     for (size_t at = 0; at < row->keys.used;) {
         refresher_key *k = refresher_key_at(&row->keys, at);
+        k->pending |= all;
         k->failed = false;
         at += refresher_key_bytes(k->len);
     }
+    if (all) { row->left = row->keys.count; }
     row->at_key = 0;
     row->retry_ms = BASE_NEVER_MS;
     row->stopped = false;
@@ -362,17 +349,6 @@ static void refresher_list_keys(refresher_ticket *t)
     }
 }
 
-static void refresher_step(void *ticket)
-{
-    refresher_ticket *t = ticket;
-    sync_assert_none();
-    if (t->listing) {
-        refresher_list_keys(t);
-    } else {
-        refresher_load_key(t);
-    }
-}
-
 /* ---- the end of a step ---- */
 
 /* Take the result of the step that listed the keys. */
@@ -409,12 +385,12 @@ static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(QUEUE)
     }
     t->bare = t->loader == NULL || (pattern && t->loader->lister == NULL) || row->keys.count == 0;
     refresher_set_uncovered(r, row, t->bare && !base_load_rlx(&row->gone));
-    row->stopped = t->bare;
     if (t->bare) {
-        count[STATS_REFRESHER_SKIPPED_UNCOVERED]++;
+        row->stopped = true;
         row->skipped++;
+        count[STATS_REFRESHER_SKIPPED_UNCOVERED]++;
     } else {
-        refresher_fill(row);
+        refresher_rewind(row, true);
     }
 }
 
@@ -508,7 +484,7 @@ static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time
 {
     refresher *r = t->of->refresh;
     if (!refresher_run_begin(r, row, now) && refresher_next_key(row) == NULL) {
-        refresher_retry(row);
+        refresher_rewind(row, false);
     }
     if (!row->listing && refresher_next_key(row) == NULL) { return false; }
     row->stopped = false;
@@ -540,7 +516,11 @@ CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool)
     bool steps = !base_load_rlx(&row->gone) && refresher_prepare(t, row, now);
     sync_drop(QUEUE, &p->lock);
     while (steps) {
-        refresher_step(t);
+        if (t->listing) {
+            refresher_list_keys(t);
+        } else {
+            refresher_load_key(t);
+        }
         refresher_step_end(t, false);
         /* A row of one key loads it immediately. */
         steps = t->listing && (row->flags & CELLAR_REFRESH_PATTERN) == 0;

@@ -17,7 +17,7 @@
 
 #include "base/timezone.h"
 #include "cellar_refresh.h"
-#include "work/task_types.h"
+#include "work/task.h"
 
 #define REFRESHER_MOD BASE_MOD_FLIGHT /* its bytes in the account of the pool */
 

@@ -13,11 +13,6 @@
 #include "base/opts.h"
 #include "work/cron.h"
 #include "work/refresher.h"
-#include "work/task_queue.h"
-#include "work/task_result.h"
-#include "work/task_run.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -20,9 +20,6 @@
 
 #include <string.h>
 
-#include "work/task_queue.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -17,7 +17,7 @@
 
 #include "base/timezone.h"
 #include "work/cron.h"
-#include "work/task_types.h"
+#include "work/task.h"
 
 #define SCHED_CORRECTION_MS (3 * 3600000) /* a larger step of the wall clock is a correction */
 

@@ -14,9 +14,6 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "work/sched.h"
-#include "work/task_commit.h"
-#include "work/task_result.h"
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 

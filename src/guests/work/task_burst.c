@@ -16,11 +16,9 @@
  *            look at the state of tasks recall all bursts first.
  * LIMITS     TASK_BURST_MAX tasks, and at most the share of one worker.
  * SEE ALSO   README.md in this folder: figures, rejected designs. */
-#include "work/task_burst.h"
+#include "work/task.h"
 
 #include "work/bus_types.h"
-#include "work/task_queue.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

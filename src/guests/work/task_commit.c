@@ -17,16 +17,10 @@
  * LIMITS     A round has no bound but the live tasks and the threads that submit. After an error
  *            the next round waits TASK_RETRY_MS, unless a call asks for one.
  * SEE ALSO   task_mark.c, journal.c; README.md in this folder: measurements. */
-#include "work/task_commit.h"
-
 #include <string.h>
 
 #include "base/user_callback.h"
 #include "work/bus.h"
-#include "work/task_mark.h"
-#include "work/task_result.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -7,9 +7,8 @@
  * INVARIANTS A row is in `dirty` once, however often its task changed. A task with a final state
  *            keeps its slot until its row is gone or final on the disk.
  * SEE ALSO   task_commit.c, journal_board.c */
-#include "work/task_mark.h"
+#include "work/task.h"
 
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 

@@ -16,14 +16,6 @@
 #include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
-#include "work/task_burst.h"
-#include "work/task_commit.h"
-#include "work/task_queue.h"
-#include "work/task_restore.h"
-#include "work/task_result.h"
-#include "work/task_run.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -12,12 +12,9 @@
  *            next one.
  * LIMITS     A call moves at most `budget` tasks, and passes TASK_TURNS queues with a debt.
  * SEE ALSO   task_types.h */
-#include "work/task_queue.h"
-
 #include <string.h>
 
 #include "work/bus.h"
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 

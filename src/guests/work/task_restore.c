@@ -10,18 +10,10 @@
  * TIMES      Wall times become monotonic ones. A wall clock that went back delays a task by its own
  *            delay at most. Tasks that are due wait in the wheel at `restore_rate`.
  * SEE ALSO   task_commit.c, journal_board.c */
-#include "work/task_restore.h"
-
 #include <string.h>
 
 #include "base/vfs.h"
 #include "work/bus.h"
-#include "work/task_commit.h"
-#include "work/task_mark.h"
-#include "work/task_queue.h"
-#include "work/task_result.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -8,17 +8,11 @@
  * FORMAT     key "t" + 16 bytes of the id, high byte first; value: task_record, name, tag, error,
  *            result
  * LOCKING    task_types.h. The namespace is used with no lock held. */
-#include "work/task_result.h"
-
 #include <string.h>
 
 #include "base/opts.h"
 #include "work/refresher.h"
 #include "work/sched.h"
-#include "work/task_burst.h"
-#include "work/task_mark.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -13,8 +13,6 @@
  * LIMITS     `target` workers, and as many again in place of stuck ones. TASK_SLICE tasks are moved
  *            under one lock.
  * SEE ALSO   task_types.h */
-#include "work/task_run.h"
-
 #include <string.h>
 
 #include "base/user_callback.h"
@@ -24,13 +22,6 @@
 #include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
-#include "work/task_burst.h"
-#include "work/task_commit.h"
-#include "work/task_mark.h"
-#include "work/task_queue.h"
-#include "work/task_result.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
 
 BASE_SIZE_BEGIN
 

@@ -8,7 +8,7 @@
  *            another generation, epoch or time finds nothing. Ids of `id_in` are in a table.
  * LIMITS     queue_cap + dead_cap slots, and as many as calls of cellar_task_wait keep.
  * SEE ALSO   task_types.h */
-#include "work/task_slab.h"
+#include "work/task.h"
 
 #include <string.h>
 

@@ -11,12 +11,7 @@
  *            decides, queues or cancels `then` -> ring of dead letters, or task_after
  * LIMITS     Ends of a chain are a loop, not a recursion.
  * SEE ALSO   README.md in this folder: the table of states. */
-#include "work/task_state.h"
-
 #include "work/bus.h"
-#include "work/task_mark.h"
-#include "work/task_queue.h"
-#include "work/task_slab.h"
 
 BASE_SIZE_BEGIN
 
@@ -299,17 +294,12 @@ static SYNC_HOLDS(QUEUE) task *task_group_count(cellar_pool *p, task_group *g, u
 
 static void task_count_end(task_name *n, cellar_task_state state)
 {
-    switch (state) {
-    case CELLAR_TASK_SUCCEEDED: n->count[STATS_TASK_OK]++; break;
-    case CELLAR_TASK_FAILED: n->count[STATS_TASK_FAILED]++; break;
-    case CELLAR_TASK_CANCELLED: n->count[STATS_TASK_CANCELLED]++; break;
-    case CELLAR_TASK_EXPIRED: n->count[STATS_TASK_EXPIRED]++; break;
-    case CELLAR_TASK_WAITING:
-    case CELLAR_TASK_SCHEDULED:
-    case CELLAR_TASK_QUEUED:
-    case CELLAR_TASK_RUNNING:
-    case CELLAR_TASK_RETRY: BASE_ASSERT(false); break;
-    }
+    static const uint8_t counter[] = { [CELLAR_TASK_SUCCEEDED] = STATS_TASK_OK,
+                                       [CELLAR_TASK_FAILED] = STATS_TASK_FAILED,
+                                       [CELLAR_TASK_CANCELLED] = STATS_TASK_CANCELLED,
+                                       [CELLAR_TASK_EXPIRED] = STATS_TASK_EXPIRED };
+    BASE_ASSERT(state >= CELLAR_TASK_SUCCEEDED);
+    n->count[counter[state]]++;
 }
 
 /* Put a task that is in no list in front of a chain. NULL: nothing to do. */

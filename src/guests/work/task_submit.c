@@ -17,15 +17,6 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "work/bus.h"
-#include "work/task_burst.h"
-#include "work/task_commit.h"
-#include "work/task_mark.h"
-#include "work/task_queue.h"
-#include "work/task_result.h"
-#include "work/task_run.h"
-#include "work/task_slab.h"
-#include "work/task_state.h"
-#include "work/task_submit.h"
 
 BASE_SIZE_BEGIN
 

@@ -10,10 +10,7 @@
  * LIMITS     As many holds as tasks; max_running of a name holds for them.
  * SEE ALSO   task_run.c */
 
-#include "work/task_queue.h"
-#include "work/task_result.h"
-#include "work/task_run.h"
-#include "work/task_state.h"
+#include "work/task.h"
 
 BASE_SIZE_BEGIN
 

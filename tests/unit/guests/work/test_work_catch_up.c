@@ -16,7 +16,7 @@
 #include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
 #include "tests/support/two_clocks.h"
-#include "work/task_commit.h"
+#include "work/task.h"
 
 #ifdef CELLAR_WITH_SQLITE
 #include <sqlite3.h>

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_queue: queued tasks: levels, queues, names that wait for their limit. */
-#ifndef WORK_TASK_QUEUE_H
-#define WORK_TASK_QUEUE_H
+ * task_turns: functions of the files of tasks: which task runs next. */
+#ifndef WORK_TASK_TURNS_H
+#define WORK_TASK_TURNS_H
 
-#include "work/task_types.h"
+#include "work/task_data.h"
+
+/* ---- task_queue.c: queued tasks: levels, queues, names that wait for their limit ---- */
 
 BASE_INLINE void task_ring_init(wheel_timer *head) { head->next = head->prev = head; }
 BASE_INLINE void task_ring_add(wheel_timer *before, wheel_timer *t)
@@ -77,5 +79,18 @@ CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a) 
 /* Open the gates that are due. Return when the next one is; BASE_NEVER_MS: none is closed. */
 CELLAR_PRIVATE int64_t task_gates_open(cellar_pool *p, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);
+
+/* ---- task_burst.c: several tasks that a worker takes under one lock ---- */
+
+/* Take more tasks for a run that began a plain one, if nothing could tell the difference. */
+CELLAR_PRIVATE void task_burst_fill(cellar_pool *p, task_run *r) SYNC_HOLDS(QUEUE);
+/* End the function that ran, and return the next task of the burst. NULL: the lock decides; with
+ * r->exhausted all tasks of the burst have ended. */
+CELLAR_PRIVATE const task *task_burst_next(task_run *r);
+/* End the tasks of a burst that ran, and queue those that have not begun. The one in between
+ * becomes the task of the run. */
+CELLAR_PRIVATE void task_burst_recall(cellar_pool *p, task_run *r, task_after *a) SYNC_HOLDS(QUEUE);
+/* Recall all bursts: each task is in the state that callers see. */
+CELLAR_PRIVATE void task_bursts_recall(cellar_pool *p, task_after *a) SYNC_HOLDS(QUEUE);
 
 #endif
