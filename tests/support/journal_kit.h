@@ -225,6 +225,18 @@ static inline bool without_sqlite(void)
     return true;
 }
 
+/* Go on in the next process, with the names. */
+static inline void next_process(void) { after_crash(); names(); }
+
+static inline void crash_and_restart(void) { crash_copy(); next_process(); }
+
+static inline cellar_task_status status_of(cellar_task_id id)
+{
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(task_status(p, id, &st), CELLAR_OK);
+    return st;
+}
+
 /* Cases on a pool with a journal and with the names: a build without SQLite skips them. */
 #define JOURNAL_FROM(fn, begins)                                          \
     static void fn##_on(void);                                            \

@@ -14,11 +14,15 @@ static char ran[4096];
 static size_t ran_count;
 static cellar_verdict answer;
 static cellar_task_id last_id;
+static char freed[64];
+static size_t freed_count;
 
 static inline void clear(void)
 {
     memset(ran, 0, sizeof ran);
     ran_count = 0;
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
     answer = cellar_verdict_ok();
 }
 
@@ -57,6 +61,12 @@ static inline cellar_task_id submit(const char *payload, const cellar_submit_opt
     return id;
 }
 
+static inline void run(const char *payload)
+{
+    (void)submit(payload, NULL);
+    (void)tick();
+}
+
 static inline int state_of(cellar_task_id id)
 {
     cellar_task_status st = cellar_task_status_default();
@@ -93,8 +103,6 @@ static inline bool key_is_free(const char *key)
     return err == CELLAR_OK;
 }
 
-static char freed[64];
-static size_t freed_count;
 static inline void note_free(void *payload, size_t len, void *ctx)
 {
     T_EQ_U64(len, 1);

@@ -87,10 +87,8 @@ static cellar_err open_pool(const char *file)
     const cellar_host_config h = host_opts();
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
                              .journal_path = file };
-    cellar_task_opts o = cellar_task_opts_default();
-    o.jitter = CELLAR_TASK_JITTER_NONE;
-    o.max_attempts = 2;
-    o.hard_timeout_ms = hard_ms;
+    cellar_task_opts o = { .struct_size = sizeof o, .jitter = CELLAR_TASK_JITTER_NONE,
+                           .max_attempts = 2, .hard_timeout_ms = hard_ms };
     c.close_timeout_ms = c.grace_ms = 1;
     const cellar_err err = cellar_pool_open(&c, &s);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(s, "job", job, NULL, &o), CELLAR_OK); }

@@ -35,8 +35,7 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     crash();
     T_EQ_U64(figures().restored, 2);
     T_EQ_U64(figures().unregistered, 2);
-    cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(task_status(p, a, &st), CELLAR_OK);
+    cellar_task_status st = status_of(a);
     T_EQ_STR(st.tag, "blue");
     T_EQ_U64(st.priority, 7);
     T_EQ_I64(st.submitted_wall_ms, wall_ms);
@@ -73,16 +72,14 @@ T_CASE_ON(attempts_survive_a_crash, JOURNAL)
     answer = cellar_verdict_retry();
     tick();
     T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
     pass(999);
     T_EQ_U64(ran_count, 1);
     copies = true;
     pass(1); /* the second attempt is interrupted */
     T_EQ_U64(last_attempt, 2);
-    after_crash();
-    names();
+    next_process();
     answer = cellar_verdict_ok();
     pass(1);
     T_EQ_U64(last_attempt, 3);
@@ -97,22 +94,19 @@ T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
         copies = true;
         pass(1);
         T_EQ_U64(last_attempt, i);
-        after_crash();
-        names();
+        next_process();
     }
     T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().dead, 1);
     tick();
     T_EQ_U64(ran_count, 3);
-    cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(task_status(p, a, &st), CELLAR_OK);
+    cellar_task_status st = status_of(a);
     T_EQ_STR(st.error, "the process ended during the last attempt");
     crash(); /* a dead letter stays one */
     T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
     names();
     T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
-    crash();
-    names();
+    crash_and_restart();
     pass(1);
     T_EQ_U64(last_attempt, 1);
     T_EQ_U64(figures().ok, 1);
@@ -125,14 +119,12 @@ T_CASE_ON(a_snoozed_attempt_is_not_counted, JOURNAL)
     for (uint32_t i = 0; i < 5; i++) { pass(1000); }
     T_EQ_U64(ran_count, 5);
     T_EQ_U64(last_attempt, 1);
-    crash();
-    names();
+    crash_and_restart();
     pass(1000);
     T_EQ_U64(last_attempt, 1);
     copies = true;
     pass(1000);
-    after_crash();
-    names();
+    next_process();
     pass(1);
     T_EQ_U64(last_attempt, 2);
 }
@@ -150,8 +142,7 @@ T_CASE_ON(due_times_survive_a_crash, JOURNAL)
     crash_copy();
     mono_ms += 123456; /* another boot */
     wall_ms += 4000;
-    after_crash();
-    names();
+    next_process();
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1), CELLAR_E_UNSUPPORTED);
     pass(1000);
     T_EQ_STR(ran, "");
@@ -172,8 +163,7 @@ T_CASE_ON(a_wall_clock_that_went_back_delays_by_the_delay_at_most, JOURNAL)
     (void)submit("d", &o);
     crash_copy();
     wall_ms -= 86400000;
-    after_crash();
-    names();
+    next_process();
     pass(9999);
     T_EQ_STR(ran, "");
     pass(1);
@@ -184,8 +174,7 @@ T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
 {
     for (int i = 0; i < 20; i++) { (void)submit("a", NULL); }
     config.restore_rate = 10;
-    crash();
-    names();
+    crash_and_restart();
     tick();
     const size_t first = ran_count;
     T_CHECK(first <= 1);
@@ -202,8 +191,7 @@ T_CASE_ON(unknown_names_wait, JOURNAL)
     cellar_task_id id;
     T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, &id), CELLAR_OK);
     for (int i = 0; i < 2; i++) {
-        crash();
-        names();
+        crash_and_restart();
         pass(100000);
         T_EQ_U64(figures().unregistered, 1);
         T_EQ_U64(figures().live, 1);
@@ -232,8 +220,7 @@ T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
     const cellar_task_id a = submit("a", &o);
-    crash();
-    names();
+    crash_and_restart();
     cellar_task_id id;
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
     T_EQ_U64(id.hi, a.hi);
@@ -245,8 +232,7 @@ T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
     T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
     const cellar_task_id old = submit("d", &o), young = submit("e", &o);
     (void)old;
-    crash();
-    names();
+    crash_and_restart();
     o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
     o.unique_states = 0;
     T_EQ_I64(cellar_task_cancel(p, young), CELLAR_OK);
@@ -260,8 +246,7 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .delay_ms = 60000 };
     (void)submit("a", &o);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     pass(4999);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
@@ -322,8 +307,7 @@ T_CASE_ON(the_ttl_of_a_debounce_survives_a_crash, JOURNAL)
     (void)submit("a", &o);
     pass(4000);
     (void)submit("b", &o);
-    crash();
-    names();
+    crash_and_restart();
     pass(4999);
     o.on_conflict = CELLAR_TASK_CONFLICT_REJECT;
     T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
@@ -338,8 +322,7 @@ T_CASE_ON(a_debounced_payload_survives_a_crash, JOURNAL)
     const cellar_task_id a = submit("a", &o);
     pass(500);
     (void)submit("b", &o);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(state_of(a), CELLAR_TASK_SCHEDULED);
     pass(999);
     T_EQ_STR(ran, "");
@@ -352,8 +335,7 @@ T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
     const cellar_task_id mine = { 77, 0 };
     cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
     (void)submit("a", &o);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     tick();
     T_EQ_U64(last_id.hi, 77);
@@ -369,11 +351,9 @@ T_CASE_ON(group_completion_survives_a_crash, JOURNAL)
     answer = cellar_verdict_retry();
     tick(); /* all run: give with RETRY sets no result */
     answer = cellar_verdict_ok();
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK); /* a member that did not succeed */
-    crash();
-    names();
+    crash_and_restart();
     pass(2000);
     T_EQ_STR(ran, "x--");
     crash();
@@ -414,8 +394,7 @@ T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
     answer = cellar_verdict_ok();
     T_EQ_I64(cellar_task_requeue(p, id[0]), CELLAR_OK);
     T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_OK); /* its second end */
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_WAITING);
     T_EQ_U64(figures().live, 2);
     pass(1);
@@ -429,13 +408,11 @@ T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
                                        { "t", "e", 1, NULL } };
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_U64(figures().live, 2);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_STR(ran, "x");
-    crash();
-    names();
+    crash_and_restart();
     tick();
     T_EQ_STR(ran, "xe");
 }
@@ -446,8 +423,7 @@ T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
                                        { "t", "c", 1, NULL } };
     cellar_task_id id[3];
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, id), CELLAR_OK);
-    crash();
-    names();
+    crash_and_restart();
     answer = cellar_verdict_fail();
     tick();
     T_EQ_STR(ran, "a");
@@ -532,8 +508,7 @@ T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
     const cellar_task_id b = after(a, "join", "", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id c = after(b, "t", "c", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id d = after(a, "t", "d", CELLAR_TASK_ON_FAILURE);
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_U64(figures().live, 4);
     T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
@@ -568,8 +543,7 @@ T_CASE(the_recorded_state_decides_after_a_crash)
                 if (at == 2) { tick(); }
                 (void)after(a, "join", "", on);
                 if (at == 0) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING); }
-                crash();
-                names();
+                crash_and_restart();
                 tick();
                 const bool runs = on == CELLAR_TASK_ALWAYS ||
                                   (on == CELLAR_TASK_ON_SUCCESS) == (ok != 0);
@@ -606,8 +580,7 @@ T_CASE(an_end_that_is_not_committed_decides)
         T_EQ_STR(ran, "x");
         if (crashes != 0) {
             clear();
-            after_crash();
-            names();
+            next_process();
             T_EQ_I64(state_of(uncommitted), CELLAR_E_NOT_FOUND);
             tick();
             T_EQ_STR(ran, "x");
@@ -623,8 +596,7 @@ T_CASE_ON(a_second_end_does_not_decide_again, JOURNAL)
     (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     answer = cellar_verdict_ok();
-    crash();
-    names();
+    crash_and_restart();
     T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
     crash(); /* a is live again, and its first end is an input of b */
     names();

@@ -45,8 +45,7 @@ T_CASE_ON(a_child_has_no_journal, JOURNAL)
     int status = 1;
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
-    crash();
-    names();
+    crash_and_restart();
     tick();
     T_EQ_STR(ran, "a");
 }
@@ -167,8 +166,7 @@ static uint32_t freed;
 static void frees(void *payload, size_t len, void *ctx)
 {
     (void)payload, (void)len, (void)ctx;
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = ++freed < 5 ? frees : NULL;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = ++freed < 5 ? frees : NULL };
     cellar_task_id id;
     T_EQ_I64(cellar_task_submit(p, "t", "n", 1, &o, &id), CELLAR_OK);
     if (freed == 3) { T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK); }
@@ -390,8 +388,7 @@ T_CASE_ON(a_refused_throttle_key_is_not_in_force, JOURNAL)
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
     limit_files(0);
-    crash();
-    names();
+    crash_and_restart();
     (void)submit("c", &o);
     close_it();
     for (uint64_t nth = 1;; nth++) {

@@ -192,9 +192,8 @@ static void *send_one(void *arg)
 
 static cellar_bus_group_config one_that_blocks(void)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_messages = 1;
-    o.on_full = CELLAR_BUS_FULL_BLOCK;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK };
     return o;
 }
 
@@ -269,8 +268,7 @@ T_CASE(group_is_removed_beside_publishes)
 {
     atomic_bool over = false;
     pthread_t t;
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.on_full = CELLAR_BUS_FULL_DROP_NEW;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .on_full = CELLAR_BUS_FULL_DROP_NEW };
     open_with(2, 0);
     group("q", "stays", quick, NULL, &o);
     T_REQUIRE(pthread_create(&t, NULL, publish_many, &over) == 0);
@@ -289,8 +287,7 @@ T_CASE(group_is_removed_beside_publishes)
 
 T_CASE(hold_ends_while_the_function_runs)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.visibility_ms = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 1 };
     open_with(2, 0);
     group("q", NULL, held, NULL, &o);
     T_EQ_I64(send("q"), CELLAR_OK);

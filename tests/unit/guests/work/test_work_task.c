@@ -51,10 +51,8 @@ T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
 T_CASE(jitter_stays_in_its_range)
 {
     for (int half = 0; half < 2; half++) {
-        cellar_task_opts o = cellar_task_opts_default();
-        o.base_ms = 100;
-        o.max_attempts = 2;
-        o.jitter = half ? CELLAR_TASK_JITTER_EQUAL : CELLAR_TASK_JITTER_FULL;
+        cellar_task_opts o = { .struct_size = sizeof o, .base_ms = 100, .max_attempts = 2,
+                               .jitter = half ? CELLAR_TASK_JITTER_EQUAL : CELLAR_TASK_JITTER_FULL };
         int64_t least = INT64_MAX, most = 0;
         defaults();
         open_with(&o);
@@ -163,12 +161,10 @@ T_CASE_ON(retry_after_and_snooze_take_the_given_delay, POOL)
 T_CASE_ON(unknown_verdict_fails, TASKS)
 {
     answer = cellar_verdict_of((cellar_verdict_kind)77, 5);
-    (void)submit("a", NULL);
-    (void)tick();
+    run("a");
     T_EQ_U64(figures().failed, 1);
     answer = cellar_verdict_cancelled();
-    (void)submit("b", NULL);
-    (void)tick();
+    run("b");
     T_EQ_U64(figures().cancelled, 1);
 }
 
@@ -274,8 +270,6 @@ T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
 {
     cellar_submit_opts o = owned();
     cellar_task_id first, id;
-    memset(freed, 0, sizeof freed);
-    freed_count = 0;
     o.unique_key = "k";
     o.delay_ms = 100;
     first = submit("a", &o);
@@ -386,8 +380,6 @@ T_CASE(payload_is_freed_once_by_every_end)
     const cellar_task_opts once = no_jitter(1);
     defaults();
     open_with(&once);
-    memset(freed, 0, sizeof freed);
-    freed_count = 0;
     (void)submit("a", &o);
     (void)tick();
     T_EQ_STR(freed, "a");
@@ -437,8 +429,6 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     cellar_submit_opts so = owned();
     cellar_task_id id;
     uint32_t n;
-    memset(freed, 0, sizeof freed);
-    freed_count = 0;
     defaults();
     open_with(NULL);
     o.queue = "pull";
@@ -558,8 +548,7 @@ T_CASE_ON(dead_letter_is_logged_without_its_payload, POOL)
     host.log = keep_line;
     open_with(NULL);
     answer = cellar_verdict_fail();
-    (void)submit("secret", NULL);
-    (void)tick();
+    run("secret");
     T_EQ_STR(logged, "\"t\" failed for good at attempt 1 of 4");
 }
 

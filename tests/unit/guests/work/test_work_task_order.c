@@ -108,8 +108,7 @@ T_CASE_ON(pool_has_65536_queues, POOL)
     T_EQ_I64(cellar_pool_route(p, "t", "one more", NULL), CELLAR_E_LIMIT);
     T_EQ_U64(figures().rejected_limit, 1);
     T_EQ_I64(cellar_pool_route(p, "t", "q7", NULL), CELLAR_OK);
-    (void)submit("a", NULL);
-    (void)tick();
+    run("a");
     T_EQ_STR(ran, "a");
 }
 
@@ -226,8 +225,7 @@ T_CASE(max_running_parks_in_order)
     (void)submit("a", NULL);
     (void)submit("b", NULL);
     (void)submit("c", NULL);
-    (void)submit("d", NULL);
-    (void)tick();
+    run("d");
     T_EQ_STR(ran, "ab.c.d..");
     close_it();
 }
@@ -250,8 +248,7 @@ T_CASE_ON(released_task_that_is_parked_again_keeps_its_place, POOL)
     clear();
     open_it();
     name_it("t", parks_three, &o);
-    (void)submit("x", NULL);
-    (void)tick();
+    run("x");
     T_EQ_U64(figures().parked, 2);
     (void)submit("H", &high);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
@@ -361,8 +358,6 @@ T_CASE_ON(removed_name_gives_its_place_free, POOL)
     cellar_pool_stats st = cellar_pool_stats_default();
     cellar_task_id dead, delayed, queued;
     later.delay_ms = 1000;
-    memset(freed, 0, sizeof freed);
-    freed_count = 0;
     config.max_names = 2;
     open_with(NULL);
     T_EQ_I64(cellar_task_unregister(p, "a"), CELLAR_E_NOT_FOUND);
@@ -439,8 +434,7 @@ T_CASE_ON(name_in_use_is_not_removed, TASKS)
     T_EQ_I64(cellar_schedule_remove(p, "s"), CELLAR_OK);
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
     name_it("t", note, NULL);
-    (void)submit("t", NULL);
-    (void)tick();
+    run("t");
     T_EQ_STR(ran, "t");
 }
 

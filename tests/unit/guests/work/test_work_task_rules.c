@@ -152,14 +152,11 @@ T_CASE_ON(failures_in_a_row_pause_the_name, POOL)
     T_EQ_STR(ran, "abocde"); /* the probe succeeded: all go on */
     T_EQ_U64(figures().parked, 0);
     answer = cellar_verdict_fail();
-    (void)submit("f", NULL);
-    (void)tick();
+    run("f");
     answer = cellar_verdict_ok();
-    (void)submit("g", NULL);
-    (void)tick();
+    run("g");
     answer = cellar_verdict_fail();
-    (void)submit("h", NULL);
-    (void)tick();
+    run("h");
     T_EQ_U64(figures().breaks, 2); /* a success between them starts the count again */
 }
 
@@ -197,8 +194,7 @@ T_CASE_ON(snooze_and_cancel_are_no_failures, POOL)
     const cellar_task_opts o = breaking(1);
     open_with(&o);
     answer = cellar_verdict_snooze(10);
-    (void)submit("a", NULL);
-    (void)tick();
+    run("a");
     answer = cellar_verdict_cancelled();
     (void)pass(10);
     T_EQ_U64(figures().breaks, 0);

@@ -789,8 +789,7 @@ T_CASE_ON(task_may_fork, WORKER)
 
 T_CASE_ON(attempts_that_end_in_time_wake_the_timers_once, WORKER)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.timeout_ms = 3600000;
+    cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 3600000 };
     name_it("quick", quick, &o);
     const uint32_t before = atomic_load(&p->bell);
     for (int i = 0; i < 100; i++) {
