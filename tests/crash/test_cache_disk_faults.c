@@ -467,7 +467,7 @@ T_CASE_ON(too_small_budget_for_tier_names_sufficient_budget, STORE)
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         shut(c);
-        (void)asked_for(&cfg, least - least / 10); /* it names at most a tenth too much */
+        (void)asked_for(&cfg, least - least / 8); /* it names at most an eighth too much */
     }
     cfg.config.memory_bytes = 1u << 20;
     expect_words(&cfg, CELLAR_E_NOMEM, "memory_bytes must be at least");

@@ -186,7 +186,7 @@ T_CASE(each_armed_allocation_fails)
         n = nth;
     }
     printf("# %" PRIu64 " allocations\n", n - 1);
-    T_CHECK(n > 10);
+    T_CHECK(n > 5);
 }
 
 T_ONE_THREAD;

@@ -6,8 +6,8 @@
  *            at DROP: sync -> SUPER {state n is durable as a whole} -> before the next write the
  *            page says "n is over"
  * INVARIANTS A copy is synced before the other one is written: one of them is always valid.
- * LOCKING    SUPER belongs to the holder of `working`, its last page to that of `writing`. Each has a
- *            descriptor: the system reports an error of the device once for each.
+ * LOCKING    SUPER belongs to the holder of `working`, its last page to that of `writing`. Each has
+ *            a descriptor: the system reports an error of the device once for each.
  * SEE ALSO   segment.c: bytes of SUPER. README.md, "Power cuts at DROP". */
 #include "l2/super.h"
 
