@@ -10,7 +10,8 @@
  *            the record.
  *            The sum of live bytes counts what expired, what tags and patterns ended, and parts of
  *            values that are over. So above half each pass looks at an eighth of some segments, and
- *            takes the share of dead bytes that it finds from the sum.
+ *            takes the share of dead bytes that it finds from the sum. Above 40 % a round without a
+ *            pass does so once an unused value was refused.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
@@ -27,6 +28,7 @@
 #include "l2/live.h"
 #include "l2/namespaces.h"
 #include "l2/part.h"
+#include "l2/plan.h"
 #include "l2/progress.h"
 #include "l2/read.h"
 #include "l2/record.h"
@@ -245,17 +247,17 @@ static bool l2_walk_above(l2 *d, uint64_t end)
     return l2_super_store(d) == 0;
 }
 
-/* Return true if less than the share of cfg is alive. */
-static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
+/* Return true if unused values are refused, unless looks find that less is alive. */
+static bool l2_sum_is_high(const l2 *d)
 {
-    const uint64_t live = base_load_rlx(&d->live_bytes);
-    const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
+    return base_load_rlx(&d->live_bytes) > l2_size(d) / 100 * L2_UNUSED_PCT;
+}
+
+/* Look at an eighth of n segments, for the share of dead bytes. One at least is sealed. */
+static void l2_pass_look(l2 *d, uint64_t first, uint64_t n)
+{
     const uint64_t span = base_load_acq(&d->sealed_seq) - first;
-    if (live < share || share == 0) {
-        d->looked = d->dead = 0;
-        base_store_rlx(&d->live_dead, 0u);
-        return live < share;
-    }
+    d->looked_seq = first + span;
     if (d->looked == 0) { n = L2_LOOKS_FIRST; }
     if (d->looked > l2_size(d) / 4) {
         d->looked /= 2;
@@ -267,8 +269,21 @@ static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
         const uint64_t at = (i * span / n + shift) % span;
         (void)l2_pass_rows(d, &p, first + at, false, l2_row_look);
     }
-    const uint64_t dead = BASE_MIN(d->dead / (d->looked / 256 + 1), 256); /* of 256 */
-    base_store_rlx(&d->live_dead, (uint32_t)dead);
+    base_store_rlx(&d->live_dead, (uint32_t)BASE_MIN(d->dead / (d->looked / 256 + 1), 256));
+}
+
+/* Return true if less than the share of cfg is alive. */
+static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
+{
+    const uint64_t live = base_load_rlx(&d->live_bytes);
+    const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
+    if (live < share || share == 0) {
+        d->looked = d->dead = d->looked_seq = 0;
+        base_store_rlx(&d->live_dead, 0u);
+        return live < share;
+    }
+    l2_pass_look(d, first, n);
+    const uint64_t dead = base_load_rlx(&d->live_dead); /* of 256 */
     /* A sum from few looks is too high by an eighth at most: needless copies cost writes alone. */
     const uint64_t doubt = d->looked < l2_size(d) / 8 && dead != 0 ? live / 8 : 0;
     return live / 256 * (256 - dead) < share + doubt;
@@ -282,7 +297,6 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
-    d->want_id = 0;
     /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
     const bool gains = d->passed < l2_seq_of(d, l2_size(d)) || l2_changes(d);
     if (gains && l2_pass_moves(d, first, n)) { n = l2_pass_move(d, first, n); }
@@ -311,8 +325,16 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
 
 CELLAR_PRIVATE bool l2_pass_work(l2 *d)
 {
+    d->want_id = 0;
     if (!l2_pass_due(d)) {
+        const uint64_t refused = base_load_rlx(&d->n.refused_unused);
+        const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
         d->passed = 0;
+        if (refused != d->refused && l2_sum_is_high(d) &&
+            base_load_acq(&d->sealed_seq) > BASE_MAX(first, d->looked_seq)) {
+            d->refused = refused;
+            l2_pass_look(d, first, 1);
+        }
         return false;
     }
     return l2_pass_oldest(d, base_clamp(l2_seq_of(d, l2_size(d)) / 16, 1, L2_BATCH_MOST));

@@ -12,8 +12,6 @@
 #include "l2/live.h"
 #include "l2/record.h"
 
-#define L2_UNUSED_PCT 40u /* share of the size: while more is alive, unused values are refused */
-
 CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why)
 {
     if (m->why != NULL) { *m->why = why; }

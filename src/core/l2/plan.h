@@ -7,6 +7,8 @@
 #include "l2/codec.h"
 #include "l2/types.h"
 
+#define L2_UNUSED_PCT 40u /* share of the size: while more is alive, unused values are refused */
+
 BASE_INLINE bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
 /* Return true if one record has room for a value of vlen bytes beside its extensions and key. */
 CELLAR_PRIVATE bool l2_record_fits(const l2 *d, size_t ext_klen, size_t vlen);

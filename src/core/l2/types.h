@@ -355,6 +355,7 @@ struct l2 {
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free */
     uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */
+    uint64_t looked_seq, refused; /* at the last look: sealed segments; unused values refused */
     int64_t synced_ms, beat_ms, seen_ms;
     _Atomic uint64_t flushed_seq; /* segments below were handed to the device; `working` */
     base_thread thread;
