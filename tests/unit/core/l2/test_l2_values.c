@@ -449,15 +449,19 @@ T_CASE(a_value_over_the_write_budget_writes_no_part)
     end();
 }
 
-/* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. */
+/* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. A
+ * tick passes as many segments as its time allows, so the log may lose parts of a value at once. */
 T_CASE(values_that_fill_the_file_are_whole_or_misses)
 {
     static const char *const name[] = { "a", "b", "c", "d" };
+    uint32_t found = 0;
     begin();
     may_lack_parts = true;
     for (uint32_t round = 0; round < 12; round++) {
         T_EQ_I64(put(name[round % 4], 1 + round, LIMIT), CELLAR_OK);
-        T_EQ_U64(look(name[round % 4], LIMIT), 1 + round);
+        const uint32_t newest = look(name[round % 4], LIMIT);
+        T_CHECK(newest == 0 || newest == 1 + round);
+        found += newest != 0;
         for (uint32_t i = 0; i < 4; i++) {
             const uint32_t got_version = look(name[i], LIMIT);
             T_CHECK(got_version == 0 || got_version % 4 == (i + 1) % 4);
@@ -465,6 +469,7 @@ T_CASE(values_that_fill_the_file_are_whole_or_misses)
         if (round % 3 == 2) { l2_kit_killed(&kit, &dev); }
     }
     may_lack_parts = false;
+    T_CHECK(found > 6);
     T_EQ_U64(l2_kit_figures(&kit).refused_size, 0);
     end();
 }
