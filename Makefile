@@ -124,7 +124,8 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
               cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 # STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
-# linker drops what no command uses. What waits for a network or a person is compiled for size.
+# linker drops what no command uses. The modules remote, kit and cli, through which no
+# get runs, are compiled for size.
 EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made

@@ -124,8 +124,9 @@ typedef struct cellar_bus_group_config {
     int64_t  visibility_ms;  /* hold of a delivery to a function: its hard time-out. A take has a */
                              /* hold of its own.                                                  */
                              /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 30,000              */
-    int64_t  retry_ms;       /* delay after a retry. Range 1..CELLAR_POOL_DELAY_MAX_MS ms.        */
-                             /* Default 0: none, at the front                                     */
+    int64_t  retry_ms;       /* delay after a retry, or after a hold that passed.                 */
+                             /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: none, at the     */
+                             /* front                                                             */
     const char *dead_queue;  /* receives dead letters, in its first group and beyond its limits.  */
                              /* Copied. Default NULL, and a queue without a group: they are dead  */
                              /* letters of the pool                                               */
@@ -338,7 +339,7 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
  *     delivery begins. The counts of a group balance as those of a name: see cellar_pool_stats.
  *
  * JOURNAL
- *     In a pool with `journal_path`, each message is one body and a row for each group, written in
+ *     In a pool with `journal_path`, the bytes of a message and a row for each group are written in
  *     one transaction. JOURNAL of cellar_task.h holds for the rows. The bytes of a message leave
  *     the file with its last row. Rows of a group that is not added yet wait for
  *     cellar_bus_group_add. Add the dead_queue before the groups that use it: until then their dead

@@ -229,11 +229,12 @@ extern "C" {
  * Both files need room until then. Without it the old size stays (E_SPACE; after an open a log line
  * of level WARNING), and so it does below 12 segments of the directory (E_RANGE).
  *
- * Index, buffer and tables are part of memory_bytes: a quarter of it at most. A place of the index
- * takes 14 bytes. A directory opens with a smaller memory_bytes, from 1.5 MiB on, from 2.5 MiB if
- * its l2_bytes is 16 GiB, from 4 MiB at 256 GiB. If a lower one does not suffice, the open fails
- * with E_NOMEM, and cellar_last_error names a sufficient budget. Field l2_memory_bytes of
- * cellar_stats says what they take; an open takes a sixth of a segment more until it returns. */
+ * Index, buffer and tables are part of memory_bytes: a quarter of it at most, more in a directory
+ * that was made with a larger memory_bytes. A place of the index takes 14 bytes. Such a directory
+ * opens from 1.5 MiB on, from 2.5 MiB if its l2_bytes is 16 GiB, from 4 MiB at 256 GiB. If less
+ * does not suffice, the open fails with E_NOMEM, and cellar_last_error names a sufficient budget.
+ * Field l2_memory_bytes of cellar_stats says what they take; an open takes a sixth of a segment
+ * more until it returns. */
 
 /* ---- Options and sync ------------------------------------------------------------------------ */
 

@@ -249,9 +249,9 @@ typedef size_t (*cellar_task_key_fn)(const void *payload, size_t payload_len, vo
  * owns:    payload and ctx belong to the function. The pool calls it once: when the task has its
  *          final state, when a dead letter leaves, when a later submit replaces the payload, or
  *          when the pool is closed. A submit that fails does not call it
- * thread:  the one that ended the task: of the pool, a tick, or a caller of the pool. No lock is
- *          held. The function may block, and may submit tasks, but must not call the pool while
- *          cellar_pool_close runs
+ * thread:  the one that ended the task: of the pool, a tick, or a caller of the pool; or that of a
+ *          cellar_task_list that shows the payload. No lock is held. The function may block, and
+ *          may submit tasks, but must not call the pool while cellar_pool_close runs
  * cost:    that thread waits for it                                                              */
 typedef void (*cellar_payload_free_fn)(void *payload, size_t len, void *ctx);
 
@@ -473,8 +473,8 @@ typedef struct cellar_task_status {
     uint64_t progress_current; /* first number of cellar_task_progress in the running attempt     */
     uint64_t progress_total;   /* second number of that call                                      */
     uint64_t result_len;       /* bytes of the result of a finished task                          */
-    const void *payload;       /* of cellar_task_list: as in cellar_task, until fn returns; else  */
-                               /* NULL                                                            */
+    const void *payload;       /* bytes as in cellar_task, valid until fn returns; NULL from      */
+                               /* cellar_task_wait                                                */
     size_t   payload_len;      /* bytes of `payload`                                              */
     cellar_task_state state;   /* see STATES                                                      */
     uint32_t attempt;          /* attempts that began                                             */
@@ -810,8 +810,9 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
  *          fn: see cellar_task_list_fn; ctx: given to fn
  * out:     *cursor: continues the list that fn ended; 0 after its end
  * returns: OK, also when fn ended the list
- * owns:    fn and ctx are not used after the return; a payload that its task loses meanwhile lives
- *          until fn returns, and its free_fn runs here
+ * owns:    fn and ctx are not used after the return; if a task ends or gets another payload
+ *          meanwhile, the payload stays valid until fn returns; its free_fn then runs on this
+ *          thread
  * thread:  any, also a task; fn runs on it with no lock held
  * cost:    O(slots of tasks), 1,024 under one lock
  * example: cellar_task_list(p, NULL, NULL, print_task, stdout);                                  */
@@ -899,7 +900,8 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
 
 /* Take tasks out of a queue, to run them elsewhere: in an event loop, in another thread. Each is
  * taken: RUNNING until its cellar_task_settle. A hold that is over queues the task again for its
- * next attempt. The calls of "Inside a task" work on it.
+ * next attempt; a message (cellar_bus.h) returns as after RETRY. The calls of "Inside a task" work
+ * on it.
  * in:      queue of names without functions;
  *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from the take; max: room of out, from 1;
  *          wait_ms: longest wait for the first task. Range 0..2^63 - 1 ms; 0: no wait

@@ -548,4 +548,4 @@ T_CASE(all_objects_run_together_and_no_figure_grows)
     for (int i = 0; i < 2; i++) { t_wipe(folder[i]); }
 }
 
-T_MAIN("test_all_soak")
+T_MAIN("all_soak")

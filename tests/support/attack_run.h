@@ -21,9 +21,9 @@
  * LATE       `came_late` counts versions without an acknowledgement that the server has at the end
  *            of a round, though a newer one was acknowledged.
  * FORGOTTEN  In a round with a crowd of tags the port forgets "even" again and again (`forgotten`
- *            counts all tags), so a value may be gone. In the next round, too: a process that still
- *            knows the number of before sets values with it, which end when another process has
- *            the number made again. All other checks stay as they are.
+ *            counts all tags), so a value may be gone. In the next round as well: a process may
+ *            still set values with the earlier number of the tag. These values are invalidated
+ *            when another process makes a new number. All other checks stay as they are.
  * LIMIT      attack_limit_check looks at every window between two losses of the data of the server. */
 #ifndef CELLAR_TESTS_ATTACK_RUN_H
 #define CELLAR_TESTS_ATTACK_RUN_H
@@ -72,7 +72,7 @@ typedef struct attack {
     _Atomic uint32_t reached[CHILDREN];
     _Atomic int64_t failing_ms;    /* since when a failover lasts; 0: none does */
     _Atomic bool lossy, killed;    /* in this round the server lost data, or a child was killed */
-    bool crowded, was_crowded;     /* in this round, the last one, the port forgets tags */
+    bool crowded, was_crowded;     /* the port forgets tags in this round; it did in the last */
     _Atomic int primary;
     attack_key key[KEYS];
     attack_lock lock[LOCKS];

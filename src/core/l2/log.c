@@ -4,8 +4,8 @@
  *
  * PICTURE    buffer  |written|taken by the writer|whole records .. tail|free|
  *                    base                                            base + buf_bytes
- *            full segment: buffer written -> rows and trailer written -> handed to the device
- *            by the thread -> header of the next one is the first of an empty buffer
+ *            full segment: buffer written -> rows and trailer written -> header of the next
+ *            one is the first of an empty buffer. The thread hands the full segment to the device.
  * PROTOCOL   append: L2_LOG {room? terms? copy, row, tail}
  *            write: `writing` {L2_LOG {claimed = tail; last page copied} -> pwrite -> L2_LOG
  *            {written = claimed, buffer moved to its begin}}

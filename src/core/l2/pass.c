@@ -247,13 +247,14 @@ static bool l2_walk_above(l2 *d, uint64_t end)
     return l2_super_store(d) == 0;
 }
 
-/* Return true if unused values are refused, unless looks find that less is alive. */
+/* Return true if the sum of live bytes is so high that puts refuse unused values. */
 static bool l2_sum_is_high(const l2 *d)
 {
     return base_load_rlx(&d->live_bytes) > l2_size(d) / 100 * L2_UNUSED_PCT;
 }
 
-/* Look at an eighth of n segments, for the share of dead bytes. One at least is sealed. */
+/* Look at an eighth of n segments to estimate the share of dead bytes. At least one sealed segment
+ * exists. */
 static void l2_pass_look(l2 *d, uint64_t first, uint64_t n)
 {
     const uint64_t span = base_load_acq(&d->sealed_seq) - first;

@@ -12,7 +12,8 @@
  *            An open after a kill in the same boot writes them again: a sync may have failed.
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
  * LIMITS     A range that cannot be read leaves all as it is: no sync counts. An open leaves such a
- *            page alone: it has the rows of all records there. If no segment is free for the FLOOR,
+ *            page alone: it has read the rows there, or what is older than a hole does not count.
+ *            If no segment is free for the FLOOR,
  *            no sync counts until changes without room close the tier (stall.c): the marker makes
  *            the next open begin empty, so all places are free.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */

@@ -107,7 +107,7 @@ typedef struct batch_after {
     bool ring;              /* the thread has to look earlier */
 } batch_after;
 
-/* Take the lock for a change. */
+/* Empty `a` and take the lock. */
 CELLAR_PRIVATE void batch_lock(cellar_batcher *b, batch_after *a) SYNC_TAKES(WHEEL);
 /* Drop the lock, queue the jobs, free the groups and wake the thread. */
 CELLAR_PRIVATE void batch_unlock(cellar_batcher *b, batch_after *a) SYNC_DROPS(WHEEL);

@@ -6,6 +6,7 @@
  *            program or version is refused before the first write.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. throttle: keys of THROTTLE.
+ *            body: bytes of a message for several groups; column `body` of task: its number.
  *            schedule: one row for each schedule with catch_up_on_start.
  *            The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.

@@ -103,8 +103,9 @@ CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
-/* Pass the tasks to the functions of the reader: rows by id, then those of messages by body, keys
- * of THROTTLE, inputs, links. A code of a function ends the walk and is returned. */
+/* Pass the tasks to the functions of the reader: rows by id, then those of messages by the number
+ * of the message, keys of THROTTLE, inputs, links. A code of a function ends the walk and is
+ * returned. */
 CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader);
 
 #endif

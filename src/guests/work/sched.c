@@ -20,7 +20,6 @@
 
 #include <string.h>
 
-
 BASE_SIZE_BEGIN
 
 #define SCHED_PRIORITY 5u /* of runs */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * task: functions of the files of tasks: submits, runs, results and the journal of a pool. */
+ * task: functions of task_submit.c, task_run.c, task_result.c, task_commit.c and task_restore.c. */
 #ifndef WORK_TASK_H
 #define WORK_TASK_H
 
@@ -47,7 +47,7 @@ CELLAR_PRIVATE void task_threads_free(cellar_pool *p);
 
 /* ---- task_result.c: final states in a namespace, status, waits ---- */
 
-/* Take the lock for a change. Return what is left to do after the lock: nothing. */
+/* Take the lock for a change. Return an empty list of work for task_unlock. */
 CELLAR_PRIVATE task_after task_lock(cellar_pool *p) SYNC_TAKES(QUEUE);
 /* Take the lock for a change, and recall the bursts. */
 CELLAR_PRIVATE task_after task_lock_recall(cellar_pool *p) SYNC_TAKES(QUEUE);

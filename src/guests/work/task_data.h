@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_data: functions of the files of tasks: slots, states, what the journal has to write. */
+ * task_data: functions of task_slab.c, task_state.c and task_mark.c. */
 #ifndef WORK_TASK_DATA_H
 #define WORK_TASK_DATA_H
 

@@ -9,7 +9,6 @@
  * SEE ALSO   task_commit.c, journal_board.c */
 #include "work/task.h"
 
-
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void task_row_list(task_journal *j, task_row *r, task *t)

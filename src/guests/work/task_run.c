@@ -128,7 +128,8 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     task *t = r->task;
     const task_ext *e = t->ext;
     t->attempt++;
-    r->started_ms = now_ms = BASE_MAX(now_ms, t->timer.due_ms); /* read before it was queued */
+    /* The clock may have been read before the task was queued. */
+    r->started_ms = now_ms = BASE_MAX(now_ms, t->timer.due_ms);
     r->name->count[STATS_TASK_STARTED]++;
     task_note_wait(p, t, now_ms);
     task_show(p, r, t, t->timer.due_ms);
@@ -453,7 +454,7 @@ static bool task_start(cellar_pool *p, task_run *r)
 #ifndef CELLAR_OMIT_LIMIT
     if (r->burst_len == 0 && r->name->opts.rate != NULL) {
         if (!task_admitted(p, r)) { return false; }
-        const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter took its time */
+        const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter may have taken long */
         task_after a = task_lock(p);
         /* A schedule was changed meanwhile: its run does not begin. */
         const bool begins = (r->task->flags & TASK_CANCEL) == 0 || !sched_is_run(p, r->task);
@@ -670,8 +671,7 @@ static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext
     r->name->count[STATS_TASK_TIMEOUT]++;
     task_keep_error(t, "not acknowledged in time", spare);
     const bool message = r->name->group != NULL;
-    if (message || (t->flags & TASK_CANCEL) != 0 ||
-        t->attempt >= t->max_attempts ||
+    if (message || (t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts ||
         (sched_is_run(p, t) && !sched_may_retry(p, t, now_ms))) {
         task_again(p, t, message ? -1 : 0, now_ms, a);
     } else {
@@ -761,7 +761,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     task_ext *spare = task_ext_make(p, NULL, NULL);
     sync_take(QUEUE, &p->lock);
     p->sched.steps = TASK_SLICE;
-    if (base_add_ar(&p->looks, 1u) != looks) { /* the other one may have read later */
+    if (base_add_ar(&p->looks, 1u) != looks) { /* by a later reading, perhaps */
         now.mono_ms = BASE_MAX(now.mono_ms, p->mono.now_ms);
         now.wall_ms = now.mono_ms + base_load_rlx(&p->offset_ms);
     }

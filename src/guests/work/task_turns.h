@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_turns: functions of the files of tasks: which task runs next. */
+ * task_turns: functions of task_queue.c and task_burst.c: which task runs next. */
 #ifndef WORK_TASK_TURNS_H
 #define WORK_TASK_TURNS_H
 

@@ -69,9 +69,9 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
-# The programs of the suite under ASan, and the scripts of `make test`, run as on a machine that has
-# just booted: their clocks began three seconds ago, if the kernel allows a time name space. All api
-# tests on the drop-in are a cell of slow_packaging_dropin.sh.
+# The programs of the suite under ASan, and the scripts of `make test` outside of package/, run as
+# on a machine that has just booted: their clocks began three seconds ago, if the kernel allows a
+# time name space. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
 REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \

@@ -4,8 +4,8 @@
 # Aim:    `cellar serve` needs nothing but its static program: no library, no /proc, no /etc, no
 #         folder to write to, no privilege.
 # Method: the program of `make STATIC=1` alone in a read-only root, run by a user without rights in
-#         a network of its own. Where that may not be made, the case is a skip. The objects are those
-#         of the lane `build: no libraries`; FULL=1: at the default -O2, hardened.
+#         a network of its own. Where that may not be made, the case is a skip. The script
+#         compiles its own objects with CFLAGS=-O0; FULL=1: with the default -O2, hardened.
 . tests/support/t.sh
 [ "${FULL-}" = 1 ] || export CFLAGS=-O0
 unset $(env | sed -n 's/^\(CELLAR_[A-Z_]*\)=.*/\1/p') # those of the runner are no settings

@@ -450,7 +450,8 @@ T_CASE(a_value_over_the_write_budget_writes_no_part)
 }
 
 /* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. A
- * tick passes as many segments as its time allows, so the log may lose parts of a value at once. */
+ * tick passes as many segments as its time allows, so the log may lose parts of a value before the
+ * next put. */
 T_CASE(values_that_fill_the_file_are_whole_or_misses)
 {
     static const char *const name[] = { "a", "b", "c", "d" };

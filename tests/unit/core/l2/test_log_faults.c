@@ -249,7 +249,7 @@ T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
 
 /* After a kill an open writes all since the last sync again. A page that it cannot read has records
  * that replaced older ones. Its rows are read. */
-T_CASE(page_that_cannot_be_read_since_the_sync_costs_its_records)
+T_CASE(unreadable_page_behind_the_last_sync_costs_its_records)
 {
     begin(L2_KEEP);
     cfg.off_errors = L2_ERRORS_MOST;

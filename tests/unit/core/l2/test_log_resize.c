@@ -291,7 +291,7 @@ static int datasync_beside_a_store(void *ctx, base_vfs_file *f)
     return again ? 0 : EIO;
 }
 
-T_CASE(lost_page_of_an_ended_state_is_told_beside_a_copy_of_super)
+T_CASE(unsettle_reports_a_lost_page_while_super_is_stored)
 {
     base_vfs vfs = *base_vfs_system();
     begin(16);

@@ -238,8 +238,8 @@ T_CASE(client_certificate_opens_a_server_that_wants_one)
     with_each_version(client_certificate_is_wanted);
 }
 
-/* Such a server waits for the end of a line, and answers if the random bytes of the handshake have one:
- * by the long keys of OpenSSL 3.5 nearly always. */
+/* A server without TLS waits for the end of a line. It answers if the random bytes of the handshake
+ * contain one. With the long keys of OpenSSL 3.5 they nearly always do. */
 T_CASE(server_without_tls_is_named)
 {
     static side a;

@@ -180,7 +180,7 @@ static void check_return(uint32_t parallel, bool passes, int64_t delay_ms)
     close_it();
 }
 
-T_CASE(message_that_returns_goes_to_the_front)
+T_CASE(returned_message_goes_to_the_front_unless_it_has_a_delay)
 {
     for (int i = 0; i < 8; i++) { check_return(i & 1, (i & 2) != 0, (i & 4) != 0 ? 100 : 0); }
 }
