@@ -68,6 +68,18 @@ static bool l2_super_due(const l2 *d, int64_t now)
     return now - d->seen_ms >= L2_SEEN_MS || (d->cfg.write_bpd != 0 && spent);
 }
 
+/* Hand the segments that are full to the device, not those that fill meanwhile: syncs and passes
+ * wait for the return. Return true if a pass is due before. */
+static bool l2_hand_over_full(l2 *d)
+{
+    const uint64_t sealed = base_load_acq(&d->sealed_seq);
+    while (base_load_rlx(&d->flushed_seq) < sealed) {
+        l2_hand_over(d, base_add_rlx(&d->flushed_seq, (uint64_t)1), NULL);
+        if (l2_pass_due(d)) { return true; }
+    }
+    return false;
+}
+
 static bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
@@ -76,16 +88,15 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     (void)l2_resync(d);
     l2_reopen(d);
     while (more) {
-        const int64_t now = base_now_ms(d->cfg.clock);
+        int64_t now = base_now_ms(d->cfg.clock);
         const uint64_t waits = base_load_rlx(&d->dirty_ns), tail = base_load_acq(&d->tail);
         if (waits != 0 && (!d->threaded || base_now_ns() - waits >= L2_OLD_NS)) {
             (void)l2_flush(d, tail, 0);
         }
         more = l2_resize_work(d);
         more = l2_pass_work(d) || more;
-        while (base_load_rlx(&d->flushed_seq) < base_load_acq(&d->sealed_seq)) {
-            l2_hand_over(d, base_add_rlx(&d->flushed_seq, (uint64_t)1), NULL);
-        }
+        more = l2_hand_over_full(d) || more;
+        now = base_now_ms(d->cfg.clock);
         const int64_t past = now - d->synced_ms;
         if (d->cfg.level != L2_DROP && (past < 0 || past >= d->cfg.sync_ms)) {
             const int e = l2_sync_to(d, tail, 0);

@@ -490,8 +490,9 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
         cellar_err (*of)(sqlite3_stmt *s, void *ctx);
     } part[] = {
         { "SELECT *, NULL FROM task WHERE body IS NULL ORDER BY id", journal_row_of },
-        { "SELECT task.*, bytes FROM task LEFT JOIN body ON body.id = task.body"
-          " WHERE body IS NOT NULL ORDER BY body", journal_row_of },
+        { "SELECT task.*, bytes FROM (SELECT id AS at FROM task WHERE body IS NOT NULL ORDER BY"
+          " body LIMIT -1) CROSS JOIN task ON task.id = at LEFT JOIN body ON body.id = task.body",
+          journal_row_of }, /* sorts ids, not bytes */
         { "SELECT * FROM throttle", journal_throttle_of },
         { "SELECT * FROM input", journal_input_of },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"

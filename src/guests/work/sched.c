@@ -186,8 +186,8 @@ static void sched_withdraw(cellar_pool *p, sched_run *r, task_after *a) SYNC_HOL
 }
 
 /* Move the runs of `old` that have not begun to `e`, and count those that run. */
-static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old, task_after *a)
-    SYNC_HOLDS(QUEUE)
+static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old, int64_t now_ms,
+                               task_after *a) SYNC_HOLDS(QUEUE)
 {
     e->earlier = old->earlier;
     for (uint32_t i = 0; i < old->run_count; i++) {
@@ -200,8 +200,8 @@ static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old,
                            (!e->paused || r->triggered);
         if (!moves) { continue; }
         sched_withdraw(p, r, a);
-        sched_run *to = sched_start(p, e, was.task.timer.due_ms, was.due_wall_ms, was.triggered,
-                                    a);
+        const int64_t since_ms = BASE_MIN(was.task.timer.due_ms, now_ms); /* it may wait for more */
+        sched_run *to = sched_start(p, e, since_ms, was.due_wall_ms, was.triggered, a);
         to->fire_ms = was.fire_ms;
         to->missed = was.missed;
         to->until_wall_ms = was.until_wall_ms;
@@ -216,7 +216,7 @@ CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *o
     e->start_ms = old->start_ms;
     e->due_ms = old->due_ms;
     e->settled_wall_ms = BASE_MAX(e->settled_wall_ms, old->settled_wall_ms);
-    sched_inherit_runs(p, e, old, a);
+    sched_inherit_runs(p, e, old, now.mono_ms, a);
     if (sched_is_done(e)) { sched_unfire(e, first_ms); }
     if (old->paused || e->paused) {
         sched_begin(p, e, now, a);

@@ -195,7 +195,8 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, p->sched.table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-    now = sched_latest(p, now);
+    work_time from = now;
+    if (old != NULL) { from.wall_ms = sched_latest(p, now).wall_ms; }
     e->id = e->line = ++p->sched.last_id;
     e->refs = 1;
     e->present = true;
@@ -207,11 +208,11 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     first->prev = e;
     p->sched.all = first;
     if (old != NULL && old->times == e->times) {
-        sched_inherit(p, e, old, now, a);
+        sched_inherit(p, e, old, from, a);
     } else if (e->catches_up) {
         sched_continue(p, e, now, a);
     } else {
-        sched_begin(p, e, now, a);
+        sched_begin(p, e, from, a);
     }
     if (old != NULL && old->present) { sched_detach(p, old, a); }
     return CELLAR_OK;

@@ -1120,6 +1120,35 @@ T_CASE(writer_hands_segments_over_once_sixteen_wait_for_the_thread)
     }
 }
 
+static void fill_a_segment(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
+{
+    const uint64_t seq = seq_now();
+    count_writeback(ctx, f, at, n);
+    for (uint32_t i = 1000; seq_now() == seq; i++) {
+        T_REQUIRE(put_once(i, 9, false) == CELLAR_OK);
+    }
+}
+
+/* Syncs and passes wait for the tick. */
+T_CASE(segment_that_fills_during_a_hand_over_waits_for_the_next_tick)
+{
+    begin(L2_DROP);
+    cfg.seg_count = PLACES;
+    cfg.bytes = PLACES * SEGMENT;
+    cfg.memory_bytes = 16 << 20;
+    l2_dev_init(&dev);
+    open_on(&dev);
+    const uint64_t seq = seq_now();
+    for (uint32_t i = 1000; seq_now() < seq + 6; i++) {
+        T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
+    }
+    handed_over = 0;
+    vfs.writeback = fill_a_segment;
+    (void)l2_tick(d, 0);
+    T_EQ_U64(handed_over, 6);
+    stop();
+}
+
 /* The sync of the SUPER that names data.new fails. */
 T_CASE(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super)
 {

@@ -499,6 +499,29 @@ T_CASE(a_replacement_with_an_old_reading_fires_nothing_again)
     close_it();
 }
 
+static void tick_later(void)
+{
+    mono_ms++;
+    wall_ms++;
+    (void)tick();
+}
+
+T_CASE(interval_that_begins_now_fires_beside_a_look)
+{
+    for (int replaces = 0; replaces <= 1; replaces++) {
+        open_at(utc_ms(2026, 6, 1, 10, 0));
+        shot_count = 0;
+        if (replaces != 0) { T_EQ_I64(schedule_every(s, "e", HOUR, note, NULL, NULL), CELLAR_OK); }
+        between = tick_later;
+        reads_left = 2;
+        T_EQ_I64(schedule_every(s, "e", DAY, note, NULL, &now), CELLAR_OK);
+        T_EQ_U64(reads_left, 0);
+        (void)tick();
+        T_EQ_U64(shot_count, 1);
+        close_it();
+    }
+}
+
 static void step_and_tick(void)
 {
     mono_ms += 1;
