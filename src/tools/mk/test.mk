@@ -22,7 +22,7 @@
 #            the simulation and the tests of packages, which repeat nothing.
 # SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
 #            drop-in, and takes two to three minutes. SHARE=1 does all, the default of every other
-#            suite without T_PART.
+#            suite but the third of the repetitions of `make check`.
 
 TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/ tests/unit/python/) $(addprefix tests/,api crash concurrency \
                 package bench fuzz)
@@ -138,9 +138,6 @@ TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged 
              limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),-g1,-g0)) -I. -DBASE_DEBUG=1
-# gold links a program in half of the time. It warns of names in the runtime of ASan of clang.
-TEST_LD   = $(if $(and $(findstring clang,$(CC)),$(findstring address,$(SAN))),,$(call bench_once,TEST_LD,\
-              $(if $(call probe_link,stdio.h,-fuse-ld=gold),-fuse-ld=gold)))
 # DROPIN=1 puts the amalgamation below the whole suite. Its private names are hidden instead of
 # static, so that tests of one module find them.
 $(B)/dropin.o: dist/cellar_all.c dist/cellar_all.h
@@ -154,7 +151,7 @@ $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) 
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(WITH_FLAGS) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
-	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(TEST_LD) $(LDFLAGS) -lm $(WITH_LIBS) \
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) \
 	  $(if $(filter %/$*.c,$(WITH_CLIENT)),$(CLIENT_LIBS)) $(LDLIBS)
 $(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
   $$(call source_of,$$*) $$(call dist_of,$$*) | $(ONE_CACHE) $(ONE_GUESTS)
