@@ -165,6 +165,7 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         const unsigned char *at = l2_pass_valid(d, p, row, &r);
         if (at == NULL) { return p->e; }
         took = l2_put_again(d, row, lsn, at, &r, count);
+        if (took == L2_TOOK || took == L2_SEG_FULL) { d->copied += row->bytes; } /* it, or a gap */
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
             if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return EAGAIN; }
             took = L2_IS_INVALID;
@@ -290,6 +291,17 @@ static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
     return live / 256 * (256 - dead) < share + doubt;
 }
 
+/* Return false if the copies of a whole round took nearly as much room as it made free: long
+ * records leave gaps. Puts that take what becomes free are no reason. */
+static bool l2_pass_gains(l2 *d)
+{
+    const uint64_t round = l2_seq_of(d, l2_size(d));
+    if (d->passed >= round && d->copied < d->passed * (d->form.seg_bytes / 16 * 15)) {
+        d->passed = d->copied = 0;
+    }
+    return d->passed < round || l2_changes(d);
+}
+
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
 static bool l2_pass_oldest(l2 *d, uint64_t n)
 {
@@ -298,9 +310,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
-    /* Copies may need as much room as they free: long records leave gaps. Then they are dropped. */
-    const bool gains = d->passed < l2_seq_of(d, l2_size(d)) || l2_changes(d);
-    if (gains && l2_pass_moves(d, first, n)) { n = l2_pass_move(d, first, n); }
+    if (l2_pass_gains(d) && l2_pass_moves(d, first, n)) { n = l2_pass_move(d, first, n); }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
@@ -330,7 +340,7 @@ CELLAR_PRIVATE bool l2_pass_work(l2 *d)
     if (!l2_pass_due(d)) {
         const uint64_t refused = base_load_rlx(&d->n.refused_unused);
         const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
-        d->passed = 0;
+        d->passed = d->copied = 0;
         if (refused != d->refused && l2_sum_is_high(d) &&
             base_load_acq(&d->sealed_seq) > BASE_MAX(first, d->looked_seq)) {
             d->refused = refused;

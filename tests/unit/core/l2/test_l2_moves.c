@@ -161,6 +161,29 @@ T_CASE(live_records_survive_many_laps)
     }
 }
 
+/* As with a disk that is slower than the puts: each pass of the worker makes room for some. */
+T_CASE(live_records_survive_puts_that_take_all_room_that_becomes_free)
+{
+    static const l2_meta plain = { .deadline_ms = BASE_NEVER_MS };
+    unsigned char buf[BYTES] = { 0 };
+    begin(L2_DROP);
+    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); }
+    uint32_t passes = 0;
+    for (uint32_t i = 0; i < 100000 && passes < 4 * PLACES; i++) {
+        const uint32_t key = VALUES + i % 64;
+        const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+        if (l2_put(kit.d, &id, buf, sizeof buf, &plain, NULL) == CELLAR_DROPPED) {
+            T_CHECK(l2_pass_due(kit.d));
+            kit.now_ms += 20;
+            (void)l2_tick(kit.d, 0);
+            passes++;
+        }
+    }
+    T_EQ_U64(passes, 4 * PLACES);
+    all_are_found(0, VALUES);
+    l2_kit_end(&kit, &dev);
+}
+
 /* 3,000 records are 71 % of the room. They move until more than the share is known to be live, then
  * the oldest ones are dropped, and at last the rest moves again. */
 T_CASE(segment_above_the_share_is_dropped_with_its_records)
