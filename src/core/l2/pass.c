@@ -9,9 +9,11 @@
  *            written. Else a later delete finds nothing and logs nothing, and the next open finds
  *            the record.
  *            The sum of live bytes counts what expired, what tags and patterns ended, and parts of
- *            values that are over. So above half each pass looks at an eighth of some segments, and
- *            takes the share of dead bytes that it finds from the sum. Above 40 % a round without a
- *            pass does so once an unused value was refused.
+ *            values that are over. So above half each pass looks at records of up to 64 segments,
+ *            and takes the share of dead bytes that it finds from the sum. Above 40 % a round
+ *            without a pass does so once an unused value was refused.
+ *            Long records leave gaps. So copies of all that is alive may need more room than its
+ *            bytes, and at last as much as they free: what recent copies left counts as alive.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
@@ -38,7 +40,8 @@
 #include "l2/write.h"
 
 #define L2_BATCH_MOST 64u
-#define L2_LOOKS_FIRST 16u
+#define L2_LOOKS 64u /* segments of one estimate */
+#define L2_LOOK_POINTS 4u /* in a segment */
 #define L2_UNREAD_NS UINT64_C(60000000000) /* a segment that cannot be read waits so long */
 #define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
 
@@ -46,7 +49,7 @@ typedef struct l2_pass { /* one segment */
     l2_trailer t;
     uint64_t begin;  /* its lsn */
     uint64_t at, have; /* offset and length of what `work` has of it */
-    bool looks;      /* it reads an eighth */
+    bool looks;      /* at some records alone */
     bool full;       /* no room for a copy */
     bool got;        /* a read succeeded */
     uint64_t lost, lost_bytes; /* records with a word that cannot be read; their bytes */
@@ -102,8 +105,7 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
 {
     const uint64_t seq = l2_seq_of(d, p->begin);
     if (row->off < p->at || row->off + row->bytes > p->at + p->have) {
-        uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
-        if (p->looks) { n = BASE_MIN(n, BASE_MAX(d->form.seg_bytes / 8, row->bytes)); }
+        const uint64_t n = BASE_MIN((uint64_t)d->work_bytes, p->t.data_end - row->off);
         p->at = row->off;
         p->e = l2_log_read_pages(d, d->work, (size_t)n, p->begin + row->off);
         /* The disk answers: these pages are lost. */
@@ -122,6 +124,14 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
                : NULL;
 }
 
+/* Return true if a get finds the record. false: it is dead, or p->e. */
+static bool l2_pass_alive(l2 *d, l2_pass *p, const unsigned char *at, const l2_rec *r, uint64_t lsn)
+{
+    if (!l2_record_valid(d, at, r, lsn)) { return false; }
+    const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
+    return !part || l2_part_wanted(d, p, at + L2_RECORD_HEAD + (size_t)r->ext * 8);
+}
+
 /* Return the record of a row that has a word. NULL: it is dead, or p->e. */
 static const unsigned char *l2_pass_valid(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
 {
@@ -130,27 +140,52 @@ static const unsigned char *l2_pass_valid(l2 *d, l2_pass *p, const l2_row *row, 
         p->lost++;
         p->lost_bytes += row->bytes;
     }
-    if (p->e != 0 || at == NULL || !l2_record_valid(d, at, r, p->begin + row->off)) { return NULL; }
-    const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
-    return !part || l2_part_wanted(d, p, at + L2_RECORD_HEAD + (size_t)r->ext * 8) ? at : NULL;
+    return p->e == 0 && at != NULL && l2_pass_alive(d, p, at, r, p->begin + row->off) ? at : NULL;
 }
 
-/* Note the bytes of words, and of those that are dead, as far as one read has their records. */
+/* Read head, extensions and key of a record into `work`. Return false if there is none, or p->e. */
+static bool l2_look_at(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
+{
+    const uint64_t lsn = p->begin + row->off;
+    size_t has = 0, needs = BASE_MIN(row->bytes, L2_OWNER_BYTES);
+    l2_form f;
+    l2_form_at(d, lsn, &f);
+    for (; has < needs; needs = L2_RECORD_HEAD + (size_t)r->ext * 8 + r->klen) {
+        has = needs;
+        p->e = l2_log_read(d, d->work, has, lsn);
+        L2_COUNT_BY(d, passed_bytes, has);
+        if (p->e != 0 || !l2_rec_marked(&f, d->work, l2_seq_of(d, p->begin), row->off,
+                                        row->off + row->bytes, r)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Note the words that points of the segment hit, and which of them are dead. The points have equal
+ * distances, so long records count as often as their bytes say. */
 static int l2_row_look(l2 *d, void *ctx, const l2_row *row)
 {
     l2_pass *p = ctx;
     l2_rec r;
-    const bool near = p->have == 0 || row->off + row->bytes <= p->at + p->have;
-    if (!near || row->kind != L2_KIND_PUT || !l2_indexed_at(d, row->hash, p->begin + row->off)) {
-        return 0;
-    }
+    const uint64_t step = d->form.seg_bytes / L2_LOOK_POINTS, lsn = p->begin + row->off;
+    const uint64_t from = row->off + base_mix64(p->begin + base_load_rlx(&d->n.reclaimed)) % step;
+    const uint64_t bytes = ((from + row->bytes) / step - from / step) * step;
+    if (bytes == 0 || row->kind != L2_KIND_PUT || !l2_indexed_at(d, row->hash, lsn)) { return 0; }
     /* A namespace that was cleared left the sum as a whole. */
     if (row->generation != 0 && !l2_generation_used(d, row->generation)) { return 0; }
-    const bool dead = l2_pass_valid(d, p, row, &r) == NULL;
+    const bool alive = l2_look_at(d, p, row, &r) && l2_pass_alive(d, p, d->work, &r, lsn);
     if (p->e != 0) { return p->e; }
-    d->looked += row->bytes;
-    d->dead += dead ? row->bytes : 0;
+    d->looked += bytes;
+    d->dead += alive ? 0 : bytes;
     return 0;
+}
+
+/* Return what is left of the open segment, which has no room for a record and its row. */
+static uint64_t l2_gap(const l2 *d, const l2_row *row)
+{
+    const uint64_t off = base_load_acq(&d->tail) % d->form.seg_bytes;
+    return BASE_MIN(d->form.seg_bytes - off, (uint64_t)row->bytes + L2_PAGE); /* else a new one */
 }
 
 static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
@@ -165,12 +200,17 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         const unsigned char *at = l2_pass_valid(d, p, row, &r);
         if (at == NULL) { return p->e; }
         took = l2_put_again(d, row, lsn, at, &r, count);
-        if (took == L2_TOOK || took == L2_SEG_FULL) { d->copied += row->bytes; } /* it, or a gap */
+        if (took == L2_SEG_FULL) { d->gaps += l2_gap(d, row); }
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
             if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return EAGAIN; }
             took = L2_IS_INVALID;
         }
     }
+    if (d->copied > l2_size(d) / 4) {
+        d->copied /= 2;
+        d->gaps /= 2;
+    }
+    d->copied += took == L2_TOOK ? row->bytes : 0;
     p->full = p->full || (took != L2_TOOK && took != L2_IS_OLD);
     return p->full ? ENOSPC : 0;
 }
@@ -254,52 +294,36 @@ static bool l2_sum_is_high(const l2 *d)
     return base_load_rlx(&d->live_bytes) > l2_size(d) / 100 * L2_UNUSED_PCT;
 }
 
-/* Look at an eighth of n segments to estimate the share of dead bytes. At least one sealed segment
- * exists. */
-static void l2_pass_look(l2 *d, uint64_t first, uint64_t n)
+/* Estimate the share of dead bytes. At least one sealed segment exists. */
+static void l2_pass_look(l2 *d, uint64_t first)
 {
-    const uint64_t span = base_load_acq(&d->sealed_seq) - first;
+    const uint64_t span = base_load_acq(&d->sealed_seq) - first, n = BASE_MIN(span, L2_LOOKS);
+    const uint64_t shift = base_mix64(base_load_rlx(&d->n.reclaimed)) % span;
     d->looked_seq = first + span;
-    if (d->looked == 0) { n = L2_LOOKS_FIRST; }
-    if (d->looked > l2_size(d) / 4) {
-        d->looked /= 2;
-        d->dead /= 2;
-    }
-    const uint64_t shift = base_mix64(base_load_rlx(&d->n.reclaimed));
+    d->looked /= 2; /* the estimate before counts half */
+    d->dead /= 2;
     for (uint64_t i = 0; i < n; i++) { /* evenly over the log: what ends together lies together */
         l2_pass p;
-        const uint64_t at = (i * span / n + shift) % span;
-        (void)l2_pass_rows(d, &p, first + at, false, l2_row_look);
+        (void)l2_pass_rows(d, &p, first + (i * span / n + shift) % span, false, l2_row_look);
     }
     base_store_rlx(&d->live_dead, (uint32_t)BASE_MIN(d->dead / (d->looked / 256 + 1), 256));
 }
 
-/* Return true if less than the share of cfg is alive. */
-static bool l2_pass_moves(l2 *d, uint64_t first, uint64_t n)
+/* Return true if copies of all that is alive take less room than the share of cfg. */
+static bool l2_pass_moves(l2 *d, uint64_t first)
 {
-    const uint64_t live = base_load_rlx(&d->live_bytes);
     const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
+    const uint64_t gaps = d->gaps * 256 / (d->copied + 1); /* of 256 bytes of a copy */
+    const uint64_t live = base_load_rlx(&d->live_bytes) / 256 * (256 + BASE_MIN(gaps, 256));
     if (live < share || share == 0) {
         d->looked = d->dead = d->looked_seq = 0;
         base_store_rlx(&d->live_dead, 0u);
         return live < share;
     }
-    l2_pass_look(d, first, n);
+    l2_pass_look(d, first);
     const uint64_t dead = base_load_rlx(&d->live_dead); /* of 256 */
-    /* A sum from few looks is too high by an eighth at most: needless copies cost writes alone. */
-    const uint64_t doubt = d->looked < l2_size(d) / 8 && dead != 0 ? live / 8 : 0;
-    return live / 256 * (256 - dead) < share + doubt;
-}
-
-/* Return false if the copies of a whole round took nearly as much room as it made free: long
- * records leave gaps. Puts that take what becomes free are no reason. */
-static bool l2_pass_gains(l2 *d)
-{
-    const uint64_t round = l2_seq_of(d, l2_size(d));
-    if (d->passed >= round && d->copied < d->passed * (d->form.seg_bytes / 16 * 15)) {
-        d->passed = d->copied = 0;
-    }
-    return d->passed < round || l2_changes(d);
+    /* Needless copies cost writes alone: four errors of an estimate, while some bytes are dead. */
+    return live / 256 * (256 - dead) < share + (dead != 0 ? live / 8 : 0);
 }
 
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
@@ -310,11 +334,14 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
-    if (l2_pass_gains(d) && l2_pass_moves(d, first, n)) { n = l2_pass_move(d, first, n); }
+    if (l2_pass_moves(d, first)) {
+        n = l2_pass_move(d, first, n);
+    } else {
+        d->gaps -= d->gaps / 8; /* those of the next copies are not known */
+    }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
-    d->passed += n;
     BASE_POINT("l2.floored");
     bool whole = true;
     for (uint64_t i = 0; i < n; i++) {
@@ -340,11 +367,10 @@ CELLAR_PRIVATE bool l2_pass_work(l2 *d)
     if (!l2_pass_due(d)) {
         const uint64_t refused = base_load_rlx(&d->n.refused_unused);
         const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
-        d->passed = d->copied = 0;
         if (refused != d->refused && l2_sum_is_high(d) &&
             base_load_acq(&d->sealed_seq) > BASE_MAX(first, d->looked_seq)) {
             d->refused = refused;
-            l2_pass_look(d, first, 1);
+            l2_pass_look(d, first);
         }
         return false;
     }
