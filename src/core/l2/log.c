@@ -15,8 +15,8 @@
  *            records alone.
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
- *            A segment begins only while its place is free: seq + 1 < head's + places. The last
- *            free one is for FLOORs: without a FLOOR no other becomes free.
+ *            A segment begins only while its place is free: seq + 1 < head's + places. Most of the
+ *            last free one is for FLOORs: without a FLOOR no other becomes free.
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
  *            in a row were quick: callers wait for it, each with its limit. If it syncs or passes
  *            meanwhile, a caller that has waited for 100 ms writes.
@@ -64,8 +64,8 @@ CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
  * file to the live records of the old one. */
 static uint64_t l2_use_leaves(const l2 *d, l2_use use)
 {
-    if (use != L2_USE_PUT) { return use == L2_USE_KEEP ? L2_KEEP_LEAVES : 0; }
-    return L2_PUT_LEAVES + (l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0);
+    const uint64_t half = l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0;
+    return use == L2_USE_PUT ? L2_PUT_LEAVES + half : 0;
 }
 
 static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
@@ -96,6 +96,8 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t tail = base_load_rlx(&d->tail);
     const uint64_t empty = l2_segs_free(d, tail), leaves = l2_use_leaves(d, use);
+    const uint64_t end = tail % d->form.seg_bytes + bytes;
+    const bool last = use == L2_USE_KEEP && empty == 0;
     if (use == L2_USE_PUT && l2_is_closed(d)) {
         took = L2_IS_CLOSED;
     } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
@@ -103,8 +105,8 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     } else if (terms != NULL && (!l2_is_current(terms) || (terms->lsn != 0 &&
                                                            terms->lsn < l2_floor(d)))) {
         took = L2_IS_OLD;
-    } else if (empty < leaves) { /* another use began the open segment */
-        took = L2_NO_ROOM;
+    } else if (empty < leaves || (last && end > d->form.seg_bytes / L2_KEEP_PART)) {
+        took = L2_NO_ROOM; /* another use began the open segment */
     } else if (!l2_seg_fits(d, tail, bytes)) {
         took = empty > leaves ? L2_SEG_FULL : L2_NO_ROOM;
     } else if (tail + bytes - d->base > d->buf_bytes) {

@@ -294,14 +294,14 @@ static bool l2_sum_is_high(const l2 *d)
     return base_load_rlx(&d->live_bytes) > l2_size(d) / 100 * L2_UNUSED_PCT;
 }
 
-/* Estimate the share of dead bytes. At least one sealed segment exists. */
+/* Estimate the share of dead bytes. At least one sealed segment exists. Looks of an earlier pass do
+ * not count: much may have ended since. */
 static void l2_pass_look(l2 *d, uint64_t first)
 {
     const uint64_t span = base_load_acq(&d->sealed_seq) - first, n = BASE_MIN(span, L2_LOOKS);
     const uint64_t shift = base_mix64(base_load_rlx(&d->n.reclaimed)) % span;
     d->looked_seq = first + span;
-    d->looked /= 2; /* the estimate before counts half */
-    d->dead /= 2;
+    d->looked = d->dead = 0;
     for (uint64_t i = 0; i < n; i++) { /* evenly over the log: what ends together lies together */
         l2_pass p;
         (void)l2_pass_rows(d, &p, first + (i * span / n + shift) % span, false, l2_row_look);
@@ -316,14 +316,14 @@ static bool l2_pass_moves(l2 *d, uint64_t first)
     const uint64_t gaps = d->gaps * 256 / (d->copied + 1); /* of 256 bytes of a copy */
     const uint64_t live = base_load_rlx(&d->live_bytes) / 256 * (256 + BASE_MIN(gaps, 256));
     if (live < share || share == 0) {
-        d->looked = d->dead = d->looked_seq = 0;
+        d->looked_seq = 0;
         base_store_rlx(&d->live_dead, 0u);
         return live < share;
     }
     l2_pass_look(d, first);
     const uint64_t dead = base_load_rlx(&d->live_dead); /* of 256 */
-    /* Needless copies cost writes alone: four errors of an estimate, while some bytes are dead. */
-    return live / 256 * (256 - dead) < share + (dead != 0 ? live / 8 : 0);
+    /* The estimate may be too high by 3/16 of the sum: needless copies cost writes alone. */
+    return live / 256 * (256 - dead) < share + (dead != 0 ? live / 16 * 3 : 0);
 }
 
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */

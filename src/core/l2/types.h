@@ -63,7 +63,7 @@ enum { /* first byte of a control's value */
 #define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
 #define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
-#define L2_KEEP_LEAVES 1u   /* segments that those leave to FLOORs, and to the open */
+#define L2_KEEP_PART 4u     /* those take a fourth of the last one: FLOORs and opens, the rest */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
 #define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
 
