@@ -572,6 +572,29 @@ T_CASE(records_stay_when_many_others_end_in_bulk)
     }
 }
 
+/* A refused unused value starts a look, which finds all alive. Then most of the log ends. */
+T_CASE(look_before_many_records_ended_does_not_count_for_a_pass)
+{
+    begin(L2_KEEP);
+    uint64_t floor;
+    const uint64_t tag = TAG, born = l2_tags_known(kit.d, &floor, no_tag, NULL);
+    const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
+    const l2_meta unused = { .unused = true }, durable = { .durable = true };
+    for (uint32_t key = 0; key < 100; key++) { put(key, true); }
+    for (uint32_t key = 10000; key < 11900; key++) {
+        T_EQ_I64(put_as(key, ++newest, &tagged), CELLAR_OK);
+    }
+    T_EQ_I64(put_as(20000, ++newest, &unused), L2_REFUSED);
+    const uint64_t read = l2_kit_figures(&kit).passed_bytes;
+    work();
+    T_CHECK(l2_kit_figures(&kit).passed_bytes > read && l2_kit_figures(&kit).reclaimed == 0);
+    l2_tag_invalidate(kit.d, TAG, born + 1, false);
+    for (uint32_t key = 30000; key < 31200; key++) { T_EQ_I64(put_as(key, ++newest, &durable), CELLAR_OK); }
+    T_CHECK(l2_kit_figures(&kit).reclaimed > 0);
+    all_are_found(0, 100);
+    l2_kit_end(&kit, &dev);
+}
+
 /* Two thirds of the room are another namespace, so records are dropped. After its end none is. */
 static void end_of_a_namespace(uint32_t next_generation)
 {
