@@ -47,6 +47,7 @@
 #define GROUPS 10u /* of keys with a common tag and a common pattern */
 #define VALUE_MAX 1024u
 #define BULK_BYTES 700000u
+#define WHY_MAX 1024u
 #define OPENED_RESET 3u /* metric cellar_l2_opened: old contents discarded */
 
 #define LOADS 8u
@@ -66,6 +67,7 @@ typedef struct shared { /* by all processes of a case */
     _Atomic uint32_t version, opens;
     _Atomic uint64_t sets, ends; /* finished calls; ends: by tag, pattern, clear or version */
     _Atomic uint64_t stalls; /* of the disk since the last check: entries may be lost */
+    char life[WHY_MAX], open[WHY_MAX]; /* figures at the end of a life; of the open behind it */
     _Atomic uint32_t open_us[OPENS];
 } shared;
 
@@ -395,6 +397,23 @@ static void note_stalls(cellar *c)
     atomic_fetch_add(&seen->stalls, discarded + figure(c, "cellar_l2_emptied_total"));
 }
 
+/* Copy the figures that are not 0 and tell why the disk lost an entry, each after a blank. */
+static void note_why(cellar *c, char out[WHY_MAX])
+{
+    static const char *const names[] = { "cellar_lost_entries_total", "cellar_l2_moved_bytes_total ",
+                                         "cellar_l2_reclaimed_total ", "cellar_l2_live_bytes " };
+    size_t len = 0;
+    out[0] = 0;
+    for (const char *at = figures_text(c); at != NULL && at[1] != 0; at = strchr(at + 1, '\n')) {
+        const char *line = *at == '\n' ? at + 1 : at;
+        const size_t n = strcspn(line, "\n");
+        bool is = false;
+        for (size_t i = 0; i < 4; i++) { is = is || strncmp(line, names[i], strlen(names[i])) == 0; }
+        if (!is || n < 2 || memcmp(line + n - 2, " 0", 2) == 0 || len + n + 2 > WHY_MAX) { continue; }
+        len += (size_t)snprintf(out + len, WHY_MAX - len, " %.*s", (int)n, line);
+    }
+}
+
 /* Return how many entries left memory for room. The disk drops their puts where it has none. */
 static uint64_t left_for_room(void)
 {
@@ -433,6 +452,7 @@ static void life_with_ends(uint32_t sync, uint32_t us, bool in_bulk)
         usleep(us / 4);
     }
     note_stalls(c);
+    note_why(c, seen->life);
     (void)kill(getpid(), SIGKILL);
     for (;;) { pause(); }
 }
@@ -497,9 +517,9 @@ static void look_at_all(uint32_t number, uint32_t sync)
     if (cut) { (void)base_fault_io_arm(NULL, 0, 0, false); }
     T_REQUIRE(c != NULL);
     note_stalls(c);
-    for (uint32_t i = 0; i < WRITERS * OWN && !t_failed(); i++) {
-        judge(number, i / OWN, i % OWN);
-    }
+    note_why(c, seen->open);
+    for (uint32_t i = 0; i < WRITERS * OWN; i++) { judge(number, i / OWN, i % OWN); }
+    if (t_failed()) { printf("# the life:%s\n# the open:%s\n", seen->life, seen->open); }
     seen->stalls = 0;
     note_stalls(c);
     for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(cellar_namespace_close(ns[i]), CELLAR_OK); }
