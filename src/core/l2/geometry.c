@@ -69,7 +69,8 @@ CELLAR_PRIVATE size_t l2_buf_bytes(const l2_config *c, const l2_super *s)
 
 CELLAR_PRIVATE size_t l2_work_bytes(const l2_config *c, const l2_super *s)
 {
-    return BASE_MAX((size_t)(c->memory_bytes < L2_SMALL ? 64 : 256) << 10, (size_t)s->room_max);
+    return BASE_MAX((size_t)(c->memory_bytes < L2_SMALL ? 64 : 256) << 10,
+                    (size_t)s->room_max + L2_PAGE);
 }
 
 CELLAR_PRIVATE size_t l2_rows_bytes(const l2_super *s)

@@ -312,7 +312,7 @@ CELLAR_PRIVATE void l2_hand_over(l2 *d, uint64_t seq, _Atomic uint64_t *since_ns
 /* Return how many full segments below `seq` the thread has not handed over. */
 static uint64_t l2_behind(const l2 *d, uint64_t seq)
 {
-    return seq - base_load_rlx(&d->flushed_seq);
+    return seq - BASE_MIN(base_load_rlx(&d->flushed_seq), seq);
 }
 
 CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)

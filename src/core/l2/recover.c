@@ -112,16 +112,17 @@ static void l2_heads_read(l2 *d, l2_recovery *r, uint64_t *top)
     }
 }
 
-/* Return the bytes of a segment from `off` on: n, or all up to its end. A page that cannot be read
- * is zeros. */
+/* Return the bytes of a segment from `off` on: n, or all up to its end. `work` has them from the
+ * begin of their page. A page that cannot be read is zeros. */
 static const unsigned char *l2_seg_bytes(l2 *d, l2_recovery *r, uint64_t seq, uint32_t off,
                                          uint32_t n)
 {
     const uint64_t lsn = seq * d->form.seg_bytes + off;
     if (lsn < r->at || lsn + n > r->at + r->have) {
-        r->at = lsn;
-        r->have = BASE_MIN(d->work_bytes, d->form.seg_bytes - off);
-        (void)l2_log_read_pages(d, d->work, (size_t)r->have, lsn);
+        const uint32_t from = off / L2_PAGE * L2_PAGE;
+        r->at = lsn - off + from;
+        r->have = BASE_MIN(d->work_bytes, d->form.seg_bytes - from);
+        (void)l2_log_read_pages(d, d->work, (size_t)r->have, r->at);
     }
     return d->work + (lsn - r->at);
 }
@@ -131,7 +132,7 @@ static const unsigned char *l2_seg_record(l2 *d, l2_recovery *r, const l2_form *
                                           uint32_t off, l2_rec *rec)
 {
     const unsigned char *at = l2_seg_bytes(d, r, seq, off, L2_RECORD_HEAD);
-    if (!l2_rec_marked(f, at, seq, off, f->seg_bytes, rec) || rec->bytes > d->work_bytes) {
+    if (!l2_rec_marked(f, at, seq, off, f->seg_bytes, rec) || rec->bytes > d->room_max) {
         return NULL;
     }
     at = l2_seg_bytes(d, r, seq, off, rec->bytes);
@@ -260,6 +261,8 @@ static bool l2_end_find(l2 *d, l2_recovery *r, uint64_t from, bool same_boot)
         if (ends == L2_ENDS_NOT) { r->seq++; }
     }
     const uint64_t end = r->seq * d->form.seg_bytes + r->off;
+    const uint32_t kept = r->off % L2_PAGE; /* the log goes on in this page: no second read */
+    memcpy(d->buf, l2_seg_bytes(d, r, r->seq, r->off - kept, kept), kept);
     return (ends == L2_ENDS_HERE || r->seq != from) && end >= r->synced &&
            !(same_boot && (!r->met || l2_lost_behind(d, r)));
 }
@@ -546,10 +549,7 @@ static int l2_begin_behind(l2 *d, const l2_recovery *r)
 static SYNC_UNCHECKED int l2_begin_found(l2 *d, l2_recovery *r, bool same_boot, uint64_t number)
 {
     uint64_t end = 0;
-    const uint32_t kept = r->off % L2_PAGE;
     const uint64_t least = l2_seq_least(d, r->seq);
-    /* The page in which the log continues. */
-    memcpy(d->buf, l2_seg_bytes(d, r, r->seq, r->off - kept, kept), kept);
     base_store_rel(&d->head, least * d->form.seg_bytes);
     base_store_rel(&d->tail, r->seq * d->form.seg_bytes + r->off);
     const uint64_t oldest = l2_rows_all(d, r);

@@ -13,9 +13,9 @@
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
  * LIMITS     A range that cannot be read leaves all as it is: no sync counts. An open leaves such a
  *            page alone: it has read the rows there, or what is older than a hole does not count.
- *            If no segment is free for the FLOOR,
- *            no sync counts until changes without room close the tier (stall.c): the marker makes
- *            the next open begin empty, so all places are free.
+ *            If no segment is free for the FLOOR, no sync counts until changes without room close
+ *            the tier (stall.c): the marker makes the next open begin empty, so all places are
+ *            free.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */
 #include "l2/resync.h"
 
@@ -50,9 +50,9 @@ static int l2_span_write(l2 *d, const l2_span *s)
         const int unread = l2_log_read(d, d->work, (size_t)n, at);
         e = unread == 0 ? l2_out(d, d->work, n, at) : unread;
         l2_writing_drop(d);
-        if (unread != 0 && base_load_rlx(&d->ready) == 0) { /* page by page from here on */
+        if (unread != 0 && base_load_rlx(&d->ready) == 0) { /* page by page, up to the bad one */
+            most = n > L2_PAGE ? L2_PAGE : d->work_bytes;
             n = n > L2_PAGE ? 0 : n;
-            most = L2_PAGE;
             e = 0;
         }
     }

@@ -280,6 +280,69 @@ T_CASE(unreadable_page_behind_the_last_sync_costs_its_records)
     stop();
 }
 
+static uint64_t page_at, page_reads, data_reads; /* place in data.seg; reads of its page; of all */
+
+/* Fail all reads of a page but the first. */
+static int pread_page_once(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at,
+                           size_t *done)
+{
+    const bool reads = at < page_at + PAGE && at + n > page_at;
+    page_reads += reads;
+    data_reads++;
+    return reads && page_reads > 1 ? EIO : l2_dev_pread(ctx, f, buf, n, at, done);
+}
+
+/* Put `bytes`. Segments are longer than what an open has of them in memory. */
+static void start_long_segments(l2_level level, uint64_t bytes)
+{
+    begin(level);
+    l2_dev_init(&dev);
+    cfg.seg_bytes = 8 * SEGMENT;
+    cfg.bytes = SEGMENTS * 8 * SEGMENT;
+    cfg.memory_bytes = 4 << 20;
+    cfg.off_errors = L2_ERRORS_MOST;
+    open_on(&dev);
+    T_REQUIRE(d->work_bytes < bytes);
+    const uint64_t end = base_load_acq(&d->head) + bytes;
+    for (uint32_t n = 0; tail() < end; n++) { put_filler(n); }
+    generation_now = 3;
+}
+
+static void kill_and_open_reading(uint64_t page)
+{
+    int e;
+    l2_discard(d);
+    page_at = page;
+    page_reads = data_reads = 0;
+    dev.locked = false;
+    vfs.pread = pread_page_once;
+    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
+    vfs.pread = l2_dev_pread;
+}
+
+T_CASE(open_reads_the_page_in_which_the_log_goes_on_once)
+{
+    start_long_segments(L2_DROP, 3 * SEGMENT);
+    put_old();
+    kill_and_open_reading(tail() / PAGE * PAGE);
+    T_EQ_U64(old_found(), OLD);
+    change_key(OLD, false, true);
+    T_EQ_U64(old_found(), OLD);
+    stop();
+}
+
+/* The bytes since the last sync are read page by page as far as the page that fails. */
+T_CASE(open_reads_pieces_again_behind_a_page_that_cannot_be_read)
+{
+    start_long_segments(L2_KEEP, 9 * SEGMENT);
+    dev.bad_at = base_load_acq(&d->head) % cfg.bytes + 2 * PAGE;
+    dev.bad_end = dev.bad_at + PAGE;
+    kill_and_open_reading(UINT64_MAX / 2);
+    T_CHECK(data_reads < 8 * SEGMENT / PAGE);
+    dev.bad_end = 0;
+    stop();
+}
+
 /* The disk works again, but for the page of the log that is read first. */
 T_CASE(probe_reads_another_page_where_one_is_bad)
 {
