@@ -215,8 +215,9 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN)$(T_PART),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
-TESTS_WAIT = bench_disk api_disk api_disk_restart api_disk_write \
-             api_keep packaging_docs bench_limit load_storm load_timeouts
+TESTS_WAIT = bench_disk api_disk api_disk_restart api_disk_write api_keep packaging_docs \
+             bench_limit load_storm load_timeouts \
+             cache_disk_heals cache_unread l2_frozen log_slow work_behind
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) \
