@@ -6,7 +6,7 @@
 #         runs and sectors of a store and 1,700 mutants under ASan and UBSan, 300,000 entries that
 #         expire together.
 # Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
-#         counts, except the entries, and the bits: every 512th, from 2 on every 16th. SEED selects
+#         counts, except the entries, and the bits: every 1024th, from 2 on every 16th. SEED selects
 #         them (1,000,000 kills: 2,400).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
@@ -40,7 +40,7 @@ for c in durable written each; do
     set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
         CACHE_KILL_CYCLES=$((18 * times)) $c)"
 done
-if [ "$times" -gt 1 ]; then step=16; else step=512; fi
+if [ "$times" -gt 1 ]; then step=16; else step=1024; fi
 for c in any_bit_of_a_closed any_bit_of_a_killed any_byte four_zeros a_run_of_bytes a_lost_sector; do
     set -- "$@" "$(item "damage, $c" 1 "$checked/test_l2_damage" \
         "ASAN_OPTIONS=$asan DAMAGE_STEP=$step" $c)"

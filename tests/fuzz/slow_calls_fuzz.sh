@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    The random program over all public calls finds nothing in a minute.
-# Method: test_calls_fuzz under ASan and UBSan, CALLS_SECONDS (15) for each of its four cells; two
+# Aim:    The random program over all public calls finds nothing in half a minute, in four with FULL=1.
+# Method: test_calls_fuzz under ASan and UBSan, CALLS_SECONDS (8, 60) for each of its four cells; two
 #         hours: CALLS_SECONDS=1800 SEED=random. A fault prints SEED and WORLD, which repeat it.
 : "${MAKE:=make}"
 seed=${SEED:-random}
@@ -13,4 +13,5 @@ san="SAN=address,undefined NOLINK=1 T=calls_fuzz"
 $MAKE --no-print-directory test-programs $san >/dev/null || exit 2
 # shellcheck disable=SC2086
 program=$($MAKE --no-print-directory -s where $san)/t/test_calls_fuzz
-SEED=$seed CALLS_SECONDS=${CALLS_SECONDS:-15} "$program"
+if [ "${FULL-}" = 1 ]; then seconds=60; else seconds=8; fi
+SEED=$seed CALLS_SECONDS=${CALLS_SECONDS:-$seconds} "$program"

@@ -95,7 +95,7 @@ else
             done
         done
     done
-    t_case headers_of_the_pairs_and_the_library there sh tests/package/slow_packaging_header.sh
+    t_case headers_of_the_pairs_and_the_library there env FULL=1 sh tests/package/slow_packaging_header.sh
     t_case library_and_program_are_silent library_and_program_are_silent
     t_case packages_are_built packages_are_built
     t_case lintian_is_silent lintian_is_silent

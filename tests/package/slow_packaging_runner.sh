@@ -102,6 +102,19 @@ library_stays() { # of a plain make, beside one that links each library
     [ -e build/libcellar.a ] && links ALL_LIBS= && ! links ALL_LIBS=1
 }
 t_case a_test_leaves_the_library_of_a_plain_make library_stays
+half() { # SEED HALF (none: both): the programs of the suite under ASan
+    asked test-now SAN=address SEED=$1 T_HALF=$2 | grep -o '/t/test_[a-z0-9_]*' | sort -u
+}
+halves_are_the_suite() { # the next seed exchanges them
+    half 4 '' >"$t_tmp/suite"
+    half 4 1 >"$t_tmp/one"
+    half 4 2 >"$t_tmp/two"
+    half 5 2 >"$t_tmp/next"
+    wc -l "$t_tmp/suite" "$t_tmp/one" "$t_tmp/two"
+    [ -s "$t_tmp/one" ] && [ -s "$t_tmp/two" ] && cmp "$t_tmp/one" "$t_tmp/next" &&
+        sort "$t_tmp/one" "$t_tmp/two" | cmp - "$t_tmp/suite"
+}
+t_case halves_of_a_suite_are_all_of_it halves_are_the_suite
 no_such() { # names, start of each expected message...
     ! $MAKE -s DEPS=off test T="$1" >"$t_tmp/out" 2>"$t_tmp/said" || return 1
     cat "$t_tmp/out" "$t_tmp/said"

@@ -61,6 +61,8 @@ CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 SUITE_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-now T="$(1)" T_LIMIT=300 NOLINK=1
 SUITE_IN  = $(call SUITE_OF)
 BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1
+ASAN_OF   = SAN=address$(comma)undefined
+TSAN_OF   = SAN=thread $(TSAN_WORDS)
 # TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)
@@ -68,12 +70,13 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
-# The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
+# ASan takes one half of the programs with a sixth of the repetitions, TSan the other with a tenth.
 # The programs of the suite under ASan, and the scripts of `make test` outside of package/, run as
 # on a machine that has just booted: their clocks began three seconds ago, if the kernel allows a
 # time name space. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
-# The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
-REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 T="remote_*"
+# The tests of the remote tier, with half of their repetitions; those that read bytes of a stranger once
+# more under sanitizers.
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=$(or $(2),2) T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
@@ -88,24 +91,25 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
+ASAN_SUITE = $(SUITE_IN) T_PART=6 $(ASAN_OF) T_WRAP="$(YOUNG)"
+TSAN_SUITE = $(SUITE_IN) T_PART=10 $(TSAN_OF) T_WRAP="$(NO_ASLR)"
 LANES_AT_ONCE ?= 2
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   'x|build: plain suite|$(BUILD_OF) T=' \
   't|pages and pairs|$(MAKE) -j$(CPUS) --no-print-directory test-now NOLINK=1 T="$(TESTS_PAGES)"' \
   'x|build: no libraries|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS= CFLAGS=-O0' \
-  'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
-  'x|build: random calls|$(BUILD_OF) SAN=address$(comma)undefined T=calls_fuzz' \
-  'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
+  'x|build: ASan + UBSan|$(BUILD_OF) $(ASAN_OF) T_HALF=1' \
+  'x|build: random calls$(comma) l2 proof|$(BUILD_OF) $(ASAN_OF) T="calls_fuzz l2_damage"' \
+  'x|build: TSan|$(BUILD_OF) $(TSAN_OF) T_HALF=2' \
   $(if $(CLIENT_LIBS),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
   $(if $(CLIENT_LIBS),$(LANES_REMOTE),'s|remote|$(NO_CLIENT)') \
-  $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
+  $(if $(SIM_SRC),'t|simulation|SIM_SECONDS=40 SIM_FLIGHTS=500000 sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
-  't|suite: ASan + UBSan$(if $(YOUNG),$(OF_BOOT))|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined \
-  T_WRAP="$(YOUNG)"' \
+  't|half of the suite: ASan + UBSan$(if $(YOUNG),$(OF_BOOT))|$(ASAN_SUITE) T_HALF=1' \
   $(if $(YOUNG),'t|scripts$(OF_BOOT)|$(call SUITE_OF,$(YOUNG_SH)) T_PART=12 T_WRAP="$(YOUNG)"',\
   's|programs and scripts$(OF_BOOT)|no time name spaces here') \
-  't|suite: TSan|$(SUITE_IN) T_PART=10 SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
+  't|other half of the suite: TSan|$(TSAN_SUITE) T_HALF=2' \
   $(if $(wildcard $(MODEL)/run.sh),'t|models: an eighth of the mistakes|SHARE=8 sh $(MODEL)/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
@@ -144,27 +148,35 @@ M_FORTIFY = CFLAGS="-O2 -D_FORTIFY_SOURCE=2" SHARE=1
 M_MSAN    = CC=clang-19 CXX=clang++-19 SAN=memory
 M_PLAIN   = PLAIN=1 T_LIMIT=1200 T="$(T_VALGRIND)"
 PROOF     = l2_crash l2_kill l2_damage l2_expiry cache_kill
+# Lanes of check that do all with FULL=1.
+SHARED_SH = slow_api_clear.sh slow_calls_fuzz.sh slow_cli_alone.sh slow_packaging_header.sh \
+  slow_packaging_install.sh slow_packaging_pins.sh slow_packaging_python.sh slow_remote_functions.sh
 MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
   'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
+  'x|build: ASan + UBSan|$(BUILD_OF) $(ASAN_OF)' 'x|build: TSan|$(BUILD_OF) $(TSAN_OF)' \
   $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
   'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' \
   $(if $(SIM_SRC),$(call have,patch,build: mutants,$(MAKE) -j$(CPUS) -s build/sim-mutants,x)) \
   'x|build: plain suite|$(BUILD_OF) T=' \
+  $(if $(CLIENT_LIBS),'x|build: remote|$(call REMOTE_IN,test-programs)' \
+    't|remote: all|$(call REMOTE_IN,test-now,1)') \
   'x|build: no libraries$(comma) hardened|$(MAKE) -j$(CPUS) --no-print-directory all NOLINK=1 ALL_LIBS=' \
-  'x|build: l2 proof|$(BUILD_OF) T="$(PROOF)" && $(BUILD_OF) SAN=address$(comma)undefined T=l2_damage' \
+  'x|build: l2 proof$(comma) random calls|$(BUILD_OF) T="$(PROOF)" && \
+  $(BUILD_OF) $(ASAN_OF) T="calls_fuzz l2_damage"' \
   'j|$(LANES_AT_ONCE)' \
   't|drop-in: all cells and switches|FULL=1 sh $(PACKAGE)/slow_packaging_dropin.sh' \
   $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
     --leak-check=full --errors-for-leak-kinds=definite" $(M_PLAIN),t) \
   $(if $(SIM_SRC),$(call have,patch,mutants,sh $(SIM)/mutants.sh,t) \
-  't|simulation: a seed of its own|build/sim --check 60') \
+  't|simulation|sh $(SIM)/run.sh' 't|simulation: a seed of its own|build/sim --check 60') \
   $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
   $(foreach s,$(call in_dirs,slow_l2_proof.sh),'t|l2 proof: all bits|PROOF_TIMES=6 sh $(s)') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
-  $(foreach s,$(call in_dirs,slow_packaging_install.sh slow_packaging_python.sh slow_cli_alone.sh),\
+  $(foreach s,$(call in_dirs,$(SHARED_SH)),\
     't|$(notdir $(s)): all|FULL=1 sh $(s)') \
   $(if $(YOUNG),'t|suite$(OF_BOOT)|$(SUITE_IN) T_PART=12 T_WRAP="$(YOUNG)"') \
+  't|suite: ASan + UBSan|$(ASAN_SUITE)' 't|suite: TSan|$(TSAN_SUITE)' \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \

@@ -20,6 +20,7 @@
 #            of the program's size). CFLAGS="-O0 -g" gives all of it.
 # T_PART     n: all programs, each with an n-th of its repetitions (make check: sanitizers), without
 #            the simulation and the tests of packages, which repeat nothing.
+# T_HALF     1 or 2: one half of the programs and examples, or the other. SEED decides which is which.
 # SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
 #            drop-in, and takes two to three minutes. SHARE=1 does all, the default of every other
 #            suite but the third of the repetitions of `make check`.
@@ -71,7 +72,7 @@ TESTS_API  := $(call named,test_api_%,$(TESTS_C))
 # program says T_ONE_THREAD, which a plain build checks (t.h). By name it runs under TSan as well.
 ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
               grep -l '^T_ONE_THREAD;' $(TESTS_C) /dev/null)))
-TESTS_LIB  := $(filter-out $(ONE_THREAD),$(TESTS_C))
+TESTS_LIB   = $(filter-out $(ONE_THREAD) $(OTHER_HALF),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter-out $(if $(T_PART),$(PACKAGE)/%),$(filter %.sh,$(TESTS_HERE))))
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
@@ -110,8 +111,9 @@ RUN_DIST  = $(if $(HAVE_DIST),$(call programs,dist,$(OF_DIST)))
 # The C++ library is not instrumented: MSan would report each value that it returns.
 WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
   no C++ compiler))
-RUN_EX    = $(EXAMPLES:$(EXAMPLE)/%.c=$(B)/examples/%) \
-            $(if $(WHY_NO_CXX),,$(EXAMPLESXX:$(EXAMPLE)/%.cc=$(B)/examples/%_cc))
+RUN_EX    = $(patsubst $(EXAMPLE)/%.c,$(B)/examples/%,$(filter-out $(OTHER_HALF),$(EXAMPLES))) \
+            $(if $(WHY_NO_CXX),,$(patsubst $(EXAMPLE)/%.cc,$(B)/examples/%_cc,$(filter-out \
+              $(OTHER_HALF),$(EXAMPLESXX))))
 
 # A test in tests/unit/ of a module of floors 0 to 2 links that module and the floors below it:
 # tests/unit/core/l1 links base, stats and l1. All others link the whole library.
@@ -198,6 +200,9 @@ override SEED := $(SEED_OF_TREE)
 else ifeq ($(SEED_GIVEN),random)
 override SEED := $(SEED_AT_RANDOM)
 endif
+# Each second program in the order of their names.
+OTHER_HALF    := $(if $(T_HALF),$(shell printf '%s\n' $(sort $(TESTS_C) $(EXAMPLES) $(EXAMPLESXX)) | \
+                   $(AWK) '(NR + $(SEED) + $(T_HALF)) % 2'))
 tell_seed      = @echo "seed: $(SEED) (again: SEED=$(SEED))"
 
 # Tests of fork start threads in the child, which TSan allows only on request.
@@ -254,7 +259,8 @@ test-now: names test-programs
 	  $(foreach e,$(filter $(TEST_NAMES:*=%),$(NOT_ASAN)),'s|examples/$(e)|ASan hangs in its children') \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
 	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(CLIENT_LIBS),make check runs them,$(NO_CLIENT))')) \
-	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread')
+	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
+	  $(if $(OTHER_HALF),'s|$(words $(OTHER_HALF)) programs|SEED chose the other half')
 # For scripts: the seed of test and check.
 seed:
 	@echo $(SEED)

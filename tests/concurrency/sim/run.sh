@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run: the simulation of `make check`: each scenario for its share of SIM_SECONDS (60), then
-# SIM_FLIGHTS schedules (1,000,000) of the table of flights, from the seed of the tree. Ends with
-# the sum of the closing lines.
+# run: the simulation of `make check-matrix`: each scenario for its share of SIM_SECONDS (60), then
+# SIM_FLIGHTS schedules (1,000,000) of the table of flights, from SEED. `make check` does less. Ends
+# with the sum of the closing lines.
 set -u
 LC_ALL=C
 export LC_ALL

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the functions of a port do what redis-server does with the scripts of the remote tier, in
-#         100,000 states and arguments of each; the remote tests compare 800. FUNCTIONS=n: n.
-# Method: the case of test_remote_functions with that number; a minute of one CPU.
+#         25,000 states and arguments of each, with FULL=1 in 100,000; the remote tests compare 800.
+#         FUNCTIONS=n: n.
+# Method: the case of test_remote_functions with that number; FULL=1: a minute of one CPU.
 . tests/support/t.sh
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
@@ -13,4 +14,5 @@ if [ ! -x "$CELLAR_BUILD/t/test_remote_functions" ]; then
     t_skip $case "no hiredis (libhiredis-dev)"
     t_end slow_remote_functions
 fi
-FUNCTIONS=${FUNCTIONS:-100000} exec "$CELLAR_BUILD/t/test_remote_functions" $case
+if [ "${FULL-}" = 1 ]; then functions=100000; else functions=25000; fi
+FUNCTIONS=${FUNCTIONS:-$functions} exec "$CELLAR_BUILD/t/test_remote_functions" $case
