@@ -5,9 +5,9 @@
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/api/test_api_*.c on the object. The cells are those of the pair cellar_all, but
 #         cache_*, which are of the pair cellar, with the api tests that need no guest. QUICK=1: one
-#         cell of the cache; by default one cell with its tests, of clang or of musl as SEED decides,
-#         with a quarter of the repetitions, callers in C and C++, -m32 (three api tests); FULL=1: all
-#         api tests there, both of these cells, the 36 cells, all repetitions and, of both pairs, all 8
+#         cell of the cache; by default callers in C and C++, and as SEED decides the cell of clang or
+#         of musl with its tests, a quarter of the repetitions, or -m32 (three api tests); FULL=1: all
+#         api tests there, all of these, the 36 cells, all repetitions and, of both pairs, all 8
 #         combinations of switches by two compilers.
 . tests/support/t.sh
 consumers=tests/package/consumers
@@ -234,8 +234,9 @@ readme_sizes() {
 
 all_omits=$(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' | sort -u)
 object=$t_tmp/obj/cache_gcc_c11_O2.o
-# Two cells of a check by default would take two minutes each: SEED decides between them.
-others=$(for compiler in clang musl-gcc; do ! t_have $compiler || echo $compiler; done)
+# Each of these takes one to two minutes: SEED decides between them.
+others=$(for compiler in clang musl-gcc; do ! t_have $compiler || echo $compiler; done
+    ! m32 2>/dev/null || echo m32)
 has_turn() { # COMPILER
     [ "${FULL-}" = 1 ] || [ "$(echo "$others" |
         sed -n "$((${SEED:-0} % $(echo "$others" | wc -l) + 1))p")" = $1 ]
@@ -265,8 +266,10 @@ built() { # fact: a cell without a run of its tests
     cat "$t_tmp/obj/$1.said"
     [ -f "$t_tmp/obj/$1.ms" ]
 }
-if [ "${FULL-}" = 1 ] || [ -z "$others" ]; then measured gcc_c11_O2 cell gcc_c11_O2
-else t_case gcc_c11_O2 built gcc_c11_O2; fi
+case ${FULL-}$others in
+1* | m32 | '') measured gcc_c11_O2 cell gcc_c11_O2 ;;
+*) t_case gcc_c11_O2 built gcc_c11_O2 ;;
+esac
 if [ "${QUICK-}${FULL-}" = "" ]; then t_case cache_gcc_c11_O2 built cache_gcc_c11_O2
 else measured cache_gcc_c11_O2 cell cache_gcc_c11_O2; fi
 t_case cache_gcc_c11_O2_omit built cache_gcc_c11_O2_omit
@@ -295,7 +298,9 @@ elif has_turn musl-gcc; then
 else
     t_case musl_compiles syntax musl-gcc -std=c11 $t_warn
 fi
-if m32 2>/dev/null; then
+if ! m32 2>/dev/null; then
+    t_skip m32_compiles "no gcc-12-multilib"
+elif has_turn m32; then
     t_case m32_compiles compiles gcc $m32_words -O1 $t_warn
     if "$t_tmp/m32" 2>/dev/null; then
         t_case m32_runs m32_runs
@@ -308,7 +313,7 @@ if m32 2>/dev/null; then
         t_skip m32_runs "no 32-bit programs here"
     fi
 else
-    t_skip m32_compiles "no gcc-12-multilib"
+    t_case m32_is_silent syntax gcc $m32_words $t_warn
 fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
