@@ -124,8 +124,8 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
               cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 # STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
-# linker drops what no command uses. The modules remote, kit and cli, through which no
-# get runs, are compiled for size.
+# linker drops what no command uses. The modules remote, kit and cli, and the replay of traces, through which no
+# get of a server runs, are compiled for size. A build id would differ by folder: it covers the debug information.
 EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made
@@ -135,7 +135,7 @@ say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # What is installed: with the libraries that were asked for, and hardened.
 PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)$(SMALL)
-SMALL    = $(if $(STATIC),$(if $(filter remote kit cli,$(notdir $(patsubst %/,%,$(dir $<)))), -Os))
+SMALL    = $(if $(STATIC),$(if $(filter remote kit cli replay policies,$(notdir $(patsubst %/,%,$(dir $<)))), -Os))
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
@@ -251,7 +251,7 @@ $(B)/$(SO): $(OBJ_LIB) $(B)/libcellar.map
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete $(RELRO) -Wl,--version-script=$(B)/libcellar.map -o $@ \
 	  $(OBJ_LIB) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
-link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static -Wl$(comma)--gc-sections) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
+link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static -Wl$(comma)--gc-sections$(comma)--build-id=none) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
 $(B)/cellar$(EXE): $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
 	$(Q)$(link_program) -lm $(LDLIBS)
