@@ -5,6 +5,7 @@ PKG-INFO  metadata of sdist and wheel        cellar/  the Python files
 src/      the files of the extension in src/python, and the library as one file, cellar_all.c
 """
 import base64
+import gzip
 import hashlib
 import os
 import shlex
@@ -18,6 +19,7 @@ import zipfile
 WORDS = ["-std=c11", "-D_GNU_SOURCE", "-fPIC", "-fvisibility=hidden", "-pthread", "-DCELLAR_API=",
          "-DPy_LIMITED_API=0x030B0000", "-Isrc", "-Isrc/include"]
 LICENSES = ["LICENSE", "LICENSE.uthash"]
+EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", 315532800))  # of each file: equal sources, equal bytes
 
 
 def _read(name):
@@ -44,10 +46,11 @@ def build_sdist(folder, config_settings=None):
     def plain(member):
         member.uid = member.gid = 0
         member.uname = member.gname = ""
-        member.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", member.mtime))
+        member.mtime, member.mode = EPOCH, 0o755 if member.isdir() else 0o644
         return None if member.name.endswith("__pycache__") else member
     name = _name()
-    with tarfile.open(os.path.join(folder, name + ".tar.gz"), "w:gz") as out:
+    with gzip.GzipFile(os.path.join(folder, name + ".tar.gz"), "wb", mtime=0) as packed, \
+            tarfile.open(fileobj=packed, mode="w") as out:
         for entry in sorted(os.listdir()):
             out.add(entry, f"{name}/{entry}", filter=plain)
     return name + ".tar.gz"
@@ -75,7 +78,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     """Compile the extension and write the wheel. Return its name."""
     name, tag = _name(), f"cp311-abi3-linux_{os.uname().machine}"
     info, records = name + ".dist-info/", []
-    when = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", 315532800)))[:6]
+    when = time.gmtime(EPOCH)[:6]
     with tempfile.TemporaryDirectory() as build:
         extension = _compile(build)
     with zipfile.ZipFile(os.path.join(folder, f"{name}-{tag}.whl"), "w", zipfile.ZIP_DEFLATED) as out:
