@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    A stranger builds the programs of README.md from the archive, with CMake, Meson or Conan.
-#         The archive makes itself again, byte for byte.
+#         The archive makes itself and all files of the release again, byte for byte.
 # Method: make archive, then each way in a folder of its own, without a network where the kernel
 #         allows a name space. The unpacked archive makes its archive without git, in another time
 #         zone and with another umask.
@@ -34,6 +34,18 @@ same_bytes_without_git() {
             $MAKE -s archive) >"$t_tmp/said" 2>&1 || { tail "$t_tmp/said"; return 1; }
     cmp "$t_tmp/first.tar.gz" "$t_tmp/again/$name/dist/$name.tar.gz" &&
         cmp dist/SHA256SUMS "$t_tmp/again/$name/dist/SHA256SUMS"
+}
+release_is_made() { $MAKE -s release >"$t_tmp/said" 2>&1 || { tail "$t_tmp/said"; return 1; }; }
+same_release_without_git() { # in the folder of the case above: archive, bill, sdist, wheel and static programs
+    (cd "$t_tmp/again/$name" && umask 027 && touch src/python/*.py && GIT_DIR=/nowhere TZ=Asia/Tokyo \
+        $MAKE -s release) >"$t_tmp/said" 2>&1 || { tail "$t_tmp/said"; return 1; }
+    cat dist/release/SHA256SUMS && [ "$(wc -l <dist/release/SHA256SUMS)" -eq 6 ] &&
+        diff dist/release/SHA256SUMS "$t_tmp/again/$name/dist/release/SHA256SUMS"
+}
+small_programs() {
+    for f in dist/release/*-linux-x86_64 dist/release/*-linux-aarch64; do
+        ls -l "$f" && [ "$(wc -c <"$f")" -le 2100000 ] || return 1
+    done
 }
 programs() { # FOLDER: app.c and app.cc of README.md, and what CMake builds of them
     mkdir -p "$1" && awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' README.md >"$1/app.c" &&
@@ -102,6 +114,15 @@ t_case checksums_hold checksums_hold
 if t_have python3; then t_case bill_names_archive_and_parts bill_names_archive_and_parts
 else t_skip bill_names_archive_and_parts "no python3"; fi
 t_case archive_makes_the_same_bytes_without_git same_bytes_without_git
+if ! t_have python3 || ! [ -f "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then
+    t_skip release_has_the_same_bytes_without_git "no python3-dev"
+elif ! echo '#include <errno.h>' | aarch64-linux-gnu-gcc -E - >/dev/null 2>&1; then
+    t_skip release_has_the_same_bytes_without_git "no aarch64-linux-gnu-gcc, or no headers for it"
+else
+    t_case release_is_made release_is_made
+    t_case release_has_the_same_bytes_without_git same_release_without_git
+    t_case static_programs_have_at_most_2_1_MB small_programs
+fi
 if t_have cmake; then
     t_case cmake_fetch_content_builds_the_programs fetch_content
     t_case cmake_fetch_content_of_another_hash_fails fetch_content_of_another_hash_fails
