@@ -11,6 +11,7 @@ consumers=tests/package/consumers
 version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
     s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
 dev=$(sed -n 's/^#define CELLAR_VERSION_DEV *1.*/-dev/p' include/cellar.h)
+minor=${version%.*}
 
 # A plain `make` links no library; one case asks for some.
 export ALL_LIBS=
@@ -60,7 +61,7 @@ by_pkg_config_with_a_blank() {
 pc_names_no_allocator() { ! grep -i mimalloc "$prefix/$libdir/pkgconfig/cellar.pc"; }
 by_cmake() {
     cmake -S $consumers/cmake -B "$t_tmp/cmake-$n" -DCMAKE_PREFIX_PATH="$prefix" \
-        -DCMAKE_C_COMPILER="$CC" -DWANTED_VERSION="${version%.*}" &&
+        -DCMAKE_C_COMPILER="$CC" -DWANTED_VERSION="$minor" -DNEXT_VERSION="${minor%.*}.$((${minor#*.} + 1))" &&
         cmake --build "$t_tmp/cmake-$n" && "$t_tmp/cmake-$n/consumer-shared" &&
         "$t_tmp/cmake-$n/consumer-static"
 }
