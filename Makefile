@@ -125,7 +125,8 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
 B       := build/$(VARIANT)
 # STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
 # linker drops what no command uses. The modules remote, kit and cli, and the replay of traces, through which no
-# get of a server runs, are compiled for size. A build id would differ by folder: it covers the debug information.
+# get of a server runs, are compiled for size (SMALL in optional.mk). For arm64 all are: its linker fills up pages
+# of 64 KiB. A build id would differ by folder: it covers the debug information.
 EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made
@@ -135,7 +136,6 @@ say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # What is installed: with the libraries that were asked for, and hardened.
 PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)$(SMALL)
-SMALL    = $(if $(STATIC),$(if $(filter remote kit cli replay policies,$(notdir $(patsubst %/,%,$(dir $<)))), -Os))
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))

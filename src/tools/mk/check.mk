@@ -34,7 +34,7 @@ symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
 # The description that a library of this version must fit, for each processor. The commit before a
 # release writes it.
-ABI_FILE  = tests/data/0.3/$(firstword $(subst -, ,$(shell $(CC) -dumpmachine))).abi.xz
+ABI_FILE  = tests/data/0.3/$(firstword $(subst -, ,$(MACHINE))).abi.xz
 ## abi: the ABI of the shared library against that of the release, tests/data/0.3 (abi-write stores it)
 abi: lib
 	$(Q)sh src/tools/abi.sh check $(ABI_FILE) $(B)/$(SO) include

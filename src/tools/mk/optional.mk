@@ -22,6 +22,7 @@ probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
   $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $$p.c -o $$p $(2) >/dev/null 2>&1 && echo yes; \
   rm -f $$p $$p.c)
 
+MACHINE  := $(shell $(CC) -dumpmachine 2>/dev/null)
 GOALS    := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
 BENCHING := $(filter bench bench-% guard,$(GOALS))
 ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now kept-write where \
@@ -53,8 +54,10 @@ LINKED     = LZ4 $(if $(HAVE_LZ4),yes,no), SQLite $(if $(HAVE_SQLITE),yes,no), m
 
 ifeq ($(origin CFLAGS)$(SAN),file)
 HARDEN   := -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
-            $(if $(filter x86_64% i%86%,$(shell $(CC) -dumpmachine 2>/dev/null)),-fcf-protection=return)
-STRONG    = $(filter resp tls remote cli kit,$(notdir $(patsubst %/,%,$(dir $<))))
+            $(if $(filter x86_64% i%86%,$(MACHINE)),-fcf-protection=return)
+MODULE    = $(notdir $(patsubst %/,%,$(dir $<)))
+STRONG    = $(filter resp tls remote cli kit,$(MODULE))
+SMALL     = $(if $(STATIC),$(if $(filter aarch64%,$(MACHINE))$(filter remote kit cli replay policies,$(MODULE)), -Os))
 PROTECT   = $(if $(STRONG),-fstack-protector-strong,-fstack-protector)
 HARDEN_EXE = $(if $(STATICALLY),,-pie)
 endif
