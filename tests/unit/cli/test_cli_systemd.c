@@ -3,7 +3,7 @@
  * Aim:    `cellar serve` tells a manager of services when it is ready, reads again, lives and ends;
  *         it serves the sockets that the manager holds, and no restart behind them costs a request.
  * Method: the built program; the test has the datagram socket and the sockets of a manager.
- *         RESTARTS=n: so many restarts in place of 24. */
+ *         RESTARTS=n: so many restarts in place of 100. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -496,7 +496,7 @@ T_CASE(restarts_behind_held_sockets_lose_no_request)
     manager m;
     pthread_t id[2];
     char disk[T_FOLDER_MAX + 16];
-    const uint64_t restarts = t_env_u64("RESTARTS", t_share(24));
+    const uint64_t restarts = t_env_u64("RESTARTS", t_share(100));
     if (!manager_open(&m, false)) { return; }
     users[0] = users[1] = (user){ .m = &m, .tcp = hold(&m) };
     (void)snprintf(disk, sizeof disk, "--l2=%s/l2", folder);
