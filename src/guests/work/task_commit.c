@@ -389,6 +389,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
     for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = submits; }
     j->writing_count = 0;
+    j->again = false;
     j->err = err != CELLAR_OK ? err : taken->cut ? CELLAR_E_SPACE : submits;
     j->retry_ms = err != CELLAR_OK && !task_piece_next(j, taken, err, j->spent && !spent)
                       ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
@@ -555,7 +556,7 @@ CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)
 {
     task_journal *j = p->journal;
     if (j == NULL) { return CELLAR_OK; }
-    const bool waits = j->dirty != NULL || j->ticket != NULL;
+    const bool waits = j->dirty != NULL || j->ticket != NULL || j->again;
     if (!waits && !j->busy) { return CELLAR_OK; }
     const uint64_t round = waits ? j->collects : j->collects - 1;
     task_round_wait(p, round);

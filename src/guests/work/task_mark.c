@@ -32,6 +32,7 @@ CELLAR_PRIVATE void task_mark(cellar_pool *p, task *t, task_after *a)
     task_row *r = task_row_of(p, t);
     if ((r->flags & TASK_ROW_WRITING) != 0) {
         r->flags |= TASK_ROW_AGAIN;
+        j->again = true;
     } else if ((r->flags & TASK_ROW_LISTED) == 0) {
         task_row_list(j, r, t);
         if (j->asleep) {

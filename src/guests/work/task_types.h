@@ -328,6 +328,7 @@ typedef struct task_journal {
     _Atomic int32_t owner;   /* that thread; 0: none. Relaxed, only compared with the own number */
     bool asleep;             /* the thread sleeps */
     bool went_back;          /* the wall clock did, since the open: times of rows are too late */
+    bool again;              /* rows of the round that runs have changed since */
     bool urgent;             /* a call waits for the round that collects */
     cellar_err err;          /* of the last round */
     uint64_t collects;       /* round that takes the changes of now */

@@ -336,4 +336,73 @@ T_CASE(a_submit_beside_a_commit_ends_without_threads)
     end();
 }
 
+/* ---- calls beside a commit ---- */
+
+static void *(*beside)(void *arg); /* call of another thread; NULL: not yet, or it has begun */
+static pthread_t beside_thread;
+static cellar_err beside_err;
+static cellar_task_id beside_id;
+
+/* Begin the call of the other thread, and return when it waits. */
+static void begin_beside(void)
+{
+    bool waits = false;
+    void *(*call)(void *arg) = beside;
+    beside = NULL;
+    T_REQUIRE(pthread_create(&beside_thread, NULL, call, NULL) == 0);
+    while (!waits) {
+        sync_take(QUEUE, &p->lock);
+        waits = p->journal->waiting[0] + p->journal->waiting[1] != 0;
+        sync_drop(QUEUE, &p->lock);
+        base_yield();
+    }
+}
+
+/* host.clock: between the commit of a changed row and the end of its round. */
+static int64_t reads_beside(void *ctx)
+{
+    (void)ctx;
+    if (beside != NULL && (p->journal->row[0][0].flags & TASK_ROW_WRITING) != 0) { begin_beside(); }
+    return 1000000;
+}
+
+static bool begin_with(cellar_host_config *host)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return false; }
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    host->struct_size = sizeof *host;
+    host->no_threads = 1;
+    config.host = host;
+    open_it();
+    return true;
+}
+
+static void *cancels(void *arg)
+{
+    beside_err = cellar_task_cancel(p, beside_id);
+    return arg;
+}
+
+/* The commit has the state before the cancel. No write succeeds after the cancel. */
+T_CASE(cancel_of_a_row_that_is_written_waits_for_the_next_commit)
+{
+    cellar_host_config host = { .clock = reads_beside };
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 1000000, .unique_key = "k",
+                             .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE };
+    if (!begin_with(&host)) { return; }
+    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &o, &beside_id), CELLAR_OK);
+    beside = cancels;
+    T_EQ_I64(cellar_task_submit(p, "t", "abcde", 5, &o, NULL), CELLAR_OK);
+    T_REQUIRE(beside == NULL);
+    T_EQ_I64(pthread_join(beside_thread, NULL), 0);
+    T_EQ_I64(beside_err, CELLAR_OK);
+    limit_files(4096);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    limit_files(0);
+    open_it();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
 T_MAIN("work_journal_threads")
