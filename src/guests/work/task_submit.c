@@ -473,7 +473,6 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     task_throttle *h = NULL;
     const task *same = e != NULL && e->id.hi != 0 ? task_find_any(p, e->id) : NULL;
     if (same != NULL) {
-        d->meets = same->state == TASK_FREE;
         *id = e->id;
         return CELLAR_EXISTS;
     }
@@ -483,7 +482,6 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     }
     task *other = e != NULL && e->key_len != 0 ? task_find_key(p, e->text, e->key_len) : NULL;
     if (other != NULL) {
-        d->meets = other->state == TASK_FREE;
         const cellar_task_id its = task_id_of(p, other);
         const cellar_err err = task_conflict(p, other, d, now, a);
         if (err != CELLAR_OK) {
@@ -600,8 +598,8 @@ static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32
 }
 
 /* Take back the slots of a call that failed. */
-static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, int64_t now_ms,
-                           task_after *a) SYNC_HOLDS(QUEUE)
+static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (d[i].made == NULL) { continue; }
@@ -612,7 +610,7 @@ static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, int64_
         }
         if (d[i].on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
             task_throttle *h = task_throttle_find(p, d[i].ext->text, d[i].ext->key_len);
-            if (h != NULL && h->until_ms == d[i].ext->key_until_ms) { h->until_ms = now_ms; }
+            if (h != NULL && h->until_ms == d[i].ext->key_until_ms) { h->until_ms = 0; }
         }
         task_slot_free(p, d[i].made);
         d[i].made = NULL;
@@ -745,11 +743,38 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
         a->ended = a->ended || p->watching != 0; /* a drain may wait for this submit */
     }
     if (err != CELLAR_OK) {
-        task_take_back(p, d, count, now.mono_ms, a);
+        task_take_back(p, d, count, a);
         return err;
     }
     for (uint32_t i = 0; i < count; i++) { task_place(p, &d[i], now, a); }
     return CELLAR_OK;
+}
+
+/* Return whether the commit of another submit decides about a key or an id of drafts. False also
+ * for a free_fn that a round calls: that submit cannot end before it. */
+static bool task_meets(cellar_pool *p, const task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
+{
+    const task *t = NULL;
+    for (uint32_t i = 0; i < count && t == NULL; i++) {
+        const task_ext *e = d[i].ext;
+        if (e == NULL) { continue; }
+        if (e->id.hi != 0) { t = task_find_any(p, e->id); }
+        if (t == NULL && e->key_len != 0) { t = task_find_key(p, e->text, e->key_len); }
+        if (t != NULL && t->state != TASK_FREE) { t = NULL; }
+    }
+    return t != NULL && base_load_rlx(&p->journal->owner) != base_thread_id();
+}
+
+/* Insert drafts. EXISTS is of tasks that are committed. */
+static cellar_err task_insert_sure(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
+                                   task_after *a, cellar_task_id *ids) SYNC_HOLDS(QUEUE)
+{
+    cellar_err err;
+    while ((err = task_insert(p, d, count, now, a, ids)) == CELLAR_EXISTS &&
+           task_meets(p, d, count)) {
+        task_sleep(p, task_run_mine(p), UINT64_MAX);
+    }
+    return err;
 }
 
 static cellar_err task_check(const cellar_pool *p)
@@ -763,11 +788,7 @@ static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, 
                                   cellar_task_id *made)
 {
     task_after a = task_lock(p);
-    cellar_err err = task_insert(p, d, 1, now, &a, made);
-    if (err == CELLAR_EXISTS && d->meets) { /* a submit that may fail: wait for its commit */
-        (void)task_commit_wait(p);
-        err = task_insert(p, d, 1, now, &a, made);
-    }
+    cellar_err err = task_insert_sure(p, d, 1, now, &a, made);
     /* A debounce, or a conflict: what it changed. */
     if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { *kept = p->journal->err; }
     task_unlock(p, &a);
@@ -899,7 +920,7 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     if (err == CELLAR_OK) { err = task_link(p, d, count, links); }
     if (err == CELLAR_OK) {
         sync_take(QUEUE, &p->lock);
-        err = task_insert(p, d, count, now, &a, made);
+        err = task_insert_sure(p, d, count, now, &a, made);
         task_unlock(p, &a);
     }
     if (err == CELLAR_OK && ids != NULL) { memcpy(ids, made, id_bytes); }

@@ -272,7 +272,6 @@ typedef struct task_draft {
     cellar_task_conflict on_conflict;
     cellar_task_run_on run_on; /* of a task that waits */
     uint8_t priority, max_attempts;
-    bool meets;              /* a submit that is not committed yet has its key or its id */
 } task_draft;
 
 /* A submit, or a write of a schedule, that waits for its commit; on the stack of the caller. */

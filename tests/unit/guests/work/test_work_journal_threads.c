@@ -297,11 +297,13 @@ static void *submits(void *arg)
 {
     cellar_task_id id;
     (void)arg;
-    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, NULL, &id), CELLAR_OK);
+    const cellar_submit_opts key = { .struct_size = sizeof key, .unique_key = "k" };
+    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &key, &id), CELLAR_OK);
     return NULL;
 }
 
-/* Runs inside a commit: returns when the call of another thread waits for the next one. */
+/* Runs inside a commit: returns when the call of another thread waits for the next one. A submit
+ * with the key of that call does not wait. */
 static void frees_beside_a_submit(void *payload, size_t len, void *other)
 {
     (void)payload, (void)len;
@@ -313,6 +315,8 @@ static void frees_beside_a_submit(void *payload, size_t len, void *other)
         sync_drop(QUEUE, &p->lock);
         base_yield();
     }
+    const cellar_submit_opts key = { .struct_size = sizeof key, .unique_key = "k" };
+    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &key, NULL), CELLAR_EXISTS);
 }
 
 T_CASE(a_submit_beside_a_commit_ends_without_threads)
@@ -340,19 +344,21 @@ T_CASE(a_submit_beside_a_commit_ends_without_threads)
 
 static void *(*beside)(void *arg); /* call of another thread; NULL: not yet, or it has begun */
 static pthread_t beside_thread;
-static cellar_err beside_err;
+static _Atomic cellar_err beside_err; /* PENDING: the call runs */
 static cellar_task_id beside_id;
 
-/* Begin the call of the other thread, and return when it waits. */
+/* Begin the call of the other thread, and return when it waits or has ended. */
 static void begin_beside(void)
 {
     bool waits = false;
     void *(*call)(void *arg) = beside;
     beside = NULL;
+    beside_err = CELLAR_PENDING;
     T_REQUIRE(pthread_create(&beside_thread, NULL, call, NULL) == 0);
     while (!waits) {
         sync_take(QUEUE, &p->lock);
-        waits = p->journal->waiting[0] + p->journal->waiting[1] != 0;
+        waits = p->journal->waiting[0] + p->journal->waiting[1] + p->watching != 0 ||
+                beside_err != CELLAR_PENDING;
         sync_drop(QUEUE, &p->lock);
         base_yield();
     }
@@ -403,6 +409,55 @@ T_CASE(cancel_of_a_row_that_is_written_waits_for_the_next_commit)
     open_it();
     T_EQ_U64(figures().restored, 0);
     end();
+}
+
+/* host.log: a commit has failed, and its submits do not know yet. The disk has room again. */
+static void logs_beside(cellar_log_level level, const char *module, cellar_err code,
+                        const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)text, (void)ctx;
+    if (beside == NULL) { return; }
+    begin_beside();
+    limit_files(0);
+}
+
+static cellar_submit_opts beside_opts;
+
+static void *submits_the_same(void *arg)
+{
+    beside_err = cellar_task_submit(p, "t", "abcd", 4, &beside_opts, &beside_id);
+    return arg;
+}
+
+static void *submits_many(void *arg)
+{
+    const cellar_task_item items[] = { { "t", "abcd", 4, NULL }, { "t", "abcd", 4, &beside_opts } };
+    beside_err = cellar_task_submit_many(p, items, 2, CELLAR_LINKS_NONE, NULL);
+    return arg;
+}
+
+T_CASE(a_key_of_a_submit_that_fails_refuses_no_other_submit)
+{
+    static const cellar_task_id own = { UINT64_C(1) << 60, 1 };
+    const cellar_submit_opts of[] = { { .unique_key = "k" }, { .id_in = &own },
+                                      { .unique_key = "k", .unique_ttl_ms = 5000,
+                                        .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE },
+                                      { .unique_key = "k" } };
+    cellar_host_config host = { .log = logs_beside };
+    for (int i = 0; i < 4; i++) {
+        if (!begin_with(&host)) { return; }
+        beside_opts = of[i];
+        beside_opts.struct_size = sizeof beside_opts;
+        beside = i == 3 ? submits_many : submits_the_same;
+        limit_files(4096);
+        const cellar_err err = cellar_task_submit(p, "t", "abcd", 4, &beside_opts, NULL);
+        T_CHECK(err == CELLAR_E_SPACE || err == CELLAR_E_IO);
+        T_REQUIRE(beside == NULL);
+        T_EQ_I64(pthread_join(beside_thread, NULL), 0);
+        T_EQ_I64(beside_err, CELLAR_OK);
+        T_EQ_U64(figures().live, i == 3 ? 2 : 1);
+        end();
+    }
 }
 
 T_MAIN("work_journal_threads")
