@@ -28,7 +28,7 @@ BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t 
 {
     k->bytes = key;
     k->len = (uint32_t)key_len; /* <= CELLAR_KEY_MAX: cache_key_bad */
-    k->generation = base_load_acq(&c->generation); /* release in cache_generation_next */
+    k->generation = base_load_acq(&c->generation); /* release in cache_generation_take */
     k->hash = base_hash(c->hash_key, k->generation, key, key_len);
 }
 

@@ -2,8 +2,12 @@
  *
  * clear: end all entries of a namespace in O(1): clear, version change, drop.
  *
- * WALK       [shared tier: loads end, it clears] -> next generation (under NAMESPACE) -> tier, L1
- *            and thread learn that the old one ended -> the change is committed
+ * WALK       [shared tier: loads end, it clears] -> number drawn (under NAMESPACE) -> the disk has
+ *            it -> the number begins, L1 and thread learn that the old one ended -> committed
+ * INVARIANTS No change is made under a number that the next open would not find: a kill would undo
+ *            it. A kill before the number begins makes the clear take effect.
+ *            The number that the disk has last is the newest that began, or begins: a clear whose
+ *            number was overtaken draws another.
  * SEE ALSO   generation.c, tier_calls.c; l2/namespaces.c: the end outlives the process. */
 #include "cache/clear.h"
 
@@ -18,28 +22,40 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void cache_generation_died(cellar *v)
+/* Draw what the namespace is next. generation 0: the numbers of the half are used up. */
+SYNC_HOLDS(NAMESPACE) static l2_namespace cache_next(cellar *c, uint64_t version)
 {
-    cache_store *s = v->store;
-    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
-    cache_thread_ring(s);
+    const uint64_t raised = BASE_MIN((uint64_t)c->version + 1, UINT32_MAX);
+    const uint64_t then = version > UINT32_MAX ? raised : version != 0 ? version : c->version;
+    return (l2_namespace){ c->id, cache_generation_draw(c->store), (uint32_t)then };
 }
 
 /* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
 static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
 {
     cache_store *s = c->store;
-    for (;;) {
+    const bool logs = s->tier != NULL && !c->no_disk;
+    l2_namespace next = { 0, 0, 0 };
+    uint32_t old = 0;
+    for (bool begins = false, told = false; !begins; told = logs && next.generation != 0) {
         sync_take(NAMESPACE, &s->namespace_lock);
         /* a change elsewhere also ends what a namespace without open handles has */
-        const bool closed = cause == CELLAR_CAUSE_REMOTE ? c->dropped : cache_is_closed(c);
-        const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
-        const bool drawn = !closed && !over && cache_generation_next(c, cause);
-        if (drawn && version != 0) {
-            c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
+        const bool any = told || cause == CELLAR_CAUSE_REMOTE;
+        const bool closed = any ? c->dropped : cache_is_closed(c);
+        const bool over = !told && version > UINT32_MAX && c->version == UINT32_MAX;
+        const bool stands = told && base_load_rlx(&c->generation) == old &&
+                            cache_generation_is_free(s, next.generation);
+        if (!closed && !over && !stands) {
+            next = cache_next(c, version);
+            old = base_load_rlx(&c->generation);
         }
-        if (drawn) { c->unreported += s->tier != NULL; }
-        if (drawn && now != NULL) { *now = c->version; }
+        const bool drawn = !closed && !over && next.generation != 0;
+        begins = drawn && (stands || !logs);
+        if (begins) {
+            cache_generation_begin(c, next.generation, cause);
+            c->version = next.version;
+        }
+        if (drawn && !begins) { c->unreported++; }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (closed) {
             return cache_closed(c, cause == CELLAR_CAUSE_VERSION ? "cellar_version_set"
@@ -49,14 +65,15 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
             return cache_fail(c, CELLAR_E_RANGE, 0,
                               "cellar_version_set: version is at its maximum 2^32 - 1");
         }
-        if (drawn) { break; }
-        if (base_thread_self()->depth > 0) {
+        if (!drawn && base_thread_self()->depth > 0) {
             return cache_fail(c, CELLAR_E_BUSY, 0,
                               "2^31 clears are used up: retry outside the listener");
         }
-        cache_numbers_end(s);
+        if (!drawn) { cache_numbers_end(s); }
+        if (drawn && !begins) { cache_tier_namespace_tell(c, &next); }
     }
-    cache_generation_died(c);
+    if (now != NULL) { *now = next.version; }
+    cache_thread_ring(s);
     if (cause != CELLAR_CAUSE_REMOTE) {
         stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
     }

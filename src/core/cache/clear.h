@@ -6,8 +6,6 @@
 
 #include "cache/types.h"
 
-/* Inform tier and thread that a generation ended. No lock held. */
-CELLAR_PRIVATE void cache_generation_died(cellar *v);
 /* End all entries of the namespace, without a call of its shared tier. */
 CELLAR_PRIVATE cellar_err cache_clear_here(cellar *c, cellar_cause cause);
 

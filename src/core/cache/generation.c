@@ -113,22 +113,31 @@ CELLAR_PRIVATE bool cache_generation_is_near(const cache_store *s, uint64_t whol
     return whole != 0 && ((whole ^ (s->next_generation - 1)) & half) == 0;
 }
 
-CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
+CELLAR_PRIVATE bool cache_generation_is_free(const cache_store *s, uint64_t whole)
+{
+    const cache_generations *t = base_load_rlx(&s->generations);
+    return (base_load_rlx(&t->cell[whole & t->mask]) & CACHE_CELL_ALIVE) == 0;
+}
+
+CELLAR_PRIVATE uint64_t cache_generation_draw(cache_store *s)
+{
+    uint64_t whole;
+    do {
+        if (!cache_numbers_left(s)) { return 0; }
+        whole = s->next_generation++ & L2_GENERATION_MOST;
+    } while (!cache_generation_is_free(s, whole));
+    return whole;
+}
+
+CELLAR_PRIVATE void cache_generation_begin(cellar *v, uint64_t whole, cellar_cause cause)
 {
     cache_store *s = v->store;
-    cache_generations *t = base_load_rlx(&s->generations);
-    const uint32_t old = base_load_rlx(&v->generation);
-    uint32_t generation = 0;
-    do {
-        if (!cache_numbers_left(s)) { return false; }
-        generation = (uint32_t)s->next_generation++;
-    } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
+    const uint32_t old = base_load_rlx(&v->generation), generation = (uint32_t)whole;
     /* The end first: when a change under the new number returns, the old one is dead. */
     if (old != generation) { cache_generation_end(s, old, cause); }
     BASE_POINT("generation.ended");
     cache_generation_take(v, generation);
     if (old != generation) { cache_why_generation(s, v, old, cause); }
-    return true;
 }
 
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
@@ -140,9 +149,9 @@ SYNC_HOLDS(NAMESPACE) static void cache_numbers_turn(cache_store *s)
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         if (v->dropped || !cache_namespace_is_named(v)) { continue; }
-        const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
-        BASE_ASSERT(ok);
-        (void)ok;
+        const uint64_t whole = cache_generation_draw(s);
+        BASE_ASSERT(whole != 0);
+        cache_generation_begin(v, whole, CELLAR_CAUSE_CLEARED);
         v->first_generation = base_load_rlx(&v->generation);
         v->unreported += s->tier != NULL;
     }
@@ -156,7 +165,7 @@ SYNC_UNCHECKED static void cache_numbers_tell(cache_store *s)
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         if (v->unreported == 0 || !cache_namespace_hold(v)) { continue; }
         sync_drop(NAMESPACE, &s->namespace_lock);
-        cache_tier_namespace_tell(v);
+        cache_tier_namespace_tell(v, NULL);
         cache_namespace_release(v);
         sync_take(NAMESPACE, &s->namespace_lock);
     }

@@ -17,9 +17,14 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
     SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
-/* Give the namespace its next generation; entries of the old one end with `cause`. Return false if
- * the half is used up: call cache_numbers_end first. */
-CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause) SYNC_HOLDS(NAMESPACE);
+/* Return the next number with a free cell; 0: the half is used up, call cache_numbers_end first. */
+CELLAR_PRIVATE uint64_t cache_generation_draw(cache_store *s) SYNC_HOLDS(NAMESPACE);
+/* Return whether no living generation has the cell of the number. */
+CELLAR_PRIVATE bool cache_generation_is_free(const cache_store *s, uint64_t whole)
+    SYNC_HOLDS(NAMESPACE);
+/* Give the namespace a number that was drawn; entries of the old one end with `cause`. */
+CELLAR_PRIVATE void cache_generation_begin(cellar *v, uint64_t whole, cellar_cause cause)
+    SYNC_HOLDS(NAMESPACE);
 /* Return whether a stored number is of the present half: entries of another one ended with it. */
 CELLAR_PRIVATE bool cache_generation_is_near(const cache_store *s, uint64_t whole)
     SYNC_HOLDS(NAMESPACE);

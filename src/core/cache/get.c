@@ -126,7 +126,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     }
     base_thread_record *const self = base_thread_self();
     const uint32_t klen = (uint32_t)key_len;
-    /* release in cache_generation_next */
+    /* release in cache_generation_take */
     const uint32_t generation = base_load_acq(&c->generation);
     const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
     if (BASE_UNLIKELY(stats_sample(self))) {

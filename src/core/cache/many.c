@@ -122,7 +122,7 @@ BASE_ALWAYS_INLINE uint32_t cache_get_good(const cellar_get_item *items, uint32_
 static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
 {
     const uint32_t all = UINT32_MAX >> (CACHE_GROUP - n), good = cache_get_good(items, n);
-    /* release in cache_generation_next */
+    /* release in cache_generation_take */
     const uint32_t generation = base_load_acq(&c->generation);
     uint32_t hits = 0, none = 0;
     if (BASE_LIKELY(!cache_is_unproven(c))) {

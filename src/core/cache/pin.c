@@ -132,7 +132,7 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
         return cache_pin_rest(c, key, key_len, out);
     }
     const base_thread_record *self = base_thread_self();
-    /* release in cache_generation_next */
+    /* release in cache_generation_take */
     const uint32_t generation = base_load_acq(&c->generation);
     const uint64_t hash = base_hash(c->hash_key, generation, key, key_len);
     l1_pin_ref ref;

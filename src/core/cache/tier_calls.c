@@ -50,7 +50,7 @@ static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
     if (v->no_disk) { return; }
     if (now->generation == 0) {
         cache_tier_namespace_set(v->store, now, NULL, 0);
-    } else if (!there || !l2_namespace_same(&known, now)) {
+    } else {
         cache_tier_namespace_set(v->store, now, v->slot != 0 ? v->name : "",
                                  v->slot != 0 ? v->name_len : 0);
     }
@@ -64,16 +64,18 @@ SYNC_HOLDS(NAMESPACE) static uint64_t cache_generation_whole(const cellar *v)
            L2_GENERATION_MOST;
 }
 
-/* Tell the tier the present state. The call holds no lock, so the namespace may be dropped
- * meanwhile, and that may be told first: then tell again. */
-CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
+/* The call holds no lock, so the namespace may be dropped meanwhile, and that may be told first:
+ * then tell again. */
+CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v, const l2_namespace *next)
 {
     cache_store *s = v->store;
     bool gone;
     sync_take(NAMESPACE, &s->namespace_lock);
     do {
         gone = v->dropped;
-        const l2_namespace now = { v->id, gone ? 0 : cache_generation_whole(v), v->version };
+        l2_namespace now = { v->id, cache_generation_whole(v), v->version };
+        if (next != NULL) { now = *next; }
+        if (gone) { now.generation = 0; }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (cache_disk(s) != NULL) { cache_tier_namespace_say(v, &now); }
         sync_take(NAMESPACE, &s->namespace_lock);

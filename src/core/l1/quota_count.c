@@ -10,7 +10,7 @@
  *            at 0 before any set can use that generation. It changes inside the window that links
  *            or unlinks a record. No word counts what an older generation left.
  * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
- *            generation, published after it (release in cache_generation_next, acquire in
+ *            generation, published after it (release in cache_generation_take, acquire in
  *            cache_key). Sums and ceilings are relaxed hints, at most one append per lane old.
  * LIMITS     L1_QUOTAS namespaces.
  * SEE ALSO   store/options.c: numbers of namespaces. quota.c: what enforces the shares. */

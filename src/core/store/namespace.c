@@ -4,7 +4,8 @@
  *
  * PICTURE    name -(uthash, keyed hash)-> namespace {slot, id, generation, version, options}
  * WALK       open: name found -> one more handle. Else slot -> filter from the disk -> number and
- *            cell -> named under NAMESPACE, unless another thread was faster -> tier learns it
+ *            cell -> named under NAMESPACE, unless another thread was faster -> tier learns it,
+ *            from each call that finds it untold, before one of them returns the handle
  * INVARIANTS A namespace that the tier knows goes on with its numbers, which revives its entries.
  * LOCKING    NAMESPACE. Memory is allocated before the lock and freed after it; only the table of
  *            uthash grows under it.
@@ -13,7 +14,6 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/clear.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -136,9 +136,8 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_adopt(cache_store *s, cellar *
     v->id = t.id;
     if (v->no_disk) { return false; } /* the tier forgets its entries */
     v->version = t.version;
-    const cache_generations *table = base_load_rlx(&s->generations);
-    const uint64_t there = base_load_rlx(&table->cell[t.generation & table->mask]);
-    if (!cache_generation_is_near(s, t.generation) || (there & CACHE_CELL_ALIVE) != 0) {
+    if (!cache_generation_is_near(s, t.generation) ||
+        !cache_generation_is_free(s, t.generation)) {
         return false;
     }
     cache_generation_take(v, (uint32_t)t.generation);
@@ -166,21 +165,23 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cache_namespace_put(s, 0, v);
     s->root = v;
     s->namespace_count = 1;
-    if (s->tier == NULL || v->no_disk) {
+    bool known = s->tier == NULL;
+    if (known || v->no_disk) {
         cache_generation_take(v, 0);
     } else {
         /* The root keeps its id 0. A public version that differs from the stored one is a version
          * change. */
-        if (!cache_namespace_adopt(s, v) || (o->version != 0 && v->version != o->version)) {
+        known = cache_namespace_adopt(s, v) && (o->version == 0 || v->version == o->version);
+        if (!known) {
             if (o->version != 0) { v->version = o->version; }
             /* numbers are left: checked at open */
-            (void)cache_generation_next(v, CELLAR_CAUSE_VERSION);
+            cache_generation_begin(v, cache_generation_draw(s), CELLAR_CAUSE_VERSION);
         }
         v->id = 0;
     }
-    v->unreported = s->tier != NULL;
+    v->unreported = !known;
     sync_drop(NAMESPACE, &s->namespace_lock);
-    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
+    if (!known) { cache_tier_namespace_tell(v, NULL); }
     return CELLAR_OK;
 }
 
@@ -217,6 +218,7 @@ typedef struct cache_opening { /* one call of cellar_namespace_open */
     cellar_err err;
     bool alone;  /* o has nothing but `object` */
     bool missed; /* the quota of its policy is not in force */
+    bool untold; /* the tier may not have the namespace yet */
 } cache_opening;
 
 /* Open the namespace of this name once more. Return NULL if there is none, or if err is not OK. */
@@ -234,6 +236,8 @@ SYNC_HOLDS(NAMESPACE) static cellar *cache_namespace_reopen(cache_opening *p)
         cache_namespace_opts_apply(v, p->o);
         cache_policy_bind(v);
     }
+    p->untold = v->unreported != 0;
+    v->unreported += p->untold;
     v->handles++;
     (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
     const uint32_t rest = base_load_rlx(&v->state) & ~(CACHE_CLOSED | CACHE_TALK);
@@ -247,19 +251,21 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_settle(cellar *v, cache_openin
 {
     cache_store *s = p->s;
     if (!cache_namespace_name(s, v)) { return false; }
-    if (!cache_namespace_adopt(s, v)) {
-        base_store_rlx(&v->generation, (uint32_t)s->next_generation); /* it has no old one to end */
-        if (!cache_generation_next(v, CELLAR_CAUSE_NONE)) {
+    const bool adopted = cache_namespace_adopt(s, v);
+    if (!adopted) {
+        const uint64_t whole = cache_generation_draw(s);
+        if (whole == 0) {
             cache_namespace_unname(s, v);
             return false;
         }
+        cache_generation_take(v, (uint32_t)whole); /* it has no old one to end */
         if (p->o != NULL && p->o->version != 0) { v->version = p->o->version; }
     }
     v->first_generation = base_load_rlx(&v->generation);
     if (v->id == 0) { v->id = s->next_id++; }
     if (p->o != NULL) { cache_namespace_opts_apply(v, p->o); }
     cache_policy_bind(v);
-    v->unreported = s->tier != NULL;
+    v->unreported = p->untold = s->tier != NULL && !adopted;
     v->handles = 1;
     (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
                                        * one */
@@ -311,7 +317,6 @@ drop:
         cache_namespace_release(fresh);
         return out;
     }
-    if (s->tier != NULL) { cache_tier_namespace_tell(fresh); }
     return fresh;
 }
 
@@ -375,6 +380,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     sync_drop(NAMESPACE, &s->namespace_lock);
     if (v == NULL && p.err == CELLAR_OK) { v = cache_namespace_create(&p); }
     if (p.missed) { cache_policy_share_missed(s); }
+    if (v != NULL && p.untold) { cache_tier_namespace_tell(v, NULL); }
     if (v == NULL) {
         cache_store_release(s, 1);
         return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT
@@ -429,7 +435,8 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     sync_drop(NAMESPACE, &s->namespace_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
                                        "cellar_namespace_drop: no namespace has this name"); }
-    cache_generation_died(v);
+    if (s->tier != NULL) { cache_tier_namespace_tell(v, NULL); }
+    cache_thread_ring(s);
     /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);

@@ -689,36 +689,6 @@ static void sim_names_look(cellar *v)
                    sim_names_live(err, got, over));
 }
 
-/* Open the namespace; set, read and perhaps clear it. */
-static void sim_names_user(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 2; i++) {
-        cellar *v = NULL;
-        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
-        sim_names_look(v);
-        const uint32_t version = ++names.next;
-        if (cellar_set(v, "k", 1, &version, sizeof version, NULL) == CELLAR_OK) {
-            names.set |= 1u << version;
-        }
-        sim_names_look(v);
-        const uint32_t was = names.set;
-        if (base_sim_below(2) == 0 && cellar_clear(v) == CELLAR_OK) { names.over |= was; }
-        sim_names_look(v);
-        BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
-    }
-}
-
-static void sim_names_dropper(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 2; i++) {
-        const uint32_t was = names.set;
-        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
-        if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
-    }
-}
-
 /* A process that is killed now finds no dead value under the name. */
 static void sim_names_crash(void)
 {
@@ -735,6 +705,53 @@ static void sim_names_crash(void)
     }
     l2_discard(disk.again.d);
     sim_ends_calm(false);
+}
+
+/* Set the key, or delete it. What was set before is dead when the call returns. */
+static void sim_names_change(cellar *v)
+{
+    const uint32_t was = names.set, version = ++names.next;
+    if (base_sim_below(3) == 0) {
+        const cellar_err err = cellar_delete(v, "k", 1);
+        if (err != CELLAR_OK && err != CELLAR_MISS) { return; }
+    } else {
+        if (cellar_set(v, "k", 1, &version, sizeof version, NULL) != CELLAR_OK) { return; }
+        names.set |= 1u << version;
+    }
+    names.over |= was;
+    if (base_sim_below(3) == 0) { sim_names_crash(); }
+}
+
+/* Open the namespace; change and read the key, and perhaps clear it, or raise its version. */
+static void sim_names_user(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        cellar *v = NULL;
+        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+        sim_names_look(v);
+        sim_names_change(v);
+        sim_names_look(v);
+        const uint32_t was = names.set;
+        cellar_err err = CELLAR_MISS;
+        switch (base_sim_below(4)) {
+        case 0: err = cellar_version_set(v, 0, NULL); break;
+        case 1: err = cellar_clear(v); break;
+        }
+        if (err == CELLAR_OK) { names.over |= was; }
+        sim_names_look(v);
+        BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+    }
+}
+
+static void sim_names_dropper(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t was = names.set;
+        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
+        if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
+    }
 }
 
 static void sim_names_killer(void *arg)
