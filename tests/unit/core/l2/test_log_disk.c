@@ -173,6 +173,26 @@ T_CASE(lost_header_costs_nothing_after_a_kill)
     finish();
 }
 
+/* SUPER names a run that was begun in the same boot, and data.seg has nothing of it. */
+T_CASE(data_older_than_super_brings_no_older_value)
+{
+    begin(L2_DROP);
+    l2_dev_init(&dev);
+    open_on(&dev);
+    change_key(1, false, true);
+    l2_close(d);
+    l2_dev_clone(&dev, &other, NULL);
+    open_on(&dev);
+    change_key(1, false, true);
+    l2_discard(d);
+    const l2_dev_file *old = l2_dev_find(&other, "data.seg");
+    memcpy(l2_dev_find(&dev, "data.seg")->live, old->live, old->size);
+    open_on(&dev);
+    T_EQ_U64(look(1), 0);
+    l2_close(d);
+    finish();
+}
+
 /* ---- process deaths during a write ---- */
 
 static uint32_t writes_until; /* the disk of that write is kept in `other` */

@@ -775,6 +775,21 @@ T_CASE(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end)
     stop();
 }
 
+T_CASE(damaged_trailer_and_that_of_another_segment_are_refused)
+{
+    l2_trailer t;
+    start();
+    fill_to(5);
+    unsigned char *end = data_file()->live + 4 * SEGMENT - L2_TRAILER_BYTES;
+    zero_bytes(4 * SEGMENT, L2_HEAD_BYTES); /* it tells the trailer, too */
+    T_CHECK(l2_trailer_find(d, 3, &t));
+    end[L2_TRAILER_BYTES - 1] ^= 1;
+    T_CHECK(!l2_trailer_find(d, 3, &t));
+    memcpy(end, end - SEGMENT, L2_TRAILER_BYTES);
+    T_CHECK(!l2_trailer_find(d, 3, &t));
+    stop();
+}
+
 /* A page of rows that cannot be read in a pass costs the live bytes of its own words. */
 T_CASE(pass_with_a_lost_page_takes_the_live_bytes_of_the_others)
 {
