@@ -266,8 +266,27 @@ static inline void sql(const char *text)
     T_EQ_I64(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
     T_EQ_I64(sqlite3_close(db), SQLITE_OK);
 }
+
+static inline int sql_keep(void *out, int n, char **text, char **name)
+{
+    (void)n, (void)name;
+    *(int64_t *)out = strtoll(text[0], NULL, 10);
+    return 0;
+}
+
+/* Return the number that a query of the closed journal gives. */
+static inline int64_t sql_number(const char *query)
+{
+    sqlite3 *db;
+    int64_t n = -1;
+    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    T_EQ_I64(sqlite3_exec(db, query, sql_keep, &n, NULL), SQLITE_OK);
+    T_EQ_I64(sqlite3_close(db), SQLITE_OK);
+    return n;
+}
 #else
 static inline void sql(const char *text) { (void)text; }
+static inline int64_t sql_number(const char *query) { (void)query; return -1; }
 #endif
 
 static inline void limit_files(rlim_t bytes)

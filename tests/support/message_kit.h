@@ -44,6 +44,14 @@ static inline cellar_err send(const char *queue, const char *body)
     return bus_send(p, queue, body, strlen(body), NULL);
 }
 
+/* Send a message for each byte. */
+static inline void send_all(const char *queue, const char *bodies)
+{
+    for (; *bodies != '\0'; bodies++) {
+        T_EQ_I64(bus_send(p, queue, bodies, 1, NULL), CELLAR_OK);
+    }
+}
+
 static inline cellar_pool_stats of_group(const char *name)
 {
     cellar_pool_stats st = cellar_pool_stats_default();
@@ -80,6 +88,12 @@ static inline void settle(const cellar_task *t, cellar_verdict v)
 static inline void take_and_end(const char *name, const char *body)
 {
     settle(take(name, body), cellar_verdict_ok());
+}
+
+/* Take a message for each byte. */
+static inline void take_all(const char *name, const char *bodies)
+{
+    for (; *bodies != '\0'; bodies++) { take_and_end(name, (const char[]){ *bodies, '\0' }); }
 }
 
 #endif

@@ -47,7 +47,7 @@ T_INLINE void close_it(void)
 T_INLINE int64_t tick(void)
 {
     int64_t wait_ms;
-    while (cellar_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
     return wait_ms;
 }
 

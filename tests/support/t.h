@@ -278,6 +278,10 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_EQ_I64(got, want) t_eq_i64((int64_t)(got), (int64_t)(want), __FILE__, __LINE__, #got)
 #define T_EQ_STR(got, want) t_eq_str((got), (want), __FILE__, __LINE__, #got)
 #define T_EQ_MEM(got, want, len) t_eq_mem((got), (want), (len), __FILE__, __LINE__, #got)
+/* The same after a step: T_AFTER_STR(pass(5), ran, "ab") */
+#define T_AFTER_U64(step, got, want) ((void)(step), T_EQ_U64(got, want))
+#define T_AFTER_I64(step, got, want) ((void)(step), T_EQ_I64(got, want))
+#define T_AFTER_STR(step, got, want) ((void)(step), T_EQ_STR(got, want))
 #define T_SKIP(why) atomic_store(&t_.skip_why, (why))
 
 /* Run a thread to its end, and return when the kernel knows of the end, too. After pthread_join
