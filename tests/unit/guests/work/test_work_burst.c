@@ -5,16 +5,11 @@
  * Method: the queue is paused until all tasks are in it, so that the worker takes them together.
  *         The payload of a task says what its function does. Semaphores decide the order. Where
  *         time matters, the clock is a variable. */
-
-#include "cellar_task.h"
-#include "tests/support/held_kit.h"
-#include "tests/support/task_calls.h"
+#include "tests/support/threads_kit.h"
 
 #define TASKS 16
 
-static cellar_pool *p;
 static char ran[1024];
-static atomic_uint ran_count;
 static cellar_task_id id[TASKS + 1];
 static atomic_int seen;
 static _Atomic int64_t now_ms;
@@ -25,7 +20,7 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
     const char what = *(const char *)t->payload;
     cellar_verdict v = cellar_verdict_ok();
     (void)ctx;
-    ran[atomic_fetch_add(&ran_count, 1)] = what;
+    ran[atomic_fetch_add(&runs, 1)] = what;
     if (what == 'H') {
         sem_post(&began);
         wait_for(&go_on);
@@ -66,20 +61,24 @@ static int64_t read_now(void *ctx)
     return ms;
 }
 
-static void open_it(uint32_t workers)
+static void open_acting(uint32_t workers)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers, .order = order,
-                             .close_timeout_ms = 60000 };
-    if (atomic_load(&now_ms) != 0) {
-        host.clock = read_now;
-        c.host = &host;
-    }
+    static cellar_host_config host;
+    host = cellar_host_config_default();
+    host.clock = atomic_load(&now_ms) != 0 ? read_now : NULL;
+    open_with(workers);
+    config.host = &host;
+    config.order = order;
     memset(ran, 0, sizeof ran);
-    atomic_store(&ran_count, 0);
-    init_gates();
-    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
-    T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
+    open_it();
+    name_it("t", act, NULL);
+}
+
+static cellar_task_id put(const char *name, const char *payload, const cellar_submit_opts *o)
+{
+    cellar_task_id of = { 0, 0 };
+    T_REQUIRE(cellar_task_submit(p, name, payload, 1, o, &of) == CELLAR_OK);
+    return of;
 }
 
 /* Let a worker take the tasks together. */
@@ -87,18 +86,9 @@ static void start(const char *payloads)
 {
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     for (size_t i = 0; payloads[i] != '\0'; i++) {
-        T_REQUIRE(cellar_task_submit(p, "t", &payloads[i], 1, NULL, &id[i]) == CELLAR_OK);
+        id[i] = put("t", &payloads[i], NULL);
     }
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
-}
-
-static cellar_pool_stats figures(void)
-{
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
-    T_EQ_U64(st.submitted + st.requeued,
-             st.ok + st.failed + st.cancelled + st.expired + st.live);
-    return st;
 }
 
 static int state_of(cellar_task_id of)
@@ -115,20 +105,20 @@ static void finish(void)
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &r), CELLAR_OK);
     T_EQ_U64(r.abandoned + r.still_running, 0);
     T_EQ_U64(figures().live, 0);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
     atomic_store(&now_ms, 0);
 }
 
 static void open_on_clock(void)
 {
     atomic_store(&now_ms, 1000000);
-    open_it(1);
+    open_acting(1);
 }
 
 /* Let one worker take the tasks together, until one of them holds it. */
 static void hold(const char *payloads)
 {
-    open_it(1);
+    open_acting(1);
     start(payloads);
     wait_for(&began);
 }
@@ -179,7 +169,7 @@ T_CASE(higher_priority_goes_before_a_burst)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
     hold("Hbcdefghijklmnop");
-    T_EQ_I64(cellar_task_submit(p, "t", "!", 1, &o, NULL), CELLAR_OK);
+    (void)put("t", "!", &o);
     let_go();
     T_EQ_STR(ran, "H!bcdefghijklmnop");
 }
@@ -187,18 +177,18 @@ T_CASE(higher_priority_goes_before_a_burst)
 T_CASE(other_queue_gets_its_share_in_spite_of_a_burst)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .queue = "other" };
-    open_it(1);
-    T_EQ_I64(cellar_task_register(p, "o", act, NULL, &o), CELLAR_OK);
+    open_acting(1);
+    name_it("o", act, &o);
     start("Hbcdefghijklmnop");
     wait_for(&began);
-    T_EQ_I64(cellar_task_submit(p, "o", "!", 1, NULL, NULL), CELLAR_OK);
+    (void)put("o", "!", NULL);
     let_go();
     T_CHECK(ran[1] == '!' || ran[2] == '!'); /* equal weights: they take turns */
 }
 
 T_CASE(idle_worker_takes_the_rest_of_a_burst)
 {
-    open_it(2);
+    open_acting(2);
     start("Hbcdefghijklmnop");
     wait_for(&began);
     while (figures().ok != TASKS - 1) { sched_yield(); }
@@ -207,22 +197,22 @@ T_CASE(idle_worker_takes_the_rest_of_a_burst)
 
 T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
 {
-    open_it(2);
+    open_acting(2);
     start("HbcdefghijklmnoH");
     wait_for(&began);
     wait_for(&began); /* by the other worker, without a call of this thread */
     sem_post(&go_on);
     let_go();
-    T_EQ_U64(atomic_load(&ran_count), TASKS);
+    T_EQ_U64(atomic_load(&runs), TASKS);
 }
 
 T_CASE(task_waits_for_another_one_of_its_burst)
 {
-    open_it(2);
+    open_acting(2);
     start("Wbcdefghijklmnop");
     finish();
     T_CHECK(atomic_load(&seen) == CELLAR_OK || atomic_load(&seen) == CELLAR_E_NOT_FOUND);
-    open_it(1);
+    open_acting(1);
     start("Wbcdefghijklmnop");
     finish();
     T_EQ_I64(atomic_load(&seen), CELLAR_E_DEADLOCK);
@@ -230,7 +220,7 @@ T_CASE(task_waits_for_another_one_of_its_burst)
 
 T_CASE(other_verdicts_end_a_burst)
 {
-    open_it(1);
+    open_acting(1);
     start("aRcFefghXjklmnop");
     while (figures().live != 0) { sched_yield(); }
     T_EQ_U64(figures().retried, 2);
@@ -265,7 +255,7 @@ T_CASE(drain_abandons_what_a_burst_has_not_begun)
     T_EQ_U64(r.still_running, 1);
     T_EQ_U64(r.finished, 0);
     sem_post(&go_on);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
     T_EQ_STR(ran, "abH");
 }
 
@@ -300,16 +290,14 @@ T_CASE(task_follows_one_of_a_burst)
 
 T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
 {
-    open_it(1);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    cellar_pool_config c = { .struct_size = sizeof c, .workers = 1, .queue_cap = TASKS,
-                             .close_timeout_ms = 60000 };
-    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
-    T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
+    open_with(1);
+    config.queue_cap = TASKS;
+    open_it();
+    name_it("t", act, NULL);
     start("abHdefghijklmnop");
     wait_for(&began);
-    T_EQ_I64(cellar_task_submit(p, "t", "1", 1, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(p, "t", "2", 1, NULL, NULL), CELLAR_OK);
+    (void)put("t", "1", NULL);
+    (void)put("t", "2", NULL);
     T_EQ_I64(cellar_task_submit(p, "t", "3", 1, NULL, NULL), CELLAR_E_BUSY);
     let_go();
 }
@@ -322,11 +310,10 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
                            .queue = "default" };
     int64_t wait_ms;
     open_on_clock();
-    T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
+    name_it("timed", act, &o);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     for (size_t i = 0; i < TASKS; i++) {
-        T_REQUIRE(cellar_task_submit(p, "timed", &"aLCdefghijklmnop"[i], 1, NULL, &id[i]) ==
-                  CELLAR_OK);
+        id[i] = put("timed", &"aLCdefghijklmnop"[i], NULL);
     }
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     wait_for(&began); /* 900 ms after the burst */
@@ -338,17 +325,17 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     atomic_fetch_add(&now_ms, 1);
     T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
     finish();
-    T_EQ_U64(atomic_load(&ran_count), TASKS);
+    T_EQ_U64(atomic_load(&runs), TASKS);
 }
 
 T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
     open_on_clock();
-    T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
+    name_it("timed", act, &o);
     for (int round = 0; round < 20; round++) {
         for (size_t i = 0; i < TASKS; i++) {
-            T_REQUIRE(cellar_task_submit(p, "timed", "a", 1, NULL, NULL) == CELLAR_OK);
+            (void)put("timed", "a", NULL);
         }
         while (figures().live != 0) { sched_yield(); }
         atomic_fetch_add(&now_ms, 5000);
@@ -363,22 +350,20 @@ T_CASE(time_out_of_a_task_begins_after_its_submit)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
     open_on_clock();
-    T_EQ_I64(cellar_task_register(p, "timed", act, NULL, &o), CELLAR_OK);
+    name_it("timed", act, &o);
     atomic_store(&stalls, true);
-    T_REQUIRE(cellar_task_submit(p, "t", "a", 1, NULL, &id[0]) == CELLAR_OK);
+    id[0] = put("t", "a", NULL);
     wait_for(&began); /* the worker has read the clock, and has no task */
     T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_OK);
     atomic_fetch_add(&now_ms, 5000);
-    T_REQUIRE(cellar_task_submit(p, "timed", "H", 1, NULL, NULL) == CELLAR_OK);
+    (void)put("timed", "H", NULL);
     sem_post(&go_on);
     wait_for(&began);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures().timed_out, 0);
     let_go();
-    T_EQ_U64(atomic_load(&ran_count), 1);
+    T_EQ_U64(atomic_load(&runs), 1);
 }
-
-static atomic_uint freed;
 
 static void count_free(void *payload, size_t len, void *ctx)
 {
@@ -406,12 +391,11 @@ T_CASE(payload_outlives_the_time_out_of_a_later_task)
     char *payload = malloc(1);
     T_REQUIRE(payload != NULL);
     *payload = 'T';
-    atomic_store(&freed, 0);
     open_on_clock();
-    T_EQ_I64(cellar_task_register(p, "timed", outlives, NULL, &o), CELLAR_OK);
+    name_it("timed", outlives, &o);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
-    T_REQUIRE(cellar_task_submit(p, "timed", "a", 1, NULL, NULL) == CELLAR_OK);
-    T_REQUIRE(cellar_task_submit(p, "timed", payload, 1, &owned, NULL) == CELLAR_OK);
+    (void)put("timed", "a", NULL);
+    (void)put("timed", payload, &owned);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     wait_for(&began);
     atomic_fetch_add(&now_ms, 10);
@@ -419,7 +403,7 @@ T_CASE(payload_outlives_the_time_out_of_a_later_task)
     atomic_fetch_add(&now_ms, 1000); /* the delay of the second attempt */
     while (figures().ok != 2) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK); }
     T_EQ_U64(figures().timed_out, 1);
-    T_REQUIRE(cellar_task_submit(p, "t", "H", 1, NULL, NULL) == CELLAR_OK);
+    (void)put("t", "H", NULL);
     wait_for(&began); /* the other worker has left its last task */
     post_many(&go_on, 2);
     finish();
@@ -433,15 +417,15 @@ T_CASE(payload_outlives_the_time_out_of_a_later_task)
 static void fill_queues(const char *names, int n)
 {
     cellar_submit_opts tagged = { .struct_size = sizeof tagged, .tag = "tag" };
-    T_REQUIRE(cellar_task_submit(p, "t", "H", 1, NULL, NULL) == CELLAR_OK);
+    (void)put("t", "H", NULL);
     wait_for(&began);
     for (size_t i = 0; names[i] != '\0'; i++) {
         const char name[2] = { names[i], '\0' };
         cellar_task_opts o = { .struct_size = sizeof o, .queue = name };
-        T_REQUIRE(cellar_task_register(p, name, act, NULL, &o) == CELLAR_OK);
+        name_it(name, act, &o);
         for (int k = 0; k < n; k++) {
             const cellar_submit_opts *opts = *name < 'a' ? &tagged : NULL;
-            T_REQUIRE(cellar_task_submit(p, name, name, 1, opts, NULL) == CELLAR_OK);
+            (void)put(name, name, opts);
         }
     }
 }
@@ -449,9 +433,9 @@ static void fill_queues(const char *names, int n)
 /* Go on and wait for `n` more tasks. A drain would end the bursts. */
 static void run_more(uint32_t n)
 {
-    const uint32_t until = atomic_load(&ran_count) + n;
+    const uint32_t until = atomic_load(&runs) + n;
     sem_post(&go_on);
-    while (atomic_load(&ran_count) < until) { sched_yield(); }
+    while (atomic_load(&runs) < until) { sched_yield(); }
     finish();
 }
 
@@ -464,7 +448,7 @@ static uint32_t ran_of(char what, size_t from, size_t to)
 
 T_CASE(bursts_of_several_queues_keep_weights)
 {
-    open_it(1);
+    open_acting(1);
     fill_queues("xyB", 200);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "x", 2), CELLAR_OK);
     run_more(600);
@@ -483,19 +467,19 @@ T_CASE(bursts_of_several_queues_keep_weights)
 T_CASE(heavier_queue_goes_before_bursts_of_strict_order)
 {
     order = CELLAR_POOL_STRICT;
-    open_it(1);
+    open_acting(1);
     cellar_task_opts o = { .struct_size = sizeof o, .queue = "first" };
-    T_EQ_I64(cellar_task_register(p, "f", act, NULL, &o), CELLAR_OK);
+    name_it("f", act, &o);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "first", 2), CELLAR_OK);
     fill_queues("xy", 20);
-    T_REQUIRE(cellar_task_submit(p, "x", "H", 1, NULL, NULL) == CELLAR_OK);
+    (void)put("x", "H", NULL);
     for (int i = 0; i < 200; i++) {
-        T_REQUIRE(cellar_task_submit(p, i % 2 == 0 ? "x" : "y", "z", 1, NULL, NULL) == CELLAR_OK);
+        (void)put(i % 2 == 0 ? "x" : "y", "z", NULL);
     }
     sem_post(&go_on);
     wait_for(&began); /* in a burst; y has tasks */
-    const uint32_t before = atomic_load(&ran_count);
-    T_REQUIRE(cellar_task_submit(p, "f", "!", 1, NULL, NULL) == CELLAR_OK);
+    const uint32_t before = atomic_load(&runs);
+    (void)put("f", "!", NULL);
     let_go();
     T_EQ_I64(ran[before], '!'); /* the next one */
     order = CELLAR_POOL_WEIGHTED;
@@ -507,10 +491,10 @@ T_CASE(long_functions_of_two_queues_take_turns)
     fill_queues("LM", 0);
     for (int i = 0; i < 128; i++) {
         const char *name = i % 2 == 0 ? "L" : "M";
-        T_REQUIRE(cellar_task_submit(p, name, name, 1, NULL, NULL) == CELLAR_OK);
+        (void)put(name, name, NULL);
     }
     run_more(128);
-    T_EQ_U64(atomic_load(&ran_count), 129);
+    T_EQ_U64(atomic_load(&runs), 129);
     for (size_t at = 2 * TASKS + 1; at < 128; at++) { /* the first ones may have been bursts */
         T_CHECK(ran[at] != ran[at + 1]);
     }

@@ -4,35 +4,11 @@
  *         at a time; a full group stops its publishers; subscribers may end their thread.
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. Load tests count each message by its number. */
-#include <sys/wait.h>
-
 #include "base/mem.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
-#include "tests/support/held_kit.h"
-
-static cellar_pool *p;
-static atomic_uint runs, freed;
-
-static void open_with(uint32_t workers, int64_t close_timeout_ms)
-{
-    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
-                             .close_timeout_ms = close_timeout_ms, .grace_ms = 1,
-                             .block_timeout_ms = 3600000 };
-    init_gates();
-    atomic_store(&runs, 0);
-    atomic_store(&freed, 0);
-    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
-}
-
-static cellar_pool_stats of_name(const char *name)
-{
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, name, &st), CELLAR_OK);
-    T_EQ_U64(st.submitted + st.requeued,
-             st.ok + st.failed + st.cancelled + st.expired + st.live);
-    return st;
-}
+#include "tests/support/child.h"
+#include "tests/support/threads_kit.h"
 
 static void count_free(void *ctx)
 {
@@ -51,8 +27,8 @@ static cellar_err send(const char *queue) { return bus_send(p, queue, "x", 1, NU
 static void drain_and_close(void)
 {
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
-    (void)of_name(NULL);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    (void)figures();
+    close_it();
 }
 
 /* Take one message and acknowledge it. */
@@ -63,21 +39,6 @@ static void take_one(const char *name)
     T_EQ_I64(cellar_task_take(p, name, 3600000, 3600000, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-}
-
-static cellar_verdict quick(const cellar_task *t, void *ctx)
-{
-    (void)t, (void)ctx;
-    atomic_fetch_add(&runs, 1);
-    sem_post(&began);
-    return cellar_verdict_ok();
-}
-
-static cellar_verdict held(const cellar_task *t, void *ctx)
-{
-    const cellar_verdict v = quick(t, ctx);
-    wait_for(&go_on);
-    return v;
 }
 
 /* ---- load ---- */
@@ -154,7 +115,7 @@ T_CASE(groups_under_load_handle_each_message_once)
     memset(handled, 0, sizeof handled);
     memset(inside, 0, sizeof inside);
     memset(last_of, 0, sizeof last_of);
-    open_with(3, 0);
+    open_pool(3);
     cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 50,
                                   .on_full = CELLAR_BUS_FULL_BLOCK, .max_deliver = 100 };
     group("q", "plain", count, &which[0], &o);
@@ -169,14 +130,14 @@ T_CASE(groups_under_load_handle_each_message_once)
     }
     join_threads(publisher, PUBLISHERS);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
-    T_EQ_U64(of_name(NULL).ok, 3 * PUBLISHERS * each);
+    T_EQ_U64(figures().ok, 3 * PUBLISHERS * each);
     for (uint32_t i = 0; i < PUBLISHERS * each; i++) {
         for (int g = 0; g < 3; g++) {
             if (!T_EQ_U64(atomic_load(&handled[g][i]), 1)) { break; }
         }
     }
     join_threads(taker, 2);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
 }
 
 /* ---- back-pressure ---- */
@@ -203,7 +164,7 @@ T_CASE(blocked_publisher_sees_groups_come_and_go)
 {
     static char q[] = "q";
     const cellar_bus_group_config o = one_that_blocks();
-    open_with(1, 0);
+    open_pool(1);
     for (int i = 0; i < 20; i++) {
         pthread_t t;
         group(q, "old", NULL, NULL, &o);
@@ -225,9 +186,9 @@ T_CASE(blocked_publisher_sees_groups_come_and_go)
             T_EQ_I64(cellar_bus_group_remove(p, "old"), CELLAR_OK);
         }
         T_EQ_I64(cellar_bus_group_remove(p, "new"), CELLAR_OK);
-        (void)of_name(NULL);
+        (void)figures();
     }
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
 }
 
 static _Atomic int32_t inner;
@@ -243,7 +204,7 @@ T_CASE(publisher_on_the_last_worker_never_blocks)
 {
     static char next[] = "next";
     const cellar_bus_group_config o = one_that_blocks();
-    open_with(1, 0);
+    open_pool(1);
     group("first", NULL, waits_and_sends, next, NULL);
     group(next, NULL, quick, NULL, &o);
     T_EQ_I64(send("first"), CELLAR_OK);
@@ -269,7 +230,7 @@ T_CASE(group_is_removed_beside_publishes)
     atomic_bool over = false;
     pthread_t t;
     cellar_bus_group_config o = { .struct_size = sizeof o, .on_full = CELLAR_BUS_FULL_DROP_NEW };
-    open_with(2, 0);
+    open_pool(2);
     group("q", "stays", quick, NULL, &o);
     T_REQUIRE(pthread_create(&t, NULL, publish_many, &over) == 0);
     while (!atomic_load(&over)) {
@@ -288,7 +249,7 @@ T_CASE(group_is_removed_beside_publishes)
 T_CASE(hold_ends_while_the_function_runs)
 {
     cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 1 };
-    open_with(2, 0);
+    open_pool(2);
     group("q", NULL, held, NULL, &o);
     T_EQ_I64(send("q"), CELLAR_OK);
     wait_for(&began);
@@ -309,12 +270,11 @@ static int64_t read_clock(void *ctx)
 T_CASE(expired_message_runs_in_no_burst)
 {
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock };
-    const cellar_pool_config c = { .struct_size = sizeof c, .host = &host, .workers = 1 };
     const cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
     atomic_store(&now_ms, 1000000);
-    open_with(1, 0);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
+    open_with(1);
+    config.host = &host;
+    open_it();
     group("h", NULL, held, NULL, NULL);
     group("q", NULL, quick, NULL, NULL);
     T_EQ_I64(send("h"), CELLAR_OK);
@@ -351,7 +311,9 @@ T_CASE(subscriber_is_freed_after_its_last_call)
 {
     uint64_t id;
     pthread_t t;
-    open_with(1, 1);
+    open_with(1);
+    config.close_timeout_ms = config.grace_ms = 1;
+    open_it();
     T_EQ_I64(cellar_signal_subscribe(p, "a.#", CELLAR_BUS_AMQP, hear, NULL, count_free, &id),
              CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
@@ -362,7 +324,7 @@ T_CASE(subscriber_is_freed_after_its_last_call)
     sem_post(&go_on);
     pthread_join(t, NULL);
     T_EQ_U64(atomic_load(&freed), 1);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
 }
 
 static void ends_thread(const char *topic, const void *data, size_t len, void *ctx)
@@ -374,18 +336,20 @@ static void ends_thread(const char *topic, const void *data, size_t len, void *c
 T_CASE(subscriber_may_end_its_thread)
 {
     pthread_t t;
-    open_with(1, 0);
+    open_pool(1);
     T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, ends_thread, NULL, count_free, NULL),
              CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
     pthread_join(t, NULL);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK); /* no call of it runs */
+    close_it(); /* no call of it runs */
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
 /* ---- fork ---- */
 
-static int child_of(const cellar_task *t)
+static const cellar_task *in_hand;
+
+static int child_of(void)
 {
     const cellar_task *more;
     uint32_t n;
@@ -402,23 +366,15 @@ static int child_of(const cellar_task *t)
         cellar_signal_unsubscribe(p, 1) != CELLAR_E_FORKED) {
         return 1;
     }
-    if (cellar_task_settle(t, cellar_verdict_ok()) != CELLAR_E_FORKED) { return 2; }
+    if (cellar_task_settle(in_hand, cellar_verdict_ok()) != CELLAR_E_FORKED) { return 2; }
     if (cellar_pool_close(p) != CELLAR_OK) { return 3; }
     return atomic_load(&freed) == 0 ? 0 : 4;
 }
 
-static int end_of(pid_t child)
-{
-    int status = -1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
-}
-
 T_CASE(forked_child_cannot_publish)
 {
-    const cellar_task *t;
     uint32_t n;
-    open_with(1, 0);
+    open_pool(1);
     group("q", NULL, held, NULL, NULL);
     group("p", NULL, NULL, NULL, NULL);
     T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, hear, NULL, count_free, NULL),
@@ -426,13 +382,11 @@ T_CASE(forked_child_cannot_publish)
     T_EQ_I64(send("q"), CELLAR_OK);
     T_EQ_I64(send("q"), CELLAR_OK);
     T_EQ_I64(send("p"), CELLAR_OK);
-    T_EQ_I64(cellar_task_take(p, "p", 3600000, 0, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "p", 3600000, 0, &in_hand, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     wait_for(&began);
-    const pid_t child = fork(); /* one function runs, one message waits, one is in hand */
-    if (child == 0) { _exit(child_of(t)); }
-    T_EQ_I64(end_of(child), 0);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(in_child(fork(), child_of), 0); /* one function runs, one message waits, one is in hand */
+    T_EQ_I64(cellar_task_settle(in_hand, cellar_verdict_ok()), CELLAR_OK);
     post_many(&go_on, 2);
     drain_and_close();
     T_EQ_U64(atomic_load(&runs), 2);

@@ -6,72 +6,12 @@
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
 #include <dirent.h>
-#include <sys/wait.h>
 
-#include "base/fault.h"
 #include "base/mem.h"
-#include "cellar_task.h"
-#include "tests/support/held_kit.h"
-#include "tests/support/task_calls.h"
-#include "work/task_types.h"
-
-static cellar_pool *p;
-static atomic_uint runs, freed;
-static _Atomic pthread_t runner;
-static cellar_pool_config config;
-
-static void open_with(uint32_t workers)
-{
-    config = cellar_pool_config_default();
-    config.workers = workers;
-    config.close_timeout_ms = 60000;
-    init_gates();
-    atomic_store(&runs, 0);
-    atomic_store(&freed, 0);
-}
-
-static void open_it(void) { T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK); }
-
-static cellar_pool_stats figures(void)
-{
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
-    T_EQ_U64(st.submitted + st.requeued,
-             st.ok + st.failed + st.cancelled + st.expired + st.live);
-    return st;
-}
-
-static void close_it(void) { T_EQ_I64(cellar_pool_close(p), CELLAR_OK); }
-
-static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
-{
-    T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
-}
-
-#define WORKER(fn) T_WITHIN(fn, (open_with(1), open_it()), close_it())
-
-static cellar_task_id submit(const char *name)
-{
-    cellar_task_id id = { 0, 0 };
-    T_EQ_I64(cellar_task_submit(p, name, NULL, 0, NULL, &id), CELLAR_OK);
-    return id;
-}
-
-static cellar_verdict quick(const cellar_task *t, void *ctx)
-{
-    (void)t, (void)ctx;
-    atomic_store(&runner, pthread_self());
-    atomic_fetch_add(&runs, 1);
-    sem_post(&began);
-    return cellar_verdict_ok();
-}
-
-static cellar_verdict held(const cellar_task *t, void *ctx)
-{
-    (void)quick(t, ctx);
-    wait_for(&go_on);
-    return cellar_verdict_ok();
-}
+#include "tests/support/child.h"
+#include "tests/support/each_allocation.h"
+#include "work/task_types.h" /* before the variables of the kit */
+#include "tests/support/threads_kit.h"
 
 static cellar_verdict exits(const cellar_task *t, void *ctx)
 {
@@ -105,26 +45,29 @@ T_CASE(pool_has_no_thread_before_its_first_name)
     T_EQ_U64(figures().workers, 0);
     close_it();
     open_it();
-    cellar_err err = CELLAR_E_NOMEM;
-    uint64_t nth = 0;
-    while (err == CELLAR_E_NOMEM) { /* a thread, memory for one, or for the name */
-        (void)base_fault_alloc_arm(++nth, false);
-        err = cellar_task_register(p, "q", quick, NULL, NULL);
-        (void)base_fault_alloc_arm(0, false);
-    }
+    cellar_err err;
+    unsigned refused = 0; /* a thread, memory for one, or for the name */
+    EACH_ALLOCATION_FAILS(err, cellar_task_register(p, "q", quick, NULL, NULL)) { refused++; }
     T_EQ_I64(err, CELLAR_OK);
-    T_CHECK(nth > 4);
+    T_CHECK(refused >= 4);
     T_EQ_U64(figures().workers, 3);
     (void)submit("q");
     wait_for(&began);
     close_it();
 }
 
+static _Atomic pthread_t runner;
+
+static cellar_verdict notes_thread(const cellar_task *t, void *ctx)
+{
+    atomic_store(&runner, pthread_self());
+    return quick(t, ctx);
+}
+
 T_CASE(task_runs_on_a_thread_of_the_pool)
 {
-    open_with(2);
-    open_it();
-    name_it("q", quick, NULL);
+    open_pool(2);
+    name_it("q", notes_thread, NULL);
     for (int i = 0; i < 5; i++) { (void)submit("q"); }
     wait_for_many(&began, 5);
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
@@ -206,8 +149,7 @@ T_CASE(hard_timeout_ends_the_attempt_not_the_thread)
     cellar_task_opts o = fast(100); /* a loaded machine may hold up the second attempt as well */
     o.timeout_ms = 1;
     o.hard_timeout_ms = 20;
-    open_with(1);
-    open_it();
+    open_pool(1);
     name_it("h", hangs_once, &o);
     cellar_submit_opts so = { .struct_size = sizeof so, .free_fn = note_free, .tag = "tag" };
     char *payload = malloc(7);
@@ -277,8 +219,7 @@ static cellar_verdict waits_for_child(const cellar_task *t, void *ctx)
 T_CASE(wait_inside_a_task_needs_another_worker)
 {
     for (uint32_t workers = 1; workers <= 2; workers++) {
-        open_with(workers);
-        open_it();
+        open_pool(workers);
         name_it("q", quick, NULL);
         name_it("w", waits_for_child, NULL);
         (void)submit("w");
@@ -304,8 +245,7 @@ static cellar_verdict waits_for_other(const cellar_task *t, void *ctx)
 T_CASE(tasks_that_wait_for_each_other_are_refused)
 {
     atomic_store(&deadlocks, 0);
-    open_with(4);
-    open_it();
+    open_pool(4);
     name_it("w", waits_for_other, NULL);
     pair[0] = submit("w");
     pair[1] = submit("w");
@@ -420,8 +360,7 @@ T_CASE(takes_wait_for_tasks_until_the_drain)
     const cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1 };
     atomic_uint taken = 0;
     pthread_t thread[3];
-    open_with(1);
-    open_it();
+    open_pool(1);
     name_it("l", NULL, &o);
     start_threads(thread, 3, taker, &taken);
     for (int i = 0; i < 300; i++) {
@@ -744,26 +683,16 @@ static int child_of(void)
     return atomic_load(&freed) == 0 ? 0 : 3;
 }
 
-static int end_of(pid_t child)
-{
-    int status = -1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
-}
-
 T_CASE(forked_child_is_refused_by_the_pool)
 {
-    open_with(1);
-    open_it();
+    open_pool(1);
     name_it("held", held, NULL);
     cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = note_free };
     for (int i = 0; i < 2; i++) {
         T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
     }
     wait_for(&began);
-    const pid_t child = fork(); /* while one task runs and one waits */
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
+    T_EQ_I64(in_child(fork(), child_of), 0); /* while one task runs and one waits */
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
     sem_post(&go_on);
@@ -774,9 +703,7 @@ T_CASE(forked_child_is_refused_by_the_pool)
 
 static cellar_verdict forks(const cellar_task *t, void *ctx)
 {
-    const pid_t child = fork();
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
+    T_EQ_I64(in_child(fork(), child_of), 0);
     return quick(t, ctx);
 }
 
@@ -814,17 +741,10 @@ T_CASE_ON(each_delay_after_an_idle_time_wakes_the_timers, WORKER)
 
 T_CASE(open_without_memory_is_refused)
 {
+    cellar_err err;
     unsigned failed = 0;
     open_with(2);
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_pool_open(&config, &p);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        T_EQ_I64(err, CELLAR_E_NOMEM);
-        failed++;
-        T_REQUIRE(nth < 40);
-    }
+    EACH_ALLOCATION_FAILS(err, cellar_pool_open(&config, &p)) { failed++; }
     T_CHECK(failed >= 5); /* pool, tables, workers, threads */
     close_it();
 }

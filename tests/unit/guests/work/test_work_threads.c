@@ -4,43 +4,20 @@
  *         a change is in force when its call returns.
  * Method: jobs wait for the test, and the test for jobs, by semaphores: no sleep decides anything.
  *         The clock of the system drives the pool. */
-#include <sys/wait.h>
-
 #include "base/mem.h"
 #include "base/thread_record.h"
 #include "cellar_schedule.h"
-#include "tests/support/held_kit.h"
+#include "tests/support/child.h"
 #include "tests/support/schedule_kit.h"
+#include "tests/support/threads_kit.h"
 
-static cellar_pool *s;
-static atomic_uint runs, freed;
 
-static void open_with(uint32_t workers, int64_t close_timeout_ms)
-{
-    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
-                             .close_timeout_ms = close_timeout_ms, .grace_ms = 1 };
-    init_gates();
-    atomic_store(&runs, 0);
-    atomic_store(&freed, 0);
-    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
-}
-
-static void quick(const cellar_task *f, void *ctx)
-{
-    (void)f, (void)ctx;
-    atomic_fetch_add(&runs, 1);
-    sem_post(&began);
-}
-
-static void held(const cellar_task *f, void *ctx)
-{
-    quick(f, ctx);
-    wait_for(&go_on);
-}
+static void job(const cellar_task *f, void *ctx) { (void)quick(f, ctx); }
+static void held_job(const cellar_task *f, void *ctx) { (void)held(f, ctx); }
 
 static void exits(const cellar_task *f, void *ctx)
 {
-    quick(f, ctx);
+    job(f, ctx);
     pthread_exit(NULL);
 }
 
@@ -57,26 +34,25 @@ static cellar_schedule_spec opts_now(void)
     return o;
 }
 
-static schedule_figures figures(void)
-{
-    return schedule_figures_of(s);
-}
+static schedule_figures schedules(void) { return schedule_figures_of(p); }
 
 T_CASE(close_waits_for_a_running_job)
 {
     const cellar_schedule_spec o = opts_now();
-    open_with(1, 1);
-    T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+    open_with(1);
+    config.close_timeout_ms = config.grace_ms = 1;
+    open_it();
+    T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_E_BUSY);
-    T_EQ_U64(figures().running, 1);
-    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_E_CLOSED); /* no run begins any more */
-    T_EQ_I64(schedule_every(s, "late", 1, quick, NULL, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
+    T_EQ_U64(schedules().running, 1);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_E_CLOSED); /* no run begins any more */
+    T_EQ_I64(schedule_every(p, "late", 1, job, NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_schedule_remove(p, "held"), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 0); /* the run still uses ctx */
     sem_post(&go_on);
     cellar_err err;
-    while ((err = cellar_pool_close(s)) == CELLAR_E_BUSY) { }
+    while ((err = cellar_pool_close(p)) == CELLAR_E_BUSY) { }
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 1);
@@ -85,16 +61,16 @@ T_CASE(close_waits_for_a_running_job)
 T_CASE(close_drops_runs_that_have_not_begun)
 {
     const cellar_schedule_spec o = opts_now();
-    open_with(1, 0);
-    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    open_pool(1);
+    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK); /* the one worker is busy */
-    T_EQ_I64(cellar_schedule_remove(s, "waits"), CELLAR_OK);
-    T_EQ_U64(figures().skipped_change, 1);
+    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK); /* the one worker is busy */
+    T_EQ_I64(cellar_schedule_remove(p, "waits"), CELLAR_OK);
+    T_EQ_U64(schedules().skipped_change, 1);
     sem_post(&go_on);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 2);
 }
@@ -102,20 +78,20 @@ T_CASE(close_drops_runs_that_have_not_begun)
 T_CASE(run_that_waits_moves_to_the_schedule_added_again)
 {
     const cellar_schedule_spec o = opts_now();
-    open_with(1, 0);
-    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    open_pool(1);
+    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(schedule_every(s, "hourly", 3600000, quick, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
-    while (figures().waiting < 2) { sched_yield(); } /* the one worker is busy */
-    T_EQ_I64(schedule_every(s, "hourly", 3600000, quick, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
-    T_EQ_U64(figures().skipped_change, 0);
+    T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
+    while (schedules().waiting < 2) { sched_yield(); } /* the one worker is busy */
+    T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_U64(schedules().skipped_change, 0);
     sem_post(&go_on);
     wait_for_many(&began, 2);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&runs), 3);
     T_EQ_U64(atomic_load(&freed), 5);
 }
@@ -124,20 +100,20 @@ T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
 {
     cellar_schedule_spec o = opts_now();
     o.overlap = CELLAR_OVERLAP_QUEUE;
-    open_with(2, 0);
-    T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+    open_pool(2);
+    T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
     for (unsigned i = 1; i <= 3; i++) {
         wait_for(&began);
-        T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
-        T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
-        T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_E_BUSY);
+        T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_E_BUSY);
         T_EQ_U64(atomic_load(&runs), i);
         sem_post(&go_on); /* the firing that waits for this end begins */
     }
     wait_for(&began);
-    T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_remove(p, "held"), CELLAR_OK);
     sem_post(&go_on);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&runs), 4);
     T_EQ_U64(atomic_load(&freed), 7);
 }
@@ -145,16 +121,16 @@ T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
 T_CASE(job_that_ends_its_thread_has_ended)
 {
     const cellar_schedule_spec o = opts_now();
-    open_with(1, 0);
-    T_EQ_I64(schedule_every(s, "exits", 1, exits, NULL, &o), CELLAR_OK);
+    open_pool(1);
+    T_EQ_I64(schedule_every(p, "exits", 1, exits, NULL, &o), CELLAR_OK);
     wait_for_many(&began, 20); /* each time on another thread */
-    T_EQ_I64(cellar_schedule_remove(s, "exits"), CELLAR_OK);
-    T_EQ_I64(schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_remove(p, "exits"), CELLAR_OK);
+    T_EQ_I64(schedule_every(p, "quick", 1, job, NULL, &o), CELLAR_OK);
     wait_for(&began);
     cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(s, "call", &st), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(p, "call", &st), CELLAR_OK);
     T_CHECK(st.thread_ends >= 20);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
@@ -164,45 +140,36 @@ static int child_of(void)
 {
     int64_t next;
     size_t n;
-    if (schedule_every(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
-        schedule_cron(s, "n", "* * * * *", NULL, quick, NULL, NULL) != CELLAR_E_FORKED ||
-        schedule_at(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
-        cellar_schedule_remove(s, "held") != CELLAR_E_FORKED ||
-        cellar_schedule_pause(s, "held", true) != CELLAR_E_FORKED ||
-        cellar_schedule_pause(s, "held", false) != CELLAR_E_FORKED ||
-        cellar_schedule_trigger(s, "held") != CELLAR_E_FORKED ||
-        cellar_schedule_next(s, "held", &next, 1, &n) != CELLAR_E_FORKED ||
-        cellar_schedule_list(s, (cellar_schedule_list_fn)0, NULL) == CELLAR_OK ||
-        cellar_tick(s, 0, NULL) != CELLAR_E_FORKED) {
+    if (schedule_every(p, "n", 1, job, NULL, NULL) != CELLAR_E_FORKED ||
+        schedule_cron(p, "n", "* * * * *", NULL, job, NULL, NULL) != CELLAR_E_FORKED ||
+        schedule_at(p, "n", 1, job, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_schedule_remove(p, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_pause(p, "held", true) != CELLAR_E_FORKED ||
+        cellar_schedule_pause(p, "held", false) != CELLAR_E_FORKED ||
+        cellar_schedule_trigger(p, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_next(p, "held", &next, 1, &n) != CELLAR_E_FORKED ||
+        cellar_schedule_list(p, (cellar_schedule_list_fn)0, NULL) == CELLAR_OK ||
+        cellar_tick(p, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }
     if (cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n) != CELLAR_OK) { return 2; }
-    if (cellar_pool_close(s) != CELLAR_OK) { return 3; }
+    if (cellar_pool_close(p) != CELLAR_OK) { return 3; }
     return atomic_load(&freed) == 0 ? 0 : 4;
-}
-
-static int end_of(pid_t child)
-{
-    int status = -1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
 T_CASE(forked_child_is_refused_by_schedules)
 {
     const cellar_schedule_spec o = opts_now();
-    open_with(1, 0);
-    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    open_pool(1);
+    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
-    const pid_t child = fork(); /* while one job runs and one waits */
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
+    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
+    T_EQ_I64(in_child(fork(), child_of), 0); /* while one job runs and one waits */
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&runs), 2);
 }
 
@@ -217,11 +184,11 @@ static void *changer(void *arg)
     const cellar_schedule_spec o = opts_now();
     for (uint64_t i = 0; i < t_share(2000) / T_COST + 1; i++) {
         const char name[] = { (char)('a' + me), (char)('0' + i % 2), '\0' };
-        T_EQ_I64(schedule_every(s, name, 1, quick, NULL, &o), CELLAR_OK);
-        (void)cellar_schedule_trigger(s, name);
-        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(s, name, true), CELLAR_OK); }
-        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_pause(s, name, false), CELLAR_OK); }
-        T_EQ_I64(cellar_schedule_remove(s, name), CELLAR_OK);
+        T_EQ_I64(schedule_every(p, name, 1, job, NULL, &o), CELLAR_OK);
+        (void)cellar_schedule_trigger(p, name);
+        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(p, name, true), CELLAR_OK); }
+        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_pause(p, name, false), CELLAR_OK); }
+        T_EQ_I64(cellar_schedule_remove(p, name), CELLAR_OK);
     }
     return NULL;
 }
@@ -235,20 +202,20 @@ static bool count_list(const cellar_schedule_info *info, void *ctx)
 T_CASE(changes_from_many_threads_keep_every_count)
 {
     pthread_t t[CHANGERS];
-    open_with(4, 0);
+    open_pool(4);
     for (uintptr_t i = 0; i < CHANGERS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, changer, (void *)i) == 0);
     }
     for (int i = 0; i < 200; i++) {
         unsigned n = 0;
-        T_EQ_I64(cellar_schedule_list(s, count_list, &n), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_list(p, count_list, &n), CELLAR_OK);
         T_CHECK(n <= 2 * CHANGERS);
-        (void)cellar_tick(s, 0, NULL);
+        (void)cellar_tick(p, 0, NULL);
     }
     join_threads(t, CHANGERS);
-    T_EQ_U64(figures().schedules, 0);
+    T_EQ_U64(schedules().schedules, 0);
     const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
     T_EQ_U64(atomic_load(&freed), adds); /* each ctx once */
 }
 
@@ -275,19 +242,19 @@ T_CASE(no_run_begins_after_remove_returned)
     atomic_uint flag;
     o.free_fn = tell_gone;
     o.max_running = 4;
-    open_with(4, 0);
+    open_pool(4);
     T_REQUIRE(sem_init(&gone, 0, 0) == 0);
     for (uint64_t i = 0; i < t_share(400) / T_COST + 1; i++) {
         atomic_init(&flag, 1);
-        T_EQ_I64(schedule_every(s, "x", 1, late_look, &flag, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(p, "x", 1, late_look, &flag, &o), CELLAR_OK);
         if (i % 4 == 0) { wait_for(&began); }
-        (void)cellar_schedule_trigger(s, "x");
-        T_EQ_I64(cellar_schedule_remove(s, "x"), CELLAR_OK);
+        (void)cellar_schedule_trigger(p, "x");
+        T_EQ_I64(cellar_schedule_remove(p, "x"), CELLAR_OK);
         wait_for(&gone); /* runs that had begun have ended */
         atomic_store(&flag, 0);
         while (sem_trywait(&began) == 0) { }
     }
-    T_EQ_I64(cellar_pool_close(s), CELLAR_OK);
+    close_it();
 }
 
 T_MAIN("work_threads")
