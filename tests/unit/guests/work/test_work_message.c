@@ -18,8 +18,7 @@ T_CASE_ON(message_enters_each_matching_queue_once, MESSAGES)
     T_EQ_I64(publish("x.1", "m"), CELLAR_OK);
     T_EQ_U64(figures().live, 3);
     T_EQ_I64(publish("y", "n"), CELLAR_UNROUTED);
-    (void)tick();
-    T_EQ_STR(ran, "mmm");
+    T_AFTER_STR(tick(), ran, "mmm");
     T_EQ_U64(of_group("a").ok + of_group("a2").ok + of_group("b").ok, 3);
     T_EQ_U64(of_group("c").submitted, 0);
     T_EQ_I64(cellar_bus_route(p, "x.1", "b", CELLAR_BUS_AMQP, false), CELLAR_OK);
@@ -27,8 +26,7 @@ T_CASE_ON(message_enters_each_matching_queue_once, MESSAGES)
     T_EQ_I64(cellar_bus_group_remove(p, "a2"), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_bus_group_remove(p, "t"), CELLAR_E_NOT_FOUND); /* a name of tasks */
     T_EQ_I64(publish("x.1", "o"), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "mmmo");
+    T_AFTER_STR(tick(), ran, "mmmo");
 }
 
 static cellar_verdict reads_fields(const cellar_task *t, void *ctx)
@@ -61,8 +59,7 @@ T_CASE_ON(message_keeps_its_fields, MESSAGES)
     group("q", "q2", reads_fields);
     route("k.*", "q");
     T_EQ_I64(cellar_bus_publish(p, "k.1", "body", 4, &o), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(ran_count, 2);
+    T_AFTER_U64(tick(), ran_count, 2);
 }
 
 T_CASE_ON(messages_of_a_key_follow_one_another, MESSAGES)
@@ -101,8 +98,7 @@ T_CASE_ON(dead_letter_is_a_row_of_the_dead_queue, MESSAGES)
     group("q", NULL, note);
     answer = cellar_verdict_retry();
     T_EQ_I64(send("q", "a"), CELLAR_OK);
-    (void)tick(); /* the retry is at the front, now */
-    T_EQ_STR(ran, "aa");
+    T_AFTER_STR(tick(), ran, "aa"); /* the retry is at the front, now */
     T_EQ_U64(of_group("q").failed, 1);
     const cellar_task *t = take("dead", "a");
     T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
@@ -118,8 +114,7 @@ T_CASE_ON(expired_message_is_not_delivered, MESSAGES)
     group("q", NULL, note);
     T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
     (void)cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "q", 100);
-    (void)pass(101);
-    T_EQ_STR(ran, "");
+    T_AFTER_STR(pass(101), ran, "");
     T_EQ_U64(of_group("q").expired, 1);
 }
 
@@ -135,15 +130,14 @@ static uint64_t id_of(const cellar_task *t)
 T_CASE_ON(nack_returns_now_or_after_its_delay, MESSAGES)
 {
     group("q", NULL, NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    send_all("q", "ab");
     settle(take("q", "a"), cellar_verdict_retry());
     (void)pass(5);
     const cellar_task *again = take("q", "a"); /* at the front */
     T_EQ_U64(again->attempt, 2);
     T_EQ_I64(again->late_ms, 5);
     settle(again, cellar_verdict_retry_after(5000));
-    settle(take("q", "b"), cellar_verdict_ok());
+    take_and_end("q", "b");
     take_none("q");
     (void)pass(4999);
     take_none("q");
@@ -161,18 +155,16 @@ static void check_return(uint32_t parallel, bool passes, int64_t delay_ms)
     group_opts.parallel = parallel;
     group_opts.retry_ms = delay_ms;
     group("q", NULL, NULL);
-    for (int i = 0; i < 3; i++) { T_EQ_I64(send("q", "a\0b\0c" + 2 * i), CELLAR_OK); }
+    send_all("q", "abc");
     const cellar_task *a = take("q", "a");
     if (parallel != 0) { take_none("q"); } /* parks the others */
     if (passes) {
-        (void)pass(30000);
-        T_EQ_I64(cellar_task_settle(a, cellar_verdict_ok()), CELLAR_E_LOST);
+        T_AFTER_I64(pass(30000), cellar_task_settle(a, cellar_verdict_ok()), CELLAR_E_LOST);
     } else {
         settle(a, cellar_verdict_retry());
     }
     if (delay_ms == 0) { take_and_end("q", "a"); }
-    take_and_end("q", "b");
-    take_and_end("q", "c");
+    take_all("q", "bc");
     take_none("q");
     (void)pass(delay_ms);
     if (delay_ms != 0) { take_and_end("q", "a"); }
@@ -189,7 +181,7 @@ T_CASE_ON(take_releases_the_next_parked_message, MESSAGES)
 {
     group_opts.parallel = 2;
     group("q", NULL, NULL);
-    for (int i = 0; i < 4; i++) { T_EQ_I64(send("q", "a\0b\0c\0d" + 2 * i), CELLAR_OK); }
+    send_all("q", "abcd");
     const cellar_task *a = take("q", "a"), *b = take("q", "b");
     take_none("q"); /* parks the others */
     settle(a, cellar_verdict_ok());
@@ -207,17 +199,13 @@ T_CASE_ON(verdicts_of_functions_decide, MESSAGES)
     answer = cellar_verdict_retry();
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     (void)tick();
-    (void)pass(99);
-    T_EQ_STR(ran, "a");
-    (void)pass(1);
-    T_EQ_STR(ran, "aa");
-    (void)pass(100);
-    T_EQ_STR(ran, "aaa");
+    T_AFTER_STR(pass(99), ran, "a");
+    T_AFTER_STR(pass(1), ran, "aa");
+    T_AFTER_STR(pass(100), ran, "aaa");
     T_EQ_U64(figures().dead, 1);
     answer = cellar_verdict_fail();
     T_EQ_I64(send("q", "b"), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(figures().dead, 2);
+    T_AFTER_U64(tick(), figures().dead, 2);
     T_EQ_U64(figures().live, 0);
 }
 
@@ -225,8 +213,7 @@ T_CASE_ON(bus_groups_exactly_once_each, MESSAGES)
 {
     group("q", "one", NULL);
     group("q", "two", NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    send_all("q", "ab");
     const cellar_task *a = take("one", "a"), *b = take("one", "b");
     take_none("one");
     T_EQ_U64(of_group("one").running, 2);
@@ -239,7 +226,7 @@ T_CASE_ON(bus_groups_exactly_once_each, MESSAGES)
     settle(b, cellar_verdict_ok());
     T_EQ_MEM(a2->payload, "a", 1);
     settle(a2, cellar_verdict_ok());
-    settle(take("two", "b"), cellar_verdict_ok());
+    take_and_end("two", "b");
     T_EQ_U64(of_group("one").ok, 2);
     T_EQ_U64(of_group("two").ok, 2);
     group("q", "late", NULL); /* sees what is published from now on */
@@ -341,8 +328,7 @@ T_CASE_ON(functions_see_what_passes_the_filters, MESSAGES)
     group("q", NULL, note);
     T_EQ_I64(send("q", "l"), CELLAR_OK);
     T_EQ_I64(bus_send(p, "q", "h", 1, &o), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "h");
+    T_AFTER_STR(tick(), ran, "h");
     T_EQ_U64(of_group("q").filtered, 1);
 }
 
@@ -423,8 +409,7 @@ T_CASE_ON(random_publishes_lose_no_message, MESSAGES)
         (void)of_group("q2");
     }
     answer = cellar_verdict_ok();
-    (void)pass(1);
-    T_EQ_U64(of_group("q").live, 0);
+    T_AFTER_U64(pass(1), of_group("q").live, 0);
     (void)figures();
     T_EQ_I64(cellar_bus_group_remove(p, "q2"), CELLAR_OK);
 }

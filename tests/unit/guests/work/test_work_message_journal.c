@@ -14,103 +14,11 @@
 
 static cellar_bus_group_config group_opts;
 
-static void groups(void)
-{
-    T_EQ_I64(cellar_bus_group_add(p, "q", "one", note, NULL, &group_opts), CELLAR_OK);
-    T_EQ_I64(cellar_bus_group_add(p, "q", "two", NULL, NULL, &group_opts), CELLAR_OK);
-    T_EQ_I64(cellar_bus_route(p, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
-}
-
-static void open_groups(void)
-{
-    group_opts = cellar_bus_group_config_default();
-    start();
-    groups();
-}
-
-#define MESSAGES(fn) JOURNAL_FROM(fn, open_groups())
-
-T_CASE_ON(rows_of_a_message_return_until_they_end, MESSAGES)
-{
-    const cellar_bus_header h[] = { { "h", "v" } };
-    cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = h, .header_count = 1 };
-    cellar_bus_message m = cellar_bus_message_default();
-    const cellar_task *t[2];
-    uint32_t n;
-    T_EQ_I64(cellar_bus_publish(p, "k", "a", 1, &o), CELLAR_OK);
-    T_EQ_I64(cellar_bus_publish(p, "k", "b", 1, NULL), CELLAR_OK);
-    crash();
-    T_EQ_U64(figures().restored, 4);
-    T_EQ_U64(figures().unregistered, 4);
-    groups();
-    tick();
-    T_EQ_STR(ran, "ab");
-    crash(); /* the rows of "two" are left */
-    T_EQ_U64(figures().restored, 2);
-    groups();
-    tick();
-    T_EQ_STR(ran, "ab");
-    T_EQ_I64(cellar_task_take(p, "two", 1000, 0, t, 2, &n), CELLAR_OK);
-    T_REQUIRE(n == 2);
-    T_EQ_I64(cellar_bus_message_of(t[0], &m), CELLAR_OK);
-    T_EQ_STR(m.key, "k");
-    T_EQ_U64(m.header_count, 1);
-    T_EQ_STR(m.headers[0].value, "v");
-    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_ok()), CELLAR_OK);
-    T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_OK);
-    tick();
-    crash();
-    T_EQ_U64(figures().restored, 0);
-}
-
-T_CASE_ON(dead_letter_keeps_its_place_over_a_crash, MESSAGES)
-{
-    const cellar_task *t;
-    cellar_bus_message m = cellar_bus_message_default();
-    uint32_t n;
-    group_opts.dead_queue = "dead";
-    group_opts.max_deliver = 1;
-    T_EQ_I64(cellar_bus_group_add(p, "dead", NULL, NULL, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_group_add(p, "d", NULL, note, NULL, &group_opts), CELLAR_OK);
-    answer = cellar_verdict_fail();
-    cellar_bus_publish_opts o = { .struct_size = sizeof o, .direct = 1 };
-    T_EQ_I64(cellar_bus_publish(p, "d", "x", 1, &o), CELLAR_OK);
-    tick();
-    crash();
-    T_EQ_U64(figures().restored, 1);
-    T_EQ_I64(cellar_bus_group_add(p, "dead", NULL, NULL, NULL, NULL), CELLAR_OK);
-    tick();
-    T_EQ_I64(cellar_task_take(p, "dead", 1000, 0, &t, 1, &n), CELLAR_OK);
-    T_REQUIRE(n == 1);
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-    T_EQ_STR(m.died_in, "d");
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-}
-
-/* ---- bodies and rows ---- */
-
-#ifdef CELLAR_WITH_SQLITE
-static int number_of(void *out, int n, char **text, char **name)
-{
-    (void)n, (void)name;
-    *(int64_t *)out = strtoll(text[0], NULL, 10);
-    return 0;
-}
-
 /* Return bodies * 1000 + rows in the file of a closed pool. */
 static int64_t rows(void)
 {
-    sqlite3 *db;
-    int64_t n = -1;
-    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
-    T_EQ_I64(sqlite3_exec(db, "SELECT (SELECT count(*) FROM body) * 1000 +"
-                          " (SELECT count(*) FROM task)", number_of, &n, NULL), SQLITE_OK);
-    T_EQ_I64(sqlite3_close(db), SQLITE_OK);
-    return n;
+    return sql_number("SELECT (SELECT count(*) FROM body) * 1000 + (SELECT count(*) FROM task)");
 }
-#else
-static int64_t rows(void) { return -1; }
-#endif
 
 static void add(const char *queue, const char *group, cellar_task_fn fn)
 {
@@ -120,6 +28,11 @@ static void add(const char *queue, const char *group, cellar_task_fn fn)
 static cellar_err send(const char *queue, const char *body)
 {
     return bus_send(p, queue, body, 1, NULL);
+}
+
+static void send_all(const char *queue, const char *bodies)
+{
+    for (; *bodies != '\0'; bodies++) { T_EQ_I64(send(queue, bodies), CELLAR_OK); }
 }
 
 /* Take a message with this body; NULL: there is none. */
@@ -133,11 +46,28 @@ static const cellar_task *take(const char *group, const char *body)
     return t;
 }
 
+static void end_with(const cellar_task *t, cellar_verdict v)
+{
+    T_REQUIRE(t != NULL);
+    T_EQ_I64(cellar_task_settle(t, v), CELLAR_OK);
+}
+
 static void take_and_end(const char *group, const char *body)
 {
-    const cellar_task *t = take(group, body);
+    end_with(take(group, body), cellar_verdict_ok());
+}
+
+static void take_all(const char *group, const char *bodies)
+{
+    for (; *bodies != '\0'; bodies++) { take_and_end(group, bodies); }
+}
+
+static cellar_bus_message message_of(const cellar_task *t)
+{
+    cellar_bus_message m = cellar_bus_message_default();
     T_REQUIRE(t != NULL);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
+    return m;
 }
 
 static void open_empty(void)
@@ -146,57 +76,95 @@ static void open_empty(void)
     start();
 }
 
-T_CASE(body_leaves_with_its_last_row)
+#define MESSAGES(fn) JOURNAL_FROM(fn, open_empty())
+
+/* Close the pool: its file has so many bodies and rows. Go on in the next process. */
+static void reopen_with_rows(int64_t bodies, int64_t count)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
-    add("q", "one", NULL);
-    add("q", "two", NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
-    take_and_end("one", "a");
     close_it();
-    T_EQ_I64(rows(), 2003);
+    T_EQ_I64(rows(), bodies * 1000 + count);
     open_it();
+}
+
+static void add_two(void)
+{
     add("q", "one", NULL);
     add("q", "two", NULL);
+}
+
+static void groups(void)
+{
+    add("q", "one", note);
+    add("q", "two", NULL);
+}
+
+T_CASE_ON(rows_of_a_message_return_until_they_end, MESSAGES)
+{
+    const cellar_bus_header h[] = { { "h", "v" } };
+    cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = h, .header_count = 1 };
+    groups();
+    T_EQ_I64(cellar_bus_route(p, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
+    T_EQ_I64(cellar_bus_publish(p, "k", "a", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_bus_publish(p, "k", "b", 1, NULL), CELLAR_OK);
+    T_AFTER_U64(crash(), figures().restored, 4);
+    T_EQ_U64(figures().unregistered, 4);
+    groups();
+    T_AFTER_STR(tick(), ran, "ab");
+    T_AFTER_U64(crash(), figures().restored, 2); /* the rows of "two" are left */
+    groups();
+    T_AFTER_STR(tick(), ran, "ab");
+    const cellar_task *t = take("two", "a");
+    const cellar_bus_message m = message_of(t);
+    T_EQ_STR(m.key, "k");
+    T_EQ_U64(m.header_count, 1);
+    T_EQ_STR(m.headers[0].value, "v");
+    end_with(t, cellar_verdict_ok());
+    take_and_end("two", "b");
+    tick();
+    T_AFTER_U64(crash(), figures().restored, 0);
+}
+
+/* ---- bodies and rows ---- */
+
+/* Add the group of the last process. */
+static void add_again(void)
+{
+    add("q", NULL, NULL);
+    tick();
+}
+
+T_CASE_ON(body_leaves_with_its_last_row, MESSAGES)
+{
+    add_two();
+    send_all("q", "ab");
+    take_and_end("one", "a");
+    reopen_with_rows(2, 3);
+    add_two();
     tick();
     take_and_end("one", "b");
     T_CHECK(take("one", NULL) == NULL);
     take_and_end("two", "a");
-    close_it();
-    T_EQ_I64(rows(), 1001);
-    open_it();
+    reopen_with_rows(1, 1);
     add("q", "two", NULL);
     tick();
     take_and_end("two", "b");
-    close_it();
-    T_EQ_I64(rows(), 0);
-    open_it();
-    end();
+    reopen_with_rows(0, 0);
 }
 
-T_CASE(ids_rise_also_when_the_file_held_no_message)
+T_CASE_ON(ids_rise_also_when_the_file_held_no_message, MESSAGES)
 {
-    cellar_bus_message m = cellar_bus_message_default();
     uint64_t last = 0;
-    if (without_sqlite()) { return; }
-    open_empty();
     for (uint32_t i = 0; i < 3; i++) {
         add("q", NULL, NULL);
         T_EQ_I64(send("q", "a"), CELLAR_OK);
         const cellar_task *t = take("q", "a");
-        T_REQUIRE(t != NULL);
-        T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-        T_CHECK(m.id > last);
-        last = m.id;
-        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+        const uint64_t id = message_of(t).id;
+        T_CHECK(id > last);
+        last = id;
+        end_with(t, cellar_verdict_ok());
         pass(1);
-        close_it();
-        T_EQ_I64(rows(), 0);
-        open_it();
+        reopen_with_rows(0, 0);
     }
-    end();
 }
 
 static bool refuses(const cellar_bus_message *m, void *ctx)
@@ -205,10 +173,8 @@ static bool refuses(const cellar_bus_message *m, void *ctx)
     return false;
 }
 
-T_CASE(ends_without_a_delivery_delete_rows)
+T_CASE_ON(ends_without_a_delivery_delete_rows, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.filter_fn = refuses;
     add("q", "filter", NULL);
     group_opts.filter_fn = NULL;
@@ -218,44 +184,32 @@ T_CASE(ends_without_a_delivery_delete_rows)
     group_opts.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
     add("q", "oldest", NULL);
     add("q", "removed", NULL);
-    T_EQ_I64(send("q", "1"), CELLAR_OK);
-    T_EQ_I64(send("q", "2"), CELLAR_OK);
+    send_all("q", "12");
     T_CHECK(take("filter", NULL) == NULL);
     T_EQ_I64(cellar_bus_group_remove(p, "removed"), CELLAR_OK);
     tick();
-    close_it();
-    T_EQ_I64(rows(), 2002); /* 1 in "new", 2 in "oldest" */
-    open_it();
+    reopen_with_rows(2, 2); /* 1 in "new", 2 in "oldest" */
     add("q", "new", NULL);
     add("q", "oldest", NULL);
     tick();
     take_and_end("new", "1");
     take_and_end("oldest", "2");
-    end();
 }
 
-T_CASE(group_that_is_not_added_keeps_its_messages)
+T_CASE_ON(group_that_is_not_added_keeps_its_messages, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
-    add("q", "one", NULL);
-    add("q", "two", NULL);
+    add_two();
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     close_it();
     open_it();
     add("q", "one", NULL);
     T_EQ_I64(cellar_bus_group_remove(p, "one"), CELLAR_OK);
-    close_it();
-    T_EQ_I64(rows(), 1001);
-    open_it();
+    reopen_with_rows(1, 1);
     T_EQ_U64(figures().unregistered, 1);
     add("q", "two", NULL);
-    tick();
-    T_EQ_U64(figures().live, 1);
+    T_AFTER_U64(tick(), figures().live, 1);
     T_EQ_I64(send("q", "b"), CELLAR_OK); /* ids go on */
-    take_and_end("two", "a");
-    take_and_end("two", "b");
-    end();
+    take_all("two", "ab");
 }
 
 static cellar_verdict is_no_message(const cellar_task *t, void *ctx)
@@ -265,26 +219,19 @@ static cellar_verdict is_no_message(const cellar_task *t, void *ctx)
     return note(t, ctx);
 }
 
-T_CASE(name_of_tasks_gets_the_bodies_of_its_messages)
+T_CASE_ON(name_of_tasks_gets_the_bodies_of_its_messages, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     add("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     crash();
     T_EQ_I64(cellar_task_register(p, "q", is_no_message, NULL, NULL), CELLAR_OK);
-    tick();
-    T_EQ_STR(ran, "a");
-    end();
+    T_AFTER_STR(tick(), ran, "a");
 }
 
 /* ---- deliveries ---- */
 
-T_CASE(message_that_ends_the_process_goes_to_its_dead_queue)
+T_CASE_ON(message_that_ends_the_process_goes_to_its_dead_queue, MESSAGES)
 {
-    cellar_bus_message m = cellar_bus_message_default();
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.max_deliver = 2;
     group_opts.dead_queue = "dead";
     add("dead", NULL, NULL);
@@ -292,59 +239,42 @@ T_CASE(message_that_ends_the_process_goes_to_its_dead_queue)
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     for (uint32_t i = 1; i <= 2; i++) {
         copies = true;
-        pass(1);
-        T_EQ_U64(last_attempt, i);
+        T_AFTER_U64(pass(1), last_attempt, i);
         after_crash();
         add("dead", NULL, NULL);
         add("q", NULL, note);
     }
-    pass(1);
-    T_EQ_U64(ran_count, 2);
+    T_AFTER_U64(pass(1), ran_count, 2);
     const cellar_task *t = take("dead", "a");
-    T_REQUIRE(t != NULL);
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-    T_EQ_STR(m.died_in, "q");
+    T_EQ_STR(message_of(t).died_in, "q");
     T_EQ_U64(t->attempt, 1);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    end_with(t, cellar_verdict_ok());
     T_EQ_U64(figures().dead, 0);
-    end();
 }
 
-T_CASE(message_dies_once_also_after_a_crash)
+T_CASE_ON(message_dies_once_also_after_a_crash, MESSAGES)
 {
-    cellar_bus_message m = cellar_bus_message_default();
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.max_deliver = 1;
     group_opts.dead_queue = "q";
     add("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     crash(); /* a restored row */
-    add("q", NULL, NULL);
-    tick();
-    const cellar_task *t = take("q", "a");
-    T_REQUIRE(t != NULL);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_retry()), CELLAR_OK);
+    add_again();
+    end_with(take("q", "a"), cellar_verdict_retry());
     tick();
     crash(); /* a dead letter in its dead queue */
-    add("q", NULL, NULL);
-    tick();
-    t = take("q", "a");
-    T_REQUIRE(t != NULL);
+    add_again();
+    const cellar_task *t = take("q", "a");
     T_EQ_U64(t->attempt, 1);
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-    T_EQ_STR(m.died_in, "q");
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_retry()), CELLAR_OK);
+    T_EQ_STR(message_of(t).died_in, "q");
+    end_with(t, cellar_verdict_retry());
     T_EQ_U64(figures().live, 0);
     T_EQ_U64(figures().dead, 1);
-    end();
 }
 
-T_CASE(expiry_of_a_message_goes_on_while_the_process_is_down)
+T_CASE_ON(expiry_of_a_message_goes_on_while_the_process_is_down, MESSAGES)
 {
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
-    if (without_sqlite()) { return; }
-    open_empty();
     add("q", NULL, NULL);
     T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
     o.expires_ms = 6000;
@@ -353,87 +283,62 @@ T_CASE(expiry_of_a_message_goes_on_while_the_process_is_down)
     mono_ms += 5000;
     wall_ms += 5000;
     open_it();
-    add("q", NULL, NULL);
-    tick();
+    add_again();
     const cellar_task *t = take("q", "b");
     T_EQ_U64(figures().expired, 1);
-    T_REQUIRE(t != NULL);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_retry()), CELLAR_OK);
+    end_with(t, cellar_verdict_retry());
     pass(1000);
     T_CHECK(take("q", NULL) == NULL);
     T_EQ_U64(figures().expired, 2);
-    close_it();
-    T_EQ_I64(rows(), 0);
-    open_it();
-    end();
+    reopen_with_rows(0, 0);
 }
 
-T_CASE(ordered_group_goes_on_in_order)
+T_CASE_ON(ordered_group_goes_on_in_order, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.ordered = 1;
     add("q", NULL, NULL);
-    T_EQ_I64(send("q", "1"), CELLAR_OK);
-    T_EQ_I64(send("q", "2"), CELLAR_OK);
+    send_all("q", "12");
     const cellar_task *first = take("q", "1");
-    T_REQUIRE(first != NULL);
     crash_copy();
-    T_EQ_I64(cellar_task_settle(first, cellar_verdict_ok()), CELLAR_OK);
+    end_with(first, cellar_verdict_ok());
     after_crash();
     tick(); /* the rows are due before their group is added */
-    add("q", NULL, NULL);
-    tick();
+    add_again();
     first = take("q", "1");
-    T_REQUIRE(first != NULL);
     T_EQ_U64(first->attempt, 2);
     T_CHECK(take("q", NULL) == NULL);
-    T_EQ_I64(cellar_task_settle(first, cellar_verdict_ok()), CELLAR_OK);
+    end_with(first, cellar_verdict_ok());
     take_and_end("q", "2");
-    end();
 }
 
-T_CASE(messages_of_one_moment_return_in_their_order)
+T_CASE_ON(messages_of_one_moment_return_in_their_order, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.ordered = 1;
     add("q", NULL, NULL);
-    for (int i = 0; i < 3; i++) { T_EQ_I64(send("q", "x"), CELLAR_OK); }
+    send_all("q", "xxx");
     for (int i = 0; i < 3; i++) { /* the slot of the last one is used first */
         take_and_end("q", "x");
         tick();
     }
-    for (const char *body = "abc"; *body != '\0'; body++) { /* in slots that were used */
-        T_EQ_I64(send("q", body), CELLAR_OK);
-    }
+    send_all("q", "abc"); /* in slots that were used */
     crash();
-    add("q", NULL, NULL);
-    tick();
-    for (const char *body = "abc"; *body != '\0'; body++) { take_and_end("q", body); }
-    end();
+    add_again();
+    take_all("q", "abc");
 }
 
-T_CASE(row_that_waits_for_a_delivery_has_its_lane_after_a_crash)
+T_CASE_ON(row_that_waits_for_a_delivery_has_its_lane_after_a_crash, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.ordered = 1;
     add("q", NULL, NULL);
-    T_EQ_I64(send("q", "1"), CELLAR_OK);
-    T_EQ_I64(send("q", "2"), CELLAR_OK);
-    const cellar_task *first = take("q", "1");
-    T_REQUIRE(first != NULL);
-    T_EQ_I64(cellar_task_settle(first, cellar_verdict_retry_after(1000)), CELLAR_OK);
+    send_all("q", "12");
+    end_with(take("q", "1"), cellar_verdict_retry_after(1000));
     tick();
     crash();
     tick();
     add("q", NULL, NULL);
     T_CHECK(take("q", NULL) == NULL);
     (void)pass(1000);
-    take_and_end("q", "1");
-    take_and_end("q", "2");
-    end();
+    take_all("q", "12");
 }
 
 /* ---- damage and errors ---- */
@@ -468,47 +373,34 @@ T_CASE(damaged_message_is_refused)
     sql("DELETE FROM body; INSERT INTO body VALUES(9, x'00')");
     open_it();
     T_EQ_U64(figures().restored, 0);
-    close_it();
-    T_EQ_I64(rows(), 0);
-    open_it();
+    reopen_with_rows(0, 0);
     end();
 }
 
-T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end)
+T_CASE_ON(errors_of_the_disk_refuse_a_publish_and_repeat_an_end, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
     group_opts.max_messages = 2;
     add("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     const cellar_task *t = take("q", "a");
-    T_REQUIRE(t != NULL);
     (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     for (int i = 0; i < 3; i++) { T_CHECK(is_disk_error(send("q", "b"))); } /* keeps no room */
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+    end_with(t, cellar_verdict_ok());
     tick();
     T_CHECK(figures().journal_errors >= 3);
     limit_files(0);
-    pass(1000); /* tries again */
-    T_EQ_U64(figures().journal_pending, 0);
+    T_AFTER_U64(pass(1000), figures().journal_pending, 0); /* tries again */
     T_EQ_U64(figures().live, 0);
     T_EQ_I64(send("q", "c"), CELLAR_OK);
-    close_it();
-    T_EQ_I64(rows(), 1);
-    open_it();
-    add("q", NULL, NULL);
-    tick();
+    reopen_with_rows(0, 1);
+    add_again();
     take_and_end("q", "c");
-    end();
 }
 
-T_CASE(each_allocation_of_messages_may_fail)
+T_CASE_ON(each_allocation_of_messages_may_fail, MESSAGES)
 {
-    if (without_sqlite()) { return; }
-    open_empty();
-    add("q", "one", NULL);
-    add("q", "two", NULL);
+    add_two();
     for (uint64_t nth = 1;; nth++) {
         (void)base_fault_alloc_arm(nth, false);
         const cellar_err err = send("q", "a");
@@ -519,8 +411,7 @@ T_CASE(each_allocation_of_messages_may_fail)
             take_and_end("one", "a");
             take_and_end("two", "a");
         }
-        tick();
-        T_EQ_U64(figures().live, 0);
+        T_AFTER_U64(tick(), figures().live, 0);
     }
     close_it();
     for (uint64_t nth = 1;; nth++) {
@@ -535,12 +426,10 @@ T_CASE(each_allocation_of_messages_may_fail)
             T_EQ_I64(err, CELLAR_E_NOMEM); /* no damage */
         }
     }
-    add("q", "one", NULL);
-    add("q", "two", NULL);
+    add_two();
     tick();
     take_and_end("one", "a");
     take_and_end("two", "a");
-    end();
 }
 
 /* ---- threads ---- */

@@ -48,8 +48,7 @@ T_CASE_ON(message_limits_refuse_drop_or_block, POOL)
     settle(b, cellar_verdict_ok());
     T_EQ_I64(send("oldest", "d"), CELLAR_OK);
     settle(c, cellar_verdict_ok());
-    take_and_end("new", "a");
-    take_and_end("new", "b");
+    take_all("new", "ab");
 }
 
 static _Atomic bool changes, gave_up;
@@ -94,8 +93,7 @@ T_CASE_ON(publish_reaches_all_groups_or_none, MESSAGES)
     group_opts.max_messages = 1;
     group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
     group("q", "drops", NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    send_all("q", "ab");
     T_EQ_U64(of_group("wide").live, 2);
     T_EQ_U64(of_group("drops").live, 1);
     group_opts.on_full = CELLAR_BUS_FULL_ERROR;
@@ -114,8 +112,7 @@ T_CASE_ON(each_full_group_answers_for_itself, MESSAGES)
     group("q", "oldest", NULL);
     group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
     group("q", "new", NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    send_all("q", "ab");
     T_EQ_U64(of_group("oldest").dropped, 1);
     T_EQ_U64(of_group("new").dropped, 1);
     T_EQ_U64(of_group("new").rejected_full, 0);
@@ -279,21 +276,18 @@ T_CASE_ON(group_is_a_name_of_the_pool, MESSAGES)
     name_it("name", NULL, &pulled);
     T_EQ_I64(cellar_bus_group_add(p, "pulled", NULL, note, NULL, NULL), CELLAR_E_BUSY);
     T_EQ_I64(cellar_task_submit(p, "q", "a", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
     group_opts.filter_fn = never;
     group_opts.ordered = 1;
     group("r", NULL, is_no_message);
     T_EQ_I64(cellar_task_submit(p, "r", "b", 1, NULL, NULL), CELLAR_OK); /* no filter, no lane */
-    (void)tick();
-    T_EQ_STR(ran, "ab");
+    T_AFTER_STR(tick(), ran, "ab");
     T_EQ_U64(of_group("r").filtered, 0);
     T_EQ_I64(cellar_task_unregister(p, "q"), CELLAR_OK);
     T_EQ_I64(send("q", "c"), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_bus_group_add(p, "x", "q", note, NULL, NULL), CELLAR_OK);
     T_EQ_I64(send("x", "c"), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "abc");
+    T_AFTER_STR(tick(), ran, "abc");
 }
 
 T_CASE_ON(group_in_hand_is_not_removed, MESSAGES)
@@ -324,8 +318,7 @@ T_CASE_ON(message_with_an_error_text_dies_once, MESSAGES)
     group_opts.dead_queue = "q";
     group("q", NULL, says_why);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "aa");
+    T_AFTER_STR(tick(), ran, "aa");
     T_EQ_U64(of_group("q").dead, 1);
     T_EQ_U64(of_group("q").failed, 2);
 }
@@ -342,8 +335,7 @@ T_CASE_ON(message_with_lost_holds_dies_once, MESSAGES)
         T_EQ_U64(t->attempt, 1 + i % 2);
         T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
         T_CHECK((m.died_in != NULL) == (i >= 2));
-        (void)pass(30000);
-        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
+        T_AFTER_I64(pass(30000), cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
     }
     T_EQ_U64(of_group("q").dead, 1);
     T_EQ_U64(of_group("q").live, 0);
@@ -373,8 +365,7 @@ T_CASE_ON(holds_that_end_together_each_die_once, MESSAGES)
     group_opts.dead_queue = "q";
     group_opts.max_deliver = 1;
     group("q", NULL, NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    send_all("q", "ab");
     for (int round = 0; round < 2; round++) {
         T_EQ_I64(cellar_task_take(p, "q", 1000, 0, t, 2, &n), CELLAR_OK);
         T_REQUIRE(n == 2);
@@ -395,8 +386,7 @@ T_CASE_ON(dead_letter_without_a_dead_queue_is_one_of_the_pool, MESSAGES)
     group_opts.dead_queue = "none"; /* has no group */
     group("q", NULL, says_why);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(of_group("q").dead, 1);
+    T_AFTER_U64(tick(), of_group("q").dead, 1);
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
     group_opts.dead_queue = "dead";
     group("dead", NULL, NULL);
@@ -417,8 +407,7 @@ T_CASE_ON(requeued_message_does_not_expire, MESSAGES)
     (void)pass(20);
     answer = cellar_verdict_ok();
     T_EQ_I64(cellar_task_requeue(p, last_id), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "aa");
+    T_AFTER_STR(tick(), ran, "aa");
 }
 
 /* ---- bad input, faults, figures ---- */
