@@ -6,12 +6,9 @@
  *         the search of cron.c but the offsets of a zone. A table of instants worked out by hand.
  *         python3-croniter where it is installed. Zones: tests/data/zoneinfo, and those of the
  *         system. */
-#include <limits.h>
-#include <unistd.h>
-
 #include "base/fault.h"
 #include "base/num.h"
-#include "tests/support/t.h"
+#include "tests/support/zones.h"
 #include "work/cron.h"
 
 #define MINUTE 60
@@ -29,15 +26,6 @@ static uint64_t draw(uint64_t n)
 static int64_t utc(int year, int month, int day, int hour, int minute)
 {
     return base_days_of(year, month, day) * DAY + hour * HOUR + minute * MINUTE;
-}
-
-/* Read zones from the tree, so that a newer tzdata changes nothing. */
-static void zones_of_the_tree(void)
-{
-    static char dir[PATH_MAX + 40];
-    T_REQUIRE(getcwd(dir, PATH_MAX) != NULL);
-    strcat(dir, "/tests/data/zoneinfo");
-    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
 }
 
 /* ---- the parser ---- */

@@ -4,46 +4,26 @@
  *         no list, figure or limit of tasks.
  * Method: both clocks are variables; the test calls cellar_tick, which runs the jobs. */
 #include "cellar_limit.h"
-#include "tests/support/schedule_kit.h"
-#include "tests/support/t.h"
-#include "tests/support/two_clocks.h"
-
-#include <limits.h>
-#include <unistd.h>
+#include "tests/support/schedule_kit.h" /* before the variables of the kit */
+#include "tests/support/pool_kit.h"
+#include "tests/support/zones.h"
 
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 #define START INT64_C(1704067200000) /* 2024-01-01 00:00 UTC */
 
-static cellar_pool *s;
-
-static void open_with(cellar_pool_full on_full, uint32_t queue_cap)
+static void open_full(cellar_pool_full on_full, uint32_t queue_cap)
 {
-    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
-    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
-                             .on_full = on_full, .queue_cap = queue_cap };
-    mono_ms = 1000000;
+    defaults();
     wall_ms = START;
-    T_REQUIRE(cellar_pool_open(&c, &s) == CELLAR_OK);
+    config.on_full = on_full;
+    config.queue_cap = queue_cap;
+    open_it();
 }
 
-static void close_it(void) { T_EQ_I64(cellar_pool_close(s), CELLAR_OK); }
+#define REJECTS(fn) T_WITHIN(fn, open_full(CELLAR_POOL_REJECT, 0), close_it())
 
-#define REJECTS(fn) T_WITHIN(fn, open_with(CELLAR_POOL_REJECT, 0), close_it())
-
-static schedule_figures figures(void) { return schedule_figures_of(s); }
-
-static void tick(void)
-{
-    while (cellar_tick(s, 1000, NULL) == CELLAR_PENDING) { }
-}
-
-static void pass(int64_t ms)
-{
-    mono_ms += ms;
-    wall_ms += ms;
-    tick();
-}
+static schedule_figures schedules(void) { return schedule_figures_of(p); }
 
 static cellar_schedule_spec opts_now(void)
 {
@@ -79,12 +59,12 @@ static cellar_schedule_spec row_each(int64_t interval_ms)
 static void open_task(const char *name, cellar_task_fn fn, const cellar_task_opts *with)
 {
     cellar_task_opts o = with != NULL ? *with : cellar_task_opts_default();
-    open_with(CELLAR_POOL_REJECT, 0);
+    open_full(CELLAR_POOL_REJECT, 0);
     attempts = 0;
     o.base_ms = SECOND;
     o.jitter = CELLAR_TASK_JITTER_NONE;
     o.max_attempts = 3;
-    T_EQ_I64(cellar_task_register(s, name, fn, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, name, fn, NULL, &o), CELLAR_OK);
 }
 
 /* Open a pool with schedule "row" of task "say". */
@@ -93,7 +73,7 @@ static void open_row(int64_t interval_ms, const cellar_task_opts *o)
     const cellar_schedule_spec spec = row_each(interval_ms);
     says = cellar_verdict_ok();
     open_task("say", say, o);
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
 }
 
 static bool copy_info(const cellar_schedule_info *info, void *ctx)
@@ -108,7 +88,7 @@ static bool copy_info(const cellar_schedule_info *info, void *ctx)
 static cellar_schedule_info info_of_row(void)
 {
     cellar_schedule_info info = cellar_schedule_info_default();
-    T_EQ_I64(cellar_schedule_list(s, copy_info, &info), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_list(p, copy_info, &info), CELLAR_OK);
     return info;
 }
 
@@ -116,30 +96,23 @@ T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
 {
     open_row(10 * SECOND, NULL);
     says = cellar_verdict_retry();
-    tick();
-    T_EQ_U64(attempts, 1);
+    T_AFTER_U64(tick(), attempts, 1);
     T_EQ_U64(info_of_row().running, 1);
-    pass(SECOND);
-    T_EQ_U64(attempts, 2);
-    pass(2 * SECOND);
-    T_EQ_U64(attempts, 3);
+    T_AFTER_U64(pass(SECOND), attempts, 2);
+    T_AFTER_U64(pass(2 * SECOND), attempts, 3);
     T_EQ_U64(info_of_row().failed, 1);
     T_EQ_U64(info_of_row().running, 0);
     T_EQ_STR(info_of_row().error, "mailbox full");
-    pass(7 * SECOND);
-    T_EQ_U64(attempts, 4);
-    pass(SECOND);
-    T_EQ_U64(attempts, 5);
+    T_AFTER_U64(pass(7 * SECOND), attempts, 4);
+    T_AFTER_U64(pass(SECOND), attempts, 5);
     says = cellar_verdict_retry_after(8 * SECOND); /* the next firing is in 7 s */
-    pass(2 * SECOND);
-    T_EQ_U64(attempts, 6);
+    T_AFTER_U64(pass(2 * SECOND), attempts, 6);
     T_EQ_U64(info_of_row().failed, 2);
     says = cellar_verdict_ok();
-    pass(7 * SECOND);
-    T_EQ_U64(attempts, 7);
+    T_AFTER_U64(pass(7 * SECOND), attempts, 7);
     T_EQ_U64(info_of_row().runs, 3);
-    T_EQ_U64(figures().failed, 2);
-    T_EQ_U64(figures().skipped_overlap, 0);
+    T_EQ_U64(schedules().failed, 2);
+    T_EQ_U64(schedules().skipped_overlap, 0);
     close_it();
 }
 
@@ -147,16 +120,15 @@ T_CASE(snooze_of_a_run_costs_no_attempt)
 {
     open_row(10 * SECOND, NULL);
     says = cellar_verdict_snooze(SECOND);
-    tick();
-    for (int i = 0; i < 8; i++) { pass(SECOND); }
+    (void)tick();
+    for (int i = 0; i < 8; i++) { (void)pass(SECOND); }
     T_EQ_U64(attempts, 9);
-    T_EQ_U64(figures().started, 1);
-    pass(SECOND); /* another second would be the next firing */
-    T_EQ_U64(attempts, 10);
-    T_EQ_U64(figures().ended, 1);
-    T_EQ_U64(figures().failed, 0);
+    T_EQ_U64(schedules().started, 1);
+    T_AFTER_U64(pass(SECOND), attempts, 10); /* another second would be the next firing */
+    T_EQ_U64(schedules().ended, 1);
+    T_EQ_U64(schedules().failed, 0);
     cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(s, "say", &st), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(p, "say", &st), CELLAR_OK);
     T_EQ_U64(st.snoozed, 0);
     close_it();
 }
@@ -174,19 +146,17 @@ T_CASE(run_is_no_task_of_lists_limits_and_drains)
     unsigned tasks = 0;
     open_row(SECOND, NULL);
     says = cellar_verdict_fail();
-    tick();
-    T_EQ_U64(attempts, 1);
-    (void)cellar_schedule_trigger(s, "row");
-    T_EQ_U64(figures().waiting, 1);
-    T_EQ_I64(cellar_task_list(s, NULL, NULL, count_task, &tasks), CELLAR_OK);
-    T_EQ_I64(cellar_pool_stats_get(s, "say", &st), CELLAR_OK);
+    T_AFTER_U64(tick(), attempts, 1);
+    (void)cellar_schedule_trigger(p, "row");
+    T_EQ_U64(schedules().waiting, 1);
+    T_EQ_I64(cellar_task_list(p, NULL, NULL, count_task, &tasks), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(p, "say", &st), CELLAR_OK);
     T_EQ_U64(tasks, 0);
     T_EQ_U64(st.live + st.dead + st.failed + st.submitted, 0);
     T_EQ_U64(st.started, 1);
-    T_EQ_I64(cellar_pool_drain(s, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_OK);
-    pass(5 * SECOND);
-    T_EQ_U64(attempts, 1); /* neither the run that waited nor a firing began */
-    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_OK);
+    T_AFTER_U64(pass(5 * SECOND), attempts, 1); /* neither the run that waited nor a firing began */
+    T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_E_CLOSED);
     close_it();
 }
 
@@ -194,16 +164,16 @@ T_CASE(full_pool_drops_tasks_but_no_run)
 {
     cellar_submit_opts tagged = { .struct_size = sizeof tagged, .tag = "row" };
     const cellar_schedule_spec spec = row_each(HOUR);
-    open_with(CELLAR_POOL_DROP_OLDEST, 2);
+    open_full(CELLAR_POOL_DROP_OLDEST, 2);
     says = cellar_verdict_ok();
-    T_EQ_I64(cellar_task_register(s, "say", say, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "say", say, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_OK);
     for (int i = 0; i < 9; i++) {
-        T_EQ_I64(cellar_task_submit(s, "say", "load", 4, &tagged, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "say", "load", 4, &tagged, NULL), CELLAR_OK);
     }
-    T_EQ_U64(figures().waiting, 1);
-    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
+    T_EQ_U64(schedules().waiting, 1);
+    T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK);
     close_it();
 }
 
@@ -220,16 +190,12 @@ T_CASE(removed_run_that_its_limiter_holds_never_begins)
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     o.rate = l;
     open_row(SECOND, &o);
-    tick();
-    T_EQ_U64(attempts, 1);
-    pass(SECOND);
-    T_EQ_U64(figures().waiting, 1); /* parked until the limiter admits it */
-    pass(SECOND);
-    T_EQ_U64(figures().skipped_overlap, 1);
-    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
-    T_EQ_U64(figures().skipped_change, 1);
-    pass(2 * HOUR);
-    T_EQ_U64(attempts, 1);
+    T_AFTER_U64(tick(), attempts, 1);
+    T_AFTER_U64(pass(SECOND), schedules().waiting, 1); /* parked until the limiter admits it */
+    T_AFTER_U64(pass(SECOND), schedules().skipped_overlap, 1);
+    T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK);
+    T_EQ_U64(schedules().skipped_change, 1);
+    T_AFTER_U64(pass(2 * HOUR), attempts, 1);
     close_it();
     cellar_limiter_close(l);
 #endif
@@ -243,7 +209,7 @@ static bool pauses;         /* it is paused instead */
 static void change(void)
 {
     if (changes == NULL) { return; }
-    T_EQ_I64(pauses ? cellar_schedule_pause(s, changes, true) : cellar_schedule_remove(s, changes),
+    T_EQ_I64(pauses ? cellar_schedule_pause(p, changes, true) : cellar_schedule_remove(p, changes),
              CELLAR_OK);
     changes = NULL;
 }
@@ -269,7 +235,7 @@ static void add_change(int64_t interval_ms, int64_t at_wall_ms)
     spec.task = "change";
     spec.interval_ms = interval_ms;
     spec.at_wall_ms = at_wall_ms;
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
 }
 
 #ifndef CELLAR_OMIT_LIMIT
@@ -298,15 +264,13 @@ T_CASE(removed_run_that_asks_its_limiter_again_never_begins)
     o.rate_key = key_of;
     open_change(&o);
     add_change(HOUR, 0);
-    tick();
-    T_EQ_U64(attempts, 1);
+    T_AFTER_U64(tick(), attempts, 1);
     changes = "row";
-    pass(SECOND);
+    (void)pass(SECOND);
     T_CHECK(changes == NULL);
-    pass(10 * SECOND);
-    T_EQ_U64(attempts, 1);
-    T_EQ_U64(figures().skipped_change, 0); /* the run began */
-    T_EQ_U64(figures().ended, 1);
+    T_AFTER_U64(pass(10 * SECOND), attempts, 1);
+    T_EQ_U64(schedules().skipped_change, 0); /* the run began */
+    T_EQ_U64(schedules().ended, 1);
     close_it();
     cellar_limiter_close(l);
 #endif
@@ -320,20 +284,19 @@ T_CASE(removed_run_that_is_not_acknowledged_is_not_queued_again)
     uint32_t n;
     for (int i = 0; i < 3; i++) { /* removed, paused, or its next firing waits for the end */
         spec.overlap = i == 2 ? CELLAR_OVERLAP_QUEUE : CELLAR_OVERLAP_SKIP;
-        open_with(CELLAR_POOL_REJECT, 0);
-        T_EQ_I64(cellar_task_register(s, "taken", NULL, NULL, &o), CELLAR_OK);
+        open_full(CELLAR_POOL_REJECT, 0);
+        T_EQ_I64(cellar_task_register(p, "taken", NULL, NULL, &o), CELLAR_OK);
         spec.task = "taken";
         spec.interval_ms = SECOND;
-        T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
-        tick();
-        T_EQ_I64(cellar_task_take(s, "pull", i == 2 ? SECOND : 100, 0, &t, 1, &n), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+        (void)tick();
+        T_EQ_I64(cellar_task_take(p, "pull", i == 2 ? SECOND : 100, 0, &t, 1, &n), CELLAR_OK);
         T_REQUIRE(n == 1);
-        if (i == 0) { T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK); }
-        if (i == 1) { T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK); }
-        pass(i == 2 ? SECOND : 100);
-        T_EQ_U64(figures().ended, 1);
+        if (i == 0) { T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK); }
+        if (i == 1) { T_EQ_I64(cellar_schedule_pause(p, "row", true), CELLAR_OK); }
+        T_AFTER_U64(pass(i == 2 ? SECOND : 100), schedules().ended, 1);
         T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-        (void)cellar_task_take(s, "pull", 100, 0, &t, 1, &n);
+        (void)cellar_task_take(p, "pull", 100, 0, &t, 1, &n);
         T_EQ_U64(n, i == 2);
         if (n == 1) {
             T_EQ_U64(t->attempt, 1);
@@ -349,14 +312,12 @@ T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
     for (int i = 0; i < 3; i++) { /* interval removed, paused; instant to come removed */
         open_change(NULL);
         add_change(i < 2 ? HOUR : 0, i < 2 ? 0 : START + HOUR);
-        if (i == 2) { T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK); }
+        if (i == 2) { T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_OK); }
         changes = "row";
         pauses = i == 1;
-        tick();
-        T_EQ_U64(attempts, 1);
+        T_AFTER_U64(tick(), attempts, 1);
         T_CHECK(changes == NULL);
-        pass(2 * HOUR);
-        T_EQ_U64(attempts, 1);
+        T_AFTER_U64(pass(2 * HOUR), attempts, 1);
         close_it();
     }
 }
@@ -365,17 +326,14 @@ T_CASE(triggered_run_of_an_instant_makes_room_for_it)
 {
     open_change(NULL);
     add_change(0, START + 1500);
-    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK);
-    tick();
-    pass(SECOND);
-    T_EQ_U64(attempts, 2); /* the next attempt would be after the instant */
-    pass(500);
-    T_EQ_U64(figures().skipped_overlap, 0);
+    T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_OK);
+    (void)tick();
+    T_AFTER_U64(pass(SECOND), attempts, 2); /* the next attempt would be after the instant */
+    T_AFTER_U64(pass(500), schedules().skipped_overlap, 0);
     T_EQ_U64(attempts, 3);
-    pass(SECOND);
-    pass(2 * SECOND);
-    T_EQ_U64(attempts, 5); /* of the instant: 3, as no firing follows */
-    T_EQ_U64(figures().ended, 2);
+    (void)pass(SECOND);
+    T_AFTER_U64(pass(2 * SECOND), attempts, 5); /* of the instant: 3, as no firing follows */
+    T_EQ_U64(schedules().ended, 2);
     close_it();
 }
 
@@ -385,70 +343,62 @@ T_CASE(triggered_run_of_an_instant_makes_room_for_it)
 static void open_instant(void)
 {
     open_change(NULL);
-    T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", HOUR), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", HOUR), CELLAR_OK);
     add_change(0, START);
-    tick();
-    T_EQ_U64(figures().waiting, 1);
-    T_EQ_U64(figures().schedules, 1);
+    T_AFTER_U64(tick(), schedules().waiting, 1);
+    T_EQ_U64(schedules().schedules, 1);
 }
 
 #define INSTANT(fn) T_WITHIN(fn, open_instant(), close_it())
 
 static void resume_queue(void)
 {
-    T_EQ_I64(cellar_pool_set(s, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
-    tick();
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    (void)tick();
 }
 
 T_CASE_ON(instant_added_again_while_its_run_waits_runs_once, INSTANT)
 {
     for (int i = 0; i < 9; i++) {
         add_change(0, START);
-        tick();
+        (void)tick();
     }
-    T_EQ_U64(figures().waiting, 1);
+    T_EQ_U64(schedules().waiting, 1);
     T_EQ_U64(info_of_row().running, 1);
     T_EQ_I64(info_of_row().next_wall_ms, INT64_MAX);
     add_change(0, START + 1); /* another instant */
-    pass(1);
-    T_EQ_U64(figures().waiting, 1);
-    T_EQ_U64(figures().skipped_change, 1);
-    resume_queue();
-    T_EQ_U64(attempts, 1);
+    T_AFTER_U64(pass(1), schedules().waiting, 1);
+    T_EQ_U64(schedules().skipped_change, 1);
+    T_AFTER_U64(resume_queue(), attempts, 1);
 }
 
 T_CASE_ON(instant_ends_with_its_last_attempt, INSTANT)
 {
     resume_queue();
-    pass(SECOND);
-    T_EQ_U64(attempts, 2);
-    T_EQ_U64(figures().schedules, 1);
-    T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_E_BUSY);
-    pass(2 * SECOND);
-    T_EQ_U64(attempts, 3);
-    T_EQ_U64(figures().schedules, 0);
-    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_E_NOT_FOUND);
+    T_AFTER_U64(pass(SECOND), attempts, 2);
+    T_EQ_U64(schedules().schedules, 1);
+    T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_E_BUSY);
+    T_AFTER_U64(pass(2 * SECOND), attempts, 3);
+    T_EQ_U64(schedules().schedules, 0);
+    T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_E_NOT_FOUND);
 }
 
 T_CASE_ON(instant_that_fired_is_removed_before_its_run_begins, INSTANT)
 {
-    T_EQ_I64(cellar_schedule_remove(s, "row"), CELLAR_OK);
-    T_EQ_U64(figures().skipped_change, 1);
-    T_EQ_U64(figures().schedules, 0);
-    resume_queue();
-    T_EQ_U64(attempts, 0);
+    T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK);
+    T_EQ_U64(schedules().skipped_change, 1);
+    T_EQ_U64(schedules().schedules, 0);
+    T_AFTER_U64(resume_queue(), attempts, 0);
 }
 
 T_CASE_ON(instant_that_fired_waits_for_the_end_of_a_pause, INSTANT)
 {
-    T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK);
-    resume_queue();
-    T_EQ_U64(attempts, 0);
-    T_EQ_U64(figures().schedules, 1);
-    T_EQ_U64(figures().skipped_change, 0);
-    T_EQ_I64(cellar_schedule_pause(s, "row", false), CELLAR_OK);
-    tick();
-    T_EQ_U64(attempts, 1);
+    T_EQ_I64(cellar_schedule_pause(p, "row", true), CELLAR_OK);
+    T_AFTER_U64(resume_queue(), attempts, 0);
+    T_EQ_U64(schedules().schedules, 1);
+    T_EQ_U64(schedules().skipped_change, 0);
+    T_EQ_I64(cellar_schedule_pause(p, "row", false), CELLAR_OK);
+    T_AFTER_U64(tick(), attempts, 1);
 }
 
 T_CASE(instant_paused_between_or_in_attempts_fires_again)
@@ -457,14 +407,11 @@ T_CASE(instant_paused_between_or_in_attempts_fires_again)
         open_instant();
         if (i == 1) { changes = "row"; }
         pauses = true;
-        resume_queue();
-        T_EQ_U64(attempts, 1);
-        if (i == 0) { T_EQ_I64(cellar_schedule_pause(s, "row", true), CELLAR_OK); }
-        pass(HOUR);
-        T_EQ_U64(attempts, 1);
-        T_EQ_I64(cellar_schedule_pause(s, "row", false), CELLAR_OK);
-        tick();
-        T_EQ_U64(attempts, 2);
+        T_AFTER_U64(resume_queue(), attempts, 1);
+        if (i == 0) { T_EQ_I64(cellar_schedule_pause(p, "row", true), CELLAR_OK); }
+        T_AFTER_U64(pass(HOUR), attempts, 1);
+        T_EQ_I64(cellar_schedule_pause(p, "row", false), CELLAR_OK);
+        T_AFTER_U64(tick(), attempts, 2);
         T_EQ_U64(info_of_row().running, 1);
         close_it();
     }
@@ -472,12 +419,10 @@ T_CASE(instant_paused_between_or_in_attempts_fires_again)
 
 T_CASE_ON(instant_added_again_between_attempts_fires_again, INSTANT)
 {
-    resume_queue();
-    T_EQ_U64(attempts, 1);
+    T_AFTER_U64(resume_queue(), attempts, 1);
     add_change(0, START); /* the old run is not tried again */
-    tick();
-    T_EQ_U64(attempts, 2);
-    T_EQ_U64(figures().ended, 1);
+    T_AFTER_U64(tick(), attempts, 2);
+    T_EQ_U64(schedules().ended, 1);
     T_EQ_U64(info_of_row().running, 1);
 }
 
@@ -497,13 +442,12 @@ T_CASE_ON(late_run_waits_since_its_firing, REJECTS)
     cellar_submit_opts before = { .struct_size = sizeof before, .priority = 7 };
     cellar_schedule_spec spec = opts_now();
     order[0] = '\0';
-    T_EQ_I64(cellar_task_register(s, "order", note_order, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "order", note_order, NULL, NULL), CELLAR_OK);
     spec.task = "order";
     spec.at_wall_ms = START - HOUR;
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(s, "order", NULL, 0, &before, NULL), CELLAR_OK);
-    tick();
-    T_EQ_STR(order, "tr");
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "order", NULL, 0, &before, NULL), CELLAR_OK);
+    T_AFTER_STR(tick(), order, "tr");
     T_EQ_I64(late_ms, HOUR);
 }
 
@@ -514,7 +458,7 @@ static cellar_verdict replace_by_one(const cellar_task *t, void *ctx)
     attempts++;
     spec.task = "replace";
     spec.interval_ms = HOUR;
-    if (attempts == 1) { T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK); }
+    if (attempts == 1) { T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK); }
     return cellar_verdict_ok();
 }
 
@@ -522,22 +466,21 @@ T_CASE_ON(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait, REJECTS)
 {
     cellar_schedule_spec spec = opts_now();
     attempts = 0;
-    T_EQ_I64(cellar_task_register(s, "replace", replace_by_one, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "replace", replace_by_one, NULL, NULL), CELLAR_OK);
     spec.task = "replace";
     spec.interval_ms = HOUR;
     spec.max_running = 3;
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
-    for (int i = 0; i < 3; i++) { T_EQ_I64(cellar_schedule_trigger(s, "row"), CELLAR_OK); }
-    tick();
-    T_EQ_U64(attempts, 1);
-    T_EQ_U64(figures().skipped_change, 2);
-    T_EQ_U64(figures().skipped_overlap, 1); /* the firing of now */
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_OK); }
+    T_AFTER_U64(tick(), attempts, 1);
+    T_EQ_U64(schedules().skipped_change, 2);
+    T_EQ_U64(schedules().skipped_overlap, 1); /* the firing of now */
 }
 
 static bool add_again(const cellar_schedule_info *info, void *ctx)
 {
     const cellar_schedule_spec spec = row_each(HOUR);
-    T_EQ_I64(cellar_schedule_add(s, info->name, &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, info->name, &spec), CELLAR_OK);
     return ++*(unsigned *)ctx < 50;
 }
 
@@ -546,8 +489,8 @@ T_CASE(list_of_schedules_that_its_function_adds_again_ends)
     const cellar_schedule_spec spec = row_each(HOUR);
     unsigned n = 0;
     open_row(HOUR, NULL);
-    T_EQ_I64(cellar_schedule_add(s, "second", &spec), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_list(s, add_again, &n), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "second", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_list(p, add_again, &n), CELLAR_OK);
     T_EQ_U64(n, 2);
     close_it();
 }
@@ -561,21 +504,20 @@ static void hangs(const cellar_task *t, void *ctx)
     (void)ctx;
     last_due_ms = t->due_wall_ms;
     if (calls++ != 0) { return; }
-    for (int i = 0; i < 7; i++) { pass(500); }
+    for (int i = 0; i < 7; i++) { (void)pass(500); }
 }
 
 T_CASE_ON(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next, REJECTS)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1500, .max_attempts = 1 };
     cellar_schedule_spec spec = opts_now();
-    T_EQ_I64(cellar_task_register(s, "call", schedule_call, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "call", schedule_call, NULL, &o), CELLAR_OK);
     calls = 0;
-    T_EQ_I64(schedule_every(s, "row", 1000, hangs, NULL, &spec), CELLAR_OK);
-    tick();
-    T_EQ_U64(calls, 3); /* 2 s and 3 s, next to the function that hangs */
+    T_EQ_I64(schedule_every(p, "row", 1000, hangs, NULL, &spec), CELLAR_OK);
+    T_AFTER_U64(tick(), calls, 3); /* 2 s and 3 s, next to the function that hangs */
     T_EQ_I64(last_due_ms, START + 3000);
-    T_EQ_U64(figures().failed, 1);
-    T_EQ_U64(figures().skipped_overlap, 1);
+    T_EQ_U64(schedules().failed, 1);
+    T_EQ_U64(schedules().skipped_overlap, 1);
     T_EQ_STR(info_of_row().error, "timed out");
 }
 
@@ -585,48 +527,43 @@ T_CASE_ON(run_of_a_name_without_function_is_taken, REJECTS)
     cellar_schedule_spec spec = opts_now();
     const cellar_task *t;
     uint32_t n;
-    T_EQ_I64(cellar_task_register(s, "taken", NULL, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "taken", NULL, NULL, &o), CELLAR_OK);
     spec.task = "taken";
     spec.interval_ms = SECOND;
-    T_EQ_I64(cellar_schedule_add(s, "row", &spec), CELLAR_OK);
-    tick();
-    T_EQ_I64(cellar_task_take(s, "pull", SECOND, 0, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_take(p, "pull", SECOND, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_I64(t->due_wall_ms, START);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     T_EQ_U64(info_of_row().running, 0);
-    pass(SECOND);
-    T_EQ_I64(cellar_task_take(s, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
+    T_AFTER_I64(pass(SECOND), cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
-    pass(100); /* the hold is over: the run is queued again */
+    (void)pass(100); /* the hold is over: the run is queued again */
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-    T_EQ_I64(cellar_task_take(s, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    T_EQ_U64(figures().ended, 2);
+    T_EQ_U64(schedules().ended, 2);
 }
 
 T_CASE(schedules_of_one_zone_share_it)
 {
     cellar_pool_stats before = cellar_pool_stats_default(), after = before;
     cellar_schedule_spec spec = row_each(0);
-    static char dir[PATH_MAX + 40];
     char name[16];
-    T_REQUIRE(getcwd(dir, PATH_MAX) != NULL);
-    strcat(dir, "/tests/data/zoneinfo");
-    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    zones_of_the_tree();
     open_row(HOUR, NULL);
     spec.interval_ms = 0;
     spec.cron = "30 2 * * *";
     spec.zone = "Europe/Berlin";
-    T_EQ_I64(cellar_schedule_add(s, "first", &spec), CELLAR_OK);
-    T_EQ_I64(cellar_pool_stats_get(s, NULL, &before), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_add(p, "first", &spec), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &before), CELLAR_OK);
     for (int i = 0; i < 64; i++) {
         (void)snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(cellar_schedule_add(s, name, &spec), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_add(p, name, &spec), CELLAR_OK);
     }
-    T_EQ_I64(cellar_pool_stats_get(s, NULL, &after), CELLAR_OK);
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &after), CELLAR_OK);
     T_CHECK((after.bytes - before.bytes) / 64 < 900); /* a zone has more than 1,000 */
     close_it();
 }
