@@ -146,14 +146,12 @@ T_CASE_ON(batch_triggers, BATCHER)
     expect(1, "g:def", CELLAR_BATCH_BY_ITEMS);
     (void)pass(60);
     add("g", "h"); /* linger counts from the first item */
-    (void)pass(39);
-    T_EQ_U64(seen_count, 2);
+    T_AFTER_U64(pass(39), seen_count, 2);
     T_EQ_I64(pass(1), INT64_MAX);
     expect(2, "g:gh", CELLAR_BATCH_BY_LINGER);
 
     add("g", "1234567");
-    (void)tick();
-    T_EQ_U64(seen_count, 3);
+    T_AFTER_U64(tick(), seen_count, 3);
     add("g", "890"); /* ten bytes */
     (void)tick();
     expect(3, "g:1234567890", CELLAR_BATCH_BY_BYTES);
@@ -168,8 +166,7 @@ T_CASE_ON(batch_triggers, BATCHER)
     T_EQ_I64(cellar_batch_add(b, "g", NULL, 0, NULL), CELLAR_OK); /* an empty item is one */
     T_EQ_I64(cellar_batch_add(b, NULL, "x", 1, NULL), CELLAR_OK);
     T_EQ_U64(figures().groups, 2);
-    (void)pass(100);
-    T_EQ_U64(seen_count, 8);
+    T_AFTER_U64(pass(100), seen_count, 8);
     const cellar_batcher_stats st = figures();
     T_EQ_U64(st.by_items, 2);
     T_EQ_U64(st.by_bytes, 2);
@@ -186,8 +183,7 @@ T_CASE_ON(batch_by_grace_flush_and_groups, BATCHER)
     open_it();
     add("g", "a");
     for (int i = 0; i < 3; i++) { /* each item starts the linger again */
-        (void)pass(80);
-        T_EQ_U64(seen_count, 0);
+        T_AFTER_U64(pass(80), seen_count, 0);
         add("g", "b");
     }
     T_EQ_I64(tick(), 10); /* to 250 ms after the first one */
@@ -196,20 +192,17 @@ T_CASE_ON(batch_by_grace_flush_and_groups, BATCHER)
 
     add("one", "1");
     add("two", "2");
-    (void)pass(5);
-    T_EQ_I64(cellar_batcher_flush(b, "two"), CELLAR_OK);
+    T_AFTER_I64(pass(5), cellar_batcher_flush(b, "two"), CELLAR_OK);
     T_EQ_I64(cellar_batcher_flush(b, "none"), CELLAR_E_NOT_FOUND);
     (void)tick();
     expect(1, "two:2", CELLAR_BATCH_BY_FLUSH);
     T_EQ_U64(seen_count, 2);
     add("three", "3");
     add("four", "4"); /* the third group that collects: the oldest one leaves */
-    (void)tick();
-    T_EQ_U64(seen_count, 3);
+    T_AFTER_U64(tick(), seen_count, 3);
     expect(2, "one:1", CELLAR_BATCH_BY_GROUPS);
     T_EQ_I64(cellar_batcher_flush(b, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(seen_count, 5);
+    T_AFTER_U64(tick(), seen_count, 5);
     expect(3, "three:3", CELLAR_BATCH_BY_FLUSH);
     expect(4, "four:4", CELLAR_BATCH_BY_FLUSH);
     T_EQ_U64(figures().by_groups, 1);
@@ -255,8 +248,7 @@ T_CASE_ON(seed_batch_split_single, OPEN)
 {
     ends e[5];
     for (int i = 0; i < 5; i++) { add_noted("g", i == 2 ? "!" : "x", NULL, &e[i]); }
-    (void)pass(50);
-    T_EQ_U64(seen_count, 6);
+    T_AFTER_U64(pass(50), seen_count, 6);
     T_EQ_STR(seen[0].text, "g:xx!xx");
     for (size_t i = 1; i < 6; i++) { T_EQ_U64(seen[i].count, 1); }
     for (int i = 0; i < 5; i++) {
@@ -379,8 +371,7 @@ T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
     add_noted("g", "b", NULL, &e[1]);
     add_noted("g", "c", "other", &e[2]);
     add_noted("f", "d", "k", &e[3]); /* another group */
-    (void)pass(40);
-    T_EQ_U64(figures().item_bytes, 4);
+    T_AFTER_U64(pass(40), figures().item_bytes, 4);
     add_noted("g", "AA", "k", &e[4]);
     add_noted("g", "AAA", "k", &e[5]); /* in the place of the first, which began the linger */
     T_EQ_U64(e[0].count, 0);
@@ -389,8 +380,7 @@ T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
     is(&e[4], CELLAR_BATCH_REPLACED, 0);
     T_EQ_U64(seen_count, 0);
     T_EQ_U64(figures().item_bytes, 6);
-    (void)pass(10);
-    T_EQ_U64(seen_count, 2);
+    T_AFTER_U64(pass(10), seen_count, 2);
     T_EQ_STR(seen[0].text[0] == 'g' ? seen[0].text : seen[1].text, "g:AAAbc");
     is(&e[5], CELLAR_BATCH_OK, 1);
     is(&e[3], CELLAR_BATCH_OK, 1);
@@ -822,8 +812,7 @@ T_CASE_ON(failed_and_abandoned_items_write_log_lines, BATCHER)
     host.log = keep_line;
     open_it();
     add("secret", "!");
-    (void)pass(50);
-    T_EQ_STR(logged, "2 batch -14 1 items of a batch failed");
+    T_AFTER_STR(pass(50), logged, "2 batch -14 1 items of a batch failed");
     add("secret", "x");
     T_EQ_I64(cellar_batcher_drain(b, 0, NULL), CELLAR_OK);
     T_EQ_STR(logged, "2 batch -20 1 items abandoned by a drain");

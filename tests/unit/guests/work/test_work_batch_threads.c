@@ -5,10 +5,9 @@
  *         or the process forks.
  * Method: functions wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the batcher. */
-#include <sys/wait.h>
-
-#include "base/fault.h"
 #include "cellar_batch.h"
+#include "tests/support/child.h"
+#include "tests/support/each_allocation.h"
 #include "tests/support/held_kit.h"
 
 static cellar_batcher *b;
@@ -263,18 +262,9 @@ static int child_of(void)
     return atomic_load(&ends) == 0 ? 0 : 3; /* done functions do not run in the child */
 }
 
-static int end_of(pid_t child)
-{
-    int status = -1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
-}
-
 static cellar_err forks(const cellar_batch *batch, void *ctx)
 {
-    const pid_t child = fork();
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
+    T_EQ_I64(in_child(fork(), child_of), 0);
     return quick(batch, ctx);
 }
 
@@ -285,9 +275,7 @@ T_CASE(forked_child_is_refused_by_the_batcher)
     T_EQ_I64(add("g", NULL), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(add("g", NULL), CELLAR_OK); /* one in a call, one waits */
-    const pid_t child = fork();
-    if (child == 0) { _exit(child_of()); }
-    T_EQ_I64(end_of(child), 0);
+    T_EQ_I64(in_child(fork(), child_of), 0);
     post_many(&go_on, 2);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK); /* the parent goes on */
     T_EQ_U64(atomic_load(&ends), 2);
@@ -379,16 +367,9 @@ T_CASE(items_of_many_threads_end_once)
 
 T_CASE(open_without_threads_to_start_is_refused)
 {
+    cellar_err err;
     unsigned refused = 0;
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_batcher_open(NULL, quick, NULL, &b);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        T_EQ_I64(err, CELLAR_E_NOMEM);
-        refused++;
-        T_REQUIRE(nth < 20);
-    }
+    EACH_ALLOCATION_FAILS(err, cellar_batcher_open(NULL, quick, NULL, &b)) { refused++; }
     T_CHECK(refused >= 3); /* batcher, workers, thread */
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
 }

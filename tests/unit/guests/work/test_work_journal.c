@@ -41,8 +41,7 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     T_EQ_I64(st.submitted_wall_ms, wall_ms);
     names();
     T_EQ_U64(figures().unregistered, 0);
-    tick();
-    T_EQ_U64(ran_count, 2);
+    T_AFTER_U64(tick(), ran_count, 2);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     T_EQ_I64(state_of(b), CELLAR_E_NOT_FOUND);
     crash();
@@ -59,8 +58,7 @@ T_CASE_ON(close_keeps_what_waits, JOURNAL)
     close_it();
     open_it();
     names();
-    tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
     close_it();
     open_it();
     T_EQ_U64(figures().restored, 0);
@@ -70,19 +68,15 @@ T_CASE_ON(attempts_survive_a_crash, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
     answer = cellar_verdict_retry();
-    tick();
-    T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
+    T_AFTER_I64(tick(), state_of(a), CELLAR_TASK_RETRY);
     crash_and_restart();
     T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
-    pass(999);
-    T_EQ_U64(ran_count, 1);
+    T_AFTER_U64(pass(999), ran_count, 1);
     copies = true;
-    pass(1); /* the second attempt is interrupted */
-    T_EQ_U64(last_attempt, 2);
+    T_AFTER_U64(pass(1), last_attempt, 2); /* the second attempt is interrupted */
     next_process();
     answer = cellar_verdict_ok();
-    pass(1);
-    T_EQ_U64(last_attempt, 3);
+    T_AFTER_U64(pass(1), last_attempt, 3);
     T_EQ_U64(ran_count, 3);
     T_EQ_U64(figures().ok, 1);
 }
@@ -92,14 +86,12 @@ T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
     const cellar_task_id a = submit("a", NULL);
     for (uint32_t i = 1; i <= 3; i++) {
         copies = true;
-        pass(1);
-        T_EQ_U64(last_attempt, i);
+        T_AFTER_U64(pass(1), last_attempt, i);
         next_process();
     }
     T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().dead, 1);
-    tick();
-    T_EQ_U64(ran_count, 3);
+    T_AFTER_U64(tick(), ran_count, 3);
     cellar_task_status st = status_of(a);
     T_EQ_STR(st.error, "the process ended during the last attempt");
     crash(); /* a dead letter stays one */
@@ -107,8 +99,7 @@ T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
     names();
     T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
     crash_and_restart();
-    pass(1);
-    T_EQ_U64(last_attempt, 1);
+    T_AFTER_U64(pass(1), last_attempt, 1);
     T_EQ_U64(figures().ok, 1);
 }
 
@@ -120,13 +111,11 @@ T_CASE_ON(a_snoozed_attempt_is_not_counted, JOURNAL)
     T_EQ_U64(ran_count, 5);
     T_EQ_U64(last_attempt, 1);
     crash_and_restart();
-    pass(1000);
-    T_EQ_U64(last_attempt, 1);
+    T_AFTER_U64(pass(1000), last_attempt, 1);
     copies = true;
     pass(1000);
     next_process();
-    pass(1);
-    T_EQ_U64(last_attempt, 2);
+    T_AFTER_U64(pass(1), last_attempt, 2);
 }
 
 T_CASE_ON(due_times_survive_a_crash, JOURNAL)
@@ -144,17 +133,12 @@ T_CASE_ON(due_times_survive_a_crash, JOURNAL)
     wall_ms += 4000;
     next_process();
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1), CELLAR_E_UNSUPPORTED);
-    pass(1000);
-    T_EQ_STR(ran, "");
+    T_AFTER_STR(pass(1000), ran, "");
     T_EQ_U64(figures().expired, 1);
-    pass(4999);
-    T_EQ_STR(ran, "");
-    pass(1);
-    T_EQ_STR(ran, "d");
-    pass(9999);
-    T_EQ_STR(ran, "d");
-    pass(1);
-    T_EQ_STR(ran, "de");
+    T_AFTER_STR(pass(4999), ran, "");
+    T_AFTER_STR(pass(1), ran, "d");
+    T_AFTER_STR(pass(9999), ran, "d");
+    T_AFTER_STR(pass(1), ran, "de");
 }
 
 T_CASE_ON(a_wall_clock_that_went_back_delays_by_the_delay_at_most, JOURNAL)
@@ -164,10 +148,8 @@ T_CASE_ON(a_wall_clock_that_went_back_delays_by_the_delay_at_most, JOURNAL)
     crash_copy();
     wall_ms -= 86400000;
     next_process();
-    pass(9999);
-    T_EQ_STR(ran, "");
-    pass(1);
-    T_EQ_STR(ran, "d");
+    T_AFTER_STR(pass(9999), ran, "");
+    T_AFTER_STR(pass(1), ran, "d");
 }
 
 T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
@@ -180,8 +162,7 @@ T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
     T_CHECK(first <= 1);
     pass(1000);
     T_CHECK(ran_count >= 10 && ran_count <= 11);
-    pass(1000);
-    T_EQ_U64(ran_count, 20);
+    T_AFTER_U64(pass(1000), ran_count, 20);
 }
 
 T_CASE_ON(unknown_names_wait, JOURNAL)
@@ -192,16 +173,14 @@ T_CASE_ON(unknown_names_wait, JOURNAL)
     T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, &id), CELLAR_OK);
     for (int i = 0; i < 2; i++) {
         crash_and_restart();
-        pass(100000);
-        T_EQ_U64(figures().unregistered, 1);
+        T_AFTER_U64(pass(100000), figures().unregistered, 1);
         T_EQ_U64(figures().live, 1);
         T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, NULL), CELLAR_E_NOT_FOUND);
         T_EQ_I64(cellar_pool_route(p, "old", "q", NULL), CELLAR_E_NOT_FOUND);
     }
     T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_EXISTS);
-    tick();
-    T_EQ_STR(ran, "o");
+    T_AFTER_STR(tick(), ran, "o");
     T_EQ_U64(figures().unregistered, 0);
 }
 
@@ -210,8 +189,7 @@ T_CASE_ON(a_task_of_an_unknown_name_can_be_cancelled, JOURNAL)
     const cellar_task_id a = submit("a", NULL), b = submit("b", NULL);
     crash();
     T_EQ_I64(cellar_task_cancel(p, a), CELLAR_OK);
-    pass(1); /* parked now */
-    T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
+    T_AFTER_I64(pass(1), cellar_task_cancel(p, b), CELLAR_OK); /* parked now */
     crash();
     T_EQ_U64(figures().restored, 0);
 }
@@ -225,8 +203,7 @@ T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
     T_EQ_U64(id.hi, a.hi);
     T_EQ_U64(id.lo, a.lo);
-    tick();
-    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, &id), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_submit(p, "t", "c", 1, &o, &id), CELLAR_OK);
     /* The newer task takes a key that the older one no longer keeps. */
     o.unique_states = 1u << CELLAR_TASK_RETRY;
     T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
@@ -237,8 +214,7 @@ T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
     o.unique_states = 0;
     T_EQ_I64(cellar_task_cancel(p, young), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "t", "f", 1, &o, NULL), CELLAR_OK); /* the key was its own */
-    tick();
-    T_EQ_STR(ran, "afd");
+    T_AFTER_STR(tick(), ran, "afd");
 }
 
 T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
@@ -248,12 +224,9 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
     (void)submit("a", &o);
     crash_and_restart();
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
-    pass(4999);
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
-    pass(1);
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
-    pass(60000);
-    T_EQ_U64(ran_count, 2);
+    T_AFTER_I64(pass(4999), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_I64(pass(1), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
+    T_AFTER_U64(pass(60000), ran_count, 2);
 }
 
 /* The wall clock goes back by a day before the close, or after it. */
@@ -278,8 +251,7 @@ T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back)
         limit.unique_key = "m";
         (void)submit("d", &limit);
         if (before) { wall_ms -= 86400000; }
-        pass(1000);
-        T_EQ_STR(ran, "bd");
+        T_AFTER_STR(pass(1000), ran, "bd");
         close_it();
         if (!before) { wall_ms -= 86400000; }
         open_it();
@@ -292,8 +264,7 @@ T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back)
         limit.unique_key = "m";
         T_EQ_I64(cellar_task_submit(p, "t", "g", 1, &limit, NULL),
                  before ? CELLAR_OK : CELLAR_EXISTS);
-        pass(60000);
-        T_EQ_STR(ran, before ? "bdegaf" : "bdeaf");
+        T_AFTER_STR(pass(60000), ran, before ? "bdegaf" : "bdeaf");
         T_EQ_I64(state_of(expires), CELLAR_E_NOT_FOUND);
         T_EQ_U64(figures().expired, 1);
         end();
@@ -324,10 +295,8 @@ T_CASE_ON(a_debounced_payload_survives_a_crash, JOURNAL)
     (void)submit("b", &o);
     crash_and_restart();
     T_EQ_I64(state_of(a), CELLAR_TASK_SCHEDULED);
-    pass(999);
-    T_EQ_STR(ran, "");
-    pass(1);
-    T_EQ_STR(ran, "b");
+    T_AFTER_STR(pass(999), ran, "");
+    T_AFTER_STR(pass(1), ran, "b");
 }
 
 T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
@@ -337,8 +306,7 @@ T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
     (void)submit("a", &o);
     crash_and_restart();
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
-    tick();
-    T_EQ_U64(last_id.hi, 77);
+    T_AFTER_U64(tick(), last_id.hi, 77);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
 }
 
@@ -354,8 +322,7 @@ T_CASE_ON(group_completion_survives_a_crash, JOURNAL)
     crash_and_restart();
     T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK); /* a member that did not succeed */
     crash_and_restart();
-    pass(2000);
-    T_EQ_STR(ran, "x--");
+    T_AFTER_STR(pass(2000), ran, "x--");
     crash();
     T_EQ_U64(figures().restored, 0);
 }
@@ -397,8 +364,7 @@ T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
     crash_and_restart();
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_WAITING);
     T_EQ_U64(figures().live, 2);
-    pass(1);
-    T_EQ_I64(state_of(id[2]), CELLAR_E_NOT_FOUND);
+    T_AFTER_I64(pass(1), state_of(id[2]), CELLAR_E_NOT_FOUND);
     T_EQ_STR(ran, "--");
 }
 
@@ -413,8 +379,7 @@ T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_STR(ran, "x");
     crash_and_restart();
-    tick();
-    T_EQ_STR(ran, "xe");
+    T_AFTER_STR(tick(), ran, "xe");
 }
 
 T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
@@ -425,8 +390,7 @@ T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, id), CELLAR_OK);
     crash_and_restart();
     answer = cellar_verdict_fail();
-    tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
     T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
     crash();
     T_EQ_U64(figures().restored, 1);
@@ -438,8 +402,7 @@ T_CASE_ON(a_final_state_is_seen_after_its_commit, JOURNAL)
     const cellar_task_id a = submit("a", NULL);
     (void)submit("b", NULL);
     looks_at = a;
-    tick(); /* b runs before the commit of a */
-    T_EQ_STR(ran, "ab");
+    T_AFTER_STR(tick(), ran, "ab"); /* b runs before the commit of a */
     T_EQ_I64(looked, CELLAR_TASK_RUNNING);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
 }
@@ -476,8 +439,7 @@ T_CASE_ON(leased_tasks_come_back, JOURNAL)
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     after_crash();
     T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
-    tick();
-    T_EQ_I64(cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t->attempt, 2);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
@@ -516,8 +478,7 @@ T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
     crash(); /* the end of a is in the journal, with its result */
     names();
     T_EQ_I64(state_of(c), CELLAR_TASK_WAITING);
-    tick();
-    T_EQ_STR(ran, "xc");
+    T_AFTER_STR(tick(), ran, "xc");
     crash();
     T_EQ_U64(figures().restored, 0);
 }
@@ -576,14 +537,12 @@ T_CASE(an_end_that_is_not_committed_decides)
         uncommitted = submit_giving("x");
         T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, NULL, NULL), CELLAR_OK);
         copies = crashes != 0;
-        tick();
-        T_EQ_STR(ran, "x");
+        T_AFTER_STR(tick(), ran, "x");
         if (crashes != 0) {
             clear();
             next_process();
             T_EQ_I64(state_of(uncommitted), CELLAR_E_NOT_FOUND);
-            tick();
-            T_EQ_STR(ran, "x");
+            T_AFTER_STR(tick(), ran, "x");
         }
         end();
     }
@@ -600,8 +559,7 @@ T_CASE_ON(a_second_end_does_not_decide_again, JOURNAL)
     T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
     crash(); /* a is live again, and its first end is an input of b */
     names();
-    tick();
-    T_EQ_STR(ran, "b");
+    T_AFTER_STR(tick(), ran, "b");
     crash();
     T_EQ_U64(figures().restored, 0);
 }
@@ -615,8 +573,7 @@ T_CASE_ON(a_row_that_was_deleted_by_hand_did_not_succeed, JOURNAL)
     sql("DELETE FROM task WHERE after_id IS NULL");
     open_it();
     names();
-    tick();
-    T_EQ_STR(ran, "c");
+    T_AFTER_STR(tick(), ran, "c");
     T_EQ_U64(figures().cancelled, 1);
 }
 
@@ -629,8 +586,7 @@ T_CASE_ON(a_refused_submit_after_leaves_the_task_before_it, JOURNAL)
     T_CHECK(is_disk_error(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL)));
     limit_files(0);
     (void)after(a, "t", "c", CELLAR_TASK_ALWAYS);
-    tick();
-    T_EQ_STR(ran, "ac");
+    T_AFTER_STR(tick(), ran, "ac");
     T_EQ_U64(figures().submitted, 2);
     for (uint64_t nth = 1;; nth++) {
         const cellar_task_id d = submit("d", NULL);

@@ -5,49 +5,44 @@
  * Method: Both clocks are variables; the test calls cellar_tick. Bytes and rows of the file
  *         are changed by hand; limits of the process make writes and allocations fail. */
 #include <signal.h>
-#include <sys/wait.h>
 
-#include "base/fault.h"
+#include "tests/support/child.h"
+#include "tests/support/each_allocation.h"
 #include "tests/support/journal_kit.h"
-#include "tests/support/task_calls.h"
 
 T_ONE_THREAD;
 
 /* ---- the file ---- */
+
+static int opens_in_child(void)
+{
+    cellar_pool *q;
+    host.no_threads = 0;
+    return cellar_pool_open(&config, &q) == CELLAR_E_BUSY ? 0 : 1;
+}
 
 T_CASE_ON(journal_two_owners, JOURNAL)
 {
     cellar_pool *q;
     T_EQ_I64(cellar_pool_open(&config, &q), CELLAR_E_BUSY);
     T_CHECK(q == NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        host.no_threads = 0;
-        _exit(cellar_pool_open(&config, &q) == CELLAR_E_BUSY ? 0 : 1);
-    }
-    int status = 1;
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), opens_in_child), 0);
     (void)submit("a", NULL);
-    tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
+}
+
+static int submits_in_child(void)
+{
+    if (cellar_task_submit(p, "t", "b", 1, NULL, NULL) != CELLAR_E_FORKED) { return 1; }
+    return cellar_pool_close(p) == CELLAR_OK ? 0 : 2;
 }
 
 T_CASE_ON(a_child_has_no_journal, JOURNAL)
 {
     (void)submit("a", NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        const bool ok = cellar_task_submit(p, "t", "b", 1, NULL, NULL) == CELLAR_E_FORKED &&
-                        cellar_pool_close(p) == CELLAR_OK;
-        _exit(ok ? 0 : 1);
-    }
-    int status = 1;
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), submits_in_child), 0);
     crash_and_restart();
-    tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
 }
 
 static size_t bytes_of(char *to, size_t cap)
@@ -177,8 +172,7 @@ T_CASE_ON(a_free_fn_may_submit, JOURNAL)
     freed = 0;
     cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees };
     const cellar_task_id a = submit("a", &o);
-    pass(1);
-    T_EQ_U64(freed, 5);
+    T_AFTER_U64(pass(1), freed, 5);
     T_EQ_STR(ran, "annnn");
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     crash();
@@ -255,18 +249,15 @@ T_CASE_ON(journal_full, JOURNAL)
     pass(10);
     const uint64_t errors = figures().journal_errors;
     limit_files(0);
-    pass(1); /* not before the next try */
-    T_EQ_U64(figures().journal_errors, errors);
+    T_AFTER_U64(pass(1), figures().journal_errors, errors); /* not before the next try */
     T_EQ_U64(figures().journal_pending, 1);
-    pass(1000);
-    T_EQ_U64(figures().journal_pending, 0);
+    T_AFTER_U64(pass(1000), figures().journal_pending, 0);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     (void)submit("e", NULL);
     crash();
     T_EQ_U64(figures().restored, 1);
     names();
-    tick();
-    T_EQ_STR(ran, "ae");
+    T_AFTER_STR(tick(), ran, "ae");
 }
 
 T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
@@ -278,8 +269,7 @@ T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
     limit_files(0);
     T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_OK);
-    tick();
-    T_EQ_STR(ran, "c");
+    T_AFTER_STR(tick(), ran, "c");
 }
 
 T_CASE_ON(close_without_a_disk_runs_the_task_again, JOURNAL)
@@ -293,8 +283,7 @@ T_CASE_ON(close_without_a_disk_runs_the_task_again, JOURNAL)
     limit_files(0);
     open_it();
     names();
-    pass(1);
-    T_EQ_STR(ran, "aa");
+    T_AFTER_STR(pass(1), ran, "aa");
     T_EQ_U64(last_attempt, 2); /* the attempt that ended is counted */
 }
 
@@ -322,15 +311,9 @@ T_CASE_ON(each_allocation_may_fail, JOURNAL)
     }
     names();
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_task_submit(p, "t", "b", 1, &o, NULL);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        T_EQ_I64(err, CELLAR_E_NOMEM);
-    }
-    pass(1);
-    T_EQ_U64(figures().ok, 5 - 1);
+    cellar_err err;
+    EACH_ALLOCATION_FAILS(err, cellar_task_submit(p, "t", "b", 1, &o, NULL)) { }
+    T_AFTER_U64(pass(1), figures().ok, 5 - 1);
 }
 
 T_CASE_ON(a_restored_task_has_no_room_for_an_error, JOURNAL)
@@ -359,8 +342,7 @@ T_CASE_ON(throttle_keys_survive_a_crash, JOURNAL)
     T_EQ_U64(figures().restored, 0);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
     T_CHECK(memcmp(&id, &a, sizeof a) == 0);
-    pass(2999);
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    T_AFTER_I64(pass(2999), cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
     pass(1);
     const cellar_task_id c = submit("c", &o);
     crash(); /* the key has a new time and a live task */
@@ -391,13 +373,8 @@ T_CASE_ON(a_refused_throttle_key_is_not_in_force, JOURNAL)
     crash_and_restart();
     (void)submit("c", &o);
     close_it();
-    for (uint64_t nth = 1;; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_pool_open(&config, &p);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        T_EQ_I64(err, CELLAR_E_NOMEM);
-    }
+    cellar_err err;
+    EACH_ALLOCATION_FAILS(err, cellar_pool_open(&config, &p)) { }
     names();
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     close_it();

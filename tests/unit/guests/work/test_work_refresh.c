@@ -13,6 +13,7 @@
 #include "tests/support/refresh_kit.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
+#include "tests/support/zones.h"
 
 /* ---- the table of the seed ---- */
 
@@ -190,8 +191,7 @@ T_CASE(seed_refresh_empty_is_a_value)
         cellar_refresh_opts o = opts(2 * HOUR);
         o.negative_ttl_ms = 2 * HOUR;
         T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", HOUR, &o), CELLAR_OK);
-        pass(HOUR, HOUR, NULL);
-        T_EQ_U64(up.calls, 1);
+        T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 1);
         for (int i = 0; i < 100; i++) {
             T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len),
                      round == 0 ? CELLAR_OK : CELLAR_ABSENT);
@@ -216,8 +216,7 @@ T_CASE_ON(higher_priorities_run_first, ROWS)
         T_EQ_I64(cellar_refresh_add(r, c, keys[i], 2, "up", HOUR, &o), CELLAR_OK);
     }
     turn(HOUR);
-    (void)tick();
-    T_EQ_STR(up.order, "hhmmll");
+    T_AFTER_STR(tick(), up.order, "hhmmll");
     T_EQ_U64(figures().runs, 6);
     T_CHECK(figures().late_max_ms > 0 && figures().late_max_ms <= (uint64_t)HOUR);
     T_CHECK(figures().late_ms >= figures().late_max_ms);
@@ -239,29 +238,24 @@ T_CASE_ON(keys_of_a_pattern_come_from_its_lister, ROWS)
     listed.count = 2;
     const cellar_refresh_opts o = opts(2 * HOUR);
     T_EQ_I64(add_pattern(r, c, "k:*", "many", HOUR, &o), CELLAR_OK);
-    pass(HOUR, HOUR, NULL);
-    T_EQ_STR(listed.pattern, "k:*");
+    T_AFTER_STR(pass(HOUR, HOUR, NULL), listed.pattern, "k:*");
     T_EQ_U64(up.calls, 2);
     T_EQ_U64(row_of("k:*").keys, 2);
     T_EQ_U64(row_of("k:*").flags, CELLAR_REFRESH_PATTERN);
     listed.keys[1] = "k:3"; /* keys come and go */
-    pass(HOUR, HOUR, NULL);
-    T_EQ_U64(up.calls, 4);
+    T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 4);
     T_CHECK(read_key("k:3")[0] != '\0');
     listed.fails = true; /* the keys of the last list are refreshed */
-    pass(HOUR, HOUR, NULL);
-    T_EQ_U64(up.calls, 6);
+    T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 6);
     T_EQ_U64(figures().lists_failed, 1);
     T_EQ_U64(figures().keys, 2 + 0);
     listed.fails = false;
     listed.count = 0;
-    pass(HOUR, HOUR, NULL);
-    T_EQ_U64(up.calls, 6);
+    T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 6);
     T_EQ_U64(row_of("k:*").flags, CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_UNCOVERED);
     T_EQ_U64(figures().uncovered, 1);
     listed.count = 1;
-    pass(HOUR, HOUR, NULL);
-    T_EQ_U64(figures().uncovered, 0);
+    T_AFTER_U64(pass(HOUR, HOUR, NULL), figures().uncovered, 0);
 }
 
 static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, void *ctx)
@@ -309,8 +303,7 @@ T_CASE_ON(row_without_reads_sleeps_until_a_read, ROWS)
     T_CHECK(figures().skipped_idle >= 7);
     T_EQ_STR(read_key("k"), ""); /* its TTL has ended: the program loads it */
     T_EQ_I64(cellar_set(c, "k", 1, "loaded", 6, NULL), CELLAR_OK);
-    pass(MINUTE, MINUTE, NULL);
-    T_EQ_U64(up.calls, 14);
+    T_AFTER_U64(pass(MINUTE, MINUTE, NULL), up.calls, 14);
     T_EQ_U64(row_of("k").flags, 0);
 }
 
@@ -341,8 +334,7 @@ T_CASE_ON(only_reads_that_hit_wake_a_row, ROWS)
     T_EQ_I64(cellar_pin(c, "k", 1, &pinned), CELLAR_OK);
     cellar_unpin(&pinned);
     T_CHECK(!sleeps_after_a_minute());
-    pass(30 * MINUTE, MINUTE, NULL);
-    T_EQ_STR(read_key("k"), "");
+    T_AFTER_STR(pass(30 * MINUTE, MINUTE, NULL), read_key("k"), "");
     T_CHECK(sleeps_after_a_minute());
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load, "upstream", &res), CELLAR_OK);
     cellar_result_free(&res);
@@ -354,8 +346,7 @@ T_CASE_ON(late_ticks_fold_intervals, ROWS)
     add("k", MINUTE, HOUR);
     const int64_t start_ms = mono_ms + row_of("k").next_ms;
     turn(10 * MINUTE);
-    (void)tick();
-    T_EQ_U64(up.calls, 1);
+    T_AFTER_U64(tick(), up.calls, 1);
     T_CHECK(figures().missed == 9 || figures().missed == 10);
     T_EQ_I64((mono_ms + row_of("k").next_ms - start_ms) % MINUTE, 0); /* start + k * interval */
 }
@@ -397,12 +388,9 @@ T_CASE(denied_runs_end_early)
     T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "slow", HOUR, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "y", 1, "slow", HOUR, NULL), CELLAR_OK);
     turn(HOUR);
-    (void)tick();
-    T_EQ_U64(up.calls, 1);
-    pass(299 * SECOND, SECOND, NULL);
-    T_EQ_U64(up.calls, 1);
-    pass(2 * SECOND, SECOND, NULL);
-    T_EQ_U64(up.calls, 2);
+    T_AFTER_U64(tick(), up.calls, 1);
+    T_AFTER_U64(pass(299 * SECOND, SECOND, NULL), up.calls, 1);
+    T_AFTER_U64(pass(2 * SECOND, SECOND, NULL), up.calls, 2);
     T_EQ_U64(figures().skipped_limiter, 1);
     close_all();
     cellar_limiter_close(lo.limiter);
@@ -420,8 +408,7 @@ T_CASE(denied_runs_end_early)
     T_EQ_I64(cellar_refresh_loader(r, c, "touchy", load, "upstream", &lo), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "touchy", HOUR, NULL), CELLAR_OK);
     turn(HOUR);
-    (void)tick();
-    T_EQ_U64(up.calls, 1); /* the first key opens it, the second one ends the run */
+    T_AFTER_U64(tick(), up.calls, 1); /* the first key opens it, the second one ends the run */
     T_EQ_U64(figures().skipped_breaker, 1);
     T_EQ_U64(row_of("*").keys_left, 4);
     close_all();
@@ -475,13 +462,11 @@ T_CASE_ON(rows_come_and_go, ROWS)
     pass(MINUTE, MINUTE, NULL);
     up.during = NULL;
     T_EQ_U64(up.calls, 1);
-    pass(2 * MINUTE, MINUTE, NULL);
-    T_EQ_STR(up.last, "other");
+    T_AFTER_STR(pass(2 * MINUTE, MINUTE, NULL), up.last, "other");
     T_EQ_I64(cellar_refresh_list(r, remove_listed, NULL), CELLAR_OK);
     T_EQ_U64(figures().rows, 0);
     const uint64_t calls = up.calls;
-    pass(HOUR, HOUR, NULL);
-    T_EQ_U64(up.calls, calls);
+    T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, calls);
     T_EQ_I64(tick(), INT64_MAX);
     T_EQ_I64(cellar_refresh_loader(r, c, "up", load, NULL, NULL), CELLAR_EXISTS);
 }
@@ -641,8 +626,7 @@ T_CASE_ON(loader_that_ends_its_thread_has_failed, ROWS)
     T_EQ_U64(figures().thread_ends, 1);
     T_EQ_U64(figures().failed, 1);
     up.during = NULL;
-    pass(2 * SECOND, SECOND, NULL);
-    T_EQ_U64(figures().ok, 1);
+    T_AFTER_U64(pass(2 * SECOND, SECOND, NULL), figures().ok, 1);
 }
 
 /* ---- memory, arguments, figures ---- */
@@ -650,10 +634,7 @@ T_CASE_ON(loader_that_ends_its_thread_has_failed, ROWS)
 T_ALONE(every_missing_memory_is_a_code)
 {
     static const char rules[] = "[*]\nkey a:{n} refresh=5m loader=many at=00:00@Europe/Berlin\n";
-    static char dir[4200];
-    T_REQUIRE(getcwd(dir, 4096) != NULL);
-    strcat(dir, "/tests/data/zoneinfo");
-    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    zones_of_the_tree();
     for (uint64_t nth = 1;; nth++) {
         cellar_host_config h;
         const cellar_pool_config cfg = config_of(&h);

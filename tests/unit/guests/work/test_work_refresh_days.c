@@ -33,8 +33,7 @@ T_CASE(refresh_midnight)
 {
     open_all();
     add_daily(15 * MINUTE, 30 * MINUTE, 2 * HOUR);
-    pass(3 * DAY, MINUTE, no_value_of_yesterday);
-    T_EQ_U64(figures().days, 3);
+    T_AFTER_U64(pass(3 * DAY, MINUTE, no_value_of_yesterday), figures().days, 3);
     T_CHECK(read_key("daily")[0] != '\0');
     T_EQ_U64(figures().ok, 3 * 96 + 3);
     close_all();
@@ -44,8 +43,7 @@ T_CASE(refresh_midnight)
     pass(12 * HOUR - MINUTE, MINUTE, no_value_of_yesterday);
     T_CHECK(read_key("daily")[0] != '\0');
     up.down = true;
-    pass(HOUR, MINUTE, no_value_of_yesterday);
-    T_EQ_STR(read_key("daily"), "");
+    T_AFTER_STR(pass(HOUR, MINUTE, no_value_of_yesterday), read_key("daily"), "");
     up.down = false;
     pass(20 * MINUTE, MINUTE, no_value_of_yesterday);
     T_CHECK(read_key("daily")[0] != '\0');
@@ -54,8 +52,7 @@ T_CASE(refresh_midnight)
     open_all(); /* a load that lasts over midnight stores nothing, the run of the day does */
     add_daily(MINUTE, 2 * MINUTE, 0);
     up.during = midnight_in_the_load;
-    pass(12 * HOUR + 30 * MINUTE, MINUTE, no_value_of_yesterday);
-    T_EQ_U64(figures().days, 1);
+    T_AFTER_U64(pass(12 * HOUR + 30 * MINUTE, MINUTE, no_value_of_yesterday), figures().days, 1);
     T_CHECK(figures().not_stored >= 1);
     T_CHECK(read_key("daily")[0] != '\0');
     close_all();
@@ -79,8 +76,7 @@ T_CASE(day_ends_what_the_program_stored)
     up.down = true;
     listed.keys[0] = "new:1";
     listed.count = 1;
-    pass(1, 1, NULL);
-    T_EQ_STR(read_key("daily"), "");
+    T_AFTER_STR(pass(1, 1, NULL), read_key("daily"), "");
     T_EQ_STR(read_key("new:1"), "");
     close_all();
 
@@ -90,19 +86,16 @@ T_CASE(day_ends_what_the_program_stored)
     pass(12 * HOUR - 1, HOUR, NULL);
     T_EQ_I64(cellar_set(c, "late:1", 6, "yesterday", 9, NULL), CELLAR_OK);
     up.down = true;
-    pass(1, 1, NULL);
-    T_EQ_STR(read_key("late:1"), "yesterday"); /* no list, no key */
+    T_AFTER_STR(pass(1, 1, NULL), read_key("late:1"), "yesterday"); /* no list, no key */
     listed.fails = false;
     listed.keys[0] = "late:1";
     listed.count = 1;
-    pass(6 * HOUR, MINUTE, NULL);
-    T_EQ_STR(read_key("late:1"), "");
+    T_AFTER_STR(pass(6 * HOUR, MINUTE, NULL), read_key("late:1"), "");
     close_all();
 
     open_all();
     add_daily(6 * HOUR, 12 * HOUR, 0);
-    pass(12 * HOUR - 1, HOUR, NULL);
-    T_EQ_I64(cellar_delete(c, "daily", 5), CELLAR_OK);
+    T_AFTER_I64(pass(12 * HOUR - 1, HOUR, NULL), cellar_delete(c, "daily", 5), CELLAR_OK);
     T_EQ_I64(cellar_lease_acquire(c, "daily", 5, NULL, NULL, &lease, &res), CELLAR_LEASED);
     up.down = true;
     pass(1, 1, NULL);
@@ -133,8 +126,7 @@ T_CASE(next_try_of_a_day_deletes_nothing)
     pass(12 * HOUR - 1, HOUR, no_value_of_yesterday);
     T_CHECK(read_key("daily")[0] != '\0');
     up.down = true;
-    pass(1, 1, NULL);
-    T_EQ_STR(read_key("daily"), "");
+    T_AFTER_STR(pass(1, 1, NULL), read_key("daily"), "");
     T_EQ_I64(cellar_set(c, "daily", 5, "today", 5, NULL), CELLAR_OK);
     pass(HOUR, MINUTE, NULL);
     T_CHECK(figures().failed > 2);
@@ -157,8 +149,7 @@ T_CASE(next_try_of_a_day_deletes_nothing)
     T_EQ_I64(cellar_breaker_record(lo.breaker, admitted, CELLAR_BREAKER_FAILURE), CELLAR_OK);
     T_CHECK(read_key("daily")[0] != '\0');
     const uint64_t calls = up.calls;
-    pass(1, 1, NULL);
-    T_EQ_U64(figures().skipped_breaker, 1);
+    T_AFTER_U64(pass(1, 1, NULL), figures().skipped_breaker, 1);
     T_EQ_U64(up.calls, calls);
     char text[64];
     size_t len;
@@ -172,17 +163,13 @@ T_CASE(next_try_of_a_day_deletes_nothing)
 T_CASE_ON(days_follow_the_wall_clock, ROWS)
 {
     add_daily(6 * HOUR, 12 * HOUR, 0);
-    pass(DAY, HOUR, NULL);
-    T_EQ_U64(figures().days, 1);
+    T_AFTER_U64(pass(DAY, HOUR, NULL), figures().days, 1);
     wall_ms += 3 * DAY; /* forward: what it jumped over runs once */
-    (void)tick();
-    T_EQ_U64(figures().days, 2);
+    T_AFTER_U64(tick(), figures().days, 2);
     T_EQ_U64(figures().clock_steps, 1);
     wall_ms -= 2 * DAY;
-    (void)tick();
-    T_EQ_U64(figures().days, 2);
-    pass(DAY, HOUR, NULL);
-    T_EQ_U64(figures().days, 3);
+    T_AFTER_U64(tick(), figures().days, 2);
+    T_AFTER_U64(pass(DAY, HOUR, NULL), figures().days, 3);
 }
 
 /* A worker reads the clocks, stops, and goes on after the timer of a row has fired. */
@@ -198,8 +185,7 @@ T_CASE_ON(row_that_fired_after_the_worker_read_the_clock_runs_later, ROWS)
     while (readings_to_old != 0) { (void)cellar_tick(r, 1, &wait_ms); }
     T_EQ_U64(up.calls, calls);
     mono_ms += old_by_ms;
-    (void)tick();
-    T_EQ_U64(up.calls, calls + 1);
+    T_AFTER_U64(tick(), up.calls, calls + 1);
 }
 
 T_MAIN("work_refresh_days")

@@ -35,11 +35,9 @@ T_CASE_ON(refresh_delete_wins, ROWS)
     pass(HOUR, HOUR, NULL);
     T_CHECK(read_key("k")[0] == '2');
     up.during = delete_it;
-    pass(HOUR, HOUR, NULL);
-    T_EQ_STR(read_key("k"), "");
+    T_AFTER_STR(pass(HOUR, HOUR, NULL), read_key("k"), "");
     up.during = set_it;
-    pass(HOUR, HOUR, NULL);
-    T_EQ_STR(read_key("k"), "newer");
+    T_AFTER_STR(pass(HOUR, HOUR, NULL), read_key("k"), "newer");
     T_EQ_U64(figures().not_stored, 2);
     T_EQ_U64(figures().ok, 4);
 }
@@ -49,8 +47,7 @@ T_CASE_ON(failure_keeps_the_old_value_and_backs_off, ROWS)
     cellar_refresh_opts o = opts(30 * SECOND);
     o.stale_ms = HOUR;
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", 10 * SECOND, &o), CELLAR_OK);
-    pass(10 * SECOND, SECOND, NULL);
-    T_EQ_U64(up.calls, 1);
+    T_AFTER_U64(pass(10 * SECOND, SECOND, NULL), up.calls, 1);
     up.down = true;
     pass(10 * SECOND, SECOND, NULL);
     T_CHECK(read_key("k")[0] == '1'); /* fresh: its TTL has not ended */
@@ -140,8 +137,7 @@ T_CASE_ON(success_of_one_key_shortens_the_pause, ROWS)
     for (int64_t due = tick(); figures().ok == ok; due = tick()) { turn(due); }
     T_EQ_U64(row_of("*").keys_left, 1);
     up.bad = '\0';
-    pass(5 * MINUTE, SECOND, NULL);
-    T_EQ_U64(row_of("*").keys_left, 0);
+    T_AFTER_U64(pass(5 * MINUTE, SECOND, NULL), row_of("*").keys_left, 0);
 }
 
 static unsigned reads, empty_reads;
@@ -182,8 +178,7 @@ T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)
         snprintf(key, sizeof key, "k%d", i);
         add(key, MINUTE, 2 * MINUTE);
     }
-    pass(MINUTE, SECOND, NULL);
-    T_EQ_U64(up.calls, 20);
+    T_AFTER_U64(pass(MINUTE, SECOND, NULL), up.calls, 20);
     up.down = true;
     pass(MINUTE, SECOND, NULL); /* 20 failures in 10 s open it */
     const uint64_t calls = up.calls;
@@ -209,13 +204,11 @@ T_CASE_ON(load_of_the_program_comes_first, ROWS)
     add("k", MINUTE, 2 * MINUTE);
     turn(row_of("k").next_ms - 1);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &res), CELLAR_LEASED);
-    pass(1, 1, NULL);
-    T_EQ_U64(figures().skipped_busy, 1);
+    T_AFTER_U64(pass(1, 1, NULL), figures().skipped_busy, 1);
     T_EQ_U64(up.calls, 0);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "given", 5, NULL), CELLAR_OK);
     T_EQ_STR(read_key("k"), "given");
-    pass(2 * SECOND, SECOND, NULL); /* the row looks again */
-    T_EQ_U64(up.calls, 1);
+    T_AFTER_U64(pass(2 * SECOND, SECOND, NULL), up.calls, 1); /* the row looks again */
     cellar_result_free(&res);
 }
 
@@ -223,12 +216,10 @@ T_CASE_ON(disabled_namespace_is_not_refreshed, ROWS)
 {
     add("k", MINUTE, 2 * MINUTE);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    pass(10 * MINUTE, MINUTE, NULL);
-    T_EQ_U64(up.calls, 0);
+    T_AFTER_U64(pass(10 * MINUTE, MINUTE, NULL), up.calls, 0);
     T_EQ_U64(figures().skipped_off, 10);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
-    pass(MINUTE, MINUTE, NULL);
-    T_EQ_U64(up.calls, 1);
+    T_AFTER_U64(pass(MINUTE, MINUTE, NULL), up.calls, 1);
 }
 
 T_CASE_ON(short_ttl_is_reported, ROWS)

@@ -38,10 +38,8 @@ T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
     for (size_t i = 0; i < 5; i++) {
         T_EQ_I64(state_of(id), CELLAR_TASK_RETRY);
         T_EQ_I64(status_of(id).due_wall_ms, wall_ms + delays[i]);
-        (void)pass(delays[i] - 1);
-        T_EQ_U64(ran_count, i + 1);
-        (void)pass(1);
-        T_EQ_U64(ran_count, i + 2);
+        T_AFTER_U64(pass(delays[i] - 1), ran_count, i + 1);
+        T_AFTER_U64(pass(1), ran_count, i + 2);
     }
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().retried, 5);
@@ -85,8 +83,7 @@ T_CASE_ON(seed_task_permanent_not_retried, TASKS)
     answer = cellar_verdict_fail();
     const cellar_task_id id = submit("a", NULL);
     (void)pass(0);
-    (void)pass(INT64_C(3600000));
-    T_EQ_U64(ran_count, 1);
+    T_AFTER_U64(pass(INT64_C(3600000)), ran_count, 1);
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_U64(figures().retried, 0);
 }
@@ -141,16 +138,13 @@ T_CASE_ON(retry_after_and_snooze_take_the_given_delay, POOL)
     answer = cellar_verdict_snooze(60000);
     const cellar_task_id id = submit("a", NULL);
     for (int i = 0; i < 10; i++) { /* costs no attempt */
-        (void)tick();
-        T_EQ_I64(state_of(id), CELLAR_TASK_SCHEDULED);
+        T_AFTER_I64(tick(), state_of(id), CELLAR_TASK_SCHEDULED);
         T_EQ_U64(status_of(id).attempt, 0);
-        (void)pass(59999);
-        T_EQ_U64(ran_count, (uint64_t)i + 1);
+        T_AFTER_U64(pass(59999), ran_count, (uint64_t)i + 1);
         mono_ms++, wall_ms++;
     }
     answer = cellar_verdict_retry_after(INT64_MAX); /* clamped to 7 days */
-    (void)tick();
-    T_EQ_I64(status_of(id).due_wall_ms, wall_ms + 7 * INT64_C(86400000));
+    T_AFTER_I64(tick(), status_of(id).due_wall_ms, wall_ms + 7 * INT64_C(86400000));
     T_EQ_U64(status_of(id).attempt, 1);
     answer = cellar_verdict_retry_after(-5);
     (void)pass(7 * INT64_C(86400000));
@@ -161,11 +155,9 @@ T_CASE_ON(retry_after_and_snooze_take_the_given_delay, POOL)
 T_CASE_ON(unknown_verdict_fails, TASKS)
 {
     answer = cellar_verdict_of((cellar_verdict_kind)77, 5);
-    run("a");
-    T_EQ_U64(figures().failed, 1);
+    T_AFTER_U64(run("a"), figures().failed, 1);
     answer = cellar_verdict_cancelled();
-    run("b");
-    T_EQ_U64(figures().cancelled, 1);
+    T_AFTER_U64(run("b"), figures().cancelled, 1);
 }
 
 /* ---- time ---- */
@@ -182,38 +174,30 @@ T_CASE_ON(delay_and_eta_are_never_early, TASKS)
     const int64_t next = tick(); /* when the wheel moves on: not after the task is due */
     T_CHECK(next > 0 && next <= 500);
     T_EQ_STR(ran, "p");
-    (void)pass(499);
-    T_EQ_STR(ran, "p");
-    (void)pass(1);
-    T_EQ_STR(ran, "pd");
+    T_AFTER_STR(pass(499), ran, "p");
+    T_AFTER_STR(pass(1), ran, "pd");
     T_EQ_I64(status_of(eta).due_wall_ms, wall_ms + 500);
     wall_ms -= 100000; /* the wall clock steps back: the instant moves with it */
-    (void)pass(100499);
-    T_EQ_STR(ran, "pd");
-    (void)pass(1);
-    T_EQ_STR(ran, "pde");
+    T_AFTER_STR(pass(100499), ran, "pd");
+    T_AFTER_STR(pass(1), ran, "pde");
     o.eta_wall_ms = wall_ms + 100000;
     (void)submit("f", &o);
     wall_ms += 100000; /* forward */
-    (void)tick();
-    T_EQ_STR(ran, "pdef");
+    T_AFTER_STR(tick(), ran, "pdef");
 }
 
 T_CASE_ON(expired_tasks_do_not_run, TASKS)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100, .expires_ms = 100 };
     (void)submit("a", &o);
-    (void)pass(100);
-    T_EQ_U64(figures().expired, 1);
+    T_AFTER_U64(pass(100), figures().expired, 1);
     o.delay_ms = 0;
     (void)submit("b", &o);
     mono_ms += 99;
-    (void)tick();
-    T_EQ_STR(ran, "b");
+    T_AFTER_STR(tick(), ran, "b");
     (void)submit("c", &o);
     mono_ms += 100;
-    (void)tick();
-    T_EQ_STR(ran, "b");
+    T_AFTER_STR(tick(), ran, "b");
     T_EQ_U64(figures().expired, 2);
 }
 
@@ -254,8 +238,7 @@ T_CASE_ON(task_unique_freed_by_every_end, POOL)
     /* A dead letter does not hold its key; a requeue takes it again. */
     answer = cellar_verdict_fail();
     const cellar_task_id dead = submit("a", &o);
-    (void)tick();
-    T_EQ_I64(state_of(dead), CELLAR_TASK_FAILED);
+    T_AFTER_I64(tick(), state_of(dead), CELLAR_TASK_FAILED);
     const cellar_task_id other = submit("b", &o);
     T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_EXISTS);
     T_EQ_I64(cellar_task_cancel(p, other), CELLAR_OK);
@@ -285,15 +268,13 @@ T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
     id = submit("d", &o);
     T_CHECK(id.hi == first.hi && id.lo == first.lo);
     T_EQ_STR(freed, "ca");
-    (void)pass(99);
-    T_EQ_STR(ran, "");
+    T_AFTER_STR(pass(99), ran, "");
     o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
     id = submit("e", &o);
     T_CHECK(id.lo != first.lo);
     T_EQ_I64(state_of(first), CELLAR_E_NOT_FOUND);
     T_EQ_STR(freed, "cad");
-    (void)pass(100);
-    T_EQ_STR(ran, "e");
+    T_AFTER_STR(pass(100), ran, "e");
     T_EQ_STR(freed, "cade");
     T_EQ_U64(figures().submitted, 2);
     T_EQ_U64(figures().debounced, 1);
@@ -303,8 +284,7 @@ T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
     o.unique_states = 1u << CELLAR_TASK_SCHEDULED;
     (void)submit("f", &o);
     (void)submit("g", &o);
-    (void)tick();
-    T_EQ_STR(ran, "efg");
+    T_AFTER_STR(tick(), ran, "efg");
     T_CHECK(key_is_free("k"));
 }
 
@@ -369,8 +349,7 @@ T_CASE_ON(function_sees_its_submit, POOL)
     T_EQ_I64(cellar_task_submit(p, "look", "hello", 5, &o, &id), CELLAR_OK);
     T_EQ_U64(id.hi >> 16, (uint64_t)wall_ms);
     memset(trace, 0, sizeof trace);
-    (void)pass(15);
-    T_EQ_U64(ran_count, 1);
+    T_AFTER_U64(pass(15), ran_count, 1);
     T_EQ_U64(figures().cancelled, 1); /* a cancelled task is not retried */
 }
 
@@ -381,12 +360,10 @@ T_CASE(payload_is_freed_once_by_every_end)
     defaults();
     open_with(&once);
     (void)submit("a", &o);
-    (void)tick();
-    T_EQ_STR(freed, "a");
+    T_AFTER_STR(tick(), freed, "a");
     answer = cellar_verdict_fail();
     const cellar_task_id dead = submit("b", &o);
-    (void)tick();
-    T_EQ_STR(freed, "a");
+    T_AFTER_STR(tick(), freed, "a");
     T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
     T_EQ_STR(freed, "ab");
     T_EQ_I64(cellar_task_cancel(p, submit("c", &o)), CELLAR_OK);
@@ -411,14 +388,10 @@ T_CASE_ON(extended_hold_lasts_its_whole_time, TASKS)
     o.queue = "pull";
     name_it("l", NULL, &o);
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
-    (void)tick();
-    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
-    (void)pass(50);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_extend(1000)), CELLAR_OK);
-    (void)pass(999);
-    T_EQ_I64(state_of(id), CELLAR_TASK_RUNNING);
-    (void)pass(1);
-    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_AFTER_I64(tick(), cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
+    T_AFTER_I64(pass(50), cellar_task_settle(t, cellar_verdict_extend(1000)), CELLAR_OK);
+    T_AFTER_I64(pass(999), state_of(id), CELLAR_TASK_RUNNING);
+    T_AFTER_I64(pass(1), state_of(id), CELLAR_TASK_QUEUED);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
 }
 
@@ -453,15 +426,13 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_STR(t[0]->tag, "tag");
     T_EQ_I64(state_of(t[0]->id), CELLAR_TASK_RUNNING);
     T_EQ_I64(cellar_task_progress(t[0], 1, 2, NULL), CELLAR_OK);
-    (void)pass(99);
-    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(0)), CELLAR_E_INVAL);
+    T_AFTER_I64(pass(99), cellar_task_settle(t[0], cellar_verdict_extend(0)), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(CELLAR_POOL_DELAY_MAX_MS + 1)),
              CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(100)), CELLAR_OK);
     T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_OK);
     T_EQ_STR(freed, "b");
-    (void)pass(1); /* the hold of c is over */
-    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_AFTER_I64(pass(1), state_of(id), CELLAR_TASK_QUEUED); /* the hold of c is over */
     T_CHECK(cellar_task_cancelled(t[2]));
     T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_extend(100)), CELLAR_E_LOST);
     T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t + 1, 1, &n), CELLAR_OK);
@@ -521,16 +492,13 @@ T_CASE_ON(dead_letters_are_listed_requeued_and_bounded, POOL)
     T_EQ_I64(cellar_task_requeue(p, id[2]), CELLAR_OK);
     T_EQ_I64(cellar_task_requeue(p, id[2]), CELLAR_E_NOT_FOUND);
     T_EQ_U64(status_of(id[2]).attempt, 0);
-    (void)tick();
-    T_EQ_STR(ran, "c");
+    T_AFTER_STR(tick(), ran, "c");
     T_EQ_U64(figures().requeued, 1);
     T_EQ_I64(cellar_task_purge(p, id[3]), CELLAR_OK);
     T_EQ_I64(cellar_task_purge(p, id[3]), CELLAR_E_NOT_FOUND);
     T_EQ_U64(figures().dead, 1);
-    (void)pass(999990);
-    T_EQ_U64(figures().dead, 1);
-    (void)pass(10);
-    T_EQ_U64(figures().dead, 0);
+    T_AFTER_U64(pass(999990), figures().dead, 1);
+    T_AFTER_U64(pass(10), figures().dead, 0);
     T_EQ_U64(figures().dead_dropped, 3);
 }
 
@@ -548,8 +516,7 @@ T_CASE_ON(dead_letter_is_logged_without_its_payload, POOL)
     host.log = keep_line;
     open_with(NULL);
     answer = cellar_verdict_fail();
-    run("secret");
-    T_EQ_STR(logged, "\"t\" failed for good at attempt 1 of 4");
+    T_AFTER_STR(run("secret"), logged, "\"t\" failed for good at attempt 1 of 4");
 }
 
 /* ---- limits ---- */
@@ -750,8 +717,7 @@ T_CASE_ON(figures_of_names_and_metrics, POOL)
     (void)submit("a", NULL);
     T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_I64(cellar_pool_stats_get(p, "u", &st), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_pool_stats_get(p, "u", &st), CELLAR_OK);
     T_EQ_U64(st.ok, 2);
     T_EQ_U64(st.bytes, 0);
     T_EQ_U64(figures().ok, 3);

@@ -48,8 +48,7 @@ T_CASE_ON(items_with_one_payload_share_its_copy, TASKS)
     T_CHECK(figures().bytes - before > 2 * sizeof large);
     T_EQ_I64(state_of(ids[3]), CELLAR_TASK_SCHEDULED);
     answer = cellar_verdict_fail(); /* the dead letters keep it */
-    (void)tick();
-    T_EQ_U64(ran_count, ITEMS - 1);
+    T_AFTER_U64(tick(), ran_count, ITEMS - 1);
     T_CHECK(figures().bytes - before > sizeof large);
     for (int i = 1; i < ITEMS; i++) { T_EQ_I64(cellar_task_purge(p, ids[i]), CELLAR_OK); }
     T_CHECK(figures().bytes - before < sizeof large);
@@ -73,23 +72,19 @@ T_CASE_ON(chain_hands_results_on, POOL)
     items_of("abc", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
-    (void)tick();
-    T_EQ_STR(heard, "a bA cB ");
+    T_AFTER_STR(tick(), heard, "a bA cB ");
     memset(heard, 0, sizeof heard);
     items_of("axcd", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "a xA ");
+    T_AFTER_STR(tick(), heard, "a xA ");
     T_EQ_U64(figures().cancelled, 2);
     memset(heard, 0, sizeof heard);
     T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_CHAIN, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "a xA c- dC ");
+    T_AFTER_STR(tick(), heard, "a xA c- dC ");
     memset(heard, 0, sizeof heard);
     T_EQ_I64(submit_linked(p, items + 1, 3, CELLAR_LINKS_CHAIN, CELLAR_TASK_ON_FAILURE, ids),
              CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "x c- ");
+    T_AFTER_STR(tick(), heard, "x c- ");
     T_EQ_U64(figures().cancelled, 3);
     /* Delay after the predecessor; cancel of a waiting task ends the rest. */
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100 };
@@ -97,11 +92,9 @@ T_CASE_ON(chain_hands_results_on, POOL)
     items[1].opts = &o;
     memset(heard, 0, sizeof heard);
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
+    T_AFTER_I64(tick(), state_of(ids[1]), CELLAR_TASK_SCHEDULED);
     T_EQ_I64(cellar_task_cancel(p, ids[2]), CELLAR_OK);
-    (void)pass(100);
-    T_EQ_STR(heard, "a bA ");
+    T_AFTER_STR(pass(100), heard, "a bA ");
     o.delay_ms = 0;
     o.eta_wall_ms = wall_ms + 1;
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_E_INVAL);
@@ -116,8 +109,7 @@ T_CASE_ON(each_task_of_a_chain_has_its_own_run_on, POOL)
     items[1].opts = &always;
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit_many(p, items, 2, (cellar_task_links)3, NULL), CELLAR_E_INVAL);
-    (void)tick();
-    T_EQ_STR(heard, "x b- cB xC ");
+    T_AFTER_STR(tick(), heard, "x b- cB xC ");
 }
 
 T_CASE(long_chain_ends_without_recursion)
@@ -130,8 +122,7 @@ T_CASE(long_chain_ends_without_recursion)
     open_with(NULL);
     answer = cellar_verdict_fail();
     T_EQ_I64(cellar_task_submit_many(p, items, LONG, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(figures().cancelled, LONG - 1);
+    T_AFTER_U64(tick(), figures().cancelled, LONG - 1);
     T_EQ_U64(figures().live, 0);
     close_it();
     free(items);
@@ -144,17 +135,14 @@ T_CASE_ON(group_runs_then_after_all, POOL)
     open_gives();
     items_of("abcz", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "a b c zABC ");
+    T_AFTER_STR(tick(), heard, "a b c zABC ");
     memset(heard, 0, sizeof heard);
     items_of("axbz", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "a x b ");
+    T_AFTER_STR(tick(), heard, "a x b ");
     memset(heard, 0, sizeof heard);
     T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(heard, "a x b zA-B ");
+    T_AFTER_STR(tick(), heard, "a x b zA-B ");
     T_EQ_I64(submit_linked(p, items, 1, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids),
              CELLAR_E_INVAL);
 }
@@ -170,8 +158,7 @@ T_CASE_ON(task_group_completion_twice, TASKS)
     items[2] = (cellar_task_item){ "t", "z", 1, NULL };
     answer = cellar_verdict_fail();
     T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
     for (int i = 0; i < 3; i++) { /* three more ends of the same member */
         T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
         (void)tick();
@@ -179,11 +166,9 @@ T_CASE_ON(task_group_completion_twice, TASKS)
     T_EQ_STR(ran, "aaaa");
     T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
     answer = cellar_verdict_ok();
-    (void)pass(1000);
-    T_EQ_STR(ran, "aaaabz");
+    T_AFTER_STR(pass(1000), ran, "aaaabz");
     T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "aaaabza");
+    T_AFTER_STR(tick(), ran, "aaaabza");
 }
 
 T_CASE_ON(submit_many_is_all_or_none, POOL)
@@ -204,12 +189,10 @@ T_CASE_ON(submit_many_is_all_or_none, POOL)
     (void)submit("x", NULL);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_BUSY);
     T_EQ_U64(figures().live, 1);
-    (void)tick();
-    T_EQ_STR(freed, "");
+    T_AFTER_STR(tick(), freed, "");
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_OK);
     T_CHECK(!key_is_free("k"));
-    (void)tick();
-    T_EQ_STR(ran, "xabcd");
+    T_AFTER_STR(tick(), ran, "xabcd");
     T_EQ_STR(freed, "acd");
     key.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
@@ -248,8 +231,7 @@ T_CASE(results_are_kept_by_state)
     T_EQ_I64(cellar_task_submit(p, "g", "a", 1, NULL, &id), CELLAR_OK);
     T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_PENDING);
     T_EQ_I64(status_of(id).started_wall_ms, 0);
-    (void)pass(70);
-    T_EQ_I64(status_of(id).submitted_wall_ms, wall_ms - 70);
+    T_AFTER_I64(pass(70), status_of(id).submitted_wall_ms, wall_ms - 70);
     T_EQ_I64(status_of(id).started_wall_ms, wall_ms);
     T_EQ_I64(status_of(id).ended_wall_ms, wall_ms);
     T_EQ_I64(state_of(id), CELLAR_TASK_SUCCEEDED);
@@ -273,8 +255,7 @@ T_CASE(results_are_kept_by_state)
     T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND);
     /* A result larger than the namespace takes: the state is kept. */
     T_EQ_I64(cellar_task_submit(p, "big", NULL, 0, NULL, &id), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(figures().result_lost, 1);
+    T_AFTER_U64(tick(), figures().result_lost, 1);
     close_it();
     T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
@@ -304,11 +285,9 @@ T_CASE(task_that_closes_the_store_loses_its_result_only)
     open_with(NULL);
     T_EQ_I64(cellar_task_register(p, "closes", closes_store, store, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "closes", NULL, 0, NULL, &id), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(figures().ok, 1);
+    T_AFTER_U64(tick(), figures().ok, 1);
     T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* nothing keeps its state any more */
-    run("a");
-    T_EQ_U64(ran_count, 1);
+    T_AFTER_U64(run("a"), ran_count, 1);
     T_EQ_U64(figures().ok, 2);
     close_it();
     T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
@@ -322,8 +301,7 @@ T_CASE_ON(status_of_a_dead_letter_has_its_end, POOL)
     const cellar_task_id id = submit("a", NULL);
     const int64_t ended = wall_ms;
     (void)tick();
-    (void)pass(5000);
-    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_AFTER_I64(pass(5000), state_of(id), CELLAR_TASK_FAILED);
     T_EQ_I64(status_of(id).ended_wall_ms, ended);
     T_EQ_I64(status_of(id).due_wall_ms, 0);
     T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
@@ -347,8 +325,7 @@ T_CASE_ON(ids_of_another_pool_are_unknown, TASKS)
     T_EQ_I64(cellar_task_purge(other, id), CELLAR_E_NOT_FOUND);
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_EQ_I64(cellar_pool_close(other), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(ran_count, 1);
+    T_AFTER_U64(tick(), ran_count, 1);
 }
 
 T_ONE_THREAD;

@@ -21,8 +21,7 @@ T_CASE_ON(priorities_and_order, TASKS)
         o.priority = priority[i];
         (void)submit(payload, &o);
     }
-    (void)tick();
-    T_EQ_STR(ran, "cedfbag");
+    T_AFTER_STR(tick(), ran, "cedfbag");
     o.priority = 10;
     T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, NULL), CELLAR_E_INVAL);
 }
@@ -37,14 +36,12 @@ T_CASE_ON(task_priority_ageing, POOL)
     (void)submit("l", &low);
     mono_ms += 8999;
     (void)submit("h", &high);
-    (void)tick();
-    T_EQ_STR(ran, "hl");
+    T_AFTER_STR(tick(), ran, "hl");
     clear();
     (void)submit("l", &low);
     mono_ms += 9000; /* it counts as 9 now, and is older */
     (void)submit("h", &high);
-    (void)tick();
-    T_EQ_STR(ran, "lh");
+    T_AFTER_STR(tick(), ran, "lh");
 }
 
 T_CASE_ON(queues_share_by_weight_and_pause, TASKS)
@@ -92,8 +89,7 @@ T_CASE_ON(many_queues_take_turns_and_have_figures, POOL)
     T_EQ_I64(cellar_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
     T_CHECK(strstr(text, "queue=\"q0\"} 2\n") != NULL);
     T_CHECK(strstr(text, "queue=\"q999\"} 2\n") != NULL);
-    (void)tick();
-    T_EQ_U64(ran_count, 2 * SOME);
+    T_AFTER_U64(tick(), ran_count, 2 * SOME);
     T_EQ_U64(strspn(ran, "a"), SOME);
 }
 
@@ -108,8 +104,7 @@ T_CASE_ON(pool_has_65536_queues, POOL)
     T_EQ_I64(cellar_pool_route(p, "t", "one more", NULL), CELLAR_E_LIMIT);
     T_EQ_U64(figures().rejected_limit, 1);
     T_EQ_I64(cellar_pool_route(p, "t", "q7", NULL), CELLAR_OK);
-    run("a");
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(run("a"), ran, "a");
 }
 
 T_CASE_ON(route_moves_queued_tasks, TASKS)
@@ -125,10 +120,8 @@ T_CASE_ON(route_moves_queued_tasks, TASKS)
     T_EQ_U64(moved, 2);
     T_EQ_I64(cellar_pool_route(p, "imagf.*", "slow", &moved), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "slow", 10), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "ttt");
-    (void)pass(10);
-    T_EQ_STR(ran, "tttiii");
+    T_AFTER_STR(tick(), ran, "ttt");
+    T_AFTER_STR(pass(10), ran, "tttiii");
 }
 
 /* ---- limits of a name ---- */
@@ -150,20 +143,17 @@ T_CASE(task_rate_parks_in_order)
         ids[i] = submit(payload, NULL);
     }
     T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "af"); /* the worker went on to the next name */
+    T_AFTER_STR(tick(), ran, "af"); /* the worker went on to the next name */
     T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
     T_EQ_U64(status_of(ids[1]).attempt, 0);
     T_EQ_U64(figures().parked, 3);
     ids[4] = submit("H", &high);
     T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
-    (void)pass(1100);
-    T_EQ_STR(ran, "afH");
+    T_AFTER_STR(pass(1100), ran, "afH");
     const char *expected[] = { "afHb", "afHbc", "afHbcd" };
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
-        (void)pass(1100);
-        T_EQ_STR(ran, expected[i]);
+        T_AFTER_STR(pass(1100), ran, expected[i]);
     }
     T_EQ_U64(figures().started, 6);
     T_EQ_U64(figures().parked, 0);
@@ -184,8 +174,7 @@ T_CASE(limiter_that_never_admits_fails_the_task)
     cellar_task_opts o = { .struct_size = sizeof o, .rate = l };
     open_with(&o);
     const cellar_task_id id = submit("a", NULL);
-    (void)tick();
-    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_AFTER_I64(tick(), state_of(id), CELLAR_TASK_FAILED);
     T_EQ_STR(status_of(id).error, "the limiter never admits it");
     close_it();
     cellar_limiter_close(l);
@@ -213,8 +202,7 @@ T_CASE(max_running_parks_in_order)
     (void)submit("b", NULL);
     (void)submit("c", NULL);
     T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "af.b.c.");
+    T_AFTER_STR(tick(), ran, "af.b.c.");
     T_EQ_U64(figures().parked, 0);
     T_CHECK(figures().parked_running > 0);
     close_it();
@@ -225,8 +213,7 @@ T_CASE(max_running_parks_in_order)
     (void)submit("a", NULL);
     (void)submit("b", NULL);
     (void)submit("c", NULL);
-    run("d");
-    T_EQ_STR(ran, "ab.c.d..");
+    T_AFTER_STR(run("d"), ran, "ab.c.d..");
     close_it();
 }
 
@@ -248,12 +235,10 @@ T_CASE_ON(released_task_that_is_parked_again_keeps_its_place, POOL)
     clear();
     open_it();
     name_it("t", parks_three, &o);
-    run("x");
-    T_EQ_U64(figures().parked, 2);
+    T_AFTER_U64(run("x"), figures().parked, 2);
     (void)submit("H", &high);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "H.a.b.c.");
+    T_AFTER_STR(tick(), ran, "H.a.b.c.");
 }
 
 /* ---- random parking ---- */
@@ -367,8 +352,7 @@ T_CASE_ON(removed_name_gives_its_place_free, POOL)
     T_EQ_I64(cellar_task_register(p, "b", note, NULL, NULL), CELLAR_E_LIMIT);
     answer = cellar_verdict_fail();
     T_EQ_I64(cellar_task_submit(p, "a", "d", 1, NULL, &dead), CELLAR_OK);
-    (void)tick();
-    T_EQ_I64(cellar_task_submit(p, "a", "l", 1, &later, &delayed), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_submit(p, "a", "l", 1, &later, &delayed), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "a", "q", 1, &given, &queued), CELLAR_OK);
     const cellar_task_id kept = submit("t", NULL);
     T_EQ_I64(cellar_task_unregister(p, "a"), CELLAR_OK);
@@ -389,8 +373,7 @@ T_CASE_ON(removed_name_gives_its_place_free, POOL)
         for (int k = 0; k < 3; k++) { /* the limit went with "a" */
             T_EQ_I64(cellar_task_submit(p, "b", "b", 1, NULL, NULL), CELLAR_OK);
         }
-        (void)tick();
-        T_EQ_I64(cellar_pool_stats_get(p, "b", &st), CELLAR_OK);
+        T_AFTER_I64(tick(), cellar_pool_stats_get(p, "b", &st), CELLAR_OK);
         T_CHECK(st.submitted == 3 && st.failed + st.retried == 3);
         T_EQ_I64(cellar_task_unregister(p, "b"), CELLAR_OK);
     }
@@ -405,8 +388,7 @@ T_CASE_ON(name_in_a_place_of_another_one_counts_its_own_failures, TASKS)
         o.break_after = i;
         name_it("n", note, &o);
         T_EQ_I64(cellar_task_submit(p, "n", "n", 1, NULL, NULL), CELLAR_OK);
-        (void)tick();
-        T_EQ_I64(cellar_pool_stats_get(p, "n", &st), CELLAR_OK);
+        T_AFTER_I64(tick(), cellar_pool_stats_get(p, "n", &st), CELLAR_OK);
         T_EQ_U64(st.breaks, i == 1);
         T_EQ_I64(cellar_task_unregister(p, "n"), CELLAR_OK);
     }
@@ -434,8 +416,7 @@ T_CASE_ON(name_in_use_is_not_removed, TASKS)
     T_EQ_I64(cellar_schedule_remove(p, "s"), CELLAR_OK);
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
     name_it("t", note, NULL);
-    run("t");
-    T_EQ_STR(ran, "t");
+    T_AFTER_STR(run("t"), ran, "t");
 }
 
 T_CASE_ON(full_name_refuses_and_other_names_go_on, TASKS)
@@ -467,8 +448,7 @@ T_CASE_ON(full_name_refuses_and_other_names_go_on, TASKS)
     T_EQ_I64(cellar_task_submit(p, "l", "e", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "l", "f", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(ran_count, 7);
+    T_AFTER_U64(tick(), ran_count, 7);
 }
 
 T_CASE_ON(dead_letter_of_a_full_name_stays_dead, TASKS)
@@ -479,12 +459,10 @@ T_CASE_ON(dead_letter_of_a_full_name_stays_dead, TASKS)
     name_it("l", note, &o);
     answer = cellar_verdict_fail();
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, &id), CELLAR_OK);
-    (void)tick();
-    T_EQ_I64(cellar_task_submit(p, "l", "b", 1, NULL, NULL), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_submit(p, "l", "b", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_requeue(p, id), CELLAR_E_BUSY);
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
-    (void)tick();
-    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
+    T_AFTER_I64(tick(), cellar_task_requeue(p, id), CELLAR_OK);
 }
 
 T_CASE_ON(full_name_drops_its_own_oldest_task, TASKS)
@@ -502,14 +480,12 @@ T_CASE_ON(full_name_drops_its_own_oldest_task, TASKS)
     T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "l", "b", 1, &low, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "l", "c", 1, NULL, NULL), CELLAR_OK); /* in place of b */
-    (void)tick(); /* t, a and no more */
-    T_EQ_STR(ran, "ta");
+    T_AFTER_STR(tick(), ran, "ta"); /* t, a and no more */
     answer = cellar_verdict_ok();
     for (int i = 0; i < 4; i++) { /* parked ones leave as well */
         T_EQ_I64(cellar_task_submit(p, "l", "defg" + i, 1, NULL, NULL), CELLAR_OK);
     }
-    (void)pass(40000);
-    T_EQ_STR(ran, "tafg");
+    T_AFTER_STR(pass(40000), ran, "tafg");
     T_EQ_I64(cellar_pool_stats_get(p, "l", &st), CELLAR_OK);
     T_CHECK(st.dropped == 4 && st.cancelled == 4 && st.live == 0);
     T_EQ_U64(figures().dropped, 4);

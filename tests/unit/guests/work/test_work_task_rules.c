@@ -3,9 +3,9 @@
  * Aim:    rules of names, queues and keys: strict queues, limits by key, pauses after failures,
  *         keys that outlive their task or end before it.
  * Method: both clocks are variables; the test calls cellar_tick, which runs the tasks. */
-#include "base/fault.h"
 #include "cellar_limit.h"
 #include "cellar_observe.h"
+#include "tests/support/each_allocation.h"
 #include "tests/support/task_kit.h"
 
 static cellar_err try_submit(const char *payload, const cellar_submit_opts *o, cellar_task_id *id)
@@ -33,8 +33,7 @@ T_CASE_ON(strict_queues_run_by_rank, POOL)
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_U64(ran_count, 1); /* of another queue: the first one is paused */
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "first", 0), CELLAR_OK);
-    (void)tick();
-    T_EQ_U64(strspn(ran + 1, "f"), 4);
+    T_AFTER_U64(tick(), strspn(ran + 1, "f"), 4);
     for (size_t i = 5; i + 1 < ran_count; i++) { T_CHECK(ran[i] != ran[i + 1]); } /* in turns */
     T_EQ_U64(ran_count, 12);
 }
@@ -64,16 +63,14 @@ T_CASE(rate_by_key_delays_that_key_alone)
     (void)submit("b", NULL);
     (void)submit("?", NULL); /* 0: the key is the name */
     const cellar_task_id limited = submit("!", NULL); /* too long: the same */
-    (void)tick();
-    T_EQ_STR(ran, "ab?");
+    T_AFTER_STR(tick(), ran, "ab?");
     T_EQ_I64(state_of(second), CELLAR_TASK_SCHEDULED);
     T_EQ_I64(state_of(limited), CELLAR_TASK_SCHEDULED);
     T_EQ_U64(figures().parked, 1); /* of the name; that of a key waits for its time */
     T_EQ_U64(figures().parked_rate, 2);
     T_EQ_I64(cellar_task_cancel(p, limited), CELLAR_OK);
     T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
-    (void)pass(1100);
-    T_EQ_STR(ran, "ab?a");
+    T_AFTER_STR(pass(1100), ran, "ab?a");
     T_EQ_U64(figures().started, 4);
     close_it();
     cellar_limiter_close(l);
@@ -113,8 +110,7 @@ T_CASE(attempt_begins_after_the_answer_of_its_limiter)
     open_with(NULL);
     name_it("slow", see_begin, &o);
     T_EQ_I64(cellar_task_submit(p, "slow", "a", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "a");
+    T_AFTER_STR(tick(), ran, "a");
     T_EQ_U64(figures().timed_out, 0);
     close_it();
     cellar_limiter_close(l);
@@ -140,24 +136,19 @@ T_CASE_ON(failures_in_a_row_pause_the_name, POOL)
     T_EQ_U64(figures().breaks, 1);
     T_EQ_U64(figures().parked, 3);
     T_EQ_I64(cellar_task_submit(p, "other", "o", 1, NULL, NULL), CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "abo"); /* other names go on */
-    (void)pass(4999);
-    T_EQ_STR(ran, "abo");
-    (void)pass(1);
-    T_EQ_STR(ran, "aboc"); /* one probe */
+    T_AFTER_STR(tick(), ran, "abo"); /* other names go on */
+    T_AFTER_STR(pass(4999), ran, "abo");
+    T_AFTER_STR(pass(1), ran, "aboc"); /* one probe */
     T_EQ_U64(figures().breaks, 2);
     answer = cellar_verdict_ok();
-    (void)pass(5000);
-    T_EQ_STR(ran, "abocde"); /* the probe succeeded: all go on */
+    T_AFTER_STR(pass(5000), ran, "abocde"); /* the probe succeeded: all go on */
     T_EQ_U64(figures().parked, 0);
     answer = cellar_verdict_fail();
     run("f");
     answer = cellar_verdict_ok();
     run("g");
     answer = cellar_verdict_fail();
-    run("h");
-    T_EQ_U64(figures().breaks, 2); /* a success between them starts the count again */
+    T_AFTER_U64(run("h"), figures().breaks, 2); /* a success between them starts the count again */
 }
 
 static cellar_verdict probe(const cellar_task *t, void *ctx)
@@ -178,10 +169,8 @@ T_CASE_ON(one_attempt_at_a_time_decides_after_a_pause, TASKS)
     for (const char *at = "xpqr"; *at != '\0'; at++) {
         T_EQ_I64(cellar_task_submit(p, "s", at, 1, NULL, NULL), CELLAR_OK);
     }
-    (void)tick();
-    T_EQ_STR(ran, "x");
-    (void)pass(5000);
-    T_EQ_STR(ran, "xpqr");
+    T_AFTER_STR(tick(), ran, "x");
+    T_AFTER_STR(pass(5000), ran, "xpqr");
     cellar_task_opts pull = breaking(1);
     pull.queue = "pull";
     T_EQ_I64(cellar_task_register(p, "pull", NULL, NULL, &pull), CELLAR_E_INVAL);
@@ -196,8 +185,7 @@ T_CASE_ON(snooze_and_cancel_are_no_failures, POOL)
     answer = cellar_verdict_snooze(10);
     run("a");
     answer = cellar_verdict_cancelled();
-    (void)pass(10);
-    T_EQ_U64(figures().breaks, 0);
+    T_AFTER_U64(pass(10), figures().breaks, 0);
     T_EQ_STR(ran, "aa");
 }
 
@@ -216,14 +204,12 @@ T_CASE_ON(key_with_ttl_is_free_while_its_task_waits, TASKS)
     cellar_task_id id;
     o.delay_ms = 5000;
     const cellar_task_id first = submit("a", &o);
-    (void)pass(999);
-    T_EQ_I64(try_submit("b", &o, &id), CELLAR_EXISTS);
+    T_AFTER_I64(pass(999), try_submit("b", &o, &id), CELLAR_EXISTS);
     T_CHECK(memcmp(&id, &first, sizeof id) == 0);
     (void)pass(1);
     (void)submit("c", &o); /* both live */
     T_EQ_U64(figures().live, 2);
-    (void)pass(6000);
-    T_EQ_STR(ran, "ac");
+    T_AFTER_STR(pass(6000), ran, "ac");
     o.unique_key = NULL;
     T_EQ_I64(try_submit("d", &o, &id), CELLAR_E_INVAL);
 }
@@ -245,8 +231,7 @@ T_CASE_ON(throttle_drops_until_the_ttl_of_the_last_submit, TASKS)
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
     (void)pass(1);
     (void)submit("b", &o);
-    (void)tick();
-    T_EQ_STR(ran, "alb");
+    T_AFTER_STR(tick(), ran, "alb");
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
 }
 
@@ -264,8 +249,7 @@ T_CASE_ON(throttle_respects_a_live_key_of_another_kind, TASKS)
     T_EQ_I64(try_submit("x", &plain, &id), CELLAR_EXISTS);
     (void)tick();
     (void)submit("c", &plain); /* the task ended: its key is free for others */
-    (void)tick();
-    T_EQ_STR(ran, "abc");
+    T_AFTER_STR(tick(), ran, "abc");
 }
 
 T_CASE_ON(throttle_keys_are_bounded_and_leave, POOL)
@@ -285,8 +269,7 @@ T_CASE_ON(throttle_keys_are_bounded_and_leave, POOL)
     (void)pass(1000);
     T_CHECK(figures().bytes <= bytes + 1024 * 64 + 4096); /* a chunk of slots stays */
     (void)submit("u", &o);
-    (void)tick();
-    T_EQ_STR(ran, "ttttu");
+    T_AFTER_STR(tick(), ran, "ttttu");
     o.unique_ttl_ms = 0;
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
     o.unique_ttl_ms = -1;
@@ -299,14 +282,8 @@ T_CASE_ON(throttle_without_memory_changes_nothing, TASKS)
 {
     const cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_task_id id;
-    cellar_err err = CELLAR_E_NOMEM;
-    for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
-        T_REQUIRE(nth < 20);
-        (void)base_fault_alloc_arm(nth, false);
-        err = try_submit("a", &o, &id);
-        (void)base_fault_alloc_arm(0, false);
-        T_CHECK(err == CELLAR_OK || figures().live == 0);
-    }
+    cellar_err err;
+    EACH_ALLOCATION_FAILS(err, try_submit("a", &o, &id)) { T_EQ_U64(figures().live, 0); }
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(figures().live, 1);
     (void)tick();
@@ -389,12 +366,10 @@ T_CASE_ON(failure_decides_about_tasks_after_it, TASKS)
     (void)after(f, "x", CELLAR_TASK_ON_SUCCESS); /* a dead letter: its state is known */
     (void)after(f, "y", CELLAR_TASK_ON_FAILURE);
     T_EQ_U64(figures().cancelled, 2);
-    (void)tick();
-    T_EQ_U64(ran_count, 4);
+    T_AFTER_U64(tick(), ran_count, 4);
     T_EQ_I64(ran[3], 'y');
     T_EQ_I64(cellar_task_requeue(p, f), CELLAR_OK); /* its second end decides nothing again */
-    (void)tick();
-    T_EQ_U64(ran_count, 5);
+    T_AFTER_U64(tick(), ran_count, 5);
 }
 
 T_CASE(stored_result_reaches_a_task_after_its_end)
@@ -407,8 +382,7 @@ T_CASE(stored_result_reaches_a_task_after_its_end)
     (void)tick();
     const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id c = after(a, "c", CELLAR_TASK_ON_FAILURE);
-    (void)tick();
-    T_EQ_STR(ran, "ab[r]");
+    T_AFTER_STR(tick(), ran, "ab[r]");
     T_EQ_I64(state_of(b), CELLAR_TASK_SUCCEEDED);
     T_EQ_I64(state_of(c), CELLAR_TASK_CANCELLED);
     close_it();
@@ -445,27 +419,20 @@ T_CASE_ON(submit_after_refuses_bad_input, POOL)
     o.delay_ms = 10;
     T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_OK);
     T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_BUSY);
-    (void)tick();
-    T_EQ_STR(ran, "a");
-    (void)pass(10); /* from the end of the task before */
-    T_EQ_STR(ran, "aa[r]");
+    T_AFTER_STR(tick(), ran, "a");
+    T_AFTER_STR(pass(10), ran, "aa[r]"); /* from the end of the task before */
 }
 
 T_CASE_ON(submit_after_without_memory_changes_nothing, TASKS)
 {
-    cellar_err err = CELLAR_E_NOMEM;
+    cellar_err err;
     name_it("g", answers, NULL);
     const cellar_task_id a = give("a");
-    for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
-        T_REQUIRE(nth < 20);
-        (void)base_fault_alloc_arm(nth, false);
-        err = try_after(a, "b", CELLAR_TASK_ALWAYS, NULL);
-        (void)base_fault_alloc_arm(0, false);
-        T_CHECK(err == CELLAR_OK || figures().live == 1);
+    EACH_ALLOCATION_FAILS(err, try_after(a, "b", CELLAR_TASK_ALWAYS, NULL)) {
+        T_EQ_U64(figures().live, 1);
     }
     T_EQ_I64(err, CELLAR_OK);
-    (void)tick();
-    T_EQ_STR(ran, "ab[r]");
+    T_AFTER_STR(tick(), ran, "ab[r]");
 }
 
 T_CASE_ON(tasks_after_live_ones_are_freed_by_close, TASKS)
