@@ -6,9 +6,9 @@
 #define SUPPORT_JOURNAL_KIT_H
 
 #include <fcntl.h>
-#include <sys/resource.h>
 
 #include "cellar_task.h"
+#include "tests/support/file_limit.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/task_calls.h"
@@ -288,18 +288,5 @@ static inline int64_t sql_number(const char *query)
 static inline void sql(const char *text) { (void)text; }
 static inline int64_t sql_number(const char *query) { (void)query; return -1; }
 #endif
-
-static inline void limit_files(rlim_t bytes)
-{
-    struct rlimit l;
-    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &l) == 0);
-    l.rlim_cur = bytes != 0 ? bytes : l.rlim_max;
-    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
-}
-
-static inline bool is_disk_error(cellar_err err)
-{
-    return err == CELLAR_E_SPACE || err == CELLAR_E_IO;
-}
 
 #endif

@@ -13,6 +13,7 @@
 #include "cellar_l2.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
+#include "tests/support/child.h"
 #include "tests/support/folder.h"
 #include "tests/support/held_kit.h"
 #include "tests/support/settings.h"
@@ -601,40 +602,39 @@ static void open_with_disk(const char *path, bool threads)
     T_REQUIRE(cellar_namespace_open(store, "other", NULL, &ns) == CELLAR_OK);
 }
 
+static char disk_path[T_FOLDER_MAX];
+
+static int close_in_child(void)
+{
+    const cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
+    cellar *rows;
+    open_with_disk(disk_path, false);
+    T_REQUIRE(cellar_namespace_open(store, "rows", &o, &rows) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_batch(rows, &cfg, end_process, NULL, NULL, NULL) == CELLAR_OK);
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_REQUIRE(cellar_set(ns, &i, sizeof i, "value", 5, NULL) == CELLAR_OK);
+    }
+    T_REQUIRE(cellar_set(rows, "k1", 2, "v", 1, NULL) == CELLAR_OK);
+    (void)cellar_close(store);
+    return 1;
+}
+
 /* The faulty sequence: the close waited for a flush, a service manager killed the process, and the
  * disk lacked the entries of other namespaces. */
 T_CASE(disk_has_the_memory_before_a_close_flushes)
 {
-    char path[T_FOLDER_MAX];
-    t_folder(path);
-    const pid_t child = fork();
-    T_REQUIRE(child >= 0);
-    if (child == 0) {
-        const cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
-        cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
-        cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
-        cellar *rows;
-        open_with_disk(path, false);
-        T_REQUIRE(cellar_namespace_open(store, "rows", &o, &rows) == CELLAR_OK);
-        T_REQUIRE(cellar_namespace_batch(rows, &cfg, end_process, NULL, NULL, NULL) == CELLAR_OK);
-        for (uint32_t i = 0; i < 1000; i++) {
-            T_REQUIRE(cellar_set(ns, &i, sizeof i, "value", 5, NULL) == CELLAR_OK);
-        }
-        T_REQUIRE(cellar_set(rows, "k1", 2, "v", 1, NULL) == CELLAR_OK);
-        (void)cellar_close(store);
-        _exit(1);
-    }
-    int status = 0;
-    T_REQUIRE(waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
-    open_with_disk(path, true);
+    t_folder(disk_path);
+    T_EQ_I64(in_child(fork(), close_in_child), 0);
+    open_with_disk(disk_path, true);
     unsigned there = 0;
     for (uint32_t i = 0; i < 1000; i++) {
         there += cellar_contains(ns, &i, sizeof i) == CELLAR_OK;
     }
     T_EQ_U64(there, 1000);
     end();
-    t_wipe(path);
+    t_wipe(disk_path);
 }
 
 T_CASE_ON(dropped_namespace_writes_what_waits, WRITES)
@@ -806,20 +806,18 @@ T_CASE(eviction_in_a_close_uses_no_closed_queue)
     t_wipe(path);
 }
 
+static int writes_in_child(void)
+{
+    const bool ok = cellar_set(ns, "k1", 2, "child", 5, NULL) == CELLAR_E_FORKED &&
+                    cellar_delete(ns, "k1", 2) == CELLAR_E_FORKED &&
+                    cellar_batcher_flush(batcher, NULL) == CELLAR_E_FORKED && call_count == 0;
+    return ok ? 0 : 1;
+}
+
 T_CASE_ON(forked_child_writes_nothing, WRITES)
 {
     set("k1", "a");
-    const pid_t child = fork();
-    T_REQUIRE(child >= 0);
-    if (child == 0) {
-        bool ok = cellar_set(ns, "k1", 2, "child", 5, NULL) == CELLAR_E_FORKED;
-        ok = cellar_delete(ns, "k1", 2) == CELLAR_E_FORKED && ok;
-        ok = cellar_batcher_flush(batcher, NULL) == CELLAR_E_FORKED && call_count == 0 && ok;
-        _exit(ok ? 0 : 1);
-    }
-    int status = 1;
-    T_REQUIRE(waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), writes_in_child), 0);
     flush();
     T_EQ_STR(calls, "k1=a;");
 }

@@ -588,7 +588,6 @@ T_CASE(damaged_rows_are_bounded)
 T_CASE_ON(errors_of_the_disk_change_nothing, POOL)
 {
     every(MINUTE, NULL);
-    (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(add_every("e", HOUR, NULL)));
     T_CHECK(is_disk_error(add_every("f", HOUR, NULL)));

@@ -4,8 +4,6 @@
  *         was not committed. Errors of the disk refuse a submit and lose nothing.
  * Method: both clocks are variables; the test calls cellar_tick. A crash is a copy of the files
  *         at that moment, opened by the next pool. */
-#include <signal.h>
-
 #include "base/fault.h"
 #include "tests/support/journal_kit.h"
 #include "tests/support/task_calls.h"
@@ -581,7 +579,6 @@ T_CASE_ON(a_refused_submit_after_leaves_the_task_before_it, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
     const cellar_task_item item = { "t", "b", 1, NULL };
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL)));
     limit_files(0);

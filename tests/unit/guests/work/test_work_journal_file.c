@@ -4,8 +4,6 @@
  *         paths are refused with a reason. Errors of the disk refuse a submit and lose nothing.
  * Method: Both clocks are variables; the test calls cellar_tick. Bytes and rows of the file
  *         are changed by hand; limits of the process make writes and allocations fail. */
-#include <signal.h>
-
 #include "tests/support/child.h"
 #include "tests/support/each_allocation.h"
 #include "tests/support/journal_kit.h"
@@ -217,7 +215,6 @@ T_CASE_ON(failed_submit_gives_its_place_in_a_name_back, JOURNAL)
                                      .on_full = CELLAR_POOL_DROP_OLDEST };
     T_EQ_I64(cellar_task_register(p, "drops", NULL, NULL, &drops), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "one", "a", 1, NULL, NULL)));
     limit_files(0);
@@ -231,7 +228,6 @@ T_CASE_ON(failed_submit_gives_its_place_in_a_name_back, JOURNAL)
 T_CASE_ON(journal_full, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     cellar_task_id id = { 1, 1 };
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, NULL, &id)));
@@ -264,7 +260,6 @@ T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
 {
     const cellar_task_id mine = { 9, 9 };
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .id_in = &mine };
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
     limit_files(0);
@@ -275,7 +270,6 @@ T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
 T_CASE_ON(close_without_a_disk_runs_the_task_again, JOURNAL)
 {
     (void)submit("a", NULL);
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     tick();
     close_it();
@@ -366,7 +360,6 @@ T_CASE_ON(a_refused_throttle_key_is_not_in_force, JOURNAL)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE };
-    signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
     limit_files(0);

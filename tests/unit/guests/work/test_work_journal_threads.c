@@ -3,26 +3,18 @@
  * Aim:    calls of many threads share commits. Each that returned OK is in the file, each final
  *         state that a wait saw is, and the thread of the journal tries again after an error.
  * Method: real threads and the clock of the system; the next open counts what is left. */
-#include <signal.h>
-#include <stdatomic.h>
-#include <sys/resource.h>
-
-#include "cellar_task.h"
+#include "work/task_types.h" /* before the variables of the kit */
+#include "tests/support/file_limit.h"
 #include "tests/support/folder.h"
-#include "tests/support/held_kit.h"
-#include "tests/support/t.h"
-#include "tests/support/task_calls.h"
-#include "work/task_types.h"
+#include "tests/support/threads_kit.h"
 
 #define THREADS 6u
 
-static cellar_pool *p;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
-static cellar_pool_config config;
 static _Atomic uint32_t ran, waited;
 static _Atomic int opened;
 
-static cellar_verdict runs(const cellar_task *t, void *ctx)
+static cellar_verdict acts(const cellar_task *t, void *ctx)
 {
     (void)ctx;
     atomic_fetch_add(&ran, 1);
@@ -34,10 +26,10 @@ static cellar_verdict runs(const cellar_task *t, void *ctx)
                                                   : cellar_verdict_ok();
 }
 
-static void open_it(void)
+static void open_t(void)
 {
-    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
-    T_EQ_I64(cellar_task_register(p, "t", runs, NULL, NULL), CELLAR_OK);
+    open_it();
+    name_it("t", acts, NULL);
 }
 
 static bool begin(cellar_journal_level level)
@@ -46,7 +38,7 @@ static bool begin(cellar_journal_level level)
     T_SKIP("this build has no SQLite");
     return false;
 #endif
-    config = cellar_pool_config_default();
+    open_with(0);
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
     config.journal_path = path;
@@ -54,22 +46,13 @@ static bool begin(cellar_journal_level level)
     config.restore_rate = 1000000;
     ran = waited = 0;
     opened = 1;
-    open_it();
+    open_t();
     return true;
-}
-
-static cellar_pool_stats figures(void)
-{
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
-    T_EQ_U64(st.submitted + st.requeued + st.restored,
-             st.ok + st.failed + st.cancelled + st.expired + st.live);
-    return st;
 }
 
 static void end(void)
 {
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
     t_wipe(folder);
 }
 
@@ -109,8 +92,8 @@ static void calls(uint32_t rounds)
     T_EQ_U64(st.failed, waited);
     T_EQ_U64(st.cancelled, waited);
     T_EQ_U64(ran, 7 * waited);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    open_it();
+    close_it();
+    open_t();
     T_EQ_U64(figures().restored, waited); /* dead letters */
     T_EQ_U64(figures().dead, waited);
 }
@@ -163,9 +146,9 @@ T_CASE(close_leaves_what_waits_to_the_next_open)
     T_EQ_U64(report.finished, 4);
     T_EQ_U64(report.journaled, 96);
     T_EQ_U64(report.abandoned + report.still_running, 0);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    close_it();
     opened = 1;
-    open_it();
+    open_t();
     T_EQ_U64(figures().restored, 96);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
     T_EQ_U64(ran, 100);
@@ -202,8 +185,8 @@ T_CASE(a_task_that_ends_meanwhile_decides)
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
     T_EQ_U64(figures().ok, THREADS * rounds + attached);
     T_EQ_U64(figures().live, 0);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    open_it();
+    close_it();
+    open_t();
     T_EQ_U64(figures().restored, 0);
     end();
 }
@@ -216,9 +199,9 @@ T_CASE(a_drain_does_not_wait_for_unknown_names)
         T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
-    T_EQ_I64(cellar_task_register(p, "other", runs, NULL, NULL), CELLAR_OK);
+    close_it();
+    open_it();
+    name_it("other", acts, NULL);
     T_EQ_I64(cellar_task_submit(p, "other", "ab", 2, NULL, NULL), CELLAR_OK);
     const uint64_t live = figures().live;
     cellar_drain_report report = cellar_drain_report_default();
@@ -230,26 +213,17 @@ T_CASE(a_drain_does_not_wait_for_unknown_names)
     end();
 }
 
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit l;
-    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &l) == 0);
-    l.rlim_cur = bytes != 0 ? bytes : l.rlim_max;
-    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
-}
-
 T_CASE(ends_are_written_when_the_disk_has_room_again)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     cellar_task_id id;
     opened = 0;
-    signal(SIGXFSZ, SIG_IGN);
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, &id), CELLAR_OK);
     while (atomic_load(&ran) == 0) { usleep(200); }
     limit_files(4096);
     opened = 1;
     const cellar_err err = cellar_task_submit(p, "t", "y", 1, NULL, NULL);
-    T_CHECK(err == CELLAR_E_SPACE || err == CELLAR_E_IO);
+    T_CHECK(is_disk_error(err));
     while (figures().ok == 0) { usleep(200); }
     T_EQ_I64(cellar_task_wait(p, id, 1, NULL), CELLAR_E_TIMEOUT);
     T_EQ_I64(figures().journal_pending, 1);
@@ -280,7 +254,7 @@ T_CASE(submit_beside_the_removal_of_its_name_leaves_no_task)
     start_threads(other, THREADS, submits_on, &over);
     for (uint32_t i = 0; i < 40; i++) {
         const uint64_t before = figures().submitted;
-        T_EQ_I64(cellar_task_register(p, "gone", runs, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_task_register(p, "gone", acts, NULL, NULL), CELLAR_OK);
         while (figures().submitted == before) { sched_yield(); }
         while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
         T_EQ_I64(err, CELLAR_OK);
@@ -324,8 +298,8 @@ T_CASE(a_submit_beside_a_commit_ends_without_threads)
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     config.host = &host;
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    open_it();
+    close_it();
+    open_t();
     pthread_t other;
     cellar_task_id id;
     int64_t wait;

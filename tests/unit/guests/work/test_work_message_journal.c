@@ -4,7 +4,6 @@
  *         ended is delivered after a crash; a body leaves with its last row.
  * Method: as journal_kit.h: a crash is a copy of the files, opened by the next pool. */
 #include <pthread.h>
-#include <signal.h>
 
 #include "base/fault.h"
 #include "cellar_bus.h"
@@ -383,7 +382,6 @@ T_CASE_ON(errors_of_the_disk_refuse_a_publish_and_repeat_an_end, MESSAGES)
     add("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     const cellar_task *t = take("q", "a");
-    (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     for (int i = 0; i < 3; i++) { T_CHECK(is_disk_error(send("q", "b"))); } /* keeps no room */
     end_with(t, cellar_verdict_ok());

@@ -5,11 +5,10 @@
  *         forked child is refused; a sick disk leaves refreshes in memory.
  * Method: loaders wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
-#include <sys/wait.h>
-
 #include "base/fault.h"
 #include "cellar_l2.h"
 #include "cellar_refresh.h"
+#include "tests/support/child.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/held_kit.h"
 #include "tests/support/rules.h"
@@ -198,37 +197,35 @@ T_CASE_ON(calls_from_many_threads_keep_every_count, ROWS)
     T_CHECK(st.ok <= atomic_load(&calls));
 }
 
+static int child_of(void)
+{
+    cellar_refresh_stats st = cellar_refresh_stats_default();
+    T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "held", 1, NULL), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, NULL), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_refresh_loader(r, c, "x", held, NULL, NULL), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_refresh_list(r, count_rows, NULL), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_tick(r, 0, NULL), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_E_FORKED);
+    T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
+    return t_failed();
+}
+
 T_CASE_ON(forked_child_is_refused_by_the_calls_of_rows, ROWS)
 {
     T_EQ_I64(cellar_refresh_loader(r, c, "held", held, NULL, NULL), CELLAR_OK);
     add("k", "held");
     wait_for(&began);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        cellar_refresh_stats st = cellar_refresh_stats_default();
-        T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "held", 1, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_add_policies(r, c, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_loader(r, c, "x", held, NULL, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_list(r, count_rows, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_tick(r, 0, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_pool_close(r), CELLAR_OK);
-        _exit(t_failed());
-    }
-    int status = 0;
-    T_REQUIRE(waitpid(pid, &status, 0) == pid);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), child_of), 0);
     open_gate();
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_OK);
 }
 
+static int close_in_child(void) { return cellar_pool_close(r) == CELLAR_OK ? 0 : 1; }
+
 static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void *ctx)
 {
-    const pid_t pid = fork();
-    if (pid == 0) { _exit(cellar_pool_close(r) == CELLAR_OK ? 0 : 1); }
-    int status = 1;
-    T_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    T_EQ_I64(in_child(fork(), close_in_child), 0);
     T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
     const cellar_err err = quick(l, key, len, ctx);
     sem_post(&began);
