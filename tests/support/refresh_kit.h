@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "cellar_refresh.h"
+#include "tests/support/logged.h"
 #include "tests/support/t.h"
 
 #define SECOND INT64_C(1000)
@@ -22,7 +23,6 @@ static cellar_pool *r;
 static int64_t mono_ms, wall_ms;
 static unsigned readings_to_old; /* 1: the next reading of both clocks is `old_by_ms` behind */
 static int64_t old_by_ms;
-static char logged[256];
 
 static inline int64_t read_clock(void *ctx) { (void)ctx; return mono_ms; }
 static inline int64_t read_wall(void *ctx)
@@ -39,13 +39,6 @@ int clock_gettime(clockid_t id, struct timespec *t)
     if (id != CLOCK_REALTIME || wall_ms == 0) { return (int)syscall(SYS_clock_gettime, id, t); }
     *t = (struct timespec){ wall_ms / 1000, wall_ms % 1000 * 1000000 };
     return 0;
-}
-
-static inline void keep_line(cellar_log_level level, const char *module, cellar_err code,
-                             const char *text, void *ctx)
-{
-    (void)ctx;
-    snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
 static struct upstream {

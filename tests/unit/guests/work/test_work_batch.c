@@ -10,6 +10,8 @@
 #include "base/open_error.h"
 #include "cellar_batch.h"
 #include "cellar_observe.h"
+#include "tests/support/draw.h"
+#include "tests/support/logged.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
@@ -488,14 +490,7 @@ T_CASE(close_flushes_what_is_left)
 enum { ITEMS = 3000 };
 static ends all[ITEMS];
 static bool has_key[ITEMS];
-static uint64_t state;
 static size_t next_item;
-
-static uint64_t draw(uint64_t n)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (state >> 20) % n;
-}
 
 /* Fails for items of which the number is divisible by 13, and sometimes for no reason. Items without
  * a key reach their first call, and stand in each call, in the order of their adds. */
@@ -545,7 +540,7 @@ static void random_add(void)
 
 T_CASE(batch_done_exactly_once)
 {
-    state = t_seed();
+    draw_state = t_seed();
     for (unsigned round = 0; round < 12 && !t_failed(); round++) {
         cellar_batch_report r = cellar_batch_report_default();
         uint64_t verdicts[4] = { 0 };
@@ -797,14 +792,6 @@ T_CASE_ON(metrics_are_those_of_the_registry, OPEN)
     T_CHECK(strstr(text, "cellar_batcher_items_added_total{batcher=\"batcher\"} 2\n") != NULL);
     T_CHECK(strstr(text, "verdict=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "trigger=\"linger\"} 1\n") != NULL);
-}
-
-static char logged[256];
-static void keep_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
-                      void *ctx)
-{
-    (void)ctx;
-    snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
 T_CASE_ON(failed_and_abandoned_items_write_log_lines, BATCHER)

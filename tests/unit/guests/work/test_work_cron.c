@@ -8,20 +8,13 @@
  *         system. */
 #include "base/fault.h"
 #include "base/num.h"
+#include "tests/support/draw.h"
 #include "tests/support/zones.h"
 #include "work/cron.h"
 
 #define MINUTE 60
 #define HOUR 3600
 #define DAY 86400
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (state >> 24) % n;
-}
 
 static int64_t utc(int year, int month, int day, int hour, int minute)
 {
@@ -352,7 +345,7 @@ static void bruteforce_zone(const char *name, int year, uint64_t plans)
 T_CASE(cron_next_bruteforce)
 {
     const uint64_t each = t_share(680) / T_COST + 1;
-    state = t_seed();
+    draw_state = t_seed();
     zones_of_the_tree();
     bruteforce_zone("Europe/Berlin", 2023, each);
     bruteforce_zone("America/New_York", 2036, each); /* beyond the table: by the rule */
@@ -371,7 +364,7 @@ T_CASE(cron_next_bruteforce_of_installed_zones)
         return;
     }
     T_REQUIRE(setenv("TZDIR", "/usr/share/zoneinfo", 1) == 0);
-    state = t_seed() + 1;
+    draw_state = t_seed() + 1;
     for (size_t i = 0; i < sizeof zones / sizeof zones[0]; i++) {
         bruteforce_zone(zones[i].name, zones[i].year, t_share(680) / T_COST + 1);
     }
@@ -407,7 +400,7 @@ T_CASE(cron_next_agrees_with_croniter)
     const int fd = mkstemp(in);
     T_REQUIRE(fd >= 0);
     FILE *f = fdopen(fd, "w");
-    state = t_seed() + 2;
+    draw_state = t_seed() + 2;
     base_tz *z;
     T_REQUIRE(base_tz_open(NULL, NULL, &z) == BASE_TZ_OK);
     const int64_t from = utc(2024, 2, 27, 22, 17);

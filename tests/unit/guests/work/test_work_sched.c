@@ -10,6 +10,7 @@
 #include "base/open_error.h"
 #include "cellar_observe.h"
 #include "cellar_schedule.h"
+#include "tests/support/logged.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/schedule_kit.h"
 #include "tests/support/struct_sizes.h"
@@ -999,14 +1000,6 @@ T_CASE_ON(metrics_are_those_of_the_registry, POOL)
     T_CHECK(strstr(text, "cellar_schedule_runs_started_total{pool=\"pool\"} 2\n") != NULL);
     T_CHECK(strstr(text, "cellar_schedule_missed_total{pool=\"pool\"} 4\n") != NULL);
     T_CHECK(strstr(text, "reason=\"overlap\"") != NULL);
-}
-
-static char logged[256];
-static void keep_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
-                      void *ctx)
-{
-    (void)ctx;
-    snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
 T_CASE(skipped_firing_writes_a_log_line)

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/random.h"
 #include "cellar_observe.h"
+#include "tests/support/logged.h"
 #include "tests/support/struct_sizes.h"
 #include "tests/support/task_kit.h"
 #include "tests/support/task_calls.h"
@@ -502,21 +503,12 @@ T_CASE_ON(dead_letters_are_listed_requeued_and_bounded, POOL)
     T_EQ_U64(figures().dead_dropped, 3);
 }
 
-static char logged[512];
-static void keep_line(cellar_log_level level, const char *module, cellar_err code,
-                      const char *text, void *ctx)
-{
-    (void)module, (void)code, (void)ctx;
-    T_EQ_I64(level, CELLAR_LOG_WARNING);
-    snprintf(logged, sizeof logged, "%s", text);
-}
-
 T_CASE_ON(dead_letter_is_logged_without_its_payload, POOL)
 {
     host.log = keep_line;
     open_with(NULL);
     answer = cellar_verdict_fail();
-    T_AFTER_STR(run("secret"), logged, "\"t\" failed for good at attempt 1 of 4");
+    T_AFTER_STR(run("secret"), logged, "2 task 0 \"t\" failed for good at attempt 1 of 4");
 }
 
 /* ---- limits ---- */
