@@ -168,8 +168,7 @@ T_CASE_ON(last_write_of_each_key_is_written_once, WRITES)
     T_EQ_U64(call_count, 0);
     T_AFTER_STR(pass(50), calls, "k1=c,k2=b;");
     set("k1", "d");
-    flush();
-    T_EQ_STR(calls, "k1=c,k2=b;k1=d;");
+    T_AFTER_STR(flush(), calls, "k1=c,k2=b;k1=d;");
     T_EQ_U64(items_of(), 0);
 }
 
@@ -192,8 +191,7 @@ T_CASE_ON(every_call_that_writes_a_key_is_written, WRITES)
     size_t old_len = 0;
     set("k1", "a");
     T_EQ_I64(cellar_update(ns, "k1", 2, NULL, append_x, NULL), CELLAR_OK);
-    flush();
-    T_EQ_STR(row[1].text, "ax");
+    T_AFTER_STR(flush(), row[1].text, "ax");
     int64_t number = 0;
     T_EQ_I64(cellar_increment(ns, "k2", 2, 5, 7, NULL, &number), CELLAR_OK);
     cellar_set_item items[2] = { { .key = "k3", .key_len = 2, .value = "m", .value_len = 1 },
@@ -211,8 +209,7 @@ T_CASE_ON(every_call_that_writes_a_key_is_written, WRITES)
     T_EQ_I64(cellar_delete_with(ns, "k3", 2, &d), CELLAR_OK);
     cellar_free(old);
     T_EQ_I64(cellar_update(ns, "k4", 2, NULL, remove_it, NULL), CELLAR_REMOVED);
-    flush();
-    T_EQ_STR(calls, "-k1,-k9,-k3,-k4;");
+    T_AFTER_STR(flush(), calls, "-k1,-k9,-k3,-k4;");
 }
 
 static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -274,8 +271,7 @@ T_CASE_ON(evicted_write_is_found_and_written, WRITES)
 {
     set("k1", "a");
     set("k2", "b");
-    evict_all();
-    T_EQ_STR(value_of("k1"), "a");
+    T_AFTER_STR(evict_all(), value_of("k1"), "a");
     evict_all();
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
@@ -285,8 +281,7 @@ T_CASE_ON(evicted_write_is_found_and_written, WRITES)
     T_EQ_U64(loads, 0);
     T_EQ_I64(cellar_clear(ns), CELLAR_OK); /* ends entries, not writes */
     T_EQ_STR(value_of("k1"), "a");
-    flush();
-    T_EQ_STR(row[1].text, "a");
+    T_AFTER_STR(flush(), row[1].text, "a");
     T_EQ_STR(row[2].text, "b");
     T_EQ_I64(cellar_clear(ns), CELLAR_OK);
     T_EQ_STR(value_of("k1"), "");
@@ -336,8 +331,7 @@ T_CASE(write_is_queued_after_a_newer_change_of_memory)
         T_EQ_I64(cellar_listener_remove(ns, id), CELLAR_OK);
         now_ms += 2;
         T_EQ_STR(value_of("k1"), "b");
-        flush();
-        T_EQ_STR(calls, "k1=b;");
+        T_AFTER_STR(flush(), calls, "k1=b;");
         end();
     }
 }
@@ -356,8 +350,7 @@ T_CASE(delete_of_negative_entry_is_written)
         T_EQ_I64(cellar_set(ns, "k1", 2, NULL, 0, &negative), CELLAR_OK);
         T_EQ_I64(cellar_delete_with(ns, "k1", 2, with != 0 ? &o : NULL), CELLAR_MISS);
         T_EQ_STR(value_of("k1"), "");
-        flush();
-        T_EQ_STR(calls, "-k1;");
+        T_AFTER_STR(flush(), calls, "-k1;");
         end();
     }
 }
@@ -367,8 +360,7 @@ T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
     set("k1", "a");
-    flush();
-    T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
+    T_AFTER_I64(flush(), cellar_delete(ns, "k1", 2), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_ABSENT);
     T_EQ_U64(loads, 0);
     flush();
@@ -381,8 +373,7 @@ T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
     T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
     set("k1", "c");
     calls[0] = '\0';
-    flush();
-    T_EQ_STR(calls, "k1=c;");
+    T_AFTER_STR(flush(), calls, "k1=c;");
 }
 
 /* A load reads the source while the write waits past its TTL: the end of the write ends the entry
@@ -400,8 +391,7 @@ T_CASE(write_past_its_ttl_ends_what_a_load_stored)
     T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_STR(value_of("k1"), "loaded");
-    flush();
-    T_EQ_STR(row[1].text, "a");
+    T_AFTER_STR(flush(), row[1].text, "a");
     T_EQ_STR(value_of("k1"), "");
     end();
 }
@@ -414,8 +404,7 @@ T_CASE_ON(failed_batch_is_split_and_bad_write_leaves_no_entry, WRITES)
     set("k1", "a");
     set("k2", "b");
     set("k3", "c");
-    flush();
-    T_EQ_STR(calls, "k1=a,k2=b,k3=c!k1=a;k2=b!k3=c;");
+    T_AFTER_STR(flush(), calls, "k1=a,k2=b,k3=c!k1=a;k2=b!k3=c;");
     T_EQ_STR(failures, "k2 ");
     T_EQ_I64(failed_err, CELLAR_E_IO);
     T_EQ_STR(value_of("k1"), "a");
@@ -436,8 +425,7 @@ T_CASE(retried_write_is_followed_by_newer_one)
     set("k1", "a");
     flush();
     set("k1", "b");
-    evict_all();
-    T_EQ_STR(value_of("k1"), "b");
+    T_AFTER_STR(evict_all(), value_of("k1"), "b");
     pass(1000);
     T_AFTER_STR(pass(1000), calls, "k1=a!k1=a;k1=b;");
     bad = "k1";
@@ -492,8 +480,7 @@ T_CASE(queue_bytes_bound_values_and_a_listener_may_write_a_lost_key)
              CELLAR_OK);
     T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO);
     T_EQ_STR(value_of("k1"), "b");
-    flush();
-    T_EQ_STR(calls, "k2=a,k1=b;");
+    T_AFTER_STR(flush(), calls, "k2=a,k1=b;");
     end();
 }
 
@@ -720,8 +707,7 @@ T_CASE(functions_that_end_their_thread_lose_nothing)
     T_EQ_I64(cellar_contains(other, "k1", 2), CELLAR_MISS);
     T_EQ_U64(items_of(), 0);
     T_EQ_I64(cellar_set(other, "k2", 2, "b", 1, NULL), CELLAR_OK);
-    flush();
-    T_EQ_STR(row[2].text, "b");
+    T_AFTER_STR(flush(), row[2].text, "b");
     T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
     end();
     T_EQ_U64(base_live_blocks(), blocks);
@@ -749,8 +735,7 @@ T_CASE_ON(flush_function_may_write_the_namespace, WRITES)
     sets_left = 1;
     set("k1", "old");
     flush();
-    flush();
-    T_EQ_STR(calls, "k1=old;k1=newer,-k7;");
+    T_AFTER_STR(flush(), calls, "k1=old;k1=newer,-k7;");
 }
 
 static void *take_block(size_t size, void *ctx)
@@ -809,8 +794,7 @@ T_CASE_ON(forked_child_writes_nothing, WRITES)
 {
     set("k1", "a");
     T_EQ_I64(in_child(fork(), writes_in_child), 0);
-    flush();
-    T_EQ_STR(calls, "k1=a;");
+    T_AFTER_STR(flush(), calls, "k1=a;");
 }
 
 /* ---- faults and random operations ---- */

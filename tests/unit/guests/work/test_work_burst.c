@@ -139,8 +139,7 @@ T_CASE(taken_tasks_show_their_real_state)
     T_EQ_U64(figures().started, 3);
     T_EQ_U64(figures().ok, 2);
     T_EQ_U64(figures().live, 14);
-    let_go();
-    T_EQ_STR(ran, "abHdefghijklmnop");
+    T_AFTER_STR(let_go(), ran, "abHdefghijklmnop");
 }
 
 T_CASE(cancelled_task_of_a_burst_does_not_begin)
@@ -149,8 +148,7 @@ T_CASE(cancelled_task_of_a_burst_does_not_begin)
     T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK);
     T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_PENDING);
     T_EQ_I64(cellar_task_cancel(p, id[9]), CELLAR_OK);
-    let_go();
-    T_EQ_STR(ran, "Hcdefghiklmnop");
+    T_AFTER_STR(let_go(), ran, "Hcdefghiklmnop");
 }
 
 T_CASE(paused_queue_begins_no_task_of_a_burst)
@@ -170,8 +168,7 @@ T_CASE(higher_priority_goes_before_a_burst)
     cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
     hold("Hbcdefghijklmnop");
     (void)put("t", "!", &o);
-    let_go();
-    T_EQ_STR(ran, "H!bcdefghijklmnop");
+    T_AFTER_STR(let_go(), ran, "H!bcdefghijklmnop");
 }
 
 T_CASE(other_queue_gets_its_share_in_spite_of_a_burst)
@@ -202,8 +199,7 @@ T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
     wait_for(&began);
     wait_for(&began); /* by the other worker, without a call of this thread */
     sem_post(&go_on);
-    let_go();
-    T_EQ_U64(atomic_load(&runs), TASKS);
+    T_AFTER_U64(let_go(), atomic_load(&runs), TASKS);
 }
 
 T_CASE(task_waits_for_another_one_of_its_burst)
@@ -255,8 +251,7 @@ T_CASE(drain_abandons_what_a_burst_has_not_begun)
     T_EQ_U64(r.still_running, 1);
     T_EQ_U64(r.finished, 0);
     sem_post(&go_on);
-    close_it();
-    T_EQ_STR(ran, "abH");
+    T_AFTER_STR(close_it(), ran, "abH");
 }
 
 static bool count_queued(const cellar_task_status *st, void *ctx)
@@ -361,8 +356,7 @@ T_CASE(time_out_of_a_task_begins_after_its_submit)
     wait_for(&began);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures().timed_out, 0);
-    let_go();
-    T_EQ_U64(atomic_load(&runs), 1);
+    T_AFTER_U64(let_go(), atomic_load(&runs), 1);
 }
 
 static void count_free(void *payload, size_t len, void *ctx)
@@ -480,8 +474,7 @@ T_CASE(heavier_queue_goes_before_bursts_of_strict_order)
     wait_for(&began); /* in a burst; y has tasks */
     const uint32_t before = atomic_load(&runs);
     (void)put("f", "!", NULL);
-    let_go();
-    T_EQ_I64(ran[before], '!'); /* the next one */
+    T_AFTER_I64(let_go(), ran[before], '!'); /* the next one */
     order = CELLAR_POOL_WEIGHTED;
 }
 

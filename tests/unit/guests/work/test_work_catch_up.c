@@ -242,13 +242,11 @@ static cellar_err at(int64_t when)
 T_CASE_ON(an_instant_runs_once_over_restarts, POOL)
 {
     T_EQ_I64(at(START + HOUR), CELLAR_OK);
-    restart(2 * HOUR);
-    T_EQ_I64(at(START + HOUR), CELLAR_OK);
+    T_AFTER_I64(restart(2 * HOUR), at(START + HOUR), CELLAR_OK);
     T_AFTER_U64(pass(0), fired, 1);
     T_EQ_I64(due[0], START + HOUR);
     T_EQ_I64(at(START + HOUR), CELLAR_E_NEVER);
-    restart(0);
-    T_EQ_I64(at(START + HOUR), CELLAR_E_NEVER);
+    T_AFTER_I64(restart(0), at(START + HOUR), CELLAR_E_NEVER);
     T_EQ_I64(at(START + 3 * HOUR), CELLAR_OK); /* another instant */
     T_EQ_I64(cellar_schedule_remove(p, "a"), CELLAR_OK);
     T_EQ_I64(cellar_schedule_remove(p, "a"), CELLAR_E_NOT_FOUND);
@@ -337,16 +335,14 @@ T_CASE_ON(a_run_is_settled_when_its_last_attempt_ends, POOL)
 T_CASE_ON(an_instant_that_timed_out_does_not_run_again, POOL)
 {
     hard_ms = 1000;
-    restart(0);
-    T_EQ_I64(add_at("a", START, NULL), CELLAR_OK);
+    T_AFTER_I64(restart(0), add_at("a", START, NULL), CELLAR_OK);
     inside_ms = 2000; /* of both attempts */
     (void)pass(0);
     T_AFTER_U64(pass(MINUTE), fired, 2);
     T_EQ_U64(schedules().failed, 1);
     T_EQ_U64(schedules().schedules, 0);
     T_EQ_I64(add_at("a", START, NULL), CELLAR_E_NEVER);
-    restart(0);
-    T_EQ_I64(add_at("a", START, NULL), CELLAR_E_NEVER);
+    T_AFTER_I64(restart(0), add_at("a", START, NULL), CELLAR_E_NEVER);
     hard_ms = 0;
 }
 
@@ -488,14 +484,12 @@ T_CASE_ON(remove_deletes_the_row, POOL)
     const cellar_schedule_spec o = catches(), plain = cellar_schedule_spec_default();
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
-    close_it();
-    T_EQ_I64(rows(), 2);
+    T_AFTER_I64(close_it(), rows(), 2);
     open_job();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_remove(p, "e"), CELLAR_OK);
     cron("* * * * *", NULL, &plain); /* no longer catches up */
-    close_it();
-    T_EQ_I64(rows(), 0);
+    T_AFTER_I64(close_it(), rows(), 0);
     open_job();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_remove(p, "c"), CELLAR_E_NOT_FOUND);

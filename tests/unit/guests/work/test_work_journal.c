@@ -30,8 +30,7 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     cellar_submit_opts o = { .struct_size = sizeof o, .tag = "blue", .content_type = "text/plain",
                              .trace = trace, .priority = 7 };
     const cellar_task_id a = submit("a", &o), b = submit("b", NULL);
-    crash();
-    T_EQ_U64(figures().restored, 2);
+    T_AFTER_U64(crash(), figures().restored, 2);
     T_EQ_U64(figures().unregistered, 2);
     cellar_task_status st = status_of(a);
     T_EQ_STR(st.tag, "blue");
@@ -42,8 +41,7 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     T_AFTER_U64(tick(), ran_count, 2);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     T_EQ_I64(state_of(b), CELLAR_E_NOT_FOUND);
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(close_keeps_what_waits, JOURNAL)
@@ -67,8 +65,7 @@ T_CASE_ON(attempts_survive_a_crash, JOURNAL)
     const cellar_task_id a = submit("a", NULL);
     answer = cellar_verdict_retry();
     T_AFTER_I64(tick(), state_of(a), CELLAR_TASK_RETRY);
-    crash_and_restart();
-    T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
+    T_AFTER_I64(crash_and_restart(), state_of(a), CELLAR_TASK_RETRY);
     T_AFTER_U64(pass(999), ran_count, 1);
     copies = true;
     T_AFTER_U64(pass(1), last_attempt, 2); /* the second attempt is interrupted */
@@ -92,8 +89,7 @@ T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
     T_AFTER_U64(tick(), ran_count, 3);
     cellar_task_status st = status_of(a);
     T_EQ_STR(st.error, "the process ended during the last attempt");
-    crash(); /* a dead letter stays one */
-    T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
+    T_AFTER_I64(crash(), state_of(a), CELLAR_TASK_FAILED); /* a dead letter stays one */
     names();
     T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
     crash_and_restart();
@@ -185,11 +181,9 @@ T_CASE_ON(unknown_names_wait, JOURNAL)
 T_CASE_ON(a_task_of_an_unknown_name_can_be_cancelled, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL), b = submit("b", NULL);
-    crash();
-    T_EQ_I64(cellar_task_cancel(p, a), CELLAR_OK);
+    T_AFTER_I64(crash(), cellar_task_cancel(p, a), CELLAR_OK);
     T_AFTER_I64(pass(1), cellar_task_cancel(p, b), CELLAR_OK); /* parked now */
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(unique_keys_are_rebuilt, JOURNAL)
@@ -220,8 +214,7 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
                              .delay_ms = 60000 };
     (void)submit("a", &o);
-    crash_and_restart();
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_I64(crash_and_restart(), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     T_AFTER_I64(pass(4999), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     T_AFTER_I64(pass(1), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
     T_AFTER_U64(pass(60000), ran_count, 2);
@@ -291,8 +284,7 @@ T_CASE_ON(a_debounced_payload_survives_a_crash, JOURNAL)
     const cellar_task_id a = submit("a", &o);
     pass(500);
     (void)submit("b", &o);
-    crash_and_restart();
-    T_EQ_I64(state_of(a), CELLAR_TASK_SCHEDULED);
+    T_AFTER_I64(crash_and_restart(), state_of(a), CELLAR_TASK_SCHEDULED);
     T_AFTER_STR(pass(999), ran, "");
     T_AFTER_STR(pass(1), ran, "b");
 }
@@ -302,8 +294,7 @@ T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
     const cellar_task_id mine = { 77, 0 };
     cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
     (void)submit("a", &o);
-    crash_and_restart();
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_I64(crash_and_restart(), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     T_AFTER_U64(tick(), last_id.hi, 77);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
 }
@@ -321,8 +312,7 @@ T_CASE_ON(group_completion_survives_a_crash, JOURNAL)
     T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK); /* a member that did not succeed */
     crash_and_restart();
     T_AFTER_STR(pass(2000), ran, "x--");
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
@@ -335,16 +325,14 @@ T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
     T_EQ_I64(state_of(dead), CELLAR_E_NOT_FOUND);
     T_EQ_U64(figures().live, 0);
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_E_NOT_FOUND);
     names();
     (void)submit("r", NULL);
     crash(); /* a name that is not registered yet is removed as well */
     T_EQ_U64(figures().unregistered, 1);
     T_EQ_I64(cellar_task_unregister(p, "t"), CELLAR_OK);
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
@@ -359,8 +347,7 @@ T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
     answer = cellar_verdict_ok();
     T_EQ_I64(cellar_task_requeue(p, id[0]), CELLAR_OK);
     T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_OK); /* its second end */
-    crash_and_restart();
-    T_EQ_I64(state_of(id[2]), CELLAR_TASK_WAITING);
+    T_AFTER_I64(crash_and_restart(), state_of(id[2]), CELLAR_TASK_WAITING);
     T_EQ_U64(figures().live, 2);
     T_AFTER_I64(pass(1), state_of(id[2]), CELLAR_E_NOT_FOUND);
     T_EQ_STR(ran, "--");
@@ -372,8 +359,7 @@ T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
                                        { "t", "e", 1, NULL } };
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
-    crash_and_restart();
-    T_EQ_U64(figures().live, 2);
+    T_AFTER_U64(crash_and_restart(), figures().live, 2);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_STR(ran, "x");
     crash_and_restart();
@@ -390,8 +376,7 @@ T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
     answer = cellar_verdict_fail();
     T_AFTER_STR(tick(), ran, "a");
     T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
-    crash();
-    T_EQ_U64(figures().restored, 1);
+    T_AFTER_U64(crash(), figures().restored, 1);
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
 }
 
@@ -419,8 +404,7 @@ T_CASE_ON(no_final_state_comes_back, JOURNAL)
     const cellar_task_id gone = submit("d", NULL);
     T_EQ_I64(cellar_task_cancel(p, gone), CELLAR_OK);
     T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(leased_tasks_come_back, JOURNAL)
@@ -435,8 +419,7 @@ T_CASE_ON(leased_tasks_come_back, JOURNAL)
     T_EQ_U64(n, 1);
     crash_copy();
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    after_crash();
-    T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
+    T_AFTER_I64(after_crash(), cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
     T_AFTER_I64(tick(), cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t->attempt, 2);
@@ -468,8 +451,7 @@ T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
     const cellar_task_id b = after(a, "join", "", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id c = after(b, "t", "c", CELLAR_TASK_ON_SUCCESS);
     const cellar_task_id d = after(a, "t", "d", CELLAR_TASK_ON_FAILURE);
-    crash_and_restart();
-    T_EQ_U64(figures().live, 4);
+    T_AFTER_U64(crash_and_restart(), figures().live, 4);
     T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_I64(state_of(d), CELLAR_E_NOT_FOUND); /* cancelled */
@@ -477,8 +459,7 @@ T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
     names();
     T_EQ_I64(state_of(c), CELLAR_TASK_WAITING);
     T_AFTER_STR(tick(), ran, "xc");
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 /* Each rule meets each end: before the crash, after it, or before the submit. */
@@ -538,8 +519,7 @@ T_CASE(an_end_that_is_not_committed_decides)
         T_AFTER_STR(tick(), ran, "x");
         if (crashes != 0) {
             clear();
-            next_process();
-            T_EQ_I64(state_of(uncommitted), CELLAR_E_NOT_FOUND);
+            T_AFTER_I64(next_process(), state_of(uncommitted), CELLAR_E_NOT_FOUND);
             T_AFTER_STR(tick(), ran, "x");
         }
         end();
@@ -553,13 +533,11 @@ T_CASE_ON(a_second_end_does_not_decide_again, JOURNAL)
     (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
     T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     answer = cellar_verdict_ok();
-    crash_and_restart();
-    T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
+    T_AFTER_I64(crash_and_restart(), cellar_task_requeue(p, a), CELLAR_OK);
     crash(); /* a is live again, and its first end is an input of b */
     names();
     T_AFTER_STR(tick(), ran, "b");
-    crash();
-    T_EQ_U64(figures().restored, 0);
+    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(a_row_that_was_deleted_by_hand_did_not_succeed, JOURNAL)

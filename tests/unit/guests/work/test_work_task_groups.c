@@ -252,8 +252,7 @@ T_CASE(results_are_kept_by_state)
     /* A result larger than the namespace takes: the state is kept. */
     T_EQ_I64(cellar_task_submit(p, "big", NULL, 0, NULL, &id), CELLAR_OK);
     T_AFTER_U64(tick(), figures().result_lost, 1);
-    close_it();
-    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
+    T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
@@ -285,8 +284,7 @@ T_CASE(task_that_closes_the_store_loses_its_result_only)
     T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* nothing keeps its state any more */
     T_AFTER_U64(run("a"), ran_count, 1);
     T_EQ_U64(figures().ok, 2);
-    close_it();
-    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
+    T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
 }
 
 T_CASE_ON(status_of_a_dead_letter_has_its_end, POOL)

@@ -164,8 +164,7 @@ T_CASE(hard_timeout_ends_the_attempt_not_the_thread)
     T_EQ_U64(atomic_load(&freed), 0); /* the old attempt still reads it */
     sem_post(&go_on);
     while (figures().late == 0) { sched_yield(); }
-    close_it();
-    T_EQ_U64(atomic_load(&freed), 1);
+    T_AFTER_U64(close_it(), atomic_load(&freed), 1);
 }
 
 static cellar_verdict until_cancelled(const cellar_task *t, void *ctx)
@@ -251,8 +250,7 @@ T_CASE(tasks_that_wait_for_each_other_are_refused)
     pair[1] = submit("w");
     wait_for_many(&began, 2);
     post_many(&go_on, 2);
-    close_it();
-    T_EQ_U64(atomic_load(&deadlocks), 1);
+    T_AFTER_U64(close_it(), atomic_load(&deadlocks), 1);
 }
 
 T_CASE_ON(wait_from_outside_times_out_and_ends, WORKER)
@@ -387,8 +385,7 @@ T_CASE(block_waits_for_room)
     for (int i = 0; i < 50; i++) { (void)submit("q"); } /* waits each time until it has ended */
     const cellar_err err = cellar_task_wait(p, submit("f"), 60000, NULL);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it has ended, or is forgotten */
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 50);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 50);
     open_with(1);
     config.on_full = CELLAR_POOL_BLOCK;
     config.queue_cap = 1;
@@ -603,8 +600,7 @@ T_CASE(results_are_there_when_the_wait_returns)
         T_EQ_I64(task_status(p, id, &st), CELLAR_OK); /* at no moment unknown */
         T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
     }
-    close_it();
-    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
+    T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
@@ -652,8 +648,7 @@ T_CASE(wait_lasts_until_the_result_is_stored)
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 2);
-    close_it();
-    T_EQ_I64(cellar_close(store), CELLAR_OK);
+    T_AFTER_I64(close_it(), cellar_close(store), CELLAR_OK);
 }
 
 /* ---- fork ---- */
@@ -696,8 +691,7 @@ T_CASE(forked_child_is_refused_by_the_pool)
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
     sem_post(&go_on);
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 2);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 2);
     T_EQ_U64(atomic_load(&freed), 2);
 }
 

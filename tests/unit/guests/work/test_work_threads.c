@@ -70,8 +70,7 @@ T_CASE(close_drops_runs_that_have_not_begun)
     T_EQ_I64(cellar_schedule_remove(p, "waits"), CELLAR_OK);
     T_EQ_U64(schedules().skipped_change, 1);
     sem_post(&go_on);
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 1);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
@@ -91,8 +90,7 @@ T_CASE(run_that_waits_moves_to_the_schedule_added_again)
     T_EQ_U64(schedules().skipped_change, 0);
     sem_post(&go_on);
     wait_for_many(&began, 2);
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 3);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 3);
     T_EQ_U64(atomic_load(&freed), 5);
 }
 
@@ -113,8 +111,7 @@ T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
     wait_for(&began);
     T_EQ_I64(cellar_schedule_remove(p, "held"), CELLAR_OK);
     sem_post(&go_on);
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 4);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 4);
     T_EQ_U64(atomic_load(&freed), 7);
 }
 
@@ -130,8 +127,7 @@ T_CASE(job_that_ends_its_thread_has_ended)
     cellar_pool_stats st = cellar_pool_stats_default();
     T_EQ_I64(cellar_pool_stats_get(p, "call", &st), CELLAR_OK);
     T_CHECK(st.thread_ends >= 20);
-    close_it();
-    T_EQ_U64(atomic_load(&freed), 2);
+    T_AFTER_U64(close_it(), atomic_load(&freed), 2);
 }
 
 /* ---- fork ---- */
@@ -169,8 +165,7 @@ T_CASE(forked_child_is_refused_by_schedules)
     T_EQ_I64(in_child(fork(), child_of), 0); /* while one job runs and one waits */
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
-    close_it();
-    T_EQ_U64(atomic_load(&runs), 2);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 2);
 }
 
 /* ---- changes under load ---- */
@@ -215,8 +210,7 @@ T_CASE(changes_from_many_threads_keep_every_count)
     join_threads(t, CHANGERS);
     T_EQ_U64(schedules().schedules, 0);
     const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
-    close_it();
-    T_EQ_U64(atomic_load(&freed), adds); /* each ctx once */
+    T_AFTER_U64(close_it(), atomic_load(&freed), adds); /* each ctx once */
 }
 
 /* After remove returns no run begins: the flag is lowered then, and a run that had begun before is
