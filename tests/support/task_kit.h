@@ -144,8 +144,10 @@ static inline cellar_verdict gives(const cellar_task *t, void *ctx)
     return *(const char *)t->payload == 'x' ? cellar_verdict_fail() : cellar_verdict_ok();
 }
 
+/* Make items of "g" with these payloads, and forget what was heard. */
 static inline void items_of(const char *payloads, cellar_task_item *items)
 {
+    memset(heard, 0, sizeof heard);
     for (size_t i = 0; payloads[i] != 0; i++) {
         items[i] = (cellar_task_item){ "g", &payloads[i], 1, NULL };
     }

@@ -40,6 +40,7 @@ enum { KEYS = 64 };
 static struct row { bool there; char text[32]; } row[KEYS];
 static char calls[4096];  /* "k1=v,-k2;" of each call */
 static unsigned call_count, write_count, fail_calls;
+static bool fifth_fails;  /* each fifth call */
 static const char *bad;   /* batches with this key fail; NULL: none */
 static char failures[256];
 static int32_t failed_err;
@@ -50,7 +51,7 @@ static size_t number_of(const char *key) { return (size_t)strtoul(key + 1, NULL,
 
 static cellar_err write_rows(const cellar_write *w, size_t count, void *ctx)
 {
-    bool fails = fail_calls > 0;
+    bool fails = fail_calls > 0 || (fifth_fails && call_count % 5 == 4);
     T_EQ_STR(ctx, "source");
     T_CHECK(count > 0);
     for (size_t i = 0; i < count; i++) {
@@ -219,6 +220,15 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
     return cellar_load_value(ld, "loaded", 6);
 }
 
+/* Get a key, or load it. Return the code; *loads counts loads. */
+static cellar_err load_key(const char *key, unsigned *loads)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_get_or_load(ns, key, strlen(key), NULL, load_text, loads, &r);
+    cellar_result_free(&r);
+    return err;
+}
+
 /* Loads, touches, negative entries, refused and conditional writes that did not happen, clears,
  * tags, patterns and evictions. */
 T_CASE_ON(nothing_else_is_written, WRITES)
@@ -227,8 +237,7 @@ T_CASE_ON(nothing_else_is_written, WRITES)
     cellar_result r = cellar_result_default();
     const cellar_bytes tag = { "t", 1 };
     uint64_t removed = 0;
-    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
     T_EQ_I64(cellar_touch(ns, "k1", 2, 5000), CELLAR_OK);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(ns, "k2", 2, NULL, 0, &o), CELLAR_OK);
@@ -358,16 +367,14 @@ T_CASE(delete_of_negative_entry_is_written)
 T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
 {
     unsigned loads = 0;
-    cellar_result r = cellar_result_default();
     set("k1", "a");
     T_AFTER_I64(flush(), cellar_delete(ns, "k1", 2), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_ABSENT);
+    T_EQ_I64(load_key("k1", &loads), CELLAR_ABSENT);
     T_EQ_U64(loads, 0);
     flush();
     T_CHECK(!row[1].there);
     pass(1000);
-    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
     T_EQ_U64(loads, 1);
     set("k1", "b"); /* a set after a delete that waits replaces it */
     T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
@@ -383,13 +390,11 @@ T_CASE(write_past_its_ttl_ends_what_a_load_stored)
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 10000 };
     begin_with(cfg);
     unsigned loads = 0;
-    cellar_result r = cellar_result_default();
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100 };
     T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
     now_ms += 200;
     T_EQ_STR(value_of("k1"), "");
-    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
     T_EQ_STR(value_of("k1"), "loaded");
     T_AFTER_STR(flush(), row[1].text, "a");
     T_EQ_STR(value_of("k1"), "");
@@ -883,24 +888,6 @@ T_CASE(random_writes_reach_the_source)
 /* ---- threads ---- */
 
 enum { THREADS = 4, ROUNDS = 3000 / T_COST };
-static _Atomic unsigned thread_calls;
-
-/* One call runs at a time: `row` needs no lock. */
-static cellar_err write_rows_of_threads(const cellar_write *w, size_t count, void *ctx)
-{
-    (void)ctx;
-    if (atomic_fetch_add(&thread_calls, 1) % 5 == 4) { return CELLAR_E_IO; }
-    for (size_t i = 0; i < count; i++) {
-        char key[8] = "";
-        memcpy(key, w[i].key, w[i].key_len);
-        struct row *r = &row[number_of(key)];
-        r->there = w[i].deleted == 0;
-        memcpy(r->text, r->there ? w[i].value : "", w[i].value_len);
-        r->text[w[i].value_len] = '\0';
-    }
-    return CELLAR_OK;
-}
-
 static void *write_keys(void *arg)
 {
     base_rng rng;
@@ -929,14 +916,17 @@ T_CASE(threads_leave_the_same_values_in_cache_and_source)
 {
     pthread_t thread[THREADS];
     memset(row, 0, sizeof row);
+    calls[0] = '\0';
+    call_count = fail_calls = 0;
+    bad = NULL;
+    fifth_fails = true; /* one call runs at a time: the source needs no lock */
     settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 1, .max_items = 3,
                                   .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 100 };
     cfg.retry_base_ms = cfg.retry_cap_ms = 1;
-    T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows_of_threads, NULL, NULL, &batcher),
-             CELLAR_OK);
+    T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows, NULL, "source", &batcher), CELLAR_OK);
     for (uintptr_t i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&thread[i], NULL, write_keys, (void *)i) == 0);
     }
@@ -948,12 +938,10 @@ T_CASE(threads_leave_the_same_values_in_cache_and_source)
         snprintf(text[k], sizeof text[k], "%s", value_of(key));
     }
     end();
-    unsigned held = 0;
     for (unsigned k = 0; k < 6; k++) {
-        held += text[k][0] != '\0';
         if (text[k][0] != '\0') { T_EQ_STR(row[k].text, text[k]); }
     }
-    printf("# %u calls, %u of 6 keys in memory\n", atomic_load(&thread_calls), held);
+    fifth_fails = false;
 }
 
 T_MAIN("work_behind")

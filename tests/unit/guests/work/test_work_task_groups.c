@@ -11,7 +11,6 @@
 static void open_gives(void)
 {
     clear();
-    memset(heard, 0, sizeof heard);
     open_it();
     name_it("g", gives, NULL);
 }
@@ -73,7 +72,6 @@ T_CASE_ON(chain_hands_results_on, POOL)
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
     T_AFTER_STR(tick(), heard, "a bA cB ");
-    memset(heard, 0, sizeof heard);
     items_of("axcd", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     T_AFTER_STR(tick(), heard, "a xA ");
@@ -90,7 +88,6 @@ T_CASE_ON(chain_hands_results_on, POOL)
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100 };
     items_of("abc", items);
     items[1].opts = &o;
-    memset(heard, 0, sizeof heard);
     T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     T_AFTER_I64(tick(), state_of(ids[1]), CELLAR_TASK_SCHEDULED);
     T_EQ_I64(cellar_task_cancel(p, ids[2]), CELLAR_OK);
@@ -103,7 +100,6 @@ T_CASE_ON(chain_hands_results_on, POOL)
     o.run_on = CELLAR_TASK_ALWAYS; /* each task has its own */
     items_of("xbcx", items);
     items[1].opts = &o;
-    memset(heard, 0, sizeof heard);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
     T_AFTER_STR(tick(), heard, "x b- cB xC ");
 }
@@ -132,7 +128,6 @@ T_CASE_ON(group_runs_then_after_all, POOL)
     items_of("abcz", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
     T_AFTER_STR(tick(), heard, "a b c zABC ");
-    memset(heard, 0, sizeof heard);
     items_of("axbz", items);
     T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
     T_AFTER_STR(tick(), heard, "a x b ");
