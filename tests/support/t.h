@@ -282,6 +282,16 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_AFTER_U64(step, got, want) ((void)(step), T_EQ_U64(got, want))
 #define T_AFTER_I64(step, got, want) ((void)(step), T_EQ_I64(got, want))
 #define T_AFTER_STR(step, got, want) ((void)(step), T_EQ_STR(got, want))
+/* Check up to five fields of a struct of counts: T_FIELDS(figures(), ok, 1, live, 0) */
+#define T_FIELDS(st, ...)                                                                 \
+    T_FIELDS_OF(__VA_ARGS__, T_FIELDS_5, ~, T_FIELDS_4, ~, T_FIELDS_3, ~, T_FIELDS_2, ~,  \
+                T_FIELDS_1, ~)(st, __VA_ARGS__)
+#define T_FIELDS_OF(f1, v1, f2, v2, f3, v3, f4, v4, f5, v5, macro, ...) macro
+#define T_FIELDS_1(st, field, want) T_EQ_U64((st).field, want)
+#define T_FIELDS_2(st, field, want, ...) (T_FIELDS_1(st, field, want), T_FIELDS_1(st, __VA_ARGS__))
+#define T_FIELDS_3(st, field, want, ...) (T_FIELDS_1(st, field, want), T_FIELDS_2(st, __VA_ARGS__))
+#define T_FIELDS_4(st, field, want, ...) (T_FIELDS_1(st, field, want), T_FIELDS_3(st, __VA_ARGS__))
+#define T_FIELDS_5(st, field, want, ...) (T_FIELDS_1(st, field, want), T_FIELDS_4(st, __VA_ARGS__))
 #define T_SKIP(why) atomic_store(&t_.skip_why, (why))
 
 /* Run a thread to its end, and return when the kernel knows of the end, too. After pthread_join

@@ -170,10 +170,7 @@ T_CASE_ON(batch_triggers, BATCHER)
     T_EQ_U64(figures().groups, 2);
     T_AFTER_U64(pass(100), seen_count, 8);
     const cellar_batcher_stats st = figures();
-    T_EQ_U64(st.by_items, 2);
-    T_EQ_U64(st.by_bytes, 2);
-    T_EQ_U64(st.by_linger, 4);
-    T_EQ_U64(st.calls, 8);
+    T_FIELDS(st, by_items, 2, by_bytes, 2, by_linger, 4, calls, 8);
     T_EQ_U64(st.items + st.item_bytes + st.groups, 0);
 }
 
@@ -207,8 +204,7 @@ T_CASE_ON(batch_by_grace_flush_and_groups, BATCHER)
     T_AFTER_U64(tick(), seen_count, 5);
     expect(3, "three:3", CELLAR_BATCH_BY_FLUSH);
     expect(4, "four:4", CELLAR_BATCH_BY_FLUSH);
-    T_EQ_U64(figures().by_groups, 1);
-    T_EQ_U64(figures().by_flush, 3);
+    T_FIELDS(figures(), by_groups, 1, by_flush, 3);
 }
 
 /* ---- verdicts ---- */
@@ -257,8 +253,7 @@ T_CASE_ON(seed_batch_split_single, OPEN)
         is(&e[i], i == 2 ? CELLAR_BATCH_FAILED : CELLAR_BATCH_OK, 2);
         T_EQ_I64(e[i].err, i == 2 ? CELLAR_E_DENIED : CELLAR_OK);
     }
-    T_EQ_U64(figures().splits, 1);
-    T_EQ_U64(figures().calls_failed, 2);
+    T_FIELDS(figures(), splits, 1, calls_failed, 2);
 }
 
 T_CASE_ON(batch_bisect, BATCHER)
@@ -318,8 +313,7 @@ T_CASE_ON(batch_retry_backs_off, BATCHER)
     (void)pass(50);
     for (int i = 0; i < 3; i++) { (void)pass(1500); }
     is(&e[0], CELLAR_BATCH_FAILED, 4);
-    T_EQ_U64(figures().failed, 1);
-    T_EQ_U64(figures().retries, 153);
+    T_FIELDS(figures(), failed, 1, retries, 153);
     T_EQ_I64(pass(0), INT64_MAX);
 }
 
@@ -444,9 +438,7 @@ T_CASE(drain_report_exact)
     add_noted("g", "y", "k", &e[3]);
     add_noted("h", "z", NULL, &e[4]);
     T_EQ_I64(cellar_batcher_drain(b, 5000, &r), CELLAR_OK);
-    T_EQ_U64(r.live, 4);
-    T_EQ_U64(r.ok, 2);
-    T_EQ_U64(r.failed, 1); /* the retry came without a delay */
+    T_FIELDS(r, live, 4, ok, 2, failed, 1); /* the retry came without a delay */
     T_EQ_U64(r.replaced, 1);
     T_EQ_U64(r.abandoned + r.still_running, 0);
     is(&e[1], CELLAR_BATCH_FAILED, 2);
@@ -460,8 +452,7 @@ T_CASE(drain_report_exact)
     (void)pass(50);
     add_noted("g", "x", "k", &e[1]);
     T_EQ_I64(cellar_batcher_drain(b, 0, &r), CELLAR_OK); /* no time: nothing is flushed */
-    T_EQ_U64(r.live, 2);
-    T_EQ_U64(r.abandoned, 2);
+    T_FIELDS(r, live, 2, abandoned, 2);
     is(&e[0], CELLAR_BATCH_ABANDONED, 1);
     is(&e[1], CELLAR_BATCH_ABANDONED, 0);
     T_EQ_U64(seen_count, 1);
@@ -567,8 +558,7 @@ T_CASE(batch_done_exactly_once)
         const cellar_batcher_stats st = figures();
         T_EQ_U64(st.added, next_item);
         T_EQ_I64(cellar_batcher_drain(b, round % 4 == 3 ? 0 : 60000, &r), CELLAR_OK);
-        T_EQ_U64(r.live, st.items);
-        T_EQ_U64(r.live, r.ok + r.failed + r.replaced + r.abandoned);
+        T_FIELDS(r, live, st.items, live, r.ok + r.failed + r.replaced + r.abandoned);
         for (size_t i = 0; i < next_item; i++) {
             T_EQ_U64(all[i].count, 1);
             T_CHECK(all[i].verdict != CELLAR_BATCH_REPLACED || has_key[i]);

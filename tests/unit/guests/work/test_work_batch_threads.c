@@ -154,8 +154,7 @@ T_CASE(add_waits_for_room)
     while (figures().blocked == 0) { }
     cellar_batch_report r = cellar_batch_report_default();
     T_EQ_I64(cellar_batcher_drain(b, 1, &r), CELLAR_E_BUSY);
-    T_EQ_U64(r.live, 1);
-    T_EQ_U64(r.still_running, 1);
+    T_FIELDS(r, live, 1, still_running, 1);
     T_REQUIRE(pthread_join(t, NULL) == 0);
     T_EQ_I64(err, CELLAR_E_CLOSED);
     sem_post(&go_on);
@@ -206,8 +205,7 @@ T_CASE(close_waits_for_a_running_flush)
     T_EQ_I64(add("h", NULL), CELLAR_OK);
     cellar_batch_report r = cellar_batch_report_default();
     T_EQ_I64(cellar_batcher_close(b, &r), CELLAR_E_BUSY);
-    T_EQ_U64(r.live, 3);
-    T_EQ_U64(r.live, r.abandoned + r.still_running);
+    T_FIELDS(r, live, 3, live, r.abandoned + r.still_running);
     sem_post(&go_on);
     cellar_err err;
     while ((err = cellar_batcher_close(b, &r)) == CELLAR_E_BUSY) { }
@@ -357,8 +355,7 @@ T_CASE(items_of_many_threads_end_once)
             sum += atomic_load(&added[i]);
         }
         const cellar_batcher_stats st = figures();
-        T_EQ_U64(st.added, sum);
-        T_EQ_U64(st.items, 0);
+        T_FIELDS(st, added, sum, items, 0);
         T_EQ_U64(atomic_load(&failed), st.failed);
         T_EQ_U64(atomic_load(&abandoned), st.abandoned);
         T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);

@@ -135,10 +135,7 @@ T_CASE(taken_tasks_show_their_real_state)
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND); /* ended */
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_RUNNING);
     T_EQ_I64(state_of(id[3]), CELLAR_TASK_QUEUED);
-    T_EQ_U64(figures().running, 1);
-    T_EQ_U64(figures().started, 3);
-    T_EQ_U64(figures().ok, 2);
-    T_EQ_U64(figures().live, 14);
+    T_FIELDS(figures(), running, 1, started, 3, ok, 2, live, 14);
     T_AFTER_STR(let_go(), ran, "abHdefghijklmnop");
 }
 
@@ -219,11 +216,7 @@ T_CASE(other_verdicts_end_a_burst)
     open_acting(1);
     start("aRcFefghXjklmnop");
     while (figures().live != 0) { sched_yield(); }
-    T_EQ_U64(figures().retried, 2);
-    T_EQ_U64(figures().failed, 1);
-    T_EQ_U64(figures().thread_ends, 1);
-    T_EQ_U64(figures().ok, TASKS - 1);
-    T_EQ_U64(figures().started, TASKS + 2);
+    T_FIELDS(figures(), retried, 2, failed, 1, thread_ends, 1, ok, TASKS - 1, started, TASKS + 2);
     finish();
 }
 
@@ -247,9 +240,7 @@ T_CASE(drain_abandons_what_a_burst_has_not_begun)
     cellar_drain_report r = cellar_drain_report_default();
     hold("abHdefghijklmnop");
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_E_BUSY);
-    T_EQ_U64(r.abandoned, TASKS - 3);
-    T_EQ_U64(r.still_running, 1);
-    T_EQ_U64(r.finished, 0);
+    T_FIELDS(r, abandoned, TASKS - 3, still_running, 1, finished, 0);
     sem_post(&go_on);
     T_AFTER_STR(close_it(), ran, "abH");
 }
@@ -278,8 +269,7 @@ T_CASE(task_follows_one_of_a_burst)
     T_EQ_I64(submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
     sem_post(&go_on);
     while (figures().live != 0) { sched_yield(); }
-    T_EQ_U64(figures().ok, TASKS + 2);
-    T_EQ_U64(figures().cancelled, 1);
+    T_FIELDS(figures(), ok, TASKS + 2, cancelled, 1);
     finish();
 }
 
@@ -315,8 +305,7 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     atomic_fetch_add(&now_ms, 999);
     T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
     T_EQ_I64(wait_ms, 1); /* the task that runs has 1 ms left */
-    T_EQ_U64(figures().started, 3);
-    T_EQ_U64(figures().ok, 2);
+    T_FIELDS(figures(), started, 3, ok, 2);
     atomic_fetch_add(&now_ms, 1);
     T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
     finish();
@@ -336,8 +325,7 @@ T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
         atomic_fetch_add(&now_ms, 5000);
         T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
     }
-    T_EQ_U64(figures().ok, 20 * TASKS);
-    T_EQ_U64(figures().timed_out, 0);
+    T_FIELDS(figures(), ok, 20 * TASKS, timed_out, 0);
     finish();
 }
 

@@ -34,8 +34,7 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     T_EQ_U64(figures().unregistered, 2);
     cellar_task_status st = status_of(a);
     T_EQ_STR(st.tag, "blue");
-    T_EQ_U64(st.priority, 7);
-    T_EQ_I64(st.submitted_wall_ms, wall_ms);
+    T_FIELDS(st, priority, 7, submitted_wall_ms, wall_ms);
     names();
     T_EQ_U64(figures().unregistered, 0);
     T_AFTER_U64(tick(), ran_count, 2);

@@ -86,10 +86,7 @@ static void calls(uint32_t rounds)
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &report), CELLAR_OK);
     T_EQ_U64(report.journaled + report.abandoned + report.still_running, 0);
     const cellar_pool_stats st = figures();
-    T_EQ_U64(st.journal_pending, 0);
-    T_EQ_U64(st.journal_errors, 0);
-    T_EQ_U64(st.ok, 4 * waited);
-    T_EQ_U64(st.failed, waited);
+    T_FIELDS(st, journal_pending, 0, journal_errors, 0, ok, 4 * waited, failed, waited);
     T_EQ_U64(st.cancelled, waited);
     T_EQ_U64(ran, 7 * waited);
     close_it();
@@ -143,8 +140,7 @@ T_CASE(close_leaves_what_waits_to_the_next_open)
     while (atomic_load(&ran) < 4) { usleep(200); } /* all workers have one */
     cellar_drain_report report = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, &report), CELLAR_OK);
-    T_EQ_U64(report.finished, 4);
-    T_EQ_U64(report.journaled, 96);
+    T_FIELDS(report, finished, 4, journaled, 96);
     T_EQ_U64(report.abandoned + report.still_running, 0);
     close_it();
     opened = 1;
@@ -183,8 +179,7 @@ T_CASE(a_task_that_ends_meanwhile_decides)
     start_threads(t, THREADS, attaches, (void *)(uintptr_t)rounds);
     join_threads(t, THREADS);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
-    T_EQ_U64(figures().ok, THREADS * rounds + attached);
-    T_EQ_U64(figures().live, 0);
+    T_FIELDS(figures(), ok, THREADS * rounds + attached, live, 0);
     close_it();
     open_t();
     T_EQ_U64(figures().restored, 0);

@@ -76,8 +76,7 @@ T_CASE_ON(messages_of_a_key_follow_one_another, MESSAGES)
     settle(t[1], cellar_verdict_ok());
     settle(t[0], cellar_verdict_retry_after(100));
     take_none("q"); /* "b" waits for the retry of "a" */
-    T_EQ_U64(of_group("q").parked, 0);
-    T_EQ_U64(of_group("q").live, 3);
+    T_FIELDS(of_group("q"), parked, 0, live, 3);
     (void)pass(100);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(cellar_task_take(p, "q", 1000, 0, t, 8, &n), CELLAR_OK);

@@ -265,8 +265,7 @@ T_CASE_ON(message_dies_once_also_after_a_crash, MESSAGES)
     T_EQ_U64(t->attempt, 1);
     T_EQ_STR(message_of(t).died_in, "q");
     end_with(t, cellar_verdict_retry());
-    T_EQ_U64(figures().live, 0);
-    T_EQ_U64(figures().dead, 1);
+    T_FIELDS(figures(), live, 0, dead, 1);
 }
 
 T_CASE_ON(expiry_of_a_message_goes_on_while_the_process_is_down, MESSAGES)

@@ -97,8 +97,7 @@ T_CASE_ON(publish_reaches_all_groups_or_none, MESSAGES)
     group("q", "oldest", NULL);
     send_all("q", "ab");
     T_EQ_U64(of_group("wide").live, 2);
-    T_EQ_U64(of_group("drops").live, 1);
-    T_EQ_U64(of_group("drops").rejected_full, 0);
+    T_FIELDS(of_group("drops"), live, 1, rejected_full, 0);
     T_EQ_U64(of_group("oldest").dropped, 1);
     take_and_end("oldest", "b");
     group_opts.on_full = CELLAR_BUS_FULL_ERROR;
@@ -289,8 +288,7 @@ T_CASE_ON(group_in_hand_is_not_removed, MESSAGES)
     T_EQ_I64(send("q", "b"), CELLAR_OK);
     settle(t, cellar_verdict_ok());
     T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
-    T_EQ_U64(figures().cancelled, 1);
-    T_EQ_U64(figures().live, 0);
+    T_FIELDS(figures(), cancelled, 1, live, 0);
 }
 
 /* ---- dead letters ---- */
@@ -309,8 +307,7 @@ T_CASE_ON(message_with_an_error_text_dies_once, MESSAGES)
     group("q", NULL, says_why);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     T_AFTER_STR(tick(), ran, "aa");
-    T_EQ_U64(of_group("q").dead, 1);
-    T_EQ_U64(of_group("q").failed, 2);
+    T_FIELDS(of_group("q"), dead, 1, failed, 2);
 }
 
 T_CASE_ON(message_with_lost_holds_dies_once, MESSAGES)
@@ -327,8 +324,7 @@ T_CASE_ON(message_with_lost_holds_dies_once, MESSAGES)
         T_CHECK((m.died_in != NULL) == (i >= 2));
         T_AFTER_I64(pass(30000), cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
     }
-    T_EQ_U64(of_group("q").dead, 1);
-    T_EQ_U64(of_group("q").live, 0);
+    T_FIELDS(of_group("q"), dead, 1, live, 0);
 }
 
 T_CASE_ON(message_is_described_after_its_row_has_gone, MESSAGES)

@@ -10,6 +10,7 @@
 #include "cellar_observe.h"
 #include "tests/support/rules.h" /* before refresh_kit.h: its `c` shadows parameters */
 #include "cellar_object.h"
+#include "tests/support/refusals.h"
 #include "tests/support/refresh_kit.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
@@ -130,8 +131,7 @@ T_CASE(seed_refresh_every_row_runs)
         const cellar_refresh_info info = row_of(s4[i].pattern);
         T_EQ_U64((info.flags & CELLAR_REFRESH_UNCOVERED) != 0, i == 1 || i == 2);
         T_EQ_U64((info.flags & CELLAR_REFRESH_POLICY) != 0, 1);
-        T_EQ_I64(info.interval_ms, s4[i].interval_ms);
-        T_EQ_I64(info.ttl_ms, s4[i].ttl_ms);
+        T_FIELDS(info, interval_ms, s4[i].interval_ms, ttl_ms, s4[i].ttl_ms);
         T_EQ_STR(info.loader, s4[i].loader);
         T_EQ_I64(info.priority, i < 2 ? CELLAR_REFRESH_LOW : i == 5 ? CELLAR_REFRESH_HIGH
                                                                     : CELLAR_REFRESH_MID);
@@ -197,8 +197,7 @@ T_CASE(seed_refresh_empty_is_a_value)
                      round == 0 ? CELLAR_OK : CELLAR_ABSENT);
         }
         T_EQ_U64(up.calls, 1);
-        T_EQ_U64(figures().ok, 1);
-        T_EQ_U64(figures().success_ppm, 1000000);
+        T_FIELDS(figures(), ok, 1, success_ppm, 1000000);
         close_all();
     }
 }
@@ -240,15 +239,13 @@ T_CASE_ON(keys_of_a_pattern_come_from_its_lister, ROWS)
     T_EQ_I64(add_pattern(r, c, "k:*", "many", HOUR, &o), CELLAR_OK);
     T_AFTER_STR(pass(HOUR, HOUR, NULL), listed.pattern, "k:*");
     T_EQ_U64(up.calls, 2);
-    T_EQ_U64(row_of("k:*").keys, 2);
-    T_EQ_U64(row_of("k:*").flags, CELLAR_REFRESH_PATTERN);
+    T_FIELDS(row_of("k:*"), keys, 2, flags, CELLAR_REFRESH_PATTERN);
     listed.keys[1] = "k:3"; /* keys come and go */
     T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 4);
     T_CHECK(read_key("k:3")[0] != '\0');
     listed.fails = true; /* the keys of the last list are refreshed */
     T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 6);
-    T_EQ_U64(figures().lists_failed, 1);
-    T_EQ_U64(figures().keys, 2 + 0);
+    T_FIELDS(figures(), lists_failed, 1, keys, 2 + 0);
     listed.fails = false;
     listed.count = 0;
     T_AFTER_U64(pass(HOUR, HOUR, NULL), up.calls, 6);
@@ -278,8 +275,7 @@ T_CASE_ON(list_over_its_limit_is_counted, ROWS)
     T_EQ_I64(cellar_refresh_loader(r, c, "flood", load, "upstream", &o), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
     while (figures().lists_failed == 0) { turn(tick()); }
-    T_EQ_U64(figures().rejected_limit, 1);
-    T_EQ_U64(figures().keys, 0);
+    T_FIELDS(figures(), rejected_limit, 1, keys, 0);
     T_EQ_U64(up.calls, 0);
     const uint64_t failed = figures().lists_failed;
     pass(2 * SECOND, SECOND, NULL); /* without keys the lister is tried again */
@@ -623,8 +619,7 @@ T_CASE_ON(loader_that_ends_its_thread_has_failed, ROWS)
     turn(MINUTE);
     T_REQUIRE(pthread_create(&t, NULL, tick_in_thread, NULL) == 0);
     pthread_join(t, NULL);
-    T_EQ_U64(figures().thread_ends, 1);
-    T_EQ_U64(figures().failed, 1);
+    T_FIELDS(figures(), thread_ends, 1, failed, 1);
     up.during = NULL;
     T_AFTER_U64(pass(2 * SECOND, SECOND, NULL), figures().ok, 1);
 }
@@ -676,69 +671,55 @@ T_ALONE(every_missing_memory_is_a_code)
     }
 }
 
+static cellar_err add_row(const char *key, size_t len, const char *loader, int64_t interval_ms,
+                          cellar_refresh_opts o)
+{
+    o.struct_size = sizeof o;
+    return cellar_refresh_add(r, c, key, len, loader, interval_ms, &o);
+}
+
 T_CASE_ON(bad_arguments_are_refused, ROWS)
 {
     static char longer[CELLAR_KEY_MAX + 2];
     static char name[CELLAR_NAME_MAX + 2];
+    const cellar_refresh_opts none = opts(0);
     memset(longer, 'k', sizeof longer - 1);
     memset(name, 'n', sizeof name - 1);
-    cellar_refresh_opts o = opts(0);
-#define ADD(key, len, loader, ms) cellar_refresh_add(r, c, key, len, loader, ms, &o)
-    T_EQ_I64(cellar_refresh_add(NULL, c, "k", 1, "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_add(r, NULL, "k", 1, "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(ADD(NULL, 1, "up", MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 0, "up", MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD(longer, sizeof longer - 1, "up", MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, NULL, MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, "", MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, name, MINUTE), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, "up", 0), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, "up", -1), CELLAR_E_INVAL);
-    T_EQ_I64(ADD("k", 1, "up", 366 * DAY + 1), CELLAR_E_INVAL);
-#define BROKEN(code, change) \
-    do { \
-        o = opts(HOUR); \
-        change; \
-        T_EQ_I64(ADD("k", 1, "up", MINUTE), code); \
-    } while (0)
-    BROKEN(CELLAR_E_INVAL, o.ttl_ms = -1);
-    BROKEN(CELLAR_E_INVAL, o.negative_ttl_ms = -1);
-    BROKEN(CELLAR_E_INVAL, o.stale_ms = -1);
-    BROKEN(CELLAR_E_INVAL, o.stale_ms = INT64_C(1) << 32);
-    BROKEN(CELLAR_E_INVAL, o.priority = (cellar_refresh_priority)4);
-    BROKEN(CELLAR_E_INVAL, o.stop_idle = 1000001);
-    BROKEN(CELLAR_E_INVAL, (o.at = "00:00@UTC", o.ttl_ms = 0));
-    BROKEN(CELLAR_E_INVAL, o.at = "");
-    BROKEN(CELLAR_E_INVAL, o.at = "24:00@UTC");
-    BROKEN(CELLAR_E_INVAL, o.at = "12:60@UTC");
-    BROKEN(CELLAR_E_INVAL, o.at = "1x:00@UTC");
-    BROKEN(CELLAR_E_INVAL, o.at = "00:00");
-    BROKEN(CELLAR_E_INVAL, o.at = longer);
-    BROKEN(CELLAR_E_NOT_FOUND, o.at = "00:00@No/Where");
-#undef BROKEN
-#undef ADD
-    T_EQ_I64(add_pattern(r, c, NULL, "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(add_pattern(r, c, "", "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(add_pattern(r, c, longer, "up", MINUTE, NULL), CELLAR_E_INVAL);
-    o = opts(0);
-    o.pattern = 1;
-    T_EQ_I64(cellar_refresh_add(r, c, "a\0b", 3, "up", MINUTE, &o), CELLAR_E_INVAL);
-    o.pattern = 2;
-    T_EQ_I64(cellar_refresh_add(r, c, "a", 1, "up", MINUTE, &o), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_add_policies(NULL, c, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_add_policies(r, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(NULL, c, "x", load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, c, "", load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, c, name, load, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_loader(r, c, "x", NULL, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_remove(NULL, c, "k", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_remove(r, NULL, "k", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_remove(r, c, NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_refresh_list(NULL, find_row, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_list(r, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_stats_get(NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_stats_get(r, NULL), CELLAR_E_INVAL);
+#define ROW(...) add_row("k", 1, "up", MINUTE, (cellar_refresh_opts){ __VA_ARGS__ })
+#define PATTERN(of, len) \
+    INVAL(add_row(of, len, "up", MINUTE, (cellar_refresh_opts){ .pattern = 1 }))
+    REFUSALS("rows", INVAL(cellar_refresh_add(NULL, c, "k", 1, "up", MINUTE, NULL)),
+             INVAL(cellar_refresh_add(r, NULL, "k", 1, "up", MINUTE, NULL)),
+             INVAL(add_row(NULL, 1, "up", MINUTE, none)),
+             INVAL(add_row("k", 0, "up", MINUTE, none)),
+             INVAL(add_row(longer, sizeof longer - 1, "up", MINUTE, none)),
+             INVAL(add_row("k", 1, NULL, MINUTE, none)), INVAL(add_row("k", 1, "", MINUTE, none)),
+             INVAL(add_row("k", 1, name, MINUTE, none)), INVAL(add_row("k", 1, "up", 0, none)),
+             INVAL(add_row("k", 1, "up", -1, none)),
+             INVAL(add_row("k", 1, "up", 366 * DAY + 1, none)), PATTERN(NULL, 1), PATTERN("", 0),
+             PATTERN(longer, sizeof longer - 1), PATTERN("a\0b", 3));
+    REFUSALS("options", INVAL(ROW(.ttl_ms = -1)), INVAL(ROW(.negative_ttl_ms = -1)),
+             INVAL(ROW(.stale_ms = -1)), INVAL(ROW(.stale_ms = INT64_C(1) << 32)),
+             INVAL(ROW(.priority = (cellar_refresh_priority)4)), INVAL(ROW(.stop_idle = 1000001)),
+             INVAL(ROW(.pattern = 2)), INVAL(ROW(.at = "00:00@UTC")),
+             INVAL(ROW(.ttl_ms = HOUR, .at = "")), INVAL(ROW(.ttl_ms = HOUR, .at = "24:00@UTC")),
+             INVAL(ROW(.ttl_ms = HOUR, .at = "12:60@UTC")),
+             INVAL(ROW(.ttl_ms = HOUR, .at = "1x:00@UTC")),
+             INVAL(ROW(.ttl_ms = HOUR, .at = "00:00")), INVAL(ROW(.ttl_ms = HOUR, .at = longer)),
+             { CELLAR_E_NOT_FOUND, ROW(.ttl_ms = HOUR, .at = "00:00@No/Where") });
+    REFUSALS("calls", INVAL(cellar_refresh_add_policies(NULL, c, NULL)),
+             INVAL(cellar_refresh_add_policies(r, NULL, NULL)),
+             INVAL(cellar_refresh_loader(NULL, c, "x", load, NULL, NULL)),
+             INVAL(cellar_refresh_loader(r, c, "", load, NULL, NULL)),
+             INVAL(cellar_refresh_loader(r, c, name, load, NULL, NULL)),
+             INVAL(cellar_refresh_loader(r, c, "x", NULL, NULL, NULL)),
+             INVAL(cellar_refresh_remove(NULL, c, "k", 1)),
+             INVAL(cellar_refresh_remove(r, NULL, "k", 1)),
+             INVAL(cellar_refresh_remove(r, c, NULL, 1)),
+             { CELLAR_E_NOT_FOUND, cellar_refresh_remove(r, c, "k", 1) },
+             INVAL(cellar_refresh_list(NULL, find_row, NULL)),
+             INVAL(cellar_refresh_list(r, NULL, NULL)),
+             INVAL(cellar_refresh_stats_get(NULL, NULL)), INVAL(cellar_refresh_stats_get(r, NULL)));
     T_EQ_U64(figures().rows, 0);
 }
 

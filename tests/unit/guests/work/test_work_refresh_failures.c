@@ -38,8 +38,7 @@ T_CASE_ON(refresh_delete_wins, ROWS)
     T_AFTER_STR(pass(HOUR, HOUR, NULL), read_key("k"), "");
     up.during = set_it;
     T_AFTER_STR(pass(HOUR, HOUR, NULL), read_key("k"), "newer");
-    T_EQ_U64(figures().not_stored, 2);
-    T_EQ_U64(figures().ok, 4);
+    T_FIELDS(figures(), not_stored, 2, ok, 4);
 }
 
 T_CASE_ON(failure_keeps_the_old_value_and_backs_off, ROWS)

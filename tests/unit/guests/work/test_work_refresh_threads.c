@@ -192,8 +192,7 @@ T_CASE_ON(calls_from_many_threads_keep_every_count, ROWS)
     rows = 0;
     T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK);
     const cellar_refresh_stats st = figures();
-    T_EQ_U64(st.rows, rows);
-    T_EQ_U64(st.uncovered, 0);
+    T_FIELDS(st, rows, rows, uncovered, 0);
     T_CHECK(st.ok <= atomic_load(&calls));
 }
 
@@ -264,8 +263,7 @@ T_CASE(sick_disk_leaves_refreshes_in_memory)
         while (cellar_tick(r, 1000, NULL) == CELLAR_PENDING) { }
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
     }
-    T_EQ_U64(figures().ok, 10);
-    T_EQ_U64(figures().failed, 0);
+    T_FIELDS(figures(), ok, 10, failed, 0);
     (void)base_fault_io_arm(NULL, 0, 0, false);
     close_all();
     store_end();

@@ -11,6 +11,7 @@
 #include "cellar_observe.h"
 #include "cellar_schedule.h"
 #include "tests/support/logged.h"
+#include "tests/support/refusals.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/schedule_kit.h"
 #include "tests/support/struct_sizes.h"
@@ -852,8 +853,7 @@ T_CASE(list_shows_each_schedule_in_order)
     T_EQ_I64(schedule_cron(p, "c", "30 * * * *", NULL, note, NULL, NULL), CELLAR_OK);
     pass_through(HOUR);
     T_AFTER_I64(pass(3 * HOUR), cellar_schedule_list(p, list_one, &info), CELLAR_OK);
-    T_EQ_U64(info.runs, 2);
-    T_EQ_U64(info.missed, 2);
+    T_FIELDS(info, runs, 2, missed, 2);
     T_EQ_I64(info.last_wall_ms, utc_ms(2024, 1, 1, 3, 30));
     T_EQ_I64(info.next_wall_ms, utc_ms(2024, 1, 1, 4, 30));
     T_EQ_U64(info.kind, CELLAR_SCHEDULE_CRON);
@@ -888,73 +888,60 @@ T_CASE_ON(refused_cron_names_the_range_of_the_field, POOL)
     }
 }
 
-T_CASE(bad_arguments_are_refused)
+static cellar_err every(int64_t interval_ms, cellar_schedule_spec o)
 {
-    char long_name[CELLAR_NAME_MAX + 2];
+    o.struct_size = sizeof o;
+    return schedule_every(p, "n", interval_ms, note, NULL, &o);
+}
+
+static cellar_err add_spec(cellar_schedule_spec o)
+{
+    o.struct_size = sizeof o;
+    o.interval_ms = 1000;
+    return cellar_schedule_add(p, "n", &o);
+}
+
+T_CASE_ON(bad_arguments_are_refused, POOL)
+{
+    static const size_t large = (size_t)1 << 30;
+    const cellar_schedule_spec other = { .struct_size = sizeof other, .cron = "* * * * *" };
+    const cellar_schedule_spec none = cellar_schedule_spec_default();
+    cellar_error_info e = cellar_error_info_default();
+    char name[CELLAR_NAME_MAX + 2] = "";
     int64_t out;
     size_t n;
-    memset(long_name, 'x', sizeof long_name - 1);
-    long_name[sizeof long_name - 1] = '\0';
-    open_at(START);
-    T_EQ_I64(schedule_every(NULL, "n", 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, NULL, 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, "", 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, long_name, 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, long_name + 1, 1000, note, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(schedule_every(p, "n", 0, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, "n", -5, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_every(p, "n", 1000, NULL, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_cron(p, "n", NULL, NULL, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_cron(p, "n", "* * * *", NULL, note, NULL, NULL), CELLAR_E_INVAL);
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_schedule_add: cron is wrong at character 8: five or six fields, or "
-                     "@daily and the like");
-    T_EQ_I64(schedule_cron(p, "n", "0 0 30 2 *", NULL, note, NULL, NULL), CELLAR_E_NEVER);
-    T_EQ_I64(schedule_cron(p, "n", "* * * * *", "No/Where", note, NULL, NULL),
-             CELLAR_E_NOT_FOUND);
+    memset(name, 'x', sizeof name - 1);
+    REFUSALS("schedules", INVAL(schedule_every(NULL, "n", 1000, note, NULL, NULL)),
+             INVAL(schedule_every(p, NULL, 1000, note, NULL, NULL)),
+             INVAL(schedule_every(p, "", 1000, note, NULL, NULL)),
+             INVAL(schedule_every(p, name, 1000, note, NULL, NULL)),
+             { CELLAR_OK, schedule_every(p, name + 1, 1000, note, NULL, NULL) },
+             INVAL(every(0, none)), INVAL(every(-5, none)), INVAL(every(INT64_MAX, none)),
+             INVAL(schedule_every(p, "n", 1000, NULL, NULL, NULL)),
+             INVAL(schedule_cron(p, "n", NULL, NULL, note, NULL, NULL)),
+             { CELLAR_E_NEVER, schedule_cron(p, "n", "0 0 30 2 *", NULL, note, NULL, NULL) },
+             { CELLAR_E_NOT_FOUND,
+               schedule_cron(p, "n", "* * * * *", "No/Where", note, NULL, NULL) },
+             { CELLAR_E_NOT_FOUND, cellar_schedule_next(p, "n", &out, 1, &n) },
+             INVAL(cellar_schedule_next(p, "n", &out, 1, NULL)),
+             INVAL(cellar_schedule_list(p, NULL, NULL)), INVAL(cellar_tick(NULL, 0, NULL)),
+             INVAL(cellar_schedule_add(p, "n", NULL)),
+             INVAL(schedule_add(p, "n", note, NULL, &none)), /* no time; two times */
+             INVAL(every(1000, other)), INVAL(schedule_at(p, "n", 1, note, NULL, &other)),
+             { CELLAR_E_NOT_FOUND, add_spec((cellar_schedule_spec){ .task = "none" }) },
+             INVAL(add_spec((cellar_schedule_spec){ .task = "call", .payload_len = 1 })),
+             { CELLAR_E_TOOBIG, add_spec((cellar_schedule_spec){ .task = "call", .payload = "x",
+                                                                 .payload_len = large }) });
+#define EVERY(...) INVAL(every(1000, (cellar_schedule_spec){ __VA_ARGS__ }))
+    REFUSALS("options", EVERY(.misfire_grace_ms = -1), EVERY(.jitter_ms = -1),
+             EVERY(.coalesce = (cellar_coalesce)3), EVERY(.overlap = (cellar_overlap)2),
+             EVERY(.phase = (cellar_phase)3), EVERY(.conflict = (cellar_schedule_conflict)3),
+             EVERY(.max_running = 65), EVERY(.paused = 2));
     T_EQ_I64(schedule_at(p, "n", -1, note, NULL, NULL), CELLAR_E_RANGE);
     T_EQ_I64(schedule_at(p, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_RANGE);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_STR(e.text, "cellar_schedule_add: at_wall_ms is negative or too late");
-    T_EQ_I64(cellar_schedule_next(p, "n", &out, 1, &n), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_schedule_next(p, "n", &out, 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_list(p, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
-    cellar_schedule_spec o = cellar_schedule_spec_default();
-    T_EQ_I64(cellar_schedule_add(p, "n", NULL), CELLAR_E_INVAL);
-    T_EQ_I64(schedule_add(p, "n", note, NULL, &o), CELLAR_E_INVAL); /* no time */
-    o.task = "none";
-    o.interval_ms = 1000;
-    T_EQ_I64(cellar_schedule_add(p, "n", &o), CELLAR_E_NOT_FOUND);
-    o.task = "call";
-    o.payload_len = 1;
-    T_EQ_I64(cellar_schedule_add(p, "n", &o), CELLAR_E_INVAL); /* no payload */
-    o.payload = "x";
-    o.payload_len = (size_t)1 << 30;
-    T_EQ_I64(cellar_schedule_add(p, "n", &o), CELLAR_E_TOOBIG);
-    o = cellar_schedule_spec_default();
-    o.cron = "* * * * *";
-    T_EQ_I64(schedule_every(p, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); /* two times */
-    T_EQ_I64(schedule_at(p, "n", 1, note, NULL, &o), CELLAR_E_INVAL);
-#define BROKEN(change) \
-    do { \
-        o = cellar_schedule_spec_default(); \
-        change; \
-        T_EQ_I64(schedule_every(p, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); \
-    } while (0)
-    BROKEN(o.misfire_grace_ms = -1);
-    BROKEN(o.jitter_ms = -1);
-    BROKEN(o.coalesce = (cellar_coalesce)3);
-    BROKEN(o.overlap = (cellar_overlap)2);
-    BROKEN(o.phase = (cellar_phase)3);
-    BROKEN(o.conflict = (cellar_schedule_conflict)3);
-    BROKEN(o.max_running = 65);
-    BROKEN(o.paused = 2);
-#undef BROKEN
     T_EQ_U64(schedules().schedules, 1);
-    end_it();
 }
 
 T_CASE(every_missing_memory_is_a_code)

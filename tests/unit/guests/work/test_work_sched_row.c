@@ -100,8 +100,7 @@ T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
     T_EQ_U64(info_of_row().running, 1);
     T_AFTER_U64(pass(SECOND), attempts, 2);
     T_AFTER_U64(pass(2 * SECOND), attempts, 3);
-    T_EQ_U64(info_of_row().failed, 1);
-    T_EQ_U64(info_of_row().running, 0);
+    T_FIELDS(info_of_row(), failed, 1, running, 0);
     T_EQ_STR(info_of_row().error, "mailbox full");
     T_AFTER_U64(pass(7 * SECOND), attempts, 4);
     T_AFTER_U64(pass(SECOND), attempts, 5);
@@ -111,8 +110,7 @@ T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
     says = cellar_verdict_ok();
     T_AFTER_U64(pass(7 * SECOND), attempts, 7);
     T_EQ_U64(info_of_row().runs, 3);
-    T_EQ_U64(schedules().failed, 2);
-    T_EQ_U64(schedules().skipped_overlap, 0);
+    T_FIELDS(schedules(), failed, 2, skipped_overlap, 0);
     close_it();
 }
 
@@ -125,8 +123,7 @@ T_CASE(snooze_of_a_run_costs_no_attempt)
     T_EQ_U64(attempts, 9);
     T_EQ_U64(schedules().started, 1);
     T_AFTER_U64(pass(SECOND), attempts, 10); /* another second would be the next firing */
-    T_EQ_U64(schedules().ended, 1);
-    T_EQ_U64(schedules().failed, 0);
+    T_FIELDS(schedules(), ended, 1, failed, 0);
     cellar_pool_stats st = cellar_pool_stats_default();
     T_EQ_I64(cellar_pool_stats_get(p, "say", &st), CELLAR_OK);
     T_EQ_U64(st.snoozed, 0);
@@ -364,8 +361,7 @@ T_CASE_ON(instant_added_again_while_its_run_waits_runs_once, INSTANT)
         (void)tick();
     }
     T_EQ_U64(schedules().waiting, 1);
-    T_EQ_U64(info_of_row().running, 1);
-    T_EQ_I64(info_of_row().next_wall_ms, INT64_MAX);
+    T_FIELDS(info_of_row(), running, 1, next_wall_ms, INT64_MAX);
     add_change(0, START + 1); /* another instant */
     T_AFTER_U64(pass(1), schedules().waiting, 1);
     T_EQ_U64(schedules().skipped_change, 1);
@@ -386,8 +382,7 @@ T_CASE_ON(instant_ends_with_its_last_attempt, INSTANT)
 T_CASE_ON(instant_that_fired_is_removed_before_its_run_begins, INSTANT)
 {
     T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK);
-    T_EQ_U64(schedules().skipped_change, 1);
-    T_EQ_U64(schedules().schedules, 0);
+    T_FIELDS(schedules(), skipped_change, 1, schedules, 0);
     T_AFTER_U64(resume_queue(), attempts, 0);
 }
 
@@ -395,8 +390,7 @@ T_CASE_ON(instant_that_fired_waits_for_the_end_of_a_pause, INSTANT)
 {
     T_EQ_I64(cellar_schedule_pause(p, "row", true), CELLAR_OK);
     T_AFTER_U64(resume_queue(), attempts, 0);
-    T_EQ_U64(schedules().schedules, 1);
-    T_EQ_U64(schedules().skipped_change, 0);
+    T_FIELDS(schedules(), schedules, 1, skipped_change, 0);
     T_EQ_I64(cellar_schedule_pause(p, "row", false), CELLAR_OK);
     T_AFTER_U64(tick(), attempts, 1);
 }
@@ -473,8 +467,7 @@ T_CASE_ON(schedule_replaced_by_one_of_fewer_runs_drops_those_that_wait, REJECTS)
     T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
     for (int i = 0; i < 3; i++) { T_EQ_I64(cellar_schedule_trigger(p, "row"), CELLAR_OK); }
     T_AFTER_U64(tick(), attempts, 1);
-    T_EQ_U64(schedules().skipped_change, 2);
-    T_EQ_U64(schedules().skipped_overlap, 1); /* the firing of now */
+    T_FIELDS(schedules(), skipped_change, 2, skipped_overlap, 1); /* the firing of now */
 }
 
 static bool add_again(const cellar_schedule_info *info, void *ctx)
@@ -516,8 +509,7 @@ T_CASE_ON(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next, REJECTS
     T_EQ_I64(schedule_every(p, "row", 1000, hangs, NULL, &spec), CELLAR_OK);
     T_AFTER_U64(tick(), calls, 3); /* 2 s and 3 s, next to the function that hangs */
     T_EQ_I64(last_due_ms, START + 3000);
-    T_EQ_U64(schedules().failed, 1);
-    T_EQ_U64(schedules().skipped_overlap, 1);
+    T_FIELDS(schedules(), failed, 1, skipped_overlap, 1);
     T_EQ_STR(info_of_row().error, "timed out");
 }
 

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "cellar_observe.h"
 #include "tests/support/logged.h"
+#include "tests/support/refusals.h"
 #include "tests/support/struct_sizes.h"
 #include "tests/support/task_kit.h"
 #include "tests/support/task_calls.h"
@@ -22,9 +23,7 @@ T_CASE_ON(ok_runs_once, TASKS)
     T_EQ_I64(tick(), INT64_MAX);
     T_EQ_STR(ran, "a");
     T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* no namespace of results */
-    T_EQ_U64(figures().ok, 1);
-    T_EQ_U64(figures().started, 1);
-    T_EQ_U64(figures().live, 0);
+    T_FIELDS(figures(), ok, 1, started, 1, live, 0);
 }
 
 T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
@@ -43,8 +42,7 @@ T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
         T_AFTER_U64(pass(1), ran_count, i + 2);
     }
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
-    T_EQ_U64(figures().retried, 5);
-    T_EQ_U64(figures().dead, 1);
+    T_FIELDS(figures(), retried, 5, dead, 1);
 }
 
 T_CASE(jitter_stays_in_its_range)
@@ -277,9 +275,7 @@ T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
     T_EQ_STR(freed, "cad");
     T_AFTER_STR(pass(100), ran, "e");
     T_EQ_STR(freed, "cade");
-    T_EQ_U64(figures().submitted, 2);
-    T_EQ_U64(figures().debounced, 1);
-    T_EQ_U64(figures().cancelled, 1);
+    T_FIELDS(figures(), submitted, 2, debounced, 1, cancelled, 1);
     /* A key that does not count in a state is given to the next task. */
     o = keyed("k");
     o.unique_states = 1u << CELLAR_TASK_SCHEDULED;
@@ -322,9 +318,7 @@ static cellar_verdict looks(const cellar_task *t, void *ctx)
     T_EQ_I64(t->late_ms, 5);
     T_EQ_I64(cellar_task_progress(t, 3, 10, "merging"), CELLAR_OK);
     st = status_of(t->id);
-    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
-    T_EQ_U64(st.progress_current, 3);
-    T_EQ_U64(st.progress_total, 10);
+    T_FIELDS(st, state, CELLAR_TASK_RUNNING, progress_current, 3, progress_total, 10);
     T_EQ_STR(st.message, "merging");
     T_CHECK(!cellar_task_cancelled(t));
     T_EQ_I64(cellar_task_cancel(p, t->id), CELLAR_PENDING);
@@ -481,8 +475,7 @@ T_CASE_ON(dead_letters_are_listed_requeued_and_bounded, POOL)
         id[i] = submit(payload, NULL);
         (void)pass(10);
     }
-    T_EQ_U64(figures().dead, 3);
-    T_EQ_U64(figures().dead_dropped, 2);
+    T_FIELDS(figures(), dead, 3, dead_dropped, 2);
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_FAILED);
     T_EQ_I64(cellar_task_cancel(p, id[2]), CELLAR_E_BUSY);
@@ -511,6 +504,12 @@ T_CASE_ON(dead_letter_is_logged_without_its_payload, POOL)
 
 /* ---- limits ---- */
 
+static cellar_err try_submit(cellar_submit_opts o)
+{
+    o.struct_size = sizeof o;
+    return cellar_task_submit(p, "t", NULL, 0, &o, NULL);
+}
+
 T_CASE(task_limits)
 {
     cellar_task_id id;
@@ -528,45 +527,28 @@ T_CASE(task_limits)
     (void)tick();
     (void)submit("123456789", NULL);
     T_EQ_I64(cellar_task_submit(p, "t", "12", 2, NULL, &id), CELLAR_E_BUSY);
-    T_EQ_U64(figures().rejected_full, 2);
-    T_EQ_U64(figures().payload_bytes, 9);
+    T_FIELDS(figures(), rejected_full, 2, payload_bytes, 9);
     T_EQ_I64(cellar_task_submit(p, "t", text, 11, NULL, &id), CELLAR_E_TOOBIG);
     (void)tick();
     name_it("u", note, NULL);
     T_EQ_I64(cellar_task_register(p, "v", note, NULL, NULL), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_task_register(p, "u", note, NULL, NULL), CELLAR_EXISTS);
     T_EQ_U64(figures().rejected_limit, 1);
-    T_EQ_I64(cellar_task_register(p, "", note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_register(p, text, note, NULL, NULL), CELLAR_E_INVAL);
-    cellar_submit_opts o = { .struct_size = sizeof o, .tag = text };
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    o.tag = NULL;
-    o.unique_key = text;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    text[255] = 0;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_OK);
-    o = cellar_submit_opts_default();
-    o.delay_ms = -1;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    o.delay_ms = CELLAR_POOL_DELAY_MAX_MS + 1;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    o.delay_ms = INT64_MAX;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    o.delay_ms = 0;
-    o.eta_wall_ms = -1;
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
-    o.eta_wall_ms = INT64_MAX; /* far, but a time */
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(p, "t", NULL, 1, NULL, &id), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_submit(NULL, "t", NULL, 0, NULL, &id), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 2), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 65), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, "q", 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, NULL, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "q", -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(p, (cellar_pool_setting)4, "q", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_set(NULL, CELLAR_POOL_SET_PAUSE, "q", 1), CELLAR_E_INVAL);
+#define TRY(...) try_submit((cellar_submit_opts){ __VA_ARGS__ })
+    REFUSALS("tasks", INVAL(cellar_task_register(p, "", note, NULL, NULL)),
+             INVAL(cellar_task_register(p, text, note, NULL, NULL)), INVAL(TRY(.tag = text)),
+             INVAL(TRY(.unique_key = text)), { CELLAR_OK, TRY(.unique_key = text + 1) },
+             INVAL(TRY(.delay_ms = -1)), INVAL(TRY(.delay_ms = CELLAR_POOL_DELAY_MAX_MS + 1)),
+             INVAL(TRY(.delay_ms = INT64_MAX)), INVAL(TRY(.eta_wall_ms = -1)),
+             { CELLAR_OK, TRY(.eta_wall_ms = INT64_MAX) }, /* far, but a time */
+             INVAL(cellar_task_submit(p, "t", NULL, 1, NULL, &id)),
+             INVAL(cellar_task_submit(NULL, "t", NULL, 0, NULL, &id)));
+#define SET(setting, ...) cellar_pool_set(p, CELLAR_POOL_SET_##setting, __VA_ARGS__)
+    REFUSALS("settings", { CELLAR_E_UNSUPPORTED, SET(WORKERS, NULL, 2) },
+             INVAL(SET(WORKERS, NULL, 65)), INVAL(SET(WORKERS, NULL, 0)),
+             INVAL(SET(WORKERS, "q", 2)), INVAL(SET(WEIGHT, NULL, 2)), INVAL(SET(PAUSE, "q", -1)),
+             INVAL(cellar_pool_set(p, (cellar_pool_setting)4, "q", 1)),
+             INVAL(cellar_pool_set(NULL, CELLAR_POOL_SET_PAUSE, "q", 1)));
     close_it();
     static const struct {
         size_t offset;
@@ -708,8 +690,7 @@ T_CASE_ON(figures_of_names_and_metrics, POOL)
     T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
     T_AFTER_I64(tick(), cellar_pool_stats_get(p, "u", &st), CELLAR_OK);
-    T_EQ_U64(st.ok, 2);
-    T_EQ_U64(st.bytes, 0);
+    T_FIELDS(st, ok, 2, bytes, 0);
     T_EQ_U64(figures().ok, 3);
     T_CHECK(figures().bytes > 0);
     T_EQ_I64(cellar_pool_stats_get(p, "x", &st), CELLAR_E_NOT_FOUND);
@@ -740,9 +721,7 @@ T_CASE(drain_report_exact)
             (void)submit("a", &o);
         }
         T_EQ_I64(cellar_pool_drain(p, (cellar_drain_mode)mode, 1000, &r), CELLAR_OK);
-        T_EQ_U64(r.finished, mode == 0 ? 7 : 0);
-        T_EQ_U64(r.abandoned, mode == 0 ? 3 : 10);
-        T_EQ_U64(r.still_running, 0);
+        T_FIELDS(r, finished, mode == 0 ? 7 : 0, abandoned, mode == 0 ? 3 : 10, still_running, 0);
         T_EQ_U64(figures().live, 0);
         T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
         T_EQ_I64(cellar_pool_drain(p, (cellar_drain_mode)mode, 1000, &r), CELLAR_OK);

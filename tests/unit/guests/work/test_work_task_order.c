@@ -155,8 +155,7 @@ T_CASE(task_rate_parks_in_order)
         T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
         T_AFTER_STR(pass(1100), ran, expected[i]);
     }
-    T_EQ_U64(figures().started, 6);
-    T_EQ_U64(figures().parked, 0);
+    T_FIELDS(figures(), started, 6, parked, 0);
     T_CHECK(figures().parked_rate > 0);
     close_it();
     cellar_limiter_close(l);

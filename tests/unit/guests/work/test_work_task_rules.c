@@ -133,8 +133,7 @@ T_CASE_ON(failures_in_a_row_pause_the_name, POOL)
     }
     T_EQ_I64(tick(), 5000);
     T_EQ_STR(ran, "ab");
-    T_EQ_U64(figures().breaks, 1);
-    T_EQ_U64(figures().parked, 3);
+    T_FIELDS(figures(), breaks, 1, parked, 3);
     T_EQ_I64(cellar_task_submit(p, "other", "o", 1, NULL, NULL), CELLAR_OK);
     T_AFTER_STR(tick(), ran, "abo"); /* other names go on */
     T_AFTER_STR(pass(4999), ran, "abo");
@@ -345,8 +344,7 @@ T_CASE_ON(task_runs_after_one_that_was_submitted, TASKS)
     (void)c;
     (void)tick();
     T_CHECK(strcmp(ran, "ab[r]c[r]d[r]") == 0 || strcmp(ran, "ac[r]b[r]d[r]") == 0);
-    T_EQ_U64(figures().cancelled, 1);
-    T_EQ_U64(figures().live, 0);
+    T_FIELDS(figures(), cancelled, 1, live, 0);
     T_EQ_I64(try_after(a, "f", CELLAR_TASK_ALWAYS, NULL), CELLAR_E_NOT_FOUND); /* forgotten */
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);

@@ -116,9 +116,7 @@ T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller)
     (void)submit("exits");
     T_REQUIRE(pthread_create(&t, NULL, tick_alone, p) == 0 && pthread_join(t, &result) == 0);
     T_CHECK(result == NULL); /* the tick did not return */
-    T_EQ_U64(figures().thread_ends, 1);
-    T_EQ_U64(figures().running, 0);
-    T_EQ_U64(figures().failed, 1);
+    T_FIELDS(figures(), thread_ends, 1, running, 0, failed, 1);
     close_it();
 }
 
@@ -183,9 +181,7 @@ T_CASE_ON(soft_timeout_sets_the_flag, WORKER)
     name_it("u", until_cancelled, &o);
     const cellar_task_id id = submit("u");
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
-    T_EQ_U64(figures().failed, 1);
-    T_EQ_U64(figures().retried, 1);
-    T_EQ_U64(figures().timed_out, 0);
+    T_FIELDS(figures(), failed, 1, retried, 1, timed_out, 0);
 }
 
 T_CASE_ON(cancel_reaches_a_running_task, WORKER)
@@ -305,8 +301,7 @@ T_CASE(name_is_removed_beside_its_submits)
         while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
         T_EQ_I64(err, CELLAR_OK);
         join_threads(thread, 2);
-        T_EQ_U64(figures().submitted, atomic_load(&submitted));
-        T_EQ_U64(figures().live, 0);
+        T_FIELDS(figures(), submitted, atomic_load(&submitted), live, 0);
         name_it("next", quick, NULL); /* in its place */
         (void)submit("next");
         close_it();
@@ -413,9 +408,7 @@ T_CASE(drain_leaves_what_does_not_end)
     for (int i = 0; i < 104; i++) { (void)submit("h"); }
     wait_for_many(&began, 4);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 1, &r), CELLAR_E_BUSY);
-    T_EQ_U64(r.finished, 0);
-    T_EQ_U64(r.abandoned, 100);
-    T_EQ_U64(r.still_running, 4);
+    T_FIELDS(r, finished, 0, abandoned, 100, still_running, 4);
     T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
     T_EQ_U64(figures().live, 4); /* the pool is still there */
     post_many(&go_on, 4);
@@ -460,8 +453,7 @@ T_CASE_ON(drain_report_exact_with_submits_of_tasks, WORKER)
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &r), CELLAR_OK);
     pthread_join(t, NULL);
     T_EQ_U64(r.finished, 1 + 10 * 31); /* 11 live ones, and 300 of running tasks */
-    T_EQ_U64(r.abandoned, 0);
-    T_EQ_U64(r.still_running, 0);
+    T_FIELDS(r, abandoned, 0, still_running, 0);
     T_EQ_U64(figures().submitted, r.finished);
     T_EQ_U64(atomic_load(&runs), 1 + 10 * 31);
 }
@@ -578,8 +570,7 @@ T_CASE(calls_from_many_threads_keep_every_count)
     join_threads(t, PRODUCERS);
     cellar_drain_report r = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 600000, &r), CELLAR_OK);
-    T_EQ_U64(figures().live, 0);
-    T_EQ_U64(figures().started, atomic_load(&runs));
+    T_FIELDS(figures(), live, 0, started, atomic_load(&runs));
     close_it();
 }
 
