@@ -6,8 +6,8 @@
  *            it -> the number begins, L1 and thread learn that the old one ended -> committed
  * INVARIANTS No change is made under a number that the next open would not find: a kill would undo
  *            it. A kill before the number begins makes the clear take effect.
- *            The number that the disk has last is the newest that began, or begins: a clear whose
- *            number was overtaken draws another.
+ *            The number that the disk has last is the newest that began, or begins: a clear that
+ *            another one has overtaken draws again.
  * SEE ALSO   generation.c, tier_calls.c; l2/namespaces.c: the end outlives the process. */
 #include "cache/clear.h"
 

@@ -64,8 +64,8 @@ SYNC_HOLDS(NAMESPACE) static uint64_t cache_generation_whole(const cellar *v)
            L2_GENERATION_MOST;
 }
 
-/* The call holds no lock, so the namespace may be dropped meanwhile, and that may be told first:
- * then tell again. */
+/* Hold no lock during the call: the namespace may be dropped meanwhile, and that may be told first.
+ * Then tell again. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v, const l2_namespace *next)
 {
     cache_store *s = v->store;

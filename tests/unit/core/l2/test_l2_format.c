@@ -240,7 +240,7 @@ T_CASE(each_word_is_found_until_it_is_removed)
     index_end();
 }
 
-/* Three keys whose first place is the last one of their shard: two lie at its begin. */
+/* Three keys with the last place of their shard as the first one: two lie at its begin. */
 T_CASE(oldest_near_word_is_found_over_the_end_of_a_shard)
 {
     const uint64_t last = UINT64_C(0xffffffff) << 16;
