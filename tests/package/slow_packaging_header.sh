@@ -3,8 +3,8 @@
 #
 # Aim:    the public headers are clean C99, C11, C17 and C++11, 17, 20; the wrapper C++17, 20.
 # Method: each header twice in a file of its own, and all in both orders, by every compiler there is,
-#         warnings are errors; the headers of the drop-in's pairs as well. Without FULL=1 a header is
-#         alone only in the oldest C and C++.
+#         warnings are errors; the headers of the drop-in's pairs as well. Without FULL=1 a header
+#         is alone only in the oldest C and C++, and the wrapper is C++17 in include/, C++20 in dist/.
 . tests/support/t.sh
 warn_cxx="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wzero-as-null-pointer-constant \
   -Wold-style-cast -Werror"
@@ -70,6 +70,7 @@ done
 for compiler in g++ clang++ clang++-19; do
     for std in c++17 c++20; do
         for folder in include dist; do
+            case ${FULL-}$std$folder in 1* | c++17include | c++20dist) ;; *) continue ;; esac
             fact="${folder}_wrapper_in_${std}_$compiler"
             if t_have $compiler; then
                 t_case "$fact" wrapper $folder "-std=$std $warn_cxx -Wnon-virtual-dtor" $compiler
