@@ -5,7 +5,8 @@
  * PROTOCOL   The control of a namespace holds until a newer one of its id. When its segment leaves
  *            the log, and before a FLOOR, it is appended again: `controls` {row still the same?
  *            append}. A change of the table comes before its control, which takes the same lock. So
- *            no copy of an older row follows the control of a newer one.
+ *            no copy of an older row follows the control of a newer one. The controls of two
+ *            changes may be logged in the other order: a row has the place of its own control.
  * LOCKING    `controls` is the lock of shard 0 (L2_TOMBSTONE_LOCK).
  * SEE ALSO   namespaces.c and invalidations.c: the controls. record.c: their bytes. */
 #include "l2/control.h"
@@ -31,12 +32,14 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t
     return took;
 }
 
-/* Note where the newest control with the name of a namespace is: it is appended again. */
-static void l2_namespace_logged(l2 *d, uint32_t id, uint64_t lsn)
+/* Note where the control of a row is: it is appended again. An older one has no row. */
+static void l2_namespace_logged(l2 *d, const unsigned char *value, uint64_t lsn)
 {
+    const uint64_t generation = (uint64_t)value[3] << 32 | l2_r32(value + 8);
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
-        if (d->namespace[i].v.id == id) { d->namespace[i].lsn = lsn; }
+        l2_namespace_row *n = &d->namespace[i];
+        if (n->v.id == l2_r32(value + 4) && n->v.generation == generation) { n->lsn = lsn; }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
 }
@@ -52,7 +55,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, const unsigned char *value, uint32
         const l2_took took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn,
                                             &end);
         if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE && value[2] != 0) {
-            l2_namespace_logged(d, l2_r32(value + 4), lsn);
+            l2_namespace_logged(d, value, lsn);
         }
         sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
         if (took == L2_TOOK) {
@@ -74,8 +77,7 @@ CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
 }
 
 /* Find a namespace with its control below `lsn`. *value: that control again. */
-static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 + L2_NAME_MAX],
-                                   uint32_t *id)
+static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 + L2_NAME_MAX])
 {
     uint32_t bytes = 0;
     sync_take(L2_DEV, &d->namespace_lock);
@@ -91,7 +93,6 @@ static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 +
         l2_w32(value + 12, n->v.version);
         memcpy(value + 16, n->name, n->name_len);
         bytes = 16 + n->name_len;
-        *id = n->v.id;
     }
     sync_drop(L2_DEV, &d->namespace_lock);
     return bytes;
@@ -103,13 +104,12 @@ static int l2_namespace_again(l2 *d, uint64_t lsn)
     l2_shard *controls = &d->index.shard[0];
     unsigned char value[16 + L2_NAME_MAX];
     uint64_t at = 0, end = 0;
-    uint32_t id = 0;
     sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
-    const uint32_t bytes = l2_namespace_below(d, lsn, value, &id);
+    const uint32_t bytes = l2_namespace_below(d, lsn, value);
     l2_took took = L2_TOOK;
     if (bytes != 0) {
         took = l2_control_try(d, L2_USE_LAST, L2_KIND_CONTROL, 0, value, bytes, &at, &end);
-        if (took == L2_TOOK) { l2_namespace_logged(d, id, at); }
+        if (took == L2_TOOK) { l2_namespace_logged(d, value, at); }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
     if (bytes == 0) { return 0; }

@@ -439,7 +439,7 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes, 
     }
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
-        if (named && d->namespace[i].v.id == v.id) { d->namespace[i].lsn = lsn; }
+        if (named && l2_namespace_same(&d->namespace[i].v, &v)) { d->namespace[i].lsn = lsn; }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
     return true;

@@ -620,6 +620,38 @@ static void end_of_a_namespace(uint32_t next_generation)
 T_CASE(clear_of_a_namespace_ends_the_drops) { end_of_a_namespace(7); }
 T_CASE(drop_of_a_namespace_ends_the_drops) { end_of_a_namespace(0); }
 
+/* Change keys of the first namespace until a place of the log is beyond `lsn`. */
+static void churn_past(const _Atomic uint64_t *place, uint64_t lsn)
+{
+    for (uint32_t n = 0; base_load_acq(place) <= lsn; n++) {
+        T_REQUIRE(n < 50000);
+        change(n % 64, true);
+        work();
+    }
+}
+
+/* The control of an older clear is logged four segments behind that of a newer one. A FLOOR between
+ * the two appends the newer one again, also if the process died before. */
+T_CASE(control_that_is_logged_late_hides_no_newer_one)
+{
+    for (int dies = 0; dies < 2; dies++) {
+        begin(L2_KEEP);
+        const l2_namespace older = { 2, 6, 1 }, newer = { 2, 7, 2 };
+        l2_namespace got = { 0, 0, 0 };
+        const uint64_t at = base_load_acq(&kit.d->tail);
+        T_REQUIRE(l2_namespace_set(kit.d, &newer, "w", 1) == CELLAR_OK);
+        churn_past(&kit.d->tail, at + 4 * 65536);
+        const uint64_t late = base_load_acq(&kit.d->tail);
+        T_REQUIRE(l2_namespace_set(kit.d, &older, "w", 1) == CELLAR_OK);
+        if (dies != 0) { killed(); }
+        churn_past(&kit.d->floor_lsn, at);
+        T_CHECK(base_load_acq(&kit.d->floor_lsn) <= late);
+        killed();
+        T_CHECK(l2_namespace_find(kit.d, "w", 1, &got) && l2_namespace_same(&got, &newer));
+        l2_kit_end(&kit, &dev);
+    }
+}
+
 /* A store that is full of live records drops the oldest, also in its next run. */
 T_CASE(share_of_live_records_outlives_the_run)
 {
