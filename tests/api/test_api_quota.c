@@ -150,6 +150,27 @@ T_CASE(used_entries_of_a_namespace_at_its_quota_stay)
     api_shut(c);
 }
 
+/* A touch with the first far deadline of an entry needs a longer record. The root is at its quota. */
+T_CASE(touch_in_one_namespace_evicts_nothing_of_the_root_at_its_quota)
+{
+    const cellar_namespace_config root = { .struct_size = sizeof root, .quota_max_pct = 20 };
+    settings cfg = api_config(4u << 20);
+    cfg.config.root = &root;
+    cellar *c = api_open_with(&cfg), *v = open_namespace(c, "v", 0);
+    for (uint64_t id = 0; id < 20000; id++) { put(c, id); }
+    const uint64_t full = count(c, 0, 20000);
+    T_CHECK(full > 1000 && full < 10000);
+    for (uint64_t id = 0; id < 500; id++) { put(v, id); }
+    T_EQ_U64(count(c, 0, 20000), full);
+    for (uint64_t id = 0; id < 500; id++) {
+        T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, INT64_C(100000000000)), CELLAR_OK);
+    }
+    T_EQ_U64(count(c, 0, 20000), full);
+    T_EQ_U64(count(v, 0, 500), 500);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
 /* ---- idle memory ---- */
 
 /* Return the entries that `a` holds beside one of another namespace with this quota. */
