@@ -344,7 +344,7 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
  *     the file with its last row. Rows of a group that is not added yet wait for
  *     cellar_bus_group_add. Add the dead_queue before the groups that use it: until then their dead
  *     letters are those of the pool. FULL_DROP_OLDEST is allowed: a dropped message leaves the
- *     file.
+ *     file, also if the write of the new one fails.
  *
  *     The time of expires_ms goes on while no process has the journal. Routes and signals are not
  *     in the journal. A message that ends the process in its last delivery is a dead letter when

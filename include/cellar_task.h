@@ -998,6 +998,7 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue, a purge and the
  *   removal of a name they mean that it happened in this process, and that the pool tries again to
  *   write it. Final states are tried again as well: until then the task looks as before its end.
+ *   If the disk fails twice in a commit and the process ends, a task that E_IO refused may run.
  *
  *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
  *   program ignores SIGXFSZ, which is E_IO then.

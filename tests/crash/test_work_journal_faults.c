@@ -888,6 +888,28 @@ T_CASE(journal_power_cuts)
     cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
 }
 
+/* A call of the disk fails in a submit, and the process ends as soon as the submit has returned. */
+T_CASE(a_refused_submit_does_not_come_back_after_a_kill)
+{
+    shim_register();
+    for (uint64_t n = 1; !t_failed(); n++) {
+        start();
+        T_REQUIRE(open_pool(CELLAR_JOURNAL_SYNC) == CELLAR_OK);
+        now.fail_at = now.calls + n;
+        submit(0, 0);
+        const bool failed = now.failed, refused = task_of[0].refused;
+        now.how = CUT_KEEPS_ALL;
+        disk_cut_now();
+        T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        restart();
+        T_REQUIRE(open_pool(CELLAR_JOURNAL_SYNC) == CELLAR_OK);
+        T_EQ_U64(figures().restored, refused ? 0 : 1);
+        T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        t_wipe(folder);
+        if (!failed) { break; }
+    }
+}
+
 T_MAIN("work_journal_faults")
 #else
 T_CASE(journal_faults) { T_SKIP("this build has no SQLite"); }

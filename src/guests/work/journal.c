@@ -200,11 +200,17 @@ CELLAR_PRIVATE cellar_err journal_commit(journal *j)
     return journal_step(j->statement[JOURNAL_COMMIT]);
 }
 
+static int journal_truncate(journal *j)
+{
+    return sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
 CELLAR_PRIVATE void journal_rollback(journal *j)
 {
     if (sqlite3_get_autocommit(j->db) == 0) {
         (void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
     }
+    (void)journal_truncate(j); /* if the sync failed, the WAL has the whole transaction */
 }
 
 CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
@@ -517,11 +523,6 @@ static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
 {
     (void)ctx;
     return strcmp(journal_text(s, 0), "ok") == 0 ? CELLAR_OK : CELLAR_E_CORRUPT;
-}
-
-static int journal_truncate(journal *j)
-{
-    return sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
 /* Truncate the WAL. The WAL has at most as many bytes as the file that keeps room, so a checkpoint

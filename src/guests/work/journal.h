@@ -77,7 +77,7 @@ CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
 /* Begin a transaction. A failure of this or of the next nine calls fails it: the caller calls
- * journal_rollback. */
+ * journal_rollback, which also takes it out of the WAL if its commit failed there. */
 CELLAR_PRIVATE cellar_err journal_begin(journal *j);
 CELLAR_PRIVATE cellar_err journal_commit(journal *j);
 CELLAR_PRIVATE void journal_rollback(journal *j);
