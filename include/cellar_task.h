@@ -877,7 +877,8 @@ CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 /* Set the result of the task, for cellar_task_result_get and for tasks behind it. It counts with
  * the verdict OK. A second call replaces it.
  * in:      t of the running function; result of len bytes; may be NULL if len is 0
- * returns: OK; E_TOOBIG (it is longer than queue_bytes), E_NOMEM: the result set before stays
+ * returns: OK; E_TOOBIG (it is longer than queue_bytes, or see JOURNAL), E_NOMEM: the result set
+ *          before stays
  * owns:    the bytes are copied
  * thread:  the one that runs the function
  * cost:    one allocation
@@ -999,6 +1000,9 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   removal of a name they mean that it happened in this process, and that the pool tries again to
  *   write it. Final states are tried again as well: until then the task looks as before its end.
  *   If the disk fails twice in a commit and the process ends, a task that E_IO refused may run.
+ *
+ *   A payload, a message and a result have at most 999,934,464 bytes, as a row of SQLite: longer
+ *   ones are E_TOOBIG.
  *
  *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
  *   program ignores SIGXFSZ, which is E_IO then.

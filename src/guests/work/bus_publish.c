@@ -62,7 +62,7 @@ static cellar_err bus_publication_opts(const cellar_pool *p, bus_publication *l,
         l->o.reserved0 != 0) {
         return CELLAR_E_INVAL;
     }
-    const size_t most = (size_t)p->cfg.max_message_bytes;
+    const size_t most = (size_t)BASE_MIN(p->cfg.max_message_bytes, task_most_bytes(p));
     if (l->body_len > most) { return CELLAR_E_TOOBIG; }
     l->bytes = l->body_len + l->key_len + 1;
     for (uint32_t i = 0; i < l->o.header_count && l->bytes <= most; i++) {

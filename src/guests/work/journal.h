@@ -10,6 +10,9 @@
 #include "base/port.h"
 #include "cellar_task.h"
 
+/* Most bytes of a payload or a result: SQLite takes 10^9 in a row. */
+#define JOURNAL_BYTES_MAX (UINT64_C(1000000000) - 65536)
+
 typedef struct journal journal;
 
 /* One task. Texts: NULL is none. */

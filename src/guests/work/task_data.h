@@ -20,6 +20,12 @@ CELLAR_PRIVATE void task_body_enter(cellar_pool *p, task_body *b) SYNC_HOLDS(QUE
 CELLAR_PRIVATE bool task_body_leave(cellar_pool *p, task_body *b) SYNC_HOLDS(QUEUE);
 /* Give a reference back. `tell`: the last one calls free_fn. Hold no lock. NULL is accepted. */
 CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell);
+/* Return the most bytes of a payload or a result. */
+BASE_INLINE uint64_t task_most_bytes(const cellar_pool *p)
+{
+    return p->journal == NULL ? p->cfg.queue_bytes
+                              : BASE_MIN(p->cfg.queue_bytes, JOURNAL_BYTES_MAX);
+}
 BASE_INLINE const char *task_body_type(const task_body *b)
 {
     return (const char *)(b + 1) + (b->free_fn == NULL ? b->len : 0);

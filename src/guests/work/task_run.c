@@ -886,7 +886,7 @@ CELLAR_API cellar_err cellar_task_result_set(const cellar_task *t, const void *r
     if (t == NULL || (result == NULL && len != 0)) { return CELLAR_E_INVAL; }
     task_run *r = task_run_in(t);
     if (r->of->obj.forked) { return CELLAR_E_FORKED; }
-    if (len > r->of->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+    if (len > task_most_bytes(r->of)) { return CELLAR_E_TOOBIG; }
     task_body *b = task_body_make(r->of, result, len, "", NULL, NULL);
     if (b == NULL) { return CELLAR_E_NOMEM; }
     task_body_drop(r->of, r->result, true);

@@ -324,7 +324,7 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, wor
     if (i->name == NULL || (i->payload == NULL && i->payload_len != 0)) { return CELLAR_E_INVAL; }
     const cellar_err err = task_submit_in(i->opts, &s);
     if (err != CELLAR_OK) { return err; }
-    if (i->payload_len > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+    if (i->payload_len > task_most_bytes(p)) { return CELLAR_E_TOOBIG; }
     *d = (task_draft){ .name = i->name, .delay_ms = s.delay_ms,
                        .after = s.after, .eta_wall_ms = s.eta_wall_ms,
                        .on_conflict = s.on_conflict, .run_on = s.run_on,

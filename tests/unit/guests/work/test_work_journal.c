@@ -5,6 +5,7 @@
  * Method: both clocks are variables; the test calls cellar_tick. A crash is a copy of the files
  *         at that moment, opened by the next pool. */
 #include "base/fault.h"
+#include "cellar_bus.h"
 #include "tests/support/journal_kit.h"
 #include "tests/support/task_calls.h"
 
@@ -572,6 +573,38 @@ T_CASE_ON(a_refused_submit_after_leaves_the_task_before_it, JOURNAL)
         T_EQ_I64(err, CELLAR_E_NOMEM);
     }
     T_EQ_U64(figures().live, 0);
+}
+
+/* SQLite takes 10^9 bytes in a row. */
+#define TOO_BIG ((size_t)1000000001)
+
+static const void *big; /* TOO_BIG bytes that no call reads */
+
+static cellar_verdict gives_too_much(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_task_result_set(t, big, TOO_BIG), CELLAR_E_TOOBIG);
+    return cellar_verdict_ok();
+}
+
+static void keeps(void *payload, size_t len, void *ctx) { (void)payload, (void)len, (void)ctx; }
+
+T_CASE_ON(bytes_that_fit_in_no_row_are_refused, JOURNAL)
+{
+    const cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = keeps };
+    big = mmap(NULL, TOO_BIG, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    T_REQUIRE(big != MAP_FAILED);
+    close_it();
+    config.queue_bytes = UINT64_C(1) << 32;
+    config.max_message_bytes = UINT64_C(1) << 30;
+    open_it();
+    T_EQ_I64(cellar_task_register(p, "t", gives_too_much, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", big, TOO_BIG, &o, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_bus_publish(p, "q", big, TOO_BIG, NULL), CELLAR_E_TOOBIG);
+    (void)submit("a", NULL);
+    tick();
+    T_EQ_U64(figures().ok, 1);
+    T_REQUIRE(munmap((void *)(uintptr_t)big, TOO_BIG) == 0);
 }
 
 T_MAIN("work_journal")
