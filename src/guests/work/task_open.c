@@ -359,7 +359,8 @@ static uint64_t task_abandon(cellar_pool *p, const task_name *of, int64_t now_ms
         for (uint32_t n = 0; n < TASK_SLICE && i < p->chunk_count * TASK_CHUNK; n++, i++) {
             task *t = task_slot_at(p, i);
             if (t == NULL || (of != NULL && p->names[t->name] != of)) { continue; }
-            if (of != NULL && task_is_dead(t)) {
+            /* Also one that is not written. */
+            if (of != NULL && t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL) {
                 p->names[t->name]->count[STATS_TASK_DEAD_PURGED]++;
                 task_dead_drop(p, t, &a);
             }
@@ -481,7 +482,6 @@ CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)
         n->slots++; /* the place stays until this call ends */
         g = bus_group_leave(p, n);
         task_gate_open(p, &n->gate, &a);
-        (void)task_commit_wait(p); /* of ends: they become dead letters, or leave */
         (void)task_abandon(p, n, now.mono_ms);
         err = task_commit_wait(p);
         if (n->group == g) { n->group = NULL; } /* its lanes served the ends */

@@ -607,4 +607,22 @@ T_CASE_ON(bytes_that_fit_in_no_row_are_refused, JOURNAL)
     T_REQUIRE(munmap((void *)(uintptr_t)big, TOO_BIG) == 0);
 }
 
+T_CASE_ON(an_unwritten_dead_letter_leaves_with_its_name, JOURNAL)
+{
+    answer = cellar_verdict_fail();
+    signal(SIGXFSZ, SIG_IGN);
+    (void)submit("a", NULL);
+    limit_files(4096);
+    tick();
+    T_EQ_STR(ran, "a");
+    T_EQ_U64(figures().journal_pending, 1);
+    T_CHECK(is_disk_error(cellar_task_unregister(p, "t")));
+    limit_files(0);
+    pass(1000);
+    T_EQ_U64(figures().journal_pending, 0);
+    T_EQ_U64(figures().dead, 0);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+}
+
 T_MAIN("work_journal")
