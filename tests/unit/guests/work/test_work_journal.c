@@ -4,6 +4,8 @@
  *         was not committed. Errors of the disk refuse a submit and lose nothing.
  * Method: both clocks are variables; the test calls cellar_tick. A crash is a copy of the files
  *         at that moment, opened by the next pool. */
+#include <sys/mman.h>
+
 #include "base/fault.h"
 #include "cellar_bus.h"
 #include "tests/support/journal_kit.h"
