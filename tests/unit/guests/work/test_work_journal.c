@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an accepted task is in the journal until its final state is. After a crash it comes back with its id, attempts, times, key and group, and runs again only if its end
- *         was not committed. Errors of the disk refuse a submit and lose nothing.
+ * Aim:    an accepted task is in the journal until its final state is. After a crash it comes back
+ *         with its id, attempts, times, key and group, and runs again only if its end was not
+ *         committed. Errors of the disk refuse a submit and lose nothing.
  * Method: both clocks are variables; the test calls cellar_tick. A crash is a copy of the files
  *         at that moment, opened by the next pool. */
 #include <sys/mman.h>
