@@ -61,19 +61,21 @@ CELLAR_PRIVATE cellar_err bus_body_restore(cellar_pool *p, const journal_row *ro
                                            task_body **out)
 {
     bus_head h;
-    const size_t len = row->payload_len;
+    const bool apart = row->bytes.data != NULL;
+    const cellar_bytes bytes = apart ? row->bytes : row->payload;
+    const size_t len = bytes.len;
     *out = NULL;
     if (len < sizeof h) { return CELLAR_E_CORRUPT; }
-    memcpy(&h, row->payload, sizeof h);
+    memcpy(&h, bytes.data, sizeof h);
     const uint64_t texts = len - sizeof h;
     if (h.header_count > CELLAR_BUS_HEADERS_MAX || h.key_len >= texts ||
-        h.body_len > texts - h.key_len - 1 || h.id != row->body) {
+        h.body_len > texts - h.key_len - 1 || h.id != (uint64_t)row->body) {
         return CELLAR_E_CORRUPT;
     }
     task_body *b = *out = bus_body_make(p, len, h.header_count);
     if (b == NULL) { return CELLAR_E_NOMEM; }
-    b->apart = row->apart;
-    memcpy(b->data, row->payload, len);
+    b->apart = apart;
+    memcpy(b->data, bytes.data, len);
     const int64_t age_ms = BASE_MAX(now.wall_ms - row->submitted_wall_ms, 0);
     const int64_t left_ms = BASE_MAX(h.expires_ms - age_ms, 0);
     const int64_t until_ms = h.expires_ms == 0 ? BASE_NEVER_MS : base_add_sat(now.mono_ms, left_ms);

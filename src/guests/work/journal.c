@@ -30,7 +30,6 @@ BASE_SIZE_BEGIN
 
 #define JOURNAL_VERSION 5u
 #define JOURNAL_APPLICATION 0x63656c6c
-#define JOURNAL_ID 16
 #define JOURNAL_PAGE 4096u /* default of SQLite */
 
 static const char journal_setup[] =
@@ -70,39 +69,117 @@ static const char journal_schema[] =
     " name TEXT NOT NULL PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL,"
     " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
 
-enum journal_statement {
-    JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
-    JOURNAL_BODY, JOURNAL_BODY_DELETE,
-    JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
-    JOURNAL_SCHEDULE, JOURNAL_STATEMENTS = JOURNAL_SCHEDULE + 3
+/* ---- columns ---- */
+
+typedef enum journal_kind {
+    JOURNAL_IS_ID, JOURNAL_IS_TEXT, JOURNAL_IS_NUMBER, JOURNAL_IS_BYTES
+} journal_kind;
+typedef union journal_value {
+    cellar_task_id id;
+    const char *text;
+    int64_t number;
+    cellar_bytes bytes;
+} journal_value;
+static const uint8_t journal_size[] = { [JOURNAL_IS_ID] = sizeof(cellar_task_id),
+                                        [JOURNAL_IS_TEXT] = sizeof(const char *),
+                                        [JOURNAL_IS_NUMBER] = sizeof(int64_t),
+                                        [JOURNAL_IS_BYTES] = sizeof(cellar_bytes) };
+
+/* Column n of a table, and value ?n of its statements. Without `needed` it is NULL for no id, no
+ * bytes, "" and 0. */
+typedef struct journal_column {
+    uint8_t kind;
+    bool needed;
+    uint16_t at;             /* in the struct */
+    int64_t most;            /* of a text its length, of a number from 0; -1: any */
+} journal_column;
+
+#define JOURNAL_OF(type, kind, field, needed, most) \
+    { JOURNAL_IS_##kind, needed, offsetof(type, field), most }
+#define JOURNAL_KEY(type, kind, field, most) JOURNAL_OF(type, kind, field, true, most)
+#define JOURNAL_MAY(type, kind, field, most) JOURNAL_OF(type, kind, field, false, most)
+
+static const journal_column journal_tasks[] = {
+    JOURNAL_KEY(journal_row, ID, id, -1),
+    JOURNAL_KEY(journal_row, TEXT, name, CELLAR_NAME_MAX),
+    JOURNAL_KEY(journal_row, NUMBER, state, CELLAR_TASK_FAILED),
+    JOURNAL_KEY(journal_row, NUMBER, priority, CELLAR_TASK_PRIORITY_MAX),
+    JOURNAL_KEY(journal_row, NUMBER, attempt, UINT8_MAX),
+    JOURNAL_KEY(journal_row, NUMBER, max_attempts, UINT8_MAX),
+    JOURNAL_KEY(journal_row, NUMBER, begun, UINT32_MAX),
+    JOURNAL_KEY(journal_row, NUMBER, submitted_wall_ms, -1),
+    JOURNAL_KEY(journal_row, NUMBER, due_wall_ms, -1),
+    JOURNAL_KEY(journal_row, NUMBER, delay_ms, -1),
+    JOURNAL_KEY(journal_row, NUMBER, expires_wall_ms, -1),
+    JOURNAL_KEY(journal_row, NUMBER, ended_wall_ms, -1),
+    JOURNAL_MAY(journal_row, BYTES, payload, -1),
+    JOURNAL_MAY(journal_row, TEXT, content_type, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(journal_row, TEXT, unique_key, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(journal_row, NUMBER, unique_states, UINT32_MAX),
+    JOURNAL_MAY(journal_row, TEXT, tag, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(journal_row, BYTES, trace, -1),
+    JOURNAL_MAY(journal_row, ID, then_id, -1),
+    JOURNAL_MAY(journal_row, NUMBER, member, -1),
+    JOURNAL_MAY(journal_row, NUMBER, inputs, CELLAR_TASK_GROUP_MAX),
+    JOURNAL_MAY(journal_row, NUMBER, run_on, CELLAR_TASK_ALWAYS),
+    JOURNAL_MAY(journal_row, TEXT, error, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(journal_row, NUMBER, key_until_wall_ms, -1),
+    JOURNAL_MAY(journal_row, ID, after_id, -1),
+    JOURNAL_MAY(journal_row, NUMBER, body, -1),
+    JOURNAL_MAY(journal_row, BYTES, bytes, -1), /* in table `body` */
+}, journal_inputs[] = {
+    JOURNAL_KEY(journal_input, ID, then_id, -1),
+    JOURNAL_KEY(journal_input, NUMBER, member, CELLAR_TASK_GROUP_MAX),
+    JOURNAL_KEY(journal_input, NUMBER, ok, 1),
+    JOURNAL_MAY(journal_input, BYTES, result, -1),
+}, journal_throttles[] = {
+    JOURNAL_KEY(journal_throttle, TEXT, key, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_KEY(journal_throttle, ID, id, -1),
+    JOURNAL_KEY(journal_throttle, NUMBER, until_wall_ms, -1),
+    JOURNAL_KEY(journal_throttle, NUMBER, now_wall_ms, -1),
+    JOURNAL_KEY(journal_throttle, NUMBER, most, -1),
+}, journal_links[] = {
+    JOURNAL_KEY(journal_link, ID, id, -1),
+    JOURNAL_KEY(journal_link, ID, then_id, -1),
+    JOURNAL_KEY(journal_link, NUMBER, member, CELLAR_TASK_GROUP_MAX),
+    JOURNAL_KEY(journal_link, NUMBER, after, 1),
+}, journal_schedules[] = {
+    JOURNAL_KEY(journal_schedule, TEXT, name, -1),
+    JOURNAL_KEY(journal_schedule, TEXT, spec, -1),
+    JOURNAL_KEY(journal_schedule, TEXT, zone, -1),
+    JOURNAL_KEY(journal_schedule, NUMBER, last_due_wall_ms, -1),
 };
 
-static const char *const journal_sql[JOURNAL_STATEMENTS] = {
-    [JOURNAL_BEGIN] = "BEGIN IMMEDIATE",
-    [JOURNAL_COMMIT] = "COMMIT",
-    [JOURNAL_INSERT] = "INSERT INTO task VALUES("
-                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    [JOURNAL_UPDATE] = "UPDATE task SET state=?2, attempt=?3, begun=?4, due_wall_ms=?5,"
-                       " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9,"
-                       " key_until_wall_ms=?10 WHERE id=?1",
-    [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3, name=?4, tag=?5,"
-                        " max_attempts=?6 WHERE id=?1",
-    [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
-    [JOURNAL_BODY] = "INSERT INTO body VALUES(?1,?2)",
-    [JOURNAL_BODY_DELETE] = "DELETE FROM body WHERE id=?1",
-    [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
-    [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
-    [JOURNAL_THROTTLE] = "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)",
-    [JOURNAL_THROTTLES_DELETE] = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
-                                 " WHERE until_wall_ms<=?1 ORDER BY until_wall_ms LIMIT ?2)",
-    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_OPEN] =
+static const struct {
+    const char *sql;
+    const journal_column *column;
+} journal_sql[JOURNAL_STATEMENTS] = {
+    [JOURNAL_BEGIN] = { "BEGIN IMMEDIATE", NULL },
+    [JOURNAL_COMMIT] = { "COMMIT", NULL },
+    [JOURNAL_INSERT] = { "INSERT INTO task VALUES("
+                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", journal_tasks },
+    [JOURNAL_UPDATE] = { "UPDATE task SET state=?3, attempt=?5, begun=?7, due_wall_ms=?9,"
+                         " delay_ms=?10, expires_wall_ms=?11, ended_wall_ms=?12, error=?23,"
+                         " key_until_wall_ms=?24 WHERE id=?1", journal_tasks },
+    [JOURNAL_PAYLOAD] = { "UPDATE task SET payload=?13, content_type=?14, name=?2, tag=?17,"
+                          " max_attempts=?6 WHERE id=?1", journal_tasks },
+    [JOURNAL_DELETE] = { "DELETE FROM task WHERE id=?1", journal_tasks },
+    [JOURNAL_INPUTS_DELETE] = { "DELETE FROM input WHERE then_id=?1", journal_tasks },
+    [JOURNAL_BODY] = { "INSERT INTO body VALUES(?26,?27)", journal_tasks },
+    [JOURNAL_BODY_DELETE] = { "DELETE FROM body WHERE id=?26", journal_tasks },
+    [JOURNAL_INPUT] = { "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)", journal_inputs },
+    [JOURNAL_THROTTLE] = { "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)", journal_throttles },
+    [JOURNAL_THROTTLES_DELETE] = { "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
+                                   " WHERE until_wall_ms<=?4 ORDER BY until_wall_ms LIMIT ?5)",
+                                   journal_throttles },
+    [JOURNAL_SCHEDULE_OPEN] = {
         "INSERT INTO schedule VALUES(?1,?2,?3,?4) ON CONFLICT(name) DO UPDATE SET"
         " last_due_wall_ms=iif(spec=?2 AND zone=?3, last_due_wall_ms, ?4), spec=?2, zone=?3"
-        " RETURNING last_due_wall_ms",
-    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_SET] =
+        " RETURNING last_due_wall_ms", journal_schedules },
+    [JOURNAL_SCHEDULE_SET] = {
         "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND spec=?2 AND zone=?3"
-        " AND last_due_wall_ms<?4",
-    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
+        " AND last_due_wall_ms<?4", journal_schedules },
+    [JOURNAL_SCHEDULE_DELETE] = { "DELETE FROM schedule WHERE name=?1", journal_schedules },
 };
 
 struct journal {
@@ -136,68 +213,38 @@ static cellar_err journal_code(int rc)
 
 /* ---- values ---- */
 
-static void journal_id_out(cellar_task_id id, unsigned char out[JOURNAL_ID])
+/* Bind the values of a row. `ids` keeps the bytes of its ids until the step. */
+static void journal_bind(sqlite3_stmt *s, const journal_column *c, const void *row,
+                         unsigned char (*ids)[JOURNAL_ID])
 {
-    for (int i = 0; i < 8; i++) {
-        out[i] = (unsigned char)(id.hi >> (56 - 8 * i));
-        out[8 + i] = (unsigned char)(id.lo >> (56 - 8 * i));
+    const int count = sqlite3_bind_parameter_count(s);
+    for (int i = 1; i <= count; i++, c++) {
+        journal_value v;
+        memcpy(&v, (const char *)row + c->at, journal_size[c->kind]);
+        if (c->kind == JOURNAL_IS_ID && v.id.hi != 0) {
+            journal_id_out(v.id, *ids);
+            (void)sqlite3_bind_blob(s, i, *ids++, JOURNAL_ID, SQLITE_STATIC);
+        } else if (c->kind == JOURNAL_IS_TEXT && v.text != NULL && *v.text != '\0') {
+            (void)sqlite3_bind_text(s, i, v.text, -1, SQLITE_STATIC);
+        } else if (c->kind == JOURNAL_IS_NUMBER && (c->needed || v.number != 0)) {
+            (void)sqlite3_bind_int64(s, i, v.number);
+        } else if (c->kind == JOURNAL_IS_BYTES && v.bytes.data != NULL) {
+            (void)sqlite3_bind_blob64(s, i, v.bytes.data, v.bytes.len, SQLITE_STATIC);
+        }
     }
 }
 
-/* Read an id of a column. False: there is none. */
-static bool journal_id_in(sqlite3_stmt *s, int column, cellar_task_id *id)
+CELLAR_PRIVATE cellar_err journal_write(journal *j, journal_statement what, void *row)
 {
-    const unsigned char *at = sqlite3_column_blob(s, column);
-    *id = (cellar_task_id){ 0, 0 };
-    if (at == NULL || sqlite3_column_bytes(s, column) != JOURNAL_ID) { return false; }
-    for (int i = 0; i < 8; i++) {
-        id->hi = id->hi << 8 | at[i];
-        id->lo = id->lo << 8 | at[8 + i];
+    sqlite3_stmt *s = j->statement[what];
+    unsigned char ids[3][JOURNAL_ID];
+    journal_bind(s, journal_sql[what].column, row, ids);
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        ((journal_schedule *)row)->last_due_wall_ms = sqlite3_column_int64(s, 0);
     }
-    return id->hi != 0;
-}
-
-/* Bind an id. The bytes of all bind functions must stay as they are until the step. */
-static void journal_bind_id(sqlite3_stmt *s, int at, const unsigned char id[JOURNAL_ID])
-{
-    (void)sqlite3_bind_blob(s, at, id, JOURNAL_ID, SQLITE_STATIC);
-}
-
-static void journal_bind_text(sqlite3_stmt *s, int at, const char *text)
-{
-    if (text != NULL && *text != '\0') { (void)sqlite3_bind_text(s, at, text, -1, SQLITE_STATIC); }
-}
-
-static void journal_bind_bytes(sqlite3_stmt *s, int at, const void *bytes, size_t len)
-{
-    if (len != 0) { (void)sqlite3_bind_blob64(s, at, bytes, len, SQLITE_STATIC); }
-}
-
-/* Make a statement ready for its next use. Return the code of its last step. */
-static int journal_reset(sqlite3_stmt *s)
-{
     const int rc = sqlite3_reset(s);
     (void)sqlite3_clear_bindings(s);
-    return rc;
-}
-
-/* Run a statement that returns no rows. */
-static cellar_err journal_step(sqlite3_stmt *s)
-{
-    (void)sqlite3_step(s);
-    return journal_code(journal_reset(s));
-}
-
-/* ---- transactions ---- */
-
-CELLAR_PRIVATE cellar_err journal_begin(journal *j)
-{
-    return journal_step(j->statement[JOURNAL_BEGIN]);
-}
-
-CELLAR_PRIVATE cellar_err journal_commit(journal *j)
-{
-    return journal_step(j->statement[JOURNAL_COMMIT]);
+    return journal_code(rc);
 }
 
 static int journal_truncate(journal *j)
@@ -213,317 +260,119 @@ CELLAR_PRIVATE void journal_rollback(journal *j)
     (void)journal_truncate(j); /* if the sync failed, the WAL has the whole transaction */
 }
 
-CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_INSERT];
-    unsigned char id[JOURNAL_ID], then_id[JOURNAL_ID], after_id[JOURNAL_ID];
-    const int64_t number[] = { r->state, r->priority, r->attempt, r->max_attempts, r->begun,
-                               r->submitted_wall_ms, r->due_wall_ms, r->delay_ms,
-                               r->expires_wall_ms, r->ended_wall_ms };
-    journal_id_out(r->id, id);
-    journal_bind_id(s, 1, id);
-    (void)sqlite3_bind_text(s, 2, r->name, -1, SQLITE_STATIC);
-    for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
-        (void)sqlite3_bind_int64(s, 3 + i, number[i]);
-    }
-    if (r->body != 0) { (void)sqlite3_bind_int64(s, 26, (int64_t)r->body); }
-    if (!r->apart) { journal_bind_bytes(s, 13, r->payload, r->payload_len); }
-    journal_bind_text(s, 14, r->content_type);
-    if (r->unique_key != NULL && *r->unique_key != '\0') {
-        journal_bind_text(s, 15, r->unique_key);
-        (void)sqlite3_bind_int64(s, 16, r->unique_states);
-        (void)sqlite3_bind_int64(s, 24, r->key_until_wall_ms);
-    }
-    journal_bind_text(s, 17, r->tag);
-    if (r->trace != NULL) { journal_bind_bytes(s, 18, r->trace, CELLAR_TASK_TRACE_BYTES); }
-    if (r->then_id.hi != 0) {
-        journal_id_out(r->then_id, then_id);
-        journal_bind_id(s, 19, then_id);
-        (void)sqlite3_bind_int64(s, 20, r->member);
-    }
-    if (r->inputs != 0) {
-        (void)sqlite3_bind_int64(s, 21, r->inputs);
-        (void)sqlite3_bind_int64(s, 22, r->run_on);
-    }
-    if (r->after_id.hi != 0) {
-        journal_id_out(r->after_id, after_id);
-        journal_bind_id(s, 25, after_id);
-    }
-    return journal_step(s);
-}
-
-CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *r, bool payload)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_UPDATE];
-    unsigned char id[JOURNAL_ID];
-    const int64_t number[] = { r->state, r->attempt, r->begun, r->due_wall_ms, r->delay_ms,
-                               r->expires_wall_ms, r->ended_wall_ms };
-    journal_id_out(r->id, id);
-    journal_bind_id(s, 1, id);
-    for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
-        (void)sqlite3_bind_int64(s, 2 + i, number[i]);
-    }
-    journal_bind_text(s, 9, r->error);
-    if (r->key_until_wall_ms != 0) { (void)sqlite3_bind_int64(s, 10, r->key_until_wall_ms); }
-    const cellar_err err = journal_step(s);
-    if (err != CELLAR_OK || !payload) { return err; }
-    s = j->statement[JOURNAL_PAYLOAD];
-    journal_bind_id(s, 1, id);
-    if (!r->apart) { journal_bind_bytes(s, 2, r->payload, r->payload_len); }
-    journal_bind_text(s, 3, r->content_type);
-    journal_bind_text(s, 4, r->name);
-    journal_bind_text(s, 5, r->tag);
-    (void)sqlite3_bind_int64(s, 6, r->max_attempts);
-    return journal_step(s);
-}
-
-CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_BODY];
-    (void)sqlite3_bind_int64(s, 1, (int64_t)id);
-    journal_bind_bytes(s, 2, bytes, len);
-    return journal_step(s);
-}
-
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body)
-{
-    unsigned char bytes[JOURNAL_ID];
-    journal_id_out(id, bytes);
-    journal_bind_id(j->statement[JOURNAL_DELETE], 1, bytes);
-    cellar_err err = journal_step(j->statement[JOURNAL_DELETE]);
-    if (err == CELLAR_OK && body != 0) {
-        (void)sqlite3_bind_int64(j->statement[JOURNAL_BODY_DELETE], 1, (int64_t)body);
-        err = journal_step(j->statement[JOURNAL_BODY_DELETE]);
-    }
-    if (err != CELLAR_OK || !inputs) { return err; }
-    journal_bind_id(j->statement[JOURNAL_INPUTS_DELETE], 1, bytes);
-    return journal_step(j->statement[JOURNAL_INPUTS_DELETE]);
-}
-
-CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_INPUT];
-    unsigned char id[JOURNAL_ID];
-    journal_id_out(in->then_id, id);
-    journal_bind_id(s, 1, id);
-    (void)sqlite3_bind_int64(s, 2, in->member);
-    (void)sqlite3_bind_int64(s, 3, in->ok);
-    if (in->result != NULL) {
-        (void)sqlite3_bind_blob64(s, 4, in->result, in->len, SQLITE_STATIC);
-    }
-    return journal_step(s);
-}
-
-CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_THROTTLES_DELETE];
-    (void)sqlite3_bind_int64(s, 1, now_wall_ms);
-    (void)sqlite3_bind_int64(s, 2, most);
-    return journal_step(s);
-}
-
-CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
-                                           int64_t until_wall_ms, int64_t now_wall_ms)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_THROTTLE];
-    unsigned char bytes[JOURNAL_ID];
-    journal_id_out(id, bytes);
-    journal_bind_text(s, 1, key);
-    journal_bind_id(s, 2, bytes);
-    (void)sqlite3_bind_int64(s, 3, until_wall_ms);
-    const cellar_err err = journal_step(s);
-    /* Two for each key that comes: so the table has few that are over. */
-    return err == CELLAR_OK ? journal_throttles_delete(j, now_wall_ms, 2) : err;
-}
-
-CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
-{
-    sqlite3_stmt *s = j->statement[JOURNAL_SCHEDULE + (int)row->op];
-    journal_bind_text(s, 1, row->name); /* a statement ignores values that it does not name */
-    journal_bind_text(s, 2, row->spec);
-    journal_bind_text(s, 3, row->zone);
-    (void)sqlite3_bind_int64(s, 4, row->last_due_wall_ms);
-    while (sqlite3_step(s) == SQLITE_ROW) { row->last_due_wall_ms = sqlite3_column_int64(s, 0); }
-    return journal_code(journal_reset(s));
-}
-
 /* ---- reading ---- */
 
-/* Run a query and pass each of its rows to `fn`. */
-static cellar_err journal_walk(journal *j, const char *sql,
-                               cellar_err (*fn)(sqlite3_stmt *s, void *ctx), void *ctx)
+/* Read an id of a column. False: there is none. */
+static bool journal_id_in(sqlite3_stmt *s, int column, cellar_task_id *id)
 {
+    const unsigned char *at = sqlite3_column_blob(s, column);
+    if (at == NULL || sqlite3_column_bytes(s, column) != JOURNAL_ID) { return false; }
+    for (int i = 0; i < 8; i++) {
+        id->hi = id->hi << 8 | at[i];
+        id->lo = id->lo << 8 | at[8 + i];
+    }
+    return id->hi != 0;
+}
+
+/* Read the columns of a row. False: one is missing or out of its range. */
+static bool journal_row_in(sqlite3_stmt *s, const journal_column *c, void *row)
+{
+    bool ok = true;
+    for (int i = 0; i < sqlite3_column_count(s) && ok; i++, c++) {
+        journal_value v = { .id = { 0, 0 } };
+        size_t len;
+        switch ((journal_kind)c->kind) {
+        case JOURNAL_IS_ID: ok = journal_id_in(s, i, &v.id) || !c->needed; break;
+        case JOURNAL_IS_TEXT:
+            v.text = (const char *)sqlite3_column_text(s, i);
+            len = v.text != NULL ? strlen(v.text) : 0;
+            ok = len <= (size_t)c->most && (len != 0 || !c->needed);
+            break;
+        case JOURNAL_IS_NUMBER:
+            v.number = sqlite3_column_int64(s, i);
+            ok = c->most < 0 || (v.number >= 0 && v.number <= c->most);
+            break;
+        case JOURNAL_IS_BYTES:
+            if (sqlite3_column_type(s, i) == SQLITE_NULL) { break; }
+            v.bytes.data = sqlite3_column_blob(s, i);
+            v.bytes.len = (size_t)sqlite3_column_bytes(s, i);
+            if (v.bytes.len == 0) { v.bytes.data = ""; }
+        }
+        memcpy((char *)row + c->at, &v, journal_size[c->kind]);
+    }
+    return ok;
+}
+
+/* Run a query and pass each of its rows to `fn`. */
+static cellar_err journal_walk(journal *j, const char *sql, const journal_column *column,
+                               cellar_err (*fn)(const void *row, void *ctx), void *ctx)
+{
+    union {
+        journal_row row;
+        journal_input input;
+        journal_throttle throttle;
+        journal_link link;
+    } u;
     sqlite3_stmt *s = NULL;
     cellar_err err = CELLAR_OK;
     int rc = sqlite3_prepare_v2(j->db, sql, -1, &s, NULL);
     while (rc == SQLITE_OK && err == CELLAR_OK && sqlite3_step(s) == SQLITE_ROW) {
-        err = fn(s, ctx);
+        err = journal_row_in(s, column, &u) ? fn(&u, ctx) : CELLAR_E_CORRUPT;
     }
     if (rc == SQLITE_OK) { rc = sqlite3_finalize(s); }
     return err != CELLAR_OK ? err : journal_code(rc);
 }
 
-static cellar_err journal_numbers_of(sqlite3_stmt *s, void *ctx)
+/* Read the numbers of the only row of a query. */
+static cellar_err journal_numbers(journal *j, const char *sql, uint64_t *number)
 {
-    uint64_t *number = ctx;
-    for (int i = 0; i < sqlite3_column_count(s); i++) {
-        number[i] = (uint64_t)sqlite3_column_int64(s, i);
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(j->db, sql, -1, &s, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+        for (int i = 0; i < sqlite3_column_count(s); i++) {
+            number[i] = (uint64_t)sqlite3_column_int64(s, i);
+        }
     }
-    return CELLAR_OK;
+    if (rc == SQLITE_OK) { rc = sqlite3_finalize(s); }
+    return journal_code(rc);
 }
 
-CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names)
+CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t number[2])
 {
-    uint64_t number[2] = { 0, 0 };
-    const cellar_err err = journal_walk(j, "SELECT count(*), count(DISTINCT name) FROM task",
-                                        journal_numbers_of, number);
-    *rows = number[0];
-    *names = number[1];
-    return err;
-}
-
-static const char *journal_text(sqlite3_stmt *s, int column)
-{
-    return (const char *)sqlite3_column_text(s, column);
-}
-
-/* Read a number of at most `most`. False: it is out of range. */
-static bool journal_in_range(sqlite3_stmt *s, int column, int64_t most, int64_t *out)
-{
-    *out = sqlite3_column_int64(s, column);
-    return *out >= 0 && *out <= most;
-}
-
-static bool journal_short(const char *text, size_t most)
-{
-    return text == NULL || strlen(text) <= most;
-}
-
-/* Check a row as a submit checks its options. */
-static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
-{
-    static const struct { int column; int64_t most; } range[] = {
-        { 2, CELLAR_TASK_FAILED }, { 3, CELLAR_TASK_PRIORITY_MAX }, { 4, UINT8_MAX },
-        { 5, UINT8_MAX }, { 6, UINT32_MAX }, { 15, UINT32_MAX }, { 20, CELLAR_TASK_GROUP_MAX },
-        { 21, CELLAR_TASK_ALWAYS }
-    };
-    const journal_reader *reader = ctx;
-    int64_t n[sizeof range / sizeof *range];
-    cellar_task_id id;
-    const char *name = journal_text(s, 1);
-    bool ok = journal_id_in(s, 0, &id) && name != NULL && *name != '\0' &&
-              journal_short(name, CELLAR_NAME_MAX) &&
-              journal_short(journal_text(s, 13), CELLAR_TASK_TEXT_MAX) &&
-              journal_short(journal_text(s, 14), CELLAR_TASK_TEXT_MAX) &&
-              journal_short(journal_text(s, 16), CELLAR_TASK_TEXT_MAX) &&
-              journal_short(journal_text(s, 22), CELLAR_TASK_TEXT_MAX);
-    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
-        ok = journal_in_range(s, range[i].column, range[i].most, &n[i]) && ok;
-    }
-    if (!ok || n[0] == CELLAR_TASK_RUNNING || n[0] == CELLAR_TASK_SUCCEEDED || n[0] == 0) {
-        return CELLAR_E_CORRUPT;
-    }
-    journal_row r = { .id = id, .name = name, .state = (uint8_t)n[0], .priority = (uint8_t)n[1],
-                      .attempt = (uint8_t)n[2], .max_attempts = (uint8_t)n[3],
-                      .begun = (uint32_t)n[4], .unique_states = (uint32_t)n[5],
-                      .inputs = (uint32_t)n[6], .run_on = (uint32_t)n[7],
-                      .submitted_wall_ms = sqlite3_column_int64(s, 7),
-                      .due_wall_ms = sqlite3_column_int64(s, 8),
-                      .delay_ms = sqlite3_column_int64(s, 9),
-                      .expires_wall_ms = sqlite3_column_int64(s, 10),
-                      .ended_wall_ms = sqlite3_column_int64(s, 11),
-                      .key_until_wall_ms = sqlite3_column_int64(s, 23),
-                      .body = (uint64_t)sqlite3_column_int64(s, 25),
-                      .apart = sqlite3_column_type(s, 26) != SQLITE_NULL };
-    r.payload = sqlite3_column_blob(s, r.apart ? 26 : 12);
-    r.payload_len = (size_t)sqlite3_column_bytes(s, r.apart ? 26 : 12);
-    r.content_type = journal_text(s, 13);
-    r.unique_key = journal_text(s, 14);
-    r.tag = journal_text(s, 16);
-    r.trace = sqlite3_column_blob(s, 17);
-    if (sqlite3_column_bytes(s, 17) != CELLAR_TASK_TRACE_BYTES) { r.trace = NULL; }
-    r.error = journal_text(s, 22);
-    return reader->row(&r, reader->ctx);
-}
-
-static cellar_err journal_link_of(sqlite3_stmt *s, void *ctx)
-{
-    const journal_reader *reader = ctx;
-    cellar_task_id id, then_id;
-    int64_t member;
-    if (!journal_id_in(s, 0, &id) || !journal_id_in(s, 1, &then_id) ||
-        !journal_in_range(s, 2, CELLAR_TASK_GROUP_MAX, &member)) {
-        return CELLAR_E_CORRUPT;
-    }
-    return reader->link(id, then_id, (uint32_t)member, sqlite3_column_int(s, 3) != 0, reader->ctx);
-}
-
-static cellar_err journal_input_of(sqlite3_stmt *s, void *ctx)
-{
-    const journal_reader *reader = ctx;
-    int64_t member, ok;
-    journal_input in = { .result = NULL };
-    if (!journal_id_in(s, 0, &in.then_id) ||
-        !journal_in_range(s, 1, CELLAR_TASK_GROUP_MAX, &member) ||
-        !journal_in_range(s, 2, 1, &ok)) {
-        return CELLAR_E_CORRUPT;
-    }
-    in.member = (uint32_t)member;
-    in.ok = ok != 0;
-    if (sqlite3_column_type(s, 3) != SQLITE_NULL) {
-        in.len = (size_t)sqlite3_column_bytes(s, 3);
-        in.result = in.len != 0 ? sqlite3_column_blob(s, 3) : "";
-    }
-    return reader->input(&in, reader->ctx);
-}
-
-static cellar_err journal_throttle_of(sqlite3_stmt *s, void *ctx)
-{
-    const journal_reader *reader = ctx;
-    const char *key = journal_text(s, 0);
-    cellar_task_id id;
-    if (key == NULL || *key == '\0' || !journal_short(key, CELLAR_TASK_TEXT_MAX) ||
-        !journal_id_in(s, 1, &id)) {
-        return CELLAR_E_CORRUPT;
-    }
-    return reader->throttle(key, id, sqlite3_column_int64(s, 2), reader->ctx);
+    return journal_numbers(j, "SELECT count(*), count(DISTINCT name) FROM task", number);
 }
 
 CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
 {
     static const struct {
         const char *sql;
-        cellar_err (*of)(sqlite3_stmt *s, void *ctx);
-    } part[] = {
-        { "SELECT *, NULL FROM task WHERE body IS NULL ORDER BY id", journal_row_of },
+        const journal_column *column;
+        int part;
+    } query[] = {
+        { "SELECT *, NULL FROM task WHERE body IS NULL ORDER BY id", journal_tasks, JOURNAL_ROWS },
         { "SELECT task.*, bytes FROM (SELECT id AS at FROM task WHERE body IS NOT NULL ORDER BY"
           " body LIMIT -1) CROSS JOIN task ON task.id = at LEFT JOIN body ON body.id = task.body",
-          journal_row_of }, /* sorts ids, not bytes */
-        { "SELECT * FROM throttle", journal_throttle_of },
-        { "SELECT * FROM input", journal_input_of },
+          journal_tasks, JOURNAL_ROWS }, /* sorts ids, not bytes */
+        { "SELECT * FROM throttle", journal_throttles, JOURNAL_THROTTLES },
+        { "SELECT * FROM input", journal_inputs, JOURNAL_INPUTS },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
-          " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_link_of },
+          " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_links,
+          JOURNAL_LINKS },
     };
-    journal_reader to = *reader;
     /* What the last changes of a process left: rows without bytes, bytes without rows. */
     cellar_err err = journal_code(sqlite3_exec(
         j->db, "DELETE FROM task WHERE body IS NOT NULL AND payload IS NULL"
         " AND body NOT IN (SELECT id FROM body);"
         "DELETE FROM body WHERE id NOT IN (SELECT body FROM task WHERE body IS NOT NULL)",
         NULL, NULL, NULL));
-    for (size_t i = 0; err == CELLAR_OK && i < sizeof part / sizeof *part; i++) {
-        err = journal_walk(j, part[i].sql, part[i].of, &to);
+    for (size_t i = 0; err == CELLAR_OK && i < sizeof query / sizeof *query; i++) {
+        err = journal_walk(j, query[i].sql, query[i].column, reader->fn[query[i].part],
+                           reader->ctx);
     }
     return err;
 }
 
 /* ---- open ---- */
-
-static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
-{
-    (void)ctx;
-    return strcmp(journal_text(s, 0), "ok") == 0 ? CELLAR_OK : CELLAR_E_CORRUPT;
-}
 
 /* Truncate the WAL. The WAL has at most as many bytes as the file that keeps room, so a checkpoint
  * finds room once that file is deleted. */
@@ -545,7 +394,7 @@ CELLAR_PRIVATE void journal_room(journal *j, bool all)
 static cellar_err journal_take(journal *j, bool sync, const char **why)
 {
     enum { TABLES, APPLICATION, VERSION };
-    uint64_t is[3] = { 0, 0, 0 };
+    uint64_t is[3] = { 0, 0, 0 }, good = 1;
     cellar_err err = journal_code(sqlite3_exec(j->db, journal_setup, NULL, NULL, NULL));
     if (err == CELLAR_OK) {
         const char *level = sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
@@ -553,8 +402,8 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
         err = journal_code(sqlite3_exec(j->db, level, NULL, NULL, NULL));
     }
     if (err == CELLAR_OK) {
-        err = journal_walk(j, "SELECT (SELECT count(*) FROM sqlite_schema), * FROM"
-                           " pragma_application_id, pragma_user_version", journal_numbers_of, is);
+        err = journal_numbers(j, "SELECT (SELECT count(*) FROM sqlite_schema), * FROM"
+                              " pragma_application_id, pragma_user_version", is);
     }
     if (err != CELLAR_OK) {
         *why = sqlite3_errstr(sqlite3_errcode(j->db)); /* static */
@@ -567,7 +416,10 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
         return CELLAR_E_NEWER_FORMAT;
     }
     *why = "the database is damaged";
-    if (is[TABLES] != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
+    if (is[TABLES] != 0) {
+        err = journal_numbers(j, "SELECT quick_check='ok' FROM pragma_quick_check(1)", &good);
+    }
+    if (err == CELLAR_OK && good == 0) { err = CELLAR_E_CORRUPT; }
     if (err != CELLAR_OK) { return err; }
     err = journal_code(sqlite3_exec(j->db, "COMMIT; PRAGMA journal_mode=WAL;"
                                     "PRAGMA journal_size_limit=16777216", NULL, NULL, NULL));
@@ -603,9 +455,8 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
     if (err == CELLAR_OK) { err = journal_take(j, sync, why); }
     for (int i = 0; i < JOURNAL_STATEMENTS && err == CELLAR_OK; i++) {
         *why = "the tables are not those of a journal";
-        const int rc = sqlite3_prepare_v3(j->db, journal_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                          &j->statement[i], NULL);
-        err = journal_code(rc);
+        err = journal_code(sqlite3_prepare_v3(j->db, journal_sql[i].sql, -1,
+                                              SQLITE_PREPARE_PERSISTENT, &j->statement[i], NULL));
     }
     if (err == CELLAR_E_BUSY) { *why = "another process, or another pool, has it open"; }
     if (err != CELLAR_OK) {
@@ -641,19 +492,9 @@ CELLAR_PRIVATE void journal_rollback(journal *j) { }
 CELLAR_PRIVATE void journal_room(journal *j, bool all) { }
 CELLAR_PRIVATE const char *journal_error(const journal *j) { return ""; }
 #define JOURNAL_NONE(call) CELLAR_PRIVATE cellar_err call { return CELLAR_E_UNSUPPORTED; }
-JOURNAL_NONE(journal_begin(journal *j))
-JOURNAL_NONE(journal_commit(journal *j))
-JOURNAL_NONE(journal_insert(journal *j, const journal_row *row))
-JOURNAL_NONE(journal_update(journal *j, const journal_row *row, bool payload))
-JOURNAL_NONE(journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len))
-JOURNAL_NONE(journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body))
-JOURNAL_NONE(journal_input_add(journal *j, const journal_input *in))
-JOURNAL_NONE(journal_schedule_write(journal *j, journal_schedule *row))
-JOURNAL_NONE(journal_count(journal *j, uint64_t *rows, uint64_t *names))
+JOURNAL_NONE(journal_write(journal *j, journal_statement what, void *row))
+JOURNAL_NONE(journal_count(journal *j, uint64_t number[2]))
 JOURNAL_NONE(journal_read(journal *j, const journal_reader *reader))
-JOURNAL_NONE(journal_throttle(journal *j, const char *key, cellar_task_id id,
-                              int64_t until_wall_ms, int64_t now_wall_ms))
-JOURNAL_NONE(journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most))
 
 #pragma GCC diagnostic pop
 #endif

@@ -15,61 +15,89 @@
 
 typedef struct journal journal;
 
-/* One task. Texts: NULL is none. */
+/* Columns of a row. Texts: NULL is none. Ids: both 0 is none. Bytes: data NULL is none. */
 typedef struct journal_row {
     cellar_task_id id;
-    cellar_task_id then_id;  /* task that waits for this one; both 0: none */
+    cellar_task_id then_id;  /* task that waits for this one */
     cellar_task_id after_id; /* task that this one waits for, of option `after` */
     const char *name, *unique_key, *tag, *content_type, *error;
-    const unsigned char *trace; /* NULL: none */
-    const void *payload;
-    size_t   payload_len;
-    int64_t  submitted_wall_ms;
-    int64_t  due_wall_ms;    /* 0: due */
-    int64_t  delay_ms;       /* longest time until it is due; < 0: due at due_wall_ms */
-    int64_t  expires_wall_ms; /* 0: never */
-    int64_t  ended_wall_ms;  /* of a dead letter; else 0 */
-    int64_t  key_until_wall_ms; /* the unique key is free from then; 0: no limit */
-    uint64_t body;           /* message of which it is a row; 0: none */
-    bool     apart;          /* the payload is in table `body`, for several rows */
-    uint32_t begun;          /* attempts that began, snoozed ones as well */
-    uint32_t unique_states, member;
-    uint32_t inputs;         /* tasks before it; 0: none */
-    uint32_t run_on;
-    uint8_t  state, priority, attempt, max_attempts;
+    cellar_bytes trace, payload;
+    cellar_bytes bytes;      /* of a message with several rows, in place of the payload */
+    int64_t submitted_wall_ms;
+    int64_t due_wall_ms;     /* 0: due */
+    int64_t delay_ms;        /* longest time until it is due; < 0: due at due_wall_ms */
+    int64_t expires_wall_ms; /* 0: never */
+    int64_t ended_wall_ms;   /* of a dead letter; else 0 */
+    int64_t key_until_wall_ms; /* the unique key is free from then; 0: no limit */
+    int64_t body;            /* message of which it is a row; 0: none */
+    int64_t begun;           /* attempts that began, snoozed ones as well */
+    int64_t unique_states, member;
+    int64_t inputs;          /* tasks before it; 0: none */
+    int64_t run_on, state, priority, attempt, max_attempts;
 } journal_row;
 
 typedef struct journal_input { /* end of one of the tasks before `then_id` */
     cellar_task_id then_id;
-    const void *result;      /* NULL: none */
-    size_t   len;
-    uint32_t member;
-    bool     ok;
+    cellar_bytes result;
+    int64_t member, ok;
 } journal_input;
 
-typedef enum journal_schedule_op {
-    JOURNAL_SCHEDULE_OPEN,   /* read the row; without one of this spec and zone, write it */
+typedef struct journal_throttle { /* key of THROTTLE */
+    const char *key;
+    cellar_task_id id;
+    int64_t until_wall_ms;
+    int64_t now_wall_ms;     /* of THROTTLES_DELETE: keys that are over then leave, the oldest first */
+    int64_t most;            /* at most so many of them; < 0: all */
+} journal_throttle;
+
+typedef struct journal_link { /* of a row to its then_id, or from its after_id (`after`) */
+    cellar_task_id id, then_id;
+    int64_t member, after;
+} journal_link;
+
+typedef enum journal_statement {
+    JOURNAL_BEGIN, JOURNAL_COMMIT, /* of a transaction; no row */
+    JOURNAL_INSERT,          /* a journal_row, as down to BODY_DELETE */
+    JOURNAL_UPDATE,          /* state, times, attempts and error */
+    JOURNAL_PAYLOAD,         /* payload, name, tag and max_attempts */
+    JOURNAL_DELETE,
+    JOURNAL_INPUTS_DELETE,   /* those of the tasks before it */
+    JOURNAL_BODY,            /* add the bytes of a message */
+    JOURNAL_BODY_DELETE,
+    JOURNAL_INPUT,           /* add a journal_input, unless it is there */
+    JOURNAL_THROTTLE,        /* a journal_throttle */
+    JOURNAL_THROTTLES_DELETE,
+    JOURNAL_SCHEDULE_OPEN,   /* of a journal_schedule: read the row; without one of this spec and
+                              * zone, write it */
     JOURNAL_SCHEDULE_SET,    /* raise last_due_wall_ms of the row of this spec and zone, if there
                               * is one */
-    JOURNAL_SCHEDULE_DELETE
-} journal_schedule_op;
+    JOURNAL_SCHEDULE_DELETE,
+    JOURNAL_STATEMENTS
+} journal_statement;
 
 typedef struct journal_schedule { /* last due time of a schedule. Texts are set, and not ""; of
                                   * DELETE only the name */
-    journal_schedule_op op;
+    journal_statement op;
     const char *name, *spec, *zone;
     int64_t  last_due_wall_ms;
 } journal_schedule;
 
+/* What a reader gets: a journal_row, _throttle, _input, _link. */
+enum { JOURNAL_ROWS, JOURNAL_THROTTLES, JOURNAL_INPUTS, JOURNAL_LINKS, JOURNAL_PARTS };
 typedef struct journal_reader {
-    cellar_err (*row)(const journal_row *row, void *ctx);
-    cellar_err (*throttle)(const char *key, cellar_task_id id, int64_t until_wall_ms, void *ctx);
-    cellar_err (*input)(const journal_input *in, void *ctx);
-    /* Link of a row to its then_id, or from its after_id (`after`). */
-    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, bool after,
-                       void *ctx);
+    cellar_err (*fn[JOURNAL_PARTS])(const void *row, void *ctx);
     void *ctx;
 } journal_reader;
+
+#define JOURNAL_ID 16
+/* Write the bytes of an id, the high byte first. */
+BASE_INLINE void journal_id_out(cellar_task_id id, unsigned char out[JOURNAL_ID])
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (unsigned char)(id.hi >> (56 - 8 * i));
+        out[8 + i] = (unsigned char)(id.lo >> (56 - 8 * i));
+    }
+}
 
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
@@ -79,33 +107,15 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
-/* Begin a transaction. A failure of this or of the next nine calls fails it: the caller calls
- * journal_rollback, which also takes it out of the WAL if its commit failed there. */
-CELLAR_PRIVATE cellar_err journal_begin(journal *j);
-CELLAR_PRIVATE cellar_err journal_commit(journal *j);
+/* Run a statement with the values of its struct; only a schedule gets values back. A failure fails
+ * the transaction: the caller calls journal_rollback, which also takes it out of the WAL. */
+CELLAR_PRIVATE cellar_err journal_write(journal *j, journal_statement what, void *row);
 CELLAR_PRIVATE void journal_rollback(journal *j);
 /* Truncate the WAL, and make the file that keeps room for the next time. `all`: delete that file
  * instead. No transaction may run. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all);
-CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row);
-/* Write state, times, attempts and error of a row. `payload`: its payload as well. */
-CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload);
-/* Delete a row. `inputs`: those of the tasks before it as well. `body`: the bytes of that message
- * in table `body` as well; 0: none. */
-CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs, uint64_t body);
-/* Add the bytes of a message, before its rows. */
-CELLAR_PRIVATE cellar_err journal_body_add(journal *j, uint64_t id, const void *bytes, size_t len);
-/* Add an input, unless it is there. */
-CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in);
-/* Write a key of THROTTLE, and delete up to two that are over. */
-CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
-                                           int64_t until_wall_ms, int64_t now_wall_ms);
-/* Delete keys of THROTTLE that are over, the oldest first; most < 0: all of them. */
-CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most);
-/* Carry out `op` of a schedule. */
-CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
 /* Count the rows and their different names. */
-CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
+CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t number[2]);
 /* Pass the tasks to the functions of the reader: rows by id, then those of messages by the number
  * of the message, keys of THROTTLE, inputs, links. A code of a function ends the walk and is
  * returned. */

@@ -34,13 +34,29 @@ static cellar_task_id task_then_of(const task_ext *e)
     return e != NULL && e->member_of != NULL ? e->member_of->then_id : (cellar_task_id){ 0, 0 };
 }
 
+/* Return the bytes of a result; NULL: none. */
+static cellar_bytes task_bytes_of(const task_body *b)
+{
+    return b != NULL ? (cellar_bytes){ b->data, b->len } : (cellar_bytes){ NULL, 0 };
+}
+
+/* Write a key of THROTTLE, and delete two that are over: so the table has few of them. */
+static cellar_err task_write_throttle(journal *db, const char *key, cellar_task_id id,
+                                      int64_t until_wall_ms, int64_t now_wall_ms)
+{
+    journal_throttle k = { key, id, until_wall_ms, now_wall_ms, 2 };
+    const cellar_err err = journal_write(db, JOURNAL_THROTTLE, &k);
+    return err == CELLAR_OK ? journal_write(db, JOURNAL_THROTTLES_DELETE, &k) : err;
+}
+
 static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_task_id id,
                                    int64_t wall_ms, bool first)
 {
+    journal *db = p->journal->db;
     const task_ext *e = d->ext;
     const task_group *before = e != NULL ? e->before : NULL;
     journal_row r = { .id = id, .name = d->name, .content_type = task_body_type(d->body),
-                      .payload = d->body->data, .payload_len = d->body->len,
+                      .payload = { d->body->data, d->body->len },
                       .submitted_wall_ms = d->body->wall_ms, .delay_ms = d->delay_ms,
                       .priority = d->priority, .max_attempts = d->max_attempts,
                       .state = CELLAR_TASK_QUEUED };
@@ -63,7 +79,7 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
             r.key_until_wall_ms = BASE_MAX(e->key_until_ms + base_load_rlx(&p->offset_ms), 1);
         }
         r.tag = e->text + e->tag_at;
-        r.trace = e->has_trace ? e->trace : NULL;
+        if (e->has_trace) { r.trace = (cellar_bytes){ e->trace, sizeof e->trace }; }
         r.then_id = task_then_of(e);
         r.member = e->member;
         if (e->expires_ms != BASE_NEVER_MS) {
@@ -72,30 +88,29 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     }
     if (d->before != NULL) { r.after_id = d->before->id; }
     cellar_err err = CELLAR_OK;
-    if (d->body->message) {
-        r.body = bus_head_of(d->body)->id;
-        r.apart = d->body->apart;
-        if (first && r.apart) {
-            err = journal_body_add(p->journal->db, r.body, r.payload, r.payload_len);
-        }
+    if (d->body->message) { r.body = (int64_t)bus_head_of(d->body)->id; }
+    if (d->body->apart) {
+        r.bytes = r.payload;
+        r.payload.data = NULL;
+        if (first) { err = journal_write(db, JOURNAL_BODY, &r); }
     }
-    if (err == CELLAR_OK) { err = journal_insert(p->journal->db, &r); }
+    if (err == CELLAR_OK) { err = journal_write(db, JOURNAL_INSERT, &r); }
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
-        err = journal_throttle(p->journal->db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
+        err = task_write_throttle(db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
     }
     if (err != CELLAR_OK || d->before == NULL || d->before->attached) { return err; }
-    const task_body *result = d->before->result;
-    const journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,
-                               .result = result != NULL ? result->data : NULL,
-                               .len = result != NULL ? result->len : 0 };
-    return journal_input_add(p->journal->db, &in);
+    journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,
+                         .result = task_bytes_of(d->before->result) };
+    return journal_write(db, JOURNAL_INPUT, &in);
 }
 
 static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
 {
     cellar_err err = CELLAR_OK;
     for (; k != NULL && err == CELLAR_OK; k = k->next) {
-        if (k->schedule != NULL) { err = journal_schedule_write(p->journal->db, k->schedule); }
+        if (k->schedule != NULL) {
+            err = journal_write(p->journal->db, k->schedule->op, k->schedule);
+        }
         for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
             err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms, i == 0);
         }
@@ -144,9 +159,8 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
         r->flags |= TASK_ROW_LEFT; /* once, also if its round fails */
         t->body->rows--;
     }
-    m->row.apart = t->body->apart;
     if (t->body->apart && m->deletes && t->body->rows == 0) {
-        m->row.body = bus_head_of(t->body)->id;
+        m->row.body = (int64_t)bus_head_of(t->body)->id;
     }
     m->input = (journal_input){ .member = e != NULL ? e->member : 0,
                                 .ok = t->state == CELLAR_TASK_SUCCEEDED };
@@ -180,30 +194,31 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
 static cellar_err task_write_inputs(journal *db, task_image *m)
 {
     cellar_err err = CELLAR_OK;
-    m->input.result = m->result != NULL ? m->result->data : NULL;
-    m->input.len = m->result != NULL ? m->result->len : 0;
-    if (m->input.then_id.hi != 0) { err = journal_input_add(db, &m->input); }
+    m->input.result = task_bytes_of(m->result);
+    if (m->input.then_id.hi != 0) { err = journal_write(db, JOURNAL_INPUT, &m->input); }
     m->input.member = 0;
     for (const task_group *g = m->after; g != NULL && err == CELLAR_OK; g = g->after) {
         m->input.then_id = g->then_id;
-        if (!base_load_rlx(&g->ended)) { err = journal_input_add(db, &m->input); }
+        if (!base_load_rlx(&g->ended)) { err = journal_write(db, JOURNAL_INPUT, &m->input); }
     }
     return err;
 }
 
 static cellar_err task_write_image(journal *db, task_image *m)
 {
-    const cellar_err err = task_write_inputs(db, m);
-    if (err != CELLAR_OK) { return err; }
-    if (m->deletes) { return journal_delete(db, m->row.id, m->inputs, m->row.body); }
-    if (m->body != NULL) {
-        m->row.payload = m->body->data;
-        m->row.payload_len = m->body->len;
-        m->row.content_type = task_body_type(m->body);
-        m->row.name = m->name;
-        m->row.tag = m->tag;
+    const bool bytes = m->deletes && m->row.body != 0, inputs = m->deletes && m->inputs;
+    cellar_err err = task_write_inputs(db, m);
+    if (err == CELLAR_OK) {
+        err = journal_write(db, m->deletes ? JOURNAL_DELETE : JOURNAL_UPDATE, &m->row);
     }
-    return journal_update(db, &m->row, m->body != NULL);
+    if (err == CELLAR_OK && bytes) { err = journal_write(db, JOURNAL_BODY_DELETE, &m->row); }
+    if (err == CELLAR_OK && inputs) { err = journal_write(db, JOURNAL_INPUTS_DELETE, &m->row); }
+    if (err != CELLAR_OK || m->body == NULL) { return err; }
+    if (!m->body->apart) { m->row.payload = task_bytes_of(m->body); }
+    m->row.content_type = task_body_type(m->body);
+    m->row.name = m->name;
+    m->row.tag = m->tag;
+    return journal_write(db, JOURNAL_PAYLOAD, &m->row);
 }
 
 /* Write the rows of a list. */
@@ -302,10 +317,10 @@ static void task_rows_finish(cellar_pool *p)
 static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, task *list)
 {
     journal *db = p->journal->db;
-    cellar_err err = journal_begin(db);
+    cellar_err err = journal_write(db, JOURNAL_BEGIN, NULL);
     if (err == CELLAR_OK) { err = task_write_tickets(p, tickets); }
     if (err == CELLAR_OK) { err = task_write_rows(p, list); }
-    if (err == CELLAR_OK) { err = journal_commit(db); }
+    if (err == CELLAR_OK) { err = journal_write(db, JOURNAL_COMMIT, NULL); }
     if (err == CELLAR_OK) { return err; }
     base_log(&p->obj.log, BASE_LOG_ERROR, "journal", (int)err,
              "a commit failed (%s): submits that are not in the file fail, other changes are tried"
@@ -654,19 +669,18 @@ static cellar_err task_commit_throttles(cellar_pool *p, work_time now) SYNC_UNCH
 {
     const task_journal *j = p->journal;
     const wheel_timer *at = j->went_back ? p->throttles.next : &p->throttles;
-    cellar_err err = journal_begin(j->db);
-    if (err == CELLAR_OK) {
-        err = journal_throttles_delete(j->db, j->went_back ? INT64_MAX : now.wall_ms, -1);
-    }
+    journal_throttle over = { .now_wall_ms = j->went_back ? INT64_MAX : now.wall_ms, .most = -1 };
+    cellar_err err = journal_write(j->db, JOURNAL_BEGIN, NULL);
+    if (err == CELLAR_OK) { err = journal_write(j->db, JOURNAL_THROTTLES_DELETE, &over); }
     for (; at != &p->throttles && err == CELLAR_OK; at = at->next) {
         const task_throttle *h = (const task_throttle *)(const void *)at; /* its first field */
         char key[CELLAR_TASK_TEXT_MAX + 1] = "";
         if (h->until_ms <= now.mono_ms) { continue; }
         memcpy(key, h->key, h->key_len);
-        err = journal_throttle(j->db, key, h->id, h->until_ms - now.mono_ms + now.wall_ms,
-                               INT64_MIN);
+        err = task_write_throttle(j->db, key, h->id, h->until_ms - now.mono_ms + now.wall_ms,
+                                  INT64_MIN);
     }
-    if (err == CELLAR_OK) { err = journal_commit(j->db); }
+    if (err == CELLAR_OK) { err = journal_write(j->db, JOURNAL_COMMIT, NULL); }
     if (err != CELLAR_OK) { journal_rollback(j->db); }
     return err;
 }

@@ -54,9 +54,9 @@ static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC
     task_ext *e = task_ext_make(p, row->unique_key, row->tag);
     if (e == NULL) { return NULL; }
     e->id = row->id;
-    e->unique_states = row->unique_states;
-    e->has_trace = row->trace != NULL;
-    if (e->has_trace) { memcpy(e->trace, row->trace, sizeof e->trace); }
+    e->unique_states = (uint32_t)row->unique_states; /* the journal has checked its range */
+    e->has_trace = row->trace.len == sizeof e->trace;
+    if (e->has_trace) { memcpy(e->trace, row->trace.data, sizeof e->trace); }
     if (row->error != NULL) {
         e->room = task_room_make(p, row->error);
         if (e->room == NULL) {
@@ -75,7 +75,7 @@ static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC
     }
     e->delay_ms = BASE_MIN(BASE_MAX(row->delay_ms, 0), CELLAR_POOL_DELAY_MAX_MS);
     if (row->inputs != 0) {
-        e->before = task_group_make(p, row->inputs, (cellar_task_run_on)row->run_on);
+        e->before = task_group_make(p, (uint32_t)row->inputs, (cellar_task_run_on)row->run_on);
         if (e->before == NULL) {
             task_ext_free(p, e);
             return NULL;
@@ -111,15 +111,20 @@ static void task_restore_place(task_restorer *r, task *t, const journal_row *row
 }
 
 /* Make a task of a row. */
-static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS(QUEUE)
+static cellar_err task_restore_row(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
 {
+    const journal_row *row = in;
     task_restorer *r = ctx;
     cellar_pool *p = r->p;
+    if (row->state == 0 || row->state == CELLAR_TASK_RUNNING ||
+        row->state == CELLAR_TASK_SUCCEEDED) {
+        return CELLAR_E_CORRUPT;
+    }
     task_name *n = task_restore_name(p, row->name);
     if (n == NULL || !task_slab_reserve(p, 1)) { return CELLAR_E_NOMEM; }
     const char *type = row->content_type != NULL ? row->content_type : "";
     const bool message = row->body != 0;
-    const bool again = message && r->last != NULL && bus_head_of(r->last)->id == row->body;
+    const bool again = message && r->last != NULL && bus_head_of(r->last)->id == (uint64_t)row->body;
     cellar_err err = CELLAR_OK;
     task_body *b = NULL;
     if (again) {
@@ -127,7 +132,7 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
     } else if (message) {
         err = bus_body_restore(p, row, r->now, &b);
     } else {
-        b = task_body_make(p, row->payload, row->payload_len, type, NULL, NULL);
+        b = task_body_make(p, row->payload.data, row->payload.len, type, NULL, NULL);
     }
     if (message) { r->last = b; } /* its slot keeps it until the end of the open */
     task_ext *e = err == CELLAR_OK && b != NULL ? task_restore_ext(r, row) : NULL;
@@ -146,10 +151,10 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
     t->body = b;
     t->ext = e;
     e->of = t;
-    t->priority = row->priority;
-    t->attempt = row->attempt;
-    t->max_attempts = row->max_attempts;
-    *task_row_of(p, t) = (task_row){ .begun = row->begun };
+    t->priority = (uint8_t)row->priority;
+    t->attempt = (uint8_t)row->attempt;
+    t->max_attempts = (uint8_t)row->max_attempts;
+    *task_row_of(p, t) = (task_row){ .begun = (uint32_t)row->begun };
     n->count[STATS_TASK_RESTORED]++;
     task_body_enter(p, b);
     if (dead) {
@@ -163,19 +168,19 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
 }
 
 /* Restore a key of THROTTLE that is not over. */
-static cellar_err task_restore_throttle(const char *key, cellar_task_id id, int64_t until_wall_ms,
-                                        void *ctx) SYNC_HOLDS(QUEUE)
+static cellar_err task_restore_throttle(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
 {
+    const journal_throttle *row = in;
     const task_restorer *r = ctx;
     cellar_pool *p = r->p;
-    const int64_t left_ms = until_wall_ms - r->now.wall_ms;
+    const int64_t left_ms = row->until_wall_ms - r->now.wall_ms;
     if (left_ms <= 0 || p->throttle_count == p->cfg.queue_cap) { return CELLAR_OK; }
-    task_throttle *h = task_throttle_make(p, key, strlen(key));
+    task_throttle *h = task_throttle_make(p, row->key, strlen(row->key));
     if (h == NULL || !task_throttle_add(p, h)) {
         task_throttle_free(p, h);
         return CELLAR_E_NOMEM;
     }
-    h->id = id;
+    h->id = row->id;
     h->until_ms = task_time_add(r->now.mono_ms, BASE_MIN(left_ms, CELLAR_POOL_DELAY_MAX_MS));
     return CELLAR_OK;
 }
@@ -183,12 +188,14 @@ static cellar_err task_restore_throttle(const char *key, cellar_task_id id, int6
 /* ---- groups ---- */
 
 /* Link a task to the group of the one that waits for it. The inputs are known. */
-static cellar_err task_restore_link(cellar_task_id id, cellar_task_id then_id, uint32_t member,
-                                    bool after, void *ctx) SYNC_HOLDS(QUEUE)
+static cellar_err task_restore_link(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
 {
+    const journal_link *l = in;
     task_restorer *r = ctx;
-    task *t = task_find(r->p, id), *then = task_find(r->p, then_id);
+    task *t = task_find(r->p, l->id), *then = task_find(r->p, l->then_id);
     task_group *g = then != NULL ? then->ext->before : NULL;
+    const uint32_t member = (uint32_t)l->member;
+    const bool after = l->after != 0;
     if (g == NULL || member >= g->count) { return CELLAR_OK; }
     if (after && g->left != 0 && (t == NULL || !task_is_live(t))) {
         g->left = 0; /* its row was deleted by hand */
@@ -206,19 +213,20 @@ static cellar_err task_restore_link(cellar_task_id id, cellar_task_id then_id, u
 }
 
 /* Note the end of a member. */
-static cellar_err task_restore_input(const journal_input *in, void *ctx) SYNC_HOLDS(QUEUE)
+static cellar_err task_restore_input(const void *row, void *ctx) SYNC_HOLDS(QUEUE)
 {
+    const journal_input *in = row;
     task_restorer *r = ctx;
     cellar_pool *p = r->p;
     const task *then = task_find(p, in->then_id);
     task_group *g = then != NULL ? then->ext->before : NULL;
-    const uint32_t i = in->member;
+    const uint32_t i = (uint32_t)in->member;
     if (g == NULL || i >= g->count || (g->done[i / 64] >> i % 64 & 1) != 0) { return CELLAR_OK; }
     g->done[i / 64] |= (uint64_t)1 << i % 64;
     g->left--;
-    g->failed = g->failed || !in->ok;
-    if (in->result == NULL) { return CELLAR_OK; }
-    g->result[i] = task_body_make(p, in->result, in->len, "", NULL, NULL);
+    g->failed = g->failed || in->ok == 0;
+    if (in->result.data == NULL) { return CELLAR_OK; }
+    g->result[i] = task_body_make(p, in->result.data, in->result.len, "", NULL, NULL);
     return g->result[i] != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
@@ -261,8 +269,9 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
 {
     task_journal *j = p->journal;
     task_restorer r = { .p = p, .now = work_now(&p->obj) };
-    const journal_reader reader = { task_restore_row, task_restore_throttle, task_restore_input,
-                                    task_restore_link, &r };
+    const journal_reader reader = {
+        { [JOURNAL_ROWS] = task_restore_row, [JOURNAL_THROTTLES] = task_restore_throttle,
+          [JOURNAL_INPUTS] = task_restore_input, [JOURNAL_LINKS] = task_restore_link }, &r };
     journal_entry *old;
     uint32_t count;
     *why = "no memory for the tasks of the journal";
@@ -308,7 +317,7 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
 {
     const char *path = p->cfg.journal_path;
     const bool sync = p->cfg.journal_level == CELLAR_JOURNAL_SYNC;
-    uint64_t rows = 0, names = 0;
+    uint64_t number[2] = { 0, 0 };
     *why = "no memory for the journal";
     task_journal *j = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *j, NULL);
     if (j == NULL) { return CELLAR_E_NOMEM; }
@@ -320,7 +329,8 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
         err = task_journal_set_aside(p, why);
         if (err == CELLAR_OK) { err = journal_open(&p->obj.account, path, sync, &j->db, why); }
     }
-    if (err == CELLAR_OK) { err = journal_count(j->db, &rows, &names); }
+    if (err == CELLAR_OK) { err = journal_count(j->db, number); }
+    const uint64_t rows = number[0], names = number[1];
     if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - p->name_max)) {
         *why = "the journal has too many tasks or names";
         err = CELLAR_E_LIMIT;

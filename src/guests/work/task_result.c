@@ -32,10 +32,7 @@ _Static_assert(sizeof(task_record) == 48, "the format of the namespace");
 static void task_record_key(cellar_task_id id, unsigned char key[TASK_RECORD_KEY])
 {
     key[0] = 't';
-    for (int i = 0; i < 8; i++) {
-        key[1 + i] = (unsigned char)(id.hi >> (56 - 8 * i));
-        key[9 + i] = (unsigned char)(id.lo >> (56 - 8 * i));
-    }
+    journal_id_out(id, key + 1);
 }
 
 /* Write the final state, and the result of its run. False: not stored. */
