@@ -43,7 +43,7 @@ BASE_INLINE wheel_timer *wheel_head(wheel *w, unsigned slot)
 }
 BASE_INLINE bool wheel_slot_empty(wheel *w, unsigned slot)
 {
-    return wheel_head(w, slot)->next == wheel_head(w, slot);
+    return wheel_ring_empty(wheel_head(w, slot));
 }
 
 CELLAR_PRIVATE void wheel_init(wheel *w, int64_t now_ms)
@@ -53,12 +53,9 @@ CELLAR_PRIVATE void wheel_init(wheel *w, int64_t now_ms)
     w->armed_count = 0;
     w->moving = 0;
     memset(w->used, 0, sizeof w->used);
-    for (unsigned i = 0; i < WHEEL_SLOTS; i++) {
-        wheel_timer *head = wheel_head(w, i);
-        head->next = head->prev = head;
-    }
-    w->far.next = w->far.prev = &w->far;
-    w->entered.next = w->entered.prev = &w->entered;
+    for (unsigned i = 0; i < WHEEL_SLOTS; i++) { wheel_ring_init(wheel_head(w, i)); }
+    wheel_ring_init(&w->far);
+    wheel_ring_init(&w->entered);
 }
 
 /* Put a timer at the end of its ring. */
@@ -74,17 +71,7 @@ static void wheel_file(wheel *w, wheel_timer *t)
         head = wheel_head(w, i);
         w->used[i / 64] |= (uint64_t)1 << i % 64;
     }
-    t->next = head;
-    t->prev = head->prev;
-    head->prev->next = t;
-    head->prev = t;
-}
-
-static void wheel_unlink(wheel_timer *t)
-{
-    t->prev->next = t->next;
-    t->next->prev = t->prev;
-    t->next = t->prev = NULL;
+    wheel_ring_add(head, t);
 }
 
 CELLAR_PRIVATE void wheel_add(wheel *w, wheel_timer *t, int64_t due_ms)
@@ -98,7 +85,7 @@ CELLAR_PRIVATE void wheel_add(wheel *w, wheel_timer *t, int64_t due_ms)
 CELLAR_PRIVATE void wheel_cancel(wheel *w, wheel_timer *t)
 {
     if (!wheel_is_armed(t)) { return; }
-    wheel_unlink(t);
+    wheel_ring_remove(t);
     w->armed_count--;
 }
 
@@ -135,7 +122,7 @@ static bool wheel_seek(wheel *w, unsigned *level, int64_t *at_ms)
         }
     }
     *at_ms = (int64_t)(((now >> 32) + 1) << 32);
-    return w->far.next != &w->far && *at_ms > 0; /* the last block of all has no next one */
+    return !wheel_ring_empty(&w->far) && *at_ms > 0; /* the last block of all has no next one */
 }
 
 /* Let the wheel stand at the start of a slot, or of a block. Its timers move down next. */
@@ -147,7 +134,7 @@ static void wheel_jump(wheel *w, unsigned level, int64_t at_ms)
     w->entered.next = w->far.next;
     w->entered.prev = w->far.prev;
     w->entered.next->prev = w->entered.prev->next = &w->entered;
-    w->far.next = w->far.prev = &w->far;
+    wheel_ring_init(&w->far);
 }
 
 /* Move the timers of the slot down. False: the budget is used up. */
@@ -165,7 +152,7 @@ static bool wheel_move_down(wheel *w, uint32_t *budget)
             BASE_PREFETCH(before);
             back = back == t || before == t ? head : before;
         }
-        wheel_unlink(t);
+        wheel_ring_remove(t);
         wheel_file(w, t);
     }
     w->moving = 0;
@@ -185,7 +172,7 @@ CELLAR_PRIVATE wheel_timer *wheel_pop(wheel *w, int64_t now_ms, uint32_t *budget
         if (t != head) {
             if (*budget == 0) { return NULL; }
             --*budget;
-            wheel_unlink(t);
+            wheel_ring_remove(t);
             w->armed_count--;
             return t;
         }

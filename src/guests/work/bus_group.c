@@ -87,7 +87,7 @@ static cellar_err bus_group_make(cellar_pool *p, const cellar_bus_group_config *
     if (g == NULL) { return CELLAR_E_NOMEM; }
     g->o = *o;
     g->lane_count = lanes;
-    for (uint32_t i = 0; i < lanes; i++) { task_ring_init(&g->lane[i].wait); }
+    for (uint32_t i = 0; i < lanes; i++) { wheel_ring_init(&g->lane[i].wait); }
     cellar_err err = CELLAR_OK;
     if (o->dead_queue != NULL && !bus_name(o->dead_queue, g->dead_queue)) {
         err = CELLAR_E_INVAL;

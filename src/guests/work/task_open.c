@@ -177,10 +177,10 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     p->name_max = cfg->max_names + cfg->max_groups;
     p->cfg.default_queue = NULL; /* the text of the caller */
     if (cfg->default_queue != NULL) { (void)bus_name(cfg->default_queue, p->bus.default_queue); }
-    task_ring_init(&p->gates);
-    task_ring_init(&p->weights);
-    task_ring_init(&p->dead);
-    task_ring_init(&p->throttles);
+    wheel_ring_init(&p->gates);
+    wheel_ring_init(&p->weights);
+    wheel_ring_init(&p->dead);
+    wheel_ring_init(&p->throttles);
     p->runs.next = p->runs.prev = &p->runs;
     const work_time now = work_now(&p->obj);
     base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);

@@ -22,7 +22,7 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void task_levels_init(task_levels *l)
 {
-    for (uint32_t i = 0; i < TASK_LEVELS; i++) { task_ring_init(&l->ring[i]); }
+    for (uint32_t i = 0; i < TASK_LEVELS; i++) { wheel_ring_init(&l->ring[i]); }
     l->used = l->count = 0;
     l->bytes = 0;
 }
@@ -31,7 +31,7 @@ static void task_levels_add(task_levels *l, task *t, bool front)
 {
     wheel_timer *head = &l->ring[t->priority];
     BASE_ASSERT(!wheel_is_armed(&t->timer));
-    task_ring_add(front ? head->next : head, &t->timer);
+    wheel_ring_add(front ? head->next : head, &t->timer);
     l->used |= 1u << t->priority;
     l->count++;
     l->bytes += t->body->len;
@@ -40,11 +40,10 @@ static void task_levels_add(task_levels *l, task *t, bool front)
 static void task_levels_remove(task_levels *l, task *t)
 {
     BASE_ASSERT(l->count > 0);
-    task_ring_remove(&t->timer);
+    wheel_ring_remove(&t->timer);
     l->count--;
     l->bytes -= t->body->len;
-    const wheel_timer *head = &l->ring[t->priority];
-    if (head->next == head) { l->used &= ~(1u << t->priority); }
+    if (wheel_ring_empty(&l->ring[t->priority])) { l->used &= ~(1u << t->priority); }
 }
 
 /* Return the task that goes first. age_ms: a level is gained for each; BASE_NEVER_MS: none. */
@@ -101,14 +100,14 @@ static void task_queue_sort(cellar_pool *p, task_queue *q)
     task_weight *w = &p->weight[q->weight - 1];
     if (offers) {
         if (w->count++ == 0) {
-            task_ring_init(&w->ring);
-            task_ring_add(&p->weights, &w->link);
+            wheel_ring_init(&w->ring);
+            wheel_ring_add(&p->weights, &w->link);
         }
-        task_ring_add(&w->ring, &q->turn);
+        wheel_ring_add(&w->ring, &q->turn);
         p->offered += q->weight;
     } else {
-        task_ring_remove(&q->turn);
-        if (--w->count == 0) { task_ring_remove(&w->link); }
+        wheel_ring_remove(&q->turn);
+        if (--w->count == 0) { wheel_ring_remove(&w->link); }
         p->offered -= q->weight;
     }
 }
@@ -157,8 +156,8 @@ static task_queue *task_queue_turn(cellar_pool *p)
     task_weight_pay(p, w, 1);
     for (uint32_t n = 0;; n++) {
         task_queue *q = (task_queue *)(void *)w->ring.next; /* its first field */
-        task_ring_remove(&q->turn);
-        task_ring_add(&w->ring, &q->turn);
+        wheel_ring_remove(&q->turn);
+        wheel_ring_add(&w->ring, &q->turn);
         if (q->debt == 0 || n == TASK_TURNS) { return q; }
         q->debt--;
     }
@@ -296,7 +295,7 @@ CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a)
     task_name *n = p->names[t->name];
     bus_lane *l = bus_lane_of(p, t);
     if (l != NULL && l->holder != NULL && l->holder != t) {
-        task_ring_add(&l->wait, &t->timer);
+        wheel_ring_add(&l->wait, &t->timer);
         p->parked++;
         return;
     }
@@ -317,9 +316,9 @@ CELLAR_PRIVATE void task_lane_leave(cellar_pool *p, task *t, task_after *a)
     bus_lane *l = bus_lane_of(p, t);
     if (l == NULL || l->holder != t) { return; }
     l->holder = NULL;
-    if (l->wait.next == &l->wait) { return; }
+    if (wheel_ring_empty(&l->wait)) { return; }
     task *next = task_of_timer(l->wait.next);
-    task_ring_remove(&next->timer);
+    wheel_ring_remove(&next->timer);
     p->parked--;
     task_queue_add(p, next, a);
 }
@@ -327,7 +326,7 @@ CELLAR_PRIVATE void task_lane_leave(cellar_pool *p, task *t, task_after *a)
 CELLAR_PRIVATE void task_lanes_enter(cellar_pool *p, task_name *n, task_after *a)
 {
     wheel_timer all;
-    task_ring_init(&all);
+    wheel_ring_init(&all);
     /* Rows of the journal: the oldest of a lane may wait for another delivery. */
     for (uint32_t i = 0; n->live != 0 && i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
@@ -341,11 +340,11 @@ CELLAR_PRIVATE void task_lanes_enter(cellar_pool *p, task_name *n, task_after *a
     while (n->parked.used != 0) {
         task *t = task_levels_first(&n->parked, 0, BASE_NEVER_MS);
         task_unpark(p, n, t);
-        task_ring_add(&all, &t->timer);
+        wheel_ring_add(&all, &t->timer);
     }
-    while (all.next != &all) {
+    while (!wheel_ring_empty(&all)) {
         task *t = task_of_timer(all.next);
-        task_ring_remove(&t->timer);
+        wheel_ring_remove(&t->timer);
         task_queue_add(p, t, a);
     }
 }
@@ -358,7 +357,7 @@ CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t)
     while (at != &n->parked.ring[t->priority] && task_of_timer(at)->order < t->order) {
         at = at->next;
     }
-    task_ring_add(at, &t->timer);
+    wheel_ring_add(at, &t->timer);
     n->parked.used |= 1u << t->priority;
     n->parked.count++;
     n->parked.bytes += t->body->len;
@@ -378,7 +377,7 @@ CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a)
     task_name *n = p->names[t->name];
     const bus_lane *l = bus_lane_of(p, t);
     if (l != NULL && l->holder != t) {
-        task_ring_remove(&t->timer);
+        wheel_ring_remove(&t->timer);
         p->parked--;
     } else if ((t->flags & TASK_PARKED) != 0) {
         task_unpark(p, n, t);
@@ -503,9 +502,9 @@ CELLAR_PRIVATE void task_queue_move(cellar_pool *p, task_name *n, task_queue *to
 
 CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_ms)
 {
-    if (wheel_is_armed(&g->timer)) { task_ring_remove(&g->timer); }
+    if (wheel_is_armed(&g->timer)) { wheel_ring_remove(&g->timer); }
     g->timer.due_ms = until_ms;
-    task_ring_add(&p->gates, &g->timer);
+    wheel_ring_add(&p->gates, &g->timer);
     if (g->queue != NULL) { task_queue_sort(p, g->queue); }
 }
 
@@ -513,7 +512,7 @@ CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
 {
     if (!wheel_is_armed(&g->timer)) { return; }
     a->recall = a->recall || p->bursts != 0;
-    task_ring_remove(&g->timer);
+    wheel_ring_remove(&g->timer);
     if (g->name != NULL) { task_queue_release(p, g->name, a); }
     if (g->queue != NULL) { task_queue_sort(p, g->queue); }
     task_wake_all(p, a);

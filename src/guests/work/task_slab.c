@@ -350,9 +350,7 @@ CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_ADD(hh, p->by_throttle, h->key, h->key_len, task_hash(p, h->key, h->key_len), h);
     if (h->hh.tbl == NULL) { return false; }
-    h->link.next = &p->throttles;
-    h->link.prev = p->throttles.prev;
-    h->link.prev->next = p->throttles.prev = &h->link;
+    wheel_ring_add(&p->throttles, &h->link);
     p->throttle_count++;
     return true;
 }
@@ -363,12 +361,9 @@ CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     for (count = BASE_MIN(count, p->throttle_count); count > 0; count--) {
         task_throttle *h = (task_throttle *)(void *)p->throttles.next; /* its first field */
-        p->throttles.next = h->link.next;
-        h->link.next->prev = &p->throttles;
+        wheel_ring_remove(&h->link);
         if (h->until_ms > now_ms) {
-            h->link.next = &p->throttles;
-            h->link.prev = p->throttles.prev;
-            h->link.prev->next = p->throttles.prev = &h->link;
+            wheel_ring_add(&p->throttles, &h->link);
             continue;
         }
         BASE_TABLE_REMOVE(hh, p->by_throttle, h);

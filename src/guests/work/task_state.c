@@ -187,7 +187,7 @@ static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after 
 static void task_dead_add(cellar_pool *p, task *t, int64_t ended_ms)
 {
     t->timer.due_ms = ended_ms;
-    task_ring_add(&p->dead, &t->timer);
+    wheel_ring_add(&p->dead, &t->timer);
     p->dead_count++;
     p->dead_bytes += t->body->len;
 }
@@ -200,7 +200,7 @@ CELLAR_PRIVATE void task_to_dead(cellar_pool *p, task *t, int64_t ended_ms)
 
 static void task_dead_unlink(cellar_pool *p, task *t)
 {
-    task_ring_remove(&t->timer);
+    wheel_ring_remove(&t->timer);
     p->dead_count--;
     p->dead_bytes -= t->body->len;
 }
@@ -215,7 +215,7 @@ CELLAR_PRIVATE void task_dead_drop(cellar_pool *p, task *t, task_after *a)
 CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_after *a)
 {
     for (;;) {
-        if (p->dead.next == &p->dead) { return BASE_NEVER_MS; }
+        if (wheel_ring_empty(&p->dead)) { return BASE_NEVER_MS; }
         task *t = task_of_timer(p->dead.next);
         const int64_t ends_ms = task_time_add(t->timer.due_ms, p->cfg.dead_ttl_ms);
         const bool full = p->dead_count > p->cfg.dead_cap || p->dead_bytes > p->cfg.queue_bytes;

@@ -8,20 +8,6 @@
 
 /* ---- task_queue.c: queued tasks: levels, queues, names that wait for their limit ---- */
 
-BASE_INLINE void task_ring_init(wheel_timer *head) { head->next = head->prev = head; }
-BASE_INLINE void task_ring_add(wheel_timer *before, wheel_timer *t)
-{
-    t->next = before;
-    t->prev = before->prev;
-    before->prev->next = t;
-    before->prev = t;
-}
-BASE_INLINE void task_ring_remove(wheel_timer *t)
-{
-    t->next->prev = t->prev;
-    t->prev->next = t->next;
-    t->next = t->prev = NULL;
-}
 BASE_INLINE task *task_of_timer(wheel_timer *t) { return (task *)(void *)t; } /* first field */
 
 CELLAR_PRIVATE void task_levels_init(task_levels *l);
