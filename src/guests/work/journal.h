@@ -46,7 +46,7 @@ typedef struct journal_throttle { /* key of THROTTLE */
     const char *key;
     cellar_task_id id;
     int64_t until_wall_ms;
-    int64_t now_wall_ms;     /* of THROTTLES_DELETE: keys that are over then leave, the oldest first */
+    int64_t now_wall_ms;     /* of THROTTLES_DELETE: keys that are over leave, the oldest first */
     int64_t most;            /* at most so many of them; < 0: all */
 } journal_throttle;
 

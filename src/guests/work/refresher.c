@@ -80,18 +80,6 @@ CELLAR_PRIVATE void refresher_row_free(cellar_pool *p, refresher_row *row)
     base_free(&p->obj.account, REFRESHER_MOD, row, sizeof *row + row->key_len + 1);
 }
 
-CELLAR_PRIVATE void refresher_unref(cellar_pool *p, refresher_row *row, task_after *a)
-{
-    refresher *r = p->refresh;
-    if (--row->refs != 0) { return; }
-    row->next->prev = row->prev;
-    row->prev->next = row->next;
-    if (r->all == row) { r->all = row->next != row ? row->next : NULL; }
-    r->count[STATS_REFRESHER_KEYS] -= row->keys.count;
-    row->task.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
-    a->gone = &row->task;
-}
-
 CELLAR_PRIVATE void refresher_set_uncovered(refresher *r, refresher_row *row, bool uncovered)
 {
     r->count[STATS_REFRESHER_UNCOVERED] -= row->uncovered;
@@ -104,20 +92,21 @@ CELLAR_PRIVATE void refresher_detach(cellar_pool *p, refresher_row *row, task_af
     BASE_TABLE_CHARGE(&p->obj.account, REFRESHER_MOD);
     refresher *r = p->refresh;
     base_store_rlx(&row->gone, true);
+    row->recur.present = false;
     BASE_TABLE_REMOVE(hh, r->rows, row);
     r->count[STATS_REFRESHER_ROWS]--;
     refresher_set_uncovered(r, row, false);
-    if (row->task.state == CELLAR_TASK_RUNNING) { return; }
-    r->count[STATS_REFRESHER_DUE] -= row->task.state == CELLAR_TASK_QUEUED;
-    task_detach(p, &row->task, a);
-    refresher_unref(p, row, a);
+    if (row->recur.task.state == CELLAR_TASK_RUNNING) { return; }
+    r->count[STATS_REFRESHER_DUE] -= row->recur.task.state == CELLAR_TASK_QUEUED;
+    task_detach(p, &row->recur.task, a);
+    task_recur_unref(p, &row->recur, a);
 }
 
 static void refresher_ready(cellar_pool *p, refresher_row *row, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
     p->refresh->count[STATS_REFRESHER_DUE]++;
-    task_to_queue(p, &row->task, now_ms, a);
+    task_to_queue(p, &row->recur.task, now_ms, a);
 }
 
 /* ---- times ---- */
@@ -140,7 +129,7 @@ static int64_t refresher_next_ms(const refresher_row *row, int64_t offset_ms)
 static void refresher_arm(cellar_pool *p, refresher_row *row, task_after *a) SYNC_HOLDS(QUEUE)
 {
     const int64_t next_ms = refresher_next_ms(row, base_load_rlx(&p->offset_ms));
-    task_to_wheel(p, &row->task, CELLAR_TASK_SCHEDULED, next_ms, a);
+    task_to_wheel(p, &row->recur.task, CELLAR_TASK_SCHEDULED, next_ms, a);
 }
 
 CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_time now,
@@ -541,7 +530,7 @@ CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task
     row->ticket = NULL;
     if (base_load_rlx(&row->gone)) {
         t->state = CELLAR_TASK_CANCELLED; /* no call finds the row any more */
-        refresher_unref(p, row, a);
+        task_recur_unref(p, &row->recur, a);
     } else if (refresher_next_key(row) != NULL) {
         refresher_ready(p, row, now_ms, a);
     } else {
@@ -581,8 +570,8 @@ CELLAR_PRIVATE void refresher_stepped(cellar_pool *p, work_time now, task_after 
         if (row->at_wall_ms > now.wall_ms) {
             row->at_wall_ms = refresher_at_next(row, now.wall_ms);
         }
-        if (row->task.state == CELLAR_TASK_SCHEDULED) {
-            task_detach(p, &row->task, a);
+        if (row->recur.task.state == CELLAR_TASK_SCHEDULED) {
+            task_detach(p, &row->recur.task, a);
             refresher_arm(p, row, a);
         }
     }
@@ -592,6 +581,7 @@ CELLAR_PRIVATE bool refresher_init(cellar_pool *p)
 {
     refresher *r = base_alloc(&p->obj.account, BASE_MOD_STORE, refresher_bytes(p), NULL);
     if (r == NULL) { return false; }
+    wheel_ring_init(&r->list.ring);
     r->none.body.refs = 1;
     r->name.number = (uint16_t)p->name_max;
     r->name.fn = refresher_run;
@@ -620,11 +610,9 @@ CELLAR_PRIVATE void refresher_free(cellar_pool *p)
     if (r == NULL) { return; }
     BASE_TABLE_CHARGE(account, REFRESHER_MOD);
     HASH_CLEAR(hh, r->rows);
-    if (r->all != NULL) { r->all->prev->next = NULL; }
-    for (refresher_row *row = r->all; row != NULL;) {
-        refresher_row *next = row->next;
-        refresher_row_free(p, row);
-        row = next;
+    for (wheel_timer *at = r->list.ring.next, *next; at != &r->list.ring; at = next) {
+        next = at->next;
+        refresher_row_free(p, refresher_row_of(&task_recur_of(at)->task));
     }
     for (refresher_loader *l = r->loaders; l != NULL;) {
         refresher_loader *next = l->next;

@@ -51,9 +51,8 @@ struct cellar_refresh_keys {
 typedef enum refresher_fate { REFRESHER_KEPT, REFRESHER_DOUBTED, REFRESHER_DOOMED } refresher_fate;
 
 typedef struct refresher_row {
-    task task;                /* first field; its index and id are unused */
+    task_recur recur;         /* first field */
     UT_hash_handle hh;
-    struct refresher_row *next, *prev; /* ring of all rows, removed ones that still have refs too */
     struct refresher_ticket *ticket; /* of RUNNING; NULL: none */
     cellar *c;                /* constant, as all down to `flags` */
     refresher_loader *loader;
@@ -63,7 +62,6 @@ typedef struct refresher_row {
     int64_t interval_ms, ttl_ms, negative_ttl_ms, stale_ms;
     uint64_t at_hash;         /* of the text of `at`; 0: none */
     uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY, _SHORT_TTL */
-    uint32_t refs;            /* present, and one for each list that is at it */
     _Atomic bool gone;        /* removed; relaxed: a load that runs stores nothing */
     uint8_t fate;             /* of a row of a policy, while the rules are read again */
     bool listing;             /* the next step lists the keys */
@@ -119,7 +117,7 @@ typedef struct refresher {
     refresher_loader *loaders;
     uint32_t loader_count;
     refresher_row *rows;      /* uthash */
-    refresher_row *all;       /* ring; NULL: none */
+    task_recurs list;
     refresher_ticket *free_tickets;
     stats_waits late;         /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
@@ -152,8 +150,6 @@ CELLAR_PRIVATE void refresher_pause(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Compute the times of a new row and arm it. */
 CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_time now,
                                     task_after *a) SYNC_HOLDS(QUEUE);
-CELLAR_PRIVATE void refresher_unref(cellar_pool *p, refresher_row *row, task_after *a)
-    SYNC_HOLDS(QUEUE);
 /* Remove a row: out of wheel, queue and table. A step that runs goes on. */
 CELLAR_PRIVATE void refresher_detach(cellar_pool *p, refresher_row *row, task_after *a)
     SYNC_HOLDS(QUEUE);

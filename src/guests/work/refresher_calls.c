@@ -215,11 +215,11 @@ static cellar_err refresher_row_make(cellar_pool *p, const refresher_spec *s, re
     if (err != CELLAR_OK) { return err; }
     refresher_row *row = base_alloc(&p->obj.account, REFRESHER_MOD, sizeof *row + len + 1, NULL);
     if (row == NULL) { return CELLAR_E_NOMEM; }
-    row->task.body = &p->refresh->none.body;
-    row->task.name = p->refresh->name.number;
-    row->task.flags = TASK_RECURS;
-    row->task.priority = (uint8_t)refresher_level(s);
-    row->task.max_attempts = UINT8_MAX;
+    row->recur.task.body = &p->refresh->none.body;
+    row->recur.task.name = p->refresh->name.number;
+    row->recur.task.flags = TASK_RECURS;
+    row->recur.task.priority = (uint8_t)refresher_level(s);
+    row->recur.task.max_attempts = UINT8_MAX;
     row->c = s->c;
     row->loader = loader;
     row->key_len = (uint32_t)len;
@@ -266,13 +266,7 @@ static cellar_err refresher_insert(cellar_pool *p, refresher_row *row, work_time
     if (row->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
     const uint64_t hash = refresher_hash(row->key, row->key_len);
     row->due_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
-    row->refs = 1;
-    refresher_row *first = r->all != NULL ? r->all : row;
-    row->next = first;
-    row->prev = r->all != NULL ? first->prev : row;
-    row->prev->next = row;
-    first->prev = row;
-    r->all = first;
+    task_recur_enter(&r->list, &row->recur);
     r->count[STATS_REFRESHER_ROWS]++;
     r->count[STATS_REFRESHER_KEYS] += row->keys.count;
     r->count[STATS_REFRESHER_SHORT_TTLS] += (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
@@ -351,15 +345,15 @@ static cellar_err refresher_wait_row(cellar_pool *p, refresher_row *row, task_af
     const uint64_t until_ns = base_until_ns(p->cfg.close_timeout_ms);
     task_run *mine = task_run_mine(p);
     cellar_err err = CELLAR_OK;
-    while (row->task.state == CELLAR_TASK_RUNNING && err == CELLAR_OK) {
-        if (mine != NULL && mine->task == &row->task) { break; }
+    while (row->recur.task.state == CELLAR_TASK_RUNNING && err == CELLAR_OK) {
+        if (mine != NULL && mine->task == &row->recur.task) { break; }
         if (base_now_ns() < until_ns) {
             task_sleep(p, mine, until_ns);
         } else {
             err = CELLAR_E_BUSY;
         }
     }
-    refresher_unref(p, row, a);
+    task_recur_unref(p, &row->recur, a);
     return err;
 }
 
@@ -372,7 +366,7 @@ CELLAR_API cellar_err cellar_refresh_remove(cellar_pool *p, cellar *c, const voi
     task_after a = task_lock(p);
     refresher_row *row = refresher_find(p, c, key, key_len);
     if (row != NULL) {
-        row->refs++;
+        row->recur.refs++;
         refresher_detach(p, row, &a);
         err = refresher_wait_row(p, row, &a);
     }
@@ -395,7 +389,7 @@ static bool refresher_row_is(const refresher_row *row, const refresher_spec *s)
 {
     const uint32_t of_spec = CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_POLICY;
     return row->interval_ms == s->interval_ms && row->ttl_ms == s->o.ttl_ms &&
-           row->task.priority == refresher_level(s) && (row->flags & of_spec) == s->flags &&
+           row->recur.task.priority == refresher_level(s) && (row->flags & of_spec) == s->flags &&
            row->at_hash == refresher_at_hash(s) &&
            refresher_is_named(row->loader, s->loader);
 }
@@ -494,7 +488,7 @@ static int64_t refresher_age(int64_t ms, int64_t now_ms)
 static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_refresh_info *out)
     SYNC_HOLDS(QUEUE)
 {
-    const bool runs = row->task.state != CELLAR_TASK_SCHEDULED;
+    const bool runs = row->recur.task.state != CELLAR_TASK_SCHEDULED;
     *out = cellar_refresh_info_default();
     out->c = row->c;
     out->key = row->key;
@@ -502,7 +496,7 @@ static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_
     out->loader = row->loader->name;
     out->interval_ms = row->interval_ms;
     out->ttl_ms = row->ttl_ms;
-    out->next_ms = runs ? 0 : BASE_MAX(row->task.timer.due_ms - now_ms, 0);
+    out->next_ms = runs ? 0 : BASE_MAX(row->recur.task.timer.due_ms - now_ms, 0);
     out->ok_age_ms = refresher_age(row->ok_ms, now_ms);
     out->failed_age_ms = refresher_age(row->failed_ms, now_ms);
     out->ok = row->ok;
@@ -511,30 +505,10 @@ static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_
     out->keys = row->keys.count;
     out->keys_left = row->left;
     out->last_err = row->last_err;
-    out->priority = (cellar_refresh_priority)(row->task.priority / REFRESHER_LEVEL + 1);
+    out->priority = (cellar_refresh_priority)(row->recur.task.priority / REFRESHER_LEVEL + 1);
     out->flags = row->flags | (row->uncovered ? CELLAR_REFRESH_UNCOVERED : 0u) |
                  (runs ? CELLAR_REFRESH_RUNNING : 0u) |
                  (row->stop_idle != 0 && row->idle >= row->stop_idle ? CELLAR_REFRESH_SLEEPS : 0u);
-}
-
-/* Take a reference to the first row of the list, or the first one behind `last`, and give back that
- * to `last`. NULL: there is none. */
-static refresher_row *refresher_follow(cellar_pool *p, refresher_row *last, int64_t now_ms,
-                                       cellar_refresh_info *out, task_after *a) SYNC_HOLDS(QUEUE)
-{
-    refresher *r = p->refresh;
-    refresher_row *row = last != NULL ? last->next : r->all;
-    bool end = row == NULL || (last != NULL && row == r->all);
-    while (!end && base_load_rlx(&row->gone)) {
-        row = row->next;
-        end = row == r->all;
-    }
-    if (!end) {
-        row->refs++;
-        refresher_describe(row, now_ms, out);
-    }
-    if (last != NULL) { refresher_unref(p, last, a); }
-    return end ? NULL : row;
 }
 
 CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn fn, void *ctx)
@@ -543,16 +517,14 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
     const int64_t now_ms = work_now(&p->obj).mono_ms;
-    refresher_row *row = NULL;
+    task_recur *row = NULL;
     for (bool more = true;;) {
         cellar_refresh_info info;
         task_after a = task_lock(p);
-        if (more) {
-            row = refresher_follow(p, row, now_ms, &info, &a);
-        } else {
-            refresher_unref(p, row, &a);
-            row = NULL;
-        }
+        task_recur *const last = row;
+        row = more ? task_recur_next(&p->refresh->list, last, UINT64_MAX) : NULL;
+        if (row != NULL) { refresher_describe(refresher_row_of(&row->task), now_ms, &info); }
+        if (last != NULL) { task_recur_unref(p, last, &a); }
         task_unlock(p, &a);
         if (row == NULL) { return CELLAR_OK; }
         more = fn(&info, ctx);

@@ -122,7 +122,7 @@ static int64_t sched_leave_ms(const sched_entry *e, int64_t due_ms)
 
 CELLAR_PRIVATE void sched_disarm(cellar_pool *p, sched_entry *e)
 {
-    wheel_cancel(sched_wheel(p, e), &e->clock.timer);
+    wheel_cancel(sched_wheel(p, e), &e->recur.task.timer);
     e->parked = false;
     e->missed_now = 0;
     e->caught_up = 0;
@@ -130,10 +130,10 @@ CELLAR_PRIVATE void sched_disarm(cellar_pool *p, sched_entry *e)
 
 static void sched_arm(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    if (e->paused || !e->present || e->due_ms == BASE_NEVER_MS) { return; }
+    if (e->paused || !e->recur.present || e->due_ms == BASE_NEVER_MS) { return; }
     const int64_t leave_ms = sched_leave_ms(e, e->due_ms);
     task_look_at(p, sched_mono_ms(p, e, leave_ms), a);
-    wheel_add(sched_wheel(p, e), &e->clock.timer, leave_ms);
+    wheel_add(sched_wheel(p, e), &e->recur.task.timer, leave_ms);
 }
 
 CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
@@ -243,38 +243,27 @@ CELLAR_PRIVATE void sched_continue(cellar_pool *p, sched_entry *e, work_time now
 
 /* ---- schedules ---- */
 
-CELLAR_PRIVATE void sched_unref(cellar_pool *p, sched_entry *e, task_after *a)
-{
-    if (--e->refs != 0) { return; }
-    e->next->prev = e->prev;
-    e->prev->next = e->next;
-    if (p->sched.all == e) { p->sched.all = e->next != e ? e->next : NULL; }
-    p->body_bytes -= task_body_bytes(e->body);
-    e->clock.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
-    a->gone = &e->clock;
-}
-
 static void sched_unlist(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_REMOVE(hh, p->sched.table, e);
-    e->present = false;
-    sched_unref(p, e, a);
+    e->recur.present = false;
+    task_recur_unref(p, &e->recur, a);
 }
 
 /* End an instant that fired, unless it has a run. */
 static void sched_end(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    if (e->present && sched_is_done(e)) { sched_unlist(p, e, a); }
+    if (e->recur.present && sched_is_done(e)) { sched_unlist(p, e, a); }
 }
 
 CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
 {
-    e->refs++; /* the end of its last run may take it out of the table */
+    e->recur.refs++; /* the end of its last run may take it out of the table */
     sched_drop_runs(p, e, true, a);
     sched_disarm(p, e);
-    if (e->present) { sched_unlist(p, e, a); }
-    sched_unref(p, e, a);
+    if (e->recur.present) { sched_unlist(p, e, a); }
+    task_recur_unref(p, &e->recur, a);
 }
 
 static size_t sched_row_bytes(const char *row)
@@ -297,13 +286,11 @@ CELLAR_PRIVATE void sched_free_all(cellar_pool *p)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     HASH_CLEAR(hh, p->sched.table);
-    sched_entry *e = p->sched.all;
-    if (e != NULL) { e->prev->next = NULL; }
-    while (e != NULL) {
-        sched_entry *next = e->next;
+    for (wheel_timer *at = p->sched.list.ring.next, *next; at != &p->sched.list.ring; at = next) {
+        sched_entry *e = sched_of(&task_recur_of(at)->task);
+        next = at->next;
         for (uint32_t i = 0; i < e->run_count; i++) { task_ext_free(p, e->run[i].task.ext); }
         sched_free(p, e, true);
-        e = next;
     }
 }
 
@@ -316,7 +303,7 @@ CELLAR_PRIVATE sched_entry *sched_find(cellar_pool *p, const char *name)
 /* Return the schedule that continues `e`: itself while it is in the table; NULL: none. */
 static sched_entry *sched_heir(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
 {
-    sched_entry *heir = e->present ? e : sched_find(p, e->name);
+    sched_entry *heir = e->recur.present ? e : sched_find(p, e->name);
     return heir != NULL && heir->line == e->line ? heir : NULL;
 }
 
@@ -329,15 +316,15 @@ CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t no
     while (r->task.state != TASK_FREE) { r++; }
     BASE_ASSERT(r < e->run + e->run_count);
     *r = (sched_run){
-        .task = { .body = e->body, .name = e->clock.name, .flags = TASK_RECURS,
+        .task = { .body = e->body, .name = e->recur.task.name, .flags = TASK_RECURS,
                   .priority = SCHED_PRIORITY,
-                  .max_attempts = (uint8_t)p->names[e->clock.name]->opts.max_attempts },
+                  .max_attempts = (uint8_t)p->names[e->recur.task.name]->opts.max_attempts },
         .of = e, .fire_ms = now_ms, .due_wall_ms = due_wall_ms, .triggered = triggered,
         .until_wall_ms = triggered ? INT64_MIN : e->settled_wall_ms,
         .missed = triggered ? 0 : e->missed_now };
     p->sched.count[STATS_SCHEDULE_WAITING]++;
     e->busy++;
-    e->refs++;
+    e->recur.refs++;
     task_to_queue(p, &r->task, now_ms, a);
     return r;
 }
@@ -368,7 +355,7 @@ CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t)
 CELLAR_PRIVATE bool sched_has_name(const cellar_pool *p, uint32_t name)
 {
     const sched_entry *e = p->sched.table;
-    while (e != NULL && e->clock.name != name) { e = e->hh.next; }
+    while (e != NULL && e->recur.task.name != name) { e = e->hh.next; }
     return e != NULL;
 }
 
@@ -397,7 +384,7 @@ CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t
     const sched_entry *e = sched_run_of(t)->of;
     /* It has no next firing. */
     if (e->kind == CELLAR_SCHEDULE_AT && e->due_ms == BASE_NEVER_MS) { return true; }
-    if (!e->present || e->parked) { return false; }
+    if (!e->recur.present || e->parked) { return false; }
     return e->paused || e->due_ms == BASE_NEVER_MS ||
            at_ms < sched_mono_ms(p, e, sched_leave_ms(e, e->due_ms));
 }
@@ -431,7 +418,7 @@ static void sched_settle_later(cellar_pool *p, sched_entry *e, task_after *a) SY
     if (e->unwritten) { return; }
     e->unwritten = true;
     p->sched.unwritten++;
-    e->refs++;
+    e->recur.refs++;
     e->unwritten_next = a->unwritten;
     a->unwritten = e;
 }
@@ -489,7 +476,7 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
     } else if (heir != NULL) {
         sched_end(p, heir, a);
     }
-    sched_unref(p, e, a);
+    task_recur_unref(p, &e->recur, a);
 }
 
 /* ---- firing ---- */
@@ -586,7 +573,7 @@ CELLAR_PRIVATE void sched_stepped(cellar_pool *p, work_time now, int64_t step_ms
     p->sched.count[STATS_SCHEDULE_CLOCK_STEPS]++;
     for (sched_entry *e = p->sched.table; e != NULL; e = e->hh.next) {
         if (e->kind == CELLAR_SCHEDULE_EVERY) { continue; }
-        e->clock.timer = (wheel_timer){ .next = NULL };
+        e->recur.task.timer = (wheel_timer){ .next = NULL };
         if (e->parked) { continue; }
         if (e->kind == CELLAR_SCHEDULE_CRON &&
             (correction || (e->cron.flags & CRON_WILDCARD) != 0)) {
@@ -605,7 +592,7 @@ CELLAR_PRIVATE void sched_figures(stats_out *o, const stats_owner *owner, cellar
 {
     uint64_t v[STATS_SCHEDULE_COUNT];
     sync_take(QUEUE, &p->lock);
-    const bool had = p->sched.last_id != 0;
+    const bool had = p->sched.list.last_id != 0;
     memcpy(v, p->sched.count, sizeof v);
     v[STATS_SCHEDULE_SCHEDULES] = HASH_COUNT(p->sched.table);
     sync_drop(QUEUE, &p->lock);

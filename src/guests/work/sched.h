@@ -40,11 +40,10 @@ typedef struct sched_zone { /* a time zone that schedules share */
 } sched_zone;
 
 typedef struct sched_entry { /* a schedule */
-    task clock;             /* first field; body NULL; its timer is that of the next firing */
+    task_recur recur;       /* first field; body NULL; its timer is that of the next firing */
     UT_hash_handle hh;
-    struct sched_entry *next, *prev; /* ring of all schedules, removed ones with refs as well */
-    uint64_t id;            /* rises with each schedule. Constant, as all down to interval_ms */
-    uint64_t times;         /* hash of expression or interval, zone and phase */
+    uint64_t times;         /* hash of expression or interval, zone and phase; constant, as all
+                             * down to interval_ms */
     uint64_t line;          /* id of the first schedule of those that continue each other */
     uint64_t hash;          /* cron_hash of the name */
     cellar_schedule_kind kind;
@@ -64,9 +63,8 @@ typedef struct sched_entry { /* a schedule */
     int64_t first_ms;       /* with missed > 0: the earliest firing that is folded into due_ms */
     uint64_t missed_now;    /* firings folded into due_ms */
     uint32_t caught_up;     /* runs of a series of COALESCE_ALL so far */
-    uint32_t refs, busy;
+    uint32_t busy;
     uint32_t earlier;       /* runs of schedules that this one continues, not ended */
-    bool present;           /* in the table */
     bool paused;
     bool parked;            /* due, and waits for the end of a run */
     bool unwritten;         /* in a chain of task_after, which counts in refs */
@@ -124,8 +122,6 @@ CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE sched_run *sched_start(cellar_pool *p, sched_entry *e, int64_t now_ms,
                                       int64_t due_wall_ms, bool triggered, task_after *a)
     SYNC_HOLDS(QUEUE);
-/* Give a reference back. */
-CELLAR_PRIVATE void sched_unref(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE);
 /* Share a zone by its name, or open it. Hold no lock. */
 CELLAR_PRIVATE cellar_err sched_zone_hold(cellar_pool *p, const char *name, sched_zone **out);
 /* Free a schedule that is in no list. `tell`: its free_fn runs. Hold no lock. */

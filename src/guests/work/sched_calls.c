@@ -94,7 +94,7 @@ static cellar_err sched_make(cellar_pool *p, const char *name, const cellar_sche
         sched_free(p, e, false);
         return CELLAR_E_NOMEM;
     }
-    e->clock.flags = TASK_RECURS;
+    e->recur.task.flags = TASK_RECURS;
     e->hash = cron_hash(name);
     e->kind = o->cron != NULL ? CELLAR_SCHEDULE_CRON
               : o->interval_ms != 0 ? CELLAR_SCHEDULE_EVERY : CELLAR_SCHEDULE_AT;
@@ -190,23 +190,16 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     sched_entry *old = sched_find(p, e->name);
-    const cellar_err err = sched_admit(p, e->name, o, &e->clock.name);
+    const cellar_err err = sched_admit(p, e->name, o, &e->recur.task.name);
     if (err != CELLAR_OK) { return err; }
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, p->sched.table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
     work_time from = now;
     if (old != NULL) { from.wall_ms = sched_latest(p, now).wall_ms; }
-    e->id = e->line = ++p->sched.last_id;
-    e->refs = 1;
-    e->present = true;
+    task_recur_enter(&p->sched.list, &e->recur);
+    e->line = e->recur.id;
     p->body_bytes += task_body_bytes(e->body);
-    sched_entry *first = p->sched.all != NULL ? p->sched.all : e;
-    e->next = first;
-    e->prev = p->sched.all != NULL ? first->prev : e;
-    e->prev->next = e;
-    first->prev = e;
-    p->sched.all = first;
     if (old != NULL && old->times == e->times) {
         sched_inherit(p, e, old, from, a);
     } else if (e->catches_up) {
@@ -214,7 +207,7 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     } else {
         sched_begin(p, e, from, a);
     }
-    if (old != NULL && old->present) { sched_detach(p, old, a); }
+    if (old != NULL && old->recur.present) { sched_detach(p, old, a); }
     return CELLAR_OK;
 }
 
@@ -242,7 +235,7 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
         return CELLAR_E_NEVER;
     }
     task_after a = task_lock(p);
-    cellar_err err = sched_admit(p, e->name, o, &e->clock.name);
+    cellar_err err = sched_admit(p, e->name, o, &e->recur.task.name);
     sync_drop(QUEUE, &p->lock);
     if (err == CELLAR_OK && e->catches_up) { err = sched_keep_row(p, e, text, zone); }
     if (err == CELLAR_OK) { err = sched_recall(p, e, text, zone, now); }
@@ -350,7 +343,7 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
 static void sched_let_go(cellar_pool *p, sched_entry *e)
 {
     task_after a = task_lock(p);
-    sched_unref(p, e, &a);
+    task_recur_unref(p, &e->recur, &a);
     task_unlock(p, &a);
 }
 
@@ -373,7 +366,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     journal_schedule row = { .name = NULL };
     if (notes) {
         row = sched_row_of(e);
-        e->refs++; /* its texts stay until they are written */
+        e->recur.refs++; /* its texts stay until they are written */
     }
     task_unlock(p, &a);
     if (notes) {
@@ -415,7 +408,7 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_pool *p, const char *name, int
     const bool every = e != NULL && e->kind == CELLAR_SCHEDULE_EVERY;
     const int64_t offset = every ? now.wall_ms - now.mono_ms : 0;
     if (paused) { at = sched_due_from(e, every ? now.mono_ms : now.wall_ms); }
-    if (e != NULL) { e->refs++; } /* zone and expression stay while they are read */
+    if (e != NULL) { e->recur.refs++; } /* zone and expression stay while they are read */
     sync_drop(QUEUE, &p->lock);
     if (e == NULL) { return CELLAR_E_NOT_FOUND; }
     for (; *found < count && at != BASE_NEVER_MS; at = sched_next_ms(e, at)) {
@@ -453,30 +446,20 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_pool *p, cellar_schedule_list_
     if (p == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     const work_time now = work_now(&p->obj);
-    sched_entry *last = NULL;
+    task_recur *row = NULL;
     uint64_t last_id = 0; /* fn may add schedules without end: those are not in the list */
-    for (bool more = true; more;) {
+    for (bool more = true;;) {
         cellar_schedule_info info;
-        sync_take(QUEUE, &p->lock);
-        if (last == NULL) { last_id = p->sched.last_id; }
-        sched_entry *e = last != NULL ? last->next : p->sched.all;
-        bool end = e == NULL || (last != NULL && e == p->sched.all);
-        while (!end && !e->present) {
-            e = e->next;
-            end = e == p->sched.all;
-        }
-        end = end || e->id > last_id;
-        if (!end) {
-            e->refs++;
-            sched_describe(e, now, &info, error);
-        }
-        sync_drop(QUEUE, &p->lock);
-        if (last != NULL) { sched_let_go(p, last); }
-        last = end ? NULL : e;
-        more = !end && fn(&info, ctx);
+        task_after a = task_lock(p);
+        task_recur *const last = row;
+        if (last == NULL) { last_id = p->sched.list.last_id; }
+        row = more ? task_recur_next(&p->sched.list, last, last_id) : NULL;
+        if (row != NULL) { sched_describe(sched_of(&row->task), now, &info, error); }
+        if (last != NULL) { task_recur_unref(p, last, &a); }
+        task_unlock(p, &a);
+        if (row == NULL) { return CELLAR_OK; }
+        more = fn(&info, ctx);
     }
-    if (last != NULL) { sched_let_go(p, last); }
-    return CELLAR_OK;
 }
 
 BASE_SIZE_END

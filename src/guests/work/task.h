@@ -80,6 +80,15 @@ CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
 /* Wake the calls of cellar_task_take that wait. */
 CELLAR_PRIVATE void task_wake_arrived(cellar_pool *p);
 
+/* Put a row that recurs at the end of its list, with one reference. */
+CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r) SYNC_HOLDS(QUEUE);
+/* Give a reference back. */
+CELLAR_PRIVATE void task_recur_unref(cellar_pool *p, task_recur *r, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Hold the row after `last`, of those up to `last_id`, or the first one. NULL: there is none. */
+CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
+                                           uint64_t last_id) SYNC_HOLDS(QUEUE);
+
 /* ---- task_commit.c: the journal of a pool: group commit, and what waits for it ---- */
 
 /* Write the tasks of a submit, and wait for their commit. Drops the lock meanwhile.

@@ -181,6 +181,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     wheel_ring_init(&p->weights);
     wheel_ring_init(&p->dead);
     wheel_ring_init(&p->throttles);
+    wheel_ring_init(&p->sched.list.ring);
     p->runs.next = p->runs.prev = &p->runs;
     const work_time now = work_now(&p->obj);
     base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);

@@ -124,7 +124,8 @@ static cellar_err task_restore_row(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
     if (n == NULL || !task_slab_reserve(p, 1)) { return CELLAR_E_NOMEM; }
     const char *type = row->content_type != NULL ? row->content_type : "";
     const bool message = row->body != 0;
-    const bool again = message && r->last != NULL && bus_head_of(r->last)->id == (uint64_t)row->body;
+    const bool again = message && r->last != NULL &&
+                       bus_head_of(r->last)->id == (uint64_t)row->body;
     cellar_err err = CELLAR_OK;
     task_body *b = NULL;
     if (again) {

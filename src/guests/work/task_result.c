@@ -273,6 +273,43 @@ CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t)
     return NULL;
 }
 
+/* ---- rows that recur ---- */
+
+CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r)
+{
+    wheel_ring_add(&l->ring, &r->link);
+    r->id = ++l->last_id;
+    r->refs = 1;
+    r->present = true;
+}
+
+CELLAR_PRIVATE void task_recur_unref(cellar_pool *p, task_recur *r, task_after *a)
+{
+    if (--r->refs != 0) { return; }
+    wheel_ring_remove(&r->link);
+    if (r->task.body == NULL) {
+        p->body_bytes -= task_body_bytes(sched_of(&r->task)->body);
+    } else {
+        p->refresh->count[STATS_REFRESHER_KEYS] -= refresher_row_of(&r->task)->keys.count;
+    }
+    r->task.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
+    a->gone = &r->task;
+}
+
+CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
+                                           uint64_t last_id)
+{
+    for (wheel_timer *at = last != NULL ? last->link.next : l->ring.next; at != &l->ring;
+         at = at->next) {
+        task_recur *r = task_recur_of(at);
+        if (r->id > last_id) { break; }
+        if (!r->present) { continue; }
+        r->refs++;
+        return r;
+    }
+    return NULL;
+}
+
 /* ---- status ---- */
 
 CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, work_time now,

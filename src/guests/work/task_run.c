@@ -58,7 +58,7 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
         sync_take(QUEUE, &p->lock);
         p->sched.unwritten--;
         b.ended = p->watching != 0;
-        sched_unref(p, e, &b);
+        task_recur_unref(p, &e->recur, &b);
         task_unlock(p, &b);
     }
 }

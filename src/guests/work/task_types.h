@@ -361,11 +361,29 @@ typedef enum task_intake {
     TASK_INTAKE_CLOSED
 } task_intake;
 
+/* A row that recurs: a refresher_row or a sched_entry begins with it. */
+typedef struct task_recur {
+    task task;               /* first field; its index and id are unused */
+    wheel_timer link;        /* in its list while it has refs */
+    uint64_t id;             /* rises along the list */
+    uint32_t refs;           /* present, and one for each list that is at it */
+    bool present;            /* in its table */
+} task_recur;
+
+BASE_INLINE task_recur *task_recur_of(wheel_timer *link)
+{
+    return (task_recur *)(void *)((char *)link - offsetof(task_recur, link));
+}
+
+typedef struct task_recurs { /* the rows of a kind */
+    wheel_timer ring;        /* head; removed ones that still have refs as well */
+    uint64_t last_id;
+} task_recurs;
+
 typedef struct sched_set { /* the schedules of a pool */
     struct sched_entry *table; /* uthash by name, in order of creation */
-    struct sched_entry *all; /* ring; NULL: none */
+    task_recurs list;
     struct sched_zone *zones; /* chain */
-    uint64_t last_id;
     uint32_t unwritten;      /* schedules in chains of task_after; a drain waits for their writes */
     uint32_t steps;          /* instants of cron that a call of task_fire may still pass over */
     uint64_t count[STATS_SCHEDULE_COUNT]; /* of the registry; gauges stay 0 */
