@@ -89,7 +89,7 @@ CELLAR_PRIVATE void batch_unlock(cellar_batcher *b, batch_after *a)
         base_job *j = a->first;
         a->first = j->next;
         /* refused only by a close, when no item is left */
-        (void)base_pool_push(&b->ticker.pool, j);
+        (void)base_pool_push(&b->pool, j);
     }
     while (a->ended != NULL) {
         batch_group *g = a->ended;
@@ -624,6 +624,14 @@ CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j)
     batch_deliver(g, cancel);
     batch_end_job(g, false);
     base_cancel_set(cancel);
+}
+
+CELLAR_PRIVATE bool batch_help(void *batcher)
+{
+    cellar_batcher *b = batcher;
+    base_job *j = base_pool_help(&b->pool);
+    if (j != NULL) { batch_run_job(b, j); }
+    return j != NULL;
 }
 
 /* ---- time ---- */

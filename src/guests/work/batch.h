@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/num.h"
+#include "base/pool.h"
 #include "base/random.h"
 #include "base/service.h"
 #include "base/table.h"
@@ -79,6 +80,7 @@ typedef struct batch_group {
 struct cellar_batcher {
     base_object obj;            /* first; queue_items and queue_bytes bound its account */
     work_ticker ticker;
+    base_pool pool;
     base_hash_key hash_key;
     cellar_batcher_config cfg;  /* with defaults; constant */
     cellar_batch_flush_fn flush;
@@ -140,6 +142,10 @@ CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b);
 CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms);
 /* Run the job of a group: at most one call. The `run` of the pool. */
 CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j);
+/* Run the next job on this thread. False: there is none. */
+CELLAR_PRIVATE bool batch_help(void *batcher);
+/* Stop the pool, end and join the thread of the timers. Workers end after their job. */
+CELLAR_PRIVATE void batch_stop(cellar_batcher *b);
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *batch_figures(void *object, uint64_t *value);
 

@@ -23,6 +23,20 @@ BASE_SIZE_BEGIN
 /* ---- the tick ---- */
 
 WORK_TICKS(cellar_batcher);
+
+static bool batch_jobs_wait(void *batcher)
+{
+    return base_pool_mend(&((cellar_batcher *)batcher)->pool);
+}
+
+static int64_t batch_sleep_ms(void *batcher)
+{
+    int64_t next_ms;
+    batch_fire(batcher, &next_ms);
+    return BASE_MIN(next_ms, batch_jobs_wait(batcher) ? WORK_MEND_MS : WORK_LOOK_MS);
+}
+
+static const work_ticks batch_ticks = { batch_fire, batch_sleep_ms, batch_help, batch_jobs_wait };
 STATS_SERVICE(batch_service, work_tick, batch_figures, cellar_batcher_stats, 0, "batcher",
               STATS_BATCHERS, NULL)
 
@@ -76,12 +90,28 @@ static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
     memcpy(&seed, secret + 32, sizeof seed);
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
     base_rng_seed(&b->rng, seed);
-    b->ticker = (work_ticker){ .object = &b->obj, .fire = batch_fire,
-                               .pool = { .run = batch_run_job, .name = "cellar-batch" } };
+    b->ticker = (work_ticker){ .object = b, .ticks = &batch_ticks };
+    b->pool = (base_pool){ .run = batch_run_job, .name = "cellar-batch", .ctx = b,
+                           .account = &b->obj.account, .max_jobs = UINT32_MAX,
+                           .stack_bytes = b->obj.stack_bytes,
+                           .max_workers = b->obj.no_threads ? 0 : cfg->workers };
     b->cfg = *cfg;
     b->cfg.host = NULL;
     b->wake_ms = BASE_NEVER_MS;
     wheel_init(&b->wheel, BASE_MAX(base_now_ms(&b->obj.clock), 0));
+}
+
+CELLAR_PRIVATE void batch_stop(cellar_batcher *b)
+{
+    base_pool_stop(&b->pool, true);
+    work_ticker_stop(&b->ticker);
+}
+
+static void batch_end(cellar_batcher *b)
+{
+    batch_stop(b);
+    (void)base_pool_join(&b->pool);
+    base_fork_unregister(&b->obj.fork);
 }
 
 CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
@@ -105,14 +135,19 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
     b->flush = flush;
     b->ctx = ctx;
     batch_init(b, &full, secret);
-    why = work_ticker_init(&b->ticker, full.workers);
-    if (why != NULL) { goto drop_object; }
-    why = work_ticker_start(&b->ticker, "cellar-linger");
-    if (why != NULL) { goto drop_ticker; }
+    why = "no memory for the fork handlers";
+    if (!base_object_forks(&b->obj, base_object_forked)) { goto drop_object; }
+    if (!b->obj.no_threads) {
+        base_pool_room(&b->pool);
+        why = "no memory for the workers";
+        if (b->pool.worker == NULL) { goto drop_threads; }
+        why = "no thread: the system refused one";
+        if (!work_ticker_start(&b->ticker, "cellar-linger")) { goto drop_threads; }
+    }
     *out = b;
     return CELLAR_OK;
-drop_ticker:
-    (void)work_ticker_end(&b->ticker);
+drop_threads:
+    batch_end(b);
 drop_object:
     base_object_free(&b->obj);
 out:
@@ -138,14 +173,11 @@ static void batch_wait(cellar_batcher *b, int64_t ms)
     for (;;) {
         const uint32_t ended = base_load_acq(&b->ended);
         if (batch_live(b) == 0 || base_now_ns() >= until_ns) { break; }
-        base_job *j = b->obj.no_threads ? base_pool_help(&b->ticker.pool) : NULL;
-        if (j != NULL) {
-            batch_run_job(b, j);
-        } else { /* without threads, another tick may queue a job without an end */
-            const uint64_t look_ns = base_now_ns() + WORK_MEND_MS * 1000000u;
-            (void)sync_wait(&b->ended, ended,
-                            b->obj.no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
-        }
+        if (b->obj.no_threads && batch_help(b)) { continue; }
+        /* Without threads, another tick may queue a job without an end. */
+        const uint64_t look_ns = base_now_ns() + WORK_MEND_MS * 1000000u;
+        (void)sync_wait(&b->ended, ended,
+                        b->obj.no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
     }
     (void)base_sub_ar(&b->sleepers, 1u);
 }
@@ -243,7 +275,7 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
     cellar_err err = batch_report_check(report);
     if (err == CELLAR_OK) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
     if (err != CELLAR_OK) { return err; }
-    (void)work_ticker_end(&b->ticker);
+    batch_end(b);
     batch_free_all(b);
     base_object_free(&b->obj);
     return CELLAR_OK;

@@ -355,7 +355,7 @@ static void behind_free(behind *w)
  * neither host nor functions again. The thread of that function may still end its items. */
 static void behind_leave(behind *w)
 {
-    work_ticker_stop(&w->batcher->ticker);
+    batch_stop(w->batcher);
     base_log(&w->batcher->obj.log, BASE_LOG_WARNING, "batch", (int)CELLAR_E_TIMEOUT,
              "a function has not returned at the close: the writes that wait fail");
     sync_take(WHEEL, &w->lock);

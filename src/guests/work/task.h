@@ -39,10 +39,12 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended);
 /* Move what is due: delays, time-outs, gates, dead letters. *next_ms: ms until there is more to do;
  * 0: now. */
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms);
+/* The same on the thread of the timers, which starts missing workers. Return how long it sleeps. */
+CELLAR_PRIVATE int64_t task_timers_look(void *pool);
 /* Start the workers and the thread of the timers, unless they run: the first name needs them.
  * E_NOMEM: the system refused one. */
 CELLAR_PRIVATE cellar_err task_threads_start(cellar_pool *p);
-/* Join all threads and free them, after `stop`. */
+/* Join the workers and free them, after `stop`. */
 CELLAR_PRIVATE void task_threads_free(cellar_pool *p);
 
 /* ---- task_result.c: final states in a namespace, status, waits ---- */

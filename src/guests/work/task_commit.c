@@ -457,7 +457,7 @@ static void task_linger(cellar_pool *p) SYNC_HOLDS(QUEUE)
     if (!task_expects(p) || j->ticket == NULL) { return; }
     const uint64_t until_ns = base_now_ns() + BASE_MIN(j->write_ns / 2, TASK_LINGER_NS);
     j->busy = j->lingers = true;
-    while (j->ticket_count < j->expected && base_load_acq(&p->stop) == 0 &&
+    while (j->ticket_count < j->expected && base_load_acq(&p->ticker.stop) == 0 &&
            base_now_ns() < until_ns) {
         const uint32_t bell = base_load_acq(&j->bell);
         sync_drop(QUEUE, &p->lock);
@@ -605,7 +605,8 @@ static bool task_commit_idle(cellar_pool *p)
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     const uint32_t bell = base_load_acq(&j->bell);
-    const bool stop = base_load_acq(&p->stop) != 0, waits = j->dirty != NULL || j->ticket != NULL;
+    const bool stop = base_load_acq(&p->ticker.stop) != 0;
+    const bool waits = j->dirty != NULL || j->ticket != NULL;
     const bool held = waits && j->retry_ms > now_ms && !j->urgent && !stop;
     const bool works = waits && !held && !j->busy, sleeps = !works && !stop;
     j->asleep = sleeps;

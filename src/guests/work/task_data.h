@@ -210,7 +210,6 @@ BASE_INLINE int64_t task_first_timeout_ms(const task_name *n)
 /* Return the delay before the attempt after `attempt`. */
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
     SYNC_HOLDS(QUEUE);
-CELLAR_PRIVATE void task_wake_timer(cellar_pool *p);
 
 /* ---- task_mark.c: notes for the journal: rows that changed, attempts that began ---- */
 

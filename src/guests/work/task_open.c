@@ -34,38 +34,32 @@ static void task_forked(void *pool)
 /* ---- ticks ---- */
 
 /* Run one task on this thread. False: none may run. */
-static bool task_tick_one(cellar_pool *p)
+static bool task_tick_one(void *pool)
 {
     task_run run;
-    return task_run_next(p, &run, false);
+    return task_run_next(pool, &run, false);
 }
 
-static cellar_err task_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
+static void task_tick_fire(void *pool, int64_t *next_ms)
 {
-    cellar_pool *p = object;
-    int64_t next_ms;
-    const uint64_t since_ns = base_now_ns();
-    bool left = false;
-    do {
-        task_fire(p, &next_ms);
-        while (p->obj.no_threads && !left && task_tick_one(p)) {
-            left = base_now_ns() - since_ns >= budget_us * 1000;
-        }
-        task_commit_tick(p);
-    } while (p->obj.no_threads && !left && next_ms == 0);
-    task_fire(p, &next_ms); /* a task may have made something due */
-    task_commit_tick(p);
-    if (p->obj.no_threads && !left) {
-        sync_take(QUEUE, &p->lock);
-        left = task_queue_ready(p);
-        sync_drop(QUEUE, &p->lock);
-    }
-    left = left || next_ms == 0;
-    *wait_ms = left ? 0 : next_ms;
-    return left ? CELLAR_PENDING : CELLAR_OK;
+    task_fire(pool, next_ms);
+    task_commit_tick(pool);
 }
 
-STATS_SERVICE(task_service, task_tick, task_figures, cellar_pool_stats, 0, "pool", STATS_TASKS,
+static bool task_tick_ready(void *pool)
+{
+    cellar_pool *p = pool;
+    sync_take(QUEUE, &p->lock);
+    const bool ready = task_queue_ready(p);
+    sync_drop(QUEUE, &p->lock);
+    return ready;
+}
+
+WORK_TICKS(cellar_pool);
+static const work_ticks task_ticks = { task_tick_fire, task_timers_look, task_tick_one,
+                                       task_tick_ready };
+
+STATS_SERVICE(task_service, work_tick, task_figures, cellar_pool_stats, 0, "pool", STATS_TASKS,
               task_figures_more)
 
 /* Return whether a setting of a pool can have a value. */
@@ -168,6 +162,7 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
 
 static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
 {
+    p->ticker = (work_ticker){ .object = p, .ticks = &task_ticks };
     p->cfg = *cfg;
     p->cfg.host = NULL;
     p->obj.wall_clock = cfg->wall_clock;
@@ -205,10 +200,10 @@ static bool task_pool_draw(cellar_pool *p)
 
 static void task_pool_stop(cellar_pool *p)
 {
-    base_store_rel(&p->stop, 1u);
+    base_store_rel(&p->ticker.stop, 1u);
     (void)base_add_ar(&p->work, 1u);
     sync_wake(&p->work, INT32_MAX);
-    task_wake_timer(p);
+    work_ticker_stop(&p->ticker);
 }
 
 /* Free what is left: dead letters, with a journal or in a child all tasks. */

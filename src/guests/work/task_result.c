@@ -219,7 +219,7 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         (void)base_add_ar(&p->work, 1u);
         sync_wake(&p->work, (int32_t)a->work);
     }
-    if (a->timer) { task_wake_timer(p); }
+    if (a->timer) { work_ticker_ring(&p->ticker); }
     if (a->arrived) { task_wake_arrived(p); }
     if (a->journal) {
         (void)base_add_ar(&p->journal->bell, 1u);

@@ -26,8 +26,6 @@
 BASE_SIZE_BEGIN
 
 #define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
-#define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
-#define TASK_MEND_MS 20  /* the same while a worker is missing */
 #define TASK_THREADS_START 1u /* of `threads`: a call starts them */
 #define TASK_THREADS_RUN 2u
 
@@ -71,7 +69,8 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
     uint32_t budget = TASK_SLICE;
     task *t;
     /* A thread that is not needed ends in task_worker_idle. */
-    const bool needed = !r->pooled || (base_load_acq(&p->stop) == 0 && p->active <= p->target);
+    const bool stop = base_load_acq(&p->ticker.stop) != 0;
+    const bool needed = !r->pooled || (!stop && p->active <= p->target);
     while (needed && !p->hold && (t = task_queue_next(p, from, now_ms, &budget)) != NULL) {
         task_name *n = p->names[t->name];
         /* A drain lets no run of a schedule begin. */
@@ -535,7 +534,7 @@ static bool task_worker_idle(cellar_pool *p)
 {
     task_after a = task_lock(p);
     const uint32_t seen = base_load_acq(&p->work);
-    const bool ends = base_load_acq(&p->stop) != 0 || p->active > p->target;
+    const bool ends = base_load_acq(&p->ticker.stop) != 0 || p->active > p->target;
     if (ends) { p->active--; }
     if (!ends && !task_queue_ready(p)) { task_bursts_recall(p, &a); }
     const bool sleeps = !ends && !task_queue_ready(p);
@@ -561,7 +560,7 @@ static void task_worker_main(void *arg)
     for (;;) {
         if (!task_run_next(p, &w->run, true) && !task_worker_idle(p)) { break; }
     }
-    task_wake_timer(p);
+    work_ticker_ring(&p->ticker);
     task_wake_ended(p);
 }
 
@@ -614,7 +613,7 @@ static bool task_workers_mend(cellar_pool *p)
     task_workers_join(p);
     while (missing && up) {
         sync_take(QUEUE, &p->lock);
-        missing = base_load_acq(&p->stop) == 0 && p->active < p->target &&
+        missing = base_load_acq(&p->ticker.stop) == 0 && p->active < p->target &&
                   p->stuck <= p->target;
         if (missing) { p->active++; }
         sync_drop(QUEUE, &p->lock);
@@ -631,7 +630,6 @@ static bool task_workers_mend(cellar_pool *p)
 
 CELLAR_PRIVATE void task_threads_free(cellar_pool *p) SYNC_UNCHECKED
 {
-    if (base_load_acq(&p->threads) == TASK_THREADS_RUN) { base_thread_join(&p->thread); }
     while (p->workers != NULL) {
         task_worker *w = p->workers;
         p->workers = w->next;
@@ -800,27 +798,16 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 
 /* ---- the threads ---- */
 
-/* Return the time until the next look of the thread of the timers, in ms. */
-static int64_t task_look_in(cellar_pool *p)
+CELLAR_PRIVATE int64_t task_timers_look(void *pool)
 {
+    cellar_pool *p = pool;
+    int64_t look_ms;
+    task_fire(p, &look_ms);
+    const int64_t most_ms = task_workers_mend(p) ? WORK_LOOK_MS : WORK_MEND_MS;
     sync_take(QUEUE, &p->lock);
-    const int64_t look_ms = p->look_ms;
+    look_ms = p->look_ms;
     sync_drop(QUEUE, &p->lock);
-    return BASE_MAX(look_ms - base_now_ms(&p->obj.clock), 0);
-}
-
-static void task_timer_main(void *arg)
-{
-    cellar_pool *p = arg;
-    for (;;) {
-        const uint32_t bell = base_load_acq(&p->bell); /* before `stop`, which rings it */
-        if (base_load_acq(&p->stop) != 0) { return; }
-        int64_t next_ms;
-        task_fire(p, &next_ms);
-        const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
-        const int64_t sleep_ms = BASE_MIN(task_look_in(p), most_ms);
-        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, base_until_ns(sleep_ms)); }
-    }
+    return BASE_MIN(BASE_MAX(look_ms - base_now_ms(&p->obj.clock), 0), most_ms);
 }
 
 CELLAR_PRIVATE cellar_err task_threads_start(cellar_pool *p)
@@ -835,9 +822,7 @@ CELLAR_PRIVATE cellar_err task_threads_start(cellar_pool *p)
             break;
         }
     }
-    const bool up = task_workers_mend(p) &&
-                    base_thread_start(&p->thread, task_timer_main, p, "cellar-timer",
-                                      p->obj.stack_bytes) == 0;
+    const bool up = task_workers_mend(p) && work_ticker_start(&p->ticker, "cellar-timer");
     base_store_rel(&p->threads, up ? TASK_THREADS_RUN : 0u);
     sync_wake(&p->threads, INT32_MAX);
     return up ? CELLAR_OK : CELLAR_E_NOMEM;

@@ -29,12 +29,6 @@ CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b)
     return BASE_MIN(base_add_sat(a, b), BASE_NEVER_MS - 1);
 }
 
-CELLAR_PRIVATE void task_wake_timer(cellar_pool *p)
-{
-    (void)base_add_ar(&p->bell, 1u);
-    sync_wake(&p->bell, 1);
-}
-
 CELLAR_PRIVATE void task_look_at(cellar_pool *p, int64_t due_ms, task_after *a)
 {
     if (due_ms >= p->look_ms) { return; }

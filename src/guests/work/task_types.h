@@ -404,17 +404,15 @@ typedef struct bus_set { /* the messages of a pool */
 
 struct cellar_pool {
     base_object obj;         /* first */
-    base_thread thread;      /* of the timers; not with no_threads */
+    work_ticker ticker;      /* its `stop` ends all threads */
     _Atomic uint32_t threads; /* futex word: 0 none, else TASK_THREADS_... */
     cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
     task_journal *journal;   /* constant; NULL: none */
     uint16_t epoch;          /* part of the ids */
     base_hash_key hash;      /* of names, keys and ids */
-    _Atomic uint32_t bell;   /* futex word of the thread of the timers */
     _Atomic uint32_t work;   /* futex word of the workers */
     _Atomic uint32_t ended;  /* futex word: a task, a run or a thread ended */
     _Atomic uint32_t arrived; /* futex word of calls of cellar_task_take that wait */
-    _Atomic uint32_t stop;   /* 1: the threads end */
     sync_lock lock;          /* rank QUEUE; guards everything below */
     task_intake intake;
     bool hold;               /* workers begin nothing */

@@ -36,73 +36,43 @@ static void work_ticker_main(void *arg)
     for (;;) {
         const uint32_t bell = base_load_acq(&t->bell);
         if (base_load_acq(&t->stop) != 0) { return; }
-        int64_t wait_ms;
-        t->fire(t->object, &wait_ms);
-        const int64_t most_ms = base_pool_mend(&t->pool) ? WORK_MEND_MS : WORK_LOOK_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) {
-            (void)sync_wait(&t->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
-        }
+        const int64_t sleep_ms = t->ticks->look(t->object);
+        if (sleep_ms > 0) { (void)sync_wait(&t->bell, bell, base_until_ns(sleep_ms)); }
     }
 }
 
-CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers)
+CELLAR_PRIVATE bool work_ticker_start(work_ticker *t, const char *name)
 {
-    base_object *o = t->object;
-    t->pool.ctx = o;
-    t->pool.account = &o->account;
-    t->pool.max_jobs = UINT32_MAX;
-    t->pool.stack_bytes = o->stack_bytes;
-    t->pool.max_workers = o->no_threads ? 0 : workers;
-    return base_object_forks(o, base_object_forked) ? NULL : "no memory for the fork handlers";
-}
-
-CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name)
-{
-    if (t->object->no_threads) { return NULL; }
-    base_pool_room(&t->pool);
-    if (t->pool.worker == NULL) { return "no memory for the workers"; }
-    t->started = base_thread_start(&t->thread, work_ticker_main, t, name,
-                                   t->pool.stack_bytes) == 0;
-    return t->started ? NULL : "no thread: the system refused one";
+    const base_object *o = t->object;
+    t->started = base_thread_start(&t->thread, work_ticker_main, t, name, o->stack_bytes) == 0;
+    return t->started;
 }
 
 CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    work_ticker *const t = &((work_ticked *)object)->ticker;
-    const bool no_threads = t->object->no_threads;
+    const work_ticks *const ticks = ((work_ticked *)object)->ticker.ticks;
+    const bool no_threads = ((work_ticked *)object)->obj.no_threads;
     const uint64_t since_ns = base_now_ns();
     int64_t next_ms;
     bool left = false;
     do {
-        t->fire(t->object, &next_ms);
-        for (base_job *j; no_threads && !left && (j = base_pool_help(&t->pool)) != NULL;) {
-            t->pool.run(t->object, j);
+        ticks->fire(object, &next_ms);
+        while (no_threads && !left && ticks->run(object)) {
             left = base_now_ns() - since_ns >= budget_us * 1000;
         }
     } while (no_threads && !left && next_ms == 0);
-    t->fire(t->object, &next_ms); /* a job may have armed a timer */
-    left = next_ms == 0 || (no_threads && base_pool_mend(&t->pool));
+    ticks->fire(object, &next_ms); /* a job may have armed a timer */
+    left = left || next_ms == 0 || (no_threads && ticks->ready(object));
     *wait_ms = left ? 0 : next_ms;
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 
 CELLAR_PRIVATE void work_ticker_stop(work_ticker *t)
 {
-    base_pool_stop(&t->pool, true);
-    if (t->started) {
-        base_store_rel(&t->stop, 1u);
-        work_ticker_ring(t);
-        base_thread_join(&t->thread);
-    }
-}
-
-CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
-{
-    work_ticker_stop(t);
-    base_job *left = base_pool_join(&t->pool);
-    base_fork_unregister(&t->object->fork);
-    return left;
+    base_store_rel(&t->stop, 1u);
+    work_ticker_ring(t);
+    if (t->started) { base_thread_join(&t->thread); }
+    t->started = false;
 }
 
 BASE_SIZE_END

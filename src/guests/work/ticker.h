@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * ticker: the thread that fires the timers of an object, the pool that runs what is due; both
- *         clocks.
+ * ticker: the thread that fires the timers of an object, and its ticks; both clocks.
  *
  * WALK       thread: fire -> sleep until the next timer, at most WORK_LOOK_MS
- *            no thread: work_tick fires and runs the jobs of the pool
+ *            no thread: work_tick fires and runs the jobs of the object
  * INVARIANTS The thread reads the bell before `stop` and before it fires: a change that rings after
  *            it changed something is seen. */
 #ifndef WORK_TICKER_H
 #define WORK_TICKER_H
 
-#include "base/pool.h"
 #include "base/service.h"
 #include "cellar.h"
 
@@ -26,12 +24,18 @@ typedef struct work_time {
 /* Read both clocks. They may be functions of the host: hold no lock. */
 CELLAR_PRIVATE work_time work_now(const base_object *o);
 
-typedef struct work_ticker {
-    base_object *object;   /* of the ticker */
-    base_pool pool;        /* the owner sets `run` and `name` */
-    /* Makes what is due jobs. *next_ms: time until the next timer, BASE_NEVER_MS without one; 0:
-     * more is due now. No lock held. */
+typedef struct work_ticks { /* functions of an object; no lock held */
+    /* Handle what is due. *next_ms: time until the next timer, BASE_NEVER_MS without one; 0: more
+     * is due now. */
     void (*fire)(void *object, int64_t *next_ms);
+    int64_t (*look)(void *object); /* the same, and mend the workers. Return ms to sleep */
+    bool (*run)(void *object);     /* run one job on this thread. False: none is ready */
+    bool (*ready)(void *object);   /* return whether one is */
+} work_ticks;
+
+typedef struct work_ticker {
+    void *object;
+    const work_ticks *ticks;
     base_thread thread;
     bool started;          /* false with no_threads */
     _Atomic uint32_t bell; /* futex word; + 1 wakes the thread */
@@ -43,11 +47,8 @@ typedef struct work_ticked {
     work_ticker ticker;
 } work_ticked;
 
-/* Set up the pool and the handler of a fork. Return NULL, or why it failed. */
-CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers);
-/* Make room for the workers and start the thread. Return NULL, or why it failed; work_ticker_end
- * frees the room. */
-CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name);
+/* Start the thread. False: the system refused it. */
+CELLAR_PRIVATE bool work_ticker_start(work_ticker *t, const char *name);
 /* Let the thread look again. */
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
 /* Fire, and with no_threads run jobs for `budget_us`, at least one: the tick of an object that
@@ -56,10 +57,7 @@ CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
 CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 #define WORK_TICKS(type) \
     _Static_assert(offsetof(type, ticker) == offsetof(work_ticked, ticker), "see work_tick")
-/* Stop the pool, end and join the thread of the timers. Workers end after their job. */
+/* End and join the thread. */
 CELLAR_PRIVATE void work_ticker_stop(work_ticker *t);
-/* Stop the pool, end and join all threads, and forget the handler of a fork. Return the jobs left,
- * as a chain. */
-CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);
 
 #endif

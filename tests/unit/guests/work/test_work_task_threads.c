@@ -703,12 +703,12 @@ T_CASE_ON(attempts_that_end_in_time_wake_the_timers_once, WORKER)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 3600000 };
     name_it("quick", quick, &o);
-    const uint32_t before = atomic_load(&p->bell);
+    const uint32_t before = atomic_load(&p->ticker.bell);
     for (int i = 0; i < 100; i++) {
         (void)submit("quick");
         wait_for(&began);
     }
-    T_CHECK(atomic_load(&p->bell) - before <= 1);
+    T_CHECK(atomic_load(&p->ticker.bell) - before <= 1);
 }
 
 T_CASE_ON(each_delay_after_an_idle_time_wakes_the_timers, WORKER)
@@ -716,10 +716,10 @@ T_CASE_ON(each_delay_after_an_idle_time_wakes_the_timers, WORKER)
     const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 2 };
     name_it("quick", quick, NULL);
     for (uint32_t i = 0; i < 3; i++) {
-        const uint32_t before = atomic_load(&p->bell);
+        const uint32_t before = atomic_load(&p->ticker.bell);
         T_EQ_I64(cellar_task_submit(p, "quick", NULL, 0, &o, NULL), CELLAR_OK);
         /* The first look of the thread may find the first one. */
-        if (i != 0) { T_EQ_U64(atomic_load(&p->bell) - before, 1); }
+        if (i != 0) { T_EQ_U64(atomic_load(&p->ticker.bell) - before, 1); }
         wait_for(&began);
     }
 }
