@@ -38,10 +38,6 @@ CELLAR_PRIVATE cellar_err bus_queue_get(cellar_pool *p, bus_group *g) SYNC_HOLDS
 CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE);
 /* Take the group of a name that is removed out of its queue. NULL: it has none. */
 CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures, if the pool has had groups or subscribers: see stats_service. */
-CELLAR_PRIVATE void bus_figures(stats_out *o, const stats_owner *owner, cellar_pool *p);
-#endif
 /* Free groups, queues, routes and subscribers. */
 CELLAR_PRIVATE void bus_free_all(cellar_pool *p);
 

@@ -5,7 +5,6 @@
  * LOCKING    bus_types.h. */
 #include <string.h>
 
-#include "stats/text.h"
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN
@@ -88,20 +87,6 @@ CELLAR_PRIVATE bool bus_is_mine(const cellar_pool *p)
     while (f != NULL && f->tid != base_thread_id()) { f = f->next; }
     return f != NULL;
 }
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE void bus_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
-{
-    uint64_t v[STATS_BUS_COUNT];
-    sync_take(QUEUE, &p->lock);
-    const bool had = p->bus.generation != 0 || p->bus.last_subscriber != 0;
-    memcpy(v, p->bus.count, sizeof v);
-    v[STATS_BUS_ROUTES] = p->bus.route_count;
-    v[STATS_BUS_SUBSCRIBERS] = p->bus.subscriber_count;
-    sync_drop(QUEUE, &p->lock);
-    if (had) { stats_tell_list(o, "" STATS_BUSES(STATS_LINE), STATS_BUS_COUNT, owner, v); }
-}
-#endif
 
 CELLAR_PRIVATE void bus_free_all(cellar_pool *p) SYNC_UNCHECKED
 {

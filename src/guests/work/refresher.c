@@ -641,21 +641,4 @@ CELLAR_PRIVATE void refresher_read(cellar_pool *p, uint64_t *v)
     v[STATS_REFRESHER_BYTES] = base_load_rlx(&p->obj.account.by_module[REFRESHER_MOD]);
 }
 
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE void refresher_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
-{
-    uint64_t v[STATS_REFRESHER_COUNT];
-    stats_waits late;
-    sync_take(QUEUE, &p->lock);
-    const bool there = p->refresh->loaders != NULL;
-    late = p->refresh->late;
-    sync_drop(QUEUE, &p->lock);
-    if (!there) { return; }
-    refresher_read(p, v);
-    stats_tell_list(o, "" STATS_REFRESHERS(STATS_LINE), STATS_REFRESHER_COUNT, owner, v);
-    stats_tell_waits(o, "cellar_refresh_late_seconds",
-                     "From the due time of a row to the begin of its run.", owner, &late);
-}
-#endif
-
 BASE_SIZE_END

@@ -159,10 +159,6 @@ CELLAR_PRIVATE void refresher_set_uncovered(refresher *r, refresher_row *row, bo
  * cellar_refresh_keys_add. */
 CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key,
                                              size_t len, size_t least);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures, if the pool has rows: see stats_service. */
-CELLAR_PRIVATE void refresher_figures(stats_out *o, const stats_owner *owner, cellar_pool *p);
-#endif
 /* Read the figures in the order of cellar_refresh_stats. */
 CELLAR_PRIVATE void refresher_read(cellar_pool *p, uint64_t *value);
 

@@ -585,22 +585,4 @@ CELLAR_PRIVATE void sched_stepped(cellar_pool *p, work_time now, int64_t step_ms
     }
 }
 
-/* ---- figures ---- */
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE void sched_figures(stats_out *o, const stats_owner *owner, cellar_pool *p)
-{
-    uint64_t v[STATS_SCHEDULE_COUNT];
-    sync_take(QUEUE, &p->lock);
-    const bool had = p->sched.list.last_id != 0;
-    memcpy(v, p->sched.count, sizeof v);
-    v[STATS_SCHEDULE_SCHEDULES] = HASH_COUNT(p->sched.table);
-    sync_drop(QUEUE, &p->lock);
-    v[STATS_SCHEDULE_RUNNING] = v[STATS_SCHEDULE_STARTED] - v[STATS_SCHEDULE_ENDED];
-    if (had) {
-        stats_tell_list(o, "" STATS_SCHEDULES(STATS_LINE), STATS_SCHEDULE_COUNT, owner, v);
-    }
-}
-#endif
-
 BASE_SIZE_END

@@ -155,9 +155,5 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
 /* Compute the firings of the wall clock again after a step of it. */
 CELLAR_PRIVATE void sched_stepped(cellar_pool *p, work_time now, int64_t step_ms, task_after *a)
     SYNC_HOLDS(QUEUE);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures, if the pool has had schedules: see stats_service. */
-CELLAR_PRIVATE void sched_figures(stats_out *o, const stats_owner *owner, cellar_pool *p);
-#endif
 
 #endif

@@ -2,19 +2,19 @@
  *
  * task_list: lists of tasks, figures of a pool.
  *
- * LOCKING    A list copies a few tasks under the lock and shows them without it.
- * LIMITS     TASK_SLICE slots, TASK_LIST_BATCH tasks or TASK_QUEUES_PAGE queues under one lock.
+ * LOCKING    A list copies a task under the lock and shows it without it.
+ * LIMITS     TASK_SLICE slots or TASK_QUEUES_PAGE queues under one lock.
  * SEE ALSO   task_types.h */
 #include <string.h>
 
 #include "base/opts.h"
+#include "base/user_callback.h"
 #include "work/bus.h"
 #include "work/refresher.h"
 #include "work/sched.h"
 
 BASE_SIZE_BEGIN
 
-#define TASK_LIST_BATCH 4
 #define TASK_QUEUES_PAGE 64u /* queues shown of one hold of the lock */
 
 static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_filter *f)
@@ -26,61 +26,71 @@ static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_
            (f->tag == NULL || strcmp(f->tag, task_tag_of(t)) == 0);
 }
 
-typedef struct task_listed {
+typedef struct task_lister { /* one call of cellar_task_list */
+    cellar_pool *p;
+    cellar_task_filter filter;
+    cellar_task_list_fn fn;
+    void *ctx;
+    uint64_t at;             /* slot to look at next */
     cellar_task_status status;
-    task_body *body;         /* counted; its payload is shown */
-    uint64_t next;           /* slot behind the task */
-} task_listed;
+    task_body *body;         /* counted; its payload is shown. NULL: no task was found */
+    bool more;               /* the function wants further ones */
+} task_lister;
 
-/* Copy the next tasks from slot *at on. Return their number. */
-static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint64_t *at,
-                               work_time now, task_listed out[TASK_LIST_BATCH], bool *end)
+/* Copy the next task, of TASK_SLICE slots. False: no slot is left. */
+static bool task_list_next(task_lister *l, work_time now)
 {
-    uint32_t n = 0;
+    cellar_pool *p = l->p;
+    l->body = NULL;
     task_after a = task_lock_recall(p);
     const uint64_t slots = (uint64_t)p->chunk_count * TASK_CHUNK;
-    for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
-        const task *t = task_slot_at(p, (*at)++);
-        if (t == NULL || !task_matches(p, t, f)) { continue; }
-        task_describe(p, t, now, &out[n].status);
+    for (uint32_t i = 0; i < TASK_SLICE && l->body == NULL && l->at < slots; i++) {
+        const task *t = task_slot_at(p, l->at++);
+        if (t == NULL || !task_matches(p, t, &l->filter)) { continue; }
+        task_describe(p, t, now, &l->status);
         const cellar_bytes payload = task_payload(t->body);
-        out[n].status.payload = payload.data;
-        out[n].status.payload_len = payload.len;
-        out[n].body = task_body_hold(t->body);
-        out[n++].next = *at;
+        l->status.payload = payload.data;
+        l->status.payload_len = payload.len;
+        l->body = task_body_hold(t->body);
     }
-    *end = *at >= slots;
+    const bool left = l->at < slots;
     task_unlock(p, &a);
-    return n;
+    return left;
+}
+
+static void task_list_call(void *arg)
+{
+    task_lister *l = arg;
+    l->more = l->fn(&l->status, l->ctx);
+}
+
+/* Give the body back; also if the function ends its thread. */
+static void task_list_drop(void *arg)
+{
+    const task_lister *l = arg;
+    task_body_drop(l->p, l->body, true);
 }
 
 CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter *filter,
                                        uint64_t *cursor, cellar_task_list_fn fn, void *ctx)
 {
-    task_listed batch[TASK_LIST_BATCH];
-    uint64_t at = cursor != NULL ? *cursor : 0;
-    cellar_task_filter f = cellar_task_filter_default();
+    task_lister l = { .p = p, .filter = cellar_task_filter_default(), .fn = fn, .ctx = ctx,
+                      .at = cursor != NULL ? *cursor : 0, .more = true };
     if (p == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
-    const cellar_err err = filter != NULL ? base_opts_in(&f, sizeof f, filter) : CELLAR_OK;
+    const cellar_err err =
+        filter != NULL ? base_opts_in(&l.filter, sizeof l.filter, filter) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
-    if (f.reserved0 != 0) { return CELLAR_E_INVAL; }
+    if (l.filter.reserved0 != 0) { return CELLAR_E_INVAL; }
     const work_time now = work_now(&p->obj);
-    for (bool end = false, more = true; !end;) {
-        const uint32_t n = task_list_copy(p, &f, &at, now, batch, &end);
-        for (uint32_t i = 0; i < n; i++) {
-            if (more && !fn(&batch[i].status, ctx)) {
-                more = false;
-                at = batch[i].next;
-            }
-            task_body_drop(p, batch[i].body, true);
-        }
-        if (!more) {
-            if (cursor != NULL) { *cursor = at; }
-            return CELLAR_OK;
+    for (bool left = true; left && l.more;) {
+        left = task_list_next(&l, now);
+        if (l.body != NULL) {
+            base_run_callback(task_list_call, task_list_drop, &l, BASE_CANCEL_STAYS);
+            task_list_drop(&l);
         }
     }
-    if (cursor != NULL) { *cursor = 0; }
+    if (cursor != NULL) { *cursor = l.more ? 0 : l.at; }
     return CELLAR_OK;
 }
 
@@ -194,17 +204,34 @@ CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, vo
     };
     cellar_pool *p = object;
     stats_waits waits[STATS_TASK_WAIT_COUNT];
+    uint64_t sched[STATS_SCHEDULE_COUNT], bus[STATS_BUS_COUNT], refresh[STATS_REFRESHER_COUNT];
     (void)value;
+    refresher_read(p, refresh);
     sync_take(QUEUE, &p->lock);
     memcpy(waits, p->waits, sizeof waits);
+    memcpy(sched, p->sched.count, sizeof sched);
+    memcpy(bus, p->bus.count, sizeof bus);
+    sched[STATS_SCHEDULE_SCHEDULES] = HASH_COUNT(p->sched.table);
+    sched[STATS_SCHEDULE_RUNNING] = sched[STATS_SCHEDULE_STARTED] - sched[STATS_SCHEDULE_ENDED];
+    bus[STATS_BUS_ROUTES] = p->bus.route_count;
+    bus[STATS_BUS_SUBSCRIBERS] = p->bus.subscriber_count;
+    const bool schedules = p->sched.list.last_id != 0, loaders = p->refresh->loaders != NULL;
+    const bool messages = p->bus.generation != 0 || p->bus.last_subscriber != 0;
+    const stats_waits late = p->refresh->late;
     sync_drop(QUEUE, &p->lock);
     for (int i = 0; i < STATS_TASK_WAIT_COUNT; i++) {
         stats_tell_waits(o, row[i].family, row[i].help, owner, &waits[i]);
     }
     task_queue_figures(o, owner, p);
-    sched_figures(o, owner, p);
-    bus_figures(o, owner, p);
-    refresher_figures(o, owner, p);
+    if (schedules) {
+        stats_tell_list(o, "" STATS_SCHEDULES(STATS_LINE), STATS_SCHEDULE_COUNT, owner, sched);
+    }
+    if (messages) { stats_tell_list(o, "" STATS_BUSES(STATS_LINE), STATS_BUS_COUNT, owner, bus); }
+    if (loaders) {
+        stats_tell_list(o, "" STATS_REFRESHERS(STATS_LINE), STATS_REFRESHER_COUNT, owner, refresh);
+        stats_tell_waits(o, "cellar_refresh_late_seconds",
+                         "From the due time of a row to the begin of its run.", owner, &late);
+    }
 }
 #endif
 
