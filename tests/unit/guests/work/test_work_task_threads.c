@@ -724,6 +724,31 @@ T_CASE_ON(each_delay_after_an_idle_time_wakes_the_timers, WORKER)
     }
 }
 
+static bool list_exits(const cellar_task_status *st, void *ctx)
+{
+    (void)st, (void)ctx;
+    pthread_exit(NULL);
+}
+
+static void *list_main(void *arg)
+{
+    (void)cellar_task_list(arg, NULL, NULL, list_exits, NULL);
+    return arg;
+}
+
+/* The kit finds what a list left behind. */
+T_CASE_ON(list_function_may_end_its_thread, WORKER)
+{
+    const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3600000 };
+    pthread_t thread;
+    void *returned = p;
+    name_it("quick", quick, NULL);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(cellar_task_submit(p, "quick", "x", 1, &o, NULL), 0); }
+    T_REQUIRE(pthread_create(&thread, NULL, list_main, p) == 0);
+    T_REQUIRE(pthread_join(thread, &returned) == 0);
+    T_CHECK(returned == NULL);
+}
+
 T_CASE(open_without_memory_is_refused)
 {
     cellar_err err;
