@@ -423,8 +423,7 @@ static void batch_end_job(batch_group *g, bool ended_thread)
 CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b)
 {
     if (base_load_acq(&b->sleepers) == 0) { return; } /* one that looks later sees the change */
-    (void)base_add_ar(&b->ended, 1u);
-    sync_wake(&b->ended, INT32_MAX);
+    work_wake(&b->ended, INT32_MAX);
 }
 
 /* Count the end of an item and free it. */

@@ -118,7 +118,7 @@ static void bus_emit_left(void *arg)
     bus_scope_leave(e->p, &e->scope);
     bus_subscriber *ended = bus_subscriber_unref(e->p, e->at);
     sync_drop(QUEUE, &e->p->lock);
-    task_wake_ended(e->p);
+    work_wake(&e->p->ended, INT32_MAX);
     if (ended != NULL) { bus_subscriber_free(e->p, ended); }
 }
 
@@ -171,7 +171,7 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, cons
     }
     sync_drop(QUEUE, &p->lock);
     if (ended != NULL) { bus_subscriber_free(p, ended); }
-    if (calls != 0) { task_wake_ended(p); }
+    if (calls != 0) { work_wake(&p->ended, INT32_MAX); }
     if (called != NULL) { *called = calls; }
     return CELLAR_OK;
 }

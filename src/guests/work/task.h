@@ -78,9 +78,6 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 /* Return whether a run must not sleep: no other thread of the pool would be awake. */
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
     SYNC_HOLDS(QUEUE);
-CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
-/* Wake the calls of cellar_task_take that wait. */
-CELLAR_PRIVATE void task_wake_arrived(cellar_pool *p);
 
 /* Put a row that recurs at the end of its list, with one reference. */
 CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r) SYNC_HOLDS(QUEUE);

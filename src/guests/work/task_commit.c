@@ -430,16 +430,17 @@ static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
     }
 }
 
-/* Commit what waits, and finish what ended. No round runs. Drops the lock meanwhile. */
-static void task_round(cellar_pool *p) SYNC_HOLDS(QUEUE)
+/* Commit what waits, and finish what ended. No round runs, but the one that calls a free_fn
+ * (`inside`), which finishes what ended. Drops the lock meanwhile. */
+static void task_round(cellar_pool *p, bool inside) SYNC_HOLDS(QUEUE)
 {
     const task_taken taken = task_round_take(p);
     base_store_rlx(&p->journal->owner, base_thread_id());
     sync_drop(QUEUE, &p->lock);
     task_round_run(p, &taken);
-    task_rows_finish(p);
-    base_store_rlx(&p->journal->owner, 0);
-    task_round_over(p, taken.round, false);
+    if (!inside) { task_rows_finish(p); }
+    if (!inside) { base_store_rlx(&p->journal->owner, 0); }
+    task_round_over(p, taken.round, inside);
     sync_take(QUEUE, &p->lock);
 }
 
@@ -474,28 +475,13 @@ static void task_linger(cellar_pool *p) SYNC_HOLDS(QUEUE)
 static void task_round_here(cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     task_journal *j = p->journal;
-    const task_taken taken = task_round_take(p);
-    sync_drop(QUEUE, &p->lock);
     const int cancel = base_cancel_off();
-    task_round_run(p, &taken);
+    task_round(p, false);
     base_cancel_set(cancel);
-    task_round_over(p, taken.round, false);
-    sync_take(QUEUE, &p->lock);
     /* A call that cleared `asleep` may wait for this round before it rings: so ring for it. */
     if (j->busy || (j->dirty == NULL && j->ticket == NULL)) { return; }
     sync_drop(QUEUE, &p->lock);
-    (void)base_add_ar(&j->bell, 1u);
-    sync_wake(&j->bell, 1);
-    sync_take(QUEUE, &p->lock);
-}
-
-/* Commit for a free_fn that a round calls. */
-static void task_round_inside(cellar_pool *p) SYNC_HOLDS(QUEUE)
-{
-    const task_taken taken = task_round_take(p);
-    sync_drop(QUEUE, &p->lock);
-    task_round_run(p, &taken);
-    task_round_over(p, taken.round, true);
+    work_wake(&j->bell, 1);
     sync_take(QUEUE, &p->lock);
 }
 
@@ -506,11 +492,7 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
     const bool inside = base_load_rlx(&j->owner) == base_thread_id(); /* in a free_fn */
     while (j->ended < round) {
         if (inside || (p->obj.no_threads && !j->busy)) {
-            if (inside) {
-                task_round_inside(p);
-            } else {
-                task_round(p);
-            }
+            task_round(p, inside);
             continue;
         }
         _Atomic uint32_t *word = &j->done[round % 2];
@@ -520,8 +502,7 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
         j->waiting[round % 2]++;
         sync_drop(QUEUE, &p->lock);
         if (wakes) {
-            (void)base_add_ar(&j->bell, 1u);
-            sync_wake(&j->bell, 1);
+            work_wake(&j->bell, 1);
         }
         (void)sync_wait(word, seen, UINT64_MAX);
         sync_take(QUEUE, &p->lock);
@@ -538,8 +519,7 @@ static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(
     j->ticket_end = &k->next;
     j->submitting++;
     if (++j->ticket_count >= j->expected && j->lingers) {
-        (void)base_add_ar(&j->bell, 1u);
-        sync_wake(&j->bell, 1);
+        work_wake(&j->bell, 1);
     }
     if (!p->obj.no_threads && !j->busy && j->dirty == NULL && j->ticket == k && !task_expects(p)) {
         task_round_here(p);
@@ -581,7 +561,7 @@ CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)
 CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    while (j->dirty != NULL && j->retry_ms == 0) { task_round(p); }
+    while (j->dirty != NULL && j->retry_ms == 0) { task_round(p, false); }
     return j->dirty == NULL ? CELLAR_OK : j->err;
 }
 
@@ -612,7 +592,7 @@ static bool task_commit_idle(cellar_pool *p)
     j->asleep = sleeps;
     if (works) {
         task_linger(p);
-        task_round(p);
+        task_round(p, false);
     }
     const bool fails = j->retry_ms != 0;
     sync_drop(QUEUE, &p->lock);
@@ -694,8 +674,7 @@ CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
     const bool restored = j->board != NULL;
     if (restored) { task_commit_ends(p, now); }
     if (!p->obj.no_threads) {
-        (void)base_add_ar(&j->bell, 1u);
-        sync_wake(&j->bell, 1);
+        work_wake(&j->bell, 1);
         base_thread_join(&j->thread);
     }
     task_commit_tick(p);

@@ -98,8 +98,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     }
     task_unlock(p, &a);
     if (workers) {
-        (void)base_add_ar(&p->work, 1u);
-        sync_wake(&p->work, INT32_MAX);
+        work_wake(&p->work, INT32_MAX);
     }
     return workers || q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
 }
@@ -201,8 +200,7 @@ static bool task_pool_draw(cellar_pool *p)
 static void task_pool_stop(cellar_pool *p)
 {
     base_store_rel(&p->ticker.stop, 1u);
-    (void)base_add_ar(&p->work, 1u);
-    sync_wake(&p->work, INT32_MAX);
+    work_wake(&p->work, INT32_MAX);
     work_ticker_stop(&p->ticker);
 }
 
@@ -397,8 +395,8 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
         p->intake = TASK_INTAKE_TASKS;
     }
     task_unlock(p, &a);
-    task_wake_ended(p); /* blocked submits return */
-    task_wake_arrived(p); /* and takes, if nothing begins any more */
+    work_wake(&p->ended, INT32_MAX); /* blocked submits return */
+    work_wake(&p->arrived, INT32_MAX); /* and takes, if nothing begins any more */
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, mode, base_until_ns(timeout_ms));
     task_after b = { .done = NULL };
@@ -409,8 +407,8 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
         base_store_rlx(&r->cancelled, 1u);
     }
     task_unlock(p, &b);
-    task_wake_ended(p);
-    task_wake_arrived(p);
+    work_wake(&p->ended, INT32_MAX);
+    work_wake(&p->arrived, INT32_MAX);
     const work_time now = work_now(&p->obj);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, CELLAR_DRAIN_RUNNING, base_until_ns(p->cfg.grace_ms));

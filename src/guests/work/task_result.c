@@ -144,18 +144,6 @@ CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_t
 
 /* ---- after the lock ---- */
 
-CELLAR_PRIVATE void task_wake_ended(cellar_pool *p)
-{
-    (void)base_add_ar(&p->ended, 1u);
-    sync_wake(&p->ended, INT32_MAX);
-}
-
-CELLAR_PRIVATE void task_wake_arrived(cellar_pool *p)
-{
-    (void)base_add_ar(&p->arrived, 1u);
-    sync_wake(&p->arrived, INT32_MAX);
-}
-
 /* Free the parts of slots that are free. */
 static void task_free_parts(cellar_pool *p, task_after *a)
 {
@@ -205,7 +193,7 @@ CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from)
     }
     sync_drop(QUEUE, &p->lock);
     task_free_parts(p, &a);
-    if (waits) { task_wake_ended(p); }
+    if (waits) { work_wake(&p->ended, INT32_MAX); }
 }
 
 CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
@@ -216,14 +204,12 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         sync_drop(QUEUE, &p->lock);
     }
     if (a->work != 0) {
-        (void)base_add_ar(&p->work, 1u);
-        sync_wake(&p->work, (int32_t)a->work);
+        work_wake(&p->work, (int32_t)a->work);
     }
     if (a->timer) { work_ticker_ring(&p->ticker); }
-    if (a->arrived) { task_wake_arrived(p); }
+    if (a->arrived) { work_wake(&p->arrived, INT32_MAX); }
     if (a->journal) {
-        (void)base_add_ar(&p->journal->bell, 1u);
-        sync_wake(&p->journal->bell, 1);
+        work_wake(&p->journal->bell, 1);
     }
     while (a->done != NULL) {
         task *t = a->done;
@@ -232,7 +218,7 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         task_finish(p, t, a);
     }
     task_free_parts(p, a);
-    if (a->ended) { task_wake_ended(p); }
+    if (a->ended) { work_wake(&p->ended, INT32_MAX); }
 }
 
 CELLAR_PRIVATE task_after task_lock(cellar_pool *p)

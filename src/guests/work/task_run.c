@@ -561,7 +561,7 @@ static void task_worker_main(void *arg)
         if (!task_run_next(p, &w->run, true) && !task_worker_idle(p)) { break; }
     }
     work_ticker_ring(&p->ticker);
-    task_wake_ended(p);
+    work_wake(&p->ended, INT32_MAX);
 }
 
 /* Join and free the workers that ended. */

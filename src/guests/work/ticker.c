@@ -24,12 +24,6 @@ CELLAR_PRIVATE work_time work_now(const base_object *o)
 
 /* ---- the thread ---- */
 
-CELLAR_PRIVATE void work_ticker_ring(work_ticker *t)
-{
-    (void)base_add_ar(&t->bell, 1u);
-    sync_wake(&t->bell, 1);
-}
-
 static void work_ticker_main(void *arg)
 {
     work_ticker *t = arg;

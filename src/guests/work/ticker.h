@@ -10,6 +10,7 @@
 #define WORK_TICKER_H
 
 #include "base/service.h"
+#include "base/sync.h"
 #include "cellar.h"
 
 #define WORK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
@@ -23,6 +24,13 @@ typedef struct work_time {
 
 /* Read both clocks. They may be functions of the host: hold no lock. */
 CELLAR_PRIVATE work_time work_now(const base_object *o);
+
+/* Change a futex word, and wake `count` threads that sleep on it. */
+BASE_INLINE void work_wake(_Atomic uint32_t *word, int32_t count)
+{
+    (void)base_add_ar(word, 1u);
+    sync_wake(word, count);
+}
 
 typedef struct work_ticks { /* functions of an object; no lock held */
     /* Handle what is due. *next_ms: time until the next timer, BASE_NEVER_MS without one; 0: more
@@ -50,7 +58,7 @@ typedef struct work_ticked {
 /* Start the thread. False: the system refused it. */
 CELLAR_PRIVATE bool work_ticker_start(work_ticker *t, const char *name);
 /* Let the thread look again. */
-CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
+BASE_INLINE void work_ticker_ring(work_ticker *t) { work_wake(&t->bell, 1); }
 /* Fire, and with no_threads run jobs for `budget_us`, at least one: the tick of an object that
  * begins as a work_ticked. *wait_ms: time until the next step is due. Return PENDING if more is due
  * now, else OK. */
