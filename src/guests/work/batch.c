@@ -26,43 +26,28 @@ BASE_SIZE_BEGIN
 
 /* ---- lists ---- */
 
-static void batch_append(batch_list *l, batch_item *i)
+/* Put an item before another one, or at the end: before `items` of the list. */
+static void batch_insert(batch_list *l, wheel_timer *before, batch_item *i)
 {
-    i->next = NULL;
-    i->prev = l->last;
-    if (l->last != NULL) { l->last->next = i; } else { l->first = i; }
-    l->last = i;
+    wheel_ring_add(before, &i->link);
     l->count++;
     l->bytes += i->len;
 }
 
 static void batch_unlink(batch_list *l, batch_item *i)
 {
-    if (i->prev != NULL) { i->prev->next = i->next; } else { l->first = i->next; }
-    if (i->next != NULL) { i->next->prev = i->prev; } else { l->last = i->prev; }
+    wheel_ring_remove(&i->link);
     l->count--;
     l->bytes -= i->len;
-}
-
-/* Put `i` where `old` is. */
-static void batch_replace(batch_list *l, batch_item *old, batch_item *i)
-{
-    i->next = old->next;
-    i->prev = old->prev;
-    if (i->prev != NULL) { i->prev->next = i; } else { l->first = i; }
-    if (i->next != NULL) { i->next->prev = i; } else { l->last = i; }
-    l->bytes += i->len;
-    l->bytes -= old->len;
 }
 
 static void batch_finish(batch_list *from, batch_item *i, cellar_batch_verdict verdict,
                          cellar_err err)
 {
-    batch_list *finished = &i->of->finished;
-    if (from != NULL) { batch_unlink(from, i); }
+    batch_unlink(from, i);
     i->verdict = verdict;
     i->err = err;
-    batch_append(finished, i);
+    batch_insert(&i->of->finished, &i->of->finished.items, i);
 }
 
 static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
@@ -155,6 +140,9 @@ CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name
 {
     batch_group *g = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *g + len + 2, NULL);
     if (g == NULL) { return NULL; }
+    wheel_ring_init(&g->waiting.items);
+    wheel_ring_init(&g->hand.items);
+    wheel_ring_init(&g->finished.items);
     g->of = b;
     g->id = base_add_ar(&b->last_id, (uint64_t)1) + 1;
     g->name_len = (uint32_t)len;
@@ -188,19 +176,14 @@ static void batch_kick(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
 static void batch_open_set(batch_group *g, bool open) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
-    if (g->open == open) { return; }
-    g->open = open;
+    if (wheel_is_armed(&g->link) == open) { return; }
     if (open) {
-        g->next = NULL;
-        g->prev = b->open_last;
-        if (b->open_last != NULL) { b->open_last->next = g; } else { b->open_first = g; }
-        b->open_last = g;
+        wheel_ring_add(&b->open, &g->link);
         b->open_count++;
-        return;
+    } else {
+        wheel_ring_remove(&g->link);
+        b->open_count--;
     }
-    if (g->prev != NULL) { g->prev->next = g->next; } else { b->open_first = g->next; }
-    if (g->next != NULL) { g->next->prev = g->prev; } else { b->open_last = g->prev; }
-    b->open_count--;
 }
 
 CELLAR_PRIVATE void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
@@ -226,7 +209,8 @@ static void batch_arm(batch_group *g, int64_t due_ms, batch_after *a) SYNC_HOLDS
 static int64_t batch_linger_ms(const batch_group *g)
 {
     const cellar_batcher_config *c = &g->of->cfg;
-    const int64_t first_ms = g->waiting.first->added_ms, last_ms = g->waiting.last->added_ms;
+    const int64_t first_ms = batch_item_of(g->waiting.items.next)->added_ms;
+    const int64_t last_ms = batch_item_of(g->waiting.items.prev)->added_ms;
     if (c->max_delay_ms == 0) { return base_add_sat(first_ms, c->linger_ms); }
     return BASE_MIN(base_add_sat(last_ms, c->linger_ms), base_add_sat(first_ms, c->max_delay_ms));
 }
@@ -246,7 +230,8 @@ static void batch_look(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
         batch_open_set(g, true);
         if (g->state == BATCH_IDLE) { batch_arm(g, batch_linger_ms(g), a); }
         if (b->open_count > b->cfg.max_groups) {
-            batch_make_due(b->open_first, CELLAR_BATCH_BY_GROUPS, a);
+            char *const oldest = (char *)b->open.next - offsetof(batch_group, link);
+            batch_make_due((batch_group *)(void *)oldest, CELLAR_BATCH_BY_GROUPS, a);
         }
     }
 }
@@ -296,11 +281,12 @@ CELLAR_PRIVATE bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, bat
     i->added_ms = old != NULL ? old->added_ms : now_ms;
     if (old != NULL) {
         batch_forget_key(old);
-        batch_replace(&g->waiting, old, i);
-        batch_finish(NULL, old, CELLAR_BATCH_REPLACED, CELLAR_OK);
+        wheel_timer *const behind = old->link.next;
+        batch_finish(&g->waiting, old, CELLAR_BATCH_REPLACED, CELLAR_OK);
+        batch_insert(&g->waiting, behind, i);
         if (g->state == BATCH_IDLE) { batch_kick(g, a); }
     } else {
-        batch_append(&g->waiting, i);
+        batch_insert(&g->waiting, &g->waiting.items, i);
     }
     b->count[STATS_BATCHER_ADDED]++;
     b->count[STATS_BATCHER_ITEMS]++;
@@ -333,12 +319,11 @@ static void batch_take(batch_group *g) SYNC_HOLDS(WHEEL)
     g->failures = 0;
     g->retry_ms = 0;
     g->of->count[counters[g->due]]++;
-    while (from->first != NULL && to->count < c->max_items &&
-           (to->count == 0 || to->bytes + from->first->len <= c->max_bytes)) {
-        batch_item *i = from->first;
+    for (batch_item *i; (i = batch_first(from)) != NULL && to->count < c->max_items &&
+                        (to->count == 0 || to->bytes + i->len <= c->max_bytes);) {
         batch_forget_key(i);
         batch_unlink(from, i);
-        batch_append(to, i);
+        batch_insert(to, &to->items, i);
     }
     if (from->count == 0 || g->due < CELLAR_BATCH_BY_FLUSH) { g->due = 0; }
 }
@@ -346,12 +331,10 @@ static void batch_take(batch_group *g) SYNC_HOLDS(WHEEL)
 /* Give up what no call has taken. */
 static void batch_abandon(batch_group *g) SYNC_HOLDS(WHEEL)
 {
-    while (g->hand.first != NULL) {
-        batch_item *i = g->hand.first;
+    for (batch_item *i; (i = batch_first(&g->hand)) != NULL;) {
         batch_finish(&g->hand, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
     }
-    while (g->waiting.first != NULL) {
-        batch_item *i = g->waiting.first;
+    for (batch_item *i; (i = batch_first(&g->waiting)) != NULL;) {
         batch_forget_key(i);
         batch_finish(&g->waiting, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
     }
@@ -373,10 +356,12 @@ static void batch_relieve(batch_group *g) SYNC_HOLDS(WHEEL)
         if (waits) { from = other; }
     }
     if (from == NULL) { return; }
-    for (batch_item *i = from->waiting.first; i != NULL; i = i->next) { i->of = g; }
-    g->waiting = from->waiting;
+    for (batch_item *i; (i = batch_first(&from->waiting)) != NULL;) {
+        batch_unlink(&from->waiting, i);
+        batch_insert(&g->waiting, &g->waiting.items, i);
+        i->of = g;
+    }
     g->due = from->due;
-    from->waiting = (batch_list){ .first = NULL };
     from->due = 0;
     batch_open_set(from, false);
 }
@@ -465,7 +450,7 @@ static void batch_deliver(batch_group *g, int cancel)
     cellar_batcher *b = g->of;
     for (;;) {
         sync_take(WHEEL, &b->lock);
-        batch_item *i = g->finished.first;
+        batch_item *i = batch_first(&g->finished);
         if (i != NULL) { g->tid = base_thread_id(); }
         sync_drop(WHEEL, &b->lock);
         if (i == NULL) { return; }
@@ -490,7 +475,9 @@ static void batch_fill(batch_call *c) SYNC_HOLDS(WHEEL)
 {
     batch_group *g = c->g;
     c->seen = cellar_batch_default();
-    for (batch_item *i = g->hand.first; i != NULL && c->count < c->room; i = i->next) {
+    wheel_timer *at = g->hand.items.next;
+    for (; at != &g->hand.items && c->count < c->room; at = at->next) {
+        batch_item *i = batch_item_of(at);
         c->items[c->count++] = (cellar_batch_item){ i->len != 0 ? i->bytes : NULL, i->len };
         c->seen.bytes += i->len;
         i->calls++;
@@ -519,9 +506,9 @@ static int64_t batch_backoff_ms(batch_group *g) SYNC_HOLDS(WHEEL)
 static void batch_cut(const batch_call *c) SYNC_HOLDS(WHEEL)
 {
     const bool bisect = c->g->of->cfg.on_failure == CELLAR_BATCH_BISECT;
-    batch_item *i = c->g->hand.first;
-    for (uint32_t n = 1; n <= c->count; n++, i = i->next) {
-        if (!bisect || n == c->count / 2 || n == c->count) { i->cut = true; }
+    wheel_timer *at = c->g->hand.items.next;
+    for (uint32_t n = 1; n <= c->count; n++, at = at->next) {
+        if (!bisect || n == c->count / 2 || n == c->count) { batch_item_of(at)->cut = true; }
     }
 }
 
@@ -546,8 +533,7 @@ static uint32_t batch_judge(const batch_call *c, int64_t now_ms) SYNC_HOLDS(WHEE
         return 0;
     }
     for (uint32_t n = 0; n < c->count; n++) {
-        batch_item *i = g->hand.first;
-        batch_finish(&g->hand, i,
+        batch_finish(&g->hand, batch_first(&g->hand),
                      c->err == CELLAR_OK ? CELLAR_BATCH_OK : CELLAR_BATCH_FAILED, c->err);
     }
     g->failures = 0;

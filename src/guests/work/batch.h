@@ -8,7 +8,7 @@
  *            add -> waiting -> due -> pool -> a worker, or a tick: hand -> the flush function ->
  *            finished -> the done function -> freed
  * INVARIANTS The job of a group is in the pool or on one thread at most (QUEUED), so that a group
- *            has one call at a time. A group without items is freed. A group is `open` if it has
+ *            has one call at a time. A group without items is freed. A group is open if it has
  *            waiting items and is not due. With `parallel`, a group of the program is that many
  *            groups here, its tracks: they share name and id.
  * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. User code,
@@ -29,8 +29,8 @@
 #include "work/ticker.h"
 
 typedef struct batch_item {
+    wheel_timer link;           /* first field; in a list of its group */
     UT_hash_handle hh;          /* in `keys` of the batcher while it waits with a key */
-    struct batch_item *next, *prev;
     struct batch_group *of;
     cellar_batch_done_fn done;  /* or NULL */
     void *done_ctx;
@@ -46,7 +46,7 @@ typedef struct batch_item {
 } batch_item;
 
 typedef struct batch_list {
-    batch_item *first, *last;
+    wheel_timer items;          /* head */
     uint32_t count;
     uint64_t bytes;
 } batch_list;
@@ -59,13 +59,13 @@ typedef enum batch_state {
 
 typedef struct batch_group {
     base_job queued;            /* first field */
+    wheel_timer link;           /* in the list of open groups while it is one */
     UT_hash_handle hh;
-    struct batch_group *next, *prev; /* list of open groups; next: also of groups to free */
+    struct batch_group *next;   /* of groups to free */
     cellar_batcher *of;
     wheel_timer timer;
     uint64_t id;
     batch_state state;
-    bool open;                  /* in the list of open groups */
     cellar_batch_trigger due;   /* of the waiting items; 0: not due */
     cellar_batch_trigger trigger; /* of the items in hand */
     batch_list waiting, hand, finished;
@@ -96,11 +96,18 @@ struct cellar_batcher {
     base_rng rng;
     batch_group *groups;        /* uthash by name */
     batch_item *keys;           /* uthash by id of the group and key */
-    batch_group *open_first, *open_last; /* oldest first */
+    wheel_timer open;           /* head of the open groups, oldest first */
     uint32_t open_count;
     wheel wheel;
     uint64_t count[STATS_BATCHER_COUNT]; /* figures of the registry but groups and bytes */
 };
+
+BASE_INLINE batch_item *batch_item_of(wheel_timer *link) { return (batch_item *)(void *)link; }
+/* Return the first item of a list; NULL: none. */
+BASE_INLINE batch_item *batch_first(const batch_list *l)
+{
+    return l->count != 0 ? batch_item_of(l->items.next) : NULL;
+}
 
 /* Work for after the lock. */
 typedef struct batch_after {

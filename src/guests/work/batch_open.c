@@ -98,6 +98,7 @@ static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
     b->cfg = *cfg;
     b->cfg.host = NULL;
     b->wake_ms = BASE_NEVER_MS;
+    wheel_ring_init(&b->open);
     wheel_init(&b->wheel, BASE_MAX(base_now_ms(&b->obj.clock), 0));
 }
 
@@ -245,10 +246,9 @@ CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms
 
 static void batch_free_list(cellar_batcher *b, batch_list *l)
 {
-    for (batch_item *i = l->first; i != NULL;) {
-        batch_item *next = i->next;
-        batch_item_free(b, i);
-        i = next;
+    for (wheel_timer *at = l->items.next, *next; at != &l->items; at = next) {
+        next = at->next;
+        batch_item_free(b, batch_item_of(at));
     }
 }
 
