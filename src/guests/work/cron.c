@@ -33,8 +33,6 @@ BASE_SIZE_BEGIN
 
 /* ---- parser ---- */
 
-enum { CRON_SECOND, CRON_MINUTE, CRON_HOUR, CRON_DOM, CRON_MONTH, CRON_DOW };
-
 static const struct cron_range {
     uint8_t low, high;
     uint8_t end;       /* of '*' and "a/n": 7 is another 0 */
@@ -247,14 +245,7 @@ static bool cron_field(cron_text *t, int field, cron *c)
     do {
         if (++items > CRON_ITEMS_MAX || !cron_item(t, field, c, &bits)) { return false; }
     } while (cron_take(t, ','));
-    switch (field) {
-    case CRON_SECOND: c->second = bits; break;
-    case CRON_MINUTE: c->minute = bits; break;
-    case CRON_HOUR: c->hour = (uint32_t)bits; break;
-    case CRON_DOM: c->dom = (uint32_t)bits; break;
-    case CRON_MONTH: c->month = (uint16_t)bits; break;
-    default: c->dow = (uint8_t)((bits | bits >> 7) & 127); /* 7 is Sunday */
-    }
+    c->field[field] = field == CRON_DOW ? (bits | bits >> 7) & 127 : bits; /* 7 is Sunday */
     if (star && field == CRON_DOM) { c->flags |= CRON_DOM_STAR; }
     if (star && field == CRON_DOW) { c->flags |= CRON_DOW_STAR; }
     if (star && (field == CRON_MINUTE || field == CRON_HOUR)) { c->flags |= CRON_WILDCARD; }
@@ -315,7 +306,7 @@ static const char *cron_alias(cron_text *t)
 static bool cron_fields_in(cron_text *t, cron *c)
 {
     const int first = cron_field_count(*t) == 6 ? CRON_SECOND : CRON_MINUTE;
-    c->second = 1;
+    c->field[CRON_SECOND] = 1;
     for (int field = first; field <= CRON_DOW; field++) {
         if ((field > first && !cron_blank(t)) || !cron_field(t, field, c)) { return false; }
     }
@@ -370,7 +361,7 @@ static uint32_t cron_days(const cron *c, int64_t year, int month)
     const int64_t number = base_days_of(year, month, 1) + 4; /* 1970-01-01 was a Thursday */
     const int first = (int)(number - base_floor_div(number, 7) * 7);
     const uint32_t all = (uint32_t)((((uint64_t)1 << days) - 1) << 1);
-    uint32_t dom = c->dom & all, dow = 0;
+    uint32_t dom = (uint32_t)c->field[CRON_DOM] & all, dow = 0;
     for (int n = 0; n < days; n++) {
         if ((c->before_last >> n & 1) != 0) { dom |= (uint32_t)1 << (days - n); }
     }
@@ -381,7 +372,7 @@ static uint32_t cron_days(const cron *c, int64_t year, int month)
     }
     for (int d = 1; d <= days; d++) {
         const int weekday = (first + d - 1) % 7;
-        const bool hit = (c->dow >> weekday & 1) != 0 ||
+        const bool hit = (c->field[CRON_DOW] >> weekday & 1) != 0 ||
                          (c->nth >> (7 * ((d - 1) / 7) + weekday) & 1) != 0 ||
                          ((c->last >> weekday & 1) != 0 && d + 7 > days);
         dow |= (uint32_t)hit << d;
@@ -394,7 +385,7 @@ static uint32_t cron_days(const cron *c, int64_t year, int month)
 static bool cron_ever(const cron *c)
 {
     for (int month = 0; month < 12 * CRON_YEARS; month++) {
-        if ((c->month >> (month % 12 + 1) & 1) != 0 &&
+        if ((c->field[CRON_MONTH] >> (month % 12 + 1) & 1) != 0 &&
             cron_days(c, 2000 + month / 12, month % 12 + 1) != 0) {
             return true;
         }
@@ -439,21 +430,22 @@ static int cron_bit_from(uint64_t bits, int from)
 /* Return the first second of a day that matches, from `from` on; -1: none. */
 static int cron_time_from(const cron *c, int from)
 {
+    const uint64_t *f = c->field;
     int hour = from / 3600, minute = from / 60 % 60, second = from % 60;
-    const int h = cron_bit_from(c->hour, hour);
+    const int h = cron_bit_from(f[CRON_HOUR], hour);
     if (h < 0) { return -1; }
     if (h > hour) { minute = second = 0; }
-    int m = cron_bit_from(c->minute, minute);
+    int m = cron_bit_from(f[CRON_MINUTE], minute);
     if (m > minute) { second = 0; }
-    int s = m >= 0 ? cron_bit_from(c->second, second) : -1;
+    int s = m >= 0 ? cron_bit_from(f[CRON_SECOND], second) : -1;
     if (m >= 0 && s < 0) { /* the next minute of this hour */
-        m = cron_bit_from(c->minute, m + 1);
-        s = cron_bit_from(c->second, 0);
+        m = cron_bit_from(f[CRON_MINUTE], m + 1);
+        s = cron_bit_from(f[CRON_SECOND], 0);
     }
     if (m >= 0) { return h * 3600 + m * 60 + s; }
-    hour = cron_bit_from(c->hour, h + 1);
+    hour = cron_bit_from(f[CRON_HOUR], h + 1);
     if (hour < 0) { return -1; }
-    return hour * 3600 + cron_bit_from(c->minute, 0) * 60 + cron_bit_from(c->second, 0);
+    return hour * 3600 + cron_bit_from(f[CRON_MINUTE], 0) * 60 + cron_bit_from(f[CRON_SECOND], 0);
 }
 
 /* Return the first civil second of [from, to) that matches; INT64_MAX: none. */
@@ -468,7 +460,8 @@ static int64_t cron_first(const cron *c, int64_t from, int64_t to)
     }
     base_date_of(day, &year, &month, &d);
     for (int64_t first = day - d + 1; first * CRON_DAY_S < to; d = 1) {
-        const uint32_t days = (c->month >> month & 1) != 0 ? cron_days(c, year, month) : 0;
+        const bool in = (c->field[CRON_MONTH] >> month & 1) != 0;
+        const uint32_t days = in ? cron_days(c, year, month) : 0;
         const int hit = cron_bit_from(days, d);
         if (hit >= 0) {
             if (first + hit - 1 != day) { time = cron_time_from(c, 0); }

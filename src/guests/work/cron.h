@@ -20,15 +20,15 @@ typedef enum cron_flag {
     CRON_FOLD_BOTH = 64
 } cron_flag;
 
+enum { CRON_SECOND, CRON_MINUTE, CRON_HOUR, CRON_DOM, CRON_MONTH, CRON_DOW, CRON_FIELDS };
+
 typedef struct cron {
-    uint64_t second, minute; /* bit n: value n */
+    uint64_t field[CRON_FIELDS]; /* bit n: value n; weekday 0: Sunday */
     uint64_t nth;            /* bit 7 * (n - 1) + weekday: nth weekday of the month, d#n */
     int64_t every_ms;        /* not 0: @every, and no field counts */
-    uint32_t hour, dom;      /* bit n: value n */
     uint32_t before_last;    /* bit n: L-n, n days before the last day of the month */
     uint32_t near;           /* bit n: nW, weekday nearest to day n; bit 0: LW */
-    uint16_t month;
-    uint8_t dow, last;       /* bit n: weekday n, 0 Sunday; last weekday n of the month, dL */
+    uint8_t last;            /* bit n: last weekday n of the month, dL */
     uint32_t flags;          /* cron_flag */
 } cron;
 

@@ -95,59 +95,42 @@ typedef struct journal_column {
 } journal_column;
 
 #define JOURNAL_OF(type, kind, field, needed, most) \
-    { JOURNAL_IS_##kind, needed, offsetof(type, field), most }
+    { JOURNAL_IS_##kind, needed, offsetof(journal_##type, field), most }
 #define JOURNAL_KEY(type, kind, field, most) JOURNAL_OF(type, kind, field, true, most)
 #define JOURNAL_MAY(type, kind, field, most) JOURNAL_OF(type, kind, field, false, most)
 
 static const journal_column journal_tasks[] = {
-    JOURNAL_KEY(journal_row, ID, id, -1),
-    JOURNAL_KEY(journal_row, TEXT, name, CELLAR_NAME_MAX),
-    JOURNAL_KEY(journal_row, NUMBER, state, CELLAR_TASK_FAILED),
-    JOURNAL_KEY(journal_row, NUMBER, priority, CELLAR_TASK_PRIORITY_MAX),
-    JOURNAL_KEY(journal_row, NUMBER, attempt, UINT8_MAX),
-    JOURNAL_KEY(journal_row, NUMBER, max_attempts, UINT8_MAX),
-    JOURNAL_KEY(journal_row, NUMBER, begun, UINT32_MAX),
-    JOURNAL_KEY(journal_row, NUMBER, submitted_wall_ms, -1),
-    JOURNAL_KEY(journal_row, NUMBER, due_wall_ms, -1),
-    JOURNAL_KEY(journal_row, NUMBER, delay_ms, -1),
-    JOURNAL_KEY(journal_row, NUMBER, expires_wall_ms, -1),
-    JOURNAL_KEY(journal_row, NUMBER, ended_wall_ms, -1),
-    JOURNAL_MAY(journal_row, BYTES, payload, -1),
-    JOURNAL_MAY(journal_row, TEXT, content_type, CELLAR_TASK_TEXT_MAX),
-    JOURNAL_MAY(journal_row, TEXT, unique_key, CELLAR_TASK_TEXT_MAX),
-    JOURNAL_MAY(journal_row, NUMBER, unique_states, UINT32_MAX),
-    JOURNAL_MAY(journal_row, TEXT, tag, CELLAR_TASK_TEXT_MAX),
-    JOURNAL_MAY(journal_row, BYTES, trace, -1),
-    JOURNAL_MAY(journal_row, ID, then_id, -1),
-    JOURNAL_MAY(journal_row, NUMBER, member, -1),
-    JOURNAL_MAY(journal_row, NUMBER, inputs, CELLAR_TASK_GROUP_MAX),
-    JOURNAL_MAY(journal_row, NUMBER, run_on, CELLAR_TASK_ALWAYS),
-    JOURNAL_MAY(journal_row, TEXT, error, CELLAR_TASK_TEXT_MAX),
-    JOURNAL_MAY(journal_row, NUMBER, key_until_wall_ms, -1),
-    JOURNAL_MAY(journal_row, ID, after_id, -1),
-    JOURNAL_MAY(journal_row, NUMBER, body, -1),
-    JOURNAL_MAY(journal_row, BYTES, bytes, -1), /* in table `body` */
+    JOURNAL_KEY(row, ID, id, -1), JOURNAL_KEY(row, TEXT, name, CELLAR_NAME_MAX),
+    JOURNAL_KEY(row, NUMBER, state, CELLAR_TASK_FAILED),
+    JOURNAL_KEY(row, NUMBER, priority, CELLAR_TASK_PRIORITY_MAX),
+    JOURNAL_KEY(row, NUMBER, attempt, UINT8_MAX), JOURNAL_KEY(row, NUMBER, max_attempts, UINT8_MAX),
+    JOURNAL_KEY(row, NUMBER, begun, UINT32_MAX), JOURNAL_KEY(row, NUMBER, submitted_wall_ms, -1),
+    JOURNAL_KEY(row, NUMBER, due_wall_ms, -1), JOURNAL_KEY(row, NUMBER, delay_ms, -1),
+    JOURNAL_KEY(row, NUMBER, expires_wall_ms, -1), JOURNAL_KEY(row, NUMBER, ended_wall_ms, -1),
+    JOURNAL_MAY(row, BYTES, payload, -1),
+    JOURNAL_MAY(row, TEXT, content_type, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(row, TEXT, unique_key, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(row, NUMBER, unique_states, UINT32_MAX),
+    JOURNAL_MAY(row, TEXT, tag, CELLAR_TASK_TEXT_MAX), JOURNAL_MAY(row, BYTES, trace, -1),
+    JOURNAL_MAY(row, ID, then_id, -1), JOURNAL_MAY(row, NUMBER, member, -1),
+    JOURNAL_MAY(row, NUMBER, inputs, CELLAR_TASK_GROUP_MAX),
+    JOURNAL_MAY(row, NUMBER, run_on, CELLAR_TASK_ALWAYS),
+    JOURNAL_MAY(row, TEXT, error, CELLAR_TASK_TEXT_MAX),
+    JOURNAL_MAY(row, NUMBER, key_until_wall_ms, -1), JOURNAL_MAY(row, ID, after_id, -1),
+    JOURNAL_MAY(row, NUMBER, body, -1), JOURNAL_MAY(row, BYTES, bytes, -1), /* in table `body` */
 }, journal_inputs[] = {
-    JOURNAL_KEY(journal_input, ID, then_id, -1),
-    JOURNAL_KEY(journal_input, NUMBER, member, CELLAR_TASK_GROUP_MAX),
-    JOURNAL_KEY(journal_input, NUMBER, ok, 1),
-    JOURNAL_MAY(journal_input, BYTES, result, -1),
+    JOURNAL_KEY(input, ID, then_id, -1), JOURNAL_KEY(input, NUMBER, member, CELLAR_TASK_GROUP_MAX),
+    JOURNAL_KEY(input, NUMBER, ok, 1), JOURNAL_MAY(input, BYTES, result, -1),
 }, journal_throttles[] = {
-    JOURNAL_KEY(journal_throttle, TEXT, key, CELLAR_TASK_TEXT_MAX),
-    JOURNAL_KEY(journal_throttle, ID, id, -1),
-    JOURNAL_KEY(journal_throttle, NUMBER, until_wall_ms, -1),
-    JOURNAL_KEY(journal_throttle, NUMBER, now_wall_ms, -1),
-    JOURNAL_KEY(journal_throttle, NUMBER, most, -1),
+    JOURNAL_KEY(throttle, TEXT, key, CELLAR_TASK_TEXT_MAX), JOURNAL_KEY(throttle, ID, id, -1),
+    JOURNAL_KEY(throttle, NUMBER, until_wall_ms, -1),
+    JOURNAL_KEY(throttle, NUMBER, now_wall_ms, -1), JOURNAL_KEY(throttle, NUMBER, most, -1),
 }, journal_links[] = {
-    JOURNAL_KEY(journal_link, ID, id, -1),
-    JOURNAL_KEY(journal_link, ID, then_id, -1),
-    JOURNAL_KEY(journal_link, NUMBER, member, CELLAR_TASK_GROUP_MAX),
-    JOURNAL_KEY(journal_link, NUMBER, after, 1),
+    JOURNAL_KEY(link, ID, id, -1), JOURNAL_KEY(link, ID, then_id, -1),
+    JOURNAL_KEY(link, NUMBER, member, CELLAR_TASK_GROUP_MAX), JOURNAL_KEY(link, NUMBER, after, 1),
 }, journal_schedules[] = {
-    JOURNAL_KEY(journal_schedule, TEXT, name, -1),
-    JOURNAL_KEY(journal_schedule, TEXT, spec, -1),
-    JOURNAL_KEY(journal_schedule, TEXT, zone, -1),
-    JOURNAL_KEY(journal_schedule, NUMBER, last_due_wall_ms, -1),
+    JOURNAL_KEY(schedule, TEXT, name, -1), JOURNAL_KEY(schedule, TEXT, spec, -1),
+    JOURNAL_KEY(schedule, TEXT, zone, -1), JOURNAL_KEY(schedule, NUMBER, last_due_wall_ms, -1),
 };
 
 static const struct {

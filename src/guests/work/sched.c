@@ -266,18 +266,12 @@ CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
     task_recur_unref(p, &e->recur, a);
 }
 
-static size_t sched_row_bytes(const char *row)
-{
-    const size_t spec = row != NULL ? strlen(row) + 1 : 0;
-    return row != NULL ? spec + strlen(row + spec) + 1 : 0;
-}
-
 CELLAR_PRIVATE void sched_free(cellar_pool *p, sched_entry *e, bool tell)
 {
     task_body_drop(p, e->body, tell);
     task_ext_free(p, e->error);
     sched_zone_drop(p, e->zone);
-    base_free(&p->obj.account, BASE_MOD_STORE, e->row, sched_row_bytes(e->row));
+    task_body_drop(p, e->row, false);
     base_free(&p->obj.account, BASE_MOD_STORE, e,
               sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
 }
@@ -398,8 +392,8 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
 
 CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e)
 {
-    return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row,
-                               e->row + strlen(e->row) + 1, e->settled_wall_ms };
+    return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row->data,
+                               task_body_type(e->row), e->settled_wall_ms };
 }
 
 /* Return whether the end of a run is written. */

@@ -48,7 +48,7 @@ typedef struct sched_entry { /* a schedule */
     uint64_t hash;          /* cron_hash of the name */
     cellar_schedule_kind kind;
     bool catches_up;        /* the journal has its row; run_count is 1 */
-    char *row;              /* of catches_up: spec of the row, 0, its zone, 0; else NULL */
+    task_body *row;         /* of catches_up: its spec, with its zone as the type; else NULL */
     cron cron;
     sched_zone *zone;       /* of a cron expression, else NULL; counted */
     task_body *body;        /* payload of its runs; counted */

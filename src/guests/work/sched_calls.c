@@ -211,18 +211,6 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     return CELLAR_OK;
 }
 
-/* Keep the texts that name the row of a schedule. */
-static cellar_err sched_keep_row(cellar_pool *p, sched_entry *e, const char *text,
-                                 const char *zone)
-{
-    const size_t spec = strlen(text) + 1, len = strlen(zone) + 1;
-    e->row = base_alloc(&p->obj.account, BASE_MOD_STORE, spec + len, NULL);
-    if (e->row == NULL) { return CELLAR_E_NOMEM; }
-    memcpy(e->row, text, spec);
-    memcpy(e->row + spec, zone, len);
-    return CELLAR_OK;
-}
-
 /* Add a schedule. `text` and `zone` name its due times in the journal. */
 static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedule_spec *o,
                             const char *text, const char *zone)
@@ -237,7 +225,10 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     task_after a = task_lock(p);
     cellar_err err = sched_admit(p, e->name, o, &e->recur.task.name);
     sync_drop(QUEUE, &p->lock);
-    if (err == CELLAR_OK && e->catches_up) { err = sched_keep_row(p, e, text, zone); }
+    if (err == CELLAR_OK && e->catches_up) {
+        e->row = task_body_make(p, text, strlen(text) + 1, zone, NULL, NULL);
+        if (e->row == NULL) { err = CELLAR_E_NOMEM; }
+    }
     if (err == CELLAR_OK) { err = sched_recall(p, e, text, zone, now); }
     if (err != CELLAR_OK) { return err; }
     sync_take(QUEUE, &p->lock);
