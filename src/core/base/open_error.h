@@ -31,4 +31,19 @@ BASE_INLINE bool base_broken(bool broken, const char *rule, const char **why)
     return broken;
 }
 
+typedef struct base_rule {
+    bool broken;
+    const char *text;
+} base_rule;
+
+/* Return the text of the first rule that is broken; NULL: none. */
+BASE_INLINE const char *base_rules_broken(const base_rule *rules, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].broken) { return rules[i].text; }
+    }
+    return NULL;
+}
+#define BASE_RULES_BROKEN(rules) base_rules_broken(rules, sizeof(rules) / sizeof(rules)[0])
+
 #endif

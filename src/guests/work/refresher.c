@@ -40,6 +40,14 @@ static refresher_key *refresher_key_at(const cellar_refresh_keys *keys, size_t a
     return (refresher_key *)(void *)(keys->block + at);
 }
 
+/* Return the first key of a block, or the one behind `k`; NULL: none. */
+static refresher_key *refresher_key_next(const cellar_refresh_keys *keys, const refresher_key *k)
+{
+    const size_t at = k == NULL ? 0 : (size_t)((const unsigned char *)k - keys->block) +
+                                          refresher_key_bytes(k->len);
+    return at < keys->used ? refresher_key_at(keys, at) : NULL;
+}
+
 CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key, size_t len,
                                              size_t least)
 {
@@ -155,11 +163,9 @@ static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(QUEUE)
 /* Let the pending keys be tried again; `all`: all keys are pending now. */
 static void refresher_rewind(refresher_row *row, bool all) SYNC_HOLDS(QUEUE)
 {
-    for (size_t at = 0; at < row->keys.used;) {
-        refresher_key *k = refresher_key_at(&row->keys, at);
+    for (refresher_key *k = NULL; (k = refresher_key_next(&row->keys, k)) != NULL;) {
         k->pending |= all;
         k->failed = false;
-        at += refresher_key_bytes(k->len);
     }
     if (all) { row->left = row->keys.count; }
     row->at_key = 0;
@@ -299,14 +305,12 @@ static void refresher_look(refresher_ticket *t)
     const refresher_row *row = t->row;
     t->looked = true;
     t->left_ms = -1;
-    for (size_t at = 0; at < row->keys.used;) {
-        const refresher_key *k = refresher_key_at(&row->keys, at);
+    for (const refresher_key *k = NULL; (k = refresher_key_next(&row->keys, k)) != NULL;) {
         cellar_entry_info info = cellar_entry_info_default();
         const cellar_err err = cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS,
                                                      &info);
         if (err == CELLAR_OK) { t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms); }
         t->read |= info.hits != 0;
-        at += refresher_key_bytes(k->len);
     }
     t->read |= row->idle >= row->stop_idle && t->left_ms > row->left_ms;
     t->asleep = !t->read && row->idle + 1 >= row->stop_idle;
@@ -315,10 +319,8 @@ static void refresher_look(refresher_ticket *t)
 /* Delete all keys: a value of yesterday, and a load that began then, end here. */
 static void refresher_delete_keys(const refresher_row *row, const cellar_refresh_keys *keys)
 {
-    for (size_t at = 0; at < keys->used;) {
-        const refresher_key *k = refresher_key_at(keys, at);
+    for (const refresher_key *k = NULL; (k = refresher_key_next(keys, k)) != NULL;) {
         (void)cellar_delete(row->c, k + 1, k->len);
-        at += refresher_key_bytes(k->len);
     }
 }
 
@@ -477,7 +479,6 @@ static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time
     }
     if (!row->listing && refresher_next_key(row) == NULL) { return false; }
     row->stopped = false;
-    t->row = row;
     t->listing = row->listing;
     t->day = row->day;
     t->until_wall_ms = row->at_wall_ms;
@@ -499,8 +500,9 @@ CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool)
     refresher *r = p->refresh;
     sync_take(QUEUE, &p->lock);
     r->count[STATS_REFRESHER_DUE]--;
-    refresher_ticket *t = r->free_tickets;
-    r->free_tickets = t->next;
+    refresher_ticket *t = r->ticket; /* as many as steps run: one is free */
+    while (t->row != NULL) { t++; }
+    t->row = row;
     row->ticket = t;
     bool steps = !base_load_rlx(&row->gone) && refresher_prepare(t, row, now);
     sync_drop(QUEUE, &p->lock);
@@ -523,10 +525,8 @@ CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool)
 
 CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
 {
-    refresher *r = p->refresh;
     refresher_row *row = refresher_row_of(t);
-    row->ticket->next = r->free_tickets;
-    r->free_tickets = row->ticket;
+    row->ticket->row = NULL;
     row->ticket = NULL;
     if (base_load_rlx(&row->gone)) {
         t->state = CELLAR_TASK_CANCELLED; /* no call finds the row any more */
@@ -593,11 +593,7 @@ CELLAR_PRIVATE bool refresher_init(cellar_pool *p)
     r->name.queue = &r->queue;
     task_levels_init(&r->name.parked);
     task_queue_init(&r->queue);
-    for (uint32_t i = p->cfg.max_parallel; i-- > 0;) {
-        r->ticket[i].of = p;
-        r->ticket[i].next = r->free_tickets;
-        r->free_tickets = &r->ticket[i];
-    }
+    for (uint32_t i = 0; i < p->cfg.max_parallel; i++) { r->ticket[i].of = p; }
     p->refresh = r;
     p->names[p->name_max] = &r->name;
     return true;

@@ -90,9 +90,8 @@ typedef enum refresher_result {
 } refresher_result;
 
 typedef struct refresher_ticket { /* of a step that runs */
-    struct refresher_ticket *next; /* free ones */
-    cellar_pool *of;
-    refresher_row *row;
+    cellar_pool *of;          /* constant */
+    refresher_row *row;       /* NULL: it is free */
     refresher_loader *loader; /* NULL: none of that name yet */
     bool listing;             /* the step lists the keys; else it loads one */
     bool day;
@@ -118,7 +117,6 @@ typedef struct refresher {
     uint32_t loader_count;
     refresher_row *rows;      /* uthash */
     task_recurs list;
-    refresher_ticket *free_tickets;
     stats_waits late;         /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
     refresher_ticket ticket[]; /* max_parallel */

@@ -36,26 +36,26 @@ static cellar_err sched_check(const cellar_pool *p, const char *name)
 /* Return the rule that a spec breaks; NULL: none. */
 static const char *sched_spec_broken(const cellar_schedule_spec *o)
 {
-    const char *why = NULL;
     const int times = (o->interval_ms != 0) + (o->cron != NULL) + (o->at_wall_ms != 0);
-    (void)(base_broken(o->task == NULL || (o->payload == NULL && o->payload_len != 0),
-                       "task must not be NULL, nor payload of more than 0 bytes", &why) ||
-           base_broken(times != 1, "set one of interval_ms, cron and at_wall_ms", &why) ||
-           base_broken(o->interval_ms < 0 || o->interval_ms > SCHED_INTERVAL_MAX_MS ||
-                       o->jitter_ms < 0 || o->jitter_ms > SCHED_INTERVAL_MAX_MS ||
-                       o->misfire_grace_ms < 0,
-                       "interval_ms, jitter_ms or misfire_grace_ms is out of its range", &why) ||
-           base_broken((unsigned)o->coalesce > CELLAR_COALESCE_ALL ||
-                       (unsigned)o->overlap > CELLAR_OVERLAP_QUEUE ||
-                       (unsigned)o->phase > CELLAR_PHASE_ALIGNED ||
-                       (unsigned)o->conflict > CELLAR_CONFLICT_ERROR,
-                       "coalesce, overlap, phase or conflict is no number of its enum", &why) ||
-           base_broken(o->paused > 1 || o->catch_up_on_start > 1 || o->reserved0 != 0,
-                       "paused and catch_up_on_start must be 0 or 1, reserved0 0", &why) ||
-           base_broken(o->max_running > CELLAR_SCHEDULE_RUNS_MAX ||
-                       (o->catch_up_on_start != 0 && o->max_running > 1),
-                       "max_running is above its range, or above 1 with catch_up_on_start", &why));
-    return why;
+    const base_rule rules[] = {
+        { o->task == NULL || (o->payload == NULL && o->payload_len != 0),
+          "task must not be NULL, nor payload of more than 0 bytes" },
+        { times != 1, "set one of interval_ms, cron and at_wall_ms" },
+        { o->interval_ms < 0 || o->interval_ms > SCHED_INTERVAL_MAX_MS || o->jitter_ms < 0 ||
+          o->jitter_ms > SCHED_INTERVAL_MAX_MS || o->misfire_grace_ms < 0,
+          "interval_ms, jitter_ms or misfire_grace_ms is out of its range" },
+        { (unsigned)o->coalesce > CELLAR_COALESCE_ALL ||
+          (unsigned)o->overlap > CELLAR_OVERLAP_QUEUE ||
+          (unsigned)o->phase > CELLAR_PHASE_ALIGNED ||
+          (unsigned)o->conflict > CELLAR_CONFLICT_ERROR,
+          "coalesce, overlap, phase or conflict is no number of its enum" },
+        { o->paused > 1 || o->catch_up_on_start > 1 || o->reserved0 != 0,
+          "paused and catch_up_on_start must be 0 or 1, reserved0 0" },
+        { o->max_running > CELLAR_SCHEDULE_RUNS_MAX ||
+          (o->catch_up_on_start != 0 && o->max_running > 1),
+          "max_running is above its range, or above 1 with catch_up_on_start" },
+    };
+    return BASE_RULES_BROKEN(rules);
 }
 
 /* Copy and check the spec of a schedule. */

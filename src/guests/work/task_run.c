@@ -26,6 +26,7 @@
 BASE_SIZE_BEGIN
 
 #define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
+#define TASK_AGAIN_NOW (-2)
 #define TASK_THREADS_START 1u /* of `threads`: a call starts them */
 #define TASK_THREADS_RUN 2u
 
@@ -175,7 +176,8 @@ static task *task_attempt_over(cellar_pool *p, task_run *r) SYNC_HOLDS(QUEUE)
     return t;
 }
 
-/* Let a task wait for its next attempt, or end it after the last one. delay_ms < 0: the backoff. */
+/* Let a task wait for its next attempt, or end it after the last one. delay_ms -1: the backoff;
+ * TASK_AGAIN_NOW: it is queued. */
 static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
@@ -186,15 +188,19 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
     } else if (last) {
         task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
     } else {
-        if (delay_ms < 0) { delay_ms = task_backoff_ms(p, n, t->attempt); }
-        const int64_t at_ms = task_time_add(now_ms, delay_ms);
+        if (delay_ms == -1) { delay_ms = task_backoff_ms(p, n, t->attempt); }
+        const int64_t at_ms = task_time_add(now_ms, BASE_MAX(delay_ms, 0));
         if (sched_is_run(p, t) && !sched_may_retry(p, t, at_ms)) {
             task_over(p, t, CELLAR_TASK_FAILED, now_ms, a);
             return;
         }
         t->flags &= TASK_RECURS;
         n->count[STATS_TASK_RETRIED]++;
-        if (delay_ms == 0 && n->group != NULL) {
+        if (delay_ms == TASK_AGAIN_NOW) {
+            task_to_queue(p, t, now_ms, a);
+        } else if (delay_ms != 0 || n->group == NULL) {
+            task_to_wheel(p, t, CELLAR_TASK_RETRY, at_ms, a);
+        } else {
             t->timer.due_ms = now_ms;
             task_mark(p, t, a);
             if (n->parked.count == 0) {
@@ -202,9 +208,7 @@ static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms
             } else {
                 task_to_parked(p, t); /* the caller releases the oldest */
             }
-            return;
         }
-        task_to_wheel(p, t, CELLAR_TASK_RETRY, at_ms, a);
     }
 }
 
@@ -668,15 +672,7 @@ static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext
     task *t = task_attempt_over(p, r);
     r->name->count[STATS_TASK_TIMEOUT]++;
     task_keep_error(t, "not acknowledged in time", spare);
-    const bool message = r->name->group != NULL;
-    if (message || (t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts ||
-        (sched_is_run(p, t) && !sched_may_retry(p, t, now_ms))) {
-        task_again(p, t, message ? -1 : 0, now_ms, a);
-    } else {
-        t->flags &= TASK_RECURS;
-        r->name->count[STATS_TASK_RETRIED]++;
-        task_to_queue(p, t, now_ms, a);
-    }
+    task_again(p, t, r->name->group != NULL ? -1 : TASK_AGAIN_NOW, now_ms, a);
     task_queue_release(p, r->name, a);
 }
 

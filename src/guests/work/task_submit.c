@@ -25,6 +25,7 @@ BASE_SIZE_BEGIN
 #define TASK_CAP_MS 600000
 #define TASK_BREAK_MS 30000
 #define TASK_PRIORITY 5u
+#define TASK_ITEM_RULE "p and name must not be NULL, and payload not with payload_len"
 #define TASK_LIVE_STATES \
     (1u << CELLAR_TASK_WAITING | 1u << CELLAR_TASK_SCHEDULED | 1u << CELLAR_TASK_QUEUED | \
      1u << CELLAR_TASK_RUNNING | 1u << CELLAR_TASK_RETRY)
@@ -253,43 +254,41 @@ static bool task_delay_bad(int64_t ms) { return ms < 0 || ms > CELLAR_POOL_DELAY
 static const char *task_submit_broken(const cellar_submit_opts *s)
 {
     const bool throttles = s->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE;
-    const char *why = NULL;
-    (void)(base_broken(task_delay_bad(s->delay_ms), "delay_ms must be 0..366 days", &why) ||
-           base_broken(task_delay_bad(s->expires_ms), "expires_ms must be 0..366 days", &why) ||
-           base_broken(task_delay_bad(s->unique_ttl_ms), "unique_ttl_ms must be 0..366 days",
-                       &why) ||
-           base_broken(s->eta_wall_ms < 0, "eta_wall_ms must be 0 or more", &why) ||
-           base_broken(s->eta_wall_ms != 0 && s->delay_ms != 0,
-                       "set one of delay_ms and eta_wall_ms, not both", &why) ||
-           base_broken(s->priority > CELLAR_TASK_PRIORITY_MAX,
-                       "priority must be 0..9 or CELLAR_OFF", &why) ||
-           base_broken((unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_THROTTLE ||
-                       (unsigned)s->run_on > CELLAR_TASK_ALWAYS,
-                       "on_conflict or run_on is no number of its enum", &why) ||
-           base_broken((s->unique_states & ~TASK_LIVE_STATES) != 0,
-                       "unique_states must be a sum of 1u << state of live states", &why) ||
-           base_broken(s->unique_key != NULL &&
-                       (*s->unique_key == '\0' ||
-                        !task_text_ok(s->unique_key, CELLAR_TASK_TEXT_MAX)),
-                       "unique_key must have 1..255 bytes", &why) ||
-           base_broken(s->unique_ttl_ms != 0 && s->unique_key == NULL,
-                       "unique_ttl_ms needs a unique_key", &why) ||
-           base_broken(throttles && s->unique_ttl_ms == 0,
-                       "CELLAR_TASK_CONFLICT_THROTTLE needs a unique_ttl_ms", &why) ||
-           base_broken(!task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
-                       !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX),
-                       "content_type and tag must have at most 255 bytes", &why) ||
-           base_broken(s->id_in != NULL && s->id_in->hi == 0,
-                       "id_in must be an id that a pool gave", &why) ||
-           base_broken(s->after != NULL && (s->eta_wall_ms != 0 || s->id_in != NULL ||
-                                            s->on_conflict != CELLAR_TASK_CONFLICT_REJECT),
-                       "after excludes eta_wall_ms, id_in and on_conflict", &why));
-    return why;
+    const char *key = s->unique_key;
+    const base_rule rules[] = {
+        { task_delay_bad(s->delay_ms), "delay_ms must be 0..366 days" },
+        { task_delay_bad(s->expires_ms), "expires_ms must be 0..366 days" },
+        { task_delay_bad(s->unique_ttl_ms), "unique_ttl_ms must be 0..366 days" },
+        { s->eta_wall_ms < 0, "eta_wall_ms must be 0 or more" },
+        { s->eta_wall_ms != 0 && s->delay_ms != 0,
+          "set one of delay_ms and eta_wall_ms, not both" },
+        { s->priority > CELLAR_TASK_PRIORITY_MAX, "priority must be 0..9 or CELLAR_OFF" },
+        { (unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_THROTTLE ||
+          (unsigned)s->run_on > CELLAR_TASK_ALWAYS,
+          "on_conflict or run_on is no number of its enum" },
+        { (s->unique_states & ~TASK_LIVE_STATES) != 0,
+          "unique_states must be a sum of 1u << state of live states" },
+        { key != NULL && (*key == '\0' || !task_text_ok(key, CELLAR_TASK_TEXT_MAX)),
+          "unique_key must have 1..255 bytes" },
+        { s->unique_ttl_ms != 0 && key == NULL, "unique_ttl_ms needs a unique_key" },
+        { throttles && s->unique_ttl_ms == 0,
+          "CELLAR_TASK_CONFLICT_THROTTLE needs a unique_ttl_ms" },
+        { !task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
+          !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX),
+          "content_type and tag must have at most 255 bytes" },
+        { s->id_in != NULL && s->id_in->hi == 0, "id_in must be an id that a pool gave" },
+        { s->after != NULL && (s->eta_wall_ms != 0 || s->id_in != NULL ||
+                               s->on_conflict != CELLAR_TASK_CONFLICT_REJECT),
+          "after excludes eta_wall_ms, id_in and on_conflict" },
+    };
+    return BASE_RULES_BROKEN(rules);
 }
 
 /* Copy and check the options of a submit. */
-static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
+static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s,
+                                 const char **why)
 {
+    *why = "start from cellar_submit_opts_default()";
     *s = cellar_submit_opts_default();
     if (o == NULL) {
         s->priority = TASK_PRIORITY;
@@ -300,7 +299,8 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
     if (s->priority == 0) { s->priority = TASK_PRIORITY; }
     else if (s->priority == CELLAR_OFF) { s->priority = 0; }
     if (s->unique_states == 0) { s->unique_states = TASK_LIVE_STATES; }
-    return task_submit_broken(s) == NULL ? CELLAR_OK : CELLAR_E_INVAL;
+    *why = task_submit_broken(s);
+    return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
 /* Return the body of the draft before this one if its item has the same bytes; NULL: it has not. */
@@ -318,11 +318,12 @@ static task_body *task_body_again(const cellar_task_item *i, const cellar_submit
 /* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group; `next`:
  * it is not the first item. */
 static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, work_time now,
-                                  bool linked, bool next, task_draft *d)
+                                  bool linked, bool next, task_draft *d, const char **why)
 {
     cellar_submit_opts s;
+    *why = TASK_ITEM_RULE;
     if (i->name == NULL || (i->payload == NULL && i->payload_len != 0)) { return CELLAR_E_INVAL; }
-    const cellar_err err = task_submit_in(i->opts, &s);
+    const cellar_err err = task_submit_in(i->opts, &s, why);
     if (err != CELLAR_OK) { return err; }
     if (i->payload_len > task_most_bytes(p)) { return CELLAR_E_TOOBIG; }
     *d = (task_draft){ .name = i->name, .delay_ms = s.delay_ms,
@@ -359,20 +360,14 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, wor
     return CELLAR_OK;
 }
 
-/* Free drafts that did not become tasks. The payloads stay with the caller. */
-static void task_drafts_drop(cellar_pool *p, task_draft *d, uint32_t count)
+/* Free drafts that did not become tasks. `tell`: free_fn gets their payloads. */
+static void task_drafts_drop(cellar_pool *p, const task_draft *d, uint32_t count, bool tell)
 {
     for (uint32_t i = 0; i < count; i++) {
-        task_body_drop(p, d[i].body, false);
+        task_body_drop(p, d[i].body, tell);
+        if (d[i].ext != NULL && d[i].ext->before != NULL) { task_group_free(p, d[i].ext->before); }
         task_ext_free(p, d[i].ext);
         task_throttle_free(p, d[i].throttle);
-    }
-}
-
-static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (d[i].ext != NULL && d[i].ext->before != NULL) { task_group_free(p, d[i].ext->before); }
     }
 }
 
@@ -813,13 +808,13 @@ static cellar_err task_submit_after(cellar_pool *p, task_draft *d, work_time now
         b.ended = true;
         if (err == CELLAR_OK) { err = task_submit_one(p, d, task_near(p), kept, made); }
     }
-    task_unlink_drafts(p, d, 1);
     task_ext_free(p, b.spare);
     task_body_drop(p, b.result, true);
     return err;
 }
 
-static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cellar_task_id *id)
+static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cellar_task_id *id,
+                              const char **why)
 {
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
@@ -828,7 +823,7 @@ static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cell
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
-    err = task_draft_make(p, item, now, false, false, &d);
+    err = task_draft_make(p, item, now, false, false, &d, why);
     if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
         made = d.ext->id;
         err = CELLAR_EXISTS;
@@ -838,9 +833,7 @@ static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cell
                               : task_submit_one(p, &d, now, &kept, &made);
     }
     /* PENDING: the payload was taken over, and it, or the one before it, is not needed. */
-    task_body_drop(p, d.body, err == CELLAR_PENDING);
-    task_ext_free(p, d.ext);
-    task_throttle_free(p, d.throttle);
+    task_drafts_drop(p, &d, 1, err == CELLAR_PENDING);
     if (id != NULL && err >= CELLAR_OK) { *id = made; }
     return err == CELLAR_PENDING ? kept : err;
 }
@@ -850,20 +843,14 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
                                          cellar_task_id *id)
 {
     const cellar_task_item item = { name, payload, payload_len, o };
-    const cellar_err err = task_submit(p, &item, id);
+    const char *why = TASK_ITEM_RULE;
+    const cellar_err err = task_submit(p, &item, id, &why);
     if (err == CELLAR_E_NOT_FOUND) {
         return base_refuse(err, "cellar_task_submit", o != NULL
             ? "no task is registered with this name, or `after` is unknown or has ended"
             : "no task is registered with this name: call cellar_task_register first");
     }
-    if (err != CELLAR_E_INVAL) { return err; }
-    cellar_submit_opts s;
-    const char *why = "p and name must not be NULL, and payload not with payload_len";
-    if (task_submit_in(o, &s) != CELLAR_OK) {
-        why = task_submit_broken(&s);
-        if (why == NULL) { why = "start from cellar_submit_opts_default()"; }
-    }
-    return base_refuse(err, "cellar_task_submit", why);
+    return err == CELLAR_E_INVAL ? base_refuse(err, "cellar_task_submit", why) : err;
 }
 
 /* ---- several tasks ---- */
@@ -909,10 +896,11 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     const size_t bytes = count * sizeof(task_draft), id_bytes = count * sizeof(cellar_task_id);
     task_draft *d = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
     cellar_task_id *made = base_alloc(&p->obj.account, BASE_MOD_STORE, id_bytes, NULL);
+    const char *why;
     uint32_t n = 0;
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
-        err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, n != 0, &d[n]);
+        err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, n != 0, &d[n], &why);
         const bool alone = task_draft_alone(&d[n]);
         n++;
         if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }
@@ -924,10 +912,7 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
         task_unlock(p, &a);
     }
     if (err == CELLAR_OK && ids != NULL) { memcpy(ids, made, id_bytes); }
-    if (d != NULL) {
-        task_unlink_drafts(p, d, n);
-        task_drafts_drop(p, d, n);
-    }
+    task_drafts_drop(p, d, n, false);
     base_free(&p->obj.account, BASE_MOD_STORE, made, id_bytes);
     base_free(&p->obj.account, BASE_MOD_STORE, d, bytes);
     return err;
