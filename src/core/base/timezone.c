@@ -248,30 +248,30 @@ static bool base_tz_fill(base_tz *z, const base_tz_head *h, const unsigned char 
     return true;
 }
 
-CELLAR_PRIVATE base_tz_result base_tz_parse(const base_alloc_hooks *hooks,
-                                            const unsigned char *bytes, size_t len, base_tz **out)
+CELLAR_PRIVATE cellar_err base_tz_parse(const base_alloc_hooks *hooks, const unsigned char *bytes,
+                                        size_t len, base_tz **out)
 {
     base_tz_head h;
     *out = NULL;
-    if (!base_tz_head_read(bytes, len, &h)) { return BASE_TZ_DAMAGED; }
+    if (!base_tz_head_read(bytes, len, &h)) { return CELLAR_E_CORRUPT; }
     const uint64_t first = 44 + base_tz_block(&h, 4);
     if (first > len || !base_tz_head_read(bytes + first, len - (size_t)first, &h)) {
-        return BASE_TZ_DAMAGED;
+        return CELLAR_E_CORRUPT;
     }
     const uint64_t foot = first + 44 + base_tz_block(&h, 8);
-    if (foot + 2 > len || bytes[foot] != '\n') { return BASE_TZ_DAMAGED; }
+    if (foot + 2 > len || bytes[foot] != '\n') { return CELLAR_E_CORRUPT; }
     const char *text = (const char *)bytes + foot + 1;
     const char *end = memchr(text, '\n', len - (size_t)foot - 1);
-    if (end == NULL) { return BASE_TZ_DAMAGED; }
+    if (end == NULL) { return CELLAR_E_CORRUPT; }
     base_tz *z = base_tz_new(hooks, h.time);
-    if (z == NULL) { return BASE_TZ_NOMEM; }
+    if (z == NULL) { return CELLAR_E_NOMEM; }
     if (!base_tz_fill(z, &h, bytes + first + 44) ||
         !base_tz_footer(z, text, (size_t)(end - text))) {
         base_tz_close(z);
-        return BASE_TZ_DAMAGED;
+        return CELLAR_E_CORRUPT;
     }
     *out = z;
-    return BASE_TZ_OK;
+    return CELLAR_OK;
 }
 
 static bool base_tz_name_ok(const char *name)
@@ -284,27 +284,26 @@ static bool base_tz_name_ok(const char *name)
     return true;
 }
 
-static base_tz_result base_tz_file(const base_alloc_hooks *h, const char *name, base_tz **out)
+static cellar_err base_tz_file(const base_alloc_hooks *h, const char *name, base_tz **out)
 {
     const char *dir = getenv("TZDIR");
     if (dir == NULL || *dir != '/') { dir = "/usr/share/zoneinfo"; }
     const int folder = base_fault_io("open") != 0
                            ? -1 : base_fd_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
-    if (folder < 0) { return BASE_TZ_UNKNOWN; }
-    base_tz_result result = BASE_TZ_NOMEM;
+    if (folder < 0) { return CELLAR_E_NOT_FOUND; }
+    cellar_err result = CELLAR_E_NOMEM;
     unsigned char *bytes = base_alloc_raw(h, BASE_TZ_FILE_MAX);
     if (bytes != NULL) {
         size_t len;
         const int failed = base_fd_read_file(folder, name, bytes, BASE_TZ_FILE_MAX, &len);
-        result = failed != 0 ? BASE_TZ_UNKNOWN : base_tz_parse(h, bytes, len, out);
+        result = failed != 0 ? CELLAR_E_NOT_FOUND : base_tz_parse(h, bytes, len, out);
     }
     base_fd_close(folder);
     base_free_raw(h, bytes, BASE_TZ_FILE_MAX);
     return result;
 }
 
-CELLAR_PRIVATE base_tz_result base_tz_open(const base_alloc_hooks *h, const char *name,
-                                           base_tz **out)
+CELLAR_PRIVATE cellar_err base_tz_open(const base_alloc_hooks *h, const char *name, base_tz **out)
 {
     *out = NULL;
     const bool fixed = name != NULL && (*name == '+' || *name == '-');
@@ -312,15 +311,15 @@ CELLAR_PRIVATE base_tz_result base_tz_open(const base_alloc_hooks *h, const char
         int32_t offset = 0;
         if (fixed) {
             base_tz_text t = { name, name + strlen(name) };
-            if (!base_tz_clock(&t, 26, &offset) || t.at != t.end) { return BASE_TZ_UNKNOWN; }
+            if (!base_tz_clock(&t, 26, &offset) || t.at != t.end) { return CELLAR_E_NOT_FOUND; }
         }
         base_tz *z = base_tz_new(h, 0);
-        if (z == NULL) { return BASE_TZ_NOMEM; }
+        if (z == NULL) { return CELLAR_E_NOMEM; }
         z->before = offset;
         *out = z;
-        return BASE_TZ_OK;
+        return CELLAR_OK;
     }
-    return base_tz_name_ok(name) ? base_tz_file(h, name, out) : BASE_TZ_UNKNOWN;
+    return base_tz_name_ok(name) ? base_tz_file(h, name, out) : CELLAR_E_NOT_FOUND;
 }
 
 CELLAR_PRIVATE void base_tz_close(base_tz *z)

@@ -8,19 +8,17 @@
 
 #include "base/mem.h"
 #include "base/port.h"
+#include "cellar.h"
 
 typedef struct base_tz base_tz;
 
-typedef enum base_tz_result { BASE_TZ_OK, BASE_TZ_UNKNOWN, BASE_TZ_DAMAGED, BASE_TZ_NOMEM }
-    base_tz_result;
-
 /* Open the zone `name`: NULL, "" or "UTC"; "+08:00", "-03:30", "+5"; or a file below TZDIR or
- * /usr/share/zoneinfo. BASE_TZ_UNKNOWN: no such zone, or not a valid name. */
-CELLAR_PRIVATE base_tz_result base_tz_open(const base_alloc_hooks *h, const char *name,
-                                           base_tz **out);
+ * /usr/share/zoneinfo. E_NOT_FOUND: no such zone, or not a valid name; E_CORRUPT: its file is
+ * damaged; E_NOMEM. */
+CELLAR_PRIVATE cellar_err base_tz_open(const base_alloc_hooks *h, const char *name, base_tz **out);
 /* Make a zone from the bytes of a TZif file. */
-CELLAR_PRIVATE base_tz_result base_tz_parse(const base_alloc_hooks *h, const unsigned char *bytes,
-                                            size_t len, base_tz **out);
+CELLAR_PRIVATE cellar_err base_tz_parse(const base_alloc_hooks *h, const unsigned char *bytes,
+                                        size_t len, base_tz **out);
 CELLAR_PRIVATE void base_tz_close(base_tz *z); /* NULL accepted */
 CELLAR_PRIVATE size_t base_tz_bytes(const base_tz *z); /* 0 for NULL */
 

@@ -191,16 +191,13 @@ static cellar_err limit_config_in(const cellar_limiter_config *in, cellar_limite
 static cellar_err limit_zone(cellar_limiter *l, const char *name)
 {
     if (!l->fixed) { return CELLAR_OK; }
-    switch (base_tz_open(&l->obj.account.hooks, name, &l->zone)) {
-    case BASE_TZ_OK: return CELLAR_OK;
-    case BASE_TZ_UNKNOWN: break;
-    case BASE_TZ_DAMAGED:
-        return base_refuse(CELLAR_E_CORRUPT, LIMIT_OPEN,
-                           "the file of zone is damaged: reinstall tzdata");
-    case BASE_TZ_NOMEM: return base_refuse(CELLAR_E_NOMEM, LIMIT_OPEN, "no memory for zone");
-    }
-    return base_refuse(CELLAR_E_NOT_FOUND, LIMIT_OPEN,
-                       "zone is unknown: install tzdata, or use an offset like \"+08:00\"");
+    const cellar_err err = base_tz_open(&l->obj.account.hooks, name, &l->zone);
+    if (err == CELLAR_OK) { return err; }
+    const char *const unknown = "zone is unknown: install tzdata, or use an offset like \"+08:00\"";
+    return base_refuse(err, LIMIT_OPEN,
+                       err == CELLAR_E_NOT_FOUND ? unknown
+                       : err == CELLAR_E_CORRUPT ? "the file of zone is damaged: reinstall tzdata"
+                                                 : "no memory for zone");
 }
 
 static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_config *cfg,

@@ -177,13 +177,12 @@ static const char *policy_at_read(policy_builder *r, const char *p, size_t len)
     memcpy(name, p + 6, len - 6);
     name[len - 6] = '\0';
     r->minutes = (uint32_t)minutes;
-    switch (base_tz_open(NULL, name, &r->zone)) {
-    case BASE_TZ_OK: return NULL;
-    case BASE_TZ_UNKNOWN: break;
-    case BASE_TZ_DAMAGED: return "the file of the time zone is damaged";
-    case BASE_TZ_NOMEM: r->no_memory = true; return "no memory for the time zone";
-    }
-    return "unknown time zone";
+    const cellar_err err = base_tz_open(NULL, name, &r->zone);
+    if (err == CELLAR_E_NOMEM) { r->no_memory = true; }
+    return err == CELLAR_OK            ? NULL
+           : err == CELLAR_E_NOT_FOUND ? "unknown time zone"
+           : err == CELLAR_E_CORRUPT   ? "the file of the time zone is damaged"
+                                       : "no memory for the time zone";
 }
 
 static bool policy_text_take(policy_builder *r, const policy_text_field *f,

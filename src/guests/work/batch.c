@@ -22,7 +22,6 @@ BASE_SIZE_BEGIN
 
 #define BATCH_SLICE 1024u
 #define BATCH_FEW 16u
-#define BATCH_NEXT_SHIFT_MAX 40u /* of a backoff; retry_cap_ms ends it before */
 
 /* ---- lists ---- */
 
@@ -496,9 +495,7 @@ static void batch_fill(batch_call *c) SYNC_HOLDS(WHEEL)
 static int64_t batch_backoff_ms(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     const cellar_batcher_config *c = &g->of->cfg;
-    const unsigned shift = BASE_MIN(g->failures - 1, BATCH_NEXT_SHIFT_MAX);
-    const bool over = c->retry_base_ms > c->retry_cap_ms >> shift;
-    const int64_t most = over ? c->retry_cap_ms : c->retry_base_ms << shift;
+    const int64_t most = work_backoff_ms(c->retry_base_ms, c->retry_cap_ms, g->failures);
     return 1 + (int64_t)base_rng_below(&g->of->rng, (uint64_t)most);
 }
 

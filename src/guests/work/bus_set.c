@@ -57,18 +57,14 @@ CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g)
     p->bus.generation++;
 }
 
-static void bus_group_unlink(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE)
+CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n)
 {
+    bus_group *g = n->group;
+    if (g == NULL) { return NULL; }
     bus_group **at = &g->queue->groups;
     while (*at != g) { at = &(*at)->next; }
     *at = g->next;
     p->bus.generation++;
-}
-
-CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n)
-{
-    bus_group *g = n->group;
-    if (g != NULL) { bus_group_unlink(p, g); }
     return g;
 }
 

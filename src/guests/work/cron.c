@@ -555,18 +555,6 @@ CELLAR_PRIVATE cellar_err cron_opts_in(const cellar_cron_opts *o, cellar_cron_op
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cron_zone_open(const base_alloc_hooks *h, const char *name,
-                                         base_tz **out)
-{
-    switch (base_tz_open(h, name, out)) {
-    case BASE_TZ_OK: return CELLAR_OK;
-    case BASE_TZ_UNKNOWN: return CELLAR_E_NOT_FOUND;
-    case BASE_TZ_DAMAGED: return CELLAR_E_CORRUPT;
-    case BASE_TZ_NOMEM: break;
-    }
-    return CELLAR_E_NOMEM;
-}
-
 CELLAR_PRIVATE int64_t cron_next_ms(const cron *c, const base_tz *zone, int64_t after_ms)
 {
     if (c->every_ms != 0) { return base_add_sat(after_ms, c->every_ms); }
@@ -595,7 +583,7 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
         if (err == CELLAR_E_INVAL) { *found = fault.column; }
         return err;
     }
-    err = cron_zone_open(NULL, own[0] != '\0' ? own : zone, &z);
+    err = base_tz_open(NULL, own[0] != '\0' ? own : zone, &z);
     if (err != CELLAR_OK) { return err; }
     int64_t at = after_wall_ms;
     while (*found < count && (at = cron_next_ms(&c, z, at)) != INT64_MAX) { out[(*found)++] = at; }

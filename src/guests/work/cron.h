@@ -51,7 +51,5 @@ CELLAR_PRIVATE cellar_err cron_opts_in(const cellar_cron_opts *o, cellar_cron_op
                                        uint32_t *flags);
 /* Hash a name: the same value in every process. */
 CELLAR_PRIVATE uint64_t cron_hash(const char *name);
-CELLAR_PRIVATE cellar_err cron_zone_open(const base_alloc_hooks *h, const char *name,
-                                         base_tz **out);
 
 #endif

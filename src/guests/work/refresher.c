@@ -25,7 +25,6 @@
 BASE_SIZE_BEGIN
 
 #define REFRESHER_BACKOFF_MS 1000   /* bound of the first pause after a failure */
-#define REFRESHER_BACKOFF_SHIFT 20u /* largest doubling */
 #define REFRESHER_BLOCK_MAX ((size_t)16 << 20)
 
 /* ---- keys ---- */
@@ -210,10 +209,9 @@ static void refresher_run_end(cellar_pool *p, refresher_row *row, int64_t now_ms
         row->failures = 0;
         return;
     }
-    const unsigned shift = BASE_MIN(row->failures, REFRESHER_BACKOFF_SHIFT);
-    const int64_t most_ms = BASE_MIN((int64_t)REFRESHER_BACKOFF_MS << shift, row->interval_ms);
+    const int64_t most_ms =
+        work_backoff_ms(REFRESHER_BACKOFF_MS, row->interval_ms, ++row->failures);
     const int64_t wait_ms = 1 + (int64_t)base_rng_below(&p->rng, (uint64_t)most_ms);
-    row->failures++;
     row->retry_ms = BASE_MAX(base_add_sat(now_ms, wait_ms), row->not_before_ms);
 }
 

@@ -183,7 +183,7 @@ static cellar_err refresher_at_in(const base_alloc_hooks *hooks, const char *at,
     if (minutes < 0 || len > REFRESHER_AT_MAX) { return CELLAR_E_INVAL; }
     row->at_minutes = (uint32_t)minutes;
     memcpy(zone, at + 6, len - 6);
-    return cron_zone_open(hooks, zone, &row->zone);
+    return base_tz_open(hooks, zone, &row->zone);
 }
 
 typedef struct refresher_spec { /* a row to be made */

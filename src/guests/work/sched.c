@@ -63,7 +63,7 @@ CELLAR_PRIVATE cellar_err sched_zone_hold(cellar_pool *p, const char *name, sche
     if (*out != NULL) { return CELLAR_OK; }
     sched_zone *z = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *z, NULL);
     if (z == NULL) { return CELLAR_E_NOMEM; }
-    const cellar_err err = cron_zone_open(&p->obj.account.hooks, name, &z->tz);
+    const cellar_err err = base_tz_open(&p->obj.account.hooks, name, &z->tz);
     if (err == CELLAR_OK) {
         memcpy(z->name, name, len);
         z->refs = 1;

@@ -388,10 +388,7 @@ CELLAR_PRIVATE bool task_die(cellar_pool *p, task *t, int64_t now_ms, task_after
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
 {
     const cellar_task_opts *o = &n->opts;
-    int64_t delay_ms = BASE_MIN(o->base_ms, o->cap_ms);
-    for (uint32_t i = 1; i < attempt && delay_ms < o->cap_ms; i++) {
-        delay_ms = BASE_MIN(base_add_sat(delay_ms, delay_ms), o->cap_ms);
-    }
+    const int64_t delay_ms = work_backoff_ms(o->base_ms, o->cap_ms, attempt);
     const int64_t least_ms = o->jitter == CELLAR_TASK_JITTER_FULL    ? 1
                              : o->jitter == CELLAR_TASK_JITTER_EQUAL ? delay_ms - delay_ms / 2
                                                                      : delay_ms;

@@ -16,14 +16,11 @@
 #include "base/glob.h"
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN
 
-#define TASK_MAX_ATTEMPTS 4u
-#define TASK_BASE_MS 1000
-#define TASK_CAP_MS 600000
-#define TASK_BREAK_MS 30000
 #define TASK_PRIORITY 5u
 #define TASK_ITEM_RULE "p and name must not be NULL, and payload not with payload_len"
 #define TASK_LIVE_STATES \
@@ -37,32 +34,44 @@ static bool task_text_ok(const char *text, size_t most)
     return text == NULL || strnlen(text, most + 1) <= most;
 }
 
-static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
+#define TASK_OPT(field, none, max, why) BASE_NUMBER(cellar_task_opts, field, none, 0, max, why)
+#define TASK_OPT_MS(field, none) \
+    TASK_OPT(field, none, CELLAR_POOL_DELAY_MAX_MS, "times must be 0..366 days")
+static const base_number task_opt_numbers[] = {
+    TASK_OPT_MS(base_ms, 1000),
+    TASK_OPT_MS(cap_ms, 600000),
+    TASK_OPT_MS(break_ms, 30000),
+    TASK_OPT_MS(timeout_ms, 0),
+    TASK_OPT_MS(hard_timeout_ms, 0),
+    TASK_OPT(max_attempts, 4, UINT8_MAX, "max_attempts must be at most 255"),
+    TASK_OPT(queue_bytes, UINT64_MAX, UINT64_MAX, ""),
+    TASK_OPT(queue_cap, UINT32_MAX, UINT32_MAX, ""),
+    TASK_OPT(jitter, 0, CELLAR_TASK_JITTER_NONE, "jitter must be a cellar_task_jitter"),
+    TASK_OPT(on_full, 0, CELLAR_POOL_DROP_OLDEST, "on_full must be a cellar_pool_full"),
+};
+
+/* Copy and check the options of a name. *why: the rule that they break. */
+static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out, const char **why)
 {
+    uint64_t got;
     *out = cellar_task_opts_default();
+    *why = "start from cellar_task_opts_default()";
     const cellar_err err = o != NULL ? base_opts_in(out, sizeof *out, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
-    if (out->base_ms == 0) { out->base_ms = TASK_BASE_MS; }
-    if (out->cap_ms == 0) { out->cap_ms = TASK_CAP_MS; }
-    if (out->max_attempts == 0) { out->max_attempts = TASK_MAX_ATTEMPTS; }
+    const base_number *bad = base_numbers_in(out, BASE_NUMBERS(task_opt_numbers), &got);
     if (out->queue == NULL) { out->queue = "default"; }
-    if (out->break_ms == 0) { out->break_ms = TASK_BREAK_MS; }
-    if (out->queue_bytes == 0) { out->queue_bytes = UINT64_MAX; }
-    if (out->queue_cap == 0) { out->queue_cap = UINT32_MAX; }
-    if (out->base_ms < 0 || out->base_ms > CELLAR_POOL_DELAY_MAX_MS || out->cap_ms < 0 ||
-        out->cap_ms > CELLAR_POOL_DELAY_MAX_MS || out->timeout_ms < 0 ||
-        out->timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->hard_timeout_ms < 0 ||
-        out->hard_timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->max_attempts > UINT8_MAX ||
-        (unsigned)out->jitter > CELLAR_TASK_JITTER_NONE || *out->queue == '\0' ||
-        (unsigned)out->on_full > CELLAR_POOL_DROP_OLDEST ||
-        !task_text_ok(out->queue, CELLAR_NAME_MAX) || out->break_ms < 0 ||
-        out->break_ms > CELLAR_POOL_DELAY_MAX_MS ||
-        (out->rate_key != NULL && out->rate == NULL)) {
-        return CELLAR_E_INVAL;
-    }
     if (out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
-    if (out->hard_timeout_ms < out->timeout_ms) { return CELLAR_E_INVAL; }
+    const base_rule rules[] = {
+        { bad != NULL, bad != NULL ? bad->why : "" },
+        { *out->queue == '\0' || !task_text_ok(out->queue, CELLAR_NAME_MAX),
+          "queue must have 1..64 bytes" },
+        { out->rate_key != NULL && out->rate == NULL, "rate_key needs a rate" },
+        { out->hard_timeout_ms < out->timeout_ms, "hard_timeout_ms must be at least timeout_ms" },
+    };
+    *why = BASE_RULES_BROKEN(rules);
+    if (*why != NULL) { return CELLAR_E_INVAL; }
 #ifdef CELLAR_OMIT_LIMIT
+    *why = "this library was built without limiters";
     if (out->rate != NULL) { return CELLAR_E_UNSUPPORTED; }
 #endif
     return CELLAR_OK;
@@ -168,12 +177,11 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
                            "p must not be NULL, name must have 1..64 bytes");
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
-    cellar_err err = task_opts_in(o, &full);
-    if (err != CELLAR_OK) {
-        return base_refuse(err, "cellar_task_register", "a field of cellar_task_opts is out of its "
-                           "range, see cellar_task.h: start from cellar_task_opts_default()");
-    }
-    if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
+    const char *why;
+    const cellar_err err = task_opts_in(o, &full, &why);
+    if (err != CELLAR_OK) { return base_refuse(err, "cellar_task_register", why); }
+    const bool runs = full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0;
+    if (fn == NULL && runs) {
         return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
                            "rate, hard_timeout_ms and break_after need a fn");
     }

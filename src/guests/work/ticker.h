@@ -9,6 +9,7 @@
 #ifndef WORK_TICKER_H
 #define WORK_TICKER_H
 
+#include "base/num.h"
 #include "base/service.h"
 #include "base/sync.h"
 #include "cellar.h"
@@ -30,6 +31,13 @@ BASE_INLINE void work_wake(_Atomic uint32_t *word, int32_t count)
 {
     (void)base_add_ar(word, 1u);
     sync_wake(word, count);
+}
+
+/* Return the bound of the pause before the attempt after `attempt` ones. */
+BASE_INLINE int64_t work_backoff_ms(int64_t base_ms, int64_t cap_ms, uint32_t attempt)
+{
+    for (; attempt > 1 && base_ms < cap_ms; attempt--) { base_ms = base_add_sat(base_ms, base_ms); }
+    return BASE_MIN(base_ms, cap_ms);
 }
 
 typedef struct work_ticks { /* functions of an object; no lock held */

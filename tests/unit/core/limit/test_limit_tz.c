@@ -96,9 +96,9 @@ static bool try_file(const zone_file *f, size_t len, uint64_t *rng)
     base_tz *z = NULL;
     unsigned char *exact = malloc(len > 0 ? len : 1); /* so that the sanitizer sees a step beyond */
     memcpy(exact, f->bytes, len);
-    const base_tz_result r = base_tz_parse(NULL, exact, len, &z);
+    const cellar_err r = base_tz_parse(NULL, exact, len, &z);
     free(exact);
-    T_CHECK((r == BASE_TZ_OK) == (z != NULL));
+    T_CHECK((r == CELLAR_OK) == (z != NULL));
     if (z == NULL) { return false; }
     ask(z, rng);
     base_tz_close(z);
@@ -165,7 +165,7 @@ T_CASE(times_at_the_ends_of_the_scale)
     }
     build(&f, dense, there_and_back, 64, "");
     base_tz *z = NULL;
-    T_REQUIRE(base_tz_parse(NULL, f.bytes, f.len, &z) == BASE_TZ_OK);
+    T_REQUIRE(base_tz_parse(NULL, f.bytes, f.len, &z) == CELLAR_OK);
     for (int64_t at = 1699999990; at < 1700000080; at++) { (void)zone_is_sane(z, at); }
     base_tz_close(z);
 }
@@ -213,7 +213,7 @@ T_CASE(the_C_library_agrees)
     if (before != NULL) { snprintf(saved, sizeof saved, "%s", before); }
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         base_tz *z = NULL;
-        if (base_tz_open(NULL, names[i], &z) != BASE_TZ_OK) { continue; }
+        if (base_tz_open(NULL, names[i], &z) != CELLAR_OK) { continue; }
         zones++;
         setenv("TZ", names[i], 1);
         tzset();

@@ -715,7 +715,7 @@ T_ALONE(sched_ten_years)
         const int64_t late = state >> 52 == 0 ? (int64_t)(state >> 20) % (7 * DAY) : 0;
         wait = pass(BASE_MIN(wait + late, end - wall_ms));
     }
-    T_REQUIRE(base_tz_open(NULL, "Europe/Berlin", &z) == BASE_TZ_OK);
+    T_REQUIRE(base_tz_open(NULL, "Europe/Berlin", &z) == CELLAR_OK);
     for (int i = 0; i < PLANS; i++) {
         cron c;
         char zone[CRON_ZONE_MAX + 1];
