@@ -2,7 +2,10 @@
  *
  * batch: items become batches, batches become calls, calls become verdicts.
  *
- * WALK       put -> waiting -> due by count, bytes, linger, flush, groups or drain -> job: take a
+ * WALK       add: an item is copied without the lock; one short lock puts it into its group. A new
+ *            group is made without the lock, and the second lock looks for it once more. A full
+ *            batcher: sleep on `ended`, which rises with each item that ends
+ *            put -> waiting -> due by count, bytes, linger, flush, groups or drain -> job: take a
  *            batch into hand -> call -> verdicts, or smaller calls, or a retry -> done functions
  *            -> rest: queued again, armed, or freed
  * CUTS       A call has the items in hand up to the first cut. A failed call is bisected by
@@ -16,6 +19,7 @@
 
 #include <string.h>
 
+#include "base/opts.h"
 #include "base/user_callback.h"
 
 BASE_SIZE_BEGIN
@@ -92,7 +96,10 @@ CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
     return false;
 }
 
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)
+/* Return a track of a group; NULL: it has no items. `name`: a byte for the number of the track,
+ * which the call sets, and `len` bytes. */
+static batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)
+    SYNC_HOLDS(WHEEL)
 {
     name[0] = (char)track;
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len + 1);
@@ -110,9 +117,10 @@ static batch_item *batch_same_key(cellar_batcher *b, batch_item *i, uint64_t id,
 }
 
 /* Return the track of an item with the same key, else one that collects, else NULL for a new one,
- * else the one with the fewest items. */
-CELLAR_PRIVATE batch_group *batch_track(cellar_batcher *b, char *name, size_t len, batch_item *i,
-                                        uint64_t *id)
+ * which is not made yet, else the one with the fewest items. For a new one name[0] has its number,
+ * and *id the id of its group, 0: none. */
+static batch_group *batch_track(cellar_batcher *b, char *name, size_t len, batch_item *i,
+                                        uint64_t *id) SYNC_HOLDS(WHEEL)
 {
     batch_group *collects = NULL, *least = NULL;
     uint32_t fresh = UINT32_MAX;
@@ -135,7 +143,8 @@ CELLAR_PRIVATE batch_group *batch_track(cellar_batcher *b, char *name, size_t le
     return NULL;
 }
 
-CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len)
+/* Make a track that is in no table yet. NULL: no memory. */
+static batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len)
 {
     batch_group *g = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *g + len + 2, NULL);
     if (g == NULL) { return NULL; }
@@ -185,7 +194,9 @@ static void batch_open_set(batch_group *g, bool open) SYNC_HOLDS(WHEEL)
     }
 }
 
-CELLAR_PRIVATE void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
+/* Make the waiting items of a group due. */
+static void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
+    SYNC_HOLDS(WHEEL)
 {
     if (g->waiting.count == 0 || g->due != 0) { return; }
     g->due = why;
@@ -266,7 +277,10 @@ static void batch_group_out(batch_group *g) SYNC_HOLDS(WHEEL)
     g->hh.tbl = NULL;
 }
 
-CELLAR_PRIVATE bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after *a)
+/* Put an item into its group, which comes into the table if it is not there. False: no memory;
+ * nothing has changed. */
+static bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after *a)
+    SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
     const bool fresh = g->hh.tbl == NULL;
@@ -638,6 +652,162 @@ CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
     *next_ms = b->wake_ms != BASE_NEVER_MS ? BASE_MAX(b->wake_ms - now_ms, 1) : BASE_NEVER_MS;
     if (budget == 0) { *next_ms = 0; }
     batch_unlock(b, &a);
+}
+
+/* ---- add, flush, figures ---- */
+
+static cellar_err batch_check(const cellar_batcher *b)
+{
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    return b->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+
+/* Copy an item. */
+static batch_item *batch_item_make(cellar_batcher *b, const void *data, size_t len,
+                                   const cellar_batch_add_opts *o)
+{
+    const size_t id = sizeof(uint64_t);
+    const uint32_t room = o->coalesce_key != NULL ? (uint32_t)(id + o->coalesce_key_len) : 0;
+    batch_item *i = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *i + len + room, NULL);
+    if (i == NULL) { return NULL; }
+    i->done = o->done;
+    i->done_ctx = o->done_ctx;
+    i->len = len;
+    i->room = i->key_len = room;
+    if (len != 0) { memcpy(i->bytes, data, len); }
+    if (room != 0) { memcpy(i->bytes + len + id, o->coalesce_key, o->coalesce_key_len); }
+    return i;
+}
+
+/* Put an item into its group. PENDING: it needs *spare, a group, which is NULL once used. LIMITED:
+ * the batcher is full, and the caller may wait. */
+static cellar_err batch_try(cellar_batcher *b, char *name, size_t name_len, batch_item *i,
+                            batch_group **spare, int64_t now_ms, batch_after *a) SYNC_HOLDS(WHEEL)
+{
+    const uint64_t *v = b->count;
+    if (b->draining) { return CELLAR_E_CLOSED; }
+    if (v[STATS_BATCHER_ITEMS] >= b->cfg.queue_items ||
+        i->len > b->cfg.queue_bytes - v[STATS_BATCHER_ITEM_BYTES]) {
+        const bool never = b->cfg.on_full == CELLAR_BATCH_ERROR || b->obj.no_threads;
+        return never ? CELLAR_E_BUSY : batch_is_mine(b) ? CELLAR_E_DEADLOCK : CELLAR_LIMITED;
+    }
+    uint64_t id;
+    batch_group *g = batch_track(b, name, name_len, i, &id);
+    if (g == NULL && *spare == NULL) { return CELLAR_PENDING; }
+    const bool fresh = g == NULL;
+    if (fresh) {
+        g = *spare;
+        g->name[0] = name[0];
+        if (id != 0) { g->id = id; }
+    }
+    if (!batch_put(g, i, now_ms, a)) { return CELLAR_E_NOMEM; }
+    if (fresh) { *spare = NULL; }
+    return CELLAR_OK;
+}
+
+static cellar_err batch_add_item(cellar_batcher *b, char *name, size_t name_len, batch_item *i)
+{
+    batch_group *spare = NULL;
+    uint64_t until_ns = 0;
+    cellar_err err = CELLAR_PENDING;
+    while (err == CELLAR_PENDING || err == CELLAR_LIMITED) {
+        const int64_t now_ms = base_now_ms(&b->obj.clock);
+        batch_after a;
+        batch_lock(b, &a);
+        const uint32_t ended = base_load_acq(&b->ended);
+        err = batch_try(b, name, name_len, i, &spare, now_ms, &a);
+        b->count[STATS_BATCHER_BLOCKED] += err == CELLAR_LIMITED && until_ns == 0;
+        if (err == CELLAR_LIMITED && until_ns != 0 && base_now_ns() >= until_ns) {
+            err = CELLAR_E_TIMEOUT;
+        }
+        b->count[STATS_BATCHER_REJECTED] +=
+            err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY || err == CELLAR_E_DEADLOCK;
+        batch_unlock(b, &a);
+        if (err == CELLAR_PENDING) {
+            spare = batch_group_make(b, name, name_len);
+            if (spare == NULL) { err = CELLAR_E_NOMEM; }
+        } else if (err == CELLAR_LIMITED && until_ns == 0) { /* look once more, as a sleeper */
+            until_ns = base_now_ns() + (uint64_t)b->cfg.block_timeout_ms * 1000000u;
+            (void)base_add_ar(&b->sleepers, 1u);
+        } else if (err == CELLAR_LIMITED) {
+            (void)sync_wait(&b->ended, ended, until_ns);
+        }
+    }
+    if (until_ns != 0) { (void)base_sub_ar(&b->sleepers, 1u); }
+    if (spare != NULL) { batch_group_free(spare); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, const void *data,
+                                       size_t len, const cellar_batch_add_opts *o)
+{
+    cellar_batch_add_opts full = cellar_batch_add_opts_default();
+    cellar_err err = batch_check(b);
+    if (err != CELLAR_OK) { return err; }
+    if (o != NULL) { err = base_opts_in(&full, sizeof full, o); }
+    if (err != CELLAR_OK) { return err; }
+    if (group == NULL) { group = ""; }
+    const size_t name_len = strnlen(group, CELLAR_BATCH_KEY_MAX + 1);
+    if ((data == NULL && len != 0) ||
+        (full.coalesce_key != NULL) != (full.coalesce_key_len != 0)) {
+        return CELLAR_E_INVAL;
+    }
+    if (len > b->cfg.max_bytes || name_len > CELLAR_BATCH_KEY_MAX ||
+        full.coalesce_key_len > CELLAR_BATCH_KEY_MAX) {
+        return CELLAR_E_TOOBIG;
+    }
+    char name[CELLAR_BATCH_KEY_MAX + 2]; /* behind the number of a track */
+    memcpy(name + 1, group, name_len + 1);
+    batch_item *i = batch_item_make(b, data, len, &full);
+    if (i == NULL) { return CELLAR_E_NOMEM; }
+    err = batch_add_item(b, name, name_len, i);
+    if (err != CELLAR_OK) { batch_item_free(b, i); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
+{
+    cellar_err err = batch_check(b);
+    if (err != CELLAR_OK) { return err; }
+    char name[CELLAR_BATCH_KEY_MAX + 2] = "";
+    const size_t len = group != NULL ? strnlen(group, CELLAR_BATCH_KEY_MAX + 1) : 0;
+    if (len > CELLAR_BATCH_KEY_MAX) { return CELLAR_E_NOT_FOUND; }
+    if (len != 0) { memcpy(name + 1, group, len); }
+    batch_after a;
+    batch_lock(b, &a);
+    if (group != NULL) {
+        err = CELLAR_E_NOT_FOUND;
+        for (uint32_t track = 0; track < b->cfg.parallel; track++) {
+            batch_group *g = batch_find(b, name, len, track);
+            if (g == NULL) { continue; }
+            err = CELLAR_OK;
+            batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);
+        }
+    } else {
+        for (batch_group *g = b->groups; g != NULL; g = g->hh.next) {
+            batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);
+        }
+    }
+    batch_unlock(b, &a);
+    return err;
+}
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE const char *batch_figures(void *object, uint64_t *value)
+{
+    cellar_batcher *b = object;
+    sync_take(WHEEL, &b->lock);
+    memcpy(value, b->count, sizeof b->count);
+    value[STATS_BATCHER_GROUPS] = HASH_COUNT(b->groups);
+    sync_drop(WHEEL, &b->lock);
+    value[STATS_BATCHER_BYTES] = base_object_bytes(&b->obj);
+    return b->obj.name;
+}
+
+CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out)
+{
+    return stats_get(b, out);
 }
 
 BASE_SIZE_END

@@ -122,25 +122,8 @@ CELLAR_PRIVATE void batch_lock(cellar_batcher *b, batch_after *a) SYNC_TAKES(WHE
 CELLAR_PRIVATE void batch_unlock(cellar_batcher *b, batch_after *a) SYNC_DROPS(WHEEL);
 /* Return whether this thread is inside a function of the program. */
 CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
-/* Return a track of a group; NULL: it has no items. `name`: a byte for the number of the track,
- * which the call sets, and `len` bytes. */
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)
-    SYNC_HOLDS(WHEEL);
-/* Return the track for an item. NULL: it is not made yet; name[0] has its number, and *id the id of
- * its group, 0: none. */
-CELLAR_PRIVATE batch_group *batch_track(cellar_batcher *b, char *name, size_t len, batch_item *i,
-                                        uint64_t *id) SYNC_HOLDS(WHEEL);
-/* Make a track that is in no table yet. NULL: no memory. */
-CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len);
 CELLAR_PRIVATE void batch_group_free(batch_group *g);
 CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i);
-/* Put an item into its group, which comes into the table if it is not there. False: no memory;
- * nothing has changed. */
-CELLAR_PRIVATE bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after *a)
-    SYNC_HOLDS(WHEEL);
-/* Make the waiting items of a group due. */
-CELLAR_PRIVATE void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
-    SYNC_HOLDS(WHEEL);
 /* Make everything due for a drain, or give up what no call has taken. */
 CELLAR_PRIVATE void batch_drain_all(cellar_batcher *b, batch_after *a) SYNC_HOLDS(WHEEL);
 /* Wake the threads that wait for room or for the end of all items, after the lock. */
