@@ -48,7 +48,7 @@ SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace 
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron batch batch_open behind bus_topic bus_row bus_set bus_group \
             bus_publish bus_signal \
-            journal journal_board task_slab task_burst task_queue task_mark task_state task_result \
+            journal journal_board task_slab task_burst task_queue task_state task_result \
             task_commit task_run task_submit task_take task_list task_restore task_open \
             refresher refresher_calls sched sched_calls
 SRC_EXTRAS = memoize warm write_through

@@ -133,29 +133,13 @@ static uint64_t cron_bits(uint32_t from, uint32_t to, uint32_t step)
     return bits;
 }
 
-/* Parse what follows 'H': a range, a step. */
-static bool cron_hashed(cron_text *t, int field, uint64_t *bits)
+/* Parse the end of a range that begins at `from`. */
+static bool cron_to(cron_text *t, int field, uint32_t from, uint32_t *to)
 {
-    uint32_t low = cron_ranges[field].low, high = cron_ranges[field].hash_high, step;
-    if (cron_take(t, '(')) {
-        if (!cron_value(t, field, &low) || !cron_take(t, '-')) { return false; }
-        const char *start = t->at;
-        if (!cron_value(t, field, &high)) { return false; }
-        if (high < low) {
-            t->at = start;
-            return false;
-        }
-        if (!cron_take(t, ')')) { return false; }
-    }
-    const uint32_t span = high - low + 1;
-    if (!cron_step(t, span, &step)) { return false; }
-    const uint64_t hash = base_mix64(t->hash + (uint64_t)field);
-    if (step == 0) {
-        *bits |= (uint64_t)1 << (low + hash % span);
-    } else {
-        *bits |= cron_bits(low + (uint32_t)(hash % step), high, step);
-    }
-    return true;
+    const char *start = t->at;
+    if (!cron_value(t, field, to)) { return false; }
+    if (*to < from) { t->at = start; }
+    return *to >= from;
 }
 
 /* Parse an item that only a day of the month has: L, L-n, LW, nW. False: it is no such item, or
@@ -199,42 +183,39 @@ static bool cron_dow_special(cron_text *t, cron *c, uint32_t day, bool *wrong)
     return !*wrong;
 }
 
-/* Parse what follows a first value: "-b", "/n". */
-static bool cron_rest(cron_text *t, int field, uint32_t from, uint64_t *bits)
-{
-    uint32_t to = from, step;
-    const bool range = cron_take(t, '-');
-    const char *start = t->at;
-    if (range && !cron_value(t, field, &to)) { return false; }
-    if (to < from) {
-        t->at = start;
-        return false;
-    }
-    const uint32_t end = range ? to : BASE_MAX(cron_ranges[field].end, from);
-    if (!cron_step(t, end - from + 1, &step)) { return false; }
-    *bits |= cron_bits(from, step != 0 ? end : to, step != 0 ? step : 1);
-    return true;
-}
-
+/* Parse an item: a value, a range, '*', '?' or 'H', and a step behind it. */
 static bool cron_item(cron_text *t, int field, cron *c, uint64_t *bits)
 {
-    const uint32_t low = cron_ranges[field].low, end = cron_ranges[field].end;
-    uint32_t from, step = 0;
-    bool wrong = false;
-    if (cron_take(t, '*')) {
-        if (!cron_step(t, end - low + 1, &step)) { return false; }
-        *bits |= cron_bits(low, end, step != 0 ? step : 1);
-        return true;
+    const struct cron_range *r = &cron_ranges[field];
+    uint32_t from = r->low, to = r->end, step = 0;
+    bool one = false, wrong = false;
+    const bool all = cron_take(t, '*');
+    const bool any = !all && (field == CRON_DOM || field == CRON_DOW) && cron_take(t, '?');
+    const bool hashed = !all && !any && cron_take(t, 'h');
+    if (hashed) {
+        to = r->hash_high;
+        if (cron_take(t, '(') && !(cron_value(t, field, &from) && cron_take(t, '-') &&
+                                   cron_to(t, field, from, &to) && cron_take(t, ')'))) {
+            return false;
+        }
+    } else if (!all && !any) {
+        if (field == CRON_DOM && cron_dom_special(t, c, &wrong)) { return true; }
+        if (wrong || !cron_value(t, field, &from)) { return false; }
+        if (field == CRON_DOW && cron_dow_special(t, c, from, &wrong)) { return true; }
+        if (wrong) { return false; }
+        one = !cron_take(t, '-');
+        to = from;
+        if (!one && !cron_to(t, field, from, &to)) { return false; }
     }
-    if ((field == CRON_DOM || field == CRON_DOW) && cron_take(t, '?')) {
-        *bits |= cron_bits(low, end, 1);
-        return true;
+    const uint32_t end = one ? BASE_MAX(r->end, from) : to;
+    if (!any && !cron_step(t, end - from + 1, &step)) { return false; }
+    if (hashed) {
+        const uint64_t hash = base_mix64(t->hash + (uint64_t)field);
+        from += (uint32_t)(hash % (step != 0 ? step : end - from + 1));
     }
-    if (cron_take(t, 'h')) { return cron_hashed(t, field, bits); }
-    if (field == CRON_DOM && cron_dom_special(t, c, &wrong)) { return true; }
-    if (wrong || !cron_value(t, field, &from)) { return false; }
-    if (field == CRON_DOW && cron_dow_special(t, c, from, &wrong)) { return true; }
-    return !wrong && cron_rest(t, field, from, bits);
+    if (step != 0) { to = end; } else if (hashed) { to = from; }
+    *bits |= cron_bits(from, to, step != 0 ? step : 1);
+    return true;
 }
 
 static bool cron_field(cron_text *t, int field, cron *c)

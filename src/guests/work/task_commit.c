@@ -16,7 +16,7 @@
  * LOCKING    task_types.h. SQLite runs without a lock.
  * LIMITS     A round has no bound but the live tasks and the threads that submit. After an error
  *            the next round waits TASK_RETRY_MS, unless a call asks for one.
- * SEE ALSO   task_mark.c, journal.c; README.md in this folder: measurements. */
+ * SEE ALSO   task_state.c, journal.c; README.md in this folder: measurements. */
 #include <string.h>
 
 #include "base/user_callback.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_data: functions of task_slab.c, task_state.c and task_mark.c. */
+ * task_data: functions of task_slab.c and task_state.c. */
 #ifndef WORK_TASK_DATA_H
 #define WORK_TASK_DATA_H
 
@@ -211,7 +211,7 @@ BASE_INLINE int64_t task_first_timeout_ms(const task_name *n)
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
     SYNC_HOLDS(QUEUE);
 
-/* ---- task_mark.c: notes for the journal: rows that changed, attempts that began ---- */
+/* ---- notes for the journal: rows that changed, attempts that began ---- */
 
 BASE_INLINE task_row *task_row_of(const cellar_pool *p, const task *t)
 {

@@ -27,11 +27,11 @@ CELLAR_PRIVATE void task_levels_init(task_levels *l)
     l->bytes = 0;
 }
 
-static void task_levels_add(task_levels *l, task *t, bool front)
+/* Add a task before one of its level; NULL: at the end. */
+static void task_levels_add(task_levels *l, task *t, wheel_timer *before)
 {
-    wheel_timer *head = &l->ring[t->priority];
     BASE_ASSERT(!wheel_is_armed(&t->timer));
-    wheel_ring_add(front ? head->next : head, &t->timer);
+    wheel_ring_add(before != NULL ? before : &l->ring[t->priority], &t->timer);
     l->used |= 1u << t->priority;
     l->count++;
     l->bytes += t->body->len;
@@ -114,7 +114,7 @@ static void task_queue_sort(cellar_pool *p, task_queue *q)
 
 static void task_queue_put(cellar_pool *p, task_queue *q, task *t, bool front)
 {
-    task_levels_add(&q->levels, t, front);
+    task_levels_add(&q->levels, t, front ? q->levels.ring[t->priority].next : NULL);
     task_queue_sort(p, q);
 }
 
@@ -202,6 +202,16 @@ static void task_wake_all(cellar_pool *p, task_after *a)
     task_wake_takers(p, a);
 }
 
+/* Wake a thread that may begin a task of a queue. */
+static void task_wake_for(cellar_pool *p, const task_queue *q, task_after *a)
+{
+    if (q->pull) {
+        task_wake_takers(p, a);
+    } else {
+        task_wake(p, a);
+    }
+}
+
 /* Return whether the name was paused, and no attempt has succeeded since. */
 static bool task_name_broken(const task_name *n)
 {
@@ -239,11 +249,7 @@ static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, tas
     } else {
         n->queued++;
     }
-    if (q->pull) {
-        task_wake_takers(p, a);
-    } else {
-        task_wake(p, a);
-    }
+    task_wake_for(p, q, a);
 }
 
 /* Take a task out of its queue. */
@@ -268,11 +274,7 @@ CELLAR_PRIVATE void task_queue_return(cellar_pool *p, task *t, task_after *a)
     task_name *n = p->names[t->name];
     task_queue_put(p, n->queue, t, true);
     n->queued++;
-    if (n->queue->pull) {
-        task_wake_takers(p, a);
-    } else {
-        task_wake(p, a);
-    }
+    task_wake_for(p, n->queue, a);
 }
 
 static void task_unpark(cellar_pool *p, task_name *n, task *t)
@@ -303,7 +305,7 @@ CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a)
     const bool parks = n->queued == 0 &&
                        (task_name_waits(n) || n->parked.used >> t->priority != 0);
     if (parks) {
-        task_levels_add(&n->parked, t, false);
+        task_levels_add(&n->parked, t, NULL);
         task_park(p, n, t);
         task_queue_release(p, n, a);
     } else {
@@ -357,10 +359,7 @@ CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t)
     while (at != &n->parked.ring[t->priority] && task_of_timer(at)->order < t->order) {
         at = at->next;
     }
-    wheel_ring_add(at, &t->timer);
-    n->parked.used |= 1u << t->priority;
-    n->parked.count++;
-    n->parked.bytes += t->body->len;
+    task_levels_add(&n->parked, t, at);
     task_park(p, n, t);
 }
 
@@ -442,7 +441,7 @@ CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t n
         if (released) {
             task_queue_park(p, t);
         } else { /* all parked tasks of its level are older */
-            task_levels_add(&n->parked, t, false);
+            task_levels_add(&n->parked, t, NULL);
             task_park(p, n, t);
         }
         if (!task_name_waits(n)) {
