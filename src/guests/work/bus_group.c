@@ -9,18 +9,26 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN
 
-#define BUS_MESSAGES_DEFAULT 65536u
-#define BUS_MESSAGES_MAX 1048576u
-#define BUS_BYTES_DEFAULT (UINT64_C(64) << 20)
-#define BUS_VISIBILITY_DEFAULT_MS 30000
-#define BUS_DELIVER_DEFAULT 5u
 #define BUS_FILTER_TEXTS_MAX 65536u
 
 /* ---- groups ---- */
+
+#define BUS_NUMBER(field, none, max) \
+    BASE_NUMBER(cellar_bus_group_config, field, none, 0, max, "")
+static const base_number bus_group_numbers[] = {
+    BUS_NUMBER(visibility_ms, 30000, CELLAR_POOL_DELAY_MAX_MS),
+    BUS_NUMBER(retry_ms, 0, CELLAR_POOL_DELAY_MAX_MS),
+    BUS_NUMBER(max_bytes, UINT64_C(64) << 20, UINT64_MAX),
+    BUS_NUMBER(max_messages, 65536, 1048576), BUS_NUMBER(max_deliver, 5, UINT8_MAX),
+    BUS_NUMBER(filter_priority, 0, CELLAR_BUS_PRIORITY_MAX), BUS_NUMBER(filter_any, 0, 1),
+    BUS_NUMBER(filter_value_count, 0, CELLAR_BUS_HEADERS_MAX), BUS_NUMBER(ordered, 0, 1),
+    BUS_NUMBER(on_full, 0, CELLAR_BUS_FULL_DROP_OLDEST),
+};
 
 /* Copy and check the options of a group. */
 static cellar_err bus_group_opts(const cellar_bus_group_config *o, cellar_bus_group_config *full)
@@ -28,22 +36,13 @@ static cellar_err bus_group_opts(const cellar_bus_group_config *o, cellar_bus_gr
     *full = cellar_bus_group_config_default();
     const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
+    uint64_t got;
     const bool header = full->filter_header != NULL;
-    if (full->visibility_ms < 0 || full->visibility_ms > CELLAR_POOL_DELAY_MAX_MS ||
-        full->retry_ms < 0 || full->retry_ms > CELLAR_POOL_DELAY_MAX_MS ||
-        full->filter_priority > CELLAR_BUS_PRIORITY_MAX || full->filter_any > 1 ||
-        full->max_messages > BUS_MESSAGES_MAX || full->max_deliver > UINT8_MAX ||
-        full->ordered > 1 || (unsigned)full->on_full > CELLAR_BUS_FULL_DROP_OLDEST ||
-        header != (full->filter_values != NULL) || header != (full->filter_value_count != 0) ||
-        full->filter_value_count > CELLAR_BUS_HEADERS_MAX ||
-        (full->ordered != 0 && full->on_full == CELLAR_BUS_FULL_DROP_OLDEST)) {
-        return CELLAR_E_INVAL;
-    }
-    if (full->max_bytes == 0) { full->max_bytes = BUS_BYTES_DEFAULT; }
-    if (full->visibility_ms == 0) { full->visibility_ms = BUS_VISIBILITY_DEFAULT_MS; }
-    if (full->max_messages == 0) { full->max_messages = BUS_MESSAGES_DEFAULT; }
-    if (full->max_deliver == 0) { full->max_deliver = BUS_DELIVER_DEFAULT; }
-    return CELLAR_OK;
+    const bool bad = base_numbers_in(full, BASE_NUMBERS(bus_group_numbers), &got) != NULL ||
+                     header != (full->filter_values != NULL) ||
+                     header != (full->filter_value_count != 0) ||
+                     (full->ordered != 0 && full->on_full == CELLAR_BUS_FULL_DROP_OLDEST);
+    return bad ? CELLAR_E_INVAL : CELLAR_OK;
 }
 
 /* Add the length of a filter text. False: NULL or too long. */
@@ -69,12 +68,8 @@ static cellar_err bus_filter_copy(cellar_pool *p, bus_group *g)
     if (to == NULL) { return CELLAR_E_NOMEM; }
     g->filter_texts = to;
     g->filter_bytes = bytes;
-    memcpy(to, o->filter_header, strlen(o->filter_header) + 1);
-    to += strlen(to) + 1;
-    for (uint32_t i = 0; i < o->filter_value_count; i++) {
-        memcpy(to, o->filter_values[i], strlen(o->filter_values[i]) + 1);
-        to += strlen(to) + 1;
-    }
+    bus_text(&to, o->filter_header);
+    for (uint32_t i = 0; i < o->filter_value_count; i++) { bus_text(&to, o->filter_values[i]); }
     return CELLAR_OK;
 }
 

@@ -111,14 +111,6 @@ static cellar_err bus_look(cellar_pool *p, bus_publication *l) SYNC_HOLDS(QUEUE)
 
 /* ---- put ---- */
 
-/* Copy a text to *to and move *to behind it. */
-static void bus_text(char **to, const char *text)
-{
-    const size_t bytes = strlen(text) + 1;
-    memcpy(*to, text, bytes);
-    *to += bytes;
-}
-
 /* Make the body of a publication. NULL: no memory. */
 static task_body *bus_body_of(cellar_pool *p, const bus_publication *l, work_time now)
 {

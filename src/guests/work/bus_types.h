@@ -12,6 +12,8 @@
 #ifndef WORK_BUS_TYPES_H
 #define WORK_BUS_TYPES_H
 
+#include <string.h>
+
 #include "work/bus_topic.h"
 #include "work/task_types.h"
 
@@ -82,6 +84,13 @@ typedef struct bus_scope {   /* on the stack of a thread that calls a subscriber
     int32_t tid;
 } bus_scope;
 
+/* Copy a text to *to and move *to behind it. */
+BASE_INLINE void bus_text(char **to, const char *text)
+{
+    const size_t bytes = strlen(text) + 1;
+    memcpy(*to, text, bytes);
+    *to += bytes;
+}
 BASE_INLINE bool bus_has_filter(const bus_group *g)
 {
     return g->filter_texts != NULL || g->o.filter_fn != NULL || g->o.filter_priority != 0;

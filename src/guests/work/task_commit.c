@@ -616,16 +616,6 @@ CELLAR_PRIVATE int task_commit_start(cellar_pool *p)
                              p->obj.stack_bytes);
 }
 
-/* Return whether the disk lacks changes, and log it. */
-static bool task_commit_lost(cellar_pool *p) SYNC_UNCHECKED
-{
-    const task_journal *j = p->journal;
-    if (j->dirty == NULL) { return false; }
-    base_log(&p->obj.log, BASE_LOG_ERROR, "task", (int)j->err,
-             "closed without the last %u changes: those tasks run again", j->dirty_count);
-    return true;
-}
-
 /* Mark the live tasks with an ended key or life: by a clock that goes back it has not ended. */
 static void task_commit_ends(cellar_pool *p, work_time now)
 {
@@ -666,7 +656,7 @@ static cellar_err task_commit_throttles(cellar_pool *p, work_time now) SYNC_UNCH
     return err;
 }
 
-CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
+CELLAR_PRIVATE void task_commit_close(cellar_pool *p) SYNC_UNCHECKED
 {
     task_journal *j = p->journal;
     if (j == NULL) { return; }
@@ -678,7 +668,11 @@ CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
         base_thread_join(&j->thread);
     }
     task_commit_tick(p);
-    const bool lost = task_commit_lost(p);
+    const bool lost = j->dirty != NULL;
+    if (lost) {
+        base_log(&p->obj.log, BASE_LOG_ERROR, "task", (int)j->err,
+                 "closed without the last %u changes: those tasks run again", j->dirty_count);
+    }
     if (restored) { (void)task_commit_throttles(p, now); }
     if (j->db != NULL) { journal_close(&p->obj.account, j->db); }
     journal_board_close(&p->obj.account, j->board, !lost);

@@ -315,12 +315,17 @@ static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
     return live == p->live;
 }
 
+/* Return whether no function of the program runs, and no end of one is to be written. */
+static bool task_ran(const cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    return p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
+}
+
 /* Return whether the tasks that a drain waits for have ended. */
 static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
 {
     const bool submits = p->journal != NULL && p->journal->submitting != 0;
-    const bool ran = p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
-    return ran && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
+    return task_ran(p) && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
 }
 
 /* Wait until a drain is done, or until_ns. With no_threads run the tasks here. */
@@ -379,6 +384,14 @@ static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
     return n;
 }
 
+/* Do the work of a drain after the lock, and let blocked submits and takes return. */
+static void task_drain_tell(cellar_pool *p, task_after *a) SYNC_DROPS(QUEUE)
+{
+    task_unlock(p, a);
+    work_wake(&p->ended, INT32_MAX);
+    work_wake(&p->arrived, INT32_MAX);
+}
+
 /* Drain: see cellar_pool_drain. The caller holds the lock and has set `draining`. */
 static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
                        cellar_drain_report *report) SYNC_HOLDS(QUEUE)
@@ -394,9 +407,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     } else if (p->intake == TASK_INTAKE_OPEN) { /* else another drain came first */
         p->intake = TASK_INTAKE_TASKS;
     }
-    task_unlock(p, &a);
-    work_wake(&p->ended, INT32_MAX); /* blocked submits return */
-    work_wake(&p->arrived, INT32_MAX); /* and takes, if nothing begins any more */
+    task_drain_tell(p, &a);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, mode, base_until_ns(timeout_ms));
     task_after b = { .done = NULL };
@@ -406,9 +417,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
         base_store_rlx(&r->cancelled, 1u);
     }
-    task_unlock(p, &b);
-    work_wake(&p->ended, INT32_MAX);
-    work_wake(&p->arrived, INT32_MAX);
+    task_drain_tell(p, &b);
     const work_time now = work_now(&p->obj);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, CELLAR_DRAIN_RUNNING, base_until_ns(p->cfg.grace_ms));
@@ -443,8 +452,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
         p->draining = true;
         task_drain(p, mode, timeout_ms, &full);
         p->draining = false;
-        const bool ran = p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
-        if (!ran) { err = CELLAR_E_BUSY; }
+        if (!task_ran(p)) { err = CELLAR_E_BUSY; }
     }
     sync_drop(QUEUE, &p->lock);
     if (!drains || report == NULL) { return err; }
