@@ -2,9 +2,9 @@
  *
  * bus_publish: find the groups of a key, make the message, and put a row into each of them.
  *
- * WALK       look: groups of the key, under the lock -> body and drafts without it -> insert, as a
- *            submit: all groups have room, or none gets its row. If groups or routes changed
- *            meanwhile, it looks again.
+ * WALK       body without the lock -> look: groups of the key -> drafts -> insert, as a submit: all
+ *            groups have room, or none gets its row. If groups or routes changed while it slept, or
+ *            for more than BUS_FEW groups, it looks again.
  * LIMITS     CELLAR_BUS_QUEUES_MAX queues, BUS_ROWS_MAX groups a message.
  * LOCKING    bus_types.h. */
 #include <string.h>
@@ -31,9 +31,9 @@ typedef struct bus_publication { /* arguments of a publish */
     size_t body_len, bytes;  /* bytes: from the head on */
     cellar_bus_publish_opts o;
     bus_queue *queue[CELLAR_BUS_QUEUES_MAX];
-    uint32_t queue_count, count;
+    uint32_t queue_count, count; /* count: groups */
+    uint32_t drafts;         /* that were made for them */
     uint64_t generation;     /* of groups and routes, when `queue` was found */
-    uint64_t until_ns;       /* end of the wait for room; 0: it has not waited yet */
     bool unrouted;
 } bus_publication;
 
@@ -181,64 +181,61 @@ static void bus_dropped(const task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
     }
 }
 
-/* Put a row into each group. PENDING: groups or routes changed. */
+/* Put a row into each group. PENDING: there are more than `room` of them, or groups or routes
+ * changed while the insert slept. */
 static cellar_err bus_put(cellar_pool *p, bus_publication *l, task_body *b, task_draft *d,
-                          cellar_task_id *ids, work_time now)
+                          uint32_t room, work_time now, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    task_after a = { .until_ns = l->until_ns };
-    cellar_err err = CELLAR_PENDING;
-    sync_take(QUEUE, &p->lock);
-    const bool same = l->generation == p->bus.generation;
-    if (same) {
-        bus_drafts(p, l, b, d);
-        uint32_t count = bus_drop_new(d, l->count);
-        if (count != l->count && p->bursts != 0) { /* some messages may have ended */
-            task_bursts_recall(p, &a);
-            count = bus_drop_new(d, l->count);
-        }
-        b->apart = count > 1;
-        err = count != 0 ? task_insert(p, d, count, now, &a, ids) : CELLAR_OK;
-        /* While the insert slept, a group was removed, or one filled up that drops new ones. */
-        if (err == CELLAR_E_NOT_FOUND ||
-            (err == CELLAR_E_BUSY && bus_drop_new(d, count) != count)) {
-            err = CELLAR_PENDING;
-        }
-        if (err == CELLAR_OK) { bus_dropped(d + count, l->count - count); }
-        p->bus.count[STATS_BUS_PUBLISHED] += err == CELLAR_OK;
-        p->bus.count[STATS_BUS_UNROUTED] += err == CELLAR_OK && l->unrouted;
+    cellar_task_id *ids = (cellar_task_id *)(void *)(d + room);
+    cellar_err err = bus_look(p, l);
+    l->drafts = 0;
+    if (err != CELLAR_OK) { return err; }
+    if (l->count > room) { return CELLAR_PENDING; }
+    bus_drafts(p, l, b, d);
+    l->drafts = l->count;
+    uint32_t count = bus_drop_new(d, l->count);
+    if (count != l->count && p->bursts != 0) { /* some messages may have ended */
+        task_bursts_recall(p, a);
+        count = bus_drop_new(d, l->count);
     }
-    task_unlock(p, &a);
-    l->until_ns = a.until_ns; /* a further look waits no longer */
-    for (uint32_t i = 0; same && i < l->count; i++) { task_body_drop(p, d[i].body, false); }
+    b->apart = count > 1;
+    err = count != 0 ? task_insert(p, d, count, now, a, ids) : CELLAR_OK;
+    /* While the insert slept, a group was removed, or one filled up that drops new ones. */
+    if (err == CELLAR_E_NOT_FOUND || (err == CELLAR_E_BUSY && bus_drop_new(d, count) != count)) {
+        return CELLAR_PENDING;
+    }
+    if (err == CELLAR_OK) { bus_dropped(d + count, l->count - count); }
     return err;
 }
 
-static cellar_err bus_post(cellar_pool *p, bus_publication *l)
+/* Publish a body under one hold of the lock, unless it has many groups. */
+static cellar_err bus_post(cellar_pool *p, bus_publication *l, task_body *b, work_time now)
 {
-    for (;;) {
-        const work_time now = task_near(p);
-        sync_take(QUEUE, &p->lock);
-        cellar_err err = bus_look(p, l);
-        p->bus.count[STATS_BUS_UNROUTED] += err == CELLAR_UNROUTED;
+    bus_place few[BUS_FEW], *at = few;
+    uint32_t room = BUS_FEW;
+    cellar_err err = CELLAR_PENDING;
+    uint64_t until_ns = 0; /* end of the wait for room; a further look waits no longer */
+    while (err == CELLAR_PENDING) {
+        task_draft *d = (task_draft *)(void *)at;
+        task_after a = task_lock(p);
+        a.until_ns = until_ns;
+        err = bus_put(p, l, b, d, room, now, &a);
+        p->bus.count[STATS_BUS_PUBLISHED] += err == CELLAR_OK;
+        p->bus.count[STATS_BUS_UNROUTED] +=
+            err == CELLAR_UNROUTED || (err == CELLAR_OK && l->unrouted);
         p->bus.count[STATS_BUS_REJECTED_LIMIT] += err == CELLAR_E_LIMIT;
-        sync_drop(QUEUE, &p->lock);
-        if (err == CELLAR_UNROUTED) {
-            base_log(&p->obj.log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"",
-                     l->key);
+        task_unlock(p, &a);
+        until_ns = a.until_ns;
+        for (uint32_t i = 0; i < l->drafts; i++) { task_body_drop(p, d[i].body, false); }
+        if (err == CELLAR_PENDING && l->count > room) {
+            if (at != few) { base_free(&p->obj.account, BASE_MOD_STORE, at, room * sizeof *at); }
+            room = l->count;
+            at = base_alloc(&p->obj.account, BASE_MOD_STORE, room * sizeof *at, NULL);
+            if (at == NULL) { err = CELLAR_E_NOMEM; }
         }
-        if (err != CELLAR_OK) { return err; }
-        const size_t bytes = l->count * sizeof(bus_place);
-        bus_place few[BUS_FEW], *at = few;
-        if (l->count > BUS_FEW) { at = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL); }
-        task_body *b = at != NULL ? bus_body_of(p, l, now) : NULL;
-        err = b != NULL ? bus_put(p, l, b, (task_draft *)(void *)at,
-                                  (cellar_task_id *)(void *)((task_draft *)(void *)at + l->count),
-                                  now)
-                        : CELLAR_E_NOMEM;
-        task_body_drop(p, b, false);
-        if (at != few) { base_free(&p->obj.account, BASE_MOD_STORE, at, bytes); }
-        if (err != CELLAR_PENDING) { return err; }
     }
+    if (at != few) { base_free(&p->obj.account, BASE_MOD_STORE, at, room * sizeof *at); }
+    return err;
 }
 
 CELLAR_API cellar_err cellar_bus_publish(cellar_pool *p, const char *key, const void *body,
@@ -247,8 +244,16 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_pool *p, const char *key, const 
     if (p == NULL || (body == NULL && len != 0)) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     bus_publication l = { .key = key, .body = body, .body_len = len };
-    const cellar_err err = bus_publication_opts(p, &l, o);
-    return err == CELLAR_OK ? bus_post(p, &l) : err;
+    cellar_err err = bus_publication_opts(p, &l, o);
+    if (err != CELLAR_OK) { return err; }
+    const work_time now = task_near(p);
+    task_body *b = bus_body_of(p, &l, now);
+    err = b != NULL ? bus_post(p, &l, b, now) : CELLAR_E_NOMEM;
+    task_body_drop(p, b, false);
+    if (err == CELLAR_UNROUTED) {
+        base_log(&p->obj.log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"", key);
+    }
+    return err;
 }
 
 BASE_SIZE_END
