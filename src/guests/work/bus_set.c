@@ -79,9 +79,12 @@ CELLAR_PRIVATE void bus_subscriber_free(cellar_pool *p, bus_subscriber *s)
 
 CELLAR_PRIVATE bool bus_is_mine(const cellar_pool *p)
 {
-    const bus_scope *f = p->bus.scopes;
-    while (f != NULL && f->tid != base_thread_id()) { f = f->next; }
-    return f != NULL;
+    const int32_t tid = base_thread_id();
+    const wheel_timer *at = p->bus.scopes.next;
+    while (at != &p->bus.scopes && ((const bus_scope *)(const void *)at)->tid != tid) {
+        at = at->next;
+    }
+    return at != &p->bus.scopes;
 }
 
 CELLAR_PRIVATE void bus_free_all(cellar_pool *p) SYNC_UNCHECKED
@@ -102,9 +105,9 @@ CELLAR_PRIVATE void bus_free_all(cellar_pool *p) SYNC_UNCHECKED
         next = r->next;
         base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r);
     }
-    for (bus_subscriber *s = p->bus.subscribers, *next; s != NULL; s = next) {
-        next = s->next;
-        bus_subscriber_free(p, s);
+    for (wheel_timer *at = p->bus.subscribers.next, *next; at != &p->bus.subscribers; at = next) {
+        next = at->next;
+        bus_subscriber_free(p, (bus_subscriber *)(void *)at); /* its first field */
     }
 }
 

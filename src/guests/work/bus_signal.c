@@ -22,32 +22,17 @@ typedef struct bus_emit { /* one call of a subscriber */
     size_t len;
 } bus_emit;
 
-/* ---- scopes ---- */
-
-static void bus_scope_enter(cellar_pool *p, bus_scope *f) SYNC_HOLDS(QUEUE)
-{
-    f->tid = base_thread_id();
-    f->next = p->bus.scopes;
-    p->bus.scopes = f;
-}
-
-static void bus_scope_leave(cellar_pool *p, bus_scope *f) SYNC_HOLDS(QUEUE)
-{
-    bus_scope **at = &p->bus.scopes;
-    while (*at != f) { at = &(*at)->next; }
-    *at = f->next;
-}
-
-/* ---- subscribers ---- */
-
 /* Give a reference back. Return the subscriber if it has ended and is out of the list. */
-static bus_subscriber *bus_subscriber_unref(cellar_pool *p, bus_subscriber *s) SYNC_HOLDS(QUEUE)
+static bus_subscriber *bus_subscriber_unref(bus_subscriber *s) SYNC_HOLDS(QUEUE)
 {
     if (--s->refs != 0) { return NULL; }
-    bus_subscriber **at = &p->bus.subscribers;
-    while (*at != s) { at = &(*at)->next; }
-    *at = s->next;
+    wheel_ring_remove(&s->link);
     return s;
+}
+
+static bus_subscriber *bus_subscriber_of(wheel_timer *link)
+{
+    return (bus_subscriber *)(void *)link; /* its first field */
 }
 
 CELLAR_API cellar_err cellar_signal_subscribe(cellar_pool *p, const char *pattern,
@@ -68,9 +53,7 @@ CELLAR_API cellar_err cellar_signal_subscribe(cellar_pool *p, const char *patter
     if (err == CELLAR_OK) {
         sync_take(QUEUE, &p->lock);
         if (p->bus.subscriber_count < p->cfg.max_subscribers) {
-            bus_subscriber **at = &p->bus.subscribers;
-            while (*at != NULL) { at = &(*at)->next; }
-            *at = s;
+            wheel_ring_add(&p->bus.subscribers, &s->link);
             given = s->id = ++p->bus.last_subscriber;
             s->free_fn = free_fn;
             p->bus.subscriber_count++;
@@ -91,16 +74,18 @@ CELLAR_API cellar_err cellar_signal_unsubscribe(cellar_pool *p, uint64_t id)
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     bus_subscriber *ended = NULL;
     sync_take(QUEUE, &p->lock);
-    bus_subscriber *s = p->bus.subscribers;
-    while (s != NULL && (s->id != id || !s->present)) { s = s->next; }
-    if (s != NULL) {
-        s->present = false;
+    wheel_timer *const end = &p->bus.subscribers, *at = end->next;
+    while (at != end && (bus_subscriber_of(at)->id != id || !bus_subscriber_of(at)->present)) {
+        at = at->next;
+    }
+    if (at != end) {
+        bus_subscriber_of(at)->present = false;
         p->bus.subscriber_count--;
-        ended = bus_subscriber_unref(p, s);
+        ended = bus_subscriber_unref(bus_subscriber_of(at));
     }
     sync_drop(QUEUE, &p->lock);
     if (ended != NULL) { bus_subscriber_free(p, ended); }
-    return s != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+    return at != end ? CELLAR_OK : CELLAR_E_NOT_FOUND;
 }
 
 static void bus_emit_call(void *arg)
@@ -115,8 +100,8 @@ static void bus_emit_left(void *arg)
     bus_emit *e = arg;
     sync_take(QUEUE, &e->p->lock);
     e->p->bus.count[STATS_BUS_THREAD_ENDS]++;
-    bus_scope_leave(e->p, &e->scope);
-    bus_subscriber *ended = bus_subscriber_unref(e->p, e->at);
+    wheel_ring_remove(&e->scope.link);
+    bus_subscriber *ended = bus_subscriber_unref(e->at);
     sync_drop(QUEUE, &e->p->lock);
     work_wake(&e->p->ended, INT32_MAX);
     if (ended != NULL) { bus_subscriber_free(e->p, ended); }
@@ -128,21 +113,23 @@ static bool bus_emit_next(bus_emit *e, const bus_words *words, uint64_t last,
                           bus_subscriber **ended) SYNC_HOLDS(QUEUE)
 {
     cellar_pool *p = e->p;
-    bus_subscriber *s = e->at != NULL ? e->at->next : p->bus.subscribers;
+    wheel_timer *at = e->at != NULL ? e->at->link.next : p->bus.subscribers.next;
     *ended = NULL;
     if (e->at != NULL) {
-        bus_scope_leave(p, &e->scope);
-        *ended = bus_subscriber_unref(p, e->at);
+        wheel_ring_remove(&e->scope.link);
+        *ended = bus_subscriber_unref(e->at);
     }
-    while (s != NULL && s->id <= last && (!s->present || !bus_topic_match(&s->topic, words))) {
-        s = s->next;
+    for (; at != &p->bus.subscribers && bus_subscriber_of(at)->id <= last; at = at->next) {
+        bus_subscriber *s = bus_subscriber_of(at);
+        if (!s->present || !bus_topic_match(&s->topic, words)) { continue; }
+        s->refs++;
+        p->bus.count[STATS_BUS_SIGNAL_CALLS]++;
+        e->scope.tid = base_thread_id();
+        wheel_ring_add(&p->bus.scopes, &e->scope.link);
+        e->at = s;
+        return true;
     }
-    if (s == NULL || s->id > last) { return false; }
-    s->refs++;
-    p->bus.count[STATS_BUS_SIGNAL_CALLS]++;
-    bus_scope_enter(p, &e->scope);
-    e->at = s;
-    return true;
+    return false;
 }
 
 CELLAR_API cellar_err cellar_signal_emit(cellar_pool *p, const char *topic, const void *data,

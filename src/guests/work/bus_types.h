@@ -69,7 +69,7 @@ typedef struct bus_route {
 } bus_route;
 
 typedef struct bus_subscriber {
-    struct bus_subscriber *next; /* in order of id; removed ones with calls as well */
+    wheel_timer link;        /* first field; in order of id; removed ones with calls as well */
     uint64_t id;
     uint32_t refs;           /* present + running calls */
     bool present;
@@ -80,7 +80,7 @@ typedef struct bus_subscriber {
 } bus_subscriber;
 
 typedef struct bus_scope {   /* on the stack of a thread that calls a subscriber */
-    struct bus_scope *next;
+    wheel_timer link;        /* first field */
     int32_t tid;
 } bus_scope;
 

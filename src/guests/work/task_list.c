@@ -3,7 +3,7 @@
  * task_list: lists of tasks, figures of a pool.
  *
  * LOCKING    A list copies a task under the lock and shows it without it.
- * LIMITS     TASK_SLICE slots or TASK_QUEUES_PAGE queues under one lock.
+ * LIMITS     TASK_SLICE slots or one queue under one lock.
  * SEE ALSO   task_types.h */
 #include <string.h>
 
@@ -15,7 +15,6 @@
 
 BASE_SIZE_BEGIN
 
-#define TASK_QUEUES_PAGE 64u /* queues shown of one hold of the lock */
 
 static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_filter *f)
 {
@@ -148,28 +147,6 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
 }
 
 #ifndef CELLAR_OMIT_TEXT
-typedef struct task_queue_row {
-    const char *name;
-    uint64_t value[3]; /* tasks; bytes; age in ms */
-} task_queue_row;
-
-/* Read the figures of the queues from *at on; NULL: of the first ones. *at: the next one, NULL
- * behind the last. Return their number. */
-static uint32_t task_queue_page(cellar_pool *p, const task_queue **at, int64_t now_ms,
-                                task_queue_row row[TASK_QUEUES_PAGE])
-{
-    uint32_t n = 0;
-    sync_take(QUEUE, &p->lock);
-    const task_queue *q = *at != NULL ? *at : p->queues;
-    for (; q != NULL && n < TASK_QUEUES_PAGE; q = q->hh.next) {
-        row[n++] = (task_queue_row){ q->name, { q->levels.count, q->levels.bytes,
-                                                (uint64_t)task_queue_age(q, now_ms) } };
-    }
-    sync_drop(QUEUE, &p->lock);
-    *at = q;
-    return n;
-}
-
 static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_pool *p)
 {
     static const struct { const char *family, *help; int digits; } family[] = {
@@ -177,20 +154,20 @@ static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_poo
         { "cellar_queue_payload_bytes", "Payload bytes of queued tasks, by queue.", 0 },
         { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
     };
-    task_queue_row row[TASK_QUEUES_PAGE];
     const work_time now = task_near(p);
     for (size_t k = 0; k < sizeof family / sizeof family[0]; k++) {
-        const task_queue *at = NULL;
         stats_family(o, family[k].family, family[k].help, "gauge");
-        do {
-            const uint32_t count = task_queue_page(p, &at, now.mono_ms, row);
-            for (uint32_t i = 0; i < count; i++) {
-                const stats_owner of = { "queue", row[i].name, strlen(row[i].name), NULL };
-                const stats_owner owner = { pool->label, pool->value, pool->value_len, &of };
-                stats_put_sample(o, family[k].family, "", &owner, "", family[k].digits,
-                                 row[i].value[k]);
-            }
-        } while (at != NULL);
+        sync_take(QUEUE, &p->lock);
+        for (const task_queue *q = p->queues; q != NULL; q = q->hh.next) { /* it stays */
+            const uint64_t value[] = { q->levels.count, q->levels.bytes,
+                                       (uint64_t)task_queue_age(q, now.mono_ms) };
+            sync_drop(QUEUE, &p->lock);
+            const stats_owner of = { "queue", q->name, strlen(q->name), NULL };
+            const stats_owner owner = { pool->label, pool->value, pool->value_len, &of };
+            stats_put_sample(o, family[k].family, "", &owner, "", family[k].digits, value[k]);
+            sync_take(QUEUE, &p->lock);
+        }
+        sync_drop(QUEUE, &p->lock);
     }
 }
 

@@ -175,6 +175,8 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     wheel_ring_init(&p->weights);
     wheel_ring_init(&p->dead);
     wheel_ring_init(&p->throttles);
+    wheel_ring_init(&p->bus.subscribers);
+    wheel_ring_init(&p->bus.scopes);
     wheel_ring_init(&p->sched.list.ring);
     p->runs.next = p->runs.prev = &p->runs;
     const work_time now = work_now(&p->obj);
@@ -318,7 +320,7 @@ static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 /* Return whether no function of the program runs, and no end of one is to be written. */
 static bool task_ran(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
-    return p->run_count == 0 && p->sched.unwritten == 0 && p->bus.scopes == NULL;
+    return p->run_count == 0 && p->sched.unwritten == 0 && wheel_ring_empty(&p->bus.scopes);
 }
 
 /* Return whether the tasks that a drain waits for have ended. */

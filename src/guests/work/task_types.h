@@ -392,8 +392,7 @@ typedef struct sched_set { /* the schedules of a pool */
 typedef struct bus_set { /* the messages of a pool */
     struct bus_queue *queues; /* uthash by name */
     struct bus_route *routes;
-    struct bus_subscriber *subscribers;
-    struct bus_scope *scopes;
+    wheel_timer subscribers, scopes; /* heads */
     uint64_t generation;     /* + 1 with each change of groups or routes */
     uint64_t last_id;        /* of messages */
     uint64_t last_subscriber;
