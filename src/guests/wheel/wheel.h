@@ -40,7 +40,7 @@ CELLAR_PRIVATE int64_t wheel_next_ms(wheel *w);
 
 BASE_INLINE bool wheel_is_armed(const wheel_timer *t) { return t->next != NULL; }
 
-/* Rings of timers, also of those that are in no wheel. The head of a ring is none of them. */
+/* Make an empty ring, for timers that are in no wheel as well. Its head is none of them. */
 BASE_INLINE void wheel_ring_init(wheel_timer *head) { head->next = head->prev = head; }
 BASE_INLINE bool wheel_ring_empty(const wheel_timer *head) { return head->next == head; }
 BASE_INLINE void wheel_ring_add(wheel_timer *before, wheel_timer *t)

@@ -658,8 +658,7 @@ CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
 
 static cellar_err batch_check(const cellar_batcher *b)
 {
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    return b->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return b == NULL ? CELLAR_E_INVAL : b->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* Copy an item. */

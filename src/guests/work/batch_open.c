@@ -44,18 +44,13 @@ STATS_SERVICE(batch_service, work_tick, batch_figures, cellar_batcher_stats, 0, 
 
 #define BATCH_NUMBER(field, none, max, why) \
     BASE_NUMBER(cellar_batcher_config, field, none, 0, max, why)
+#define BATCH_TIME(field, none) \
+    BATCH_NUMBER(field, none, BATCH_MS_MAX, #field " must be 0..366 days")
 static const base_number batch_numbers[] = {
     BATCH_NUMBER(max_bytes, UINT64_C(1) << 20, UINT32_MAX, "max_bytes must be below 4 GiB"),
-    BATCH_NUMBER(linger_ms, 50, BATCH_MS_MAX, "linger_ms and max_delay_ms must be 0..366 days"),
-    BATCH_NUMBER(max_delay_ms, 0, BATCH_MS_MAX, "linger_ms and max_delay_ms must be 0..366 days"),
-    BATCH_NUMBER(retry_base_ms, 1000, BATCH_MS_MAX,
-                 "retry_base_ms and retry_cap_ms must be 0..366 days"),
-    BATCH_NUMBER(retry_cap_ms, 600000, BATCH_MS_MAX,
-                 "retry_base_ms and retry_cap_ms must be 0..366 days"),
-    BATCH_NUMBER(block_timeout_ms, 5000, BATCH_MS_MAX,
-                 "block_timeout_ms and close_timeout_ms must be 0..366 days"),
-    BATCH_NUMBER(close_timeout_ms, 5000, BATCH_MS_MAX,
-                 "block_timeout_ms and close_timeout_ms must be 0..366 days"),
+    BATCH_TIME(linger_ms, 50), BATCH_TIME(max_delay_ms, 0), BATCH_TIME(retry_base_ms, 1000),
+    BATCH_TIME(retry_cap_ms, 600000), BATCH_TIME(block_timeout_ms, 5000),
+    BATCH_TIME(close_timeout_ms, 5000),
     BATCH_NUMBER(max_items, 100, CELLAR_BATCH_ITEMS_MAX, "max_items must be at most 65,536"),
     BATCH_NUMBER(queue_items, 65536, UINT32_MAX, ""),
     BATCH_NUMBER(max_groups, 4096, UINT32_MAX, ""),

@@ -295,14 +295,14 @@ static behind_node *behind_replace(behind *w, const cellar_tier_key *k, behind_v
 static cellar_err behind_write(behind *w, const cellar_tier_key *k, const void *value, size_t len,
                                const cellar_tier_entry *e)
 {
-    bool full = false;
+    bool full = false, add = false;
     behind_value *old = NULL, *v = behind_value_make(w, value, len, &full);
-    if (v == NULL) { return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM; }
-    v->deleted = e == NULL;
-    v->user_flags = e != NULL ? e->user_flags : 0;
-    v->deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS;
-    bool add = false;
-    behind_node *n = behind_replace(w, k, v, &old, &add, &full);
+    if (v != NULL) {
+        v->deleted = e == NULL;
+        v->user_flags = e != NULL ? e->user_flags : 0;
+        v->deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS;
+    }
+    behind_node *n = v != NULL ? behind_replace(w, k, v, &old, &add, &full) : NULL;
     if (n == NULL) {
         behind_value_drop(w, v);
         return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM;
@@ -414,25 +414,6 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_c
     return w;
 }
 
-/* Copy the options of the caller. */
-static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *full,
-                                   cellar_host_config *host)
-{
-    const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, full, cfg, host,
-                                          BEHIND_OPEN, "batcher", NULL, 0);
-    full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
-    full->parallel = 1;
-    return err;
-}
-
-static cellar_err behind_attach(cellar *ns, behind *w)
-{
-    cellar_tier_table t = { .struct_size = sizeof t, .ctx = w, .attached = behind_attached,
-                            .get = behind_get, .put = behind_put, .remove = behind_remove,
-                            .tick = behind_tick, .close = behind_close };
-    return cellar_tier_attach(ns, &t);
-}
-
 CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_config *cfg,
                                              cellar_write_many_fn flush,
                                              cellar_write_failed_fn failed, void *ctx,
@@ -444,7 +425,8 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     if (ns == NULL || flush == NULL) {
         return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "ns and flush must not be NULL");
     }
-    cellar_err err = behind_config_in(cfg, &full, &host);
+    cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, &full, cfg, &host, BEHIND_OPEN,
+                                    "batcher", NULL, 0);
     if (err != CELLAR_OK) { return err; }
     if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
         return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "max_items must be at most 65,536");
@@ -457,8 +439,13 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     w->failed = failed;
     w->ctx = ctx;
     full.max_bytes = full.queue_bytes = 0; /* the items are pointers */
+    full.on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
+    full.parallel = 1;
     err = cellar_batcher_open(&full, behind_flush, w, &w->batcher);
-    if (err == CELLAR_OK) { err = behind_attach(ns, w); }
+    const cellar_tier_table t = { .struct_size = sizeof t, .ctx = w, .attached = behind_attached,
+                                  .get = behind_get, .put = behind_put, .remove = behind_remove,
+                                  .tick = behind_tick, .close = behind_close };
+    if (err == CELLAR_OK) { err = cellar_tier_attach(ns, &t); }
     if (err == CELLAR_OK) { /* the store closes it */
         if (out != NULL) { *out = w->batcher; }
         return CELLAR_OK;

@@ -34,15 +34,11 @@ CELLAR_PRIVATE void bus_group_free(cellar_pool *p, bus_group *g);
 /* Find the queue of a group, or enter *fresh of it, which is NULL then. It stays, also if the name
  * of the group gets no memory. */
 CELLAR_PRIVATE cellar_err bus_queue_get(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE);
-/* Let a group get the messages of its queue. */
-CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g) SYNC_HOLDS(QUEUE);
 /* Take the group of a name that is removed out of its queue. NULL: it has none. */
 CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE);
 /* Free groups, queues, routes and subscribers. */
 CELLAR_PRIVATE void bus_free_all(cellar_pool *p);
 
 CELLAR_PRIVATE void bus_subscriber_free(cellar_pool *p, bus_subscriber *s);
-/* Return whether this thread calls a subscriber of the pool. */
-CELLAR_PRIVATE bool bus_is_mine(const cellar_pool *p) SYNC_HOLDS(QUEUE);
 
 #endif

@@ -6,8 +6,6 @@
  *            makes its struct without the lock; one short lock links it, with the name. Each change
  *            raises the generation: a publish that looked before looks again.
  * LOCKING    bus_types.h. */
-#include <string.h>
-
 #include "base/opts.h"
 #include "base/service.h"
 #include "work/bus.h"

@@ -7,8 +7,6 @@
  *            for more than BUS_FEW groups, it looks again.
  * LIMITS     CELLAR_BUS_QUEUES_MAX queues, BUS_ROWS_MAX groups a message.
  * LOCKING    bus_types.h. */
-#include <string.h>
-
 #include "base/opts.h"
 #include "work/bus.h"
 

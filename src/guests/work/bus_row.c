@@ -8,8 +8,6 @@
  * LOCKING    bus_types.h. */
 #include "work/bus.h"
 
-#include <string.h>
-
 #include "base/opts.h"
 
 BASE_SIZE_BEGIN

@@ -3,18 +3,15 @@
  * bus_set: the groups, routes and subscribers of a pool: find, join, leave, figures, free.
  *
  * LOCKING    bus_types.h. */
-#include <string.h>
-
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1])
 {
-    const size_t len = name != NULL ? strnlen(name, CELLAR_NAME_MAX + 1) : 0;
-    if (len == 0 || len > CELLAR_NAME_MAX) { return false; }
+    if (!task_is_name(name)) { return false; }
     memset(out, 0, CELLAR_NAME_MAX + 1);
-    memcpy(out, name, len);
+    memcpy(out, name, strlen(name));
     return true;
 }
 
@@ -33,28 +30,21 @@ CELLAR_PRIVATE void bus_group_free(cellar_pool *p, bus_group *g)
 CELLAR_PRIVATE cellar_err bus_queue_get(cellar_pool *p, bus_group *g)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-    bus_queue *fresh = *g->fresh;
-    const size_t len = strlen(fresh->name);
-    const unsigned hash = task_hash(p, fresh->name, len);
-    g->queue = BASE_TABLE_FIND(hh, p->bus.queues, fresh->name, len, hash);
+    bus_queue **fresh = g->fresh;
+    const char *name = (*fresh)->name;
+    const size_t len = strlen(name);
+    const unsigned hash = task_hash(p, name, len);
+    g->queue = BASE_TABLE_FIND(hh, p->bus.queues, name, len, hash);
     if (g->queue != NULL) { return CELLAR_OK; }
     if (HASH_CNT(hh, p->bus.queues) == TASK_QUEUES_MAX) {
         p->count[STATS_TASK_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
-    BASE_TABLE_ADD(hh, p->bus.queues, fresh->name, len, hash, fresh);
-    if (fresh->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-    g->queue = fresh;
-    *g->fresh = NULL;
+    BASE_TABLE_ADD(hh, p->bus.queues, name, len, hash, *fresh);
+    if ((*fresh)->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    g->queue = *fresh;
+    *fresh = NULL;
     return CELLAR_OK;
-}
-
-CELLAR_PRIVATE void bus_group_join(cellar_pool *p, bus_group *g)
-{
-    bus_group **at = &g->queue->groups;
-    while (*at != NULL) { at = &(*at)->next; }
-    *at = g;
-    p->bus.generation++;
 }
 
 CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n)
@@ -75,16 +65,6 @@ CELLAR_PRIVATE void bus_subscriber_free(cellar_pool *p, bus_subscriber *s)
     base_free(&p->obj.account, BASE_MOD_STORE, s, sizeof *s);
     sync_assert_none();
     if (free_fn != NULL) { free_fn(ctx); }
-}
-
-CELLAR_PRIVATE bool bus_is_mine(const cellar_pool *p)
-{
-    const int32_t tid = base_thread_id();
-    const wheel_timer *at = p->bus.scopes.next;
-    while (at != &p->bus.scopes && ((const bus_scope *)(const void *)at)->tid != tid) {
-        at = at->next;
-    }
-    return at != &p->bus.scopes;
 }
 
 CELLAR_PRIVATE void bus_free_all(cellar_pool *p) SYNC_UNCHECKED

@@ -50,19 +50,17 @@ CELLAR_API cellar_err cellar_signal_subscribe(cellar_pool *p, const char *patter
     s->present = true;
     uint64_t given = 0;
     cellar_err err = bus_topic_make(pattern, syntax, &s->topic);
-    if (err == CELLAR_OK) {
-        sync_take(QUEUE, &p->lock);
-        if (p->bus.subscriber_count < p->cfg.max_subscribers) {
-            wheel_ring_add(&p->bus.subscribers, &s->link);
-            given = s->id = ++p->bus.last_subscriber;
-            s->free_fn = free_fn;
-            p->bus.subscriber_count++;
-        } else {
-            p->bus.count[STATS_BUS_REJECTED_LIMIT]++;
-            err = CELLAR_E_LIMIT;
-        }
-        sync_drop(QUEUE, &p->lock);
+    sync_take(QUEUE, &p->lock);
+    if (err == CELLAR_OK && p->bus.subscriber_count == p->cfg.max_subscribers) {
+        p->bus.count[STATS_BUS_REJECTED_LIMIT]++;
+        err = CELLAR_E_LIMIT;
+    } else if (err == CELLAR_OK) {
+        wheel_ring_add(&p->bus.subscribers, &s->link);
+        given = s->id = ++p->bus.last_subscriber;
+        s->free_fn = free_fn;
+        p->bus.subscriber_count++;
     }
+    sync_drop(QUEUE, &p->lock);
     if (err != CELLAR_OK) { bus_subscriber_free(p, s); }
     if (id != NULL) { *id = given; }
     return err;

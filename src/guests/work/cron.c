@@ -115,15 +115,19 @@ static bool cron_value(cron_text *t, int field, uint32_t *out)
     return false;
 }
 
+/* Parse a number of 1..most. */
+static bool cron_positive(cron_text *t, uint32_t most, uint32_t *out)
+{
+    if (!cron_number(t, most, out)) { return false; }
+    if (*out == 0) { t->at--; }
+    return *out != 0;
+}
+
 /* Parse an optional "/n" with n in 1..span. */
 static bool cron_step(cron_text *t, uint32_t span, uint32_t *step)
 {
     *step = 0;
-    if (!cron_take(t, '/')) { return true; }
-    if (!cron_number(t, span, step)) { return false; }
-    if (*step != 0) { return true; }
-    t->at--;
-    return false;
+    return !cron_take(t, '/') || cron_positive(t, span, step);
 }
 
 static uint64_t cron_bits(uint32_t from, uint32_t to, uint32_t step)
@@ -174,11 +178,7 @@ static bool cron_dow_special(cron_text *t, cron *c, uint32_t day, bool *wrong)
         return true;
     }
     if (!cron_take(t, '#')) { return false; }
-    *wrong = !cron_number(t, 5, &n);
-    if (!*wrong && n == 0) {
-        t->at--;
-        *wrong = true;
-    }
+    *wrong = !cron_positive(t, 5, &n);
     if (!*wrong) { c->nth |= (uint64_t)1 << (7 * (n - 1) + day % 7); }
     return !*wrong;
 }
@@ -510,12 +510,12 @@ CELLAR_PRIVATE int64_t cron_next(const cron *c, const base_tz *zone, int64_t aft
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE uint64_t cron_hash(const char *name)
+CELLAR_PRIVATE uint64_t cron_hash(const char *name, size_t len)
 {
     static const unsigned char secret[32] = { 0 };
     base_hash_key key;
     base_hash_key_init(&key, BASE_HASH_FOLD, secret);
-    return base_hash(&key, 0, name, strlen(name));
+    return base_hash(&key, 0, name, len);
 }
 
 CELLAR_PRIVATE cellar_err cron_opts_in(const cellar_cron_opts *o, cellar_cron_opts *full,
@@ -559,7 +559,7 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
     cellar_err err = cron_opts_in(o, &full, &flags);
     if (err != CELLAR_OK) { return err; }
     const char *name = full.hash_name != NULL ? full.hash_name : "";
-    err = cron_parse(expr, cron_hash(name), flags, &c, own, &fault);
+    err = cron_parse(expr, cron_hash(name, strlen(name)), flags, &c, own, &fault);
     if (err != CELLAR_OK) {
         if (err == CELLAR_E_INVAL) { *found = fault.column; }
         return err;

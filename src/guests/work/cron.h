@@ -49,7 +49,7 @@ CELLAR_PRIVATE int64_t cron_next_ms(const cron *c, const base_tz *zone, int64_t 
 /* Copy the caller's options and turn them into flags. */
 CELLAR_PRIVATE cellar_err cron_opts_in(const cellar_cron_opts *o, cellar_cron_opts *full,
                                        uint32_t *flags);
-/* Hash a name: the same value in every process. */
-CELLAR_PRIVATE uint64_t cron_hash(const char *name);
+/* Hash a name or a key: the same value in every process. */
+CELLAR_PRIVATE uint64_t cron_hash(const char *name, size_t len);
 
 #endif

@@ -235,11 +235,15 @@ static int journal_truncate(journal *j)
     return sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
+/* Run statements that return no rows. */
+static cellar_err journal_exec(journal *j, const char *sql)
+{
+    return journal_code(sqlite3_exec(j->db, sql, NULL, NULL, NULL));
+}
+
 CELLAR_PRIVATE void journal_rollback(journal *j)
 {
-    if (sqlite3_get_autocommit(j->db) == 0) {
-        (void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-    }
+    if (sqlite3_get_autocommit(j->db) == 0) { (void)journal_exec(j, "ROLLBACK"); }
     (void)journal_truncate(j); /* if the sync failed, the WAL has the whole transaction */
 }
 
@@ -320,11 +324,6 @@ static cellar_err journal_numbers(journal *j, const char *sql, uint64_t *number)
     return journal_code(rc);
 }
 
-CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t number[2])
-{
-    return journal_numbers(j, "SELECT count(*), count(DISTINCT name) FROM task", number);
-}
-
 CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
 {
     static const struct {
@@ -343,11 +342,10 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
           JOURNAL_LINKS },
     };
     /* What the last changes of a process left: rows without bytes, bytes without rows. */
-    cellar_err err = journal_code(sqlite3_exec(
-        j->db, "DELETE FROM task WHERE body IS NOT NULL AND payload IS NULL"
+    cellar_err err = journal_exec(
+        j, "DELETE FROM task WHERE body IS NOT NULL AND payload IS NULL"
         " AND body NOT IN (SELECT id FROM body);"
-        "DELETE FROM body WHERE id NOT IN (SELECT body FROM task WHERE body IS NOT NULL)",
-        NULL, NULL, NULL));
+        "DELETE FROM body WHERE id NOT IN (SELECT body FROM task WHERE body IS NOT NULL)");
     for (size_t i = 0; err == CELLAR_OK && i < sizeof query / sizeof *query; i++) {
         err = journal_walk(j, query[i].sql, query[i].column, reader->fn[query[i].part],
                            reader->ctx);
@@ -378,11 +376,10 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
 {
     enum { TABLES, APPLICATION, VERSION };
     uint64_t is[3] = { 0, 0, 0 }, good = 1;
-    cellar_err err = journal_code(sqlite3_exec(j->db, journal_setup, NULL, NULL, NULL));
+    cellar_err err = journal_exec(j, journal_setup);
     if (err == CELLAR_OK) {
-        const char *level = sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
-                                 : "PRAGMA synchronous=NORMAL; BEGIN EXCLUSIVE";
-        err = journal_code(sqlite3_exec(j->db, level, NULL, NULL, NULL));
+        err = journal_exec(j, sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
+                                   : "PRAGMA synchronous=NORMAL; BEGIN EXCLUSIVE");
     }
     if (err == CELLAR_OK) {
         err = journal_numbers(j, "SELECT (SELECT count(*) FROM sqlite_schema), * FROM"
@@ -404,26 +401,22 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     }
     if (err == CELLAR_OK && good == 0) { err = CELLAR_E_CORRUPT; }
     if (err != CELLAR_OK) { return err; }
-    err = journal_code(sqlite3_exec(j->db, "COMMIT; PRAGMA journal_mode=WAL;"
-                                    "PRAGMA journal_size_limit=16777216", NULL, NULL, NULL));
+    err = journal_exec(j, "COMMIT; PRAGMA journal_mode=WAL; PRAGMA journal_size_limit=16777216");
     if (err == CELLAR_OK) {
         journal_room(j, false);
-        err = journal_code(sqlite3_exec(j->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
+        err = journal_exec(j, "BEGIN EXCLUSIVE");
     }
-    if (err == CELLAR_OK && is[TABLES] == 0) {
-        err = journal_code(sqlite3_exec(j->db, journal_schema, NULL, NULL, NULL));
-    }
+    if (err == CELLAR_OK && is[TABLES] == 0) { err = journal_exec(j, journal_schema); }
     if (err == CELLAR_OK) {
-        err = journal_code(sqlite3_exec(j->db,
-            "DELETE FROM input WHERE then_id NOT IN (SELECT id FROM task); COMMIT", NULL, NULL,
-            NULL));
+        err = journal_exec(j, "DELETE FROM input WHERE then_id NOT IN (SELECT id FROM task);"
+                           "COMMIT");
     }
     if (err != CELLAR_E_CORRUPT) { *why = sqlite3_errstr(sqlite3_errcode(j->db)); }
     return err;
 }
 
 CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
-                                       journal **out, const char **why)
+                                       journal **out, uint64_t number[2], const char **why)
 {
     *why = "SQLite was built without threads";
     if (sqlite3_threadsafe() == 0) { return CELLAR_E_UNSUPPORTED; }
@@ -440,6 +433,9 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
         *why = "the tables are not those of a journal";
         err = journal_code(sqlite3_prepare_v3(j->db, journal_sql[i].sql, -1,
                                               SQLITE_PREPARE_PERSISTENT, &j->statement[i], NULL));
+    }
+    if (err == CELLAR_OK) {
+        err = journal_numbers(j, "SELECT count(*), count(DISTINCT name) FROM task", number);
     }
     if (err == CELLAR_E_BUSY) { *why = "another process, or another pool, has it open"; }
     if (err != CELLAR_OK) {
@@ -464,7 +460,7 @@ BASE_SIZE_END
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
-                                       journal **out, const char **why)
+                                       journal **out, uint64_t number[2], const char **why)
 {
     *why = "this library was built without SQLite (make SQLITE=1)";
     return CELLAR_E_UNSUPPORTED;
@@ -476,7 +472,6 @@ CELLAR_PRIVATE void journal_room(journal *j, bool all) { }
 CELLAR_PRIVATE const char *journal_error(const journal *j) { return ""; }
 #define JOURNAL_NONE(call) CELLAR_PRIVATE cellar_err call { return CELLAR_E_UNSUPPORTED; }
 JOURNAL_NONE(journal_write(journal *j, journal_statement what, void *row))
-JOURNAL_NONE(journal_count(journal *j, uint64_t number[2]))
 JOURNAL_NONE(journal_read(journal *j, const journal_reader *reader))
 
 #pragma GCC diagnostic pop

@@ -99,11 +99,12 @@ BASE_INLINE void journal_id_out(cellar_task_id id, unsigned char out[JOURNAL_ID]
     }
 }
 
-/* Open or create the database, and own it. *why: what is wrong, static text.
+/* Open or create the database, and own it. number[]: its rows of tasks, and their different names.
+ * *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
  *          E_NOMEM, E_UNSUPPORTED */
 CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
-                                       journal **out, const char **why);
+                                       journal **out, uint64_t number[2], const char **why);
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
@@ -114,8 +115,6 @@ CELLAR_PRIVATE void journal_rollback(journal *j);
 /* Truncate the WAL, and make the file that keeps room for the next time. `all`: delete that file
  * instead. No transaction may run. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all);
-/* Count the rows and their different names. */
-CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t number[2]);
 /* Pass the tasks to the functions of the reader: rows by id, then those of messages by the number
  * of the message, keys of THROTTLE, inputs, links. A code of a function ends the walk and is
  * returned. */

@@ -48,6 +48,7 @@ static cellar_err journal_board_code(int e)
 static int journal_board_dir(journal_board *b, const char *path, const char *suffix)
 {
     char folder[JOURNAL_PATH];
+    b->vfs = base_vfs_system();
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
     const size_t folder_len = slash != NULL ? (size_t)(name - path) : 0, len = strlen(name);
@@ -58,8 +59,17 @@ static int journal_board_dir(journal_board *b, const char *path, const char *suf
     folder[folder_len] = '\0';
     memcpy(b->name, name, len);
     memcpy(b->name + len, suffix, strlen(suffix) + 1);
-    b->vfs = base_vfs_system();
     return b->vfs->open_dir(b->vfs->ctx, folder_len != 0 ? folder : ".", false, &b->dir);
+}
+
+/* Open a file beside the journal. Return 0 or an errno; *out is to close, and may be NULL. */
+static int journal_file_open(base_account *account, const char *path, const char *suffix,
+                             unsigned flags, journal_board **out)
+{
+    journal_board *b = *out = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
+    if (b == NULL) { return ENOMEM; }
+    const int e = journal_board_dir(b, path, suffix);
+    return e == 0 ? b->vfs->open(b->vfs->ctx, b->dir, b->name, flags, &b->file) : e;
 }
 
 CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove)
@@ -67,7 +77,7 @@ CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b,
     if (b == NULL) { return; }
     if (b->entry != NULL) { b->vfs->unmap(b->vfs->ctx, b->entry, b->bytes); }
     b->vfs->close(b->vfs->ctx, b->file);
-    if (remove) { (void)b->vfs->unlink(b->vfs->ctx, b->dir, b->name); }
+    if (remove && b->dir != NULL) { (void)b->vfs->unlink(b->vfs->ctx, b->dir, b->name); }
     b->vfs->close(b->vfs->ctx, b->dir);
     base_free(account, BASE_MOD_STORE, b, sizeof *b);
 }
@@ -85,10 +95,8 @@ CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *
     size_t done = 0;
     *old = NULL;
     *count = 0;
-    journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
-    if (b == NULL) { return CELLAR_E_NOMEM; }
-    int e = journal_board_dir(b, path, journal_run);
-    if (e == 0) { e = b->vfs->open(b->vfs->ctx, b->dir, b->name, 0, &b->file); }
+    journal_board *b;
+    int e = journal_file_open(account, path, journal_run, 0, &b);
     if (e == 0) { e = b->vfs->stat(b->vfs->ctx, b->file, &s); }
     if (e == 0 && s.size_bytes >= sizeof **old) {
         const uint64_t n = BASE_MIN(s.size_bytes / sizeof **old, UINT32_MAX / sizeof **old);
@@ -112,25 +120,21 @@ CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path)
 {
     journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
     if (b == NULL) { return; }
-    const bool named = journal_board_dir(b, path, journal_room_file) == 0;
-    journal_board_close(account, b, named);
+    (void)journal_board_dir(b, path, journal_room_file);
+    journal_board_close(account, b, true);
 }
 
 CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
                                           uint64_t bytes)
 {
     base_vfs_stat s = { .free_bytes = 0 };
-    journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
-    if (b == NULL) { return 0; }
-    int e = journal_board_dir(b, path, journal_room_file);
-    const bool named = e == 0;
-    if (named) {
-        e = b->vfs->open(b->vfs->ctx, b->dir, b->name, BASE_VFS_CREATE | BASE_VFS_WRITE, &b->file);
-    }
+    journal_board *b;
+    int e = journal_file_open(account, path, journal_room_file, BASE_VFS_CREATE | BASE_VFS_WRITE,
+                              &b);
     if (e == 0) { e = b->vfs->stat(b->vfs->ctx, b->file, &s); }
     if (bytes == 0) { bytes = BASE_MAX(BASE_MIN(s.free_bytes / 4, JOURNAL_ROOM), s.size_bytes); }
     if (e == 0) { e = b->vfs->preallocate(b->vfs->ctx, b->file, bytes); }
-    journal_board_close(account, b, named && e != 0);
+    journal_board_close(account, b, e != 0);
     return e == 0 ? bytes : 0;
 }
 
@@ -138,21 +142,18 @@ CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *
                                              uint32_t slots, journal_board **out)
 {
     void *map = NULL;
-    journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
-    if (b == NULL) { return CELLAR_E_NOMEM; }
-    b->bytes = (size_t)base_round_up((uintptr_t)slots * sizeof *b->entry, BASE_PAGE);
-    int e = journal_board_dir(b, path, journal_run);
-    if (e == 0) {
-        e = b->vfs->open(b->vfs->ctx, b->dir, b->name, BASE_VFS_CREATE | BASE_VFS_WRITE, &b->file);
-    }
+    journal_board *b;
+    const size_t bytes = (size_t)base_round_up((uintptr_t)slots * sizeof *b->entry, BASE_PAGE);
+    int e = journal_file_open(account, path, journal_run, BASE_VFS_CREATE | BASE_VFS_WRITE, &b);
     if (e == 0) { e = b->vfs->truncate(b->vfs->ctx, b->file, 0); }
-    if (e == 0) { e = b->vfs->truncate(b->vfs->ctx, b->file, b->bytes); }
-    if (e == 0) { e = b->vfs->map_shared(b->vfs->ctx, b->file, b->bytes, &map); }
-    b->entry = map;
+    if (e == 0) { e = b->vfs->truncate(b->vfs->ctx, b->file, bytes); }
+    if (e == 0) { e = b->vfs->map_shared(b->vfs->ctx, b->file, bytes, &map); }
     if (e != 0) {
         journal_board_close(account, b, false);
         return journal_board_code(e);
     }
+    b->entry = map;
+    b->bytes = bytes;
     *out = b;
     return CELLAR_OK;
 }

@@ -12,8 +12,6 @@
  * LOCKING    refresher.h. Steps run without the lock. */
 #include "work/refresher.h"
 
-#include <string.h>
-
 #include "cellar_admin.h"
 #include "cellar_entry.h"
 #include "cellar_load.h"
@@ -105,8 +103,9 @@ CELLAR_PRIVATE void refresher_detach(cellar_pool *p, refresher_row *row, task_af
     refresher_set_uncovered(r, row, false);
     if (row->recur.task.state == CELLAR_TASK_RUNNING) { return; }
     r->count[STATS_REFRESHER_DUE] -= row->recur.task.state == CELLAR_TASK_QUEUED;
+    r->count[STATS_REFRESHER_KEYS] -= row->keys.count;
     task_detach(p, &row->recur.task, a);
-    task_recur_unref(p, &row->recur, a);
+    task_recur_unref(&row->recur, a);
 }
 
 static void refresher_ready(cellar_pool *p, refresher_row *row, int64_t now_ms, task_after *a)
@@ -477,20 +476,17 @@ static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time
     }
     if (!row->listing && refresher_next_key(row) == NULL) { return false; }
     row->stopped = false;
-    t->listing = row->listing;
-    t->day = row->day;
-    t->until_wall_ms = row->at_wall_ms;
-    t->loader = row->loader->fn != NULL ? row->loader : NULL;
-    t->key = t->listing ? NULL : refresher_next_key(row);
-    t->result = REFRESHER_FAILED;
-    t->err = CELLAR_OK;
-    t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
-    t->keys = (cellar_refresh_keys){ .account = &t->of->obj.account };
+    *t = (refresher_ticket){ .of = t->of, .row = row, .listing = row->listing, .day = row->day,
+                             .loader = row->loader->fn != NULL ? row->loader : NULL,
+                             .until_wall_ms = row->at_wall_ms, .result = REFRESHER_FAILED,
+                             .key = row->listing ? NULL : refresher_next_key(row),
+                             .keys = { .account = &t->of->obj.account } };
     r->count[STATS_REFRESHER_RUNNING]++;
     return true;
 }
 
-CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool)
+/* Make a step of the row of a run: the function of the name. */
+static cellar_verdict refresher_run(const cellar_task *seen, void *pool)
 {
     cellar_pool *p = pool;
     refresher_row *row = refresher_row_of(task_run_in(seen)->task);
@@ -528,7 +524,8 @@ CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task
     row->ticket = NULL;
     if (base_load_rlx(&row->gone)) {
         t->state = CELLAR_TASK_CANCELLED; /* no call finds the row any more */
-        task_recur_unref(p, &row->recur, a);
+        p->refresh->count[STATS_REFRESHER_KEYS] -= row->keys.count;
+        task_recur_unref(&row->recur, a);
     } else if (refresher_next_key(row) != NULL) {
         refresher_ready(p, row, now_ms, a);
     } else {
@@ -542,11 +539,6 @@ CELLAR_PRIVATE void refresher_over(cellar_pool *p, task *t, int64_t now_ms, task
 static size_t refresher_bytes(const cellar_pool *p)
 {
     return sizeof(refresher) + p->cfg.max_parallel * sizeof(refresher_ticket);
-}
-
-CELLAR_PRIVATE void refresher_pause(cellar_pool *p)
-{
-    task_gate_close(p, &p->refresh->queue.gate, BASE_NEVER_MS - 1);
 }
 
 CELLAR_PRIVATE void refresher_due(cellar_pool *p, task *t, int64_t now_ms, task_after *a)

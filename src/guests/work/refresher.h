@@ -141,10 +141,6 @@ CELLAR_PRIVATE void refresher_row_free(cellar_pool *p, refresher_row *row);
 CELLAR_PRIVATE bool refresher_init(cellar_pool *p);
 /* Free every row and loader, and the refresher. */
 CELLAR_PRIVATE void refresher_free(cellar_pool *p);
-/* Make a step of the row of a run: the function of the name. */
-CELLAR_PRIVATE cellar_verdict refresher_run(const cellar_task *seen, void *pool);
-/* Let no row begin any more. */
-CELLAR_PRIVATE void refresher_pause(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Compute the times of a new row and arm it. */
 CELLAR_PRIVATE void refresher_begin(cellar_pool *p, refresher_row *row, work_time now,
                                     task_after *a) SYNC_HOLDS(QUEUE);

@@ -7,8 +7,6 @@
  *            worker has it.
  * LIMITS     max_rows rows, REFRESHER_LOADERS_MAX names of loaders.
  * LOCKING    refresher.h. */
-#include <string.h>
-
 #include "base/hash.h"
 #include "base/opts.h"
 #include "work/cron.h"
@@ -22,18 +20,6 @@ BASE_SIZE_BEGIN
 #define REFRESHER_LOADERS_MAX 4096u
 #define REFRESHER_BLOCK_MIN 256u
 #define REFRESHER_LEVEL 4u /* priorities of tasks between those of rows */
-
-static cellar_err refresher_check(const cellar_pool *p)
-{
-    if (p == NULL) { return CELLAR_E_INVAL; }
-    return p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
-}
-
-static bool refresher_name_ok(const char *name)
-{
-    return name != NULL && *name != '\0' &&
-           strnlen(name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX;
-}
 
 /* ---- loaders ---- */
 
@@ -112,11 +98,11 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_pool *p, cellar *c, const cha
                                             const cellar_refresh_loader_opts *o)
 {
     cellar_refresh_loader_opts full = cellar_refresh_loader_opts_default();
-    cellar_err err = refresher_check(p);
+    cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (o != NULL) { err = base_opts_in(&full, sizeof full, o); }
     if (err != CELLAR_OK) { return err; }
-    if (c == NULL || !refresher_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
+    if (c == NULL || !task_is_name(name) || fn == NULL) { return CELLAR_E_INVAL; }
 #ifdef CELLAR_OMIT_LIMIT
     if (full.limiter != NULL) { return CELLAR_E_UNSUPPORTED; }
 #endif
@@ -166,14 +152,6 @@ static refresher_row *refresher_find(const cellar_pool *p, const cellar *c, cons
     return row;
 }
 
-/* Hash the key for the phase: the same value in every process. */
-static uint64_t refresher_hash(const char *key, size_t len)
-{
-    uint64_t h = len;
-    for (size_t i = 0; i < len; i++) { h = base_mix64(h ^ (unsigned char)key[i]); }
-    return base_mix64(h);
-}
-
 /* Read "HH:MM@zone" of `len` bytes. */
 static cellar_err refresher_at_in(const base_alloc_hooks *hooks, const char *at, size_t len,
                                   refresher_row *row)
@@ -203,7 +181,7 @@ static uint32_t refresher_level(const refresher_spec *s)
 
 static uint64_t refresher_at_hash(const refresher_spec *s)
 {
-    return s->at.len != 0 ? refresher_hash(s->at.data, s->at.len) : 0;
+    return s->at.len != 0 ? cron_hash(s->at.data, s->at.len) : 0;
 }
 
 /* Make a row that is in no list yet. */
@@ -264,7 +242,7 @@ static cellar_err refresher_insert(cellar_pool *p, refresher_row *row, work_time
     BASE_TABLE_ADD(hh, r->rows, row->key, row->key_len,
                    refresher_hash_of(p, row->c, row->key, row->key_len), row);
     if (row->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-    const uint64_t hash = refresher_hash(row->key, row->key_len);
+    const uint64_t hash = cron_hash(row->key, row->key_len);
     row->due_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
     task_recur_enter(&r->list, &row->recur);
     r->count[STATS_REFRESHER_ROWS]++;
@@ -286,30 +264,27 @@ static cellar_err refresher_add_row(cellar_pool *p, const refresher_spec *s)
     const work_time now = work_now(&p->obj);
     task_after a = task_lock(p);
     err = refresher_insert(p, row, now, &a);
-    sync_drop(QUEUE, &p->lock);
+    task_unlock(p, &a);
     if (err != CELLAR_OK) {
         refresher_row_free(p, row);
-        return err;
-    }
-    if (brief) {
+    } else if (brief) {
         base_log(&p->obj.log, BASE_LOG_WARNING, "refresh", 0,
                  "the TTL of a row is below twice its interval: one failure loses a value");
     }
-    task_settle(p, &a);
-    return CELLAR_OK;
+    return err;
 }
 
 /* Copy and check what the caller of an add gives. */
 static cellar_err refresher_spec_in(const cellar_pool *p, const char *loader,
                                     const cellar_refresh_opts *o, refresher_spec *s)
 {
-    cellar_err err = refresher_check(p);
+    cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     s->o = cellar_refresh_opts_default();
     if (o != NULL) { err = base_opts_in(&s->o, sizeof s->o, o); }
     if (err != CELLAR_OK) { return err; }
     const cellar_refresh_opts *f = &s->o;
-    if (s->c == NULL || s->key.data == NULL || s->key.len == 0 || !refresher_name_ok(loader) ||
+    if (s->c == NULL || s->key.data == NULL || s->key.len == 0 || !task_is_name(loader) ||
         s->interval_ms < 1 || s->interval_ms > REFRESHER_INTERVAL_MAX_MS || f->ttl_ms < 0 ||
         f->negative_ttl_ms < 0 || f->stale_ms < 0 || f->stale_ms > (int64_t)UINT32_MAX ||
         (unsigned)f->priority > CELLAR_REFRESH_HIGH || f->stop_idle > REFRESHER_IDLE_MAX ||
@@ -353,14 +328,14 @@ static cellar_err refresher_wait_row(cellar_pool *p, refresher_row *row, task_af
             err = CELLAR_E_BUSY;
         }
     }
-    task_recur_unref(p, &row->recur, a);
+    task_recur_unref(&row->recur, a);
     return err;
 }
 
 CELLAR_API cellar_err cellar_refresh_remove(cellar_pool *p, cellar *c, const void *key,
                                             size_t key_len)
 {
-    cellar_err err = refresher_check(p);
+    cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL || key == NULL) { return CELLAR_E_INVAL; }
     task_after a = task_lock(p);
@@ -464,7 +439,7 @@ static void refresher_rows_of(cellar_pool *p, const cellar *c, bool removes)
 CELLAR_API cellar_err cellar_refresh_add_policies(cellar_pool *p, cellar *c, size_t *count)
 {
     if (count != NULL) { *count = 0; }
-    cellar_err err = refresher_check(p);
+    cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL) { return CELLAR_E_INVAL; }
     refresher_policies to = { .p = p, .c = c };
@@ -513,7 +488,7 @@ static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_
 
 CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn fn, void *ctx)
 {
-    const cellar_err err = refresher_check(p);
+    const cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
     const int64_t now_ms = work_now(&p->obj).mono_ms;
@@ -524,7 +499,7 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_pool *p, cellar_refresh_list_fn
         task_recur *const last = row;
         row = more ? task_recur_next(&p->refresh->list, last, UINT64_MAX) : NULL;
         if (row != NULL) { refresher_describe(refresher_row_of(&row->task), now_ms, &info); }
-        if (last != NULL) { task_recur_unref(p, last, &a); }
+        if (last != NULL) { task_recur_unref(last, &a); }
         task_unlock(p, &a);
         if (row == NULL) { return CELLAR_OK; }
         more = fn(&info, ctx);
@@ -538,7 +513,7 @@ CELLAR_API cellar_err cellar_refresh_stats_get(cellar_pool *p, cellar_refresh_st
     stats_struct full;
     _Static_assert(offsetof(stats_struct, value[STATS_REFRESHER_COUNT]) == sizeof *out,
                    "one line for each number");
-    const cellar_err err = refresher_check(p);
+    const cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (out == NULL) { return CELLAR_E_INVAL; }
     refresher_read(p, full.value);

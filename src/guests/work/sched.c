@@ -18,8 +18,6 @@
  * LIMITS     TASK_SLICE timers and as many cron instants for each call of task_fire. */
 #include "work/sched.h"
 
-#include <string.h>
-
 BASE_SIZE_BEGIN
 
 #define SCHED_PRIORITY 5u /* of runs */
@@ -99,12 +97,9 @@ static void sched_zone_drop(cellar_pool *p, sched_zone *z)
 
 CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms)
 {
-    switch (e->kind) {
-    case CELLAR_SCHEDULE_EVERY: return base_add_sat(due_ms, e->interval_ms);
-    case CELLAR_SCHEDULE_CRON: return cron_next_ms(&e->cron, e->zone->tz, due_ms);
-    case CELLAR_SCHEDULE_AT: break;
-    }
-    return BASE_NEVER_MS;
+    if (e->kind == CELLAR_SCHEDULE_AT) { return BASE_NEVER_MS; }
+    return e->kind == CELLAR_SCHEDULE_CRON ? cron_next_ms(&e->cron, e->zone->tz, due_ms)
+                                           : base_add_sat(due_ms, e->interval_ms);
 }
 
 /* Return the time at which the firing of `due_ms` leaves: with its jitter, before the next one. */
@@ -138,11 +133,8 @@ static void sched_arm(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(
 
 CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
 {
-    switch (e->kind) {
-    case CELLAR_SCHEDULE_EVERY: break;
-    case CELLAR_SCHEDULE_CRON: return sched_next_ms(e, clock_ms);
-    case CELLAR_SCHEDULE_AT: return e->due_ms;
-    }
+    if (e->kind == CELLAR_SCHEDULE_CRON) { return sched_next_ms(e, clock_ms); }
+    if (e->kind == CELLAR_SCHEDULE_AT) { return e->due_ms; }
     const int64_t passed = clock_ms <= e->start_ms
                                ? 0 : (clock_ms - e->start_ms - 1) / e->interval_ms + 1;
     /* A firing of this millisecond may have run: due_ms is the one after it. */
@@ -231,12 +223,10 @@ CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *o
 CELLAR_PRIVATE void sched_continue(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
 {
     const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
-    switch (e->kind) {
-    case CELLAR_SCHEDULE_EVERY:
+    if (e->kind == CELLAR_SCHEDULE_EVERY) {
         e->start_ms = e->due_ms = last_ms + e->interval_ms - offset_ms;
-        break;
-    case CELLAR_SCHEDULE_CRON: e->due_ms = sched_next_ms(e, last_ms); break;
-    case CELLAR_SCHEDULE_AT: break;
+    } else if (e->kind == CELLAR_SCHEDULE_CRON) {
+        e->due_ms = sched_next_ms(e, last_ms);
     }
     sched_arm(p, e, a);
 }
@@ -248,7 +238,8 @@ static void sched_unlist(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOL
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_REMOVE(hh, p->sched.table, e);
     e->recur.present = false;
-    task_recur_unref(p, &e->recur, a);
+    p->body_bytes -= task_body_bytes(e->body);
+    task_recur_unref(&e->recur, a);
 }
 
 /* End an instant that fired, unless it has a run. */
@@ -263,7 +254,7 @@ CELLAR_PRIVATE void sched_detach(cellar_pool *p, sched_entry *e, task_after *a)
     sched_drop_runs(p, e, true, a);
     sched_disarm(p, e);
     if (e->recur.present) { sched_unlist(p, e, a); }
-    task_recur_unref(p, &e->recur, a);
+    task_recur_unref(&e->recur, a);
 }
 
 CELLAR_PRIVATE void sched_free(cellar_pool *p, sched_entry *e, bool tell)
@@ -290,8 +281,8 @@ CELLAR_PRIVATE void sched_free_all(cellar_pool *p)
 
 CELLAR_PRIVATE sched_entry *sched_find(cellar_pool *p, const char *name)
 {
-    const unsigned hash = (unsigned)cron_hash(name);
-    return BASE_TABLE_FIND(hh, p->sched.table, name, strlen(name), hash);
+    const size_t len = strlen(name);
+    return BASE_TABLE_FIND(hh, p->sched.table, name, len, (unsigned)cron_hash(name, len));
 }
 
 /* Return the schedule that continues `e`: itself while it is in the table; NULL: none. */
@@ -344,13 +335,6 @@ CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t)
     t->flags |= TASK_CANCEL;
     r->of->skipped += !r->begun;
     p->sched.count[STATS_SCHEDULE_SKIPPED_CHANGE] += !r->begun;
-}
-
-CELLAR_PRIVATE bool sched_has_name(const cellar_pool *p, uint32_t name)
-{
-    const sched_entry *e = p->sched.table;
-    while (e != NULL && e->recur.task.name != name) { e = e->hh.next; }
-    return e != NULL;
 }
 
 CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t)
@@ -470,7 +454,7 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
     } else if (heir != NULL) {
         sched_end(p, heir, a);
     }
-    task_recur_unref(p, &e->recur, a);
+    task_recur_unref(&e->recur, a);
 }
 
 /* ---- firing ---- */

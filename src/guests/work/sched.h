@@ -147,8 +147,6 @@ CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e) SYNC_HOLDS(QU
 CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row);
 /* Mark a run that a drain takes from its queue, and count its firing. */
 CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
-/* Return whether a schedule runs tasks of a name. */
-CELLAR_PRIVATE bool sched_has_name(const cellar_pool *p, uint32_t name) SYNC_HOLDS(QUEUE);
 /* End a run, which is in no list: its place is free, and a firing that waits for it goes on. */
 CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state, task_after *a)
     SYNC_HOLDS(QUEUE);

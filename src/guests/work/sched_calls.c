@@ -9,8 +9,6 @@
  * LOCKING    sched.h. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "work/sched.h"
@@ -24,11 +22,7 @@ BASE_SIZE_BEGIN
 
 static cellar_err sched_check(const cellar_pool *p, const char *name)
 {
-    if (p == NULL || name == NULL || *name == '\0' ||
-        strnlen(name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX) {
-        return CELLAR_E_INVAL;
-    }
-    return p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return task_is_name(name) ? task_check(p) : CELLAR_E_INVAL;
 }
 
 /* ---- add ---- */
@@ -95,7 +89,7 @@ static cellar_err sched_make(cellar_pool *p, const char *name, const cellar_sche
         return CELLAR_E_NOMEM;
     }
     e->recur.task.flags = TASK_RECURS;
-    e->hash = cron_hash(name);
+    e->hash = cron_hash(name, strlen(name));
     e->kind = o->cron != NULL ? CELLAR_SCHEDULE_CRON
               : o->interval_ms != 0 ? CELLAR_SCHEDULE_EVERY : CELLAR_SCHEDULE_AT;
     e->interval_ms = o->interval_ms;
@@ -116,25 +110,18 @@ static cellar_err sched_make(cellar_pool *p, const char *name, const cellar_sche
 static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, work_time now)
 {
     const int64_t over_ms = now.wall_ms % e->interval_ms;
-    switch (phase) {
-    case CELLAR_PHASE_HASH:
-        return now.mono_ms + (int64_t)(e->hash % (uint64_t)e->interval_ms);
-    case CELLAR_PHASE_NOW: break;
-    case CELLAR_PHASE_ALIGNED:
-        return now.mono_ms + (over_ms != 0 ? e->interval_ms - over_ms : 0);
-    }
-    return now.mono_ms;
+    const int64_t hashed_ms = (int64_t)(e->hash % (uint64_t)e->interval_ms);
+    return now.mono_ms + (phase == CELLAR_PHASE_HASH ? hashed_ms
+                          : phase == CELLAR_PHASE_ALIGNED && over_ms != 0
+                              ? e->interval_ms - over_ms : 0);
 }
 
 /* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
 static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now)
 {
-    switch (e->kind) {
-    case CELLAR_SCHEDULE_EVERY: return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
-    case CELLAR_SCHEDULE_CRON: return now.wall_ms;
-    case CELLAR_SCHEDULE_AT: break;
-    }
-    return e->due_ms - 1;
+    if (e->kind == CELLAR_SCHEDULE_CRON) { return now.wall_ms; }
+    if (e->kind == CELLAR_SCHEDULE_AT) { return e->due_ms - 1; }
+    return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
 }
 
 /* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
@@ -216,7 +203,8 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
                             const char *text, const char *zone)
 {
     const work_time now = work_now(&p->obj);
-    e->times = base_mix64(cron_hash(text) + (uint64_t)o->phase) ^ cron_hash(zone);
+    e->times = base_mix64(cron_hash(text, strlen(text)) + (uint64_t)o->phase) ^
+               cron_hash(zone, strlen(zone));
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
     if (e->kind == CELLAR_SCHEDULE_AT && now.wall_ms > e->due_ms &&
         now.wall_ms - e->due_ms > e->grace_ms) {
@@ -256,12 +244,11 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
     const char *hashed = cron_opts.hash_name != NULL ? cron_opts.hash_name : name;
     const char *zone = full.zone != NULL && full.cron != NULL ? full.zone : "";
     if (full.cron != NULL) {
-        err = cron_parse(full.cron, cron_hash(hashed), flags, &c, own, &fault);
-        if (err == CELLAR_E_NEVER) {
-            return base_refuse(err, SCHED_ADD, "cron never comes: no month has that day");
-        }
-        if (err == CELLAR_E_TOOBIG) {
-            return base_refuse(err, SCHED_ADD, "cron must have at most 255 bytes");
+        err = cron_parse(full.cron, cron_hash(hashed, strlen(hashed)), flags, &c, own, &fault);
+        if (err == CELLAR_E_NEVER || err == CELLAR_E_TOOBIG) {
+            return base_refuse(err, SCHED_ADD, err == CELLAR_E_NEVER
+                               ? "cron never comes: no month has that day"
+                               : "cron must have at most 255 bytes");
         }
         if (err != CELLAR_OK) {
             return base_open_fail(err, 0, SCHED_ADD ": cron is wrong at character %u: %s",
@@ -290,7 +277,7 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
                   : snprintf(text, sizeof text, "at %" PRId64, full.at_wall_ms);
     if (full.cron != NULL && (flags != 0 || hashed != name)) {
         (void)snprintf(text + len, SCHED_TEXT_EXTRA, " [%x, %016" PRIx64 "]", flags,
-                       cron_hash(hashed));
+                       cron_hash(hashed, strlen(hashed)));
     }
     err = sched_add(p, e, &full, text, *zone != '\0' ? zone : "UTC");
     if (err != CELLAR_OK) { sched_free(p, e, false); }
@@ -334,7 +321,7 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
 static void sched_let_go(cellar_pool *p, sched_entry *e)
 {
     task_after a = task_lock(p);
-    task_recur_unref(p, &e->recur, &a);
+    task_recur_unref(&e->recur, &a);
     task_unlock(p, &a);
 }
 
@@ -446,7 +433,7 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_pool *p, cellar_schedule_list_
         if (last == NULL) { last_id = p->sched.list.last_id; }
         row = more ? task_recur_next(&p->sched.list, last, last_id) : NULL;
         if (row != NULL) { sched_describe(sched_of(&row->task), now, &info, error); }
-        if (last != NULL) { task_recur_unref(p, last, &a); }
+        if (last != NULL) { task_recur_unref(last, &a); }
         task_unlock(p, &a);
         if (row == NULL) { return CELLAR_OK; }
         more = fn(&info, ctx);

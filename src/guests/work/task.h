@@ -39,7 +39,8 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended);
 /* Move what is due: delays, time-outs, gates, dead letters. *next_ms: ms until there is more to do;
  * 0: now. */
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms);
-/* The same on the thread of the timers, which starts missing workers. Return how long it sleeps. */
+/* Handle what is due, and start missing workers: the thread of the timers. Return how long it
+ * sleeps, in ms. */
 CELLAR_PRIVATE int64_t task_timers_look(void *pool);
 /* Start the workers and the thread of the timers, unless they run: the first name needs them.
  * E_NOMEM: the system refused one. */
@@ -79,24 +80,13 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
     SYNC_HOLDS(QUEUE);
 
-/* Put a row that recurs at the end of its list, with one reference. */
-CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r) SYNC_HOLDS(QUEUE);
-/* Give a reference back. */
-CELLAR_PRIVATE void task_recur_unref(cellar_pool *p, task_recur *r, task_after *a)
-    SYNC_HOLDS(QUEUE);
-/* Hold the row after `last`, of those up to `last_id`, or the first one. NULL: there is none. */
-CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
-                                           uint64_t last_id) SYNC_HOLDS(QUEUE);
-
 /* ---- task_commit.c: the journal of a pool: group commit, and what waits for it ---- */
 
-/* Write the tasks of a submit, and wait for their commit. Drops the lock meanwhile.
+/* Write the tasks of a submit, or a schedule, and wait for the commit. Drops the lock meanwhile.
  * returns: OK; E_SPACE, E_IO, E_NOMEM, E_CORRUPT, E_TOOBIG: the journal has none of them */
-CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             work_time now, const cellar_task_id *ids)
-    SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(QUEUE);
 /* Carry out `op` of a schedule in a transaction, and wait for its commit. The caller holds no lock.
- * returns: OK; E_FORKED; else as task_commit_submit, counted: nothing was written */
+ * returns: OK; E_FORKED; else as task_commit_ticket, counted: nothing was written */
 CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.
  * returns: OK; the error of the disk: the changes stay, and are tried again */

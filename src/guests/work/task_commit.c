@@ -17,8 +17,6 @@
  * LIMITS     A round has no bound but the live tasks and the threads that submit. After an error
  *            the next round waits TASK_RETRY_MS, unless a call asks for one.
  * SEE ALSO   task_state.c, journal.c; README.md in this folder: measurements. */
-#include <string.h>
-
 #include "base/user_callback.h"
 #include "work/bus.h"
 
@@ -510,8 +508,7 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
     }
 }
 
-/* Write a ticket, and wait for its commit. */
-static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(QUEUE)
+CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k)
 {
     task_journal *j = p->journal;
     const uint64_t round = j->collects;
@@ -527,13 +524,6 @@ static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(
     task_round_wait(p, round);
     j->submitting--;
     return k->err;
-}
-
-CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             work_time now, const cellar_task_id *ids)
-{
-    task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
-    return task_commit_ticket(p, &k);
 }
 
 CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row)

@@ -4,7 +4,21 @@
 #ifndef WORK_TASK_DATA_H
 #define WORK_TASK_DATA_H
 
+#include <string.h>
+
 #include "work/task_types.h"
+
+/* Check the pool of a caller. */
+BASE_INLINE cellar_err task_check(const cellar_pool *p)
+{
+    return p == NULL ? CELLAR_E_INVAL : p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+/* Return whether a text is a name: it has 1..CELLAR_NAME_MAX bytes. */
+BASE_INLINE bool task_is_name(const char *name)
+{
+    return name != NULL && *name != '\0' &&
+           strnlen(name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX;
+}
 
 /* ---- task_slab.c: tasks in chunks, their ids, and the memory around them ---- */
 
@@ -47,8 +61,8 @@ CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
 CELLAR_PRIVATE void task_group_free(cellar_pool *p, task_group *g);
 /* Give a reference back; the last one moves the group to `a`. */
 CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a) SYNC_HOLDS(QUEUE);
-/* Give a reference to each group of a chain back. */
-CELLAR_PRIVATE void task_groups_unref(task_group *g, task_after *a) SYNC_HOLDS(QUEUE);
+/* Move rare parts to `a`, and give their references to groups back. */
+CELLAR_PRIVATE void task_ext_leave(task_ext *e, task_after *a) SYNC_HOLDS(QUEUE);
 
 /* Hash a name, a key or an id with the secret of the pool. */
 CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len);
@@ -210,6 +224,14 @@ BASE_INLINE int64_t task_first_timeout_ms(const task_name *n)
 /* Return the delay before the attempt after `attempt`. */
 CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
     SYNC_HOLDS(QUEUE);
+
+/* Put a row that recurs at the end of its list, with one reference. */
+CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r) SYNC_HOLDS(QUEUE);
+/* Give a reference back. */
+CELLAR_PRIVATE void task_recur_unref(task_recur *r, task_after *a) SYNC_HOLDS(QUEUE);
+/* Hold the row after `last`, of those up to `last_id`, or the first one. NULL: there is none. */
+CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
+                                           uint64_t last_id) SYNC_HOLDS(QUEUE);
 
 /* ---- notes for the journal: rows that changed, attempts that began ---- */
 

@@ -5,8 +5,6 @@
  * LOCKING    A list copies a task under the lock and shows it without it.
  * LIMITS     TASK_SLICE slots or one queue under one lock.
  * SEE ALSO   task_types.h */
-#include <string.h>
-
 #include "base/opts.h"
 #include "base/user_callback.h"
 #include "work/bus.h"

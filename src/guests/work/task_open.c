@@ -83,9 +83,8 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     if (workers && p->obj.no_threads) { return CELLAR_E_UNSUPPORTED; }
     const work_time now = work_now(&p->obj);
-    task_after a = { .timer = true };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
+    task_after a = task_lock_recall(p);
+    a.timer = true;
     task_queue *q = workers ? NULL : task_queue_find(p, queue);
     if (workers) {
         p->target = (uint32_t)value;
@@ -229,17 +228,9 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
         task *t = task_slot_at(p, i);
         if (t == NULL) { continue; }
         task_after a = { .done = NULL };
-        if (t->ext != NULL) {
-            task_group_unref(t->ext->member_of, &a);
-            task_group_unref(t->ext->before, &a);
-            task_groups_unref(t->ext->after, &a);
-        }
-        for (task_group *g = a.group, *next; g != NULL; g = next) {
-            next = g->next;
-            task_group_free(p, g);
-        }
+        if (t->ext != NULL) { task_ext_leave(t->ext, &a); }
         task_body_drop(p, t->body, true);
-        task_ext_free(p, t->ext);
+        task_settle(p, &a);
     }
     for (uint32_t i = 0; i < p->chunk_count; i++) {
         base_free(&p->obj.account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
@@ -317,7 +308,7 @@ static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
     return live == p->live;
 }
 
-/* Return whether no function of the program runs, and no end of one is to be written. */
+/* Return whether no function of the program runs, and the journal has the ends of all. */
 static bool task_ran(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     return p->run_count == 0 && p->sched.unwritten == 0 && wheel_ring_empty(&p->bus.scopes);
@@ -386,7 +377,7 @@ static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
     return n;
 }
 
-/* Do the work of a drain after the lock, and let blocked submits and takes return. */
+/* Finish what comes after the lock, and let blocked submits and takes return. */
 static void task_drain_tell(cellar_pool *p, task_after *a) SYNC_DROPS(QUEUE)
 {
     task_unlock(p, a);
@@ -402,7 +393,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     uint64_t abandoned = 0;
     task_bursts_recall(p, &a);
     const uint64_t ended = p->live_ended;
-    refresher_pause(p);
+    task_gate_close(p, &p->refresh->queue.gate, BASE_NEVER_MS - 1); /* no row begins any more */
     if (mode == CELLAR_DRAIN_RUNNING) {
         p->intake = TASK_INTAKE_CLOSED;
         p->hold = true;
@@ -437,6 +428,17 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     report->still_running = p->live - report->journaled;
 }
 
+/* Return whether this thread calls a subscriber of the pool. */
+static bool task_in_signal(const cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    const int32_t tid = base_thread_id();
+    const wheel_timer *at = p->bus.scopes.next;
+    while (at != &p->bus.scopes && ((const bus_scope *)(const void *)at)->tid != tid) {
+        at = at->next;
+    }
+    return at != &p->bus.scopes;
+}
+
 CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
                                         cellar_drain_report *report)
 {
@@ -446,7 +448,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
-    cellar_err err = task_run_mine(p) != NULL || bus_is_mine(p) ? CELLAR_E_DEADLOCK
+    cellar_err err = task_run_mine(p) != NULL || task_in_signal(p) ? CELLAR_E_DEADLOCK
                      : p->draining                              ? CELLAR_E_BUSY
                                                                 : CELLAR_OK;
     const bool drains = err == CELLAR_OK;
@@ -468,7 +470,9 @@ static bool task_name_used(const cellar_pool *p, const task_name *n) SYNC_HOLDS(
     for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) {
         if (r->name == n) { return true; }
     }
-    return sched_has_name(p, n->number);
+    const sched_entry *e = p->sched.table;
+    while (e != NULL && e->recur.task.name != n->number) { e = e->hh.next; }
+    return e != NULL;
 }
 
 CELLAR_API cellar_err cellar_task_unregister(cellar_pool *p, const char *name)

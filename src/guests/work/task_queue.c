@@ -12,8 +12,6 @@
  *            next one.
  * LIMITS     A call moves at most `budget` tasks, and passes TASK_TURNS queues with a debt.
  * SEE ALSO   task_types.h */
-#include <string.h>
-
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN

@@ -10,8 +10,6 @@
  * TIMES      Wall times become monotonic ones. A wall clock that went back delays a task by its own
  *            delay at most. Tasks that are due wait in the wheel at `restore_rate`.
  * SEE ALSO   task_commit.c, journal_board.c */
-#include <string.h>
-
 #include "base/vfs.h"
 #include "work/bus.h"
 
@@ -47,6 +45,13 @@ static task_name *task_restore_name(cellar_pool *p, const char *name) SYNC_HOLDS
     return NULL;
 }
 
+/* Return a time of the wall clock as one of the monotonic clock; 0: never. */
+static int64_t task_restore_until(const task_restorer *r, int64_t wall_ms)
+{
+    return wall_ms == 0 ? BASE_NEVER_MS
+                        : task_time_add(r->now.mono_ms, BASE_MAX(wall_ms - r->now.wall_ms, 0));
+}
+
 /* Make the rare parts of a row: its id is one of them. */
 static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC_HOLDS(QUEUE)
 {
@@ -57,29 +62,18 @@ static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC
     e->unique_states = (uint32_t)row->unique_states; /* the journal has checked its range */
     e->has_trace = row->trace.len == sizeof e->trace;
     if (e->has_trace) { memcpy(e->trace, row->trace.data, sizeof e->trace); }
-    if (row->error != NULL) {
-        e->room = task_room_make(p, row->error);
-        if (e->room == NULL) {
-            task_ext_free(p, e);
-            return NULL;
-        }
-        e->error = e->room;
-    }
-    if (row->key_until_wall_ms != 0) {
-        e->key_until_ms = task_time_add(r->now.mono_ms,
-                                        BASE_MAX(row->key_until_wall_ms - r->now.wall_ms, 0));
-    }
-    if (row->expires_wall_ms != 0) {
-        e->expires_ms = task_time_add(r->now.mono_ms,
-                                      BASE_MAX(row->expires_wall_ms - r->now.wall_ms, 0));
-    }
+    e->key_until_ms = task_restore_until(r, row->key_until_wall_ms);
+    e->expires_ms = task_restore_until(r, row->expires_wall_ms);
     e->delay_ms = BASE_MIN(BASE_MAX(row->delay_ms, 0), CELLAR_POOL_DELAY_MAX_MS);
-    if (row->inputs != 0) {
+    if (row->error != NULL) { e->error = e->room = task_room_make(p, row->error); }
+    if (row->inputs != 0 && e->error != NULL) {
         e->before = task_group_make(p, (uint32_t)row->inputs, (cellar_task_run_on)row->run_on);
-        if (e->before == NULL) {
-            task_ext_free(p, e);
-            return NULL;
-        }
+    }
+    if (e->error == NULL || (row->inputs != 0 && e->before == NULL)) {
+        task_ext_free(p, e);
+        return NULL;
+    }
+    if (e->before != NULL) {
         e->before->refs = 1;
         e->before->then_id = row->id;
     }
@@ -325,12 +319,13 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
     p->journal = j;
     j->ticket_end = &j->ticket;
     j->collects = 1;
-    cellar_err err = journal_open(&p->obj.account, path, sync, &j->db, why);
+    cellar_err err = journal_open(&p->obj.account, path, sync, &j->db, number, why);
     if (err == CELLAR_E_CORRUPT && p->cfg.on_bad_journal == CELLAR_JOURNAL_SET_ASIDE) {
         err = task_journal_set_aside(p, why);
-        if (err == CELLAR_OK) { err = journal_open(&p->obj.account, path, sync, &j->db, why); }
+        if (err == CELLAR_OK) {
+            err = journal_open(&p->obj.account, path, sync, &j->db, number, why);
+        }
     }
-    if (err == CELLAR_OK) { err = journal_count(j->db, number); }
     const uint64_t rows = number[0], names = number[1];
     if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - p->name_max)) {
         *why = "the journal has too many tasks or names";

@@ -8,8 +8,6 @@
  * FORMAT     key "t" + 16 bytes of the id, high byte first; value: task_record, name, tag, error,
  *            result
  * LOCKING    task_types.h. The namespace is used with no lock held. */
-#include <string.h>
-
 #include "base/opts.h"
 #include "work/refresher.h"
 #include "work/sched.h"
@@ -29,12 +27,6 @@ typedef struct task_record { /* head of a value in the namespace */
 } task_record;
 _Static_assert(sizeof(task_record) == 48, "the format of the namespace");
 
-static void task_record_key(cellar_task_id id, unsigned char key[TASK_RECORD_KEY])
-{
-    key[0] = 't';
-    journal_id_out(id, key + 1);
-}
-
 /* Write the final state, and the result of its run. False: not stored. */
 static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, bool lost)
 {
@@ -43,7 +35,7 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
     const task_ext *e = t->ext;
     const char *name = p->names[t->name]->name, *tag = task_tag_of(t);
     const char *error = e != NULL ? e->error : "";
-    unsigned char key[TASK_RECORD_KEY];
+    unsigned char key[TASK_RECORD_KEY] = "t";
     const size_t result_len = result != NULL ? result->len : 0;
     task_record r = { .version = TASK_RECORD_VERSION, .state = t->state, .attempt = t->attempt,
                       .max_attempts = t->max_attempts, .priority = t->priority, .lost = lost,
@@ -62,7 +54,7 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
     memcpy(value + sizeof r + r.name_len + r.tag_len, error, r.error_len);
     if (result_len != 0) { memcpy(value + sizeof r + texts, result->data, result_len); }
     sync_take(QUEUE, &p->lock);
-    task_record_key(task_id_of(p, t), key);
+    journal_id_out(task_id_of(p, t), key + 1);
     sync_drop(QUEUE, &p->lock);
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = t->state == CELLAR_TASK_SUCCEEDED ? p->cfg.success_ttl_ms : p->cfg.failed_ttl_ms;
@@ -74,11 +66,11 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
 /* Read a record. OK: the caller frees *value with cellar_free. */
 static cellar_err task_record_get(cellar_pool *p, cellar_task_id id, char **value, task_record *r)
 {
-    unsigned char key[TASK_RECORD_KEY];
+    unsigned char key[TASK_RECORD_KEY] = "t";
     void *raw;
     size_t len;
     if (p->cfg.results == NULL) { return CELLAR_E_NOT_FOUND; }
-    task_record_key(id, key);
+    journal_id_out(id, key + 1);
     const cellar_err err = cellar_get_alloc(p->cfg.results, key, sizeof key, &raw, &len);
     if (err != CELLAR_OK) { return err == CELLAR_E_NOMEM ? err : CELLAR_E_NOT_FOUND; }
     *r = (task_record){ .version = 0 };
@@ -255,43 +247,6 @@ CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t)
 {
     for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
         if (r->task == t) { return r; }
-    }
-    return NULL;
-}
-
-/* ---- rows that recur ---- */
-
-CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r)
-{
-    wheel_ring_add(&l->ring, &r->link);
-    r->id = ++l->last_id;
-    r->refs = 1;
-    r->present = true;
-}
-
-CELLAR_PRIVATE void task_recur_unref(cellar_pool *p, task_recur *r, task_after *a)
-{
-    if (--r->refs != 0) { return; }
-    wheel_ring_remove(&r->link);
-    if (r->task.body == NULL) {
-        p->body_bytes -= task_body_bytes(sched_of(&r->task)->body);
-    } else {
-        p->refresh->count[STATS_REFRESHER_KEYS] -= refresher_row_of(&r->task)->keys.count;
-    }
-    r->task.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
-    a->gone = &r->task;
-}
-
-CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
-                                           uint64_t last_id)
-{
-    for (wheel_timer *at = last != NULL ? last->link.next : l->ring.next; at != &l->ring;
-         at = at->next) {
-        task_recur *r = task_recur_of(at);
-        if (r->id > last_id) { break; }
-        if (!r->present) { continue; }
-        r->refs++;
-        return r;
     }
     return NULL;
 }

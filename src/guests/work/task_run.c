@@ -13,8 +13,6 @@
  * LIMITS     `target` workers, and as many again in place of stuck ones. TASK_SLICE tasks are moved
  *            under one lock.
  * SEE ALSO   task_types.h */
-#include <string.h>
-
 #include "base/user_callback.h"
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
@@ -57,7 +55,7 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
         sync_take(QUEUE, &p->lock);
         p->sched.unwritten--;
         b.ended = p->watching != 0;
-        task_recur_unref(p, &e->recur, &b);
+        task_recur_unref(&e->recur, &b);
         task_unlock(p, &b);
     }
 }
@@ -403,28 +401,37 @@ static void task_left(void *arg)
 /* ---- limiters ---- */
 
 #ifndef CELLAR_OMIT_LIMIT
-/* Ask the limiter of the name. True: the attempt may begin; else the task is parked, or has
- * failed, and the run is over. */
-static bool task_admitted(cellar_pool *p, task_run *r)
+/* Ask the limiter of a name about the task of a run. *keyed: about the key of the task alone. */
+static cellar_err task_limit_check(const task_run *r, cellar_limiter_result *result, bool *keyed)
 {
-    cellar_limiter_result result = { .allowed = 0 };
-    task_after a = { .done = NULL };
     char text[CELLAR_TASK_TEXT_MAX];
     const cellar_task_opts *o = &r->name->opts;
     const task_body *b = r->body;
     const size_t n = o->rate_key == NULL
                          ? 0 : o->rate_key(b->data, b->len, text, sizeof text, r->name->ctx);
-    const bool keyed = n - 1 < sizeof text;
-    const char *key = keyed ? text : r->name->name;
-    const cellar_err err =
-        cellar_limiter_check(o->rate, key, keyed ? n : strlen(key), 1, &result);
-    if (err == CELLAR_OK) { return true; }
-    const int64_t now_ms = base_now_ms(&p->obj.clock);
-    const bool never = err != CELLAR_LIMITED || result.never != 0;
+    *keyed = n - 1 < sizeof text;
+    const char *key = *keyed ? text : r->name->name;
+    return cellar_limiter_check(o->rate, key, *keyed ? n : strlen(key), 1, result);
+}
+
+/* Begin the attempt of a task that was taken. False: its limiter denied it, and the task is parked,
+ * or has failed; or its schedule was changed meanwhile. The run is over. */
+static bool task_start(cellar_pool *p, task_run *r)
+{
+    cellar_limiter_result result = { .allowed = 0 };
+    bool keyed;
+    if (r->burst_len != 0 || r->name->opts.rate == NULL) { return true; }
+    const cellar_err err = task_limit_check(r, &result, &keyed);
+    const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter may have taken long */
+    const bool never = err != CELLAR_OK && (err != CELLAR_LIMITED || result.never != 0);
     task_ext *spare = never ? task_ext_make(p, NULL, NULL) : NULL;
-    sync_take(QUEUE, &p->lock);
-    task *t = task_attempt_over(p, r);
-    if ((t->flags & TASK_CANCEL) != 0) {
+    task_after a = task_lock(p);
+    const bool cancelled = (r->task->flags & TASK_CANCEL) != 0;
+    const bool begins = err == CELLAR_OK && !(cancelled && sched_is_run(p, r->task));
+    task *t = begins ? NULL : task_attempt_over(p, r);
+    if (begins) {
+        task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
+    } else if (cancelled) {
         task_over(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
     } else if (never) {
         task_keep_error(t, "the limiter never admits it", &spare);
@@ -442,41 +449,20 @@ static bool task_admitted(cellar_pool *p, task_run *r)
         }
     }
     task_queue_release(p, r->name, &a);
-    task_run_over(p, r, &a);
+    if (!begins) { task_run_over(p, r, &a); }
     sync_drop(QUEUE, &p->lock);
     task_settle_runs(p, &a);
-    task_body_drop(p, r->body, true);
+    if (!begins) { task_body_drop(p, r->body, true); }
     task_ext_free(p, spare);
-    return false;
+    return begins;
 }
-#endif
-
-/* Begin the attempt of a task that was taken. False: its limiter denied it. */
+#else
 static bool task_start(cellar_pool *p, task_run *r)
 {
-#ifndef CELLAR_OMIT_LIMIT
-    if (r->burst_len == 0 && r->name->opts.rate != NULL) {
-        if (!task_admitted(p, r)) { return false; }
-        const int64_t now_ms = base_now_ms(&p->obj.clock); /* the limiter may have taken long */
-        task_after a = task_lock(p);
-        /* A schedule was changed meanwhile: its run does not begin. */
-        const bool begins = (r->task->flags & TASK_CANCEL) == 0 || !sched_is_run(p, r->task);
-        if (begins) {
-            task_begin(p, r, task_first_timeout_ms(r->name), now_ms, &a);
-        } else {
-            task_over(p, task_attempt_over(p, r), CELLAR_TASK_CANCELLED, now_ms, &a);
-            task_run_over(p, r, &a);
-        }
-        task_queue_release(p, r->name, &a);
-        task_unlock(p, &a);
-        if (!begins) { task_body_drop(p, r->body, true); }
-        return begins;
-    }
-#else
     (void)p, (void)r;
-#endif
     return true;
 }
+#endif
 
 /* ---- run ---- */
 
@@ -568,6 +554,16 @@ static void task_worker_main(void *arg)
     work_wake(&p->ended, INT32_MAX);
 }
 
+/* Join and free a chain of workers. */
+static void task_workers_free(cellar_pool *p, task_worker *w)
+{
+    for (task_worker *next; w != NULL; w = next) {
+        next = w->next;
+        base_thread_join(&w->thread);
+        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
+    }
+}
+
 /* Join and free the workers that ended. */
 static void task_workers_join(cellar_pool *p)
 {
@@ -584,12 +580,7 @@ static void task_workers_join(cellar_pool *p)
         }
     }
     sync_drop(QUEUE, &p->lock);
-    while (over != NULL) {
-        task_worker *w = over;
-        over = w->next;
-        base_thread_join(&w->thread);
-        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
-    }
+    task_workers_free(p, over);
 }
 
 static bool task_worker_start(cellar_pool *p)
@@ -634,12 +625,7 @@ static bool task_workers_mend(cellar_pool *p)
 
 CELLAR_PRIVATE void task_threads_free(cellar_pool *p) SYNC_UNCHECKED
 {
-    while (p->workers != NULL) {
-        task_worker *w = p->workers;
-        p->workers = w->next;
-        base_thread_join(&w->thread);
-        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
-    }
+    task_workers_free(p, p->workers);
     BASE_ASSERT(p->obj.forked || p->sleeping + p->woken == 0); /* each counted its awakening */
 }
 
@@ -838,16 +824,14 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
     task_run *r = task_run_in(t);
     if (r->of->obj.forked) { return CELLAR_E_FORKED; }
     const size_t len = message != NULL ? strnlen(message, CELLAR_TASK_MESSAGE_MAX) : 0;
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &r->of->lock);
+    task_after a = task_lock(r->of);
     task_burst_recall(r->of, r, &a); /* the progress is one of this task alone */
     const bool lost = r->task == NULL;
     r->current = current;
     r->total = total;
     if (message != NULL) { memcpy(r->message, message, len); }
     r->message[len] = '\0';
-    sync_drop(QUEUE, &r->of->lock);
-    task_settle(r->of, &a);
+    task_unlock(r->of, &a);
     return lost ? CELLAR_E_LOST : CELLAR_OK;
 }
 

@@ -10,8 +10,6 @@
  * SEE ALSO   task_types.h */
 #include "work/task.h"
 
-#include <string.h>
-
 BASE_SIZE_BEGIN
 
 /* ---- bodies ---- */
@@ -137,13 +135,16 @@ CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a)
     a->group = g;
 }
 
-CELLAR_PRIVATE void task_groups_unref(task_group *g, task_after *a)
+CELLAR_PRIVATE void task_ext_leave(task_ext *e, task_after *a)
 {
-    while (g != NULL) {
-        task_group *next = g->after;
+    task_group_unref(e->member_of, a);
+    task_group_unref(e->before, a);
+    for (task_group *g = e->after, *next; g != NULL; g = next) {
+        next = g->after;
         task_group_unref(g, a);
-        g = next;
     }
+    e->next = a->ext;
+    a->ext = e;
 }
 
 /* ---- slots ---- */

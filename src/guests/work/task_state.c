@@ -174,21 +174,14 @@ CELLAR_PRIVATE void task_to_front(cellar_pool *p, task *t, task_after *a)
 
 CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a)
 {
-    switch ((cellar_task_state)t->state) {
-    case CELLAR_TASK_QUEUED: task_queue_remove(p, t, a); break;
-    case CELLAR_TASK_SCHEDULED:
-    case CELLAR_TASK_RETRY:
+    BASE_ASSERT(task_is_live(t) && t->state != CELLAR_TASK_RUNNING);
+    if (t->state == CELLAR_TASK_QUEUED) {
+        task_queue_remove(p, t, a);
+    } else if (t->state == CELLAR_TASK_WAITING) {
+        t->ext->before->then = NULL;
+    } else {
         wheel_cancel((t->flags & TASK_ETA) != 0 ? &p->wall : &p->mono, &t->timer);
         t->flags &= (uint8_t)~TASK_ETA;
-        break;
-    case CELLAR_TASK_WAITING:
-        t->ext->before->then = NULL;
-        break;
-    case CELLAR_TASK_RUNNING:
-    case CELLAR_TASK_SUCCEEDED:
-    case CELLAR_TASK_FAILED:
-    case CELLAR_TASK_CANCELLED:
-    case CELLAR_TASK_EXPIRED: BASE_ASSERT(false); break;
     }
 }
 
@@ -208,11 +201,7 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
     task_body *body = t->body;
     if (t->ext != NULL) {
         task_id_drop(p, t->ext);
-        task_group_unref(t->ext->member_of, a);
-        task_group_unref(t->ext->before, a);
-        task_groups_unref(t->ext->after, a);
-        t->ext->next = a->ext;
-        a->ext = t->ext;
+        task_ext_leave(t->ext, a);
     }
     task_slot_free(p, t);
     if (!task_body_leave(p, body)) {
@@ -343,6 +332,38 @@ static SYNC_HOLDS(QUEUE) task *task_group_count(cellar_pool *p, task_group *g, u
     g->left--;
     if (state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
     return task_group_decide(p, g, now_ms, a);
+}
+
+/* ---- rows that recur ---- */
+
+CELLAR_PRIVATE void task_recur_enter(task_recurs *l, task_recur *r)
+{
+    wheel_ring_add(&l->ring, &r->link);
+    r->id = ++l->last_id;
+    r->refs = 1;
+    r->present = true;
+}
+
+CELLAR_PRIVATE void task_recur_unref(task_recur *r, task_after *a)
+{
+    if (--r->refs != 0) { return; }
+    wheel_ring_remove(&r->link);
+    r->task.timer.next = a->gone != NULL ? &a->gone->timer : NULL;
+    a->gone = &r->task;
+}
+
+CELLAR_PRIVATE task_recur *task_recur_next(task_recurs *l, const task_recur *last,
+                                           uint64_t last_id)
+{
+    for (wheel_timer *at = last != NULL ? last->link.next : l->ring.next; at != &l->ring;
+         at = at->next) {
+        task_recur *r = task_recur_of(at);
+        if (r->id > last_id) { break; }
+        if (!r->present) { continue; }
+        r->refs++;
+        return r;
+    }
+    return NULL;
 }
 
 /* ---- the end ---- */

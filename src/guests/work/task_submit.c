@@ -11,8 +11,6 @@
  *            TASK_QUEUES_MAX queues.
  * SEE ALSO   task_types.h */
 
-#include <string.h>
-
 #include "base/glob.h"
 #include "base/open_error.h"
 #include "base/opts.h"
@@ -63,8 +61,7 @@ static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out,
     if (out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
     const base_rule rules[] = {
         { bad != NULL, bad != NULL ? bad->why : "" },
-        { *out->queue == '\0' || !task_text_ok(out->queue, CELLAR_NAME_MAX),
-          "queue must have 1..64 bytes" },
+        { !task_is_name(out->queue), "queue must have 1..64 bytes" },
         { out->rate_key != NULL && out->rate == NULL, "rate_key needs a rate" },
         { out->hard_timeout_ms < out->timeout_ms, "hard_timeout_ms must be at least timeout_ms" },
     };
@@ -130,7 +127,10 @@ static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fres
     if (to->group != NULL) {
         to->group->name = to;
         to->group->fresh = NULL; /* of the stack of the caller */
-        bus_group_join(p, to->group);
+        bus_group **at = &to->group->queue->groups;
+        while (*at != NULL) { at = &(*at)->next; }
+        *at = to->group; /* it gets the messages of its queue */
+        p->bus.generation++;
     }
     p->limits = p->limits || to->opts.queue_cap != UINT32_MAX ||
                 to->opts.queue_bytes != UINT64_MAX;
@@ -172,7 +172,7 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
                                            void *ctx, const cellar_task_opts *o)
 {
     cellar_task_opts full;
-    if (p == NULL || name == NULL || *name == '\0' || !task_text_ok(name, CELLAR_NAME_MAX)) {
+    if (p == NULL || !task_is_name(name)) {
         return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
                            "p must not be NULL, name must have 1..64 bytes");
     }
@@ -239,8 +239,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 {
     uint32_t n = 0;
     if (moved != NULL) { *moved = 0; }
-    if (p == NULL || pattern == NULL || queue == NULL || *queue == '\0' ||
-        !task_text_ok(queue, CELLAR_NAME_MAX) || !task_text_ok(pattern, CELLAR_PATTERN_MAX)) {
+    if (p == NULL || pattern == NULL || !task_is_name(queue) ||
+        !task_text_ok(pattern, CELLAR_PATTERN_MAX)) {
         return CELLAR_E_INVAL;
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
@@ -592,8 +592,8 @@ static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32
     for (uint32_t i = 0; i < count; i++) {
         task_live_add(p, p->names[d[i].made->name], d[i].body->len);
     }
-    const cellar_err err =
-        p->journal != NULL ? task_commit_submit(p, d, count, now, ids) : CELLAR_OK;
+    task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
+    const cellar_err err = p->journal != NULL ? task_commit_ticket(p, &k) : CELLAR_OK;
     for (uint32_t i = 0; i < count && err != CELLAR_OK; i++) {
         task_live_drop(p, p->names[d[i].made->name], d[i].body->len);
     }
@@ -780,11 +780,6 @@ static cellar_err task_insert_sure(cellar_pool *p, task_draft *d, uint32_t count
     return err;
 }
 
-static cellar_err task_check(const cellar_pool *p)
-{
-    return p == NULL ? CELLAR_E_INVAL : p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
-}
-
 /* Insert the task of a draft. MISS: the task before it has ended. *kept: why a change of an older
  * task was not written, with PENDING. */
 static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, cellar_err *kept,
@@ -881,13 +876,6 @@ static cellar_err task_link(cellar_pool *p, task_draft *d, uint32_t count, cella
     return CELLAR_OK;
 }
 
-/* Return whether a draft must be the only one of its call. */
-static bool task_draft_alone(const task_draft *d)
-{
-    return d->on_conflict != CELLAR_TASK_CONFLICT_REJECT || d->after != NULL ||
-           (d->ext != NULL && d->ext->id.hi != 0);
-}
-
 CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
                                               uint32_t count, cellar_task_links links,
                                               cellar_task_id *ids)
@@ -900,7 +888,6 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
         return CELLAR_E_INVAL;
     }
     const work_time now = task_near(p);
-    task_after a = { .done = NULL };
     const size_t bytes = count * sizeof(task_draft), id_bytes = count * sizeof(cellar_task_id);
     task_draft *d = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
     cellar_task_id *made = base_alloc(&p->obj.account, BASE_MOD_STORE, id_bytes, NULL);
@@ -909,13 +896,14 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
         err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, n != 0, &d[n], &why);
-        const bool alone = task_draft_alone(&d[n]);
+        const bool alone = d[n].on_conflict != CELLAR_TASK_CONFLICT_REJECT || d[n].after != NULL ||
+                           (d[n].ext != NULL && d[n].ext->id.hi != 0);
         n++;
-        if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }
+        if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; } /* the only one of its call */
     }
     if (err == CELLAR_OK) { err = task_link(p, d, count, links); }
     if (err == CELLAR_OK) {
-        sync_take(QUEUE, &p->lock);
+        task_after a = task_lock(p);
         err = task_insert_sure(p, d, count, now, &a, made);
         task_unlock(p, &a);
     }

@@ -66,7 +66,6 @@ CELLAR_PRIVATE void work_ticker_stop(work_ticker *t)
     base_store_rel(&t->stop, 1u);
     work_ticker_ring(t);
     if (t->started) { base_thread_join(&t->thread); }
-    t->started = false;
 }
 
 BASE_SIZE_END

@@ -752,11 +752,11 @@ T_CASE(open_is_refused_with_a_reason)
     } while (0)
     BROKEN("max_bytes must", c.max_bytes = UINT64_C(1) << 32);
     BROKEN("queue_bytes must", c.queue_bytes = 5);
-    BROKEN("linger_ms and", c.linger_ms = -1);
-    BROKEN("linger_ms and", c.max_delay_ms = INT64_MAX);
+    BROKEN("linger_ms must", c.linger_ms = -1);
+    BROKEN("max_delay_ms must", c.max_delay_ms = INT64_MAX);
     BROKEN("max_delay_ms must", c.max_delay_ms = 49);
-    BROKEN("retry_base_ms and", c.retry_cap_ms = -1);
-    BROKEN("block_timeout_ms and", c.block_timeout_ms = -1);
+    BROKEN("retry_cap_ms must", c.retry_cap_ms = -1);
+    BROKEN("block_timeout_ms must", c.block_timeout_ms = -1);
     BROKEN("max_items must", c.max_items = CELLAR_BATCH_ITEMS_MAX + 1);
     BROKEN("workers must", c.workers = 65);
     BROKEN("on_failure must", c.on_failure = (cellar_batch_on_failure)3);
