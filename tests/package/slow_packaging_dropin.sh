@@ -313,7 +313,7 @@ elif has_turn m32; then
         t_skip m32_runs "no 32-bit programs here"
     fi
 else
-    t_case m32_is_silent syntax gcc $m32_words $t_warn
+    t_case m32_has_no_warning syntax gcc $m32_words $t_warn
 fi
 t_case no_common_compiles syntax gcc -fno-common $t_warn
 t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
