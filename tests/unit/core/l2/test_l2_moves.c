@@ -706,6 +706,50 @@ T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
     l2_kit_end(&kit, &dev);
 }
 
+#define LOOKS 64u /* of a decision of passes */
+
+static bool looked_at[3 * LOOKS];
+
+/* A look reads records. Headers, trailers and rows have other sizes. */
+static int pread_noted(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
+{
+    const bool record = n < L2_PAGE && n != L2_HEAD_BYTES && n != L2_TRAILER_BYTES;
+    if (record) { looked_at[at / 65536 % (3 * LOOKS)] = true; }
+    return l2_dev_pread(ctx, f, buf, n, at, done);
+}
+
+/* Entries of one time lie together. */
+T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
+{
+    static const l2_meta durable = { .durable = true };
+    begin(L2_DROP);
+    l2_close(kit.d);
+    l2_dev_fini(&dev);
+    l2_dev_init(&dev);
+    kit.cfg.seg_count = 3 * LOOKS;
+    kit.cfg.bytes = 3 * LOOKS * 65536;
+    kit.cfg.memory_bytes = 16 << 20;
+    kit.cfg.move_pct = 10;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const l2_namespace v = { 1, generation, 1 };
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    const uint64_t first = l2_seq_of(kit.d, base_load_acq(&kit.d->head));
+    for (uint32_t i = 0; !l2_pass_due(kit.d); i++) { (void)put_as(i, 1, &durable); }
+    const uint64_t span = base_load_acq(&kit.d->sealed_seq) - first;
+    memset(looked_at, 0, sizeof looked_at);
+    kit.vfs.pread = pread_noted;
+    (void)l2_tick(kit.d, 0);
+    uint64_t looks = 0, from = first;
+    for (uint64_t seq = first; seq < first + span; seq++) {
+        if (!looked_at[seq % (3 * LOOKS)]) { continue; }
+        T_CHECK(seq - from <= span / LOOKS + 2);
+        from = seq;
+        looks++;
+    }
+    T_CHECK(span > 2 * LOOKS && looks == LOOKS && first + span - from <= span / LOOKS + 2);
+    l2_kit_end(&kit, &dev);
+}
+
 /* ---- many deletes by tag and by pattern ---- */
 
 #define GROUPS 64u /* keys with the same lowest 6 bits have a common tag and a common pattern */

@@ -547,5 +547,76 @@ T_CASE(wall_clock_that_was_ahead_does_not_stop_ttls)
     finish();
 }
 
+/* ---- segments for the device ---- */
+
+static void start_large(l2_level level)
+{
+    begin(level);
+    cfg.seg_count = 64;
+    cfg.bytes = 64 * SEGMENT;
+    cfg.memory_bytes = 16 << 20;
+    l2_dev_init(&dev);
+    open_on(&dev);
+}
+
+static uint64_t seq_now(void) { return l2_seq_of(d, base_load_acq(&d->tail)); }
+
+static uint32_t handed_over;
+
+static void count_writeback(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
+{
+    (void)ctx, (void)f, (void)at;
+    handed_over += n == SEGMENT;
+}
+
+/* Else bytes that a sync has to write gather while the disk is slower than the puts. */
+T_CASE(writer_hands_segments_over_once_sixteen_wait_for_the_thread)
+{
+    for (uint32_t level = L2_DROP; level <= L2_ALWAYS; level++) {
+        start_large((l2_level)level);
+        vfs.writeback = count_writeback;
+        const uint64_t seq = seq_now();
+        handed_over = 0;
+        for (uint32_t i = 1000; seq_now() < seq + 16; i++) {
+            T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
+        }
+        T_EQ_U64(handed_over, 0);
+        for (uint32_t i = 1000; seq_now() < seq + 19; i++) {
+            T_EQ_I64(put_once(i, 8, false), CELLAR_OK);
+        }
+        const uint32_t by_writer = level == L2_DROP ? 0 : 3;
+        T_EQ_U64(handed_over, by_writer);
+        (void)l2_tick(d, 0);
+        T_EQ_U64(handed_over, by_writer + 19);
+        l2_close(d);
+        finish();
+    }
+}
+
+static void fill_a_segment(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
+{
+    const uint64_t seq = seq_now();
+    count_writeback(ctx, f, at, n);
+    for (uint32_t i = 1000; seq_now() == seq; i++) {
+        T_REQUIRE(put_once(i, 9, false) == CELLAR_OK);
+    }
+}
+
+/* Syncs and passes wait for the tick. */
+T_CASE(segment_that_fills_during_a_hand_over_waits_for_the_next_tick)
+{
+    start_large(L2_DROP);
+    const uint64_t seq = seq_now();
+    for (uint32_t i = 1000; seq_now() < seq + 6; i++) {
+        T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
+    }
+    handed_over = 0;
+    vfs.writeback = fill_a_segment;
+    (void)l2_tick(d, 0);
+    T_EQ_U64(handed_over, 6);
+    l2_close(d);
+    finish();
+}
+
 T_ONE_THREAD;
 T_MAIN("log_disk")

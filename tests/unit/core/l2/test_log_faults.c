@@ -62,7 +62,7 @@ static void kill_and_open(void) { l2_discard(d); open_on(&dev); }
 static uint64_t tail(void) { return base_load_acq(&d->tail); }
 static uint64_t seq_now(void) { return l2_seq_of(d, tail()); }
 
-/* Put keys that replace each other until segment `seq` has begun. */
+/* Put keys that replace each other until segment `seq` begins. */
 static void fill_to(uint64_t seq)
 {
     for (uint32_t n = 0; seq_now() < seq; n++) { change_key(OLD + n % OLD, false, true); }
@@ -1117,114 +1117,6 @@ T_CASE(looks_of_passes_leave_out_what_a_clear_took)
     (void)l2_tick(d, 0);
     T_CHECK(d->looked != 0);
     T_EQ_U64(d->dead, 0);
-    stop();
-}
-
-#define PLACES 192u
-#define LOOKS 64u /* of a decision of passes */
-
-static bool looked_at[PLACES];
-
-/* A look reads records. Headers, trailers and rows have other sizes. */
-static int pread_noted(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
-{
-    const bool record = n < PAGE && n != L2_HEAD_BYTES && n != L2_TRAILER_BYTES;
-    if (record) { looked_at[at / SEGMENT % PLACES] = true; }
-    return l2_dev_pread(ctx, f, buf, n, at, done);
-}
-
-/* Entries of one time lie together. */
-T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
-{
-    start();
-    l2_discard(d);
-    l2_dev_fini(&dev);
-    l2_dev_init(&dev);
-    cfg.seg_count = PLACES;
-    cfg.bytes = PLACES * SEGMENT;
-    cfg.memory_bytes = 16 << 20;
-    cfg.avg_object_bytes = 128;
-    cfg.move_pct = 10;
-    open_on(&dev);
-    const uint64_t first = seq_now();
-    for (uint32_t i = 1000; !l2_pass_due(d); i++) { T_EQ_I64(put_once(i, 7, false), CELLAR_OK); }
-    const uint64_t span = base_load_acq(&d->sealed_seq) - first;
-    memset(looked_at, 0, sizeof looked_at);
-    vfs.pread = pread_noted;
-    (void)l2_tick(d, 0);
-    uint64_t looks = 0, from = first;
-    for (uint64_t seq = first; seq < first + span; seq++) {
-        if (!looked_at[seq % PLACES]) { continue; }
-        T_CHECK(seq - from <= span / LOOKS + 2);
-        from = seq;
-        looks++;
-    }
-    T_CHECK(span > 2 * LOOKS && looks == LOOKS && first + span - from <= span / LOOKS + 2);
-    stop();
-}
-
-static uint32_t handed_over;
-
-static void count_writeback(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
-{
-    (void)ctx, (void)f, (void)at;
-    handed_over += n == SEGMENT;
-}
-
-/* Else bytes that a sync has to write gather while the disk is slower than the puts. */
-T_CASE(writer_hands_segments_over_once_sixteen_wait_for_the_thread)
-{
-    for (uint32_t level = L2_DROP; level <= L2_ALWAYS; level++) {
-        begin((l2_level)level);
-        cfg.seg_count = PLACES;
-        cfg.bytes = PLACES * SEGMENT;
-        cfg.memory_bytes = 16 << 20;
-        l2_dev_init(&dev);
-        open_on(&dev);
-        vfs.writeback = count_writeback;
-        const uint64_t seq = seq_now();
-        handed_over = 0;
-        for (uint32_t i = 1000; seq_now() < seq + 16; i++) {
-            T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
-        }
-        T_EQ_U64(handed_over, 0);
-        for (uint32_t i = 1000; seq_now() < seq + 19; i++) {
-            T_EQ_I64(put_once(i, 8, false), CELLAR_OK);
-        }
-        const uint32_t by_writer = level == L2_DROP ? 0 : 3;
-        T_EQ_U64(handed_over, by_writer);
-        (void)l2_tick(d, 0);
-        T_EQ_U64(handed_over, by_writer + 19);
-        stop();
-    }
-}
-
-static void fill_a_segment(void *ctx, base_vfs_file *f, uint64_t at, uint64_t n)
-{
-    const uint64_t seq = seq_now();
-    count_writeback(ctx, f, at, n);
-    for (uint32_t i = 1000; seq_now() == seq; i++) {
-        T_REQUIRE(put_once(i, 9, false) == CELLAR_OK);
-    }
-}
-
-/* Syncs and passes wait for the tick. */
-T_CASE(segment_that_fills_during_a_hand_over_waits_for_the_next_tick)
-{
-    begin(L2_DROP);
-    cfg.seg_count = PLACES;
-    cfg.bytes = PLACES * SEGMENT;
-    cfg.memory_bytes = 16 << 20;
-    l2_dev_init(&dev);
-    open_on(&dev);
-    const uint64_t seq = seq_now();
-    for (uint32_t i = 1000; seq_now() < seq + 6; i++) {
-        T_EQ_I64(put_once(i, 7, false), CELLAR_OK);
-    }
-    handed_over = 0;
-    vfs.writeback = fill_a_segment;
-    (void)l2_tick(d, 0);
-    T_EQ_U64(handed_over, 6);
     stop();
 }
 
