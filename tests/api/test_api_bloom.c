@@ -100,47 +100,6 @@ T_CASE_ON(bloom_seed_bug, STORE)
     T_CHECK(absent > 970);
 }
 
-T_CASE(every_storing_call_adds_key_to_filter)
-{
-    cellar *c = NULL;
-    cellar_namespace_config root = { .struct_size = sizeof root, .bloom_keys = 1000,
-                                     .bloom_fpr_ppm = 100 };
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.root = &root,
-                     .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_CHECK(info(c).false_positive_rate > 0.000099 && info(c).false_positive_rate < 0.000101);
-    uint32_t keys[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
-    T_EQ_I64(put(c, 1), CELLAR_OK);
-    cellar_set_item items[2] = { { &keys[1], 4, "x", 1, CELLAR_OK, 0 },
-                                 { &keys[2], 4, "x", 1, CELLAR_OK, 0 } };
-    T_EQ_I64(cellar_set_many(c, items, 2, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE; /* known to be absent: not a key of the source */
-    T_EQ_I64(cellar_set(c, &keys[5], 4, NULL, 0, &o), CELLAR_OK);
-    for (uint32_t key = 1; key <= 5; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
-    T_EQ_I64(says(c, 6), CELLAR_MISS);
-    T_EQ_U64(info(c).keys, 5);
-    shut(c);
-}
-
-T_CASE_ON(delete_and_clear_remove_nothing_from_filter, STORE)
-{
-    T_EQ_I64(put(c, 1), CELLAR_OK);   /* before the filter exists */
-    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
-    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
-    T_EQ_I64(says(c, 1), CELLAR_OK);  /* activation scanned the cache */
-    T_EQ_I64(put(c, 2), CELLAR_OK);
-    const uint32_t key = 2;
-    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
-    T_EQ_I64(cellar_clear(c), CELLAR_OK);
-    T_EQ_I64(cellar_version_set(c, 0, NULL), CELLAR_OK);
-    T_EQ_I64(says(c, 1), CELLAR_OK);
-    T_EQ_I64(says(c, 2), CELLAR_OK);
-    T_EQ_I64(says(c, 3), CELLAR_ABSENT);
-}
-
 T_CASE_ON(absent_get_with_authority_is_answered_by_filter, STORE2)
 {
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }

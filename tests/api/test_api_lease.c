@@ -47,20 +47,6 @@ T_CASE_ON(lease_is_fulfilled_once, STORE)
     T_EQ_I64(atomic_load(&told), 1);
 }
 
-T_CASE_ON(released_lease_goes_to_next_caller, STORE)
-{
-    cellar_lease a, b;
-    char text[64];
-    atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
-    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
-    T_EQ_I64(atomic_load(&told), 1);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_release(c, &b, 77), CELLAR_OK);
-    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
-}
-
 T_CASE_ON(invalidated_lease_serves_value_but_does_not_store_it, STORE)
 {
     cellar_lease a, b;
@@ -127,23 +113,6 @@ T_CASE(dropped_namespace_ends_its_leases)
     kit_close(c);
 }
 
-T_CASE_ON(forgotten_lease_is_taken_over, STORE)
-{
-    cellar_lease a, b;
-    char text[64];
-    atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
-    atomic_fetch_add(&kit_now_ms, 30000);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&told), 1);
-    T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    atomic_fetch_add(&kit_now_ms, 30000);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next acquire, without a tick */
-    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_OK);
-}
-
 T_CASE_ON(lease_of_stale_entry_serves_stale_value, STORE)
 {
     cellar_lease a, b;
@@ -169,42 +138,6 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
     const cellar_err err = cellar_lease_acquire(c, "k", 1, o, NULL, l, r);
     cellar_result_free(r);
     return err;
-}
-
-/* A released lease uses the options of its acquire: whether and how long errors are remembered, and
- * pauses. */
-T_CASE_ON(released_lease_uses_options_of_its_acquire, STORE)
-{
-    cellar_lease a;
-    cellar_result r;
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000,
-                           .error_ttl_max_ms = 1000 };
-    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* the failure is remembered */
-    T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
-    T_EQ_I64(r.loader_err, 42);
-    T_CHECK(r.retry_after_ms >= 500 && r.retry_after_ms <= 1000);
-    atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
-    /* without options no failure is remembered */
-    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
-    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 100, .stale_ms = 100000 };
-    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
-    atomic_fetch_add(&kit_now_ms, 200);
-    o.retry_throttle_ms = 7;
-    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(cellar_lease_held(&a));
-    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(!cellar_lease_held(&a));
-    T_EQ_I64(r.retry_after_ms, 7);
-    atomic_fetch_add(&kit_now_ms, 7);
-    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(cellar_lease_held(&a));
-    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
 }
 
 static int64_t ttl_left(cellar *c)
@@ -451,23 +384,6 @@ T_CASE(bad_input_of_leases)
     kit_close(c);
 }
 
-/* A value that fulfill refuses releases the lease with that code, like a loader that failed. */
-T_CASE_ON(refused_value_of_lease_brings_default_value, STORE)
-{
-    const cellar_bytes d = { "default", 7 };
-    cellar_result r = cellar_result_default();
-    cellar_lease a;
-    char text[64];
-    size_t len;
-    cellar_load_opts o = { .struct_size = sizeof o, .default_value = &d };
-    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
-    T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, &len), CELLAR_OK);
-    T_EQ_U64(len, 7);
-    T_CHECK(memcmp(text, "default", 7) == 0);
-    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_E_LEASE);
-}
-
 /* ---- bulk ---- */
 
 typedef struct bulk {
@@ -604,16 +520,6 @@ T_CASE_ON(bulk_load_requests_duplicate_keys_once, STORE)
     check_item(&it[1], CELLAR_OK, "<y>");
     check_item(&it[2], CELLAR_PENDING, NULL);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
-}
-
-T_CASE_ON(bulk_load_shares_error_of_its_loader, STORE)
-{
-    bulk b = { .skip_d = true, .say = CELLAR_E_IO };
-    cellar_load_item it[] = { item("a"), item("d") };
-    T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
-    check_item(&it[0], CELLAR_OK, "<a>"); /* the reported item counts */
-    T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
-    check_item(&it[1], CELLAR_E_LOADER, NULL);
 }
 
 T_CASE(bulk_load_runs_in_chunks)

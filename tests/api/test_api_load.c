@@ -57,25 +57,6 @@ T_CASE(result_outlives_entry_and_store)
     cellar_result_free(NULL);
 }
 
-T_CASE_ON(result_uses_buffer_of_caller, STORE)
-{
-    source s = SOURCE_INIT;
-    char buf[4];
-    cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
-    s.text = "four";
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value == buf && r.opaque[0] == 0);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value == buf && r.opaque[0] == 0);
-    T_EQ_MEM(buf, "four", 4);
-    T_EQ_I64(cellar_set(c, "k", 1, "fives", 5, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_CHECK(r.value != buf && r.opaque[0] != 0);
-    T_EQ_MEM(r.value, "fives", 5);
-    cellar_result_free(&r);
-    T_CHECK(r.buf == buf);
-}
-
 /* ---- the defects of the programs before us ---- */
 
 /* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */
@@ -550,17 +531,6 @@ T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, STORE)
     KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
 }
 
-T_CASE_ON(disabled_namespace_loads_and_stores_nothing, STORE)
-{
-    source s = SOURCE_INIT;
-    char text[64];
-    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "1");
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "2");
-    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
-}
-
 T_CASE(namespaces_have_their_own_loader_and_defaults)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
@@ -594,16 +564,6 @@ static void load_other(source *s, cellar_load *ld)
     (void)ld;
     inner.text = "inner";
     KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
-}
-
-T_CASE_ON(loader_may_load_other_keys, STORE)
-{
-    source s = SOURCE_INIT;
-    char text[64];
-    s.during = load_other;
-    s.arg = c;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
 }
 
 static void load_itself(source *s, cellar_load *ld)
@@ -740,27 +700,6 @@ T_CASE(jitter_spreads_expiry_evenly)
         }
     }
     T_EQ_U64(worst, 0);
-    kit_close(c);
-}
-
-/* A call that names a percent names the mode, too: MINUS is 0. */
-T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store)
-{
-    cellar *c;
-    source s = SOURCE_INIT;
-    unsigned shorter = 0;
-    settings cfg = { SETTINGS_SIZES, .tuning.jitter_mode = CELLAR_JITTER_PLUS,
-                     .host.clock = kit_clock, .host.no_threads = 1 };
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000, .jitter_pct = 50 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
-        char text[64];
-        cellar_result r;
-        T_EQ_I64(kit_load(c, key, &o, &s, text, &r), CELLAR_OK);
-        T_CHECK(r.ttl_left_ms >= 1800000 && r.ttl_left_ms <= 3600000);
-        shorter += r.ttl_left_ms < o.ttl_ms;
-    }
-    T_CHECK(shorter > 23);
     kit_close(c);
 }
 

@@ -81,49 +81,6 @@ T_CASE(values_of_any_size_are_returned_or_refused)
     api_shut(c);
 }
 
-T_CASE_ON(pinned_bytes_stay_in_place, STORE)
-{
-    char value[2000];
-    cellar_pinned pin;
-    memset(value, 'a', sizeof value);
-    T_EQ_I64(cellar_set(c, "k", 1, value, sizeof value, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_OK);
-    memset(value, 'b', sizeof value);
-    T_EQ_I64(cellar_set(c, "k", 1, value, sizeof value, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
-    for (int i = 0; i < 20000; i++) { cellar_set(c, &i, sizeof i, value, 1000, NULL); }
-    T_EQ_U64(pin.value_len, sizeof value);
-    const char *bytes = pin.value;
-    for (size_t i = 0; i < sizeof value; i++) {
-        if (!T_CHECK(bytes[i] == 'a')) { break; }
-    }
-    cellar_unpin(&pin);
-    T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_MISS);
-    T_EQ_U64(pin.opaque[0], 0);
-}
-
-T_CASE(too_many_pins_return_code)
-{
-    enum { MOST = 8192 };
-    cellar *c = open_store();
-    cellar_pinned *pin = calloc(MOST, sizeof *pin);
-    size_t n = 0;
-    cellar_err err = CELLAR_OK;
-    char big[8];
-    T_REQUIRE(pin != NULL);
-    api_put(c, "k", "value", NULL);
-    while (n < MOST && (err = cellar_pin(c, "k", 1, &pin[n])) == CELLAR_OK) { n++; }
-    T_EQ_I64(err, CELLAR_E_LIMIT);
-    T_CHECK(n >= 100);
-    T_EQ_STR(api_look(c, "k"), "value"); /* a get needs none of the users' pins */
-    T_EQ_I64(cellar_get(c, "k", 1, big, 2, NULL), CELLAR_E_BUFFER);
-    for (size_t i = 0; i < n; i++) { cellar_unpin(&pin[i]); }
-    T_EQ_I64(cellar_pin(c, "k", 1, &pin[0]), CELLAR_OK);
-    cellar_unpin(&pin[0]);
-    free(pin);
-    api_shut(c);
-}
-
 T_CASE_ON(peek_contains_and_info_count_as_no_use, STORE)
 {
     char buf[8];
@@ -170,42 +127,6 @@ T_CASE(ttl_expires_at_exact_millisecond)
         T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
         api_shut(c);
     }
-}
-
-T_CASE_ON(longest_ttl_saturates, STORE)
-{
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = INT64_MAX - 1 };
-    T_EQ_I64(api_put(c, "far", "v", &o), CELLAR_OK);
-    o.ttl_ms = CELLAR_TTL_NONE;
-    T_EQ_I64(api_put(c, "never", "v", &o), CELLAR_OK);
-    T_EQ_I64(ttl_left(c, "never"), CELLAR_TTL_NONE);
-    atomic_store(&api_now_ms, INT64_MAX / 2);
-    T_EQ_STR(api_look(c, "far"), "v");
-    T_EQ_STR(api_look(c, "never"), "v");
-    T_EQ_I64(cellar_touch(c, "far", 3, INT64_MAX - 1), CELLAR_OK);
-    T_EQ_STR(api_look(c, "far"), "v");
-}
-
-T_CASE_ON(idle_time_slides_up_to_max_age, STORE)
-{
-    cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 100, .max_age_ms = 350 };
-    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-    for (int i = 0; i < 4; i++) {
-        atomic_fetch_add(&api_now_ms, 80);
-        T_EQ_STR(api_look(c, "k"), "v");
-    } /* 320 ms old */
-    T_EQ_I64(ttl_left(c, "k"), 30);
-    atomic_fetch_add(&api_now_ms, 29);
-    T_EQ_STR(api_look(c, "k"), "v");
-    atomic_fetch_add(&api_now_ms, 1);
-    T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_I64(api_put(c, "i", "v", &o), CELLAR_OK);
-    atomic_fetch_add(&api_now_ms, 99);
-    T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* touch counts as a use */
-    atomic_fetch_add(&api_now_ms, 99);
-    T_EQ_STR(api_look(c, "i"), "v");
-    atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_STR(api_look(c, "i"), "MISS");
 }
 
 T_CASE_ON(stale_value_is_returned_only_on_request, STORE)
@@ -348,59 +269,6 @@ T_CASE_ON(keep_ttl_keeps_remaining_ttl, STORE)
     T_EQ_I64(ttl_left(c, "k"), CELLAR_TTL_NONE);
 }
 
-/* With a few spare bytes in the record the entry is overwritten in place. */
-T_CASE(set_in_place_respects_max_value_bytes)
-{
-    cellar *c = NULL;
-    static char big[128];
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .tuning.max_value_bytes = 97,
-                     .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    for (size_t len = 98; len < 112; len++) {
-        cellar_set_item it[1] = { { "k", 1, big, len, CELLAR_OK, 0 } };
-        T_EQ_I64(cellar_set(c, "k", 1, big, 97, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_set(c, "k", 1, big, len, NULL), CELLAR_E_TOOBIG);
-        T_EQ_STR(api_look(c, "k"), "MISS");
-        T_EQ_I64(cellar_set(c, "k", 1, big, 97, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_set_many(c, it, 1, NULL, NULL), CELLAR_OK);
-        T_EQ_I64(it[0].status, CELLAR_E_TOOBIG);
-        T_EQ_STR(api_look(c, "k"), "MISS");
-    }
-    api_shut(c);
-}
-
-T_CASE(failed_set_removes_old_value)
-{
-    cellar *c = NULL;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20,
-                     .tuning.max_value_bytes = 1000, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    static char big[1001];
-    api_put(c, "k", "old", NULL);
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE };
-    T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "old");
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* the condition would have prevented the set */
-    T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_EXISTS);
-    T_EQ_STR(api_look(c, "k"), "old");
-    T_EQ_I64(cellar_set(c, "k", 1, big, 1001, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_I64(cellar_set(c, "k", 1, big, 1000, NULL), CELLAR_OK);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.write_errors, 2);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
-    api_shut(c);
-    c = api_open(2u << 20); /* larger than the budget can ever hold */
-    char *huge = calloc(1, 8u << 20);
-    T_REQUIRE(huge != NULL);
-    api_put(c, "k", "old", NULL);
-    T_EQ_I64(cellar_set(c, "k", 1, huge, 8u << 20, NULL), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "MISS");
-    free(huge);
-    api_shut(c);
-}
-
 /* ---- counters, updates ---- */
 
 T_CASE_ON(increment_follows_its_contract, STORE)
@@ -539,53 +407,6 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     }
     if (old != NULL) { memcpy(p, old, old_len < want ? old_len : want); }
     return err;
-}
-
-T_CASE(update_accepts_values_of_any_length)
-{
-    cellar *c = api_open(64u << 20);
-    size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &sizes[i]), CELLAR_OK);
-        T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), sizes[i] ? CELLAR_E_BUFFER : CELLAR_OK);
-        T_EQ_U64(len, sizes[i]);
-    }
-    size_t huge = (size_t)CELLAR_VALUE_MAX + 1;
-    api_put(c, "k", "stays", NULL);
-    T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &huge), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "stays");
-    huge = 40u << 20; /* over max_value_bytes */
-    T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &huge), CELLAR_E_TOOBIG);
-    T_EQ_STR(api_look(c, "k"), "stays");
-    api_shut(c);
-}
-
-/* One code for a value that is too long, with or without memory for it. */
-T_CASE(update_over_max_value_bytes_is_refused)
-{
-    settings cfg = settings_default();
-    cellar *c;
-    size_t len;
-    const size_t most[] = { 100, 1000, 512u << 10, 4u << 20 };
-    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
-        cellar_stats st = cellar_stats_default();
-        size_t longest = most[i], over = longest + 1, far = 200u << 20;
-        cfg.config.memory_bytes = 16u << 20;
-        cfg.tuning.max_value_bytes = longest;
-        cfg.host.no_threads = 1;
-        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(cellar_update(c, "l", 1, NULL, grow, &longest), CELLAR_OK);
-        (void)cellar_get(c, "l", 1, NULL, 0, &len);
-        T_EQ_U64(len, longest);
-        api_put(c, "k", "stays", NULL);
-        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &over), CELLAR_E_TOOBIG);
-        T_EQ_STR(api_look(c, "k"), "stays");
-        T_EQ_I64(cellar_update(c, "k", 1, NULL, grow, &far), CELLAR_E_TOOBIG);
-        T_EQ_STR(api_look(c, "k"), "stays");
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        T_EQ_U64(st.write_errors, 2);
-        api_shut(c);
-    }
 }
 
 /* Append the given parts to the buffer and ignore the codes. */

@@ -109,15 +109,6 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     kit_close(c);
 }
 
-T_CASE(failed_refresh_after_soft_tag_delete_is_throttled)
-{
-    const int64_t day = (int64_t)24 * 3600 * 1000;
-    soft_pause_is_the_throttle(60000);
-    soft_pause_is_the_throttle(30 * day);
-    soft_pause_is_the_throttle(1000 * day);
-    soft_pause_is_the_throttle(CELLAR_TTL_NONE);
-}
-
 static void end_it(source *s, cellar_load *ld)
 {
     (void)ld;
@@ -282,31 +273,6 @@ T_CASE(not_modified_leaves_the_value_of_another_load)
     kit_close(c);
 }
 
-/* Only "not modified" is about an older value: a new one is stored, whichever load ends last. The
- * next load that is not modified renews it: nothing of the load before is left. */
-T_CASE(value_replaces_that_of_a_load_beside)
-{
-    source s = SOURCE_INIT;
-    cellar_load_opts o;
-    cellar_result r;
-    char text[64];
-    cellar *c = open_stale_red(&s, &o);
-    s.during = load_beside;
-    s.text = "last";
-    atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
-    T_EQ_I64(cellar_get_str(c, "k", text, sizeof text), CELLAR_OK);
-    T_EQ_STR(text, "last");
-    s.during = NULL;
-    atomic_store(&s.say, SAY_SAME);
-    atomic_fetch_add(&kit_now_ms, 2000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
-    T_EQ_I64(has(c, "k"), CELLAR_OK);
-    kit_close(c);
-}
-
 typedef struct asker {
     pthread_t thread;
     cellar *c;
@@ -370,26 +336,6 @@ T_CASE(waiter_gets_no_value_from_before_tag_delete)
     joiner_after_the_end_loads_itself(SAY_VALUE, true);
     joiner_after_the_end_loads_itself(SAY_NONE, false);
     joiner_after_the_end_loads_itself(SAY_NONE, true);
-}
-
-T_CASE_ON(waiter_of_lease_gets_no_value_from_before_tag_delete, STORE)
-{
-    static const cellar_bytes red = { "red", 3 };
-    cellar_result r = cellar_result_default();
-    cellar_lease lease;
-    source fresh = SOURCE_INIT;
-    asker b;
-    cellar_set_opts o = { .struct_size = sizeof o, .tags = &red, .tag_count = 1,
-                          .flags = CELLAR_NEGATIVE };
-    fresh.text = "new";
-    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    ask(&b, c, &fresh);
-    wait_for_a_joiner(c);
-    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_INVALIDATED);
-    pthread_join(b.thread, NULL);
-    T_EQ_I64(b.err, CELLAR_OK);
-    T_EQ_STR(b.text, "new");
 }
 
 T_CASE_ON(pattern_delete_during_load_discards_result, STORE)
@@ -606,53 +552,6 @@ T_CASE(why_reports_first_cause)
         if (round == 1) { while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} }
     }
     kit_close(c);
-}
-
-T_CASE_ON(listeners_receive_tag_and_pattern_causes, STORE)
-{
-    uint64_t id;
-    char key[16], value[1000] = { 0 };
-    memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(PATTERN), hear, NULL,
-                                 &id),
-             CELLAR_OK);
-    for (int i = 0; i < 50; i++) {
-        snprintf(key, sizeof key, "t%d", i);
-        T_EQ_I64(put1(c, key, "red"), CELLAR_OK);
-        snprintf(key, sizeof key, "g%d", i);
-        T_EQ_I64(put1(c, key, "green"), CELLAR_OK);
-    }
-    T_EQ_I64(cellar_delete_by_pattern(c, "g*", 2, NULL), CELLAR_OK);
-    T_EQ_U64(heard[CELLAR_CAUSE_PATTERN], 50);
-    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* reported when the memory is reclaimed */
-    for (int i = 0; i < 3000; i++) {
-        snprintf(key, sizeof key, "f%d", i);
-        T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
-    }
-    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
-    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-}
-
-/* A replace or delete of a tag-deleted entry reports the cause TAG. */
-T_CASE_ON(tag_deleted_entry_is_not_reported_as_expired, STORE)
-{
-    cellar_stats st = cellar_stats_default();
-    uint64_t id;
-    memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_listener_add(c, 0, hear, NULL, &id), CELLAR_OK);
-    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
-    T_EQ_I64(put1(c, "del", "red"), CELLAR_OK);
-    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
-    T_EQ_I64(cellar_delete(c, "del", 3), CELLAR_MISS);
-    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 2);
-    T_EQ_U64(heard[CELLAR_CAUSE_EXPIRED], 0);
-    T_EQ_U64(why(c, "del").answer, CELLAR_WHY_GONE);
-    T_EQ_U64(why(c, "del").cause, CELLAR_CAUSE_TAG);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_TAG], 2);
-    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
 }
 
 static void *tag_setter(void *arg)

@@ -15,90 +15,6 @@
 
 #define STORE(fn) T_WITHIN(fn, begin(), end())
 
-/* ---- writes and reads ---- */
-
-T_CASE_ON(set_reaches_the_server_and_other_clients, STORE)
-{
-    sets(ns[0], "k", "1");
-    T_EQ_U64(one.puts, 1);
-    T_CHECK(in_memory(ns[0], &one, "k"));
-    has(ns[1], "k", "1");
-    T_CHECK(in_memory(ns[1], &two, "k"));
-    T_EQ_U64(two.puts, 0);
-}
-
-T_CASE_ON(set_elsewhere_ends_the_entry_with_cause_remote, STORE)
-{
-    uint64_t id;
-    T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
-    sets(ns[0], "k", "1");
-    has(ns[1], "k", "1");
-    sets(ns[0], "k", "2");
-    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
-    cellar_reason why = cellar_reason_default();
-    T_EQ_I64(cellar_why(ns[1], "k", 1, &why), CELLAR_OK);
-    T_EQ_U64(why.answer, CELLAR_WHY_GONE);
-    T_EQ_U64(why.cause, CELLAR_CAUSE_REMOTE);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_REMOTE], 1);
-    has(ns[1], "k", "2");
-    T_EQ_U64(two.puts + two.removes, 0);
-    T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
-}
-
-T_CASE_ON(delete_reaches_the_server_without_an_entry_in_memory, STORE)
-{
-    sets(ns[0], "k", "1");
-    T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_MISS); /* memory had none */
-    T_EQ_U64(two.removes, 1);
-    has(ns[0], "k", NULL);
-    has(ns[1], "k", NULL);
-}
-
-T_CASE_ON(negative_entry_is_shared, STORE)
-{
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .ttl_ms = 1000 };
-    T_EQ_I64(cellar_set(ns[0], "k", 1, NULL, 0, &o), CELLAR_OK);
-    char buf[8];
-    T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
-    now_ms += 2000;
-    T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
-}
-
-T_CASE_ON(entry_that_memory_must_not_keep_is_read_again, STORE)
-{
-    sets(ns[0], "k", "1");
-    two.no_keep = true;
-    has(ns[1], "k", "1");
-    has(ns[1], "k", "1");
-    T_EQ_U64(two.gets, 2);
-}
-
-T_CASE(life_in_memory_is_bounded)
-{
-    make_clients();
-    one.table.max_ttl_ms = two.table.max_ttl_ms = 5000;
-    attach_both();
-    sets(ns[0], "k", "1");
-    has(ns[1], "k", "1");
-    T_CHECK(in_memory(ns[0], &one, "k") && in_memory(ns[1], &two, "k"));
-    now_ms += 6000;
-    T_CHECK(!in_memory(ns[1], &two, "k"));
-    T_CHECK(!in_memory(ns[0], &one, "k"));
-    end();
-}
-
-T_CASE_ON(other_namespaces_do_not_know_the_tier, STORE)
-{
-    sets(root[0], "k", "1");
-    T_EQ_U64(one.puts, 0);
-    has(root[0], "other", NULL);
-    T_EQ_U64(one.gets, 0);
-    T_EQ_I64(cellar_clear(root[0]), CELLAR_OK);
-    T_EQ_U64(one.clears, 0);
-}
-
 /* ---- codes of the server ---- */
 
 T_CASE_ON(deferred_write_leaves_memory, STORE)
@@ -115,37 +31,6 @@ T_CASE_ON(deferred_write_leaves_memory, STORE)
     one.answer = CELLAR_OK;
     T_CHECK(!in_memory(ns[0], &one, "k"));
     has(ns[0], "k", "1");
-}
-
-T_CASE_ON(strict_write_returns_timeout, STORE)
-{
-    one.answer = CELLAR_E_TIMEOUT;
-    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_E_TIMEOUT);
-    cellar_error_info info = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
-    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
-    cellar_set_item items[2] = { { .key = "a", .key_len = 1, .value = "1", .value_len = 1 },
-                                 { .key = "b", .key_len = 1, .value = "1", .value_len = 1 } };
-    size_t stored = 9;
-    T_EQ_I64(cellar_set_many(ns[0], items, 2, NULL, &stored), CELLAR_OK);
-    T_EQ_U64(stored, 0);
-    T_EQ_I64(items[1].status, CELLAR_E_TIMEOUT);
-    T_EQ_I64(cellar_clear(ns[0]), CELLAR_E_TIMEOUT);
-    T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_E_TIMEOUT);
-    T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
-    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
-    T_CHECK(strstr(info.text, "shared server") != NULL); /* though the root has no such tier */
-    one.answer = CELLAR_DEFERRED;
-    T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_DEFERRED);
-    T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
-    T_EQ_I64(info.code, CELLAR_E_TIMEOUT); /* an outcome is no error */
-    one.answer = CELLAR_E_TIMEOUT;
-    uint64_t removed;
-    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, &removed), CELLAR_E_TIMEOUT);
-    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
-    T_CHECK(strstr(info.text, "shared server") != NULL);
-    one.answer = CELLAR_OK;
-    has(ns[0], "k", NULL);
 }
 
 /* Delete "k" by a pattern. */
@@ -263,33 +148,12 @@ T_CASE_ON(tag_ends_entries_of_all_clients, STORE)
     has(ns[1], "other", "1");
 }
 
-T_CASE_ON(pattern_reaches_the_server_once, STORE)
-{
-    sets(ns[0], "k", "1");
-    sets(ns[0], "l", "1");
-    uint64_t removed = 0;
-    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, &removed), CELLAR_OK);
-    T_EQ_U64(removed, 2);
-    T_EQ_U64(one.patterns, 1);
-    T_EQ_U64(one.removes, 0);
-    has(ns[0], "k", NULL);
-}
-
 /* All entries end, and a get fills memory again, before the server deletes. */
 static void end_and_fill(shared_client *m, const char *call)
 {
     if (strcmp(call, "pattern") != 0) { return; }
     m->host->ended(m->host->ctx, 0);
     has(ns[0], "k", "1");
-}
-
-T_CASE_ON(entries_end_within_a_pattern_delete, STORE)
-{
-    sets(ns[0], "k", "1");
-    one.inside = end_and_fill;
-    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, NULL), CELLAR_OK);
-    one.inside = NULL;
-    has(ns[0], "k", NULL);
 }
 
 /* ---- a reply on its way ---- */
@@ -575,21 +439,6 @@ static void come_between_each_round(shared_client *m, const char *call)
     m->inside = come_between_each_round;
 }
 
-T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, STORE)
-{
-    cellar_error_info why = cellar_error_info_default();
-    sets(ns[0], "k", "other");
-    two.inside = come_between_each_round;
-    rounds = 0;
-    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_E_BUSY);
-    two.inside = NULL;
-    T_EQ_U64(rounds, 64);
-    T_EQ_I64(cellar_last_error(ns[1], &why), CELLAR_OK);
-    T_EQ_I64(why.code, CELLAR_E_BUSY);
-    T_CHECK(strstr(why.text, "64 tries lost to other writers") != NULL);
-    has(ns[0], "k", "other");
-}
-
 T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
 {
     cellar_result r = cellar_result_default();
@@ -853,16 +702,6 @@ static void *reader(void *arg)
         }
     }
     return NULL;
-}
-
-T_CASE_ON(read_after_a_set_of_any_client_sees_it, STORE)
-{
-    pthread_t thread[4];
-    reported[0] = reported[1] = 0;
-    for (intptr_t i = 0; i < 4; i++) {
-        T_EQ_I64(pthread_create(&thread[i], NULL, i < 2 ? changer : reader, (void *)(i % 2)), 0);
-    }
-    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
 }
 
 T_MAIN("api_tier")

@@ -810,18 +810,4 @@ T_CASE_ON(ended_lease_of_the_host_stores_nothing, STORE2)
     has(ns[1], "k", "theirs");
 }
 
-T_CASE(released_lease_of_the_host_goes_back_to_the_server)
-{
-    for (int32_t failed = 0; failed < 2; failed++) {
-        begin_far();
-        cellar_lease lease = leased_by(0);
-        T_EQ_I64(cellar_lease_release(ns[0], &lease, failed), CELLAR_OK);
-        T_EQ_U64(one.unleases, 1);
-        lease = leased_by(1);
-        T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "v", 1, NULL), CELLAR_OK);
-        has(ns[0], "k", "v");
-        end();
-    }
-}
-
 T_MAIN("api_tier_lease")

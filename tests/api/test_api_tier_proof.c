@@ -165,18 +165,6 @@ T_CASE(softly_ended_value_is_stale_and_never_fresh)
     end();
 }
 
-T_CASE(softly_ended_value_yields_to_the_server)
-{
-    begin_proven(CELLAR_TIER_PROOF_STALE);
-    server.row[0].used = true;
-    memcpy(server.row[0].value, "new", 3); /* a change that was not heard */
-    end_softly();
-    T_EQ_I64(read_stale("new"), CELLAR_OK);
-    has(ns[1], "k", "new");
-    T_CHECK(in_memory(ns[1], &two, "k"));
-    end();
-}
-
 T_CASE(hard_end_leaves_no_stale_value)
 {
     for (unsigned i = 0; i < 6; i++) {
@@ -206,20 +194,6 @@ T_CASE(soft_end_without_stale_proof_is_hard)
     end_softly();
     T_EQ_I64(read_stale(NULL), CELLAR_MISS);
     T_EQ_U64(found_by_calls(ns[1]), 0);
-    end();
-}
-
-T_CASE(stale_window_bounds_a_softly_ended_value)
-{
-    begin_proven(CELLAR_TIER_PROOF_STALE);
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500 };
-    T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
-    server.row[0].used = false;
-    end_softly();
-    now_ms += 1400;
-    T_EQ_I64(read_stale("old"), CELLAR_STALE);
-    now_ms += 200;
-    T_EQ_I64(read_stale(NULL), CELLAR_MISS);
     end();
 }
 
@@ -273,18 +247,6 @@ T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first)
     cellar_result_free(&r);
     T_EQ_U64(two.leases, 0);
     T_EQ_U64(found_by_calls(ns[1]), 8);
-    end();
-}
-
-T_CASE(remembered_failure_is_kept_with_stale_proof)
-{
-    begin_proven(CELLAR_TIER_PROOF_STALE);
-    two.host->changed(two.host->ctx, "k", 1);
-    cellar_result r = cellar_result_default();
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
-    two.lease_answer = CELLAR_E_IO; /* a released lease is a change that is heard */
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_fails, NULL, &r), CELLAR_E_LOADER);
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_new, NULL, &r), CELLAR_E_LOADER);
     end();
 }
 

@@ -119,34 +119,6 @@ T_CASE(why_reports_clear_and_version_increment)
     shut(c);
 }
 
-T_CASE_ON(why_distinguishes_evicted_from_live_keys, STORE)
-{
-    char key[16], value[1000] = { 0 };
-    unsigned live = 0, evicted = 0, unknown = 0;
-    for (int i = 0; i < 4000; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
-    }
-    now_ms += 1000;
-    for (int i = 0; i < 4000; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        const cellar_reason r = why(c, key);
-        const bool there = cellar_contains(c, key, strlen(key)) == CELLAR_OK;
-        T_EQ_U64(there, r.answer == CELLAR_WHY_LIVE);
-        live += there;
-        if (r.answer == CELLAR_WHY_GONE) {
-            T_EQ_U64(r.cause, CELLAR_CAUSE_EVICTED);
-            evicted++;
-        } else if (!there) {
-            T_EQ_U64(r.answer, CELLAR_WHY_UNKNOWN); /* forgotten: the record is small */
-            unknown++;
-        }
-    }
-    T_EQ_U64(live + evicted + unknown, 4000);
-    T_CHECK(live > 500 && evicted > 200);
-    printf("# %u live, %u evicted and known, %u forgotten\n", live, evicted, unknown);
-}
-
 T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, STORE)
 {
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);

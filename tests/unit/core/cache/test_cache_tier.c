@@ -22,7 +22,6 @@
 #include "tests/support/disk_store.h"
 #include "tests/support/settings.h"
 
-#define LONG ((size_t)700 << 10)
 
 static const uint32_t zero = 0;
 
@@ -270,30 +269,6 @@ static void push_out(cellar *c, uint32_t others)
     for (uint32_t i = 1; i <= others; i++) { T_EQ_I64(put(c, i, "filler", 0), CELLAR_OK); }
 }
 
-T_CASE(evicted_entry_is_written_to_disk_and_read_back)
-{
-    cellar *c = open_on(100);
-    cellar_stats st = cellar_stats_default();
-    put(c, 0, "zero", 0);
-    push_out(c, 300);
-    T_EQ_I64(below(c, 0), CELLAR_OK);
-    const uint64_t gets = disk_stats(c).gets;
-    T_EQ_STR(look(c, 0), "zero");
-    T_EQ_U64(disk_stats(c).gets, gets + 1);
-    T_EQ_STR(look(c, 0), "zero"); /* from L1 now */
-    T_EQ_U64(disk_stats(c).gets, gets + 1);
-    T_EQ_STR(look(c, 99999), "MISS");
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l2, 1);
-    T_EQ_U64(st.hits_l1, 2);
-    T_EQ_U64(st.misses, 1);
-    T_EQ_U64(st.gets, 4);
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
-    T_EQ_U64(info.user_flags, 5);
-    shut(c);
-}
-
 /* Open a store with key 0 only on disk, with that value, time to live and user flags 5. */
 static cellar *open_below_with(const void *value, size_t value_len, int64_t ttl_ms, uint32_t flags)
 {
@@ -415,72 +390,6 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
-T_CASE(change_promotes_entry_from_disk)
-{
-    cellar *c = open_below("zero", 4, 5000);
-    cellar_pinned p;
-    T_EQ_I64(cellar_pin(c, &zero, sizeof zero, &p), CELLAR_OK);
-    T_EQ_U64(p.value_len, 4);
-    T_EQ_MEM(p.value, "zero", 4);
-    cellar_unpin(&p);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l2, 1);
-    T_EQ_U64(st.gets, 2);
-    shut(c);
-
-    c = open_below("zero", 4, 5000);
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
-    T_EQ_I64(below(c, 0), CELLAR_MISS); /* its deadline has changed */
-    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
-    T_EQ_U64(info.tier, CELLAR_TIER_L1);
-    T_EQ_I64(info.ttl_left_ms, 9000);
-    shut(c);
-
-    c = open_below("zero", 4, 5000);
-    bool there = false;
-    T_EQ_I64(cellar_update(c, &zero, sizeof zero, NULL, add_x, &there), CELLAR_OK);
-    T_CHECK(there);
-    T_EQ_STR(look(c, 0), "zerox");
-    shut(c);
-
-    const int64_t forty = 40;
-    int64_t now = 0;
-    c = open_below(&forty, sizeof forty, 5000);
-    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, NULL, &now), CELLAR_OK);
-    T_EQ_I64(now, 42);
-    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
-    T_EQ_I64(info.ttl_left_ms, 5000); /* the entry's own TTL, not that of a new entry */
-    shut(c);
-}
-
-T_CASE(condition_applies_to_entry_on_disk)
-{
-    cellar *c = open_below("zero", 4, 5000);
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
-    T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_EXISTS);
-    T_EQ_STR(look(c, 0), "zero");
-    shut(c);
-    c = open_below("zero", 4, 5000);
-    o.flags = CELLAR_ONLY_IF_PRESENT;
-    cellar_set_item it[2] = { { &zero, sizeof zero, "one", 3, CELLAR_OK, 0 },
-                              { "none", 4, "one", 3, CELLAR_OK, 0 } };
-    T_EQ_I64(cellar_set_many(c, it, 2, &o, NULL), CELLAR_OK);
-    T_EQ_I64(it[0].status, CELLAR_OK);
-    T_EQ_I64(it[1].status, CELLAR_MISS);
-    T_EQ_STR(look(c, 0), "one");
-    shut(c);
-    c = open_below("zero", 4, 5000);
-    o.flags = CELLAR_KEEP_TTL;
-    o.ttl_ms = 70000;
-    T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_OK);
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
-    T_EQ_I64(info.ttl_left_ms, 5000);
-    shut(c);
-}
-
 T_CASE(negative_entry_on_disk_answers_absent)
 {
     for (unsigned op = 0; op < 6; op++) {
@@ -567,20 +476,6 @@ T_CASE(entry_stays_on_disk_without_memory_for_promotion)
     T_EQ_I64(err, CELLAR_MISS);
     T_EQ_I64(below(c, 0), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
-    shut(c);
-}
-
-T_CASE(only_evicted_entries_are_written_to_disk)
-{
-    cellar *c = open_on(0);
-    const uint32_t key = 1;
-    put(c, 1, "a", 0);
-    put(c, 1, "b", 0);
-    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
-    put(c, 1, "c", 10);
-    now_ms += 10;
-    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    T_EQ_U64(disk_stats(c).puts, 0); /* replaced, deleted, expired: not written to the disk */
     shut(c);
 }
 
@@ -796,46 +691,6 @@ T_CASE(seed_backfilled_entry_expires_on_time)
     T_EQ_STR(look(c, 0), "MISS");
     T_EQ_I64(cellar_delete(c, &zero, sizeof zero), CELLAR_MISS); /* reaches both levels */
     T_EQ_I64(below(c, 0), CELLAR_MISS);
-    shut(c);
-}
-
-T_CASE(get_many_and_get_alloc_read_disk)
-{
-    cellar *c = open_with(100, true, CELLAR_L2_WRITE_ON_SET);
-    for (uint32_t i = 0; i < 300; i++) { put(c, i, i % 2 ? "odd" : "even", 0); }
-    cellar_get_item items[300];
-    static uint32_t keys[300];
-    static char bufs[300][8];
-    size_t hits;
-    for (uint32_t i = 0; i < 300; i++) {
-        keys[i] = i;
-        items[i] = (cellar_get_item){ &keys[i], 4, bufs[i], 8, 0, CELLAR_MISS, 0 };
-    }
-    T_EQ_I64(cellar_get_many(c, items, 300, &hits), CELLAR_OK);
-    T_EQ_U64(hits, 300);
-    for (uint32_t i = 0; i < 300; i++) { T_EQ_MEM(bufs[i], i % 2 ? "odd" : "even", 3); }
-    void *copy;
-    size_t len;
-    for (uint32_t i = 0; i < 300; i++) {
-        T_EQ_I64(cellar_get_alloc(c, &i, 4, &copy, &len), CELLAR_OK);
-        T_EQ_U64(len, i % 2 ? 3 : 4);
-        cellar_free(copy);
-    }
-    char buf[2];
-    const uint32_t key = 7;
-    push_out(c, 200);
-    T_EQ_I64(cellar_get(c, &key, 4, buf, 2, &len), CELLAR_E_BUFFER);
-    T_EQ_U64(len, 6);
-    shut(c);
-}
-
-T_CASE(change_without_disk_captures_no_stamp)
-{
-    cellar *c = open_with(100, false, CELLAR_L2_WRITE_ON_EVICTION);
-    put(c, 0, "zero", 0);
-    push_out(c, 300);
-    T_EQ_STR(look(c, 0), "MISS");
-    T_CHECK(!cache_has_stamps(c->store));
     shut(c);
 }
 

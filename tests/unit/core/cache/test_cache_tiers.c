@@ -124,53 +124,6 @@ T_CASE(each_namespace_writes_to_its_own_tier)
     end(&t);
 }
 
-T_CASE(miss_asks_the_tier_of_the_namespace)
-{
-    stores t = begin();
-    sets(t.root, "k", "on disk");
-    const uint64_t gets = on_disk(&t).gets;
-    has(t.own, "k", NULL);
-    T_EQ_U64(far.gets, 1);
-    has(t.none, "k", NULL);
-    T_EQ_U64(far.gets, 1);
-    T_EQ_U64(on_disk(&t).gets, gets);
-    outside("k", "theirs");
-    has(t.own, "k", "theirs");
-    has(t.own, "k", "theirs"); /* from memory now */
-    T_EQ_U64(far.gets, 2);
-    end(&t);
-}
-
-T_CASE(tier_gets_the_texts_of_tags)
-{
-    stores t = begin();
-    const cellar_bytes tags[2] = { { "red", 3 }, { "blue", 4 } };
-    cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2 };
-    T_EQ_I64(cellar_set(t.own, "k", 1, "v", 1, &o), CELLAR_OK);
-    T_EQ_STR(shared_tags(&server, "k"), "red,blue,");
-    T_EQ_I64(cellar_delete_by_tag(t.own, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
-    has(t.own, "k", NULL);
-    end(&t);
-}
-
-T_CASE(changes_reach_the_tier_of_the_namespace_only)
-{
-    stores t = begin();
-    sets(t.root, "k", "1");
-    sets(t.own, "k", "1");
-    T_EQ_I64(cellar_delete(t.own, "k", 1), CELLAR_OK);
-    T_EQ_U64(far.removes, 1);
-    T_EQ_U64(on_disk(&t).invalidated, 0);
-    T_EQ_I64(cellar_clear(t.root), CELLAR_OK);
-    T_EQ_U64(far.clears, 0);
-    T_EQ_I64(cellar_clear(t.own), CELLAR_OK);
-    T_EQ_U64(far.clears, 1);
-    T_EQ_I64(cellar_delete_by_tag(t.root, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_U64(on_disk(&t).tags, 1);
-    T_EQ_U64(far.tags, 1);
-    end(&t);
-}
-
 static cellar_err flush(const cellar_write *writes, size_t count, void *ctx)
 {
     (void)writes, (void)count, (void)ctx;
@@ -267,40 +220,6 @@ static void answers(const char *key, const char *value)
 }
 
 static stores begin_later(void) { told = 0; return begin_with(true); }
-
-T_CASE(answer_of_a_tier_ends_a_pending_acquire)
-{
-    stores t = begin_later();
-    cellar_lease lease;
-    T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
-    T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
-    T_EQ_U64(far.asks, 1); /* one request for both */
-    T_EQ_U64(far.gets, 0);
-    T_EQ_U64(told, 0);
-    answers("k", "theirs");
-    T_EQ_U64(told, 2);
-    T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_OK);
-    has(t.own, "k", "theirs");
-    T_EQ_U64(far.asks, 1);
-    T_EQ_U64(far.puts, 0); /* it came from there */
-    end(&t);
-}
-
-T_CASE(miss_of_a_tier_gives_the_lease_to_one_caller)
-{
-    stores t = begin_later();
-    cellar_lease lease, other;
-    T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
-    answers("k", NULL);
-    T_EQ_U64(told, 1);
-    T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_LEASED);
-    T_EQ_I64(acquire(t.own, "k", true, &other), CELLAR_PENDING);
-    T_EQ_U64(far.asks, 1);
-    T_EQ_I64(cellar_lease_fulfill(t.own, &lease, "theirs", 6, NULL), CELLAR_OK);
-    T_EQ_U64(told, 2);
-    T_EQ_I64(acquire(t.own, "k", true, &other), CELLAR_OK);
-    end(&t);
-}
 
 T_CASE(tier_that_cannot_answer_gives_the_lease)
 {
@@ -465,21 +384,6 @@ T_CASE(tier_gets_the_texts_of_tags_of_a_load)
     T_EQ_I64(cellar_get_or_load(t.own, "k", 1, NULL, load_value, &t, &r), CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_STR(shared_tags(&server, "k"), "red,blue,");
-    end(&t);
-}
-
-T_CASE(policy_refuses_a_write)
-{
-    stores t = begin();
-    int64_t number;
-    set_rules(&t);
-    T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, NULL, &number), CELLAR_E_DENIED);
-    has(t.none, "no", NULL);
-    T_EQ_I64(cellar_policy_set(t.root, NULL, 0), CELLAR_OK);
-    sets(t.none, "no", "v");
-    has(t.none, "no", "v");
     end(&t);
 }
 

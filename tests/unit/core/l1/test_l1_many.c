@@ -80,29 +80,5 @@ T_CASE(get_many_equals_single_gets)
     kit_close(&k);
 }
 
-T_CASE(get_many_raises_counters_like_single_gets)
-{
-    kit k;
-    kit_open(&k, KIT_MIB(4), NULL);
-    kit_key key[32];
-    cellar_get_item item[32];
-    unsigned char buf[32][16];
-    for (unsigned i = 0; i < 32; i++) {
-        T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK);
-        kit_key_of(&k, &key[i], 0, i);
-        item[i] = kit_item(&key[i], buf[i], 16);
-    }
-    for (unsigned round = 1; round <= 4; round++) {
-        kit_get_many(&k, item, 32, L1_PEEK);
-        kit_get_many(&k, item, 32, 0);
-        for (unsigned i = 0; i < 32; i++) {
-            l1_info info;
-            T_EQ_I64(l1_inspect(k.c, &key[i].key, NULL, 0, &info, L1_PEEK), CELLAR_OK);
-            T_EQ_U64(info.uses, BASE_MIN(round, 3u));
-        }
-    }
-    kit_close(&k);
-}
-
 T_ONE_THREAD;
 T_MAIN("l1_many")

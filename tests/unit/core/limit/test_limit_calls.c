@@ -33,10 +33,6 @@ T_CASE(limit_reset_exact_token_bucket)
 {
     reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
 }
-T_CASE(limit_reset_exact_strict)
-{
-    reset_is_exact(cellar_rule_token_bucket_strict(10, KIT_S, 4), 4);
-}
 T_CASE(limit_reset_exact_sliding_log)
 {
     reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9);
@@ -49,36 +45,8 @@ T_CASE(limit_reset_exact_fixed_window)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
 }
-T_CASE(limit_reset_exact_concurrency)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_concurrency(2));
-    uint64_t a, b, c;
-    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &a, NULL) == CELLAR_OK);
-    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &b, NULL) == CELLAR_OK);
-    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &c, NULL) == CELLAR_LIMITED && c == 0);
-    T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
-    T_CHECK(cellar_permit_release(l, "k", 1, a) == CELLAR_E_NOT_OWNER);
-    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &c, NULL) == CELLAR_OK);
-    kit_close(l);
-}
 
 /* ---- decisions ---- */
-
-T_CASE(token_bucket_may_exceed_n_in_a_window_strict_may_not)
-{
-    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
-                                      cellar_rule_token_bucket_strict(10, KIT_S, 5) };
-    for (int i = 0; i < 2; i++) { /* the first second of a key: 2N - 1 and N, no more, no less */
-        cellar_limiter *l = kit_open1(rules[i]);
-        uint64_t n = 0;
-        for (int ms = 0; ms < 1000; ms++) {
-            n += kit_admit(l, "k", 20);
-            kit_pass(KIT_MS);
-        }
-        T_EQ_U64(n, i == 0 ? 19 : 10);
-        kit_close(l);
-    }
-}
 
 T_CASE(result_tells_limit_remaining_and_times)
 {
@@ -94,24 +62,6 @@ T_CASE(result_tells_limit_remaining_and_times)
     T_CHECK(cellar_limiter_check(l, "k", 1, 5, &r) == CELLAR_LIMITED && r.never == 1);
     T_CHECK(r.remaining == 0 && r.retry_after_ns == CELLAR_NEVER_NS);
     T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.remaining == 0);
-    kit_close(l);
-}
-
-T_CASE(denied_calls_charge_only_with_charge_denied)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
-    T_EQ_U64(kit_admit(l, "k", 100), 1);
-    kit_pass(100 * KIT_MS);
-    T_EQ_U64(kit_admit(l, "k", 1), 1);
-    kit_close(l);
-    cellar_rule charging = cellar_rule_token_bucket(10, KIT_S, 1);
-    charging.flags |= CELLAR_RULE_CHARGE_DENIED;
-    l = kit_open1(charging);
-    T_EQ_U64(kit_admit(l, "k", 100), 1);
-    kit_pass(100 * KIT_MS);
-    T_CHECK(kit_peek(l, "k", 1) == 0);
-    kit_pass(100 * KIT_MS); /* the debt ends at 2 b T: no client stays denied */
-    T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
 }
 
@@ -160,26 +110,6 @@ T_CASE(token_bucket_admits_one_unit_after_a_ban)
         T_EQ_U64(kit_admit(l, "k", 5), 0);
         T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 9), 5);
-        kit_close(l);
-    }
-}
-
-T_CASE(a_ban_follows_each_denial)
-{
-    cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 1),
-        cellar_rule_sliding_window(3, KIT_S) };
-    for (int i = 0; i < 2; i++) {
-        rules[i].ban_ns = 5 * KIT_S;
-        cellar_limiter *l = kit_open1(rules[i]);
-        cellar_limiter_result r;
-        const uint64_t n = i == 0 ? 1 : 3;
-        T_EQ_U64(kit_admit(l, "k", n), n);
-        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED);
-        T_EQ_U64(r.retry_after_ns, 5 * KIT_S);
-        kit_pass(5 * KIT_S - 1);
-        T_CHECK(kit_peek(l, "k", 1) == 0);
-        kit_pass(1);
-        T_EQ_U64(kit_admit(l, "k", 1), 1);
         kit_close(l);
     }
 }
@@ -339,42 +269,6 @@ T_CASE(charges_are_debt_and_saturate)
         T_EQ_U64(kit_admit(l, "k", 9), 4);
         kit_close(l);
     }
-}
-
-T_CASE(reservations_queue_by_virtual_time)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
-    cellar_limiter_ticket t;
-    uint64_t wait_ns;
-    for (uint64_t i = 0; i < 5; i++) {
-        T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, &wait_ns, NULL) == CELLAR_OK);
-        T_EQ_U64(wait_ns, i * 100 * KIT_MS);
-    }
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, 499 * KIT_MS, &t, &wait_ns,
-                                   NULL) == CELLAR_LIMITED);
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, 500 * KIT_MS, &t, &wait_ns, NULL) == CELLAR_OK);
-    kit_close(l);
-}
-
-/* One unit a day, with all patience: a reservation ends 400 days ahead at most. */
-T_CASE(reservation_beyond_400_days_is_limited)
-{
-    enum { DAYS = 400 };
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(1, UINT64_C(86400) * KIT_S, 1));
-    cellar_limiter_ticket t;
-    cellar_limiter_result r;
-    uint64_t wait_ns;
-    for (uint64_t day = 0; day < DAYS; day++) {
-        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_OK);
-        T_EQ_U64(wait_ns, day * 86400 * KIT_S);
-    }
-    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, &r), CELLAR_LIMITED);
-    T_EQ_U64(wait_ns, 0);
-    kit_pass(UINT64_C(86400) * KIT_S);
-    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_OK);
-    T_EQ_U64(wait_ns, (DAYS - 1) * 86400 * KIT_S);
-    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_LIMITED);
-    kit_close(l);
 }
 
 T_CASE(wait_returns_immediately_when_it_takes_too_long)
@@ -567,18 +461,6 @@ T_CASE(overrides_and_plans_are_bounded)
 
 #define LIMITER(fn) T_WITH(fn, cellar_limiter *l, l, kit_open1(cellar_rule_token_bucket(10, KIT_S, 2)), kit_close(l))
 
-T_CASE_ON(check_with_brings_its_rules, LIMITER)
-{
-    cellar_rule big = cellar_rule_token_bucket(10, KIT_S, 6);
-    uint64_t n = 0;
-    while (kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
-    T_EQ_U64(n, 6);
-    T_EQ_U64(kit_admit(l, "k", 3), 0);
-    big = cellar_rule_sliding_log(5, KIT_S);
-    T_CHECK(kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_E_INVAL);
-    T_CHECK(kit_check_rules(l, "k", 1, 1, NULL, 1, NULL) == CELLAR_E_INVAL);
-}
-
 T_CASE_ON(check_with_defaults_is_check, LIMITER)
 {
     const cellar_check_opts o = cellar_check_opts_default();
@@ -624,19 +506,6 @@ T_CASE(check_with_joins_time_rules_and_peek)
         T_EQ_I64(cellar_limiter_check_with(l, "new", 3, 1, &o, NULL), CELLAR_E_CLOCK);
         kit_close(l);
     }
-}
-
-T_CASE(peek_is_the_only_check_of_a_limiter_with_permits)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_concurrency(1));
-    cellar_check_opts o = cellar_check_opts_default();
-    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_E_INVAL);
-    o.flags = CELLAR_CHECK_PEEK;
-    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_OK);
-    uint64_t token;
-    T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_LIMITED);
-    kit_close(l);
 }
 
 /* ---- permits ---- */

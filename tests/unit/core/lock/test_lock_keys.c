@@ -757,28 +757,6 @@ T_CASE(a_pair_writes_lines_of_its_stripe_only)
     shut(t);
 }
 
-T_CASE_ON(keys_are_compared_in_full, LOCKS)
-{
-    static unsigned char key[CELLAR_KEY_MAX];
-    cellar_lock a, b, c;
-    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NULL, &a), CELLAR_OK);
-    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key - 1, NULL, &b), CELLAR_OK);
-    T_EQ_I64(cellar_lock_acquire(t, key, 1, NULL, &c), CELLAR_OK);
-    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NO_WAIT, &(cellar_lock){ 0, 0 }),
-             CELLAR_E_BUSY);
-    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
-    T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
-    T_EQ_I64(cellar_lock_release(t, &c), CELLAR_OK);
-    /* Lengths around the inline room, each its own lock, twice. */
-    cellar_lock lk[8];
-    for (int round = 0; round < 2; round++) {
-        for (size_t i = 0; i < 8; i++) {
-            T_EQ_I64(cellar_lock_acquire(t, key, LOCK_KEY_INLINE - 3 + i, NULL, &lk[i]), CELLAR_OK);
-        }
-        for (size_t i = 0; i < 8; i++) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
-    }
-}
-
 /* Two keys with equal 64-bit hashes: the hint leads to the wrong one, which is released. */
 T_CASE(equal_hashes_are_two_locks)
 {
@@ -873,29 +851,6 @@ T_CASE_ON(bad_input_is_refused, LOCKS)
     cellar_locks_config cfg = { .struct_size = sizeof cfg, .max_locks = 1u << 24,
                                 .max_bytes = 256u << 10 };
     T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_SPACE);
-}
-
-T_CASE_ON(newer_and_older_callers_are_understood, LOCKS)
-{
-    struct { cellar_lock_opts o; unsigned char more[16]; } wide =
-        { .o = cellar_lock_opts_default() };
-    wide.o.struct_size = sizeof wide;
-    cellar_lock lk;
-    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    wide.more[15] = 1;
-    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_E_UNSUPPORTED);
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.struct_size = offsetof(cellar_lock_opts, note); /* a caller that knows wait and hold only  */
-    o.flags = 0xAAAAAAAA;
-    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
-    cellar_lock_info info = cellar_lock_info_default();
-    info.struct_size = offsetof(cellar_lock_info, held_ms);
-    info.held_ms = -7;
-    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
-    T_EQ_U64(info.fence, lk.fence);
-    T_EQ_I64(info.held_ms, -7); /* beyond what it has room for: untouched */
-    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
 }
 
 T_CASE(figures_add_up)
