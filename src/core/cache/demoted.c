@@ -6,12 +6,13 @@
  *            puts it in pieces, as the log gets room -> unpinned
  * INVARIANTS A value of the list is in no other level: a get of its key misses meanwhile. A put
  *            compares the stamp of the eviction, so a value that was loaded or set since is never
- *            replaced.
+ *            replaced. One of a generation that ended is dropped.
  *            The pinned bytes stay charged. They are at most an eighth of the budget and one value.
  * LOCKING    demoted_lock (rank LISTEN) for the list. The one thread of cache_demoted_work alone
  *            removes from it; it puts without a lock. */
 #include "cache/demoted.h"
 
+#include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/stamp.h"
 
@@ -117,7 +118,8 @@ CELLAR_PRIVATE bool cache_demoted_work(cache_store *s)
     for (cache_demoted *e; d != NULL && (e = cache_demoted_next(s, false)) != NULL;) {
         const size_t done = e->parts.done;
         const l2_current current = { cache_stamp_is, s, e->stamp };
-        const cellar_err err = l2_put(d, &e->key, e->value, e->value_len, &e->meta, &current);
+        const cellar_err err = cache_generation_alive(s, e->key.generation)
+            ? l2_put(d, &e->key, e->value, e->value_len, &e->meta, &current) : CELLAR_MISS;
         on = on || e->parts.done > done || err != CELLAR_DROPPED;
         if (err == CELLAR_DROPPED && !l2_off(d)) { return on; }
         cache_demoted_free(s, cache_demoted_next(s, true));
