@@ -129,40 +129,40 @@ static void let_go(void)
     finish();
 }
 
-T_CASE(taken_tasks_show_their_real_state)
+static bool count_queued(const cellar_task_status *st, void *ctx)
 {
+    *(uint32_t *)ctx += st->state == CELLAR_TASK_QUEUED;
+    return true;
+}
+
+T_CASE(taken_tasks_show_their_real_state_and_may_be_cancelled)
+{
+    uint32_t queued = 0;
     hold("abHdefghijklmnop");
     T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND); /* ended */
     T_EQ_I64(state_of(id[2]), CELLAR_TASK_RUNNING);
     T_EQ_I64(state_of(id[3]), CELLAR_TASK_QUEUED);
     T_FIELDS(figures(), running, 1, started, 3, ok, 2, live, 14);
-    T_AFTER_STR(let_go(), ran, "abHdefghijklmnop");
-}
-
-T_CASE(cancelled_task_of_a_burst_does_not_begin)
-{
-    hold("Hbcdefghijklmnop");
-    T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK);
-    T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_PENDING);
+    T_EQ_I64(cellar_task_list(p, NULL, NULL, count_queued, &queued), CELLAR_OK);
+    T_EQ_U64(queued, TASKS - 3);
+    T_EQ_I64(cellar_task_cancel(p, id[3]), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id[2]), CELLAR_PENDING);
     T_EQ_I64(cellar_task_cancel(p, id[9]), CELLAR_OK);
-    T_AFTER_STR(let_go(), ran, "Hcdefghiklmnop");
+    T_AFTER_STR(let_go(), ran, "abHefghiklmnop");
 }
 
-T_CASE(paused_queue_begins_no_task_of_a_burst)
+T_CASE(paused_queue_begins_no_task_of_a_burst_and_higher_priority_goes_before_it)
 {
+    cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
     hold("Hbcdefghijklmnop");
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
+    (void)put("t", "!", &o);
     sem_post(&go_on);
     while (figures().ok == 0) { sched_yield(); }
     T_EQ_U64(figures().started, 1);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     finish();
-    T_EQ_STR(ran, "Hbcdefghijklmnop");
-}
-
-T_CASE(higher_priority_goes_before_a_burst)
-{
-    cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
+    T_EQ_STR(ran, "H!bcdefghijklmnop");
     hold("Hbcdefghijklmnop");
     (void)put("t", "!", &o);
     T_AFTER_STR(let_go(), ran, "H!bcdefghijklmnop");
@@ -243,21 +243,6 @@ T_CASE(drain_abandons_what_a_burst_has_not_begun)
     T_FIELDS(r, abandoned, TASKS - 3, still_running, 1, finished, 0);
     sem_post(&go_on);
     T_AFTER_STR(close_it(), ran, "abH");
-}
-
-static bool count_queued(const cellar_task_status *st, void *ctx)
-{
-    *(uint32_t *)ctx += st->state == CELLAR_TASK_QUEUED;
-    return true;
-}
-
-T_CASE(list_shows_tasks_of_a_burst_as_queued)
-{
-    uint32_t queued = 0;
-    hold("Hbcdefghijklmnop");
-    T_EQ_I64(cellar_task_list(p, NULL, NULL, count_queued, &queued), CELLAR_OK);
-    T_EQ_U64(queued, TASKS - 1);
-    let_go();
 }
 
 T_CASE(task_follows_one_of_a_burst)
