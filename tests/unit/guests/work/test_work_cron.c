@@ -9,6 +9,8 @@
 #include "base/fault.h"
 #include "base/num.h"
 #include "tests/support/draw.h"
+#include "tests/support/folder.h"
+#include "tests/support/refusals.h"
 #include "tests/support/zones.h"
 #include "work/cron.h"
 
@@ -431,59 +433,41 @@ T_CASE(cron_next_agrees_with_croniter)
 
 /* ---- calls ---- */
 
-T_CASE(next_refuses_bad_arguments)
+T_CASE(next_refuses_bad_arguments_damage_and_missing_memory)
 {
+    char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+    const cellar_cron_opts o = { .struct_size = sizeof o, .fold = (cellar_cron_fold)3 };
+    const char *all = "* * * * *";
     int64_t out[3];
     size_t found = 9;
     zones_of_the_tree();
-    T_EQ_I64(cellar_cron_next("* * * * *", "Nowhere/Else", NULL, 0, out, 1, &found),
-             CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_cron_next(all, "Nowhere/Else", NULL, 0, out, 1, &found), CELLAR_E_NOT_FOUND);
     T_EQ_U64(found, 0);
-    T_EQ_I64(cellar_cron_next("* * * * *", "../../etc/passwd", NULL, 0, out, 1, &found),
-             CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_cron_next("CRON_TZ=Nowhere * * * * *", NULL, NULL, 0, out, 1, &found),
-             CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, -1, out, 1, &found), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, INT64_MAX, out, 1, &found), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_cron_next("* * * *", NULL, NULL, 0, out, 1, &found), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_cron_next(NULL, NULL, NULL, 0, out, 1, &found), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 0, NULL, 1, &found), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 0, out, 1, NULL), CELLAR_E_INVAL);
-    cellar_cron_opts o = { .struct_size = sizeof o, .fold = (cellar_cron_fold)3 };
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, &o, 0, out, 1, &found), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 253402300799999, out, 3, &found), CELLAR_OK);
-    T_EQ_U64(found, 3);
-    T_EQ_I64(out[0], INT64_C(253402300800000));
-    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 59999, out, 2, &found), CELLAR_OK);
-    T_EQ_I64(out[0], 60000);
-    T_EQ_I64(out[1], 120000);
-}
-
-T_CASE(damaged_zone_file_is_refused)
-{
-    char dir[] = "/tmp/cellar-zone-XXXXXX", path[64];
-    int64_t out;
-    size_t found;
-    T_REQUIRE(mkdtemp(dir) != NULL && setenv("TZDIR", dir, 1) == 0);
+    REFUSALS("cron", { CELLAR_E_NOT_FOUND,
+                       cellar_cron_next(all, "../../etc/passwd", NULL, 0, out, 1, &found) },
+             { CELLAR_E_NOT_FOUND,
+               cellar_cron_next("CRON_TZ=Nowhere * * * * *", NULL, NULL, 0, out, 1, &found) },
+             { CELLAR_E_RANGE, cellar_cron_next(all, NULL, NULL, -1, out, 1, &found) },
+             { CELLAR_E_RANGE, cellar_cron_next(all, NULL, NULL, INT64_MAX, out, 1, &found) },
+             INVAL(cellar_cron_next("* * * *", NULL, NULL, 0, out, 1, &found)),
+             INVAL(cellar_cron_next(NULL, NULL, NULL, 0, out, 1, &found)),
+             INVAL(cellar_cron_next(all, NULL, NULL, 0, NULL, 1, &found)),
+             INVAL(cellar_cron_next(all, NULL, NULL, 0, out, 1, NULL)),
+             INVAL(cellar_cron_next(all, NULL, &o, 0, out, 1, &found)));
+    T_EQ_I64(cellar_cron_next(all, NULL, NULL, 253402300799999, out, 3, &found), CELLAR_OK);
+    T_CHECK(found == 3 && out[0] == INT64_C(253402300800000));
+    T_EQ_I64(cellar_cron_next(all, NULL, NULL, 59999, out, 2, &found), CELLAR_OK);
+    T_CHECK(out[0] == 60000 && out[1] == 120000);
+    (void)base_fault_alloc_arm(1, false);
+    T_EQ_I64(cellar_cron_next(all, "Europe/Berlin", NULL, 0, out, 1, &found), CELLAR_E_NOMEM);
+    (void)base_fault_alloc_arm(0, false);
+    t_folder(dir);
     snprintf(path, sizeof path, "%s/Bad", dir);
     FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    fputs("TZif2 and no more", f);
-    fclose(f);
-    T_EQ_I64(cellar_cron_next("* * * * *", "Bad", NULL, 0, &out, 1, &found), CELLAR_E_CORRUPT);
-    unlink(path);
-    rmdir(dir);
-}
-
-T_CASE(missing_memory_is_reported)
-{
-    int64_t out;
-    size_t found;
-    zones_of_the_tree();
-    (void)base_fault_alloc_arm(1, false);
-    T_EQ_I64(cellar_cron_next("* * * * *", "Europe/Berlin", NULL, 0, &out, 1, &found),
-             CELLAR_E_NOMEM);
-    (void)base_fault_alloc_arm(0, false);
+    T_REQUIRE(f != NULL && fputs("TZif2 and no more", f) >= 0 && fclose(f) == 0);
+    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    T_EQ_I64(cellar_cron_next(all, "Bad", NULL, 0, out, 1, &found), CELLAR_E_CORRUPT);
+    t_wipe(dir);
 }
 
 T_CASE(variable_tz_plays_no_role)
