@@ -66,18 +66,6 @@ static cellar_batcher_stats figures(void)
     return st;
 }
 
-T_CASE(linger_flushes_on_a_thread_of_the_batcher)
-{
-    const cellar_batcher_config c = config_of();
-    open_with(&c, quick);
-    for (int i = 0; i < 5; i++) {
-        T_EQ_I64(add("g", NULL), CELLAR_OK);
-        wait_for(&began); /* no tick, no flush: the thread does it */
-    }
-    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
-    T_EQ_U64(atomic_load(&ends), 5);
-}
-
 T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel)
 {
     cellar_batcher_config c = config_of();
