@@ -31,10 +31,6 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
         v = cellar_verdict_fail();
     } else if (what == 'X' && t->attempt == 1) {
         pthread_exit(NULL);
-    } else if (what == 'P') {
-        T_EQ_I64(cellar_task_progress(t, 1, 2, "half"), CELLAR_OK);
-        sem_post(&began);
-        wait_for(&go_on);
     } else if (what == 'L' || what == 'M') { /* a long one */
         atomic_fetch_add(&now_ms, 900);
     } else if (what == 'C') { /* until it is cancelled */
@@ -189,16 +185,6 @@ T_CASE(idle_worker_takes_the_rest_of_a_burst)
     let_go();
 }
 
-T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
-{
-    open_acting(2);
-    start("HbcdefghijklmnoH");
-    wait_for(&began);
-    wait_for(&began); /* by the other worker, without a call of this thread */
-    sem_post(&go_on);
-    T_AFTER_U64(let_go(), atomic_load(&runs), TASKS);
-}
-
 T_CASE(task_waits_for_another_one_of_its_burst)
 {
     open_acting(2);
@@ -220,21 +206,6 @@ T_CASE(other_verdicts_end_a_burst)
     finish();
 }
 
-T_CASE(progress_in_a_burst_is_of_one_task)
-{
-    cellar_task_status st = cellar_task_status_default();
-    hold("aPcdefghijklmnoH");
-    T_EQ_I64(task_status(p, id[1], &st), CELLAR_OK);
-    T_EQ_U64(st.progress_current, 1);
-    T_EQ_STR(st.message, "half");
-    sem_post(&go_on);
-    wait_for(&began);
-    T_EQ_I64(task_status(p, id[TASKS - 1], &st), CELLAR_OK);
-    T_EQ_U64(st.progress_current, 0);
-    T_EQ_STR(st.message, "");
-    let_go();
-}
-
 T_CASE(drain_abandons_what_a_burst_has_not_begun)
 {
     cellar_drain_report r = cellar_drain_report_default();
@@ -243,33 +214,6 @@ T_CASE(drain_abandons_what_a_burst_has_not_begun)
     T_FIELDS(r, abandoned, TASKS - 3, still_running, 1, finished, 0);
     sem_post(&go_on);
     T_AFTER_STR(close_it(), ran, "abH");
-}
-
-T_CASE(task_follows_one_of_a_burst)
-{
-    const cellar_task_item item = { "t", "!", 1, NULL };
-    hold("Hbcdefghijklmnop");
-    T_EQ_I64(submit_after(p, id[0], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
-    T_EQ_I64(submit_after(p, id[5], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
-    T_EQ_I64(submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
-    sem_post(&go_on);
-    while (figures().live != 0) { sched_yield(); }
-    T_FIELDS(figures(), ok, TASKS + 2, cancelled, 1);
-    finish();
-}
-
-T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
-{
-    open_with(1);
-    config.queue_cap = TASKS;
-    open_it();
-    name_it("t", act, NULL);
-    start("abHdefghijklmnop");
-    wait_for(&began);
-    (void)put("t", "1", NULL);
-    (void)put("t", "2", NULL);
-    T_EQ_I64(cellar_task_submit(p, "t", "3", 1, NULL, NULL), CELLAR_E_BUSY);
-    let_go();
 }
 
 /* ---- time-outs ---- */
