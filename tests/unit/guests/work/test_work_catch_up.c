@@ -191,21 +191,6 @@ T_CASE_ON(missed_cron_firings_run, POOL)
     T_EQ_U64(schedules().skipped_grace, 1);
 }
 
-T_CASE_ON(a_first_start_catches_up_nothing, POOL)
-{
-    cron("0 * * * *", NULL, NULL);
-    every(HOUR, NULL);
-    T_EQ_U64(schedules().continued, 0);
-    T_AFTER_U64(pass(0), fired, 1); /* the interval, PHASE_NOW */
-    restart(30 * MINUTE);
-    cron("0 * * * *", NULL, NULL);
-    T_AFTER_U64(pass(0), fired, 0);
-    restart(30 * MINUTE); /* the first firing was missed */
-    cron("0 * * * *", NULL, NULL);
-    T_AFTER_U64(pass(0), fired, 1);
-    T_EQ_I64(due[0], START + HOUR);
-}
-
 T_CASE_ON(skipped_firings_are_not_caught_up, POOL)
 {
     every(MINUTE, NULL);
@@ -251,31 +236,6 @@ T_CASE_ON(an_instant_runs_once_over_restarts, POOL)
     T_EQ_I64(cellar_schedule_remove(p, "a"), CELLAR_OK);
     T_EQ_I64(cellar_schedule_remove(p, "a"), CELLAR_E_NOT_FOUND);
     T_EQ_I64(at(START + HOUR), CELLAR_OK); /* nothing is known about it */
-}
-
-/* An interval runs by the monotonic clock, and its due times are told by the wall clock: a step of
- * that clock by 80 ms leaves four of them without a run, and the step back repeats them. */
-T_CASE_ON(a_step_of_the_wall_clock_moves_due_times_of_an_interval, POOL)
-{
-    cellar_schedule_spec o = catches();
-    o.coalesce = CELLAR_COALESCE_ALL;
-    every(20, &o);
-    for (int i = 0; i < 30; i++) {
-        wall_ms += i == 10 ? 80 : i == 20 ? -80 : 0;
-        (void)pass(20);
-    }
-    T_EQ_U64(fired, 31); /* the first one at once */
-    uint32_t without_run = 0, back = 0;
-    for (size_t i = 1; i < fired; i++) {
-        if (due[i] > due[i - 1]) {
-            without_run += (uint32_t)(due[i] - due[i - 1]) / 20 - 1;
-        } else {
-            back++;
-        }
-        T_EQ_U64(missed[i], 0);
-    }
-    T_EQ_U64(without_run, 4);
-    T_EQ_U64(back, 1);
 }
 
 /* ---- crashes ---- */

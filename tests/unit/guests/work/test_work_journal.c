@@ -47,38 +47,6 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     T_AFTER_U64(crash(), figures().restored, 0);
 }
 
-T_CASE_ON(close_keeps_what_waits, JOURNAL)
-{
-    (void)submit("a", NULL);
-    cellar_drain_report r = cellar_drain_report_default();
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_OK);
-    T_EQ_U64(r.journaled, 1);
-    T_EQ_U64(r.finished + r.abandoned + r.still_running, 0);
-    close_it();
-    open_it();
-    names();
-    T_AFTER_STR(tick(), ran, "a");
-    close_it();
-    open_it();
-    T_EQ_U64(figures().restored, 0);
-}
-
-T_CASE_ON(attempts_survive_a_crash, JOURNAL)
-{
-    const cellar_task_id a = submit("a", NULL);
-    answer = cellar_verdict_retry();
-    T_AFTER_I64(tick(), state_of(a), CELLAR_TASK_RETRY);
-    T_AFTER_I64(crash_and_restart(), state_of(a), CELLAR_TASK_RETRY);
-    T_AFTER_U64(pass(999), ran_count, 1);
-    copies = true;
-    T_AFTER_U64(pass(1), last_attempt, 2); /* the second attempt is interrupted */
-    next_process();
-    answer = cellar_verdict_ok();
-    T_AFTER_U64(pass(1), last_attempt, 3);
-    T_EQ_U64(ran_count, 3);
-    T_EQ_U64(figures().ok, 1);
-}
-
 T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
@@ -160,25 +128,6 @@ T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
     pass(1000);
     T_CHECK(ran_count >= 10 && ran_count <= 11);
     T_AFTER_U64(pass(1000), ran_count, 20);
-}
-
-T_CASE_ON(unknown_names_wait, JOURNAL)
-{
-    const cellar_task_opts o = no_jitter(3);
-    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
-    cellar_task_id id;
-    T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, &id), CELLAR_OK);
-    for (int i = 0; i < 2; i++) {
-        crash_and_restart();
-        T_AFTER_U64(pass(100000), figures().unregistered, 1);
-        T_EQ_U64(figures().live, 1);
-        T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, NULL), CELLAR_E_NOT_FOUND);
-        T_EQ_I64(cellar_pool_route(p, "old", "q", NULL), CELLAR_E_NOT_FOUND);
-    }
-    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_EXISTS);
-    T_AFTER_STR(tick(), ran, "o");
-    T_EQ_U64(figures().unregistered, 0);
 }
 
 T_CASE_ON(a_task_of_an_unknown_name_can_be_cancelled, JOURNAL)
@@ -276,18 +225,6 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
     }
 }
 
-T_CASE_ON(a_debounced_payload_survives_a_crash, JOURNAL)
-{
-    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k",
-                             .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE, .delay_ms = 1000 };
-    const cellar_task_id a = submit("a", &o);
-    pass(500);
-    (void)submit("b", &o);
-    T_AFTER_I64(crash_and_restart(), state_of(a), CELLAR_TASK_SCHEDULED);
-    T_AFTER_STR(pass(999), ran, "");
-    T_AFTER_STR(pass(1), ran, "b");
-}
-
 T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
 {
     const cellar_task_id mine = { 77, 0 };
@@ -296,22 +233,6 @@ T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
     T_AFTER_I64(crash_and_restart(), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
     T_AFTER_U64(tick(), last_id.hi, 77);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
-}
-
-T_CASE_ON(group_completion_survives_a_crash, JOURNAL)
-{
-    const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
-                                       { "t", "z", 1, NULL }, { "join", NULL, 0, NULL } };
-    cellar_task_id id[4];
-    T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
-    answer = cellar_verdict_retry();
-    tick(); /* all run: give with RETRY sets no result */
-    answer = cellar_verdict_ok();
-    crash_and_restart();
-    T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK); /* a member that did not succeed */
-    crash_and_restart();
-    T_AFTER_STR(pass(2000), ran, "x--");
-    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
@@ -365,20 +286,6 @@ T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
     T_AFTER_STR(tick(), ran, "xe");
 }
 
-T_CASE_ON(failure_cancels_a_chain_after_a_crash, JOURNAL)
-{
-    const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
-                                       { "t", "c", 1, NULL } };
-    cellar_task_id id[3];
-    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, id), CELLAR_OK);
-    crash_and_restart();
-    answer = cellar_verdict_fail();
-    T_AFTER_STR(tick(), ran, "a");
-    T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
-    T_AFTER_U64(crash(), figures().restored, 1);
-    T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
-}
-
 T_CASE_ON(a_final_state_is_seen_after_its_commit, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
@@ -404,26 +311,6 @@ T_CASE_ON(no_final_state_comes_back, JOURNAL)
     T_EQ_I64(cellar_task_cancel(p, gone), CELLAR_OK);
     T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
     T_AFTER_U64(crash(), figures().restored, 0);
-}
-
-T_CASE_ON(leased_tasks_come_back, JOURNAL)
-{
-    cellar_task_opts o = no_jitter(2);
-    o.queue = "pull";
-    T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
-    const cellar_task *t;
-    uint32_t n;
-    T_EQ_I64(cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
-    T_EQ_U64(n, 1);
-    crash_copy();
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    T_AFTER_I64(after_crash(), cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
-    T_AFTER_I64(tick(), cellar_task_take(p, "pull", 1000, 0, &t, 1, &n), CELLAR_OK);
-    T_EQ_U64(n, 1);
-    T_EQ_U64(t->attempt, 2);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    tick();
 }
 
 /* ---- after a task ---- */
@@ -523,20 +410,6 @@ T_CASE(an_end_that_is_not_committed_decides)
         }
         end();
     }
-}
-
-T_CASE_ON(a_second_end_does_not_decide_again, JOURNAL)
-{
-    answer = cellar_verdict_fail();
-    const cellar_task_id a = submit_giving("x");
-    (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
-    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
-    answer = cellar_verdict_ok();
-    T_AFTER_I64(crash_and_restart(), cellar_task_requeue(p, a), CELLAR_OK);
-    crash(); /* a is live again, and its first end is an input of b */
-    names();
-    T_AFTER_STR(tick(), ran, "b");
-    T_AFTER_U64(crash(), figures().restored, 0);
 }
 
 T_CASE_ON(a_row_that_was_deleted_by_hand_did_not_succeed, JOURNAL)

@@ -207,23 +207,6 @@ T_CASE(bad_paths_are_refused)
 
 /* ---- errors of the disk ---- */
 
-T_CASE_ON(failed_submit_gives_its_place_in_a_name_back, JOURNAL)
-{
-    const cellar_task_opts one = { .struct_size = sizeof one, .queue = "pull", .queue_cap = 1 };
-    const cellar_task_opts drops = { .struct_size = sizeof drops,
-                                     .on_full = CELLAR_POOL_DROP_OLDEST };
-    T_EQ_I64(cellar_task_register(p, "drops", NULL, NULL, &drops), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
-    limit_files(4096);
-    T_CHECK(is_disk_error(cellar_task_submit(p, "one", "a", 1, NULL, NULL)));
-    limit_files(0);
-    T_EQ_I64(cellar_task_submit(p, "one", "a", 1, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(p, "one", "b", 1, NULL, NULL), CELLAR_E_BUSY);
-    crash(); /* the restored task has the place */
-    T_EQ_I64(cellar_task_register(p, "one", NULL, NULL, &one), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(p, "one", "b", 1, NULL, NULL), CELLAR_E_BUSY);
-}
-
 T_CASE_ON(journal_full, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);
@@ -252,17 +235,6 @@ T_CASE_ON(journal_full, JOURNAL)
     T_AFTER_U64(crash(), figures().restored, 1);
     names();
     T_AFTER_STR(tick(), ran, "ae");
-}
-
-T_CASE_ON(a_refused_submit_leaves_its_key_and_payload, JOURNAL)
-{
-    const cellar_task_id mine = { 9, 9 };
-    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .id_in = &mine };
-    limit_files(4096);
-    T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
-    limit_files(0);
-    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "c");
 }
 
 T_CASE_ON(close_without_a_disk_runs_the_task_again, JOURNAL)
