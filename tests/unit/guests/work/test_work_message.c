@@ -107,16 +107,6 @@ T_CASE_ON(dead_letter_is_a_row_of_the_dead_queue, MESSAGES)
     T_EQ_U64(figures().dead, 1);
 }
 
-T_CASE_ON(expired_message_is_not_delivered, MESSAGES)
-{
-    cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
-    group("q", NULL, note);
-    T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
-    (void)cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "q", 100);
-    T_AFTER_STR(pass(101), ran, "");
-    T_EQ_U64(of_group("q").expired, 1);
-}
-
 /* ---- verdicts ---- */
 
 static uint64_t id_of(const cellar_task *t)
@@ -380,37 +370,6 @@ T_CASE(list_shows_payloads_and_bodies)
     T_EQ_I64(cellar_task_list(p, NULL, &cursor, see_payload, &seen), CELLAR_OK);
     T_EQ_I64(seen, 4);
     close_it();
-}
-
-T_CASE_ON(random_publishes_lose_no_message, MESSAGES)
-{
-    group_opts.ordered = 1;
-    group_opts.parallel = 2;
-    group_opts.max_messages = 20;
-    group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
-    group("q", NULL, note);
-    group_opts.ordered = 0;
-    group_opts.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
-    group("q", "q2", NULL);
-    route("#", "q");
-    for (int i = 0; i < 2000; i++) {
-        const char key[2] = { (char)('a' + i % 7), 0 };
-        const cellar_task *t[3];
-        uint32_t n;
-        T_EQ_I64(publish(key, "m"), CELLAR_OK);
-        answer = i % 5 == 0 ? cellar_verdict_retry() : cellar_verdict_ok();
-        if (i % 11 == 0) { (void)pass(1); }
-        T_EQ_I64(cellar_task_take(p, "q2", 1000, 0, t, 1 + (uint32_t)i % 3, &n), CELLAR_OK);
-        for (uint32_t k = 0; k < n; k++) {
-            (void)cellar_task_settle(t[k], k == 1 ? cellar_verdict_retry() : cellar_verdict_ok());
-        }
-        (void)of_group("q");
-        (void)of_group("q2");
-    }
-    answer = cellar_verdict_ok();
-    T_AFTER_U64(pass(1), of_group("q").live, 0);
-    (void)figures();
-    T_EQ_I64(cellar_bus_group_remove(p, "q2"), CELLAR_OK);
 }
 
 T_MAIN("work_message")

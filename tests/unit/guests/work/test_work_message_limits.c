@@ -226,21 +226,6 @@ T_CASE_ON(message_reaches_at_most_64_queues, MESSAGES)
     T_EQ_U64(figures().submitted, 64 * 65 / 2);
 }
 
-T_CASE_ON(full_pool_refuses_a_message, POOL)
-{
-    config.queue_cap = 3;
-    open_empty();
-    group("q", "one", NULL);
-    group("q", "two", NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(send("q", "b"), CELLAR_E_BUSY); /* one place is left, two are needed */
-    (void)submit("t", NULL);
-    T_EQ_U64(figures().live, 3);
-    group("q", "three", NULL);
-    group("q", "four", NULL);
-    T_EQ_I64(send("q", "b"), CELLAR_E_TOOBIG);
-}
-
 /* ---- groups and names of tasks ---- */
 
 static bool never(const cellar_bus_message *m, void *ctx)
@@ -279,18 +264,6 @@ T_CASE_ON(group_is_a_name_of_the_pool, MESSAGES)
     T_AFTER_STR(tick(), ran, "abc");
 }
 
-T_CASE_ON(group_in_hand_is_not_removed, MESSAGES)
-{
-    group("q", NULL, NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    const cellar_task *t = take("q", "a");
-    T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_E_BUSY);
-    T_EQ_I64(send("q", "b"), CELLAR_OK);
-    settle(t, cellar_verdict_ok());
-    T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
-    T_FIELDS(figures(), cancelled, 1, live, 0);
-}
-
 /* ---- dead letters ---- */
 
 static cellar_verdict says_why(const cellar_task *t, void *ctx)
@@ -298,16 +271,6 @@ static cellar_verdict says_why(const cellar_task *t, void *ctx)
     (void)note(t, ctx);
     T_EQ_I64(cellar_task_error(t, "no"), CELLAR_OK);
     return cellar_verdict_fail();
-}
-
-/* With itself as its dead queue a message dies twice: then it is a dead letter of the pool. */
-T_CASE_ON(message_with_an_error_text_dies_once, MESSAGES)
-{
-    group_opts.dead_queue = "q";
-    group("q", NULL, says_why);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "aa");
-    T_FIELDS(of_group("q"), dead, 1, failed, 2);
 }
 
 T_CASE_ON(message_is_described_after_its_row_has_gone, MESSAGES)

@@ -191,31 +191,6 @@ T_CASE(blocked_publisher_sees_groups_come_and_go)
     close_it();
 }
 
-static _Atomic int32_t inner;
-
-static cellar_verdict waits_and_sends(const cellar_task *t, void *ctx)
-{
-    (void)held(t, NULL);
-    atomic_store(&inner, (int32_t)send(ctx));
-    return cellar_verdict_ok();
-}
-
-T_CASE(publisher_on_the_last_worker_never_blocks)
-{
-    static char next[] = "next";
-    const cellar_bus_group_config o = one_that_blocks();
-    open_pool(1);
-    group("first", NULL, waits_and_sends, next, NULL);
-    group(next, NULL, quick, NULL, &o);
-    T_EQ_I64(send("first"), CELLAR_OK);
-    wait_for(&began);
-    T_EQ_I64(send(next), CELLAR_OK); /* full: its function waits for the one worker */
-    sem_post(&go_on);
-    wait_for(&began);
-    T_EQ_I64(atomic_load(&inner), CELLAR_E_DEADLOCK);
-    drain_and_close();
-}
-
 /* Publishes and removals of a group at the same time: no message is lost or counted twice. */
 static void *publish_many(void *arg)
 {
@@ -245,19 +220,6 @@ T_CASE(group_is_removed_beside_publishes)
 }
 
 /* ---- functions ---- */
-
-T_CASE(hold_ends_while_the_function_runs)
-{
-    cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 1 };
-    open_pool(2);
-    group("q", NULL, held, NULL, &o);
-    T_EQ_I64(send("q"), CELLAR_OK);
-    wait_for(&began);
-    wait_for(&began); /* the hold of the first delivery ended */
-    T_CHECK(of_name("q").timed_out >= 1);
-    post_many(&go_on, 8);
-    drain_and_close();
-}
 
 static _Atomic int64_t now_ms;
 
