@@ -337,16 +337,6 @@ T_CASE_ON(only_reads_that_hit_wake_a_row, ROWS)
     T_CHECK(!sleeps_after_a_minute());
 }
 
-T_CASE_ON(late_ticks_fold_intervals, ROWS)
-{
-    add("k", MINUTE, HOUR);
-    const int64_t start_ms = mono_ms + row_of("k").next_ms;
-    turn(10 * MINUTE);
-    T_AFTER_U64(tick(), up.calls, 1);
-    T_CHECK(figures().missed == 9 || figures().missed == 10);
-    T_EQ_I64((mono_ms + row_of("k").next_ms - start_ms) % MINUTE, 0); /* start + k * interval */
-}
-
 static void load_takes_40_s(const void *key, size_t len)
 {
     (void)key, (void)len;

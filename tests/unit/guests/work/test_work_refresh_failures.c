@@ -139,37 +139,6 @@ T_CASE_ON(success_of_one_key_shortens_the_pause, ROWS)
     T_AFTER_U64(pass(5 * MINUTE, SECOND, NULL), row_of("*").keys_left, 0);
 }
 
-static unsigned reads, empty_reads;
-
-static void read_k_keys(void)
-{
-    for (int i = 0; i < 40; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%d", i);
-        reads++;
-        empty_reads += read_key(key)[0] == '\0';
-    }
-}
-
-/* One row fails always, and the source of all fails half of the time. */
-T_CASE_ON(source_that_fails_in_part_is_no_outage, ROWS)
-{
-    reads = empty_reads = 0;
-    for (int i = 0; i < 40; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%d", i);
-        add(key, (i % 3 + 1) * SECOND, MINUTE);
-    }
-    add("bad", SECOND, MINUTE);
-    up.bad = 'b';
-    pass(10 * SECOND, SECOND, NULL);
-    up.fail_pct = 50;
-    pass(10 * MINUTE, SECOND, read_k_keys);
-    T_CHECK(reads >= 600 * 40);
-    T_EQ_U64(empty_reads, 0);
-    T_CHECK(up.failed > up.calls / 3);
-}
-
 T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)
 {
     for (int i = 0; i < 20; i++) {
@@ -231,32 +200,6 @@ T_CASE_ON(short_ttl_is_reported, ROWS)
     T_EQ_U64(figures().short_ttls, 1);
     T_EQ_U64(row_of("brief").flags, CELLAR_REFRESH_SHORT_TTL);
     T_EQ_U64(row_of("fine").flags, 0);
-}
-
-T_CASE(limiter_bounds_the_calls_of_the_upstream)
-{
-    const cellar_rule rule = cellar_rule_token_bucket(6, UINT64_C(60) * CELLAR_SECOND_NS, 1);
-    cellar_limiter_config lc = cellar_limiter_config_default();
-    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
-    lc.clock_ns = limit_ns;
-    open_all();
-    T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, c, "slow", load, "upstream", &lo), CELLAR_OK);
-    for (int i = 0; i < 20; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%d", i);
-        T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "slow", 10 * MINUTE, NULL), CELLAR_OK);
-    }
-    for (int i = 0; i < 15; i++) {
-        const uint64_t calls = up.calls;
-        pass(MINUTE, SECOND, NULL);
-        T_CHECK(up.calls - calls <= 7);
-    }
-    T_CHECK(up.calls >= 20);
-    T_CHECK(figures().skipped_limiter > 0);
-    T_EQ_U64(figures().failed, 0);
-    close_all();
-    cellar_limiter_close(lo.limiter);
 }
 
 T_ONE_THREAD;

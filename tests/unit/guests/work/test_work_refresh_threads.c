@@ -2,14 +2,11 @@
  *
  * Aim:    loaders and listers run on threads of a pool with no lock held, at most
  *         max_parallel at a time; close and remove wait for them; a loader may end its thread; a
- *         forked child is refused; a sick disk leaves refreshes in memory.
+ *         forked child is refused.
  * Method: loaders wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
-#include "base/fault.h"
-#include "cellar_l2.h"
 #include "cellar_refresh.h"
 #include "tests/support/child.h"
-#include "tests/support/disk_store.h"
 #include "tests/support/held_kit.h"
 #include "tests/support/rules.h"
 
@@ -89,30 +86,6 @@ T_CASE_ON(at_most_max_parallel_loads_run, ROWS)
     open_gate();
     T_EQ_I64(cellar_refresh_remove(r, c, "a", 1), CELLAR_OK);
     T_EQ_U64(atomic_load(&most_inside), 2);
-}
-
-/* A loader calls the pool and the cache: no lock is held. */
-static cellar_err busy_loader(cellar_load *l, const void *key, size_t len, void *ctx)
-{
-    cellar_refresh_stats st = cellar_refresh_stats_default();
-    T_EQ_I64(cellar_refresh_stats_get(r, &st), CELLAR_OK);
-    T_EQ_I64(cellar_pool_close(r), CELLAR_E_DEADLOCK);
-    T_EQ_I64(cellar_set(c, "other", 5, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
-    const cellar_err err = quick(l, key, len, ctx);
-    sem_post(&began);
-    return err;
-}
-
-T_CASE(loader_may_call_the_pool)
-{
-    open_with(2, 5000);
-    T_EQ_I64(cellar_refresh_loader(r, c, "busy", busy_loader, NULL, NULL), CELLAR_OK);
-    add("k", "busy");
-    wait_for(&began);
-    T_EQ_U64(figures().rows, 0);
-    close_all();
-    T_EQ_U64(atomic_load(&calls), 1);
 }
 
 T_CASE(close_and_remove_wait_for_a_load)
@@ -236,37 +209,6 @@ T_CASE_ON(child_of_a_loader_closes_nothing, ROWS)
     T_EQ_I64(cellar_refresh_loader(r, c, "fork", fork_inside, NULL, NULL), CELLAR_OK);
     add("k", "fork");
     wait_for(&began);
-}
-
-/* Each write of the disk fails: values are refreshed in memory, and count as refreshed. */
-T_CASE(sick_disk_leaves_refreshes_in_memory)
-{
-    cellar_l2_config l2 = cellar_l2_config_default();
-    cellar_config cfg = cellar_config_default();
-    char buf[8];
-    size_t len;
-    store_begin();
-    cellar_host_config h = { .struct_size = sizeof h, .clock = read_clock, .no_threads = 1 };
-    cfg.host = &h;
-    cfg.l2 = &l2;
-    cfg.l2_path = store;
-    cfg.l2_bytes = UINT64_C(64) << 20;
-    cellar_pool_config rc = { .struct_size = sizeof rc, .host = &h };
-    atomic_store(&calls, 0);
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    T_REQUIRE(cellar_pool_open(&rc, &r) == CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, c, "quick", quick, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "quick", 1000, NULL), CELLAR_OK);
-    (void)base_fault_io_arm("pwrite", EIO, 1, true);
-    for (int i = 0; i < 10; i++) {
-        now_ms += 1000;
-        while (cellar_tick(r, 1000, NULL) == CELLAR_PENDING) { }
-        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
-    }
-    T_FIELDS(figures(), ok, 10, failed, 0);
-    (void)base_fault_io_arm(NULL, 0, 0, false);
-    close_all();
-    store_end();
 }
 
 /* One loader hangs while all rules change. */
