@@ -543,22 +543,6 @@ T_CASE_ON(resume_in_the_millisecond_of_a_firing_does_not_repeat_it, POOL)
     T_AFTER_U64(pass(1000), shot_count, 2);
 }
 
-T_CASE_ON(trigger_runs_once_also_while_paused, POOL)
-{
-    cellar_schedule_spec o = { .struct_size = sizeof o, .paused = 1 };
-    T_EQ_I64(schedule_cron(p, "t", "@yearly", NULL, note, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(p, "t"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(p, "t"), CELLAR_E_BUSY);
-    T_EQ_U64(schedules().waiting, 1);
-    T_AFTER_U64(tick(), shot_count, 1);
-    T_EQ_U64(schedules().triggered, 1);
-    T_EQ_I64(cellar_schedule_trigger(p, "t"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_remove(p, "t"), CELLAR_OK);
-    T_AFTER_U64(tick(), shot_count, 1); /* it had not begun when the schedule was removed */
-    T_EQ_U64(schedules().skipped_change, 1);
-    T_EQ_I64(cellar_schedule_trigger(p, "t"), CELLAR_E_NOT_FOUND);
-}
-
 T_CASE_ON(instant_fires_once_and_ends, POOL)
 {
     cellar_schedule_spec o = { .struct_size = sizeof o, .free_fn = count_free };
@@ -614,19 +598,6 @@ T_CASE(wall_clock_steps_follow_the_table)
     T_AFTER_U64(step(900), schedules().clock_steps, 4); /* below a second: no step */
     T_EQ_U64(schedules().missed + schedules().skipped_grace + schedules().skipped_overlap, 0);
     end_it();
-}
-
-T_CASE_ON(interval_does_not_notice_clock_steps, POOL)
-{
-    T_EQ_I64(schedule_every(p, "e", 1000, note, NULL, &now), CELLAR_OK);
-    (void)tick();
-    for (int i = 0; i < 20; i++) {
-        wall_ms += i % 2 == 0 ? 3650 * DAY : -3650 * DAY;
-        mono_ms += 1000;
-        (void)tick();
-    }
-    T_EQ_U64(shot_count, 21);
-    T_EQ_U64(schedules().missed, 0);
 }
 
 /* S2:401-418: 02:00, 09:00, Mondays 03:00, every 30 s; a day before and after each change. */

@@ -174,30 +174,6 @@ T_CASE(full_pool_drops_tasks_but_no_run)
     close_it();
 }
 
-T_CASE(removed_run_that_its_limiter_holds_never_begins)
-{
-#ifdef CELLAR_OMIT_LIMIT
-    T_SKIP("this build has no limiters");
-#else
-    cellar_limiter *l;
-    cellar_task_opts o = cellar_task_opts_default();
-    const cellar_rule rule = cellar_rule_token_bucket(1, 3600 * CELLAR_SECOND_NS, 1);
-    const cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
-    const cellar_limiter_config c = { .struct_size = sizeof c, .host = &h };
-    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
-    o.rate = l;
-    open_row(SECOND, &o);
-    T_AFTER_U64(tick(), attempts, 1);
-    T_AFTER_U64(pass(SECOND), schedules().waiting, 1); /* parked until the limiter admits it */
-    T_AFTER_U64(pass(SECOND), schedules().skipped_overlap, 1);
-    T_EQ_I64(cellar_schedule_remove(p, "row"), CELLAR_OK);
-    T_EQ_U64(schedules().skipped_change, 1);
-    T_AFTER_U64(pass(2 * HOUR), attempts, 1);
-    close_it();
-    cellar_limiter_close(l);
-#endif
-}
-
 /* ---- no attempt begins after a change ---- */
 
 static const char *changes; /* schedule that the next attempt, or question to a limiter, removes */

@@ -15,12 +15,6 @@
 static void job(const cellar_task *f, void *ctx) { (void)quick(f, ctx); }
 static void held_job(const cellar_task *f, void *ctx) { (void)held(f, ctx); }
 
-static void exits(const cellar_task *f, void *ctx)
-{
-    job(f, ctx);
-    pthread_exit(NULL);
-}
-
 static void count_free(void *payload, size_t len, void *ctx)
 {
     (void)payload, (void)len, (void)ctx;
@@ -56,22 +50,6 @@ T_CASE(close_waits_for_a_running_job)
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(atomic_load(&runs), 1);
     T_EQ_U64(atomic_load(&freed), 1);
-}
-
-T_CASE(close_drops_runs_that_have_not_begun)
-{
-    const cellar_schedule_spec o = opts_now();
-    open_pool(1);
-    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
-    wait_for(&began);
-    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK); /* the one worker is busy */
-    T_EQ_I64(cellar_schedule_remove(p, "waits"), CELLAR_OK);
-    T_EQ_U64(schedules().skipped_change, 1);
-    sem_post(&go_on);
-    T_AFTER_U64(close_it(), atomic_load(&runs), 1);
-    T_EQ_U64(atomic_load(&freed), 2);
 }
 
 T_CASE(run_that_waits_moves_to_the_schedule_added_again)
@@ -113,21 +91,6 @@ T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
     sem_post(&go_on);
     T_AFTER_U64(close_it(), atomic_load(&runs), 4);
     T_EQ_U64(atomic_load(&freed), 7);
-}
-
-T_CASE(job_that_ends_its_thread_has_ended)
-{
-    const cellar_schedule_spec o = opts_now();
-    open_pool(1);
-    T_EQ_I64(schedule_every(p, "exits", 1, exits, NULL, &o), CELLAR_OK);
-    wait_for_many(&began, 20); /* each time on another thread */
-    T_EQ_I64(cellar_schedule_remove(p, "exits"), CELLAR_OK);
-    T_EQ_I64(schedule_every(p, "quick", 1, job, NULL, &o), CELLAR_OK);
-    wait_for(&began);
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, "call", &st), CELLAR_OK);
-    T_CHECK(st.thread_ends >= 20);
-    T_AFTER_U64(close_it(), atomic_load(&freed), 2);
 }
 
 /* ---- fork ---- */
