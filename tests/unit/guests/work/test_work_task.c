@@ -16,16 +16,6 @@
 
 /* ---- verdicts ---- */
 
-T_CASE_ON(ok_runs_once, TASKS)
-{
-    const cellar_task_id id = submit("a", NULL);
-    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
-    T_EQ_I64(tick(), INT64_MAX);
-    T_EQ_STR(ran, "a");
-    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* no namespace of results */
-    T_FIELDS(figures(), ok, 1, started, 1, live, 0);
-}
-
 T_CASE_ON(retry_doubles_its_delay_up_to_the_cap, POOL)
 {
     cellar_task_opts o = no_jitter(6);
@@ -183,21 +173,6 @@ T_CASE_ON(delay_and_eta_are_never_early, TASKS)
     (void)submit("f", &o);
     wall_ms += 100000; /* forward */
     T_AFTER_STR(tick(), ran, "pdef");
-}
-
-T_CASE_ON(expired_tasks_do_not_run, TASKS)
-{
-    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100, .expires_ms = 100 };
-    (void)submit("a", &o);
-    T_AFTER_U64(pass(100), figures().expired, 1);
-    o.delay_ms = 0;
-    (void)submit("b", &o);
-    mono_ms += 99;
-    T_AFTER_STR(tick(), ran, "b");
-    (void)submit("c", &o);
-    mono_ms += 100;
-    T_AFTER_STR(tick(), ran, "b");
-    T_EQ_U64(figures().expired, 2);
 }
 
 /* ---- unique keys, ids ---- */
@@ -407,6 +382,9 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_I64(cellar_task_take(p, "default", 100, 0, t, 4, &n), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_task_take(p, "none", 100, 0, t, 4, &n), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_task_take(p, "pull", 0, 0, t, 4, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, -1, t, 4, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, 1, t, 4, &n), CELLAR_OK);
+    T_EQ_U64(n, 0); /* after its wait */
     so.tag = "tag";
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(cellar_task_submit(p, "l", "abc" + i, 1, &so, &id), CELLAR_OK);
@@ -442,22 +420,6 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_EQ_I64(cellar_task_take(p, "pull", 100, 0, t, 1, &n), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_E_LOST);
     T_AFTER_U64(close_it(), freed_count, 3);
-}
-
-T_CASE_ON(take_without_a_task_ends_after_its_wait, TASKS)
-{
-    const cellar_task *t;
-    cellar_task_opts o = no_jitter(1);
-    uint32_t n;
-    o.queue = "pull";
-    name_it("l", NULL, &o);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, -1, &t, 1, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, 1, &t, 1, &n), CELLAR_OK);
-    T_EQ_U64(n, 0);
-    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, INT64_MAX, &t, 1, &n), CELLAR_OK);
-    T_EQ_U64(n, 1);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
 }
 
 /* ---- dead letters ---- */

@@ -282,40 +282,5 @@ T_CASE(task_that_closes_the_store_loses_its_result_only)
     T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
 }
 
-T_CASE_ON(status_of_a_dead_letter_has_its_end, POOL)
-{
-    const cellar_task_opts o = no_jitter(1);
-    open_with(&o);
-    answer = cellar_verdict_fail();
-    const cellar_task_id id = submit("a", NULL);
-    const int64_t ended = wall_ms;
-    (void)tick();
-    T_AFTER_I64(pass(5000), state_of(id), CELLAR_TASK_FAILED);
-    T_EQ_I64(status_of(id).ended_wall_ms, ended);
-    T_EQ_I64(status_of(id).due_wall_ms, 0);
-    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
-    T_EQ_I64(status_of(id).ended_wall_ms, 0);
-}
-
-T_CASE_ON(ids_of_another_pool_are_unknown, TASKS)
-{
-    cellar_pool *other;
-    const cellar_task_id id = submit("a", NULL);
-    mono_ms++; /* the time is part of an id */
-    wall_ms++;
-    T_REQUIRE(cellar_pool_open(&config, &other) == CELLAR_OK);
-    T_EQ_I64(cellar_task_register(other, "t", note, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit(other, "t", "b", 1, NULL, NULL), CELLAR_OK);
-    cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(task_status(other, id, &st), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_cancel(other, id), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_wait(other, id, 0, NULL), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_requeue(other, id), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_task_purge(other, id), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
-    T_EQ_I64(cellar_pool_close(other), CELLAR_OK);
-    T_AFTER_U64(tick(), ran_count, 1);
-}
-
 T_ONE_THREAD;
 T_MAIN("work_task_groups")

@@ -70,29 +70,6 @@ T_CASE_ON(queues_share_by_weight_and_pause, TASKS)
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "slow", 101), CELLAR_E_INVAL);
 }
 
-T_CASE_ON(many_queues_take_turns_and_have_figures, POOL)
-{
-    enum { SOME = 1000 };
-    static char text[1 << 20];
-    char name[16];
-    size_t len;
-    config.max_names = SOME + 1;
-    open_with(NULL);
-    for (unsigned i = 0; i < SOME; i++) {
-        snprintf(name, sizeof name, "q%u", i);
-        cellar_task_opts o = { .struct_size = sizeof o, .queue = name };
-        name_it(name, note, &o);
-        for (int k = 0; k < 2; k++) {
-            T_EQ_I64(cellar_task_submit(p, name, k == 0 ? "a" : "b", 1, NULL, NULL), CELLAR_OK);
-        }
-    }
-    T_EQ_I64(cellar_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
-    T_CHECK(strstr(text, "queue=\"q0\"} 2\n") != NULL);
-    T_CHECK(strstr(text, "queue=\"q999\"} 2\n") != NULL);
-    T_AFTER_U64(tick(), ran_count, 2 * SOME);
-    T_EQ_U64(strspn(ran, "a"), SOME);
-}
-
 T_CASE_ON(pool_has_65536_queues, POOL)
 {
     char name[16];
@@ -187,33 +164,6 @@ static cellar_verdict inside(const cellar_task *t, void *ctx)
     (void)cellar_tick(p, 1000000, &wait); /* a second thread could run here */
     ran[ran_count++] = '.';
     return cellar_verdict_ok();
-}
-
-T_CASE(max_running_parks_in_order)
-{
-    cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1 };
-    defaults();
-    clear();
-    open_it();
-    name_it("t", inside, &o);
-    name_it("free", note, NULL);
-    (void)submit("a", NULL);
-    (void)submit("b", NULL);
-    (void)submit("c", NULL);
-    T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "af.b.c.");
-    T_EQ_U64(figures().parked, 0);
-    T_CHECK(figures().parked_running > 0);
-    close_it();
-    o.max_running = 2;
-    clear();
-    open_it();
-    name_it("t", inside, &o);
-    (void)submit("a", NULL);
-    (void)submit("b", NULL);
-    (void)submit("c", NULL);
-    T_AFTER_STR(run("d"), ran, "ab.c.d..");
-    close_it();
 }
 
 static cellar_verdict parks_three(const cellar_task *t, void *ctx)

@@ -177,17 +177,6 @@ T_CASE_ON(one_attempt_at_a_time_decides_after_a_pause, TASKS)
     T_EQ_I64(cellar_task_register(p, "neg", note, NULL, &o), CELLAR_E_INVAL);
 }
 
-T_CASE_ON(snooze_and_cancel_are_no_failures, POOL)
-{
-    const cellar_task_opts o = breaking(1);
-    open_with(&o);
-    answer = cellar_verdict_snooze(10);
-    run("a");
-    answer = cellar_verdict_cancelled();
-    T_AFTER_U64(pass(10), figures().breaks, 0);
-    T_EQ_STR(ran, "aa");
-}
-
 /* ---- keys ---- */
 
 static cellar_submit_opts key_for(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
@@ -195,22 +184,6 @@ static cellar_submit_opts key_for(const char *key, int64_t ttl_ms, cellar_task_c
     cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .unique_ttl_ms = ttl_ms,
                              .on_conflict = on_conflict };
     return o;
-}
-
-T_CASE_ON(key_with_ttl_is_free_while_its_task_waits, TASKS)
-{
-    cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_REJECT);
-    cellar_task_id id;
-    o.delay_ms = 5000;
-    const cellar_task_id first = submit("a", &o);
-    T_AFTER_I64(pass(999), try_submit("b", &o, &id), CELLAR_EXISTS);
-    T_CHECK(memcmp(&id, &first, sizeof id) == 0);
-    (void)pass(1);
-    (void)submit("c", &o); /* both live */
-    T_EQ_U64(figures().live, 2);
-    T_AFTER_STR(pass(6000), ran, "ac");
-    o.unique_key = NULL;
-    T_EQ_I64(try_submit("d", &o, &id), CELLAR_E_INVAL);
 }
 
 T_CASE_ON(throttle_drops_until_the_ttl_of_the_last_submit, TASKS)
@@ -418,29 +391,6 @@ T_CASE_ON(submit_after_refuses_bad_input, POOL)
     T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_BUSY);
     T_AFTER_STR(tick(), ran, "a");
     T_AFTER_STR(pass(10), ran, "aa[r]"); /* from the end of the task before */
-}
-
-T_CASE_ON(submit_after_without_memory_changes_nothing, TASKS)
-{
-    cellar_err err;
-    name_it("g", answers, NULL);
-    const cellar_task_id a = give("a");
-    EACH_ALLOCATION_FAILS(err, try_after(a, "b", CELLAR_TASK_ALWAYS, NULL)) {
-        T_EQ_U64(figures().live, 1);
-    }
-    T_EQ_I64(err, CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "ab[r]");
-}
-
-T_CASE_ON(tasks_after_live_ones_are_freed_by_close, TASKS)
-{
-    name_it("g", answers, NULL);
-    const cellar_task_id a = give("a");
-    const cellar_task_id b = after(a, "b", CELLAR_TASK_ALWAYS);
-    (void)after(b, "c", CELLAR_TASK_ALWAYS);
-    (void)after(a, "d", CELLAR_TASK_ON_SUCCESS);
-    T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
-    T_EQ_U64(figures().live, 3);
 }
 
 /* ---- figures ---- */

@@ -97,29 +97,6 @@ T_CASE_ON(task_pthread_exit, WORKER)
     T_EQ_U64(figures().thread_ends, 20);
 }
 
-static void *tick_alone(void *arg)
-{
-    (void)cellar_tick(p, 0, NULL);
-    return arg;
-}
-
-T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller)
-{
-    const cellar_task_opts o = fast(1);
-    pthread_t t;
-    void *result = &t;
-    open_with(1);
-    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
-    config.host = &h;
-    open_it();
-    name_it("exits", exits, &o);
-    (void)submit("exits");
-    T_REQUIRE(pthread_create(&t, NULL, tick_alone, p) == 0 && pthread_join(t, &result) == 0);
-    T_CHECK(result == NULL); /* the tick did not return */
-    T_FIELDS(figures(), thread_ends, 1, running, 0, failed, 1);
-    close_it();
-}
-
 static void note_free(void *payload, size_t len, void *ctx)
 {
     (void)ctx;
@@ -249,23 +226,6 @@ T_CASE(tasks_that_wait_for_each_other_are_refused)
     T_AFTER_U64(close_it(), atomic_load(&deadlocks), 1);
 }
 
-T_CASE_ON(wait_from_outside_times_out_and_ends, WORKER)
-{
-    cellar_task_status st = cellar_task_status_default();
-    name_it("h", held, NULL);
-    const cellar_task_id id = submit("h");
-    wait_for(&began);
-    T_EQ_I64(cellar_task_wait(p, id, 0, &st), CELLAR_PENDING);
-    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
-    st = cellar_task_status_default();
-    T_EQ_I64(cellar_task_wait(p, id, 1, &st), CELLAR_E_TIMEOUT);
-    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
-    sem_post(&go_on);
-    const cellar_err err = cellar_task_wait(p, id, 60000, &st);
-    T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
-    if (err == CELLAR_OK) { T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED); }
-}
-
 /* ---- a full pool ---- */
 
 static cellar_verdict fills(const cellar_task *t, void *ctx)
@@ -306,31 +266,6 @@ T_CASE(name_is_removed_beside_its_submits)
         (void)submit("next");
         close_it();
     }
-}
-
-T_CASE(submit_waits_for_room_of_its_name)
-{
-    const cellar_task_opts o = { .struct_size = sizeof o, .queue_cap = 1,
-                                 .on_full = CELLAR_POOL_BLOCK };
-    open_with(2);
-    config.block_timeout_ms = 60000;
-    open_it();
-    name_it("q", quick, &o);
-    for (int i = 0; i < 50; i++) { (void)submit("q"); }
-    close_it();
-    T_CHECK(atomic_load(&runs) >= 49);
-    open_with(2);
-    config.block_timeout_ms = 1;
-    open_it();
-    name_it("h", held, &o);
-    name_it("q", quick, &o);
-    (void)submit("h");
-    wait_for(&began);
-    T_EQ_I64(cellar_task_submit(p, "h", NULL, 0, NULL, NULL), CELLAR_E_TIMEOUT);
-    (void)submit("q");
-    T_EQ_U64(figures().rejected_full, 1);
-    sem_post(&go_on);
-    close_it();
 }
 
 static void *taker(void *taken)
