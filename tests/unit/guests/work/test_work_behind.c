@@ -419,31 +419,6 @@ T_CASE_ON(failed_batch_is_split_and_bad_write_leaves_no_entry, WRITES)
     T_FIELDS(st, failed, 1, ok, 2);
 }
 
-/* The value of an attempt stays the same; a newer write follows in a later batch. */
-T_CASE(retried_write_is_followed_by_newer_one)
-{
-    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .on_failure = CELLAR_BATCH_RETRY,
-                                  .max_attempts = 3 };
-    begin_with(cfg);
-    fail_calls = 1;
-    set("k1", "a");
-    flush();
-    set("k1", "b");
-    T_AFTER_STR(evict_all(), value_of("k1"), "b");
-    pass(1000);
-    T_AFTER_STR(pass(1000), calls, "k1=a!k1=a;k1=b;");
-    bad = "k1";
-    set("k1", "c");
-    flush();
-    set("k1", "d"); /* the failure of c must not end d */
-    for (unsigned i = 0; i < 2; i++) { pass(2000); }
-    T_EQ_STR(failures, "k1 ");
-    T_EQ_STR(value_of("k1"), "d");
-    bad = NULL;
-    T_AFTER_STR(pass(2000), row[1].text, "d");
-    end();
-}
-
 /* A full queue: the call returns E_IO, the older write of the key is still served and written. */
 T_CASE(write_without_room_does_not_happen)
 {

@@ -458,23 +458,6 @@ T_CASE_ON(remove_deletes_the_row, POOL)
     T_EQ_U64(schedules().continued, 0);
 }
 
-T_CASE_ON(due_times_in_the_future_begin_anew, POOL)
-{
-    every(HOUR, NULL);
-    cron("* * * * *", NULL, NULL);
-    (void)pass(0);
-    T_AFTER_U64(pass(MINUTE), fired, 2);
-    restart(-2 * HOUR); /* the wall clock went back: cron waits, the interval does not */
-    every(HOUR, NULL);
-    cron("* * * * *", NULL, NULL);
-    T_AFTER_U64(pass(HOUR), fired, 1);
-    T_EQ_I64(due[0], wall_ms);
-    T_AFTER_U64(pass(HOUR + MINUTE), fired, 3);
-    restart(-4 * HOUR); /* a correction */
-    cron("* * * * *", NULL, NULL);
-    T_AFTER_U64(pass(MINUTE), fired, 1);
-}
-
 /* ---- bad input ---- */
 
 T_CASE_ON(catch_up_needs_a_journal, POOL)

@@ -255,37 +255,6 @@ T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
     T_AFTER_U64(crash(), figures().restored, 0);
 }
 
-T_CASE_ON(a_member_that_completes_twice_counts_once, JOURNAL)
-{
-    const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
-                                       { "join", NULL, 0, NULL } };
-    cellar_task_id id[3];
-    T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
-    answer = cellar_verdict_fail();
-    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING); /* the first fails: a dead letter */
-    T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
-    answer = cellar_verdict_ok();
-    T_EQ_I64(cellar_task_requeue(p, id[0]), CELLAR_OK);
-    T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_OK); /* its second end */
-    T_AFTER_I64(crash_and_restart(), state_of(id[2]), CELLAR_TASK_WAITING);
-    T_EQ_U64(figures().live, 2);
-    T_AFTER_I64(pass(1), state_of(id[2]), CELLAR_E_NOT_FOUND);
-    T_EQ_STR(ran, "--");
-}
-
-T_CASE_ON(a_chain_goes_on_after_a_crash, JOURNAL)
-{
-    const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "join", NULL, 0, NULL },
-                                       { "t", "e", 1, NULL } };
-    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
-    T_AFTER_U64(crash_and_restart(), figures().live, 2);
-    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
-    T_EQ_STR(ran, "x");
-    crash_and_restart();
-    T_AFTER_STR(tick(), ran, "xe");
-}
-
 T_CASE_ON(a_final_state_is_seen_after_its_commit, JOURNAL)
 {
     const cellar_task_id a = submit("a", NULL);

@@ -194,37 +194,6 @@ T_CASE_ON(ends_without_a_delivery_delete_rows, MESSAGES)
     take_and_end("oldest", "2");
 }
 
-T_CASE_ON(group_that_is_not_added_keeps_its_messages, MESSAGES)
-{
-    add_two();
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    close_it();
-    open_it();
-    add("q", "one", NULL);
-    T_EQ_I64(cellar_bus_group_remove(p, "one"), CELLAR_OK);
-    reopen_with_rows(1, 1);
-    T_EQ_U64(figures().unregistered, 1);
-    add("q", "two", NULL);
-    T_AFTER_U64(tick(), figures().live, 1);
-    T_EQ_I64(send("q", "b"), CELLAR_OK); /* ids go on */
-    take_all("two", "ab");
-}
-
-static cellar_verdict is_no_message(const cellar_task *t, void *ctx)
-{
-    cellar_bus_message m = cellar_bus_message_default();
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_E_INVAL);
-    return note(t, ctx);
-}
-
-T_CASE_ON(name_of_tasks_gets_the_bodies_of_its_messages, MESSAGES)
-{
-    add("q", NULL, NULL);
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_AFTER_I64(crash(), cellar_task_register(p, "q", is_no_message, NULL, NULL), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "a");
-}
-
 /* ---- deliveries ---- */
 
 T_CASE_ON(message_that_ends_the_process_goes_to_its_dead_queue, MESSAGES)

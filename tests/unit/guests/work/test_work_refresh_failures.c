@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    A failed refresh keeps the old value and backs off up to the interval. Changes of the
- *         program win over refreshes, and breakers and limiters bound the calls of the upstream.
+ *         program win over refreshes, and breakers bound the calls of the upstream.
  * Method: Both clocks are variables; the test calls cellar_tick, which runs the loads.
  *         The upstream fails when told to and acts in the middle of loads. */
-#include "cellar_limit.h"
 #include "tests/support/refresh_kit.h"
 
 /* ---- changes and failures ---- */
@@ -90,53 +89,6 @@ T_CASE_ON(remembered_failures_leave_the_old_value, ROWS)
     T_CHECK(figures().ok > ok); /* no remembered failure stops a refresh */
     T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-}
-
-/* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
-T_CASE(pauses_grow_to_the_interval)
-{
-    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
-    int64_t last_ms = 0, most_ms = 0;
-    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 63,
-                                 .min_calls = 1000000 };
-    open_all();
-    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_loader(r, c, "patient", load, "upstream", &lo), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "patient", MINUTE, NULL), CELLAR_OK);
-    up.down = true;
-    for (int64_t due = tick(); up.calls == 0; due = tick()) { turn(due); }
-    for (uint64_t n = 1; n < 40; n++) {
-        last_ms = mono_ms;
-        for (int64_t due = tick(); up.calls == n; due = tick()) { turn(due); }
-        const int64_t bound = n < 7 ? SECOND << (n - 1) : MINUTE;
-        T_CHECK(mono_ms - last_ms <= bound);
-        if (mono_ms - last_ms > most_ms) { most_ms = mono_ms - last_ms; }
-    }
-    T_CHECK(most_ms > 20 * SECOND);
-    const uint64_t calls = up.calls; /* pauses up to the interval: about 1.7 tries beside each */
-    T_EQ_I64(cellar_breaker_reset(lo.breaker), CELLAR_OK);
-    pass(20 * MINUTE, MINUTE, NULL);
-    T_CHECK(up.calls - calls > 30);
-    close_all();
-    cellar_breaker_destroy(lo.breaker);
-}
-
-/* Long failures made the pauses long; a success makes them short again. */
-T_CASE_ON(success_of_one_key_shortens_the_pause, ROWS)
-{
-    listed.keys[0] = "a";
-    listed.keys[1] = "b";
-    listed.count = 2;
-    T_EQ_I64(add_pattern(r, c, "*", "many", 10 * HOUR, NULL), CELLAR_OK);
-    up.down = true;
-    pass(20 * HOUR, HOUR, NULL);
-    up.down = false;
-    up.bad = 'b';
-    const uint64_t ok = figures().ok;
-    for (int64_t due = tick(); figures().ok == ok; due = tick()) { turn(due); }
-    T_EQ_U64(row_of("*").keys_left, 1);
-    up.bad = '\0';
-    T_AFTER_U64(pass(5 * MINUTE, SECOND, NULL), row_of("*").keys_left, 0);
 }
 
 T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)

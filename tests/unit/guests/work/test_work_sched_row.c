@@ -114,22 +114,6 @@ T_CASE(retry_of_a_run_comes_before_the_next_firing_or_the_run_fails)
     close_it();
 }
 
-T_CASE(snooze_of_a_run_costs_no_attempt)
-{
-    open_row(10 * SECOND, NULL);
-    says = cellar_verdict_snooze(SECOND);
-    (void)tick();
-    for (int i = 0; i < 8; i++) { (void)pass(SECOND); }
-    T_EQ_U64(attempts, 9);
-    T_EQ_U64(schedules().started, 1);
-    T_AFTER_U64(pass(SECOND), attempts, 10); /* another second would be the next firing */
-    T_FIELDS(schedules(), ended, 1, failed, 0);
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, "say", &st), CELLAR_OK);
-    T_EQ_U64(st.snoozed, 0);
-    close_it();
-}
-
 static bool count_task(const cellar_task_status *status, void *ctx)
 {
     (void)status;
@@ -487,32 +471,6 @@ T_CASE_ON(run_that_hangs_past_its_hard_time_out_makes_room_for_the_next, REJECTS
     T_EQ_I64(last_due_ms, START + 3000);
     T_FIELDS(schedules(), failed, 1, skipped_overlap, 1);
     T_EQ_STR(info_of_row().error, "timed out");
-}
-
-T_CASE_ON(run_of_a_name_without_function_is_taken, REJECTS)
-{
-    cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
-    cellar_schedule_spec spec = opts_now();
-    const cellar_task *t;
-    uint32_t n;
-    T_EQ_I64(cellar_task_register(p, "taken", NULL, NULL, &o), CELLAR_OK);
-    spec.task = "taken";
-    spec.interval_ms = SECOND;
-    T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
-    T_AFTER_I64(tick(), cellar_task_take(p, "pull", SECOND, 0, &t, 1, &n), CELLAR_OK);
-    T_REQUIRE(n == 1);
-    T_EQ_I64(t->due_wall_ms, START);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    T_EQ_U64(info_of_row().running, 0);
-    T_AFTER_I64(pass(SECOND), cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
-    T_REQUIRE(n == 1);
-    (void)pass(100); /* the hold is over: the run is queued again */
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_E_LOST);
-    T_EQ_I64(cellar_task_take(p, "pull", 100, 0, &t, 1, &n), CELLAR_OK);
-    T_REQUIRE(n == 1);
-    T_EQ_U64(t->attempt, 2);
-    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-    T_EQ_U64(schedules().ended, 2);
 }
 
 T_CASE(schedules_of_one_zone_share_it)

@@ -207,23 +207,6 @@ T_CASE_ON(throttle_drops_until_the_ttl_of_the_last_submit, TASKS)
     T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
 }
 
-T_CASE_ON(throttle_respects_a_live_key_of_another_kind, TASKS)
-{
-    const cellar_submit_opts o = key_for("k", 10, CELLAR_TASK_CONFLICT_THROTTLE);
-    cellar_submit_opts plain = key_for("k", 0, CELLAR_TASK_CONFLICT_REJECT);
-    cellar_task_id id;
-    plain.delay_ms = 1000;
-    (void)submit("a", &plain);
-    T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
-    (void)pass(1000);
-    (void)submit("b", &o); /* the refused submit throttles nothing */
-    plain.delay_ms = 0;
-    T_EQ_I64(try_submit("x", &plain, &id), CELLAR_EXISTS);
-    (void)tick();
-    (void)submit("c", &plain); /* the task ended: its key is free for others */
-    T_AFTER_STR(tick(), ran, "abc");
-}
-
 T_CASE_ON(throttle_keys_are_bounded_and_leave, POOL)
 {
     char key[2] = "a";
@@ -302,26 +285,6 @@ static cellar *open_results(void)
     cellar_config cfg = cellar_config_default();
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     return c;
-}
-
-T_CASE_ON(task_runs_after_one_that_was_submitted, TASKS)
-{
-    name_it("g", answers, NULL);
-    const cellar_task_id a = give("a");
-    const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
-    const cellar_task_id c = after(a, "c", CELLAR_TASK_ALWAYS); /* several for one task */
-    const cellar_task_id d = after(b, "d", CELLAR_TASK_ON_SUCCESS);
-    (void)after(a, "e", CELLAR_TASK_ON_FAILURE);
-    T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
-    T_EQ_I64(state_of(d), CELLAR_TASK_WAITING);
-    (void)c;
-    (void)tick();
-    T_CHECK(strcmp(ran, "ab[r]c[r]d[r]") == 0 || strcmp(ran, "ac[r]b[r]d[r]") == 0);
-    T_FIELDS(figures(), cancelled, 1, live, 0);
-    T_EQ_I64(try_after(a, "f", CELLAR_TASK_ALWAYS, NULL), CELLAR_E_NOT_FOUND); /* forgotten */
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_CHECK(strstr(e.text, "or `after` is unknown or has ended") != NULL);
 }
 
 T_CASE_ON(failure_decides_about_tasks_after_it, TASKS)

@@ -235,39 +235,6 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void *submits_until_removed(void *submitted)
-{
-    cellar_err err;
-    while ((err = cellar_task_submit(p, "gone", NULL, 0, NULL, NULL)) == CELLAR_OK ||
-           err == CELLAR_E_BUSY) {
-        atomic_fetch_add((atomic_uint *)submitted, err == CELLAR_OK);
-    }
-    T_EQ_I64(err, CELLAR_E_NOT_FOUND);
-    return NULL;
-}
-
-T_CASE(name_is_removed_beside_its_submits)
-{
-    const cellar_task_opts o = { .struct_size = sizeof o, .queue = "gone" };
-    for (int i = 0; i < 20; i++) {
-        atomic_uint submitted = 0;
-        pthread_t thread[2];
-        cellar_err err;
-        open_with(2);
-        config.max_names = 1;
-        open_it();
-        name_it("gone", quick, &o);
-        start_threads(thread, 2, submits_until_removed, &submitted);
-        while ((err = cellar_task_unregister(p, "gone")) == CELLAR_E_BUSY) { sched_yield(); }
-        T_EQ_I64(err, CELLAR_OK);
-        join_threads(thread, 2);
-        T_FIELDS(figures(), submitted, atomic_load(&submitted), live, 0);
-        name_it("next", quick, NULL); /* in its place */
-        (void)submit("next");
-        close_it();
-    }
-}
-
 static void *taker(void *taken)
 {
     const cellar_task *t;
@@ -331,27 +298,6 @@ T_CASE(block_waits_for_room)
 }
 
 /* ---- drain, close, resize ---- */
-
-T_CASE(drain_leaves_what_does_not_end)
-{
-    cellar_drain_report r = cellar_drain_report_default();
-    open_with(4);
-    config.grace_ms = 1;
-    config.close_timeout_ms = 1;
-    open_it();
-    name_it("h", held, NULL);
-    for (int i = 0; i < 104; i++) { (void)submit("h"); }
-    wait_for_many(&began, 4);
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 1, &r), CELLAR_E_BUSY);
-    T_FIELDS(r, finished, 0, abandoned, 100, still_running, 4);
-    T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
-    T_EQ_U64(figures().live, 4); /* the pool is still there */
-    post_many(&go_on, 4);
-    cellar_err err;
-    while ((err = cellar_pool_close(p)) == CELLAR_E_BUSY) { }
-    T_EQ_I64(err, CELLAR_OK);
-    T_EQ_U64(atomic_load(&runs), 4);
-}
 
 static cellar_verdict spawns(const cellar_task *t, void *ctx)
 {
