@@ -619,7 +619,7 @@ static void sched_fire_run(void)
     }
     BASE_SIM_CHECK(sched_count(STATS_SCHEDULE_STARTED) == started);
     BASE_SIM_CHECK(sched.ended >= started && sched.s->sched.table == NULL);
-    BASE_SIM_CHECK(sched.s->sched.all == NULL && sched.s->live == 0);
+    BASE_SIM_CHECK(wheel_ring_empty(&sched.s->sched.list.ring) && sched.s->live == 0);
     while (cellar_pool_close(sched.s) != CELLAR_OK) { } /* time may jump to its deadline */
     for (uint32_t i = 0; i < sched.rows; i++) {
         BASE_SIM_CHECK(sched.row[i].freed == sched.row[i].accepted);
