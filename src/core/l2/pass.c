@@ -12,8 +12,8 @@
  *            values that are over. So above half each pass looks at records of up to 64 segments,
  *            and takes the share of dead bytes that it finds from the sum. Above 40 % a round
  *            without a pass does so once an unused value was refused.
- *            Long records leave gaps. So copies of all that is alive may need more room than its
- *            bytes, and at last as much as they free: what recent copies left counts as alive.
+ *            Long records leave gaps. So copies may need as much room as they free: a round of
+ *            passes in which puts had almost no room ends, and records are dropped.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
@@ -181,13 +181,6 @@ static int l2_row_look(l2 *d, void *ctx, const l2_row *row)
     return 0;
 }
 
-/* Return what is left of the open segment, which has no room for a record and its row. */
-static uint64_t l2_gap(const l2 *d, const l2_row *row)
-{
-    const uint64_t off = base_load_acq(&d->tail) % d->form.seg_bytes;
-    return BASE_MIN(d->form.seg_bytes - off, (uint64_t)row->bytes + L2_PAGE); /* else a new one */
-}
-
 static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
 {
     l2_pass *p = ctx;
@@ -200,17 +193,11 @@ static int l2_row_move(l2 *d, void *ctx, const l2_row *row)
         const unsigned char *at = l2_pass_valid(d, p, row, &r);
         if (at == NULL) { return p->e; }
         took = l2_put_again(d, row, lsn, at, &r, count);
-        if (took == L2_SEG_FULL) { d->gaps += l2_gap(d, row); }
         if (took == L2_BUF_FULL || took == L2_SEG_FULL) {
             if (l2_make_way(d, took, L2_WAIT_NS) != L2_TOOK) { return EAGAIN; }
             took = L2_IS_INVALID;
         }
     }
-    if (d->copied > l2_size(d) / 4) {
-        d->copied /= 2;
-        d->gaps /= 2;
-    }
-    d->copied += took == L2_TOOK ? row->bytes : 0;
     p->full = p->full || (took != L2_TOOK && took != L2_IS_OLD);
     return p->full ? ENOSPC : 0;
 }
@@ -309,12 +296,11 @@ static void l2_pass_look(l2 *d, uint64_t first)
     base_store_rlx(&d->live_dead, (uint32_t)BASE_MIN(d->dead / (d->looked / 256 + 1), 256));
 }
 
-/* Return true if copies of all that is alive take less room than the share of cfg. */
+/* Return true if less than the share of cfg is alive. */
 static bool l2_pass_moves(l2 *d, uint64_t first)
 {
     const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
-    const uint64_t gaps = d->gaps * 256 / (d->copied + 1); /* of 256 bytes of a copy */
-    const uint64_t live = base_load_rlx(&d->live_bytes) / 256 * (256 + BASE_MIN(gaps, 256));
+    const uint64_t live = base_load_rlx(&d->live_bytes);
     if (live < share || share == 0) {
         d->looked_seq = 0;
         base_store_rlx(&d->live_dead, 0u);
@@ -326,6 +312,20 @@ static bool l2_pass_moves(l2 *d, uint64_t first)
     return live / 256 * (256 - dead) < share + (dead != 0 ? live / 16 * 3 : 0);
 }
 
+/* Return false if a round of passes made no room for puts. Copies may need as much room as they
+ * free: long records leave gaps. */
+static bool l2_pass_gains(l2 *d)
+{
+    const uint64_t size = l2_size(d), puts = base_load_rlx(&d->n.put_bytes);
+    const bool round = d->passed >= l2_seq_of(d, size);
+    if (d->passed == 0 || (round && puts - d->passed_puts >= size / 16)) {
+        d->passed = 0;
+        d->passed_puts = puts;
+        return true;
+    }
+    return !round || l2_changes(d);
+}
+
 /* Pass the oldest segments, `n` at most. Return false if that is not possible now. */
 static bool l2_pass_oldest(l2 *d, uint64_t n)
 {
@@ -334,14 +334,11 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
-    if (l2_pass_moves(d, first)) {
-        n = l2_pass_move(d, first, n);
-    } else {
-        d->gaps -= d->gaps / 8; /* those of the next copies are not known */
-    }
+    if (l2_pass_gains(d) && l2_pass_moves(d, first)) { n = l2_pass_move(d, first, n); }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;
     if (n == 0 || l2_floor_write(d, end) != 0) { return false; }
+    d->passed += n;
     BASE_POINT("l2.floored");
     bool whole = true;
     for (uint64_t i = 0; i < n; i++) {
@@ -367,6 +364,7 @@ CELLAR_PRIVATE bool l2_pass_work(l2 *d)
     if (!l2_pass_due(d)) {
         const uint64_t refused = base_load_rlx(&d->n.refused_unused);
         const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
+        d->passed = 0;
         if (refused != d->refused && l2_sum_is_high(d) &&
             base_load_acq(&d->sealed_seq) > BASE_MAX(first, d->looked_seq)) {
             d->refused = refused;

@@ -353,7 +353,8 @@ struct l2 {
     uint64_t unread_lsn;     /* segment; a head of its parts could not be read once */
     uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
-    uint64_t copied, gaps;   /* bytes of recent copies; of what they left of full segments */
+    uint64_t passed;         /* segments since as many as wanted were free, or puts had room */
+    uint64_t passed_puts;    /* put_bytes at the first of them */
     uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */
     uint64_t looked_seq, refused; /* at the last look: sealed segments; unused values refused */
     int64_t synced_ms, beat_ms, seen_ms;

@@ -18,6 +18,7 @@ static void at_point(const char *name);
 
 #define PLACES 16u
 #define BYTES 200u /* of a value */
+#define BYTES_MOST 22000u
 #define VALUES 1500u
 #define TAG UINT64_C(77)
 
@@ -65,8 +66,8 @@ static void work(void)
 
 static cellar_err put_as(uint32_t key, uint64_t version, const l2_meta *like)
 {
-    unsigned char buf[BYTES];
-    memset(buf, (int)(key + version), sizeof buf);
+    static unsigned char buf[BYTES_MOST];
+    memset(buf, (int)(key + version), value_bytes);
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     l2_meta m = *like;
     m.version = version;
@@ -97,7 +98,7 @@ static void change(uint32_t key, bool kept)
 /* Return the version that a get returns; 0: a miss. */
 static uint64_t look(uint32_t key)
 {
-    unsigned char buf[BYTES];
+    static unsigned char buf[BYTES_MOST];
     size_t len = 0;
     l2_meta m;
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
@@ -165,16 +166,16 @@ T_CASE(live_records_survive_many_laps)
 }
 
 /* Put as callers that take each place as soon as a pass makes it free: no pass gets ahead. */
-static void churn_without_room(uint32_t n)
+static void churn_without_room(uint32_t n, uint32_t keys)
 {
+    static const unsigned char buf[BYTES_MOST];
     static const l2_meta durable = { .durable = true, .deadline_ms = BASE_NEVER_MS };
     for (uint32_t i = 0; i < n; i++) {
         cellar_err err = CELLAR_DROPPED;
         for (int tick = 0; err == CELLAR_DROPPED && tick < 50; tick++) {
-            unsigned char buf[BYTES] = { 0 };
-            const uint32_t key = VALUES + i % 64;
+            const uint32_t key = VALUES + i % keys;
             const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-            err = l2_put(kit.d, &id, buf, sizeof buf, &durable, NULL);
+            err = l2_put(kit.d, &id, buf, value_bytes, &durable, NULL);
             if (err == CELLAR_DROPPED) { kit.now_ms += 20; (void)l2_tick(kit.d, 0); }
         }
         T_REQUIRE(err == CELLAR_OK);
@@ -188,7 +189,7 @@ static void records_stay_without_room(uint32_t kept, size_t bytes)
         value_bytes = bytes;
         for (uint32_t key = 0; key < kept; key++) { put(key, true); work(); }
         for (int round = 0; round < 4; round++) {
-            churn_without_room(6000);
+            churn_without_room(6000 * BYTES / (uint32_t)bytes, bytes > BYTES ? 2 : 64);
             all_are_found(0, kept);
             T_EQ_U64(l2_kit_figures(&kit).lost_room, 0);
             if (round == 1) { killed(); }
@@ -206,6 +207,12 @@ T_CASE(few_live_records_stay_while_puts_take_each_place_at_once)
 T_CASE(many_live_records_stay_while_puts_take_each_place_at_once)
 {
     records_stay_without_room(VALUES, 160);
+}
+
+/* Two records fill a segment to two thirds, and 18 take 38 % of the room. */
+T_CASE(long_live_records_that_leave_gaps_stay_while_puts_take_each_place_at_once)
+{
+    records_stay_without_room(16, BYTES_MOST);
 }
 
 /* 3,000 records are 71 % of the room. They move until more than the share is known to be live, then
