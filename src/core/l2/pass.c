@@ -308,8 +308,8 @@ static bool l2_pass_moves(l2 *d, uint64_t first)
     }
     l2_pass_look(d, first);
     const uint64_t dead = base_load_rlx(&d->live_dead); /* of 256 */
-    /* The estimate may be too high by 3/16 of the sum: needless copies cost writes alone. */
-    return live / 256 * (256 - dead) < share + (dead != 0 ? live / 16 * 3 : 0);
+    /* The estimate may be too high by an eighth: needless copies cost writes, and room of puts. */
+    return live / 256 * (256 - dead) < share + (dead != 0 ? share / 8 : 0);
 }
 
 /* Return false if a round of passes made no room for puts. Copies may need as much room as they
