@@ -11,7 +11,8 @@
  *         power cuts. `l2_ends`: the whole cache above such a disk; tags and patterns invalidate
  *         entries while these are written, read back, and the process is killed. No read returns an
  *         older version than a completed read. `l2_drop`: the same for a namespace that is dropped,
- *         cleared and opened. */
+ *         cleared and opened. `l2_clear`: the process is killed when a change beside a clear, a
+ *         drop or an open has returned. */
 #include "store/store.h"
 #include "tests/concurrency/sim/scenarios.h"
 
@@ -689,6 +690,36 @@ static void sim_names_look(cellar *v)
                    sim_names_live(err, got, over));
 }
 
+/* Open the namespace; set, read and perhaps clear it. */
+static void sim_names_user(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        cellar *v = NULL;
+        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+        sim_names_look(v);
+        const uint32_t version = ++names.next;
+        if (cellar_set(v, "k", 1, &version, sizeof version, NULL) == CELLAR_OK) {
+            names.set |= 1u << version;
+        }
+        sim_names_look(v);
+        const uint32_t was = names.set;
+        if (base_sim_below(2) == 0 && cellar_clear(v) == CELLAR_OK) { names.over |= was; }
+        sim_names_look(v);
+        BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+    }
+}
+
+static void sim_names_dropper(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t was = names.set;
+        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
+        if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
+    }
+}
+
 /* A process that is killed now finds no dead value under the name. */
 static void sim_names_crash(void)
 {
@@ -705,53 +736,6 @@ static void sim_names_crash(void)
     }
     l2_discard(disk.again.d);
     sim_ends_calm(false);
-}
-
-/* Set the key, or delete it. What was set before is dead when the call returns. */
-static void sim_names_change(cellar *v)
-{
-    const uint32_t was = names.set, version = ++names.next;
-    if (base_sim_below(3) == 0) {
-        const cellar_err err = cellar_delete(v, "k", 1);
-        if (err != CELLAR_OK && err != CELLAR_MISS) { return; }
-    } else {
-        if (cellar_set(v, "k", 1, &version, sizeof version, NULL) != CELLAR_OK) { return; }
-        names.set |= 1u << version;
-    }
-    names.over |= was;
-    if (base_sim_below(3) == 0) { sim_names_crash(); }
-}
-
-/* Open the namespace; change and read the key, and perhaps clear it, or raise its version. */
-static void sim_names_user(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 2; i++) {
-        cellar *v = NULL;
-        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
-        sim_names_look(v);
-        sim_names_change(v);
-        sim_names_look(v);
-        const uint32_t was = names.set;
-        cellar_err err = CELLAR_MISS;
-        switch (base_sim_below(4)) {
-        case 0: err = cellar_version_set(v, 0, NULL); break;
-        case 1: err = cellar_clear(v); break;
-        }
-        if (err == CELLAR_OK) { names.over |= was; }
-        sim_names_look(v);
-        BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
-    }
-}
-
-static void sim_names_dropper(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 2; i++) {
-        const uint32_t was = names.set;
-        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
-        if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
-    }
 }
 
 static void sim_names_killer(void *arg)
@@ -781,6 +765,59 @@ static void sim_l2_drop_run(void)
     BASE_SIM_CHECK(l2_namespace_find(disk.kit.d, "v", 1, &row) &&
                    row.generation == base_load_acq(&v->generation));
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+    sim_ends_close();
+    base_sim_calm(false);
+}
+
+/* Open the namespace, and change the key once. The process dies when the call has returned. */
+static void sim_names_changer(void *arg)
+{
+    cellar *v = NULL;
+    (void)arg;
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+    const uint32_t was = names.set, version = ++names.next;
+    const bool deletes = base_sim_below(2) == 0;
+    const cellar_err err = deletes ? cellar_delete(v, "k", 1)
+                                   : cellar_set(v, "k", 1, &version, sizeof version, NULL);
+    if (err == CELLAR_OK && !deletes) { names.set |= 1u << version; }
+    if (err == CELLAR_OK || err == CELLAR_MISS) { names.over |= was; }
+    sim_names_crash();
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+}
+
+static void sim_names_ender(void *arg)
+{
+    cellar *v = NULL;
+    (void)arg;
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+    const uint32_t was = names.set;
+    const cellar_err err = base_sim_below(3) == 0 ? cellar_namespace_drop(ends.c, "v")
+                         : base_sim_below(2) == 0 ? cellar_version_set(v, 0, NULL)
+                                                  : cellar_clear(v);
+    if (err == CELLAR_OK) { names.over |= was; }
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+}
+
+static void sim_l2_clear_run(void)
+{
+    sim_ends_calm(true);
+    sim_ends_open(CELLAR_L2_WRITE_THROUGH);
+    cellar *v = NULL;
+    const uint32_t version = 1;
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_set(v, "k", 1, &version, sizeof version, NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+    memset(&names, 0, sizeof names);
+    names.next = version;
+    names.set = 1u << version;
+    sim_ends_calm(false);
+    base_sim_spawn("ender-1", sim_names_ender, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("ender-2", sim_names_ender, NULL); }
+    base_sim_spawn("changer-1", sim_names_changer, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("changer-2", sim_names_changer, NULL); }
+    base_sim_join_all();
+    sim_names_crash();
+    sim_ends_calm(true);
     sim_ends_close();
     base_sim_calm(false);
 }
@@ -900,6 +937,9 @@ const base_sim_scenario sim_l2_meet = {
 const base_sim_scenario sim_l2_drop = {
     "l2_drop", "an opened namespace has nothing from before a drop or a clear, also after a kill",
     sim_l2_drop_run, 0
+};
+const base_sim_scenario sim_l2_clear = {
+    "l2_clear", "a kill undoes no change beside a clear, a drop or an open", sim_l2_clear_run, 0
 };
 
 const base_sim_scenario sim_l2_ends = {
