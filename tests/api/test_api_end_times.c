@@ -151,12 +151,6 @@ T_CASE(fulfilled_value_keeps_its_stale_window)
 
 /* ---- negative entries, uses ---- */
 
-static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    return cellar_load_absent(load);
-}
-
 T_CASE(negative_entry_keeps_ttl_without_stale_windows)
 {
     cellar *c = open_it();

@@ -566,6 +566,16 @@ static void load_other(source *s, cellar_load *ld)
     KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
 }
 
+T_CASE_ON(loader_may_load_other_keys, STORE)
+{
+    source s = SOURCE_INIT;
+    char text[64];
+    s.during = load_other;
+    s.arg = c;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
+}
+
 static void load_itself(source *s, cellar_load *ld)
 {
     source inner = SOURCE_INIT;

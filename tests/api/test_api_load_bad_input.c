@@ -109,19 +109,6 @@ T_CASE_ON(error_text_of_a_number_names_the_range_of_the_header, STORE)
     }
 }
 
-static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
-{
-    (void)ld, (void)keys, (void)count, (void)ctx;
-    T_CHECK(false);
-    return CELLAR_E_IO;
-}
-
-static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
-{
-    (void)args;
-    return never_many(ld, NULL, count, ctx);
-}
-
 /* soft_timeout_ms of one side and hard_timeout_ms of the other side, or the default: the code is
  * the same. */
 T_CASE(soft_timeout_over_hard_timeout_is_refused)

@@ -382,13 +382,6 @@ T_CASE(options_at_open_set_the_bound)
 
 typedef struct heard { unsigned count[CELLAR_CAUSE_COUNT]; char last[16]; } heard;
 
-static void hear(const cellar_event *e, void *ctx)
-{
-    heard *h = ctx;
-    h->count[e->cause]++;
-    (void)snprintf(h->last, sizeof h->last, "%.*s", (int)e->key_len, (const char *)e->key);
-}
-
 T_CASE(evicted_entries_go_to_disk_and_come_back)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], key[16];

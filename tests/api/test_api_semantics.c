@@ -396,19 +396,6 @@ T_CASE_ON(update_follows_its_contract, STORE)
     T_EQ_STR(s.seen, "(none)");
 }
 
-static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *ctx)
-{
-    void *p = NULL;
-    const size_t want = *(size_t *)ctx;
-    cellar_err err = cellar_buf_resize(out, want, &p);
-    if (err != CELLAR_OK) { return CELLAR_OK; } /* ignoring the code of the buffer does not help */
-    for (size_t i = 0; i < want; i++) {
-        if (((unsigned char *)p)[i] != 0) { return CELLAR_E_CORRUPT; }
-    }
-    if (old != NULL) { memcpy(p, old, old_len < want ? old_len : want); }
-    return err;
-}
-
 /* Append the given parts to the buffer and ignore the codes. */
 static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {

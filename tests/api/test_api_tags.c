@@ -85,30 +85,6 @@ T_CASE_ON(soft_tag_delete_makes_entries_stale, STORE)
                                 &(cellar_result){ .struct_size = sizeof r }), CELLAR_MISS);
 }
 
-/* A failed refresh is tried again after the throttle, whatever the deadline of the entry. */
-static void soft_pause_is_the_throttle(int64_t ttl_ms)
-{
-    cellar *c = kit_open(1u << 20);
-    source s = SOURCE_INIT;
-    const cellar_bytes tag = { "red", 3 };
-    char text[64];
-    cellar_result r;
-    s.tags = &tag;
-    s.tag_count = 1;
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
-    atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
-    T_CHECK(r.retry_after_ms > 0 && r.retry_after_ms <= 30000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    atomic_fetch_add(&kit_now_ms, 30000);
-    atomic_store(&s.say, SAY_VALUE);
-    KIT_LOADS(c, "k", &o, &s, text, &r, "3");
-    kit_close(c);
-}
-
 static void end_it(source *s, cellar_load *ld)
 {
     (void)ld;
@@ -273,6 +249,31 @@ T_CASE(not_modified_leaves_the_value_of_another_load)
     kit_close(c);
 }
 
+/* Only "not modified" is about an older value: a new one is stored, whichever load ends last. The
+ * next load that is not modified renews it: nothing of the load before is left. */
+T_CASE(value_replaces_that_of_a_load_beside)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    cellar_result r;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = load_beside;
+    s.text = "last";
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
+    T_EQ_I64(cellar_get_str(c, "k", text, sizeof text), CELLAR_OK);
+    T_EQ_STR(text, "last");
+    s.during = NULL;
+    atomic_store(&s.say, SAY_SAME);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    kit_close(c);
+}
+
 typedef struct asker {
     pthread_t thread;
     cellar *c;
@@ -336,6 +337,26 @@ T_CASE(waiter_gets_no_value_from_before_tag_delete)
     joiner_after_the_end_loads_itself(SAY_VALUE, true);
     joiner_after_the_end_loads_itself(SAY_NONE, false);
     joiner_after_the_end_loads_itself(SAY_NONE, true);
+}
+
+T_CASE_ON(waiter_of_lease_gets_no_value_from_before_tag_delete, STORE)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    source fresh = SOURCE_INIT;
+    asker b;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &red, .tag_count = 1,
+                          .flags = CELLAR_NEGATIVE };
+    fresh.text = "new";
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    ask(&b, c, &fresh);
+    wait_for_a_joiner(c);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_INVALIDATED);
+    pthread_join(b.thread, NULL);
+    T_EQ_I64(b.err, CELLAR_OK);
+    T_EQ_STR(b.text, "new");
 }
 
 T_CASE_ON(pattern_delete_during_load_discards_result, STORE)
@@ -512,10 +533,6 @@ T_CASE_ON(why_ignores_tags_deleted_before_the_set, STORE)
     T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
     T_EQ_U64(r.by_len, 0);
 }
-
-static uint32_t heard[CELLAR_CAUSE_COUNT];
-
-static void hear(const cellar_event *e, void *ctx) { (void)ctx; heard[e->cause]++; }
 
 static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 {

@@ -156,6 +156,15 @@ static void end_and_fill(shared_client *m, const char *call)
     has(ns[0], "k", "1");
 }
 
+T_CASE_ON(entries_end_within_a_pattern_delete, STORE)
+{
+    sets(ns[0], "k", "1");
+    one.inside = end_and_fill;
+    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, NULL), CELLAR_OK);
+    one.inside = NULL;
+    has(ns[0], "k", NULL);
+}
+
 /* ---- a reply on its way ---- */
 
 T_CASE(reply_on_its_way_brings_nothing_old_back)
@@ -439,6 +448,21 @@ static void come_between_each_round(shared_client *m, const char *call)
     m->inside = come_between_each_round;
 }
 
+T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, STORE)
+{
+    cellar_error_info why = cellar_error_info_default();
+    sets(ns[0], "k", "other");
+    two.inside = come_between_each_round;
+    rounds = 0;
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_E_BUSY);
+    two.inside = NULL;
+    T_EQ_U64(rounds, 64);
+    T_EQ_I64(cellar_last_error(ns[1], &why), CELLAR_OK);
+    T_EQ_I64(why.code, CELLAR_E_BUSY);
+    T_CHECK(strstr(why.text, "64 tries lost to other writers") != NULL);
+    has(ns[0], "k", "other");
+}
+
 T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
 {
     cellar_result r = cellar_result_default();
@@ -702,6 +726,16 @@ static void *reader(void *arg)
         }
     }
     return NULL;
+}
+
+T_CASE_ON(read_after_a_set_of_any_client_sees_it, STORE)
+{
+    pthread_t thread[4];
+    reported[0] = reported[1] = 0;
+    for (intptr_t i = 0; i < 4; i++) {
+        T_EQ_I64(pthread_create(&thread[i], NULL, i < 2 ? changer : reader, (void *)(i % 2)), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
 }
 
 T_MAIN("api_tier")

@@ -396,6 +396,32 @@ static void *load_refused(void *ctx)
     return NULL;
 }
 
+/* The tier takes no value and gives no number: calls that wait get the value all the same. */
+T_CASE(load_that_the_tier_refuses_answers_all_that_joined)
+{
+    pthread_t first, second;
+    begin_steps("");
+    T_EQ_I64(cellar_delete_by_tag(ns[1], "t", 1, CELLAR_TAG_HARD), CELLAR_OK); /* an epoch begins */
+    shared_row *row = shared_find(&server, "k", 1, false);
+    row->there = false;
+    atomic_store(&gate, 0);
+    atomic_store(&loader, 0);
+    atomic_store(&loaders, 0);
+    T_REQUIRE(pthread_create(&first, NULL, load_refused, NULL) == 0);
+    while (atomic_load(&gate) != 1) { sched_yield(); }
+    server.replies += 1000; /* above the epoch */
+    row->there = true;
+    reads(BY_PEEK, "old");
+    row->there = false;
+    two.answer = CELLAR_INVALIDATED;
+    T_REQUIRE(pthread_create(&second, NULL, load_refused, &loader) == 0);
+    T_EQ_I64(pthread_join(first, NULL), 0);
+    T_EQ_I64(pthread_join(second, NULL), 0);
+    T_EQ_U64(loaders, 1);
+    two.answer = CELLAR_OK;
+    end();
+}
+
 static cellar_err refuse(const void *old, size_t len, cellar_buf *out, void *want)
 {
     (void)out;

@@ -205,6 +205,24 @@ T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing)
 
 #define STORE(fn) T_WITHIN(fn, begin_leases(), end())
 
+T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
+{
+    static bulk b;
+    pthread_t thread;
+    const cellar_tier_key k = { "1", 1, 0 };
+    cellar_tier_entry e = { 0 };
+    cellar_tier_lease l;
+    T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    bulk_make(&b, 0, 3, load_all);
+    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    while (__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST) == 0) { sched_yield(); }
+    cellar_tier_entry v = { .deadline_ms = INT64_MAX };
+    T_EQ_I64(shared_fill(&two, &k, &l, "1", 1, &v), CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], 2);
+    bulk_right(&b);
+}
+
 T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
 {
     static bulk b;
@@ -245,6 +263,20 @@ T_CASE(bulk_wait_for_another_process_ends_at_its_limit)
         cellar_result_free(&b.r[1]);
         end();
     }
+}
+
+T_CASE_ON(change_during_a_bulk_load_ends_the_lease_of_its_key, STORE)
+{
+    static bulk b;
+    bulk_make(&b, 0, 3, load_all_during_set);
+    (void)bulk_run(&b);
+    T_EQ_U64(b.r[0].flags, 0);
+    T_CHECK((b.r[1].flags & CELLAR_RESULT_INVALIDATED) != 0);
+    T_EQ_U64(b.r[2].flags, 0);
+    bulk_right(&b);
+    has(ns[0], "1", "theirs");
+    has(ns[1], "1", "theirs");
+    has(ns[1], "2", "2");
 }
 
 T_CASE_ON(bulk_load_without_values_gives_its_leases_back, STORE)

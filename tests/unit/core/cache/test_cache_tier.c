@@ -390,6 +390,46 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
+T_CASE(change_promotes_entry_from_disk)
+{
+    cellar *c = open_below("zero", 4, 5000);
+    cellar_pinned p;
+    T_EQ_I64(cellar_pin(c, &zero, sizeof zero, &p), CELLAR_OK);
+    T_EQ_U64(p.value_len, 4);
+    T_EQ_MEM(p.value, "zero", 4);
+    cellar_unpin(&p);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l2, 1);
+    T_EQ_U64(st.gets, 2);
+    shut(c);
+
+    c = open_below("zero", 4, 5000);
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
+    T_EQ_I64(below(c, 0), CELLAR_MISS); /* its deadline has changed */
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_U64(info.tier, CELLAR_TIER_L1);
+    T_EQ_I64(info.ttl_left_ms, 9000);
+    shut(c);
+
+    c = open_below("zero", 4, 5000);
+    bool there = false;
+    T_EQ_I64(cellar_update(c, &zero, sizeof zero, NULL, add_x, &there), CELLAR_OK);
+    T_CHECK(there);
+    T_EQ_STR(look(c, 0), "zerox");
+    shut(c);
+
+    const int64_t forty = 40;
+    int64_t now = 0;
+    c = open_below(&forty, sizeof forty, 5000);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, NULL, &now), CELLAR_OK);
+    T_EQ_I64(now, 42);
+    T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, 5000); /* the entry's own TTL, not that of a new entry */
+    shut(c);
+}
+
 T_CASE(negative_entry_on_disk_answers_absent)
 {
     for (unsigned op = 0; op < 6; op++) {

@@ -387,4 +387,19 @@ T_CASE(tier_gets_the_texts_of_tags_of_a_load)
     end(&t);
 }
 
+T_CASE(policy_refuses_a_write)
+{
+    stores t = begin();
+    int64_t number;
+    set_rules(&t);
+    T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, NULL, &number), CELLAR_E_DENIED);
+    has(t.none, "no", NULL);
+    T_EQ_I64(cellar_policy_set(t.root, NULL, 0), CELLAR_OK);
+    sets(t.none, "no", "v");
+    has(t.none, "no", "v");
+    end(&t);
+}
+
 T_MAIN("cache_tiers")
