@@ -243,15 +243,15 @@ T_CASE(each_word_is_found_until_it_is_removed)
 /* Three keys with the last place of their shard as the first one: two lie at its begin. */
 T_CASE(oldest_near_word_is_found_over_the_end_of_a_shard)
 {
-    const uint64_t last = UINT64_C(0xffffffff) << 16;
-    uint64_t other = 0;
+    const uint64_t end = UINT64_C(0xffffffff) << 16;
+    uint64_t found = 0;
     index_begin(64);
-    for (uint64_t i = 0; i < 3; i++) { l2_index_set(&bare, last | i << 8, 24 - 8 * i, 100); }
+    for (uint64_t i = 0; i < 3; i++) { l2_index_set(&bare, end | i << 8, 24 - 8 * i, 100); }
     for (uint64_t i = 3; i-- > 0;) {
-        T_EQ_U64(l2_index_near(&bare, last, 16 - 8 * i, &other).lsn, 24 - 8 * i);
-        T_EQ_U64(other, last | i << 8);
+        T_EQ_U64(l2_index_near(&bare, end, 16 - 8 * i, &found).lsn, 24 - 8 * i);
+        T_EQ_U64(found, end | i << 8);
     }
-    T_EQ_U64(l2_index_near(&bare, last, 24, &other).lsn, 0);
+    T_EQ_U64(l2_index_near(&bare, end, 24, &found).lsn, 0);
     index_end();
 }
 
