@@ -52,7 +52,7 @@ T_CASE(value_set_once_is_written_once)
 {
     const struct { uint32_t mode, flags, count; uint64_t memory; } how[] = {
         { CELLAR_L2_WRITE_THROUGH, 0, 3000, 8u << 20 },
-        { CELLAR_L2_WRITE_THROUGH, 0, 12000, 2u << 20 }, /* many are evicted */
+        { CELLAR_L2_WRITE_THROUGH, 0, 9000, 2u << 20 }, /* many are evicted */
         { CELLAR_L2_WRITE_ON_SET, 0, 3000, 8u << 20 },
         { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_DURABLE, 200, 8u << 20 },
     };

@@ -349,7 +349,7 @@ static bool begin_with(cellar_host_config *host)
     host->struct_size = sizeof *host;
     host->no_threads = 1;
     config.host = host;
-    open_it();
+    open_t();
     return true;
 }
 
@@ -375,7 +375,7 @@ T_CASE(cancel_of_a_row_that_is_written_waits_for_the_next_commit)
     limit_files(4096);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
     limit_files(0);
-    open_it();
+    open_t();
     T_EQ_U64(figures().restored, 0);
     end();
 }
