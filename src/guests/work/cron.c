@@ -123,20 +123,6 @@ static bool cron_positive(cron_text *t, uint32_t most, uint32_t *out)
     return *out != 0;
 }
 
-/* Parse an optional "/n" with n in 1..span. */
-static bool cron_step(cron_text *t, uint32_t span, uint32_t *step)
-{
-    *step = 0;
-    return !cron_take(t, '/') || cron_positive(t, span, step);
-}
-
-static uint64_t cron_bits(uint32_t from, uint32_t to, uint32_t step)
-{
-    uint64_t bits = 0;
-    for (uint32_t v = from; v <= to; v += step) { bits |= (uint64_t)1 << v; }
-    return bits;
-}
-
 /* Parse the end of a range that begins at `from`. */
 static bool cron_to(cron_text *t, int field, uint32_t from, uint32_t *to)
 {
@@ -208,13 +194,14 @@ static bool cron_item(cron_text *t, int field, cron *c, uint64_t *bits)
         if (!one && !cron_to(t, field, from, &to)) { return false; }
     }
     const uint32_t end = one ? BASE_MAX(r->end, from) : to;
-    if (!any && !cron_step(t, end - from + 1, &step)) { return false; }
+    const bool steps = !any && cron_take(t, '/');
+    if (steps && !cron_positive(t, end - from + 1, &step)) { return false; }
     if (hashed) {
         const uint64_t hash = base_mix64(t->hash + (uint64_t)field);
-        from += (uint32_t)(hash % (step != 0 ? step : end - from + 1));
+        from += (uint32_t)(hash % (steps ? step : end - from + 1));
     }
-    if (step != 0) { to = end; } else if (hashed) { to = from; }
-    *bits |= cron_bits(from, to, step != 0 ? step : 1);
+    if (steps) { to = end; } else if (hashed) { to = from; }
+    for (; from <= to; from += steps ? step : 1) { *bits |= (uint64_t)1 << from; }
     return true;
 }
 

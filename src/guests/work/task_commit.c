@@ -27,11 +27,6 @@ BASE_SIZE_BEGIN
 
 /* ---- write ---- */
 
-static cellar_task_id task_then_of(const task_ext *e)
-{
-    return e != NULL && e->member_of != NULL ? e->member_of->then_id : (cellar_task_id){ 0, 0 };
-}
-
 /* Return the bytes of a result; NULL: none. */
 static cellar_bytes task_bytes_of(const task_body *b)
 {
@@ -78,7 +73,7 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
         }
         r.tag = e->text + e->tag_at;
         if (e->has_trace) { r.trace = (cellar_bytes){ e->trace, sizeof e->trace }; }
-        r.then_id = task_then_of(e);
+        if (e->member_of != NULL) { r.then_id = e->member_of->then_id; }
         r.member = e->member;
         if (e->expires_ms != BASE_NEVER_MS) {
             r.expires_wall_ms = BASE_MAX(e->expires_ms + base_load_rlx(&p->offset_ms), 1);

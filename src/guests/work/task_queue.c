@@ -210,16 +210,11 @@ static void task_wake_for(cellar_pool *p, const task_queue *q, task_after *a)
     }
 }
 
-/* Return whether the name was paused, and no attempt has succeeded since. */
-static bool task_name_broken(const task_name *n)
-{
-    return n->opts.break_after != 0 && n->failures >= n->opts.break_after;
-}
-
 static bool task_name_waits(const task_name *n)
 {
-    return n->missing || wheel_is_armed(&n->gate.timer) ||
-           (task_name_broken(n) && n->running != 0) ||
+    /* The name was paused, and no attempt has succeeded since. */
+    const bool broken = n->opts.break_after != 0 && n->failures >= n->opts.break_after;
+    return n->missing || wheel_is_armed(&n->gate.timer) || (broken && n->running != 0) ||
            (n->opts.max_running != 0 && n->running >= n->opts.max_running);
 }
 

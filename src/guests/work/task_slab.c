@@ -66,11 +66,6 @@ CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell)
 
 /* ---- rare parts, groups ---- */
 
-static size_t task_ext_bytes(const task_ext *e)
-{
-    return sizeof *e + e->tag_at + strlen(e->text + e->tag_at) + 1;
-}
-
 CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const char *tag)
 {
     const size_t key_len = key != NULL ? strlen(key) : 0, tag_len = tag != NULL ? strlen(tag) : 0;
@@ -102,7 +97,8 @@ CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e)
 {
     if (e == NULL) { return; }
     task_room_free(p, e->room);
-    base_free(&p->obj.account, BASE_MOD_STORE, e, task_ext_bytes(e));
+    const size_t bytes = sizeof *e + e->tag_at + strlen(e->text + e->tag_at) + 1;
+    base_free(&p->obj.account, BASE_MOD_STORE, e, bytes);
 }
 
 static size_t task_group_bytes(uint32_t members)
