@@ -66,6 +66,26 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- jitter ---- */
 
+T_CASE(jitter_stays_within_max_age)
+{
+    cellar *c = open_it();
+    for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
+        uint32_t early = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            cellar_entry_info info = cellar_entry_info_default();
+            cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 50000, .max_age_ms = 10000,
+                                  .ttl_ms = i % 2 == 0 ? 0 : 9000, .jitter_pct = 30,
+                                  .jitter_mode = mode };
+            T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
+            early += info.ttl_left_ms < 9900;
+        }
+        T_CHECK(early > 150); /* still spread by jitter */
+    }
+    shut(c, NULL);
+}
+
 /* Says the end of a token as its TTL. */
 static cellar_err load_token(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
@@ -130,6 +150,34 @@ T_CASE(no_way_to_store_makes_a_ttl_longer)
     shut(c, NULL);
 }
 
+T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited)
+{
+    cellar *c = open_it();
+    for (uint32_t i = 0; i < 200; i++) {
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE - 1,
+                              .jitter_pct = 90, .jitter_mode = i % 3 };
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
+    }
+    shut(c, NULL);
+}
+
+T_CASE(fulfilled_lease_stays_within_max_age)
+{
+    cellar *c = open_it();
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .idle_ms = 50000, .max_age_ms = 1000 };
+    cellar *v = namespace_of(c, &vo);
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 30000 };
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_OK);
+    T_CHECK(ttl_left(v, "k") <= 1000);
+    now_ms += 1000;
+    T_EQ_I64(has(v, "k"), CELLAR_MISS);
+    shut(c, v);
+}
+
 /* The default TTL of the namespace does not apply. */
 T_CASE(fulfilled_value_keeps_its_stale_window)
 {
@@ -150,6 +198,28 @@ T_CASE(fulfilled_value_keeps_its_stale_window)
 }
 
 /* ---- negative entries, uses ---- */
+
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_absent(load);
+}
+
+T_CASE(absent_result_of_loader_has_exact_age)
+{
+    cellar *c = open_it();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .exact_age = 1 };
+    cellar *v = namespace_of(c, &vo);
+    now_ms += 700;
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
+    now_ms += 300;
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_U64(i.flags & CELLAR_INFO_AGE_APPROX, 0);
+    T_EQ_I64(i.age_ms, 300);
+    shut(c, v);
+}
 
 T_CASE(negative_entry_keeps_ttl_without_stale_windows)
 {

@@ -109,6 +109,62 @@ T_CASE_ON(error_text_of_a_number_names_the_range_of_the_header, STORE)
     }
 }
 
+/* Flags of the namespace and of the call are combined; the rest of its options are the call's
+ * where it has none. */
+T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    cellar_load_opts lo = cellar_load_opts_default(), o = cellar_load_opts_default();
+    char text[64];
+    lo.flags = CELLAR_LOAD_NO_NEGATIVE;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .load = &lo };
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    o.flags = CELLAR_LOAD_PIN;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(v, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 2); /* it is told, not stored */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 3); /* the root has no such option */
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld, (void)keys, (void)count, (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_IO;
+}
+
+static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)args;
+    return never_many(ld, NULL, count, ctx);
+}
+
+T_CASE_ON(unknown_flag_is_refused_by_every_call, STORE)
+{
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item item = { "k", 1, fresh_result(), CELLAR_OK, 0 };
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    CELLAR_ARGS(args, 7);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    for (uint32_t bit = CELLAR_LOAD_WAIT_DISK << 1; bit != 0; bit <<= 1) {
+        o.flags = bit;
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 0);
+}
+
 /* soft_timeout_ms of one side and hard_timeout_ms of the other side, or the default: the code is
  * the same. */
 T_CASE(soft_timeout_over_hard_timeout_is_refused)
