@@ -228,7 +228,8 @@ CELLAR_API cellar_err cellar_bus_route(cellar_pool *p, const char *pattern, cons
  *          for);
  *          E_LIMIT (permanent: length or words of the key, or routes to more than
  *          CELLAR_BUS_QUEUES_MAX queues or 65,536 groups);
- *          E_TOOBIG (max_message_bytes, max_bytes of a group, or the limits of the pool);
+ *          E_TOOBIG (max_message_bytes, max_bytes of a group, or the limits of the pool or of its
+ *          journal);
  *          E_NOT_FOUND (`direct`: no such queue), E_CLOSED (the pool is drained), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL of cellar_task.h.
  *          With UNROUTED and an error no group got the message

@@ -711,7 +711,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
  *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes of the pool or
- *          of the name), E_NOMEM;
+ *          of the name, or see JOURNAL), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
  *          of `after` with 0 ms returns E_NOT_FOUND as well
@@ -738,7 +738,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  *          waited for block_timeout_ms), E_DEADLOCK (full, BLOCK, and no other worker could make
  *          room);
  *          E_CLOSED (the pool is drained), E_TOOBIG (the items never fit at once, into the pool or
- *          a name), E_NOMEM;
+ *          a name, or see JOURNAL), E_NOMEM;
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task
  * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller. Items one
@@ -1001,8 +1001,8 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   write it. Final states are tried again as well: until then the task looks as before its end.
  *   If the disk fails twice in a commit and the process ends, a task that E_IO refused may run.
  *
- *   A payload, a message and a result have at most 999,934,464 bytes, as a row of SQLite: longer
- *   ones are E_TOOBIG.
+ *   A payload, a message and a result have at most 999,934,464 bytes, which is what a row of SQLite
+ *   takes. Longer ones are E_TOOBIG.
  *
  *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
  *   program ignores SIGXFSZ, which is E_IO then.

@@ -7,7 +7,6 @@
 #include "tests/support/t.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 #include "cellar.h"
 #include "cellar_invalidate.h"

@@ -8,7 +8,6 @@
  *         and the audit, which compares the lists of namespaces with the index. */
 #include <pthread.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/api_kit.h"
@@ -379,8 +378,6 @@ T_CASE(options_at_open_set_the_bound)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
-
-typedef struct heard { unsigned count[CELLAR_CAUSE_COUNT]; char last[16]; } heard;
 
 T_CASE(evicted_entries_go_to_disk_and_come_back)
 {

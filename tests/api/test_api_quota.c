@@ -150,7 +150,7 @@ T_CASE(used_entries_of_a_namespace_at_its_quota_stay)
     api_shut(c);
 }
 
-/* A touch with the first far deadline of an entry needs a longer record. The root is at its quota. */
+/* A touch with the first far deadline needs a longer record. The root is at its quota. */
 T_CASE(touch_in_one_namespace_evicts_nothing_of_the_root_at_its_quota)
 {
     const cellar_namespace_config root = { .struct_size = sizeof root, .quota_max_pct = 20 };

@@ -5,8 +5,6 @@
  *         the server.
  * Method: Two stores are two clients of a server in memory. The test ends proofs and entries
  *         between and inside calls. A clock of the test. */
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "tests/support/tier_clients.h"
 

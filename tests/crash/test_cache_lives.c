@@ -400,16 +400,20 @@ static void note_stalls(cellar *c)
 /* Copy the figures that are not 0 and tell why the disk lost an entry, each after a blank. */
 static void note_why(cellar *c, char out[WHY_MAX])
 {
-    static const char *const names[] = { "cellar_lost_entries_total", "cellar_l2_moved_bytes_total ",
-                                         "cellar_l2_reclaimed_total ", "cellar_l2_live_bytes " };
+    static const char *const names[] = {
+        "cellar_lost_entries_total", "cellar_l2_moved_bytes_total ", "cellar_l2_reclaimed_total ",
+        "cellar_l2_live_bytes " };
     size_t len = 0;
     out[0] = 0;
     for (const char *at = figures_text(c); at != NULL && at[1] != 0; at = strchr(at + 1, '\n')) {
         const char *line = *at == '\n' ? at + 1 : at;
         const size_t n = strcspn(line, "\n");
         bool is = false;
-        for (size_t i = 0; i < 4; i++) { is = is || strncmp(line, names[i], strlen(names[i])) == 0; }
-        if (!is || n < 2 || memcmp(line + n - 2, " 0", 2) == 0 || len + n + 2 > WHY_MAX) { continue; }
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            is = is || strncmp(line, names[i], strlen(names[i])) == 0;
+        }
+        if (!is || n < 2 || memcmp(line + n - 2, " 0", 2) == 0) { continue; }
+        if (len + n + 2 > WHY_MAX) { break; }
         len += (size_t)snprintf(out + len, WHY_MAX - len, " %.*s", (int)n, line);
     }
 }

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    The random program over all public calls finds nothing in half a minute, in four with FULL=1.
-# Method: test_calls_fuzz under ASan and UBSan, CALLS_SECONDS (8, 60) for each of its four cells; two
-#         hours: CALLS_SECONDS=1800 SEED=random. A fault prints SEED and WORLD, which repeat it.
+# Aim:    The random program over all public calls finds nothing in half a minute; FULL=1: four minutes.
+# Method: test_calls_fuzz under ASan and UBSan, CALLS_SECONDS (8; FULL=1: 60) for each of its four cells;
+#         two hours: CALLS_SECONDS=1800 SEED=random. A fault prints SEED and WORLD, which repeat it.
 : "${MAKE:=make}"
 seed=${SEED:-random}
 if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi

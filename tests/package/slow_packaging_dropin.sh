@@ -5,10 +5,10 @@
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/api/test_api_*.c on the object. The cells are those of the pair cellar_all, but
 #         cache_*, which are of the pair cellar, with the api tests that need no guest. QUICK=1: one
-#         cell of the cache; by default callers in C and C++, and as SEED decides the cell of clang or
-#         of musl with its tests, a quarter of the repetitions, or -m32 (three api tests); FULL=1: all
-#         api tests there, all of these, the 36 cells, all repetitions and, of both pairs, all 8
-#         combinations of switches by two compilers.
+#         cell of the cache. By default: callers in C and C++, and one cell that SEED draws: clang or
+#         musl with all api tests (a quarter of the repetitions), or -m32 (three api tests). FULL=1:
+#         all of these cells, the 36 cells, all repetitions and, of both pairs, all 8 combinations of
+#         switches by two compilers.
 . tests/support/t.sh
 consumers=tests/package/consumers
 [ "${FULL-}" = 1 ] || export T_SHARE=4

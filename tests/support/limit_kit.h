@@ -85,10 +85,6 @@ T_INLINE int kit_check(cellar_limiter *l, const char *key, uint64_t cost)
     T_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
     return e == CELLAR_OK;
 }
-T_INLINE int kit_peek(cellar_limiter *l, const char *key, uint64_t cost)
-{
-    return kit_look(l, key, strlen(key), cost, NULL) == CELLAR_OK;
-}
 /* How many of `tries` single checks pass. */
 T_INLINE uint64_t kit_admit(cellar_limiter *l, const char *key, uint64_t tries)
 {

@@ -84,7 +84,6 @@ T_INLINE void port_end(void)
     api_shut(port_store);
     port_store = NULL;
 }
-T_INLINE void port_done(int fd) { close(fd); port_end(); }
 
 T_INLINE void port_step(void)
 {

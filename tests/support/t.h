@@ -282,7 +282,8 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_AFTER_U64(step, got, want) ((void)(step), T_EQ_U64(got, want))
 #define T_AFTER_I64(step, got, want) ((void)(step), T_EQ_I64(got, want))
 #define T_AFTER_STR(step, got, want) ((void)(step), T_EQ_STR(got, want))
-/* Check up to five fields of a struct of counts: T_FIELDS(figures(), ok, 1, live, 0) */
+/* Check up to five fields of a struct of counts: T_FIELDS(figures(), ok, 1, live, 0). `st` is
+ * evaluated for each field. */
 #define T_FIELDS(st, ...)                                                                 \
     T_FIELDS_OF(__VA_ARGS__, T_FIELDS_5, ~, T_FIELDS_4, ~, T_FIELDS_3, ~, T_FIELDS_2, ~,  \
                 T_FIELDS_1, ~)(st, __VA_ARGS__)

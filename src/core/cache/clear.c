@@ -6,8 +6,8 @@
  *            it -> the number begins, L1 and thread learn that the old one ended -> committed
  * INVARIANTS No change is made under a number that the next open would not find: a kill would undo
  *            it. A kill before the number begins makes the clear take effect.
- *            The number that the disk has last is the newest that began, or begins: a clear that
- *            another one has overtaken draws again.
+ *            The newest number on the disk begins last: if another change began meanwhile, a clear
+ *            draws again.
  * SEE ALSO   generation.c, tier_calls.c; l2/namespaces.c: the end outlives the process. */
 #include "cache/clear.h"
 
@@ -43,6 +43,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         const bool any = told || cause == CELLAR_CAUSE_REMOTE;
         const bool closed = any ? c->dropped : cache_is_closed(c);
         const bool over = !told && version > UINT32_MAX && c->version == UINT32_MAX;
+        /* The logged number may begin: no other began since, and its cell is free. */
         const bool stands = told && base_load_rlx(&c->generation) == old &&
                             cache_generation_is_free(s, next.generation);
         if (!closed && !over && !stands) {

@@ -8,8 +8,9 @@
  *            its changes need no log, and nothing of it is logged, not even its name.
  *            A namespace is `unreported` while the tier does not know its begin, new generation or
  *            end. Its name is not looked up then: a dropped generation could be adopted.
- * LOCKING    None of its own. Generations are logged after NAMESPACE is dropped. They only grow, so
- *            the order in which two of them arrive does not matter. */
+ * LOCKING    None of its own. Controls are logged without NAMESPACE. A clear logs its number before
+ *            the number begins. The table of the disk keeps the largest number, whichever control
+ *            is logged last. */
 #include "cache/tier_calls.h"
 
 #include <stdio.h>
@@ -41,19 +42,17 @@ static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, cons
 
 static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
 {
-    l2_namespace known;
-    const bool there = cache_tier_namespace_find(v, &known);
-    if (there && v->no_disk && (known.id == v->id || v->slot == 0)) {
-        const l2_namespace gone = { known.id, 0, 0 };
-        cache_tier_namespace_set(v->store, &gone, NULL, 0);
+    if (v->no_disk) {
+        l2_namespace known;
+        if (cache_tier_namespace_find(v, &known) && (known.id == v->id || v->slot == 0)) {
+            const l2_namespace gone = { known.id, 0, 0 };
+            cache_tier_namespace_set(v->store, &gone, NULL, 0);
+        }
+        return;
     }
-    if (v->no_disk) { return; }
-    if (now->generation == 0) {
-        cache_tier_namespace_set(v->store, now, NULL, 0);
-    } else {
-        cache_tier_namespace_set(v->store, now, v->slot != 0 ? v->name : "",
-                                 v->slot != 0 ? v->name_len : 0);
-    }
+    const bool named = now->generation != 0 && v->slot != 0;
+    const char *const name = now->generation == 0 ? NULL : named ? v->name : "";
+    cache_tier_namespace_set(v->store, now, name, named ? v->name_len : 0);
 }
 
 /* Return the whole number of the generation of a namespace; entries have its low 32 bits. */
@@ -64,8 +63,8 @@ SYNC_HOLDS(NAMESPACE) static uint64_t cache_generation_whole(const cellar *v)
            L2_GENERATION_MOST;
 }
 
-/* Hold no lock during the call: the namespace may be dropped meanwhile, and that may be told first.
- * Then tell again. */
+/* Log the numbers of the namespace, with no lock held. If it is dropped meanwhile, log its end
+ * again: the end may be logged first. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v, const l2_namespace *next)
 {
     cache_store *s = v->store;

@@ -3,7 +3,7 @@
  * pass: free the oldest segments: their live records are appended again, or leave the index.
  *
  * PICTURE    below half alive: rows -> word leads here? record valid? -> appended again
- *            then, and above half at once: FLOOR written -> words that lead here removed
+ *            then, and above half immediately: FLOOR written -> words that lead here removed
  *            -> PERIODIC, ALWAYS: sync -> head moves on
  * INVARIANTS A word leaves the index only behind a newer record, a tombstone, or a FLOOR that is
  *            written. Else a later delete finds nothing and logs nothing, and the next open finds
@@ -12,8 +12,8 @@
  *            values that are over. So above half each pass looks at records of up to 64 segments,
  *            and takes the share of dead bytes that it finds from the sum. Above 40 % a round
  *            without a pass does so once an unused value was refused.
- *            Long records leave gaps. So copies may need as much room as they free: a round of
- *            passes in which puts had almost no room ends, and records are dropped.
+ *            Long records leave gaps, so copies may need as much room as they free. If puts had
+ *            less than 1/16 of the size during a round of passes, passes drop records.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.

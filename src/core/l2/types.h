@@ -63,7 +63,7 @@ enum { /* first byte of a control's value */
 #define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
 #define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
-#define L2_KEEP_PART 4u     /* those take a fourth of the last one: FLOORs and opens, the rest */
+#define L2_KEEP_PART 4u     /* of the last one 1/4 is for those, the rest for FLOORs and opens */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
 #define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
 
@@ -308,7 +308,7 @@ struct l2 {
     l2_index index;
     _Atomic uint64_t live_of[L2_LIVE_SLOTS]; /* live bytes of a generation */
     _Atomic uint64_t live_bytes; /* the sum */
-    _Atomic uint32_t live_dead; /* of 256 bytes of the sum, as passes found; 0: below half alive */
+    _Atomic uint32_t live_dead; /* of 256 bytes of the sum, as the last look found */
 
     sync_lock namespace_lock; /* rank L2_DEV; guards the fields down to next_id */
     l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
@@ -355,7 +355,7 @@ struct l2 {
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free, or puts had room */
     uint64_t passed_puts;    /* put_bytes at the first of them */
-    uint64_t looked, dead;   /* bytes of words that passes looked at; without a valid record */
+    uint64_t looked, dead;   /* of a look: bytes of words; without a valid record */
     uint64_t looked_seq, refused; /* at the last look: sealed segments; unused values refused */
     int64_t synced_ms, beat_ms, seen_ms;
     _Atomic uint64_t flushed_seq; /* segments below were handed to the device; `working` */

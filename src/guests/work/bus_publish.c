@@ -3,8 +3,8 @@
  * bus_publish: find the groups of a key, make the message, and put a row into each of them.
  *
  * WALK       body without the lock -> look: groups of the key -> drafts -> insert, as a submit: all
- *            groups have room, or none gets its row. If groups or routes changed while it slept, or
- *            for more than BUS_FEW groups, it looks again.
+ *            groups have room, or none gets its row. The publish looks again if groups or routes
+ *            changed during the insert, or if there are more than BUS_FEW groups.
  * LIMITS     CELLAR_BUS_QUEUES_MAX queues, BUS_ROWS_MAX groups a message.
  * LOCKING    bus_types.h. */
 #include "base/opts.h"

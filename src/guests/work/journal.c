@@ -13,8 +13,8 @@
  * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
  *            running task keeps the row of the time before its attempt (work/journal_board.h).
  * LOCKING    None. One connection without mutexes: the caller serializes.
- * LIMITS     JOURNAL_CACHE_KIB of pages. SQLite allocates with malloc; the process-wide settings of
- *            SQLite stay as they are.
+ * LIMITS     2,000 KiB of pages (cache_size). SQLite allocates with malloc; the process-wide
+ *            settings of SQLite stay as they are.
  * SEE ALSO   README.md in this folder: measurements. */
 #include "work/journal.h"
 

@@ -243,9 +243,6 @@ BASE_INLINE task_row *task_row_of(const cellar_pool *p, const task *t)
 CELLAR_PRIVATE void task_mark(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Note that the payload of a task has changed. */
 CELLAR_PRIVATE void task_mark_payload(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
-/* Note that a task has ended: callers see the state `before` until the commit. */
-CELLAR_PRIVATE void task_mark_end(cellar_pool *p, task *t, cellar_task_state before, task_after *a)
-    SYNC_HOLDS(QUEUE);
 /* Note that an attempt begins: it counts even if it ends the process. */
 CELLAR_PRIVATE void task_mark_begin(cellar_pool *p, const task *t, cellar_task_id id)
     SYNC_HOLDS(QUEUE);

@@ -79,7 +79,9 @@ CELLAR_PRIVATE void task_mark_payload(cellar_pool *p, task *t, task_after *a)
     task_mark(p, t, a);
 }
 
-CELLAR_PRIVATE void task_mark_end(cellar_pool *p, task *t, cellar_task_state before, task_after *a)
+/* Note that a task has ended: callers see the state `before` until the commit. */
+static void task_mark_end(cellar_pool *p, task *t, cellar_task_state before, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
     if (p->journal == NULL) { return; }
     task_row *r = task_row_of(p, t);

@@ -22,8 +22,8 @@
 #            the simulation and the tests of packages, which repeat nothing.
 # T_HALF     1 or 2: one half of the programs and examples, or the other. SEED decides which is which.
 # SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
-#            drop-in, and takes two to three minutes. SHARE=1 does all, the default of every other
-#            suite but the third of the repetitions of `make check`.
+#            drop-in, and takes two to three minutes. SHARE=1 does all: the default with SAN, DROPIN
+#            or PLAIN. make check: see check.mk.
 
 TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/ tests/unit/python/) $(addprefix tests/,api crash concurrency \
                 package bench fuzz)

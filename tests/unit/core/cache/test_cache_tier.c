@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store/store.h"
 #include "tests/support/t.h"
 
 

@@ -5,7 +5,6 @@
  *         writes and of loads.
  * Method: A disk in a folder, and a server in memory as the tier of one namespace; a clock of the
  *         test. */
-#include "store/store.h"
 #include "tests/support/loader.h"
 #include "tests/support/t.h"
 

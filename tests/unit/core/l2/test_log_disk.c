@@ -8,7 +8,6 @@
  *         front of a call to the disk. For the pages each one is zeroed in turn. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
 #include "l2/log.h"
-#include "l2/progress.h"
 #include "tests/support/log_kit.h"
 
 #define SEGMENTS ((size_t)12)

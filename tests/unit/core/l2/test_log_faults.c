@@ -7,13 +7,11 @@
 #include "l2/control.h"
 #include "l2/index.h"
 #include "l2/log.h"
-#include "l2/progress.h"
 #include "l2/read.h"
 #include "l2/record.h"
 #include "l2/reopen.h"
 #include "l2/rows.h"
 #include "l2/segment.h"
-#include "l2/stall.h"
 #include "l2/super.h"
 #include "tests/support/log_kit.h"
 

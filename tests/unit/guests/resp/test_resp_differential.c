@@ -80,7 +80,8 @@ static void start_port(void)
 static bool server_fits(void)
 {
     char line[3 * T_FOLDER_MAX];
-    (void)snprintf(line, sizeof line, "ln -s " SERVER " %s/redis-server && %s/redis-server --version |"
+    (void)snprintf(line, sizeof line, "ln -s " SERVER
+                   " %s/redis-server && %s/redis-server --version |"
                    " grep -q ' v=7[.]'", pair.folder, pair.folder);
     return system(line) == 0;
 }

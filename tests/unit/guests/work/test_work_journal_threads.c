@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    calls of many threads share commits. Each that returned OK is in the file, each final
- *         state that a wait saw is, and the thread of the journal tries again after an error.
- * Method: real threads and the clock of the system; the next open counts what is left. */
+ *         state that a wait saw is, and the thread of the journal tries again after an error. A
+ *         change beside a commit waits for the next one. A key of a submit that fails refuses none.
+ * Method: real threads and the clock of the system. For calls beside a commit, a clock or a log
+ *         function of the host starts the other thread. The next open counts what is left. */
 #include "work/task_types.h" /* before the variables of the kit */
 #include "tests/support/file_limit.h"
 #include "tests/support/folder.h"

@@ -346,7 +346,7 @@ T_CASE(forked_child_cannot_publish)
     T_EQ_I64(cellar_task_take(p, "p", 3600000, 0, &in_hand, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     wait_for(&began);
-    T_EQ_I64(in_child(fork(), child_of), 0); /* one function runs, one message waits, one is in hand */
+    T_EQ_I64(in_child(fork(), child_of), 0); /* one runs, one waits, one is in hand */
     T_EQ_I64(cellar_task_settle(in_hand, cellar_verdict_ok()), CELLAR_OK);
     post_many(&go_on, 2);
     drain_and_close();
