@@ -22,12 +22,16 @@
 
 BASE_SIZE_BEGIN
 
-/* Draw what the namespace is next. generation 0: the numbers of the half are used up. */
+/* Draw what the namespace is next. generation 0: the numbers of the half are used up. The disk
+ * keeps the newest number: its version goes on from the number before, begun or not. */
 SYNC_HOLDS(NAMESPACE) static l2_namespace cache_next(cellar *c, uint64_t version)
 {
-    const uint64_t raised = BASE_MIN((uint64_t)c->version + 1, UINT32_MAX);
-    const uint64_t then = version > UINT32_MAX ? raised : version != 0 ? version : c->version;
-    return (l2_namespace){ c->id, cache_generation_draw(c->store), (uint32_t)then };
+    const uint64_t is = c->drawn != 0 ? c->drawn_version : c->version;
+    const uint64_t raised = BASE_MIN(is + 1, UINT32_MAX);
+    const uint64_t then = version > UINT32_MAX ? raised : version != 0 ? version : is;
+    c->drawn = cache_generation_draw(c->store);
+    c->drawn_version = (uint32_t)then;
+    return (l2_namespace){ c->id, c->drawn, c->drawn_version };
 }
 
 /* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
@@ -55,6 +59,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (begins) {
             cache_generation_begin(c, next.generation, cause);
             c->version = next.version;
+            if (c->drawn == next.generation) { c->drawn = 0; }
         }
         if (drawn && !begins) { c->unreported++; }
         sync_drop(NAMESPACE, &s->namespace_lock);

@@ -147,6 +147,8 @@ struct cellar {
     uint32_t id;            /* unique in this store, never reused */
     uint32_t first_generation;    /* its generations are >= this one */
     uint32_t version;       /* public version; NAMESPACE */
+    uint32_t drawn_version; /* of the number `drawn`; NAMESPACE */
+    uint64_t drawn;         /* newest number that is logged and has not begun; 0: none; NAMESPACE */
     uint32_t handles;       /* open handles; NAMESPACE */
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that need it */
     uint32_t name_len;

@@ -96,8 +96,9 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t tail = base_load_rlx(&d->tail);
     const uint64_t empty = l2_segs_free(d, tail), leaves = l2_use_leaves(d, use);
-    const uint64_t end = tail % d->form.seg_bytes + bytes;
-    const bool last = use == L2_USE_KEEP && empty == 0;
+    const bool rest = use == L2_USE_KEEP && empty == 0 &&
+                      (tail % d->form.seg_bytes + bytes > d->form.seg_bytes / L2_KEEP_PART ||
+                       d->row_count >= d->row_cap / L2_KEEP_PART);
     if (use == L2_USE_PUT && l2_is_closed(d)) {
         took = L2_IS_CLOSED;
     } else if (terms != NULL && terms->invalidations != base_load_sc(&d->invalidations.count)) {
@@ -105,7 +106,7 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     } else if (terms != NULL && (!l2_is_current(terms) || (terms->lsn != 0 &&
                                                            terms->lsn < l2_floor(d)))) {
         took = L2_IS_OLD;
-    } else if (empty < leaves || (last && end > d->form.seg_bytes / L2_KEEP_PART)) {
+    } else if (empty < leaves || rest) {
         took = L2_NO_ROOM; /* another use began the open segment */
     } else if (!l2_seg_fits(d, tail, bytes)) {
         took = empty > leaves ? L2_SEG_FULL : L2_NO_ROOM;

@@ -63,7 +63,7 @@ enum { /* first byte of a control's value */
 #define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
 #define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
-#define L2_KEEP_PART 4u     /* of the last one 1/4 is for those, the rest for FLOORs and opens */
+#define L2_KEEP_PART 8u     /* of the last one 1/8 is for those, the rest for FLOORs and opens */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
 #define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
 

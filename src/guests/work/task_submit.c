@@ -58,7 +58,7 @@ static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out,
     if (err != CELLAR_OK) { return err; }
     const base_number *bad = base_numbers_in(out, BASE_NUMBERS(task_opt_numbers), &got);
     if (out->queue == NULL) { out->queue = "default"; }
-    if (out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
+    if (bad == NULL && out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
     const base_rule rules[] = {
         { bad != NULL, bad != NULL ? bad->why : "" },
         { !task_is_name(out->queue), "queue must have 1..64 bytes" },

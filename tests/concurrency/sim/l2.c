@@ -720,8 +720,9 @@ static void sim_names_dropper(void *arg)
     }
 }
 
-/* A process that is killed now finds no dead value under the name. */
-static void sim_names_crash(void)
+/* A process that is killed now finds no dead value under the name, and no version below `least` of
+ * this namespace. */
+static void sim_names_crash(const cellar *v, uint32_t least)
 {
     uint32_t got = 0;
     size_t len = 0;
@@ -733,6 +734,7 @@ static void sim_names_crash(void)
         const l2_key id = sim_l2_key_in(&disk.again, "k", 1, (uint32_t)row.generation);
         const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
         BASE_SIM_CHECK(err == CELLAR_MISS || sim_names_live(err, got, names.over));
+        BASE_SIM_CHECK(v == NULL || row.id != v->id || row.version >= least);
     }
     l2_discard(disk.again.d);
     sim_ends_calm(false);
@@ -742,7 +744,7 @@ static void sim_names_killer(void *arg)
 {
     (void)arg;
     for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
-    sim_names_crash();
+    sim_names_crash(NULL, 0);
 }
 
 static void sim_l2_drop_run(void)
@@ -756,7 +758,7 @@ static void sim_l2_drop_run(void)
     base_sim_spawn("dropper", sim_names_dropper, NULL);
     if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_names_killer, NULL); }
     base_sim_join_all();
-    sim_names_crash();
+    sim_names_crash(NULL, 0);
     sim_ends_calm(true);
     cellar *v = NULL;
     l2_namespace row;
@@ -769,19 +771,22 @@ static void sim_l2_drop_run(void)
     base_sim_calm(false);
 }
 
-/* Open the namespace, and change the key once. The process dies when the call has returned. */
+/* Open the namespace, and change the key or the version once. The process dies when the call has
+ * returned. */
 static void sim_names_changer(void *arg)
 {
     cellar *v = NULL;
     (void)arg;
     BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
     const uint32_t was = names.set, version = ++names.next;
-    const bool deletes = base_sim_below(2) == 0;
-    const cellar_err err = deletes ? cellar_delete(v, "k", 1)
-                                   : cellar_set(v, "k", 1, &version, sizeof version, NULL);
-    if (err == CELLAR_OK && !deletes) { names.set |= 1u << version; }
+    const uint64_t how = base_sim_below(3);
+    uint32_t number = 0;
+    const cellar_err err = how == 0 ? cellar_delete(v, "k", 1)
+                         : how == 1 ? cellar_set(v, "k", 1, &version, sizeof version, NULL)
+                                    : cellar_version_set(v, 0, &number);
+    if (err == CELLAR_OK && how == 1) { names.set |= 1u << version; }
     if (err == CELLAR_OK || err == CELLAR_MISS) { names.over |= was; }
-    sim_names_crash();
+    sim_names_crash(v, number);
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
 }
 
@@ -816,7 +821,7 @@ static void sim_l2_clear_run(void)
     base_sim_spawn("changer-1", sim_names_changer, NULL);
     if (base_sim_below(2) == 0) { base_sim_spawn("changer-2", sim_names_changer, NULL); }
     base_sim_join_all();
-    sim_names_crash();
+    sim_names_crash(NULL, 0);
     sim_ends_calm(true);
     sim_ends_close();
     base_sim_calm(false);
