@@ -281,8 +281,8 @@ static bool l2_sum_is_high(const l2 *d)
     return base_load_rlx(&d->live_bytes) > l2_size(d) / 100 * L2_UNUSED_PCT;
 }
 
-/* Estimate the share of dead bytes. At least one sealed segment exists. Looks of an earlier pass do
- * not count: much may have ended since. */
+/* Estimate the share of dead bytes, for passes and for puts of unused values. At least one sealed
+ * segment exists. Looks of an earlier pass do not count: much may have ended since. */
 static void l2_pass_look(l2 *d, uint64_t first)
 {
     const uint64_t span = base_load_acq(&d->sealed_seq) - first, n = BASE_MIN(span, L2_LOOKS);
