@@ -553,7 +553,7 @@ CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
 CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    if (j == NULL || !p->obj.no_threads) { return; }
+    if (!p->obj.no_threads) { return; }
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     if (now_ms >= j->retry_ms) { j->retry_ms = 0; }

@@ -43,7 +43,7 @@ static bool task_tick_one(void *pool)
 static void task_tick_fire(void *pool, int64_t *next_ms)
 {
     task_fire(pool, next_ms);
-    task_commit_tick(pool);
+    if (((cellar_pool *)pool)->journal != NULL) { task_commit_tick(pool); }
 }
 
 static bool task_tick_ready(void *pool)
@@ -241,6 +241,7 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     refresher_free(p);
     sched_free_all(p);
     bus_free_all(p);
+    task_ext_free(p, base_load_rlx(&p->spare));
     base_free(&p->obj.account, BASE_MOD_STORE, p->names, (p->name_max + 1) * sizeof *p->names);
     base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
 }

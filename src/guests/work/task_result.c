@@ -195,14 +195,10 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         task_bursts_recall(p, a);
         sync_drop(QUEUE, &p->lock);
     }
-    if (a->work != 0) {
-        work_wake(&p->work, (int32_t)a->work);
-    }
+    if (a->work != 0) { work_wake(&p->work, (int32_t)a->work); }
     if (a->timer) { work_ticker_ring(&p->ticker); }
     if (a->arrived) { work_wake(&p->arrived, INT32_MAX); }
-    if (a->journal) {
-        work_wake(&p->journal->bell, 1);
-    }
+    if (a->journal) { work_wake(&p->journal->bell, 1); }
     while (a->done != NULL) {
         task *t = a->done;
         a->done = (task *)(void *)t->timer.next; /* its first field */

@@ -738,7 +738,8 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     sched_news news = { .skipped = 0 };
     task_after a = { .news = &news };
     /* A time-out of a task without rare parts keeps its text here, and the next look begins. */
-    task_ext *spare = task_ext_make(p, NULL, NULL);
+    task_ext *spare = base_xchg_ar(&p->spare, NULL);
+    if (spare == NULL) { spare = task_ext_make(p, NULL, NULL); }
     sync_take(QUEUE, &p->lock);
     p->sched.steps = TASK_SLICE;
     if (base_add_ar(&p->looks, 1u) != looks) { /* by a later reading, perhaps */
@@ -775,7 +776,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     sched_tell(p, &news);
     a.timer = false; /* this is the thread, or a tick that returns the time */
     task_settle_runs(p, &a);
-    task_ext_free(p, spare);
+    task_ext_free(p, base_xchg_ar(&p->spare, spare));
 }
 
 /* ---- the threads ---- */
