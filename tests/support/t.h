@@ -143,6 +143,13 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
     struct t_eat_semicolon_##fn { int unused; }
 
 T_INLINE uint64_t t_seed(void) { return t_.seed; }
+/* Return a name with a number; it lasts until the next call of the thread. */
+T_INLINE const char *t_numbered(const char *name, uint64_t number)
+{
+    static _Thread_local char text[64];
+    snprintf(text, sizeof text, "%s%llu", name, (unsigned long long)number);
+    return text;
+}
 T_INLINE int t_failed(void) { return atomic_load(&t_.case_failed); }
 
 T_INLINE uint64_t t_env_u64(const char *name, uint64_t fallback)

@@ -269,9 +269,8 @@ static void evict_all(void)
 {
     static char big[32768];
     for (unsigned i = 0; i < 512; i++) {
-        char key[16];
-        const int len = snprintf(key, sizeof key, "filler %u", i);
-        T_EQ_I64(cellar_set(store, key, (size_t)len, big, sizeof big, NULL), CELLAR_OK);
+        const char *key = t_numbered("filler ", i);
+        T_EQ_I64(cellar_set(store, key, strlen(key), big, sizeof big, NULL), CELLAR_OK);
     }
 }
 
@@ -505,17 +504,14 @@ static void close_beside_a_flush(void)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batcher_stats st = cellar_batcher_stats_default();
-    char key[8], byte;
+    char byte;
     cfg.linger_ms = cfg.close_timeout_ms = 1;
     T_REQUIRE(cellar_open(NULL, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_batch(ns, &cfg, hang, lost, NULL, &batcher) == CELLAR_OK);
     set("k0", "v");
     T_REQUIRE(read(hang_in[0], &byte, 1) == 1);
-    for (int i = 0; i < 10; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        set(key, "w");
-    }
+    for (unsigned i = 0; i < 10; i++) { set(t_numbered("k", i), "w"); }
     T_EQ_I64(cellar_close(store), CELLAR_OK);
     T_EQ_U64(lost_count, 10);
     T_REQUIRE(write(hang_out[1], &byte, 1) == 1);
@@ -788,10 +784,8 @@ static void failed_allocations(bool on)
         char want[8][8] = { "" };
         (void)base_fault_alloc_arm(nth, on);
         for (unsigned i = 0; i < 8; i++) {
-            char key[8], value[8];
-            snprintf(key, sizeof key, "k%u", i);
-            snprintf(value, sizeof value, "v%u", i);
-            const cellar_err err = cellar_set(ns, key, 2, value, 2, NULL);
+            const char value[] = { 'v', (char)('0' + i), '\0' };
+            const cellar_err err = cellar_set(ns, t_numbered("k", i), 2, value, 2, NULL);
             T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO || err == CELLAR_E_NOMEM);
             if (err == CELLAR_OK) { memcpy(want[i], value, sizeof value); }
             failed += err != CELLAR_OK;
@@ -801,10 +795,8 @@ static void failed_allocations(bool on)
         const uint64_t count = base_fault_alloc_arm(0, false);
         if (nth == 1) { seen = count; }
         for (unsigned i = 0; i < 8; i++) {
-            char key[8];
-            snprintf(key, sizeof key, "k%u", i);
             T_EQ_STR(row[i].text, want[i]);
-            T_EQ_STR(value_of(key), want[i]);
+            T_EQ_STR(value_of(t_numbered("k", i)), want[i]);
         }
         end();
         T_EQ_U64(base_live_blocks(), blocks);
@@ -831,8 +823,7 @@ T_CASE(random_writes_reach_the_source)
     memset(want, 0, sizeof want);
     for (unsigned round = 0; round < 4000; round++) {
         const unsigned k = (unsigned)base_rng_below(&rng, 20);
-        char key[8];
-        snprintf(key, sizeof key, "k%u", k);
+        const char *key = t_numbered("k", k);
         switch (base_rng_below(&rng, 8)) {
         case 0:
             (void)cellar_delete(ns, key, strlen(key));
@@ -866,9 +857,8 @@ static void *write_keys(void *arg)
     base_rng rng;
     base_rng_seed(&rng, t_seed() + (uint64_t)(uintptr_t)arg);
     for (unsigned i = 0; i < ROUNDS; i++) {
-        char key[8], value[16];
-        const unsigned k = (unsigned)base_rng_below(&rng, 6);
-        snprintf(key, sizeof key, "k%u", k);
+        char value[16];
+        const char *key = t_numbered("k", base_rng_below(&rng, 6));
         snprintf(value, sizeof value, "%u.%u", (unsigned)(uintptr_t)arg, i);
         if (base_rng_below(&rng, 8) == 0) {
             const cellar_err err = cellar_delete(ns, key, 2);
@@ -906,9 +896,7 @@ T_CASE(threads_leave_the_same_values_in_cache_and_source)
     join_threads(thread, THREADS);
     char text[6][64];
     for (unsigned k = 0; k < 6; k++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%u", k);
-        snprintf(text[k], sizeof text[k], "%s", value_of(key));
+        snprintf(text[k], sizeof text[k], "%s", value_of(t_numbered("k", k)));
     }
     end();
     for (unsigned k = 0; k < 6; k++) {

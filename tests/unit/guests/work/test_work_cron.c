@@ -153,10 +153,8 @@ T_CASE(hashed_values_follow_the_name_alone)
 {
     cellar_cron_opts o = cellar_cron_opts_default();
     uint64_t minutes = 0;
-    char name[16];
-    for (int i = 0; i < 200; i++) {
-        snprintf(name, sizeof name, "n%d", i);
-        o.hash_name = name;
+    for (unsigned i = 0; i < 200; i++) {
+        o.hash_name = t_numbered("n", i);
         const int64_t at = next("H 0 * * *", NULL, &o, 0);
         T_EQ_I64(next("H 0 * * *", NULL, &o, 0), at);
         T_CHECK(at % DAY < HOUR);
@@ -183,7 +181,7 @@ static int64_t of(const char *expr, const char *zone, cellar_cron_gap gap, cella
 
 T_CASE(cron_dst_table)
 {
-    const char *berlin = "Europe/Berlin";
+    const char *berlin = "Europe/Berlin", *howe = "Australia/Lord_Howe";
     const int64_t gap = utc(2024, 3, 31, 1, 0), fold = utc(2024, 10, 27, 1, 0);
     const int64_t eve = utc(2024, 3, 30, 12, 0), autumn = utc(2024, 10, 26, 12, 0);
     zones_of_the_tree();
@@ -212,12 +210,9 @@ T_CASE(cron_dst_table)
     T_CHECK(samoa == CELLAR_E_NOT_FOUND || samoa == utc(2012, 12, 29, 10, 0));
     zones_of_the_tree();
     /* half an hour of daylight saving */
-    T_EQ_I64(of("15 2 * * *", "Australia/Lord_Howe", 0, 0, utc(2024, 10, 5, 12, 0)),
-             utc(2024, 10, 5, 15, 30));
-    T_EQ_I64(of("45 1 * * *", "Australia/Lord_Howe", 0, 0, utc(2024, 4, 6, 12, 0)),
-             utc(2024, 4, 6, 14, 45));
-    T_EQ_I64(of("45 1 * * *", "Australia/Lord_Howe", 0, 0, utc(2024, 4, 6, 14, 45)),
-             utc(2024, 4, 7, 15, 15));
+    T_EQ_I64(of("15 2 * * *", howe, 0, 0, utc(2024, 10, 5, 12, 0)), utc(2024, 10, 5, 15, 30));
+    T_EQ_I64(of("45 1 * * *", howe, 0, 0, utc(2024, 4, 6, 12, 0)), utc(2024, 4, 6, 14, 45));
+    T_EQ_I64(of("45 1 * * *", howe, 0, 0, utc(2024, 4, 6, 14, 45)), utc(2024, 4, 7, 15, 15));
 }
 
 /* ---- the oracle ---- */

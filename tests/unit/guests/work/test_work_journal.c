@@ -33,17 +33,23 @@ T_CASE_ON(submitted_tasks_survive_a_crash, JOURNAL)
     unsigned char trace[CELLAR_TASK_TRACE_BYTES] = { 1, 2, 3 };
     cellar_submit_opts o = { .struct_size = sizeof o, .tag = "blue", .content_type = "text/plain",
                              .trace = trace, .priority = 7 };
-    const cellar_task_id a = submit("a", &o), b = submit("b", NULL);
-    T_AFTER_U64(crash(), figures().restored, 2);
-    T_EQ_U64(figures().unregistered, 2);
+    const cellar_task_id a = submit("a", &o), b = submit("b", NULL), mine = { 77, 0 };
+    o = (cellar_submit_opts){ .struct_size = sizeof o, .id_in = &mine, .priority = 1 };
+    (void)submit("c", &o);
+    T_AFTER_U64(crash(), figures().restored, 3);
+    T_EQ_U64(figures().unregistered, 3);
     cellar_task_status st = status_of(a);
     T_EQ_STR(st.tag, "blue");
     T_FIELDS(st, priority, 7, submitted_wall_ms, wall_ms);
     names();
     T_EQ_U64(figures().unregistered, 0);
-    T_AFTER_U64(tick(), ran_count, 2);
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_U64(tick(), ran_count, 3);
+    T_EQ_U64(last_id.hi, 77);
     T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
     T_EQ_I64(state_of(b), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, mine), CELLAR_OK);
     T_AFTER_U64(crash(), figures().restored, 0);
 }
 
@@ -223,16 +229,6 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
         (void)submit("d", &o);
         T_AFTER_STR(pass(60000), ran, debounced ? "adbd" : "ad");
     }
-}
-
-T_CASE_ON(own_ids_survive_a_crash, JOURNAL)
-{
-    const cellar_task_id mine = { 77, 0 };
-    cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
-    (void)submit("a", &o);
-    T_AFTER_I64(crash_and_restart(), cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
-    T_AFTER_U64(tick(), last_id.hi, 77);
-    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
 }
 
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)

@@ -82,10 +82,8 @@ static void *publish_share(void *arg)
 {
     const uint32_t share = *(const uint32_t *)arg;
     for (uint32_t i = 0; i < each; i++) {
-        char key[16];
         const number n = { share * each + i, share * 8 + i % 8, i / 8 + 1 };
-        snprintf(key, sizeof key, "k.%u", n.key);
-        T_EQ_I64(cellar_bus_publish(p, key, &n, sizeof n, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_bus_publish(p, t_numbered("k.", n.key), &n, sizeof n, NULL), CELLAR_OK);
     }
     return NULL;
 }

@@ -93,11 +93,7 @@ T_CASE_ON(remembered_failures_leave_the_old_value, ROWS)
 
 T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)
 {
-    for (int i = 0; i < 20; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%d", i);
-        add(key, MINUTE, 2 * MINUTE);
-    }
+    for (unsigned i = 0; i < 20; i++) { add(t_numbered("k", i), MINUTE, 2 * MINUTE); }
     T_AFTER_U64(pass(MINUTE, SECOND, NULL), up.calls, 20);
     up.down = true;
     pass(MINUTE, SECOND, NULL); /* 20 failures in 10 s open it */
@@ -108,9 +104,8 @@ T_CASE_ON(open_breaker_lets_only_probes_pass, ROWS)
     T_CHECK(figures().skipped_breaker > 200);
     up.down = false;
     pass(5 * MINUTE, SECOND, NULL);
-    for (int i = 0; i < 20; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "k%d", i);
+    for (unsigned i = 0; i < 20; i++) {
+        const char *key = t_numbered("k", i);
         T_CHECK(read_key(key)[0] != '\0');
         T_EQ_U64(row_of(key).keys_left, 0);
     }

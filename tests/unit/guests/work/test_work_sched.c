@@ -57,6 +57,7 @@ static void open_at(int64_t wall)
 {
     defaults();
     host.clock = read_between;
+    host.log = keep_line;
     config.max_rows = 100;
     wall_ms = wall;
     shot_count = 0;
@@ -122,11 +123,10 @@ T_CASE(phase_says_when_an_interval_begins)
     const int64_t start = START + 1234;
     uint64_t spread = 0;
     open_at(start);
-    for (int i = 0; i < 64; i++) { /* equal intervals do not fire together */
-        char name[16];
+    for (unsigned i = 0; i < 64; i++) { /* equal intervals do not fire together */
+        const char *name = t_numbered("job ", i);
         int64_t next, again;
         size_t n;
-        snprintf(name, sizeof name, "job %d", i);
         T_EQ_I64(schedule_every(p, name, HOUR, note, NULL, &o), CELLAR_OK);
         T_EQ_I64(cellar_schedule_next(p, name, &next, 1, &n), CELLAR_OK);
         T_CHECK(next >= start && next < start + HOUR);
@@ -215,6 +215,8 @@ T_CASE(sched_misfire_counted)
     late_by(CELLAR_COALESCE_LATEST, 400, 10500); /* too late: all ten are skipped */
     T_EQ_U64(shot_count, 1);
     T_EQ_U64(schedules().skipped_grace, 10);
+    T_EQ_STR(logged, "2 schedule -20 10 firings skipped, the last one of \"m\": "
+                     "later than misfire_grace_ms");
     T_AFTER_U64(pass(600), shot_count, 2); /* late by 100 ms: within the grace */
     end_it();
 
@@ -404,10 +406,8 @@ T_CASE_ON(job_may_remove_and_add_schedules, POOL)
 
 T_CASE_ON(full_scheduler_refuses_and_counts, POOL)
 {
-    char name[16];
-    for (int i = 0; i < 100; i++) {
-        snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(schedule_every(p, name, 1000, note, NULL, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 100; i++) {
+        T_EQ_I64(schedule_every(p, t_numbered("", i), 1000, note, NULL, NULL), CELLAR_OK);
     }
     T_EQ_I64(schedule_every(p, "one more", 1000, note, NULL, NULL), CELLAR_E_LIMIT);
     T_EQ_I64(schedule_every(p, "7", 1000, note, NULL, NULL), CELLAR_OK);
@@ -789,9 +789,7 @@ T_ALONE(sched_ten_years_of_clock_steps)
 static bool list_some(const cellar_schedule_info *info, void *ctx)
 {
     unsigned *n = ctx;
-    char name[16];
-    snprintf(name, sizeof name, "%u", (*n)++);
-    T_EQ_STR(info->name, name);
+    T_EQ_STR(info->name, t_numbered("", (*n)++));
     T_EQ_U64(info->struct_size, sizeof *info);
     T_CHECK(info->kind == CELLAR_SCHEDULE_EVERY && info->interval_ms == 1000);
     T_EQ_I64(info->last_wall_ms, INT64_MIN);
@@ -808,12 +806,10 @@ static bool list_one(const cellar_schedule_info *info, void *ctx)
 
 T_CASE(list_shows_each_schedule_in_order)
 {
-    char name[16];
     unsigned n = 0;
     open_at(START);
-    for (int i = 0; i < 30; i++) {
-        snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(schedule_every(p, name, 1000, note, NULL, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 30; i++) {
+        T_EQ_I64(schedule_every(p, t_numbered("", i), 1000, note, NULL, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_schedule_list(p, list_some, &n), CELLAR_OK);
     end_it();
@@ -958,21 +954,6 @@ T_CASE_ON(metrics_are_those_of_the_registry, POOL)
     T_CHECK(strstr(text, "cellar_schedule_runs_started_total{pool=\"pool\"} 2\n") != NULL);
     T_CHECK(strstr(text, "cellar_schedule_missed_total{pool=\"pool\"} 4\n") != NULL);
     T_CHECK(strstr(text, "reason=\"overlap\"") != NULL);
-}
-
-T_CASE(skipped_firing_writes_a_log_line)
-{
-    cellar_schedule_spec o = now;
-    defaults();
-    host.log = keep_line;
-    open_it();
-    o.misfire_grace_ms = 10;
-    T_EQ_I64(schedule_every(p, "poll", 1000, note, NULL, &o), CELLAR_OK);
-    (void)tick();
-    (void)pass(2500);
-    T_EQ_STR(logged, "2 schedule -20 2 firings skipped, the last one of \"poll\": "
-                     "later than misfire_grace_ms");
-    end_it();
 }
 
 /* ---- struct sizes ---- */

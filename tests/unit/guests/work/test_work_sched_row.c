@@ -477,7 +477,6 @@ T_CASE(schedules_of_one_zone_share_it)
 {
     cellar_pool_stats before = cellar_pool_stats_default(), after = before;
     cellar_schedule_spec spec = row_each(0);
-    char name[16];
     zones_of_the_tree();
     open_row(HOUR, NULL);
     spec.interval_ms = 0;
@@ -485,9 +484,8 @@ T_CASE(schedules_of_one_zone_share_it)
     spec.zone = "Europe/Berlin";
     T_EQ_I64(cellar_schedule_add(p, "first", &spec), CELLAR_OK);
     T_EQ_I64(cellar_pool_stats_get(p, NULL, &before), CELLAR_OK);
-    for (int i = 0; i < 64; i++) {
-        (void)snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(cellar_schedule_add(p, name, &spec), CELLAR_OK);
+    for (unsigned i = 0; i < 64; i++) {
+        T_EQ_I64(cellar_schedule_add(p, t_numbered("", i), &spec), CELLAR_OK);
     }
     T_EQ_I64(cellar_pool_stats_get(p, NULL, &after), CELLAR_OK);
     T_CHECK((after.bytes - before.bytes) / 64 < 900); /* a zone has more than 1,000 */

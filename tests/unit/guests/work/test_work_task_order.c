@@ -72,11 +72,9 @@ T_CASE_ON(queues_share_by_weight_and_pause, TASKS)
 
 T_CASE_ON(pool_has_65536_queues, POOL)
 {
-    char name[16];
     open_with(NULL); /* one queue */
     for (unsigned i = 1; i < 65536; i++) {
-        snprintf(name, sizeof name, "q%u", i);
-        T_REQUIRE(cellar_pool_route(p, "t", name, NULL) == CELLAR_OK);
+        T_REQUIRE(cellar_pool_route(p, "t", t_numbered("q", i), NULL) == CELLAR_OK);
     }
     T_EQ_I64(cellar_pool_route(p, "t", "one more", NULL), CELLAR_E_LIMIT);
     T_EQ_U64(figures().rejected_limit, 1);
@@ -106,10 +104,9 @@ T_CASE_ON(route_moves_queued_tasks, TASKS)
 T_CASE(task_rate_parks_in_order)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
-    cellar_limiter_config lc = cellar_limiter_config_default();
     cellar_limiter *l;
     defaults();
-    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &l) == CELLAR_OK);
     cellar_task_opts o = { .struct_size = sizeof o, .rate = l };
     open_with(&o);
     name_it("free", note, NULL);

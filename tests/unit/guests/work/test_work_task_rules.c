@@ -52,10 +52,9 @@ static size_t first_byte(const void *payload, size_t len, void *key, size_t key_
 T_CASE(rate_by_key_delays_that_key_alone)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
-    cellar_limiter_config lc = cellar_limiter_config_default();
     cellar_limiter *l;
     defaults();
-    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &l) == CELLAR_OK);
     cellar_task_opts o = { .struct_size = sizeof o, .rate = l, .rate_key = first_byte };
     open_with(&o);
     (void)submit("a", NULL);
@@ -101,10 +100,9 @@ static cellar_verdict see_begin(const cellar_task *t, void *ctx)
 T_CASE(attempt_begins_after_the_answer_of_its_limiter)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_SECOND_NS, 10);
-    cellar_limiter_config lc = cellar_limiter_config_default();
     cellar_limiter *l;
     defaults();
-    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &l) == CELLAR_OK);
     const cellar_task_opts o = { .struct_size = sizeof o, .rate = l, .rate_key = slow_key,
                                  .timeout_ms = 1000 };
     open_with(NULL);

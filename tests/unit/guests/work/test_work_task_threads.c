@@ -36,8 +36,17 @@ static uint32_t threads_of_process(void)
     return n;
 }
 
+static _Atomic pthread_t runner;
+
+static cellar_verdict notes_thread(const cellar_task *t, void *ctx)
+{
+    atomic_store(&runner, pthread_self());
+    return quick(t, ctx);
+}
+
 T_CASE(pool_has_no_thread_before_its_first_name)
 {
+    const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
     open_with(3);
     const uint32_t before = threads_of_process();
     open_it();
@@ -47,30 +56,12 @@ T_CASE(pool_has_no_thread_before_its_first_name)
     open_it();
     cellar_err err;
     unsigned refused = 0; /* a thread, memory for one, or for the name */
-    EACH_ALLOCATION_FAILS(err, cellar_task_register(p, "q", quick, NULL, NULL)) { refused++; }
+    EACH_ALLOCATION_FAILS(err, cellar_task_register(p, "q", notes_thread, NULL, NULL)) { refused++; }
     T_EQ_I64(err, CELLAR_OK);
     T_CHECK(refused >= 4);
     T_EQ_U64(figures().workers, 3);
-    (void)submit("q");
-    wait_for(&began);
-    close_it();
-}
-
-static _Atomic pthread_t runner;
-
-static cellar_verdict notes_thread(const cellar_task *t, void *ctx)
-{
-    atomic_store(&runner, pthread_self());
-    return quick(t, ctx);
-}
-
-T_CASE(task_runs_on_a_thread_of_the_pool)
-{
-    open_pool(2);
-    name_it("q", notes_thread, NULL);
     for (int i = 0; i < 5; i++) { (void)submit("q"); }
     wait_for_many(&began, 5);
-    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
     T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, &o, NULL), CELLAR_OK);
     wait_for(&began);
     close_it();
@@ -413,9 +404,7 @@ static void *meddle(void *arg)
         cellar_submit_opts o = cellar_submit_opts_default();
         cellar_task_id id = { 0, 0 }, other = { 0, 0 };
         cellar_task_status st = cellar_task_status_default();
-        char key[8];
-        snprintf(key, sizeof key, "%u", (unsigned)(i % 4));
-        if (i % 3 == 0) { o.unique_key = key; }
+        if (i % 3 == 0) { o.unique_key = t_numbered("", i % 4); }
         if (i % 4 == me) { o.delay_ms = (int64_t)(i % 3); }
         if (i % 7 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE; }
         if (i % 11 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE; }
