@@ -479,6 +479,41 @@ T_ALONE(write_through_names_call_cause_and_remedy)
 #undef ONLY
 }
 
+/* A close with write on eviction writes entries of THROUGH again: those that it touched, and those
+ * with an idle time that it read. */
+T_ALONE(entries_of_through_keep_their_places_in_later_lives)
+{
+    enum { KEPT = 200, MORE = 30000 };
+    char got[8];
+    size_t len = 0;
+    settings cfg = config();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    store_begin();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.config.root = &o;
+    cfg.l2.mean_entry_bytes = 65536; /* an index for few entries */
+    o.idle_ms = 3600000;
+    for (int life = 0; life < 4; life++) {
+        o.l2_write = life % 2 == 0 ? CELLAR_L2_WRITE_THROUGH : CELLAR_L2_WRITE_ON_EVICTION;
+        cellar *c = open_with(&cfg);
+        for (uint32_t i = 0; i < KEPT; i++) {
+            if (life == 0) {
+                T_EQ_I64(cellar_set(c, &i, sizeof i, "kept", 4, NULL), CELLAR_OK);
+            } else if (i % 2 == 0) {
+                T_EQ_I64(cellar_touch(c, &i, sizeof i, 7200000), CELLAR_OK);
+            } else {
+                T_EQ_I64(cellar_get(c, &i, sizeof i, got, sizeof got, &len), CELLAR_OK);
+            }
+        }
+        for (uint32_t i = KEPT; life == 2 && i < MORE; i++) {
+            (void)cellar_set(c, &i, sizeof i, "more", 4, NULL);
+        }
+        if (life == 2) { T_CHECK(figure(c, "cellar_l2_index_full_total") > 0); }
+        shut(c);
+    }
+    store_end();
+}
+
 /* Fill `value` so that a range tells where it lies. */
 static void fill_long(char *value, size_t len, unsigned version)
 {

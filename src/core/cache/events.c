@@ -60,7 +60,7 @@ static void cache_demote(cache_store *s, l2 *d, const l1_left *what, const cella
     const l2_key key = { what->key, (uint32_t)what->key_len, what->generation, what->hash };
     /* With write on eviction an address says that a read brought the entry up. ADDR_LATER: the tier
      * dropped what the namespace wants there. */
-    const bool asked = what->l2_addr == L1_ADDR_LATER ||
+    const bool asked = l1_addr_is_later(what->l2_addr) ||
                        (what->l2_addr != 0 &&
                         namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION);
     l2_parts parts = { 0, 0 };

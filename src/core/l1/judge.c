@@ -88,6 +88,6 @@ CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *
 CELLAR_PRIVATE BASE_NOINLINE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r,
                                                 uint64_t hash)
 {
-    return c->hooks.writing != NULL && l1_get_u64(c, pos, r, L1_X_L2, 0) == L1_ADDR_LATER &&
+    return c->hooks.writing != NULL && l1_addr_is_later(l1_get_u64(c, pos, r, L1_X_L2, 0)) &&
            c->hooks.writing(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen);
 }

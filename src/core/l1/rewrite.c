@@ -28,7 +28,7 @@ typedef struct l1_edit {
 /* Return the l2_addr of an entry after a change: the record on disk is out of date. */
 static uint64_t l1_addr_changed(uint64_t addr)
 {
-    return addr == 0 || addr == L1_ADDR_NEVER ? addr : L1_ADDR_LATER;
+    return addr == 0 || addr == L1_ADDR_NEVER ? addr : L1_ADDR_LATER | (addr & L1_ADDR_MARK);
 }
 
 BASE_NOINLINE static void l1_addr_store(l1 *c, const l1_slot *slot)

@@ -51,7 +51,7 @@ CELLAR_PRIVATE bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const 
     r->vlen = (uint32_t)value_len;
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
-    r->flags = m->durable ? L2_FLAG_DURABLE : 0;
+    r->flags = m->durable || (m->addr & L2_ADDR_KEPT) != 0 ? L2_FLAG_DURABLE : 0;
     r->generation = k->generation;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;

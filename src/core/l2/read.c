@@ -78,7 +78,7 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     m.deadline_ms = m.end_wall_ms <= 0               ? m.until_ms
                     : m.end_wall_ms < L2_WALL_END_MS ? m.end_wall_ms - d->wall_offset_ms
                                                      : BASE_NEVER_MS;
-    m.addr = lsn;
+    m.addr = l2_addr_of(lsn, r);
     /* The floor comes last: rows of tags and patterns are forgotten once no older record counts,
      * while a reader may still hold the bytes. */
     if (l2_tags_verdict(d, &m) != 0 ||

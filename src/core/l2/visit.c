@@ -125,7 +125,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     const cellar_err err = l2_get(d, &k, p->value, sizeof p->value, &len, &m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     if (!there && l2_visit_silent(d)) { return CELLAR_E_BUSY; }
-    if (!there || m.addr != lsn) { return CELLAR_OK; }
+    if (!there || m.addr != l2_addr_of(lsn, &r)) { return CELLAR_OK; }
     return fn(ctx, &k, err != CELLAR_E_BUFFER ? p->value : NULL, len, &m) ? CELLAR_OK
                                                                           : CELLAR_E_CLOSED;
 }

@@ -304,7 +304,7 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
     if (err == CELLAR_OK) {
         L2_COUNT_BY(d, put_bytes, r.rec.bytes);
         err = l2_put_written(d, meta, &at);
-        if (err == CELLAR_OK && meta->where != NULL) { *meta->where = at.lsn; }
+        if (err == CELLAR_OK && meta->where != NULL) { *meta->where = l2_addr_of(at.lsn, &r.rec); }
     }
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
 }

@@ -243,7 +243,7 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     cache_spill *sp = ctx;
     cellar *v = sp->namespace;
     const cache_store *s = v->store;
-    if (sp->kind == CACHE_SPILL_OFFER && e->info.l2_addr != L1_ADDR_LATER) { return true; }
+    if (sp->kind == CACHE_SPILL_OFFER && !l1_addr_is_later(e->info.l2_addr)) { return true; }
     const bool all = sp->kind == CACHE_SPILL_SAVE || sp->kind == CACHE_SPILL_CHECK;
     if (sp->kind == CACHE_SPILL_CLOSE && base_now_ns() >= sp->until_ns) {
         sp->over = true;

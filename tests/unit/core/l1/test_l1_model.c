@@ -136,6 +136,10 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
 /* Return whether a miss may be an unreported eviction. */
 static bool may_forget(void) { return !m.cfg->left && !m.cfg->fits; }
 
+static void changed_on_disk(entry *e) /* its copy there is out of date */
+{
+    if (e->l2_addr != 0) { e->l2_addr = L1_ADDR_LATER | (e->l2_addr & L1_ADDR_MARK); }
+}
 static void ended(row *r, entry *e) { e->present = false; r->present--; }
 
 static entry *at(uint32_t generation, uint64_t id)
@@ -537,7 +541,7 @@ static void do_touch(void)
     /* With an idle time the deadline is the greatest age: it never moves away. */
     if (p.e->idle_ms != 0 && idle != 0) { deadline = BASE_MIN(deadline, p.e->deadline_ms); }
     p.e->deadline_ms = deadline;
-    if (p.e->l2_addr != 0) { p.e->l2_addr = L1_ADDR_LATER; } /* its copy on disk is out of date */
+    changed_on_disk(p.e);
     if (idle >= 0) { p.e->idle_ms = (uint32_t)idle; }
     if (p.e->idle_ms != 0) { p.e->last_use_ms = kit_now(&m.k); }
     if (idle > 0 && !p.e->born_exact) { /* a new idle time adds a birth time */
@@ -573,7 +577,7 @@ static void do_version(void)
     if (got != CELLAR_OK) { return; }
     T_CHECK(version != 0);
     if (p.e->version != 0) { T_EQ_U64(version, p.e->version); }
-    if (p.e->version == 0 && p.e->l2_addr != 0) { p.e->l2_addr = L1_ADDR_LATER; }
+    if (p.e->version == 0) { changed_on_disk(p.e); }
     p.e->version = version;
 }
 
