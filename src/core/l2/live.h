@@ -23,7 +23,8 @@ CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes);
 CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes);
 /* Forget what was counted of the generation of a row: it is over. */
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row) SYNC_HOLDS(L2_DEV);
-CELLAR_PRIVATE void l2_live_over(l2 *d, uint32_t slot); /* forget one sum */
+/* Forget what was counted of all generations that are over. */
+CELLAR_PRIVATE void l2_live_check(l2 *d);
 CELLAR_PRIVATE void l2_live_none(l2 *d); /* nothing is live */
 
 #endif

@@ -287,6 +287,7 @@ static void l2_pass_look(l2 *d, uint64_t first)
 {
     const uint64_t span = base_load_acq(&d->sealed_seq) - first, n = BASE_MIN(span, L2_LOOKS);
     const uint64_t shift = base_mix64(base_load_rlx(&d->n.reclaimed)) % span;
+    l2_live_check(d);
     d->looked_seq = first + span;
     d->looked = d->dead = 0;
     for (uint64_t i = 0; i < n; i++) { /* evenly over the log: what ends together lies together */
@@ -300,13 +301,14 @@ static void l2_pass_look(l2 *d, uint64_t first)
 static bool l2_pass_moves(l2 *d, uint64_t first)
 {
     const uint64_t share = l2_size(d) / 100 * d->cfg.move_pct;
-    const uint64_t live = base_load_rlx(&d->live_bytes);
+    uint64_t live = base_load_rlx(&d->live_bytes);
     if (live < share || share == 0) {
         d->looked_seq = 0;
         base_store_rlx(&d->live_dead, 0u);
         return live < share;
     }
     l2_pass_look(d, first);
+    live = base_load_rlx(&d->live_bytes);
     const uint64_t dead = base_load_rlx(&d->live_dead); /* of 256 */
     /* The estimate may be too high by an eighth: needless copies cost writes, and room of puts. */
     return live / 256 * (256 - dead) < share + (dead != 0 ? share / 8 : 0);

@@ -465,20 +465,6 @@ static bool l2_controls_apply(l2 *d, l2_recovery *r)
     return true;
 }
 
-/* Forget what was counted of generations that are over. */
-static void l2_live_check(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    for (uint32_t i = 1; i < L2_LIVE_SLOTS; i++) {
-        bool used = base_load_rlx(&d->live_of[i]) == 0;
-        for (uint32_t n = 0; n < d->namespace_count && !used; n++) {
-            used = l2_live_slot((uint32_t)d->namespace[n].v.generation) == i;
-        }
-        if (!used) { l2_live_over(d, i); }
-    }
-    sync_drop(L2_DEV, &d->namespace_lock);
-}
-
 /* Ensure that no namespace gets a generation that a record has. */
 static void l2_generation_seen(l2 *d, const l2_recovery *r)
 {
