@@ -114,6 +114,8 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
         took = L2_BUF_FULL;
     } else {
         l2_append_here(d, r, tail, bytes);
+        const bool again = use == L2_USE_LAST || (terms != NULL && terms->lsn != 0);
+        if (!again) { base_store_rlx(&d->asked, base_load_rlx(&d->asked) + bytes); }
         *lsn = tail;
     }
     sync_drop(L2_LOG, &d->log_lock);

@@ -314,15 +314,15 @@ static bool l2_pass_moves(l2 *d, uint64_t first)
     return live / 256 * (256 - dead) < share + (dead != 0 ? share / 8 : 0);
 }
 
-/* Return false if a round of passes made no room for puts. Copies may need as much room as they
+/* Return false if a round of passes made no room for callers. Copies may need as much room as they
  * free: long records leave gaps. */
 static bool l2_pass_gains(l2 *d)
 {
-    const uint64_t size = l2_size(d), puts = base_load_rlx(&d->n.put_bytes);
+    const uint64_t size = l2_size(d), asked = base_load_rlx(&d->asked);
     const bool round = d->passed >= l2_seq_of(d, size);
-    if (d->passed == 0 || (round && puts - d->passed_puts >= size / 16)) {
+    if (d->passed == 0 || (round && asked - d->passed_asked >= size / 16)) {
         d->passed = 0;
-        d->passed_puts = puts;
+        d->passed_asked = asked;
         return true;
     }
     return !round || l2_changes(d);

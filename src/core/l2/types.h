@@ -282,6 +282,7 @@ struct l2 {
     size_t buf_bytes;
     uint32_t row_cap;
     _Atomic uint64_t tail;   /* end of the log; stored under L2_LOG */
+    _Atomic uint64_t asked;  /* bytes of all records but copies and FLOORs; stored under L2_LOG */
     _Atomic uint64_t claimed; /* all below is, or may be, in the file; stored under L2_LOG */
     _Atomic uint64_t written; /* stored by the holder of `writing`, under L2_LOG */
     _Atomic uint64_t synced; /* holder of `syncing` */
@@ -353,8 +354,8 @@ struct l2 {
     uint64_t unread_lsn;     /* segment; a head of its parts could not be read once */
     uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
-    uint64_t passed;         /* segments since as many as wanted were free, or puts had room */
-    uint64_t passed_puts;    /* put_bytes at the first of them */
+    uint64_t passed;         /* segments since as many as wanted were free, or callers had room */
+    uint64_t passed_asked;   /* `asked` at the first of them */
     uint64_t looked, dead;   /* of a look: bytes of words; without a valid record */
     uint64_t looked_seq, refused; /* at the last look: sealed segments; unused values refused */
     int64_t synced_ms, beat_ms, seen_ms;

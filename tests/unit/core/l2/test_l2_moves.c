@@ -650,6 +650,25 @@ T_CASE(puts_during_a_clear_drop_no_other_entry)
     l2_kit_end(&kit, &dev);
 }
 
+/* Controls take all room that passes make, for three rounds of the log. No put comes meanwhile. */
+T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
+{
+    begin(L2_KEEP);
+    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+    const uint64_t end = base_load_acq(&kit.d->tail) + 3 * PLACES * 65536;
+    for (uint32_t n = 1; base_load_acq(&kit.d->tail) < end; n++) {
+        T_REQUIRE(n < 100000);
+        if (l2_pass_due(kit.d)) {
+            kit.now_ms += 20;
+            (void)l2_tick(kit.d, 0);
+        }
+        for (int i = 0; i < 64; i++) { l2_tag_invalidate(kit.d, n, n, false); }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).waits, 0);
+    all_are_found(0, VALUES);
+    l2_kit_end(&kit, &dev);
+}
+
 /* Change keys of the first namespace until a place of the log is beyond `lsn`. */
 static void churn_past(const _Atomic uint64_t *place, uint64_t lsn)
 {
