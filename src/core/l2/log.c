@@ -16,7 +16,8 @@
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
  *            A segment begins only while its place is free: seq + 1 < head's + places. Most of the
- *            last free one is for FLOORs: without a FLOOR no other becomes free.
+ *            last free one is for FLOORs and the controls of namespaces that they append again, and
+ *            so are `spare` others: without a FLOOR no other becomes free.
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
  *            in a row were quick: callers wait for it, each with its limit. If it syncs or passes
  *            meanwhile, a caller that has waited for 100 ms writes.
@@ -57,7 +58,8 @@ CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
 CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 {
     const uint64_t ahead = base_clamp(l2_seq_of(d, l2_size(d)) / 8, 1, L2_AHEAD_MOST);
-    return l2_changes(d) || l2_segs_free(d, base_load_acq(&d->tail)) <= L2_PUT_LEAVES + ahead;
+    return l2_changes(d) || l2_segs_free(d, base_load_acq(&d->tail)) <=
+                                L2_PUT_LEAVES + ahead + base_load_rlx(&d->spare);
 }
 
 /* Return how many segments a use leaves free. While the size changes puts leave half of the new
@@ -65,7 +67,14 @@ CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 static uint64_t l2_use_leaves(const l2 *d, l2_use use)
 {
     const uint64_t half = l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0;
-    return use == L2_USE_PUT ? L2_PUT_LEAVES + half : 0;
+    const uint64_t names = base_load_rlx(&d->spare);
+    switch (use) {
+    case L2_USE_PUT: return L2_PUT_LEAVES + half + names;
+    case L2_USE_KEEP: return L2_KEEP_LEAVES + names;
+    case L2_USE_COPY: return names;
+    case L2_USE_LAST: break;
+    }
+    return 0;
 }
 
 static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_t tail,
@@ -96,7 +105,7 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t tail = base_load_rlx(&d->tail);
     const uint64_t empty = l2_segs_free(d, tail), leaves = l2_use_leaves(d, use);
-    const bool rest = use == L2_USE_KEEP && empty == 0 &&
+    const bool rest = (use == L2_USE_KEEP || use == L2_USE_COPY) && empty == leaves &&
                       (tail % d->form.seg_bytes + bytes > d->form.seg_bytes / L2_KEEP_PART ||
                        d->row_count >= d->row_cap / L2_KEEP_PART);
     if (use == L2_USE_PUT && l2_is_closed(d)) {
@@ -114,7 +123,7 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
         took = L2_BUF_FULL;
     } else {
         l2_append_here(d, r, tail, bytes);
-        const bool again = use == L2_USE_LAST || (terms != NULL && terms->lsn != 0);
+        const bool again = use == L2_USE_LAST || use == L2_USE_COPY;
         if (!again) { base_store_rlx(&d->asked, base_load_rlx(&d->asked) + bytes); }
         *lsn = tail;
     }

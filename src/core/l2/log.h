@@ -7,9 +7,9 @@
 #include "l2/types.h"
 
 /* What a record is for. Each use leaves segments to the next one.
- * KEEP: copies, deletes, controls of callers. LAST: what an open or the end of a pass needs; of the
- * holder of `working`. */
-typedef enum l2_use { L2_USE_PUT, L2_USE_KEEP, L2_USE_LAST } l2_use;
+ * KEEP: deletes, controls of callers. COPY: live records. LAST: what an open or the end of a pass
+ * needs. The last two are of the holder of `working`. */
+typedef enum l2_use { L2_USE_PUT, L2_USE_KEEP, L2_USE_COPY, L2_USE_LAST } l2_use;
 typedef enum l2_took {
     L2_TOOK, L2_NO_ROOM, L2_BUF_FULL, L2_SEG_FULL, L2_IS_CLOSED, L2_IS_INVALID, L2_IS_OLD,
     L2_NO_PLACE

@@ -117,6 +117,9 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
         }
         if (row != NULL && !l2_generation_after(row->v.generation, v->generation)) { row->v = *v; }
     }
+    /* Before a FLOOR all controls may be appended again. A quarter of the rows is for FLOORs. */
+    const uint32_t rows = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;
+    base_store_rlx(&d->spare, d->namespace_count / (rows / 4 * 3));
     if (!l2_generation_after(d->next_generation, v->generation)) {
         d->next_generation = v->generation + 1;
     }

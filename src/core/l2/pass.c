@@ -251,7 +251,8 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
 {
     l2_pass p = { .full = false };
     uint64_t done = 0;
-    const uint64_t leaves = l2_changes(d) ? 1 : 0; /* for FLOORs: no room becomes free meanwhile */
+    /* For FLOORs: no room becomes free meanwhile. */
+    const uint64_t leaves = base_load_rlx(&d->spare) + (l2_changes(d) ? 1 : 0);
     do {
         const int e = l2_pass_rows(d, &p, first + done, false, l2_row_move);
         const bool read = e == 0 || p.full || e == EILSEQ;

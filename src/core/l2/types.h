@@ -62,8 +62,9 @@ enum { /* first byte of a control's value */
 #define L2_SHARDS 256u
 #define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
-#define L2_PUT_LEAVES 2u    /* segments that puts leave to copies, deletes and controls */
-#define L2_KEEP_PART 8u     /* of the last one 1/8 is for those, the rest for FLOORs and opens */
+#define L2_PUT_LEAVES 2u    /* segments that puts leave to deletes and controls */
+#define L2_KEEP_LEAVES 1u   /* that those leave to copies; copies leave none */
+#define L2_KEEP_PART 8u     /* of their last one 1/8 is for each, the rest for the next use */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
 #define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
 
@@ -314,6 +315,7 @@ struct l2 {
     sync_lock namespace_lock; /* rank L2_DEV; guards the fields down to next_id */
     l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
     uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
+    _Atomic uint32_t spare; /* segments for their controls, beside the last one; under L2_DEV */
     uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
     uint32_t next_id SYNC_GUARDED(L2_DEV);
     l2_invalidations invalidations;

@@ -324,7 +324,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_row *row, uint64_t lsn,
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const l2_word w = l2_index_find(d, row->hash);
     const bool here = w.lsn == lsn && lsn >= l2_floor(d);
-    if (here) { took = l2_append(d, L2_USE_KEEP, &again, &terms, &to); }
+    if (here) { took = l2_append(d, L2_USE_COPY, &again, &terms, &to); }
     if (here && took == L2_TOOK) { l2_index_set(d, row->hash, to, w.bytes); }
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     if (took != L2_TOOK) { return took; }

@@ -24,7 +24,7 @@ static void at_point(const char *name);
 
 static l2_dev dev;
 static l2_kit kit;
-static uint32_t generation;
+static uint32_t generation, places = PLACES;
 static size_t value_bytes;
 static uint64_t version_of[2 * VALUES], newest;
 
@@ -41,9 +41,9 @@ static void begin(l2_level level)
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
     dev.flat = true;
-    kit.cfg.seg_count = PLACES;
+    kit.cfg.seg_count = places;
     kit.cfg.seg_bytes = 65536;
-    kit.cfg.bytes = PLACES * 65536;
+    kit.cfg.bytes = places * 65536;
     kit.cfg.avg_object_bytes = 64;
     kit.cfg.memory_bytes = 4 << 20;
     kit.cfg.level = level;
@@ -667,6 +667,52 @@ T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
     T_EQ_U64(l2_kit_figures(&kit).waits, 0);
     all_are_found(0, VALUES);
     l2_kit_end(&kit, &dev);
+}
+
+#define NAMES 1500u /* their rows fill three segments */
+
+static l2_namespace name_of(uint32_t i, char name[L2_NAME_MAX + 1])
+{
+    (void)snprintf(name, L2_NAME_MAX + 1, "%064u", i);
+    return (l2_namespace){ 10 + i, 10 + i, 1 };
+}
+
+/* Controls take all room that they may have, and wait for passes. No put comes meanwhile. */
+static void flood_with_names(uint32_t names)
+{
+    char name[L2_NAME_MAX + 1];
+    begin(L2_KEEP);
+    for (uint32_t i = 0; i < names; i++) {
+        const l2_namespace v = name_of(i, name);
+        T_EQ_I64(l2_namespace_set(kit.d, &v, name, L2_NAME_MAX), CELLAR_OK);
+    }
+    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); }
+    for (uint32_t round = 0; round < 3; round++) {
+        const uint64_t end = base_load_acq(&kit.d->tail) + 2 * places * 65536;
+        for (uint32_t n = 1; base_load_acq(&kit.d->tail) < end; n++) {
+            T_REQUIRE(n < 200000);
+            l2_tag_invalidate(kit.d, n, n, false);
+        }
+        T_EQ_U64(l2_kit_figures(&kit).lost_room, 0);
+        T_EQ_U64(l2_kit_figures(&kit).closings, 0);
+        killed();
+        for (uint32_t i = 0; i < names; i++) {
+            const l2_namespace v = name_of(i, name);
+            l2_namespace got = { 0, 0, 0 };
+            T_CHECK(l2_namespace_find(kit.d, name, L2_NAME_MAX, &got));
+            T_CHECK(l2_namespace_same(&got, &v));
+        }
+    }
+    all_are_found(0, VALUES);
+    l2_kit_end(&kit, &dev);
+}
+T_CASE(flood_of_controls_leaves_room_to_copies) { flood_with_names(0); }
+/* All controls of names lie in the four segments of one pass at some time. */
+T_CASE(names_that_fill_segments_leave_room_to_their_copies)
+{
+    places = 4 * PLACES;
+    flood_with_names(NAMES);
+    places = PLACES;
 }
 
 /* Change keys of the first namespace until a place of the log is beyond `lsn`. */

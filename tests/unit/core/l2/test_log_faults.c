@@ -90,18 +90,20 @@ static void end_old(void)
 
 static uint32_t control_bytes = 16;
 
-/* Append controls until no segment is free. Each is dead when it is appended. */
-static l2_took fill_all(uint64_t *most)
+/* Append controls until there is no room for the use. Each is dead when it is appended. */
+static l2_took fill_use(l2_use use, uint64_t *most)
 {
     unsigned char value[16] = { L2_CTL_FLOOR };
     uint64_t lsn = 0, end = 0;
     l2_took took;
     do {
-        took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, control_bytes, &lsn, &end);
+        took = l2_control_try(d, use, L2_KIND_CONTROL, 0, value, control_bytes, &lsn, &end);
         *most += took == L2_TOOK;
     } while (took == L2_TOOK || l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
     return took;
 }
+
+static l2_took fill_all(uint64_t *most) { return fill_use(L2_USE_COPY, most); }
 
 T_CASE(segment_that_has_no_place_does_not_begin)
 {
@@ -612,17 +614,21 @@ static uint32_t put_all(void)
     return n;
 }
 
-T_CASE(put_leaves_segments_that_controls_began)
+T_CASE(put_leaves_segments_to_controls_and_those_leave_one_to_copies)
 {
-    uint64_t n = 0;
+    uint64_t n = 0, copies = 0;
     start();
     T_CHECK(put_all() > 100);
     const uint64_t seq = seq_now();
     const unsigned char value[16] = { L2_CTL_FLOOR };
     while (seq_now() == seq) { (void)l2_control_log(d, value, sizeof value); }
     T_EQ_I64(put_once(1, 7, true), CELLAR_DROPPED);
-    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
-    T_CHECK(n > 300);
+    T_EQ_I64(fill_use(L2_USE_KEEP, &n), L2_NO_ROOM);
+    T_CHECK(n > 30);
+    T_EQ_U64(l2_segs_free(d, tail()), L2_KEEP_LEAVES);
+    T_CHECK(tail() % SEGMENT <= SEGMENT / L2_KEEP_PART); /* the rest is for copies */
+    T_EQ_I64(fill_all(&copies), L2_NO_ROOM);
+    T_CHECK(copies > 400);
     T_EQ_U64(l2_segs_free(d, tail()), 0);
     T_CHECK(tail() % SEGMENT <= SEGMENT / L2_KEEP_PART); /* the rest is for FLOORs */
     stop();
@@ -867,8 +873,8 @@ T_CASE(copy_below_a_floor_is_refused)
     const uint64_t count = base_load_sc(&d->invalidations.count);
     const l2_terms below = { count, NULL, 0, tail() - 1 }, above = { count, NULL, 0, tail() };
     l2_floor_to(d, tail());
-    T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &below, &lsn), L2_IS_OLD);
-    T_EQ_I64(l2_append(d, L2_USE_KEEP, &r, &above, &lsn), L2_TOOK);
+    T_EQ_I64(l2_append(d, L2_USE_COPY, &r, &below, &lsn), L2_IS_OLD);
+    T_EQ_I64(l2_append(d, L2_USE_COPY, &r, &above, &lsn), L2_TOOK);
     stop();
 }
 
