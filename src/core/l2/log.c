@@ -327,13 +327,14 @@ static uint64_t l2_behind(const l2 *d, uint64_t seq)
     return seq - BASE_MIN(base_load_rlx(&d->flushed_seq), seq);
 }
 
-CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
+/* Finish a segment as l2_seal. over: without a free place the next one takes that of the oldest. */
+static int l2_seal_over(l2 *d, uint64_t seq, uint64_t synced, bool over)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };
     if (l2_seq_of(d, base_load_acq(&d->tail)) != seq) { return 0; }
     if (base_load_acq(&d->doubt) != 0) { return EIO; } /* the file of the next one is not known */
     /* The append that found this segment full may have seen an older head. */
-    if (l2_segs_free(d, base_load_acq(&d->tail)) == 0) { return ENOSPC; }
+    if (!over && l2_segs_free(d, base_load_acq(&d->tail)) == 0) { return ENOSPC; }
     sync_take(L2_LOG, &d->log_lock);
     d->row_cap = 0; /* the segment is full for every record */
     t.rows = d->row_count;
@@ -359,6 +360,11 @@ CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
         L2_COUNT_BY(d, sealed_bytes, d->form.seg_bytes);
     }
     return e;
+}
+
+CELLAR_PRIVATE int l2_seal(l2 *d, uint64_t seq, uint64_t synced)
+{
+    return l2_seal_over(d, seq, synced, false);
 }
 
 CELLAR_PRIVATE int l2_rows_now(l2 *d)
@@ -432,7 +438,7 @@ CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin)
     sync_role_take(&d->writing);
     const uint64_t seq = l2_seq_of(d, base_load_acq(&d->tail));
     const uint64_t next = (seq + 1) * d->form.seg_bytes;
-    const int e = l2_seal(d, seq, next);
+    const int e = l2_seal_over(d, seq, next, !l2_changes(d));
     l2_writing_drop(d);
     if (e == 0) { *begin = next; }
     return e;

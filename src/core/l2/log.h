@@ -52,8 +52,9 @@ CELLAR_PRIVATE void l2_slow_writes(l2 *d);
 CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto, uint64_t wait_ns);
 /* Sync what is written. Return an errno, or 0. The caller holds `syncing`. */
 CELLAR_PRIVATE int l2_sync_now(l2 *d);
-/* Begin the next segment; its header says that all below is synced. *begin: its lsn. Return an
- * errno, or 0. The caller holds `syncing`, or opens. */
+/* Begin the next segment; its header says that all below is synced. *begin: its lsn. Without a free
+ * place it takes that of the oldest segment, unless the size changes: the caller ends all that is
+ * older. Return an errno, or 0. The caller holds `syncing`, or opens. */
 CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin);
 /* Write n bytes of the log, of one segment. The caller holds `writing`. */
 CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn);

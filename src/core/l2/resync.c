@@ -13,9 +13,10 @@
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
  * LIMITS     A range that cannot be read leaves all as it is: no sync counts. An open leaves such a
  *            page alone: it has read the rows there, or what is older than a hole does not count.
- *            If no segment is free for the FLOOR, no sync counts until changes without room close
- *            the tier (stall.c): the marker makes the next open begin empty, so all places are
- *            free.
+ *            If no segment is free for the FLOOR, it takes the place of the oldest one: nothing
+ *            older comes back, and the rest ends next. While the size changes the place may be that
+ *            of a newer one: then no sync counts until changes without room close the tier
+ *            (stall.c), and it begins empty.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */
 #include "l2/resync.h"
 

@@ -1116,6 +1116,40 @@ T_CASE(puts_behind_lost_bytes_count_as_live)
     stop();
 }
 
+/* The FLOOR that ends all takes the place of the oldest segment. dies: before it is synced. */
+static void bytes_lost_without_room(bool dies)
+{
+    uint64_t n = 0;
+    begin(L2_KEEP);
+    l2_dev_init(&dev);
+    open_on(&dev);
+    put_old();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    (void)put_all();
+    end_old();
+    T_EQ_I64(fill_all(&n), L2_NO_ROOM);
+    T_EQ_U64(l2_segs_free(d, tail()), 0);
+    fail_once(DEV_DATASYNC);
+    T_EQ_I64(l2_commit(d), CELLAR_E_IO);
+    const uint64_t page = (seq_now() - 2) * SEGMENT + PAGE;
+    zero_bytes(page, PAGE);
+    if (dies) {
+        fail_once(DEV_DATASYNC);
+        (void)l2_tick(d, 0);
+        T_EQ_U64(dev.fail_at, 0);
+        kill_and_open();
+    }
+    for (int i = 0; i < 3; i++) { (void)l2_tick(d, 0); }
+    T_EQ_U64(old_found(), 0);
+    T_EQ_I64(put_once(1, 7, true), CELLAR_OK);
+    T_EQ_I64(l2_commit(d), CELLAR_OK);
+    kill_and_open();
+    T_EQ_U64(old_found(), 1);
+    stop();
+}
+T_CASE(bytes_lost_without_room_end_all_that_is_older) { bytes_lost_without_room(false); }
+T_CASE(death_before_the_sync_of_that_end_changes_nothing) { bytes_lost_without_room(true); }
+
 /* A clear takes the bytes of its entries from the sum at once. */
 T_CASE(looks_of_passes_leave_out_what_a_clear_took)
 {
