@@ -368,9 +368,9 @@ CELLAR_PRIVATE bool l2_pass_work(l2 *d)
         const uint64_t refused = base_load_rlx(&d->n.refused_unused);
         const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
         d->passed = 0;
-        if (refused != d->refused && l2_sum_is_high(d) &&
+        if (refused != base_load_rlx(&d->refused) && l2_sum_is_high(d) &&
             base_load_acq(&d->sealed_seq) > BASE_MAX(first, d->looked_seq)) {
-            d->refused = refused;
+            base_store_rlx(&d->refused, refused);
             l2_pass_look(d, first);
         }
         return false;

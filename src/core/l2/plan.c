@@ -10,6 +10,7 @@
 #include "l2/admission.h"
 #include "l2/index.h"
 #include "l2/live.h"
+#include "l2/progress.h"
 #include "l2/record.h"
 
 CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why)
@@ -92,7 +93,10 @@ CELLAR_PRIVATE bool l2_put_used(l2 *d, uint64_t hash, const l2_meta *m)
     if (m->kind == 0 && l2_live(d) <= bytes / 100 * L2_UNUSED_PCT) {
         return true;
     }
-    L2_COUNT(d, refused_unused);
+    /* The first one since a look asks for the next: much of the sum may be dead. */
+    if (base_add_rlx(&d->n.refused_unused, (uint64_t)1) == base_load_rlx(&d->refused)) {
+        l2_worker_wake(d);
+    }
     return false;
 }
 

@@ -359,7 +359,8 @@ struct l2 {
     uint64_t passed;         /* segments since as many as wanted were free, or callers had room */
     uint64_t passed_asked;   /* `asked` at the first of them */
     uint64_t looked, dead;   /* of a look: bytes of words; without a valid record */
-    uint64_t looked_seq, refused; /* at the last look: sealed segments; unused values refused */
+    uint64_t looked_seq;     /* sealed segments at the last look */
+    _Atomic uint64_t refused; /* unused values that were refused until then */
     int64_t synced_ms, beat_ms, seen_ms;
     _Atomic uint64_t flushed_seq; /* segments below were handed to the device; `working` */
     base_thread thread;

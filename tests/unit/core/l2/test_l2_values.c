@@ -718,7 +718,12 @@ T_CASE(replaced_values_leave_room_for_unused_entries)
     T_EQ_U64(l2_kit_figures(&kit).reclaimed, 0);
     T_CHECK(base_load_rlx(&kit.d->live_bytes) > (uint64_t)32 * L2_KIT_SEG / 100 * 40);
     l2_meta m = { .unused = true };
+    const uint32_t wake = base_load_acq(&kit.d->wake);
+    kit.d->threaded = true; /* the first refused one wakes the thread: else it sleeps for 100 ms */
     T_EQ_I64(put_once("b", 1, 100, &m), L2_REFUSED);
+    T_EQ_I64(put_once("d", 1, 100, &m), L2_REFUSED);
+    kit.d->threaded = false;
+    T_EQ_U64(base_load_acq(&kit.d->wake), wake + 1);
     (void)l2_tick(kit.d, 1000);
     T_EQ_I64(put_once("c", 1, 100, &m), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).reclaimed, 0);
