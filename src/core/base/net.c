@@ -66,28 +66,21 @@ CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t 
     return err;
 }
 
-CELLAR_PRIVATE int base_net_listens(int fd, struct sockaddr_storage *at, char *path, size_t cap)
+CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108])
 {
-    int listens = 0, type = 0, err;
-    socklen_t len = sizeof listens, type_len = sizeof type, at_len = sizeof *at;
+    int listens = 0, type = 0, got;
+    socklen_t len = sizeof type, at_len = sizeof *at;
     memset(at, 0, sizeof *at);
-    NET_CALL("getsockopt", err, getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len));
-    if (err >= 0) {
-        NET_CALL("getsockopt", err, getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len));
+    NET_CALL("getsockopt", got, getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len));
+    if (got >= 0) { NET_CALL("getsockopt", got, getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len)); }
+    if (got >= 0 && (listens == 0 || type != SOCK_STREAM)) { got = -EINVAL; }
+    if (got >= 0) { NET_CALL("getsockname", got, getsockname(fd, (struct sockaddr *)at, &at_len)); }
+    if (got >= 0 && at->ss_family == AF_UNIX) {
+        memcpy(path, ((const struct sockaddr_un *)at)->sun_path, 107);
     }
-    if (err >= 0 && (listens == 0 || type != SOCK_STREAM)) { err = -EINVAL; }
-    if (err >= 0) { NET_CALL("getsockname", err, getsockname(fd, (struct sockaddr *)at, &at_len)); }
-    (void)snprintf(path, cap, "%s", at->ss_family == AF_UNIX
-                                        ? ((const struct sockaddr_un *)at)->sun_path : "");
-    return err;
-}
-
-CELLAR_PRIVATE int base_net_copy(int fd)
-{
-    int copy;
-    NET_CALL("dup", copy, fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (copy >= 0) { (void)fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK); }
-    return copy;
+    if (got >= 0) { NET_CALL("dup", got, fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+    if (got >= 0) { (void)fcntl(got, F_SETFL, fcntl(got, F_GETFL) | O_NONBLOCK); }
+    return got;
 }
 
 CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer, socklen_t *len)

@@ -51,12 +51,11 @@ static void resp_finish_read(cellar_resp *r, uint64_t end_ns)
 /* Return whether a client has connected just now, and sent nothing. */
 static bool resp_finish_first(const cellar_resp *r)
 {
-    const resp_client *c = r->first;
-    while (c != NULL && (!(c->flags & RESP_C_FIRST) ||
-                         r->now_ms - c->born_ms >= RESP_FINISH_FIRST_MS)) {
-        c = c->next;
+    for (const resp_client *c = r->first; c != NULL; c = c->next) {
+        const bool young = r->now_ms - c->born_ms < RESP_FINISH_FIRST_MS;
+        if (young && (c->flags & RESP_C_FIRST)) { return true; }
     }
-    return c != NULL;
+    return false;
 }
 
 CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)

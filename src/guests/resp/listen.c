@@ -177,29 +177,27 @@ CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, int number, const resp_pla
 CELLAR_PRIVATE cellar_err resp_listen_take(cellar_resp *r, int fd, char address[64])
 {
     resp_tcp at;
-    char path[sizeof r->unix_path[0]];
-    const int err = base_net_listens(fd, &at.room, path, sizeof path);
-    const int family = err < 0 ? AF_UNSPEC : at.any.sa_family;
+    const int copy = base_net_inherit(fd, &at.room, r->unix_path[0]);
+    const int family = at.any.sa_family;
     const int number = family == AF_UNIX ? 0 : family == AF_INET ? 1 : family == AF_INET6 ? 2 : -1;
+    const bool second = number >= 0 && r->listener[number] >= 0;
     address[0] = '\0';
+    if (copy >= 0 && (number < 0 || second)) { base_fd_close(copy); }
     if (number < 0) {
-        return resp_listen_fail(CELLAR_E_INVAL, -err, "a descriptor of ", "listen_fds",
-                                " does not listen for streams of TCP or unix");
+        return resp_listen_fail(CELLAR_E_INVAL, copy < 0 ? -copy : 0, "a descriptor of ",
+                                "listen_fds", " does not listen for streams of TCP or unix");
     }
-    if (r->listener[number] >= 0) {
+    if (second) {
         return resp_listen_fail(CELLAR_E_INVAL, 0, "", "listen_fds", " has two sockets of one "
                                 "family: give one of IPv4, of IPv6 and of unix at most");
     }
-    const int copy = base_net_copy(fd);
     if (copy < 0) { return resp_listen_fail(CELLAR_E_IO, -copy, "cannot copy ", "listen_fds", ""); }
     r->listener[number] = copy;
-    if (family == AF_UNIX) {
-        memcpy(r->unix_path[0], path, sizeof path);
-        return CELLAR_OK;
+    if (family != AF_UNIX) {
+        (void)inet_ntop(family, family == AF_INET ? (const void *)&at.v4.sin_addr
+                                                  : &at.v6.sin6_addr, address, 64);
+        r->port[0] = ntohs(at.v4.sin_port); /* that of IPv6 has the same place */
     }
-    (void)inet_ntop(family, family == AF_INET ? (const void *)&at.v4.sin_addr : &at.v6.sin6_addr,
-                    address, 64);
-    (void)base_net_local_port(copy, &r->port[0]);
     return CELLAR_OK;
 }
 

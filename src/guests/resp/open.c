@@ -118,20 +118,7 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
     return resp_public_check(out, out->listen);
 }
 
-/* Take the sockets that the program was given. */
-static cellar_err resp_inherit(cellar_resp *r, const cellar_resp_config *o)
-{
-    char address[64];
-    cellar_err err = CELLAR_OK;
-    r->inherits = o->listen_fds != NULL;
-    for (const int *fd = o->listen_fds; r->inherits && err == CELLAR_OK && *fd >= 0; fd++) {
-        err = resp_listen_take(r, *fd, address);
-        if (err == CELLAR_OK) { err = resp_public_check(o, address); }
-    }
-    return err;
-}
-
-/* Bind the sockets of both places. */
+/* Bind the sockets of both places, or take those that the program was given. */
 static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 {
     resp_place at = { .unix_path = o->unix_path, .listen = o->listen, .port = o->port,
@@ -142,7 +129,11 @@ static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "unix_group is no group of this machine");
     }
     cellar_err err = resp_listen(r, 0, &at);
-    if (err == CELLAR_OK) { err = resp_inherit(r, o); }
+    for (const int *fd = o->listen_fds; r->inherits && err == CELLAR_OK && *fd >= 0; fd++) {
+        char address[64];
+        err = resp_listen_take(r, *fd, address);
+        if (err == CELLAR_OK) { err = resp_public_check(o, address); }
+    }
     if (err != CELLAR_OK || o->admin == NULL) { return err; }
     if (!resp_place_read(o->admin, "admin", &at)) {
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "admin must be like \"9180\", "
@@ -212,6 +203,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_config *o)
     r->opts.admin = r->opts.policy_file = r->opts.unix_group = NULL;
     r->opts.tls_cert_file = r->opts.tls_key_file = r->opts.tls_ca_file = NULL;
     r->opts.listen_fds = NULL;
+    r->inherits = o->listen_fds != NULL;
     resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
