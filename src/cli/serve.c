@@ -32,6 +32,7 @@
 #define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
 #define SERVE_SECRET_MAX  256u /* bytes of a password file */
 #define SERVE_DATABASES   16u
+#define SERVE_READY       "READY=1\nSTATUS=serving clients"
 
 static volatile sig_atomic_t serve_stop, serve_reload;
 
@@ -364,12 +365,14 @@ static int serve_settings(serve_run *r)
 
 /* ---- run ---- */
 
-static int64_t serve_now_ms(void)
+static int64_t serve_now_us(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
+
+static int64_t serve_now_ms(void) { return serve_now_us() / 1000; }
 
 /* Warn of what the policies name and no database has. The port has checked the names. */
 static void serve_policies_check(const serve_run *r)
@@ -398,18 +401,24 @@ static void serve_policies_check(const serve_run *r)
     cellar_free(rules);
 }
 
-/* Read the policies again. False: they are faulty, and the present ones stay. */
-static bool serve_policies(const serve_run *r, cellar *store)
+/* Read the policies again, if there are any. Faulty ones leave the present ones. */
+static void serve_policies(const serve_run *r, cellar *store)
 {
-    if (r->settings.policy_file[0] == '\0') { return true; }
-    const cellar_err err = cellar_policy_reload(store, r->settings.policy_file, serve_policy_note,
-                                                NULL);
+    char text[96];
+    cellar_err err = CELLAR_OK;
+    (void)snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reading policies",
+                   (long long)serve_now_us());
+    systemd_tell(text);
+    if (r->settings.policy_file[0] != '\0') {
+        err = cellar_policy_reload(store, r->settings.policy_file, serve_policy_note, NULL);
+    }
     if (err == CELLAR_OK) {
         serve_policies_check(r);
+        systemd_tell(SERVE_READY);
     } else {
         cli_complain("serve", "the present policies stay: %s", cellar_strerror(err));
+        systemd_tell(SERVE_READY " by the former policies: the file is faulty");
     }
-    return err == CELLAR_OK;
 }
 
 /* Close the port after what clients have sent, then the store, both within --drain. */
@@ -441,10 +450,7 @@ static void serve_loop(const serve_run *r, cellar *store, cellar_resp *port)
         (void)cellar_resp_step(port, (int)(wait_ms < SERVE_WAIT_MS ? wait_ms : SERVE_WAIT_MS));
         if (serve_reload != 0) {
             serve_reload = 0;
-            systemd_tell_reload();
-            systemd_tell(serve_policies(r, store) ? "READY=1\nSTATUS=serving clients"
-                                                  : "READY=1\nSTATUS=serving clients by the former "
-                                                    "policies: the file is faulty");
+            serve_policies(r, store);
         }
     }
 }
@@ -464,7 +470,7 @@ static void serve_ready(const serve_run *r, const cellar_resp *port)
     if (st.admin_port != 0) { printf(" admin %llu", (unsigned long long)st.admin_port); }
     putchar('\n');
     (void)fflush(stdout);
-    systemd_tell("READY=1\nSTATUS=serving clients");
+    systemd_tell(SERVE_READY);
 }
 
 static int serve_open_and_run(serve_run *r)

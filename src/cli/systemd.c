@@ -5,31 +5,29 @@
 #include "cli/systemd.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
 enum { SYSTEMD_FIRST = 3 }; /* descriptor of LISTEN_FDS */
 
-/* Read a number of the environment. 0: there is none. */
-static uint64_t systemd_number(const char *name)
+/* Read a number of the environment, or return `none`. */
+static uint64_t systemd_number(const char *name, uint64_t none)
 {
     uint64_t n;
     const char *text = getenv(name);
-    return text != NULL && cli_parse_count(text, 0, INT64_MAX, &n) ? n : 0;
+    return text != NULL && cli_parse_count(text, 0, INT64_MAX, &n) ? n : none;
 }
 
 int systemd_sockets(int fds[SYSTEMD_SOCKETS + 1])
 {
-    const bool own = systemd_number("LISTEN_PID") == (uint64_t)getpid();
-    const uint64_t named = own ? systemd_number("LISTEN_FDS") : 0;
+    const bool own = systemd_number("LISTEN_PID", 0) == (uint64_t)getpid();
+    const uint64_t named = own ? systemd_number("LISTEN_FDS", 0) : 0;
     const int count = named < SYSTEMD_SOCKETS ? (int)named : SYSTEMD_SOCKETS;
     for (int i = 0; i < count; i++) { fds[i] = SYSTEMD_FIRST + i; }
     fds[count] = -1;
@@ -53,19 +51,10 @@ void systemd_tell(const char *message)
     (void)close(fd);
 }
 
-void systemd_tell_reload(void)
-{
-    char text[96];
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    (void)snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reading policies",
-                   (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
-    systemd_tell(text);
-}
-
 int64_t systemd_watchdog_ms(void)
 {
-    const uint64_t us = systemd_number("WATCHDOG_USEC"), pid = systemd_number("WATCHDOG_PID");
-    if (us == 0 || (pid != 0 && pid != (uint64_t)getpid())) { return 0; }
-    return us < 2000 ? 1 : (int64_t)(us / 2000);
+    const uint64_t own = (uint64_t)getpid();
+    if (systemd_number("WATCHDOG_PID", own) != own) { return 0; }
+    const uint64_t us = systemd_number("WATCHDOG_USEC", 0);
+    return us > 0 && us < 2000 ? 1 : (int64_t)(us / 2000);
 }

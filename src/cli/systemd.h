@@ -14,8 +14,6 @@ enum { SYSTEMD_SOCKETS = 4 }; /* one more than a port takes: it refuses that one
 int systemd_sockets(int fds[SYSTEMD_SOCKETS + 1]);
 /* Send a message to NOTIFY_SOCKET, if it is set. It may wait 1 s for its place in the queue. */
 void systemd_tell(const char *message);
-/* Say that settings are read again. */
-void systemd_tell_reload(void);
 /* Return half of WATCHDOG_USEC, from 1 ms; 0: no watchdog waits for this process. */
 int64_t systemd_watchdog_ms(void);
 
