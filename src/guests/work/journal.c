@@ -397,7 +397,7 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     }
     *why = "the database is damaged";
     if (is[TABLES] != 0) {
-        err = journal_numbers(j, "SELECT quick_check='ok' FROM pragma_quick_check(1)", &good);
+        err = journal_numbers(j, "SELECT quick_check='ok' FROM pragma_quick_check LIMIT 1", &good);
     }
     if (err == CELLAR_OK && good == 0) { err = CELLAR_E_CORRUPT; }
     if (err != CELLAR_OK) { return err; }
