@@ -8,8 +8,10 @@
  * INVARIANTS A ratio uses two windows of one round; its median, p25, p75 use the rounds of one
  *            cross-core state. Rounds with a disturbed window of the two count only if fewer than
  *            5 others are left; the row then says how many, why, and that it is noisy.
+ *            A lane of one thread hands nothing over: its rounds are of one state.
  * WALK       Rounds run until one state has enough clean rounds, at most twice (quick: one and a
- *            half times) as many in all. With block_s none begins after it once 9 ran.
+ *            half times) as many in all. With block_s none begins after it once 9 are clean of each
+ *            subject in this process, or after three times block_s.
  *            Under 9 clean rounds, or over 20 % dropped: noisy; the row cannot meet a target.
  * FAULTS     A workload runs in a child that reports its subject and its progress in a shared page.
  *            A dead or hung child is a row of that subject; the workload runs again without it.
@@ -51,6 +53,7 @@
 #define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
+#define CELL_BLOCK_TIMES 3 /* block_s, where 9 clean rounds take longer */
 #define CELL_DROPPED_MAX 0.20
 #define CELL_HOT_OPS 65536
 #define CELL_PATIENCE_MS 300000u
@@ -174,7 +177,8 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
 {
     const bool tier = strncmp(subject, "cellar_", 7) == 0;
     const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
-    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
+    const bool only_named = strcmp(subject, "rocks_lru") == 0 || tier ||
+                            (w == NULL && strcmp(subject, "rocks_hyper") == 0);
     const bool small = strstr(subject, "_value") != NULL;
     const bool named = w != NULL ? w->subjects[0] != '\0'
                                  : o->peers != NULL && cell_named(o->peers, subject);
@@ -704,41 +708,31 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
     }
 }
 
-/* With processes among the subjects almost every round has a disturbed window. Then each lane needs
- * its own clean rounds, in the state with most of them. */
-static uint32_t cell_clean_lanes(const cell_set *c)
+/* Return the state of which a round is for a lane. */
+static cell_state cell_state_at(const cell_set *c, uint32_t l, uint32_t r)
+{
+    return c->lane[l].threads == 1 ? CELL_ONE : cell_state_of(c->c2c_ns[r]);
+}
+
+/* Return the clean rounds that each lane has, in the state with most of them; lanes of processes
+ * only if they count. With processes among the subjects almost every round has a disturbed window: each
+ * lane has its own clean rounds. */
+static uint32_t cell_clean_rounds(const cell_set *c, bool processes)
 {
     uint32_t most = 0;
     for (cell_state state = CELL_NEAR; state < CELL_STATES; state++) {
         uint32_t least = UINT32_MAX;
         for (uint32_t l = 0; l < c->lane_count; l++) {
             uint32_t clean = 0;
+            if (!processes && c->subject[c->lane[l].subject]->driver != NULL) { continue; }
             for (uint32_t r = 0; r < c->round_count; r++) {
-                clean += cell_state_of(c->c2c_ns[r]) == state &&
+                const cell_state at = cell_state_at(c, l, r);
+                clean += (at == state || c->lane[l].threads == 1) &&
                          !c->result[r * c->lane_count + l].dropped;
             }
             least = clean < least && !c->dead[c->lane[l].subject] ? clean : least;
         }
         most = least != UINT32_MAX && least > most ? least : most;
-    }
-    return most;
-}
-
-/* Return the clean rounds of the state with most of them. */
-static uint32_t cell_clean_rounds(const cell_set *c)
-{
-    if (c->driver_count > 0) {
-        return cell_clean_lanes(c);
-    }
-    uint32_t clean[CELL_STATES] = { 0 }, most = 0;
-    for (uint32_t r = 0; r < c->round_count; r++) {
-        bool dropped = false;
-        for (uint32_t l = 0; l < c->lane_count; l++) {
-            dropped = dropped || c->result[r * c->lane_count + l].dropped;
-        }
-        const cell_state s = cell_state_of(c->c2c_ns[r]);
-        clean[s] += !dropped;
-        most = clean[s] > most ? clean[s] : most;
     }
     return most;
 }
@@ -764,11 +758,13 @@ static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
             return false;
         }
     }
-    const uint64_t start = host_wall_ns();
-    while (c->round_count < c->round_room && cell_clean_rounds(c) < rounds) {
+    const uint64_t start = host_wall_ns(), block_ns = c->o->block_s * UINT64_C(1000000000);
+    while (c->round_count < c->round_room && cell_clean_rounds(c, true) < rounds) {
         const uint32_t r = c->round_count;
-        if (c->o->block_s != 0 && r >= CELL_ROUNDS_NEEDED &&
-            host_wall_ns() - start > c->o->block_s * UINT64_C(1000000000)) {
+        const uint64_t ran_ns = host_wall_ns() - start;
+        if (block_ns != 0 && r >= CELL_ROUNDS_NEEDED && ran_ns > block_ns &&
+            (ran_ns > CELL_BLOCK_TIMES * block_ns ||
+             cell_clean_rounds(c, false) >= CELL_ROUNDS_NEEDED)) {
             break;
         }
         cell_beat(NULL); /* on a busy machine this takes any time */
@@ -830,7 +826,7 @@ static void cell_collect(const cell_set *c, cell_state state, cell_figure *figur
         for (uint32_t r = 0; r < c->round_count; r++) {
             const window_result *top = &c->result[r * c->lane_count + l];
             const window_result *low = &c->result[r * c->lane_count + two];
-            if (cell_state_of(c->c2c_ns[r]) == state) {
+            if (cell_state_at(c, l, r) == state) {
                 cell_add(out, top->dropped | low->dropped,
                          under != UINT32_MAX ? figure(top) / figure(low) : figure(top), again != 0);
             }
@@ -844,16 +840,18 @@ static bool cell_noisy(const cell_series *s)
            (double)(s->seen - s->clean) > CELL_DROPPED_MAX * s->seen;
 }
 
-static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
+/* Return the rounds of a lane in a state, and the median of their hand-overs. */
+static uint32_t cell_state_c2c(const cell_set *c, cell_state state, uint32_t l, uint64_t *c2c_ns)
 {
     double v[512];
     uint32_t n = 0;
     for (uint32_t r = 0; r < c->round_count && n < 512; r++) {
-        if (cell_state_of(c->c2c_ns[r]) == state) {
+        if (cell_state_at(c, l, r) == state) {
             v[n++] = (double)c->c2c_ns[r];
         }
     }
-    return n > 0 ? (uint64_t)cell_quantile(v, n, 0.5) : 0;
+    *c2c_ns = n > 0 ? (uint64_t)cell_quantile(v, n, 0.5) : 0;
+    return n;
 }
 
 /* Sums of a lane without a reference: hit ratio, wrong values, failed calls, background CPU. */
@@ -867,7 +865,7 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
         row->bad += w->bad;
         all += w->ops;
         failed += w->errors;
-        if (cell_state_of(c->c2c_ns[r]) != state) {
+        if (cell_state_at(c, l, r) != state) {
             continue;
         }
         gets += w->gets; /* gets of disturbed windows still hit or missed */
@@ -933,7 +931,7 @@ static void cell_row_head(const cell_set *c, cell_state state, uint32_t l, const
     row->threads = c->lane[l].threads;
     row->regime = c->o->warm ? "warm" : "cold";
     row->c2c = cell_state_name(state);
-    row->c2c_ns = cell_state_c2c(c, state);
+    (void)cell_state_c2c(c, state, l, &row->c2c_ns);
     row->semantics = c->w->cell[c->lane[l].cell].op == WORKLOAD_PIN ? "ref" : s->semantics;
     cell_sums(c, state, l, row);
 }
@@ -1058,7 +1056,7 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
         s.count = 0;
         for (uint32_t r = 0; r < c->round_count; r++) {
             const window_result *w = &c->result[r * c->lane_count];
-            if (cell_state_of(c->c2c_ns[r]) == state) {
+            if (cell_state_at(c, l, r) == state) {
                 cell_add(&s, w[l].dropped | w[one].dropped | w[raw].dropped | w[raw1].dropped,
                          window_mops_wall(&w[l]) / window_mops_wall(&w[one]) /
                              (window_mops_wall(&w[raw]) / window_mops_wall(&w[raw1])), again != 0);
@@ -1088,14 +1086,12 @@ static void cell_report(cell_set *c)
 {
     double *room = malloc(c->round_room * sizeof room[0]);
     for (cell_state state = CELL_NEAR; room != NULL && state < CELL_STATES; state++) {
-        if (cell_state_c2c(c, state) == 0 && state != CELL_ONE) {
-            continue;
-        }
-        if (state == CELL_ONE && c->c2c_ns[0] != 0) {
-            continue;
-        }
         for (uint32_t l = 0; l < c->lane_count; l++) {
             const workload_cell *cell = &c->w->cell[c->lane[l].cell];
+            uint64_t c2c_ns;
+            if (cell_state_c2c(c, state, l, &c2c_ns) == 0) {
+                continue;
+            }
             if (cell->through) {
                 cell_emit_figure(c, state, l, "set_p99", cell_p99, NULL, room);
                 cell_emit_figure(c, state, l, "set_p999", cell_p999, NULL, room);

@@ -16,6 +16,7 @@
 typedef struct cell_options {
     const char *mixes;     /* folder of .wl files */
     const char *peers;     /* NULL: the usual ones; else names or beginnings of names */
+    const char *only;      /* NULL; else the workloads of suites that run */
     const char *ref;       /* NULL; else a subject to which all ratios are printed as well */
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
@@ -23,7 +24,7 @@ typedef struct cell_options {
     bool all_subjects;          /* all subjects take part, processes too */
     uint32_t patience_ms;   /* a subject without progress for this time hangs; 0: 5 minutes */
     uint64_t until_ns;      /* host_wall_ns after which no workload and no suite begins; 0: never */
-    uint32_t block_s;       /* a block of rounds begins no round after this time; 0: no limit */
+    uint32_t block_s;       /* a block of rounds with 9 clean ones begins none after it; 0: no limit */
 } cell_options;
 
 /* Exit status of a part: the worst one counts. */
@@ -40,7 +41,7 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
 int cell_run(const cell_options *o, const char *bench, const workload *w,
              const bench_subject *const *subjects, uint32_t subject_count);
 
-/* near < 60 ns <= mid <= 120 ns < far; one: a single CPU. */
+/* near < 60 ns <= mid <= 120 ns < far; one: a single CPU, or a lane of one thread. */
 typedef enum cell_state { CELL_NEAR, CELL_MID, CELL_FAR, CELL_ONE, CELL_STATES } cell_state;
 cell_state cell_state_of(uint64_t c2c_ns);
 const char *cell_state_name(cell_state s);

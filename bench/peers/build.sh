@@ -66,10 +66,11 @@ with_java() { # name, folder of Main.java
 }
 with_python() {
     need "$1" python3 || return 0
-    if [ ! -x "$out/venv/bin/pip" ]; then
+    if [ ! -x "$out/venv/bin/python" ]; then
         python3 -m venv "$out/venv" >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
     fi
-    "$out/venv/bin/pip" -q install --disable-pip-version-check -r "$here/$1/requirements.txt" >"$log" 2>&1 ||
+    # Not bin/pip, which names the folder that it was made in: a copy of build/ works, too.
+    "$out/venv/bin/python" -m pip -q install --disable-pip-version-check -r "$here/$1/requirements.txt" >"$log" 2>&1 ||
         { skip "$1" "$(last)"; return 0; }
     program "$1" "PYTHONPATH='$here/lib/python' exec '$out/venv/bin/python' -B '$here/$1/main.py'"
 }
@@ -93,7 +94,6 @@ one() {
         skip "$1" "no lock file: versions are not pinned"
     elif [ -f "$d/Cargo.toml" ]; then with_cargo "$1"
     elif [ -f "$d/go.sum" ]; then with_go "$1"
-    elif [ "$1" = caffeine2 ]; then with_java "$1" caffeine
     elif [ -f "$d/src/Main.java" ]; then with_java "$1" "$1"
     elif [ -f "$d/requirements.txt" ]; then with_python "$1"
     elif [ -f "$d/main.js" ]; then with_node "$1"

@@ -25,7 +25,6 @@ REGISTRY_DRIVER(ristretto, "copy", 0, REGISTRY_CACHE | BENCH_TTL);
 REGISTRY_DRIVER(theine, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
 REGISTRY_DRIVER(caffeine, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(caffeine_fresh, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
-REGISTRY_DRIVER(caffeine2, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(jvm_chm, "copy", 0, BENCH_NO_EVICT | BENCH_LOAD | BENCH_JIT);
 REGISTRY_DRIVER(cachetools, "ref", 1, REGISTRY_CACHE | BENCH_TTL);
 REGISTRY_DRIVER(lru_cache, "ref", 1, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD | BENCH_JIT);
@@ -59,7 +58,7 @@ const bench_entry bench_registry[] = {
     REGISTRY_ROW(moka), REGISTRY_ROW(quick_cache), REGISTRY_ROW(foyer), REGISTRY_ROW(dashmap),
     REGISTRY_ROW(moka_value), REGISTRY_ROW(quick_cache_value), REGISTRY_ROW(foyer_value),
     REGISTRY_ROW(otter), REGISTRY_ROW(ristretto), REGISTRY_ROW(theine), REGISTRY_ROW(caffeine),
-    REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(caffeine2), REGISTRY_ROW(jvm_chm),
+    REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(jvm_chm),
     REGISTRY_ROW(cachetools), REGISTRY_ROW(lru_cache), REGISTRY_ROW(node_map),
 #if BENCH_HAVE_CELLAR
     { "cellar", &cellar_subject, NULL },

@@ -5,14 +5,16 @@
 #
 # USE      all.sh FOLDER MINUTES     (make bench-all)
 # WALK     the suites with their weights -> each gets its part of the time that is left and writes
-#          FOLDER/all/COMMIT/SUITE.jsonl -> the report of that folder.
+#          FOLDER/all/COMMIT/SUITE.jsonl -> workloads with noisy rows again, until the time is over
+#          -> the report of that folder.
 # REST     The lines of a suite that ended stay. A rerun of the same commit runs only the others.
 #          A suite that an interrupt ended begins from its first line.
 # TIME     No workload of a suite begins after its part. Suites of one subject after the other go on,
 #          so that no subject is missing: twice the part, or half of the time left, ends them, and
 #          what they printed counts. Below 60 minutes windows are short (--quick), and the page says so.
-# AGAIN    A suite with noisy rows of ours is measured again while time is left; the run with fewer of
-#          them stays. Suite peers has the workloads of l1.
+# AGAIN    A workload with noisy rows of the page is measured again, at most three times; the lines of
+#          the run with fewer of them stay. Suite peers has the workloads of l1.
+# TRACES   Suite replay uses BENCH_TRACES; hitratio does so from 120 minutes on.
 # COMMIT   of the sources that are measured: changes of texts alone are no other commit.
 set -u
 LC_ALL=C
@@ -30,32 +32,35 @@ quick=
 lines=$folder/all/$BENCH_COMMIT${quick:+-short}
 mkdir -p "$lines"
 
-# Names and parts, in tens of seconds of an hour: what users ask comes first. Suites without a limit
-# of their own take as long as they need there; l2, with what users ask first, is behind those of
-# one subject after the other. The list may be given, for a test.
-suites=${BENCH_ALL:-'peers:85 servers:8 limit:4 stampede:2 hitratio:25 scale:38 sceptic:17 memory:16 grow:17
-    churn:17 storm:12 expire:12 open:22 l2:32 objects:6 lock:2 load:4 kit:6 work:8 port:5 remote:6 workers:6
-    hot:3 many:4 pin:2 dropin:4 replay:4'}
-measure() { # COMMAND...: within `most` seconds
+# Names and parts, in tens of seconds of a run of 70 minutes: what users ask and short suites come
+# first, the long ones that no floor needs last. Suites without a limit of their own take as long as
+# they need there. The list may be given, for a test.
+suites=${BENCH_ALL:-'peers:95 servers:10 limit:5 stampede:3 lock:1 load:4 kit:7 work:8 port:6 remote:6 workers:6
+    hot:4 many:7 pin:4 objects:9 dropin:11 scale:36 l2:34 hitratio:26 replay:30 memory:18 storm:12 grow:18
+    churn:18 expire:16 open:22 sceptic:14'}
+measure() { # COMMAND...: within `most` seconds; status 1 if it was ended from outside
     # In the background, since a trap runs only when the shell itself waits.
     timeout -k 5 $most "$@" &
     child=$!
     wait $child
+    case $? in 129 | 130 | 143) return 1 ;; esac # a crash is a row
 }
-run() { # SUITE SECONDS: lines into the folder once the suite has ended
-    part=$lines/$1.part
+traces=${BENCH_TRACES:-}
+[ "$minutes" -ge 120 ] || traces=
+run() { # SUITE SECONDS OPTIONS...: lines into $part
+    suite=$1 share=$2 most=$(($2 * 2 > left / 2 ? $2 * 2 : left / 2))
+    part=$lines/$suite.part
     rm -f "$part"
-    set -- "$1" "$2" "$folder/cellar-bench" --suite "$1" $quick --most-s "$2" --json "$part"
-    suite=$1 most=$(($2 * 2 > left / 2 ? $2 * 2 : left / 2))
     shift 2
+    set -- "$folder/cellar-bench" --suite "$suite" $quick --most-s "$share" --json "$part" "$@"
     case $suite in
     replay) measure sh bench/suites/replay.sh build/cellar-replay "$part" ;;
-    grow | memory) measure "$@" --all-subjects ;;
+    hitratio) measure env BENCH_TRACES="$traces" "$@" ;;
+    grow) measure "$@" --all-subjects ;;
+    memory) measure "$@" --all-subjects && measure "$@" --peers cellar_object ;;
     churn) measure "$@" && measure "$@" --all-subjects ;; # floors, then all peers
     *) measure "$@" ;;
     esac
-    case $? in 129 | 130 | 143) return 1 ;; esac # ended from outside; a crash is a row
-    [ ! -f "$part" ] || mv "$part" "$lines/$suite.jsonl"
 }
 child=
 trap '[ -z "$child" ] || kill $child 2>/dev/null; exit 130' INT TERM HUP
@@ -72,18 +77,41 @@ for s in $suites; do
     [ $left -gt 0 ] || { echo "bench-all: no time is left for $name: run it again"; continue; }
     share=$((left * weight / weights))
     weights=$((weights - weight))
-    echo "bench-all: $name, $((share > 0 ? share : 1)) s"
+    echo "bench-all: $name, $((share > 0 ? share : 1)) s of $left"
     run "$name" $((share > 0 ? share : 1)) || { echo "bench-all: $name was ended: run it again" >&2; exit 1; }
+    [ ! -f "$part" ] || mv "$part" "$lines/$name.jsonl"
 done
-noisy() { grep -c '"subject":"cellar",.*"note":"noisy"' "$1"; }
-for s in $suites; do
-    name=${s%:*} left=$((end - $(date +%s)))
-    [ -f "$lines/$name.jsonl" ] && [ $left -gt 60 ] && before=$(noisy "$lines/$name.jsonl") || continue
-    echo "bench-all: $name again, $before noisy rows"
-    mv "$lines/$name.jsonl" "$lines/$name.before"
-    run "$name" $((left / 2)) || { mv "$lines/$name.before" "$lines/$name.jsonl"; exit 1; }
-    [ -f "$lines/$name.jsonl" ] && [ "$(noisy "$lines/$name.jsonl")" -lt "$before" ] ||
-        mv "$lines/$name.before" "$lines/$name.jsonl"
-    rm -f "$lines/$name.before"
+noisy() { # FILE: its workloads with rows of ours that are noisy in each state, and how many
+    ${AWK:-awk} -f bench/report/lines.awk -f - bench/report/targets.tsv "$1" <<'P'
+FNR == NR { split($0, cell, "\t"); wanted[cell[8]] = 1; next }
+/"subject":"cellar/ && /"metric":/ && (!/"vs":/ || text("vs") in wanted) {
+    row = text("workload") SUBSEP number("threads") SUBSEP text("metric") SUBSEP text("subject") SUBSEP text("vs") SUBSEP text("clock")
+    if (text("note") == "noisy") of[row] = text("workload"); else clean[row] = 1
+}
+END { for (row in of) if (!(row in clean)) n[of[row]]++; for (w in n) print w, n[w] }
+P
+}
+again() { # SUITE: its noisy workloads once more
+    file=$lines/$1.jsonl
+    noisy "$file" >"$lines/before"
+    [ -s "$lines/before" ] || return 0
+    names=$(cut -d ' ' -f 1 "$lines/before" | tr '\n' ' ')
+    echo "bench-all: $1 again, noisy rows in $names"
+    run "$1" $left --only "${names% }" || exit 1
+    [ -f "$part" ] || return 0
+    noisy "$part" >"$lines/after"
+    while read -r name count; do
+        now=$(sed -n "s/^$name //p" "$lines/after")
+        grep -q "\"workload\":\"$name\".*\"metric\"" "$part" && [ "${now:-0}" -lt "$count" ] || continue
+        { grep -v "\"workload\":\"$name\"" "$file"; grep "\"workload\":\"$name\"" "$part"; } >"$part.both"
+        mv "$part.both" "$file"
+    done <"$lines/before"
+    rm -f "$part" "$lines/before" "$lines/after"
+}
+for pass in 1 2 3; do
+    for s in $suites; do
+        left=$((end - $(date +%s)))
+        [ ! -f "$lines/${s%:*}.jsonl" ] || [ $left -lt 60 ] || again "${s%:*}"
+    done
 done
 sh bench/report/report.sh ${quick} "$lines"

@@ -71,7 +71,7 @@ if [ -z "$short" ] && grep -q '"quick":1' $files; then
 elif [ -f bench/results.md ]; then
     $tables -v table=floors -v md=1 $here/targets.tsv $files >"$out/floors.md"
     $tables -v table=json -v day="$(date -u -r "$(echo $files | sed 's/.* //')" +%Y-%m-%d)" $files >"$out/results.new"
-    { $tables -v table=threads $files; $tables -v table=sceptic $files; } >"$out/sceptic.md"
+    { $tables -v table=threads -v md=1 $files; $tables -v table=sceptic $files; } >"$out/sceptic.md"
     cat "$out/results.new" >bench/results.json && rm "$out/results.new"
     for mark in sceptic floors; do # a table without rows says so
         [ -s "$out/$mark.md" ] || echo 'Not measured yet: `make bench-all`.' >"$out/$mark.md"

@@ -7,13 +7,15 @@
 #   floors   md=1 check=1 slack=.8 only="l1 hot"  targets.tsv RESULTS.jsonl...: under the floor first.
 #   peers    md=1 causes=causes.tsv  results.json or RESULTS.jsonl...: the first of each figure, our place.
 #   json     day=2026-11-27  RESULTS.jsonl...: bench/results.json, all subjects of each figure.
-#   threads  RESULTS.jsonl...: suites scale and sceptic with a column for each thread count.
+#   threads  md=1  RESULTS.jsonl...: suites scale and sceptic with a column for each thread count; the
+#            page has scale at equal memory alone.
 #   sceptic  RESULTS.jsonl...: buckets of timed calls as shares, and hits over time.
 #   own      ref=NAME keep="PEERS" json=PATH logfile=PATH  lines of `make bench WL=my.wl`: 30 lines at most
 # INPUT      one JSON object a line, no nesting. Of several cross-core states of a figure the one with
 #            most rounds counts; later lines of the same state replace earlier ones.
 # VERDICTS   met, want: median at or past floor or want, and the worse quartile within 10 % of it. UNDER.
-#            noisy: meets nothing. none: not measured. Each state measured cleanly must meet the floor.
+#            noisy: meets nothing. none: not measured. Each state measured cleanly must meet the floor; a
+#            noisy state is a row where no other state is clean. The page has want rows as a list.
 # PLACES     by value, among the subjects with a bound. A wrong value, refused sets or over 1 % of failed
 #            calls: no place. A subject before us, or a map faster than 1 / .8 of ours, has a cause.
 # MARKS      ~: over a fifth of the windows disturbed, or fewer than 9 not. ~~: median of disturbed ones.
@@ -106,7 +108,8 @@ table == "floors" && /"metric":/ {
     if (!host) { host = text("cpu") "; " text("cc") " " text("flags"); alloc = text("alloc") }
     if (number("quick") == 1) quick = 1
 }
-function floors_end(    order, i, s, v, m, k, low, high, median, verdict, figure, count, at_state, head, named, commits, out, tally, words, kind, who, told, reason, reasons) {
+function floors_end(    order, i, s, v, m, k, low, high, median, verdict, figure, count, at_state, head, named, commits, out, tally, words, kind, who, told, reason, reasons,
+                    best, most_rounds, good, goods, suites) {
     order = "UNDER none noisy met want"
     for (i = 1; i <= n; i++) {
         if (SUITE[i] == "l1" && !("l1" in ran)) { # the same workloads, measured once in a full run
@@ -117,7 +120,7 @@ function floors_end(    order, i, s, v, m, k, low, high, median, verdict, figure
         if (md && !(SUITE[i] in ran)) continue # not of this run
         count = split(STATES[KEY[i]], at_state, " ")
         if (count == 0) { out["none"] = out["none"] floor_line(i, "none", "", "", "", "", "") "\n"; tally["none"]++ }
-        figure = ""
+        figure = best = ""
         for (s = 1; s <= count; s++) {
             k = KEY[i] SUBSEP at_state[s]
             if (!(COMMIT[k] in named)) commits = commits (commits == "" ? "" : ", ") COMMIT[k]
@@ -131,12 +134,21 @@ function floors_end(    order, i, s, v, m, k, low, high, median, verdict, figure
                 low = high = ""
             }
             verdict = judge(median, low, high, NOTE[k], i)
-            out[verdict] = out[verdict] floor_line(i, verdict, median, low, high, at_state[s], ROUNDS[k]) "\n"
+            if (verdict == "noisy") {
+                if (best == "" || ROUNDS[k] + 0 > most_rounds) {
+                    most_rounds = ROUNDS[k] + 0
+                    best = floor_line(i, verdict, median, low, high, at_state[s], ROUNDS[k]) "\n"
+                }
+            } else if (md && verdict == "want") {
+                if (good[SUITE[i]] == "") goods[++suites] = SUITE[i]
+                good[SUITE[i]] = good[SUITE[i]] (good[SUITE[i]] == "" ? "" : "; ") ID[i] " " WHAT[i] " " show(median)
+            } else out[verdict] = out[verdict] floor_line(i, verdict, median, low, high, at_state[s], ROUNDS[k]) "\n"
             if (verdict == "UNDER" || figure == "UNDER") figure = "UNDER"
             else if (verdict == "met" || figure == "met") figure = "met"
             else if (verdict == "want" || figure == "want") figure = "want"
             else figure = verdict
         }
+        if (figure == "noisy") out["noisy"] = out["noisy"] best
         if (count > 0) tally[figure]++
     }
     head = host "; commit " dash(commits) "; allocator " alloc
@@ -151,6 +163,8 @@ function floors_end(    order, i, s, v, m, k, low, high, median, verdict, figure
     }
     m = split(order, verdicts, " ")
     for (v = 1; v <= m; v++) printf "%s", out[verdicts[v]]
+    if (suites > 0) print "\nAt what we want, with medians:\n"
+    for (i = 1; i <= suites; i++) print "* " goods[i] ": " good[goods[i]]
     if (md) print ""
     printf "%sfigures: %d under their floor, %d not measured, %d noisy, %d met, %d at what we want", \
            (md ? "" : "\n"), tally["UNDER"], tally["none"], tally["noisy"], tally["met"], tally["want"]
@@ -322,7 +336,7 @@ function peers_end(    i, a, k, m, n, name, ours, first, map, three, other, plac
             if (ours != "" && better(value[k], ours, m)) place++
         }
         if (first == "" || n == 1) continue # no subject to compare with
-        if (md && part[1] == "scale") continue # the page has it by threads
+        if (md && part[1] == "scale") continue # results.json has it
         if (ours == "") rank = "not measured"
         else { rank = place; if (place == 1) wins++; else losses++ }
         because = ours != "" && place > 1 ? cause(first) : ""
@@ -353,6 +367,7 @@ function peers_end(    i, a, k, m, n, name, ours, first, map, three, other, plac
 
 table == "threads" && /"bench":"(scale|sceptic)"/ && /"metric":/ {
     if (/"vs":/ && text("vs") != "one_thread" || text("clock") == "cpu") next
+    if (md && text("bench") == "scale" && text("workload") !~ /_rss$/) next
     row = text("workload") SUBSEP text("metric") SUBSEP text("subject")
     at = row SUBSEP number("threads")
     if (outdated(at)) next

@@ -2,10 +2,10 @@
  *
  * dropin: the time to compile the pairs of the drop-in, and the sizes of their objects.
  *
- * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then
+ * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, twice, past ccache -> median of wall seconds;
  *            the object: the size of the file, and its loaded bytes (ELF sections with SHF_ALLOC,
  *            bss included). The same with every switch that omits a part ("core"): memory level,
- *            namespaces, loading, eviction. The same of dist/cellar_all.c ("all").
+ *            namespaces, loading, eviction. The same of dist/cellar_all.c ("all"), once.
  * FIGURES    dropin_guests       loaded bytes of "all" less those of "dropin"
  * PATIENCE   A hung compiler is ended, with the processes that it started (host_patience).
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c),
@@ -23,7 +23,7 @@
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 
-#define DROPIN_REPEATS 3
+#define DROPIN_REPEATS 2 /* of half a minute each: compile times differ by some per cent */
 
 static const char *dropin_env(const char *name, const char *fallback)
 {
@@ -55,7 +55,7 @@ static bool dropin_compile(const char *source, const char *object, const char *s
                            double *seconds, char *why, size_t why_cap)
 {
     char command[1400];
-    snprintf(command, sizeof command, "%s -std=c11 -O2 %s -c '%s' -o '%s'",
+    snprintf(command, sizeof command, "CCACHE_DISABLE=1 %s -std=c11 -O2 %s -c '%s' -o '%s'",
              dropin_env("BENCH_CC", "cc"), switches, source, object);
     const uint64_t start = host_wall_ns();
     const pid_t pid = host_fork();
@@ -69,9 +69,9 @@ static bool dropin_compile(const char *source, const char *object, const char *s
     return ok;
 }
 
-/* Compile a pair three times; print and store its figures. *there: false if there is no source. */
+/* Compile a pair; print and store its figures. *there: false if there is no source. */
 static int dropin_one(const cell_options *o, const char *name, const char *source,
-                      const char *switches, double *loaded, bool *there)
+                      const char *switches, uint32_t repeats, double *loaded, bool *there)
 {
     double seconds[DROPIN_REPEATS];
     char object[400], why[256], text[300];
@@ -82,7 +82,7 @@ static int dropin_one(const cell_options *o, const char *name, const char *sourc
         return CELL_OK;
     }
     snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
-    for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
+    for (uint32_t i = 0; i < repeats; i++) {
         if (!dropin_compile(source, object, switches, &seconds[i], why, sizeof why)) {
             snprintf(text, sizeof text, "does not compile: %s", why);
             json_say("dropin", "cellar", name, driver_kind(why), text);
@@ -97,8 +97,7 @@ static int dropin_one(const cell_options *o, const char *name, const char *sourc
     printf("\n%s  (-std=c11 -O2%s, %s)\n", name, switches, dropin_env("BENCH_CC", "cc"));
     suite_say("dropin", "cellar", name, "dropin_bytes", &bytes, 1, NULL, NULL);
     suite_say("dropin", "cellar", name, "dropin_text", loaded, 1, NULL, NULL);
-    suite_say("dropin", "cellar", name, "dropin_seconds", seconds, DROPIN_REPEATS, "wall",
-              NULL);
+    suite_say("dropin", "cellar", name, "dropin_seconds", seconds, repeats, "wall", NULL);
     return CELL_OK;
 }
 
@@ -107,10 +106,10 @@ static int dropin_run(const cell_options *o)
     const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
     double cache, core, all;
     bool there, all_there;
-    int status = dropin_one(o, "dropin", source, "", &cache, &there);
+    int status = dropin_one(o, "dropin", source, "", DROPIN_REPEATS, &cache, &there);
     status |= dropin_one(o, "core", source, " -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT "
-                                            "-DCELLAR_OMIT_TEXT", &core, &there);
-    status |= dropin_one(o, "all", dropin_env("BENCH_DIST_ALL", "dist/cellar_all.c"), "", &all,
+                                            "-DCELLAR_OMIT_TEXT", DROPIN_REPEATS, &core, &there);
+    status |= dropin_one(o, "all", dropin_env("BENCH_DIST_ALL", "dist/cellar_all.c"), "", 1, &all,
                          &all_there);
     if (status != CELL_OK || !there || !all_there) { return status; }
     double more = all - cache;

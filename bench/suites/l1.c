@@ -7,10 +7,10 @@
  *       for a tenth of the keys; each without deadlines and with 1 h on every record.
  * many     batches of 1, 8, 32, 128 keys, compared with single gets of the same round.
  * hot      all threads on one key.
- * scale    full stores of 4 MiB to 1 GiB with room for a tenth of the keys: rates of 1 to 64
- *          threads, and what each further thread adds; latency of a set.
- * sceptic  20 thousand, 100 thousand and a million entries, by value and by reference, with 1 to 16
- *          threads; a miss that costs 10 us and 1 ms.
+ * scale    full stores of 4 to 64 MiB (full: 1 GiB) with room for a tenth of the keys: rates of 1 to
+ *          64 threads, and what each further thread adds; latency of a set.
+ * sceptic  20 and 100 thousand entries, by value and by reference, with 1 to 16 threads; a miss that
+ *          costs 10 us and 1 ms.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
  * objects  holds of objects beside gets that copy, and beside caches of pointers; sets that evict.
  * peers    the reference workload, without and with a TTL on each entry, read-through with a bound in entries and in bytes, one hot key
@@ -48,19 +48,18 @@ static const char *const suite_objects_list[] = { "objects1m", "objects1m_16", "
 const bench_suite suite_objects = { "objects", "holds of objects beside caches of pointers", NULL,
                                     suite_objects_list, NULL, true, false, 12 };
 
-static const char *const suite_scale_list[] = { "scale16m", "scale16m_rss", "scale16m_entries",
-                                                "scale16m_new", "scale16m_ttl",
-                                                "scale16m_tiers", "", "scale4m", "scale4m_new",
-                                                "scale64m", "scale64m_new", NULL };
-static const char *const suite_scale_full[] = { "scale256m", "scale256m_new", "scale1g",
-                                                "scale1g_new", NULL };
+static const char *const suite_scale_list[] = { "scale16m", "scale16m_rss", "scale64m", "scale4m",
+                                                NULL };
+static const char *const suite_scale_full[] = { "scale16m_entries", "scale16m_new", "scale16m_tiers",
+                                                "scale256m", "scale1g", "scale1g_new", NULL };
 const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
                                   suite_scale_list, suite_scale_full, true, false, 15 };
 
 static const char *const suite_sceptic_list[] = { "zipf20k_16_100", "miss10us", "miss1ms",
-                                                  "sceptic100k", "sceptic1m", NULL };
+                                                  "sceptic100k", NULL };
+static const char *const suite_sceptic_full[] = { "sceptic1m", NULL }; /* as zipf1m_16_100 of peers */
 const bench_suite suite_sceptic = { "sceptic", "few entries, many threads, costs of a miss", NULL,
-                                    suite_sceptic_list, NULL, true, false, 10 };
+                                    suite_sceptic_list, suite_sceptic_full, true, false, 10 };
 
 static const char *const suite_peers_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl",
                                                 "bounded100k_16_100", "bounded100k_16_100_ttl",

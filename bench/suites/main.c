@@ -110,6 +110,7 @@ static void main_help(FILE *to)
                 "  --peers \"NAME ..\" only these subjects beside raw and cellar; names or their "
                 "beginnings\n"
                 "  --ref NAME         ratios to this subject as well\n"
+                "  --only \"NAME ..\"  of suites that are lists of workloads these alone\n"
                 "  --json FILE        append one line for each figure\n"
                 "  --quick, --full    9 short rounds; all shapes and sizes\n"
                 "  --warm             each subject alone in a process\n"
@@ -210,7 +211,7 @@ static bool main_option(main_args *a, const char *name, const char *value)
     const struct { const char *name; const char **to; } texts[] = {
         { "--json", &a->json },       { "--mixes", &a->o.mixes },
         { "--scratch", &a->o.scratch }, { "--workload", &a->workload },
-        { "--ref", &a->o.ref },
+        { "--ref", &a->o.ref },       { "--only", &a->o.only },
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
@@ -295,6 +296,20 @@ static int main_run_function(const cell_options *o, const bench_suite *s)
     return status;
 }
 
+/* Return true if the options ask for this workload. */
+static bool main_asked(const cell_options *o, const char *name)
+{
+    const size_t n = strlen(name);
+    const char *at = o->only;
+    while (at != NULL && (at = strstr(at, name)) != NULL) {
+        if ((at == o->only || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0')) {
+            return true;
+        }
+        at += n;
+    }
+    return o->only == NULL;
+}
+
 /* Return true if its time is over, after a line that states it. */
 static bool main_late(const cell_options *o, const bench_suite *s, const char *name)
 {
@@ -324,9 +339,10 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
     }
     for (int part = 0; part < (o->full ? 2 : 1); part++) {
         const char *const *list = part == 0 ? s->workloads : s->full;
-        for (; list != NULL && *list != NULL && !main_late(o, s, *list); list++) {
-            if (**list == '\0' && o->quick) { break; }
-            const int status = **list != '\0' ? cell_run_forked(o, s->name, *list) : CELL_OK;
+        for (; list != NULL && *list != NULL; list++) {
+            if (!main_asked(o, *list)) { continue; }
+            if (main_late(o, s, *list)) { break; }
+            const int status = cell_run_forked(o, s->name, *list);
             worst = status > worst ? status : worst;
         }
     }

@@ -11,7 +11,7 @@ typedef struct bench_suite {
     const char *name;
     const char *help;
     int (*run)(const cell_options *o);   /* NULL: `workloads` */
-    const char *const *workloads;        /* names of .wl files, ended by NULL; QUICK=1: by "" */
+    const char *const *workloads;        /* names of .wl files, ended by NULL */
     const char *const *full;             /* these too with FULL=1; NULL: none */
     bool asked;                          /* runs only when it is named, with every subject */
     bool library;                        /* measures the library itself: see SUITE_OF_LIBRARY */

@@ -706,9 +706,9 @@ T_CASE(every_published_workload_parses)
         "bounded16m_16_100", "peers_hot", "peers_4k", "servers",
         "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
-        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
-        "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
-        "scale256m_new", "scale1g", "scale1g_new", "scale16m_entries", "scale16m_rss",
+        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale16m",
+        "scale16m_new", "scale16m_tiers", "scale64m", "scale256m", "scale1g", "scale1g_new",
+        "scale16m_entries", "scale16m_rss",
         "first", "zipf20k_16_100", "sceptic100k", "sceptic1m", "miss10us", "miss1ms" };
     char path[200], why[600];
     workload w;
