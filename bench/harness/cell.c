@@ -9,9 +9,8 @@
  *            cross-core state. Rounds with a disturbed window of the two count only if fewer than
  *            5 others are left; the row then says how many, why, and that it is noisy.
  *            A lane of one thread hands nothing over: its rounds are of one state.
- * WALK       Rounds run until one state has enough clean rounds, at most twice (quick: one and a
- *            half times) as many in all. With block_s none begins after it once 9 are clean of each
- *            subject in this process, or after three times block_s.
+ * WALK       Rounds run until one state has enough clean rounds, at most twice (quick: 1.5 times) as
+ *            many. With block_s: until 9 are clean of each subject in this process, 3 block_s at most.
  *            Under 9 clean rounds, or over 20 % dropped: noisy; the row cannot meet a target.
  * FAULTS     A workload runs in a child that reports its subject and its progress in a shared page.
  *            A dead or hung child is a row of that subject; the workload runs again without it.
@@ -20,12 +19,11 @@
  * REGIMES    cold: all subjects in one process, windows interleaved, so that caches are full of
  *            other data, as in a real process. warm: each alone, two unrecorded windows first.
  * OTHERS     Peers in other languages are processes that take turns. Work of such a process during
- *            other windows (collector, compiler, policy) is its bg_cpu_ns. A window begins when all
- *            rest, or after 100 ms. A window that lost over 5 % of a CPU to them is repeated, for a
- *            bounded store with other requests: the first ones would hit now. Thread switches of
- *            such a process do not count; stolen time and length do. A dead one ends its own rows.
- * LIMITS     40 subjects, 320 lanes a block, 8 thread counts, 8 traces: the ninth thread reads the
- *            trace of the first from another start.
+ *            other windows is its bg_cpu_ns. A window begins when all rest, or after 100 ms; one that
+ *            lost over 5 % of a CPU to them is repeated, for a bounded store with other requests:
+ *            the first ones would hit now. Thread switches of such a process do not count;
+ *            stolen time and length do. A dead one ends its own rows.
+ * LIMITS     40 subjects, 320 lanes a block, 8 thread counts, 8 traces: thread 9 reads trace 1, shifted.
  * TRIED      Subjects one after another: the state flips between them, factor of two. */
 #include "bench/harness/cell.h"
 
