@@ -35,8 +35,8 @@ mkdir -p "$lines"
 # Names and parts, in tens of seconds of a run of 70 minutes: what users ask and short suites come
 # first, the long ones that no floor needs last. Suites without a limit of their own take as long as
 # they need there. The list may be given, for a test.
-suites=${BENCH_ALL:-'peers:95 servers:10 limit:5 stampede:3 lock:1 load:4 kit:7 work:8 port:6 remote:6 workers:6
-    hot:4 many:7 pin:4 objects:9 dropin:11 scale:36 l2:34 hitratio:26 replay:30 memory:18 storm:12 grow:18
+suites=${BENCH_ALL:-'peers:115 servers:10 limit:5 stampede:3 lock:1 load:4 kit:7 work:8 port:6 remote:6 workers:6
+    hot:4 many:7 pin:4 objects:9 dropin:11 scale:50 l2:34 hitratio:26 replay:30 memory:18 storm:12 grow:18
     churn:18 expire:16 open:22 sceptic:14'}
 measure() { # COMMAND...: within `most` seconds; status 1 if it was ended from outside
     # In the background, since a trap runs only when the shell itself waits.
