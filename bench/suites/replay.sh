@@ -60,9 +60,11 @@ if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
     exit 0
 fi
 # The cells of the reference: bounded by entries, and by the memory that holds as many entries.
+# The times of the first are figures: one process.
 report=$dir/../report
+jobs=$(getconf _NPROCESSORS_ONLN)
 for mode in object budget; do
-    "$program" --mode=$mode --policy=adaptive,s3fifo,lru,fifo,w-tinylfu \
+    "$program" --mode=$mode --jobs=$([ $mode = object ] && echo 1 || echo "$jobs") --policy=adaptive,s3fifo,lru,fifo,w-tinylfu \
         --json="$tmp/$mode.jsonl" "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
     cat "$tmp/$mode.jsonl" >>"$out"
     echo "bounded by $([ $mode = object ] && echo entries || echo memory_bytes):"
@@ -73,7 +75,7 @@ for mode in object budget; do
 done
 
 # Sizes counted, misses of objects: our admission by size and GDSF, traces with sizes of their own.
-"$program" --seeds=1 --mode=byte --favor=objects --policy=adaptive,exact-fifo,gdsf \
+"$program" --seeds=1 --mode=byte --jobs="$jobs" --favor=objects --policy=adaptive,exact-fifo,gdsf \
     --json="$tmp/bytes.jsonl" "$BENCH_TRACES/web_1999.ctr.zst" \
     "$BENCH_TRACES/web_forum2012.ctr.zst" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null
 awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
@@ -89,7 +91,7 @@ grep '^{' "$tmp/figures" >>"$out"
 
 # Hit ratios that the advisor states for eight sizes, against runs at those sizes, from 1,000
 # entries on.
-"$program" --advisor --policy=adaptive --json="$tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst \
+"$program" --advisor --jobs="$jobs" --policy=adaptive --json="$tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst \
     >/dev/null
 awk -F'"value":' '/"subject":"advisor"/ { sum += $2 + 0; n++; if ($2 + 0 > worst) worst = $2 + 0 }
     END { if (n == 0) exit
