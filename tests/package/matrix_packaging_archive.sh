@@ -99,11 +99,14 @@ conan_package() {
     CONAN_HOME=$t_tmp/conan
     export CONAN_HOME
     (unset CC CXX && conan profile detect) && unpack "$t_tmp/recipe" && programs "$t_tmp/by-conan" &&
+        cmake_lists "$t_tmp/by-conan" 'find_package(cellar REQUIRED)' && printf '%s\n' \
+        'from conan import ConanFile' 'from conan.tools.cmake import CMake' 'class App(ConanFile):' \
+        '    settings = "os", "arch", "compiler", "build_type"' "    requires = 'cellar/$version'" \
+        '    generators = "CMakeDeps", "CMakeToolchain"' '    def build(self):' '        cmake = CMake(self)' \
+        '        cmake.configure()' '        cmake.build()' >"$t_tmp/by-conan/conanfile.py" &&
         $alone conan create -nr -s build_type=Debug "$t_tmp/recipe/$name" -o 'cellar/*:all=True' &&
-        cmake_lists "$t_tmp/by-conan" 'find_package(cellar REQUIRED)' &&
-        (cd "$t_tmp/by-conan" && $alone conan install -nr -s build_type=Debug --requires="cellar/$version" -o 'cellar/*:all=True' \
-            -g CMakeDeps -g CMakeToolchain -of .) &&
-        cmake_builds "$t_tmp/by-conan" -DCMAKE_TOOLCHAIN_FILE=conan_toolchain.cmake -DCMAKE_BUILD_TYPE=Debug
+        $alone conan build -nr -s build_type=Debug "$t_tmp/by-conan" -o 'cellar/*:all=True' &&
+        run_both "$t_tmp/by-conan"
 }
 
 t_case archive_is_made archive_is_made
