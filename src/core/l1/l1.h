@@ -374,16 +374,17 @@ typedef struct l1_renewal {
 /* Store the same bytes with new fields, as a PUBLISH; also for a stale value. OK; MISS (no value,
  * not even a stale one), CONFLICT (veto), E_SPACE: nothing changed. *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp);
-/* Note that the entry lies unchanged on disk at `addr`. Needs an entry stored with an l2_addr, and
- * no veto of hooks.commit (L1_CHANGE_CLEAN). Each later change of the entry makes it
- * L1_ADDR_LATER, with the mark of `addr`. */
 #define L1_ADDR_MARK UINT64_C(1)       /* bit of an l2_addr: the mark of the tier */
 #define L1_ADDR_LATER (UINT64_MAX - 3) /* l2_addr: none yet, room for one; its mark is free */
 #define L1_ADDR_NEVER UINT64_MAX       /* l2_addr: stays as it is */
+/* Return true if an l2_addr is L1_ADDR_LATER, with or without the mark. */
 BASE_INLINE bool l1_addr_is_later(uint64_t addr)
 {
     return (addr & ~L1_ADDR_MARK) == L1_ADDR_LATER;
 }
+/* Note that the entry lies unchanged on disk at `addr`. Needs an entry stored with an l2_addr, and
+ * no veto of hooks.commit (L1_CHANGE_CLEAN). Each later change of the entry sets its l2_addr to
+ * L1_ADDR_LATER and keeps the mark. */
 CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* Delete a key. OK: a live entry was removed. MISS: none (hooks.commit ran anyway). *stamp may be

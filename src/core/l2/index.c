@@ -213,7 +213,7 @@ CELLAR_PRIVATE bool l2_is_there(l2 *d, uint64_t hash, uint64_t addr)
 {
     const uint64_t mixed = l2_mix(hash);
     l2_shard *s = l2_shard_of(d, mixed);
-    addr &= ~L2_ADDR_KEPT;
+    addr &= ~L2_ADDR_DURABLE;
     if (addr == 0 || addr < l2_floor(d)) { return false; }
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);
     const bool there = l2_index_find(d, mixed).lsn == addr;

@@ -104,15 +104,15 @@ typedef enum l2_why {
     L2_WHY_INDEX /* no place in the index */
 } l2_why;
 
-#define L2_ADDR_KEPT UINT64_C(1) /* bit of an `addr`: the copy is durable */
+#define L2_ADDR_DURABLE UINT64_C(1) /* bit of an `addr`: the copy is durable */
 
 typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field says otherwise */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t until_ms;    /* with idle_ms: expiry time unless the entry is used; 0: deadline_ms */
     uint32_t stale_ms, idle_ms;
     uint64_t version;
-    uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get,
-                    * and durable again with L2_ADDR_KEPT */
+    uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get;
+                    * with L2_ADDR_DURABLE the new copy is durable, too */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: the entry had no get since it was stored, see admission.c */

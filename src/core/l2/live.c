@@ -55,7 +55,7 @@ CELLAR_PRIVATE void l2_live_check(l2 *d)
         used[l2_live_slot((uint32_t)d->namespace[i].v.generation)] = true;
     }
     for (uint32_t i = 0; i < L2_LIVE_SLOTS; i++) {
-        if (!used[i]) { l2_live_over(d, i); }
+        if (!used[i] && base_load_rlx(&d->live_of[i]) != 0) { l2_live_over(d, i); }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
 }

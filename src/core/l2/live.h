@@ -23,7 +23,7 @@ CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint32_t bytes);
 CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t bytes);
 /* Forget what was counted of the generation of a row: it is over. */
 CELLAR_PRIVATE void l2_live_forget(l2 *d, l2_namespace_row *row) SYNC_HOLDS(L2_DEV);
-/* Forget what was counted of all generations that are over. */
+/* Remove the sums of all generations that no namespace has. */
 CELLAR_PRIVATE void l2_live_check(l2 *d);
 CELLAR_PRIVATE void l2_live_none(l2 *d); /* nothing is live */
 

@@ -15,9 +15,9 @@
  *            records alone.
  * INVARIANTS written <= claimed <= tail. A record below `claimed` counts as one that a kill keeps.
  *            One thread writes, in the order of the log: after a kill the file has a prefix of it.
- *            A segment begins only while its place is free: seq + 1 < head's + places. Most of the
- *            last free one is for FLOORs and the controls of namespaces that they append again, and
- *            so are `spare` others: without a FLOOR no other becomes free.
+ *            A segment begins only while its place is free: seq + 1 < head's + places; not so after
+ *            lost bytes (resync.c). Most of the last free place, and `spare` others, are for FLOORs
+ *            and the controls that FLOORs append again: else no other place becomes free.
  *            A write of over 100 ms makes the thread of the store the only writer, until 100 writes
  *            in a row were quick: callers wait for it, each with its limit. If it syncs or passes
  *            meanwhile, a caller that has waited for 100 ms writes.
@@ -55,11 +55,18 @@ CELLAR_PRIVATE uint64_t l2_segs_free(const l2 *d, uint64_t tail)
     return end > next ? end - next : 0;
 }
 
+/* Return how many segments puts leave free. */
+static uint64_t l2_put_leaves(const l2 *d)
+{
+    const uint64_t part = l2_seq_of(d, l2_size(d)) / 16;
+    return base_clamp(part, L2_PUT_LEAVES, L2_PUT_LEAVES + 1) + base_load_rlx(&d->spare);
+}
+
 CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 {
     const uint64_t ahead = base_clamp(l2_seq_of(d, l2_size(d)) / 8, 1, L2_AHEAD_MOST);
-    return l2_changes(d) || l2_segs_free(d, base_load_acq(&d->tail)) <=
-                                L2_PUT_LEAVES + ahead + base_load_rlx(&d->spare);
+    return l2_changes(d) ||
+           l2_segs_free(d, base_load_acq(&d->tail)) <= l2_put_leaves(d) + ahead;
 }
 
 /* Return how many segments a use leaves free. While the size changes puts leave half of the new
@@ -69,7 +76,7 @@ static uint64_t l2_use_leaves(const l2 *d, l2_use use)
     const uint64_t half = l2_changes(d) ? l2_seq_of(d, l2_size(d)) / 2 : 0;
     const uint64_t names = base_load_rlx(&d->spare);
     switch (use) {
-    case L2_USE_PUT: return L2_PUT_LEAVES + half + names;
+    case L2_USE_PUT: return l2_put_leaves(d) + half;
     case L2_USE_KEEP: return L2_KEEP_LEAVES + names;
     case L2_USE_COPY: return names;
     case L2_USE_LAST: break;
@@ -327,7 +334,7 @@ static uint64_t l2_behind(const l2 *d, uint64_t seq)
     return seq - BASE_MIN(base_load_rlx(&d->flushed_seq), seq);
 }
 
-/* Finish a segment as l2_seal. over: without a free place the next one takes that of the oldest. */
+/* Finish a segment as l2_seal. over: if no place is free, the next segment takes the oldest one. */
 static int l2_seal_over(l2 *d, uint64_t seq, uint64_t synced, bool over)
 {
     l2_trailer t = { .seq = seq, .run = d->form.epoch, .full = 1 };

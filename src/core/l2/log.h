@@ -6,9 +6,9 @@
 
 #include "l2/types.h"
 
-/* What a record is for. Each use leaves segments to the next one.
- * KEEP: deletes, controls of callers. COPY: live records. LAST: what an open or the end of a pass
- * needs. The last two are of the holder of `working`. */
+/* Use of a record. Each use leaves segments to the next use. KEEP: deletes and controls of callers.
+ * COPY: live records. LAST: records of an open or of the end of a pass. Only the holder of
+ * `working` appends COPY and LAST. */
 typedef enum l2_use { L2_USE_PUT, L2_USE_KEEP, L2_USE_COPY, L2_USE_LAST } l2_use;
 typedef enum l2_took {
     L2_TOOK, L2_NO_ROOM, L2_BUF_FULL, L2_SEG_FULL, L2_IS_CLOSED, L2_IS_INVALID, L2_IS_OLD,
@@ -52,9 +52,9 @@ CELLAR_PRIVATE void l2_slow_writes(l2 *d);
 CELLAR_PRIVATE int l2_sync_to(l2 *d, uint64_t upto, uint64_t wait_ns);
 /* Sync what is written. Return an errno, or 0. The caller holds `syncing`. */
 CELLAR_PRIVATE int l2_sync_now(l2 *d);
-/* Begin the next segment; its header says that all below is synced. *begin: its lsn. Without a free
- * place it takes that of the oldest segment, unless the size changes: the caller ends all that is
- * older. Return an errno, or 0. The caller holds `syncing`, or opens. */
+/* Begin the next segment. Its header says that all below is synced. *begin: its lsn. If no place is
+ * free, the segment takes that of the oldest one, unless the size changes: the caller then ends all
+ * older records. Return an errno, or 0. The caller holds `syncing`, or opens. */
 CELLAR_PRIVATE int l2_next_synced(l2 *d, uint64_t *begin);
 /* Write n bytes of the log, of one segment. The caller holds `writing`. */
 CELLAR_PRIVATE int l2_out(l2 *d, const unsigned char *from, uint64_t n, uint64_t lsn);

@@ -12,8 +12,8 @@
  *            values that are over. So above half each pass looks at records of up to 64 segments,
  *            and takes the share of dead bytes that it finds from the sum. Above 40 % a round
  *            without a pass does so once an unused value was refused.
- *            Long records leave gaps, so copies may need as much room as they free. If puts had
- *            less than 1/16 of the size during a round of passes, passes drop records.
+ *            Long records leave gaps, so copies may need as much room as they free. If callers
+ *            had less than 1/16 of the size during a round of passes, passes drop records.
  *            A place is used again only when its FLOOR, and so each copy, is durable (PERIODIC and
  *            ALWAYS): one sync for a batch.
  * LOCKING    `working`. Records are read without locks.
@@ -251,7 +251,7 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
 {
     l2_pass p = { .full = false };
     uint64_t done = 0;
-    /* For FLOORs: no room becomes free meanwhile. */
+    /* For FLOORs and the controls that they append: no room becomes free during the move. */
     const uint64_t leaves = base_load_rlx(&d->spare) + (l2_changes(d) ? 1 : 0);
     do {
         const int e = l2_pass_rows(d, &p, first + done, false, l2_row_move);
@@ -265,15 +265,6 @@ static uint64_t l2_pass_move(l2 *d, uint64_t first, uint64_t n)
     } while (done < n && l2_segs_free(d, base_load_acq(&d->tail)) > leaves);
     if (p.full) { l2_lost(d, L2_LOST_room, d->form.seg_bytes); }
     return done;
-}
-
-/* Ensure that an open after a power cut walks no record below `end`: its place is used again, and
- * headers that were written since may be lost. One SUPER for each round of the ring. */
-static bool l2_walk_above(l2 *d, uint64_t end)
-{
-    if (d->walks_from >= end) { return true; }
-    d->super.synced = base_load_acq(&d->synced);
-    return l2_super_store(d) == 0;
 }
 
 /* Return true if the sum of live bytes is so high that puts refuse unused values. */

@@ -52,7 +52,7 @@ CELLAR_PRIVATE bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const 
     r->vlen = (uint32_t)value_len;
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
-    r->flags = m->durable || (m->addr & L2_ADDR_KEPT) != 0 ? L2_FLAG_DURABLE : 0;
+    r->flags = m->durable || (m->addr & L2_ADDR_DURABLE) != 0 ? L2_FLAG_DURABLE : 0;
     r->generation = k->generation;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
@@ -93,7 +93,7 @@ CELLAR_PRIVATE bool l2_put_used(l2 *d, uint64_t hash, const l2_meta *m)
     if (m->kind == 0 && l2_live(d) <= bytes / 100 * L2_UNUSED_PCT) {
         return true;
     }
-    /* The first one since a look asks for the next: much of the sum may be dead. */
+    /* The first value refused since a look wakes the thread: much of the sum may be dead. */
     if (base_add_rlx(&d->n.refused_unused, (uint64_t)1) == base_load_rlx(&d->refused)) {
         l2_worker_wake(d);
     }

@@ -18,10 +18,10 @@ BASE_INLINE void l2_w64(unsigned char *p, uint64_t v) { memcpy(p, &v, 8); }
 BASE_INLINE void l2_w32(unsigned char *p, uint32_t v) { memcpy(p, &v, 4); }
 BASE_INLINE void l2_w16(unsigned char *p, uint16_t v) { memcpy(p, &v, 2); }
 
-/* Return the `addr` of a copy. */
+/* Return the `addr` of a record: its lsn, with L2_ADDR_DURABLE if the record is durable. */
 BASE_INLINE uint64_t l2_addr_of(uint64_t lsn, const l2_rec *r)
 {
-    return lsn | (r->flags != 0 ? L2_ADDR_KEPT : 0);
+    return lsn | (r->flags != 0 ? L2_ADDR_DURABLE : 0);
 }
 
 /* Return the seed of the checks of a segment. */

@@ -13,10 +13,10 @@
  * LOCKING    `working` and `syncing`; `writing` for each piece, and for the open segment.
  * LIMITS     A range that cannot be read leaves all as it is: no sync counts. An open leaves such a
  *            page alone: it has read the rows there, or what is older than a hole does not count.
- *            If no segment is free for the FLOOR, it takes the place of the oldest one: nothing
- *            older comes back, and the rest ends next. While the size changes the place may be that
- *            of a newer one: then no sync counts until changes without room close the tier
- *            (stall.c), and it begins empty.
+ *            If no place is free for the FLOOR, it takes that of the oldest segment. No record of
+ *            that segment comes back. While the size changes the place may be that of a newer
+ *            segment. Then no sync counts until changes without room close the tier (stall.c), and
+ *            the tier begins empty.
  * SEE ALSO   health.c: the tier is switched off if syncs fail often. */
 #include "l2/resync.h"
 
@@ -31,6 +31,7 @@
 #include "l2/read.h"
 #include "l2/rows.h"
 #include "l2/segment.h"
+#include "l2/super.h"
 
 BASE_SIZE_BEGIN
 
@@ -156,12 +157,14 @@ CELLAR_PRIVATE int l2_resync(l2 *d)
     if (base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
     sync_role_take(&d->syncing);
     int e = l2_span_verify(d);
-    if (e == EILSEQ && l2_is_closed(d)) {
+    if ((e == EILSEQ || d->lost_lsn != 0) && l2_is_closed(d)) {
         l2_index_sweep(d, false);
         base_store_rel(&d->head, l2_seq_of(d, base_load_acq(&d->tail)) * d->form.seg_bytes);
     }
     if (e == EILSEQ) {
-        e = l2_next_synced(d, &d->lost_lsn);
+        const uint64_t oldest = base_load_acq(&d->head) + d->form.seg_bytes;
+        const bool free = l2_segs_free(d, base_load_acq(&d->tail)) != 0;
+        e = free || l2_walk_above(d, oldest) ? l2_next_synced(d, &d->lost_lsn) : EIO;
         if (e == 0) { l2_live_none(d); } /* puts behind it count from now on */
     }
     if (e == 0 && d->lost_lsn > base_load_acq(&d->header_floor)) {

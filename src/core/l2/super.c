@@ -41,6 +41,13 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     return 0;
 }
 
+CELLAR_PRIVATE bool l2_walk_above(l2 *d, uint64_t end)
+{
+    if (d->walks_from >= end) { return true; }
+    d->super.synced = base_load_acq(&d->synced);
+    return l2_super_store(d) == 0;
+}
+
 /* ---- states that a power cut at DROP leaves ---- */
 
 CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)

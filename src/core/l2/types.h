@@ -62,9 +62,9 @@ enum { /* first byte of a control's value */
 #define L2_SHARDS 256u
 #define L2_PLACES ((uint64_t)1 << 36) /* granules that the log spans at most */
 #define L2_SEGS_MIN 6u
-#define L2_PUT_LEAVES 2u    /* segments that puts leave to deletes and controls */
-#define L2_KEEP_LEAVES 1u   /* that those leave to copies; copies leave none */
-#define L2_KEEP_PART 8u     /* of their last one 1/8 is for each, the rest for the next use */
+#define L2_PUT_LEAVES 2u    /* segments that puts leave to deletes and controls; 3 of 48 or more */
+#define L2_KEEP_LEAVES 1u   /* segments that deletes and controls leave to copies */
+#define L2_KEEP_PART 8u     /* 1/8 of its last segment is for a use, the rest for the next use */
 #define L2_WRITE_BYTES ((uint64_t)64 << 10) /* so many bytes of the buffer are written at once */
 #define L2_LIVE_SLOTS 4096u /* a power of two; generations are drawn one after the other */
 
@@ -283,7 +283,7 @@ struct l2 {
     size_t buf_bytes;
     uint32_t row_cap;
     _Atomic uint64_t tail;   /* end of the log; stored under L2_LOG */
-    _Atomic uint64_t asked;  /* bytes of all records but copies and FLOORs; stored under L2_LOG */
+    _Atomic uint64_t asked;  /* bytes of records of uses PUT and KEEP; stored under L2_LOG */
     _Atomic uint64_t claimed; /* all below is, or may be, in the file; stored under L2_LOG */
     _Atomic uint64_t written; /* stored by the holder of `writing`, under L2_LOG */
     _Atomic uint64_t synced; /* holder of `syncing` */
@@ -315,7 +315,7 @@ struct l2 {
     sync_lock namespace_lock; /* rank L2_DEV; guards the fields down to next_id */
     l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
     uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
-    _Atomic uint32_t spare; /* segments for their controls, beside the last one; under L2_DEV */
+    _Atomic uint32_t spare; /* for their controls, segments in addition to the last; under L2_DEV */
     uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
     uint32_t next_id SYNC_GUARDED(L2_DEV);
     l2_invalidations invalidations;
@@ -357,10 +357,10 @@ struct l2 {
     uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
     uint64_t passed;         /* segments since as many as wanted were free, or callers had room */
-    uint64_t passed_asked;   /* `asked` at the first of them */
+    uint64_t passed_asked;   /* `asked` when `passed` was 0 */
     uint64_t looked, dead;   /* of a look: bytes of words; without a valid record */
     uint64_t looked_seq;     /* sealed segments at the last look */
-    _Atomic uint64_t refused; /* unused values that were refused until then */
+    _Atomic uint64_t refused; /* unused values refused before the last look */
     int64_t synced_ms, beat_ms, seen_ms;
     _Atomic uint64_t flushed_seq; /* segments below were handed to the device; `working` */
     base_thread thread;

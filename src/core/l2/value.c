@@ -185,7 +185,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
         }
     }
     if (err != CELLAR_OK) { return err == CELLAR_EXISTS ? CELLAR_OK : err; }
-    head.addr &= L2_ADDR_KEPT;
+    head.addr &= L2_ADDR_DURABLE;
     head.unused = head.pack = false;
     head.part_id = p->id;
     head.part_total = len;

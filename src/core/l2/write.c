@@ -163,8 +163,9 @@ static l2_took l2_entry_end(l2 *d, uint64_t hash, uint64_t lsn, uint32_t generat
     return took;
 }
 
-/* End an ordinary entry: its shard has a place for the key then. Return false if there is none. */
-static bool l2_place_free(l2 *d, uint64_t hash)
+/* End an ordinary entry: its shard has a place for the key then. Return NO_PLACE if there is none,
+ * and NO_ROOM if the log has no room for its end. */
+static l2_took l2_place_free(l2 *d, uint64_t hash)
 {
     l2_shard *s = l2_shard_of(d, hash);
     uint64_t other = 0, after = 0;
@@ -173,16 +174,16 @@ static bool l2_place_free(l2 *d, uint64_t hash)
         sync_take(L2_TOMBSTONE_LOCK, &s->lock);
         const l2_word w = l2_index_near(d, hash, after, &other);
         sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
-        if (w.lsn == 0) { return false; }
+        if (w.lsn == 0) { break; }
         after = w.lsn;
         if (!l2_is_ordinary(d, &w, &r)) { continue; }
         l2_took took = l2_entry_end(d, other, w.lsn, r.generation);
         while (took != L2_TOOK && l2_make_way(d, took, l2_put_wait(d)) == L2_TOOK) {
             took = l2_entry_end(d, other, w.lsn, r.generation);
         }
-        return took == L2_TOOK;
+        return took == L2_TOOK ? L2_TOOK : L2_NO_ROOM;
     }
-    return false;
+    return L2_NO_PLACE;
 }
 
 /* Append a put and store its word. */
@@ -213,7 +214,8 @@ static l2_took l2_put_tries(l2 *d, const l2_record *r, const l2_terms *terms, l2
     l2_took took = l2_put_once(d, r, terms, out);
     for (int i = 0; i < L2_WAY_ROUNDS; i++) {
         if (took == L2_NO_PLACE) {
-            if (!l2_place_free(d, r->hash)) { break; }
+            took = l2_place_free(d, r->hash);
+            if (took != L2_TOOK) { break; }
         } else if (took != L2_BUF_FULL && took != L2_SEG_FULL) {
             return took;
         } else if (l2_make_way(d, took, l2_put_wait(d)) != L2_TOOK) {

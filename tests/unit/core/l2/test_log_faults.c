@@ -614,7 +614,7 @@ static uint32_t put_all(void)
     return n;
 }
 
-T_CASE(put_leaves_segments_to_controls_and_those_leave_one_to_copies)
+T_CASE(puts_leave_segments_to_controls_and_controls_leave_one_to_copies)
 {
     uint64_t n = 0, copies = 0;
     start();
@@ -1116,19 +1116,25 @@ T_CASE(puts_behind_lost_bytes_count_as_live)
     stop();
 }
 
-/* The FLOOR that ends all takes the place of the oldest segment. dies: before it is synced. */
-static void bytes_lost_without_room(bool dies)
+/* Lose bytes while no place is free: the FLOOR takes that of the oldest segment. dies: a kill comes
+ * before the sync of the FLOOR. With more names than a segment has rows the FLOOR finds no room
+ * until the tier is closed. */
+static void bytes_lost_without_room(bool dies, uint32_t names)
 {
     uint64_t n = 0;
     begin(L2_KEEP);
     l2_dev_init(&dev);
     open_on(&dev);
+    for (uint32_t id = 2; id < 2 + names; id++) {
+        const l2_namespace ns = { .id = id, .generation = 100 + id };
+        T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id), CELLAR_OK);
+    }
     put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     (void)put_all();
     end_old();
     T_EQ_I64(fill_all(&n), L2_NO_ROOM);
-    T_EQ_U64(l2_segs_free(d, tail()), 0);
+    T_EQ_U64(l2_segs_free(d, tail()), names / 512);
     fail_once(DEV_DATASYNC);
     T_EQ_I64(l2_commit(d), CELLAR_E_IO);
     const uint64_t page = (seq_now() - 2) * SEGMENT + PAGE;
@@ -1140,6 +1146,8 @@ static void bytes_lost_without_room(bool dies)
         kill_and_open();
     }
     for (int i = 0; i < 3; i++) { (void)l2_tick(d, 0); }
+    T_EQ_U64(base_load_acq(&d->resync), names / 512);
+    if (names != 0) { close_and_reopen(NULL); }
     T_EQ_U64(old_found(), 0);
     T_EQ_I64(put_once(1, 7, true), CELLAR_OK);
     T_EQ_I64(l2_commit(d), CELLAR_OK);
@@ -1147,8 +1155,9 @@ static void bytes_lost_without_room(bool dies)
     T_EQ_U64(old_found(), 1);
     stop();
 }
-T_CASE(bytes_lost_without_room_end_all_that_is_older) { bytes_lost_without_room(false); }
-T_CASE(death_before_the_sync_of_that_end_changes_nothing) { bytes_lost_without_room(true); }
+T_CASE(bytes_lost_without_room_end_all_that_is_older) { bytes_lost_without_room(false, 0); }
+T_CASE(bytes_lost_with_more_names_than_rows_end_the_rest) { bytes_lost_without_room(false, 600); }
+T_CASE(kill_before_sync_of_floor_without_room_keeps_the_result) { bytes_lost_without_room(true, 0); }
 
 /* A clear takes the bytes of its entries from the sum at once. */
 T_CASE(looks_of_passes_leave_out_what_a_clear_took)
