@@ -72,9 +72,9 @@ extern "C" {
  * While live entries of the log take less than half of l2_bytes (two fifths below 32 MiB), none is
  * dropped for room: those of the oldest part are written again, at the end (metric
  * cellar_l2_moved_bytes_total). Long entries leave gaps. If the copies of a whole round of the log
- * leave changes less than 1/16 of l2_bytes, the oldest are dropped. If the live entries are the
- * oldest ones, new entries wait for room (SIZES), and the stored ones stay. With 40 % live each
- * byte stored costs about 1.3 bytes written, and 2 if all changes hit few of the keys.
+ * leave less than 1/16 of l2_bytes to changes, the oldest entries are dropped. If the live entries
+ * are the oldest ones, new entries wait for room (SIZES), and the stored ones stay. With 40 % live
+ * each byte stored costs about 1.3 bytes written, and 2 if all changes hit few of the keys.
  *
  * What is live is a sum that each change corrects: metric cellar_l2_live_bytes. A clear, a change
  * of the version or a drop lowers it immediately. Entries that a tag, a pattern or their TTL ended

@@ -145,7 +145,7 @@ CELLAR_STRUCT(cellar_refresh_info, reserved0);
  * returns: true: go on. false: end the list
  * owns:    info and its texts are borrowed until the return
  * thread:  the thread that calls cellar_refresh_list, with no lock held. It may call every function
- *          on the pool but its drain and close. It must not end its thread
+ *          on the pool but its drain and close. The function must not end its thread
  * cost:    it may block: no other call waits
  * example:
  *     bool print_row(const cellar_refresh_info *info, void *file)

@@ -201,7 +201,7 @@ CELLAR_STRUCT(cellar_schedule_info, reserved0);
  * returns: true: continue; false: end the list
  * owns:    nothing is kept after the list has returned
  * thread:  the caller of the list, with no lock held. The function may block, and may call every
- *          function of the pool, except its close. It must not end its thread
+ *          function of the pool, except its close. The function must not end its thread
  * cost:    the list waits for it                                                                 */
 typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *ctx);
 

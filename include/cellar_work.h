@@ -11,8 +11,9 @@
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
- *         host option no_threads. No lock of the library is held. A function may call the part, end
- *         its thread by pthread_exit unless its contract forbids it, and take any time.
+ *         host option no_threads. No lock of the library is held. A function may call the part and
+ *         take any time. A function may end its thread by pthread_exit, unless its contract
+ *         forbids that.
  * ONCE    Without a journal, work lives in memory and ends with the process. A firing runs at most
  *         once, but for the retries of its task. A message may be delivered again: see LOSS of
  *         cellar_bus.h.

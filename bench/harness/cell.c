@@ -9,8 +9,8 @@
  *            cross-core state. Rounds with a disturbed window of the two count only if fewer than
  *            5 others are left; the row then says how many, why, and that it is noisy.
  *            A lane of one thread hands nothing over: its rounds are of one state.
- * WALK       Rounds run until one state has enough clean rounds, at most twice (quick: 1.5 times) as
- *            many. With block_s: until 9 are clean of each subject in this process, 3 block_s at most.
+ * WALK       Rounds run until one state has enough clean rounds, twice as many at most (quick: 1.5
+ *            times). After block_s 9 clean rounds of subjects in C suffice; 3 block_s is the limit.
  *            Under 9 clean rounds, or over 20 % dropped: noisy; the row cannot meet a target.
  * FAULTS     A workload runs in a child that reports its subject and its progress in a shared page.
  *            A dead or hung child is a row of that subject; the workload runs again without it.
@@ -19,11 +19,11 @@
  * REGIMES    cold: all subjects in one process, windows interleaved, so that caches are full of
  *            other data, as in a real process. warm: each alone, two unrecorded windows first.
  * OTHERS     Peers in other languages are processes that take turns. Work of such a process during
- *            other windows is its bg_cpu_ns. A window begins when all rest, or after 100 ms; one that
- *            lost over 5 % of a CPU to them is repeated, for a bounded store with other requests:
- *            the first ones would hit now. Thread switches of such a process do not count;
- *            stolen time and length do. A dead one ends its own rows.
- * LIMITS     40 subjects, 320 lanes a block, 8 thread counts, 8 traces: thread 9 reads trace 1, shifted.
+ *            other windows is its bg_cpu_ns. A window begins when all rest, or after 100 ms. If it
+ *            loses over 5 % of a CPU to them, it is repeated, for a bounded store with other
+ *            requests: the first ones would hit now. Thread switches of such a process do not
+ *            count; stolen time and length do. A dead one ends its own rows.
+ * LIMITS     40 subjects, 320 lanes a block, 8 thread counts, 8 traces; thread 9: trace 1, shifted.
  * TRIED      Subjects one after another: the state flips between them, factor of two. */
 #include "bench/harness/cell.h"
 
@@ -51,7 +51,7 @@
 #define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
-#define CELL_BLOCK_TIMES 3 /* block_s, where 9 clean rounds take longer */
+#define CELL_BLOCK_TIMES 3 /* a block ends after so many block_s */
 #define CELL_DROPPED_MAX 0.20
 #define CELL_HOT_OPS 65536
 #define CELL_PATIENCE_MS 300000u
@@ -706,15 +706,15 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
     }
 }
 
-/* Return the state of which a round is for a lane. */
+/* Return the cross-core state of round `r` for lane `l`; CELL_ONE for a lane of one thread. */
 static cell_state cell_state_at(const cell_set *c, uint32_t l, uint32_t r)
 {
     return c->lane[l].threads == 1 ? CELL_ONE : cell_state_of(c->c2c_ns[r]);
 }
 
-/* Return the clean rounds that each lane has, in the state with most of them; lanes of processes
- * only if they count. With processes among the subjects almost every round has a disturbed window: each
- * lane has its own clean rounds. */
+/* Return the least number of clean rounds of a lane, in the state with the greatest. `processes`:
+ * lanes of processes count. With processes almost every round has a disturbed window, so each lane
+ * has its own clean rounds. */
 static uint32_t cell_clean_rounds(const cell_set *c, bool processes)
 {
     uint32_t most = 0;
@@ -838,7 +838,7 @@ static bool cell_noisy(const cell_series *s)
            (double)(s->seen - s->clean) > CELL_DROPPED_MAX * s->seen;
 }
 
-/* Return the rounds of a lane in a state, and the median of their hand-overs. */
+/* Return how many rounds of a lane have a state. *c2c_ns: median hand-over of those rounds. */
 static uint32_t cell_state_c2c(const cell_set *c, cell_state state, uint32_t l, uint64_t *c2c_ns)
 {
     double v[512];

@@ -16,7 +16,7 @@
 typedef struct cell_options {
     const char *mixes;     /* folder of .wl files */
     const char *peers;     /* NULL: the usual ones; else names or beginnings of names */
-    const char *only;      /* NULL; else the workloads of suites that run */
+    const char *only;      /* NULL: all; else the only workloads that suites run */
     const char *ref;       /* NULL; else a subject to which all ratios are printed as well */
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
@@ -24,7 +24,7 @@ typedef struct cell_options {
     bool all_subjects;          /* all subjects take part, processes too */
     uint32_t patience_ms;   /* a subject without progress for this time hangs; 0: 5 minutes */
     uint64_t until_ns;      /* host_wall_ns after which no workload and no suite begins; 0: never */
-    uint32_t block_s;       /* a block of rounds with 9 clean ones begins none after it; 0: no limit */
+    uint32_t block_s;       /* after it a block with 9 clean rounds ends; 0: no limit */
 } cell_options;
 
 /* Exit status of a part: the worst one counts. */

@@ -69,8 +69,9 @@ with_python() {
     if [ ! -x "$out/venv/bin/python" ]; then
         python3 -m venv "$out/venv" >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
     fi
-    # Not bin/pip, which names the folder that it was made in: a copy of build/ works, too.
-    "$out/venv/bin/python" -m pip -q install --disable-pip-version-check -r "$here/$1/requirements.txt" >"$log" 2>&1 ||
+    # bin/pip names the folder of its venv; python -m pip also works in a copy of build/.
+    "$out/venv/bin/python" -m pip -q install --disable-pip-version-check \
+        -r "$here/$1/requirements.txt" >"$log" 2>&1 ||
         { skip "$1" "$(last)"; return 0; }
     program "$1" "PYTHONPATH='$here/lib/python' exec '$out/venv/bin/python' -B '$here/$1/main.py'"
 }

@@ -9,12 +9,13 @@
 #          -> the report of that folder.
 # REST     The lines of a suite that ended stay. A rerun of the same commit runs only the others.
 #          A suite that an interrupt ended begins from its first line.
-# TIME     No workload of a suite begins after its part. Suites of one subject after the other go on,
-#          so that no subject is missing: twice the part, or half of the time left, ends them, and
-#          what they printed counts. Below 60 minutes windows are short (--quick), and the page says so.
-# AGAIN    A workload with noisy rows of the page is measured again, at most three times; the lines of
-#          the run with fewer of them stay. Suite peers has the workloads of l1.
-# TRACES   Suite replay uses BENCH_TRACES; hitratio does so from 120 minutes on.
+# TIME     No workload of a suite begins after its part. Suites of one subject after the other go
+#          on, so that no subject is missing: twice the part, or half of the time left, ends them,
+#          and what they printed counts. Below 60 minutes windows are short (--quick), and the page
+#          says so.
+# AGAIN    A workload with noisy rows of the page runs again, at most three times. The lines of the
+#          run with fewer noisy rows stay. Suite peers has the workloads of l1.
+# TRACES   Suite replay reads BENCH_TRACES; suite hitratio reads it from MINUTES=120 on.
 # COMMIT   of the sources that are measured: changes of texts alone are no other commit.
 set -u
 LC_ALL=C
@@ -32,12 +33,12 @@ quick=
 lines=$folder/all/$BENCH_COMMIT${quick:+-short}
 mkdir -p "$lines"
 
-# Names and parts, in tens of seconds of a run of 70 minutes: what users ask and short suites come
-# first, the long ones that no floor needs last. Suites without a limit of their own take as long as
-# they need there. The list may be given, for a test.
-suites=${BENCH_ALL:-'peers:115 servers:10 limit:5 stampede:3 lock:1 load:4 kit:7 work:8 port:6 remote:6 workers:6
-    hot:4 many:7 pin:4 objects:9 dropin:11 scale:50 l2:34 hitratio:26 replay:30 memory:18 storm:12 grow:18
-    churn:18 expire:16 open:22 sceptic:14'}
+# Names and parts, in tens of seconds of a run of 77 minutes. Suites for questions of users and
+# short suites come first, long suites without a floor last. Suites without a limit of their own
+# take the time that they need there. A test may give the list.
+suites=${BENCH_ALL:-'peers:115 servers:10 limit:5 stampede:3 lock:1 load:4 kit:7 work:8 port:6
+    remote:6 workers:6 hot:4 many:7 pin:4 objects:9 dropin:11 scale:50 l2:34 hitratio:26 replay:30
+    memory:18 storm:12 grow:18 churn:18 expire:16 open:22 sceptic:14'}
 measure() { # COMMAND...: within `most` seconds; status 1 if it was ended from outside
     # In the background, since a trap runs only when the shell itself waits.
     timeout -k 5 $most "$@" &
@@ -81,17 +82,19 @@ for s in $suites; do
     run "$name" $((share > 0 ? share : 1)) || { echo "bench-all: $name was ended: run it again" >&2; exit 1; }
     [ ! -f "$part" ] || mv "$part" "$lines/$name.jsonl"
 done
-noisy() { # FILE: its workloads with rows of ours that are noisy in each state, and how many
+# FILE: print workloads with rows of ours that are noisy in each state, and the counts
+noisy() {
     ${AWK:-awk} -f bench/report/lines.awk -f - bench/report/targets.tsv "$1" <<'P'
 FNR == NR { split($0, cell, "\t"); wanted[cell[8]] = 1; next }
 /"subject":"cellar/ && /"metric":/ && (!/"vs":/ || text("vs") in wanted) {
-    row = text("workload") SUBSEP number("threads") SUBSEP text("metric") SUBSEP text("subject") SUBSEP text("vs") SUBSEP text("clock")
+    row = text("workload") SUBSEP number("threads") SUBSEP text("metric") SUBSEP text("subject") \
+          SUBSEP text("vs") SUBSEP text("clock")
     if (text("note") == "noisy") of[row] = text("workload"); else clean[row] = 1
 }
 END { for (row in of) if (!(row in clean)) n[of[row]]++; for (w in n) print w, n[w] }
 P
 }
-again() { # SUITE: its noisy workloads once more
+again() { # SUITE: measure its noisy workloads once more
     file=$lines/$1.jsonl
     noisy "$file" >"$lines/before"
     [ -s "$lines/before" ] || return 0
@@ -102,8 +105,10 @@ again() { # SUITE: its noisy workloads once more
     noisy "$part" >"$lines/after"
     while read -r name count; do
         now=$(sed -n "s/^$name //p" "$lines/after")
-        grep -q "\"workload\":\"$name\".*\"metric\"" "$part" && [ "${now:-0}" -lt "$count" ] || continue
-        { grep -v "\"workload\":\"$name\"" "$file"; grep "\"workload\":\"$name\"" "$part"; } >"$part.both"
+        grep -q "\"workload\":\"$name\".*\"metric\"" "$part" &&
+            [ "${now:-0}" -lt "$count" ] || continue
+        { grep -v "\"workload\":\"$name\"" "$file"
+            grep "\"workload\":\"$name\"" "$part"; } >"$part.both"
         mv "$part.both" "$file"
     done <"$lines/before"
     rm -f "$part" "$lines/before" "$lines/after"

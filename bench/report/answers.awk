@@ -10,7 +10,7 @@
 # OTHERS     the best three, best first, each in its best form: of several forms of one peer the best
 #            counts. Maps without a bound are no caches; on disk all stores count. A subject with a
 #            wrong value, with refused sets or over one failed call in a hundred does not count.
-#            Reads name HyperClockCache at any place.
+#            Rows of group Reads name HyperClockCache at any place.
 # SPREAD     [a b]: p25 and p75 of ours. ~: disturbed, as in the table that has all subjects.
 # README     rows with a label for it: ours, the best of the others, and their ratio.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
@@ -145,8 +145,10 @@ END {
             continue
         }
         others = ""
-        for (a = 1; a <= count && (a <= 3 || f[1] == "Reads"); a++) if (a <= 3 || list[a] == "HyperClockCache")
-            others = others (a > 1 ? ", " : "") list[a] " " figure(best[list[a]], how) shaky[named[list[a]]]
+        for (a = 1; a <= count && (a <= 3 || f[1] == "Reads"); a++)
+            if (a <= 3 || list[a] == "HyperClockCache")
+                others = others (a > 1 ? ", " : "") list[a] " " figure(best[list[a]], how) \
+                         shaky[named[list[a]]]
         print "| " (f[1] != said ? "**" f[1] "**: " : "") f[2] " | " unit " | " figure(v["cellar"], how) shaky["cellar"] q " | " \
               (place > 1 ? "**" place "**" : 1) " of " count + 1 " | " (others == "" ? "-" : others) " |"
         said = f[1]

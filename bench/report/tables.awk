@@ -7,15 +7,15 @@
 #   floors   md=1 check=1 slack=.8 only="l1 hot"  targets.tsv RESULTS.jsonl...: under the floor first.
 #   peers    md=1 causes=causes.tsv  results.json or RESULTS.jsonl...: the first of each figure, our place.
 #   json     day=2026-11-27  RESULTS.jsonl...: bench/results.json, all subjects of each figure.
-#   threads  md=1  RESULTS.jsonl...: suites scale and sceptic with a column for each thread count; the
-#            page has scale at equal memory alone.
+#   threads  md=1  RESULTS.jsonl...: suites scale and sceptic with a column for each thread count.
+#            md: of scale only equal memory.
 #   sceptic  RESULTS.jsonl...: buckets of timed calls as shares, and hits over time.
 #   own      ref=NAME keep="PEERS" json=PATH logfile=PATH  lines of `make bench WL=my.wl`: 30 lines at most
 # INPUT      one JSON object a line, no nesting. Of several cross-core states of a figure the one with
 #            most rounds counts; later lines of the same state replace earlier ones.
 # VERDICTS   met, want: median at or past floor or want, and the worse quartile within 10 % of it. UNDER.
-#            noisy: meets nothing. none: not measured. Each state measured cleanly must meet the floor; a
-#            noisy state is a row where no other state is clean. The page has want rows as a list.
+#            noisy: meets nothing. none: not measured. Each state measured cleanly meets the floor.
+#            A noisy state has a row if no state is clean. md: rows at want are a list.
 # PLACES     by value, among the subjects with a bound. A wrong value, refused sets or over 1 % of failed
 #            calls: no place. A subject before us, or a map faster than 1 / .8 of ours, has a cause.
 # MARKS      ~: over a fifth of the windows disturbed, or fewer than 9 not. ~~: median of disturbed ones.

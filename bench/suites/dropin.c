@@ -2,10 +2,11 @@
  *
  * dropin: the time to compile the pairs of the drop-in, and the sizes of their objects.
  *
- * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, twice, past ccache -> median of wall seconds;
- *            the object: the size of the file, and its loaded bytes (ELF sections with SHF_ALLOC,
- *            bss included). The same with every switch that omits a part ("core"): memory level,
- *            namespaces, loading, eviction. The same of dist/cellar_all.c ("all"), once.
+ * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, twice, without ccache -> median of wall
+ *            seconds; the object: the size of the file, and its loaded bytes (ELF sections with
+ *            SHF_ALLOC, bss included). The same with every switch that omits a part ("core"):
+ *            memory level, namespaces, loading, eviction. The same of dist/cellar_all.c ("all"),
+ *            once.
  * FIGURES    dropin_guests       loaded bytes of "all" less those of "dropin"
  * PATIENCE   A hung compiler is ended, with the processes that it started (host_patience).
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c),
@@ -23,7 +24,7 @@
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
 
-#define DROPIN_REPEATS 2 /* of half a minute each: compile times differ by some per cent */
+#define DROPIN_REPEATS 2 /* each takes half a minute; compile times differ by some per cent */
 
 static const char *dropin_env(const char *name, const char *fallback)
 {

@@ -7,15 +7,15 @@
  *       for a tenth of the keys; each without deadlines and with 1 h on every record.
  * many     batches of 1, 8, 32, 128 keys, compared with single gets of the same round.
  * hot      all threads on one key.
- * scale    full stores of 4 to 64 MiB (full: 1 GiB) with room for a tenth of the keys: rates of 1 to
- *          64 threads, and what each further thread adds; latency of a set.
- * sceptic  20 and 100 thousand entries, by value and by reference, with 1 to 16 threads; a miss that
- *          costs 10 us and 1 ms.
+ * scale    full stores of 4 to 64 MiB (full: 1 GiB) with room for a tenth of the keys: rates of 1
+ *          to 64 threads, and what each further thread adds; latency of a set.
+ * sceptic  20 and 100 thousand entries, by value and by reference, with 1 to 16 threads; a miss
+ *          that costs 10 us and 1 ms.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
  * objects  holds of objects beside gets that copy, and beside caches of pointers; sets that evict.
- * peers    the reference workload, without and with a TTL on each entry, read-through with a bound in entries and in bytes, one hot key
- *          and large values with every subject, those of other languages too; each block of rounds
- *          has a time limit.
+ * peers    the reference workload, without and with a TTL on each entry, read-through with a bound
+ *          in entries and in bytes, one hot key and large values with every subject, those of other
+ *          languages too; each block of rounds has a time limit.
  * servers  100 k keys: one request at a time and 64 a batch, with servers, tables on disk, and
  *          others that need minutes for a million sets (BENCH_SLOW). */
 #include "bench/suites/suite.h"
@@ -50,14 +50,16 @@ const bench_suite suite_objects = { "objects", "holds of objects beside caches o
 
 static const char *const suite_scale_list[] = { "scale16m", "scale16m_rss", "scale64m", "scale4m",
                                                 NULL };
-static const char *const suite_scale_full[] = { "scale16m_entries", "scale16m_new", "scale16m_tiers",
-                                                "scale256m", "scale1g", "scale1g_new", NULL };
+static const char *const suite_scale_full[] = { "scale16m_entries", "scale16m_new",
+                                                "scale16m_tiers", "scale256m", "scale1g",
+                                                "scale1g_new", NULL };
 const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
                                   suite_scale_list, suite_scale_full, true, false, 15 };
 
 static const char *const suite_sceptic_list[] = { "zipf20k_16_100", "miss10us", "miss1ms",
                                                   "sceptic100k", NULL };
-static const char *const suite_sceptic_full[] = { "sceptic1m", NULL }; /* as zipf1m_16_100 of peers */
+/* sceptic1m: the workload zipf1m_16_100 of suite peers. */
+static const char *const suite_sceptic_full[] = { "sceptic1m", NULL };
 const bench_suite suite_sceptic = { "sceptic", "few entries, many threads, costs of a miss", NULL,
                                     suite_sceptic_list, suite_sceptic_full, true, false, 10 };
 

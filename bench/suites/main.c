@@ -110,7 +110,7 @@ static void main_help(FILE *to)
                 "  --peers \"NAME ..\" only these subjects beside raw and cellar; names or their "
                 "beginnings\n"
                 "  --ref NAME         ratios to this subject as well\n"
-                "  --only \"NAME ..\"  of suites that are lists of workloads these alone\n"
+                "  --only \"NAME ..\"  only these workloads of the suites\n"
                 "  --json FILE        append one line for each figure\n"
                 "  --quick, --full    9 short rounds; all shapes and sizes\n"
                 "  --warm             each subject alone in a process\n"

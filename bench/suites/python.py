@@ -250,7 +250,7 @@ def django_set():
     return django("set")
 
 
-# Function, label, what it is beside, package of it, whether the other one is expected to be slower, floor.
+# Function, label, the other subject, its package, true if the other subject is slower, floor.
 TABLE = [
     (get, "get", "dict.get", None, False, 2.3),
     (get_with_a_path, "get with a path open", "dict.get", None, False, 3.2),
@@ -289,10 +289,12 @@ def main():
             met = ratio >= floor if slower else ratio <= floor
             under += not met
             print(f"{label:31} {other:22} {ours:7.0f} {theirs:7.0f} ns  {ratio:5.2f} x"
-                  f"{' faster' if slower else ''}{'' if met else f'  UNDER its floor, {floor:g}'}", flush=True)
+                  f"{' faster' if slower else ''}"
+                  f"{'' if met else f'  UNDER its floor, {floor:g}'}", flush=True)
             print(json.dumps({"suite": "python", "row": label, "peer": other, "ns": round(ours, 1),
                               "peer_ns": round(theirs, 1), "floor": floor, "met": met}), file=lines)
-        print(f"figures: {under} under their floor, {missing} not measured, {len(TABLE) - under - missing} met")
+        good = len(TABLE) - under - missing
+        print(f"figures: {under} under their floor, {missing} not measured, {good} met")
 
 
 if __name__ == "__main__":

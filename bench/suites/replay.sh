@@ -60,11 +60,13 @@ if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
     exit 0
 fi
 # The cells of the reference: bounded by entries, and by the memory that holds as many entries.
-# The times of the first are figures: one process.
+# The times of mode object are figures, so it runs in one process.
 report=$dir/../report
 jobs=$(getconf _NPROCESSORS_ONLN)
 for mode in object budget; do
-    "$program" --mode=$mode --jobs=$([ $mode = object ] && echo 1 || echo "$jobs") --policy=adaptive,s3fifo,lru,fifo,w-tinylfu \
+    n=$jobs
+    [ $mode != object ] || n=1
+    "$program" --mode=$mode --jobs="$n" --policy=adaptive,s3fifo,lru,fifo,w-tinylfu \
         --json="$tmp/$mode.jsonl" "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
     cat "$tmp/$mode.jsonl" >>"$out"
     echo "bounded by $([ $mode = object ] && echo entries || echo memory_bytes):"
@@ -91,8 +93,8 @@ grep '^{' "$tmp/figures" >>"$out"
 
 # Hit ratios that the advisor states for eight sizes, against runs at those sizes, from 1,000
 # entries on.
-"$program" --advisor --jobs="$jobs" --policy=adaptive --json="$tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst \
-    >/dev/null
+"$program" --advisor --jobs="$jobs" --policy=adaptive \
+    --json="$tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst >/dev/null
 awk -F'"value":' '/"subject":"advisor"/ { sum += $2 + 0; n++; if ($2 + 0 > worst) worst = $2 + 0 }
     END { if (n == 0) exit
           printf "advisor: %d cells, mean error %.2f points, worst %.2f\n", n, sum / n, worst

@@ -401,7 +401,7 @@ static void serve_policies_check(const serve_run *r)
     cellar_free(rules);
 }
 
-/* Read the policies again, if there are any. Faulty ones leave the present ones. */
+/* Read the policies again and tell the manager. If they are faulty, the present ones stay. */
 static void serve_policies(const serve_run *r, cellar *store)
 {
     char text[96];

@@ -479,9 +479,9 @@ T_ALONE(write_through_names_call_cause_and_remedy)
 #undef ONLY
 }
 
-/* A close with write on eviction writes entries of THROUGH again: those that it touched, and those
- * with an idle time that it read. */
-T_ALONE(entries_of_through_keep_their_places_in_later_lives)
+/* A close with write on eviction writes entries of THROUGH again: touched entries, and entries with
+ * an idle time that a get read. */
+T_ALONE(rewritten_through_entries_stay_when_the_index_is_full)
 {
     enum { KEPT = 200, MORE = 30000 };
     char got[8];

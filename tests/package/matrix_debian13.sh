@@ -5,8 +5,9 @@
 #         without a warning. The packages of Debian install, upgrade, and leave no file when purged.
 # Method: debootstrap makes a Debian 13 below build/, once. There the pairs are compiled by both
 #         compilers, slow_packaging_header.sh runs, and make deb builds the packages from the archive.
-#         They have the version of the release. The upgrade begins from the same packages named
-#         0.3.0~rc1, while the server of the old package runs. Needs root, debootstrap and a mirror.
+#         The packages have the version of the release. The upgrade begins from the same packages
+#         named 0.3.0~rc1, while the server of the old package runs. Needs root, debootstrap and a
+#         mirror.
 . tests/support/t.sh
 system=${DEBIAN13:-build/debian13}
 version=$(sed -n 's/^#define CELLAR_VERSION_[MP][A-Z]* *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd .)
@@ -36,7 +37,8 @@ library_and_program_are_silent() {
 }
 packages_are_built() {
     there make deb DEB_VERSION="$version" >"$t_tmp/said" 2>&1 || { tail "$t_tmp/said"; return 1; }
-    ! grep -i 'warning:' "$t_tmp/said" | grep -v 'shlibdeps: warning: diversions' && # libc6 of Debian 13 diverts its loader
+    # libc6 of Debian 13 diverts its loader.
+    ! grep -i 'warning:' "$t_tmp/said" | grep -v 'shlibdeps: warning: diversions' &&
         ls $system/tree/build/deb/*.deb
 }
 lintian_is_silent() {

@@ -143,7 +143,7 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
     struct t_eat_semicolon_##fn { int unused; }
 
 T_INLINE uint64_t t_seed(void) { return t_.seed; }
-/* Return a name with a number; it lasts until the next call of the thread. */
+/* Return a name with a number. The text lasts until the next call on the same thread. */
 T_INLINE const char *t_numbered(const char *name, uint64_t number)
 {
     static _Thread_local char text[64];

@@ -3,8 +3,8 @@
  * rocks_hyper, rocks_lru: the caches of RocksDB alone, HyperClockCache and LRUCache.
  *
  * INVARIANTS A value is a block of its own, [length][bytes]; a get copies it.
- * LIMITS     Keys of up to 16 bytes (HyperClockCache takes 16 alone), a bound of bytes alone. Without
- *            one HyperClockCache has room for a quarter more entries than keys, metadata apart.
+ * LIMITS     Keys of up to 16 bytes (HyperClockCache takes 16 alone); a bound of bytes alone.
+ *            Without a bound HyperClockCache has room for 5/4 of the keys, metadata not charged.
  * NOT HERE   an atomic overwrite in HyperClockCache: its insert keeps an older value. A set erases
  *            the key first, except directly after a miss of it in the same thread. */
 #include <rocksdb/cache.h>

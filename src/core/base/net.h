@@ -19,9 +19,8 @@ BASE_SPARE CELLAR_PRIVATE int base_net_socket(int family);
 /* Bind and listen. For AF_INET6 the socket takes no IPv4 addresses. */
 BASE_SPARE CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t len,
                                               int backlog);
-/* Write the address of a socket that listens for streams; all zero: it does not. Write the path of
- * a unix socket, 107 bytes. Return a copy of the socket, which does not block from now
- * on, or a negative errno. */
+/* Return a copy of a socket that listens for streams, or a negative errno. The copy does not block.
+ * *at: the address; all zero if the socket does not listen. path: set for a unix socket alone. */
 BASE_SPARE CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108]);
 BASE_SPARE CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer,
                                               socklen_t *len);

@@ -8,9 +8,9 @@
 
 /* Find the numbers of the namespace that the disk stored last. False: unknown, or no disk. */
 CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out);
-/* Tell the disk what the namespace is from now on. NULL: its present state. After the return a kill
- * keeps that. A disk that takes no control (closed, broken, no memory) has no entry of the
- * namespace for the next open. The caller has raised `unreported`. No lock held. */
+/* Tell the disk the state of the namespace. NULL: its present state. After the return a kill keeps
+ * that state. If the disk takes no control (closed, broken, no memory), the next open finds no
+ * entry of the namespace. The caller has raised `unreported`. No lock held. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v, const l2_namespace *next);
 /* Run background work of the tier. Return whether more work is left. */
 CELLAR_PRIVATE bool cache_tier_tick(const cache_tier *t, uint64_t budget_us);

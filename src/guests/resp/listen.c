@@ -196,7 +196,7 @@ CELLAR_PRIVATE cellar_err resp_listen_take(cellar_resp *r, int fd, char address[
     if (family != AF_UNIX) {
         (void)inet_ntop(family, family == AF_INET ? (const void *)&at.v4.sin_addr
                                                   : &at.v6.sin6_addr, address, 64);
-        r->port[0] = ntohs(at.v4.sin_port); /* that of IPv6 has the same place */
+        r->port[0] = ntohs(at.v4.sin_port); /* the port of IPv6 has the same offset */
     }
     return CELLAR_OK;
 }

@@ -118,7 +118,7 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
     return resp_public_check(out, out->listen);
 }
 
-/* Bind the sockets of both places, or take those that the program was given. */
+/* Bind the sockets of both places, or take the sockets of listen_fds. */
 static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 {
     resp_place at = { .unix_path = o->unix_path, .listen = o->listen, .port = o->port,

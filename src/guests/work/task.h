@@ -93,7 +93,7 @@ CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule 
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Commit all changes on this thread, before others use the pool. Drops the lock meanwhile. */
 CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p) SYNC_HOLDS(QUEUE);
-/* Commit all changes so far, with no_threads. */
+/* Commit all changes so far, with no_threads. The pool has a journal. */
 CELLAR_PRIVATE void task_commit_tick(cellar_pool *p);
 /* Start the thread. Return 0 or an errno. */
 CELLAR_PRIVATE int task_commit_start(cellar_pool *p);

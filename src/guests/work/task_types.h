@@ -412,7 +412,7 @@ struct cellar_pool {
     _Atomic uint32_t work;   /* futex word of the workers */
     _Atomic uint32_t ended;  /* futex word: a task, a run or a thread ended */
     _Atomic uint32_t arrived; /* futex word of calls of cellar_task_take that wait */
-    task_ext *_Atomic spare; /* of the next look at the timers, which takes it out; NULL: none */
+    task_ext *_Atomic spare; /* rare parts for the next look at the timers; NULL: none */
     sync_lock lock;          /* rank QUEUE; guards everything below */
     task_intake intake;
     bool hold;               /* workers begin nothing */

@@ -136,7 +136,8 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
 /* Return whether a miss may be an unreported eviction. */
 static bool may_forget(void) { return !m.cfg->left && !m.cfg->fits; }
 
-static void changed_on_disk(entry *e) /* its copy there is out of date */
+/* Mark the copy of an entry on disk as out of date. */
+static void changed_on_disk(entry *e)
 {
     if (e->l2_addr != 0) { e->l2_addr = L1_ADDR_LATER | (e->l2_addr & L1_ADDR_MARK); }
 }

@@ -582,13 +582,14 @@ T_CASE_ON(list_filters_and_continues, TASKS)
 {
     const size_t size = sizeof(cellar_task_filter);
     const uint32_t scheduled = 1u << CELLAR_TASK_SCHEDULED;
+    const int64_t now = wall_ms, next = now + 1;
     const struct { cellar_task_filter f; const char *want; } row[] = {
-        { { .struct_size = size }, "abcdef" }, { { .struct_size = size, .states = scheduled }, "bdf" },
+        { { .struct_size = size }, "abcdef" },
+        { { .struct_size = size, .states = scheduled }, "bdf" },
         { { .struct_size = size, .states = scheduled, .name = "u" }, "f" },
-        { { .struct_size = size, .from_wall_ms = wall_ms, .until_wall_ms = wall_ms + 1, .tag = "c" },
-          "c" },
-        { { .struct_size = size, .from_wall_ms = wall_ms, .until_wall_ms = wall_ms }, "" },
-        { { .struct_size = size, .from_wall_ms = wall_ms + 1 }, "" },
+        { { .struct_size = size, .from_wall_ms = now, .until_wall_ms = next, .tag = "c" }, "c" },
+        { { .struct_size = size, .from_wall_ms = now, .until_wall_ms = now }, "" },
+        { { .struct_size = size, .from_wall_ms = next }, "" },
     };
     cellar_submit_opts o = cellar_submit_opts_default();
     uint64_t cursor = 0;

@@ -44,7 +44,7 @@ static cellar_verdict notes_thread(const cellar_task *t, void *ctx)
     return quick(t, ctx);
 }
 
-T_CASE(pool_has_no_thread_before_its_first_name)
+T_CASE(pool_starts_threads_at_its_first_name_and_runs_tasks_there)
 {
     const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
     open_with(3);
@@ -56,7 +56,9 @@ T_CASE(pool_has_no_thread_before_its_first_name)
     open_it();
     cellar_err err;
     unsigned refused = 0; /* a thread, memory for one, or for the name */
-    EACH_ALLOCATION_FAILS(err, cellar_task_register(p, "q", notes_thread, NULL, NULL)) { refused++; }
+    EACH_ALLOCATION_FAILS(err, cellar_task_register(p, "q", notes_thread, NULL, NULL)) {
+        refused++;
+    }
     T_EQ_I64(err, CELLAR_OK);
     T_CHECK(refused >= 4);
     T_EQ_U64(figures().workers, 3);
