@@ -7,7 +7,9 @@
  *         for each key the newest version that was ensured, and the newest of all. A process death
  *         is l2_discard, which writes nothing. LIVES=n: n lives of each case. */
 #include "base/check.h"
+#include "l2/control.h"
 #include "l2/l2.h"
+#include "l2/log.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 
@@ -268,6 +270,31 @@ T_CASE(full_index_takes_new_keys_and_brings_no_old_value_back)
         back += l2_indexed(d, k.hash);
     }
     T_EQ_U64(back, 0);
+    l2_close(d);
+    t_wipe(path);
+}
+
+/* The log has no room for the end of an entry that would give its place up. */
+T_CASE(put_into_a_full_shard_waits_for_room_of_the_log)
+{
+    const unsigned char value[16] = { L2_CTL_FLOOR };
+    char path[T_FOLDER_MAX];
+    uint64_t lsn, end;
+    l2_took took;
+    begin(path, false);
+    cfg.avg_object_bytes = (uint64_t)1 << 20;
+    open_store(path, L2_DROP);
+    for (uint32_t i = 0; i < MANY; i++) { put_small(i, false); }
+    do {
+        took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end);
+    } while (took == L2_TOOK || l2_make_way(d, took, L2_NO_LIMIT_NS) == L2_TOOK);
+    for (uint32_t i = MANY; i < MANY + 100; i++) {
+        const l2_key k = key_of(&i);
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        T_EQ_I64(l2_put(d, &k, "", 0, &m, NULL), CELLAR_DROPPED);
+    }
+    for (int i = 0; i < 3; i++) { (void)l2_tick(d, 0); }
+    put_small(MANY, false);
     l2_close(d);
     t_wipe(path);
 }
