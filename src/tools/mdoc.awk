@@ -26,7 +26,7 @@ BEGIN {
 # ---- lines ----
 
 function mdoc(text) {
-    gsub(/\\/, "\\e", text)
+    gsub(/\\/, "&e", text)
     while (match(text, /`[^`]*`/)) {
         text = substr(text, 1, RSTART - 1) "\\fI" substr(text, RSTART + 1, RLENGTH - 2) "\\fP" \
                substr(text, RSTART + RLENGTH)
@@ -1167,7 +1167,7 @@ function program_line(text) {
 }
 
 function help_line(text) {
-    gsub(/\\/, "\\e", text)
+    gsub(/\\/, "&e", text)
     print (text ~ /^[.']/ ? "\\&" : "") text > page
 }
 
