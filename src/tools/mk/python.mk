@@ -16,7 +16,8 @@ PYTHON_C  = $(wildcard src/python/*.c)
 PYTHON_PY = $(wildcard src/python/cellar/*)
 PYTHON_O  = $(PYTHON_C:src/%.c=$(B)/lib/%.o)
 PYTHON_SO = $(B)/python/cellar/_cellar.abi3.so
-PYTHON_WORDS = -isystem $(PYTHON_H) -DPy_LIMITED_API=0x030B0000 -DCELLAR_API=
+# Slots of a type keep functions in a void *, which POSIX allows and ISO C does not.
+PYTHON_WORDS = -isystem $(PYTHON_H) -DPy_LIMITED_API=0x030B0000 -DCELLAR_API= -Wno-pedantic
 $(PYTHON_O): $(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
