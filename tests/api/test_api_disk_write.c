@@ -484,7 +484,7 @@ T_ALONE(write_through_names_call_cause_and_remedy)
 T_ALONE(rewritten_through_entries_stay_when_the_index_is_full)
 {
     enum { KEPT = 200, MORE = 30000 };
-    char got[8];
+    static char long_one[300000], got[sizeof long_one]; /* a value in parts */
     size_t len = 0;
     settings cfg = config();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -497,12 +497,14 @@ T_ALONE(rewritten_through_entries_stay_when_the_index_is_full)
         o.l2_write = life % 2 == 0 ? CELLAR_L2_WRITE_THROUGH : CELLAR_L2_WRITE_ON_EVICTION;
         cellar *c = open_with(&cfg);
         for (uint32_t i = 0; i < KEPT; i++) {
+            const size_t bytes = i % 50 < 2 ? sizeof long_one : 4;
             if (life == 0) {
-                T_EQ_I64(cellar_set(c, &i, sizeof i, "kept", 4, NULL), CELLAR_OK);
+                T_EQ_I64(cellar_set(c, &i, sizeof i, long_one, bytes, NULL), CELLAR_OK);
             } else if (i % 2 == 0) {
                 T_EQ_I64(cellar_touch(c, &i, sizeof i, 7200000), CELLAR_OK);
             } else {
                 T_EQ_I64(cellar_get(c, &i, sizeof i, got, sizeof got, &len), CELLAR_OK);
+                T_EQ_U64(len, bytes);
             }
         }
         for (uint32_t i = KEPT; life == 2 && i < MORE; i++) {
