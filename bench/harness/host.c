@@ -58,10 +58,29 @@ uint64_t host_thread_slept(void)
     return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nvcsw : 0;
 }
 
+/* Return the ns that the thread waited for a processor; *runs is how often it ran. */
+static uint64_t host_schedstat(int fd, uint64_t *runs)
+{
+    char text[96];
+    const ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : 0;
+    char *at = text;
+    *runs = 0;
+    if (n <= 0) {
+        return 0;
+    }
+    text[n] = '\0';
+    (void)strtoull(text, &at, 10); /* ns it ran */
+    const uint64_t waited = strtoull(at, &at, 10);
+    *runs = strtoull(at, NULL, 10);
+    return waited;
+}
+
 int host_waited_open(void)
 {
     const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && host_waited_ns(fd) == 0) { /* a running thread has waited for its start */
+    uint64_t runs;
+    (void)host_schedstat(fd, &runs);
+    if (fd >= 0 && runs == 0) { /* the kernel does not count: this thread runs */
         close(fd);
         return -1;
     }
@@ -70,15 +89,8 @@ int host_waited_open(void)
 
 uint64_t host_waited_ns(int fd)
 {
-    char text[96];
-    const ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : 0;
-    char *at = text;
-    if (n <= 0) {
-        return 0;
-    }
-    text[n] = '\0';
-    (void)strtoull(text, &at, 10); /* ns it ran; then ns it waited, then how often it ran */
-    return strtoull(at, NULL, 10);
+    uint64_t runs;
+    return host_schedstat(fd, &runs);
 }
 
 #if defined(__x86_64__)

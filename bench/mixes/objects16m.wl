@@ -7,4 +7,4 @@ ops        = set
 capacity   = bytes 16777216
 threads    = 1 2
 prefill    = none
-subjects   = rocks_lru rocks_hyper cellar cellar_object
+subjects   = rocks_lru cellar cellar_object

@@ -1004,6 +1004,32 @@ static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
     return s;
 }
 
+static void *open_waited(void *arg)
+{
+    const int fd = host_waited_open();
+    if (fd < 0) { (*(unsigned *)arg)++; }
+    if (fd >= 0) { close(fd); }
+    return NULL;
+}
+
+/* On an idle machine a new thread has waited for nothing, and its windows count all the same. */
+T_CASE(thread_that_never_waited_is_measured)
+{
+    unsigned unknown = 0;
+    const int fd = host_waited_open();
+    if (fd < 0) {
+        T_SKIP("the kernel does not tell how long a thread waited");
+        return;
+    }
+    close(fd);
+    for (unsigned i = 0; i < 2000; i++) {
+        pthread_t t;
+        T_REQUIRE(pthread_create(&t, NULL, open_waited, &unknown) == 0);
+        pthread_join(t, NULL);
+    }
+    T_EQ_U64(unknown, 0);
+}
+
 T_CASE(figure_of_busy_machine_is_marked)
 {
     double room[64];
