@@ -18,7 +18,7 @@
 
 #define KEYS 1500u
 #define MOST_BYTES 3000u
-#define LIVES 40u
+#define LIVES (T_COST > 1 ? 5u : 40u)
 #define STEPS 4000u /* most of a life */
 #define GENERATION 7u
 #define MANY 6000u /* more keys than the least index has places */
