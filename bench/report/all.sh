@@ -16,13 +16,15 @@
 # AGAIN    A workload with noisy rows of the page runs again, at most three times. The lines of the
 #          run with fewer noisy rows stay. Suite peers has the workloads of l1.
 # TRACES   Suite replay reads BENCH_TRACES; suite hitratio reads it from MINUTES=120 on.
-# COMMIT   of the sources that are measured: changes of texts alone are no other commit.
+# COMMIT   of library, harness and peers: changes of texts alone are no other commit. Remove the
+#          lines of a suite that changed, and run it again.
 set -u
 LC_ALL=C
 export LC_ALL
 folder=$1 minutes=$2
 case $minutes in '' | *[!0-9]* | 0) echo "bench-all: MINUTES=$minutes must be a number from 1" >&2; exit 2 ;; esac
-BENCH_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo none)
+BENCH_COMMIT=$(git log -1 --format=%h -- src include Makefile bench/harness bench/peers 2>/dev/null)
+BENCH_COMMIT=${BENCH_COMMIT:-none}
 [ "$BENCH_COMMIT" = none ] ||
     git diff --quiet HEAD -- src include Makefile bench/suites bench/harness bench/peers bench/mixes ||
     BENCH_COMMIT=$BENCH_COMMIT-dirty
