@@ -80,7 +80,7 @@ int host_waited_open(void)
     const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     uint64_t runs;
     (void)host_schedstat(fd, &runs);
-    if (fd >= 0 && runs == 0) { /* the kernel does not count: this thread runs */
+    if (fd >= 0 && runs == 0) { /* not counted: a thread that looks has run */
         close(fd);
         return -1;
     }

@@ -23,7 +23,8 @@ LC_ALL=C
 export LC_ALL
 folder=$1 minutes=$2
 case $minutes in '' | *[!0-9]* | 0) echo "bench-all: MINUTES=$minutes must be a number from 1" >&2; exit 2 ;; esac
-BENCH_COMMIT=$(git log -1 --format=%h -- src include Makefile bench/harness bench/peers 2>/dev/null)
+BENCH_COMMIT=$(git log -1 --format=%h -- src include Makefile bench/harness \
+    bench/peers ':!*.md' 2>/dev/null)
 BENCH_COMMIT=${BENCH_COMMIT:-none}
 [ "$BENCH_COMMIT" = none ] ||
     git diff --quiet HEAD -- src include Makefile bench/suites bench/harness bench/peers bench/mixes ||
