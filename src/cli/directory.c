@@ -212,27 +212,15 @@ static SYNC_UNCHECKED void look_open_rows(l2 *d, look_run *k)
     }
 }
 
-static int look_no_row(l2 *d, void *ctx, const l2_row *row)
-{
-    (void)d, (void)ctx, (void)row;
-    return 0;
-}
-
-/* Look at a full segment: by its rows if all of them verify, so that none is reported twice. */
 static void look_full(l2 *d, look_run *k)
 {
     l2_trailer t;
-    int e = l2_trailer_find(d, k->seg.segseq, &t) ? 0 : EILSEQ;
-    const bool found = e == 0;
-    k->seg.data_end = found ? t.data_end : 0;
-    for (uint32_t i = 0; e == 0 && i < l2_row_pages(t.rows); i++) {
-        e = l2_rows_page(d, &t, i, look_no_row, k);
+    k->seg.unreadable = !l2_trailer_find(d, k->seg.segseq, &t);
+    if (k->seg.unreadable) { return; }
+    k->seg.data_end = t.data_end;
+    for (uint32_t i = 0; i < l2_row_pages(t.rows); i++) {
+        if (l2_rows_page(d, &t, i, look_row, k) != 0) { k->seg.unreadable = true; }
     }
-    for (uint32_t i = 0; e == 0 && i < l2_row_pages(t.rows); i++) {
-        e = l2_rows_page(d, &t, i, look_row, k);
-    }
-    if (found && e == EILSEQ) { e = l2_rows_walk(d, &t, look_row, k); }
-    k->seg.unreadable = e != 0;
 }
 
 static void look_segment(l2 *d, look_run *k, uint64_t seq)

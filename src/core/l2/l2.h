@@ -348,10 +348,11 @@ typedef enum l2_opened { /* what this open found; a metric has the number */
 
 /* Counters since the open. invalidated: calls of l2_invalidate. denied: those that logged nothing.
  * relied: changes that rely on the stall marker (stall.c). commits: syncs of data.seg. folds: tags
- * and patterns that became a floor (invalidations.c). healed: segments of which rows were made
- * again, or records are lost. packed_saved: bytes (codec.c). parts: records of values in parts;
- * miss_parts: gets that lacked one. moved, moved_bytes: live records of the oldest segment that
- * were appended again (pass.c). passed_bytes: read of segments before they were reclaimed. */
+ * and patterns that became a floor (invalidations.c). healed: pages of rows that were made
+ * again, or segments of which records are lost. packed_saved: bytes (codec.c). parts: records of
+ * values in parts; miss_parts: gets that lacked one. moved, moved_bytes: live records of the oldest
+ * segment that were appended again (pass.c). passed_bytes: read of segments before they were
+ * reclaimed. */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_read) X(miss_damage) X(miss_expired) \
     X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) \

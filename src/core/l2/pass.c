@@ -237,10 +237,7 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
         const int page = l2_rows_page(d, &p->t, i, fn, p);
         if (e == 0) { e = page; }
     }
-    const bool unread = e != 0 && p->e == 0 && e != EAGAIN && e != ENOSPC; /* those of fn */
-    if (!unread || p->t.rows == 0) { return e; }
-    p->lost = p->lost_bytes = 0;
-    return l2_rows_walk(d, &p->t, fn, p);
+    return e;
 }
 
 /* ---- segments ---- */

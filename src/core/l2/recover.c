@@ -12,8 +12,9 @@
  *            all rows are read, or until their shard is full: then they move to a set.
  *            All checks of a run contain its number. So nothing that lies behind an earlier end of
  *            the log is believed.
- *            A segment without readable rows gives them by its records, if all are whole. Else it
- *            is a hole, and nothing older counts: an older record may have been replaced there.
+ *            A page of rows that is not readable is made again from its records, if all of these
+ *            are whole. Else the segment is a hole, and nothing older counts: an older record may
+ *            have been replaced there.
  * LOCKING    Only the open uses this file.
  * LIMITS     Rows of one segment in memory, and what `work` has of its records. */
 #include "l2/recover.h"
@@ -139,16 +140,15 @@ static const unsigned char *l2_seg_record(l2 *d, l2_recovery *r, const l2_form *
     return l2_rec_whole(f, at, seq, off, rec) ? at : NULL;
 }
 
-/* Walk the records of a segment. Return its rows, in r->rows. *off: end of the last whole record;
- * *number: the run of what would follow. */
-static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
+/* Walk the records of a segment from *off on: rows n to most - 1, in r->rows. Return the end of
+ * those that were found. *off: end of the last whole record; *number: the run of what follows. */
+static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off,
+                        uint32_t n, uint32_t most)
 {
-    uint32_t n = 0;
     l2_form f = d->form;
     f.epoch = *number;
-    *off = L2_HEAD_BYTES;
     r->met = r->met || f.epoch == d->super.run;
-    while (n < r->row_most) {
+    while (n < most) {
         l2_rec rec;
         l2_row row = { .off = *off };
         const unsigned char *at = l2_seg_record(d, r, &f, seq, *off, &rec);
@@ -186,6 +186,22 @@ static bool l2_seg_head(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
     return l2_head_read(&d->form, l2_seg_bytes(d, r, seq, 0, L2_HEAD_BYTES), h) && h->seq == seq;
 }
 
+/* Make rows n to most - 1 again from their records. Those before are in r->rows. */
+static int l2_rows_again(l2 *d, l2_recovery *r, const l2_trailer *t, uint32_t n, uint32_t most)
+{
+    l2_head h;
+    l2_row row = { .off = L2_HEAD_BYTES };
+    uint64_t number = l2_seg_head(d, r, t->seq, &h) ? h.run : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        l2_row_read(r->rows + (size_t)i * L2_ROW_BYTES, &row);
+        if (row.kind == L2_ROW_RUN) { number = row.hash; }
+    }
+    if (n != 0 && !l2_row_sane(d, t, &row)) { return EILSEQ; }
+    uint32_t off = row.off + row.bytes;
+    L2_COUNT(d, healed);
+    return l2_walk(d, r, t->seq, &number, &off, n, most) == most ? 0 : EILSEQ;
+}
+
 /* Read the rows that a trailer names into r->rows. */
 static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
 {
@@ -193,7 +209,10 @@ static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
     int e = t->rows <= r->row_most ? 0 : EILSEQ;
     for (uint32_t i = 0; i < l2_row_pages(t->rows) && e == 0; i++) {
         const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
-        e = l2_rows_get(d, t, i, page);
+        if (l2_rows_get(d, t, i, page) != 0) {
+            e = l2_rows_again(d, r, t, first, first + n);
+            continue;
+        }
         memcpy(r->rows + (size_t)first * L2_ROW_BYTES, page + L2_ROW_FIRST,
                (size_t)n * L2_ROW_BYTES);
     }
@@ -222,7 +241,8 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
     const bool sure = trailer && begin + t.data_end <= r->synced;
     const bool follows = head && (first || (h.run == r->number && h.before.seq + 1 == r->seq));
     uint64_t number = head ? h.run : first ? t.run : r->number;
-    uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off);
+    r->off = L2_HEAD_BYTES;
+    uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off, 0, r->row_most);
     /* Without its header a segment behind a full one begins with a record of the same run. */
     if (!follows && !sure && (head || first || rows == 0)) {
         r->off = 0;
@@ -347,18 +367,12 @@ static void l2_rows_apply(l2 *d, l2_recovery *r, const unsigned char *rows, uint
 /* Read the rows of a full segment into r->rows. Return false if it is a hole. */
 static SYNC_UNCHECKED bool l2_rows_read(l2 *d, l2_recovery *r, uint64_t seq, l2_trailer *t)
 {
-    l2_head h;
     if (r->off == 0 && seq + 1 == r->seq) {
         *t = d->last; /* the place of the next header may have one of a dead end */
     } else if (!l2_trailer_find(d, seq, t)) {
         return false;
     }
-    if (l2_rows_take(d, r, t) == 0) { return true; }
-    if (!l2_seg_head(d, r, seq, &h)) { return false; }
-    uint64_t number = h.run;
-    uint32_t off;
-    L2_COUNT(d, healed);
-    return l2_walk(d, r, seq, &number, &off) == t->rows && off == t->data_end;
+    return l2_rows_take(d, r, t) == 0;
 }
 
 /* Return the oldest segment that can have a place while the log ends in segment `seq`. */

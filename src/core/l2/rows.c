@@ -64,12 +64,50 @@ CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *
            r->bytes <= d->room_max;
 }
 
+BASE_SIZE_BEGIN
+
+/* Make the rows of a page again from their records, behind the last row that is known. */
+static int l2_rows_walk(l2 *d, const l2_trailer *t, uint32_t index,
+                        int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
+{
+    const uint64_t begin = t->seq * d->form.seg_bytes;
+    const size_t most = BASE_MAX((size_t)d->room_max + L2_PAGE, (size_t)2 * L2_PAGE);
+    const uint32_t first = index * L2_ROWS_PAGE, end = BASE_MIN(t->rows, first + L2_ROWS_PAGE);
+    unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, most, NULL);
+    int e = at != NULL ? 0 : ENOMEM;
+    l2_row row = { .off = L2_HEAD_BYTES };
+    while (index > 0 && e == 0 && l2_rows_get(d, t, index - 1, at) != 0) { index--; }
+    if (index > 0 && e == 0) {
+        l2_row_read(at + L2_ROW_FIRST + (size_t)(L2_ROWS_PAGE - 1) * L2_ROW_BYTES, &row);
+        if (!l2_row_sane(d, t, &row)) { e = EILSEQ; }
+    }
+    for (uint32_t n = index * L2_ROWS_PAGE; n < end && e == 0; n++) {
+        l2_rec r;
+        l2_form f;
+        row = (l2_row){ .off = row.off + row.bytes };
+        l2_form_at(d, begin + row.off, &f);
+        e = l2_log_read(d, at, L2_RECORD_HEAD, begin + row.off);
+        if (e == 0 && !l2_rec_marked(&f, at, t->seq, row.off, t->data_end, &r)) { e = EILSEQ; }
+        if (e == 0 && r.bytes > most) { e = EILSEQ; }
+        if (e == 0) { e = l2_record_read(d, begin + row.off, at, r.bytes, &r); }
+        if (e != 0) { break; }
+        l2_row_of(d, at, &r, &row);
+        row.bytes = l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
+        if (n >= first) { e = fn(d, ctx, &row); }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? most : 0);
+    return e;
+}
+
+BASE_SIZE_END
+
 CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
 {
     unsigned char page[L2_PAGE];
     const uint32_t first = index * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
-    int e = l2_rows_get(d, t, index, page);
+    if (l2_rows_get(d, t, index, page) != 0) { return l2_rows_walk(d, t, index, fn, ctx); }
+    int e = 0;
     for (uint32_t i = 0; i < n && e == 0; i++) {
         l2_row r;
         l2_row_read(page + L2_ROW_FIRST + (size_t)i * L2_ROW_BYTES, &r);
@@ -77,34 +115,3 @@ CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
     }
     return e;
 }
-
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t, int (*fn)(l2 *d, void *ctx,
-                                                                     const l2_row *r), void *ctx)
-{
-    const uint64_t begin = t->seq * d->form.seg_bytes;
-    const size_t most = (size_t)d->room_max + L2_PAGE;
-    unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, most, NULL);
-    int e = at != NULL ? 0 : ENOMEM;
-    uint32_t off = L2_HEAD_BYTES;
-    for (uint32_t n = 0; n < t->rows && e == 0; n++) {
-        l2_rec r;
-        l2_form f;
-        l2_form_at(d, begin + off, &f);
-        e = l2_log_read(d, at, L2_RECORD_HEAD, begin + off);
-        if (e == 0 && !l2_rec_marked(&f, at, t->seq, off, t->data_end, &r)) { e = EILSEQ; }
-        if (e == 0 && r.bytes > most) { e = EILSEQ; }
-        if (e == 0) { e = l2_record_read(d, begin + off, at, r.bytes, &r); }
-        l2_row row = { .off = off };
-        if (e != 0) { break; }
-        l2_row_of(d, at, &r, &row);
-        row.bytes = l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
-        off += row.bytes;
-        e = fn(d, ctx, &row);
-    }
-    base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? most : 0);
-    return e;
-}
-
-BASE_SIZE_END

@@ -14,14 +14,10 @@ CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
                                unsigned char page[L2_PAGE]);
 /* Return true if a row lies among the records of its segment. */
 CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *r);
-/* Call `fn` for each row of a page, oldest first, until it returns an errno. Return that, EILSEQ if
- * the page does not verify, or 0. */
+/* Call `fn` for each row of a page, oldest first, until it returns an errno. A page that does not
+ * verify is made again from its records. Return the errno of fn, EILSEQ if neither verifies, or
+ * 0. */
 CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
-                                int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx);
-
-/* Call `fn` for the row of each record of a full segment, made of the records: its rows cannot be
- * read. Return the first errno of fn, EILSEQ if a record does not verify, or 0. */
-CELLAR_PRIVATE int l2_rows_walk(l2 *d, const l2_trailer *t,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx);
 /* Make the row of a whole record, but for its place. */
 CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row);

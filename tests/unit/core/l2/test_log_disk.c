@@ -8,6 +8,8 @@
  *         front of a call to the disk. For the pages each one is zeroed in turn. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
 #include "l2/log.h"
+#include "l2/rows.h"
+#include "l2/segment.h"
 #include "tests/support/log_kit.h"
 
 #define SEGMENTS ((size_t)12)
@@ -121,20 +123,36 @@ static void fill_and_end(bool closes)
     }
 }
 
-/* Open without some bytes. Return the entries that are lost then. */
-static uint32_t lost_without(size_t at, size_t bytes)
+static uint64_t holes(void)
+{
+    l2_stats st;
+    l2_stats_get(d, &st);
+    return st.holes;
+}
+
+static uint64_t holes_of_other;
+
+/* Return the entries that an open of the other disk lacks. */
+static uint32_t lost_on_other(void)
 {
     uint32_t lost = 0, old = 0;
-    copy_without(at, bytes);
     open_on(&other);
     for (uint32_t i = 0; i < KEYS; i++) {
         const uint32_t got = look(i);
         lost += got == 0 && want[i] != 0;
         old += got != 0 && got != want[i];
     }
+    holes_of_other = holes();
     l2_discard(d);
     T_EQ_U64(old, 0);
     return lost;
+}
+
+/* Open without some bytes. Return the entries that are lost then. */
+static uint32_t lost_without(size_t at, size_t bytes)
+{
+    copy_without(at, bytes);
+    return lost_on_other();
 }
 
 static void finish(void) { l2_dev_fini(&dev); l2_dev_fini(&other); }
@@ -147,6 +165,34 @@ T_CASE(lost_page_costs_its_own_records)
         most = BASE_MAX(most, lost_without(page, PAGE));
     }
     T_CHECK(most <= PAGE / LEAST_RECORD + 1);
+    finish();
+}
+
+/* A page of rows is made again from its own records: damage of others costs these alone. */
+T_CASE(lost_page_of_rows_and_a_page_of_other_records_cost_these)
+{
+    uint32_t tried = 0;
+    fill_and_end(true);
+    copy_without(0, 0);
+    open_on(&other);
+    const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
+    const size_t rows = l2_rows_at(&d->form, 0);
+    for (uint64_t seq = first; seq < first + SEGMENTS; seq++) {
+        l2_trailer t;
+        if (!l2_trailer_find(d, seq, &t) || l2_row_pages(t.rows) < 2) { continue; }
+        const size_t begin = (size_t)(seq % SEGMENTS) * SEGMENT;
+        const size_t page = begin + t.data_end / PAGE * PAGE - PAGE;
+        l2_discard(d);
+        copy_without(begin + rows, PAGE);
+        memset(l2_dev_find(&other, "data.seg")->live + page, 0, PAGE);
+        T_CHECK(lost_on_other() <= PAGE / LEAST_RECORD + 1);
+        T_EQ_U64(holes_of_other, 0);
+        tried++;
+        copy_without(0, 0);
+        open_on(&other);
+    }
+    l2_discard(d);
+    T_CHECK(tried > 0);
     finish();
 }
 
@@ -252,13 +298,6 @@ T_CASE(deleted_key_has_something_below_until_its_tombstone_is_written)
 }
 
 /* ---- failed syncs ---- */
-
-static uint64_t holes(void)
-{
-    l2_stats st;
-    l2_stats_get(d, &st);
-    return st.holes;
-}
 
 /* Let the kernel drop pages that no sync made durable. */
 static void pages_are_dropped(base_rng *r)
