@@ -10,8 +10,8 @@
  *            5 others are left; the row then says how many, why, and that it is noisy.
  *            A lane of one thread hands nothing over: its rounds are of one state.
  * WALK       Rounds run until one state has enough clean rounds, twice as many at most (quick: 1.5
- *            times). After block_s 9 clean rounds of subjects in C suffice; 3 block_s is the limit.
- *            Under 9 clean rounds, or over 20 % dropped: noisy; the row cannot meet a target.
+ *            times). After block_s 9 clean rounds of subjects in C suffice; 5 block_s is the limit.
+ *            Under 9 clean rounds, or over a third dropped: noisy; the row cannot meet a target.
  * FAULTS     A workload runs in a child that reports its subject and its progress in a shared page.
  *            A dead or hung child is a row of that subject; the workload runs again without it.
  *            A process leaks if its memory, all work done, grew by a quarter and by over half of
@@ -51,8 +51,8 @@
 #define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
-#define CELL_BLOCK_TIMES 3 /* a block ends after so many block_s */
-#define CELL_DROPPED_MAX 0.20
+#define CELL_BLOCK_TIMES 5 /* a block ends after so many block_s */
+#define CELL_DROPPED_MAX (1.0 / 3)
 #define CELL_HOT_OPS 65536
 #define CELL_PATIENCE_MS 300000u
 #define CELL_DRIVER_MS 150000u  /* more for a process that opens, fills and warms up by itself */

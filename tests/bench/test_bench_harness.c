@@ -1048,6 +1048,8 @@ T_CASE(figure_of_busy_machine_is_marked)
     T_EQ_STR(cell_cause(&s, text, sizeof text), "switches 7, length 4, ended 1");
     s = collected(4, 3, room);
     T_EQ_U64(s.count, 7);
+    s = collected(9, 5, room); /* over a third is dropped */
+    T_CHECK(cell_noisy(&s));
     s = collected(20, 2, room);
     T_EQ_U64(s.count, 20);
     T_CHECK(!cell_noisy(&s));
