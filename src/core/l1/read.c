@@ -4,7 +4,8 @@
  *
  * PICTURE    ls -> bucket version (even) -> fingerprints -> record header -> bounds -> generation
  *            and key -> deadline -> copy -> version unchanged? -> use counter
- *              l1_get_at     a plain record (no EXT, no BIG, short key), in line: read.h
+ *              l1_get_at     a plain record (no EXT, no BIG, a key up to 254 bytes), in line:
+ *                            read.h
  *              l1_get_marked a record with tags, user flags or a place on disk alone, the same
  *                            steps
  *              l1_read_any   misses, chains, second matches, every other record
@@ -251,9 +252,7 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, bool near_key, co
     if (mask != (tags | marks | disk) || vlen > buf_cap ||
         !l1_head_is(w0 ^ (L1_W0_EXT | (tags != 0 ? L1_W0_SPECIAL : 0u)), k->len, own) ||
         value_at + vlen > room || (own != 0 && base_seq_u32(p + 8) != k->generation) ||
-        !(near_key             ? base_seq_equal_16(p + key_at, k->bytes, k->len)
-          : k->len - 4u <= 28u ? base_seq_equal_near(p + key_at, k->bytes, k->len)
-                               : base_seq_equal(p + key_at, k->bytes, k->len))) {
+        !l1_key_is(p + key_at, k->bytes, k->len, near_key)) {
         return false;
     }
     if (tags != 0) {

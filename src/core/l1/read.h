@@ -86,8 +86,17 @@ BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
            (klen | L1_W0_ALWAYS | own * L1_W0_GENERATION);
 }
 
+/* Compare the key of a record. near_key: it has 8..16 bytes. */
+BASE_ALWAYS_INLINE bool l1_key_is(const unsigned char *at, const void *key, uint32_t klen,
+                                  bool near_key)
+{
+    return near_key           ? base_seq_equal_16(at, key, klen)
+           : klen - 4u <= 28u ? base_seq_equal_near(at, key, klen)
+                              : base_seq_equal(at, key, klen);
+}
+
 /* Continue step 3: return where the value of a plain record of this key begins; 0: no such record,
- * or not inside its segment. near_key: the key has 8..16 bytes; else one above 32 is refused. */
+ * or not inside its segment. */
 BASE_ALWAYS_INLINE uint32_t l1_plain_at(const l1 *c, const l1_aim *a, uint64_t head,
                                         const void *key, uint32_t klen, bool near_key,
                                         uint32_t generation)
@@ -98,11 +107,7 @@ BASE_ALWAYS_INLINE uint32_t l1_plain_at(const l1 *c, const l1_aim *a, uint64_t h
     const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
     const bool inside = ((uint32_t)a->pos & seg_mask) + value_at + L1_W0_VLEN(w0) - 1 <= seg_mask;
     if (BASE_UNLIKELY(!inside)) { return 0; }
-    if (near_key) {
-        if (BASE_UNLIKELY(!base_seq_equal_16(p + key_at, key, klen))) { return 0; }
-    } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
-        return 0;
-    }
+    if (BASE_UNLIKELY(!l1_key_is(p + key_at, key, klen, near_key))) { return 0; }
     if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return 0; }
     return value_at;
 }

@@ -172,6 +172,28 @@ T_ALONE(hit_with_tags_flags_or_a_place_on_disk_is_short)
     kit_close(&k);
 }
 
+T_ALONE(plain_hit_has_no_general_path_up_to_254_bytes_of_key)
+{
+    static unsigned char value[100], buf[100], bytes[300];
+    unsigned general = 0;
+    kit k;
+    kit_open(&k, KIT_MIB(4), NULL);
+    for (uint32_t klen = 1; klen <= 300; klen++) {
+        l1_key key;
+        size_t len = 0;
+        (void)key_of(&k, &key, bytes, klen & 1, klen, 1);
+        T_EQ_I64(put(&k, &key, klen, 1, sizeof value), CELLAR_OK);
+        const bool plain = l1_get_plain(k.c, &key, buf, sizeof buf, &len);
+        T_CHECK(!plain || klen <= 254);
+        T_CHECK(!plain || (len == sizeof value && kit_is(buf, len, klen, 1)));
+        general += !plain && klen <= 254;
+        bytes[klen - 1] ^= 1; /* another key with this hash */
+        T_CHECK(!l1_get_plain(k.c, &key, buf, sizeof buf, &len));
+    }
+    T_CHECK(general <= 254 / 20); /* two keys of one bucket with one fingerprint */
+    kit_close(&k);
+}
+
 T_ALONE(small_store_holds_long_keys)
 {
     kit k;
