@@ -235,14 +235,15 @@ PyObject *cache_look(cache *s, const char *key, size_t len, int deep)
 {
     char own[CACHE_LOOK_BYTES], *buf = own;
     size_t cap = sizeof own, n = 0;
-    cellar_err err = cache_read(s, key, len, deep, buf, cap, &n);
-    while (err == CELLAR_E_BUFFER || err == CELLAR_E_LIMIT) { /* E_LIMIT: other threads copy */
+    cellar_err err;
+    for (;;) {
+        err = cache_read(s, key, len, deep, buf, cap, &n);
+        if (err != CELLAR_E_BUFFER && err != CELLAR_E_LIMIT) { break; } /* E_LIMIT: others copy */
         if (buf != own) { PyMem_Free(buf); }
         cap = n;
         buf = PyMem_Malloc(cap + 1);
         if (buf == NULL) { return PyErr_NoMemory(); }
         if (err == CELLAR_E_LIMIT && common_pause() < 0) { break; }
-        err = cache_read(s, key, len, deep, buf, cap, &n);
     }
     PyObject *o = err == CELLAR_OK ? value_decode(buf, n, &s->codec) : NULL;
     if (buf != own) { PyMem_Free(buf); }

@@ -334,6 +334,7 @@ PyObject *value_decode(const char *at, size_t len, const codec *c)
     if (c->raw) { return PyBytes_FromStringAndSize(at, (Py_ssize_t)len); }
     if (len == 0) { return NULL; }
     const int tag = (unsigned char)at[--len];
+    if (tag == TAG_BYTES) { return PyBytes_FromStringAndSize(at, (Py_ssize_t)len); }
     if (c->tag != 0 && tag == c->tag) {
         return PyObject_CallFunction(c->loads, "y#", at, (Py_ssize_t)len);
     }
@@ -345,12 +346,11 @@ PyObject *value_decode(const char *at, size_t len, const codec *c)
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
 
-int key_init(pykey *k, PyObject *o, int raw)
+int key_init_other(pykey *k, PyObject *o, int raw)
 {
     const char *at = NULL;
     Py_ssize_t n = 0;
-    buf_init(&k->buf);
-    if (PyUnicode_CheckExact(o) || PyUnicode_Check(o)) {
+    if (PyUnicode_Check(o)) {
         at = PyUnicode_AsUTF8AndSize(o, &n);
         if (at == NULL) { return -1; }
     } else if (PyBytes_Check(o)) {

@@ -107,8 +107,19 @@ typedef struct pykey {
     pybuf       buf;
 } pykey;
 
+/* Convert a key that is no str, or that begins with a zero byte. */
+int key_init_other(pykey *k, PyObject *o, int raw);
 /* Convert a key. The bytes live until key_fini, and as long as `o`. */
-int key_init(pykey *k, PyObject *o, int raw);
+static inline int key_init(pykey *k, PyObject *o, int raw)
+{
+    Py_ssize_t n = 0;
+    buf_init(&k->buf);
+    if (!PyUnicode_CheckExact(o)) { return key_init_other(k, o, raw); }
+    k->at = PyUnicode_AsUTF8AndSize(o, &n);
+    k->len = (size_t)n;
+    if (k->at == NULL) { return -1; }
+    return raw || n == 0 || *k->at != '\0' ? 0 : key_init_other(k, o, raw);
+}
 static inline void key_fini(pykey *k) { buf_fini(&k->buf); }
 /* Convert a key, as a converter. */
 int key_argument(PyObject *o, void *key);
