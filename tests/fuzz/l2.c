@@ -138,11 +138,11 @@ static void fuzz_record(unsigned char *seg, size_t at, const uint8_t *from, size
     l2_form f = fuzz_form;
     f.epoch = h.run;
     uint32_t off = L2_HEAD_BYTES;
-    for (size_t i = at >> 12; l2_rec_marked(&f, seg + off, h.seq, off, FUZZ_SEG, &r) && i > 0; i--) {
+    for (size_t i = at >> 12; l2_rec_parse(seg + off, off, FUZZ_SEG, &r) && i > 0; i--) {
         off += l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
     }
     unsigned char *rec = seg + off;
-    if (!l2_rec_marked(&f, rec, h.seq, off, FUZZ_SEG, &r)) { return; }
+    if (!l2_rec_parse(rec, off, FUZZ_SEG, &r)) { return; }
     const l2_rec was = r;
     fuzz_over(rec, was.bytes, L2_RECORD_HEAD + (at & 4095u) % was.bytes, from, n);
     if (n > 1) { r.kind = from[0] % 3; }
@@ -152,7 +152,7 @@ static void fuzz_record(unsigned char *seg, size_t at, const uint8_t *from, size
     if (L2_RECORD_HEAD + 8u * r.ext + r.klen > was.bytes) { return; }
     r.vlen = was.bytes - L2_RECORD_HEAD - 8u * r.ext - r.klen;
     if (r.kind == L2_KIND_CONTROL && r.vlen == 0) { return; }
-    l2_rec_begin(&f, rec, h.seq, off, &r);
+    l2_rec_begin(rec, &r);
     l2_rec_end(&f, rec, h.seq, off);
 }
 

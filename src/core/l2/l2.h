@@ -348,7 +348,7 @@ typedef enum l2_opened { /* what this open found; a metric has the number */
 
 /* Counters since the open. invalidated: calls of l2_invalidate. denied: those that logged nothing.
  * relied: changes that rely on the stall marker (stall.c). commits: syncs of data.seg. folds: tags
- * and patterns that became a floor (invalidations.c). healed: pages of rows that were made
+ * and patterns that became a floor (invalidations.c). healed: pages of rows that the open made
  * again, or segments of which records are lost. packed_saved: bytes (codec.c). parts: records of
  * values in parts; miss_parts: gets that lacked one. moved, moved_bytes: live records of the oldest
  * segment that were appended again (pass.c). passed_bytes: read of segments before they were

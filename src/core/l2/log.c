@@ -90,7 +90,7 @@ static SYNC_HOLDS(L2_LOG) void l2_append_here(l2 *d, const l2_record *r, uint64_
     const uint32_t off = (uint32_t)(tail % d->form.seg_bytes);
     const uint64_t seq = l2_seq_of(d, tail);
     unsigned char *at = d->buf + (tail - d->base), *to = at + L2_RECORD_HEAD;
-    l2_rec_begin(&d->form, at, seq, off, &r->rec);
+    l2_rec_begin(at, &r->rec);
     if (r->rec.ext != 0) { memcpy(to, r->ext, (size_t)r->rec.ext * 8); }
     to += (size_t)r->rec.ext * 8;
     if (r->rec.klen != 0) { memcpy(to, r->key, r->rec.klen); }

@@ -118,7 +118,7 @@ static const unsigned char *l2_pass_record(l2 *d, l2_pass *p, const l2_row *row,
     l2_form f;
     l2_form_at(d, p->begin + row->off, &f);
     return row->bytes <= p->have &&
-                   l2_rec_marked(&f, at, seq, row->off, row->off + row->bytes, r) &&
+                   l2_rec_parse(at, row->off, row->off + row->bytes, r) &&
                    l2_rec_whole(&f, at, seq, row->off, r)
                ? at
                : NULL;
@@ -150,16 +150,15 @@ static bool l2_look_at(l2 *d, l2_pass *p, const l2_row *row, l2_rec *r)
     size_t has = 0, needs = BASE_MIN(row->bytes, L2_OWNER_BYTES);
     l2_form f;
     l2_form_at(d, lsn, &f);
-    for (; has < needs; needs = L2_RECORD_HEAD + (size_t)r->ext * 8 + r->klen) {
+    for (; has < needs; needs = l2_rec_named(r)) {
         has = needs;
         p->e = l2_log_read(d, d->work, has, lsn);
         L2_COUNT_BY(d, passed_bytes, has);
-        if (p->e != 0 || !l2_rec_marked(&f, d->work, l2_seq_of(d, p->begin), row->off,
-                                        row->off + row->bytes, r)) {
+        if (p->e != 0 || !l2_rec_parse(d->work, row->off, row->off + row->bytes, r)) {
             return false;
         }
     }
-    return true;
+    return l2_rec_marked(&f, d->work, l2_seq_of(d, p->begin), row->off, r);
 }
 
 /* Note the words that points of the segment hit, and which of them are dead. The points have equal
@@ -233,8 +232,9 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
         if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* the read is no cause */
         if (e != 0) { return e; }
     }
+    l2_rows_walk w = { .unread = false };
     for (uint32_t i = 0; (all || e == 0) && i < l2_row_pages(p->t.rows); i++) {
-        const int page = l2_rows_page(d, &p->t, i, fn, p);
+        const int page = l2_rows_page(d, &p->t, i, &w, fn, p);
         if (e == 0) { e = page; }
     }
     return e;

@@ -147,9 +147,7 @@ CELLAR_PRIVATE int l2_record_read(l2 *d, uint64_t lsn, unsigned char *buf, uint3
     }
     l2_form_at(d, lsn, &f);
     const uint64_t seq = l2_seq_of(d, lsn);
-    return l2_rec_marked(&f, buf, seq, off, off + n, r) && l2_rec_whole(&f, buf, seq, off, r)
-               ? 0
-               : EILSEQ;
+    return l2_rec_parse(buf, off, off + n, r) && l2_rec_whole(&f, buf, seq, off, r) ? 0 : EILSEQ;
 }
 
 static l2_word l2_word_now(l2 *d, uint64_t hash)

@@ -10,13 +10,14 @@
  *            (codec.c)  12 u8 kind 0 put 1 tombstone 2 control; bit 4: acknowledged as durable
  *            13 u8 ext (8 B units)  14 u48 expiry_wall_ms (0 none)  20 u32 generation
  *            24 ext, key, value; padded to the granule
- *            mark: 16-bit keyed hash of place and lengths. A reader believes the lengths by it.
+ *            mark: 16-bit keyed hash of place, head, extensions and key. A reader believes these by
+ *            it where the value is lost, or was not read.
  *   control  value: u8 type 1 NAMESPACE {1 u8 length of the name, 2 u8 it has one, 3 u8 bits 32 to
  *            39 of the generation, 4 u32 id, 8 u32 generation, 12 u32 version, 16 name},
  *            2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint  16 u64 epoch  24 u64 floor
  *            of tags}, 4 GLOB {2 u16 length  4 u32 generation  16 pattern}, 5 RUN {8 u64 number},
  *            6 END {8 u64 hash of the key}.
- * INVARIANTS A reader uses no byte before the check that covers it.
+ * INVARIANTS A reader uses no byte of a value before its check, no other one before check or mark.
  * SEE ALSO   Extensions: at their section below. */
 #include "l2/record.h"
 
@@ -39,17 +40,7 @@ static uint64_t l2_rec_seed(const l2_form *f, uint64_t segseq, uint32_t off)
     return base_mix64(l2_seed(f, segseq, 0) + (uint64_t)off * UINT64_C(0xd6e8feb86659fd93));
 }
 
-static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                            uint32_t off)
-{
-    const uint64_t lengths = (uint64_t)l2_r32(at + 8) << 32 | (uint64_t)l2_r16(at + 12) << 16 |
-                             l2_r16(at + 6);
-    const uint64_t h = base_mix64(lengths ^ f->sum.k[0]) + l2_rec_seed(f, segseq, off);
-    return (uint16_t)(base_mix64(h ^ f->sum.k[1]) >> 48);
-}
-
-CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
-                                 uint32_t off, const l2_rec *r)
+CELLAR_PRIVATE void l2_rec_begin(unsigned char *at, const l2_rec *r)
 {
     l2_w16(at + 6, r->klen);
     BASE_ASSERT(r->vlen <= L2_VLEN_MASK);
@@ -60,31 +51,38 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     BASE_ASSERT(expiry >> 48 == 0);
     memcpy(at + 14, &expiry, 6);
     l2_w32(at + 20, r->generation);
-    l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
 }
 
-static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                             uint32_t off, uint32_t bytes)
+/* Return the mark: fold the bytes up to `named`, 24 or above; the last 16 overlap those before.
+ * base_sum of so few bytes takes 200 instructions more. */
+static uint16_t l2_rec_mark(const l2_form *f, uint64_t seed, const unsigned char *at,
+                            uint32_t named)
 {
-    return (uint32_t)base_sum(&f->sum, l2_rec_seed(f, segseq, off), at + L2_RECORD_CHECK,
-                              bytes - L2_RECORD_CHECK);
+    uint64_t h = seed;
+    for (uint32_t i = L2_RECORD_MARK; i + 16 < named; i += 16) {
+        h = base_hash_fold(l2_r64(at + i) ^ f->sum.k[0], l2_r64(at + i + 8) ^ h);
+    }
+    return (uint16_t)base_hash_fold(l2_r64(at + named - 16) ^ f->sum.k[1],
+                                    l2_r64(at + named - 8) ^ h);
 }
 
-static uint32_t l2_rec_bytes(const unsigned char *at)
+static uint32_t l2_rec_check(const l2_form *f, uint64_t seed, const unsigned char *at,
+                             uint32_t bytes)
 {
-    return L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6) + (l2_r32(at + 8) & L2_VLEN_MASK);
+    return (uint32_t)base_sum(&f->sum, seed, at + L2_RECORD_CHECK, bytes - L2_RECORD_CHECK);
 }
 
 CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
 {
-    l2_w32(at, l2_rec_check(f, at, segseq, off, l2_rec_bytes(at)));
+    const uint32_t named = L2_RECORD_HEAD + 8u * at[13] + l2_r16(at + 6);
+    const uint64_t seed = l2_rec_seed(f, segseq, off);
+    l2_w16(at + 4, l2_rec_mark(f, seed, at, named));
+    l2_w32(at, l2_rec_check(f, seed, at, named + (l2_r32(at + 8) & L2_VLEN_MASK)));
 }
 
-CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                  uint32_t off, uint32_t end, l2_rec *out)
+CELLAR_PRIVATE bool l2_rec_parse(const unsigned char *at, uint32_t off, uint32_t end, l2_rec *out)
 {
     if (off > end || end - off < L2_RECORD_HEAD) { return false; }
-    if (l2_r16(at + 4) != l2_rec_mark(f, at, segseq, off)) { return false; }
     memset(out, 0, sizeof *out);
     out->klen = l2_r16(at + 6);
     out->vlen = l2_r32(at + 8) & L2_VLEN_MASK;
@@ -103,10 +101,18 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     return out->kind == L2_KIND_CONTROL ? out->vlen > 0 : out->klen > 0;
 }
 
+CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                  uint32_t off, const l2_rec *r)
+{
+    return l2_r16(at + 4) == l2_rec_mark(f, l2_rec_seed(f, segseq, off), at, l2_rec_named(r));
+}
+
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r)
 {
-    return l2_r32(at) == l2_rec_check(f, at, segseq, off, r->bytes);
+    const uint64_t seed = l2_rec_seed(f, segseq, off);
+    return l2_r16(at + 4) == l2_rec_mark(f, seed, at, l2_rec_named(r)) &&
+           l2_r32(at) == l2_rec_check(f, seed, at, r->bytes);
 }
 
 /* ---- extensions ----

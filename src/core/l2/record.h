@@ -32,15 +32,20 @@ BASE_INLINE uint64_t l2_seed(const l2_form *f, uint64_t segseq, uint64_t salt)
 
 /* Return the bytes of a record with padding. */
 CELLAR_PRIVATE uint32_t l2_rec_room(const l2_form *f, size_t ext_bytes, size_t klen, size_t vlen);
-/* Write the head of a record but for its check, which l2_rec_end writes when the body is there. */
-CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
-                                 uint32_t off, const l2_rec *r);
+/* Write the head of a record but for its mark and check, which l2_rec_end writes when the body is
+ * there. */
+CELLAR_PRIVATE void l2_rec_begin(unsigned char *at, const l2_rec *r);
 CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off);
-/* Return true if a record begins at `at`. Its lengths are reliable then, its body is not checked.
- * `end`: upper limit of the data area. */
+/* Read a head. Return false if its record ends behind `end`. Nothing else is checked. */
+CELLAR_PRIVATE bool l2_rec_parse(const unsigned char *at, uint32_t off, uint32_t end, l2_rec *out);
+
+/* Return the bytes of head, extensions and key. */
+BASE_INLINE uint32_t l2_rec_named(const l2_rec *r) { return r->bytes - r->vlen; }
+
+/* Check head, extensions and key after l2_rec_parse; the value may be lost. */
 CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                                  uint32_t off, uint32_t end, l2_rec *out);
-/* Check a whole record, after l2_rec_marked. */
+                                  uint32_t off, const l2_rec *r);
+/* Check a whole record after l2_rec_parse. */
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
 

@@ -12,9 +12,9 @@
  *            all rows are read, or until their shard is full: then they move to a set.
  *            All checks of a run contain its number. So nothing that lies behind an earlier end of
  *            the log is believed.
- *            A page of rows that is not readable is made again from its records, if all of these
- *            are whole. Else the segment is a hole, and nothing older counts: an older record may
- *            have been replaced there.
+ *            A page of rows that is not readable is made again from its records, if their marks
+ *            verify. Else the segment is a hole, and nothing older counts: an older record may have
+ *            been replaced there. The mark of a damaged key verifies once in 65,536.
  * LOCKING    Only the open uses this file.
  * LIMITS     Rows of one segment in memory, and what `work` has of its records. */
 #include "l2/recover.h"
@@ -46,7 +46,7 @@ typedef struct l2_list { /* numbers, newest first */
 typedef struct l2_recovery {
     uint64_t at, have;       /* lsn and length of what d->work has of the log */
     unsigned char *rows;     /* of one segment that is walked; row_most rows */
-    uint32_t row_most;
+    uint32_t row_most, row_count;
     uint64_t seq, number;    /* the log ends in this segment, in this run */
     uint32_t off;            /* 0: the segment has not begun */
     uint64_t newest;         /* highest number of any header */
@@ -133,22 +133,23 @@ static const unsigned char *l2_seg_record(l2 *d, l2_recovery *r, const l2_form *
                                           uint32_t off, l2_rec *rec)
 {
     const unsigned char *at = l2_seg_bytes(d, r, seq, off, L2_RECORD_HEAD);
-    if (!l2_rec_marked(f, at, seq, off, f->seg_bytes, rec) || rec->bytes > d->room_max) {
-        return NULL;
-    }
+    if (!l2_rec_parse(at, off, f->seg_bytes, rec) || rec->bytes > d->room_max) { return NULL; }
+    at = l2_seg_bytes(d, r, seq, off, l2_rec_named(rec));
+    if (!l2_rec_marked(f, at, seq, off, rec)) { return NULL; } /* before a sum of all bytes */
     at = l2_seg_bytes(d, r, seq, off, rec->bytes);
     return l2_rec_whole(f, at, seq, off, rec) ? at : NULL;
 }
 
-/* Walk the records of a segment from *off on: rows n to most - 1, in r->rows. Return the end of
- * those that were found. *off: end of the last whole record; *number: the run of what follows. */
-static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off,
-                        uint32_t n, uint32_t most)
+/* Walk the records of a segment. Return its rows, in r->rows. *off: end of the last whole record;
+ * *number: the run of what would follow. */
+static uint32_t l2_walk(l2 *d, l2_recovery *r, uint64_t seq, uint64_t *number, uint32_t *off)
 {
+    uint32_t n = 0;
     l2_form f = d->form;
     f.epoch = *number;
+    *off = L2_HEAD_BYTES;
     r->met = r->met || f.epoch == d->super.run;
-    while (n < most) {
+    while (n < r->row_most) {
         l2_rec rec;
         l2_row row = { .off = *off };
         const unsigned char *at = l2_seg_record(d, r, &f, seq, *off, &rec);
@@ -186,41 +187,24 @@ static bool l2_seg_head(l2 *d, l2_recovery *r, uint64_t seq, l2_head *h)
     return l2_head_read(&d->form, l2_seg_bytes(d, r, seq, 0, L2_HEAD_BYTES), h) && h->seq == seq;
 }
 
-/* Make rows n to most - 1 again from their records. Those before are in r->rows. */
-static int l2_rows_again(l2 *d, l2_recovery *r, const l2_trailer *t, uint32_t n, uint32_t most)
+static int l2_row_take(l2 *d, void *ctx, const l2_row *row)
 {
-    l2_head h;
-    l2_row row = { .off = L2_HEAD_BYTES };
-    uint64_t number = l2_seg_head(d, r, t->seq, &h) ? h.run : 0;
-    for (uint32_t i = 0; i < n; i++) {
-        l2_row_read(r->rows + (size_t)i * L2_ROW_BYTES, &row);
-        if (row.kind == L2_ROW_RUN) { number = row.hash; }
-    }
-    if (n != 0 && !l2_row_sane(d, t, &row)) { return EILSEQ; }
-    uint32_t off = row.off + row.bytes;
-    L2_COUNT(d, healed);
-    return l2_walk(d, r, t->seq, &number, &off, n, most) == most ? 0 : EILSEQ;
+    l2_recovery *r = ctx;
+    (void)d;
+    l2_row_write(r->rows + (size_t)r->row_count++ * L2_ROW_BYTES, row);
+    return 0;
 }
 
 /* Read the rows that a trailer names into r->rows. */
 static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
 {
-    unsigned char page[L2_PAGE];
+    l2_rows_walk w = { .unread = false };
     int e = t->rows <= r->row_most ? 0 : EILSEQ;
+    r->row_count = 0;
     for (uint32_t i = 0; i < l2_row_pages(t->rows) && e == 0; i++) {
-        const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
-        if (l2_rows_get(d, t, i, page) != 0) {
-            e = l2_rows_again(d, r, t, first, first + n);
-            continue;
-        }
-        memcpy(r->rows + (size_t)first * L2_ROW_BYTES, page + L2_ROW_FIRST,
-               (size_t)n * L2_ROW_BYTES);
+        e = l2_rows_page(d, t, i, &w, l2_row_take, r);
     }
-    for (uint32_t i = 0; i < t->rows && e == 0; i++) {
-        l2_row row;
-        l2_row_read(r->rows + (size_t)i * L2_ROW_BYTES, &row);
-        if (!l2_row_sane(d, t, &row)) { e = EILSEQ; }
-    }
+    L2_COUNT_BY(d, healed, w.made);
     return e;
 }
 
@@ -241,8 +225,7 @@ static SYNC_UNCHECKED l2_ends l2_seg_look(l2 *d, l2_recovery *r, bool first)
     const bool sure = trailer && begin + t.data_end <= r->synced;
     const bool follows = head && (first || (h.run == r->number && h.before.seq + 1 == r->seq));
     uint64_t number = head ? h.run : first ? t.run : r->number;
-    r->off = L2_HEAD_BYTES;
-    uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off, 0, r->row_most);
+    uint32_t rows = l2_walk(d, r, r->seq, &number, &r->off);
     /* Without its header a segment behind a full one begins with a record of the same run. */
     if (!follows && !sure && (head || first || rows == 0)) {
         r->off = 0;

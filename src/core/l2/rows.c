@@ -58,7 +58,8 @@ CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
     return e == 0 && !l2_rows_ok(&d->form, page, t, index) ? EILSEQ : e;
 }
 
-CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *r)
+/* Return true if a row lies among the records of its segment. */
+static bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *r)
 {
     return r->off >= L2_HEAD_BYTES && (uint64_t)r->off + r->bytes <= t->data_end &&
            r->bytes <= d->room_max;
@@ -66,52 +67,106 @@ CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *
 
 BASE_SIZE_BEGIN
 
-/* Make the rows of a page again from their records, behind the last row that is known. */
-static int l2_rows_walk(l2 *d, const l2_trailer *t, uint32_t index,
-                        int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
+/* Return the number of the run behind the last row of a walk: a row said it, the open has made all
+ * runs, or no row said another one than the header. 0: not known. */
+static uint64_t l2_rows_run(l2 *d, const l2_trailer *t, const l2_rows_walk *w)
 {
     const uint64_t begin = t->seq * d->form.seg_bytes;
-    const size_t most = BASE_MAX((size_t)d->room_max + L2_PAGE, (size_t)2 * L2_PAGE);
-    const uint32_t first = index * L2_ROWS_PAGE, end = BASE_MIN(t->rows, first + L2_ROWS_PAGE);
-    unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, most, NULL);
-    int e = at != NULL ? 0 : ENOMEM;
-    l2_row row = { .off = L2_HEAD_BYTES };
-    while (index > 0 && e == 0 && l2_rows_get(d, t, index - 1, at) != 0) { index--; }
-    if (index > 0 && e == 0) {
-        l2_row_read(at + L2_ROW_FIRST + (size_t)(L2_ROWS_PAGE - 1) * L2_ROW_BYTES, &row);
-        if (!l2_row_sane(d, t, &row)) { e = EILSEQ; }
-    }
-    for (uint32_t n = index * L2_ROWS_PAGE; n < end && e == 0; n++) {
+    unsigned char at[L2_HEAD_BYTES];
+    l2_head h;
+    l2_form f;
+    if (w->run != 0) { return w->run; }
+    l2_form_at(d, begin + w->last.off + w->last.bytes, &f);
+    if (d->run_count != 0) { return f.epoch; }
+    return l2_log_read(d, at, sizeof at, begin) == 0 && l2_head_read(&d->form, at, &h) &&
+                   h.seq == t->seq ? h.run : 0;
+}
+
+/* Read head, extensions and key of the record at `off`, of a control also its value. at:
+ * L2_NAMED_MOST bytes. The value of a put may be lost. */
+static int l2_rows_record(l2 *d, const l2_form *f, const l2_trailer *t, uint32_t off,
+                          unsigned char *at, l2_rec *r)
+{
+    const uint64_t lsn = t->seq * f->seg_bytes + off;
+    int e = l2_log_read(d, at, L2_RECORD_HEAD, lsn);
+    if (e != 0) { return e; }
+    if (!l2_rec_parse(at, off, t->data_end, r) || r->bytes > d->room_max) { return EILSEQ; }
+    const bool put = r->kind == L2_KIND_PUT;
+    const uint32_t n = put ? l2_rec_named(r) : r->bytes;
+    if (n > L2_NAMED_MOST) { return EILSEQ; }
+    e = l2_log_read(d, at + L2_RECORD_HEAD, n - L2_RECORD_HEAD, lsn + L2_RECORD_HEAD);
+    const bool right = put ? l2_rec_marked(f, at, t->seq, off, r)
+                           : l2_rec_whole(f, at, t->seq, off, r);
+    return e == 0 && !right ? EILSEQ : e;
+}
+
+/* Make n rows of a page again from their records. Return how many are there. *e: why not all. */
+static uint32_t l2_rows_make(l2 *d, const l2_trailer *t, l2_rows_walk *w, l2_row *row, uint32_t n,
+                             int *e)
+{
+    unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, L2_NAMED_MOST, NULL);
+    l2_form f = d->form;
+    uint32_t off = w->last.off + w->last.bytes, i = 0;
+    *e = at == NULL ? ENOMEM : off == 0 ? EILSEQ : 0;
+    if (*e == 0) { f.epoch = l2_rows_run(d, t, w); }
+    for (; i < n && *e == 0; i++) {
         l2_rec r;
-        l2_form f;
-        row = (l2_row){ .off = row.off + row.bytes };
-        l2_form_at(d, begin + row.off, &f);
-        e = l2_log_read(d, at, L2_RECORD_HEAD, begin + row.off);
-        if (e == 0 && !l2_rec_marked(&f, at, t->seq, row.off, t->data_end, &r)) { e = EILSEQ; }
-        if (e == 0 && r.bytes > most) { e = EILSEQ; }
-        if (e == 0) { e = l2_record_read(d, begin + row.off, at, r.bytes, &r); }
-        if (e != 0) { break; }
-        l2_row_of(d, at, &r, &row);
-        row.bytes = l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
-        if (n >= first) { e = fn(d, ctx, &row); }
+        *e = l2_rows_record(d, &f, t, off, at, &r);
+        if (*e != 0) { break; }
+        row[i].off = off;
+        l2_row_of(d, at, &r, &row[i]);
+        row[i].bytes = l2_rec_room(&f, (size_t)r.ext * 8, r.klen, r.vlen);
+        off += row[i].bytes;
+        if (row[i].kind == L2_ROW_RUN) { f.epoch = row[i].hash; }
     }
-    base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? most : 0);
-    return e;
+    w->made += *e == 0;
+    base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? L2_NAMED_MOST : 0);
+    return i;
 }
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
+/* Read n rows of a page. Return how many are right. */
+static uint32_t l2_rows_load(l2 *d, const l2_trailer *t, const unsigned char *page,
+                             const l2_rows_walk *w, l2_row *row, uint32_t n)
+{
+    uint32_t off = w->last.off + w->last.bytes, i = 0;
+    for (; i < n; i++) {
+        l2_row_read(page + L2_ROW_FIRST + (size_t)i * L2_ROW_BYTES, &row[i]);
+        if (!l2_row_sane(d, t, &row[i]) || (off != 0 && row[i].off != off)) { break; }
+        off = row[i].off + row[i].bytes;
+    }
+    return i;
+}
+
+CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index, l2_rows_walk *w,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx)
 {
     unsigned char page[L2_PAGE];
-    const uint32_t first = index * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
-    if (l2_rows_get(d, t, index, page) != 0) { return l2_rows_walk(d, t, index, fn, ctx); }
+    l2_row row[L2_ROWS_PAGE];
+    const uint32_t want = BASE_MIN(t->rows - index * L2_ROWS_PAGE, L2_ROWS_PAGE);
     int e = 0;
-    for (uint32_t i = 0; i < n && e == 0; i++) {
-        l2_row r;
-        l2_row_read(page + L2_ROW_FIRST + (size_t)i * L2_ROW_BYTES, &r);
-        e = l2_row_sane(d, t, &r) ? fn(d, ctx, &r) : EILSEQ;
+    if (index == 0) { w->last = (l2_row){ .off = L2_HEAD_BYTES }; }
+    uint32_t n = w->unread ? l2_rows_make(d, t, w, row, want, &e) : 0;
+    if (n < want) {
+        const int got = l2_rows_get(d, t, index, page);
+        if (got == 0) {
+            n = l2_rows_load(d, t, page, w, row, want);
+            e = n == want ? 0 : EILSEQ;
+        } else if (!w->unread) {
+            n = l2_rows_make(d, t, w, row, want, &e);
+        }
+        w->unread = got != 0 && got != EILSEQ;
+    }
+    w->last = n == want ? row[n - 1] : (l2_row){ .off = 0 };
+    const bool ends = index + 1 == l2_row_pages(t->rows);
+    if (e == 0 && ends && w->last.off + w->last.bytes != t->data_end) {
+        return EILSEQ; /* records of an earlier use of the place */
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const int failed = fn(d, ctx, &row[i]);
+        if (failed != 0) { return failed; }
+        if (row[i].kind == L2_ROW_RUN) { w->run = row[i].hash; }
     }
     return e;
 }

@@ -12,14 +12,20 @@ CELLAR_PRIVATE bool l2_trailer_find(l2 *d, uint64_t seq, l2_trailer *t);
  * verify, or 0. */
 CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
                                unsigned char page[L2_PAGE]);
-/* Return true if a row lies among the records of its segment. */
-CELLAR_PRIVATE bool l2_row_sane(const l2 *d, const l2_trailer *t, const l2_row *r);
-/* Call `fn` for each row of a page, oldest first, until it returns an errno. A page that does not
- * verify is made again from its records. Return the errno of fn, EILSEQ if neither verifies, or
- * 0. */
-CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index,
+
+typedef struct l2_rows_walk { /* page after page; zeros: it begins at 0, or at a whole page */
+    l2_row last; /* of the page before; off 0: not known */
+    uint64_t run; /* of its newest row that says one; 0: none does */
+    bool unread; /* that page could not be read: neither are the next ones, each costs an error */
+    uint32_t made; /* pages that were made again */
+} l2_rows_walk;
+
+/* Call `fn` for each row of a page, oldest first, until it returns an errno. A page that is lost is
+ * made again from its records. Return the errno of fn; EILSEQ, ENOMEM or that of a read if rows are
+ * missing; or 0. */
+CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index, l2_rows_walk *w,
                                 int (*fn)(l2 *d, void *ctx, const l2_row *r), void *ctx);
-/* Make the row of a whole record, but for its place. */
+/* Make the row of a record, but for its place: of its head and key, a control also of its value. */
 CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec *rec, l2_row *row);
 
 #endif

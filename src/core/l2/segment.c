@@ -26,7 +26,7 @@
 #define L2_SALT_TRAILER UINT64_C(0x747261696c)
 #define L2_SALT_ROWS UINT64_C(0x726f7773)
 #define L2_CHECK_AT (L2_PAGE - 8)
-#define L2_OLD_MAJOR 2u
+#define L2_OLD_MAJOR 3u
 #define L2_MAJOR_AT 8u
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };

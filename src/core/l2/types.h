@@ -30,6 +30,8 @@
 #define L2_PAGE 4096u
 #define L2_RECORD_HEAD 24u
 #define L2_RECORD_CHECK 4u /* bytes of the check at its begin */
+#define L2_RECORD_MARK 6u  /* bytes of check and mark */
+#define L2_NAMED_MOST ((size_t)L2_RECORD_HEAD + (size_t)255 * 8 + CELLAR_KEY_MAX)
 #define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
 #define L2_EXT_MAX 232u      /* bytes of a record's extension in this version */
 #define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
@@ -46,7 +48,7 @@ enum { /* first byte of a control's value */
     L2_CTL_END = 6  /* 8 u64 hash: the tombstone of an entry that gives its place up */
 };
 #define L2_CTL_BYTES_MAX 1040u /* of a control's value: a GLOB */
-#define L2_MAJOR 3u
+#define L2_MAJOR 4u
 #define L2_MINOR 0u
 #define L2_HEAD_BYTES 128u  /* of a segment, before its first record */
 #define L2_ROW_BYTES 20u

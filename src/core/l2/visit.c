@@ -8,7 +8,7 @@
  *            A key that is put again meanwhile is passed later, at the end of the log.
  * LOCKING    L2_LOG for rows in memory. fn runs without locks.
  *            A disk that does not answer for the moment ends the visit: E_BUSY, and *at stays.
- * LIMITS     The records of a page of rows that cannot be read are passed over. */
+ * LIMITS     Records of a page of rows that is lost and cannot be made again are passed over. */
 #include "l2/codec.h"
 #include "l2/index.h"
 #include "l2/io.h"
@@ -61,14 +61,36 @@ static bool l2_visit_open(l2 *d, l2_visit_page *p)
     return here;
 }
 
+/* Return the last page of rows that can be read and begins at `from` or below; else 0. */
+static uint32_t l2_visit_first(l2 *d, const l2_trailer *t, uint32_t from)
+{
+    unsigned char page[L2_PAGE];
+    uint32_t least = 0, above = l2_row_pages(t->rows);
+    while (above - least > 1) {
+        const uint32_t half = least + (above - least) / 2;
+        uint32_t i = half;
+        l2_row r = { .off = UINT32_MAX };
+        while (i < above && l2_rows_get(d, t, i, page) != 0) { i++; }
+        if (i < above) { l2_row_read(page + L2_ROW_FIRST, &r); }
+        if (r.off <= from) {
+            least = i;
+        } else {
+            above = half;
+        }
+    }
+    return least;
+}
+
 /* Take rows of a full segment: of the first page that has a wanted one. */
 static void l2_visit_full(l2 *d, l2_visit_page *p)
 {
     l2_trailer t;
+    l2_rows_walk w = { .unread = false };
     p->next = p->begin + d->form.seg_bytes;
     if (!l2_trailer_find(d, l2_seq_of(d, p->begin), &t)) { return; }
-    for (uint32_t i = 0; i < l2_row_pages(t.rows) && p->count == 0; i++) {
-        (void)l2_rows_page(d, &t, i, l2_visit_keep, p);
+    uint32_t i = l2_visit_first(d, &t, p->from);
+    for (; i < l2_row_pages(t.rows) && p->count == 0; i++) {
+        (void)l2_rows_page(d, &t, i, &w, l2_visit_keep, p);
         if (p->count != 0 && i + 1 < l2_row_pages(t.rows)) {
             const l2_row *last = &p->row[p->count - 1];
             p->next = p->begin + last->off + last->bytes;
@@ -113,11 +135,10 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     if (l2_visit_silent(d)) { return CELLAR_E_BUSY; }
     const int e = l2_buffered(d, p->head, n, lsn) ? 0 : l2_log_read(d, p->head, n, lsn);
     l2_form_at(d, lsn, &f);
-    if (e != 0 || !l2_rec_marked(&f, p->head, l2_seq_of(d, lsn), row->off, row->off + row->bytes,
-                                 &r)) {
+    if (e != 0 || !l2_rec_parse(p->head, row->off, row->off + row->bytes, &r) ||
+        l2_rec_named(&r) > n || !l2_rec_marked(&f, p->head, l2_seq_of(d, lsn), row->off, &r)) {
         return CELLAR_OK;
     }
-    if (L2_RECORD_HEAD + (size_t)r.ext * 8 + r.klen > n) { return CELLAR_OK; } /* scribbled */
     l2_key k = { p->head + L2_RECORD_HEAD + (size_t)r.ext * 8, r.klen, row->generation, 0 };
     k.hash = base_hash(&d->hash_key, row->generation, k.bytes, k.len);
     size_t len = 0;

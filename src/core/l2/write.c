@@ -117,20 +117,23 @@ typedef struct l2_put_at { /* result of an append */
     bool ensure; /* it replaces a record */
 } l2_put_at;
 
-/* Read the head of a record. Return true if its entry may give its place up: it is not durable, and
- * neither a part nor an image. */
+/* Read a record up to its key. Return true if its entry may give its place up: it is not
+ * durable, neither a part nor an image, and its key is not longer than a page. */
 static bool l2_is_ordinary(l2 *d, const l2_word *w, l2_rec *r)
 {
-    unsigned char at[L2_RECORD_HEAD] BASE_ALIGNED(8);
-    const uint32_t off = (uint32_t)(w->lsn % d->form.seg_bytes);
+    unsigned char at[L2_PAGE] BASE_ALIGNED(8);
+    const uint32_t off = (uint32_t)(w->lsn % d->form.seg_bytes), rest = d->form.seg_bytes - off;
+    const uint32_t n = BASE_MIN(BASE_MIN(w->bytes, rest), (uint32_t)sizeof at);
     l2_form f;
-    const bool read = l2_buffered(d, at, sizeof at, w->lsn) ||
-                      (l2_standing(d) ? l2_log_read_now(d, at, sizeof at, w->lsn)
-                                      : l2_log_read(d, at, sizeof at, w->lsn) == 0);
-    if (!read) { return false; }
+    const bool read = l2_buffered(d, at, n, w->lsn) ||
+                      (l2_standing(d) ? l2_log_read_now(d, at, n, w->lsn)
+                                      : l2_log_read(d, at, n, w->lsn) == 0);
+    if (!read || !l2_rec_parse(at, off, d->form.seg_bytes, r) || l2_rec_named(r) > n) {
+        return false;
+    }
     l2_form_at(d, w->lsn, &f);
-    return l2_rec_marked(&f, at, l2_seq_of(d, w->lsn), off, d->form.seg_bytes, r) &&
-           r->kind == L2_KIND_PUT && (r->flags & L2_FLAG_DURABLE) == 0 && r->generation != 0;
+    return l2_rec_marked(&f, at, l2_seq_of(d, w->lsn), off, r) && r->kind == L2_KIND_PUT &&
+           (r->flags & L2_FLAG_DURABLE) == 0 && r->generation != 0;
 }
 
 /* Log the end of the entry with this word, and remove the word. Until that is written, a change

@@ -179,7 +179,7 @@ T_CASE_ON(summary_has_at_most_15_lines, STORE)
     make_store();
     T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     T_CHECK(lines_said() >= 9 && lines_said() <= 15);
-    T_CHECK(says("format 3.0, store [0-9a-f]*-"));
+    T_CHECK(says("format 4.0, store [0-9a-f]*-"));
     T_CHECK(says("^state  *closed; sync level manual$"));
     T_CHECK(says("^superblock  *20[0-9-]* [0-9:]* UTC (.*, 2 of 2 copies good)$"));
     T_CHECK(says("^segments  *[0-9]* of [0-9.]* [KM]iB: [0-9]* sealed, 0 half written, "

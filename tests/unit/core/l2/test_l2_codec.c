@@ -281,7 +281,7 @@ static spot find_record(uint32_t key)
     s.at = l2_dev_find(&dev, "data.seg")->live + lsn % l2_size(kit.d);
     s.segseq = l2_seq_of(kit.d, lsn);
     s.off = (uint32_t)(lsn % L2_KIT_SEG);
-    T_REQUIRE(l2_rec_marked(&s.form, s.at, s.segseq, s.off, L2_KIT_SEG, &r));
+    T_REQUIRE(l2_rec_parse(s.at, s.off, L2_KIT_SEG, &r));
     s.bytes = r.bytes;
     return s;
 }
@@ -293,9 +293,9 @@ static void sign(const spot *s) { l2_rec_end(&s->form, s->at, s->segseq, s->off)
 static void lie(const spot *s, uint8_t form)
 {
     l2_rec r;
-    T_REQUIRE(l2_rec_marked(&s->form, s->at, s->segseq, s->off, L2_KIT_SEG, &r));
+    T_REQUIRE(l2_rec_parse(s->at, s->off, L2_KIT_SEG, &r));
     r.form = form;
-    l2_rec_begin(&s->form, s->at, s->segseq, s->off, &r);
+    l2_rec_begin(s->at, &r);
     sign(s);
 }
 

@@ -8,6 +8,8 @@
  *         front of a call to the disk. For the pages each one is zeroed in turn. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
 #include "l2/log.h"
+#include "l2/read.h"
+#include "l2/record.h"
 #include "l2/rows.h"
 #include "l2/segment.h"
 #include "tests/support/log_kit.h"
@@ -194,6 +196,143 @@ T_CASE(lost_page_of_rows_and_a_page_of_other_records_cost_these)
     l2_discard(d);
     T_CHECK(tried > 0);
     finish();
+}
+
+static uint32_t flipped, live_flipped;
+
+/* Flip the last bit of the value of a row. */
+static int value_flipped(l2 *l, void *ctx, const l2_row *row)
+{
+    const uint64_t begin = *(const uint64_t *)ctx;
+    unsigned char *at = l2_dev_find(&other, "data.seg")->live + begin % l2_size(l) + row->off;
+    l2_rec r;
+    if (row->kind != L2_KIND_PUT) { return 0; }
+    T_REQUIRE(l2_rec_parse(at, row->off, SEGMENT, &r) && r.vlen != 0);
+    at[r.bytes - 1] ^= 1;
+    flipped++;
+    live_flipped += l2_indexed_at(l, row->hash, begin + row->off);
+    return 0;
+}
+
+static int row_counted(l2 *l, void *ctx, const l2_row *row)
+{
+    (void)l, (void)row;
+    ++*(uint32_t *)ctx;
+    return 0;
+}
+
+/* The mark of a record verifies its key: damage of the value leaves the row. */
+T_CASE(lost_page_of_rows_of_damaged_values_costs_these)
+{
+    fill_and_end(true);
+    flipped = 0;
+    for (uint64_t seq = 1, page = 0; seq <= SEGMENTS; page++) {
+        l2_trailer t;
+        uint64_t begin = seq * SEGMENT;
+        copy_without(0, 0);
+        open_on(&other);
+        const bool there = l2_trailer_find(d, seq, &t) && page < l2_row_pages(t.rows);
+        live_flipped = 0;
+        if (there) {
+            const size_t rows = begin % l2_size(d) + l2_rows_at(&d->form, (uint32_t)page);
+            uint32_t made = 0;
+            l2_rows_walk w = { .unread = false };
+            for (uint32_t i = 0; i < page; i++) {
+                T_EQ_I64(l2_rows_page(d, &t, i, &w, row_counted, &made), 0);
+            }
+            l2_rows_walk again = w;
+            made = 0;
+            T_EQ_I64(l2_rows_page(d, &t, (uint32_t)page, &w, value_flipped, &begin), 0);
+            memset(l2_dev_find(&other, "data.seg")->live + rows, 0, PAGE);
+            T_EQ_I64(l2_rows_page(d, &t, (uint32_t)page, &again, row_counted, &made), 0);
+            T_EQ_U64(made, BASE_MIN(t.rows - (uint32_t)page * L2_ROWS_PAGE, L2_ROWS_PAGE));
+        } else {
+            seq++;
+            page = UINT64_MAX;
+        }
+        l2_discard(d);
+        T_EQ_U64(lost_on_other(), live_flipped);
+        T_EQ_U64(holes_of_other, 0);
+    }
+    T_CHECK(flipped != 0);
+    finish();
+}
+
+static bool entry_counted(void *ctx, const l2_key *k, const void *value, size_t len,
+                          const l2_meta *m)
+{
+    (void)k, (void)value, (void)len, (void)m;
+    ++*(uint32_t *)ctx;
+    return true;
+}
+
+static uint64_t offs(void)
+{
+    l2_stats st;
+    l2_stats_get(d, &st);
+    return st.offs;
+}
+
+/* Behind a page that cannot be read the next ones are not tried, so each pass costs one error. */
+T_CASE(pages_of_rows_that_cannot_be_read_do_not_turn_the_disk_off)
+{
+    for (uint32_t pages = 1; pages <= 5; pages++) {
+        uint32_t found = 0, seen = 0, step = 0;
+        uint64_t at = 0;
+        same_size = true;
+        begin(L2_DROP);
+        cfg.seg_bytes = 2 * SEGMENT;
+        cfg.bytes = SEGMENTS * cfg.seg_bytes;
+        l2_dev_init(&dev);
+        open_on(&dev);
+        for (uint32_t i = 0; i < KEYS; i++) { change_key(i, false, true); }
+        while (!l2_pass_due(d)) { change_key(step++ % (KEYS / 2), false, true); }
+        dev.bad_end = 2 * cfg.seg_bytes; /* the last pages of the segment of the first records */
+        dev.bad_at = dev.bad_end - (uint64_t)pages * PAGE;
+        (void)l2_tick(d, 0);
+        T_CHECK(l2_seq_of(d, base_load_acq(&d->head)) > 1);
+        for (uint32_t i = 0; i < KEYS; i++) { found += look(i) != 0; }
+        T_EQ_U64(found, KEYS);
+        while (l2_visit(d, generation_now, &at, 100, entry_counted, &seen) == CELLAR_OK) {}
+        T_EQ_U64(seen, KEYS);
+        T_EQ_U64(offs(), 0);
+        dev.bad_end = 0;
+        l2_close(d);
+        l2_dev_fini(&dev);
+        same_size = false;
+    }
+}
+
+/* A scan passes the entries of a lost page of rows, and reads no lost page below its place. */
+T_CASE(scan_passes_entries_of_a_lost_page_of_rows)
+{
+    same_size = true;
+    begin(L2_DROP);
+    cfg.seg_bytes = 2 * SEGMENT;
+    cfg.bytes = SEGMENTS * cfg.seg_bytes;
+    l2_dev_init(&dev);
+    open_on(&dev);
+    uint32_t reads[2];
+    for (uint32_t i = 0; i < KEYS; i++) { change_key(i, false, true); }
+    for (uint32_t i = 0; l2_seq_of(d, base_load_acq(&d->tail)) < 3; i++) {
+        change_key(i % (KEYS / 2), false, true);
+    }
+    for (uint32_t lost = 0; lost < 2; lost++) {
+        uint32_t seen = 0;
+        uint64_t at = 0;
+        if (lost != 0) {
+            memset(l2_dev_find(&dev, "data.seg")->live + cfg.seg_bytes + l2_rows_at(&d->form, 0),
+                   0, PAGE);
+        }
+        reads[lost] = dev.calls[DEV_PREAD];
+        while (l2_visit(d, generation_now, &at, 100, entry_counted, &seen) == CELLAR_OK) {}
+        reads[lost] = dev.calls[DEV_PREAD] - reads[lost];
+        T_EQ_U64(seen, KEYS);
+    }
+    T_CHECK(reads[1] < reads[0] + 5 * L2_ROWS_PAGE);
+    l2_close(d);
+    l2_dev_fini(&dev);
+    same_size = false;
 }
 
 /* The rows of the open segment were in memory. So its page may cost all, but brings no old value,
