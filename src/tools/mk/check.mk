@@ -5,9 +5,9 @@
 # LANES      A lane is an item of run.sh: a command that ends with a closing line (t), or one
 #            that counts by its exit status (x). Short lanes and those that keep every processor busy come first and
 #            run alone, builds above all: of two lanes that run together, none may build what the
-#            other uses. After the item j| two lanes run together, the longest first, so that a lane
-#            with work for one processor leaves the other free. No lane measures time: the guard
-#            counts instructions.
+#            other uses. After the item j| two lanes run together: those with work for one processor
+#            first, the guard above all, and those that keep each processor busy last. Then no
+#            processor is idle at the end. No lane measures time: the guard counts instructions.
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
 FLOORS    = $(AWK) -v listed='$(SRC)' -v guests='$(GUESTS)' \
@@ -52,9 +52,9 @@ GROUP ?= build
 deps:
 	$(Q)sh src/tools/deps.sh $(GROUP)
 ## thread-safety: lock facts that clang checks: guarded fields, ranks, order
-thread-safety: $(PAGE)
-	$(Q)$(CLANG) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
-	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(SRC)
+thread-safety: $(PAGE) $(MODULES:%=$(B)/sim/%.c)
+	$(Q)$(CLANG) $(CPP_OWN) -I$(MADE) -I. $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -DCELLAR_SOURCE_ID='""' \
+	  -Wthread-safety -Wthread-safety-beta -Werror -fsyntax-only $(MODULES:%=$(B)/sim/%.c)
 CLANG    ?= $(or $(shell command -v clang-19),$(shell command -v clang))
 
 # A make that a script starts does not share the jobs of the first make: each has its own -j.
@@ -74,9 +74,9 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
 # The programs of the suite under ASan, and the scripts of `make test` outside of package/, run as
 # on a machine that has just booted: their clocks began three seconds ago, if the kernel allows a
 # time name space. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
-# The tests of the remote tier, with half of their repetitions; those that read bytes of a stranger once
+# The tests of the remote tier, with a third of their repetitions; those that read bytes of a stranger once
 # more under sanitizers.
-REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=$(or $(2),2) T="remote_*"
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=$(or $(2),3) T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
@@ -103,16 +103,16 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|build: random calls$(comma) l2 proof|$(BUILD_OF) $(ASAN_OF) T="calls_fuzz l2_damage"' \
   'x|build: TSan|$(BUILD_OF) $(TSAN_OF) T_HALF=2' \
   $(if $(CLIENT_LIBS),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
+  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard') \
   $(if $(CLIENT_LIBS),$(LANES_REMOTE),'s|remote|$(NO_CLIENT)') \
   $(if $(SIM_SRC),'t|simulation|SIM_SECONDS=40 SIM_FLIGHTS=500000 sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
+  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   't|half of the suite: ASan + UBSan$(if $(YOUNG),$(OF_BOOT))|$(ASAN_SUITE) T_HALF=1' \
   $(if $(YOUNG),'t|scripts$(OF_BOOT)|$(call SUITE_OF,$(YOUNG_SH)) T_PART=12 T_WRAP="$(YOUNG)"',\
   's|programs and scripts$(OF_BOOT)|no time name spaces here') \
   't|other half of the suite: TSan|$(TSAN_SUITE) T_HALF=2' \
-  $(if $(wildcard $(MODEL)/run.sh),'t|models: an eighth of the mistakes|SHARE=8 sh $(MODEL)/run.sh') \
-  $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
-  $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
+  $(if $(wildcard $(MODEL)/run.sh),'t|models: a twelfth of the mistakes|SHARE=12 sh $(MODEL)/run.sh')
 export CELLAR_SIM = build/sim
 
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard

@@ -364,7 +364,7 @@ static void fill_a_segment(void)
     (void)l2_tick(d, 0);
 }
 
-T_CASE(no_key_restores_an_older_value_of_another_with_its_bits)
+T_ALONE(no_key_restores_an_older_value_of_another_with_its_bits)
 {
     char path[T_FOLDER_MAX];
     uint32_t now[PAIRS][2] = { { 0 } }, hits = 0;
