@@ -118,11 +118,15 @@ C_OWN     = -std=c11 -fvisibility=hidden$(if $(STATIC),, -fPIC) -fno-semantic-in
 MK       := src/tools/mk
 include $(MK)/optional.mk
 
-VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
+variant_of = $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
+              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(1) \
               $(DROPIN) $(CORE)$(DEBUG_WORDS)'; } | \
               cksum | cut -d' ' -f1)
+VARIANT := $(call variant_of,$(MI_FLAGS))
 B       := build/$(VARIANT)
+# The library with mimalloc and without has the same objects, but those that name mimalloc: `make guard`, which
+# measures it without, compiles none of the others again.
+O       := build/$(if $(MI_FLAGS),$(call variant_of),$(VARIANT))
 # STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
 # linker drops what no command uses. The modules remote, kit and cli, and the replay of traces, through which no
 # get of a server runs, are compiled for size (SMALL in optional.mk). For arm64 all are: its linker fills up pages
@@ -135,7 +139,7 @@ Q        = $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) -I$(MADE) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # What is installed: with the libraries that were asked for, and hardened.
-PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)$(SMALL)
+PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(PROTECT) $(HARDEN)$(SMALL)
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
@@ -164,7 +168,8 @@ STEPS   := $(filter-out 0,$(shell echo '$(SOURCE_ID)' | cmp -s - build/source-id
 endif
 step     = $(if $(STEPS),$(eval STEP += x)[$(words $(STEP))/$(STEPS)] )
 
-OBJ_LIB  = $(SRC_BUILT:src/%.c=$(B)/lib/%.o)
+OBJ_LIB  = $(foreach f,$(SRC_BUILT),$(if $(filter $(MI_SRC),$(f)),$(B),$(O))/$(f:src/%.c=lib/%.o))
+MI_SRC  := $(shell grep -l CELLAR_WITH_MIMALLOC $(SRC) 2>/dev/null)
 OBJ_DBG  = $(SRC_BUILT:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(foreach m,$(if $(CORE),$(filter-out $(GUESTS),$(MODULES)),$(MODULES)),$(B)/sim/$(m).o)
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
@@ -198,18 +203,23 @@ no_uthash = { if echo '$(hash)include <stdlib.h>' | $(CC) -E -x c - >/dev/null 2
 	    'UTHASH_DIR=the folder that has it'; else \
 	  echo 'the compiler `$(CC)` does not work: install the packages gcc and libc6-dev (as root: make deps), or give' \
 	    'CC=the name of another'; fi >&2; exit 2; }
-$(foreach k,lib dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
+$(foreach k,$(O)/lib $(B)/dbg $(B)/cli,$(ID_SRC:src/%.c=$(k)/%.o)) $(ID_SIM): build/source-id
 ## page: build/made/resp/page.h, the dashboard as bytes, from src/guests/resp/dashboard.html
 page: $(PAGE)
 $(PAGE): src/guests/resp/dashboard.html src/tools/page.sh
 	$(say) GEN $@
 	$(Q)mkdir -p $(@D)
 	$(Q)sh src/tools/page.sh $< >$@.new && mv $@.new $@
-$(foreach k,lib dbg,$(B)/$(k)/guests/resp/admin.o) $(B)/sim/resp.o: $(PAGE)
-$(B)/lib/%.o: src/%.c | $(B)/.uthash
+$(foreach k,$(O)/lib $(B)/dbg,$(k)/guests/resp/admin.o) $(B)/sim/resp.o: $(PAGE)
+define library_object
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(PRODUCT) $(ID) -fno-lto -c -o $@ $<
+	$(Q)$(PRODUCT) $(if $(filter $(MI_SRC),$<),$(MI_FLAGS)) $(ID) -fno-lto -c -o $@ $<
+endef
+$(filter $(O)/%,$(OBJ_LIB)): $(O)/lib/%.o: src/%.c | $(B)/.uthash
+	$(library_object)
+$(filter-out $(O)/%,$(OBJ_LIB)): $(B)/lib/%.o: src/%.c | $(B)/.uthash
+	$(library_object)
 $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
@@ -291,5 +301,5 @@ PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk python.mk check.mk p
 include $(PARTS)
 
 FORCE:
--include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
+-include $(wildcard $(if $(MI_FLAGS),$(O)/lib/*/*/*.d) $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 .PHONY: all lib core build/cellar run page where clean help FORCE

@@ -135,7 +135,7 @@ t_case unknown_test_is_reported_with_nearest_names no_such l1_pinss 'l1_pinss; n
 t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_pins relay' 'api_dsik.c; nearest: api_disk ' \
     'relay; nearest: cli_replay '
 nothing_unasked() { # a plain make links no library; words of older versions are refused
-    ! ALL_LIBS= asked lib V=1 B=build/none | grep -e DCELLAR_WITH -e lmimalloc -e llz4 &&
+    ! ALL_LIBS= asked lib V=1 B=build/none O=build/none | grep -e DCELLAR_WITH -e lmimalloc -e llz4 &&
         ! asked lib LZ4=off && grep -q 'LZ4=off: 1 links it, 0 does not' "$t_tmp/said" &&
         ! asked lib LZ4=1 CPPFLAGS=-nostdinc &&
         grep -q 'LZ4=1 needs liblz4-dev' "$t_tmp/said"
