@@ -36,7 +36,8 @@ CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_hos
 CELLAR_PRIVATE const base_number *base_numbers_in(void *options, const base_number *rows,
                                                   size_t count, uint64_t *got)
 {
-    for (const base_number *r = rows; r < rows + count; r++) {
+    for (size_t i = 0; i < count; i++) { /* without rows they are NULL */
+        const base_number *r = &rows[i];
         char *at = (char *)options + r->offset;
         const size_t bytes = r->wide ? 8 : 4;
         *got = 0;

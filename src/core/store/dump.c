@@ -145,7 +145,7 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     cache_dump_advice(s, CACHE_WHOLE_STORE, &t);
     cache_dump_namespaces(s, &t);
     const size_t used = BASE_MIN(t.len, cap);
-    t.len += stats_write(s->stats, &from, STATS_REST, buf + used, cap - used);
+    t.len += stats_write(s->stats, &from, STATS_REST, cap != 0 ? buf + used : NULL, cap - used);
     if (len != NULL) { *len = t.len; }
     return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }

