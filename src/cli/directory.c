@@ -218,7 +218,7 @@ static void look_full(l2 *d, look_run *k)
     k->seg.unreadable = !l2_trailer_find(d, k->seg.segseq, &t);
     if (k->seg.unreadable) { return; }
     k->seg.data_end = t.data_end;
-    l2_rows_walk w = { .unread = false };
+    l2_rows_walk w = { .made = 0 };
     for (uint32_t i = 0; i < l2_row_pages(t.rows); i++) {
         if (l2_rows_page(d, &t, i, &w, look_row, k) != 0) { k->seg.unreadable = true; }
     }

@@ -107,7 +107,7 @@ typedef struct pykey {
     pybuf       buf;
 } pykey;
 
-/* Convert a key that is no str, or that begins with a zero byte. */
+/* Convert a key that is not exactly a str, or that begins with a zero byte. */
 int key_init_other(pykey *k, PyObject *o, int raw);
 /* Convert a key. The bytes live until key_fini, and as long as `o`. */
 static inline int key_init(pykey *k, PyObject *o, int raw)

@@ -232,7 +232,7 @@ static int l2_pass_rows(l2 *d, l2_pass *p, uint64_t seq, bool all,
         if (e == 0 && !l2_trailer_find(d, seq, &p->t)) { e = EILSEQ; } /* the read is no cause */
         if (e != 0) { return e; }
     }
-    l2_rows_walk w = { .unread = false };
+    l2_rows_walk w = { .made = 0 };
     for (uint32_t i = 0; (all || e == 0) && i < l2_row_pages(p->t.rows); i++) {
         const int page = l2_rows_page(d, &p->t, i, &w, fn, p);
         if (e == 0) { e = page; }

@@ -198,7 +198,7 @@ static int l2_row_take(l2 *d, void *ctx, const l2_row *row)
 /* Read the rows that a trailer names into r->rows. */
 static int l2_rows_take(l2 *d, l2_recovery *r, const l2_trailer *t)
 {
-    l2_rows_walk w = { .unread = false };
+    l2_rows_walk w = { .made = 0 };
     int e = t->rows <= r->row_most ? 0 : EILSEQ;
     r->row_count = 0;
     for (uint32_t i = 0; i < l2_row_pages(t->rows) && e == 0; i++) {

@@ -91,7 +91,7 @@ static int l2_full_holds(l2 *d, l2_span *s)
 {
     l2_trailer t;
     unsigned char page[L2_PAGE];
-    l2_rows_walk w = { .unread = false };
+    l2_rows_walk w = { .made = 0 };
     int e = l2_trailer_find(d, l2_seq_of(d, s->begin), &t) ? 0 : EILSEQ;
     for (uint32_t i = 0; e == 0 && i < l2_row_pages(t.rows); i++) {
         e = l2_rows_get(d, &t, i, page); /* these bytes are verified, too */

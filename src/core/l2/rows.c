@@ -50,11 +50,17 @@ CELLAR_PRIVATE void l2_row_of(const l2 *d, const unsigned char *at, const l2_rec
 
 BASE_SIZE_END
 
+CELLAR_PRIVATE bool l2_rows_unread(const l2 *d, uint64_t seq)
+{
+    return base_load_rlx(&d->unread_rows) == seq;
+}
+
 CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
                                unsigned char page[L2_PAGE])
 {
     const uint64_t begin = t->seq * d->form.seg_bytes;
     const int e = l2_log_read(d, page, L2_PAGE, begin + l2_rows_at(&d->form, index));
+    if (e != 0) { base_store_rlx(&d->unread_rows, t->seq); }
     return e == 0 && !l2_rows_ok(&d->form, page, t, index) ? EILSEQ : e;
 }
 
@@ -100,16 +106,15 @@ static int l2_rows_record(l2 *d, const l2_form *f, const l2_trailer *t, uint32_t
     return e == 0 && !right ? EILSEQ : e;
 }
 
-/* Make n rows of a page again from their records. Return how many are there. *e: why not all. */
-static uint32_t l2_rows_make(l2 *d, const l2_trailer *t, l2_rows_walk *w, l2_row *row, uint32_t n,
-                             int *e)
+CELLAR_PRIVATE uint32_t l2_rows_make(l2 *d, const l2_trailer *t, l2_rows_walk *w, l2_row *row,
+                                     uint32_t n, int *e)
 {
     unsigned char *at = base_alloc(d->cfg.account, BASE_MOD_L2, L2_NAMED_MOST, NULL);
     l2_form f = d->form;
     uint32_t off = w->last.off + w->last.bytes, i = 0;
     *e = at == NULL ? ENOMEM : off == 0 ? EILSEQ : 0;
     if (*e == 0) { f.epoch = l2_rows_run(d, t, w); }
-    for (; i < n && *e == 0; i++) {
+    for (; i < n && *e == 0 && off != t->data_end; i++) {
         l2_rec r;
         *e = l2_rows_record(d, &f, t, off, at, &r);
         if (*e != 0) { break; }
@@ -119,7 +124,7 @@ static uint32_t l2_rows_make(l2 *d, const l2_trailer *t, l2_rows_walk *w, l2_row
         off += row[i].bytes;
         if (row[i].kind == L2_ROW_RUN) { f.epoch = row[i].hash; }
     }
-    w->made += *e == 0;
+    w->made += i == n;
     base_free(d->cfg.account, BASE_MOD_L2, at, at != NULL ? L2_NAMED_MOST : 0);
     return i;
 }
@@ -147,17 +152,15 @@ CELLAR_PRIVATE int l2_rows_page(l2 *d, const l2_trailer *t, uint32_t index, l2_r
     const uint32_t want = BASE_MIN(t->rows - index * L2_ROWS_PAGE, L2_ROWS_PAGE);
     int e = 0;
     if (index == 0) { w->last = (l2_row){ .off = L2_HEAD_BYTES }; }
-    uint32_t n = w->unread ? l2_rows_make(d, t, w, row, want, &e) : 0;
-    if (n < want) {
-        const int got = l2_rows_get(d, t, index, page);
-        if (got == 0) {
-            n = l2_rows_load(d, t, page, w, row, want);
-            e = n == want ? 0 : EILSEQ;
-        } else if (!w->unread) {
-            n = l2_rows_make(d, t, w, row, want, &e);
-        }
-        w->unread = got != 0 && got != EILSEQ;
+    const bool unread = l2_rows_unread(d, t->seq);
+    uint32_t n = unread ? l2_rows_make(d, t, w, row, want, &e) : 0;
+    if (n < want && l2_rows_get(d, t, index, page) == 0) {
+        n = l2_rows_load(d, t, page, w, row, want);
+        e = n == want ? 0 : EILSEQ;
+    } else if (n < want && !unread) {
+        n = l2_rows_make(d, t, w, row, want, &e);
     }
+    if (n < want && e == 0) { e = EILSEQ; }
     w->last = n == want ? row[n - 1] : (l2_row){ .off = 0 };
     const bool ends = index + 1 == l2_row_pages(t->rows);
     if (e == 0 && ends && w->last.off + w->last.bytes != t->data_end) {

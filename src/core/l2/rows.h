@@ -16,9 +16,16 @@ CELLAR_PRIVATE int l2_rows_get(l2 *d, const l2_trailer *t, uint32_t index,
 typedef struct l2_rows_walk { /* page after page; zeros: it begins at 0, or at a whole page */
     l2_row last; /* of the page before; off 0: not known */
     uint64_t run; /* of its newest row that says one; 0: none does */
-    bool unread; /* that page could not be read: neither are the next ones, each costs an error */
     uint32_t made; /* pages that were made again */
 } l2_rows_walk;
+
+/* Return whether a page of rows of this segment could not be read, and none of another one since:
+ * its rows are made of the records first. Each further try would cost an error of the disk. */
+CELLAR_PRIVATE bool l2_rows_unread(const l2 *d, uint64_t seq);
+/* Make n rows again from the records behind w->last, or all up to the end. Return how many are
+ * there. *e: why not n. */
+CELLAR_PRIVATE uint32_t l2_rows_make(l2 *d, const l2_trailer *t, l2_rows_walk *w, l2_row *row,
+                                     uint32_t n, int *e);
 
 /* Call `fn` for each row of a page, oldest first, until it returns an errno. A page that is lost is
  * made again from its records. Return the errno of fn; EILSEQ, ENOMEM or that of a read if rows are

@@ -31,6 +31,7 @@
 #define L2_RECORD_HEAD 24u
 #define L2_RECORD_CHECK 4u /* bytes of the check at its begin */
 #define L2_RECORD_MARK 6u  /* bytes of check and mark */
+/* Most bytes of head, extensions and key. */
 #define L2_NAMED_MOST ((size_t)L2_RECORD_HEAD + (size_t)255 * 8 + CELLAR_KEY_MAX)
 #define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
 #define L2_EXT_MAX 232u      /* bytes of a record's extension in this version */
@@ -353,6 +354,7 @@ struct l2 {
     _Atomic uint32_t imaging; /* role */
     _Atomic uint32_t room;   /* raised when a segment becomes free; futex word */
     _Atomic uint64_t moved_ns; /* time at which the last segment became free */
+    _Atomic uint64_t unread_rows; /* number of a segment, rows.h; 0: none */
     uint64_t want_id;        /* value of the last part that a pass looked at; 0: none */
     bool want_it;            /* a get finds that value; holder of `working`, as the next */
     uint64_t unread_lsn;     /* segment; a head of its parts could not be read once */

@@ -20,7 +20,6 @@
 #include "l2/segment.h"
 
 #define L2_VISIT_MARKS ((uint64_t)1 << 20) /* marks; several times the segments of a store */
-#define L2_VISIT_HEAD ((uint32_t)(L2_RECORD_HEAD + L2_EXT_MAX + 24 + CELLAR_KEY_MAX))
 
 BASE_SIZE_BEGIN
 
@@ -32,7 +31,7 @@ typedef struct l2_visit_page { /* rows from a position on */
     uint64_t next;     /* position behind these rows */
     bool end;          /* the log ends behind them */
     unsigned char value[L2_VISIT_VALUE];
-    unsigned char head[L2_VISIT_HEAD] BASE_ALIGNED(8);
+    unsigned char head[L2_NAMED_MOST] BASE_ALIGNED(8);
 } l2_visit_page;
 
 static int l2_visit_keep(l2 *d, void *ctx, const l2_row *row)
@@ -61,7 +60,7 @@ static bool l2_visit_open(l2 *d, l2_visit_page *p)
     return here;
 }
 
-/* Return the last page of rows that can be read and begins at `from` or below; else 0. */
+/* Return the last page of rows that verifies and begins at `from` or below; else 0. */
 static uint32_t l2_visit_first(l2 *d, const l2_trailer *t, uint32_t from)
 {
     unsigned char page[L2_PAGE];
@@ -70,7 +69,8 @@ static uint32_t l2_visit_first(l2 *d, const l2_trailer *t, uint32_t from)
         const uint32_t half = least + (above - least) / 2;
         uint32_t i = half;
         l2_row r = { .off = UINT32_MAX };
-        while (i < above && l2_rows_get(d, t, i, page) != 0) { i++; }
+        while (i < above && l2_rows_get(d, t, i, page) != 0 && !l2_rows_unread(d, t->seq)) { i++; }
+        if (l2_rows_unread(d, t->seq)) { return 0; }
         if (i < above) { l2_row_read(page + L2_ROW_FIRST, &r); }
         if (r.off <= from) {
             least = i;
@@ -81,14 +81,28 @@ static uint32_t l2_visit_first(l2 *d, const l2_trailer *t, uint32_t from)
     return least;
 }
 
+/* Make rows again from the record at `from` on: a position is the end of one. */
+static bool l2_visit_make(l2 *d, l2_visit_page *p, const l2_trailer *t)
+{
+    int e;
+    l2_rows_walk w = { .last = { .off = BASE_MAX(p->from, L2_HEAD_BYTES) } };
+    p->count = l2_rows_make(d, t, &w, p->row, L2_ROWS_PAGE, &e);
+    if (p->count == 0) { return false; }
+    const l2_row *last = &p->row[p->count - 1];
+    const uint32_t end = last->off + last->bytes;
+    if (end != t->data_end) { p->next = p->begin + end; }
+    return true;
+}
+
 /* Take rows of a full segment: of the first page that has a wanted one. */
 static void l2_visit_full(l2 *d, l2_visit_page *p)
 {
     l2_trailer t;
-    l2_rows_walk w = { .unread = false };
+    l2_rows_walk w = { .made = 0 };
     p->next = p->begin + d->form.seg_bytes;
     if (!l2_trailer_find(d, l2_seq_of(d, p->begin), &t)) { return; }
-    uint32_t i = l2_visit_first(d, &t, p->from);
+    uint32_t i = l2_rows_unread(d, t.seq) ? 0 : l2_visit_first(d, &t, p->from);
+    if (l2_rows_unread(d, t.seq) && l2_visit_make(d, p, &t)) { return; }
     for (; i < l2_row_pages(t.rows) && p->count == 0; i++) {
         (void)l2_rows_page(d, &t, i, &w, l2_visit_keep, p);
         if (p->count != 0 && i + 1 < l2_row_pages(t.rows)) {
@@ -128,7 +142,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
                                void *ctx)
 {
     const uint64_t lsn = p->begin + row->off;
-    const uint32_t n = BASE_MIN(row->bytes, L2_VISIT_HEAD);
+    const uint32_t n = BASE_MIN(row->bytes, (uint32_t)L2_NAMED_MOST);
     l2_form f;
     l2_rec r;
     if (!l2_indexed_at(d, row->hash, lsn)) { return CELLAR_OK; }
