@@ -61,11 +61,13 @@ class CellarCache(BaseCache):
         return self._cache.get(self._key(key, version), default)
 
     def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
-        seconds, key = self._seconds(timeout), self._key(key, version)
-        if seconds == 0:
-            self._cache.delete(key)
+        key = self._key(key, version)
+        if timeout is DEFAULT_TIMEOUT:
+            timeout = self.default_timeout
+        if timeout is None or timeout > 0:
+            self._cache.set(key, value, timeout)
         else:
-            self._cache.set(key, value, seconds)
+            self._cache.delete(key)
 
     def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
         seconds, key = self._seconds(timeout), self._key(key, version)
