@@ -280,7 +280,7 @@ table == "peers" && /^\{"figure":/ {
         noisy[key] = cell["mark"]; aside[key] = cell["note"]; wrong[key] = cell["wrong"]
     }
 }
-# Print results.json: a line for the machine, one for each figure.
+# Print results.json: a line for the machine, one for each figure. Quartiles are of ours, as on the page.
 function json_end(    i, k, n, name, key, line) {
     printf "{\"machine\":\"%s\",\"commit\":\"%s\",\"day\":\"%s\",\"quick\":%d}\n", machine, measured, day, quick
     for (i = 1; i <= figures; i++) {
@@ -289,7 +289,7 @@ function json_end(    i, k, n, name, key, line) {
         for (k = 1; k <= n; k++) {
             key = order[i] SUBSEP name[k]
             line = line (k > 1 ? "," : "") "\"" name[k] "\":[" show(value[key]) \
-                   (low[key] == "" ? "" : "," show(low[key]) "," show(high[key])) \
+                   (name[k] != "cellar" || low[key] == "" ? "" : "," show(low[key]) "," show(high[key])) \
                    (noisy[key] aside[key] wrong[key] == "" ? "" : ",\"" noisy[key] "\"") \
                    (aside[key] wrong[key] == "" ? "" : ",\"" aside[key] "\"") \
                    (wrong[key] == "" ? "" : ",\"" wrong[key] "\"") "]"

@@ -144,7 +144,7 @@ peer_that_refused_sets_has_no_place() {
       value ristretto grow_wall 300 near 9 0 ',"note":"sets refused"'; } >"$t_tmp/in.jsonl"
     peers
     grep -q ', grow_wall, .*| 1 of 2 | .*| moka 600 |' "$t_tmp/out" &&
-        grep -q '"ristretto":\[300,1,9,"","","SETS REFUSED"\],"cellar":\[500,1,9\],"moka":\[600,1,9\]}}$' "$t_tmp/out" ||
+        grep -q '"ristretto":\[300,"","","SETS REFUSED"\],"cellar":\[500,1,9\],"moka":\[600\]}}$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
 peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of a read-through are printed with its value
@@ -152,8 +152,8 @@ peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of 
       value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
     peers
     grep -q ', write, .*| 1 of 2 | .*| otter 7 (0.250 % failed) |' "$t_tmp/out" &&
-        grep -qF '"moka":[9,1,9,"","","12.50 % OF CALLS FAILED"]' "$t_tmp/out" &&
-        grep -qF '"cellar":[8,1,9,""," (81.2 % hits)"],"moka":[7,1,9,""," (90.0 % hits)"]}}' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+        grep -qF '"moka":[9,"","","12.50 % OF CALLS FAILED"]' "$t_tmp/out" &&
+        grep -qF '"cellar":[8,1,9,""," (81.2 % hits)"],"moka":[7,""," (90.0 % hits)"]}}' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 hang_is_printed_below_the_figures() {
     { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
@@ -175,7 +175,7 @@ rows_of_another_commit_leave_the_page() {
       value cellar mix95 5 near 9 0 ',"commit":"def5678","cc":"gcc","flags":"-O2","cpu":"c"'; } >"$t_tmp/in.jsonl"
     tables "${AWK:-awk}" json -v commit=def5678 "$t_tmp/in.jsonl" >"$t_tmp/out"
     head -n 1 "$t_tmp/out" | grep -q '^{"machine":"c; gcc -O2","commit":"def5678",' && grep -q '"cellar":\[5,1,9\]}}' "$t_tmp/out" &&
-        grep -q '"figure":"peers w 2 get","unit":"Mops/s","subjects":{"moka":\[4,1,9\]}}$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+        grep -q '"figure":"peers w 2 get","unit":"Mops/s","subjects":{"moka":\[4\]}}$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 suites_that_were_not_run_leave_the_page() { # A1 to A14 are of suite l1, B1 of suite memory
     printf 'B1\tx\tmemory\tcellar\tw\t2\tmeta_bytes\t-\t-\tvalue\t1\t1\tl\n' | cat "$t_tmp/targets.tsv" - >"$t_tmp/two.tsv"
@@ -249,7 +249,7 @@ END { exit bad || reads != 2 || hits < 4 }
 P
 }
 a_sentence_that_no_row_supports_is_refused() {
-    for slow in '/peers zipf1m_16_100 1 get/s/"cellar":\[[0-9.]*/"cellar":[6/' '/hitratio mix_10 /s/"cellar":\[[0-9.]*/"cellar":[.4/' \
+    for slow in '/peers zipf1m_16_100 1 get/s/"cellar":\[[0-9.]*/"cellar":[.1/' '/hitratio mix_10 /s/"cellar":\[[0-9.]*/"cellar":[.4/' \
         '/hitratio mix_/d'; do
         sed "$slow" bench/results.json >"$t_tmp/slow.json"
         ! sentences_of_the_readme_follow_from_rows "$t_tmp/slow.json" || return 1
