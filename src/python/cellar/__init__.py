@@ -12,11 +12,8 @@
 Times are seconds. `ttl=...` (Ellipsis, the default) is that of the namespace, None never expires.
 A value is a copy: None, bool, int, float, str, bytes, and list, tuple and dict of these.
 """
-import asyncio
 import atexit
 import functools
-import inspect
-import logging
 import math
 import os
 import re
@@ -24,7 +21,7 @@ import threading
 import time
 import types
 import weakref
-from typing import NamedTuple
+from collections import namedtuple
 
 from . import _cellar
 from ._cellar import version as __version__
@@ -59,6 +56,7 @@ def _error(kind, code, text):
 
 
 def _log(level, text):
+    import logging
     logging.getLogger("cellar").log((40, 40, 30, 20, 10, 10)[level], "%s", text)
 
 
@@ -260,6 +258,8 @@ class Cache(_cellar.Cache):
         tags   a tuple of str, or a function of the arguments
         store  a function of the result: False for results that are returned, not kept
         """
+        import inspect
+
         def decorate(fn):
             code = getattr(inspect.unwrap(fn), "__code__", None)  # none: a type, a partial, in C
             if key is None and code is not None and code.co_varnames[:code.co_argcount][:1] in (("self",), ("cls",)):
@@ -293,10 +293,9 @@ def _options_of(tags, store):
     return options
 
 
-class CacheInfo(NamedTuple):
+class CacheInfo(namedtuple("CacheInfo", "hits misses")):
     """Calls of a memoized function in this process."""
-    hits: int
-    misses: int
+    __slots__ = ()
 
 
 class Memo(_cellar.Memo):
@@ -328,6 +327,7 @@ class Memo(_cellar.Memo):
 
     async def _miss(self, args, kwargs):
         """Share the task that loads the key; return a stale value without a wait."""
+        import asyncio
         loop = asyncio.get_running_loop()
         key = self._key(*args, **kwargs)
         task = self._running.get((loop, key))
@@ -345,6 +345,7 @@ class Memo(_cellar.Memo):
 
     async def _load(self, key, lease, args, kwargs):
         """Run the function with the lease of the key, or wait for the load of another thread."""
+        import asyncio
         while lease is None:
             await asyncio.sleep(.01)
             value, lease = self._lease(key)
@@ -379,12 +380,9 @@ def _log_failure(task):
             {"message": "cellar: a refresh failed", "exception": task.exception(), "task": task})
 
 
-class Decision(NamedTuple):
+class Decision(namedtuple("Decision", "allowed limit remaining retry_after")):
     """What a Limiter decided. retry_after in seconds, None: never; true if the call may pass."""
-    allowed: bool
-    limit: int
-    remaining: int
-    retry_after: float | None
+    __slots__ = ()
 
     def __bool__(self):
         return self.allowed
@@ -425,6 +423,7 @@ class Limiter:
 
     async def acheck(self, key, cost=1):
         """Decide in a thread of the loop's executor: for a shared limiter in a coroutine."""
+        import asyncio
         return await asyncio.get_running_loop().run_in_executor(None, self.check, key, cost)
 
 
@@ -492,9 +491,11 @@ class Lock:
         self.release()
 
     async def __aenter__(self):
+        import asyncio
         return await asyncio.get_running_loop().run_in_executor(None, self.__enter__)
 
     async def __aexit__(self, *_):
+        import asyncio
         await asyncio.get_running_loop().run_in_executor(None, self.release)
 
 
