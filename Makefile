@@ -110,7 +110,7 @@ WARN      = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
             -Wmissing-prototypes -Wvla -Wundef
 comma    := ,
 hash     := \#
-SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g \
+SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g1 \
               $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
 CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
 C_OWN     = -std=c11 -fvisibility=hidden$(if $(STATIC),, -fPIC) -fno-semantic-interposition -pthread $(WARN)$(if \

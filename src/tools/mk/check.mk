@@ -70,7 +70,7 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
-# ASan takes one half of the programs with a sixth of the repetitions, TSan the other with a tenth.
+# ASan takes one half of the programs with an eighth of the repetitions, TSan the other with a tenth.
 # The programs of the suite under ASan, and the scripts of `make test` outside of package/, run as
 # on a machine that has just booted: their clocks began three seconds ago, if the kernel allows a
 # time name space. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
@@ -91,7 +91,7 @@ TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.
               $(shell command -v clang-19))
 TSAN_CC  := $(strip $(TSAN_CC))
 TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
-ASAN_SUITE = $(SUITE_IN) T_PART=6 $(ASAN_OF) T_WRAP="$(YOUNG)"
+ASAN_SUITE = $(SUITE_IN) T_PART=8 $(ASAN_OF) T_WRAP="$(YOUNG)"
 TSAN_SUITE = $(SUITE_IN) T_PART=10 $(TSAN_OF) T_WRAP="$(NO_ASLR)"
 LANES_AT_ONCE ?= 2
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
