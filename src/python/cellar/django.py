@@ -62,7 +62,7 @@ class CellarCache(BaseCache):
 
     def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
         key = self._key(key, version)
-        if timeout is DEFAULT_TIMEOUT:
+        if timeout is DEFAULT_TIMEOUT:  # in line: `_seconds` costs a call
             timeout = self.default_timeout
         if timeout is None or timeout > 0:
             self._cache.set(key, value, timeout)
