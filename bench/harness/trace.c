@@ -79,7 +79,7 @@ static bool trace_add(trace *out, cli_ids *ids, const cli_request *r)
         out->sizes = more;
     }
     bool fresh;
-    const uint32_t id = cli_ids_add(ids, r->id, &fresh);
+    const uint32_t id = cli_ids_add(ids, r, 1, &fresh);
     if (id > INT32_MAX) { return false; }
     if (fresh) { out->sizes[id] = r->size < UINT32_MAX ? (uint32_t)r->size : UINT32_MAX; }
     out->ids[out->count++] = id;

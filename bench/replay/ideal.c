@@ -37,51 +37,65 @@ void cli_ids_free(cli_ids *ids)
     memset(ids, 0, sizeof *ids);
 }
 
+static uint64_t ideal_home(const cli_ids *ids, uint64_t id)
+{
+    return (id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (ids->slots - 1);
+}
+
 static uint64_t ideal_slot(const cli_ids *ids, uint64_t id)
 {
-    uint64_t at = (id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (ids->slots - 1);
-    while (ids->number[at] != 0 && ids->id[at] != id) { at = (at + 1) & (ids->slots - 1); }
+    uint64_t at = ideal_home(ids, id);
+    for (uint32_t n; (n = ids->number[at]) != 0 && ids->id[n - 1] != id;) { at = (at + 1) & (ids->slots - 1); }
     return at;
 }
 
 static bool ideal_ids_grow(cli_ids *ids)
 {
-    cli_ids more = { .slots = ids->slots != 0 ? ids->slots * 2 : 4096, .count = ids->count };
+    cli_ids more = *ids;
+    more.slots = ids->slots != 0 ? ids->slots * 2 : 4096;
     if (more.slots > SIZE_MAX / 16) { return false; }
-    more.id = malloc((size_t)more.slots * sizeof *more.id);
     more.number = calloc((size_t)more.slots, sizeof *more.number);
+    more.id = realloc(ids->id, (size_t)more.slots / 2 * sizeof *more.id);
+    if (more.id != NULL) { ids->id = more.id; }
     if (more.id == NULL || more.number == NULL) {
-        cli_ids_free(&more);
+        free(more.number);
         return false;
     }
-    for (uint64_t i = 0; i < ids->slots; i++) {
-        if (ids->number[i] == 0) { continue; }
-        const uint64_t at = ideal_slot(&more, ids->id[i]);
-        more.id[at] = ids->id[i];
-        more.number[at] = ids->number[i];
-    }
-    cli_ids_free(ids);
+    for (uint32_t i = 0; i < more.count; i++) { more.number[ideal_slot(&more, more.id[i])] = i + 1; }
+    free(ids->number);
     *ids = more;
     return true;
 }
 
-uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh)
+/* Return the slot of the first of n requests. Prefetch for those behind it: gcc drops the call of a
+ * function that does nothing else. */
+static uint64_t ideal_ids_at(const cli_ids *ids, const cli_request *r, size_t n)
+{
+    if (n > 2 * CLI_NEAR) {
+        __builtin_prefetch(&ids->number[ideal_home(ids, r[2 * CLI_NEAR].id)]);
+        const uint32_t number = ids->number[ideal_home(ids, r[CLI_NEAR].id)];
+        if (number != 0) { __builtin_prefetch(&ids->id[number - 1]); }
+    }
+    return ideal_slot(ids, r->id);
+}
+
+uint32_t cli_ids_add(cli_ids *ids, const cli_request *r, size_t n, bool *fresh)
 {
     *fresh = false;
     if (ids->count >= ids->slots / 2 && !ideal_ids_grow(ids)) { return CLI_IDS_NONE; }
-    const uint64_t at = ideal_slot(ids, id);
+    const uint64_t at = ideal_ids_at(ids, r, n);
     if (ids->number[at] == 0) {
         if (ids->count == CLI_IDS_NONE - 1) { return CLI_IDS_NONE; }
-        ids->id[at] = id;
+        ids->id[ids->count] = r->id;
         ids->number[at] = ++ids->count;
         *fresh = true;
     }
     return ids->number[at] - 1;
 }
 
-uint32_t cli_ids_find(const cli_ids *ids, uint64_t id)
+uint32_t cli_ids_find(const cli_ids *ids, const cli_request *r, size_t n)
 {
-    return ids->slots == 0 ? CLI_IDS_NONE : ids->number[ideal_slot(ids, id)] - 1;
+    return ids->slots == 0 ? CLI_IDS_NONE : ids->number[ideal_ids_at(ids, r, n)] - 1;
 }
 
 /* ---- policies ---- */
@@ -434,4 +448,13 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, const cli_request *r)
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return had != 0;
+}
+
+void cli_ideal_near(const cli_ideal *p, uint32_t n)
+{
+    __builtin_prefetch(&p->size[n]);
+    if (p->kind != CLI_IDEAL_CODE || !p->code->bytes) { return; }
+    const policy_lists *l = p->state;
+    __builtin_prefetch(&l->older[n]);
+    __builtin_prefetch(&l->newer[n]);
 }

@@ -13,18 +13,19 @@
 
 /* Ids -> 0, 1, 2 .. in order of appearance. */
 typedef struct cli_ids {
-    uint64_t *id;     /* by slot; guarded by number != 0 */
-    uint32_t *number; /* + 1; 0: empty */
+    uint64_t *id;     /* by number; room for slots / 2 */
+    uint32_t *number; /* by slot, + 1; 0: empty */
     uint64_t slots;   /* power of two */
     uint32_t count;
 } cli_ids;
 #define CLI_IDS_NONE UINT32_MAX
 void cli_ids_free(cli_ids *ids);
-/* Return the number of `id`; a new id gets the next one (*fresh). Return CLI_IDS_NONE without
- * memory or after 2^32 - 2 ids. */
-uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh);
-/* Return the number of `id`, or CLI_IDS_NONE. */
-uint32_t cli_ids_find(const cli_ids *ids, uint64_t id);
+#define CLI_NEAR 8u /* requests between a prefetch and its use */
+/* Return the number of the first of n requests; a new id gets the next one (*fresh). Return
+ * CLI_IDS_NONE without memory or after 2^32 - 2 ids. Cost: prefetches for the requests behind. */
+uint32_t cli_ids_add(cli_ids *ids, const cli_request *r, size_t n, bool *fresh);
+/* The same for an id that is there, or return CLI_IDS_NONE. */
+uint32_t cli_ids_find(const cli_ids *ids, const cli_request *r, size_t n);
 
 typedef enum cli_ideal_kind {
     CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY,
@@ -45,6 +46,8 @@ void cli_ideal_bound(cli_ideal *p, uint64_t *hits, uint64_t *bytes);
 /* Request, set or delete an entry; store it after a miss. Return whether it was stored. Not for the
  * bound. */
 bool cli_ideal_request(cli_ideal *p, uint32_t number, const cli_request *r);
+/* Prefetch what a request of this number reads. */
+void cli_ideal_near(const cli_ideal *p, uint32_t number);
 void cli_ideal_close(cli_ideal *p);
 
 #endif

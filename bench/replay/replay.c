@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -197,7 +198,7 @@ static bool replay_take_scan(void *ctx, const cli_request *r, size_t n, char *wh
         bool fresh;
         t->deletes += r[i].op == CLI_DELETE;
         if (r[i].op == CLI_DELETE) { continue; }
-        if (cli_ids_add(&t->ids, r[i].id, &fresh) == CLI_IDS_NONE) {
+        if (cli_ids_add(&t->ids, r + i, n - i, &fresh) == CLI_IDS_NONE) {
             return replay_out_of_memory(why);
         }
         if (fresh) { t->unique_bytes += r[i].size; }
@@ -216,6 +217,7 @@ typedef struct replay_exact {
     replay_counts counts;
     bool foreseeing, changed; /* changed: an object that the scan has not seen */
     uint64_t elapsed_ns;
+    uint32_t number[REPLAY_PIECE]; /* of the requests of a piece */
 } replay_exact;
 
 static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *why)
@@ -223,8 +225,10 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
     replay_exact *x = ctx;
     const uint64_t start = cli_clock_ns();
     bool hit = false;
+    for (size_t i = 0; i < n; i++) { x->number[i] = cli_ids_find(x->ids, r + i, n - i); }
     for (size_t i = 0; i < n; i++) {
-        const uint32_t number = cli_ids_find(x->ids, r[i].id);
+        const uint32_t number = x->number[i], soon = i + CLI_NEAR < n ? x->number[i + CLI_NEAR] : number;
+        if (soon != CLI_IDS_NONE) { cli_ideal_near(x->policy, soon); }
         if (number == CLI_IDS_NONE && r[i].op == CLI_DELETE) { continue; }
         if (number == CLI_IDS_NONE) {
             x->changed = true;
@@ -248,14 +252,14 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
 
 static replay_counts replay_counts_exact(const void *ctx) { return ((const replay_exact *)ctx)->counts; }
 
-/* Take the counts of the warm-up away. */
-static replay_counts replay_less(replay_counts a, const replay_counts *b)
+/* Add counts some times; UINT64_MAX times takes them away. */
+static replay_counts replay_plus(replay_counts a, const replay_counts *b, uint64_t times)
 {
-    a.requests -= b->requests;
-    a.misses -= b->misses;
-    a.bytes -= b->bytes;
-    a.missed_bytes -= b->missed_bytes;
-    a.refused -= b->refused;
+    a.requests += times * b->requests;
+    a.misses += times * b->misses;
+    a.bytes += times * b->bytes;
+    a.missed_bytes += times * b->missed_bytes;
+    a.refused += times * b->refused;
     return a;
 }
 
@@ -286,7 +290,7 @@ static bool replay_exactly(replay_run *run, const replay_policy *policy, uint64_
     }
     cli_ideal_close(x.policy);
     if (x.changed) { run->code = CLI_FINDING; }
-    out->counts = replay_less(x.counts, &watch.warm);
+    out->counts = replay_plus(x.counts, &watch.warm, UINT64_MAX);
     out->ns = x.counts.requests != 0 ? (double)x.elapsed_ns / (double)x.counts.requests : 0;
     return ok;
 }
@@ -589,14 +593,7 @@ static replay_counts replay_counts_engine(const void *ctx)
 {
     const replay_engine *e = ctx;
     replay_counts sum = { 0 };
-    for (uint64_t i = 0; i < e->threads; i++) {
-        const replay_counts *c = &e->worker[i].counts;
-        sum.requests += c->requests;
-        sum.misses += c->misses;
-        sum.bytes += c->bytes;
-        sum.missed_bytes += c->missed_bytes;
-        sum.refused += c->refused;
-    }
+    for (uint64_t i = 0; i < e->threads; i++) { sum = replay_plus(sum, &e->worker[i].counts, 1); }
     return sum;
 }
 
@@ -630,7 +627,7 @@ static bool replay_by_engine(replay_run *run, replay_engine *e, uint32_t evictio
         free(e->worker[i].buf);
     }
     const replay_counts counts = replay_counts_engine(e);
-    out->counts = replay_less(counts, &watch.warm);
+    out->counts = replay_plus(counts, &watch.warm, UINT64_MAX);
     out->ns = counts.requests != 0 ? (double)e->elapsed_ns / (double)counts.requests : 0;
     out->bytes = e->bytes;
     out->entries = replay_entries(e->store);
@@ -677,18 +674,9 @@ static double replay_within(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 /* Compute the ratios. */
 static void replay_finish(const replay_run *run, replay_result *r)
 {
-    r->miss_ratio = replay_ratio(r->counts.misses, r->counts.requests) + run->adjust;
-    r->byte_miss_ratio = replay_ratio(r->counts.missed_bytes, r->counts.bytes) + run->adjust_bytes;
-    r->miss_ratio = replay_within(r->miss_ratio);
-    r->byte_miss_ratio = replay_within(r->byte_miss_ratio);
-}
-
-/* Round to the nearest number, halves to even. */
-static uint64_t replay_round(double x)
-{
-    const uint64_t down = (uint64_t)x;
-    const double rest = x - (double)down;
-    return down + (rest > .5 || (rest == .5 && (down & 1) != 0));
+    r->miss_ratio = replay_within(replay_ratio(r->counts.misses, r->counts.requests) + run->adjust);
+    r->byte_miss_ratio =
+        replay_within(replay_ratio(r->counts.missed_bytes, r->counts.bytes) + run->adjust_bytes);
 }
 
 static bool replay_engine_once(replay_run *run, unsigned policy, uint64_t capacity,
@@ -739,7 +727,7 @@ static bool replay_check_advice(replay_run *run, replay_result *r)
 {
     const uint64_t all = run->o->byte_mode ? UINT64_MAX : run->trace.ids.count;
     for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
-        const uint64_t wanted = replay_round((double)r->capacity * replay_scale[i]);
+        const uint64_t wanted = (uint64_t)rint((double)r->capacity * replay_scale[i]);
         const uint64_t capacity = wanted < all ? wanted : all;
         replay_result at = { .policy = r->policy, .capacity = capacity };
         if (i > 0 && wanted > all && replay_scale[i - 1] * (double)r->capacity > (double)all) {
@@ -769,7 +757,7 @@ static bool replay_take_curve(void *ctx, const cli_request *r, size_t n, char *w
     replay_stack *s = ctx;
     (void)why;
     for (size_t i = 0; i < n; i++, s->done++) {
-        const uint32_t number = cli_ids_find(&s->run->trace.ids, r[i].id);
+        const uint32_t number = cli_ids_find(&s->run->trace.ids, r + i, n - i);
         if (number == CLI_IDS_NONE) { continue; }
         const unsigned first = replay_curve_request(s->curve, number, &r[i]);
         if (r[i].op != CLI_GET || s->done < s->warm) { continue; }
@@ -972,7 +960,7 @@ static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
 {
     const replay_trace *t = &run->trace;
     const uint64_t all = run->o->byte_mode ? t->unique_bytes : t->ids.count;
-    *out = c->share ? replay_round(c->fraction * (double)all) : c->value;
+    *out = c->share ? (uint64_t)rint(c->fraction * (double)all) : c->value;
     if (run->o->default_capacities &&
         *out < (run->o->byte_mode ? CELLAR_MEMORY_MIN : REPLAY_LEAST_DEFAULT)) {
         *out = 0;
