@@ -74,9 +74,9 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
 # The programs of the suite under ASan, and the scripts of `make test` outside of package/, run as
 # on a machine that has just booted: their clocks began three seconds ago, if the kernel allows a
 # time name space. All api tests on the drop-in are a cell of slow_packaging_dropin.sh.
-# The tests of the remote tier, with a third of their repetitions; those that read bytes of a stranger once
+# The tests of the remote tier, with a quarter of their repetitions; those that read bytes of a stranger once
 # more under sanitizers.
-REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=$(or $(2),3) T="remote_*"
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=$(or $(2),4) T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
@@ -112,7 +112,7 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(YOUNG),'t|scripts$(OF_BOOT)|$(call SUITE_OF,$(YOUNG_SH)) T_PART=12 T_WRAP="$(YOUNG)"',\
   's|programs and scripts$(OF_BOOT)|no time name spaces here') \
   't|other half of the suite: TSan|$(TSAN_SUITE) T_HALF=2' \
-  $(if $(wildcard $(MODEL)/run.sh),'t|models: a twelfth of the mistakes|SHARE=12 sh $(MODEL)/run.sh')
+  $(if $(wildcard $(MODEL)/run.sh),'t|models: a sixteenth of the mistakes|SHARE=16 sh $(MODEL)/run.sh')
 export CELLAR_SIM = build/sim
 
 ## check: floors, contracts, lock facts, drop-in, headers, sanitizers, simulation, models, guard
