@@ -162,6 +162,28 @@ T_CASE(resize_on_a_full_disk_keeps_the_size)
     end();
 }
 
+/* The process died before data.new got its name: the next open gives the name. */
+T_CASE(open_that_names_the_new_file_survives_a_power_cut)
+{
+    start(L2_KEEP, 20);
+    some_changes(1200);
+    dev.fail_site = DEV_RENAME;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    T_EQ_I64(resize_to(12), CELLAR_E_IO);
+    T_CHECK(l2_dev_find(&dev, "data.new") != NULL);
+    synced_now();
+    l2_discard(d);
+    cfg.seg_count = 12;
+    open_on(&dev);
+    has_size(12);
+    l2_dev_pick(&dev, &other, 0);
+    l2_discard(d);
+    open_on(&other);
+    T_EQ_U64(moment(changes), changes);
+    end();
+}
+
 /* ---- under load, on real files ---- */
 
 #define READERS 3u
