@@ -186,6 +186,13 @@ T_CASE_ON(long_value_in_memory_requests_nothing_of_the_disk, STORE)
     }
 }
 
+T_CASE_ON(long_value_is_served_by_a_disk_that_reads_nothing_ahead, STORE)
+{
+    put_on_disk(&plain);
+    kit.vfs.ahead = NULL;
+    T_EQ_U64(look(), 1);
+}
+
 /* A read of another thread has not ended for long. */
 T_CASE_ON(read_beside_a_stall_serves_what_memory_has, STORE)
 {
