@@ -80,6 +80,23 @@ T_CASE(limit_snapshot_downtime)
     }
 }
 
+/* The rule that owes keeps the key. */
+T_CASE(rule_that_was_paid_while_down_owes_nothing_at_an_older_reading)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100) };
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(rules, 2);
+    T_EQ_U64(kit_admit(l, "k", 10), 10);
+    kit_close(l);
+    kit_pass(2 * KIT_S);
+    l = store_open(rules, 2);
+    T_EQ_I64(kit_check_at(l, "k", 1, 10, kit_clock(NULL) - KIT_S / 2, NULL), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 100), 5);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
 T_CASE(limit_snapshot_clock_back)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
