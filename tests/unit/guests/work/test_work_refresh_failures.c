@@ -67,6 +67,23 @@ T_CASE_ON(failure_keeps_the_old_value_and_backs_off, ROWS)
     T_EQ_U64(figures().missed, 0);
 }
 
+/* The source works again: the key that is left is tried within a second, not within the hour. */
+T_CASE_ON(key_that_succeeds_ends_the_backing_off_of_its_row, ROWS)
+{
+    listed.keys[0] = "a";
+    listed.keys[1] = "b";
+    listed.count = 2;
+    T_EQ_I64(add_pattern(r, c, "*", "many", HOUR, NULL), CELLAR_OK);
+    up.down = true;
+    while (row_of("*").failed < 24) { turn(tick()); }
+    up.down = false;
+    up.bad = 'b';
+    int64_t wait_ms = tick();
+    for (; row_of("*").ok == 0; wait_ms = tick()) { turn(wait_ms); }
+    T_EQ_U64(row_of("*").keys_left, 1);
+    T_CHECK(wait_ms <= SECOND);
+}
+
 /* A namespace that remembers failures: a failed refresh leaves no error in place of the value. */
 T_CASE_ON(remembered_failures_leave_the_old_value, ROWS)
 {
