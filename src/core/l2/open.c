@@ -119,6 +119,11 @@ static void l2_count_name(void *ctx, const char *name)
     c->foreign = c->foreign || !(ours || old);
 }
 
+static cellar_err l2_code(int e)
+{
+    return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
+}
+
 /* Load the valid copy with the higher serial. Without one: E_CORRUPT if a copy has our magic, else
  * E_FOREIGN. If a copy has a newer format: E_NEWER_FORMAT; an older one: CELLAR_STALE. */
 static cellar_err l2_super_load(l2 *d, int *sys_errno)
@@ -143,7 +148,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
     l2_file_close(d, &f);
     if (!any && e == 0) { e = lost; }
     *sys_errno = e;
-    if (e != 0) { return CELLAR_E_IO; }
+    if (e != 0) { return l2_code(e); }
     if (newer) { return CELLAR_E_NEWER_FORMAT; }
     if (any) { return CELLAR_OK; }
     return older ? CELLAR_STALE : ours ? CELLAR_E_CORRUPT : CELLAR_E_FOREIGN;
@@ -213,7 +218,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     int e = l2_data_make(d);
     if (e == 0) { e = l2_super_make(d); }
     *sys_errno = e;
-    return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
+    return l2_code(e);
 }
 
 /* Remove the files of an older format, SUPER last. */
@@ -227,7 +232,7 @@ static cellar_err l2_old_remove(l2 *d, int *sys_errno)
     (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.seg");
     *sys_errno = d->vfs->unlink(d->vfs->ctx, d->dir, "SUPER");
     if (*sys_errno == ENOENT) { *sys_errno = 0; } /* it was being made, or removed */
-    return *sys_errno == 0 ? l2_format(d, sys_errno) : CELLAR_E_IO;
+    return *sys_errno == 0 ? l2_format(d, sys_errno) : l2_code(*sys_errno);
 }
 
 /* ---- open ---- */
@@ -370,7 +375,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == EAGAIN) { return CELLAR_E_BUSY; }
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
-    if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
+    if (e != 0) { return l2_code(e); }
     l2_marker_name(d);
     const bool marked = l2_marker_found(d); /* changes that no log has: the contents are invalid */
     const bool closed = d->super.closed != 0, synced = d->super.level != L2_DROP;
@@ -401,7 +406,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     if (e == 0) { l2_resize_open(d); }
     d->invalidations.open = true;
     *sys_errno = e;
-    return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
+    return l2_code(e);
 }
 
 /* LOCK has the number of the process that holds it. On a full disk it may lack the number. */
@@ -427,7 +432,7 @@ static int64_t l2_lock_signer(l2 *d)
 static cellar_err l2_lock(l2 *d, int *sys_errno)
 {
     *sys_errno = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
-    if (*sys_errno != 0) { return CELLAR_E_IO; }
+    if (*sys_errno != 0) { return l2_code(*sys_errno); }
     int e = d->vfs->lock(d->vfs->ctx, d->lock_file);
     /* The inspection of a directory holds the lock for a moment */
     for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) {
@@ -441,8 +446,7 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
         l2_file_close(d, &d->lock_file); /* the close clears the LOCK of this store only */
     }
     *sys_errno = e;
-    if (e == 0) { return CELLAR_OK; }
-    return e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
+    return e == EAGAIN ? CELLAR_E_BUSY : l2_code(e);
 }
 
 static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
@@ -455,7 +459,7 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     if (e == 0 && st.remote != 0 && !d->cfg.allow_network) { return CELLAR_E_UNSUPPORTED; }
     if (e == 0) { e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c); }
     *sys_errno = e;
-    if (e != 0) { return CELLAR_E_IO; }
+    if (e != 0) { return l2_code(e); }
     cellar_err err = CELLAR_OK;
     if (c.super) { err = l2_super_load(d, sys_errno); }
     if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
@@ -464,7 +468,7 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     c = (l2_census){ 0 }; /* another opener may just have made it */
     e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c);
     *sys_errno = e;
-    if (e != 0) { return CELLAR_E_IO; }
+    if (e != 0) { return l2_code(e); }
     if (!c.super && c.data && !c.old) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "l2_path has a data.seg without SUPER: the disk tier begins empty");

@@ -277,7 +277,10 @@ T_CASE(failed_allocation_of_an_open_brings_no_deleted_entry)
         (void)base_fault_alloc_arm(nth, false);
         const cellar_err err = l2_open(&cfg, &d, &e);
         more = base_fault_alloc_arm(0, false) >= nth;
-        if (err != CELLAR_OK) { continue; }
+        if (err != CELLAR_OK) {
+            T_EQ_I64(err, CELLAR_E_NOMEM);
+            continue;
+        }
         T_EQ_U64(words(0, 1), 0);
         lacking += l2_lacks_words(d);
         l2_discard(d);
