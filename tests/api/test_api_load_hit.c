@@ -98,6 +98,7 @@ static bool same_results(const cellar_result *a, const cellar_result *b)
     ok = T_EQ_I64(a->ttl_left_ms, b->ttl_left_ms) && ok;
     ok = T_EQ_I64(a->retry_after_ms, b->retry_after_ms) && ok;
     ok = T_EQ_U64(a->version, b->version) && ok;
+    if (a->source == CELLAR_SOURCE_L1) { ok = T_EQ_U64(a->load_us | b->load_us, 0) && ok; }
     ok = T_EQ_I64((a->value == a->buf) - (b->value == b->buf), 0) && ok;
     ok = T_EQ_I64((a->value == NULL) - (b->value == NULL), 0) && ok;
     if (ok && a->value != NULL && a->value_len != 0) {

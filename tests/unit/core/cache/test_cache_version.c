@@ -81,6 +81,8 @@ T_CASE(entry_that_is_replaced_in_each_round_is_busy)
                      "again");
     T_EQ_U64(calls, CACHE_ROUNDS);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_CHECK(strncmp(e.text, "cellar_entry_info_get: other calls replaced", 43) == 0);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

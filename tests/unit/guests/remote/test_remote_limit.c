@@ -461,6 +461,9 @@ T_CASE(full_table_keeps_keys_apart)
     T_CHECK(n >= 200 && n <= 400); /* a batch of 2 is lost when its slot takes another key */
     T_EQ_U64(n + stats_of(l).unused, stats_of(l).granted);
     T_EQ_U64(stats_of(l).keys, 4);
+    const uint64_t calls = stats_of(l).calls;
+    T_REQUIRE(admitted(l, "new", 2) == 2);
+    T_REQUIRE(stats_of(l).calls == calls + 1); /* the second unit is of the batch in the slot */
 }
 
 enum { CROWD = 4 };

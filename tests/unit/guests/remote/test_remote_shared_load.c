@@ -353,6 +353,7 @@ T_CASE(lease_of_the_host_is_one_over_processes)
     while (side_stats(&b).leases_waited == 0) { engine_pause_ms(1); }
     T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "v", 1, NULL), CELLAR_OK);
     pthread_join(t, NULL);
+    T_EQ_U64(side_stats(&a).leases_taken, 1);
     T_EQ_U64(side_stats(&b).leases_taken, 0);
     T_EQ_I64(acquired(&a, "d", &lease, NULL), CELLAR_LEASED);
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:d")), 1);

@@ -75,9 +75,6 @@ T_CASE(options_out_of_range_are_refused)
     BAD(shared_bytes, 1 << 20, "shared_bytes must be at least 2 MiB");
     o = good, o.shared_bytes = 4 << 20, o.namespaces = "0=users";
     refused(&o, CELLAR_E_INVAL, "database 0 is the shared store");
-    o = good;
-    host.free = give_back;
-    refused(&o, CELLAR_E_INVAL, "host.alloc and host.free belong together");
     T_EQ_I64(cellar_resp_open(NULL, &good, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_resp_open(port_store, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_resp_open(port_store, &good, NULL), CELLAR_E_INVAL);
@@ -86,6 +83,9 @@ T_CASE(options_out_of_range_are_refused)
     T_EQ_I64(cellar_resp_fd(NULL), -1);
     T_EQ_I64(cellar_resp_stats_get(NULL, NULL), CELLAR_E_INVAL);
     cellar_resp_close(NULL);
+    o = good;
+    host.free = give_back;
+    refused(&o, CELLAR_E_INVAL, "host.alloc and host.free belong together");
 }
 
 T_CASE(public_addresses_need_consent_and_a_long_password)

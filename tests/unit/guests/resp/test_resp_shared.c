@@ -746,18 +746,19 @@ static void with_group(cellar_resp_config *o)
     o->unix_group = group_text;
 }
 
-/* Ask the port as a user without rights, in a group or in none. Return whether it answers. */
+/* Ask the port as a user without rights, in a group or in none. Return whether it answers. The path
+ * begins in the folder of the port: the folders above it may be closed to the user. */
 static bool stranger_is_served(gid_t group, bool in)
 {
     int status = -1;
     const pid_t pid = fork();
     if (pid == 0) {
-        struct sockaddr_un at = { .sun_family = AF_UNIX };
+        const struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "port" };
         char got = 0;
-        memcpy(at.sun_path, port_path, strlen(port_path));
         const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        _exit(setgroups(in, &group) == 0 && setgid(65534) == 0 && setuid(65534) == 0 &&
-              connect(fd, (struct sockaddr *)&at, sizeof at) == 0 &&
+        _exit(chdir(port_folder) == 0 && setgroups(in, &group) == 0 && setgid(65534) == 0 &&
+              setuid(65534) == 0 &&
+              connect(fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
               send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6 && recv(fd, &got, 1, 0) == 1 &&
               got == '+' ? 0 : 1);
     }

@@ -218,6 +218,11 @@ T_CASE(second_socket_of_a_family_is_refused)
     held[2] = listen_on("127.0.0.1");
     held[3] = -1;
     refused(&o, CELLAR_E_INVAL, "listen_fds has two sockets of one family");
+    const int input = fcntl(0, F_DUPFD_CLOEXEC, 0);
+    T_REQUIRE(input > 0 && close(0) == 0); /* 0 is the copy of the first one */
+    refused(&o, CELLAR_E_INVAL, "listen_fds has two sockets of one family");
+    T_EQ_I64(dup2(input, 0), 0);
+    close(input);
     end();
 }
 
