@@ -221,32 +221,19 @@ T_CASE(unspent_units_return_at_close)
 
 /* Units that would have been refilled meanwhile are not given back: the credit ends with the debt
  * that their grant left. */
-static int64_t debt_after_a_give_back(void)
-{
-    const cellar_rule rule = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
-    cellar_remote_limiter *a = limiter(&one, rule, 60000, 80), *b = limiter(&two, rule, 60000, 1);
-    T_EQ_U64(admitted(a, "k", 1), 1);
-    engine_pause_ms(120); /* the debt of the grant ends after 80 ms */
-    engine_ask(&server, "SET ~app:limit:default:k %s", "9999999999999999 0");
-    redisReply *t = engine_ask(&server, "TIME");
-    char word[64];
-    snprintf(word, sizeof word, "%s%06ld 10000000", t->element[0]->str,
-             strtol(t->element[1]->str, NULL, 10));
-    engine_ask(&server, "SET ~app:limit:default:k %s", word); /* 78 units of debt by others */
-    limiter_close(a);
-    t = engine_ask(&server, "GET ~app:limit:default:k");
-    const char *debt = t != NULL && t->str != NULL ? strchr(t->str, ' ') : NULL;
-    const int64_t left = debt != NULL ? strtol(debt, NULL, 10) : 0;
-    limiter_close(b);
-    engine_ask(&server, "DEL ~app:limit:default:k");
-    return left;
-}
 T_CASE(give_back_never_mints_units)
 {
     if (!begin()) { return; }
-    int64_t left = 0; /* a busy machine lets the debt end before the close */
-    for (int i = 0; i < 20 && left <= 0; i++) { left = debt_after_a_give_back(); }
-    T_CHECK(left > 0);
+    const cellar_rule rule = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
+    cellar_remote_limiter *a = limiter(&one, rule, 60000, 80);
+    T_EQ_U64(admitted(a, "k", 1), 1);
+    engine_pause_ms(120); /* the debt of the grant ends after 80 ms */
+    const char *const others = "9999999999999999 99999999999"; /* a debt that no time drains */
+    engine_ask(&server, "SET ~app:limit:default:k %s", others);
+    limiter_close(a);
+    redisReply *r = engine_ask(&server, "GET ~app:limit:default:k");
+    const char *const debt = r != NULL && r->str != NULL ? strchr(r->str, ' ') : NULL;
+    T_CHECK(debt != NULL && strcmp(debt, strchr(others, ' ')) == 0);
 }
 
 /* A process that stands still for longer than hold_ms finds its units expired. */
