@@ -103,18 +103,44 @@ T_CASE(sixty_four_mib_in_a_hundred_and_sixty)
 T_ALONE(one_large_value_evicts_all_others)
 {
     kit k;
+    kit_key key;
+    cellar_held held;
     kit_open(&k, KIT_MIB(16), NULL);
     for (uint64_t id = 0; id < 300; id++) {
         T_EQ_I64(kit_put(&k, id, id, 30000 + id * 200), CELLAR_OK);
     }
     T_EQ_I64(kit_put(&k, 1000, 1, KIT_MIB(8)), CELLAR_OK);
     T_CHECK(kit_has(&k, 1000));
+    T_CHECK(!l1_acquire_hit(k.c, kit_key_of(&k, &key, 0, 1000), &held)); /* it is no object */
     T_CHECK(kit_used(&k) <= KIT_MIB(16));
     l1_stats s = kit_stats(&k);
     T_CHECK(s.big_blocks >= 1 && s.big_bytes <= KIT_MIB(16));
     kit_audit(&k);
     T_EQ_I64(kit_put(&k, 1000, 2, 10), CELLAR_OK); /* and back to a record */
     (void)l1_tick(k.c, UINT64_MAX);
+    kit_close(&k);
+}
+
+static unsigned quota_of(void *ctx, uint32_t generation) { (void)ctx; return generation; }
+
+/* The thread appends the values to different lanes. */
+T_CASE(value_one_byte_above_the_quota_displaces_another)
+{
+    kit k;
+    l1_share s;
+    const l1_config cfg = {.stripes = 2, .hooks = {.quota_of = quota_of}};
+    kit_open(&k, KIT_MIB(4), &cfg);
+    T_REQUIRE(l1_quotas_open(k.c));
+    l1_quota_generation(k.c, 1, 1);
+    l1_quota_set(k.c, 1, 20);
+    base_store_rlx(&base_thread_self()->lane, 0u);
+    T_EQ_I64(kit_put_until(&k, 1, 1, 1, 100000, BASE_NEVER_MS), CELLAR_OK);
+    base_store_rlx(&base_thread_self()->lane, 1u);
+    l1_quota_get(k.c, 1, &s);
+    const size_t over = (size_t)(s.ceiling - s.bytes + 1);
+    T_EQ_I64(kit_put_until(&k, 1, 2, 1, over, BASE_NEVER_MS), CELLAR_OK);
+    l1_quota_get(k.c, 1, &s);
+    T_CHECK(s.entries == 1 && s.bytes <= s.ceiling);
     kit_close(&k);
 }
 

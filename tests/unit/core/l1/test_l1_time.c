@@ -292,6 +292,25 @@ T_CASE(stale_window_ends_exactly)
     kit_close(&k);
 }
 
+T_CASE(refresh_time_is_a_miss_only_for_loads)
+{
+    kit k;
+    kit_key key;
+    l1_pin_ref ref;
+    kit_open(&k, KIT_MIB(2), NULL);
+    const int64_t due = kit_now(&k) + 10;
+    l1_put_spec p = {.value = "a value", .value_len = 7, .deadline_ms = BASE_NEVER_MS,
+                     .fails = L1_REFRESH_AT, .retry_at = (uint32_t)due,
+                     .loader_code = (uint32_t)(due >> 32), .change = L1_CHANGE_SET};
+    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
+    T_EQ_I64(read_at(&k, 1, due - 1), CELLAR_OK);
+    T_EQ_I64(l1_pin(k.c, &key.key, &ref, L1_NOT_DUE), CELLAR_OK);
+    l1_unpin(k.c, &ref);
+    T_EQ_I64(read_at(&k, 1, due), CELLAR_OK);
+    T_EQ_I64(l1_pin(k.c, &key.key, &ref, L1_NOT_DUE), CELLAR_MISS);
+    kit_close(&k);
+}
+
 /* A deadline in the past leaves no stale window beyond its own. */
 T_CASE(past_deadline_starts_its_own_stale_window)
 {
