@@ -80,4 +80,37 @@ T_CASE(hold_beyond_the_count_is_refused)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static cellar_held far;
+
+/* Acquire "a" in a thread with a record in the second page of hold lines. */
+static void acquire_far(void *ns)
+{
+    base_thread next;
+    if (base_thread_self()->index < BASE_PAGE / sizeof(l1_hold_line)) {
+        T_REQUIRE(base_thread_start(&next, acquire_far, ns, "far", 0) == 0);
+        base_thread_join(&next);
+    } else {
+        T_EQ_I64(cellar_object_acquire(ns, "a", 1, &far), CELLAR_OK);
+    }
+}
+
+T_CASE(hold_of_a_far_thread_outlives_its_entry)
+{
+    settings s = api_config(4u << 20);
+    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
+    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    cellar *c, *ns;
+    freed = 0;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "a", 1, &s, 100, NULL), CELLAR_OK);
+    acquire_far(ns);
+    T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
+    T_EQ_U64(freed, 0);
+    cellar_object_release(&far);
+    T_EQ_U64(freed, 1);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 T_MAIN("cache_objects")
