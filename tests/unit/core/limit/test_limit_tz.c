@@ -177,7 +177,8 @@ T_CASE(footers_are_read_as_POSIX_says)
                                        "CET-1CEST,M3.5.7,M10.5.0", "CET-1CEST,J0,J300",
                                        "CET-1CEST,J366,J300", "CET-1CEST,366,1", "CET-25",
                                        "CET-1CEST,M3.5.0/168,M10.5.0", "CET-1CEST,M3.5.0,M10.5.0x",
-                                       "<CET-1", "CET-1:60", "CET-1:00:60", "CET-1CEST,,", "-1" };
+                                       "<CET-1", "CET-1CE", "CET-1,M3.5.0,M10.5.0", "CET-1:60",
+                                       "CET-1:00:60", "CET-1CEST,,", "-1" };
     uint64_t rng = t_seed();
     zone_file f;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
