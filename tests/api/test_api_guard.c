@@ -295,7 +295,10 @@ T_CASE(why_reports_loads)
     char text[64];
     s.during = why_inside;
     atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
+    o.flags = 0;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
     T_EQ_U64(why_cause(c, "k"), CELLAR_CAUSE_LOAD_FAILED);
     s.during = del_inside;
     atomic_store(&s.say, SAY_VALUE);
@@ -305,7 +308,7 @@ T_CASE(why_reports_loads)
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_U64(why_cause(c, "n"), 100 + CELLAR_WHY_NEGATIVE);
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
+    o.error_ttl_ms = 1000;
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
     T_EQ_U64(why_cause(c, "e"), 100 + CELLAR_WHY_ERROR);

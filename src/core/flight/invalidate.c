@@ -81,7 +81,7 @@ CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t
 {
     flight_shard *s = flight_shard_of(t, key->hash);
     sync_take(FLIGHT, &s->lock);
-    const flight *f = flight_find(s, key, false, NULL);
+    const flight *f = flight_find(s, key, true, NULL);
     if (f != NULL) { *start_ms = f->start_ms; }
     sync_drop(FLIGHT, &s->lock);
     return f != NULL;
