@@ -160,11 +160,16 @@ static bool l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines, bool keep
     return true;
 }
 
+CELLAR_PRIVATE uint64_t l1_ghosts_bytes(const l1 *c, uint64_t budget)
+{
+    return l1_ghost_lines(c, budget) * c->stripe_count * L1_GHOST_LINE;
+}
+
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
 {
     const uint64_t lines = l1_ghost_lines(c, budget);
     unsigned char *table = base_alloc_held(c->account, BASE_MOD_GHOST,
-                                      (size_t)(lines * c->stripe_count * L1_GHOST_LINE), NULL);
+                                      (size_t)l1_ghosts_bytes(c, budget), NULL);
     return table != NULL && l1_ghosts_put(c, table, lines, false);
 }
 
@@ -172,7 +177,7 @@ CELLAR_PRIVATE bool l1_ghosts_fit(l1 *c, uint64_t budget, uint64_t *need)
 {
     const uint64_t lines = l1_ghost_lines(c, budget);
     const uint64_t have = base_load_rlx(&c->stripe[0].ghost.lines);
-    const size_t bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
+    const size_t bytes = (size_t)l1_ghosts_bytes(c, budget);
     *need = bytes;
     if (lines * 8 <= have * 9 && lines * 9 >= have * 8) { return true; }
     (void)l1_give_back(c, base_block_bytes(c->account, bytes), base_load_rlx(&c->reserve));

@@ -108,6 +108,8 @@ CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed);
 CELLAR_PRIVATE bool l1_ghost_earns(l1_ghost g, const l1_rule *r, l1_learned *l, uint64_t entries,
                                    uint64_t mainq);
 CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget);
+/* Return the bytes of the table for a budget. */
+CELLAR_PRIVATE uint64_t l1_ghosts_bytes(const l1 *c, uint64_t budget);
 /* Size the ghosts for a budget; false: no memory (the cache works without). */
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget);

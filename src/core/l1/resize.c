@@ -92,7 +92,10 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
         }
         /* Pinned memory or the tables prevent the shrink: the limit stays, growth is refused. */
         if (!holds) { err = CELLAR_E_SPACE; }
-        if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
+        if (other_ghosts) {
+            const uint64_t bytes = l1_ghosts_bytes(c, budget_bytes);
+            (void)l1_make_room(c, base_block_bytes(c->account, (size_t)bytes));
+        }
     } else {
         (void)l1_unpark(c, 2); /* judges `low` again */
     }
