@@ -175,11 +175,10 @@ CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
     flight_list_add(&s->detached, f);
 }
 
-/* Record the leading thread of `f`, for the cycle check. */
+/* Record the leading thread of `f`, for the cycle check. The record of index 0, which many threads
+ * share, waits for no flight and leads none. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self)
 {
-    if (self != NULL && self->index == 0) { self = NULL; } /* many threads share index 0: no
-                                                            * token */
     base_store_rel(&f->leader, self); /* acquire in flight_cycle */
 }
 
