@@ -12,7 +12,7 @@
 #            the places that it runs -> each mistake: the programs that run its place, those of its
 #            module first, each group by its time, until one fails -> those that live: the
 #            simulation -> page
-# FOUND      A program ends with another status than 0, or takes ten times as long and ten seconds
+# FOUND      A program ends with another status than 0, or takes four times as long and ten seconds
 #            more. Programs that fail without a mistake are left out and named.
 # AGAIN      build/mutation keeps each step and each verdict: the next call with the same N, SEED,
 #            IN, T and sources goes on. Other words begin from nothing. After a change of tests/ what
@@ -75,7 +75,7 @@ ask() { # list, limit in ms
     left=$2 ran=0 unfit=0
     while read -r usual program; do
         if [ "$usual" -gt $left ]; then unfit=$((unfit + 1)); continue; fi
-        most=$((usual * 10 + 10000)) cut=0
+        most=$((usual * 4 + 10000)) cut=0
         if [ $most -gt $left ]; then most=$left cut=1; fi
         from=$(milliseconds)
         # shellcheck disable=SC2086 # words are meant to be split
