@@ -5,8 +5,8 @@
  * Method: a small store with a history of two runs (overwritten, deleted and ended keys, places
  *         used again), once closed, once killed. Its files are damaged in one way at a time and
  *         opened. Opens of a damaged store are also interrupted, then repeated; some copies go on,
- *         and die again. DAMAGE_STEP=1: every bit (default: every 2,003rd), DAMAGE_MUTANTS=n: more
- *         mixtures.
+ *         and die again. DAMAGE_STEP=1: every bit (default: every 2,003rd, with a sanitizer every
+ *         8,009th), DAMAGE_MUTANTS=n: more mixtures.
  * LIMITS  After a kill nothing shows the loss of the last records, or of the last segment. Here
  *         the last two records are of keys of their own, one as long as two pages.
  * SEE ALSO test_log_disk: each page lost. */
@@ -252,7 +252,7 @@ static void harm_file(int file, damage how, uint64_t step)
 
 static void harm_all(bool closed, damage how, uint64_t share)
 {
-    const uint64_t step = t_env_u64("DAMAGE_STEP", 2003) * share;
+    const uint64_t step = t_env_u64("DAMAGE_STEP", T_COST > 1 ? 8009 : 2003) * share;
     build(closed, L2_DROP);
     for (int i = 0; i < DEV_FILES; i++) {
         const bool small = dev.file[i].size < 4 * PAGE;

@@ -156,7 +156,7 @@ static void one_step(void)
     }
 }
 
-static uint64_t crashes_of_test(void) { return t_env_u64("LOG_KILLS", 250); }
+static uint64_t crashes_of_test(void) { return t_env_u64("LOG_KILLS", t_share(1000)); }
 
 static void crashes(l2_level level, bool power, bool sized)
 {
