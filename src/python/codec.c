@@ -32,10 +32,7 @@ int buf_grow(pybuf *b, size_t more)
 {
     const size_t cap = (b->len + more) * 2;
     char *at = PyMem_Realloc(b->at == b->own ? NULL : b->at, cap);
-    if (at == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    if (at == NULL) { return PyErr_NoMemory() != NULL ? 0 : -1; }
     if (b->at == b->own) { memcpy(at, b->own, b->len); }
     b->at = at;
     b->cap = cap;
@@ -147,18 +144,16 @@ static int codec_put(pybuf *b, PyObject *o, codec_use use, int depth)
     }
     if (PyTuple_CheckExact(o)) { return codec_put_items(b, o, TAG_TUPLE, use, depth); }
     if (use == USE_KEY) { return codec_no_type(o, use); }
-    if (o == Py_None || PyBool_Check(o)) {
-        return codec_leaf(b, o == Py_None ? TAG_NONE : o == Py_True ? TAG_TRUE : TAG_FALSE, "", 0,
-                          depth);
-    }
+    const int tag = o == Py_None ? TAG_NONE : o == Py_True ? TAG_TRUE :
+        o == Py_False ? TAG_FALSE : 0;
+    if (tag != 0) { return codec_leaf(b, tag, "", 0, depth); }
     if (PyFloat_CheckExact(o)) {
         const double x = PyFloat_AsDouble(o);
         return codec_leaf(b, TAG_FLOAT, &x, sizeof x, depth);
     }
-    if (use == USE_VALUE && PyDict_CheckExact(o)) { return codec_put_dict(b, o, depth); }
-    if (use == USE_VALUE && PyList_CheckExact(o)) {
-        return codec_put_items(b, o, TAG_LIST, use, depth);
-    }
+    if (use == USE_ARGUMENTS) { return codec_no_type(o, use); }
+    if (PyDict_CheckExact(o)) { return codec_put_dict(b, o, depth); }
+    if (PyList_CheckExact(o)) { return codec_put_items(b, o, TAG_LIST, use, depth); }
     return codec_no_type(o, use);
 }
 
@@ -384,9 +379,8 @@ PyObject *key_object(const char *at, size_t len, int raw)
 {
     codec_reader r = { (const unsigned char *)at, (const unsigned char *)at + len, USE_KEY };
     if (raw || len < 2 || at[0] != '\0') { return codec_take_body(&r, TAG_STR, len, 1); }
-    r.at += 2;
+    r.at += at[1] == 'b' ? 2 : 1;
     if (at[1] == 'b') { return codec_take_body(&r, TAG_STR, len - 2, 1); }
-    r.at--;
     return at[1] == 'm' ? NULL : codec_whole(&r, codec_take(&r, 1));
 }
 

@@ -98,8 +98,7 @@ static PyObject *guard_limiter(PyObject *self, PyObject *args)
     cfg.batch = 1;
     h->cache = (cache *)Py_NewRef((PyObject *)root);
     h->remote = root->remote;
-    return guard_done(capsule, h,
-                      cellar_remote_limiter_open(h->remote, &rule, &cfg, &h->shared));
+    return guard_done(capsule, h, cellar_remote_limiter_open(h->remote, &rule, &cfg, &h->shared));
 }
 
 /* Decide: limiter, key, cost. Return (allowed, remaining, retry_after or None for never). */

@@ -156,12 +156,9 @@ static cellar_err load_run(cellar_load *load, const void *key, size_t key_len, v
         Py_CLEAR(x->error);
         Py_CLEAR(x->value);
         x->value = PyObject_Call(x->fn, x->args, x->kwargs);
-        if (forks != common_forks) {
-            err = CELLAR_E_FORKED; /* the load belongs to the parent */
-        } else {
-            if (x->value != NULL) { err = load_hand_over(load, x); }
-            if (PyErr_Occurred()) { err = load_failed(load, x); }
-        }
+        const int is_own = forks == common_forks; /* else the load belongs to the parent */
+        err = !is_own ? CELLAR_E_FORKED : x->value != NULL ? load_hand_over(load, x) : err;
+        if (is_own && PyErr_Occurred()) { err = load_failed(load, x); }
         common_background = before;
     }
     PyGILState_Release(state);

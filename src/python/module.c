@@ -5,8 +5,6 @@
  * LIMITS     One interpreter: initialisation in one phase keeps isolated ones out. */
 #include "python/python.h"
 
-#include <pythread.h>
-
 static PyObject *module_forked(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
