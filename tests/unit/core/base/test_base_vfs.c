@@ -96,6 +96,29 @@ T_CASE_ON(file_returns_written_bytes, STORE)
     T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), ENOENT);
 }
 
+static int refusing; /* error of each fallocate; 0: none */
+
+int fallocate(int fd, int mode, off_t from, off_t bytes)
+{
+    (void)mode;
+    errno = refusing != 0 ? refusing : posix_fallocate(fd, from, bytes);
+    return errno != 0 ? -1 : 0;
+}
+
+T_CASE_ON(file_system_without_fallocate_allocates_the_blocks, STORE)
+{
+    base_vfs_file *f;
+    base_vfs_stat s;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    for (uint64_t i = 1; i <= 2; i++) {
+        refusing = i == 1 ? EOPNOTSUPP : ENOSYS;
+        T_EQ_I64(vfs->preallocate(vfs->ctx, f, i << 16), 0);
+        T_CHECK(vfs->stat(vfs->ctx, f, &s) == 0 && s.allocated_bytes >= i << 16);
+    }
+    refusing = 0;
+    vfs->close(vfs->ctx, f);
+}
+
 T_CASE_ON(maps_share_their_bytes, STORE)
 {
     base_vfs_file *f;

@@ -4,12 +4,13 @@
  *         answer is in order, in bounded time; and what is said rightly is understood rightly.
  * Method: files put together here, every bit of them flipped, every length cut, counts and times at
  *         their ends, footers right, wrong and random; each zone that parses is asked around all
- *         its times, and its calendar periods must contain the moment they are asked about. Where
- *         the machine has zone files, the C library's answers are the judge. */
+ *         its times, and its calendar periods must contain the moment they are asked about. The C
+ *         library judges footers and, where the machine has them, zone files. */
 #include <time.h>
 
 #include "base/timezone.h"
 #include "limit/calendar.h"
+#include "tests/support/folder.h"
 #include "tests/support/t.h"
 
 typedef struct zone_file {
@@ -201,7 +202,28 @@ T_CASE(footers_are_read_as_POSIX_says)
     }
 }
 
-/* A judge of another house: every hour around each switch of a century. */
+/* Compare a zone with the C library, some times a day, in a century. */
+static void agrees_with_the_C_library(const base_tz *z, const char *tz)
+{
+    const char *before = getenv("TZ");
+    char saved[128] = "";
+    uint32_t wrong = 0;
+    if (before != NULL) { snprintf(saved, sizeof saved, "%s", before); }
+    setenv("TZ", tz, 1);
+    tzset();
+    for (int64_t at = 0; at < INT64_C(4200000000); at += 3600 * 7 + 11) {
+        base_tz_stretch s;
+        struct tm tm;
+        const time_t t = (time_t)at;
+        if ((int64_t)t != at) { break; } /* 32 bits */
+        base_tz_at(z, at, &s);
+        wrong += localtime_r(&t, &tm) == NULL || tm.tm_gmtoff != s.offset_s;
+    }
+    if (!T_EQ_U64(wrong, 0)) { printf("# %s\n", tz); }
+    if (before != NULL) { setenv("TZ", saved, 1); } else { unsetenv("TZ"); }
+    tzset();
+}
+
 T_CASE(the_C_library_agrees)
 {
     static const char *const names[] = { "Europe/Berlin", "America/New_York", "America/Santiago",
@@ -209,30 +231,48 @@ T_CASE(the_C_library_agrees)
                                          "Africa/Casablanca", "Asia/Gaza", "America/Nuuk",
                                          "Pacific/Chatham", "Antarctica/Troll", "Europe/Dublin" };
     uint32_t zones = 0;
-    const char *before = getenv("TZ");
-    char saved[128] = "";
-    if (before != NULL) { snprintf(saved, sizeof saved, "%s", before); }
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         base_tz *z = NULL;
         if (base_tz_open(NULL, names[i], &z) != CELLAR_OK) { continue; }
         zones++;
-        setenv("TZ", names[i], 1);
-        tzset();
-        uint32_t wrong = 0;
-        for (int64_t at = 0; at < INT64_C(4200000000); at += 3600 * 7 + 11) {
-            base_tz_stretch s;
-            struct tm tm;
-            const time_t t = (time_t)at;
-            if ((int64_t)t != at) { break; } /* 32 bits */
-            base_tz_at(z, at, &s);
-            wrong += localtime_r(&t, &tm) == NULL || tm.tm_gmtoff != s.offset_s;
-        }
-        if (!T_EQ_U64(wrong, 0)) { printf("# %s\n", names[i]); }
+        agrees_with_the_C_library(z, names[i]);
         base_tz_close(z);
     }
-    if (before != NULL) { setenv("TZ", saved, 1); } else { unsetenv("TZ"); }
-    tzset();
     if (zones == 0) { T_SKIP("no zone files"); }
+}
+
+T_CASE(the_C_library_agrees_about_footers)
+{
+    static const char *const footers[] = { "AAA0BBB,M12.1.0/1,M12.5.0", "AAA5BBB4,J60,J300/0:30:15",
+                                           "<+01>-1<+02>,59/3,M11.4.6", "AAA-3BBB,M10.1.0,M2.5.4" };
+    const int32_t offset = 0;
+    for (size_t i = 0; i < sizeof footers / sizeof footers[0]; i++) {
+        zone_file f;
+        base_tz *z = NULL;
+        build(&f, NULL, &offset, 0, footers[i]);
+        T_REQUIRE(base_tz_parse(NULL, f.bytes, f.len, &z) == CELLAR_OK);
+        agrees_with_the_C_library(z, footers[i]);
+        base_tz_close(z);
+    }
+}
+
+/* An empty file, which is damaged, shows that it was opened. */
+T_CASE(name_with_other_characters_opens_no_file)
+{
+    static const char *const names[] = { "Az_09+-", "A z", "A.z", "A:z", "A@z", "A[z", "A\x7fz" };
+    char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+    base_tz *z;
+    t_folder(dir);
+    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        FILE *f = fopen(path, "w");
+        T_REQUIRE(f != NULL && fclose(f) == 0);
+        const cellar_err err = base_tz_open(NULL, names[i], &z);
+        T_EQ_I64(err, i == 0 ? CELLAR_E_CORRUPT : CELLAR_E_NOT_FOUND);
+    }
+    unsetenv("TZDIR");
+    t_wipe(dir);
 }
 
 T_ONE_THREAD;
