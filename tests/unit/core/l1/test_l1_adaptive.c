@@ -824,6 +824,12 @@ T_ALONE(fixed_policy_stays_behind_late_samples)
     kit_close(&k);
 }
 
+static void feed(kit *k, uint64_t id)
+{
+    const l1_asked one = {.n = 1, .key = {(uint32_t)kit_mix(id + 1)}, .count = {1}};
+    T_CHECK(l1_shadow_feed(k->c, &one));
+}
+
 /* Purpose: a lead that chance explains changes no rule. Independent draws from one law: all rules
  * hit about as often, and each epoch another one leads. The samples are the same in each run. */
 T_CASE(lead_by_chance_changes_no_rule)
@@ -832,13 +838,23 @@ T_CASE(lead_by_chance_changes_no_rule)
     open_policy(&k, L1_ADAPTIVE, 400);
     zipf_open(2000, .9);
     kit_rng r = {1};
-    for (uint32_t i = 0; i < 20000; i++) {
-        const l1_asked one = {.n = 1, .key = {(uint32_t)kit_mix(zipf(&r) + 1)}, .count = {1}};
-        T_CHECK(l1_shadow_feed(k.c, &one));
-    }
+    for (uint32_t i = 0; i < 20000; i++) { feed(&k, zipf(&r)); }
     const uint64_t changes = kit_stats(&k).rule_switches;
     printf("# %" PRIu64 " changes of the rule in 20,000 samples\n", changes);
     T_CHECK(changes <= 4);
+    kit_close(&k);
+}
+
+/* Purpose: each rule may be taken, also the first one. The first fill of a loop leads to guard. Of
+ * keys that return once, after 100 others in a shadow cache of 128, near hits the most. */
+T_CASE(rule_of_the_start_is_taken_again)
+{
+    kit k;
+    open_policy(&k, L1_ADAPTIVE, 400);
+    for (uint64_t i = 0; i < 4000; i++) { feed(&k, i % 256); }
+    T_EQ_U64(kit_stats(&k).rule, L1_RULE_GUARD);
+    for (uint64_t i = 1000; i < 21000; i++) { feed(&k, i % 2 == 0 ? i : i - 199); }
+    T_EQ_U64(kit_stats(&k).rule, 0);
     kit_close(&k);
 }
 
