@@ -488,6 +488,11 @@ T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
         T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
         T_EQ_U64(r.flags, mode == CELLAR_JITTER_PLUS ? 0 : CELLAR_RESULT_NOT_STORED);
     }
+    o.fallback_ttl_ms = CELLAR_TTL_NONE; /* jitter does not spread it */
+    o.jitter_pct = 100;
+    T_EQ_I64(kit_load(c, "lasting", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_I64(r.ttl_left_ms, CELLAR_TTL_NONE);
+    T_EQ_U64(r.flags, 0);
     /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other
      * calls. */
     o.fallback_ttl_ms = 500;

@@ -700,7 +700,7 @@ static void *close_main(void *arg)
  * in a thread, for a retry behind a failed one, for a lease. */
 T_CASE(close_that_is_busy_ends_no_waiting_load)
 {
-    cellar *c;
+    cellar *c, *dropped;
     source s = SOURCE_INIT, failing = SOURCE_INIT, none = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     cellar_lease lease;
@@ -709,6 +709,8 @@ T_CASE(close_that_is_busy_ends_no_waiting_load)
     settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20,
                      .tuning.close_timeout_ms = 50 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "dropped", NULL, &dropped), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "dropped"), CELLAR_OK);
     T_EQ_I64(cellar_lease_acquire(c, "leased", 6, NULL, NULL, &lease, &r), CELLAR_LEASED);
     atomic_store(&s.gate, 1);
     atomic_store(&failing.gate, 1);
@@ -725,6 +727,8 @@ T_CASE(close_that_is_busy_ends_no_waiting_load)
     T_EQ_U64(figures(c).load_waiters, 3);
     source other = SOURCE_INIT;
     T_EQ_I64(kit_load(c, "other", NULL, &other, text, NULL), CELLAR_OK); /* it stays open */
+    T_EQ_I64(cellar_set(dropped, "k", 1, "v", 1, NULL), CELLAR_E_CLOSED); /* it stays closed */
+    T_EQ_I64(cellar_namespace_close(dropped), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "fulfilled", 9, NULL), CELLAR_OK);
     join(&w[2]);
     T_EQ_I64(w[2].err, CELLAR_OK);
