@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/vfs.h"
+#include "cache/types.h"
 
 #define KEY "planted-key"
 #define VALUE "planted-value"
@@ -128,6 +129,23 @@ T_CASE(namespace_with_higher_level_is_silent_alone)
     T_CHECK(logged("3 get: miss\n"));
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* While most reads end with "never", a namespace asks its filter first. */
+T_CASE(reads_that_ask_the_filter_first_are_logged)
+{
+    cellar *c = open_log(CELLAR_LOG_DEFAULT, CELLAR_LOG_KEYS_NONE);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
+    for (int i = 0; i < 5000; i++) { T_EQ_I64(miss(c), CELLAR_MISS); }
+    T_CHECK((base_load_rlx(&c->state) & CACHE_FILTER) != 0);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_INFO), CELLAR_OK);
+    T_EQ_I64(miss(c), CELLAR_MISS);
+    T_CHECK(logged("3 get: miss\n"));
+    T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, NULL), CELLAR_OK);
+    for (int i = 0; i < 5000; i++) { T_EQ_I64(miss(c), CELLAR_OK); }
+    T_CHECK((base_load_rlx(&c->state) & CACHE_FILTER) == 0);
     kit_close(c);
 }
 
@@ -290,9 +308,9 @@ T_CASE(no_line_has_planted_key_or_value)
         cfg.config.l2_path = store;
         cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
         cfg.l2.fail_errors = 2;
-        cellar_breaker_config breaker = { .struct_size = sizeof breaker, .consecutive_failures = 3,
-                                          .open_ms = 60000 };
-        cellar_namespace_config o = { .struct_size = sizeof o, .breaker = &breaker,
+        cellar_breaker_config opens = { .struct_size = sizeof opens, .consecutive_failures = 3,
+                                        .open_ms = 60000 };
+        cellar_namespace_config o = { .struct_size = sizeof o, .breaker = &opens,
                                       .hidden = hidden };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
