@@ -493,6 +493,12 @@ T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
     T_EQ_I64(kit_load(c, "lasting", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, CELLAR_TTL_NONE);
     T_EQ_U64(r.flags, 0);
+    o.negative_ttl_ms = 60000; /* nor the time of an absent key */
+    o.jitter_pct = 10;
+    atomic_store(&f.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "absent", &o, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "absent", NULL, &s, text, &r), CELLAR_ABSENT);
+    atomic_store(&f.say, SAY_VALUE);
     /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other
      * calls. */
     o.fallback_ttl_ms = 500;

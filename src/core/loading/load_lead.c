@@ -517,9 +517,10 @@ static bool cache_ends_early(const struct cellar_load *ld)
 {
     const cache_load_plan *p = ld->call->p;
     const cache_result_opts *opts = &ld->opts;
-    int64_t ttl_ms = ld->r.said == CACHE_REPORTED_NONE ? opts->negative_ttl_ms : opts->ttl_ms;
+    const bool none = ld->r.said == CACHE_REPORTED_NONE;
+    int64_t ttl_ms = none ? opts->negative_ttl_ms : opts->ttl_ms;
     if (ld->call->hold_ms == 0 || ttl_ms == BASE_NEVER_MS) { return false; }
-    if (p->n[CACHE_JITTER_PCT] != 0 && p->n[CACHE_JITTER_MODE] != CELLAR_JITTER_PLUS) {
+    if (!none && p->n[CACHE_JITTER_PCT] != 0 && p->n[CACHE_JITTER_MODE] != CELLAR_JITTER_PLUS) {
         ttl_ms -= ttl_ms / 100 * p->n[CACHE_JITTER_PCT] + 100;
     }
     return base_add_sat(ld->call->now_ms, ttl_ms) < ld->call->hold_ms;
