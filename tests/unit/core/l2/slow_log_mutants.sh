@@ -3,10 +3,12 @@
 #
 # Aim:    test_log_kill finds each mistake of tests/unit/core/l2/mutants: a rule of the log that is
 #         left out. Without a mistake it passes.
-# Method: all patches in one copy of src/, one program; LOG_MUTANT chooses a mistake. Three seeds.
+# Method: all patches in one copy of src/, one program; LOG_MUTANT chooses a mistake. Three seeds,
+#         each with as many crashes as `make test`.
 . tests/support/t.sh
 here=tests/unit/core/l2
 copy=$t_tmp/copy/src/core
+export T_SHARE=4
 : "${CELLAR_LIBS=-llz4}" "${SEED:=1}"
 
 if ! t_have patch; then
