@@ -252,7 +252,7 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
 
 static replay_counts replay_counts_exact(const void *ctx) { return ((const replay_exact *)ctx)->counts; }
 
-/* Add counts some times; UINT64_MAX times takes them away. */
+/* Add `times` times b. UINT64_MAX stands for -1, which takes b away. */
 static replay_counts replay_plus(replay_counts a, const replay_counts *b, uint64_t times)
 {
     a.requests += times * b->requests;

@@ -546,7 +546,7 @@ T_CASE_ON(file_size_limit_below_l2_bytes_returns_code, STORE)
     T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
 }
 
-static time_t ahead_s; /* of the clock of the system */
+static _Atomic time_t ahead_s; /* of the clock of the system; all threads read it */
 
 int clock_gettime(clockid_t id, struct timespec *now)
 {

@@ -119,6 +119,7 @@ static void l2_count_name(void *ctx, const char *name)
     c->foreign = c->foreign || !(ours || old);
 }
 
+/* Return the code of an open that ended with an errno. */
 static cellar_err l2_code(int e)
 {
     return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
