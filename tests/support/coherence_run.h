@@ -8,6 +8,8 @@
  * INVARIANTS During a check no process writes. A fence ends each round: a pause proves nothing.
  *            Writes that wait in a queue or a journal are sent before it.
  *            A difference counts if it stays after three more fences: then it stays until the TTL.
+ * PACED      Between two cuts there are RUN_APART operations with a proven link, and a thread makes
+ *            RUN_ALONE without one: else a slow machine would store nothing that a check can find.
  * PAUSES     This header compiles attach.c of the remote tier with a pause of up to 120 us between
  *            a reply and its way into memory, in 1 of 8 gets and sets. */
 #ifndef CELLAR_TESTS_COHERENCE_RUN_H
@@ -66,7 +68,7 @@ static cellar_err run_put(void *ctx, const cellar_tier_key *k, const void *value
 #undef remote_put
 
 enum { RUN_PROCESSES = 3, RUN_THREADS = 2, RUN_KEYS = 32, RUN_VALUE = 16,
-       RUN_CUTS = 400 };
+       RUN_CUTS = 400, RUN_APART = 50, RUN_ALONE = 10 };
 
 typedef struct run run;
 
@@ -75,6 +77,7 @@ typedef struct run_kind {
     cellar_remote_namespace_config opts;
     void (*operation)(run *r, const side *s, uint32_t me, uint32_t *count);
     void (*check)(run *r, const side *s);
+    bool paced;
 } run_kind;
 
 struct run {
@@ -85,6 +88,7 @@ struct run {
     pthread_barrier_t barrier;
     _Atomic bool checking, ends;
     _Atomic uint64_t done, stale, checked, refused, gaps, cut;
+    _Atomic uint64_t proven; /* operations with a proven link; not paced: all */
 };
 
 static void run_key(uint32_t i, char key[16]) { (void)snprintf(key, 16, "key:%u", i); }
@@ -93,6 +97,7 @@ typedef struct run_thread {
     run *r;
     const side *s;
     uint32_t me, count; /* number of the thread over all processes; sets so far */
+    uint32_t alone;     /* operations since the link was proven */
     uint64_t random;
     pthread_t id;
 } run_thread;
@@ -111,13 +116,24 @@ static void run_operation(run *r, const side *s, uint32_t me, uint32_t *count)
     }
 }
 
+/* Note one operation. Paced: wait for a link that was away during RUN_ALONE of them. */
+static void run_note(run_thread *t)
+{
+    const bool proven = !t->r->kind->paced ||
+                        cellar_remote_state_get(t->s->r) == CELLAR_REMOTE_PROVEN;
+    atomic_fetch_add(&t->r->done, 1);
+    atomic_fetch_add(&t->r->proven, proven);
+    t->alone = proven ? 0 : t->alone + 1;
+    if (t->alone >= RUN_ALONE) { (void)side_proven(t->s); }
+}
+
 static void *run_operations(void *ctx)
 {
     run_thread *t = ctx;
     run_state = t->random;
     for (uint32_t n = 0; n < t->r->operations; n++) {
         t->r->kind->operation(t->r, t->s, t->me, &t->count);
-        atomic_fetch_add(&t->r->done, 1);
+        run_note(t);
     }
     t->random = run_state;
     return NULL;
@@ -213,12 +229,15 @@ static void run_child(run *r, uint32_t me)
 /* Cut connections of the children every 10 ms until they end. */
 static void run_cut(run *r, const pid_t *child)
 {
-    for (uint32_t n = 0;; n++) {
+    uint64_t seen = 0; /* r->proven at the last cut */
+    for (uint32_t n = 0;;) {
         siginfo_t info = { .si_pid = 0 };
         const int err = waitid(P_PID, (id_t)child[0], &info, WEXITED | WNOHANG | WNOWAIT);
         if (err != 0 || info.si_pid != 0) { return; }
-        if (!atomic_load(&r->checking)) {
-            const long long cut = RUN_CUT(r->server, n);
+        const uint64_t proven = atomic_load(&r->proven);
+        if (!atomic_load(&r->checking) && proven - seen >= RUN_APART) {
+            const long long cut = RUN_CUT(r->server, n++);
+            seen = proven;
             if (cut > 0) { atomic_fetch_add(&r->cut, (uint64_t)cut); }
         }
         engine_pause_ms(10);
@@ -271,7 +290,7 @@ static run *run_all_of(engine *server, const run_kind *kind, uint32_t rounds, ui
 T_INLINE run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool cuts)
 {
     static run_kind plain;
-    plain = (run_kind){ cellar_remote_namespace_config_default(), run_operation, run_check };
+    plain = (run_kind){ cellar_remote_namespace_config_default(), run_operation, run_check, false };
     return run_all_of(server, &plain, rounds, operations, cuts);
 }
 

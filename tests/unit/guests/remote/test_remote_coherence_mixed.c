@@ -229,7 +229,8 @@ static void mixed_run(cellar_remote_write write, cellar_remote_values values,
                       cellar_remote_offline offline)
 {
     static engine server;
-    run_kind kind = { cellar_remote_namespace_config_default(), mixed_operation, mixed_check };
+    run_kind kind = { .operation = mixed_operation, .check = mixed_check, .paced = true };
+    kind.opts = cellar_remote_namespace_config_default();
     kind.opts.write = write;
     kind.opts.values = values;
     kind.opts.offline = offline;
