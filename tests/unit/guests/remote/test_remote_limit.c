@@ -380,6 +380,23 @@ T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
         "return tonumber(at)<=t[1]*1000000+t[2] and 1 or 0")), 1);
 }
 
+/* A call with the own id makes the server write the list of the processes. */
+T_CASE(process_is_announced_once_a_second)
+{
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(9, CELLAR_HOUR_NS, 9);
+    cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
+    l->start_ms -= 100000; /* it was opened 100 s ago */
+    T_EQ_U64(admitted(l, "k", 1), 1);
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL ~app:members:limit:default")), 1);
+    l->members_at += 60000; /* the machine may be slow */
+    T_EQ_U64(admitted(l, "k", 1), 1);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:members:limit:default")), 0);
+    l->members_at -= 61000;
+    T_EQ_U64(admitted(l, "k", 1), 1);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:members:limit:default")), 1);
+}
+
 static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);

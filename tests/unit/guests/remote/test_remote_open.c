@@ -178,6 +178,26 @@ T_CASE(second_store_is_refused)
     cellar_close(c);
 }
 
+T_CASE(namespace_65_of_a_remote_is_refused)
+{
+    enum { MOST = 64 };
+    cellar *c = new_store(), *ns[MOST + 1];
+    cellar_remote *r = NULL;
+    cellar_error_info i = cellar_error_info_default();
+    T_EQ_I64(cellar_remote_open(c, "unix:///nowhere/r.sock", NULL, &r), CELLAR_OK);
+    for (int n = 0; n <= MOST; n++) {
+        char name[8];
+        snprintf(name, sizeof name, "n%d", n);
+        T_REQUIRE(cellar_namespace_open(c, name, NULL, &ns[n]) == CELLAR_OK);
+        T_EQ_I64(cellar_remote_attach(r, ns[n], NULL), n < MOST ? CELLAR_OK : CELLAR_E_LIMIT);
+    }
+    T_EQ_I64(cellar_remote_last_error(NULL, &i), CELLAR_OK);
+    T_CHECK(strstr(i.text, "64 namespaces") != NULL);
+    cellar_remote_close(r);
+    for (int n = 0; n <= MOST; n++) { cellar_namespace_close(ns[n]); }
+    cellar_close(c);
+}
+
 /* A proof of before the attach does not count for the new namespace. */
 T_CASE(new_namespace_is_not_proven)
 {

@@ -138,6 +138,20 @@ T_CASE(lease_of_a_failed_load_is_released_behind_a_gap)
     }
 }
 
+/* The refresh does not wait for its own lease. */
+T_CASE(refresh_of_a_stale_value_has_one_lease)
+{
+    char value[] = "new";
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .stale_ms = 60000 };
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, NULL, NULL);
+    T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
+    while (!side_has(&a, "k", NULL)) { engine_pause_ms(1); }
+    T_EQ_I64(side_load(&a, "k", value), CELLAR_OK);
+    T_CHECK(side_has(&a, "k", "new"));
+    T_EQ_U64(side_stats(&a).leases_taken, 1);
+}
+
 T_CASE(empty_value_of_raw_is_stored)
 {
     char value[] = "";

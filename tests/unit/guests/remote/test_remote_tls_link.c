@@ -323,6 +323,11 @@ T_CASE(link_cut_in_each_state_of_the_handshake_comes_back)
         atomic_store(&p.fresh.way[way].left, -1);
     }
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    for (uint32_t i = 0; i < atomic_load(&p.lines) && i < BYTE_PROXY_LINES; i++) {
+        byte_proxy_cut(&p.line[i]);
+    }
+    T_CHECK(link_kit_until(&k, REMOTE_DOWN));
+    T_EQ_I64(k.link->refusal.why, REMOTE_WHY_CLOSED); /* behind the handshake: no fault of TLS */
 }
 
 /* A peer that accepts and says nothing has io_ms x 10. */
