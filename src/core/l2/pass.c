@@ -43,7 +43,7 @@
 #define L2_LOOKS 64u /* segments of one estimate */
 #define L2_LOOK_POINTS 4u /* in a segment */
 #define L2_UNREAD_NS UINT64_C(60000000000) /* a segment that cannot be read waits so long */
-#define L2_OWNER_BYTES 4096u /* a head of a value in parts is shorter */
+#define L2_OWNER_BYTES 4096u /* of a head of a value in parts, unless its key is long */
 
 typedef struct l2_pass { /* one segment */
     l2_trailer t;
@@ -70,7 +70,7 @@ static bool l2_unread_waits(l2 *d)
  * not answer, or a read of this segment's heads failed for the first time: the part waits. */
 static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
 {
-    unsigned char at[L2_OWNER_BYTES] BASE_ALIGNED(8);
+    unsigned char small[L2_OWNER_BYTES] BASE_ALIGNED(8), *at = small;
     uint64_t h48 = 0;
     l2_rec r;
     l2_meta m;
@@ -83,11 +83,17 @@ static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
     const l2_word w = l2_index_find48(d, h48);
     sync_drop(L2_TOMBSTONE_LOCK, &s->lock);
     memset(&m, 0, offsetof(l2_meta, tags));
-    const int read = w.lsn != 0 && w.bytes <= sizeof at
-                         ? l2_record_read(d, w.lsn, at, w.bytes, &r)
-                         : ENODATA;
+    const bool head = w.lsn != 0 && w.bytes <= L2_NAMED_MOST; /* it has no value */
+    const size_t more = head && w.bytes > sizeof small ? w.bytes : 0;
+    if (more != 0) { at = base_alloc(d->cfg.account, BASE_MOD_L2, more, NULL); }
+    if (at == NULL) { return true; } /* not known */
+    const int read = head ? l2_record_read(d, w.lsn, at, w.bytes, &r) : ENODATA;
     const bool fails = read != 0 && read != ENODATA && read != EILSEQ;
     const bool first = !p->looks && d->unread_lsn != p->begin;
+    const bool found = read == 0 && l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) &&
+                       m.part_id == id && l2_record_valid(d, at, &r, w.lsn) &&
+                       l2_parts_there(d, h48, &m);
+    if (more != 0) { base_free(d->cfg.account, BASE_MOD_L2, at, more); }
     if (fails && (first || l2_standing(d) || base_load_acq(&d->disk) != L2_DISK_OK)) {
         if (!p->looks) { d->unread_lsn = p->begin; }
         p->e = read;
@@ -95,9 +101,8 @@ static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
     }
     if (fails) { d->unread_id = id; } /* each look would read it again */
     d->want_id = id;
-    d->want_it = read == 0 && l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) &&
-                 m.part_id == id && l2_record_valid(d, at, &r, w.lsn) && l2_parts_there(d, h48, &m);
-    return d->want_it;
+    d->want_it = found;
+    return found;
 }
 
 /* Read the record of a row into `work`. Return NULL if it cannot be read, or does not verify. */

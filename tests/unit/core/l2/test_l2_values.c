@@ -410,6 +410,21 @@ T_CASE_ON(a_value_is_found_after_its_head_failed_once_in_a_pass, STORE)
     T_EQ_U64(look("long", LONG), 1);
 }
 
+/* The head of a value has its key, which may be longer than a page. */
+T_CASE_ON(a_value_with_a_key_longer_than_a_page_is_found_after_passes, STORE)
+{
+    static char name[6000];
+    memset(name, 'k', sizeof name - 1);
+    T_EQ_I64(put(name, 1, LONG), CELLAR_OK);
+    const uint64_t lsn = lsn_of(name);
+    while (base_load_acq(&kit.d->head) <= lsn) {
+        (void)l2_tick(kit.d, 0);
+        l2_meta m = { .deadline_ms = 0 };
+        (void)put_once("fill", 1, 5000, &m);
+    }
+    T_EQ_U64(look(name, LONG), 1);
+}
+
 /* Begin a value, let the log lose its first parts, and go on. */
 T_CASE(a_put_whose_parts_left_the_log_begins_again)
 {
