@@ -552,9 +552,12 @@ CELLAR_PRIVATE void sched_stepped(cellar_pool *p, work_time now, int64_t step_ms
     for (sched_entry *e = p->sched.table; e != NULL; e = e->hh.next) {
         if (e->kind == CELLAR_SCHEDULE_EVERY) { continue; }
         e->recur.task.timer = (wheel_timer){ .next = NULL };
-        if (e->parked) { continue; }
-        if (e->kind == CELLAR_SCHEDULE_CRON &&
-            (correction || (e->cron.flags & CRON_WILDCARD) != 0)) {
+        const bool follows = e->kind == CELLAR_SCHEDULE_CRON &&
+                             (correction || (e->cron.flags & CRON_WILDCARD) != 0);
+        /* By a clock that went back its time has not come. */
+        if (e->parked && (!follows || e->due_ms <= now.wall_ms)) { continue; }
+        if (follows) {
+            e->parked = false;
             e->missed_now = 0;
             e->caught_up = 0;
             e->due_ms = sched_next_ms(e, now.wall_ms);

@@ -264,6 +264,48 @@ T_CASE(removed_run_that_is_not_acknowledged_is_not_queued_again)
     }
 }
 
+/* Take the run of schedule "row", which is due at an instant. */
+static const cellar_task *take_due(int64_t due_wall_ms)
+{
+    const cellar_task *t = NULL;
+    uint32_t n;
+    T_EQ_I64(cellar_task_take(p, "pull", HOUR, 0, &t, 1, &n), CELLAR_OK);
+    T_REQUIRE(n == 1);
+    T_EQ_I64(t->due_wall_ms, due_wall_ms);
+    return t;
+}
+
+/* Fault: the firing kept its time of the old clock, and no other one came before it. */
+T_CASE(firing_that_waits_for_a_run_follows_a_clock_that_goes_back)
+{
+    static const struct { const char *cron; int64_t back_ms, next_ms; } row[] = {
+        { "* * * * *", HOUR, 60 * SECOND },
+        { "1,2,3 0 * * *", 24 * HOUR, 60 * SECOND }, /* fixed times, and a correction */
+        { "1,2,3 0 * * *", 30 * SECOND, 30 * SECOND }, /* it fires at its time, once */
+    };
+    const cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
+    for (size_t i = 0; i < 3; i++) {
+        cellar_schedule_spec spec = opts_now();
+        open_full(CELLAR_POOL_REJECT, 0);
+        T_EQ_I64(cellar_task_register(p, "taken", NULL, NULL, &o), CELLAR_OK);
+        spec.task = "taken";
+        spec.cron = row[i].cron;
+        spec.overlap = CELLAR_OVERLAP_QUEUE;
+        T_EQ_I64(cellar_schedule_add(p, "row", &spec), CELLAR_OK);
+        (void)pass(60 * SECOND);
+        const cellar_task *t = take_due(START + 60 * SECOND);
+        (void)pass(60 * SECOND); /* the second firing waits */
+        wall_ms -= row[i].back_ms;
+        (void)tick();
+        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+        (void)pass(row[i].next_ms);
+        t = take_due(START + 120 * SECOND - row[i].back_ms + row[i].next_ms);
+        T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
+        T_EQ_U64(schedules().missed + schedules().skipped_overlap, 0);
+        close_it();
+    }
+}
+
 T_CASE(run_during_which_its_schedule_is_changed_is_not_tried_again)
 {
     for (int i = 0; i < 3; i++) { /* interval removed, paused; instant to come removed */
