@@ -40,7 +40,7 @@ static void limit_take_rule(const cellar_limiter *l, limit_call *c, uint32_t i, 
     } else if (limit_is_conc(c, i)) {
         says->next = v;
         says->never = r->limit == 0;
-        says->deny = limit_permits_out(v) >= r->limit;
+        says->deny = limit_permits_out(v) - c->over >= r->limit;
         says->retry_ns = says->never ? CELLAR_NEVER_NS : says->deny ? 1 : 0;
         says->now_ns = c->m.now_ns;
     } else {
@@ -144,16 +144,20 @@ static uint64_t limit_hold_end(const limit_call *c)
 static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
 {
     limit_op *op = c->op;
-    const bool permit = op->kind == LIMIT_PERMIT;
-    const uint32_t conc = permit ? (uint32_t)l->conc : 0;
-    const uint64_t first_ns = permit ? limit_permit_expire(l, c->m.now_ns, &c->next[conc]) : 0;
+    const bool permit = op->kind == LIMIT_PERMIT, peek = op->kind == LIMIT_PEEK;
+    const bool permits = l->conc >= 0 && (permit || peek);
+    const uint32_t conc = permits ? (uint32_t)l->conc : 0;
+    uint64_t first_ns = 0;
+    if (permit) { first_ns = limit_permit_expire(l, c->m.now_ns, &c->next[conc]); }
+    c->over = permits && peek
+                  ? limit_permit_over(l, c->fp, c->m.now_ns, c->next[conc], &first_ns) : 0;
     limit_decide(l, c, s);
-    if (op->kind == LIMIT_PEEK || (permit && s == NULL)) { return; } /* no slot, no permit yet */
-    if (c->denied_by < LIMIT_RULES) {
+    if (permits && c->denied_by < LIMIT_RULES) {
         limit_verdict *says = &c->says[conc];
-        if (permit && says->deny && !says->never) { says->retry_ns = first_ns; }
-        limit_denied(l, c);
+        if (says->deny && !says->never) { says->retry_ns = first_ns; }
     }
+    if (peek || (permit && s == NULL)) { return; } /* no slot, no permit yet */
+    if (c->denied_by < LIMIT_RULES) { limit_denied(l, c); }
     if (permit && c->err == CELLAR_OK) {
         c->err = limit_permit_new(l, c->fp, limit_hold_end(c), &c->next[conc], &op->token);
     }
@@ -313,7 +317,8 @@ static uint32_t limit_tightest(const cellar_limiter *l, limit_call *c, limit_slo
     uint32_t tight = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_verdict *says = &c->says[i];
-        limit_show_rule(l, &c->m, s, i, c->next[i], says);
+        const uint64_t over = limit_is_conc(c, i) ? c->over << 32 : 0;
+        limit_show_rule(l, &c->m, s, i, c->next[i] - over, says);
         const uint64_t dry = limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN);
         if ((dry << 63 | says->remaining) < least) { /* remaining < 2^62 */
             least = dry << 63 | says->remaining;

@@ -22,6 +22,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_WALK 64u
 #define LIMIT_LOOKS 256u /* records searched for an expired ban */
 #define LIMIT_TOKEN_BITS 20u
+#define LIMIT_ENDS 8u /* expired permits that a call ends */
 
 static uint32_t limit_over_hash(const cellar_limiter *l, uint64_t fp)
 {
@@ -292,7 +293,7 @@ CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, 
     uint32_t last = limit_permit_last(*value);
     if (last == 0) { return first_ns; }
     sync_take(LIMIT_SIDE, &l->side);
-    while (last != 0 && gone < 8) {
+    while (last != 0 && gone < LIMIT_ENDS) {
         const uint32_t first = l->permit[last - 1].next;
         if (l->permit[first - 1].until_ns > now_ns) {
             first_ns = l->permit[first - 1].until_ns - now_ns;
@@ -306,6 +307,27 @@ CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, 
     *value = limit_permit_value(limit_permits_out(*value) - gone, last);
     if (gone != 0) { limit_count(l, STATS_LIMITER_PERMITS_EXPIRED, gone); }
     return first_ns;
+}
+
+CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                          uint64_t value, uint64_t *first_ns)
+{
+    const uint64_t most = BASE_MIN(limit_permits_out(value), LIMIT_ENDS);
+    uint64_t over = 0;
+    *first_ns = 1;
+    if (most == 0) { return 0; }
+    sync_take(LIMIT_SIDE, &l->side);
+    const limit_permit *p = &l->permit[limit_permit_last(value) - 1];
+    while (over < most && p->fp == fp) { /* else the value is that of an older ring */
+        p = &l->permit[p->next - 1];
+        if (p->until_ns > now_ns) {
+            *first_ns = p->until_ns - now_ns;
+            break;
+        }
+        over++;
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    return over;
 }
 
 CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,

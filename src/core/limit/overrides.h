@@ -27,6 +27,9 @@ CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint6
                                            uint64_t *value, uint64_t *token);
 /* End up to 8 permits with an expired hold; return ns until the next one expires. */
 CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
+/* Return how many permits of a key the next call of it ends so. The value may be out of date. */
+CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                          uint64_t value, uint64_t *first_ns);
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
 /* Set the end of the hold of a permit of this key; 0 ends the permit. */
 CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,

@@ -373,7 +373,7 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     c.fp = fp;
     c.asked_ns = now_ns;
     c.head = &l->head[c.place.region];
-    c.banned_ns = c.full_ns = c.ban_end = c.ban_ns = 0;
+    c.banned_ns = c.full_ns = c.ban_end = c.ban_ns = c.over = 0;
     c.life = c.mine = c.losses = c.given = 0;
     c.ready = false;
     const cellar_err err = limit_call_run(l, &c);

@@ -254,6 +254,34 @@ T_CASE(lost_permits_do_not_fill_the_tables)
     kit_close(l);
 }
 
+/* Fault: a peek counted permits that had ended until a permit was acquired, or a tick came. */
+T_CASE(peek_counts_no_permit_with_an_ended_hold)
+{
+    const cellar_rule rules[2] = { cellar_rule_concurrency(2),
+                                   cellar_rule_token_bucket(9, KIT_S, 9) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        cellar_check_opts o = { .struct_size = sizeof o, .flags = CELLAR_CHECK_PEEK };
+        cellar_limiter_result r;
+        uint64_t token[2];
+        cellar_limiter *l = kit_open(rules, count);
+        T_EQ_I64(cellar_permit_acquire(l, "k", 1, 2000, &token[0], NULL), CELLAR_OK);
+        T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token[1], NULL), CELLAR_OK);
+        T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.retry_after_ns, KIT_S);
+        o.now_ns = cellar_limiter_now(l) + KIT_S; /* ends no permit */
+        T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, &r), CELLAR_OK);
+        T_EQ_U64(r.remaining, 1);
+        T_EQ_I64(kit_look(l, "k", 1, 1, NULL), CELLAR_LIMITED);
+        kit_pass(2 * KIT_S);
+        T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_OK);
+        T_EQ_U64(r.remaining, 2);
+        T_EQ_U64(figures(l).permits_expired, 0); /* without effect */
+        T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token[0], NULL), CELLAR_OK);
+        T_EQ_U64(figures(l).permits_expired, 2);
+        kit_close(l);
+    }
+}
+
 T_CASE(ban_after_an_ended_one_leaves_one_unit)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
