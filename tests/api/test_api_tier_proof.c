@@ -288,6 +288,37 @@ T_CASE(load_without_proof_runs_the_loader)
     end();
 }
 
+static cellar_err load_new_each(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_select(ld, i), CELLAR_OK);
+        T_EQ_I64(load_new(ld, keys[i].data, keys[i].len, ctx), CELLAR_OK);
+    }
+    return CELLAR_OK;
+}
+
+T_CASE(bulk_load_without_proof_runs_the_loader)
+{
+    for (unsigned own = 0; own < 2; own++) { /* with room of the caller, and without */
+        char buf[8];
+        begin_proven(CELLAR_TIER_PROOF_MISS);
+        cellar_result r = cellar_result_default();
+        r.buf = own != 0 ? buf : NULL;
+        r.buf_cap = own != 0 ? sizeof buf : 0;
+        cellar_load_item it = { .key = "k", .key_len = 1, .result = &r };
+        T_EQ_I64(cellar_get_or_load_many(ns[1], &it, 1, NULL, load_new_each, NULL), CELLAR_OK);
+        T_EQ_I64(it.status, CELLAR_OK);
+        T_EQ_MEM(r.value, "old", 3);
+        cellar_result_free(&r);
+        now_ms += 5000;
+        T_EQ_I64(cellar_get_or_load_many(ns[1], &it, 1, NULL, load_new_each, NULL), CELLAR_OK);
+        T_EQ_I64(it.status, CELLAR_OK);
+        T_EQ_MEM(r.value, "new", 3);
+        cellar_result_free(&r);
+        end();
+    }
+}
+
 T_CASE(namespace_without_handles_hears_changes)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);

@@ -315,7 +315,8 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
     if (m->p->flags != 0 || cache_load_early(m->p) ||
-        (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
+        (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0 ||
+        cache_is_unproven(m->c)) {
         return false;
     }
     if (cache_hit_plain(m->c, &k, it->key, it->key_len, it->result) != CELLAR_OK) { return false; }
