@@ -530,8 +530,10 @@ public:
         if constexpr (detail::max_bytes<T> != 0) {
             char room[detail::max_bytes<T>];
             const cellar_err e = cellar_get(c_, key.data(), key.size(), room, sizeof room, &len);
-            if (e == CELLAR_E_BUFFER || check(e, c_) != CELLAR_OK) { return std::nullopt; }
-            return decoded<T>(key, detail::view_of(room, len));
+            if (e != CELLAR_E_BUFFER) { /* longer: all of it decodes to nothing below */
+                if (check(e, c_) != CELLAR_OK) { return std::nullopt; }
+                return decoded<T>(key, detail::view_of(room, len));
+            }
         }
         void *value = nullptr;
         if (check(cellar_get_alloc(c_, key.data(), key.size(), &value, &len), c_) != CELLAR_OK) {

@@ -144,6 +144,8 @@ void values()
     check(!store.get<Quote>("greeting") && !store.get<Quote>("longer") &&
               !store.get<Person>("greeting"),
           "bytes that do not decode are a miss");
+    check(!store.contains("greeting") && !store.contains("longer"),
+          "bytes that do not decode are deleted");
 
     const std::string large(1000, 'x');
     store.set("large", large);
