@@ -10,8 +10,9 @@ unset $(env | sed -n 's/^\(CELLAR_[A-Z_]*\)=.*/\1/p') # those of the runner are 
 cross=aarch64-linux-gnu-gcc arm=dist/static/cellar-aarch64
 
 built() { $MAKE -s dist/static/cellar-aarch64; }
-missing_header_is_named() {
-    ! $MAKE -s STATIC=1 NOLINK=1 CC=$cross ALL_LIBS= lib >"$t_tmp/said" 2>&1 && grep 'UTHASH_DIR=' "$t_tmp/said"
+missing_header_is_named() { # a compiler that finds the header of this machine finds an error first
+    mkdir "$t_tmp/none" && echo '#error' >"$t_tmp/none/uthash.h" &&
+        ! $MAKE -s STATIC=1 NOLINK=1 CC=$cross ALL_LIBS= CPPFLAGS="-I$t_tmp/none" lib >"$t_tmp/said" 2>&1 && grep 'UTHASH_DIR=' "$t_tmp/said"
 }
 version_says_what_it_lacks() {
     "$bin" version >"$t_tmp/said" && cat "$t_tmp/said" && grep -q '^lz4 *no$' "$t_tmp/said" &&
