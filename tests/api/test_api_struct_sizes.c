@@ -287,6 +287,46 @@ T_CASE_ON(only_fields_within_struct_size_count, STORE)
     T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
 }
 
+static void no_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+}
+
+/* What a short struct leaves open is that of the acquire. The 0xAA behind it is no field. */
+T_CASE_ON(options_of_a_fulfill_end_with_their_struct, STORE)
+{
+    static const cellar_set_opts none = { .struct_size = sizeof none };
+    static int thing;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = no_free };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .object = &oc };
+    cellar_load_opts lo = { .struct_size = sizeof lo, .ttl_ms = 5000, .jitter_pct = 100 };
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
+    cellar_lease l;
+    cellar_held held;
+    cellar *v;
+    uint64_t spread = 0;
+    T_REQUIRE(cellar_namespace_open(store, "things", &vo, &v) == CELLAR_OK);
+    for (size_t n = FIRST; n <= sizeof none; n += FIRST) {
+        T_EQ_I64(cellar_lease_acquire(store, &n, sizeof n, &lo, NULL, &l, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(store, &l, "x", 1, lay_out(&none, sizeof none, n)),
+                 CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(store, &n, sizeof n, 0, &info), CELLAR_OK);
+        T_CHECK(info.ttl_left_ms <= 5000);
+        spread += info.ttl_left_ms < 4900;
+        T_EQ_I64(cellar_object_lease_acquire(v, &n, sizeof n, &lo, NULL, &l, &held),
+                 CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, lay_out(&none, sizeof none, n)),
+                 CELLAR_E_TYPE);
+        T_EQ_I64(cellar_object_lease_fulfill(v, &l, &thing, 1, lay_out(&none, sizeof none, n)),
+                 CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(v, &n, sizeof n, 0, &info), CELLAR_OK);
+        T_CHECK(info.ttl_left_ms <= 5000);
+    }
+    T_CHECK(spread > sizeof none / FIRST / 2); /* the jitter of the acquire holds, too */
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+}
+
 /* Output structs. */
 CALL(fill_info, cellar_entry_info, cellar_entry_info_get(store, "k", 1, 0, o))
 static cellar_err fill_info_of_get(void *p)

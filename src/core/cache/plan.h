@@ -36,6 +36,13 @@ BASE_INLINE int64_t cache_stale_of(int64_t stale_ms)
     return stale_ms == CELLAR_TTL_NONE ? 0 : stale_ms;
 }
 
+/* Return whether options ask for a negative entry, which a namespace of objects takes, too. */
+BASE_INLINE bool cache_is_negative(const cellar_set_opts *o)
+{
+    return o != NULL && o->struct_size >= offsetof(cellar_set_opts, flags) + sizeof o->flags &&
+           (o->flags & CELLAR_NEGATIVE) != 0;
+}
+
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |                     \
      CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2 |   \

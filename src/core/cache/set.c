@@ -18,13 +18,6 @@ BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t 
                           "value must not be NULL; a negative entry has no value");
 }
 
-/* Return whether options ask for a negative entry, which a namespace of objects takes, too. */
-BASE_COLD static bool cache_is_negative(const cellar_set_opts *o)
-{
-    return o != NULL && o->struct_size >= offsetof(cellar_set_opts, flags) + sizeof o->flags &&
-           (o->flags & CELLAR_NEGATIVE) != 0;
-}
-
 /* Tell whether options set nothing but a time to live. */
 BASE_ALWAYS_INLINE bool cache_set_ttl_alone(const cellar_set_opts *o)
 {

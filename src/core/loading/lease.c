@@ -293,12 +293,13 @@ static void cache_claim_end(cache_claimed *m)
     base_cancel_set(m->call.cancel);
 }
 
-/* Report the value like a loader, with the options of fulfill, then with those of acquire. */
+/* Report the value like a loader, with the options of fulfill, then with those of acquire. o: of
+ * the size of this library. */
 static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_set_opts *o)
 {
     const cache_load_plan *begun = ld->call->p;
     const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
-    const bool own = o != NULL && (o->ttl_ms != 0 || (!none && o->ttl_class != 0));
+    const bool own = o->ttl_ms != 0 || (!none && o->ttl_class != 0);
     const bool stale = (plan->given & CACHE_GIVEN_STALE) != 0;
     plan->now_ms = ld->call->now_ms;
     if (!own && begun->given) {
@@ -309,7 +310,7 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
         }
     }
     plan->given |= begun->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER | CACHE_GIVEN_REFRESH);
-    if (!none && plan->ttl_ms != CELLAR_TTL_NONE && (o == NULL || o->jitter_pct == 0)) {
+    if (!none && plan->ttl_ms != CELLAR_TTL_NONE && o->jitter_pct == 0) {
         plan->jitter_pct = begun->n[CACHE_JITTER_PCT];
         plan->jitter_mode = begun->n[CACHE_JITTER_MODE];
     }
@@ -320,7 +321,7 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
         ld->opts.stale_ms = stale ? plan->stale_ms : begun->stale_ms;
         plan->stale_ms = ld->opts.stale_ms;
     }
-    if (none && begun->n[CACHE_NO_NEGATIVE] != 0 && (o == NULL || o->ttl_ms == 0)) {
+    if (none && begun->n[CACHE_NO_NEGATIVE] != 0 && o->ttl_ms == 0) {
         ld->opts.negative_ttl_ms = 0; /* reported, not kept */
     }
     ld->call->old_current = true; /* perhaps: an old value must not stay */
@@ -345,8 +346,10 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
         .rule = "a negative entry has no value, and new_version must be NULL" };
     cache_plan plan;
     cache_claimed m;
+    cellar_set_opts full = cellar_set_opts_default();
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
+    if (o != NULL) { (void)base_opts_in(&full, sizeof full, o); } /* checked by the plan */
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
         return cache_fail_broken(c, CELLAR_E_INVAL, api, &none_or_version);
@@ -368,7 +371,7 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
     err = ld->r.setter_err;
     if (err == CELLAR_OK) {
         const bool off = cache_is_off(c);
-        cache_fulfil(ld, &plan, o);
+        cache_fulfil(ld, &plan, &full);
         const uint32_t flags = cache_lead_settle(ld);
         if ((flags & FLIGHT_NOT_STORED) != 0) { err = CELLAR_DROPPED; }
         if ((flags & FLIGHT_OVERTAKEN) != 0) { err = CELLAR_INVALIDATED; }
@@ -389,8 +392,9 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
         return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
-    const bool none = o != NULL && (o->flags & CELLAR_NEGATIVE) != 0;
-    if (cache_is_closed(c) || (cache_no_bytes(c) && !none)) { return cache_closed(c, __func__); }
+    if (cache_no_bytes(c) && (cache_is_closed(c) || !cache_is_negative(o))) {
+        return cache_closed(c, __func__);
+    }
     return cache_lease_end(c, lease, value, value_len, NULL, CELLAR_OK, o);
 }
 

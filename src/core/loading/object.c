@@ -10,6 +10,7 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
+#include "cache/plan.h"
 #include "l1/object.h"
 #include "loading/loading.h"
 
@@ -109,7 +110,7 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
         return cache_refuse(c, "cellar_object_lease_fulfill: no argument may be NULL");
     }
     if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
-    if (o != NULL && (o->flags & CELLAR_NEGATIVE) != 0) {
+    if (cache_is_negative(o)) {
         return cache_refuse(c, "cellar_object_lease_fulfill: an object is no negative entry");
     }
     l1_cell *b;
