@@ -370,6 +370,21 @@ static void cache_keep_failure(struct cellar_load *ld, int32_t loader_err)
     }
 }
 
+/* Return the time until which the failure would be remembered, or 0. */
+static int64_t cache_failure_hold(const struct cellar_load *ld, int32_t loader_err)
+{
+    const cache_call *call = ld->call;
+    int64_t pause = ld->r.retry_after_ms;
+    if (call->p->ms[CACHE_ERROR_TTL] <= 0 || (!ld->r.failed && cache_error_is_ours(loader_err))) {
+        return 0;
+    }
+    if (!call->old_current) {
+        const uint32_t fails = BASE_MIN((uint32_t)call->fails + 1u, 255u);
+        pause = BASE_MAX(pause, cache_backoff_ms(ld, fails));
+    }
+    return pause > 0 ? base_add_sat(call->now_ms, pause) : 0;
+}
+
 /* ---- results ---- */
 
 /* Answer the call with the result of the loader, and store it. */
@@ -606,7 +621,7 @@ static bool cache_settle_failed(struct cellar_load *ld, cellar_err err, int32_t 
         cache_error_keep(call->c, err, 0, "load: the loader returned without a result: let it call "
                                           "cellar_load_value, _absent or _fail");
     }
-    if (after_ms > 0 && call->p->ms[CACHE_ERROR_TTL] > 0) { call->hold_ms = retry_at_ms; }
+    call->hold_ms = cache_failure_hold(ld, code);
     const bool brought = cache_fallbacks(&instead);
     stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
     call->loader_err = code;
