@@ -171,7 +171,7 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
  *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
  *          (the breaker refuses loads), E_LIMIT (max_loads, max_load_waiters or the number of holds
- *          is reached), E_NOMEM (no memory, also in memory_bytes), E_TYPE (the namespace has bytes)
+ *          is reached), E_SPACE, E_NOMEM (no memory, also in memory_bytes), E_TYPE (it has bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
@@ -230,6 +230,7 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
  *          (not stored: no room, or a rule refused it), DISABLED (not stored: the namespace is
  *          switched off); E_LEASE (the lease is unknown, expired, taken over or used), E_RANGE
  *          (idle_ms or stale_ms is above 2^32 - 1), E_TOOBIG (charge is over half of memory_bytes:
+ *          the lease is released with that code), E_SPACE (memory has no room for it: see NO ROOM;
  *          the lease is released with that code), E_NOMEM (no memory: the lease is released with
  *          that code), E_TYPE (the namespace holds bytes)
  * owns:    a negative code: the object stays with the caller. Else the store frees it, also if it
