@@ -268,12 +268,13 @@ CELLAR_PRIVATE int l2_flush(l2 *d, uint64_t upto, uint64_t wait_ns)
     return 0;
 }
 
-/* Write rows and trailer of the open segment. No thread appends: it is full for all. */
+/* Write rows and trailer of the open segment. No thread appends: it is full for all. Without rows
+ * it has a trailer, too: a walk of an open ends at a segment without one. */
 static int l2_write_rows(l2 *d, const l2_trailer *t)
 {
     const uint64_t begin = t->seq * d->form.seg_bytes;
     int e = 0;
-    for (uint32_t i = l2_row_pages(t->rows); i-- > 0 && e == 0;) { /* page 0 comes last */
+    for (uint32_t i = BASE_MAX(l2_row_pages(t->rows), 1u); i-- > 0 && e == 0;) { /* 0 comes last */
         const uint32_t first = i * L2_ROWS_PAGE, n = BASE_MIN(t->rows - first, L2_ROWS_PAGE);
         memset(d->page, 0, L2_PAGE);
         memcpy(d->page + L2_ROW_FIRST, d->rows + (size_t)first * L2_ROW_BYTES,
