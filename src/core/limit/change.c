@@ -34,10 +34,15 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
 {
     uint32_t bucket;
     uint64_t f;
-    bool was = false;
+    limit_rule rules[LIMIT_RULES];
+    bool plan = false;
+    uint64_t until_ns = 0;
     limit_slot *s = limit_find(l, p, fp, &f, &bucket);
-    const bool plan = base_load_acq(&l->over_count) != 0 && !limit_over_trim(l, fp, 0, true);
-    if (s == NULL) { return false; }
+    if (base_load_acq(&l->over_count) != 0 && limit_over_get(l, fp, rules, &plan, &until_ns)) {
+        (void)limit_over_trim(l, fp, 0, true);
+    }
+    bool was = until_ns != 0;
+    if (s == NULL) { return was; }
     limit_bucket_take(l, bucket);
     limit_rewrite(l, s, fp | plan, limit_zero, &was);
     limit_lost(h, fp);
@@ -63,8 +68,7 @@ static void limit_clear_slot(cellar_limiter *l, limit_slot *s, void *was)
 
 static bool limit_reset_all(cellar_limiter *l)
 {
-    bool was = false;
-    limit_side_clear_bans(l);
+    bool was = limit_side_clear_bans(l);
     for (uint32_t r = 0; r < l->regions; r++) {
         limit_head *h = &l->head[r];
         sync_take(LIMIT, &h->lock);

@@ -202,16 +202,19 @@ CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan)
     sync_drop(LIMIT_SIDE, &l->side);
 }
 
-CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l)
+CELLAR_PRIVATE bool limit_side_clear_bans(cellar_limiter *l)
 {
+    bool was = false;
     sync_take(LIMIT_SIDE, &l->side);
     for (uint32_t i = 0; i < l->over_max; i++) {
         limit_over *o = &l->over[i];
         if (o->fp == 0) { continue; }
+        was = was || o->until_ns != 0;
         o->until_ns = 0;
         (void)limit_over_settle(l, o);
     }
     sync_drop(LIMIT_SIDE, &l->side);
+    return was;
 }
 
 /* ---- permits ---- */

@@ -43,6 +43,7 @@ CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
                                           const limit_rule *rules, uint32_t *plan);
 /* Remove one user of a plan. */
 CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan);
-CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
+/* Lift all bans. Return whether there was one. */
+CELLAR_PRIVATE bool limit_side_clear_bans(cellar_limiter *l);
 
 #endif

@@ -555,7 +555,7 @@ static void limit_refused(cellar_limiter *l)
 static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
-    limit_side_clear_bans(l);
+    (void)limit_side_clear_bans(l);
     memset(l->row, 0, l->rows * sizeof *l->row);
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
     memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);

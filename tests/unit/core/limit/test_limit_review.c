@@ -293,6 +293,22 @@ T_CASE(ban_after_an_ended_one_leaves_one_unit)
     kit_close(l);
 }
 
+/* A ban is state, also of a key without a slot. */
+T_CASE(reset_tells_that_a_key_was_banned)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    for (int all = 0; all < 2; all++) {
+        bool existed = false;
+        T_EQ_I64(cellar_limiter_ban(l, "k", 1, 10 * KIT_S), CELLAR_OK);
+        const char *key = all != 0 ? NULL : "k";
+        T_EQ_I64(cellar_limiter_reset(l, key, all == 0, &existed), CELLAR_OK);
+        T_CHECK(existed);
+        T_EQ_I64(cellar_limiter_reset(l, key, all == 0, &existed), CELLAR_OK);
+        T_CHECK(!existed);
+    }
+    kit_close(l);
+}
+
 /* An ended ban leaves one unit. The next ban takes its record, not the units that it took. */
 T_CASE(charge_in_a_second_ban_counts_behind_the_first)
 {
