@@ -20,7 +20,6 @@
 BASE_SIZE_BEGIN
 
 #define LIMIT_WALK 64u
-#define LIMIT_LOOKS 256u /* records searched for an expired ban */
 #define LIMIT_TOKEN_BITS 20u
 #define LIMIT_ENDS 8u /* expired permits that a call ends */
 

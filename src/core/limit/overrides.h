@@ -14,6 +14,7 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
 CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *rules);
 /* Give a key a plan (0: none; LIMIT_PLAN_SAME) and a ban (0: no new one). Make or drop its
  * record. */
+#define LIMIT_LOOKS 256u /* records that a new one searches for an ended ban */
 #define LIMIT_PLAN_SAME UINT32_MAX
 CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          uint32_t plan, uint64_t until_ns);

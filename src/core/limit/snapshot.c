@@ -271,6 +271,7 @@ static void limit_write(cellar_limiter *l, limit_persist *p)
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);
+    limit_bans_settle(l, now, l->over_max);
     limit_image_now(l, p, &m);
     m.now_ns = now;
     limit_stream_start(p);
@@ -412,6 +413,16 @@ static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_
     return limit_convert(&b->from[i], &b->m.rule[i], &b->m.at[i], v, 0);
 }
 
+/* Add to the time of a token bucket what a ban left that ended while down. `ban`: its rest at the
+ * save; 0: none. */
+static uint64_t limit_back_ban(const limit_back *b, uint32_t i, uint64_t ban, uint64_t v)
+{
+    const limit_rule *r = &b->m.rule[i];
+    if (ban == 0 || ban > b->down || limit_algo(r) != CELLAR_RULE_TOKEN_BUCKET) { return v; }
+    const uint64_t debt = limit_left(r->reach - r->step, b->down - ban);
+    return debt != 0 ? limit_max_u64(v, b->m.units + debt) : v;
+}
+
 /* Read the stamps of a log: the youngest ones that fit, older by the downtime. */
 static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back *b, uint32_t i,
                            limit_slot *s, uint64_t *value)
@@ -439,12 +450,12 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
 static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp,
                            limit_slot *image)
 {
-    uint64_t v = 0;
+    uint64_t v = 0, ban = 0;
     if ((fp & 1) != 0) { return false; }
     base_store_rlx(&image->fp, fp);
     if (l->multi) {
-        if (!limit_get_u64(p, &v)) { return false; }
-        v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+        if (!limit_get_u64(p, &ban)) { return false; }
+        v = limit_min_u64(limit_left(ban, b->down), LIMIT_DEBT_MAX);
         base_store_rlx(limit_word_at(image, l->rule_count),
                        limit_word(v != 0 ? b->m.units + v : 0, 0));
     }
@@ -454,7 +465,7 @@ static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back
             if (!limit_back_log(l, p, b, i, image, &v)) { return false; }
         } else if (l->algorithm[i] != CELLAR_RULE_CONCURRENCY) {
             if (!limit_get_u64(p, &v) || v >> 62 != 0) { return false; }
-            v = limit_back_value(l, b, i, v);
+            v = limit_back_ban(b, i, ban, limit_back_value(l, b, i, v));
         }
         base_store_rlx(limit_word_at(image, i), limit_word(v, 0));
     }
@@ -498,17 +509,42 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
     }
 }
 
+/* Let a key of one word have what a ban left that ended while down. `image`: room for a slot. */
+static void limit_back_ended(cellar_limiter *l, const limit_back *b, uint64_t fp, uint64_t ban,
+                             limit_slot *image)
+{
+    limit_place p;
+    uint64_t f;
+    uint32_t bucket;
+    const uint64_t v = limit_back_ban(b, 0, ban, 0);
+    if (v == 0) { return; }
+    limit_place_of(l, fp, &p);
+    limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
+    if (s != NULL) {
+        const uint64_t w = base_load_rlx(&s->word);
+        base_store_rlx(&s->word, limit_word(limit_max_u64(w >> 2, v), w));
+        return;
+    }
+    base_store_rlx(&image->fp, fp);
+    base_store_rlx(&image->word, limit_word(v, 0));
+    limit_seat(l, image, &b->m);
+}
+
 /* Read the bans of the side table. A ban without a record is counted. */
 static bool limit_back_bans(cellar_limiter *l, limit_persist *p, const limit_back *b,
                             uint64_t *count)
 {
-    uint64_t fp, left;
+    uint64_t fp, ban;
     for (;; (*count)++) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { return true; }
-        if ((fp & 1) != 0 || !limit_get_u64(p, &left)) { return false; }
-        left = limit_left(left, b->down);
-        if (left != 0) { (void)limit_assign(l, fp, LIMIT_PLAN_SAME, limit_ns_of(left)); }
+        if ((fp & 1) != 0 || !limit_get_u64(p, &ban)) { return false; }
+        const uint64_t left = limit_left(ban, b->down);
+        if (left != 0) {
+            (void)limit_assign(l, fp, LIMIT_PLAN_SAME, limit_ns_of(left));
+        } else {
+            limit_back_ended(l, b, fp, ban, limit_copy(p));
+        }
     }
 }
 

@@ -293,6 +293,21 @@ T_CASE(ban_after_an_ended_one_leaves_one_unit)
     kit_close(l);
 }
 
+/* Fault: a record that another ban took had what its own ban left. */
+T_CASE(ended_ban_without_a_record_leaves_one_unit)
+{
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 5);
+    cellar_limiter *l = NULL;
+    c.max_overrides = 1;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_I64(cellar_limiter_ban(l, "a", 1, 10 * KIT_S), CELLAR_OK);
+    kit_pass(20 * KIT_S);
+    T_EQ_I64(cellar_limiter_ban(l, "b", 1, 10 * KIT_S), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "a", 5), 1);
+    kit_close(l);
+}
+
 /* A ban is state, also of a key without a slot. */
 T_CASE(reset_tells_that_a_key_was_banned)
 {

@@ -662,6 +662,30 @@ T_CASE(bans_outlast_rules_refunds_and_snapshots)
     memset(&store, 0, sizeof store);
 }
 
+/* A ban leaves one unit and the time since, also if it ends before a save or while down. */
+T_CASE(bans_that_ended_leave_one_unit_over_a_restart)
+{
+    for (int n = 0; n < 6; n++) {
+        cellar_rule a[2], b[2];
+        const bool before = n % 2 == 0;
+        const uint32_t count = ban_form(n / 2 == 0 ? 6 : n / 2 == 1 ? 4 : 5, a, b);
+        a[0] = cellar_rule_token_bucket(100, 100 * CELLAR_HOUR_NS, 20);
+        if (n / 2 == 2) { a[0].ban_ns = CELLAR_MINUTE_NS; }
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(a, count);
+        T_EQ_I64(cellar_limiter_ban(l, "k", 1, CELLAR_MINUTE_NS), CELLAR_OK);
+        if (before) { kit_pass(2 * CELLAR_MINUTE_NS); }
+        kit_close(l);
+        if (!before) { kit_pass(2 * CELLAR_MINUTE_NS); }
+        l = store_open(a, count);
+        T_EQ_U64(refused(l), 0);
+        T_EQ_U64(kit_admit(l, "k", 20), 1);
+        if (t_failed()) { printf("# n %d\n", n); }
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
 /* Rules with ban_ns in a limiter that was opened without: each denial bans, beside the word. */
 T_CASE(rules_set_adds_bans_to_one_rule)
 {
