@@ -955,7 +955,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
     task_ext *spare = task_ext_make(p, NULL, NULL); /* a message may need it */
-    task_after a = task_lock(p);
+    task_after a = task_lock_recall(p);
     task *t = task_dead_find(p, id);
     task_ext *e = t != NULL ? t->ext : NULL;
     const bool keyed = e != NULL && e->key_len != 0;

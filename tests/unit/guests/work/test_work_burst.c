@@ -14,6 +14,7 @@ static cellar_task_id id[TASKS + 1];
 static atomic_int seen;
 static _Atomic int64_t now_ms;
 static cellar_pool_order order;
+static uint32_t cap;
 
 static cellar_verdict act(const cellar_task *t, void *ctx)
 {
@@ -65,6 +66,7 @@ static void open_acting(uint32_t workers)
     open_with(workers);
     config.host = &host;
     config.order = order;
+    config.queue_cap = cap;
     memset(ran, 0, sizeof ran);
     open_it();
     name_it("t", act, NULL);
@@ -103,6 +105,21 @@ static void finish(void)
     T_EQ_U64(figures().live, 0);
     close_it();
     atomic_store(&now_ms, 0);
+}
+
+/* Fault: tasks of a burst that had ended filled the pool. */
+T_CASE(requeue_has_the_room_of_ended_tasks)
+{
+    cap = TASKS;
+    open_acting(1);
+    cap = 0;
+    const cellar_task_id dead = put("t", "F", NULL);
+    T_EQ_I64(cellar_task_wait(p, dead, 60000, NULL), CELLAR_OK);
+    start("ooooooooooooooo" "H");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    sem_post(&go_on);
+    finish();
 }
 
 static void open_on_clock(void)
