@@ -721,6 +721,28 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
     return err;
 }
 
+/* Return whether a task that is there refuses a draft, or stands for it: it needs no room. */
+static bool task_is_there(cellar_pool *p, const task_draft *d, work_time now) SYNC_HOLDS(QUEUE)
+{
+    const task_ext *e = d->ext;
+    if (e == NULL) { return false; }
+    if (e->id.hi != 0 && task_find_any(p, e->id) != NULL) { return true; }
+    if (e->key_len == 0) { return false; }
+    const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
+                                 ? task_throttle_find(p, e->text, e->key_len) : NULL;
+    const task *t = task_find_key(p, e->text, e->key_len);
+    if (t == NULL || t->state == TASK_FREE) {
+        return t != NULL || (h != NULL && h->until_ms > now.mono_ms);
+    }
+    const cellar_task_state state = task_state_of(t);
+    const bool changes = (d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE ||
+                          d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) &&
+                         state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
+    return (h != NULL && h->until_ms > now.mono_ms) ||
+           (!changes && (t->ext->unique_states >> state & 1) != 0 &&
+            t->ext->key_until_ms > now.mono_ms);
+}
+
 CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
                                       task_after *a, cellar_task_id *ids)
 {
@@ -732,7 +754,9 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
     do {
         err = task_intake_of(p);
         if (err == CELLAR_OK && task_fit(p, d, count, bytes, &full) != CELLAR_OK) {
-            err = task_make_room(p, d, count, bytes, now, a);
+            uint32_t i = 0;
+            while (i < count && !task_is_there(p, &d[i], now)) { i++; }
+            if (i == count) { err = task_make_room(p, d, count, bytes, now, a); }
         }
         slept = p->free_count < count; /* the reserve drops the lock then */
         if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }

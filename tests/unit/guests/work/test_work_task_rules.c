@@ -38,6 +38,41 @@ T_CASE_ON(strict_queues_run_by_rank, POOL)
     T_EQ_U64(ran_count, 12);
 }
 
+/* Fault: a full pool dropped its oldest task for a submit that the task of its key refused. */
+T_CASE(submit_that_a_key_refuses_drops_no_task)
+{
+    for (int i = 0; i < 3; i++) {
+        static const cellar_task_conflict how[] = { CELLAR_TASK_CONFLICT_REJECT,
+                                                    CELLAR_TASK_CONFLICT_RETURN,
+                                                    CELLAR_TASK_CONFLICT_THROTTLE };
+        cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k",
+                                 .on_conflict = how[i], .unique_ttl_ms = i == 2 ? 1000 : 0 };
+        const cellar_err known = i == 1 ? CELLAR_OK : CELLAR_EXISTS;
+        cellar_task_id first, second;
+        defaults();
+        config.queue_cap = 2;
+        config.on_full = CELLAR_POOL_DROP_OLDEST;
+        open_with(NULL);
+        (void)submit("a", NULL);
+        T_EQ_I64(try_submit("b", &o, &first), CELLAR_OK);
+        T_EQ_I64(try_submit("c", &o, &second), known);
+        T_CHECK(second.hi == first.hi && second.lo == first.lo);
+        if (i == 0) {
+            o = (cellar_submit_opts){ .struct_size = sizeof o, .id_in = &first };
+            T_EQ_I64(try_submit("d", &o, &second), CELLAR_EXISTS);
+        }
+        T_EQ_U64(figures().dropped, 0);
+        T_AFTER_STR(tick(), ran, "ab");
+        if (i == 2) { /* the key outlives its task */
+            (void)submit("e", NULL);
+            (void)submit("f", NULL);
+            T_EQ_I64(try_submit("g", &o, &second), CELLAR_EXISTS);
+            T_AFTER_STR(tick(), ran, "abef");
+        }
+        close_it();
+    }
+}
+
 /* ---- limits of a name ---- */
 
 static size_t first_byte(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
