@@ -700,7 +700,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  * in:      name: registered;
  *          payload of payload_len bytes; may be NULL if payload_len is 0;
  *          o from cellar_submit_opts_default; NULL = defaults
- * out:     *id, optional: of the task; with EXISTS of the task that is there; else 0
+ * out:     *id, optional: of the task; with EXISTS of the task that is there; with an error of the
+ *          journal of the task that has the payload by DEBOUNCE; else 0
  * returns: OK;
  *          EXISTS (a task has the unique_key or the id_in);
  *          E_NOT_FOUND (the name is not registered: register it);
@@ -715,9 +716,9 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
  *          of `after` with 0 ms returns E_NOT_FOUND as well
- * owns:    without free_fn the payload is copied. With free_fn and OK it belongs to the pool until
- *          free_fn gets it; with any other code it stays that of the caller, and free_fn is not
- *          called. Texts of o are copied
+ * owns:    without free_fn the payload is copied. With free_fn and OK, or *id not 0 with an error
+ *          of the journal, it belongs to the pool until free_fn gets it; with any other code it
+ *          stays that of the caller, and free_fn is not called. Texts of o are copied
  * thread:  any, also a task; waits with BLOCK, and with a journal for a commit
  * cost:    one allocation, one short lock, a copy of the payload without free_fn; with a journal a
  *          commit, which calls at the same time share

@@ -811,8 +811,8 @@ static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, 
 {
     task_after a = task_lock(p);
     cellar_err err = task_insert_sure(p, d, 1, now, &a, made);
-    /* A debounce, or a conflict: what it changed. */
-    if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { *kept = p->journal->err; }
+    const bool changes = err == CELLAR_PENDING && d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE;
+    if (changes && task_commit_wait(p) != CELLAR_OK) { *kept = p->journal->err; }
     task_unlock(p, &a);
     return err;
 }

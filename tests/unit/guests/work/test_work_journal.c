@@ -412,6 +412,42 @@ T_CASE_ON(a_refused_submit_after_leaves_the_task_before_it, JOURNAL)
     T_EQ_U64(figures().live, 0);
 }
 
+static unsigned taken;
+
+static void takes(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    taken++;
+}
+
+/* Fault: a submit that its key answered was E_IO, and free_fn got the payload all the same. */
+T_CASE_ON(a_submit_that_fails_tells_whose_the_payload_is, JOURNAL)
+{
+    static const cellar_task_conflict how[] = { CELLAR_TASK_CONFLICT_RETURN,
+                                                CELLAR_TASK_CONFLICT_DEBOUNCE };
+    static char b[] = "b";
+    for (unsigned i = 0; i < 3; i++) { /* the last key is new */
+        const char key[] = { (char)('k' + i), '\0' };
+        cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .delay_ms = 60000,
+                                 .on_conflict = how[i % 2] };
+        const cellar_task_id none = { 0, 0 }, a = i < 2 ? submit("a", &o) : none;
+        cellar_task_id id;
+        (void)submit("e", NULL);
+        limit_files(4096);
+        tick(); /* an end is not written */
+        o.free_fn = takes;
+        taken = 0;
+        const cellar_err err = cellar_task_submit(p, "t", b, 1, &o, &id);
+        T_CHECK(i == 0 ? err == CELLAR_OK : is_disk_error(err));
+        T_CHECK(id.hi == a.hi && id.lo == a.lo);
+        T_EQ_U64(taken, i == 0);
+        limit_files(0);
+        pass(60000);
+        T_EQ_U64(taken, i < 2);
+    }
+    T_EQ_STR(ran, "eaebe");
+}
+
 /* SQLite takes 10^9 bytes in a row. */
 #define TOO_BIG ((size_t)1000000001)
 
