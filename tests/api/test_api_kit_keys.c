@@ -377,6 +377,13 @@ T_CASE(limits_of_a_builder_are_codes)
     }
     T_EQ_I64(cellar_key_add(&b, CELLAR_ARG("more")), CELLAR_E_LIMIT);
     cellar_key_discard(&b);
+    /* Fault: a map of more than 8 MiB had no room for its sorted copy. */
+    cellar_key_begin(&b);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_map()), CELLAR_OK);
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG("a")), CELLAR_OK);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ big, 15 << 20 })), CELLAR_OK);
+    T_EQ_I64(cellar_key_end(&b), CELLAR_OK);
+    cellar_key_discard(&b);
 }
 
 /* ---- templates ---- */

@@ -69,11 +69,9 @@ static cellar_err kit_key_fail(kit_key *k, cellar_err err)
     return k->err;
 }
 
-/* Make room for `bytes` more. */
-static cellar_err kit_key_room(kit_key *k, size_t bytes)
+/* Make room for `bytes` more, beyond the limit as well. */
+static cellar_err kit_key_grow(kit_key *k, size_t bytes)
 {
-    if (k->err != CELLAR_OK) { return k->err; }
-    if (bytes > KIT_KEY_BYTES_MAX - k->len) { return kit_key_fail(k, CELLAR_E_TOOBIG); }
     if (k->len + bytes <= k->cap) { return CELLAR_OK; }
     const size_t cap = (size_t)base_pow2_ceil(k->len + bytes);
     unsigned char *block = base_alloc_raw(NULL, cap);
@@ -83,6 +81,14 @@ static cellar_err kit_key_room(kit_key *k, size_t bytes)
     k->block = block;
     k->cap = cap;
     return CELLAR_OK;
+}
+
+/* Make room for `bytes` more of the key. */
+static cellar_err kit_key_room(kit_key *k, size_t bytes)
+{
+    if (k->err != CELLAR_OK) { return k->err; }
+    if (bytes > KIT_KEY_BYTES_MAX - k->len) { return kit_key_fail(k, CELLAR_E_TOOBIG); }
+    return kit_key_grow(k, bytes);
 }
 
 /* Write type and LEB128 number. Return their length, at most 6. */
@@ -221,7 +227,7 @@ static cellar_err kit_key_sort(kit_key *k, size_t from, uint32_t count)
 {
     kit_key_entry all[KIT_KEY_ENTRIES_MAX];
     const size_t bytes = k->len - from;
-    const cellar_err err = kit_key_room(k, bytes); /* a sorted copy behind them */
+    const cellar_err err = kit_key_grow(k, bytes); /* a sorted copy behind them */
     if (err != CELLAR_OK) { return err; }
     unsigned char *p = kit_key_bytes(k);
     size_t at = from;
