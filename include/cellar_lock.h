@@ -223,7 +223,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
  * returns: OK; E_LOST (the hold had ended: undo the work, another owner may have begun),
  *          E_NOT_OWNER (all zero, as after a release, never acquired, or THREAD_BOUND to another
  *          thread). A copy of a released handle is E_NOT_OWNER, and E_LOST when the key has had
- *          another owner
+ *          another owner or has left the table, as by a tick
  * owns:    after OK and E_LOST the handle owns nothing
  * thread:  any
  * cost:    no waiters: no lock, one compare-exchange
@@ -233,7 +233,7 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
 /* Test whether a handle still owns its lock. The hold may end right after the return.
  * in:      lk: a handle of cellar_lock_acquire
  * returns: OK (it owns the lock); E_LOST (the hold has ended), E_NOT_OWNER (never acquired, or
- *          released)
+ *          released: see cellar_lock_release)
  * owns:    the caller still releases lk
  * thread:  any, also another one than the owner of a THREAD_BOUND lock
  * cost:    no lock, no shared write
