@@ -100,6 +100,7 @@ static void limit_ban_settle(cellar_limiter *l, uint64_t fp)
     limit_op op = { .kind = LIMIT_REFUND };
     if (!l->bucket_alone || base_load_acq(&l->over_count) == 0) { return; }
     (void)limit_run(l, fp, limit_now(l), &op);
+    limit_bans_room(l);
 }
 
 /* Give a key the plan `name`, or the rules `own`. */

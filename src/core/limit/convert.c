@@ -20,7 +20,6 @@
 #include "base/open_error.h"
 #include "limit/calendar.h"
 #include "limit/overrides.h"
-#include "limit/run.h"
 #include "limit/slots.h"
 
 BASE_SIZE_BEGIN
@@ -269,21 +268,6 @@ static void limit_rules_of(cellar_limiter *l, uint64_t fp, uint32_t region, limi
     limit_rules_load(l, limit_set_of(l, base_load_acq(&l->state), region), out);
 }
 
-CELLAR_PRIVATE void limit_bans_settle(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
-{
-    uint64_t fp, until_ns;
-    if (!l->bucket_alone || base_load_acq(&l->over_count) == 0) { return; }
-    sync_take(LIMIT_SIDE, &l->side);
-    const uint32_t first = l->over_hand;
-    sync_drop(LIMIT_SIDE, &l->side);
-    for (uint32_t n = 0; n < looks && n < l->over_max; n++) {
-        limit_op op = { .kind = LIMIT_REFUND };
-        if (limit_over_ban(l, (first + n) % l->over_max, &fp, &until_ns) && until_ns <= now_ns) {
-            (void)limit_run(l, fp, now_ns, &op);
-        }
-    }
-}
-
 CELLAR_PRIVATE cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan,
                                        uint64_t ban_ns)
 {
@@ -294,7 +278,6 @@ CELLAR_PRIVATE cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t 
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);
-    if (base_load_acq(&l->over_count) == l->over_max) { limit_bans_settle(l, now, LIMIT_LOOKS); }
     const uint64_t until = ban_ns != 0 ? now + limit_min_u64(ban_ns, CELLAR_PERIOD_MAX_NS) : 0;
     sync_take(LIMIT, &h->lock);
     limit_rules_of(l, fp, p.region, from);

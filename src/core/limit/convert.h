@@ -32,9 +32,6 @@ CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
                                       const limit_rule *from, const limit_rule *to)
     SYNC_HOLDS(LIMIT);
 
-/* Write what ended bans left into the words of their keys, and drop their records, of the next
- * `looks` records. The caller holds no lock. */
-CELLAR_PRIVATE void limit_bans_settle(cellar_limiter *l, uint64_t now_ns, uint32_t looks);
 /* Give a key a plan (0: none; LIMIT_PLAN_SAME) and a ban (0 ns: no new one), and convert its words.
  * The caller is counted as a user of the plan, and holds no lock. */
 CELLAR_PRIVATE cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan,

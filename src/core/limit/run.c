@@ -378,7 +378,33 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     c.ready = false;
     const cellar_err err = limit_call_run(l, &c);
     if (BASE_UNLIKELY(c.ban_ns != 0) && !l->multi) {
+        limit_bans_room(l);
         (void)limit_assign(l, fp, LIMIT_PLAN_SAME, c.ban_ns); /* it may fail: overrides_full */
     }
     return err;
 }
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void limit_bans_settle(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
+{
+    uint64_t fp, until_ns;
+    if (!l->bucket_alone || base_load_acq(&l->over_count) == 0) { return; }
+    sync_take(LIMIT_SIDE, &l->side);
+    const uint32_t first = l->over_hand;
+    sync_drop(LIMIT_SIDE, &l->side);
+    for (uint32_t n = 0; n < looks && n < l->over_max; n++) {
+        limit_op op = { .kind = LIMIT_REFUND };
+        if (limit_over_ban(l, (first + n) % l->over_max, &fp, &until_ns) && until_ns <= now_ns) {
+            (void)limit_run(l, fp, now_ns, &op);
+        }
+    }
+}
+
+CELLAR_PRIVATE void limit_bans_room(cellar_limiter *l)
+{
+    if (base_load_acq(&l->over_count) != l->over_max) { return; }
+    limit_bans_settle(l, limit_now(l), LIMIT_LOOKS);
+}
+
+BASE_SIZE_END

@@ -43,6 +43,7 @@
 #include "limit/calendar.h"
 #include "limit/convert.h"
 #include "limit/overrides.h"
+#include "limit/run.h"
 #include "limit/slots.h"
 
 BASE_SIZE_BEGIN
