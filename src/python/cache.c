@@ -10,7 +10,8 @@
  *            A signal handler in the thread of the opener uses the store as it is.
  * GIL        Memory is asked with the GIL held: it costs less than to release it. A call that may
  *            wait for disk or server releases the GIL, and `busy` of the store counts it. The close
- *            waits until no such call runs: cellar_close must not overlap calls.
+ *            waits until no such call runs: cellar_close must not overlap calls. So cache_ready is
+ *            the last step before a call: code of the program (dumps, key=) lets others close.
  * SEE ALSO   load.c (get_or_load, memoize), guard.c (limiters, locks, the server). */
 #include "python/python.h"
 
@@ -23,7 +24,8 @@ enum {
     CACHE_LOOK_BYTES = 3968, /* on the stack; 4,096 would alias with the buffers of the caller */
     CACHE_LINK_TRIES = 1000, /* ms that an open waits for a connection to the server */
     CACHE_PROOF_TRIES = 5000, /* ms that it waits for the proof of one that stands */
-    CACHE_LINK_MS = 1000     /* longest wait of a call for the server */
+    CACHE_LINK_MS = 1000,    /* longest wait of a call for the server */
+    CACHE_ENTER_TRIES = 1000 /* ms that a close waits for loads, which may not have begun */
 };
 
 PyTypeObject *cache_type;
@@ -94,7 +96,7 @@ static int cache_open_store(cache *s)
     l2.optional = optional != 0;
     cellar_err err = cellar_open(&cfg, &s->c);
     if (err != CELLAR_OK) { return common_fail(NULL, err); }
-    s->busy = 0;
+    s->busy = s->entering = 0;
     s->below = cfg.l2_path != NULL ? BELOW_DISK : url != NULL ? BELOW_SERVER : 0;
     if (url == NULL) { return 0; }
     link.host = &host;
@@ -154,24 +156,35 @@ static PyObject *cache_close(PyObject *self, PyObject *at_exit)
         Py_RETURN_NONE;
     }
     (void)cellar_stats_get(s->c, CELLAR_SCOPE_STORE, &st);
-    if (at_exit == Py_True && (s->busy > 0 || st.loads_running > 0)) {
+    if (at_exit == Py_True && (s->busy > 0 || st.loads_running > 0 || s->entering > 0)) {
         Py_BEGIN_ALLOW_THREADS
         (void)cellar_sync(s->c);
         Py_END_ALLOW_THREADS
+        s->c = NULL; /* so the last reference waits for no load of a thread that has ended */
         Py_RETURN_NONE;
     }
-    while (s->busy > 0 && common_pause() == 0) {}
+    for (int i = 0; s->busy > 0 || (i < CACHE_ENTER_TRIES && s->entering > 0); i++) {
+        if (common_pause() < 0) { break; }
+    }
     if (!PyErr_Occurred()) { err = cache_close_here(s); }
     if (err < 0) { (void)common_raise(s->c, err); }
     s->closed = !PyErr_Occurred();
     return s->closed ? Py_NewRef(Py_None) : NULL;
 }
 
-/* Close a store that its last reference left in a thread of the store, which would join itself. */
-static int cache_close_later(void *store)
+/* A store that its last reference left in a thread of the store, which would join itself. */
+typedef struct cache_left {
+    cellar        *c;
+    cellar_remote *remote;
+} cache_left;
+
+static int cache_close_later(void *ctx)
 {
+    const cache_left left = *(cache_left *)ctx;
+    PyMem_Free(ctx);
     Py_BEGIN_ALLOW_THREADS
-    (void)cellar_close(store);
+    cellar_remote_close(left.remote);
+    (void)cellar_close(left.c);
     Py_END_ALLOW_THREADS
     return 0;
 }
@@ -183,7 +196,11 @@ static void cache_dealloc(PyObject *self)
         if (s->root != s) {
             (void)cellar_namespace_close(s->c);
         } else if (common_background) {
-            (void)Py_AddPendingCall(cache_close_later, s->c);
+            cache_left *left = PyMem_Malloc(sizeof *left);
+            if (left != NULL) { *left = (cache_left){ s->c, s->remote }; }
+            if (left == NULL || Py_AddPendingCall(cache_close_later, left) < 0) {
+                PyMem_Free(left);
+            }
         } else {
             (void)cache_close_here(s);
         }
@@ -243,7 +260,7 @@ PyObject *cache_look(cache *s, const char *key, size_t len, int deep)
         cap = n;
         buf = PyMem_Malloc(cap + 1);
         if (buf == NULL) { return PyErr_NoMemory(); }
-        if (err == CELLAR_E_LIMIT && common_pause() < 0) { break; }
+        if (err == CELLAR_E_LIMIT && (common_pause() < 0 || cache_ready(s) < 0)) { break; }
     }
     PyObject *o = err == CELLAR_OK ? value_decode(buf, n, &s->codec) : NULL;
     if (buf != own) { PyMem_Free(buf); }
@@ -462,9 +479,9 @@ static cellar_err cache_put(PyObject *self, PyObject *const *a, Py_ssize_t n, Py
     pykey k;
     pybuf v;
     if (!is_plain && cache_set_options(&o, tags, a, n, names, flags) < 0) { return err; }
-    if (cache_ready(s) < 0 || key_init(&k, a[0], s->codec.raw) < 0) { return err; }
+    if (key_init(&k, a[0], s->codec.raw) < 0) { return err; }
     buf_init(&v);
-    if (value_encode(&v, a[1], &s->codec) == 0) {
+    if (value_encode(&v, a[1], &s->codec) == 0 && cache_ready(s) == 0) {
         PyThreadState *const gil = s->below ? cache_leave(s) : NULL;
         err = cellar_set(s->c, k.at, k.len, v.at, v.len, is_plain ? NULL : &o);
         cache_return(s, gil);

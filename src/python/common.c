@@ -4,6 +4,8 @@
  *
  * LOCKING    The GIL. common_log runs in threads of the library, also while a call holds the GIL
  *            and waits for that thread. It takes no GIL and hands the line to the main thread.
+ * END        A thread that takes the GIL of an ending interpreter ends. Threads of the library may
+ *            end in a loader alone, so `_end`, at the exit, keeps them out.
  * LIMITS     The main thread has room for 32 lines; further ones are lost. */
 #include "python/python.h"
 
@@ -15,6 +17,42 @@ unsigned long common_main_thread;
 static PyObject *common_sleep; /* time.sleep */
 static PyObject *common_error; /* makes an exception of a code and a text */
 static PyObject *common_write; /* writes a log line: level, text */
+
+/* ---- The end of the interpreter ------------------------------------------------------------- */
+
+static atomic_int common_ended;  /* 1: threads of the library stay out */
+static atomic_int common_inside; /* threads of the library inside, but for loaders */
+
+int common_enter(PyGILState_STATE *state)
+{
+    (void)atomic_fetch_add(&common_inside, 1);
+    if (!common_has_ended()) {
+        *state = PyGILState_Ensure();
+        return 0;
+    }
+    (void)atomic_fetch_sub(&common_inside, 1);
+    return -1;
+}
+
+void common_leave(PyGILState_STATE state)
+{
+    PyGILState_Release(state);
+    (void)atomic_fetch_sub(&common_inside, 1);
+}
+
+PyObject *common_end(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    atomic_store(&common_ended, 1);
+    while (atomic_load(&common_inside) > 0) {
+        if (common_pause() < 0) { return NULL; }
+    }
+    Py_RETURN_NONE;
+}
+
+void common_forked(void) { atomic_store(&common_inside, 0); }
+
+int common_has_ended(void) { return atomic_load(&common_ended); }
 
 /* ---- Errors --------------------------------------------------------------------------------- */
 
@@ -103,7 +141,7 @@ void common_log(cellar_log_level level, const char *area, cellar_err code, const
                 void *ctx)
 {
     (void)ctx;
-    if (code == CELLAR_E_LOADER) { return; } /* its callers get the exception */
+    if (code == CELLAR_E_LOADER || common_has_ended()) { return; } /* callers get the exception */
     size_t i = 0;
     while (i < 32 && atomic_flag_test_and_set(&common_lines[i].taken)) { i++; }
     if (i == 32) { return; }
@@ -127,6 +165,10 @@ void common_free(PyObject *self)
 PyObject *common_start(PyObject *self, PyObject *args)
 {
     (void)self;
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "cellar: sub-interpreters cannot import the module");
+        return NULL;
+    }
     Py_INCREF(args); /* as long as the process */
     return PyArg_ParseTuple(args, "kOOO", &common_main_thread, &common_sleep, &common_error,
                             &common_write) ? Py_NewRef(Py_None) : NULL;

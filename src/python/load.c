@@ -40,6 +40,7 @@ struct load_call {
     int        inherited; /* 1: `error` is of a load that failed before this call began */
     int        slices;   /* waits that ended so far */
     int        background;
+    int        entering; /* 1: counted in `entering` of the store */
 };
 
 static load_call *load_calls;
@@ -71,6 +72,13 @@ static void load_begin(load_call *x, const char *key, size_t len)
     }
     x->next = load_calls;
     load_calls = x;
+}
+
+/* Note that the library has the call, or that it has returned. */
+static void load_entered(load_call *x)
+{
+    if (x->entering) { ((cache *)x->owner)->root->entering--; }
+    x->entering = 0;
 }
 
 static void load_end(const load_call *x)
@@ -146,7 +154,9 @@ static cellar_err load_run(cellar_load *load, const void *key, size_t key_len, v
     cellar_err err = CELLAR_E_LOADER;
     (void)key, (void)key_len;
     if (x == NULL) { return CELLAR_E_NOMEM; } /* load_retain had no memory */
-    const PyGILState_STATE state = PyGILState_Ensure();
+    if (x->background && common_has_ended()) { return CELLAR_E_CANCELLED; }
+    const PyGILState_STATE state = PyGILState_Ensure(); /* ends a thread at the exit */
+    load_entered(x);
     const unsigned forks = common_forks;
     const int before = common_background;
     if (x->slices > 0 && x->error != NULL && !x->inherited) { /* failed between slices */
@@ -180,6 +190,7 @@ static void *load_retain(void *ctx)
         own->value = own->error = NULL;
         own->slices = 0;
         own->background = 1;
+        own->entering = 0;
         own->next = load_calls;
         load_calls = own;
     } else {
@@ -193,8 +204,8 @@ static void *load_retain(void *ctx)
 static void load_release(void *ctx)
 {
     load_call *x = ctx;
-    if (x == NULL) { return; }
-    const PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_STATE state;
+    if (x == NULL || common_enter(&state) < 0) { return; }
     const int before = common_background;
     common_background = 1;
     load_end(x);
@@ -203,7 +214,7 @@ static void load_release(void *ctx)
     Py_DECREF(x->owner);
     PyMem_Free(x);
     common_background = before;
-    PyGILState_Release(state);
+    common_leave(state);
 }
 
 /* ---- A load --------------------------------------------------------------------------------- */
@@ -241,7 +252,7 @@ static PyObject *load_key(cache *s, const char *key, size_t len, load_call *x,
     cellar_load_opts o = load_options(times);
     const int sliced = PyThread_get_thread_ident() == common_main_thread;
     PyObject *value = NULL;
-    cellar_err err;
+    cellar_err err = CELLAR_E_CLOSED;
     o.wait_timeout_ms = sliced ? LOAD_SLICE_MS : CELLAR_TTL_NONE;
     o.join_retries = 8; /* loads that were cancelled; a failed one is final */
     o.flags = CELLAR_LOAD_RECURSE;
@@ -250,10 +261,14 @@ static PyObject *load_key(cache *s, const char *key, size_t len, load_call *x,
     x->owner = (PyObject *)s;
     x->codec = s->codec;
     load_begin(x, key, len);
-    for (;;) {
+    while (cache_ready(s) == 0) { /* others may close it between two slices */
+        cellar *const c = s->c;
+        x->entering = 1;
+        s->root->entering++;
         Py_BEGIN_ALLOW_THREADS
-        err = cellar_get_or_load(s->c, key, len, &o, load_run, x, &r);
+        err = cellar_get_or_load(c, key, len, &o, load_run, x, &r);
         Py_END_ALLOW_THREADS
+        load_entered(x);
         if (err == CELLAR_E_TIMEOUT && sliced) {
             x->slices++;
             if (PyErr_CheckSignals() < 0) { break; }
@@ -365,8 +380,8 @@ static PyObject *memo_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     memo *m = (memo *)self;
     pybuf b;
-    if (cache_ready(m->cache) < 0 || memo_key(m, args, kwargs, &b) < 0) { return NULL; }
-    PyObject *value = cache_look(m->cache, b.at, b.len, 0);
+    if (memo_key(m, args, kwargs, &b) < 0) { return NULL; }
+    PyObject *value = cache_ready(m->cache) < 0 ? NULL : cache_look(m->cache, b.at, b.len, 0);
     if (value != NULL) {
         m->hits++;
     } else if (!PyErr_Occurred()) {
@@ -429,22 +444,22 @@ static PyObject *memo_fulfill(PyObject *self, PyObject *args)
     const char *bytes;
     Py_ssize_t n;
     cellar_lease lease = { { 0 } };
-    if (!PyArg_ParseTuple(args, "y#OOO", &bytes, &n, &x.value, &x.args, &x.kwargs) ||
-        cache_ready(s) < 0) {
-        return NULL;
-    }
+    if (!PyArg_ParseTuple(args, "y#OOO", &bytes, &n, &x.value, &x.args, &x.kwargs)) { return NULL; }
     memcpy(&lease, bytes, (size_t)n == sizeof lease ? sizeof lease : 0);
     const int is_lost = x.value == m->fn;
     if (is_lost) { x.value = x.tags = Py_None; }
     const int made = load_result_init(&v, &x);
-    PyThreadState *const gil = cache_leave(s);
-    (void)(made == 0 && !is_lost && (v.o.flags & CELLAR_NO_STORE) == 0 ?
-           cellar_lease_fulfill(s->c, &lease, v.bytes.at, v.bytes.len, &v.o) :
-           cellar_lease_release(s->c, &lease, 0));
-    cache_return(s, gil);
+    const int ready = made == 0 ? cache_ready(s) == 0 : cache_is_open(s);
+    if (ready) {
+        PyThreadState *const gil = cache_leave(s);
+        (void)(made == 0 && !is_lost && (v.o.flags & CELLAR_NO_STORE) == 0 ?
+               cellar_lease_fulfill(s->c, &lease, v.bytes.at, v.bytes.len, &v.o) :
+               cellar_lease_release(s->c, &lease, 0));
+        cache_return(s, gil);
+    }
     buf_fini(&v.bytes);
     Py_XDECREF(v.owner);
-    return made == 0 ? Py_NewRef(Py_None) : NULL;
+    return made == 0 && ready ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyMethodDef memo_methods[] = {

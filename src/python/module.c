@@ -2,13 +2,15 @@
  *
  * module: the module _cellar, and what it does after a fork.
  *
- * LIMITS     One interpreter: initialisation in one phase keeps isolated ones out. */
+ * LIMITS     One interpreter: initialisation in one phase keeps isolated ones out, _start all
+ *            others. */
 #include "python/python.h"
 
 static PyObject *module_forked(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
     common_forks++;
+    common_forked();
     load_forked();
     common_main_thread = PyThread_get_thread_ident();
     Py_RETURN_NONE;
@@ -16,6 +18,7 @@ static PyObject *module_forked(PyObject *self, PyObject *unused)
 
 static PyMethodDef module_methods[] = {
     { "_start", common_start, METH_VARARGS, NULL },
+    { "_end", common_end, METH_NOARGS, NULL },
     { "_forked", module_forked, METH_NOARGS, NULL },
     { NULL, NULL, 0, NULL }
 };

@@ -37,6 +37,15 @@ static inline int common_fail(cellar *c, cellar_err err) { return common_raise(c
 /* Write a line to the logger "cellar". For cellar_host_config.log: it needs no GIL. */
 void common_log(cellar_log_level level, const char *area, cellar_err code, const char *text,
                 void *ctx);
+/* Take the GIL in a thread of the library, and give it back. Fail without an exception if the
+ * interpreter ends, which would end the thread. */
+int common_enter(PyGILState_STATE *state);
+void common_leave(PyGILState_STATE state);
+/* Keep threads of the library out of the interpreter, which ends. */
+PyObject *common_end(PyObject *self, PyObject *unused);
+int common_has_ended(void);
+/* Forget the threads of the parent, in a child. */
+void common_forked(void);
 /* Sleep 1 ms without the GIL. Fail when a signal handler raises. */
 int common_pause(void);
 /* Convert seconds to an int64_t of ms: Ellipsis is 0 (the default), None CELLAR_TTL_NONE. */
@@ -148,6 +157,7 @@ struct cache {
     unsigned       opening; /* 1 + common_forks while a thread opens the handle, else 0 */
     unsigned long  opener;  /* that thread */
     unsigned       busy;    /* of a store: calls that run without the GIL */
+    unsigned       entering; /* of a store: loads that the library may not have yet */
     int            below;   /* what is below memory: 0, BELOW_DISK, BELOW_SERVER */
     int            closed;
 };
@@ -155,11 +165,12 @@ enum { BELOW_DISK = 1, BELOW_SERVER };
 extern PyTypeObject *cache_type;
 
 int cache_open_here(cache *s);
-/* Make sure that the handle is open in this process. */
-static inline int cache_ready(cache *s)
+static inline int cache_is_open(const cache *s)
 {
-    return s->c != NULL && s->forks == common_forks && !s->root->closed ? 0 : cache_open_here(s);
+    return s->c != NULL && s->forks == common_forks && !s->root->closed;
 }
+/* Make sure that the handle is open in this process. */
+static inline int cache_ready(cache *s) { return cache_is_open(s) ? 0 : cache_open_here(s); }
 
 /* Release the GIL for a call, for which the close waits; take it back. NULL: it is not released. */
 static inline PyThreadState *cache_leave(cache *s)

@@ -70,6 +70,7 @@ def _close_all():
     """Write what is buffered, at the exit of the interpreter."""
     for store in list(_stores):
         store._close(True)
+    _cellar._end()
 
 
 _cellar._start(threading.main_thread().ident, time.sleep, _error, _log)
@@ -126,6 +127,7 @@ class Cache(_cellar.Cache):
 
     def __new__(cls, memory="64M", path=None, disk="1G", shared=None, *, ttl=None, codec=None,
                 optional=False, durable=False, max_entries=0):
+        import logging  # whole before the first line, which may come in the middle of an import
         if path is not None and shared is not None:
             raise ValueError("cellar: path= and shared= exclude each other: the server has no disk")
         self = super().__new__(cls, None, *_codec(codec), False, (
@@ -526,5 +528,6 @@ def serve(*, unix=None, shared="256M", group=None, port=None, writable=False):
     """
     if unix is None and port is None:
         raise ValueError("cellar: serve needs unix= or port=")
+    import logging  # as Cache does
     return Server(_cellar.serve(None if unix is None else os.fspath(unix), group, port or 0,
                                 _bytes(shared or 0, "shared"), writable))

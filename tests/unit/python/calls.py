@@ -4,7 +4,7 @@ import logging
 import time
 
 import cellar
-from kit import raises, said_by, threads, until
+from kit import SECONDS, python, raises, said_by, threads, until
 
 
 def a_get_finds_what_a_set_stored():
@@ -187,6 +187,29 @@ def log_lines_go_to_logging():
     assert lines[0][0] == "cellar" and lines[0][1] >= logging.WARNING
 
 
+LINE_DURING_IMPORT = """
+import sys, cellar
+store = cellar.Cache("2M", path=sys.argv[1])
+def write_line():
+    cellar.Cache("2M", path=sys.argv[1], optional=True).close()
+    for _ in range(9999): pass
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "string":
+            write_line()
+sys.modules.pop("string", None)
+sys.meta_path.insert(0, Finder())
+import logging
+write_line()
+"""
+
+
+def a_line_in_the_middle_of_an_import_of_logging_is_written(folder):
+    process = python(LINE_DURING_IMPORT, folder)
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0 and "in use" in said and "Error" not in said, said
+
+
 def the_import_reads_few_other_modules():
     said = said_by("import sys; before = set(sys.modules); import cellar\n"
                    "print((set(sys.modules) - before) & {'asyncio', 'inspect', 'logging', 'typing', 'pickle',"
@@ -215,3 +238,55 @@ def a_close_waits_for_calls_of_other_threads():
     stop.append(1)
     for thread in running:
         thread.join()
+
+
+def a_close_by_code_of_the_program_ends_the_call_that_runs_it():
+    class Codec:
+        """Closes the Cache in the middle of a set and a load."""
+        def dumps(self, value):
+            cache.close()
+            return b"x"
+        loads = bytes
+        __name__ = "codec"
+
+    def closing_key(*_):
+        cache.close()
+        return "k"
+    for call in (lambda: cache.set("k", object()), lambda: cache.memoize(key=closing_key)(str)(1),
+                 lambda: cache.namespace("n", codec=Codec()).set("k", object())):
+        cache = cellar.Cache("2M", codec=Codec())
+        error = raises(cellar.Error, call)
+        assert "the Cache is closed" in str(error) and error.code == -10
+
+
+CLOSE_BESIDE_CALLS = """
+import sys, threading, time, cellar
+sys.setswitchinterval(1e-5)
+class Codec:
+    __name__ = "codec"
+    def dumps(self, value):
+        time.sleep(.0001)
+        return b"x"
+    loads = bytes
+def work(call, n):
+    try:
+        while True:
+            n += 1
+            call(n)
+    except cellar.Error as error:
+        codes.add(error.code)
+codes = set()
+for n in range(int(sys.argv[1])):
+    cache = cellar.Cache("2M", codec=Codec())
+    calls = [lambda n: cache.get_or_load(n, str)] * 4 + [lambda n: cache.set(n, work)] * 2
+    running = [threading.Thread(target=work, args=(call, i << 32)) for i, call in enumerate(calls)]
+    for thread in running: thread.start()
+    time.sleep(n % 8 / 4000)
+    cache.close()
+    for thread in running: thread.join()
+print(codes)
+"""
+
+
+def a_close_overlaps_neither_loads_nor_sets_that_convert_values():
+    assert said_by(CLOSE_BESIDE_CALLS, "60") == "{-10}"

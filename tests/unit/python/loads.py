@@ -13,7 +13,7 @@ import time
 import weakref
 
 import cellar
-from kit import SECONDS, forked, raises, threads, until
+from kit import SECONDS, forked, raises, said_by, threads, until
 
 
 _memo = cellar.Cache("1M").memoize(str)
@@ -477,6 +477,49 @@ def a_cache_goes_with_its_last_reference_while_loads_run():
     ref = weakref.ref(memo._cache)
     del memo
     until(lambda: gc.collect() is None or ref() is None)
+
+
+def a_signal_handler_may_close_the_cache_that_the_main_thread_waits_for():
+    for part in (False, True):
+        cache = cellar.Cache("2M")
+        of = cache.namespace("part") if part else cache
+        event, begun = threading.Event(), threading.Event()
+        load, _ = _slow(event, begun)
+        running, out = _gather(of, 1, load)
+        begun.wait()
+
+        def close(*_):
+            event.set()
+            cache.close()
+        before = signal.signal(signal.SIGALRM, close)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, .01)
+            error = raises(cellar.Error, of.get_or_load, "k", load)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        running[0].join()
+        assert error.code == -10 and "the Cache is closed" in str(error), error
+        assert out == [{"key": "k"}]
+
+
+EXIT_WITH_REFRESH = """
+import sys, time, cellar
+cache = cellar.Cache("1M")
+part = cache.namespace("n") if sys.argv[1] == "part" else cache
+@part.memoize(ttl=.001, stale=600)
+def slow(n):
+    if slow.cache_info().misses > 1: time.sleep(float(sys.argv[2]))
+slow(1)
+time.sleep(.01)
+slow(1)
+time.sleep(float(sys.argv[3]))
+"""
+
+
+def an_exit_while_a_refresh_begins_or_runs_is_clean():
+    for part in ("root", "part"):
+        for sleep, wait in (("0", "0"), (".05", "0"), (".05", ".001"), (".05", ".045")):
+            said_by(EXIT_WITH_REFRESH, part, sleep, wait)
 
 
 def a_refresh_that_closes_another_cache_may_drop_its_own():

@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import pickle
 import threading
+import unittest
 
 import cellar
-from kit import forked, raises, threads
+from kit import forked, raises, said_by, threads
 
 
 def a_child_opens_a_store_of_its_own():
@@ -96,3 +97,25 @@ def _square(n):
 def spawned_processes_open_their_own():
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_square, range(4)) == [0, 1, 4, 9]
+
+
+def a_sub_interpreter_cannot_import_the_module():
+    try:
+        import _xxsubinterpreters  # noqa: F401
+    except ImportError:
+        raise unittest.SkipTest("this Python has no _xxsubinterpreters") from None
+    for first in ("import cellar", ""):
+        assert "cellar.Error of this interpreter" == said_by(first + """
+import _xxsubinterpreters as other
+number = other.create()
+try:
+    other.run_string(number, "import cellar")
+except other.RunFailedError as error:
+    assert "ImportError" in str(error), error
+other.destroy(number)
+import cellar
+try:
+    cellar.Cache("1M").get("")
+except cellar.Error:
+    print("cellar.Error of this interpreter")
+""")

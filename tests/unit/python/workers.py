@@ -247,3 +247,31 @@ def clients_of_redis_use_the_port(folder):
         assert ask("KEYS", "*") == "*1\r\n$1\r\nk\r\n"
         assert ask("DEL", "k") == ":1\r\n" and ask("GET", "k") == "$-1\r\n"
         client.close()
+
+
+LAST_REFERENCE = """
+import gc, sys, threading, time, weakref, cellar
+cache = cellar.Cache("4M", shared=sys.argv[1])
+part = cache.namespace("n")
+begun, go, ref = threading.Event(), threading.Event(), weakref.ref(cache)
+@part.memoize(ttl=.01, stale=600)
+def slow():
+    if slow.cache_info().misses > 1:
+        begun.set()
+        go.wait()
+slow()
+while not begun.is_set(): slow()
+del cache, part, slow
+gc.collect()
+assert ref() is not None
+go.set()
+while ref() is not None: time.sleep(.001)
+import os
+while len(os.listdir("/proc/self/task")) > 1: time.sleep(.001)
+print("closed")
+"""
+
+
+def the_last_reference_in_a_thread_of_the_store_closes_store_and_link(folder):
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        assert said_by(LAST_REFERENCE, _url(folder)) == "closed"
