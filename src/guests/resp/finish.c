@@ -7,7 +7,7 @@
  *            its replies and closes it -> no client is left, or the time is over
  * LISTEN_FDS The next process accepts what waits at a socket of listen_fds. A client that this one
  *            has just accepted sends its first request first: it saw no other end of a connection.
- * LIMITS     A limited number of rounds reads: a client that sends without a pause does not hold
+ * LIMITS     RESP_FINISH_BYTES of a client are read: one that sends without a pause does not hold
  *            the end.
  * SEE ALSO   resp_serve_send in serve.c. */
 #include "resp/finish.h"
@@ -18,8 +18,7 @@
 
 BASE_SIZE_BEGIN
 
-#define RESP_FINISH_ROUNDS 16u  /* one more for each 64 clients: so many events a round sees */
-#define RESP_FINISH_CLIENTS 64u
+#define RESP_FINISH_BYTES ((size_t)1 << 20)
 #define RESP_FINISH_WAIT_MS 10  /* of a round, while replies wait for their readers */
 #define RESP_FINISH_FIRST_MS 1000 /* from a connect to its first request */
 
@@ -34,18 +33,33 @@ CELLAR_PRIVATE void resp_thread_stop(cellar_resp *r)
     base_store_rel(&r->stepping, 0u);
 }
 
+/* Read no more of a client: it counts as one that has sent all. */
+static void resp_finish_end(resp_client *c)
+{
+    c->flags |= RESP_C_END;
+    resp_wake(c);
+}
+
 /* Read what the sockets of the clients hold, and run it. */
 static void resp_finish_read(cellar_resp *r, uint64_t end_ns)
 {
-    const uint32_t rounds = RESP_FINISH_ROUNDS +
-                            base_load_rlx(&r->client_count) / RESP_FINISH_CLIENTS;
-    for (uint32_t i = 0; i < rounds && base_now_ns() < end_ns; i++) {
-        const uint64_t before = base_load_rlx(&r->count[RESP_COUNT_bytes_in]);
-        if (resp_round(r, 0) == CELLAR_OK &&
-            base_load_rlx(&r->count[RESP_COUNT_bytes_in]) == before) {
-            return;
+    uint64_t before, all = 0;
+    bool had, left = false;
+    for (resp_client *c = r->first; c != NULL; c = c->next) { c->read_bytes = 0; }
+    do {
+        before = all;
+        had = left; /* a client without requests left is asked for more in the next round */
+        all = 0;
+        left = false;
+        (void)resp_round(r, 0);
+        for (resp_client *c = r->first; c != NULL; c = c->next) {
+            if (c->read_bytes >= RESP_FINISH_BYTES && !(c->flags & RESP_C_END)) {
+                resp_finish_end(c);
+            }
+            all += c->read_bytes;
+            left = left || (c->flags & RESP_C_PENDING) != 0;
         }
-    }
+    } while ((left || had || all != before) && base_now_ns() < end_ns);
 }
 
 /* Return whether a client has connected just now, and sent nothing. */
@@ -72,10 +86,7 @@ CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)
     while (r->inherits && resp_finish_first(r) && base_now_ns() < end_ns) {
         (void)resp_round(r, RESP_FINISH_WAIT_MS);
     }
-    for (resp_client *c = r->first; c != NULL; c = c->next) {
-        c->flags |= RESP_C_END;
-        resp_wake(c);
-    }
+    for (resp_client *c = r->first; c != NULL; c = c->next) { resp_finish_end(c); }
     do {
         (void)resp_round(r, RESP_FINISH_WAIT_MS);
     } while (r->first != NULL && base_now_ns() < end_ns);

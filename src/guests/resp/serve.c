@@ -300,6 +300,7 @@ static void resp_in_read(resp_client *c)
         c->flags |= RESP_C_END;
     } else {
         resp_add(r, RESP_COUNT_bytes_in, (uint64_t)got);
+        c->read_bytes += BASE_MAX((size_t)got, RESP_READ_LEAST);
         if (!(c->flags & RESP_C_HTTP)) { resp_client_active(c); }
         if (placed) {
             c->place_len += (size_t)got;

@@ -40,6 +40,7 @@ typedef enum resp_count {
 #define RESP_REDIS_VERSION "7.0.0"        /* clients choose their commands by it */
 #define RESP_DBS 16u                      /* databases that SELECT accepts */
 #define RESP_READ_BYTES ((size_t)64 << 10) /* buffer of the port: most bytes of one read */
+#define RESP_READ_LEAST ((size_t)16 << 10) /* what a read counts for a port that finishes */
 #define RESP_BLOCK_BYTES ((size_t)16 << 10) /* a usual block of unsent replies */
 #define RESP_ARGS_MAX 1048576u            /* arguments of a request */
 #define RESP_INLINE_MAX ((size_t)64 << 10) /* bytes of an inline request, and of a length line */
@@ -194,6 +195,7 @@ struct resp_client {
     /* input: a request that is not complete */
     unsigned char *in;           /* NULL: none */
     size_t in_len, in_cap;
+    size_t read_bytes;           /* of all reads, each at least RESP_READ_LEAST: finish.c */
     size_t scan;                 /* bytes that the parser has passed */
     int64_t bulk_len;            /* of the argument at `scan`; -1: its length line comes next */
     uint32_t args_left;          /* of the request; 0: its first line comes next */

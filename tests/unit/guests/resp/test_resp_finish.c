@@ -7,6 +7,9 @@
 #include "tests/support/port_kit.h"
 #include "tests/support/t.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 static resp_kit k;
 
 /* Read a client to its end. Return the bytes that came. */
@@ -59,14 +62,29 @@ T_CASE(requests_that_have_arrived_run_to_their_end)
 
 T_CASE(pipeline_of_many_rounds_is_answered_in_full)
 {
-    enum { REQUESTS = 5000 };
-    static char text[REQUESTS * 7 + 1];
+    enum { REQUESTS = 3000, BYTES = 40 }; /* more than one read brings */
+    static char text[REQUESTS * BYTES + 1];
     rk_open(&k, true);
-    for (int i = 0; i < REQUESTS; i++) { memcpy(text + i * 6, "PING\r\n", 6); }
-    text[REQUESTS * 6] = '\0';
+    for (int i = 0; i < REQUESTS; i++) {
+        memcpy(text + i * BYTES, "SET a 012345678901234567890123456789xx\r\n", BYTES);
+    }
+    text[REQUESTS * BYTES] = '\0';
     send_all(&k.client, text);
     T_EQ_I64(cellar_resp_finish(k.port, 60000), CELLAR_OK);
-    T_EQ_U64(rest_of(&k.client, text, sizeof text), REQUESTS * 7);
+    T_EQ_U64(rest_of(&k.client, text, sizeof text), REQUESTS * 5);
+}
+
+T_CASE(sender_without_a_pause_does_not_hold_the_end)
+{
+    static char text[4096 + 1];
+    pid_t sender;
+    rk_open(&k, true);
+    memset(text, '\n', 4096); /* empty requests have no reply */
+    sender = fork();
+    for (ssize_t n = 1; sender == 0 && n > 0;) { n = send(k.client.fd, text, 4096, MSG_NOSIGNAL); }
+    if (sender == 0) { _exit(0); }
+    T_EQ_I64(cellar_resp_finish(k.port, 60000), CELLAR_OK);
+    T_EQ_I64(waitpid(sender, NULL, 0), sender);
 }
 
 T_CASE(reader_that_does_not_read_ends_at_the_limit)
