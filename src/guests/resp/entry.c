@@ -101,8 +101,13 @@ static cellar_err resp_update_control(resp_client *c, cellar *ns, cellar_bytes k
     resp_control *k = resp_control_find(r, key);
     resp_control_update u = { .fn = fn, .ctx = ctx, .err = CELLAR_OK };
     cellar_pinned made;
+    cellar_set_opts own = *o;
     if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
     if (k != NULL) { u.old = resp_control_value(k); }
+    if (k != NULL && (o->flags & CELLAR_KEEP_TTL) != 0) { /* the key may end meanwhile */
+        own.flags &= ~(uint32_t)CELLAR_KEEP_TTL;
+        own.ttl_ms = resp_control_ttl(r, k);
+    }
     cellar_err err = cellar_update(ns, "~", 1, NULL, resp_update_one, &u);
     if (u.err == CELLAR_REMOVED) {
         if (k != NULL) { resp_control_delete(r, k); }
@@ -110,7 +115,7 @@ static cellar_err resp_update_control(resp_client *c, cellar *ns, cellar_bytes k
     }
     if (err == CELLAR_OK) { err = cellar_pin(ns, "~", 1, &made); }
     if (err != CELLAR_OK) { return u.err != CELLAR_OK ? u.err : err; }
-    err = resp_store_control(c, key, (cellar_bytes){ made.value, made.value_len }, o);
+    err = resp_store_control(c, key, (cellar_bytes){ made.value, made.value_len }, &own);
     cellar_unpin(&made);
     (void)cellar_delete(ns, "~", 1);
     return err;

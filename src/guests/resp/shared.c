@@ -179,7 +179,9 @@ CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key)
 CELLAR_PRIVATE bool resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
                                     int64_t ttl_ms)
 {
-    const cellar_set_opts o = ttl_ms == RESP_TTL_KEEP ? resp_keep_opts() : resp_write_opts(ttl_ms);
+    const bool keeps = ttl_ms == RESP_TTL_KEEP;
+    cellar_set_opts o = keeps ? resp_keep_opts() : resp_write_opts(ttl_ms);
+    if (keeps) { o.flags |= CELLAR_ONLY_IF_PRESENT; } /* it may have expired since it was read */
     const cellar_err err = resp_store(c, c->of->shared.store, key, value, &o);
     if (err < 0) { resp_fail(c, err); }
     return err >= 0;

@@ -387,12 +387,13 @@ static bool tier_lock(tier_call *x)
     cellar_bytes v;
     int64_t last, lease;
     if (resp_shared_get(x->c, x->key[0], &v)) {
+        const bool known = tier_lease(&v, &lease); /* first: `v` ends with the key */
         x->out[1] = resp_shared_pttl(x->c, x->key[0]);
-        if (tier_lease(&v, &lease) && x->out[1] > lease) {
+        if (known && x->out[1] > lease) {
             x->out[1] = lease;
             (void)resp_shared_pexpire(x->c, x->key[0], lease);
         }
-        return true;
+        if (x->out[1] != -2) { return true; } /* else it has expired since */
     }
     (void)resp_shared_get(x->c, x->key[1], &v);
     if (!tier_number(&v, &last)) { last = 0; }

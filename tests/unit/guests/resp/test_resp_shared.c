@@ -221,6 +221,31 @@ T_CASE(control_key_in_its_last_ms_ends)
     }
 }
 
+/* A request that adds to a key in its last ms does not give it a life without an end either, and a
+ * request for a lock in its last ms either waits for it or has it. */
+T_CASE(addition_and_lock_in_the_last_ms_of_a_key_end)
+{
+    static const char *const adds[] = { "INCR ~%d\r\n", "CELLAR.TIER add 1 ~%d 1 0 5 0\r\n",
+                                        "CELLAR.TIER add 1 n%d 1 0 5 0\r\n" };
+    char text[128], key[16];
+    port_begin_with(with_creeping_clock);
+    const int a = peer();
+    for (int life_ms = 1; life_ms < 60; life_ms++) {
+        for (int i = 0; i < 3; i++) {
+            (void)snprintf(key, sizeof key, "%c%d", i < 2 ? '~' : 'n', life_ms);
+            (void)snprintf(text, sizeof text, "DEL %s\r\nSET %s 5 PX %d\r\n", key, key, life_ms);
+            (void)ask(a, text);
+            (void)snprintf(text, sizeof text, adds[i], life_ms);
+            const bool added = strchr(ask(a, text), '6') != NULL; /* to the value of the key */
+            (void)snprintf(text, sizeof text, "PTTL %s\r\n", key);
+            T_CHECK(strcmp(ask(a, text), ":-1\r\n") != 0 || !added);
+        }
+        (void)snprintf(text, sizeof text, "DEL ~l\r\nCELLAR.TIER lock 2 ~l ~f aa %d\r\n", life_ms);
+        (void)ask(a, text);
+        T_CHECK(strncmp(ask(a, "CELLAR.TIER lock 2 ~l ~f bb 50\r\n") + 4, ":0\r\n:-", 6) != 0);
+    }
+}
+
 T_CASE(flood_of_values_evicts_no_control_key)
 {
     port_begin_with(with_shared);
