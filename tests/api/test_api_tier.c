@@ -114,6 +114,79 @@ T_CASE_ON(version_that_the_server_refused_ends_the_entries_in_the_next_open, STO
     }
 }
 
+/* ---- fields of an entry ---- */
+
+static const shared_row *row_of(const char *key)
+{
+    const shared_row *r = shared_find(&server, key, strlen(key), false);
+    T_REQUIRE(r != NULL);
+    return r;
+}
+
+static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    (void)cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+T_CASE_ON(kept_times_have_the_stale_window_of_the_value, STORE)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 7000 };
+    cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL };
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    now_ms += 10;
+    T_EQ_I64(cellar_update(ns[1], "k", 1, &keep, add_x, NULL), CELLAR_OK);
+    has(ns[0], "k", "1x");
+    T_EQ_I64(row_of("k")->deadline_ms, now_ms + 990);
+    T_EQ_I64(row_of("k")->stale_ms, 7000);
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &keep), CELLAR_OK);
+    T_EQ_I64(row_of("k")->stale_ms, 7000);
+    keep.flags |= CELLAR_NEGATIVE; /* it has no stale window */
+    T_EQ_I64(cellar_set(ns[0], "k", 1, NULL, 0, &keep), CELLAR_OK);
+    T_EQ_I64(row_of("k")->deadline_ms, now_ms + 990);
+    T_EQ_I64(row_of("k")->stale_ms, 0);
+}
+
+T_CASE_ON(touch_of_a_negative_entry_changes_nothing, STORE)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .flags = CELLAR_NEGATIVE };
+    T_EQ_I64(cellar_set(ns[0], "n", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(cellar_touch(ns[1], "n", 1, 5000), CELLAR_ABSENT);
+    T_EQ_I64(row_of("n")->deadline_ms, now_ms + 1000);
+    now_ms += 1000;
+    T_EQ_I64(cellar_touch(ns[1], "n", 1, 5000), CELLAR_MISS);
+}
+
+/* Report the bytes of "k" to a client as damaged. */
+static cellar_err report(cellar *c, const char *bytes)
+{
+    return cellar_value_damaged(c, "k", 1, bytes, strlen(bytes));
+}
+
+T_CASE_ON(damaged_value_leaves_the_server, STORE)
+{
+    for (unsigned i = 0; i < 2; i++) { /* memory of the client has the value, or not */
+        sets(ns[0], "k", "bad");
+        T_EQ_I64(report(ns[i], "other"), CELLAR_MISS);
+        has(ns[1 - i], "k", "bad");
+        T_EQ_I64(report(ns[i], "bad"), CELLAR_OK);
+        has(ns[0], "k", NULL);
+        has(ns[1], "k", NULL);
+        T_EQ_I64(report(ns[i], "bad"), CELLAR_MISS);
+    }
+    sets(ns[0], "k", "bad");
+    one.answer = CELLAR_E_TIMEOUT;
+    T_EQ_I64(report(ns[0], "bad"), CELLAR_E_TIMEOUT);
+    one.answer = CELLAR_OK;
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    one.get_answer = CELLAR_E_UNSUPPORTED; /* it compares no states */
+    T_EQ_I64(report(ns[0], "other"), CELLAR_MISS);
+    T_EQ_I64(report(ns[0], "bad"), CELLAR_OK);
+    one.get_answer = CELLAR_OK;
+    has(ns[0], "k", NULL);
+}
+
 /* ---- many keys ---- */
 
 T_CASE_ON(clear_ends_the_entries_of_all_clients, STORE)

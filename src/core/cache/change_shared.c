@@ -77,7 +77,7 @@ CELLAR_PRIVATE cellar_err cache_shared_fresh(const cellar *c, const l1_key *k, v
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     *e = (cellar_tier_entry){ .deadline_ms = BASE_NEVER_MS, .flags = CELLAR_TIER_FRESH };
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, e);
-    const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     return there && base_clock_reached(&c->store->clock, e->deadline_ms) ? CELLAR_MISS : err;
 }
 
@@ -109,7 +109,7 @@ static cellar_err cache_put_round(cellar *c, l1_key *k, cache_plan *plan, uint64
     p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
     if (there && (p->flags & L1_KEEP_TTL) != 0) {
         p->deadline_ms = e.deadline_ms;
-        p->stale_ms = e.stale_ms;
+        p->stale_ms = p->kind == (uint8_t)L1_NEGATIVE ? 0 : e.stale_ms;
     }
     *check = there ? e.check : 0;
     if ((p->flags & L1_IF_VERSION) != 0 && *check != p->if_version) { return CELLAR_EXISTS; }
@@ -213,7 +213,7 @@ static cellar_err cache_touch_round(cellar *c, l1_key *k, int64_t deadline_ms, s
         err = cache_shared_change(c, k, &p, CELLAR_TIER_SAME_TAGS, &check);
     }
     base_free(account, BASE_MOD_STORE, buf, room);
-    return err == CELLAR_ABSENT ? CELLAR_MISS : err;
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err cache_touch_shared(cellar *c, l1_key *k, int64_t deadline_ms)

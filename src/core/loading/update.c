@@ -145,7 +145,10 @@ static cellar_err cache_update_share(cellar *c, l1_key *k, const cache_update *u
     const bool keeps = e != NULL && (o.flags & CELLAR_REPLACE) == 0;
     p->user_flags = keeps && o.user_flags == 0 ? e->user_flags : o.user_flags;
     p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
-    if (e != NULL && (u->flags & L1_KEEP_TTL) != 0) { p->deadline_ms = e->deadline_ms; }
+    if (e != NULL && (u->flags & L1_KEEP_TTL) != 0) {
+        p->deadline_ms = e->deadline_ms;
+        p->stale_ms = e->stale_ms;
+    }
     uint64_t check = e != NULL ? e->check : 0;
     const uint32_t flags = keeps && o.tag_count == 0 ? CELLAR_TIER_SAME_TAGS : 0u;
     const cellar_err err = cache_shared_change(c, k, p, flags, &check);
@@ -296,6 +299,29 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     return err;
 }
 
+static bool cache_buf_has(const cellar_buf *b, const void *bytes, size_t len)
+{
+    return b->len == len && (len == 0 || memcmp(b->bytes, bytes, len) == 0);
+}
+
+/* Remove the value from the shared tier if it has these bytes. here: what memory said. A tier that
+ * compares no states loses what memory had. */
+static cellar_err cache_damaged_shared(cellar *c, l1_key *k, const void *bytes, size_t len,
+                                       cellar_buf *old, cellar_err here)
+{
+    cellar_tier_entry e;
+    cellar_err err = cache_update_fresh(c, k, old, &e);
+    if (err == CELLAR_OK) {
+        uint64_t check = e.check;
+        err = cache_buf_has(old, bytes, len) ? cache_shared_change(c, k, NULL, 0, &check)
+                                             : CELLAR_MISS;
+        if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
+    } else if (err == CELLAR_E_UNSUPPORTED) {
+        err = here == CELLAR_OK ? cache_delete(c, k, false) : CELLAR_MISS;
+    }
+    return err == CELLAR_MISS ? here : err;
+}
+
 CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t key_len,
                                            const void *bytes, size_t len)
 {
@@ -313,9 +339,12 @@ CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t ke
     cache_wait wait = { .call = "cellar_value_damaged" };
     cellar_err err = cache_update_read(c, &k, &old, &info, &wait);
     if (err == CELLAR_OK) {
-        const bool same = old.len == len && (len == 0 || memcmp(old.bytes, bytes, len) == 0);
-        err = same ? cache_remove_same(c, &k, &info, &old, 0, true) : CELLAR_MISS;
+        err = cache_buf_has(&old, bytes, len) ? cache_remove_same(c, &k, &info, &old, 0, true)
+                                              : CELLAR_MISS;
         if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
+    }
+    if (BASE_UNLIKELY(cache_shared_of(c) != NULL)) {
+        err = cache_damaged_shared(c, &k, bytes, len, &old, err);
     }
     cache_buf_fini(&old);
     return err;
