@@ -157,7 +157,7 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_REFRESH        0x02u  /* do not read: run the loader, store its result        */
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u  /* never load: MISS                                     */
 #define CELLAR_LOAD_NO_STORE       0x08u  /* return the result, do not store it                   */
-#define CELLAR_LOAD_NO_L2          0x10u  /* no read or write of the disk; a shared tier is used  */
+#define CELLAR_LOAD_NO_L2          0x10u  /* no read or write of the disk; other tiers are used   */
 #define CELLAR_LOAD_NO_JOIN        0x20u  /* loads of one key in parallel; the first is stored    */
 #define CELLAR_LOAD_CTX_STATIC     0x40u  /* ctx outlives every background load                   */
 #define CELLAR_LOAD_PIN            0x80u  /* do not copy a hit in memory; see PINNED RESULTS      */

@@ -228,7 +228,8 @@ typedef struct cellar_tier_claim {
  * calls     the store calls attached, get, put, remove, tick and close. `put` and `remove` get
  *           the sets, updates, increments and deletes of calls, not loaded, touched or negative
  *           values. Their E_BUSY: no room; the store asks again for 1 s, then memory loses the
- *           key. `get` finds a write that waits; ABSENT: a delete
+ *           key. `get` finds a write that waits; ABSENT: a delete. `put` has tag_fp, not the texts
+ *           of tags, and `get` returns them
  * host      the queue calls now_ms, changed, alloc and release
  * default   NULL: the tier has entries, not writes
  *

@@ -370,20 +370,28 @@ CELLAR_PRIVATE void cache_look_first(cache_call *call)
 
 /* ---- tier ---- */
 
+/* Return whether the tier is a queue: the source lacks a write that waits there, so a refresh looks
+ * for one, too. */
+static bool cache_tier_queues(const cache_call *call)
+{
+    const cache_tier *t = cache_tier_of(call->c);
+    return t != NULL && cache_tier_is_behind(t);
+}
+
 CELLAR_PRIVATE bool cache_asks_tier(const cache_call *call)
 {
     return BASE_UNLIKELY(cache_tier_of(call->c) != NULL) &&
-           (call->old == NULL || (call->c->proof_stale && !call->early &&
-                                  call->now_ms < call->found.expires_ms &&
-                                  !cache_is_unproven(call->c)));
+           (call->old == NULL || cache_tier_queues(call) ||
+            (call->c->proof_stale && !call->early && call->now_ms < call->found.expires_ms &&
+             !cache_is_unproven(call->c)));
 }
 
 CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call)
 {
     /* with hold_ms L1 remembers a newer failure */
     return cache_tier_of(call->c) != NULL && call->hold_ms == 0 &&
-           !cache_is_off(call->c) && (call->p->flags & CELLAR_LOAD_REFRESH) == 0 && !call->asks &&
-           (call->p->flags & CELLAR_LOAD_NO_L2) == 0;
+           !cache_is_off(call->c) && !call->asks && (call->p->flags & CELLAR_LOAD_NO_L2) == 0 &&
+           ((call->p->flags & CELLAR_LOAD_REFRESH) == 0 || cache_tier_queues(call));
 }
 
 CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const cache_found *found,

@@ -349,8 +349,7 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
         if (err != CELLAR_OK) { return cache_fail_broken(c, err, cache_call_name(c, calls), &why); }
         cache_load_plan_fill(p, &rest);
         const cache_tier *t = cache_tier_of(c);
-        /* It is no disk. */
-        if (t != NULL && cache_tier_is_shared(t)) { p->flags &= ~CELLAR_LOAD_NO_L2; }
+        if (t != NULL && cache_tier_disk(t) == NULL) { p->flags &= ~CELLAR_LOAD_NO_L2; }
     }
     if (p->ms[CACHE_SOFT] == CELLAR_TTL_NONE) { p->ms[CACHE_SOFT] = 0; }
     cache_load_open_ms(&p->ms[CACHE_WAIT], p->ms[CACHE_HARD]);

@@ -8,9 +8,10 @@
  * INVARIANTS A node has an item of the batcher that no call has taken if and only if it has
  *            `newest`. A later write of the key replaces `newest`. The batcher has one group, so
  *            there is one call at a time, and a key is in one call at most.
- * READS      The namespace has this queue as its tier: a read that misses memory finds the write
- *            that waits. So no load brings the older value from the source. Past its deadline a
- *            write is not found; the end of such a write ends what a load stored meanwhile.
+ * READS      The namespace has this queue as its tier: a read that misses memory, or a refresh,
+ *            finds the write that waits. So no load brings the older value from the source. Past
+ *            its deadline a write is not found; the end of such a write ends what a load stored
+ *            meanwhile.
  * LOCKING    One lock, rank WHEEL, around nodes. A writer of the value holds a reference, so that
  *            readers copy it without the lock.
  * COMPLETION The store owns the queue and closes it, after the last call of the cache. A function
@@ -45,7 +46,8 @@ typedef struct behind_value {
     bool deleted;
     int64_t deadline_ms;
     size_t len;
-    unsigned char bytes[];
+    uint32_t tag_count;
+    uint64_t tag_fp[];   /* the bytes of the value follow */
 } behind_value;
 
 typedef struct behind_node { /* a key with a write that has not ended */
@@ -77,13 +79,29 @@ typedef struct behind {
 
 /* ---- values and nodes ---- */
 
-static behind_value *behind_value_make(behind *w, const void *value, size_t len, bool *full)
+static unsigned char *behind_at(behind_value *v)
 {
-    behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, sizeof *v + len, full);
+    return (unsigned char *)(v->tag_fp + v->tag_count);
+}
+
+static size_t behind_value_size(const behind_value *v)
+{
+    return sizeof *v + v->tag_count * sizeof v->tag_fp[0] + v->len;
+}
+
+/* Copy a write; e NULL: a delete. */
+static behind_value *behind_value_make(behind *w, const void *value, size_t len,
+                                       const cellar_tier_entry *e, bool *full)
+{
+    const behind_value head = { .refs = 1, .deleted = e == NULL, .len = len,
+                                .deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS,
+                                .user_flags = e != NULL ? e->user_flags : 0,
+                                .tag_count = e != NULL ? e->tag_count : 0 };
+    behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, behind_value_size(&head), full);
     if (v == NULL) { return NULL; }
-    v->refs = 1;
-    v->len = len;
-    if (len != 0) { memcpy(v->bytes, value, len); }
+    *v = head;
+    if (head.tag_count != 0) { memcpy(v->tag_fp, e->tag_fp, head.tag_count * sizeof e->tag_fp[0]); }
+    if (len != 0) { memcpy(behind_at(v), value, len); }
     return v;
 }
 
@@ -93,7 +111,7 @@ static void behind_value_drop(behind *w, behind_value *v)
     sync_take(WHEEL, &w->lock);
     const bool last = --v->refs == 0;
     sync_drop(WHEEL, &w->lock);
-    if (last) { base_free(&w->account, BASE_MOD_STORE, v, sizeof *v + v->len); }
+    if (last) { base_free(&w->account, BASE_MOD_STORE, v, behind_value_size(v)); }
 }
 
 static behind_node *behind_find(behind *w, const cellar_tier_key *k) SYNC_HOLDS(WHEEL)
@@ -141,9 +159,9 @@ static void behind_item_end(behind *w, behind_node *n)
 
 /* ---- the functions of the batcher ---- */
 
-static cellar_write behind_write_of(const behind_node *n, const behind_value *v)
+static cellar_write behind_write_of(const behind_node *n, behind_value *v)
 {
-    return (cellar_write){ n->key, n->key_len, v->deleted ? NULL : v->bytes, v->len,
+    return (cellar_write){ n->key, n->key_len, v->deleted ? NULL : behind_at(v), v->len,
                            v->user_flags, v->deleted };
 }
 
@@ -260,7 +278,9 @@ static cellar_err behind_get(void *ctx, const cellar_tier_key *k, void *buf, siz
     e->deadline_ms = v->deadline_ms;
     if (v->deleted) { e->deadline_ms = w->host->now_ms(w->host->ctx) + BEHIND_ABSENT_MS; }
     e->user_flags = v->user_flags;
-    if (err == CELLAR_OK && v->len != 0) { memcpy(buf, v->bytes, v->len); }
+    e->tag_count = v->tag_count;
+    if (v->tag_count != 0) { memcpy(e->tag_fp, v->tag_fp, v->tag_count * sizeof v->tag_fp[0]); }
+    if (err == CELLAR_OK && v->len != 0) { memcpy(buf, behind_at(v), v->len); }
     behind_value_drop(w, v);
     return err;
 }
@@ -296,12 +316,7 @@ static cellar_err behind_write(behind *w, const cellar_tier_key *k, const void *
                                const cellar_tier_entry *e)
 {
     bool full = false, add = false;
-    behind_value *old = NULL, *v = behind_value_make(w, value, len, &full);
-    if (v != NULL) {
-        v->deleted = e == NULL;
-        v->user_flags = e != NULL ? e->user_flags : 0;
-        v->deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS;
-    }
+    behind_value *old = NULL, *v = behind_value_make(w, value, len, e, &full);
     behind_node *n = v != NULL ? behind_replace(w, k, v, &old, &add, &full) : NULL;
     if (n == NULL) {
         behind_value_drop(w, v);

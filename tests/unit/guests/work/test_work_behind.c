@@ -381,6 +381,73 @@ T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
     T_AFTER_STR(flush(), calls, "k1=c;");
 }
 
+/* Load "k1" with flags. Return its code, and the value in `text`. */
+static cellar_err load_by(uint32_t flags, char *text, unsigned *loads)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_get_or_load(ns, "k1", 2, &o, load_text, loads, &r);
+    snprintf(text, 16, "%.*s", (int)r.value_len, r.value != NULL ? (const char *)r.value : "");
+    cellar_result_free(&r);
+    return err;
+}
+
+T_CASE_ON(no_load_brings_back_what_a_waiting_write_replaces, WRITES)
+{
+    static const uint32_t flags[] = { CELLAR_LOAD_NO_L2, CELLAR_LOAD_REFRESH };
+    char text[16];
+    unsigned loads = 0;
+    for (unsigned i = 0; i < 4; i++) { /* with the entry in memory, and without */
+        set("k1", "a");
+        if (i < 2) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
+        T_EQ_I64(load_by(flags[i % 2], text, &loads), CELLAR_OK);
+        T_EQ_STR(text, "a");
+        T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
+        if (i < 2) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
+        T_EQ_I64(load_by(flags[i % 2], text, &loads), CELLAR_ABSENT);
+    }
+    set("k1", "b");
+    T_AFTER_STR(flush(), value_of("k1"), "b");
+    T_EQ_U64(loads, 0);
+    T_EQ_I64(load_by(CELLAR_LOAD_REFRESH, text, &loads), CELLAR_OK); /* nothing waits */
+    T_EQ_STR(text, "loaded");
+}
+
+T_CASE_ON(early_refresh_does_not_overtake_a_waiting_write, WRITES)
+{
+    unsigned loads = 0;
+    const cellar_set_opts times = { .struct_size = sizeof times, .ttl_ms = 1000 };
+    const cellar_load_opts o = { .struct_size = sizeof o, .eager_refresh_pct = 1, .ttl_ms = 1000 };
+    cellar_namespace_config exact = { .struct_size = sizeof exact, .exact_age = 1 };
+    cellar *again = NULL;
+    T_EQ_I64(cellar_namespace_open(store, "rows", &exact, &again), CELLAR_OK);
+    T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &times), CELLAR_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        cellar_result r = cellar_result_default();
+        now_ms += 400;
+        if (i == 1) { flush(); }
+        T_EQ_I64(cellar_get_or_load(ns, "k1", 2, &o, load_text, &loads, &r), CELLAR_OK);
+        T_EQ_U64(r.value_len, i == 0 ? 1 : 6);
+        cellar_result_free(&r);
+        T_EQ_U64(loads, i);
+    }
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+}
+
+T_CASE_ON(write_that_a_read_brings_back_keeps_its_tags, WRITES)
+{
+    const cellar_bytes tags[2] = { { "t", 1 }, { "other", 5 } };
+    const cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2 };
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
+        evict_all();
+        T_EQ_STR(value_of("k1"), "a");
+        T_AFTER_STR(flush(), value_of("k1"), "a");
+        T_EQ_I64(cellar_delete_by_tag(ns, tags[i].data, tags[i].len, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_STR(value_of("k1"), "");
+    }
+}
+
 /* A load reads the source while the write waits past its TTL: the end of the write ends the entry
  * of that load. */
 T_CASE(write_past_its_ttl_ends_what_a_load_stored)
