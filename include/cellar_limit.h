@@ -531,7 +531,8 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
  *          cellar_permit_acquire)
  * thread:  any; sleeps with no internal lock held, by the clock of the system. No call ends the
  *          sleep early, and the limiter must not be closed meanwhile. If all rules are token
- *          buckets, waiters are served in order of arrival, else in no order
+ *          buckets and the key is not banned, waiters are served in order of arrival, else in no
+ *          order
  * cost:    the wait; token buckets charge before the sleep
  * example:
  *     cellar_err e =

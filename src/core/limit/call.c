@@ -8,7 +8,8 @@
  *            since): rule.c. Reset, eviction and other numbers of a token bucket end the life; such
  *            a ticket gives nothing back, and the call says so.
  * WAITING    Token buckets reserve and sleep: fair by virtual time, and no charge when the wait is
- *            too long. Other rules check again after retry_after plus up to 1 %.
+ *            too long. Other rules, and banned keys, are checked again after retry_after plus up to
+ *            1 %.
  * LOCKING    none; a call sleeps with no lock held */
 #include "limit/call.h"
 
@@ -178,16 +179,6 @@ static bool limit_all_token_buckets(const cellar_limiter *l)
     return true;
 }
 
-static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t key_len,
-                                      uint64_t cost, uint64_t max_wait_ns, cellar_limiter_result *r)
-{
-    limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .result = r };
-    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
-    if (err == CELLAR_LIMITED) { return r->never != 0 ? CELLAR_E_NEVER : CELLAR_E_TIMEOUT; }
-    if (err == CELLAR_OK && op.wait_ns > 0) { base_sleep_ns(op.wait_ns); }
-    return err;
-}
-
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
                                           cellar_limiter_result *out)
@@ -197,19 +188,19 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
         return limit_call_refuse(__func__, l, key, key_len);
     }
-    if (limit_all_token_buckets(l)) {
-        return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);
-    }
-    const uint64_t start = base_now_ns();
-    for (;;) {
-        const cellar_err err = cellar_limiter_check(l, key, key_len, cost, r);
+    const limit_kind kind = limit_all_token_buckets(l) ? LIMIT_RESERVE : LIMIT_TAKE;
+    const uint64_t fp = limit_fp(l, key, key_len), start = base_now_ns();
+    for (uint64_t most = max_wait_ns;;) {
+        limit_op op = { .kind = kind, .cost = cost, .arg = most, .result = r };
+        const cellar_err err = limit_run(l, fp, limit_now(l), &op);
+        if (err == CELLAR_OK && op.wait_ns > 0) { base_sleep_ns(op.wait_ns); }
         if (err != CELLAR_LIMITED) { return err; }
         if (r->never != 0) { return CELLAR_E_NEVER; }
         const uint64_t gone = base_now_ns() - start;
         if (gone > max_wait_ns || r->retry_after_ns > max_wait_ns - gone) {
             return CELLAR_E_TIMEOUT;
         }
-        const uint64_t most = max_wait_ns - gone;
+        most = max_wait_ns - gone;
         const uint64_t jitter =
             base_rng_below(&base_thread_self()->rng, r->retry_after_ns / 100 + 1);
         base_sleep_ns(limit_min_u64(r->retry_after_ns + jitter, most));

@@ -294,6 +294,24 @@ T_CASE(wait_returns_immediately_when_it_takes_too_long)
     }
 }
 
+T_CASE(wait_outlasts_a_ban_that_is_shorter)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 1),
+                                   cellar_rule_sliding_log(1, 10 * KIT_MS) };
+    for (int i = 0; i < 2; i++) {
+        cellar_limiter *l;
+        cellar_limiter_result r;
+        T_REQUIRE(cellar_limiter_open(NULL, &rules[i], 1, &l) == CELLAR_OK);
+        T_CHECK(cellar_limiter_ban(l, "k", 1, 10 * KIT_MS) == CELLAR_OK);
+        T_EQ_I64(cellar_limiter_wait(l, "k", 1, 1, 3600 * KIT_S, &r), CELLAR_OK);
+        T_CHECK(r.allowed == 1);
+        T_CHECK(cellar_limiter_ban(l, "k", 1, 3600 * KIT_S) == CELLAR_OK);
+        T_EQ_I64(cellar_limiter_wait(l, "k", 1, 1, KIT_S, &r), CELLAR_E_TIMEOUT);
+        T_EQ_U64(r.rule, CELLAR_RULE_BAN);
+        cellar_limiter_close(l);
+    }
+}
+
 /* ---- several rules ---- */
 
 T_CASE(limit_multi_rule_atomic)
