@@ -34,14 +34,9 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
 {
     uint32_t bucket;
     uint64_t f;
-    limit_rule rules[LIMIT_RULES];
-    bool plan = false;
-    uint64_t until_ns = 0;
+    bool was = false;
     limit_slot *s = limit_find(l, p, fp, &f, &bucket);
-    if (base_load_acq(&l->over_count) != 0 && limit_over_get(l, fp, rules, &plan, &until_ns)) {
-        (void)limit_over_trim(l, fp, 0, true);
-    }
-    bool was = until_ns != 0;
+    const bool plan = base_load_acq(&l->over_count) != 0 && !limit_over_trim(l, fp, 0, &was);
     if (s == NULL) { return was; }
     limit_bucket_take(l, bucket);
     limit_rewrite(l, s, fp | plan, limit_zero, &was);

@@ -284,7 +284,7 @@ CELLAR_PRIVATE cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t 
     const cellar_err err = limit_over_set(l, fp, now, plan, until);
     if (err == CELLAR_OK) {
         limit_rules_of(l, fp, p.region, to);
-        limit_key_convert(l, fp, !limit_over_trim(l, fp, now, false), from, to);
+        limit_key_convert(l, fp, !limit_over_trim(l, fp, now, NULL), from, to);
     }
     sync_drop(LIMIT, &h->lock);
     return err;

@@ -116,11 +116,12 @@ static bool limit_over_settle(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT
     return none;
 }
 
-CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift)
+CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool *lifted)
 {
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
-    if (o != NULL && (lift || o->until_ns <= now_ns)) { o->until_ns = 0; }
+    if (lifted != NULL) { *lifted = o != NULL && o->until_ns != 0; }
+    if (o != NULL && (lifted != NULL || o->until_ns <= now_ns)) { o->until_ns = 0; }
     const bool none = o == NULL || limit_over_settle(l, o);
     sync_drop(LIMIT_SIDE, &l->side);
     return none;

@@ -136,7 +136,7 @@ static bool limit_side(cellar_limiter *l, limit_call *c, const _Atomic uint64_t 
 static void limit_side_end(cellar_limiter *l, const limit_call *c, limit_slot *s, bool side)
 {
     if (c->ban_end != 0 && (s != NULL || !l->bucket_alone)) {
-        side = !limit_over_trim(l, c->fp, c->m.now_ns, false);
+        side = !limit_over_trim(l, c->fp, c->m.now_ns, NULL);
     }
     if (s != NULL && !side && (base_load_rlx(&s->fp) & 1) != 0) { base_store_rel(&s->fp, c->fp); }
 }
