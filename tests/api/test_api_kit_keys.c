@@ -366,6 +366,11 @@ T_CASE(limits_of_a_builder_are_codes)
     T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ big, sizeof big })),
              CELLAR_E_TOOBIG);
     cellar_key_discard(&b);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_map()), CELLAR_OK);
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG("a")), CELLAR_OK);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ big, 15 << 20 })), CELLAR_OK);
+    T_EQ_I64(cellar_key_end(&b), CELLAR_OK); /* sorted, it takes no more */
+    cellar_key_discard(&b);
     for (int i = 0; i < 65536; i++) { T_EQ_I64(cellar_key_add(&b, cellar_arg_null()), CELLAR_OK); }
     T_EQ_I64(cellar_key_add(&b, cellar_arg_null()), CELLAR_E_LIMIT);
     cellar_key_discard(&b);
@@ -502,7 +507,9 @@ T_CASE(broken_template_is_refused)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         T_EQ_I64(cellar_template_compile(NULL, bad[i], &t), CELLAR_E_INVAL);
     }
+    memset(&t, 0xff, sizeof t);
     T_EQ_I64(cellar_template_compile("p{", "a", &t), CELLAR_E_INVAL);
+    T_EQ_U64(t.opaque[0], 0);
     T_EQ_I64(cellar_template_compile(NULL, NULL, &t), CELLAR_E_INVAL);
     for (int i = 0; i < 17; i++) { strcat(many, "{x}:"); }
     T_EQ_I64(cellar_template_compile(NULL, many, &t), CELLAR_E_LIMIT);

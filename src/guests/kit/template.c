@@ -71,6 +71,7 @@ static cellar_err kit_template_parse(kit_template *t, const char *p, size_t *use
 CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *text,
                                               cellar_template *out)
 {
+    if (out != NULL) { memset(out, 0, sizeof *out); }
     if (text == NULL || *text == '\0' || out == NULL) { return CELLAR_E_INVAL; }
     kit_template t = {0};
     size_t used = prefix != NULL ? strlen(prefix) : 0;
@@ -92,7 +93,6 @@ CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *te
     kit_escape(&t, '}');
     kit_escape(&t, '%');
     const cellar_err err = kit_template_parse(&t, text, &used);
-    memset(out, 0, sizeof *out);
     if (err == CELLAR_OK) { memcpy(out, &t, sizeof t); }
     return err;
 }
