@@ -411,15 +411,21 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now,
     }
 }
 
+/* Return whether a task keeps its unique key from others. */
+static bool task_keeps_key(const task *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
+{
+    return t->state == TASK_FREE || /* of this call, or not committed yet */
+           ((t->ext->unique_states >> task_state_of(t) & 1) != 0 && t->ext->key_until_ms > now_ms);
+}
+
 /* Decide about a task that has the unique key. OK: the draft goes on; EXISTS: it does not;
  * PENDING: the draft is done, its key belongs to `t`. */
 static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
                                 task_after *a) SYNC_HOLDS(QUEUE)
 {
     const cellar_task_state state = task_state_of(t);
-    const bool new_too = t->state == TASK_FREE; /* of this call, or not committed yet */
-    if (new_too) { return CELLAR_EXISTS; }
-    if ((t->ext->unique_states >> state & 1) == 0 || t->ext->key_until_ms <= now.mono_ms) {
+    if (t->state == TASK_FREE) { return CELLAR_EXISTS; }
+    if (!task_keeps_key(t, now.mono_ms)) {
         task_key_drop(p, t->ext);
         return CELLAR_OK;
     }
@@ -983,6 +989,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     task *t = task_dead_find(p, id);
     task_ext *e = t != NULL ? t->ext : NULL;
     const bool keyed = e != NULL && e->key_len != 0;
+    task *other = keyed ? task_find_key(p, e->text, e->key_len) : NULL;
     err = task_intake_of(p);
     if (err != CELLAR_OK) {
     } else if (t == NULL) {
@@ -991,13 +998,16 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
                !task_name_fits(p->names[t->name], 1, t->body->len)) {
         p->count[STATS_TASK_REJECTED_FULL]++;
         err = CELLAR_E_BUSY;
-    } else if (keyed && task_find_key(p, e->text, e->key_len) != NULL) {
+    } else if (other != NULL && task_keeps_key(other, now.mono_ms)) {
         err = CELLAR_EXISTS;
-    } else if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
-        err = CELLAR_E_NOMEM;
     } else {
-        task_revive(p, t, now.mono_ms, &spare, &a);
-        err = task_commit_wait(p);
+        if (other != NULL) { task_key_drop(p, other->ext); }
+        if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
+            err = CELLAR_E_NOMEM;
+        } else {
+            task_revive(p, t, now.mono_ms, &spare, &a);
+            err = task_commit_wait(p);
+        }
     }
     task_unlock(p, &a);
     task_ext_free(p, spare);

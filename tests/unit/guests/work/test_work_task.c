@@ -223,6 +223,23 @@ T_CASE_ON(task_unique_freed_by_every_end, POOL)
     T_CHECK(key_is_free("k"));
 }
 
+T_CASE_ON(requeue_takes_a_key_past_its_unique_ttl, POOL)
+{
+    const cellar_task_opts once = no_jitter(1);
+    cellar_submit_opts o = keyed("k");
+    open_with(&once);
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("a", &o);
+    T_AFTER_I64(tick(), state_of(dead), CELLAR_TASK_FAILED);
+    o.unique_ttl_ms = 10;
+    o.delay_ms = 1000;
+    (void)submit("b", &o);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_EXISTS);
+    (void)pass(10);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    T_CHECK(!key_is_free("k")); /* the task that was requeued has it */
+}
+
 T_CASE_ON(conflicts_do_what_their_names_say, TASKS)
 {
     cellar_submit_opts o = owned();
