@@ -293,7 +293,8 @@ typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cell
  * returns: OK; MISS: no key is left; a negative code: the enumeration failed, and the call returns
  *          it. Any other positive code counts as E_INVAL
  * owns:    the bytes of *key stay valid until the next call of the function, or until the end
- * thread:  the thread of the call that got the function, never two at once; no lock is held
+ * thread:  the thread of the call that got the function, never two at once; no lock is held. Of
+ *          cellar_bloom_feed: the function must not end its thread
  * cost:    it may block
  * example:
  *     cellar_err next_row(cellar_bytes *key, void *rows)

@@ -49,7 +49,7 @@ typedef struct cellar_breaker_config {
                           /* Range 1..63. Default 5                                               */
     uint32_t half_open_successes;  /* successful probes that close it. Range 1..15. Default 3     */
     int64_t  open_ms;     /* open for a random time, up to this. Range 1..2^40 ms. Default 5,000  */
-    int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this.                  */
+    int64_t  open_max_ms; /* open_ms doubles with each failed probe, 15 times at most, up to this.*/
                           /* Range open_ms..2^40 ms. Default 60,000, or open_ms where that is     */
                           /* longer                                                               */
 } cellar_breaker_config;

@@ -726,8 +726,8 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *ke
 
 /* ---- Maintain, observe ---------------------------------------------------------------------- */
 
-/* Visit every key that a limiter holds. Keys that change during the scan may be missed or seen
- * twice.
+/* Visit every key that has a slot of the table. A key without debt may have none, also if it has a
+ * plan, rules of its own or a ban. Keys that change during the scan may be missed or seen twice.
  * in:      fn: gets each key, see cellar_limiter_scan_fn;
  *          ctx: given to fn
  * returns: OK, also when fn ended the scan
@@ -822,8 +822,8 @@ CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
  *          window_s 1..34,560,000 seconds (400 days)
  * out:     *out, optional, with OK and LIMITED
  * returns: OK (admitted), LIMITED (denied: out->retry_after_ns says when to try again); E_RANGE
- *          (limit or window_s above its largest value), E_INVAL (l has another rule than that of
- *          cellar_user_limiter_open)
+ *          (limit or window_s above its largest value), E_INVAL (l has other rules than one sliding
+ *          log, or a smaller one)
  * thread:  any
  * cost:    as cellar_limiter_check with several rules
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */
