@@ -736,17 +736,14 @@ static bool task_is_there(cellar_pool *p, const task_draft *d, work_time now) SY
     if (e->key_len == 0) { return false; }
     const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
                                  ? task_throttle_find(p, e->text, e->key_len) : NULL;
+    if (h != NULL && h->until_ms > now.mono_ms) { return true; }
     const task *t = task_find_key(p, e->text, e->key_len);
-    if (t == NULL || t->state == TASK_FREE) {
-        return t != NULL || (h != NULL && h->until_ms > now.mono_ms);
-    }
+    if (t == NULL || t->state == TASK_FREE) { return t != NULL; }
     const cellar_task_state state = task_state_of(t);
     const bool changes = (d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE ||
                           d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) &&
                          state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
-    return (h != NULL && h->until_ms > now.mono_ms) ||
-           (!changes && (t->ext->unique_states >> state & 1) != 0 &&
-            t->ext->key_until_ms > now.mono_ms);
+    return !changes && task_keeps_key(t, now.mono_ms);
 }
 
 CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
