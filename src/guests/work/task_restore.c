@@ -6,7 +6,8 @@
  *            -> rows in the order of their ids -> inputs and links of groups -> attempts of the
  *            board -> commit -> new board
  * INVARIANTS Nothing begins before the commit: the new board overwrites the old one.
- *            Of two tasks with one unique key the younger has it, as before the restart.
+ *            Of two tasks with one unique key the younger has it, as before the restart, unless
+ *            its unique_ttl_ms is over.
  * TIMES      Wall times become monotonic ones. A wall clock that went back delays a task by its own
  *            delay at most. Tasks that are due wait in the wheel at `restore_rate`.
  * SEE ALSO   task_commit.c, journal_board.c */
@@ -77,8 +78,9 @@ static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC
         e->before->refs = 1;
         e->before->then_id = row->id;
     }
-    task *other = e->key_len != 0 && row->state != CELLAR_TASK_FAILED
-                      ? task_find_key(p, e->text, e->key_len) : NULL;
+    const bool keeps = e->key_len != 0 && row->state != CELLAR_TASK_FAILED &&
+                       e->key_until_ms > r->now.mono_ms;
+    task *other = keeps ? task_find_key(p, e->text, e->key_len) : NULL;
     if (other != NULL) { task_key_drop(p, other->ext); }
     return e;
 }
@@ -140,7 +142,7 @@ static cellar_err task_restore_row(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
         sync_take(QUEUE, &p->lock);
         return err != CELLAR_OK ? err : CELLAR_E_NOMEM;
     }
-    if (dead) { task_key_drop(p, e); }
+    if (dead || e->key_until_ms <= r->now.mono_ms) { task_key_drop(p, e); }
     task *t = task_slot_take(p, n);
     b->wall_ms = row->submitted_wall_ms & ((INT64_C(1) << 48) - 1);
     t->body = b;

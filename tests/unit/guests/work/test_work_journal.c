@@ -231,6 +231,23 @@ T_CASE_ON(the_ttl_of_a_unique_key_survives_a_crash, JOURNAL)
     }
 }
 
+T_CASE_ON(a_key_past_its_unique_ttl_is_not_taken_back_by_a_crash, JOURNAL)
+{
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("a", &o);
+    pass(1);
+    answer = cellar_verdict_ok();
+    o.unique_ttl_ms = 5000;
+    o.delay_ms = 60000;
+    (void)submit("b", &o);
+    pass(5000);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    crash_and_restart();
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_STR(pass(60000), ran, "aab");
+}
+
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
 {
     answer = cellar_verdict_fail();
