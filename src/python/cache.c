@@ -306,6 +306,7 @@ typedef struct cache_job {
     Py_ssize_t  len;
     int64_t     number; /* CALL_ADD: of a missing key. Result: sum, TTL, count, answer of `why` */
     int64_t     delta;
+    int64_t     sum;    /* of the last run of cache_add_int: an update may run it again */
     int64_t     ttl_ms;
     const char *cause;  /* result of CALL_WHY */
 } cache_job;
@@ -314,15 +315,16 @@ typedef struct cache_job {
 static cellar_err cache_add_int(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     cache_job *j = ctx;
-    unsigned char bytes[sizeof j->number + 1];
+    int64_t before = j->number;
+    unsigned char bytes[sizeof before + 1];
     if (old != NULL) {
         memcpy(bytes, old, old_len == sizeof bytes ? sizeof bytes : 0);
-        if (old_len != sizeof bytes || bytes[sizeof j->number] != TAG_INT) { return CELLAR_E_TYPE; }
-        memcpy(&j->number, bytes, sizeof j->number);
+        if (old_len != sizeof bytes || bytes[sizeof before] != TAG_INT) { return CELLAR_E_TYPE; }
+        memcpy(&before, bytes, sizeof before);
     }
-    if (__builtin_add_overflow(j->number, j->delta, &j->number)) { return CELLAR_E_RANGE; }
-    memcpy(bytes, &j->number, sizeof j->number);
-    bytes[sizeof j->number] = TAG_INT;
+    if (__builtin_add_overflow(before, j->delta, &j->sum)) { return CELLAR_E_RANGE; }
+    memcpy(bytes, &j->sum, sizeof j->sum);
+    bytes[sizeof j->sum] = TAG_INT;
     return cellar_buf_append(out, bytes, sizeof bytes);
 }
 
@@ -331,8 +333,11 @@ static cellar_err cache_run_add(cellar *c, const pykey *k, cache_job *j, int raw
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = j->ttl_ms;
     o.flags = (j->flag ? CELLAR_ONLY_IF_PRESENT : 0u) | (raw ? 0u : CELLAR_KEEP_TTL);
-    if (!raw) { return cellar_update(c, k->at, k->len, &o, cache_add_int, j); }
-    return cellar_increment(c, k->at, k->len, j->delta, j->number, &o, &j->number);
+    const cellar_err err = raw
+        ? cellar_increment(c, k->at, k->len, j->delta, j->number, &o, &j->sum)
+        : cellar_update(c, k->at, k->len, &o, cache_add_int, j);
+    j->number = j->sum;
+    return err;
 }
 
 static cellar_err cache_run(cellar *c, const pykey *k, cache_job *j, int raw)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -26,6 +27,34 @@ def entries_stay_over_close_and_open(folder):
         assert cache.namespace("part")["k"] == 1 and cache.stats()["hits_below"] >= 3000
         assert len(set(cache)) == 3000
         assert cache.delete(1) and 1 not in cache and cache.incr("n") == 1
+
+
+def a_count_after_a_delete_begins_again(folder):
+    """Threads add while the key is set and deleted: no sum of before the delete comes back."""
+    done, ended = [0] * 3, threading.Event()
+
+    def add(i):
+        while not ended.is_set():
+            cache.incr("n")
+            done[i] += 1
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with _open(folder) as cache:
+        running = [threading.Thread(target=add, args=(i,)) for i in range(3)]
+        for thread in running:
+            thread.start()
+        for _ in range(40):
+            cache.set("n", 10**9)
+            cache.delete("n")
+            before = list(done)
+            until(lambda: all(now >= then + 2 for now, then in zip(done, before)))
+            if cache.get("n", 0) >= 10**9:
+                break
+        ended.set()
+        for thread in running:
+            thread.join()
+        sys.setswitchinterval(interval)
+        assert cache["n"] < 10**9
 
 
 def an_exit_without_close_loses_nothing(folder):
