@@ -21,7 +21,8 @@ def main():
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with cellar.serve(**options):
         print("ready", flush=True)
-        signal.sigwait(signals)
+        while signal.sigtimedwait(signals, 1) is None:
+            pass  # between two waits Python writes log lines
 
 
 if __name__ == "__main__":

@@ -126,6 +126,22 @@ def the_command_serves_until_a_signal(folder):
     raises(ValueError, cellar.serve)
 
 
+def the_command_writes_log_lines_while_it_serves(folder):
+    server = subprocess.Popen([sys.executable, "-m", "cellar", "serve", "--unix", folder + "/sock",
+                               "--shared", "16M"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True)
+    assert server.stdout.readline() == "ready\n"
+    os.unlink(folder + "/sock")
+    watchdog = threading.Timer(SECONDS, server.kill)
+    watchdog.start()
+    assert "was removed" in server.stderr.readline()
+    watchdog.cancel()
+    server.terminate()
+    assert server.wait(SECONDS) == 0
+    server.stdout.close()
+    server.stderr.close()
+
+
 def a_server_stays_with_its_process(folder):
     with cellar.serve(unix=folder + "/sock", shared="16M") as server:
         assert forked(server.close) == "None"
