@@ -339,7 +339,12 @@ class Memo(_cellar.Memo):
                 return value
             task = loop.create_task(self._load(key, lease, args, kwargs))
             self._running[loop, key] = task
-            task.add_done_callback(lambda _: self._running.pop((loop, key)))
+
+            def ended(_):
+                self._running.pop((loop, key))
+                if lease is not None and task.cancelled():  # perhaps before its first step
+                    self._fulfill(lease, _MISSING, args, kwargs)
+            task.add_done_callback(ended)
             if value is not _MISSING:  # a stale one: the task refreshes it
                 task.add_done_callback(_log_failure)
                 return value
@@ -494,11 +499,21 @@ class Lock:
 
     async def __aenter__(self):
         import asyncio
-        return await asyncio.get_running_loop().run_in_executor(None, self.__enter__)
+        entry = asyncio.get_running_loop().run_in_executor(None, self.__enter__)
+        try:
+            return await asyncio.shield(entry)
+        except asyncio.CancelledError:
+            entry.add_done_callback(self._leave)
+            raise
+
+    def _leave(self, entry):
+        """Release a lock that a thread acquired for a cancelled task."""
+        if entry.exception() is None:
+            self.release()
 
     async def __aexit__(self, *_):
         import asyncio
-        await asyncio.get_running_loop().run_in_executor(None, self.release)
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.release))
 
 
 class Server:

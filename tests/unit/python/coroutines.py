@@ -49,6 +49,23 @@ def a_cancelled_task_cancels_no_other():
         assert isinstance(out[0], asyncio.CancelledError) and out[1:] == [5] * 9 and runs == [1]
 
 
+def a_load_cancelled_before_its_first_step_leaves_the_lease():
+    with cellar.Cache("4M") as cache:
+        @cache.memoize
+        async def row(n):
+            await asyncio.sleep(0)
+            return n
+
+        async def main():
+            first = asyncio.ensure_future(row(1))
+            await asyncio.sleep(0)  # it has the lease, and its load has not begun
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.wait([first])
+            return await asyncio.wait_for(row(1), 20)  # a lease ends by itself after 30 s
+        assert asyncio.run(main()) == 1
+
+
 def an_exception_reaches_every_task_and_nothing_is_kept():
     with cellar.Cache("4M") as cache:
         @cache.memoize

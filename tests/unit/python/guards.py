@@ -80,3 +80,16 @@ def tasks_lock_in_the_executor():
     async def main():
         return await asyncio.gather(*[work() for _ in range(5)])
     assert len(set(asyncio.run(main()))) == 5
+
+
+def a_cancelled_task_leaves_no_lock():
+    async def main():
+        with cellar.Lock("k"):
+            lock = cellar.Lock("k")
+            task = asyncio.ensure_future(lock.__aenter__())
+            await asyncio.sleep(0)  # a thread waits for the lock
+            task.cancel()
+            assert isinstance((await asyncio.gather(task, return_exceptions=True))[0],
+                              asyncio.CancelledError)
+        return await asyncio.to_thread(cellar.Lock("k", timeout=20).acquire)  # a hold ends after 30 s
+    assert asyncio.run(main())
