@@ -66,8 +66,10 @@ CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t 
     return err;
 }
 
-CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108])
+CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108],
+                                    base_net_file *file)
 {
+    struct stat st;
     int listens = 0, type = 0, got;
     socklen_t len = sizeof type, at_len = sizeof *at;
     memset(at, 0, sizeof *at);
@@ -77,6 +79,7 @@ CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char pa
     if (got >= 0) { NET_CALL("getsockname", got, getsockname(fd, (struct sockaddr *)at, &at_len)); }
     if (got >= 0 && at->ss_family == AF_UNIX) {
         memcpy(path, ((const struct sockaddr_un *)at)->sun_path, 107);
+        if (lstat(path, &st) == 0) { *file = (base_net_file){ st.st_ino, st.st_dev }; }
     }
     if (got >= 0) { NET_CALL("dup", got, fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
     if (got >= 0) { (void)fcntl(got, F_SETFL, fcntl(got, F_GETFL) | O_NONBLOCK); }

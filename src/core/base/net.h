@@ -19,9 +19,6 @@ BASE_SPARE CELLAR_PRIVATE int base_net_socket(int family);
 /* Bind and listen. For AF_INET6 the socket takes no IPv4 addresses. */
 BASE_SPARE CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t len,
                                               int backlog);
-/* Return a copy of a socket that listens for streams, or a negative errno. The copy does not block.
- * *at: the address; all zero if the socket does not listen. path: set for a unix socket alone. */
-BASE_SPARE CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108]);
 BASE_SPARE CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer,
                                               socklen_t *len);
 /* Return the process that connected a unix socket; 0: not known, or not of this namespace. */
@@ -37,6 +34,11 @@ BASE_SPARE CELLAR_PRIVATE int base_net_local_port(int fd, uint32_t *port);
 typedef struct base_net_file {
     uint64_t inode, device; /* 0, 0: none */
 } base_net_file;
+/* Return a copy of a socket that listens for streams, or a negative errno. The copy does not block.
+ * *at: the address; all zero if the socket does not listen. path, *file: set for a unix socket
+ * alone. */
+BASE_SPARE CELLAR_PRIVATE int base_net_inherit(int fd, struct sockaddr_storage *at, char path[108],
+                                               base_net_file *file);
 
 /* Bind a socket file of mode 0600 and listen. A file that is left from a process that died is
  * replaced. Return the socket, or: -EPERM (other users may write to its folder), -EEXIST (the file

@@ -177,7 +177,7 @@ CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, int number, const resp_pla
 CELLAR_PRIVATE cellar_err resp_listen_take(cellar_resp *r, int fd, char address[64])
 {
     resp_tcp at;
-    const int copy = base_net_inherit(fd, &at.room, r->unix_path[0]);
+    const int copy = base_net_inherit(fd, &at.room, r->unix_path[0], &r->unix_file[0]);
     const int family = at.any.sa_family;
     const int number = family == AF_UNIX ? 0 : family == AF_INET ? 1 : family == AF_INET6 ? 2 : -1;
     const bool second = number >= 0 && r->listener[number] >= 0;
@@ -212,7 +212,9 @@ CELLAR_PRIVATE void resp_listen_close(cellar_resp *r, int number)
         }
         listener[i] = -1;
     }
-    base_net_unix_remove(r->unix_path[number], &r->unix_file[number]);
+    if (number != 0 || !r->inherits) {
+        base_net_unix_remove(r->unix_path[number], &r->unix_file[number]);
+    }
     r->unix_file[number].inode = 0;
 }
 

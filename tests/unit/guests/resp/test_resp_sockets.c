@@ -109,6 +109,33 @@ T_CASE(each_family_is_served_and_the_sockets_outlive_the_port)
     end();
 }
 
+/* Workers of two ports would not hear each other. */
+T_CASE(port_with_a_shared_store_leaves_its_clients_to_the_one_with_its_file)
+{
+    port_store_open();
+    cellar_resp_config o = inherits(held), other = port_opts(&host);
+    cellar_resp *first;
+    o.shared_bytes = other.shared_bytes = 8u << 20;
+    held[0] = listen_on(NULL);
+    held[1] = -1;
+    T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
+    const int a = dial(held[0]);
+    T_EQ_STR(ask(a, "PING\r\n"), "+PONG\r\n");
+    first = port;
+    T_EQ_I64(unlink(port_path), 0);
+    T_REQUIRE(cellar_resp_open(port_store, &other, &port) == CELLAR_OK);
+    const int b = peer();
+    T_EQ_STR(ask(b, "PING\r\n"), "+PONG\r\n");
+    atomic_fetch_add(&api_now_ms, 101);
+    for (int i = 0; i < 3; i++) { T_CHECK(cellar_resp_step(first, 0) >= CELLAR_OK); }
+    T_CHECK(is_closed(a) && !is_closed(b));
+    cellar_resp_close(first);
+    T_EQ_I64(access(port_path, F_OK), 0);
+    close(a);
+    close(b);
+    end();
+}
+
 T_CASE(client_that_waits_is_served_by_the_next_port)
 {
     char reply[16] = "";
