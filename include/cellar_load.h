@@ -374,7 +374,7 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
  * in:      load: the running load
  * returns: OK; E_RESULT_TWICE (the load has another result: neither is used, the load fails).
  *          Without an old value the load fails with E_NO_RESULT. A value with tags that was evicted
- *          or invalidated meanwhile is returned, not stored
+ *          or invalidated meanwhile, or that a shared tier has, is returned, not stored
  * thread:  the thread that runs the loader
  * cost:    O(1); the entry is rewritten once
  * example: cellar_load_not_modified(load);                                                       */
