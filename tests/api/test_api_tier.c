@@ -148,6 +148,21 @@ T_CASE_ON(kept_times_have_the_stale_window_of_the_value, STORE)
     T_EQ_I64(row_of("k")->stale_ms, 0);
 }
 
+T_CASE_ON(touched_value_and_counter_keep_their_cost, STORE)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .cost_us = 5000 };
+    int64_t n = 0;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    const uint32_t cost = row_of("k")->cost;
+    T_EQ_I64(cellar_touch(ns[1], "k", 1, 5000), CELLAR_OK);
+    T_EQ_U64(row_of("k")->cost, cost);
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, &o, &n), CELLAR_OK);
+        T_EQ_U64(row_of("n")->cost, cost);
+    }
+    T_CHECK(cost != 0);
+}
+
 T_CASE_ON(touch_of_a_negative_entry_changes_nothing, STORE)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .flags = CELLAR_NEGATIVE };

@@ -23,7 +23,7 @@ typedef struct shared_row {
     size_t key_len, value_len;
     char key[32], value[64];
     int64_t deadline_ms, stale_ms;
-    uint32_t user_flags, tag_count;
+    uint32_t user_flags, tag_count, cost;
     char tag[4][16];
 } shared_row;
 
@@ -119,6 +119,7 @@ static inline cellar_err shared_copy(const shared_client *m, const shared_row *r
     e->deadline_ms = r->deadline_ms;
     e->stale_ms = r->stale_ms;
     e->user_flags = r->user_flags;
+    e->cost = r->cost;
     e->check = r->check;
     e->tag_count = r->tag_count;
     for (uint32_t i = 0; i < r->tag_count; i++) {
@@ -174,6 +175,7 @@ static inline void shared_fill_row(shared_server *s, shared_row *r, const void *
     r->deadline_ms = e->deadline_ms;
     r->stale_ms = e->stale_ms;
     r->user_flags = e->user_flags;
+    r->cost = e->cost;
     r->check = e->check = ++s->next_check;
     if ((e->flags & CELLAR_TIER_SAME_TAGS) != 0) { return; }
     r->tag_count = e->tag_count < 4 ? e->tag_count : 4;

@@ -160,6 +160,7 @@ static cellar_err cache_add_round(cellar *c, l1_key *k, cache_ask_add *a, l1_put
         p->deadline_ms = e.deadline_ms;
         p->stale_ms = e.stale_ms;
         p->user_flags = e.user_flags;
+        p->cost = (uint8_t)e.cost;
     }
     const cellar_err err = cache_shared_change(c, k, p, there ? CELLAR_TIER_SAME_TAGS : 0, &check);
     return err == CELLAR_OK && over ? CELLAR_E_RANGE : err;
@@ -208,6 +209,7 @@ static cellar_err cache_touch_round(cellar *c, l1_key *k, int64_t deadline_ms, s
     } else if (err == CELLAR_OK) {
         l1_put_spec p = { .value = buf, .value_len = len, .deadline_ms = deadline_ms,
                           .stale_ms = e.stale_ms, .user_flags = e.user_flags,
+                          .cost = (uint8_t)e.cost,
                           .tag_born = base_load_acq(&c->store->tag_epoch) };
         uint64_t check = e.check;
         err = cache_shared_change(c, k, &p, CELLAR_TIER_SAME_TAGS, &check);
