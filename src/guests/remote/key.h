@@ -8,8 +8,9 @@
 #include "base/port.h"
 
 enum {
-    /* prefix, ':', namespace, ':', '#', 'x' and two digits for each byte of the key */
-    REMOTE_NAME_MAX = CELLAR_REMOTE_PREFIX_MAX + CELLAR_NAME_MAX + 4 +
+    /* prefix, ':', namespace, ':', '#', 'x' and two digits for each byte of the key; a lease beside
+     * the value has '~' before the prefix and "lease:" before the namespace */
+    REMOTE_NAME_MAX = CELLAR_REMOTE_PREFIX_MAX + CELLAR_NAME_MAX + 11 +
                       2 * (int)CELLAR_REMOTE_KEY_TEXT_MAX
 };
 

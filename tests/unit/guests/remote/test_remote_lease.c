@@ -117,6 +117,27 @@ T_CASE(keys_of_any_length_have_leases)
     T_EQ_STR(b.value, "long");
 }
 
+/* Prefix, namespace and key have their largest lengths, and the key has no readable byte. */
+T_CASE(longest_name_of_a_lease_beside_a_value_has_room)
+{
+    static cellar_remote r;
+    static char prefix[CELLAR_REMOTE_PREFIX_MAX + 1], space[CELLAR_NAME_MAX + 1];
+    static uint8_t key[CELLAR_REMOTE_KEY_TEXT_MAX];
+    static struct { remote_name name; char behind[64]; } at;
+    const remote_names names = { prefix, space };
+    const remote_lease l = { .seen = REMOTE_LEASE_ANY };
+    remote_name value;
+    char token[REMOTE_LEASE_TOKEN];
+    memset(prefix, 'p', sizeof prefix - 1);
+    memset(space, 's', sizeof space - 1);
+    remote_key_name(&names, key, sizeof key, &value);
+    T_CHECK(value.len <= sizeof value.text);
+    (void)remote_lease_name(&r, &names, &value, (cellar_bytes){ key, sizeof key }, &l, &at.name,
+                            token);
+    T_CHECK(at.name.len <= sizeof at.name.text);
+    T_EQ_U64(at.behind[0], 0);
+}
+
 T_CASE(foreign_delete_and_set_end_the_lease)
 {
     if (!begin()) { return; }
