@@ -176,6 +176,7 @@ static void remote_space_free(remote_space *s)
 {
     pthread_rwlock_destroy(&s->use);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->posts);
     free(s);
 }
 
@@ -199,6 +200,7 @@ static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_name
     s->names = (remote_names){ s->prefix, s->name };
     pthread_rwlock_init(&s->use, NULL);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->posts, NULL);
     return s;
 }
 

@@ -65,6 +65,7 @@ typedef struct remote_space {
     uint64_t generation;          /* data.lock */
     uint64_t forgot;              /* data.lock: as in remote_tag */
     bool known;                   /* data.lock */
+    pthread_mutex_t posts;        /* orders posts of batches with `settle`; see pending.c */
     pthread_mutex_t lock;         /* guards all below */
     remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name */
     uint64_t changes;             /* rises with each pending write */

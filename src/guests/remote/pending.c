@@ -15,7 +15,8 @@
  *            delete in the same round (NOLOOP).
  *            A get of a name with a delete misses. A write that waits for the server sends that
  *            delete first: behind the write it would end a value that the server confirmed.
- * LOCKING    space.lock, without any call of link or host under it.
+ * LOCKING    space.lock, without any call of link or host under it. space.posts, taken first, from
+ *            the choice of a batch to its post.
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
  *            journal ends the namespace instead (must_clear); a full queue is a delete.
  *            Leases to release take half of the journal at most. */
@@ -257,10 +258,12 @@ CELLAR_PRIVATE uint64_t remote_pending_waits(remote_space *s, const remote_name 
 CELLAR_PRIVATE void remote_pending_settle(remote_space *s, const remote_name *n, uint64_t change)
 {
     remote_pending *p = NULL;
+    pthread_mutex_lock(&s->posts); /* a batch that has the delete goes before the later write */
     pthread_mutex_lock(&s->lock);
     remote_pending **at = remote_pending_find(s, n);
     if (*at != NULL && (*at)->change == change) { remote_pending_take(s, at, &p); }
     pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->posts);
     if (p != NULL) { REMOTE_ADD(s->r, replayed, 1); }
     remote_pending_drop(s, p);
 }
@@ -430,18 +433,21 @@ CELLAR_PRIVATE void remote_pending_kick(remote_space *s)
     remote_batch *b = some ? remote_batch_new(s, need) : NULL;
     if (b == NULL) { return; }
     const int64_t now_ms = s->host->now_ms(s->host->ctx);
+    pthread_mutex_lock(&s->posts);
     pthread_mutex_lock(&s->lock);
     if (!s->busy) { (void)remote_batch_walk(s, b, now_ms); }
-    if (b->count != 0) { s->busy = true; }
+    const bool sends = b->count != 0;
+    if (sends) { s->busy = true; }
     pthread_mutex_unlock(&s->lock);
-    if (b->count == 0) {
-        remote_bytes_free(&b->bytes);
-        remote_free(s->r, b, sizeof *b);
-        return;
+    if (sends) {
+        remote_post_bytes(s->r, &b->bytes,
+                          (remote_request){ .replies = b->count, .ctx = b,
+                                            .fn = remote_batch_reply, .done = remote_batch_done });
     }
-    remote_post_bytes(s->r, &b->bytes,
-                      (remote_request){ .replies = b->count, .ctx = b, .fn = remote_batch_reply,
-                                        .done = remote_batch_done });
+    pthread_mutex_unlock(&s->posts);
+    if (sends) { return; }
+    remote_bytes_free(&b->bytes);
+    remote_free(s->r, b, sizeof *b);
 }
 
 CELLAR_PRIVATE void remote_pending_queues(remote_space *s, bool on)

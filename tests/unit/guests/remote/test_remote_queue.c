@@ -3,12 +3,33 @@
  * Aim:    writes that wait in a queue or a journal do not outlive what deletes them, and delete no
  *         later write that the server has confirmed. A close sends them, also when the link has to
  *         come back before.
- * Method: the server is frozen or closed while writes wait, or a proxy cuts the link; a second store
- *         reads what the server then has. */
+ * Method: the server is frozen or closed while writes wait, a proxy cuts the link, or a thread
+ *         stands still before it posts; a second store reads what the server then has. */
 #include <signal.h>
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "remote/share.h"
+#include "tests/support/engine_kit.h"
+
+static _Thread_local bool posts_late;
+static _Atomic bool posting, is_set;
+
+/* Post a batch. If the test wants it, let another thread run between its choice and its post. */
+static void post_late(cellar_remote *r, remote_bytes *bytes, remote_request q)
+{
+    if (posts_late) {
+        posts_late = false;
+        atomic_store(&posting, true);
+        for (int i = 0; i < 500 && !atomic_load(&is_set); i++) { engine_pause_ms(1); }
+    }
+    remote_post_bytes(r, bytes, q);
+}
+
+#define remote_post_bytes post_late
+#include "src/guests/remote/pending.c"
+#undef remote_post_bytes
+
 #include "tests/support/byte_proxy.h"
 #include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
@@ -178,6 +199,42 @@ T_CASE(set_behind_a_deferred_one_stays)
         T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
         both_close();
     }
+}
+
+static cellar_err fail_to_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld, (void)key, (void)key_len, (void)ctx;
+    return CELLAR_E_IO;
+}
+
+/* Fail to load a key, until the release of the lease has sent the journal. */
+static void *release_leases(void *unused)
+{
+    cellar_result r = cellar_result_default();
+    posts_late = true;
+    for (int i = 0; i < 200 && posts_late; i++) {
+        (void)cellar_get_or_load(a.users, "other", 5, NULL, fail_to_load, NULL, &r);
+        cellar_result_free(&r);
+    }
+    posts_late = false;
+    atomic_store(&posting, true);
+    return unused;
+}
+
+/* The thread that sends the journal stands still while the set is confirmed. */
+T_CASE(set_beside_a_post_of_the_journal_stays)
+{
+    pthread_t t;
+    cellar_err err = CELLAR_DEFERRED;
+    late_open(CELLAR_REMOTE_ENVELOPE);
+    T_REQUIRE(pthread_create(&t, NULL, release_leases, NULL) == 0);
+    while (!atomic_load(&posting)) { engine_pause_ms(1); }
+    for (int i = 0; i < 200 && err == CELLAR_DEFERRED; i++) { err = side_set(&a, "n", "2"); }
+    atomic_store(&is_set, true);
+    pthread_join(t, NULL);
+    T_EQ_I64(err, CELLAR_OK);
+    all_sent();
+    T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
 }
 
 /* The counter counts as deleted: it begins again, and stays. */
