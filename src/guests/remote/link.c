@@ -345,11 +345,14 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
     if (l->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     if (!remote_turn_try(l)) { return CELLAR_E_BUSY; }
+    int cancel, off;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it has the turn */
     remote_round(l, wait_ms);
     atomic_store(&l->asleep, 1); /* posts ring the bell, which the host polls */
     const bool more = atomic_load(&l->inbox) != REMOTE_TICKET_NONE;
     remote_turn_drop(l);
     if (more) { remote_wake(l); }
+    (void)pthread_setcancelstate(cancel, &off);
     return more ? CELLAR_PENDING : CELLAR_OK;
 }
 
@@ -751,7 +754,9 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)
 {
+    int cancel, off;
     if (l == NULL || l->forked) { return; }
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* a close must complete */
     atomic_store(&l->closing, true);
     remote_wake(l);
     if (!l->c->no_thread) { (void)pthread_join(l->thread, NULL); }
@@ -761,6 +766,7 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l)
     remote_end_all(l, CELLAR_E_CLOSED);
     remote_turn_drop(l);
     remote_link_free(l);
+    (void)pthread_setcancelstate(cancel, &off);
 }
 
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l)

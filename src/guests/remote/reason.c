@@ -54,10 +54,13 @@ CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns)
 CELLAR_PRIVATE void remote_wake(remote_link *l)
 {
     const uint64_t one = 1;
+    int cancel, off;
     if (atomic_exchange(&l->asleep, 0) == 0) { return; }
     remote_count(l, REMOTE_LINK_RINGS, 1);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* the caller may hold locks */
     const ssize_t n = write(l->bell, &one, sizeof one);
     (void)n; /* a full bell rings already */
+    (void)pthread_setcancelstate(cancel, &off);
 }
 
 /* ---- reasons ---- */
