@@ -209,6 +209,7 @@ static void limit_full(cellar_limiter *l, limit_call *c, const limit_moment *m, 
 {
     const limit_kind k = c->op->kind;
     for (uint32_t i = 0; i < l->words; i++) { c->next[i] = 0; } /* nothing is charged */
+    if (k == LIMIT_REFUND) { return; } /* what an ended ban left stays in its record */
     if (k == LIMIT_CHARGE || k == LIMIT_BAN || k == LIMIT_PERMIT) {
         c->err = CELLAR_E_LIMIT;
     } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {
