@@ -472,7 +472,7 @@ static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now,
     return CELLAR_OK;
 }
 
-/* Make a task of a draft; slots are free. */
+/* Make a task of a draft. A slot is free, or a task that is there refuses the draft. */
 static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
@@ -756,10 +756,12 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
     bool slept;
     do {
         err = task_intake_of(p);
-        if (err == CELLAR_OK && task_fit(p, d, count, bytes, &full) != CELLAR_OK) {
+        if (err == CELLAR_OK) { err = task_fit(p, d, count, bytes, &full); }
+        if (err == CELLAR_E_BUSY) {
             uint32_t i = 0;
             while (i < count && !task_is_there(p, &d[i], now)) { i++; }
-            if (i == count) { err = task_make_room(p, d, count, bytes, now, a); }
+            err = i < count ? task_insert_one(p, &d[i], now, a, &ids[i]) /* it takes no slot */
+                            : task_make_room(p, d, count, bytes, now, a);
         }
         slept = p->free_count < count; /* the reserve drops the lock then */
         if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }

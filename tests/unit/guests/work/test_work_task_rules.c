@@ -73,6 +73,28 @@ T_CASE(submit_that_a_key_refuses_drops_no_task)
     }
 }
 
+/* Fault: items beside a full pool took slots for a key that refuses them: E_NOMEM. Items that never
+ * fit did so, too. */
+T_CASE(items_that_a_key_refuses_take_no_slot)
+{
+    enum { CAP = 4096 };
+    cellar_task_item *items = calloc(CAP + 1, sizeof *items);
+    T_REQUIRE(items != NULL);
+    const cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
+    for (int i = 0; i <= CAP; i++) { items[i] = (cellar_task_item){ "t", "a", 1, NULL }; }
+    defaults();
+    config.queue_cap = CAP;
+    config.dead_cap = 1;
+    open_with(NULL);
+    items[0].opts = &o;
+    T_EQ_I64(cellar_task_submit_many(p, items, CAP, CELLAR_LINKS_NONE, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, CAP, CELLAR_LINKS_NONE, NULL), CELLAR_EXISTS);
+    T_EQ_I64(cellar_task_submit_many(p, items, CAP + 1, CELLAR_LINKS_NONE, NULL), CELLAR_E_TOOBIG);
+    T_EQ_U64(figures().live, CAP);
+    close_it();
+    free(items);
+}
+
 /* ---- limits of a name ---- */
 
 static size_t first_byte(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
