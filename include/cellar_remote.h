@@ -655,6 +655,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *            with a condition. INVALIDATE and deletes return OK.
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.
  *
+ * A network or a proxy that keeps bytes of the old link may bring them to the server behind the
+ * journal. Then a deferred value stands there until its TTL, also over a later write.
+ *
  * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
  * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Updates and
  * conditional sets compare and set on the server; without an answer the journal ends the state that
