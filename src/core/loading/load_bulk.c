@@ -307,6 +307,12 @@ static bool cache_load_item_bad(const cellar_load_item *it)
            cache_result_bad(it->result);
 }
 
+/* Return whether reads of the namespace need a closer look. */
+BASE_COLD static bool cache_is_closer(const cellar *c)
+{
+    return cache_is_off(c) || cache_talks(c) || cache_is_unproven(c);
+}
+
 /* Answer a plain hit or a bad item. Return false if the item needs a closer look. */
 static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
 {
@@ -315,8 +321,8 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
     if (m->p->flags != 0 || cache_load_early(m->p) ||
-        (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0 ||
-        cache_is_unproven(m->c)) {
+        ((base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK | CACHE_PROOF)) != 0 &&
+         cache_is_closer(m->c))) {
         return false;
     }
     if (cache_hit_plain(m->c, &k, it->key, it->key_len, it->result) != CELLAR_OK) { return false; }
