@@ -176,6 +176,7 @@ T_CASE(counter_of_an_ended_tag_generation_or_ttl_begins_again)
     T_EQ_I64(add(&a, 1, 0), 1);
     T_EQ_I64(add(&b, 1, 0), 2);
     T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+    both_fence();
     T_EQ_I64(add(&b, 1, 10), 11);
     both_fence();
     T_EQ_I64(add(&a, 1, 10), 12);
