@@ -239,18 +239,19 @@ static void child(const run *r, bool opens)
 }
 
 /* Compare all keys. Without THROUGH a late error may lose what no save has covered. A late error of
- * writes may lose all: changes that no file has make the next open begin empty. At MANUAL the first
- * change behind a sync waits until SUPER is on the device. */
+ * writes may lose all: changes that no file has make the next open begin empty. So may one of syncs,
+ * if changes wait for them: at ALWAYS each one; at MANUAL the first one behind a sync waits until
+ * SUPER is on the device. */
 static void compare(cellar *c, const run *r)
 {
     uint32_t lost = 0, old = 0;
-    const bool super = r->sync == CELLAR_L2_SYNC_MANUAL &&
-                       (r->call == SYNC || r->call == WRITE_SUPER);
+    const bool waits = (r->call == SYNC && r->sync != CELLAR_L2_SYNC_PERIODIC) ||
+                       (r->call == WRITE_SUPER && r->sync == CELLAR_L2_SYNC_MANUAL);
     const uint32_t most = r->late && r->write != CELLAR_L2_WRITE_THROUGH ? 1 : UINT32_MAX;
     for (uint32_t k = 0; k < KEYS; k++) {
         const uint32_t want = now[k].version;
         const bool must = want != 0 && want <= most && now[k].sure != 0 && lost == 0 &&
-                          !(r->late && (r->call == WRITE || super));
+                          !(r->late && (r->call == WRITE || waits));
         const uint32_t got = must ? look_for(c, k) : versioned_look(c, k, BYTES);
         old += got != 0 && got != want;
         lost += got == 0 && must;
