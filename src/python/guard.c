@@ -199,7 +199,9 @@ static PyObject *guard_lock(PyObject *self, PyObject *args)
         guard_lock_shared(call, r, &k, &o, &x.shared);
     if (root == NULL) { PyEval_RestoreThread(gil); } else { cache_return(root, gil); }
     key_fini(&k);
-    if (err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY) { Py_RETURN_NONE; }
+    if (call == LOCK_ACQUIRE && (err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY)) {
+        Py_RETURN_NONE;
+    }
     if (err != CELLAR_OK) {
         return r == NULL ? common_raise(NULL, err) : common_raise_remote(r, err);
     }

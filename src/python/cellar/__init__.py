@@ -471,12 +471,14 @@ class Lock:
     def _change(self, call, hold=...):
         if not self._held():
             raise RuntimeError("cellar: this Lock is not held")
-        owner, self._owner = self._owner[0], None
+        owner, self._owner = self._owner, None
         try:
-            changed = _cellar.lock(self._cache, call, 0, hold, owner, self._key)
+            changed = _cellar.lock(self._cache, call, 0, hold, owner[0], self._key)
         except Error as error:
             if error.code == _LOST:
                 error.args = "cellar: the hold ended before: another owner may have begun",
+            elif call == _EXTEND:
+                self._owner = owner  # to release
             raise
         if call == _EXTEND:
             self._owner = changed

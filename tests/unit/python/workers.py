@@ -142,6 +142,28 @@ def the_command_writes_log_lines_while_it_serves(folder):
     server.stderr.close()
 
 
+def _state(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+def calls_of_a_lock_fail_while_the_server_is_silent(folder):
+    server = subprocess.Popen([sys.executable, "-m", "cellar", "serve", "--unix", folder + "/sock",
+                               "--shared", "16M"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == "ready\n"
+    with cellar.Cache("4M", shared=_url(folder)) as cache:
+        lock = cellar.Lock("k", hold=600, cache=cache)
+        assert lock.acquire()
+        server.send_signal(signal.SIGSTOP)
+        until(lambda: _state(server.pid) == "T")
+        raises(cellar.Error, lock.extend, 600)
+        assert lock.fence is not None  # it may still be held
+        raises(cellar.Error, lock.release)
+        assert lock.fence is None
+        server.kill()
+        server.communicate()
+
+
 def a_server_stays_with_its_process(folder):
     with cellar.serve(unix=folder + "/sock", shared="16M") as server:
         assert forked(server.close) == "None"
