@@ -130,7 +130,8 @@ static common_line common_lines[32]; /* as many as Python has room for calls */
 static int common_write_line(void *ctx)
 {
     common_line *line = ctx;
-    PyObject *done = PyObject_CallFunction(common_write, "is", line->level, line->text);
+    PyObject *text = PyUnicode_DecodeUTF8(line->text, (Py_ssize_t)strlen(line->text), "replace");
+    PyObject *done = PyObject_CallFunction(common_write, "iN", line->level, text);
     atomic_flag_clear(&line->taken);
     if (done == NULL) { PyErr_WriteUnraisable(NULL); }
     Py_XDECREF(done);

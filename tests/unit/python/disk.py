@@ -199,12 +199,31 @@ def memoized_results_stay_over_a_restart(folder):
     assert said_by(text, folder + "/c") == "9 9"
 
 
+def _damage(path, begin=0):
+    for name in os.listdir(path):
+        with open(f"{path}/{name}", "r+b") as file:
+            file.seek(begin)
+            file.write(b"\xff" * (os.path.getsize(file.name) - begin))
+
+
+def a_log_line_that_is_cut_inside_of_a_character_is_written(folder):
+    text = """
+import logging, sys, cellar
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+cellar.Cache("4M", path=sys.argv[1], disk="16M").close()
+"""
+    for begin in ("", "x"):  # of the two lines one is cut inside of a character
+        path = f"{folder}/{begin}" + ("\u00e4" * 100 + "/") * 4
+        os.makedirs(path)
+        cellar.Cache("4M", path=path, disk="16M").close()
+        _damage(path, 8)
+        assert "l2_path is damaged" in said_by(text, path)
+
+
 def a_damaged_directory_opens_empty_or_in_memory(folder):
     with _open(folder) as cache:
         cache.set("k", 1)
-    for name in os.listdir(folder + "/c"):
-        with open(f"{folder}/c/{name}", "r+b") as file:
-            file.write(b"\xff" * os.path.getsize(file.name))
+    _damage(folder + "/c")
     with _open(folder, optional=True) as cache:
         until(lambda: cache.get("k") is None)
         cache.set("k", 2)
