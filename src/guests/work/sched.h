@@ -42,8 +42,9 @@ typedef struct sched_zone { /* a time zone that schedules share */
 typedef struct sched_entry { /* a schedule */
     task_recur recur;       /* first field; body NULL; its timer is that of the next firing */
     UT_hash_handle hh;
-    uint64_t times;         /* hash of expression or interval, zone and phase; constant, as all
-                             * down to interval_ms */
+    uint64_t times;         /* hash of expression or interval and zone; constant, as all down to
+                             * interval_ms */
+    cellar_phase phase;
     uint64_t line;          /* id of the first schedule of those that continue each other */
     uint64_t hash;          /* cron_hash of the name */
     cellar_schedule_kind kind;

@@ -187,7 +187,10 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     task_recur_enter(&p->sched.list, &e->recur);
     e->line = e->recur.id;
     p->body_bytes += task_body_bytes(e->body);
-    if (old != NULL && old->times == e->times) {
+    /* Both catch up: the phase was that of the first one. */
+    const bool same = old != NULL && old->times == e->times &&
+                      (old->phase == e->phase || (old->catches_up && e->catches_up));
+    if (same) {
         sched_inherit(p, e, old, from, a);
     } else if (e->catches_up) {
         sched_continue(p, e, now, a);
@@ -203,8 +206,8 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
                             const char *text, const char *zone)
 {
     const work_time now = work_now(&p->obj);
-    e->times = base_mix64(cron_hash(text, strlen(text)) + (uint64_t)o->phase) ^
-               cron_hash(zone, strlen(zone));
+    e->times = base_mix64(cron_hash(text, strlen(text))) ^ cron_hash(zone, strlen(zone));
+    e->phase = o->phase;
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
     if (e->kind == CELLAR_SCHEDULE_AT && now.wall_ms > e->due_ms &&
         now.wall_ms - e->due_ms > e->grace_ms) {

@@ -29,6 +29,9 @@ static int64_t stall_ms;    /* the next read of the clock after the job comes so
 static int64_t hard_ms;     /* hard_timeout_ms of the job in the next pool; 0: none */
 static bool stalls;
 static int64_t inside_ms;   /* the job takes so long, and a tick of another thread comes in it */
+static bool adds;           /* the job adds its schedule again, with another phase */
+
+static void add_aligned(void);
 
 static cellar_verdict job(const cellar_task *t, void *ctx)
 {
@@ -36,6 +39,7 @@ static cellar_verdict job(const cellar_task *t, void *ctx)
     due[fired % 256] = t->due_wall_ms;
     missed[fired++ % 256] = t->missed;
     if (kills) { (void)kill(getpid(), SIGKILL); }
+    if (adds) { add_aligned(); }
     stalls = stall_ms != 0;
     mono_ms += inside_ms;
     wall_ms += inside_ms;
@@ -59,7 +63,7 @@ static void forget(void)
 {
     clear();
     fired = 0;
-    kills = stalls = false;
+    kills = stalls = adds = false;
     stall_ms = inside_ms = 0;
 }
 
@@ -113,6 +117,13 @@ static cellar_err add_every(const char *name, int64_t interval_ms, const cellar_
 static void every(int64_t interval_ms, const cellar_schedule_spec *o)
 {
     T_EQ_I64(add_every("e", interval_ms, o), CELLAR_OK);
+}
+
+static void add_aligned(void)
+{
+    cellar_schedule_spec o = catches();
+    o.phase = CELLAR_PHASE_ALIGNED;
+    every(MINUTE, &o);
 }
 
 static cellar_err add_cron(const char *name, const char *expr, const char *zone,
@@ -415,6 +426,18 @@ T_CASE_ON(a_replaced_schedule_continues, POOL)
     keep.conflict = CELLAR_CONFLICT_KEEP;
     T_EQ_I64(add_every("e", HOUR, &keep), CELLAR_EXISTS);
     NEXT_LIFE(MINUTE, NULL, 0, 1); /* the refused call changed no row */
+}
+
+/* The due time of the run is in the journal only after its end. */
+T_CASE_ON(another_phase_in_a_run_does_not_fire_again, POOL)
+{
+    every(MINUTE, NULL);
+    adds = true;
+    T_AFTER_U64(pass(0), fired, 1);
+    adds = false;
+    T_AFTER_U64(pass(MINUTE - 1), fired, 1);
+    T_AFTER_U64(pass(1), fired, 2);
+    T_EQ_I64(due[1], START + MINUTE);
 }
 
 T_CASE_ON(remove_deletes_the_row, POOL)
