@@ -181,7 +181,9 @@ static cellar_err cache_queue_get(void *ctx, const l1_key *k, void *buf, size_t 
     m->tag_born = base_load_acq(&h->store->tag_epoch);
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
     m->deadline_ms = e.deadline_ms;
+    m->stale_ms = (uint32_t)e.stale_ms;
     m->user_flags = e.user_flags;
+    m->cost = (uint8_t)e.cost;
     m->tag_count = BASE_MIN(e.tag_count, CELLAR_TAGS_MAX);
     memcpy(m->tags, e.tag_fp, m->tag_count * sizeof m->tags[0]);
     return err;
@@ -192,8 +194,11 @@ static cellar_err cache_queue_put(void *ctx, const l1_key *k, const l1_put_spec 
 {
     const cache_shared *h = ctx;
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    cellar_tier_entry e = { .deadline_ms = deadline_ms, .user_flags = p->user_flags,
-                            .tag_count = p->tag_count };
+    const bool keeps = (p->flags & L1_KEEP_TTL) != 0;
+    cellar_tier_entry e = { .deadline_ms = deadline_ms,
+                            .stale_ms = keeps ? p->kept.stale_ms : p->stale_ms,
+                            .user_flags = p->user_flags, .tag_count = p->tag_count,
+                            .cost = p->cost };
     if (p->tag_count != 0) { memcpy(e.tag_fp, p->tag_fps, p->tag_count * sizeof e.tag_fp[0]); }
     return p->kind != 0 ? h->t.remove(h->t.ctx, &key, NULL)
                         : h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);

@@ -44,9 +44,9 @@ typedef struct behind_value {
     uint32_t refs;       /* of the node, and of readers; guarded by the lock */
     uint32_t user_flags;
     bool deleted;
-    int64_t deadline_ms;
+    int64_t deadline_ms, stale_ms;
     size_t len;
-    uint32_t tag_count;
+    uint32_t tag_count, cost;
     uint64_t tag_fp[];   /* the bytes of the value follow */
 } behind_value;
 
@@ -95,7 +95,9 @@ static behind_value *behind_value_make(behind *w, const void *value, size_t len,
 {
     const behind_value head = { .refs = 1, .deleted = e == NULL, .len = len,
                                 .deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS,
+                                .stale_ms = e != NULL ? e->stale_ms : 0,
                                 .user_flags = e != NULL ? e->user_flags : 0,
+                                .cost = e != NULL ? e->cost : 0,
                                 .tag_count = e != NULL ? e->tag_count : 0 };
     behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, behind_value_size(&head), full);
     if (v == NULL) { return NULL; }
@@ -277,7 +279,9 @@ static cellar_err behind_get(void *ctx, const cellar_tier_key *k, void *buf, siz
     *value_len = v->len;
     e->deadline_ms = v->deadline_ms;
     if (v->deleted) { e->deadline_ms = w->host->now_ms(w->host->ctx) + BEHIND_ABSENT_MS; }
+    e->stale_ms = v->stale_ms;
     e->user_flags = v->user_flags;
+    e->cost = v->cost;
     e->tag_count = v->tag_count;
     if (v->tag_count != 0) { memcpy(e->tag_fp, v->tag_fp, v->tag_count * sizeof v->tag_fp[0]); }
     if (err == CELLAR_OK && v->len != 0) { memcpy(buf, behind_at(v), v->len); }

@@ -448,6 +448,26 @@ T_CASE_ON(write_that_a_read_brings_back_keeps_its_tags, WRITES)
     }
 }
 
+T_CASE_ON(write_that_a_read_brings_back_keeps_stale_window_and_cost, WRITES)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
+                                .cost_us = 5000000 };
+    const cellar_set_opts keeps = { .struct_size = sizeof keeps, .flags = CELLAR_KEEP_TTL,
+                                    .cost_us = 5000000 };
+    uint64_t costs[2];
+    for (unsigned i = 0; i < 2; i++) {
+        cellar_entry_info info = cellar_entry_info_default();
+        T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(ns, "k1", 2, "b", 1, &keeps), CELLAR_OK);
+        if (i == 1) { T_AFTER_STR(evict_all(), value_of("k1"), "b"); }
+        T_EQ_I64(cellar_entry_info_get(ns, "k1", 2, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.stale_left_ms, 61000);
+        costs[i] = info.cost_us;
+    }
+    T_CHECK(costs[0] != 0);
+    T_EQ_U64(costs[1], costs[0]);
+}
+
 /* A load reads the source while the write waits past its TTL: the end of the write ends the entry
  * of that load. */
 T_CASE(write_past_its_ttl_ends_what_a_load_stored)
