@@ -783,11 +783,11 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
  * in:      key; ttl_ms: TTL, 0 = default of the namespace, CELLAR_TTL_NONE = none. An entry with
  *          idle time keeps its end if the new one is later: only a set moves it away
  * returns: OK (the entry has the new TTL, or keeps an earlier end); MISS (the key has no live
- *          value), ABSENT (a negative entry or remembered error: unchanged), DISABLED (the
- *          namespace is switched off); E_SPACE (no room for a longer entry: unchanged), E_NOMEM
- *          (the system gave no memory: unchanged), E_IO (a tier below memory does not have the new
- *          TTL: see LOWER TIERS), E_TIMEOUT (the disk did not read the entry, and nothing changed:
- *          see LOWER TIERS)
+ *          value; over a server also a remembered error), ABSENT (a negative entry or remembered
+ *          error: unchanged), DISABLED (the namespace is switched off); E_SPACE (no room for a
+ *          longer entry: unchanged), E_NOMEM (the system gave no memory: unchanged), E_IO (a tier
+ *          below memory does not have the new TTL: see LOWER TIERS), E_TIMEOUT (the disk did not
+ *          read the entry, and nothing changed: see LOWER TIERS)
  * thread:  any
  * cost:    O(1); may rewrite an entry once that had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */

@@ -39,7 +39,8 @@ extern "C" {
  * returns the value with STALE: after soft_timeout_ms, or at the first look if that is 0. If the
  * refresh fails, the value is served for retry_throttle_ms before the next try. Three options
  * refresh a value before its TTL passes: eager_refresh_pct, xfetch_beta_x100, and refresh_ms of a
- * rule (KEY POLICIES in cellar_admin.h).
+ * rule (KEY POLICIES in cellar_admin.h). eager_refresh_pct needs the birth of the value: loads with
+ * that option store it, sets only with exact_age. xfetch_beta_x100 needs its cost.
  *
  * A refresh runs in the background only if its ctx outlives the call: the loader of the
  * namespace, CELLAR_LOAD_CTX_STATIC, ctx_bytes or ctx_retain. Otherwise the call that finds the
@@ -58,9 +59,10 @@ extern "C" {
  * With ONLY_IF_CACHED, and for E_DEADLOCK and E_DEPTH, neither fallbacks nor default value are
  * used. Both are stored for fallback_ttl_ms, in memory only, unless the failure is remembered for
  * longer. With error_ttl_ms a failure is remembered: until that time has passed, loads fail with
- * E_LOADER and no loader runs. The time doubles with each further failure. A loader that returns
- * E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH or E_CLOSED is not remembered, and no
- * failure for the breaker. */
+ * E_LOADER and no loader runs. The time doubles with each further failure. A failure beside a stale
+ * value is not remembered: it holds for retry_throttle_ms, or until the value ends. A loader that
+ * returns E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH or E_CLOSED is not remembered, and
+ * no failure for the breaker. */
 
 /* RECURSION
  * A loader may load other keys. At 16 loads in each other the next one is E_DEPTH. A load is
