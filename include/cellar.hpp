@@ -1181,10 +1181,11 @@ public:
         return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
     }
     /* Release the lock; the object has none afterwards. Return false if its hold had ended: undo
-     * work done since. Throw E_INVAL without a lock. */
+     * work done since. Throw E_INVAL without a lock; E_NOT_OWNER as extend, and keep the lock. */
     bool release()
     {
-        const cellar_err e = cellar_lock_release(std::exchange(t_, nullptr), &l_);
+        const cellar_err e = cellar_lock_release(t_, &l_);
+        if (e != CELLAR_E_NOT_OWNER) { t_ = nullptr; }
         return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
     }
     /* Return the C struct. */

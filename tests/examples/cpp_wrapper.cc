@@ -669,6 +669,13 @@ void locks()
         const auto scoped = table.try_acquire("order:7");
         check(scoped && scoped->fence() > fence, "the next owner has a higher fence");
     }
+    cellar_lock_opts bound = cellar_lock_opts_default();
+    bound.flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END;
+    cellarpp::lock mine = table.acquire("order:7", &bound);
+    std::thread([&] {
+        check(code_of([&] { mine.release(); }) == CELLAR_E_NOT_OWNER, "a bound lock is refused");
+    }).join();
+    check(mine.release() && table.try_acquire("order:7"), "a refused release keeps the lock");
     cellar_lock_opts brief = cellar_lock_opts_default();
     brief.hold_ms = 5;
     brief.wait_timeout_ms = 10;
