@@ -72,8 +72,9 @@ textbook_policies_know_bytes_and_ttls() { # by bytes each is between the bound a
     [ "$(sed -n 's/^{.*"value":\([0-9.]*\),.*/\1/p' "$t_tmp/out" | sort -u | wc -l)" = 1 ]
 }
 t_case textbook_policies_know_bytes_and_ttls textbook_policies_know_bytes_and_ttls
-curve_of_lru_is_exact() { # one pass gives what a run at each capacity gives
-    for how in "--capacity=1,2,10,100,300,1000 $t_tmp/a.txt" "--mode=byte --capacity=1M,2M,3M --columns=key,time,size,-,op $t_tmp/b.csv"; do
+curve_of_lru_is_exact() { # one pass gives what a run at each capacity gives, also where keys are deleted
+    awk -F, '{ print NR == 1 ? "key,op" : $1 "," (NR % 7 == 0 ? "delete" : NR % 5 == 0 ? "set" : "get") }' "$t_tmp/b.csv" >"$t_tmp/d.csv"
+    for how in "--capacity=1,2,10,100,300,1000 $t_tmp/a.txt" "--capacity=1,2,10,100,300,1000 $t_tmp/d.csv" "--mode=byte --capacity=1M,2M,3M --columns=key,time,size,-,op $t_tmp/b.csv"; do
         # shellcheck disable=SC2086
         run --policy=exact-lru --mrc $how && sed -n 's/^{.*"capacity":\([0-9]*\).*"value":\([0-9.]*\),"byte_miss_ratio":\([0-9.]*\).*/\1 \2 \3/p' "$t_tmp/out" >"$t_tmp/curve" &&
             run --policy=exact-lru $how && sed -n 's/^{.*"capacity":\([0-9]*\).*"value":\([0-9.]*\),"byte_miss_ratio":\([0-9.]*\).*/\1 \2 \3/p' "$t_tmp/out" | cmp - "$t_tmp/curve" || return 1
