@@ -877,7 +877,7 @@ static bool replay_cell(replay_run *run, unsigned at, uint64_t wanted)
 /* Replay each capacity from number `from` on, in steps of --jobs. */
 static bool replay_cells(replay_run *run, const uint64_t *capacity, unsigned n, unsigned from)
 {
-    const unsigned step = run->o->jobs > 1 ? (unsigned)run->o->jobs : 1;
+    const unsigned step = run->jobs;
     for (unsigned i = from; i < n; i += step) {
         if (capacity[i] != 0 && !replay_cell(run, i, capacity[i])) { return false; }
     }
@@ -938,14 +938,14 @@ static bool replay_in_jobs(replay_run *run, const uint64_t *capacity, unsigned n
     pid_t child[REPLAY_THREADS_MAX] = { 0 };
     bool ok = true;
     fflush(NULL);
-    for (unsigned i = 0; i < run->o->jobs && ok; i++) {
+    for (unsigned i = 0; i < run->jobs && ok; i++) {
         part[i] = tmpfile();
         child[i] = part[i] != NULL ? fork() : -1;
         if (child[i] == 0) { replay_job(run, capacity, n, i, part[i]); }
         ok = child[i] > 0;
         if (!ok) { snprintf(run->why, CLI_TRACE_WHY, "cannot start a process of --jobs: %s; give a smaller --jobs", cli_errno_text(errno)); }
     }
-    for (unsigned i = 0; i < run->o->jobs; i++) {
+    for (unsigned i = 0; i < run->jobs; i++) {
         if (child[i] > 0) { (void)waitpid(child[i], NULL, 0); }
         ok = ok && replay_read_job(run, part[i]);
         if (part[i] != NULL) { fclose(part[i]); }
@@ -1049,8 +1049,8 @@ static int replay_all(replay_run *run)
         return CLI_USAGE;
     }
     if (o->mrc && !replay_curve_run(run, capacity, o->capacity_count)) { return run->code; }
-    const bool ok = o->jobs > 1 ? replay_in_jobs(run, capacity, o->capacity_count)
-                                : replay_cells(run, capacity, o->capacity_count, 0);
+    const bool ok = run->jobs > 1 ? replay_in_jobs(run, capacity, o->capacity_count)
+                                  : replay_cells(run, capacity, o->capacity_count, 0);
     run->sample = 1;
     return ok ? CLI_DONE : run->code;
 }
@@ -1082,7 +1082,11 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     run->result_n = 0;
     run->code = CLI_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
-    int code = !replay_spool(run) ? CLI_NO_START
+    const bool spooled = replay_spool(run);
+    /* Processes would share the place in an inherited file. */
+    const bool inherited = run->trace.spool != NULL || strcmp(path, "-") == 0;
+    run->jobs = inherited || run->o->jobs == 0 ? 1 : (unsigned)run->o->jobs;
+    int code = !spooled ? CLI_NO_START
                : run->out == NULL ? replay_all(run)
                : replay_pass(run, replay_take_write, run, NULL) ? CLI_DONE : run->code;
     replay_live_end(run);

@@ -242,7 +242,7 @@ const cli_command cli_replay = {
     "  --mrc             miss-ratio curve: exact-lru in one pass, others by samples (SHARDS)\n"
     "  --every=N         JSON: the miss ratio of each N requests (\"series\"), at most 256\n"
     "  --warm=P%         count from P % of the requests on. Default 0%\n"
-    "  --jobs=N          processes, each with capacities of its own. Range 1..64. Default 1\n"
+    "  --jobs=N          processes of a file, each with capacities. Range 1..64. Default 1\n"
     "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --csv=FILE        write a line for each policy, capacity and hash key\n"

@@ -99,6 +99,7 @@ typedef struct replay_run {
     size_t result_n, result_room;
     char why[CLI_TRACE_WHY]; /* sentence of the first error */
     int code;            /* exit code of that error */
+    unsigned jobs;       /* processes of this trace; 1 for standard input and pipes */
     double sample;       /* share of the objects that is replayed */
     double adjust, adjust_bytes; /* of the ratios of a sample */
     uint64_t curve[REPLAY_CAPACITIES_MAX], curve_bytes[REPLAY_CAPACITIES_MAX]; /* --mrc: hits of LRU */

@@ -113,7 +113,16 @@ jobs_give_the_same_figures() {
     # shellcheck disable=SC2086
     run $how "$t_tmp/a.txt" && sed 's/"ns_per_request":[0-9.]*//' "$t_tmp/out" | grep '^{' >"$t_tmp/one" &&
         run $how --jobs=3 "$t_tmp/a.txt" && sed 's/"ns_per_request":[0-9.]*//' "$t_tmp/out" | grep '^{' | cmp - "$t_tmp/one" &&
-        [ "$(grep -c . "$t_tmp/one")" = 12 ] && ! run --jobs=2 --policy=lru --mode=byte --capacity=5 "$t_tmp/a.txt"
+        [ "$(grep -c . "$t_tmp/one")" = 12 ] || return 1
+    # Standard input has one place for all processes: a trace of several reads.
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat "$t_tmp/a.txt"; done | sed 's/^/a_longer_name_of_/' >"$t_tmp/long.txt"
+    for jobs in 1 4 4; do
+        "$bin" replay --policy=exact-lru --capacity=20,100,300,500 --jobs=$jobs - <"$t_tmp/long.txt" |
+            sed -n 's/^{.*"value":\([0-9.]*\),.*/\1/p' >"$t_tmp/two" || return 1
+        [ $jobs = 1 ] && cp "$t_tmp/two" "$t_tmp/one"
+        cmp "$t_tmp/two" "$t_tmp/one" || return 1
+    done
+    [ "$(grep -c . "$t_tmp/one")" = 4 ] && ! run --jobs=2 --policy=lru --mode=byte --capacity=5 "$t_tmp/a.txt"
 }
 t_case jobs_give_the_same_figures jobs_give_the_same_figures
 t_end cli_replay_runs
