@@ -944,7 +944,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *
  * `memory = 50%` is a share of the limit of the container: the least limit of the cgroup of the
  * process and those above it, of version 2 or 1. Without one it is a share of the memory of the
- * machine. max_value takes a share, too.
+ * machine. max_value takes a share, too; of a large machine that is 2^30 - 1 bytes.
  *
  * Names that other programs use are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A name of
  * cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
@@ -966,7 +966,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *                       CACHE_DEFAULT_TIMEOUT                   the same, by another name
  *     negative_ttl      time                          60s       TTL of negative entries
  *     jitter            0%..100%, +n%, +-n%           10%       loads: less TTL; +: more; +-: both
- *     idle              to 49d                        0s        maximum time without use; 0s: none
+ *     idle              to 49d, or never              0s        maximum time without use; 0s: none
  *     max_age           time                          0s        maximum age with idle; 0s: none
  *     stale             to 49d                        0s        stale window after the TTL
  *     key_prefix        1..64 bytes                             label in metrics, not in keys

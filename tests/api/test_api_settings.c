@@ -167,6 +167,8 @@ T_CASE(share_of_memory_is_bytes)
     T_CHECK(all >= 2 * CELLAR_MEMORY_MIN);
     T_EQ_I64(read_text(&s, "memory = 50% # of it"), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, all / 2);
+    T_EQ_I64(read_text(&s, "max_value = 100%"), CELLAR_OK); /* no value is longer */
+    T_EQ_U64(s.tuning.max_value_bytes, all < CELLAR_VALUE_MAX ? all : CELLAR_VALUE_MAX);
     T_REQUIRE(setenv("CELLAR_MEMORY", "99%", 1) == 0);
     T_EQ_I64(read_env(&s), CELLAR_OK);
     T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);

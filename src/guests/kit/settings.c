@@ -69,23 +69,23 @@ typedef struct kit_settings_run {
 
 /* ---- values: each returns the error, NULL for none ---- */
 
-/* Replace *n percent of the memory of the container or machine by bytes. */
-static const char *kit_value_share(uint64_t *n)
+/* Replace *n percent of the memory of the container or machine by bytes, `most` at most. */
+static const char *kit_value_share(uint64_t *n, uint64_t most)
 {
     const uint64_t all = base_memory_limit("");
     if (*n > 100) { return "a share is 1% to 100%"; }
     if (all == 0) { return "the system does not tell its memory: give bytes"; }
-    *n = all / 100 * *n + all % 100 * *n / 100;
+    *n = BASE_MIN(all / 100 * *n + all % 100 * *n / 100, most);
     return NULL;
 }
 
-static const char *kit_value_size(kit_setting_kind kind, kit_value *v, uint64_t *n)
+static const char *kit_value_size(const kit_setting *r, kit_value *v, uint64_t *n)
 {
     static const char units[] = "kMGT";
     const char *why = kit_digits(v, n);
     if (why != NULL || v->at == v->len) { return why; }
-    if (kind == KIT_MEMORY && kit_word_is(v->p + v->at, v->len - v->at, "%")) {
-        return kit_value_share(n);
+    if (r->kind == KIT_MEMORY && kit_word_is(v->p + v->at, v->len - v->at, "%")) {
+        return kit_value_share(n, (uint64_t)r->most);
     }
     const char *unit = strchr(units, v->p[v->at]);
     if (unit == NULL || v->at + 1 != v->len) { return "a size has no unit but k, M, G or T"; }
@@ -207,7 +207,7 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     const bool never = r->kind == KIT_TIME && kit_word_is(v->p, v->len, "never");
     switch (r->kind) {
     case KIT_MEMORY:
-    case KIT_SIZE: why = kit_value_size(r->kind, v, &n); break;
+    case KIT_SIZE: why = kit_value_size(r, v, &n); break;
     case KIT_TIME:
     case KIT_WINDOW: why = never ? NULL : kit_time(v, &n); break;
     case KIT_COUNT:

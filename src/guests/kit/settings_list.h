@@ -29,7 +29,7 @@
       "TTL of negative entries") \
     X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%, +-n%", "", "10%", \
       "loads: less TTL; +: more; +-: both") \
-    X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
+    X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d, or never", "", "0s", \
       "maximum time without use; 0s: none") \
     X(max_age, TIME, config.max_age_ms, 0, INT64_MAX, "time", "", "0s", \
       "maximum age with idle; 0s: none") \
