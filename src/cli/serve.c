@@ -43,7 +43,7 @@ typedef struct serve_run {
     uint64_t memory_bytes, l2_bytes; /* 0: as in the settings */
     uint64_t drain_ms;
     int sockets[SYSTEMD_SOCKETS + 1]; /* of LISTEN_FDS */
-    char secret[SERVE_SECRET_MAX + 1];
+    char secret[SERVE_SECRET_MAX + 3]; /* with the end of its line */
 } serve_run;
 
 /* ---- signals ---- */
@@ -157,11 +157,11 @@ static bool serve_share(const char *share, uint64_t *bytes)
     return true;
 }
 
-/* Take the budget: a size, or a share of the memory. */
-static bool serve_memory(serve_run *r)
+/* Take a size, or a share of the memory. */
+static bool serve_size(const char *option, uint64_t *bytes, const char *rule)
 {
-    return cli_parse_bytes(optarg, &r->memory_bytes) || serve_share(optarg, &r->memory_bytes) ||
-           serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
+    return (cli_parse_bytes(optarg, bytes) && *bytes != 0) || serve_share(optarg, bytes) ||
+           serve_wrong(option, optarg, rule);
 }
 
 /* Check that the shared store goes with the other options. */
@@ -204,7 +204,9 @@ static bool serve_option(int c, void *ctx)
     case 'e':
         r->settings.env_redis = 1;
         return strcmp(optarg, "redis") == 0 || serve_wrong("env", optarg, "redis");
-    case 'm': return serve_memory(r);
+    case 'm':
+        return serve_size("memory", &r->memory_bytes,
+                          "a size such as 256M, or a share such as 50%");
     case 'd': r->l2_path = optarg; return true;
     case 'b':
         return (cli_parse_bytes(optarg, &r->l2_bytes) && r->l2_bytes >= CELLAR_L2_BYTES_MIN &&
@@ -219,9 +221,8 @@ static bool serve_option(int c, void *ctx)
     case 'u': r->port.unix_path = optarg; return true;
     case 'G': r->port.unix_group = optarg; return true;
     case 'S':
-        return cli_parse_bytes(optarg, &r->port.shared_bytes) ||
-               serve_share(optarg, &r->port.shared_bytes) ||
-               serve_wrong("shared", optarg, "a size such as 256M, or a share such as 25%");
+        return serve_size("shared", &r->port.shared_bytes,
+                          "a size such as 256M, or a share such as 25%");
     case 'a': r->port.admin = optarg; return true;
     case 'w': r->password_file = optarg; return true;
     case 'C': r->port.tls_cert_file = optarg; return true;
@@ -268,6 +269,11 @@ static bool serve_password(serve_run *r)
     const bool read = fgets(r->secret, sizeof r->secret, f) != NULL;
     (void)fclose(f);
     r->secret[strcspn(r->secret, "\r\n")] = '\0';
+    if (strlen(r->secret) > SERVE_SECRET_MAX) {
+        cli_complain("serve", "the first line of the password file \"%s\" is longer than 256 "
+                     "bytes; write a shorter password", r->password_file);
+        return false;
+    }
     if (!read || r->secret[0] == '\0') {
         cli_complain("serve", "the password file \"%s\" is empty; write the password into it",
                      r->password_file);
@@ -342,7 +348,8 @@ static int serve_settings(serve_run *r)
     if (code != CLI_DONE) { return code; }
     cellar_config *cfg = &r->settings.config;
     if (r->memory_bytes != 0) { cfg->memory_bytes = r->memory_bytes; }
-    if (!serve_memory_fits(cfg->memory_bytes + r->port.shared_bytes)) { return CLI_USAGE; }
+    const uint64_t both = cfg->memory_bytes + r->port.shared_bytes;
+    if (!serve_memory_fits(both < cfg->memory_bytes ? UINT64_MAX : both)) { return CLI_USAGE; }
     if (r->l2_path != NULL) { cfg->l2_path = r->l2_path; }
     if (!serve_shared_fits(r)) { return CLI_USAGE; }
     if (r->l2_bytes != 0) { cfg->l2_bytes = r->l2_bytes; }

@@ -22,6 +22,8 @@ mkdir "$t_tmp/open" && chmod 777 "$t_tmp/open"
 t_case unknown_option_exits_2 exits 2 'did you mean "--memory"' --memorie=1
 t_case argument_exits_2 exits 2 'takes no arguments' now
 t_case wrong_size_exits_2 exits 2 'must be a size' --memory=large
+t_case size_of_zero_exits_2 exits 2 'memory must be a size' --memory=0
+t_case size_of_zero_of_the_shared_store_exits_2 exits 2 'shared must be a size' --shared=0
 t_case share_over_100_percent_exits_2 exits 2 'or a share' --memory=101%
 t_case small_disk_exits_2 exits 2 'l2-bytes must be a size such as 4G, from 16M to 4T' \
     --l2="$t_tmp/tiny" --l2-bytes=1M
@@ -33,6 +35,8 @@ echo "resp_password =" >"$t_tmp/no-password"
 t_case empty_password_in_settings_exits_2 exits 2 'resp_password: must not be empty' \
     --settings="$t_tmp/no-password"
 t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
+printf '%0257d\n' 7 >"$t_tmp/long-password"
+t_case password_of_257_bytes_exits_2 exits 2 'is longer than 256 bytes' --password-file="$t_tmp/long-password"
 t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
 t_case small_budget_exits_3 exits 3 \
     'cannot open the store: cellar_open: memory_bytes must be at least 1M, or .* (got 4k)' --memory=4K
@@ -40,6 +44,8 @@ t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
     --listen=0.0.0.0 --listen-public --port=47113
 t_case budget_above_the_memory_exits_2 exits 2 'must be at most the memory of this container' \
     --memory=1000T
+t_case budgets_above_64_bits_exit_2 exits 2 'must be at most the memory of this container' \
+    --memory=16777215T --shared=1T
 mkdir "$t_tmp/foreign" && : >"$t_tmp/foreign/letter" && : >"$t_tmp/file"
 for row in "foreign:not of a disk tier" "file:not a directory" "none/store:its folder must exist"; do
     dir=${row%%:*}
