@@ -8,7 +8,8 @@
  * INVARIANTS No byte of the directory changes.
  * FORMAT     For people: a summary; with --segments one more row for each namespace and segment.
  *            JSON: one object a line: {"super":..} {"namespace":..} {"segment":..} {"key":..}
- *            {"total":..}. A key is text with U+FFFD for what is not UTF-8, and hexadecimal.
+ *            {"total":..}. A key is text with U+FFFD for a zero byte and for what is not UTF-8, 255
+ *            bytes at most, and hexadecimal.
  * SEE ALSO   directory.c: what "live" and "damage" mean. */
 #include <errno.h>
 #include <getopt.h>
@@ -100,12 +101,24 @@ static void inspect_uuid(char out[CLI_TEXT], const unsigned char uuid[16])
 
 /* ---- keys ---- */
 
+/* Write the time left of a key. In ns it may not fit. */
+static const char *inspect_left(char out[CLI_TEXT], int64_t ms)
+{
+    if (ms < 0) { return "no expiry"; }
+    if (ms < 10000) { return cli_duration(out, (uint64_t)ms * 1000000u); }
+    (void)snprintf(out, CLI_TEXT, "%" PRId64 ".%d s", ms / 1000, (int)(ms % 1000 / 100));
+    return out;
+}
+
 static void inspect_on_key(void *ctx, const directory_record *k)
 {
     inspect_run *r = ctx;
     char text[256], space[L2_NAME_MAX + 1] = "", time[CLI_TEXT];
     const size_t n = k->key_len < sizeof text - 1 ? k->key_len : sizeof text - 1;
     memcpy(text, k->key, n);
+    for (size_t i = 0; i < n; i++) { /* a zero byte would end the text */
+        if (text[i] == '\0') { text[i] = r->json ? '\xff' : '?'; }
+    }
     text[n] = '\0';
     memcpy(space, k->namespace, k->namespace_len); /* at most L2_NAME_MAX */
     if (!r->json) {
@@ -114,8 +127,7 @@ static void inspect_on_key(void *ctx, const directory_record *k)
         putchar('/');
         cli_plain(stdout, text);
         printf("%s  %" PRIu32 " B  %s\n", n < k->key_len ? ".." : "", k->value_len,
-               k->left_ms < 0 ? "no expiry"
-                              : cli_duration(time, (uint64_t)k->left_ms * UINT64_C(1000000)));
+               inspect_left(time, k->left_ms));
         return;
     }
     fputs("{\"key\":", stdout);

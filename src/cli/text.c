@@ -149,7 +149,9 @@ void cli_json_string(FILE *to, const char *text)
 void cli_plain(FILE *to, const char *text)
 {
     for (; *text != '\0'; text++) {
-        const unsigned char c = (unsigned char)*text;
-        fputc(c < 0x20 || c == 0x7f ? '?' : *text, to);
+        const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+        const bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+009B is ESC [ */
+        fputc(c < 0x20 || c == 0x7f || c1 ? '?' : *text, to);
+        text += c1;
     }
 }

@@ -220,6 +220,22 @@ T_CASE_ON(verify_keys_and_json_print_every_live_record, STORE)
                  "\"value_bytes\":64,\"left_ms\":-1,"));
 }
 
+T_CASE_ON(keys_of_any_bytes_and_times_are_printed, STORE)
+{
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = INT64_C(92233720368000); /* more than 2^64 ns */
+    T_EQ_I64(cellar_set(c, "a\0b", 3, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "c\xc2\x9b" "2J", 5, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "far", 3, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run("--keys", store, NULL), CLI_DONE);
+    T_CHECK(says("^key /a?b  1 B") && says("^key /c?2J  1 B")); /* U+009B begins a command */
+    T_CHECK(says("^key /far  1 B  9223372036[78]\\.[0-9] s$"));
+    T_EQ_I64(run("--keys", "--json", store), CLI_DONE);
+    T_CHECK(says("^{\"key\":\"a\\\\ufffdb\",\"hex\":\"610062\","));
+}
+
 T_CASE_ON(killed_store_has_no_damage, STORE)
 {
     const pid_t child = fork();
