@@ -357,8 +357,9 @@ static void replay_one(replay_engine *e, replay_worker *w, const cli_request *r)
     w->counts.requests++;
     w->counts.bytes += r->size;
     uint64_t size = len;
-    if (err == CELLAR_OK && replay_weight(e, r->size) != 0 && len == sizeof size) {
+    if (err == CELLAR_OK && len == sizeof size) { /* the size of a weight, or zeros */
         memcpy(&size, w->buf, sizeof size);
+        size = size != 0 ? size : len;
     }
     if (err == CELLAR_OK && (!e->byte_mode || size == r->size)) { return; }
     if (err == CELLAR_MISS) {

@@ -264,9 +264,10 @@ static void trace_time(cli_trace *t, int64_t time, cli_request *r)
     }
     /* Both times come from the file: a signed difference can overflow. */
     const uint64_t since = time >= t->first ? (uint64_t)time - (uint64_t)t->first : 0;
-    const uint64_t most = (uint64_t)INT64_MAX / 2000;
-    int64_t ms = (int64_t)(unit >= 1000 ? since / (uint64_t)(unit / 1000)
-                                        : (since < most ? since : most) * 1000);
+    const uint64_t most = (uint64_t)INT64_MAX / 2; /* a time to live of as much may be added */
+    const uint64_t part = unit >= 1000 ? since / (uint64_t)(unit / 1000) : since;
+    const uint64_t times = unit >= 1000 ? 1 : 1000;
+    int64_t ms = (int64_t)((part < most / times ? part : most / times) * times);
     if (ms < t->last_ms || time < t->first) {
         t->backwards++;
         ms = t->last_ms;

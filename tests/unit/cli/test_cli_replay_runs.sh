@@ -96,6 +96,18 @@ sample_is_close() { # 60,000 objects: the sample has a third of them
         awk '{ d = $1 - $2; n++; same += d == 0; if (d > .01 || d < -.01) bad = 1 } END { exit bad || n != 6 || same == 6 }'
 }
 t_case sample_is_within_a_point_of_the_run sample_is_close
+sizes_that_change_to_8_bytes_are_stored() { # a value above 64 bytes is its size, in 8 bytes
+    awk 'BEGIN { print "key,size"; for (i = 0; i < 300; i++) { print "k" i ",5000"; print "k" i ",8" }
+        for (i = 0; i < 300; i++) print "k" i ",8" }' >"$t_tmp/eight.csv"
+    run --mode=byte --policy=lru --capacity=1M "$t_tmp/eight.csv" && [ "$(field lru value)" = 0.333333 ]
+}
+t_case sizes_that_change_to_8_bytes_are_stored sizes_that_change_to_8_bytes_are_stored
+late_times_have_room_for_a_ttl() { # the second get of b hits, also at the end of time
+    printf '%s\n' key,time,size,ttl a,0,400000,10 c,0,400000,10 d,0,400000,10 b,9223372036854775000,400000,10 b,9223372036854775000,400000,10 >"$t_tmp/late.csv"
+    run --mode=byte --policy=exact-lru,lru --time-unit=ms --capacity=1M "$t_tmp/late.csv" &&
+        [ "$(field exact-lru value)" = 0.800000 ] && [ "$(field lru value)" = 0.800000 ]
+}
+t_case late_times_have_room_for_a_ttl late_times_have_room_for_a_ttl
 series_and_warm_up_cut_the_trace() { # the whole is the mean of its stretches; without the first half it is that of the rest
     run --policy=exact-lru --capacity=300 --every=5000 "$t_tmp/a.txt" && series=$(field exact-lru series | tr -d '[]') &&
         whole=$(field exact-lru value) && run --policy=exact-lru --capacity=300 --warm=50% "$t_tmp/a.txt" &&
