@@ -76,12 +76,12 @@ static l2 *cache_scan_disk(const cellar *c)
 
 /* Return whether the first walk of the disk has passed the copy of an entry: the copy is there now,
  * so it was there then. Memory need not have its address: a version that an entry gets is not in
- * the copy. */
+ * the copy, and an entry that cellar_save wrote may have no place for an address. */
 static bool cache_scan_passed(const cache_scan *scan, const l1_seen *e)
 {
     const cellar *c = scan->namespace;
     l2 *d = cache_scan_disk(c);
-    if (scan->place == NULL || d == NULL || e->info.l2_addr == 0) { return false; }
+    if (scan->place == NULL || d == NULL) { return false; }
     const l2_key key = { e->key, (uint32_t)e->key_len, scan->generation,
                          base_hash(c->hash_key, scan->generation, e->key, e->key_len) };
     l2_meta meta;
