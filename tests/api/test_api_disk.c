@@ -948,6 +948,48 @@ T_ALONE(namespace_chooses_eviction_beside_another_mode_of_its_store)
     store_end();
 }
 
+/* Fill memory with entries of 4 KiB, so that others leave it. */
+static void fill_4k(cellar *c, uint32_t count)
+{
+    static char value[4096];
+    for (uint32_t i = 1000; i < 1000 + count; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+}
+
+static cellar_tier tier_of(cellar *c, const char *key)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    T_EQ_I64(cellar_entry_info_get(c, key, strlen(key), 0, &i), CELLAR_OK);
+    return i.tier;
+}
+
+T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
+{
+    static char value[900000], buf[sizeof value];
+    static const struct { uint32_t flags; cellar_err left; } rows[] = {
+        { CELLAR_KEEP_TTL, CELLAR_MISS }, { CELLAR_ONLY_IF_PRESENT, CELLAR_MISS },
+        { CELLAR_KEEP_TTL | CELLAR_KEEP_OLD_VALUE, CELLAR_OK },
+        { CELLAR_ONLY_IF_ABSENT, CELLAR_OK },
+    };
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    cellar *c = open_with(&cfg);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t len = 0;
+        T_EQ_I64(cellar_set(c, "long", 4, value, sizeof value, NULL), CELLAR_OK);
+        fill_4k(c, 500);
+        T_EQ_U64(tier_of(c, "long"), CELLAR_TIER_L2);
+        const cellar_set_opts o = { .struct_size = sizeof o, .flags = rows[i].flags };
+        T_CHECK(cellar_set(c, "long", 4, "new", 3, &o) < 0);
+        T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i].left);
+    }
+    shut(c);
+    store_end();
+}
+
 T_ALONE(store_with_unusable_disk_continues_in_memory)
 {
     store_begin();

@@ -863,6 +863,18 @@ CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delt
     return err;
 }
 
+/* Remove the old value of a key that a set failed to replace, unless it has a flag of `keeps`. */
+BASE_COLD static void cache_put_removes(cellar *c, l1_key *k, const cache_plan *plan,
+                                        uint32_t keeps, cellar_cause cause)
+{
+    keeps |= L1_IF_ABSENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
+    if ((plan->spec.flags & keeps) != 0) { return; }
+    cache_change end = { .c = c, .k = k, .kind = CACHE_DELETE,
+                         .flags = CACHE_COPY | (plan->commit_later ? CACHE_BATCH : 0u) };
+    (void)cache_change_run(&end);
+    cache_why_note(c->store, k->hash, cause);
+}
+
 /* Let the tier make a conditional put. Or bring the key from the tier, because conditions on its
  * presence include the tier, and return PENDING: memory makes it. */
 BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
@@ -880,18 +892,10 @@ BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
         err = cache_bring(c, k, &w);
     }
     plan->until_ns = w.until_ns;
+    if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) { /* the old value is there, on disk */
+        cache_put_removes(c, k, plan, 0, CELLAR_CAUSE_REJECTED);
+    }
     return err < 0 ? err : CELLAR_PENDING;
-}
-
-/* Remove the old value of a key that the policy denies, like each set that fails. */
-BASE_COLD static void cache_put_denied(cellar *c, l1_key *k, const cache_plan *plan)
-{
-    const uint32_t keeps = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
-    if ((plan->spec.flags & keeps) != 0) { return; }
-    cache_change end = { .c = c, .k = k, .kind = CACHE_DELETE,
-                         .flags = CACHE_COPY | (plan->commit_later ? CACHE_BATCH : 0u) };
-    (void)cache_change_run(&end);
-    cache_why_note(c->store, k->hash, CELLAR_CAUSE_DENIED);
 }
 
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
@@ -907,7 +911,9 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
                         .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
                                  (plan->commit_later ? CACHE_BATCH : 0u) };
     const cellar_err err = cache_change_run_inline(&ch, CACHE_PUT);
-    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) { cache_put_denied(c, k, plan); }
+    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) {
+        cache_put_removes(c, k, plan, L1_IF_PRESENT, CELLAR_CAUSE_DENIED);
+    }
     if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = p->version; }
     return err;
 }
