@@ -990,6 +990,30 @@ T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
     store_end();
 }
 
+T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
+{
+    char buf[8];
+    size_t len;
+    const cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 30000 };
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    cellar *c = open_with(&cfg);
+    fill_4k(c, 1800); /* over 40 % of l2_bytes */
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
+    shut(c);
+    c = open_with(&cfg);
+    for (int i = 0; i < 3; i++) {
+        now_ms += 20000;
+        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
+        fill_4k(c, 500);
+        T_EQ_U64(tier_of(c, "k"), CELLAR_TIER_L2);
+    }
+    shut(c);
+    store_end();
+}
+
 T_ALONE(store_with_unusable_disk_continues_in_memory)
 {
     store_begin();

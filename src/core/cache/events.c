@@ -59,10 +59,12 @@ static void cache_demote(cache_store *s, l2 *d, const l1_left *what, const cella
     /* key_len <= CELLAR_KEY_MAX */
     const l2_key key = { what->key, (uint32_t)what->key_len, what->generation, what->hash };
     /* With write on eviction an address says that a read brought the entry up. ADDR_LATER: the tier
-     * dropped what the namespace wants there. */
+     * dropped what the namespace wants there. A copy with an idle time may have an end from before
+     * that read: the entry would end before its time. */
     const bool asked = l1_addr_is_later(what->l2_addr) ||
                        (what->l2_addr != 0 &&
-                        namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION);
+                        (namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION ||
+                         what->idle_ms != 0));
     l2_parts parts = { 0, 0 };
     const l2_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = (uint32_t)what->stale_ms,
