@@ -10,6 +10,7 @@
  *            cellar_limiter_open.
  * LOCKING    None. */
 #include "base/num.h"
+#include "resp/control.h"
 #include "resp/data.h"
 #include "resp/entry.h"
 
@@ -43,24 +44,34 @@ static void resp_throttle_decide(resp_throttle *t, int64_t full_ns)
     t->retry_ns = !t->limited || t->cost > t->limit ? -1 : next_ns - t->now_ns - tolerance_ns;
 }
 
+/* Read a time. E_TYPE: the text is none. */
+static cellar_err resp_throttle_text(cellar_bytes text, int64_t *full_ns)
+{
+    return resp_to_int(&text, full_ns) && *full_ns >= 0 && *full_ns <= INT64_MAX / 2
+               ? CELLAR_OK : CELLAR_E_TYPE;
+}
+
 /* Read the stored time and its version. Return OK, MISS, an error, or E_TYPE: it is no time. */
-static cellar_err resp_throttle_load(cellar *ns, cellar_bytes key, int64_t *full_ns,
-                                     uint64_t *version)
+static cellar_err resp_throttle_load(resp_client *c, cellar *ns, cellar_bytes key,
+                                     int64_t *full_ns, uint64_t *version)
 {
     char text[24];
     size_t len = 0;
+    *full_ns = 0;
+    *version = 0;
+    if (ns == c->of->shared.store && resp_is_control(key)) { /* resp_store finds it there, too */
+        const resp_control *k = resp_control_find(c->of, key);
+        return k == NULL ? CELLAR_MISS : resp_throttle_text(resp_control_value(k), full_ns);
+    }
     cellar_entry_info info = cellar_entry_info_default();
     cellar_get_opts o = cellar_get_opts_default();
     o.flags = CELLAR_GET_WANT_VERSION;
     o.info = &info;
     const cellar_err err = cellar_get_with(ns, key.data, key.len, &o, text, sizeof text, &len);
-    *full_ns = 0;
     *version = info.version;
     if (err == CELLAR_E_BUFFER) { return CELLAR_E_TYPE; }
     if (err != CELLAR_OK) { return err == CELLAR_ABSENT ? CELLAR_MISS : err; }
-    return resp_to_int(&(cellar_bytes){ text, len }, full_ns) && *full_ns >= 0 &&
-                   *full_ns <= INT64_MAX / 2
-               ? CELLAR_OK : CELLAR_E_TYPE;
+    return resp_throttle_text((cellar_bytes){ text, len }, full_ns);
 }
 
 /* Store the time, if the entry is as resp_throttle_load saw it. */
@@ -80,7 +91,7 @@ static cellar_err resp_throttle_run(resp_client *c, cellar *ns, cellar_bytes key
     for (;;) {
         int64_t full_ns;
         uint64_t version;
-        const cellar_err seen = resp_throttle_load(ns, key, &full_ns, &version);
+        const cellar_err seen = resp_throttle_load(c, ns, key, &full_ns, &version);
         if (seen != CELLAR_OK && seen != CELLAR_MISS) { return seen; }
         resp_throttle_decide(t, full_ns);
         if (t->limited || t->cost == 0) { return CELLAR_OK; }

@@ -26,6 +26,7 @@ BASE_SIZE_BEGIN
 #define RESP_INFO_BYTES 8192u
 #define RESP_TTL_SAMPLE  512u /* most entries of a database from which INFO estimates its TTLs */
 #define RESP_TTL_BUCKETS 512u /* most buckets that it reads for them */
+#define RESP_INT_TEXT    20u  /* most bytes of an integer as text */
 #define RESP_ENTRY_BYTES 25 /* what an entry costs besides key and value (cellar.h, LIMITS) */
 
 static uint64_t resp_count_of(const cellar_resp *r, resp_count which)
@@ -216,17 +217,14 @@ RESP_CALL(resp_cmd_info)
 /* ---- OBJECT, MEMORY -------------------------------------------------------------------------- */
 
 /* Return the encoding that Redis would choose for a value. */
-static const char *resp_encoding(cellar *ns, cellar_bytes key, uint64_t value_len)
+static const char *resp_encoding(resp_client *c, cellar *ns, cellar_bytes key, uint64_t value_len)
 {
-    char text[20];
-    size_t len = 0;
+    resp_held h;
     int64_t n;
-    if (value_len <= sizeof text &&
-        cellar_get(ns, key.data, key.len, text, sizeof text, &len) == CELLAR_OK &&
-        resp_to_int(&(cellar_bytes){ text, len }, &n)) {
-        return "int";
-    }
-    return value_len <= 44 ? "embstr" : "raw";
+    if (value_len > RESP_INT_TEXT) { return value_len <= 44 ? "embstr" : "raw"; }
+    const bool is_int = resp_hold(c, ns, key, &h) == CELLAR_OK && resp_to_int(&h.value, &n);
+    resp_held_free(&h);
+    return is_int ? "int" : "embstr";
 }
 
 /* Return the seconds without use, or, where the store does not know, since the last write. */
@@ -270,7 +268,7 @@ RESP_CALL(resp_cmd_object)
     switch (sub) {
     case 0:
         resp_bulk_text(c, info.kind == CELLAR_KIND_OBJECT
-                              ? "object" : resp_encoding(ns, argv[2], info.value_len));
+                              ? "object" : resp_encoding(c, ns, argv[2], info.value_len));
         break;
     case 1: resp_int(c, (int64_t)info.hits); break;
     case 2: resp_int(c, resp_idle_s(&info)); break;

@@ -106,7 +106,7 @@ T_CASE(commands_work_on_control_keys)
         "SET %s x XX KEEPTTL\r\n", "STRLEN %s\r\n", "TYPE %s\r\n", "EXISTS %s\r\n", "PTTL %s\r\n",
         "PEXPIRE %s 5000\r\n", "PTTL %s\r\n", "SET %s y KEEPTTL\r\n", "PTTL %s\r\n",
         "PERSIST %s\r\n", "TTL %s\r\n", "APPEND %s zz\r\n", "GET %s\r\n", "GETSET %s 5\r\n",
-        "INCRBY %s 7\r\n", "INCRBY %s none\r\n", "MGET %s none\r\n", "GETDEL %s\r\n", "GET %s\r\n",
+        "INCRBY %s 7\r\n", "OBJECT ENCODING %s\r\n", "INCRBY %s none\r\n", "MGET %s none\r\n", "GETDEL %s\r\n", "GET %s\r\n",
         "MSET %s 1 other 2\r\n", "SETRANGE %s 3 abc\r\n", "GET %s\r\n", "GETRANGE %s 1 4\r\n",
         "COPY %s other REPLACE\r\n", "GET other\r\n", "RENAME %1$s %1$sx\r\n",
         "RENAME %1$sx %1$s\r\n", "TOUCH %s\r\n", "GET %s\r\n", "UNLINK %s\r\n",
@@ -124,6 +124,17 @@ T_CASE(commands_work_on_control_keys)
     }
     port_pass(101);
     T_EQ_STR(ask(a, "GET app:key\r\nGET app:~k:key\r\n"), "$-1\r\n$-1\r\n");
+}
+
+/* A limited call changes nothing, so two calls are enough. */
+T_CASE(throttle_counts_on_a_control_key)
+{
+    port_begin_with(with_shared);
+    const int a = peer();
+    T_EQ_I64(strncmp(ask(a, "CL.THROTTLE ~k 0 1 3600\r\n"), "*5\r\n:0\r\n", 8), 0);
+    T_EQ_I64(strncmp(ask(a, "CL.THROTTLE ~k 0 1 3600\r\n"), "*5\r\n:1\r\n", 8), 0);
+    T_EQ_STR(ask(a, "SET ~k text\r\n"), "+OK\r\n");
+    T_EQ_I64(strncmp(ask(a, "CL.THROTTLE ~k 0 1 3600\r\n"), "-ERR the value of ", 18), 0);
 }
 
 T_CASE(watch_sees_changes_of_control_keys)
