@@ -69,10 +69,24 @@ CELLAR_PRIVATE bool resp_arity_ok(const resp_command *cmd, uint32_t argc)
 
 /* ---- namespaces ---- */
 
+/* Open the namespaces of all databases again: one of them was dropped. */
+static void resp_reopen(cellar_resp *r)
+{
+    r->dropped = false;
+    for (resp_db *d = r->db; d < r->db + RESP_DBS; d++) {
+        if (d->handle == NULL || d->handle == r->store || d->handle == r->shared.store) {
+            continue;
+        }
+        (void)cellar_namespace_close(d->handle);
+        (void)cellar_namespace_open(r->store, d->name, NULL, &d->handle); /* or the next command */
+    }
+}
+
 CELLAR_PRIVATE cellar *resp_ns_of(cellar_resp *r, uint32_t db, cellar_err *err)
 {
     resp_db *d = &r->db[db];
     *err = CELLAR_OK;
+    if (BASE_UNLIKELY(r->dropped)) { resp_reopen(r); }
     if (d->handle == NULL && d->name[0] == '\0') { d->handle = r->store; }
     if (d->handle == NULL) { *err = cellar_namespace_open(r->store, d->name, NULL, &d->handle); }
     return d->handle;

@@ -486,7 +486,6 @@ CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len)
 
 CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
 {
-    cellar_resp *r = c->of;
     if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
         resp_error(c, "%s", RESP_OOM);
     } else if (err == CELLAR_E_TOOBIG) {
@@ -502,10 +501,7 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
     } else if (err == CELLAR_E_TIMEOUT) {
         resp_error(c, "ERR the disk, or the server that shares the namespace, does not answer");
     } else if (err == CELLAR_E_CLOSED) {
-        if (r->db[c->db].handle != NULL && r->db[c->db].name[0] != '\0') {
-            (void)cellar_namespace_close(r->db[c->db].handle);
-            r->db[c->db].handle = NULL;
-        }
+        c->of->dropped = true; /* the caller may go on with its handle */
         resp_error(c, "ERR the namespace was dropped; send the command again");
     } else {
         resp_error(c, "ERR the store refused the command with code %d", (int)err);

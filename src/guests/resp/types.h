@@ -360,6 +360,7 @@ struct cellar_resp {
     uint32_t port[RESP_PLACES];  /* TCP ports; 0: none; constant */
     _Atomic uint32_t draining;   /* 1: cellar_resp_drain was called */
     bool walked;                 /* a scan has continued in this round */
+    bool dropped;                /* the namespace of a database was dropped */
     uint32_t monitors;
     uint64_t last_id;
     resp_block *free_blocks;

@@ -8,6 +8,8 @@
 
 #include "cellar_observe.h"
 
+static void danger_too(cellar_resp_config *o) { o->danger = 1; }
+
 static void batch_begin(void)
 {
     port_begin();
@@ -91,6 +93,22 @@ T_CASE(dropped_namespace_is_an_error_then_a_new_one)
     T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
     T_EQ_STR(ask(fd, "GET a\r\n"), "-ERR the namespace was dropped; send the command again\r\n");
     T_EQ_STR(ask(fd, "GET a\r\n"), "$-1\r\n");
+}
+
+#define DROPPED "-ERR the namespace was dropped; send the command again\r\n"
+
+T_CASE(commands_on_several_databases_open_those_that_were_dropped)
+{
+    static const char *const lines[] = { "FLUSHALL\r\n", "COPY a a DB 1 REPLACE\r\n" };
+    port_begin_with(danger_too);
+    const int fd = peer();
+    for (size_t i = 0; i < 2; i++) {
+        T_EQ_STR(ask(fd, "SELECT 1\r\nSET a 1\r\nSELECT 0\r\nSET a 1\r\n"),
+                 "+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+        T_EQ_I64(cellar_namespace_drop(port_store, "db1"), CELLAR_OK);
+        T_EQ_STR(ask(fd, lines[i]), DROPPED);
+        T_CHECK(*ask(fd, lines[i]) != '-');
+    }
 }
 
 T_CASE(monitor_sees_each_get)
