@@ -65,6 +65,7 @@ CELLAR_PRIVATE void resp_watched_drop(resp_client *c)
 {
     for (resp_watched *w; (w = c->watched) != NULL;) {
         c->watched = w->next;
+        c->watched_bytes -= sizeof *w + w->key_len;
         base_free(&c->of->obj.account, BASE_MOD_STORE, w, sizeof *w + w->key_len);
     }
 }

@@ -91,7 +91,7 @@ static int64_t resp_limit_change(cellar_resp *r, int64_t more)
 static uint64_t resp_bytes_held(const resp_client *c)
 {
     const uint64_t walk = c->walk != NULL ? c->walk->list.bytes : 0;
-    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + walk;
+    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + c->watched_bytes + walk;
 }
 
 /* Return whether a client may be closed so that others have room: it holds something, and its peer

@@ -14,6 +14,7 @@
 #include "resp/calls.h"
 #include "resp/control.h"
 #include "resp/queue.h"
+#include "resp/room.h"
 
 #define RESP_WATCH_SLACK_MS 10 /* between the clocks of the port and the store */
 
@@ -87,12 +88,13 @@ RESP_CALL(resp_watch)
             return;
         }
         const cellar_err err = resp_watched_read(r, c->db, argv[i].data, len, &version, &ends_ms);
-        resp_watched *w = err == CELLAR_OK
+        resp_watched *w = err == CELLAR_OK && resp_room_in(r, sizeof *w + len)
             ? base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
         if (w == NULL) {
             resp_fail(c, err == CELLAR_OK ? CELLAR_E_NOMEM : err);
             return;
         }
+        c->watched_bytes += sizeof *w + len;
         w->next = c->watched;
         w->version = version;
         w->ends_ms = ends_ms;

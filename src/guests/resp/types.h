@@ -218,6 +218,7 @@ struct resp_client {
     resp_queued *queue, **queue_end;
     uint32_t queue_count;
     size_t queue_bytes;
+    size_t watched_bytes;        /* of `watched` */
     resp_watched *watched;
     /* subscriptions, the oldest first */
     resp_sub *subs[RESP_KINDS], **subs_end[RESP_KINDS];

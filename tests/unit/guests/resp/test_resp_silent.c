@@ -368,6 +368,29 @@ static bool send_value(int fd, const char *head, size_t len, unsigned seed, size
 
 #define SET_HEAD(words, key) "*" words "\r\n$3\r\nSET\r\n$" key "\r\n"
 
+/* Watched keys are a part of a transaction: they get three quarters of the share. */
+T_CASE(silent_watcher_is_closed_for_a_transaction)
+{
+    enum { LEN = 200 << 10 }; /* a reply that is copied */
+    char words[1024];
+    (void)full_begin();
+    const int watcher = peer(), other = peer();
+    const char *reply = "+OK\r\n";
+    int count = 0;
+    for (; strcmp(reply, "+OK\r\n") == 0 && count < SHARE / 900; count++) {
+        (void)snprintf(words, sizeof words, "WATCH %0900d\r\n", count);
+        reply = ask(watcher, words);
+    }
+    T_EQ_STR(reply, oom);
+    T_CHECK(count > SHARE / 2 / 1000);
+    port_pass(1001);
+    put("large", LEN, 1);
+    T_CHECK(tell_text(other, GET_LARGE));
+    T_CHECK(got_value(other, LEN, 1, NULL));
+    T_EQ_STR(ask(other, "MULTI\r\nSET a 1\r\nEXEC\r\n"), "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
+    T_CHECK(is_closed(watcher));
+}
+
 T_CASE(silent_senders_of_large_values_cost_a_share)
 {
     enum { SILENT = 40, LEN = 700 << 10 };
