@@ -56,6 +56,18 @@ static bool resp_client_type_is(const resp_client *c, const cellar_bytes *type)
     return resp_is(type, c->flags & RESP_C_SUBSCRIBED ? "pubsub" : "normal");
 }
 
+/* Check the name of a type. False: an error was written. */
+static bool resp_need_type(resp_client *c, const cellar_bytes *type)
+{
+    static const char *const types[] = { "normal", "pubsub", "master", "replica", "slave" };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (resp_is(type, types[i])) { return true; }
+    }
+    resp_error(c, "ERR Unknown client type '%.*s'", (int)BASE_MIN(type->len, 128),
+               (const char *)type->data);
+    return false;
+}
+
 /* CLIENT LIST [TYPE type] [ID id ...] */
 static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t argc)
 {
@@ -67,12 +79,7 @@ static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t 
         resp_syntax(c);
         return;
     }
-    if (by_type && !resp_is(&argv[3], "normal") && !resp_is(&argv[3], "pubsub") &&
-        !resp_is(&argv[3], "master") && !resp_is(&argv[3], "replica")) {
-        resp_error(c, "ERR Unknown client type '%.*s'", (int)BASE_MIN(argv[3].len, 128),
-                   (const char *)argv[3].data);
-        return;
-    }
+    if (by_type && !resp_need_type(c, &argv[3])) { return; }
     for (uint32_t i = 3; by_id && i < argc; i++) {
         if (!resp_to_int(&argv[i], &id) || id <= 0) {
             resp_error(c, "ERR Invalid client ID");
@@ -131,6 +138,7 @@ static void resp_client_kill(resp_client *c, const cellar_bytes *argv, uint32_t 
             address = &argv[i + 1];
         } else if (resp_is(&argv[i], "type")) {
             type = &argv[i + 1];
+            if (!resp_need_type(c, type)) { return; }
         } else if (resp_is(&argv[i], "skipme") &&
                    (resp_is(&argv[i + 1], "yes") || resp_is(&argv[i + 1], "no"))) {
             skip_me = resp_is(&argv[i + 1], "yes");

@@ -152,6 +152,8 @@ T_CASE(clients_have_names_and_ids)
     T_CHECK(strstr(port_heard, " obl=0 oll=0 omem=0 tot-mem=") != NULL);
     T_CHECK(strstr(ask(fd, "CLIENT LIST ID 2 7\r\n"), "id=1 ") == NULL);
     T_EQ_STR(ask(fd, "CLIENT LIST TYPE master\r\n"), "$0\r\n\r\n");
+    T_EQ_STR(ask(fd, "CLIENT LIST TYPE slave\r\nCLIENT KILL TYPE foo SKIPME no\r\n"),
+             "$0\r\n\r\n-ERR Unknown client type 'foo'\r\n");
     T_EQ_STR(ask(fd, "CLIENT LIST ID x\r\n"), "-ERR Invalid client ID\r\n");
     T_EQ_STR(ask(fd, "CLIENT NO-EVICT on\r\nCLIENT NO-TOUCH off\r\nCLIENT NO-TOUCH x\r\n"),
              "+OK\r\n+OK\r\n-ERR syntax error\r\n");
