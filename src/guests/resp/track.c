@@ -220,8 +220,15 @@ CELLAR_PRIVATE void resp_tracking_off(resp_client *c)
 CELLAR_PRIVATE void resp_tracking_end(resp_client *c)
 {
     resp_tracking_off(c);
-    for (resp_client *o = c->of->first; o != NULL && c->redirects != 0; o = o->next) {
-        if (o->redirect == c) { resp_redirect_set(o, NULL); }
+    if (c->redirects == 0) { return; }
+    for (resp_client *o = resp_chain(c->of, RESP_C_REDIRECT); o != NULL; o = o->chain_next) {
+        if (o->redirect != c) { continue; }
+        resp_redirect_set(o, NULL);
+        if (o->protocol < 3) { continue; }
+        resp_push(o, 2); /* it hears of no change any more */
+        resp_bulk_text(o, "tracking-redir-broken");
+        resp_int(o, (int64_t)c->id);
+        resp_wake(o);
     }
 }
 

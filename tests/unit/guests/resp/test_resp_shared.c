@@ -587,6 +587,24 @@ T_CASE(redirection_ends_with_its_target)
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON\r\n"), "-ERR the port tracks no single", 30) == 0);
 }
 
+/* A client of RESP3 is told: its target hears of nothing any more. */
+T_CASE(resp3_client_hears_that_its_target_is_gone)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    char text[96];
+    T_CHECK(strstr(ask(w.data, "HELLO 3\r\n"), "proto\r\n:3\r\n") != NULL);
+    const int again = peer(); /* RESP2: nothing is pushed */
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST REDIRECT %ld\r\n", w.id);
+    T_EQ_STR(ask(again, text), "+OK\r\n");
+    close(w.hears);
+    port_run();
+    (void)snprintf(text, sizeof text, ">2\r\n$21\r\ntracking-redir-broken\r\n:%ld\r\n", w.id);
+    T_EQ_STR(heard(w.data), text);
+    T_EQ_STR(heard(again), "");
+    T_EQ_STR(ask(w.data, "SET app:1 v\r\n"), "+OK\r\n");
+}
+
 /* Without memory for the keys of the changes all keys count as changed. */
 T_CASE(changes_without_memory_are_heard_as_nil)
 {
