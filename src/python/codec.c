@@ -32,7 +32,10 @@ int buf_grow(pybuf *b, size_t more)
 {
     const size_t cap = (b->len + more) * 2;
     char *at = PyMem_Realloc(b->at == b->own ? NULL : b->at, cap);
-    if (at == NULL) { return PyErr_NoMemory() != NULL ? 0 : -1; }
+    if (at == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
     if (b->at == b->own) { memcpy(at, b->own, b->len); }
     b->at = at;
     b->cap = cap;

@@ -12,9 +12,9 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
                                    bool *has_plan, uint64_t *until_ns);
 /* Get the rules of the plan of a key; return false if it has none. */
 CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *rules);
+#define LIMIT_LOOKS 256u /* records that a new one searches for an ended ban */
 /* Give a key a plan (0: none; LIMIT_PLAN_SAME) and a ban (0: no new one). Make or drop its
  * record. */
-#define LIMIT_LOOKS 256u /* records that a new one searches for an ended ban */
 #define LIMIT_PLAN_SAME UINT32_MAX
 CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          uint32_t plan, uint64_t until_ns);
@@ -29,7 +29,8 @@ CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint6
                                            uint64_t *value, uint64_t *token);
 /* End up to 8 permits with an expired hold; return ns until the next one expires. */
 CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
-/* Return how many permits of a key the next call of it ends so. The value may be out of date. */
+/* Return how many permits of a key the next acquire would end: those with an ended hold, up to 8.
+ * *first_ns: as above. The value may be out of date. */
 CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                           uint64_t value, uint64_t *first_ns);
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);

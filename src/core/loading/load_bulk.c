@@ -307,8 +307,8 @@ static bool cache_load_item_bad(const cellar_load_item *it)
            cache_result_bad(it->result);
 }
 
-/* Return whether reads of the namespace need a closer look. */
-BASE_COLD static bool cache_is_closer(const cellar *c)
+/* Return whether plain hits of the namespace are not to be returned as they are. */
+BASE_COLD static bool cache_hits_differ(const cellar *c)
 {
     return cache_is_off(c) || cache_talks(c) || cache_is_unproven(c);
 }
@@ -322,7 +322,7 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     it->status = CELLAR_PENDING;
     if (m->p->flags != 0 || cache_load_early(m->p) ||
         ((base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK | CACHE_PROOF)) != 0 &&
-         cache_is_closer(m->c))) {
+         cache_hits_differ(m->c))) {
         return false;
     }
     if (cache_hit_plain(m->c, &k, it->key, it->key_len, it->result) != CELLAR_OK) { return false; }
