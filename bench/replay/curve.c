@@ -6,13 +6,10 @@
  *                     old          new            sum of the weights from the old slot on = stack distance
  * INVARIANTS An object is at the capacities that are its distance or more. Weights are sums of a
  *            Fenwick tree: O(log slots) a request.
- * DELETES    A deleted entry leaves a hole, which keeps its weight: a capacity below has no more room
- *            than before. The next request from behind the newest hole takes its place, and leaves the
- *            hole where its object was.
- * BYTES      The weight is the size, and a delete leaves no hole. Where sizes change, and after a
- *            delete, LRU may have a little less than the objects within the distance. A miss starts a TTL again, and small capacities miss more often: the
+ * BYTES      The weight is the size. Where sizes change, LRU may have a little less than the objects
+ *            within the distance. A miss starts a TTL again, and small capacities miss more often: the
  *            curve has one deadline for all, that of a store which evicts nothing.
- * LIMITS     2^32 - 1 objects; 24 bytes an object and 16 a slot, at least two slots an object.
+ * LIMITS     2^32 - 1 objects; 24 bytes an object and 8 a slot, at least two slots an object.
  * SOURCE     Mattson, Gecsei, Slutz, Traiger 1970; Bennett, Kruskal 1975 (the tree). */
 #include "bench/replay/curve.h"
 
@@ -27,34 +24,15 @@ struct replay_curve {
     uint32_t slots, next;
     uint64_t *tree;    /* 1..slots: Fenwick tree of the weights */
     uint64_t total;    /* of all weights */
-    uint32_t *hole;    /* 1..slots: Fenwick tree of the holes */
-    uint32_t holes;    /* their number */
     uint64_t *weight;  /* by number */
     int64_t *deadline; /* by number, ms */
     uint32_t *slot;    /* by number; 0: not there */
-    uint32_t *number;  /* by slot; of the past if its slot is another one; objects: a hole */
+    uint32_t *number;  /* by slot; of the past if its slot is another one */
 };
 
 static void curve_add(replay_curve *c, uint32_t slot, uint64_t weight)
 {
     for (; slot <= c->slots; slot += slot & -slot) { c->tree[slot] += weight; }
-}
-
-/* Add a hole at a slot, or take it away (-1). */
-static void curve_hole(replay_curve *c, uint32_t slot, uint32_t n)
-{
-    c->holes += n;
-    for (; slot <= c->slots; slot += slot & -slot) { c->hole[slot] += n; }
-}
-
-/* Return the slot of the newest hole; 0: there is none. */
-static uint32_t curve_newest_hole(const replay_curve *c)
-{
-    uint32_t at = 0, left = c->holes;
-    for (uint32_t step = UINT32_C(1) << 31; left != 0 && step != 0; step /= 2) {
-        if (step <= c->slots - at && c->hole[at + step] < left) { left -= c->hole[at += step]; }
-    }
-    return left != 0 ? at + 1 : 0;
 }
 
 /* Return the sum of the weights below a slot. */
@@ -78,8 +56,7 @@ replay_curve *replay_curve_open(const uint64_t *capacity, unsigned n, bool bytes
     c->deadline = calloc(room, sizeof *c->deadline);
     c->slot = calloc(room, sizeof *c->slot);
     c->number = calloc((size_t)c->slots + 1, sizeof *c->number);
-    c->hole = calloc((size_t)c->slots + 1, sizeof *c->hole);
-    if (c->hole == NULL || c->capacity == NULL || c->tree == NULL || c->weight == NULL || c->deadline == NULL ||
+    if (c->capacity == NULL || c->tree == NULL || c->weight == NULL || c->deadline == NULL ||
         c->slot == NULL || c->number == NULL) {
         replay_curve_close(c);
         return NULL;
@@ -97,31 +74,15 @@ void replay_curve_close(replay_curve *c)
     free(c->deadline);
     free(c->slot);
     free(c->number);
-    free(c->hole);
     free(c);
 }
 
-/* Take an object out. By entries a deleted one leaves a hole, and of others the newest hole leaves
- * in place of the object, if it is newer. */
-static void curve_take(replay_curve *c, uint32_t number, bool deleted)
+static void curve_take(replay_curve *c, uint32_t number)
 {
-    const uint32_t was = c->slot[number], hole = deleted ? 0 : curve_newest_hole(c);
-    const uint32_t from = hole > was ? hole : was;
-    const bool leaves = deleted && !c->bytes;
-    const uint64_t weight = c->bytes ? c->weight[number] : 1;
-    if (from == 0) { return; }
+    if (c->slot[number] == 0) { return; }
+    curve_add(c, c->slot[number], -c->weight[number]);
+    c->total -= c->weight[number];
     c->slot[number] = 0;
-    if (hole > was) {
-        curve_hole(c, hole, UINT32_MAX);
-        c->number[hole] = number;
-    }
-    if (was != 0 && (hole > was || leaves)) {
-        curve_hole(c, was, 1);
-        c->number[was] = c->objects;
-    }
-    if (leaves) { return; }
-    curve_add(c, from, -weight);
-    c->total -= weight;
 }
 
 /* Number the used slots 1, 2, 3 .. in their order. */
@@ -129,15 +90,12 @@ static void curve_compact(replay_curve *c)
 {
     uint32_t to = 1;
     memset(c->tree, 0, ((size_t)c->slots + 1) * sizeof *c->tree);
-    memset(c->hole, 0, ((size_t)c->slots + 1) * sizeof *c->hole);
-    c->holes = 0;
     for (uint32_t from = 1; from < c->next; from++) {
         const uint32_t number = c->number[from];
-        const bool hole = number == c->objects;
-        if (!hole && c->slot[number] != from) { continue; }
+        if (c->slot[number] != from) { continue; }
         c->number[to] = number;
-        if (hole) { curve_hole(c, to, 1); } else { c->slot[number] = to; }
-        curve_add(c, to++, hole ? 1 : c->weight[number]);
+        c->slot[number] = to;
+        curve_add(c, to++, c->weight[number]);
     }
     c->next = to;
 }
@@ -157,7 +115,7 @@ unsigned replay_curve_request(replay_curve *c, uint32_t number, const cli_reques
         }
     }
     const bool stored = !live || r->op == CLI_SET || c->weight[number] != size;
-    curve_take(c, number, r->op == CLI_DELETE);
+    curve_take(c, number);
     if (r->op == CLI_DELETE || size > c->capacity[c->n - 1]) { return at; }
     if (stored) { c->deadline[number] = r->ttl_ms != 0 ? r->time_ms + r->ttl_ms : INT64_MAX; }
     if (c->next > c->slots) { curve_compact(c); }

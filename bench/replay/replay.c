@@ -18,8 +18,8 @@
  *            size in 8 bytes, and a weight: no byte is copied (--copy: all of them).
  *            budget: capacity in entries, but the store is bounded by the memory in which the
  *            default policy holds as many values of one size (REPLAY_BUDGET_LEAST at least).
- * MRC        exact-lru: one pass (curve.c). Others: a sample (SHARDS: Waldspurger, Park, Garthwaite,
- *            Ahmad 2015); what exact-lru misses more in the whole trace is added.
+ * MRC        exact-lru without deletes: one pass (curve.c). Others: a sample (SHARDS: Waldspurger,
+ *            Park, Garthwaite, Ahmad 2015); what exact-lru misses more in the whole trace is added.
  * TIME       ns a request: engine without reading; with one thread processor time.
  * LIMITS     2^32 - 1 objects. Memory grows with the objects (belady: 4 bytes a request). A pipe is
  *            copied to a temporary file first. A process of --jobs sends its results through one. */
@@ -856,7 +856,7 @@ static bool replay_cell(replay_run *run, unsigned at, uint64_t wanted)
         if (o->policy[i] == REPLAY_FIFO) {
             r = fifo;
             r.policy = o->policy[i];
-        } else if (o->mrc && o->policy[i] == REPLAY_LRU) {
+        } else if (o->mrc && o->policy[i] == REPLAY_LRU && (run->trace.deletes == 0 || run->sample < 1)) {
             replay_of_curve(run, at, &r);
         } else if (p->exact) {
             ok = replay_exactly(run, p, capacity, &r);
@@ -1083,10 +1083,8 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     run->result_n = 0;
     run->code = CLI_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
-    const bool spooled = replay_spool(run);
-    /* Processes would share the place in an inherited file. */
-    const bool inherited = run->trace.spool != NULL || strcmp(path, "-") == 0;
-    run->jobs = inherited || run->o->jobs == 0 ? 1 : (unsigned)run->o->jobs;
+    const bool spooled = replay_spool(run), inherited = run->trace.spool != NULL || strcmp(path, "-") == 0;
+    run->jobs = inherited || run->o->jobs == 0 ? 1 : (unsigned)run->o->jobs; /* of an inherited file: one place */
     int code = !spooled ? CLI_NO_START
                : run->out == NULL ? replay_all(run)
                : replay_pass(run, replay_take_write, run, NULL) ? CLI_DONE : run->code;
