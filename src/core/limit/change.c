@@ -24,7 +24,7 @@ static uint64_t limit_zero(cellar_limiter *l, limit_slot *s, uint32_t i, uint64_
     const uint64_t state = algo == CELLAR_RULE_SLIDING_LOG ? limit_ring_count(v) : v;
     (void)s;
     if (state != 0) { *(bool *)was = true; }
-    if (algo == CELLAR_RULE_CONCURRENCY) { limit_permit_drop_all(l, &v); }
+    if (algo == CELLAR_RULE_CONCURRENCY) { limit_permit_drop(l, &v, limit_permits_out(v)); }
     /* A log keeps counting its stamps: no two of its states have one word. */
     return algo == CELLAR_RULE_SLIDING_LOG ? v - state : 0;
 }

@@ -148,7 +148,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     const bool permits = l->conc >= 0 && (permit || peek);
     const uint32_t conc = permits ? (uint32_t)l->conc : 0;
     uint64_t first_ns = 0;
-    if (permit) { first_ns = limit_permit_expire(l, c->m.now_ns, &c->next[conc]); }
+    if (permit) { first_ns = limit_permit_expire(l, c->fp, c->m.now_ns, &c->next[conc]); }
     c->over = permits && peek
                   ? limit_permit_over(l, c->fp, c->m.now_ns, c->next[conc], &first_ns) : 0;
     limit_decide(l, c, s);
@@ -244,7 +244,7 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
         c->err = limit_permit_move(l, c->fp, op->token, c->m.now_ns,
                                    op->kind == LIMIT_EXTEND ? limit_hold_end(c) : 0, permits);
         break;
-    case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->m.now_ns, permits); break;
+    case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->fp, c->m.now_ns, permits); break;
     }
     if (op->kind >= LIMIT_PERMIT) { c->keeps = false; }
 }

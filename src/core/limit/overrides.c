@@ -290,28 +290,6 @@ CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint6
     return i != 0 ? CELLAR_OK : CELLAR_E_LIMIT;
 }
 
-CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value)
-{
-    uint64_t gone = 0, first_ns = 1;
-    uint32_t last = limit_permit_last(*value);
-    if (last == 0) { return first_ns; }
-    sync_take(LIMIT_SIDE, &l->side);
-    while (last != 0 && gone < LIMIT_ENDS) {
-        const uint32_t first = l->permit[last - 1].next;
-        if (l->permit[first - 1].until_ns > now_ns) {
-            first_ns = l->permit[first - 1].until_ns - now_ns;
-            break;
-        }
-        last = limit_permit_unlink(l, last, first);
-        limit_permit_free(l, first);
-        gone++;
-    }
-    sync_drop(LIMIT_SIDE, &l->side);
-    *value = limit_permit_value(limit_permits_out(*value) - gone, last);
-    if (gone != 0) { limit_count(l, STATS_LIMITER_PERMITS_EXPIRED, gone); }
-    return first_ns;
-}
-
 CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                           uint64_t value, uint64_t *first_ns)
 {
@@ -333,6 +311,30 @@ CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64
     return over;
 }
 
+CELLAR_PRIVATE void limit_permit_drop(cellar_limiter *l, uint64_t *value, uint64_t count)
+{
+    uint32_t last = limit_permit_last(*value);
+    if (count == 0) { return; }
+    sync_take(LIMIT_SIDE, &l->side);
+    for (uint64_t i = 0; i < count; i++) {
+        const uint32_t first = l->permit[last - 1].next;
+        last = limit_permit_unlink(l, last, first);
+        limit_permit_free(l, first);
+    }
+    sync_drop(LIMIT_SIDE, &l->side);
+    *value = limit_permit_value(limit_permits_out(*value) - count, last);
+}
+
+CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                            uint64_t *value)
+{
+    uint64_t first_ns;
+    const uint64_t over = limit_permit_over(l, fp, now_ns, *value, &first_ns);
+    limit_permit_drop(l, value, over);
+    if (over != 0) { limit_count(l, STATS_LIMITER_PERMITS_EXPIRED, over); }
+    return first_ns;
+}
+
 CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
                                            uint64_t *fp, uint32_t most)
 {
@@ -344,18 +346,6 @@ CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, u
     }
     sync_drop(LIMIT_SIDE, &l->side);
     return n;
-}
-
-CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value)
-{
-    sync_take(LIMIT_SIDE, &l->side);
-    for (uint32_t last = limit_permit_last(*value); last != 0;) {
-        const uint32_t first = l->permit[last - 1].next;
-        last = limit_permit_unlink(l, last, first);
-        limit_permit_free(l, first);
-    }
-    sync_drop(LIMIT_SIDE, &l->side);
-    *value = 0;
 }
 
 CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,

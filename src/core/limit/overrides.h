@@ -27,13 +27,15 @@ CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now
                                     bool *lifted);
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
                                            uint64_t *value, uint64_t *token);
-/* End up to 8 permits with an expired hold; return ns until the next one expires. */
-CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
-/* Return how many permits of a key the next acquire would end: those with an ended hold, up to 8.
- * *first_ns: as above. The value may be out of date. */
+/* Return how many permits of a key an acquire ends: those with an expired hold, up to 8. *first_ns:
+ * ns until the next one expires. The value may be out of date. */
 CELLAR_PRIVATE uint64_t limit_permit_over(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                           uint64_t value, uint64_t *first_ns);
-CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
+/* End those permits, in the present value of the key; return *first_ns. */
+CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                            uint64_t *value);
+/* End the `count` permits that expire first. */
+CELLAR_PRIVATE void limit_permit_drop(cellar_limiter *l, uint64_t *value, uint64_t count);
 /* Set the end of the hold of a permit of this key; 0 ends the permit. */
 CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,
                                             uint64_t now_ns, uint64_t until_ns, uint64_t *value);

@@ -199,7 +199,7 @@ static void limit_expire_both(cellar_limiter *l, const limit_call *c)
         const uint64_t w = base_load_rlx(limit_word_at(s, (uint32_t)l->conc));
         uint64_t v = w >> 2;
         if (limit_permits_out(v) == 0) { continue; }
-        (void)limit_permit_expire(l, c->m.now_ns, &v);
+        (void)limit_permit_expire(l, base_load_rlx(&s->fp) & ~(uint64_t)1, c->m.now_ns, &v);
         base_store_rel(limit_word_at(s, (uint32_t)l->conc), limit_word(v, w));
     }
 }

@@ -68,8 +68,11 @@ static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_sl
         if (until > m.units) { out->banned_ns = limit_ns_of(until - m.units); }
     }
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const uint64_t v = limit_value_of(l, &m, s, i);
+        uint64_t v = limit_value_of(l, &m, s, i), first_ns;
         limit_verdict says;
+        if ((int32_t)i == l->conc) {
+            v -= limit_permit_over(l, fp, m.now_ns, v, &first_ns) << 32;
+        }
         limit_show_rule(l, &m, s, i, v, &says);
         out->remaining[i] = says.remaining;
         out->reset_after_ns[i] = says.reset_ns;

@@ -254,14 +254,22 @@ T_CASE(lost_permits_do_not_fill_the_tables)
     kit_close(l);
 }
 
-/* Fault: a peek counted permits that had ended until a permit was acquired, or a tick came. */
-T_CASE(peek_counts_no_permit_with_an_ended_hold)
+static bool keep_entry(const cellar_limiter_entry *e, void *ctx)
+{
+    memcpy(ctx, e, sizeof *e);
+    return true;
+}
+
+/* Fault: a peek, and a scan, counted permits that had ended until a permit was acquired, or a tick
+ * came. */
+T_CASE(peek_and_scan_count_no_permit_with_an_ended_hold)
 {
     const cellar_rule rules[2] = { cellar_rule_concurrency(2),
                                    cellar_rule_token_bucket(9, KIT_S, 9) };
     for (uint32_t count = 1; count <= 2; count++) {
         cellar_check_opts o = { .struct_size = sizeof o, .flags = CELLAR_CHECK_PEEK };
         cellar_limiter_result r;
+        cellar_limiter_entry seen;
         uint64_t token[2];
         cellar_limiter *l = kit_open(rules, count);
         T_EQ_I64(cellar_permit_acquire(l, "k", 1, 2000, &token[0], NULL), CELLAR_OK);
@@ -275,6 +283,8 @@ T_CASE(peek_counts_no_permit_with_an_ended_hold)
         kit_pass(2 * KIT_S);
         T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_OK);
         T_EQ_U64(r.remaining, 2);
+        T_EQ_I64(cellar_limiter_scan(l, keep_entry, &seen), CELLAR_OK);
+        T_EQ_U64(seen.remaining[0], 2);
         T_EQ_U64(figures(l).permits_expired, 0); /* without effect */
         T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token[0], NULL), CELLAR_OK);
         T_EQ_U64(figures(l).permits_expired, 2);
