@@ -1014,7 +1014,8 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *
  *   A child of a fork opens no journal unless it calls exec: another thread may have held a lock
  *   of SQLite during the fork. It must not open the journal of its parent in any case.
- *   Files: journal_path, and the same with -wal, -run and -room. The file system must be local.
+ *   Files: journal_path, and the same with -wal, -run and -room; of a symbolic link, those are
+ *   beside its target. The file system must be local.
  *
  * ORDER
  *   Higher priorities begin first; in one priority of one name, tasks begin in the order in which

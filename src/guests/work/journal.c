@@ -174,6 +174,10 @@ struct journal {
 };
 
 CELLAR_PRIVATE const char *journal_error(const journal *j) { return sqlite3_errmsg(j->db); }
+CELLAR_PRIVATE const char *journal_path(const journal *j)
+{
+    return sqlite3_db_filename(j->db, "main");
+}
 
 static cellar_err journal_code(int rc)
 {
@@ -359,7 +363,7 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
  * finds room once that file is deleted. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all)
 {
-    const char *path = sqlite3_db_filename(j->db, "main");
+    const char *path = journal_path(j);
     uint64_t bytes = 0;
     j->owned = true;
     if (journal_truncate(j) != SQLITE_OK || all) {
@@ -449,7 +453,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j)
 {
     for (int i = 0; i < JOURNAL_STATEMENTS; i++) { (void)sqlite3_finalize(j->statement[i]); }
-    if (j->owned) { journal_room_end(account, sqlite3_db_filename(j->db, "main")); }
+    if (j->owned) { journal_room_end(account, journal_path(j)); }
     (void)sqlite3_close(j->db);
     base_free(account, BASE_MOD_STORE, j, sizeof *j);
 }
@@ -470,6 +474,7 @@ CELLAR_PRIVATE void journal_close(base_account *account, journal *j) { }
 CELLAR_PRIVATE void journal_rollback(journal *j) { }
 CELLAR_PRIVATE void journal_room(journal *j, bool all) { }
 CELLAR_PRIVATE const char *journal_error(const journal *j) { return ""; }
+CELLAR_PRIVATE const char *journal_path(const journal *j) { return ""; }
 #define JOURNAL_NONE(call) CELLAR_PRIVATE cellar_err call { return CELLAR_E_UNSUPPORTED; }
 JOURNAL_NONE(journal_write(journal *j, journal_statement what, void *row))
 JOURNAL_NONE(journal_read(journal *j, const journal_reader *reader))

@@ -108,6 +108,9 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
+/* Return the absolute path of the database, with symbolic links followed: its other files lie
+ * there, so each name of the database leads to the same ones. */
+CELLAR_PRIVATE const char *journal_path(const journal *j);
 /* Run a statement with the values of its struct; only a schedule gets values back. A failure fails
  * the transaction: the caller calls journal_rollback, which also takes it out of the WAL. */
 CELLAR_PRIVATE cellar_err journal_write(journal *j, journal_statement what, void *row);

@@ -272,7 +272,7 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     journal_entry *old;
     uint32_t count;
     *why = "no memory for the tasks of the journal";
-    cellar_err err = journal_board_read(&p->obj.account, p->cfg.journal_path, &old, &count);
+    cellar_err err = journal_board_read(&p->obj.account, journal_path(j->db), &old, &count);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) { err = journal_read(j->db, &reader); }
     if (err == CELLAR_OK) {
@@ -287,23 +287,21 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     if (err != CELLAR_OK && err != CELLAR_E_NOMEM) { *why = "the journal cannot be read"; }
     if (err != CELLAR_OK) { return err; }
     *why = "the file of running attempts cannot be made";
-    err = journal_board_open(&p->obj.account, p->cfg.journal_path, p->chunk_max * TASK_CHUNK,
+    err = journal_board_open(&p->obj.account, journal_path(j->db), p->chunk_max * TASK_CHUNK,
                              &j->board);
     return err == CELLAR_OK ? journal_board_reserve(j->board, p->chunk_count * TASK_CHUNK) : err;
 }
 
-/* Rename a damaged journal. */
+/* Rename a damaged journal, and its WAL: the path may be a symbolic link to the folder of both. */
 static cellar_err task_journal_set_aside(cellar_pool *p, const char **why)
 {
     const base_vfs *vfs = base_vfs_system();
-    char wal[4096], to[BASE_VFS_ASIDE], wal_to[BASE_VFS_ASIDE];
-    const char *path = p->cfg.journal_path;
-    const size_t len = strlen(path);
+    char wal[BASE_VFS_ASIDE], to[BASE_VFS_ASIDE], wal_to[BASE_VFS_ASIDE];
     *why = "the damaged journal cannot be renamed";
-    if (len + sizeof "-wal" > sizeof wal) { return CELLAR_E_IO; }
-    memcpy(wal, path, len);
+    if (vfs->set_aside(vfs->ctx, p->cfg.journal_path, to) != 0) { return CELLAR_E_IO; }
+    const size_t len = strlen(to) - strlen(".bad.N");
+    memcpy(wal, to, len);
     memcpy(wal + len, "-wal", sizeof "-wal");
-    if (vfs->set_aside(vfs->ctx, path, to) != 0) { return CELLAR_E_IO; }
     (void)vfs->set_aside(vfs->ctx, wal, wal_to);
     base_log(&p->obj.log, BASE_LOG_ERROR, "journal", CELLAR_E_CORRUPT,
              "a damaged journal was renamed to \"%s\", a new one is made", to);

@@ -29,6 +29,34 @@ T_CASE_ON(journal_two_owners, JOURNAL)
     T_AFTER_STR(tick(), ran, "a");
 }
 
+/* Fault: the attempts that had begun were in a file beside the link. */
+T_CASE(link_to_a_journal_is_the_journal)
+{
+    char link[T_FOLDER_MAX + 8];
+    cellar_pool *q;
+    if (without_sqlite()) { return; }
+    for (unsigned by_link = 0; by_link < 2; by_link++) {
+        clear();
+        begin();
+        snprintf(link, sizeof link, "%s/link", folder);
+        T_REQUIRE(symlink("tasks", link) == 0);
+        config.journal_path = by_link != 0 ? link : path;
+        open_it();
+        names();
+        config.journal_path = by_link != 0 ? path : link;
+        T_EQ_I64(cellar_pool_open(&config, &q), CELLAR_E_BUSY);
+        T_EQ_I64(in_child(fork(), opens_in_child), 0);
+        config.journal_path = path;
+        (void)submit("a", NULL);
+        copies = true;
+        (void)tick();
+        next_process();
+        T_AFTER_STR(tick(), ran, "aa");
+        T_EQ_U64(last_attempt, 2);
+        end();
+    }
+}
+
 static int submits_in_child(void)
 {
     if (cellar_task_submit(p, "t", "b", 1, NULL, NULL) != CELLAR_E_FORKED) { return 1; }
