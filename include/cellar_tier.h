@@ -217,8 +217,9 @@ typedef struct cellar_tier_claim {
  * answer    as of `ask`; LEASED: value is the cellar_tier_lease; PENDING. entry->deadline_ms: the
  *           end of the granted lease, or the time of the next question
  * blocks    no
- * note      the store fills or releases a granted lease. A lease that no acquire takes ends by
- *           its time
+ * note      the store fills or releases a granted lease, also if no acquire takes the lease in its
+ *           time, and behind a drop of the namespace. A lease that no acquire took before the store
+ *           closes ends by its time
  * default   NULL: one load by leases of the host in each process
  *
  * TIER TICK. Work in the background. A table with `tick` is a queue of writes, such as that of

@@ -810,4 +810,52 @@ T_CASE_ON(ended_lease_of_the_host_stores_nothing, STORE2)
     has(ns[1], "k", "theirs");
 }
 
+/* ---- leases of the host that nothing fills ---- */
+
+static void key_is_free(unsigned unleases)
+{
+    T_EQ_U64(one.unleases, unleases);
+    T_EQ_U64(server.row[0].used, false);
+}
+
+T_CASE_ON(granted_lease_that_no_acquire_takes_is_released, STORE2)
+{
+    cellar_lease lease;
+    T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+    shared_answer_lease(&one);
+    now_ms += one.hold_ms - 1;
+    cellar_tick(root[0], 1000, NULL);
+    T_EQ_U64(one.unleases, 0);
+    now_ms += 1;
+    cellar_tick(root[0], 1000, NULL);
+    key_is_free(1);
+}
+
+T_CASE_ON(acquired_lease_that_nothing_ends_is_released, STORE2)
+{
+    cellar_lease lease = leased_by(0);
+    now_ms += one.hold_ms;
+    cellar_tick(root[0], 1000, NULL);
+    key_is_free(1);
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_E_LEASE);
+}
+
+/* The namespace ends in the middle: the lease is on its way, granted, or acquired. */
+T_CASE(lease_of_a_dropped_namespace_is_released)
+{
+    for (unsigned stage = 0; stage < 3; stage++) {
+        cellar_lease lease;
+        begin_far();
+        T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+        if (stage > 0) { shared_answer_lease(&one); }
+        if (stage > 1) { T_EQ_I64(acquired(0, &lease, NULL), CELLAR_LEASED); }
+        T_EQ_I64(cellar_namespace_drop(root[0], "users"), CELLAR_OK);
+        if (stage == 0) { shared_answer_lease(&one); }
+        key_is_free(1);
+        lease = leased_by(1);
+        T_EQ_I64(cellar_lease_release(ns[1], &lease, 0), CELLAR_OK);
+        end();
+    }
+}
+
 T_MAIN("api_tier_lease")

@@ -186,6 +186,12 @@ CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
 {
     base_account *a = &h->store->account;
     if (h->leases != NULL) {
+        for (uint32_t i = 0; i < CACHE_TIER_LEASE_ROWS; i++) {
+            const cache_tier_lease_row *r = &h->leases[i];
+            if (r->state == CACHE_TIER_LEASE_GRANTED) {
+                base_free(a, BASE_MOD_STORE, r->key, r->key_len);
+            }
+        }
         base_free(a, BASE_MOD_STORE, h->leases, CACHE_TIER_LEASE_ROWS * sizeof *h->leases);
     }
     if (h->requests != NULL) {

@@ -16,6 +16,8 @@ typedef struct cache_tier_lease_row {
     uint64_t changes;        /* BUSY: of the stamp of the key, before the request */
     int64_t until_ms;        /* end of the lease */
     cellar_tier_lease lease; /* GRANTED: for the next acquire */
+    void *key;               /* GRANTED: key_len bytes of the account of the store */
+    size_t key_len;
     uint64_t id, check;      /* BUSY: the flight that waits, as a lease of the store */
 } cache_tier_lease_row;
 
@@ -48,7 +50,8 @@ struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     struct cache_shared *next; /* older table */
     uint32_t slot, id;         /* of the namespace, which may be dropped */
     sync_lock lease_lock;      /* rank WRITE_ORDER; guards the rows */
-    _Atomic uint32_t leases_busy; /* rows in the state BUSY */
+    _Atomic uint32_t leases_used; /* rows that are not FREE */
+    _Atomic bool dropped;         /* the namespace was */
     cache_tier_lease_row *leases; /* CACHE_TIER_LEASE_ROWS; NULL: no `ask_lease` */
     cache_tier_requests *requests; /* CACHE_TIER_REQUEST_SETS */
     _Atomic int64_t gone_ms;   /* end of the last proof; BASE_NEVER_MS: no report of the tier yet */

@@ -113,7 +113,6 @@ static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *
     while (f != NULL && !flight_picked(f, pick)) { f = flight_after(s, f); }
     if (f != NULL) { flight_cancel(s, f, &ended); }
     sync_drop(FLIGHT, &s->lock);
-    /* When the store closes or the namespace is dropped, no caller waits for the report. */
     if (f != NULL) { flight_cancelled(t, &ended, pick->which == FLIGHT_PICK_DUE); }
     return f != NULL;
 }

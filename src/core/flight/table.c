@@ -304,13 +304,11 @@ CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e)
     }
 }
 
-CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report)
+CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool expired)
 {
     flight *f = e->f;
     sync_assert_none();
-    if (report && e->lost && f->note != 0 && t->lease_lost != NULL) {
-        t->lease_lost(t->ctx, f->generation, f->note);
-    }
+    if (e->lost && t->lease_lost != NULL) { t->lease_lost(t->ctx, f, expired); }
     flight_announce(t, e);
     flight_unref(t, f);
 }

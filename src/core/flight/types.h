@@ -84,8 +84,9 @@ typedef struct flight_config {
     base_account *account;
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
-    /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
-    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
+    /* Called once, without locks, for a lease that ends unclaimed. `expired`: by its time, not with
+     * its namespace or the store. NULL: not called. */
+    void (*lease_lost)(void *ctx, const struct flight *f, bool expired);
     void *ctx;
 } flight_config;
 
@@ -182,7 +183,7 @@ struct flight_table {
     size_t raw_bytes;
     uint32_t mask;
     uint32_t max_flights, max_waiters;
-    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note); /* this and ctx: constant */
+    void (*lease_lost)(void *ctx, const struct flight *f, bool expired); /* constant, as ctx */
     void *ctx;
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* refs of waiters, and subscriptions */
@@ -249,8 +250,8 @@ CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_end
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
 /* End a flight without an outcome, and close its lease: another thread leads the next one. */
 CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e) SYNC_HOLDS(FLIGHT);
-/* Tell waiters and subscribers. `report`: tell lease_lost of an open lease with a note, too. */
-CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report);
+/* Tell lease_lost of an open lease, then waiters and subscribers. */
+CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool expired);
 /* Make `self` the leader of the flight; NULL: no leader. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
 CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);

@@ -42,13 +42,6 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 
 /* ---- acquire ---- */
 
-typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
-    cache_load_plan p;
-    cellar_bytes value;
-    bool unsure, leased;     /* as in the call */
-    cellar_tier_lease lease;
-} cache_kept;
-
 /* Keep the plan of the call in its flight, without what only acquire needs. Return false if no
  * memory is left. */
 static bool cache_keep(const cache_call *call)
@@ -258,8 +251,7 @@ static cellar_err cache_claim(cellar *c, cellar_lease *lease, const char *api, c
         return cache_no_lease(c, api);
     }
     memset(lease, 0, sizeof *lease);
-    const flight_bytes *kept = flight_kept(f);
-    const cache_kept *k = kept != NULL ? (const cache_kept *)(const void *)kept->data : NULL;
+    const cache_kept *k = cache_kept_of(f);
     const bool given = k != NULL && k->p.given;
     if (!given) { (void)cache_load_plan_make(c, NULL, NULL, &m->now); } /* cannot be refused */
     cache_call_of(&m->call, c, given ? &k->p : &m->now, f);

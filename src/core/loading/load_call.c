@@ -19,17 +19,31 @@
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
+#include "cache/shared.h"
 #include "cache/talk.h"
 #include "cache/tier_request.h"
 #include "loading/breaker_calls.h"
 #include "loading/loading.h"
 
-/* Report the breaker pass of a lost lease. */
-static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
+/* Release the lease of a tier that a lost lease has, also one of a dropped namespace. */
+static void cache_lease_unlease(const cache_store *s, const flight *f)
+{
+    const cache_kept *k = cache_kept_of(f);
+    const flight_key of = flight_key_of(f);
+    const cellar_tier_key key = cache_shared_key(of.bytes, of.len, of.hash);
+    const cache_shared *h = base_load_acq(&s->shared);
+    while (h != NULL && h->id != f->namespace_id) { h = h->next; }
+    if (h != NULL && k != NULL && k->leased) { h->t.unlease(h->t.ctx, &key, &k->lease); }
+}
+
+/* Release what a lost lease holds, and report its breaker pass. */
+static void cache_lease_lost(void *ctx, const flight *f, bool expired)
 {
     cache_generation_info info;
-    if (note == 0) { return; }
-    cellar *namespace = cache_generation_namespace(ctx, generation, &info);
+    const uint64_t note = flight_noted(f);
+    cache_lease_unlease(ctx, f);
+    if (note == 0 || !expired) { return; }
+    cellar *namespace = cache_generation_namespace(ctx, f->generation, &info);
     if (namespace == NULL) { return; } /* dropped or forgotten, and its breaker with it */
     cellar_breaker *b = base_load_acq(&namespace->breaker);
     if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }

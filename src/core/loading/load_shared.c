@@ -23,7 +23,7 @@
  *            memory could keep the loaded value beside one that another process has stored since.
  * LOCKING    lease_lock, a leaf, for the rows. Changes from outside ring the bell of the store.
  * LIMITS     A wait ends at the wait limit of the call, or alone_ms behind the proof. 256 rows: if
- *            none is free, the key is loaded without a lease. An unused lease ends by its time.
+ *            none is free, the key is loaded without a lease. Tick and drop release unused ones.
  * SEE ALSO   load_look.c, load_lead.c, cache/shared.c. */
 #include "loading/load_shared.h"
 
@@ -365,9 +365,18 @@ static cache_tier_lease_row *cache_tier_lease_at(const cache_shared *h, uint64_t
     return &h->leases[(base_mix64(hash) + i) % CACHE_TIER_LEASE_ROWS];
 }
 
-/* Note a row, over a free one or one of the same key or past its time. Return false if all are in
- * use, or with *granted if the wait is one for a lease of this process. */
-static bool cache_tier_lease_note(cache_shared *h, const cache_tier_lease_row *row, bool *granted)
+/* Release the lease of a row that left the table GRANTED. */
+static void cache_tier_lease_release(const cache_shared *h, const cache_tier_lease_row *row)
+{
+    if (row->state != CACHE_TIER_LEASE_GRANTED) { return; }
+    const cellar_tier_key key = cache_shared_key(row->key, row->key_len, row->hash);
+    h->t.unlease(h->t.ctx, &key, &row->lease);
+    base_free(&h->store->account, BASE_MOD_STORE, row->key, row->key_len);
+}
+
+/* Note a row, over a free one or one of the same key or past its time, which *row then is. Return
+ * false if all are in use, or with *granted if the wait is one for a lease of this process. */
+static bool cache_tier_lease_note(cache_shared *h, cache_tier_lease_row *row, bool *granted)
 {
     const int64_t now_ms = base_now_ms(&h->store->clock);
     cache_tier_lease_row *room = NULL;
@@ -380,9 +389,11 @@ static bool cache_tier_lease_note(cache_shared *h, const cache_tier_lease_row *r
         if (room == NULL && at->state != CACHE_TIER_LEASE_BUSY && (same || !held)) { room = at; }
     }
     if (*granted) { room = NULL; }
-    if (room != NULL) { *room = *row; }
-    if (room != NULL && row->state == CACHE_TIER_LEASE_BUSY) {
-        (void)base_add_sc(&h->leases_busy, 1u);
+    if (room != NULL) {
+        const cache_tier_lease_row old = *room;
+        *room = *row;
+        *row = old;
+        (void)base_add_sc(&h->leases_used, old.state == CACHE_TIER_LEASE_FREE ? 1u : 0u);
     }
     sync_drop(WRITE_ORDER, &h->lease_lock);
     return room != NULL;
@@ -391,16 +402,21 @@ static bool cache_tier_lease_note(cache_shared *h, const cache_tier_lease_row *r
 CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
 {
     cache_shared *h = cache_shared_of(call->c);
+    cache_tier_lease_row row = { .key = NULL };
     sync_take(WRITE_ORDER, &h->lease_lock);
     for (unsigned i = 0; i < CACHE_TIER_LEASE_PROBES && !call->leased; i++) {
         cache_tier_lease_row *at = cache_tier_lease_at(h, call->k.hash, i);
-        if (at->state != CACHE_TIER_LEASE_GRANTED || at->hash != call->k.hash) { continue; }
-        at->state = CACHE_TIER_LEASE_FREE;
-        call->leased = call->now_ms < at->until_ms;
-        call->lease = at->lease;
+        row = *at;
+        call->leased = row.state == CACHE_TIER_LEASE_GRANTED && row.hash == call->k.hash &&
+                       call->now_ms < row.until_ms;
+        if (call->leased) { at->state = CACHE_TIER_LEASE_FREE; }
     }
     sync_drop(WRITE_ORDER, &h->lease_lock);
-    return call->leased;
+    if (!call->leased) { return false; }
+    (void)base_sub_ar(&h->leases_used, 1u);
+    base_free(&h->store->account, BASE_MOD_STORE, row.key, row.key_len);
+    call->lease = row.lease;
+    return true;
 }
 
 CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const l1_key *k,
@@ -411,7 +427,8 @@ CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const l1_key *k,
 }
 
 /* Take a row that matches. Return false if there is none. */
-static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due, flight_lease *out)
+static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due,
+                                  cache_tier_lease_row *out)
 {
     const cache_store *s = h->store;
     const int64_t now_ms = base_now_ms(&s->clock);
@@ -420,15 +437,18 @@ static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due, flig
     sync_take(WRITE_ORDER, &h->lease_lock);
     for (uint32_t i = 0; i < CACHE_TIER_LEASE_ROWS && !found; i++) {
         cache_tier_lease_row *at = &h->leases[i];
-        if (at->state != CACHE_TIER_LEASE_BUSY || (hash != 0 && at->hash != hash)) { continue; }
+        const bool busy = at->state == CACHE_TIER_LEASE_BUSY;
+        if (at->state == CACHE_TIER_LEASE_FREE || (hash != 0 && at->hash != hash)) { continue; }
         uint64_t changes = at->changes, globs;
-        if (due) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
-        if (due && !alone && now_ms < at->until_ms && changes == at->changes) { continue; }
-        *out = (flight_lease){ at->id, at->check };
+        if (due && busy) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
+        const bool over = now_ms >= at->until_ms ||
+                          (busy ? alone || changes != at->changes : base_load_sc(&h->dropped));
+        if (busy ? due && !over : !due || !over) { continue; }
+        *out = *at;
         at->state = CACHE_TIER_LEASE_FREE;
         found = true;
     }
-    if (found) { (void)base_sub_ar(&h->leases_busy, 1u); }
+    if (found) { (void)base_sub_ar(&h->leases_used, 1u); }
     sync_drop(WRITE_ORDER, &h->lease_lock);
     return found;
 }
@@ -443,10 +463,21 @@ static void cache_tier_lease_cancel(const cache_shared *h, const flight_lease *l
 
 CELLAR_PRIVATE void cache_tier_lease_wake(cache_shared *h, uint64_t hash, bool due)
 {
-    flight_lease l;
-    while (base_load_sc(&h->leases_busy) != 0 && cache_tier_lease_pick(h, hash, due, &l)) {
-        cache_tier_lease_cancel(h, &l);
+    cache_tier_lease_row row;
+    while (base_load_sc(&h->leases_used) != 0 && cache_tier_lease_pick(h, hash, due, &row)) {
+        cache_tier_lease_release(h, &row);
+        if (row.state == CACHE_TIER_LEASE_BUSY) {
+            cache_tier_lease_cancel(h, &(flight_lease){ row.id, row.check });
+        }
     }
+}
+
+CELLAR_PRIVATE void cache_tier_lease_drop(cellar *c)
+{
+    cache_shared *h = cache_shared_of(c);
+    if (h == NULL) { return; }
+    base_store_sc(&h->dropped, true); /* an answer under way leaves its lease to the tick */
+    cache_tier_lease_wake(h, 0, true);
 }
 
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s)
@@ -477,9 +508,16 @@ CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, cache_shared *h,
                                            : CACHE_TIER_LEASE_BUSY,
                                  .hash = key->hash, .changes = ticket->changes,
                                  .until_ms = until_ms, .id = l.id, .check = l.check };
-    if (leased) { row.lease = *lease; }
     bool granted = false;
-    const bool noted = cache_tier_lease_note(h, &row, &granted);
+    if (leased) {
+        row.lease = *lease;
+        row.key_len = key->len;
+        row.key = base_alloc(&h->store->account, BASE_MOD_STORE, key->len, NULL);
+        if (row.key != NULL) { memcpy(row.key, key->bytes, key->len); }
+    }
+    const bool room = !leased || row.key != NULL;
+    const bool noted = room && cache_tier_lease_note(h, &row, &granted);
+    if (room) { cache_tier_lease_release(h, &row); } /* that of an older row, or this one */
     if (noted && leased) { cache_tier_lease_wake(h, key->hash, false); }
     if (noted && !leased) {
         uint64_t changes, globs;
@@ -488,7 +526,7 @@ CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, cache_shared *h,
         return;
     }
     if (!noted && !granted) {
-        if (leased) { h->t.unlease(h->t.ctx, key, lease); }
+        if (!room) { h->t.unlease(h->t.ctx, key, lease); }
         /* the next acquire loads without a lease */
         cache_missed_note(h->store, key->hash, cache_missed_seen(&now, h->life != 0), false);
     }

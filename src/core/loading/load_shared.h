@@ -36,9 +36,11 @@ CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, struct cache_shared *h,
                                               const cellar_tier_key *key, cellar_err err,
                                               const cellar_tier_lease *lease, int64_t until_ms);
 /* Let acquires look again that wait for another process: those of a key that has changed, of all
- * keys with hash 0. `due`: only if their wait is over. */
+ * keys with hash 0. `due`: only if their wait is over; also release the leases that no acquire took
+ * in time, or before their namespace was dropped. */
 CELLAR_PRIVATE void cache_tier_lease_wake(struct cache_shared *h, uint64_t hash, bool due);
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s); /* `due`, for all tables */
+CELLAR_PRIVATE void cache_tier_lease_drop(cellar *c); /* `due`, for a namespace that is dropped */
 
 /* Take the answer of a tier to a ticket of cellar_lease_acquire: lease.c. */
 CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cellar_tier_ticket *ticket,

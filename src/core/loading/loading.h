@@ -239,6 +239,20 @@ CELLAR_PRIVATE cellar_err cache_load_twice(struct cellar_load *ld);
 /* Return whether the result is the buffer of cellar_load_buf. */
 CELLAR_PRIVATE bool cache_load_has_buf(struct cellar_load *ld);
 
+typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
+    cache_load_plan p;
+    cellar_bytes value;
+    bool unsure, leased;     /* as in the call */
+    cellar_tier_lease lease;
+} cache_kept;
+
+/* Return what acquire kept in the flight of its lease; NULL: nothing. */
+BASE_INLINE const cache_kept *cache_kept_of(const flight *f)
+{
+    const flight_bytes *b = flight_kept(f);
+    return b != NULL ? (const cache_kept *)(const void *)b->data : NULL;
+}
+
 /* ---- load_call.c: begin, enter, wait, answer ---- */
 
 /* Return the flights of the store, created at the first load. Return NULL if no memory is left. */

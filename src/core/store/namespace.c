@@ -22,6 +22,7 @@
 #include "cache/tier_calls.h"
 #include "loading/breaker_calls.h"
 #include "loading/load_plan.h"
+#include "loading/load_shared.h"
 #include "policy/policy.h"
 #include "store/bloom_persist.h"
 #include "store/options.h"
@@ -441,6 +442,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
+    cache_tier_lease_drop(v);
     cellar_err err = cache_acked(v, CELLAR_OK);
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
     l1_cap_stop(s->l1, v->slot);

@@ -60,7 +60,7 @@ static void cache_table_ring(cellar *c, cache_shared *h, uint64_t hash)
     cache_store *s = c->store;
     (void)base_add_sc(&s->shared_bell, 1u);
     sync_wake(&s->shared_bell, INT32_MAX);
-    if (base_load_sc(&h->leases_busy) == 0 || !cache_load_begin(c)) { return; }
+    if (base_load_sc(&h->leases_used) == 0 || !cache_load_begin(c)) { return; }
     cache_tier_lease_wake(h, hash, false);
     cache_load_end(s);
 }
@@ -124,13 +124,15 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
     cache_found m = {0};
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
         cellar *c = cache_table_enter(h);
-        if (c == NULL || !cache_load_begin(c)) {
-            if (c != NULL) { cache_table_leave(c); }
-            return;
+        const bool open = c != NULL && cache_load_begin(c);
+        const bool late = !open && err == CELLAR_LEASED && cache_load_begin(h->store->root);
+        if (open) {
+            cache_tier_lease_answered(c, h, &t, key, err, value, entry->deadline_ms);
+        } else if (late) { /* the namespace was dropped, and the store is open */
+            h->t.unlease(h->t.ctx, key, value);
         }
-        cache_tier_lease_answered(c, h, &t, key, err, value, entry->deadline_ms);
-        cache_load_end(h->store);
-        cache_table_leave(c);
+        if (open || late) { cache_load_end(h->store); }
+        if (c != NULL) { cache_table_leave(c); }
         return;
     }
     if (entry != NULL) { cache_shared_meta(h, entry, t.born, &m); }

@@ -3,6 +3,7 @@
  * Aim:    a lease that the server gave to a caller that does not know it delays no other process.
  * Method: the server holds writes, or replies are cut, while a load asks for its lease. The lease
  *         ends by itself 31 s later: none of the tests waits so long. */
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/loader.h"
@@ -150,6 +151,35 @@ T_CASE(refresh_of_a_stale_value_has_one_lease)
     T_EQ_I64(side_load(&a, "k", value), CELLAR_OK);
     T_CHECK(side_has(&a, "k", "new"));
     T_EQ_U64(side_stats(&a).leases_taken, 1);
+}
+
+/* Acquire a lease of the host for `hold_ms`, and end no load with it. */
+static void lease_unused(const side *s, int64_t hold_ms)
+{
+    cellar_lease lease;
+    cellar_err err = CELLAR_PENDING;
+    cellar_result r = cellar_result_default();
+    const cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = hold_ms };
+    for (int i = 0; i < WAIT_MS && err == CELLAR_PENDING; i++) {
+        err = cellar_lease_acquire(s->users, "k", 1, &o, NULL, &lease, &r);
+        if (err == CELLAR_PENDING) { engine_pause_ms(1); }
+    }
+    T_EQ_I64(err, CELLAR_LEASED);
+}
+
+T_CASE(lease_of_a_host_that_nothing_fills_is_released)
+{
+    for (int drop = 0; drop < 2; drop++) {
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, NULL, NULL);
+        side_fence(&a);
+        lease_unused(&a, drop != 0 ? 60000 : 100);
+        if (drop != 0) { T_EQ_I64(cellar_namespace_drop(a.store, "users"), CELLAR_OK); }
+        T_CHECK(no_lease());
+        T_EQ_U64(side_stats(&a).leases_held, 0);
+        side_close(&a);
+        engine_stop(&server);
+    }
 }
 
 T_CASE(empty_value_of_raw_is_stored)
