@@ -418,44 +418,60 @@ static bool task_keeps_key(const task *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
            ((t->ext->unique_states >> task_state_of(t) & 1) != 0 && t->ext->key_until_ms > now_ms);
 }
 
-/* Decide about a task that has the unique key. OK: the draft goes on; EXISTS: it does not;
- * PENDING: the draft is done, its key belongs to `t`. */
-static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
-                                task_after *a) SYNC_HOLDS(QUEUE)
+/* Find what refuses a draft or stands for it; the draft needs no room then. OK: it goes on, and
+ * *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place. */
+static cellar_err task_there(cellar_pool *p, const task_draft *d, work_time now, task **other,
+                             cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
-    const cellar_task_state state = task_state_of(t);
-    if (t->state == TASK_FREE) { return CELLAR_EXISTS; }
-    if (!task_keeps_key(t, now.mono_ms)) {
-        task_key_drop(p, t->ext);
-        return CELLAR_OK;
+    const task_ext *e = d->ext;
+    *other = NULL;
+    if (e != NULL && e->id.hi != 0 && task_find_any(p, e->id) != NULL) {
+        *id = e->id;
+        return CELLAR_EXISTS;
     }
-    const bool waits = state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
-    switch (d->on_conflict) {
-    case CELLAR_TASK_CONFLICT_REJECT:
-    case CELLAR_TASK_CONFLICT_THROTTLE: break;
-    case CELLAR_TASK_CONFLICT_RETURN: return CELLAR_PENDING;
-    case CELLAR_TASK_CONFLICT_REPLACE:
-        if (!waits) { break; }
-        task_detach(p, t, a);
-        task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
-        return CELLAR_OK;
-    case CELLAR_TASK_CONFLICT_DEBOUNCE:
-        if (!waits) { break; }
-        task_debounce(p, t, d, now, a);
-        return CELLAR_PENDING;
-    }
-    return CELLAR_EXISTS;
-}
-
-/* Ask for the key of THROTTLE, and enter it, not yet in force. */
-static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now, task_after *a,
-                                   task_throttle **out, cellar_task_id *id) SYNC_HOLDS(QUEUE)
-{
-    task_throttle *h = task_throttle_find(p, d->ext->text, d->ext->key_len);
+    if (e == NULL || e->key_len == 0) { return CELLAR_OK; }
+    const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
+                                 ? task_throttle_find(p, e->text, e->key_len) : NULL;
     if (h != NULL && h->until_ms > now.mono_ms) {
         *id = h->id;
         return CELLAR_EXISTS;
     }
+    task *t = *other = task_find_key(p, e->text, e->key_len);
+    if (t == NULL) { return CELLAR_OK; }
+    *id = task_id_of(p, t);
+    if (t->state == TASK_FREE) { return CELLAR_EXISTS; }
+    if (!task_keeps_key(t, now.mono_ms)) { return CELLAR_OK; }
+    if (d->on_conflict == CELLAR_TASK_CONFLICT_RETURN) { return CELLAR_PENDING; }
+    const cellar_task_state state = task_state_of(t);
+    return (d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE ||
+            d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) &&
+                   state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING
+               ? CELLAR_OK : CELLAR_EXISTS;
+}
+
+/* Take the unique key from a task that task_there lets go. PENDING: DEBOUNCE leaves the key, and
+ * the draft is done. */
+static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
+                                task_after *a) SYNC_HOLDS(QUEUE)
+{
+    if (!task_keeps_key(t, now.mono_ms)) {
+        task_key_drop(p, t->ext);
+        return CELLAR_OK;
+    }
+    if (d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) {
+        task_debounce(p, t, d, now, a);
+        return CELLAR_PENDING;
+    }
+    task_detach(p, t, a);
+    task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
+    return CELLAR_OK;
+}
+
+/* Ask for the key of THROTTLE, and enter it, not yet in force. */
+static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now, task_after *a,
+                                   task_throttle **out) SYNC_HOLDS(QUEUE)
+{
+    task_throttle *h = task_throttle_find(p, d->ext->text, d->ext->key_len);
     if (h == NULL) {
         if (p->throttle_count == p->cfg.queue_cap) {
             task_throttle_sweep(p, now.mono_ms, TASK_SLICE, a);
@@ -480,24 +496,13 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
-    const task *same = e != NULL && e->id.hi != 0 ? task_find_any(p, e->id) : NULL;
-    if (same != NULL) {
-        *id = e->id;
-        return CELLAR_EXISTS;
+    task *other;
+    cellar_err err = task_there(p, d, now, &other, id);
+    if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+        err = task_throttle_of(p, d, now, a, &h);
     }
-    if (d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
-        const cellar_err err = task_throttle_of(p, d, now, a, &h, id);
-        if (err != CELLAR_OK) { return err; }
-    }
-    task *other = e != NULL && e->key_len != 0 ? task_find_key(p, e->text, e->key_len) : NULL;
-    if (other != NULL) {
-        const cellar_task_id its = task_id_of(p, other);
-        const cellar_err err = task_conflict(p, other, d, now, a);
-        if (err != CELLAR_OK) {
-            *id = its;
-            return err;
-        }
-    }
+    if (err == CELLAR_OK && other != NULL) { err = task_conflict(p, other, d, now, a); }
+    if (err != CELLAR_OK) { return err; }
     if (e != NULL && !task_tables_add(p, e)) { return CELLAR_E_NOMEM; }
     task *t = task_slot_take(p, n);
     t->body = d->body;
@@ -727,25 +732,6 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
     return err;
 }
 
-/* Return whether a task that is there refuses a draft, or stands for it: it needs no room. */
-static bool task_is_there(cellar_pool *p, const task_draft *d, work_time now) SYNC_HOLDS(QUEUE)
-{
-    const task_ext *e = d->ext;
-    if (e == NULL) { return false; }
-    if (e->id.hi != 0 && task_find_any(p, e->id) != NULL) { return true; }
-    if (e->key_len == 0) { return false; }
-    const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
-                                 ? task_throttle_find(p, e->text, e->key_len) : NULL;
-    if (h != NULL && h->until_ms > now.mono_ms) { return true; }
-    const task *t = task_find_key(p, e->text, e->key_len);
-    if (t == NULL || t->state == TASK_FREE) { return t != NULL; }
-    const cellar_task_state state = task_state_of(t);
-    const bool changes = (d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE ||
-                          d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) &&
-                         state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
-    return !changes && task_keeps_key(t, now.mono_ms);
-}
-
 CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
                                       task_after *a, cellar_task_id *ids)
 {
@@ -759,7 +745,8 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
         if (err == CELLAR_OK) { err = task_fit(p, d, count, bytes, &full); }
         if (err == CELLAR_E_BUSY) {
             uint32_t i = 0;
-            while (i < count && !task_is_there(p, &d[i], now)) { i++; }
+            task *other;
+            while (i < count && task_there(p, &d[i], now, &other, &ids[i]) == CELLAR_OK) { i++; }
             err = i < count ? task_insert_one(p, &d[i], now, a, &ids[i]) /* it takes no slot */
                             : task_make_room(p, d, count, bytes, now, a);
         }
