@@ -13,9 +13,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
+#include "base/random.h"
 #include "remote/config.h"
 #include "tls/tls.h"
 
@@ -45,12 +45,7 @@ static cellar_err remote_refuse(const remote_reading *r, cellar_err code, const 
 
 CELLAR_PRIVATE cellar_err remote_random(uint64_t *words, size_t count)
 {
-    const size_t bytes = count * sizeof *words; /* so few come whole, and no signal ends the call */
-    int cancel, off;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    const ssize_t n = getrandom(words, bytes, 0);
-    (void)pthread_setcancelstate(cancel, &off);
-    return n == (ssize_t)bytes ? CELLAR_OK : CELLAR_E_NOMEM;
+    return base_random_bytes(words, count * sizeof *words) ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
 CELLAR_PRIVATE void remote_random_text(const uint64_t *words, char to[REMOTE_UUID_TEXT + 1])

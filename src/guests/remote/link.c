@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/user_callback.h"
 #include "remote/link.h"
 #include "remote/reason.h"
 
@@ -345,14 +346,13 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
     if (l->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     if (!remote_turn_try(l)) { return CELLAR_E_BUSY; }
-    int cancel, off;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it has the turn */
+    const int cancel = base_cancel_off(); /* it has the turn */
     remote_round(l, wait_ms);
     atomic_store(&l->asleep, 1); /* posts ring the bell, which the host polls */
     const bool more = atomic_load(&l->inbox) != REMOTE_TICKET_NONE;
     remote_turn_drop(l);
     if (more) { remote_wake(l); }
-    (void)pthread_setcancelstate(cancel, &off);
+    base_cancel_set(cancel);
     return more ? CELLAR_PENDING : CELLAR_OK;
 }
 
@@ -536,11 +536,10 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     if (t == NULL) { return CELLAR_E_LIMIT; }
     const int64_t until_ns = remote_until(l, q->wait_ms);
     remote_ticket_post(l, t);
-    int cancel, off;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it may have the turn */
+    const int cancel = base_cancel_off(); /* it may have the turn */
     if (l->c->no_thread) { remote_wake(l); }
     const cellar_err end = remote_await(l, t, until_ns, fate);
-    (void)pthread_setcancelstate(cancel, &off);
+    base_cancel_set(cancel);
     return end;
 }
 
@@ -754,9 +753,8 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)
 {
-    int cancel, off;
     if (l == NULL || l->forked) { return; }
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* a close must complete */
+    const int cancel = base_cancel_off(); /* a close must complete */
     atomic_store(&l->closing, true);
     remote_wake(l);
     if (!l->c->no_thread) { (void)pthread_join(l->thread, NULL); }
@@ -766,7 +764,7 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l)
     remote_end_all(l, CELLAR_E_CLOSED);
     remote_turn_drop(l);
     remote_link_free(l);
-    (void)pthread_setcancelstate(cancel, &off);
+    base_cancel_set(cancel);
 }
 
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/user_callback.h"
 #include "remote/reason.h"
 
 /* Constants of linux/futex.h, which a musl toolchain does not find. They are kernel ABI. */
@@ -54,13 +55,12 @@ CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns)
 CELLAR_PRIVATE void remote_wake(remote_link *l)
 {
     const uint64_t one = 1;
-    int cancel, off;
     if (atomic_exchange(&l->asleep, 0) == 0) { return; }
     remote_count(l, REMOTE_LINK_RINGS, 1);
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* the caller may hold locks */
+    const int cancel = base_cancel_off(); /* the caller may hold locks */
     const ssize_t n = write(l->bell, &one, sizeof one);
     (void)n; /* a full bell rings already */
-    (void)pthread_setcancelstate(cancel, &off);
+    base_cancel_set(cancel);
 }
 
 /* ---- reasons ---- */
