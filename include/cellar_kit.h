@@ -888,7 +888,8 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
 /* Copy a text and mask what looks like a secret: the values of authorization, proxy-authorization,
  * cookie, set-cookie, x-api-key, api-key, api_key, apikey, token, access_token, secret and password
  * behind ':' or '='; words that begin with "sk-"; the word behind "Bearer"; user and password of a
- * URL. A mask is "***", behind the first three bytes of a secret of eight bytes or more.
+ * URL. A mask is "***", behind the first three bytes of a secret of eight bytes or more. JSON in a
+ * string of JSON is masked as JSON: its quotes have backslashes.
  * in:      text of len bytes of any value;
  *          out_cap 0 asks for the length (out may be NULL)
  * out:     out: as much as fits, terminated

@@ -104,6 +104,23 @@ T_CASE(secrets_are_masked_and_the_rest_stays)
         { "//;token=abc@defghijkl x", "//*** x" },
         { "token=api_key=abc&a=b", "token=api***&a=b" },
         { "\"secret\":\"a\\\"bcdefgh\"", "\"secret\":\"a\\\"***\"" },
+        /* JSON in strings of JSON */
+        { "{\"b\":\"{\\\"password\\\":\\\"abc def ghi\\\"}\",\"n\":1}",
+          "{\"b\":\"{\\\"password\\\":\\\"abc***\\\"}\",\"n\":1}" },
+        { "{\"b\":\"{\\\"password\\\": \\\"a b\\\\\\\" c d e f\\\\\\\\\\\", 1}\", 2",
+          "{\"b\":\"{\\\"password\\\": \\\"a b***\\\", 1}\", 2" },
+        { "\"{\\\"b\\\":\\\"{\\\\\\\"token\\\\\\\":\\\\\\\"abcd efgh\\\\\\\"}\\\"} x\"",
+          "\"{\\\"b\\\":\\\"{\\\\\\\"token\\\\\\\":\\\\\\\"abc***\\\\\\\"}\\\"} x\"" },
+        { "{\\\"token\\\":123456789,\\\"x\\\":1}", "{\\\"token\\\":123***\"x\\\":1}" },
+        { "\"{\\\"cookie\\\":\\\"abcd efgh\" x", "\"{\\\"cookie\\\":\\\"abc***\" x" },
+        { "\"{\\u0022token\\u0022: \\u0022abcd efgh\\u0022}\" x",
+          "\"{\\u0022token\\u0022: \\u0022abc***\" x" },
+        { "\"a\\nToken: abcdefgh\\r\\nb c\"", "\"a\\nToken: abc*** c\"" },
+        { "\"\\tsk-abcdefgh\" x", "\"\\tsk-***\" x" },
+        { "token=a,secret\\u0022:\\u0022ab cd\" x", "token=a,s***\" x" },
+        { "token=\\", "token=***" },
+        { "token=\\\\\"abcd efgh\\\" x\" y", "token=\\\\\"abc***\" y" },
+        { "token\\", "token\\" },
         { "", "" }
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -126,15 +143,18 @@ T_CASE(no_eight_bytes_of_a_planted_secret_survive)
 {
     static const char *const before_it[] = {
         "token=", "Password: ", "\"access_token\":\"", "x-api-key: ", "Bearer ", "secret = '",
-        "https://u:", "api-key=", "Set-Cookie: "
+        "https://u:", "api-key=", "Set-Cookie: ",
+        "{\\\"password\\\":\\\"", "\\\\\\\"token\\\\\\\": \\\\\\\"",
+        "\\u0022secret\\u0022:\\u0022"
     };
-    static const char *const after_it[] = { "", " end", "\"", "\n", "", "'", "@host", "&b=1", "\r\n" };
+    static const char *const after_it[] = { "", " end", "\"", "\n", "", "'", "@host", "&b=1",
+                                           "\r\n", "\\\"", "\\\\\\\"", "\\u0022" };
     static const char letters[] = "abcXYZ019-_.~+/=,;:()[]{}%\x80\xff";
     static const char noise[] = "ab :=\"'/\n-_sktoken@";
     draw_state = t_seed() + 2;
     for (uint64_t round = 0; round < t_share(200000) / T_COST + 2000 && !t_failed(); round++) {
         char secret[24], text[160], out[640];
-        const size_t n = 8 + draw(15), which = draw(9);
+        const size_t n = 8 + draw(15), which = draw(12);
         for (size_t i = 0; i < n; i++) { secret[i] = letters[draw(which == 6 ? 14 : 28)]; }
         if (which == 6) { /* a '/' ends the host of a URL */
             for (size_t i = 0; i < n; i++) { secret[i] = secret[i] == '/' ? 'q' : secret[i]; }

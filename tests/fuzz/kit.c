@@ -485,13 +485,14 @@ static void fuzz_text(fuzz_in *in)
 {
     static const char *const before[] = {
         "token=", "Password: ", "\"access_token\":\"", "x-api-key:", "Bearer ", "secret = '", "sk-",
-        "http://user:", "Authorization: Basic ", "set-cookie: id=", "\"api_key\": \"", "apikey="
+        "http://user:", "Authorization: Basic ", "set-cookie: id=", "\"api_key\": \"", "apikey=",
+        "\\\"token\\\":\\\"", "\\u0022secret\\u0022:\\u0022"
     };
     static const char *const after[] = { " ", "\r\n", "\"", "&b=", "\t", "'", " ", "@host/", "\n",
-                                         "\n", "\", ", "\n" };
+                                         "\n", "\", ", "\n", "\\\"", "\\u0022" };
     static const char delimiters[] = " \n\t;,{}&?()[]|<>.-_:=+*@#/\\\"'";
     char secret[48], text[1024], out[4096];
-    const unsigned which = fuzz_u8(in) % 12;
+    const unsigned which = fuzz_u8(in) % 14;
     const char delimiter = delimiters[fuzz_u8(in) % (sizeof delimiters - 1)];
     const size_t secret_len = 8 + fuzz_u8(in) % 40;
     for (size_t i = 0; i < secret_len; i++) {

@@ -6,6 +6,8 @@
  *            "//user:password@" of a URL -> masked
  * FORMAT     A mask is the first three bytes of the secret and "***"; of a secret below eight
  *            bytes, and of a URL, "***" alone.
+ * JSON       A string of JSON may hold JSON: each string around a quote doubles its backslashes and
+ *            adds one. A value ends with its quote, or with the quote of a string around the value.
  * INVARIANTS A secret that begins inside another one and ends behind it is masked with it. Linear:
  *            the end of an inner one is looked for behind the end found so far. */
 #include "cellar_kit.h"
@@ -43,31 +45,60 @@ static bool kit_text_has(const kit_text *t, size_t at, const char *word)
     return true;
 }
 
-/* Return the end of a secret: a quoted text with its escapes, or a word. A word is rather too long
- * than too short. */
-static size_t kit_secret_end(const kit_text *t, size_t at, char quote)
+/* A quote that opens a text. */
+typedef struct kit_quote {
+    char c;         /* 0: no quote */
+    size_t escapes; /* backslashes of the quote: 0, in a string of JSON 1, in two 3, in three 7 */
+} kit_quote;
+
+/* Return how many of the backslashes in front of a quote are its own: 2^n - 1, where the binary
+ * number ends with n ones. The others stand for backslashes of the text. */
+static size_t kit_escapes(size_t count) { return (count ^ (count + 1)) >> 1; }
+
+/* Find a quote at `at`, and return the place behind the quote; without a quote return `at`.
+ * A quote written as \u0022 opens a text that ends with the outermost string. */
+static size_t kit_quote_open(const kit_text *t, size_t at, kit_quote *q)
 {
-    for (; at < t->len; at++) {
+    size_t i = at;
+    while (i < t->len && t->in[i] == '\\') { i++; }
+    const bool is_hex = i > at && kit_text_has(t, i, "u0022");
+    const bool is_quote = is_hex || (i < t->len && (t->in[i] == '"' || t->in[i] == '\''));
+    *q = (kit_quote){ !is_quote ? '\0' : is_hex ? '"' : t->in[i],
+                      is_hex ? 0 : kit_escapes(i - at) };
+    return !is_quote ? at : i + (is_hex ? 5 : 1);
+}
+
+/* Return the end of a secret: a quoted text with its escapes, or a word. A word is rather too long
+ * than too short. A quoted text ends with any string around it. */
+static size_t kit_secret_end(const kit_text *t, size_t at, kit_quote q)
+{
+    for (size_t run = 0; at < t->len; at++) { /* backslashes in front of `at` */
         const char c = t->in[at];
-        if (quote != '\0') {
-            if (c == quote) { break; }
-            if (c == '\\' && at + 1 < t->len) { at++; }
-        } else if ((unsigned char)c <= ' ' || c == '&' || c == '"' || c == '\'') {
-            break;
-        }
+        const bool is_quote = c == '"' || c == '\'';
+        if (q.c == '\0' && ((unsigned char)c <= ' ' || c == '&' || is_quote)) { break; }
+        if (q.c == c && kit_escapes(run) <= q.escapes) { return at - kit_escapes(run); }
+        run = c == '\\' ? run + 1 : 0;
     }
     return at;
 }
 
 /* Return the start of the value of a name that ends at `at`, or 0 if no ':' or '=' follows. */
-static size_t kit_value_start(const kit_text *t, size_t at)
+static size_t kit_value_start(const kit_text *t, size_t at, kit_quote *q)
 {
-    if (at < t->len && (t->in[at] == '"' || t->in[at] == '\'')) { at++; }
+    at = kit_quote_open(t, at, q);
     while (at < t->len && kit_is_blank(t->in[at])) { at++; }
     if (at >= t->len || (t->in[at] != ':' && t->in[at] != '=')) { return 0; }
     at++;
     while (at < t->len && kit_is_blank(t->in[at])) { at++; }
-    return at;
+    return kit_quote_open(t, at, q);
+}
+
+/* Return whether no name goes on at `at`. In a string of JSON the letter of an escape, as \n, is
+ * part of no name. */
+static bool kit_word_begins(const kit_text *t, size_t at)
+{
+    return at == 0 || !kit_name_byte(t->in[at - 1]) || (at > 1 && t->in[at - 2] == '\\') ||
+        (at > 5 && t->in[at - 6] == '\\' && t->in[at - 5] == 'u');
 }
 
 /* Return the length of the secret's name at `at`; 0: none. *line: its value ends with the line. */
@@ -77,7 +108,7 @@ static size_t kit_secret_name(const kit_text *t, size_t at, bool *line)
         "authorization", "proxy-authorization", "cookie", "set-cookie", /* whole lines */
         "x-api-key", "api-key", "api_key", "apikey", "access_token", "token", "secret", "password"
     };
-    if (at > 0 && kit_name_byte(t->in[at - 1])) { return 0; }
+    if (!kit_word_begins(t, at)) { return 0; }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const size_t n = strlen(names[i]);
         if (kit_text_has(t, at, names[i]) && (at + n == t->len || !kit_name_byte(t->in[at + n]))) {
@@ -103,15 +134,16 @@ static size_t kit_line_end(const kit_text *t, size_t at)
 static bool kit_secret_named(const kit_text *t, size_t at, size_t past, kit_secret *out)
 {
     bool line = false;
+    kit_quote q;
     const size_t n = kit_secret_name(t, at, &line);
-    size_t from = n != 0 ? kit_value_start(t, at + n) : 0;
+    const size_t from = n != 0 ? kit_value_start(t, at + n, &q) : 0;
     if (from == 0) { return false; }
-    char quote = '\0';
-    if (from < t->len && (t->in[from] == '"' || t->in[from] == '\'')) { quote = t->in[from++]; }
-    if (quote != '\0' && from < past) { return false; } /* inside of another quoted text */
+    if (q.c != '\0' && from < past && t->in[from - 1] == q.c) {
+        return false; /* inside of another quoted text; a word may hold \u0022 */
+    }
     past = BASE_MAX(from, past);
     out->from = from;
-    out->to = line && quote == '\0' ? kit_line_end(t, past) : kit_secret_end(t, past, quote);
+    out->to = line && q.c == '\0' ? kit_line_end(t, past) : kit_secret_end(t, past, q);
     out->bare = false;
     return true;
 }
@@ -134,7 +166,7 @@ static bool kit_secret_at(const kit_text *t, size_t at, size_t past, kit_secret 
 {
     if (kit_secret_named(t, at, past, out)) { return true; }
     if (kit_text_has(t, at, "//")) { return kit_secret_url(t, at, out); }
-    if (at > 0 && kit_name_byte(t->in[at - 1])) { return false; }
+    if (!kit_word_begins(t, at)) { return false; }
     size_t from = at;
     if (kit_text_has(t, at, "bearer ")) {
         from = at + 7;
@@ -142,7 +174,7 @@ static bool kit_secret_at(const kit_text *t, size_t at, size_t past, kit_secret 
     } else if (!kit_text_has(t, at, "sk-")) {
         return false;
     }
-    *out = (kit_secret){ from, kit_secret_end(t, BASE_MAX(from, past), '\0'), false };
+    *out = (kit_secret){ from, kit_secret_end(t, BASE_MAX(from, past), (kit_quote){ 0 }), false };
     return true;
 }
 
