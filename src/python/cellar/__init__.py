@@ -99,7 +99,7 @@ def _codec(codec):
     if codec == "pickle":
         import pickle
         return functools.partial(pickle.dumps, protocol=5), pickle.loads, True
-    if isinstance(codec, str) or not hasattr(codec, "dumps") or codec.__name__ == "pickle":
+    if isinstance(codec, str) or not hasattr(codec, "dumps") or getattr(codec, "__name__", "") == "pickle":
         raise ValueError(f'cellar: codec must be None, "pickle", or have dumps and loads '
                          f"(got {codec!r})")
 
@@ -474,8 +474,8 @@ class Lock:
         owner, self._owner = self._owner, None
         try:
             changed = _cellar.lock(self._cache, call, 0, hold, owner[0], self._key)
-        except Error as error:
-            if error.code == _LOST:
+        except Exception as error:
+            if getattr(error, "code", 0) == _LOST:
                 error.args = "cellar: the hold ended before: another owner may have begun",
             elif call == _EXTEND:
                 self._owner = owner  # to release

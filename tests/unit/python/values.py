@@ -168,3 +168,11 @@ def raw_values_stay_as_they_are():
         raises(TypeError, raw.set, "k", "text")
         raises(TypeError, raw.set, 1, b"text")
         assert raw.incr("n", 5) == 5 and raw["n"] == struct.pack("<q", 5)
+
+
+def a_codec_needs_dumps_and_loads_alone():
+    import types
+    codec = types.SimpleNamespace(dumps=lambda value: b"x", loads=lambda data: data * 2)
+    with cellar.Cache("2M", codec=codec) as cache:
+        cache.set("k", object())
+        assert cache["k"] == b"xx"
