@@ -172,41 +172,45 @@ static PyObject *cache_close(PyObject *self, PyObject *at_exit)
     return s->closed ? Py_NewRef(Py_None) : NULL;
 }
 
-/* A store that its last reference left in a thread of the store, which would join itself. */
-typedef struct cache_left {
-    cellar        *c;
-    cellar_remote *remote;
-} cache_left;
+/* Stores that lost their last reference in a thread of a store. The close would join that thread if
+ * it is one of the same store, so the main thread closes them. The GIL guards both. */
+static cache *cache_left;
+static unsigned cache_left_asked; /* 1 + common_forks while the main thread has the call, else 0 */
 
-static int cache_close_later(void *ctx)
+static void cache_end(cache *s)
 {
-    const cache_left left = *(cache_left *)ctx;
-    PyMem_Free(ctx);
-    Py_BEGIN_ALLOW_THREADS
-    cellar_remote_close(left.remote);
-    (void)cellar_close(left.c);
-    Py_END_ALLOW_THREADS
+    if (s->c != NULL && s->forks == common_forks) {
+        (void)(s->root != s ? cellar_namespace_close(s->c) : cache_close_here(s));
+    }
+    Py_XDECREF(s->owned);
+    common_free((PyObject *)s);
+}
+
+int cache_close_left(void *unused)
+{
+    (void)unused;
+    cache_left_asked = 0;
+    while (cache_left != NULL) {
+        cache *const s = cache_left;
+        cache_left = s->next;
+        cache_end(s);
+    }
     return 0;
 }
 
 static void cache_dealloc(PyObject *self)
 {
     cache *s = (cache *)self;
-    if (s->c != NULL && s->forks == common_forks) {
-        if (s->root != s) {
-            (void)cellar_namespace_close(s->c);
-        } else if (common_background) {
-            cache_left *left = PyMem_Malloc(sizeof *left);
-            if (left != NULL) { *left = (cache_left){ s->c, s->remote }; }
-            if (left == NULL || Py_AddPendingCall(cache_close_later, left) < 0) {
-                PyMem_Free(left);
-            }
-        } else {
-            (void)cache_close_here(s);
-        }
+    if (!common_background || s->c == NULL || s->root != s) {
+        cache_end(s);
+        return;
     }
-    Py_XDECREF(s->owned);
-    common_free(self);
+    s->next = cache_left;
+    cache_left = s;
+    /* Without room for the call the next store asks again, or the exit closes this one. */
+    const int is_asked = cache_left_asked == common_forks + 1 ||
+        Py_AddPendingCall(cache_close_left, NULL) == 0;
+    cache_left_asked = is_asked ? common_forks + 1 : 0;
 }
 
 /* Open a store, or with a root one of its namespaces: root, dumps, loads, is_pickle, raw, spec. The

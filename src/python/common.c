@@ -6,7 +6,7 @@
  *            and waits for that thread. It takes no GIL and hands the line to the main thread.
  * END        A thread that takes the GIL of an ending interpreter ends. Threads of the library may
  *            end in a loader alone, so `_end`, at the exit, keeps them out.
- * LIMITS     The main thread has room for 32 lines; further ones are lost. */
+ * LIMITS     The main thread has room for 31 lines; further ones are lost. */
 #include "python/python.h"
 
 #include <stdatomic.h>
@@ -124,7 +124,8 @@ typedef struct common_line {
     char text[600]; /* area and text of at most 511 bytes */
 } common_line;
 
-static common_line common_lines[32]; /* as many as Python has room for calls */
+enum { COMMON_LINES = 31 }; /* Python has room for 32 calls; the last one closes stores */
+static common_line common_lines[COMMON_LINES];
 
 /* Write one line in the main thread. */
 static int common_write_line(void *ctx)
@@ -144,8 +145,8 @@ void common_log(cellar_log_level level, const char *area, cellar_err code, const
     (void)ctx;
     if (code == CELLAR_E_LOADER || common_has_ended()) { return; } /* callers get the exception */
     size_t i = 0;
-    while (i < 32 && atomic_flag_test_and_set(&common_lines[i].taken)) { i++; }
-    if (i == 32) { return; }
+    while (i < COMMON_LINES && atomic_flag_test_and_set(&common_lines[i].taken)) { i++; }
+    if (i == COMMON_LINES) { return; }
     common_line *line = &common_lines[i];
     line->level = (int)level;
     (void)PyOS_snprintf(line->text, sizeof line->text, "%s: %s%s%s", area, text,

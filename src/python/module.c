@@ -16,9 +16,16 @@ static PyObject *module_forked(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *module_end(PyObject *self, PyObject *unused)
+{
+    PyObject *done = common_end(self, unused);
+    if (done != NULL) { (void)cache_close_left(NULL); }
+    return done;
+}
+
 static PyMethodDef module_methods[] = {
     { "_start", common_start, METH_VARARGS, NULL },
-    { "_end", common_end, METH_NOARGS, NULL },
+    { "_end", module_end, METH_NOARGS, NULL },
     { "_forked", module_forked, METH_NOARGS, NULL },
     { NULL, NULL, 0, NULL }
 };

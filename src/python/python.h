@@ -158,6 +158,7 @@ struct cache {
     unsigned long  opener;  /* that thread */
     unsigned       busy;    /* of a store: calls that run without the GIL */
     unsigned       entering; /* of a store: loads that the library may not have yet */
+    cache         *next;    /* a store without references, which the main thread closes */
     int            below;   /* what is below memory: 0, BELOW_DISK, BELOW_SERVER */
     int            closed;
 };
@@ -165,6 +166,8 @@ enum { BELOW_DISK = 1, BELOW_SERVER };
 extern PyTypeObject *cache_type;
 
 int cache_open_here(cache *s);
+/* Close the stores that threads of stores left to the main thread. Return 0. */
+int cache_close_left(void *unused);
 static inline int cache_is_open(const cache *s)
 {
     return s->c != NULL && s->forks == common_forks && !s->root->closed;

@@ -552,6 +552,27 @@ def _drop():
     return until(lambda: len(os.listdir("/proc/self/task")) == 1)
 
 
+def many_caches_that_go_in_a_refresh_are_all_closed():
+    assert forked(_drop_many) == "True"
+
+
+def _drop_many():
+    cache, done, begun, caches = cellar.Cache("4M"), threading.Event(), [], []
+
+    def load():
+        if begun:
+            caches.clear()
+            done.set()
+        return 1
+    memo = cache.memoize(ttl=.001, stale=600)(load)
+    memo()
+    caches += [cellar.Cache("1M") for _ in range(70)]  # Python has room for 32 calls
+    begun.append(1)
+    until(lambda: memo() and done.is_set())
+    cache.close()
+    return until(lambda: len(os.listdir("/proc/self/task")) == 1)
+
+
 def a_fork_inside_a_loader_leaves_the_load_to_the_parent():
     with cellar.Cache("4M") as cache:
         def load(key):
