@@ -239,7 +239,7 @@ static PyObject *load_outcome(const cache *s, const load_call *x, cellar_err err
                       PyException_GetTraceback(x->error));
         return NULL;
     }
-    return err != CELLAR_E_LOADER ? common_raise(s->c, err) :
+    return err != CELLAR_E_LOADER ? common_raise(cache_is_open(s) ? s->c : NULL, err) :
         common_raise_text(err, loader_err,
                           "cellar: the load failed in another process, or with a code");
 }
@@ -414,10 +414,11 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
     Py_ssize_t len;
     cellar_load_opts o = load_options(&m->o);
     cellar_result r = cellar_result_default();
-    cellar_lease lease;
-    if (!PyArg_ParseTuple(args, "y#", &key, &len) || cache_ready(s) < 0) { return NULL; }
+    cellar_lease lease = { { 0 } };
+    if (!PyArg_ParseTuple(args, "y#", &key, &len)) { return NULL; }
     PyObject *value = NULL;
     for (int found = 1; found && value == NULL; o.flags = CELLAR_LOAD_REFRESH) { /* as load_key */
+        if (cache_ready(s) < 0) { return NULL; }
         PyThreadState *const gil = cache_leave(s);
         const cellar_err err = cellar_lease_acquire(s->c, key, (size_t)len, &o, NULL, &lease, &r);
         cache_return(s, gil);
@@ -425,7 +426,13 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
         found = err == CELLAR_OK || err == CELLAR_STALE;
         if (found) { value = value_decode(r.value, r.value_len, &s->codec); }
         cellar_result_free(&r);
-        if (PyErr_Occurred()) { return NULL; }
+        if (PyErr_Occurred()) {
+            if (!cellar_lease_held(&lease) || !cache_is_open(s)) { return NULL; }
+            PyThreadState *const raised = cache_leave(s); /* by loads of the program */
+            (void)cellar_lease_release(s->c, &lease, 0);
+            cache_return(s, raised);
+            return NULL;
+        }
         s->foreign += found && value == NULL;
         found &= !cellar_lease_held(&lease);
     }

@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import cellar
-from kit import until
+from kit import raises, until
 
 
 def tasks_of_a_loop_share_one_load():
@@ -131,6 +131,28 @@ def a_stale_value_is_returned_while_a_task_loads():
                 await asyncio.sleep(.001)
             return found
         assert set(asyncio.run(main())) <= {1, 2} and len(runs) >= 2
+
+
+def a_stale_value_that_the_codec_refuses_leaves_the_lease_to_the_next_task():
+    class Codec:
+        def dumps(value):
+            return b"x"
+
+        def loads(data):
+            if refused:
+                raise ValueError("damaged")
+            return data
+    refused = []
+    with cellar.Cache("4M", codec=Codec) as cache:
+        @cache.memoize(ttl=.001, stale=600)
+        async def row():
+            return object()
+        asyncio.run(row())
+        until(lambda: row.memo() is cellar._MISSING)  # past its TTL
+        refused.append(1)
+        raises(ValueError, asyncio.run, row())
+        refused.clear()
+        assert row.memo._lease(row.memo._key())[1] is not None
 
 
 def a_task_loads_again_what_another_program_wrote():
