@@ -54,13 +54,17 @@ static PyObject *guard_new(guard_handle **out)
     return capsule;
 }
 
-/* Find the shared store of an argument `cache`. NULL: of this process. A converter. */
-static int guard_store(PyObject *of, void *out)
+/* Find the shared store of an argument `cache`. NULL: of this process. */
+static int guard_store(PyObject *of, cache **out)
 {
+    if (of != Py_None && !PyObject_TypeCheck(of, cache_type)) {
+        PyErr_SetString(PyExc_TypeError, "cellar: cache must be a Cache or None");
+        return -1;
+    }
     cache *root = of == Py_None ? NULL : ((cache *)of)->root;
-    if (root != NULL && cache_ready(root) < 0) { return 0; }
-    *(cache **)out = root != NULL && root->remote != NULL ? root : NULL;
-    return 1;
+    if (root != NULL && cache_ready(root) < 0) { return -1; }
+    *out = root != NULL && root->remote != NULL ? root : NULL;
+    return 0;
 }
 
 /* Return the capsule, or raise the error of the call that filled it. */
@@ -81,10 +85,11 @@ static PyObject *guard_limiter(PyObject *self, PyObject *args)
     uint64_t limit, burst;
     double seconds;
     guard_handle *h;
+    PyObject *of;
     cache *root;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&kdks", guard_store, &root, &limit, &seconds, &burst,
-                          &cfg.name)) {
+    if (!PyArg_ParseTuple(args, "Okdks", &of, &limit, &seconds, &burst, &cfg.name) ||
+        guard_store(of, &root) < 0) { /* the __float__ of an argument may close it */
         return NULL;
     }
     const uint64_t period_ns = seconds > 0 && seconds < 4e7 ? (uint64_t)(seconds * 1e9) : 0;
@@ -112,8 +117,9 @@ static PyObject *guard_check(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "OkO&", &capsule, &cost, key_argument, &k)) { return NULL; }
     guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
-    if (h == NULL || (h->cache != NULL && cache_ready(h->cache) < 0)) {
-        err = CELLAR_E_CLOSED;
+    if (h == NULL || (h->cache != NULL && (cache_ready(h->cache) < 0 ||
+                                           h->remote != h->cache->remote))) {
+        err = CELLAR_E_CLOSED; /* an open store lost its link by a close that failed */
     } else if (h->cache == NULL) {
         err = cellar_limiter_check(h->limiter, k.at, k.len, cost, &r);
     } else {
@@ -141,16 +147,14 @@ typedef struct guard_owner {
     cellar_remote_lock shared;
 } guard_owner;
 
-/* Find the shared store of the locks, or open the table of this process. A converter. */
-static int guard_locks(PyObject *of, void *out)
+/* Find the shared store of the locks, or open the table of this process. */
+static int guard_locks(PyObject *of, cache **out)
 {
-    if (!guard_store(of, out)) { return 0; }
-    if (*(cache **)out != NULL) { return 1; }
-    if (guard_table != NULL && guard_table_forks == common_forks) { return 1; }
+    if (guard_store(of, out) < 0) { return -1; }
+    if (*out != NULL || (guard_table != NULL && guard_table_forks == common_forks)) { return 0; }
     const cellar_err err = cellar_locks_open(NULL, &guard_table);
     guard_table_forks = common_forks;
-    if (err != CELLAR_OK) { (void)common_raise(NULL, err); }
-    return err == CELLAR_OK;
+    return err == CELLAR_OK ? 0 : common_fail(NULL, err);
 }
 
 /* Release, extend or acquire a lock of this process. */
@@ -184,11 +188,16 @@ static PyObject *guard_lock(PyObject *self, PyObject *args)
     const char *owner;
     Py_ssize_t n;
     int call;
+    PyObject *of;
     cache *root;
     pykey k;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&ilO&y#O&", guard_locks, &root, &call, &o.wait_timeout_ms,
-                          common_ms, &o.hold_ms, &owner, &n, key_argument, &k)) {
+    if (!PyArg_ParseTuple(args, "OilO&y#O&", &of, &call, &o.wait_timeout_ms, common_ms, &o.hold_ms,
+                          &owner, &n, key_argument, &k)) {
+        return NULL;
+    }
+    if (guard_locks(of, &root) < 0) { /* the __float__ of an argument may close it */
+        key_fini(&k);
         return NULL;
     }
     memcpy(&x, owner, (size_t)n == sizeof x ? sizeof x : 0);

@@ -93,3 +93,18 @@ def a_cancelled_task_leaves_no_lock():
                               asyncio.CancelledError)
         return await asyncio.to_thread(cellar.Lock("k", timeout=20).acquire)  # a hold ends after 30 s
     assert asyncio.run(main())
+
+
+def a_cache_of_another_type_is_a_typeerror():
+    for cache in (1, "x", cellar.Limiter(1, 1)):
+        raises(TypeError, cellar.Limiter, 1, 600, cache=cache)
+        raises(TypeError, cellar.Lock("k", cache=cache).acquire)
+
+
+def an_extend_by_no_time_keeps_the_lock():
+    lock = cellar.Lock("extended", hold=None)
+    assert lock.acquire()
+    raises(ValueError, lock.extend, -1)
+    raises(TypeError, lock.extend, "x")
+    lock.release()
+    assert cellar.Lock("extended").acquire(False)

@@ -115,6 +115,28 @@ def without_the_server_each_worker_loads_for_itself(folder):
             assert [limiter.allow("new") for _ in range(11)] == [True] * 10 + [False]
 
 
+def a_close_by_an_argument_ends_the_call_of_a_limiter_or_lock(folder):
+    class Closing:
+        def __float__(self):
+            cache.close()
+            return 1.0
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        for call in (lambda: cellar.Limiter(1, Closing(), cache=cache),
+                     lambda: cellar.Lock("k", hold=Closing(), cache=cache).acquire()):
+            cache = cellar.Cache("4M", shared=_url(folder))
+            error = raises(cellar.Error, call)
+            assert "the Cache is closed" in str(error) and error.code == -10
+
+
+def a_limiter_is_closed_when_its_link_is(folder):
+    with cellar.serve(unix=folder + "/sock", shared="16M"):
+        with cellar.Cache("4M", shared=_url(folder)) as cache:
+            limiter = cellar.Limiter(10, 600, cache=cache)
+            assert limiter.allow("k")
+            raises(cellar.Error, cache.get_or_load, "k", lambda key: cache.close())
+            assert raises(cellar.Error, limiter.allow, "k").code == -10
+
+
 def the_command_serves_until_a_signal(folder):
     server = subprocess.Popen([sys.executable, "-m", "cellar", "serve", "--unix", folder + "/sock",
                                "--shared", "16M"], stdout=subprocess.PIPE, text=True)
