@@ -392,8 +392,8 @@ static int cache_do(cache *s, PyObject *key, cache_job *j)
     return err < 0 ? common_fail(s->c, err) : (int)err;
 }
 
-/* Run a call: its number, key or None, ttl, tag or pattern, flag, delta, initial. Return (code,
- * number, cause). */
+/* Run a call: its number, key (unused in calls for all), ttl, tag or pattern, flag, delta, initial.
+ * Return (code, number, cause). */
 static PyObject *cache_call(PyObject *self, PyObject *args)
 {
     cache_job j = { .cause = NULL };
@@ -402,7 +402,8 @@ static PyObject *cache_call(PyObject *self, PyObject *args)
                           &j.flag, &j.delta, &j.number)) {
         return NULL;
     }
-    const int code = cache_do((cache *)self, key == Py_None ? NULL : key, &j);
+    const int is_of_all = j.call >= CALL_TAG && j.call <= CALL_CLEAR;
+    const int code = cache_do((cache *)self, is_of_all ? NULL : key, &j);
     return code < 0 ? NULL : Py_BuildValue("ilz", code, j.number, j.cause);
 }
 
@@ -525,20 +526,29 @@ static int cache_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 
 /* ---- Look at all entries -------------------------------------------------------------------- */
 
-/* Keys that one step of a scan found. */
-typedef struct cache_found {
-    PyObject *keys;
-    int       raw;
-} cache_found;
-
+/* Append the length and the bytes of a key: an object could begin a collection, which runs code of
+ * the program in the middle of the scan. */
 static bool cache_note_key(const cellar_scan_entry *e, void *ctx)
 {
-    cache_found *f = ctx;
-    if (e->kind != CELLAR_KIND_VALUE) { return true; }
-    PyObject *key = key_object(e->key, e->key_len, f->raw);
-    if (key != NULL) { (void)PyList_Append(f->keys, key); }
-    Py_XDECREF(key);
-    return !PyErr_Occurred();
+    pybuf *keys = ctx;
+    return e->kind != CELLAR_KIND_VALUE || (buf_put(keys, &e->key_len, sizeof e->key_len) == 0 &&
+                                            buf_put(keys, e->key, e->key_len) == 0);
+}
+
+/* Return a list of the keys that a scan found. */
+static PyObject *cache_keys(const pybuf *keys, int raw)
+{
+    PyObject *list = PyList_New(0);
+    size_t len;
+    for (size_t at = 0; list != NULL && at < keys->len; at += len) {
+        memcpy(&len, keys->at + at, sizeof len);
+        at += sizeof len;
+        PyObject *key = key_object(keys->at + at, len, raw);
+        if (key != NULL) { (void)PyList_Append(list, key); }
+        Py_XDECREF(key);
+        if (PyErr_Occurred()) { Py_CLEAR(list); }
+    }
+    return list;
 }
 
 /* Return the next keys and the place behind them: (keys, cursor, place). */
@@ -548,18 +558,18 @@ static PyObject *cache_scan(PyObject *self, PyObject *args)
     cellar_scan_opts o = cellar_scan_opts_default();
     uint64_t cursor, place;
     Py_ssize_t n = 0;
+    pybuf keys;
     if (!PyArg_ParseTuple(args, "kkz#", &cursor, &place, &o.pattern, &n)) { return NULL; }
     if (cache_ready(s) < 0) { return NULL; }
     o.pattern_len = (size_t)n;
     o.flags = s->below == BELOW_DISK ? CELLAR_SCAN_DISK : 0;
     o.place = s->below == BELOW_DISK ? &place : NULL;
-    cache_found f = { PyList_New(0), s->codec.raw };
-    const cellar_err err = f.keys == NULL ? CELLAR_OK :
-        cellar_scan(s->c, &cursor, &o, cache_note_key, &f);
+    buf_init(&keys);
+    const cellar_err err = cellar_scan(s->c, &cursor, &o, cache_note_key, &keys);
     if (err < 0 && !PyErr_Occurred()) { (void)common_raise(s->c, err); }
-    if (!PyErr_Occurred()) { return Py_BuildValue("Nkk", f.keys, cursor, place); }
-    Py_XDECREF(f.keys);
-    return NULL;
+    PyObject *list = PyErr_Occurred() ? NULL : cache_keys(&keys, s->codec.raw);
+    buf_fini(&keys);
+    return list == NULL ? NULL : Py_BuildValue("Nkk", list, cursor, place);
 }
 
 static PyObject *cache_stats(PyObject *self, PyObject *unused)

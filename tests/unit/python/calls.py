@@ -290,3 +290,37 @@ print(codes)
 
 def a_close_overlaps_neither_loads_nor_sets_that_convert_values():
     assert said_by(CLOSE_BESIDE_CALLS, "60") == "{-10}"
+
+
+def none_is_no_key():
+    with cellar.Cache("2M") as cache:
+        for call in (cache.get, cache.delete, cache.touch, cache.ttl, cache.why, cache.incr):
+            raises(TypeError, call, None)
+        assert len(cache) == 0
+
+
+COLLECTION_IN_A_SCAN = """
+import gc, cellar
+class Closes:
+    def __init__(self): self.me = self
+    def __del__(self): cache.close()
+cache = cellar.Cache("2M")
+for n in range(100): cache.set((n,) * 25, n)
+args, scan = (0, 0, None), cache._scan
+keys = scan(*args)
+gc.collect()
+gc.disable()
+Closes()
+gc.set_threshold(1)
+gc.enable()
+try:
+    found = scan(*args)
+except cellar.Error as error:
+    found = keys if error.code == -10 else error
+gc.disable()
+print(found == keys and len(keys[0]) > 0)
+"""
+
+
+def a_collection_that_closes_the_cache_ends_no_scan():
+    assert said_by(COLLECTION_IN_A_SCAN) == "True"
