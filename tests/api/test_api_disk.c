@@ -1014,6 +1014,40 @@ T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
     store_end();
 }
 
+/* Memory alone gives versions, so these calls bring the entry from disk. */
+T_ALONE(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk)
+{
+    char buf[8];
+    size_t len;
+    const cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 30000 };
+    const cellar_set_opts absent = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
+    cellar_entry_info i = cellar_entry_info_default();
+    const cellar_get_opts peek = { .struct_size = sizeof peek, .info = &i,
+                                   .flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION };
+    store_begin();
+    settings cfg = config();
+    cellar *c = open_with(&cfg);
+    for (const char *key = "ipas"; *key != '\0'; key++) {
+        T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
+    }
+    shut(c);
+    c = open_with(&cfg);
+    now_ms += 20000;
+    T_EQ_I64(cellar_entry_info_get(c, "i", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, 10000);
+    T_EQ_I64(cellar_get_with(c, "p", 1, &peek, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, 10000);
+    T_EQ_I64(cellar_set(c, "a", 1, "w", 1, &absent), CELLAR_EXISTS);
+    T_EQ_I64(cellar_get(c, "s", 1, buf, sizeof buf, &len), CELLAR_OK);
+    now_ms += 20000;
+    T_EQ_I64(cellar_contains(c, "i", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "p", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "s", 1), CELLAR_OK); /* the get is a use */
+    shut(c);
+    store_end();
+}
+
 T_ALONE(store_with_unusable_disk_continues_in_memory)
 {
     store_begin();

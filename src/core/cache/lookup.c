@@ -31,6 +31,7 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
+#include "l1/read.h"
 
 #include <stddef.h>
 
@@ -109,7 +110,8 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     l1_put_spec p = {
         .value = value, .value_len = value_len, .deadline_ms = m->deadline_ms,
         .flags = L1_IF_ABSENT | L1_KEEP_OLD | carried, .change = L1_CHANGE_BACKFILL,
-        .idle_ms = m->idle_ms, .stale_ms = m->stale_ms, .user_flags = m->user_flags,
+        .idle_ms = m->idle_ms, .until_ms = m->until_ms, .stale_ms = m->stale_ms,
+        .user_flags = m->user_flags,
         .kind = m->kind, .cost = m->cost, .l2_addr = m->addr, .tag_fps = m->tags,
         .tag_count = m->tag_count, .tag_born = m->tag_born,
     };
@@ -310,10 +312,18 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
     return err;
 }
 
+/* Begin the idle time of an entry again, after a read that is a use: a back-fill does not. */
+static void cache_fetch_used(const cellar *c, const l1_key *k, cellar_err err, const cache_found *m)
+{
+    if (err == CELLAR_OK && m->e.idle_ms != 0) { l1_idle_used(c->l1, k); }
+}
+
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                            size_t *value_len, cache_found *m, cellar_err *kept)
 {
-    return cache_fetch(c, k, buf, buf_cap, value_len, m, kept, false);
+    const cellar_err err = cache_fetch(c, k, buf, buf_cap, value_len, m, kept, false);
+    cache_fetch_used(c, k, err, m);
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -329,6 +339,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
         if (err != CELLAR_MISS) { return err; }
         err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, i == 0);
     }
+    cache_fetch_used(c, k, err, &m);
     if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.e.user_flags; }
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }

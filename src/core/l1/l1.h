@@ -337,7 +337,10 @@ typedef struct l1_put_spec {
     uint32_t user_flags;     /* 0: not stored */
     uint8_t kind, fails, cost; /* 0: not stored */
     uint32_t retry_at, loader_code; /* 0: not stored */
-    uint64_t if_version;     /* with L1_IF_VERSION */
+    union {
+        uint64_t if_version; /* with L1_IF_VERSION */
+        int64_t until_ms;    /* BACKFILL: end of the idle time; 0: idle_ms from now on */
+    };
     const l1_info *same;     /* with L1_IF_SAME: the result of l1_inspect */
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
     uint64_t l2_addr;        /* 0: not stored */

@@ -111,12 +111,12 @@ CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
 {
     l1_hold h;
     l1_slot slot;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    const int64_t now = base_now_ms(c->clock);
     l1_lock_key(c, k->hash, &h, false);
     if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_IDLE) != 0 &&
         l1_judge(c, slot.pos, &slot.rec, 0) == CELLAR_OK) { /* else it ended since */
         unsigned char *f = l1_at(c, slot.pos) + l1_field(&slot.rec, L1_X_IDLE) + 4;
-        base_seq_store_u64(f, BASE_MAX(now, base_seq_u64(f)));
+        base_seq_store_u64(f, (uint64_t)BASE_MAX(now, (int64_t)base_seq_u64(f)));
     }
     l1_unlock(c, &h);
 }

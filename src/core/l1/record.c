@@ -105,8 +105,8 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
 {
     int64_t at = l1_deadline(c, pos, r);
     if ((r->mask & L1_X_IDLE) != 0) {
-        const uint64_t used = l1_get_u64(c, pos, r, L1_X_IDLE, 4) & INT64_MAX;
-        at = BASE_MIN(at, base_add_sat((int64_t)used, l1_get_u32(c, pos, r, L1_X_IDLE, 0)));
+        const int64_t used = (int64_t)l1_get_u64(c, pos, r, L1_X_IDLE, 4);
+        at = BASE_MIN(at, base_add_sat(used, l1_get_u32(c, pos, r, L1_X_IDLE, 0)));
     }
     if (keep_until != NULL) {
         *keep_until = (r->mask & L1_X_STALE) == 0
@@ -273,6 +273,9 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     int64_t now = 0;
     if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
     im->born_ms = im->last_use_ms = (uint64_t)now;
+    if (p->change == L1_CHANGE_BACKFILL && p->until_ms != 0) {
+        im->last_use_ms = (uint64_t)BASE_MIN(now, p->until_ms - p->idle_ms);
+    }
     /* `due` cannot express a time before the opening of the segment. The deadline of a moved record
      * may lie there. The stale window counts from the deadline. */
     const bool exact = p->stale_ms > 0 && p->deadline_ms != BASE_NEVER_MS;

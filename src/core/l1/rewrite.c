@@ -244,7 +244,7 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
     l1_slot slot;
     uint64_t st = 0;
     bool rewrite = false;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    const int64_t now = base_now_ms(c->clock);
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_gone o = l1_look_old(c, found, &slot);
@@ -274,7 +274,7 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
             if (has_idle) {
                 unsigned char *f = p + l1_field(r, L1_X_IDLE);
                 if (idle_ms > 0) { base_seq_store_u32(f, (uint32_t)idle_ms); }
-                base_seq_store_u64(f + 4, BASE_MAX(now, base_seq_u64(f + 4)));
+                base_seq_store_u64(f + 4, (uint64_t)BASE_MAX(now, (int64_t)base_seq_u64(f + 4)));
             }
             int64_t keep;
             l1_rec after = *r;

@@ -21,7 +21,8 @@
  *                                       {charge, cell; pointer} of an object (l1_cell_name).
  *                                       APART: no key here, the field names {block, hash}
  *                 tag block             if L1_X_TAGS, at the next multiple of 4
- *            last_use and born are absolute u64 milliseconds.
+ *            last_use and born are absolute milliseconds. last_use is below 0 if an entry of an
+ *            earlier boot was used before this one.
  * INVARIANTS A slot with a fingerprint points to a live record of its key. Every linked record
  *            lies in a SMALL or MAIN segment. seg.live counts the linked records of the segment.
  *            The word of a queue is the sum over its segments. Charges of INDEX, OVERFLOW, SEGMENT,
