@@ -983,7 +983,7 @@ T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
         fill_4k(c, 500);
         T_EQ_U64(tier_of(c, "long"), CELLAR_TIER_L2);
         const cellar_set_opts o = { .struct_size = sizeof o, .flags = rows[i].flags };
-        T_CHECK(cellar_set(c, "long", 4, "new", 3, &o) < 0);
+        T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), CELLAR_E_SPACE);
         T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i].left);
     }
     shut(c);
@@ -1010,6 +1010,32 @@ T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
         fill_4k(c, 500);
         T_EQ_U64(tier_of(c, "k"), CELLAR_TIER_L2);
     }
+    shut(c);
+    store_end();
+}
+
+/* The host has all of memory_bytes: no room even to read the entry. */
+T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
+{
+    static char value[900000], buf[sizeof value];
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_TTL |
+                                                                  CELLAR_KEEP_OLD_VALUE };
+    size_t len = 0;
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    cellar *c = open_with(&cfg);
+    T_EQ_I64(cellar_set(c, "long", 4, value, sizeof value, NULL), CELLAR_OK);
+    int64_t charged = 0;
+    for (int64_t each = 64 << 10; each >= 4096; each /= 2) {
+        while (cellar_memory_charge(c, each) == CELLAR_OK) { charged += each; }
+    }
+    T_EQ_U64(tier_of(c, "long"), CELLAR_TIER_L2);
+    T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_touch(c, "long", 4, 60000), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_memory_charge(c, -charged), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), CELLAR_OK);
     shut(c);
     store_end();
 }

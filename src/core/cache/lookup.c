@@ -449,6 +449,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     unsigned char small[CACHE_BRING_TRY];
     unsigned char *room = small;
     size_t cap = sizeof small, len = 0;
+    bool refused = false;
     cache_found m;
     m.unread = false;
     cellar_err err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
@@ -457,8 +458,8 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
         base_account *a = &c->store->account;
         if (room != small) { base_free(a, BASE_MOD_STORE, room, cap); }
         cap = len;
-        room = base_alloc(a, BASE_MOD_STORE, cap, NULL);
-        if (room == NULL) { return CELLAR_E_NOMEM; }
+        room = base_alloc(a, BASE_MOD_STORE, cap, &refused);
+        if (room == NULL) { return refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
         err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     }
     if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
