@@ -175,6 +175,45 @@ T_CASE(a_clear_during_a_stall_stays_in_force)
     }
 }
 
+static const l2_namespace cleared = { .id = 1, .generation = GENERATION + 1, .version = 2 };
+static uint64_t floor_before;
+
+/* Clear once, while the FLOOR of a tier that reopens is written. */
+static void clear_at_the_floor(void *ctx)
+{
+    if (l2_floor(d) == floor_before) { return; }
+    dev.hook = NULL;
+    *(bool *)ctx = true;
+    T_EQ_I64(l2_namespace_set(d, &cleared, "all", 3), CELLAR_OK);
+}
+
+/* The log is full of controls, and no pass ends. */
+T_CASE(a_clear_while_the_tier_reopens_stays_in_force)
+{
+    bool ran = false;
+    start(L2_KEEP);
+    sync_role_take(&d->working);
+    for (uint32_t i = 0; i < 100000 && !l2_is_closed(d); i++) {
+        const l2_namespace v = { .id = 2, .generation = GENERATION + 2 + i };
+        T_EQ_I64(l2_namespace_set(d, &v, "other", 5), CELLAR_OK);
+    }
+    T_REQUIRE(l2_is_closed(d));
+    sync_role_drop(&d->working);
+    floor_before = l2_floor(d);
+    dev.hook = clear_at_the_floor;
+    dev.hook_ctx = &ran;
+    for (int i = 0; i < 4 && (l2_is_closed(d) || dev.bell); i++) { (void)l2_tick(d, 1000); }
+    T_CHECK(ran && !dev.bell && !l2_is_closed(d));
+    T_EQ_U64(figures().closings, 1);
+    generation_now = GENERATION + 1;
+    T_EQ_I64(put_key(3, 2, true), CELLAR_OK);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    kill_and_open();
+    T_EQ_U64(generation_now, GENERATION + 1);
+    T_EQ_U64(look(3), 2);
+    end();
+}
+
 static void *answer_a_waiter(void *arg)
 {
     for (int i = 0; i < 60000 && figures().waits == 0; i++) { usleep(1000); }

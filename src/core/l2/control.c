@@ -98,8 +98,17 @@ static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 +
     return bytes;
 }
 
-/* Append the next namespace below `lsn` again. Return 0 if there is none; EAGAIN; or an errno. */
-static int l2_namespace_again(l2 *d, uint64_t lsn)
+CELLAR_PRIVATE bool l2_namespaces_open(l2 *d, uint64_t lsn)
+{
+    bool all = true;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) { all = all && d->namespace[i].lsn >= lsn; }
+    if (all) { base_store_sc(&d->closed, 0u); }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return all;
+}
+
+CELLAR_PRIVATE int l2_namespace_again(l2 *d, uint64_t lsn)
 {
     l2_shard *controls = &d->index.shard[0];
     unsigned char value[16 + L2_NAME_MAX];

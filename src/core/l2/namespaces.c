@@ -115,7 +115,10 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
         if (row != NULL && l2_generation_after(v->generation, row->v.generation)) {
             l2_live_forget(d, row);
         }
-        if (row != NULL && !l2_generation_after(row->v.generation, v->generation)) { row->v = *v; }
+        if (row != NULL && !l2_generation_after(row->v.generation, v->generation)) {
+            row->v = *v;
+            row->lsn = 0; /* until its control is logged */
+        }
     }
     /* Before a FLOOR all controls may be appended again. A quarter of the rows is for FLOORs. */
     const uint32_t rows = d->form.seg_bytes / L2_PAGE * L2_ROWS_A_PAGE;

@@ -4,7 +4,8 @@
  *
  * PICTURE    closed -> FLOOR at the tail, written -> words removed -> open, empty -> marker removed
  *            open, marker there -> buffer written -> marker removed
- * INVARIANTS While the tier is closed changes log nothing. So it opens behind a FLOOR alone.
+ * INVARIANTS While the tier is closed changes log nothing. So it opens behind a FLOOR alone, and
+ *            behind the control of each namespace: a clear may come after the FLOOR.
  * LOCKING    `working`.
  * SEE ALSO   stall.c: what closes the tier. */
 #include "l2/reopen.h"
@@ -29,11 +30,14 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
         l2_index_cut(d, tail);
         l2_lost_all(d, L2_LOST_stall);
         L2_COUNT(d, emptied);
-        sync_role_take(&d->marking);
-        base_store_sc(&d->closed, 0u);
-        owed = base_load_acq(&d->tail); /* with the controls that were logged meanwhile */
-        base_store_rel(&d->owed_lsn, owed);
-        sync_role_drop(&d->marking);
+        for (bool open = false; !open;) {
+            if (l2_namespace_again(d, tail) == ENOSPC) { return; }
+            sync_role_take(&d->marking);
+            open = l2_namespaces_open(d, tail);
+            owed = base_load_acq(&d->tail); /* with the controls that were logged meanwhile */
+            if (open) { base_store_rel(&d->owed_lsn, owed); }
+            sync_role_drop(&d->marking);
+        }
     }
     if (l2_flush(d, owed, L2_WAIT_NS) == 0) { (void)l2_all_written(d); }
 }
