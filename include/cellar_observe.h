@@ -374,7 +374,8 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  * With CELLAR_SCAN_DISK this holds for the namespace in memory and on disk: an entry that moves
  * between them is visited. An entry may then be visited three times: in memory, on disk, and once
  * more if it was among the last written there. With `place` it is visited once, unless it changes
- * or moves during the scan. Entries on disk stay there, and do not count as used.
+ * or moves during the scan, or a part of the disk cannot be read. Entries on disk stay there, and
+ * do not count as used.
  * in:      *cursor: 0 for the first call, then as the last call left it; o: options with the same
  *          flags in each call, NULL = defaults; *o->place as the last call left it; fn: gets each
  *          entry; ctx: given to fn

@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "cache/types.h"
 #include "cellar_kit.h"
+#include "l2/health.h"
 #include "l2/progress.h"
 #include "tests/support/asleep.h"
 #include "tests/support/port_kit.h"
@@ -759,6 +760,50 @@ static void storm(uint32_t count, uint64_t steps)
     T_CHECK(done > timeouts);
     /* 1 s and two reads; 20 times. */
     T_CHECK(BASE_MAX(longest_ns[0], longest_ns[1]) < UINT64_C(40000000000) * t_patience());
+    end();
+}
+
+#define BOTH 40u /* entries in memory and on disk */
+
+static bool count_visit(const cellar_scan_entry *e, void *ctx)
+{
+    uint32_t name[3];
+    T_REQUIRE(e->key_len == sizeof name);
+    memcpy(name, e->key, sizeof name);
+    if (name[1] == BOTH) { ((uint32_t *)ctx)[name[0]]++; }
+    return true;
+}
+
+/* The walk of the disk passes over what it cannot read; memory has it. */
+T_CASE(scan_beside_a_tier_that_is_off_visits_what_memory_has)
+{
+    uint32_t seen[BOTH] = { 0 }, missed = 0;
+    uint64_t cursor = 0, place = 0;
+    const cellar_scan_opts o = { .struct_size = sizeof o, .flags = CELLAR_SCAN_DISK,
+                                 .bucket_count = 1, .place = &place };
+    char buf[8];
+    size_t len;
+    begin();
+    for (uint32_t i = 0; i < BOTH; i++) {
+        const uint32_t name[3] = { i, BOTH, 0 };
+        T_EQ_I64(cellar_set(c, name, sizeof name, "v", 1, NULL), CELLAR_OK);
+    }
+    again();
+    for (uint32_t i = 0; i < BOTH; i++) {
+        const uint32_t name[3] = { i, BOTH, 0 };
+        T_EQ_I64(cellar_get(c, name, sizeof name, buf, sizeof buf, &len), CELLAR_OK);
+    }
+    l2 *d = disk();
+    sync_take(L2_DEV, &d->health.lock);
+    l2_off_now(d, base_now_ms(d->cfg.clock), 3600000);
+    sync_drop(L2_DEV, &d->health.lock);
+    do {
+        T_EQ_I64(cellar_scan(c, &cursor, &o, count_visit, seen), CELLAR_OK);
+    } while (cursor >> 62 == 1); /* the first walk of the disk */
+    base_store_rel(&d->disk, (uint32_t)L2_DISK_OK);
+    while (cursor != 0) { T_EQ_I64(cellar_scan(c, &cursor, &o, count_visit, seen), CELLAR_OK); }
+    for (uint32_t i = 0; i < BOTH; i++) { missed += seen[i] == 0; }
+    T_EQ_U64(missed, 0);
     end();
 }
 

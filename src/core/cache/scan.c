@@ -12,8 +12,8 @@
  *            position at that time. So one of the two walks of the tier passes it. An entry that
  *            the tier drops after a read is in L1.
  * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it.
- * LIMITS     With a place, an entry in L1 is missed if the page on disk that names its copy is
- *            damaged. */
+ * LIMITS     With a place, an entry on disk and in L1 is visited twice if the first walk of the
+ *            tier could not read a part of it. */
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
@@ -38,7 +38,8 @@ typedef struct cache_scan {
     const char *match; /* NULL: all keys */
     size_t match_len;
     int64_t now_ms;
-    uint64_t *place; /* where the first walk of the tier ended; NULL: not wanted */
+    uint64_t *place; /* where the first walk of the tier ended; 0: it has passed over entries. */
+                     /* During that walk: 1 if it has. NULL: not wanted */
     bool stop;
 } cache_scan;
 
@@ -142,7 +143,8 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
                                          CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT -
                                                          CACHE_SCAN_MARK_SHIFT));
         *cursor = (uint64_t)CACHE_SCAN_REST << CACHE_SCAN_PHASE_SHIFT |
-                  (scan->place != NULL ? *scan->place : l2_visit_from(d, mark));
+                  (scan->place != NULL && *scan->place != 0 ? *scan->place
+                                                            : l2_visit_from(d, mark));
         return CELLAR_OK;
     }
     uint64_t at = *cursor & CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT);
@@ -150,11 +152,15 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
     if (d != NULL) {
         err = l2_visit(d, scan->generation, &at, CACHE_SCAN_RECORDS, cache_scan_below, scan);
     }
+    if (err == CELLAR_E_IO) {
+        if (scan->place != NULL) { *scan->place = 1; }
+        err = CELLAR_OK;
+    }
     if (err == CELLAR_OK || err == CELLAR_E_BUSY) {
         *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
     } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
         const uint64_t mark = d != NULL ? l2_visit_mark(d, at) : 0;
-        if (scan->place != NULL) { *scan->place = at; }
+        if (scan->place != NULL) { *scan->place = *scan->place == 0 ? at : 0; }
         *cursor = (uint64_t)CACHE_SCAN_THEN_L1 << CACHE_SCAN_PHASE_SHIFT |
                   mark << CACHE_SCAN_MARK_SHIFT;
     } else if (err == CELLAR_MISS) {

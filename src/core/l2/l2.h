@@ -171,7 +171,8 @@ typedef bool (*l2_visit_fn)(void *ctx, const l2_key *k, const void *value, size_
 /* Pass the entries of a generation that l2_get finds, in the order of the log, from *at on (0: the
  * begin). Look at about `count` records. OK: *at continues. MISS: the end of the log; *at continues
  * with entries that are put later. E_BUSY: the disk does not answer for the moment; *at continues
- * later. E_NOMEM: *at is unchanged. Counts as gets. */
+ * later. E_IO: as these, and entries that may be read later were passed over. E_NOMEM: *at is
+ * unchanged. Counts as gets. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at,
                                              uint32_t count, l2_visit_fn fn, void *ctx);
 /* Return 20 bits from which l2_visit_from makes a position not behind `at`. */

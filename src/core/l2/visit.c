@@ -8,8 +8,10 @@
  *            A key that is put again meanwhile is passed later, at the end of the log.
  * LOCKING    L2_LOG for rows in memory. fn runs without locks.
  *            A disk that does not answer for the moment ends the visit: E_BUSY, and *at stays.
- * LIMITS     Records of a page of rows that is lost and cannot be made again are passed over. */
+ * LIMITS     Records that cannot be read, and those of a page of rows that is lost and cannot be
+ *            made again, are passed over: E_IO. */
 #include "l2/codec.h"
+#include "l2/health.h"
 #include "l2/index.h"
 #include "l2/io.h"
 #include "l2/log.h"
@@ -30,6 +32,7 @@ typedef struct l2_visit_page { /* rows from a position on */
     uint64_t begin;    /* lsn of the segment */
     uint64_t next;     /* position behind these rows */
     bool end;          /* the log ends behind them */
+    bool lost;         /* entries that may be read later were passed over */
     unsigned char value[L2_VISIT_VALUE];
     unsigned char head[L2_NAMED_MOST] BASE_ALIGNED(8);
 } l2_visit_page;
@@ -94,22 +97,25 @@ static bool l2_visit_make(l2 *d, l2_visit_page *p, const l2_trailer *t)
     return true;
 }
 
-/* Take rows of a full segment: of the first page that has a wanted one. */
-static void l2_visit_full(l2 *d, l2_visit_page *p)
+/* Take rows of a full segment: of the first page that has a wanted one. Return 0 or an errno. */
+static int l2_visit_full(l2 *d, l2_visit_page *p)
 {
     l2_trailer t;
     l2_rows_walk w = { .made = 0 };
+    int e = 0;
     p->next = p->begin + d->form.seg_bytes;
-    if (!l2_trailer_find(d, l2_seq_of(d, p->begin), &t)) { return; }
+    if (!l2_trailer_find(d, l2_seq_of(d, p->begin), &t)) { return EILSEQ; }
     uint32_t i = l2_rows_unread(d, t.seq) ? 0 : l2_visit_first(d, &t, p->from);
-    if (l2_rows_unread(d, t.seq) && l2_visit_make(d, p, &t)) { return; }
+    if (l2_rows_unread(d, t.seq) && l2_visit_make(d, p, &t)) { return 0; }
     for (; i < l2_row_pages(t.rows) && p->count == 0; i++) {
-        (void)l2_rows_page(d, &t, i, &w, l2_visit_keep, p);
+        const int page = l2_rows_page(d, &t, i, &w, l2_visit_keep, p);
+        e = page != 0 ? page : e;
         if (p->count != 0 && i + 1 < l2_row_pages(t.rows)) {
             const l2_row *last = &p->row[p->count - 1];
             p->next = p->begin + last->off + last->bytes;
         }
     }
+    return e;
 }
 
 static void l2_visit_rows(l2 *d, uint64_t at, l2_visit_page *p)
@@ -124,7 +130,9 @@ static void l2_visit_rows(l2 *d, uint64_t at, l2_visit_page *p)
     if (seq > open) {
         p->end = true;
     } else if (seq < open || !l2_visit_open(d, p)) {
-        l2_visit_full(d, p);
+        const int e = l2_visit_full(d, p);
+        /* a pass moves what lives, then the head: the end of the log has it */
+        p->lost = p->lost || (e != 0 && p->begin >= base_load_acq(&d->head));
     } else if (!p->end && p->count != 0) {
         const l2_row *last = &p->row[p->count - 1];
         p->next = p->begin + last->off + last->bytes;
@@ -149,6 +157,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     if (l2_visit_silent(d)) { return CELLAR_E_BUSY; }
     const int e = l2_buffered(d, p->head, n, lsn) ? 0 : l2_log_read(d, p->head, n, lsn);
     l2_form_at(d, lsn, &f);
+    p->lost = p->lost || e != 0;
     if (e != 0 || !l2_rec_parse(p->head, row->off, row->off + row->bytes, &r) ||
         l2_rec_named(&r) > n || !l2_rec_marked(&f, p->head, l2_seq_of(d, lsn), row->off, &r)) {
         return CELLAR_OK;
@@ -160,6 +169,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     const cellar_err err = l2_get(d, &k, p->value, sizeof p->value, &len, &m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     if (!there && l2_visit_silent(d)) { return CELLAR_E_BUSY; }
+    p->lost = p->lost || err == CELLAR_E_TIMEOUT || (!there && l2_off(d));
     if (!there || m.addr != l2_addr_of(lsn, &r)) { return CELLAR_OK; }
     return fn(ctx, &k, err != CELLAR_E_BUFFER ? p->value : NULL, len, &m) ? CELLAR_OK
                                                                           : CELLAR_E_CLOSED;
@@ -171,7 +181,7 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
     l2_visit_page *p = l2_alloc(d, sizeof *p);
     if (p == NULL) { return CELLAR_E_NOMEM; }
     cellar_err err = CELLAR_OK;
-    p->end = false;
+    p->end = p->lost = false;
     for (uint32_t left = count; left > 0 && err == CELLAR_OK && !p->end && !l2_is_closed(d);) {
         err = l2_visit_silent(d) ? CELLAR_E_BUSY : CELLAR_OK;
         if (err != CELLAR_OK) { break; } /* a scan would wait for the read of its rows */
@@ -186,8 +196,9 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
         }
         *at = p->next;
     }
-    const bool end = p->end || l2_is_closed(d);
+    const bool end = p->end || l2_is_closed(d), lost = p->lost;
     base_free(d->cfg.account, BASE_MOD_L2, p, sizeof *p);
+    if (lost) { return CELLAR_E_IO; }
     if (err == CELLAR_E_CLOSED) { return CELLAR_OK; }
     return err == CELLAR_OK && end ? CELLAR_MISS : err;
 }
