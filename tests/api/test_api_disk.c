@@ -986,6 +986,9 @@ T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
         T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), CELLAR_E_SPACE);
         T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i].left);
     }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.write_errors, sizeof rows / sizeof rows[0]);
     shut(c);
     store_end();
 }
