@@ -308,7 +308,8 @@ static void remote_word_life(remote_bytes *b, const cellar_remote *r)
     remote_word_add(b, REMOTE_NUMBER(r->cfg.max_ttl_ms));
 }
 
-/* Format KNOW for the items of `w`: names of keys, and the numbers that this process knows. */
+/* Format KNOW for the items of `w`: names of keys, and the numbers that this process knows. If it
+ * knows one of a tag, 1 stands for the other: 0 would be a new tag, which a full server refuses. */
 static remote_request remote_know_format(remote_know *w, remote_bytes *b)
 {
     struct remote_data *d = w->d;
@@ -321,8 +322,9 @@ static remote_request remote_know_format(remote_know *w, remote_bytes *b)
     for (uint32_t i = 0; i < w->count; i++) {
         const remote_item *it = &w->item[i];
         const remote_tag *t = it->s == NULL ? remote_tag_find(d, it->text, it->len) : NULL;
-        known[keys++] = it->s != NULL ? it->s->generation : t != NULL ? t->hard : 0;
-        if (it->s == NULL) { known[keys++] = t != NULL ? t->soft : 0; }
+        const uint64_t hard = t != NULL ? t->hard : 0, soft = t != NULL ? t->soft : 0;
+        known[keys++] = it->s != NULL ? it->s->generation : hard != 0 ? hard : soft != 0;
+        if (it->s == NULL) { known[keys++] = soft != 0 ? soft : hard != 0; }
     }
     pthread_mutex_unlock(&d->lock);
     remote_words_begin(b, d->r, REMOTE_SCRIPT_KNOW, keys, keys);
@@ -367,7 +369,8 @@ CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_byte
 
 /* ---- reading without waiting ---- */
 
-/* Collect the next items of all that this process keeps. Return whether there are any. */
+/* Collect the next items of all that this process keeps. Return whether there are any. A tag
+ * without a number is read at its next use: a full server makes none. */
 static bool remote_know_next(remote_know *w)
 {
     struct remote_data *d = w->d;
@@ -379,11 +382,11 @@ static bool remote_know_next(remote_know *w)
         memset(it, 0, sizeof *it);
         if (w->next < spaces) {
             it->s = d->space[w->next];
-        } else if (d->tags == NULL || d->tags[w->next - spaces].len == 0) {
-            continue;
         } else {
-            it->len = d->tags[w->next - spaces].len;
-            memcpy(it->text, d->tags[w->next - spaces].text, it->len);
+            const remote_tag *t = d->tags != NULL ? &d->tags[w->next - spaces] : NULL;
+            if (t == NULL || (t->hard | t->soft) == 0) { continue; }
+            it->len = t->len;
+            memcpy(it->text, t->text, it->len);
         }
         w->count++;
     }

@@ -373,6 +373,28 @@ T_CASE(full_server_loses_the_old_value_too)
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
 }
 
+/* A tag that was heard and not read has no number here; one that this process has ended knows one. */
+T_CASE(full_server_takes_a_link_back_that_heard_of_tags)
+{
+    both_open(NULL);
+    T_EQ_I64(side_set_tagged(&a, "k", "v", "used"), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(b.users, "heard", 5, CELLAR_TAG_HARD), CELLAR_OK);
+    for (int i = 0; i < 4; i++) { /* the first one is heard, the second one has a place */
+        both_fence();
+        T_EQ_I64(cellar_delete_by_tag(a.users, i < 2 ? "hard" : "soft", 4,
+                                      i < 2 ? CELLAR_TAG_HARD : CELLAR_TAG_SOFT), CELLAR_OK);
+    }
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:~t:heard")), 1); /* as by its TTL */
+    both_fence();
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
+    const uint64_t gaps = side_stats(&a).gaps;
+    T_CHECK(engine_cut(&server, "pubsub") > 0);
+    while (side_stats(&a).gaps == gaps) { engine_pause_ms(1); }
+    T_CHECK(side_proven(&a));
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
+    T_CHECK(side_proven(&b));
+}
+
 static _Atomic int loads;
 
 static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len, void *ctx)
