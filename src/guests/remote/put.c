@@ -133,7 +133,8 @@ static bool remote_write_times(remote_write *w, const cellar_tier_entry *e, remo
     const int64_t engine_ms = remote_engine_now(w->s->r->link, &error_ms);
     int64_t left_ms = e->deadline_ms == INT64_MAX ? most_ms : e->deadline_ms - now_ms;
     if (left_ms > most_ms) { left_ms = most_ms; }
-    f->stale_ms = e->stale_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)e->stale_ms;
+    const bool raw = w->s->opts.values == CELLAR_REMOTE_RAW; /* readers know only the whole life */
+    f->stale_ms = raw ? 0 : e->stale_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)e->stale_ms;
     f->deadline_ms = (uint64_t)(engine_ms - error_ms + left_ms);
     w->life_ms = left_ms + f->stale_ms;
     return w->life_ms > 0 && engine_ms != 0;

@@ -75,6 +75,20 @@ T_CASE(counter_keeps_its_ttl_or_the_lack_of_one)
     T_CHECK(left > 0 && left <= 600000);
 }
 
+/* RAW has no stale window: the server would give the value to other processes as a fresh one. */
+T_CASE(value_ends_in_the_server_without_its_stale_window)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 3000000 };
+    int64_t now = 0;
+    raw_open(NULL);
+    T_EQ_I64(cellar_set(a.users, "k", 1, "v", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, &o, &now), CELLAR_OK);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) <= 60000);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:n")) <= 60000);
+    T_EQ_I64(cellar_touch(a.users, "k", 1, 90000), CELLAR_OK);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) <= 90000);
+}
+
 T_CASE(counter_at_the_limits_of_int64_is_exact)
 {
     int64_t now = 0;
