@@ -603,6 +603,38 @@ T_CASE_ON(touch_sets_the_deadline_for_all, STORE)
     T_EQ_I64(server.row[0].deadline_ms, 1000000 + 60000);
 }
 
+static uint64_t drawn;
+
+/* Draw an epoch behind the reading, and let another process change the key before the first write. */
+static void draw_and_come_between(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") == 0) { drawn = m->host->epoch(m->host->ctx); }
+    if (strcmp(call, "put") != 0 || rounds++ != 0) { return; }
+    m->inside = NULL;
+    sets(ns[0], "k", "other");
+    m->inside = draw_and_come_between;
+}
+
+/* An end between reading and write leaves the state that the tier compares: the epoch tells. */
+T_CASE_ON(change_of_a_state_is_born_in_the_round_that_read_it, STORE)
+{
+    const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
+    sets(ns[1], "k", "old");
+    for (unsigned i = 0; i < 3; i++) {
+        const uint64_t begin = two.host->epoch(two.host->ctx);
+        rounds = 0;
+        two.inside = draw_and_come_between;
+        T_EQ_I64(i == 0   ? cellar_touch(ns[1], "k", 1, 60000)
+                 : i == 1 ? cellar_set(ns[1], "k", 1, "new", 3, &there)
+                          : cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"),
+                 CELLAR_OK);
+        two.inside = NULL;
+        T_EQ_U64(rounds, 2);
+        T_EQ_U64(server.row[0].born, begin + 1); /* of the second round, and not behind it */
+        T_EQ_U64(drawn, begin + 2);
+    }
+}
+
 /* ---- attach, close, fork ---- */
 
 T_CASE(attach_refuses_what_it_cannot_serve)

@@ -6,6 +6,8 @@
  *            the state and stores} -> CONFLICT: another process came first, again
  * INVARIANTS The tier compares: the change is atomic over all processes. Memory has no entry of the
  *            key from the begin of the change on: the next read asks the tier.
+ *            A round is born before it reads the tier: an end that comes behind the reading, which
+ *            leaves the state that the tier compares, ends the new value, too.
  * LOCKING    None. The change is an ordered write like each other one (write_order.c).
  * LIMITS     16 rounds, then E_BUSY.
  * SEE ALSO   change.c, shared.c, loading/update.c, loading/delete_with.c. */
@@ -101,6 +103,7 @@ static cellar_err cache_put_round(cellar *c, l1_key *k, cache_plan *plan, uint64
     l1_put_spec *p = &plan->spec;
     size_t len = 0;
     cellar_tier_entry e;
+    p->tag_born = base_load_acq(&c->store->tag_epoch);
     const cellar_err seen = cache_shared_fresh(c, k, NULL, 0, &len, &e);
     const bool there = seen == CELLAR_OK || seen == CELLAR_E_BUFFER;
     if (!there && seen < 0) { return seen; }
@@ -202,6 +205,7 @@ static cellar_err cache_touch_round(cellar *c, l1_key *k, int64_t deadline_ms, s
     if (buf == NULL) { return CELLAR_E_NOMEM; }
     size_t len = 0;
     cellar_tier_entry e;
+    const uint64_t born = base_load_acq(&c->store->tag_epoch);
     cellar_err err = cache_shared_fresh(c, k, buf, room, &len, &e);
     if (err == CELLAR_E_BUFFER) {
         *cap = len;
@@ -209,8 +213,7 @@ static cellar_err cache_touch_round(cellar *c, l1_key *k, int64_t deadline_ms, s
     } else if (err == CELLAR_OK) {
         l1_put_spec p = { .value = buf, .value_len = len, .deadline_ms = deadline_ms,
                           .stale_ms = e.stale_ms, .user_flags = e.user_flags,
-                          .cost = (uint8_t)e.cost,
-                          .tag_born = base_load_acq(&c->store->tag_epoch) };
+                          .cost = (uint8_t)e.cost, .tag_born = born };
         uint64_t check = e.check;
         err = cache_shared_change(c, k, &p, CELLAR_TIER_SAME_TAGS, &check);
     }

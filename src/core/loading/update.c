@@ -181,6 +181,7 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
     cellar_tier_entry e;
     uint64_t changes, globs;
     (void)cache_tier_watch(c->store, k->hash, &changes, &globs);
+    plan->spec.tag_born = base_load_acq(&c->store->tag_epoch); /* see change_shared.c */
     cellar_err err = cache_update_fresh(c, k, old, &e);
     const bool there = err == CELLAR_OK;
     if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }

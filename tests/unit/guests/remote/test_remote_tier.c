@@ -515,6 +515,34 @@ T_CASE(conditions_are_those_of_the_server)
     T_CHECK(side_has(&b, "k", "6"));
 }
 
+static unsigned rounds;
+
+/* Append to the value. Let another process set the key in the first round, clear in the second. */
+static cellar_err append_late(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    if (++rounds == 1) { T_EQ_I64(side_set(&b, "k", "theirs"), CELLAR_OK); }
+    if (rounds == 2) {
+        T_EQ_I64(cellar_clear(b.users), CELLAR_OK);
+        side_fence(&a);
+        side_fence(&a); /* the epoch of the clear is read */
+    }
+    T_EQ_U64(len, rounds == 1 ? 3u : rounds == 2 ? 6u : 0u);
+    (void)cellar_buf_append(out, old, len);
+    return cellar_buf_append(out, "+", 1);
+}
+
+T_CASE(update_goes_on_behind_rounds_that_others_won)
+{
+    both_open(NULL);
+    T_EQ_I64(side_set(&a, "k", "old"), CELLAR_OK);
+    rounds = 0;
+    T_EQ_I64(cellar_update(a.users, "k", 1, NULL, append_late, NULL), CELLAR_OK);
+    T_EQ_U64(rounds, 3);
+    both_fence();
+    T_CHECK(side_has(&a, "k", "+") && side_has(&b, "k", "+"));
+}
+
 static void *get_slowly(void *arg)
 {
     (void)side_has(arg, "other", NULL);
