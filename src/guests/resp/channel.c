@@ -156,6 +156,7 @@ CELLAR_PRIVATE bool resp_sub_add(resp_client *c, resp_kind kind, const cellar_by
     ch->end = &s->next;
     c->subs_end[kind] = &s->client_next;
     ch->count++;
+    c->sub_bytes += resp_sub_bytes(ch->len);
     resp_sub_counted(c, kind, 1);
     return true;
 }
@@ -173,6 +174,7 @@ CELLAR_PRIVATE void resp_sub_end(resp_sub *s)
         c->subs_end[ch->kind] = s->client_at;
     }
     ch->count--;
+    c->sub_bytes -= resp_sub_bytes(ch->len);
     resp_sub_counted(c, ch->kind, UINT32_MAX); /* - 1 */
     base_free(&c->of->obj.account, BASE_MOD_STORE, s, sizeof *s);
     resp_channel_drop(c->of, ch);

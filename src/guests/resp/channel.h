@@ -13,6 +13,12 @@ BASE_INLINE bool resp_is_subscribed(const resp_client *c)
     return (c->flags & RESP_C_SUBSCRIBED) != 0;
 }
 
+/* Return the bytes of a subscription that is the only one of its channel. */
+BASE_INLINE size_t resp_sub_bytes(size_t name_len)
+{
+    return sizeof(resp_sub) + sizeof(resp_channel) + name_len;
+}
+
 /* Prepare the channels, and hear the signals of a pool. pool NULL: clients only. */
 CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_pool *pool);
 /* End the subscription, and free what is left. No client is left. */

@@ -8,6 +8,7 @@
  * SOURCE     Behaviour of redis-server 7.0.15. Own code. */
 #include "resp/channel.h"
 #include "resp/data.h"
+#include "resp/room.h"
 
 #include "base/glob.h"
 
@@ -35,7 +36,8 @@ static void resp_subscribe(resp_client *c, resp_kind kind, const cellar_bytes *a
                            uint32_t argc)
 {
     for (uint32_t i = 1; i < argc; i++) {
-        if (!resp_sub_add(c, kind, &argv[i])) {
+        if (!resp_room_in(c->of, resp_sub_bytes(argv[i].len)) ||
+            !resp_sub_add(c, kind, &argv[i])) {
             resp_fail(c, CELLAR_E_NOMEM);
             return;
         }

@@ -5,7 +5,8 @@
  * PICTURE    |parts of requests, transactions: three quarters|replies: the whole share|
  *            allocation beyond the share -> resp_press: send, then close those that hold most
  * INVARIANTS The limit of the account is what the store is charged: at most the share.
- *            A client is marked here and freed by its own resp_serve_send.
+ *            A client is marked here and freed by its own resp_serve_send. Its subscriptions end
+ *            in resp_room_in: where a reply is written, a caller may walk through them.
  * LOCKING    Any thread may allocate (channel.c). The thread of the round alone looks at clients.
  * LIMITS     One share for values that are received in place, or one value that is longer.
  * SEE ALSO   README.md, Memory. */
@@ -14,11 +15,13 @@
 #include "base/net.h"
 #include "base/num.h"
 #include "cellar_admin.h"
+#include "resp/channel.h"
 #include "resp/key_list.h"
 #include "resp/room.h"
 
 #define RESP_CHARGE_BYTES (UINT64_C(64) << 10) /* charged to the store at once, at least */
 #define RESP_BUDGET_PART 8    /* the share is this part of the budget */
+#define RESP_SUBS_PART 4      /* of the share: subscriptions that close no client */
 #define RESP_BACKLOG_MIN (UINT64_C(1) << 20)
 #define RESP_PRESS_PART 16    /* of the share, freed at once */
 #define RESP_SEND_BYTES ((size_t)1 << 20) /* sent in one round */
@@ -87,11 +90,15 @@ static int64_t resp_limit_change(cellar_resp *r, int64_t more)
     return (int64_t)(to - limit);
 }
 
-/* Return the bytes that a client holds in the memory of the port. */
+/* Return the bytes that a client holds in the memory of the port. A usual subscriber is silent: its
+ * few subscriptions do not count. */
 static uint64_t resp_bytes_held(const resp_client *c)
 {
+    const uint64_t few = base_load_rlx(&c->of->share) / RESP_SUBS_PART / c->of->opts.max_clients;
     const uint64_t walk = c->walk != NULL ? c->walk->list.bytes : 0;
-    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + c->watched_bytes + walk;
+    const uint64_t subs = c->sub_bytes > few ? c->sub_bytes : 0;
+    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + c->watched_bytes + subs +
+           walk;
 }
 
 /* Return whether a client may be closed so that others have room: it holds something, and its peer
@@ -109,7 +116,7 @@ CELLAR_PRIVATE void resp_client_cut(resp_client *c)
     resp_add(c->of, unread ? RESP_COUNT_output_closed : RESP_COUNT_memory_closed, 1);
     base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
              "client %s closed: %s", c->address,
-             unread ? "it does not read its replies" : "its request stands still");
+             unread ? "it does not read its replies" : "it is silent and holds memory");
     c->flags |= RESP_C_BROKEN;
     resp_out_drop(c);
     resp_queue_drop(c);
@@ -163,7 +170,11 @@ static bool resp_steps(const cellar_resp *r)
 CELLAR_PRIVATE bool resp_room_in(cellar_resp *r, uint64_t bytes)
 {
     const uint64_t most = base_load_rlx(&r->share) / 4 * 3;
-    if (!resp_fits(r, bytes, most)) { resp_press(r, bytes, most); }
+    if (resp_fits(r, bytes, most)) { return true; }
+    resp_press(r, bytes, most);
+    for (resp_client *c = r->first; c != NULL; c = c->next) {
+        if (c->flags & RESP_C_BROKEN) { resp_unsubscribe_all(c); }
+    }
     return resp_fits(r, bytes, most);
 }
 

@@ -223,6 +223,7 @@ struct resp_client {
     /* subscriptions, the oldest first */
     resp_sub *subs[RESP_KINDS], **subs_end[RESP_KINDS];
     uint32_t sub_count[RESP_KINDS];
+    size_t sub_bytes;            /* of `subs`; each one counts its whole channel */
     /* tracking */
     resp_client *redirect;       /* hears in its place; NULL: it is gone, or there is none */
     uint32_t redirects;          /* clients that redirect to this one */

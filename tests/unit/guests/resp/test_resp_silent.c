@@ -391,6 +391,31 @@ T_CASE(silent_watcher_is_closed_for_a_transaction)
     T_CHECK(is_closed(watcher));
 }
 
+/* A subscriber with one channel is silent, too, and stays. */
+T_CASE(silent_client_with_many_subscriptions_is_closed_for_a_request)
+{
+    enum { LEN = 200 << 10 }; /* a value that the request holds */
+    char words[1024];
+    (void)full_begin();
+    const int many = peer(), few = peer(), other = peer();
+    (void)ask(few, "SUBSCRIBE news\r\n");
+    const char *reply = "*";
+    int count = 0;
+    for (; *reply == '*' && count < SHARE / 900; count++) {
+        (void)snprintf(words, sizeof words, "%s %0900d\r\n",
+                       count % 2 == 0 ? "SUBSCRIBE" : "PSUBSCRIBE", count);
+        reply = ask(many, words);
+    }
+    T_EQ_STR(reply, oom);
+    T_CHECK(count > SHARE / 2 / 1100);
+    port_pass(1001);
+    T_CHECK(send_value(other, SET_HEAD("3", "1\r\na"), LEN, 1, 0, LEN));
+    T_EQ_STR(ask(other, "\r\n"), "+OK\r\n");
+    T_CHECK(is_closed(many));
+    T_EQ_STR(ask(few, "PING\r\n"), "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+    T_EQ_STR(ask(other, "PUBLISH news b\r\n"), ":1\r\n");
+}
+
 T_CASE(silent_senders_of_large_values_cost_a_share)
 {
     enum { SILENT = 40, LEN = 700 << 10 };
