@@ -11,8 +11,8 @@
  *            A full store refuses the first write of a function if that write needs memory, and
  *            none behind it. If the process has no memory, a later write may fail: the reply is
  *            -OOM, and the first key is as before; an epoch or a marker may have risen or be gone.
- *            All arguments that are numbers are read first. One that is none is refused before any
- *            write; the remote tier sends none.
+ *            An argument that must be a number, or a time above 0, and is none is refused before
+ *            any write, where Redis may have written; the remote tier sends none.
  * LOCKING    None: the thread of the port. */
 #include "base/num.h"
 #include "base/text.h"
@@ -51,14 +51,19 @@ static bool tier_error(const tier_call *x, const char *text)
 
 /* ---- Reads and writes ------------------------------------------------------------------------ */
 
+/* Read a time in ms that is an argument. False: an error was written. */
+static bool tier_time(const tier_call *x, const cellar_bytes *px, int64_t *ms)
+{
+    if (!resp_need_int(x->c, px, ms)) { return false; }
+    return (*ms > 0 && *ms <= INT64_MAX - x->us / 1000) || tier_error(x, TIER_BAD_TIME);
+}
+
 /* Set a key for a time in ms that is an argument. */
 static bool tier_set_px(const tier_call *x, const cellar_bytes *key, const cellar_bytes *value,
                           const cellar_bytes *px)
 {
-    int64_t ttl_ms;
-    if (!resp_need_int(x->c, px, &ttl_ms)) { return false; }
-    return ttl_ms <= 0 || ttl_ms > INT64_MAX - x->us / 1000
-         ? tier_error(x, TIER_BAD_TIME) : resp_shared_set(x->c, *key, *value, ttl_ms);
+    int64_t ms;
+    return tier_time(x, px, &ms) && resp_shared_set(x->c, *key, *value, ms);
 }
 
 /* Set a key to a number, without an end or, of a tag, for `px`. */
@@ -137,9 +142,9 @@ static bool tier_is_tag(const tier_call *x, uint32_t i)
 
 static bool tier_end(tier_call *x)
 {
-    int64_t known, epoch, own;
-    if (!tier_known(x, 0, &known) || !tier_control(x, &x->key[0], &epoch) ||
-        !tier_control(x, &x->key[1], &own)) {
+    int64_t known, epoch, own, ms;
+    if (!tier_known(x, 0, &known) || !tier_time(x, &x->arg[1], &ms) ||
+        !tier_control(x, &x->key[0], &epoch) || !tier_control(x, &x->key[1], &own)) {
         return false;
     }
     const int64_t e = BASE_MAX(BASE_MAX(BASE_MAX(epoch, own), known) + 1, x->us);
@@ -168,10 +173,11 @@ static bool tier_know(tier_call *x)
     if (!tier_room(x, 2 * x->keys * sizeof(int64_t))) { return false; }
     int64_t *const now = (void *)x->text.bytes; /* what the keys have, then what is returned */
     int64_t *const known = now + x->keys;
-    int64_t k = 0;
+    int64_t k = 0, ms;
     for (uint32_t i = 0; i < x->keys; i++) {
         if (!tier_known(x, i, &known[i])) { return false; }
     }
+    if (!tier_time(x, &x->arg[x->keys], &ms)) { return false; }
     for (uint32_t i = 0; i < x->keys; i++) {
         if (!tier_control(x, &x->key[i], &now[i])) { return false; }
         k = BASE_MAX(BASE_MAX(k, now[i]), known[i]);
@@ -239,19 +245,18 @@ static bool tier_swap(tier_call *x)
 static bool tier_sum(tier_call *x)
 {
     cellar_bytes v;
-    int64_t n, delta;
+    int64_t n, delta, limit;
     char text[24];
-    if (!resp_shared_get(x->c, x->key[0], &v)) {
-        if (resp_is(&x->arg[3], "0")) {
-            resp_null(x->c);
-            return false;
-        }
-        if (!tier_set_px(x, &x->key[0], &x->arg[2], &x->arg[3])) { return false; }
-        v = x->arg[2];
+    const bool there = resp_shared_get(x->c, x->key[0], &v);
+    if (!there && resp_is(&x->arg[3], "0")) {
+        resp_null(x->c);
+        return false;
     }
-    if (!resp_to_int(&x->arg[0], &delta) || !resp_to_int(&v, &n)) {
+    if (!resp_to_int(&x->arg[0], &delta) || !resp_to_int(&x->arg[1], &limit) ||
+        !resp_to_int(there ? &v : &x->arg[2], &n)) {
         return tier_error(x, RESP_ERR_INTEGER);
     }
+    if (!there && !tier_set_px(x, &x->key[0], &x->arg[2], &x->arg[3])) { return false; }
     const bool over = __builtin_add_overflow(n, delta, &n);
     const int len = snprintf(text, sizeof text, "%" PRId64, n);
     const cellar_bytes sum = over ? x->arg[1] : (cellar_bytes){ text, (size_t)len };
@@ -415,7 +420,7 @@ static bool tier_keep(tier_call *x)
     const bool release = resp_is(&x->arg[1], "0");
     if (!tier_same(&v, &x->arg[0]) || tier_barred(x, release)) { return true; }
     if (release) { return tier_put(x, true, NULL, NULL); }
-    if (!resp_need_int(x->c, &x->arg[1], &ms)) { return false; }
+    if (!tier_time(x, &x->arg[1], &ms)) { return false; }
     x->out[0] = 1;
     (void)resp_shared_pexpire(x->c, x->key[0], ms);
     return tier_hold(x, &x->arg[0], &x->arg[1]);
@@ -424,13 +429,15 @@ static bool tier_keep(tier_call *x)
 static bool tier_beside(tier_call *x)
 {
     cellar_bytes v;
+    int64_t ms;
     if (!resp_shared_get(x->c, x->key[0], &v) || !tier_same(&v, &x->arg[0])) { return true; }
+    if (!tier_time(x, &x->arg[3], &ms)) { return false; }
     (void)resp_shared_unlink(x->c, x->key[0]);
     (void)resp_shared_get(x->c, x->key[1], &v);
     if (x->arg[1].len > 1 && !tier_check_is(&v, &x->arg[1])) { return true; }
     x->out[0] = 1;
     x->c->of->shared.fills = true;
-    return tier_set_px(x, &x->key[1], &x->arg[2], &x->arg[3]);
+    return resp_shared_set(x->c, x->key[1], x->arg[2], ms);
 }
 
 /* ---- The table ------------------------------------------------------------------------------- */

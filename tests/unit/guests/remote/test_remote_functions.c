@@ -111,11 +111,17 @@ static void arg(int64_t n) { say(&one.arg[one.args++], "%" PRId64, n); }
 static bytes *arg_new(void) { return &one.arg[one.args++]; }
 
 /* Add a time in ms. */
+static void arg_life(void)
+{
+    arg(1 + (int64_t)draw(often(3) ? 100000 : INT64_C(1000000000000)));
+}
+
+/* Add a time in ms, seldom one that is none. For texts that write nothing before it is refused. */
 static void arg_px(void)
 {
     static const char *const odd[] = { "0", "-1", "x", "", "1.5", "99999999999999999999" };
     if (often(12)) {
-        arg(1 + (int64_t)draw(often(3) ? 100000 : INT64_C(1000000000000)));
+        arg_life();
     } else {
         say(arg_new(), "%s", odd[draw(sizeof odd / sizeof odd[0])]);
     }
@@ -249,7 +255,7 @@ static void say_counter(bytes *b)
 static void sum_case(void)
 {
     say_counter(key_new("p:k", 3));
-    say_counter(arg_new());
+    if (one.set[0]) { say_counter(arg_new()); } else { arg(about(0, 1000)); }
     say(arg_new(), "%s", draw(2) == 0 ? "9223372036854775807" : "-9223372036854775808");
     arg(about(0, 100));
     if (draw(3) == 0) { arg(0); } else { arg_px(); }
@@ -282,7 +288,7 @@ static void keep_case(void)
     say_lock(key_new("p:~k:k", 3));
     if (draw(3) == 0) { say(key_new("~p:beat:1", 2), "1"); }
     say(arg_new(), "%s", tokens[draw(6)]);
-    if (draw(3) == 0) { arg(0); } else { arg_px(); }
+    if (draw(3) == 0) { arg(0); } else { arg_life(); }
 }
 
 static void beside_case(void)
@@ -293,7 +299,7 @@ static void beside_case(void)
     say(arg_new(), "%s", leases[draw(3)]);
     say_check(arg_new(), 'A');
     say_envelope(arg_new(), 'C');
-    arg_px();
+    arg_life();
 }
 
 static void marker_case(void)
@@ -1077,6 +1083,29 @@ T_CASE(unknown_text_is_refused_with_the_version_in_the_log)
     rk_open_on(&k, api_open(16 << 20), noted_port);
     rk_talk(&k, talk, 3);
     T_CHECK(strstr(said, cellar_version()) != NULL);
+    rk_close(&k);
+}
+
+T_CASE(number_that_is_none_is_refused_before_any_write)
+{
+    static const char *const keys[] = { "~p:e", "~p:tx", "p:~k:k", "~p:lease:s:k", "p:new" };
+    static const char *const state[] = { "5", "6", "cafe 80000", "7", "nil" };
+    static const struct { size_t text; const char *words; } bad[] = {
+        { REMOTE_SCRIPT_END, "2 ~p:e ~p:tx 5 x" }, { REMOTE_SCRIPT_END, "2 ~p:e ~p:tx 5 0" },
+        { REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:tx 9 9 -1" }, { REMOTE_SCRIPT_KNOW, "1 ~p:e 9 1.5" },
+        { REMOTE_SCRIPT_ADD, "1 p:new x 9 4 9000" }, { REMOTE_SCRIPT_ADD, "1 p:new 2 x 4 9000" },
+        { REMOTE_SCRIPT_ADD, "1 p:new 2 9 x 9000" }, { REMOTE_SCRIPT_ADD, "1 p:new 2 9 4 -1" },
+        { REMOTE_SCRIPT_KEEP, "1 p:~k:k cafe -1" }, { REMOTE_SCRIPT_KEEP, "1 p:~k:k cafe x" },
+        { REMOTE_SCRIPT_BESIDE, "2 ~p:lease:s:k p:new 7 * v 0" },
+        { REMOTE_SCRIPT_BESIDE, "2 ~p:lease:s:k p:new 7 * v 9223372036854775807" },
+    };
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    for (size_t i = 0; i < 4; i++) { T_EQ_STR(rk(&k, "SET", keys[i], state[i], NULL), "+OK"); }
+    for (size_t n = 0; n < sizeof bad / sizeof bad[0]; n++) {
+        T_EQ_MEM(run_text(&k, bad[n].text, bad[n].words), "-ERR ", 5);
+        for (size_t i = 0; i < 5; i++) { T_EQ_STR(rk(&k, "GET", keys[i], NULL), state[i]); }
+    }
     rk_close(&k);
 }
 
