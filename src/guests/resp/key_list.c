@@ -3,20 +3,20 @@
  * key_list: the keys that a scan found.
  *
  * PICTURE    blocks: $3\r\nkey\r\n$5\r\n.. | .. | ..     the reply is ready when the scan ends
- *            table: part of 2,048 fingerprints and 2,048 chains | .. | ..
+ *            table: part of 1,024 fingerprints and 1,024 chains | .. | ..
  *            chain -> number of a fingerprint -> next -> 0; numbers begin at 1
  * INVARIANTS No step takes longer when the list is long. The table gets a chain with each key:
  *            chain n takes the fingerprints of chain n - 2^k that belong to it (linear hashing).
  * LOCKING    None.
- * LIMITS     The memory of the port: 16 bytes a key beside the reply, 16,777,216 keys. Of 10^6 keys
+ * LIMITS     The memory of the port: 16 bytes a key beside the reply, 1,048,576 keys. Of 10^6 keys
  *            two have the same fingerprint with probability 3 x 10^-8: one is missing then. */
 #include "base/glob.h"
 #include "base/hash.h"
 #include "base/num.h"
 #include "resp/key_list.h"
 
-#define RESP_LIST_PART 2048u
-#define RESP_LIST_PARTS 8192u
+#define RESP_LIST_PART 1024u
+#define RESP_LIST_PARTS 1024u
 
 typedef struct resp_key_part {
     uint64_t print[RESP_LIST_PART];

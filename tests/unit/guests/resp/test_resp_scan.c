@@ -101,6 +101,14 @@ T_CASE(others_are_served_between_two_slices)
 static void small_buffers(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
 /* A table of 25,000 keys beside the reply would need over 1 MiB. */
+T_CASE(keys_of_the_smallest_store_are_listed)
+{
+    port_begin_on(api_open(1 << 20), options);
+    T_REQUIRE(cellar_namespace_open(port_store, "db0", NULL, &port_db) == CELLAR_OK);
+    store_keys(port_db, 0, 2000);
+    T_EQ_MEM(ask(peer(), "KEYS *\r\n"), "*2000\r\n", 7);
+}
+
 T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone)
 {
     t_folder(disk);
