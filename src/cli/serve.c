@@ -288,8 +288,10 @@ static bool serve_password(serve_run *r)
 static uint64_t serve_half_free(const char *path)
 {
     char folder[CELLAR_SETTINGS_PATH_MAX + 1];
-    const char *slash = strrchr(path, '/');
     struct statvfs fs;
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/') { len--; }
+    const char *slash = memrchr(path, '/', len);
     (void)snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1,
                    slash != NULL ? path : ".");
     if (statvfs(path, &fs) != 0 && statvfs(folder, &fs) != 0) { return SERVE_L2_BYTES; }

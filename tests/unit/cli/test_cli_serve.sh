@@ -162,6 +162,18 @@ case $(stat -f -c %T "$t_tmp") in
 tmpfs) t_skip new_disk_tier_without_a_size_has_one "the files would be memory" ;;
 *) t_case new_disk_tier_without_a_size_has_one sized ;;
 esac
+small_disk() { # serve ends because the port cannot open; the files of its store stay
+    mkdir -p "$t_tmp/small"
+    unshare -rm sh -c 'mount -t tmpfs -o size=100M none "$2" &&
+        { "$1" serve --l2="$2/new/" --port=0 --unix="$2/none/s" || [ $? = 3 ]; } &&
+        "$1" inspect --json "$2/new"' sh "$bin" "$t_tmp/small" | tee "$t_tmp/json" &&
+        grep -q '"l2_bytes":52428800[,}]' "$t_tmp/json"
+}
+if unshare -rm mount -t tmpfs none "$t_tmp" 2>/dev/null; then
+    t_case directory_with_a_slash_gets_half_of_a_small_disk small_disk
+else
+    t_skip directory_with_a_slash_gets_half_of_a_small_disk "no mount may be made here"
+fi
 guarded() {
     serve --password-file="$t_tmp/password" && rc get a | grep -q NOAUTH &&
         [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
