@@ -14,7 +14,8 @@
  *            Label values escape \, " and newline. A namespace name that is not UTF-8, or holds a 0
  *            byte, is written as 0x and its hex digits.
  *            le="2^k ns" counts the values below 2^k ns: the buckets of hist.c are half open.
- * LIMITS     256 namespaces; of more, the 255 with most gets, and the sum of all others as "other".
+ * LIMITS     256 namespaces; of more, the 255 with most gets, and the sum of all others, and of one
+ *            with the name "other", as "other".
  *            Two names with equal text (one is "0xff", the other the byte ff) share a label
  *            value. */
 #include "stats/text.h"
@@ -80,6 +81,7 @@ static void stats_line_next(stats_line *l)
 
 #define STATS_NS_DIGITS 9
 #define STATS_PPM_DIGITS 6
+#define STATS_OTHER "other" /* the sum of the namespaces without lines */
 
 /* ---- values ---- */
 
@@ -246,7 +248,10 @@ static void stats_pick_namespaces(const stats *st, const stats_source *from, sta
     k->cut = namespaces > STATS_NAMESPACES_SHOWN;
     for (uint32_t slot = 0; k->cut && slot < top; slot++) {
         uint64_t figures[STATS_NAMESPACE_COUNT];
-        if (!from->namespace_name(from->ctx, slot, &name)) { continue; }
+        if (!from->namespace_name(from->ctx, slot, &name) ||
+            (name.len == strlen(STATS_OTHER) && memcmp(name.bytes, STATS_OTHER, name.len) == 0)) {
+            continue;
+        }
         stats_read_slot(st, slot, figures);
         stats_pick_offer(k, slot, stats_gets(figures));
     }
@@ -305,7 +310,7 @@ static void stats_tell_namespaces(stats_out *o, const stats *st, const stats_sou
             stats_put_line(o, &l, &(stats_owner){ "namespace", name.bytes, name.len, NULL }, value);
         }
         if (pick.cut && id < STATS_NAMESPACE_COUNT) {
-            stats_put_line(o, &l, &(stats_owner){ "namespace", "other", 5, NULL }, others);
+            stats_put_line(o, &l, &(stats_owner){ "namespace", STATS_OTHER, 5, NULL }, others);
         }
     }
 }

@@ -51,7 +51,7 @@ typedef struct stats_struct { /* any such struct */
 CELLAR_PRIVATE cellar_err stats_get(void *object, void *out);
 
 #ifndef CELLAR_OMIT_TEXT
-#define STATS_NAMESPACES_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
+#define STATS_NAMESPACES_SHOWN 256u /* of more namespaces: 255 with most gets, and "other" */
 
 typedef struct stats_namespace_name {
     const char *bytes; /* valid during the call of the writer */

@@ -323,6 +323,22 @@ T_CASE_ON(beyond_256_namespaces_the_busiest_have_lines, STATS)
     T_CHECK(most_out <= least_in);
 }
 
+T_CASE_ON(namespace_named_other_is_in_the_sum_of_others, STATS)
+{
+    size_t lines;
+    for (uint32_t i = 1; i <= 300; i++) {
+        snprintf(namespaces.made[i], sizeof namespaces.made[i], "v%u", (unsigned)i);
+        name_slot(st, i, i == 7 ? "other" : namespaces.made[i], 0);
+        stats_add(stats_mine(st, i), STATS_MISS, i == 7 ? 1000 : 1);
+    }
+    const stats_source from = source();
+    T_REQUIRE(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text) < sizeof text);
+    T_EQ_U64((uint64_t)sum_of("cellar_misses_total{", &lines), 1299);
+    T_EQ_U64(lines, 256);
+    T_EQ_U64((uint64_t)sum_of("cellar_misses_total{namespace=\"other\"}", &lines), 1044);
+    T_EQ_U64(lines, 1);
+}
+
 /* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others. */
 static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
 {
