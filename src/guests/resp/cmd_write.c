@@ -3,7 +3,8 @@
  * cmd_write: SET SETEX PSETEX SETNX GETSET GETDEL GETEX MSET MSETNX DEL UNLINK.
  *
  * INVARIANTS SET with NX, XX or GET, SETNX, GETSET, GETDEL and GETEX are one cellar_set,
- *            cellar_update or cellar_delete_with: atomic against every thread of the process.
+ *            cellar_update: atomic against every thread of the process. Its old value lies in the
+ *            reply before it changes: without memory for the reply the command changes nothing.
  *            MSETNX and GETEX with PERSIST are atomic against other clients of the port only.
  * LOCKING    None. */
 #include "resp/data.h"
@@ -11,23 +12,41 @@
 #include "resp/track.h"
 #include "resp/value.h"
 
+#include <string.h>
+
 /* ---- SET ------------------------------------------------------------------------------------- */
 
 /* A SET that needs the old value. */
 typedef struct resp_set_plan {
+    resp_client *client;
+    resp_block *last; /* of its replies, before this one */
     cellar_bytes value;
     uint32_t flags;   /* RESP_OPT_NX, _XX, _GET */
     bool passed;      /* its time has passed: what it stores is gone */
     bool same;        /* GETEX: the value stays */
-    resp_value old;
+    bool found;       /* there was a value; with _GET it is reserved in the reply */
+    size_t old_len;
 } resp_set_plan;
+
+/* Put the old value into the reply, which is not written yet. */
+static cellar_err resp_set_keep(resp_set_plan *s, const void *old)
+{
+    resp_client *c = s->client;
+    if (c->flags & (RESP_C_MUTED | RESP_C_BROKEN)) { return CELLAR_OK; }
+    resp_bulk_cancel(c, s->last); /* of an update that another one overtook */
+    void *to = resp_bulk_reserve(c, s->old_len);
+    if (to == NULL) { return CELLAR_E_SPACE; }
+    memcpy(to, old, s->old_len);
+    return CELLAR_OK;
+}
 
 static cellar_err resp_set_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     resp_set_plan *s = ctx;
-    s->old.found = old != NULL;
+    s->found = old != NULL;
+    s->old_len = old_len;
     if ((s->flags & RESP_OPT_GET) != 0 && old != NULL) {
-        const cellar_err err = resp_value_keep(&s->old, old, old_len);
+        const cellar_err err = resp_set_keep(s, old);
         if (err != CELLAR_OK) { return err; }
     }
     if ((s->flags & RESP_OPT_NX) != 0 && old != NULL) { return CELLAR_EXISTS; }
@@ -43,11 +62,12 @@ static void resp_put_set(resp_client *c, cellar_err err, const resp_set_plan *s,
     const bool done = err == CELLAR_OK || err == CELLAR_REMOVED ||
                       (err == CELLAR_MISS && s->passed && (s->flags & RESP_OPT_XX) == 0);
     if (!done && err != CELLAR_EXISTS && err != CELLAR_MISS) {
+        resp_bulk_cancel(c, s->last);
         resp_fail(c, err);
     } else if ((s->flags & RESP_OPT_GET) == 0) {
         if (done) { resp_simple(c, stored); } else { resp_null(c); }
-    } else if (s->old.found) {
-        resp_bulk(c, s->old.bytes, s->old.len);
+    } else if (s->found) {
+        resp_bulk_commit(c, s->old_len);
     } else {
         resp_null(c);
     }
@@ -62,13 +82,13 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
     if (ns == NULL) { return; }
     cellar_set_opts o =
         (flags & RESP_OPT_KEEPTTL) != 0 ? resp_keep_opts() : resp_write_opts(ttl_ms);
-    resp_set_plan s = { .value = value, .flags = flags, .passed = passed,
-                   .old.account = &c->of->obj.account };
+    resp_set_plan s = { .client = c, .last = c->out_last, .value = value, .flags = flags,
+                   .passed = passed };
     cellar_err err;
     if ((flags & RESP_OPT_GET) != 0 || passed) {
         o.flags |= CELLAR_REPLACE; /* as cellar_set does */
         err = resp_update(c, ns, key, &o, resp_set_one, &s);
-        if (passed && !s.old.found && (flags & RESP_OPT_XX) == 0 && ns == c->of->shared.store) {
+        if (passed && !s.found && (flags & RESP_OPT_XX) == 0 && ns == c->of->shared.store) {
             resp_changed(c->of, c, key); /* it was stored, and has expired */
         }
     } else {
@@ -77,7 +97,6 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
         err = resp_store(c, ns, key, value, &o);
     }
     resp_put_set(c, err, &s, "OK");
-    resp_value_free(&s.old);
 }
 
 RESP_CALL(resp_cmd_set)
@@ -136,29 +155,16 @@ RESP_CALL(resp_cmd_setnx)
 
 static void resp_take_key(resp_client *c, cellar *ns, cellar_bytes key)
 {
-    void *old = NULL;
-    size_t len = 0;
     if (ns == c->of->shared.store) { /* no other thread comes between */
         bool gone;
         const cellar_err err = resp_bulk_value(c, ns, key.data, key.len);
         if (err == CELLAR_OK) { (void)resp_delete(c, ns, key, &gone); }
         return;
     }
-    cellar_delete_opts o = cellar_delete_opts_default();
-    o.old_value = &old;
-    o.old_value_len = &len;
-    cellar_err err = CELLAR_E_BUSY;
-    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
-        err = cellar_delete_with(ns, key.data, key.len, &o);
-    }
-    if (err == CELLAR_OK) {
-        resp_bulk(c, old, len);
-    } else if (err == CELLAR_MISS) {
-        resp_null(c);
-    } else {
-        resp_fail(c, err);
-    }
-    cellar_free(old);
+    const cellar_set_opts o = resp_write_opts(0);
+    resp_set_plan s = { .client = c, .last = c->out_last, .flags = RESP_OPT_GET | RESP_OPT_XX,
+                   .passed = true };
+    resp_put_set(c, resp_update(c, ns, key, &o, resp_set_one, &s), &s, "");
 }
 
 RESP_CALL(resp_cmd_getdel)
@@ -199,10 +205,9 @@ RESP_CALL(resp_cmd_getex)
         (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
         const cellar_set_opts with = resp_write_opts(timed ? ttl_ms : CELLAR_TTL_NONE);
-        resp_set_plan s = { .flags = RESP_OPT_GET | RESP_OPT_XX, .same = true,
-                       .old.account = &c->of->obj.account };
+        resp_set_plan s = { .client = c, .last = c->out_last, .same = true,
+                       .flags = RESP_OPT_GET | RESP_OPT_XX };
         resp_put_set(c, resp_update(c, ns, argv[1], &with, resp_set_one, &s), &s, "");
-        resp_value_free(&s.old);
     }
 }
 

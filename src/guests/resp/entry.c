@@ -13,7 +13,6 @@
 
 CELLAR_PRIVATE cellar_err resp_value_keep(resp_value *v, const void *bytes, size_t len)
 {
-    v->found = bytes != NULL;
     if (len > v->cap) {
         base_free(v->account, BASE_MOD_STORE, v->bytes, v->cap);
         v->cap = 0;

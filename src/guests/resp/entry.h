@@ -13,10 +13,9 @@ typedef struct resp_value {
     base_account *account;
     unsigned char *bytes; /* NULL: none */
     size_t len, cap;
-    bool found;           /* there was a value; it may be empty */
 } resp_value;
 
-/* Keep a copy of the old value of an update; bytes NULL: there is none. Return OK or E_SPACE. */
+/* Keep a copy of a value. Return OK or E_SPACE. */
 CELLAR_PRIVATE cellar_err resp_value_keep(resp_value *v, const void *bytes, size_t len);
 CELLAR_PRIVATE void resp_value_free(resp_value *v);
 

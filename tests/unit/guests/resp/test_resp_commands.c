@@ -347,6 +347,31 @@ T_CASE(a_write_that_does_not_fit_leaves_the_old_value)
     T_EQ_STR(rk_line(&k, "GET a"), "old");
 }
 
+static void rk_little_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
+
+T_CASE(a_change_whose_reply_has_no_memory_changes_nothing)
+{
+    settings cfg = api_config(16 << 20);
+    rk_open_on(&k, api_open_with(&cfg), rk_little_memory);
+    static char large[3 << 19];
+    static const char *const changes[] = { "GETDEL a", "GETEX a EXAT 1", "GETEX a EX 100",
+                                           "GETSET a new", "SET a new GET", "SET a new GET EXAT 1" };
+    memset(large, 'v', sizeof large);
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        T_EQ_I64(cellar_set(k.db, "a", 1, large, sizeof large, NULL), CELLAR_OK);
+        T_EQ_STR(rk_line(&k, changes[i]), "-OOM command not allowed when used memory > 'maxmemory'.");
+        if (!T_EQ_STR(rk_line(&k, "STRLEN a"), ":1572864") ||
+            !T_EQ_STR(rk_line(&k, "TTL a"), ":-1")) {
+            printf("# %s\n", changes[i]);
+        }
+    }
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) { /* it has room once */
+        T_EQ_I64(cellar_set(k.db, "a", 1, large, 700 << 10, NULL), CELLAR_OK);
+        if (!T_CHECK(rk_line(&k, changes[i])[0] == 'v')) { printf("# %s\n", changes[i]); }
+    }
+    T_EQ_STR(rk_line(&k, "EXISTS a"), ":0");
+}
+
 T_CASE(a_namespace_that_is_switched_off_is_empty)
 {
     rk_open(&k, true);
