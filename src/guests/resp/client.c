@@ -212,7 +212,8 @@ CELLAR_PRIVATE void resp_client_reset(resp_client *c)
     resp_tracking_off(c);
     resp_unsubscribe_all(c);
     if (c->flags & RESP_C_MONITOR) { c->of->monitors--; }
-    c->flags &= ~(RESP_C_MONITOR | RESP_C_REPLY_OFF | RESP_C_SKIP | RESP_C_MUTED | RESP_C_AUTH |
+    if (c->flags & RESP_C_REPLY_OFF) { c->flags &= ~RESP_C_MUTED; } /* SKIP drops this reply */
+    c->flags &= ~(RESP_C_MONITOR | RESP_C_REPLY_OFF | RESP_C_SKIP | RESP_C_AUTH |
                   RESP_C_NO_EVICT | RESP_C_NO_TOUCH);
     c->flags |= c->of->has_password ? 0 : RESP_C_AUTH;
     c->db = 0;

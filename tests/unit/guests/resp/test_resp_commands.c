@@ -298,6 +298,7 @@ T_CASE(negative_and_stale_entries_are_no_values)
         { "GET old", "nil" }, { "TTL old", ":-2" }, { "KEYS *", "[]" }, { "DBSIZE", ":0" },
         { "RANDOMKEY", "nil" }, { "STRLEN old", ":0" }, { "MGET no old", "[nil nil]" },
         { "EXPIRE no 5", ":0" }, { "RENAME no x", "-ERR no such key" }, { "COPY no x", ":0" },
+        { "GETDEL no", "nil" }, { "GETDEL old", "nil" }, { "GETEX old EX 5", "nil" },
         { "SETNX no 1", ":1" }, { "SETNX old 1", ":1" }, { "GET no", "1" }, { "TTL old", ":-1" },
     };
     RK_TALK(&k, talk);

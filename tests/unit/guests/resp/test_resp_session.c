@@ -199,6 +199,7 @@ T_CASE(client_reply_drops_replies)
     T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nPING\r\nfoo\r\nECHO x\r\n"), "");
     T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nECHO 1\r\nECHO 2\r\n"), "$1\r\n2\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nRESET\r\nECHO 2\r\n"), "$1\r\n2\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY x\r\n"), "-ERR syntax error\r\n");
 }
 
