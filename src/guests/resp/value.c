@@ -94,14 +94,18 @@ CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void
 {
     const cellar_bytes name = { key, key_len };
     if (ns == c->of->shared.store && resp_is_control(name)) { return resp_bulk_control(c, name); }
-    const bool sends = !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN));
+    if (c->flags & (RESP_C_MUTED | RESP_C_BROKEN)) { /* the lookup alone, without memory */
+        const cellar_err got = cellar_get(ns, key, key_len, NULL, 0, NULL);
+        if (got < 0 && got != CELLAR_E_BUFFER) { resp_fail(c, got); }
+        return got == CELLAR_E_BUFFER ? CELLAR_OK : got;
+    }
     resp_block *const last = c->out_last;
     const size_t room = last != NULL && last->pin == NULL ? last->cap - last->used : 0;
     size_t cap = (room >= RESP_ROOM_MIN ? room : RESP_BLOCK_BYTES) - RESP_HEAD_MAX - 2, len = 0;
     cellar_err err = CELLAR_E_BUFFER;
     for (int i = 0; i < RESP_TRIES && err == CELLAR_E_BUFFER; i++) {
-        void *to = i > 0 && sends && cap >= RESP_PIN_MIN ? NULL : resp_bulk_reserve(c, cap);
-        if (to == NULL && i > 0 && sends) {
+        void *to = i > 0 && cap >= RESP_PIN_MIN ? NULL : resp_bulk_reserve(c, cap);
+        if (to == NULL && i > 0) {
             err = resp_bulk_pinned(c, ns, key, key_len);
             if (err == CELLAR_OK) { return err; }
             if (err != CELLAR_E_NOMEM) { break; }

@@ -523,6 +523,19 @@ T_CASE(many_clients_hear_each_message_once)
     many_hear_once("MONITOR\r\n", "\"FLUSHDB\"\r\n");
 }
 
+T_CASE(getdel_without_a_reply_needs_no_memory_for_it)
+{
+    static char part[64 << 10];
+    memset(part, 'v', sizeof part);
+    port_begin_with(small_share);
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1310720\r\n"));
+    for (int i = 0; i < 20 && tell(fd, part, sizeof part); i++) { port_run(); }
+    T_EQ_STR(ask(fd, "\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nGETDEL k\r\nCLIENT REPLY ON\r\nEXISTS k\r\n"),
+             "+OK\r\n:0\r\n");
+}
+
 #define TRACKERS 1000 /* more than a backlog of connections */
 
 /* A full backlog loses no connection that it took, and each of them hears. */
