@@ -340,6 +340,8 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
           " body LIMIT -1) CROSS JOIN task ON task.id = at LEFT JOIN body ON body.id = task.body",
           journal_tasks, JOURNAL_ROWS }, /* sorts ids, not bytes */
         { "SELECT * FROM throttle", journal_throttles, JOURNAL_THROTTLES },
+        { "SELECT id FROM task WHERE state=7 ORDER BY ended_wall_ms, id", journal_tasks,
+          JOURNAL_DEAD },
         { "SELECT * FROM input", journal_inputs, JOURNAL_INPUTS },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
           " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_links,

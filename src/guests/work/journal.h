@@ -82,8 +82,10 @@ typedef struct journal_schedule { /* last due time of a schedule. Texts are set,
     int64_t  last_due_wall_ms;
 } journal_schedule;
 
-/* What a reader gets: a journal_row, _throttle, _input, _link. */
-enum { JOURNAL_ROWS, JOURNAL_THROTTLES, JOURNAL_INPUTS, JOURNAL_LINKS, JOURNAL_PARTS };
+/* What a reader gets: a journal_row, of a dead letter its id alone; _throttle, _input, _link. */
+enum {
+    JOURNAL_ROWS, JOURNAL_DEAD, JOURNAL_THROTTLES, JOURNAL_INPUTS, JOURNAL_LINKS, JOURNAL_PARTS
+};
 typedef struct journal_reader {
     cellar_err (*fn[JOURNAL_PARTS])(const void *row, void *ctx);
     void *ctx;
@@ -119,8 +121,8 @@ CELLAR_PRIVATE void journal_rollback(journal *j);
  * instead. No transaction may run. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all);
 /* Pass the tasks to the functions of the reader: rows by id, then those of messages by the number
- * of the message, keys of THROTTLE, inputs, links. A code of a function ends the walk and is
- * returned. */
+ * of the message, dead letters by their end, keys of THROTTLE, inputs, links. A code of a function
+ * ends the walk and is returned. */
 CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader);
 
 #endif

@@ -164,6 +164,17 @@ static cellar_err task_restore_row(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
     return CELLAR_OK;
 }
 
+/* Put a dead letter behind those that ended before it. */
+static cellar_err task_restore_dead(const void *row, void *ctx) SYNC_HOLDS(QUEUE)
+{
+    const task_restorer *r = ctx;
+    task *t = task_find(r->p, ((const journal_row *)row)->id);
+    BASE_ASSERT(t != NULL && t->state == CELLAR_TASK_FAILED);
+    wheel_ring_remove(&t->timer);
+    wheel_ring_add(&r->p->dead, &t->timer);
+    return CELLAR_OK;
+}
+
 /* Restore a key of THROTTLE that is not over. */
 static cellar_err task_restore_throttle(const void *in, void *ctx) SYNC_HOLDS(QUEUE)
 {
@@ -267,7 +278,8 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     task_journal *j = p->journal;
     task_restorer r = { .p = p, .now = work_now(&p->obj) };
     const journal_reader reader = {
-        { [JOURNAL_ROWS] = task_restore_row, [JOURNAL_THROTTLES] = task_restore_throttle,
+        { [JOURNAL_ROWS] = task_restore_row, [JOURNAL_DEAD] = task_restore_dead,
+          [JOURNAL_THROTTLES] = task_restore_throttle,
           [JOURNAL_INPUTS] = task_restore_input, [JOURNAL_LINKS] = task_restore_link }, &r };
     journal_entry *old;
     uint32_t count;

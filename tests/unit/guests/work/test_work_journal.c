@@ -497,6 +497,30 @@ T_CASE_ON(bytes_that_fit_in_no_row_are_refused, JOURNAL)
     T_REQUIRE(munmap((void *)(uintptr_t)big, TOO_BIG) == 0);
 }
 
+/* Fault: after a restart dead letters left in the order of their submits. */
+T_CASE(dead_letters_leave_in_the_order_of_their_ends_after_a_crash)
+{
+    for (int i = 0; i < 2 && !without_sqlite(); i++) { /* by dead_ttl_ms, by dead_cap */
+        const cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 50000 };
+        clear();
+        begin();
+        config.dead_ttl_ms = i == 0 ? 60000 : 0;
+        config.dead_cap = i == 0 ? 0 : 2;
+        open_it();
+        names();
+        answer = cellar_verdict_fail();
+        const cellar_task_id late = submit("l", &o), soon = submit("s", NULL);
+        (void)tick();
+        T_AFTER_I64(pass(50000), state_of(late), CELLAR_TASK_FAILED);
+        T_EQ_I64(state_of(soon), CELLAR_TASK_FAILED);
+        crash_and_restart();
+        if (i != 0) { (void)submit("x", NULL); }
+        T_AFTER_I64(pass(20000), state_of(late), CELLAR_TASK_FAILED);
+        T_EQ_I64(state_of(soon), CELLAR_E_NOT_FOUND);
+        end();
+    }
+}
+
 T_CASE_ON(an_unwritten_dead_letter_leaves_with_its_name, JOURNAL)
 {
     answer = cellar_verdict_fail();
