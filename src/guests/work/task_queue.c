@@ -467,6 +467,9 @@ CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p, task_name *of)
         best = task_levels_oldest(&of->parked, of, NULL);
         return task_levels_oldest(&of->queue->levels, of, best);
     }
+    for (uint32_t i = 0; p->parked != 0 && i < p->name_count; i++) {
+        best = task_levels_oldest(&p->names[i]->parked, NULL, best);
+    }
     for (task_queue *q = p->queues; q != NULL; q = q->hh.next) {
         best = task_levels_oldest(&q->levels, NULL, best);
     }

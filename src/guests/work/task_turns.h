@@ -35,8 +35,8 @@ CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t n
 CELLAR_PRIVATE int64_t task_queue_age(const task_queue *q, int64_t now_ms) SYNC_HOLDS(QUEUE);
 /* Return whether a queue for workers that is not paused has tasks. */
 CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p) SYNC_HOLDS(QUEUE);
-/* Return the oldest task of the lowest level of all queues, parked ones left out, or of a name,
- * with its parked ones; NULL: none. */
+/* Return the oldest task of the lowest level of all queues, or of a name, parked ones as well;
+ * NULL: none. */
 CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p, task_name *of) SYNC_HOLDS(QUEUE);
 /* Queue parked tasks of a name, as many as may run. */
 CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after *a)

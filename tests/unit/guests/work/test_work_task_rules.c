@@ -95,6 +95,29 @@ T_CASE(items_that_a_key_refuses_take_no_slot)
     free(items);
 }
 
+/* Fault: a full pool refused a submit while all its queued tasks were parked. */
+T_CASE_ON(full_pool_drops_parked_tasks, POOL)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1, .queue = "pull" };
+    const cellar_task *held[2];
+    uint32_t n;
+    config.queue_cap = 3;
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    clear();
+    open_it();
+    name_it("t", NULL, &o);
+    (void)submit("a", NULL);
+    const cellar_task_id oldest = submit("b", NULL);
+    (void)submit("c", NULL);
+    T_EQ_I64(cellar_task_take(p, "pull", 1000, 0, held, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_U64(figures().parked, 2);
+    (void)submit("d", NULL);
+    T_EQ_I64(state_of(oldest), CELLAR_E_NOT_FOUND);
+    T_EQ_U64(figures().dropped, 1);
+    T_EQ_I64(cellar_task_settle(held[0], cellar_verdict_ok()), CELLAR_OK);
+}
+
 /* ---- limits of a name ---- */
 
 static size_t first_byte(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
