@@ -303,8 +303,9 @@ typedef enum cellar_task_conflict {
     CELLAR_TASK_CONFLICT_RETURN = 1,   /* OK, with the id of that task; nothing is submitted      */
     CELLAR_TASK_CONFLICT_REPLACE = 2,  /* cancels that task; EXISTS if it runs, or waits for      */
                                        /* others                                                  */
-    CELLAR_TASK_CONFLICT_DEBOUNCE = 3, /* OK: that task gets the new payload, and its delay       */
-                                       /* restarts; EXISTS if it runs, or waits for others        */
+    CELLAR_TASK_CONFLICT_DEBOUNCE = 3, /* OK: that task gets the new payload, and its delay,      */
+                                       /* expires_ms and unique_ttl_ms restart as this submit     */
+                                       /* says; EXISTS if it runs, or waits for others            */
     CELLAR_TASK_CONFLICT_THROTTLE = 4  /* EXISTS, also after the end of that task until           */
                                        /* unique_ttl_ms passed since its submit                   */
 } cellar_task_conflict;

@@ -388,7 +388,7 @@ static task_name *task_draft_name(cellar_pool *p, const task_draft *d) SYNC_HOLD
     return d->generation == p->bus.generation ? d->to : NULL;
 }
 
-/* Give the task with the same key a new payload, and restart its delay. */
+/* Give the task with the same key a new payload, and restart its times. */
 static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
@@ -402,6 +402,7 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now,
     t->body = d->body;
     d->body = old;
     t->ext->key_until_ms = d->ext->key_until_ms;
+    t->ext->expires_ms = d->ext->expires_ms;
     p->names[t->name]->count[STATS_TASK_DEBOUNCED]++;
     task_mark_payload(p, t, a);
     if (d->eta_wall_ms > now.wall_ms) {

@@ -118,6 +118,22 @@ T_CASE_ON(full_pool_drops_parked_tasks, POOL)
     T_EQ_I64(cellar_task_settle(held[0], cellar_verdict_ok()), CELLAR_OK);
 }
 
+/* Fault: the life of a task that got newer payloads was that of its first submit. */
+T_CASE_ON(debounce_restarts_the_life_of_its_task, POOL)
+{
+    open_with(NULL);
+    cellar_submit_opts o = keyed("k");
+    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
+    o.delay_ms = 500;
+    o.expires_ms = 1000;
+    for (const char *payload = "123"; *payload != '\0'; payload++) {
+        T_EQ_I64(cellar_task_submit(p, "t", payload, 1, &o, NULL), CELLAR_OK);
+        (void)pass(400);
+    }
+    T_AFTER_STR(pass(100), ran, "3");
+    T_EQ_U64(figures().expired, 0);
+}
+
 /* ---- limits of a name ---- */
 
 static size_t first_byte(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
