@@ -135,7 +135,8 @@ static cellar_err sched_recall(cellar_pool *p, sched_entry *e, const char *text,
     const cellar_err err = p->journal != NULL ? task_commit_schedule(p, &row) : CELLAR_OK;
     if (err != CELLAR_OK || !e->catches_up) { return err; }
     const int64_t last_ms = BASE_MAX(row.last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);
-    const int64_t ahead_ms = e->kind == CELLAR_SCHEDULE_CRON ? SCHED_CORRECTION_MS : 0;
+    const bool fixed = e->kind == CELLAR_SCHEDULE_CRON && (e->cron.flags & CRON_WILDCARD) == 0;
+    const int64_t ahead_ms = fixed ? SCHED_CORRECTION_MS : 0; /* it fires at no time twice */
     e->settled_wall_ms = last_ms - ahead_ms > now.wall_ms ? now.wall_ms : last_ms;
     sync_take(QUEUE, &p->lock);
     p->sched.count[STATS_SCHEDULE_CONTINUED] += row.last_due_wall_ms != first_wall_ms;

@@ -227,6 +227,19 @@ T_CASE_ON(firings_of_a_pause_are_settled_by_its_end, POOL)
     T_AFTER_U64(pass(MINUTE - 1), fired, 2);
 }
 
+/* ---- a clock that goes back ---- */
+
+/* Fault: such a job waited until its last due time came again. */
+T_CASE_ON(job_that_follows_the_clock_fires_by_one_that_went_back_over_a_restart, POOL)
+{
+    cron("*/5 * * * *", NULL, NULL);
+    T_AFTER_U64(pass(5 * MINUTE), fired, 1);
+    restart(-HOUR);
+    cron("*/5 * * * *", NULL, NULL);
+    T_AFTER_U64(pass(5 * MINUTE), fired, 1);
+    T_AFTER_U64(pass(5 * MINUTE), fired, 2);
+}
+
 /* ---- instants ---- */
 
 static cellar_err at(int64_t when)
