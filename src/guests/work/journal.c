@@ -131,6 +131,7 @@ static const journal_column journal_tasks[] = {
 }, journal_schedules[] = {
     JOURNAL_KEY(schedule, TEXT, name, -1), JOURNAL_KEY(schedule, TEXT, spec, -1),
     JOURNAL_KEY(schedule, TEXT, zone, -1), JOURNAL_KEY(schedule, NUMBER, last_due_wall_ms, -1),
+    JOURNAL_KEY(schedule, NUMBER, now_wall_ms, -1),
 };
 
 static const struct {
@@ -161,7 +162,7 @@ static const struct {
         " RETURNING last_due_wall_ms", journal_schedules },
     [JOURNAL_SCHEDULE_SET] = {
         "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND spec=?2 AND zone=?3"
-        " AND last_due_wall_ms<?4", journal_schedules },
+        " AND (last_due_wall_ms<?4 OR last_due_wall_ms>?5)", journal_schedules },
     [JOURNAL_SCHEDULE_DELETE] = { "DELETE FROM schedule WHERE name=?1", journal_schedules },
 };
 
@@ -339,9 +340,9 @@ CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
         { "SELECT task.*, bytes FROM (SELECT id AS at FROM task WHERE body IS NOT NULL ORDER BY"
           " body LIMIT -1) CROSS JOIN task ON task.id = at LEFT JOIN body ON body.id = task.body",
           journal_tasks, JOURNAL_ROWS }, /* sorts ids, not bytes */
-        { "SELECT * FROM throttle", journal_throttles, JOURNAL_THROTTLES },
         { "SELECT id FROM task WHERE state=7 ORDER BY ended_wall_ms, id", journal_tasks,
           JOURNAL_DEAD },
+        { "SELECT * FROM throttle", journal_throttles, JOURNAL_THROTTLES },
         { "SELECT * FROM input", journal_inputs, JOURNAL_INPUTS },
         { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
           " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_links,

@@ -70,7 +70,7 @@ typedef enum journal_statement {
     JOURNAL_SCHEDULE_OPEN,   /* of a journal_schedule: read the row; without one of this spec and
                               * zone, write it */
     JOURNAL_SCHEDULE_SET,    /* raise last_due_wall_ms of the row of this spec and zone, if there
-                              * is one */
+                              * is one; lower one that a clock which went back has to reach */
     JOURNAL_SCHEDULE_DELETE,
     JOURNAL_STATEMENTS
 } journal_statement;
@@ -79,7 +79,8 @@ typedef struct journal_schedule { /* last due time of a schedule. Texts are set,
                                   * DELETE only the name */
     journal_statement op;
     const char *name, *spec, *zone;
-    int64_t  last_due_wall_ms;
+    int64_t last_due_wall_ms;
+    int64_t now_wall_ms;     /* of SET; task_commit_schedule fills it in */
 } journal_schedule;
 
 /* What a reader gets: a journal_row, of a dead letter its id alone; _throttle, _input, _link. */

@@ -377,7 +377,7 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
 CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e)
 {
     return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row->data,
-                               task_body_type(e->row), e->settled_wall_ms };
+                               task_body_type(e->row), e->settled_wall_ms, 0 };
 }
 
 /* Return whether the end of a run is written. */

@@ -131,7 +131,7 @@ static cellar_err sched_recall(cellar_pool *p, sched_entry *e, const char *text,
 {
     const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
     journal_schedule row = { e->catches_up ? JOURNAL_SCHEDULE_OPEN : JOURNAL_SCHEDULE_DELETE,
-                             e->name, text, zone, first_wall_ms };
+                             e->name, text, zone, first_wall_ms, 0 };
     const cellar_err err = p->journal != NULL ? task_commit_schedule(p, &row) : CELLAR_OK;
     if (err != CELLAR_OK || !e->catches_up) { return err; }
     const int64_t last_ms = BASE_MAX(row.last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);

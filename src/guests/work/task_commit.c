@@ -525,6 +525,7 @@ CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule 
 {
     task_ticket k = { .schedule = row };
     if (p->obj.forked) { return CELLAR_E_FORKED; }
+    row->now_wall_ms = task_near(p).wall_ms;
     sync_take(QUEUE, &p->lock);
     const cellar_err err = task_commit_ticket(p, &k);
     p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += err != CELLAR_OK;

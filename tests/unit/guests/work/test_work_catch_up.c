@@ -240,6 +240,19 @@ T_CASE_ON(job_that_follows_the_clock_fires_by_one_that_went_back_over_a_restart,
     T_AFTER_U64(pass(5 * MINUTE), fired, 2);
 }
 
+/* Fault: the journal kept the last due time of the old clock, so nothing was caught up. */
+T_CASE_ON(due_times_are_written_by_a_clock_that_went_back, POOL)
+{
+    every(5 * MINUTE, NULL);
+    T_AFTER_U64(pass(0), fired, 1);
+    wall_ms -= 1000 * HOUR;
+    T_AFTER_U64(pass(5 * MINUTE), fired, 2);
+    restart(12 * MINUTE);
+    every(5 * MINUTE, NULL);
+    T_AFTER_U64(pass(0), fired, 1);
+    T_EQ_U64(missed[0], 1);
+}
+
 /* ---- instants ---- */
 
 static cellar_err at(int64_t when)
@@ -418,7 +431,7 @@ T_CASE(late_due_time_of_a_replaced_schedule_is_not_written)
         start_job();
         every(MINUTE, NULL);
         every(HOUR, NULL);
-        journal_schedule row = { JOURNAL_SCHEDULE_SET, "e", was[i][0], was[i][1], START };
+        journal_schedule row = { JOURNAL_SCHEDULE_SET, "e", was[i][0], was[i][1], START, 0 };
         T_EQ_I64(task_commit_schedule(p, &row), CELLAR_OK);
         restart(0);
         every(HOUR, NULL);
