@@ -147,6 +147,22 @@ CELLAR_PRIVATE void sched_begin(cellar_pool *p, sched_entry *e, work_time now, t
     sched_arm(p, e, a);
 }
 
+CELLAR_PRIVATE int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now)
+{
+    if (e->kind == CELLAR_SCHEDULE_CRON) { return now.wall_ms; }
+    if (e->kind == CELLAR_SCHEDULE_AT) { return e->due_ms - 1; }
+    return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
+}
+
+CELLAR_PRIVATE void sched_resume(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
+{
+    e->paused = false;
+    sched_begin(p, e, now, a);
+    if (e->kind != CELLAR_SCHEDULE_AT) {
+        e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
+    }
+}
+
 CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
 {
     return e->busy + e->earlier >= e->run_count;
@@ -210,8 +226,12 @@ CELLAR_PRIVATE void sched_inherit(cellar_pool *p, sched_entry *e, sched_entry *o
     e->settled_wall_ms = BASE_MAX(e->settled_wall_ms, old->settled_wall_ms);
     sched_inherit_runs(p, e, old, now.mono_ms, a);
     if (sched_is_done(e)) { sched_unfire(e, first_ms); }
-    if (old->paused || e->paused) {
+    if (e->paused) {
         sched_begin(p, e, now, a);
+        return;
+    }
+    if (old->paused) {
+        sched_resume(p, e, now, a);
         return;
     }
     e->first_ms = old->first_ms;

@@ -96,6 +96,11 @@ BASE_INLINE bool sched_is_run(const cellar_pool *p, const task *t)
 
 /* Return the schedule of a name; NULL: none. */
 CELLAR_PRIVATE sched_entry *sched_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
+/* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
+CELLAR_PRIVATE int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now);
+/* End a pause. The firings that passed in it are settled. */
+CELLAR_PRIVATE void sched_resume(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
+    SYNC_HOLDS(QUEUE);
 /* Compute the first firing of a schedule that is not armed, and arm it unless it is paused. */
 CELLAR_PRIVATE void sched_begin(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE);

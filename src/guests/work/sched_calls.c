@@ -116,14 +116,6 @@ static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, work_tim
                               ? e->interval_ms - over_ms : 0);
 }
 
-/* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
-static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now)
-{
-    if (e->kind == CELLAR_SCHEDULE_CRON) { return now.wall_ms; }
-    if (e->kind == CELLAR_SCHEDULE_AT) { return e->due_ms - 1; }
-    return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
-}
-
 /* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
  * the instant has ended. */
 static cellar_err sched_recall(cellar_pool *p, sched_entry *e, const char *text, const char *zone,
@@ -172,9 +164,32 @@ static work_time sched_latest(const cellar_pool *p, work_time now) SYNC_HOLDS(QU
                         BASE_MAX(now.wall_ms, p->wall.now_ms) };
 }
 
-/* Put a schedule into the table in place of the one of its name. */
+static void sched_let_go(cellar_pool *p, sched_entry *e)
+{
+    task_after a = task_lock(p);
+    task_recur_unref(&e->recur, &a);
+    task_unlock(p, &a);
+}
+
+/* Unlock, and write what the end of a pause of `e` settled; NULL: no pause ended. */
+static void sched_unlock(cellar_pool *p, sched_entry *e, task_after *a) SYNC_DROPS(QUEUE)
+{
+    const bool notes = e != NULL && e->catches_up && e->kind != CELLAR_SCHEDULE_AT;
+    journal_schedule row = { .name = NULL };
+    if (notes) {
+        row = sched_row_of(e);
+        e->recur.refs++; /* its texts stay until they are written */
+    }
+    task_unlock(p, a);
+    if (notes) {
+        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        sched_let_go(p, e);
+    }
+}
+
+/* Put a schedule into the table in place of the one of its name. *resumes: that ends its pause. */
 static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_schedule_spec *o,
-                               work_time now, task_after *a) SYNC_HOLDS(QUEUE)
+                               work_time now, bool *resumes, task_after *a) SYNC_HOLDS(QUEUE)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     sched_entry *old = sched_find(p, e->name);
@@ -191,6 +206,7 @@ static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_sche
     /* Both catch up: the phase was that of the first one. */
     const bool same = old != NULL && old->times == e->times &&
                       (old->phase == e->phase || (old->catches_up && e->catches_up));
+    *resumes = same && old->paused && !e->paused;
     if (same) {
         sched_inherit(p, e, old, from, a);
     } else if (e->catches_up) {
@@ -223,9 +239,10 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     }
     if (err == CELLAR_OK) { err = sched_recall(p, e, text, zone, now); }
     if (err != CELLAR_OK) { return err; }
+    bool resumes = false;
     sync_take(QUEUE, &p->lock);
-    err = sched_insert(p, e, o, now, &a);
-    task_unlock(p, &a);
+    err = sched_insert(p, e, o, now, &resumes, &a);
+    sched_unlock(p, resumes ? e : NULL, &a);
     return err;
 }
 
@@ -306,12 +323,7 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
         sched_drop_runs(p, e, false, a);
         break;
     case SCHED_RESUME:
-        if (!e->paused) { break; }
-        e->paused = false;
-        sched_begin(p, e, now, a);
-        if (e->kind != CELLAR_SCHEDULE_AT) {
-            e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
-        }
+        if (e->paused) { sched_resume(p, e, now, a); }
         break;
     case SCHED_TRIGGER:
         if (p->intake != TASK_INTAKE_OPEN) { return CELLAR_E_CLOSED; }
@@ -320,13 +332,6 @@ static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change
         break;
     }
     return CELLAR_OK;
-}
-
-static void sched_let_go(cellar_pool *p, sched_entry *e)
-{
-    task_after a = task_lock(p);
-    task_recur_unref(&e->recur, &a);
-    task_unlock(p, &a);
 }
 
 static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change change)
@@ -343,18 +348,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     sched_entry *e = sched_find(p, name);
     err = e != NULL ? sched_change_held(p, e, change, sched_latest(p, now), &a)
                     : CELLAR_E_NOT_FOUND;
-    const bool notes = e != NULL && change == SCHED_RESUME && e->catches_up &&
-                       e->kind != CELLAR_SCHEDULE_AT;
-    journal_schedule row = { .name = NULL };
-    if (notes) {
-        row = sched_row_of(e);
-        e->recur.refs++; /* its texts stay until they are written */
-    }
-    task_unlock(p, &a);
-    if (notes) {
-        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
-        sched_let_go(p, e);
-    }
+    sched_unlock(p, change == SCHED_RESUME ? e : NULL, &a);
     return err;
 }
 

@@ -227,6 +227,18 @@ T_CASE_ON(firings_of_a_pause_are_settled_by_its_end, POOL)
     T_AFTER_U64(pass(MINUTE - 1), fired, 2);
 }
 
+/* Fault: the firings of a pause ran after a restart, if a call that added it again ended it. */
+T_CASE_ON(firings_of_a_pause_are_settled_by_the_schedule_that_ends_it, POOL)
+{
+    every(MINUTE, NULL);
+    T_AFTER_I64(pass(0), cellar_schedule_pause(p, "e", true), CELLAR_OK);
+    (void)pass(5 * MINUTE + 100);
+    every(MINUTE, NULL);
+    T_AFTER_U64(pass(0), fired, 1);
+    NEXT_LIFE(100, NULL, MINUTE - 201, 0);
+    T_AFTER_U64(pass(1), fired, 1); /* in its phase */
+}
+
 /* ---- a clock that goes back ---- */
 
 /* Fault: such a job waited until its last due time came again. */
