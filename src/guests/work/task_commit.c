@@ -167,10 +167,10 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
     } else if (dead) {
         m->row.ended_wall_ms = BASE_MAX(t->timer.due_ms - now.mono_ms + now.wall_ms, 1);
     }
+    m->row.expires_wall_ms = task_image_end(task_expires_ms(t), now);
     if (e != NULL && !m->deletes) {
         memcpy(m->error, e->error, strlen(e->error) + 1);
         m->row.error = m->error;
-        m->row.expires_wall_ms = task_image_end(e->expires_ms, now);
         m->row.key_until_wall_ms = task_image_end(e->key_until_ms, now);
     }
     if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) {
@@ -608,11 +608,14 @@ static void task_commit_ends(cellar_pool *p, work_time now)
     task_journal *j = p->journal;
     task_after ignored = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    j->went_back |= now.wall_ms - now.mono_ms < base_load_rlx(&p->offset_ms) - WORK_STEP_MS;
+    const int64_t offset_ms = now.wall_ms - now.mono_ms;
+    j->went_back |= offset_ms < base_load_rlx(&p->offset_ms) - WORK_STEP_MS;
+    base_store_rlx(&p->offset_ms, offset_ms); /* the rows get their times by it */
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
-        if (t == NULL || t->ext == NULL || !task_is_live(t)) { continue; }
-        const int64_t first_ms = BASE_MIN(t->ext->key_until_ms, t->ext->expires_ms);
+        if (t == NULL || !task_is_live(t)) { continue; }
+        const int64_t key_ms = t->ext != NULL ? t->ext->key_until_ms : BASE_NEVER_MS;
+        const int64_t first_ms = BASE_MIN(key_ms, task_expires_ms(t));
         if (first_ms <= now.mono_ms || (j->went_back && first_ms != BASE_NEVER_MS)) {
             task_mark(p, t, &ignored);
         }

@@ -215,7 +215,8 @@ CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_aft
     SYNC_HOLDS(QUEUE);
 /* Free a slot with a final state that is in no list, and move its parts to `a`. */
 CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
-CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms);
+/* Return the end of the life of a task; BASE_NEVER_MS: none. */
+CELLAR_PRIVATE int64_t task_expires_ms(const task *t);
 /* Return the first time-out of an attempt; 0: none. */
 BASE_INLINE int64_t task_first_timeout_ms(const task_name *n)
 {

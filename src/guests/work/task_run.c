@@ -76,7 +76,7 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
         const bool dropped = p->intake != TASK_INTAKE_OPEN && sched_is_run(p, t);
         /* The process ended during its last delivery. */
         const bool spent = t->body->message && t->attempt >= t->max_attempts;
-        if (!dropped && !spent && !task_expired(t, now_ms)) {
+        if (!dropped && !spent && task_expires_ms(t) > now_ms) {
             const task_ext *e = t->ext;
             task_to_running(p, t);
             r->task = t;
@@ -672,7 +672,7 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
         t->flags &= (uint8_t)~TASK_ETA;
         stats_waits_add(&p->waits[STATS_TASK_WAIT_LATE],
                         (uint64_t)BASE_MAX(now.mono_ms - due_ms, 0), 1);
-        if (task_expired(t, now.mono_ms)) {
+        if (task_expires_ms(t) <= now.mono_ms) {
             task_over(p, t, CELLAR_TASK_EXPIRED, now.mono_ms, a);
         } else {
             task_to_queue(p, t, BASE_MAX(due_ms, 0), a);

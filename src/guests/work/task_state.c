@@ -187,12 +187,12 @@ CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a)
     }
 }
 
-CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms)
+CELLAR_PRIVATE int64_t task_expires_ms(const task *t)
 {
     const int64_t own_ms = t->ext != NULL ? t->ext->expires_ms : BASE_NEVER_MS;
     /* A dead letter does not expire. */
     const bool shared = t->body->message && own_ms == BASE_NEVER_MS && *task_tag_of(t) == '\0';
-    return (shared ? bus_extra_of(t->body)->until_ms : own_ms) <= now_ms;
+    return shared ? bus_extra_of(t->body)->until_ms : own_ms;
 }
 
 /* ---- dead letters ---- */
@@ -455,7 +455,10 @@ CELLAR_PRIVATE bool task_die(cellar_pool *p, task *t, int64_t now_ms, task_after
         if (t->ext != NULL) { t->ext->of = t; }
     }
     /* Without memory nothing says where it died, and it may die again. */
-    if (t->ext != NULL) { t->ext->died_in = g->queue->name; }
+    if (t->ext != NULL) {
+        t->ext->died_in = g->queue->name;
+        t->ext->expires_ms = BASE_NEVER_MS; /* a row of the journal has it */
+    }
     t->name = to->number;
     t->flags = 0;
     t->attempt = 0;

@@ -237,6 +237,23 @@ T_CASE_ON(message_dies_once_also_after_a_crash, MESSAGES)
     T_FIELDS(figures(), live, 0, dead, 1);
 }
 
+T_CASE_ON(dead_letter_outlives_the_life_of_its_message, MESSAGES)
+{
+    const cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
+    group_opts.dead_queue = "q";
+    add("q", NULL, NULL);
+    T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
+    end_with(take("q", "a"), cellar_verdict_retry());
+    tick(); /* its row has the end of its life */
+    crash();
+    add_again();
+    end_with(take("q", "a"), cellar_verdict_fail());
+    (void)pass(5000);
+    crash();
+    add_again();
+    take_and_end("q", "a");
+}
+
 T_CASE_ON(expiry_of_a_message_goes_on_while_the_process_is_down, MESSAGES)
 {
     cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
@@ -256,6 +273,33 @@ T_CASE_ON(expiry_of_a_message_goes_on_while_the_process_is_down, MESSAGES)
     T_CHECK(take("q", NULL) == NULL);
     T_EQ_U64(figures().expired, 2);
     reopen_with_rows(0, 0);
+}
+
+/* Fault: a message past its life at the close was delivered if the wall clock went back. */
+T_CASE(life_of_a_message_ends_also_if_the_clock_goes_back)
+{
+    for (int before = 0; before < 2 && !without_sqlite(); before++) {
+        cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
+        open_empty();
+        add_two();
+        T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
+        o.expires_ms = 6000;
+        T_EQ_I64(bus_send(p, "q", "b", 1, &o), CELLAR_OK);
+        if (before) { wall_ms -= 86400000; }
+        mono_ms += 5000;
+        wall_ms += 5000;
+        close_it();
+        if (!before) { wall_ms -= 86400000; }
+        open_it();
+        add_two();
+        tick();
+        end_with(take("one", "b"), cellar_verdict_ok());
+        T_EQ_U64(figures().expired, 2);
+        pass(before ? 1000 : 6000); /* the rest of its life, if the row is of this clock */
+        T_CHECK(take("two", NULL) == NULL);
+        T_EQ_U64(figures().expired, 3);
+        end();
+    }
 }
 
 T_CASE_ON(ordered_group_goes_on_in_order, MESSAGES)
