@@ -172,8 +172,8 @@ BASE_SIZE_BEGIN
 
 /* ---- a new key ---- */
 
-/* Compute the operation for a new key. Tell whether that needs a slot. A denied key needs one only
- * for what an ended ban left. */
+/* Compute the operation for a new key. Tell whether that needs a slot. A denied key needs one for
+ * what an ended ban left, and for the charge of CHARGE_DENIED. */
 static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
 {
     for (uint32_t i = 0; i < l->words; i++) { c->word[i] = c->next[i] = 0; }
@@ -187,7 +187,7 @@ static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
     default:
         limit_taken_load(c);
         limit_compute(l, c, NULL);
-        return !c->keeps && (c->err == CELLAR_OK || c->ban_end != 0);
+        return !c->keeps && (c->err == CELLAR_OK || c->err == CELLAR_LIMITED);
     }
 }
 
@@ -209,7 +209,8 @@ static void limit_full(cellar_limiter *l, limit_call *c, const limit_moment *m, 
 {
     const limit_kind k = c->op->kind;
     for (uint32_t i = 0; i < l->words; i++) { c->next[i] = 0; } /* nothing is charged */
-    if (k == LIMIT_REFUND) { return; } /* what an ended ban left stays in its record */
+    /* What an ended ban left stays in its record; a denied call stays so, and charges nothing. */
+    if (k == LIMIT_REFUND || c->err == CELLAR_LIMITED) { return; }
     if (k == LIMIT_CHARGE || k == LIMIT_BAN || k == LIMIT_PERMIT) {
         c->err = CELLAR_E_LIMIT;
     } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {

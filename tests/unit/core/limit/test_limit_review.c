@@ -749,5 +749,22 @@ T_CASE(tickets_of_many_keys_come_back)
     kit_close(l);
 }
 
+/* Fault: a denied call charged nothing if its key had no slot, as after a restart. */
+T_CASE(denied_calls_of_a_new_key_charge)
+{
+    cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 1),
+                             cellar_rule_token_bucket(1, KIT_S, 5) };
+    rules[1].flags = CELLAR_RULE_CHARGE_DENIED;
+    cellar_limiter *l = kit_open(rules, 2);
+    cellar_limiter_result r;
+    for (int i = 0; i < 3; i++) { /* above the burst of the first rule */
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 2, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.never, 1);
+    }
+    T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_LIMITED);
+    T_EQ_U64(r.retry_after_ns, 2 * KIT_S);
+    kit_close(l);
+}
+
 T_ONE_THREAD;
 T_MAIN("cellar_limit_review")
