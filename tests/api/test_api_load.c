@@ -4,6 +4,7 @@
  *         windows, early refresh, options, refused calls.
  * Method: A source with prepared answers, a clock that the test turns, counted loader calls.
  *         Threads only in cases about threads (storms: test_load_storm, test_load_timeouts). */
+#include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -219,6 +220,31 @@ T_CASE_ON(absent_result_removes_old_value, STORE)
         T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
                  no_negative ? CELLAR_MISS : CELLAR_ABSENT);
     }
+}
+
+/* Faulty sequence: with NO_NEGATIVE an old value that was only on disk stayed there. */
+T_CASE(absent_result_removes_old_value_from_disk)
+{
+    char path[T_FOLDER_MAX], text[64];
+    t_folder(path);
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1,
+                     .host.clock = kit_clock };
+    for (uint32_t how = 0; how < 2; how++) {
+        source s = SOURCE_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar *c;
+        o.flags = CELLAR_LOAD_NO_NEGATIVE | (how ? CELLAR_LOAD_NO_L2 : CELLAR_LOAD_REFRESH);
+        atomic_store(&s.say, SAY_NONE);
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+        kit_close(c);
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+        T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, NULL), CELLAR_MISS);
+        kit_close(c);
+    }
+    t_wipe(path);
 }
 
 T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, STORE)

@@ -225,6 +225,21 @@ T_CASE_ON(policy_adds_its_tags_to_the_kept_ones, STORE)
     T_CHECK(!there(c));
 }
 
+static void end_key(cellar *c) { T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK); }
+
+/* A round that finds no value any more has the tags of the policy, too. */
+T_CASE_ON(policy_adds_its_tags_in_each_round, STORE)
+{
+    static const char policy[] = "[*]\nkey k tags=green\n";
+    work w = { .more = 1, .meanwhile = end_key };
+    T_REQUIRE(rules_set(c, policy, sizeof policy - 1, NULL, NULL) == CELLAR_OK);
+    T_EQ_I64(put(c, 40, NULL, 0), CELLAR_OK);
+    T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+    T_CHECK(w.runs == 2 && !w.found && there(c));
+    T_EQ_I64(untag(c, "green"), CELLAR_OK);
+    T_CHECK(!there(c));
+}
+
 static cellar *open_on_disk(const char *path)
 {
     settings cfg = api_config(8 << 20);

@@ -31,6 +31,7 @@
 #include "cache/generation.h"
 #include "cache/plan.h"
 #include "cache/shared.h"
+#include "cache/stamp.h"
 #include "cache/tags.h"
 #include "cache/talk.h"
 #include "cache/tier_store.h"
@@ -232,6 +233,16 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     cache_publish(ld, p);
 }
 
+/* Return whether a value of the key may be served further: by memory, or by a tier that the load
+ * did not ask. */
+static bool cache_old_may_stay(const cache_call *call)
+{
+    const cache_tier *t = cache_tier_of(call->c);
+    return call->old_current ||
+           (t != NULL && !cache_nothing_below(t, call->k.hash) &&
+            (cache_tier_disk(t) != NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0));
+}
+
 static void cache_publish_none(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
@@ -241,7 +252,7 @@ static void cache_publish_none(struct cellar_load *ld)
     cache_plan *plan = cache_publish_plan(ld, L1_NEGATIVE, BASE_MAX(ttl, 1), &own);
     cache_answer_value(call, NULL, BASE_NEVER_MS, CELLAR_SOURCE_LOADED);
     /* without a TTL only to replace a value that would be served further */
-    if (plan == NULL || (ttl == 0 && !call->old_current)) { return; }
+    if (plan == NULL || (ttl == 0 && !cache_old_may_stay(call))) { return; }
     l1_put_spec *p = cache_publish_spec(ld, plan);
     if (ttl == 0) { p->deadline_ms = call->now_ms; } /* dead immediately */
     p->charge = ttl != 0 ? ld->opts.weight_bytes : 0;

@@ -56,6 +56,7 @@ typedef struct cache_update {
     void *ctx;
     const cellar_set_opts *o; /* of the call; checked */
     uint32_t flags; /* flags of the plan for L1 */
+    bool policed;   /* the plan was made under a policy */
     cache_wait *wait;
 } cache_update;
 
@@ -80,6 +81,7 @@ BASE_COLD static bool cache_update_keep(cellar *c, const l1_key *k, const cache_
     p->tag_text = NULL;
     p->tag_count = p->same_tags = user;
     p->tag_born = born;
+    plan->policed = u->policed; /* it adds its tags to these */
     return all == there;
 }
 
@@ -254,7 +256,9 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
         if (err == CELLAR_E_CLOSED) { break; }
         cache_rekey(c, k);
-        (void)cache_update_keep(c, k, u, NULL, plan); /* nothing, until the next look */
+        if (cache_shared_of(c) == NULL) { /* there a round changes no tags of the plan */
+            (void)cache_update_keep(c, k, u, NULL, plan); /* nothing, until the next look */
+        }
     }
     if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
         cache_count_refused(cache_mine(c), err);
@@ -283,7 +287,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     plan.spec.change = L1_CHANGE_UPDATE;
     cache_wait wait = { .call = "cellar_update" };
-    const cache_update u = { fn, ctx, o, plan.spec.flags, &wait };
+    const cache_update u = { fn, ctx, o, plan.spec.flags, plan.policed, &wait };
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (BASE_UNLIKELY(cache_shared_of(c) != NULL)) {
