@@ -222,29 +222,47 @@ T_CASE_ON(absent_result_removes_old_value, STORE)
     }
 }
 
-/* Faulty sequence: with NO_NEGATIVE an old value that was only on disk stayed there. */
-T_CASE(absent_result_removes_old_value_from_disk)
+/* Load a key that has a value on disk only, with a source that says `say`. Return what a get says
+ * then. */
+static cellar_err get_after(int say, uint32_t flags, cellar_l2_write write)
 {
     char path[T_FOLDER_MAX], text[64];
     t_folder(path);
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
                      .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1,
-                     .host.clock = kit_clock };
-    for (uint32_t how = 0; how < 2; how++) {
-        source s = SOURCE_INIT;
-        cellar_load_opts o = cellar_load_opts_default();
-        cellar *c;
-        o.flags = CELLAR_LOAD_NO_NEGATIVE | (how ? CELLAR_LOAD_NO_L2 : CELLAR_LOAD_REFRESH);
-        atomic_store(&s.say, SAY_NONE);
-        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-        kit_close(c);
-        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
-        T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, NULL), CELLAR_MISS);
-        kit_close(c);
-    }
+                     .host.clock = kit_clock, .l2.write = write };
+    source s = SOURCE_INIT;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags, .error_ttl_ms = 100 };
+    cellar *c;
+    atomic_store(&s.say, say);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    kit_close(c);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL),
+             say == SAY_NONE ? CELLAR_ABSENT : CELLAR_E_LOADER);
+    const cellar_err got = cellar_get(c, "k", 1, text, sizeof text, NULL);
+    kit_close(c);
     t_wipe(path);
+    return got;
+}
+
+/* Faulty sequence: with NO_NEGATIVE an old value that was only on disk stayed there. */
+T_CASE(absent_result_removes_old_value_from_disk)
+{
+    const uint32_t flags = CELLAR_LOAD_NO_NEGATIVE;
+    T_EQ_I64(get_after(SAY_NONE, flags | CELLAR_LOAD_REFRESH, 0), CELLAR_MISS);
+    T_EQ_I64(get_after(SAY_NONE, flags | CELLAR_LOAD_NO_L2, 0), CELLAR_MISS);
+}
+
+/* Faulty sequence: a remembered error ended the value on disk. */
+T_CASE(failed_refresh_leaves_value_on_disk)
+{
+    for (int write = 0; write <= CELLAR_L2_WRITE_THROUGH; write++) {
+        const cellar_l2_write when = (cellar_l2_write)write;
+        T_EQ_I64(get_after(SAY_FAIL, CELLAR_LOAD_REFRESH, when), CELLAR_OK);
+        T_EQ_I64(get_after(SAY_FAIL, CELLAR_LOAD_NO_L2, when), CELLAR_OK);
+    }
 }
 
 T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, STORE)
