@@ -261,6 +261,14 @@ static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void
     return cellar_load_value(ld, "v", 1);
 }
 
+/* Lose the first round to a delete. */
+static cellar_err lose_round(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old_len;
+    if (old != NULL) { T_EQ_I64(cellar_delete(ctx, "t:1", 3), CELLAR_OK); }
+    return cellar_buf_append(out, "u", 1);
+}
+
 static shared_server server;
 
 T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
@@ -277,6 +285,8 @@ T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
     const cellar_bytes mine = { "mine", 4 };
     cellar_set_opts tagged = { .struct_size = sizeof tagged, .tags = &mine, .tag_count = 1 };
     T_EQ_I64(cellar_set(c, "t:1", 3, "v", 1, NULL), CELLAR_OK);
+    T_EQ_STR(shared_tags(&server, "t:1"), "red,blue,");
+    T_EQ_I64(cellar_update(c, "t:1", 3, NULL, lose_round, c), CELLAR_OK);
     T_EQ_STR(shared_tags(&server, "t:1"), "red,blue,");
     T_EQ_I64(cellar_set(c, "t:2", 3, "v", 1, &tagged), CELLAR_OK);
     T_EQ_STR(shared_tags(&server, "t:2"), "mine,red,blue,");
