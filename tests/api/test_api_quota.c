@@ -448,4 +448,31 @@ T_ALONE(values_beside_many_short_entries_stay_below_the_quota)
     api_shut(c);
 }
 
+/* ---- the entry that a condition is about ---- */
+
+static char long_value[1500000];
+
+static cellar_err make_long(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old_len;
+    *(int *)ctx += old != NULL ? 1 : 100;
+    return cellar_buf_append(out, long_value, sizeof long_value);
+}
+
+/* Faulty sequence: the room for a long value in a full namespace came from the old value of its own
+ * key: an update began again without it, over a disk each time. */
+T_CASE(room_for_a_long_value_leaves_the_old_one)
+{
+    cellar *c = open_store(6u << 20, 0, CELLAR_EVICT_DEFAULT), *v = open_namespace(c, "v", 20);
+    int runs = 0;
+    T_EQ_I64(api_put(v, "k", "old", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, make_long, &runs), CELLAR_OK);
+    T_EQ_I64(runs, 1);
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
+    T_EQ_I64(api_put(v, "k", "old", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "k", 1, long_value, sizeof long_value, &o), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("cellar_quota")

@@ -143,7 +143,9 @@ CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t generation, uint32_t class
 {
     l1_cells *const o = base_load_acq(&c->cells);
     *out = NULL;
-    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_room(c, generation, charge); }
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
+        l1_quota_room(c, generation, NULL, charge);
+    }
     const cellar_err err = l1_charge_outside(c, charge);
     if (err != CELLAR_OK) { return err; }
     *out = l1_cell_take(o, class_number, object, charge);

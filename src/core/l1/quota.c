@@ -85,6 +85,13 @@ static SYNC_HOLDS(L1_LANE) uint64_t
     return weight;
 }
 
+/* Return whether a set of that generation may drop the record for its own entry. */
+static bool l1_quota_is_own(const l1 *c, uint64_t pos, const l1_rec *r, uint32_t generation,
+                            const l1_key *stays)
+{
+    return r->generation == generation && (stays == NULL || !l1_rec_is(c, pos, r, stays));
+}
+
 CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
@@ -102,7 +109,8 @@ CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l
         uint64_t pos;
         l1_rec r;
         if (v->n == L1_VICTIMS || ++held == L1_HOLD_MAX) { return false; }
-        if (!l1_quota_next(c, n, &n->quota_pass, &pos, &r) || r.generation != t->generation) {
+        if (!l1_quota_next(c, n, &n->quota_pass, &pos, &r) ||
+            !l1_quota_is_own(c, pos, &r, t->generation, t->stays)) {
             continue;
         }
         t->own_freed += l1_quota_take(c, n, pos, &r, t->own_looks < most / 2, v);
@@ -111,8 +119,8 @@ CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l
 }
 
 /* Drop entries of the generation in one lane, until `want` bytes are free or all are examined. */
-static SYNC_UNCHECKED void l1_quota_sweep(l1 *c, l1_lane *n, uint32_t generation, uint64_t want,
-                                          bool spare)
+static SYNC_UNCHECKED void l1_quota_sweep(l1 *c, l1_lane *n, uint32_t generation,
+                                          const l1_key *stays, uint64_t want, bool spare)
 {
     const uint64_t all = (uint64_t)base_load_rlx(&n->held_segs) << c->seg_shift;
     uint64_t freed = 0;
@@ -124,7 +132,7 @@ static SYNC_UNCHECKED void l1_quota_sweep(l1 *c, l1_lane *n, uint32_t generation
             l1_rec r;
             const bool any = l1_quota_next(c, n, &n->quota_pass, &pos, &r);
             seen += any ? r.size : c->seg_bytes;
-            if (!any || r.generation != generation) { continue; }
+            if (!any || !l1_quota_is_own(c, pos, &r, generation, stays)) { continue; }
             freed += l1_quota_take(c, n, pos, &r, spare, &v);
         }
         sync_drop(L1_LANE, &n->lock);
@@ -132,7 +140,7 @@ static SYNC_UNCHECKED void l1_quota_sweep(l1 *c, l1_lane *n, uint32_t generation
     }
 }
 
-CELLAR_PRIVATE void l1_quota_room(l1 *c, uint32_t generation, uint64_t weight)
+CELLAR_PRIVATE void l1_quota_room(l1 *c, uint32_t generation, const l1_key *stays, uint64_t weight)
 {
     const unsigned number = base_load_acq(&c->quotas) != NULL ? l1_quota_of(c, generation) : 0;
     if (number == 0 || weight <= c->record_max) { return; }
@@ -140,8 +148,8 @@ CELLAR_PRIVATE void l1_quota_room(l1 *c, uint32_t generation, uint64_t weight)
         l1_share s;
         l1_quota_get(c, number, &s);
         if (s.bytes + weight <= s.ceiling) { return; }
-        l1_quota_sweep(c, &c->lane[i & c->stripe_mask], generation, s.bytes + weight - s.ceiling,
-                       i < c->stripe_count);
+        l1_quota_sweep(c, &c->lane[i & c->stripe_mask], generation, stays,
+                       s.bytes + weight - s.ceiling, i < c->stripe_count);
     }
 }
 

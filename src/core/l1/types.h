@@ -525,6 +525,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     bool busy; /* other threads hold the lanes with what it needs: yield before the next call */
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */
+    const l1_key *stays;  /* the entry that a condition of the set is about; NULL: none */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
     uint64_t weight;      /* of the new entry with its block; 0: its record is all of it */
     uint64_t absent;      /* weight of a new entry without value; else 0 */

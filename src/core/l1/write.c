@@ -293,13 +293,21 @@ static SYNC_HOLDS(L1_LANE) cellar_err
     return err;
 }
 
+/* Return the key if the room for its set must not come from its old entry: a condition is about
+ * that, or the old value or its times are to stay. Else NULL. */
+static const l1_key *l1_old_stays(const l1_key *k, const l1_put_spec *p)
+{
+    const uint32_t about = L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD | L1_KEEP_TTL;
+    return (p->flags & about) != 0 ? k : NULL;
+}
+
 static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im)
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0) + p->charge;
     l1_victims v;
-    l1_toll toll = { .generation = k->generation, .weight = weight,
+    l1_toll toll = { .generation = k->generation, .stays = l1_old_stays(k, p), .weight = weight,
                      .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0 };
     unsigned q = 2, no_bucket = 0;
     cellar_err err;
@@ -764,7 +772,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
         }
-        l1_quota_room(c, k->generation, p->value_len + p->charge);
+        l1_quota_room(c, k->generation, l1_old_stays(k, p), p->value_len + p->charge);
         if (p->charge != 0 && !*charged) {
             err = l1_charge(c, p->charge);
             if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
