@@ -226,8 +226,8 @@ static cache_promise cache_change_promise(const cache_change *ch)
         cache_write_order_use(ch->c->store);
         return CACHE_THROUGH;
     }
-    return ch->kind == CACHE_DELETE ? CACHE_LATER
-                                    : cache_promise_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+    return ch->kind == CACHE_DELETE || (ch->flags & CACHE_OUTSIDE) != 0
+               ? CACHE_LATER : cache_promise_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
 }
 
 #define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS)
@@ -245,16 +245,14 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
-    /* A remembered error says nothing of a value that lies below: that may be served later. */
-    const bool error = p != NULL && p->kind == (uint8_t)L1_ERROR;
-    r->promise = error ? CACHE_LATER : cache_change_promise(ch);
+    r->promise = cache_change_promise(ch);
     cache_scope_push(&r->scope, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->scope.ask = ch->ask;
     r->scope.order = ch->order;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
     r->scope.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const bool shared = cache_shared_of(ch->c) != NULL;
-    r->scope.below = error || (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
+    r->scope.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->promise != CACHE_LATER ? CACHE_BELOW_CALL
                      : shared && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
                          ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;

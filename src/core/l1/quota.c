@@ -85,11 +85,12 @@ static SYNC_HOLDS(L1_LANE) uint64_t
     return weight;
 }
 
-/* Return whether a set of that generation may drop the record for its own entry. */
+/* Return whether a set of that generation may drop the record for its own entry. stays: NULL, or
+ * not that entry; its hash tells, since its bucket is not locked. */
 static bool l1_quota_is_own(const l1 *c, uint64_t pos, const l1_rec *r, uint32_t generation,
                             const l1_key *stays)
 {
-    return r->generation == generation && (stays == NULL || !l1_rec_is(c, pos, r, stays));
+    return r->generation == generation && (stays == NULL || l1_hash_of(c, pos, r) != stays->hash);
 }
 
 CELLAR_PRIVATE bool l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)

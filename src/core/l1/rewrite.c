@@ -139,7 +139,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
     l1_victims v;
-    l1_toll toll = { .generation = k->generation };
+    l1_toll toll = { .generation = k->generation, .stays = k };
     v.n = 0;
     for (;;) {
         l1_slot slot;

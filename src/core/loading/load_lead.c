@@ -109,6 +109,8 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
         if (!call->leased) { call->flags &= ~FLIGHT_NOT_SHARED; }
     }
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p, .order = call->order };
+    /* A remembered error says nothing of a value that lies below: that may be served later. */
+    if (p->kind == (uint8_t)L1_ERROR) { ch.flags = CACHE_OUTSIDE; }
     const cellar_err err = cache_change_run(&ch);
     if (err == CELLAR_OK) {
         if (cache_tags_valid(c->store, p->tag_born, p->tag_fps, p->tag_count) == 2) {

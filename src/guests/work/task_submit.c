@@ -419,18 +419,18 @@ static bool task_keeps_key(const task *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
            ((t->ext->unique_states >> task_state_of(t) & 1) != 0 && t->ext->key_until_ms > now_ms);
 }
 
-/* Find what refuses a draft or stands for it; the draft needs no room then. OK: it goes on, and
- * *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place. */
+/* Find what refuses a draft with options or stands for it; that draft needs no room. OK: it goes
+ * on, and *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place. */
 static cellar_err task_there(cellar_pool *p, const task_draft *d, work_time now, task **other,
                              cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     const task_ext *e = d->ext;
     *other = NULL;
-    if (e != NULL && e->id.hi != 0 && task_find_any(p, e->id) != NULL) {
+    if (e->id.hi != 0 && task_find_any(p, e->id) != NULL) {
         *id = e->id;
         return CELLAR_EXISTS;
     }
-    if (e == NULL || e->key_len == 0) { return CELLAR_OK; }
+    if (e->key_len == 0) { return CELLAR_OK; }
     const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
                                  ? task_throttle_find(p, e->text, e->key_len) : NULL;
     if (h != NULL && h->until_ms > now.mono_ms) {
@@ -497,8 +497,8 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
-    task *other;
-    cellar_err err = task_there(p, d, now, &other, id);
+    task *other = NULL;
+    cellar_err err = e != NULL ? task_there(p, d, now, &other, id) : CELLAR_OK;
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         err = task_throttle_of(p, d, now, a, &h);
     }
@@ -747,7 +747,10 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
         if (err == CELLAR_E_BUSY) {
             uint32_t i = 0;
             task *other;
-            while (i < count && task_there(p, &d[i], now, &other, &ids[i]) == CELLAR_OK) { i++; }
+            while (i < count && (d[i].ext == NULL ||
+                                 task_there(p, &d[i], now, &other, &ids[i]) == CELLAR_OK)) {
+                i++;
+            }
             err = i < count ? task_insert_one(p, &d[i], now, a, &ids[i]) /* it takes no slot */
                             : task_make_room(p, d, count, bytes, now, a);
         }
