@@ -225,6 +225,25 @@ T_CASE_ON(policy_adds_its_tags_to_the_kept_ones, STORE)
     T_CHECK(!there(c));
 }
 
+/* The old value is from before the rule, and from before the last end of the tag of the rule. */
+T_CASE_ON(tag_of_a_rule_that_ended_before_the_update_leaves_the_new_value, STORE)
+{
+    static const char policy[] = "[*]\nkey k tags=green\n";
+    static const size_t lens[] = { 40, 5000 };
+    for (size_t i = 0; i < 2; i++) {
+        work w = { .more = 1 };
+        T_EQ_I64(rules_set(c, "", 0, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(put(c, lens[i], "red", 6), CELLAR_OK);
+        T_EQ_I64(untag(c, "green"), CELLAR_OK);
+        T_EQ_I64(rules_set(c, policy, sizeof policy - 1, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_CHECK(w.found && there(c));
+        T_EQ_U64(flags_of(c), 6);
+        T_EQ_I64(untag(c, i == 0 ? "red" : "green"), CELLAR_OK);
+        T_CHECK(!there(c));
+    }
+}
+
 static void end_key(cellar *c) { T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK); }
 
 /* A round that finds no value any more has the tags of the policy, too. */

@@ -8,7 +8,7 @@
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). A negative entry counts as
  *            absent.
  *            Tags and user flags of the old value stay: L1 compares them, too. The tags count from
- *            where they did: a tag that is deleted meanwhile ends the new value as well.
+ *            the look that found them: a tag that is deleted meanwhile ends the new value as well.
  * LOCKING    None. The call holds a ref of the namespace: fn may close or drop it.
  * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
  *            during the call and end at max_value_bytes: a longer value is refused while it is
@@ -61,9 +61,10 @@ typedef struct cache_update {
 } cache_update;
 
 /* Take over user flags and tags of the old value, unless the call has its own. old NULL: there is
- * none. Return false if the entry has other tags by now. */
+ * none. valid: the epoch before the look, which found no tag of it deleted. Return false if the
+ * entry has other tags by now. */
 BASE_COLD static bool cache_update_keep(cellar *c, const l1_key *k, const cache_update *u,
-                                        const l1_info *old, cache_plan *plan)
+                                        const l1_info *old, uint64_t valid, cache_plan *plan)
 {
     uint64_t fps[BASE_TAGS_MAX], born = 0;
     l1_put_spec *p = &plan->spec;
@@ -80,7 +81,7 @@ BASE_COLD static bool cache_update_keep(cellar *c, const l1_key *k, const cache_
     p->tag_fps = plan->fps;
     p->tag_text = NULL;
     p->tag_count = p->same_tags = user;
-    p->tag_born = born;
+    p->tag_born = BASE_MAX(born, valid); /* a tag of a rule may have ended before */
     plan->policed = u->policed; /* it adds its tags to these */
     return all == there;
 }
@@ -217,8 +218,9 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
     if (l1_inspect_hit(c->l1, k, old->bytes, old->cap, &info)) {
         old->len = info.value_len;
     } else {
+        const uint64_t epoch = base_load_acq(&c->store->tag_epoch);
         err = cache_update_read(c, k, old, &info, u->wait);
-        if (err == CELLAR_OK && !cache_update_keep(c, k, u, &info, plan)) {
+        if (err == CELLAR_OK && !cache_update_keep(c, k, u, &info, epoch, plan)) {
             return CELLAR_CONFLICT;
         }
     }
@@ -257,7 +259,7 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
         if (err == CELLAR_E_CLOSED) { break; }
         cache_rekey(c, k);
         if (cache_shared_of(c) == NULL) { /* there a round changes no tags of the plan */
-            (void)cache_update_keep(c, k, u, NULL, plan); /* nothing, until the next look */
+            (void)cache_update_keep(c, k, u, NULL, 0, plan); /* nothing, until the next look */
         }
     }
     if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
