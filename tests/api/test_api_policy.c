@@ -245,6 +245,10 @@ T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)
     T_EQ_STR(api_look(c, "a"), "MISS");
     T_EQ_I64(cellar_why(c, "a", 1, &why), CELLAR_OK);
     T_EQ_U64(why.cause, CELLAR_CAUSE_DENIED);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.ended[CELLAR_CAUSE_REJECTED] == 1 && st.ended[CELLAR_CAUSE_DELETED] == 0);
+    T_CHECK(st.entries == 0 && st.deletes == 0);
     api_shut(c);
 }
 

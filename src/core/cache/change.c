@@ -230,13 +230,14 @@ static cache_promise cache_change_promise(const cache_change *ch)
                ? CACHE_LATER : cache_promise_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
 }
 
-#define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS)
+#define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS | CACHE_FAILED)
 
 /* Return the cause of a delete. */
 static cellar_cause cache_delete_cause(uint32_t flags, const cache_ask *ask)
 {
     if (ask != NULL && ask->stores) { return CELLAR_CAUSE_REPLACED; }
     return (flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
+           : (flags & CACHE_FAILED) != 0 ? CELLAR_CAUSE_REJECTED
            : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_DELETED;
 }
 
@@ -477,6 +478,7 @@ static stats_id cache_delete_counter(cellar_cause cause)
 {
     return cause == CELLAR_CAUSE_PATTERN ? STATS_EVICT_GLOB
            : cause == CELLAR_CAUSE_REMOTE ? STATS_EVICT_REMOTE
+           : cause == CELLAR_CAUSE_REJECTED ? STATS_EVICT_REJECTED
            : cause == CELLAR_CAUSE_REPLACED ? STATS_EVICT_REPLACED : STATS_EVICT_DELETED;
 }
 
@@ -488,15 +490,14 @@ BASE_ALWAYS_INLINE void cache_ended_delete(const cache_change *ch, stats_block *
     const cellar_cause cause =
         other ? cache_delete_cause(ch->flags, ch->ask) : CELLAR_CAUSE_DELETED;
     cache_why_note_by(ch->c->store, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
-    const stats_id deleted = other ? cache_delete_counter(cause) : STATS_EVICT_DELETED;
-    if (BASE_LIKELY(found && !counted &&
+    if (BASE_LIKELY(found && !counted && !other &&
                     stats_entry_add(mine, ch->k->generation, STATS_ENTRY_OUT))) {
         stats_add_own(mine, STATS_DELETE, 1); /* not shared: stats_entry_add */
-        stats_add_own(mine, deleted, 1);
+        stats_add_own(mine, STATS_EVICT_DELETED, 1);
         return;
     }
-    if (found) { stats_add(mine, STATS_DELETE, 1); }
-    cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, deleted);
+    if (found && cause != CELLAR_CAUSE_REJECTED) { stats_add(mine, STATS_DELETE, 1); }
+    cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, cache_delete_counter(cause));
     if (!counted) { cache_entry_slow(ch->c, ch->k, STATS_ENTRY_OUT); }
 }
 
@@ -870,7 +871,8 @@ BASE_COLD static void cache_put_removes(cellar *c, l1_key *k, const cache_plan *
     keeps |= L1_IF_ABSENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
     if ((plan->spec.flags & keeps) != 0) { return; }
     cache_change end = { .c = c, .k = k, .kind = CACHE_DELETE,
-                         .flags = CACHE_COPY | (plan->commit_later ? CACHE_BATCH : 0u) };
+                         .flags = CACHE_COPY | CACHE_FAILED |
+                                  (plan->commit_later ? CACHE_BATCH : 0u) };
     (void)cache_change_run(&end);
     cache_why_note(c->store, k->hash, cause);
 }

@@ -19,6 +19,7 @@ typedef enum cache_change_kind {
 #define CACHE_DURABLE_SET 1u /* flags: the entry is on disk and committed before the return */
 #define CACHE_BATCH 2u       /* the caller commits */
 #define CACHE_MATCHED 4u     /* DELETE by a pattern; `by` is its number */
+#define CACHE_FAILED 32u     /* with COPY: a set failed to replace the entry */
 #define CACHE_OUTSIDE 16u    /* no tier hears of it: a DELETE it reports, a PUT of an error */
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
 #define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
