@@ -1029,6 +1029,10 @@ T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
     cfg.config.memory_bytes = 2u << 20;
     cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
     cellar *c = open_with(&cfg);
+    const cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
+    const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
+    T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &none), CELLAR_OK);
+    fill_4k(c, 500);
     T_EQ_I64(cellar_set(c, "long", 4, value, sizeof value, NULL), CELLAR_OK);
     int64_t charged = 0;
     for (int64_t each = 64 << 10; each >= 4096; each /= 2) {
@@ -1037,6 +1041,7 @@ T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
     T_EQ_U64(tier_of(c, "long"), CELLAR_TIER_L2);
     T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), CELLAR_E_SPACE);
     T_EQ_I64(cellar_touch(c, "long", 4, 60000), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_set(c, "none", 4, "new", 3, &there), CELLAR_MISS);
     T_EQ_I64(cellar_memory_charge(c, -charged), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), CELLAR_OK);
     shut(c);

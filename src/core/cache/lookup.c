@@ -476,7 +476,9 @@ CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k)
         const cellar_err err = cache_bring_once(c, k, &kept);
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
         if (kept == CELLAR_EXISTS) { return CELLAR_OK; }
-        if (kept != CELLAR_CONFLICT) { return kept; }
+        if (kept != CELLAR_CONFLICT) { /* without room a negative entry says as much as none */
+            return kept < 0 && err == CELLAR_ABSENT ? CELLAR_MISS : kept;
+        }
         /* it will not be kept either */
         if (!cache_generation_alive(c->store, k->generation)) { return CELLAR_MISS; }
         base_yield(); /* lets the thread of the other change run */
