@@ -1017,6 +1017,52 @@ T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
     store_end();
 }
 
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    ++*(uint32_t *)ctx;
+    return cellar_load_absent(load);
+}
+
+#define LONG_ONES 400u /* longer than the log together */
+
+/* The values wait for room in the log. Without a loader some of them arrive on disk. */
+T_ALONE(load_that_finds_no_value_ends_a_long_one_on_its_way_to_disk)
+{
+    static char value[150000], buf[sizeof value];
+    for (uint32_t asks = 0; asks < 2; asks++) {
+        uint32_t came = 0, waits = 0, loads = 0;
+        bool gone[LONG_ONES];
+        store_begin();
+        cellar *c = open_it();
+        for (uint32_t i = 0; i < LONG_ONES; i++) {
+            size_t len = 0;
+            T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_get(c, &i, sizeof i, buf, sizeof buf, &len), CELLAR_OK);
+        }
+        for (uint32_t i = 0; i < LONG_ONES; i++) {
+            const cellar_load_opts o = { .struct_size = sizeof o,
+                                         .flags = CELLAR_LOAD_NO_NEGATIVE };
+            cellar_result r = cellar_result_default();
+            gone[i] = cellar_contains(c, &i, sizeof i) == CELLAR_MISS;
+            waits += gone[i];
+            if (!gone[i] || asks == 0) { continue; }
+            T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, &o, load_none, &loads, &r),
+                     CELLAR_ABSENT);
+            cellar_result_free(&r);
+        }
+        T_EQ_U64(loads, asks * waits);
+        for (int i = 0; i < 1000 && cellar_tick(c, 100000, NULL) == CELLAR_PENDING; i++) {}
+        for (uint32_t i = 0; i < LONG_ONES; i++) {
+            size_t len = 0;
+            came += gone[i] && cellar_get(c, &i, sizeof i, buf, sizeof buf, &len) == CELLAR_OK;
+        }
+        T_CHECK(asks == 0 ? came > 0 : came == 0);
+        shut(c);
+        store_end();
+    }
+}
+
 /* The host has all of memory_bytes: no room even to read the entry. */
 T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
 {

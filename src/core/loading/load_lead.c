@@ -236,12 +236,13 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
 }
 
 /* Return whether a value of the key may be served further: by memory, or by a tier that the load
- * did not ask. */
+ * did not ask. A long value may be on its way there. */
 static bool cache_old_may_stay(const cache_call *call)
 {
     const cache_tier *t = cache_tier_of(call->c);
+    const bool comes = base_load_acq(&call->c->store->demoted_count) != 0;
     return call->old_current ||
-           (t != NULL && !cache_nothing_below(t, call->k.hash) &&
+           (t != NULL && (comes || !cache_nothing_below(t, call->k.hash)) &&
             (cache_tier_disk(t) != NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0));
 }
 
