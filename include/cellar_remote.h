@@ -627,7 +627,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *
  * DEL, UNLINK and SET by other clients have their usual effect. A value that cellar did not write,
  * that is damaged, of a newer format or too large is a miss; the key stays until a set replaces it.
- * Neither a load nor a refresh replaces a value of another program or of a newer format.
+ * Neither a load nor a refresh replaces a value of another program or of a newer format. Over such
+ * a value these calls return E_TYPE and change nothing: a set with ONLY_IF_ABSENT, an update, an
+ * increment, and a delete that returns the old value.
  * RAW has no tags, no negative entries and no stale window. A clear of RAW deletes key by key. A
  * load of RAW may overwrite a change by another process that this one has not heard yet.
  *
@@ -669,8 +671,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * server has cleared it. A clear of RAW without an answer returns E_TIMEOUT.
  *
  * RAW compares all bytes of the value: equal bytes have equal versions. A counter is decimal text,
- * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. Without an answer
- * these calls return E_TIMEOUT or E_IO: the value may have changed, and no key is deleted.
+ * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. E_TYPE of a
+ * condition: the key is no string. Without an answer these calls return E_TIMEOUT or E_IO: the
+ * value may have changed, and no key is deleted.
  *
  * `durable` is for sets, updates, increments and deletes of a key. Loads, BEHIND, clears, and
  * deletes by tag or pattern do not wait. When the server has the write, WAIT asks the replicas, for

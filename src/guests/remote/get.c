@@ -131,14 +131,22 @@ static cellar_err remote_asked_form(remote_asked *a, const remote_form *f)
     return remote_asked_copy(a, f->value.data, f->value.len);
 }
 
+/* Return the code of a value without a check. */
+static cellar_err remote_asked_foreign(const remote_asked *a)
+{
+    return (a->e->flags & REMOTE_GET_COMPARES) != 0 ? CELLAR_E_TYPE : CELLAR_MISS;
+}
+
 static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len)
 {
     remote_form f = { .check = 0 };
     const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, a->key,
                                                    a->s->host->max_value_bytes, &f);
     remote_get_count(a->s->r, v);
-    if (v == REMOTE_FORM_DAMAGED) { a->e->check = f.check; } /* a condition may replace it */
-    a->err = v == REMOTE_FORM_OK ? remote_asked_form(a, &f) : CELLAR_MISS;
+    a->e->check = v == REMOTE_FORM_NEWER ? 0 : f.check; /* a condition may replace it */
+    a->err = v == REMOTE_FORM_OK   ? remote_asked_form(a, &f)
+             : a->e->check != 0    ? CELLAR_MISS
+                                   : remote_asked_foreign(a);
 }
 
 /* Take the time of a RAW value: reply of PTTL. */
@@ -160,7 +168,9 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     if (a->s->opts.values == CELLAR_REMOTE_RAW && index == 0) {
         remote_asked_ttl(a, reply);
     } else if (reply->type == REMOTE_ERROR) {
-        REMOTE_ADD(a->s->r, foreign, remote_starts(reply, "WRONGTYPE"));
+        if (!remote_starts(reply, "WRONGTYPE")) { return; }
+        REMOTE_ADD(a->s->r, foreign, 1);
+        a->err = remote_asked_foreign(a);
     } else if (reply->type != REMOTE_STRING) {
         a->err = CELLAR_MISS;
     } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {

@@ -7,6 +7,10 @@
 #include "remote/data.h"
 #include "remote/form.h"
 
+/* Flag of remote_get: a value that no condition can compare, of another program or of a newer
+ * format, is E_TYPE. */
+#define REMOTE_GET_COMPARES 0x80000000u
+
 /* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. The
  * latter also asks for the lease, unless hold_ms is 0. */
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,

@@ -312,15 +312,17 @@ static void remote_swap_reply(void *ctx, uint32_t index, const remote_reply *rep
     remote_swap *w = ctx;
     (void)index;
     w->err = reply->type == REMOTE_ERROR ? remote_error_code(reply)
+             : reply->number < 0         ? CELLAR_E_TYPE
              : reply->number == 1        ? CELLAR_OK
                                          : CELLAR_CONFLICT;
 }
 
 /* Store `value` for life_ms if the key has a value with the check `seen`; 0: no value. value NULL:
  * delete the key.
- * returns: OK; CONFLICT: the key has another value. E_SPACE (the server is out of memory), E_IO
- *          (another error of the server), codes of remote_ask: after E_TIMEOUT and E_IO the key may
- *          have changed. Processes hear that, this one too: no journal is needed. */
+ * returns: OK; CONFLICT: the key has another value; E_TYPE: it is no string. E_SPACE (the server is
+ *          out of memory), E_IO (another error of the server), codes of remote_ask: after E_TIMEOUT
+ *          and E_IO the key may have changed. Processes hear that, this one too: no journal is
+ *          needed. */
 static cellar_err remote_raw_swap(remote_space *s, const remote_name *n, uint64_t seen,
                                   const void *value, size_t value_len, int64_t life_ms)
 {
@@ -427,10 +429,10 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
     for (int round = 0; round < REMOTE_CHANGE_ROUNDS; round++) {
         const cellar_err err = remote_change_ask(w, seen);
         if (err != CELLAR_CONFLICT || expected != 0) { return err; }
-        cellar_tier_entry e = { .deadline_ms = 0 };
+        cellar_tier_entry e = { .flags = REMOTE_GET_COMPARES };
         size_t len;
         const cellar_err there = remote_get(w->s, &k, NULL, 0, &len, &e);
-        if (there == CELLAR_E_TIMEOUT) { return there; }
+        if (there == CELLAR_E_TIMEOUT || there == CELLAR_E_TYPE) { return there; }
         if (there != CELLAR_MISS && there != CELLAR_ABSENT) { return CELLAR_CONFLICT; }
         seen = e.check;
     }
@@ -618,7 +620,7 @@ static cellar_err remote_count_replace(remote_counting *a, const cellar_tier_ent
     const cellar_tier_host *h = s->host;
     uint8_t bytes[8];
     size_t len = 0;
-    cellar_tier_entry old = { .flags = CELLAR_TIER_FRESH };
+    cellar_tier_entry old = { .flags = CELLAR_TIER_FRESH | REMOTE_GET_COMPARES };
     const uint64_t born = h->epoch(h->ctx);
     cellar_err err = remote_control_need(s, NULL, 0);
     if (err == CELLAR_OK) { err = remote_get(s, a->k, bytes, sizeof bytes, &len, &old); }

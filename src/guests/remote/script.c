@@ -68,7 +68,8 @@ static const char REMOTE_KNOW[] = NUMBER WRITE("#KEYS+1")
  * key; the new envelope, "": delete; its time in ms. Without a time it is a release, which leaves a
  * counter. Returns 1, or 0: the key has another state. */
 static const char REMOTE_CHANGE[] =
-    "local v=redis.call('GET',KEYS[1]) "
+    "local v=redis.pcall('GET',KEYS[1]) "
+    "if type(v)=='table' then return 0 end "
     "if KEYS[2] and redis.call('GET',KEYS[2]) then return 0 end "
     "if ARGV[1]=='' then if v then return 0 end "
     "elseif not v or string.sub(v,49,56)~=ARGV[1] then return 0 end "
@@ -79,9 +80,10 @@ static const char REMOTE_CHANGE[] =
     "return 1";
 
 /* KEYS: the key. ARGV: the new value, its time in ms, 0: delete; the value that the key must have,
- * without it: none. Returns 1, or 0: the key has another value. */
+ * without it: none. Returns 1; 0: the key has another value; -1: it is no string. */
 static const char REMOTE_SWAP[] =
     "local v=redis.pcall('GET',KEYS[1]) "
+    "if type(v)=='table' then return -1 end "
     "if v~=(ARGV[3] or false) then return 0 end "
     "if ARGV[2]=='0' then redis.call('UNLINK',KEYS[1]) "
     "else redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) end "

@@ -151,6 +151,8 @@ T_CASE(conditions_are_those_of_the_server)
     d.if_version = version;
     T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
     T_CHECK(server_has("k", NULL));
+    T_CHECK(engine_ask(&server, "LPUSH app:users:k x") != NULL);
+    T_EQ_I64(set_if(&a, "7", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_E_TYPE);
 }
 
 T_CASE(version_of_a_get_is_that_of_the_server)

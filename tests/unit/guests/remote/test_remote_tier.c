@@ -141,6 +141,44 @@ T_CASE(load_overwrites_no_value_of_another_program)
     T_CHECK(side_has(&b, "k", "2"));
 }
 
+static cellar_err update_own(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    T_CHECK(old == NULL && len == 0);
+    return cellar_buf_append(out, "own", 3);
+}
+
+/* Change a key that has no value for cellar, by a call with a condition. */
+static cellar_err change_by(size_t way)
+{
+    void *old = NULL;
+    size_t old_len = 0;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
+    cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old,
+                             .old_value_len = &old_len };
+    return way == 0   ? cellar_set(a.users, "k", 1, "own", 3, &o)
+           : way == 1 ? cellar_update(a.users, "k", 1, NULL, update_own, NULL)
+                      : cellar_delete_with(a.users, "k", 1, &d);
+}
+
+T_CASE(condition_over_a_value_of_another_program_is_a_type_error)
+{
+    static const int lens[] = { 2, 48, 56, 200, 0, -1 };
+    const size_t count = sizeof lens / sizeof lens[0];
+    char before[512], after[512];
+    both_open(NULL);
+    for (size_t i = 0; i < 3 * count && !t_failed(); i++) {
+        foreign_make("k", lens[i % count]);
+        const size_t size = dump_of("k", before, sizeof before);
+        const uint64_t gets = side_stats(&a).gets;
+        T_EQ_I64(change_by(i / count), CELLAR_E_TYPE);
+        T_CHECK(side_stats(&a).gets <= gets + 2);
+        T_CHECK(size != 0 && dump_of("k", after, sizeof after) == size);
+        T_EQ_MEM(after, before, size);
+        if (t_failed()) { printf("# value %d, way %zu\n", lens[i % count], i / count); }
+    }
+}
+
 T_CASE(value_above_the_limit_of_the_store_is_a_miss)
 {
     enum { LIMIT = 1000 };
@@ -171,6 +209,9 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
             T_EQ_U64(len, LIMIT + 1);
         }
         T_EQ_I64(cellar_set(a.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_E_TOOBIG);
+        const cellar_set_opts absent = { .struct_size = sizeof absent,
+                                         .flags = CELLAR_ONLY_IF_ABSENT };
+        if (!raw) { T_EQ_I64(cellar_set(a.users, "k", 1, "new", 3, &absent), CELLAR_OK); }
         both_close();
     }
 }
