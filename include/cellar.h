@@ -356,7 +356,7 @@ typedef struct cellar_namespace_config {
     /* ---- Entries */
     uint32_t version;            /* public version. Range 1..2^32 - 1. Another number than the    */
                                  /* stored one acts as cellar_version_set. Default 0: as stored,  */
-                                 /* else 1                                                        */
+                                 /* else 1. Shared: see cellar_remote_attach                      */
     uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
                                  /* each hit of a load (Age: of HTTP). Default 0: off             */
     uint32_t quota_max_pct;      /* most of all entry bytes, see cellar_namespace_open. Range     */

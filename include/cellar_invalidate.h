@@ -100,7 +100,7 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *
 
 /* Drop a namespace: its entries, its name, its counters. Open handles of it return E_CLOSED from
  * now on, and so do calls that wait for one of its leases. A call that waits for a running loader
- * gets its result.
+ * gets its result. A shared server keeps the values: call cellar_clear before.
  * in:      c: any handle of the store; name of the namespace
  * returns: OK (the namespace is dropped); E_NOT_FOUND (the store has no namespace of this name),
  *          E_IO (dropped, but the disk did not confirm it: see LOWER TIERS)

@@ -239,7 +239,9 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
  * example: cellar_remote_close(r);                                                               */
 CELLAR_API void cellar_remote_close(cellar_remote *r);
 
-/* Share a namespace: gets that miss in memory ask the server, writes go to the server.
+/* Share a namespace: gets that miss in memory ask the server, writes go to the server. The server
+ * stores no version: that of cellar_namespace_open before the attach ends no value there. Change
+ * the name or the prefix with the form of the values, or call cellar_version_set once.
  * in:      c, a namespace of the store of r; its name has bytes 0x21..0x7E without ':', no '~' in
  *          front, and is not "+", which names the root;
  *          o from cellar_remote_namespace_config_default; NULL: all defaults
@@ -251,7 +253,8 @@ CELLAR_API void cellar_remote_close(cellar_remote *r);
  *          E_LIMIT (64 namespaces of r, or too many tiers).
  *          cellar_remote_last_error of NULL has the reason
  * owns:    c stays shared until its store is closed; there is no detach. The entries that it has in
- *          memory are invalidated
+ *          memory are invalidated. After cellar_namespace_drop the server has the values, and r
+ *          refuses a new namespace of that name: E_BUSY
  * thread:  any
  * cost:    one allocation; the link is in GAP until the server knows the new prefix
  * example: cellar_remote_attach(r, users, NULL);                                                 */

@@ -230,6 +230,45 @@ T_CASE(clear_reaches_running_and_later_processes)
     T_CHECK(side_has(&late, "k", "2") && side_has(&a, "k", "2"));
 }
 
+/* Share another namespace of a side. */
+static cellar *share_more(const side *s, const cellar_namespace_config *o)
+{
+    cellar *c = NULL;
+    T_REQUIRE(cellar_namespace_open(s->store, "more", o, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(s->r, c, NULL) == CELLAR_OK);
+    T_REQUIRE(side_proven(s));
+    side_fence(s);
+    return c;
+}
+
+T_CASE(version_from_before_the_attach_ends_nothing_on_the_server)
+{
+    const cellar_namespace_config second = { .struct_size = sizeof second, .version = 2 };
+    char got[8];
+    both_open(NULL);
+    cellar *const first = share_more(&a, NULL);
+    T_EQ_I64(cellar_set(first, "k", 1, "1", 1, NULL), CELLAR_OK);
+    cellar *const later = share_more(&b, &second);
+    T_EQ_I64(cellar_get_str(later, "k", got, sizeof got), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(later, 2, NULL), CELLAR_OK);
+    side_fence(&a);
+    T_EQ_I64(cellar_get_str(first, "k", got, sizeof got), CELLAR_MISS);
+    T_EQ_I64(cellar_namespace_close(first), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(later), CELLAR_OK);
+}
+
+T_CASE(dropped_namespace_keeps_its_values_and_its_name_on_the_server)
+{
+    cellar *again = NULL;
+    both_open(NULL);
+    T_EQ_I64(side_set(&a, "k", "1"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(a.store, "users"), CELLAR_OK);
+    T_CHECK(side_has(&b, "k", "1"));
+    T_REQUIRE(cellar_namespace_open(a.store, "users", NULL, &again) == CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(a.r, again, NULL), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+}
+
 static char saved[512];
 static size_t saved_len;
 
