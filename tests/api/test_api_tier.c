@@ -611,7 +611,7 @@ static void draw_and_come_between(shared_client *m, const char *call)
     if (strcmp(call, "get") == 0) { drawn = m->host->epoch(m->host->ctx); }
     if (strcmp(call, "put") != 0 || rounds++ != 0) { return; }
     m->inside = NULL;
-    sets(ns[0], "k", "other");
+    sets(ns[0], "k", "8 others");
     m->inside = draw_and_come_between;
 }
 
@@ -619,13 +619,15 @@ static void draw_and_come_between(shared_client *m, const char *call)
 T_CASE_ON(change_of_a_state_is_born_in_the_round_that_read_it, STORE)
 {
     const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
-    sets(ns[1], "k", "old");
-    for (unsigned i = 0; i < 3; i++) {
+    int64_t sum;
+    for (unsigned i = 0; i < 4; i++) {
+        sets(ns[1], "k", "8 bytes.");
         const uint64_t begin = two.host->epoch(two.host->ctx);
         rounds = 0;
         two.inside = draw_and_come_between;
         T_EQ_I64(i == 0   ? cellar_touch(ns[1], "k", 1, 60000)
                  : i == 1 ? cellar_set(ns[1], "k", 1, "new", 3, &there)
+                 : i == 2 ? cellar_increment(ns[1], "k", 1, 1, 0, NULL, &sum)
                           : cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"),
                  CELLAR_OK);
         two.inside = NULL;

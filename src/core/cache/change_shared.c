@@ -147,6 +147,7 @@ static cellar_err cache_add_round(cellar *c, l1_key *k, cache_ask_add *a, l1_put
     size_t len = 0;
     cellar_tier_entry e;
     uint64_t value = 0;
+    p->tag_born = base_load_acq(&c->store->tag_epoch);
     const cellar_err seen = cache_shared_fresh(c, k, bytes, sizeof bytes, &len, &e);
     const bool there = seen == CELLAR_OK;
     if (seen == CELLAR_E_BUFFER || (there && len != sizeof bytes)) { return CELLAR_E_TYPE; }
