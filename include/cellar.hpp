@@ -162,7 +162,9 @@ inline constexpr bool is_plain = std::is_trivially_copyable_v<T> && !std::is_poi
 } // namespace detail
 
 /* Store a trivially copyable value as its memory, in the layout of this program. Pointers and
- * arrays have no codec. A struct must not contain pointers. */
+ * arrays have no codec. A struct must not contain pointers. Other bytes than those of true and
+ * false are no bool. An enum, and a member of a struct, is not checked: specialize codec where
+ * other programs write. */
 template <class T> struct codec<T, std::enable_if_t<detail::is_plain<T>>> {
     static constexpr std::size_t max_bytes = sizeof(T);
     static std::string_view encode(const T &value, std::string &)
@@ -172,6 +174,9 @@ template <class T> struct codec<T, std::enable_if_t<detail::is_plain<T>>> {
     static bool decode(std::string_view bytes, T &value)
     {
         if (bytes.size() != sizeof value) { return false; }
+        if constexpr (std::is_same_v<T, bool>) {
+            if (bytes[0] != 0 && bytes[0] != 1) { return false; }
+        }
         std::memcpy(&value, bytes.data(), sizeof value);
         return true;
     }
@@ -584,7 +589,7 @@ public:
     }
 
     /* Store a copy of a value; ttl_ms 0: the default of the namespace. Return false if the
-     * namespace is disabled. Throw as cellar_set. */
+     * namespace is disabled, or for DEFERRED: see WRITES of cellar_remote.h. Throw as cellar_set. */
     template <class T> bool set(std::string_view key, const T &value, std::int64_t ttl_ms = 0)
     {
         cellar_set_opts o = cellar_set_opts_default();
@@ -604,8 +609,8 @@ public:
         for (const std::string_view tag : tags) { all[o.tag_count++] = detail::bytes_of(tag); }
         return set(key, value, o);
     }
-    /* Store a value with options. Return false if a condition of the options does not hold, or the
-     * namespace is disabled. */
+    /* Store a value with options. Return false if a condition of the options does not hold, the
+     * namespace is disabled, or for DEFERRED. */
     template <class T> bool set(std::string_view key, const T &value, const cellar_set_opts &o)
     {
         std::string room;
@@ -613,12 +618,12 @@ public:
         return check(cellar_set(c_, key.data(), key.size(), bytes.data(), bytes.size(), &o), c_) ==
                CELLAR_OK;
     }
-    /* Delete an entry. Return true if a live value was in memory. */
+    /* Delete an entry. Return true if a live value was in memory; false also for DEFERRED. */
     bool erase(std::string_view key)
     {
         return check(cellar_delete(c_, key.data(), key.size()), c_) == CELLAR_OK;
     }
-    /* Give a live entry a new TTL from now on. Return false if there is none. */
+    /* Give a live entry a new TTL from now on. Return false if there is none, or for DEFERRED. */
     bool touch(std::string_view key, std::int64_t ttl_ms)
     {
         return check(cellar_touch(c_, key.data(), key.size(), ttl_ms), c_) == CELLAR_OK;

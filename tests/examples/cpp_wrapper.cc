@@ -147,6 +147,11 @@ void values()
     check(!store.contains("greeting") && !store.contains("longer"),
           "bytes that do not decode are deleted");
 
+    store.set("yes", true);
+    store.set("byte", "x");
+    check(store.get<bool>("yes") == true && !store.get<bool>("byte"),
+          "a byte that is no bool is a miss");
+
     const std::string large(1000, 'x');
     store.set("large", large);
     const auto many = store.get_many({"literal", "absent", "large"});
