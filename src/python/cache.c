@@ -84,9 +84,9 @@ static int cache_open_store(cache *s)
     cellar_remote_config link = cellar_remote_config_default();
     const char *url;
     int optional, durable;
-    if (!PyArg_ParseTuple(s->spec, "kzkzkO&pp", &cfg.memory_bytes, &cfg.l2_path, &cfg.l2_bytes,
-                          &url, &cfg.max_entries, common_ms, &cfg.default_ttl_ms, &optional,
-                          &durable)) {
+    if (!PyArg_ParseTuple(s->spec, "O&zO&zO&O&pp", common_unsigned, &cfg.memory_bytes, &cfg.l2_path,
+                          common_unsigned, &cfg.l2_bytes, &url, common_unsigned, &cfg.max_entries,
+                          common_ms, &cfg.default_ttl_ms, &optional, &durable)) {
         return -1;
     }
     host.log = common_log;
@@ -448,8 +448,8 @@ int cache_options_init(cache_options *x, PyObject *ttl, PyObject *const *a, PyOb
         PyObject *name = PyTuple_GetItem(names, i);
         size_t at = 0;
         while (at < 3 && PyUnicode_CompareWithASCIIString(name, words[at]) != 0) { at++; }
-        if (at == 3) {
-            PyErr_Format(PyExc_TypeError, "cellar: unknown argument %R", name);
+        if (at == 3 || (at == 0 && ttl != NULL)) {
+            PyErr_Format(PyExc_TypeError, "cellar: argument %R is unknown or given twice", name);
             return -1;
         }
         given[at] = a[i];

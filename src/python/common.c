@@ -109,6 +109,12 @@ int common_ms(PyObject *seconds, void *ms)
     return 1;
 }
 
+int common_unsigned(PyObject *number, void *out)
+{
+    *(uint64_t *)out = PyLong_AsUnsignedLongLong(number);
+    return !PyErr_Occurred();
+}
+
 int common_pause(void)
 {
     PyObject *done = PyObject_CallFunction(common_sleep, "d", 0.001);

@@ -88,7 +88,8 @@ static PyObject *guard_limiter(PyObject *self, PyObject *args)
     PyObject *of;
     cache *root;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Okdks", &of, &limit, &seconds, &burst, &cfg.name) ||
+    if (!PyArg_ParseTuple(args, "OO&dO&s", &of, common_unsigned, &limit, &seconds,
+                          common_unsigned, &burst, &cfg.name) ||
         guard_store(of, &root) < 0) { /* the __float__ of an argument may close it */
         return NULL;
     }
@@ -115,7 +116,9 @@ static PyObject *guard_check(PyObject *self, PyObject *args)
     cellar_err err;
     pykey k;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OkO&", &capsule, &cost, key_argument, &k)) { return NULL; }
+    if (!PyArg_ParseTuple(args, "OO&O&", &capsule, common_unsigned, &cost, key_argument, &k)) {
+        return NULL;
+    }
     guard_handle *h = PyCapsule_GetPointer(capsule, NULL);
     if (h == NULL || (h->cache != NULL && (cache_ready(h->cache) < 0 ||
                                            h->remote != h->cache->remote))) {
@@ -229,8 +232,8 @@ static PyObject *guard_serve(PyObject *self, PyObject *args)
     int writable;
     guard_handle *h;
     (void)self;
-    if (!PyArg_ParseTuple(args, "zzIkp", &o.unix_path, &o.unix_group, &o.port, &o.shared_bytes,
-                          &writable)) {
+    if (!PyArg_ParseTuple(args, "zziO&p", &o.unix_path, &o.unix_group, &o.port, common_unsigned,
+                          &o.shared_bytes, &writable)) {
         return NULL;
     }
     PyObject *capsule = guard_new(&h);

@@ -26,6 +26,8 @@ def wrong_calls_are_typeerrors():
                            (cache.set, (1, 2, 3, 4)), (cache.add, (1,)), (cache.get_or_load, (1,))):
             raises(TypeError, call, *args)
         raises(TypeError, cache.set, "k", 1, wrong=1)
+        raises(TypeError, cache.set, "k", 1, 5, ttl=10)
+        raises(TypeError, cache.get_or_load, "k", lambda k: 1, 5, ttl=10)
         raises(TypeError, cache.set, "k", 1, tags="x")
         raises(TypeError, cache.set, "k", 1, tags=("x",) * 17)
         raises(TypeError, cache.set, "k", 1, ttl="x")

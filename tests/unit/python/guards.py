@@ -35,6 +35,14 @@ def bad_numbers_are_refused():
         raises((cellar.Error, ValueError), cellar.Limiter, limit, per)
 
 
+def numbers_of_more_than_64_bits_are_refused():
+    for number in (1 << 64, (1 << 64) + 1, -1):
+        for call in (lambda: cellar.Limiter(number, 60), lambda: cellar.Limiter(1, 60, burst=number),
+                     lambda: cellar.Limiter(1, 60).check("k", number), lambda: cellar.Cache(number),
+                     lambda: cellar.Cache(max_entries=number), lambda: cellar.serve(port=abs(number) << 32)):
+            raises((OverflowError, cellar.Error), call)
+
+
 def a_lock_has_one_owner_at_a_time():
     inside, most = [], []
 
