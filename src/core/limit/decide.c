@@ -156,8 +156,12 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
         limit_verdict *says = &c->says[conc];
         if (says->deny && !says->never) { says->retry_ns = first_ns; }
     }
-    if (peek || (permit && s == NULL)) { return; } /* no slot, no permit yet */
+    if (peek) { return; }
     if (c->denied_by < LIMIT_RULES) { limit_denied(l, c); }
+    if (permit && s == NULL) { /* no slot, no permit yet; a denial needs one for what it writes */
+        c->keeps = c->keeps && c->err != CELLAR_OK;
+        return;
+    }
     if (permit && c->err == CELLAR_OK) {
         c->err = limit_permit_new(l, c->fp, limit_hold_end(c), &c->next[conc], &op->token);
     }
@@ -246,7 +250,7 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
         break;
     case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->fp, c->m.now_ns, permits); break;
     }
-    if (op->kind >= LIMIT_PERMIT) { c->keeps = false; }
+    if (op->kind >= LIMIT_PERMIT && s != NULL) { c->keeps = false; }
 }
 
 /* ---- storing ---- */

@@ -574,6 +574,27 @@ T_CASE(permits_beside_other_rules)
     kit_close(l);
 }
 
+/* Fault: a denied acquire took a slot for a key that it charged nothing. */
+T_CASE(denied_permit_of_a_new_key_keeps_what_it_charges)
+{
+    cellar_rule rules[3] = { cellar_rule_concurrency(5), cellar_rule_token_bucket(0, KIT_S, 1),
+                             cellar_rule_token_bucket(1, KIT_S, 5) };
+    for (int charges = 0; charges < 2; charges++) {
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        cellar_limiter_result r;
+        uint64_t token;
+        rules[2].flags = charges != 0 ? CELLAR_RULE_CHARGE_DENIED : 0;
+        cellar_limiter *l = kit_open(rules, 3);
+        for (int i = 0; i < 3; i++) {
+            T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token, &r), CELLAR_LIMITED);
+            T_EQ_U64(r.rule, 1);
+        }
+        T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+        T_EQ_U64(s.keys, charges);
+        kit_close(l);
+    }
+}
+
 /* ---- the program this stands in for ---- */
 
 T_CASE(seed_limiter_reset_takes_effect)
