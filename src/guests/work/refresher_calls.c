@@ -321,7 +321,7 @@ static cellar_err refresher_wait_row(cellar_pool *p, refresher_row *row, task_af
     task_run *mine = task_run_mine(p);
     cellar_err err = CELLAR_OK;
     while (row->recur.task.state == CELLAR_TASK_RUNNING && err == CELLAR_OK) {
-        if (mine != NULL && mine->task == &row->recur.task) { break; }
+        if (task_run_of(p, &row->recur.task)->tid == base_thread_id()) { break; }
         if (base_now_ns() < until_ns) {
             task_sleep(p, mine, until_ns);
         } else {

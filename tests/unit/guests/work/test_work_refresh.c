@@ -456,6 +456,31 @@ T_CASE_ON(rows_come_and_go, ROWS)
     T_EQ_I64(cellar_refresh_loader(r, c, "up", load, NULL, NULL), CELLAR_EXISTS);
 }
 
+static cellar_verdict tick_in_task(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    turn(MINUTE);
+    (void)cellar_tick(r, 1000, NULL);
+    T_EQ_U64(up.calls, 1);
+    return cellar_verdict_ok();
+}
+
+static void remove_self_quickly(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
+}
+
+/* Fault: a loader waited for its own row if a task had called the tick that ran the loader. */
+T_CASE_ON(loader_in_a_tick_of_a_task_removes_its_row, ROWS)
+{
+    T_EQ_I64(cellar_task_register(r, "tick", tick_in_task, NULL, NULL), CELLAR_OK);
+    add("k", MINUTE, HOUR);
+    up.during = remove_self_quickly;
+    T_EQ_I64(cellar_task_submit(r, "tick", NULL, 0, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(up.calls, 1);
+}
+
 T_CASE_ON(reload_replaces_the_rows_of_policies, ROWS)
 {
     static const char one[] = "[*]\nset prefix=app\nkey top refresh=5m ttl=10m loader=up\n"
