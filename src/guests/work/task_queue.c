@@ -63,6 +63,14 @@ static task *task_levels_first(task_levels *l, int64_t now_ms, int64_t age_ms)
     return best;
 }
 
+/* Return the one of two tasks that a full pool drops first; `best` may be NULL. */
+static task *task_first_out(task *best, task *t)
+{
+    const bool first = best == NULL || t->priority < best->priority ||
+                       (t->priority == best->priority && t->order < best->order);
+    return first ? t : best;
+}
+
 /* Return `best`, or the oldest task of the lowest level if it is to leave before `best`. Runs of
  * schedules are left out, and other names than `of`, unless that is NULL. */
 static task *task_levels_oldest(task_levels *l, const task_name *of, task *best)
@@ -74,9 +82,7 @@ static task *task_levels_oldest(task_levels *l, const task_name *of, task *best)
             if ((t->flags & TASK_RECURS) != 0 || (of != NULL && t->name != of->number)) {
                 continue;
             }
-            const bool first = best == NULL || t->priority < best->priority ||
-                               (t->priority == best->priority && t->order < best->order);
-            return first ? t : best;
+            return task_first_out(best, t);
         }
     }
     return best;
@@ -460,15 +466,23 @@ CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p)
     return p->offered != 0 && !p->hold;
 }
 
+/* Return `best`, or the task of a name outside its queue that is to leave before `best`. */
+static task *task_parked_oldest(task_name *n, task *best)
+{
+    best = task_levels_oldest(&n->parked, NULL, best);
+    for (uint32_t i = 0; n->group != NULL && i < n->group->lane_count; i++) {
+        wheel_timer *wait = &n->group->lane[i].wait; /* of one level, the oldest first */
+        if (!wheel_ring_empty(wait)) { best = task_first_out(best, task_of_timer(wait->next)); }
+    }
+    return best;
+}
+
 CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p, task_name *of)
 {
-    task *best = NULL;
-    if (of != NULL) {
-        best = task_levels_oldest(&of->parked, of, NULL);
-        return task_levels_oldest(&of->queue->levels, of, best);
-    }
+    task *best = of != NULL ? task_parked_oldest(of, NULL) : NULL;
+    if (of != NULL) { return task_levels_oldest(&of->queue->levels, of, best); }
     for (uint32_t i = 0; p->parked != 0 && i < p->name_count; i++) {
-        best = task_levels_oldest(&p->names[i]->parked, NULL, best);
+        best = task_parked_oldest(p->names[i], best);
     }
     for (task_queue *q = p->queues; q != NULL; q = q->hh.next) {
         best = task_levels_oldest(&q->levels, NULL, best);

@@ -139,6 +139,22 @@ T_CASE_ON(failed_publish_drops_no_message, POOL)
     take_and_end("second", "c");
 }
 
+/* Fault: a full pool refused a publish while messages waited behind one of their key. */
+T_CASE_ON(full_pool_drops_messages_behind_one_of_their_key, POOL)
+{
+    config.queue_cap = 3;
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    open_empty();
+    group_opts.ordered = 1;
+    group("q", NULL, NULL);
+    send_all("q", "abc");
+    const cellar_task *a = take("q", "a");
+    send_all("q", "d");
+    T_EQ_U64(figures().dropped, 1);
+    settle(a, cellar_verdict_ok());
+    take_all("q", "cd");
+}
+
 T_CASE_ON(bytes_of_a_group_are_a_limit, MESSAGES)
 {
     static char body[2 << 20];
