@@ -171,13 +171,17 @@ static void sched_let_go(cellar_pool *p, sched_entry *e)
     task_unlock(p, &a);
 }
 
-/* Unlock, and write what the end of a pause of `e` settled; NULL: no pause ended. */
-static void sched_unlock(cellar_pool *p, sched_entry *e, task_after *a) SYNC_DROPS(QUEUE)
+/* Unlock, and write the row of `e`: what the end of a pause settled, or with OPEN the row itself,
+ * which the call has changed. NULL: neither. */
+static void sched_unlock(cellar_pool *p, sched_entry *e, journal_statement op, task_after *a)
+    SYNC_DROPS(QUEUE)
 {
-    const bool notes = e != NULL && e->catches_up && e->kind != CELLAR_SCHEDULE_AT;
+    const bool notes = e != NULL && e->catches_up &&
+                       (e->kind != CELLAR_SCHEDULE_AT || op == JOURNAL_SCHEDULE_OPEN);
     journal_schedule row = { .name = NULL };
     if (notes) {
         row = sched_row_of(e);
+        row.op = op;
         e->recur.refs++; /* its texts stay until they are written */
     }
     task_unlock(p, a);
@@ -242,7 +246,11 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     bool resumes = false;
     sync_take(QUEUE, &p->lock);
     err = sched_insert(p, e, o, now, &resumes, &a);
-    sched_unlock(p, resumes ? e : NULL, &a);
+    if (err == CELLAR_OK) {
+        sched_unlock(p, resumes ? e : NULL, JOURNAL_SCHEDULE_SET, &a);
+    } else { /* a schedule that stays gets its row back */
+        sched_unlock(p, sched_find(p, e->name), JOURNAL_SCHEDULE_OPEN, &a);
+    }
     return err;
 }
 
@@ -348,7 +356,7 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     sched_entry *e = sched_find(p, name);
     err = e != NULL ? sched_change_held(p, e, change, sched_latest(p, now), &a)
                     : CELLAR_E_NOT_FOUND;
-    sched_unlock(p, change == SCHED_RESUME ? e : NULL, &a);
+    sched_unlock(p, change == SCHED_RESUME ? e : NULL, JOURNAL_SCHEDULE_SET, &a);
     return err;
 }
 

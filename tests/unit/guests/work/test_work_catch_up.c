@@ -579,6 +579,30 @@ T_CASE_ON(each_allocation_may_fail, POOL)
     T_AFTER_U64(pass(MINUTE), fired, 1);
 }
 
+/* Fault: a replacement without memory for its place had deleted the row of the old schedule. */
+T_CASE_ON(schedule_that_stays_keeps_its_row, POOL)
+{
+    cellar_schedule_spec o = catches();
+    uint64_t usual = 0;
+    int64_t stay = 0;
+    char name[8];
+    o.catch_up_on_start = 0;
+    for (int i = 0; i < 200; i++) { /* the table of names grows in one of these calls at least */
+        snprintf(name, sizeof name, "%d", i);
+        T_EQ_I64(add_every(name, HOUR, NULL), CELLAR_OK);
+        (void)base_fault_alloc_arm(i < 2 ? UINT64_MAX : usual + 1, false);
+        const cellar_err err = add_every(name, HOUR, &o);
+        const uint64_t calls = base_fault_alloc_arm(0, false);
+        T_CHECK(err == CELLAR_OK || (i >= 2 && err == CELLAR_E_NOMEM));
+        if (i < 2) { usual = calls; }
+        stay += err != CELLAR_OK;
+    }
+    T_CHECK(stay != 0);
+    close_it();
+    T_EQ_I64(rows(), stay);
+    open_job();
+}
+
 #else
 T_CASE(catch_up) { T_SKIP("this build has no SQLite"); }
 #endif
