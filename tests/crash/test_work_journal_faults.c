@@ -786,6 +786,42 @@ T_CASE(journal_on_a_full_volume_finds_room)
     t_wipe(folder);
 }
 
+/* Submit a task, and one that replaces it while a write finds the disk full. Exit with 0 if the
+ * second submit was accepted and no write failed, 1 if one did, 2 if it was refused. */
+static void replace_and_die(uint64_t nth)
+{
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 1000, .unique_key = "k",
+                             .on_conflict = CELLAR_TASK_CONFLICT_REPLACE };
+    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_task_submit(p, "fills", "a", 1, &o, NULL) == CELLAR_OK);
+    now.fault = FAULT_FULL;
+    now.fail_at = now.calls + nth;
+    const cellar_err err = cellar_task_submit(p, "fills", "b", 1, &o, NULL);
+    _exit(err != CELLAR_OK ? 2 : now.failed);
+}
+
+/* Fault: an error of the disk wrote the new task alone, and after a kill both ran. */
+T_CASE(replaced_task_does_not_run_after_a_kill)
+{
+    int status = 1;
+    shim_register();
+    for (uint64_t nth = 1; status != 0; nth++) {
+        start();
+        const pid_t child = fork();
+        T_REQUIRE(child >= 0 && nth < 200);
+        if (child == 0) { replace_and_die(nth); }
+        T_REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status));
+        T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
+        T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+        filled_ran = filled_exit_at = 0;
+        pass(1000);
+        if (WEXITSTATUS(status) != 2) { T_EQ_U64(filled_ran, 1); }
+        T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        t_wipe(folder);
+    }
+}
+
 /* ---- cuts of schedules and messages ---- */
 
 #define FIRINGS 4u

@@ -97,20 +97,6 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     return journal_write(db, JOURNAL_INPUT, &in);
 }
 
-static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
-{
-    cellar_err err = CELLAR_OK;
-    for (; k != NULL && err == CELLAR_OK; k = k->next) {
-        if (k->schedule != NULL) {
-            err = journal_write(p->journal->db, k->schedule->op, k->schedule);
-        }
-        for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
-            err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms, i == 0);
-        }
-    }
-    return err;
-}
-
 /* Copy when a live task is due. */
 static void task_image_due(const task *t, work_time now, journal_row *r)
 {
@@ -214,6 +200,41 @@ static cellar_err task_write_image(journal *db, task_image *m)
     return journal_write(db, JOURNAL_PAYLOAD, &m->row);
 }
 
+/* Write the end of a task that a draft replaces in the transaction of the draft. The row of the
+ * task is listed, and stays so. */
+static cellar_err task_write_replaced(cellar_pool *p, task *t)
+{
+    task_image *m = p->journal->image;
+    const work_time now = task_near(p);
+    sync_take(QUEUE, &p->lock);
+    task_row *r = task_row_of(p, t);
+    const uint8_t flags = r->flags;
+    task_image_take(p, t, now, m);
+    r->flags = flags;
+    sync_drop(QUEUE, &p->lock);
+    const cellar_err err = task_write_image(p->journal->db, m);
+    task_body_drop(p, m->result, true);
+    return err;
+}
+
+/* Write submits and due times. `apart`: without the changed rows. */
+static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k, bool apart)
+{
+    cellar_err err = CELLAR_OK;
+    for (; k != NULL && err == CELLAR_OK; k = k->next) {
+        if (k->schedule != NULL) {
+            err = journal_write(p->journal->db, k->schedule->op, k->schedule);
+        }
+        for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
+            task *replaced = apart ? k->draft[i].replaced : NULL;
+            if (replaced != NULL) { err = task_write_replaced(p, replaced); }
+            if (err != CELLAR_OK) { break; }
+            err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms, i == 0);
+        }
+    }
+    return err;
+}
+
 /* Write the rows of a list. */
 static cellar_err task_write_rows(cellar_pool *p, task *list)
 {
@@ -311,7 +332,7 @@ static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, t
 {
     journal *db = p->journal->db;
     cellar_err err = journal_write(db, JOURNAL_BEGIN, NULL);
-    if (err == CELLAR_OK) { err = task_write_tickets(p, tickets); }
+    if (err == CELLAR_OK) { err = task_write_tickets(p, tickets, list == NULL); }
     if (err == CELLAR_OK) { err = task_write_rows(p, list); }
     if (err == CELLAR_OK) { err = journal_write(db, JOURNAL_COMMIT, NULL); }
     if (err == CELLAR_OK) { return err; }

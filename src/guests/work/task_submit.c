@@ -465,6 +465,7 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_tim
     }
     task_detach(p, t, a);
     task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
+    d->replaced = t;
     return CELLAR_OK;
 }
 

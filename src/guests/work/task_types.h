@@ -268,6 +268,7 @@ typedef struct task_draft {
     const cellar_task_id *after; /* of the caller: the task before it; NULL: none */
     task_before *before;     /* NULL: none */
     task *made;              /* NULL: not inserted */
+    task *replaced;          /* by REPLACE: has ended; NULL: none */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;
     cellar_task_run_on run_on; /* of a task that waits */
