@@ -599,6 +599,12 @@ static bool bloom_save_bits(const bloom_slab *s, uint64_t blocks,
     return give(ctx, &sum, sizeof sum);
 }
 
+CELLAR_PRIVATE uint64_t bloom_image_bytes(const bloom *b)
+{
+    const bloom_set *set = &b->set[BLOOM_WHICH(base_load_acq(&b->desc))];
+    return sizeof(bloom_head) + bloom_set_bytes(set) + sizeof(uint64_t);
+}
+
 CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                                      bool (*give)(void *ctx, const void *bytes, size_t len),
                                      void *ctx)

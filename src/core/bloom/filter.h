@@ -76,6 +76,8 @@ CELLAR_PRIVATE cellar_bloom_state bloom_state_of(const bloom *b);
 /* Set what the filter knows, and zero the counters of the namespace. */
 CELLAR_PRIVATE void bloom_figures_get(const bloom *b, cellar_bloom_info *out);
 
+/* Return the bytes that bloom_save gives, of a filter that is not off. */
+BASE_SPARE CELLAR_PRIVATE uint64_t bloom_image_bytes(const bloom *b);
 /* Write an image: a header of BLOOM_HEAD bytes, then the bits, in pieces of 2 KiB to `give`. False
  * from `give` ends the call. `check` names the hash key. Adds may continue; all keys added before
  * the call are in the image. Return OK; E_IO (`give` failed), E_BUSY (the set was replaced

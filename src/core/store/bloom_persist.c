@@ -53,7 +53,7 @@ static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b
         bloom_figures_get(b, &f);
         if (f.state == CELLAR_BLOOM_OFF) { return; }
         const uint64_t note[2] = { f.expected_keys, (uint64_t)(f.false_positive_rate * 1e9 + 0.5) };
-        if (!l2_image_begin(to, name, len, BLOOM_HEAD + f.bytes + 8, note)) { return; }
+        if (!l2_image_begin(to, name, len, bloom_image_bytes(b), note)) { return; }
         const cellar_err err = bloom_save(b, cache_keep_check(s), l2_image_give, to);
         if (l2_image_end(to, err == CELLAR_OK) || err != CELLAR_E_BUSY) { return; }
     }
