@@ -219,6 +219,12 @@ static uint64_t resp_message_all(const resp_channel *ch, const cellar_bytes *cha
     return sent;
 }
 
+CELLAR_PRIVATE bool resp_pattern_matches(const cellar_bytes *pattern, const void *name, size_t len)
+{
+    return (len != 0 || pattern->len == 0) &&
+           base_glob_match(pattern->data, pattern->len, name, len);
+}
+
 /* Send a message to all subscribers among the clients. */
 static uint64_t resp_deliver(cellar_resp *r, const cellar_bytes *channel,
                              const cellar_bytes *message)
@@ -227,7 +233,8 @@ static uint64_t resp_deliver(cellar_resp *r, const cellar_bytes *channel,
     uint64_t sent = resp_message_all(resp_channel_find(r, RESP_CHANNEL, channel), channel, message);
     for (uint32_t i = 0; patterns->count != 0 && i < patterns->chains; i++) {
         for (const resp_channel *p = patterns->chain[i]; p != NULL; p = p->next) {
-            if (base_glob_match(p->name, p->len, channel->data, channel->len)) {
+            const cellar_bytes pattern = { p->name, p->len };
+            if (resp_pattern_matches(&pattern, channel->data, channel->len)) {
                 sent += resp_message_all(p, channel, message);
             }
         }

@@ -36,6 +36,10 @@ CELLAR_PRIVATE void resp_unsubscribe_all(resp_client *c);
 CELLAR_PRIVATE const resp_channel *resp_channel_find(const cellar_resp *r, resp_kind kind,
                                                      const cellar_bytes *name);
 
+/* Return whether a pattern matches the name of a channel. As in Redis, `*` does not match the empty
+ * name. */
+CELLAR_PRIVATE bool resp_pattern_matches(const cellar_bytes *pattern, const void *name, size_t len);
+
 /* Send a message to the subscribers among the clients, and emit it as a signal of the pool. Return
  * the number of messages sent and of handlers called. */
 CELLAR_PRIVATE uint64_t resp_publish(cellar_resp *r, const cellar_bytes *channel,

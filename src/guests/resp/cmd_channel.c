@@ -10,8 +10,6 @@
 #include "resp/data.h"
 #include "resp/room.h"
 
-#include "base/glob.h"
-
 BASE_SIZE_BEGIN
 
 static uint32_t resp_sub_count(const resp_client *c)
@@ -83,10 +81,7 @@ static void resp_pubsub_channels(resp_client *c, const cellar_bytes *pattern)
     uint64_t count = 0;
     for (uint32_t i = 0; i < t->chains; i++) {
         for (const resp_channel *ch = t->chain[i]; ch != NULL; ch = ch->next) {
-            if (pattern != NULL &&
-                !base_glob_match(pattern->data, pattern->len, ch->name, ch->len)) {
-                continue;
-            }
+            if (pattern != NULL && !resp_pattern_matches(pattern, ch->name, ch->len)) { continue; }
             resp_bulk(c, ch->name, ch->len);
             count++;
         }

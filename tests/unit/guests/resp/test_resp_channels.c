@@ -103,6 +103,15 @@ T_CASE(names_of_any_bytes_are_channels)
     T_EQ_STR(heard(a), MESSAGE("0", "", "0", ""));
 }
 
+T_CASE(patterns_do_not_match_the_empty_channel)
+{
+    port_begin();
+    const int a = peer(), b = peer();
+    (void)ask(a, "PSUBSCRIBE * \"\"\r\nSUBSCRIBE \"\"\r\n");
+    T_EQ_STR(ask(b, "PUBLISH \"\" m\r\nPUBSUB CHANNELS *\r\nPUBSUB CHANNELS \"\"\r\n"),
+             ":2\r\n*0\r\n*1\r\n$0\r\n\r\n");
+}
+
 T_CASE(subscribed_client_is_never_idle)
 {
     port_begin();
@@ -191,7 +200,7 @@ T_CASE(channels_that_are_no_topics_reach_clients_only)
     bus_begin();
     note_begin("#", note);
     const int a = peer(), b = peer();
-    (void)ask(a, "PSUBSCRIBE *\r\n");
+    (void)ask(a, "PSUBSCRIBE *\r\nSUBSCRIBE \"\"\r\n"); /* no pattern matches the empty name */
     T_EQ_STR(ask(b, "PUBLISH 1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17 x\r\n"), ":1\r\n");
     (void)snprintf(request, sizeof request, "PUBLISH %0256d x\r\nPUBLISH \"\" x\r\n", 7);
     T_EQ_STR(ask(b, request), ":1\r\n:1\r\n");
