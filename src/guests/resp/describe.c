@@ -17,6 +17,24 @@ BASE_SIZE_BEGIN
 
 /* ---- CLIENT ---- */
 
+/* Write the letters that Redis has for the state of a client. */
+static void resp_client_letters(base_text *t, const resp_client *c)
+{
+    static const struct { uint32_t flag; const char *letter; } row[] = {
+        { RESP_C_MONITOR, "O" }, { RESP_C_SUBSCRIBED, "P" }, { RESP_C_MULTI, "x" },
+        { RESP_C_TRACKING, "t" }, { RESP_C_REDIRECT, "R" }, { RESP_C_TRACKING, "B" },
+        { RESP_C_UNIX, "U" }, { RESP_C_NO_EVICT, "e" },
+    };
+    uint32_t flags = c->flags, seen = 0;
+    if (c->redirect != NULL) { flags &= ~RESP_C_REDIRECT; } /* R: its target is gone */
+    base_text_add(t, " flags=");
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        seen |= flags & row[i].flag;
+        if (flags & row[i].flag) { base_text_add(t, "%s", row[i].letter); }
+    }
+    if (seen == 0) { base_text_add(t, "N"); }
+}
+
 static void resp_client_line(base_text *t, const resp_client *c)
 {
     const int64_t now_ms = c->of->now_ms;
@@ -25,20 +43,18 @@ static void resp_client_line(base_text *t, const resp_client *c)
     base_text_add(t, "id=%" PRIu64 " addr=%s fd=%d name=%s", c->id, c->address, c->fd, c->name);
     base_text_add(t, " age=%" PRId64 " idle=%" PRId64, (now_ms - c->born_ms) / 1000,
                   (now_ms - c->active_ms) / 1000);
-    base_text_add(t, " flags=%s%s%s%s%s db=%u sub=%u psub=%u ssub=0",
-                  c->flags & RESP_C_MONITOR ? "O" : "", c->flags & RESP_C_SUBSCRIBED ? "P" : "",
-                  c->flags & RESP_C_MULTI ? "x" : "", c->flags & RESP_C_UNIX ? "U" : "",
-                  c->flags & (RESP_C_MONITOR | RESP_C_SUBSCRIBED | RESP_C_MULTI | RESP_C_UNIX)
-                      ? "" : "N",
-                  (unsigned)c->db, (unsigned)c->sub_count[RESP_CHANNEL],
-                  (unsigned)c->sub_count[RESP_PATTERN]);
+    resp_client_letters(t, c);
+    base_text_add(t, " db=%u sub=%u psub=%u ssub=0", (unsigned)c->db,
+                  (unsigned)c->sub_count[RESP_CHANNEL], (unsigned)c->sub_count[RESP_PATTERN]);
     base_text_add(t, " multi=%d qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu rbs=0 rbp=0",
                   c->flags & RESP_C_MULTI ? (int)c->queue_count : -1, c->in_len,
                   c->in_cap - c->in_len, c->queue_bytes);
     base_text_add(t, " obl=0 oll=%u omem=%zu tot-mem=%zu", blocks, c->out_bytes,
                   sizeof *c + c->in_cap + c->queue_bytes + c->out_bytes);
-    base_text_add(t, " events=%s cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
-                  c->events & EPOLLOUT ? "rw" : "r", c->last, (unsigned)c->protocol, c->lib_name,
+    const int64_t target = c->redirect != NULL ? (int64_t)c->redirect->id : 0;
+    base_text_add(t, " events=%s cmd=%s user=default redir=%" PRId64 " resp=%u lib-name=%s"
+                  " lib-ver=%s\n", c->events & EPOLLOUT ? "rw" : "r", c->last,
+                  c->flags & RESP_C_TRACKING ? target : -1, (unsigned)c->protocol, c->lib_name,
                   c->lib_version);
 }
 

@@ -171,6 +171,20 @@ T_CASE(clients_have_names_and_ids)
     T_CHECK(is_closed(fd));
 }
 
+T_CASE(client_that_drops_its_replies_in_exec_gets_no_more)
+{
+    port_begin();
+    const int fd = peer();
+    T_CHECK(strstr(ask(fd, "CLIENT NO-EVICT on\r\nCLIENT INFO\r\n"), " flags=Ue db=0 ") != NULL);
+    T_CHECK(strstr(port_heard, " redir=-1 ") != NULL);
+    T_EQ_STR(ask(fd, "MULTI\r\nECHO 1\r\nCLIENT REPLY OFF\r\nECHO 2\r\nEXEC\r\nECHO 3\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$1\r\n1\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nECHO 4\r\n"), "+OK\r\n$1\r\n4\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nCLIENT KILL ID 1 SKIPME no\r\nECHO 5\r\nEXEC\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n");
+    T_CHECK(is_closed(fd));
+}
+
 /* More clients than run before their replies are sent; the first is killed by the third. */
 T_CASE(clients_of_one_round_are_served_in_it)
 {

@@ -610,8 +610,13 @@ T_CASE(resp3_client_hears_that_its_target_is_gone)
     const int again = peer(); /* RESP2: nothing is pushed */
     (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST REDIRECT %ld\r\n", w.id);
     T_EQ_STR(ask(again, text), "+OK\r\n");
+    char redir[32];
+    (void)snprintf(redir, sizeof redir, " redir=%ld ", w.id);
+    T_CHECK(strstr(ask(again, "CLIENT INFO\r\n"), " flags=tBU ") != NULL);
+    T_CHECK(strstr(port_heard, redir) != NULL);
     close(w.hears);
     port_run();
+    T_CHECK(strstr(ask(again, "CLIENT INFO\r\n"), " flags=tRBU ") != NULL);
     (void)snprintf(text, sizeof text, ">2\r\n$21\r\ntracking-redir-broken\r\n:%ld\r\n", w.id);
     T_EQ_STR(heard(w.data), text);
     T_EQ_STR(heard(again), "");
