@@ -179,6 +179,7 @@ static void resp_client_kill(resp_client *c, const cellar_bytes *argv, uint32_t 
     } else {
         resp_ok(c);
     }
+    if (c->flags & RESP_C_CLOSE) { c->flags |= RESP_C_MUTED; } /* the rest of an EXEC */
 }
 
 /* CLIENT REPLY ON|OFF|SKIP: the loop drops the replies. */
@@ -188,7 +189,7 @@ static void resp_client_reply(resp_client *c, const cellar_bytes *how)
         c->flags &= ~(RESP_C_REPLY_OFF | RESP_C_MUTED);
         resp_ok(c);
     } else if (resp_is(how, "off")) {
-        c->flags |= RESP_C_REPLY_OFF;
+        c->flags |= RESP_C_REPLY_OFF | RESP_C_MUTED; /* muted: what EXEC still replies */
     } else if (resp_is(how, "skip")) {
         c->flags |= RESP_C_SKIP;
     } else {
