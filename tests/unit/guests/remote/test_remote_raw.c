@@ -151,6 +151,12 @@ T_CASE(conditions_are_those_of_the_server)
     d.if_version = version;
     T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
     T_CHECK(server_has("k", NULL));
+}
+
+T_CASE(condition_over_a_list_is_a_type_error)
+{
+    uint64_t version = 0;
+    raw_open(NULL);
     T_CHECK(engine_ask(&server, "LPUSH app:users:k x") != NULL);
     T_EQ_I64(set_if(&a, "7", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_E_TYPE);
 }
