@@ -894,7 +894,8 @@ BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
         err = cache_bring(c, k, &w);
     }
     plan->until_ns = w.until_ns;
-    if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) { /* the old value is there, on disk */
+    if (err == CELLAR_E_TOOBIG || err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
+        /* the old value is there, on disk */
         cache_count_refused(cache_mine(c), err);
         cache_put_removes(c, k, plan, 0, CELLAR_CAUSE_REJECTED);
     }

@@ -502,6 +502,8 @@ BASE_COLD static cellar_err cache_bring_failed(cellar *c, cellar_err code, const
     const cache_broken why = {
         .rule = code == CELLAR_E_TIMEOUT ? "the disk of l2_path did not read the entry, so nothing "
                                            "changed: retry when it answers"
+              : code == CELLAR_E_TOOBIG  ? "the value on disk is longer than memory takes: raise "
+                                           "tuning.max_value_bytes"
                                          : "no room in memory for the entry on disk: raise "
                                            "memory_bytes"
     };
