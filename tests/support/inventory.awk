@@ -36,18 +36,13 @@ function claim(kind, from, to,    n) {
 }
 
 # The cases a source defines: T_CASE(name), T_CASE_ON(name, KIT), T_ALONE(name), `t_case name`, `ok name`, `skip name`,
-# `with_tool name`, the words of `for fact in .. ; do`, and the schedule driver's scenarios, `base_sim_scenario sim_name`.
+# `with_tool name`, the words of `for fact in .. ; do`, and the schedule driver's scenarios, `SIM_SCENARIO(name`.
 function read_source(line,    part, count, i) {
-    while (match(line, /T_(CASE|CASE_ON|ALONE)\([a-z0-9_]+[,)]/)) {
+    while (match(line, /(T_(CASE|CASE_ON|ALONE)|SIM_SCENARIO(_OF)?)\([a-z0-9_]+[,)]/)) {
         part = substr(line, RSTART, RLENGTH - 1)
         sub(/^.*\(/, "", part)
         known[part] = FILENAME
         line = substr(line, RSTART + RLENGTH)
-    }
-    if (match(line, /base_sim_scenario sim_[a-z0-9_]+/)) {
-        part = substr(line, RSTART, RLENGTH)
-        sub(/^.* sim_/, "", part)
-        known[part] = FILENAME
     }
     if (sub(/^for fact in /, "", line)) facts = 1
     if (facts) {

@@ -17,23 +17,21 @@
 
 static struct { _Atomic uint32_t x, y; uint32_t seen_x, seen_y; } litmus;
 
-static void litmus_left(void *arg)
+SIM_FIBER(litmus_left)
 {
-    (void)arg;
     base_store_rlx(&litmus.x, 1u);
     if (!BASE_MUTANT("sim.no_fence")) { base_fence_sc(); }
     litmus.seen_y = base_load_rlx(&litmus.y);
 }
 
-static void litmus_right(void *arg)
+SIM_FIBER(litmus_right)
 {
-    (void)arg;
     base_store_rlx(&litmus.y, 1u);
     base_fence_sc();
     litmus.seen_x = base_load_rlx(&litmus.x);
 }
 
-static void litmus_run(void)
+SIM_SCENARIO(litmus, "store buffers are shown, fences hold")
 {
     memset(&litmus, 0, sizeof litmus);
     base_sim_spawn("left", litmus_left, NULL);
@@ -42,9 +40,6 @@ static void litmus_run(void)
     BASE_SIM_CHECK(litmus.seen_x + litmus.seen_y >= 1);
 }
 
-const base_sim_scenario sim_litmus = { "litmus", "store buffers are shown, fences hold",
-                                       litmus_run, 0 };
-
 /* ---- lock: mutual exclusion, no lost wake-up, ranks ---- */
 
 static struct {
@@ -52,9 +47,8 @@ static struct {
     uint32_t inside, count;
 } locks;
 
-static void lock_fiber(void *arg)
+SIM_FIBER(lock_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         bool try = base_sim_below(4) == 0;
         if (try) {
@@ -76,15 +70,13 @@ static void lock_fiber(void *arg)
     }
 }
 
-static void lock_run(void)
+SIM_SCENARIO(lock, "mutual exclusion, no lost wake-up")
 {
     memset(&locks, 0, sizeof locks);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("locker", lock_fiber, NULL); }
+    base_sim_spawn_many(3, "locker", lock_fiber, NULL);
     base_sim_join_all();
     BASE_SIM_CHECK(locks.lock.word == 0 && locks.upper.word == 0);
 }
-
-const base_sim_scenario sim_lock = { "lock", "mutual exclusion, no lost wake-up", lock_run, 0 };
 
 /* ---- event: a queue of one, two producers, two consumers; timed waits end ---- */
 
@@ -92,9 +84,8 @@ static struct { _Atomic uint32_t full; uint32_t sum, taken; } event;
 enum { EVENT_ITEMS = 3 };
 #define EVENT_END UINT32_MAX
 
-static void event_producer(void *arg)
+SIM_FIBER(event_producer)
 {
-    (void)arg;
     for (uint32_t i = 1; i <= EVENT_ITEMS; i++) {
         while (!base_cas_ar(&event.full, 0u, i)) {
             uint32_t v = base_load_acq(&event.full);
@@ -104,9 +95,8 @@ static void event_producer(void *arg)
     }
 }
 
-static void event_consumer(void *arg)
+SIM_FIBER(event_consumer)
 {
-    (void)arg;
     for (;;) {
         uint32_t v = base_load_acq(&event.full);
         if (v == EVENT_END) { return; }
@@ -122,18 +112,14 @@ static void event_consumer(void *arg)
     }
 }
 
-static void event_run(void)
+SIM_SCENARIO(event, "no lost wake-up, time-outs end")
 {
     memset(&event, 0, sizeof event);
-    base_sim_spawn("producer-1", event_producer, NULL);
-    base_sim_spawn("producer-2", event_producer, NULL);
-    base_sim_spawn("consumer-1", event_consumer, NULL);
-    base_sim_spawn("consumer-2", event_consumer, NULL);
+    base_sim_spawn_many(2, "producer", event_producer, NULL);
+    base_sim_spawn_many(2, "consumer", event_consumer, NULL);
     base_sim_join_all();
     BASE_SIM_CHECK(event.sum == 2 * (1 + 2 + 3));
 }
-
-const base_sim_scenario sim_event = { "event", "no lost wake-up, time-outs end", event_run, 0 };
 
 /* ---- a waiter without timeout: a forgotten wake-up is a deadlock ---- */
 
@@ -151,7 +137,7 @@ static void threads_main(void *arg)
     sync_wake(word, 1);
 }
 
-static void threads_run(void)
+SIM_SCENARIO_OF(threads, "start, sleep, wake, join, failed start", 20000)
 {
     memset(&threads, 0, sizeof threads);
     base_thread t[3];
@@ -176,9 +162,6 @@ static void threads_run(void)
     if (BASE_MUTANT("sim.leak")) { BASE_SIM_CHECK(base_alloc_raw(NULL, 8) != NULL); }
 }
 
-const base_sim_scenario sim_threads = { "threads", "start, sleep, wake, join, failed start",
-                                        threads_run, 20000 };
-
 /* ---- account: never above the limit, in any order of charges ---- */
 
 static base_account account;
@@ -191,9 +174,8 @@ static void account_check(void)
     BASE_SIM_CHECK(account.peak <= ACCOUNT_LIMIT);
 }
 
-static void account_fiber(void *arg)
+SIM_FIBER(account_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         uint64_t bytes = 1 + base_sim_below(600);
         base_module m = (base_module)base_sim_below(BASE_MOD_COUNT);
@@ -207,9 +189,8 @@ static void account_fiber(void *arg)
     }
 }
 
-static void account_block(void *arg)
+SIM_FIBER(account_block)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) {
         bool refused;
         void *p = base_alloc(&account, BASE_MOD_TAG, 100, &refused);
@@ -226,25 +207,22 @@ static void account_block(void *arg)
     }
 }
 
-static void account_run(void)
+SIM_SCENARIO(account, "used <= limit at every step")
 {
     base_account_init(&account, ACCOUNT_LIMIT, NULL);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("charger", account_fiber, NULL); }
+    base_sim_spawn_many(3, "charger", account_fiber, NULL);
     base_sim_spawn("allocator", account_block, NULL);
     base_sim_join_all();
     BASE_SIM_CHECK(account.used == 0);
     for (int m = 0; m < BASE_MOD_COUNT; m++) { BASE_SIM_CHECK(account.by_module[m] == 0); }
 }
 
-const base_sim_scenario sim_account = { "account", "used <= limit at every step", account_run, 0 };
-
 /* ---- seq: a version word around bytes at odd offsets; a reader never accepts a mix ---- */
 
 static struct { _Atomic uint32_t ver; unsigned char bytes[64]; } seq;
 
-static void seq_writer(void *arg)
+SIM_FIBER(seq_writer)
 {
-    (void)arg;
     unsigned char image[37];
     for (unsigned char v = 1; v <= 3; v++) {
         memset(image, v, sizeof image);
@@ -256,9 +234,8 @@ static void seq_writer(void *arg)
     }
 }
 
-static void seq_reader(void *arg)
+SIM_FIBER(seq_reader)
 {
-    (void)arg;
     unsigned char copy[37];
     for (int i = 0; i < 4; i++) {
         uint32_t ver = base_load_acq(&seq.ver);
@@ -274,15 +251,12 @@ static void seq_reader(void *arg)
     }
 }
 
-static void seq_run(void)
+SIM_SCENARIO(seq, "version-checked bytes are never a mix")
 {
     memset(&seq, 0, sizeof seq);
     base_sim_spawn("writer", seq_writer, NULL);
-    base_sim_spawn("reader-1", seq_reader, NULL);
-    base_sim_spawn("reader-2", seq_reader, NULL);
+    base_sim_spawn_many(2, "reader", seq_reader, NULL);
     base_sim_join_all();
     BASE_SIM_CHECK(seq.bytes[2] == 0 && seq.bytes[3] == 3 && seq.bytes[39] == 3);
     BASE_SIM_CHECK(seq.bytes[40] == 0);
 }
-
-const base_sim_scenario sim_seq = { "seq", "version-checked bytes are never a mix", seq_run, 0 };

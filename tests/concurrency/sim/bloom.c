@@ -48,9 +48,8 @@ static void blooms_scan(void)
     }
 }
 
-static void blooms_keeper(void *arg)
+SIM_FIBER(blooms_keeper)
 {
-    (void)arg;
     for (unsigned round = 0; round < 3; round++) {
         /* the first round fills the open set; a set for one key is full with five of the six */
         const uint64_t keys = round == 0 ? 2 : round;
@@ -62,9 +61,8 @@ static void blooms_keeper(void *arg)
     }
 }
 
-static void blooms_reader(void *arg)
+SIM_FIBER(blooms_reader)
 {
-    (void)arg;
     for (unsigned i = 0; i < 10; i++) {
         const uint32_t key = (uint32_t)base_sim_below(BLOOM_SIM_KEYS);
         if (base_load_acq(&blooms.done[key]) == 0) { continue; }
@@ -72,7 +70,7 @@ static void blooms_reader(void *arg)
     }
 }
 
-static void blooms_run(void)
+SIM_SCENARIO(bloom, "no added key is ever denied")
 {
     memset(&blooms, 0, sizeof blooms);
     base_account_init(&blooms.account, 1u << 20, NULL);
@@ -84,8 +82,7 @@ static void blooms_run(void)
         base_sim_spawn("writer", blooms_writer, (void *)i);
     }
     base_sim_spawn("keeper", blooms_keeper, NULL);
-    base_sim_spawn("reader-1", blooms_reader, NULL);
-    base_sim_spawn("reader-2", blooms_reader, NULL);
+    base_sim_spawn_many(2, "reader", blooms_reader, NULL);
     base_sim_join_all();
     base_sim_calm(true);
     for (uint32_t key = 0; key < BLOOM_SIM_KEYS; key++) {
@@ -95,8 +92,6 @@ static void blooms_run(void)
     bloom_destroy(blooms.b);
     BASE_SIM_CHECK(base_load_rlx(&blooms.account.used) == 0);
 }
-
-const base_sim_scenario sim_bloom = { "bloom", "no added key is ever denied", blooms_run, 0 };
 
 /* ---- bits of one block, set by two adders at a time; a set given up during an add ---- */
 
@@ -109,9 +104,8 @@ static void bits_adder(void *arg)
     }
 }
 
-static void bits_keeper(void *arg)
+SIM_FIBER(bits_keeper)
 {
-    (void)arg;
     for (unsigned round = 0; round < 2; round++) {
         uint64_t fill;
         BASE_SIM_CHECK(bloom_fill_begin(blooms.b, 20, 0.01, &fill) == CELLAR_OK);
@@ -119,7 +113,7 @@ static void bits_keeper(void *arg)
     }
 }
 
-static void bits_run(void)
+SIM_SCENARIO(bloom_bits, "no bit lost, none set in a freed filter")
 {
     memset(&blooms, 0, sizeof blooms);
     base_account_init(&blooms.account, 1u << 20, NULL);
@@ -140,6 +134,3 @@ static void bits_run(void)
     bloom_destroy(blooms.b);
     BASE_SIM_CHECK(base_load_rlx(&blooms.account.used) == 0);
 }
-
-const base_sim_scenario sim_bloom_bits = { "bloom_bits", "no bit lost, none set in a freed filter",
-                                           bits_run, 0 };

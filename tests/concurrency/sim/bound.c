@@ -27,10 +27,9 @@ static struct {
     uint32_t running; /* fibers that change something */
 } bound;
 
-static void bound_writer(void *arg)
+SIM_FIBER(bound_writer)
 {
     static const unsigned char value[40];
-    (void)arg;
     for (uint64_t n = 2 + base_sim_below(3); n > 0; n--) {
         const uint64_t key = base_sim_below(BOUND_KEYS);
         if (base_sim_below(3) == 0) {
@@ -43,9 +42,8 @@ static void bound_writer(void *arg)
     bound.running--;
 }
 
-static void bound_clearer(void *arg)
+SIM_FIBER(bound_clearer)
 {
-    (void)arg;
     BASE_SIM_CHECK(cellar_clear(bound.v) == CELLAR_OK);
     bound.running--;
 }
@@ -88,7 +86,7 @@ static void bound_watcher(void *arg)
     }
 }
 
-static void bound_run(void)
+SIM_SCENARIO(bound, "entries of a namespace with a bound")
 {
     static const uint8_t secret[32] = { 6 };
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
@@ -103,8 +101,7 @@ static void bound_run(void)
     uint32_t generation = base_load_rlx(&bound.v->generation);
     base_sim_calm(false);
     bound.running = 3;
-    base_sim_spawn("writer1", bound_writer, NULL);
-    base_sim_spawn("writer2", bound_writer, NULL);
+    base_sim_spawn_many(2, "writer", bound_writer, NULL);
     base_sim_spawn("clearer", bound_clearer, NULL);
     base_sim_spawn("watcher", bound_watcher, &generation);
     base_sim_join_all();
@@ -115,5 +112,3 @@ static void bound_run(void)
     BASE_SIM_CHECK(cellar_close(bound.store) == CELLAR_OK);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_bound = { "bound", "entries of a namespace with a bound", bound_run,
-                                      0 };

@@ -19,9 +19,8 @@ static struct {
     uint32_t newest;
 } circuit;
 
-static void circuit_caller(void *arg)
+SIM_FIBER(circuit_caller)
 {
-    (void)arg;
     for (unsigned i = 0; i < 6; i++) {
         const int64_t now = (int64_t)(base_now_ns() / 1000000);
         uint32_t pass;
@@ -47,16 +46,12 @@ static void circuit_caller(void *arg)
     }
 }
 
-static void circuit_run(void)
+SIM_SCENARIO(breaker, "one probe at a time")
 {
     const breaker_rule rule = { 50, 20, 1, 3, 4, 8 };
     memset(&circuit, 0, sizeof circuit);
     breaker_init(&circuit.b, &rule, (int64_t)(base_now_ns() / 1000000));
     (void)breaker_report(&circuit.b, 0, BREAKER_FAILED, circuit.b.born_ms);
-    base_sim_spawn("caller-1", circuit_caller, NULL);
-    base_sim_spawn("caller-2", circuit_caller, NULL);
-    base_sim_spawn("caller-3", circuit_caller, NULL);
+    base_sim_spawn_many(3, "caller", circuit_caller, NULL);
     base_sim_join_all();
 }
-
-const base_sim_scenario sim_breaker = { "breaker", "one probe at a time", circuit_run, 0 };

@@ -45,9 +45,8 @@ static void swept_take(void)
     if (err == CELLAR_OK) { cellar_free(value); }
 }
 
-static void swept_changer(void *arg)
+SIM_FIBER(swept_changer)
 {
-    (void)arg;
     for (uint64_t n = 2 + base_sim_below(3); n > 0; n--) {
         cellar_err err = CELLAR_OK;
         unsigned sets = 4;
@@ -60,13 +59,12 @@ static void swept_changer(void *arg)
     }
 }
 
-static void swept_clearer(void *arg)
+SIM_FIBER(swept_clearer)
 {
-    (void)arg;
     for (unsigned i = 0; i < CLEARS; i++) { BASE_SIM_CHECK(cellar_clear(swept.v) == CELLAR_OK); }
 }
 
-static void clear_change_run(void)
+SIM_SCENARIO(clear_change, "a clear beside updates and deletes ends nothing else")
 {
     static const uint8_t secret[32] = { 8 };
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
@@ -94,6 +92,3 @@ static void clear_change_run(void)
     BASE_SIM_CHECK(cellar_close(swept.store) == CELLAR_OK);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_clear_change = {
-    "clear_change", "a clear beside updates and deletes ends nothing else", clear_change_run, 0
-};

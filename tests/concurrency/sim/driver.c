@@ -790,6 +790,12 @@ CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *a
     if (base_sim_make(name, fn, arg) == NULL) { base_sim_fail("too many fibers"); }
 }
 
+CELLAR_PRIVATE void base_sim_spawn_many(uint64_t count, const char *name, void (*fn)(void *),
+                                        void *arg)
+{
+    while (count-- > 0) { base_sim_spawn(name, fn, arg); }
+}
+
 CELLAR_PRIVATE void base_sim_join_all(void)
 {
     base_sim_fiber *me = base_sim.current;

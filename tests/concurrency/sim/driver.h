@@ -16,6 +16,9 @@
 
 /* Start a fiber. It runs when the driver picks it. name: static text. */
 CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *arg);
+/* Start so many fibers of one function. */
+CELLAR_PRIVATE void base_sim_spawn_many(uint64_t count, const char *name, void (*fn)(void *),
+                                        void *arg);
 /* Wait until every spawned fiber has ended. Does not wait for threads of the library. */
 CELLAR_PRIVATE void base_sim_join_all(void);
 /* Draw a uniform number of [0, n) from the seed and the number of this fiber: the same in every

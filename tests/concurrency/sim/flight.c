@@ -160,26 +160,24 @@ static void sky_set_after(void)
     sky_made_sure(value);
 }
 
-static void sky_writer(void *arg)
+SIM_FIBER(sky_writer)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
         sky.changes++;
         if (base_sim_below(2) == 0) { sky_set(); } else { sky_del(); }
     }
 }
 
-static void sky_deleter(void *arg) { (void)arg; sky_del(); }
+SIM_FIBER(sky_deleter) { sky_del(); }
 
 /* With another writer: only that writer knows the guaranteed number. */
-static void sky_clearer(void *arg) { (void)arg; BASE_SIM_CHECK(cellar_clear(sky.c) == CELLAR_OK); }
+SIM_FIBER(sky_clearer) { BASE_SIM_CHECK(cellar_clear(sky.c) == CELLAR_OK); }
 
-static void sky_setter(void *arg) { (void)arg; sky_set_after(); }
+SIM_FIBER(sky_setter) { sky_set_after(); }
 
 /* Without another writer: the source's number from before the clear is dead. */
-static void sky_lone_clearer(void *arg)
+SIM_FIBER(sky_lone_clearer)
 {
-    (void)arg;
     const uint64_t value = ++sky.db;
     BASE_POINT("sky.source");
     BASE_SIM_CHECK(cellar_clear(sky.c) == CELLAR_OK);
@@ -188,12 +186,10 @@ static void sky_lone_clearer(void *arg)
 
 /* ---- readers and a writer ---- */
 
-static void flight_run(void)
+SIM_SCENARIO(flight, "load through while the key is set and deleted")
 {
     sky_open();
-    base_sim_spawn("reader1", sky_reader, NULL);
-    base_sim_spawn("reader2", sky_reader, NULL);
-    if (base_sim_below(2) == 0) { base_sim_spawn("reader3", sky_reader, NULL); }
+    base_sim_spawn_many(2 + base_sim_below(2), "reader", sky_reader, NULL);
     base_sim_spawn("writer", sky_writer, NULL);
     base_sim_no_rescue();
     base_sim_join_all();
@@ -203,28 +199,21 @@ static void flight_run(void)
     BASE_SIM_CHECK(sky.loads <= 1 + 2 * sky.changes);
     sky_close();
 }
-const base_sim_scenario sim_flight = { "flight", "load through while the key is set and deleted",
-                                    flight_run, 0 };
 
-static void flight_once_run(void)
+SIM_SCENARIO(flight_once, "many readers of one cold key: one load")
 {
     sky_open();
-    for (uint64_t n = 2 + base_sim_below(3); n > 0; n--) {
-        base_sim_spawn("reader", sky_reader, NULL);
-    }
+    base_sim_spawn_many(2 + base_sim_below(3), "reader", sky_reader, NULL);
     base_sim_no_rescue();
     base_sim_join_all();
     BASE_SIM_CHECK(sky.loads == 1 && sky.answered == sky.asked);
     sky_close();
 }
-const base_sim_scenario sim_flight_once = { "flight_once", "many readers of one cold key: one load",
-                                    flight_once_run, 0 };
 
-static void flight_clear_run(void)
+SIM_SCENARIO(flight_clear, "the namespace is cleared meanwhile")
 {
     sky_open();
-    base_sim_spawn("reader1", sky_reader, NULL);
-    base_sim_spawn("reader2", sky_reader, NULL);
+    base_sim_spawn_many(2, "reader", sky_reader, NULL);
     switch (base_sim_below(3)) {
     case 0: base_sim_spawn("clearer", sky_lone_clearer, NULL); break;
     case 1:
@@ -241,51 +230,40 @@ static void flight_clear_run(void)
     BASE_SIM_CHECK(sky.answered == sky.asked);
     sky_close();
 }
-const base_sim_scenario sim_flight_clear = { "flight_clear", "the namespace is cleared meanwhile",
-                                    flight_clear_run, 0 };
 
 /* ---- loaders that fail, leave or stall; waiters with short timeouts ---- */
 
-static void flight_lost_run(void)
+SIM_SCENARIO(flight_lost, "loaders fail and leave, waits end")
 {
     sky_open();
     sky.fail_in = 3;
     sky.leave_in = 4;
-    for (uint64_t n = 2 + base_sim_below(3); n > 0; n--) {
-        base_sim_spawn("reader", sky_reader, &sky);
-    }
+    base_sim_spawn_many(2 + base_sim_below(3), "reader", sky_reader, &sky);
     if (base_sim_below(2) == 0) { base_sim_spawn("deleter", sky_deleter, NULL); }
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_lost = { "flight_lost", "loaders fail and leave, waits end",
-                                    flight_lost_run, 0 };
 
-static void flight_hard_run(void)
+SIM_SCENARIO(flight_hard, "late loads are taken over")
 {
     sky_open();
     sky.stall_in = 2;
     sky.o.hard_timeout_ms = 100;
     sky.o.wait_timeout_ms = 5000;
-    for (uint64_t n = 2 + base_sim_below(2); n > 0; n--) {
-        base_sim_spawn("reader", sky_reader, NULL);
-    }
+    base_sim_spawn_many(2 + base_sim_below(2), "reader", sky_reader, NULL);
     base_sim_spawn("writer", sky_writer, NULL);
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_hard = { "flight_hard", "late loads are taken over",
-                                    flight_hard_run, 0 };
 
 /* ---- refreshes in the background ---- */
 
-static void sky_ticker(void *arg)
+SIM_FIBER(sky_ticker)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) { (void)cellar_tick(sky.c, 1, NULL); }
 }
 
-static void flight_job_run(void)
+SIM_SCENARIO(flight_job, "queued refreshes of a stale value")
 {
     sky_open();
     sky.o.ttl_ms = 100;
@@ -300,23 +278,19 @@ static void flight_job_run(void)
     cellar_result_free(&r);
     base_sim_advance_ms(100);
     base_sim_calm(false);
-    base_sim_spawn("reader1", sky_reader, NULL);
-    base_sim_spawn("reader2", sky_reader, NULL);
+    base_sim_spawn_many(2, "reader", sky_reader, NULL);
     base_sim_spawn("ticker", sky_ticker, NULL);
     base_sim_spawn("writer", sky_writer, NULL);
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_job = { "flight_job", "queued refreshes of a stale value",
-                                    flight_job_run, 0 };
 
 /* ---- leases ---- */
 
 static void sky_tell(void *ctx) { (void)ctx; sky.told++; }
 
-static void sky_leaser(void *arg)
+SIM_FIBER(sky_leaser)
 {
-    (void)arg;
     const cellar_subscriber w = { sky_tell, NULL };
     for (int round = 0; round < 2; round++) {
         cellar_lease lease;
@@ -348,14 +322,13 @@ static void sky_leaser(void *arg)
     }
 }
 
-static void flight_lease_run(void)
+SIM_SCENARIO(flight_lease, "leases and waiting threads")
 {
     sky_open();
     sky.o.hard_timeout_ms = base_sim_below(2) == 0 ? 100 : 100000;
     sky.o.wait_timeout_ms = 10000;
     if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; } /* for a released lease */
-    base_sim_spawn("leaser1", sky_leaser, NULL);
-    base_sim_spawn("leaser2", sky_leaser, NULL);
+    base_sim_spawn_many(2, "leaser", sky_leaser, NULL);
     base_sim_spawn("reader", sky_reader, NULL);
     base_sim_spawn("writer", sky_writer, NULL);
     base_sim_join_all();
@@ -364,8 +337,6 @@ static void flight_lease_run(void)
     base_sim_calm(false);
     sky_close();
 }
-const base_sim_scenario sim_flight_lease = { "flight_lease", "leases and waiting threads",
-                                    flight_lease_run, 0 };
 
 /* ---- loads inside loads ---- */
 
@@ -396,7 +367,7 @@ static void sky_tier(void *arg)
     cellar_result_free(&r);
 }
 
-static void flight_cycle_run(void)
+SIM_SCENARIO(flight_cycle, "three loaders that need each other")
 {
     sky_open();
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("tied", sky_tier, (void *)i); }
@@ -405,8 +376,6 @@ static void flight_cycle_run(void)
     BASE_SIM_CHECK(sky.failed >= 1); /* the cycle breaks, and by a refusal */
     sky_close();
 }
-const base_sim_scenario sim_flight_cycle = { "flight_cycle", "three loaders that need each other",
-                                    flight_cycle_run, 0 };
 
 /* ---- bulk ---- */
 
@@ -444,7 +413,7 @@ static void sky_bulk(void *arg)
     }
 }
 
-static void flight_many_run(void)
+SIM_SCENARIO(flight_many, "bulk loads that lead each other's keys")
 {
     static char first[] = "kab", second[] = "bak", third[] = "aak";
     sky_open();
@@ -457,8 +426,6 @@ static void flight_many_run(void)
     base_sim_join_all();
     sky_close();
 }
-const base_sim_scenario sim_flight_many = { "flight_many", "bulk loads that lead each other's keys",
-                                    flight_many_run, 0 };
 
 /* ---- invalidations of many keys by one call ---- */
 
@@ -471,9 +438,8 @@ static void sky_untag(void)
 }
 
 /* The source is unchanged: the next read shows this. */
-static void sky_softener(void *arg)
+SIM_FIBER(sky_softener)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         BASE_POINT("sky.soften");
         BASE_SIM_CHECK(cellar_delete_by_tag(sky.c, "red", 3, CELLAR_TAG_SOFT) == CELLAR_OK);
@@ -497,9 +463,8 @@ static void sky_set_tagged(void)
     sky_made_sure(value);
 }
 
-static void sky_untagger(void *arg)
+SIM_FIBER(sky_untagger)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
         sky.changes++;
         switch (base_sim_below(4)) {
@@ -510,9 +475,8 @@ static void sky_untagger(void *arg)
     }
 }
 
-static void sky_unmatcher(void *arg)
+SIM_FIBER(sky_unmatcher)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
         sky.changes++;
         if (base_sim_below(8) == 0) { sky_set_after(); } else { sky_unmatch(); }
@@ -523,9 +487,7 @@ static void flight_swept(void (*changer)(void *), bool tagged)
 {
     sky_open();
     sky.tagged = tagged;
-    base_sim_spawn("reader1", sky_reader, NULL);
-    base_sim_spawn("reader2", sky_reader, NULL);
-    if (base_sim_below(2) == 0) { base_sim_spawn("reader3", sky_reader, NULL); }
+    base_sim_spawn_many(2 + base_sim_below(2), "reader", sky_reader, NULL);
     if (tagged) { base_sim_spawn("softener", sky_softener, NULL); }
     base_sim_spawn("changer", changer, NULL);
     base_sim_no_rescue();
@@ -534,10 +496,6 @@ static void flight_swept(void (*changer)(void *), bool tagged)
     sky_close();
 }
 
-static void flight_tag_run(void) { flight_swept(sky_untagger, true); }
-const base_sim_scenario sim_flight_tag = { "flight_tag", "a tag is deleted during its loads",
-                                    flight_tag_run, 0 };
+SIM_SCENARIO(flight_tag, "a tag is deleted during its loads") { flight_swept(sky_untagger, true); }
 
-static void flight_pattern_run(void) { flight_swept(sky_unmatcher, false); }
-const base_sim_scenario sim_flight_pattern = { "flight_pattern", "keys deleted by pattern",
-                                    flight_pattern_run, 0 };
+SIM_SCENARIO(flight_pattern, "keys deleted by pattern") { flight_swept(sky_unmatcher, false); }

@@ -133,13 +133,12 @@ static void yard_change(bool sets)
     if (sets) { yard.db = value; }
 }
 
-static void yard_writer(void *arg)
+SIM_FIBER(yard_writer)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) { yard_change(base_sim_below(2) == 0); }
 }
 
-static void flight_table_run(void)
+SIM_SCENARIO(flight_table, "the table of flights alone, very often")
 {
     memset(&yard, 0, sizeof yard);
     yard.db = yard.generations = 1;
@@ -165,6 +164,3 @@ static void flight_table_run(void)
     BASE_SIM_CHECK(base_load_rlx(&yard.account.used) == 0);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_flight_table = { "flight_table",
-                                             "the table of flights alone, very often",
-                                    flight_table_run, 0 };

@@ -22,50 +22,44 @@
 
 /* ---- kv: sets (in place and appended), gets, deletes on two keys ---- */
 
-static void l1_kv_run(void)
+static void l1_kv_by(const world_mix *mix, bool want_left, bool filled)
 {
+    static const world_mix reader = { .get = 1, .ops = 4, .key_count = 2 };
     world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true,
-                              .commit_hook = true, .want_left = base_sim_below(2) == 0 });
+                              .commit_hook = true, .want_left = want_left });
     (void)world_key_with(15, 3);
     (void)world_key_with(15, base_sim_below(2) == 0 ? 3 : 4);
-    if (base_sim_below(2) == 0) { (void)world_set(0, 24); }
+    if (filled) { (void)world_set(0, 24); }
+    world_spawn_many(2, "mixer", mix);
+    world_spawn("reader", &reader);
+    world_close();
+}
+
+SIM_SCENARIO(l1_kv, "set, get, del: linearizable, whole, none lost")
+{
     static const world_mix mix = { .set = 4, .get = 4, .del = 2, .ops = 4, .key_count = 2,
                                    .len = { 24, 24, 22, 90 } };
-    static const world_mix reader = { .get = 1, .ops = 4, .key_count = 2, .len = { 8, 8, 8, 8 } };
-    world_spawn("mixer-1", &mix);
-    world_spawn("mixer-2", &mix);
-    world_spawn("reader", &reader);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    l1_kv_by(&mix, base_sim_below(2) == 0, base_sim_below(2) == 0);
 }
 
-const base_sim_scenario sim_l1_kv = { "l1_kv", "set, get, del: linearizable, whole, none lost",
-                                      l1_kv_run, 0 };
-
-/* ---- tags: the same with tagged entries, which l1_get_marked reads ---- */
-
-static void l1_tags_run(void)
+/* Tagged entries, which l1_get_marked reads. */
+SIM_SCENARIO(l1_tags, "set with tags, get, del: as kv")
 {
-    world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true,
-                              .commit_hook = true });
-    (void)world_key_with(15, 3);
-    (void)world_key_with(15, base_sim_below(2) == 0 ? 3 : 4);
     static const world_mix mix = { .set = 4, .get = 4, .del = 1, .ops = 4, .key_count = 2,
                                    .len = { 24, 24, 22, 90 }, .tags = 2 };
-    static const world_mix reader = { .get = 1, .ops = 4, .key_count = 2, .len = { 8, 8, 8, 8 } };
-    world_spawn("mixer-1", &mix);
-    world_spawn("mixer-2", &mix);
-    world_spawn("reader", &reader);
-    base_sim_join_all();
-    world_close(false);
+    l1_kv_by(&mix, false, false);
 }
-
-const base_sim_scenario sim_l1_tags = { "l1_tags", "set with tags, get, del: as kv", l1_tags_run,
-                                        0 };
 
 /* ---- split: keys of the splitting bucket are read, deleted, set ---- */
 
 enum { SPLIT_WATCHED = 6 };
+
+/* Open a store with the keys that the split moves or leaves. */
+static void split_open(uint32_t seg_bytes)
+{
+    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = seg_bytes, .no_loss = true });
+    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+}
 
 /* Return the entries that a fresh stripe takes before its first split: measured once, with a store
  * of its own. */
@@ -110,22 +104,19 @@ static void world_preload(uint32_t count)
     base_sim_calm(false);
 }
 
-static void split_inserter(void *arg)
+SIM_FIBER(split_inserter)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) { (void)world_set(world_key_with(0, 0), 8); }
 }
 
-static void l1_split_run(void)
+SIM_SCENARIO(l1_split, "keys survive the split of their bucket")
 {
-    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 1024, .no_loss = true });
-    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+    split_open(1024);
     world_preload(split_below() - (uint32_t)base_sim_below(3));
     BASE_SIM_CHECK(world.c->stripe[0].splits == 0);
     static const world_mix mix = { .set = 1, .get = 3, .del = 2, .ops = 3,
                                    .key_count = SPLIT_WATCHED, .len = { 8, 8, 9, 20 } };
-    static const world_mix reader = { .get = 1, .ops = 4, .key_count = SPLIT_WATCHED,
-                                      .len = { 8, 8, 8, 8 } };
+    static const world_mix reader = { .get = 1, .ops = 4, .key_count = SPLIT_WATCHED };
     base_sim_spawn("inserter", split_inserter, NULL);
     world_spawn("mixer", &mix);
     world_spawn("reader", &reader);
@@ -133,28 +124,23 @@ static void l1_split_run(void)
     base_sim_calm(true);
     for (uint32_t k = 0; k < world.key_count; k++) { (void)world_get(k); }
     base_sim_calm(false);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_split = { "l1_split", "keys survive the split of their bucket",
-                                         l1_split_run, 0 };
 
 /* ---- contract: buckets merge and come back while their keys are read and changed ---- */
 
 enum { CONTRACT_LEFT = 34 }; /* of split_below() + 2: less than a quarter of the slots */
 
-static void contract_ticker(void *arg)
+SIM_FIBER(contract_ticker)
 {
-    (void)arg;
     (void)l1_tick(world.c, 1000000);
     if (base_sim_below(4) != 0) { return; }
     for (uint32_t k = CONTRACT_LEFT; k < split_below() + 2; k++) { (void)world_set(k, 8); }
 }
 
-static void l1_contract_run(void)
+SIM_SCENARIO(l1_contract, "keys survive merging and splitting again")
 {
-    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
-    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+    split_open(512);
     world_preload(split_below() + 2);
     BASE_SIM_CHECK(world.c->stripe[0].splits == 1);
     base_sim_calm(true);
@@ -162,8 +148,7 @@ static void l1_contract_run(void)
     base_sim_calm(false);
     static const world_mix mix = { .set = 2, .get = 3, .del = 2, .ops = 3,
                                    .key_count = SPLIT_WATCHED, .len = { 8, 8, 9, 20 } };
-    static const world_mix reader = { .get = 1, .ops = 3, .key_count = SPLIT_WATCHED,
-                                      .len = { 8, 8, 8, 8 } };
+    static const world_mix reader = { .get = 1, .ops = 3, .key_count = SPLIT_WATCHED };
     base_sim_spawn("ticker", contract_ticker, NULL);
     world_spawn("mixer", &mix);
     world_spawn("reader", &reader);
@@ -172,12 +157,8 @@ static void l1_contract_run(void)
     for (uint32_t k = 0; k < world.key_count; k++) { (void)world_get(k); }
     BASE_SIM_CHECK(world.c->stripe[0].merges >= 1);
     base_sim_calm(false);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_contract = {
-    "l1_contract", "keys survive merging and splitting again", l1_contract_run, 0
-};
 
 /* ---- evict: a store of a few segments, every policy, forged records in the values ---- */
 
@@ -205,63 +186,58 @@ static void world_fill_up(uint32_t keys, uint32_t len)
     base_sim_calm(false);
 }
 
-static void l1_evict_run(void)
+/* Open a store in which eviction has begun. */
+static void evict_open(const world_plan *p)
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
-                              .policy = (l1_policy)base_sim_below(3),
-                              .want_left = base_sim_below(2) == 0 });
+    world_open(p);
     for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
     world_fill_up(EVICT_KEYS, 100);
+}
+
+SIM_SCENARIO(l1_evict, "eviction: no stale, torn or forged value")
+{
+    evict_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+                              .policy = (l1_policy)base_sim_below(3),
+                              .want_left = base_sim_below(2) == 0 });
     static const world_mix mix = { .set = 5, .get = 3, .del = 1, .ops = 5, .key_count = EVICT_KEYS,
                                    .len = { 24, 60, 100, 100 } };
     static const world_mix reader = { .get = 3, .set = 1, .ops = 5, .key_count = EVICT_KEYS,
                                       .len = { 100, 100, 100, 60 } };
-    world_spawn("mixer-1", &mix);
-    world_spawn("mixer-2", &mix);
+    world_spawn_many(2, "mixer", &mix);
     world_spawn("reader", &reader);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_evict = { "l1_evict", "eviction: no stale, torn or forged value",
-                                         l1_evict_run, 0 };
 
 /* ---- sample: three readers share a ring and the shadows; every key is sampled ---- */
 
-static void sample_fiber(void *arg)
+SIM_FIBER(sample_fiber)
 {
-    (void)arg;
     for (unsigned i = 0; i < 30; i++) {
         l1_sampled(world.c, UINT64_C(0x9e3779b97f4a7c15) * (1 + base_sim_below(200)), 0);
     }
 }
 
-static void l1_sample_run(void)
+SIM_SCENARIO(l1_sample, "sampled keys: rings and shadows stay whole")
 {
     /* 64 entries share one ring, 96 have several, and the fibers race on the shadows. */
     world_open(&(world_plan){ .budget = (base_sim_below(2) == 0 ? 64u : 96u) << 10,
                               .seg_bytes = 1024,
                               .policy = L1_ADAPTIVE });
     BASE_SIM_CHECK(base_load_rlx(&world.c->sample_limit) != 0);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("reader", sample_fiber, NULL); }
+    base_sim_spawn_many(3, "reader", sample_fiber, NULL);
     base_sim_join_all();
     const char *wrong = l1_shadow_audit(world.c);
     if (wrong != NULL) { base_sim_fail("%s", wrong); }
     BASE_SIM_CHECK(base_load_rlx(&world.c->rule) < L1_EXPERTS);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_sample = { "l1_sample", "sampled keys: rings and shadows stay whole",
-                                          l1_sample_run, 0 };
 
 /* ---- pin: bytes stay while the key is set in place, deleted, evicted, its segment needed ---- */
 
-static void l1_pin_run(void)
+SIM_SCENARIO(l1_pin, "pinned bytes stay")
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+    evict_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
                               .policy = L1_FIFO, .want_left = base_sim_below(4) == 0 });
-    for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
-    world_fill_up(EVICT_KEYS, 100);
     static const uint32_t lens[2] = { 24, 100 };
     const uint32_t len = lens[base_sim_below(2)];
     if (base_sim_below(2) == 0) { world.c->user_pin_lines = 1; } /* threads that share a line */
@@ -269,12 +245,11 @@ static void l1_pin_run(void)
     (void)world_set(1, len);
     const world_mix writer = { .set = 3, .del = 1, .ops = 4, .key_count = 2,
                                .len = { len, len, len, len } };
-    static const world_mix pinner = { .pin = 1, .ops = 3, .key_count = 2, .len = { 8, 8, 8, 8 } };
+    static const world_mix pinner = { .pin = 1, .ops = 3, .key_count = 2 };
     static const world_mix churn = { .set = 1, .ops = 12, .key_first = 2,
                                      .key_count = EVICT_KEYS - 2, .len = { 100, 100, 100, 90 } };
     world_spawn("writer", &writer);
-    world_spawn("pinner-1", &pinner);
-    world_spawn("pinner-2", &pinner);
+    world_spawn_many(2, "pinner", &pinner);
     world_spawn("churn", &churn);
     base_sim_join_all();
     for (uint32_t i = 0; i < world.c->pin_lines; i++) {
@@ -282,57 +257,38 @@ static void l1_pin_run(void)
             BASE_SIM_CHECK(world.c->pin[i].slot[j] == 0);
         }
     }
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_pin = { "l1_pin", "pinned bytes stay", l1_pin_run, 0 };
 
 /* ---- big: values outside the log, replaced and evicted during reads and pins ---- */
 
-static void l1_big_run(void)
+static void l1_big_by(const world_mix *writer, uint64_t budget, bool long_keys)
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + (10 << 10), .seg_bytes = EVICT_SEG,
-                              .want_left = base_sim_below(2) == 0 });
+    static const world_mix reader = { .get = 3, .pin = 2, .tick = 1, .ops = 4, .key_count = 3 };
+    world_open(&(world_plan){ .budget = EVICT_FIXED + budget, .seg_bytes = EVICT_SEG,
+                              .want_left = base_sim_below(2) == 0, .long_keys = long_keys });
     for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, i % 2); }
-    (void)world_set(0, 1500);
+    if (long_keys) { world.key[1].hash = world.key[0].hash; } /* only the bytes differ */
+    (void)world_set(0, writer->len[0]);
+    world_spawn_many(2, "writer", writer);
+    world_spawn_many(2, "reader", &reader);
+    world_close();
+}
+
+SIM_SCENARIO(l1_big, "oversized values: retire list, pins, budget")
+{
     static const world_mix writer = { .set = 5, .get = 1, .del = 1, .tick = 1, .ops = 5,
                                       .key_count = 3, .len = { 1500, 900, 2500, 60 } };
-    static const world_mix reader = { .get = 3, .pin = 2, .tick = 1, .ops = 4, .key_count = 3,
-                                      .len = { 8, 8, 8, 8 } };
-    world_spawn("writer-1", &writer);
-    world_spawn("writer-2", &writer);
-    world_spawn("reader-1", &reader);
-    world_spawn("reader-2", &reader);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    l1_big_by(&writer, 10 << 10, false);
 }
 
-const base_sim_scenario sim_l1_big = { "l1_big", "oversized values: retire list, pins, budget",
-                                       l1_big_run, 0 };
-
-/* ---- apart: keys in blocks, two of them with one hash, under the same operations ---- */
-
-static void l1_apart_run(void)
+/* Keys in blocks, two of them with one hash, under the same operations. */
+SIM_SCENARIO(l1_apart, "keys outside the log: all of them compared")
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + (18 << 10), .seg_bytes = EVICT_SEG,
-                              .want_left = base_sim_below(2) == 0, .long_keys = true });
-    for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, i % 2); }
-    world.key[1].hash = world.key[0].hash; /* only the bytes differ */
-    (void)world_set(0, 24);
     static const world_mix writer = { .set = 5, .get = 1, .del = 1, .tick = 1, .ops = 5,
                                       .key_count = 3, .len = { 24, 24, 1500, 100 } };
-    static const world_mix reader = { .get = 3, .pin = 2, .tick = 1, .ops = 4, .key_count = 3,
-                                      .len = { 8, 8, 8, 8 } };
-    world_spawn("writer-1", &writer);
-    world_spawn("writer-2", &writer);
-    world_spawn("reader-1", &reader);
-    world_spawn("reader-2", &reader);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    l1_big_by(&writer, 18 << 10, true);
 }
-
-const base_sim_scenario sim_l1_apart = { "l1_apart", "keys outside the log: all of them compared",
-                                         l1_apart_run, 0 };
 
 /* ---- expire: deadlines of a few ms, touched, reclaimed; a hit is never late by a millisecond
  * ---- */
@@ -370,9 +326,8 @@ static void expire_reader(uint32_t key)
     if (world_get(key)) { expire_hit_check(key, world.event[world.event_count - 1].id, now); }
 }
 
-static void expire_fiber(void *arg)
+SIM_FIBER(expire_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 5; i++) {
         uint32_t key = (uint32_t)base_sim_below(3);
         int64_t until = base_sim_now_ms() + 1 + (int64_t)base_sim_below(40);
@@ -393,14 +348,12 @@ static void expire_fiber(void *arg)
     }
 }
 
-static void l1_expire_run(void)
+SIM_SCENARIO(l1_expire, "deadlines are exact, the sweep is complete")
 {
     world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
                               .commit_hook = true, .want_left = base_sim_below(2) == 0 });
     for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, 1); }
-    base_sim_spawn("fiber-1", expire_fiber, NULL);
-    base_sim_spawn("fiber-2", expire_fiber, NULL);
-    base_sim_spawn("fiber-3", expire_fiber, NULL);
+    base_sim_spawn_many(3, "fiber", expire_fiber, NULL);
     base_sim_join_all();
     base_sim_calm(true);
     base_sim_advance_ms(100);
@@ -416,17 +369,13 @@ static void l1_expire_run(void)
                       (unsigned long long)st.entries, (unsigned long long)there);
     }
     base_sim_calm(false);
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_expire = { "l1_expire", "deadlines are exact, the sweep is complete",
-                                          l1_expire_run, 0 };
 
 /* ---- idle: hits update last_use while the memory is reused ---- */
 
-static void idle_fiber(void *arg)
+SIM_FIBER(idle_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 5; i++) {
         if (base_sim_below(2) == 0) { base_sim_advance_ms(1 + (int64_t)base_sim_below(4)); }
         (void)world_get((uint32_t)base_sim_below(3));
@@ -448,12 +397,10 @@ static bool world_age(uint32_t key)
     return true;
 }
 
-static void l1_idle_run(void)
+SIM_SCENARIO(l1_idle, "updates of last_use never touch other bytes")
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+    evict_open(&(world_plan){ .budget = EVICT_FIXED + 9 * EVICT_SEG, .seg_bytes = EVICT_SEG,
                               .policy = L1_FIFO });
-    for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
-    world_fill_up(EVICT_KEYS, 100);
     base_sim_calm(true);
     for (uint32_t k = 0; k < 3; k++) { world_del(k); }
     do {
@@ -466,24 +413,18 @@ static void l1_idle_run(void)
     base_sim_calm(false);
     static const world_mix churn = { .set = 1, .ops = 14, .key_first = 3,
                                      .key_count = EVICT_KEYS - 3, .len = { 100, 100, 90, 60 } };
-    base_sim_spawn("idle-1", idle_fiber, NULL);
-    base_sim_spawn("idle-2", idle_fiber, NULL);
+    base_sim_spawn_many(2, "idle", idle_fiber, NULL);
     world_spawn("churn", &churn);
-    base_sim_join_all();
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_idle = { "l1_idle", "updates of last_use never touch other bytes",
-                                        l1_idle_run, 0 };
 
 /* ---- lanes: the records of a key lie in other lanes than the threads that change it ---- */
 
 enum { LANES_KEYS = 240, LANES_SEG = 256, LANES_HOT = 6, LANES_MOST = 130 };
 
 /* Move records to the lane of this thread: an idle time comes and goes. */
-static void lanes_rewriter(void *arg)
+SIM_FIBER(lanes_rewriter)
 {
-    (void)arg;
     for (unsigned i = 0; i < 10; i++) {
         const l1_key k = world_l1_key((uint32_t)base_sim_below(LANES_HOT));
         const cellar_err err = l1_touch(world.c, &k, BASE_NEVER_MS, i % 2 * 1000000, NULL);
@@ -491,7 +432,7 @@ static void lanes_rewriter(void *arg)
     }
 }
 
-static void l1_lanes_run(void)
+SIM_SCENARIO(l1_lanes, "keys move between lanes: none lost or twice")
 {
     const bool bounded = base_sim_below(2) == 0;
     world_open(&(world_plan){ .budget = 34 << 10, .seg_bytes = LANES_SEG, .stripes = 2,
@@ -505,8 +446,7 @@ static void l1_lanes_run(void)
                                    .key_count = LANES_HOT, .len = { 24, 30, 40, 400 } };
     static const world_mix wide = { .set = 6, .get = 1, .tick = 1, .ops = 6,
                                     .key_count = LANES_KEYS, .len = { 40, 40, 24, 30 } };
-    world_spawn("hot-1", &hot);
-    world_spawn("hot-2", &hot);
+    world_spawn_many(2, "hot", &hot);
     world_spawn("wide", &wide);
     base_sim_spawn("rewriter", lanes_rewriter, NULL);
     base_sim_join_all();
@@ -517,17 +457,13 @@ static void l1_lanes_run(void)
                        LANES_MOST);
     }
     base_sim_calm(false);
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_lanes = { "l1_lanes", "keys move between lanes: none lost or twice",
-                                         l1_lanes_run, 0 };
 
 /* ---- resize: the budget or the bound of entries shrinks and grows during operations ---- */
 
-static void resize_fiber(void *arg)
+SIM_FIBER(resize_fiber)
 {
-    (void)arg;
     const uint64_t full = base_load_rlx(&world.account.limit);
     for (int i = 0; i < 2; i++) {
         if (base_load_rlx(&world.c->max_entries) != 0) {
@@ -549,25 +485,17 @@ static void resize_fiber(void *arg)
     }
 }
 
-static void l1_resize_run(void)
+SIM_SCENARIO(l1_resize, "budget and bound hold when they shrink under load")
 {
-    world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+    evict_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
                               .max_entries = base_sim_below(2) * EVICT_KEYS,
                               .want_left = base_sim_below(4) == 0 });
-    for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
-    world_fill_up(EVICT_KEYS, 100);
     static const world_mix mix = { .set = 4, .get = 3, .del = 1, .pin = 1, .tick = 1, .ops = 6,
                                    .key_count = EVICT_KEYS, .len = { 24, 60, 100, 600 } };
     base_sim_spawn("resizer", resize_fiber, NULL);
-    world_spawn("mixer-1", &mix);
-    world_spawn("mixer-2", &mix);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
+    world_spawn_many(2, "mixer", &mix);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_resize = {
-    "l1_resize", "budget and bound hold when they shrink under load", l1_resize_run, 0
-};
 
 /* ---- scan: a key present throughout is visited, through splits and deletes of others ---- */
 
@@ -586,9 +514,8 @@ static bool scan_see(void *ctx, const l1_seen *e)
     return true;
 }
 
-static void scan_fiber(void *arg)
+SIM_FIBER(scan_fiber)
 {
-    (void)arg;
     uint64_t cursor = 0;
     do {
         cellar_err err = l1_scan(world.c, &cursor, 1 + base_sim_below(5), 0, true, scan_see, NULL);
@@ -596,11 +523,10 @@ static void scan_fiber(void *arg)
     } while (cursor != 0);
 }
 
-static void l1_scan_run(void)
+SIM_SCENARIO(l1_scan, "a scan visits each stable key")
 {
     memset(&scan, 0, sizeof scan);
-    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
-    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+    split_open(512);
     const bool merging = base_sim_below(3) == 0;
     world_preload(merging ? split_below() + 2 : split_below() - (uint32_t)base_sim_below(3));
     const uint32_t stay = merging ? CONTRACT_LEFT : world.key_count;
@@ -620,19 +546,15 @@ static void l1_scan_run(void)
     for (uint32_t k = 3; k < stay; k++) {
         if (!scan.seen[k]) { base_sim_fail("key %u was there throughout and not seen", k); }
     }
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_scan = { "l1_scan", "a scan visits each stable key", l1_scan_run,
-                                        0 };
 
 /* ---- incr and conditional sets: no change is lost ---- */
 
 static struct { int64_t sum; uint32_t wins; } count;
 
-static void count_fiber(void *arg)
+SIM_FIBER(count_fiber)
 {
-    (void)arg;
     l1_key k = world_l1_key(0), v = world_l1_key(1);
     for (int i = 0; i < 3; i++) {
         int64_t now = 0, by = 1 + (int64_t)base_sim_below(5);
@@ -659,7 +581,7 @@ static void count_fiber(void *arg)
     }
 }
 
-static void l1_count_run(void)
+SIM_SCENARIO(l1_count, "incr and version-checked sets lose nothing")
 {
     memset(&count, 0, sizeof count);
     world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024 });
@@ -669,7 +591,7 @@ static void l1_count_run(void)
     l1_key k = world_l1_key(0), v = world_l1_key(1);
     l1_put_spec p = world_spec(&n, sizeof n);
     BASE_SIM_CHECK(l1_put(world.c, &v, &p) == CELLAR_OK);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("counter", count_fiber, NULL); }
+    base_sim_spawn_many(3, "counter", count_fiber, NULL);
     base_sim_join_all();
     base_sim_calm(true);
     size_t len;
@@ -677,15 +599,12 @@ static void l1_count_run(void)
     BASE_SIM_CHECK(l1_get(world.c, &v, &n, sizeof n, &len, 0) == CELLAR_OK && n == count.wins);
     BASE_SIM_CHECK(count.wins >= 1);
     base_sim_calm(false);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_count = { "l1_count", "incr and version-checked sets lose nothing",
-                                         l1_count_run, 0 };
 
 /* ---- fault: some allocation fails, at open or later ---- */
 
-static void l1_fault_run(void)
+SIM_SCENARIO(l1_fault, "any allocation may fail")
 {
     const uint64_t nth = 1 + base_sim_below(40);
     const bool at_open = base_sim_below(2) == 0;
@@ -711,18 +630,15 @@ static void l1_fault_run(void)
     static const world_mix mix = { .set = 6, .get = 2, .del = 1, .pin = 1, .tick = 1, .ops = 8,
                                    .key_count = EVICT_KEYS, .len = { 24, 100, 600, 1500 } };
     (void)base_fault_alloc_arm(1 + base_sim_below(12), base_sim_below(4) == 0);
-    world_spawn("mixer-1", &mix);
-    world_spawn("mixer-2", &mix);
+    world_spawn_many(2, "mixer", &mix);
     base_sim_join_all();
     (void)base_fault_alloc_arm(0, false);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_fault = { "l1_fault", "any allocation may fail", l1_fault_run, 0 };
 
 /* ---- forged: segments are reused so that images of records are where records were ---- */
 
-static void l1_forged_run(void)
+SIM_SCENARIO(l1_forged, "images of records are never served")
 {
     enum { HOT = 4 };
     world_open(&(world_plan){ .budget = EVICT_FIXED + 7 * EVICT_SEG, .seg_bytes = EVICT_SEG,
@@ -738,25 +654,18 @@ static void l1_forged_run(void)
     base_sim_calm(false);
     static const world_mix churn = { .set = 1, .ops = 16, .key_first = HOT,
                                      .key_count = 2 * EVICT_KEYS - HOT, .len = { 49, 49, 49, 17 } };
-    static const world_mix reader = { .get = 4, .pin = 1, .ops = 4, .key_count = HOT,
-                                      .len = { 8, 8, 8, 8 } };
+    static const world_mix reader = { .get = 4, .pin = 1, .ops = 4, .key_count = HOT };
     world_spawn("churn", &churn);
-    world_spawn("reader-1", &reader);
-    world_spawn("reader-2", &reader);
-    base_sim_join_all();
-    world_close(false);
+    world_spawn_many(2, "reader", &reader);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_forged = { "l1_forged", "images of records are never served",
-                                          l1_forged_run, 0 };
 
 /* ---- inspect: a dead key has no answer ---- */
 
-static void l1_inspect_deleter(void *arg) { (void)arg; world_del(0); }
+SIM_FIBER(l1_inspect_deleter) { world_del(0); }
 
-static void l1_inspect_looker(void *arg)
+SIM_FIBER(l1_inspect_looker)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) {
         const l1_key k = world_l1_key(0);
         l1_info info;
@@ -767,48 +676,39 @@ static void l1_inspect_looker(void *arg)
     }
 }
 
-static void l1_inspect_run(void)
+SIM_SCENARIO(l1_inspect, "inspect of a dead key returns nothing")
 {
     world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true });
     (void)world_key_with(15, 3);
     (void)world_set(0, 24);
     base_sim_spawn("looker", l1_inspect_looker, NULL);
     base_sim_spawn("deleter", l1_inspect_deleter, NULL);
-    base_sim_join_all();
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_inspect = { "l1_inspect", "inspect of a dead key returns nothing",
-                                           l1_inspect_run, 0 };
 
 /* ---- pin_write: one key, written in place and pinned at the same time ---- */
 
-static void l1_pin_write_run(void)
+SIM_SCENARIO(l1_pin_write, "pins against writes in place")
 {
     world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true });
     (void)world_key_with(15, 3);
     (void)world_set(0, 24);
     static const world_mix writer = { .set = 1, .ops = 2, .key_count = 1, .len = { 24, 24, 24, 24 },
                                       .hold = 100 };
-    static const world_mix pinner = { .pin = 1, .ops = 2, .key_count = 1, .len = { 8, 8, 8, 8 },
+    static const world_mix pinner = { .pin = 1, .ops = 2, .key_count = 1,
                                       .hold = 60 };
     world_spawn("writer", &writer);
     world_spawn("pinner-1", &pinner);
     if (base_sim_below(2) == 0) { world_spawn("pinner-2", &pinner); }
-    base_sim_join_all();
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_pin_write = { "l1_pin_write", "pins against writes in place",
-                                             l1_pin_write_run, 0 };
 
 /* ---- split_read: without deletes each get must hit, whenever the bucket is split ---- */
 
-static void split_one(void *arg) { (void)arg; (void)world_set(world_key_with(0, 0), 8); }
+SIM_FIBER(split_one) { (void)world_set(world_key_with(0, 0), 8); }
 
-static void split_reader(void *arg)
+SIM_FIBER(split_reader)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         uint32_t k = (uint32_t)base_sim_below(SPLIT_WATCHED);
         switch (base_sim_below(5)) {
@@ -819,27 +719,21 @@ static void split_reader(void *arg)
     }
 }
 
-static void l1_split_read_run(void)
+SIM_SCENARIO(l1_split_read, "a get during a split hits")
 {
-    world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 1024, .no_loss = true });
-    for (uint32_t i = 0; i < SPLIT_WATCHED; i++) { (void)world_key_with(31, i % 2 == 0 ? 0 : 16); }
+    split_open(1024);
     world_preload(split_below());
     base_sim_spawn("inserter", split_one, NULL);
-    base_sim_spawn("reader-1", split_reader, NULL);
-    base_sim_spawn("reader-2", split_reader, NULL);
+    base_sim_spawn_many(2, "reader", split_reader, NULL);
     base_sim_join_all();
     BASE_SIM_CHECK(world.c->stripe[0].splits == 1);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_split_read = { "l1_split_read", "a get during a split hits",
-                                              l1_split_read_run, 0 };
 
 /* ---- regrow: a bucket merges away and comes back while a reader sleeps inside it ---- */
 
-static void regrow_actor(void *arg)
+SIM_FIBER(regrow_actor)
 {
-    (void)arg;
     (void)l1_tick(world.c, 1000000);
     BASE_SIM_CHECK(world.c->stripe[0].merges == 1);
     (void)world_set(0, 20); /* leaves its old place, which is then reused */
@@ -848,14 +742,13 @@ static void regrow_actor(void *arg)
     BASE_SIM_CHECK(world.c->stripe[0].splits == 2);
 }
 
-static void regrow_reader(void *arg)
+SIM_FIBER(regrow_reader)
 {
-    (void)arg;
     base_sim_hold(base_sim_below(50));
     (void)world_get(0);
 }
 
-static void l1_regrow_run(void)
+SIM_SCENARIO(l1_regrow, "a version never comes back")
 {
     world_open(&(world_plan){ .budget = 96 << 10, .seg_bytes = 512, .no_loss = true });
     (void)world_key_with(31, 16); /* the only one that will move */
@@ -869,12 +762,8 @@ static void l1_regrow_run(void)
     base_sim_calm(false);
     base_sim_spawn("reader", regrow_reader, NULL);
     base_sim_spawn("actor", regrow_actor, NULL);
-    base_sim_join_all();
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_regrow = { "l1_regrow", "a version never comes back", l1_regrow_run,
-                                          0 };
 
 /* ---- absent: negative entries are counted, near their ceiling too ---- */
 
@@ -890,9 +779,8 @@ static void absent_put(uint32_t key, l1_kind kind, int64_t deadline_ms)
     BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_SPACE && kind != L1_VALUE));
 }
 
-static void absent_fiber(void *arg)
+SIM_FIBER(absent_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 5; i++) {
         const uint32_t key = (uint32_t)base_sim_below(ABSENT_KEYS);
         const l1_key k = world_l1_key(key);
@@ -907,7 +795,7 @@ static void absent_fiber(void *arg)
     }
 }
 
-static void l1_absent_run(void)
+SIM_SCENARIO(l1_absent, "entries without value are counted exactly")
 {
     world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
                               .max_entries = 8 * ABSENT_MOST });
@@ -915,9 +803,7 @@ static void l1_absent_run(void)
     base_sim_calm(true);
     for (uint32_t i = 0; i < 2; i++) { absent_put(i, L1_NEGATIVE, BASE_NEVER_MS); }
     base_sim_calm(false);
-    base_sim_spawn("absent-1", absent_fiber, NULL);
-    base_sim_spawn("absent-2", absent_fiber, NULL);
-    base_sim_spawn("absent-3", absent_fiber, NULL);
+    base_sim_spawn_many(3, "absent", absent_fiber, NULL);
     base_sim_join_all();
     base_sim_calm(true);
     base_sim_advance_ms(100);
@@ -936,8 +822,5 @@ static void l1_absent_run(void)
                       (unsigned long long)there);
     }
     base_sim_calm(false);
-    world_close(false);
+    world_close();
 }
-
-const base_sim_scenario sim_l1_absent = { "l1_absent", "entries without value are counted exactly",
-                                          l1_absent_run, 0 };

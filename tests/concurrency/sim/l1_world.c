@@ -428,8 +428,9 @@ static void world_check_left(void)
     }
 }
 
-void world_close(bool left_checked)
+void world_close(void)
 {
+    base_sim_join_all();
     base_sim_calm(true);
     world_within_budget();
     const char *wrong = l1_audit(world.c);
@@ -446,7 +447,7 @@ void world_close(bool left_checked)
                           (unsigned long long)world.commits[k]);
         }
     }
-    if (left_checked) { world_check_left(); }
+    if (base_load_rlx(&world.c->want_left) != 0) { world_check_left(); }
     l1_close(world.c);
     if (world.account.used != 0) {
         base_sim_fail("account after close: %llu", (unsigned long long)world.account.used);
@@ -489,4 +490,9 @@ void world_spawn(const char *name, const world_mix *m)
 {
     union { const world_mix *in; void *out; } arg = { m };
     base_sim_spawn(name, world_mixer, arg.out);
+}
+
+void world_spawn_many(uint32_t count, const char *name, const world_mix *m)
+{
+    while (count-- > 0) { world_spawn(name, m); }
 }

@@ -73,7 +73,7 @@ typedef struct world_plan {
     bool want_left, no_loss, commit_hook, long_keys;
 } world_plan;
 
-typedef struct world_mix { /* weights; lengths to draw from */
+typedef struct world_mix { /* weights; lengths of sets to draw from */
     uint32_t set, get, del, pin, tick, ops;
     uint32_t key_first, key_count;
     uint32_t len[4];
@@ -106,9 +106,12 @@ bool world_get(uint32_t key);
 void world_del(uint32_t key);
 /* Pin, read in pieces during steps of others, unpin: the bytes may not move. */
 void world_pin(uint32_t key);
-/* Close the store and check the history. `left_checked`: no removed value is read later. */
-void world_close(bool left_checked);
+/* Join all fibers, close the store and check the history: with want_left, no removed value is read
+ * later. */
+void world_close(void);
 /* Start a fiber of random operations. The mix outlives the fiber. */
 void world_spawn(const char *name, const world_mix *m);
+/* Start so many fibers of a mix. */
+void world_spawn_many(uint32_t count, const char *name, const world_mix *m);
 
 #endif

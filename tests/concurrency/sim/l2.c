@@ -136,9 +136,8 @@ static void sim_l2_writer(void *arg)
 static void sim_l2_crash(void);
 
 /* Delete keys that others change, and keys that were stored once. The process may die then. */
-static void sim_l2_deleter(void *arg)
+SIM_FIBER(sim_l2_deleter)
 {
-    (void)arg;
     for (unsigned i = 0; i < 3; i++) {
         const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS + SIM_L2_OLD);
         if (key < SIM_L2_KEYS) {
@@ -154,9 +153,8 @@ static void sim_l2_deleter(void *arg)
     }
 }
 
-static void sim_l2_demoter(void *arg)
+SIM_FIBER(sim_l2_demoter)
 {
-    (void)arg;
     for (unsigned i = 0; i < 4; i++) {
         const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS);
         unsigned char value[40];
@@ -193,9 +191,8 @@ static void sim_l2_filler(void *arg)
     }
 }
 
-static void sim_l2_reader(void *arg)
+SIM_FIBER(sim_l2_reader)
 {
-    (void)arg;
     for (unsigned i = 0; i < 6; i++) {
         const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS), over = disk.over[key];
         const uint32_t kept = disk.stored[key];
@@ -205,9 +202,8 @@ static void sim_l2_reader(void *arg)
     }
 }
 
-static void sim_l2_worker(void *arg)
+SIM_FIBER(sim_l2_worker)
 {
-    (void)arg;
     for (unsigned i = 0; i < 6; i++) {
         (void)l2_tick(disk.kit.d, 0);
         disk.kit.now_ms += 200;
@@ -216,10 +212,9 @@ static void sim_l2_worker(void *arg)
 }
 
 /* A write that hangs. */
-static void sim_l2_freezer(void *arg)
+SIM_FIBER(sim_l2_freezer)
 {
     l2 *d = disk.kit.d;
-    (void)arg;
     for (unsigned n = 0; n < 2; n++) {
         sync_role_take(&d->writing);
         base_store_rlx(&d->write_ns, base_now_ns());
@@ -259,9 +254,8 @@ static void sim_l2_crash(void)
     base_sim_calm(false);
 }
 
-static void sim_l2_killer(void *arg)
+SIM_FIBER(sim_l2_killer)
 {
-    (void)arg;
     for (unsigned n = 0; n < 3; n++) {
         for (uint64_t i = base_sim_below(40); i > 0; i--) { base_sim_point("sim.alive"); }
         sim_l2_crash();
@@ -354,7 +348,7 @@ static void sim_l2_spawn(void)
     base_sim_spawn("killer", sim_l2_killer, NULL);
 }
 
-static void sim_l2_tombstone_locks_run(void)
+SIM_SCENARIO(l2_tombstone_locks, "no dead version is served, also after a kill")
 {
     sim_l2_begin(1);
     sim_l2_spawn();
@@ -363,7 +357,7 @@ static void sim_l2_tombstone_locks_run(void)
     sim_l2_end();
 }
 
-static void sim_l2_frozen_run(void)
+SIM_SCENARIO(l2_frozen, "the same while the disk stands still")
 {
     sim_l2_begin(0);
     sim_l2_spawn();
@@ -373,7 +367,7 @@ static void sim_l2_frozen_run(void)
 }
 
 /* Changes that wait for one another's syncs, while places are used again. */
-static void sim_l2_commit_run(void)
+SIM_SCENARIO(l2_commit, "what was committed outlives a power cut")
 {
     const l2_level level = base_sim_below(2) == 0 ? L2_ALWAYS : L2_KEEP;
     sim_l2_begin_at(0, level, base_sim_below(2) == 0);
@@ -383,7 +377,7 @@ static void sim_l2_commit_run(void)
     sim_l2_end();
 }
 
-static void sim_l2_pass_run(void)
+SIM_SCENARIO(l2_pass, "the same while segments are passed, and no live record is lost")
 {
     sim_l2_begin_at(0, L2_DROP, true);
     if (base_sim_below(2) == 0) { /* records leave the index */
@@ -417,7 +411,7 @@ static void sim_l2_packer(void *arg)
     }
 }
 
-static void sim_l2_packers_run(void)
+SIM_SCENARIO(l2_packers, "a block for packing belongs to one thread at a time")
 {
     static const uint32_t who[4] = { 0, 1, 2, 3 };
     sim_l2_begin(0);
@@ -555,18 +549,16 @@ static void sim_ends_setter(void *arg)
     }
 }
 
-static void sim_ends_reader(void *arg)
+SIM_FIBER(sim_ends_reader)
 {
-    (void)arg;
     for (uint64_t i = base_sim_below(2) == 0 ? 4 : 12; i > 0; i--) {
         sim_ends_look((uint32_t)base_sim_below(SIM_ENDS_KEYS));
     }
 }
 
 /* Delete all entries with 'a', by their tag or by a pattern. */
-static void sim_ends_ender(void *arg)
+SIM_FIBER(sim_ends_ender)
 {
-    (void)arg;
     for (unsigned i = 0; i < 2; i++) {
         const uint32_t was[2] = { ends.now[0], ends.now[1] };
         const bool by_tag = base_sim_below(3) == 0;
@@ -608,9 +600,8 @@ static void sim_ends_crash(void)
     sim_ends_calm(false);
 }
 
-static void sim_ends_killer(void *arg)
+SIM_FIBER(sim_ends_killer)
 {
-    (void)arg;
     for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
     sim_ends_crash();
 }
@@ -645,7 +636,8 @@ static void sim_ends_close(void)
     l2_dev_fini(&disk.crash);
 }
 
-static void sim_l2_ends_run(void)
+SIM_SCENARIO(l2_ends,
+             "reads never go back; what a tag or a pattern ended stays so, also after a kill")
 {
     static const uint32_t info[2] = { 0, 1 };
     base_sim_calm(true);
@@ -691,9 +683,8 @@ static void sim_names_look(cellar *v)
 }
 
 /* Open the namespace; set, read and perhaps clear it. */
-static void sim_names_user(void *arg)
+SIM_FIBER(sim_names_user)
 {
-    (void)arg;
     for (unsigned i = 0; i < 2; i++) {
         cellar *v = NULL;
         BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
@@ -710,9 +701,8 @@ static void sim_names_user(void *arg)
     }
 }
 
-static void sim_names_dropper(void *arg)
+SIM_FIBER(sim_names_dropper)
 {
-    (void)arg;
     for (unsigned i = 0; i < 2; i++) {
         const uint32_t was = names.set;
         if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
@@ -740,21 +730,20 @@ static void sim_names_crash(const cellar *v, uint32_t least)
     sim_ends_calm(false);
 }
 
-static void sim_names_killer(void *arg)
+SIM_FIBER(sim_names_killer)
 {
-    (void)arg;
     for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
     sim_names_crash(NULL, 0);
 }
 
-static void sim_l2_drop_run(void)
+SIM_SCENARIO(l2_drop,
+             "an opened namespace has nothing from before a drop or a clear, also after a kill")
 {
     base_sim_calm(true);
     sim_ends_open(CELLAR_L2_WRITE_ON_SET);
     memset(&names, 0, sizeof names);
     base_sim_calm(false);
-    base_sim_spawn("user-1", sim_names_user, NULL);
-    base_sim_spawn("user-2", sim_names_user, NULL);
+    base_sim_spawn_many(2, "user", sim_names_user, NULL);
     base_sim_spawn("dropper", sim_names_dropper, NULL);
     if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_names_killer, NULL); }
     base_sim_join_all();
@@ -773,10 +762,9 @@ static void sim_l2_drop_run(void)
 
 /* Open the namespace, and change the key or the version once. The process dies when the call has
  * returned. */
-static void sim_names_changer(void *arg)
+SIM_FIBER(sim_names_changer)
 {
     cellar *v = NULL;
-    (void)arg;
     BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
     const uint32_t was = names.set, version = ++names.next;
     const uint64_t how = base_sim_below(3);
@@ -790,10 +778,9 @@ static void sim_names_changer(void *arg)
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
 }
 
-static void sim_names_ender(void *arg)
+SIM_FIBER(sim_names_ender)
 {
     cellar *v = NULL;
-    (void)arg;
     BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
     const uint32_t was = names.set;
     const cellar_err err = base_sim_below(3) == 0 ? cellar_namespace_drop(ends.c, "v")
@@ -803,7 +790,7 @@ static void sim_names_ender(void *arg)
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
 }
 
-static void sim_l2_clear_run(void)
+SIM_SCENARIO(l2_clear, "a kill undoes no change beside a clear, a drop or an open")
 {
     sim_ends_calm(true);
     sim_ends_open(CELLAR_L2_WRITE_THROUGH);
@@ -838,11 +825,10 @@ static bool sim_meet_is(void *ctx, uint64_t hash, uint64_t stamp)
     return base_load_acq(&meet.walks) == stamp;
 }
 
-static void sim_meet_demote(void *arg)
+SIM_FIBER(sim_meet_demote)
 {
     const uint32_t key = 0;
     const uint64_t tag = 5;
-    (void)arg;
     base_sim_calm(true);
     const bool had = meet.has;
     const uint64_t walks = base_load_acq(&meet.walks);
@@ -857,9 +843,8 @@ static void sim_meet_demote(void *arg)
     (void)l2_put(disk.kit.d, &id, "v", 1, &m, &current);
 }
 
-static void sim_meet_backfill(void *arg)
+SIM_FIBER(sim_meet_backfill)
 {
-    (void)arg;
     const uint64_t walks = base_load_acq(&meet.walks);
     const bool found = sim_l2_look(&disk.kit, 0) != 0;
     base_sim_point("sim.found");
@@ -893,7 +878,8 @@ static void sim_meet_no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft
     (void)soft;
 }
 
-static void sim_l2_meet_run(void)
+SIM_SCENARIO(l2_meet,
+             "an entry that goes down and comes back meets the end of its tag or a pattern")
 {
     static bool by_tag;
     uint64_t floor;
@@ -907,8 +893,7 @@ static void sim_l2_meet_run(void)
     l2_invalidate(disk.kit.d, &id);
     meet.has = true;
     base_sim_calm(false);
-    base_sim_spawn("demote-1", sim_meet_demote, NULL);
-    base_sim_spawn("demote-2", sim_meet_demote, NULL);
+    base_sim_spawn_many(2, "demote", sim_meet_demote, NULL);
     base_sim_spawn("backfill", sim_meet_backfill, NULL);
     base_sim_spawn("end", sim_meet_end, &by_tag);
     base_sim_join_all();
@@ -921,36 +906,3 @@ static void sim_l2_meet_run(void)
     sim_l2_over();
     base_sim_calm(false);
 }
-
-const base_sim_scenario sim_l2_tombstone_locks = {
-    "l2_tombstone_locks", "no dead version is served, also after a kill",
-    sim_l2_tombstone_locks_run, 0
-};
-const base_sim_scenario sim_l2_frozen = {
-    "l2_frozen", "the same while the disk stands still", sim_l2_frozen_run, 0
-};
-const base_sim_scenario sim_l2_pass = {
-    "l2_pass", "the same while segments are passed, and no live record is lost", sim_l2_pass_run, 0
-};
-const base_sim_scenario sim_l2_commit = {
-    "l2_commit", "what was committed outlives a power cut", sim_l2_commit_run, 0
-};
-const base_sim_scenario sim_l2_meet = {
-    "l2_meet", "an entry that goes down and comes back meets the end of its tag or a pattern",
-    sim_l2_meet_run, 0
-};
-const base_sim_scenario sim_l2_drop = {
-    "l2_drop", "an opened namespace has nothing from before a drop or a clear, also after a kill",
-    sim_l2_drop_run, 0
-};
-const base_sim_scenario sim_l2_clear = {
-    "l2_clear", "a kill undoes no change beside a clear, a drop or an open", sim_l2_clear_run, 0
-};
-
-const base_sim_scenario sim_l2_ends = {
-    "l2_ends", "reads never go back; what a tag or a pattern ended stays so, also after a kill",
-    sim_l2_ends_run, 0
-};
-const base_sim_scenario sim_l2_packers = {
-    "l2_packers", "a block for packing belongs to one thread at a time", sim_l2_packers_run, 0
-};

@@ -45,11 +45,12 @@ static uint8_t rl_layout; /* of keys over buckets: part of the hash key */
 
 static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 
-/* buckets: of the only region; 0: as many as the limiter has. */
+/* Open a limiter with one region of so many buckets. Calm begins, until rl_start. */
 static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t buckets,
-                       uint32_t overflow, cellar_limiter_clock_fn wall_ms)
+                       cellar_limiter_clock_fn wall_ms)
 {
     const uint8_t hash_key[32] = { 1, rl_layout };
+    base_sim_calm(true);
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
     cellar_limiter_config c = cellar_limiter_config_default();
@@ -60,7 +61,7 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     c.clock_ns = rl_clock;
     c.wall_ms = wall_ms;
     c.hash_key = hash_key;
-    c.overflow = overflow;
+    c.overflow = CELLAR_OVERFLOW_DENY_NEW;
     BASE_SIM_CHECK(cellar_limiter_open(&c, rules, count, &rl.l) == CELLAR_OK);
     rl.burst = rules[0].burst;
     rl.step_ns = RL_T_NS;
@@ -69,10 +70,16 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     base_store_rel(&rl.l->state, (uint64_t)1);
 }
 
-static void rl_open(const cellar_rule *rules, uint32_t count, uint32_t buckets,
-                    uint32_t overflow)
+static void rl_open(const cellar_rule *rules, uint32_t count, uint32_t buckets)
 {
-    rl_open_at(rules, count, buckets, overflow, NULL);
+    rl_open_at(rules, count, buckets, NULL);
+}
+
+/* End the calm, and start so many callers; each knows its number. */
+static void rl_start(uint32_t callers, void (*fn)(void *))
+{
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < callers; i++) { base_sim_spawn("caller", fn, (void *)i); }
 }
 
 static void rl_note(uint32_t key, uint32_t start, const cellar_limiter_result *r)
@@ -94,6 +101,20 @@ static void rl_check(uint32_t key)
     const cellar_err e = cellar_limiter_check(rl.l, name, strlen(name), 1, &r);
     BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
     rl_note(key, start, &r);
+}
+
+/* Reserve a unit of the key. Return the number of its event, and whether it was admitted. */
+static uint32_t rl_reserve(uint32_t key, cellar_limiter_ticket *t, bool *admitted)
+{
+    char name[8];
+    cellar_limiter_result r;
+    rl_key(key, name);
+    const uint32_t start = ++rl.clock;
+    const cellar_err e = cellar_limiter_reserve(rl.l, name, strlen(name), 1, 0, t, NULL, &r);
+    BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
+    rl_note(key, start, &r);
+    *admitted = e == CELLAR_OK;
+    return rl.count - 1;
 }
 
 static void rl_reset(uint32_t key)
@@ -148,6 +169,13 @@ static void rl_check_bound(uint32_t a, uint32_t b)
     }
 }
 
+static void rl_check_bounds(void)
+{
+    for (uint32_t a = 0; a < rl.count; a++) {
+        for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
+    }
+}
+
 /* Was the key reset between the two, for certain? Then `a` owes nothing any more. */
 static bool rl_forgiven(const rl_event *a, const rl_event *d)
 {
@@ -192,8 +220,8 @@ static void rl_end(void)
     base_sim_join_all();
     base_sim_calm(true);
     if (!limit_audit(rl.l, &why)) { base_sim_fail("audit: %s", why); }
+    rl_check_bounds();
     for (uint32_t a = 0; a < rl.count; a++) {
-        for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
         const bool asked = !rl.event[a].admitted && !rl.event[a].full && !rl.denies_more;
         if (asked) { rl_check_needless(&rl.event[a]); }
     }
@@ -224,22 +252,20 @@ static void rl_fill(uint32_t slots)
     }
 }
 
-static void rl_swap(uint32_t filled)
+static void rl_swap(const cellar_rule *rules, uint32_t count, uint32_t filled)
 {
-    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 1 + base_sim_below(2));
-    base_sim_calm(true);
-    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(rules, count, 1);
     rl_fill(filled);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
+    rl_start(4, rl_swap_fiber);
     rl_end();
 }
-static void rl_run_one_slot(void) { rl_swap(3); }
-static void rl_run_two_slots(void) { rl_swap(2); }
-const base_sim_scenario sim_limit_slot = { "limit_slot",
-    "two keys take turns in the only slot left", rl_run_one_slot, 0 };
-const base_sim_scenario sim_limit_swap = { "limit_swap",
-    "two keys in two slots: no denial without need either", rl_run_two_slots, 0 };
+static void rl_swap_one(uint32_t filled)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 1 + base_sim_below(2));
+    rl_swap(&rule, 1, filled);
+}
+SIM_SCENARIO(limit_slot, "two keys take turns in the only slot left") { rl_swap_one(3); }
+SIM_SCENARIO(limit_swap, "two keys in two slots: no denial without need either") { rl_swap_one(2); }
 
 /* ---- moves: fourteen keys in four buckets, no key may be lost ---- */
 
@@ -253,27 +279,26 @@ static void rl_move_fiber(void *arg)
     }
 }
 
-static void rl_run_move(void)
+static void rl_move(const cellar_rule *rules, uint32_t count, uint64_t pass_ns)
 {
-    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
-    base_sim_calm(true);
-    rl_move_pass = base_sim_below(2) == 0 ? 1 : RL_T_NS;
+    rl_move_pass = pass_ns;
     rl_layout = (uint8_t)base_sim_below(256);
-    rl_open(&rule, 1, 4, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(rules, count, 4);
     rl_layout = 0;
     for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_move_fiber, (void *)i); }
+    rl_start(4, rl_move_fiber);
     rl_end();
 }
-const base_sim_scenario sim_limit_move = { "limit_move",
-    "keys move to their other bucket while they are charged", rl_run_move, 0 };
+SIM_SCENARIO(limit_move, "keys move to their other bucket while they are charged")
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
+    rl_move(&rule, 1, base_sim_below(2) == 0 ? 1 : RL_T_NS);
+}
 
 /* ---- changing rules, plans, bans ---- */
 
-static void rl_change_fiber(void *arg)
+SIM_FIBER(rl_change_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) { /* the same rate under another burst and back */
         const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
         BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, NULL, 0, NULL, &rule, 1) == CELLAR_OK);
@@ -287,28 +312,23 @@ static void rl_user_fiber(void *arg)
         if (base_sim_below(6) == 0) { rl_pass(RL_T_NS / 2); }
     }
 }
-static void rl_run_rules(void)
+SIM_SCENARIO(limit_rules, "rules change while keys are charged: no charge is lost")
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 4);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(&rule, 1, 2);
     rl.denies_more = true; /* the smaller burst denies more */
-    base_sim_calm(false);
     base_sim_spawn("changer", rl_change_fiber, NULL);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("user", rl_user_fiber, (void *)i); }
+    rl_start(3, rl_user_fiber);
     /* A debt keeps its share: what drains from the smaller bucket in a while is twice as much in
      * the larger one. */
     rl.step_ns = RL_T_NS / 2;
     rl.burst = 4 + 1;
     rl_end();
 }
-const base_sim_scenario sim_limit_rules = { "limit_rules",
-    "rules change while keys are charged: no charge is lost", rl_run_rules, 0 };
 
 /* Rules with the same numbers: every charge must survive the change exactly. */
-static void rl_same_fiber(void *arg)
+SIM_FIBER(rl_same_fiber)
 {
-    (void)arg;
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
     for (int i = 0; i < 3; i++) {
         BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, NULL, 0, NULL, &rule, 1) == CELLAR_OK);
@@ -316,101 +336,76 @@ static void rl_same_fiber(void *arg)
         BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, "key0", 4, NULL, NULL, 0) == CELLAR_OK);
     }
 }
-static void rl_run_same(void)
+SIM_SCENARIO(limit_same, "the same rules again and again, plans come and go")
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    base_sim_calm(false);
+    rl_open(&rule, 1, 2);
     base_sim_spawn("changer", rl_same_fiber, NULL);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("user", rl_user_fiber, (void *)i); }
+    rl_start(3, rl_user_fiber);
     rl_end();
 }
-const base_sim_scenario sim_limit_same = { "limit_same",
-    "the same rules again and again, plans come and go", rl_run_same, 0 };
 
-/* ---- tickets ---- */
+/* ---- tickets: a take that is returned later may deny others meanwhile ---- */
+
+static void rl_tickets(uint64_t burst, void (*fn)(void *))
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, burst);
+    rl_open(&rule, 1, 2);
+    rl.denies_more = true;
+    rl_start(3, fn);
+    rl_end();
+}
 
 static void rl_ticket_fiber(void *arg)
 {
     const uint32_t key = (uint32_t)(uintptr_t)arg % 2;
-    char name[8];
-    rl_key(key, name);
     for (int i = 0; i < 6; i++) {
         cellar_limiter_ticket t;
-        cellar_limiter_result r;
-        const uint32_t start = ++rl.clock;
+        bool admitted;
         if (base_sim_below(2) == 0) { rl_pass(base_sim_below(3 * RL_T_NS)); }
         if (base_sim_below(3) != 0) {
             rl_check(key);
             continue;
         }
-        const cellar_err e = cellar_limiter_reserve(rl.l, name, strlen(name), 1, 0, &t, NULL, &r);
-        BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
-        rl_note(key, start, &r);
-        const uint32_t mine = rl.count - 1;
-        if (e != CELLAR_OK || base_sim_below(4) == 0) { continue; }
+        const uint32_t mine = rl_reserve(key, &t, &admitted);
+        if (!admitted || base_sim_below(4) == 0) { continue; }
         if (base_sim_below(2) == 0) { rl_pass(base_sim_below(3 * RL_T_NS)); }
         BASE_SIM_CHECK(cellar_limiter_commit(rl.l, &t, 0) == CELLAR_OK);
         rl.event[mine].undone = true;
     }
 }
-static void rl_run_ticket(void)
+SIM_SCENARIO(limit_ticket, "takes given back sooner and later mint nothing")
 {
-    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    rl.denies_more = true; /* a take that is returned later may deny others meanwhile */
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_ticket_fiber, (void *)i); }
-    rl_end();
+    rl_tickets(2, rl_ticket_fiber);
 }
-const base_sim_scenario sim_limit_ticket = { "limit_ticket",
-    "takes given back sooner and later mint nothing", rl_run_ticket, 0 };
 
 /* Resets end tickets: one of before gives nothing back, however they meet. */
-static void rl_lost_fiber(void *arg)
+SIM_FIBER(rl_lost_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 8; i++) {
         cellar_limiter_ticket t;
-        cellar_limiter_result r;
+        bool admitted;
         if (base_sim_below(4) == 0) { rl_reset(0); }
-        const uint32_t start = ++rl.clock;
-        const cellar_err e = cellar_limiter_reserve(rl.l, "key0", 4, 1, 0, &t, NULL, &r);
-        BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
-        rl_note(0, start, &r);
-        const uint32_t mine = rl.count - 1;
-        if (e != CELLAR_OK || base_sim_below(2) == 0) { continue; }
+        const uint32_t mine = rl_reserve(0, &t, &admitted);
+        if (!admitted || base_sim_below(2) == 0) { continue; }
         const cellar_err back = cellar_limiter_commit(rl.l, &t, 0);
         BASE_SIM_CHECK(back == CELLAR_OK || back == CELLAR_INVALIDATED);
         rl.event[mine].undone = back == CELLAR_OK;
     }
 }
-static void rl_run_lost(void)
+SIM_SCENARIO(limit_ticket_lost, "a ticket of before a reset gives nothing back")
 {
-    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    rl.denies_more = true;
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_lost_fiber, (void *)i); }
-    rl_end();
+    rl_tickets(3, rl_lost_fiber);
 }
-const base_sim_scenario sim_limit_ticket_lost = { "limit_ticket_lost",
-    "a ticket of before a reset gives nothing back", rl_run_lost, 0 };
 
 /* Several of one key taken at a time, returned in any order. */
-static void rl_tickets_fiber(void *arg)
+SIM_FIBER(rl_tickets_fiber)
 {
-    (void)arg;
     cellar_limiter_ticket t[2];
     uint32_t at[2];
     bool out[2] = { false, false };
     for (int i = 0; i < 8; i++) {
         const uint64_t which = base_sim_below(2);
-        cellar_limiter_result r;
-        const uint32_t start = ++rl.clock;
         rl_pass(base_sim_below(RL_T_NS));
         if (base_sim_below(4) == 0) {
             rl_check(0);
@@ -419,44 +414,29 @@ static void rl_tickets_fiber(void *arg)
             rl.event[at[which]].undone = true;
             out[which] = false;
         } else {
-            const cellar_err e = cellar_limiter_reserve(rl.l, "key0", 4, 1, 0, &t[which], NULL, &r);
-            BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
-            rl_note(0, start, &r);
-            at[which] = rl.count - 1;
-            out[which] = e == CELLAR_OK;
+            at[which] = rl_reserve(0, &t[which], &out[which]);
         }
     }
 }
-static void rl_run_tickets(void)
+SIM_SCENARIO(limit_tickets, "tickets of one key given back in any order mint nothing")
 {
-    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    rl.denies_more = true;
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_tickets_fiber, (void *)i); }
-    rl_end();
+    rl_tickets(3, rl_tickets_fiber);
 }
-const base_sim_scenario sim_limit_tickets = { "limit_tickets",
-    "tickets of one key given back in any order mint nothing", rl_run_tickets, 0 };
 
 /* ---- a rate that does not divide: T is rounded up ---- */
 
-static void rl_rate_fiber(void *arg)
+SIM_FIBER(rl_rate_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 24; i++) {
         for (int k = 0; k < 6; k++) { rl_check(0); }
         rl_pass(1);
     }
 }
-static void rl_run_rate(void)
+SIM_SCENARIO(limit_rate, "43 in 10 ns: rounding makes the rate lower, never higher")
 {
     const cellar_rule rule = cellar_rule_token_bucket(43, 10, 10);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    base_sim_calm(false);
-    base_sim_spawn("caller", rl_rate_fiber, NULL);
+    rl_open(&rule, 1, 2);
+    rl_start(1, rl_rate_fiber);
     base_sim_join_all();
     base_sim_calm(true);
     uint64_t n = 0; /* T = 15 of 640 units a period */
@@ -465,69 +445,39 @@ static void rl_run_rate(void)
     if (n > 10 + span_ns * 64 / 15) { base_sim_fail("%llu admitted", (unsigned long long)n); }
     cellar_limiter_close(rl.l);
 }
-const base_sim_scenario sim_limit_rate = { "limit_rate",
-    "43 in 10 ns: rounding makes the rate lower, never higher", rl_run_rate, 0 };
 
 /* ---- wide slots: a bucket and a log in one, two keys in two slots ---- */
 
-static void rl_run_wide(void)
+static void rl_swap_two(uint32_t filled)
 {
     /* The log is the same bound in another form: 1 in a period of T. */
     const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 1),
                                       cellar_rule_sliding_log(1, RL_T_NS) };
-    base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
-    rl_fill(3);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
-    rl_end();
+    rl_swap(rules, 2, filled);
 }
-const base_sim_scenario sim_limit_wide = { "limit_wide",
-    "two rules in one slot that two keys share in turns", rl_run_wide, 0 };
-
-static void rl_run_wide_two(void)
+SIM_SCENARIO(limit_wide, "two rules in one slot that two keys share in turns") { rl_swap_two(3); }
+SIM_SCENARIO(limit_wide_two, "two rules, two keys, two slots: no denial without need")
 {
-    const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 1),
-                                      cellar_rule_sliding_log(1, RL_T_NS) };
-    base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
-    rl_fill(2);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_swap_fiber, (void *)i); }
-    rl_end();
+    rl_swap_two(2);
 }
-const base_sim_scenario sim_limit_wide_two = { "limit_wide_two",
-    "two rules, two keys, two slots: no denial without need", rl_run_wide_two, 0 };
 
 /* ---- wide slots move: fourteen keys in four buckets, words and rings go with them ---- */
 
-static void rl_run_wide_move(void)
+SIM_SCENARIO(limit_wide_move, "wide slots move to their other bucket while they are charged")
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 2),
                                       cellar_rule_sliding_log(64, RL_T_NS) }; /* it never denies */
-    base_sim_calm(true);
-    rl_move_pass = base_sim_below(4) == 0 ? 1 : 2 * RL_T_NS;
-    rl_layout = (uint8_t)base_sim_below(256);
-    rl_open(rules, 2, 4, CELLAR_OVERFLOW_DENY_NEW);
-    rl_layout = 0;
-    for (uint32_t k = 0; k < 9; k++) { rl_check(k); }
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_move_fiber, (void *)i); }
-    rl_end();
+    rl_move(rules, 2, base_sim_below(4) == 0 ? 1 : 2 * RL_T_NS);
 }
-const base_sim_scenario sim_limit_wide_move = { "limit_wide_move",
-    "wide slots move to their other bucket while they are charged", rl_run_wide_move, 0 };
 
 /* ---- a key loses its only slot and comes back to it while it is being denied ---- */
 
-static void rl_denied_fiber(void *arg)
+SIM_FIBER(rl_denied_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 12; i++) { rl_check(0); }
 }
-static void rl_back_fiber(void *arg)
+SIM_FIBER(rl_back_fiber)
 {
-    (void)arg;
     /* the slot belongs to the key, to the other with all debt, to the key */
     for (int i = 0; i < 6; i++) {
         rl_reset(0);
@@ -536,20 +486,16 @@ static void rl_back_fiber(void *arg)
         rl_check(0);
     }
 }
-static void rl_run_wide_back(void)
+SIM_SCENARIO(limit_wide_back, "the words of one key deny no other key")
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 3),
         cellar_rule_token_bucket(1, RL_T_NS, 3) };
-    base_sim_calm(true);
-    rl_open(rules, 2, 1, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(rules, 2, 1);
     rl_fill(3);
-    base_sim_calm(false);
     base_sim_spawn("other", rl_back_fiber, NULL);
-    for (int i = 0; i < 2; i++) { base_sim_spawn("caller", rl_denied_fiber, NULL); }
+    rl_start(2, rl_denied_fiber);
     rl_end();
 }
-const base_sim_scenario sim_limit_wide_back = { "limit_wide_back",
-    "the words of one key deny no other key", rl_run_wide_back, 0 };
 
 /* ---- calendars: a minute admits its limit, from every call and however late ---- */
 
@@ -564,9 +510,8 @@ static uint64_t rl_minute(void) { return (rl_wall(NULL) - rl_wall_0) / 60000; }
 
 static struct { uint32_t key; uint64_t from, to; bool admitted; } rl_day[RL_EVENTS];
 
-static void rl_calendar_fiber(void *arg)
+SIM_FIBER(rl_calendar_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 12; i++) {
         char name[8];
         if (base_sim_below(3) == 0) {
@@ -587,13 +532,11 @@ static void rl_calendar_fiber(void *arg)
                       (unsigned)rl_day[n].to, e == CELLAR_OK ? "yes" : "no");
     }
 }
-static void rl_run_calendar(void)
+SIM_SCENARIO(limit_calendar, "a minute admits its limit, however late the call")
 {
     const cellar_rule rule = cellar_rule_fixed_window(RL_MINUTE_LIMIT, CELLAR_PER_MINUTE);
-    base_sim_calm(true);
-    rl_open_at(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW, rl_wall);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_calendar_fiber, (void *)i); }
+    rl_open_at(&rule, 1, 1, rl_wall);
+    rl_start(3, rl_calendar_fiber);
     base_sim_join_all();
     base_sim_calm(true);
     for (uint32_t a = 0; a < rl.count; a++) {
@@ -609,25 +552,20 @@ static void rl_run_calendar(void)
     }
     cellar_limiter_close(rl.l);
 }
-const base_sim_scenario sim_limit_calendar = { "limit_calendar",
-    "a minute admits its limit, however late the call", rl_run_calendar, 0 };
 
 /* A log alone: each denial has N stamps of its window behind it. */
-static void rl_log_fiber(void *arg)
+SIM_FIBER(rl_log_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 8; i++) {
         rl_check(0);
         rl_pass(base_sim_below(RL_T_NS));
     }
 }
-static void rl_run_log(void)
+SIM_SCENARIO(limit_log, "a log of three: never four in a window, never a needless denial")
 {
     const cellar_rule rule = cellar_rule_sliding_log(3, 2 * RL_T_NS);
-    base_sim_calm(true);
-    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_log_fiber, (void *)i); }
+    rl_open(&rule, 1, 1);
+    rl_start(3, rl_log_fiber);
     base_sim_join_all();
     base_sim_calm(true);
     for (uint32_t i = 0; i < rl.count; i++) {
@@ -647,15 +585,12 @@ static void rl_run_log(void)
     }
     cellar_limiter_close(rl.l);
 }
-const base_sim_scenario sim_limit_log = { "limit_log",
-    "a log of three: never four in a window, never a needless denial", rl_run_log, 0 };
 
 /* ---- permits ---- */
 
 static struct { uint32_t out, most; } permits;
-static void rl_permit_fiber(void *arg)
+SIM_FIBER(rl_permit_fiber)
 {
-    (void)arg;
     for (int i = 0; i < 5; i++) {
         uint64_t token;
         if (cellar_permit_acquire(rl.l, "db", 2, 1000, &token, NULL) != CELLAR_OK) { continue; }
@@ -667,18 +602,14 @@ static void rl_permit_fiber(void *arg)
         BASE_SIM_CHECK(cellar_permit_release(rl.l, "db", 2, token) == CELLAR_E_NOT_OWNER);
     }
 }
-static void rl_run_permits(void)
+SIM_SCENARIO(limit_permits, "two permits, four fibers that take one")
 {
     const cellar_rule rule = cellar_rule_concurrency(2);
-    base_sim_calm(true);
     memset(&permits, 0, sizeof permits);
-    rl_open(&rule, 1, 1, CELLAR_OVERFLOW_DENY_NEW);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 4; i++) { base_sim_spawn("caller", rl_permit_fiber, (void *)i); }
+    rl_open(&rule, 1, 1);
+    rl_start(4, rl_permit_fiber);
     rl_end();
 }
-const base_sim_scenario sim_limit_permits = { "limit_permits",
-    "two permits, four fibers that take one", rl_run_permits, 0 };
 
 /* ---- chains: the site admits only for a user ---- */
 
@@ -697,30 +628,22 @@ static void rl_chain_fiber(void *arg)
         if (e == CELLAR_OK) { rl_note(me % 2, start, &r); } /* time stands still: two clocks */
     }
 }
-static void rl_run_chain(void)
+SIM_SCENARIO(limit_chain, "user and site: neither is ever over its bound")
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
     const cellar_rule site = cellar_rule_token_bucket(1, RL_T_NS, 3);
-    base_sim_calm(true);
-    rl_open(&site, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(&site, 1, 2);
     rl_site = rl.l;
     const uint64_t now = base_load_acq(&rl.now_ns);
-    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
+    rl_open(&rule, 1, 2);
     base_store_rel(&rl.now_ns, now);
-    base_sim_calm(false);
-    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_chain_fiber, (void *)i); }
+    rl_start(3, rl_chain_fiber);
     base_sim_join_all();
     base_sim_calm(true);
-    for (uint32_t a = 0; a < rl.count; a++) {
-        for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
-    }
+    rl_check_bounds();
     for (uint32_t a = 0; a < rl.count; a++) { rl.event[a].key = 0; } /* now the site's bound */
     rl.burst = 3;
-    for (uint32_t a = 0; a < rl.count; a++) {
-        for (uint32_t b = 0; b < rl.count; b++) { rl_check_bound(a, b); }
-    }
+    rl_check_bounds();
     cellar_limiter_close(rl_site);
     cellar_limiter_close(rl.l);
 }
-const base_sim_scenario sim_limit_chain = { "limit_chain",
-    "user and site: neither is ever over its bound", rl_run_chain, 0 };

@@ -186,7 +186,7 @@ static void lock_owner(void *arg)
     }
 }
 
-static void lock_schedules_run(void)
+SIM_SCENARIO(lock_schedules, "one owner, no call hangs")
 {
     static const uint32_t keys[] = { 1, 2 };
     lock_open(0, base_sim_below(4) == 0);
@@ -199,15 +199,11 @@ static void lock_schedules_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_schedules = { "lock_schedules", "one owner, no call hangs",
-                                               lock_schedules_run, 0 };
-
 /* ---- lock_hold: holds that expire, deadlines that pass, threads that leave without a release
  * ---- */
 
-static void lock_late(void *arg)
+SIM_FIBER(lock_late)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) {
         const unsigned char k = (unsigned char)base_sim_below(2);
         cellar_lock lk;
@@ -231,26 +227,22 @@ static void lock_late(void *arg)
     }
 }
 
-static void lock_ticker(void *arg)
+SIM_FIBER(lock_ticker)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) {
         base_sleep_ns(base_sim_below(20) * 1000000);
         BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
     }
 }
 
-static void lock_hold_run(void)
+SIM_SCENARIO(lock_hold, "holds expire, owners exit, waits end")
 {
     lock_open(0, base_sim_below(4) == 0);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("late", lock_late, NULL); }
+    base_sim_spawn_many(3, "late", lock_late, NULL);
     base_sim_spawn("ticker", lock_ticker, NULL);
     base_sim_join_all();
     lock_shut();
 }
-
-const base_sim_scenario sim_lock_hold = { "lock_hold", "holds expire, owners exit, waits end",
-                                           lock_hold_run, 0 };
 
 /* ---- lock_queue: first come, first served; the head of the queue watches the hold ---- */
 
@@ -268,7 +260,7 @@ static void lock_in_line(void *arg)
     BASE_SIM_CHECK(lock_give(0, &lk) == CELLAR_OK);
 }
 
-static void lock_queue_run(void)
+SIM_SCENARIO(lock_queue, "first come, first served; none is left")
 {
     cellar_locks_stats s = cellar_locks_stats_default();
     cellar_lock lk;
@@ -295,14 +287,10 @@ static void lock_queue_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_queue = { "lock_queue", "first come, first served; none is left",
-                                           lock_queue_run, 0 };
-
 /* ---- lock_records: more keys than the table keeps: records change keys under fast takers ---- */
 
-static void lock_fleeting(void *arg)
+SIM_FIBER(lock_fleeting)
 {
-    (void)arg;
     for (int i = 0; i < 6; i++) {
         const unsigned char k = (unsigned char)base_sim_below(3);
         cellar_lock lk;
@@ -316,24 +304,20 @@ static void lock_fleeting(void *arg)
     }
 }
 
-static void lock_records_run(void)
+SIM_SCENARIO(lock_records, "records change keys under takers")
 {
     lock_open(2, 0);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("fleeting", lock_fleeting, NULL); }
+    base_sim_spawn_many(3, "fleeting", lock_fleeting, NULL);
     base_sim_join_all();
     lock_shut();
 }
-
-const base_sim_scenario sim_lock_records = { "lock_records", "records change keys under takers",
-                                             lock_records_run, 0 };
 
 /* ---- lock_copies: copies of one handle in several fibers, while others wait for the key ---- */
 
 static struct { cellar_lock lk; uint32_t given; } shared_lock;
 
-static void lock_copy(void *arg)
+SIM_FIBER(lock_copy)
 {
-    (void)arg;
     cellar_lock mine = shared_lock.lk;
     const uint64_t fence = mine.fence;
     for (int i = 0; i < 2; i++) {
@@ -352,13 +336,13 @@ static void lock_copy(void *arg)
     }
 }
 
-static void lock_copies_run(void)
+SIM_SCENARIO(lock_copies, "of many copies one gives the lock back")
 {
     static const uint32_t keys = 1;
     memset(&shared_lock, 0, sizeof shared_lock);
     lock_open(0, base_sim_below(4) == 0);
     BASE_SIM_CHECK(lock_take(0, 0, INT64_MAX, 0, &shared_lock.lk) == CELLAR_OK);
-    for (int i = 0; i < 3; i++) { base_sim_spawn("copy", lock_copy, NULL); }
+    base_sim_spawn_many(3, "copy", lock_copy, NULL);
     base_sim_spawn("owner", lock_owner, (void *)(uintptr_t)&keys);
     lock_copy(NULL);
     cellar_lock last = shared_lock.lk; /* all may have extended only */
@@ -368,6 +352,3 @@ static void lock_copies_run(void)
     BASE_SIM_CHECK(shared_lock.given == 1);
     lock_shut();
 }
-
-const base_sim_scenario sim_lock_copies = { "lock_copies", "of many copies one gives the lock back",
-                                            lock_copies_run, 0 };

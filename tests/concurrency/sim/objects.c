@@ -76,11 +76,10 @@ static bool objects_acquire(const char *key, cellar_held *out)
     return err == CELLAR_OK;
 }
 
-static void objects_holder(void *arg)
+SIM_FIBER(objects_holder)
 {
     cellar_held h[OBJECT_SLOTS + 2];
     uint32_t n = 0, first = 0;
-    (void)arg;
     if (base_sim_below(2) == 0) { /* no slot is left: further holds are counts */
         while (n < OBJECT_SLOTS && objects_acquire("b", &h[n])) { n++; }
         first = n;
@@ -103,9 +102,8 @@ static void objects_holder(void *arg)
     while (n != 0) { objects_release(&h[--n]); }
 }
 
-static void objects_ender(void *arg)
+SIM_FIBER(objects_ender)
 {
-    (void)arg;
     for (uint64_t i = 2 + base_sim_below(4); i > 0; i--) {
         const char *const key = base_sim_below(3) == 0 ? "b" : "a";
         switch (base_sim_below(8)) {
@@ -118,7 +116,7 @@ static void objects_ender(void *arg)
     }
 }
 
-static void objects_run(void)
+SIM_SCENARIO(objects, "objects are freed once, behind their last hold")
 {
     static const uint8_t secret[32] = { 9 };
     cellar_held late;
@@ -133,10 +131,8 @@ static void objects_run(void)
     objects_set("a");
     objects_set("b");
     base_sim_calm(false);
-    base_sim_spawn("holder1", objects_holder, NULL);
-    base_sim_spawn("holder2", objects_holder, NULL);
-    base_sim_spawn("ender1", objects_ender, NULL);
-    if (base_sim_below(2) == 0) { base_sim_spawn("ender2", objects_ender, NULL); }
+    base_sim_spawn_many(2, "holder", objects_holder, NULL);
+    base_sim_spawn_many(1 + base_sim_below(2), "ender", objects_ender, NULL);
     base_sim_join_all();
     base_sim_calm(true);
     const bool held = cellar_object_acquire(objects.v, "a", 1, &late) == CELLAR_OK;
@@ -149,5 +145,3 @@ static void objects_run(void)
     BASE_SIM_CHECK(objects.frees == objects.count);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_objects = { "objects", "objects are freed once, behind their last hold",
-                                        objects_run, 0 };

@@ -20,9 +20,8 @@
 
 static struct { cellar *store, *v; } share;
 
-static void share_writer(void *arg)
+SIM_FIBER(share_writer)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         const uint64_t key = base_sim_below(SHARE_KEYS);
         if (base_sim_below(3) == 0) {
@@ -35,13 +34,12 @@ static void share_writer(void *arg)
     }
 }
 
-static void share_clearer(void *arg)
+SIM_FIBER(share_clearer)
 {
-    (void)arg;
     BASE_SIM_CHECK(cellar_clear(share.v) == CELLAR_OK);
 }
 
-static void quota_run(void)
+SIM_SCENARIO(quota, "quota of a namespace while its generation ends")
 {
     static const uint8_t secret[32] = { 5 };
     cellar_stats st = cellar_stats_default();
@@ -55,8 +53,7 @@ static void quota_run(void)
         BASE_SIM_CHECK(cellar_set(share.v, &key, sizeof key, "12345678", 8, NULL) == CELLAR_OK);
     }
     base_sim_calm(false);
-    base_sim_spawn("writer1", share_writer, NULL);
-    base_sim_spawn("writer2", share_writer, NULL);
+    base_sim_spawn_many(2, "writer", share_writer, NULL);
     base_sim_spawn("clearer", share_clearer, NULL);
     base_sim_join_all();
     base_sim_calm(true);
@@ -72,5 +69,3 @@ static void quota_run(void)
     BASE_SIM_CHECK(cellar_close(share.store) == CELLAR_OK);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_quota = { "quota", "quota of a namespace while its generation ends",
-                                      quota_run, 0 };

@@ -4,8 +4,7 @@
  *
  * A scenario is a function that runs as the first fiber, spawns others, joins them and checks. It
  * draws its choices from base_sim_below and must not depend on anything else. To add one: a line
- * here, and `const base_sim_scenario sim_NAME = { "NAME", "what it shows", run, 0 };` in a file of
- * tests/concurrency/sim. */
+ * here, and `SIM_SCENARIO(NAME, "what it shows") { .. }` in a file of tests/concurrency/sim. */
 #ifndef CELLAR_TESTS_SIM_SCENARIOS_H
 #define CELLAR_TESTS_SIM_SCENARIOS_H
 
@@ -43,5 +42,15 @@
 #define SIM_X(name) extern const base_sim_scenario sim_##name;
 SIM_SCENARIOS(SIM_X)
 #undef SIM_X
+
+/* Define a scenario: the body is the function of the first fiber. SIM_SCENARIO_OF: with the most
+ * steps. */
+#define SIM_SCENARIO(name, what) SIM_SCENARIO_OF(name, what, 0)
+#define SIM_SCENARIO_OF(name, what, max_steps)                                         \
+    static void sim_##name##_first(void);                                              \
+    const base_sim_scenario sim_##name = { #name, what, sim_##name##_first, max_steps }; \
+    static void sim_##name##_first(void)
+/* Define the function of a fiber that takes no argument. */
+#define SIM_FIBER(fn) static void fn(__attribute__((unused)) void *arg)
 
 #endif

@@ -166,25 +166,23 @@ static void task_shut(void)
 
 /* ---- task_hand_off: no wake-up is lost between a submit and a worker that goes to sleep ---- */
 
-static void task_submitter(void *arg)
+SIM_FIBER(task_submitter)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
         task_submit_plain("once");
         BASE_SIM_CHECK(tasks.cap == 0 || task_figures().live <= tasks.cap);
     }
 }
 
-static void task_resizer(void *arg)
+SIM_FIBER(task_resizer)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) {
         const uint32_t workers = 1 + (uint32_t)base_sim_below(3);
         BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_WORKERS, workers) == CELLAR_OK);
     }
 }
 
-static void task_hand_off_run(void)
+SIM_SCENARIO(task_hand_off, "submits wake workers")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     if (base_sim_below(3) == 0) {
@@ -196,17 +194,13 @@ static void task_hand_off_run(void)
     tasks.cap = cfg.queue_cap;
     task_name("once", task_once, NULL);
     base_sim_no_rescue();
-    base_sim_spawn("submitter-1", task_submitter, NULL);
-    base_sim_spawn("submitter-2", task_submitter, NULL);
+    base_sim_spawn_many(2, "submitter", task_submitter, NULL);
     if (base_sim_below(3) == 0) { base_sim_spawn("resizer", task_resizer, NULL); }
     base_sim_join_all();
     const cellar_pool_stats st = task_rest();
     BASE_SIM_CHECK(st.ok == tasks.rows && st.started == tasks.rows && tasks.ended == tasks.rows);
     task_shut();
 }
-
-const base_sim_scenario sim_task_hand_off = { "task_hand_off", "submits wake workers",
-                                              task_hand_off_run, 0 };
 
 /* ---- task_wait: waits of threads and of tasks, for tasks that end ---- */
 
@@ -224,9 +218,8 @@ static cellar_verdict task_waits(const cellar_task *t, void *ctx)
     return task_leave(t, cellar_verdict_ok());
 }
 
-static void task_waiter(void *arg)
+SIM_FIBER(task_waiter)
 {
-    (void)arg;
     cellar_submit_opts o = cellar_submit_opts_default();
     cellar_err err;
     const task_row *r = task_submit_row(base_sim_below(2) == 0 ? "waits" : "once", &o, &err);
@@ -235,28 +228,24 @@ static void task_waiter(void *arg)
     BASE_SIM_CHECK((err == CELLAR_OK || err == CELLAR_E_NOT_FOUND) && r->returned_ok != 0);
 }
 
-static void task_wait_run(void)
+SIM_SCENARIO(task_wait, "no wait for a task hangs")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     task_open(&cfg, 1 + (uint32_t)base_sim_below(2));
     task_name("once", task_once, NULL);
     task_name("waits", task_waits, NULL);
     base_sim_no_rescue();
-    for (int i = 0; i < 3; i++) { base_sim_spawn("waiter", task_waiter, NULL); }
+    base_sim_spawn_many(3, "waiter", task_waiter, NULL);
     base_sim_join_all();
     const cellar_pool_stats st = task_rest();
     BASE_SIM_CHECK(st.ok == tasks.rows);
     task_shut();
 }
 
-const base_sim_scenario sim_task_wait = { "task_wait", "no wait for a task hangs", task_wait_run,
-                                          0 };
-
 /* ---- task_parked: max_running, a paused queue; what is parked is released ---- */
 
-static void task_pauser(void *arg)
+SIM_FIBER(task_pauser)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) {
         BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_PAUSE, TASK_LONG_MS) == CELLAR_OK);
         base_sim_point("sim.paused");
@@ -264,9 +253,8 @@ static void task_pauser(void *arg)
     }
 }
 
-static void task_canceller(void *arg)
+SIM_FIBER(task_canceller)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         const uint32_t n = (uint32_t)base_sim_below(TASK_ROWS / 3);
         task_row *r = &tasks.row[n];
@@ -279,7 +267,7 @@ static void task_canceller(void *arg)
     }
 }
 
-static void task_parked_run(void)
+SIM_SCENARIO(task_parked, "max_running holds, none stays parked")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_opts o = cellar_task_opts_default();
@@ -288,8 +276,7 @@ static void task_parked_run(void)
     tasks.max_running = o.max_running;
     task_name("once", task_once, &o);
     base_sim_no_rescue();
-    base_sim_spawn("submitter-1", task_submitter, NULL);
-    base_sim_spawn("submitter-2", task_submitter, NULL);
+    base_sim_spawn_many(2, "submitter", task_submitter, NULL);
     if (base_sim_below(2) == 0) { base_sim_spawn("pauser", task_pauser, NULL); }
     if (base_sim_below(2) == 0) { base_sim_spawn("canceller", task_canceller, NULL); }
     base_sim_join_all();
@@ -297,9 +284,6 @@ static void task_parked_run(void)
     BASE_SIM_CHECK(st.ok + st.cancelled == tasks.rows && st.ok == tasks.ended);
     task_shut();
 }
-
-const base_sim_scenario sim_task_parked = { "task_parked", "max_running holds, none stays parked",
-                                            task_parked_run, 0 };
 
 /* ---- task_cancel: cancel, due time, expiry and unique keys against ticks ---- */
 
@@ -315,10 +299,9 @@ static cellar_verdict task_keyed(const cellar_task *t, void *ctx)
     return task_leave(t, again ? cellar_verdict_retry() : cellar_verdict_ok());
 }
 
-static void task_keyed_submitter(void *arg)
+SIM_FIBER(task_keyed_submitter)
 {
     static const char *const keys[] = { "0", "1" };
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         cellar_err err;
         cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = (int64_t)base_sim_below(3) };
@@ -330,9 +313,8 @@ static void task_keyed_submitter(void *arg)
     }
 }
 
-static void task_ticker(void *arg)
+SIM_FIBER(task_ticker)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         const cellar_err err = cellar_tick(tasks.p, base_sim_below(2) * 1000, NULL);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_PENDING);
@@ -350,25 +332,20 @@ static void task_tick_out(void)
     }
 }
 
-static void task_cancel_run(void)
+SIM_SCENARIO(task_cancel, "cancel, due time, unique keys, ticks")
 {
     const cellar_task_opts o = task_quick_retries(2);
     cellar_pool_config cfg = cellar_pool_config_default();
     task_open(&cfg, 0);
     task_name("keyed", task_keyed, &o);
-    base_sim_spawn("submitter-1", task_keyed_submitter, NULL);
-    base_sim_spawn("submitter-2", task_keyed_submitter, NULL);
-    base_sim_spawn("ticker-1", task_ticker, NULL);
-    base_sim_spawn("ticker-2", task_ticker, NULL);
+    base_sim_spawn_many(2, "submitter", task_keyed_submitter, NULL);
+    base_sim_spawn_many(2, "ticker", task_ticker, NULL);
     base_sim_spawn("canceller", task_canceller, NULL);
     base_sim_join_all();
     task_tick_out();
     (void)task_rest();
     task_shut();
 }
-
-const base_sim_scenario sim_task_cancel = { "task_cancel", "cancel, due time, unique keys, ticks",
-                                            task_cancel_run, 0 };
 
 /* ---- task_timeout: verdicts against soft and hard time-outs ---- */
 
@@ -390,13 +367,12 @@ static cellar_verdict task_slow(const cellar_task *t, void *ctx)
     return base_sim_below(2) == 0 ? cellar_verdict_ok() : cellar_verdict_retry();
 }
 
-static void task_slow_submitter(void *arg)
+SIM_FIBER(task_slow_submitter)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) { task_submit_plain("slow"); }
 }
 
-static void task_timeout_run(void)
+SIM_SCENARIO(task_timeout, "an attempt ends once")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_opts o = task_quick_retries(1 + (uint32_t)base_sim_below(3));
@@ -405,11 +381,9 @@ static void task_timeout_run(void)
     const uint32_t workers = (uint32_t)base_sim_below(3);
     task_open(&cfg, workers);
     task_name("slow", task_slow, &o);
-    base_sim_spawn("submitter-1", task_slow_submitter, NULL);
-    base_sim_spawn("submitter-2", task_slow_submitter, NULL);
+    base_sim_spawn_many(2, "submitter", task_slow_submitter, NULL);
     if (workers == 0) {
-        base_sim_spawn("ticker-1", task_ticker, NULL);
-        base_sim_spawn("ticker-2", task_ticker, NULL);
+        base_sim_spawn_many(2, "ticker", task_ticker, NULL);
     }
     base_sim_join_all();
     if (workers == 0) { task_tick_out(); }
@@ -423,14 +397,10 @@ static void task_timeout_run(void)
     task_shut();
 }
 
-const base_sim_scenario sim_task_timeout = { "task_timeout", "an attempt ends once",
-                                             task_timeout_run, 0 };
-
 /* ---- task_take: take, extend and ack against holds that end ---- */
 
-static void task_taker(void *arg)
+SIM_FIBER(task_taker)
 {
-    (void)arg;
     for (int i = 0; i < 4; i++) {
         const cellar_task *t[2];
         uint32_t n;
@@ -464,13 +434,12 @@ static void task_taker(void *arg)
     }
 }
 
-static void task_take_submitter(void *arg)
+SIM_FIBER(task_take_submitter)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) { task_submit_plain("of-pull"); }
 }
 
-static void task_take_run(void)
+SIM_SCENARIO(task_take, "one acknowledgement of a task counts")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_opts o = task_quick_retries(1 + (uint32_t)base_sim_below(3));
@@ -479,8 +448,7 @@ static void task_take_run(void)
     task_open(&cfg, 0);
     task_name("of-pull", NULL, &o);
     base_sim_spawn("submitter", task_take_submitter, NULL);
-    base_sim_spawn("taker-1", task_taker, NULL);
-    base_sim_spawn("taker-2", task_taker, NULL);
+    base_sim_spawn_many(2, "taker", task_taker, NULL);
     base_sim_spawn("ticker", task_ticker, NULL);
     base_sim_join_all();
     const cellar_err err = cellar_pool_drain(tasks.p, CELLAR_DRAIN_RUNNING, 0, &r);
@@ -498,17 +466,13 @@ static void task_take_run(void)
     task_shut();
 }
 
-const base_sim_scenario sim_task_take = { "task_take", "one acknowledgement of a task counts",
-                                           task_take_run, 0 };
-
 /* ---- task_await: takes that wait, a drain that ends them ---- */
 
-static void task_patient(void *arg)
+SIM_FIBER(task_patient)
 {
     const cellar_task *t;
     uint32_t n;
     cellar_err err;
-    (void)arg;
     while ((err = cellar_task_take(tasks.p, "pull", TASK_LONG_MS, TASK_LONG_MS, &t, 1, &n)) ==
            CELLAR_OK) {
         BASE_SIM_CHECK(n == 1);
@@ -519,29 +483,24 @@ static void task_patient(void *arg)
     BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
 }
 
-static void task_await_submitter(void *arg)
+SIM_FIBER(task_await_submitter)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) { task_submit_plain("of-pull"); }
     BASE_SIM_CHECK(task_rest().ok == 3);
 }
 
-static void task_await_run(void)
+SIM_SCENARIO(task_await, "takes hear of tasks and of the drain")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     const cellar_task_opts o = { .struct_size = sizeof o, .queue = "pull" };
     task_open(&cfg, 1);
     task_name("of-pull", NULL, &o);
     base_sim_no_rescue();
-    base_sim_spawn("taker-1", task_patient, NULL);
-    base_sim_spawn("taker-2", task_patient, NULL);
+    base_sim_spawn_many(2, "taker", task_patient, NULL);
     base_sim_spawn("submitter", task_await_submitter, NULL);
     base_sim_join_all();
     task_shut();
 }
-
-const base_sim_scenario sim_task_await = { "task_await", "takes hear of tasks and of the drain",
-                                           task_await_run, 0 };
 
 /* ---- task_group: the last task of a group, after all others, once ---- */
 
@@ -573,7 +532,7 @@ static cellar_verdict task_then(const cellar_task *t, void *ctx)
     return task_leave(t, cellar_verdict_ok());
 }
 
-static void task_group_run(void)
+SIM_SCENARIO(task_group, "the last task of a group runs once")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_item items[TASK_MEMBERS + 1];
@@ -605,9 +564,6 @@ static void task_group_run(void)
     task_shut();
 }
 
-const base_sim_scenario sim_task_group = { "task_group", "the last task of a group runs once",
-                                           task_group_run, 0 };
-
 /* ---- task_drain: the report is exact, and nothing begins after it ---- */
 
 static cellar_verdict task_gated(const cellar_task *t, void *ctx)
@@ -626,9 +582,8 @@ static cellar_verdict task_gated(const cellar_task *t, void *ctx)
 }
 
 /* Submit until the drain has begun; then let the tasks go on. */
-static void task_opener(void *arg)
+SIM_FIBER(task_opener)
 {
-    (void)arg;
     cellar_err err = CELLAR_OK;
     for (int i = 0; err == CELLAR_OK && i < 6; i++) {
         cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = (int64_t)base_sim_below(3) };
@@ -646,7 +601,7 @@ static void task_opener(void *arg)
     sync_wake(&tasks.gate, INT32_MAX);
 }
 
-static void task_drain_run(void)
+SIM_SCENARIO(task_drain, "the report of a drain is exact")
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_drain_report r = cellar_drain_report_default();
@@ -672,14 +627,10 @@ static void task_drain_run(void)
     BASE_SIM_CHECK(st.submitted == accepted && st.cancelled == r.abandoned);
 }
 
-const base_sim_scenario sim_task_drain = { "task_drain", "the report of a drain is exact",
-                                           task_drain_run, 0 };
-
 /* ---- task_burst: many plain tasks in a queue; calls that look at them or go before them ---- */
 
-static void task_looker(void *arg)
+SIM_FIBER(task_looker)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) {
         cellar_submit_opts o = cellar_submit_opts_default();
         cellar_task_status st = cellar_task_status_default();
@@ -717,15 +668,14 @@ static cellar_verdict task_again(const cellar_task *t, void *ctx)
     return task_leave(t, again ? cellar_verdict_retry_after(0) : cellar_verdict_ok());
 }
 
-static void task_burst_run(void)
+SIM_SCENARIO(task_burst, "calls that look at many queued tasks")
 {
     const cellar_task_opts o = task_quick_retries(3);
     cellar_pool_config cfg = cellar_pool_config_default();
     task_open(&cfg, 1 + (uint32_t)base_sim_below(2));
     task_name("again", task_again, &o);
     for (uint64_t n = 2 + base_sim_below(7); n > 0; n--) { task_submit_plain("again"); }
-    base_sim_spawn("looker-1", task_looker, NULL);
-    base_sim_spawn("looker-2", task_looker, NULL);
+    base_sim_spawn_many(2, "looker", task_looker, NULL);
     if (base_sim_below(2) == 0) { base_sim_spawn("canceller", task_canceller, NULL); }
     base_sim_join_all();
     while (task_figures().live != 0) { base_sleep_ns(1000000); }
@@ -734,6 +684,3 @@ static void task_burst_run(void)
     BASE_SIM_CHECK(st.started >= st.ok + st.retried);
     task_shut();
 }
-
-const base_sim_scenario sim_task_burst = { "task_burst", "calls that look at many queued tasks",
-                                          task_burst_run, 0 };

@@ -46,10 +46,9 @@ static struct {
 
 static const char *const bus_group_name[] = { "left", "right" };
 
-static void bus_publisher(void *arg)
+SIM_FIBER(bus_publisher)
 {
     static const char *const keys[] = { "a", "b" };
-    (void)arg;
     for (uint64_t i = 1 + base_sim_below(3); i > 0; i--) {
         const uint32_t n = bus.rows++;
         BASE_SIM_CHECK(n < BUS_ROWS);
@@ -79,12 +78,11 @@ static cellar_verdict bus_handle(const cellar_task *t, void *group)
     return cellar_verdict_ok();
 }
 
-static void bus_taker(void *arg)
+SIM_FIBER(bus_taker)
 {
     const cellar_task *t;
     uint32_t n;
     cellar_err err;
-    (void)arg;
     while ((err = cellar_task_take(bus.p, "right", WORK_LONG_MS, WORK_LONG_MS, &t, 1, &n)) ==
            CELLAR_OK) {
         BASE_SIM_CHECK(n == 1);
@@ -94,7 +92,7 @@ static void bus_taker(void *arg)
     BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
 }
 
-static void bus_rows_run(void)
+SIM_SCENARIO(bus_rows, "a message ends once in each group")
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 2,
@@ -116,19 +114,14 @@ static void bus_rows_run(void)
     }
     BASE_SIM_CHECK(cellar_bus_route(bus.p, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
     base_sim_no_rescue();
-    base_sim_spawn("publisher-1", bus_publisher, NULL);
-    base_sim_spawn("publisher-2", bus_publisher, NULL);
-    base_sim_spawn("taker-1", bus_taker, NULL);
-    base_sim_spawn("taker-2", bus_taker, NULL);
+    base_sim_spawn_many(2, "publisher", bus_publisher, NULL);
+    base_sim_spawn_many(2, "taker", bus_taker, NULL);
     base_sim_join_all();
     for (uint32_t i = 0; i < bus.rows; i++) {
         BASE_SIM_CHECK(bus.row[0][i].ended == 1 && bus.row[1][i].ended == 1);
     }
     while (cellar_pool_close(bus.p) != CELLAR_OK) { }
 }
-
-const base_sim_scenario sim_bus_rows = { "bus_rows", "a message ends once in each group",
-                                         bus_rows_run, 0 };
 
 /* ---- bus_groups: groups come and go while a publish sleeps ---- */
 
@@ -148,9 +141,8 @@ static void groups_over(void)
     BASE_SIM_CHECK(cellar_pool_drain(bus.p, CELLAR_DRAIN_ALL, WORK_LONG_MS, NULL) == CELLAR_OK);
 }
 
-static void groups_publisher(void *arg)
+SIM_FIBER(groups_publisher)
 {
-    (void)arg;
     for (uint32_t n = 0; n < 3; n++) {
         BASE_SIM_CHECK(cellar_bus_publish(bus.p, "k", &n, sizeof n, NULL) == CELLAR_OK);
         bus.rows++;
@@ -159,9 +151,8 @@ static void groups_publisher(void *arg)
 }
 
 /* The place of "goes" in the table of names serves "other" for a time. */
-static void groups_changer(void *arg)
+SIM_FIBER(groups_changer)
 {
-    (void)arg;
     for (int i = 0; i < 2; i++) {
         cellar_pool_stats st = cellar_pool_stats_default();
         BASE_SIM_CHECK(cellar_bus_group_remove(bus.p, "goes") == CELLAR_OK);
@@ -175,12 +166,11 @@ static void groups_changer(void *arg)
     groups_over();
 }
 
-static void groups_taker(void *arg)
+SIM_FIBER(groups_taker)
 {
     const cellar_task *t;
     uint32_t n;
     cellar_err err;
-    (void)arg;
     while ((err = cellar_task_take(bus.p, "stays", WORK_LONG_MS, WORK_LONG_MS, &t, 1, &n)) ==
            CELLAR_OK) {
         BASE_SIM_CHECK(n == 1);
@@ -192,7 +182,7 @@ static void groups_taker(void *arg)
     BASE_SIM_CHECK(err == CELLAR_E_CLOSED);
 }
 
-static void bus_groups_run(void)
+SIM_SCENARIO(bus_groups, "a message enters no other queue's group")
 {
     cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 1,
                                .block_timeout_ms = WORK_LONG_MS };
@@ -209,9 +199,6 @@ static void bus_groups_run(void)
     for (uint32_t i = 0; i < bus.rows; i++) { BASE_SIM_CHECK(bus.row[0][i].ended == 1); }
     while (cellar_pool_close(bus.p) != CELLAR_OK) { }
 }
-
-const base_sim_scenario sim_bus_groups = { "bus_groups", "a message enters no other queue's group",
-                                           bus_groups_run, 0 };
 
 /* ---- batches ---- */
 
@@ -338,15 +325,9 @@ static void batch_ends(uint32_t tracks)
     batch_shut(&r);
 }
 
-static void batch_done_run(void) { batch_ends(1); }
+SIM_SCENARIO(batch_done, "an item of a batch ends once") { batch_ends(1); }
 
-const base_sim_scenario sim_batch_done = { "batch_done", "an item of a batch ends once",
-                                           batch_done_run, 0 };
-
-static void batch_tracks_run(void) { batch_ends(2); }
-
-const base_sim_scenario sim_batch_tracks = { "batch_tracks", "the same with two calls of a group",
-                                            batch_tracks_run, 0 };
+SIM_SCENARIO(batch_tracks, "the same with two calls of a group") { batch_ends(2); }
 
 /* ---- write_behind: no read is older than a write that returned, and the source gets the last
  * write of a key last ---- */
@@ -385,9 +366,8 @@ static cellar_err behind_load(cellar_load *ld, const void *key, size_t key_len, 
     return seen == 0 ? cellar_load_absent(ld) : cellar_load_value(ld, &seen, sizeof seen);
 }
 
-static void behind_writer(void *arg)
+SIM_FIBER(behind_writer)
 {
-    (void)arg;
     for (uint64_t n = 2 + base_sim_below(4); n > 0; n--) {
         const uint64_t value = ++behind.next;
         if (base_sim_below(4) == 0) {
@@ -403,9 +383,8 @@ static void behind_writer(void *arg)
     }
 }
 
-static void behind_reader(void *arg)
+SIM_FIBER(behind_reader)
 {
-    (void)arg;
     for (uint64_t n = 1 + base_sim_below(4); n > 0; n--) {
         const uint64_t least = behind.written;
         const bool may_miss = behind.deleted || least == 0;
@@ -422,16 +401,15 @@ static void behind_reader(void *arg)
     }
 }
 
-static void behind_ticker(void *arg)
+SIM_FIBER(behind_ticker)
 {
-    (void)arg;
     for (uint64_t n = 2 + base_sim_below(6); n > 0; n--) {
         BASE_SIM_CHECK(cellar_batcher_flush(behind.b, NULL) == CELLAR_OK);
         (void)cellar_tick(behind.b, 1000, NULL);
     }
 }
 
-static void write_behind_run(void)
+SIM_SCENARIO(write_behind, "no read is older than a write")
 {
     static const uint8_t secret[32] = { 6 };
     uint64_t seen = 0;
@@ -461,10 +439,7 @@ static void write_behind_run(void)
     base_sim_calm(false);
 }
 
-const base_sim_scenario sim_write_behind = { "write_behind", "no read is older than a write",
-                                             write_behind_run, 0 };
-
-static void batch_block_run(void)
+SIM_SCENARIO(batch_block, "adds that wait for room never hang")
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batch_report r = cellar_batch_report_default();
@@ -480,9 +455,6 @@ static void batch_block_run(void)
     BASE_SIM_CHECK(cellar_batcher_drain(batch.b, WORK_LONG_MS, &r) == CELLAR_OK);
     batch_shut(&r);
 }
-
-const base_sim_scenario sim_batch_block = { "batch_block", "adds that wait for room never hang",
-                                            batch_block_run, 0 };
 
 /* ---- schedules ---- */
 
@@ -561,9 +533,8 @@ static void sched_add(cellar_schedule_conflict conflict)
                    err == (conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY));
 }
 
-static void sched_changer(void *arg)
+SIM_FIBER(sched_changer)
 {
-    (void)arg;
     for (int i = 0; i < 3; i++) {
         base_sleep_ns(base_sim_below(4) * 1000000);
         cellar_err err = CELLAR_OK;
@@ -577,9 +548,8 @@ static void sched_changer(void *arg)
     }
 }
 
-static void sched_ticker(void *arg)
+SIM_FIBER(sched_ticker)
 {
-    (void)arg;
     for (int i = 0; i < 5; i++) {
         BASE_SIM_CHECK(cellar_tick(sched.s, 1000, NULL) >= CELLAR_OK);
         base_sleep_ns(base_sim_below(3) * 1000000);
@@ -595,7 +565,7 @@ static uint64_t sched_count(stats_schedule which)
     return n;
 }
 
-static void sched_fire_run(void)
+SIM_SCENARIO(sched_fire, "each firing runs once")
 {
     memset(&sched, 0, sizeof sched);
     sched.sleeps = true;
@@ -604,10 +574,8 @@ static void sched_fire_run(void)
     cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
     sched_open(&cfg);
     sched_add(CELLAR_CONFLICT_REPLACE);
-    base_sim_spawn("changer-1", sched_changer, NULL);
-    base_sim_spawn("changer-2", sched_changer, NULL);
-    base_sim_spawn("ticker-1", sched_ticker, NULL);
-    base_sim_spawn("ticker-2", sched_ticker, NULL);
+    base_sim_spawn_many(2, "changer", sched_changer, NULL);
+    base_sim_spawn_many(2, "ticker", sched_ticker, NULL);
     base_sim_join_all();
     const cellar_err err = cellar_schedule_remove(sched.s, "s");
     BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
@@ -626,12 +594,9 @@ static void sched_fire_run(void)
     }
 }
 
-const base_sim_scenario sim_sched_fire = { "sched_fire", "each firing runs once", sched_fire_run,
-                                           0 };
-
 /* ---- sched_close: a close waits for the runs that began, and none begins after it ---- */
 
-static void sched_close_run(void)
+SIM_SCENARIO(sched_close, "a close waits for runs and never hangs")
 {
     memset(&sched, 0, sizeof sched);
     sched.max_running = 2;
@@ -647,6 +612,3 @@ static void sched_close_run(void)
     BASE_SIM_CHECK(cellar_pool_close(sched.s) == CELLAR_OK);
     BASE_SIM_CHECK(sched.row[0].inside == 0 && sched.row[0].freed == 1);
 }
-
-const base_sim_scenario sim_sched_close = { "sched_close", "a close waits for runs and never hangs",
-                                            sched_close_run, 0 };
