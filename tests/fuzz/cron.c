@@ -14,8 +14,6 @@
 #include "work/cron.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_good, fuzz_fired; /* accepted; of these: with an instant */
 
 static void fuzz_fire(const cron *c, const base_tz *z)

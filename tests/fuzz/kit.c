@@ -28,16 +28,7 @@
 #include "cellar_entry.h"
 #include "cellar_kit.h"
 #include "cellar_observe.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-#define FUZZ_CHECK(x) \
-    do { \
-        if (!(x)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            abort(); \
-        } \
-    } while (0)
+#include "tests/fuzz/must.h"
 
 typedef struct fuzz_in { /* the rest of an input; reads zero behind its end */
     const uint8_t *p;
@@ -75,14 +66,14 @@ static void fuzz_begin(void)
     cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     cfg.host = &host;
     cfg.memory_bytes = (uint64_t)8 << 20;
-    FUZZ_CHECK(cellar_open(&cfg, &fuzz_store) == CELLAR_OK);
-    FUZZ_CHECK(cellar_namespace_open(fuzz_store, "objects", NULL, &fuzz_objects) == CELLAR_OK);
+    FUZZ_MUST(cellar_open(&cfg, &fuzz_store) == CELLAR_OK);
+    FUZZ_MUST(cellar_namespace_open(fuzz_store, "objects", NULL, &fuzz_objects) == CELLAR_OK);
 }
 
 static void fuzz_end(void)
 {
-    FUZZ_CHECK(cellar_namespace_close(fuzz_objects) == CELLAR_OK);
-    FUZZ_CHECK(cellar_close(fuzz_store) == CELLAR_OK);
+    FUZZ_MUST(cellar_namespace_close(fuzz_objects) == CELLAR_OK);
+    FUZZ_MUST(cellar_close(fuzz_store) == CELLAR_OK);
     fuzz_store = NULL;
 }
 
@@ -104,7 +95,7 @@ typedef struct fuzz_tree {
 
 static fuzz_part *fuzz_parts(fuzz_tree *t, size_t n)
 {
-    FUZZ_CHECK(t->used + n <= sizeof t->part / sizeof *t->part);
+    FUZZ_MUST(t->used + n <= sizeof t->part / sizeof *t->part);
     fuzz_part *p = &t->part[t->used];
     t->used += n;
     memset(p, 0, n * sizeof *p);
@@ -203,7 +194,7 @@ static size_t fuzz_number(const unsigned char *key, size_t len, size_t *at)
 {
     size_t x = 0;
     for (unsigned shift = 0;; shift += 7) {
-        FUZZ_CHECK(*at < len && shift < 28);
+        FUZZ_MUST(*at < len && shift < 28);
         const unsigned char byte = key[(*at)++];
         x |= (size_t)(byte & 0x7f) << shift;
         if (byte < 0x80) { return x; }
@@ -213,26 +204,26 @@ static size_t fuzz_number(const unsigned char *key, size_t len, size_t *at)
 /* Read one part of a key. Written from the description in the design, not from key.c. */
 static void fuzz_read(fuzz_tree *t, fuzz_part *p, const unsigned char *key, size_t len, size_t *at)
 {
-    FUZZ_CHECK(*at < len);
+    FUZZ_MUST(*at < len);
     p->type = (char)key[(*at)++];
     const size_t n = fuzz_number(key, len, at);
     if (p->type == '[' || p->type == '{') {
         p->len = p->type == '{' ? 2 * n : n;
-        FUZZ_CHECK(p->len <= len);
+        FUZZ_MUST(p->len <= len);
         p->child = fuzz_parts(t, p->len);
         for (size_t i = 0; i < p->len; i++) { fuzz_read(t, &p->child[i], key, len, at); }
         return;
     }
-    FUZZ_CHECK(n <= len - *at);
+    FUZZ_MUST(n <= len - *at);
     if (p->type == 's') {
-        FUZZ_CHECK(n <= sizeof p->bytes);
+        FUZZ_MUST(n <= sizeof p->bytes);
         memcpy(p->bytes, key + *at, n);
         p->len = n;
     } else if (p->type == 'i' || p->type == 'u' || p->type == 'd') {
-        FUZZ_CHECK(n == 8);
+        FUZZ_MUST(n == 8);
         for (size_t i = 0; i < 8; i++) { p->bits = p->bits << 8 | key[*at + i]; }
     } else {
-        FUZZ_CHECK(n == 0 && (p->type == 't' || p->type == 'f' || p->type == 'n'));
+        FUZZ_MUST(n == 0 && (p->type == 't' || p->type == 'f' || p->type == 'n'));
     }
     *at += n;
 }
@@ -264,24 +255,24 @@ static void fuzz_tree_of_parts(fuzz_in *in)
     }
     for (size_t i = 0; i < count; i++) { fine = fuzz_settle(&parts[i]) && fine; }
     const cellar_err err = cellar_key_finish(&b, key, sizeof key, &len);
-    FUZZ_CHECK(err == (fine ? CELLAR_OK : CELLAR_E_INVAL));
+    FUZZ_MUST(err == (fine ? CELLAR_OK : CELLAR_E_INVAL));
     cellar_key_discard(&b);
     if (!fine) { return; }
     if (key[0] == '#') {
-        FUZZ_CHECK(len == 33);
+        FUZZ_MUST(len == 33);
         return;
     }
     fuzz_part *read = fuzz_parts(&got, count);
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         fuzz_read(&got, &read[i], key, len, &at);
-        FUZZ_CHECK(fuzz_same(&parts[i], &read[i]));
+        FUZZ_MUST(fuzz_same(&parts[i], &read[i]));
     }
-    FUZZ_CHECK(at == len);
+    FUZZ_MUST(at == len);
     cellar_key_begin(&b);
-    for (size_t i = 0; i < count; i++) { FUZZ_CHECK(fuzz_add(&b, &read[i]) == CELLAR_OK); }
-    FUZZ_CHECK(cellar_key_finish(&b, again, sizeof again, &len_again) == CELLAR_OK);
-    FUZZ_CHECK(len_again == len && memcmp(again, key, len) == 0);
+    for (size_t i = 0; i < count; i++) { FUZZ_MUST(fuzz_add(&b, &read[i]) == CELLAR_OK); }
+    FUZZ_MUST(cellar_key_finish(&b, again, sizeof again, &len_again) == CELLAR_OK);
+    FUZZ_MUST(len_again == len && memcmp(again, key, len) == 0);
     fuzz_keys++;
 }
 
@@ -344,11 +335,11 @@ static void fuzz_stored_answer(const void *value, size_t len)
     q.prompt = (cellar_bytes){ "p", 1 };
     q.flags = CELLAR_LLM_SHARED;
     cellar_llm_answer a = { .struct_size = sizeof a, .result = &r };
-    FUZZ_CHECK(cellar_llm_key(&q, key, sizeof key, &key_len) == CELLAR_OK);
-    FUZZ_CHECK(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
-    FUZZ_CHECK(cellar_llm_open(fuzz_store, NULL, &llm) == CELLAR_OK);
-    FUZZ_CHECK(cellar_llm_get_or_call(llm, &q, fuzz_answer, NULL, &a) == CELLAR_OK);
-    FUZZ_CHECK((a.text_len == 4 && memcmp(a.text, "made", 4) == 0) || a.text_len + 24 == len);
+    FUZZ_MUST(cellar_llm_key(&q, key, sizeof key, &key_len) == CELLAR_OK);
+    FUZZ_MUST(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
+    FUZZ_MUST(cellar_llm_open(fuzz_store, NULL, &llm) == CELLAR_OK);
+    FUZZ_MUST(cellar_llm_get_or_call(llm, &q, fuzz_answer, NULL, &a) == CELLAR_OK);
+    FUZZ_MUST((a.text_len == 4 && memcmp(a.text, "made", 4) == 0) || a.text_len + 24 == len);
     cellar_result_free(&r);
     cellar_llm_close(llm);
 }
@@ -384,12 +375,12 @@ static void fuzz_stored_vector(const void *value, size_t len)
         (void)cellar_key_add(&b, cellar_arg_u64(3));
         (void)cellar_key_add(&b, cellar_arg_u64((uint64_t)type));
         (void)cellar_key_add(&b, CELLAR_ARG("t"));
-        FUZZ_CHECK(cellar_key_finish(&b, key, sizeof key, &key_len) == CELLAR_OK);
-        FUZZ_CHECK(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
-        FUZZ_CHECK(cellar_embeddings_open(fuzz_store, &o, &e) == CELLAR_OK);
-        FUZZ_CHECK(cellar_embeddings_get_many(e, &text, 1, fuzz_embed, NULL, out, &status) ==
+        FUZZ_MUST(cellar_key_finish(&b, key, sizeof key, &key_len) == CELLAR_OK);
+        FUZZ_MUST(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
+        FUZZ_MUST(cellar_embeddings_open(fuzz_store, &o, &e) == CELLAR_OK);
+        FUZZ_MUST(cellar_embeddings_get_many(e, &text, 1, fuzz_embed, NULL, out, &status) ==
                    CELLAR_OK);
-        FUZZ_CHECK(status == CELLAR_OK);
+        FUZZ_MUST(status == CELLAR_OK);
         cellar_embeddings_close(e);
     }
 }
@@ -401,14 +392,14 @@ static void fuzz_any_value(fuzz_in *in)
     float f[4];
     size_t count = 0;
     const cellar_bytes v = fuzz_bytes(in, in->n);
-    FUZZ_CHECK(cellar_set(fuzz_store, "v", 1, v.data, v.len, NULL) == CELLAR_OK);
+    FUZZ_MUST(cellar_set(fuzz_store, "v", 1, v.data, v.len, NULL) == CELLAR_OK);
     const cellar_err number = v.len == 8 ? CELLAR_OK : CELLAR_E_TYPE;
-    FUZZ_CHECK(cellar_get_i64(fuzz_store, "v", 1, &i) == number);
-    FUZZ_CHECK(cellar_get_f64(fuzz_store, "v", 1, &d) == number);
+    FUZZ_MUST(cellar_get_i64(fuzz_store, "v", 1, &i) == number);
+    FUZZ_MUST(cellar_get_f64(fuzz_store, "v", 1, &d) == number);
     const cellar_err floats = cellar_get_f32s(fuzz_store, "v", 1, f, 4, &count);
-    FUZZ_CHECK(floats == (v.len % 4 != 0 ? CELLAR_E_TYPE : v.len > 16 ? CELLAR_E_BUFFER
+    FUZZ_MUST(floats == (v.len % 4 != 0 ? CELLAR_E_TYPE : v.len > 16 ? CELLAR_E_BUFFER
                                                                       : CELLAR_OK));
-    FUZZ_CHECK(floats == CELLAR_E_TYPE || count == v.len / 4);
+    FUZZ_MUST(floats == CELLAR_E_TYPE || count == v.len / 4);
     fuzz_stored_answer(v.data, v.len);
     fuzz_stored_vector(v.data, v.len);
 }
@@ -430,7 +421,7 @@ static bool fuzz_is_words(const unsigned char *p, size_t len, size_t *count)
 static uint64_t fuzz_damaged(void)
 {
     cellar_stats st = cellar_stats_default();
-    FUZZ_CHECK(cellar_stats_get(fuzz_objects, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK);
+    FUZZ_MUST(cellar_stats_get(fuzz_objects, CELLAR_SCOPE_NAMESPACE, &st) == CELLAR_OK);
     return st.decode_errors;
 }
 
@@ -442,15 +433,15 @@ static void fuzz_object(const unsigned char *value, size_t len)
     const bool good = fuzz_is_words(value, len, &count);
     const bool same = len == sizeof other && memcmp(value, other, len) == 0;
     const uint64_t before = fuzz_damaged();
-    FUZZ_CHECK(cellar_set(fuzz_objects, "o", 1, value, len, NULL) == CELLAR_OK);
-    FUZZ_CHECK(cellar_value_damaged(fuzz_objects, "o", 1, other, sizeof other) ==
+    FUZZ_MUST(cellar_set(fuzz_objects, "o", 1, value, len, NULL) == CELLAR_OK);
+    FUZZ_MUST(cellar_value_damaged(fuzz_objects, "o", 1, other, sizeof other) ==
                (same ? CELLAR_OK : CELLAR_MISS));
-    FUZZ_CHECK(cellar_contains(fuzz_objects, "o", 1) == (same ? CELLAR_MISS : CELLAR_OK));
+    FUZZ_MUST(cellar_contains(fuzz_objects, "o", 1) == (same ? CELLAR_MISS : CELLAR_OK));
     if (!same && !good) {
-        FUZZ_CHECK(cellar_value_damaged(fuzz_objects, "o", 1, value, len) == CELLAR_OK);
-        FUZZ_CHECK(cellar_contains(fuzz_objects, "o", 1) == CELLAR_MISS);
+        FUZZ_MUST(cellar_value_damaged(fuzz_objects, "o", 1, value, len) == CELLAR_OK);
+        FUZZ_MUST(cellar_contains(fuzz_objects, "o", 1) == CELLAR_MISS);
     }
-    FUZZ_CHECK(fuzz_damaged() == before + 1 + (!same && !good ? 1 : 0));
+    FUZZ_MUST(fuzz_damaged() == before + 1 + (!same && !good ? 1 : 0));
     if (good) { fuzz_good++; }
 }
 
@@ -512,24 +503,24 @@ static void fuzz_text(fuzz_in *in)
         len += piece[i].n;
     }
     const size_t full = cellar_redact(text, len, out, sizeof out);
-    FUZZ_CHECK(full < sizeof out && out[full] == '\0');
+    FUZZ_MUST(full < sizeof out && out[full] == '\0');
     for (size_t i = 0; i + 8 <= secret_len; i++) {
         if (fuzz_count(text, len, secret + i) != 1) { continue; } /* the rest has it, too */
         const size_t left = fuzz_count(out, full, secret + i);
         if (left != 0) { fprintf(stderr, "%.*s\n-> %s\n", (int)len, text, out); }
-        FUZZ_CHECK(left == 0);
+        FUZZ_MUST(left == 0);
     }
     char part[64];
     const size_t cap = secret_len % sizeof part;
-    FUZZ_CHECK(cellar_redact(text, len, part, cap) == full);
-    FUZZ_CHECK(cap == 0 || memcmp(part, out, cap - 1 < full ? cap - 1 : full) == 0);
+    FUZZ_MUST(cellar_redact(text, len, part, cap) == full);
+    FUZZ_MUST(cap == 0 || memcmp(part, out, cap - 1 < full ? cap - 1 : full) == 0);
     size_t masks = 0;
     for (size_t i = 0; i + 3 <= full; i++) {
         if (memcmp(out + i, "***", 3) != 0) { continue; }
         masks++;
         i += 2;
     }
-    FUZZ_CHECK(full <= len + 2 * masks);
+    FUZZ_MUST(full <= len + 2 * masks);
     fuzz_masks++;
 }
 
@@ -555,17 +546,17 @@ static void fuzz_address(fuzz_in *in)
     if (cellar_url_allowed(host, url, len, &why) == CELLAR_OK) {
         size_t same = 0;
         while (same < len && host[same] != 0 && (url[same] | 32) == (host[same] | 32)) { same++; }
-        FUZZ_CHECK(same == sizeof host - 1);
-        FUZZ_CHECK(len == same || url[same] == '/' || memcmp(url + same, ":443", 4) == 0);
+        FUZZ_MUST(same == sizeof host - 1);
+        FUZZ_MUST(len == same || url[same] == '/' || memcmp(url + same, ":443", 4) == 0);
         fuzz_allowed++;
     } else {
-        FUZZ_CHECK(why != NULL);
+        FUZZ_MUST(why != NULL);
     }
     const cellar_bytes rest = fuzz_bytes(in, sizeof rules - 1);
     memcpy(rules, rest.data, rest.len);
     rules[rest.len] = '\0';
     if (cellar_url_allowed(rules, url, len, &why) == CELLAR_E_CONFIG) {
-        FUZZ_CHECK(why >= rules && why <= rules + rest.len);
+        FUZZ_MUST(why >= rules && why <= rules + rest.len);
     }
 }
 
@@ -587,14 +578,14 @@ static void fuzz_template(fuzz_in *in)
     text[b.len] = '\0';
     if (cellar_template_compile(b.len % 2 == 0 ? "app:" : NULL, text, &t) != CELLAR_OK) { return; }
     for (const char *p = text; *p != '\0'; p++) { holes += *p == '{'; }
-    FUZZ_CHECK(holes <= CELLAR_TEMPLATE_VALUES_MAX);
+    FUZZ_MUST(holes <= CELLAR_TEMPLATE_VALUES_MAX);
     for (size_t i = 0; i < holes; i++) { value[i] = fuzz_bytes(in, fuzz_u8(in) % 20); }
     const cellar_err err = cellar_template_key(&t, value, holes, key, sizeof key, &key_len);
-    FUZZ_CHECK(err == CELLAR_OK);
-    FUZZ_CHECK(cellar_template_match(&t, key, key_len, got, holes, bytes, sizeof bytes) ==
+    FUZZ_MUST(err == CELLAR_OK);
+    FUZZ_MUST(cellar_template_match(&t, key, key_len, got, holes, bytes, sizeof bytes) ==
                CELLAR_OK);
     for (size_t i = 0; i < holes; i++) {
-        FUZZ_CHECK(got[i].len == value[i].len &&
+        FUZZ_MUST(got[i].len == value[i].len &&
                    (got[i].len == 0 || memcmp(got[i].data, value[i].data, got[i].len) == 0));
     }
     const cellar_bytes other = fuzz_bytes(in, in->n); /* a key of any origin */
@@ -603,8 +594,8 @@ static void fuzz_template(fuzz_in *in)
             CELLAR_OK) {
         return;
     }
-    FUZZ_CHECK(cellar_template_key(&t, got, holes, key, sizeof key, &key_len) == CELLAR_OK);
-    FUZZ_CHECK(key_len == other.len && memcmp(key, other.data, key_len) == 0);
+    FUZZ_MUST(cellar_template_key(&t, got, holes, key, sizeof key, &key_len) == CELLAR_OK);
+    FUZZ_MUST(key_len == other.len && memcmp(key, other.data, key_len) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -15,9 +15,8 @@
 #include "cli/layer.c"
 #include "l2/index.h"
 #include "l2/segment.h"
+#include "tests/fuzz/must.h"
 #include "tests/support/log_kit.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define FUZZ_SEG 32768u
 #define FUZZ_SEGS 6u

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * must: a fact of a fuzz target. A false one ends the program, so that the fuzzer keeps the input. */
+ * must: a fuzz target, and its facts. A false fact ends the program: the fuzzer keeps the input. */
 #ifndef CELLAR_FUZZ_MUST_H
 #define CELLAR_FUZZ_MUST_H
 
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define FUZZ_MUST(fact) \
     do { \
         if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #fact); \
             abort(); \
         } \
     } while (0)

@@ -13,8 +13,7 @@
 #include "base/glob.h"
 #include "kit/text.h"
 #include "policy/policy.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "tests/fuzz/must.h"
 
 static uint64_t fuzz_tables; /* texts without an error */
 

@@ -11,7 +11,6 @@
 
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 const char *__asan_default_options(void);
 
 /* Python keeps memory to its end. */

@@ -15,8 +15,6 @@
 #include "remote/form.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 enum { FUZZ_VALUE = 64 };
 static const cellar_bytes fuzz_key = { "42", 2 };
 static uint64_t fuzz_read_ok;

@@ -11,8 +11,6 @@
 #include "tests/support/link_kit.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 enum { FUZZ_STRING = 64 };
 static uint64_t fuzz_keys, fuzz_flushes, fuzz_proofs;
 

@@ -13,8 +13,6 @@
 #include "remote/wire.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 enum { FUZZ_STRING = 64, FUZZ_LONG = 5 };
 static uint64_t fuzz_replies, fuzz_blocks;
 

@@ -14,8 +14,6 @@
 #include "tests/support/port_kit.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_replied; /* conversations with a reply */
 
 /* Send bytes in pieces, and write the replies. */

@@ -13,8 +13,6 @@
 #include "resp/http.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_requests;
 static const cellar_resp_config limits = { .admin_head_bytes = 16u << 10, .admin_body_bytes = 9 };
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/support/draw.h"
+#include "tests/fuzz/inputs.h"
 
 #define RESP_INPUT 1200u
 

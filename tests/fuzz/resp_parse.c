@@ -12,8 +12,6 @@
 #include "resp/parse.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_requests;
 
 /* Parse `n` bytes, `piece` more in each call. Return a checksum of all requests and of the end. */

@@ -13,8 +13,6 @@
 #include "cellar_kit.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_good, fuzz_set; /* texts without an error; of these: with a setting */
 
 typedef struct fuzz_notes {

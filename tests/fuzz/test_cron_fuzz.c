@@ -4,9 +4,9 @@
  * Method: tests/fuzz/cron.c on seeded texts of words and bytes: FUZZ_RUNS=n. With coverage:
  *         matrix_fuzz.sh. */
 #include "tests/fuzz/cron.c"
-#include "tests/support/draw.h"
+#include "tests/fuzz/inputs.h"
 
-T_CASE(cron_parse_fuzz)
+static size_t cron_input(char *in)
 {
     static const char *const words[] = {
         "*", "*", "?", "0", "1", "5", "12", "23", "30", "59", "60", "7", "31", "99999999999", "L",
@@ -16,24 +16,24 @@ T_CASE(cron_parse_fuzz)
     };
     static const char *const plain[] = { "*", "*", "1", "5", "2-6", "*/2", "1,3", "H", "H/3",
                                          "5/2" }; /* right in every field */
-    draw_state = t_seed() + 17;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(200000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        uint8_t in[400];
-        size_t n = 0;
-        for (uint64_t fields = draw(3) == 0 ? draw(8) : 5 + draw(2); fields > 0; fields--) {
-            for (uint64_t k = 1 + (draw(4) == 0 ? draw(4) : 0); k > 0 && n < 350; k--) {
-                const char *word = draw(6) != 0 ? plain[draw(sizeof plain / sizeof *plain)]
-                                                : words[draw(sizeof words / sizeof *words)];
-                const size_t len = strlen(word);
-                memcpy(in + n, word, len);
-                n += len;
-            }
-            in[n++] = draw(60) == 0 ? (uint8_t)draw(256) : ' ';
+    size_t n = 0;
+    for (uint64_t fields = draw(3) == 0 ? draw(8) : 5 + draw(2); fields > 0; fields--) {
+        for (uint64_t k = 1 + (draw(4) == 0 ? draw(4) : 0); k > 0 && n < 350; k--) {
+            const char *word = draw(6) != 0 ? plain[draw(sizeof plain / sizeof *plain)]
+                                            : words[draw(sizeof words / sizeof *words)];
+            const size_t len = strlen(word);
+            memcpy(in + n, word, len);
+            n += len;
         }
-        (void)LLVMFuzzerTestOneInput(in, n);
+        in[n++] = draw(60) == 0 ? (char)draw(256) : ' ';
     }
-    T_CHECK(most > 0 && fuzz_good > most / 50 && fuzz_fired > fuzz_good);
+    return n;
+}
+
+T_CASE(cron_parse_fuzz)
+{
+    const uint64_t most = fuzz_inputs(200000, 17, cron_input);
+    T_CHECK(fuzz_good > most / 50 && fuzz_fired > fuzz_good);
     printf("# %" PRIu64 " of %" PRIu64 " texts are expressions\n", fuzz_good, most);
 }
 

@@ -4,28 +4,19 @@
  *         planted secret no 8 bytes survive.
  * Method: tests/fuzz/kit.c on seeded inputs: FUZZ_RUNS=n of each kind. With coverage:
  *         matrix_fuzz.sh. */
-#include "tests/support/t.h"
-
 #include "tests/fuzz/kit.c"
-
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t x = *state += UINT64_C(0x9E3779B97F4A7C15);
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return x ^ x >> 31;
-}
+#include "tests/support/draw.h"
 
 /* Words that text inputs are made of, so that names, quotes and separators meet. */
-static size_t draw_words(uint64_t *state, uint8_t *out, size_t cap)
+static size_t draw_words(uint8_t *out, size_t cap)
 {
     static const char *const words[] = {
         "token", "password", "Bearer ", "sk-", "//", "@", ":", "=", "\"", "'", "\\", " ", "\n",
         "&", "cookie: ", "authorization", "secret", "x", "7", "/", "?", "api_key", "\xc3\xa4"
     };
     size_t len = 0;
-    for (uint64_t n = draw(state) % 24; n > 0; n--) {
-        const char *w = words[draw(state) % (sizeof words / sizeof *words)];
+    for (uint64_t n = draw(24); n > 0; n--) {
+        const char *w = words[draw(sizeof words / sizeof *words)];
         if (len + strlen(w) > cap) { break; }
         memcpy(out + len, w, strlen(w));
         len += strlen(w);
@@ -36,15 +27,15 @@ static size_t draw_words(uint64_t *state, uint8_t *out, size_t cap)
 static void any_input_of(uint8_t kind)
 {
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(40000) / (T_COST > 1 ? 4 : 1));
-    uint64_t state = t_.seed + kind;
+    draw_state = t_seed() + kind;
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[256] = { kind };
-        size_t n = 1 + (size_t)(draw(&state) % 120);
+        size_t n = 1 + (size_t)draw(120);
         for (size_t j = 1; j < n; j++) { /* small and full numbers are more frequent */
-            const uint64_t how = draw(&state) % 4, x = draw(&state);
-            in[j] = (uint8_t)(how == 0 ? 0 : how == 1 ? x % 8 : x);
+            const uint64_t how = draw(4);
+            in[j] = (uint8_t)(how == 0 ? 0 : draw(how == 1 ? 8 : 256));
         }
-        if (kind == 3) { n = 5 + draw_words(&state, in + 5, sizeof in - 5); }
+        if (kind == 3) { n = 5 + draw_words(in + 5, sizeof in - 5); }
         (void)LLVMFuzzerTestOneInput(in, n);
     }
     fuzz_end();

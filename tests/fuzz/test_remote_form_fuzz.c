@@ -4,20 +4,18 @@
  * Method: tests/fuzz/remote_form.c on seeded envelopes, whole, with a wrong byte, cut:
  *         FUZZ_RUNS=n. With coverage: matrix_fuzz.sh. */
 #include "tests/fuzz/remote_form.c"
-#include "tests/fuzz/resp_input.h"
-
-enum { FORM_INPUT = 300 };
+#include "tests/fuzz/inputs.h"
 
 /* Write an envelope of seeded fields, and spoil it now and then. */
-static size_t form_input(uint8_t *to)
+static size_t form_input(char *in)
 {
-    uint8_t seed[120];
+    uint8_t seed[120], *to = (uint8_t *)in;
     for (size_t i = 0; i < sizeof seed; i++) { seed[i] = (uint8_t)draw(256); }
     seed[2] = (uint8_t)draw(4); /* tags */
     remote_form f = fuzz_fields(seed, 16 + draw(sizeof seed - 16));
     if (draw(3) != 0) { f.kind = REMOTE_FORM_VALUE; }
     size_t n = remote_form_size(&f);
-    T_REQUIRE(n <= FORM_INPUT);
+    T_REQUIRE(n <= FUZZ_INPUT);
     (void)remote_form_write(&f, "n", 1, to);
     if (draw(2) == 0) { to[draw(n)] = (uint8_t)draw(256); }
     if (draw(4) == 0) { memset(to + draw(n - 8), 0xFF, 8); } /* lengths, numbers */
@@ -26,14 +24,8 @@ static size_t form_input(uint8_t *to)
 
 T_CASE(form_fuzz)
 {
-    draw_state = t_seed() + 32;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        uint8_t in[FORM_INPUT];
-        const size_t n = form_input(in);
-        if (n > 0) { (void)LLVMFuzzerTestOneInput(in, n); }
-    }
-    T_CHECK(most > 0 && fuzz_read_ok > most / 8);
+    const uint64_t most = fuzz_inputs(20000, 32, form_input);
+    T_CHECK(fuzz_read_ok > most / 8);
 }
 
 T_ONE_THREAD;

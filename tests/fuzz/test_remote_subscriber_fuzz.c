@@ -5,7 +5,7 @@
  *         acknowledgements, wrong kinds, lengths, nestings and bytes: FUZZ_RUNS=n. With coverage:
  *         matrix_fuzz.sh. */
 #include "tests/fuzz/remote_subscriber.c"
-#include "tests/fuzz/resp_input.h"
+#include "tests/fuzz/inputs.h"
 
 enum { SUBSCRIBER_INPUT = 600 };
 
@@ -71,17 +71,7 @@ T_CASE(subscriber_hears_each_kind)
     T_EQ_U64(fuzz_proofs, 3);
 }
 
-T_CASE(subscriber_fuzz)
-{
-    draw_state = t_seed() + 33;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        char in[SUBSCRIBER_INPUT];
-        const size_t n = subscriber_input(in);
-        (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n);
-    }
-    T_CHECK(most > 0);
-}
+T_CASE(subscriber_fuzz) { (void)fuzz_inputs(3000, 33, subscriber_input); }
 
 T_ONE_THREAD;
 T_MAIN("remote_subscriber_fuzz")

@@ -4,7 +4,7 @@
  * Method: tests/fuzz/remote_wire.c on seeded replies, wrong lengths and bytes: FUZZ_RUNS=n. With
  *         coverage: matrix_fuzz.sh. */
 #include "tests/fuzz/remote_wire.c"
-#include "tests/fuzz/resp_input.h"
+#include "tests/fuzz/inputs.h"
 
 enum { WIRE_INPUT = 400 };
 
@@ -47,14 +47,8 @@ static size_t wire_input(char *to)
 
 T_CASE(wire_fuzz)
 {
-    draw_state = t_seed() + 31;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        char in[WIRE_INPUT];
-        const size_t n = wire_input(in);
-        if (n > 0) { (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n); }
-    }
-    T_CHECK(most > 0 && fuzz_replies > most);
+    const uint64_t most = fuzz_inputs(3000, 31, wire_input);
+    T_CHECK(fuzz_replies > most);
 }
 
 T_ONE_THREAD;

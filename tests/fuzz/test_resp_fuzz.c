@@ -8,14 +8,8 @@
 
 T_CASE(resp_fuzz)
 {
-    draw_state = t_seed() + 29;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(8000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        char in[RESP_INPUT];
-        const size_t n = resp_input(in);
-        (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n);
-    }
-    T_CHECK(most > 0 && fuzz_replied > most / 2);
+    const uint64_t most = fuzz_inputs(8000, 29, resp_input);
+    T_CHECK(fuzz_replied > most / 2);
     port_end();
 }
 

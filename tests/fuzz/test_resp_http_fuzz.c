@@ -4,8 +4,7 @@
  * Method: tests/fuzz/resp_http.c on seeded heads, some with a byte changed: FUZZ_RUNS=n. With
  *         coverage: matrix_fuzz.sh. */
 #include "tests/fuzz/resp_http.c"
-
-#include "tests/fuzz/resp_input.h"
+#include "tests/fuzz/inputs.h"
 
 static const char *const http_lines[] = {
     "GET / HTTP/1.1\r\n", "GET /metrics?a=b HTTP/1.1\r\n", "HEAD /stats.json HTTP/1.0\r\n",
@@ -27,20 +26,20 @@ static size_t http_request(char *to, size_t cap)
     return (size_t)(n + snprintf(to + n, cap - (size_t)n, "\r\n"));
 }
 
+static size_t http_input(char *in)
+{
+    size_t n = 0;
+    for (uint64_t requests = 1 + draw(4); requests > 0; requests--) {
+        n += http_request(in + n, FUZZ_INPUT - n);
+    }
+    if (draw(3) == 0) { in[draw(n)] = (char)draw(256); }
+    return n;
+}
+
 T_CASE(resp_http_fuzz)
 {
-    draw_state = t_seed() + 31;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        char in[RESP_INPUT];
-        size_t n = 0;
-        for (uint64_t requests = 1 + draw(4); requests > 0; requests--) {
-            n += http_request(in + n, sizeof in - n);
-        }
-        if (draw(3) == 0) { in[draw(n)] = (char)draw(256); }
-        (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n);
-    }
-    T_CHECK(most > 0 && fuzz_requests > most);
+    const uint64_t most = fuzz_inputs(20000, 31, http_input);
+    T_CHECK(fuzz_requests > most);
 }
 
 T_ONE_THREAD;

@@ -4,9 +4,9 @@
  * Method: tests/fuzz/settings.c on seeded texts of words and bytes: FUZZ_RUNS=n. With coverage:
  *         matrix_fuzz.sh. */
 #include "tests/fuzz/settings.c"
-#include "tests/support/draw.h"
+#include "tests/fuzz/inputs.h"
 
-T_CASE(any_text_is_settings_or_changes_nothing)
+static size_t settings_input(char *in)
 {
     static const char *const words[] = {
         "interval", "task_routes",
@@ -18,28 +18,24 @@ T_CASE(any_text_is_settings_or_changes_nothing)
         "1M", "50%", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
         "info", "true", "/tmp/x", "\xef\xbb\xbf", "99999999999999999999", "\t"
     };
-    draw_state = t_seed() + 11;
-    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(200000) / T_COST);
-    for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        uint8_t in[400];
-        size_t n = 0;
-        const bool lines = draw(2) == 0; /* name = value, mostly */
-        for (uint64_t k = draw(lines ? 4 : 16); k > 0 && n < 300; k--) {
-            char part[128];
-            int len = 1;
-            if (lines) {
-                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(24)], words[36 + draw(19)]);
-            } else if (draw(8) == 0) {
-                part[0] = (char)draw(256);
-            } else {
-                len = snprintf(part, sizeof part, "%s", words[draw(sizeof words / sizeof *words)]);
-            }
-            memcpy(in + n, part, (size_t)len);
-            n += (size_t)len;
+    size_t n = 0;
+    const bool lines = draw(2) == 0; /* name = value, mostly */
+    for (uint64_t k = draw(lines ? 4 : 16); k > 0 && n < 300; k--) {
+        if (lines) {
+            n += (size_t)sprintf(in + n, "%s=%s\n", words[draw(24)], words[36 + draw(19)]);
+        } else if (draw(8) == 0) {
+            in[n++] = (char)draw(256);
+        } else {
+            n += (size_t)sprintf(in + n, "%s", words[draw(sizeof words / sizeof *words)]);
         }
-        (void)LLVMFuzzerTestOneInput(in, n);
     }
-    T_CHECK(most > 0 && fuzz_good > most / 20 && fuzz_set > most / 50);
+    return n;
+}
+
+T_CASE(any_text_is_settings_or_changes_nothing)
+{
+    const uint64_t most = fuzz_inputs(200000, 11, settings_input);
+    T_CHECK(fuzz_good > most / 20 && fuzz_set > most / 50);
     printf("# %" PRIu64 " of %" PRIu64 " texts without an error, %" PRIu64 " with a setting\n",
            fuzz_good, most, fuzz_set);
 }

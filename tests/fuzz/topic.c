@@ -13,8 +13,6 @@
 #include "tests/support/topic_match.h"
 #include "tests/fuzz/must.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
 static uint64_t fuzz_asked, fuzz_matched; /* pairs within the limits; of these: matches */
 
 /* Copy word `i` of a text; true: there is one. */
