@@ -48,14 +48,6 @@ static uint32_t look(uint32_t key)
     return m.user_flags;
 }
 
-static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
-{
-    (void)ctx;
-    (void)fp;
-    (void)hard;
-    (void)soft;
-}
-
 /* Invalidate all keys of one writer, by their tag or by their first byte, which is the key. */
 static void end_all(uint32_t first, uint32_t now[EACH], bool by_tag)
 {
@@ -150,7 +142,7 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     hits = stored = 0;
     memset(ended, 0, sizeof ended);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    epoch = l2_tags_known(kit.d, &floor, no_tag, NULL);
+    epoch = l2_tags_known(kit.d, &floor, l2_dev_no_tag, NULL);
     const l2_namespace ns = { 1, 3, 1 };
     T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
     pthread_t t[WRITERS];

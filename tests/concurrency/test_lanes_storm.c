@@ -31,9 +31,7 @@ static struct storm {
 
 static cellar *open_store(int64_t bytes)
 {
-    cellar *c = NULL;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = (uint64_t)bytes };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = (uint64_t)bytes);
     return c;
 }
 

@@ -364,12 +364,10 @@ static void load_b_inside(source *s, cellar_load *ld)
 /* A caller leads a and waits for b; a worker loads b, and its loader waits for a. */
 T_CASE(load_cycle_through_worker_is_refused)
 {
-    cellar *c;
     source b = SOURCE_INIT;
     char text[64];
-    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .host.load_threads = 1,
-                     .config.memory_bytes = 4 << 20 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.clock = kit_clock, .host.load_threads = 1,
+                         .config.memory_bytes = 4 << 20);
     source a = SOURCE_INIT;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 60000,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
@@ -405,10 +403,8 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
 
 T_CASE(worker_that_waits_for_queued_refresh_runs_it)
 {
-    cellar *c;
-    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .host.load_threads = 1,
-                     .config.memory_bytes = 4 << 20 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.clock = kit_clock, .host.load_threads = 1,
+                         .config.memory_bytes = 4 << 20);
     source s = SOURCE_INIT;
     s.arg = c;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 60000,
@@ -573,12 +569,12 @@ static void queue_refresh(cellar *c, source *s)
 /* The refresh holds the last ref of the namespace when its thread ends. */
 T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load)
 {
-    cellar *c, *ns;
+    cellar *ns;
     source s = SOURCE_INIT;
     caller k;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.no_threads = 1,
-                     .host.clock = kit_clock, .host.alloc = wiped_alloc, .host.free = wiped_free };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .host.no_threads = 1,
+                         .host.clock = kit_clock, .host.alloc = wiped_alloc,
+                         .host.free = wiped_free);
     T_REQUIRE(cellar_namespace_open(c, "ns", NULL, &ns) == CELLAR_OK);
     queue_refresh(ns, &s);
     atomic_store(&s.say, SAY_EXIT);
@@ -598,15 +594,13 @@ T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load)
 /* A loader may end the thread of a worker; the next refresh has a worker again. */
 T_CASE(worker_that_a_loader_ended_is_replaced)
 {
-    cellar *c;
     source s = SOURCE_INIT;
     char text[64];
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.load_threads = 1,
-                     .host.clock = kit_clock };
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 3600000,
                            .retry_throttle_ms = 1, .jitter_pct = CELLAR_OFF,
                            .flags = CELLAR_LOAD_CTX_STATIC };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .host.load_threads = 1,
+                         .host.clock = kit_clock);
     for (int i = 0; i < 3; i++) {
         atomic_store(&s.say, SAY_VALUE);
         while (kit_load(c, "k", &o, &s, text, NULL) != CELLAR_OK) { /* refreshed by a worker */
@@ -700,15 +694,14 @@ static void *close_main(void *arg)
  * in a thread, for a retry behind a failed one, for a lease. */
 T_CASE(close_that_is_busy_ends_no_waiting_load)
 {
-    cellar *c, *dropped;
+    cellar *dropped;
     source s = SOURCE_INIT, failing = SOURCE_INIT, none = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     caller k, f, w[3], e = { .err = CELLAR_E_INVAL };
     char text[64];
-    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20,
-                     .tuning.close_timeout_ms = 50 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.no_threads = 1, .config.memory_bytes = 4 << 20,
+                         .tuning.close_timeout_ms = 50);
     T_EQ_I64(cellar_namespace_open(c, "dropped", NULL, &dropped), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "dropped"), CELLAR_OK);
     T_EQ_I64(cellar_lease_acquire(c, "leased", 6, NULL, NULL, &lease, &r), CELLAR_LEASED);
@@ -753,14 +746,11 @@ T_CASE(close_that_is_busy_ends_no_waiting_load)
 /* A wait for a lease may never end: once no other load runs, the close ends it. */
 T_CASE(close_ends_loads_that_wait_for_a_lease)
 {
-    cellar *c;
     source s = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     caller w[2];
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20,
-                     .tuning.close_timeout_ms = 3600000 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .tuning.close_timeout_ms = 3600000);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     for (int i = 0; i < 2; i++) { start(&w[i], c, &s, NULL, "k"); }
     wait_for_waiters(c, 2);
@@ -786,13 +776,10 @@ static void close_inside(source *s, cellar_load *ld)
 T_CASE(close_in_a_loader_is_refused)
 {
     for (uint32_t no_threads = 0; no_threads < 2; no_threads++) {
-        cellar *c;
         source s = SOURCE_INIT, fails = SOURCE_INIT;
         char text[64];
-        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20,
-                         .host.no_threads = no_threads, .host.clock = kit_clock,
-                         .tuning.close_timeout_ms = 3600000 };
-        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .host.no_threads = no_threads,
+                             .host.clock = kit_clock, .tuning.close_timeout_ms = 3600000);
         s.during = close_inside;
         s.arg = c;
         cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_CTX_STATIC,
@@ -816,13 +803,12 @@ T_CASE(close_in_a_loader_is_refused)
 
 T_CASE(load_limits_return_codes)
 {
-    cellar *c;
     source s = SOURCE_INIT;
     caller k, w;
     char text[64];
-    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20,
-                     .host.clock = kit_clock, .tuning.max_loads = 1, .tuning.max_load_waiters = 1 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.no_threads = 1, .config.memory_bytes = 4 << 20,
+                         .host.clock = kit_clock, .tuning.max_loads = 1,
+                         .tuning.max_load_waiters = 1);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);

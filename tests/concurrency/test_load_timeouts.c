@@ -115,12 +115,10 @@ T_CASE_ON(soft_timeout_serves_stale, STORE)
 /* A background refresh that ends within soft_timeout_ms gives waiters the fresh value. */
 T_CASE(soft_timeout_waits_for_background_refresh)
 {
-    cellar *c;
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .config.memory_bytes = 4 << 20 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.clock = kit_clock, .config.memory_bytes = 4 << 20);
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
                            .soft_timeout_ms = 30000, .hard_timeout_ms = 60000,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
@@ -135,12 +133,10 @@ T_CASE(soft_timeout_waits_for_background_refresh)
 /* By the system clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
 T_CASE(waiter_returns_within_10_ms_of_deadline)
 {
-    cellar *c;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
-    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.host.no_threads = 1, .config.memory_bytes = 4 << 20);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
     wait_for(&s.inside, 1);
@@ -263,11 +259,9 @@ static void *soft_main(void *arg)
 
 T_CASE(soft_waiters_race_with_starting_workers)
 {
-    cellar *c = NULL;
     pthread_t t[3];
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.clock = kit_clock };
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .host.clock = kit_clock);
     for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }
     for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
     T_CHECK(figures(c).refreshes > 0);

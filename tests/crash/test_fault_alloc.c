@@ -232,12 +232,8 @@ static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
     return calls;
 }
 
-T_CASE(each_armed_allocation_fails)
+T_ALONE(each_armed_allocation_fails)
 {
-    if (T_TSAN) {
-        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
-        return;
-    }
     const char *sites[64];
     unsigned hits[64], count = 0;
     const uint64_t calls = run_failing(0, false, NULL);
@@ -263,12 +259,8 @@ T_CASE(each_armed_allocation_fails)
     (void)run_failing(0, false, NULL);
 }
 
-T_CASE(allocations_that_keep_failing_leave_store_consistent)
+T_ALONE(allocations_that_keep_failing_leave_store_consistent)
 {
-    if (T_TSAN) {
-        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
-        return;
-    }
     const uint64_t calls = run_failing(0, false, NULL);
     uint64_t step = 1;
     for (uint64_t nth = 1; nth <= calls && !t_failed(); nth += step) {

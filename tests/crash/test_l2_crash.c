@@ -25,16 +25,11 @@ static bool every_way;       /* all subsets instead of random ones */
 static uint32_t least_loose, most_loose, most_met;
 static bool busy;            /* inside a crash state: its own calls crash only once */
 
-static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
-{
-    (void)ctx, (void)fp, (void)hard, (void)soft;
-}
-
 static void opened(l2_dev *on)
 {
     uint64_t floor = 0;
     open_on(on);
-    epoch = l2_tags_known(d, &floor, no_tag, NULL);
+    epoch = l2_tags_known(d, &floor, l2_dev_no_tag, NULL);
 }
 
 /* ---- a crash ---- */
@@ -76,10 +71,7 @@ static void recovery_hook(void *ctx)
 /* Delete everything in a second run, then crash again. */
 static void crash_again(void)
 {
-    for (uint32_t i = 0; i < KEYS; i++) {
-        const l2_key k = key_of(&i);
-        l2_invalidate(d, &k);
-    }
+    for (uint32_t i = 0; i < KEYS; i++) { end_one(i); }
     l2_discard(d);
     open_on(&other);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(i), 0); }
@@ -181,9 +173,8 @@ static void op_put(uint32_t key)
 static void op_delete(uint32_t key)
 {
     const bool replaces = last[key] != 0;
-    const l2_key k = key_of(&key);
     change_is(key, 0);
-    l2_invalidate(d, &k);
+    end_one(key);
     if (replaces) { ensured = changes; }
 }
 
@@ -359,16 +350,12 @@ T_CASE(every_subset_of_lost_writes_of_short_runs_keeps_the_promise)
 /* Let the n-th call of an open fail, then open without a fault. Return false if no call failed. */
 static bool opens_after_a_fault(uint64_t nth)
 {
-    int e = 0;
     l2_dev_clone(&dev, &other, NULL);
-    vfs = l2_dev_vfs(&other);
-    cfg.vfs = &vfs;
-    other.locked = false;
     other.fail_site = -1;
     other.fail_errno = EIO;
     other.fail_at = nth;
     other.fail_sticky = true;
-    const cellar_err err = l2_open(&cfg, &d, &e);
+    const cellar_err err = open_may_fail(&other);
     const bool failed = other.fail_at == 1;
     if (err == CELLAR_OK) { l2_discard(d); }
     other.fail_at = 0;

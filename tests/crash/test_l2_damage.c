@@ -29,11 +29,6 @@ static base_rng rng;
 
 /* ---- the store ---- */
 
-static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
-{
-    (void)ctx, (void)fp, (void)hard, (void)soft;
-}
-
 static l2_key key_in(const uint32_t *i, uint32_t in)
 {
     return (l2_key){ i, sizeof *i, in, base_hash(l2_hash_key(d), in, i, sizeof *i) };
@@ -62,7 +57,7 @@ static void some_changes(uint32_t count)
 static void put_and_end(void)
 {
     uint64_t floor = 0, walk = 0;
-    const uint64_t epoch = l2_tags_known(d, &floor, no_tag, NULL);
+    const uint64_t epoch = l2_tags_known(d, &floor, l2_dev_no_tag, NULL);
     l2_namespace ns = { .id = 2, .generation = OTHER_OLD };
     T_EQ_I64(l2_namespace_set(d, &ns, "other", 5), CELLAR_OK);
     for (uint32_t i = 0; i < ENDED; i++) {
@@ -157,11 +152,7 @@ static void look_at_all(void)
 /* Open the damaged disk. Return false if the open is refused. */
 static bool open_hurt(void)
 {
-    int e = 0;
-    hurt.locked = false;
-    vfs = l2_dev_vfs(&hurt);
-    cfg.vfs = &vfs;
-    const cellar_err err = l2_open(&cfg, &d, &e);
+    const cellar_err err = open_may_fail(&hurt);
     if (err != CELLAR_OK) {
         T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_NEWER_FORMAT);
         return false;
@@ -203,11 +194,7 @@ static void open_hurt_fails(uint64_t nth)
     hurt.fail_errno = EIO;
     hurt.fail_at = nth;
     hurt.fail_sticky = true;
-    int e = 0;
-    hurt.locked = false;
-    vfs = l2_dev_vfs(&hurt);
-    cfg.vfs = &vfs;
-    if (l2_open(&cfg, &d, &e) == CELLAR_OK) { l2_discard(d); }
+    if (open_may_fail(&hurt) == CELLAR_OK) { l2_discard(d); }
     hurt.fail_at = 0;
 }
 
@@ -384,8 +371,7 @@ T_CASE(a_damaged_SUPER_does_not_bring_the_state_of_a_sync_back)
     open_on(&dev);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     for (uint32_t i = 0; i < KEYS; i++) {
-        const l2_key k = key_of(&i);
-        l2_invalidate(d, &k);
+        end_one(i);
         newest[i] = 0;
     }
     l2_discard(d);

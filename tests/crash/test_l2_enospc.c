@@ -173,9 +173,7 @@ static void disk_is_full_meanwhile(void)
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     T_EQ_I64(l2_resize(d, 2 * bytes), CELLAR_E_SPACE);
     T_EQ_U64(stored_of(2000), 2000);
-    const uint32_t i = 7;
-    const l2_key k = key_of(&i);
-    l2_invalidate(d, &k);
+    end_one(7);
     T_EQ_I64(put_key(3, 4, true), CELLAR_OK);
     for (int run = 0; run < 3; run++) {
         T_EQ_U64(look(7), 0);

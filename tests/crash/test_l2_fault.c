@@ -45,10 +45,8 @@ static void check_all(void)
 
 static cellar_err open_it(void)
 {
-    int e = 0;
     d = NULL;
-    dev.locked = false;
-    return l2_open(&cfg, &d, &e);
+    return open_may_fail(&dev);
 }
 
 static void start(l2_level level)
@@ -56,8 +54,6 @@ static void start(l2_level level)
     begin(level);
     memset(now, 0, sizeof now);
     l2_dev_init(&dev);
-    vfs = l2_dev_vfs(&dev);
-    cfg.vfs = &vfs;
     cfg.seg_bytes = 32768;
     cfg.seg_count = 6; /* one run fills it */
 }

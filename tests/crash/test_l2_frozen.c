@@ -53,13 +53,14 @@ static void freeze(void)
 
 static void thaw(void) { base_store_rlx(&d->write_ns, (uint64_t)0); l2_writing_drop(d); }
 
-static void del(uint32_t i) { const l2_key k = key_of(&i); l2_invalidate(d, &k); }
-
 /* Check which of the keys 0..SOME - 1 are served: those from `first` on, in version 1. */
 static void served_from(uint32_t first)
 {
     for (uint32_t i = 0; i < SOME; i++) { T_EQ_U64(look(i), i >= first); }
 }
+
+#define AT_DROP(fn) T_WITHIN(fn, start(L2_DROP), end())
+#define AT_KEEP(fn) T_WITHIN(fn, start(L2_KEEP), end())
 
 T_CASE(a_delete_during_a_stall_survives_a_process_death)
 {
@@ -68,10 +69,10 @@ T_CASE(a_delete_during_a_stall_survives_a_process_death)
         freeze();
         T_EQ_I64(put_once(5, 2, false), CELLAR_DROPPED);
         const uint64_t before = figures().tombstones;
-        del(5);
+        end_one(5);
         T_CHECK(dev.bell);
-        del(5); /* its tombstone is in the buffer */
-        del(6);
+        end_one(5); /* its tombstone is in the buffer */
+        end_one(6);
         T_EQ_U64(figures().relied, 3);
         T_EQ_U64(figures().tombstones - before, 2);
         T_EQ_U64(look(5), 0);
@@ -89,7 +90,7 @@ T_CASE(the_tier_goes_on_when_the_disk_answers_again)
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         start((l2_level)level);
         freeze();
-        del(0);
+        end_one(0);
         T_CHECK(dev.bell);
         thaw();
         (void)l2_tick(d, 1000);
@@ -99,19 +100,18 @@ T_CASE(the_tier_goes_on_when_the_disk_answers_again)
         T_EQ_U64(figures().closings, 0);
         kill_and_open();
         T_EQ_U64(look(0), 2);
-        del(0);
+        end_one(0);
         served_from(1);
         end();
     }
 }
 
 /* A change without room in the buffer closes the tier. */
-T_CASE(more_changes_than_the_buffer_holds_empty_the_tier)
+T_CASE_ON(more_changes_than_the_buffer_holds_empty_the_tier, AT_KEEP)
 {
-    start(L2_KEEP);
     for (uint32_t i = 100; i < 4000; i++) { T_EQ_I64(put_key(i, 1, false), CELLAR_OK); }
     base_store_rel(&d->disk, (uint32_t)L2_DISK_OFF);
-    for (uint32_t i = 0; i < 4000; i++) { del(i); }
+    for (uint32_t i = 0; i < 4000; i++) { end_one(i); }
     T_EQ_U64(figures().closings, 1);
     T_CHECK(dev.bell && l2_is_closed(d));
     T_EQ_U64(look(3), 0);
@@ -123,7 +123,6 @@ T_CASE(more_changes_than_the_buffer_holds_empty_the_tier)
     T_EQ_I64(put_key(3, 2, true), CELLAR_OK);
     kill_and_open();
     for (uint32_t i = 0; i < SOME; i++) { T_EQ_U64(look(i), i == 3 ? 2 : 0); }
-    end();
 }
 
 static void count_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
@@ -132,11 +131,10 @@ static void count_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     *(uint32_t *)ctx += fp == 0x1234;
 }
 
-T_CASE(a_pattern_and_a_tag_of_a_stall_stay_in_force)
+T_CASE_ON(a_pattern_and_a_tag_of_a_stall_stay_in_force, AT_KEEP)
 {
     uint64_t floor, walk;
     uint32_t tags = 0;
-    start(L2_KEEP);
     const uint64_t epoch = l2_tags_known(d, &floor, count_tag, &tags);
     freeze();
     T_EQ_I64(l2_glob_begin(d, generation_now, "[^\1-\47]*", 7, &walk), CELLAR_OK); /* key 0 */
@@ -151,7 +149,6 @@ T_CASE(a_pattern_and_a_tag_of_a_stall_stay_in_force)
     served_from(1);
     (void)l2_tags_known(d, &floor, count_tag, &tags);
     T_EQ_U64(tags, 1);
-    end();
 }
 
 T_CASE(a_clear_during_a_stall_stays_in_force)
@@ -188,10 +185,9 @@ static void clear_at_the_floor(void *ctx)
 }
 
 /* The log is full of controls, and no pass ends. */
-T_CASE(a_clear_while_the_tier_reopens_stays_in_force)
+T_CASE_ON(a_clear_while_the_tier_reopens_stays_in_force, AT_KEEP)
 {
     bool ran = false;
-    start(L2_KEEP);
     sync_role_take(&d->working);
     for (uint32_t i = 0; i < 100000 && !l2_is_closed(d); i++) {
         const l2_namespace v = { .id = 2, .generation = GENERATION + 2 + i };
@@ -211,7 +207,6 @@ T_CASE(a_clear_while_the_tier_reopens_stays_in_force)
     kill_and_open();
     T_EQ_U64(generation_now, GENERATION + 1);
     T_EQ_U64(look(3), 2);
-    end();
 }
 
 static void *answer_a_waiter(void *arg)
@@ -221,28 +216,25 @@ static void *answer_a_waiter(void *arg)
     return arg;
 }
 
-T_CASE(without_a_stall_marker_a_change_waits_and_is_counted)
+T_CASE_ON(without_a_stall_marker_a_change_waits_and_is_counted, AT_KEEP)
 {
     pthread_t t;
-    start(L2_KEEP);
     dev.fail_site = DEV_BELL;
     dev.fail_errno = EACCES;
     dev.fail_at = 1;
     dev.fail_sticky = true;
     freeze();
     T_REQUIRE(pthread_create(&t, NULL, answer_a_waiter, NULL) == 0);
-    del(0);
+    end_one(0);
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_CHECK(figures().waits > 0 && figures().relied == 0 && !dev.bell);
     dev.fail_at = 0;
     kill_and_open();
     served_from(1);
-    end();
 }
 
-T_CASE(a_read_that_has_just_begun_is_not_stuck)
+T_CASE_ON(a_read_that_has_just_begun_is_not_stuck, AT_DROP)
 {
-    start(L2_DROP);
     T_CHECK(!l2_standing(d));
     base_store_rel(&d->reads_out, 1u);
     base_store_rlx(&d->read_ns, base_now_ns());
@@ -251,16 +243,14 @@ T_CASE(a_read_that_has_just_begun_is_not_stuck)
     T_CHECK(l2_standing(d));
     base_store_rel(&d->reads_out, 0u);
     T_CHECK(!l2_standing(d));
-    end();
 }
 
 /* ---- the stall marker ---- */
 
-T_CASE(a_failed_look_for_the_stall_marker_empties_the_store)
+T_CASE_ON(a_failed_look_for_the_stall_marker_empties_the_store, AT_DROP)
 {
-    start(L2_DROP);
     freeze();
-    del(5);
+    end_one(5);
     T_CHECK(dev.bell);
     l2_discard(d);
     dev.fail_site = DEV_BELL;
@@ -268,14 +258,12 @@ T_CASE(a_failed_look_for_the_stall_marker_empties_the_store)
     dev.fail_at = 1;
     open_on(&dev);
     served_from(SOME);
-    end();
 }
 
-T_CASE(a_copy_leaves_the_stall_marker_to_its_store)
+T_CASE_ON(a_copy_leaves_the_stall_marker_to_its_store, AT_KEEP)
 {
-    start(L2_KEEP);
     freeze();
-    del(5);
+    end_one(5);
     l2_dev_clone(&dev, &other, NULL);
     l2_dev_find(&other, "data.seg")->ino += 100;
     other.dir_ino = 100;
@@ -291,7 +279,6 @@ T_CASE(a_copy_leaves_the_stall_marker_to_its_store)
     open_on(&dev);
     T_CHECK(!dev.bell);
     served_from(SOME);
-    end();
 }
 
 static uint32_t makes;
@@ -306,13 +293,12 @@ static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
     return l2_dev_bell(ctx, id, how);
 }
 
-T_CASE(a_late_stall_marker_is_removed)
+T_CASE_ON(a_late_stall_marker_is_removed, AT_DROP)
 {
-    start(L2_DROP);
     freeze();
     vfs.bell = late_bell;
     makes = 0;
-    del(0);
+    end_one(0);
     T_EQ_U64(makes, 1);
     (void)l2_tick(d, 1000);
     T_CHECK(!dev.bell && !l2_is_closed(d));
@@ -320,7 +306,6 @@ T_CASE(a_late_stall_marker_is_removed)
     kill_and_open();
     T_EQ_U64(look(0), 2);
     T_EQ_U64(look(1), 1);
-    end();
 }
 
 /* ---- threads on real files ---- */
@@ -373,7 +358,7 @@ static void *writer(void *arg)
     base_rng_seed(&r, t_seed() + first);
     while (!atomic_load(&over) && !t_failed()) {
         const uint32_t n = (uint32_t)base_rng_below(&r, EACH), key = first + n;
-        del(key);
+        end_one(key);
         now[n] = base_rng_below(&r, 10) == 0 ? 0 : ++version;
         if (now[n] != 0) { (void)put_once(key, version, false); }
         atomic_fetch_add(&ops[me], 1);

@@ -437,12 +437,22 @@ static void submit_pair(size_t n)
     }
 }
 
-/* Let time pass, run what is due, and note which ends are in the file. */
-static void pass(int64_t ms)
+static void wait_ms(int64_t ms)
 {
     mono_ms += ms;
     wall_ms += ms;
+}
+
+static void tick(void)
+{
     while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
+}
+
+/* Let time pass, run what is due, and note which ends are in the file. */
+static void pass(int64_t ms)
+{
+    wait_ms(ms);
+    tick();
     for (size_t n = 0; n < TASKS; n++) {
         cellar_task_status st = cellar_task_status_default();
         if (!task_of[n].acknowledged || task_of[n].final) { continue; }
@@ -491,15 +501,6 @@ static void work(cellar_journal_level level)
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
 
-/* Return the number of disk calls of the work. */
-static uint64_t calls_of(cellar_journal_level level)
-{
-    start();
-    work(level);
-    t_wipe(folder);
-    return now.calls;
-}
-
 /* ---- each call failing once ---- */
 
 static void check_work(void)
@@ -517,10 +518,19 @@ static void check_empty(cellar_journal_level level)
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
 
+/* Return the number of disk calls of a life. */
+static uint64_t calls_of(void (*life)(cellar_journal_level level), cellar_journal_level level)
+{
+    start();
+    life(level);
+    t_wipe(folder);
+    T_CHECK(now.calls > 50);
+    return now.calls;
+}
+
 static void fail_each(cellar_journal_level level, disk_fault fault)
 {
-    const uint64_t calls = calls_of(level), step = t_reduced() ? 4 : 1;
-    T_CHECK(calls > 50);
+    const uint64_t calls = calls_of(work, level), step = t_reduced() ? 4 : 1;
     for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
         start();
         now.fail_at = n;
@@ -534,9 +544,10 @@ static void fail_each(cellar_journal_level level, disk_fault fault)
     }
 }
 
-T_CASE(journal_faults)
+#define SHIM(fn) T_WITHIN(fn, shim_register(), (void)0)
+
+T_CASE_ON(journal_faults, SHIM)
 {
-    shim_register();
     fail_each(CELLAR_JOURNAL_PROCESS, FAULT_IO);
     fail_each(CELLAR_JOURNAL_PROCESS, FAULT_FULL);
     fail_each(CELLAR_JOURNAL_SYNC, FAULT_IO);
@@ -570,33 +581,41 @@ static void restart(void)
         T_REQUIRE(fclose(f) == 0);
         image_free(&image[i]);
     }
-    mono_ms += 10000;
-    wall_ms += 10000;
+    wait_ms(10000);
 }
 
-static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
+/* Cut at each call of `life`; then `next` looks at what is left. */
+static void cut_each(void (*life)(cellar_journal_level level),
+                     void (*next)(cellar_journal_level level, bool exact),
+                     cellar_journal_level level, disk_cut how, bool exact)
 {
-    const uint64_t calls = calls_of(level), step = t_reduced() ? 4 : 1;
+    const uint64_t calls = calls_of(life, level), step = t_reduced() ? 4 : 1;
     for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
         start();
         now.cut_at = n;
         now.how = how;
-        work(level);
+        life(level);
         T_CHECK(now.cut);
         restart();
-        T_REQUIRE(open_pool(level) == CELLAR_OK);
-        for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
-        while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
-        mono_ms += 10000;
-        wall_ms += 10000;
-        while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
-        for (size_t i = 0; i < TASKS && exact; i++) {
-            const bool due = at_cut[i].acknowledged && at_cut[i].ran < attempts_of(i);
-            T_CHECK(!due || task_of[i].ran != 0);
-        }
-        T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        next(level, exact);
+        if (t_failed()) { printf("# level %d, cut %d at call %" PRIu64 "\n", level, how, n); }
         t_wipe(folder);
     }
+}
+
+/* Each task that was acknowledged runs, and none after its final state. */
+static void work_next(cellar_journal_level level, bool exact)
+{
+    T_REQUIRE(open_pool(level) == CELLAR_OK);
+    for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
+    tick();
+    wait_ms(10000);
+    tick();
+    for (size_t i = 0; i < TASKS && exact; i++) {
+        const bool due = at_cut[i].acknowledged && at_cut[i].ran < attempts_of(i);
+        T_CHECK(!due || task_of[i].ran != 0);
+    }
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
 
 /* ---- a schedule ---- */
@@ -627,9 +646,8 @@ static void schedule(const char *spare)
 }
 
 /* One call fails: the firing runs once, or again after the failed write of its due time. */
-T_CASE(schedule_faults)
+T_CASE_ON(schedule_faults, SHIM)
 {
-    shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
         start();
         firings = 0;
@@ -699,9 +717,8 @@ static void converse(cellar_journal_level level, uint32_t count)
 }
 
 /* One call fails: each accepted message ends, and none comes back. */
-T_CASE(message_faults)
+T_CASE_ON(message_faults, SHIM)
 {
-    shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
         start();
         now.fail_at = n;
@@ -727,14 +744,20 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
+static void open_to_fill(void)
+{
+    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    filled_ran = filled_exit_at = 0;
+}
+
 /* Submit tasks until the volume is full, and end the process in a task. Write the number of
  * submits that were accepted. */
 static void fill_and_die(int out)
 {
     static const char payload[3000];
     uint32_t accepted_count = 0, refused_count = 0;
-    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
-    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    open_to_fill();
     const uint64_t kept = file_bytes("-room");
     while (refused_count < 3) {
         const cellar_err err = cellar_task_submit(p, "fills", payload, sizeof payload, NULL, NULL);
@@ -751,11 +774,10 @@ static void fill_and_die(int out)
 
 /* The volume is full after a kill, and stays so: the open finds room, each task runs, and all ends
  * are in the file. */
-T_CASE(journal_on_a_full_volume_finds_room)
+T_CASE_ON(journal_on_a_full_volume_finds_room, SHIM)
 {
     int ends[2], status;
     uint32_t accepted_count = 0;
-    shim_register();
     start();
     queue_cap = 4096;
     volume_bytes = 6 << 20;
@@ -768,9 +790,7 @@ T_CASE(journal_on_a_full_volume_finds_room)
     T_REQUIRE(close(ends[0]) == 0 && close(ends[1]) == 0);
     T_CHECK(accepted_count > 200);
     volume_bytes = volume_used();
-    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
-    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
-    filled_ran = filled_exit_at = 0;
+    open_to_fill();
     const uint64_t restored = figures().restored;
     T_CHECK(restored <= accepted_count && restored + 100 >= accepted_count);
     for (int i = 0; i < 20 && (figures().live != 0 || figures().journal_pending != 0); i++) {
@@ -792,8 +812,7 @@ static void replace_and_die(uint64_t nth)
 {
     cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 1000, .unique_key = "k",
                              .on_conflict = CELLAR_TASK_CONFLICT_REPLACE };
-    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
-    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    open_to_fill();
     T_REQUIRE(cellar_task_submit(p, "fills", "a", 1, &o, NULL) == CELLAR_OK);
     now.fault = FAULT_FULL;
     now.fail_at = now.calls + nth;
@@ -802,19 +821,16 @@ static void replace_and_die(uint64_t nth)
 }
 
 /* Fault: an error of the disk wrote the new task alone, and after a kill both ran. */
-T_CASE(replaced_task_does_not_run_after_a_kill)
+T_CASE_ON(replaced_task_does_not_run_after_a_kill, SHIM)
 {
     int status = 1;
-    shim_register();
     for (uint64_t nth = 1; status != 0; nth++) {
         start();
         const pid_t child = fork();
         T_REQUIRE(child >= 0 && nth < 200);
         if (child == 0) { replace_and_die(nth); }
         T_REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status));
-        T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
-        T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
-        filled_ran = filled_exit_at = 0;
+        open_to_fill();
         pass(1000);
         if (WEXITSTATUS(status) != 2) { T_EQ_U64(filled_ran, 1); }
         T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
@@ -827,37 +843,17 @@ T_CASE(replaced_task_does_not_run_after_a_kill)
 #define FIRINGS 4u
 #define EVERY_MS 10000
 
-static const struct { cellar_journal_level level; disk_cut how; bool exact; } cuts[] = {
-    { CELLAR_JOURNAL_SYNC, CUT_KEEPS_ALL, true }, { CELLAR_JOURNAL_SYNC, CUT_DROPS_ALL, true },
-    { CELLAR_JOURNAL_SYNC, CUT_KEEPS_SOME, true }, { CELLAR_JOURNAL_PROCESS, CUT_KEEPS_ALL, true },
-    { CELLAR_JOURNAL_PROCESS, CUT_DROPS_ALL, false },
-    { CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false },
-};
-#define CUTS (sizeof cuts / sizeof cuts[0])
-
-/* Cut at each call of `life`, once in each way; then `next` looks at what is left. */
-static void cut_guests(void (*life)(cellar_journal_level level),
-                       void (*next)(cellar_journal_level level, bool exact))
+/* Cut at each call of `life`, once in each way; and `more` times with a part of the writes. */
+static void cut_in_each_way(void (*life)(cellar_journal_level level),
+                            void (*next)(cellar_journal_level level, bool exact), int more)
 {
-    const uint64_t step = t_reduced() ? 4 : 1;
     base_rng_seed(&rng, t_seed());
-    for (size_t i = 0; i < CUTS; i++) {
-        start();
-        life(cuts[i].level);
-        const uint64_t calls = now.calls;
-        T_CHECK(calls > 50);
-        t_wipe(folder);
-        for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
-            start();
-            now.cut_at = n;
-            now.how = cuts[i].how;
-            life(cuts[i].level);
-            T_CHECK(now.cut);
-            restart();
-            next(cuts[i].level, cuts[i].exact);
-            if (t_failed()) { printf("# cut %zu at call %" PRIu64 "\n", i, n); }
-            t_wipe(folder);
-        }
+    for (disk_cut how = CUT_KEEPS_ALL; how <= CUT_KEEPS_SOME; how++) {
+        cut_each(life, next, CELLAR_JOURNAL_SYNC, how, true);
+        cut_each(life, next, CELLAR_JOURNAL_PROCESS, how, how == CUT_KEEPS_ALL);
+    }
+    for (int i = 0; i < more; i++) {
+        cut_each(life, next, CELLAR_JOURNAL_SYNC, CUT_KEEPS_SOME, true);
     }
 }
 
@@ -882,8 +878,7 @@ static void recur(cellar_journal_level level, uint32_t rounds)
     for (uint32_t i = 0; i < rounds; i++) {
         if (i != 0) {
             pass(EVERY_MS - 1);
-            mono_ms++;
-            wall_ms++;
+            wait_ms(1);
         }
         pass(0);
         for (size_t n = 0; n < FIRINGS; n++) { task_of[n].final = task_of[n].ran != 0; }
@@ -906,10 +901,9 @@ static void recur_next(cellar_journal_level level, bool exact)
     }
 }
 
-T_CASE(schedule_power_cuts)
+T_CASE_ON(schedule_power_cuts, SHIM)
 {
-    shim_register();
-    cut_guests(recur_first, recur_next);
+    cut_in_each_way(recur_first, recur_next, 0);
 }
 
 static void converse_first(cellar_journal_level level) { converse(level, MESSAGES); }
@@ -927,27 +921,16 @@ static void converse_next(cellar_journal_level level, bool exact)
     }
 }
 
-T_CASE(message_power_cuts)
+T_CASE_ON(message_power_cuts, SHIM)
 {
-    shim_register();
-    cut_guests(converse_first, converse_next);
+    cut_in_each_way(converse_first, converse_next, 0);
 }
 
-T_CASE(journal_power_cuts)
-{
-    shim_register();
-    base_rng_seed(&rng, t_seed());
-    cut_each(CELLAR_JOURNAL_SYNC, CUT_DROPS_ALL, true);
-    for (int i = 0; i < 4; i++) { cut_each(CELLAR_JOURNAL_SYNC, CUT_KEEPS_SOME, true); }
-    cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_ALL, true);
-    cut_each(CELLAR_JOURNAL_PROCESS, CUT_DROPS_ALL, false);
-    cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
-}
+T_CASE_ON(journal_power_cuts, SHIM) { cut_in_each_way(work, work_next, 3); }
 
 /* A call of the disk fails in a submit, and the process ends as soon as the submit has returned. */
-T_CASE(a_refused_submit_does_not_come_back_after_a_kill)
+T_CASE_ON(a_refused_submit_does_not_come_back_after_a_kill, SHIM)
 {
-    shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
         start();
         T_REQUIRE(open_pool(CELLAR_JOURNAL_SYNC) == CELLAR_OK);

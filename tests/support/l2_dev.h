@@ -423,6 +423,12 @@ T_INLINE int l2_dev_bell(void *ctx, const unsigned char id[16], base_vfs_bell ho
     return is ? 0 : ENOENT;
 }
 
+/* For l2_tags_known: ignore each tag. */
+T_INLINE void l2_dev_no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx, (void)fp, (void)hard, (void)soft;
+}
+
 T_INLINE void l2_dev_init(l2_dev *v) { memset(v, 0, sizeof *v); v->boot[0] = 1; }
 
 T_INLINE base_vfs l2_dev_vfs(l2_dev *v)

@@ -142,11 +142,9 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
 /* `secret`: NULL draws one, so that chance decides which keys share a place of a table. */
 T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 {
-    cellar *c = NULL;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = bytes, .tuning.hash_key = secret,
-                     .host.no_threads = 1, .host.clock = kit_clock };
     atomic_store(&kit_now_ms, 1000000);
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cellar *c = STORE_OF(.config.memory_bytes = bytes, .tuning.hash_key = secret,
+                         .host.no_threads = 1, .host.clock = kit_clock);
     return c;
 }
 

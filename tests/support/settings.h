@@ -45,6 +45,15 @@ T_INLINE cellar_err settings_open(const settings *s, cellar **out)
     return cellar_open(&c, out);
 }
 
+T_INLINE cellar *store_of(settings s)
+{
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    return c;
+}
+/* Open a store with these fields, the others by default: STORE_OF(.config.memory_bytes = 1 << 20) */
+#define STORE_OF(...) store_of((settings){ SETTINGS_SIZES, __VA_ARGS__ })
+
 /* Read a value without effect on recency, idle time and statistics. */
 T_INLINE cellar_err peek(cellar *c, const void *key, size_t key_len, void *buf, size_t buf_cap,
                          size_t *value_len)

@@ -870,14 +870,6 @@ static void sim_meet_end(void *arg)
     BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
 }
 
-static void sim_meet_no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
-{
-    (void)ctx;
-    (void)fp;
-    (void)hard;
-    (void)soft;
-}
-
 SIM_SCENARIO(l2_meet,
              "an entry that goes down and comes back meets the end of its tag or a pattern")
 {
@@ -887,7 +879,7 @@ SIM_SCENARIO(l2_meet,
     sim_l2_begin(0);
     by_tag = base_sim_below(2) == 0;
     base_sim_calm(true);
-    meet.epoch = l2_tags_known(disk.kit.d, &floor, sim_meet_no_tag, NULL);
+    meet.epoch = l2_tags_known(disk.kit.d, &floor, l2_dev_no_tag, NULL);
     const uint32_t key = 0;
     const l2_key id = sim_l2_key(&disk.kit, &key);
     l2_invalidate(disk.kit.d, &id);
