@@ -103,6 +103,24 @@ template <class Body> cellar_err code_of(Body &&body)
     return CELLAR_OK;
 }
 
+/* Return whether `body` throws that its source is down. */
+template <class Body> bool is_down(Body &&body)
+{
+    try {
+        body();
+    } catch (const down &e) {
+        return std::string(e.what()) == "the source is down";
+    }
+    return false;
+}
+
+template <class Body> void in_threads(int count, Body &&body)
+{
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; i++) { threads.emplace_back(body); }
+    for (std::thread &t : threads) { t.join(); }
+}
+
 constexpr std::size_t store_bytes = 16u << 20;
 
 handle open_store()
@@ -201,24 +219,16 @@ void updates()
     const auto add_x = [](const std::optional<std::string> &old) {
         return std::optional<std::string>(old.value_or("") + "x");
     };
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 4; i++) {
-        threads.emplace_back([&] {
-            for (int n = 0; n < 10; n++) {
-                while (code_of([&] { store.update("log", add_x); }) == CELLAR_E_BUSY) {}
-            }
-        });
-    }
-    for (std::thread &t : threads) { t.join(); }
+    in_threads(4, [&] {
+        for (int n = 0; n < 10; n++) {
+            while (code_of([&] { store.update("log", add_x); }) == CELLAR_E_BUSY) {}
+        }
+    });
     check(store.get("log") == std::string(40, 'x'), "40 updates of 4 threads, none lost");
 
-    bool caught = false;
-    try {
-        store.update("log", [](const auto &) -> std::optional<std::string> { throw down(); });
-    } catch (const down &) {
-        caught = true;
-    }
-    check(caught && store.get("log") == std::string(40, 'x'),
+    check(is_down([&] {
+              store.update("log", [](const auto &) -> std::optional<std::string> { throw down(); });
+          }) && store.get("log") == std::string(40, 'x'),
           "an exception of an update comes back and changes nothing");
 
     store.set("ACME", Quote{1.0, 1});
@@ -258,13 +268,9 @@ void loads()
     check(!store.get_or_load<Quote>("none", none) && !store.get_or_load<Quote>("none", none) &&
               absent == 1, "a source without a value is asked once");
 
-    bool caught = false;
-    try {
-        store.get_or_load("down", [](std::string_view) -> std::string { throw down(); });
-    } catch (const down &e) {
-        caught = std::string(e.what()) == "the source is down";
-    }
-    check(caught, "an exception of the loader comes back");
+    check(is_down([&] {
+              store.get_or_load("down", [](std::string_view) -> std::string { throw down(); });
+          }), "an exception of the loader comes back");
     check(store.get_or_load("down", [](std::string_view) { return std::string("up"); }) == "up",
           "the next load works");
     store.get_or_load("closes", [&](std::string_view) {
@@ -313,18 +319,14 @@ void loads()
     check(!store.contains("tagged"), "a loader sets tags through its load");
 
     std::atomic<int> inside{0};
-    std::vector<std::thread> threads;
     std::atomic<int> right{0};
-    for (int i = 0; i < 4; i++) {
-        threads.emplace_back([&] {
-            right += store.get_or_load("shared", [&](std::string_view) {
-                inside++;
-                std::this_thread::sleep_for(std::chrono::milliseconds(50));
-                return std::string("one");
-            }) == "one";
-        });
-    }
-    for (std::thread &t : threads) { t.join(); }
+    in_threads(4, [&] {
+        right += store.get_or_load("shared", [&](std::string_view) {
+            inside++;
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+            return std::string("one");
+        }) == "one";
+    });
     check(inside == 1 && right == 4, "4 threads, one load");
 }
 
@@ -348,17 +350,13 @@ void failed_loads()
             cellar_load_fail(load, reported, 0, 0);
             return "";
         };
-        std::vector<std::thread> threads;
-        for (int i = 0; i < 8; i++) {
-            threads.emplace_back([&] {
-                try {
-                    store.get_or_load("down", fail, &o);
-                } catch (const cellarpp::error &e) {
-                    codes += e.code == code && (reported == 0 || e.loader_err == reported);
-                }
-            });
-        }
-        for (std::thread &t : threads) { t.join(); }
+        in_threads(8, [&] {
+            try {
+                store.get_or_load("down", fail, &o);
+            } catch (const cellarpp::error &e) {
+                codes += e.code == code && (reported == 0 || e.loader_err == reported);
+            }
+        });
         check(codes == 8 && runs == 1,
               "each caller of a failed load gets what its loader threw or reported");
     }
@@ -400,13 +398,8 @@ void background()
         check(*runs >= 2, "the refresh runs");
 
         *fails = true;
-        bool caught = false;
-        try {
-            pages.get_or_load("/new");
-        } catch (const down &) {
-            caught = true;
-        }
-        check(caught, "an exception of the loader of the namespace comes back");
+        check(is_down([&] { pages.get_or_load("/new"); }),
+              "an exception of the loader of the namespace comes back");
         *fails = false;
         pages.close();
         handle again(store, "pages");
@@ -575,13 +568,9 @@ void loads_of_objects()
     check(!named.get_or_load("none", none) && runs == 2 &&
               named.get_or_load("none", none).code() == CELLAR_ABSENT && runs == 2,
           "a source without an object is asked once");
-    bool caught = false;
-    try {
-        named.get_or_load("down", [](std::string_view) -> std::unique_ptr<Shape> { throw down(); });
-    } catch (const down &) {
-        caught = true;
-    }
-    check(caught && named.get_or_load("down", square), "an exception of the loader comes back");
+    const auto fails = [](std::string_view) -> std::unique_ptr<Shape> { throw down(); };
+    check(is_down([&] { named.get_or_load("down", fails); }) && named.get_or_load("down", square),
+          "an exception of the loader comes back");
     check(code_of([&] {
               named.get_or_load("code", [](std::string_view) -> std::unique_ptr<Shape> {
                   throw cellarpp::error(CELLAR_E_DENIED);
@@ -598,9 +587,7 @@ void loads_of_objects()
         return square(key);
     }, &stale);
     while (named.get("s")) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
-    const auto old = named.get_or_load("s", [](std::string_view) -> std::unique_ptr<Shape> {
-        throw down();
-    }, &stale);
+    const auto old = named.get_or_load("s", fails, &stale);
     check(old && old.code() == CELLAR_STALE, "a stale object replaces an exception");
 
     auto first = named.lease_acquire("l");
@@ -623,27 +610,17 @@ void loads_of_objects()
     auto again = cellarpp::objects<std::string>(store, "words");
     check(*again.get_or_load("w") == "w" && again.get_or_load("none").code() == CELLAR_ABSENT,
           "the loader of the namespace loads objects from values");
-    caught = false;
-    try {
-        again.get_or_load("down");
-    } catch (const down &) {
-        caught = true;
-    }
-    check(caught, "its exception comes back");
+    check(is_down([&] { again.get_or_load("down"); }), "its exception comes back");
 
     std::atomic<int> inside{0}, right{0};
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 4; i++) {
-        threads.emplace_back([&] {
-            const auto mine = named.get_or_load("shared", [&](std::string_view) {
-                inside++;
-                return std::make_unique<Shape>(3);
-            });
-            named.erase("nothing");
-            right += mine->corners == 3;
+    in_threads(4, [&] {
+        const auto mine = named.get_or_load("shared", [&](std::string_view) {
+            inside++;
+            return std::make_unique<Shape>(3);
         });
-    }
-    for (std::thread &t : threads) { t.join(); }
+        named.erase("nothing");
+        right += mine->corners == 3;
+    });
     check(inside == 1 && right == 4, "4 threads, one load, one object");
 }
 
@@ -707,8 +684,8 @@ int main()
         background();
         lifetimes();
         tags_and_leases();
-    objects();
-    loads_of_objects();
+        objects();
+        loads_of_objects();
         limiters();
         locks();
     } catch (const std::exception &e) {
