@@ -940,6 +940,13 @@ static cellar_host_config draw_host(const char *name)
         if (err_ == CELLAR_OK && cap_ != 0) { MUST(strlen(text_) == len_ && len_ < cap_); } \
     } while (0)
 
+/* Read the figures of an object by a call of the shape of cellar_locks_stats_get. */
+#define READ_FIGURES(type, fn, ...) \
+    do { \
+        type it_ = type##_default(); \
+        plain(CALL(fn)(__VA_ARGS__, &it_)); \
+    } while (0)
+
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 #define CALLS_TOP 1u   /* not in a callback */

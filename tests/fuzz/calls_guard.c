@@ -247,11 +247,7 @@ static void row_limiter(void)
     case 9: plain(CALL(cellar_tick)(l, 0, NULL)); break;
     case 10: plain(CALL(cellar_limiter_scan)(l, take_limited, NULL)); break;
     case 11: MUST(CALL(cellar_limiter_fingerprint)(l, key, 2) != 0); break;
-    case 12: {
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        plain(CALL(cellar_limiter_stats_get)(l, &s));
-        break;
-    }
+    case 12: READ_FIGURES(cellar_limiter_stats, cellar_limiter_stats_get, l); break;
     case 13: WRITE_TEXT(cellar_metrics_write, l); break;
     default: WRITE_TEXT(cellar_stats_json, l);
     }
@@ -360,18 +356,10 @@ static void row_lock(void)
                 plain(CALL(cellar_lock_acquire_many)(t, keys, 3, &o, calls_many)) == CELLAR_OK;
         }
         break;
-    case 5: {
-        cellar_lock_info i = cellar_lock_info_default();
-        plain(CALL(cellar_lock_info_get)(t, key, 2, &i));
-        break;
-    }
+    case 5: READ_FIGURES(cellar_lock_info, cellar_lock_info_get, t, key, 2); break;
     case 6: plain(CALL(cellar_locks_watch)(t, chance(80) ? lock_lost : NULL, NULL)); break;
     case 7: plain(CALL(cellar_tick)(t, 0, NULL)); break;
-    case 8: {
-        cellar_locks_stats s = cellar_locks_stats_default();
-        plain(CALL(cellar_locks_stats_get)(t, &s));
-        break;
-    }
+    case 8: READ_FIGURES(cellar_locks_stats, cellar_locks_stats_get, t); break;
     default: WRITE_TEXT(cellar_metrics_write, t);
     }
 }

@@ -579,11 +579,7 @@ static void row_port(void)
         port_send(lines[line]);
     }
     switch (draw(8)) {
-    case 0: {
-        cellar_resp_stats s = cellar_resp_stats_default();
-        plain(CALL(cellar_resp_stats_get)(calls_port, &s));
-        break;
-    }
+    case 0: READ_FIGURES(cellar_resp_stats, cellar_resp_stats_get, calls_port); break;
     case 1: WRITE_TEXT(cellar_metrics_write, calls_port); break;
     case 2: WRITE_TEXT(cellar_stats_json, calls_port); break;
     case 3: MUST(CALL(cellar_resp_fd)(calls_port) >= 0); break;

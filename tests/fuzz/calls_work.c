@@ -194,11 +194,7 @@ static void row_task(void)
     }
     switch (draw(17)) {
     case 0: plain(CALL(cellar_task_cancel)(p, id)); break;
-    case 1: {
-        cellar_task_status s = cellar_task_status_default();
-        plain(CALL(cellar_task_wait)(p, id, draw(2), &s));
-        break;
-    }
+    case 1: READ_FIGURES(cellar_task_status, cellar_task_wait, p, id, draw(2)); break;
     case 2: {
         char buf[8];
         size_t len = 0;
@@ -556,11 +552,7 @@ static void row_refresh(void)
     }
     case 3: plain(CALL(cellar_refresh_remove)(r, calls_refreshed, k.bytes, k.len)); break;
     case 4: plain(CALL(cellar_refresh_list)(r, take_refresh, NULL)); break;
-    case 5: {
-        cellar_refresh_stats s = cellar_refresh_stats_default();
-        plain(CALL(cellar_refresh_stats_get)(r, &s));
-        break;
-    }
+    case 5: READ_FIGURES(cellar_refresh_stats, cellar_refresh_stats_get, r); break;
     case 6:
         if (chance(50)) { WRITE_TEXT(cellar_metrics_write, r); }
         else { WRITE_TEXT(cellar_stats_json, r); }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* `data` lies in a block of its own length. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define FUZZ_MUST(fact) \
