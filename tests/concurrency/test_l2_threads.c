@@ -8,6 +8,7 @@
  *         that was current when a read began. THREADS_OPS=n for longer runs. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/toy_cipher.h"
 
 #include <pthread.h>
@@ -77,7 +78,7 @@ static bool goes_on(uint64_t i)
 
 static void *writer(void *arg)
 {
-    const uint32_t first = *(const uint32_t *)arg * EACH;
+    const uint32_t first = (uint32_t)(uintptr_t)arg * EACH;
     uint32_t now[EACH] = { 0 }, version = 0;
     base_rng r;
     base_rng_seed(&r, t_.seed + first);
@@ -146,12 +147,8 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     const l2_namespace ns = { 1, 3, 1 };
     T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
     pthread_t t[WRITERS];
-    uint32_t id[WRITERS];
-    for (uint32_t i = 0; i < WRITERS; i++) {
-        id[i] = i;
-        T_REQUIRE(pthread_create(&t[i], NULL, writer, &id[i]) == 0);
-    }
-    for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    start_numbered(t, WRITERS, writer, 0);
+    join_threads(t, WRITERS);
     l2_stats st;
     l2_stats_get(kit.d, &st);
     printf("# %" PRIu64 " stored, %" PRIu64 " hits, %" PRIu64 " sealed, %" PRIu64 " reclaimed, %"

@@ -7,6 +7,7 @@
  *         each has made its requests. The case looks meanwhile. Under TSan there are eight: the
  *         case gets the processor ten times as often, and all run beside each other as before. */
 #include "tests/support/api_kit.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -70,15 +71,13 @@ static void *request_on(void *arg)
 
 static void crowd_begin(crowd *w)
 {
-    for (unsigned i = 0; i < w->writers; i++) {
-        T_REQUIRE(pthread_create(&w->t[i], NULL, request_on, w) == 0);
-    }
+    start_threads(w->t, w->writers, request_on, w);
 }
 
 static void crowd_end(crowd *w)
 {
     atomic_store(&w->stop, 1);
-    for (unsigned i = 0; i < w->writers; i++) { T_CHECK(pthread_join(w->t[i], NULL) == 0); }
+    join_threads(w->t, w->writers);
 }
 
 static cellar_stats figures_of(cellar *c, cellar_scope scope)

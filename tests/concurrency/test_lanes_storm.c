@@ -6,6 +6,7 @@
  * Method: writers set, get, touch, pin and delete values of 1 byte to 1 MiB; each byte of a value
  *         tells its key. Meanwhile one thread changes the budget, the bound, the policy
  *         and clears a namespace. STORM_ROUNDS=n: rounds; STORM_MIB=n: size of the store. */
+#include "tests/support/many_threads.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -157,14 +158,12 @@ T_CASE(bounds_hold_beside_sixteen_writers)
     storm.root = open_store(STORE_BYTES);
     T_REQUIRE(cellar_namespace_open(storm.root, "part", NULL, &storm.part) == CELLAR_OK);
     atomic_store(&storm.stop, 0);
-    for (uintptr_t i = 0; i < WRITERS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, write_on, (void *)(i + 1)) == 0);
-    }
+    start_numbered(t, WRITERS, write_on, 1);
     for (uint64_t i = 0; i < rounds; i++) { change_all(&r); }
     T_EQ_I64(cellar_option_set(storm.root, CELLAR_OPT_MAX_ENTRIES, 300), CELLAR_OK);
     let_write();
     atomic_store(&storm.stop, 1);
-    for (unsigned i = 0; i < WRITERS; i++) { T_CHECK(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, WRITERS);
     T_CHECK(figures().entries <= 300);
     T_EQ_I64(cellar_integrity_check(storm.root), CELLAR_OK);
     T_EQ_I64(cellar_option_set(storm.root, CELLAR_OPT_MEMORY_BYTES, LEAST_BYTES), CELLAR_OK);
@@ -189,18 +188,17 @@ T_CASE(threads_that_come_and_go_fill_the_store)
 {
     const uint64_t lives = t_share(LIVES) / AT_ONCE / T_COST;
     pthread_t t[AT_ONCE];
-    uint64_t found = 0, born = 0;
+    uint64_t found = 0;
     storm.root = open_store(STORE_BYTES);
     for (uint64_t i = 0; i < lives; i++) {
-        for (uintptr_t j = 0; j < AT_ONCE; j++, born++) {
-            T_REQUIRE(pthread_create(&t[j], NULL, live_shortly, (void *)(uintptr_t)born) == 0);
-        }
-        for (unsigned j = 0; j < AT_ONCE; j++) { T_CHECK(pthread_join(t[j], NULL) == 0); }
+        start_numbered(t, AT_ONCE, live_shortly, (uintptr_t)i * AT_ONCE);
+        join_threads(t, AT_ONCE);
     }
-    for (uint32_t key = 0; key < born * SETS; key++) {
+    const uint64_t stored = lives * AT_ONCE * SETS;
+    for (uint32_t key = 0; key < stored; key++) {
         found += cellar_contains(storm.root, &key, sizeof key) == CELLAR_OK;
     }
-    T_EQ_U64(found, born * SETS); /* they fit */
+    T_EQ_U64(found, stored); /* they fit */
     T_EQ_I64(cellar_integrity_check(storm.root), CELLAR_OK);
     T_EQ_I64(cellar_close(storm.root), CELLAR_OK);
 }
@@ -231,10 +229,8 @@ T_CASE(key_set_by_sixty_four_threads_has_one_whole_value)
 {
     pthread_t t[ONE_KEY_THREADS];
     storm.root = open_store(STORE_BYTES);
-    for (uintptr_t i = 0; i < ONE_KEY_THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, set_one_key, (void *)(i + 1)) == 0);
-    }
-    for (unsigned i = 0; i < ONE_KEY_THREADS; i++) { T_CHECK(pthread_join(t[i], NULL) == 0); }
+    start_numbered(t, ONE_KEY_THREADS, set_one_key, 1);
+    join_threads(t, ONE_KEY_THREADS);
     T_EQ_U64(figures().entries, 1);
     T_EQ_I64(cellar_integrity_check(storm.root), CELLAR_OK);
     T_EQ_I64(cellar_close(storm.root), CELLAR_OK);

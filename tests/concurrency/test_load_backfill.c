@@ -8,6 +8,7 @@
  *         counted: a run without any fails. */
 #include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/settings.h"
 
 #include <stdlib.h>
@@ -132,16 +133,14 @@ T_CASE(get_after_change_sees_no_older_backfill)
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &w.c) == CELLAR_OK);
     while (cellar_tick(w.c, 100000, NULL) == CELLAR_PENDING) {}
-    for (int i = 0; i < READERS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, reader, &w) == 0);
-    }
+    start_threads(t, READERS, reader, &w);
     uint32_t rounds = 0;
     while (rounds < ROUNDS || (from_disk(w.c) < FROM_DISK && rounds < 100 * ROUNDS)) {
         change(&w, rounds++);
         if (rounds % 16 == 0) { (void)cellar_tick(w.c, 1000, NULL); }
     }
     atomic_store(&w.stop, 1);
-    for (int i = 0; i < READERS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, READERS);
     printf("# %u changes, %llu reads, %llu from disk\n", (unsigned)rounds,
            (unsigned long long)atomic_load(&w.reads), (unsigned long long)from_disk(w.c));
     T_EQ_U64(atomic_load(&w.stale), 0);

@@ -8,6 +8,7 @@
 
 #include "tests/support/load_callers.h"
 #include "tests/support/loader.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/settings.h"
 
 #define THREADS_MOST 64
@@ -50,7 +51,7 @@ static void storm_run(unsigned threads, unsigned keys)
     for (unsigned i = 0; i < threads; i++) {
         T_REQUIRE(pthread_create(&t[i], &attr, storm_main, &st) == 0);
     }
-    for (unsigned i = 0; i < threads; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, threads);
     (void)pthread_attr_destroy(&attr);
     (void)pthread_barrier_destroy(&st.go);
     free(t);
@@ -155,19 +156,17 @@ static void *bulk_main(void *arg)
 }
 
 /* Run bulk loads in `count` threads. enable: switch the namespace on while the first one loads. */
-static void bulk_threads(bulk *b, int count, bool enable)
+static void bulk_threads(bulk *b, unsigned count, bool enable)
 {
     pthread_t t[BULK_THREADS];
     atomic_store(&b->gate, 1);
     atomic_store(&b->calls, 0);
     atomic_store(&b->inside, 0);
-    for (int i = 0; i < count; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, bulk_main, b) == 0);
-    }
+    start_threads(t, count, bulk_main, b);
     wait_for(&b->inside, 1);
     if (enable) { T_EQ_I64(cellar_option_set(b->c, CELLAR_OPT_ENABLED, 1), CELLAR_OK); }
     atomic_store(&b->gate, 0);
-    for (int i = 0; i < count; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, count);
 }
 
 /* A switched-off namespace loads in bulk and keeps nothing, also if it is switched on during the
@@ -274,7 +273,7 @@ T_CASE_ON(million_loads_return_flight_memory, STORE)
         a[i] = (asker){ c, &s, i * (keys / 4), keys / 4 };
         T_REQUIRE(pthread_create(&t[i], NULL, ask_main, &a[i]) == 0);
     }
-    for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, 4);
     T_EQ_U64(figures(c).load_bytes, baseline);
     T_EQ_U64(figures(c).loads_running, 0);
     T_CHECK(atomic_load(&s.calls) >= (int)(keys / 4 * 4));
@@ -345,7 +344,7 @@ T_CASE_ON(load_cycle_of_two_threads_is_refused, STORE)
         for (int j = 0; j < 2; j++) {
             T_REQUIRE(pthread_create(&t[j], NULL, knot_main, &sd[j]) == 0);
         }
-        for (int j = 0; j < 2; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
+        join_threads(t, 2);
         T_EQ_I64(atomic_load(&k.refused), 1);
         T_EQ_I64(atomic_load(&k.loaded), 1);
         (void)pthread_barrier_destroy(&k.both);
@@ -497,14 +496,12 @@ T_CASE(get_after_change_sees_no_older_load)
         history h = { .how = how };
         pthread_t t[3];
         h.c = kit_open(4 << 20);
-        for (int i = 0; i < 3; i++) {
-            T_REQUIRE(pthread_create(&t[i], NULL, history_reader, &h) == 0);
-        }
+        start_threads(t, 3, history_reader, &h);
         for (uint64_t i = 0; i < 20000 / KIT_SLOW || atomic_load(&h.reads) < 1000; i++) {
             history_write(&h, i);
         }
         atomic_store(&h.stop, 1);
-        for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        join_threads(t, 3);
         T_EQ_U64(atomic_load(&h.stale), 0);
         T_CHECK(atomic_load(&h.reads) > 0);
         kit_close(h.c);
@@ -672,11 +669,11 @@ T_CASE_ON(cancelled_loading_threads_leave_nothing, STORE)
     const uint64_t rounds = t_env_u64("LOAD_CANCELS", t_share(10000)) / 8 / KIT_SLOW;
     for (uint64_t i = 0; i < rounds; i++) {
         pthread_t t[8];
-        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_create(&t[j], NULL, fuzz_main, &f) == 0); }
+        start_threads(t, 8, fuzz_main, &f);
         for (int j = 0; j < 8; j++) {
             if (((i + (uint64_t)j) & 1) != 0) { (void)pthread_cancel(t[j]); }
         }
-        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
+        join_threads(t, 8);
     }
     T_EQ_U64(figures(c).loads_running, 0);
 }

@@ -7,6 +7,7 @@
  *         so that deletes and calls meet running loads; a run in which no call joins a load fails.
  *         TAG_CALLS=n sets the number of calls. */
 #include "tests/support/load_kit.h"
+#include "tests/support/many_threads.h"
 
 #include <sched.h>
 
@@ -123,10 +124,8 @@ T_CASE(calls_after_a_tag_delete_join_no_older_load)
     const uint64_t all = t_reduced() ? 100000 : 10000000;
     w.c = kit_open(8u << 20);
     w.calls = t_env_u64("TAG_CALLS", all / T_COST) / THREADS;
-    for (int i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, caller, &w) == 0);
-    }
-    for (int i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    start_threads(t, THREADS, caller, &w);
+    join_threads(t, THREADS);
     printf("# %llu calls, %llu joined a load, %llu loads not modified, %llu old\n",
            (unsigned long long)w.calls * THREADS, (unsigned long long)atomic_load(&w.joined),
            (unsigned long long)atomic_load(&w.same), (unsigned long long)atomic_load(&w.old));

@@ -5,6 +5,7 @@
  * Method: Real threads. A gate in the loader replaces sleeps, and the test turns the clock. A
  *         watchdog with a wide margin ends a hung run. */
 #include "tests/support/load_callers.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/settings.h"
 
 #define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
@@ -262,8 +263,8 @@ T_CASE(soft_waiters_race_with_starting_workers)
     pthread_t t[3];
     atomic_store(&kit_now_ms, 1000000);
     cellar *c = STORE_OF(.config.memory_bytes = 4 << 20, .host.clock = kit_clock);
-    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }
-    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    start_threads(t, 3, soft_main, c);
+    join_threads(t, 3);
     T_CHECK(figures(c).refreshes > 0);
     kit_close(c);
 }

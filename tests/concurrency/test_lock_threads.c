@@ -7,6 +7,7 @@
  *         queues are built one waiter at a time (the table says how many wait); the clock is the
  *         system's. LOCK_OPS=100000000 for the long run. */
 #include "tests/support/lock_audit.h"
+#include "tests/support/many_threads.h"
 #include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
@@ -102,13 +103,11 @@ static void *own_one(void *arg)
     return NULL;
 }
 
-static void run_threads(void *(*fn)(void *), unsigned n)
+static void run_threads(void *(*fn)(void *))
 {
-    pthread_t t[16];
-    for (unsigned i = 0; i < n; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, fn, (void *)(uintptr_t)i) == 0);
-    }
-    for (unsigned i = 0; i < n; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    pthread_t t[THREADS];
+    start_numbered(t, THREADS, fn, 0);
+    join_threads(t, THREADS);
 }
 
 T_CASE(lock_never_two_owners)
@@ -118,7 +117,7 @@ T_CASE(lock_never_two_owners)
         memset(&store, 0, sizeof store);
         store.t = open_table(&cfg);
         store.ops = t_env_u64("LOCK_OPS", t_share(1100000 / SLOW)) / (barging != 0 ? 10 : 1);
-        run_threads(own_one, THREADS);
+        run_threads(own_one);
         uint64_t sum = 0;
         for (unsigned k = 0; k < KEYS; k++) { sum += store.plain[k]; }
         const cellar_locks_stats s = figures(store.t);
@@ -156,7 +155,7 @@ T_CASE(records_change_keys_under_their_users)
     memset(&store, 0, sizeof store);
     store.t = open_table(NULL);
     store.ops = 100000 / SLOW;
-    run_threads(own_fleeting, THREADS);
+    run_threads(own_fleeting);
     const cellar_locks_stats s = figures(store.t);
     T_EQ_U64(s.acquired, 2 * store.ops);
     (void)cellar_tick(store.t, 0, NULL);
@@ -203,7 +202,7 @@ T_CASE(lock_fair_order)
                 T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_OK);
             }
         }
-        for (unsigned i = 0; i < 8; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        join_threads(t, 8);
         for (unsigned i = 0; i < 8; i++) { T_EQ_U64(line.order[i], i); }
     }
     T_EQ_U64(figures(line.t).handed_over, 80);
@@ -263,7 +262,7 @@ static bool five_inherit_a_hold(int64_t hold_ms)
         }
     }
     const bool in_time = figures(line.t).expired == 0;
-    for (unsigned i = 0; i < 5; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, 5);
     for (unsigned i = 0; i < 5 && in_time; i++) { T_EQ_U64(line.order[i], i); }
     T_CHECK(figures(line.t).expired >= 5);
     T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_E_LOST);
@@ -412,7 +411,7 @@ T_CASE(many_never_wait_in_a_circle)
     memset(&store, 0, sizeof store);
     store.t = open_table(NULL);
     store.ops = 5000 / SLOW;
-    run_threads(own_many, THREADS);
+    run_threads(own_many);
     T_EQ_U64(figures(store.t).timeouts, 0);
     T_EQ_U64(figures(store.t).acquired, THREADS * 3 * store.ops);
     shut(store.t);
@@ -466,9 +465,7 @@ T_CASE(child_is_refused_by_the_table_of_its_parent)
     memset(key, 'm', sizeof key);
     const cellar_lock_opts long_hold = opts(0, 1000000, 0);
     T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, &long_hold, &mine), CELLAR_OK);
-    for (unsigned i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, own_until_stopped, (void *)(uintptr_t)i) == 0);
-    }
+    start_numbered(t, THREADS, own_until_stopped, 0);
     for (int round = 0; round < (BASE_TSAN ? 3 : 30); round++) {
         const pid_t pid = fork();
         T_REQUIRE(pid >= 0);
@@ -478,7 +475,7 @@ T_CASE(child_is_refused_by_the_table_of_its_parent)
         T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
     atomic_store(&stop, 1u);
-    for (unsigned i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    join_threads(t, THREADS);
     T_EQ_I64(cellar_lock_release(store.t, &mine), CELLAR_OK); /* the parent noticed nothing */
     shut(store.t);
 }

@@ -387,7 +387,7 @@ T_CASE(port_replies_an_error_that_names_the_disk)
         T_REQUIRE(cellar_namespace_open(c, "db0", NULL, &db) == CELLAR_OK);
         if (life == 0) { T_EQ_I64(cellar_set(db, "n", 1, "41", 2, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
-            if (life == 0) { again(); }
+        if (life == 0) { again(); }
     }
     again();
     port_begin_on(c, NULL);

@@ -15,6 +15,7 @@
 #include "l2/progress.h"
 #include "tests/support/folder.h"
 #include "tests/support/log_kit.h"
+#include "tests/support/many_threads.h"
 
 #define SOME 40u /* keys of fill */
 
@@ -350,7 +351,7 @@ static int slow_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
 
 static void *writer(void *arg)
 {
-    const uint32_t me = *(const uint32_t *)arg, first = me * EACH;
+    const uint32_t me = (uint32_t)(uintptr_t)arg, first = me * EACH;
     static uint32_t all[WRITERS][EACH];
     uint32_t *now = all[me], version = 0;
     memset(now, 0, sizeof all[me]);
@@ -402,7 +403,6 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
 {
     char folder[T_FOLDER_MAX];
     pthread_t t[WRITERS + 1];
-    uint32_t id[WRITERS];
     int e = 0;
     t_folder(folder);
     begin(level);
@@ -420,12 +420,9 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     const l2_namespace ns = { .id = 1, .generation = GENERATION };
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
     atomic_store(&over, false);
-    for (uint32_t i = 0; i < WRITERS; i++) {
-        id[i] = i;
-        atomic_store(&ops[i], 0);
-        T_REQUIRE(pthread_create(&t[i], NULL, writer, &id[i]) == 0);
-    }
-    T_REQUIRE(pthread_create(&t[WRITERS], NULL, reader, NULL) == 0);
+    for (uint32_t i = 0; i < WRITERS; i++) { atomic_store(&ops[i], 0); }
+    start_numbered(t, WRITERS, writer, 0);
+    start_threads(&t[WRITERS], 1, reader, NULL);
     T_CHECK(all_get_on(1000, 0));
     atomic_store(&frozen, true);
     T_CHECK(all_get_on(3, 1));
@@ -437,7 +434,7 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     for (uint64_t i = 0; i < 60000 * t_patience() && figures().hits == before; i++) { usleep(1000); }
     T_CHECK(figures().hits > before && !l2_is_closed(d)); /* it serves again */
     atomic_store(&over, true);
-    for (uint32_t i = 0; i <= WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    join_threads(t, WRITERS + 1);
     printf("# level %d: %" PRIu64 " closings, %" PRIu64 " stalled, %" PRIu64 " relied, %" PRIu64
            " waits\n", (int)level, figures().closings, figures().stalled, figures().relied,
            figures().waits);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * held_kit: functions of the program wait for the test, and the test for them, by semaphores; threads
- * of the test. */
+ * held_kit: functions of the program wait for the test, and the test for them, by semaphores. */
 #ifndef SUPPORT_HELD_KIT_H
 #define SUPPORT_HELD_KIT_H
 
-#include <pthread.h>
 #include <semaphore.h>
 
+#include "tests/support/many_threads.h"
 #include "tests/support/t.h"
 
 static sem_t began, go_on; /* a function has begun; it may go on */
@@ -30,16 +29,6 @@ T_INLINE void wait_for_many(sem_t *sem, unsigned n)
 T_INLINE void post_many(sem_t *sem, unsigned n)
 {
     while (n-- > 0) { T_REQUIRE(sem_post(sem) == 0); }
-}
-
-T_INLINE void start_threads(pthread_t *t, unsigned n, void *(*fn)(void *arg), void *arg)
-{
-    for (unsigned i = 0; i < n; i++) { T_REQUIRE(pthread_create(&t[i], NULL, fn, arg) == 0); }
-}
-
-T_INLINE void join_threads(pthread_t *t, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
 }
 
 #endif
