@@ -86,31 +86,42 @@ T_CASE(set_of_uniform_sizes_is_bounded)
     finish(&k, "uniform", 128);
 }
 
-/* Use every entry three times before the cursor comes. */
-static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
-{
-    kit k;
-    kit_rng r = {t_seed()};
-    uint64_t buf[16];
-    size_t len;
-    start(&k, budget, cfg);
-    const uint64_t near = budget / 200;
-    for (uint64_t id = 0; id < kit_full(sets) + near; id++) {
-        T_EQ_I64(put(&k, id, 100), CELLAR_OK);
-        for (unsigned i = 0; i < 12; i++) {
-            (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, near)), buf, sizeof buf, &len);
-        }
-    }
-    finish(&k, name, 128);
-}
+/* Use every entry `uses` / 4 times before the cursor comes. near: entries that the uses reach back.
+ * n: record bytes. */
+typedef struct hot {
+    const char *name;
+    uint64_t budget;
+    l1_config cfg;
+    uint64_t sets, near, len, n;
+    unsigned uses;
+} hot;
 
 T_CASE(set_into_hot_store_is_bounded)
 {
-    hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
-    hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
-    hot("all hot, 8 MiB, 64 stripes requested", KIT_MIB(8),
-        (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
-    hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
+    static const hot row[] = {
+        {"2 MiB, 4 stripes", KIT_MIB(2), {.stripes = 4}, 100000, 10485, 100, 128, 12},
+        {"1 MiB", KIT_MIB(1), {0}, 50000, 5242, 100, 128, 12},
+        {"8 MiB, 64 stripes requested", KIT_MIB(8), {.stripes = 64, .seg_bytes = 4096}, 100000,
+         41943, 100, 128, 12},
+        {"1 MiB, lru", KIT_MIB(1), {.policy = L1_LRU}, 50000, 5242, 100, 128, 12},
+        {"entries", KIT_MIB(8), {.max_entries = 2000, .stripes = 8}, 80000, 1500, 50, 80, 4},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        const hot *h = &row[i];
+        kit k;
+        kit_rng r = {t_seed()};
+        uint64_t buf[16];
+        size_t len;
+        start(&k, h->budget, h->cfg);
+        for (uint64_t id = 0; id < kit_full(h->sets) + h->near; id++) {
+            T_EQ_I64(put(&k, id, h->len), CELLAR_OK);
+            for (unsigned u = 0; u < h->uses; u++) {
+                (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, h->near)), buf, sizeof buf,
+                              &len);
+            }
+        }
+        finish(&k, h->name, h->n);
+    }
 }
 
 T_CASE(set_into_dead_log_is_bounded)
@@ -151,23 +162,6 @@ T_CASE(set_of_changing_sizes_is_bounded)
     finish(&k, "phases", 7936);
 }
 
-T_CASE(set_under_entry_bound_is_bounded)
-{
-    kit k;
-    kit_rng r = {t_seed()};
-    uint64_t buf[16];
-    size_t len;
-    start(&k, KIT_MIB(8), (l1_config){.max_entries = 2000, .stripes = 8});
-    for (uint64_t id = 0; id < kit_full(80000); id++) {
-        T_EQ_I64(put(&k, id, 50), CELLAR_OK);
-        for (unsigned i = 0; i < 4; i++) {
-            (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, (uint64_t)1500)), buf, sizeof buf,
-                          &len);
-        }
-    }
-    finish(&k, "entries", 80);
-}
-
 T_CASE(set_into_half_pinned_store_is_bounded)
 {
     kit k;
@@ -195,7 +189,7 @@ T_CASE(set_into_pinned_store_fails_bounded)
     kit k;
     static l1_pin_ref ref[4096];
     unsigned n = 0;
-    uint64_t failed = 0, gone = 0;
+    uint64_t failed = 0, gone = 0, last_failed = 0;
     start(&k, KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192,
                                       .hooks = {.left = on_left}});
     l1_want_left(k.c, true);
@@ -204,6 +198,7 @@ T_CASE(set_into_pinned_store_fails_bounded)
         const cellar_err err = put(&k, id, 100);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
         failed += err == CELLAR_E_SPACE;
+        if (err == CELLAR_E_SPACE) { last_failed = id; }
         gone = BASE_MAX(gone, w.gone);
         if (id % 60 == 0 &&
             kit_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
@@ -216,8 +211,12 @@ T_CASE(set_into_pinned_store_fails_bounded)
            PRIu64 ", evicted by one at most %" PRIu64 "\n", n, failed, s.examined_max, most, gone);
     T_CHECK(failed > 100);
     T_CHECK(s.examined_max <= most && gone <= most);
+    T_CHECK(s.no_space > 0 && !kit_has(&k, last_failed)); /* nor is its old value returned */
+    kit_audit(&k);
     for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
-    T_EQ_I64(put(&k, 1, 100), CELLAR_OK);
+    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_EQ_U64(kit_stats(&k).segments_parked, 0);
     kit_close(&k);
 }
 

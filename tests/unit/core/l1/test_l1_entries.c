@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    an entry bound is exact: a bound of ten holds ten entries, never eleven, and never nine
- *         once the store was full. The same for one, for several stripes, policies and threads.
+ *         once the store was full. The same for one and for each policy. The list of a namespace
+ *         with a bound finds and orders its nodes as a plain array does, also those of
+ *         equal hashes.
  * Method: sets one by one; check the count and the left hook after each. Updates, deletes and
- *         expiry in between. Then a bound over eight stripes, filled and churned. */
+ *         expiry in between. A random mix of all changes of a list beside an array. */
+#include "l1/cap.h"
 #include "l1/types.h"
 #include "tests/support/l1_kit.h"
 
@@ -58,6 +61,7 @@ static void exactly(uint64_t max, l1_policy policy)
             told.last_cause = L1_LEFT_CAPACITY;
         }
     }
+    T_CHECK(max != 10 || kit_stats(&k).stripes == 1);
     T_EQ_U64(count(&k, 40 * max), max);
     /* A delete leaves room for exactly one entry. */
     uint64_t gone = 0;
@@ -78,7 +82,7 @@ T_CASE(bounds_from_1_to_500_are_exact)
 {
     static const uint64_t bounds[] = {1, 10, 2, 3, 17, 63, 64, 65, 500};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
-        for (l1_policy p = L1_S3FIFO; p <= L1_FIFO; p++) {
+        for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
             if (i < 2 || p == (l1_policy)(i % 3)) { exactly(bounds[i], p); }
         }
     }
@@ -105,63 +109,96 @@ T_CASE(set_evicts_expired_entries_first)
     kit_close(&k);
 }
 
-T_CASE(bound_holds_over_many_stripes)
+/* ---- the list of a namespace with a bound, beside an array ----------------------------------- */
+enum { NAMESPACE = 70, NODES = 3000 };
+
+static uint32_t namespace_of(void *ctx, uint32_t generation)
 {
-    kit k;
-    const uint64_t max = 4000;
-    l1_config cfg = {.max_entries = max, .stripes = 8};
-    kit_open(&k, KIT_MIB(16), &cfg);
-    T_CHECK(kit_stats(&k).stripes > 1);
-    kit_rng r = {t_seed()};
-    const uint64_t sets = BASE_MAX(kit_scale(200000), 3 * max);
-    for (uint64_t i = 0; i < sets; i++) {
-        T_EQ_I64(kit_put(&k, i, i, 8 + kit_below(&r, 30)), CELLAR_OK);
-        if (i % 64 == 0) {
-            uint64_t entries = kit_stats(&k).entries;
-            T_CHECK(entries <= max);
-            if (i > 2 * max) { T_CHECK(entries >= max - 64); }
+    (void)ctx;
+    return generation == 0 ? L1_NO_NAMESPACE : NAMESPACE;
+}
+
+typedef struct node { uint64_t hash, number; } node; /* number: in the order of additions */
+
+static node nodes[NODES]; /* oldest first */
+static uint32_t node_count;
+static uint64_t added;
+
+static void add(uint64_t hash) { nodes[node_count++] = (node){ hash, added++ }; }
+
+/* Return the place of the node of this hash that was added first; NODES: none. */
+static uint32_t find(uint64_t hash)
+{
+    uint32_t found = NODES;
+    for (uint32_t i = 0; i < node_count; i++) {
+        if (nodes[i].hash == hash && (found == NODES || nodes[i].number < nodes[found].number)) {
+            found = i;
         }
     }
-    T_EQ_U64(kit_stats(&k).entries, max);
+    return found;
+}
+
+static node take(uint32_t at)
+{
+    const node x = nodes[at];
+    memmove(&nodes[at], &nodes[at + 1], (--node_count - at) * sizeof nodes[0]);
+    return x;
+}
+
+/* Make one random change in both. */
+static void change(kit *k, l1_cap *m, kit_rng *r, uint64_t hashes, bool shrink)
+{
+    const uint64_t hash = kit_mix(1 + kit_below(r, hashes)), what = kit_below(r, 8);
+    const uint32_t at = find(hash);
+    T_CHECK(l1_cap_has(m, 1, hash) == (at != NODES));
+    T_EQ_I64(l1_cap_grow(k->c, m), CELLAR_OK);
+    if (what < (shrink ? 5 : 3)) {
+        l1_cap_out(m, 1, hash);
+        if (at != NODES) { (void)take(at); }
+    } else if (what == 5) {
+        l1_cap_renew(m, 1, hash);
+        if (at != NODES) {
+            const node x = take(at);
+            nodes[node_count++] = x;
+        }
+    } else if (what == 6 && node_count < NODES) {
+        T_CHECK(l1_cap_adopt(k->c, m, 1, hash));
+        if (at == NODES) { add(hash); }
+    } else if (node_count < NODES) {
+        l1_cap_in(m, 1, hash, NULL);
+        add(hash);
+    }
+}
+
+T_CASE(list_agrees_with_an_array)
+{
+    kit k;
+    kit_rng r = { t_seed() };
+    l1_cap_node oldest;
+    const l1_config cfg = { .stripes = 2, .hooks = { .namespace_of = namespace_of } };
+    kit_open(&k, KIT_MIB(8), &cfg);
+    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, UINT32_MAX), L1_CAP_STARTED);
+    l1_cap *m = l1_cap_at(k.c, NAMESPACE);
+    for (unsigned round = 0; round < 8 && !t_failed(); round++) {
+        const uint64_t hashes = round % 2 == 0 ? 40 : 2000;
+        for (uint64_t i = 0; i < kit_scale(8000); i++) {
+            change(&k, m, &r, hashes, round % 4 >= 2);
+            T_EQ_U64(m->count, node_count);
+            if (node_count == 0) { continue; }
+            T_EQ_I64(l1_cap_fits(k.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
+            if (!T_EQ_U64(oldest.hash, nodes[0].hash)) { break; }
+        }
+    }
+    while (node_count != 0 && !t_failed()) { /* the order of all others */
+        T_EQ_I64(l1_cap_fits(k.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
+        T_EQ_U64(oldest.hash, nodes[0].hash);
+        l1_cap_out(m, 1, oldest.hash);
+        (void)take(find(oldest.hash));
+    }
+    node_count = 0;
     kit_close(&k);
 }
 
-static struct { kit k; _Atomic uint64_t next; _Atomic uint32_t stop; } t;
-
-static void setter(void *arg)
-{
-    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    while (atomic_load(&t.stop) == 0) {
-        for (unsigned i = 0; i < 50; i++) {
-            uint64_t id = kit_one_in(&r, 2) ? atomic_fetch_add(&t.next, 1) : kit_below(&r, 2000);
-            T_EQ_I64(kit_put(&t.k, id, id, 8 + kit_below(&r, 60)), CELLAR_OK);
-            if (kit_one_in(&r, 10)) { (void)kit_del(&t.k, kit_below(&r, 2000)); }
-        }
-    }
-}
-
-T_CASE(bound_holds_under_threads)
-{
-    memset(&t, 0, sizeof t);
-    l1_config cfg = {.max_entries = 1000, .stripes = 8};
-    kit_open(&t.k, KIT_MIB(8), &cfg);
-    atomic_store(&t.next, 10000);
-    kit_team team = {.n = 0};
-    for (size_t i = 0; i < 4; i++) { kit_start(&team, setter, (void *)i); }
-    base_sleep_ns(600000000);
-    atomic_store(&t.stop, 1);
-    kit_join(&team);
-    T_CHECK(kit_stats(&t.k).entries <= 1000);
-    for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(kit_put(&t.k, 50000000 + i, i, 8), CELLAR_OK); }
-    /* No ticket is lost. Entries may be fewer: dead records of four writers can fill the budget,
-     * and then sets evict some entries. */
-    int64_t tickets = base_load_rlx(&t.k.c->tickets);
-    for (uint32_t i = 0; i < t.k.c->stripe_count; i++) {
-        tickets += base_load_rlx(&t.k.c->lane[i].granted);
-    }
-    T_EQ_I64(tickets, 1000);
-    T_CHECK(kit_stats(&t.k).entries >= 800 && kit_stats(&t.k).entries <= 1000);
-    kit_close(&t.k);
-}
-
+T_ONE_THREAD;
 T_MAIN("l1_entries")

@@ -3,8 +3,8 @@
  * Aim:    ticks alone reclaim expired entries: charges return to those of an empty store, each
  *         end is reported once, ticks keep to their time, writers do not wait.
  * Method: 10^5 due entries of all sizes, then ticks only. Many entries due at one time while sets
- *         and gets continue; the slowest call is measured. Entries that are renewed just before
- *         their deadline, again and again. */
+ *         and gets continue; the slowest call is measured. test_l1_model judges
+ *         entries that are renewed. */
 #include "tests/support/l1_kit.h"
 
 static struct { uint64_t expired, other; } told;
@@ -100,52 +100,7 @@ T_CASE(survivors_of_a_pass_end_at_their_own_time)
     kit_close(&k);
 }
 
-/* Move deadlines while the tick runs: touch, renew, set again. None of these entries may end. */
-T_ALONE(renewed_entries_stay)
-{
-    kit k;
-    kit_rng r = {t_seed()};
-    unsigned char buf[64] = {0};
-    kit_open(&k, KIT_MIB(8), NULL);
-    enum { KEYS = 4000 };
-    for (uint64_t id = 0; id < KEYS; id++) {
-        kit_key key;
-        l1_put_spec p =
-            {.value = buf, .value_len = 40, .deadline_ms = kit_now(&k) + 10,
-             .change = L1_CHANGE_SET};
-        if (id % 4 == 3) {
-            p.idle_ms = 10;
-            p.deadline_ms = BASE_NEVER_MS;
-        }
-        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
-    }
-    for (unsigned step = 0; step < 300; step++) {
-        kit_forward(&k, 5);
-        for (uint64_t id = 0; id < KEYS; id++) {
-            kit_key key;
-            size_t len;
-            kit_key_of(&k, &key, 0, id);
-            if (id % 4 == 0) { continue; } /* these expire */
-            if (id % 4 == 1) {
-                T_EQ_I64(l1_touch(k.c, &key.key, kit_now(&k) + 10, -1, NULL), CELLAR_OK);
-            }
-            if (id % 4 == 2) {
-                T_EQ_I64(kit_put_until(&k, 0, id, id, 40, kit_now(&k) + 10), CELLAR_OK);
-            }
-            if (id % 4 == 3) {
-                T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, 0), CELLAR_OK);
-            }
-        }
-        (void)l1_tick(k.c, kit_one_in(&r, 2) ? 50 : UINT64_MAX);
-        if (t_failed() != 0) { break; }
-    }
-    (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(kit_stats(&k).entries, KEYS / 4 * 3);
-    kit_close(&k);
-}
-
-/* ---- many due at one time
- * --------------------------------------------------------------------- */
+/* ---- many due at one time -------------------------------------------------------------------- */
 static struct {
     kit k;
     _Atomic uint32_t stop;

@@ -5,7 +5,7 @@
  * Method: values full of images of the records of victims (every header form: plain, with
  *         generation, with fields), at every granule. Eviction, expiry, deletes, dead generations
  *         and shrinking recycle the segments. Readers request the victims in every way and must see
- *         an honest value or a miss. One thread with a virtual clock, then several. */
+ *         an honest value or a miss. One thread, with a virtual clock. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/types.h"
@@ -14,8 +14,7 @@ enum { VICTIMS = 32, LONGEST = 1900 };
 
 static struct {
     kit k;
-    uint64_t until_ns;
-    _Atomic uint64_t seq, hits, looks, forged;
+    uint64_t seq, hits, looks, forged;
 } f;
 
 /* Write the record of victim `v` as the log would hold it, value all 0xEE. Return its bytes. */
@@ -60,8 +59,8 @@ static void look(uint64_t v, const void *bytes, size_t len)
 {
     uint64_t seq;
     const bool honest = len >= 8 && kit_whole(bytes, len, v, &seq);
-    if (!T_CHECK(honest)) { atomic_fetch_add(&f.forged, 1); }
-    atomic_fetch_add(&f.hits, 1);
+    if (!T_CHECK(honest)) { f.forged++; }
+    f.hits++;
 }
 
 static bool on_seen(void *ctx, const l1_seen *s)
@@ -84,7 +83,7 @@ static void read_victim(kit_rng *r)
     l1_info info;
     uint64_t v = kit_below(r, VICTIMS), cursor = kit_next(r) & 1;
     size_t len;
-    atomic_fetch_add(&f.looks, 1);
+    f.looks++;
     kit_key_of(&f.k, &key, kit_one_in(r, 3) ? 5u : 0u, v);
     switch (kit_below(r, 16)) {
     case 0:
@@ -132,17 +131,9 @@ static void touch_victim(kit_rng *r)
     } else {
         int64_t until = kit_one_in(r, 2) ? kit_now(&f.k) + (int64_t)kit_below(r, 10)
             : BASE_NEVER_MS;
-        (void)kit_put_until(&f.k, generation, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100),
+        (void)kit_put_until(&f.k, generation, v, f.seq++, 8 + kit_below(r, 100),
                             until);
     }
-}
-
-static void open_forgery(void)
-{
-    memset(&f, 0, sizeof f);
-    l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
-    kit_open(&f.k, KIT_MIB(1), &cfg);
-    atomic_store(&f.k.clock.lag_ms, 8);
 }
 
 static bool seen_all_ends(void)
@@ -151,17 +142,11 @@ static bool seen_all_ends(void)
     return st.evicted > 0 && st.expired > 0;
 }
 
-static void close_forgery(uint64_t looks)
+T_CASE(forged_values_never_hit)
 {
-    T_EQ_U64(atomic_load(&f.forged), 0);
-    T_CHECK(atomic_load(&f.looks) >= looks && atomic_load(&f.hits) > looks / 50);
-    T_CHECK(seen_all_ends());
-    kit_close(&f.k);
-}
-
-T_CASE(forged_values_never_hit_in_one_thread)
-{
-    open_forgery();
+    const l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
+    kit_open(&f.k, KIT_MIB(1), &cfg);
+    atomic_store(&f.k.clock.lag_ms, 8);
     kit_rng r = {t_seed()};
     const uint64_t rounds = kit_scale(300000);
     for (uint64_t i = 0; i < rounds || (!seen_all_ends() && i < 1000000); i++) {
@@ -176,51 +161,11 @@ T_CASE(forged_values_never_hit_in_one_thread)
             (void)l1_resize(f.k.c, KIT_MIB(1));
         }
     }
-    close_forgery(rounds);
+    T_EQ_U64(f.forged, 0);
+    T_CHECK(f.looks >= rounds && f.hits > rounds / 50);
+    T_CHECK(seen_all_ends());
+    kit_close(&f.k);
 }
 
-/* For a while, and until the readers have had their turns and, because a writer may start late,
- * their hits. */
-static bool team_works(void)
-{
-    return (kit_time_left(f.until_ns) || atomic_load(&f.looks) < 4 * kit_scale(1000) ||
-            atomic_load(&f.hits) <= kit_scale(1000) / 50) && t_failed() == 0;
-}
-
-static void churn(void *arg)
-{
-    kit_rng r = {t_seed() * 3 + (uint64_t)(uintptr_t)arg};
-    while (team_works() || (t_failed() == 0 && !seen_all_ends())) {
-        for (unsigned i = 0; i < 50; i++) {
-            write_forged(&r);
-            touch_victim(&r);
-        }
-        kit_forward(&f.k, 1);
-        if (kit_one_in(&r, 10)) { (void)l1_tick(f.k.c, 500); }
-    }
-}
-
-static void spy(void *arg)
-{
-    kit_rng r = {t_seed() * 7 + (uint64_t)(uintptr_t)arg};
-    while (team_works()) {
-        for (unsigned i = 0; i < 100; i++) { read_victim(&r); }
-    }
-}
-
-T_CASE(forged_values_never_hit_in_threads)
-{
-    open_forgery();
-    f.until_ns = kit_deadline_ns(1500);
-    kit_team team = {.n = 0};
-    for (size_t i = 0; i < 2; i++) {
-        kit_start(&team, churn, (void *)i);
-        kit_start(&team, spy, (void *)i);
-    }
-    kit_join(&team);
-    printf("# %" PRIu64 " looks, %" PRIu64 " honest hits\n", atomic_load(&f.looks),
-           atomic_load(&f.hits));
-    close_forgery(kit_scale(1000));
-}
-
+T_ONE_THREAD;
 T_MAIN("l1_forged")

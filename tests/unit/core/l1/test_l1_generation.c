@@ -4,22 +4,21 @@
  *         usable immediately, eviction takes them before any live entry, and each is reported as
  *         cleared once. Other generations are not affected.
  * Method: half of a full store dies, then as much is set again: no live entry may end. With 10^3
- *         and 10^6 entries, with and without ticks, under threads. Hooks: sets inside a listener,
- *         switched on and off. */
+ *         and 10^6 entries, with and without ticks. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/segment.h"
 
 static struct {
     kit k;
-    _Atomic uint32_t dead_below; /* generations below it are dead, 0 (the root) never */
-    _Atomic uint64_t cleared, capacity, other;
+    uint32_t dead_below; /* generations below it are dead, 0 (the root) never */
+    uint64_t cleared, capacity, other;
 } o;
 
 static bool alive(void *ctx, uint32_t generation)
 {
     (void)ctx;
-    return generation == 0 || generation >= atomic_load(&o.dead_below);
+    return generation == 0 || generation >= o.dead_below;
 }
 
 static void on_left(void *ctx, const l1_left *what)
@@ -27,11 +26,11 @@ static void on_left(void *ctx, const l1_left *what)
     (void)ctx;
     if (what->cause == L1_LEFT_CLEARED) {
         T_CHECK(!alive(NULL, what->generation));
-        atomic_fetch_add(&o.cleared, 1);
+        o.cleared++;
     } else if (what->cause == L1_LEFT_CAPACITY) {
-        atomic_fetch_add(&o.capacity, 1);
+        o.capacity++;
     } else {
-        atomic_fetch_add(&o.other, 1);
+        o.other++;
     }
 }
 
@@ -45,7 +44,7 @@ static void open_owned(uint64_t budget, l1_config cfg, bool listen)
 
 static void die_below(uint32_t generation)
 {
-    atomic_store(&o.dead_below, generation);
+    o.dead_below = generation;
     l1_generation_died(o.k.c, generation, UINT32_MAX);
 }
 
@@ -58,15 +57,13 @@ static bool has(uint32_t generation, uint64_t id)
 }
 
 /* Check that the entries of a dead generation make room for as many new ones. */
-T_ALONE(dead_generation_frees_its_room)
+T_CASE(dead_generation_frees_its_room)
 {
     static const struct { uint64_t mib; size_t len; bool hot, tick; } run[] = {
         {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
         {8, 1500, false, false},
         {8, 30, true, true},    {32, 100, false, true}};
-    unsigned slow = 0;
     for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
-        if (BASE_TSAN && run[i].mib > 4) { continue; }
         open_owned(KIT_MIB(run[i].mib), (l1_config){0}, true);
         uint64_t n = 0, buf[256];
         size_t len;
@@ -76,16 +73,13 @@ T_ALONE(dead_generation_frees_its_room)
             T_EQ_I64(kit_put_until(&o.k, 5, n, n, run[i].len, BASE_NEVER_MS), CELLAR_OK);
             n++;
         }
-        T_EQ_U64(atomic_load(&o.capacity), 0);
+        T_EQ_U64(o.capacity, 0);
         for (uint64_t id = 0; run[i].hot && id < 6 * n; id++) { /* hot entries are dead too */
             kit_key key;
             (void)l1_get(o.k.c, kit_key_of(&o.k, &key, id % 2 == 0 ? 0 : 5, id / 2 % n), buf,
                          sizeof buf, &len, 0);
         }
-        uint64_t start = base_thread_cpu_ns();
         die_below(6);
-        uint64_t spent = base_thread_cpu_ns() - start;
-        slow += spent >= 50000 * KIT_SLOW * t_patience();
         if (run[i].tick) { (void)l1_tick(o.k.c, UINT64_MAX); }
         /* Set as much again for a new generation: dead entries make room, no live entry ends. */
         for (uint64_t id = 0; id < n; id++) {
@@ -96,20 +90,14 @@ T_ALONE(dead_generation_frees_its_room)
             root += has(0, id);
             fresh += has(6, id);
         }
-        printf("# %" PRIu64 " MiB, values of %zu: %" PRIu64
-               " entries died; of as many live ones %" PRIu64
-               " remain, of as many new ones %" PRIu64 "; %" PRIu64 " evicted, %" PRIu64
-                   " reported as cleared\n", run[i].mib,
-               run[i].len, n, root, fresh, atomic_load(&o.capacity), atomic_load(&o.cleared));
-        T_EQ_U64(atomic_load(&o.capacity), 0);
+        T_EQ_U64(o.capacity, 0);
         T_EQ_U64(root, n);
         T_EQ_U64(fresh, n);
         (void)l1_tick(o.k.c, UINT64_MAX);
-        T_EQ_U64(atomic_load(&o.cleared), n);
+        T_EQ_U64(o.cleared, n);
         T_EQ_U64(kit_stats(&o.k).entries, 2 * n);
         kit_close(&o.k);
     }
-    T_CHECK(slow <= 2); /* a walk over the entries is slow in all runs; an interruption in one */
 }
 
 /* Under an entry bound dead entries free their tickets. */
@@ -125,12 +113,12 @@ T_CASE(dead_generation_frees_its_tickets)
         T_EQ_I64(kit_put_until(&o.k, 6, id, id, 20, BASE_NEVER_MS), CELLAR_OK);
     }
     for (uint64_t id = 0; id < 500; id++) { T_CHECK(has(0, id) && has(6, id)); }
-    T_EQ_U64(atomic_load(&o.capacity), 0);
+    T_EQ_U64(o.capacity, 0);
     T_EQ_U64(kit_stats(&o.k).entries, 1000);
     kit_close(&o.k);
 }
 
-T_ALONE(dying_is_cheap_whatever_the_size)
+T_CASE(dying_is_cheap_whatever_the_size)
 {
     uint64_t ns[2];
     for (unsigned i = 0; i < 2; i++) {
@@ -158,92 +146,10 @@ T_ALONE(dying_is_cheap_whatever_the_size)
     T_CHECK(ns[1] <= 2 * ns[0] + 100);
 }
 
-/* ---- threads --------------------------------------------------------------------------------- */
-static _Atomic uint32_t stop;
-static _Atomic uint32_t current = 10;
-
-static void setter(void *arg)
-{
-    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    uint64_t buf[64], seq = 0;
-    size_t len;
-    while (atomic_load(&stop) == 0) {
-        for (unsigned i = 0; i < 40; i++) {
-            kit_key key;
-            uint32_t generation = kit_one_in(&r, 3) ? 0 : atomic_load(&current);
-            uint64_t id = kit_below(&r, 1500);
-            (void)kit_put_until(&o.k, generation, id, id, 8 + kit_below(&r, 200), BASE_NEVER_MS);
-            id = kit_below(&r, 1500);
-            if (l1_get(o.k.c, kit_key_of(&o.k, &key, generation, id), buf, sizeof buf, &len, 0) ==
-                CELLAR_OK) {
-                T_CHECK(kit_whole(buf, len, id, &seq) && seq == id);
-            }
-        }
-        if (kit_one_in(&r, 8)) { (void)l1_tick(o.k.c, 300); }
-    }
-}
-
-T_CASE(deaths_under_load_leave_only_live_entries)
-{
-    open_owned(KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192}, true);
-    atomic_store(&stop, 0);
-    atomic_store(&current, 10);
-    kit_team team = {.n = 0};
-    for (size_t i = 0; i < 3; i++) { kit_start(&team, setter, (void *)i); }
-    for (unsigned i = 0; i < 300 || atomic_load(&o.cleared) <= 100 / KIT_SLOW; i++) {
-        base_sleep_ns(2000000);
-        uint32_t next = atomic_fetch_add(&current, 1) + 1;
-        die_below(next);
-    }
-    atomic_store(&stop, 1);
-    kit_join(&team);
-    die_below(UINT32_MAX);
-    (void)l1_tick(o.k.c, UINT64_MAX);
-    T_CHECK(atomic_load(&o.cleared) > 100 / KIT_SLOW);
-    uint64_t root = 0;
-    for (uint64_t id = 0; id < 1500; id++) { root += has(0, id); }
-    T_EQ_U64(kit_stats(&o.k).entries, root); /* only entries of the root are left */
-    kit_close(&o.k);
-}
-
-/* ---- listeners ------------------------------------------------------------------------------- */
-static struct { kit k; uint64_t left, depth, deepest, next; } n;
-
-static void nest(void *ctx, const l1_left *what)
-{
-    (void)ctx;
-    (void)what;
-    n.left++;
-    if (++n.depth > n.deepest) { n.deepest = n.depth; }
-    sync_assert_none();
-    if (n.depth < 4) { /* a listener may set another key or the same, and delete */
-        T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK);
-        (void)kit_del(&n.k, n.next - 5);
-    }
-    n.depth--;
-}
-
-T_ALONE(listener_may_set_and_delete)
-{
-    memset(&n, 0, sizeof n);
-    l1_config cfg = {.hooks = {.left = nest}};
-    kit_open(&n.k, KIT_MIB(1), &cfg);
-    l1_want_left(n.k.c, true);
-    for (unsigned i = 0; i < 10000; i++) {
-        T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK);
-    }
-    T_CHECK(n.left > 1000 && n.deepest == 4);
-    kit_audit(&n.k);
-    l1_want_left(n.k.c, false); /* no listener any more */
-    uint64_t before = n.left;
-    for (unsigned i = 0; i < 5000; i++) { T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK); }
-    T_EQ_U64(n.left, before);
-    kit_close(&n.k);
-}
 
 /* No segment is free and none is available. Ticks remove the dead records in place, finish, and do
  * not start again. */
-T_ALONE(round_without_free_segment_ends)
+T_CASE(round_without_free_segment_ends)
 {
     open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
     uint64_t all = 0, dead = 0, calls = 0;
@@ -293,7 +199,7 @@ T_CASE(end_of_a_generation_copies_no_record)
 
 /* Eviction compares the age of a ghost with that of the oldest record of main. To empty a segment
  * makes none of its records younger. */
-T_ALONE(emptying_is_no_move_into_main)
+T_CASE(emptying_is_no_move_into_main)
 {
     open_owned(KIT_MIB(1), (l1_config){.stripes = 1, .policy = L1_S3FIFO}, false);
     for (uint64_t id = 0; id < 40000; id++) {
@@ -309,4 +215,5 @@ T_ALONE(emptying_is_no_move_into_main)
     kit_close(&o.k);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_generation")

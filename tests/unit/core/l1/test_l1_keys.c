@@ -118,7 +118,6 @@ T_ALONE(keys_of_every_length_work_in_every_store)
     }
 }
 
-/* Many keys, under pressure: each hit is right, and most of the budget is payload. */
 static unsigned marked_asked, marked_short;
 
 /* A read that is no plain hit has a short path for tags, user flags and a place on disk. It reads

@@ -100,27 +100,6 @@ T_CASE(sixty_four_mib_in_a_hundred_and_sixty)
     free(value);
 }
 
-T_ALONE(one_large_value_evicts_all_others)
-{
-    kit k;
-    kit_key key;
-    cellar_held held;
-    kit_open(&k, KIT_MIB(16), NULL);
-    for (uint64_t id = 0; id < 300; id++) {
-        T_EQ_I64(kit_put(&k, id, id, 30000 + id * 200), CELLAR_OK);
-    }
-    T_EQ_I64(kit_put(&k, 1000, 1, KIT_MIB(8)), CELLAR_OK);
-    T_CHECK(kit_has(&k, 1000));
-    T_CHECK(!l1_acquire_hit(k.c, kit_key_of(&k, &key, 0, 1000), &held)); /* it is no object */
-    T_CHECK(kit_used(&k) <= KIT_MIB(16));
-    l1_stats s = kit_stats(&k);
-    T_CHECK(s.big_blocks >= 1 && s.big_bytes <= KIT_MIB(16));
-    kit_audit(&k);
-    T_EQ_I64(kit_put(&k, 1000, 2, 10), CELLAR_OK); /* and back to a record */
-    (void)l1_tick(k.c, UINT64_MAX);
-    kit_close(&k);
-}
-
 static unsigned quota_of(void *ctx, uint32_t generation) { (void)ctx; return generation; }
 
 /* The thread appends the values to different lanes. */

@@ -7,8 +7,7 @@
  *         touch, incr, pin, scan, death of a generation, tags, vetoes, resize, entry bound, policy,
  *         tick, clock jumps) against arrays indexed by key number, on a virtual clock with a
  *         lagging coarse reading. Eight configurations, 10^7 operations together (T_SCALE
- *         multiplies); l1_audit after each phase. Then threads: inserts minus ends equals the
- *         present entries, key by key.
+ *         multiplies); l1_audit after each phase.
  * Limits: without a listener and with evictions a miss is always allowed. */
 #include "tests/support/l1_kit.h"
 
@@ -962,129 +961,31 @@ static void run(const config *cfg, uint64_t ops)
     close_model();
 }
 
-T_ALONE(fitting_store_forgets_nothing)
+T_CASE(store_answers_like_the_map)
 {
-    static const config c = {.name = "fits", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
-                             .left = true, .fits = true};
-    run(&c, 2000000);
-}
-T_ALONE(fitting_store_without_listener_forgets_nothing)
-{
-    static const config c =
-        {.name = "fits, no listener", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
-                             .big_len = 300000, .big_one_in = 4000, .fits = true, .vetoes = true};
-    run(&c, 1500000);
-}
-T_ALONE(small_store_matches_the_map)
-{
-    static const config c =
-        {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
-                             .left = true, .vetoes = true};
-    run(&c, 1500000);
-}
-T_ALONE(many_stripes_match_the_map)
-{
-    static const config c = {.name = "stripes", .budget = KIT_MIB(4), .keys = 16000, .max_len = 700,
-                             .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64},
-                             .left = true};
-    run(&c, 1500000);
-}
-T_ALONE(store_without_listener_matches_the_map)
-{
-    static const config c =
-        {.name = "pressure, no listener", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
-    run(&c, 1000000);
-}
-T_ALONE(oversized_values_match_the_map)
-{
-    static const config c =
-        {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
-                             .big_len = 400000, .big_one_in = 30, .left = true, .vetoes = true,
-                             .long_keys = true};
-    run(&c, 700000);
-}
-T_ALONE(entry_bound_matches_the_map)
-{
-    static const config c = {.name = "entries", .budget = KIT_MIB(8), .keys = 3000, .max_len = 300,
-                             .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true,
-                             .changes = true};
-    run(&c, 800000);
-}
-T_ALONE(changing_limits_match_the_map)
-{
-    static const config c = {.name = "changes", .budget = KIT_MIB(3), .keys = 6000, .max_len = 900,
-                             .big_len = 60000, .big_one_in = 300, .left = true, .changes = true};
-    run(&c, 1000000);
+    static const struct { uint64_t ops; config c; } runs[] = {
+        {2000000, {.name = "fits", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
+                   .left = true, .fits = true}},
+        {1500000, {.name = "fits, no listener", .budget = KIT_MIB(64), .keys = 20000,
+                   .max_len = 900, .big_len = 300000, .big_one_in = 4000, .fits = true,
+                   .vetoes = true}},
+        {1500000, {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
+                   .left = true, .vetoes = true}},
+        {1500000, {.name = "stripes", .budget = KIT_MIB(4), .keys = 16000, .max_len = 700,
+                   .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64},
+                   .left = true}},
+        {1000000, {.name = "pressure, no listener", .budget = KIT_MIB(2), .keys = 8000,
+                   .max_len = 1200}},
+        {700000, {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
+                  .big_len = 400000, .big_one_in = 30, .left = true, .vetoes = true,
+                  .long_keys = true}},
+        {800000, {.name = "entries", .budget = KIT_MIB(8), .keys = 3000, .max_len = 300,
+                  .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true, .changes = true}},
+        {1000000, {.name = "changes", .budget = KIT_MIB(3), .keys = 6000, .max_len = 900,
+                   .big_len = 60000, .big_one_in = 300, .left = true, .changes = true}},
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) { run(&runs[i].c, runs[i].ops); }
 }
 
-/* ---- threads: each end reported once --------------------------------------------------------- */
-enum { T_KEYS = 20000, T_WORKERS = 4 };
-static struct {
-    kit k;
-    _Atomic uint32_t made[T_KEYS], ends[T_KEYS]; /* entries that began and ended */
-    _Atomic uint64_t turn, seq, cleared;
-    uint64_t until_ns;
-} th;
-
-static void on_left_counted(void *ctx, const l1_left *what)
-{
-    (void)ctx;
-    uint64_t id = kit_id_of(what->key, what->key_len), seq;
-    if (T_CHECK(id < T_KEYS)) { atomic_fetch_add(&th.ends[id], 1); }
-    T_CHECK(kit_whole(what->value, what->value_len, id, &seq));
-}
-
-static void worker(void *arg)
-{
-    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    static _Thread_local unsigned char buf[2048];
-    while (kit_time_left(th.until_ns) || kit_stats(&th.k).evicted <= 1000 / KIT_SLOW) {
-        for (unsigned i = 0; i < 64; i++) {
-            uint64_t id = kit_below(&r, T_KEYS);
-            size_t len = 8 + kit_below(&r, kit_one_in(&r, 8) ? 2000 : 100);
-            uint64_t what = kit_below(&r, 10), seq = atomic_fetch_add(&th.seq, 1);
-            if (what < 5) {
-                int64_t deadline = kit_one_in(&r, 4) ? kit_now(&th.k) + (int64_t)kit_below(&r, 20)
-                    : BASE_NEVER_MS;
-                if (kit_put_until(&th.k, 0, id, seq, len, deadline) == CELLAR_OK) {
-                    atomic_fetch_add(&th.made[id], 1);
-                }
-            } else if (what < 6) {
-                (void)kit_del(&th.k, id);
-            } else if (kit_get(&th.k, id, buf, sizeof buf, &len) == CELLAR_OK) {
-                T_CHECK(kit_whole(buf, len, id, &seq));
-            }
-        }
-        if (kit_one_in(&r, 16)) { (void)l1_tick(th.k.c, 2000); }
-        if (kit_one_in(&r, 4)) { kit_forward(&th.k, 1); }
-    }
-}
-
-T_CASE(threads_report_every_end_once)
-{
-    memset(&th, 0, sizeof th);
-    l1_config cfg = {.hooks = {.left = on_left_counted}, .stripes = 4, .seg_bytes = 4096};
-    kit_open(&th.k, KIT_MIB(2), &cfg);
-    l1_want_left(th.k.c, true);
-    th.until_ns = kit_deadline_ns(1500);
-    kit_team team = {.n = 0};
-    for (size_t i = 0; i < T_WORKERS; i++) { kit_start(&team, worker, (void *)i); }
-    kit_join(&team);
-    uint64_t there = 0;
-    for (uint64_t id = 0; id < T_KEYS; id++) {
-        kit_key key;
-        l1_info info;
-        uint32_t left = atomic_load(&th.made[id]) - atomic_load(&th.ends[id]);
-        if (!T_CHECK(left <= 1)) { continue; }
-        bool live =
-            l1_inspect(th.k.c, kit_key_of(&th.k, &key, 0, id), NULL, 0, &info,
-                       L1_PEEK) == CELLAR_OK;
-        T_CHECK(!live || left == 1);
-        there += left;
-    }
-    T_EQ_U64(kit_stats(&th.k).entries, there);
-    T_CHECK(kit_stats(&th.k).evicted > 1000 / KIT_SLOW);
-    kit_close(&th.k);
-}
-
+T_ONE_THREAD;
 T_MAIN("l1_model")

@@ -4,9 +4,9 @@
  *         page of it is refused. Contraction loses none either.
  * Method: after each insert from 0 to 10^6 probe an earlier key. Keys used before the growth keep
  *         their counters. Inserts while the budget (or the system) refuses at each point: every
- *         entry without a reported end must hit. Threads get and delete while others insert. A tick
- *         turns full pages of the index into huge pages, none beyond the charge, and again after a
- *         part was given back. A used up overflow area gives no half twice. */
+ *         entry without a reported end must hit. A tick turns full pages of the index into huge
+ *         pages, none beyond the charge, and again after a part was given back. A used up overflow
+ *         area gives no half twice. */
 #include "l1/index.h"
 #include "tests/support/l1_kit.h"
 
@@ -16,7 +16,7 @@
 
 enum { MANY = 1000000, HOT = 500 };
 
-T_ALONE(every_insert_keeps_the_earlier_ones)
+T_CASE(every_insert_keeps_the_earlier_ones)
 {
     kit k;
     const uint64_t n = kit_scale(MANY);
@@ -111,7 +111,7 @@ static void check_all(kit *k)
     kit_audit(k);
 }
 
-T_ALONE(growth_refused_by_the_account)
+T_CASE(growth_refused_by_the_account)
 {
     kit k;
     l1_config cfg = {.hooks = {.left = on_left}, .stripes = 4};
@@ -173,7 +173,7 @@ static uint64_t growth_refused_at(uint64_t nth, uint32_t stripes)
 }
 
 /* Pages of buckets of four stripes become writable together: more places with one stripe. */
-T_ALONE(growth_refused_by_the_system)
+T_CASE(growth_refused_by_the_system)
 {
     uint64_t failed = 0;
     for (uint64_t nth = 1; nth < 200; nth += 1 + nth / 16 * KIT_SLOW) {
@@ -208,7 +208,7 @@ int madvise(void *at, size_t bytes, int advice)
     return (int)syscall(SYS_madvise, at, bytes, advice);
 }
 
-T_ALONE(the_index_becomes_huge_pages)
+T_CASE(the_index_becomes_huge_pages)
 {
     kit k;
     const uint64_t n = 420000; /* with 64 stripes: two full huge pages, a part of a third */
@@ -309,7 +309,7 @@ static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_n
     kit_close(&k);
 }
 
-T_ALONE(each_mode_makes_its_huge_pages)
+T_CASE(each_mode_makes_its_huge_pages)
 {
     huge_now filled, ticked;
     fill_in_mode(L1_HUGE_NEVER, KIT_MIB(256), &filled, &ticked);
@@ -331,68 +331,5 @@ T_ALONE(each_mode_makes_its_huge_pages)
     T_CHECK(ticked.index >= later.index);
 }
 
-/* ---- threads --------------------------------------------------------------------------------- */
-static struct {
-    kit k;
-    _Atomic uint64_t made[2]; /* keys 2i + writer below this are set */
-    _Atomic uint32_t done;
-    uint64_t each;
-} grow;
-
-static void grower(void *arg)
-{
-    const uint64_t me = (uint64_t)(uintptr_t)arg;
-    for (uint64_t i = 0; i < grow.each; i++) {
-        T_EQ_I64(kit_put(&grow.k, 2 * i + me, i, 8), CELLAR_OK);
-        atomic_store_explicit(&grow.made[me], i + 1, memory_order_release);
-    }
-    atomic_fetch_add(&grow.done, 1);
-}
-
-/* Delete keys that are multiples of 16: they must stay absent; all others must stay. */
-static void prober(void *arg)
-{
-    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
-    uint64_t buf, swept[2] = {0, 0};
-    while (atomic_load(&grow.done) < 2 && t_failed() == 0) {
-        for (unsigned i = 0; i < 100; i++) {
-            uint64_t side = kit_below(&r, 2),
-            made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
-            if (made == 0) { continue; }
-            uint64_t id = 2 * kit_below(&r, made) + side;
-            size_t len;
-            if (id % 16 != 0) {
-                if (!T_EQ_I64(kit_get(&grow.k, id, &buf, 8, &len), CELLAR_OK)) { return; }
-                T_CHECK(kit_is(&buf, len, id, id / 2));
-            }
-        }
-        if ((uint64_t)(uintptr_t)arg != 0) { continue; }
-        for (uint64_t side = 0; side < 2; side++) {
-            uint64_t made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
-            for (; swept[side] < made; swept[side]++) {
-                uint64_t id = 2 * swept[side] + side;
-                if (id % 16 != 0) { continue; }
-                T_EQ_I64(kit_del(&grow.k, id), CELLAR_OK);
-                T_CHECK(!kit_has(&grow.k, id));
-            }
-        }
-    }
-}
-
-T_CASE(gets_and_deletes_during_splits_are_exact)
-{
-    memset(&grow, 0, sizeof grow);
-    grow.each = kit_scale(200000);
-    kit_open(&grow.k, KIT_MIB(128), NULL);
-    kit_team team = {.n = 0};
-    for (size_t i = 0; i < 2; i++) {
-        kit_start(&team, grower, (void *)i);
-        kit_start(&team, prober, (void *)i);
-    }
-    kit_join(&team);
-    kit_audit(&grow.k);
-    T_EQ_U64(kit_stats(&grow.k).evicted, 0);
-    kit_close(&grow.k);
-}
-
+T_ONE_THREAD;
 T_MAIN("l1_split")

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a deadline is exact to 1 ms on every read, with any coarse clock, tick, move in the log
- *         or in-place update. Idle time and absolute age end an entry at the earlier of the two.
+ * Aim:    a deadline is exact to 1 ms on every read, with any coarse clock, tick, or move in the
+ *         log.
  * Method: a virtual clock. Deadlines at every offset around a tick with a coarse reading that lags
  *         0 to 10 ms. TTLs from 1 ms to INT64_MAX in powers of two, each read 1 ms before and at
- *         its end. Clocks that start before 2^31, 2^32, 2^40, 2^53. 60 days without a tick. Records
- *         moved by the cursor, rewritten by touch, updated in place at any age of their
- *         segment. */
+ *         its end. Clocks that start before 2^31, 2^32, 2^40, 2^53. Records moved by the cursor or
+ *         rewritten by touch at any age of their segment. test_l1_model judges idle times, stale
+ *         windows and updates in place. */
 #include "tests/support/l1_kit.h"
 
 static cellar_err read_at(kit *k, uint64_t id, int64_t at_ms)
@@ -56,6 +56,17 @@ T_CASE(deadline_is_exact_at_every_offset)
     kit_close(&k);
 }
 
+/* Set an entry at `start`, and read it then, before its deadline and at it. */
+static void ends_exactly(kit *k, uint64_t id, int64_t start, int64_t deadline)
+{
+    atomic_store(&k->clock.now_ms, start);
+    atomic_store(&k->clock.coarse_ms, 0);
+    put_until(k, id, deadline);
+    T_EQ_I64(read_at(k, id, start), CELLAR_OK);
+    T_EQ_I64(read_at(k, id, deadline - 1), CELLAR_OK);
+    T_EQ_I64(read_at(k, id, deadline), deadline == BASE_NEVER_MS ? CELLAR_OK : CELLAR_MISS);
+}
+
 T_CASE(ttl_of_every_size_is_exact)
 {
     kit k;
@@ -63,23 +74,11 @@ T_CASE(ttl_of_every_size_is_exact)
     uint64_t id = 0;
     for (unsigned bit = 0; bit < 63; bit++) {
         for (int64_t off = -2; off <= 2; off++) {
-            atomic_store(&k.clock.now_ms, KIT_START_MS + bit);
-            atomic_store(&k.clock.coarse_ms, 0);
-            int64_t start = kit_now(&k), ttl = (INT64_C(1) << bit) + off;
-            if (ttl < 1) { continue; }
-            int64_t deadline = base_add_sat(start, ttl);
-            put_until(&k, ++id, deadline);
-            T_EQ_I64(read_at(&k, id, start), CELLAR_OK);
-            T_EQ_I64(read_at(&k, id, deadline - 1), CELLAR_OK);
-            T_EQ_I64(read_at(&k, id, deadline),
-                     deadline == BASE_NEVER_MS ? CELLAR_OK : CELLAR_MISS);
-            kit_key key;
-            atomic_store(&k.clock.now_ms, start);
-            T_EQ_I64(l1_del(k.c, kit_key_of(&k, &key, 0, id), NULL), CELLAR_OK);
+            const int64_t start = KIT_START_MS + bit, ttl = (INT64_C(1) << bit) + off;
+            if (ttl >= 1) { ends_exactly(&k, ++id, start, base_add_sat(start, ttl)); }
         }
     }
-    put_until(&k, ++id, BASE_NEVER_MS);
-    T_EQ_I64(read_at(&k, id, INT64_MAX - 1), CELLAR_OK);
+    ends_exactly(&k, ++id, KIT_START_MS, BASE_NEVER_MS);
     put_until(&k, ++id, 5); /* long past: stored dead */
     T_EQ_I64(read_at(&k, id, INT64_MAX - 1), CELLAR_MISS);
     kit_close(&k);
@@ -92,16 +91,10 @@ T_CASE(deadline_is_exact_when_the_clock_wraps)
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         kit k;
         kit_open(&k, KIT_MIB(2), NULL);
-        int64_t start = (INT64_C(1) << bits[i]) - 1000;
-        atomic_store(&k.clock.now_ms, start);
+        const int64_t start = (INT64_C(1) << bits[i]) - 1000;
         atomic_store(&k.clock.lag_ms, 10);
         for (int64_t ttl = 1; ttl < 3000; ttl += 97) {
-            uint64_t id = (uint64_t)ttl;
-            atomic_store(&k.clock.now_ms, start);
-            atomic_store(&k.clock.coarse_ms, 0);
-            put_until(&k, id, start + ttl);
-            T_EQ_I64(read_at(&k, id, start + ttl - 1), CELLAR_OK);
-            T_EQ_I64(read_at(&k, id, start + ttl), CELLAR_MISS);
+            ends_exactly(&k, (uint64_t)ttl, start, start + ttl);
         }
         kit_close(&k);
     }
@@ -109,45 +102,7 @@ T_CASE(deadline_is_exact_when_the_clock_wraps)
 
 static const int64_t DAY = INT64_C(86400000);
 
-/* 60 days without a tick; puts and in-place updates all the time. `due` is relative to a segment
- * that may have been opened long before. */
-T_CASE(deadlines_hold_for_sixty_days_without_a_tick)
-{
-    kit k;
-    kit_open(&k, KIT_MIB(4), NULL);
-    kit_rng r = {t_seed()};
-    enum { KEYS = 600 };
-    static int64_t until[KEYS];
-    memset(until, 0, sizeof until);
-    const int64_t start = kit_now(&k);
-    int64_t now = start;
-    while (now < start + 60 * DAY && t_failed() == 0) {
-        now += (int64_t)kit_below(&r, (uint64_t)DAY / 40);
-        atomic_store(&k.clock.now_ms, now);
-        uint64_t id = kit_below(&r, KEYS);
-        int64_t ttl = (int64_t)kit_below(&r, (uint64_t)DAY << kit_below(&r, 7));
-        if (kit_one_in(&r, 3)) { ttl = (int64_t)kit_below(&r, 3) - 1 + INT32_MAX; }
-        if (kit_one_in(&r, 10)) { ttl = (int64_t)UINT32_MAX - 2 + (int64_t)kit_below(&r, 4); }
-        kit_key key;
-        kit_key_of(&k, &key, 0, id);
-        if (kit_one_in(&r, 3)) {
-            cellar_err err = l1_touch(k.c, &key.key, now + ttl, -1, NULL);
-            T_EQ_I64(err, until[id] > now ? CELLAR_OK : CELLAR_MISS);
-            if (err == CELLAR_OK) { until[id] = now + ttl; }
-        } else {
-            put_until(&k, id, now + ttl);
-            until[id] = now + ttl;
-        }
-        for (unsigned i = 0; i < 5; i++) {
-            uint64_t other = kit_below(&r, KEYS);
-            T_EQ_U64(kit_has(&k, other), until[other] > now);
-        }
-    }
-    for (uint64_t id = 0; id < KEYS; id++) { T_EQ_U64(kit_has(&k, id), until[id] > now); }
-    kit_close(&k);
-}
-
-/* The same under pressure: the cursor moves records from young segments into an old head of main. A
+/* The cursor moves records from young segments into an old head of main. A
  * deadline must survive a move to a segment opened weeks before. */
 T_CASE(moved_records_keep_their_deadline)
 {
@@ -204,92 +159,10 @@ T_CASE(farthest_relative_deadline_is_exact)
         kit k;
         kit_open(&k, KIT_MIB(2), NULL);
         put_until(&k, 1, BASE_NEVER_MS); /* opens the segment */
-        int64_t late = KIT_START_MS + INT32_MAX;
-        atomic_store(&k.clock.now_ms, late);
-        put_until(&k, 2, late + INT32_MAX + off);
-        T_EQ_I64(read_at(&k, 2, late + INT32_MAX + off - 1), CELLAR_OK);
-        T_EQ_I64(read_at(&k, 2, late + INT32_MAX + off), CELLAR_MISS);
+        const int64_t late = KIT_START_MS + INT32_MAX;
+        ends_exactly(&k, 2, late, late + INT32_MAX + off);
         kit_close(&k);
     }
-}
-
-T_CASE(earlier_of_idle_and_age_ends_the_entry)
-{
-    kit k;
-    kit_open(&k, KIT_MIB(4), NULL);
-    atomic_store(&k.clock.lag_ms, 10);
-    kit_rng r = {t_seed()};
-    unsigned char buf[64];
-    for (uint64_t id = 0; id < kit_scale(20000) && t_failed() == 0; id++) {
-        int64_t idle = 1 + (int64_t)kit_below(&r, 100), most = 1 + (int64_t)kit_below(&r, 400);
-        int64_t start = kit_now(&k), last = start;
-        bool touched = false;
-        l1_put_spec p =
-            {.value = buf, .value_len = 24, .deadline_ms = start + most, .idle_ms = idle,
-                         .change = L1_CHANGE_SET};
-        kit_key key;
-        size_t len;
-        memset(buf, 7, sizeof buf);
-        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id % 500), &p), CELLAR_OK);
-        for (unsigned use = 0; use < 12; use++) {
-            kit_forward(&k, (int64_t)kit_below(&r, (uint64_t)idle + 2));
-            int64_t now = kit_now(&k), end = BASE_MIN(last + idle, start + most);
-            unsigned peek = kit_one_in(&r, 3) ? L1_PEEK : 0;
-            cellar_err got = l1_get(k.c, &key.key, buf, sizeof buf, &len, peek);
-            if (!T_EQ_I64(got, now < end ? CELLAR_OK : CELLAR_MISS)) { return; }
-            if (got != CELLAR_OK) { break; }
-            if (peek == 0) { last = now; }
-            if (kit_one_in(&r, 6) && !touched) { /* a use; the greatest age stays */
-                touched = true;
-                T_EQ_I64(l1_touch(k.c, &key.key, now + most, -1, NULL), CELLAR_OK);
-                last = now;
-            }
-            if (kit_one_in(&r, 50)) { (void)l1_tick(k.c, UINT64_MAX); }
-        }
-    }
-    kit_close(&k);
-}
-
-/* The stale window: dead for a plain get, present on request, and over exactly at its end. Also
- * after a move to a segment opened after the deadline. */
-T_CASE(stale_window_ends_exactly)
-{
-    kit k;
-    l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
-    kit_open(&k, KIT_KIB(512), &cfg);
-    unsigned char buf[128];
-    size_t len;
-    uint64_t moved = 0, filler = 1000000;
-    for (uint64_t id = 0; id < 60; id++) {
-        int64_t start = kit_now(&k), ttl = 1 + (int64_t)(id % 7), window = 50 + (int64_t)(id % 13);
-        l1_put_spec p =
-            {.value = buf, .value_len = 100, .deadline_ms = start + ttl, .stale_ms = window,
-                         .change = L1_CHANGE_SET};
-        kit_key key;
-        memset(buf, 1, sizeof buf);
-        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
-        for (unsigned i = 0; i < 4; i++) { (void)l1_get(k.c, &key.key, buf, sizeof buf, &len, 0); }
-        for (int64_t at = 0; at <= ttl + window + 2; at++) {
-            atomic_store(&k.clock.now_ms, start + at);
-            cellar_err plain = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK);
-            cellar_err asked = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK | L1_STALE_OK);
-            /* Push it through the log while it is stale. It may be evicted, but must not live
-             * longer. */
-            for (unsigned i = 0; i < 200; i++) { (void)kit_put(&k, filler++, 0, 100); }
-            if (at < ttl) {
-                T_CHECK(plain == CELLAR_OK || plain == CELLAR_MISS);
-            } else if (at < ttl + window) {
-                T_EQ_I64(plain, CELLAR_MISS);
-                T_CHECK(asked == CELLAR_STALE || asked == CELLAR_MISS);
-                moved += asked == CELLAR_STALE;
-            } else {
-                T_EQ_I64(plain, CELLAR_MISS);
-                if (!T_EQ_I64(asked, CELLAR_MISS)) { break; }
-            }
-        }
-    }
-    T_CHECK(moved > 100 && kit_stats(&k).kept > 10);
-    kit_close(&k);
 }
 
 T_CASE(refresh_time_is_a_miss_only_for_loads)
@@ -308,28 +181,6 @@ T_CASE(refresh_time_is_a_miss_only_for_loads)
     l1_unpin(k.c, &ref);
     T_EQ_I64(read_at(&k, 1, due), CELLAR_OK);
     T_EQ_I64(l1_pin(k.c, &key.key, &ref, L1_NOT_DUE), CELLAR_MISS);
-    kit_close(&k);
-}
-
-/* A deadline in the past leaves no stale window beyond its own. */
-T_CASE(past_deadline_starts_its_own_stale_window)
-{
-    kit k;
-    kit_open(&k, KIT_MIB(2), NULL);
-    unsigned char buf[16] = {0};
-    size_t len;
-    kit_key key;
-    int64_t now = kit_now(&k);
-    l1_put_spec p =
-        {.value = buf, .value_len = 16, .deadline_ms = now - 100, .stale_ms = 60,
-         .change = L1_CHANGE_SET};
-    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
-    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_MISS);
-    p.stale_ms = 101;
-    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
-    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_STALE);
-    kit_forward(&k, 1);
-    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_MISS);
     kit_close(&k);
 }
 
