@@ -301,33 +301,6 @@ typedef struct item {
     UT_hash_handle hh;
 } item;
 
-T_CASE(table_on_a_full_budget_stays_consistent)
-{
-    base_account a, *base_table_account = &a;
-    base_module base_table_module = BASE_MOD_FLIGHT;
-    base_account_init(&a, 3000, NULL);
-    static item items[2000];
-    item *head = NULL;
-    uint32_t in = 0;
-    for (uint32_t i = 0; i < 2000; i++) {
-        items[i].id = i;
-        item *added = &items[i];
-        HASH_ADD_KEYPTR_BYHASHVALUE(hh, head, &added->id, 4, i * 2654435761u, added);
-        in += added->hh.tbl != NULL;
-    }
-    T_CHECK(in > 0);
-    T_CHECK(base_load_rlx(&a.used) <= 3000 && base_load_rlx(&a.refused) > 0);
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < 2000; i++) {
-        item *f = NULL;
-        HASH_FIND_BYHASHVALUE(hh, head, &i, 4, i * 2654435761u, f);
-        found += f == &items[i];
-    }
-    T_EQ_U64(found, in);
-    HASH_CLEAR(hh, head);
-    T_EQ_U64(base_load_rlx(&a.used), 0);
-}
-
 /* Return the number of items from `first` on, in the order of their ids and all found by key. */
 static uint32_t items_in_order(const item *first)
 {

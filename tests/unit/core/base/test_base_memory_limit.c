@@ -2,7 +2,7 @@
  *
  * Aim:    The limit of memory is the least of the container and the machine, for both versions of
  *         cgroups.
- * Method: a folder with the files of a system; each case writes those of one system. */
+ * Method: a folder with the files of a system; each row writes those of one system. */
 #include <ftw.h>
 #include <sys/stat.h>
 
@@ -44,78 +44,50 @@ static int gone(const char *path, const struct stat *s, int kind, struct FTW *at
     return remove(path);
 }
 
-static void limit_is(uint64_t want)
+static bool limit_is(uint64_t want)
 {
-    T_EQ_U64(base_memory_limit(root), want);
-    T_EQ_I64(nftw(root, gone, 16, FTW_DEPTH | FTW_PHYS), 0);
+    const bool right = T_EQ_U64(base_memory_limit(root), want);
+    return T_EQ_I64(nftw(root, gone, 16, FTW_DEPTH | FTW_PHYS), 0) && right;
 }
 
-T_CASE(machine_without_cgroups_gives_its_memory)
+T_CASE(least_limit_of_cgroups_and_machine_counts)
 {
-    machine(NULL);
-    limit_is(1024 * MIB);
-    machine("0::/user.slice\n"); /* no limit anywhere */
-    limit_is(1024 * MIB);
-    machine("0::/\n");
-    file(V2 "/memory.max", "max\n");
-    limit_is(1024 * MIB);
-    machine("5:cpu,cpuacct:/a\n4:mymemory:/a\nno line\n\n:\n1:name=systemd:/a\n");
-    file(V2 "/a/memory.max", "1048576\n");
-    file(V1 "/a/memory.limit_in_bytes", "1048576\n");
-    limit_is(1024 * MIB);
-}
-
-T_CASE(own_cgroup_and_those_above_limit_the_process)
-{
-    machine("0::/pods/one/app\n");
-    file(V2 "/pods/one/app/memory.max", "max\n");
-    file(V2 "/pods/one/memory.max", "268435456\n");
-    file(V2 "/pods/memory.max", "536870912\n");
-    limit_is(256 * MIB);
-    machine("0::/pods/one/app\n");
-    file(V2 "/pods/one/app/memory.max", "134217728\n");
-    file(V2 "/pods/memory.max", "536870912\n");
-    limit_is(128 * MIB);
-    machine("0::/pods/one\n"); /* another cgroup sets no limit */
-    file(V2 "/pods/two/memory.max", "134217728\n");
-    file(V2 "/pods/one/two/memory.max", "134217728\n");
-    limit_is(1024 * MIB);
-}
-
-T_CASE(container_sees_its_limit_in_the_topmost_folder)
-{
-    machine("0::/\n");
-    file(V2 "/memory.max", "67108864\n");
-    limit_is(64 * MIB);
-    machine("0::/docker/6a1b\n"); /* the path is that of the machine */
-    file(V2 "/memory.max", "67108864\n");
-    limit_is(64 * MIB);
-    machine("0::/../other\n");
-    file(V2 "/memory.max", "67108864\n");
-    limit_is(64 * MIB);
-}
-
-T_CASE(cgroups_of_version_1_limit_the_process)
-{
-    machine("12:pids:/docker/1\n9:hugetlb,memory:/docker/1\n1:name=systemd:/docker/1\n0::/x\n");
-    file(V1 "/docker/1/memory.limit_in_bytes", "33554432\n");
-    limit_is(32 * MIB);
-    machine("9:memory:/docker/1\n");
-    file(V1 "/memory.limit_in_bytes", "9223372036854771712\n"); /* none */
-    limit_is(1024 * MIB);
-    machine("9:memory:/a:b/c"); /* a colon in a path; no line feed */
-    file(V1 "/a:b/memory.limit_in_bytes", "16777216");
-    limit_is(16 * MIB);
-}
-
-T_CASE(limit_above_the_memory_of_the_machine_does_not_count)
-{
-    machine("0::/\n");
-    file(V2 "/memory.max", "99999999999999999999999\n");
-    limit_is(1024 * MIB);
-    machine("0::/\n");
-    file(V2 "/memory.max", "2147483648\n");
-    limit_is(1024 * MIB);
+    static const struct { const char *cgroups; uint64_t mib; const char *files[3][2]; } row[] = {
+        { NULL, 1024, { { NULL } } }, /* no cgroups */
+        { "0::/user.slice\n", 1024, { { NULL } } }, /* no limit anywhere */
+        { "0::/\n", 1024, { { V2 "/memory.max", "max\n" } } },
+        { "5:cpu,cpuacct:/a\n4:mymemory:/a\nno line\n\n:\n1:name=systemd:/a\n", 1024,
+          { { V2 "/a/memory.max", "1048576\n" }, { V1 "/a/memory.limit_in_bytes", "1048576\n" } } },
+        /* the own cgroup and those above */
+        { "0::/pods/one/app\n", 256, { { V2 "/pods/one/app/memory.max", "max\n" },
+          { V2 "/pods/one/memory.max", "268435456\n" },
+          { V2 "/pods/memory.max", "536870912\n" } } },
+        { "0::/pods/one/app\n", 128, { { V2 "/pods/one/app/memory.max", "134217728\n" },
+          { V2 "/pods/memory.max", "536870912\n" } } },
+        { "0::/pods/one\n", 1024, { { V2 "/pods/two/memory.max", "134217728\n" }, /* of others */
+          { V2 "/pods/one/two/memory.max", "134217728\n" } } },
+        /* a container sees its limit in the topmost folder; the path may be that of the machine */
+        { "0::/\n", 64, { { V2 "/memory.max", "67108864\n" } } },
+        { "0::/docker/6a1b\n", 64, { { V2 "/memory.max", "67108864\n" } } },
+        { "0::/../other\n", 64, { { V2 "/memory.max", "67108864\n" } } },
+        /* version 1 */
+        { "12:pids:/docker/1\n9:hugetlb,memory:/docker/1\n1:name=systemd:/docker/1\n0::/x\n", 32,
+          { { V1 "/docker/1/memory.limit_in_bytes", "33554432\n" } } },
+        { "9:memory:/docker/1\n", 1024,
+          { { V1 "/memory.limit_in_bytes", "9223372036854771712\n" } } }, /* none */
+        { "9:memory:/a:b/c", 16, /* a colon in a path; no line feed */
+          { { V1 "/a:b/memory.limit_in_bytes", "16777216" } } },
+        /* a limit above the memory of the machine */
+        { "0::/\n", 1024, { { V2 "/memory.max", "99999999999999999999999\n" } } },
+        { "0::/\n", 1024, { { V2 "/memory.max", "2147483648\n" } } },
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        machine(row[i].cgroups);
+        for (int n = 0; n < 3 && row[i].files[n][0] != NULL; n++) {
+            file(row[i].files[n][0], row[i].files[n][1]);
+        }
+        if (!limit_is(row[i].mib * MIB)) { printf("# row %zu\n", i); }
+    }
 }
 
 T_CASE(system_without_files_has_no_known_limit)

@@ -52,45 +52,28 @@ static void bunch_main(void *arg)
     while (base_load_acq(&bunch.go) == 0) { (void)sync_wait(&bunch.go, 0, UINT64_MAX); }
 }
 
-T_CASE(live_threads_share_no_record)
+/* Keep all threads alive until each has its record. Later bunches reuse these records. */
+T_CASE(records_of_live_threads_differ)
 {
-    uint32_t most = 0;
+    static base_thread t[BUNCH];
     for (int round = 0; round < 50; round++) {
-        static base_thread t[BUNCH];
+        size_t equal = 0;
         base_store_rel(&bunch.go, 0u);
+        base_store_rel(&bunch.there, 0u);
         for (size_t i = 0; i < BUNCH; i++) {
             T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch", 0) == 0);
         }
+        while (base_load_acq(&bunch.there) < BUNCH) { base_yield(); }
         base_store_sc(&bunch.go, 1u);
         sync_wake(&bunch.go, INT32_MAX);
         for (size_t i = 0; i < BUNCH; i++) { base_thread_join(&t[i]); }
         for (size_t i = 0; i < BUNCH; i++) {
-            T_CHECK(bunch.record[i] != base_thread_self() && bunch.record[i]->index != 0);
-            most = bunch.record[i]->index > most ? bunch.record[i]->index : most;
+            const uint32_t index = bunch.record[i]->index;
+            T_CHECK(bunch.record[i] != base_thread_self() && index != 0 && index < 8 * BUNCH);
+            for (size_t j = 0; j < i; j++) { equal += bunch.record[i] == bunch.record[j]; }
         }
+        T_EQ_U64(equal, 0); /* all threads lived until `go`, which followed their last record */
     }
-    T_CHECK(most < 8 * BUNCH);
-}
-
-/* Keep all threads alive until each has its record. */
-T_CASE(records_of_live_threads_differ)
-{
-    static base_thread t[BUNCH];
-    base_store_rel(&bunch.go, 0u);
-    base_store_rel(&bunch.there, 0u);
-    memset(bunch.record, 0, sizeof bunch.record);
-    for (size_t i = 0; i < BUNCH; i++) {
-        T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch", 0) == 0);
-    }
-    while (base_load_acq(&bunch.there) < BUNCH) { base_yield(); }
-    base_store_sc(&bunch.go, 1u);
-    sync_wake(&bunch.go, INT32_MAX);
-    for (size_t i = 0; i < BUNCH; i++) { base_thread_join(&t[i]); }
-    size_t equal = 0;
-    for (size_t i = 0; i < BUNCH; i++) {
-        for (size_t j = 0; j < i; j++) { equal += bunch.record[i] == bunch.record[j]; }
-    }
-    T_EQ_U64(equal, 0); /* all threads lived until `go`, which followed their last record */
 }
 
 /* ---- fork ---- */

@@ -5,8 +5,6 @@
  * Method: Time is an argument. */
 #include "tests/support/t.h"
 
-#include <pthread.h>
-
 #include "breaker/breaker.h"
 
 static const breaker_rule rule = { 50, 20, 5, 3, 5000, 60000 };
@@ -171,35 +169,6 @@ T_CASE(breaker_options_are_checked)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) { T_CHECK(!breaker_rule_ok(&bad[i])); }
     breaker b = fresh(INT64_MAX - 5); /* clocks may start anywhere and may be read slightly late */
     T_CHECK(!refused(&b, 0));
-}
-
-static breaker shared;
-static atomic_int inside, most, probes;
-
-static void *prober(void *arg)
-{
-    (void)arg;
-    for (int i = 0; i < 20000; i++) {
-        uint32_t pass;
-        if (!breaker_admit(&shared, 10000, &pass)) { continue; }
-        const int now = atomic_fetch_add(&inside, 1) + 1;
-        if (now > 1) { atomic_store(&most, now); }
-        atomic_fetch_add(&probes, 1);
-        atomic_fetch_sub(&inside, 1);
-        breaker_report(&shared, pass, BREAKER_SAID_NOTHING, 10000);
-    }
-    return NULL;
-}
-
-T_CASE(breaker_admits_one_probe_at_a_time)
-{
-    pthread_t t[4];
-    shared = fresh(0);
-    (void)opened(&shared, 0);
-    for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&t[i], NULL, prober, NULL) == 0); }
-    for (int i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
-    T_EQ_I64(atomic_load(&most), 0);
-    T_CHECK(atomic_load(&probes) > 0);
 }
 
 T_MAIN("breaker")

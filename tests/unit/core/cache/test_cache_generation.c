@@ -114,40 +114,6 @@ static cellar *namespace(cellar *c, const char *name)
     return v;
 }
 
-/* All of L1 is emptied once, no old value returns, namespaces stay separate. */
-T_CASE(generation_numbers_run_out_between_clears)
-{
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
-    const cellar_config linked = settings_config(&cfg);
-    cellar *c = NULL;
-    T_REQUIRE(cache_open(&linked, NULL, UINT32_MAX - 3, &c) == CELLAR_OK);
-    cellar *a = namespace(c, "a"), *b = namespace(c, "b");
-    char value[16];
-    for (int round = 0; round < 40; round++) {
-        snprintf(value, sizeof value, "%d", round);
-        T_EQ_I64(api_put(a, "k", value, NULL), CELLAR_OK);
-        T_EQ_I64(api_put(b, "k", "b", NULL), CELLAR_OK);
-        T_EQ_I64(api_put(c, "k", "root", NULL), CELLAR_OK);
-        T_EQ_STR(api_look(a, "k"), value);
-        T_EQ_STR(api_look(b, "k"), "b");
-        T_EQ_STR(api_look(c, "k"), "root");
-        T_EQ_I64(cellar_clear(a), CELLAR_OK);
-        T_EQ_STR(api_look(a, "k"), "MISS");
-        const char *left = api_look(b, "k");
-        T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
-        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    }
-    for (int i = 0; i < 10; i++) {
-        cellar *v = namespace(c, "x");
-        (void)api_put(v, "k", "x", NULL);
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_drop(c, "x"), CELLAR_OK);
-    }
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    api_shut(c);
-}
-
 static const struct span { cellar *c, *b; } *spanned;
 
 /* Use up both halves of the numbers, so that others get the one under which the update began. */

@@ -313,26 +313,17 @@ T_CASE(readers_never_see_overwritten_values)
 
 /* ---- tests ---- */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SHADOWED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-    __has_feature(memory_sanitizer)
-#define SHADOWED 1
-#endif
-#endif
-#ifndef SHADOWED
-#define SHADOWED 0
-#endif
+static bool shadowed(void)
+{
+    if (T_TSAN || T_ASAN || T_MSAN) { T_SKIP("a sanitizer keeps copies of memory"); }
+    return T_TSAN || T_ASAN || T_MSAN;
+}
 
 static const size_t sizes[] = { 40, 700, 3000, 30000, 250000 };
 
 T_CASE(ended_values_are_in_no_writable_memory)
 {
-    if (SHADOWED) {
-        T_SKIP("a sanitizer keeps copies of memory");
-        return;
-    }
+    if (shadowed()) { return; }
     for (which = 0; which < 2; which++) {
         cellar *c, *v = open_hidden(&c);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -352,10 +343,7 @@ T_CASE(ended_values_are_in_no_writable_memory)
 /* The pin keeps the segment, but of its records only the pinned one. */
 T_CASE(values_beside_a_pinned_one_are_overwritten)
 {
-    if (SHADOWED) {
-        T_SKIP("a sanitizer keeps copies of memory");
-        return;
-    }
+    if (shadowed()) { return; }
     for (which = 0; which < 2; which++) {
         cellar *c, *v = open_hidden(&c);
         cellar_pinned pin[3];
@@ -374,10 +362,7 @@ T_CASE(values_beside_a_pinned_one_are_overwritten)
 
 T_CASE(copies_inside_calls_are_in_no_writable_memory)
 {
-    if (SHADOWED) {
-        T_SKIP("a sanitizer keeps copies of memory");
-        return;
-    }
+    if (shadowed()) { return; }
     for (which = 0; which < 2; which++) {
         cellar *c, *v = open_hidden(&c);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    Each namespace has a tier of its own: the disk, none, or another one. An answer that
- *         arrives later ends the lease that waits for it. Rules of keys change the plans of
- *         writes and of loads.
+ *         arrives later ends the lease that waits for it.
  * Method: A disk in a folder, and a server in memory as the tier of one namespace; a clock of the
  *         test. */
-#include "tests/support/loader.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cache/types.h"
@@ -170,27 +167,6 @@ T_CASE(change_of_an_ended_generation_is_ignored)
     end(&t);
 }
 
-T_CASE(forked_child_calls_no_tier)
-{
-    stores t = begin();
-    sets(t.own, "k", "1");
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const unsigned calls = far.puts + far.gets;
-        char buf[8];
-        const bool refused =
-            cellar_set(t.own, "k", 1, "2", 1, NULL) == CELLAR_E_FORKED &&
-            cellar_set(t.root, "k", 1, "2", 1, NULL) == CELLAR_E_FORKED &&
-            cellar_get(t.own, "other", 5, buf, sizeof buf, NULL) == CELLAR_E_FORKED &&
-            cellar_close(t.root) == CELLAR_OK;
-        _exit(refused && far.puts + far.gets == calls && far.forks == 1 && far.closes == 0 ? 0 : 1);
-    }
-    int status = -1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_EQ_I64(status, 0);
-    end(&t);
-}
-
 /* ---- answers that arrive later ---- */
 
 static unsigned told;
@@ -293,111 +269,6 @@ T_CASE(thread_that_loads_waits_for_the_answer)
     } while (st.load_waiters == 0);
     answers("k", "theirs");
     T_EQ_I64(pthread_join(thread, NULL), 0);
-    end(&t);
-}
-
-/* ---- rules of keys ---- */
-
-/* Let keys "s:.." of namespace `none` live for 10 ms, and refuse keys "no..". */
-static void set_rules(const stores *t)
-{
-    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
-    r[0].section = r[1].section = "none";
-    r[0].kind = CELLAR_POLICY_GLOB;
-    r[0].pattern = "s:*";
-    r[0].ttl_ms = 10;
-    r[1].kind = CELLAR_POLICY_DENY;
-    r[1].pattern = "no*";
-    T_EQ_I64(cellar_policy_set(t->root, r, 2), CELLAR_OK);
-}
-
-static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx)
-{
-    (void)old, (void)len, (void)ctx;
-    return cellar_buf_append(out, "u", 1);
-}
-
-T_CASE(policy_changes_the_plan_of_each_write)
-{
-    stores t = begin();
-    int64_t number;
-    set_rules(&t);
-    sets(t.none, "s:set", "v");
-    sets(t.none, "set", "v");
-    T_EQ_I64(cellar_update(t.none, "s:update", 8, NULL, append, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(t.none, "s:n", 3, 1, 0, NULL, &number), CELLAR_OK);
-    cellar_set_item items[2] = { { .key = "s:many", .key_len = 6, .value = "v", .value_len = 1 },
-                                 { .key = "many", .key_len = 4, .value = "v", .value_len = 1 } };
-    T_EQ_I64(cellar_set_many(t.none, items, 2, NULL, NULL), CELLAR_OK);
-    has(t.none, "s:set", "v");
-    now_ms = 1000010;
-    has(t.none, "s:set", NULL);
-    has(t.none, "s:update", NULL);
-    has(t.none, "s:n", NULL);
-    has(t.none, "s:many", NULL);
-    has(t.none, "set", "v");
-    has(t.none, "many", "v");
-    end(&t);
-}
-
-static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void *ctx)
-{
-    const cellar_bytes tags[2] = { { "red", 3 }, { "blue", 4 } };
-    (void)key, (void)len;
-    if (ctx != NULL) { T_EQ_I64(loader_tags(ld, tags, 2), CELLAR_OK); }
-    return cellar_load_value(ld, "v", 1);
-}
-
-static void loaded(cellar *c, const char *key, uint32_t flags)
-{
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, load_value, NULL, &r), CELLAR_OK);
-    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, flags);
-    cellar_result_free(&r);
-}
-
-T_CASE(policy_judges_results_of_loads)
-{
-    stores t = begin();
-    cellar_lease lease;
-    cellar_result r = cellar_result_default();
-    set_rules(&t);
-    loaded(t.none, "s:load", 0);
-    loaded(t.none, "load", 0);
-    loaded(t.none, "no", CELLAR_RESULT_NOT_STORED);
-    T_EQ_I64(cellar_lease_acquire(t.none, "s:lease", 7, NULL, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_fulfill(t.none, &lease, "v", 1, NULL), CELLAR_OK);
-    has(t.none, "no", NULL);
-    has(t.none, "s:load", "v");
-    now_ms = 1000010;
-    has(t.none, "s:load", NULL);
-    has(t.none, "s:lease", NULL);
-    has(t.none, "load", "v");
-    end(&t);
-}
-
-T_CASE(tier_gets_the_texts_of_tags_of_a_load)
-{
-    stores t = begin();
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(t.own, "k", 1, NULL, load_value, &t, &r), CELLAR_OK);
-    cellar_result_free(&r);
-    T_EQ_STR(shared_tags(&server, "k"), "red,blue,");
-    end(&t);
-}
-
-T_CASE(policy_refuses_a_write)
-{
-    stores t = begin();
-    int64_t number;
-    set_rules(&t);
-    T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, NULL, &number), CELLAR_E_DENIED);
-    has(t.none, "no", NULL);
-    T_EQ_I64(cellar_policy_set(t.root, NULL, 0), CELLAR_OK);
-    sets(t.none, "no", "v");
-    has(t.none, "no", "v");
     end(&t);
 }
 

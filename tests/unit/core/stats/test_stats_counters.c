@@ -7,8 +7,6 @@
 
 #include <pthread.h>
 
-#include "cellar.h"
-#include "cellar_observe.h"
 #include "stats/stats.h"
 
 static base_account account;
@@ -129,32 +127,6 @@ T_CASE_ON(every_slot_number_counts, STATS)
     }
 }
 
-/* Count one removed entry. The counters are in the order of the causes 1..10. */
-static void count_end(stats_block *block, unsigned cause)
-{
-    if (cause < 1 || cause > STATS_EVICT_NEGATIVE - STATS_EVICT_EXPIRED + 1) { return; }
-    stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
-}
-
-T_CASE_ON(each_cause_counts_in_its_counter, STATS)
-{
-    stats_block *mine = stats_mine(st, 0);
-#define COUNT_CAUSE(name, number, text) count_end(mine, number);
-    CELLAR_CAUSES(COUNT_CAUSE)
-#undef COUNT_CAUSE
-    count_end(mine, CELLAR_CAUSE_EVICTED);
-    count_end(mine, 0);
-    count_end(mine, 999);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_CAPACITY), 2);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_EXPIRED), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_REPLACED), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_DELETED), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_CLEARED), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_BUMPED), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_EVICT_NEGATIVE), 1);
-    T_EQ_U64(stats_read(st, 0, STATS_CLASS_FALLBACK), 0);
-}
-
 T_CASE_ON(refused_block_loses_no_count, STATS)
 {
     base_account_limit(&account, base_load_rlx(&account.used)); /* no free byte */
@@ -182,7 +154,7 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
 {
     (void)ctx, (void)bytes;
     T_CHECK(++evictions < 100); /* nested calls must not call make_room */
-    count_end(stats_mine(evicting, 0), CELLAR_CAUSE_EVICTED);
+    stats_add(stats_mine(evicting, 0), STATS_EVICT_CAPACITY, 1);
     stats_count(evicting, STATS_LISTENER_CALL, 1);
     stats_time(evicting, STATS_OP_SET, 10);
     base_account_limit(&account, base_load_rlx(&account.limit) + 65536);
