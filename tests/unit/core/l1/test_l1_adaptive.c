@@ -258,110 +258,22 @@ T_CASE(each_policy_acts_as_its_name_says)
     }
 }
 
-/* ---- each part of a rule, by a sequence that needs it ---------------------------------------- */
-static void rule_open(kit *k, unsigned rule, uint64_t entries)
+/* Used records at the tail do not cost a used record its place, up to 32 of them. */
+T_CASE(looks_go_past_used_records)
 {
-    l1_config cfg = {.max_entries = entries, .stripes = 1, .policy = L1_S3FIFO};
-    kit_open(k, KIT_MIB(16), &cfg);
-    base_store_rlx(&k->c->rule, rule);
-}
-
-static void put_range(kit *k, uint64_t from, uint64_t to)
-{
-    for (uint64_t id = from; id < to; id++) { T_EQ_I64(kit_put(k, id, id, 8), CELLAR_OK); }
-}
-
-static void use(kit *k, uint64_t id, unsigned times)
-{
-    uint64_t buf;
-    size_t len;
-    for (unsigned i = 0; i < times; i++) { T_EQ_I64(kit_get(k, id, &buf, 8, &len), CELLAR_OK); }
-}
-
-/* Purpose: hits in small are often one burst. Main is full; key 0 is used three times in small. */
-T_CASE(only_a_return_earns_main)
-{
-    for (unsigned rule = 0; rule < L1_EXPERTS; rule++) {
-        if (l1_rule_at(rule)->clock) { continue; }
+    for (uint64_t used = 30; used <= 34; used += 4) {
         kit k;
-        rule_open(&k, rule, 100);
-        put_range(&k, 1000, 1200);
-        T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK);
-        use(&k, 0, 3);
-        put_range(&k, 2000, 2060); /* through small, whatever its share */
-        const bool never = l1_rule_at(rule)->keep_from == L1_NEVER;
-        T_EQ_U64(kit_has(&k, 0), !never);
-        if (never) {
-            T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* it returns */
-            put_range(&k, 3000, 3040);
-            T_CHECK(kit_has(&k, 0));
-        }
-        kit_close(&k);
-    }
-}
-
-static void note_ghost(kit *k, uint64_t id)
-{
-    kit_key key;
-    const uint64_t hash = kit_key_of(k, &key, 0, id)->hash;
-    l1_ghost_add(&k->c->stripe[0].ghost, l1_ghost_mix(hash), false);
-}
-
-/* Purpose: a key earns the place of main's oldest entry only if it returns sooner than that entry
- * has been there. Key 1000 returns after 18 others left, with an old main and with a young one. */
-T_CASE(ghost_older_than_main_stays_out)
-{
-    for (unsigned young = 0; young < 2; young++) {
-        kit k;
-        rule_open(&k, L1_RULE_GUARD, 16); /* one line of ghosts: exact ages */
-        put_range(&k, 0, 32);
-        for (uint64_t id = 500; id < 600; id++) {
-            if (young) { note_ghost(&k, id); } /* it returns at once, and enters main */
-            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
-        }
-        note_ghost(&k, 1000);
-        for (uint64_t id = 2000; id < 2018; id++) { note_ghost(&k, id); }
-        const uint64_t before = kit_stats(&k).ghost_hits;
+        uint64_t buf;
+        size_t len;
+        const l1_config cfg = {.max_entries = 100, .stripes = 1, .policy = L1_LRU};
+        kit_open(&k, KIT_MIB(16), &cfg);
+        for (uint64_t id = 0; id < 100; id++) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+        for (uint64_t id = 0; id < used; id++) { (void)kit_get(&k, id, &buf, 8, &len); }
         T_EQ_I64(kit_put(&k, 1000, 0, 8), CELLAR_OK);
-        T_EQ_U64(kit_stats(&k).ghost_hits - before, !young);
+        T_EQ_U64(kit_has(&k, used), used > 32);
+        T_EQ_U64(kit_has(&k, 32), used <= 32);
         kit_close(&k);
     }
-}
-
-/* Purpose: a ghost that returns says which queue was too short for it. */
-T_CASE(small_follows_the_ghosts)
-{
-    for (unsigned from_main = 0; from_main < 2; from_main++) {
-        kit k;
-        rule_open(&k, 0, 100);
-        const l1_learned *l = &k.c->lane[0].learned;
-        const uint32_t start = l->small;
-        for (uint64_t id = 0; id < 300; id++) {
-            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
-            use(&k, id, from_main); /* then it goes through main */
-        }
-        put_range(&k, 150, 180); /* they return */
-        T_CHECK(from_main ? l->small < start : l->small > start);
-        printf("# from %s: small %.3f -> %.3f\n", from_main ? "main" : "small",
-               (double)start / (1 << L1_SMALL_BITS), (double)l->small / (1 << L1_SMALL_BITS));
-        kit_close(&k);
-    }
-}
-
-/* Purpose: under plain recency old uses prove little. Key 0 was used three times. */
-T_CASE(clock_forgets_uses_after_one_round)
-{
-    kit k;
-    unsigned recent = 0;
-    while (!l1_rule_at(recent)->clock) { recent++; }
-    rule_open(&k, recent, 100);
-    put_range(&k, 0, 100);
-    use(&k, 0, 3);
-    put_range(&k, 1000, 1050);
-    T_CHECK(kit_has(&k, 0));
-    put_range(&k, 1050, 1150);
-    T_CHECK(!kit_has(&k, 0));
-    kit_close(&k);
 }
 
 /* ---- loads ----------------------------------------------------------------------------------- */
@@ -431,7 +343,7 @@ T_CASE(first_fill_guards_the_inside)
         uint64_t hits = 0;
         for (uint64_t i = 0; i < 500; i++) {
             (void)request(&k, i % 800);
-            if (known && i % 4 == 0) { use(&k, i % 800, 1); }
+            if (known && i % 4 == 0) { T_CHECK(request(&k, i % 800)); }
         }
         T_EQ_U64(kit_stats(&k).rule, known ? 0 : L1_RULE_GUARD);
         for (uint64_t i = 500; i < 1600; i++) { hits += request(&k, i % 800); }
@@ -755,9 +667,9 @@ T_CASE(expired_entries_go_before_older_ones)
         kit k;
         uint64_t live = 0;
         kit_open(&k, KIT_MIB(by_bytes ? 4 : 16), &cfg);
-        put_range(&k, 0, LASTING);
-        for (uint64_t id = LASTING; id < LASTING + BRIEF; id++) {
-            T_EQ_I64(kit_put_until(&k, 0, id, id, 100, kit_now(&k) + 1000), CELLAR_OK);
+        for (uint64_t id = 0; id < LASTING + BRIEF; id++) {
+            const int64_t until_ms = id < LASTING ? BASE_NEVER_MS : kit_now(&k) + 1000;
+            T_EQ_I64(kit_put_until(&k, 0, id, id, 100, until_ms), CELLAR_OK);
         }
         T_EQ_U64(kit_stats(&k).evicted, 0);
         kit_forward(&k, 3000);

@@ -8,6 +8,14 @@
 
 #include "l1/policy.h"
 
+/* Skip long tests under MSan. */
+static bool too_slow(void)
+{
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); }
+    return KIT_SLOW > 8;
+}
+
+static kit_zipf law;
 static unsigned powers = 9;
 
 /* Return the length of a value: from 128 bytes, up to 65,535 with 9 powers of two, each as often as
@@ -18,15 +26,16 @@ static size_t mixed_len(uint64_t id)
     return (size_t)(least + kit_mix(hash) % least);
 }
 
-/* Return the share of requests that miss: a get, and on a miss a set. len 0: of mixed lengths. */
-static double misses(kit *k, uint64_t requests, uint64_t loop, const kit_zipf *law, size_t len)
+/* Return the share of requests that miss: a get, and on a miss a set. loop 0: by `law`;
+ * len 0: of mixed lengths. */
+static double misses(kit *k, uint64_t requests, uint64_t loop, size_t len)
 {
     static unsigned char buf[65536];
     kit_rng r = {7};
     uint64_t missed = 0;
     for (uint64_t i = 0; i < requests; i++) {
         size_t got;
-        const uint64_t id = law != NULL ? kit_zipf_draw(law, &r) : i % loop;
+        const uint64_t id = loop == 0 ? kit_zipf_draw(&law, &r) : i % loop;
         if (kit_get(k, id, buf, sizeof buf, &got) == CELLAR_OK) { continue; }
         missed++;
         T_EQ_I64(kit_put(k, id, 1, len != 0 ? len : mixed_len(id)), CELLAR_OK);
@@ -49,8 +58,8 @@ static double loop_ratio(uint64_t budget, uint64_t entries, uint64_t loop, size_
 {
     kit k;
     kit_open(&k, budget, &(l1_config){ .policy = L1_ADAPTIVE, .max_entries = entries });
-    (void)misses(&k, 4 * loop, loop, NULL, len);
-    const double ratio = misses(&k, 4 * loop, loop, NULL, len);
+    (void)misses(&k, 4 * loop, loop, len);
+    const double ratio = misses(&k, 4 * loop, loop, len);
     kit_close(&k);
     return ratio;
 }
@@ -60,7 +69,7 @@ T_CASE(loop_by_bytes_misses_as_by_entries)
 {
     static const struct { uint64_t budget; size_t len; } run[] = {
         { KIT_MIB(4), 100 }, { KIT_KIB(1536), 1900 } };
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    if (too_slow()) { return; }
     for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
         const uint64_t held = held_by(run[i].budget, run[i].len), loop = held * 3 / 2;
         const double bytes = loop_ratio(run[i].budget, 0, loop, run[i].len);
@@ -74,19 +83,17 @@ T_CASE(loop_by_bytes_misses_as_by_entries)
 
 T_CASE(zipf_by_bytes_misses_as_by_entries)
 {
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    if (too_slow()) { return; }
     const uint64_t held = held_by(KIT_MIB(2), 100);
-    kit_zipf law = { .sum = NULL };
     double ratio[2];
     kit_zipf_open(&law, 100000, .99);
     for (unsigned by_entries = 0; by_entries < 2; by_entries++) {
         kit k;
         kit_open(&k, KIT_MIB(by_entries ? 4 : 2),
                  &(l1_config){ .policy = L1_ADAPTIVE, .max_entries = by_entries ? held : 0 });
-        ratio[by_entries] = misses(&k, 600000, 0, &law, 100);
+        ratio[by_entries] = misses(&k, 600000, 0, 100);
         kit_close(&k);
     }
-    free(law.sum);
     printf("# %" PRIu64 " entries: by bytes %.4f, by entries %.4f\n", held, ratio[0], ratio[1]);
     T_CHECK(ratio[0] < ratio[1] + .01);
 }
@@ -95,17 +102,15 @@ T_CASE(zipf_by_bytes_misses_as_by_entries)
  * values that no get returns to. */
 T_CASE(mixed_lengths_miss_no_more_than_s3fifo)
 {
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
-    kit_zipf law = { .sum = NULL };
+    if (too_slow()) { return; }
     double ratio[2];
     kit_zipf_open(&law, 10000, .9);
     for (unsigned s3fifo = 0; s3fifo < 2; s3fifo++) {
         kit k;
         kit_open(&k, KIT_MIB(8), &(l1_config){ .policy = s3fifo ? L1_S3FIFO : L1_ADAPTIVE });
-        ratio[s3fifo] = misses(&k, 100000, 0, &law, 0);
+        ratio[s3fifo] = misses(&k, 100000, 0, 0);
         kit_close(&k);
     }
-    free(law.sum);
     printf("# adaptive %.4f, s3fifo %.4f\n", ratio[0], ratio[1]);
     T_CHECK(ratio[0] < ratio[1] + .012);
 }
@@ -116,15 +121,14 @@ T_CASE(mixed_lengths_fill_short_segments)
 {
     static const struct { unsigned powers; double held, forced; } run[] = {
         { 5, .84, .01 }, { 9, .8, .02 } };
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    if (too_slow()) { return; }
     for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
         kit k;
-        kit_zipf law = { .sum = NULL };
-        kit_zipf_open(&law, 40000, .9);
+            kit_zipf_open(&law, 40000, .9);
         kit_open(&k, KIT_MIB(4), &(l1_config){ .policy = L1_ADAPTIVE });
         T_EQ_U64(k.c->seg_bytes, 8192);
         powers = run[i].powers;
-        const double missed = misses(&k, 60000, 0, &law, 0);
+        const double missed = misses(&k, 60000, 0, 0);
         powers = 9;
         const l1_stats s = kit_stats(&k);
         const double held = (double)s.record_bytes / (double)KIT_MIB(4);
@@ -133,8 +137,7 @@ T_CASE(mixed_lengths_fill_short_segments)
                forced, missed);
         T_CHECK(held > run[i].held);
         T_CHECK(forced < run[i].forced);
-        free(law.sum);
-        kit_close(&k);
+            kit_close(&k);
     }
 }
 
@@ -261,7 +264,7 @@ static uint64_t answers(size_t len, uint32_t stripes, bool by_entries)
 T_CASE(same_calls_have_the_same_answers)
 {
     static const size_t len[] = { 10, 1000, 9000, 60000 };
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    if (too_slow()) { return; }
     for (size_t i = 0; i < sizeof len / sizeof len[0]; i++) {
         for (unsigned run = 0; run < 4; run++) {
             const uint32_t stripes = run % 2 == 0 ? 64 : 4;
@@ -271,16 +274,15 @@ T_CASE(same_calls_have_the_same_answers)
     }
 }
 
-T_ONE_THREAD;
 /* Long values, then short ones. Return the share of the requests of short ones that hit. */
-static double hits_after_long(uint64_t budget, const kit_zipf *law, l1_advice *a)
+static double hits_after_long(uint64_t budget, l1_advice *a)
 {
     kit k;
     kit_init(&k, budget, 7); /* the same sample each time */
     T_REQUIRE(kit_try_open(&k, &(l1_config){ .policy = L1_ADAPTIVE }) == CELLAR_OK);
-    (void)misses(&k, 3000, 0, law, 60000);
-    (void)misses(&k, 60000, 0, law, 4000);
-    const double hit = 1 - misses(&k, 60000, 0, law, 4000);
+    (void)misses(&k, 3000, 0, 60000);
+    (void)misses(&k, 60000, 0, 4000);
+    const double hit = 1 - misses(&k, 60000, 0, 4000);
     if (a != NULL) { T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, hit, a), CELLAR_OK); }
     kit_close(&k);
     return hit;
@@ -290,17 +292,16 @@ static double hits_after_long(uint64_t budget, const kit_zipf *law, l1_advice *a
 T_CASE(advice_fits_entries_that_were_long)
 {
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
-    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
-    kit_zipf law = { .sum = NULL };
+    if (too_slow()) { return; }
     l1_advice a;
     kit_zipf_open(&law, 30000, .8);
-    (void)hits_after_long(KIT_MIB(16), &law, &a);
+    (void)hits_after_long(KIT_MIB(16), &a);
     for (unsigned i = 0; pct[i] < 100; i++) {
-        const double is = hits_after_long(KIT_MIB(16) * pct[i] / 100, &law, NULL);
+        const double is = hits_after_long(KIT_MIB(16) * pct[i] / 100, NULL);
         printf("# at %u %%: %.4f estimated, %.4f measured\n", pct[i], a.ratio[i], is);
         T_CHECK(a.ratio[i] < is + .03 && a.ratio[i] > is - .03);
     }
-    free(law.sum);
 }
 
+T_ONE_THREAD;
 T_MAIN("l1_bytes")

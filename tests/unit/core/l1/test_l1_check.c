@@ -20,6 +20,8 @@ static void fill(void)
     T_EQ_STR(l1_audit(k.c), NULL);
 }
 
+#define FULL(fn) T_WITHIN(fn, fill(), kit_close(&k))
+
 static l1_bucket *some_bucket(l1_stripe *s, unsigned *slot)
 {
     for (uint32_t n = 0; n < s->bucket_count; n++) {
@@ -43,9 +45,8 @@ static void damage(volatile void *word, size_t size, uint64_t value, const char 
 }
 #define DAMAGE(word, value) damage(&(word), sizeof(word), (uint64_t)(value), #word)
 
-T_CASE(damaged_slot_or_bucket_is_reported)
+T_CASE_ON(damaged_slot_or_bucket_is_reported, FULL)
 {
-    fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
         l1_stripe *s = &k.c->stripe[i];
         unsigned slot;
@@ -62,12 +63,10 @@ T_CASE(damaged_slot_or_bucket_is_reported)
         DAMAGE(s->overflow_count, s->overflow_count + 1); /* a half lost */
         DAMAGE(b->ovf, b->ovf == 0 ? 1 : 0);
     }
-    kit_close(&k);
 }
 
-T_CASE(damaged_record_is_reported)
+T_CASE_ON(damaged_record_is_reported, FULL)
 {
-    fill();
     l1_stripe *s = &k.c->stripe[0];
     unsigned slot;
     l1_bucket *b = some_bucket(s, &slot);
@@ -81,13 +80,11 @@ T_CASE(damaged_record_is_reported)
     DAMAGE(p[0], 255);                          /* a long key without its length */
     DAMAGE(p[2], 255);                          /* a value that ends in another segment */
     DAMAGE(p[1], p[1] + 8);                     /* another value length: live bytes */
-    kit_close(&k);
 }
 
 /* Decode random headers of plain records: get their parts, or no record. */
-T_CASE(random_plain_headers_decode_or_fail)
+T_CASE_ON(random_plain_headers_decode_or_fail, FULL)
 {
-    fill();
     const uint32_t room = k.c->seg_bytes;
     unsigned char *p = l1_at(k.c, 0);
     unsigned char was[8];
@@ -112,12 +109,10 @@ T_CASE(random_plain_headers_decode_or_fail)
         if (!T_CHECK(memcmp(&r, &want, sizeof r) == 0)) { break; }
     }
     memcpy(p, was, 8);
-    kit_close(&k);
 }
 
-T_CASE(damaged_segment_or_queue_is_reported)
+T_CASE_ON(damaged_segment_or_queue_is_reported, FULL)
 {
-    fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
         l1_lane *n = &k.c->lane[i];
         uint32_t tail = n->queue[0].tail;
@@ -137,12 +132,10 @@ T_CASE(damaged_segment_or_queue_is_reported)
     }
     DAMAGE(k.c->held, k.c->held + 1);
     DAMAGE(k.c->free.count, k.c->free.count + 1);
-    kit_close(&k);
 }
 
-T_CASE(damaged_charge_or_bound_is_reported)
+T_CASE_ON(damaged_charge_or_bound_is_reported, FULL)
 {
-    fill();
     base_account *a = &k.account;
     DAMAGE(a->by_module[BASE_MOD_SEGMENT], a->by_module[BASE_MOD_SEGMENT] + 1);
     DAMAGE(a->by_module[BASE_MOD_INDEX], a->by_module[BASE_MOD_INDEX] + 1);
@@ -152,7 +145,6 @@ T_CASE(damaged_charge_or_bound_is_reported)
     DAMAGE(k.c->max_entries, 10);
     DAMAGE(k.c->tickets, k.c->tickets + 1);
     DAMAGE(k.c->retired_bytes, 1);
-    kit_close(&k);
 }
 
 T_ONE_THREAD;

@@ -210,7 +210,6 @@ T_ALONE(small_store_holds_long_keys)
         (void)key_of(&k, &key, text, 0, i % 2 == 0 ? MOST : 9000, i);
         there += l1_inspect(k.c, &key, NULL, 0, &info, L1_PEEK) == CELLAR_OK;
     }
-    printf("# %u keys of 65,535 and 9,000 bytes in 1 MiB\n", there);
     T_CHECK(there >= 14);
     kit_close(&k);
 }
@@ -326,8 +325,6 @@ T_CASE(no_reader_sees_another_key_or_a_mix)
     while (atomic_load(&g.hits) <= 100 || atomic_load(&g.writes) <= 100) { base_sleep_ns(1000000); }
     atomic_store(&g.stop, 1);
     kit_join(&team);
-    printf("# %" PRIu64 " writes, %" PRIu64 " hits\n", atomic_load(&g.writes),
-           atomic_load(&g.hits));
     T_CHECK(atomic_load(&g.hits) > 100 && atomic_load(&g.writes) > 100);
     kit_close(&g.k);
 }

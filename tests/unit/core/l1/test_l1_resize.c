@@ -162,7 +162,6 @@ T_CASE(no_set_adds_an_entry_until_a_lowered_budget_holds)
         T_CHECK(refused > 0);
         T_EQ_I64(kit_put(&k, 1, 1, len), CELLAR_OK);
         T_CHECK(kit_used(&k) <= LOWERED);
-        printf("# values of %zu: %u pins, %u sets refused\n", len, pins, refused);
         kit_audit(&k);
         kit_close(&k);
     }
@@ -211,9 +210,6 @@ T_CASE(tickets_of_deletes_reach_every_stripe)
         for (uint64_t id = MOST; id < MOST + DELETED; id++) {
             T_EQ_I64(kit_put(&k, id, id, 50), CELLAR_OK);
         }
-        printf("# %s tick: %" PRIu64 " of %d entries, %" PRIu64 " evicted\n",
-               ticks != 0 ? "with a" : "without", kit_stats(&k).entries, MOST,
-               kit_stats(&k).evicted);
         if (ticks != 0) { T_EQ_U64(kit_stats(&k).evicted, 0); }
         for (uint64_t id = 0; id < 2 * MOST; id++) {
             T_EQ_I64(kit_put(&k, 100000 + id, id, 50), CELLAR_OK);

@@ -16,52 +16,54 @@
 
 enum { LANES = 8, STOPPED = 3, NAMESPACE = 70, BOUND = 4000, LONG = 3000 };
 
+static kit z;
+
 static uint32_t namespace_of(void *ctx, uint32_t generation)
 {
     (void)ctx;
     return generation == 0 ? L1_NO_NAMESPACE : NAMESPACE;
 }
 
-static void open_store(kit *k, uint64_t max_entries)
+static void open_store(uint64_t max_entries)
 {
     l1_config cfg = {.stripes = LANES, .max_entries = max_entries, .policy = L1_ADAPTIVE};
     cfg.hooks.namespace_of = namespace_of;
-    kit_open(k, KIT_MIB(16), &cfg);
-    T_REQUIRE(k->c->stripe_count == LANES);
+    kit_open(&z, KIT_MIB(16), &cfg);
+    T_REQUIRE(z.c->stripe_count == LANES);
 }
 
-static void stop(kit *k) { sync_bare_take(&k->c->lane[STOPPED].lock); }
+static void stop(void) { sync_bare_take(&z.c->lane[STOPPED].lock); }
 
-static void close_store(kit *k)
+static void close_store(void)
 {
-    sync_bare_drop(&k->c->lane[STOPPED].lock);
-    (void)l1_tick(k->c, UINT64_MAX);
-    const l1_stats s = kit_stats(k);
-    const uint64_t max = base_load_rlx(&k->c->max_entries);
+    sync_bare_drop(&z.c->lane[STOPPED].lock);
+    (void)l1_tick(z.c, UINT64_MAX);
+    const l1_stats s = kit_stats(&z);
+    const uint64_t max = base_load_rlx(&z.c->max_entries);
     T_CHECK(max == 0 || s.entries <= max);
     T_EQ_U64(s.segments_parked, 0); /* each call has lowered `busy` again */
-    kit_close(k);
+    kit_close(&z);
 }
 
 /* Return whether the record of the key lies in the stopped lane. */
-static bool lies_there(kit *k, uint64_t id)
+static bool lies_there(uint64_t id)
 {
     kit_key key;
     l1_slot slot;
-    return l1_find_now(k->c, kit_key_of(k, &key, 0, id), &slot, NULL) != NULL &&
-           l1_lane_of(k->c, slot.pos) == &k->c->lane[STOPPED];
+    return l1_find_now(z.c, kit_key_of(&z, &key, 0, id), &slot, NULL) != NULL &&
+           l1_lane_of(z.c, slot.pos) == &z.c->lane[STOPPED];
 }
 
-static uint64_t lie_there(kit *k, uint64_t ids)
+static uint64_t lie_there(uint64_t ids)
 {
     uint64_t n = 0;
-    for (uint64_t id = 0; id < ids; id++) { n += lies_there(k, id); }
+    for (uint64_t id = 0; id < ids; id++) { n += lies_there(id); }
     return n;
 }
 
 /* ---- one entry after the other --------------------------------------------------------------- */
 /* Change each entry so that its record moves, and check its value. */
-static void move_all(kit *k, uint64_t ids, unsigned how)
+static void move_all(uint64_t ids, unsigned how)
 {
     static unsigned char v[2 * LONG];
     for (uint64_t id = 0; id < ids; id++) {
@@ -69,25 +71,25 @@ static void move_all(kit *k, uint64_t ids, unsigned how)
         size_t len = 0, want = id % 5 == 0 ? LONG : 40;
         int64_t sum;
         uint64_t version;
-        const l1_renewal fresh = {.times = true, .deadline_ms = kit_now(k) + 90000,
+        const l1_renewal fresh = {.times = true, .deadline_ms = kit_now(&z) + 90000,
                                   .stale_ms = 100};
         const l1_put_spec none = {.deadline_ms = BASE_NEVER_MS};
-        (void)kit_key_of(k, &key, 0, id);
+        (void)kit_key_of(&z, &key, 0, id);
         switch (how) {
-        case 0: T_EQ_I64(kit_put(k, id, 1, want), CELLAR_OK); break;
-        case 1: T_EQ_I64(l1_touch(k->c, &key.key, kit_now(k) + 80000, 70000, NULL), CELLAR_OK); break;
-        case 2: T_EQ_I64(l1_version(k->c, &key.key, &version), CELLAR_OK); break;
-        case 3: T_EQ_I64(l1_renew(k->c, &key.key, &fresh, NULL), CELLAR_OK); break;
-        case 4: T_EQ_I64(kit_put(k, id, 1, want = 56 + want), CELLAR_OK); break;
+        case 0: T_EQ_I64(kit_put(&z, id, 1, want), CELLAR_OK); break;
+        case 1: T_EQ_I64(l1_touch(z.c, &key.key, kit_now(&z) + 80000, 70000, NULL), CELLAR_OK); break;
+        case 2: T_EQ_I64(l1_version(z.c, &key.key, &version), CELLAR_OK); break;
+        case 3: T_EQ_I64(l1_renew(z.c, &key.key, &fresh, NULL), CELLAR_OK); break;
+        case 4: T_EQ_I64(kit_put(&z, id, 1, want = 56 + want), CELLAR_OK); break;
         default: /* an increment of a pinned counter */
             want = 8;
-            T_EQ_I64(kit_put(k, id, 1, want), CELLAR_OK);
+            T_EQ_I64(kit_put(&z, id, 1, want), CELLAR_OK);
             l1_pin_ref pin;
-            T_EQ_I64(kit_pin(k->c, &key.key, &pin, 0), CELLAR_OK);
-            T_EQ_I64(l1_incr(k->c, &key.key, 0, 0, &none, true, &sum, NULL), CELLAR_OK);
-            l1_unpin(k->c, &pin);
+            T_EQ_I64(kit_pin(z.c, &key.key, &pin, 0), CELLAR_OK);
+            T_EQ_I64(l1_incr(z.c, &key.key, 0, 0, &none, true, &sum, NULL), CELLAR_OK);
+            l1_unpin(z.c, &pin);
         }
-        T_EQ_I64(kit_get(k, id, v, sizeof v, &len), CELLAR_OK);
+        T_EQ_I64(kit_get(&z, id, v, sizeof v, &len), CELLAR_OK);
         T_CHECK(len == want && kit_is(v, len, id, 1));
     }
 }
@@ -95,59 +97,57 @@ static void move_all(kit *k, uint64_t ids, unsigned how)
 T_ALONE(changes_move_records_out_of_a_stopped_lane)
 {
     for (unsigned how = 1; how < 12; how++) {
-        kit k;
-        if (how % 6 == 0) { continue; }
+            if (how % 6 == 0) { continue; }
         const uint64_t max = how > 6 ? BOUND : 0, ids = 2000;
-        open_store(&k, max);
-        move_all(&k, ids, 0);
-        stop(&k);
-        const uint64_t there = lie_there(&k, ids);
+        open_store(max);
+        move_all(ids, 0);
+        stop();
+        const uint64_t there = lie_there(ids);
         T_CHECK(there > ids / LANES / 4);
-        move_all(&k, ids, how % 6);
-        T_EQ_U64(lie_there(&k, ids), 0);
-        T_EQ_U64(kit_stats(&k).entries, ids);
+        move_all(ids, how % 6);
+        T_EQ_U64(lie_there(ids), 0);
+        T_EQ_U64(kit_stats(&z).entries, ids);
         unsigned used = 0; /* lanes with a quarter of their share: rewrites go round, too */
         for (uint32_t i = 0; i < LANES; i++) {
-            used += l1_lane_entries(&k.c->lane[i]) * 4 * LANES >= ids;
+            used += l1_lane_entries(&z.c->lane[i]) * 4 * LANES >= ids;
         }
         T_EQ_U64(used, LANES - 1);
-        for (uint64_t id = 0; id < ids; id++) { T_EQ_I64(kit_del(&k, id), CELLAR_OK); }
-        T_EQ_U64(kit_stats(&k).entries, 0);
-        close_store(&k);
+        for (uint64_t id = 0; id < ids; id++) { T_EQ_I64(kit_del(&z, id), CELLAR_OK); }
+        T_EQ_U64(kit_stats(&z).entries, 0);
+        close_store();
     }
 }
 
 /* The tickets of entries that move come along: none is left in the stopped lane. */
 T_ALONE(moved_entries_keep_their_tickets)
 {
-    kit k;
-    open_store(&k, BOUND);
-    for (uint64_t id = 0; id < BOUND; id++) { T_EQ_I64(kit_put(&k, id, 1, 40), CELLAR_OK); }
-    stop(&k);
-    const uint64_t before = kit_stats(&k).entries, there = lie_there(&k, BOUND);
+    open_store(BOUND);
+    for (uint64_t id = 0; id < BOUND; id++) { T_EQ_I64(kit_put(&z, id, 1, 40), CELLAR_OK); }
+    stop();
+    const uint64_t before = kit_stats(&z).entries, there = lie_there(BOUND);
     T_CHECK(there > BOUND / LANES / 4 && before > BOUND - 64);
     for (uint64_t id = 0; id < BOUND; id++) {
         kit_key key;
-        if (!kit_has(&k, id)) { continue; }
-        if (id % 2 == 0) { T_EQ_I64(kit_put(&k, id, 1, 400), CELLAR_OK); continue; }
-        T_EQ_I64(l1_touch(k.c, kit_key_of(&k, &key, 0, id), KIT_START_MS * 2, 70000, NULL),
+        if (!kit_has(&z, id)) { continue; }
+        if (id % 2 == 0) { T_EQ_I64(kit_put(&z, id, 1, 400), CELLAR_OK); continue; }
+        T_EQ_I64(l1_touch(z.c, kit_key_of(&z, &key, 0, id), KIT_START_MS * 2, 70000, NULL),
                  CELLAR_OK);
     }
-    T_EQ_U64(kit_stats(&k).entries, before);
-    T_EQ_U64(base_load_rlx(&k.c->lane[STOPPED].granted), l1_lane_entries(&k.c->lane[STOPPED]));
+    T_EQ_U64(kit_stats(&z).entries, before);
+    T_EQ_U64(base_load_rlx(&z.c->lane[STOPPED].granted), l1_lane_entries(&z.c->lane[STOPPED]));
     for (uint64_t id = 0; id < 4 * BOUND; id++) {
-        T_EQ_I64(kit_put(&k, BOUND + id, 1, 40), CELLAR_OK);
+        T_EQ_I64(kit_put(&z, BOUND + id, 1, 40), CELLAR_OK);
     }
-    T_CHECK(kit_stats(&k).entries <= BOUND && kit_stats(&k).entries > BOUND - 64);
-    close_store(&k);
+    T_CHECK(kit_stats(&z).entries <= BOUND && kit_stats(&z).entries > BOUND - 64);
+    close_store();
 }
 
 /* ---- the whole store ------------------------------------------------------------------------- */
-static void fill(kit *k, uint64_t from, uint64_t ids)
+static void fill(uint64_t from, uint64_t ids)
 {
     for (uint64_t id = from; id < from + ids; id++) {
         const size_t len = id % 500 == 0 ? 90000 : 100 + id % 100;
-        T_EQ_I64(kit_put_until(k, 0, id, 1, len, id % 7 == 0 ? kit_now(k) + 1000 : BASE_NEVER_MS),
+        T_EQ_I64(kit_put_until(&z, 0, id, 1, len, id % 7 == 0 ? kit_now(&z) + 1000 : BASE_NEVER_MS),
                  CELLAR_OK);
     }
 }
@@ -155,53 +155,51 @@ static void fill(kit *k, uint64_t from, uint64_t ids)
 T_ALONE(full_store_serves_beside_a_stopped_lane)
 {
     for (unsigned bounded = 0; bounded < 2; bounded++) {
-        kit k;
-        uint64_t removed;
-        open_store(&k, bounded != 0 ? 5 * BOUND : 0);
-        fill(&k, 0, 100000);
-        stop(&k);
-        fill(&k, 100000, 60000);
-        T_CHECK(kit_used(&k) <= KIT_MIB(16));
-        kit_forward(&k, 2000);
-        T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
+            uint64_t removed;
+        open_store(bounded != 0 ? 5 * BOUND : 0);
+        fill(0, 100000);
+        stop();
+        fill(100000, 60000);
+        T_CHECK(kit_used(&z) <= KIT_MIB(16));
+        kit_forward(&z, 2000);
+        T_EQ_I64(l1_upkeep(z.c, UINT64_MAX, &removed), CELLAR_OK);
         T_CHECK(removed != 0);
-        for (unsigned i = 0; i < 4 * LANES; i++) { (void)l1_upkeep(k.c, 0, &removed); }
-        l1_generation_died(k.c, 1, UINT32_MAX);
-        T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
-        T_CHECK(l1_make_room(k.c, KIT_MIB(2)));
-        for (unsigned i = 0; i < 16 * LANES; i++) { (void)l1_evict_excess(k.c); }
+        for (unsigned i = 0; i < 4 * LANES; i++) { (void)l1_upkeep(z.c, 0, &removed); }
+        l1_generation_died(z.c, 1, UINT32_MAX);
+        T_EQ_I64(l1_upkeep(z.c, UINT64_MAX, &removed), CELLAR_OK);
+        T_CHECK(l1_make_room(z.c, KIT_MIB(2)));
+        for (unsigned i = 0; i < 16 * LANES; i++) { (void)l1_evict_excess(z.c); }
         for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
-            l1_set_policy(k.c, p);
-            fill(&k, 300000, 4000);
+            l1_set_policy(z.c, p);
+            fill(300000, 4000);
         }
-        close_store(&k);
+        close_store();
     }
 }
 
 static void set_bound(void *arg)
 {
-    kit *const k = arg;
-    T_EQ_I64(l1_set_max_entries(k->c, 50000), CELLAR_OK);
+    (void)arg;
+    T_EQ_I64(l1_set_max_entries(z.c, 50000), CELLAR_OK);
 }
 
 /* A call that needs all lanes waits for the stopped one, and holds no other meanwhile. */
 T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes)
 {
-    kit k;
     kit_team team = {.n = 0};
-    open_store(&k, 0);
-    l1_lane *const last = &k.c->lane[LANES - 1];
+    open_store(0);
+    l1_lane *const last = &z.c->lane[LANES - 1];
     sync_bare_take(&last->lock);
-    kit_start(&team, set_bound, &k);
-    while (base_load_rlx(&k.c->resizing) == 0) { base_yield(); }
-    fill(&k, 1, 3000);
+    kit_start(&team, set_bound, NULL);
+    while (base_load_rlx(&z.c->resizing) == 0) { base_yield(); }
+    fill(1, 3000);
     T_EQ_U64(l1_lane_entries(last), 0);
-    T_EQ_U64(base_load_rlx(&k.c->max_entries), 0);
+    T_EQ_U64(base_load_rlx(&z.c->max_entries), 0);
     sync_bare_drop(&last->lock);
     kit_join(&team);
-    T_EQ_U64(base_load_rlx(&k.c->max_entries), 50000);
-    stop(&k);
-    close_store(&k);
+    T_EQ_U64(base_load_rlx(&z.c->max_entries), 50000);
+    stop();
+    close_store();
 }
 
 /* The lane keeps its entries and its memory. Ticks soon wait for it no longer, and its deadlines wake
@@ -209,101 +207,94 @@ T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes)
 T_ALONE(ticks_leave_a_stopped_lane_out)
 {
     enum { IDS = 20000, TICKS = 6 };
-    kit k;
     uint64_t removed;
-    open_store(&k, 0);
-    const l1_lane *const n = &k.c->lane[STOPPED];
+    open_store(0);
+    const l1_lane *const n = &z.c->lane[STOPPED];
     for (uint64_t id = 0; id < IDS; id++) {
-        T_EQ_I64(kit_put_until(&k, 0, id, 1, 100, kit_now(&k) + 9000), CELLAR_OK);
+        T_EQ_I64(kit_put_until(&z, 0, id, 1, 100, kit_now(&z) + 9000), CELLAR_OK);
     }
-    stop(&k);
+    stop();
     const uint64_t there = l1_lane_entries(n);
     const uint32_t held = base_load_rlx(&n->held_segs);
-    T_CHECK(there > IDS / LANES / 2 && l1_next_due_ms(k.c) < kit_now(&k) + 10000);
-    kit_forward(&k, 20000);
+    T_CHECK(there > IDS / LANES / 2 && l1_next_due_ms(z.c) < kit_now(&z) + 10000);
+    kit_forward(&z, 20000);
     for (unsigned i = 0; i < TICKS; i++) {
-        T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
+        T_EQ_I64(l1_upkeep(z.c, UINT64_MAX, &removed), CELLAR_OK);
         T_EQ_U64(removed, i == 0 ? IDS - there : 0);
         T_EQ_U64(base_load_rlx(&n->missed), BASE_MIN(i + 1, 4));
     }
-    T_EQ_I64(l1_next_due_ms(k.c), BASE_NEVER_MS);
+    T_EQ_I64(l1_next_due_ms(z.c), BASE_NEVER_MS);
     T_EQ_U64(l1_lane_entries(n), there);
     T_EQ_U64(base_load_rlx(&n->held_segs), held);
-    sync_bare_drop(&k.c->lane[STOPPED].lock); /* the thread goes on after all */
-    T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
+    sync_bare_drop(&z.c->lane[STOPPED].lock); /* the thread goes on after all */
+    T_EQ_I64(l1_upkeep(z.c, UINT64_MAX, &removed), CELLAR_OK);
     T_EQ_U64(removed, there);
-    stop(&k);
-    close_store(&k);
+    stop();
+    close_store();
 }
 
 T_ALONE(budget_changes_beside_a_stopped_lane)
 {
-    kit k;
-    open_store(&k, 0);
-    fill(&k, 0, 120000);
-    stop(&k);
-    T_EQ_I64(l1_resize(k.c, KIT_MIB(12)), CELLAR_OK);
-    T_CHECK(kit_used(&k) <= KIT_MIB(12));
-    fill(&k, 0, 20000);
-    T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
-    fill(&k, 50000, 20000);
-    T_EQ_I64(l1_resize(k.c, KIT_MIB(1)), CELLAR_E_SPACE); /* the stopped lane holds as much */
-    T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
-    fill(&k, 100000, 20000);
-    close_store(&k);
+    open_store(0);
+    fill(0, 120000);
+    stop();
+    T_EQ_I64(l1_resize(z.c, KIT_MIB(12)), CELLAR_OK);
+    T_CHECK(kit_used(&z) <= KIT_MIB(12));
+    fill(0, 20000);
+    T_EQ_I64(l1_resize(z.c, KIT_MIB(16)), CELLAR_OK);
+    fill(50000, 20000);
+    T_EQ_I64(l1_resize(z.c, KIT_MIB(1)), CELLAR_E_SPACE); /* the stopped lane holds as much */
+    T_EQ_I64(l1_resize(z.c, KIT_MIB(16)), CELLAR_OK);
+    fill(100000, 20000);
+    close_store();
 }
 
 /* The oldest entries of the namespace lie in the stopped lane, too. */
 T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane)
 {
-    kit k;
-    open_store(&k, 0);
-    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
-    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, BOUND), L1_CAP_STARTED);
+    open_store(0);
+    T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, BOUND), L1_CAP_STARTED);
     for (uint64_t id = 0; id < BOUND; id++) {
-        T_EQ_I64(kit_put_until(&k, 1, id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+        T_EQ_I64(kit_put_until(&z, 1, id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
     }
-    stop(&k);
-    T_CHECK(l1_lane_entries(&k.c->lane[STOPPED]) != 0);
+    stop();
+    T_CHECK(l1_lane_entries(&z.c->lane[STOPPED]) != 0);
     for (uint64_t id = 0; id < BOUND; id++) {
-        T_EQ_I64(kit_put_until(&k, 1, BOUND + id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+        T_EQ_I64(kit_put_until(&z, 1, BOUND + id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
     }
-    T_EQ_U64(l1_lane_entries(&k.c->lane[STOPPED]), 0);
-    T_EQ_U64(kit_stats(&k).entries, BOUND);
-    close_store(&k);
+    T_EQ_U64(l1_lane_entries(&z.c->lane[STOPPED]), 0);
+    T_EQ_U64(kit_stats(&z).entries, BOUND);
+    close_store();
 }
 
 /* The ticket of a set that stopped before its append takes the only place of the namespace. */
 T_ALONE(set_fails_if_a_stopped_set_has_the_only_place)
 {
-    kit k;
     l1_toll t = {.generation = 1};
-    open_store(&k, 0);
-    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
-    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, 1), L1_CAP_STARTED);
-    stop(&k);
-    T_CHECK(l1_cap_reserve(k.c, &t) && t.ticket != 0);
-    T_EQ_I64(kit_put_until(&k, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_E_SPACE);
-    l1_cap_unused(k.c, &t);
-    T_EQ_I64(kit_put_until(&k, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_OK);
-    close_store(&k);
+    open_store(0);
+    T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, 1), L1_CAP_STARTED);
+    stop();
+    T_CHECK(l1_cap_reserve(z.c, &t) && t.ticket != 0);
+    T_EQ_I64(kit_put_until(&z, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_E_SPACE);
+    l1_cap_unused(z.c, &t);
+    T_EQ_I64(kit_put_until(&z, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+    close_store();
 }
 
 T_ALONE(one_free_lane_serves_all_sets)
 {
-    kit k;
-    open_store(&k, 0);
-    for (uint32_t i = 1; i < LANES; i++) { sync_bare_take(&k.c->lane[i].lock); }
-    for (uint64_t id = 0; id < 2000; id++) { T_EQ_I64(kit_put(&k, id, 1, 40), CELLAR_OK); }
-    T_EQ_U64(l1_lane_entries(&k.c->lane[0]), 2000);
-    for (uint32_t i = 1; i < LANES; i++) { sync_bare_drop(&k.c->lane[i].lock); }
-    stop(&k);
-    close_store(&k);
+    open_store(0);
+    for (uint32_t i = 1; i < LANES; i++) { sync_bare_take(&z.c->lane[i].lock); }
+    for (uint64_t id = 0; id < 2000; id++) { T_EQ_I64(kit_put(&z, id, 1, 40), CELLAR_OK); }
+    T_EQ_U64(l1_lane_entries(&z.c->lane[0]), 2000);
+    for (uint32_t i = 1; i < LANES; i++) { sync_bare_drop(&z.c->lane[i].lock); }
+    stop();
+    close_store();
 }
 
 /* ---- a thread that waits --------------------------------------------------------------------- */
-static kit z;
-
 typedef struct second_put {
     _Atomic(_Atomic uint32_t *) lane; /* of its thread: the lane that it tries next */
     uint64_t ns;                      /* that the put took */
@@ -327,7 +318,7 @@ T_CASE(set_waits_for_the_lane_with_the_only_entry)
     for (unsigned tries = 0; p.err != CELLAR_OK && tries < 20; tries++) {
         kit_team team = {.n = 0};
         uint32_t with = 0;
-        open_store(&z, 0);
+        open_store(0);
         T_EQ_I64(l1_set_max_entries(z.c, 1), CELLAR_OK);
         T_EQ_I64(kit_put(&z, 1, 1, 8), CELLAR_OK);
         while (l1_lane_entries(&z.c->lane[with]) == 0) { with++; }
