@@ -35,6 +35,14 @@ static uint32_t note(base_hot *h, uint32_t key, int64_t now_ms)
     return base_hot_note(h, base_mix64(key + 1), 7, &key, sizeof key, now_ms, &rng);
 }
 
+static uint64_t samples;
+static int64_t window_ms;
+
+static size_t top_of(base_hot *h, uint32_t owner, base_hot_key *top, size_t most, int64_t now_ms)
+{
+    return base_hot_top(h, owner, top, most, now_ms, &samples, &window_ms);
+}
+
 static uint32_t key_of(const base_hot_key *k)
 {
     uint32_t key;
@@ -60,8 +68,6 @@ static int falling(const void *a, const void *b)
 T_CASE_ON(top_keys_of_zipf_are_found, BASE_HOT)
 {
     base_hot_key top[TOP];
-    uint64_t samples;
-    int64_t window_ms;
     unsigned found = 0;
     T_CHECK(base_hot_bytes(SETS) <= 64u << 10);
     for (uint32_t i = 0; i < SAMPLES; i++) {
@@ -69,7 +75,7 @@ T_CASE_ON(top_keys_of_zipf_are_found, BASE_HOT)
         exact[key]++;
         note(h, key, i / 4); /* 15 s: nothing is halved */
     }
-    const size_t n = base_hot_top(h, UINT32_MAX, top, TOP, SAMPLES / 4, &samples, &window_ms);
+    const size_t n = top_of(h, UINT32_MAX, top, TOP, SAMPLES / 4);
     T_EQ_U64(n, TOP);
     T_CHECK(samples == SAMPLES);
     uint32_t most[1000]; /* a key beyond them is not among the first 20 */
@@ -86,16 +92,14 @@ T_CASE_ON(top_keys_of_zipf_are_found, BASE_HOT)
 T_CASE_ON(counts_are_halved_every_30_seconds, BASE_HOT)
 {
     base_hot_key top[2];
-    uint64_t samples;
-    int64_t window_ms;
     for (unsigned i = 0; i < 800; i++) { note(h, 1, 0); }
-    T_EQ_U64(base_hot_top(h, 7, top, 2, 29999, &samples, &window_ms), 1);
+    T_EQ_U64(top_of(h, 7, top, 2, 29999), 1);
     T_EQ_U64(top[0].count, 800);
     T_CHECK(window_ms == 29999);
-    T_EQ_U64(base_hot_top(h, 7, top, 2, 60000, &samples, &window_ms), 1);
+    T_EQ_U64(top_of(h, 7, top, 2, 60000), 1);
     T_EQ_U64(top[0].count, 200);
     T_CHECK(samples == 200);
-    T_EQ_U64(base_hot_top(h, 7, top, 2, 3000000, &samples, &window_ms), 0);
+    T_EQ_U64(top_of(h, 7, top, 2, 3000000), 0);
 }
 
 T_CASE(without_a_generator_a_full_set_stays)
@@ -130,13 +134,11 @@ T_CASE_ON(samples_of_threads_add_up_to_one_key, BASE_HOT)
 {
     base_hot_key top[4];
     pthread_t t[THREADS];
-    uint64_t samples;
-    int64_t window_ms;
     for (uint32_t i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, note_often, h) == 0);
     }
     for (uint32_t i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
-    T_EQ_U64(base_hot_top(h, 7, top, 4, 0, &samples, &window_ms), 2);
+    T_EQ_U64(top_of(h, 7, top, 4, 0), 2);
     T_EQ_U64(top[0].count, THREADS * NOTES / 2);
     T_EQ_U64(top[1].count, THREADS * NOTES / 2);
     T_EQ_U64(samples, THREADS * NOTES);
@@ -146,8 +148,6 @@ T_CASE(slots_of_one_key_are_shown_as_one)
 {
     base_hot *h = malloc(base_hot_bytes(1));
     base_hot_key top[4];
-    uint64_t samples;
-    int64_t window_ms;
     const uint32_t key = 3;
     T_REQUIRE(h != NULL);
     base_hot_init(h, 1, 0);
@@ -155,7 +155,7 @@ T_CASE(slots_of_one_key_are_shown_as_one)
     (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
     (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
     base_store_rlx(&h->slot[1].hash, (uint64_t)50); /* as after a race for an empty set */
-    T_EQ_U64(base_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
+    T_EQ_U64(top_of(h, 1, top, 4, 0), 1);
     T_EQ_U64(top[0].count, 3);
     free(h);
 }
@@ -163,25 +163,21 @@ T_CASE(slots_of_one_key_are_shown_as_one)
 T_CASE_ON(owners_do_not_mix, BASE_HOT)
 {
     base_hot_key top[4];
-    uint64_t samples;
-    int64_t window_ms;
     base_hot_note(h, 5, 1, "a", 1, 0, &rng);
     base_hot_note(h, 5, 2, "a", 1, 0, &rng);
-    T_EQ_U64(base_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
-    T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 4, 0, &samples, &window_ms), 2);
-    T_EQ_U64(base_hot_top(h, 3, top, 4, 0, &samples, &window_ms), 0);
-    T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 0, 0, &samples, &window_ms), 0);
+    T_EQ_U64(top_of(h, 1, top, 4, 0), 1);
+    T_EQ_U64(top_of(h, UINT32_MAX, top, 4, 0), 2);
+    T_EQ_U64(top_of(h, 3, top, 4, 0), 0);
+    T_EQ_U64(top_of(h, UINT32_MAX, top, 0, 0), 0);
 }
 
 T_CASE_ON(long_key_keeps_its_first_bytes, BASE_HOT)
 {
     base_hot_key top[1];
-    uint64_t samples;
-    int64_t window_ms;
     char key[500];
     memset(key, 'x', sizeof key);
     base_hot_note(h, 9, 1, key, sizeof key, 0, &rng);
-    T_EQ_U64(base_hot_top(h, 1, top, 1, 0, &samples, &window_ms), 1);
+    T_EQ_U64(top_of(h, 1, top, 1, 0), 1);
     T_EQ_U64(top[0].key_len, sizeof key);
     T_EQ_MEM(top[0].key, key, BASE_HOT_KEY_BYTES);
 }

@@ -61,29 +61,22 @@ T_CASE(try_on_a_held_lock_does_not_wait)
 
 static sync_lock pair[2];
 
-static void break_order(void) SYNC_UNCHECKED;
-static void break_order(void) { sync_take(STATS, &lock_a); sync_take(L1_BUCKET, &lock_b); }
-static void break_equal(void) SYNC_UNCHECKED;
-static void break_equal(void) { sync_take(L1_LANE, &pair[0]); sync_take(L1_LANE, &pair[1]); }
-static void break_ascending(void) SYNC_UNCHECKED;
-static void break_ascending(void)
+static SYNC_UNCHECKED void break_order(void) { sync_take(STATS, &lock_a); sync_take(L1_BUCKET, &lock_b); }
+static SYNC_UNCHECKED void break_equal(void) { sync_take(L1_LANE, &pair[0]); sync_take(L1_LANE, &pair[1]); }
+static SYNC_UNCHECKED void break_ascending(void)
 {
     sync_take(L1_BUCKET, &pair[1]);
     sync_take(L1_BUCKET, &pair[0]);
 }
-static void break_drop(void) SYNC_UNCHECKED;
-static void break_drop(void) { sync_drop(STATS, &lock_a); }
-static void break_drop_rank(void) SYNC_UNCHECKED;
-static void break_drop_rank(void) { sync_take(STATS, &lock_a); sync_drop(LOG, &lock_a); }
-static void break_wait(void) SYNC_UNCHECKED;
-static void break_wait(void)
+static SYNC_UNCHECKED void break_drop(void) { sync_drop(STATS, &lock_a); }
+static SYNC_UNCHECKED void break_drop_rank(void) { sync_take(STATS, &lock_a); sync_drop(LOG, &lock_a); }
+static SYNC_UNCHECKED void break_wait(void)
 {
     static _Atomic uint32_t word;
     sync_take(STATS, &lock_a);
     (void)sync_wait(&word, 0, base_now_ns() + 1000000);
 }
-static void break_log(void) SYNC_UNCHECKED;
-static void break_log(void)
+static SYNC_UNCHECKED void break_log(void)
 {
     static const base_clock system = { NULL, NULL, NULL };
     base_log l;
@@ -92,8 +85,7 @@ static void break_log(void)
     sync_take(STATS, &lock_a);
     base_log(&l, BASE_LOG_ERROR, "m", 1, "under a lock");
 }
-static void keep_order(void) SYNC_UNCHECKED;
-static void keep_order(void)
+static SYNC_UNCHECKED void keep_order(void)
 {
     sync_take(L1_LANE, &pair[0]);
     if (!sync_try(L1_LANE, &pair[1])) { abort(); } /* equal rank, by a try that never waits */
@@ -109,8 +101,7 @@ static void keep_order(void)
     sync_drop(L1_BUCKET, &pair[1]);
     sync_assert_none();
 }
-static void keep_many(void) SYNC_UNCHECKED;
-static void keep_many(void)
+static SYNC_UNCHECKED void keep_many(void)
 {
     static sync_lock many[200];
     for (int i = 0; i < 200; i++) { sync_take(L1_BUCKET, &many[i]); }

@@ -227,7 +227,7 @@ T_CASE_ON(open_dir_follows_a_chain_of_8_links, STORE)
     while (--*name > '0') { T_EQ_I64(vfs->unlink(vfs->ctx, dir, name), 0); }
 }
 
-T_CASE(open_dir_refuses_links_and_targets_of_another_user)
+T_CASE_ON(open_dir_refuses_links_and_targets_of_another_user, STORE)
 {
     char sub[300], link[300];
     int e;
@@ -235,7 +235,6 @@ T_CASE(open_dir_refuses_links_and_targets_of_another_user)
         T_SKIP("needs root to make links of another user");
         return;
     }
-    begin();
     snprintf(sub, sizeof sub, "%s/sub", folder);
     snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(mkdir(sub, 0777) == 0 && symlink("sub", link) == 0);
@@ -257,7 +256,6 @@ T_CASE(open_dir_refuses_links_and_targets_of_another_user)
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
     T_EQ_I64(rmdir(sub), 0);
-    end();
 }
 
 T_CASE_ON(set_aside_renames_the_directory_behind_a_link, STORE)
@@ -314,14 +312,12 @@ T_CASE_ON(write_above_the_file_size_limit_returns_efbig, STORE)
     vfs->close(vfs->ctx, f);
 }
 
-T_CASE(boot_has_one_id)
+T_CASE_ON(boot_has_one_id, STORE)
 {
     unsigned char id[16], again[16];
-    begin();
     T_EQ_I64(vfs->boot_id(vfs->ctx, id), 0);
     T_EQ_I64(vfs->boot_id(vfs->ctx, again), 0);
     T_EQ_MEM(id, again, 16);
-    end();
 }
 
 /* Read "a" and return whether its access time stays 4 days old: relatime alone would update it. */
@@ -354,13 +350,12 @@ T_CASE_ON(read_does_not_update_the_access_time, STORE)
 }
 
 /* O_NOATIME is refused on such a file; the open must succeed without it. */
-T_CASE(file_of_another_user_is_readable)
+T_CASE_ON(file_of_another_user_is_readable, STORE)
 {
     if (geteuid() != 0) {
         T_SKIP("needs root to become another user");
         return;
     }
-    begin();
     base_vfs_file *f;
     size_t done = 0;
     T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
@@ -383,7 +378,6 @@ T_CASE(file_of_another_user_is_readable)
     int status = 1;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
-    end();
 }
 
 /* A user with write access to the folder must not be able to block an open. */
@@ -438,15 +432,13 @@ T_CASE(bell_of_another_user_is_ignored)
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
 }
 
-T_CASE(bell_that_cannot_be_opened_exists)
+T_CASE_ON(bell_that_cannot_be_opened_exists, STORE)
 {
     unsigned char id[16] = { 0xce, 0x11, 0xa4 };
     char path[64] = "/dev/shm/cellar-";
     doorbell_of_this_process(id);
     for (size_t i = 0; i < sizeof id; i++) { snprintf(path + 16 + 2 * i, 3, "%02x", id[i]); }
-    begin();
     if (symlink("nowhere", path) != 0) {
-        end();
         T_SKIP("no /dev/shm here");
         return;
     }
@@ -454,7 +446,6 @@ T_CASE(bell_that_cannot_be_opened_exists)
     T_CHECK(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) != 0);
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK), ENOENT);
-    end();
 }
 
 static void count_name(void *ctx, const char *name)
@@ -509,12 +500,11 @@ static int use_all(void)
     return e;
 }
 
-T_CASE(each_armed_disk_call_fails)
+T_CASE_ON(each_armed_disk_call_fails, STORE)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
         "pread", "map_shared", "datasync", "stat", "truncate", "rename", "unlink", "sync_dir",
         "boot_id", "list" };
-    begin();
     size_t files = open_files();
     T_EQ_I64(use_all(), 0);
     for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
@@ -541,7 +531,6 @@ T_CASE(each_armed_disk_call_fails)
         (void)base_fault_alloc_arm(0, false);
         T_EQ_U64(open_files(), files);
     }
-    end();
 }
 
 T_CASE_ON(short_transfer_is_reported, STORE)

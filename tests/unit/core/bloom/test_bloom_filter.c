@@ -28,11 +28,18 @@ static void fresh_account(uint64_t limit)
 
 static uint64_t hash_of(uint64_t n) { return base_hash(&hash_key, 1, &n, sizeof n); }
 
-static bloom *open_bloom(uint64_t expected, double fpp)
+/* Make a filter that is off. limit: the budget. */
+static bloom *make_bloom(uint64_t limit)
 {
-    fresh_account((uint64_t)4 << 30);
+    fresh_account(limit);
     bloom *b = bloom_create(&account);
     T_REQUIRE(b != NULL);
+    return b;
+}
+
+static bloom *open_bloom(uint64_t expected, double fpp)
+{
+    bloom *b = make_bloom((uint64_t)4 << 30);
     T_EQ_I64(bloom_open(b, expected, fpp), CELLAR_OK);
     return b;
 }
@@ -52,12 +59,19 @@ static uint64_t begin_fill(bloom *b, uint64_t expected, double fpp)
     return fill;
 }
 
-/* Fill the filter with no more keys, in a set of the same size. */
-static void fill_and_believe(bloom *b)
+static cellar_bloom_info figures(const bloom *b)
 {
     cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_I64(bloom_fill_end(b, begin_fill(b, f.expected_keys, f.false_positive_rate), CELLAR_OK), CELLAR_OK);
+    return f;
+}
+
+/* Fill the filter with no more keys, in a set of the same size. */
+static void fill_and_believe(bloom *b)
+{
+    const cellar_bloom_info f = figures(b);
+    const uint64_t fill = begin_fill(b, f.expected_keys, f.false_positive_rate);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
 }
 
 static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t step)
@@ -73,9 +87,7 @@ static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t 
 
 T_CASE(filter_without_authority_never_decides)
 {
-    fresh_account((uint64_t)1 << 30);
-    bloom *b = bloom_create(&account);
-    T_REQUIRE(b != NULL);
+    bloom *b = make_bloom((uint64_t)1 << 30);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OFF);
     bloom_add(b, hash_of(1)); /* no filter is open */
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
@@ -101,9 +113,7 @@ T_CASE_ON(fill_needs_keys_added_since_open, BLOOM)
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_E_IO), CELLAR_E_IO);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK); /* it is open: nothing changes */
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.expected_keys, 1000);
+    T_EQ_U64(figures(b).expected_keys, 1000);
     fill_and_believe(b);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER);
@@ -112,30 +122,25 @@ T_CASE_ON(fill_needs_keys_added_since_open, BLOOM)
 /* A set that only observes is filled itself; any other fill has a second set. */
 T_CASE_ON(fill_opens_a_second_set_when_it_must, BLOOM)
 {
-    cellar_bloom_info f;
     uint64_t fill = begin_fill(b, 1000, 0.01);
-    bloom_figures_get(b, &f);
-    T_CHECK(!f.filling);
+    T_CHECK(!figures(b).filling);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
     const struct { uint64_t expected; double fpp; } to[] = { { 1000, 0.01 }, { 2000, 0.01 },
                                                              { 2000, 0.001 } };
     for (size_t i = 0; i < sizeof to / sizeof to[0]; i++) {
         bloom_add(b, hash_of(1));
         fill = begin_fill(b, to[i].expected, to[i].fpp);
-        bloom_figures_get(b, &f);
-        T_CHECK(f.filling);
+        T_CHECK(figures(b).filling);
         T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
         T_EQ_U64(bloom_ask(b, hash_of(2)), BLOOM_NEVER);
         T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
-        bloom_figures_get(b, &f);
-        T_EQ_U64(f.expected_keys, to[i].expected);
+        T_EQ_U64(figures(b).expected_keys, to[i].expected);
         T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER); /* the new set has no key of the old one */
     }
     T_CHECK(bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
     (void)begin_fill(b, 3000, 0.001); /* never ended: of the parent of a forked child */
     fill = begin_fill(b, 2000, 0.001);
-    bloom_figures_get(b, &f);
-    T_CHECK(!f.filling);
+    T_CHECK(!figures(b).filling);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
 }
 
@@ -147,23 +152,17 @@ T_CASE_ON(doubt_ends_authority_and_discards_feed, BLOOM)
     T_CHECK(bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
     T_CHECK(!bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_FOUND);
+    T_EQ_U64(figures(b).doubt, CELLAR_BLOOM_DOUBT_FOUND);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_BUSY);
-    bloom_figures_get(b, &f);
-    T_CHECK(!f.filling);
+    T_CHECK(!figures(b).filling);
     fill_and_believe(b);
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_NONE);
-    T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(figures(b).doubt, CELLAR_BLOOM_DOUBT_NONE);
+    T_EQ_U64(figures(b).state, CELLAR_BLOOM_AUTHORITATIVE);
 }
 
 T_CASE(filter_of_bad_size_is_refused)
 {
-    fresh_account((uint64_t)1 << 30);
-    bloom *b = bloom_create(&account);
-    T_REQUIRE(b != NULL);
+    bloom *b = make_bloom((uint64_t)1 << 30);
     const uint64_t used = base_load_rlx(&account.used);
     const double zero = 0.0;
     T_EQ_I64(bloom_open(b, 0, 0.01), CELLAR_E_INVAL);
@@ -201,9 +200,7 @@ T_ALONE(false_positive_rate_holds_for_all_sizes)
             bloom *b = open_bloom(sizes[i], rates[j]);
             const uint64_t asked = sizes[i] == 1000000 ? t_share(1000000) : 200000;
             const double got = rate_of(b, sizes[i], asked);
-            cellar_bloom_info f;
-            bloom_figures_get(b, &f);
-            T_CHECK(!f.outgrown);
+            T_CHECK(!figures(b).outgrown);
             /* 1.1 times, and four sigma of the drawn count */
             const double hits = rates[j] * (double)asked;
             double sigma = hits;
@@ -213,7 +210,7 @@ T_ALONE(false_positive_rate_holds_for_all_sizes)
             }
             if (sizes[i] == 1000000) {
                 printf("# n 10^6, rate %g: %.3f x, %.2f bits a key\n", rates[j],
-                       got / rates[j], (double)f.bytes * 8 / (double)sizes[i]);
+                       got / rates[j], (double)figures(b).bytes * 8 / (double)sizes[i]);
             }
             close_bloom(b);
         }
@@ -223,13 +220,11 @@ T_ALONE(false_positive_rate_holds_for_all_sizes)
 /* Add the keys from (times - 1) to `times` the expected ones. Check the rate. */
 static void overfill(bloom *b, uint64_t expected, uint64_t times, double most)
 {
-    cellar_bloom_info f;
     for (uint64_t n = (times - 1) * expected; n < times * expected; n++) {
         bloom_add(b, hash_of(2 * n));
     }
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.outgrown, times > 1);
-    if (times < 4) { T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE); }
+    T_EQ_U64(figures(b).outgrown, times > 1);
+    if (times < 4) { T_EQ_U64(figures(b).state, CELLAR_BLOOM_AUTHORITATIVE); }
     T_EQ_U64(denied(b, 0, times * expected, 2), 0);
     const double got = 1.0 - (double)denied(b, 1, 200000, 2) / 200000.0;
     T_CHECK(got <= most);
@@ -246,11 +241,9 @@ T_ALONE(outgrown_filter_keeps_every_key_until_rebuild)
     overfill(b, EXPECTED, 2, 0.132);
     overfill(b, EXPECTED, 3, 0.385);
     overfill(b, EXPECTED, 4, 0.627);
-    cellar_bloom_info f;
     for (uint64_t n = 4 * EXPECTED; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, CELLAR_BLOOM_OBSERVING);
-    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_FULL);
+    T_EQ_U64(figures(b).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(figures(b).doubt, CELLAR_BLOOM_DOUBT_FULL);
     T_EQ_U64(denied(b, 0, 6 * EXPECTED, 2), 0);
     uint64_t fill = begin_fill(b, EXPECTED, 0.01);
     for (uint64_t n = 0; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
@@ -261,8 +254,7 @@ T_ALONE(outgrown_filter_keeps_every_key_until_rebuild)
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
     T_EQ_U64(denied(b, 0, 6 * EXPECTED, 2), 0);
     T_CHECK(1.0 - (double)denied(b, 1, 400000, 2) / 400000.0 <= 0.011);
-    bloom_figures_get(b, &f);
-    T_CHECK(!f.outgrown);
+    T_CHECK(!figures(b).outgrown);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     /* A second filter that is too small is refused and freed; the first one continues; a third may
      * open. */
@@ -279,10 +271,8 @@ T_CASE_ON(repeated_key_takes_no_room, BLOOM)
     for (int round = 0; round < 50; round++) {
         for (uint64_t n = 0; n < 900; n++) { bloom_add(b, hash_of(n)); }
     }
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_CHECK(!f.outgrown);
-    T_CHECK(f.keys > 850 && f.keys <= 900);
+    T_CHECK(!figures(b).outgrown);
+    T_CHECK(figures(b).keys > 850 && figures(b).keys <= 900);
 }
 
 /* Sizes beyond 2^32 bits: keys of the upper part are set in the upper part. */
@@ -293,9 +283,7 @@ T_CASE(filter_over_2e32_bits_uses_all_bits)
         return;
     }
     bloom *b = open_bloom((uint64_t)1 << 29, 0.01); /* 5.3e9 bits, only touched pages exist */
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_CHECK(f.bytes * 8 > (uint64_t)1 << 32);
+    T_CHECK(figures(b).bytes * 8 > (uint64_t)1 << 32);
     for (uint64_t i = 0; i < 3000; i++) { bloom_add(b, hash_of(2 * i)); }
     T_EQ_U64(denied(b, 0, 3000, 2), 0);
     /* a size truncated to 32 bits would fold them together */
@@ -405,9 +393,7 @@ T_CASE(memory_of_replaced_filter_is_returned)
     uint64_t used = 0;
     for (int i = 0; i < 20; i++) {
         const uint64_t fill = begin_fill(b, 100000, 0.01);
-        cellar_bloom_info f;
-        bloom_figures_get(b, &f);
-        T_CHECK(f.bytes >= 2 * 120000 && base_load_rlx(&account.used) >= f.bytes);
+        T_CHECK(figures(b).bytes >= 2 * 120000 && base_load_rlx(&account.used) >= figures(b).bytes);
         T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
         if (i == 1) { used = base_load_rlx(&account.used); }
         if (i > 1) { T_EQ_U64(base_load_rlx(&account.used), used); }
@@ -434,13 +420,11 @@ T_CASE(failed_allocation_in_open_returns_code)
         for (uint64_t i = 0; b != NULL && i < 300; i++) { bloom_add(b, hash_of(i)); }
         (void)base_fault_alloc_arm(0, false);
         if (b == NULL) { continue; }
-        cellar_bloom_info f;
-        bloom_figures_get(b, &f);
         if (err != CELLAR_OK) {
-            T_EQ_U64(f.state, CELLAR_BLOOM_OFF);
+            T_EQ_U64(figures(b).state, CELLAR_BLOOM_OFF);
         } else {
             T_EQ_U64(denied(b, 0, 300, 1), 0);
-            T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
+            T_EQ_U64(figures(b).state, CELLAR_BLOOM_AUTHORITATIVE);
         }
         close_bloom(b);
     }
@@ -448,9 +432,7 @@ T_CASE(failed_allocation_in_open_returns_code)
 
 T_CASE(full_budget_refuses_rebuild_and_keeps_keys)
 {
-    fresh_account(20000);
-    bloom *b = bloom_create(&account);
-    T_REQUIRE(b != NULL);
+    bloom *b = make_bloom(20000);
     T_EQ_I64(bloom_open(b, 1000000, 0.01), CELLAR_E_SPACE);
     T_EQ_I64(bloom_open(b, 3000, 0.01), CELLAR_OK);
     fill_and_believe(b);
@@ -458,10 +440,8 @@ T_CASE(full_budget_refuses_rebuild_and_keeps_keys)
     uint64_t fill = 0; /* the old filter answers on */
     T_EQ_I64(bloom_fill_begin(b, 30000, 0.01, &fill), CELLAR_E_SPACE);
     T_EQ_U64(denied(b, 0, 6000, 1), 0);
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
-    T_CHECK(f.outgrown && !f.filling);
+    T_EQ_U64(figures(b).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_CHECK(figures(b).outgrown && !figures(b).filling);
     for (uint64_t i = 0; i < 20000; i++) { bloom_add(b, hash_of(i)); }
     T_EQ_U64(denied(b, 0, 20000, 1), 0);
     T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
@@ -534,10 +514,8 @@ T_CASE(image_without_clean_close_only_observes)
     bloom *b = with_image(&t, true);
     bloom_off(b);
     T_EQ_I64(bloom_load(b, 42, false, tape_read, &t), CELLAR_OK);
-    cellar_bloom_info f;
-    bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, CELLAR_BLOOM_OBSERVING);
-    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
+    T_EQ_U64(figures(b).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(figures(b).doubt, CELLAR_BLOOM_DOUBT_RESTORED);
     T_EQ_U64(denied(b, 0, 2000, 1), 0);
     close_bloom(b);
     free(t.bytes);

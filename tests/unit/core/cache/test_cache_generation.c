@@ -9,10 +9,9 @@
 #include "store/store.h"
 #include "tests/support/t.h"
 
-#include <sys/wait.h>
-
 #include "cache/types.h"
 #include "tests/support/api_kit.h"
+#include "tests/support/child.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/said.h"
 #include "tests/support/settings.h"
@@ -33,12 +32,29 @@ static void use_up_numbers(cellar *c)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-static cellar *open_store(void)
+static cellar *namespace(cellar *c, const char *name)
 {
-    cellar *c = NULL;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 128u << 20, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    return c;
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
+    return v;
+}
+
+/* Open a namespace that writes each set to the disk. */
+static cellar *through(cellar *c, const char *name)
+{
+    const cellar_namespace_config o = { .struct_size = sizeof o,
+                                        .l2_write = CELLAR_L2_WRITE_THROUGH };
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
+    return v;
+}
+
+/* b may be NULL. */
+static void shut(cellar *c, cellar *a, cellar *b)
+{
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    api_shut(c);
 }
 
 /* No namespace sees an old entry, whatever its new number. */
@@ -55,9 +71,7 @@ static void expect_nothing_old(cellar *const namespaces[3])
 
 T_CASE(generation_numbers_restart_after_emptying_store)
 {
-    cellar *c = open_store(), *a, *b;
-    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+    cellar *c = api_open(128u << 20), *a = namespace(c, "a"), *b = namespace(c, "b");
     T_EQ_U64(base_load_rlx(&a->generation), 1);
     for (uint32_t key = 0; key < ENTRIES; key++) {
         if (!T_EQ_I64(put(a, key, key), CELLAR_OK)) { break; }
@@ -83,35 +97,21 @@ T_CASE(generation_numbers_restart_after_emptying_store)
     T_EQ_I64(put(a, 7, 7), CELLAR_OK);
     T_EQ_I64(cellar_contains(a, "\7\0\0\0", 4), CELLAR_OK);
     T_EQ_I64(cellar_contains(b, "\7\0\0\0", 4), CELLAR_MISS);
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    shut(c, a, b);
 }
 
 T_CASE(new_namespace_restarts_generation_numbers)
 {
-    cellar *c = open_store(), *a, *b;
-    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+    cellar *c = api_open(128u << 20), *a = namespace(c, "a");
     T_EQ_I64(put(a, 7, 7), CELLAR_OK);
     use_up_numbers(c);
-    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+    cellar *b = namespace(c, "b");
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(put(b, 8, 8), CELLAR_OK);
     cellar *const namespaces[3] = { c, a, b };
     T_EQ_I64(cellar_delete(b, "\10\0\0\0", 4), CELLAR_OK);
     expect_nothing_old(namespaces);
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-static cellar *namespace(cellar *c, const char *name)
-{
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
-    return v;
+    shut(c, a, b);
 }
 
 static const struct span { cellar *c, *b; } *spanned;
@@ -130,10 +130,7 @@ static cellar_err restarts_numbers(const void *old, size_t old_len, cellar_buf *
 
 T_CASE(update_that_spans_a_restart_lands_in_its_namespace)
 {
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
-    cellar *c = NULL;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    cellar *a = namespace(c, "a"), *b = namespace(c, "b");
+    cellar *c = api_open(4u << 20), *a = namespace(c, "a"), *b = namespace(c, "b");
     const struct span s = { c, b };
     spanned = &s;
     unsigned halves = 1;
@@ -141,9 +138,7 @@ T_CASE(update_that_spans_a_restart_lands_in_its_namespace)
     T_EQ_STR(api_look(a, "k"), "x");
     T_EQ_STR(api_look(b, "k"), "MISS");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    api_shut(c);
+    shut(c, a, b);
 }
 
 static bool is_there(cellar *v, const char *key)
@@ -165,14 +160,10 @@ static cellar *disk_store_at(uint32_t first_generation)
 T_CASE(disk_goes_on_when_numbers_restart)
 {
     static const uint32_t first[] = { UINT32_MAX - 5, (uint32_t)INT32_MAX - 5 };
-    const cellar_namespace_config through = { .struct_size = sizeof through,
-                                              .l2_write = CELLAR_L2_WRITE_THROUGH };
     for (size_t i = 0; i < 2; i++) {
         store_begin();
         said[0] = '\0';
-        cellar *c = disk_store_at(first[i]), *a, *b;
-        T_EQ_I64(cellar_namespace_open(c, "a", &through, &a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "b", &through, &b), CELLAR_OK);
+        cellar *c = disk_store_at(first[i]), *a = through(c, "a"), *b = through(c, "b");
         cellar *closed = namespace(c, "closed"); /* not open when the numbers restart */
         T_EQ_I64(api_put(closed, "k", "old", NULL), CELLAR_OK);
         T_EQ_I64(cellar_namespace_close(closed), CELLAR_OK);
@@ -184,12 +175,10 @@ T_CASE(disk_goes_on_when_numbers_restart)
         T_EQ_I64(cellar_clear(a), CELLAR_OK);
         T_EQ_I64(api_put(a, "kept", "a", NULL), CELLAR_OK);
         for (int life = 0; life < 3; life++) {
-            T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-            T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-            api_shut(c);
+            shut(c, a, b);
             c = disk_store_at(0);
-            T_EQ_I64(cellar_namespace_open(c, "a", &through, &a), CELLAR_OK);
-            T_EQ_I64(cellar_namespace_open(c, "b", &through, &b), CELLAR_OK);
+            a = through(c, "a");
+            b = through(c, "b");
             closed = namespace(c, "closed");
             T_CHECK(!is_there(closed, "k"));
             T_CHECK(!is_there(b, "old") && !is_there(a, "gone"));
@@ -200,27 +189,16 @@ T_CASE(disk_goes_on_when_numbers_restart)
             T_EQ_I64(cellar_namespace_close(closed), CELLAR_OK);
         }
         T_EQ_I64(lines_with("are used up"), 1);
-        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-        api_shut(c);
+        shut(c, a, b);
         store_end();
     }
 }
 
-static cellar *open_through(cellar *c)
+/* Store an entry, use up both halves of the numbers, and store another one. Return 0 if
+ * the namespace has the number of its first entry again, without that entry. */
+static int numbers_come_again(void)
 {
-    const cellar_namespace_config through = { .struct_size = sizeof through,
-                                              .l2_write = CELLAR_L2_WRITE_THROUGH };
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, "a", &through, &v) == CELLAR_OK);
-    return v;
-}
-
-/* Store an entry, use up both halves of the numbers, and store another one. Return whether the
- * namespace has the number of its first entry again, without that entry. */
-static bool numbers_come_again(void)
-{
-    cellar *c = disk_store_at(1), *a = open_through(c);
+    cellar *c = disk_store_at(1), *a = through(c, "a");
     const uint32_t number = base_load_rlx(&a->generation);
     bool ok = api_put(a, "old", "a", NULL) == CELLAR_OK;
     for (int half = 0; half < 2; half++) {
@@ -228,22 +206,18 @@ static bool numbers_come_again(void)
         ok = cellar_clear(c) == CELLAR_OK && !is_there(a, "old") && ok;
     }
     ok = ok && base_load_rlx(&a->generation) == number;
-    return api_put(a, "new", "a", NULL) == CELLAR_OK && ok;
+    return api_put(a, "new", "a", NULL) == CELLAR_OK && ok ? 0 : 1;
 }
 
 /* The process dies without a close: the log alone tells that the records ended. */
 T_CASE(numbers_that_come_again_find_no_record)
 {
-    int status = 0;
     store_begin();
-    const pid_t pid = fork();
-    if (pid == 0) { _exit(numbers_come_again() ? 0 : 1); }
-    T_CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+    T_EQ_I64(in_child(fork(), numbers_come_again), 0);
     for (int life = 0; life < 2; life++) {
-        cellar *c = disk_store_at(0), *a = open_through(c);
+        cellar *c = disk_store_at(0), *a = through(c, "a");
         T_CHECK(!is_there(a, "old") && is_there(a, "new"));
-        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-        api_shut(c);
+        shut(c, a, NULL);
     }
     store_end();
 }

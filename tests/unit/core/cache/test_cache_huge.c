@@ -52,6 +52,8 @@ static void tear_down(void)
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
+#define STORE(fn) T_WITHIN(fn, set_up(0), tear_down())
+
 #define ANSWERS(call, code) t_eq_str(cellar_code_name(call), #code, __FILE__, __LINE__, #call)
 
 /* ---- keys ---- */
@@ -281,9 +283,8 @@ static void loads(size_t n)
 /* ---- counts of items ---- */
 
 /* More items than an address space holds: no array is that long. */
-T_CASE(impossible_item_count_is_refused)
+T_CASE_ON(impossible_item_count_is_refused, STORE)
 {
-    set_up(0);
     cellar_warm_report report = cellar_warm_report_default();
     cellar_warm_opts o = { .struct_size = sizeof o, .keys = no, .loader = never_load };
     for (size_t i = 0; i < 3; i++) {
@@ -295,15 +296,13 @@ T_CASE(impossible_item_count_is_refused)
         ANSWERS(cellar_get_or_load_many(root, no, n, NULL, load_many_huge, NULL), E_INVAL);
         ANSWERS(cellar_warm(root, &o, &report), E_INVAL);
     }
-    tear_down();
 }
 
 /* ---- capacities: any is fine ---- */
 
-T_CASE(buffer_capacity_of_any_size_is_accepted)
+T_CASE_ON(buffer_capacity_of_any_size_is_accepted, STORE)
 {
     static char text[1 << 17];
-    set_up(0);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         const size_t n = lengths[i];
         char buf[64];
@@ -325,7 +324,6 @@ T_CASE(buffer_capacity_of_any_size_is_accepted)
         T_EQ_I64(cellar_dump_write(root, text, n, &len), CELLAR_OK);
         T_CHECK(len < sizeof text);
     }
-    tear_down();
 }
 
 /* ---- limiters and locks ---- */
@@ -361,7 +359,7 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
 }
 
-T_CASE(limiter_checks_length_before_reading_key)
+T_CASE_ON(limiter_checks_length_before_reading_key, STORE)
 {
     static char text[1 << 16];
     size_t len;
@@ -369,7 +367,6 @@ T_CASE(limiter_checks_length_before_reading_key)
     cellar_limiter_result r;
     uint64_t token;
     const cellar_rule conc = cellar_rule_concurrency(2);
-    set_up(0);
     T_REQUIRE(cellar_user_limiter_open(NULL, &l) == CELLAR_OK);
     T_REQUIRE(cellar_limiter_open(NULL, &conc, 1, &permits) == CELLAR_OK);
     T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_OK);
@@ -386,16 +383,14 @@ T_CASE(limiter_checks_length_before_reading_key)
     ANSWERS(cellar_limiter_open(NULL, no, UINT32_MAX, &none), E_INVAL);
     cellar_limiter_close(permits);
     cellar_limiter_close(l);
-    tear_down();
 }
 
-T_CASE(lock_checks_length_before_reading_key)
+T_CASE_ON(lock_checks_length_before_reading_key, STORE)
 {
     static char text[1 << 16];
     cellar_locks *t;
     cellar_lock lk;
     cellar_lock_info info = cellar_lock_info_default();
-    set_up(0);
     T_REQUIRE(cellar_locks_open(NULL, &t) == CELLAR_OK);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         const size_t n = lengths[i];
@@ -410,7 +405,6 @@ T_CASE(lock_checks_length_before_reading_key)
         T_EQ_I64(cellar_metrics_write(t, text, n, &len), CELLAR_OK);
     }
     cellar_locks_close(t);
-    tear_down();
 }
 
 /* ---- all of it in namespaces of both kinds ---- */

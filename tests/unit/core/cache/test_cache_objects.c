@@ -16,28 +16,40 @@ static void free_number(void *object, size_t charge, cellar_cause why, void *ctx
     freed++;
 }
 
+static cellar *root, *ns;
+
+static void begin(void)
+{
+    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
+    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    freed = 0;
+    root = api_open(4u << 20);
+    T_REQUIRE(cellar_namespace_open(root, "things", &o, &ns) == CELLAR_OK);
+}
+
+static void end(void)
+{
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    api_shut(root);
+}
+
+#define OBJECTS(fn) T_WITHIN(fn, begin(), end())
+
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)load, (void)key, (void)key_len, (void)ctx;
     return CELLAR_E_IO;
 }
 
-T_CASE(hold_beyond_the_count_is_refused)
+T_CASE_ON(hold_beyond_the_count_is_refused, OBJECTS)
 {
-    settings s = api_config(4u << 20);
-    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
-    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     cellar_set_opts ends = cellar_set_opts_default();
     cellar_load_opts lo = cellar_load_opts_default();
-    cellar *c, *ns;
     cellar_held h[L1_HOLD_SLOTS], more;
     cellar_lease lease;
     ends.ttl_ms = 10;
     ends.stale_ms = 1000;
-    freed = 0;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
-    T_EQ_I64(cellar_object_set(ns, "a", 1, &s, 100, &ends), CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "a", 1, &freed, 100, &ends), CELLAR_OK);
     for (unsigned i = 0; i < L1_HOLD_SLOTS; i++) {
         T_REQUIRE(cellar_object_acquire(ns, "a", 1, &h[i]) == CELLAR_OK);
     }
@@ -76,41 +88,31 @@ T_CASE(hold_beyond_the_count_is_refused)
         cellar_object_release(&h[i]);
     }
     T_EQ_U64(freed, 1);
-    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static cellar_held far;
 
 /* Acquire "a" in a thread with a record in the second page of hold lines. */
-static void acquire_far(void *ns)
+static void acquire_far(void *arg)
 {
     base_thread next;
+    (void)arg;
     if (base_thread_self()->index < BASE_PAGE / sizeof(l1_hold_line)) {
-        T_REQUIRE(base_thread_start(&next, acquire_far, ns, "far", 0) == 0);
+        T_REQUIRE(base_thread_start(&next, acquire_far, arg, "far", 0) == 0);
         base_thread_join(&next);
     } else {
         T_EQ_I64(cellar_object_acquire(ns, "a", 1, &far), CELLAR_OK);
     }
 }
 
-T_CASE(hold_of_a_far_thread_outlives_its_entry)
+T_CASE_ON(hold_of_a_far_thread_outlives_its_entry, OBJECTS)
 {
-    settings s = api_config(4u << 20);
-    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
-    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
-    cellar *c, *ns;
-    freed = 0;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
-    T_EQ_I64(cellar_object_set(ns, "a", 1, &s, 100, NULL), CELLAR_OK);
-    acquire_far(ns);
+    T_EQ_I64(cellar_object_set(ns, "a", 1, &freed, 100, NULL), CELLAR_OK);
+    acquire_far(NULL);
     T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
     T_EQ_U64(freed, 0);
     cellar_object_release(&far);
     T_EQ_U64(freed, 1);
-    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 T_MAIN("cache_objects")

@@ -7,12 +7,10 @@
 #include "cellar_entry.h"
 #include "cli/directory.c"
 #include "cli/layer.c"
-#include "tests/support/folder.h"
+#include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 #include "tests/support/counter.h"
 #include "tests/support/settings.h"
-
-static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
 static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *v)
 {
@@ -25,10 +23,6 @@ static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
-
-static void begin(void) { t_folder(folder); snprintf(store, sizeof store, "%s/store", folder); }
-
-static void end(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
 
 /* Records in the closed store, without tombstones and controls. */
 static uint64_t records(void)
@@ -58,13 +52,13 @@ T_CASE(value_set_once_is_written_once)
     };
     for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
         cellar_namespace_config v;
-        begin();
+        store_begin();
         cellar *c = open_it(how[i].mode, how[i].memory, &v);
         for (uint32_t k = 0; k < how[i].count; k++) { set(c, k, how[i].flags); }
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         const uint64_t all = records(), once = how[i].count;
         T_CHECK(all >= once && all - once <= once / 500); /* keys may share a word of the index */
-        end();
+        store_end();
     }
 }
 
@@ -73,7 +67,7 @@ T_CASE(changed_entry_is_written_once_by_its_change)
 {
     cellar_namespace_config v;
     int64_t n = 0;
-    begin();
+    store_begin();
     cellar *c = open_it(CELLAR_L2_WRITE_THROUGH, 8u << 20, &v);
     for (uint32_t k = 0; k < 100; k++) { set(c, k, 0); }
     for (uint32_t k = 0; k < 100; k++) { set(c, k, 0); }
@@ -85,7 +79,7 @@ T_CASE(changed_entry_is_written_once_by_its_change)
     }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 260);
-    end();
+    store_end();
 }
 
 /* Without write-through the change writes nothing: the close writes it. */
@@ -94,7 +88,7 @@ T_CASE(plain_change_of_durable_entry_is_written_at_close)
     cellar_namespace_config v;
     int64_t n = 0, now = 0;
     cellar_entry_info info = cellar_entry_info_default();
-    begin();
+    store_begin();
     cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE };
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
@@ -109,7 +103,7 @@ T_CASE(plain_change_of_durable_entry_is_written_at_close)
     T_EQ_I64(cellar_entry_info_get(c, "t", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms <= 3600000);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    end();
+    store_end();
 }
 
 T_ONE_THREAD;

@@ -8,7 +8,8 @@
 #include "kit/policy_lint.h"
 #include "policy/policy.h"
 #include "store/store.h"
-#include "tests/support/folder.h"
+#include "tests/support/api_kit.h"
+#include "tests/support/disk_store.h"
 #include "tests/support/loader.h"
 #include "tests/support/rules.h"
 #include "tests/support/settings.h"
@@ -16,7 +17,6 @@
 #include "tests/support/t.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 /* ---- the matcher of the test ---- */
 
@@ -210,12 +210,6 @@ T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not)
 
 /* ---- a tier ---- */
 
-static cellar_err set(cellar *c, const char *key, uint32_t flags)
-{
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags };
-    return cellar_set(c, key, strlen(key), "v", 1, &o);
-}
-
 static uint64_t disk_puts(const cellar *c)
 {
     l2_stats st;
@@ -226,31 +220,25 @@ static uint64_t disk_puts(const cellar *c)
 T_CASE(no_l2_keeps_entries_off_the_disk)
 {
     static const char text[] = "[*]\nno_l2 *secret*\nkey here:{x} no_l2\nkey tag:{x} tags=a\n";
-    char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
-    settings s = settings_default();
-    cellar *c = NULL;
-    t_folder(folder);
-    (void)snprintf(store, sizeof store, "%s/store", folder);
-    s.config.memory_bytes = 4u << 20;
+    store_begin();
+    settings s = api_config(4u << 20);
     s.config.l2_path = store;
     s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     s.l2.write = CELLAR_L2_WRITE_ON_SET;
-    s.host.no_threads = 1;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    cellar *c = api_open_with(&s);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(set(c, "other", 0), CELLAR_OK);
+    T_EQ_I64(api_put(c, "other", "v", NULL), CELLAR_OK);
     T_EQ_U64(disk_puts(c), 1);
-    T_EQ_I64(set(c, "my:Secret:1", 0), CELLAR_OK);
-    T_EQ_I64(set(c, "here:1", 0), CELLAR_OK);
+    T_EQ_I64(api_put(c, "my:Secret:1", "v", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "here:1", "v", NULL), CELLAR_OK);
     T_EQ_U64(disk_puts(c), 1);
-    T_EQ_I64(set(c, "tag:1", 0), CELLAR_OK);
+    T_EQ_I64(api_put(c, "tag:1", "v", NULL), CELLAR_OK);
     T_EQ_U64(disk_puts(c), 2);
     char buf[8];
     size_t len;
     T_EQ_I64(cellar_get(c, "my:Secret:1", 11, buf, sizeof buf, &len), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
+    api_shut(c);
+    store_end();
 }
 
 static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -275,11 +263,9 @@ T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
 {
     static const char text[] = "[*]\nkey t:{x} tags=red,blue\nkey mine:{x} tags=blue,mine\n";
     static shared_client client;
-    cellar *c = NULL;
     shared_server_init(&server);
     shared_client_init(&client, &server);
-    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_tier_attach(c, &client.table), CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     const cellar_bytes mine = { "mine", 4 };
@@ -310,7 +296,7 @@ T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
     T_EQ_I64(cellar_contains(c, "t:1", 3), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "t:5", 3), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "u:3", 3), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(c);
 }
 
 /* ---- reads ---- */
@@ -333,12 +319,10 @@ static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void 
 T_CASE(reads_never_look_at_the_rules)
 {
     static const char text[] = "[*]\nkey a:{x} ttl=1h refresh=1m stale=1h\ndeny *token*\n";
-    cellar *c = NULL;
+    cellar *c = api_open(2u << 20);
     char buf[8];
     size_t len;
     int64_t n = 0;
-    settings s = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(c->policy == policy_write);
     c->policy = count_write;
@@ -365,7 +349,7 @@ T_CASE(reads_never_look_at_the_rules)
     T_EQ_I64(cellar_increment(c, "a:n", 3, 1, 0, NULL, &n), CELLAR_OK); /* it exists */
     T_EQ_I64(cellar_delete(c, "a:1", 3), CELLAR_OK);
     T_EQ_U64(asked, 2);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(c);
 }
 
 /* ---- memory ---- */
@@ -427,32 +411,27 @@ static void load_fails(cellar *c, cellar_err (*load)(cellar *c))
 
 T_CASE(load_without_memory_keeps_the_rules)
 {
-    cellar *c = NULL;
-    settings s = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    cellar *c = api_open(2u << 20);
     T_EQ_I64(rules_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(ttl_of(c, "a") > 3599000);
     load_fails(c, load_file);
     load_fails(c, load_structs);
     load_fails(c, load_quota);
     T_EQ_I64(cellar_policy_set(c, NULL, 0), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(c);
 }
 
 T_CASE(table_beyond_the_budget_is_refused)
 {
     static char text[200000];
-    cellar *c = NULL;
-    settings s = { SETTINGS_SIZES, .config.memory_bytes = CELLAR_MEMORY_MIN, .host.no_threads = 1 };
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    cellar *c = api_open(CELLAR_MEMORY_MIN);
     size_t n = (size_t)snprintf(text, sizeof text, "[*]\n");
     for (unsigned i = 0; i < 4096; i++) {
         n += (size_t)snprintf(text + n, sizeof text - n, "key k%u:{x} ttl=1s\n", i);
     }
-    const cellar_err err = rules_set(c, text, n, NULL, NULL);
-    T_CHECK(err == CELLAR_E_SPACE);
+    T_EQ_I64(rules_set(c, text, n, NULL, NULL), CELLAR_E_SPACE);
     T_EQ_I64(ttl_of(c, "k1:x"), CELLAR_TTL_NONE);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(c);
 }
 
 T_ONE_THREAD;

@@ -238,6 +238,13 @@ static l2_stats disk_stats(const cellar *c)
     return st;
 }
 
+static cellar_stats stats_of(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    return st;
+}
+
 static cellar_err put(cellar *c, uint32_t key, const char *value, int64_t ttl_ms)
 {
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .user_flags = 5 };
@@ -282,9 +289,7 @@ T_CASE(peek_does_not_promote_from_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
     now_ms += 1000;
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    const uint64_t calls = st.gets, gets = disk_stats(c).gets;
+    const uint64_t calls = stats_of(c).gets, gets = disk_stats(c).gets;
     for (unsigned round = 1; round <= 2; round++) {
         char buf[8];
         size_t len = 0;
@@ -305,8 +310,7 @@ T_CASE(peek_does_not_promote_from_disk)
         T_EQ_I64(info.age_ms, INT64_MAX);
         T_EQ_MEM(&info, &got, sizeof info);
     }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.gets, calls);
+    T_EQ_U64(stats_of(c).gets, calls);
     now_ms += 4000;
     T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_MISS);
     cellar_entry_info info = cellar_entry_info_default();
@@ -318,11 +322,10 @@ T_CASE(peek_does_not_promote_from_disk)
 T_CASE(get_from_memory_touches_no_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
-    cellar_stats st = cellar_stats_default();
     char buf[8];
     size_t len = 7;
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    const uint64_t calls = st.gets, misses = st.misses, hits = st.hits_l1, gets = disk_stats(c).gets;
+    const cellar_stats before = stats_of(c);
+    const uint64_t gets = disk_stats(c).gets;
     cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_MEMORY };
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
@@ -330,17 +333,13 @@ T_CASE(get_from_memory_touches_no_disk)
     o.flags = CELLAR_GET_MEMORY | CELLAR_GET_WANT_VERSION | CELLAR_GET_ALLOW_STALE;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_MISS);
     T_EQ_U64(disk_stats(c).gets, gets);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.gets, calls);
-    T_EQ_U64(st.misses, misses);
+    T_FIELDS(stats_of(c), gets, before.gets, misses, before.misses);
     T_EQ_I64(cellar_get(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
     o.flags = CELLAR_GET_MEMORY; /* the get has brought it into memory */
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_MEM(buf, "zero", 4);
     T_EQ_U64(disk_stats(c).gets, gets + 1);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.gets, calls + 2);
-    T_EQ_U64(st.hits_l1, hits + 1);
+    T_FIELDS(stats_of(c), gets, before.gets + 2, hits_l1, before.hits_l1 + 1);
     shut(c);
 }
 

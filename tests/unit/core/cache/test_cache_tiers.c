@@ -21,9 +21,10 @@
 static shared_server server;
 static shared_client far, others; /* of the test, and of another process */
 
-typedef struct stores {
+static struct {
     cellar *root, *own, *none; /* on the disk, on `far`, without a tier */
-} stores;
+} t;
+static unsigned told;
 
 static cellar *open_without(cellar *root, const char *name)
 {
@@ -33,9 +34,10 @@ static cellar *open_without(cellar *root, const char *name)
     return c;
 }
 
-static stores begin_with(bool asks)
+/* asks: `far` answers later. */
+static void begin(bool asks)
 {
-    stores t = { NULL, NULL, NULL };
+    told = 0;
     store_begin();
     shared_server_init(&server);
     shared_client_init(&far, &server);
@@ -52,24 +54,24 @@ static stores begin_with(bool asks)
     t.own = open_without(t.root, "own");
     t.none = open_without(t.root, "none");
     T_EQ_I64(cellar_tier_attach(t.own, &far.table), CELLAR_OK);
-    return t;
 }
 
-static stores begin(void) { return begin_with(false); }
-
-static void end(stores *t)
+static void end(void)
 {
-    T_EQ_I64(cellar_namespace_close(t->own), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(t->none), CELLAR_OK);
-    T_EQ_I64(cellar_close(t->root), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(t.own), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(t.none), CELLAR_OK);
+    T_EQ_I64(cellar_close(t.root), CELLAR_OK);
     T_EQ_U64(far.closes, 1);
     store_end();
 }
 
-static l2_stats on_disk(const stores *t)
+#define STORES(fn) T_WITHIN(fn, begin(false), end())
+#define LATER(fn) T_WITHIN(fn, begin(true), end())
+
+static l2_stats on_disk(void)
 {
     l2_stats st;
-    l2_stats_get(t->root->store->disk, &st);
+    l2_stats_get(t.root->store->disk, &st);
     return st;
 }
 
@@ -102,22 +104,20 @@ static void has(cellar *c, const char *key, const char *value)
     }
 }
 
-T_CASE(each_namespace_writes_to_its_own_tier)
+T_CASE_ON(each_namespace_writes_to_its_own_tier, STORES)
 {
-    stores t = begin();
     sets(t.root, "a", "on disk");
-    T_EQ_U64(on_disk(&t).puts, 1);
+    T_EQ_U64(on_disk().puts, 1);
     T_EQ_U64(far.puts, 0);
     sets(t.own, "a", "far away");
-    T_EQ_U64(on_disk(&t).puts, 1);
+    T_EQ_U64(on_disk().puts, 1);
     T_EQ_U64(far.puts, 1);
     sets(t.none, "a", "here");
-    T_EQ_U64(on_disk(&t).puts, 1);
+    T_EQ_U64(on_disk().puts, 1);
     T_EQ_U64(far.puts, 1);
     has(t.root, "a", "on disk");
     has(t.own, "a", "far away");
     has(t.none, "a", "here");
-    end(&t);
 }
 
 static cellar_err flush(const cellar_write *writes, size_t count, void *ctx)
@@ -133,9 +133,8 @@ static cellar_err attach_queue(cellar *c)
     return cellar_namespace_batch(c, &cfg, flush, NULL, NULL, NULL);
 }
 
-T_CASE(attach_clears_and_refuses_a_second_tier)
+T_CASE_ON(attach_clears_and_refuses_a_second_tier, STORES)
 {
-    stores t = begin();
     sets(t.none, "k", "old");
     T_EQ_I64(attach_queue(t.none), CELLAR_OK);
     has(t.none, "k", NULL);
@@ -150,12 +149,10 @@ T_CASE(attach_clears_and_refuses_a_second_tier)
         T_EQ_I64(attach_queue(c), i < CACHE_TIERS_MAX ? CELLAR_OK : CELLAR_E_LIMIT);
         T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     }
-    end(&t);
 }
 
-T_CASE(change_of_an_ended_generation_is_ignored)
+T_CASE_ON(change_of_an_ended_generation_is_ignored, STORES)
 {
-    stores t = begin();
     const uint32_t before = base_load_acq(&t.none->generation);
     sets(t.none, "k", "old");
     T_EQ_I64(cellar_clear(t.none), CELLAR_OK);
@@ -164,12 +161,10 @@ T_CASE(change_of_an_ended_generation_is_ignored)
     has(t.none, "k", "new");
     cache_tier_changed(t.root->store, base_load_acq(&t.none->generation), "k", 1);
     has(t.none, "k", NULL);
-    end(&t);
 }
 
 /* ---- answers that arrive later ---- */
 
-static unsigned told;
 static void tell(void *ctx) { (void)ctx; told++; }
 
 static cellar_err acquire(cellar *c, const char *key, bool subscribe, cellar_lease *lease)
@@ -194,22 +189,17 @@ static void answers(const char *key, const char *value)
                        value, value != NULL ? strlen(value) : 0, &e);
 }
 
-static stores begin_later(void) { told = 0; return begin_with(true); }
-
-T_CASE(tier_that_cannot_answer_gives_the_lease)
+T_CASE_ON(tier_that_cannot_answer_gives_the_lease, LATER)
 {
-    stores t = begin_later();
     cellar_lease lease;
     far.cannot_answer = true;
     T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(t.own, &lease, 0), CELLAR_OK);
     T_EQ_U64(far.asks, 0);
-    end(&t);
 }
 
-T_CASE(change_after_the_request_discards_the_answer)
+T_CASE_ON(change_after_the_request_discards_the_answer, LATER)
 {
-    stores t = begin_later();
     cellar_lease lease;
     T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
     T_EQ_I64(cellar_delete(t.own, "k", 1), CELLAR_MISS);
@@ -221,12 +211,10 @@ T_CASE(change_after_the_request_discards_the_answer)
     answers("k", "theirs");
     T_EQ_I64(cellar_contains(t.own, "k", 1), CELLAR_OK); /* below, the newer one */
     has(t.own, "k", "newer");
-    end(&t);
 }
 
-T_CASE(answer_after_the_lease_has_ended_has_no_effect)
+T_CASE_ON(answer_after_the_lease_has_ended_has_no_effect, LATER)
 {
-    stores t = begin_later();
     cellar_lease lease;
     T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
     now_ms += 3600000; /* past hard_timeout_ms */
@@ -235,7 +223,6 @@ T_CASE(answer_after_the_lease_has_ended_has_no_effect)
     answers("k", "theirs");
     T_EQ_I64(cellar_contains(t.own, "k", 1), CELLAR_MISS);
     T_EQ_U64(told, 1);
-    end(&t);
 }
 
 static cellar_err load_never(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -255,9 +242,8 @@ static void *load_in_thread(void *arg)
     return NULL;
 }
 
-T_CASE(thread_that_loads_waits_for_the_answer)
+T_CASE_ON(thread_that_loads_waits_for_the_answer, LATER)
 {
-    stores t = begin_later();
     cellar_lease lease;
     pthread_t thread;
     T_EQ_I64(acquire(t.own, "k", false, &lease), CELLAR_PENDING);
@@ -269,7 +255,6 @@ T_CASE(thread_that_loads_waits_for_the_answer)
     } while (st.load_waiters == 0);
     answers("k", "theirs");
     T_EQ_I64(pthread_join(thread, NULL), 0);
-    end(&t);
 }
 
 T_MAIN("cache_tiers")

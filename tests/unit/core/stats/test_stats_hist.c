@@ -19,19 +19,20 @@ static stats *open_stats(void)
     return st;
 }
 
+#define STATS(fn) T_WITH(fn, stats *st, st, open_stats(), stats_destroy(st))
+
 static int by_value(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
 }
 
-T_CASE(histogram_quantiles_within_width)
+T_CASE_ON(histogram_quantiles_within_width, STATS)
 {
     enum { N = 200000 };
     static const uint64_t ppm[] = { 0, 1, 100000, 500000, 900000, 990000, 999000, 999900, 1000000 };
     uint64_t *value = malloc(N * sizeof *value);
     T_REQUIRE(value != NULL);
-    stats *st = open_stats();
     base_rng rng;
     base_rng_seed(&rng, t_seed());
     for (size_t i = 0; i < N; i++) {
@@ -55,11 +56,8 @@ T_CASE(histogram_quantiles_within_width)
     T_EQ_U64(t.sum_ns, sum);
     T_EQ_U64(t.max_ns, value[N - 1]);
     T_EQ_U64(stats_quantile(st, STATS_OP_TICK, 1000000), value[N - 1]);
-    stats_destroy(st);
     free(value);
 }
-
-#define STATS(fn) T_WITH(fn, stats *st, st, open_stats(), stats_destroy(st))
 
 T_CASE_ON(small_values_are_exact_and_large_ones_have_a_place, STATS)
 {
@@ -91,9 +89,8 @@ T_CASE_ON(seed_histogram_size_is_constant, STATS)
     T_CHECK(t.p50_ns < t.p90_ns && t.p90_ns < t.p99_ns && t.p99_ns <= t.p999_ns);
 }
 
-T_CASE(full_bucket_stops_and_sets_saturated)
+T_CASE_ON(full_bucket_stops_and_sets_saturated, STATS)
 {
-    stats *st = open_stats();
     stats_times t;
     stats_time(st, STATS_OP_SET, 3);
     const uint32_t stripe = base_thread_self()->index & (st->stripes - 1);
@@ -106,7 +103,6 @@ T_CASE(full_bucket_stops_and_sets_saturated)
     stats_read_times(st, STATS_OP_SET, &t);
     T_EQ_U64(base_load_rlx(&h->bucket[3]), UINT32_MAX);
     T_EQ_U64(t.count, 3); /* the 64-bit count continues */
-    stats_destroy(st);
 }
 
 static void *time_many(void *arg)
