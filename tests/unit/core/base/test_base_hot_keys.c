@@ -21,12 +21,12 @@
 static base_rng rng;
 static uint32_t exact[KEYS];
 
-static base_hot *begin(void)
+static base_hot *begin(uint32_t sets)
 {
     base_rng_seed(&rng, t_seed());
-    base_hot *h = malloc(base_hot_bytes(SETS));
+    base_hot *h = malloc(base_hot_bytes(sets));
     T_REQUIRE(h != NULL);
-    base_hot_init(h, SETS, 0);
+    base_hot_init(h, sets, 0);
     return h;
 }
 
@@ -63,7 +63,8 @@ static int falling(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-#define BASE_HOT(fn) T_WITH(fn, base_hot *h, h, begin(), free(h))
+#define BASE_HOT(fn) T_WITH(fn, base_hot *h, h, begin(SETS), free(h))
+#define ONE_SET(fn) T_WITH(fn, base_hot *h, h, begin(1), free(h))
 
 T_CASE_ON(top_keys_of_zipf_are_found, BASE_HOT)
 {
@@ -102,11 +103,8 @@ T_CASE_ON(counts_are_halved_every_30_seconds, BASE_HOT)
     T_EQ_U64(top_of(h, 7, top, 2, 3000000), 0);
 }
 
-T_CASE(without_a_generator_a_full_set_stays)
+T_CASE_ON(without_a_generator_a_full_set_stays, ONE_SET)
 {
-    base_hot *h = malloc(base_hot_bytes(1));
-    T_REQUIRE(h != NULL);
-    base_hot_init(h, 1, 0);
     for (uint32_t i = 0; i < BASE_HOT_WAYS; i++) {
         T_EQ_U64(base_hot_note(h, 10 + i, 1, &i, sizeof i, 0, NULL), 1);
     }
@@ -114,7 +112,6 @@ T_CASE(without_a_generator_a_full_set_stays)
         T_EQ_U64(base_hot_note(h, 99, 1, &i, sizeof i, 0, NULL), 0);
     }
     T_EQ_U64(base_hot_note(h, 10, 1, &(uint32_t){ 0 }, 4, 0, NULL), 2);
-    free(h);
 }
 
 #define THREADS 4u
@@ -144,20 +141,16 @@ T_CASE_ON(samples_of_threads_add_up_to_one_key, BASE_HOT)
     T_EQ_U64(samples, THREADS * NOTES);
 }
 
-T_CASE(slots_of_one_key_are_shown_as_one)
+T_CASE_ON(slots_of_one_key_are_shown_as_one, ONE_SET)
 {
-    base_hot *h = malloc(base_hot_bytes(1));
     base_hot_key top[4];
     const uint32_t key = 3;
-    T_REQUIRE(h != NULL);
-    base_hot_init(h, 1, 0);
     (void)base_hot_note(h, 50, 1, &key, sizeof key, 0, NULL);
     (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
     (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
     base_store_rlx(&h->slot[1].hash, (uint64_t)50); /* as after a race for an empty set */
     T_EQ_U64(top_of(h, 1, top, 4, 0), 1);
     T_EQ_U64(top[0].count, 3);
-    free(h);
 }
 
 T_CASE_ON(owners_do_not_mix, BASE_HOT)

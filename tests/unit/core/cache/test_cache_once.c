@@ -12,12 +12,11 @@
 #include "tests/support/counter.h"
 #include "tests/support/settings.h"
 
-static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *v)
+static cellar *open_it(uint32_t mode, uint64_t memory)
 {
     cellar *c = NULL;
-    *v = cellar_namespace_config_default();
-    v->l2_write = mode;
-    settings cfg = { SETTINGS_SIZES, .config.root = v, .config.memory_bytes = memory,
+    const cellar_namespace_config v = { .struct_size = sizeof v, .l2_write = mode };
+    settings cfg = { SETTINGS_SIZES, .config.root = &v, .config.memory_bytes = memory,
                      .config.l2_path = store, .config.l2_bytes = (uint64_t)32 << 20,
                      .l2.sync = CELLAR_L2_SYNC_PERIODIC, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
@@ -51,9 +50,8 @@ T_CASE(value_set_once_is_written_once)
         { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_DURABLE, 200, 8u << 20 },
     };
     for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
-        cellar_namespace_config v;
         store_begin();
-        cellar *c = open_it(how[i].mode, how[i].memory, &v);
+        cellar *c = open_it(how[i].mode, how[i].memory);
         for (uint32_t k = 0; k < how[i].count; k++) { set(c, k, how[i].flags); }
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         const uint64_t all = records(), once = how[i].count;
@@ -65,10 +63,9 @@ T_CASE(value_set_once_is_written_once)
 /* A change of each kind, then a close: each adds one record, written by the change itself. */
 T_CASE(changed_entry_is_written_once_by_its_change)
 {
-    cellar_namespace_config v;
     int64_t n = 0;
     store_begin();
-    cellar *c = open_it(CELLAR_L2_WRITE_THROUGH, 8u << 20, &v);
+    cellar *c = open_it(CELLAR_L2_WRITE_THROUGH, 8u << 20);
     for (uint32_t k = 0; k < 100; k++) { set(c, k, 0); }
     for (uint32_t k = 0; k < 100; k++) { set(c, k, 0); }
     for (uint32_t k = 0; k < 50; k++) {
@@ -85,11 +82,10 @@ T_CASE(changed_entry_is_written_once_by_its_change)
 /* Without write-through the change writes nothing: the close writes it. */
 T_CASE(plain_change_of_durable_entry_is_written_at_close)
 {
-    cellar_namespace_config v;
     int64_t n = 0, now = 0;
     cellar_entry_info info = cellar_entry_info_default();
     store_begin();
-    cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
+    cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE };
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "t", 1, "v", 1, &o), CELLAR_OK);
@@ -97,7 +93,7 @@ T_CASE(plain_change_of_durable_entry_is_written_at_close)
     T_EQ_I64(cellar_touch(c, "t", 1, 3600000), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 4);
-    c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
+    c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20);
     T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, COUNTER_PRESENT, &now), CELLAR_OK);
     T_EQ_I64(now, 7);
     T_EQ_I64(cellar_entry_info_get(c, "t", 1, 0, &info), CELLAR_OK);

@@ -22,6 +22,7 @@ static bool too_slow(void)
     return KIT_SLOW > 8;
 }
 
+static kit z; /* the store of the running case */
 static kit_zipf law;
 static void zipf_open(uint32_t n, double theta) { kit_zipf_open(&law, n, theta); }
 static uint32_t zipf(kit_rng *r) { return kit_zipf_draw(&law, r); }
@@ -178,11 +179,10 @@ typedef struct compared {
 static void store_beside_model(const l1_config *cfg, unsigned e, const l1_rule *rule, kit_rng *r,
                                uint64_t requests, compared *of)
 {
-    kit k;
     uint64_t buf;
     size_t len;
-    kit_open(&k, KIT_MIB(16), cfg);
-    if (e != L1_RULES) { base_store_rlx(&k.c->rule, e); }
+    kit_open(&z, KIT_MIB(16), cfg);
+    if (e != L1_RULES) { base_store_rlx(&z.c->rule, e); }
     memset(&md, 0, sizeof md);
     md.share = .1;
     md.small = malloc(RING * sizeof *md.small);
@@ -191,20 +191,20 @@ static void store_beside_model(const l1_config *cfg, unsigned e, const l1_rule *
     md.cap = cfg->max_entries;
     for (uint64_t i = 0; i < requests; i++) {
         const uint32_t id = i % 7 == 0 ? (uint32_t)(30000 + i / 7 % 5000) : zipf(r);
-        const bool there = kit_get(&k, id, &buf, 8, &len) == CELLAR_OK;
+        const bool there = kit_get(&z, id, &buf, 8, &len) == CELLAR_OK;
         const bool want = md.where[id] != 0;
         of->wrong += there != want;
         of->hits += there;
         of->model_hits += want;
         if (want && md.uses[id] < 3) { md.uses[id]++; }
-        if (!there) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+        if (!there) { T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK); }
         if (!want) { model_insert(rule, id); }
     }
     of->requests += requests;
-    T_EQ_U64(kit_stats(&k).entries, md.cap);
+    T_EQ_U64(kit_stats(&z).entries, md.cap);
     free(md.small);
     free(md.main);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* Ghosts are exact here and fingerprints in lines of 38 there: some answers differ, the hits
@@ -262,17 +262,16 @@ T_CASE(each_policy_acts_as_its_name_says)
 T_CASE(looks_go_past_used_records)
 {
     for (uint64_t used = 30; used <= 34; used += 4) {
-        kit k;
         uint64_t buf;
         size_t len;
         const l1_config cfg = {.max_entries = 100, .stripes = 1, .policy = L1_LRU};
-        kit_open(&k, KIT_MIB(16), &cfg);
-        for (uint64_t id = 0; id < 100; id++) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
-        for (uint64_t id = 0; id < used; id++) { (void)kit_get(&k, id, &buf, 8, &len); }
-        T_EQ_I64(kit_put(&k, 1000, 0, 8), CELLAR_OK);
-        T_EQ_U64(kit_has(&k, used), used > 32);
-        T_EQ_U64(kit_has(&k, 32), used <= 32);
-        kit_close(&k);
+        kit_open(&z, KIT_MIB(16), &cfg);
+        for (uint64_t id = 0; id < 100; id++) { T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK); }
+        for (uint64_t id = 0; id < used; id++) { (void)kit_get(&z, id, &buf, 8, &len); }
+        T_EQ_I64(kit_put(&z, 1000, 0, 8), CELLAR_OK);
+        T_EQ_U64(kit_has(&z, used), used > 32);
+        T_EQ_U64(kit_has(&z, 32), used <= 32);
+        kit_close(&z);
     }
 }
 
@@ -297,12 +296,11 @@ T_CASE(loop_is_survived)
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
-        kit k;
-        open_policy(&k, p, 1000);
+        open_policy(&z, p, 1000);
         uint64_t hits = 0;
-        for (uint64_t i = 0; i < 120000; i++) { hits += request(&k, i % 3000) && i >= 60000; }
+        for (uint64_t i = 0; i < 120000; i++) { hits += request(&z, i % 3000) && i >= 60000; }
         hit[p] = (double)hits / 60000;
-        kit_close(&k);
+        kit_close(&z);
     }
     printf("# loop of 3 C: adaptive %.3f, s3fifo %.3f, lru %.3f, fifo %.3f\n", hit[L1_ADAPTIVE],
            hit[L1_S3FIFO], hit[L1_LRU], hit[L1_FIFO]);
@@ -319,15 +317,14 @@ T_CASE(loop_of_twice_the_store_is_held)
     static const uint64_t loops[] = {3800, 4000, 4400, 4800};
     double most = 0;
     for (size_t n = 0; n < sizeof loops / sizeof loops[0]; n++) {
-        kit k;
-        open_policy(&k, L1_ADAPTIVE, 2000);
+        open_policy(&z, L1_ADAPTIVE, 2000);
         for (unsigned round = 1; round <= 24; round++) {
             uint64_t hits = 0;
-            for (uint64_t i = 0; i < loops[n]; i++) { hits += request(&k, i); }
+            for (uint64_t i = 0; i < loops[n]; i++) { hits += request(&z, i); }
             const double short_of = (2000 - (double)hits) / (double)loops[n];
             if (round >= 6) { most = BASE_MAX(most, short_of); }
         }
-        kit_close(&k);
+        kit_close(&z);
     }
     printf("# loops of 1.9 to 2.4 C: the worst round hits %.3f less than it can\n", most);
     T_CHECK(most < .04);
@@ -338,19 +335,18 @@ T_CASE(loop_of_twice_the_store_is_held)
 T_CASE(first_fill_guards_the_inside)
 {
     for (unsigned known = 0; known < 2; known++) {
-        kit k;
-        open_policy(&k, L1_ADAPTIVE, 400);
+        open_policy(&z, L1_ADAPTIVE, 400);
         uint64_t hits = 0;
         for (uint64_t i = 0; i < 500; i++) {
-            (void)request(&k, i % 800);
-            if (known && i % 4 == 0) { T_CHECK(request(&k, i % 800)); }
+            (void)request(&z, i % 800);
+            if (known && i % 4 == 0) { T_CHECK(request(&z, i % 800)); }
         }
-        T_EQ_U64(kit_stats(&k).rule, known ? 0 : L1_RULE_GUARD);
-        for (uint64_t i = 500; i < 1600; i++) { hits += request(&k, i % 800); }
+        T_EQ_U64(kit_stats(&z).rule, known ? 0 : L1_RULE_GUARD);
+        for (uint64_t i = 500; i < 1600; i++) { hits += request(&z, i % 800); }
         printf("# second round of a loop of 2 C%s: %" PRIu64 " hits of 800\n",
                known ? " with hits while it fills" : "", hits);
         T_CHECK(known || hits >= 300);
-        kit_close(&k);
+        kit_close(&z);
     }
 }
 
@@ -359,16 +355,15 @@ static double least_hits(uint64_t seeds, uint64_t requests, uint64_t (*id_of)(ui
 {
     double least = 1;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
-        kit k;
         l1_config cfg = {.max_entries = 2000, .policy = L1_ADAPTIVE};
-        kit_init(&k, KIT_MIB(16), seed);
-        T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
+        kit_init(&z, KIT_MIB(16), seed);
+        T_REQUIRE(kit_try_open(&z, &cfg) == CELLAR_OK);
         uint64_t hits = 0;
         for (uint64_t i = 0; i < requests; i++) {
-            hits += request(&k, id_of(i)) && i >= requests / 2;
+            hits += request(&z, id_of(i)) && i >= requests / 2;
         }
         least = BASE_MIN(least, (double)hits * 2 / (double)requests);
-        kit_close(&k);
+        kit_close(&z);
     }
     printf("# the least share of hits with one of %" PRIu64 " hash keys: %.3f\n", seeds, least);
     return least;
@@ -398,16 +393,15 @@ T_CASE(scan_does_not_flush)
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
-        kit k;
-        open_policy(&k, p, 2000);
+        open_policy(&z, p, 2000);
         zipf_open(10000, .9);
         kit_rng r = {t_seed()};
         uint64_t hits = 0;
-        for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, zipf(&r)); }
-        for (uint64_t i = 0; i < 20000; i++) { (void)request(&k, 1000000 + i); } /* 10 C */
-        for (uint64_t i = 0; i < 2000; i++) { hits += request(&k, zipf(&r)); }
+        for (uint64_t i = 0; i < 100000; i++) { (void)request(&z, zipf(&r)); }
+        for (uint64_t i = 0; i < 20000; i++) { (void)request(&z, 1000000 + i); } /* 10 C */
+        for (uint64_t i = 0; i < 2000; i++) { hits += request(&z, zipf(&r)); }
         hit[p] = (double)hits / 2000;
-        kit_close(&k);
+        kit_close(&z);
     }
     printf("# zipf after a scan of 10 C: adaptive %.3f, s3fifo %.3f, lru %.3f\n", hit[L1_ADAPTIVE],
            hit[L1_S3FIFO], hit[L1_LRU]);
@@ -419,26 +413,25 @@ T_CASE(scan_does_not_flush)
 T_CASE(switches_settle)
 {
     if (too_slow()) { return; }
-    kit k;
-    open_policy(&k, L1_ADAPTIVE, 2000);
-    for (uint64_t i = 0; i < 40000; i++) { (void)request(&k, i % 6000); }
-    const l1_stats looped = kit_stats(&k);
+    open_policy(&z, L1_ADAPTIVE, 2000);
+    for (uint64_t i = 0; i < 40000; i++) { (void)request(&z, i % 6000); }
+    const l1_stats looped = kit_stats(&z);
     T_CHECK(l1_rule_at(looped.rule)->fill);
-    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, i % 6000); } /* 50 C */
-    T_CHECK(l1_rule_at(kit_stats(&k).rule)->fill);
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&z, i % 6000); } /* 50 C */
+    T_CHECK(l1_rule_at(kit_stats(&z).rule)->fill);
     /* Two rules fill main and perform alike: the lead may change between them, every second C. */
-    T_CHECK(kit_stats(&k).rule_switches <= looped.rule_switches + 25);
+    T_CHECK(kit_stats(&z).rule_switches <= looped.rule_switches + 25);
 
     zipf_open(20000, .9); /* another phase, for 100 C: no switches once it has settled */
     kit_rng r = {t_seed()};
-    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, 10000 + zipf(&r)); }
-    const l1_stats settled = kit_stats(&k);
-    for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, 10000 + zipf(&r)); }
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&z, 10000 + zipf(&r)); }
+    const l1_stats settled = kit_stats(&z);
+    for (uint64_t i = 0; i < 100000; i++) { (void)request(&z, 10000 + zipf(&r)); }
     printf("# switches: %" PRIu64 " under the loop, %" PRIu64 " after 50 C of zipf, %" PRIu64
            " after 100 C\n", looped.rule_switches, settled.rule_switches,
-           kit_stats(&k).rule_switches);
-    T_CHECK(kit_stats(&k).rule_switches <= settled.rule_switches + 25);
-    kit_close(&k);
+           kit_stats(&z).rule_switches);
+    T_CHECK(kit_stats(&z).rule_switches <= settled.rule_switches + 25);
+    kit_close(&z);
 }
 
 /* ---- against exact LRU: fewer than `cap` other keys were used since the last use ---------- */
@@ -478,17 +471,16 @@ T_CASE(hit_ratio_by_entries_is_not_below_lru)
     for (size_t i = 0; i < 2 * sizeof run / sizeof run[0]; i++) {
         const l1_policy p = i % 2 == 0 ? L1_S3FIFO : L1_LRU;
         const uint64_t cap = run[i / 2].cap;
-        kit k;
         kit_rng r = {t_seed()};
         uint64_t buf[8], hit = 0, lru_hit = 0;
         size_t len;
-        kit_open(&k, KIT_MIB(32), &(l1_config){.max_entries = cap, .policy = p});
+        kit_open(&z, KIT_MIB(32), &(l1_config){.max_entries = cap, .policy = p});
         zipf_open(run[i / 2].keys, run[i / 2].theta);
         memset(&lru, 0, sizeof lru);
         for (uint32_t n = 0; n < WARM + REQUESTS; n++) {
             const uint32_t id = (uint32_t)(kit_mix(zipf(&r)) % run[i / 2].keys);
-            const bool there = kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK;
-            if (!there) { T_EQ_I64(kit_put(&k, id, id, 40), CELLAR_OK); }
+            const bool there = kit_get(&z, id, buf, sizeof buf, &len) == CELLAR_OK;
+            if (!there) { T_EQ_I64(kit_put(&z, id, id, 40), CELLAR_OK); }
             hit += there && n >= WARM;
             lru_hit += lru_request(id, cap) && n >= WARM;
         }
@@ -497,7 +489,7 @@ T_CASE(hit_ratio_by_entries_is_not_below_lru)
                run[i / 2].keys, cap, run[i / 2].theta, p == L1_LRU ? "lru" : "s3fifo", ratio,
                by_lru);
         T_CHECK(ratio >= by_lru - (p == L1_LRU ? .025 : .002));
-        kit_close(&k);
+        kit_close(&z);
     }
 }
 
@@ -510,32 +502,31 @@ T_CASE(negative_entry_needs_two_uses_to_be_kept)
         { L1_VALUE, 1, true }, { L1_NEGATIVE, 1, false }, { L1_NEGATIVE, 2, true },
         { L1_VALUE, 0, false },
     };
-    kit k;
     kit_key key;
     l1_info info;
     const l1_config cfg = {.max_entries = CAP, .stripes = 1, .policy = L1_ADAPTIVE};
-    kit_open(&k, KIT_MIB(8), &cfg);
+    kit_open(&z, KIT_MIB(8), &cfg);
     for (uint32_t use = 0; use < 3; use++) {
         for (uint32_t id = 0; id < 4 * EACH; id++) {
             const uint8_t kind = group[id / EACH].kind;
             l1_put_spec p = {.value = "a value", .value_len = kind == L1_VALUE ? 7 : 0,
                              .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET, .kind = kind};
             if (use > group[id / EACH].uses) { continue; }
-            T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
+            T_EQ_I64(l1_put(z.c, kit_key_of(&z, &key, 0, id), &p), CELLAR_OK);
         }
     }
     for (uint32_t id = 0; id < MORE; id++) {
-        T_EQ_I64(kit_put(&k, 4 * EACH + id, id, 16), CELLAR_OK);
+        T_EQ_I64(kit_put(&z, 4 * EACH + id, id, 16), CELLAR_OK);
     }
     for (uint32_t g = 0; g < 4; g++) {
         uint32_t left = 0;
         for (uint32_t id = g * EACH; id < (g + 1) * EACH; id++) {
-            left += l1_inspect(k.c, kit_key_of(&k, &key, 0, id), NULL, 0, &info, L1_PEEK) !=
+            left += l1_inspect(z.c, kit_key_of(&z, &key, 0, id), NULL, 0, &info, L1_PEEK) !=
                     CELLAR_MISS;
         }
         if (group[g].stays) { T_CHECK(left >= EACH * 3 / 4); } else { T_EQ_U64(left, 0); }
     }
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* ---- worth: the same requests with and without the feature, from fixed seeds -------------- */
@@ -572,21 +563,20 @@ static bool put_worth(kit *k, uint32_t id, size_t len, uint32_t cost_us)
 
 static double paid(l1_policy policy, unsigned mix, bool told, uint64_t seed)
 {
-    kit k;
     const l1_config cfg = {.max_entries = 3000, .policy = policy};
-    kit_init(&k, KIT_MIB(32), seed);
-    T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
+    kit_init(&z, KIT_MIB(32), seed);
+    T_REQUIRE(kit_try_open(&z, &cfg) == CELLAR_OK);
     kit_rng r = {seed};
     double sum = 0;
     for (unsigned i = 0; i < REQUESTS; i++) {
         const uint32_t id = zipf(&r);
         uint64_t buf[16];
         size_t len;
-        if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
+        if (kit_get(&z, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
         sum += cost_of(mix, id);
-        T_CHECK(put_worth(&k, id, 100, told ? cost_of(mix, id) : 0));
+        T_CHECK(put_worth(&z, id, 100, told ? cost_of(mix, id) : 0));
     }
-    kit_close(&k);
+    kit_close(&z);
     return sum;
 }
 
@@ -616,10 +606,9 @@ T_CASE(cost_aware)
 /* Run sizes from 64 bytes to 64 KiB, independent of popularity. */
 static uint64_t missed(bool objects, l1_policy policy, uint64_t *bytes)
 {
-    kit k;
     const l1_config cfg = {.policy = policy, .favor_objects = objects, .mean_entry_bytes = 4000};
-    kit_init(&k, KIT_MIB(8), 5);
-    T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
+    kit_init(&z, KIT_MIB(8), 5);
+    T_REQUIRE(kit_try_open(&z, &cfg) == CELLAR_OK);
     kit_rng r = {11};
     uint64_t n = 0;
     static unsigned char buf[70000];
@@ -627,12 +616,12 @@ static uint64_t missed(bool objects, l1_policy policy, uint64_t *bytes)
         const uint32_t id = zipf(&r);
         const size_t size = (size_t)64 << (kit_mix(id) % 11);
         size_t len;
-        if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
+        if (kit_get(&z, id, buf, sizeof buf, &len) == CELLAR_OK) { continue; }
         n++;
         *bytes += size;
-        (void)put_worth(&k, id, size, 0);
+        (void)put_worth(&z, id, size, 0);
     }
-    kit_close(&k);
+    kit_close(&z);
     return n;
 }
 
@@ -664,24 +653,23 @@ T_CASE(expired_entries_go_before_older_ones)
         const bool by_bytes = i % 2 == 0;
         const l1_config cfg = {.policy = (l1_policy)(i / 2), .stripes = 1,
                                .max_entries = by_bytes ? 0 : LASTING + BRIEF};
-        kit k;
         uint64_t live = 0;
-        kit_open(&k, KIT_MIB(by_bytes ? 4 : 16), &cfg);
+        kit_open(&z, KIT_MIB(by_bytes ? 4 : 16), &cfg);
         for (uint64_t id = 0; id < LASTING + BRIEF; id++) {
-            const int64_t until_ms = id < LASTING ? BASE_NEVER_MS : kit_now(&k) + 1000;
-            T_EQ_I64(kit_put_until(&k, 0, id, id, 100, until_ms), CELLAR_OK);
+            const int64_t until_ms = id < LASTING ? BASE_NEVER_MS : kit_now(&z) + 1000;
+            T_EQ_I64(kit_put_until(&z, 0, id, id, 100, until_ms), CELLAR_OK);
         }
-        T_EQ_U64(kit_stats(&k).evicted, 0);
-        kit_forward(&k, 3000);
-        for (uint64_t id = 20000; kit_stats(&k).evicted == 0; id++) {
-            T_REQUIRE(kit_put(&k, id, 1, 100) == CELLAR_OK);
+        T_EQ_U64(kit_stats(&z).evicted, 0);
+        kit_forward(&z, 3000);
+        for (uint64_t id = 20000; kit_stats(&z).evicted == 0; id++) {
+            T_REQUIRE(kit_put(&z, id, 1, 100) == CELLAR_OK);
         }
-        for (uint64_t id = 0; id < LASTING; id++) { live += kit_has(&k, id); }
-        if (!T_CHECK(kit_stats(&k).expired >= BRIEF * 7 / 8 && live >= LASTING * 5 / 6)) {
+        for (uint64_t id = 0; id < LASTING; id++) { live += kit_has(&z, id); }
+        if (!T_CHECK(kit_stats(&z).expired >= BRIEF * 7 / 8 && live >= LASTING * 5 / 6)) {
             printf("# policy %u, %s: %" PRIu64 " expired, %" PRIu64 " older ones left\n", i / 2,
-                   by_bytes ? "by bytes" : "by entries", kit_stats(&k).expired, live);
+                   by_bytes ? "by bytes" : "by entries", kit_stats(&z).expired, live);
         }
-        kit_close(&k);
+        kit_close(&z);
     }
 }
 
@@ -694,13 +682,12 @@ T_CASE(metadata_is_charged)
         const uint64_t budget = entries[i] * 137;
         uint64_t bytes[2];
         for (unsigned by_bytes = 0; by_bytes < 2; by_bytes++) {
-            kit k;
             l1_config cfg = {.max_entries = by_bytes ? 0 : entries[i], .policy = L1_ADAPTIVE};
-            kit_open(&k, by_bytes ? BASE_MAX(budget, KIT_MIB(1)) : KIT_MIB(512), &cfg);
-            bytes[by_bytes] = base_load_rlx(&k.account.by_module[BASE_MOD_GHOST]) +
-                              base_load_rlx(&k.account.by_module[BASE_MOD_SKETCH]) +
-                              base_load_rlx(&k.account.by_module[BASE_MOD_SHADOW]);
-            kit_close(&k);
+            kit_open(&z, by_bytes ? BASE_MAX(budget, KIT_MIB(1)) : KIT_MIB(512), &cfg);
+            bytes[by_bytes] = base_load_rlx(&z.account.by_module[BASE_MOD_GHOST]) +
+                              base_load_rlx(&z.account.by_module[BASE_MOD_SKETCH]) +
+                              base_load_rlx(&z.account.by_module[BASE_MOD_SHADOW]);
+            kit_close(&z);
         }
         const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(20));
         const uint64_t may_by_bytes = BASE_MAX(budget, KIT_MIB(1)) * 3 / 100;
@@ -731,29 +718,28 @@ T_CASE(advisor_error)
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
     const uint64_t entries = 20000, requests = t_share(900000);
     l1_advice a, none;
-    kit k;
     zipf_open(200000, .8);
     /* A sample of 88 entries may be some points off: use the same sample each time. */
     l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE};
-    kit_init(&k, KIT_MIB(64), 7);
-    T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
-    T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, -1, &a), CELLAR_PENDING); /* no requests yet */
-    const double now = (double)advised_load(&k, requests) / (double)requests;
-    T_REQUIRE(l1_advise(k.c, L1_NO_NAMESPACE, now, &a) == CELLAR_OK);
+    kit_init(&z, KIT_MIB(64), 7);
+    T_REQUIRE(kit_try_open(&z, &cfg) == CELLAR_OK);
+    T_EQ_I64(l1_advise(z.c, L1_NO_NAMESPACE, -1, &a), CELLAR_PENDING); /* no requests yet */
+    const double now = (double)advised_load(&z, requests) / (double)requests;
+    T_REQUIRE(l1_advise(z.c, L1_NO_NAMESPACE, now, &a) == CELLAR_OK);
     /* Together with the tables of cellar_why 1.2 % of the budget: test_api_advice. */
-    T_CHECK(base_load_rlx(&k.account.by_module[BASE_MOD_ADVISOR]) <= KIT_MIB(64) / 150);
+    T_CHECK(base_load_rlx(&z.account.by_module[BASE_MOD_ADVISOR]) <= KIT_MIB(64) / 150);
     T_CHECK(fabs(a.ratio[3] - now) < 1e-9);
-    l1_set_policy(k.c, L1_LRU);
+    l1_set_policy(z.c, L1_LRU);
     /* The advisor models the adaptive policy only. */
-    T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, now, &none), CELLAR_E_UNSUPPORTED);
-    kit_close(&k);
+    T_EQ_I64(l1_advise(z.c, L1_NO_NAMESPACE, now, &none), CELLAR_E_UNSUPPORTED);
+    kit_close(&z);
     double sum = 0;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
-        open_policy(&k, L1_ADAPTIVE, entries * pct[i] / 100);
-        const double is = (double)advised_load(&k, requests) / (double)requests;
+        open_policy(&z, L1_ADAPTIVE, entries * pct[i] / 100);
+        const double is = (double)advised_load(&z, requests) / (double)requests;
         printf("# at %3u %%: %.4f estimated, %.4f measured\n", pct[i], a.ratio[i], is);
         sum += fabs(a.ratio[i] - is);
-        kit_close(&k);
+        kit_close(&z);
     }
     printf("# mean error %.2f points\n", sum * 100 / L1_ADVICE);
     T_CHECK(sum / L1_ADVICE <= .02);
@@ -762,46 +748,44 @@ T_CASE(advisor_error)
 /* ---- a hit ----------------------------------------------------------------------------------- */
 T_CASE(hit_writes_nothing_shared)
 {
-    kit k;
     uint64_t buf;
     size_t len;
-    open_policy(&k, L1_ADAPTIVE, 100000);
-    for (uint64_t id = 0; id < 1000; id++) { T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK); }
+    open_policy(&z, L1_ADAPTIVE, 100000);
+    for (uint64_t id = 0; id < 1000; id++) { T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK); }
     for (unsigned i = 0; i < 3; i++) { /* counters to 3 */
-        for (uint64_t id = 0; id < 1000; id++) { (void)kit_get(&k, id, &buf, 8, &len); }
+        for (uint64_t id = 0; id < 1000; id++) { (void)kit_get(&z, id, &buf, 8, &len); }
     }
     /* Make all memory that readers share read-only. Rings and shadow caches lie elsewhere. */
     const struct { void *at; size_t bytes; } shared[] = {
-        { k.c->index_region.base, k.c->index_region.reserved_bytes },
-        { k.c->overflow_region.base, k.c->overflow_region.reserved_bytes },
-        { k.c->arena_region.base, k.c->arena_region.reserved_bytes },
+        { z.c->index_region.base, z.c->index_region.reserved_bytes },
+        { z.c->overflow_region.base, z.c->overflow_region.reserved_bytes },
+        { z.c->arena_region.base, z.c->arena_region.reserved_bytes },
     };
     for (size_t i = 0; i < 3; i++) {
         T_REQUIRE(mprotect(shared[i].at, shared[i].bytes, PROT_READ) == 0);
     }
     uint64_t hits = 0;
-    for (uint64_t id = 0; id < 1000; id++) { hits += kit_get(&k, id, &buf, 8, &len) == CELLAR_OK; }
+    for (uint64_t id = 0; id < 1000; id++) { hits += kit_get(&z, id, &buf, 8, &len) == CELLAR_OK; }
     for (size_t i = 0; i < 3; i++) {
         T_REQUIRE(mprotect(shared[i].at, shared[i].bytes, PROT_READ | PROT_WRITE) == 0);
     }
     T_EQ_U64(hits, 1000);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* ---- samples ---------------------------------------------------------------------------------- */
 /* Samples of gets from before the change come later: they change neither rule nor limit. */
 T_CASE(fixed_policy_stays_behind_late_samples)
 {
-    kit k;
-    open_policy(&k, L1_ADAPTIVE, 400);
-    l1_set_policy(k.c, L1_S3FIFO);
+    open_policy(&z, L1_ADAPTIVE, 400);
+    l1_set_policy(z.c, L1_S3FIFO);
     for (uint32_t i = 0; i < 100000; i++) {
         const l1_asked late = {.n = 1, .key = {i % 2000 << 3}, .count = {1}};
-        T_CHECK(l1_shadow_feed(k.c, &late));
+        T_CHECK(l1_shadow_feed(z.c, &late));
     }
-    T_EQ_U64(base_load_rlx(&k.c->rule), L1_RULE_S3FIFO);
-    T_EQ_U64(base_load_rlx(&k.c->sample_limit), 0);
-    kit_close(&k);
+    T_EQ_U64(base_load_rlx(&z.c->rule), L1_RULE_S3FIFO);
+    T_EQ_U64(base_load_rlx(&z.c->sample_limit), 0);
+    kit_close(&z);
 }
 
 static void feed(kit *k, uint64_t id)
@@ -814,28 +798,26 @@ static void feed(kit *k, uint64_t id)
  * hit about as often, and each epoch another one leads. The samples are the same in each run. */
 T_CASE(lead_by_chance_changes_no_rule)
 {
-    kit k;
-    open_policy(&k, L1_ADAPTIVE, 400);
+    open_policy(&z, L1_ADAPTIVE, 400);
     zipf_open(2000, .9);
     kit_rng r = {1};
-    for (uint32_t i = 0; i < 20000; i++) { feed(&k, zipf(&r)); }
-    const uint64_t changes = kit_stats(&k).rule_switches;
+    for (uint32_t i = 0; i < 20000; i++) { feed(&z, zipf(&r)); }
+    const uint64_t changes = kit_stats(&z).rule_switches;
     printf("# %" PRIu64 " changes of the rule in 20,000 samples\n", changes);
     T_CHECK(changes <= 4);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* Purpose: each rule may be taken, also the first one. The first fill of a loop leads to guard. Of
  * keys that return once, after 100 others in a shadow cache of 128, near hits the most. */
 T_CASE(rule_of_the_start_is_taken_again)
 {
-    kit k;
-    open_policy(&k, L1_ADAPTIVE, 400);
-    for (uint64_t i = 0; i < 4000; i++) { feed(&k, i % 256); }
-    T_EQ_U64(kit_stats(&k).rule, L1_RULE_GUARD);
-    for (uint64_t i = 1000; i < 21000; i++) { feed(&k, i % 2 == 0 ? i : i - 199); }
-    T_EQ_U64(kit_stats(&k).rule, 0);
-    kit_close(&k);
+    open_policy(&z, L1_ADAPTIVE, 400);
+    for (uint64_t i = 0; i < 4000; i++) { feed(&z, i % 256); }
+    T_EQ_U64(kit_stats(&z).rule, L1_RULE_GUARD);
+    for (uint64_t i = 1000; i < 21000; i++) { feed(&z, i % 2 == 0 ? i : i - 199); }
+    T_EQ_U64(kit_stats(&z).rule, 0);
+    kit_close(&z);
 }
 
 T_ONE_THREAD;

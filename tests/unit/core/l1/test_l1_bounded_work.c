@@ -11,6 +11,7 @@
 #include "l1/evict.h"
 #include "l1/large.h"
 
+static kit z;
 static struct {
     uint64_t gone, gone_most; /* in the current call; most in any call */
     bool no_live_leaves;      /* dead records make all room */
@@ -73,17 +74,16 @@ static unsigned dropped_tail(kit *k, uint64_t n, uint64_t most_before)
 
 T_CASE(set_of_uniform_sizes_is_bounded)
 {
-    kit k;
     unsigned tails = 0;
-    start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
+    start(&z, KIT_MIB(4), (l1_config){.stripes = 8});
     for (uint64_t id = 0; id < kit_full(150000); id++) {
         const uint64_t most = w.gone_most;
-        T_EQ_I64(put(&k, id, 100), CELLAR_OK);
-        tails += dropped_tail(&k, 128, most);
+        T_EQ_I64(put(&z, id, 100), CELLAR_OK);
+        tails += dropped_tail(&z, 128, most);
     }
     /* When the store is full for the first time, both lanes may open all heads in the same set. */
     T_CHECK(tails <= 2);
-    finish(&k, "uniform", 128);
+    finish(&z, "uniform", 128);
 }
 
 /* Use every entry `uses` / 4 times before the cursor comes. near: entries that the uses reach back.
@@ -108,76 +108,71 @@ T_CASE(set_into_hot_store_is_bounded)
     };
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         const hot *h = &row[i];
-        kit k;
         kit_rng r = {t_seed()};
         uint64_t buf[16];
         size_t len;
-        start(&k, h->budget, h->cfg);
+        start(&z, h->budget, h->cfg);
         for (uint64_t id = 0; id < kit_full(h->sets) + h->near; id++) {
-            T_EQ_I64(put(&k, id, h->len), CELLAR_OK);
+            T_EQ_I64(put(&z, id, h->len), CELLAR_OK);
             for (unsigned u = 0; u < h->uses; u++) {
-                (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, h->near)), buf, sizeof buf,
+                (void)kit_get(&z, id - kit_below(&r, BASE_MIN(id + 1, h->near)), buf, sizeof buf,
                               &len);
             }
         }
-        finish(&k, h->name, h->n);
+        finish(&z, h->name, h->n);
     }
 }
 
 T_CASE(set_into_dead_log_is_bounded)
 {
-    kit k;
-    start(&k, KIT_MIB(2), (l1_config){.stripes = 4});
+    start(&z, KIT_MIB(2), (l1_config){.stripes = 4});
     for (uint64_t id = 0; id < kit_full(80000); id++) {
-        T_EQ_I64(put(&k, id, 40 + id % 20), CELLAR_OK);
-        if (id % 16 != 0) { (void)kit_del(&k, id); } /* dead records fill the log */
+        T_EQ_I64(put(&z, id, 40 + id % 20), CELLAR_OK);
+        if (id % 16 != 0) { (void)kit_del(&z, id); } /* dead records fill the log */
     }
     w.no_live_leaves = true; /* they are moved together */
-    finish(&k, "all dead", 96);
+    finish(&z, "all dead", 96);
 }
 
 T_CASE(set_of_mixed_sizes_is_bounded)
 {
-    kit k;
     kit_rng r = {t_seed()};
-    start(&k, KIT_MIB(8), (l1_config){.stripes = 8});
+    start(&z, KIT_MIB(8), (l1_config){.stripes = 8});
     for (uint64_t i = 0; i < kit_full(80000); i++) {
         size_t len = kit_one_in(&r, 20) ? kit_below(&r, 7000) : kit_below(&r, 40);
-        T_EQ_I64(put(&k, kit_below(&r, 400000), len), CELLAR_OK);
+        T_EQ_I64(put(&z, kit_below(&r, 400000), len), CELLAR_OK);
     }
-    finish(&k, "mixed", 7168);
+    finish(&z, "mixed", 7168);
 }
 
 T_CASE(set_of_changing_sizes_is_bounded)
 {
     static const size_t sizes[] = {10, 2000, 30, 6000, 100, 7900, 1};
-    kit k;
     uint64_t id = 0;
-    start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
+    start(&z, KIT_MIB(4), (l1_config){.stripes = 8});
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (uint64_t n = 0; n < KIT_MIB(8) / (sizes[i] + 40); n++) {
-            T_EQ_I64(put(&k, id++, sizes[i]), CELLAR_OK);
+            T_EQ_I64(put(&z, id++, sizes[i]), CELLAR_OK);
         }
     }
-    finish(&k, "phases", 7936);
+    finish(&z, "phases", 7936);
 }
 
 T_CASE(set_into_half_pinned_store_is_bounded)
 {
-    kit k;
     static l1_pin_ref ref[100];
     unsigned n = 0;
-    start(&k, KIT_MIB(1), (l1_config){.stripes = 1, .seg_bytes = 8192});
+    start(&z, KIT_MIB(1), (l1_config){.stripes = 1, .seg_bytes = 8192});
     for (uint64_t id = 0; id < kit_full(50000); id++) {
         kit_key key;
-        T_EQ_I64(put(&k, id, 100), CELLAR_OK);
+        T_EQ_I64(put(&z, id, 100), CELLAR_OK);
         if (id % 100 == 0 && n < 60) {
-            T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0), CELLAR_OK);
+            T_EQ_I64(kit_pin(z.c, kit_key_of(&z, &key, 0, id), &ref[n], 0), CELLAR_OK);
             n++;
         }
     }
-    for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
-    finish(&k, "half pinned", 128);
+    for (unsigned i = 0; i < n; i++) { l1_unpin(z.c, &ref[i]); }
+    finish(&z, "half pinned", 128);
 }
 
 /* Every segment except the heads is pinned, and a listener exists: an eviction frees no room. A set
@@ -186,65 +181,63 @@ static void on_left(void *ctx, const l1_left *what) { (void)ctx; (void)what; }
 
 T_CASE(set_into_pinned_store_fails_bounded)
 {
-    kit k;
     static l1_pin_ref ref[4096];
     unsigned n = 0;
     uint64_t failed = 0, gone = 0, last_failed = 0;
-    start(&k, KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192,
+    start(&z, KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192,
                                       .hooks = {.left = on_left}});
-    l1_want_left(k.c, true);
+    l1_want_left(z.c, true);
     for (uint64_t id = 0; id < kit_full(60000); id++) {
         kit_key key;
-        const cellar_err err = put(&k, id, 100);
+        const cellar_err err = put(&z, id, 100);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
         failed += err == CELLAR_E_SPACE;
         if (err == CELLAR_E_SPACE) { last_failed = id; }
         gone = BASE_MAX(gone, w.gone);
         if (id % 60 == 0 &&
-            kit_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
+            kit_pin(z.c, kit_key_of(&z, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
             n++;
         }
     }
-    const l1_stats s = kit_stats(&k);
-    const uint64_t most = l1_most_examined(k.c, 128) + 3 * L1_HOLD_MAX;
+    const l1_stats s = kit_stats(&z);
+    const uint64_t most = l1_most_examined(z.c, 128) + 3 * L1_HOLD_MAX;
     printf("# all pinned: %u pins, %" PRIu64 " sets failed, examined at most %" PRIu64 " of %"
            PRIu64 ", evicted by one at most %" PRIu64 "\n", n, failed, s.examined_max, most, gone);
     T_CHECK(failed > 100);
     T_CHECK(s.examined_max <= most && gone <= most);
-    T_CHECK(s.no_space > 0 && !kit_has(&k, last_failed)); /* nor is its old value returned */
-    kit_audit(&k);
-    for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
-    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
-    (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(kit_stats(&k).segments_parked, 0);
-    kit_close(&k);
+    T_CHECK(s.no_space > 0 && !kit_has(&z, last_failed)); /* nor is its old value returned */
+    kit_audit(&z);
+    for (unsigned i = 0; i < n; i++) { l1_unpin(z.c, &ref[i]); }
+    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&z, id, 100), CELLAR_OK); }
+    (void)l1_tick(z.c, UINT64_MAX);
+    T_EQ_U64(kit_stats(&z).segments_parked, 0);
+    kit_close(&z);
 }
 
 /* A pinned block cannot make room for its successor; the rest of the store stays. */
 T_CASE(pinned_block_does_not_evict_the_store)
 {
-    kit k;
     kit_key key;
     l1_pin_ref ref;
-    start(&k, KIT_MIB(64), (l1_config){0});
-    T_EQ_I64(kit_put(&k, 1000000, 1, KIT_MIB(20)), CELLAR_OK);
-    T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &ref, 0), CELLAR_OK);
-    T_EQ_I64(kit_put(&k, 1000000, 2, KIT_MIB(20)), CELLAR_OK);
+    start(&z, KIT_MIB(64), (l1_config){0});
+    T_EQ_I64(kit_put(&z, 1000000, 1, KIT_MIB(20)), CELLAR_OK);
+    T_EQ_I64(kit_pin(z.c, kit_key_of(&z, &key, 0, 1000000), &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_put(&z, 1000000, 2, KIT_MIB(20)), CELLAR_OK);
     l1_pin_ref second;
-    T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &second, 0), CELLAR_OK);
-    T_EQ_I64(kit_del(&k, 1000000), CELLAR_OK);
-    for (uint64_t id = 0; id < 200000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
-    const uint64_t before = kit_stats(&k).entries;
-    T_EQ_I64(kit_put(&k, 1000001, 3, KIT_MIB(10)), CELLAR_OK);
-    const uint64_t after = kit_stats(&k).entries;
-    T_EQ_I64(kit_put(&k, 1000000, 3, KIT_MIB(30)), CELLAR_E_SPACE);
+    T_EQ_I64(kit_pin(z.c, kit_key_of(&z, &key, 0, 1000000), &second, 0), CELLAR_OK);
+    T_EQ_I64(kit_del(&z, 1000000), CELLAR_OK);
+    for (uint64_t id = 0; id < 200000; id++) { T_EQ_I64(kit_put(&z, id, id, 100), CELLAR_OK); }
+    const uint64_t before = kit_stats(&z).entries;
+    T_EQ_I64(kit_put(&z, 1000001, 3, KIT_MIB(10)), CELLAR_OK);
+    const uint64_t after = kit_stats(&z).entries;
+    T_EQ_I64(kit_put(&z, 1000000, 3, KIT_MIB(30)), CELLAR_E_SPACE);
     printf("# %" PRIu64 " entries, %" PRIu64 " with 10 MiB, %" PRIu64
-           " after 30 MiB found no room\n", before, after, kit_stats(&k).entries);
+           " after 30 MiB found no room\n", before, after, kit_stats(&z).entries);
     T_CHECK(after > before / 3);
-    T_EQ_U64(kit_stats(&k).entries, after);
-    l1_unpin(k.c, &ref);
-    l1_unpin(k.c, &second);
-    kit_close(&k);
+    T_EQ_U64(kit_stats(&z).entries, after);
+    l1_unpin(z.c, &ref);
+    l1_unpin(z.c, &second);
+    kit_close(&z);
 }
 
 /* ---- blocks ---- */
@@ -254,18 +247,17 @@ T_CASE(pinned_block_does_not_evict_the_store)
  * until it is free. */
 static void blocks_after(bool heard)
 {
-    kit k;
-    start(&k, KIT_MIB(64), (l1_config){.hooks = {.left = on_left}});
-    if (heard) { l1_want_left(k.c, true); }
+    start(&z, KIT_MIB(64), (l1_config){.hooks = {.left = on_left}});
+    if (heard) { l1_want_left(z.c, true); }
     uint64_t id = 0;
-    while (kit_stats(&k).evicted < 1000) { T_EQ_I64(put(&k, id++, 100), CELLAR_OK); }
+    while (kit_stats(&z).evicted < 1000) { T_EQ_I64(put(&z, id++, 100), CELLAR_OK); }
     w.gone_most = 0;
-    for (unsigned i = 0; i < 3000; i++) { T_EQ_I64(put(&k, id++, 9000), CELLAR_OK); }
+    for (unsigned i = 0; i < 3000; i++) { T_EQ_I64(put(&z, id++, 9000), CELLAR_OK); }
     const uint64_t bound = 16 + 9000 / 8;
     printf("# blocks after records%s: evicted by one set at most %" PRIu64 ", bound %" PRIu64 "\n",
            heard ? ", with a listener" : "", w.gone_most, bound);
     T_CHECK(w.gone_most <= bound);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 T_CASE(first_blocks_evict_a_bounded_number)
@@ -305,26 +297,25 @@ static uint32_t stuck(kit *k)
  * entries, when it reaches the last segments of the log. */
 static void sets_after(uint64_t budget, size_t dead, size_t small)
 {
-    kit k;
-    (void)all_dead(&k, budget, dead, NULL, 0);
-    const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
-    uint64_t most = 0, before = kit_stats(&k).retired_bytes, put_bytes = 0, sets = 0;
+    (void)all_dead(&z, budget, dead, NULL, 0);
+    const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * z.c->record_max + z.c->seg_bytes;
+    uint64_t most = 0, before = kit_stats(&z).retired_bytes, put_bytes = 0, sets = 0;
     for (; put_bytes < budget * 6 / 10; put_bytes += small) {
-        T_EQ_I64(put(&k, 1000000 + sets, small), CELLAR_OK);
-        const uint64_t after = kit_stats(&k).retired_bytes;
+        T_EQ_I64(put(&z, 1000000 + sets, small), CELLAR_OK);
+        const uint64_t after = kit_stats(&z).retired_bytes;
         most = BASE_MAX(most, before - BASE_MIN(after, before));
         before = after;
         sets++;
     }
-    const l1_stats s = kit_stats(&k);
+    const l1_stats s = kit_stats(&z);
     printf("# %zu after dead blocks of %zu: freed by one set at most %" PRIu64 " of %" PRIu64
            ", %" PRIu64 " of %" PRIu64 " entries are present\n", small, dead, most, share,
            s.entries, sets);
     /* A call may reclaim twice. A long set frees as much as it needs, and more where dead blocks
      * share pages. */
-    T_CHECK(most <= 2 * (share + (small > k.c->record_max ? small : 0)));
+    T_CHECK(most <= 2 * (share + (small > z.c->record_max ? small : 0)));
     T_CHECK(s.entries >= sets - sets / 50 - 2);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 T_CASE(set_reclaims_a_share_of_dead_blocks)
@@ -342,13 +333,12 @@ T_CASE(tick_reclaims_a_share_of_dead_blocks)
 {
     static const size_t len[] = {9000, KIT_MIB(7)};
     for (unsigned i = 0; i < 2; i++) {
-        kit k;
-        (void)all_dead(&k, KIT_MIB(16), len[i], NULL, 0);
-        const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
-        uint64_t removed, before = kit_stats(&k).retired_bytes, ticks = 0;
+        (void)all_dead(&z, KIT_MIB(16), len[i], NULL, 0);
+        const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * z.c->record_max + z.c->seg_bytes;
+        uint64_t removed, before = kit_stats(&z).retired_bytes, ticks = 0;
         while (before != 0 && ticks < 1000) {
-            const cellar_err err = l1_upkeep(k.c, 0, &removed);
-            const uint64_t after = kit_stats(&k).retired_bytes;
+            const cellar_err err = l1_upkeep(z.c, 0, &removed);
+            const uint64_t after = kit_stats(&z).retired_bytes;
             T_CHECK(before - after <= share && after < before);
             T_CHECK(after == 0 || err == CELLAR_PENDING);
             before = after;
@@ -356,7 +346,7 @@ T_CASE(tick_reclaims_a_share_of_dead_blocks)
         }
         T_EQ_U64(before, 0);
         T_CHECK(ticks >= KIT_MIB(14) / share);
-        kit_close(&k);
+        kit_close(&z);
     }
 }
 
@@ -364,66 +354,63 @@ T_CASE(tick_reclaims_a_share_of_dead_blocks)
 T_CASE(pinned_dead_blocks_are_checked_in_turns)
 {
     static l1_pin_ref pin[150];
-    kit k;
-    const unsigned pinned = all_dead(&k, KIT_MIB(16), 60000, pin, 150);
+    const unsigned pinned = all_dead(&z, KIT_MIB(16), 60000, pin, 150);
     T_EQ_U64(pinned, 150);
     uint32_t before = 0, most = 0;
     for (uint64_t id = 0; id < 10000; id++) {
-        T_EQ_I64(put(&k, 1000000 + id, 1000), CELLAR_OK);
-        const uint32_t now = stuck(&k);
+        T_EQ_I64(put(&z, 1000000 + id, 1000), CELLAR_OK);
+        const uint32_t now = stuck(&z);
         most = BASE_MAX(most, now - BASE_MIN(before, now));
         before = now;
     }
     printf("# %u of %u pinned blocks checked, by one set at most %u\n", before, pinned, most);
     T_EQ_U64(before, pinned);
     T_CHECK(most <= 2 * L1_SWEEP_LOOKS);
-    T_CHECK(base_load_rlx(&k.c->retired_fresh) < k.c->seg_bytes); /* no set looks again */
-    for (unsigned i = 0; i < pinned; i++) { l1_unpin(k.c, &pin[i]); }
-    T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* a set that needs them finds them */
-    while (l1_upkeep(k.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
-    T_EQ_U64(kit_stats(&k).retired_bytes, 0);
-    kit_close(&k);
+    T_CHECK(base_load_rlx(&z.c->retired_fresh) < z.c->seg_bytes); /* no set looks again */
+    for (unsigned i = 0; i < pinned; i++) { l1_unpin(z.c, &pin[i]); }
+    T_EQ_I64(kit_put(&z, 1, 1, KIT_MIB(6)), CELLAR_OK); /* a set that needs them finds them */
+    while (l1_upkeep(z.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
+    T_EQ_U64(kit_stats(&z).retired_bytes, 0);
+    kit_close(&z);
 }
 
 /* A tick also gives back unused segments, within its time. */
 T_CASE(tick_gives_back_idle_segments_one_by_one)
 {
-    kit k;
-    start(&k, KIT_MIB(16), (l1_config){0});
-    for (uint64_t id = 0; id < 30000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
-    for (uint64_t id = 0; id < 30000; id++) { (void)kit_del(&k, id); }
-    uint64_t removed, before = kit_stats(&k).arena_bytes, steps = 0;
+    start(&z, KIT_MIB(16), (l1_config){0});
+    for (uint64_t id = 0; id < 30000; id++) { T_EQ_I64(put(&z, id, 100), CELLAR_OK); }
+    for (uint64_t id = 0; id < 30000; id++) { (void)kit_del(&z, id); }
+    uint64_t removed, before = kit_stats(&z).arena_bytes, steps = 0;
     for (; before != 0; steps++) {
-        (void)l1_upkeep(k.c, 0, &removed);
-        const uint64_t after = kit_stats(&k).arena_bytes;
-        T_CHECK(after <= before && before - after <= k.c->seg_bytes);
+        (void)l1_upkeep(z.c, 0, &removed);
+        const uint64_t after = kit_stats(&z).arena_bytes;
+        T_CHECK(after <= before && before - after <= z.c->seg_bytes);
         before = after;
         T_REQUIRE(steps < 10000);
     }
     T_CHECK(steps > 100);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* Reads, deletes and touches evict nothing. */
 T_CASE(other_calls_evict_nothing)
 {
-    kit k;
     kit_rng r = {t_seed()};
     uint64_t buf[16];
     size_t len;
-    start(&k, KIT_MIB(1), (l1_config){0});
-    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    start(&z, KIT_MIB(1), (l1_config){0});
+    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&z, id, 100), CELLAR_OK); }
     w.gone = 0;
     for (uint64_t i = 0; i < 20000; i++) {
         kit_key key;
-        (void)kit_get(&k, kit_below(&r, 20000), buf, sizeof buf, &len);
-        (void)l1_touch(k.c, kit_key_of(&k, &key, 0, kit_below(&r, 20000)), kit_now(&k) + 1000, -1,
+        (void)kit_get(&z, kit_below(&r, 20000), buf, sizeof buf, &len);
+        (void)l1_touch(z.c, kit_key_of(&z, &key, 0, kit_below(&r, 20000)), kit_now(&z) + 1000, -1,
                        NULL);
-        if (i % 50 == 0) { (void)kit_del(&k, kit_below(&r, 20000)); }
+        if (i % 50 == 0) { (void)kit_del(&z, kit_below(&r, 20000)); }
     }
     T_EQ_U64(w.gone, 0);
     w.gone_most = 0;
-    finish(&k, "others", 128);
+    finish(&z, "others", 128);
 }
 
 T_ONE_THREAD;

@@ -51,9 +51,6 @@ T_CASE(ticks_alone_reclaim_all_bytes)
             kit_forward(&k, 1);
         }
         double ms = (double)(base_thread_cpu_ns() - start) / 1e6;
-        printf("# %" PRIu64 " due entries of %zu: %" PRIu64 " ticks, %.0f ms; used %" PRIu64
-               ", empty store %" PRIu64 "\n", n,
-               run[i].len, ticks, ms, used_bytes(&k), empty);
         T_EQ_U64(gone, n);
         T_EQ_U64(used_bytes(&k), empty);
         T_CHECK(ms < 2000 * KIT_SLOW);

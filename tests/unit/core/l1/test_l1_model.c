@@ -326,7 +326,7 @@ static void some_options(const entry *e, l1_put_spec *s)
     }
     if (kit_one_in(r, 12)) { s->flags |= L1_IF_ABSENT; }
     if (kit_one_in(r, 12)) { s->flags |= L1_IF_PRESENT; }
-    if (kit_one_in(r, 16)) {
+    if (s->change != L1_CHANGE_BACKFILL && kit_one_in(r, 16)) { /* its until_ms has that place */
         s->flags |= L1_IF_VERSION;
         s->if_version = e->version != 0 && kit_one_in(r, 2) ? e->version : kit_below(r, 50);
     }
@@ -514,6 +514,16 @@ static void do_del(void)
     T_CHECK(!p.e->present);
 }
 
+/* Return whether a change found no live entry because it was evicted, or no room. */
+static bool had_no_room(pick *p, cellar_err got, cellar_err want)
+{
+    const bool gone = got == CELLAR_MISS && want != CELLAR_MISS &&
+                      (may_forget() || m.now.ends != 0);
+    if (gone && p->e->present) { ended(p->r, p->e); }
+    m.space += got == CELLAR_E_SPACE;
+    return gone || got == CELLAR_E_SPACE;
+}
+
 static void do_touch(void)
 {
     pick p;
@@ -525,14 +535,7 @@ static void do_touch(void)
     uint64_t stamp = 0;
     begin(p.r->generation, p.id);
     cellar_err got = l1_touch(m.k.c, p.k, deadline, idle, &stamp);
-    if (got == CELLAR_MISS && want != CELLAR_MISS && (may_forget() || m.now.ends != 0)) {
-        if (p.e->present) { ended(p.r, p.e); }
-        return;
-    }
-    if (got == CELLAR_E_SPACE) {
-        m.space++;
-        return;
-    }
+    if (had_no_room(&p, got, want)) { return; }
     T_EQ_I64(got, want);
     T_EQ_U64(m.now.commits, got == CELLAR_OK);
     if (got != CELLAR_OK) { return; }
@@ -564,14 +567,7 @@ static void do_version(void)
     uint64_t version = 0;
     begin(p.r->generation, p.id);
     cellar_err got = l1_version(m.k.c, p.k, &version);
-    if (got == CELLAR_MISS && want != CELLAR_MISS && (may_forget() || m.now.ends != 0)) {
-        if (p.e->present) { ended(p.r, p.e); }
-        return;
-    }
-    if (got == CELLAR_E_SPACE) {
-        m.space++;
-        return;
-    }
+    if (had_no_room(&p, got, want)) { return; }
     T_EQ_I64(got, want);
     if (got != CELLAR_OK) { return; }
     T_CHECK(version != 0);

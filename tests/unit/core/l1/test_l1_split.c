@@ -16,67 +16,67 @@
 
 enum { MANY = 1000000, HOT = 500 };
 
+static kit z; /* the store of the running case */
+
 T_CASE(every_insert_keeps_the_earlier_ones)
 {
-    kit k;
     const uint64_t n = kit_scale(MANY);
-    kit_open(&k, KIT_MIB(256), NULL);
+    kit_open(&z, KIT_MIB(256), NULL);
     kit_rng r = {t_seed()};
     uint64_t buf;
     size_t len;
-    for (uint64_t i = 0; i < HOT; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    for (uint64_t i = 0; i < HOT; i++) { T_EQ_I64(kit_put(&z, i, i, 8), CELLAR_OK); }
     for (uint64_t i = 0; i < 3 * HOT; i++) {
-        T_EQ_I64(kit_get(&k, i % HOT, &buf, 8, &len), CELLAR_OK);
+        T_EQ_I64(kit_get(&z, i % HOT, &buf, 8, &len), CELLAR_OK);
     }
     for (uint64_t i = HOT; i < n && t_failed() == 0; i++) {
-        T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK);
+        T_EQ_I64(kit_put(&z, i, i, 8), CELLAR_OK);
         uint64_t earlier = HOT + kit_below(&r, i - HOT + 1);
-        T_EQ_I64(kit_get(&k, earlier, &buf, 8, &len), CELLAR_OK);
+        T_EQ_I64(kit_get(&z, earlier, &buf, 8, &len), CELLAR_OK);
         T_CHECK(kit_is(&buf, len, earlier, earlier));
     }
-    l1_stats s = kit_stats(&k);
+    l1_stats s = kit_stats(&z);
     T_EQ_U64(s.entries, n);
     T_EQ_U64(s.evicted, 0);
     T_CHECK(s.splits + 2000 > n / 9 / 2);
     /* Bytes per entry beyond key and value; 16 key, 8 value. */
-    double over = (double)(kit_used(&k) - n * 24) / (double)n;
+    double over = (double)(kit_used(&z) - n * 24) / (double)n;
     printf("# %.1f bytes an entry over key and value\n", over);
     T_CHECK(over < 40 || n < 500000);
     for (uint64_t i = 0; i < HOT; i++) {
         kit_key key;
         l1_info info;
-        T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
+        T_EQ_I64(l1_inspect(z.c, kit_key_of(&z, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
         T_EQ_U64(info.uses, 3); /* in its present bucket */
     }
-    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
-    kit_audit(&k);
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&z, i)); }
+    kit_audit(&z);
     /* And back: delete most, merge the buckets, find the rest. */
     for (uint64_t i = 0; i < n; i++) {
-        if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
+        if (i % 50 != 0) { T_EQ_I64(kit_del(&z, i), CELLAR_OK); }
     }
-    (void)l1_tick(k.c, UINT64_MAX);
-    kit_audit(&k);
-    T_CHECK(kit_stats(&k).merges > n / 20);
-    for (uint64_t i = 0; i < n; i += 50) { T_CHECK(kit_has(&k, i)); }
+    (void)l1_tick(z.c, UINT64_MAX);
+    kit_audit(&z);
+    T_CHECK(kit_stats(&z).merges > n / 20);
+    for (uint64_t i = 0; i < n; i += 50) { T_CHECK(kit_has(&z, i)); }
     for (uint64_t i = 0; i < HOT; i += 50) {
         kit_key key;
         l1_info info;
-        T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
+        T_EQ_I64(l1_inspect(z.c, kit_key_of(&z, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
         T_EQ_U64(info.uses, 3);
     }
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* A set takes a half also if l1_ovf_ready found none: splits may have freed one. */
 T_CASE(used_up_overflow_area_gives_no_half)
 {
-    kit k;
     uint32_t taken = 0;
-    kit_open(&k, KIT_MIB(256), &(l1_config){ .stripes = 1 });
-    l1_stripe *s = &k.c->stripe[0];
-    T_REQUIRE(k.c->overflow_limit == UINT16_MAX);
+    kit_open(&z, KIT_MIB(256), &(l1_config){ .stripes = 1 });
+    l1_stripe *s = &z.c->stripe[0];
+    T_REQUIRE(z.c->overflow_limit == UINT16_MAX);
     sync_take(L1_STRIPE, &s->lock);
-    while (l1_ovf_ready(k.c, s, 0)) {
+    while (l1_ovf_ready(z.c, s, 0)) {
         taken++;
         T_REQUIRE(l1_ovf_take(s, 0) == taken);
     }
@@ -85,7 +85,7 @@ T_CASE(used_up_overflow_area_gives_no_half)
     T_EQ_U64(s->group[0].high, taken);
     while (taken > 0) { l1_ovf_give(s, 0, (uint16_t)taken--); }
     sync_drop(L1_STRIPE, &s->lock);
-    kit_close(&k);
+    kit_close(&z);
 }
 
 /* ---- refused growth -------------------------------------------------------------------------- */
@@ -110,58 +110,56 @@ static void check_all(kit *k)
 
 T_CASE(growth_refused_by_the_account)
 {
-    kit k;
     l1_config cfg = {.hooks = {.left = on_left}, .stripes = 4};
     memset(there, 0, sizeof there);
-    kit_open(&k, KIT_MIB(8), &cfg);
-    l1_want_left(k.c, true);
+    kit_open(&z, KIT_MIB(8), &cfg);
+    l1_want_left(z.c, true);
     kit_rng r = {t_seed()};
     uint64_t hog = 0, until = 0;
     for (uint64_t i = 0; i < SOME && t_failed() == 0; i++) {
         /* Take the free rest of the budget for a while, at changing places. */
         if (hog == 0 && kit_one_in(&r, 60)) {
-            uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k),
+            uint64_t room = base_load_rlx(&z.account.limit) - kit_used(&z),
             leave = kit_below(&r, 4) * 4096;
             hog = room > leave ? room - leave : 0;
-            if (hog != 0 && !base_charge(&k.account, BASE_MOD_NAMESPACE, hog)) { hog = 0; }
+            if (hog != 0 && !base_charge(&z.account, BASE_MOD_NAMESPACE, hog)) { hog = 0; }
             until = i + kit_below(&r, 400);
         }
         if (hog != 0 && i >= until) {
-            base_uncharge(&k.account, BASE_MOD_NAMESPACE, hog);
+            base_uncharge(&z.account, BASE_MOD_NAMESPACE, hog);
             hog = 0;
         }
-        cellar_err err = kit_put(&k, i, i, 8 + kit_below(&r, 40));
+        cellar_err err = kit_put(&z, i, i, 8 + kit_below(&r, 40));
         T_CHECK(err == CELLAR_OK || (err == CELLAR_E_SPACE && hog != 0));
         there[i] = err == CELLAR_OK;
         uint64_t earlier = kit_below(&r, i + 1);
-        T_EQ_U64(kit_has(&k, earlier), there[earlier]);
-        if (i % 20000 == 19999) { check_all(&k); }
+        T_EQ_U64(kit_has(&z, earlier), there[earlier]);
+        if (i % 20000 == 19999) { check_all(&z); }
     }
-    if (hog != 0) { base_uncharge(&k.account, BASE_MOD_NAMESPACE, hog); }
-    check_all(&k);
-    l1_want_left(k.c, false);
-    kit_close(&k);
+    if (hog != 0) { base_uncharge(&z.account, BASE_MOD_NAMESPACE, hog); }
+    check_all(&z);
+    l1_want_left(z.c, false);
+    kit_close(&z);
 }
 
 static uint64_t growth_refused_at(uint64_t nth, uint32_t stripes)
 {
-    kit k;
     l1_config cfg = {.hooks = {.left = on_left}, .stripes = stripes};
     memset(there, 0, sizeof there);
-    kit_open(&k, KIT_MIB(8), &cfg);
-    l1_want_left(k.c, true);
+    kit_open(&z, KIT_MIB(8), &cfg);
+    l1_want_left(z.c, true);
     base_fault_alloc_arm(nth, nth % 3 == 0);
     for (uint64_t i = 0; i < 6000; i++) {
-        cellar_err err = kit_put(&k, i, i, 8 + i % 40);
+        cellar_err err = kit_put(&z, i, i, 8 + i % 40);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM);
         there[i] = err == CELLAR_OK;
     }
     const bool refused = base_fault_alloc_site() != NULL;
     base_fault_alloc_arm(0, false);
-    for (uint64_t i = 0; i < 6000; i++) { T_EQ_U64(kit_has(&k, i), there[i]); }
-    T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* works again */
-    l1_want_left(k.c, false);
-    kit_close(&k);
+    for (uint64_t i = 0; i < 6000; i++) { T_EQ_U64(kit_has(&z, i), there[i]); }
+    T_EQ_I64(kit_put(&z, 0, 0, 8), CELLAR_OK); /* works again */
+    l1_want_left(z.c, false);
+    kit_close(&z);
     return refused;
 }
 
@@ -201,43 +199,42 @@ int madvise(void *at, size_t bytes, int advice)
 
 T_CASE(the_index_becomes_huge_pages)
 {
-    kit k;
     const uint64_t n = 420000; /* with 64 stripes: two full huge pages, a part of a third */
     l1_config cfg = {.max_entries = 0};
-    kit_open(&k, KIT_MIB(256), &cfg);
-    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
-    const uint64_t used = kit_used(&k);
-    const uint64_t index = base_load_rlx(&k.account.by_module[BASE_MOD_INDEX]);
+    kit_open(&z, KIT_MIB(256), &cfg);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&z, i, i, 8), CELLAR_OK); }
+    const uint64_t used = kit_used(&z);
+    const uint64_t index = base_load_rlx(&z.account.by_module[BASE_MOD_INDEX]);
     T_CHECK(index > 2 * BASE_HUGE && index < 4 * BASE_HUGE);
-    const size_t none = (size_t)k.c->index_collapsed;
-    (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(k.c->index_collapsed, none); /* it has just grown */
-    kit_forward(&k, 3000);
+    const size_t none = (size_t)z.c->index_collapsed;
+    (void)l1_tick(z.c, UINT64_MAX);
+    T_EQ_U64(z.c->index_collapsed, none); /* it has just grown */
+    kit_forward(&z, 3000);
     no_collapse = true; /* such a kernel is asked once */
-    T_CHECK(l1_index_collapse(k.c));
-    k.c->index_collapsed = none;
-    T_EQ_I64(l1_index_collapse_due_ms(k.c), BASE_NEVER_MS);
-    no_collapse = k.c->collapse_off = false;
-    (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(kit_used(&k), used);
-    T_EQ_I64(l1_index_collapse_due_ms(k.c), BASE_NEVER_MS); /* done, or the kernel cannot */
-    const size_t done = check_collapsed(&k);
-    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
-    kit_audit(&k);
+    T_CHECK(l1_index_collapse(z.c));
+    z.c->index_collapsed = none;
+    T_EQ_I64(l1_index_collapse_due_ms(z.c), BASE_NEVER_MS);
+    no_collapse = z.c->collapse_off = false;
+    (void)l1_tick(z.c, UINT64_MAX);
+    T_EQ_U64(kit_used(&z), used);
+    T_EQ_I64(l1_index_collapse_due_ms(z.c), BASE_NEVER_MS); /* done, or the kernel cannot */
+    const size_t done = check_collapsed(&z);
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&z, i)); }
+    kit_audit(&z);
     /* Pages in the middle of a huge page are given back: it is made again once it is full. */
     for (uint64_t i = 0; i < n; i++) {
-        if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
+        if (i % 50 != 0) { T_EQ_I64(kit_del(&z, i), CELLAR_OK); }
     }
-    (void)l1_tick(k.c, UINT64_MAX);
-    T_CHECK(kit_stats(&k).merges > 0);
-    T_CHECK(k.c->index_collapsed <= done);
-    T_CHECK(k.c->collapse_off || k.c->index_collapsed < done);
-    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
-    kit_forward(&k, 3000);
-    (void)l1_tick(k.c, UINT64_MAX);
-    (void)check_collapsed(&k); /* one page more or less: lanes tell their entries late */
-    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
-    kit_close(&k);
+    (void)l1_tick(z.c, UINT64_MAX);
+    T_CHECK(kit_stats(&z).merges > 0);
+    T_CHECK(z.c->index_collapsed <= done);
+    T_CHECK(z.c->collapse_off || z.c->index_collapsed < done);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&z, i, i, 8), CELLAR_OK); }
+    kit_forward(&z, 3000);
+    (void)l1_tick(z.c, UINT64_MAX);
+    (void)check_collapsed(&z); /* one page more or less: lanes tell their entries late */
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&z, i)); }
+    kit_close(&z);
 }
 
 /* Return the bytes of [from, from + bytes) in huge pages, as the kernel reports. */
@@ -284,20 +281,19 @@ static huge_now huge_of(const kit *k)
 /* Fill a store in this mode. Return its huge pages before and after a tick. */
 static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_now *ticked)
 {
-    kit k;
     const uint64_t n = 420000;
     l1_config cfg = {.huge_pages = (uint8_t)mode};
-    kit_open(&k, budget, &cfg);
-    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
-    *filled = huge_of(&k);
-    (void)l1_tick(k.c, UINT64_MAX); /* notes the size of the index */
-    kit_forward(&k, 3000);
-    (void)l1_tick(k.c, UINT64_MAX);
-    *ticked = huge_of(&k);
+    kit_open(&z, budget, &cfg);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&z, i, i, 8), CELLAR_OK); }
+    *filled = huge_of(&z);
+    (void)l1_tick(z.c, UINT64_MAX); /* notes the size of the index */
+    kit_forward(&z, 3000);
+    (void)l1_tick(z.c, UINT64_MAX);
+    *ticked = huge_of(&z);
     printf("# mode %d: index %" PRIu64 " then %" PRIu64 ", arena %" PRIu64 " then %" PRIu64 "\n",
            (int)mode, filled->index, ticked->index, filled->arena, ticked->arena);
-    for (uint64_t i = 0; i < n; i += 997) { T_CHECK(kit_has(&k, i)); }
-    kit_close(&k);
+    for (uint64_t i = 0; i < n; i += 997) { T_CHECK(kit_has(&z, i)); }
+    kit_close(&z);
 }
 
 T_CASE(each_mode_makes_its_huge_pages)
