@@ -4,6 +4,7 @@
  *         zero when fresh and when discarded, and stay readable until released.
  * Method: a child under RLIMIT_AS; writes, discards, reads; resident pages counted by mincore; each
  *         call failed by injection. */
+#include "tests/support/child.h"
 #include "tests/support/t.h"
 
 #include <signal.h>
@@ -140,29 +141,27 @@ static bool address_space_is_ours(void)
     return ok;
 }
 
+static int reserve_under_512_mib(void)
+{
+    const struct rlimit limit = { (rlim_t)512 << 20, (rlim_t)512 << 20 };
+    base_region r;
+    if (setrlimit(RLIMIT_AS, &limit) != 0) { return 77; }
+    T_CHECK(base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 20));
+    T_CHECK(r.reserved_bytes >= (size_t)32 << 20 && r.reserved_bytes <= (size_t)512 << 20);
+    T_EQ_U64(r.reserved_bytes & (r.reserved_bytes - 1), 0);
+    base_region_release(&r);
+    T_CHECK(!base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 30));
+    T_CHECK(r.base == NULL);
+    return t_failed();
+}
+
 T_CASE(reservation_under_rlimit_is_halved)
 {
     if (!address_space_is_ours()) {
         T_SKIP("this program reserves more address space than the limit (sanitizer)");
         return;
     }
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        struct rlimit limit = { (rlim_t)512 << 20, (rlim_t)512 << 20 };
-        if (setrlimit(RLIMIT_AS, &limit) != 0) { _exit(77); }
-        base_region r;
-        T_CHECK(base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 20));
-        T_CHECK(r.reserved_bytes >= (size_t)32 << 20 && r.reserved_bytes <= (size_t)512 << 20);
-        T_EQ_U64(r.reserved_bytes & (r.reserved_bytes - 1), 0);
-        base_region_release(&r);
-        T_CHECK(!base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 30));
-        T_CHECK(r.base == NULL);
-        _exit(t_failed());
-    }
-    int status = 1;
-    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), reserve_under_512_mib), 0);
 }
 
 T_CASE(each_armed_region_call_fails)

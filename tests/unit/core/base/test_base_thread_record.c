@@ -4,11 +4,11 @@
  *         forked child keeps its own record.
  * Method: 20,000 short threads, one after the other and in groups, with the count of records before
  *         and after; records of live threads compared; fork in a process with other threads. */
+#include "tests/support/child.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/sync.h"
 
@@ -83,13 +83,8 @@ static void on_child(void *c) { ++*(int *)c; }
 static void on_process(void *c) { of_process += c == NULL; }
 
 /* Fork again in a child: objects of the first parent are marked already. */
-static int grandchild(void)
-{
-    const pid_t child = fork();
-    int status = 1;
-    if (child == 0) { _exit(children == 2 && of_process == 2 ? 0 : 1); }
-    return child > 0 && waitpid(child, &status, 0) == child ? status : 1;
-}
+static int grandchild(void) { return children == 2 && of_process == 2 ? 0 : 1; }
+static int other_child(void) { return children == 1 ? 0 : 1; }
 
 T_CASE(forked_child_keeps_its_record)
 {
@@ -119,7 +114,7 @@ T_CASE(forked_child_keeps_its_record)
          * ThreadSanitizer refuses threads in a child of a process with threads. */
         for (int i = 0; i < 100 && !BASE_TSAN; i++) { t_live_and_end(touch, NULL); }
         T_CHECK(base_thread_count() <= before + 1);
-        T_EQ_I64(grandchild(), 0);
+        T_EQ_I64(in_child(fork(), grandchild), 0);
         _exit(t_failed());
     }
     mine->depth = 0;
@@ -129,11 +124,7 @@ T_CASE(forked_child_keeps_its_record)
     T_EQ_I64(status, 0);
     T_EQ_I64(children, 0);
     base_fork_unregister(&node);
-    fflush(stdout);
-    child = fork();
-    if (child == 0) { _exit(children == 1 ? 0 : 1); }
-    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(in_child(fork(), other_child), 0);
     base_fork_unregister(&second);
     base_store_sc(&bunch.go, 1u);
     sync_wake(&bunch.go, INT32_MAX);

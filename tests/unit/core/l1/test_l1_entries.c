@@ -10,6 +10,8 @@
 #include "l1/types.h"
 #include "tests/support/l1_kit.h"
 
+static kit z; /* the store of the running case */
+
 static struct {
     uint64_t left, last_id;
     l1_cause last_cause;
@@ -32,50 +34,49 @@ static uint64_t count(kit *k, uint64_t ids)
 
 static void exactly(uint64_t max, l1_policy policy)
 {
-    kit k;
     l1_config cfg = {.max_entries = max, .policy = policy, .hooks = {.left = on_left}};
-    kit_open(&k, KIT_MIB(4), &cfg);
+    kit_open(&z, KIT_MIB(4), &cfg);
     memset(&told, 0, sizeof told);
-    l1_want_left(k.c, true);
+    l1_want_left(z.c, true);
     uint64_t buf;
     size_t len;
     for (uint64_t id = 0; id < 40 * max; id++) {
-        T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
-        T_CHECK(kit_has(&k, id)); /* a set never evicts its own entry */
+        T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK);
+        T_CHECK(kit_has(&z, id)); /* a set never evicts its own entry */
         uint64_t want = BASE_MIN(id + 1, max);
-        T_EQ_U64(kit_stats(&k).entries, want);
+        T_EQ_U64(kit_stats(&z).entries, want);
         T_EQ_U64(told.left, id + 1 - want); /* the eleventh set evicts one entry */
         if (told.left != 0) { T_EQ_I64(told.last_cause, L1_LEFT_CAPACITY); }
         for (uint64_t i = 0; i < 3; i++) {
-            (void)kit_get(&k, id - BASE_MIN(id, i * 3), &buf, 8, &len);
+            (void)kit_get(&z, id - BASE_MIN(id, i * 3), &buf, 8, &len);
         }
         if (id % 7 == 0) { /* an update needs no new place */
             uint64_t before = told.left;
-            T_EQ_I64(kit_put(&k, id, id + 1, 8), CELLAR_OK);
+            T_EQ_I64(kit_put(&z, id, id + 1, 8), CELLAR_OK);
             T_EQ_I64(told.last_cause, L1_LEFT_REPLACED);
-            T_EQ_I64(kit_put(&k, id, id, 300), CELLAR_OK);
+            T_EQ_I64(kit_put(&z, id, id, 300), CELLAR_OK);
             T_EQ_U64(told.left, before + 2);
             T_EQ_U64(told.last_id, id);
             told.left = before;
-            T_EQ_U64(kit_stats(&k).entries, want);
+            T_EQ_U64(kit_stats(&z).entries, want);
             told.last_cause = L1_LEFT_CAPACITY;
         }
     }
-    T_CHECK(max != 10 || kit_stats(&k).stripes == 1);
-    T_EQ_U64(count(&k, 40 * max), max);
+    T_CHECK(max != 10 || kit_stats(&z).stripes == 1);
+    T_EQ_U64(count(&z, 40 * max), max);
     /* A delete leaves room for exactly one entry. */
     uint64_t gone = 0;
-    for (uint64_t id = 0; id < 40 * max; id++) { gone += kit_del(&k, id) == CELLAR_OK; }
+    for (uint64_t id = 0; id < 40 * max; id++) { gone += kit_del(&z, id) == CELLAR_OK; }
     T_EQ_U64(gone, max);
     uint64_t before = told.left;
-    for (uint64_t id = 0; id < max; id++) { T_EQ_I64(kit_put(&k, 100000 + id, id, 8), CELLAR_OK); }
-    if (kit_stats(&k).stripes == 1) {
+    for (uint64_t id = 0; id < max; id++) { T_EQ_I64(kit_put(&z, 100000 + id, id, 8), CELLAR_OK); }
+    if (kit_stats(&z).stripes == 1) {
         T_EQ_U64(told.left, before);
-        T_EQ_U64(kit_stats(&k).entries, max);
+        T_EQ_U64(kit_stats(&z).entries, max);
     } else { /* room from a delete in another stripe is found later */
-        T_CHECK(kit_stats(&k).entries <= max && kit_stats(&k).entries >= max * 9 / 10);
+        T_CHECK(kit_stats(&z).entries <= max && kit_stats(&z).entries >= max * 9 / 10);
     }
-    kit_close(&k);
+    kit_close(&z);
 }
 
 T_CASE(bounds_from_1_to_500_are_exact)
@@ -91,22 +92,21 @@ T_CASE(bounds_from_1_to_500_are_exact)
 /* A set evicts expired entries first: their places are not lost. */
 T_CASE(set_evicts_expired_entries_first)
 {
-    kit k;
     l1_config cfg = {.max_entries = 10, .hooks = {.left = on_left}};
-    kit_open(&k, KIT_MIB(4), &cfg);
+    kit_open(&z, KIT_MIB(4), &cfg);
     memset(&told, 0, sizeof told);
-    l1_want_left(k.c, true);
+    l1_want_left(z.c, true);
     for (uint64_t id = 0; id < 10; id++) {
-        T_EQ_I64(kit_put_until(&k, 0, id, id, 8, kit_now(&k) + 5), CELLAR_OK);
+        T_EQ_I64(kit_put_until(&z, 0, id, id, 8, kit_now(&z) + 5), CELLAR_OK);
     }
-    kit_forward(&k, 5);
+    kit_forward(&z, 5);
     for (uint64_t id = 10; id < 20; id++) {
-        T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
+        T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK);
         T_EQ_I64(told.last_cause, L1_LEFT_EXPIRED);
     }
     T_EQ_U64(told.left, 10);
-    T_EQ_U64(count(&k, 20), 10);
-    kit_close(&k);
+    T_EQ_U64(count(&z, 20), 10);
+    kit_close(&z);
 }
 
 /* ---- the list of a namespace with a bound, beside an array ----------------------------------- */
@@ -172,32 +172,31 @@ static void change(kit *k, l1_cap *m, kit_rng *r, uint64_t hashes, bool shrink)
 
 T_CASE(list_agrees_with_an_array)
 {
-    kit k;
     kit_rng r = { t_seed() };
     l1_cap_node oldest;
     const l1_config cfg = { .stripes = 2, .hooks = { .namespace_of = namespace_of } };
-    kit_open(&k, KIT_MIB(8), &cfg);
-    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
-    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, UINT32_MAX), L1_CAP_STARTED);
-    l1_cap *m = l1_cap_at(k.c, NAMESPACE);
+    kit_open(&z, KIT_MIB(8), &cfg);
+    T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, UINT32_MAX), L1_CAP_STARTED);
+    l1_cap *m = l1_cap_at(z.c, NAMESPACE);
     for (unsigned round = 0; round < 8 && !t_failed(); round++) {
         const uint64_t hashes = round % 2 == 0 ? 40 : 2000;
         for (uint64_t i = 0; i < kit_scale(8000); i++) {
-            change(&k, m, &r, hashes, round % 4 >= 2);
+            change(&z, m, &r, hashes, round % 4 >= 2);
             T_EQ_U64(m->count, node_count);
             if (node_count == 0) { continue; }
-            T_EQ_I64(l1_cap_fits(k.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
+            T_EQ_I64(l1_cap_fits(z.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
             if (!T_EQ_U64(oldest.hash, nodes[0].hash)) { break; }
         }
     }
     while (node_count != 0 && !t_failed()) { /* the order of all others */
-        T_EQ_I64(l1_cap_fits(k.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
+        T_EQ_I64(l1_cap_fits(z.c, m, 1, UINT32_MAX, &oldest), L1_CAP_FULL);
         T_EQ_U64(oldest.hash, nodes[0].hash);
         l1_cap_out(m, 1, oldest.hash);
         (void)take(find(oldest.hash));
     }
     node_count = 0;
-    kit_close(&k);
+    kit_close(&z);
 }
 
 T_ONE_THREAD;
