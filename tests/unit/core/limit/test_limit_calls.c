@@ -9,7 +9,15 @@
 #include "cellar_observe.h"
 #include "stats/metrics.h"
 #include "tests/support/limit_kit.h"
+#include "tests/support/refusals.h"
 #include "tests/support/same_metrics.h"
+
+static cellar_limiter_stats figures(cellar_limiter *l)
+{
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+    return s;
+}
 
 /* ---- reset, one test for each algorithm ---- */
 
@@ -29,18 +37,10 @@ static void reset_is_exact(cellar_rule rule, uint64_t n)
     T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
     kit_close(l);
 }
-T_CASE(limit_reset_exact_token_bucket)
-{
-    reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
-}
-T_CASE(limit_reset_exact_sliding_log)
-{
-    reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9);
-}
-T_CASE(limit_reset_exact_sliding_window)
-{
-    reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8);
-}
+
+T_CASE(limit_reset_exact_token_bucket) { reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5); }
+T_CASE(limit_reset_exact_sliding_log) { reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9); }
+T_CASE(limit_reset_exact_sliding_window) { reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8); }
 T_CASE(limit_reset_exact_fixed_window)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
@@ -80,32 +80,20 @@ T_CASE(limit_dry_run)
         T_CHECK(count == 1 ? last == CELLAR_OK : last == CELLAR_LIMITED && r.rule == 1);
         kit_pass(KIT_S); /* what the dry rule denied it did not charge */
         T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK &&
-                s.would_deny == (count == 1 ? 3 : 2));
+        T_EQ_U64(figures(l).would_deny, count == 1 ? 3 : 2);
         kit_close(l);
     }
 }
 
-T_CASE(token_bucket_admits_one_unit_after_a_ban)
+/* What a ban leaves: test_limit_snapshot. */
+T_CASE(ban_without_an_end_ends_with_a_reset)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 5),
-        cellar_rule_sliding_log(5, KIT_S),
-                                      cellar_rule_sliding_window(5, KIT_S),
-                                      cellar_rule_fixed_window(5, CELLAR_PER_DAY) };
+                                   cellar_rule_sliding_log(5, KIT_S),
+                                   cellar_rule_sliding_window(5, KIT_S),
+                                   cellar_rule_fixed_window(5, CELLAR_PER_DAY) };
     for (int i = 0; i < 4; i++) {
         cellar_limiter *l = kit_open1(rules[i]);
-        T_CHECK(cellar_limiter_ban(l, "k", 1, 10 * KIT_S) == CELLAR_OK);
-        kit_pass(10 * KIT_S - 1);
-        T_EQ_U64(kit_admit(l, "k", 5), 0);
-        kit_pass(1);
-        if (i == 0) {
-            T_EQ_U64(kit_admit(l, "k", 5), 1); /* one probe, then the rate */
-            kit_pass(100 * KIT_MS);
-            T_EQ_U64(kit_admit(l, "k", 5), 1);
-        } else {
-            T_EQ_U64(kit_admit(l, "k", 9), 5);
-        }
         T_CHECK(cellar_limiter_ban(l, "k", 1, CELLAR_NEVER_NS) == CELLAR_OK); /* saturates */
         T_EQ_U64(kit_admit(l, "k", 5), 0);
         T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
@@ -115,49 +103,6 @@ T_CASE(token_bucket_admits_one_unit_after_a_ban)
 }
 
 /* ---- giving back ---- */
-
-T_CASE(commit_never_mints)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
-    cellar_limiter_ticket t, copy;
-    uint64_t wait_ns;
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, &wait_ns, NULL) == CELLAR_OK &&
-            wait_ns == 0);
-    T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_OK); /* at once: all of the six */
-    T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_E_TICKET_USED);
-    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_E_TICKET_USED);
-    T_EQ_U64(kit_admit(l, "k", 20), 6);
-    kit_pass(KIT_S);
-    /* The bucket fills up meanwhile: giving back later gives back less, and then nothing. */
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
-    kit_pass(600 * KIT_MS);
-    T_EQ_U64(kit_admit(l, "k", 20), 6);
-    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 20), 4);
-    kit_pass(KIT_S);
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
-    kit_pass(KIT_S);
-    T_EQ_U64(kit_admit(l, "k", 20), 10);
-    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 20), 0);
-    /* Reset, and a ticket of before: nothing. */
-    kit_pass(2 * KIT_S);
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL) == CELLAR_OK);
-    copy = t;
-    T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 20), 10);
-    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_INVALIDATED &&
-            cellar_limiter_commit(l, &copy, 0) == CELLAR_INVALIDATED);
-    T_EQ_U64(kit_admit(l, "k", 20), 0);
-    /* More than estimated: the rest is debt. */
-    kit_pass(2 * KIT_S);
-    T_CHECK(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL) == CELLAR_OK);
-    T_CHECK(cellar_limiter_commit(l, &t, 15) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 1), 0);
-    kit_pass(600 * KIT_MS);
-    T_EQ_U64(kit_admit(l, "k", 3), 1);
-    kit_close(l);
-}
 
 static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar_limiter_ticket *t)
 {
@@ -209,64 +154,31 @@ T_CASE(tickets_in_reverse_come_back_whole)
         /* four came back since, out of order */
         T_CHECK(cellar_limiter_commit(l, &t[0], 0) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 9), 1);
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, 0, &t[0], NULL, NULL), CELLAR_LIMITED);
+        T_EQ_I64(cellar_limiter_commit(l, &t[0], 0), CELLAR_OK); /* nothing was taken */
+        T_EQ_U64(kit_admit(l, "k", 9), 0);
         kit_close(l);
     }
 }
 
-T_CASE(tickets_of_counts_and_logs)
+/* Charges that can be paid: test_limit_oracle. */
+T_CASE(charges_saturate)
 {
-    const cellar_rule rules[3] = { cellar_rule_sliding_log(10, KIT_S),
-                                      cellar_rule_sliding_window(10, KIT_S),
-                                      cellar_rule_fixed_window(10, CELLAR_PER_MINUTE) };
-    for (int i = 0; i < 3; i++) {
+    const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                   cellar_rule_sliding_log(4, KIT_S),
+                                   cellar_rule_sliding_window(4, KIT_S),
+                                   cellar_rule_fixed_window(4, CELLAR_PER_MINUTE) };
+    for (int i = 0; i < 4; i++) {
         cellar_limiter *l = kit_open1(rules[i]);
-        cellar_limiter_ticket t;
-        T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
-        kit_pass(KIT_MS);
-        T_EQ_U64(kit_admit(l, "k", 20), 4);
-        T_CHECK(cellar_limiter_commit(l, &t, 1) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 20), 5);
-        T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, NULL, NULL) == CELLAR_LIMITED);
-        T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK); /* nothing was taken */
-        T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_CHECK(cellar_limiter_adjust(l, "k", 1, -3) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 20), 3);
-        T_CHECK(cellar_limiter_adjust(l, "k", 1, -1000) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 20), 10);
-        T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
-        T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
-        kit_pass(61 * KIT_S); /* gone by itself */
-        T_EQ_U64(kit_admit(l, "k", 20), 10);
-        T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 20), 0);
-        kit_close(l);
-    }
-}
-
-T_CASE(charges_are_debt_and_saturate)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
-    T_CHECK(cellar_limiter_adjust(l, "k", 1, 25) == CELLAR_OK);
-    kit_pass(1500 * KIT_MS);
-    T_EQ_U64(kit_admit(l, "k", 3), 0);
-    kit_pass(100 * KIT_MS);
-    T_EQ_U64(kit_admit(l, "k", 3), 1);
-    T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
-    cellar_limiter_result r;
-    T_CHECK(kit_look(l, "k", 1, 1, &r) == CELLAR_LIMITED);
-    T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
-    kit_close(l);
-    const cellar_rule others[3] = { cellar_rule_sliding_log(4, KIT_S),
-                                       cellar_rule_sliding_window(4, KIT_S),
-                                       cellar_rule_fixed_window(4, CELLAR_PER_MINUTE) };
-    for (int i = 0; i < 3; i++) {
-        l = kit_open1(others[i]);
+        cellar_limiter_result r;
         T_CHECK(cellar_limiter_adjust(l, "k", 1, 3) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 3), 1);
         T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
-        T_EQ_U64(kit_admit(l, "k", 3), 0);
-        kit_pass(120 * KIT_S);
-        T_EQ_U64(kit_admit(l, "k", 9), 4);
+        T_CHECK(kit_look(l, "k", 1, 1, &r) == CELLAR_LIMITED);
+        T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
+        if (i > 0) {
+            kit_pass(120 * KIT_S);
+            T_EQ_U64(kit_admit(l, "k", 9), 4);
+        }
         kit_close(l);
     }
 }
@@ -334,8 +246,7 @@ T_CASE(limit_multi_rule_atomic)
     T_CHECK(r.remaining == 0 && r.retry_after_ns > KIT_S);
     T_CHECK(cellar_limiter_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1 &&
             r.rule == 1);
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+    const cellar_limiter_stats s = figures(l);
     T_EQ_U64(s.allowed, 8);
     T_EQ_U64(s.denied_by_rule[1], 1001);
     T_EQ_U64(s.denied_by_rule[3], 1);
@@ -391,33 +302,6 @@ T_CASE(chain_that_denies_names_the_wait_after_its_ban_or_charge)
 
 /* ---- rules that change ---- */
 
-T_CASE(limit_rules_set_keeps_debt)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
-    T_EQ_U64(kit_admit(l, "k", 5), 5); /* half */
-    cellar_rule other = cellar_rule_token_bucket(100, KIT_S, 40);
-    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 100), 20);
-    T_EQ_U64(kit_admit(l, "new", 100), 40);
-    other = cellar_rule_token_bucket(1, KIT_S, 2);
-    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 100), 0);
-    kit_pass(KIT_S);
-    T_EQ_U64(kit_admit(l, "k", 100), 1);
-    other = cellar_rule_sliding_log(2, KIT_S);
-    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_E_INVAL);
-    kit_close(l);
-    const cellar_rule two[2] = { cellar_rule_sliding_window(10, KIT_S),
-                                    cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
-    const cellar_rule twice[2] = { cellar_rule_sliding_window(20, KIT_S),
-                                      cellar_rule_fixed_window(20, CELLAR_PER_DAY) };
-    l = kit_open(two, 2);
-    T_EQ_U64(kit_admit(l, "k", 5), 5);
-    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, twice, 2) == CELLAR_OK);
-    T_EQ_U64(kit_admit(l, "k", 50), 10);
-    kit_close(l);
-}
-
 T_CASE(plans_are_a_keys_own_rules)
 {
     for (int wide = 0; wide < 2; wide++) {
@@ -443,10 +327,9 @@ T_CASE(plans_are_a_keys_own_rules)
         /* before its first call */
         T_CHECK(cellar_limiter_rules_set(l, "new", 3, NULL, gold, n) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "new", 100), 40);
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 1);
+        T_EQ_U64(figures(l).overrides, 1);
         T_CHECK(cellar_limiter_rules_set(l, "new", 3, NULL, NULL, 0) == CELLAR_OK);
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 0);
+        T_EQ_U64(figures(l).overrides, 0);
         T_EQ_U64(kit_admit(l, "new", 100), 0);
         kit_close(l);
     }
@@ -472,8 +355,7 @@ T_CASE(overrides_and_plans_are_bounded)
     T_CHECK(cellar_limiter_rules_set(l, "b", 1, "", NULL, 0) == CELLAR_E_INVAL);
     own.burst = 5; /* no plan is free */
     T_CHECK(cellar_limiter_rules_set(l, "b", 1, NULL, &own, 1) == CELLAR_E_LIMIT);
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides_full == 2);
+    T_EQ_U64(figures(l).overrides_full, 2);
     kit_close(l);
 }
 
@@ -491,9 +373,6 @@ T_CASE_ON(check_with_defaults_is_check, LIMITER)
     T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_UNSUPPORTED);
     bad = o;
     bad.rule_count = 1;
-    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_INVAL);
-    bad = o;
-    bad.struct_size = 0;
     T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_INVAL);
 }
 
@@ -550,9 +429,7 @@ T_CASE(permits_end_with_their_hold)
     T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[1], &r) == CELLAR_OK);
     T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[3], &r) == CELLAR_LIMITED);
     T_CHECK(cellar_limiter_check(l, "db", 2, 1, NULL) == CELLAR_E_INVAL);
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.permits == 3 &&
-            s.permits_expired == 1);
+    T_FIELDS(figures(l), permits, 3, permits_expired, 1);
     kit_close(l);
 }
 
@@ -580,7 +457,6 @@ T_CASE(denied_permit_of_a_new_key_keeps_what_it_charges)
     cellar_rule rules[3] = { cellar_rule_concurrency(5), cellar_rule_token_bucket(0, KIT_S, 1),
                              cellar_rule_token_bucket(1, KIT_S, 5) };
     for (int charges = 0; charges < 2; charges++) {
-        cellar_limiter_stats s = cellar_limiter_stats_default();
         cellar_limiter_result r;
         uint64_t token;
         rules[2].flags = charges != 0 ? CELLAR_RULE_CHARGE_DENIED : 0;
@@ -589,8 +465,7 @@ T_CASE(denied_permit_of_a_new_key_keeps_what_it_charges)
             T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token, &r), CELLAR_LIMITED);
             T_EQ_U64(r.rule, 1);
         }
-        T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
-        T_EQ_U64(s.keys, charges);
+        T_EQ_U64(figures(l).keys, charges);
         kit_close(l);
     }
 }
@@ -689,16 +564,6 @@ T_CASE(host_gives_name_and_memory)
     T_CHECK(strstr(text, "{limiter=\"api\",result=\"allowed\"} 0\n") != NULL);
     kit_close(l);
     T_EQ_I64(blocks, 0);
-    host.free = NULL; /* alloc without free */
-    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
-    host = cellar_host_config_default();
-    host.name = "tab\there";
-    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
-    host = cellar_host_config_default();
-    host.log_level = (cellar_log_level)6;
-    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
-    host.struct_size = 0;
-    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
 }
 
 /* ---- bad input ---- */
@@ -712,7 +577,6 @@ static cellar_err try_open(cellar_rule r)
     cellar_limiter_close(l);
     return e;
 }
-static cellar_rule flagged(cellar_rule r, uint32_t flags) { r.flags |= flags; return r; }
 
 T_CASE(calls_without_a_limiter_are_refused)
 {
@@ -721,98 +585,55 @@ T_CASE(calls_without_a_limiter_are_refused)
     uint64_t wait_ns = 0;
     bool existed = false;
     cellar_limiter_stats st = cellar_limiter_stats_default();
-    T_EQ_I64(cellar_limiter_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_check_with(NULL, "k", 1, 1, NULL, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_ban(NULL, "k", 1, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_reset(NULL, "k", 1, &existed), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_reset(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
     const cellar_rule rule = cellar_rule_token_bucket(1, KIT_S, 1);
+    REFUSALS("calls without a limiter", INVAL(cellar_limiter_check(NULL, "k", 1, 1, &r)),
+             INVAL(cellar_limiter_check_with(NULL, "k", 1, 1, NULL, &r)),
+             INVAL(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r)),
+             INVAL(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r)),
+             INVAL(cellar_limiter_adjust(NULL, "k", 1, -1)),
+             INVAL(cellar_limiter_adjust(NULL, "k", 1, 1)),
+             INVAL(cellar_limiter_ban(NULL, "k", 1, 1)),
+             INVAL(cellar_limiter_reset(NULL, "k", 1, &existed)),
+             INVAL(cellar_limiter_reset(NULL, NULL, 0, NULL)),
+             INVAL(cellar_limiter_rules_set(NULL, NULL, 0, NULL, &rule, 1)),
+             INVAL(cellar_limiter_stats_get(NULL, &st)), INVAL(cellar_tick(NULL, 0, NULL)),
+             INVAL(cellar_user_limiter_open(NULL, NULL)));
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
     T_EQ_U64(kit_admit(l, "k", 2), 2);
-    T_EQ_I64(cellar_limiter_reset(l, NULL, 1, NULL), CELLAR_E_INVAL); /* a lost key is not all */
-    T_EQ_I64(cellar_limiter_reset(l, "", 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 1, NULL, &rule, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, "gold", NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, "gold", &rule, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_rules_set(NULL, NULL, 0, NULL, &rule, 1), CELLAR_E_INVAL);
+    REFUSALS("calls without a key", /* a lost key is not all */
+             INVAL(cellar_limiter_reset(l, NULL, 1, NULL)),
+             INVAL(cellar_limiter_reset(l, "", 0, NULL)),
+             INVAL(cellar_limiter_rules_set(l, NULL, 1, NULL, &rule, 1)),
+             INVAL(cellar_limiter_rules_set(l, NULL, 0, NULL, NULL, 0)),
+             INVAL(cellar_limiter_rules_set(l, NULL, 0, "gold", NULL, 0)),
+             INVAL(cellar_limiter_rules_set(l, "k", 1, "gold", &rule, 1)));
     T_EQ_U64(kit_admit(l, "k", 9), 3);
     kit_close(l);
-    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_stats_get(NULL, &st), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_user_limiter_open(NULL, NULL), CELLAR_E_INVAL);
     T_EQ_U64(cellar_limiter_now(NULL), 0);
     T_EQ_U64(cellar_limiter_fingerprint(NULL, "k", 1), 0);
     cellar_limiter_close(NULL);
 }
 
+/* The values at the bounds. Other refusals, with their texts: test_limit_refusals. */
 T_CASE(limit_bad_input)
 {
-    T_CHECK(try_open(cellar_rule_token_bucket(10, 0, 1)) == CELLAR_E_INVAL); /* period 0 */
-    T_CHECK(try_open(cellar_rule_token_bucket(10, KIT_S, 0)) == CELLAR_E_INVAL); /* burst 0 */
-    T_CHECK(try_open(flagged(cellar_rule_token_bucket(10, KIT_S, 1), 64)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_make_((cellar_algorithm)9, 1, KIT_S)) == CELLAR_E_INVAL);
-    /* over 64e9 a second */
-    T_CHECK(try_open(cellar_rule_token_bucket(65, 1, 1)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_token_bucket(64, 1, 1)) == CELLAR_OK);
-    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS + 1, 1)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_token_bucket(1, UINT64_MAX, 1)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 1)) == CELLAR_OK);
-    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 2)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_token_bucket(1, KIT_S, UINT64_MAX)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_token_bucket_strict(3, KIT_S, 4)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_sliding_log(4097, KIT_S)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_sliding_log(4096, KIT_S)) == CELLAR_OK);
-    T_CHECK(try_open(cellar_rule_sliding_window(1u << 20, KIT_S)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_fixed_window(UINT64_C(1) << 34,
-                                              CELLAR_PER_DAY)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_fixed_window(1, (cellar_calendar)0)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_fixed_window(1, (cellar_calendar)6)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_concurrency(1u << 20)) == CELLAR_E_RANGE);
-    cellar_rule named = cellar_rule_token_bucket(1, KIT_S, 1);
-    named.name = "tab\there";
-    T_CHECK(try_open(named) == CELLAR_E_INVAL);
-    named.name = "";
-    T_CHECK(try_open(named) == CELLAR_E_INVAL);
-
+    REFUSALS("rules at their bounds",
+             { CELLAR_OK, try_open(cellar_rule_token_bucket(64, 1, 1)) }, /* 64e9 a second */
+             { CELLAR_E_RANGE, try_open(cellar_rule_token_bucket(65, 1, 1)) },
+             { CELLAR_OK, try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 1)) },
+             { CELLAR_E_RANGE, try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 2)) },
+             { CELLAR_E_RANGE, try_open(cellar_rule_token_bucket(1, UINT64_MAX, 1)) },
+             { CELLAR_OK, try_open(cellar_rule_sliding_log(4096, KIT_S)) },
+             INVAL(try_open(cellar_rule_token_bucket_strict(3, KIT_S, 4))),
+             INVAL(try_open(cellar_rule_fixed_window(1, (cellar_calendar)0))));
     cellar_limiter_config c = kit_config();
-    cellar_rule eight[8];
-    for (int i = 0; i < 8; i++) { eight[i] = cellar_rule_token_bucket(1, KIT_S, 1); }
+    const cellar_rule rule = cellar_rule_token_bucket(1, KIT_S, 1);
     cellar_limiter *l = NULL;
-    T_CHECK(cellar_limiter_open(&c, eight, 8, &l) == CELLAR_E_INVAL);
-    T_CHECK(cellar_limiter_open(&c, eight, 0, &l) == CELLAR_E_INVAL);
-    T_CHECK(cellar_limiter_open(&c, NULL, 1, &l) == CELLAR_E_INVAL);
-    T_CHECK(cellar_limiter_open(&c, eight, 1, NULL) == CELLAR_E_INVAL);
-    eight[0] = eight[1] = cellar_rule_concurrency(1);
-    T_CHECK(cellar_limiter_open(&c, eight, 2, &l) == CELLAR_E_INVAL);
-    eight[0] = cellar_rule_token_bucket(1, KIT_S, 1);
-    c.overflow = (cellar_overflow)3;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
-    c = kit_config();
-    c.max_bytes = 4096;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_SPACE);
-    c = kit_config();
-    c.abi++;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_ABI);
-    c = kit_config();
-    c.struct_size = 0;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
-    eight[0].reserved0 = 1;
-    T_CHECK(cellar_limiter_open(NULL, eight, 1, &l) == CELLAR_E_INVAL);
-    eight[0].reserved0 = 0;
-    c = kit_config();
     c.coarse_clock = 1;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* with a clock of its own */
     c.clock_ns = NULL;
-    T_REQUIRE(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_OK);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 2), 1);
     cellar_limiter_close(l);
-    eight[0] = cellar_rule_token_bucket(20000000, KIT_S, 1);
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* T under 100 ns */
 }
 
 T_CASE(bad_keys_and_costs)
@@ -826,9 +647,7 @@ T_CASE(bad_keys_and_costs)
         cellar_limiter_result r;
         T_CHECK(cellar_limiter_check(l, huge, sizeof huge, 1, NULL) == CELLAR_E_INVAL);
         T_CHECK(cellar_limiter_check(l, huge, CELLAR_KEY_MAX, 1, NULL) == CELLAR_OK);
-        T_CHECK(cellar_limiter_check(l, "k", 0, 1, NULL) == CELLAR_E_INVAL);
         T_CHECK(cellar_limiter_check(l, NULL, 1, 1, NULL) == CELLAR_E_INVAL);
-        T_CHECK(cellar_limiter_check(NULL, "k", 1, 1, NULL) == CELLAR_E_INVAL);
         T_CHECK(cellar_limiter_fingerprint(l, "k", 0) == 0);
         T_CHECK(cellar_limiter_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1);
         T_CHECK(cellar_limiter_check(l, "k", 1, UINT64_MAX, &r) == CELLAR_LIMITED && r.never == 1);
@@ -844,24 +663,6 @@ T_CASE(bad_keys_and_costs)
     T_CHECK(r.retry_after_ns == CELLAR_NEVER_NS && r.remaining == 0);
     T_CHECK(cellar_limiter_ban(l, "k", 1, 5) == CELLAR_OK);
     T_CHECK(cellar_limiter_adjust(l, "k", 1, 5) == CELLAR_OK);
-    kit_close(l);
-}
-
-T_CASE(clocks_that_jump_are_only_stricter)
-{
-    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
-    const uint64_t now = kit_clock(NULL);
-    T_EQ_U64(kit_admit(l, "k", 9), 5);
-    for (int i = 1; i < 50; i++) { /* older readings: no more tokens */
-        T_CHECK(kit_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
-                CELLAR_LIMITED);
-    }
-    T_CHECK(kit_check_at(l, "k", 1, 1, 1, NULL) == CELLAR_LIMITED);
-    T_CHECK(kit_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
-    T_CHECK(kit_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
-    kit_pass(UINT64_C(10) * 365 * CELLAR_DAY_NS); /* ten years: the origin moves */
-    T_EQ_U64(kit_admit(l, "k", 9), 5);
-    T_EQ_U64(kit_admit(l, "brandnew", 9), 5);
     kit_close(l);
 }
 
@@ -1024,24 +825,6 @@ T_CASE(scan_shows_every_key_until_told_to_end)
         T_CHECK(cellar_limiter_scan(l, NULL, NULL) == CELLAR_E_INVAL);
         kit_close(l);
     }
-}
-
-/* No rule of the open had a ban: the denials of several rules find it under load all the same. */
-T_CASE(rules_set_adds_bans_to_several_rules)
-{
-    cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
-                             cellar_rule_sliding_window(100, KIT_S) };
-    cellar_limiter_result r;
-    cellar_limiter *l = kit_open(rules, 2);
-    T_EQ_U64(kit_admit(l, "k", 3), 2);
-    rules[0].ban_ns = 10 * KIT_S;
-    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, rules, 2), CELLAR_OK);
-    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
-    T_EQ_U64(r.retry_after_ns, 10 * KIT_S);
-    kit_pass(9 * KIT_S);
-    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
-    T_EQ_U64(r.rule, CELLAR_RULE_BAN);
-    kit_close(l);
 }
 
 T_MAIN("cellar_limit_calls")

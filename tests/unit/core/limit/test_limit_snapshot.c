@@ -34,24 +34,35 @@ static int store_load(void *buf, size_t cap, size_t *len, void *ctx)
     return 0;
 }
 
-static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
+static void store_empty(void) { memset(&store, 0, sizeof store); }
+T_AFTER_EACH(store_empty);
+
+/* Let a limiter save into the store and load from its begin. */
+static cellar_limiter_config store_config(void)
 {
     cellar_limiter_config c = kit_config();
-    cellar_limiter *l = NULL;
     c.hash_key = NULL; /* that of the snapshot */
     c.max_bytes = 256u << 10;
     c.snapshot_write = store_save;
     c.snapshot_read = store_load;
     store.at = 0;
+    return c;
+}
+
+static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
+{
+    const cellar_limiter_config c = store_config();
+    cellar_limiter *l = NULL;
     T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
 }
-static uint64_t refused(cellar_limiter *l)
+static cellar_limiter_stats figures(cellar_limiter *l)
 {
     cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
-    return s.snapshots_refused;
+    T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+    return s;
 }
+static uint64_t refused(cellar_limiter *l) { return figures(l).snapshots_refused; }
 
 T_CASE(limit_snapshot_downtime)
 {
@@ -76,7 +87,6 @@ T_CASE(limit_snapshot_downtime)
         T_EQ_U64(kit_admit(l, "k299", 20), 7);
         T_EQ_U64(kit_admit(l, "new", 20), 10);
         kit_close(l);
-        memset(&store, 0, sizeof store);
     }
 }
 
@@ -85,7 +95,6 @@ T_CASE(rule_that_was_paid_while_down_owes_nothing_at_an_older_reading)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100) };
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(rules, 2);
     T_EQ_U64(kit_admit(l, "k", 10), 10);
     kit_close(l);
@@ -94,13 +103,11 @@ T_CASE(rule_that_was_paid_while_down_owes_nothing_at_an_older_reading)
     T_EQ_I64(kit_check_at(l, "k", 1, 10, kit_clock(NULL) - KIT_S / 2, NULL), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 100), 5);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 T_CASE(limit_snapshot_clock_back)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
     kit_close(l);
@@ -114,7 +121,6 @@ T_CASE(limit_snapshot_clock_back)
     l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 3);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 T_CASE(limit_snapshot_bit_flips)
@@ -122,7 +128,6 @@ T_CASE(limit_snapshot_bit_flips)
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
                                       cellar_rule_sliding_log(20, CELLAR_HOUR_NS) };
     static struct store good;
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(rules, 2);
     T_EQ_U64(kit_admit(l, "a", 20), 10);
     T_EQ_U64(kit_admit(l, "b", 3), 3);
@@ -133,8 +138,7 @@ T_CASE(limit_snapshot_bit_flips)
         store.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
         l = store_open(rules, 2);
         if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
+        T_EQ_U64(figures(l).keys, 0); /* never partly */
         cellar_limiter_close(l);
         if (t_failed()) { break; }
     }
@@ -146,7 +150,6 @@ T_CASE(limit_snapshot_bit_flips)
         cellar_limiter_close(l);
         if (t_failed()) { break; }
     }
-    memset(&store, 0, sizeof store);
 }
 
 T_CASE(limit_snapshot_other_rules)
@@ -154,7 +157,6 @@ T_CASE(limit_snapshot_other_rules)
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     const cellar_rule twice = cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20);
     const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
     kit_close(l);
@@ -166,7 +168,6 @@ T_CASE(limit_snapshot_other_rules)
     T_EQ_U64(refused(l), 1);
     T_EQ_U64(kit_admit(l, "k", 40), 10);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 /* Another boot: monotonic and boot clocks begin again, the wall clock went on for `down_ms`. */
@@ -181,7 +182,6 @@ static void reboot(uint64_t down_ms)
 T_CASE(limit_snapshot_log_outlives_a_reboot)
 {
     const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 4), 4);
     kit_pass(600 * KIT_S);
@@ -201,19 +201,14 @@ T_CASE(limit_snapshot_log_outlives_a_reboot)
     kit_pass(600 * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 20), 6);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 /* A user's window is longer than the rule the limiter was opened with. */
 T_CASE(limit_snapshot_users_long_windows)
 {
-    cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    c.snapshot_write = store_save;
-    c.snapshot_read = store_load;
-    memset(&store, 0, sizeof store);
     for (int boot = 0; boot < 2; boot++) {
-        store.at = 0;
+        const cellar_limiter_config c = store_config();
         T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
         for (int i = 0; i < 5; i++) {
             T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 3600, NULL),
@@ -223,7 +218,6 @@ T_CASE(limit_snapshot_users_long_windows)
         kit_close(l);
         reboot(1000);
     }
-    memset(&store, 0, sizeof store);
 }
 
 /* Sliding windows are numbered by a clock that starts again: nothing is lost, and no call waits for
@@ -257,7 +251,6 @@ T_CASE(limit_snapshot_count_outlives_a_reboot)
             }
         }
     }
-    memset(&store, 0, sizeof store);
 }
 
 /* A table as full as it can be comes back with every key: seats are found as at first. */
@@ -268,21 +261,14 @@ T_CASE(limit_snapshot_of_a_full_table)
     for (uint32_t count = 1; count <= 2; count++) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
-        const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
+        const uint64_t keys = figures(l).slots * 3 / 4 / count; /* wide slots are not pushed twice */
         for (uint64_t k = 0; k < keys; k++) {
             T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
         }
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
-        T_EQ_U64(s.live_evicted, 0);
-        T_EQ_U64(s.keys, keys);
+        T_FIELDS(figures(l), live_evicted, 0, keys, keys);
         kit_close(l);
         l = store_open(rules, count);
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
-        T_EQ_U64(s.snapshots_refused, 0);
-        T_EQ_U64(s.live_evicted, 0);
-        T_EQ_U64(s.keys, keys);
+        T_FIELDS(figures(l), snapshots_refused, 0, live_evicted, 0, keys, keys);
         uint64_t lost = 0;
         for (uint64_t k = 0; k < keys; k++) {
             lost += kit_look(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
@@ -290,42 +276,33 @@ T_CASE(limit_snapshot_of_a_full_table)
         T_EQ_U64(lost, 0);
         kit_close(l);
     }
-    memset(&store, 0, sizeof store);
 }
 
 /* Into a smaller table: the keys with more debt stay, the others are counted. */
 T_CASE(limit_snapshot_into_a_smaller_table)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    cellar_limiter_config c = kit_config();
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     for (uint64_t k = 0; k < 8000; k++) {
         T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
     }
     kit_close(l);
-    c.hash_key = NULL;
+    cellar_limiter_config c = store_config();
     c.max_bytes = 80u << 10;
-    c.snapshot_write = store_save;
-    c.snapshot_read = store_load;
-    store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+    const cellar_limiter_stats s = figures(l);
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);
     for (uint64_t k = 0; k < 8000; k += 40) {
         T_EQ_I64(kit_look(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
     }
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 /* What was charged beyond a log stays on top of it. */
 T_CASE(limit_snapshot_of_an_overcharged_log)
 {
     const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
     T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 7), CELLAR_OK);
@@ -336,7 +313,6 @@ T_CASE(limit_snapshot_of_an_overcharged_log)
     T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -1), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 1);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 /* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
@@ -344,7 +320,6 @@ T_CASE(limit_snapshot_of_keys_with_plans)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     const cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_HOUR_NS, 100);
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &gold, 1), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 200), 100); /* all of it: six minutes */
@@ -356,7 +331,6 @@ T_CASE(limit_snapshot_of_keys_with_plans)
     kit_pass(72 * KIT_S); /* and a fifth of it back */
     T_EQ_U64(kit_admit(l, "k", 200), 20);
     kit_close(l);
-    memset(&store, 0, sizeof store);
 }
 
 static unsigned lines;
@@ -377,22 +351,19 @@ T_CASE(refused_snapshot_is_logged_from_warning_on)
                                                CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
                                                CELLAR_LOG_OFF };
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    cellar_limiter_config c = kit_config();
     cellar_host_config host = { .struct_size = sizeof host, .log = count_line };
-    c.host = &host;
-    c.snapshot_write = store_save;
-    c.snapshot_read = store_load;
     lines = 0;
     for (unsigned i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        cellar_limiter_config c = store_config();
         cellar_limiter *l = NULL;
-        memset(&store, 0, sizeof store);
+        store_empty();
         store.len = 100; /* zeros */
+        c.host = &host;
         host.log_level = levels[i];
         T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
         T_EQ_U64(lines, i < 3 ? i + 1 : 3);
         kit_close(l);
     }
-    memset(&store, 0, sizeof store);
 }
 
 static struct { unsigned count; char text[512]; } failed;
@@ -457,16 +428,12 @@ static int load_or_fail(void *buf, size_t cap, size_t *len, void *ctx)
 T_CASE(failed_read_is_refused_not_taken_for_no_snapshot)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    cellar_limiter_config c = kit_config();
-    memset(&store, 0, sizeof store);
     cellar_limiter *l = store_open(&rule, 1);
     for (uint32_t k = 0; k < 200; k++) { /* more than a read */
         T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 7, NULL), CELLAR_OK);
     }
     kit_close(l);
-    c.hash_key = NULL;
-    c.max_bytes = 256u << 10;
-    c.snapshot_write = store_save;
+    cellar_limiter_config c = store_config();
     c.snapshot_read = load_or_fail;
     const struct store good = store;
     for (unsigned n = 0; n <= 3; n++) {
@@ -479,7 +446,6 @@ T_CASE(failed_read_is_refused_not_taken_for_no_snapshot)
         T_EQ_I64(kit_look(l, &k, sizeof k, 10, NULL), n != 0 ? CELLAR_OK : CELLAR_LIMITED);
         kit_close(l);
     }
-    memset(&store, 0, sizeof store);
 }
 
 T_CASE(empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot)
@@ -562,15 +528,12 @@ T_CASE(windows_over_restarts_hold_their_limit)
         lives_ns = UINT64_C(1790000000123456789);
         lives_boot_ns = lives_ns;
         for (int life = 0; life < 1500; life++) {
-            cellar_limiter_config c = kit_config();
+            cellar_limiter_config c = store_config();
             cellar_limiter *l = NULL;
             c.max_bytes = 64u << 10;
             c.clock_ns = lives_clock;
             c.boot_ms = lives_boot;
             c.wall_ms = lives_wall;
-            c.snapshot_write = store_save;
-            c.snapshot_read = store_load;
-            store.at = 0;
             if (n / 2 == 0) { lives_boot_ns = lives_ns - kit_below(&rng, KIT_S); }
             T_REQUIRE(cellar_limiter_open(&c, &rules[n % 2], 1, &l) == CELLAR_OK);
             for (int i = 0; i < 40; i++) {
@@ -585,7 +548,6 @@ T_CASE(windows_over_restarts_hold_their_limit)
         T_CHECK(count > 1000);
         T_EQ_U64(over, 0);
     }
-    memset(&store, 0, sizeof store);
 }
 
 /* ---- bans ---- */
@@ -647,9 +609,7 @@ T_CASE(bans_outlast_rules_refunds_and_snapshots)
         T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
         T_EQ_U64(r.rule, CELLAR_RULE_BAN);
         T_EQ_U64(r.retry_after_ns, ban_ns);
-        cellar_limiter_stats s = cellar_limiter_stats_default();
-        T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
-        T_EQ_U64(s.banned, 1);
+        T_EQ_U64(figures(l).banned, 1);
         kit_pass(ban_ns - 1);
         T_EQ_I64(kit_look(l, "k", 1, 1, NULL), CELLAR_LIMITED);
         kit_pass(1);
@@ -659,7 +619,6 @@ T_CASE(bans_outlast_rules_refunds_and_snapshots)
         if (t_failed()) { printf("# form %d, event %d\n", n / BAN_EVENTS, n % BAN_EVENTS); }
         kit_close(l);
     }
-    memset(&store, 0, sizeof store);
 }
 
 /* A ban leaves one unit and the time since, also if it ends before a save or while down. */
@@ -683,19 +642,20 @@ T_CASE(bans_that_ended_leave_one_unit_over_a_restart)
         if (t_failed()) { printf("# n %d\n", n); }
         kit_close(l);
     }
-    memset(&store, 0, sizeof store);
 }
 
-/* Rules with ban_ns in a limiter that was opened without: each denial bans, beside the word. */
-T_CASE(rules_set_adds_bans_to_one_rule)
+/* Rules with ban_ns in a limiter that was opened without: each denial bans, beside the word. The
+ * denials of several rules find it under load all the same. */
+T_CASE(rules_set_adds_bans_to_rules_without)
 {
-    for (int form = 0; form < 3; form++) {
+    static const int forms[] = { 0, 1, 2, 4 };
+    for (int i = 0; i < 4; i++) {
         cellar_rule a[2], b[2];
         cellar_limiter_result r;
-        (void)ban_form(form, a, b);
-        cellar_limiter *l = kit_open1(a[0]);
+        const uint32_t count = ban_form(forms[i], a, b);
+        cellar_limiter *l = kit_open(a, count);
         b[0].ban_ns = CELLAR_HOUR_NS;
-        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
         (void)kit_admit(l, "k", 10);
         T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
         T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
