@@ -1,18 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what holds when there are more keys than slots, more threads than cores, and no memory:
+ * Aim:    what holds when there are more keys than slots, and more threads than cores:
  *         the heavy user stays bounded, no window is above its bound, nothing is allocated later.
- * Method: turned clock for floods, from one thread and from eight; real threads; their decisions
- * are
+ * Method: turned clock for floods, from one thread and from eight; real threads; their decisions are
  *         recorded with the reading each used: a window is anchored at every admission, buckets are
  *         replayed in the order their arrival times tell, and a denial must be one that the
- *         definition gives at a moment between its call and its return; the n-th allocation fails.
+ *         definition gives at a moment between its call and its return.
  *         LIMIT_FLOOD=keys and LIMIT_CHECKS=n for the full sizes (100000000, 1000000000). */
 #include <pthread.h>
 #include <sys/wait.h>
 
 #include "base/mem.h"
 #include "tests/support/limit_kit.h"
+
+static cellar_limiter_stats figures(cellar_limiter *l)
+{
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+    return s;
+}
+
+/* Run a function in n threads, with their numbers. */
+static void in_threads(uint32_t n, void *(*work)(void *number))
+{
+    pthread_t t[64];
+    for (uintptr_t i = 0; i < n; i++) {
+        T_REQUIRE(!pthread_create(&t[i], NULL, work, (void *)i));
+    }
+    for (uint32_t i = 0; i < n; i++) { pthread_join(t[i], NULL); }
+}
 
 /* ---- key explosion ---- */
 
@@ -51,17 +67,6 @@ static void *flood_work(void *arg)
     return NULL;
 }
 
-static void flood_threads(uint32_t threads)
-{
-    pthread_t t[FLOOD_THREADS];
-    flood_.threads = threads;
-    for (uintptr_t i = 1; i < threads; i++) {
-        T_REQUIRE(!pthread_create(&t[i], NULL, flood_work, (void *)i));
-    }
-    (void)flood_work((void *)0);
-    for (uint32_t i = 1; i < threads; i++) { pthread_join(t[i], NULL); }
-}
-
 /* Heavy users at `heavy_per_s` each beside a flood of keys that come once; the table has room for
  * `bytes`. Returns the largest number admitted to one heavy user. */
 static uint64_t flood(cellar_rule rule, uint64_t bytes, uint32_t heavy, double heavy_per_s,
@@ -78,7 +83,8 @@ static uint64_t flood(cellar_rule rule, uint64_t bytes, uint32_t heavy, double h
     flood_.every = (uint64_t)((double)flood_per_s / (heavy_per_s * heavy));
     if (flood_.every % threads == 0) { flood_.every++; } /* each thread its share of heavy calls */
     (void)base_fault_alloc_arm(UINT64_MAX, false);
-    flood_threads(threads);
+    flood_.threads = threads;
+    in_threads(threads, flood_work);
     T_EQ_U64(base_fault_alloc_arm(0, false), 0); /* no call allocated */
     T_EQ_U64(atomic_load(&flood_.wrongly), 0);
     uint64_t most = 0;
@@ -134,14 +140,14 @@ T_ALONE(table_filled_to_94_percent_replaces_few_live_keys)
     c.max_bytes = 4u << 20;
     cellar_limiter *l;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.bytes <= c.max_bytes);
+    cellar_limiter_stats s = figures(l);
+    T_CHECK(s.bytes <= c.max_bytes);
     uint64_t n = 0, before = 0;
     const uint64_t steps[3] = { s.slots * 50 / 100, s.slots * 75 / 100, s.slots * 94 / 100 };
     for (int i = 0; i < 3; i++) {
         const uint64_t from = n;
         for (; n < steps[i]; n++) { (void)cellar_limiter_check(l, &n, sizeof n, 1, NULL); }
-        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+        s = figures(l);
         printf("# up to %" PRIu64 " of %" PRIu64 " slots: %" PRIu64 " live replaced\n", n, s.slots,
                s.live_evicted - before);
         if (i < 2) { T_EQ_U64(s.live_evicted, 0); }
@@ -162,17 +168,16 @@ T_ALONE(policies_of_a_full_table)
             c.overflow = policy;
             cellar_limiter *l;
             T_REQUIRE(cellar_limiter_open(&c, &rules[wide], 1, &l) == CELLAR_OK);
-            cellar_limiter_stats s = cellar_limiter_stats_default();
-            T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
             uint64_t denied = 0;
+            const uint64_t slots = figures(l).slots;
             T_EQ_I64(cellar_limiter_ban(l, "k", 1, 1), CELLAR_OK);
             kit_pass(1);
-            for (uint64_t n = 0; n < 3 * s.slots; n++) {
+            for (uint64_t n = 0; n < 3 * slots; n++) {
                 denied += cellar_limiter_check(l, &n, sizeof n, 1, NULL) == CELLAR_LIMITED;
             }
             /* Fault: what an ended ban left let a refund be denied, and counted. */
             T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -1), CELLAR_OK);
-            T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+            const cellar_limiter_stats s = figures(l);
             T_CHECK((policy == CELLAR_OVERFLOW_DENY_NEW) == (denied > 0));
             T_EQ_U64(s.overflow_denied, denied);
             T_CHECK((policy == CELLAR_OVERFLOW_ALLOW_NEW) == (s.overflow_allowed > 0));
@@ -341,15 +346,11 @@ static void window_keys(const cellar_rule *r, uint64_t bound)
 
 static void window_round(cellar_rule rule, uint64_t bound)
 {
-    pthread_t t[WIN_THREADS];
     win.l = kit_open1(rule);
     for (uintptr_t i = 0; i < WIN_THREADS; i++) {
         win.call[i] = calloc((size_t)win.checks, sizeof *win.call[i]);
     }
-    for (uintptr_t i = 0; i < WIN_THREADS; i++) {
-        T_REQUIRE(!pthread_create(&t[i], NULL, win_work, (void *)i));
-    }
-    for (int i = 0; i < WIN_THREADS; i++) { pthread_join(t[i], NULL); }
+    in_threads(WIN_THREADS, win_work);
     window_keys(&rule, bound);
     for (int i = 0; i < WIN_THREADS; i++) { free(win.call[i]); }
     kit_close(win.l);
@@ -396,15 +397,11 @@ static void *chain_work(void *arg)
 }
 T_CASE(limit_chain_never_over)
 {
-    pthread_t t[8];
     memset(&chain, 0, sizeof chain);
     /* time stands still */
     chain.users = kit_open1(cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 300));
     chain.site = kit_open1(cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1000));
-    for (uintptr_t i = 0; i < 8; i++) {
-        T_REQUIRE(!pthread_create(&t[i], NULL, chain_work, (void *)i));
-    }
-    for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
+    in_threads(8, chain_work);
     T_CHECK(atomic_load(&chain.yes) <= 1000);
     for (int k = 0; k < 4; k++) { T_CHECK(atomic_load(&chain.by_user[k]) <= 300); }
     /* What was taken back is there again: all that passed is all that is missing. */
@@ -455,46 +452,15 @@ T_CASE(every_call_beside_every_other)
     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 50),
                                       cellar_rule_sliding_log(40, KIT_S) };
     cellar_limiter_config c = kit_config();
-    pthread_t t[8];
     c.max_bytes = 256u << 10;
     c.max_overrides = 40;
     T_REQUIRE(cellar_limiter_open(&c, rules, 2, &storm) == CELLAR_OK);
-    for (uintptr_t i = 0; i < 8; i++) {
-        T_REQUIRE(!pthread_create(&t[i], NULL, storm_work, (void *)i));
-    }
-    for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
+    in_threads(8, storm_work);
     T_CHECK(cellar_limiter_reset(storm, NULL, 0, NULL) == CELLAR_OK);
     kit_close(storm);
 }
 
-/* ---- memory, fork ---- */
-
-T_CASE(any_allocation_at_opening_can_fail)
-{
-    const cellar_rule rules[2] = { cellar_rule_fixed_window(5, CELLAR_PER_DAY),
-                                      cellar_rule_concurrency(5) };
-    cellar_limiter_config c = kit_config();
-    c.zone = "Europe/Berlin";
-    c.snapshot_path = "build/limit-oom.snapshot";
-    const uint64_t blocks = base_live_blocks();
-    bool opened = false;
-    for (uint64_t nth = 1; nth < 40 && !opened; nth++) {
-        cellar_limiter *l = (cellar_limiter *)&c;
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err e = cellar_limiter_open(&c, rules, 2, &l);
-        (void)base_fault_alloc_arm(0, false);
-        opened = e == CELLAR_OK;
-        if (opened) {
-            T_CHECK(nth > 4);
-            cellar_limiter_close(l);
-        } else {
-            T_CHECK(l == NULL && (e == CELLAR_E_NOMEM || e == CELLAR_E_NOT_FOUND));
-        }
-        T_EQ_U64(base_live_blocks(), blocks);
-    }
-    T_CHECK(opened);
-    unlink("build/limit-oom.snapshot");
-}
+/* ---- fork ---- */
 
 T_CASE(a_forked_child_is_refused_and_takes_nothing)
 {
