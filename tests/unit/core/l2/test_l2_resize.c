@@ -95,6 +95,10 @@ static void interrupted(l2_level level)
     some_changes(50);
     dev.hook = cut_here;
     T_EQ_I64(resize_to(14), CELLAR_OK);
+    l2_discard(d);
+    cfg.seg_count = 20; /* now by an open */
+    open_on(&dev);
+    while (l2_tick(d, 0)) {}
     T_EQ_I64(resize_to(20), CELLAR_OK);
     cut_here(NULL);
     dev.hook = NULL;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    after a power cut the log shows the state of one moment between the last sync and the
- *         cut, for all keys. A page that is lost costs its own records, and brings no older value.
- * Method: a store of 12 segments of 64 KiB on an in-memory disk. Power cuts keep or lose each
- *         write since the last sync, and sectors of it, on their own: POWER_STATES=n of them, some
- *         two in a row. With another size at each open the store is cut in one of its rounds, in
- *         front of a call to the disk. For the pages each one is zeroed in turn. */
+ * Aim:    a page that is lost costs its own records, and brings no older value. After a failed
+ *         sync, or changes without one, a power cut shows the state of one moment since the last sync.
+ * Method: a store of 12 segments of 64 KiB on an in-memory disk. Each page is zeroed in turn. Power
+ *         cuts keep or lose each write since the last sync, and sectors of it, on their own.
+ * SEE ALSO test_l2_crash, test_log_kill: power cuts at any call and at any step. */
 #define DEV_WRITES 800 /* a place is used again many writes after the copies of its records */
 #include "l2/log.h"
 #include "l2/read.h"
@@ -19,79 +18,34 @@
 #define PAGE ((size_t)4096)
 #define HEADER ((size_t)128)
 
-static base_rng rng;
-static uint64_t cut_at; /* the n-th call of a round that changes the disk; 0: none */
-static bool cut;
-
-/* Make the disk that a power cut leaves in front of this call. */
-static void on_disk_call(void *ctx)
+/* Begin with an empty disk. */
+static void start(l2_level level)
 {
-    (void)ctx;
-    if (cut_at == 0 || --cut_at != 0 || cut) { return; }
-    l2_dev_clone(&dev, &other, &rng);
-    cut = true;
+    begin(level);
+    l2_dev_init(&dev);
+    open_on(&dev);
 }
 
-static void tick(void)
+static void finish(void) { l2_dev_fini(&dev); l2_dev_fini(&other); }
+
+static void stop(void)
 {
-    dev.hook = on_disk_call;
-    (void)l2_tick(d, 0);
-    dev.hook = NULL;
+    l2_close(d);
+    finish();
 }
 
 static void some_changes(base_rng *r, uint32_t most)
 {
-    for (uint64_t n = base_rng_below(r, most); n > 0 && !cut; n--) {
+    for (uint64_t n = base_rng_below(r, most); n > 0; n--) {
         change_key((uint32_t)base_rng_below(r, KEYS), base_rng_below(r, 5) == 0,
                    base_rng_below(r, 2) == 0);
-        if (base_rng_below(r, 4) == 0) { tick(); }
-        if (!cut && base_rng_below(r, 1500) == 0) {
+        if (base_rng_below(r, 4) == 0) { (void)l2_tick(d, 0); }
+        if (base_rng_below(r, 1500) == 0) {
             T_EQ_I64(l2_sync(d), CELLAR_OK);
             synced = changes;
         }
     }
 }
-
-static void cuts(l2_level level, bool sizes)
-{
-    const char *said = getenv("POWER_STATES");
-    const uint32_t states = said != NULL ? (uint32_t)strtoul(said, NULL, 10) : 60;
-    base_rng r;
-    base_rng_seed(&r, t_seed());
-    base_rng_seed(&rng, t_seed() + 1);
-    for (uint32_t s = 0; s < states && !t_failed(); s++) {
-        begin(level);
-        l2_dev_init(&dev);
-        open_on(&dev);
-        synced = 0;
-        const uint64_t rounds = 1 + base_rng_below(&r, 3);
-        for (uint64_t round = 0; round < rounds; round++) {
-            cut_at = sizes ? 1 + base_rng_below(&r, 400) : 0;
-            some_changes(&r, 5000);
-            if (!cut) { l2_dev_clone(&dev, &other, &r); }
-            cut = false;
-            cut_at = 0;
-            if (sizes) { cfg.seg_count = 12 + (uint32_t)base_rng_below(&r, 3) * 6; }
-            l2_discard(d);
-            const l2_dev swap = dev;
-            dev = other;
-            other = swap;
-            open_on(&dev);
-            const uint32_t at = moment(synced);
-            T_CHECK(at != UINT32_MAX);
-            if (at == UINT32_MAX) { break; }
-            state_is(at); /* a boot: what is found is durable */
-        }
-        l2_close(d);
-        l2_dev_fini(&dev);
-        l2_dev_fini(&other);
-    }
-}
-
-T_CASE(power_cut_shows_one_moment_since_the_last_sync) { cuts(L2_KEEP, false); }
-T_CASE(power_cut_shows_one_moment_at_always) { cuts(L2_ALWAYS, false); }
-T_CASE(power_cut_while_the_size_changes_shows_one_moment) { cuts(L2_KEEP, true); }
-T_CASE(the_same_at_always) { cuts(L2_ALWAYS, true); }
 
 /* ---- lost pages ---- */
 
@@ -108,9 +62,7 @@ static size_t last_page; /* of the log */
 
 static void fill_and_end(bool closes)
 {
-    begin(L2_DROP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start(L2_DROP);
     for (uint32_t n = 0; n < 2000; n++) {
         change_key(n * 7 % KEYS, n % 11 == 0, true);
         (void)l2_tick(d, 0);
@@ -125,11 +77,11 @@ static void fill_and_end(bool closes)
     }
 }
 
-static uint64_t holes(void)
+static l2_stats figures(void)
 {
     l2_stats st;
     l2_stats_get(d, &st);
-    return st.holes;
+    return st;
 }
 
 static uint64_t holes_of_other;
@@ -144,7 +96,7 @@ static uint32_t lost_on_other(void)
         lost += got == 0 && want[i] != 0;
         old += got != 0 && got != want[i];
     }
-    holes_of_other = holes();
+    holes_of_other = figures().holes;
     l2_discard(d);
     T_EQ_U64(old, 0);
     return lost;
@@ -156,8 +108,6 @@ static uint32_t lost_without(size_t at, size_t bytes)
     copy_without(at, bytes);
     return lost_on_other();
 }
-
-static void finish(void) { l2_dev_fini(&dev); l2_dev_fini(&other); }
 
 T_CASE(lost_page_costs_its_own_records)
 {
@@ -266,13 +216,6 @@ static bool entry_counted(void *ctx, const l2_key *k, const void *value, size_t 
     return true;
 }
 
-static uint64_t offs(void)
-{
-    l2_stats st;
-    l2_stats_get(d, &st);
-    return st.offs;
-}
-
 /* Fill segment 1, of 128 KiB, with 60 keys and newer values of half of them; then go on until a
  * pass is due, or one segment more is full. */
 static void fill_wide(bool due)
@@ -325,7 +268,7 @@ T_CASE(pages_of_rows_that_a_pass_cannot_read_leave_the_disk_on)
         for (uint32_t i = 0; i < KEYS; i++) { found += look(i) != 0; }
         T_EQ_U64(found, KEYS);
         T_CHECK(base_load_rlx(&d->n.io_errors) <= 1);
-        T_EQ_U64(offs(), 0);
+        T_EQ_U64(figures().offs, 0);
         end_wide();
     }
 }
@@ -337,7 +280,7 @@ T_CASE(pages_of_rows_that_a_scan_cannot_read_leave_the_disk_on)
         rows_unreadable(pages);
         T_EQ_U64(scanned(), KEYS);
         T_CHECK(base_load_rlx(&d->n.io_errors) <= 1);
-        T_EQ_U64(offs(), 0);
+        T_EQ_U64(figures().offs, 0);
         end_wide();
     }
 }
@@ -381,9 +324,7 @@ T_CASE(lost_header_costs_nothing_after_a_kill)
 /* SUPER names a run that was begun in the same boot, and data.seg has nothing of it. */
 T_CASE(data_older_than_super_brings_no_older_value)
 {
-    begin(L2_DROP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start(L2_DROP);
     change_key(1, false, true);
     l2_close(d);
     l2_dev_clone(&dev, &other, NULL);
@@ -394,8 +335,7 @@ T_CASE(data_older_than_super_brings_no_older_value)
     memcpy(l2_dev_find(&dev, "data.seg")->live, old->live, old->size);
     open_on(&dev);
     T_EQ_U64(look(1), 0);
-    l2_close(d);
-    finish();
+    stop();
 }
 
 /* ---- process deaths during a write ---- */
@@ -421,9 +361,7 @@ static void watch_writes(uint32_t until)
 
 T_CASE(death_between_two_writes_brings_no_overwritten_value)
 {
-    begin(L2_DROP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start(L2_DROP);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     T_EQ_I64(put_key(1, 1, false), CELLAR_OK);
     for (uint32_t n = 0; n < 200; n++) { T_EQ_I64(put_key(2 + n % 50, 2, false), CELLAR_OK); }
@@ -442,9 +380,7 @@ T_CASE(death_between_two_writes_brings_no_overwritten_value)
 
 T_CASE(deleted_key_has_something_below_until_its_tombstone_is_written)
 {
-    begin(L2_DROP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start(L2_DROP);
     T_EQ_I64(put_key(1, 1, true), CELLAR_OK);
     const uint32_t i = 1;
     const l2_key k = key_of(&i);
@@ -474,14 +410,19 @@ static void commit(cellar_err want_err)
     if (want_err == CELLAR_OK) { synced = changes; }
 }
 
+static void sync_fails_next(void)
+{
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+}
+
 /* Fail a sync. Then go on until commits succeed. */
 static void sync_fails(base_rng *r, bool drops)
 {
     some_changes(r, 300);
     change_key(0, false, true);
-    dev.fail_site = DEV_DATASYNC;
-    dev.fail_errno = EIO;
-    dev.fail_at = 1;
+    sync_fails_next();
     commit(CELLAR_E_IO);
     commit(CELLAR_E_IO); /* the disk reports the error once */
     if (drops) { pages_are_dropped(r); }
@@ -489,8 +430,10 @@ static void sync_fails(base_rng *r, bool drops)
         change_key((uint32_t)base_rng_below(r, KEYS), n % 5 == 0, n % 2 == 0);
     }
     (void)l2_tick(d, 0);
-    for (uint32_t i = 0; holes() != 0 && i < KEYS; i++) { history[changes++] = (change){ i, 0 }; }
-    if (holes() != 0) { state_is(changes); }
+    if (figures().holes != 0) {
+        for (uint32_t i = 0; i < KEYS; i++) { history[changes++] = (change){ i, 0 }; }
+        state_is(changes);
+    }
     some_changes(r, 300);
     commit(CELLAR_OK);
 }
@@ -511,16 +454,13 @@ static void failed_syncs(l2_level level, bool drops)
     uint32_t emptied = 0;
     base_rng_seed(&r, t_seed());
     for (uint32_t s = 0; s < 40 && !t_failed(); s++) {
-        begin(level);
-        l2_dev_init(&dev);
-        open_on(&dev);
+        start(level);
         some_changes(&r, 2000);
         sync_fails(&r, drops);
-        emptied += holes() != 0;
+        emptied += figures().holes != 0;
         cut_now(&r);
         T_CHECK(moment(synced) != UINT32_MAX);
-        l2_close(d);
-        finish();
+        stop();
     }
     T_CHECK(drops ? emptied != 0 : emptied == 0);
 }
@@ -533,16 +473,12 @@ T_CASE(bytes_of_a_failed_sync_are_stored_again_by_the_next_open)
     base_rng r;
     base_rng_seed(&r, t_seed());
     for (uint32_t s = 0; s < 20 && !t_failed(); s++) {
-        begin(L2_ALWAYS);
-        l2_dev_init(&dev);
-        open_on(&dev);
+        start(L2_ALWAYS);
         some_changes(&r, 2000);
         commit(CELLAR_OK);
         some_changes(&r, 300);
         change_key(0, false, true);
-        dev.fail_site = DEV_DATASYNC;
-        dev.fail_errno = EIO;
-        dev.fail_at = 1;
+        sync_fails_next();
         commit(CELLAR_E_IO);
         l2_discard(d);
         open_on(&dev);
@@ -552,8 +488,7 @@ T_CASE(bytes_of_a_failed_sync_are_stored_again_by_the_next_open)
         commit(CELLAR_OK);
         cut_now(&r);
         T_CHECK(moment(synced) != UINT32_MAX);
-        l2_close(d);
-        finish();
+        stop();
     }
 }
 
@@ -565,9 +500,7 @@ T_CASE(state_of_a_sync_survives_a_power_cut_without_periodic_syncs)
     base_rng r;
     base_rng_seed(&r, t_seed());
     for (uint32_t s = 0; s < 10 && !t_failed(); s++) {
-        begin(L2_DROP);
-        l2_dev_init(&dev);
-        open_on(&dev);
+        start(L2_DROP);
         for (uint32_t n = 0; n < 6000; n++) {
             change_key((uint32_t)base_rng_below(&r, KEYS), n % 7 == 3, n % 3 == 0);
             if (n % 4 == 0) { (void)l2_tick(d, 0); }
@@ -575,8 +508,7 @@ T_CASE(state_of_a_sync_survives_a_power_cut_without_periodic_syncs)
         T_EQ_I64(l2_sync(d), CELLAR_OK);
         cut_now(&r);
         T_EQ_U64(moment(changes), changes);
-        l2_close(d);
-        finish();
+        stop();
     }
 }
 
@@ -586,9 +518,7 @@ T_CASE(power_cut_after_changes_without_a_sync_leaves_nothing)
     base_rng r;
     base_rng_seed(&r, t_seed());
     for (uint32_t s = 0; s < 60 && !t_failed(); s++) {
-        begin(L2_DROP);
-        l2_dev_init(&dev);
-        open_on(&dev);
+        start(L2_DROP);
         some_changes(&r, 300);
         T_EQ_I64(l2_sync(d), CELLAR_OK);
         if (s % 4 == 1) { cut_now(&r); } /* an open alone changes nothing */
@@ -608,8 +538,7 @@ T_CASE(power_cut_after_changes_without_a_sync_leaves_nothing)
         change_key(1, s % 2 == 0, true);
         cut_now(&r);
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(i), 0); }
-        l2_close(d);
-        finish();
+        stop();
     }
 }
 
@@ -721,8 +650,7 @@ T_CASE(ttl_counts_all_runs_of_a_clock_that_begins_again)
     T_CHECK(lives(1));
     ms += 2000;
     T_CHECK(!lives(1));
-    l2_close(d);
-    finish();
+    stop();
 }
 
 T_CASE(wall_clock_that_was_ahead_does_not_stop_ttls)
@@ -741,8 +669,7 @@ T_CASE(wall_clock_that_was_ahead_does_not_stop_ttls)
     T_CHECK(!lives(2));
     T_CHECK(lives(1));
     T_EQ_U64(warned, 1);
-    l2_close(d);
-    finish();
+    stop();
 }
 
 /* ---- segments for the device ---- */
@@ -786,8 +713,7 @@ T_CASE(writer_hands_segments_over_once_sixteen_wait_for_the_thread)
         T_EQ_U64(handed_over, by_writer);
         (void)l2_tick(d, 0);
         T_EQ_U64(handed_over, by_writer + 19);
-        l2_close(d);
-        finish();
+        stop();
     }
 }
 
@@ -812,8 +738,7 @@ T_CASE(segment_that_fills_during_a_hand_over_waits_for_the_next_tick)
     vfs.writeback = fill_a_segment;
     (void)l2_tick(d, 0);
     T_EQ_U64(handed_over, 6);
-    l2_close(d);
-    finish();
+    stop();
 }
 
 T_ONE_THREAD;

@@ -57,6 +57,8 @@ static void stop(void)
 
 static void kill_and_open(void) { l2_discard(d); open_on(&dev); }
 
+#define STORE(fn) T_WITHIN(fn, start(), stop())
+
 static uint64_t tail(void) { return base_load_acq(&d->tail); }
 static uint64_t seq_now(void) { return l2_seq_of(d, tail()); }
 
@@ -70,6 +72,15 @@ static void put_old(void)
 {
     for (uint32_t i = 0; i < OLD; i++) { change_key(i, false, true); }
 }
+
+static void start_old(void)
+{
+    start();
+    put_old();
+}
+
+/* A store with the keys that are put once. */
+#define OLD_KEYS(fn) T_WITHIN(fn, start_old(), stop())
 
 static uint32_t old_found(void)
 {
@@ -105,10 +116,9 @@ static l2_took fill_use(l2_use use, uint64_t *most)
 
 static l2_took fill_all(uint64_t *most) { return fill_use(L2_USE_COPY, most); }
 
-T_CASE(segment_that_has_no_place_does_not_begin)
+T_CASE_ON(segment_that_has_no_place_does_not_begin, STORE)
 {
     uint64_t n = 0;
-    start();
     T_EQ_I64(fill_all(&n), L2_NO_ROOM);
     const uint64_t seq = seq_now();
     const uint64_t first = l2_seq_of(d, base_load_acq(&d->head));
@@ -119,7 +129,6 @@ T_CASE(segment_that_has_no_place_does_not_begin)
     l2_writing_drop(d);
     T_CHECK(seq_now() < first + SEGMENTS);
     T_CHECK(l2_segs_free(d, tail()) < SEGMENTS);
-    stop();
 }
 
 static uint32_t disk_calls;
@@ -127,10 +136,8 @@ static uint32_t disk_calls;
 static void count_call(void *ctx) { (void)ctx; T_REQUIRE(++disk_calls < 10); }
 
 /* Another thread wrote the buffer after an append found it full. */
-T_CASE(buffer_that_was_written_meanwhile_is_not_written_again)
+T_CASE_ON(buffer_that_was_written_meanwhile_is_not_written_again, OLD_KEYS)
 {
-    start();
-    put_old();
     T_EQ_I64(l2_flush(d, tail(), L2_NO_LIMIT_NS), 0);
     disk_calls = 0;
     dev.hook = count_call;
@@ -138,15 +145,12 @@ T_CASE(buffer_that_was_written_meanwhile_is_not_written_again)
     T_EQ_I64(l2_flush(d, UINT64_MAX, L2_NO_LIMIT_NS), 0);
     dev.hook = NULL;
     T_EQ_U64(disk_calls, 0);
-    stop();
 }
 
 /* ---- opens ---- */
 
-T_CASE(hole_of_one_open_ends_older_records_for_all_opens)
+T_CASE_ON(hole_of_one_open_ends_older_records_for_all_opens, OLD_KEYS)
 {
-    start();
-    put_old();
     fill_to(seq_now() + 2);
     const uint64_t lost = seq_now() * SEGMENT;
     fill_to(seq_now() + 2);
@@ -158,7 +162,6 @@ T_CASE(hole_of_one_open_ends_older_records_for_all_opens)
     bytes_again(lost, SEGMENT);
     open_on(&dev);
     T_EQ_U64(old_found(), 0);
-    stop();
 }
 
 static void put_filler(uint32_t i)
@@ -184,34 +187,29 @@ static uint64_t clear_between(void)
     return lsn;
 }
 
-T_CASE(clear_with_a_control_that_cannot_be_read_is_not_undone)
+T_CASE_ON(clear_with_a_control_that_cannot_be_read_is_not_undone, STORE)
 {
-    start();
     const uint64_t lsn = clear_between() & ~(uint64_t)(PAGE - 1);
     zero_bytes(lsn, PAGE);
     kill_and_open();
     T_EQ_U64(old_found(), 0);
-    stop();
 }
 
-T_CASE(namespace_of_older_controls_survives_one_that_cannot_be_read)
+T_CASE_ON(namespace_of_older_controls_survives_one_that_cannot_be_read, STORE)
 {
     l2_namespace ns = { .id = 0 };
-    start();
     const uint64_t lsn = clear_between() & ~(uint64_t)(PAGE - 1);
     zero_bytes(lsn, PAGE);
     kill_and_open();
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "filler", 6, &ns) && ns.generation == 9);
-    stop();
 }
 
 /* Parts and images have generation 0. */
-T_CASE(records_without_a_generation_leave_the_next_one)
+T_CASE_ON(records_without_a_generation_leave_the_next_one, STORE)
 {
     const uint32_t i = 1;
     const l2_namespace ns = { .id = 2, .generation = (UINT64_C(1) << 31) + 5 };
-    start();
     T_EQ_I64(l2_namespace_set(d, &ns, "late", 4), CELLAR_OK);
     const uint64_t next = l2_next_generation(d);
     T_EQ_U64(next, ns.generation + 1);
@@ -220,15 +218,12 @@ T_CASE(records_without_a_generation_leave_the_next_one)
     T_EQ_I64(l2_put(d, &k, "part", 4, &m, NULL), CELLAR_OK);
     kill_and_open();
     T_EQ_U64(l2_next_generation(d), next);
-    stop();
 }
 
 /* The rows of one segment fail page by page. Its records give them again. */
-T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
+T_CASE_ON(open_that_cannot_read_some_pages_does_not_turn_the_disk_off, OLD_KEYS)
 {
     l2_trailer t;
-    start();
-    put_old();
     const uint64_t seq = seq_now();
     fill_to(seq + 3);
     T_REQUIRE(l2_trailer_find(d, seq + 1, &t));
@@ -246,7 +241,6 @@ T_CASE(open_that_cannot_read_some_pages_does_not_turn_the_disk_off)
     (void)look(0);
     T_EQ_U64(dev.fail_at, 0);
     T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
-    stop();
 }
 
 /* After a kill an open writes all since the last sync again. A page that it cannot read has records
@@ -346,9 +340,8 @@ T_CASE(open_reads_pieces_again_behind_a_page_that_cannot_be_read)
 }
 
 /* The disk works again, but for the page of the log that is read first. */
-T_CASE(probe_reads_another_page_where_one_is_bad)
+T_CASE_ON(probe_reads_another_page_where_one_is_bad, STORE)
 {
-    start();
     cfg.off_errors = 1;
     put_old();
     fill_to(seq_now() + 2);
@@ -365,7 +358,6 @@ T_CASE(probe_reads_another_page_where_one_is_bad)
     (void)l2_tick(d, 0);
     T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
     dev.bad_end = 0;
-    stop();
 }
 
 /* A power cut at MANUAL after a close: either copy of SUPER says that the log is whole. */
@@ -404,9 +396,8 @@ T_CASE(pass_goes_on_behind_a_super_that_is_stored)
     stop();
 }
 
-T_CASE(open_reads_the_other_copy_of_super)
+T_CASE_ON(open_reads_the_other_copy_of_super, STORE)
 {
-    start();
     fill_to(seq_now() + 1);
     put_old();
     for (uint64_t page = 0; page < 2; page++) {
@@ -416,7 +407,6 @@ T_CASE(open_reads_the_other_copy_of_super)
         T_EQ_U64(old_found(), OLD);
     }
     dev.bad_end = 0;
-    stop();
 }
 
 /* ---- a tier that is closed ---- */
@@ -453,11 +443,9 @@ static void put_late(void)
     base_store_sc(&d->closed, 1u);
 }
 
-T_CASE(put_during_a_reopen_is_ended_by_a_later_delete)
+T_CASE_ON(put_during_a_reopen_is_ended_by_a_later_delete, OLD_KEYS)
 {
     const uint32_t i = 1;
-    start();
-    put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     close_and_reopen(put_late);
     const l2_key k = key_of(&i);
@@ -466,7 +454,6 @@ T_CASE(put_during_a_reopen_is_ended_by_a_later_delete)
     kill_and_open();
     T_EQ_U64(look(1), 0);
     T_EQ_U64(old_found(), 0);
-    stop();
 }
 
 /* The tier closes while a put is written. */
@@ -477,16 +464,14 @@ static void close_now(void)
     base_store_sc(&d->closed, 1u);
 }
 
-T_CASE(durable_put_is_refused_while_the_next_open_begins_empty)
+T_CASE_ON(durable_put_is_refused_while_the_next_open_begins_empty, STORE)
 {
-    start();
     in_write = close_now;
     dev.hook = at_disk_call;
     T_EQ_I64(put_once(1, 7, true), CELLAR_DROPPED);
     dev.hook = NULL;
     kill_and_open();
     T_EQ_U64(look(1), 0);
-    stop();
 }
 
 static void clear_late(void)
@@ -495,25 +480,20 @@ static void clear_late(void)
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
 }
 
-T_CASE(clear_during_a_reopen_is_found_by_the_next_open)
+T_CASE_ON(clear_during_a_reopen_is_found_by_the_next_open, OLD_KEYS)
 {
     l2_namespace ns = { .id = 0 };
-    start();
-    put_old();
     close_and_reopen(clear_late);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "all", 3, &ns));
     T_EQ_U64(ns.generation, 10);
-    stop();
 }
 
 /* A control that was logged while the tier was closed is in the buffer when it opens. */
-T_CASE(marker_stays_until_controls_of_a_closed_tier_are_written)
+T_CASE_ON(marker_stays_until_controls_of_a_closed_tier_are_written, OLD_KEYS)
 {
     l2_namespace ns = { .id = 0 };
-    start();
-    put_old();
     close_now();
     in_write = clear_late;
     dev.hook = at_disk_call;
@@ -523,15 +503,12 @@ T_CASE(marker_stays_until_controls_of_a_closed_tier_are_written)
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "all", 3, &ns));
     T_EQ_U64(ns.generation, 10);
-    stop();
 }
 
 /* The words of a closed tier leave before its FLOOR is durable. */
-T_CASE(closed_tier_does_not_say_that_it_lacks_a_key)
+T_CASE_ON(closed_tier_does_not_say_that_it_lacks_a_key, OLD_KEYS)
 {
     const uint32_t i = 1;
-    start();
-    put_old();
     const l2_key k = key_of(&i);
     T_CHECK(!l2_nothing(d, k.hash));
     close_now();
@@ -540,7 +517,6 @@ T_CASE(closed_tier_does_not_say_that_it_lacks_a_key)
     base_store_sc(&d->closed, 0u);
     T_CHECK(l2_nothing(d, k.hash));
     base_store_sc(&d->closed, 1u);
-    stop();
 }
 
 /* ---- failed writes ---- */
@@ -552,10 +528,8 @@ static void fail_once(int site)
     dev.fail_at = 1;
 }
 
-T_CASE(pass_that_fails_makes_no_place_free)
+T_CASE_ON(pass_that_fails_makes_no_place_free, OLD_KEYS)
 {
-    start();
-    put_old();
     while (!l2_pass_due(d)) { change_key(OLD, false, true); }
     fail_once(DEV_PWRITE);
     const uint64_t head = base_load_acq(&d->head);
@@ -565,12 +539,10 @@ T_CASE(pass_that_fails_makes_no_place_free)
     (void)l2_tick(d, 0);
     T_CHECK(base_load_acq(&d->head) > head);
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
-T_CASE(record_of_a_failed_write_is_written_by_the_next_round)
+T_CASE_ON(record_of_a_failed_write_is_written_by_the_next_round, STORE)
 {
-    start();
     T_EQ_I64(put_once(1, 7, false), CELLAR_OK);
     fail_once(DEV_PWRITE);
     (void)l2_tick(d, 0);
@@ -578,15 +550,12 @@ T_CASE(record_of_a_failed_write_is_written_by_the_next_round)
     T_CHECK(base_load_acq(&d->written) < tail());
     (void)l2_tick(d, 0);
     T_EQ_U64(base_load_acq(&d->written), tail());
-    stop();
 }
 
 /* The sync of the SUPER that names data.new fails, though the disk has its bytes. The next change
  * fails to store another SUPER. */
-T_CASE(file_that_super_may_name_stays_until_super_names_another)
+T_CASE_ON(file_that_super_may_name_stays_until_super_names_another, OLD_KEYS)
 {
-    start();
-    put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     dev.fail_at = 2; /* data.new, SUPER */
     dev.fail_site = DEV_DATASYNC;
@@ -601,7 +570,6 @@ T_CASE(file_that_super_may_name_stays_until_super_names_another)
     dev.fail_at = 0;
     kill_and_open();
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
 /* ---- room that is left ---- */
@@ -614,10 +582,9 @@ static uint32_t put_all(void)
     return n;
 }
 
-T_CASE(puts_leave_segments_to_controls_and_controls_leave_one_to_copies)
+T_CASE_ON(puts_leave_segments_to_controls_and_controls_leave_one_to_copies, STORE)
 {
     uint64_t n = 0, copies = 0;
-    start();
     T_CHECK(put_all() > 100);
     const uint64_t seq = seq_now();
     const unsigned char value[16] = { L2_CTL_FLOOR };
@@ -631,7 +598,6 @@ T_CASE(puts_leave_segments_to_controls_and_controls_leave_one_to_copies)
     T_CHECK(copies > 400);
     T_EQ_U64(l2_segs_free(d, tail()), 0);
     T_CHECK(tail() % SEGMENT <= SEGMENT / L2_KEEP_PART); /* the rest is for FLOORs */
-    stop();
 }
 
 /* The shortest records use up the rows of a segment before its bytes. */
@@ -655,25 +621,20 @@ T_CASE(log_without_room_for_changes_goes_on)
     control_bytes = 16;
 }
 
-T_CASE(log_without_room_opens_after_a_kill)
+T_CASE_ON(log_without_room_opens_after_a_kill, OLD_KEYS)
 {
     uint64_t n = 0;
-    start();
-    put_old();
     (void)put_all();
     T_EQ_I64(fill_all(&n), L2_NO_ROOM);
     T_EQ_I64(l2_flush(d, tail(), L2_NO_LIMIT_NS), 0);
     kill_and_open();
     T_EQ_U64(old_found(), OLD);
     T_EQ_I64(put_key(1, 7, true), CELLAR_OK);
-    stop();
 }
 
 /* Each try to pass takes room for the copies: those of the try before are not made again. */
-T_CASE(failed_passes_without_room_drop_nothing)
+T_CASE_ON(failed_passes_without_room_drop_nothing, OLD_KEYS)
 {
-    start();
-    put_old();
     (void)put_all();
     dev.fail_sticky = true;
     for (uint32_t i = 0; i < 5; i++) {
@@ -686,7 +647,6 @@ T_CASE(failed_passes_without_room_drop_nothing)
     for (uint32_t i = 0; i < SEGMENTS; i++) { (void)l2_tick(d, 0); }
     T_EQ_U64(old_found(), OLD);
     T_EQ_I64(put_key(1, 7, true), CELLAR_OK);
-    stop();
 }
 
 /* ---- tombstones ---- */
@@ -752,10 +712,8 @@ T_CASE(open_without_memory_for_tombstones_brings_no_deleted_entry)
 /* ---- lost pages ---- */
 
 /* The oldest segment has records of one run, and the rows of later ones name a second run. */
-T_CASE(lost_header_of_the_oldest_segment_costs_no_run)
+T_CASE_ON(lost_header_of_the_oldest_segment_costs_no_run, OLD_KEYS)
 {
-    start();
-    put_old();
     const uint64_t first = base_load_acq(&d->head);
     fill_to(seq_now() + 2);
     kill_and_open();
@@ -764,14 +722,12 @@ T_CASE(lost_header_of_the_oldest_segment_costs_no_run)
     zero_bytes(first, L2_HEAD_BYTES);
     kill_and_open();
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
 /* The place of the segment that begins next has the header of a dead end. */
-T_CASE(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end)
+T_CASE_ON(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end, STORE)
 {
     l2_trailer t;
-    start();
     uint64_t lsn = 0, end = 0;
     const unsigned char value[16] = { L2_CTL_FLOOR };
     while (l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, sizeof value, &lsn, &end) !=
@@ -786,13 +742,11 @@ T_CASE(trailer_of_the_segment_just_full_is_not_that_of_a_dead_end)
     l2_head_write(&d->form, at, &dead);
     T_CHECK(l2_trailer_find(d, seq - 1, &t));
     T_CHECK(t.rows != 5 && t.run == d->form.epoch);
-    stop();
 }
 
-T_CASE(damaged_trailer_and_that_of_another_segment_are_refused)
+T_CASE_ON(damaged_trailer_and_that_of_another_segment_are_refused, STORE)
 {
     l2_trailer t;
-    start();
     fill_to(5);
     unsigned char *end = data_file()->live + 4 * SEGMENT - L2_TRAILER_BYTES;
     zero_bytes(4 * SEGMENT, L2_HEAD_BYTES); /* it tells the trailer, too */
@@ -801,13 +755,11 @@ T_CASE(damaged_trailer_and_that_of_another_segment_are_refused)
     T_CHECK(!l2_trailer_find(d, 3, &t));
     memcpy(end, end - SEGMENT, L2_TRAILER_BYTES);
     T_CHECK(!l2_trailer_find(d, 3, &t));
-    stop();
 }
 
 /* A page of rows that cannot be read in a pass costs the live bytes of its own words. */
-T_CASE(pass_with_a_lost_page_takes_the_live_bytes_of_the_others)
+T_CASE_ON(pass_with_a_lost_page_takes_the_live_bytes_of_the_others, STORE)
 {
-    start();
     for (uint32_t i = 0; seq_now() == 1; i++) {
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .durable = true };
         const uint32_t key = 1000 + i;
@@ -822,7 +774,6 @@ T_CASE(pass_with_a_lost_page_takes_the_live_bytes_of_the_others)
     (void)l2_tick(d, 0);
     T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 2);
     T_CHECK(live > 400 * 40 && base_load_rlx(&d->live_bytes) < live * 2 / 3);
-    stop();
 }
 
 static bool count_entry(void *ctx, const l2_key *k, const void *value, size_t len,
@@ -861,11 +812,9 @@ T_CASE(scan_reads_no_key_beyond_what_it_has_of_a_record)
     stop();
 }
 
-T_CASE(copy_below_a_floor_is_refused)
+T_CASE_ON(copy_below_a_floor_is_refused, OLD_KEYS)
 {
     uint64_t lsn = 0;
-    start();
-    put_old();
     const l2_record r = { .rec = { .kind = L2_KIND_PUT, .generation = GENERATION, .klen = 4,
                                    .bytes = L2_RECORD_HEAD + 4 },
                           .kind = L2_KIND_PUT, .hash = 1, .key = "key" };
@@ -874,7 +823,6 @@ T_CASE(copy_below_a_floor_is_refused)
     l2_floor_to(d, tail());
     T_EQ_I64(l2_append(d, L2_USE_COPY, &r, &below, &lsn), L2_IS_OLD);
     T_EQ_I64(l2_append(d, L2_USE_COPY, &r, &above, &lsn), L2_TOOK);
-    stop();
 }
 
 /* Faulty sequence: data.seg is cut, and an open fails behind the call that gives it its size again.
@@ -978,10 +926,8 @@ T_CASE(closed_log_goes_on_behind_a_last_page_of_zeros)
     last_page_lost(L2_ALWAYS, true, false);
 }
 
-T_CASE(page_that_a_pass_cannot_read_costs_its_own_records)
+T_CASE_ON(page_that_a_pass_cannot_read_costs_its_own_records, OLD_KEYS)
 {
-    start();
-    put_old();
     const uint64_t page = SEGMENT + PAGE;
     const uint32_t costs = old_in_page(page);
     T_REQUIRE(costs > 0 && costs < OLD && seq_now() == 1);
@@ -995,12 +941,10 @@ T_CASE(page_that_a_pass_cannot_read_costs_its_own_records)
     kill_and_open();
     T_EQ_U64(old_found(), OLD - costs);
     dev.bad_end = 0;
-    stop();
 }
 
-T_CASE(rows_that_a_pass_cannot_read_are_made_of_the_records)
+T_CASE_ON(rows_that_a_pass_cannot_read_are_made_of_the_records, STORE)
 {
-    start();
     kill_and_open(); /* a run begins within the segment */
     put_old();
     T_REQUIRE(seq_now() == 1);
@@ -1011,14 +955,11 @@ T_CASE(rows_that_a_pass_cannot_read_are_made_of_the_records)
     T_EQ_U64(old_found(), OLD);
     T_EQ_U64(lost_unread(), 0);
     dev.bad_end = 0;
-    stop();
 }
 
 /* No page of the segment can be read: the disk is at fault, and nothing is dropped. */
-T_CASE(segment_that_cannot_be_read_at_all_waits)
+T_CASE_ON(segment_that_cannot_be_read_at_all_waits, OLD_KEYS)
 {
-    start();
-    put_old();
     while (!l2_pass_due(d)) { change_key(OLD, false, true); }
     dev.bad_at = SEGMENT;
     dev.bad_end = 2 * SEGMENT - PAGE; /* its trailer can */
@@ -1028,7 +969,6 @@ T_CASE(segment_that_cannot_be_read_at_all_waits)
     ms += 86400000; /* the disk may be off until then */
     for (uint32_t i = 0; i < SEGMENTS; i++) { (void)l2_tick(d, 0); }
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
 #define VALUE_BYTES 60000u /* in parts of 24 KiB */
@@ -1045,9 +985,8 @@ static uint64_t put_in_parts(void)
     return l2_index_find(d, l2_mix(k.hash)).lsn;
 }
 
-T_CASE(head_that_cannot_be_read_delays_no_pass)
+T_CASE_ON(head_that_cannot_be_read_delays_no_pass, STORE)
 {
-    start();
     const uint64_t lsn = put_in_parts(), end = l2_seq_of(d, lsn);
     T_REQUIRE(end > 1);
     while (!l2_pass_due(d)) { change_key(OLD, false, true); }
@@ -1060,14 +999,11 @@ T_CASE(head_that_cannot_be_read_delays_no_pass)
     }
     T_EQ_U64(base_load_rlx(&d->n.offs), 0);
     dev.bad_end = 0;
-    stop();
 }
 
-T_CASE(delete_of_a_key_longer_than_any_record_returns)
+T_CASE_ON(delete_of_a_key_longer_than_any_record_returns, OLD_KEYS)
 {
     static unsigned char key[65000];
-    start();
-    put_old();
     d->unplaced = tail(); /* as of an open with a full index */
     const l2_key k = { key, sizeof key, GENERATION,
                        base_hash(l2_hash_key(d), GENERATION, key, sizeof key) };
@@ -1077,7 +1013,6 @@ T_CASE(delete_of_a_key_longer_than_any_record_returns)
     T_CHECK(tail() > before && tail() < before + PAGE);
     kill_and_open();
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
 /* ---- sums and files ---- */
@@ -1160,10 +1095,9 @@ T_CASE(bytes_lost_with_more_names_than_rows_end_the_rest) { bytes_lost_without_r
 T_CASE(kill_before_sync_of_floor_without_room_keeps_the_result) { bytes_lost_without_room(true, 0); }
 
 /* A clear takes the bytes of its entries from the sum at once. */
-T_CASE(looks_of_passes_leave_out_what_a_clear_took)
+T_CASE_ON(looks_of_passes_leave_out_what_a_clear_took, STORE)
 {
     l2_namespace ns = { .id = 2, .generation = 9 };
-    start();
     T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6), CELLAR_OK);
     for (uint32_t i = 0; seq_now() < 4; i++) { put_filler(i); }
     ns.generation = 10;
@@ -1174,14 +1108,11 @@ T_CASE(looks_of_passes_leave_out_what_a_clear_took)
     (void)l2_tick(d, 0);
     T_CHECK(d->looked != 0);
     T_EQ_U64(d->dead, 0);
-    stop();
 }
 
 /* The sync of the SUPER that names data.new fails. */
-T_CASE(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super)
+T_CASE_ON(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super, OLD_KEYS)
 {
-    start();
-    put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     dev.fail_at = 2; /* data.new, SUPER */
     dev.fail_site = DEV_DATASYNC;
@@ -1192,7 +1123,6 @@ T_CASE(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super)
     T_CHECK(l2_dev_find(&dev, "data.new") == NULL);
     kill_and_open();
     T_EQ_U64(old_found(), OLD);
-    stop();
 }
 
 T_ONE_THREAD;

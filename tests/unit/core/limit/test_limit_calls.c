@@ -38,9 +38,15 @@ static void reset_is_exact(cellar_rule rule, uint64_t n)
     kit_close(l);
 }
 
-T_CASE(limit_reset_exact_token_bucket) { reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5); }
+T_CASE(limit_reset_exact_token_bucket)
+{
+    reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
+}
 T_CASE(limit_reset_exact_sliding_log) { reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9); }
-T_CASE(limit_reset_exact_sliding_window) { reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8); }
+T_CASE(limit_reset_exact_sliding_window)
+{
+    reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8);
+}
 T_CASE(limit_reset_exact_fixed_window)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);

@@ -261,7 +261,8 @@ T_CASE(limit_snapshot_of_a_full_table)
     for (uint32_t count = 1; count <= 2; count++) {
         memset(&store, 0, sizeof store);
         cellar_limiter *l = store_open(rules, count);
-        const uint64_t keys = figures(l).slots * 3 / 4 / count; /* wide slots are not pushed twice */
+        /* wide slots are not pushed twice */
+        const uint64_t keys = figures(l).slots * 3 / 4 / count;
         for (uint64_t k = 0; k < keys; k++) {
             T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
         }

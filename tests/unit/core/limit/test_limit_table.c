@@ -2,8 +2,8 @@
  *
  * Aim:    what holds when there are more keys than slots, and more threads than cores:
  *         the heavy user stays bounded, no window is above its bound, nothing is allocated later.
- * Method: turned clock for floods, from one thread and from eight; real threads; their decisions are
- *         recorded with the reading each used: a window is anchored at every admission, buckets are
+ * Method: turned clock for floods, from one thread and from eight; real threads; their decisions
+ *         are recorded with the reading each used: a window is anchored at every admission, buckets are
  *         replayed in the order their arrival times tell, and a denial must be one that the
  *         definition gives at a moment between its call and its return.
  *         LIMIT_FLOOD=keys and LIMIT_CHECKS=n for the full sizes (100000000, 1000000000). */

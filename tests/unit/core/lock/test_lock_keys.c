@@ -2,7 +2,8 @@
  *
  * Aim:    keyed locks do what include/cellar_lock.h says, one thread at a time: owners, holds,
  *         fences, handles, codes, limits, figures; and the two lock defects of the documents'
- *         programs are not there. A refused call leaves a text that names argument, rule and remedy.
+ *         programs are not there. A refused call leaves a text that names argument, rule and
+ *         remedy.
  * Method: a table on a clock the test turns; after each case its structure is walked and every byte
  *         and key must be gone again. One wrong argument at a time; the text and the code are those
  *         of cellar_last_error. */
