@@ -2,8 +2,8 @@
  *
  * Aim:    a record that a tag or pattern invalidated is not served by this process or a later one,
  *         whenever it was written. No other record is invalidated.
- * Method: small stores on an in-memory disk. Invalidations arrive at chosen points of a put. An
- *         oracle of tags and patterns covers many process deaths, reclaims and limits. */
+ * Method: small stores on an in-memory disk. Invalidations arrive at chosen points of a put. Random
+ *         ones beside a table of entries: test_l2_reopens, test_l2_crash. */
 #include "l2/control.h"
 #include "l2/invalidations.h"
 #include "tests/support/l2_kit.h"
@@ -30,6 +30,8 @@ static uint32_t known(void)
 static void begin(void) { l2_kit_begin(&kit, &dev, L2_DROP); T_EQ_U64(known(), 0); }
 
 static void killed(void) { l2_kit_killed(&kit, &dev); (void)known(); }
+
+#define STORE(fn) T_WITHIN(fn, begin(), l2_kit_end(&kit, &dev))
 
 static l2_key key_of(const char *text)
 {
@@ -60,9 +62,8 @@ static void match(const char *pattern)
     l2_glob_end(kit.d, walk);
 }
 
-T_CASE(tags_are_returned_with_the_value)
+T_CASE_ON(tags_are_returned_with_the_value, STORE)
 {
-    begin();
     const uint64_t fps[CELLAR_TAGS_MAX] = { 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
                                             25, 26 };
     const l2_key id = key_of("many");
@@ -80,12 +81,10 @@ T_CASE(tags_are_returned_with_the_value)
     T_EQ_U64(m.tag_born, in.tag_born);
     T_EQ_MEM(m.tags, fps, sizeof fps);
     T_EQ_U64(m.cost, 6);
-    l2_kit_end(&kit, &dev);
 }
 
-T_CASE(a_tag_invalidates_entries_born_before)
+T_CASE_ON(a_tag_invalidates_entries_born_before, STORE)
 {
-    begin();
     T_EQ_I64(put("old", 5, epoch), CELLAR_OK);
     T_EQ_I64(put("other", 6, epoch), CELLAR_OK);
     T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
@@ -98,7 +97,6 @@ T_CASE(a_tag_invalidates_entries_born_before)
     const l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.tags, 1);
     T_EQ_U64(st.miss_invalid, 1);
-    l2_kit_end(&kit, &dev);
 }
 
 static uint32_t told[7], tells;
@@ -114,10 +112,9 @@ static void tell(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     told[fp % 7]++;
 }
 
-T_CASE(an_open_hears_of_each_tag_while_a_pass_forgets_others)
+T_CASE_ON(an_open_hears_of_each_tag_while_a_pass_forgets_others, STORE)
 {
     uint64_t floor = 0, tail = 0;
-    begin();
     for (uint64_t fp = 1; fp <= 6; fp++) {
         if (fp == 4) { tail = base_load_acq(&kit.d->tail); }
         l2_tag_invalidate(kit.d, fp, epoch + fp, false);
@@ -125,12 +122,10 @@ T_CASE(an_open_hears_of_each_tag_while_a_pass_forgets_others)
     (void)l2_tags_known(kit.d, &floor, tell, &tail);
     T_EQ_U64(l2_kit_figures(&kit).tags, 3);
     T_CHECK(told[4] != 0 && told[5] != 0 && told[6] != 0);
-    l2_kit_end(&kit, &dev);
 }
 
-T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk)
+T_CASE_ON(a_soft_tag_invalidation_is_a_miss_on_disk, STORE)
 {
-    begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     l2_tag_invalidate(kit.d, 5, epoch + 1, true);
     T_CHECK(!there("k"));
@@ -139,12 +134,10 @@ T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk)
     T_CHECK(!there("k"));
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     T_CHECK(there("k"));
-    l2_kit_end(&kit, &dev);
 }
 
-T_CASE(a_pattern_deletes_entries_put_before)
+T_CASE_ON(a_pattern_deletes_entries_put_before, STORE)
 {
-    begin();
     T_EQ_I64(put("user:1", 0, 0), CELLAR_OK);
     T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
     T_EQ_I64(put("item:1", 0, 0), CELLAR_OK);
@@ -166,7 +159,6 @@ T_CASE(a_pattern_deletes_entries_put_before)
     l2_meta out;
     const l2_key same = l2_kit_key(&kit, "user:1", 6, L2_KIT_GENERATION + 1);
     T_EQ_I64(l2_get(kit.d, &same, buf, sizeof buf, &len, &out), CELLAR_OK);
-    l2_kit_end(&kit, &dev);
 }
 
 /* ---- during a put ---- */
@@ -199,9 +191,8 @@ static cellar_err put_ended(void)
     return l2_put(kit.d, &id, "v", 1, &m, NULL);
 }
 
-T_CASE(an_invalidation_during_a_put_wins)
+T_CASE_ON(an_invalidation_during_a_put_wins, STORE)
 {
-    begin();
     kit.cfg.tags_valid = end_now;
     killed();
     by_tag = true;
@@ -214,7 +205,6 @@ T_CASE(an_invalidation_during_a_put_wins)
      * as a new one. */
     T_EQ_I64(put_ended(), CELLAR_OK);
     T_CHECK(ending && there("key"));
-    l2_kit_end(&kit, &dev);
 }
 
 /* ---- during a get ---- */
@@ -253,9 +243,8 @@ T_CASE(an_invalidation_reclaimed_during_a_get_still_counts)
 
 /* ---- limits ---- */
 
-T_CASE(a_lost_tag_epoch_is_never_used_again)
+T_CASE_ON(a_lost_tag_epoch_is_never_used_again, STORE)
 {
-    begin();
     const uint64_t first = epoch;
     /* after a hundred invalidations of unknown tags */
     T_EQ_I64(put("k", 5, first + 100), CELLAR_OK);
@@ -263,7 +252,6 @@ T_CASE(a_lost_tag_epoch_is_never_used_again)
     T_CHECK(epoch > first + 100);
     l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     T_CHECK(!there("k"));
-    l2_kit_end(&kit, &dev);
 }
 
 T_CASE(too_many_tags_invalidate_the_oldest_tagged_entries)
@@ -317,11 +305,10 @@ T_CASE(too_many_patterns_drop_records_before_the_oldest)
     l2_kit_end(&kit, &dev);
 }
 
-T_CASE(too_many_patterns_in_progress_hit_the_limit)
+T_CASE_ON(too_many_patterns_in_progress_hit_the_limit, STORE)
 {
     uint64_t walk[L2_GLOBS_MAX], more;
     char text[16];
-    begin();
     kit.now_ms += 1;
     for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
         snprintf(text, sizeof text, "x%u*", i);
@@ -331,15 +318,13 @@ T_CASE(too_many_patterns_in_progress_hit_the_limit)
     T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "y*", 2, &more), CELLAR_E_LIMIT);
     for (unsigned i = 0; i < L2_GLOBS_MAX; i++) { l2_glob_end(kit.d, walk[i]); }
     match("y*");
-    l2_kit_end(&kit, &dev);
 }
 
 /* The pattern "z*" is under way while others begin and end. Its floor is below theirs. */
-T_CASE(pattern_that_ends_late_lowers_no_floor)
+T_CASE_ON(pattern_that_ends_late_lowers_no_floor, STORE)
 {
     uint64_t late;
     char text[16];
-    begin();
     T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "z*", 2, &late), CELLAR_OK);
     T_EQ_I64(put("k", 0, 0), CELLAR_OK);
     match("k*");
@@ -352,16 +337,14 @@ T_CASE(pattern_that_ends_late_lowers_no_floor)
     l2_glob_end(kit.d, late);
     match("y*");
     T_CHECK(!there("k"));
-    l2_kit_end(&kit, &dev);
 }
 
 /* The log has a pattern more than the table, and the open has no room to fold the oldest. */
-T_CASE(open_without_memory_for_a_floor_brings_nothing_back)
+T_CASE_ON(open_without_memory_for_a_floor_brings_nothing_back, STORE)
 {
     enum { MANY = L2_GLOBS_MAX + 1 };
     char text[16];
     uint64_t opens = 0;
-    begin();
     for (unsigned i = 0; i < MANY; i++) {
         snprintf(text, sizeof text, "k%u", i);
         T_EQ_I64(put(text, 0, 0), CELLAR_OK);
@@ -382,12 +365,10 @@ T_CASE(open_without_memory_for_a_floor_brings_nothing_back)
         }
     }
     T_CHECK(opens > 0);
-    l2_kit_end(&kit, &dev);
 }
 
-T_CASE(rows_are_removed_when_no_older_record_is_left)
+T_CASE_ON(rows_are_removed_when_no_older_record_is_left, STORE)
 {
-    begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     match("k*");
@@ -397,14 +378,12 @@ T_CASE(rows_are_removed_when_no_older_record_is_left)
     T_EQ_U64(l2_kit_figures(&kit).globs, 0);
     killed();
     T_EQ_U64(known(), 0);
-    l2_kit_end(&kit, &dev);
 }
 
 /* The control of a pattern in progress finds no room. All records on disk are dropped, so the
  * control has no target. The cache may still put matching keys, which must be refused. */
-T_CASE(a_pattern_without_a_control_refuses_its_keys)
+T_CASE_ON(a_pattern_without_a_control_refuses_its_keys, STORE)
 {
-    begin();
     for (uint32_t i = 0; put("item:1", 0, 0) == CELLAR_OK; i++) { T_REQUIRE(i < 5000); }
     l2_floor_log(kit.d, l2_floor_begin(kit.d), L2_LOST_stall);
     uint64_t walk;
@@ -419,76 +398,9 @@ T_CASE(a_pattern_without_a_control_refuses_its_keys)
     T_CHECK(!there("user:1") && there("user:2"));
     killed();
     T_CHECK(!there("user:1") && there("user:2") && there("item:1"));
-    l2_kit_end(&kit, &dev);
 }
 
-/* ---- everything, at random ---- */
-
-#define KEYS 24u
-#define TAGS 4u
-#define OLD_LIFE 120u
-
-typedef struct entry { bool alive; uint64_t born; } entry;
-static entry world[KEYS];
-static base_rng rng;
-
-static const char *name_of(uint32_t key)
-{
-    static char text[8];
-    snprintf(text, sizeof text, "%c%u", 'a' + (int)(key % 3), key);
-    return text;
-}
-
-static void step(uint64_t *now)
-{
-    const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS), tag = 1 + key % TAGS;
-    const uint64_t pick = base_rng_below(&rng, 40);
-    if (pick < 24) {
-        const l2_key id = key_of(name_of(key));
-        l2_invalidate(kit.d, &id);
-        const cellar_err err = put(name_of(key), tag, *now);
-        world[key] = (entry){ err == CELLAR_OK, *now };
-    } else if (pick < 28) {
-        l2_tag_invalidate(kit.d, tag, ++*now, base_rng_below(&rng, 2) != 0);
-        for (uint32_t i = 0; i < KEYS; i++) {
-            world[i].alive = world[i].alive && 1 + i % TAGS != tag;
-        }
-    } else if (pick < 31) {
-        char pattern[4] = { (char)('a' + (int)(key % 3)), '*', '\0', '\0' };
-        match(pattern);
-        for (uint32_t i = 0; i < KEYS; i++) { world[i].alive = world[i].alive && i % 3 != key % 3; }
-    } else if (pick == 31) {
-        T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
-    } else {
-        kit.now_ms += 100;
-        (void)l2_tick(kit.d, 1000);
-    }
-}
-
-T_CASE(deletes_tags_and_patterns_agree_with_an_oracle)
-{
-    base_rng_seed(&rng, t_.seed);
-    const uint64_t lives = t_env_u64("ENDS_LIVES", t_share(150));
-    uint64_t served = 0, now;
-    begin();
-    now = epoch;
-    memset(world, 0, sizeof world);
-    for (uint64_t life = 0; life < lives && !t_failed(); life++) {
-        for (uint32_t i = 0; i < OLD_LIFE; i++) { step(&now); }
-        killed();
-        T_CHECK(epoch > now);
-        now = epoch;
-        for (uint32_t key = 0; key < KEYS; key++) {
-            const bool is = there(name_of(key));
-            served += is;
-            if (!T_CHECK(!is || world[key].alive)) { printf("# %s came back\n", name_of(key)); }
-            world[key].alive = is;
-        }
-    }
-    printf("# %" PRIu64 " entries served after %" PRIu64 " kills\n", served, lives);
-    T_CHECK(served > lives);
-    l2_kit_end(&kit, &dev);
-}
+/* ---- memory ---- */
 
 /* Each refused allocation gives an error or a coarser invalidation, never an old entry. */
 T_CASE(invalidations_hold_after_any_refused_allocation)

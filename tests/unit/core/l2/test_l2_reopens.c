@@ -4,9 +4,11 @@
  *         process death, another boot, a wall clock ten years off, or a resize. Dead means expired,
  *         deleted, overwritten, cleared, or invalidated by tag or pattern. Each stored entry that
  *         was not reclaimed is found, byte for byte, with its TTL.
- * Method: random runs of a tiny store on an in-memory disk, at every level, against a table of
- *         current entries. 50 reopens per store; REOPENS=n in all. */
+ * Method: random runs of a tiny store on an in-memory disk, at every level, with other options in each
+ *         run, in half of the stores with a cipher, against a table of current entries. 50 reopens
+ *         per store; REOPENS=n in all. */
 #include "tests/support/l2_kit.h"
+#include "tests/support/toy_cipher.h"
 
 #define KEYS 40u
 #define TAGS 4u
@@ -25,6 +27,10 @@ typedef struct entry {
 static l2_dev dev;
 static l2_kit kit;
 static base_rng rng;
+static uint64_t cipher_key = 7;
+static const cellar_l2_cipher cipher = { .struct_size = sizeof cipher, .ctx = &cipher_key,
+                                         .seal = toy_seal, .open = toy_open,
+                                         .overhead_bytes = sizeof cipher_key };
 static entry of[KEYS];
 static uint32_t generation, version;
 static uint64_t epoch, gone_before, served, had_to;
@@ -62,7 +68,7 @@ static void put(uint32_t key)
     const bool durable = base_rng_below(&rng, 2) == 0;
     const l2_meta m = { .deadline_ms = ttl_ms != 0 ? kit.now_ms + ttl_ms : BASE_NEVER_MS,
                         .user_flags = version, .tag_count = 1, .tag_born = epoch,
-                        .tag_fps = &tag, .durable = durable };
+                        .tag_fps = &tag, .durable = durable, .pack = kit.cfg.crypt != NULL };
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     changed(key);
     fill(buf, n, key, version);
@@ -83,7 +89,7 @@ static void clear(void)
 static void end_tag(uint32_t tag)
 {
     for (uint32_t key = tag; key < KEYS; key += TAGS) { ended(key); }
-    l2_tag_invalidate(kit.d, 1 + tag, ++epoch, false);
+    l2_tag_invalidate(kit.d, 1 + tag, ++epoch, base_rng_below(&rng, 2) != 0);
 }
 
 static void end_pattern(bool low)
@@ -193,6 +199,10 @@ static void reopen(void)
         kit.now_ms = 1000 + (int64_t)base_rng_below(&rng, 100000);
     }
     kit.cfg.level = (l2_level)base_rng_below(&rng, 3);
+    kit.cfg.memory_bytes = (uint64_t)1 << (20 + base_rng_below(&rng, 4));
+    kit.cfg.avg_object_bytes = (uint64_t)64 << base_rng_below(&rng, 4);
+    kit.cfg.move_pct = 40 + (uint32_t)base_rng_below(&rng, 2) * 10;
+    kit.cfg.sync_ms = 10 + (int64_t)base_rng_below(&rng, 3) * 500;
     opened();
     const int64_t wall = l2_wall_now(kit.d);
     T_CHECK(boot ? wall >= before - SEEN_MS
@@ -218,6 +228,7 @@ static void a_store(void)
     epoch = gone_before = 0;
     kit.cfg.seg_count = 12 + (uint32_t)base_rng_below(&rng, 9);
     kit.cfg.level = (l2_level)base_rng_below(&rng, 3);
+    kit.cfg.crypt = base_rng_below(&rng, 2) == 0 ? &cipher : NULL;
     opened();
     clear();
     for (uint32_t i = 0; i < A_STORE && !t_failed(); i++) {
