@@ -4,9 +4,9 @@
  *         failed and short reads. Nothing is copied into a buffer that is too small. The disk reads
  *         ahead what memory lacks.
  * Method: stores of 12 segments of 1 MiB on an in-memory disk. The read function of the disk counts
- *         reads of data.seg and fails at the n-th one. Changes between parts: test_l2_values. */
+ *         reads of data.seg and fails at the n-th one. Changes between parts, packed
+ *         and sealed ones: test_l2_values. */
 #include "tests/support/l2_kit.h"
-#include "tests/support/toy_cipher.h"
 
 #define LONG ((size_t)270000)
 #define MOST ((size_t)300000)
@@ -20,7 +20,6 @@ static unsigned char value[MOST], got[MOST + 1];
 static uint32_t reads;          /* of data.seg since the last `watch` */
 static uint32_t fail_at;        /* this read fails; 0: none */
 static int read_errno;          /* of the read fail_at */
-static bool repeated;           /* every other word of a value is the same */
 static size_t read_bytes;       /* of data.seg */
 static uint32_t lasting;        /* reads from fail_at on that fail */
 static uint64_t memory_from;    /* offset of the first part in data.seg */
@@ -66,24 +65,24 @@ static void begin(void)
 
 static void end(void) { watch(0); l2_kit_end(&kit, &dev); }
 
+#define STORE(fn) T_WITHIN(fn, begin(), end())
+
 static void fill(uint32_t version, size_t n)
 {
     base_rng r;
     base_rng_seed(&r, version);
     for (size_t i = 0; i < n; i += 8) {
-        const uint64_t word = repeated && i % 16 == 0 ? version : base_rng_next(&r);
+        const uint64_t word = base_rng_next(&r);
         memcpy(value + i, &word, BASE_MIN(n - i, (size_t)8));
     }
 }
 
 static l2_key key_of(const char *name) { return l2_kit_key(&kit, name, strlen(name), GENERATION); }
 
-static void put_as(const char *name, uint32_t version, size_t n, const l2_meta *like)
+static void put(const char *name, uint32_t version, size_t n)
 {
     const l2_key k = key_of(name);
-    l2_meta m = *like;
-    m.user_flags = version;
-    if (m.deadline_ms == 0) { m.deadline_ms = BASE_NEVER_MS; }
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     fill(version, n);
     cellar_err err = CELLAR_DROPPED;
     for (int i = 0; i < 100 && err == CELLAR_DROPPED; i++) {
@@ -93,15 +92,11 @@ static void put_as(const char *name, uint32_t version, size_t n, const l2_meta *
     T_EQ_I64(err, CELLAR_OK);
 }
 
-static const l2_meta plain = { .durable = false };
-
-static void put(const char *name, uint32_t version, size_t n) { put_as(name, version, n, &plain); }
-
 /* Put the value. It is not in the buffer then. */
-static void put_on_disk(const l2_meta *m)
+static void put_on_disk(void)
 {
     memory_from = base_load_acq(&kit.d->tail);
-    put_as(KEY, 1, LONG, m);
+    put(KEY, 1, LONG);
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
 }
 
@@ -170,13 +165,11 @@ static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64
     return l2_dev_pread(ctx, f, buf, n, off, &done) == 0 ? done : 0;
 }
 
-#define STORE(fn) T_WITHIN(fn, begin(), end())
-
 /* The disk is asked to read ahead only for the bytes that memory lacks. */
 T_CASE_ON(long_value_in_memory_requests_nothing_of_the_disk, STORE)
 {
     const size_t some[] = { 0, 3000, 100000, LONG / 2, SIZE_MAX };
-    put_on_disk(&plain);
+    put_on_disk();
     kit.vfs.pread_now = pread_now;
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         const uint64_t aheads = dev.aheads;
@@ -188,7 +181,7 @@ T_CASE_ON(long_value_in_memory_requests_nothing_of_the_disk, STORE)
 
 T_CASE_ON(long_value_is_served_by_a_disk_that_reads_nothing_ahead, STORE)
 {
-    put_on_disk(&plain);
+    put_on_disk();
     kit.vfs.ahead = NULL;
     T_EQ_U64(look(), 1);
 }
@@ -196,7 +189,7 @@ T_CASE_ON(long_value_is_served_by_a_disk_that_reads_nothing_ahead, STORE)
 /* A read of another thread has not ended for long. */
 T_CASE_ON(read_beside_a_stall_serves_what_memory_has, STORE)
 {
-    put_on_disk(&plain);
+    put_on_disk();
     kit.vfs.pread_now = pread_now;
     watch(0);
     base_store_rlx(&kit.d->read_ns, (uint64_t)1); /* 1 ns after the boot */
@@ -212,31 +205,9 @@ T_CASE_ON(read_beside_a_stall_serves_what_memory_has, STORE)
     T_EQ_U64(look(), 1);
 }
 
-T_CASE(compressed_or_encrypted_long_value_is_served)
-{
-    uint64_t secret = 7;
-    cellar_l2_cipher cipher = { .struct_size = sizeof cipher, .ctx = &secret, .seal = toy_seal,
-                                .open = toy_open, .overhead_bytes = sizeof secret };
-    for (int i = 1; i < 4; i++) {
-        const l2_meta m = { .pack = (i & 1) != 0 };
-        begin();
-        if ((i & 2) != 0) {
-            l2_close(kit.d);
-            kit.cfg.crypt = &cipher;
-            open_it();
-        }
-        repeated = m.pack;
-        put_on_disk(&m);
-        T_EQ_U64(look(), 1);
-        T_EQ_U64(l2_kit_figures(&kit).packed > 0, kit.d->packs && m.pack);
-        repeated = false;
-        end();
-    }
-}
-
 T_CASE_ON(too_small_buffer_is_left_alone, STORE)
 {
-    put_on_disk(&plain);
+    put_on_disk();
     const l2_key k = key_of(KEY);
     for (size_t cap = 0; cap < LONG; cap += LONG - 1) {
         size_t len = 0;
@@ -255,7 +226,7 @@ T_CASE_ON(ranges_over_the_bounds_of_parts_are_right, STORE)
 {
     static const size_t at[] = { 0, 1, 4000, 4100, 131072, 200000, LONG - 1, LONG };
     static const size_t cap[] = { 0, 1, 300, 131072, LONG };
-    put_on_disk(&plain);
+    put_on_disk();
     fill(1, LONG);
     const l2_key k = key_of(KEY);
     for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
@@ -306,7 +277,7 @@ T_CASE_ON(range_of_a_value_above_256_kib_reads_one_part, STORE)
 T_CASE_ON(failed_read_of_a_part_is_unknown, STORE)
 {
     static const int error[] = { EIO, EINTR };
-    put_on_disk(&plain);
+    put_on_disk();
     const uint32_t n = reads_of_a_get();
     for (int e = 0; e < 2; e++) {
         for (uint32_t i = 1; i <= n; i++) {
@@ -327,7 +298,7 @@ T_CASE_ON(failed_read_of_a_part_is_unknown, STORE)
 
 T_CASE_ON(short_read_of_a_part_is_continued, STORE)
 {
-    put_on_disk(&plain);
+    put_on_disk();
     const uint32_t n = reads_of_a_get();
     for (uint32_t i = 1; i <= n; i++) {
         dev.fail_site = DEV_PREAD;
