@@ -2,8 +2,8 @@
  *
  * Aim:    while less than half of the room is alive, no live record is dropped for room: it moves.
  *         What ended a record also ends its copy: a newer put, a delete, a clear, a tag, a pattern,
- *         an expiry. Above half the oldest segment is dropped with its records. A full disk and
- *         many deletes meanwhile change nothing of that.
+ *         an expiry. Above half the oldest segment is dropped with its records. A full disk changes
+ *         nothing of that.
  * Method: a store of 16 segments of 64 KiB on an in-memory disk, at each level. Some keys are put
  *         once and kept, others churn through the log many times. The source of read.c is part of
  *         this program, so records can move at its points. */
@@ -36,7 +36,29 @@ static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     (void)soft;
 }
 
-static void begin(l2_level level)
+/* Open the store with a namespace. Return the birth of its tags. */
+static uint64_t open_it(void)
+{
+    uint64_t floor;
+    const l2_namespace v = { 1, generation, 1 };
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    return l2_tags_known(kit.d, &floor, no_tag, NULL);
+}
+
+/* Begin with another configuration: change kit.cfg, then call open_it. */
+static void begin_again(void)
+{
+    l2_close(kit.d);
+    l2_dev_fini(&dev);
+    l2_dev_init(&dev);
+    dev.flat = true;
+}
+
+static void end(void) { l2_kit_end(&kit, &dev); }
+
+static uint64_t begin(l2_level level)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -49,13 +71,11 @@ static void begin(l2_level level)
     kit.cfg.level = level;
     kit.cfg.sync_ms = 10;
     kit.cfg.move_pct = 55;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     generation = 5;
-    const l2_namespace v = { 1, generation, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
     memset(version_of, 0, sizeof version_of);
     newest = 0;
     value_bytes = BYTES;
+    return open_it();
 }
 
 static void work(void)
@@ -80,6 +100,12 @@ static cellar_err put_as(uint32_t key, uint64_t version, const l2_meta *like)
     return CELLAR_DROPPED;
 }
 
+static void delete_key(uint32_t key)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+    l2_invalidate(kit.d, &id);
+}
+
 static void put(uint32_t key, bool kept)
 {
     static const l2_meta plain = { .durable = false }, durable = { .durable = true };
@@ -88,10 +114,18 @@ static void put(uint32_t key, bool kept)
     version_of[key] = version;
 }
 
+/* Put the keys below `end`, to be kept. */
+static void put_to(uint32_t end)
+{
+    for (uint32_t key = 0; key < end; key++) {
+        put(key, true);
+        work();
+    }
+}
+
 static void change(uint32_t key, bool kept)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-    l2_invalidate(kit.d, &id);
+    delete_key(key);
     put(key, kept);
 }
 
@@ -160,7 +194,7 @@ T_CASE(live_records_survive_many_laps)
                 }
             }
             all_are_found(0, VALUES);
-            l2_kit_end(&kit, &dev);
+            end();
         }
     }
 }
@@ -189,14 +223,14 @@ static void records_stay_without_room(uint32_t kept, size_t bytes)
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
         value_bytes = bytes;
-        for (uint32_t key = 0; key < kept; key++) { put(key, true); work(); }
+        put_to(kept);
         for (int round = 0; round < 4; round++) {
             churn_without_room(6000 * BYTES / (uint32_t)bytes, bytes > BYTES ? 2 : 64);
             all_are_found(0, kept);
             T_EQ_U64(l2_kit_figures(&kit).lost_room, 0);
             if (round == 1) { killed(); }
         }
-        l2_kit_end(&kit, &dev);
+        end();
     }
 }
 
@@ -223,7 +257,7 @@ T_CASE(segment_above_the_share_is_dropped_with_its_records)
 {
     begin(L2_DROP);
     uint32_t found = 0;
-    for (uint32_t key = 0; key < 2 * VALUES; key++) { put(key, true); work(); }
+    put_to(2 * VALUES);
     for (uint32_t i = 0; i < 12000; i++) {
         put(2 * VALUES - 1 - i % 8, true);
         work();
@@ -237,16 +271,14 @@ T_CASE(segment_above_the_share_is_dropped_with_its_records)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     const uint64_t after = l2_kit_figures(&kit).live_bytes; /* the count of the last run */
     T_CHECK(after > PLACES * 65536 / 5 && after < PLACES * 65536 / 100 * 55);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* Each way to end a record, while its segment is the oldest and its neighbours move. */
 T_CASE(delete_or_expiry_of_a_record_ends_its_copy)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        begin((l2_level)level);
-        uint64_t floor;
-        const uint64_t born = l2_tags_known(kit.d, &floor, no_tag, NULL), tag = TAG;
+        const uint64_t born = begin((l2_level)level), tag = TAG;
         const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born,
                                  .durable = true };
         const l2_meta brief = { .deadline_ms = kit.now_ms + 600000, .durable = true };
@@ -268,8 +300,7 @@ T_CASE(delete_or_expiry_of_a_record_ends_its_copy)
         for (uint32_t key = 0; key < VALUES; key++) {
             if (key % 5 == 3) {
                 l2_kit_del(&kit, UINT32_MAX); /* another generation: logs nothing */
-                const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
-                l2_invalidate(kit.d, &id);
+                delete_key(key);
                 version_of[key] = 0;
             }
             if (key % 5 == 1 || key % 5 == 2) { version_of[key] = 0; }
@@ -295,7 +326,7 @@ T_CASE(delete_or_expiry_of_a_record_ends_its_copy)
         all_are_found(0, VALUES + 32);
         killed();
         all_are_found(0, VALUES + 32);
-        l2_kit_end(&kit, &dev);
+        end();
     }
 }
 
@@ -308,9 +339,7 @@ static int says_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 /* The worker runs before the cache has read the tags of an earlier run. */
 T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move)
 {
-    begin(L2_KEEP);
-    uint64_t floor;
-    const uint64_t born = l2_tags_known(kit.d, &floor, no_tag, NULL), tag = TAG;
+    const uint64_t born = begin(L2_KEEP), tag = TAG;
     const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
     for (uint32_t key = 0; key < 100; key++) { T_EQ_I64(put_as(key, 1, &tagged), CELLAR_OK); }
     l2_tag_invalidate(kit.d, TAG, born + 1, false);
@@ -321,14 +350,14 @@ T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move)
     churn(8000, 32, true);
     T_CHECK(l2_kit_figures(&kit).reclaimed > 16);
     for (uint32_t key = 0; key < 100; key++) { T_EQ_U64(look(key), 0); }
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* A clear ends all records; those of another namespace move. */
 T_CASE(records_of_a_cleared_namespace_do_not_move)
 {
     begin(L2_DROP);
-    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+    put_to(VALUES);
     const l2_namespace v = { 1, 6, 1 };
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     generation = 6;
@@ -339,7 +368,7 @@ T_CASE(records_of_a_cleared_namespace_do_not_move)
     for (uint32_t key = 0; key < VALUES; key++) { T_EQ_U64(look(key), 0); }
     generation = 6;
     all_are_found(VALUES, VALUES + 32);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* Reads of the disk fail now and then: a record is not given up because of that. */
@@ -348,7 +377,7 @@ T_CASE(failed_reads_lose_no_record)
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
         kit.cfg.off_errors = 60;
-        for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+        put_to(VALUES);
         for (uint32_t i = 0; i < 6000; i++) {
             if (i % 50 == 0) {
                 dev.fail_site = DEV_PREAD;
@@ -363,7 +392,7 @@ T_CASE(failed_reads_lose_no_record)
         kit.now_ms += 100000; /* after errors the disk is off for a while */
         work();
         all_are_found(0, VALUES + 32);
-        l2_kit_end(&kit, &dev);
+        end();
     }
 }
 
@@ -374,7 +403,7 @@ T_CASE(full_disk_while_records_move_loses_no_record)
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (uint32_t at = 1; at < 12; at += 5) {
             begin((l2_level)level);
-            for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+            put_to(VALUES);
             churn(6000, 32, true);
             const uint64_t moved = l2_kit_figures(&kit).moved;
             T_CHECK(moved > VALUES);
@@ -385,9 +414,8 @@ T_CASE(full_disk_while_records_move_loses_no_record)
             uint32_t dropped = 0, lost = 0;
             for (uint32_t i = 0; i < 5000 && dropped < 20; i++) {
                 const uint32_t key = i % 3 == 0 ? i % VALUES : VALUES + i % 32;
-                const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
                 const l2_meta m = { .durable = true };
-                l2_invalidate(kit.d, &id);
+                delete_key(key);
                 version_of[key] = ++newest;
                 dropped += put_as(key, newest, &m) != CELLAR_OK; /* it is the newest all the same */
             }
@@ -411,7 +439,7 @@ T_CASE(full_disk_while_records_move_loses_no_record)
             all_are_found(0, VALUES + 32);
             killed();
             all_are_found(0, VALUES + 32);
-            l2_kit_end(&kit, &dev);
+            end();
         }
     }
 }
@@ -468,7 +496,7 @@ T_CASE(parts_that_move_during_a_get_are_found)
         T_EQ_U64(moves_left, 0);
         T_CHECK(l2_kit_figures(&kit).moved > moved);
     }
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 T_CASE(parts_of_live_values_move_until_the_value_ends)
@@ -499,7 +527,7 @@ T_CASE(parts_of_live_values_move_until_the_value_ends)
         killed();
         T_EQ_U64(look_long("a"), 3);
         T_EQ_U64(look_long("b"), 0);
-        l2_kit_end(&kit, &dev);
+        end();
     }
 }
 
@@ -536,16 +564,14 @@ T_CASE(records_stay_wherever_parts_of_replaced_values_lie)
     }
     T_CHECK(l2_kit_figures(&kit).reclaimed > 8 * PLACES);
     all_are_found(0, 1200);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 static void records_stay_when_others_end_by(const char *how, l2_level level)
 {
-    begin(level);
-    uint64_t floor;
     const uint64_t tag = TAG;
-    uint64_t born = l2_tags_known(kit.d, &floor, no_tag, NULL);
-    for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
+    uint64_t born = begin(level);
+    put_to(100);
     l2_namespace v = { 2, 6, 1 };
     T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
     for (uint32_t round = 0; round < 12; round++) {
@@ -568,7 +594,7 @@ static void records_stay_when_others_end_by(const char *how, l2_level level)
     all_are_found(0, 100);
     killed();
     all_are_found(0, 100);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 T_CASE(records_stay_when_many_others_end_in_bulk)
@@ -584,9 +610,7 @@ T_CASE(records_stay_when_many_others_end_in_bulk)
 /* A refused unused value starts a look, which finds all alive. Then most of the log ends. */
 T_CASE(look_before_many_records_ended_does_not_count_for_a_pass)
 {
-    begin(L2_KEEP);
-    uint64_t floor;
-    const uint64_t tag = TAG, born = l2_tags_known(kit.d, &floor, no_tag, NULL);
+    const uint64_t born = begin(L2_KEEP), tag = TAG;
     const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
     const l2_meta unused = { .unused = true }, durable = { .durable = true };
     for (uint32_t key = 0; key < 100; key++) { put(key, true); }
@@ -603,7 +627,7 @@ T_CASE(look_before_many_records_ended_does_not_count_for_a_pass)
     }
     T_CHECK(l2_kit_figures(&kit).reclaimed > 0);
     all_are_found(0, 100);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* Two thirds of the room are another namespace, so records are dropped. After its end none is. */
@@ -616,7 +640,7 @@ static void end_of_a_namespace(uint32_t next_generation)
     generation = 6;
     for (uint32_t round = 0; round < 6; round++) { fill(10000 * round, &m); }
     generation = 5;
-    for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
+    put_to(100);
     generation = 6;
     fill(60000, &m);
     v.generation = next_generation;
@@ -626,7 +650,7 @@ static void end_of_a_namespace(uint32_t next_generation)
     generation = 5;
     churn(8000, 32, true);
     all_are_found(0, 100);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 T_CASE(clear_of_a_namespace_ends_the_drops) { end_of_a_namespace(7); }
 T_CASE(drop_of_a_namespace_ends_the_drops) { end_of_a_namespace(0); }
@@ -639,7 +663,7 @@ T_CASE(puts_during_a_clear_drop_no_other_entry)
     const l2_namespace v = { 2, 6, 1 }, cleared = { 2, 7, 1 };
     const l2_meta m = { .durable = true };
     T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
-    for (uint32_t key = 0; key < 100; key++) { put(key, true); work(); }
+    put_to(100);
     T_EQ_I64(l2_namespace_set(kit.d, &cleared, "w", 1), CELLAR_OK);
     generation = 6;
     for (uint32_t round = 0; round < 2; round++) { fill(10000 * round, &m); }
@@ -647,16 +671,16 @@ T_CASE(puts_during_a_clear_drop_no_other_entry)
     churn(8000, 32, true);
     all_are_found(0, 100);
     T_CHECK(base_load_rlx(&kit.d->live_bytes) < BYTES * 2 * (100 + 32));
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* Controls take all room that passes make, for three rounds of the log. No put comes meanwhile. */
 T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
 {
     begin(L2_KEEP);
-    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
-    const uint64_t end = base_load_acq(&kit.d->tail) + 3 * PLACES * 65536;
-    for (uint32_t n = 1; base_load_acq(&kit.d->tail) < end; n++) {
+    put_to(VALUES);
+    const uint64_t until = base_load_acq(&kit.d->tail) + 3 * PLACES * 65536;
+    for (uint32_t n = 1; base_load_acq(&kit.d->tail) < until; n++) {
         T_REQUIRE(n < 100000);
         if (l2_pass_due(kit.d)) {
             kit.now_ms += 20;
@@ -666,7 +690,7 @@ T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
     }
     T_EQ_U64(l2_kit_figures(&kit).waits, 0);
     all_are_found(0, VALUES);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 #define NAMES 1500u /* their rows fill three segments */
@@ -688,8 +712,8 @@ static void flood_with_names(uint32_t names)
     }
     for (uint32_t key = 0; key < VALUES; key++) { put(key, true); }
     for (uint32_t round = 0; round < 3; round++) {
-        const uint64_t end = base_load_acq(&kit.d->tail) + 2 * places * 65536;
-        for (uint32_t n = 1; base_load_acq(&kit.d->tail) < end; n++) {
+        const uint64_t until = base_load_acq(&kit.d->tail) + 2 * places * 65536;
+        for (uint32_t n = 1; base_load_acq(&kit.d->tail) < until; n++) {
             T_REQUIRE(n < 200000);
             l2_tag_invalidate(kit.d, n, n, false);
         }
@@ -704,7 +728,7 @@ static void flood_with_names(uint32_t names)
         }
     }
     all_are_found(0, VALUES);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 T_CASE(flood_of_controls_leaves_room_to_copies) { flood_with_names(0); }
 /* All controls of names lie in the four segments of one pass at some time. */
@@ -743,7 +767,7 @@ T_CASE(control_that_is_logged_late_hides_no_newer_one)
         T_CHECK(base_load_acq(&kit.d->floor_lsn) <= late);
         killed();
         T_CHECK(l2_namespace_find(kit.d, "w", 1, &got) && l2_namespace_same(&got, &newer));
-        l2_kit_end(&kit, &dev);
+        end();
     }
 }
 
@@ -751,8 +775,6 @@ T_CASE(control_that_is_logged_late_hides_no_newer_one)
 T_CASE(share_of_live_records_outlives_the_run)
 {
     begin(L2_KEEP);
-    const l2_namespace v = { 1, generation, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
     const l2_meta m = { .durable = true };
     for (uint32_t round = 0; round < 6; round++) { fill(10000 * round, &m); }
     for (int run = 0; run < 2; run++) {
@@ -766,7 +788,7 @@ T_CASE(share_of_live_records_outlives_the_run)
         T_EQ_U64(l2_kit_figures(&kit).moved, 0);
         T_CHECK(l2_kit_figures(&kit).reclaimed > 3);
     }
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 /* ---- bytes read ---- */
@@ -774,16 +796,11 @@ T_CASE(share_of_live_records_outlives_the_run)
 T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
 {
     begin(L2_KEEP);
-    l2_close(kit.d);
-    l2_dev_fini(&dev);
-    l2_dev_init(&dev);
-    dev.flat = true;
+    begin_again();
     kit.cfg.seg_bytes = 524288;
     kit.cfg.bytes = PLACES * 524288;
     kit.cfg.memory_bytes = UINT64_C(64) << 20; /* an index that is never full */
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    const l2_namespace v = { 1, generation, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    (void)open_it();
     const l2_meta m = { .durable = true };
     l2_stats was = l2_kit_figures(&kit), st;
     for (uint32_t i = 0; i < 120; i++) { put_long(i % 20 == 0 ? "a" : "b", 1 + i); }
@@ -798,7 +815,7 @@ T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
     T_CHECK(st.reclaimed - was.reclaimed > PLACES);
     T_CHECK((st.passed_bytes - was.passed_bytes) * 100 <=
             (st.sealed_bytes - was.sealed_bytes) * 15);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 #define LOOKS 64u /* of a decision of passes */
@@ -818,16 +835,12 @@ T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
 {
     static const l2_meta durable = { .durable = true };
     begin(L2_DROP);
-    l2_close(kit.d);
-    l2_dev_fini(&dev);
-    l2_dev_init(&dev);
+    begin_again();
     kit.cfg.seg_count = 3 * LOOKS;
     kit.cfg.bytes = 3 * LOOKS * 65536;
     kit.cfg.memory_bytes = 16 << 20;
     kit.cfg.move_pct = 10;
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    const l2_namespace v = { 1, generation, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    (void)open_it();
     const uint64_t first = l2_seq_of(kit.d, base_load_acq(&kit.d->head));
     for (uint32_t i = 0; !l2_pass_due(kit.d); i++) { (void)put_as(i, 1, &durable); }
     const uint64_t span = base_load_acq(&kit.d->sealed_seq) - first;
@@ -842,75 +855,7 @@ T_CASE(looks_of_a_pass_lie_evenly_over_the_log)
         looks++;
     }
     T_CHECK(span > 2 * LOOKS && looks == LOOKS && first + span - from <= span / LOOKS + 2);
-    l2_kit_end(&kit, &dev);
-}
-
-/* ---- many deletes by tag and by pattern ---- */
-
-#define GROUPS 64u /* keys with the same lowest 6 bits have a common tag and a common pattern */
-
-static void put_in_group(uint32_t key, uint64_t born)
-{
-    const uint64_t tag = 1 + key % GROUPS;
-    const l2_meta m = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
-    version_of[key] = ++newest;
-    T_EQ_I64(put_as(key, newest, &m), CELLAR_OK);
-}
-
-static void delete_group(uint32_t group, uint64_t *epoch, bool by_tag)
-{
-    if (by_tag) {
-        l2_tag_invalidate(kit.d, 1 + group, ++*epoch, false);
-    } else { /* the lowest byte is the first one */
-        const char pattern[] = { '[', '\\', (char)group, '\\', (char)(group + 64), '\\',
-                                 (char)(group + 128), '\\', (char)(group + 192), ']', '*' };
-        uint64_t seq;
-        T_EQ_I64(l2_glob_begin(kit.d, generation, pattern, sizeof pattern, &seq), CELLAR_OK);
-        l2_glob_end(kit.d, seq);
-    }
-    const uint32_t end = by_tag ? VALUES : 2 * VALUES; /* the others have no tag */
-    for (uint32_t key = group; key < end; key += GROUPS) { version_of[key] = 0; }
-}
-
-/* Delete 8 groups again and again, while others move. Leave 4 of them alive. */
-static void delete_groups(base_rng *r, uint32_t first, uint64_t deletes, uint64_t *epoch)
-{
-    for (uint64_t n = 0; n < deletes; n++) {
-        const uint32_t group = first + (uint32_t)base_rng_below(r, 8);
-        const uint32_t key = group + GROUPS * (uint32_t)base_rng_below(r, VALUES / GROUPS);
-        delete_group(first + (uint32_t)base_rng_below(r, 8), epoch, n % 2 == 0);
-        put_in_group(key, *epoch);
-        for (int i = 0; i < 2; i++) { change(VALUES + (uint32_t)base_rng_below(r, 64), true); }
-        if (base_rng_below(r, 2) == 0) { work(); }
-    }
-    for (uint32_t group = first; group < first + 8; group++) {
-        delete_group(group, epoch, group % 2 == 0);
-        for (uint32_t key = group; group < first + 4 && key < VALUES; key += GROUPS) {
-            put_in_group(key, *epoch);
-        }
-    }
-}
-
-/* 10^5 deletes. A delete is forgotten after one lap of the log, so the groups change. */
-T_CASE(records_deleted_by_many_tags_and_patterns_stay_away_while_others_move)
-{
-    const uint64_t deletes = t_share(100000) / T_COST;
-    base_rng r;
-    base_rng_seed(&r, t_seed());
-    begin((l2_level)base_rng_below(&r, 3));
-    uint64_t floor, epoch = l2_tags_known(kit.d, &floor, no_tag, NULL), moved = 0;
-    for (uint32_t key = 0; key < VALUES; key++) { put_in_group(key, epoch); work(); }
-    for (uint32_t round = 0; round < 16 && !t_failed(); round++) {
-        delete_groups(&r, round % 8 * 8, deletes / 16, &epoch);
-        all_are_found(0, VALUES + 64);
-        T_EQ_U64(l2_kit_figures(&kit).emptied, 0);
-        moved += l2_kit_figures(&kit).moved;
-        if (round % 2 == 0) { killed(); }
-        epoch = BASE_MAX(epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
-        all_are_found(0, VALUES + 64);
-    }
-    T_CHECK(moved > deletes / 10);
-    l2_kit_end(&kit, &dev);
+    end();
 }
 
 T_ONE_THREAD;

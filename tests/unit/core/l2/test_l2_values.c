@@ -215,7 +215,8 @@ static void ranges_are_right(const char *name, uint32_t version, size_t n)
 
 T_CASE_ON(values_of_any_length_are_served_from_buffer_disk_and_after_a_reopen, STORE)
 {
-    static const size_t size[] = { 5800, 7900, 8000, PART, PART + 1, 2 * PART, 2 * PART + 1, 30000, LONG };
+    static const size_t size[] = { 5800,     7900,         8000,  PART, PART + 1,
+                                   2 * PART, 2 * PART + 1, 30000, LONG, 100 };
     for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
         T_EQ_I64(put("k", 10 + (uint32_t)i, size[i]), CELLAR_OK);
         T_EQ_U64(look("k", size[i]), 10 + i);
@@ -254,38 +255,6 @@ static void ranges_in_two_lives(int pack)
 T_CASE_ON(ranges_of_values_are_the_bytes_of_the_whole, STORE)
 {
     for (int pack = 0; pack <= 1; pack++) { ranges_in_two_lives(pack); }
-}
-
-T_CASE_ON(changed_values_are_misses, STORE)
-{
-    const l2_key k = key_of("k");
-    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
-    T_EQ_I64(put("k", 2, LONG - 1), CELLAR_OK);
-    T_EQ_U64(look("k", LONG - 1), 2);
-    T_EQ_I64(put("k", 3, 100), CELLAR_OK);
-    T_EQ_U64(look("k", 100), 3);
-    T_EQ_I64(put("k", 4, LONG), CELLAR_OK);
-    l2_invalidate(kit.d, &k);
-    T_EQ_U64(look("k", LONG), 0);
-    l2_kit_killed(&kit, &dev);
-    T_EQ_U64(look("k", LONG), 0);
-    T_EQ_I64(put("k", 5, LONG), CELLAR_OK);
-    uint64_t walk;
-    T_EQ_I64(l2_glob_begin(kit.d, 7, "k*", 2, &walk), CELLAR_OK);
-    l2_glob_end(kit.d, walk);
-    T_EQ_U64(look("k", LONG), 0);
-    const uint64_t tag = 77;
-    l2_meta m = { .tag_count = 1, .tag_born = 5, .tag_fps = &tag, .change = true };
-    T_EQ_I64(put_with("k", 6, LONG, &m), CELLAR_OK);
-    T_EQ_U64(look("k", LONG), 6);
-    l2_tag_invalidate(kit.d, tag, 9, false);
-    T_EQ_U64(look("k", LONG), 0);
-    m = (l2_meta){ .deadline_ms = kit.now_ms + 5000, .change = true };
-    T_EQ_I64(put_with("k", 7, LONG, &m), CELLAR_OK);
-    T_EQ_U64(look("k", LONG), 7);
-    kit.now_ms += 5001;
-    kit.wall_ms += 5001;
-    T_EQ_U64(look("k", LONG), 0);
 }
 
 /* Stop a put of a change after several numbers of parts: the old value never comes back, and the
