@@ -20,6 +20,7 @@ static void begin(l2_level level)
 }
 
 static void end(void) { l2_kit_end(&kit, &dev); }
+
 static void del(uint32_t key) { l2_kit_del(&kit, key); }
 static uint32_t look(uint32_t key) { return l2_kit_look(&kit, key, L2_KIT_GENERATION); }
 

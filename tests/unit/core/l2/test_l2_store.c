@@ -2,12 +2,9 @@
  *
  * Aim:    stored values are served byte by byte, from the buffer, from disk and after a reopen.
  *         Changed ones are not, whatever happens to log, index and places.
- * Method: small stores on an in-memory disk, with the worker run by hand; and one on real files. */
+ * Method: small stores on an in-memory disk, with the worker run by hand. */
 #include "l2/admission.h"
-#include "tests/support/folder.h"
 #include "tests/support/log_kit.h"
-
-#include <sys/stat.h>
 
 /* Prepare a store. Change cfg before open_it. */
 static void start(void) { begin(L2_DROP); l2_dev_init(&dev); }
@@ -24,6 +21,14 @@ static void end(void)
     T_EQ_U64(base_load_rlx(&account.used), 0);
     l2_dev_fini(&dev);
 }
+
+static void start_and_open(void)
+{
+    start();
+    open_it();
+}
+
+#define STORE(fn) T_WITHIN(fn, start_and_open(), end())
 
 static void work(void)
 {
@@ -80,10 +85,8 @@ static cellar_err get(uint32_t key, uint32_t version, size_t n)
 
 #define SOME 40u
 
-T_CASE(all_fields_are_restored)
+T_CASE_ON(all_fields_are_restored, STORE)
 {
-    start();
-    open_it();
     l2_meta m = { .deadline_ms = ms + 5000, .stale_ms = 1, .idle_ms = 2, .version = 3,
                   .user_flags = 5, .cost = 6 };
     l2_meta n;
@@ -110,7 +113,6 @@ T_CASE(all_fields_are_restored)
     T_EQ_I64(l2_get(d, &elsewhere, buf, sizeof buf, &len, &n), CELLAR_MISS);
     const l2_key longer = { "key2", 4, 9, k.hash };
     T_EQ_I64(l2_get(d, &longer, buf, sizeof buf, &len, &n), CELLAR_MISS);
-    end();
 }
 
 static void clocks_are(int64_t store_ms, int64_t wall)
@@ -119,10 +121,8 @@ static void clocks_are(int64_t store_ms, int64_t wall)
     wall_first_ms = wall - store_ms;
 }
 
-T_CASE(deadlines_survive_clock_steps)
+T_CASE_ON(deadlines_survive_clock_steps, STORE)
 {
-    start();
-    open_it();
     l2_meta m = { .deadline_ms = ms + 60000 }, n;
     const l2_key k = key_in("key", 3, 9);
     char buf[8];
@@ -165,7 +165,6 @@ T_CASE(deadlines_survive_clock_steps)
     m.deadline_ms = BASE_NEVER_MS;
     const l2_key forever = key_in("ever", 4, 9);
     T_EQ_I64(l2_put(d, &forever, "value", 5, &m, NULL), CELLAR_OK);
-    end();
 }
 
 T_CASE(refused_puts_count_their_reason)
@@ -182,10 +181,7 @@ T_CASE(refused_puts_count_their_reason)
     T_EQ_I64(put(1, 1, most + 1), L2_REFUSED);
     T_EQ_I64(put(1, 1, 2 * most), L2_REFUSED);
     T_EQ_I64(put(1, 1, 5700), CELLAR_OK);
-    l2_stats st;
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.refused_ttl, 1);
-    T_EQ_U64(st.refused_size, 2);
+    T_FIELDS(figures(), refused_ttl, 1, refused_size, 2);
     end();
 }
 
@@ -208,8 +204,7 @@ T_CASE(write_budgets_hold_over_restarts)
     T_EQ_U64(stored, 8); /* the budget of the day is used up */
     ms += 1000;
     T_EQ_I64(put(30, 1, 270), L2_REFUSED);
-    l2_stats st;
-    l2_stats_get(d, &st);
+    const l2_stats st = figures();
     T_CHECK(st.refused_budget >= 7 && st.bytes_today <= 2500 && st.bytes_today > 2300);
     ms += 86400000;
     T_EQ_I64(put(30, 1, 270), CELLAR_OK);
@@ -300,17 +295,12 @@ static cellar_err put_unused(uint32_t key)
     return l2_put(d, &k, "value", 5, &m, NULL);
 }
 
-T_CASE(unused_entries_are_stored_at_their_second_put)
+T_CASE_ON(unused_entries_are_stored_at_their_second_put, STORE)
 {
-    start();
-    open_it();
-    l2_stats st;
     const uint64_t share = cfg.bytes / 100 * 40;
     base_store_rlx(&d->live_bytes, share + 1); /* more than 40 % of the size is alive */
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), L2_REFUSED); }
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.refused_unused, 40);
-    T_EQ_U64(st.put_bytes, 0);
+    T_FIELDS(figures(), refused_unused, 40, put_bytes, 0);
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); }
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); } /* and from then on */
     T_EQ_I64(put(100, 1, 50), CELLAR_OK); /* used: immediately */
@@ -319,9 +309,7 @@ T_CASE(unused_entries_are_stored_at_their_second_put)
     const l2_key k = key_in("due", 3, GENERATION);
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, NULL), L2_REFUSED);
     m.deadline_ms = BASE_NEVER_MS;
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.refused_ttl, 1);
-    T_EQ_U64(st.refused_unused, 40);
+    T_FIELDS(figures(), refused_ttl, 1, refused_unused, 40);
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, NULL), L2_REFUSED);
     /* An existing copy needs no second put. An address without a copy has no effect. */
     const l2_key second = key_in("second", 6, GENERATION);
@@ -331,8 +319,7 @@ T_CASE(unused_entries_are_stored_at_their_second_put)
     m.unused = true;
     T_CHECK(m.addr != 0);
     T_EQ_I64(l2_put(d, &second, "v", 1, &m, NULL), CELLAR_OK);
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.identical, 1);
+    T_EQ_U64(figures().identical, 1);
     m.addr = 12345;
     T_EQ_I64(l2_put(d, &second, "v", 1, &m, NULL), L2_REFUSED);
     /* With room each value is stored, and a negative entry after a use. */
@@ -342,15 +329,12 @@ T_CASE(unused_entries_are_stored_at_their_second_put)
     m.kind = 1;
     T_EQ_I64(l2_put(d, &fourth, NULL, 0, &m, NULL), L2_REFUSED);
     T_EQ_I64(l2_put(d, &third, NULL, 0, &m, NULL), CELLAR_OK); /* noted by its value */
-    end();
 }
 
 /* After four times as many other keys as words, few keys are remembered. After half as many as fit,
  * most are. */
-T_CASE(unused_entries_are_forgotten_after_many_others)
+T_CASE_ON(unused_entries_are_forgotten_after_many_others, STORE)
 {
-    start();
-    open_it();
     const uint64_t words = d->seen_words;
     uint32_t soon = 0, late = 0, strangers = 0;
     for (uint64_t i = 0; i < 2 * words; i++) { (void)l2_seen_again(d, base_mix64(i) >> 16); }
@@ -373,7 +357,6 @@ T_CASE(unused_entries_are_forgotten_after_many_others)
     T_CHECK(!l2_seen_again(d, 16));
     T_CHECK(!l2_seen_again(d, 0)); /* 0 means free */
     T_CHECK(l2_seen_again(d, 0));
-    end();
 }
 
 static bool never(void *ctx, uint64_t hash, uint64_t stamp)
@@ -398,32 +381,24 @@ T_CASE(a_raised_stamp_refuses_the_put_and_uses_no_budget)
     end();
 }
 
-T_CASE(an_unchanged_copy_is_not_written_again)
+T_CASE_ON(an_unchanged_copy_is_not_written_again, STORE)
 {
-    start();
-    open_it();
     l2_meta m = { .deadline_ms = BASE_NEVER_MS }, n;
     const l2_key k = key_in("key", 3, 9);
     char buf[8];
     size_t len;
-    l2_stats st;
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, NULL), CELLAR_OK);
     T_EQ_I64(l2_get(d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
     m.addr = n.addr;
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, NULL), CELLAR_OK);
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.identical, 1);
+    T_EQ_U64(figures().identical, 1);
     l2_invalidate(d, &k); /* changed since, so its copy does not count */
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, NULL), CELLAR_OK);
-    l2_stats_get(d, &st);
-    T_EQ_U64(st.identical, 1);
-    end();
+    T_EQ_U64(figures().identical, 1);
 }
 
-T_CASE(only_keys_of_the_index_log_tombstones)
+T_CASE_ON(only_keys_of_the_index_log_tombstones, STORE)
 {
-    start();
-    open_it();
     for (uint32_t i = 0; i < 1000; i++) { kill_key(100000 + i); }
     T_EQ_U64(figures().denied, 1000);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(put(i, 1, 50), CELLAR_OK); }
@@ -435,7 +410,6 @@ T_CASE(only_keys_of_the_index_log_tombstones)
     kill_key(19);
     T_EQ_I64(get(19, 2, 50), CELLAR_MISS);
     T_EQ_U64(figures().tombstones, 21);
-    end();
 }
 
 /* ---- room ---- */
@@ -518,10 +492,8 @@ static void disk_fails(bool fails)
 }
 
 /* The deletes are in the buffer alone until the disk works again. */
-T_CASE(deletes_on_a_failing_disk_rely_on_the_marker)
+T_CASE_ON(deletes_on_a_failing_disk_rely_on_the_marker, STORE)
 {
-    start();
-    open_it();
     uint32_t stored = 0, killed = 0;
     while (stored < 250) { T_EQ_I64(put(stored++, 1, 1000), CELLAR_OK); }
     disk_fails(true);
@@ -540,7 +512,6 @@ T_CASE(deletes_on_a_failing_disk_rely_on_the_marker)
     for (uint32_t i = 0; i < stored; i++) {
         T_EQ_I64(get(i, 1, 1000), i < killed ? CELLAR_MISS : CELLAR_OK);
     }
-    end();
 }
 
 /* ---- namespaces ---- */
@@ -554,10 +525,8 @@ static void open_again(bool kill)
     }
 }
 
-T_CASE(namespaces_and_generations_persist)
+T_CASE_ON(namespaces_and_generations_persist, STORE)
 {
-    start();
-    open_it();
     l2_namespace v = { 11, 10, 5 }, got;
     T_CHECK(!l2_namespace_find(d, "sessions", 8, &got));
     T_EQ_I64(l2_namespace_set(d, &v, "sessions", 8), CELLAR_OK);
@@ -600,14 +569,11 @@ T_CASE(namespaces_and_generations_persist)
         T_CHECK(l2_namespace_find(d, name, (size_t)snprintf(name, 16, "v%u", i), &got));
         T_EQ_U64(got.generation, 100 + i);
     }
-    end();
 }
 
 /* The table of rows is full. A change that removes something finds its row in it. */
-T_CASE(dropping_a_namespace_needs_no_memory)
+T_CASE_ON(dropping_a_namespace_needs_no_memory, STORE)
 {
-    start();
-    open_it();
     l2_namespace v, got;
     char name[16];
     for (uint32_t i = 1; i <= 15; i++) {
@@ -627,47 +593,6 @@ T_CASE(dropping_a_namespace_needs_no_memory)
     T_CHECK(l2_namespace_find(d, "v4", 2, &got) && got.generation == 200);
     T_CHECK(!l2_namespace_find(d, "v3", 2, &got));
     T_CHECK(!l2_namespace_find(d, "new", 3, &got));
-    end();
-}
-
-T_CASE(values_survive_a_reopen_on_real_files)
-{
-    char path[T_FOLDER_MAX], dir[T_FOLDER_MAX + 8], file[T_FOLDER_MAX + 32];
-    struct stat st;
-    uint64_t bytes = 0;
-    uint32_t kept = 0, hits = 0;
-    int e = 0;
-    begin(L2_DROP);
-    t_folder(path);
-    snprintf(dir, sizeof dir, "%s/store", path);
-    cfg.path = dir;
-    cfg.vfs = NULL;
-    cfg.bytes = L2_BYTES_MIN;
-    cfg.memory_bytes = 64 << 20;
-    cfg.seg_bytes = cfg.seg_count = 0;
-    cfg.no_thread = false;
-    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
-    for (uint32_t i = 0; i < 20000; i++) { kept += put(i, 1, 500) == CELLAR_OK; }
-    T_CHECK(kept > 1000);
-    l2_close(d);
-    static const char *const names[] = { "LOCK", "SUPER", "data.seg" };
-    for (int i = 0; i < 3; i++) {
-        snprintf(file, sizeof file, "%s/%s", dir, names[i]);
-        T_CHECK(stat(file, &st) == 0 && (st.st_mode & 0777) == 0600);
-        bytes += (uint64_t)st.st_size;
-    }
-    T_CHECK(bytes <= L2_BYTES_MIN);
-    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
-    for (uint32_t i = 0; i < 20000; i++) {
-        cellar_err err;
-        while ((err = get(i, 1, 500)) == CELLAR_E_TIMEOUT) { usleep(1000); }
-        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
-        hits += err == CELLAR_OK;
-    }
-    T_CHECK(hits > 1000 && hits <= kept);
-    l2_close(d);
-    t_wipe(dir);
-    T_EQ_I64(rmdir(path), 0);
 }
 
 static bool count_visit(void *ctx, const l2_key *k, const void *value, size_t value_len,
@@ -679,10 +604,8 @@ static bool count_visit(void *ctx, const l2_key *k, const void *value, size_t va
 }
 
 /* A scan must not end without the entries of a disk that answers later. */
-T_CASE(a_visit_stops_at_a_disk_that_does_not_answer)
+T_CASE_ON(a_visit_stops_at_a_disk_that_does_not_answer, STORE)
 {
-    start();
-    open_it();
     uint32_t kept = 0, stopped = 0, all = 0;
     uint64_t at = 0;
     for (uint32_t i = 0; i < 60; i++) {
@@ -706,7 +629,6 @@ T_CASE(a_visit_stops_at_a_disk_that_does_not_answer)
     }
     T_EQ_U64(all, 60);
     T_EQ_U64(stopped, 60);
-    end();
 }
 
 T_MAIN("l2_store")
