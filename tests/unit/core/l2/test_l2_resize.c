@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a store that changes its size stays valid after a crash or a failed call at any step, and
- *         beside other threads. Addresses reach 4 TiB. What the new size keeps: test_log_resize.
+ *         beside other threads. It keeps what is below half alive, by an open and by l2_resize; the
+ *         files have the new size then. Records that are longer than a store of this memory would
+ *         write move as well. Addresses reach 4 TiB.
  * Method: a small store on an in-memory disk, opened after a process death or a power cut in front
- *         of each call; threads on real files; a sparse disk. */
+ *         of each call; entries and threads on real files; a sparse disk. SIZE_FACTOR=n multiplies
+ *         the sizes of real files. */
 #define DEV_WRITES 400
 #include "l2/progress.h"
 #include "l2/segment.h"
+#include "l2/super.h"
 #include "tests/support/folder.h"
 #include "tests/support/log_kit.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static base_rng rng;
@@ -233,6 +238,263 @@ T_CASE(power_cut_behind_a_turn_in_an_empty_segment_keeps_what_is_synced)
     end();
 }
 
+/* ---- what another size keeps, on real files ---- */
+
+#define ENTRIES 1000u
+#define MIB ((uint64_t)1 << 20)
+
+static char path[T_FOLDER_MAX];
+static uint64_t factor; /* of all sizes */
+
+static void sized_open(uint64_t mib)
+{
+    int e = 0;
+    cfg.bytes = mib * factor * MIB;
+    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
+    l2_namespace ns = { .id = 1, .generation = GENERATION };
+    if (!l2_namespace_find(d, "all", 3, &ns)) {
+        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    }
+}
+
+static void put_bytes(uint32_t i, size_t n)
+{
+    static unsigned char value[(size_t)256 << 10];
+    const l2_key k = key_of(&i);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i, .durable = true };
+    cellar_err err = CELLAR_DROPPED;
+    for (int tries = 0; tries < 1000 && err == CELLAR_DROPPED; tries++) {
+        err = l2_put(d, &k, value, n, &m, NULL);
+        if (err == CELLAR_DROPPED) { (void)l2_tick(d, 1000); }
+    }
+    T_REQUIRE(err == CELLAR_OK);
+}
+
+static uint32_t entries_found(void)
+{
+    unsigned char buf[200];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        const l2_key k = key_of(&i);
+        size_t len = 0;
+        l2_meta m;
+        n += l2_get(d, &k, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == i;
+    }
+    return n;
+}
+
+/* Prepare a store on real files. */
+static void sized_start(l2_level level, uint64_t memory_bytes)
+{
+    begin(level);
+    t_folder(path);
+    cfg.path = path;
+    cfg.vfs = NULL;
+    cfg.memory_bytes = memory_bytes;
+    cfg.seg_bytes = cfg.seg_count = 0;
+    factor = t_env_u64("SIZE_FACTOR", 1);
+}
+
+/* Put the entries, and overwrite one key until the log has gone round. */
+static void sized_begin(uint64_t mib)
+{
+    sized_start(L2_DROP, 16 * MIB);
+    sized_open(mib);
+    for (uint32_t i = 0; i < ENTRIES; i++) { put_bytes(i, 100); }
+    for (uint64_t done = 0; done < mib * factor * MIB * 3 / 2; done += 32768) {
+        put_bytes(ENTRIES, 32768);
+        (void)l2_tick(d, 0);
+    }
+    T_EQ_U64(entries_found(), ENTRIES);
+}
+
+static void sized_end(void)
+{
+    l2_close(d);
+    T_EQ_U64(base_load_rlx(&account.used), 0);
+    t_wipe(path);
+}
+
+/* Return the bytes of a file of the store; 0: there is none. */
+static uint64_t file_bytes(const char *name)
+{
+    char file[T_FOLDER_MAX + 24];
+    struct stat st;
+    (void)snprintf(file, sizeof file, "%s/%s", path, name);
+    return stat(file, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static void files_have(uint64_t mib)
+{
+    const uint64_t bytes = mib * factor * MIB, is = file_bytes("data.seg");
+    T_CHECK(is + file_bytes("SUPER") + file_bytes("LOCK") <= bytes && is > bytes - 2 * MIB);
+    T_EQ_U64(file_bytes("data.new"), 0);
+}
+
+static const uint64_t pair[][2] = { { 64, 16 }, { 40, 24 }, { 16, 48 }, { 33, 60 } };
+
+T_ALONE(change_of_the_size_keeps_what_is_below_half_alive)
+{
+    for (size_t i = 0; i < 2 * sizeof pair / sizeof pair[0]; i++) {
+        const uint64_t to = pair[i / 2][1];
+        sized_begin(pair[i / 2][0]);
+        if (i % 2 == 0) { /* by an open */
+            l2_discard(d);
+            sized_open(to);
+            T_EQ_U64(entries_found(), ENTRIES);
+            while (l2_tick(d, 0)) {}
+        } else {
+            T_EQ_I64(l2_resize(d, to * factor * MIB), CELLAR_OK);
+        }
+        files_have(to);
+        T_EQ_U64(entries_found(), ENTRIES);
+        l2_discard(d);
+        sized_open(to);
+        T_EQ_U64(entries_found(), ENTRIES);
+        for (uint32_t n = 0; n < 500; n++) { /* the log goes round in the new file */
+            put_bytes(ENTRIES, 65000);
+            (void)l2_tick(d, 0);
+        }
+        T_EQ_U64(entries_found(), ENTRIES);
+        sized_end();
+    }
+}
+
+T_ALONE(entries_above_half_of_the_new_size_leave_the_oldest_first)
+{
+    uint32_t first = 0, kept = 0;
+    sized_begin(40);
+    for (uint32_t i = 0; i < ENTRIES * factor; i++) { put_bytes(ENTRIES + i, 15000); }
+    T_EQ_I64(l2_resize(d, 16 * factor * MIB), CELLAR_OK);
+    for (uint32_t i = 0; i < ENTRIES * factor; i++) {
+        const uint32_t n = ENTRIES + i;
+        const l2_key k = key_of(&n);
+        if (l2_indexed(d, k.hash) && first == 0) { first = i; }
+        kept += l2_indexed(d, k.hash);
+    }
+    T_CHECK(first > ENTRIES * factor / 4 && kept == ENTRIES * factor - first);
+    sized_end();
+}
+
+T_ALONE(refused_sizes_change_nothing)
+{
+    sized_begin(16);
+    T_EQ_I64(l2_resize(d, MIB), CELLAR_E_INVAL);
+    T_EQ_I64(l2_resize(d, UINT64_C(1) << 60), CELLAR_E_RANGE);
+    T_EQ_I64(l2_resize(d, 16 * factor * MIB), CELLAR_OK);
+    files_have(16);
+    T_EQ_U64(entries_found(), ENTRIES);
+    sized_end();
+}
+
+/* ---- less memory than the run before ---- */
+
+#define LONGS 64u
+#define LONG_BYTES ((size_t)200 << 10)
+
+/* Put long values into a new store, with a log that has room for them as single records. */
+static void begin_long(void)
+{
+    sized_start(L2_DROP, 64 * MIB);
+    factor = 1;
+    sized_open(64);
+    for (uint32_t i = 0; i < LONGS; i++) { put_bytes(i, LONG_BYTES); }
+}
+
+static uint32_t long_found(void)
+{
+    static unsigned char buf[LONG_BYTES];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LONGS; i++) {
+        const l2_key k = key_of(&i);
+        size_t len = 0;
+        l2_meta m;
+        n += l2_get(d, &k, buf, sizeof buf, &len, &m) == CELLAR_OK && len == LONG_BYTES;
+    }
+    return n;
+}
+
+T_ALONE(long_records_move_after_an_open_with_less_memory)
+{
+    static const uint64_t memory[] = { 4 * MIB, 16 * MIB };
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        begin_long();
+        T_EQ_U64(long_found(), LONGS);
+        l2_close(d);
+        cfg.memory_bytes = memory[i];
+        sized_open(64);
+        for (uint32_t n = 0; n < 2 * 64 * 32; n++) { /* 2 rounds */
+            put_bytes(LONGS, 32768);
+            (void)l2_tick(d, 0);
+        }
+        T_EQ_U64(long_found(), LONGS);
+        sized_end();
+    }
+}
+
+static bool sync_fails;
+
+static int failing_datasync(void *ctx, base_vfs_file *f)
+{
+    const bool fails = sync_fails;
+    sync_fails = false;
+    return fails ? EIO : base_vfs_system()->datasync(ctx, f);
+}
+
+T_ALONE(long_records_are_verified_after_a_failed_sync_with_less_memory)
+{
+    begin_long();
+    (void)l2_tick(d, 0);
+    l2_discard(d);
+    vfs = *base_vfs_system();
+    vfs.datasync = failing_datasync;
+    cfg.vfs = &vfs;
+    cfg.memory_bytes = 4 * MIB;
+    sized_open(64);
+    T_EQ_U64(long_found(), LONGS);
+    sync_fails = true;
+    T_EQ_I64(l2_sync(d), CELLAR_E_IO);
+    T_CHECK(!sync_fails);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_EQ_U64(long_found(), LONGS);
+    sized_end();
+}
+
+static bool page_lost, stored;
+static base_vfs_file *told;
+
+/* The device lost a page of SUPER: the system says so once for each descriptor. Meanwhile the other
+ * role stores a copy. */
+static int datasync_beside_a_store(void *ctx, base_vfs_file *f)
+{
+    if (!page_lost) { return base_vfs_system()->datasync(ctx, f); }
+    if (!stored) {
+        stored = true;
+        T_EQ_I64(l2_super_store(d), EIO);
+    }
+    const bool again = f == told;
+    told = f;
+    return again ? 0 : EIO;
+}
+
+T_ALONE(unsettle_reports_a_lost_page_while_super_is_stored)
+{
+    sized_begin(16);
+    l2_close(d);
+    vfs = *base_vfs_system();
+    vfs.datasync = datasync_beside_a_store;
+    cfg.vfs = &vfs;
+    sized_open(16);
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_CHECK(d->settled != 0);
+    page_lost = true;
+    T_EQ_I64(l2_unsettle(d), EIO);
+    T_CHECK(stored && d->settled != 0);
+    page_lost = false;
+    T_EQ_I64(l2_unsettle(d), 0);
+    sized_end();
+}
+
 /* ---- under load, on real files ---- */
 
 #define READERS 3u
@@ -259,20 +521,13 @@ static void *reads(void *arg)
 
 T_CASE(readers_and_writers_continue_during_a_resize)
 {
-    char folder[T_FOLDER_MAX];
     pthread_t t[READERS];
     uint32_t id[READERS];
-    int e = 0;
     l2_stats st;
-    t_folder(folder);
-    begin(L2_DROP);
-    cfg.path = folder;
-    cfg.bytes = L2_BYTES_MIN;
-    cfg.seg_count = 0;
+    sized_start(L2_DROP, 1 * MIB);
+    cfg.seg_bytes = 65536;
     cfg.no_thread = false;
-    T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
-    const l2_namespace ns = { .id = 1, .generation = GENERATION };
-    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    sized_open(L2_BYTES_MIN / MIB);
     for (uint32_t i = 0; i < KEYS; i++) { (void)put_once(i, 1 + i % 3, false); }
     atomic_store(&over, 0);
     for (uint32_t i = 0; i < READERS; i++) {
@@ -287,8 +542,7 @@ T_CASE(readers_and_writers_continue_during_a_resize)
     for (uint32_t i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
     l2_stats_get(d, &st);
     T_EQ_U64(st.io_errors, 0); /* a file that goes during a read is no error */
-    l2_close(d);
-    t_wipe(folder);
+    sized_end();
 }
 
 /* ---- 4 TiB, mostly sparse ---- */
