@@ -483,37 +483,6 @@ T_CASE(deletes_without_room_wait_and_drop_nothing)
     }
 }
 
-static void disk_fails(bool fails)
-{
-    dev.fail_site = DEV_PWRITE;
-    dev.fail_errno = EIO;
-    dev.fail_sticky = fails;
-    dev.fail_at = fails;
-}
-
-/* The deletes are in the buffer alone until the disk works again. */
-T_CASE_ON(deletes_on_a_failing_disk_rely_on_the_marker, STORE)
-{
-    uint32_t stored = 0, killed = 0;
-    while (stored < 250) { T_EQ_I64(put(stored++, 1, 1000), CELLAR_OK); }
-    disk_fails(true);
-    for (; killed < stored && figures().relied < 10; killed++) {
-        kill_key(killed);
-        T_EQ_I64(get(killed, 1, 1000), CELLAR_MISS);
-    }
-    T_CHECK(killed < stored && dev.bell);
-    T_EQ_U64(figures().closings, 0);
-    disk_fails(false);
-    for (int i = 0; i < 10; i++) { /* the disk is off for a while */
-        ms += 100000;
-        (void)l2_tick(d, 1000);
-    }
-    T_CHECK(!dev.bell);
-    for (uint32_t i = 0; i < stored; i++) {
-        T_EQ_I64(get(i, 1, 1000), i < killed ? CELLAR_MISS : CELLAR_OK);
-    }
-}
-
 /* ---- namespaces ---- */
 
 static void open_again(bool kill)

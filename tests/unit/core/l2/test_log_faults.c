@@ -41,11 +41,20 @@ static void bytes_again(uint64_t lsn, size_t n)
     memcpy(data_file()->live + lsn % (SEGMENTS * SEGMENT), kept_bytes, n);
 }
 
-static void start(void)
+static void start_at(l2_level level)
 {
-    begin(L2_DROP);
+    begin(level);
     l2_dev_init(&dev);
     open_on(&dev);
+}
+
+static void start(void) { start_at(L2_DROP); }
+
+static void fail_once(int site)
+{
+    dev.fail_site = site;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
 }
 
 static void stop(void)
@@ -235,9 +244,7 @@ T_CASE_ON(open_that_cannot_read_some_pages_does_not_turn_the_disk_off, OLD_KEYS)
     T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
     T_EQ_U64(old_found(), OLD);
     dev.bad_end = 0;
-    dev.fail_site = DEV_PREAD; /* the errors of the open do not count */
-    dev.fail_errno = EIO;
-    dev.fail_at = 1;
+    fail_once(DEV_PREAD); /* the errors of the open do not count */
     (void)look(0);
     T_EQ_U64(dev.fail_at, 0);
     T_EQ_U64(base_load_acq(&d->disk), L2_DISK_OK);
@@ -346,9 +353,7 @@ T_CASE_ON(probe_reads_another_page_where_one_is_bad, STORE)
     put_old();
     fill_to(seq_now() + 2);
     kill_and_open();
-    dev.fail_site = DEV_PREAD;
-    dev.fail_errno = EIO;
-    dev.fail_at = 1;
+    fail_once(DEV_PREAD);
     (void)look(0);
     T_CHECK(base_load_acq(&d->disk) != L2_DISK_OK);
     dev.bad_at = base_load_acq(&d->head) % (SEGMENTS * SEGMENT);
@@ -379,13 +384,9 @@ T_CASE(close_is_found_by_either_copy_of_super)
 /* A SUPER that cannot be stored does not count for passes. */
 T_CASE(pass_goes_on_behind_a_super_that_is_stored)
 {
-    begin(L2_KEEP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start_at(L2_KEEP);
     const uint64_t before = d->walks_from;
-    dev.fail_site = DEV_PWRITE;
-    dev.fail_errno = EIO;
-    dev.fail_at = 1;
+    fail_once(DEV_PWRITE);
     dev.fail_sticky = true;
     d->super.synced = tail();
     T_CHECK(l2_super_store(d) != 0);
@@ -521,13 +522,6 @@ T_CASE_ON(closed_tier_does_not_say_that_it_lacks_a_key, OLD_KEYS)
 
 /* ---- failed writes ---- */
 
-static void fail_once(int site)
-{
-    dev.fail_site = site;
-    dev.fail_errno = EIO;
-    dev.fail_at = 1;
-}
-
 T_CASE_ON(pass_that_fails_makes_no_place_free, OLD_KEYS)
 {
     while (!l2_pass_due(d)) { change_key(OLD, false, true); }
@@ -552,16 +546,30 @@ T_CASE_ON(record_of_a_failed_write_is_written_by_the_next_round, STORE)
     T_EQ_U64(base_load_acq(&d->written), tail());
 }
 
-/* The sync of the SUPER that names data.new fails, though the disk has its bytes. The next change
- * fails to store another SUPER. */
-T_CASE_ON(file_that_super_may_name_stays_until_super_names_another, OLD_KEYS)
+/* The sync of the SUPER that names data.new fails, though the disk has its bytes. */
+static void change_of_the_size_fails(void)
 {
     T_EQ_I64(l2_sync(d), CELLAR_OK);
+    fail_once(DEV_DATASYNC);
     dev.fail_at = 2; /* data.new, SUPER */
-    dev.fail_site = DEV_DATASYNC;
-    dev.fail_errno = EIO;
     T_EQ_I64(l2_resize(d, L2_BYTES_MIN), CELLAR_E_IO);
     T_EQ_U64(dev.fail_at, 0);
+    T_CHECK(l2_dev_find(&dev, "data.new") != NULL);
+}
+
+T_CASE_ON(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super, OLD_KEYS)
+{
+    change_of_the_size_fails();
+    T_EQ_I64(l2_sync(d), CELLAR_OK);
+    T_CHECK(l2_dev_find(&dev, "data.new") == NULL);
+    kill_and_open();
+    T_EQ_U64(old_found(), OLD);
+}
+
+/* The next change fails to store another SUPER. */
+T_CASE_ON(file_that_super_may_name_stays_until_super_names_another, OLD_KEYS)
+{
+    change_of_the_size_fails();
     T_CHECK(base_load_acq(&d->doubt) != 0);
     dev.fail_sticky = true;
     fail_once(DEV_PWRITE);
@@ -943,20 +951,6 @@ T_CASE_ON(page_that_a_pass_cannot_read_costs_its_own_records, OLD_KEYS)
     dev.bad_end = 0;
 }
 
-T_CASE_ON(rows_that_a_pass_cannot_read_are_made_of_the_records, STORE)
-{
-    kill_and_open(); /* a run begins within the segment */
-    put_old();
-    T_REQUIRE(seq_now() == 1);
-    while (!l2_pass_due(d)) { change_key(OLD, false, true); }
-    bad_page(SEGMENT + l2_rows_at(&d->form, 0));
-    (void)l2_tick(d, 0);
-    T_EQ_U64(l2_seq_of(d, base_load_acq(&d->head)), 2);
-    T_EQ_U64(old_found(), OLD);
-    T_EQ_U64(lost_unread(), 0);
-    dev.bad_end = 0;
-}
-
 /* No page of the segment can be read: the disk is at fault, and nothing is dropped. */
 T_CASE_ON(segment_that_cannot_be_read_at_all_waits, OLD_KEYS)
 {
@@ -1031,9 +1025,7 @@ static int sync_with_puts(void *ctx, base_vfs_file *f)
 /* Faulty sequence: a sync fails, bytes are lost, and puts come while the FLOOR is synced. */
 T_CASE(puts_behind_lost_bytes_count_as_live)
 {
-    begin(L2_KEEP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start_at(L2_KEEP);
     put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     const uint64_t page = tail() / PAGE * PAGE + PAGE;
@@ -1057,9 +1049,7 @@ T_CASE(puts_behind_lost_bytes_count_as_live)
 static void bytes_lost_without_room(bool dies, uint32_t names)
 {
     uint64_t n = 0;
-    begin(L2_KEEP);
-    l2_dev_init(&dev);
-    open_on(&dev);
+    start_at(L2_KEEP);
     for (uint32_t id = 2; id < 2 + names; id++) {
         const l2_namespace ns = { .id = id, .generation = 100 + id };
         T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id), CELLAR_OK);
@@ -1108,21 +1098,6 @@ T_CASE_ON(looks_of_passes_leave_out_what_a_clear_took, STORE)
     (void)l2_tick(d, 0);
     T_CHECK(d->looked != 0);
     T_EQ_U64(d->dead, 0);
-}
-
-/* The sync of the SUPER that names data.new fails. */
-T_CASE_ON(file_of_a_change_of_the_size_that_failed_goes_with_the_next_super, OLD_KEYS)
-{
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    dev.fail_at = 2; /* data.new, SUPER */
-    dev.fail_site = DEV_DATASYNC;
-    dev.fail_errno = EIO;
-    T_EQ_I64(l2_resize(d, L2_BYTES_MIN), CELLAR_E_IO);
-    T_CHECK(l2_dev_find(&dev, "data.new") != NULL);
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    T_CHECK(l2_dev_find(&dev, "data.new") == NULL);
-    kill_and_open();
-    T_EQ_U64(old_found(), OLD);
 }
 
 T_ONE_THREAD;
