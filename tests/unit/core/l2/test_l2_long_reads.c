@@ -222,27 +222,6 @@ T_CASE_ON(too_small_buffer_is_left_alone, STORE)
     }
 }
 
-T_CASE_ON(ranges_over_the_bounds_of_parts_are_right, STORE)
-{
-    static const size_t at[] = { 0, 1, 4000, 4100, 131072, 200000, LONG - 1, LONG };
-    static const size_t cap[] = { 0, 1, 300, 131072, LONG };
-    put_on_disk();
-    fill(1, LONG);
-    const l2_key k = key_of(KEY);
-    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
-        for (size_t j = 0; j < sizeof cap / sizeof cap[0]; j++) {
-            size_t total = 0;
-            l2_meta m;
-            const size_t n = BASE_MIN(cap[j], LONG - at[i]);
-            memset(got, 0xa5, sizeof got);
-            T_EQ_I64(l2_get_range(kit.d, &k, at[i], got, cap[j], &total, &m), CELLAR_OK);
-            T_EQ_U64(total, LONG);
-            T_CHECK(memcmp(got, value + at[i], n) == 0);
-            T_EQ_U64(got[n], 0xa5);
-        }
-    }
-}
-
 /* A range reads the parts that it touches, and a part that is lost elsewhere does not matter. */
 T_CASE_ON(range_of_a_value_above_256_kib_reads_one_part, STORE)
 {

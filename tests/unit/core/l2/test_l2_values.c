@@ -257,27 +257,6 @@ T_CASE_ON(ranges_of_values_are_the_bytes_of_the_whole, STORE)
     for (int pack = 0; pack <= 1; pack++) { ranges_in_two_lives(pack); }
 }
 
-/* Stop a put of a change after several numbers of parts: the old value never comes back, and the
- * parts of two values never mix. */
-T_CASE(a_put_that_stops_between_parts_leaves_no_old_value)
-{
-    for (uint32_t more = 0; more < 10; more++) {
-        begin();
-        T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
-        l2_parts parts = { 0, 0 };
-        l2_meta m = { .parts = &parts, .change = true, .durable = true };
-        put_some("k", 2, more / 2, &m);
-        if (more % 2 != 0) { T_EQ_I64(put_rest("k", 2, &m), CELLAR_OK); }
-        const uint32_t now = more % 2 != 0 ? 2 : 0;
-        T_EQ_U64(look("k", LONG), now);
-        l2_kit_killed(&kit, &dev);
-        T_EQ_U64(look("k", LONG), now);
-        T_EQ_I64(put("k", 3, LONG), CELLAR_OK);
-        T_EQ_U64(look("k", LONG), 3);
-        end();
-    }
-}
-
 T_CASE_ON(a_put_whose_stamp_moves_between_parts_stores_nothing, STORE)
 {
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
@@ -621,33 +600,6 @@ T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss)
 }
 
 /* ---- less room ---- */
-
-/* The newest value that fits stays whole. The limit of a value follows the room. */
-T_CASE(a_shrink_below_the_live_values_keeps_whole_ones)
-{
-    static const char *const name[] = { "a", "b", "c", "d", "e", "f" };
-    const size_t most = (size_t)14 * L2_KIT_SEG / 4;
-    begin();
-    for (uint32_t i = 0; i < 6; i++) { T_EQ_I64(put(name[i], 1 + i, LONG), CELLAR_OK); }
-    for (uint32_t i = 0; i < 6; i++) { T_EQ_U64(look(name[i], LONG), 1 + i); }
-    l2_kit_resize(&kit, 14);
-    uint32_t left = 0;
-    may_lack_parts = true;
-    for (uint32_t i = 0; i < 6; i++) {
-        const uint32_t now = look(name[i], LONG);
-        T_CHECK(now == 0 || now == 1 + i);
-        left += now != 0;
-    }
-    may_lack_parts = false;
-    T_EQ_U64(look("f", LONG), 6);
-    T_CHECK(left < 6);
-    T_EQ_I64(put("k", 8, most + 1), L2_REFUSED);
-    T_EQ_I64(put("k", 9, most), CELLAR_OK);
-    T_EQ_U64(look("k", most), 9);
-    l2_kit_killed(&kit, &dev);
-    T_EQ_U64(look("k", most), 9);
-    end();
-}
 
 T_CASE_ON(a_full_disk_between_parts_leaves_no_old_value, STORE)
 {

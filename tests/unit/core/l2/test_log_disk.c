@@ -326,61 +326,16 @@ T_CASE(lost_header_costs_nothing_after_a_kill)
     finish();
 }
 
-/* SUPER names a run that was begun in the same boot, and data.seg has nothing of it. */
-T_CASE(data_older_than_super_brings_no_older_value)
-{
-    start(L2_DROP);
-    change_key(1, false, true);
-    l2_close(d);
-    l2_dev_clone(&dev, &other, NULL);
-    open_on(&dev);
-    change_key(1, false, true);
-    l2_discard(d);
-    const l2_dev_file *old = l2_dev_find(&other, "data.seg");
-    memcpy(l2_dev_find(&dev, "data.seg")->live, old->live, old->size);
-    open_on(&dev);
-    T_EQ_U64(look(1), 0);
-    stop();
-}
+/* ---- a delete ---- */
 
-/* ---- process deaths during a write ---- */
+static bool none_below; /* during a write the tier said that key 1 has nothing on disk */
 
-static uint32_t writes_until; /* the disk of that write is kept in `other` */
-static bool none_below;       /* during a write the tier said that key 1 has nothing on disk */
-
-static void keep_disk(void *ctx)
+static void look_below(void *ctx)
 {
     const uint32_t i = 1;
     const l2_key k = key_of(&i);
     (void)ctx;
     none_below = none_below || l2_nothing(d, k.hash);
-    if (writes_until != 0 && --writes_until == 0) { l2_dev_clone(&dev, &other, NULL); }
-}
-
-static void watch_writes(uint32_t until)
-{
-    none_below = false;
-    writes_until = until;
-    dev.hook = keep_disk;
-}
-
-T_CASE(death_between_two_writes_brings_no_overwritten_value)
-{
-    start(L2_DROP);
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    T_EQ_I64(put_key(1, 1, false), CELLAR_OK);
-    for (uint32_t n = 0; n < 200; n++) { T_EQ_I64(put_key(2 + n % 50, 2, false), CELLAR_OK); }
-    T_EQ_I64(put_key(1, 3, false), CELLAR_OK); /* acknowledged */
-    T_EQ_I64(put_key(60, 1, false), CELLAR_OK);
-    watch_writes(2);
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    dev.hook = NULL;
-    if (writes_until != 0) { l2_dev_clone(&dev, &other, NULL); }
-    l2_discard(d);
-    open_on(&other);
-    T_CHECK(look(1) != 1);
-    l2_discard(d);
-    finish();
 }
 
 T_CASE(deleted_key_has_something_below_until_its_tombstone_is_written)
@@ -389,7 +344,8 @@ T_CASE(deleted_key_has_something_below_until_its_tombstone_is_written)
     T_EQ_I64(put_key(1, 1, true), CELLAR_OK);
     const uint32_t i = 1;
     const l2_key k = key_of(&i);
-    watch_writes(0);
+    none_below = false;
+    dev.hook = look_below;
     l2_invalidate(d, &k);
     dev.hook = NULL;
     T_CHECK(!none_below);
