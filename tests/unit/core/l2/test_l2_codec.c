@@ -2,8 +2,8 @@
  *
  * Aim:    with a cipher no plain value lies on disk, and a get returns only values that the cipher
  *         encrypted. Another key, bytes of another record and forged bytes with right checks give
- *         misses. Compressed values are restored exactly. Bytes that do not decompress, wrong lengths,
- *         and a build without LZ4 give counted misses.
+ *         misses. Compressed values are restored exactly. Bytes that do not decompress, wrong
+ *         lengths, and a build without LZ4 give counted misses.
  * Method: small stores on an in-memory disk, a toy cipher that authenticates, every bit. Random
  *         runs with a cipher: test_l2_reopens. */
 #include "base/pack.h"

@@ -4,9 +4,9 @@
  *         process death, another boot, a wall clock ten years off, or a resize. Dead means expired,
  *         deleted, overwritten, cleared, or invalidated by tag or pattern. Each stored entry that
  *         was not reclaimed is found, byte for byte, with its TTL.
- * Method: random runs of a tiny store on an in-memory disk, at every level, with other options in each
- *         run, in half of the stores with a cipher, against a table of current entries. 50 reopens
- *         per store; REOPENS=n in all. */
+ * Method: random runs of a tiny store on an in-memory disk, at every level, with other options in
+ *         each run, in half of the stores with a cipher, against a table of current entries. 50
+ *         reopens per store; REOPENS=n in all. */
 #include "tests/support/l2_kit.h"
 #include "tests/support/toy_cipher.h"
 

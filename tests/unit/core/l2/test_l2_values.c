@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a value in parts is served byte by byte, whole or by ranges, from the buffer, from disk and
- *         after a reopen; it is a miss as a whole if it was changed, or if one part is gone.
+ *         after a reopen; it is a miss as a whole if it was changed, or if one part is gone, and
+ *         unknown after a failed read. Nothing is copied into a buffer that is too small. The disk
+ *         reads ahead what memory lacks.
  * Method: stores of 32 segments of 32 KiB on an in-memory disk, with the worker run by hand. The
- *         limit of a value is 256 KiB there. A record has at most 8 KiB: three fill a segment. */
+ *         limit of a value is 256 KiB there. A record has at most 8 KiB: three fill a segment. For
+ *         reads part by part 12 segments of 1 MiB. The read function of the disk counts reads of
+ *         data.seg, fails, or changes the store at the n-th one. */
 #include "base/pack.h"
 #include "l2/control.h"
 #include "l2/index.h"
@@ -22,6 +26,9 @@ static unsigned char value[LIMIT + 1], got[LIMIT + 2];
 static bool stamp_right;
 static uint32_t reads, act_at; /* reads of data.seg since the last `watch`; act_at 0: none */
 static void (*act)(void);
+static size_t read_bytes;      /* of data.seg */
+static int read_errno;         /* of the reads from act_at on; 0: they work */
+static uint32_t lasting;       /* number of the reads that fail */
 
 static void open_again(void) { dev.locked = false; T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); }
 
@@ -29,9 +36,14 @@ static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint6
                          size_t *done)
 {
     const bool data = kit.d != NULL && l2_is_ring(kit.d, f);
-    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
     reads += data;
-    if (data && reads == act_at) { act(); }
+    read_bytes += data ? n : 0;
+    if (data && read_errno != 0 && reads >= act_at && reads < act_at + lasting) {
+        *done = 0;
+        return read_errno;
+    }
+    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
+    if (data && reads == act_at && act != NULL) { act(); }
     return e;
 }
 
@@ -41,6 +53,7 @@ static void watch(uint32_t at, void (*then)(void))
     reads = 0;
     act_at = at;
     act = then;
+    read_errno = 0;
 }
 
 static void begin(void)
@@ -599,8 +612,6 @@ T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss)
     }
 }
 
-/* ---- less room ---- */
-
 T_CASE_ON(a_full_disk_between_parts_leaves_no_old_value, STORE)
 {
     kit.cfg.off_ms = 1000;
@@ -668,6 +679,249 @@ T_CASE(replaced_values_leave_room_for_unused_entries)
     T_EQ_I64(put_once("c", 1, 100, &m), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).reclaimed, 0);
     end();
+}
+
+/* ---- longer values, in parts of more than a page, and segments of 1 MiB ---- */
+
+#define LONGER ((size_t)270000)
+#define MOST ((size_t)300000)
+
+static unsigned char longer[MOST], got_longer[MOST + 1];
+static uint64_t memory_from; /* offset of the first part in data.seg */
+
+static void begin_wide(void)
+{
+    l2_dev_init(&dev);
+    dev.flat = true;
+    l2_kit_init(&kit, &dev);
+    kit.vfs.pread = watched_pread;
+    kit.cfg.seg_bytes = (uint32_t)1 << 20;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.avg_object_bytes = 65536; /* a small index */
+    kit.cfg.off_damaged_pct = 100;
+    kit.cfg.off_errors = 60;
+    watch(0, NULL);
+    open_again();
+}
+
+static void end_wide(void) { watch(0, NULL); end(); }
+
+#define WIDE(fn) T_WITHIN(fn, begin_wide(), end_wide())
+
+static void fill_longer(uint32_t version, size_t n)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < n; i += 8) {
+        const uint64_t word = base_rng_next(&r);
+        memcpy(longer + i, &word, BASE_MIN(n - i, (size_t)8));
+    }
+}
+
+static void put_longer(const char *name, uint32_t version, size_t n)
+{
+    const l2_key k = key_of(name);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    fill_longer(version, n);
+    cellar_err err = CELLAR_DROPPED;
+    for (int i = 0; i < 100 && err == CELLAR_DROPPED; i++) {
+        err = l2_put(kit.d, &k, longer, n, &m, NULL);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    T_EQ_I64(err, CELLAR_OK);
+}
+
+/* Put the value. It is not in the buffer then. */
+static void put_on_disk(void)
+{
+    memory_from = base_load_acq(&kit.d->tail);
+    put_longer("k", 1, LONGER);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+}
+
+static bool unknown; /* the last get read nothing */
+
+/* Return the version that is served, whole and right; 0: none. */
+static uint32_t served(const char *name, size_t n)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = key_of(name);
+    memset(got_longer, 0xa5, sizeof got_longer);
+    const cellar_err err = l2_get(kit.d, &k, got_longer, n, &len, &m);
+    T_EQ_U64(got_longer[n], 0xa5);
+    unknown = err == CELLAR_E_TIMEOUT;
+    if (err == CELLAR_MISS || unknown) { return 0; }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(len, n);
+    fill_longer(m.user_flags, n);
+    T_CHECK(memcmp(got_longer, longer, n) == 0);
+    return m.user_flags;
+}
+
+static uint32_t served_longer(void) { return served("k", LONGER); }
+
+/* Return the reads of data.seg that a get of the value takes. */
+static uint32_t reads_of_a_get(void)
+{
+    watch(0, NULL);
+    T_EQ_U64(served_longer(), 1);
+    T_CHECK(reads > 1); /* otherwise no part is tested */
+    return reads;
+}
+
+T_CASE(values_around_the_edges_of_reads_are_served)
+{
+    static const uint32_t edge[] = { 32768, 4100, 100000, 262144 };
+    char long_key[5000];
+    memset(long_key, 'k', sizeof long_key - 1);
+    long_key[sizeof long_key - 1] = '\0';
+    begin_wide();
+    for (uint32_t i = 0; i < sizeof edge / sizeof edge[0]; i++) {
+        for (uint32_t less = 0; less < 200; less += 1 + less % 3 * 13) {
+            char name[20];
+            snprintf(name, sizeof name, "%u less %u", edge[i], less);
+            put_longer(name, 1 + less, edge[i] + 100 - less);
+            for (int n = 0; n < 4 && less % 27 == 0; n++) { put_longer("other", 1, LONGER); }
+            T_EQ_U64(served(name, edge[i] + 100 - less), 1 + less);
+        }
+    }
+    put_longer(long_key, 5, LONGER);
+    for (int i = 0; i < 4; i++) { put_longer("other", 1, LONGER); }
+    T_EQ_U64(served(long_key, LONGER), 5);
+    end_wide();
+}
+
+static size_t in_memory;     /* bytes from there on that reads without a wait find */
+
+static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off)
+{
+    size_t done = 0;
+    if (off - memory_from >= in_memory) { return 0; }
+    n = (size_t)BASE_MIN((uint64_t)n, in_memory - (off - memory_from));
+    return l2_dev_pread(ctx, f, buf, n, off, &done) == 0 ? done : 0;
+}
+
+/* The disk is asked to read ahead only for the bytes that memory lacks. */
+T_CASE_ON(long_value_in_memory_requests_nothing_of_the_disk, WIDE)
+{
+    const size_t some[] = { 0, 3000, 100000, LONGER / 2, SIZE_MAX };
+    put_on_disk();
+    kit.vfs.pread_now = pread_now;
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        const uint64_t aheads = dev.aheads;
+        in_memory = some[i];
+        T_EQ_U64(served_longer(), 1);
+        T_EQ_I64(dev.aheads == aheads, some[i] == SIZE_MAX);
+    }
+}
+
+T_CASE_ON(long_value_is_served_by_a_disk_that_reads_nothing_ahead, WIDE)
+{
+    put_on_disk();
+    kit.vfs.ahead = NULL;
+    T_EQ_U64(served_longer(), 1);
+}
+
+/* A read of another thread has not ended for long. */
+T_CASE_ON(read_beside_a_stall_serves_what_memory_has, WIDE)
+{
+    put_on_disk();
+    kit.vfs.pread_now = pread_now;
+    watch(0, NULL);
+    base_store_rlx(&kit.d->read_ns, (uint64_t)1); /* 1 ns after the boot */
+    base_store_rlx(&kit.d->reads_out, 1u);
+    in_memory = SIZE_MAX;
+    T_EQ_U64(served_longer(), 1);
+    in_memory = LONGER / 2;
+    T_EQ_U64(served_longer(), 0);
+    T_CHECK(unknown);
+    T_EQ_U64(reads, 0);
+    base_store_rlx(&kit.d->reads_out, 0u);
+    in_memory = 0;
+    T_EQ_U64(served_longer(), 1);
+}
+
+T_CASE_ON(too_small_buffer_is_left_alone, WIDE)
+{
+    put_on_disk();
+    const l2_key k = key_of("k");
+    for (size_t cap = 0; cap < LONGER; cap += LONGER - 1) {
+        size_t len = 0;
+        l2_meta m;
+        memset(got_longer, 0xa5, sizeof got_longer);
+        T_EQ_I64(l2_get(kit.d, &k, got_longer, cap, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, LONGER);
+        T_EQ_U64(m.user_flags, 1);
+        for (size_t i = 0; i < sizeof got_longer; i++) {
+            if (!T_EQ_U64(got_longer[i], 0xa5)) { break; }
+        }
+    }
+}
+
+/* A range reads the parts that it touches, and a part that is lost elsewhere does not matter. */
+T_CASE_ON(range_of_a_value_above_256_kib_reads_one_part, WIDE)
+{
+    const size_t at = MOST / 2;
+    size_t total = 0;
+    l2_meta m;
+    put_longer("whole", 1, (size_t)250 << 10);
+    T_EQ_U64(l2_kit_figures(&kit).parts, 0);
+    put_longer("k", 1, MOST);
+    T_EQ_U64(l2_kit_figures(&kit).parts, 5);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    fill_longer(1, MOST);
+    const l2_key k = key_of("k");
+    watch(0, NULL);
+    read_bytes = 0;
+    T_EQ_I64(l2_get_range(kit.d, &k, at, got_longer, 4096, &total, &m), CELLAR_OK);
+    T_CHECK(memcmp(got_longer, longer + at, 4096) == 0);
+    T_CHECK(read_bytes < 80000);
+    unsigned char first[18] = { 0 }; /* key of part 0: number, hash48, index */
+    const uint64_t h48 = l2_h48(k.hash);
+    memcpy(first, &m.part_id, 8);
+    memcpy(first + 8, &h48, 6);
+    const l2_key part = l2_kit_key(&kit, first, sizeof first, 0);
+    l2_invalidate(kit.d, &part);
+    T_EQ_U64(served("k", MOST), 0);
+    T_EQ_I64(l2_get_range(kit.d, &k, at, got_longer, 4096, &total, &m), CELLAR_OK);
+    T_CHECK(memcmp(got_longer, longer + at, 4096) == 0);
+}
+
+T_CASE_ON(failed_read_of_a_part_is_unknown, WIDE)
+{
+    static const int error[] = { EIO, EINTR };
+    put_on_disk();
+    const uint32_t n = reads_of_a_get();
+    for (int e = 0; e < 2; e++) {
+        for (uint32_t i = 1; i <= n; i++) {
+            for (uint32_t times = 1; times < 2000; times *= 1000) { /* EINTR: continued 64 times */
+                const bool goes_on = e == 1 && times == 1;
+                watch(i, NULL);
+                read_errno = error[e];
+                lasting = times;
+                T_EQ_U64(served_longer(), goes_on ? 1 : 0);
+                T_EQ_I64(unknown, !goes_on);
+                watch(0, NULL);
+                T_EQ_U64(served_longer(), 1);
+            }
+        }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).io_errors, 2 * n); /* each EIO is reported once */
+}
+
+T_CASE_ON(short_read_of_a_part_is_continued, WIDE)
+{
+    put_on_disk();
+    const uint32_t n = reads_of_a_get();
+    for (uint32_t i = 1; i <= n; i++) {
+        dev.fail_site = DEV_PREAD;
+        dev.fail_errno = -1; /* half of the bytes */
+        dev.fail_at = i;
+        watch(0, NULL);
+        T_EQ_U64(served_longer(), 1);
+        T_EQ_U64(reads, n + 1);
+    }
 }
 
 T_ONE_THREAD;

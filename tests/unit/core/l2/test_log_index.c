@@ -4,8 +4,8 @@
  *         without a place is found by the next open, an entry that gives its place up is a miss for
  *         all opens, durable entries keep theirs. Keys that share a word never show an older value
  *         of another.
- * Method: a store of 16 MiB on an in-memory disk with an index for MANY keys, or with the least one.
- *         A process death is l2_discard, which writes nothing. */
+ * Method: a store of 16 MiB on an in-memory disk with an index for MANY keys, or with the least
+ *         one. A process death is l2_discard, which writes nothing. */
 #include "base/fault.h"
 #include "l2/control.h"
 #include "l2/log.h"
