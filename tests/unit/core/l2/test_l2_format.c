@@ -178,11 +178,6 @@ T_CASE(sums_are_bit_exact)
     const uint64_t sum = base_sum(&key, 1, big, sizeof big);
     T_CHECK(sum != base_sum(&key, 2, big, sizeof big));
     T_CHECK(sum != base_sum(&key, 1, big, sizeof big - 1));
-    for (size_t bit = 0; bit < sizeof big * 8; bit += 3) {
-        big[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        T_CHECK(base_sum(&key, 1, big, sizeof big) != sum);
-        big[bit / 8] ^= (unsigned char)(1u << bit % 8);
-    }
     for (size_t a = 0; a + 128 <= sizeof big; a += 64) { /* swapped stripes */
         unsigned char was[128];
         memcpy(was, big + a, 128);

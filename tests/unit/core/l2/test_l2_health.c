@@ -40,6 +40,14 @@ static void fill(uint32_t version)
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* most of it lies in data.seg now */
 }
 
+static void begin_filled(void)
+{
+    begin(L2_DROP);
+    fill(1);
+}
+
+#define FILLED(fn) T_WITHIN(fn, begin_filled(), end())
+
 static void fail_with(int site, int error)
 {
     dev.fail_site = site;
@@ -53,10 +61,8 @@ static void pass(int64_t ms) { kit.now_ms += ms; (void)l2_tick(kit.d, 1000); }
 static bool is_off(void) { return l2_kit_figures(&kit).off; }
 
 /* Reads fail, deletes continue, then the disk recovers. */
-T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds)
+T_CASE_ON(failed_reads_switch_the_tier_off_until_a_probe_succeeds, FILLED)
 {
-    begin(L2_DROP);
-    fill(1);
     fail_with(DEV_PREAD, EIO);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_U64(look(i % 8), 0); }
     T_CHECK(is_off());
@@ -86,7 +92,6 @@ T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds)
     T_EQ_U64(look(KEYS - 1), 1);
     T_EQ_I64(put(7, 2), CELLAR_OK);
     T_EQ_U64(look(7), 2);
-    end();
 }
 
 /* Places with failed writes are used again once the disk works. */
@@ -182,10 +187,8 @@ T_CASE(each_failed_call_of_a_sync_drops_no_record)
 }
 
 /* One damaged record in a thousand is no failing disk; many are. */
-T_CASE(many_damaged_records_switch_the_tier_off)
+T_CASE_ON(many_damaged_records_switch_the_tier_off, FILLED)
 {
-    begin(L2_DROP);
-    fill(1);
     l2_dev_file *data = l2_dev_find(&dev, "data.seg");
     T_REQUIRE(data != NULL);
     uint32_t bad = 0;
@@ -207,7 +210,6 @@ T_CASE(many_damaged_records_switch_the_tier_off)
     T_EQ_I64(lines_with("damaged"), 1);
     pass(1100); /* the disk itself is fine */
     T_CHECK(!is_off());
-    end();
 }
 
 T_CASE(removed_files_close_the_tier_until_the_next_open)
@@ -245,10 +247,8 @@ T_CASE(removed_files_close_the_tier_until_the_next_open)
     }
 }
 
-T_CASE(the_limits_and_pauses_of_health_are_configurable)
+T_CASE_ON(the_limits_and_pauses_of_health_are_configurable, FILLED)
 {
-    begin(L2_DROP);
-    fill(1);
     l2_close(kit.d);
     kit.cfg.off_errors = 3;
     kit.cfg.off_ms = 20;
@@ -284,7 +284,6 @@ T_CASE(the_limits_and_pauses_of_health_are_configurable)
     kit.d->cfg.off_damaged_pct = 100; /* 100 percent is never exceeded */
     for (uint32_t i = 0; i < KEYS; i++) { (void)look(i); }
     T_CHECK(!is_off());
-    end();
 }
 
 /* The worker has checked in this millisecond. A sync must not report success for missing bytes. */

@@ -78,6 +78,8 @@ static uint64_t begin(l2_level level)
     return open_it();
 }
 
+#define KEPT(fn) T_WITHIN(fn, begin(L2_KEEP), end())
+
 static void work(void)
 {
     kit.now_ms += 20;
@@ -484,9 +486,8 @@ static uint64_t look_long(const char *name)
 }
 
 /* Parts move one by one, away from each other and from their head. */
-T_CASE(parts_that_move_during_a_get_are_found)
+T_CASE_ON(parts_that_move_during_a_get_are_found, KEPT)
 {
-    begin(L2_KEEP);
     put_long("a", 1);
     for (uint32_t i = 0; i < 4; i++) {
         const uint64_t moved = l2_kit_figures(&kit).moved;
@@ -496,7 +497,6 @@ T_CASE(parts_that_move_during_a_get_are_found)
         T_EQ_U64(moves_left, 0);
         T_CHECK(l2_kit_figures(&kit).moved > moved);
     }
-    end();
 }
 
 T_CASE(parts_of_live_values_move_until_the_value_ends)
@@ -544,11 +544,10 @@ static void fill(uint32_t first, const l2_meta *m)
 
 /* Most of what has a word is parts of values that are over, behind short records. Two fifths of the
  * room are alive. */
-T_CASE(records_stay_wherever_parts_of_replaced_values_lie)
+T_CASE_ON(records_stay_wherever_parts_of_replaced_values_lie, KEPT)
 {
     static unsigned char value[LONG];
     uint32_t next = 0;
-    begin(L2_KEEP);
     for (uint32_t key = 0; key < 1200; key++) { put(key, true); }
     for (uint32_t i = 0; i < 300; i++) {
         const l2_key id = l2_kit_key(&kit, "a", 1, generation);
@@ -564,7 +563,6 @@ T_CASE(records_stay_wherever_parts_of_replaced_values_lie)
     }
     T_CHECK(l2_kit_figures(&kit).reclaimed > 8 * PLACES);
     all_are_found(0, 1200);
-    end();
 }
 
 static void records_stay_when_others_end_by(const char *how, l2_level level)
@@ -657,9 +655,8 @@ T_CASE(drop_of_a_namespace_ends_the_drops) { end_of_a_namespace(0); }
 
 /* Two thirds of the room are puts that come between the new row of their namespace and its begin.
  * No get finds them. They count as alive until passes look. */
-T_CASE(puts_during_a_clear_drop_no_other_entry)
+T_CASE_ON(puts_during_a_clear_drop_no_other_entry, KEPT)
 {
-    begin(L2_KEEP);
     const l2_namespace v = { 2, 6, 1 }, cleared = { 2, 7, 1 };
     const l2_meta m = { .durable = true };
     T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
@@ -671,13 +668,11 @@ T_CASE(puts_during_a_clear_drop_no_other_entry)
     churn(8000, 32, true);
     all_are_found(0, 100);
     T_CHECK(base_load_rlx(&kit.d->live_bytes) < BYTES * 2 * (100 + 32));
-    end();
 }
 
 /* Controls take all room that passes make, for three rounds of the log. No put comes meanwhile. */
-T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
+T_CASE_ON(flood_of_controls_on_a_slow_disk_drops_no_entry, KEPT)
 {
-    begin(L2_KEEP);
     put_to(VALUES);
     const uint64_t until = base_load_acq(&kit.d->tail) + 3 * PLACES * 65536;
     for (uint32_t n = 1; base_load_acq(&kit.d->tail) < until; n++) {
@@ -690,7 +685,6 @@ T_CASE(flood_of_controls_on_a_slow_disk_drops_no_entry)
     }
     T_EQ_U64(l2_kit_figures(&kit).waits, 0);
     all_are_found(0, VALUES);
-    end();
 }
 
 #define NAMES 1500u /* their rows fill three segments */
@@ -772,9 +766,8 @@ T_CASE(control_that_is_logged_late_hides_no_newer_one)
 }
 
 /* A store that is full of live records drops the oldest, also in its next run. */
-T_CASE(share_of_live_records_outlives_the_run)
+T_CASE_ON(share_of_live_records_outlives_the_run, KEPT)
 {
-    begin(L2_KEEP);
     const l2_meta m = { .durable = true };
     for (uint32_t round = 0; round < 6; round++) { fill(10000 * round, &m); }
     for (int run = 0; run < 2; run++) {
@@ -788,14 +781,12 @@ T_CASE(share_of_live_records_outlives_the_run)
         T_EQ_U64(l2_kit_figures(&kit).moved, 0);
         T_CHECK(l2_kit_figures(&kit).reclaimed > 3);
     }
-    end();
 }
 
 /* ---- bytes read ---- */
 
-T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
+T_CASE_ON(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped, KEPT)
 {
-    begin(L2_KEEP);
     begin_again();
     kit.cfg.seg_bytes = 524288;
     kit.cfg.bytes = PLACES * 524288;
@@ -815,7 +806,6 @@ T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
     T_CHECK(st.reclaimed - was.reclaimed > PLACES);
     T_CHECK((st.passed_bytes - was.passed_bytes) * 100 <=
             (st.sealed_bytes - was.sealed_bytes) * 15);
-    end();
 }
 
 #define LOOKS 64u /* of a decision of passes */

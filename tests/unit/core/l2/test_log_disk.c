@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a page that is lost costs its own records, and brings no older value. After a failed
- *         sync, or changes without one, a power cut shows the state of one moment since the last sync.
+ *         sync, or changes without one, a power cut shows the state of one moment since the last
+ *         sync.
  * Method: a store of 12 segments of 64 KiB on an in-memory disk. Each page is zeroed in turn. Power
  *         cuts keep or lose each write since the last sync, and sectors of it, on their own.
  * SEE ALSO test_l2_crash, test_log_kill: power cuts at any call and at any step. */

@@ -8,15 +8,11 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "base/num.h"
-#include "l2/l2.h"
 #include "l2/progress.h"
 #include "l2/reopen.h"
-#include "l2/types.h"
 #include "tests/support/folder.h"
-#include "tests/support/t.h"
+#include "tests/support/log_kit.h"
 
-#define GENERATION 7u
 #define SLOW_US 150000u
 #define IMAGE_BYTES ((uint32_t)1 << 20)
 
@@ -27,11 +23,8 @@
         T_REQUIRE(ms_ < 60000 * t_patience()); \
     } while (0)
 
-static l2 *d;
-
 /* ---- the disk ---- */
 
-static base_vfs vfs;
 static const base_vfs *below;
 static _Atomic bool reads_wait, writes_wait, syncs_wait, write_is_slow;
 static _Atomic bool supers_pass;      /* writes of SUPER do not wait */
@@ -78,14 +71,10 @@ static int slow_datasync(void *ctx, base_vfs_file *f)
 
 /* ---- the store ---- */
 
-static base_account account;
-static base_log lines;
-static base_clock clock_now;
-static l2_config cfg;
 static uint32_t object_bytes; /* of the next store; a large one has a small index */
 static char path[T_FOLDER_MAX];
 
-static int64_t now_ms(void *ctx) { (void)ctx; return 1000000 + atomic_load(&clock_ms); }
+static int64_t later_ms(void *ctx) { (void)ctx; return 1000000 + atomic_load(&clock_ms); }
 
 static void give_image(void *ctx, l2_images *to)
 {
@@ -100,10 +89,11 @@ static void give_image(void *ctx, l2_images *to)
     (void)l2_image_end(to, ok);
 }
 
-static void begin(l2_level level)
+static void start(l2_level level)
 {
     l2_namespace ns = { .id = 1, .generation = GENERATION };
     int e = 0;
+    begin(level);
     t_folder(path);
     self = pthread_self();
     below = base_vfs_system();
@@ -111,13 +101,14 @@ static void begin(l2_level level)
     vfs.pread = slow_pread;
     vfs.pwrite = slow_pwrite;
     vfs.datasync = slow_datasync;
-    base_account_init(&account, UINT64_C(1) << 40, NULL);
-    clock_now = (base_clock){ now_ms, now_ms, NULL };
-    base_log_init(&lines, &clock_now, NULL, NULL, BASE_LOG_OFF);
-    cfg = (l2_config){ .account = &account, .log = &lines, .clock = &clock_now, .path = path,
-                       .vfs = &vfs, .bytes = (uint64_t)16 << 20, .level = level,
-                       .memory_bytes = (uint64_t)16 << 20, .move_pct = 50,
-                       .images = give_image, .avg_object_bytes = object_bytes };
+    clock_now = (base_clock){ later_ms, later_ms, NULL };
+    cfg.path = path;
+    cfg.vfs = &vfs;
+    cfg.bytes = cfg.memory_bytes = (uint64_t)16 << 20;
+    cfg.seg_bytes = cfg.seg_count = 0;
+    cfg.no_thread = false;
+    cfg.images = give_image;
+    cfg.avg_object_bytes = object_bytes;
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
 }
@@ -130,11 +121,7 @@ static void end(void)
     t_wipe(path);
 }
 
-static l2_key key_of(const uint32_t *i)
-{
-    return (l2_key){ i, sizeof *i, GENERATION,
-                     base_hash(l2_hash_key(d), GENERATION, i, sizeof *i) };
-}
+#define DROP(fn) T_WITHIN(fn, start(L2_DROP), end())
 
 static cellar_err put_as(uint32_t i, bool durable)
 {
@@ -159,10 +146,9 @@ static void end_key(uint32_t i) { const l2_key k = key_of(&i); l2_invalidate(d, 
 
 /* ---- cases ---- */
 
-T_CASE(thread_writes_for_callers_after_a_slow_write)
+T_CASE_ON(thread_writes_for_callers_after_a_slow_write, DROP)
 {
     uint32_t own = 0, quick = 0;
-    begin(L2_DROP);
     for (uint32_t i = 0; i < 10; i++) { T_EQ_I64(put(i), CELLAR_OK); }
     T_CHECK(atomic_load(&own_writes) != 0);
     T_EQ_U64(base_load_rlx(&d->slow), 0);
@@ -178,22 +164,20 @@ T_CASE(thread_writes_for_callers_after_a_slow_write)
     own = atomic_load(&own_writes);
     for (uint32_t i = 0; atomic_load(&own_writes) == own && i < 100000; i++) { (void)put(i); }
     T_CHECK(atomic_load(&own_writes) != own);
-    end();
 }
 
-static void *put_once(void *ctx) { (void)put(100); return ctx; }
+static void *put_100(void *ctx) { (void)put(100); return ctx; }
 
 static void *commit_once(void *ctx) { (void)l2_commit(d); return ctx; }
 
 /* The marker in /dev/shm makes a delete safe. */
-T_CASE(delete_returns_while_a_write_hangs)
+T_CASE_ON(delete_returns_while_a_write_hangs, DROP)
 {
     pthread_t t;
     l2_stats st;
-    begin(L2_DROP);
     T_EQ_I64(put(1), CELLAR_OK);
     atomic_store(&writes_wait, true);
-    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    T_REQUIRE(pthread_create(&t, NULL, put_100, NULL) == 0);
     AWAIT(atomic_load(&waiting) != 0);
     end_key(1);
     T_CHECK(!lives(1));
@@ -205,13 +189,12 @@ T_CASE(delete_returns_while_a_write_hangs)
     AWAIT(base_load_acq(&d->owed_lsn) == 0); /* the marker is gone */
     T_CHECK(!lives(1));
     T_CHECK(lives(100));
-    end();
 }
 
 T_CASE(commit_returns_while_the_sync_of_another_caller_hangs)
 {
     pthread_t t;
-    begin(L2_ALWAYS);
+    start(L2_ALWAYS);
     T_EQ_I64(put(1), CELLAR_OK);
     atomic_store(&syncs_wait, true);
     T_REQUIRE(pthread_create(&t, NULL, commit_once, NULL) == 0);
@@ -230,7 +213,7 @@ T_CASE(slow_write_during_a_sync_closes_nothing)
 {
     l2_stats st;
     uint32_t n = 100;
-    begin(L2_KEEP);
+    start(L2_KEEP);
     for (uint32_t i = 0; i < 4; i++) { T_EQ_I64(put(i), CELLAR_OK); }
     atomic_store(&syncs_wait, true);
     atomic_fetch_add(&clock_ms, 2000);
@@ -252,14 +235,13 @@ T_CASE(slow_write_during_a_sync_closes_nothing)
 }
 
 /* The thread of the store stores SUPER each minute. */
-T_CASE(super_stored_while_a_write_hangs_leaves_puts_dropped)
+T_CASE_ON(super_stored_while_a_write_hangs_leaves_puts_dropped, DROP)
 {
     pthread_t t;
-    begin(L2_DROP);
     T_EQ_I64(put(1), CELLAR_OK);
     atomic_store(&supers_pass, true);
     atomic_store(&writes_wait, true);
-    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    T_REQUIRE(pthread_create(&t, NULL, put_100, NULL) == 0);
     AWAIT(l2_stalled(d));
     const uint32_t syncs = atomic_load(&super_syncs);
     atomic_fetch_add(&clock_ms, 120000);
@@ -269,7 +251,6 @@ T_CASE(super_stored_while_a_write_hangs_leaves_puts_dropped)
     T_EQ_I64(put(2), CELLAR_DROPPED);
     atomic_store(&writes_wait, false);
     T_REQUIRE(pthread_join(t, NULL) == 0);
-    end();
 }
 
 static void *sync_once(void *ctx)
@@ -288,7 +269,7 @@ static void *resize_once(void *ctx)
 static void puts_beside(l2_level level, void *(*call)(void *ctx))
 {
     pthread_t t;
-    begin(level);
+    start(level);
     T_EQ_I64(put(1), CELLAR_OK);
     atomic_store(&super_shut, true);
     atomic_store(&hold_super, true);
@@ -325,19 +306,17 @@ static bool close_and_reopen(void *ctx, uint64_t hash, uint64_t stamp)
     return true;
 }
 
-T_CASE(put_that_came_before_the_tier_closed_is_below_its_floor)
+T_CASE_ON(put_that_came_before_the_tier_closed_is_below_its_floor, DROP)
 {
     const uint32_t i = 5;
     const l2_current current = { close_and_reopen, NULL, 0 };
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
-    begin(L2_DROP);
     const l2_key k = key_of(&i);
     sync_role_take(&d->working);
     T_EQ_I64(l2_put(d, &k, "value", 5, &m, &current), CELLAR_OK);
     T_REQUIRE(pthread_join(reopener, NULL) == 0);
     sync_role_drop(&d->working);
     T_CHECK(!l2_is_closed(d) && !lives(5));
-    end();
 }
 
 static _Atomic bool returned;
@@ -350,14 +329,13 @@ static void *save_images(void *ctx)
 }
 
 /* The rest of the buffer is left to deletes. */
-T_CASE(save_of_images_returns_while_a_write_hangs)
+T_CASE_ON(save_of_images_returns_while_a_write_hangs, DROP)
 {
     pthread_t t, saver;
     l2_stats st;
-    begin(L2_DROP);
     T_EQ_I64(put(1), CELLAR_OK);
     atomic_store(&writes_wait, true);
-    T_REQUIRE(pthread_create(&t, NULL, put_once, NULL) == 0);
+    T_REQUIRE(pthread_create(&t, NULL, put_100, NULL) == 0);
     AWAIT(atomic_load(&waiting) != 0);
     const uint64_t tail = base_load_acq(&d->tail);
     atomic_store(&returned, false);
@@ -370,7 +348,6 @@ T_CASE(save_of_images_returns_while_a_write_hangs)
     atomic_store(&writes_wait, false);
     T_REQUIRE(pthread_join(saver, NULL) == 0 && pthread_join(t, NULL) == 0);
     T_CHECK(lives(100));
-    end();
 }
 
 /* ---- reads ---- */
@@ -403,7 +380,7 @@ T_CASE(hanging_read_stops_no_other_scan_and_no_put)
     pthread_t t, caller;
     uint32_t i = 0;
     object_bytes = 65536;
-    begin(L2_DROP);
+    start(L2_DROP);
     object_bytes = 0;
     while (base_load_rlx(&d->index.full) == 0) { (void)put(1000000 + i++); }
     const uint64_t tail = base_load_acq(&d->tail);
