@@ -416,23 +416,6 @@ T_CASE(a_log_goes_round_in_its_numbers)
     }
 }
 
-/* Sizes no machine has are refused, not wrapped. */
-T_CASE(absurd_sizes_are_refused)
-{
-    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    const cellar_rule conc = cellar_rule_concurrency(2);
-    cellar_limiter *l = NULL;
-    cellar_limiter_config c = kit_config();
-    c.max_overrides = UINT32_MAX - 1;
-    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
-    c.max_bytes = UINT64_MAX;
-    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
-    c.max_overrides = 0;
-    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
-    c.max_plans = UINT32_MAX;
-    T_CHECK(cellar_limiter_open(&c, &conc, 1, &l) != CELLAR_OK && l == NULL);
-}
-
 static uint64_t used_of(cellar_limiter *l, const char *key, uint64_t limit)
 {
     cellar_limiter_result r;
