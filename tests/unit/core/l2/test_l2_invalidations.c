@@ -14,9 +14,7 @@ static uint64_t epoch, tag_floor;
 
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
-    (void)fp;
-    (void)hard;
-    (void)soft;
+    (void)fp, (void)hard, (void)soft;
     (*(uint32_t *)ctx)++;
 }
 

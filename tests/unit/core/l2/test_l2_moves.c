@@ -30,10 +30,7 @@ static uint64_t version_of[2 * VALUES], newest;
 
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
-    (void)ctx;
-    (void)fp;
-    (void)hard;
-    (void)soft;
+    (void)ctx, (void)fp, (void)hard, (void)soft;
 }
 
 /* Open the store with a namespace. Return the birth of its tags. */

@@ -162,10 +162,7 @@ static void one_op(void)
 
 static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
-    (void)ctx;
-    (void)fp;
-    (void)hard;
-    (void)soft;
+    (void)ctx, (void)fp, (void)hard, (void)soft;
 }
 
 static void opened(void)

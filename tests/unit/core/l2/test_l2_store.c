@@ -83,8 +83,6 @@ static cellar_err get(uint32_t key, uint32_t version, size_t n)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-#define SOME 40u
-
 T_CASE_ON(all_fields_are_restored, STORE)
 {
     l2_meta m = { .deadline_ms = ms + 5000, .stale_ms = 1, .idle_ms = 2, .version = 3,
