@@ -83,34 +83,41 @@ static void end(void)
     l2_dev_fini(&dev);
 }
 
-static size_t value_of(char *buf, uint32_t key, uint32_t version)
+#define WORDS_MAX 7000u
+
+/* Make repeated words for even versions, noise for odd ones. */
+static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
 {
-    const size_t n = (size_t)snprintf(buf, 64, "plainly-readable-%u-%u", key, version);
-    const size_t all = n + key * 7 % 300;
-    memset(buf + n, 'p', all - n);
-    return all;
+    base_rng r;
+    base_rng_seed(&r, key * 1000u + version);
+    const size_t n = key * 37 % WORDS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char noise = (unsigned char)(base_rng_next(&r) >> 56);
+        buf[i] = version % 2 != 0 ? noise : (unsigned char)"the quick brown fox "[i % 20];
+    }
+    return n;
 }
 
 static cellar_err put(uint32_t key, uint32_t version)
 {
-    char buf[400];
+    static unsigned char buf[WORDS_MAX];
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing,
                         .durable = true };
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
-    return l2_put(kit.d, &k, buf, value_of(buf, key, version), &m, NULL);
+    return l2_put(kit.d, &k, buf, words_of(buf, key, version), &m, NULL);
 }
 
 static cellar_err get(uint32_t key, uint32_t version)
 {
-    char buf[400], want[400];
+    static unsigned char buf[WORDS_MAX], want[WORDS_MAX];
     size_t len = 0;
     l2_meta m;
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
     const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
     if (err != CELLAR_OK) { return err; }
-    const size_t n = value_of(want, key, version);
-    return len == n && memcmp(buf, want, n) == 0 && m.user_flags == version ? CELLAR_OK
-                                                                           : CELLAR_CONFLICT;
+    const size_t n = words_of(want, key, version);
+    const bool same = len == n && memcmp(buf, want, n) == 0 && m.user_flags == version;
+    return same ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
 /* Return the address of the bytes in a file, or NULL. */
@@ -256,13 +263,12 @@ static void lie(const spot *s, uint8_t form)
 }
 
 /* Flip each bit behind the marks, with right checks. */
-static void no_changed_bit_is_served(const spot *s, cellar_err (*look)(uint32_t, uint32_t),
-                                     uint32_t key, uint32_t version)
+static void no_changed_bit_is_served(const spot *s, uint32_t key, uint32_t version)
 {
     for (uint32_t bit = 14 * 8; bit < s->bytes * 8 && !t_failed(); bit++) {
         s->at[bit / 8] ^= (unsigned char)(1u << bit % 8);
         sign(s);
-        T_EQ_I64(look(key, version), CELLAR_MISS);
+        T_EQ_I64(get(key, version), CELLAR_MISS);
         s->at[bit / 8] ^= (unsigned char)(1u << bit % 8);
     }
     sign(s);
@@ -279,7 +285,7 @@ T_CASE_ON(forged_bytes_with_right_checks_miss, STORE)
     open_it();
     const spot s = find_record(9), other = find_record(10);
     T_EQ_I64(get(9, 3), CELLAR_OK);
-    no_changed_bit_is_served(&s, get, 9, 3);
+    no_changed_bit_is_served(&s, 9, 3);
     T_EQ_I64(get(9, 3), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
     /* The authentic ciphertext of another key. */
@@ -295,43 +301,6 @@ T_CASE_ON(forged_bytes_with_right_checks_miss, STORE)
 }
 
 /* ---- compression ---- */
-
-#define WORDS_MAX 7000u
-
-/* Make repeated words for even versions, noise for odd ones. */
-static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
-{
-    base_rng r;
-    base_rng_seed(&r, key * 1000u + version);
-    const size_t n = key * 37 % WORDS_MAX;
-    for (size_t i = 0; i < n; i++) {
-        const unsigned char noise = (unsigned char)(base_rng_next(&r) >> 56);
-        buf[i] = version % 2 != 0 ? noise : (unsigned char)"the quick brown fox "[i % 20];
-    }
-    return n;
-}
-
-static cellar_err put_words(uint32_t key, uint32_t version)
-{
-    static unsigned char buf[WORDS_MAX];
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing,
-                        .durable = true };
-    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
-    return l2_put(kit.d, &k, buf, words_of(buf, key, version), &m, NULL);
-}
-
-static cellar_err get_words(uint32_t key, uint32_t version)
-{
-    static unsigned char buf[WORDS_MAX], want[WORDS_MAX];
-    size_t len = 0;
-    l2_meta m;
-    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
-    const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
-    if (err != CELLAR_OK) { return err; }
-    const size_t n = words_of(want, key, version);
-    const bool same = len == n && memcmp(buf, want, n) == 0 && m.user_flags == version;
-    return same ? CELLAR_OK : CELLAR_CONFLICT;
-}
 
 static void begin_packing(bool sealed)
 {
@@ -359,7 +328,7 @@ T_CASE(encrypted_or_compressed_values_are_restored_exactly)
         uint64_t raw = 0;
         for (uint32_t key = 0; key < 60; key++) {
             unsigned char buf[WORDS_MAX];
-            T_EQ_I64(put_words(key, key % 4), CELLAR_OK);
+            T_EQ_I64(put(key, key % 4), CELLAR_OK);
             raw += key % 2 == 0 ? words_of(buf, key, key % 4) : 0;
             while (l2_tick(kit.d, 1000)) {}
         }
@@ -368,7 +337,7 @@ T_CASE(encrypted_or_compressed_values_are_restored_exactly)
         T_CHECK(!packed || (st.packed_saved > raw * 3 / 4 && st.packed_saved < raw));
         for (int round = 0; round < 3; round++) {
             for (uint32_t key = 0; key < 60; key++) {
-                T_EQ_I64(get_words(key, key % 4), CELLAR_OK);
+                T_EQ_I64(get(key, key % 4), CELLAR_OK);
             }
             if (round == 0) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
             dev.locked = false;
@@ -397,25 +366,25 @@ T_CASE(compressed_values_miss_without_lz4)
     if (no_lz4()) { return; }
     begin_packing(false);
     for (uint32_t key = 2; key < 40; key++) {
-        T_EQ_I64(put_words(key, key % 2), CELLAR_OK);
+        T_EQ_I64(put(key, key % 2), CELLAR_OK);
         while (l2_tick(kit.d, 1000)) {}
     }
     l2_close(kit.d);
     open_it();
     kit.d->packs = false;
     for (uint32_t key = 2; key < 40; key++) {
-        T_EQ_I64(get_words(key, key % 2), key % 2 == 0 ? CELLAR_MISS : CELLAR_OK);
+        T_EQ_I64(get(key, key % 2), key % 2 == 0 ? CELLAR_MISS : CELLAR_OK);
     }
     l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.miss_packed, 19);
     T_CHECK(st.miss_damage == 0 && !st.off);
-    T_EQ_I64(put_words(100, 0), CELLAR_OK); /* uncompressed */
+    T_EQ_I64(put(100, 0), CELLAR_OK); /* uncompressed */
     T_EQ_U64(l2_kit_figures(&kit).packed, 0);
-    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    T_EQ_I64(get(100, 0), CELLAR_OK);
     l2_close(kit.d);
     open_it();
-    for (uint32_t key = 2; key < 40; key++) { T_EQ_I64(get_words(key, key % 2), CELLAR_OK); }
-    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    for (uint32_t key = 2; key < 40; key++) { T_EQ_I64(get(key, key % 2), CELLAR_OK); }
+    T_EQ_I64(get(100, 0), CELLAR_OK);
     end();
 }
 
@@ -426,7 +395,7 @@ T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
-    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    T_EQ_I64(put(44, 0), CELLAR_OK);
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44);
@@ -434,11 +403,11 @@ T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
     uint32_t garbled = 0, missed = 0;
     for (uint32_t bit = 0; bit < s.bytes * 8; bit++) {
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        T_EQ_I64(get_words(44, 0), CELLAR_MISS);
+        T_EQ_I64(get(44, 0), CELLAR_MISS);
         base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many misses switch the tier off */
         if (bit / 8 >= L2_RECORD_HEAD) {
             sign(&s);
-            const cellar_err err = get_words(44, 0);
+            const cellar_err err = get(44, 0);
             T_CHECK(err == CELLAR_MISS || err == CELLAR_CONFLICT || err == CELLAR_OK);
             garbled += err == CELLAR_CONFLICT;
             missed += err == CELLAR_MISS;
@@ -449,7 +418,7 @@ T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
         if (t_failed()) { break; }
     }
     T_CHECK(missed > 50 && garbled > 20); /* both outcomes occur */
-    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    T_EQ_I64(get(44, 0), CELLAR_OK);
     end();
 }
 
@@ -467,8 +436,8 @@ T_CASE(wrong_raw_lengths_miss)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
-    T_EQ_I64(put_words(44, 0), CELLAR_OK);
-    T_EQ_I64(put_words(45, 1), CELLAR_OK); /* noise: not compressed */
+    T_EQ_I64(put(44, 0), CELLAR_OK);
+    T_EQ_I64(put(45, 1), CELLAR_OK); /* noise: not compressed */
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44), plain = find_record(45);
@@ -498,12 +467,12 @@ T_CASE(wrong_raw_lengths_miss)
     }
     l2_w32(says + 2, raw);
     sign(&s);
-    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    T_EQ_I64(get(44, 0), CELLAR_OK);
     /* Only one of the two places says it. The mark covers the word of the lengths. */
     const spot both[] = { s, plain };
     for (int i = 0; i < 2; i++) {
         lie(&both[i], i == 0 ? L2_FORM_PLAIN : L2_FORM_PACKED);
-        T_EQ_I64(get_words(i == 0 ? 44 : 45, (uint32_t)i), CELLAR_MISS);
+        T_EQ_I64(get(i == 0 ? 44 : 45, (uint32_t)i), CELLAR_MISS);
         T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
     }
     T_CHECK(l2_kit_figures(&kit).miss_damage == 0 && !l2_kit_figures(&kit).off);
@@ -516,15 +485,15 @@ T_CASE(encryption_authenticates_how_a_value_is_compressed)
 {
     if (no_lz4()) { return; }
     begin_packing(true);
-    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    T_EQ_I64(put(44, 0), CELLAR_OK);
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44);
     for (uint8_t form = 0; form < 4; form++) {
         lie(&s, form);
-        T_EQ_I64(get_words(44, 0), form == 3 ? CELLAR_OK : CELLAR_MISS);
+        T_EQ_I64(get(44, 0), form == 3 ? CELLAR_OK : CELLAR_MISS);
     }
-    no_changed_bit_is_served(&s, get_words, 44, 0);
+    no_changed_bit_is_served(&s, 44, 0);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
     end();
 }
@@ -555,14 +524,14 @@ T_CASE(encryption_under_a_full_budget_evicts_nothing)
         asked = 0;
         for (uint32_t i = 0; i < 20; i++) {
             a->make_room = evict;
-            T_EQ_I64(put(i, 1), CELLAR_OK);
+            T_EQ_I64(put(i, 2), CELLAR_OK);
             a->make_room = NULL;
             (void)l2_tick(kit.d, 1000);
         }
         T_EQ_U64(asked, 0);
         T_EQ_U64(l2_kit_figures(&kit).refused_seal, 0);
         base_account_limit(a, limit);
-        for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(get(i, 1), CELLAR_OK); }
+        for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(get(i, 2), CELLAR_OK); }
         end();
     }
 }

@@ -48,19 +48,31 @@ static uint64_t image_of(l2_kit *k, bool *clean)
     return ok ? first : 0;
 }
 
-static void look_at(base_rng *r)
+/* Open the disk of a crash. Return the number of its image. */
+static uint64_t image_of_crash(base_rng *r, bool *clean)
 {
     l2_dev_clone(&dev, &cut, r);
     l2_kit_init(&other, &cut);
+    other.cfg = kit.cfg;
+    other.cfg.vfs = &other.vfs;
+    other.cfg.log = &other.log;
+    other.cfg.clock = &other.clock;
+    other.cfg.wall_ctx = &other;
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
+    const uint64_t found = image_of(&other, clean);
+    if (*clean) { T_EQ_U64(found, closed); }
+    l2_kit_kill(&other);
+    return found;
+}
+
+static void look_at(base_rng *r)
+{
     bool clean;
-    const uint64_t found = image_of(&other, &clean);
-    if (clean) { T_EQ_U64(found, closed); }
+    const uint64_t found = image_of_crash(r, &clean);
     states++;
     cleans += clean;
     hints += found != 0 && !clean;
     nones += found == 0;
-    l2_kit_kill(&other);
 }
 
 static void crash(void *ctx)
@@ -171,18 +183,8 @@ static void put_large(uint32_t key)
 static void large_look(base_rng *r)
 {
     bool clean;
-    l2_dev_clone(&dev, &cut, r);
-    l2_kit_init(&other, &cut);
-    other.cfg = kit.cfg;
-    other.cfg.vfs = &other.vfs;
-    other.cfg.log = &other.log;
-    other.cfg.clock = &other.clock;
-    other.cfg.wall_ctx = &other;
-    T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
-    const uint64_t found = image_of(&other, &clean);
+    const uint64_t found = image_of_crash(r, &clean);
     T_CHECK(found == life || found == life - 1);
-    if (clean) { T_EQ_U64(found, closed); }
-    l2_kit_kill(&other);
 }
 
 static void large_step(void *ctx)
