@@ -233,11 +233,6 @@ static void records_stay_without_room(uint32_t kept, size_t bytes)
     }
 }
 
-T_CASE(few_live_records_stay_while_puts_take_each_free_place)
-{
-    records_stay_without_room(100, BYTES);
-}
-
 /* Full segments of live records come one behind the other. These leave no room for a FLOOR. */
 T_CASE(many_live_records_stay_while_puts_take_each_free_place)
 {

@@ -425,36 +425,6 @@ T_CASE(a_value_over_the_write_budget_writes_no_part)
     end();
 }
 
-/* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. A
- * tick passes as many segments as its time allows, so the log may lose parts of a value before the
- * next put. */
-T_CASE(values_that_fill_the_file_are_whole_or_misses)
-{
-    static const char *const name[] = { "a", "b", "c", "d" };
-    uint32_t found = 0;
-    begin();
-    may_lack_parts = true;
-    for (uint32_t round = 0; round < 12; round++) {
-        cellar_err err = CELLAR_DROPPED; /* a slow machine makes no room in time */
-        for (int n = 0; err == CELLAR_DROPPED && n < 100; n++) {
-            err = put(name[round % 4], 1 + round, LIMIT);
-        }
-        T_EQ_I64(err, CELLAR_OK);
-        const uint32_t newest = look(name[round % 4], LIMIT);
-        T_CHECK(newest == 0 || newest == 1 + round);
-        found += newest != 0;
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t got_version = look(name[i], LIMIT);
-            T_CHECK(got_version == 0 || got_version % 4 == (i + 1) % 4);
-        }
-        if (round % 3 == 2) { l2_kit_killed(&kit, &dev); }
-    }
-    may_lack_parts = false;
-    T_CHECK(found > 6);
-    T_EQ_U64(l2_kit_figures(&kit).refused_size, 0);
-    end();
-}
-
 T_CASE(a_value_that_expires_between_parts_is_a_miss)
 {
     for (int change = 0; change <= 1; change++) {
