@@ -203,7 +203,7 @@ static struct win {
     cellar_limiter *l;
     uint64_t checks, seed; /* of each thread, in this round */
     _Atomic uint64_t ended;
-    win_call *call[WIN_THREADS];
+    win_call *call; /* those of thread 0, of thread 1, .. */
 } win;
 
 static void *win_work(void *arg)
@@ -216,7 +216,7 @@ static void *win_work(void *arg)
         cellar_limiter_result r;
         const uint64_t begin = atomic_load(&win.ended);
         const bool yes = cellar_limiter_check(win.l, key, 2, 1, &r) == CELLAR_OK;
-        win.call[me][i] = (win_call){ begin, atomic_fetch_add(&win.ended, 1), r.now_ns,
+        win.call[me * win.checks + i] = (win_call){ begin, atomic_fetch_add(&win.ended, 1), r.now_ns,
                                       r.reset_after_ns, r.now_ns + r.reset_after_ns, k, yes };
         if (i % 64 == 0) {
             const uint64_t jump = kit_below(&rng, 64) == 0 ? 3 * KIT_MS : kit_below(&rng, 20000);
@@ -323,36 +323,29 @@ static void window_key(const cellar_rule *r, uint64_t bound, const win_call *con
     free(tat);
 }
 
-/* All calls, those of each key together. */
 static void window_keys(const cellar_rule *r, uint64_t bound)
 {
-    const win_call **order = malloc((size_t)(WIN_THREADS * win.checks) * sizeof *order);
-    uint64_t from[WIN_KEYS + 1] = { 0 }, next[WIN_KEYS];
-    T_REQUIRE(order != NULL);
-    for (uint32_t t = 0; t < WIN_THREADS; t++) {
-        for (uint64_t i = 0; i < win.checks; i++) { from[win.call[t][i].key + 1]++; }
-    }
-    for (uint32_t k = 0; k < WIN_KEYS; k++) { from[k + 1] += next[k] = from[k]; }
-    for (uint32_t t = 0; t < WIN_THREADS; t++) {
-        for (uint64_t i = 0; i < win.checks; i++) {
-            order[next[win.call[t][i].key]++] = &win.call[t][i];
-        }
-    }
+    const uint64_t all = WIN_THREADS * win.checks;
+    const win_call **of = malloc((size_t)all * sizeof *of);
+    T_REQUIRE(of != NULL);
     for (uint32_t k = 0; k < WIN_KEYS; k++) {
-        window_key(r, bound, &order[from[k]], from[k + 1] - from[k]);
+        uint64_t count = 0;
+        for (uint64_t i = 0; i < all; i++) {
+            if (win.call[i].key == k) { of[count++] = &win.call[i]; }
+        }
+        window_key(r, bound, of, count);
     }
-    free(order);
+    free(of);
 }
 
 static void window_round(cellar_rule rule, uint64_t bound)
 {
     win.l = kit_open1(rule);
-    for (uintptr_t i = 0; i < WIN_THREADS; i++) {
-        win.call[i] = calloc((size_t)win.checks, sizeof *win.call[i]);
-    }
+    win.call = calloc(WIN_THREADS * (size_t)win.checks, sizeof *win.call);
+    T_REQUIRE(win.call != NULL);
     in_threads(WIN_THREADS, win_work);
     window_keys(&rule, bound);
-    for (int i = 0; i < WIN_THREADS; i++) { free(win.call[i]); }
+    free(win.call);
     kit_close(win.l);
 }
 
