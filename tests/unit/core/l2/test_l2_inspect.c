@@ -175,22 +175,6 @@ T_CASE(inspect_of_a_closed_or_killed_store_reports_its_contents)
     }
 }
 
-T_CASE(inspect_of_a_store_in_use_is_busy)
-{
-    directory_report r;
-    seen s;
-    begin(true);
-    hurt.locked = true;
-    T_EQ_I64(look(true, &s, &r), CELLAR_E_BUSY);
-    base_vfs vfs = l2_dev_vfs(&hurt);
-    const directory_how how = { .path = "d", .force = true, .vfs = &vfs, .clock = &kit.clock,
-                                .wall_ms = l2_kit_wall, .wall_ctx = &kit };
-    int sys_errno;
-    T_EQ_I64(directory_inspect(&how, &r, &sys_errno), CELLAR_OK);
-    T_CHECK(r.live > 0);
-    end();
-}
-
 T_CASE(another_boot_begins_empty_unless_clean)
 {
     directory_report r;
@@ -202,27 +186,6 @@ T_CASE(another_boot_begins_empty_unless_clean)
         T_CHECK((r.live > 0) == (closed != 0));
         end();
     }
-}
-
-T_CASE(inspect_reports_bad_superblocks)
-{
-    directory_report r;
-    seen s;
-    begin(true);
-    l2_dev_find(&hurt, "SUPER")->live[100] ^= 1;
-    T_REQUIRE(inspect_and_open(&r));
-    T_CHECK(r.super[0] == CELLAR_E_CORRUPT && r.super[1] == CELLAR_OK);
-    T_EQ_U64(directory_damage(&r), 1);
-    l2_dev_clone(&dev, &hurt, NULL);
-    l2_dev_find(&hurt, "SUPER")->live[100] ^= 1;
-    l2_dev_find(&hurt, "SUPER")->live[5000] ^= 1;
-    T_EQ_I64(look(true, &s, &r), CELLAR_E_CORRUPT);
-    l2_dev_find(&hurt, "SUPER")->live[0] ^= 1;
-    l2_dev_find(&hurt, "SUPER")->live[4096] ^= 1;
-    T_EQ_I64(look(true, &s, &r), CELLAR_E_FOREIGN);
-    l2_dev_find(&hurt, "SUPER")->name[0] = 'X';
-    T_EQ_I64(look(true, &s, &r), CELLAR_E_FOREIGN);
-    end();
 }
 
 /* A flipped bit of a value on disk is one damaged record and nothing else. In the newest segment

@@ -456,28 +456,6 @@ T_CASE_ON(a_second_open_is_busy, REAL)
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
 }
 
-T_CASE_ON(impossible_paths_are_refused, REAL)
-{
-    char path[300], target[300];
-    snprintf(path, sizeof path, "%s/file", folder);
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    fclose(f);
-    cfg.path = path;
-    T_EQ_I64(open_it(), CELLAR_E_IO);
-    T_EQ_I64(sys_errno, ENOTDIR);
-    T_EQ_I64(unlink(path), 0);
-    snprintf(path, sizeof path, "%s/link", folder);
-    snprintf(target, sizeof target, "%s", folder);
-    T_REQUIRE(symlink(target, path) == 0);
-    /* the link is followed, and the link itself is a foreign file */
-    T_EQ_I64(open_it(), CELLAR_E_FOREIGN);
-    T_EQ_I64(unlink(path), 0);
-    snprintf(path, sizeof path, "%s/no/such", folder);
-    T_EQ_I64(open_it(), CELLAR_E_IO);
-    T_EQ_I64(sys_errno, ENOENT);
-}
-
 typedef struct identity { uint64_t device; int64_t born_ns; } identity; /* of data.seg */
 
 /* Open after a process death. Return true if the contents count. */

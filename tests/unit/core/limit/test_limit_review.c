@@ -15,6 +15,20 @@ static cellar_limiter_stats figures(cellar_limiter *l)
     return s;
 }
 
+enum { BUCKET, LOG, WINDOW, CALENDAR, FORMS };
+
+/* n units in a long time. */
+static cellar_rule rule_of(int form, uint64_t n)
+{
+    const uint64_t year = 400 * CELLAR_DAY_NS;
+    switch (form) {
+    case BUCKET: return cellar_rule_token_bucket(n, year, n);
+    case LOG: return cellar_rule_sliding_log(n, year);
+    case WINDOW: return cellar_rule_sliding_window(n, year);
+    default: return cellar_rule_fixed_window(n, CELLAR_PER_MONTH);
+    }
+}
+
 /* Live keys until the table is full of them. */
 static void fill(cellar_limiter *l)
 {
@@ -28,27 +42,21 @@ static void fill(cellar_limiter *l)
 /* A check of cost 0 takes nothing: no key may be forgotten for it. */
 T_CASE(check_of_cost_0_evicts_no_key)
 {
-    const cellar_rule one = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    const cellar_rule several[2] = { one, cellar_rule_token_bucket(1000, CELLAR_DAY_NS, 1000) };
-    const cellar_rule others[3] = { cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
-                                       cellar_rule_sliding_log(10, CELLAR_HOUR_NS),
-                                       cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
-    cellar_limiter *of[5] = { kit_open1(one), kit_open(several, 2), kit_open1(others[0]),
-                              kit_open1(others[1]), kit_open1(others[2]) };
-    for (unsigned n = 0; n < 5; n++) {
-        fill(of[n]);
-        const cellar_limiter_stats before = figures(of[n]);
+    for (int n = 0; n < 5; n++) { /* the last one has several rules */
+        const cellar_rule rules[2] = { rule_of(n % FORMS, 10),
+                                       cellar_rule_token_bucket(1000, CELLAR_DAY_NS, 1000) };
+        cellar_limiter *l = kit_open(rules, n < FORMS ? 1 : 2);
+        fill(l);
+        const cellar_limiter_stats before = figures(l);
         for (uint64_t k = 0; k < 20000; k++) {
             const uint64_t key[2] = { k, 1 };
-            T_EQ_I64(cellar_limiter_check(of[n], key, sizeof key, 0, NULL), CELLAR_OK);
-            T_EQ_I64(kit_look(of[n], key, sizeof key, 1, NULL), CELLAR_OK);
-            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, -1), CELLAR_OK);
-            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, 0), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_check(l, key, sizeof key, 0, NULL), CELLAR_OK);
+            T_EQ_I64(kit_look(l, key, sizeof key, 1, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(l, key, sizeof key, -1), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(l, key, sizeof key, 0), CELLAR_OK);
         }
-        const cellar_limiter_stats after = figures(of[n]);
-        T_EQ_U64(after.live_evicted, before.live_evicted);
-        T_EQ_U64(after.keys, before.keys);
-        kit_close(of[n]);
+        T_FIELDS(figures(l), live_evicted, before.live_evicted, keys, before.keys);
+        kit_close(l);
     }
 }
 
@@ -120,17 +128,15 @@ T_CASE(tickets_end_with_a_reset_whatever_came_between)
 /* Deny all for a moment, and back: what was used stays used. */
 T_CASE(a_limit_of_0_for_a_while_forgets_nothing)
 {
-    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
-                                      cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
-                                      cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
-    for (unsigned n = 0; n < 3; n++) {
-        cellar_limiter *l = kit_open1(rules[n]);
-        cellar_rule none = rules[n];
+    for (int form = 0; form < FORMS; form++) {
+        const cellar_rule rule = rule_of(form, 10);
+        cellar_limiter *l = kit_open1(rule);
+        cellar_rule none = rule;
         none.limit = 0;
         T_EQ_U64(kit_admit(l, "k", 20), 10);
         T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &none, 1), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rules[n], 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rule, 1), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
         T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &none, 1), CELLAR_OK);
         T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, NULL, 0), CELLAR_OK);
@@ -290,12 +296,10 @@ T_CASE(old_bans_do_not_fill_the_table)
 /* What a dry run would have denied was not charged: its ticket gives nothing back. */
 T_CASE(tickets_of_a_dry_run_give_nothing_back)
 {
-    cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
-                                cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
-                                cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
-    for (unsigned n = 0; n < 3; n++) {
-        rules[n].flags |= CELLAR_RULE_DRY_RUN;
-        cellar_limiter *l = kit_open1(rules[n]);
+    for (int form = 0; form < FORMS; form++) {
+        cellar_rule rule = rule_of(form, 10);
+        rule.flags |= CELLAR_RULE_DRY_RUN;
+        cellar_limiter *l = kit_open1(rule);
         cellar_limiter_ticket t;
         cellar_limiter_result r;
         T_EQ_U64(kit_admit(l, "k", 10), 10);
@@ -521,18 +525,7 @@ T_CASE(share_under_a_limit_of_0_is_one_unit)
     kit_close(l);
 }
 
-enum { TICKET_KEYS = 40, TICKET_FORMS = 4, TICKET_EVENTS = 6 };
-
-static cellar_rule ticket_rule(int form, uint64_t n)
-{
-    const uint64_t year = 400 * CELLAR_DAY_NS;
-    switch (form) {
-    case 0: return cellar_rule_token_bucket(n, year, n);
-    case 1: return cellar_rule_sliding_log(n, year);
-    case 2: return cellar_rule_sliding_window(n, year);
-    default: return cellar_rule_fixed_window(n, CELLAR_PER_MONTH);
-    }
-}
+enum { TICKET_KEYS = 40, TICKET_EVENTS = 6 };
 
 /* Charge other keys, and reset them, give them plans, or return their tickets in another order. */
 static void ticket_others(cellar_limiter *l, int event)
@@ -552,9 +545,9 @@ static void ticket_others(cellar_limiter *l, int event)
 /* What happens to other keys, and rules that return, take nothing from a ticket. */
 T_CASE(tickets_outlast_what_happens_to_other_keys)
 {
-    for (int n = 0; n < TICKET_FORMS * TICKET_EVENTS; n++) {
+    for (int n = 0; n < FORMS * TICKET_EVENTS; n++) {
         const int form = n / TICKET_EVENTS, event = n % TICKET_EVENTS;
-        const cellar_rule rule = ticket_rule(form, 20), other = ticket_rule(form, 10);
+        const cellar_rule rule = rule_of(form, 20), other = rule_of(form, 10);
         cellar_limiter_config c = kit_config();
         cellar_limiter *l = NULL;
         cellar_limiter_ticket t[TICKET_KEYS];
@@ -570,7 +563,7 @@ T_CASE(tickets_outlast_what_happens_to_other_keys)
         if (event == 3) {
             T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rule, 1), CELLAR_OK);
         } else if (event == 4) {
-            if (form != 0) {
+            if (form != BUCKET) {
                 T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1), CELLAR_OK);
                 T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rule, 1), CELLAR_OK);
             }
@@ -593,8 +586,8 @@ T_CASE(tickets_outlast_what_happens_to_other_keys)
 /* A ticket gives back, or says that its charge is gone; a share of a window in units of today. */
 T_CASE(tickets_of_lost_charges_say_so)
 {
-    for (int form = 0; form < TICKET_FORMS; form++) {
-        const cellar_rule rule = ticket_rule(form, 20), half = ticket_rule(form, 10);
+    for (int form = 0; form < FORMS; form++) {
+        const cellar_rule rule = rule_of(form, 20), half = rule_of(form, 10);
         cellar_limiter_result r;
         cellar_limiter_ticket t;
         cellar_limiter *l = kit_open1(rule);
@@ -605,14 +598,14 @@ T_CASE(tickets_of_lost_charges_say_so)
         T_EQ_U64(used_of(l, "k", 20), 12);
         T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 8, 0, &t, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &half, 1), CELLAR_OK);
-        const cellar_err want = form == 0 ? CELLAR_INVALIDATED : CELLAR_OK;
+        const cellar_err want = form == BUCKET ? CELLAR_INVALIDATED : CELLAR_OK;
         T_EQ_I64(cellar_limiter_commit(l, &t, 0), want);
         T_EQ_I64(kit_look(l, "k", 1, 0, &r), CELLAR_OK);
-        T_EQ_U64(r.remaining, form == 0 || form == 1 ? 0 : 4); /* a log has units, no shares */
+        T_EQ_U64(r.remaining, form == BUCKET || form == LOG ? 0 : 4); /* a log has units, no shares */
         kit_close(l);
     }
     cellar_limiter_config c = kit_config();
-    const cellar_rule rule = ticket_rule(0, 20);
+    const cellar_rule rule = rule_of(0, 20);
     cellar_limiter *l = NULL;
     cellar_limiter_ticket t;
     c.max_bytes = 64u << 10;
@@ -629,7 +622,7 @@ T_CASE(tickets_of_many_keys_come_back)
 {
     static cellar_limiter_ticket t[1000];
     cellar_limiter_config c = kit_config();
-    const cellar_rule rule = ticket_rule(0, 20);
+    const cellar_rule rule = rule_of(0, 20);
     cellar_limiter *l = NULL;
     c.max_bytes = 128u << 10;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
