@@ -475,16 +475,6 @@ static void clear_late(void)
     T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
 }
 
-T_CASE_ON(clear_during_a_reopen_is_found_by_the_next_open, OLD_KEYS)
-{
-    l2_namespace ns = { .id = 0 };
-    close_and_reopen(clear_late);
-    T_EQ_I64(l2_sync(d), CELLAR_OK);
-    kill_and_open();
-    T_CHECK(l2_namespace_find(d, "all", 3, &ns));
-    T_EQ_U64(ns.generation, 10);
-}
-
 /* A control that was logged while the tier was closed is in the buffer when it opens. */
 T_CASE_ON(marker_stays_until_controls_of_a_closed_tier_are_written, OLD_KEYS)
 {

@@ -170,27 +170,6 @@ static void *put_100(void *ctx) { (void)put(100); return ctx; }
 
 static void *commit_once(void *ctx) { (void)l2_commit(d); return ctx; }
 
-/* The marker in /dev/shm makes a delete safe. */
-T_CASE_ON(delete_returns_while_a_write_hangs, DROP)
-{
-    pthread_t t;
-    l2_stats st;
-    T_EQ_I64(put(1), CELLAR_OK);
-    atomic_store(&writes_wait, true);
-    T_REQUIRE(pthread_create(&t, NULL, put_100, NULL) == 0);
-    AWAIT(atomic_load(&waiting) != 0);
-    end_key(1);
-    T_CHECK(!lives(1));
-    l2_stats_get(d, &st);
-    T_CHECK(st.relied != 0);
-    T_EQ_I64(put(2), CELLAR_DROPPED);
-    atomic_store(&writes_wait, false);
-    T_REQUIRE(pthread_join(t, NULL) == 0);
-    AWAIT(base_load_acq(&d->owed_lsn) == 0); /* the marker is gone */
-    T_CHECK(!lives(1));
-    T_CHECK(lives(100));
-}
-
 T_CASE(commit_returns_while_the_sync_of_another_caller_hangs)
 {
     pthread_t t;
