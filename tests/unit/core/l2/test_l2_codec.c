@@ -5,7 +5,7 @@
  *         misses. Compressed values are restored exactly. Bytes that do not decompress, wrong
  *         lengths, and a build without LZ4 give counted misses.
  * Method: small stores on an in-memory disk, a toy cipher that authenticates, every bit. Random
- *         runs with a cipher: test_l2_reopens. */
+ *         runs with a cipher: test_l2_invalidations. */
 #include "base/pack.h"
 #include "l2/codec.h"
 #include "l2/index.h"
