@@ -22,13 +22,24 @@ static void end(void)
     l2_dev_fini(&dev);
 }
 
-static void start_and_open(void)
+static void start_at(l2_level level)
 {
     start();
+    cfg.level = level;
     open_it();
 }
 
-#define STORE(fn) T_WITHIN(fn, start_and_open(), end())
+#define STORE(fn) T_WITHIN(fn, start_at(L2_DROP), end())
+
+/* A store with a budget of writes for a day. */
+static void start_budget(uint64_t bytes_per_day)
+{
+    start();
+    cfg.write_bpd = bytes_per_day;
+    open_it();
+}
+
+#define BUDGET(fn) T_WITHIN(fn, start_budget(1 << 20), end())
 
 static void work(void)
 {
@@ -219,11 +230,8 @@ static bool at_midnight(void *ctx, uint64_t hash, uint64_t stamp)
     return true;
 }
 
-T_CASE(dropped_put_at_midnight_refunds_the_right_day)
+T_CASE_ON(dropped_put_at_midnight_refunds_the_right_day, BUDGET)
 {
-    start();
-    cfg.write_bpd = 1 << 20;
-    open_it();
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     const l2_key k = key_in("key", 3, GENERATION);
     const l2_current midnight = { at_midnight, NULL, 0 };
@@ -233,7 +241,6 @@ T_CASE(dropped_put_at_midnight_refunds_the_right_day)
     T_EQ_U64(figures().bytes_today, 0);
     work();
     T_EQ_I64(put(2, 1, 270), CELLAR_OK);
-    end();
 }
 
 T_CASE(the_daily_budget_survives_process_deaths)
@@ -359,16 +366,12 @@ T_CASE_ON(unused_entries_are_forgotten_after_many_others, STORE)
 
 static bool never(void *ctx, uint64_t hash, uint64_t stamp)
 {
-    (void)ctx;
-    (void)hash;
+    (void)ctx, (void)hash;
     return stamp == 42;
 }
 
-T_CASE(a_raised_stamp_refuses_the_put_and_uses_no_budget)
+T_CASE_ON(a_raised_stamp_refuses_the_put_and_uses_no_budget, BUDGET)
 {
-    start();
-    cfg.write_bpd = 1 << 20;
-    open_it();
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     const l2_key k = key_in("key", 3, 9);
     l2_current c = { never, NULL, 41 };
@@ -376,7 +379,6 @@ T_CASE(a_raised_stamp_refuses_the_put_and_uses_no_budget)
     T_EQ_U64(figures().bytes_today, 0);
     c.stamp = 42;
     T_EQ_I64(l2_put(d, &k, "v", 1, &m, &c), CELLAR_OK);
-    end();
 }
 
 T_CASE_ON(an_unchanged_copy_is_not_written_again, STORE)
@@ -415,9 +417,7 @@ T_CASE_ON(only_keys_of_the_index_log_tombstones, STORE)
 T_CASE(dropped_put_is_told_when_there_is_room)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        start();
-        cfg.level = (l2_level)level;
-        open_it();
+        start_at((l2_level)level);
         for (uint32_t ends = 0, key = 0; ends < 30; key++) {
             const uint32_t seen = l2_room_seen(d);
             if (put(key, 1, 500) == CELLAR_OK) { continue; }
@@ -455,9 +455,7 @@ static uint32_t put_long_keys(void)
 T_CASE(deletes_without_room_wait_and_drop_nothing)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        start();
-        cfg.level = (l2_level)level;
-        open_it();
+        start_at((l2_level)level);
         const uint32_t stored = put_long_keys(), ended = stored - stored / 8;
         T_CHECK(stored > 100);
         for (uint32_t i = 0; i < ended; i++) {
@@ -598,4 +596,5 @@ T_CASE_ON(a_visit_stops_at_a_disk_that_does_not_answer, STORE)
     T_EQ_U64(stopped, 60);
 }
 
+T_ONE_THREAD;
 T_MAIN("l2_store")

@@ -98,12 +98,15 @@ static uint32_t old_found(void)
     return n;
 }
 
+static void end_key(uint32_t i)
+{
+    const l2_key k = key_of(&i);
+    l2_invalidate(d, &k);
+}
+
 static void end_old(void)
 {
-    for (uint32_t i = 0; i < OLD; i++) {
-        const l2_key k = key_of(&i);
-        l2_invalidate(d, &k);
-    }
+    for (uint32_t i = 0; i < OLD; i++) { end_key(i); }
 }
 
 /* ---- room ---- */
@@ -440,11 +443,9 @@ static void put_late(void)
 
 T_CASE_ON(put_during_a_reopen_is_ended_by_a_later_delete, OLD_KEYS)
 {
-    const uint32_t i = 1;
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     close_and_reopen(put_late);
-    const l2_key k = key_of(&i);
-    l2_invalidate(d, &k);
+    end_key(1);
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     kill_and_open();
     T_EQ_U64(look(1), 0);
@@ -887,9 +888,7 @@ static void last_page_lost(l2_level level, bool zeros, bool begins)
     open_on(&dev);
     T_EQ_U64(old_found(), OLD - costs);
     change_key(OLD, false, true);
-    const uint32_t first = 0;
-    const l2_key k = key_of(&first);
-    l2_invalidate(d, &k);
+    end_key(0);
     for (int i = 0; i < 2; i++) {
         kill_and_open();
         T_EQ_U64(old_found(), OLD - costs - 1);
