@@ -376,17 +376,6 @@ T_ALONE(entries_above_half_of_the_new_size_leave_the_oldest_first)
     sized_end();
 }
 
-T_ALONE(refused_sizes_change_nothing)
-{
-    sized_begin(16);
-    T_EQ_I64(l2_resize(d, MIB), CELLAR_E_INVAL);
-    T_EQ_I64(l2_resize(d, UINT64_C(1) << 60), CELLAR_E_RANGE);
-    T_EQ_I64(l2_resize(d, 16 * factor * MIB), CELLAR_OK);
-    files_have(16);
-    T_EQ_U64(entries_found(), ENTRIES);
-    sized_end();
-}
-
 /* ---- less memory than the run before ---- */
 
 #define LONGS 64u
