@@ -662,7 +662,8 @@ static unsigned lines_of_one_stripe(const cellar_locks *t, const table_copy *c, 
 }
 
 /* A pair of a new key writes a line of its stripe, the head of its chain and that of the record's
- * last key (one line), two lines of the record; the second pair of a key a hint; others one. */
+ * last key (one line), two lines of the record; the second pair of a key a hint; others one. The
+ * count of the table stands still. */
 T_CASE(a_pair_writes_lines_of_its_stripe_only)
 {
     cellar_locks_config cfg = turnable();
@@ -672,13 +673,16 @@ T_CASE(a_pair_writes_lines_of_its_stripe_only)
     const size_t bytes = (size_t)t->chunk_max * BASE_PAGE;
     const table_copy c = { calloc(1, t->obj.bytes), calloc(1, bytes) };
     T_REQUIRE(c.of_table != NULL && c.of_records != NULL);
-    uint64_t lines = 0;
+    uint64_t lines = 0, count = 0;
     for (uint64_t i = 0; i < warm + 2 * pairs; i++) {
         for (unsigned call = 0; call < (i < warm + pairs ? 1 : 3); call++) {
             cellar_lock lk;
             T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &lk), CELLAR_OK);
+            if (i == warm) { count = atomic_load(&t->count); }
+            if (i > warm) { T_EQ_U64(atomic_load(&t->count), count); }
             const size_t own = lock_handle_stripe(&lk);
             T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+            if (i > warm) { T_EQ_U64(atomic_load(&t->count), count); }
             if (i < warm) { continue; }
             if (i == warm) { /* the first copy */
                 (void)lines_changed(t, c.of_table, t->obj.bytes, (size_t[8]){ 0 });
