@@ -7,7 +7,7 @@
  * WHY        Scripts and local rules are tested without the real link: each request has a connection
  *            of its own, and each fault is where the test puts it.
  * USE        share s; share_open(&s, &e); ... &s.r ...; share_close(&s);
- *            A process that forks opens its own one in the child. */
+ *            A process that forks opens its own one in the child. Or T_CASE_ON(name, TWO_SHARES). */
 #ifndef CELLAR_TESTS_SHARE_KIT_H
 #define CELLAR_TESTS_SHARE_KIT_H
 
@@ -296,5 +296,20 @@ T_INLINE void *share_pages(size_t bytes)
     T_REQUIRE(p != MAP_FAILED);
     return p;
 }
+
+/* ---- a server with two members ---- */
+
+static engine server;
+static share one, two;
+
+T_INLINE void two_shares_open(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    share_open(&one, &server);
+    share_open(&two, &server);
+}
+
+/* A case with both: T_CASE_ON(name, TWO_SHARES). */
+#define TWO_SHARES(fn) T_WITHIN(fn, two_shares_open(), left_close())
 
 #endif

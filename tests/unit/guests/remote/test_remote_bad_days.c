@@ -13,11 +13,8 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
-#include "tests/support/loader.h"
-#include "tests/support/shared_side.h"
+#include "tests/support/two_sides.h"
 
-static engine server;
-static side a, b;
 static _Atomic int warnings;
 static uint64_t gaps_before; /* the attach may make one */
 
@@ -68,9 +65,7 @@ static void await_lost(const char *reason, long count)
 /* Wait until the remote is back and has sent its journal. */
 static void await_recovery(void)
 {
-    T_CHECK(side_proven(&a));
-    for (int i = 0; i < 10000 && side_stats(&a).journal_keys != 0; i++) { engine_pause_ms(1); }
-    T_EQ_U64(side_stats(&a).journal_keys, 0);
+    side_sent(&a);
     side_fence(&a);
 }
 
@@ -83,37 +78,13 @@ static void recovers_without_the_old_value(void)
     T_EQ_I64(warnings, 1);
 }
 
-T_CASE(slow_server_defers_writes_and_keeps_the_link)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 100, NULL);
-    T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
-    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    T_CHECK(side_has(&a, "k", NULL));
-    T_EQ_U64(side_stats(&a).timeouts, 1);
-    T_EQ_U64(side_stats(&a).deferred, 1);
-    T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
-    await_recovery();
-    T_CHECK(side_has(&a, "k", NULL));
-    T_EQ_U64(gaps(), 0);
-    T_EQ_I64(warnings, 0);
-}
-
-static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
-{
-    (void)key, (void)len, (void)ctx;
-    return cellar_load_value(ld, "new", 3);
-}
-
 T_CASE(call_waits_once_for_a_frozen_server)
 {
-    cellar_result r = cellar_result_default();
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 300, NULL);
     engine_signal(&server, SIGSTOP);
-    T_EQ_I64(cellar_get_or_load(a.users, "cold", 4, NULL, load_new, NULL, &r), CELLAR_OK);
+    T_EQ_I64(side_load(&a, "cold", "new", 0), CELLAR_OK);
     T_EQ_U64(side_stats(&a).timeouts, 1);
-    cellar_result_free(&r);
     T_CHECK(side_has(&a, "cold", NULL)); /* memory has not kept it */
     T_EQ_U64(side_stats(&a).timeouts, 2);
     T_EQ_I64(side_set_tagged(&a, "k", "late", "unknown"), CELLAR_DEFERRED);
@@ -124,13 +95,6 @@ T_CASE(call_waits_once_for_a_frozen_server)
     T_CHECK(side_has(&a, "k", NULL));
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
     T_CHECK(side_set_tagged(&a, "k", "new", "unknown") == CELLAR_OK && side_has(&a, "k", "new"));
-}
-
-static cellar_err load_all_new(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
-{
-    (void)keys, (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "new", 3); }
-    return CELLAR_OK;
 }
 
 T_CASE(bulk_call_waits_once_for_a_frozen_server)
@@ -147,7 +111,8 @@ T_CASE(bulk_call_waits_once_for_a_frozen_server)
         item[i] = (cellar_load_item){ .key = key[i], .key_len = (size_t)len, .result = &r[i] };
     }
     engine_signal(&server, SIGSTOP);
-    T_EQ_I64(cellar_get_or_load_many(a.users, item, COLD, NULL, load_all_new, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(a.users, item, COLD, NULL, side_loader_many,
+                                     (void *)(uintptr_t)"new"), CELLAR_OK);
     T_EQ_U64(side_stats(&a).timeouts, 1);
     engine_signal(&server, SIGCONT);
     for (int i = 0; i < COLD; i++) {
@@ -254,7 +219,6 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
 {
     static const char *const slow[] = { "--hz", "1", "--dynamic-hz", "no", NULL };
     const uint64_t sets = DURABLE_THREADS * DURABLE_SETS;
-    cellar_result r = cellar_result_default();
     int64_t now = 0;
     cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
     T_REQUIRE(engine_start(&server, engine_is_port() ? NULL : slow));
@@ -267,8 +231,7 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
     T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
     T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_EXISTS);
-    T_EQ_I64(cellar_get_or_load(a.users, "l", 1, NULL, load_new, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    T_EQ_I64(side_load(&a, "l", "new", 0), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
     side_close(&a);
     durable_begin(1000, CELLAR_REMOTE_BEHIND);
@@ -349,29 +312,24 @@ T_CASE(full_server_is_logged_once_and_keeps_counters)
     T_EQ_I64(now, 6); /* the counter is as it was */
 }
 
-T_CASE(demoted_server_is_left_until_it_is_primary)
+/* A replica, and one that does not serve because its primary is away (MASTERDOWN). */
+T_CASE(server_that_is_no_primary_is_left_until_it_is_one)
 {
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
-    T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
-    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    await_lost("replica", 2);
-    T_EQ_I64(lost("read_only"), 1);
-    T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
-    recovers_without_the_old_value();
-}
-
-T_CASE(server_without_its_primary_is_left)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
-    T_CHECK(engine_ask(&server, "CONFIG SET replica-serve-stale-data no") != NULL);
-    T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
-    T_CHECK(side_has(&a, "other", NULL)); /* MASTERDOWN */
-    await_lost("replica", 3);
-    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
-    recovers_without_the_old_value();
+    for (int serves = 0; serves < 2; serves++) {
+        T_REQUIRE(engine_start(&server, NULL));
+        day_begin(server.socket, 10000, NULL);
+        T_CHECK(engine_ask(&server, "CONFIG SET replica-serve-stale-data %s",
+                           serves ? "yes" : "no") != NULL);
+        T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
+        if (!serves) { T_CHECK(side_has(&a, "other", NULL)); }
+        if (!serves) { await_lost("replica", 3); }
+        T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+        await_lost("replica", 2);
+        T_EQ_I64(lost("read_only"), serves);
+        T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
+        recovers_without_the_old_value();
+        left_close();
+    }
 }
 
 /* Let the server save, or fail to: a folder has the name of the file. */

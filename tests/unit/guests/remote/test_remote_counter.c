@@ -2,10 +2,10 @@
  *
  * Aim:    shared counters: no increment is lost, refused or counted twice over processes; no call
  *         without an answer removes a counter; an ended counter begins again.
- * Method: processes of their own count each code of cellar_increment: acknowledged <= counter <=
- *         acknowledged + those without an answer. The server stands still, or a proxy holds the
+ * Method: two sides stand for two processes. Their threads count each code of cellar_increment:
+ *         acknowledged <= counter <= acknowledged + those without an answer. The server stands still, or a proxy holds the
  *         requests of one call and then cuts the link, so that they never arrive.
- * SIZE    T_SCALE=n: n times the increments. 10: 16 processes x 500. */
+ * SIZE    T_SCALE=n: n times the increments. 10: 16 callers x 500. */
 #include <signal.h>
 
 #include "cellar_entry.h"
@@ -16,12 +16,6 @@
 
 #define KEY "n", 1
 
-static uint64_t scaled(uint64_t n)
-{
-    const char *scale = getenv("T_SCALE");
-    return scale != NULL ? n * strtoull(scale, NULL, 10) : n;
-}
-
 static int64_t counted(const side *s)
 {
     int64_t n = -1;
@@ -29,102 +23,78 @@ static int64_t counted(const side *s)
     return n;
 }
 
-/* ---- Processes ------------------------------------------------------------------------------- */
+/* ---- Many callers ---------------------------------------------------------------------------- */
+
+enum { CALLERS = 16 };
 
 typedef struct tally {
-    uint64_t ok, unknown, other;
-    int64_t other_code;
+    pthread_t thread;
+    const side *s;
+    uint64_t n, ok, unknown, other;
+    cellar_err other_code;
 } tally;
 
-/* Increment n times in a process of its own, and write its tally. */
-static void worker(int to, uint64_t n, int64_t io_ms)
+/* Increment n times, and count the codes. */
+static void *count_up(void *arg)
 {
-    tally t = { .ok = 0 };
-    side s;
-    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = io_ms, .proof_ms = 60000 };
-    side_open(&s, server.socket, &ro, NULL);
-    for (uint64_t i = 0; i < n; i++) {
+    tally *t = arg;
+    for (uint64_t i = 0; i < t->n; i++) {
         int64_t now;
-        const cellar_err err = cellar_increment(s.users, KEY, 1, 0, NULL, &now);
-        t.ok += err == CELLAR_OK;
-        t.unknown += err == CELLAR_E_TIMEOUT;
+        const cellar_err err = cellar_increment(t->s->users, KEY, 1, 0, NULL, &now);
+        t->ok += err == CELLAR_OK;
+        t->unknown += err == CELLAR_E_TIMEOUT;
         if (err == CELLAR_OK || err == CELLAR_E_TIMEOUT) { continue; }
         if (err == CELLAR_E_BREAKER_OPEN) { /* the link is away: nothing was sent */
             engine_pause_ms(1);
             continue;
         }
-        t.other++;
-        t.other_code = err;
+        t->other++;
+        t->other_code = err;
     }
-    side_close(&s);
-    _exit(write(to, &t, sizeof t) == sizeof t ? 0 : 1);
+    return NULL;
 }
 
-enum { WORKERS = 16 };
-static pid_t pids[WORKERS];
-static int tallies;
-
-static void workers_start(int count, uint64_t n, int64_t io_ms)
+/* Increment n times by each of `count` callers of both sides; the server stands still some times. */
+static tally all_count_up(size_t count, uint64_t n, int stops)
 {
-    int ends[2];
-    T_REQUIRE(pipe(ends) == 0);
-    for (int i = 0; i < count; i++) {
-        pids[i] = fork();
-        T_REQUIRE(pids[i] >= 0);
-        if (pids[i] == 0) {
-            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-            worker(ends[1], n, io_ms);
-        }
+    tally t[CALLERS], all = { .n = n * count };
+    for (size_t i = 0; i < count; i++) {
+        t[i] = (tally){ .s = i % 2 == 0 ? &a : &b, .n = n };
+        T_REQUIRE(pthread_create(&t[i].thread, NULL, count_up, &t[i]) == 0);
     }
-    close(ends[1]);
-    tallies = ends[0];
-}
-
-static tally workers_end(int count)
-{
-    tally all = { .ok = 0 }, t;
-    while (read(tallies, &t, sizeof t) == sizeof t) {
-        all.ok += t.ok;
-        all.unknown += t.unknown;
-        all.other += t.other;
-        if (t.other != 0) { all.other_code = t.other_code; }
-    }
-    close(tallies);
-    for (int i = 0; i < count; i++) {
-        int status = 1;
-        T_EQ_I64(waitpid(pids[i], &status, 0), pids[i]);
-        T_EQ_I64(status, 0);
-    }
-    return all;
-}
-
-T_CASE(increments_of_16_processes_are_exact_and_never_busy)
-{
-    const uint64_t n = scaled(50);
-    T_REQUIRE(engine_start(&server, NULL));
-    workers_start(WORKERS, n, 10000);
-    const tally t = workers_end(WORKERS);
-    T_EQ_U64(t.ok, n * WORKERS);
-    T_EQ_U64(t.unknown + t.other, 0);
-    side_open(&a, server.socket, NULL, NULL);
-    T_EQ_I64(counted(&a), (int64_t)(n * WORKERS));
-}
-
-T_CASE(increments_around_a_stopped_server_are_not_lost)
-{
-    enum { COUNT = 4 };
-    T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, NULL, NULL);
-    workers_start(COUNT, scaled(1000), 50);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < stops; i++) {
         engine_pause_ms(40);
         engine_signal(&server, SIGSTOP);
         engine_pause_ms(120);
         engine_signal(&server, SIGCONT);
     }
-    const tally t = workers_end(COUNT);
-    T_EQ_U64(t.other, 0);
-    if (t.other != 0) { printf("# code %d\n", (int)t.other_code); }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(t[i].thread, NULL);
+        all.ok += t[i].ok;
+        all.unknown += t[i].unknown;
+        all.other += t[i].other;
+        if (t[i].other != 0) { printf("# code %d\n", (int)t[i].other_code); }
+    }
+    T_EQ_U64(all.other, 0);
+    return all;
+}
+
+T_CASE(increments_of_16_callers_are_exact_and_never_busy)
+{
+    both_open(NULL);
+    const tally t = all_count_up(CALLERS, 50 * t_env_u64("T_SCALE", 1), 0);
+    T_EQ_U64(t.ok, t.n);
+    both_fence();
+    T_EQ_I64(counted(&a), (int64_t)t.n);
+}
+
+T_CASE(increments_around_a_stopped_server_are_not_lost)
+{
+    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 50, .proof_ms = 60000 };
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, &ro, NULL);
+    side_open(&b, server.socket, &ro, NULL);
+    const tally t = all_count_up(4, 1000 * t_env_u64("T_SCALE", 1), 3);
     side_fence(&a);
     const uint64_t now = t.ok + t.unknown > 0 ? (uint64_t)counted(&a) : 0;
     T_CHECK(t.ok <= now && now <= t.ok + t.unknown);

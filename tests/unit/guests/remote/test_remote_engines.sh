@@ -18,7 +18,7 @@ passes() { # PROGRAM ENGINE
 }
 on_each() { # NAME PATTERN
     engine=$(engine_of "$2")
-    for program in facts tier shared_load deaths sentinels tls_link; do
+    for program in facts tier shared_load patience sentinels tls_link; do
         if [ -z "$engine" ]; then t_skip "${program}_on_$1" "no $1 (CELLAR_TEST_ENGINES names servers)"
         elif [ ! -x "$CELLAR_BUILD/t/test_remote_$program" ]; then t_skip "${program}_on_$1" "not built"
         else t_case "${program}_on_$1" passes $program "$engine"

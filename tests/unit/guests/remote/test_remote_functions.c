@@ -526,6 +526,24 @@ static void load(resp_client_kit *redis, size_t i)
 }
 
 static void shared_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)16 << 20; }
+static void small_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)2 << 20; }
+
+/* Open a port alone. us: what its clock says; 0: the time. */
+static resp_kit *alone_open(void (*change)(cellar_resp_config *o), int64_t us)
+{
+    static resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), change);
+    if (us != 0) { port->wall_us = sample_clock; }
+    clock_us = us;
+    draw_state = t_seed();
+    return &k;
+}
+
+#define BEGIN_US INT64_C(1700000000000000)
+#define SMALL(fn) T_WITH(fn, resp_kit *k, k, alone_open(small_port, BEGIN_US), rk_close(k))
+#define SMALL_TIMED(fn) T_WITH(fn, resp_kit *k, k, alone_open(small_port, 0), rk_close(k))
+#define SHARED(fn) T_WITH(fn, resp_kit *k, k, alone_open(shared_port, BEGIN_US), rk_close(k))
+#define SHARED_TIMED(fn) T_WITH(fn, resp_kit *k, k, alone_open(shared_port, 0), rk_close(k))
 
 static bool both_open(void)
 {
@@ -597,7 +615,7 @@ T_CASE(functions_do_what_redis_does_with_the_texts)
 {
     const char *more = getenv("FUNCTIONS");
     const uint64_t count = more != NULL ? strtoull(more, NULL, 10) : 800 / T_COST;
-    int64_t us = INT64_C(1700000000000000);
+    int64_t us = BEGIN_US;
     uint32_t failures = 0;
     if (!both_open()) { return; }
     draw_state = t_seed();
@@ -616,8 +634,6 @@ T_CASE(functions_do_what_redis_does_with_the_texts)
 }
 
 /* ---- A full store ---------------------------------------------------------------------------- */
-
-static void small_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)2 << 20; }
 
 /* Run request i of the remote tier: number of keys, keys, arguments. */
 static const char *run_text(resp_kit *k, size_t i, const char *words)
@@ -646,33 +662,28 @@ static void fill(resp_kit *k)
     }
 }
 
-T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
+T_CASE_ON(full_store_refuses_a_first_write_and_none_behind_it, SMALL)
 {
-    resp_kit k;
-    rk_open_on(&k, api_open(16 << 20), small_port);
-    port->wall_us = sample_clock;
-    clock_us = INT64_C(1700000000000000);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 9000"),
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 9000"),
              "[:1 :1700000000000000]");
-    T_EQ_STR(rk(&k, "DEL", "~p:fence", NULL), ":1");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1 x"), "[:1 1700000000 0]");
-    fill(&k);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "1 ~p:e 0 9"), "[1700000000000000]");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 p:~e p:~t:x 0 0 9000"),
+    T_EQ_STR(rk(k, "DEL", "~p:fence", NULL), ":1");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPTS, "1 ~p:marker:1 x"), "[:1 1700000000 0]");
+    fill(k);
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_KNOW, "1 ~p:e 0 9"), "[1700000000000000]");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_KNOW, "2 p:~e p:~t:x 0 0 9000"),
              "[1700000000000000 1700000000000000]"); /* tags have a part of their own */
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:gx 0 0 9"),
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:gx 0 0 9"),
              "[1700000000000000 1700000000000000]");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0 9000"), "1700000000000001");
-    T_EQ_STR(rk(&k, "GET", "~p:ty", NULL), "1700000000000001");
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "-OOM ", 5);
-    T_EQ_STR(rk(&k, "EXISTS", "~p:tx", "p:~k:new", "~p:fence", NULL), ":0");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KEEP, "1 p:~k:held cafe 80000"), "[:1]");
-    T_EQ_STR(rk(&k, "GET", "p:~k:held", NULL), "cafe 80000");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 p:~p:x"), ":1");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1"), "[:1 1700000000 0]");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:2 x"), "[:1 1700000000 0]");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_ADD, "1 p:n 2 9 40 1000"), "42");
-    rk_close(&k);
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0 9000"), "1700000000000001");
+    T_EQ_STR(rk(k, "GET", "~p:ty", NULL), "1700000000000001");
+    T_EQ_MEM(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "-OOM ", 5);
+    T_EQ_STR(rk(k, "EXISTS", "~p:tx", "p:~k:new", "~p:fence", NULL), ":0");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_KEEP, "1 p:~k:held cafe 80000"), "[:1]");
+    T_EQ_STR(rk(k, "GET", "p:~k:held", NULL), "cafe 80000");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_DROP, "1 p:~p:x"), ":1");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPTS, "1 ~p:marker:1"), "[:1 1700000000 0]");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPTS, "1 ~p:marker:2 x"), "[:1 1700000000 0]");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_ADD, "1 p:n 2 9 40 1000"), "42");
 }
 
 /* ---- Many tags ------------------------------------------------------------------------------- */
@@ -691,40 +702,35 @@ static double info_of(resp_kit *k, const char *name)
     return strtod(at + strlen(name) + 1, NULL);
 }
 
-T_CASE(tags_forget_the_oldest_ones_silently_and_leave_room_for_locks)
+T_CASE_ON(tags_forget_the_oldest_ones_silently_and_leave_room_for_locks, SMALL)
 {
     enum { TAGS = 3000 };
-    resp_kit k;
     char tag[16];
-    rk_open_on(&k, api_open(16 << 20), small_port);
-    port->wall_us = sample_clock;
-    clock_us = INT64_C(1700000000000000);
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 900000"),
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 900000"),
              "[:1 :1700000000000000]");
     const int hears = peer();
     T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
-    T_EQ_STR(know_tag(&k, "0"), "[1700000000000000 1700000000000000 1700000000000000]");
+    T_EQ_STR(know_tag(k, "0"), "[1700000000000000 1700000000000000 1700000000000000]");
     clock_us++;
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 p:~e p:~t:0 0 60000"), "1700000000000001");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_END, "2 p:~e p:~t:0 0 60000"), "1700000000000001");
     for (int i = 1; i < TAGS; i++) {
         (void)snprintf(tag, sizeof tag, "%d", i);
-        T_EQ_MEM(know_tag(&k, tag), "[17", 3);
-        if (i % 100 == 0) { T_EQ_STR(rk(&k, "EXISTS", "p:~t:asked", NULL), i > 100 ? ":1" : ":0"); }
-        if (i % 100 == 0) { T_EQ_MEM(know_tag(&k, "asked"), "[17", 3); }
+        T_EQ_MEM(know_tag(k, tag), "[17", 3);
+        if (i % 100 == 0) { T_EQ_STR(rk(k, "EXISTS", "p:~t:asked", NULL), i > 100 ? ":1" : ":0"); }
+        if (i % 100 == 0) { T_EQ_MEM(know_tag(k, "asked"), "[17", 3); }
     }
-    T_CHECK(info_of(&k, "shared_tags_forgotten") > 0);
-    T_CHECK(info_of(&k, "shared_control_used") <= info_of(&k, "shared_control_max"));
-    T_EQ_STR(rk(&k, "EXISTS", "p:~t:0", NULL), ":0");
-    T_EQ_STR(rk(&k, "GET", "p:~k:held", NULL), "cafe 900000");
-    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"),
+    T_CHECK(info_of(k, "shared_tags_forgotten") > 0);
+    T_CHECK(info_of(k, "shared_control_used") <= info_of(k, "shared_control_max"));
+    T_EQ_STR(rk(k, "EXISTS", "p:~t:0", NULL), ":0");
+    T_EQ_STR(rk(k, "GET", "p:~k:held", NULL), "cafe 900000");
+    T_EQ_STR(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"),
              "[:1 :1700000000000001]");
     while (*ask(hears, "") != '\0') { }
-    T_EQ_STR(know_tag(&k, "0"), "[1700000000000001 1700000000000001 1700000000000001]");
+    T_EQ_STR(know_tag(k, "0"), "[1700000000000001 1700000000000001 1700000000000001]");
     const char *heard = ask(hears, "");
     T_CHECK(strstr(heard, "p:~t:0\r\n") != NULL && strstr(heard, "p:~s:0\r\n") != NULL);
     T_CHECK(strstr(strstr(heard, "p:~s:0\r\n"), "p:~t:1") == NULL); /* not what was forgotten */
     close(hears);
-    rk_close(&k);
 }
 
 /* ---- Limiters -------------------------------------------------------------------------------- */
@@ -737,55 +743,49 @@ static const char *take(resp_kit *k, remote_script i, const char *name, int key,
     return run_text(k, i, words);
 }
 
-T_CASE(limiters_of_a_port_decide_by_their_rules)
+T_CASE_ON(limiters_of_a_port_decide_by_their_rules, SMALL_TIMED)
 {
-    resp_kit k;
-    rk_open_on(&k, api_open(16 << 20), small_port);
     /* a unit a day, a burst of 10 */
     static const char day10[] = "4 2 11059200000000 110592000000000 0";
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:2 :0 :1 :0]");
-    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:0 :17", 7); /* two days */
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "b", 2, day10), "[:4 :0 :1 :0]");
+    T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
+    T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:4 :0 :1 :0]");
+    T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_BUCKET, "b", 1, day10), "[:0 :17", 7); /* two days */
+    T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "b", 2, day10), "[:4 :0 :1 :0]");
     /* a unit each 100 ms: a batch is reserved within a second */
     static const char fast[] = "4 2 12800000 51200000 1000000";
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :0 :1 :0]");
-    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :", 5);
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:2 :0 :1 :0]");
-    T_EQ_MEM(take(&k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:0 :", 5);
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:3 :0 :1 :0]");
-    T_EQ_STR(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:2 :0 :1 :0]");
-    T_EQ_MEM(take(&k, REMOTE_SCRIPT_LOG, "l", 1, "1 1 3600000000 5 0"), "[:0 :35", 7);
-    T_CHECK(strncmp(take(&k, REMOTE_SCRIPT_WINDOW, "x", 1, "1 1 61 3 0"), "-ERR", 4) == 0);
-    T_CHECK(strncmp(take(&k, REMOTE_SCRIPT_BUCKET, "x", 1, "1 1 0 3 0"), "-ERR", 4) == 0);
-    rk_close(&k);
+    T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :0 :1 :0]");
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_BUCKET, "f", 1, fast), "[:4 :", 5);
+    T_EQ_STR(take(k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_WINDOW, "w", 1, "2 2 0 3 0"), "[:0 :", 5);
+    T_EQ_STR(take(k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:3 :0 :1 :0]");
+    T_EQ_STR(take(k, REMOTE_SCRIPT_LOG, "l", 1, "3 1 3600000000 5 0"), "[:2 :0 :1 :0]");
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_LOG, "l", 1, "1 1 3600000000 5 0"), "[:0 :35", 7);
+    T_CHECK(strncmp(take(k, REMOTE_SCRIPT_WINDOW, "x", 1, "1 1 61 3 0"), "-ERR", 4) == 0);
+    T_CHECK(strncmp(take(k, REMOTE_SCRIPT_BUCKET, "x", 1, "1 1 0 3 0"), "-ERR", 4) == 0);
 }
 
-T_CASE(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused)
+T_CASE_ON(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused, SMALL_TIMED)
 {
     enum { KEYS = 20000 };
-    resp_kit k;
     char name[16];
     int names = 0;
     static const char day10[] = "4 2 11059200000000 110592000000000 0";
-    rk_open_on(&k, api_open(16 << 20), small_port);
     for (int i = 0; i < KEYS; i++) {
-        T_EQ_STR(take(&k, REMOTE_SCRIPT_BUCKET, "n", i, day10), "[:4 :0 :1 :0]");
+        T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "n", i, day10), "[:4 :0 :1 :0]");
     }
     port_pass(101);
-    T_CHECK(info_of(&k, "shared_limits_evicted") > 0);
-    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "[:1 :", 5);
+    T_CHECK(info_of(k, "shared_limits_evicted") > 0);
+    T_EQ_MEM(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "[:1 :", 5);
     for (; names < 100; names++) {
         (void)snprintf(name, sizeof name, "n%d", names);
-        if (take(&k, REMOTE_SCRIPT_BUCKET, name, 1, day10)[0] == '-') { break; }
+        if (take(k, REMOTE_SCRIPT_BUCKET, name, 1, day10)[0] == '-') { break; }
     }
     T_CHECK(names >= 2 && names < 100);
-    T_CHECK(strstr(k.text, "raise shared_bytes") != NULL);
-    T_CHECK(info_of(&k, "shared_limits_refused") > 0);
-    T_CHECK(info_of(&k, "shared_limits_used") <= info_of(&k, "shared_limits_max"));
-    T_EQ_MEM(take(&k, REMOTE_SCRIPT_BUCKET, "n", 0, day10), "[:", 2);
-    rk_close(&k);
+    T_CHECK(strstr(k->text, "raise shared_bytes") != NULL);
+    T_CHECK(info_of(k, "shared_limits_refused") > 0);
+    T_CHECK(info_of(k, "shared_limits_used") <= info_of(k, "shared_limits_max"));
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_BUCKET, "n", 0, day10), "[:", 2);
 }
 
 /* ---- No memory ------------------------------------------------------------------------------- */
@@ -846,32 +846,28 @@ static bool is_safe(const char *before, const char *after, const char *now)
 }
 
 /* A function without memory does all that it does with memory, or says -OOM. */
-T_CASE(function_without_memory_is_whole_or_refused)
+T_CASE_ON(function_without_memory_is_whole_or_refused, SHARED)
 {
     static char before[KEYS_MAX * 2048], after[KEYS_MAX * 2048], now[KEYS_MAX * 2048];
     static char reply[64 << 10];
-    resp_kit k;
-    int64_t us = INT64_C(1700000000000000);
+    int64_t us = BEGIN_US;
     uint64_t refused = 0;
-    rk_open_on(&k, api_open(16 << 20), shared_port);
-    port->wall_us = sample_clock;
-    draw_state = t_seed();
     for (size_t i = 0; i < TEXTS * CASES; i++) {
         if (case_of[i / CASES] == NULL) { continue; }
         draw_case(i / CASES, &us);
         clock_us = one.us;
-        keys_set(&k);
-        keys_read(&k, 1, before);
-        (void)snprintf(reply, sizeof reply, "%s", run_function(&k, 0));
-        keys_read(&k, one.keys, after);
+        keys_set(k);
+        keys_read(k, 1, before);
+        (void)snprintf(reply, sizeof reply, "%s", run_function(k, 0));
+        keys_read(k, one.keys, after);
         bool fired = true;
         for (uint64_t n = 1; fired; n++) {
-            keys_set(&k);
-            const bool whole = strcmp(run_function(&k, n), reply) == 0;
+            keys_set(k);
+            const bool whole = strcmp(run_function(k, n), reply) == 0;
             fired = base_fault_alloc_site() != NULL;
             (void)base_fault_alloc_arm(0, false);
-            if (!whole) { T_EQ_MEM(k.text, "-OOM ", 5); }
-            keys_read(&k, whole ? one.keys : 1, now);
+            if (!whole) { T_EQ_MEM(k->text, "-OOM ", 5); }
+            keys_read(k, whole ? one.keys : 1, now);
             if (whole) { T_EQ_STR(now, after); }
             if (!whole && !T_CHECK(is_safe(before, after, now))) {
                 printf("# text %d: %s -> %s\n", (int)one.script, before, now);
@@ -880,7 +876,6 @@ T_CASE(function_without_memory_is_whole_or_refused)
         }
     }
     T_CHECK(refused > TEXTS);
-    rk_close(&k);
 }
 
 /* ---- Strangers ------------------------------------------------------------------------------- */
@@ -906,29 +901,24 @@ static size_t mutate(rc_word *w, size_t n)
     }
 }
 
-T_CASE(request_with_a_mutated_word_gets_one_reply)
+T_CASE_ON(request_with_a_mutated_word_gets_one_reply, SHARED)
 {
     const char *more = getenv("FUNCTIONS");
     const uint64_t count = more != NULL ? strtoull(more, NULL, 10) : 8000 / T_COST;
-    int64_t us = INT64_C(1700000000000000);
+    int64_t us = BEGIN_US;
     uint64_t errors = 0;
-    resp_kit k;
-    rk_open_on(&k, api_open(16 << 20), shared_port);
-    port->wall_us = sample_clock;
-    draw_state = t_seed();
     for (uint64_t i = 0; i < count; i++) {
         rc_word w[4 + KEYS_MAX + ARGS_MAX];
         char keys[8];
         draw_case(draw(TEXTS), &us);
         clock_us = one.us;
-        keys_set(&k);
-        rc_queue_words(&k.client, w, mutate(w, request(w, keys)));
-        rk_flush(&k);
-        errors += rk_wait(&k)[0] == '-';
-        T_EQ_STR(rk(&k, "ECHO", "alive", NULL), "alive");
+        keys_set(k);
+        rc_queue_words(&k->client, w, mutate(w, request(w, keys)));
+        rk_flush(k);
+        errors += rk_wait(k)[0] == '-';
+        T_EQ_STR(rk(k, "ECHO", "alive", NULL), "alive");
     }
     T_CHECK(errors > 0 && errors < count);
-    rk_close(&k);
 }
 
 /* ---- Owners that die ------------------------------------------------------------------------- */
@@ -991,64 +981,55 @@ static const char *waiter_asks(resp_kit *k)
     return rk_words(k, w, 7);
 }
 
-T_CASE(lease_of_a_dead_process_ends_when_its_socket_closes)
+T_CASE_ON(lease_of_a_dead_process_ends_when_its_socket_closes, SHARED_TIMED)
 {
-    resp_kit k;
     if (!ends_are_told()) { return; }
-    rk_open_on(&k, api_open(16 << 20), shared_port);
     const int hears = peer();
     T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
     const pid_t pid = owner_start(false);
-    T_EQ_STR(waiter_asks(&k), ":0");
+    T_EQ_STR(waiter_asks(k), ":0");
     (void)ask(hears, "");
     owner_kill(pid);
     T_CHECK(strstr(ask(hears, ""), "invalidate\r\n*1\r\n$3\r\np:k\r\n") != NULL);
-    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":0");
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
     close(hears);
-    rk_close(&k);
 }
 
-T_CASE(lease_of_a_living_process_outlives_its_socket)
+T_CASE_ON(lease_of_a_living_process_outlives_its_socket, SHARED_TIMED)
 {
-    resp_kit k;
     if (!ends_are_told()) { return; }
-    rk_open_on(&k, api_open(16 << 20), shared_port);
     const pid_t pid = owner_start(true);
-    T_EQ_STR(waiter_asks(&k), ":0");
+    T_EQ_STR(waiter_asks(k), ":0");
     for (int i = 0; i < 60; i++) { port_pass(2); }
-    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
-    T_EQ_STR(waiter_asks(&k), ":0");
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(k), ":0");
     owner_kill(pid); /* no socket tells of it: the next waiter finds out */
-    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
-    T_EQ_STR(waiter_asks(&k), ":1");
-    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(k), ":1");
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":0");
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
-    rk_close(&k);
 }
 
 /* Notes of waiters are bounded; a lease that changed meanwhile stays. */
-T_CASE(notes_of_waiters_are_bounded)
+T_CASE_ON(notes_of_waiters_are_bounded, SHARED_TIMED)
 {
-    resp_kit k;
     char lease[16];
     if (!ends_are_told()) { return; }
-    rk_open_on(&k, api_open(16 << 20), shared_port);
     const pid_t pid = owner_start(false);
     for (int i = 0; i < 70; i++) {
         (void)snprintf(lease, sizeof lease, "p:%d", i);
         const rc_word w[] = { { "CELLAR.TIER", 11 }, { "CHANGE", 6 }, { "2", 1 },
                               { lease, strlen(lease) }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 },
                               { "", 0 } };
-        T_EQ_STR(rk(&k, "SET", lease, LEASE, NULL), "+OK");
-        T_EQ_STR(rk_words(&k, w, 7), ":0");
+        T_EQ_STR(rk(k, "SET", lease, LEASE, NULL), "+OK");
+        T_EQ_STR(rk_words(k, w, 7), ":0");
     }
-    T_EQ_STR(rk(&k, "SET", "p:69", "another", NULL), "+OK");
+    T_EQ_STR(rk(k, "SET", "p:69", "another", NULL), "+OK");
     owner_kill(pid);
-    T_EQ_STR(rk(&k, "DBSIZE", NULL), ":8"); /* p:k, six without a note, and the changed one */
-    T_EQ_STR(rk(&k, "EXISTS", "p:k", "p:0", "p:5", "p:69", NULL), ":4");
+    T_EQ_STR(rk(k, "DBSIZE", NULL), ":8"); /* p:k, six without a note, and the changed one */
+    T_EQ_STR(rk(k, "EXISTS", "p:k", "p:0", "p:5", "p:69", NULL), ":4");
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
-    rk_close(&k);
 }
 
 /* ---- Other texts ----------------------------------------------------------------------------- */
@@ -1086,7 +1067,7 @@ T_CASE(unknown_text_is_refused_with_the_version_in_the_log)
     rk_close(&k);
 }
 
-T_CASE(number_that_is_none_is_refused_before_any_write)
+T_CASE_ON(number_that_is_none_is_refused_before_any_write, SHARED_TIMED)
 {
     static const char *const keys[] = { "~p:e", "~p:tx", "p:~k:k", "~p:lease:s:k", "p:new" };
     static const char *const state[] = { "5", "6", "cafe 80000", "7", "nil" };
@@ -1099,14 +1080,11 @@ T_CASE(number_that_is_none_is_refused_before_any_write)
         { REMOTE_SCRIPT_BESIDE, "2 ~p:lease:s:k p:new 7 * v 0" },
         { REMOTE_SCRIPT_BESIDE, "2 ~p:lease:s:k p:new 7 * v 9223372036854775807" },
     };
-    resp_kit k;
-    rk_open_on(&k, api_open(16 << 20), shared_port);
-    for (size_t i = 0; i < 4; i++) { T_EQ_STR(rk(&k, "SET", keys[i], state[i], NULL), "+OK"); }
+    for (size_t i = 0; i < 4; i++) { T_EQ_STR(rk(k, "SET", keys[i], state[i], NULL), "+OK"); }
     for (size_t n = 0; n < sizeof bad / sizeof bad[0]; n++) {
-        T_EQ_MEM(run_text(&k, bad[n].text, bad[n].words), "-ERR ", 5);
-        for (size_t i = 0; i < 5; i++) { T_EQ_STR(rk(&k, "GET", keys[i], NULL), state[i]); }
+        T_EQ_MEM(run_text(k, bad[n].text, bad[n].words), "-ERR ", 5);
+        for (size_t i = 0; i < 5; i++) { T_EQ_STR(rk(k, "GET", keys[i], NULL), state[i]); }
     }
-    rk_close(&k);
 }
 
 T_CASE(requests_of_the_tier_run_on_database_0_of_a_shared_port_alone)

@@ -6,17 +6,6 @@
  *         speed of the machine does not matter, except where a case says so. */
 #include "tests/support/share_kit.h"
 
-static engine server;
-static share one, two;
-
-static bool begin(void)
-{
-    if (!engine_start(&server, NULL)) { return false; }
-    share_open(&one, &server);
-    share_open(&two, &server);
-    return true;
-}
-
 static void limiter_close(void *l)
 {
     left_drop(l);
@@ -53,9 +42,8 @@ static uint64_t admitted(cellar_remote_limiter *l, const char *key, uint64_t che
     return n;
 }
 
-T_CASE(processes_share_one_burst)
+T_CASE_ON(processes_share_one_burst, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 1),
                           *b = limiter(&two, rule, 60000, 1);
@@ -64,9 +52,8 @@ T_CASE(processes_share_one_burst)
     T_EQ_U64(admitted(a, "\xff\x01 #", 20), 10);
 }
 
-T_CASE(denial_tells_the_wait_and_needs_no_server)
+T_CASE_ON(denial_tells_the_wait_and_needs_no_server, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
     cellar_limiter_result x;
@@ -81,9 +68,8 @@ T_CASE(denial_tells_the_wait_and_needs_no_server)
     T_EQ_U64(stats_of(l).denied, 1);
 }
 
-T_CASE(cost_above_the_burst_never_passes)
+T_CASE_ON(cost_above_the_burst_never_passes, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_limiter *l = limiter(&one, cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5),
                                        60000, 0);
     cellar_remote_limiter *z = limiter(&one, cellar_rule_token_bucket(0, CELLAR_HOUR_NS, 5),
@@ -101,9 +87,8 @@ T_CASE(cost_above_the_burst_never_passes)
 }
 
 /* A batch of 50 comes with the first check; the other 49 are spent here. */
-T_CASE(batch_is_spent_without_the_server)
+T_CASE_ON(batch_is_spent_without_the_server, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
     cellar_limiter_result x;
@@ -117,9 +102,8 @@ T_CASE(batch_is_spent_without_the_server)
 }
 
 /* The server grants at least half a batch, or says when to come back. */
-T_CASE(less_than_half_a_batch_is_a_denial)
+T_CASE_ON(less_than_half_a_batch_is_a_denial, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 90), *b = limiter(&two, rule, 60000, 50);
     T_EQ_U64(admitted(a, "k", 1), 1);
@@ -148,9 +132,8 @@ static uint64_t debt_of_k(void) /* in units of that rule */
 
 /* A denied process has its next batch granted for later. It asks for none meanwhile, and spends the
  * batch when the server would have granted it. */
-T_CASE(denied_process_has_units_for_later)
+T_CASE_ON(denied_process_has_units_for_later, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const int64_t from = share_now_ns();
     cellar_remote_limiter *l =
         limiter(&one, cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100), 60000, 50);
@@ -167,9 +150,8 @@ T_CASE(denied_process_has_units_for_later)
     T_EQ_U64(stats_of(l).unused, 0);
 }
 
-T_CASE(units_for_later_expire_and_return)
+T_CASE_ON(units_for_later_expire_and_return, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100);
     cellar_remote_limiter *a = limiter(&one, rule, 1000, 50), *b = limiter(&two, rule, 60000, 50);
     uint64_t wait_ms;
@@ -186,9 +168,8 @@ T_CASE(units_for_later_expire_and_return)
 }
 
 /* A grant for later does not move when other costs are asked for meanwhile. */
-T_CASE(later_grant_bounds_all_costs)
+T_CASE_ON(later_grant_bounds_all_costs, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_limiter *l =
         limiter(&one, cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100), 60000, 50);
     uint64_t wait_ms;
@@ -206,9 +187,8 @@ T_CASE(later_grant_bounds_all_costs)
     T_CHECK(n >= 100);
 }
 
-T_CASE(unspent_units_return_at_close)
+T_CASE_ON(unspent_units_return_at_close, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 80);
     T_EQ_U64(admitted(a, "k", 10), 10);
@@ -221,9 +201,8 @@ T_CASE(unspent_units_return_at_close)
 
 /* Units that would have been refilled meanwhile are not given back: the credit ends with the debt
  * that their grant left. */
-T_CASE(give_back_never_mints_units)
+T_CASE_ON(give_back_never_mints_units, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 80);
     T_EQ_U64(admitted(a, "k", 1), 1);
@@ -236,23 +215,9 @@ T_CASE(give_back_never_mints_units)
     T_CHECK(debt != NULL && strcmp(debt, strchr(others, ' ')) == 0);
 }
 
-/* A process that stands still for longer than hold_ms finds its units expired. */
-T_CASE(held_units_expire)
-{
-    if (!begin()) { return; }
-    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter *l = limiter(&one, rule, 1000 * t_patience(), 40);
-    T_EQ_U64(admitted(l, "k", 1), 1);
-    engine_pause_ms(1001 * (int)t_patience());
-    T_EQ_U64(admitted(l, "k", 1), 1);
-    T_EQ_U64(stats_of(l).granted, 80);
-    T_EQ_U64(stats_of(l).unused, 39);
-}
-
 /* A reply that arrives after hold_ms decides the call that asked. The rest of its batch is lost. */
-T_CASE(late_grant_is_spent_by_its_call_alone)
+T_CASE_ON(late_grant_is_spent_by_its_call_alone, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *l = limiter(&one, rule, 400, 10);
     one.link.delay_ms = 405;
@@ -264,9 +229,8 @@ T_CASE(late_grant_is_spent_by_its_call_alone)
     }
 }
 
-T_CASE(fixed_window_follows_the_calendar)
+T_CASE_ON(fixed_window_follows_the_calendar, TWO_SHARES)
 {
-    if (!begin()) { return; }
     static const uint32_t seconds[] = { 60, 3600, 86400, 604800 };
     for (uint32_t c = CELLAR_PER_MINUTE; c <= CELLAR_PER_MONTH; c++) {
         cellar_remote_limiter *l =
@@ -294,9 +258,8 @@ T_CASE(fixed_window_follows_the_calendar)
     }
 }
 
-T_CASE(sliding_log_is_exact)
+T_CASE_ON(sliding_log_is_exact, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_sliding_log(4, CELLAR_HOUR_NS);
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 1),
                           *b = limiter(&two, rule, 60000, 1);
@@ -331,9 +294,8 @@ static void age_log(const char *us)
         "redis.call('SET',KEYS[1],out) return #out", us)), 4 * 8);
 }
 
-T_CASE(stamps_beyond_the_window_are_forgotten)
+T_CASE_ON(stamps_beyond_the_window_are_forgotten, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_limiter_result x;
     cellar_remote_limiter *l =
         limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
@@ -361,9 +323,8 @@ T_CASE(stamps_beyond_the_window_are_forgotten)
 }
 
 /* The server was ahead by 10 minutes when it noted the debt: a denied call lets the debt drain. */
-T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
+T_CASE_ON(debt_drains_from_the_first_denial_when_the_clock_was_set_back, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_limiter_result x;
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
@@ -381,9 +342,8 @@ T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
 }
 
 /* A call with the own id makes the server write the list of the processes. */
-T_CASE(process_is_announced_once_a_second)
+T_CASE_ON(process_is_announced_once_a_second, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(9, CELLAR_HOUR_NS, 9);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
     l->start_ms -= 100000; /* it was opened 100 s ago */
@@ -420,16 +380,15 @@ T_CASE(policy_decides_without_the_server)
 {
     static const uint64_t want[] = { 5, 10, 0, 100 };
     for (int i = 0; i < 4; i++) {
-        if (!begin()) { return; }
+        two_shares_open();
         T_EQ_U64(admitted_offline((cellar_remote_limiter_offline)i), want[i]);
         left_close();
     }
 }
 
 /* The local rule of an outage ends with the next proof of the link, not hold_ms later. */
-T_CASE(server_is_asked_again_once_the_link_is_proven)
+T_CASE_ON(server_is_asked_again_once_the_link_is_proven, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     one.r.cfg.io_ms = 40;
     one.link.proven_ms = 5;
@@ -446,9 +405,8 @@ T_CASE(server_is_asked_again_once_the_link_is_proven)
 }
 
 /* A table of 4 slots and 100 keys: each key keeps its own burst. */
-T_CASE(full_table_keeps_keys_apart)
+T_CASE_ON(full_table_keeps_keys_apart, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
     cellar_remote_limiter *l;
     cellar_remote_limiter_config o = { .struct_size = sizeof o, .max_keys = 4, .hold_ms = 60000,
@@ -488,7 +446,7 @@ static void *crowd_check_once(void *arg)
  * the checks of all. */
 static bool one_asks_for_all(void)
 {
-    if (!begin()) { return true; }
+    two_shares_open();
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     enum { HOLD_MS = 400 };
     pthread_t t[CROWD];
@@ -529,9 +487,8 @@ static void *crowd_check(void *arg)
     return NULL;
 }
 /* 8 threads, 12 keys, 8 slots: no unit is spent twice while slots change their keys. */
-T_CASE(threads_spend_each_unit_once)
+T_CASE_ON(threads_spend_each_unit_once, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     crowd c = { .l = NULL };
     pthread_t t[8];
@@ -547,9 +504,8 @@ T_CASE(threads_spend_each_unit_once)
     T_CHECK(s.granted <= 1200);
 }
 
-T_CASE(each_failed_allocation_is_a_code)
+T_CASE_ON(each_failed_allocation_is_a_code, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_remote_limiter *l;
     atomic_store(&share_fail_alloc, 1);
@@ -568,9 +524,8 @@ T_CASE(each_failed_allocation_is_a_code)
     }
 }
 
-T_CASE(bad_input_is_refused)
+T_CASE_ON(bad_input_is_refused, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_limiter *l;
     const cellar_rule good = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     T_EQ_I64(cellar_remote_limiter_open(NULL, &good, NULL, &l), CELLAR_E_INVAL);
@@ -618,9 +573,8 @@ T_CASE(bad_input_is_refused)
 }
 
 /* A unit of a later grant would count in a window that has had its units. */
-T_CASE(check_that_stood_still_spends_no_later_unit)
+T_CASE_ON(check_that_stood_still_spends_no_later_unit, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
     cellar_limiter_result out;
@@ -657,7 +611,7 @@ static void take_all_places(cellar_remote_limiter *l)
 }
 
 /* A batch has 50 units, and at most 1 s of them is granted ahead. */
-T_CASE(numbers_that_no_script_returns_are_refused)
+T_CASE_ON(numbers_that_no_script_returns_are_refused, TWO_SHARES)
 {
     static const struct {
         uint64_t cost;
@@ -672,7 +626,6 @@ T_CASE(numbers_that_no_script_returns_are_refused)
         { 60, 60, 5, false, false }, { 60, 61, 0, false, false },
         { 1, 0, 1LL << 54, false, false }, { 1, 50, 0, false, true }, { 1, 1, 5, false, true },
     };
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
@@ -689,9 +642,8 @@ T_CASE(numbers_that_no_script_returns_are_refused)
     }
 }
 
-T_CASE(check_in_a_callback_does_not_ask)
+T_CASE_ON(check_in_a_callback_does_not_ask, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
     atomic_store(&share_inside, true);
@@ -702,9 +654,8 @@ T_CASE(check_in_a_callback_does_not_ask)
     T_EQ_U64(stats_of(l).offline, 1);
 }
 
-T_CASE(forked_child_spends_nothing)
+T_CASE_ON(forked_child_spends_nothing, TWO_SHARES)
 {
-    if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
     cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
     int status = 0;

@@ -18,25 +18,36 @@ static void proven(void)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
-static bool prepared(void)
+static void prepare(void)
 {
-    if (!engine_start(&e, NULL)) { return false; }
+    T_REQUIRE(engine_start(&e, NULL));
     link_kit_init(&k, e.socket);
-    return true;
 }
 
-static bool started(void)
+static void start(void)
 {
-    if (!prepared()) { return false; }
+    prepare();
     proven();
-    return true;
 }
 
-T_CASE(posted_requests_end_once)
+/* Start a link with a thread that sends no marker for long. */
+static void start_with_thread(void)
+{
+    prepare();
+    k.c.no_thread = false;
+    k.c.proof_ms = 60000;
+    proven();
+}
+
+/* Cases with a server and a link that is prepared, proven, or has a thread. */
+#define PREPARED(fn) T_WITHIN(fn, prepare(), left_close())
+#define PROVEN(fn) T_WITHIN(fn, start(), left_close())
+#define WITH_THREAD(fn) T_WITHIN(fn, start_with_thread(), left_close())
+
+T_CASE_ON(posted_requests_end_once, PROVEN)
 {
     link_kit_answer a[100];
     remote_bytes b = { .memory = &k.memory };
-    if (!started()) { return; }
     link_kit_command(&b, LINK_KIT_WORDS("INCR", "app:n"));
     link_kit_command(&b, LINK_KIT_WORDS("GET", "app:n"));
     T_REQUIRE(b.err == CELLAR_OK);
@@ -54,10 +65,9 @@ T_CASE(posted_requests_end_once)
     remote_bytes_free(&b);
 }
 
-T_CASE(changes_of_others_are_heard_before_the_fence_returns)
+T_CASE_ON(changes_of_others_are_heard_before_the_fence_returns, PROVEN)
 {
     link_kit_answer a;
-    if (!started()) { return; }
     engine_ask(&e, "SET app:users:7 x");
     engine_ask(&e, "SET other:7 x");
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
@@ -72,9 +82,8 @@ T_CASE(changes_of_others_are_heard_before_the_fence_returns)
     T_EQ_I64(atomic_load(&k.gaps), 0);
 }
 
-T_CASE(proof_ends_without_markers)
+T_CASE_ON(proof_ends_without_markers, PREPARED)
 {
-    if (!prepared()) { return; }
     k.virtual_clock = true;
     atomic_store(&k.clock_ms, 1000000);
     proven();
@@ -96,9 +105,8 @@ T_CASE(proof_ends_without_markers)
     T_EQ_STR(k.order, "tpgtp");
 }
 
-T_CASE(lost_links_in_a_row_are_logged_once)
+T_CASE_ON(lost_links_in_a_row_are_logged_once, PREPARED)
 {
-    if (!prepared()) { return; }
     proven();
     const int64_t begin_ms = link_kit_real_ms();
     for (int i = 0; i < 30; i++) {
@@ -111,9 +119,8 @@ T_CASE(lost_links_in_a_row_are_logged_once)
     T_CHECK(atomic_load(&k.logs) <= 3 + 2 * pauses);
 }
 
-T_CASE(no_marker_is_sent_before_synced)
+T_CASE_ON(no_marker_is_sent_before_synced, PREPARED)
 {
-    if (!prepared()) { return; }
     k.hold = true;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_GAP));
@@ -123,9 +130,8 @@ T_CASE(no_marker_is_sent_before_synced)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
-T_CASE(new_prefix_is_heard_after_a_gap)
+T_CASE_ON(new_prefix_is_heard_after_a_gap, PROVEN)
 {
-    if (!started()) { return; }
     k.prefix[2] = "app:more:";
     remote_retrack(k.link);
     while (atomic_load(&k.linked) < 2) { remote_link_step(k.link, 1); }
@@ -137,21 +143,6 @@ T_CASE(new_prefix_is_heard_after_a_gap)
     T_EQ_I64(atomic_load(&k.gaps), 1);
 }
 
-T_CASE(lost_scripts_are_loaded_again)
-{
-    link_kit_answer a;
-    if (!started()) { return; }
-    engine_ask(&e, "SCRIPT FLUSH");
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k")), CELLAR_OK);
-    T_EQ_I64(a.type, REMOTE_INTEGER);
-    T_EQ_I64(a.number, 1);
-    T_EQ_U64(a.replies, 1);
-    engine_ask(&e, "SCRIPT FLUSH");
-    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
-    T_EQ_I64(atomic_load(&k.gaps), 0);
-}
-
-/* The scripts are on their way again, and the server holds their reply back. */
 /* Swap a value with the words for one kind of server, by a call and by a posted request. */
 static void check_swaps(side *s, bool named)
 {
@@ -171,8 +162,8 @@ static void check_swaps(side *s, bool named)
 
 T_CASE(request_for_the_other_kind_of_server_is_formed_again)
 {
-    side s;
-    if (!engine_start(&e, NULL)) { return; }
+    static side s;
+    T_REQUIRE(engine_start(&e, NULL));
     side_open(&s, e.socket, NULL, NULL);
     for (int i = 0; engine_is_port() && i < REMOTE_SCRIPTS; i++) { /* as of a Redis before */
         char digest[REMOTE_SHA1_TEXT + 1];
@@ -183,15 +174,13 @@ T_CASE(request_for_the_other_kind_of_server_is_formed_again)
     check_swaps(&s, !engine_is_port());
     T_EQ_I64(engine_number(engine_ask(&e, "EXISTS app:other:a app:other:b")), 1);
     T_EQ_U64(side_stats(&s).gaps, gaps);
-    side_close(&s);
 }
 
 /* As a request that was formed before the link moved to a server without the script. */
-T_CASE(request_with_an_unknown_script_fails_alone)
+T_CASE_ON(request_with_an_unknown_script_fails_alone, PROVEN)
 {
     static const char digest[] = "0123456789abcdef0123456789abcdef01234567";
     link_kit_answer a, asked;
-    if (!started()) { return; }
     const int gaps = atomic_load(&k.gaps);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", digest, "1", "app:users:1")),
              CELLAR_OK);
@@ -204,12 +193,11 @@ T_CASE(request_with_an_unknown_script_fails_alone)
     T_EQ_I64(atomic_load(&k.gaps), gaps);
 }
 
-T_CASE(new_prefix_while_scripts_are_loaded)
+T_CASE_ON(new_prefix_while_scripts_are_loaded, PROVEN)
 {
     link_kit_answer a = { .replies = 0 };
     remote_figures f = { .proof_age_ms = 0 };
     remote_bytes b = { .memory = &k.memory };
-    if (!started()) { return; }
     struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
     link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k"));
     T_REQUIRE(b.err == CELLAR_OK);
@@ -240,10 +228,9 @@ T_CASE(new_prefix_while_scripts_are_loaded)
 }
 
 /* No marker is due for 15 s, so only the deadline of the tracking breaks the link. */
-T_CASE(frozen_server_does_not_hold_tracking_up)
+T_CASE_ON(frozen_server_does_not_hold_tracking_up, PREPARED)
 {
     remote_refusal why = { .why = REMOTE_WHY_NONE };
-    if (!prepared()) { return; }
     k.c.proof_ms = 60000;
     proven();
     engine_signal(&e, SIGSTOP);
@@ -255,11 +242,10 @@ T_CASE(frozen_server_does_not_hold_tracking_up)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
-T_CASE(frozen_server_costs_io_ms_then_nothing)
+T_CASE_ON(frozen_server_costs_io_ms_then_nothing, PROVEN)
 {
     link_kit_answer a;
     remote_figures f;
-    if (!started()) { return; }
     k.c.io_ms = 20;
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < 5; i++) {
@@ -281,13 +267,12 @@ T_CASE(frozen_server_costs_io_ms_then_nothing)
     T_EQ_STR(a.text, "PONG"); /* no reply of the requests before */
 }
 
-T_CASE(full_ring_is_a_code)
+T_CASE_ON(full_ring_is_a_code, PROVEN)
 {
     enum { POSTS = 4096 };
     link_kit_answer a;
     remote_figures f;
     static link_kit_answer posted[POSTS + 1];
-    if (!started()) { return; }
     memset(posted, 0, sizeof posted);
     for (int i = 0; i <= POSTS; i++) {
         const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
@@ -313,9 +298,8 @@ static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *r
     T_EQ_I64(remote_marker_now(k.link, 10), CELLAR_E_DEADLOCK);
 }
 
-T_CASE(ask_inside_a_reply_is_refused)
+T_CASE_ON(ask_inside_a_reply_is_refused, PROVEN)
 {
-    if (!started()) { return; }
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .fn = events_must_not_ask };
     T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_OK);
@@ -326,21 +310,19 @@ T_CASE(full_server_lets_a_link_prove)
 {
     static const char *const policies[] = { "noeviction", "allkeys-random" };
     for (int i = 0; i < 2; i++) {
-        if (!engine_start(&e, NULL)) { return; }
+        T_REQUIRE(engine_start(&e, NULL));
         link_kit_init(&k, e.socket);
         engine_ask(&e, "CONFIG SET maxmemory-policy %s maxmemory 1", policies[i]);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
         for (int n = 0; n < 5; n++) { T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK); }
         T_EQ_I64(atomic_load(&k.gaps), 0);
-        link_kit_close(&k);
-        engine_stop(&e);
+        left_close();
     }
 }
 
-T_CASE(longest_fence_has_no_end)
+T_CASE_ON(longest_fence_has_no_end, PROVEN)
 {
-    if (!started()) { return; }
     T_EQ_I64(remote_marker_now(k.link, INT64_MAX), CELLAR_OK);
 }
 
@@ -361,7 +343,7 @@ static void *ask_often(void *arg)
 static void threads_get_their_own_replies(bool no_thread)
 {
     pthread_t t[4];
-    if (!prepared()) { return; }
+    prepare();
     k.c.no_thread = no_thread;
     k.c.io_ms = 10000;
     proven();
@@ -396,10 +378,7 @@ static void callers_are_woken(bool killed)
 {
     remote_figures before, f;
     caller c[CALLERS];
-    if (!prepared()) { return; }
-    k.c.no_thread = false;
-    k.c.proof_ms = 60000;
-    proven();
+    start_with_thread();
     remote_link_figures(k.link, &before);
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < CALLERS; i++) {
@@ -422,21 +401,10 @@ static void callers_are_woken(bool killed)
 T_CASE(one_read_wakes_all_callers_it_answers) { callers_are_woken(false); }
 T_CASE(lost_server_wakes_all_callers) { callers_are_woken(true); }
 
-/* Start a server, and a link with a thread that sends no marker for long. */
-static bool started_with_thread(void)
-{
-    if (!prepared()) { return false; }
-    k.c.no_thread = false;
-    k.c.proof_ms = 60000;
-    proven();
-    return true;
-}
-
-T_CASE(waiting_caller_wakes_no_other_thread)
+T_CASE_ON(waiting_caller_wakes_no_other_thread, WITH_THREAD)
 {
     remote_figures before, f;
     caller c = { .err = CELLAR_E_INVAL };
-    if (!started_with_thread()) { return; }
     remote_link_figures(k.link, &before);
     for (int i = 0; i < 200; i++) {
         (void)ask_with_patience(&c);
@@ -447,10 +415,9 @@ T_CASE(waiting_caller_wakes_no_other_thread)
 }
 
 /* The server answers BLPOP after 10 ms, so each spin is in vain. */
-T_CASE(spins_in_vain_become_rare)
+T_CASE_ON(spins_in_vain_become_rare, WITH_THREAD)
 {
     link_kit_answer a;
-    if (!started_with_thread()) { return; }
     for (int i = 0; i < 16; i++) {
         T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("BLPOP", "none", "0.01")), CELLAR_OK);
     }
@@ -465,11 +432,10 @@ static void *ask_and_live_on(void *arg)
     return NULL;
 }
 
-T_CASE(cancel_during_a_request_waits_for_its_end)
+T_CASE_ON(cancel_during_a_request_waits_for_its_end, WITH_THREAD)
 {
     remote_figures before, f;
     caller c = { .err = CELLAR_E_INVAL };
-    if (!started_with_thread()) { return; }
     remote_link_figures(k.link, &before);
     engine_signal(&e, SIGSTOP);
     pthread_create(&c.thread, NULL, ask_and_live_on, &c);
@@ -502,12 +468,11 @@ static void *ask_until_posts_end(void *arg)
     return NULL;
 }
 
-T_CASE(posted_requests_end_in_the_thread_of_the_link)
+T_CASE_ON(posted_requests_end_in_the_thread_of_the_link, WITH_THREAD)
 {
     caller c[3];
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .wait_ms = PATIENCE_MS, .done = note_the_thread };
-    if (!started_with_thread()) { return; }
     for (int i = 0; i < 3; i++) {
         c[i] = (caller){ .err = CELLAR_E_INVAL };
         pthread_create(&c[i].thread, NULL, ask_until_posts_end, &c[i]);
@@ -522,7 +487,7 @@ T_CASE(posted_requests_end_in_the_thread_of_the_link)
 
 T_CASE(close_ends_in_every_state)
 {
-    if (!engine_start(&e, NULL)) { return; }
+    T_REQUIRE(engine_start(&e, NULL));
     for (int i = 0; i < 2; i++) {
         link_kit_init(&k, e.socket);
         k.c.no_thread = i == 0;
@@ -546,10 +511,9 @@ T_CASE(close_ends_in_every_state)
     engine_signal(&e, SIGCONT);
 }
 
-T_CASE(posts_under_way_end_at_close)
+T_CASE_ON(posts_under_way_end_at_close, PROVEN)
 {
     link_kit_answer a = { .replies = 0 };
-    if (!started()) { return; }
     engine_signal(&e, SIGSTOP);
     const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
                                .ctx = &a, .fn = link_kit_take, .done = link_kit_done };
@@ -569,11 +533,10 @@ static unsigned open_fds(void)
     return n;
 }
 
-T_CASE(child_of_a_fork_is_detached)
+T_CASE_ON(child_of_a_fork_is_detached, PREPARED)
 {
     link_kit_answer a;
     int status = 0;
-    if (!prepared()) { return; }
     k.c.no_thread = false;
     proven();
     const unsigned fds = open_fds();
@@ -592,10 +555,9 @@ T_CASE(child_of_a_fork_is_detached)
 }
 
 /* The child keeps copies of the sockets; the server must lose the link all the same. */
-T_CASE(close_ends_connections_that_a_child_holds)
+T_CASE_ON(close_ends_connections_that_a_child_holds, PROVEN)
 {
     int go[2];
-    if (!started()) { return; }
     T_REQUIRE(pipe(go) == 0);
     const pid_t child = fork();
     if (child == 0) {
@@ -617,10 +579,9 @@ T_CASE(close_ends_connections_that_a_child_holds)
 }
 
 /* A request with less patience than io_ms says nothing about the server. */
-T_CASE(short_waits_do_not_break_the_link)
+T_CASE_ON(short_waits_do_not_break_the_link, PROVEN)
 {
     remote_figures f;
-    if (!started()) { return; }
     atomic_store(&k.clock_ms, link_kit_real_ms());
     k.virtual_clock = true; /* no marker is late */
     engine_signal(&e, SIGSTOP);
@@ -639,10 +600,9 @@ T_CASE(short_waits_do_not_break_the_link)
     T_EQ_I64(atomic_load(&k.gaps), 0);
 }
 
-T_CASE(lost_server_neither_signals_nor_blocks)
+T_CASE_ON(lost_server_neither_signals_nor_blocks, PROVEN)
 {
     link_kit_answer a;
-    if (!started()) { return; }
     engine_kill(&e); /* the next send would raise SIGPIPE, which is at its default here */
     const cellar_err err = link_kit_ask(&k, &a, LINK_KIT_WORDS("PING"));
     T_CHECK(err == CELLAR_E_IO || err == CELLAR_E_BREAKER_OPEN);
@@ -652,11 +612,10 @@ T_CASE(lost_server_neither_signals_nor_blocks)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
-T_CASE(server_clock_is_within_its_error)
+T_CASE_ON(server_clock_is_within_its_error, PROVEN)
 {
     int64_t error_ms = 0;
     struct timespec t;
-    if (!started()) { return; }
     clock_gettime(CLOCK_REALTIME, &t);
     const int64_t real_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     const int64_t now_ms = remote_engine_now(k.link, &error_ms);

@@ -6,17 +6,6 @@
  *         other: test_remote_attack. */
 #include "tests/support/share_kit.h"
 
-static engine server;
-static share one, two;
-
-static bool begin(void)
-{
-    if (!engine_start(&server, NULL)) { return false; }
-    share_open(&one, &server);
-    share_open(&two, &server);
-    return true;
-}
-
 static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
 {
     cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = wait_ms,
@@ -24,9 +13,8 @@ static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
     return o;
 }
 
-T_CASE(one_owner_over_processes)
+T_CASE_ON(one_owner_over_processes, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a, b;
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &a), CELLAR_OK);
     T_CHECK(a.fence > 0);
@@ -46,9 +34,8 @@ T_CASE(one_owner_over_processes)
     T_CHECK(a.fence > b.fence);
 }
 
-T_CASE(fence_grows_after_the_server_lost_it)
+T_CASE_ON(fence_grows_after_the_server_lost_it, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock lk;
     uint64_t last = 0;
     for (int i = 0; i < 6; i++) {
@@ -68,9 +55,8 @@ T_CASE(fence_grows_after_the_server_lost_it)
 }
 
 /* A clock that was set back: the key of a lock lives for longer than its hold. */
-T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back)
+T_CASE_ON(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(60000, 300);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
@@ -82,9 +68,8 @@ T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back)
     T_CHECK(remote_share_now() >= a.until_ms); /* one owner at a time */
 }
 
-T_CASE(extended_hold_is_the_one_that_counts)
+T_CASE_ON(extended_hold_is_the_one_that_counts, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(60000, 10000);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
@@ -97,9 +82,8 @@ T_CASE(extended_hold_is_the_one_that_counts)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
 }
 
-T_CASE(owner_that_heard_of_the_loss_has_no_time_left)
+T_CASE_ON(owner_that_heard_of_the_loss_has_no_time_left, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock lk;
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
     engine_ask(&server, "FLUSHALL");
@@ -127,27 +111,8 @@ static void await_waiters(share *s, uint64_t count)
     while (atomic_load(&s->r.share->lock_waits) != count) { sched_yield(); }
 }
 
-/* Holds are 60 s here, so that only an invalidation can wake the waiter in the time of the test.  */
-T_CASE(release_wakes_a_waiter_of_another_process)
+T_CASE_ON(foreign_delete_ends_the_lock, TWO_SHARES)
 {
-    if (!begin()) { return; }
-    cellar_remote_lock a;
-    const cellar_lock_opts o = times(1, 60000);
-    waiter w = { .s = &two };
-    pthread_t t;
-    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
-    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
-    await_waiters(&two, 1);
-    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
-    pthread_join(t, NULL);
-    T_EQ_I64(w.err, CELLAR_OK);
-    T_CHECK(w.lk.fence > 0);
-    T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &w.lk), CELLAR_OK);
-}
-
-T_CASE(foreign_delete_ends_the_lock)
-{
-    if (!begin()) { return; }
     cellar_remote_lock a;
     waiter w = { .s = &two };
     pthread_t t;
@@ -175,9 +140,8 @@ static uint64_t scripts_run(void)
 
 /* One request finds the key, one takes the lock; the link has no other scripts here. A waiter that
  * asks again and again is found by the pause. */
-T_CASE(key_without_a_ttl_is_waited_for_without_requests)
+T_CASE_ON(key_without_a_ttl_is_waited_for_without_requests, TWO_SHARES)
 {
-    if (!begin()) { return; }
     waiter w = { .s = &two };
     pthread_t t;
     T_CHECK(engine_ask(&server, "SET app:~k:k x") != NULL);
@@ -194,9 +158,8 @@ T_CASE(key_without_a_ttl_is_waited_for_without_requests)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &w.lk), CELLAR_E_TIMEOUT);
 }
 
-T_CASE(hold_ends_by_itself)
+T_CASE_ON(hold_ends_by_itself, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(10000, 40), rest = times(10000, 30000);
     cellar_err err = CELLAR_E_TIMEOUT; /* on a busy machine the answer may come after the hold  */
@@ -213,9 +176,8 @@ T_CASE(hold_ends_by_itself)
 }
 
 /* Two steps at most begin in one ms: before a wait of 1 ms and behind it. */
-T_CASE(waiter_sleeps_while_another_thread_runs_the_link)
+T_CASE_ON(waiter_sleeps_while_another_thread_runs_the_link, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(50, 60000);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
@@ -228,9 +190,8 @@ T_CASE(waiter_sleeps_while_another_thread_runs_the_link)
 }
 
 /* The answer does not come, and the server takes the lock later: it is released, not left. */
-T_CASE(lock_of_a_lost_answer_is_released)
+T_CASE_ON(lock_of_a_lost_answer_is_released, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a;
     one.r.cfg.io_ms = 30;
     engine_signal(&server, SIGSTOP);
@@ -258,9 +219,8 @@ static void *stand_in_line(void *arg)
     T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &lk), CELLAR_OK);
     return NULL;
 }
-T_CASE(waiters_of_one_process_are_served_in_order)
+T_CASE_ON(waiters_of_one_process_are_served_in_order, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a;
     pthread_t t[8];
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
@@ -274,9 +234,8 @@ T_CASE(waiters_of_one_process_are_served_in_order)
 }
 
 /* The child has the record of the waiter, but not the thread behind it. */
-T_CASE(child_of_a_waiting_process_is_refused)
+T_CASE_ON(child_of_a_waiting_process_is_refused, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock a;
     waiter w = { .s = &two };
     pthread_t t;
@@ -300,9 +259,8 @@ T_CASE(child_of_a_waiting_process_is_refused)
     T_EQ_I64(w.err, CELLAR_OK);
 }
 
-T_CASE(bad_input_is_refused)
+T_CASE_ON(bad_input_is_refused, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock lk;
     cellar_lock_opts o = times(-1, 0);
     T_EQ_I64(cellar_remote_lock_acquire(NULL, "k", 1, NO_WAIT, &lk), CELLAR_E_INVAL);
@@ -322,9 +280,8 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
 }
 
-T_CASE(failed_allocation_is_a_code)
+T_CASE_ON(failed_allocation_is_a_code, TWO_SHARES)
 {
-    if (!begin()) { return; }
     cellar_remote_lock lk;
     atomic_store(&share_fail_alloc, 1);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_E_NOMEM);

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    cellar_get_many on a shared namespace asks the server once for all keys that memory does
- *         not have, and equal gets of many threads ask it once. A change between request and answer
- *         is honoured; a close leaves nothing behind. Lost connections: test_remote_cuts.
+ *         not have; a close leaves nothing behind. Lost connections: test_remote_cuts.
  * Method: two stores stand for two processes; redis-server is real and counts what it reads. The
  *         second store is behind a proxy that holds or cuts the answers. */
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/asleep.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
@@ -185,28 +182,6 @@ static byte_proxy_way *answers_of_b(void)
     return &proxy.line[lines - 2].way[1];
 }
 
-T_CASE(change_behind_the_request_is_honoured)
-{
-    pthread_t thread;
-    size_t hits = 0;
-    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
-    set_all(NULL);
-    byte_proxy_way *answers = answers_of_b();
-    const uint64_t heard = side_stats(&b).heard;
-    get_begin(&thread, &hits, answers);
-    T_CHECK(side_set(&a, "7", "new") == CELLAR_OK);
-    for (int i = 0; i < 5000 && side_stats(&b).heard == heard; i++) { engine_pause_ms(2); }
-    T_CHECK(side_stats(&b).heard > heard);
-    atomic_store(&answers->frozen, false);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
-    T_EQ_U64(hits, MANY);
-    const uint64_t asked = side_stats(&b).gets;
-    T_CHECK(side_has(&b, "8", "8")); /* in memory */
-    T_EQ_U64(side_stats(&b).gets, asked);
-    T_CHECK(side_has(&b, "7", "new"));
-    T_EQ_U64(side_stats(&b).gets, asked + 1);
-}
-
 T_CASE(close_waits_for_the_request)
 {
     pthread_t thread;
@@ -246,46 +221,6 @@ T_CASE(deferred_deletes_are_misses_without_the_server)
     }
     T_EQ_U64(after, before);
     engine_signal(&server, SIGCONT);
-}
-
-enum { EQUAL = 1000 };
-typedef struct equal_get {
-    pthread_t thread;
-    _Atomic int tid;
-    bool found;
-} equal_get;
-
-static void *get_equal(void *arg)
-{
-    equal_get *e = arg;
-    atomic_store(&e->tid, asleep_self());
-    e->found = side_has(&b, "k", "value");
-    return NULL;
-}
-
-T_CASE(equal_gets_of_a_thousand_threads_are_one)
-{
-    static equal_get get[EQUAL];
-    pthread_attr_t small;
-    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
-    T_CHECK(side_set(&a, "k", "value") == CELLAR_OK);
-    side_fence(&b);
-    const unsigned long long before = server_gets();
-    T_REQUIRE(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 1 << 18) == 0);
-    engine_signal(&server, SIGSTOP);
-    for (unsigned i = 0; i < EQUAL; i++) {
-        T_REQUIRE(pthread_create(&get[i].thread, &small, get_equal, &get[i]) == 0);
-    }
-    for (unsigned i = 0; i < EQUAL; i++) {
-        while (!asleep(atomic_load(&get[i].tid))) { (void)sched_yield(); }
-    }
-    engine_signal(&server, SIGCONT);
-    for (unsigned i = 0; i < EQUAL; i++) {
-        pthread_join(get[i].thread, NULL);
-        T_CHECK(get[i].found);
-    }
-    T_EQ_U64(server_gets() - before, 1);
-    pthread_attr_destroy(&small);
 }
 
 T_MAIN("remote_many")

@@ -16,7 +16,22 @@ enum { SHARED_MIB = 8, LATE_MS = 100 };
 
 static cellar *port_store;
 static cellar_resp *port;
+static side a, b;
 static char dir[T_FOLDER_MAX], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
+
+static void port_close(void)
+{
+    left_drop(&port);
+    cellar_resp_close(port);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    t_wipe(dir);
+}
+
+static void port_left(void *unused)
+{
+    (void)unused;
+    port_close();
+}
 
 static void port_open(void)
 {
@@ -32,24 +47,24 @@ static void port_open(void)
     T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
     T_REQUIRE(cellar_resp_stats_get(port, &s) == CELLAR_OK);
     T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
+    left_add(&port, port_left);
     (void)snprintf(url[0], sizeof url[0], "unix://%s?prefix=app", path);
     (void)snprintf(url[1], sizeof url[1], "redis://127.0.0.1:%u?prefix=app", (unsigned)s.port);
 }
 
-static void port_close(void)
-{
-    cellar_resp_close(port);
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
-    t_wipe(dir);
-}
-
 static void url_open(side *s, const char *to)
 {
-    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000 };
-    T_REQUIRE(cellar_open(NULL, &s->store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s->store, to, &ro, &s->r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
+    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000 };
+    side_open_url(s, to, &(side_own){ .ro = &ro });
+}
+
+/* Open the port, and two sides on these ways to it. */
+static void both_open(int way_a, int way_b)
+{
+    port_open();
+    url_open(&a, url[way_a]);
+    url_open(&b, url[way_b]);
+    T_REQUIRE(side_proven(&a) && side_proven(&b));
 }
 
 /* ---- the largest value ---- */
@@ -58,13 +73,9 @@ T_CASE(value_above_the_largest_is_refused_and_the_link_stays_up)
 {
     static char value[4 << 20];
     enum { FITS = 3 << 20 };
-    side a, b;
     size_t len;
     memset(value, 'v', sizeof value);
-    port_open();
-    url_open(&a, url[0]);
-    url_open(&b, url[1]);
-    T_REQUIRE(side_proven(&a) && side_proven(&b));
+    both_open(0, 1);
     side_fence(&a);
     const uint64_t gaps = side_stats(&a).gaps;
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK);
@@ -78,33 +89,18 @@ T_CASE(value_above_the_largest_is_refused_and_the_link_stays_up)
     T_EQ_I64(cellar_get(b.users, "k", 1, value, sizeof value, &len), CELLAR_OK);
     T_EQ_U64(len, FITS);
     T_EQ_U64(side_stats(&a).gaps, gaps);
-    side_close(&a);
-    side_close(&b);
-    port_close();
 }
 
 /* ---- own loads ---- */
 
-static cellar_err load_v(cellar_load *load, const void *key, size_t len, void *ctx)
-{
-    (void)key, (void)len, (void)ctx;
-    return cellar_load_value(load, "v", 1);
-}
-
 T_CASE(next_get_of_an_own_load_is_a_hit_in_memory)
 {
     enum { KEYS = 1000 };
-    side a, b;
     char key[16];
-    port_open();
-    url_open(&a, url[0]);
-    url_open(&b, url[0]);
-    T_REQUIRE(side_proven(&a) && side_proven(&b));
+    both_open(0, 0);
     for (int i = 0; i < KEYS; i++) {
-        cellar_result out = cellar_result_default();
-        const size_t len = (size_t)snprintf(key, sizeof key, "k%d", i);
-        T_EQ_I64(cellar_get_or_load(a.users, key, len, NULL, load_v, NULL, &out), CELLAR_OK);
-        cellar_result_free(&out);
+        (void)snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(side_load(&a, key, "v", 0), CELLAR_OK);
     }
     side_fence(&a);
     const uint64_t gets = side_stats(&a).gets;
@@ -116,9 +112,6 @@ T_CASE(next_get_of_an_own_load_is_a_hit_in_memory)
     T_CHECK(side_has(&b, "k1", "v") && side_set(&b, "k1", "w") == CELLAR_OK);
     side_fence(&a);
     T_CHECK(side_has(&a, "k1", "w")); /* a change by another process is heard */
-    side_close(&a);
-    side_close(&b);
-    port_close();
 }
 
 /* ---- a full port ---- */
@@ -128,7 +121,6 @@ T_CASE(full_port_is_named_by_its_own_option_and_takes_sets)
     enum { LOCKS = 20000 };
     const cellar_lock_opts o = { .struct_size = sizeof o, .hold_ms = 600000,
                                  .flags = CELLAR_LOCK_NO_WAIT };
-    side a;
     cellar_err err = CELLAR_OK;
     port_open();
     url_open(&a, url[0]);
@@ -145,8 +137,6 @@ T_CASE(full_port_is_named_by_its_own_option_and_takes_sets)
     T_CHECK(strstr(e.text, "raise its shared_bytes (cellar serve --shared)") != NULL);
     T_EQ_I64(side_set_tagged(&a, "k", "v", "new"), CELLAR_OK);
     T_CHECK(side_has(&a, "k", "v"));
-    side_close(&a);
-    port_close();
 }
 
 /* ---- leaders that die ---- */
@@ -194,9 +184,9 @@ static _Atomic int64_t loaded_ms;
 
 static cellar_err load_late(cellar_load *load, const void *key, size_t len, void *ctx)
 {
-    (void)key, (void)len, (void)ctx;
+    (void)ctx;
     atomic_store(&loaded_ms, now_ms());
-    return cellar_load_value(load, "v", 1);
+    return side_loader(load, key, len, "v");
 }
 
 static void *wait_for_leader(void *ctx)
@@ -294,7 +284,7 @@ T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
     char path[T_FOLDER_MAX + 16], address[T_FOLDER_MAX + 16];
     int64_t now;
     static engine e;
-    side s;
+    static side s;
     if (!engine_start(&e, NULL)) { return; }
     port_open();
     (void)snprintf(path, sizeof path, "%s/p.sock", dir);
@@ -312,8 +302,6 @@ T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
     address_is(address, path);
     T_CHECK(engine_cut(&e, "normal") >= 1);
     T_EQ_I64(increment_at_the_next(&s, gaps), 1);
-    side_close(&s);
-    port_close();
 }
 
 /* ---- another version ---- */

@@ -10,8 +10,8 @@ list=tests/unit/guests/remote/port_exempt.txt
 
 cases_of() { # FILE: "PROGRAM CASE" of each case
     program=${1##*/}
-    grep -oE '^T_(CASE|ALONE)\([a-z0-9_]+\)' "$1" |
-        sed "s/.*(\(.*\))/${program%.c} \1/"
+    grep -oE '^T_(CASE|CASE_ON|ALONE)\([a-z0-9_]+' "$1" |
+        sed "s/.*(/${program%.c} /"
 }
 exempt_cases_exist() {
     for f in tests/unit/guests/remote/test_remote_*.c; do cases_of "$f"; done >"$t_tmp/cases"

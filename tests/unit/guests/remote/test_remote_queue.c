@@ -2,13 +2,20 @@
  *
  * Aim:    writes that wait in a queue or a journal do not outlive what deletes them, and delete no
  *         later write that the server has confirmed. A close sends them, also when the link has to
- *         come back before.
+ *         come back before. What was loaded in a gap is not in memory after it; deletes by pattern
+ *         without an answer begin a gap; a set of BEHIND in a gap overwrites no value that another
+ *         client set in the gap.
  * Method: the server is frozen or closed while writes wait, a proxy cuts the link, or a thread
- *         stands still before it posts; a second store reads what the server then has. */
+ *         stands still before it posts; a second store reads what the server then has. The I/O
+ *         thread stops at the begin of a gap, or behind its start of tracking before the marker of
+ *         the first proof. */
+#include <semaphore.h>
 #include <signal.h>
 
+#include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "remote/link.h"
 #include "remote/share.h"
 #include "tests/support/engine_kit.h"
 
@@ -30,15 +37,58 @@ static void post_late(cellar_remote *r, remote_bytes *bytes, remote_request q)
 #include "src/guests/remote/pending.c"
 #undef remote_post_bytes
 
+static _Atomic bool stops, stops_at_gap;
+static remote_link *stopped_link;
+static sem_t stopped, goes;
+
+static void stop_io_thread(void)
+{
+    (void)sem_post(&stopped);
+    while (sem_wait(&goes) != 0) { }
+}
+
+/* Stop the I/O thread, if the test wants it, before the link sends the marker. */
+static void synced_later(remote_link *l)
+{
+    if (atomic_exchange(&stops, false)) {
+        stopped_link = l;
+        stop_io_thread();
+    }
+    remote_synced(l);
+}
+
+/* Stop the I/O thread, if the test wants it, when the gap has begun and no link is left. */
+static void share_gap_later(cellar_remote *r)
+{
+    remote_share_gap(r);
+    if (atomic_exchange(&stops_at_gap, false)) { stop_io_thread(); }
+}
+
+#define remote_synced synced_later
+#define remote_share_gap share_gap_later
+#include "src/guests/remote/coherence.c"
+#undef remote_share_gap
+#undef remote_synced
+
+static bool loses;
+
+/* Ask, and lose the answer to the deletes of a pattern if the test wants it. */
+static cellar_err ask_in_vain(cellar_remote *r, remote_bytes *bytes, remote_request q,
+                              remote_fate *fate)
+{
+    const bool lost = loses && bytes->len != 0 &&
+                      memmem(bytes->data, bytes->len, "\r\nUNLINK\r\n", 10) != NULL;
+    const cellar_err err = remote_ask_bytes(r, bytes, q, fate);
+    return lost ? CELLAR_E_TIMEOUT : err;
+}
+
+#define remote_ask_bytes ask_in_vain
+#include "src/guests/remote/put.c"
+#undef remote_ask_bytes
+
 #include "tests/support/byte_proxy.h"
 #include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
-
-static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    return cellar_load_value(ld, "loaded", 6);
-}
 
 /* Open two processes. Writes of `a` wait in its queue. */
 static void queue_open(const cellar_remote_config *ro, cellar_remote_values values)
@@ -54,12 +104,7 @@ static void queue_open(const cellar_remote_config *ro, cellar_remote_values valu
 /* Wait until no write of `a` waits. */
 static void all_sent(void)
 {
-    cellar_remote_stats s = side_stats(&a);
-    for (int i = 0; i < 20000 && (s.queue_entries != 0 || s.journal_keys != 0); i++) {
-        engine_pause_ms(1);
-        s = side_stats(&a);
-    }
-    T_EQ_U64(s.queue_entries + s.journal_keys, 0);
+    side_sent(&a);
     side_fence(&a);
     side_fence(&b);
 }
@@ -74,35 +119,30 @@ static void queue_many(void)
     }
 }
 
-static void none_is_left(void)
+/* Check that a side has none of them. */
+static void none_is_left(const side *s)
 {
     for (int i = 0; i < 300; i++) {
         char key[8];
         (void)snprintf(key, sizeof key, "u:%d", i);
-        T_CHECK(side_has(&a, key, NULL));
-    }
-    all_sent();
-    for (int i = 0; i < 300; i++) {
-        char key[8];
-        (void)snprintf(key, sizeof key, "u:%d", i);
-        T_CHECK(side_has(&a, key, NULL) && side_has(&b, key, NULL));
+        T_CHECK(side_has(s, key, NULL));
     }
 }
 
-T_CASE(pattern_delete_ends_queued_values)
+/* Pattern deletes of envelopes, and a clear of RAW values. */
+T_CASE(delete_of_many_ends_queued_values)
 {
-    queue_open(NULL, CELLAR_REMOTE_ENVELOPE);
-    queue_many();
-    T_EQ_I64(cellar_delete_by_pattern(a.users, "u:*", 3, NULL), CELLAR_OK);
-    none_is_left();
-}
-
-T_CASE(clear_of_raw_ends_queued_values)
-{
-    queue_open(NULL, CELLAR_REMOTE_RAW);
-    queue_many();
-    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
-    none_is_left();
+    for (int raw = 0; raw < 2; raw++) {
+        queue_open(NULL, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        queue_many();
+        T_EQ_I64(raw ? cellar_clear(a.users) : cellar_delete_by_pattern(a.users, "u:*", 3, NULL),
+                 CELLAR_OK);
+        none_is_left(&a);
+        all_sent();
+        none_is_left(&a);
+        none_is_left(&b);
+        both_close();
+    }
 }
 
 static cellar_remote_config hasty(void)
@@ -154,15 +194,12 @@ T_CASE(delete_takes_the_place_of_a_queued_value)
 /* The server does not report own sets to the process: memory would keep the loaded value. */
 T_CASE(load_beside_a_queued_value_is_not_kept)
 {
-    cellar_remote_config ro = side_patient();
-    cellar_result r = cellar_result_default();
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
-    queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
+    queue_open(NULL, CELLAR_REMOTE_ENVELOPE);
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &o, load, NULL, &r), CELLAR_OK);
-    T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
-    cellar_result_free(&r);
+    T_CHECK(side_has(&a, "k", "set")); /* its writer reads it */
+    T_EQ_I64(side_load(&a, "k", "loaded", CELLAR_LOAD_REFRESH), CELLAR_OK);
+    T_CHECK((side_loaded.flags & CELLAR_RESULT_NOT_STORED) != 0);
     engine_signal(&server, SIGCONT);
     all_sent();
     T_CHECK(side_has(&a, "k", "set") && side_has(&b, "k", "set"));
@@ -201,21 +238,11 @@ T_CASE(set_behind_a_deferred_one_stays)
     }
 }
 
-static cellar_err fail_to_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    (void)ld, (void)key, (void)key_len, (void)ctx;
-    return CELLAR_E_IO;
-}
-
 /* Fail to load a key, until the release of the lease has sent the journal. */
 static void *release_leases(void *unused)
 {
-    cellar_result r = cellar_result_default();
     posts_late = true;
-    for (int i = 0; i < 200 && posts_late; i++) {
-        (void)cellar_get_or_load(a.users, "other", 5, NULL, fail_to_load, NULL, &r);
-        cellar_result_free(&r);
-    }
+    for (int i = 0; i < 200 && posts_late; i++) { (void)side_load(&a, "other", NULL, 0); }
     posts_late = false;
     atomic_store(&posting, true);
     return unused;
@@ -273,6 +300,89 @@ T_CASE(set_behind_a_deferred_clear_is_deferred)
     T_EQ_I64(err, CELLAR_OK);
     all_sent();
     T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
+}
+
+/* ---- gaps ---- */
+
+/* Return what memory of the side has, also as a stale value. */
+static cellar_err look(const side *s, char buf[8])
+{
+    size_t len = 0;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
+    const cellar_err err = cellar_get_with(s->users, "k", 1, &o, buf, 7, &len);
+    buf[err == CELLAR_OK ? len : 0] = '\0'; /* behind the value is what a look left */
+    return err;
+}
+
+T_CASE(load_of_a_gap_is_not_in_memory_after_it)
+{
+    for (int offline = 0; offline <= CELLAR_REMOTE_SERVE_STALE; offline++) {
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        char got[8];
+        o.offline = (cellar_remote_offline)offline;
+        both_open(&o);
+        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
+        T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
+        atomic_store(&stops, true);
+        T_CHECK(engine_cut(&server, "pubsub") > 0); /* one of both stops */
+        while (sem_wait(&stopped) != 0) { }
+        const side *s = stopped_link == a.r->link ? &a : &b;
+        T_EQ_I64(side_load(s, "k", "loaded", 0), CELLAR_OK);
+        (void)sem_post(&goes);
+        T_CHECK(side_proven(s));
+        side_fence(s);
+        T_EQ_I64(look(s, got), CELLAR_OK);
+        T_EQ_STR(got, "set");
+        both_close();
+    }
+}
+
+T_CASE(delete_by_pattern_without_an_answer_ends_all_entries)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        T_REQUIRE(engine_start(&server, NULL));
+        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
+        side_open(&a, server.socket, NULL, &o);
+        T_EQ_I64(side_set(&a, "k1", "set"), CELLAR_OK);
+        loses = true;
+        T_EQ_I64(cellar_delete_by_pattern(a.users, "k*", 2, NULL),
+                 raw ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED);
+        loses = false;
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k1")), 0);
+        T_CHECK(side_proven(&a));
+        side_fence(&a);
+        T_CHECK(side_has(&a, "k1", NULL));
+        left_close();
+    }
+}
+
+T_CASE(set_behind_in_a_gap_is_never_an_old_value)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        T_REQUIRE(engine_start(&server, NULL));
+        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
+        o.write = CELLAR_REMOTE_BEHIND;
+        side_open(&a, server.socket, NULL, &o);
+        side_fence(&a);
+        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
+        atomic_store(&stops_at_gap, true);
+        T_CHECK(engine_cut(&server, "pubsub") == 1);
+        while (sem_wait(&stopped) != 0) { }
+        T_EQ_I64(side_set(&a, "k", "old"), CELLAR_DEFERRED);
+        T_EQ_U64(side_stats(&a).queue_entries, 0);
+        T_EQ_U64(side_stats(&a).queue_full, 0);
+        T_CHECK(engine_ask(&server, "SET app:users:k new") != NULL);
+        (void)sem_post(&goes);
+        T_CHECK(side_proven(&a));
+        side_fence(&a);
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0); /* the journal */
+        T_EQ_I64(side_set(&a, "k", "next"), CELLAR_OK);
+        side_sent(&a);
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
+        left_close();
+    }
 }
 
 /* ---- close ---- */
@@ -358,8 +468,7 @@ T_CASE(close_without_writes_waits_for_no_server)
         side_open(&a, server.socket, &ro, NULL);
         T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
         engine_kill(&server);
-        side_close(&a);
-        engine_stop(&server);
+        left_close();
     }
 }
 

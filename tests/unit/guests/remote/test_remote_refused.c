@@ -9,9 +9,7 @@
 #include "cellar_invalidate.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/link_kit.h"
-#include "tests/support/shared_side.h"
-
-static engine server;
+#include "tests/support/two_sides.h"
 
 /* Return whether the sentence of `r`, NULL: of the last refused call, has a part. */
 static bool said(const cellar_remote *r, cellar_err code, const char *part)
@@ -72,8 +70,7 @@ T_CASE(namespaces_that_cannot_be_shared_are_refused)
 T_CASE(values_above_the_limits_are_refused)
 {
     static char value[(16 << 20) + 8192];
-    static side a;
-    if (!engine_start(&server, NULL)) { return; }
+    T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, NULL, NULL);
     memset(value, 'v', sizeof value);
     T_EQ_I64(cellar_set(a.users, "k", 1, value, sizeof value, NULL), CELLAR_E_TOOBIG);
@@ -107,15 +104,10 @@ static bool foreign_stays(const char *key, const char *text)
 /* Open a side with a control key of another program, until the link is refused. */
 static void refused_open(side *s)
 {
-    const cellar_remote_config o = side_patient();
-    cellar_config cfg = cellar_config_default();
     cellar_error_info e = cellar_error_info_default();
     char url[512];
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
-    T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s->store, url, &o, &s->r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
+    side_open_url(s, url, &(side_own){ .ro = NULL });
     while (e.code == CELLAR_OK) {
         engine_pause_ms(1);
         T_EQ_I64(cellar_remote_last_error(s->r, &e), CELLAR_OK);
@@ -132,7 +124,6 @@ T_CASE(control_key_of_another_program_is_a_reason)
     if (!engine_start(&server, NULL)) { return; }
     for (size_t i = 0; i < 2 * count && !t_failed(); i++) {
         const char *key = keys[i / count], *text = texts[i % count];
-        side a;
         foreign_make(key, text);
         refused_open(&a);
         T_CHECK(said(a.r, CELLAR_E_CONFIG, "prefix: control key app:~e or another is not one of "
@@ -157,46 +148,27 @@ static bool lost(const side *clears, const side *s, const char *key)
     return side_has(s, key, NULL) && side_has(s, "behind", "1");
 }
 
-T_CASE(clear_beside_a_foreign_control_key_is_deferred)
+/* Beside the key of a tag, the namespace is cleared in place of the tag. */
+T_CASE(end_beside_a_foreign_control_key_is_deferred)
 {
-    static const char *const keys[] = { "app:~e", "app:~g:users" }, *const texts[] = { NULL, "x" };
-    for (size_t i = 0; i < 4; i++) {
-        side a, b;
-        if (!engine_start(&server, NULL)) { return; }
-        side_open(&a, server.socket, NULL, NULL);
-        side_open(&b, server.socket, NULL, NULL);
-        T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
-        foreign_make(keys[i / 2], texts[i % 2]);
-        side_fence(&a);
-        T_EQ_I64(cellar_clear(a.users), CELLAR_DEFERRED);
-        T_CHECK(side_has(&a, "k", NULL));
-        T_CHECK(foreign_stays(keys[i / 2], texts[i % 2]));
-        T_CHECK(engine_ask(&server, "DEL %s", keys[i / 2]) != NULL);
-        T_CHECK(lost(&a, &b, "k"));
-        side_close(&a);
-        side_close(&b);
-        engine_stop(&server);
-    }
-}
-
-/* The namespace is cleared in place of the tag. */
-T_CASE(tag_delete_beside_a_foreign_control_key_is_deferred)
-{
+    static const char *const keys[] = { "app:~e", "app:~g:users", "app:~t:t" };
     static const char *const texts[] = { NULL, "x" };
-    for (size_t i = 0; i < 2; i++) {
-        side a, b;
-        if (!engine_start(&server, NULL)) { return; }
-        side_open(&a, server.socket, NULL, NULL);
-        side_open(&b, server.socket, NULL, NULL);
+    for (size_t i = 0; i < 6; i++) {
+        const char *const key = keys[i / 2], *const text = texts[i % 2];
+        const bool tag = i / 2 == 2;
+        both_open(NULL);
         T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
-        foreign_make("app:~t:t", texts[i]);
-        T_EQ_I64(side_set_tagged(&a, "l", "1", "t"), CELLAR_DEFERRED);
-        T_EQ_I64(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD), CELLAR_DEFERRED);
+        foreign_make(key, text);
+        side_fence(&a);
+        if (tag) { T_EQ_I64(side_set_tagged(&a, "l", "1", "t"), CELLAR_DEFERRED); }
+        T_EQ_I64(tag ? cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD)
+                     : cellar_clear(a.users), CELLAR_DEFERRED);
+        if (!tag) { T_CHECK(side_has(&a, "k", NULL)); }
+        T_CHECK(foreign_stays(key, text));
+        if (!tag) { T_CHECK(engine_ask(&server, "DEL %s", key) != NULL); }
         T_CHECK(lost(&a, &b, "k"));
-        T_CHECK(foreign_stays("app:~t:t", texts[i]));
-        side_close(&a);
-        side_close(&b);
-        engine_stop(&server);
+        T_CHECK(!tag || foreign_stays(key, text));
+        both_close();
     }
 }
 
@@ -204,8 +176,8 @@ T_CASE(reply_that_stops_halfway_ends_the_link)
 {
     static char value[8 << 20];
     static byte_proxy p;
-    link_kit k;
-    link_kit_answer a = { .replies = 0 };
+    static link_kit k;
+    link_kit_answer got = { .replies = 0 };
     remote_refusal why;
     if (!engine_start(&server, NULL)) { return; }
     T_CHECK(engine_ask(&server, "SET app:users:k %b", value, sizeof value) != NULL);
@@ -218,30 +190,24 @@ T_CASE(reply_that_stops_halfway_ends_the_link)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     const int64_t blocks = atomic_load(&k.blocks);
     byte_proxy_way *data = &p.line[0].way[1];
-    const remote_request q = {.bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n",
-                              .bytes_len = 31,
-                              .replies = 1,
-                              .wait_ms = 60000,
-                              .ctx = &a,
-                              .fn = link_kit_take,
-                              .done = link_kit_done};
+    const remote_request q = { .bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n", .bytes_len = 31,
+                               .replies = 1, .wait_ms = 60000, .ctx = &got, .fn = link_kit_take,
+                               .done = link_kit_done };
     remote_post(k.link, &q);
     const uint64_t before = atomic_load(&data->passed);
     while (atomic_load(&data->passed) < before + (1 << 20)) { remote_link_step(k.link, 1); }
     atomic_store(&data->frozen, true);
     for (int i = 0; i < 20; i++) { remote_link_step(k.link, 1); }
-    T_EQ_U64(a.replies, 0);
+    T_EQ_U64(got.replies, 0);
     atomic_store(&k.clock_ms, 1000600); /* a marker is sent, and has no reply */
     remote_link_step(k.link, 1);
     atomic_store(&k.clock_ms, 1000600 + 2001);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MARKER);
     T_EQ_I64(why.code, CELLAR_E_TIMEOUT);
     T_CHECK(strstr(why.text, "a marker did not come back within proof_ms") != NULL);
-    T_CHECK(a.ended && a.err == CELLAR_E_IO && a.fate == REMOTE_UNKNOWN);
+    T_CHECK(got.ended && got.err == CELLAR_E_IO && got.fate == REMOTE_UNKNOWN);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN)); /* on other lines */
     T_EQ_I64(atomic_load(&k.blocks), blocks);   /* the half is freed */
-    link_kit_close(&k);
-    byte_proxy_close(&p);
 }
 
 T_MAIN("remote_refused")

@@ -9,25 +9,10 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/rights.h"
-#include "tests/support/shared_side.h"
+#include "tests/support/two_sides.h"
 
-static engine server;
 static rights least;
-static side a, b;
 static bool used[RIGHTS_MAX];
-
-static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    return cellar_load_value(load, "v", 1);
-}
-
-static void use_loads(const side *s)
-{
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(s->users, "l", 1, NULL, load_v, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
-}
 
 static void use_values(void)
 {
@@ -39,7 +24,7 @@ static void use_values(void)
     T_EQ_I64(cellar_delete_by_tag(a.users, "tag", 3, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_OK);
-    use_loads(&b);
+    T_EQ_I64(side_load(&b, "l", "v", 0), CELLAR_OK);
     T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
 }
 
@@ -49,7 +34,7 @@ static void use_every_kind(void)
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
     T_CHECK(side_has(&a, "other", NULL));
     T_EQ_I64(cellar_delete_by_pattern(a.users, "k*", 2, NULL), CELLAR_OK);
-    use_loads(&a);
+    T_EQ_I64(side_load(&a, "l", "v", 0), CELLAR_OK);
 }
 
 /* Increments and conditions, which RAW sends by scripts of its own. */
@@ -154,7 +139,7 @@ static void use_all(void)
 T_CASE(least_rights_suffice_for_every_call)
 {
     rights_read(&least);
-    if (!engine_start(&server, NULL)) { return; }
+    T_REQUIRE(engine_start(&server, NULL));
     rights_grant(&server, "u", ">secret", &least, least.count);
     use_all();
     const redisReply *log = engine_ask(&server, "ACL LOG 1");

@@ -11,22 +11,7 @@
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "remote/share.h"
-#include "tests/support/loader.h"
 #include "tests/support/two_sides.h"
-
-T_CASE(set_elsewhere_is_seen_after_a_fence)
-{
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
-    T_CHECK(side_has(&a, "k", "1"));
-    T_CHECK(side_has(&b, "k", "1"));
-    T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "k", "2"));
-    T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", NULL));
-}
 
 T_CASE(change_by_another_client_is_heard)
 {
@@ -46,12 +31,6 @@ T_CASE(change_by_another_client_is_heard)
     T_CHECK(side_has(&b, "k", "3"));
 }
 
-static cellar_err load_own(cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    return cellar_load_value(load, "own", 3);
-}
-
 /* Copy what the server has of a key, of any type. */
 static size_t dump_of(const char *key, char *to, size_t cap)
 {
@@ -59,45 +38,6 @@ static size_t dump_of(const char *key, char *to, size_t cap)
     if (r == NULL || r->type != REDIS_REPLY_STRING || r->len > cap) { return 0; }
     memcpy(to, r->str, r->len);
     return r->len;
-}
-
-static cellar_err load_own_many(cellar_load *load, const cellar_bytes *keys, size_t count,
-                                void *ctx)
-{
-    (void)keys, (void)count, (void)ctx;
-    return loader_value(load, 0, "own", 3);
-}
-
-/* The calls that run a loader. */
-enum { BY_CALL, BY_BULK, BY_LEASE, LOAD_WAYS };
-
-/* Fulfill a lease. The answer of the server may come behind the call. */
-static cellar_err lease_own(const char *key, const cellar_load_opts *o, cellar_result *r)
-{
-    cellar_lease lease;
-    cellar_err err = CELLAR_PENDING;
-    while (err == CELLAR_PENDING) {
-        err = cellar_lease_acquire(a.users, key, strlen(key), o, NULL, &lease, r);
-    }
-    T_EQ_I64(err, CELLAR_LEASED);
-    return cellar_lease_fulfill(a.users, &lease, "own", 3, NULL);
-}
-
-static void load_own_by(unsigned way, const char *key, uint32_t flags)
-{
-    cellar_result r = cellar_result_default();
-    cellar_load_item it = { key, strlen(key), &r, CELLAR_OK, 0 };
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
-    if (way == BY_CALL) {
-        it.status = cellar_get_or_load(a.users, key, it.key_len, &o, load_own, NULL, &r);
-    } else if (way == BY_BULK) {
-        T_EQ_I64(cellar_get_or_load_many(a.users, &it, 1, &o, load_own_many, NULL), CELLAR_OK);
-    } else {
-        it.status = lease_own(key, &o, &r);
-    }
-    T_EQ_I64(it.status, CELLAR_OK);
-    T_CHECK(way == BY_LEASE || (r.value_len == 3 && memcmp(r.value, "own", 3) == 0));
-    cellar_result_free(&r);
 }
 
 /* Let a key be one of another program: text of `len` bytes; 0: a list; -1: a newer envelope. */
@@ -117,28 +57,13 @@ static void foreign_make(const char *key, int len)
     side_fence(&a);
 }
 
-T_CASE(load_overwrites_no_value_of_another_program)
+/* Fulfill a lease. */
+static cellar_err lease_own(const char *key, uint32_t flags)
 {
-    static const int lens[] = { 2, 48, 49, 55, 56, 200, 0, -1 };
-    static const uint32_t flags[] = { 0, CELLAR_LOAD_REFRESH };
-    const size_t count = sizeof lens / sizeof lens[0];
-    char before[512], after[512];
-    both_open(NULL);
-    for (size_t i = 0; i < 2 * LOAD_WAYS * count && !t_failed(); i++) {
-        const int len = lens[i % count];
-        foreign_make("k", len);
-        const size_t size = dump_of("k", before, sizeof before);
-        load_own_by((unsigned)(i / count % LOAD_WAYS), "k", flags[i / count / LOAD_WAYS]);
-        T_CHECK(size != 0 && dump_of("k", after, sizeof after) == size);
-        T_EQ_MEM(after, before, size);
-        while (side_stats(&a).journal_keys != 0) { engine_pause_ms(1); }
-        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:lease:users:k")), 0);
-        if (t_failed()) { printf("# value %d, way %zu\n", len, i / count); }
-    }
-    T_CHECK(side_stats(&a).foreign >= 3 && side_stats(&a).newer >= 1);
-    T_CHECK(side_set(&a, "k", "2") == CELLAR_OK); /* a set replaces it */
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", "2"));
+    cellar_lease lease;
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
+    T_EQ_I64(side_acquire(&a, key, &o, &lease, NULL), CELLAR_LEASED);
+    return cellar_lease_fulfill(a.users, &lease, "own", 3, NULL);
 }
 
 static cellar_err update_own(const void *old, size_t len, cellar_buf *out, void *ctx)
@@ -148,49 +73,70 @@ static cellar_err update_own(const void *old, size_t len, cellar_buf *out, void 
     return cellar_buf_append(out, "own", 3);
 }
 
-/* Change a key that has no value for cellar, by a call with a condition. */
-static cellar_err change_by(size_t way)
+/* The calls that run a loader, each without and with a refresh, and those with a condition. */
+enum { LOADS = 6, CONDITIONS = 4 };
+
+static cellar_err own_by(size_t way, const char *key)
 {
+    const uint32_t flags = way % 2 != 0 ? CELLAR_LOAD_REFRESH : 0;
     void *old = NULL;
     size_t old_len = 0;
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old,
                              .old_value_len = &old_len };
-    return way == 0   ? cellar_set(a.users, "k", 1, "own", 3, &o)
-           : way == 1 ? cellar_update(a.users, "k", 1, NULL, update_own, NULL)
-                      : cellar_delete_with(a.users, "k", 1, &d);
+    switch (way) {
+    case 0: case 1: return side_load(&a, key, "own", flags);
+    case 2: case 3: return side_load_many(&a, key, "own", flags);
+    case 4: case 5: return lease_own(key, flags);
+    case 6: return cellar_set(a.users, key, strlen(key), "own", 3, &o);
+    case 7: return cellar_update(a.users, key, strlen(key), NULL, update_own, NULL);
+    case 8: return cellar_increment(a.users, key, strlen(key), 1, 0, NULL, NULL);
+    default: return cellar_delete_with(a.users, key, strlen(key), &d);
+    }
 }
 
-T_CASE(condition_over_a_value_of_another_program_is_a_type_error)
+/* Loads run, and leave the value and no lease; a call with a condition is a type error. */
+T_CASE(value_of_another_program_is_not_overwritten)
 {
-    static const int lens[] = { 2, 48, 56, 200, 0, -1 };
+    static const int lens[] = { 2, 48, 49, 55, 56, 200, 0, -1 };
     const size_t count = sizeof lens / sizeof lens[0];
     char before[512], after[512];
     both_open(NULL);
-    for (size_t i = 0; i < 3 * count && !t_failed(); i++) {
-        foreign_make("k", lens[i % count]);
+    for (size_t i = 0; i < (LOADS + CONDITIONS) * count && !t_failed(); i++) {
+        const int len = lens[i % count];
+        const size_t way = i / count;
+        foreign_make("k", len);
         const size_t size = dump_of("k", before, sizeof before);
         const uint64_t gets = side_stats(&a).gets;
-        T_EQ_I64(change_by(i / count), CELLAR_E_TYPE);
-        T_CHECK(side_stats(&a).gets <= gets + 2);
+        T_EQ_I64(own_by(way, "k"), way < LOADS ? CELLAR_OK : CELLAR_E_TYPE);
+        T_CHECK(way < LOADS || side_stats(&a).gets <= gets + 2);
+        if (way < 4) { T_EQ_STR(side_loaded.text, "own"); }
         T_CHECK(size != 0 && dump_of("k", after, sizeof after) == size);
         T_EQ_MEM(after, before, size);
-        if (t_failed()) { printf("# value %d, way %zu\n", lens[i % count], i / count); }
+        side_sent(&a);
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:lease:users:k")), 0);
+        if (t_failed()) { printf("# value %d, way %zu\n", len, way); }
     }
+    T_CHECK(side_stats(&a).foreign >= 3 && side_stats(&a).newer >= 1);
+    T_CHECK(side_set(&a, "k", "2") == CELLAR_OK); /* a set replaces it */
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "2"));
 }
 
 T_CASE(value_above_the_limit_of_the_store_is_a_miss)
 {
     enum { LIMIT = 1000 };
+    cellar_tuning_config tuning = { .struct_size = sizeof tuning, .max_value_bytes = LIMIT };
+    cellar_config cfg = cellar_config_default();
+    cfg.tuning = &tuning;
     for (int raw = 0; raw < 2; raw++) {
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-        cellar_result r = cellar_result_default();
         char value[LIMIT + 1], got[LIMIT + 1];
         size_t len = 0;
         memset(value, 'x', sizeof value);
         T_REQUIRE(engine_start(&server, NULL));
         o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
-        side_open_limited(&a, server.socket, NULL, &o, LIMIT);
+        side_open_own(&a, server.socket, &(side_own){ .store = &cfg, .o = &o });
         side_open(&b, server.socket, NULL, &o);
         both_fence();
         T_EQ_I64(cellar_set(b.users, "fits", 4, value, LIMIT, NULL), CELLAR_OK);
@@ -201,9 +147,8 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
         T_EQ_U64(side_stats(&a).too_big, 1);
         T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
         if (!raw) { /* a load does not replace it */
-            T_EQ_I64(cellar_get_or_load(a.users, "k", 1, NULL, load_own, NULL, &r), CELLAR_OK);
-            T_CHECK(r.value_len == 3 && memcmp(r.value, "own", 3) == 0);
-            cellar_result_free(&r);
+            T_EQ_I64(side_load(&a, "k", "own", 0), CELLAR_OK);
+            T_EQ_STR(side_loaded.text, "own");
             side_fence(&b);
             T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
             T_EQ_U64(len, LIMIT + 1);
@@ -216,20 +161,6 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
         if (!raw) { T_EQ_I64(cellar_set(a.users, "k", 1, "new", 3, &absent), CELLAR_OK); }
         both_close();
     }
-}
-
-T_CASE(clear_reaches_running_and_later_processes)
-{
-    static side late;
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
-    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-    side_open(&late, server.socket, NULL, NULL);
-    T_CHECK(side_has(&late, "k", NULL));
-    T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
-    T_CHECK(side_has(&late, "k", "2") && side_has(&a, "k", "2"));
 }
 
 /* Share another namespace of a side. */
@@ -301,7 +232,8 @@ T_CASE(ended_value_stays_dead_without_its_control_keys)
         T_CHECK(side_has(&b, "k", "1"));
         bytes_save("app:users:k");
         const cellar_tag_mode mode = i / count % 2 == 0 ? CELLAR_TAG_HARD : CELLAR_TAG_SOFT;
-        T_CHECK(cellar_delete_by_tag(a.users, "t", 1, mode) == CELLAR_OK);
+        cellar *const by = mode == CELLAR_TAG_HARD ? a.users : a.store;
+        T_CHECK(cellar_delete_by_tag(by, "t", 1, mode) == CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
         T_CHECK(engine_ask(&server, lost[i % count]) != NULL);
@@ -337,22 +269,6 @@ T_CASE(numbers_go_back_up_behind_an_older_replica)
     T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
 }
 
-T_CASE(behind_is_read_by_its_writer_and_reaches_others)
-{
-    cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = CELLAR_REMOTE_BEHIND };
-    both_open(&o);
-    for (int i = 0; i < 200; i++) {
-        char key[8];
-        (void)snprintf(key, sizeof key, "%d", i);
-        T_CHECK(side_set(&a, key, key) == CELLAR_OK);
-        T_CHECK(side_has(&a, key, key));
-    }
-    for (int i = 0; i < 1000 && side_stats(&a).queue_entries != 0; i++) { side_fence(&a); }
-    side_fence(&a);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "0", "0") && side_has(&b, "199", "199"));
-}
-
 T_CASE(invalidate_keeps_values_out_of_the_server)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -378,25 +294,6 @@ T_CASE(pattern_ends_keys_of_each_spelling)
     side_fence(&b);
     T_CHECK(side_has(&a, "u:1", NULL) && side_has(&a, "u:\t", NULL) && side_has(&a, "v:1", "1"));
     T_CHECK(side_has(&b, "u:1", NULL) && side_has(&b, "u:\t", NULL) && side_has(&b, "v:1", "1"));
-}
-
-T_CASE(write_without_an_answer_is_deleted_later)
-{
-    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200 };
-    both_open_with(&ro, NULL);
-    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
-    engine_signal(&server, SIGSTOP);
-    T_CHECK(side_set(&a, "k", "new") == CELLAR_DEFERRED);
-    T_CHECK(cellar_clear(b.users) == CELLAR_DEFERRED);
-    engine_signal(&server, SIGCONT);
-    for (int i = 0; i < 2000 && side_stats(&a).replayed == 0; i++) { engine_pause_ms(5); }
-    T_CHECK(side_proven(&a) && side_proven(&b));
-    T_EQ_U64(side_stats(&a).replayed, 1);
-    side_fence(&a);
-    side_fence(&b);
-    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-    T_CHECK(side_set(&a, "k", "3") == CELLAR_OK);
-    T_CHECK(side_has(&b, "k", "3") || side_has(&b, "k", NULL)); /* the clear may come behind it */
 }
 
 T_CASE(full_journal_ends_the_namespace)
@@ -477,16 +374,6 @@ T_CASE(full_server_takes_a_link_back_that_heard_of_tags)
     T_CHECK(side_proven(&b));
 }
 
-static _Atomic int loads;
-
-static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    atomic_fetch_add(&loads, 1);
-    engine_pause_ms(20);
-    return cellar_load_value(load, "loaded", 6);
-}
-
 /* Return the answer of a get that takes stale values. */
 static cellar_err stale_of(const side *s, const char *key, const char *want)
 {
@@ -546,33 +433,6 @@ T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared)
     }
 }
 
-static void *load_many(void *ctx)
-{
-    const side *s = ctx;
-    for (int i = 0; i < 30; i++) {
-        char key[8];
-        (void)snprintf(key, sizeof key, "%d", i);
-        cellar_result out = cellar_result_default();
-        T_CHECK(cellar_get_or_load(s->users, key, strlen(key), NULL, load_slowly, NULL, &out) ==
-                CELLAR_OK);
-        T_CHECK(out.value_len == 6 && memcmp(out.value, "loaded", 6) == 0);
-        cellar_result_free(&out);
-    }
-    return NULL;
-}
-
-T_CASE(cold_key_is_loaded_once_over_all_processes)
-{
-    pthread_t t[4];
-    both_open(NULL);
-    atomic_store(&loads, 0);
-    for (size_t i = 0; i < 4; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, load_many, i % 2 == 0 ? &a : &b) == 0);
-    }
-    for (size_t i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
-    T_EQ_I64(loads, 30);
-}
-
 T_CASE(conditions_are_those_of_the_server)
 {
     uint64_t version = 0;
@@ -595,34 +455,6 @@ T_CASE(conditions_are_those_of_the_server)
     T_CHECK(cellar_set(a.users, "k", 1, "6", 1, &o) == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "6"));
-}
-
-static unsigned rounds;
-
-/* Append to the value. Let another process set the key in the first round, clear in the second. */
-static cellar_err append_late(const void *old, size_t len, cellar_buf *out, void *ctx)
-{
-    (void)ctx;
-    if (++rounds == 1) { T_EQ_I64(side_set(&b, "k", "theirs"), CELLAR_OK); }
-    if (rounds == 2) {
-        T_EQ_I64(cellar_clear(b.users), CELLAR_OK);
-        side_fence(&a);
-        side_fence(&a); /* the epoch of the clear is read */
-    }
-    T_EQ_U64(len, rounds == 1 ? 3u : rounds == 2 ? 6u : 0u);
-    (void)cellar_buf_append(out, old, len);
-    return cellar_buf_append(out, "+", 1);
-}
-
-T_CASE(update_goes_on_behind_rounds_that_others_won)
-{
-    both_open(NULL);
-    T_EQ_I64(side_set(&a, "k", "old"), CELLAR_OK);
-    rounds = 0;
-    T_EQ_I64(cellar_update(a.users, "k", 1, NULL, append_late, NULL), CELLAR_OK);
-    T_EQ_U64(rounds, 3);
-    both_fence();
-    T_CHECK(side_has(&a, "k", "+") && side_has(&b, "k", "+"));
 }
 
 static void *get_slowly(void *arg)
@@ -698,6 +530,60 @@ T_CASE(lock_in_a_callback_of_the_remote_is_refused)
     T_EQ_I64(cellar_remote_lock_release(b.r, "lock", 4, &held), CELLAR_OK);
     pthread_join(t, NULL);
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &waited), CELLAR_OK);
+}
+
+/* ---- no call is a cancellation point ---- */
+
+static bool returned;
+
+static void cancel_step(void) { (void)cellar_remote_step(a.r, 0); }
+static void fence(void) { (void)cellar_remote_fence(a.r, 10); }
+static void set(void) { (void)side_set(&a, "k", "v"); }
+static void close_remote(void) { cellar_remote_close(a.r); }
+
+static void lock(void)
+{
+    cellar_remote_lock lk;
+    (void)cellar_remote_lock_acquire(a.r, "k", 1, NULL, &lk);
+}
+
+static void *cancelled(void *call)
+{
+    void (*const *fn)(void) = call;
+    T_EQ_I64(pthread_cancel(pthread_self()), 0);
+    (*fn)();
+    returned = true;
+    return NULL;
+}
+
+static void calls(void (*fn)(void))
+{
+    pthread_t t;
+    returned = false;
+    T_EQ_I64(pthread_create(&t, NULL, cancelled, &fn), 0);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+    T_CHECK(returned);
+}
+
+T_CASE(cancelled_thread_ends_behind_its_call)
+{
+    cellar_remote_config ro = side_patient();
+    ro.io_ms = 50;
+    for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
+        ro.no_thread = no_thread;
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, &ro, NULL);
+        side_fence(&a);
+        calls(cancel_step);
+        calls(fence);
+        calls(lock);
+        engine_signal(&server, SIGSTOP);
+        calls(set);
+        engine_signal(&server, SIGCONT);
+        calls(close_remote);
+        a.r = NULL;
+        left_close();
+    }
 }
 
 T_MAIN("cellar_remote_tier")

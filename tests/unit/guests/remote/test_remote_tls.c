@@ -14,6 +14,15 @@
 T_ONE_THREAD;
 
 static char dir[T_FOLDER_MAX], why[TLS_WHY];
+static tls_files trust; /* the CA of the certificates */
+static tls_ticket *ticket; /* of the client */
+
+static void ticket_drop(void)
+{
+    tls_ticket_free(ticket);
+    ticket = NULL;
+}
+T_AFTER_EACH(ticket_drop);
 
 /* ---- two sides ---- */
 
@@ -38,6 +47,13 @@ static const char *path(const char *name)
     return NULL;
 }
 
+static bool certificates_open(void)
+{
+    if (!tls_kit_open(dir)) { return false; }
+    trust = (tls_files){ .ca_file = path("ca.pem") };
+    return true;
+}
+
 static void pair_sockets(pair *p)
 {
     memset(p, 0, sizeof *p);
@@ -52,13 +68,14 @@ static void pair_sockets(pair *p)
 
 /* Begin both sides. The files of the server: its certificate, the CA of clients or NULL. */
 static void pair_open(pair *p, const char *cert, const char *clients, const tls_files *client,
-                      const char *name, tls_ticket **ticket)
+                      const char *name)
 {
     const tls_files files = { .ca_file = clients, .cert_file = cert };
+    ticket_drop();
     pair_sockets(p);
     p->server = tls_server_open(&files, why);
     T_REQUIRE(p->server != NULL);
-    p->side[0] = tls_client(client, name, p->fd[0], ticket, why);
+    p->side[0] = tls_client(client, name, p->fd[0], &ticket, why);
     T_REQUIRE(p->side[0] != NULL);
     p->side[1] = tls_accept(p->server, p->fd[1], why);
     T_REQUIRE(p->side[1] != NULL && why[0] == '\0');
@@ -149,13 +166,11 @@ T_CASE(long_values_pass_whole_both_ways)
 {
     enum { LEN = 3 << 20 };
     pair p;
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     unsigned char *from = malloc(LEN), *to = malloc(LEN);
     T_REQUIRE(from != NULL && to != NULL);
     for (size_t i = 0; i < LEN; i++) { from[i] = (unsigned char)(i * 2654435761u >> 13); }
-    pair_open(&p, path("server.pem"), NULL, &trust, "localhost", &ticket);
+    pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
     shake(&p);
     for (int way = 0; way < 2; way++) {
         size_t sent = 0, got = 0;
@@ -181,20 +196,17 @@ T_CASE(long_values_pass_whole_both_ways)
     }
     words_pass(&p);
     pair_close(&p);
-    tls_ticket_free(ticket);
     free(from);
     free(to);
 }
 
 T_CASE(end_with_and_without_a_goodbye_is_an_end)
 {
-    if (!tls_kit_open(dir)) { return; }
+    if (!certificates_open()) { return; }
     for (int bye = 0; bye < 2; bye++) {
         pair p;
         char got[8];
-        tls_ticket *ticket = NULL;
-        const tls_files trust = { .ca_file = path("ca.pem") };
-        pair_open(&p, path("server.pem"), NULL, &trust, "localhost", &ticket);
+            pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
         shake(&p);
         T_CHECK(send_text(p.side[1], "last"));
         if (bye) { tls_bye(p.side[1]); }
@@ -205,7 +217,6 @@ T_CASE(end_with_and_without_a_goodbye_is_an_end)
         T_EQ_I64(tls_recv(p.side[0], got, sizeof got), 0);
         T_EQ_I64(tls_recv(p.side[0], got, sizeof got), 0);
         pair_close(&p);
-        tls_ticket_free(ticket);
     }
 }
 
@@ -214,13 +225,11 @@ T_CASE(end_with_and_without_a_goodbye_is_an_end)
 T_CASE(stream_cut_at_each_byte_never_passes_as_whole)
 {
     size_t whole = 0, shaken_at = 0;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     for (size_t cut = 0; cut == 0 || cut <= whole; cut += cut == 0 ? 1 : t_reduced() ? 7 : 1) {
         pair p;
         char got[8];
-        tls_ticket *ticket = NULL;
-        pair_open(&p, path("server.pem"), NULL, &trust, "localhost", &ticket);
+        pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
         if (cut != 0) { p.most[1] = cut; }
         shake(&p);
         if (cut == 0) { shaken_at = p.passed[1]; }
@@ -238,7 +247,6 @@ T_CASE(stream_cut_at_each_byte_never_passes_as_whole)
             T_CHECK(n == 0 || n == -EPROTO);
         }
         pair_close(&p);
-        tls_ticket_free(ticket);
     }
     T_CHECK(whole > shaken_at && shaken_at > 300);
 }
@@ -258,12 +266,10 @@ T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
         { "wrong.pem", "other.example", NULL }, { "expired.pem", NULL, NULL },
         { "self.pem", NULL, NULL },
     };
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         pair p;
-        tls_ticket *ticket = NULL;
-        pair_open(&p, path(bad[i].cert), NULL, &trust, bad[i].name, &ticket);
+        pair_open(&p, path(bad[i].cert), NULL, &trust, bad[i].name);
         shake(&p);
         if (bad[i].part == NULL) {
             words_pass(&p);
@@ -274,7 +280,6 @@ T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
         }
         pair_close(&p);
         T_CHECK((ticket != NULL) == (bad[i].part == NULL));
-        tls_ticket_free(ticket);
     }
 }
 
@@ -286,13 +291,12 @@ T_CASE(client_certificate_is_wanted_where_the_server_says_so)
         { "expired.pem", "expired", "certificate refused: certificate has expired" },
         { "client.pem", NULL, NULL },
     };
-    if (!tls_kit_open(dir)) { return; }
+    if (!certificates_open()) { return; }
     for (size_t i = 0; i < sizeof client / sizeof client[0]; i++) {
         pair p;
-        tls_ticket *ticket = NULL;
         const tls_files files = { .ca_file = path("ca.pem"),
                                   .cert_file = client[i].cert != NULL ? path(client[i].cert) : "" };
-        pair_open(&p, path("server.pem"), path("ca.pem"), &files, "localhost", &ticket);
+        pair_open(&p, path("server.pem"), path("ca.pem"), &files, "localhost");
         shake(&p);
         if (client[i].client_part == NULL) {
             words_pass(&p);
@@ -302,7 +306,6 @@ T_CASE(client_certificate_is_wanted_where_the_server_says_so)
             refused(&p, 0, client[i].client_part);
         }
         pair_close(&p);
-        tls_ticket_free(ticket);
     }
 }
 
@@ -310,10 +313,9 @@ T_CASE(client_certificate_is_wanted_where_the_server_says_so)
 T_CASE(reason_of_a_refusal_is_found_when_a_send_fails)
 {
     pair p;
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
+    if (!certificates_open()) { return; }
     const tls_files files = { .ca_file = path("ca.pem") };
-    pair_open(&p, path("server.pem"), path("ca.pem"), &files, "localhost", &ticket);
+    pair_open(&p, path("server.pem"), path("ca.pem"), &files, "localhost");
     while (tls_shake(p.side[0]) != 1) {
         T_REQUIRE(tls_shake(p.side[1]) == -EAGAIN);
         (void)pump(&p);
@@ -327,13 +329,11 @@ T_CASE(reason_of_a_refusal_is_found_when_a_send_fails)
     T_CHECK(!send_text(p.side[0], "HELLO"));
     refused(&p, 0, "wants a client certificate");
     pair_close(&p);
-    tls_ticket_free(ticket);
 }
 
 T_CASE(files_that_cannot_be_used_have_a_sentence)
 {
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
+    if (!certificates_open()) { return; }
     const tls_files none = { .ca_file = path("none.pem") };
     T_CHECK(tls_client(&none, "x", 0, &ticket, why) == NULL);
     T_CHECK(strstr(why, "tls_ca") != NULL && strstr(why, "none.pem") != NULL);
@@ -349,11 +349,11 @@ T_CASE(files_that_cannot_be_used_have_a_sentence)
 /* ---- tickets and rotation ---- */
 
 /* Connect once to a running server. Return the bytes that it sent. */
-static size_t once(tls_server *server, const tls_files *trust, tls_ticket **ticket, const char *part)
+static size_t once(tls_server *server, const tls_files *files, const char *part)
 {
     pair p;
     pair_sockets(&p);
-    p.side[0] = tls_client(trust, "localhost", p.fd[0], ticket, why);
+    p.side[0] = tls_client(files, "localhost", p.fd[0], &ticket, why);
     T_REQUIRE(p.side[0] != NULL);
     p.side[1] = tls_accept(server, p.fd[1], why);
     T_REQUIRE(p.side[1] != NULL);
@@ -366,47 +366,42 @@ static size_t once(tls_server *server, const tls_files *trust, tls_ticket **tick
 
 T_CASE(ticket_resumes_a_session_and_its_chain_is_verified_again)
 {
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     const tls_files foreign = { .ca_file = path("foreign.pem") };
     const tls_files files = { .cert_file = path("server.pem") };
     tls_server *server = tls_server_open(&files, why);
     T_REQUIRE(server != NULL);
-    const size_t first = once(server, &trust, &ticket, NULL);
+    const size_t first = once(server, &trust, NULL);
     T_CHECK(ticket != NULL);
-    const size_t second = once(server, &trust, &ticket, NULL);
+    const size_t second = once(server, &trust, NULL);
     T_CHECK(second + 300 < first); /* no certificate */
-    const size_t third = once(server, &foreign, &ticket, "certificate refused: ");
+    const size_t third = once(server, &foreign, "certificate refused: ");
     T_CHECK(third + 300 < first);
-    T_CHECK(once(server, &trust, &ticket, NULL) + 100 > first); /* a refused session is dropped */
-    T_CHECK(once(server, &trust, &ticket, NULL) + 300 < first);
+    T_CHECK(once(server, &trust, NULL) + 100 > first); /* a refused session is dropped */
+    T_CHECK(once(server, &trust, NULL) + 300 < first);
     tls_server_close(server);
     server = tls_server_open(&files, why); /* it cannot read the ticket */
     T_REQUIRE(server != NULL);
-    T_CHECK(once(server, &trust, &ticket, NULL) + 100 > first);
+    T_CHECK(once(server, &trust, NULL) + 100 > first);
     tls_server_close(server);
-    tls_ticket_free(ticket);
 }
 
 T_CASE(files_of_a_server_are_read_again_when_they_change)
 {
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") }, next = { .ca_file = path("foreign.pem") };
+    if (!certificates_open()) { return; }
+    const tls_files next = { .ca_file = path("foreign.pem") };
     const tls_files files = { .cert_file = path("server.pem") };
     tls_server *server = tls_server_open(&files, why);
     T_REQUIRE(server != NULL);
-    (void)once(server, &trust, &ticket, NULL);
+    (void)once(server, &trust, NULL);
     T_REQUIRE(tls_kit_run(dir, "cp other.pem new && mv new server.pem"));
-    (void)once(server, &trust, &ticket, "unable to get local issuer certificate");
-    (void)once(server, &next, &ticket, NULL);
+    (void)once(server, &trust, "unable to get local issuer certificate");
+    (void)once(server, &next, NULL);
     T_REQUIRE(tls_kit_run(dir, "head -c 100 other.pem >server.pem")); /* half written */
     const tls_files none = { .ca_file = path("foreign.pem") };
-    (void)once(server, &none, &ticket, NULL);
+    (void)once(server, &none, NULL);
     T_CHECK(strstr(why, "tls_cert_file") != NULL); /* the accept said why the old ones stay */
     tls_server_close(server);
-    tls_ticket_free(ticket);
 }
 
 /* ---- peers that are none ---- */
@@ -414,12 +409,10 @@ T_CASE(files_of_a_server_are_read_again_when_they_change)
 T_CASE(random_bytes_are_refused_by_both_sides)
 {
     uint32_t seed = (uint32_t)t_seed();
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     for (int round = 0; round < 40; round++) {
         char bytes[10000], got[16];
         pair p;
-        tls_ticket *ticket = NULL;
         for (size_t i = 0; i < sizeof bytes; i++) {
             seed = seed * 1664525u + 1013904223u;
             bytes[i] = (char)(seed >> 24);
@@ -428,7 +421,7 @@ T_CASE(random_bytes_are_refused_by_both_sides)
         bytes[1] |= (char)0x80;
         if (round % 4 == 1) { memcpy(bytes, "\x16\x03\x03\x00\x50", 5); } /* head of a record */
         if (round % 4 == 2) { memcpy(bytes, "-NOAUTH\r\n", 9); }
-        pair_open(&p, path("server.pem"), NULL, &trust, "localhost", &ticket);
+        pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
         (void)tls_shake(p.side[0]);
         for (int i = 0; i < 2; i++) {
             T_EQ_I64(send(p.pump[i], bytes, sizeof bytes, 0), (int64_t)sizeof bytes);
@@ -437,7 +430,6 @@ T_CASE(random_bytes_are_refused_by_both_sides)
         }
         if (round % 4 == 2) { T_EQ_STR(tls_why(p.side[0]), "the server does not speak TLS"); }
         pair_close(&p);
-        tls_ticket_free(ticket);
     }
 }
 
@@ -464,9 +456,7 @@ T_CASE(server_of_tls_1_1_is_refused)
 {
     pair p;
     SSL_CTX *c;
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     pair_sockets(&p);
     SSL *old = old_server(&p, &c, TLS1_VERSION, TLS1_1_VERSION);
     p.side[0] = tls_client(&trust, "localhost", p.fd[0], &ticket, why);
@@ -486,9 +476,7 @@ T_CASE(renegotiation_is_refused_and_bytes_go_on)
     pair p;
     SSL_CTX *c;
     char got[8];
-    tls_ticket *ticket = NULL;
-    if (!tls_kit_open(dir)) { return; }
-    const tls_files trust = { .ca_file = path("ca.pem") };
+    if (!certificates_open()) { return; }
     pair_sockets(&p);
     SSL *s = old_server(&p, &c, TLS1_2_VERSION, TLS1_2_VERSION);
     p.side[0] = tls_client(&trust, "localhost", p.fd[0], &ticket, why);
@@ -509,7 +497,6 @@ T_CASE(renegotiation_is_refused_and_bytes_go_on)
     SSL_free(s);
     SSL_CTX_free(c);
     pair_close(&p);
-    tls_ticket_free(ticket);
 }
 #else
 T_CASE(server_of_tls_1_1_is_refused) { T_SKIP("built without TLS=1"); }

@@ -68,11 +68,7 @@ static void tls_side(side *s, const char *host, unsigned port, const char *more)
     o.host = &h;
     snprintf(url, sizeof url, "rediss://%s:%u?prefix=app&tls_ca_file=%s%s", host, port,
              tls_kit_path(ca, dir, "ca.pem"), more);
-    T_REQUIRE(cellar_open(NULL, &s->store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s->store, url, &o, &s->r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
-    left_add(s, side_left);
+    side_open_url(s, url, &(side_own){ .ro = &o });
 }
 
 /* Wait until the last error has a part; 20 s at most. */
@@ -274,18 +270,6 @@ static void kit_open_to(link_kit *k, bool to_sentinel, uint16_t port)
 
 static void kit_open(link_kit *k, uint16_t port) { kit_open_to(k, false, port); }
 
-/* Listen on a port of this machine. */
-static int listen_somewhere(uint16_t *port)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof at;
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 8) == 0 &&
-              getsockname(fd, (struct sockaddr *)&at, &len) == 0);
-    *port = ntohs(at.sin_port);
-    return fd;
-}
-
 /* Run the link until it is down again after an attempt, or PROVEN. Return whether it is down. */
 static bool falls(link_kit *k)
 {
@@ -330,65 +314,11 @@ T_CASE(link_cut_in_each_state_of_the_handshake_comes_back)
     T_EQ_I64(k.link->refusal.why, REMOTE_WHY_CLOSED); /* behind the handshake: no fault of TLS */
 }
 
-/* A peer that accepts and says nothing has io_ms x 10. */
-T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake)
-{
-    static link_kit k;
-    remote_refusal why = { .why = REMOTE_WHY_NONE };
-    uint16_t port;
-    if (!tls_kit_open(dir)) { return; }
-    const int silent = listen_somewhere(&port);
-    kit_open(&k, port);
-    k.c.io_ms = 20;
-    const int64_t before_ns = remote_mono_ns();
-    T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
-    T_EQ_I64(k.link->phase, REMOTE_PHASE_HANDSHAKE);
-    const int64_t left_ns = k.link->deadline_ns - before_ns;
-    T_CHECK(left_ns >= 200000000 && left_ns <= 200000000 + (remote_mono_ns() - before_ns));
-    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
-    T_CHECK(strstr(why.text, "does not answer the handshake") != NULL);
-    link_kit_close(&k);
-    close(silent);
-}
-
-/* 10^4 random bytes and an end, as a server and as a Sentinel. */
-T_CASE(random_bytes_are_no_server_and_no_sentinel)
-{
-    uint32_t seed = (uint32_t)t_seed();
-    uint16_t port;
-    if (!tls_kit_open(dir)) { return; }
-    const int fd = listen_somewhere(&port);
-    for (int round = 0; round < 20; round++) {
-        const int count = round % 2 != 0 ? 1 : 2; /* connections to a Sentinel, to a server */
-        int client[2];
-        char bytes[10000];
-        link_kit k;
-        remote_refusal why;
-        for (size_t i = 0; i < sizeof bytes; i++) {
-            seed = seed * 1664525u + 1013904223u;
-            bytes[i] = (char)(seed >> 24);
-        }
-        kit_open_to(&k, count == 1, port);
-        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
-        for (int i = 0; i < count; i++) {
-            client[i] = accept(fd, NULL, NULL);
-            T_REQUIRE(client[i] >= 0);
-            T_EQ_I64(send(client[i], bytes, sizeof bytes, MSG_NOSIGNAL), (ssize_t)sizeof bytes);
-            T_EQ_I64(shutdown(client[i], SHUT_WR), 0); /* bytes of the link stay unread */
-        }
-        T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TLS);
-        T_CHECK(strncmp(why.text, "remote: TLS with 127.0.0.1: ", 28) == 0 && why.text[28] != '\0');
-        T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
-        link_kit_close(&k);
-        for (int i = 0; i < count; i++) { close(client[i]); }
-    }
-    close(fd);
-}
-
 /* Bytes come late, piece by piece: the deadline is that of the whole handshake. */
 T_CASE(slow_handshake_has_ten_times_io_ms_in_all)
 {
     enum { IO_MS = 50 };
+    const int64_t most_ns = INT64_C(10000000) * IO_MS;
     static byte_proxy p;
     char port[8];
     static link_kit k;
@@ -400,6 +330,11 @@ T_CASE(slow_handshake_has_ten_times_io_ms_in_all)
     for (int way = 0; way < 2; way++) { atomic_store(&p.fresh.way[way].delay_ms, 8 * IO_MS); }
     kit_open(&k, at);
     k.c.io_ms = IO_MS;
+    const int64_t before_ns = remote_mono_ns();
+    T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+    T_EQ_I64(k.link->phase, REMOTE_PHASE_HANDSHAKE);
+    const int64_t left_ns = k.link->deadline_ns - before_ns;
+    T_CHECK(left_ns >= most_ns && left_ns <= most_ns + (remote_mono_ns() - before_ns));
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
     T_CHECK(strstr(why.text, "does not answer the handshake of TLS") != NULL);
     for (int way = 0; way < 2; way++) { atomic_store(&p.fresh.way[way].delay_ms, IO_MS / 5); }
@@ -428,12 +363,7 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
                                 port);
     }
     snprintf(url + len, sizeof url - len, "?master=main&prefix=app&tls_ca_file=%s", ca);
-    const cellar_remote_config o = side_patient();
-    T_REQUIRE(cellar_open(NULL, &a->store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(a->store, "users", NULL, &a->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(a->store, url, &o, &a->r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(a->r, a->users, NULL) == CELLAR_OK);
-    left_add(a, side_left);
+    side_open_url(a, url, &(side_own){ .ro = NULL });
 }
 
 /* Cut the connection to the Sentinel behind each count of bytes, each way, until its answer comes. */

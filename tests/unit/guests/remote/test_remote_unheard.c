@@ -1,47 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    memory keeps no value for which the server reports no change.
+ * Aim:    memory keeps no value for which the server reports no change, also where the server has no
+ *         key for a loaded value. What a process sets or loads reaches the server.
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
  *         a pause, comes before each look. */
 #include "cellar_admin.h"
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
-#include "tests/support/loader.h"
 #include "tests/support/two_sides.h"
-
-static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key, (void)key_len, (void)ctx;
-    return cellar_load_value(load, "old", 3);
-}
-
-static void side_load_with(const side *s, const char *key, uint32_t flags)
-{
-    cellar_result out = cellar_result_default();
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
-    T_CHECK(cellar_get_or_load(s->users, key, strlen(key), &o, load_old, NULL, &out) ==
-            CELLAR_OK);
-    cellar_result_free(&out);
-}
-
-static void side_load(const side *s, const char *key) { side_load_with(s, key, 0); }
-
-static cellar_err load_old_of_all(cellar_load *load, const cellar_bytes *keys, size_t count,
-                                  void *ctx)
-{
-    (void)keys, (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)loader_value(load, i, "old", 3); }
-    return CELLAR_OK;
-}
-
-static void side_load_many(const side *s, const char *key, uint32_t flags)
-{
-    cellar_result out = cellar_result_default();
-    cellar_load_item item = { .key = key, .key_len = strlen(key), .result = &out };
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
-    T_CHECK(cellar_get_or_load_many(s->users, &item, 1, &o, load_old_of_all, NULL) == CELLAR_OK);
-    cellar_result_free(&out);
-}
 
 /* The digest names no key, and no process has written one. A refresh does not read the server. */
 T_CASE(long_key_of_a_load_is_heard)
@@ -54,7 +21,8 @@ T_CASE(long_key_of_a_load_is_heard)
         both_open(&o);
         memset(key, 'x', 600);
         key[600] = '\0';
-        (i / 3 % 2 != 0 ? side_load_many : side_load_with)(&b, key, flags[i % 3]);
+        T_EQ_I64((i / 3 % 2 != 0 ? side_load_many : side_load)(&b, key, "old", flags[i % 3]),
+                 CELLAR_OK);
         T_CHECK(side_has(&b, key, "old"));
         T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
         side_fence(&b);
@@ -68,29 +36,11 @@ T_CASE(load_without_the_disk_agrees_with_the_server)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "there", "new") == CELLAR_OK);
-    side_load_with(&b, "there", CELLAR_LOAD_NO_L2);
-    side_load_many(&b, "there", CELLAR_LOAD_NO_L2);
+    T_EQ_I64(side_load(&b, "there", "old", CELLAR_LOAD_NO_L2), CELLAR_OK);
+    T_EQ_I64(side_load_many(&b, "there", "old", CELLAR_LOAD_NO_L2), CELLAR_OK);
     T_CHECK(side_has(&b, "there", "new"));
-    side_load_with(&b, "k", CELLAR_LOAD_NO_L2);
+    T_EQ_I64(side_load(&b, "k", "old", CELLAR_LOAD_NO_L2), CELLAR_OK);
     T_CHECK(side_has(&a, "k", "old"));
-}
-
-T_CASE(load_without_a_lease_ends_with_a_delete)
-{
-    cellar_lease lease;
-    cellar_result out = cellar_result_default();
-    both_open(NULL);
-    cellar_err err = CELLAR_PENDING;
-    for (int i = 0; i < 2000 && err == CELLAR_PENDING; i++) {
-        err = cellar_lease_acquire(b.users, "k", 1, NULL, NULL, &lease, &out);
-        engine_pause_ms(1);
-    }
-    T_EQ_I64(err, CELLAR_LEASED);
-    T_CHECK(cellar_lease_fulfill(b.users, &lease, "old", 3, NULL) == CELLAR_OK);
-    T_CHECK(side_has(&b, "k", "old"));
-    T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", NULL));
 }
 
 /* The journal of one process deletes a key that the server never had. */
@@ -104,7 +54,7 @@ T_CASE(journal_of_invalidate_is_heard)
     side_open(&a, p.path, NULL, &o);
     side_open(&b, server.socket, NULL, &o);
     side_fence(&b);
-    side_load(&b, "k");
+    T_EQ_I64(side_load(&b, "k", "old", 0), CELLAR_OK);
     T_CHECK(side_has(&b, "k", "old"));
     for (int i = 0; i < 2; i++) { atomic_store(&p.line[i].way[0].left, 0); }
     T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_DEFERRED);
@@ -115,21 +65,24 @@ T_CASE(journal_of_invalidate_is_heard)
     T_CHECK(side_has(&b, "k", NULL));
 }
 
-/* The clear of a namespace that one process does not share raises the epoch all the same. */
-T_CASE(set_with_a_new_tag_reaches_the_server)
+/* Its birth is the epoch that the process knows, so it is older than the clear. */
+T_CASE(set_before_a_clear_is_heard_has_no_value)
 {
-    cellar *orders;
-    both_open(NULL);
-    T_CHECK(side_set(&a, "warm", "1") == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(b.store, "orders", NULL, &orders) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
+    static byte_proxy p;
+    T_REQUIRE(engine_start(&server, NULL));
+    byte_proxy_open(&p, server.dir, server.socket);
+    side_open(&a, server.socket, NULL, NULL);
+    side_open(&b, p.path, NULL, NULL);
+    T_EQ_I64(side_set(&b, "k", "before"), CELLAR_OK);
+    atomic_store(&p.line[1].way[1].frozen, true); /* the subscriber of b */
+    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+    T_EQ_I64(side_set(&b, "k", "behind"), CELLAR_OK);
+    atomic_store(&p.line[1].way[1].frozen, false);
     side_fence(&b);
-    T_CHECK(cellar_clear(orders) == CELLAR_OK);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+    T_EQ_I64(side_set(&b, "k", "after"), CELLAR_OK);
     side_fence(&a);
-    T_CHECK(side_set_tagged(&a, "k", "v", "new") == CELLAR_OK);
-    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
-    T_CHECK(side_has(&b, "k", "v"));
-    T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
+    T_CHECK(side_has(&a, "k", "after") && side_has(&b, "k", "after"));
 }
 
 /* A load begins, and the process reads numbers more often than it keeps pairs of epochs. */
@@ -141,7 +94,7 @@ static cellar_err load_beside_tags(cellar_load *load, const void *key, size_t ke
         (void)snprintf(tag, sizeof tag, "t%d", i);
         T_CHECK(side_set_tagged(s, "other", "1", tag) == CELLAR_OK);
     }
-    return load_old(load, key, key_len, NULL);
+    return side_loader(load, key, key_len, "old");
 }
 
 T_CASE(long_load_reaches_the_server)
@@ -156,62 +109,99 @@ T_CASE(long_load_reaches_the_server)
 static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     const cellar_bytes tag = { "first", 5 };
+    (void)ctx;
     T_CHECK(loader_tags(load, &tag, 1) == CELLAR_OK);
-    return load_old(load, key, key_len, ctx);
+    return side_loader(load, key, key_len, "old");
 }
 
-T_CASE(load_with_a_new_tag_reaches_the_server)
+/* The clear of a namespace that one process does not share raises the epoch all the same. */
+T_CASE(new_tag_behind_a_clear_elsewhere_reaches_the_server)
 {
     cellar *orders;
     cellar_result out = cellar_result_default();
     both_open(NULL);
+    T_CHECK(side_set(&a, "warm", "1") == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(b.store, "orders", NULL, &orders) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
     side_fence(&b);
     T_CHECK(cellar_clear(orders) == CELLAR_OK);
     side_fence(&a); /* heard, and its request is on the way */
+    T_CHECK(side_set_tagged(&a, "k", "v", "new") == CELLAR_OK);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
+    T_CHECK(side_has(&b, "k", "v"));
+    T_CHECK(cellar_clear(orders) == CELLAR_OK);
+    side_fence(&a);
     side_fence(&a); /* answered */
-    T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_tagged, NULL, &out) == CELLAR_OK);
+    T_CHECK(cellar_get_or_load(a.users, "l", 1, NULL, load_tagged, NULL, &out) == CELLAR_OK);
     cellar_result_free(&out);
-    T_CHECK(side_has(&b, "k", "old"));
+    T_CHECK(side_has(&b, "l", "old"));
     T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
 }
 
-/* Return whether acquiring a lease ends with the value "hello" of the server. */
-static bool lease_finds(const side *s, const char *key)
+/* ---- leases of the host ---- */
+
+/* With a full server as well: the request for a lease is a SET, which it refuses whether the key has
+ * a value. */
+T_CASE(acquire_finds_the_value_of_the_server)
+{
+    for (int way = 0; way < 4; way++) { /* a plain value, a full server, a RAW value, a long key */
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        cellar_lease lease;
+        char key[601] = "k";
+        if (way == 1 && engine_is_port()) { continue; } /* it evicts values */
+        if (way == 2) { o.values = CELLAR_REMOTE_RAW; }
+        if (way == 3) { memset(key, 'x', 600); }
+        both_open(&o);
+        T_EQ_I64(side_set(&a, key, "hello"), CELLAR_OK);
+        if (way == 1) { T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL); }
+        T_EQ_I64(side_acquire(&b, key, NULL, &lease, "hello"), CELLAR_OK);
+        T_EQ_U64(side_stats(&b).leases_taken, 0);
+        if (way == 1) { T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL); }
+        T_CHECK(side_has(&b, key, "hello"));
+        T_EQ_I64(side_set(&a, key, "new"), CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, key, "new"));
+        both_close();
+    }
+}
+
+/* A full server gives no lease. */
+T_CASE(value_of_a_lease_ends_with_a_change)
+{
+    for (int full = 0; full < 1 + !engine_is_port(); full++) {
+        cellar_lease lease;
+        both_open(NULL);
+        T_CHECK(engine_ask(&server, "CONFIG SET maxmemory %d", full) != NULL);
+        T_EQ_I64(side_acquire(&b, "k", NULL, &lease, NULL), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(b.users, &lease, "old", 3, NULL), CELLAR_OK);
+        T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
+        T_CHECK(side_has(&b, "k", "old") && side_has(&a, "k", full ? NULL : "old"));
+        T_EQ_I64(side_set(&a, "k", "new"), CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", "new"));
+        T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", NULL));
+        both_close();
+    }
+}
+
+/* The number of the tag is read before the value is judged. */
+T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process)
 {
     cellar_lease lease;
-    cellar_result out = cellar_result_default();
-    cellar_err err = CELLAR_PENDING;
-    for (int i = 0; i < 1000 && err == CELLAR_PENDING; i++) {
-        err = cellar_lease_acquire(s->users, key, strlen(key), NULL, NULL, &lease, &out);
-        if (err == CELLAR_PENDING) { engine_pause_ms(1); }
-    }
-    const bool found = err == CELLAR_OK && out.value_len == 5 && memcmp(out.value, "hello", 5) == 0;
-    cellar_result_free(&out);
-    return found;
-}
-
-T_CASE(lease_finds_a_raw_value)
-{
-    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW };
-    both_open(&o);
-    T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
-    T_CHECK(lease_finds(&a, "k"));
-}
-
-T_CASE(lease_finds_the_value_of_a_long_key)
-{
-    char key[601];
     both_open(NULL);
-    memset(key, 'x', 600);
-    key[600] = '\0';
-    T_CHECK(side_set(&a, key, "hello") == CELLAR_OK);
-    T_CHECK(lease_finds(&b, key));
-    T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
+    T_EQ_I64(side_set_tagged(&a, "k", "v", "t"), CELLAR_OK);
     side_fence(&b);
-    T_CHECK(side_has(&b, key, "new"));
+    T_EQ_I64(side_acquire(&b, "k", NULL, &lease, "v"), CELLAR_OK);
+    T_EQ_U64(side_stats(&b).leases_taken, 0);
+    T_EQ_I64(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    side_fence(&b);
+    T_EQ_I64(side_acquire(&b, "k", NULL, &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(b.users, &lease, "2", 1, NULL), CELLAR_OK);
 }
+
+/* ---- memory ---- */
 
 static _Atomic bool no_memory;
 static _Atomic uint32_t refused;
@@ -235,32 +225,25 @@ static void scarce_free(void *block, size_t size, void *ctx)
 
 T_CASE(flush_without_memory_ends_all)
 {
-    side s;
-    char url[512];
-    cellar_config cfg = cellar_config_default();
-    T_REQUIRE(engine_start(&server, NULL));
     cellar_host_config host = { .struct_size = sizeof host, .alloc = scarce_alloc,
                                 .free = scarce_free };
+    cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
     cfg.host = &host;
-    (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
-    T_REQUIRE(cellar_open(&cfg, &s.store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(s.store, "users", NULL, &s.users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s.store, url, NULL, &s.r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(s.r, s.users, NULL) == CELLAR_OK && side_proven(&s));
-    side_fence(&s);
-    T_CHECK(side_set(&s, "k", "1") == CELLAR_OK);
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open_own(&a, server.socket, &(side_own){ .store = &cfg });
+    side_fence(&a);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
     atomic_store(&no_memory, true);
     T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
-    for (int i = 0; i < 2000 && side_stats(&s).flushes == 0; i++) { engine_pause_ms(1); }
+    for (int i = 0; i < 2000 && side_stats(&a).flushes == 0; i++) { engine_pause_ms(1); }
     for (int i = 0; i < 100 && atomic_load(&refused) == 0; i++) { engine_pause_ms(1); }
     atomic_store(&no_memory, false);
     T_CHECK(atomic_load(&refused) != 0);
-    T_CHECK(side_proven(&s));
-    side_fence(&s);
-    T_CHECK(side_has(&s, "k", NULL));
-    T_CHECK(side_set(&s, "k", "2") == CELLAR_OK && side_has(&s, "k", "2"));
-    side_close(&s);
+    T_CHECK(side_proven(&a));
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "2") == CELLAR_OK && side_has(&a, "k", "2"));
 }
 
 /* The server closes *subscriber* instead of sending more than its limit. */
@@ -281,6 +264,113 @@ T_CASE(message_above_the_output_limit_ends_memory)
     T_CHECK(side_proven(&a));
     T_CHECK(side_has(&a, "k", NULL));
     T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
+}
+
+/* ---- loads without a lease: a full server ---- */
+
+/* The ways to share a namespace, each with loads that have no lease. */
+static cellar_remote_namespace_config way(int i)
+{
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+    if (i == 1) { o.write = CELLAR_REMOTE_INVALIDATE; }
+    if (i == 2) { o.values = CELLAR_REMOTE_RAW; }
+    if (i == 3) { o.write = CELLAR_REMOTE_BEHIND; }
+    return o;
+}
+enum { WAYS = 4 };
+
+/* Limit the memory of the server: 1 byte or none. */
+static void server_full(bool full)
+{
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory %d", full) != NULL);
+}
+
+/* Load a key while the server is full: memory has the value, the server has not. */
+static void load_alone(const side *s, const char *key)
+{
+    server_full(true);
+    T_EQ_I64(side_load(s, key, "old", 0), CELLAR_OK);
+    server_full(false);
+    T_CHECK(side_has(s, key, "old"));
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:%s app:users:#x753a0a", key)), 0);
+}
+
+static void pattern_reaches_them(bool full)
+{
+    for (int i = 0; i < WAYS; i++) {
+        const cellar_remote_namespace_config o = way(i);
+        uint64_t deleted = 0;
+        both_open(&o);
+        load_alone(&a, "u:1");
+        load_alone(&a, "v:1");
+        load_alone(&b, "u:1");
+        load_alone(&b, "u:\n");
+        server_full(full);
+        T_EQ_I64(cellar_delete_by_pattern(a.users, "u:*", 3, &deleted), CELLAR_OK);
+        side_fence(&a);
+        side_fence(&b);
+        T_EQ_U64(deleted, 1);
+        T_CHECK(side_has(&a, "u:1", NULL) && side_has(&a, "v:1", "old"));
+        T_CHECK(side_has(&b, "u:1", NULL) && side_has(&b, "u:\n", NULL));
+        both_close();
+    }
+}
+
+T_CASE(pattern_delete_is_heard) { pattern_reaches_them(false); }
+T_CASE(pattern_delete_of_a_full_server_is_heard) { pattern_reaches_them(true); }
+
+static void change_of_a_full_server_is_heard(bool clear)
+{
+    for (int i = 0; i < WAYS; i++) {
+        const cellar_remote_namespace_config o = way(i);
+        both_open(&o);
+        load_alone(&b, "k");
+        server_full(true);
+        if (clear) {
+            T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+        } else {
+            T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_MISS); /* memory of a had no value */
+            side_sent(&a);
+        }
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", NULL));
+        both_close();
+    }
+}
+
+T_CASE(delete_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(false); }
+T_CASE(clear_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(true); }
+
+/* Numbers of namespaces are few; each new tag would need more memory. */
+T_CASE(full_server_takes_a_new_namespace_but_no_new_tag)
+{
+    cellar *orders;
+    both_open(NULL);
+    T_REQUIRE(cellar_namespace_open(a.store, "orders", NULL, &orders) == CELLAR_OK);
+    server_full(true);
+    T_CHECK(cellar_remote_attach(a.r, orders, NULL) == CELLAR_OK);
+    T_CHECK(cellar_remote_fence(a.r, 10000) == CELLAR_OK && side_proven(&a));
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:~g:orders")), 1);
+    T_EQ_I64(side_set_tagged(&a, "k", "v", "new"), CELLAR_DEFERRED);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:~t:new")), 0);
+    T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
+}
+
+/* Memory would keep the loaded value, and the server the old one. */
+T_CASE(forced_refresh_on_a_full_server_is_not_kept)
+{
+    for (int i = 0; i < WAYS; i++) {
+        const cellar_remote_namespace_config o = way(i);
+        if (o.write == CELLAR_REMOTE_INVALIDATE) { continue; } /* the server has no values */
+        both_open(&o);
+        T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
+        side_sent(&b);
+        server_full(true);
+        T_EQ_I64(side_load(&a, "k", "old", CELLAR_LOAD_REFRESH), CELLAR_OK);
+        server_full(false);
+        T_CHECK(side_has(&a, "k", "new") && side_has(&b, "k", "new"));
+        both_close();
+    }
 }
 
 T_MAIN("cellar_remote_unheard")

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    worker processes share one cache through a port with shared_bytes as they do through a
- *         Redis: one load of a key for all of them, one limiter, one lock, one order of changes.
+ *         Redis, also many of them, forked behind the open port, or with few descriptors. Loads,
+ *         limiters and changes over a port: test_remote_port.
  * Method: the workers fork before the test has a thread, and wait for a byte. The test opens store
  *         and port, lets them run, and compares what they counted in shared memory. A port with few
  *         descriptors is a process of its own. */
@@ -10,17 +11,16 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_resp.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
-enum { WORKERS = 4, MANY = 100, KEYS = 1000, CHECKS = 100, TURNS = 25, DESCRIPTORS = 64 };
+enum { WORKERS = 4, MANY = 100, TURNS = 25, DESCRIPTORS = 64 };
 
 /* What the workers count. */
 typedef struct counts {
-    _Atomic uint32_t loads, wrong, admitted, ready, pauses, ends;
+    _Atomic uint32_t loads, wrong, ready, pauses, ends;
     uint64_t turns, fence; /* of the owner of the lock */
 } counts;
 
@@ -66,38 +66,6 @@ static cellar_err slow_value(cellar_load *load, const void *key, size_t key_len,
     atomic_fetch_add(&seen->loads, 1);
     engine_pause_ms(1);
     return cellar_buf_append(cellar_load_buf(load), key, key_len);
-}
-
-/* Load each key, all workers in the same order. */
-static void worker_loads(side *s)
-{
-    for (int i = 0; i < KEYS; i++) {
-        char key[16];
-        cellar_result got = cellar_result_default();
-        const int len = snprintf(key, sizeof key, "key:%d", i);
-        const cellar_err err = cellar_get_or_load(s->users, key, (size_t)len, NULL, slow_value, NULL,
-                                                  &got);
-        if (err != CELLAR_OK || got.value_len != (size_t)len || memcmp(got.value, key, got.value_len) != 0) {
-            atomic_fetch_add(&seen->wrong, 1);
-        }
-        cellar_result_free(&got);
-    }
-}
-
-static void worker_limits(side *s)
-{
-    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter *l;
-    cellar_remote_limiter_config o = { .struct_size = sizeof o, .batch = 1,
-                                       .hold_ms = 60000, /* a slow machine loses no unit */
-                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
-    T_REQUIRE(cellar_remote_limiter_open(s->r, &rule, &o, &l) == CELLAR_OK);
-    for (int i = 0; i < CHECKS; i++) {
-        const cellar_err err = cellar_remote_limiter_check(l, "ip", 2, 1, NULL);
-        if (err == CELLAR_OK) { atomic_fetch_add(&seen->admitted, 1); }
-        if (err < 0) { atomic_fetch_add(&seen->wrong, 1); }
-    }
-    cellar_remote_limiter_close(l);
 }
 
 /* Change plain numbers under the lock. */
@@ -226,22 +194,6 @@ static void workers_run(void (*work)(side *s), int count, bool late)
 
 /* ---- cases ---- */
 
-T_CASE(four_workers_load_each_key_once)
-{
-    workers_run(worker_loads, WORKERS, false);
-    T_EQ_U64(atomic_load(&seen->loads), KEYS);
-    T_EQ_U64(atomic_load(&seen->wrong), 0);
-    seen_end();
-}
-
-T_CASE(four_workers_share_a_limiter)
-{
-    workers_run(worker_limits, WORKERS, false);
-    T_EQ_U64(atomic_load(&seen->admitted), 100);
-    T_EQ_U64(atomic_load(&seen->wrong), 0);
-    seen_end();
-}
-
 T_CASE(workers_forked_behind_the_open_port_share_a_lock)
 {
     /* ThreadSanitizer starts no thread in a child if its parent had one. */
@@ -361,96 +313,6 @@ T_CASE(worker_that_never_reads_loses_its_memory)
     byte_proxy_close(&p);
     master_close(&m);
     t_wipe(folder);
-}
-
-/* The program that owns the port is a worker as well. */
-T_CASE(owner_of_the_port_and_worker_hear_each_other)
-{
-    master m;
-    side a, b;
-    folder_begin();
-    master_open(&m);
-    side_open(&a, path, NULL, NULL);
-    side_open(&b, path, NULL, NULL);
-    T_EQ_I64(side_set_tagged(&a, "1", "red", "color"), CELLAR_OK);
-    T_EQ_I64(side_set(&a, "2", "plain"), CELLAR_OK);
-    T_CHECK(side_has(&b, "1", "red") && side_has(&b, "2", "plain"));
-    T_EQ_I64(side_set(&b, "2", "new"), CELLAR_OK);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "2", "new"));
-    T_EQ_I64(cellar_delete_by_tag(a.store, "color", 5, CELLAR_TAG_HARD), CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "1", NULL) && side_has(&b, "2", "new"));
-    T_EQ_I64(cellar_delete_by_pattern(b.users, "2*", 2, NULL), CELLAR_OK);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "2", NULL));
-    T_EQ_I64(side_set(&a, "3", "x"), CELLAR_OK);
-    T_CHECK(side_has(&b, "3", "x"));
-    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "3", NULL));
-    side_close(&a);
-    side_close(&b);
-    master_close(&m);
-    T_EQ_I64(rmdir(folder), 0);
-}
-
-T_CASE(stranger_clears_what_workers_have)
-{
-    master m;
-    side a;
-    folder_begin();
-    master_open(&m);
-    side_open(&a, path, NULL, NULL);
-    T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
-    T_CHECK(side_has(&a, "1", "x"));
-    redisContext *c = redisConnectUnix(path);
-    redisReply *reply = redisCommand(c, "FLUSHDB");
-    T_REQUIRE(reply != NULL);
-    T_EQ_STR(reply->str, "OK");
-    freeReplyObject(reply);
-    redisFree(c);
-    side_fence(&a);
-    T_CHECK(side_has(&a, "1", NULL));
-    T_EQ_I64(side_set(&a, "1", "y"), CELLAR_OK);
-    T_CHECK(side_has(&a, "1", "y"));
-    side_close(&a);
-    master_close(&m);
-    T_EQ_I64(rmdir(folder), 0);
-}
-
-/* Return the fence of a lock that is acquired and released. */
-static uint64_t fence_of(const side *s)
-{
-    cellar_remote_lock lk;
-    T_REQUIRE(cellar_remote_lock_acquire(s->r, "turn", 4, NULL, &lk) == CELLAR_OK);
-    const uint64_t fence = lk.fence;
-    T_EQ_I64(cellar_remote_lock_release(s->r, "turn", 4, &lk), CELLAR_OK);
-    return fence;
-}
-
-T_CASE(restarted_port_begins_empty_with_later_fences)
-{
-    master m;
-    side a;
-    folder_begin();
-    master_open(&m);
-    side_open(&a, path, NULL, NULL);
-    T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
-    const uint64_t fence = fence_of(&a);
-    master_close(&m);
-    for (int i = 0; i < 5000 && cellar_remote_state_get(a.r) == CELLAR_REMOTE_PROVEN; i++) {
-        engine_pause_ms(2);
-    }
-    master_open(&m);
-    T_REQUIRE(side_proven(&a));
-    T_CHECK(side_has(&a, "1", NULL));
-    T_CHECK(fence_of(&a) > fence);
-    T_EQ_I64(side_set(&a, "1", "y"), CELLAR_OK);
-    T_CHECK(side_has(&a, "1", "y"));
-    side_close(&a);
-    master_close(&m);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 T_MAIN("cellar_remote_workers")
