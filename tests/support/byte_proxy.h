@@ -228,4 +228,19 @@ T_INLINE void byte_proxy_open_port(byte_proxy *p, uint16_t port, const char *ser
     byte_proxy_listen(p, AF_INET, (const struct sockaddr *)&at, sizeof at);
 }
 
+/* Cut all lines that there are. */
+T_INLINE void byte_proxy_cut_all(byte_proxy *p)
+{
+    for (uint32_t i = 0; i < atomic_load(&p->lines) && i < BYTE_PROXY_LINES; i++) {
+        byte_proxy_cut(&p->line[i]);
+    }
+}
+
+/* Freeze one direction of all lines, of later ones too, or let it go on. */
+T_INLINE void byte_proxy_freeze(byte_proxy *p, int way, bool on)
+{
+    atomic_store(&p->fresh.way[way].frozen, on);
+    for (int i = 0; i < BYTE_PROXY_LINES; i++) { atomic_store(&p->line[i].way[way].frozen, on); }
+}
+
 #endif

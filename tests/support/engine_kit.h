@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -105,6 +106,38 @@ T_INLINE void engine_pause_ms(int ms)
     nanosleep(&t, NULL);
 }
 
+/* Return the monotonic time, which all processes share. */
+T_INLINE int64_t engine_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Return memory that child processes share. */
+T_INLINE void *engine_pages(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(p != MAP_FAILED);
+    return p;
+}
+
+/* Wait for the end of a child. Return its status. */
+T_INLINE int engine_child(pid_t pid)
+{
+    int status = -1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+/* Return how many descriptors of this process are open. */
+T_INLINE unsigned engine_descriptors(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 1024; fd++) { n += fcntl(fd, F_GETFD) != -1; }
+    return n;
+}
+
 /* Connect one more client. Return NULL while nothing answers. */
 T_INLINE redisContext *engine_connect(const engine *e)
 {
@@ -148,6 +181,14 @@ T_INLINE redisReply *engine_ask(engine *e, const char *format, ...)
 T_INLINE long long engine_number(redisReply *r)
 {
     return r != NULL && r->type == REDIS_REPLY_INTEGER ? r->integer : -1;
+}
+
+/* Return the number behind a name in a section of INFO; 0: not there. */
+T_INLINE uint64_t engine_told(engine *e, const char *section, const char *name)
+{
+    const redisReply *r = engine_ask(e, "INFO %s", section);
+    const char *at = r != NULL && r->type == REDIS_REPLY_STRING ? strstr(r->str, name) : NULL;
+    return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
 T_INLINE bool engine_ended(engine *e)

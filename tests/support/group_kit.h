@@ -118,6 +118,14 @@ T_INLINE bool info_has(node *n, const char *section, const char *line)
     return r != NULL && r->type == REDIS_REPLY_STRING && strstr(r->str, line) != NULL;
 }
 
+/* Ask for a failover, again after one that Sentinel gave up. Return whether it has promoted. */
+T_INLINE bool promotes(node *next)
+{
+    if (info_has(next, "replication", "role:master")) { return true; }
+    (void)engine_ask(&sentinels[0], "SENTINEL FAILOVER main");
+    return false;
+}
+
 /* Return whether both nodes have a key, with the same bytes. WAIT of another connection than that of
  * the write says nothing. */
 T_INLINE bool both_have(const char *key)

@@ -12,7 +12,6 @@
 #define CELLAR_TESTS_SHARE_KIT_H
 
 #include <poll.h>
-#include <sys/mman.h>
 
 #include "tests/support/no_wait.h"
 #include "tests/support/engine_kit.h"
@@ -287,14 +286,6 @@ T_INLINE void share_open(share *s, const engine *e)
     share_give(&s->link, c);
     share_listen(s);
     left_add(s, share_left);
-}
-
-/* Memory that child processes share. */
-T_INLINE void *share_pages(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    T_REQUIRE(p != MAP_FAILED);
-    return p;
 }
 
 /* ---- a server with two members ---- */

@@ -35,6 +35,14 @@ T_INLINE cellar_remote_config side_patient(void)
     return ro;
 }
 
+/* Return options with RAW values, or the defaults. */
+T_INLINE cellar_remote_namespace_config side_raw(bool raw)
+{
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+    if (raw) { o.values = CELLAR_REMOTE_RAW; }
+    return o;
+}
+
 T_INLINE void side_fence(const side *s)
 {
     T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);

@@ -4,9 +4,11 @@
 #ifndef CELLAR_TESTS_TWO_SIDES_H
 #define CELLAR_TESTS_TWO_SIDES_H
 
+#include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
 static engine server;
+static byte_proxy proxy; /* of both_open_far: its data connection is line 0 */
 static side a, b;
 
 T_INLINE void both_fence(void)
@@ -26,11 +28,18 @@ T_INLINE void both_open_with(const cellar_remote_config *ro,
 
 T_INLINE void both_open(const cellar_remote_namespace_config *o) { both_open_with(NULL, o); }
 
-T_INLINE void both_close(void)
+/* The same with `a` behind the proxy; ro: of `a`. */
+T_INLINE void both_open_far(const cellar_remote_config *ro,
+                            const cellar_remote_namespace_config *o)
 {
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
+    T_REQUIRE(engine_start(&server, NULL));
+    byte_proxy_open(&proxy, server.dir, server.socket);
+    side_open(&a, proxy.path, ro, o);
+    side_open(&b, server.socket, NULL, o);
+    both_fence();
 }
+
+/* A case with both sides in the default mode: T_CASE_ON(name, BOTH_SIDES). */
+#define BOTH_SIDES(fn) T_WITHIN(fn, both_open(NULL), left_close())
 
 #endif

@@ -184,13 +184,6 @@ static void stop_two_sentinels(attack *a)
 
 enum { PLANNED, KILLED, STOPPED, ISOLATED, FAILOVERS };
 
-static bool promotes(node *next)
-{
-    if (info_has(next, "replication", "role:master")) { return true; }
-    (void)engine_ask(&sentinels[0], "SENTINEL FAILOVER main");
-    return false;
-}
-
 static void fail_over(attack *a)
 {
     static int kind = PLANNED;

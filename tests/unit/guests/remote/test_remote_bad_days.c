@@ -26,8 +26,8 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
     if (level <= CELLAR_LOG_WARNING) { atomic_fetch_add(&warnings, 1); }
 }
 
-/* Open side a on a server, with a log and a short wait of calls. */
-static void day_begin(const char *socket, int64_t io_ms, const char *user)
+/* Open side a with a log and a short wait of calls. */
+static void day_open(int64_t io_ms, const char *user)
 {
     cellar_remote_config ro = side_patient();
     cellar_host_config host = { .struct_size = sizeof host, .log = count_line,
@@ -37,10 +37,16 @@ static void day_begin(const char *socket, int64_t io_ms, const char *user)
     ro.user = user;
     ro.password = user != NULL ? "secret" : NULL;
     atomic_store(&warnings, 0);
-    side_open(&a, socket, &ro, NULL);
+    side_open(&a, server.socket, &ro, NULL);
     side_fence(&a); /* the generation exists */
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&a, "k", "old"));
     gaps_before = side_stats(&a).gaps;
+}
+
+static void day_begin(int64_t io_ms)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_open(io_ms, NULL);
 }
 
 static uint64_t gaps(void) { return side_stats(&a).gaps - gaps_before; }
@@ -80,8 +86,7 @@ static void recovers_without_the_old_value(void)
 
 T_CASE(call_waits_once_for_a_frozen_server)
 {
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 300, NULL);
+    day_begin(300);
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_load(&a, "cold", "new", 0), CELLAR_OK);
     T_EQ_U64(side_stats(&a).timeouts, 1);
@@ -97,40 +102,10 @@ T_CASE(call_waits_once_for_a_frozen_server)
     T_CHECK(side_set_tagged(&a, "k", "new", "unknown") == CELLAR_OK && side_has(&a, "k", "new"));
 }
 
-T_CASE(bulk_call_waits_once_for_a_frozen_server)
-{
-    enum { COLD = 300 };
-    static char key[COLD][8];
-    static cellar_load_item item[COLD];
-    static cellar_result r[COLD];
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 300, NULL);
-    for (int i = 0; i < COLD; i++) {
-        const int len = snprintf(key[i], sizeof key[i], "%d", i);
-        r[i] = cellar_result_default();
-        item[i] = (cellar_load_item){ .key = key[i], .key_len = (size_t)len, .result = &r[i] };
-    }
-    engine_signal(&server, SIGSTOP);
-    T_EQ_I64(cellar_get_or_load_many(a.users, item, COLD, NULL, side_loader_many,
-                                     (void *)(uintptr_t)"new"), CELLAR_OK);
-    T_EQ_U64(side_stats(&a).timeouts, 1);
-    engine_signal(&server, SIGCONT);
-    for (int i = 0; i < COLD; i++) {
-        T_EQ_I64(item[i].status, CELLAR_OK);
-        cellar_result_free(&r[i]);
-    }
-    await_recovery();
-    T_CHECK(side_has(&a, "7", NULL)); /* neither memory nor the server has kept it */
-    T_EQ_U64(gaps(), 0);
-}
-
 /* Return how many SETs the server has executed, also in scripts. */
-static unsigned long long server_sets(void)
+static uint64_t server_sets(void)
 {
-    static const char name[] = "cmdstat_set:calls=";
-    const redisReply *r = engine_ask(&server, "INFO commandstats");
-    const char *at = r != NULL ? strstr(r->str, name) : NULL;
-    return at != NULL ? strtoull(at + sizeof name - 1, NULL, 10) : 0;
+    return engine_told(&server, "commandstats", "cmdstat_set:calls=");
 }
 
 static cellar_err set_tagged(cellar *c)
@@ -147,8 +122,7 @@ T_CASE(tag_of_many_namespaces_is_ended_once)
     cellar *more[MORE];
     char got[8];
     size_t len;
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 500, NULL);
+    day_begin(500);
     for (int i = 0; i < MORE; i++) {
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         if (i == 0) { o.values = CELLAR_REMOTE_RAW; }
@@ -160,7 +134,7 @@ T_CASE(tag_of_many_namespaces_is_ended_once)
         T_EQ_I64(side_set_tagged(&a, "t", "old", "tag"), CELLAR_OK);
         for (int i = 1; i < MORE; i++) { T_EQ_I64(set_tagged(more[i]), CELLAR_OK); }
         side_fence(&a);
-        const unsigned long long sets = server_sets();
+        const uint64_t sets = server_sets();
         const uint64_t timeouts = side_stats(&a).timeouts;
         if (frozen != 0) { engine_signal(&server, SIGSTOP); }
         T_EQ_I64(cellar_delete_by_tag(a.users, "tag", 3, CELLAR_TAG_HARD),
@@ -264,8 +238,7 @@ T_CASE(dead_server_comes_back_empty)
 {
     int64_t now = 0;
     cellar_remote_lock lk, copy, other;
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 1000, NULL);
+    day_begin(1000);
     side_open(&b, server.socket, NULL, NULL);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "old"));
@@ -292,19 +265,40 @@ T_CASE(dead_server_comes_back_empty)
     T_EQ_I64(cellar_remote_lock_check(b.r, &other), CELLAR_OK);
 }
 
+/* Check that the last errors name the memory of the server. Replace that of the store. */
+static void server_is_blamed(void)
+{
+    cellar_error_info i = cellar_error_info_default();
+    char text[120];
+    T_EQ_I64(cellar_last_error(a.users, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_SPACE);
+    T_EQ_STR(i.text, "the shared server is out of memory: raise its maxmemory, shared_bytes");
+    T_EQ_I64(cellar_remote_last_error(a.r, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_SPACE);
+    (void)snprintf(text, sizeof text, "remote: server %.48s is out of memory: raise its maxmemory",
+                   server.socket);
+    T_EQ_STR(i.text, text);
+    T_EQ_I64(cellar_set(a.users, "", 0, "", 0, NULL), CELLAR_E_INVAL);
+}
+
 T_CASE(full_server_is_logged_once_and_keeps_counters)
 {
     int64_t now = 0;
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
+    day_begin(10000);
+    side_open(&b, server.socket, NULL, NULL);
+    T_CHECK(side_has(&b, "k", "old"));
     T_EQ_I64(cellar_increment(a.users, "n", 1, 5, 0, NULL, &now), CELLAR_OK);
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(side_set(&a, "k", "late"), CELLAR_E_SPACE);
+        server_is_blamed();
         side_fence(&a);
     }
     T_EQ_U64(side_stats(&a).refused_memory, 3);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
     T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_E_SPACE);
+    server_is_blamed();
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
     recovers_without_the_old_value();
     T_EQ_U64(gaps(), 0);
@@ -316,8 +310,7 @@ T_CASE(full_server_is_logged_once_and_keeps_counters)
 T_CASE(server_that_is_no_primary_is_left_until_it_is_one)
 {
     for (int serves = 0; serves < 2; serves++) {
-        T_REQUIRE(engine_start(&server, NULL));
-        day_begin(server.socket, 10000, NULL);
+        day_begin(10000);
         T_CHECK(engine_ask(&server, "CONFIG SET replica-serve-stale-data %s",
                            serves ? "yes" : "no") != NULL);
         T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
@@ -350,8 +343,7 @@ static void save_now(const char *status)
 T_CASE(server_that_cannot_save_is_left)
 {
     char file[T_FOLDER_MAX + 16];
-    T_REQUIRE(engine_start(&server, NULL));
-    day_begin(server.socket, 10000, NULL);
+    day_begin(10000);
     (void)snprintf(file, sizeof file, "%s/dump.rdb", server.dir);
     T_REQUIRE(mkdir(file, 0700) == 0);
     T_CHECK(engine_ask(&server, "CONFIG SET save %s", "3600 1") != NULL);
@@ -363,44 +355,20 @@ T_CASE(server_that_cannot_save_is_left)
     recovers_without_the_old_value();
 }
 
-/* Set the key behind a pause of the server, and die: the journal is lost. */
-static void die_with_a_journal(int go)
+/* It is the longest time for which a value stays that a dead process had in its journal. */
+T_CASE(value_lives_no_longer_than_max_ttl)
 {
-    char byte;
-    cellar_remote_config ro = side_patient();
-    ro.io_ms = 100;
-    server.c = NULL; /* of the parent */
-    (void)alarm(60);
-    if (read(go, &byte, 1) != 1) { _exit(1); }
-    side_open(&a, server.socket, &ro, NULL);
-    side_fence(&a);
-    T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
-    _exit(side_set(&a, "k", "lost") == CELLAR_DEFERRED && side_stats(&a).journal_keys == 1 ? 7 : 2);
-}
-
-T_CASE(journal_of_a_dead_process_ends_with_the_ttl)
-{
-    int go[2], status = 0;
     cellar_remote_config ro = side_patient();
     cellar_entry_info info = cellar_entry_info_default();
-    T_REQUIRE(engine_start(&server, NULL));
-    T_REQUIRE(pipe(go) == 0);
-    const pid_t child = fork(); /* before this process has threads */
-    if (child == 0) { die_with_a_journal(go[0]); }
     ro.max_ttl_ms = 600000;
-    side_open(&b, server.socket, &ro, NULL);
-    side_fence(&b);
-    T_CHECK(side_set(&b, "k", "old") == CELLAR_OK);
-    T_EQ_I64(write(go[1], "x", 1), 1);
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
-    T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", "old"));
-    T_EQ_I64(cellar_entry_info_get(b.users, "k", 1, 0, &info), CELLAR_OK);
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, &ro, NULL);
+    side_fence(&a);
+    T_EQ_I64(side_set(&a, "k", "v"), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(a.users, "k", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 600000);
-    close(go[0]);
-    close(go[1]);
+    const long long left_ms = engine_number(engine_ask(&server, "PTTL app:users:k"));
+    T_CHECK(left_ms > 0 && left_ms <= 600000);
 }
 
 /* A right that the user loses while the link stands. */
@@ -408,7 +376,7 @@ T_CASE(lost_right_is_named)
 {
     T_REQUIRE(engine_start(&server, NULL));
     T_CHECK(engine_ask(&server, "ACL SETUSER u reset on >secret ~* &* +@all") != NULL);
-    day_begin(server.socket, 10000, "u");
+    day_open(10000, "u");
     T_CHECK(engine_ask(&server, "ACL SETUSER u -set") != NULL);
     T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
     await_lost("right", 1);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    test_remote_coherence finds a tier that keeps its entries over a lost connection.
- * Method: the same lost connections, without the end of entries behind the start of tracking.
- * SEE ALSO test_remote_coherence_flush_first.c: entries that end before it. */
+ * Method: the same lost connections, without the end of entries behind the start of tracking. */
 #include "remote/data.h"
 
 CELLAR_PRIVATE void remote_linked_right(cellar_remote *r);

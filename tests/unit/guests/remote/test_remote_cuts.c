@@ -15,8 +15,7 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/byte_proxy.h"
-#include "tests/support/shared_side.h"
+#include "tests/support/two_sides.h"
 
 enum { CUTS_WAIT_MS = 20000 };
 
@@ -37,30 +36,9 @@ typedef struct cuts_command {
     bool (*holds)(cellar_err err);  /* of a command without a value */
 } cuts_command;
 
-static engine server;
-static byte_proxy proxy;
-static side a, b;
 static char key[32]; /* of this cut */
 
 /* ---- both processes ---- */
-
-static void both_open(const cellar_remote_namespace_config *o)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    byte_proxy_open(&proxy, server.dir, server.socket);
-    side_open(&a, proxy.path, NULL, o);
-    side_open(&b, server.socket, NULL, o);
-    side_fence(&a); /* the generation exists: no end of all entries follows */
-    side_fence(&b);
-}
-
-static void both_close(void)
-{
-    side_close(&a);
-    byte_proxy_close(&proxy);
-    side_close(&b);
-    engine_stop(&server);
-}
 
 /* Return the newest connection for requests of `a`: *data* connects before *subscriber*. */
 static byte_proxy_line *line_of_data(void)
@@ -156,6 +134,7 @@ static void check(const cuts_command *c, cellar_err err, const char *what)
 static void old_value(const char *value)
 {
     T_REQUIRE(side_set(&b, key, value) == CELLAR_OK);
+    side_sent(&b); /* BEHIND */
     side_fence(&a);
     T_REQUIRE(side_has(&a, key, value));
     T_REQUIRE(side_has(&b, key, value));
@@ -167,12 +146,6 @@ static void prepare(const cuts_command *c)
     (void)snprintf(key, sizeof key, "k%04u", runs++ % 10000);
     if (c->prepare != NULL) { c->prepare(); }
     else if (c->before != NULL) { old_value(c->before); }
-}
-
-/* Wait for the queue of BEHIND. */
-static void queue_is_sent(const side *s)
-{
-    for (int i = 0; i < CUTS_WAIT_MS && side_stats(s).queue_entries != 0; i++) { side_fence(s); }
 }
 
 /* Set how the next connection begins. */
@@ -188,7 +161,7 @@ static void next_is_here(const cuts_command *c, uint32_t lines)
     while (atomic_load(&proxy.lines) < lines + 2) { engine_pause_ms(1); }
     if ((c->flags & CUTS_NEWER) != 0) {
         T_REQUIRE(side_set(&b, key, c->after) == CELLAR_OK);
-        queue_is_sent(&b);
+        side_sent(&b);
     }
     for (int way = 0; way < 2; way++) { atomic_store(&proxy.fresh.way[way].left, -1); }
     atomic_store(&proxy.fresh.way[0].frozen, false);
@@ -254,7 +227,7 @@ static void measure(const cuts_command *c, uint64_t bytes[2])
         bytes[way] = atomic_load(&l->way[way].passed) - bytes[way] - fence[way];
     }
     if ((c->flags & CUTS_NEWER) != 0) { T_CHECK(side_set(&b, key, c->after) == CELLAR_OK); }
-    queue_is_sent(&b);
+    side_sent(&b);
     side_fence(&a);
     side_fence(&b);
     T_EQ_I64(err, CELLAR_OK);
@@ -307,9 +280,9 @@ static void cut_all(const cuts_command *commands, size_t count)
     do { \
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default(); \
         o.option = value; \
-        both_open(&o); \
+        both_open_far(NULL, &o); \
         CUT_ALL(commands); \
-        both_close(); \
+        left_close(); \
     } while (0)
 
 /* ---- set, delete and conditions ---- */
@@ -389,7 +362,7 @@ static const cuts_command through[] = {
 
 T_CASE(writes_cut_at_each_byte_leave_no_old_value)
 {
-    both_open(NULL);
+    both_open_far(NULL, NULL);
     CUT_ALL(through);
 }
 
@@ -403,19 +376,10 @@ T_CASE(strict_writes_cut_at_each_byte_leave_no_old_value)
     CUT_ALL_WITH(strict, 1, strict);
 }
 
-static void prepare_queued(void)
-{
-    T_REQUIRE(side_set(&b, key, "old") == CELLAR_OK);
-    queue_is_sent(&b);
-    side_fence(&a);
-    T_REQUIRE(side_has(&a, key, "old"));
-    T_REQUIRE(side_has(&b, key, "old"));
-}
-
 static const cuts_command queued[] = {
-    { "BEHIND set", "old", "new", run_set, prepare_queued, CUTS_GONE, NULL },
-    { "BEHIND set, then a newer one", "old", "newer", run_set, prepare_queued, CUTS_NEWER, NULL },
-    { "BEHIND delete", "old", NULL, run_delete, prepare_queued, CUTS_GONE, NULL },
+    { "BEHIND set", "old", "new", run_set, NULL, CUTS_GONE, NULL },
+    { "BEHIND set, then a newer one", "old", "newer", run_set, NULL, CUTS_NEWER, NULL },
+    { "BEHIND delete", "old", NULL, run_delete, NULL, CUTS_GONE, NULL },
 };
 
 T_CASE(queued_writes_cut_at_each_byte_leave_no_old_value)
@@ -425,21 +389,14 @@ T_CASE(queued_writes_cut_at_each_byte_leave_no_old_value)
 
 /* ---- INVALIDATE: each process loads ---- */
 
-static cellar_err load_text(cellar_load *load, const void *k, size_t len, void *text)
+/* Load by `a`, with a context of `text`. */
+static cellar_err load_by(cellar_loader_fn fn, const char *text)
 {
-    (void)k, (void)len;
-    return cellar_load_value(load, text, strlen(text));
-}
-
-static cellar_err load_as(const side *s, cellar_loader_fn fn, const char *text)
-{
-    char copy[16];
     cellar_result out = cellar_result_default();
-    (void)snprintf(copy, sizeof copy, "%s", text);
-    const cellar_err err = cellar_get_or_load(s->users, key, strlen(key), NULL, fn, copy, &out);
-    T_CHECK(err != CELLAR_OK || (out.value_len == strlen(text) &&
-                                 memcmp(out.value, text, out.value_len) == 0));
-    cellar_result_free(&out);
+    const cellar_err err = cellar_get_or_load(a.users, key, strlen(key), NULL, fn,
+                                              (void *)(uintptr_t)text, &out);
+    side_take(&out);
+    if (err == CELLAR_OK) { T_EQ_STR(side_loaded.text, text); }
     return err;
 }
 
@@ -447,11 +404,10 @@ static void prepare_loads(void)
 {
     side_fence(&a);
     side_fence(&b);
-    T_REQUIRE(load_as(&a, load_text, "old") == CELLAR_OK);
-    T_REQUIRE(load_as(&b, load_text, "old") == CELLAR_OK);
-    char got[64];
-    T_REQUIRE(same_text(served(&a, got), "old"));
-    T_REQUIRE(same_text(served(&b, got), "old"));
+    T_REQUIRE(side_load(&a, key, "old", 0) == CELLAR_OK);
+    T_REQUIRE(side_load(&b, key, "old", 0) == CELLAR_OK);
+    T_REQUIRE(side_has(&a, key, "old"));
+    T_REQUIRE(side_has(&b, key, "old"));
 }
 
 static const cuts_command invalidate[] = {
@@ -520,7 +476,7 @@ static const cuts_command many[] = {
 
 T_CASE(changes_of_many_keys_cut_at_each_byte_leave_no_old_value)
 {
-    both_open(NULL);
+    both_open_far(NULL, NULL);
     CUT_ALL(many);
 }
 
@@ -528,14 +484,13 @@ T_CASE(changes_of_many_keys_cut_at_each_byte_leave_no_old_value)
 
 static void prepare_nothing(void)
 {
-    char got[64];
-    T_REQUIRE(served(&a, got) == NULL);
-    T_REQUIRE(served(&b, got) == NULL);
+    T_REQUIRE(side_has(&a, key, NULL));
+    T_REQUIRE(side_has(&b, key, NULL));
 }
 
 static cellar_err run_load(void)
 {
-    T_CHECK(load_as(&a, load_text, "new") == CELLAR_OK);
+    T_CHECK(load_by(side_loader, "new") == CELLAR_OK);
     return CELLAR_OK;
 }
 
@@ -543,12 +498,12 @@ static cellar_err run_load(void)
 static cellar_err load_overtaken(cellar_load *load, const void *k, size_t len, void *text)
 {
     T_CHECK(side_set(&b, key, "newer") == CELLAR_OK);
-    return load_text(load, k, len, text);
+    return side_loader(load, k, len, text);
 }
 
 static cellar_err run_load_overtaken(void)
 {
-    T_CHECK(load_as(&a, load_overtaken, "old") == CELLAR_OK);
+    T_CHECK(load_by(load_overtaken, "old") == CELLAR_OK);
     return CELLAR_OK;
 }
 
@@ -560,7 +515,7 @@ static cellar_err load_fails(cellar_load *load, const void *k, size_t len, void 
 
 static cellar_err run_load_that_fails(void)
 {
-    T_EQ_I64(load_as(&a, load_fails, ""), CELLAR_E_LOADER);
+    T_EQ_I64(load_by(load_fails, ""), CELLAR_E_LOADER);
     return CELLAR_OK;
 }
 
@@ -572,7 +527,7 @@ static const cuts_command loads[] = {
 
 T_CASE(loads_cut_at_each_byte_leave_no_old_value)
 {
-    both_open(NULL);
+    both_open_far(NULL, NULL);
     CUT_ALL(loads);
 }
 
@@ -660,7 +615,7 @@ T_CASE(locks_and_limiters_cut_at_each_byte_keep_their_promise)
     const cellar_rule rule = cellar_rule_token_bucket(1, 86400 * CELLAR_SECOND_NS, CUTS_BURST);
     cellar_remote_limiter_config o = { .struct_size = sizeof o, .batch = 1,
                                        .offline = CELLAR_REMOTE_LIMITER_DENY };
-    both_open(NULL);
+    both_open_far(NULL, NULL);
     T_REQUIRE(cellar_remote_limiter_open(a.r, &rule, &o, &limiter_a) == CELLAR_OK);
     T_REQUIRE(cellar_remote_limiter_open(b.r, &rule, &o, &limiter_b) == CELLAR_OK);
     CUT_ALL(shared);

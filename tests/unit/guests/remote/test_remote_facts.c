@@ -43,10 +43,10 @@ static bool facts_refused(redisContext *c, const char *word, const char *command
     return yes;
 }
 
-static bool facts_open(const char *const *words)
+static void facts_open(void)
 {
     memset(&f, 0, sizeof f);
-    if (!engine_start(&f.e, words)) { return false; }
+    T_REQUIRE(engine_start(&f.e, NULL));
     f.data = engine_connect(&f.e);
     f.subscriber = engine_connect(&f.e);
     T_REQUIRE(f.data != NULL && f.subscriber != NULL);
@@ -57,7 +57,6 @@ static bool facts_open(const char *const *words)
     T_REQUIRE(facts_do(f.subscriber, "SUBSCRIBE __redis__:invalidate"));
     T_REQUIRE(facts_do(f.data, TRACK, id));
     T_REQUIRE(facts_do(f.data, "SET " MARKER " 1"));
-    return true;
 }
 
 static void facts_close(void)
@@ -66,7 +65,18 @@ static void facts_close(void)
     if (f.subscriber != NULL) { redisFree(f.subscriber); }
     f.data = f.subscriber = NULL;
 }
-T_AFTER_EACH(facts_close);
+
+#define FACTS(fn) T_WITHIN(fn, facts_open(), facts_close())
+
+/* Take `n` replies of a connection. */
+static void facts_replies(redisContext *c, int n)
+{
+    for (int i = 0; i < n; i++) {
+        redisReply *r = NULL;
+        T_REQUIRE(redisGetReply(c, (void **)&r) == REDIS_OK);
+        freeReplyObject(r);
+    }
+}
 
 /* Append the keys of one message. Return whether the marker is among them. */
 static bool facts_note(const redisReply *m)
@@ -102,41 +112,28 @@ static const char *facts_heard(void)
     return f.heard;
 }
 
-T_CASE(changes_by_others_are_reported)
+T_CASE_ON(changes_by_others_are_reported_and_own_ones_are_not, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
-    engine_ask(&f.e, "SET t:1 a");
-    T_EQ_STR(facts_heard(), "t:1 ");
-    engine_ask(&f.e, "DEL t:1");
-    T_EQ_STR(facts_heard(), "t:1 ");
-    engine_ask(&f.e, "SET t:2 a NX GET");
-    T_EQ_STR(facts_heard(), "t:2 ");
-    engine_ask(&f.e, "UNLINK t:2");
-    T_EQ_STR(facts_heard(), "t:2 ");
-    engine_ask(&f.e, "MULTI");
-    engine_ask(&f.e, "SET t:3 a");
-    engine_ask(&f.e, "EXEC");
-    T_EQ_STR(facts_heard(), "t:3 ");
-    engine_ask(&f.e, "SET other 1");
-    T_EQ_STR(facts_heard(), "");
+    static const struct { const char *commands[3], *heard; } rows[] = {
+        { { "SET t:1 a" }, "t:1 " }, { { "DEL t:1" }, "t:1 " }, { { "SET t:2 a NX GET" }, "t:2 " },
+        { { "UNLINK t:2" }, "t:2 " }, { { "MULTI", "SET t:3 a", "EXEC" }, "t:3 " },
+        { { "SET other 1" }, "" } };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int n = 0; n < 3 && rows[i].commands[n] != NULL; n++) {
+            engine_ask(&f.e, rows[i].commands[n]);
+        }
+        T_EQ_STR(facts_heard(), rows[i].heard);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int n = 0; n < 3 && rows[i].commands[n] != NULL; n++) {
+            T_CHECK(facts_do(f.data, rows[i].commands[n]));
+        }
+        T_EQ_STR(facts_heard(), "");
+    }
 }
 
-T_CASE(own_changes_are_not_reported)
+T_CASE_ON(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
-    T_CHECK(facts_do(f.data, "SET t:1 a"));
-    T_CHECK(facts_do(f.data, "DEL t:1"));
-    T_CHECK(facts_do(f.data, "SET t:1 a NX GET"));
-    T_CHECK(facts_do(f.data, "UNLINK t:1"));
-    T_CHECK(facts_do(f.data, "MULTI"));
-    T_CHECK(facts_do(f.data, "SET t:1 b"));
-    T_CHECK(facts_do(f.data, "EXEC"));
-    T_EQ_STR(facts_heard(), "");
-}
-
-T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there)
-{
-    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     const redisReply *r = engine_ask(&f.e, "SET t:1 b NX GET PX 1000");
     T_CHECK(r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, "a") == 0);
@@ -146,9 +143,8 @@ T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there)
     T_EQ_STR(facts_heard(), "t:2 ");
 }
 
-T_CASE(own_script_is_reported)
+T_CASE_ON(own_script_is_reported, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')"));
     T_EQ_STR(facts_heard(), "t:1 ");
 }
@@ -157,7 +153,7 @@ T_CASE(own_script_is_reported)
  * The value tells which one was last. */
 static void one_round(bool own_first)
 {
-    if (!facts_open(NULL)) { return; }
+    facts_open();
     engine_ask(&f.e, "PING");
     engine_signal(&f.e, SIGSTOP);
     redisContext *const order[] = { own_first ? f.data : f.e.c, own_first ? f.e.c : f.data };
@@ -167,11 +163,7 @@ static void one_round(bool own_first)
         while (done == 0) { T_REQUIRE(redisBufferWrite(order[i], &done) == REDIS_OK); }
     }
     engine_signal(&f.e, SIGCONT);
-    for (int i = 0; i < 2; i++) {
-        redisReply *r = NULL;
-        T_REQUIRE(redisGetReply(order[i], (void **)&r) == REDIS_OK);
-        freeReplyObject(r);
-    }
+    for (int i = 0; i < 2; i++) { facts_replies(order[i], 1); }
     const redisReply *v = engine_ask(&f.e, "GET t:1");
     T_REQUIRE(v != NULL && v->type == REDIS_REPLY_STRING);
     T_EQ_STR(facts_heard(), strcmp(v->str, "other") == 0 ? "t:1 " : "");
@@ -186,36 +178,25 @@ T_CASE(last_writer_of_a_round_decides_about_the_report)
 }
 
 /* Two commands that are sent together fall in one round. */
-T_CASE(own_write_hides_an_own_script_of_its_round)
+T_CASE_ON(own_write_hides_an_own_script_of_its_round, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     redisAppendCommand(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')");
     redisAppendCommand(f.data, "SET t:1 a");
-    for (int i = 0; i < 2; i++) {
-        redisReply *r = NULL;
-        T_REQUIRE(redisGetReply(f.data, (void **)&r) == REDIS_OK);
-        freeReplyObject(r);
-    }
+    facts_replies(f.data, 2);
     T_EQ_STR(facts_heard(), "");
 }
 
-T_CASE(marker_comes_after_values_of_its_round)
+T_CASE_ON(marker_comes_after_values_of_its_round, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "PING");
     redisAppendCommand(f.e.c, "SET ~t:a 1");
     redisAppendCommand(f.e.c, "SET t:5 1");
-    for (int i = 0; i < 2; i++) {
-        redisReply *r = NULL;
-        T_REQUIRE(redisGetReply(f.e.c, (void **)&r) == REDIS_OK);
-        freeReplyObject(r);
-    }
+    facts_replies(f.e.c, 2);
     T_EQ_STR(facts_heard(), "t:5 ~t:a ");
 }
 
-T_CASE(expiry_is_reported)
+T_CASE_ON(expiry_is_reported, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a PX 1"));
     for (bool there = true; there;) {
         const redisReply *r = engine_ask(&f.e, "GET t:1");
@@ -224,9 +205,8 @@ T_CASE(expiry_is_reported)
     T_EQ_STR(facts_heard(), "t:1 ");
 }
 
-T_CASE(flush_is_reported_as_nil)
+T_CASE_ON(flush_is_reported_as_nil, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "FLUSHDB");
     T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
     T_EQ_STR(facts_heard(), "nil ");
@@ -235,9 +215,8 @@ T_CASE(flush_is_reported_as_nil)
     T_EQ_STR(facts_heard(), "nil ");
 }
 
-T_CASE(eviction_is_reported)
+T_CASE_ON(eviction_is_reported, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     engine_ask(&f.e, "CONFIG SET maxmemory-policy allkeys-lru maxmemory 1");
     T_CHECK(facts_refused(f.e.c, "OOM", "SET x 1")); /* all keys went, that of the marker as well */
@@ -246,17 +225,15 @@ T_CASE(eviction_is_reported)
     T_CHECK(strstr(facts_heard(), "t:1 ") != NULL);
 }
 
-T_CASE(other_database_is_reported_under_the_same_name)
+T_CASE_ON(other_database_is_reported_under_the_same_name, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "SELECT 3");
     engine_ask(&f.e, "SET t:1 a");
     T_EQ_STR(facts_heard(), "t:1 ");
 }
 
-T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells)
+T_CASE_ON(data_answers_without_its_subscriber_and_tracking_info_tells, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     T_EQ_I64(engine_cut(&f.e, "pubsub"), 1);
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     T_CHECK(facts_do(f.data, "GET t:1"));
@@ -271,9 +248,8 @@ T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells)
     freeReplyObject(r);
 }
 
-T_CASE(subscriber_answers_without_data_and_hears_nothing)
+T_CASE_ON(subscriber_answers_without_data_and_hears_nothing, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     redisFree(f.data);
     f.data = NULL;
     const redisReply *list;
@@ -288,16 +264,14 @@ T_CASE(subscriber_answers_without_data_and_hears_nothing)
     freeReplyObject(r);
 }
 
-T_CASE(overlapping_prefixes_are_refused)
+T_CASE_ON(overlapping_prefixes_are_refused, FACTS)
 {
-    if (!facts_open(NULL)) { return; }
     T_CHECK(facts_refused(f.data, "ERR", "CLIENT TRACKING ON BCAST PREFIX t: PREFIX t:u:"));
 }
 
-T_CASE(full_server_lets_marker_and_unlink_through)
+T_CASE_ON(full_server_lets_marker_and_unlink_through, FACTS)
 {
-    static const char *const words[] = { "--maxmemory-policy", "noeviction", NULL };
-    if (!facts_open(words)) { return; }
+    engine_ask(&f.e, "CONFIG SET maxmemory-policy noeviction");
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     engine_ask(&f.e, "CONFIG SET maxmemory 1");
     T_CHECK(facts_refused(f.data, "OOM", "SET t:2 b"));
@@ -307,20 +281,8 @@ T_CASE(full_server_lets_marker_and_unlink_through)
     T_CHECK(facts_refused(f.data, "OOM", "EVAL return{redis.call('SET',KEYS[1],1)} 1 t:3"));
 }
 
-/* The server looks at its memory at the first write of a script, also one without effect. */
-T_CASE(full_server_lets_a_script_write_behind_an_unlink)
+T_CASE_ON(replica_and_primary_without_replicas_refuse_the_mark, FACTS)
 {
-    static const char script[] = "redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') "
-                                 "return redis.call('UNLINK',KEYS[1])";
-    if (!facts_open(NULL)) { return; }
-    engine_ask(&f.e, "CONFIG SET maxmemory 1");
-    T_EQ_I64(engine_number(engine_ask(&f.e, "EVAL %s 1 t:1", script)), 1);
-    T_EQ_STR(facts_heard(), "t:1 ");
-}
-
-T_CASE(replica_and_primary_without_replicas_refuse_the_mark)
-{
-    if (!facts_open(NULL)) { return; }
     engine_ask(&f.e, "CONFIG SET min-replicas-to-write 1");
     T_CHECK(facts_refused(f.data, "NOREPLICAS", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
                           MARKER));
@@ -329,25 +291,6 @@ T_CASE(replica_and_primary_without_replicas_refuse_the_mark)
     engine_ask(&f.e, "REPLICAOF 127.0.0.1 1");
     T_CHECK(facts_refused(f.data, "READONLY", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
                           MARKER));
-}
-
-/* Empty lines in front of a command and behind a WAIT, which blocks the connection. */
-T_CASE(empty_line_has_no_reply)
-{
-    redisReply *r = NULL;
-    int done = 0;
-    if (!facts_open(NULL)) { return; }
-    T_CHECK(facts_do(f.data, "SET t:1 1"));
-    T_EQ_I64(redisAppendCommand(f.data, "WAIT 1 1"), REDIS_OK);
-    while (done == 0) { T_REQUIRE(redisBufferWrite(f.data, &done) == REDIS_OK); }
-    for (int i = 0; i < 100; i++) { T_EQ_I64(write(f.data->fd, "\r\n", 2), 2); }
-    T_REQUIRE(redisGetReply(f.data, (void **)&r) == REDIS_OK);
-    T_EQ_I64(engine_number(r), 0);
-    freeReplyObject(r);
-    r = redisCommand(f.data, "PING");
-    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_STATUS);
-    T_EQ_STR(r->str, "PONG");
-    freeReplyObject(r);
 }
 
 T_MAIN("remote_facts")

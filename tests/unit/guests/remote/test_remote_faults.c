@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Each allocation and each call of the system that the link makes fails once; each reply is cut at
- * each byte. The link comes back without help, and nothing leaks. */
+ * Each allocation and each call of the system that the link makes fails once. The link comes back
+ * without help, and nothing leaks. Replies that are cut: test_remote_cuts, test_remote_tls_link. */
 #include <dlfcn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#include "tests/support/byte_proxy.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
 
@@ -114,7 +113,7 @@ T_CASE(each_allocation_fails_once)
 {
     static engine e;
     int n = 1;
-    if (!engine_start(&e, NULL)) { return; }
+    T_REQUIRE(engine_start(&e, NULL));
     while (live_with_fault(&e, NULL, n)) { n++; }
     T_CHECK(n > 10); /* there were so many */
 }
@@ -123,7 +122,7 @@ T_CASE(each_call_of_the_system_fails_once)
 {
     static engine e;
     int n = 1;
-    if (!engine_start(&e, NULL)) { return; }
+    T_REQUIRE(engine_start(&e, NULL));
     while (live_with_fault(&e, &call_fails_in, n)) { n++; }
     T_CHECK(n > 15);
     T_EQ_I64(atomic_load(&calls_failed), n - 1);
@@ -186,7 +185,7 @@ T_CASE(long_replies_are_charged_to_the_store)
     static engine e;
     static link_kit k;
     big_reply b;
-    if (!engine_start(&e, NULL)) { return; }
+    T_REQUIRE(engine_start(&e, NULL));
     memset(value, 'x', sizeof value);
     T_CHECK(engine_ask(&e, "SET app:users:1 %b", value, sizeof value) != NULL);
     link_kit_init(&k, e.socket);
@@ -205,38 +204,6 @@ T_CASE(long_replies_are_charged_to_the_store)
     remote_link_refusal(k.link, &why);
     T_EQ_I64(why.code, CELLAR_E_NOMEM);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-}
-
-/* Cut one direction of the first connections after `n` bytes. */
-T_CASE(connections_cut_at_each_byte_come_back)
-{
-    static engine e;
-    byte_proxy *p = calloc(1, sizeof *p);
-    if (p == NULL || !engine_start(&e, NULL)) {
-        free(p);
-        return;
-    }
-    const int64_t step = t_share(4) == 4 ? 7 : 41;
-    for (int way = 0; way < 2; way++) {
-        for (int64_t n = 0; n < 1400; n += step) {
-            link_kit k;
-            byte_proxy_open(p, e.dir, e.socket);
-            atomic_store(&p->fresh.way[way].left, n);
-            link_kit_init(&k, p->path);
-            T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-            for (int i = 0; i < 200 && remote_link_state(k.link) != REMOTE_PROVEN; i++) {
-                remote_refusal why;
-                remote_link_step(k.link, 1);
-                remote_link_refusal(k.link, &why);
-                if (why.why != REMOTE_WHY_NONE) { break; }
-            }
-            atomic_store(&p->fresh.way[way].left, -1);
-            T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-            link_kit_close(&k);
-            byte_proxy_close(p);
-        }
-    }
-    free(p);
 }
 
 T_MAIN("remote_faults")

@@ -45,6 +45,14 @@ static void member_of(member *m, share *s, const char *key, int64_t hold_ms)
                                .generation = GENERATION,
                                .hold_ms = hold_ms, .judge = judge, .ctx = m };
 }
+static member a, b; /* of both shares, for one key */
+
+static void members_of(const char *key, int64_t hold_ms)
+{
+    member_of(&a, &one, key, hold_ms);
+    member_of(&b, &two, key, hold_ms);
+}
+
 static cellar_err take(member *m)
 {
     remote_fate fate;
@@ -54,15 +62,15 @@ static void release(const member *m)
 {
     remote_name name;
     char token[REMOTE_LEASE_TOKEN];
-    remote_bytes b = { .memory = &m->s->r.memory };
+    remote_bytes out = { .memory = &m->s->r.memory };
     const size_t len = remote_lease_name(&m->s->r, &users, &m->name, m->q.key, &m->lease, &name,
                                          token);
     remote_lease_release(&m->s->r, (cellar_bytes)REMOTE_NAME(&name), (cellar_bytes){ token, len },
-                         NULL, &b);
-    T_EQ_I64(b.err, CELLAR_OK);
-    const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1 };
+                         NULL, &out);
+    T_EQ_I64(out.err, CELLAR_OK);
+    const remote_request q = { .bytes = out.data, .bytes_len = out.len, .replies = 1 };
     T_EQ_I64(remote_ask(m->s->r.link, &q, NULL), CELLAR_OK);
-    remote_bytes_free(&b);
+    remote_bytes_free(&out);
 }
 static cellar_err take_beside(member *m)
 {
@@ -96,9 +104,7 @@ T_CASE_ON(keys_of_any_length_have_leases, TWO_SHARES)
 {
     static char text[1025];
     memset(text, 'x', sizeof text - 1);
-    member a, b;
-    member_of(&a, &one, text, 5000);
-    member_of(&b, &two, text, 5000);
+    members_of(text, 5000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
     T_EQ_I64(take(&b), CELLAR_PENDING);
     T_EQ_I64(fill(&a, "long"), CELLAR_OK);
@@ -129,9 +135,7 @@ T_CASE(longest_name_of_a_lease_beside_a_value_has_room)
 
 T_CASE_ON(foreign_delete_and_set_end_the_lease, TWO_SHARES)
 {
-    member a, b;
-    member_of(&a, &one, "k", 5000);
-    member_of(&b, &two, "k", 5000);
+    members_of("k", 5000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
     engine_ask(&server, "DEL app:users:k");
     T_EQ_I64(fill(&a, "old"), CELLAR_INVALIDATED);
@@ -153,10 +157,8 @@ T_CASE_ON(foreign_delete_and_set_end_the_lease, TWO_SHARES)
 
 T_CASE_ON(dead_value_is_replaced_by_a_lease, TWO_SHARES)
 {
-    member a, b;
     uint8_t bytes[256];
-    member_of(&a, &one, "k", 5000);
-    member_of(&b, &two, "k", 5000);
+    members_of("k", 5000);
     const size_t len = envelope(&a, GENERATION - 1, "older", bytes);
     engine_ask(&server, "SET app:users:k %b", bytes, len);
     T_EQ_I64(take(&a), CELLAR_LEASED);
@@ -176,9 +178,7 @@ T_CASE_ON(dead_value_is_replaced_by_a_lease, TWO_SHARES)
 
 T_CASE_ON(released_lease_frees_the_key, TWO_SHARES)
 {
-    member a, b;
-    member_of(&a, &one, "k", 60000);
-    member_of(&b, &two, "k", 60000);
+    members_of("k", 60000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
     release(&a);
     T_EQ_I64(take(&b), CELLAR_LEASED);
@@ -188,10 +188,8 @@ T_CASE_ON(released_lease_frees_the_key, TWO_SHARES)
 
 T_CASE_ON(refresh_keeps_the_value_readable, TWO_SHARES)
 {
-    member a, b;
     uint8_t bytes[256];
-    member_of(&a, &one, "k", 5000);
-    member_of(&b, &two, "k", 5000);
+    members_of("k", 5000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
     T_EQ_I64(fill(&a, "old"), CELLAR_OK);
     T_EQ_I64(take_beside(&a), CELLAR_LEASED);
@@ -229,9 +227,7 @@ T_CASE_ON(only_a_lease_without_a_beat_ends, TWO_SHARES)
 {
     for (int beside = 0; beside < 2; beside++) {
         cellar_err (*const ask)(member *) = beside != 0 ? take_beside : take;
-        member a, b;
-        member_of(&a, &one, beside != 0 ? "b" : "a", 60000);
-        member_of(&b, &two, beside != 0 ? "b" : "a", 60000);
+        members_of(beside != 0 ? "b" : "a", 60000);
         T_EQ_I64(ask(&a), CELLAR_LEASED);
         T_EQ_I64(ask(&b), CELLAR_PENDING);
         T_EQ_I64(ask(&b), CELLAR_PENDING); /* the beat is there */
@@ -284,36 +280,35 @@ T_CASE_ON(lease_ends_with_its_own_beat_alone, TWO_SHARES)
     enum { SHORT = 3 };
     for (int beside = 0; beside < 2; beside++) {
         cellar_err (*const ask)(member *) = beside != 0 ? take_beside : take;
-        member a[2], b[2];
+        member mine[2], theirs[2];
         for (uint32_t i = 0; i < 2; i++) {
             const char *const key = &"a\0b\0c\0d"[4 * beside + 2 * (int)i];
-            member_of(&a[i], &one, key, 60000);
-            member_of(&b[i], &two, key, 60000);
-            a[i].q.beat = i * SHORT;
-            T_EQ_I64(ask(&a[i]), CELLAR_LEASED);
-            remote_lease_held(&one.r, 60000, a[i].q.beat);
-            T_EQ_I64(ask(&b[i]), CELLAR_PENDING);
-            T_EQ_I64(ask(&b[i]), CELLAR_PENDING);
+            member_of(&mine[i], &one, key, 60000);
+            member_of(&theirs[i], &two, key, 60000);
+            mine[i].q.beat = i * SHORT;
+            T_EQ_I64(ask(&mine[i]), CELLAR_LEASED);
+            remote_lease_held(&one.r, 60000, mine[i].q.beat);
+            T_EQ_I64(ask(&theirs[i]), CELLAR_PENDING);
+            T_EQ_I64(ask(&theirs[i]), CELLAR_PENDING);
         }
         T_CHECK(engine_number(engine_ask(&server, "PTTL ~app:beat:%si", one.r.cfg.uuid)) <= 7500);
         T_EQ_I64(engine_number(engine_ask(&server, "DEL ~app:beat:%si", one.r.cfg.uuid)), 1);
         one.r.share->beat_due_ms[SHORT] = 0;
         T_CHECK(remote_lease_beat(&one.r) <= 1875);
-        T_EQ_I64(ask(&b[1]), CELLAR_PENDING);
-        T_EQ_I64(ask(&b[1]), CELLAR_PENDING); /* the beat came in time */
+        T_EQ_I64(ask(&theirs[1]), CELLAR_PENDING);
+        T_EQ_I64(ask(&theirs[1]), CELLAR_PENDING); /* the beat came in time */
         T_EQ_I64(engine_number(engine_ask(&server, "DEL ~app:beat:%si", one.r.cfg.uuid)), 1);
-        for (int i = 0; i < 2; i++) { T_EQ_I64(ask(&b[i]), CELLAR_PENDING); }
-        T_EQ_I64(ask(&b[0]), CELLAR_PENDING);
-        T_EQ_I64(ask(&b[1]), CELLAR_LEASED);
-        T_EQ_I64(fill(&a[1], "late"), CELLAR_INVALIDATED);
-        if (beside == 0) { T_EQ_I64(fill(&a[0], "in time"), CELLAR_OK); }
+        for (int i = 0; i < 2; i++) { T_EQ_I64(ask(&theirs[i]), CELLAR_PENDING); }
+        T_EQ_I64(ask(&theirs[0]), CELLAR_PENDING);
+        T_EQ_I64(ask(&theirs[1]), CELLAR_LEASED);
+        T_EQ_I64(fill(&mine[1], "late"), CELLAR_INVALIDATED);
+        if (beside == 0) { T_EQ_I64(fill(&mine[0], "in time"), CELLAR_OK); }
         for (int i = 0; i < 2; i++) { remote_lease_ended(&one.r); }
     }
 }
 
 T_CASE_ON(full_server_refuses_leases, TWO_SHARES)
 {
-    member a;
     member_of(&a, &one, "k", 5000);
     engine_ask(&server, "CONFIG SET maxmemory 1");
     T_EQ_I64(take(&a), CELLAR_E_SPACE);
@@ -321,7 +316,6 @@ T_CASE_ON(full_server_refuses_leases, TWO_SHARES)
 
 T_CASE_ON(each_failed_allocation_is_a_code, TWO_SHARES)
 {
-    member a;
     member_of(&a, &one, "k", 5000);
     for (int i = 1; i <= 2; i++) { /* the placeholder, the commands */
         atomic_store(&share_fail_alloc, i);

@@ -9,6 +9,9 @@
 #include "tests/support/link_kit.h"
 #include "tests/support/shared_side.h"
 
+/* The begin of a remote_request. */
+#define PING .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1
+
 static engine e;
 static link_kit k;
 
@@ -37,6 +40,13 @@ static void start_with_thread(void)
     k.c.no_thread = false;
     k.c.proof_ms = 60000;
     proven();
+}
+
+static uint64_t figure(size_t which)
+{
+    remote_figures f;
+    remote_link_figures(k.link, &f);
+    return f.counts[which];
 }
 
 /* Cases with a server and a link that is prepared, proven, or has a thread. */
@@ -196,7 +206,6 @@ T_CASE_ON(request_with_an_unknown_script_fails_alone, PROVEN)
 T_CASE_ON(new_prefix_while_scripts_are_loaded, PROVEN)
 {
     link_kit_answer a = { .replies = 0 };
-    remote_figures f = { .proof_age_ms = 0 };
     remote_bytes b = { .memory = &k.memory };
     struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
     link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k"));
@@ -207,12 +216,11 @@ T_CASE_ON(new_prefix_while_scripts_are_loaded, PROVEN)
     engine_ask(&e, "SCRIPT FLUSH");
     remote_post(k.link, &q);
     remote_link_step(k.link, 0);
-    while (f.counts[REMOTE_LINK_REPEATED] == 0) {
+    while (figure(REMOTE_LINK_REPEATED) == 0) {
         engine_signal(&e, SIGCONT);
         (void)poll(&fd, 1, 100);
         engine_signal(&e, SIGSTOP);
         remote_link_step(k.link, 0);
-        remote_link_figures(k.link, &f);
     }
     k.prefix[2] = "app:more:";
     remote_retrack(k.link);
@@ -222,8 +230,7 @@ T_CASE_ON(new_prefix_while_scripts_are_loaded, PROVEN)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_CHECK(a.ended && a.err == CELLAR_OK && a.number == 1);
-    remote_link_figures(k.link, &f);
-    T_EQ_U64(f.counts[REMOTE_LINK_ATTEMPTS], 1); /* each reply met its request */
+    T_EQ_U64(figure(REMOTE_LINK_ATTEMPTS), 1); /* each reply met its request */
     remote_bytes_free(&b);
 }
 
@@ -271,12 +278,10 @@ T_CASE_ON(full_ring_is_a_code, PROVEN)
 {
     enum { POSTS = 4096 };
     link_kit_answer a;
-    remote_figures f;
     static link_kit_answer posted[POSTS + 1];
     memset(posted, 0, sizeof posted);
     for (int i = 0; i <= POSTS; i++) {
-        const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                                   .wait_ms = 10000, .ctx = &posted[i], .fn = link_kit_take,
+        const remote_request q = { PING, .wait_ms = 10000, .ctx = &posted[i], .fn = link_kit_take,
                                    .done = link_kit_done };
         remote_post(k.link, &q);
     }
@@ -286,8 +291,7 @@ T_CASE_ON(full_ring_is_a_code, PROVEN)
     for (int i = 0; i < 10000 && !posted[POSTS - 1].ended; i++) { remote_link_step(k.link, 1); }
     for (int i = 0; i < POSTS; i++) { T_CHECK(posted[i].ended && posted[i].err == CELLAR_OK); }
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
-    remote_link_figures(k.link, &f);
-    T_EQ_U64(f.counts[REMOTE_LINK_FULL], 2);
+    T_EQ_U64(figure(REMOTE_LINK_FULL), 2);
 }
 
 static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *reply)
@@ -300,8 +304,7 @@ static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *r
 
 T_CASE_ON(ask_inside_a_reply_is_refused, PROVEN)
 {
-    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                               .fn = events_must_not_ask };
+    const remote_request q = { PING, .fn = events_must_not_ask };
     T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_OK);
 }
 
@@ -366,8 +369,7 @@ typedef struct caller {
 static void *ask_with_patience(void *arg)
 {
     caller *c = arg;
-    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                               .wait_ms = PATIENCE_MS };
+    const remote_request q = { PING, .wait_ms = PATIENCE_MS };
     c->err = remote_ask(k.link, &q, &c->fate);
     return NULL;
 }
@@ -376,19 +378,15 @@ static void *ask_with_patience(void *arg)
  * of them, or kill it. A caller that is not woken would wait for PATIENCE_MS. */
 static void callers_are_woken(bool killed)
 {
-    remote_figures before, f;
     caller c[CALLERS];
     start_with_thread();
-    remote_link_figures(k.link, &before);
+    const uint64_t before = figure(REMOTE_LINK_REQUESTS);
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < CALLERS; i++) {
         c[i] = (caller){ .err = CELLAR_E_INVAL };
         pthread_create(&c[i].thread, NULL, ask_with_patience, &c[i]);
     }
-    do {
-        sched_yield();
-        remote_link_figures(k.link, &f);
-    } while (f.counts[REMOTE_LINK_REQUESTS] < before.counts[REMOTE_LINK_REQUESTS] + CALLERS);
+    while (figure(REMOTE_LINK_REQUESTS) < before + CALLERS) { sched_yield(); }
     if (killed) { engine_kill(&e); }
     else { engine_signal(&e, SIGCONT); }
     for (int i = 0; i < CALLERS; i++) {
@@ -403,15 +401,13 @@ T_CASE(lost_server_wakes_all_callers) { callers_are_woken(true); }
 
 T_CASE_ON(waiting_caller_wakes_no_other_thread, WITH_THREAD)
 {
-    remote_figures before, f;
     caller c = { .err = CELLAR_E_INVAL };
-    remote_link_figures(k.link, &before);
+    const uint64_t before = figure(REMOTE_LINK_RINGS);
     for (int i = 0; i < 200; i++) {
         (void)ask_with_patience(&c);
         T_EQ_I64(c.err, CELLAR_OK);
     }
-    remote_link_figures(k.link, &f);
-    T_CHECK(f.counts[REMOTE_LINK_RINGS] - before.counts[REMOTE_LINK_RINGS] < 20);
+    T_CHECK(figure(REMOTE_LINK_RINGS) - before < 20);
 }
 
 /* The server answers BLPOP after 10 ms, so each spin is in vain. */
@@ -434,15 +430,11 @@ static void *ask_and_live_on(void *arg)
 
 T_CASE_ON(cancel_during_a_request_waits_for_its_end, WITH_THREAD)
 {
-    remote_figures before, f;
     caller c = { .err = CELLAR_E_INVAL };
-    remote_link_figures(k.link, &before);
+    const uint64_t before = figure(REMOTE_LINK_REQUESTS);
     engine_signal(&e, SIGSTOP);
     pthread_create(&c.thread, NULL, ask_and_live_on, &c);
-    do {
-        sched_yield();
-        remote_link_figures(k.link, &f);
-    } while (f.counts[REMOTE_LINK_REQUESTS] == before.counts[REMOTE_LINK_REQUESTS]);
+    while (figure(REMOTE_LINK_REQUESTS) == before) { sched_yield(); }
     T_EQ_I64(pthread_cancel(c.thread), 0);
     engine_signal(&e, SIGCONT);
     pthread_join(c.thread, NULL);
@@ -471,8 +463,7 @@ static void *ask_until_posts_end(void *arg)
 T_CASE_ON(posted_requests_end_in_the_thread_of_the_link, WITH_THREAD)
 {
     caller c[3];
-    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                               .wait_ms = PATIENCE_MS, .done = note_the_thread };
+    const remote_request q = { PING, .wait_ms = PATIENCE_MS, .done = note_the_thread };
     for (int i = 0; i < 3; i++) {
         c[i] = (caller){ .err = CELLAR_E_INVAL };
         pthread_create(&c[i].thread, NULL, ask_until_posts_end, &c[i]);
@@ -515,8 +506,7 @@ T_CASE_ON(posts_under_way_end_at_close, PROVEN)
 {
     link_kit_answer a = { .replies = 0 };
     engine_signal(&e, SIGSTOP);
-    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
-                               .ctx = &a, .fn = link_kit_take, .done = link_kit_done };
+    const remote_request q = { PING, .ctx = &a, .fn = link_kit_take, .done = link_kit_done };
     remote_post(k.link, &q);
     remote_link_step(k.link, 0);
     link_kit_close(&k);
@@ -526,31 +516,22 @@ T_CASE_ON(posts_under_way_end_at_close, PROVEN)
     engine_signal(&e, SIGCONT);
 }
 
-static unsigned open_fds(void)
-{
-    unsigned n = 0;
-    for (int fd = 0; fd < 256; fd++) { n += fcntl(fd, F_GETFD) >= 0; }
-    return n;
-}
-
 T_CASE_ON(child_of_a_fork_is_detached, PREPARED)
 {
     link_kit_answer a;
-    int status = 0;
     k.c.no_thread = false;
     proven();
-    const unsigned fds = open_fds();
+    const unsigned fds = engine_descriptors();
     const pid_t child = fork();
     if (child == 0) {
-        T_EQ_U64(open_fds(), fds - 4); /* two sockets, epoll, bell */
+        T_EQ_U64(engine_descriptors(), fds - 4); /* two sockets, epoll, bell */
         T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_FORKED);
         T_EQ_I64(remote_marker_now(k.link, 100), CELLAR_E_FORKED);
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_E_FORKED);
         remote_link_close(k.link);
         _exit(t_failed());
     }
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(engine_child(child), 0);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
 }
 
@@ -581,22 +562,19 @@ T_CASE_ON(close_ends_connections_that_a_child_holds, PROVEN)
 /* A request with less patience than io_ms says nothing about the server. */
 T_CASE_ON(short_waits_do_not_break_the_link, PROVEN)
 {
-    remote_figures f;
     atomic_store(&k.clock_ms, link_kit_real_ms());
     k.virtual_clock = true; /* no marker is late */
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < 8; i++) {
         link_kit_answer a = { .replies = 0 };
-        const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14,
-                                   .replies = 1, .wait_ms = 1, .ctx = &a, .fn = link_kit_take };
+        const remote_request q = { PING, .wait_ms = 1, .ctx = &a, .fn = link_kit_take };
         T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_E_TIMEOUT);
     }
     remote_link_step(k.link, 0);
     T_EQ_I64(remote_link_state(k.link), REMOTE_PROVEN);
     engine_signal(&e, SIGCONT);
     T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK);
-    remote_link_figures(k.link, &f);
-    T_EQ_U64(f.counts[REMOTE_LINK_TIMEOUTS], 8);
+    T_EQ_U64(figure(REMOTE_LINK_TIMEOUTS), 8);
     T_EQ_I64(atomic_load(&k.gaps), 0);
 }
 

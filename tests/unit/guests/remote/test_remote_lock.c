@@ -133,9 +133,7 @@ T_CASE_ON(foreign_delete_ends_the_lock, TWO_SHARES)
 /* Return how many scripts the server has run. */
 static uint64_t scripts_run(void)
 {
-    const redisReply *info = engine_ask(&server, "INFO commandstats");
-    const char *at = info != NULL ? strstr(info->str, "cmdstat_evalsha:calls=") : NULL;
-    return at != NULL ? strtoull(at + strlen("cmdstat_evalsha:calls="), NULL, 10) : 0;
+    return engine_told(&server, "commandstats", "cmdstat_evalsha:calls=");
 }
 
 /* One request finds the key, one takes the lock; the link has no other scripts here. A waiter that
@@ -231,32 +229,6 @@ T_CASE_ON(waiters_of_one_process_are_served_in_order, TWO_SHARES)
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     for (size_t i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
     for (uint64_t i = 0; i < 8; i++) { T_EQ_U64(queue.order[i], i); }
-}
-
-/* The child has the record of the waiter, but not the thread behind it. */
-T_CASE_ON(child_of_a_waiting_process_is_refused, TWO_SHARES)
-{
-    cellar_remote_lock a;
-    waiter w = { .s = &two };
-    pthread_t t;
-    int status = -1;
-    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
-    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
-    await_waiters(&two, 1);
-    engine_pause_ms(5); /* the more often the waiter sleeps */
-    const pid_t child = fork();
-    if (child == 0) {
-        const cellar_lock_opts o = times(300, 1000);
-        (void)alarm(60);
-        two.r.forked = true; /* by the link, which the kit has none of */
-        if (cellar_remote_lock_acquire(&two.r, "k", 1, &o, &a) != CELLAR_E_FORKED) { _exit(1); }
-        _exit(0);
-    }
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
-    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
-    pthread_join(t, NULL);
-    T_EQ_I64(w.err, CELLAR_OK);
 }
 
 T_CASE_ON(bad_input_is_refused, TWO_SHARES)

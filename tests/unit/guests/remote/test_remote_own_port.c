@@ -2,14 +2,16 @@
  *
  * Aim:    facts of the remote tier that hold with a port of cellar alone: values above the largest
  *         one are refused before they are sent; a leader that dies on a socket file or on TCP is
- *         followed within 100 ms; a port of another version is named; a handshake has 7 requests.
- * Method: a port with shared_bytes in this process, on a thread. Leaders are processes, forked before
- *         the port exists. A late round is repeated, 20 at most: a busy machine holds processes up. */
-#include <arpa/inet.h>
+ *         followed within 100 ms; a handshake has 7 requests;
+ *         many workers, forked before or behind the open port, use it and leave nothing in it.
+ * Method: a port with shared_bytes in this process, on a thread. Leaders and most workers are
+ *         processes that are forked before the port exists, and wait for its URL; workers count in
+ *         shared memory. A late round is repeated, 20 at most: a busy machine holds processes up. */
 #include <signal.h>
 
 #include "cellar_load.h"
 #include "cellar_resp.h"
+#include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
 enum { SHARED_MIB = 8, LATE_MS = 100 };
@@ -17,7 +19,7 @@ enum { SHARED_MIB = 8, LATE_MS = 100 };
 static cellar *port_store;
 static cellar_resp *port;
 static side a, b;
-static char dir[T_FOLDER_MAX], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
+static char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 16], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
 
 static void port_close(void)
 {
@@ -33,14 +35,15 @@ static void port_left(void *unused)
     port_close();
 }
 
-static void port_open(void)
+/* buffer_bytes: of what clients have not read; 0: the default. */
+static void port_open_with(uint64_t buffer_bytes)
 {
-    static char path[T_FOLDER_MAX + 16];
     cellar_resp_config o = cellar_resp_config_default();
     cellar_resp_stats s = cellar_resp_stats_default();
     t_folder(dir);
-    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
+    (void)snprintf(path, sizeof path, "%s/port", dir);
     o.unix_path = path;
+    o.resp_buffer_bytes = buffer_bytes;
     o.port = CELLAR_RESP_PORT_ANY;
     o.shared_bytes = (uint64_t)SHARED_MIB << 20;
     T_REQUIRE(cellar_open(NULL, &port_store) == CELLAR_OK);
@@ -51,6 +54,8 @@ static void port_open(void)
     (void)snprintf(url[0], sizeof url[0], "unix://%s?prefix=app", path);
     (void)snprintf(url[1], sizeof url[1], "redis://127.0.0.1:%u?prefix=app", (unsigned)s.port);
 }
+
+static void port_open(void) { port_open_with(0); }
 
 static void url_open(side *s, const char *to)
 {
@@ -141,13 +146,6 @@ T_CASE(full_port_is_named_by_its_own_option_and_takes_sets)
 
 /* ---- leaders that die ---- */
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static cellar_err lead(cellar_load *load, const void *key, size_t len, void *ctx)
 {
     (void)load, (void)key, (void)len;
@@ -185,7 +183,7 @@ static _Atomic int64_t loaded_ms;
 static cellar_err load_late(cellar_load *load, const void *key, size_t len, void *ctx)
 {
     (void)ctx;
-    atomic_store(&loaded_ms, now_ms());
+    atomic_store(&loaded_ms, engine_now_ms());
     return side_loader(load, key, len, "v");
 }
 
@@ -214,7 +212,7 @@ static int64_t death(int kind)
     T_REQUIRE(pthread_create(&waiter, NULL, wait_for_leader, &s) == 0);
     while (side_stats(&s).leases_waited == 0) { engine_pause_ms(1); }
     side_fence(&s); /* the port has the note of the waiter */
-    const int64_t killed_ms = now_ms();
+    const int64_t killed_ms = engine_now_ms();
     T_EQ_I64(kill(pid, SIGKILL), 0);
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
     pthread_join(waiter, NULL);
@@ -240,19 +238,189 @@ static void check_deaths(int kind)
 T_CASE(killed_leader_on_a_socket_file_is_followed_within_100_ms) { check_deaths(0); }
 T_CASE(killed_leader_on_tcp_is_followed_within_100_ms) { check_deaths(1); }
 
+/* ---- workers ---- */
+
+enum { WORKERS = 4, MANY = 100, TURNS = 25 };
+
+/* What the workers count. */
+static struct counts {
+    _Atomic uint32_t loads, wrong, ready;
+    uint64_t turns, fence; /* of the owner of the lock */
+} *seen;
+static uint32_t workers; /* of the case */
+
+static void worker_counts(bool right)
+{
+    if (!right) { atomic_fetch_add(&seen->wrong, 1); }
+}
+
+/* Change plain numbers under the lock. */
+static void worker_turn(const side *s)
+{
+    cellar_remote_lock lk;
+    if (cellar_remote_lock_acquire(s->r, "turn", 4, NULL, &lk) != CELLAR_OK) {
+        worker_counts(false);
+        return;
+    }
+    seen->turns++;
+    worker_counts(lk.fence > seen->fence);
+    seen->fence = lk.fence;
+    worker_counts(cellar_remote_lock_release(s->r, "turn", 4, &lk) == CELLAR_OK);
+}
+
+static void worker_locks(const side *s)
+{
+    for (int i = 0; i < TURNS; i++) { worker_turn(s); }
+}
+
+static cellar_err load_counted(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&seen->loads, 1);
+    return side_loader(load, key, len, "v");
+}
+
+/* Come, use what the others use, and go: each second one without a close. */
+static void worker_visits(const side *s)
+{
+    char own[16];
+    cellar_result got = cellar_result_default();
+    (void)snprintf(own, sizeof own, "%ld", (long)getpid());
+    worker_counts(cellar_get_or_load(s->users, "page", 4, NULL, load_counted, NULL, &got) ==
+                  CELLAR_OK);
+    cellar_result_free(&got);
+    worker_counts(side_set(s, own, own) == CELLAR_OK && side_has(s, own, own));
+    worker_turn(s);
+    if (getpid() % 2 == 0) { _exit(0); }
+}
+
+/* Run in a process of its own: wait for the URL, open, wait for all workers, work. */
+static void worker_main(int from, void (*work)(const side *s))
+{
+    char at[sizeof url[0]];
+    side s;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(from, at, sizeof at) != (ssize_t)sizeof at) { _exit(2); }
+    url_open(&s, at);
+    if (!side_proven(&s)) { _exit(3); }
+    atomic_fetch_add(&seen->ready, 1);
+    while (atomic_load(&seen->ready) < workers) { engine_pause_ms(1); }
+    work(&s);
+    side_close(&s);
+    _exit(0);
+}
+
+static cellar_resp_stats port_stats(void)
+{
+    cellar_resp_stats s = cellar_resp_stats_default();
+    T_CHECK(cellar_resp_stats_get(port, &s) == CELLAR_OK);
+    return s;
+}
+
+/* The workers have ended: nothing is left of them in the port. The store opens files at times. */
+static void nothing_left(unsigned open_before)
+{
+    bool left = true;
+    for (int i = 0; i < 5000 && left; i++) {
+        left = port_stats().clients > 0 || engine_descriptors() > open_before;
+        if (left) { engine_pause_ms(2); }
+    }
+    T_CHECK(!left);
+}
+
+/* late: the workers fork behind the open port. Return how many turns they had. */
+static uint64_t workers_run(void (*work)(const side *s), uint32_t count, bool late)
+{
+    pid_t pid[MANY];
+    int go[2];
+    seen = engine_pages(sizeof *seen);
+    T_REQUIRE(pipe(go) == 0);
+    workers = count;
+    if (late) { port_open(); }
+    (void)fflush(stdout);
+    for (uint32_t i = 0; i < count; i++) {
+        pid[i] = fork();
+        T_REQUIRE(pid[i] >= 0);
+        if (pid[i] == 0) {
+            close(go[1]);
+            worker_main(go[0], work);
+        }
+    }
+    close(go[0]);
+    if (!late) { port_open(); }
+    const unsigned open_before = engine_descriptors();
+    for (uint32_t i = 0; i < count; i++) {
+        T_REQUIRE(write(go[1], url[0], sizeof url[0]) == (ssize_t)sizeof url[0]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        T_EQ_I64(engine_child(pid[i]), 0);
+    }
+    nothing_left(open_before);
+    close(go[1]);
+    T_EQ_U64(atomic_load(&seen->wrong), 0);
+    T_EQ_U64(atomic_load(&seen->loads), work == worker_visits);
+    const uint64_t turns = seen->turns;
+    (void)munmap(seen, sizeof *seen);
+    return turns;
+}
+
+/* ThreadSanitizer starts no thread in a child if its parent had one. */
+T_CASE(workers_forked_behind_the_open_port_share_a_lock)
+{
+    T_EQ_U64(workers_run(worker_locks, WORKERS, !T_TSAN), WORKERS * TURNS);
+}
+
+T_CASE(many_workers_leave_nothing)
+{
+    const uint32_t count = (uint32_t)t_share(T_COST > 1 ? MANY / 10 : MANY);
+    T_EQ_U64(workers_run(worker_visits, count, false), count);
+}
+
+/* The port closes the subscriber of a worker that reads nothing more. The marker of the worker does
+ * not come back: its memory ends. */
+T_CASE(worker_that_never_reads_loses_its_memory)
+{
+    enum { SETS = 6000 };
+    static byte_proxy p;
+    static char key[400];
+    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000, .proof_ms = 1000 };
+    port_open_with(1u << 20);
+    byte_proxy_open(&p, dir, path);
+    side_open(&a, p.path, &ro, NULL);
+    T_EQ_I64(side_set(&a, "1", "old"), CELLAR_OK);
+    const uint64_t gaps = side_stats(&a).gaps;
+    for (uint32_t i = 0; i < atomic_load(&p.lines); i++) {
+        atomic_store(&p.line[i].way[1].frozen, true);
+    }
+    redisContext *c = redisConnectUnix(path);
+    memset(key, 'x', sizeof key - 1);
+    redisAppendCommand(c, "UNLINK app:users:1");
+    for (int i = 1; i < SETS; i++) { redisAppendCommand(c, "SET app:users:%s v", key); }
+    for (int i = 0; i < SETS; i++) {
+        redisReply *reply;
+        T_REQUIRE(redisGetReply(c, (void **)&reply) == REDIS_OK);
+        freeReplyObject(reply);
+    }
+    redisFree(c);
+    for (int i = 0; i < 5000 && side_stats(&a).gaps == gaps; i++) { engine_pause_ms(2); }
+    T_EQ_U64(port_stats().output_closed + port_stats().memory_closed, 1);
+    T_CHECK(side_stats(&a).gaps > gaps);
+    T_REQUIRE(side_proven(&a));
+    T_CHECK(side_has(&a, "1", NULL));
+}
+
 /* ---- the handshake ---- */
 
 /* HELLO of both connections, SUBSCRIBE, CLIENT TRACKING, the epoch, the marker. */
 T_CASE(handshake_with_a_port_is_at_most_7_requests_without_a_script)
 {
     const cellar_remote_config ro = side_patient();
-    cellar_resp_stats p = cellar_resp_stats_default();
     side s;
     port_open();
     T_REQUIRE(cellar_open(NULL, &s.store) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(s.store, url[0], &ro, &s.r) == CELLAR_OK);
     T_REQUIRE(side_proven(&s));
-    T_EQ_I64(cellar_resp_stats_get(port, &p), CELLAR_OK);
+    const cellar_resp_stats p = port_stats();
     T_CHECK(p.commands >= 5 && p.commands <= 7);
     const cellar_remote_stats r = side_stats(&s);
     T_CHECK(r.bytes_out > 0 && r.bytes_out < 1000);
@@ -281,13 +449,12 @@ static int64_t increment_at_the_next(const side *s, uint64_t gaps)
 
 T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
 {
-    char path[T_FOLDER_MAX + 16], address[T_FOLDER_MAX + 16];
+    char address[T_FOLDER_MAX + 16];
     int64_t now;
     static engine e;
     static side s;
     if (!engine_start(&e, NULL)) { return; }
     port_open();
-    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
     (void)snprintf(address, sizeof address, "%s/at.sock", e.dir);
     address_is(address, path);
     side_open(&s, address, NULL, NULL);
@@ -297,51 +464,10 @@ T_CASE(worker_follows_its_address_from_a_port_to_redis_and_back)
     port_close();
     T_EQ_I64(increment_at_the_next(&s, gaps), 1);
     port_open();
-    (void)snprintf(path, sizeof path, "%s/p.sock", dir);
     gaps = side_stats(&s).gaps;
     address_is(address, path);
     T_CHECK(engine_cut(&e, "normal") >= 1);
     T_EQ_I64(increment_at_the_next(&s, gaps), 1);
-}
-
-/* ---- another version ---- */
-
-static void *answer_hello(void *listening)
-{
-    static const char hello[] =
-        "*10\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n"
-        "$6\r\nmaster\r\n$6\r\ncellar\r\n$5\r\n0.0.1\r\n$7\r\nlargest\r\n:1000\r\n";
-    char in[4096];
-    for (int fd; (fd = accept(*(int *)listening, NULL, NULL)) >= 0; close(fd)) {
-        if (recv(fd, in, sizeof in, 0) > 0) { (void)send(fd, hello, sizeof hello - 1, MSG_NOSIGNAL); }
-        while (recv(fd, in, sizeof in, 0) > 0) { }
-    }
-    return NULL;
-}
-
-T_CASE(port_of_another_version_is_refused_with_both_versions)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof at;
-    pthread_t thread;
-    side s;
-    char to[64];
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 16) == 0);
-    T_REQUIRE(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
-    T_REQUIRE(pthread_create(&thread, NULL, answer_hello, &fd) == 0);
-    (void)snprintf(to, sizeof to, "redis://127.0.0.1:%u?prefix=app", ntohs(at.sin_port));
-    url_open(&s, to);
-    cellar_error_info e = cellar_error_info_default();
-    for (int i = 0; i < 10000 && strstr(e.text, "0.0.1") == NULL; i++) {
-        engine_pause_ms(1);
-        T_REQUIRE(cellar_remote_last_error(s.r, &e) == CELLAR_OK);
-    }
-    T_CHECK(strstr(e.text, "0.0.1") != NULL && strstr(e.text, cellar_version()) != NULL);
-    side_close(&s);
-    shutdown(fd, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(fd);
 }
 
 T_MAIN("remote_own_port")

@@ -8,8 +8,6 @@
  *         Then threads of the parent ask for these keys. With a short wait, lease_ms is 60 s and
  *         proof_ms 60 s: a beat that comes with a proof, or lives lease_ms / 2, is too late for each
  *         of them. T_SCALE=n: n times the rounds without. */
-#include <sys/mman.h>
-
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
@@ -39,13 +37,6 @@ typedef struct call {
 } call;
 
 static engine server;
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void open_side(side *s, const char *socket, const board *b)
 {
@@ -83,7 +74,7 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     call *c = ctx;
     if (c->b != NULL && c->loads == 0) { lead_until_wake(c); }
     c->loads++;
-    c->loaded_ms = now_ms();
+    c->loaded_ms = engine_now_ms();
     c->left_ms = loader_info(load).time_left_ms;
     return side_loader(load, key, key_len, c->b != NULL ? "leader" : "own");
 }
@@ -150,7 +141,7 @@ static void *wait_for_leader(void *arg)
     c->err = c->way == BULK       ? ask_many(c)
              : c->way == ACQUIRED ? side_acquire(c->s, key_of(c), NULL, &lease, NULL)
                                   : ask_one(c);
-    if (c->way == ACQUIRED) { c->loaded_ms = now_ms(), c->left_ms = HARD_MS; }
+    if (c->way == ACQUIRED) { c->loaded_ms = engine_now_ms(), c->left_ms = HARD_MS; }
     return NULL;
 }
 
@@ -159,14 +150,6 @@ static void run_calls(call *c, pthread_t *t, int ways, const side *s, board *b, 
     for (int i = 0; i < ways; i++) {
         c[i] = (call){ .s = s, .b = b, .way = i };
         T_REQUIRE(pthread_create(&t[i], NULL, fn, &c[i]) == 0);
-    }
-}
-
-static void freeze(byte_proxy *p, bool on)
-{
-    for (int k = 0; k < 2; k++) {
-        atomic_store(&p->fresh.way[k].frozen, on);
-        for (int i = 0; i < BYTE_PROXY_LINES; i++) { atomic_store(&p->line[i].way[k].frozen, on); }
     }
 }
 
@@ -181,9 +164,9 @@ static void run_leader(board *b, int ways)
     open_side(&s, p.path, b);
     run_calls(c, t, ways, &s, b, lead);
     while (atomic_load(&b->harm_ms) == 0) { engine_pause_ms(1); }
-    freeze(&p, b->fault == CUT);
+    for (int k = 0; k < 2; k++) { byte_proxy_freeze(&p, k, b->fault == CUT); }
     while (!atomic_load(&b->wakes)) { engine_pause_ms(1); }
-    freeze(&p, false);
+    for (int k = 0; k < 2; k++) { byte_proxy_freeze(&p, k, false); }
     for (int i = 0; i < ways; i++) { pthread_join(t[i], NULL); }
     side_fence(&s);
     for (int i = 0; i < ways; i++) { T_CHECK(i == BULK || i == ACQUIRED || side_has(&s, key_of(&c[i]), "own")); }
@@ -201,9 +184,8 @@ static int64_t leader_ends(bool raw, limit within, int fault, int after_ms)
     pthread_t t[WAYS];
     side s;
     int64_t worst_ms = 0;
-    int status = 0;
-    board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    T_REQUIRE(b != MAP_FAILED && engine_start(&server, NULL));
+    board *b = engine_pages(sizeof *b);
+    T_REQUIRE(engine_start(&server, NULL));
     b->raw = raw;
     b->within = within;
     b->fault = fault;
@@ -213,7 +195,7 @@ static int64_t leader_ends(bool raw, limit within, int fault, int after_ms)
     while (atomic_load(&b->led) < ways) { engine_pause_ms(1); }
     engine_pause_ms(after_ms);
     if (fault != CUT) { T_EQ_I64(kill(child, fault == KILL ? SIGKILL : SIGSTOP), 0); }
-    atomic_store(&b->harm_ms, now_ms());
+    atomic_store(&b->harm_ms, engine_now_ms());
     run_calls(c, t, ways, &s, NULL, wait_for_leader);
     for (int i = 0; i < ways; i++) {
         pthread_join(t[i], NULL);
@@ -229,8 +211,7 @@ static int64_t leader_ends(bool raw, limit within, int fault, int after_ms)
     if (ends) { T_EQ_I64(kill(child, SIGKILL), 0); }
     atomic_store(&b->wakes, true);
     if (fault == STOP && !ends) { T_EQ_I64(kill(child, SIGCONT), 0); }
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, ends ? SIGKILL : 0);
+    T_EQ_I64(engine_child(child), ends ? SIGKILL : 0);
     side_close(&s);
     munmap(b, sizeof *b);
     engine_stop(&server);

@@ -6,75 +6,56 @@
 #include "tests/support/engine_kit.h"
 #include "tests/support/t.h"
 
-typedef struct behind {
-    engine e;
-    byte_proxy p;
-    redisContext *c;  /* through line 0 */
-} behind;
+static engine e;
+static byte_proxy p;
+static redisContext *c; /* through line 0 */
 
-static bool behind_open(behind *b)
+static void behind_open(void)
 {
-    if (!engine_start(&b->e, NULL)) { return false; }
-    byte_proxy_open(&b->p, b->e.dir, b->e.socket);
-    b->c = redisConnectUnix(b->p.path);
-    T_REQUIRE(b->c != NULL && b->c->err == 0);
-    return true;
+    T_REQUIRE(engine_start(&e, NULL));
+    byte_proxy_open(&p, e.dir, e.socket);
+    c = redisConnectUnix(p.path);
+    T_REQUIRE(c != NULL && c->err == 0);
 }
 
-static void behind_close(behind *b)
-{
-    redisFree(b->c);
-    byte_proxy_close(&b->p);
-    engine_stop(&b->e);
-}
+#define BEHIND(fn) T_WITHIN(fn, behind_open(), redisFree(c))
 
-static bool behind_answers(behind *b, const char *command)
+static bool behind_answers(const char *command)
 {
-    redisReply *r = redisCommand(b->c, command);
+    redisReply *r = redisCommand(c, command);
     if (r != NULL) { freeReplyObject(r); }
     return r != NULL;
 }
 
-T_CASE(line_is_cut_after_the_given_bytes)
+T_CASE_ON(line_is_cut_after_the_given_bytes, BEHIND)
 {
-    static behind b;
-    if (!behind_open(&b)) { return; }
-    T_CHECK(behind_answers(&b, "SET k 1"));
-    T_EQ_U64(atomic_load(&b.p.line[0].way[0].passed), 27); /* *3 $3 SET $1 k $1 1 */
-    atomic_store(&b.p.line[0].way[0].left, 26);
-    T_CHECK(!behind_answers(&b, "SET k 2"));
-    T_EQ_U64(atomic_load(&b.p.line[0].way[0].passed), 27 + 26);
-    const redisReply *r = engine_ask(&b.e, "GET k");
+    T_CHECK(behind_answers("SET k 1"));
+    T_EQ_U64(atomic_load(&p.line[0].way[0].passed), 27); /* *3 $3 SET $1 k $1 1 */
+    atomic_store(&p.line[0].way[0].left, 26);
+    T_CHECK(!behind_answers("SET k 2"));
+    T_EQ_U64(atomic_load(&p.line[0].way[0].passed), 27 + 26);
+    const redisReply *r = engine_ask(&e, "GET k");
     T_CHECK(r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, "1") == 0);
-    behind_close(&b);
 }
 
-T_CASE(frozen_reply_waits_until_it_is_thawed)
+T_CASE_ON(frozen_reply_waits_until_it_is_thawed, BEHIND)
 {
-    static behind b;
-    if (!behind_open(&b)) { return; }
-    T_CHECK(behind_answers(&b, "SET k 1"));
-    atomic_store(&b.p.line[0].way[1].frozen, true);
-    redisSetTimeout(b.c, (struct timeval){ 0, 50000 });
-    T_CHECK(!behind_answers(&b, "SET k 2"));
-    const redisReply *r = engine_ask(&b.e, "GET k"); /* the command reached the server */
+    T_CHECK(behind_answers("SET k 1"));
+    atomic_store(&p.line[0].way[1].frozen, true);
+    redisSetTimeout(c, (struct timeval){ 0, 50000 });
+    T_CHECK(!behind_answers("SET k 2"));
+    const redisReply *r = engine_ask(&e, "GET k"); /* the command reached the server */
     T_CHECK(r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, "2") == 0);
-    T_EQ_U64(atomic_load(&b.p.line[0].way[1].passed), 5);
-    behind_close(&b);
+    T_EQ_U64(atomic_load(&p.line[0].way[1].passed), 5);
 }
 
-T_CASE(reply_is_delayed)
+T_CASE_ON(reply_is_delayed, BEHIND)
 {
-    static behind b;
-    if (!behind_open(&b)) { return; }
-    T_CHECK(behind_answers(&b, "PING"));
-    atomic_store(&b.p.line[0].way[1].delay_ms, 30);
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    T_CHECK(behind_answers(&b, "PING"));
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    T_CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >= 29);
-    behind_close(&b);
+    T_CHECK(behind_answers("PING"));
+    atomic_store(&p.line[0].way[1].delay_ms, 30);
+    const int64_t before_ms = engine_now_ms();
+    T_CHECK(behind_answers("PING"));
+    T_CHECK(engine_now_ms() - before_ms >= 29);
 }
 
 T_MAIN("remote_proxy")

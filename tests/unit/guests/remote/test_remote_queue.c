@@ -86,7 +86,6 @@ static cellar_err ask_in_vain(cellar_remote *r, remote_bytes *bytes, remote_requ
 #include "src/guests/remote/put.c"
 #undef remote_ask_bytes
 
-#include "tests/support/byte_proxy.h"
 #include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
 
@@ -141,7 +140,7 @@ T_CASE(delete_of_many_ends_queued_values)
         all_sent();
         none_is_left(&a);
         none_is_left(&b);
-        both_close();
+        left_close();
     }
 }
 
@@ -187,7 +186,7 @@ T_CASE(delete_takes_the_place_of_a_queued_value)
         for (char key[2] = "1"; key[0] <= '3'; key[0]++) {
             T_CHECK(side_has(&a, key, NULL) && side_has(&b, key, NULL));
         }
-        both_close();
+        left_close();
     }
 }
 
@@ -225,16 +224,29 @@ static void late_open(cellar_remote_values values)
     engine_signal(&server, SIGCONT);
 }
 
-T_CASE(set_behind_a_deferred_one_stays)
+/* A counter counts as deleted: it begins again, and stays. */
+T_CASE(write_behind_a_deferred_set_stays)
 {
-    for (int raw = 0; raw < 2; raw++) {
+    for (int i = 0; i < 4; i++) {
+        const bool counts = i >= 2;
         cellar_err err = CELLAR_DEFERRED;
-        late_open(raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
-        for (int i = 0; i < 200 && err == CELLAR_DEFERRED; i++) { err = side_set(&a, "n", "2"); }
+        int64_t now = 0;
+        late_open(i % 2 != 0 ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        for (int n = 0; n < 200 && err != CELLAR_OK; n++) {
+            err = counts ? cellar_increment(a.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now)
+                         : side_set(&a, "n", "2");
+        }
         T_EQ_I64(err, CELLAR_OK);
         all_sent();
-        T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
-        both_close();
+        if (counts) {
+            T_EQ_I64(now, 15);
+            T_EQ_I64(cellar_increment(b.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now),
+                     CELLAR_OK);
+            T_EQ_I64(now, 20);
+        } else {
+            T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
+        }
+        left_close();
     }
 }
 
@@ -264,26 +276,6 @@ T_CASE(set_beside_a_post_of_the_journal_stays)
     T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
 }
 
-/* The counter counts as deleted: it begins again, and stays. */
-T_CASE(increment_behind_a_deferred_set_stays)
-{
-    for (int raw = 0; raw < 2; raw++) {
-        cellar_err err = CELLAR_E_TIMEOUT;
-        int64_t now = 0;
-        late_open(raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
-        for (int i = 0; i < 200 && err != CELLAR_OK; i++) {
-            err = cellar_increment(a.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now);
-        }
-        T_EQ_I64(err, CELLAR_OK);
-        T_EQ_I64(now, 15);
-        all_sent();
-        err = cellar_increment(b.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now);
-        T_EQ_I64(err, CELLAR_OK);
-        T_EQ_I64(now, 20);
-        both_close();
-    }
-}
-
 /* A clear that waits ends the set as well. */
 T_CASE(set_behind_a_deferred_clear_is_deferred)
 {
@@ -304,6 +296,15 @@ T_CASE(set_behind_a_deferred_clear_is_deferred)
 
 /* ---- gaps ---- */
 
+/* Cut the links. Return when an I/O thread has stopped; `goes` lets it go on. */
+static void cut_and_stop(_Atomic bool *where)
+{
+    T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
+    atomic_store(where, true);
+    T_CHECK(engine_cut(&server, "pubsub") > 0);
+    while (sem_wait(&stopped) != 0) { }
+}
+
 /* Return what memory of the side has, also as a stale value. */
 static cellar_err look(const side *s, char buf[8])
 {
@@ -321,11 +322,8 @@ T_CASE(load_of_a_gap_is_not_in_memory_after_it)
         char got[8];
         o.offline = (cellar_remote_offline)offline;
         both_open(&o);
-        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
         T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
-        atomic_store(&stops, true);
-        T_CHECK(engine_cut(&server, "pubsub") > 0); /* one of both stops */
-        while (sem_wait(&stopped) != 0) { }
+        cut_and_stop(&stops); /* one of both */
         const side *s = stopped_link == a.r->link ? &a : &b;
         T_EQ_I64(side_load(s, "k", "loaded", 0), CELLAR_OK);
         (void)sem_post(&goes);
@@ -333,16 +331,15 @@ T_CASE(load_of_a_gap_is_not_in_memory_after_it)
         side_fence(s);
         T_EQ_I64(look(s, got), CELLAR_OK);
         T_EQ_STR(got, "set");
-        both_close();
+        left_close();
     }
 }
 
 T_CASE(delete_by_pattern_without_an_answer_ends_all_entries)
 {
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        cellar_remote_namespace_config o = side_raw(raw);
         T_REQUIRE(engine_start(&server, NULL));
-        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
         side_open(&a, server.socket, NULL, &o);
         T_EQ_I64(side_set(&a, "k1", "set"), CELLAR_OK);
         loses = true;
@@ -360,16 +357,12 @@ T_CASE(delete_by_pattern_without_an_answer_ends_all_entries)
 T_CASE(set_behind_in_a_gap_is_never_an_old_value)
 {
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        cellar_remote_namespace_config o = side_raw(raw);
         T_REQUIRE(engine_start(&server, NULL));
-        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
         o.write = CELLAR_REMOTE_BEHIND;
         side_open(&a, server.socket, NULL, &o);
         side_fence(&a);
-        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
-        atomic_store(&stops_at_gap, true);
-        T_CHECK(engine_cut(&server, "pubsub") == 1);
-        while (sem_wait(&stopped) != 0) { }
+        cut_and_stop(&stops_at_gap);
         T_EQ_I64(side_set(&a, "k", "old"), CELLAR_DEFERRED);
         T_EQ_U64(side_stats(&a).queue_entries, 0);
         T_EQ_U64(side_stats(&a).queue_full, 0);
@@ -387,26 +380,14 @@ T_CASE(set_behind_in_a_gap_is_never_an_old_value)
 
 /* ---- close ---- */
 
-static byte_proxy proxy;
-
-/* Open `a`, with a close that waits long, and `b`. Both have a value; `a` is behind the proxy. */
+/* Open `a` behind the proxy, with a close that waits long, and `b`. Both have a value. */
 static void far_open(uint32_t no_thread)
 {
     cellar_remote_config ro = side_patient();
     ro.close_ms = 600000;
     ro.no_thread = no_thread;
-    T_REQUIRE(engine_start(&server, NULL));
-    byte_proxy_open(&proxy, server.dir, server.socket);
-    side_open(&a, proxy.path, &ro, NULL);
-    side_open(&b, server.socket, NULL, NULL);
-    both_fence();
+    both_open_far(&ro, NULL);
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
-}
-
-static void far_cut(void)
-{
-    byte_proxy_cut(&proxy.line[0]);
-    byte_proxy_cut(&proxy.line[1]);
 }
 
 /* Close `a`. The delete of its journal has reached the server and `b`. */
@@ -416,19 +397,13 @@ static void far_close(void)
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));
-    side_close(&b);
-    byte_proxy_close(&proxy);
-    engine_stop(&server);
 }
 
 /* Let the server answer again when the close has begun: it refuses calls of the namespace first. */
 static void *thaw(void *unused)
 {
     while (cellar_delete(a.users, "other", 5) != CELLAR_E_CLOSED) { engine_pause_ms(1); }
-    atomic_store(&proxy.fresh.way[0].frozen, false);
-    for (uint32_t i = 0; i < atomic_load(&proxy.lines); i++) {
-        atomic_store(&proxy.line[i].way[0].frozen, false);
-    }
+    byte_proxy_freeze(&proxy, 0, false);
     return unused;
 }
 
@@ -437,7 +412,7 @@ T_CASE(close_waits_for_the_link_and_sends_the_journal)
     pthread_t t;
     far_open(0);
     atomic_store(&proxy.fresh.way[0].frozen, true); /* no handshake has an answer */
-    far_cut();
+    byte_proxy_cut_all(&proxy);
     while (cellar_remote_state_get(a.r) != CELLAR_REMOTE_DOWN) { engine_pause_ms(1); }
     T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_DEFERRED);
     T_REQUIRE(pthread_create(&t, NULL, thaw, NULL) == 0);
@@ -451,7 +426,7 @@ T_CASE(close_waits_for_the_link_and_sends_the_journal)
 T_CASE(close_without_a_thread_makes_the_link_again)
 {
     far_open(1);
-    far_cut();
+    byte_proxy_cut_all(&proxy);
     T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_DEFERRED);
     T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
     far_close();

@@ -98,12 +98,10 @@ static void forget_handshakes(void)
 /* Note each right with a command that ran since the last call, in scripts too. */
 static void note_used(void)
 {
-    const redisReply *info = engine_ask(&server, "INFO commandstats");
-    T_REQUIRE(info != NULL && info->type == REDIS_REPLY_STRING);
     for (size_t i = 0; i < least.count; i++) {
         char row[64];
-        snprintf(row, sizeof row, "\ncmdstat_%s:", least.word[i] + 1);
-        if (strstr(info->str, row) != NULL) { used[i] = true; }
+        snprintf(row, sizeof row, "\ncmdstat_%s:calls=", least.word[i] + 1);
+        if (engine_told(&server, "commandstats", row) != 0) { used[i] = true; }
     }
     T_CHECK(engine_ask(&server, "CONFIG RESETSTAT") != NULL);
 }

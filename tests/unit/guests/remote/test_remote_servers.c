@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Servers that a link must not use, or that misbehave: each has its reason and sentence. */
+ * Aim:    servers that a link must not use, or that misbehave: each has its reason and sentence. A
+ *         resolver that is slow or silent delays no step, no call, no close and no other Sentinel;
+ *         its answer counts when it comes, and a new one with the next connect; one thread asks it
+ *         for a name at a time.
+ * Method: servers made of bytes; redis-server with users and Sentinels. The resolver and the clock of
+ *         the waits are functions of this file. */
 #include <dlfcn.h>
+#include <netdb.h>
 #include <sys/mman.h>
 
 #include "cellar_remote.h"
@@ -14,15 +20,51 @@ static engine e;
 static link_kit k;
 static remote_refusal why;
 
+#define REAL(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, name))
+
 int clock_gettime(clockid_t which, struct timespec *t)
 {
-    typedef int (*clock_reader)(clockid_t, struct timespec *);
-    const clock_reader real = (clock_reader)(uintptr_t)dlsym(RTLD_NEXT, "clock_gettime");
-    const int err = real(which, t);
+    const int err = REAL(int (*)(clockid_t, struct timespec *), "clock_gettime")(which, t);
     const int64_t ns = (int64_t)t->tv_nsec + atomic_load(&ahead_ns);
     t->tv_sec += (time_t)(ns / 1000000000);
     t->tv_nsec = (long)(ns % 1000000000);
     return err;
+}
+
+/* ---- the resolver ---- */
+
+static _Atomic bool silent;        /* the resolver does not answer: */
+static _Atomic char silent_first;  /* names that begin with this letter; 0: all */
+static _Atomic bool unknown;       /* it knows no name */
+static _Atomic bool threadless;    /* the system has no thread left */
+static _Atomic int asked, inside;  /* calls of the resolver; those that run */
+static _Atomic int most = 1;       /* of them at a time */
+static _Atomic int moved;          /* port of the other address that names have now; 0: none */
+
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *want,
+                struct addrinfo **out)
+{
+    typedef int (*resolver)(const char *, const char *, const struct addrinfo *,
+                            struct addrinfo **);
+    const resolver real = REAL(resolver, "getaddrinfo");
+    if ((want->ai_flags & AI_NUMERICHOST) != 0) { return real(host, port, want, out); }
+    const char first = atomic_load(&silent_first);
+    char other[8];
+    T_CHECK(atomic_fetch_add(&inside, 1) < atomic_load(&most));
+    atomic_fetch_add(&asked, 1);
+    while (atomic_load(&silent) && (first == 0 || host[0] == first)) { engine_pause_ms(1); }
+    (void)snprintf(other, sizeof other, "%d", atomic_load(&moved));
+    const int error = atomic_load(&unknown) ? EAI_NONAME
+                    : real("127.0.0.1", atomic_load(&moved) != 0 ? other : port, want, out);
+    atomic_fetch_sub(&inside, 1);
+    return error;
+}
+
+int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
+{
+    typedef int (*creator)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (atomic_load(&threadless)) { return EAGAIN; }
+    return REAL(creator, "pthread_create")(t, a, fn, arg);
 }
 
 /* ---- a server made of bytes ---- */
@@ -59,24 +101,45 @@ static void canned_close(canned *s)
     t_wipe(s->dir);
 }
 
-/* Answer both connections of a link with `bytes` and run the link until it has a reason. */
-static remote_why answer_with(canned *s, const char *bytes)
+typedef struct answer {
+    const char *bytes;
+    remote_why why;
+    cellar_err code;
+    const char *part; /* of the sentence */
+} answer;
+
+/* Answer a link to a Sentinel, or both connections of one to a server, and run it until it has a
+ * reason. */
+static void check_answer(canned *s, bool sentinel, const answer *a)
 {
+    const size_t len = strlen(a->bytes);
     link_kit_init(&k, s->path);
+    k.c.sentinel_count = sentinel;
+    k.c.sentinel[0] = k.c.server;
+    snprintf(k.c.master, sizeof k.c.master, "main");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (sentinel ? 1 : 2); i++) {
         s->client[i] = accept(s->listen_fd, NULL, NULL);
         T_REQUIRE(s->client[i] >= 0);
-        const ssize_t n = send(s->client[i], bytes, strlen(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
-        T_CHECK(n > 0);
+        T_EQ_I64(send(s->client[i], a->bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT), (ssize_t)len);
     }
-    const remote_why is = link_kit_refused(&k, &why);
+    T_EQ_I64(link_kit_refused(&k, &why), a->why);
+    T_EQ_I64(why.code, a->code);
+    if (strstr(why.text, a->part) == NULL) { T_EQ_STR(why.text, a->part); }
     T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
     link_kit_close(&k);
     canned_drop(s);
-    return is;
 }
+
+static void check_answers(bool sentinel, const answer *of, size_t count)
+{
+    canned s;
+    canned_open(&s);
+    for (size_t i = 0; i < count; i++) { check_answer(&s, sentinel, &of[i]); }
+    canned_close(&s);
+}
+#define CHECK_ANSWERS(sentinel, of) check_answers(sentinel, of, sizeof(of) / sizeof *(of))
 
 #define HELLO_OF(version, mode, role) \
     "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$" version "\r\n$5\r\nproto\r\n:2\r\n" \
@@ -85,8 +148,7 @@ static remote_why answer_with(canned *s, const char *bytes)
 
 T_CASE(other_servers_are_refused_by_name)
 {
-    static const struct { const char *bytes; remote_why why; cellar_err code; const char *part;
-    } cases[] = {
+    static const answer answers[] = {
         {"HTTP/1.1 400 Bad Request\r\n\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
         {"ERROR\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
         {"+OK\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
@@ -99,6 +161,9 @@ T_CASE(other_servers_are_refused_by_name)
          CELLAR_E_CONFIG, "Sentinel"},
         {HELLO_OF("5\r\n7.0.1", "10\r\nstandalone", "7\r\nreplica"), REMOTE_WHY_REPLICA,
          CELLAR_E_NOT_OWNER, "primary"},
+        {"*10\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n"
+         "$6\r\nmaster\r\n$6\r\ncellar\r\n$5\r\n0.0.1\r\n$7\r\nlargest\r\n:1000\r\n", REMOTE_WHY_VERSION,
+         CELLAR_E_UNSUPPORTED, "the port has version 0.0.1 of cellar, this process 0."},
         {"-NOAUTH HELLO must be called\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "wants a password"},
         {"-WRONGPASS invalid\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "is wrong"},
         {"-LOADING Redis is loading\r\n", REMOTE_WHY_LOADING, CELLAR_E_BUSY, "loading"},
@@ -112,14 +177,7 @@ T_CASE(other_servers_are_refused_by_name)
         {"*-2\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
         {"$-7\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
     };
-    canned s;
-    canned_open(&s);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        T_EQ_I64(answer_with(&s, cases[i].bytes), cases[i].why);
-        T_EQ_I64(why.code, cases[i].code);
-        if (strstr(why.text, cases[i].part) == NULL) { T_EQ_STR(why.text, cases[i].part); }
-    }
-    canned_close(&s);
+    CHECK_ANSWERS(false, answers);
 }
 
 /* The server is bad for long; then the next attempt comes within 1 s. */
@@ -183,27 +241,9 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
     canned_close(&s);
 }
 
-/* Answer a link to a Sentinel with `bytes` and return its reason. */
-static remote_why sentinel_answers(canned *s, const char *bytes)
-{
-    link_kit_init(&k, s->path);
-    k.c.sentinel_count = 1;
-    k.c.sentinel[0] = k.c.server;
-    snprintf(k.c.master, sizeof k.c.master, "main");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
-    s->client[0] = accept(s->listen_fd, NULL, NULL);
-    T_EQ_I64(send(s->client[0], bytes, strlen(bytes), MSG_NOSIGNAL), (ssize_t)strlen(bytes));
-    const remote_why is = link_kit_refused(&k, &why);
-    link_kit_close(&k);
-    canned_drop(s);
-    return is;
-}
-
 T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
 {
-    static const struct { const char *bytes; remote_why why; cellar_err code; const char *part; }
-    cases[] = {
+    static const answer answers[] = {
         { "*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n", REMOTE_WHY_PLAINTEXT, CELLAR_E_DENIED,
           "needs allow_plaintext (got 10.0.0.1)" },
         { "*-1\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND, "does not know master main" },
@@ -216,14 +256,7 @@ T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
         { "*1\r\n$9\r\n127.0.0.1\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND, "master main" },
         { "HTTP/1.1 400\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
     };
-    canned s;
-    canned_open(&s);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        T_EQ_I64(sentinel_answers(&s, cases[i].bytes), cases[i].why);
-        T_EQ_I64(why.code, cases[i].code);
-        if (strstr(why.text, cases[i].part) == NULL) { T_EQ_STR(why.text, cases[i].part); }
-    }
-    canned_close(&s);
+    CHECK_ANSWERS(true, answers);
 }
 
 /* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason. */
@@ -300,7 +333,7 @@ static void attempts(uint64_t n)
 /* The name has two addresses, and nothing listens on the second one. */
 T_CASE(reason_of_the_address_that_answers_stays)
 {
-    if (!engine_start_on(&e, true, NULL)) { return; }
+    T_REQUIRE(engine_start_on(&e, true, NULL));
     engine_ask(&e, "CONFIG SET requirepass p");
     link_kit_init(&k, "localhost");
     k.c.server.port = e.port;
@@ -352,6 +385,15 @@ static void proven(void)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
+static rights least; /* which user u has */
+
+static void users_open(void)
+{
+    rights_read(&least);
+    T_REQUIRE(engine_start(&e, NULL));
+    rights_grant(&e, "u", ">secret", &least, least.count);
+}
+
 static void as_user(const char *password)
 {
     link_kit_init(&k, e.socket);
@@ -362,19 +404,16 @@ static void as_user(const char *password)
 
 T_CASE(least_rights_suffice_and_each_is_needed)
 {
-    rights r;
-    rights_read(&r);
-    if (!engine_start(&e, NULL)) { return; }
-    rights_grant(&e, "u", ">secret", &r, r.count);
+    users_open();
     as_user("secret");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
-    for (size_t i = 0; i < r.count; i++) {
-        rights_grant(&e, "u", ">secret", &r, i);
+    for (size_t i = 0; i < least.count; i++) {
+        rights_grant(&e, "u", ">secret", &least, i);
         as_user("secret");
         T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOPERM);
-        if (strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
+        if (strstr(why.text, least.word[i]) == NULL) { T_EQ_STR(why.text, least.word[i]); }
         T_EQ_I64(why.code, CELLAR_E_DENIED);
         link_kit_close(&k);
     }
@@ -383,9 +422,7 @@ T_CASE(least_rights_suffice_and_each_is_needed)
 /* The longest list there can be: a prefix of 32 bytes. */
 T_CASE(all_missing_rights_are_named)
 {
-    rights r;
-    rights_read(&r);
-    if (!engine_start(&e, NULL)) { return; }
+    users_open();
     engine_ask(&e, "ACL SETUSER u reset on >secret");
     link_kit_init(&k, e.socket);
     snprintf(k.c.user, sizeof k.c.user, "u");
@@ -393,18 +430,15 @@ T_CASE(all_missing_rights_are_named)
     snprintf(k.c.prefix, sizeof k.c.prefix, "an-application-of-32-characters-");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOPERM);
-    for (size_t i = 0; i < r.count; i++) {
-        if (r.word[i][0] == '+' && strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
+    for (size_t i = 0; i < least.count; i++) {
+        if (least.word[i][0] == '+' && strstr(why.text, least.word[i]) == NULL) { T_EQ_STR(why.text, least.word[i]); }
     }
     T_CHECK(strlen(why.text) < sizeof ((cellar_error_info *)NULL)->text - 1); /* not cut */
 }
 
 T_CASE(wrong_password_is_named_and_never_shown)
 {
-    rights r;
-    rights_read(&r);
-    if (!engine_start(&e, NULL)) { return; }
-    rights_grant(&e, "u", ">secret", &r, r.count);
+    users_open();
     as_user("hunter2");
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
     T_CHECK(strstr(why.text, "hunter2") == NULL && strstr(k.log, "hunter2") == NULL);
@@ -425,10 +459,7 @@ static void keep_password(const char *password)
 
 T_CASE(password_file_is_read_again_after_a_change)
 {
-    rights r;
-    rights_read(&r);
-    if (!engine_start(&e, NULL)) { return; }
-    rights_grant(&e, "u", ">secret", &r, r.count);
+    users_open();
     link_kit_init(&k, e.socket);
     snprintf(k.c.user, sizeof k.c.user, "u");
     snprintf(k.c.password_file, sizeof k.c.password_file, "%s/p", e.dir);
@@ -545,7 +576,7 @@ T_CASE(sentinel_with_a_password_is_asked)
         { "", "", false }, { "", "wrong", false }, { "me", "pass", true }, { "", "secret", true } };
     static engine s;
     char config[512];
-    if (!engine_start_on(&e, true, NULL)) { return; }
+    T_REQUIRE(engine_start_on(&e, true, NULL));
     snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n"
              "user me on >pass +@all\nrequirepass secret\n", e.port);
     T_REQUIRE(engine_start_sentinel(&s, config));
@@ -563,6 +594,212 @@ T_CASE(sentinel_with_a_password_is_asked)
         }
         link_kit_close(&k);
     }
+}
+
+/* ---- names ---- */
+
+static void prepare_named(const char *host, uint16_t port)
+{
+    link_kit_init(&k, host);
+    k.c.server.port = port;
+    k.c.allow_plaintext = true;
+    atomic_store(&asked, 0);
+}
+
+static void open_named(const char *host, uint16_t port)
+{
+    prepare_named(host, port);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+}
+
+static void resolver_answers(void)
+{
+    atomic_store(&silent, false);
+    while (atomic_load(&inside) != 0) { engine_pause_ms(1); }
+}
+
+/* Step until the resolver was asked so often. */
+static void step_until_asked(int times)
+{
+    while (atomic_load(&asked) < times) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+}
+
+T_CASE(silent_resolver_delays_neither_step_nor_close)
+{
+    link_kit_answer a;
+    for (int thread = 0; thread < 2; thread++) {
+        atomic_store(&silent, true);
+        prepare_named("db.test", 6379);
+        k.c.no_thread = thread == 0;
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        while (atomic_load(&asked) == 0) {
+            if (thread == 0) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+            sched_yield();
+        }
+        for (int i = 0; i < 5 && thread == 0; i++) {
+            T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        }
+        if (thread == 0) {
+            T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_BREAKER_OPEN);
+        }
+        link_kit_close(&k);
+        T_EQ_I64(atomic_load(&inside), 1); /* all of this while it is silent */
+        resolver_answers();
+    }
+}
+
+T_CASE(late_answer_counts_for_a_later_attempt)
+{
+    remote_figures f;
+    T_REQUIRE(engine_start_on(&e, true, NULL));
+    atomic_store(&silent, true);
+    open_named("db.test", e.port);
+    step_until_asked(1);
+    do {
+        atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+        remote_link_figures(k.link, &f);
+    } while (f.counts[REMOTE_LINK_ATTEMPTS] < 4);
+    remote_link_refusal(k.link, &why);
+    T_EQ_I64(why.why, REMOTE_WHY_TIMEOUT);
+    T_EQ_STR(why.text, "remote: the name db.test has no address yet");
+    resolver_answers();
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(atomic_load(&asked), 1); /* for all attempts */
+}
+
+/* Of a server, or of a Sentinel. */
+T_CASE(unknown_name_is_a_reason)
+{
+    for (uint32_t sentinels = 0; sentinels < 2; sentinels++) {
+        why.why = REMOTE_WHY_NONE;
+        prepare_named("db.test", 6379);
+        k.c.sentinel_count = sentinels;
+        k.c.sentinel[0] = k.c.server;
+        atomic_store(&unknown, true);
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        while (why.why != REMOTE_WHY_CONNECT) { /* the attempt may end before the answer */
+            T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+            remote_link_refusal(k.link, &why);
+        }
+        T_EQ_STR(why.text, "remote: the name db.test has no address");
+        step_until_asked(2); /* the next attempt asks again */
+        link_kit_close(&k);
+        resolver_answers();
+        atomic_store(&unknown, false);
+    }
+}
+
+/* The name of the server is another one when the answer comes. */
+T_CASE(answer_for_another_name_is_dropped)
+{
+    remote_figures f;
+    atomic_store(&silent, true);
+    open_named("db.test", 6379);
+    step_until_asked(1);
+    snprintf(k.c.server.host, sizeof k.c.server.host, "other.test");
+    do {
+        atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+        remote_link_figures(k.link, &f);
+    } while (f.counts[REMOTE_LINK_ATTEMPTS] < 2);
+    resolver_answers();
+    step_until_asked(2);
+    link_kit_close(&k);
+    resolver_answers();
+}
+
+/* A failover by DNS: the name has another address. */
+T_CASE(name_with_another_address_is_followed)
+{
+    static engine next;
+    T_REQUIRE(engine_start_on(&e, true, NULL));
+    T_REQUIRE(engine_start_on(&next, true, NULL));
+    open_named("db.test", e.port);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    atomic_store(&moved, next.port);
+    engine_kill(&e);
+    T_CHECK(link_kit_until(&k, REMOTE_DOWN));
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_CHECK(engine_ask(&next, "SET app:users:1 v") != NULL);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
+    T_EQ_STR(k.key, "app:users:1");
+    atomic_store(&moved, 0);
+}
+
+/* The name of the first of three Sentinels comes late; until then the other two are a majority. */
+T_CASE(late_name_of_a_sentinel_delays_no_other)
+{
+    enum { MANY = 3 };
+    static engine s[MANY];
+    char config[256];
+    T_REQUIRE(engine_start_on(&e, true, NULL));
+    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
+    link_kit_init(&k, "");
+    k.c.allow_plaintext = true;
+    k.c.sentinel_count = MANY;
+    snprintf(k.c.master, sizeof k.c.master, "main");
+    for (int i = 0; i < MANY; i++) {
+        T_REQUIRE(engine_start_sentinel(&s[i], config));
+        snprintf(k.c.sentinel[i].host, sizeof k.c.sentinel[i].host, "%c.test", "xyz"[i]);
+        k.c.sentinel[i].port = s[i].port;
+    }
+    atomic_store(&most, MANY);
+    atomic_store(&silent_first, 'x');
+    atomic_store(&silent, true);
+    atomic_store(&asked, 0);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    while (atomic_load(&inside) != 1) { engine_pause_ms(1); } /* its thread may start late */
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(k.link->sentinel[0].named.port, 0);
+    resolver_answers();
+    while (k.link->sentinel[0].named.port == 0) {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+    }
+    T_EQ_I64(k.link->sentinel[0].named.port, e.port); /* it votes, too */
+    T_EQ_I64(atomic_load(&asked), MANY);
+    link_kit_close(&k);
+    atomic_store(&silent_first, 0);
+    atomic_store(&most, 1);
+    for (int i = 0; i < MANY; i++) { engine_stop(&s[i]); }
+}
+
+T_CASE(addresses_and_localhost_need_no_resolver)
+{
+    static const char *const hosts[] = { "127.0.0.1", "localhost" };
+    T_REQUIRE(engine_start_on(&e, true, NULL));
+    atomic_store(&threadless, true);
+    for (size_t i = 0; i < 2; i++) {
+        open_named(hosts[i], e.port);
+        T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+        T_EQ_I64(atomic_load(&asked), 0);
+        link_kit_close(&k);
+    }
+    atomic_store(&threadless, false);
+}
+
+T_CASE(no_thread_for_a_name_is_a_reason)
+{
+    atomic_store(&threadless, true);
+    open_named("db.test", 6379);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOMEM);
+    T_CHECK(strstr(why.text, "thread to resolve db.test") != NULL);
+    atomic_store(&threadless, false);
+}
+
+T_CASE(child_of_a_fork_leaves_the_lookup)
+{
+    atomic_store(&silent, true);
+    open_named("db.test", 6379);
+    step_until_asked(1);
+    const pid_t child = fork();
+    if (child == 0) {
+        remote_link_close(k.link);
+        _exit(0);
+    }
+    T_EQ_I64(engine_child(child), 0);
+    resolver_answers();
 }
 
 T_MAIN("remote_servers")

@@ -6,7 +6,6 @@
  *         processes that end by SIGKILL at one point of a bulk load each. T_SCALE=n: n times as many
  *         keys of single loads, in rounds. */
 #include <signal.h>
-#include <sys/mman.h>
 
 #include "cellar_invalidate.h"
 #include "tests/support/two_sides.h"
@@ -126,8 +125,8 @@ static void work_by_1_call(const side *s, board *seen, int number) { work_in_bul
 
 static board *board_open(void)
 {
-    board *seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    T_REQUIRE(seen != MAP_FAILED && engine_start(&server, NULL));
+    board *seen = engine_pages(sizeof *seen);
+    T_REQUIRE(engine_start(&server, NULL));
     return seen;
 }
 
@@ -152,9 +151,7 @@ static void load_in_processes(board *seen, void (*work)(const side *s, board *se
         if (child[i] == 0) { run_process(seen, i, work); }
     }
     for (int i = 0; i < PROCESSES; i++) {
-        int status = -1;
-        T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
-        T_EQ_I64(status, 0);
+        T_EQ_I64(engine_child(child[i]), 0);
     }
     T_EQ_U64(atomic_load(&seen->right), PROCESSES * loads);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
@@ -291,7 +288,7 @@ T_CASE(load_waits_for_no_other_process_when_the_server_is_gone)
         while (side_stats(&b).leases_waited == 0 && !atomic_load(&led)) { engine_pause_ms(1); }
         if (way % 2 == 0) { engine_kill(&server); } else { engine_signal(&server, SIGSTOP); }
         for (unsigned i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
-        both_close();
+        left_close();
     }
 }
 
@@ -339,9 +336,8 @@ static cellar_err load_beside_another(cellar_load *load, const void *key, size_t
     return side_loader(load, key, key_len, "v");
 }
 
-T_CASE(refresh_of_a_key_without_value_is_one_over_processes)
+T_CASE_ON(refresh_of_a_key_without_value_is_one_over_processes, BOTH_SIDES)
 {
-    both_open(NULL);
     for (uint32_t flags = 0; flags <= CELLAR_LOAD_REFRESH; flags += CELLAR_LOAD_REFRESH) {
         const char key[] = { (char)('0' + flags) };
         cellar_result r = cellar_result_default();
@@ -382,7 +378,7 @@ T_CASE(delete_during_a_load_leaves_its_value_out)
         cellar_result_free(&r);
         T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
         T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
-        both_close();
+        left_close();
     }
 }
 

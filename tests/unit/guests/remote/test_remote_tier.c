@@ -13,9 +13,8 @@
 #include "remote/share.h"
 #include "tests/support/two_sides.h"
 
-T_CASE(change_by_another_client_is_heard)
+T_CASE_ON(change_by_another_client_is_heard, BOTH_SIDES)
 {
-    both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_set(&a, "l\n", "1") == CELLAR_OK);
     T_CHECK(side_has(&b, "k", "1") && side_has(&b, "l\n", "1"));
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k app:users:#x6c0a")), 2);
@@ -96,12 +95,11 @@ static cellar_err own_by(size_t way, const char *key)
 }
 
 /* Loads run, and leave the value and no lease; a call with a condition is a type error. */
-T_CASE(value_of_another_program_is_not_overwritten)
+T_CASE_ON(value_of_another_program_is_not_overwritten, BOTH_SIDES)
 {
     static const int lens[] = { 2, 48, 49, 55, 56, 200, 0, -1 };
     const size_t count = sizeof lens / sizeof lens[0];
     char before[512], after[512];
-    both_open(NULL);
     for (size_t i = 0; i < (LOADS + CONDITIONS) * count && !t_failed(); i++) {
         const int len = lens[i % count];
         const size_t way = i / count;
@@ -130,12 +128,11 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
     cellar_config cfg = cellar_config_default();
     cfg.tuning = &tuning;
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        const cellar_remote_namespace_config o = side_raw(raw);
         char value[LIMIT + 1], got[LIMIT + 1];
         size_t len = 0;
         memset(value, 'x', sizeof value);
         T_REQUIRE(engine_start(&server, NULL));
-        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
         side_open_own(&a, server.socket, &(side_own){ .store = &cfg, .o = &o });
         side_open(&b, server.socket, NULL, &o);
         both_fence();
@@ -159,7 +156,7 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
         T_EQ_I64(cellar_set(b.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_OK);
         both_fence();
         if (!raw) { T_EQ_I64(cellar_set(a.users, "k", 1, "new", 3, &absent), CELLAR_OK); }
-        both_close();
+        left_close();
     }
 }
 
@@ -174,11 +171,10 @@ static cellar *share_more(const side *s, const cellar_namespace_config *o)
     return c;
 }
 
-T_CASE(version_from_before_the_attach_ends_nothing_on_the_server)
+T_CASE_ON(version_from_before_the_attach_ends_nothing_on_the_server, BOTH_SIDES)
 {
     const cellar_namespace_config second = { .struct_size = sizeof second, .version = 2 };
     char got[8];
-    both_open(NULL);
     cellar *const first = share_more(&a, NULL);
     T_EQ_I64(cellar_set(first, "k", 1, "1", 1, NULL), CELLAR_OK);
     cellar *const later = share_more(&b, &second);
@@ -190,10 +186,9 @@ T_CASE(version_from_before_the_attach_ends_nothing_on_the_server)
     T_EQ_I64(cellar_namespace_close(later), CELLAR_OK);
 }
 
-T_CASE(dropped_namespace_keeps_its_values_and_its_name_on_the_server)
+T_CASE_ON(dropped_namespace_keeps_its_values_and_its_name_on_the_server, BOTH_SIDES)
 {
     cellar *again = NULL;
-    both_open(NULL);
     T_EQ_I64(side_set(&a, "k", "1"), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(a.store, "users"), CELLAR_OK);
     T_CHECK(side_has(&b, "k", "1"));
@@ -248,25 +243,8 @@ T_CASE(ended_value_stays_dead_without_its_control_keys)
         side_fence(&b);
         T_CHECK(side_has(&b, "k", "2"));
         side_close(&late);
-        both_close();
+        left_close();
     }
-}
-
-T_CASE(numbers_go_back_up_behind_an_older_replica)
-{
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
-    bytes_save("app:users:k");
-    T_CHECK(engine_ask(&server, "COPY app:~g:users old") != NULL);
-    T_CHECK(engine_ask(&server, "COPY app:~e olde") != NULL);
-    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(engine_ask(&server, "COPY olde app:~e REPLACE") != NULL);
-    T_CHECK(engine_ask(&server, "COPY old app:~g:users REPLACE") != NULL);
-    bytes_bring_back("app:users:k");
-    side_fence(&a);
-    side_fence(&b);
-    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
 }
 
 T_CASE(invalidate_keeps_values_out_of_the_server)
@@ -284,9 +262,8 @@ T_CASE(invalidate_keeps_values_out_of_the_server)
     T_CHECK(side_has(&b, "k", NULL));
 }
 
-T_CASE(pattern_ends_keys_of_each_spelling)
+T_CASE_ON(pattern_ends_keys_of_each_spelling, BOTH_SIDES)
 {
-    both_open(NULL);
     T_CHECK(side_set(&a, "u:1", "1") == CELLAR_OK && side_set(&a, "u:\t", "1") == CELLAR_OK);
     T_CHECK(side_set(&a, "v:1", "1") == CELLAR_OK);
     T_CHECK(side_has(&b, "u:1", "1") && side_has(&b, "u:\t", "1") && side_has(&b, "v:1", "1"));
@@ -320,42 +297,9 @@ T_CASE(full_journal_ends_the_namespace)
     T_CHECK(side_has(&b, "9", NULL) && side_has(&b, "1", NULL));
 }
 
-/* Check that the last errors name the memory of the server. Replace that of the store. */
-static void server_is_blamed(void)
-{
-    cellar_error_info i = cellar_error_info_default();
-    char text[120];
-    T_EQ_I64(cellar_last_error(a.users, &i), CELLAR_OK);
-    T_EQ_I64(i.code, CELLAR_E_SPACE);
-    T_EQ_STR(i.text, "the shared server is out of memory: raise its maxmemory, shared_bytes");
-    T_EQ_I64(cellar_remote_last_error(a.r, &i), CELLAR_OK);
-    T_EQ_I64(i.code, CELLAR_E_SPACE);
-    (void)snprintf(text, sizeof text, "remote: server %.48s is out of memory: raise its maxmemory",
-                   server.socket);
-    T_EQ_STR(i.text, text);
-    T_EQ_I64(cellar_set(a.users, "", 0, "", 0, NULL), CELLAR_E_INVAL);
-}
-
-T_CASE(full_server_loses_the_old_value_too)
-{
-    int64_t sum = 0;
-    both_open(NULL);
-    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
-    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
-    T_EQ_I64(side_set(&a, "k", "new"), CELLAR_E_SPACE);
-    server_is_blamed();
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &sum), CELLAR_E_SPACE);
-    server_is_blamed();
-    T_EQ_U64(side_stats(&a).refused_memory, 1);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", NULL));
-    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
-}
-
 /* A tag that was heard and not read has no number here; one that this process has ended knows one. */
-T_CASE(full_server_takes_a_link_back_that_heard_of_tags)
+T_CASE_ON(full_server_takes_a_link_back_that_heard_of_tags, BOTH_SIDES)
 {
-    both_open(NULL);
     T_EQ_I64(side_set_tagged(&a, "k", "v", "used"), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(b.users, "heard", 5, CELLAR_TAG_HARD), CELLAR_OK);
     for (int i = 0; i < 4; i++) { /* the first one is heard, the second one has a place */
@@ -429,14 +373,13 @@ T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared)
             T_EQ_I64(stale_of(&a, "k", "1"), rows[i].want);
         }
         T_CHECK(side_set(&a, "k", "2") == CELLAR_OK && side_has(&a, "k", "2"));
-        both_close();
+        left_close();
     }
 }
 
-T_CASE(conditions_are_those_of_the_server)
+T_CASE_ON(conditions_are_those_of_the_server, BOTH_SIDES)
 {
     uint64_t version = 0;
-    both_open(NULL);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT,
                           .new_version = &version };
     T_CHECK(cellar_set(a.users, "k", 1, "1", 1, &o) == CELLAR_OK);
@@ -467,31 +410,37 @@ static void *get_slowly(void *arg)
 T_CASE(child_of_a_fork_closes)
 {
     pthread_t t;
-    int status = -1;
     cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200, .proof_ms = 60000 };
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, NULL);
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_set(&a, "k", "1"), CELLAR_DEFERRED);
+    const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5);
+    cellar_remote_limiter *l;
+    T_REQUIRE(cellar_remote_limiter_open(a.r, &rule, NULL, &l) == CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, get_slowly, &a) == 0);
     engine_pause_ms(20); /* the more often the thread is inside */
     const pid_t child = fork();
     if (child == 0) {
         (void)alarm(60);
         cellar_remote_stats st = cellar_remote_stats_default();
+        cellar_remote_lock lk;
         T_EQ_I64(cellar_remote_fence(a.r, 10), CELLAR_E_FORKED);
         T_EQ_I64(cellar_remote_stats_get(a.r, &st), CELLAR_E_FORKED);
         T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
         T_EQ_I64(cellar_remote_attach(a.r, a.users, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NULL, &lk), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, NULL), CELLAR_E_FORKED);
+        cellar_remote_limiter_close(l);
         cellar_remote_close(a.r);
         T_EQ_I64(cellar_namespace_close(a.users), CELLAR_OK);
         T_EQ_I64(cellar_close(a.store), CELLAR_OK);
         _exit(t_failed());
     }
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(engine_child(child), 0);
     pthread_join(t, NULL);
     engine_signal(&server, SIGCONT);
+    cellar_remote_limiter_close(l);
 }
 
 static void *wait_for_lock(void *out)
@@ -510,13 +459,12 @@ static void acquire_here(const cellar_event *e, void *code)
 }
 
 /* The I/O thread would wait behind the thread that only the I/O thread can wake. */
-T_CASE(lock_in_a_callback_of_the_remote_is_refused)
+T_CASE_ON(lock_in_a_callback_of_the_remote_is_refused, BOTH_SIDES)
 {
     cellar_remote_lock held, waited;
     cellar_err code = CELLAR_OK;
     uint64_t id;
     pthread_t t;
-    both_open(NULL);
     T_EQ_I64(cellar_remote_lock_acquire(b.r, "lock", 4, NULL, &held), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(a.users, CELLAR_CAUSE_BIT(REMOTE), acquire_here, &code, &id),
              CELLAR_OK);

@@ -3,8 +3,8 @@
 #
 # Aim:    `cellar serve --tls-cert` serves real clients over TLS, port and pages alike, and refuses
 #         what its files do not vouch for; the pair `cellar` has nothing of OpenSSL.
-# Method: the program of TLS=1 with certificates of an own CA; redis-cli, redis-py, redis-benchmark,
-#         curl and openssl s_client, each a skip where it is absent.
+# Method: the program of TLS=1 with certificates of an own CA; redis-cli, redis-py, curl and
+#         openssl s_client, each a skip where it is absent.
 . tests/support/t.sh
 . tests/support/serve.sh
 
@@ -88,11 +88,6 @@ pipeline() {
     grep -q 'errors: 0, replies: 1000000' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
     stop
 }
-benchmark() {
-    tls_serve && timeout 60 redis-benchmark -h localhost -p "$port" --tls --cacert "$pem/ca.pem" -n 20000 \
-        -c 20 -P 8 -t set,get -q >"$t_tmp/rates" 2>&1 && cat "$t_tmp/rates" &&
-        [ "$(tr '\r' '\n' <"$t_tmp/rates" | grep -c 'per second.*p50')" -eq 2 ] && stop
-}
 redis_py() {
     tls_serve && "$py" -c "
 import redis
@@ -115,7 +110,6 @@ client_certificate_is_wanted_on_port_and_page:redis-cli curl:clients
 certificate_is_read_again_and_a_broken_one_left:redis-cli:rotation
 files_that_cannot_be_used_are_one_sentence::wrong_files
 requests_ahead_wait_in_the_socket:redis-cli:pipeline
-redis_benchmark_runs:redis-benchmark:benchmark
 pair_of_the_cache_has_nothing_of_openssl:nm:core_is_free'
 "$bin" version >"$t_tmp/version" || exit 1
 if ! grep -q '^TLS  *yes' "$t_tmp/version" || ! t_have openssl; then

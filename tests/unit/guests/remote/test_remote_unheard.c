@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    memory keeps no value for which the server reports no change, also where the server has no
- *         key for a loaded value. What a process sets or loads reaches the server.
+ *         key for a loaded value. What a process sets or loads reaches the server. A lease that the
+ *         server gave to a caller that does not know it delays no other process.
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
  *         a pause, comes before each look. */
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/byte_proxy.h"
 #include "tests/support/two_sides.h"
 
 /* The digest names no key, and no process has written one. A refresh does not read the server. */
@@ -27,14 +27,13 @@ T_CASE(long_key_of_a_load_is_heard)
         T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&b, key, i < 6 ? "new" : NULL));
-        both_close();
+        left_close();
     }
 }
 
 /* The server is no disk: a load without the disk reads its value, and shares its own. */
-T_CASE(load_without_the_disk_agrees_with_the_server)
+T_CASE_ON(load_without_the_disk_agrees_with_the_server, BOTH_SIDES)
 {
-    both_open(NULL);
     T_CHECK(side_set(&a, "there", "new") == CELLAR_OK);
     T_EQ_I64(side_load(&b, "there", "old", CELLAR_LOAD_NO_L2), CELLAR_OK);
     T_EQ_I64(side_load_many(&b, "there", "old", CELLAR_LOAD_NO_L2), CELLAR_OK);
@@ -46,17 +45,12 @@ T_CASE(load_without_the_disk_agrees_with_the_server)
 /* The journal of one process deletes a key that the server never had. */
 T_CASE(journal_of_invalidate_is_heard)
 {
-    static byte_proxy p;
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_INVALIDATE;
-    T_REQUIRE(engine_start(&server, NULL));
-    byte_proxy_open(&p, server.dir, server.socket);
-    side_open(&a, p.path, NULL, &o);
-    side_open(&b, server.socket, NULL, &o);
-    side_fence(&b);
+    both_open_far(NULL, &o);
     T_EQ_I64(side_load(&b, "k", "old", 0), CELLAR_OK);
     T_CHECK(side_has(&b, "k", "old"));
-    for (int i = 0; i < 2; i++) { atomic_store(&p.line[i].way[0].left, 0); }
+    for (int i = 0; i < 2; i++) { atomic_store(&proxy.line[i].way[0].left, 0); }
     T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_DEFERRED);
     for (int i = 0; i < 2000 && side_stats(&a).replayed == 0; i++) { engine_pause_ms(5); }
     T_EQ_U64(side_stats(&a).replayed, 1);
@@ -68,21 +62,17 @@ T_CASE(journal_of_invalidate_is_heard)
 /* Its birth is the epoch that the process knows, so it is older than the clear. */
 T_CASE(set_before_a_clear_is_heard_has_no_value)
 {
-    static byte_proxy p;
-    T_REQUIRE(engine_start(&server, NULL));
-    byte_proxy_open(&p, server.dir, server.socket);
-    side_open(&a, server.socket, NULL, NULL);
-    side_open(&b, p.path, NULL, NULL);
-    T_EQ_I64(side_set(&b, "k", "before"), CELLAR_OK);
-    atomic_store(&p.line[1].way[1].frozen, true); /* the subscriber of b */
-    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
-    T_EQ_I64(side_set(&b, "k", "behind"), CELLAR_OK);
-    atomic_store(&p.line[1].way[1].frozen, false);
-    side_fence(&b);
-    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-    T_EQ_I64(side_set(&b, "k", "after"), CELLAR_OK);
+    both_open_far(NULL, NULL);
+    T_EQ_I64(side_set(&a, "k", "before"), CELLAR_OK);
+    atomic_store(&proxy.line[1].way[1].frozen, true); /* the subscriber of a */
+    T_EQ_I64(cellar_clear(b.users), CELLAR_OK);
+    T_EQ_I64(side_set(&a, "k", "behind"), CELLAR_OK);
+    atomic_store(&proxy.line[1].way[1].frozen, false);
     side_fence(&a);
-    T_CHECK(side_has(&a, "k", "after") && side_has(&b, "k", "after"));
+    T_CHECK(side_has(&b, "k", NULL) && side_has(&a, "k", NULL));
+    T_EQ_I64(side_set(&a, "k", "after"), CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "after") && side_has(&a, "k", "after"));
 }
 
 /* A load begins, and the process reads numbers more often than it keeps pairs of epochs. */
@@ -97,10 +87,9 @@ static cellar_err load_beside_tags(cellar_load *load, const void *key, size_t ke
     return side_loader(load, key, key_len, "old");
 }
 
-T_CASE(long_load_reaches_the_server)
+T_CASE_ON(long_load_reaches_the_server, BOTH_SIDES)
 {
     cellar_result out = cellar_result_default();
-    both_open(NULL);
     T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_beside_tags, &a, &out) == CELLAR_OK);
     cellar_result_free(&out);
     T_CHECK(side_has(&b, "k", "old"));
@@ -115,11 +104,10 @@ static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len
 }
 
 /* The clear of a namespace that one process does not share raises the epoch all the same. */
-T_CASE(new_tag_behind_a_clear_elsewhere_reaches_the_server)
+T_CASE_ON(new_tag_behind_a_clear_elsewhere_reaches_the_server, BOTH_SIDES)
 {
     cellar *orders;
     cellar_result out = cellar_result_default();
-    both_open(NULL);
     T_CHECK(side_set(&a, "warm", "1") == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(b.store, "orders", NULL, &orders) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
@@ -145,11 +133,10 @@ T_CASE(new_tag_behind_a_clear_elsewhere_reaches_the_server)
 T_CASE(acquire_finds_the_value_of_the_server)
 {
     for (int way = 0; way < 4; way++) { /* a plain value, a full server, a RAW value, a long key */
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+        const cellar_remote_namespace_config o = side_raw(way == 2);
         cellar_lease lease;
         char key[601] = "k";
         if (way == 1 && engine_is_port()) { continue; } /* it evicts values */
-        if (way == 2) { o.values = CELLAR_REMOTE_RAW; }
         if (way == 3) { memset(key, 'x', 600); }
         both_open(&o);
         T_EQ_I64(side_set(&a, key, "hello"), CELLAR_OK);
@@ -161,7 +148,7 @@ T_CASE(acquire_finds_the_value_of_the_server)
         T_EQ_I64(side_set(&a, key, "new"), CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&b, key, "new"));
-        both_close();
+        left_close();
     }
 }
 
@@ -182,15 +169,14 @@ T_CASE(value_of_a_lease_ends_with_a_change)
         T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&b, "k", NULL));
-        both_close();
+        left_close();
     }
 }
 
 /* The number of the tag is read before the value is judged. */
-T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process)
+T_CASE_ON(host_gets_a_value_whose_tag_is_new_to_its_process, BOTH_SIDES)
 {
     cellar_lease lease;
-    both_open(NULL);
     T_EQ_I64(side_set_tagged(&a, "k", "v", "t"), CELLAR_OK);
     side_fence(&b);
     T_EQ_I64(side_acquire(&b, "k", NULL, &lease, "v"), CELLAR_OK);
@@ -312,7 +298,7 @@ static void pattern_reaches_them(bool full)
         T_EQ_U64(deleted, 1);
         T_CHECK(side_has(&a, "u:1", NULL) && side_has(&a, "v:1", "old"));
         T_CHECK(side_has(&b, "u:1", NULL) && side_has(&b, "u:\n", NULL));
-        both_close();
+        left_close();
     }
 }
 
@@ -334,7 +320,7 @@ static void change_of_a_full_server_is_heard(bool clear)
         }
         side_fence(&b);
         T_CHECK(side_has(&b, "k", NULL));
-        both_close();
+        left_close();
     }
 }
 
@@ -342,10 +328,9 @@ T_CASE(delete_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(fals
 T_CASE(clear_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(true); }
 
 /* Numbers of namespaces are few; each new tag would need more memory. */
-T_CASE(full_server_takes_a_new_namespace_but_no_new_tag)
+T_CASE_ON(full_server_takes_a_new_namespace_but_no_new_tag, BOTH_SIDES)
 {
     cellar *orders;
-    both_open(NULL);
     T_REQUIRE(cellar_namespace_open(a.store, "orders", NULL, &orders) == CELLAR_OK);
     server_full(true);
     T_CHECK(cellar_remote_attach(a.r, orders, NULL) == CELLAR_OK);
@@ -369,8 +354,110 @@ T_CASE(forced_refresh_on_a_full_server_is_not_kept)
         T_EQ_I64(side_load(&a, "k", "old", CELLAR_LOAD_REFRESH), CELLAR_OK);
         server_full(false);
         T_CHECK(side_has(&a, "k", "new") && side_has(&b, "k", "new"));
-        both_close();
+        left_close();
     }
+}
+
+/* ---- leases without an owner ---- */
+
+/* The server holds writes, or replies are cut, while a load asks for its lease. The lease ends by
+ * itself 31 s later: no case waits so long. */
+enum { WAIT_MS = 10000 };
+
+/* Wait until the server has none of the keys that hold a lease. */
+static bool no_lease(void)
+{
+    for (int i = 0; i < WAIT_MS; i += 2) {
+        const long long n =
+            engine_number(engine_ask(&server, "EXISTS app:users:k ~app:lease:users:k"));
+        if (n == 0 && side_stats(&a).journal_keys == 0) { return true; }
+        engine_pause_ms(2);
+    }
+    return false;
+}
+
+/* The load is one of a key, of a RAW key, or a bulk load. */
+T_CASE(lease_without_an_answer_is_released)
+{
+    for (int i = 0; i < 3; i++) {
+        const cellar_remote_namespace_config o = side_raw(i == 1);
+        cellar_remote_config ro = side_patient();
+        ro.io_ms = 50;
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, &ro, &o);
+        side_fence(&a);
+        T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
+        T_EQ_I64((i == 2 ? side_load_many : side_load)(&a, "k", "v", 0), CELLAR_OK);
+        T_EQ_U64(side_stats(&a).journal_keys, 1);
+        T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
+        T_CHECK(no_lease());
+        T_EQ_U64(side_stats(&a).leases_taken, 0);
+        left_close();
+    }
+}
+
+/* The server gives the lease; its reply and the connection are lost. */
+T_CASE(lease_behind_a_lost_reply_is_released)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        const cellar_remote_namespace_config o = side_raw(raw);
+        T_REQUIRE(engine_start(&server, NULL));
+        byte_proxy_open(&proxy, server.dir, server.socket);
+        side_open(&a, proxy.path, NULL, &o);
+        side_fence(&a);
+        atomic_store(&proxy.line[0].way[1].left, raw ? 11 : 6); /* the reply of the get, and 1 byte */
+        T_EQ_I64(side_load(&a, "k", "v", 0), CELLAR_OK);
+        T_CHECK(no_lease());
+        left_close();
+    }
+}
+
+/* The loader fails while the server is away. */
+static cellar_err load_beside_a_cut(cellar_load *l, const void *key, size_t key_len, void *ctx)
+{
+    (void)l, (void)key, (void)key_len, (void)ctx;
+    T_CHECK(engine_cut(&server, "normal") > 0);
+    for (int i = 0; i < WAIT_MS && side_stats(&a).gaps == 0; i++) { engine_pause_ms(1); }
+    return CELLAR_E_IO;
+}
+
+T_CASE(lease_of_a_failed_load_is_released_behind_a_gap)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        const cellar_remote_namespace_config o = side_raw(raw);
+        cellar_result out = cellar_result_default();
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, NULL, &o);
+        side_fence(&a);
+        T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_beside_a_cut, NULL, &out) < 0);
+        cellar_result_free(&out);
+        T_CHECK(no_lease());
+        left_close();
+    }
+}
+
+/* The refresh does not wait for its own lease. */
+T_CASE(refresh_of_a_stale_value_has_one_lease)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .stale_ms = 60000 };
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, NULL, NULL);
+    T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
+    while (!side_has(&a, "k", NULL)) { engine_pause_ms(1); }
+    T_EQ_I64(side_load(&a, "k", "new", 0), CELLAR_OK);
+    T_CHECK(side_has(&a, "k", "new"));
+    T_EQ_U64(side_stats(&a).leases_taken, 1);
+}
+
+T_CASE(empty_value_of_raw_is_stored)
+{
+    const cellar_remote_namespace_config o = side_raw(true);
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, NULL, &o);
+    side_fence(&a);
+    T_EQ_I64(side_load(&a, "k", "", 0), CELLAR_OK);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:lease:users:k")), 0);
 }
 
 T_MAIN("cellar_remote_unheard")

@@ -17,11 +17,7 @@ typedef struct board {
     int64_t at_ms[RECORDS]; /* of each admission */
 } board;
 
-static int64_t case_ms(void)
-{
-    const char *text = getenv("T_WINDOWS_MS");
-    return text != NULL ? strtol(text, NULL, 10) : 1200;
-}
+static int64_t case_ms(void) { return (int64_t)t_env_u64("T_WINDOWS_MS", 1200); }
 
 /* Check until the parent says stop. hold_ms above HOLD_MS is the mutant: units without an end. */
 static void check_all_the_time(board *b, int64_t hold_ms, uint32_t batch)
@@ -56,10 +52,11 @@ static pid_t start(board *b, int64_t hold_ms, uint32_t batch)
     _exit(t_failed());
 }
 
-/* Map a board, and start all children. Return when each has opened its limiter. */
+/* Start the server and all children. Return when each has opened its limiter. */
 static board *start_all(pid_t *child)
 {
-    board *b = share_pages(sizeof *b);
+    T_REQUIRE(engine_start(&server, NULL));
+    board *b = engine_pages(sizeof *b);
     b->rate = RATE;
     for (int i = 0; i < PROCESSES; i++) { child[i] = start(b, HOLD_MS, 0); }
     while (atomic_load(&b->open) < PROCESSES) { engine_pause_ms(1); }
@@ -68,9 +65,7 @@ static board *start_all(pid_t *child)
 
 static void join(pid_t child)
 {
-    int status = -1;
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
+    T_EQ_I64(engine_child(child), 0);
 }
 
 static int by_time(const void *a, const void *b)
@@ -110,9 +105,14 @@ static void freeze_for(const pid_t *child, int64_t ms)
     }
 }
 
+static void stop_all(board *b, const pid_t *child)
+{
+    atomic_store(&b->stop, 1);
+    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+}
+
 T_CASE(frozen_and_killed_processes_keep_the_bound)
 {
-    T_REQUIRE(engine_start(&server, NULL));
     pid_t child[PROCESSES];
     board *b = start_all(child);
     freeze_for(child, case_ms());
@@ -120,8 +120,7 @@ T_CASE(frozen_and_killed_processes_keep_the_bound)
     waitpid(child[0], NULL, 0);
     child[0] = start(b, HOLD_MS, 0);
     freeze_for(child, case_ms() / 2);
-    atomic_store(&b->stop, 1);
-    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    stop_all(b, child);
     T_CHECK(worst_excess(b, BURST) <= 0);
     munmap(b, sizeof *b);
 }
@@ -129,7 +128,6 @@ T_CASE(frozen_and_killed_processes_keep_the_bound)
 /* The server forgets its words: one burst more, and no units while it is away (DENY). */
 T_CASE(restarted_server_admits_one_burst_more)
 {
-    T_REQUIRE(engine_start(&server, NULL));
     pid_t child[PROCESSES];
     board *b = start_all(child);
     freeze_for(child, case_ms() / 3);
@@ -138,8 +136,7 @@ T_CASE(restarted_server_admits_one_burst_more)
     const uint64_t before = atomic_load(&b->count);
     freeze_for(child, case_ms() / 3);
     while (atomic_load(&b->count) == before) { engine_pause_ms(1); }
-    atomic_store(&b->stop, 1);
-    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    stop_all(b, child);
     T_CHECK(worst_excess(b, 2 * BURST) <= 0);
     munmap(b, sizeof *b);
 }
@@ -149,7 +146,7 @@ T_CASE(restarted_server_admits_one_burst_more)
 T_CASE(units_without_an_end_are_found)
 {
     T_REQUIRE(engine_start(&server, NULL));
-    board *b = share_pages(sizeof *b);
+    board *b = engine_pages(sizeof *b);
     pid_t child[PROCESSES];
     b->rate = RATE / 2; /* children that begin at different times still exceed the bound */
     atomic_store(&b->halt, 1);
@@ -164,8 +161,7 @@ T_CASE(units_without_an_end_are_found)
     const uint64_t from = atomic_load(&b->count);
     for (int i = 0; i < PROCESSES; i++) { kill(child[i], SIGCONT); }
     while (atomic_load(&b->count) < from + 2 * BURST) { sched_yield(); }
-    atomic_store(&b->stop, 1);
-    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    stop_all(b, child);
     T_CHECK(worst_excess(b, BURST) > 0);
     munmap(b, sizeof *b);
 }
