@@ -382,26 +382,38 @@ static cellar_err set_if(const side *s, const char *value, uint32_t flags, uint6
     return cellar_set(s->users, "k", 1, value, strlen(value), &o);
 }
 
-T_CASE_ON(conditions_are_those_of_the_server, RAW)
+T_CASE(conditions_are_those_of_the_server)
 {
-    uint64_t version = 0, other = 12345;
-    T_EQ_I64(set_if(&a, "0", CELLAR_ONLY_IF_PRESENT, &version), CELLAR_MISS);
-    T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_OK);
-    T_EQ_I64(set_if(&b, "2", CELLAR_ONLY_IF_ABSENT, &other), CELLAR_EXISTS);
-    T_EQ_I64(set_if(&b, "3", CELLAR_ONLY_IF_VERSION, &version), CELLAR_OK);
-    T_EQ_I64(set_if(&a, "4", CELLAR_ONLY_IF_VERSION, &other), CELLAR_CONFLICT);
-    T_CHECK(server_has("k", "3"));
-    T_CHECK(engine_ask(&server, "SET app:users:k foreign") != NULL);
-    T_EQ_I64(set_if(&a, "5", CELLAR_ONLY_IF_VERSION, &version), CELLAR_CONFLICT);
-    T_EQ_I64(set_if(&a, "6", CELLAR_ONLY_IF_PRESENT, &version), CELLAR_OK);
-    T_CHECK(server_has("k", "6"));
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", "6"));
-    cellar_delete_opts d = { .struct_size = sizeof d, .if_version = other };
-    T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_CONFLICT);
-    d.if_version = version;
-    T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
-    T_CHECK(server_has("k", NULL));
+    for (int raw = 0; raw < 2; raw++) {
+        const cellar_remote_namespace_config o = side_raw(raw);
+        uint64_t version = 0, other = 12345;
+        both_open(&o);
+        T_EQ_I64(set_if(&a, "0", CELLAR_ONLY_IF_PRESENT, &version), CELLAR_MISS);
+        T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_OK);
+        T_EQ_I64(set_if(&b, "2", CELLAR_ONLY_IF_ABSENT, &other), CELLAR_EXISTS);
+        T_EQ_I64(set_if(&b, "3", CELLAR_ONLY_IF_VERSION, &version), CELLAR_OK);
+        T_EQ_I64(set_if(&a, "4", CELLAR_ONLY_IF_VERSION, &other), CELLAR_CONFLICT);
+        side_fence(&a);
+        T_CHECK(side_has(&a, "k", "3"));
+        if (raw) {
+            T_CHECK(engine_ask(&server, "SET app:users:k foreign") != NULL);
+            T_EQ_I64(set_if(&a, "5", CELLAR_ONLY_IF_VERSION, &version), CELLAR_CONFLICT);
+        }
+        T_EQ_I64(set_if(&a, "6", CELLAR_ONLY_IF_PRESENT, &version), CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", "6") && (!raw || server_has("k", "6")));
+        cellar_delete_opts d = { .struct_size = sizeof d, .if_version = other };
+        T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_CONFLICT);
+        d.if_version = version;
+        T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
+        T_CHECK(server_has("k", NULL));
+        T_EQ_I64(side_set(&a, "k", "7"), CELLAR_OK);
+        T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+        T_EQ_I64(set_if(&a, "8", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_OK); /* a dead value */
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", "8"));
+        left_close();
+    }
 }
 
 T_CASE_ON(condition_over_a_list_is_a_type_error, RAW)

@@ -232,22 +232,6 @@ T_CASE_ON(other_database_is_reported_under_the_same_name, FACTS)
     T_EQ_STR(facts_heard(), "t:1 ");
 }
 
-T_CASE_ON(data_answers_without_its_subscriber_and_tracking_info_tells, FACTS)
-{
-    T_EQ_I64(engine_cut(&f.e, "pubsub"), 1);
-    T_CHECK(facts_do(f.data, "SET t:1 a"));
-    T_CHECK(facts_do(f.data, "GET t:1"));
-    engine_ask(&f.e, "SET t:1 b"); /* the server notes the broken redirection when it reports */
-    redisReply *r = redisCommand(f.data, "CLIENT TRACKINGINFO");
-    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements >= 2);
-    bool broken = false;
-    for (size_t i = 0; i < r->element[1]->elements; i++) {
-        broken = broken || strcmp(r->element[1]->element[i]->str, "broken_redirect") == 0;
-    }
-    T_CHECK(broken);
-    freeReplyObject(r);
-}
-
 T_CASE_ON(subscriber_answers_without_data_and_hears_nothing, FACTS)
 {
     redisFree(f.data);

@@ -21,6 +21,14 @@ static cellar_resp *port;
 static side a, b;
 static char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 16], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
 
+/* What processes of a case share. */
+static struct shared {
+    _Atomic bool goes, leads; /* the processes; the loader of a leader runs */
+    char url[2][T_FOLDER_MAX + 64];
+    _Atomic uint32_t loads, wrong, ready; /* counts of workers */
+    uint64_t turns, fence; /* of the owner of the lock */
+} *seen;
+
 static void port_close(void)
 {
     left_drop(&port);
@@ -70,6 +78,39 @@ static void both_open(int way_a, int way_b)
     url_open(&a, url[way_a]);
     url_open(&b, url[way_b]);
     T_REQUIRE(side_proven(&a) && side_proven(&b));
+}
+
+/* ---- processes ---- */
+
+static void seen_open(void) { seen = engine_pages(sizeof *seen); }
+
+static void seen_close(void)
+{
+    (void)munmap(seen, sizeof *seen);
+}
+
+/* Let the processes open sides on the port, which is open. */
+static void seen_go(void)
+{
+    memcpy(seen->url, url, sizeof url);
+    atomic_store(&seen->goes, true);
+}
+
+/* Fork a process that works with a side on a URL of the port. */
+static pid_t worker_fork(int way, void (*work)(const side *s))
+{
+    side s;
+    (void)fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid > 0) { return pid; }
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (!atomic_load(&seen->goes)) { engine_pause_ms(1); }
+    url_open(&s, seen->url[way]);
+    if (!side_proven(&s)) { _exit(3); }
+    work(&s);
+    side_close(&s);
+    _exit(0);
 }
 
 /* ---- the largest value ---- */
@@ -148,34 +189,16 @@ T_CASE(full_port_is_named_by_its_own_option_and_takes_sets)
 
 static cellar_err lead(cellar_load *load, const void *key, size_t len, void *ctx)
 {
-    (void)load, (void)key, (void)len;
-    if (write(*(int *)ctx, "l", 1) == 1) { for (;;) { pause(); } }
+    (void)load, (void)key, (void)len, (void)ctx;
+    atomic_store(&seen->leads, true);
+    while (atomic_load(&seen->leads)) { pause(); }
     return CELLAR_E_IO;
 }
 
-/* Fork a leader, which waits for a URL. */
-static pid_t leader_fork(int *to, int *from)
+static void lead_for_ever(const side *s)
 {
-    int there[2], back[2];
-    T_REQUIRE(pipe(there) == 0 && pipe(back) == 0);
-    const pid_t pid = fork();
-    T_REQUIRE(pid >= 0);
-    if (pid == 0) {
-        side s;
-        char at[sizeof url[0]];
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (read(there[0], at, sizeof at) != (ssize_t)sizeof at) { _exit(1); }
-        url_open(&s, at);
-        if (!side_proven(&s)) { _exit(1); }
-        cellar_result out = cellar_result_default();
-        (void)cellar_get_or_load(s.users, "k", 1, NULL, lead, &back[1], &out);
-        _exit(1);
-    }
-    close(there[0]);
-    close(back[1]);
-    *to = there[1];
-    *from = back[0];
-    return pid;
+    cellar_result out = cellar_result_default();
+    (void)cellar_get_or_load(s->users, "k", 1, NULL, lead, NULL, &out);
 }
 
 static _Atomic int64_t loaded_ms;
@@ -197,29 +220,27 @@ static void *wait_for_leader(void *ctx)
 }
 
 /* Kill a leader. Return the ms until another process loads. */
-static int64_t death(int kind)
+static int64_t death(int way)
 {
     side s;
-    int to, from;
-    char byte;
     pthread_t waiter;
-    const pid_t pid = leader_fork(&to, &from);
+    seen_open();
+    const pid_t pid = worker_fork(way, lead_for_ever);
     port_open();
-    T_REQUIRE(write(to, url[kind], sizeof url[kind]) == (ssize_t)sizeof url[kind]);
-    url_open(&s, url[kind]);
+    seen_go();
+    url_open(&s, url[way]);
     T_REQUIRE(side_proven(&s));
-    T_REQUIRE(read(from, &byte, 1) == 1);
+    while (!atomic_load(&seen->leads)) { engine_pause_ms(1); }
     T_REQUIRE(pthread_create(&waiter, NULL, wait_for_leader, &s) == 0);
     while (side_stats(&s).leases_waited == 0) { engine_pause_ms(1); }
     side_fence(&s); /* the port has the note of the waiter */
     const int64_t killed_ms = engine_now_ms();
     T_EQ_I64(kill(pid, SIGKILL), 0);
-    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    T_EQ_I64(engine_child(pid), SIGKILL);
     pthread_join(waiter, NULL);
-    close(to);
-    close(from);
     side_close(&s);
     port_close();
+    seen_close();
     return atomic_load(&loaded_ms) - killed_ms;
 }
 
@@ -242,11 +263,6 @@ T_CASE(killed_leader_on_tcp_is_followed_within_100_ms) { check_deaths(1); }
 
 enum { WORKERS = 4, MANY = 100, TURNS = 25 };
 
-/* What the workers count. */
-static struct counts {
-    _Atomic uint32_t loads, wrong, ready;
-    uint64_t turns, fence; /* of the owner of the lock */
-} *seen;
 static uint32_t workers; /* of the case */
 
 static void worker_counts(bool right)
@@ -268,8 +284,16 @@ static void worker_turn(const side *s)
     worker_counts(cellar_remote_lock_release(s->r, "turn", 4, &lk) == CELLAR_OK);
 }
 
+/* Wait for all workers of the case. */
+static void worker_begins(void)
+{
+    atomic_fetch_add(&seen->ready, 1);
+    while (atomic_load(&seen->ready) < workers) { engine_pause_ms(1); }
+}
+
 static void worker_locks(const side *s)
 {
+    worker_begins();
     for (int i = 0; i < TURNS; i++) { worker_turn(s); }
 }
 
@@ -285,6 +309,7 @@ static void worker_visits(const side *s)
 {
     char own[16];
     cellar_result got = cellar_result_default();
+    worker_begins();
     (void)snprintf(own, sizeof own, "%ld", (long)getpid());
     worker_counts(cellar_get_or_load(s->users, "page", 4, NULL, load_counted, NULL, &got) ==
                   CELLAR_OK);
@@ -292,22 +317,6 @@ static void worker_visits(const side *s)
     worker_counts(side_set(s, own, own) == CELLAR_OK && side_has(s, own, own));
     worker_turn(s);
     if (getpid() % 2 == 0) { _exit(0); }
-}
-
-/* Run in a process of its own: wait for the URL, open, wait for all workers, work. */
-static void worker_main(int from, void (*work)(const side *s))
-{
-    char at[sizeof url[0]];
-    side s;
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (read(from, at, sizeof at) != (ssize_t)sizeof at) { _exit(2); }
-    url_open(&s, at);
-    if (!side_proven(&s)) { _exit(3); }
-    atomic_fetch_add(&seen->ready, 1);
-    while (atomic_load(&seen->ready) < workers) { engine_pause_ms(1); }
-    work(&s);
-    side_close(&s);
-    _exit(0);
 }
 
 static cellar_resp_stats port_stats(void)
@@ -332,35 +341,19 @@ static void nothing_left(unsigned open_before)
 static uint64_t workers_run(void (*work)(const side *s), uint32_t count, bool late)
 {
     pid_t pid[MANY];
-    int go[2];
-    seen = engine_pages(sizeof *seen);
-    T_REQUIRE(pipe(go) == 0);
+    seen_open();
     workers = count;
     if (late) { port_open(); }
-    (void)fflush(stdout);
-    for (uint32_t i = 0; i < count; i++) {
-        pid[i] = fork();
-        T_REQUIRE(pid[i] >= 0);
-        if (pid[i] == 0) {
-            close(go[1]);
-            worker_main(go[0], work);
-        }
-    }
-    close(go[0]);
+    for (uint32_t i = 0; i < count; i++) { pid[i] = worker_fork(0, work); }
     if (!late) { port_open(); }
     const unsigned open_before = engine_descriptors();
-    for (uint32_t i = 0; i < count; i++) {
-        T_REQUIRE(write(go[1], url[0], sizeof url[0]) == (ssize_t)sizeof url[0]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        T_EQ_I64(engine_child(pid[i]), 0);
-    }
+    seen_go();
+    for (uint32_t i = 0; i < count; i++) { T_EQ_I64(engine_child(pid[i]), 0); }
     nothing_left(open_before);
-    close(go[1]);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
     T_EQ_U64(atomic_load(&seen->loads), work == worker_visits);
     const uint64_t turns = seen->turns;
-    (void)munmap(seen, sizeof *seen);
+    seen_close();
     return turns;
 }
 

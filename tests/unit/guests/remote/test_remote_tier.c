@@ -377,29 +377,6 @@ T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared)
     }
 }
 
-T_CASE_ON(conditions_are_those_of_the_server, BOTH_SIDES)
-{
-    uint64_t version = 0;
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT,
-                          .new_version = &version };
-    T_CHECK(cellar_set(a.users, "k", 1, "1", 1, &o) == CELLAR_OK);
-    T_CHECK(cellar_set(b.users, "k", 1, "2", 1, &o) == CELLAR_EXISTS);
-    o.flags = CELLAR_ONLY_IF_VERSION;
-    o.if_version = version;
-    T_CHECK(cellar_set(b.users, "k", 1, "3", 1, &o) == CELLAR_OK);
-    o.if_version = version;
-    T_CHECK(cellar_set(a.users, "k", 1, "4", 1, &o) == CELLAR_OK);
-    o.if_version = 12345;
-    T_CHECK(cellar_set(a.users, "k", 1, "5", 1, &o) == CELLAR_CONFLICT);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", "4"));
-    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* over the dead value */
-    T_CHECK(cellar_set(a.users, "k", 1, "6", 1, &o) == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, "k", "6"));
-}
-
 static void *get_slowly(void *arg)
 {
     (void)side_has(arg, "other", NULL);
