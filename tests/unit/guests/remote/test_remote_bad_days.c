@@ -4,14 +4,11 @@
  *         remote comes back without a call of the program.
  * Method: redis-server is real, and is made slow, full, read-only, loading and so on. Lines of the
  *         log at level WARNING are counted; the lost links by reason come from the metrics. */
-#include <pthread.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "cellar_admin.h"
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
-#include "cellar_load.h"
 #include "cellar_observe.h"
 #include "tests/support/two_sides.h"
 

@@ -9,8 +9,6 @@
  *         or a proxy holds the requests of one call and then cuts the link, so that they never
  *         arrive.
  * SIZE    T_SCALE=n: n times the increments. 10: 16 callers x 500. */
-#include <signal.h>
-
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "tests/support/counter.h"
@@ -294,7 +292,7 @@ T_CASE_ON(update_without_an_answer_leaves_a_counter, FAR)
     T_EQ_I64(counted(&b), 5);
 }
 
-/* ---- RAW ---------------------------------------------------------------------------------------- */
+/* ---- RAW ------------------------------------------------------------------------------------- */
 
 enum { ROUNDS = 100 };
 

@@ -16,10 +16,7 @@
 #include "tests/support/t.h"
 
 #include <math.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "../../../../src/guests/remote/script.c"
 #include "base/fault.h"

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The link to a real server: requests, invalidations, markers, reconnects, fork and close. */
-#include <fcntl.h>
 #include <poll.h>
 
 #include "remote/link_inside.h"
-#include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
 #include "tests/support/shared_side.h"
 

@@ -4,9 +4,6 @@
  *         not have; a close leaves nothing behind. Lost connections: test_remote_cuts.
  * Method: two stores stand for two processes; redis-server is real and counts what it reads. Side
  *         `a` is behind a proxy that holds or cuts the answers. */
-#include <pthread.h>
-#include <signal.h>
-
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/two_sides.h"

@@ -2,13 +2,11 @@
  *
  * Aim:    facts of the remote tier that hold with a port of cellar alone: values above the largest
  *         one are refused before they are sent; a leader that dies on a socket file or on TCP is
- *         followed within 100 ms; a handshake has 7 requests;
- *         many workers, forked before or behind the open port, use it and leave nothing in it.
+ *         followed within 100 ms; a handshake has 7 requests; many workers, forked before or behind
+ *         the open port, use it and leave nothing in it.
  * Method: a port with shared_bytes in this process, on a thread. Leaders and most workers are
  *         processes that are forked before the port exists, and wait for its URL; workers count in
  *         shared memory. A late round is repeated, 20 at most: a busy machine holds processes up. */
-#include <signal.h>
-
 #include "cellar_load.h"
 #include "cellar_resp.h"
 #include "tests/support/byte_proxy.h"
@@ -19,7 +17,8 @@ enum { SHARED_MIB = 8, LATE_MS = 100 };
 static cellar *port_store;
 static cellar_resp *port;
 static side a, b;
-static char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 16], url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
+static char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 16]; /* of the socket file */
+static char url[2][T_FOLDER_MAX + 64]; /* of the socket file, of TCP */
 
 /* What processes of a case share. */
 static struct shared {

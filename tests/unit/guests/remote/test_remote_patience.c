@@ -169,7 +169,9 @@ static void run_leader(board *b, int ways)
     for (int k = 0; k < 2; k++) { byte_proxy_freeze(&p, k, false); }
     for (int i = 0; i < ways; i++) { pthread_join(t[i], NULL); }
     side_fence(&s);
-    for (int i = 0; i < ways; i++) { T_CHECK(i == BULK || i == ACQUIRED || side_has(&s, key_of(&c[i]), "own")); }
+    for (int i = 0; i < ways; i++) {
+        T_CHECK(i == BULK || i == ACQUIRED || side_has(&s, key_of(&c[i]), "own"));
+    }
     side_close(&s);
     byte_proxy_close(&p);
     _exit(t_failed());

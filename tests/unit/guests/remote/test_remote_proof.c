@@ -29,7 +29,9 @@ static void proof_freeze(uint32_t line, bool on)
 {
     atomic_store(&proxy.fresh.way[1].frozen, on);
     atomic_store(&proxy.line[line].way[1].frozen, on);
-    for (uint32_t i = 2; i < BYTE_PROXY_LINES; i++) { atomic_store(&proxy.line[i].way[1].frozen, on); }
+    for (uint32_t i = 2; i < BYTE_PROXY_LINES; i++) {
+        atomic_store(&proxy.line[i].way[1].frozen, on);
+    }
 }
 
 /* One of both connections brings the invalidations. */

@@ -14,7 +14,6 @@
 
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
-#include "cellar_load.h"
 #include "remote/link.h"
 #include "remote/share.h"
 #include "tests/support/engine_kit.h"

@@ -5,9 +5,6 @@
  * Method: 8 processes load the same keys. The loaders count in memory that all share. Leaders are
  *         processes that end by SIGKILL at one point of a bulk load each. T_SCALE=n: n times as many
  *         keys of single loads, in rounds. */
-#include <signal.h>
-
-#include "cellar_invalidate.h"
 #include "tests/support/two_sides.h"
 
 enum { PROCESSES = 8, THREADS = 8, KEYS = 60, VALUE = 600 };

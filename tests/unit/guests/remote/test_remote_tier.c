@@ -4,8 +4,6 @@
  *         A lost control key revives nothing. What the server did not confirm is deleted later.
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
  *         a pause, comes before each look. T_SCALE=n: control keys are lost n times as often. */
-#include <signal.h>
-
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"

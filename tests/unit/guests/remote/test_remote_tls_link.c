@@ -6,9 +6,6 @@
  * Method: redis-server and redis-sentinel with TLS and certificates of an own CA. A proxy cuts the
  *         connection in each state of the handshake. Bytes, certificates and tickets of src/guests/tls:
  *         test_remote_tls. */
-#include <pthread.h>
-#include <stdatomic.h>
-
 #include "remote/reason.h"
 #include "remote/remote.h"
 #include "tests/support/byte_proxy.h"
