@@ -96,6 +96,8 @@ static void numbers_close(void)
     (void)pthread_rwlock_destroy(&users.use);
 }
 
+#define NUMBERS(fn) T_WITHIN(fn, numbers_open(), numbers_close())
+
 static cellar_bytes tag(const char *text) { return (cellar_bytes){ text, strlen(text) }; }
 
 static void read_tag(const char *text)
@@ -129,9 +131,8 @@ static void equal_places(char (*out)[16], size_t count)
 
 static char crowd[REMOTE_TAG_PROBES + 2][16];
 
-T_CASE(read_number_judges)
+T_CASE_ON(read_number_judges, NUMBERS)
 {
-    numbers_open();
     T_CHECK(life("t") == REMOTE_LIFE_UNKNOWN);
     read_tag("t");
     T_CHECK(life("t") == REMOTE_LIFE_FRESH);
@@ -142,7 +143,6 @@ T_CASE(read_number_judges)
     T_CHECK(life("t") == REMOTE_LIFE_UNKNOWN);
     read_tag("t");
     T_CHECK(life("t") == REMOTE_LIFE_FRESH);
-    numbers_close();
 }
 
 static void hear_t(void) { hear_tag("t"); }
@@ -184,9 +184,8 @@ T_CASE(end_heard_beside_a_reading_is_not_lost)
     numbers_close();
 }
 
-T_CASE(tags_of_one_place_stay_together)
+T_CASE_ON(tags_of_one_place_stay_together, NUMBERS)
 {
-    numbers_open();
     equal_places(crowd, sizeof crowd / sizeof *crowd);
     for (size_t i = 0; i < REMOTE_TAG_PROBES; i++) { read_tag(crowd[i]); }
     const cellar_bytes two[] = { tag(crowd[REMOTE_TAG_PROBES]), tag(crowd[REMOTE_TAG_PROBES + 1]) };
@@ -194,7 +193,6 @@ T_CASE(tags_of_one_place_stay_together)
     T_CHECK(remote_control_judge(&users, GENERATION, OLD + 1, two, 2) == REMOTE_LIFE_FRESH);
     T_CHECK(life(crowd[0]) == REMOTE_LIFE_UNKNOWN && life(crowd[1]) == REMOTE_LIFE_UNKNOWN);
     T_CHECK(life(crowd[2]) == REMOTE_LIFE_FRESH);
-    numbers_close();
 }
 
 /* ---- names of scripts ---- */

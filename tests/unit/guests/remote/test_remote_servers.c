@@ -381,12 +381,6 @@ T_CASE(refused_port_is_named)
 
 /* ---- users and rights ---- */
 
-static void proven(void)
-{
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-}
-
 static rights least; /* which user u has */
 
 static void users_open(void)
@@ -466,7 +460,8 @@ T_CASE(password_file_is_read_again_after_a_change)
     snprintf(k.c.user, sizeof k.c.user, "u");
     snprintf(k.c.password_file, sizeof k.c.password_file, "%s/p", e.dir);
     keep_password("secret\n");
-    proven();
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     const int logs = atomic_load(&k.logs);
     T_CHECK(engine_ask(&e, "ACL SETUSER u resetpass >newer") != NULL);
     T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK); /* the connections stand */

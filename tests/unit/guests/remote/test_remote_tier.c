@@ -381,13 +381,24 @@ static void *get_slowly(void *arg)
     return NULL;
 }
 
-/* A thread of the parent is inside a call, and the journal has a key. */
+static void *wait_at_a_frozen_server(void *out)
+{
+    (void)cellar_remote_lock_acquire(a.r, "lock", 4, NULL, out);
+    return NULL;
+}
+
+/* A thread of the parent is inside a call, another one waits for a lock, and the journal has a key:
+ * the child has the record of the waiter, but not the thread behind it. */
 T_CASE(child_of_a_fork_closes)
 {
-    pthread_t t;
+    cellar_remote_lock lk, other, waited;
+    pthread_t t, w;
     cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200, .proof_ms = 60000 };
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, NULL);
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NULL, &lk), CELLAR_OK);
+    T_REQUIRE(pthread_create(&w, NULL, wait_at_a_frozen_server, &waited) == 0);
+    while (atomic_load(&a.r->share->lock_waits) != 1) { sched_yield(); }
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_set(&a, "k", "1"), CELLAR_DEFERRED);
     const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5);
@@ -399,12 +410,11 @@ T_CASE(child_of_a_fork_closes)
     if (child == 0) {
         (void)alarm(60);
         cellar_remote_stats st = cellar_remote_stats_default();
-        cellar_remote_lock lk;
         T_EQ_I64(cellar_remote_fence(a.r, 10), CELLAR_E_FORKED);
         T_EQ_I64(cellar_remote_stats_get(a.r, &st), CELLAR_E_FORKED);
         T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
         T_EQ_I64(cellar_remote_attach(a.r, a.users, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NULL, &lk), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NULL, &other), CELLAR_E_FORKED);
         T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, NULL), CELLAR_E_FORKED);
         cellar_remote_limiter_close(l);
         cellar_remote_close(a.r);
@@ -416,6 +426,9 @@ T_CASE(child_of_a_fork_closes)
     pthread_join(t, NULL);
     engine_signal(&server, SIGCONT);
     cellar_remote_limiter_close(l);
+    T_CHECK(side_proven(&a));
+    (void)cellar_remote_lock_release(a.r, "lock", 4, &lk); /* the waiter may have given up */
+    pthread_join(w, NULL);
 }
 
 static void *wait_for_lock(void *out)
