@@ -119,7 +119,7 @@ t_case left_out_are_the_files_that_only_guests_use left_out_are_the_files_of_gue
 t_case program_of_installed_headers_works_on_cellar program_of_installed_headers_works cellar cache_calls
 t_case program_of_installed_headers_works_on_cellar_all program_of_installed_headers_works cellar_all \
     cache_calls
-t_case program_of_a_guest_works_on_cellar_all program_of_installed_headers_works cellar_all task_status
+t_case program_of_a_guest_works_on_cellar_all program_of_installed_headers_works cellar_all e2e_image_editor
 t_case one_line_headers_are_complete one_line_headers_are_complete
 t_case headers_of_both_pairs_stand_together_in_c together c $CC -std=c11 $t_warn
 if t_have g++; then t_case headers_of_both_pairs_stand_together_in_cxx together cc g++ -std=c++11 -Wall -Wextra -Werror

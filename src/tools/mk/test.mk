@@ -136,7 +136,7 @@ test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged large_value \
-             linear model pins resize scan split torn worth) l2_crash l2_damage \
+             linear model pins resize scan split torn) l2_crash l2_damage \
              limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),-g1,-g0)) -I. -DBASE_DEBUG=1
