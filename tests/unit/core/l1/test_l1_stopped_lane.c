@@ -97,7 +97,7 @@ static void move_all(uint64_t ids, unsigned how)
 T_ALONE(changes_move_records_out_of_a_stopped_lane)
 {
     for (unsigned how = 1; how < 12; how++) {
-            if (how % 6 == 0) { continue; }
+        if (how % 6 == 0) { continue; }
         const uint64_t max = how > 6 ? BOUND : 0, ids = 2000;
         open_store(max);
         move_all(ids, 0);
@@ -294,7 +294,71 @@ T_ALONE(one_free_lane_serves_all_sets)
     close_store();
 }
 
-/* ---- a thread that waits --------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
+static _Atomic uint32_t ended;
+
+static void worker(void *arg)
+{
+    static const size_t lens[] = {8, 40, 100, 1000, 1500, 6000, 70000};
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    unsigned char v[8192];
+    for (uint64_t i = kit_scale(60000); i > 0; i--) {
+        const uint64_t id = kit_below(&r, 6000), what = kit_below(&r, 16);
+        kit_key key;
+        size_t len;
+        uint64_t seq, version;
+        int64_t sum;
+        const l1_put_spec none = {.deadline_ms = BASE_NEVER_MS};
+        (void)kit_key_of(&z, &key, 0, id);
+        if (what < 6) {
+            const size_t n = lens[kit_below(&r, kit_one_in(&r, 50) ? 7 : 6)];
+            const cellar_err err = kit_put(&z, id, i, n);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        } else if (what < 10) {
+            const cellar_err err = kit_get(&z, id, v, sizeof v, &len);
+            if (err == CELLAR_OK && len != 8) { T_CHECK(kit_whole(v, len, id, &seq)); }
+        } else if (what == 10) {
+            (void)kit_del(&z, id);
+        } else if (what == 11) {
+            (void)l1_touch(z.c, &key.key, kit_now(&z) + (int64_t)kit_below(&r, 5000), 5000, NULL);
+        } else if (what == 12) {
+            (void)l1_touch(z.c, &key.key, BASE_NEVER_MS, 0, NULL);
+        } else if (what == 13) {
+            (void)l1_incr(z.c, &key.key, 1, 0, &none, false, &sum, NULL);
+        } else if (what == 14) {
+            (void)l1_version(z.c, &key.key, &version);
+        } else {
+            (void)kit_put_until(&z, 1, id, i, 40, kit_now(&z) + (int64_t)kit_below(&r, 500));
+        }
+    }
+    atomic_fetch_add(&ended, 1);
+}
+
+T_CASE(threads_go_on_beside_a_stopped_lane)
+{
+    const uint32_t workers = t_env_u64("T_SCALE", 1) > 1 ? 16 : 4;
+    for (unsigned bounded = 0; bounded < 2; bounded++) {
+        kit_team team = {.n = 0};
+        open_store(bounded != 0 ? BOUND : 0);
+        T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+        T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, 500), L1_CAP_STARTED);
+        fill(0, 20000);
+        stop();
+        atomic_store(&ended, 0);
+        for (uintptr_t i = 0; i < workers; i++) { kit_start(&team, worker, (void *)i); }
+        for (unsigned i = 0; atomic_load(&ended) != workers; i++) {
+            kit_forward(&z, 20);
+            (void)l1_tick(z.c, i % 3 * 500);
+            if (i % 4 == 0) { T_EQ_I64(l1_resize(z.c, KIT_MIB(10 + i % 7)), CELLAR_OK); }
+            if (i % 8 == 0) { l1_generation_died(z.c, 1, UINT32_MAX); }
+            if (i % 16 == 0) { l1_set_policy(z.c, (l1_policy)(i / 16 % 4)); }
+            (void)kit_stats(&z); /* an entry that moves meanwhile may count twice */
+        }
+        kit_join(&team);
+        close_store();
+    }
+}
+
 typedef struct second_put {
     _Atomic(_Atomic uint32_t *) lane; /* of its thread: the lane that it tries next */
     uint64_t ns;                      /* that the put took */
