@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, hiredis, redis-py,
-#         Django.
+# Aim:    real clients of Redis work with the port: redis-cli and redis-benchmark, which speak
+#         through hiredis, redis-py, Django.
 # Method: `cellar serve` on a socket file; each client does what its users do. A client that is not
 #         installed is a skip. REDIS_PY=PYTHON: a Python that has redis-py.
 . tests/support/t.sh
@@ -118,23 +118,6 @@ if t_have redis-benchmark; then
     t_case redis_benchmark_runs bench
 else
     t_skip redis_benchmark_runs "no redis-benchmark (redis-tools)"
-fi
-
-# ---- hiredis ----
-hiredis() { serve && "$t_tmp/hiredis" "$1" "$t_tmp/s" && stop; }
-# shellcheck disable=SC2086
-if ! echo '#include <sys/time.h>
-#include <hiredis/hiredis.h>' | $CC -x c -fsyntax-only - 2>/dev/null; then
-    t_skip hiredis_sends_requests_pipelines_and_transactions "no hiredis (libhiredis-dev)"
-    t_skip hiredis_has_10000_requests_in_flight "no hiredis (libhiredis-dev)"
-    t_skip hiredis_subscriber_hears_a_publisher "no hiredis (libhiredis-dev)"
-elif $CC -std=c11 -D_GNU_SOURCE -O1 -isystem /usr/include $t_warn -Wno-pedantic \
-    -o "$t_tmp/hiredis" tests/unit/guests/resp/hiredis_client.c -lhiredis; then
-    t_case hiredis_sends_requests_pipelines_and_transactions hiredis sync
-    t_case hiredis_has_10000_requests_in_flight hiredis async
-    t_case hiredis_subscriber_hears_a_publisher hiredis channel
-else
-    t_case hiredis_client_compiles false
 fi
 
 # ---- redis-py ----
