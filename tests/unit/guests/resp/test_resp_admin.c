@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the admin pages have the right status, types and bytes; they listen where they may,
- *         answer bad requests with an error, and cost other clients nothing.
- * Method: a port without threads on socket files and loopback addresses, on the clock of the test;
- *         fault points. */
+ * Aim:    the admin pages have the right status, types and bytes, answer bad requests with an error,
+ *         and cost other clients nothing. Wrong passwords, of pages and of clients, delay the guesses
+ *         of their address, and nothing else.
+ * Method: a port without threads on socket files and on loopback, clients from several addresses of
+ *         it, on the clock of the test; fault points. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 
 #include "tests/support/port_kit.h"
+#include "tests/support/said.h"
 
 #include "base/fault.h"
 #include "base/sha256.h"
@@ -64,6 +66,23 @@ static size_t length_of(const char *answer)
 }
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
+
+/* Connect from 127.0.0.`from` to a port of 127.0.0.1. */
+static int from_to(uint32_t from, uint64_t to)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET,
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + from) };
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = htons((uint16_t)to);
+    T_REQUIRE(connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    port_run();
+    return peer_ready(fd);
+}
+
+static int peer_from(uint32_t from) { return from_to(from, port_stats().port); }
+static int visitor_from(uint32_t from) { return from_to(from, port_stats().admin_port); }
 
 /* Ask on a new connection. Return the status; the answer is in port_heard. */
 static int fetch(const char *request)
@@ -150,14 +169,14 @@ static cellar_err own_figures(void *ctx, int json, char *buf, size_t cap, size_t
 
 static void with_figures(cellar_resp_config *o)
 {
+    figures_err = CELLAR_OK;
+    figures_len = 0;
     o->figures = own_figures;
     o->figures_ctx = &figures_err;
 }
 
 T_CASE(figures_of_the_program_are_behind_the_others)
 {
-    figures_err = CELLAR_OK;
-    figures_len = 0;
     admin_open_with(with_figures);
     T_EQ_I64(fetch(GET("/metrics")), 200);
     T_CHECK(has(port_heard, "\nown 1\n"));
@@ -186,8 +205,6 @@ static void with_work(cellar_resp_config *o)
 
 T_CASE(figures_of_pool_and_bus_are_on_the_pages)
 {
-    figures_err = CELLAR_OK;
-    figures_len = 0;
     admin_open_with(with_work);
     T_EQ_I64(fetch(GET("/metrics")), 200);
     T_CHECK(has(port_heard, "cellar_tasks_live{pool=\"") && has(port_heard, "\nown 1\n") &&
@@ -498,49 +515,40 @@ T_CASE(visitors_and_clients_have_places_of_their_own)
     T_EQ_STR(ask(client[0], "CLIENT KILL ID 3\r\n"), ":0\r\n");
     port_run();
     T_EQ_I64(fetch(GET("/healthz")), 200);
-    for (int i = 0; i < PLACES; i++) { close(fd[i]); }
-    close(client[0]);
-    close(client[1]);
 }
 
 T_CASE(half_sent_heads_leave_a_place_for_a_monitor)
 {
-    enum { SILENT = 40 };
-    int fd[SILENT];
     admin_open();
-    for (int i = 0; i < SILENT; i++) {
-        fd[i] = visitor();
-        T_EQ_STR(ask(fd[i], "GET /healthz HTTP/1.1\r\nHo"), "");
+    for (int i = 0; i < 40; i++) {
+        T_EQ_STR(ask(visitor(), "GET /healthz HTTP/1.1\r\nHo"), "");
         T_EQ_I64(fetch(GET("/healthz")), 200);
     }
 }
 
 static void much_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 64u << 20; }
 
-/* Take all places by visitors that read nothing of their pages. */
-static void deaf_visitors(int fd[RESP_ADMIN_CLIENTS])
+/* Open. Visitors that read nothing of their pages take all places. */
+static void deaf_visitors(void)
 {
+    admin_open_with(much_memory);
     for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) {
-        fd[i] = visitor();
-        for (int k = 0; k < 40; k++) { (void)tell_text(fd[i], GET("/metrics")); }
+        const int fd = visitor();
+        for (int k = 0; k < 40; k++) { (void)tell_text(fd, GET("/metrics")); }
         port_run();
     }
 }
 
 T_CASE(unread_pages_leave_a_place_for_this_machine)
 {
-    int fd[RESP_ADMIN_CLIENTS];
-    admin_open_with(much_memory);
-    deaf_visitors(fd);
+    deaf_visitors();
     for (int i = 0; i < 40; i++) { T_EQ_I64(fetch(GET("/healthz")), 200); }
     T_EQ_U64(port_stats().idle_closed, 1); /* the place of one was enough */
 }
 
 T_CASE(other_hosts_wait_5_seconds_for_unread_pages)
 {
-    int fd[RESP_ADMIN_CLIENTS];
-    admin_open_with(much_memory);
-    deaf_visitors(fd);
+    deaf_visitors();
     T_CHECK(!resp_admin_room(port, false));
     port_pass(4999);
     T_CHECK(!resp_admin_room(port, false));
@@ -550,9 +558,7 @@ T_CASE(other_hosts_wait_5_seconds_for_unread_pages)
 
 T_CASE(other_hosts_close_no_new_visitor_of_this_machine)
 {
-    int fd[RESP_ADMIN_CLIENTS];
-    admin_open_with(much_memory);
-    deaf_visitors(fd);
+    deaf_visitors();
     const int monitor = visitor();
     T_CHECK(!resp_admin_room(port, false));
     port_pass(999);
@@ -589,18 +595,6 @@ static void tcp_guarded(cellar_resp_config *o)
     o->password = PORT_PASSWORD;
 }
 
-static int dial(void)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET,
-                              .sin_port = htons((uint16_t)port_stats().admin_port),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
-    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
-    port_run();
-    return fd;
-}
-
 T_CASE(names_of_the_web_are_refused)
 {
     static const struct { const char *name; int status; } row[] = {
@@ -614,7 +608,7 @@ T_CASE(names_of_the_web_are_refused)
     };
     admin_open_with(tcp);
     T_CHECK(port_stats().admin_port > 0 && port_stats().port == 0);
-    const int fd = dial();
+    const int fd = visitor_from(1);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char request[200];
         (void)snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", row[i].name);
@@ -634,7 +628,7 @@ T_CASE(password_guards_all_pages_but_health)
                                         WITH("Basic"), WITH("Basic bm8gY29sb24="),
                                         WITH("Bearer x") };
     admin_open_with(tcp_guarded);
-    const int fd = dial();
+    const int fd = visitor_from(1);
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         T_EQ_I64(status_of(ask(fd, none[i])), 401);
         T_CHECK(has(port_heard, "\r\nWWW-Authenticate: Basic realm=\"cellar\"\r\n"));
@@ -652,48 +646,7 @@ T_CASE(password_guards_all_pages_but_health)
     T_EQ_U64(port_stats().auth_failures, 10);
     T_EQ_I64(status_of(ask(fd, good)), 200); /* one wrong password, ten times */
     close(fd);
-    const int late = dial();
-    T_EQ_I64(status_of(ask(late, GET("/readyz"))), 200);
-}
-
-/* ---- where it listens ---- */
-
-static void refused(const cellar_resp_config *o, cellar_err code, const char *why)
-{
-    cellar_resp *r = (cellar_resp *)1;
-    cellar_error_info info = cellar_error_info_default();
-    T_EQ_I64(cellar_resp_open(port_store, o, &r), code);
-    T_CHECK(r == NULL);
-    T_EQ_I64(cellar_last_error(NULL, &info), CELLAR_OK);
-    if (!has(info.text, why)) { T_EQ_STR(info.text, why); }
-}
-
-T_CASE(bad_addresses_are_refused)
-{
-    static const char *const bad[] = { "", ":", "x", "65536", "123456", "-1", "9180 ", ":9180",
-                                       "localhost:9180", "::1:9180", "[::1]", "[::1]:", "[]:1",
-                                       "[127.0.0.1]:1", "127.0.0.1", "127.0.0.1:x", "[::1:1" };
-    port_store_open();
-    cellar_resp_config o = port_opts(&host);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        o.admin = bad[i];
-        refused(&o, CELLAR_E_INVAL, "admin must be like");
-    }
-    o.admin = "0.0.0.0:0";
-    refused(&o, CELLAR_E_DENIED, "public address");
-    o.admin = "[::]:0";
-    o.listen_public = 1;
-    refused(&o, CELLAR_E_DENIED, "at least 16 bytes");
-    o.listen_public = 0;
-    (void)snprintf(admin_path, sizeof admin_path, "%s/admin", port_folder);
-    o.admin = admin_path;
-    T_EQ_I64(chmod(port_folder, 0777), 0);
-    o.unix_path = NULL;
-    refused(&o, CELLAR_E_DENIED, "the folder of admin");
-    T_EQ_I64(chmod(port_folder, 0700), 0);
-    o.admin = port_path;
-    o.unix_path = port_path;
-    refused(&o, CELLAR_E_BUSY, "listens on admin");
+    T_EQ_I64(status_of(ask(visitor_from(1), GET("/readyz"))), 200);
 }
 
 static void alone(cellar_resp_config *o) { o->unix_path = NULL; }
@@ -705,6 +658,185 @@ T_CASE(pages_need_no_port)
     T_EQ_I64(lstat(admin_path, &st), 0);
     T_EQ_I64(st.st_mode & 0777, 0600);
     T_EQ_I64(fetch(GET("/")), 200);
+}
+
+/* ---- wrong passwords ---- */
+
+#define RIGHT "AUTH \"" PORT_PASSWORD "\"\r\n"
+#define WRONG "-WRONGPASS invalid username-password pair or user is disabled."
+#define DELAYED WRONG " Too many wrong passwords from this address: AUTH waits for its turn.\r\n"
+#define OF_PAGE(coded) WITH("Basic " coded)
+#define PAGE OF_PAGE("bWU6c2l4dGVlbiBieXRlcyBvciBtb3Jl") /* me:PORT_PASSWORD */
+#define TURN_MS 100
+
+static void guarded(cellar_resp_config *o)
+{
+    host = *o->host;
+    host.log = listen_to;
+    said[0] = '\0';
+    o->host = &host;
+    o->password = PORT_PASSWORD;
+    o->admin = "127.0.0.1:0";
+    o->port = CELLAR_RESP_PORT_ANY;
+    o->listen = "127.0.0.1";
+}
+
+/* Give a password that no one gave before. */
+static const char *guess(int fd)
+{
+    static uint32_t number;
+    char text[32];
+    (void)snprintf(text, sizeof text, "AUTH guess%u\r\n", (unsigned)number++);
+    return ask(fd, text);
+}
+
+/* Give wrong passwords from an address, each on a connection of its own. */
+static void guess_from(uint32_t from, int count, int64_t each_ms)
+{
+    for (int i = 0; i < count; i++) {
+        const int fd = peer_from(from);
+        T_EQ_STR(guess(fd), "");
+        close(fd);
+        port_pass(each_ms);
+    }
+}
+
+/* Begin the delay of an address. Each password is a line of the log. */
+static void guess_ten(uint32_t from) { guess_from(from, 10, 1000); }
+
+T_CASE(wrong_passwords_of_an_address_delay_no_other_client)
+{
+    port_begin_with(guarded);
+    const int before = peer_from(2); /* of the same address: it is in */
+    T_EQ_STR(ask(before, RIGHT), "+OK\r\n");
+    guess_ten(2);
+    const int other = peer_from(1), local = peer();
+    T_EQ_STR(ask(other, RIGHT "PING\r\n"), "+OK\r\n+PONG\r\n");
+    T_EQ_STR(ask(local, RIGHT "PING\r\n"), "+OK\r\n+PONG\r\n");
+    T_EQ_STR(ask(before, RIGHT "PING\r\n"), "+OK\r\n+PONG\r\n");
+    T_EQ_I64(status_of(ask(visitor_from(1), PAGE)), 200);
+    T_EQ_U64(port_stats().rejected, 0);
+}
+
+T_CASE(right_password_is_let_in_within_the_delay)
+{
+    port_begin_with(guarded);
+    guess_ten(2);
+    const int fd = peer_from(2), web = visitor_from(2);
+    T_EQ_STR(ask(fd, RIGHT "PING\r\n"), "");
+    T_EQ_STR(ask(web, PAGE), "");
+    port_pass(TURN_MS);
+    T_EQ_STR(ask(fd, ""), "+OK\r\n+PONG\r\n");
+    T_EQ_STR(ask(web, ""), "");
+    port_pass(TURN_MS);
+    T_EQ_I64(status_of(ask(web, "")), 200);
+    T_EQ_I64(status_of(ask(web, PAGE)), 200); /* it is known now */
+}
+
+T_CASE(wrong_password_within_the_delay_closes_its_connection)
+{
+    bool closed;
+    port_begin_with(guarded);
+    guess_ten(2);
+    const int fd = peer_from(2), web = visitor_from(2);
+    T_EQ_STR(guess(fd), "");
+    T_EQ_STR(ask(web, OF_PAGE("bWU6d3Jvbmc=")), ""); /* me:wrong */
+    port_pass(TURN_MS - 1);
+    T_EQ_STR(ask(fd, RIGHT), "");
+    port_pass(1);
+    T_EQ_STR(hear(fd, &closed), DELAYED);
+    T_CHECK(closed);
+    port_pass(TURN_MS);
+    T_CHECK(status_of(hear(web, &closed)) == 401 && closed);
+    T_CHECK(strstr(port_heard, "Connection: close\r\n") != NULL);
+}
+
+/* 40 connections guess as fast as the port lets them, and come again when they are closed. */
+T_CASE(more_connections_make_no_more_guesses)
+{
+    enum { CONNECTIONS = 40, MS = 6000, STEP_MS = 10 };
+    int fd[CONNECTIONS];
+    uint32_t answers = 0;
+    bool closed;
+    port_begin_with(guarded);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        fd[i] = peer_from(2);
+        (void)guess(fd[i]);
+    }
+    const int friend = peer_from(2);
+    T_EQ_STR(ask(friend, RIGHT), "");
+    for (int ms = 0; ms < MS; ms += STEP_MS) {
+        atomic_fetch_add(&api_now_ms, STEP_MS);
+        (void)cellar_resp_step(port, 0);
+        for (int i = 0; i < CONNECTIONS; i++) {
+            if (recv(fd[i], port_heard, 1, MSG_PEEK) <= 0) { continue; }
+            if (strncmp(hear(fd[i], &closed), "-WRONGPASS", 10) == 0) { answers++; }
+            if (closed) {
+                close(fd[i]);
+                fd[i] = peer_from(2);
+            }
+            (void)guess(fd[i]);
+        }
+    }
+    printf("# %u answers to guesses in 6 s\n", (unsigned)answers);
+    T_CHECK(answers <= 10 + MS / TURN_MS);
+    T_EQ_STR(ask(friend, "PING\r\n"), "+OK\r\n+PONG\r\n");
+}
+
+/* Programs that still have the old password after a change of it. */
+T_CASE(old_password_delays_no_new_one)
+{
+    port_begin_with(guarded);
+    for (int i = 0; i < 200; i++) {
+        const int fd = peer();
+        T_EQ_STR(ask(fd, i % 2 == 0 ? "AUTH old\r\n" : "AUTH older\r\n"), "");
+        close(fd);
+        port_pass(i < 2 ? 1000 : 250);
+    }
+    T_EQ_U64(port_stats().auth_failures, 200);
+    T_EQ_STR(ask(peer(), RIGHT), "+OK\r\n");
+    T_EQ_I64(lines_with("wrong password from unix:"), 2); /* in 51.5 s */
+}
+
+T_CASE(delay_lasts_a_minute_and_is_one_line_of_the_log)
+{
+    port_begin_with(guarded);
+    guess_from(2, 30, 1000);
+    T_EQ_I64(lines_with("wrong password from 127.0.0.2:"), 9);
+    T_EQ_I64(lines_with("10 wrong passwords from 127.0.0.2 within a minute: until "), 1);
+    T_EQ_I64(lines_with("\n"), 10);
+    port_pass(60000);
+    T_EQ_STR(ask(peer_from(2), RIGHT), "+OK\r\n");
+    guess_ten(2);
+    T_EQ_I64(lines_with("10 wrong passwords from 127.0.0.2 within a minute: until "), 2);
+}
+
+T_CASE(ten_wrong_passwords_over_more_than_a_minute_begin_no_delay)
+{
+    port_begin_with(guarded);
+    guess_from(2, 12, 7000);
+    T_EQ_STR(ask(peer_from(2), RIGHT), "+OK\r\n");
+}
+
+/* More addresses than the port remembers: the one that was silent longest is forgotten. */
+T_CASE(addresses_beyond_the_table_are_served)
+{
+    port_begin_with(guarded);
+    guess_ten(2);
+    for (uint32_t i = 3; i < 66; i++) { guess_from(i, 1, 10); }
+    const int fd = peer_from(2);
+    T_EQ_STR(ask(fd, RIGHT), ""); /* 64 addresses: it is remembered */
+    close(fd);
+    T_EQ_STR(guess(peer_from(66)), "");
+    T_EQ_STR(ask(peer_from(2), RIGHT), "+OK\r\n");
+}
+
+/* Visitors that wait for answers to wrong passwords take no place of the pages. */
+T_CASE(visitors_with_wrong_passwords_yield_their_places)
+{
+    port_begin_with(guarded);
+    for (int i = 0; i < 16; i++) { T_EQ_STR(ask(visitor_from(2), OF_PAGE("bWU6d3Jvbmc=")), ""); }
+    T_EQ_I64(status_of(ask(visitor_from(1), PAGE)), 200);
 }
 
 T_ONE_THREAD;

@@ -6,12 +6,32 @@
  *         The replies are those of redis-server 7.0.15 unless the case names a difference. */
 #include "tests/support/port_kit.h"
 
+#include "base/float_text.h"
+#include "cellar_object.h"
+
+#include <locale.h>
+
 static resp_kit k;
 
 T_ONE_THREAD;
 
 #define INTEGER "-ERR value is not an integer or out of range"
 #define SYNTAX  "-ERR syntax error"
+#define FLOAT   "-ERR value is not a valid float"
+#define TIME(command) "-ERR invalid expire time in '" command "' command"
+
+/* Check that a command with each of these words behind it gets this reply. */
+static void each_replies(const char *command, const char *const *words, size_t count,
+                         const char *reply)
+{
+    char line[256];
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(line, sizeof line, "%s %s", command, words[i]);
+        if (!T_EQ_STR(rk_line(&k, line), reply)) { printf("# %s\n", line); }
+    }
+}
+#define EACH_REPLIES(command, words, reply) \
+    each_replies((command), (words), sizeof(words) / sizeof((words)[0]), (reply))
 
 T_CASE(set_options_decide_what_is_stored)
 {
@@ -29,18 +49,27 @@ T_CASE(set_options_decide_what_is_stored)
         { "SET a 9 EXAT 1", "+OK" }, { "GET a", "nil" },
         { "SET b 1 EXAT 1 GET", "4" }, { "GET b", "nil" }, { "SET x 1 EXAT 1 XX", "nil" },
         { "SET x 1 EXAT 1 NX", "+OK" }, { "EXISTS x", ":0" },
-        { "SET a 9 EX 0", "-ERR invalid expire time in 'set' command" },
-        { "SET a 9 EX abc", INTEGER }, { "SET a 9 NX XX", SYNTAX }, { "SET a 9 EX", SYNTAX },
-        { "SET a 9 EX 1 PX 1", SYNTAX }, { "SET a 9 PERSIST", SYNTAX },
-        { "GET a", "nil" },
+        { "SET a 9 EX 0", TIME("set") },
+        { "SET a 9 EX 9223372036854775", TIME("set") }, { "SET a 9 PXAT -1", TIME("set") },
+        { "SET a 9 EX abc", INTEGER }, { "GET a", "nil" },
+        { "SET a 9 get nX ex 5", "nil" }, { "TTL a", ":5" }, /* in any order, of any case */
+        { "SET a 9 PXAT 5 XX PXAT 9223372036854775807", "+OK" }, /* the last one counts */
+        { "SET e 1 KEEPTTL NX NX", "+OK" }, { "MGET a e", "[9 1]" },
         { "SETEX a 10 v", "+OK" }, { "TTL a", ":10" },
-        { "SETEX a 0 v", "-ERR invalid expire time in 'setex' command" },
-        { "PSETEX a -1 v", "-ERR invalid expire time in 'psetex' command" },
+        { "SETEX a 0 v", TIME("setex") },
+        { "PSETEX a -1 v", TIME("psetex") },
         { "PSETEX a 700 v", "+OK" }, { "PTTL a", ":700" },
         { "SETNX a 1", ":0" }, { "SETNX new 1", ":1" }, { "GETSET a w", "v" }, { "TTL a", ":-1" },
         { "GETSET none w", "nil" }, { "GET none", "w" },
     };
+    static const char *const wrong[] = {
+        "NX XX", "XX NX", "EX", "PX", "EX 1 PX", "EX 1 PX 1", "PX 1 EX 1", "EX 1 EXAT 1",
+        "EXAT 1 PXAT 1", "KEEPTTL EX 1", "EX 1 KEEPTTL", "PXAT 1 KEEPTTL", "FOO", "PERSIST", "E",
+        "NX 5", "GET GETS", "KEEPTTL PERSIST", "GT",
+    };
     RK_TALK(&k, talk);
+    EACH_REPLIES("SET other 9", wrong, SYNTAX);
+    T_EQ_STR(rk_line(&k, "EXISTS other"), ":0");
 }
 
 T_CASE(values_expire_with_the_clock_of_the_store)
@@ -106,21 +135,74 @@ T_CASE(counters_are_decimal_text)
         { "TTL n", ":50" }, { "INCRBY n abc", INTEGER }, { "INCRBY n 1.5", INTEGER },
         { "INCRBY n 9223372036854775807", "-ERR increment or decrement would overflow" },
         { "DECRBY n -9223372036854775808", "-ERR decrement would overflow" }, { "GET n", "8" },
-        { "SET t 05", "+OK" }, { "INCR t", INTEGER }, { "SET t 1.5", "+OK" }, { "INCR t", INTEGER },
-        { "INCRBYFLOAT t 1.5", "3" }, { "INCRBYFLOAT t 0x10", "19" },
-        { "INCRBYFLOAT t abc", "-ERR value is not a valid float" },
-        { "INCRBYFLOAT t inf", "-ERR increment would produce NaN or Infinity" },
-        { "INCRBYFLOAT fresh 2.5", "2.5" }, { "SET t abc", "+OK" }, { "INCR t", INTEGER },
-        { "INCRBYFLOAT t 1", "-ERR value is not a valid float" },
-        { "SET t -0", "+OK" }, { "INCR t", INTEGER }, { "SET t +5", "+OK" }, { "INCR t", INTEGER },
+        { "SET t 1.5", "+OK" }, { "INCR t", INTEGER },
         { "SET t 9223372036854775807", "+OK" },
         { "INCR t", "-ERR increment or decrement would overflow" },
     };
+    static const char *const taken[] = { "0", "-1", "10", "9223372036854775807",
+                                         "-9223372036854775808", "-9223372036854775807" };
+    static const char *const refused[] = {
+        "", "-", "+5", " 5", "5 ", "05", "-0", "-05", "1.5", "abc", "0x10", "--1", "00",
+        "9223372036854775808", "-9223372036854775809", "18446744073709551616",
+        "99999999999999999999999",
+    };
     RK_TALK(&k, talk);
-    T_EQ_STR(rk(&k, "SET", "e", "", NULL), "+OK");
-    T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
-    T_EQ_STR(rk(&k, "SET", "e", " 5", NULL), "+OK");
-    T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        T_EQ_STR(rk(&k, "SET", "t", taken[i], NULL), "+OK");
+        T_EQ_STR(rk_line(&k, "INCRBY t 0") + 1, taken[i]);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        T_EQ_STR(rk(&k, "SET", "t", refused[i], NULL), "+OK");
+        if (!T_EQ_STR(rk_line(&k, "INCR t"), INTEGER) ||
+            !T_EQ_STR(rk(&k, "INCRBY", "n", refused[i], NULL), INTEGER)) {
+            printf("# \"%s\"\n", refused[i]);
+        }
+    }
+    const rc_word zero[] = { { "INCRBY", 6 }, { "n", 1 }, { "1\0", 2 } }; /* no end of text */
+    T_EQ_STR(rk_words(&k, zero, 3), INTEGER);
+}
+
+T_CASE(floats_have_neither_zeros_at_their_end_nor_an_exponent)
+{
+    static const char *const talk[][2] = {
+        { "INCRBYFLOAT a 2.5", "2.5" }, { "INCRBYFLOAT a 0x10", "18.5" },
+        { "INCRBYFLOAT a inf", "-ERR increment would produce NaN or Infinity" },
+        { "INCRBYFLOAT b 5.0e3", "5000" }, { "INCRBYFLOAT c -0.5", "-0.5" },
+        { "INCRBYFLOAT d 1e-17", "0.00000000000000001" }, { "INCRBYFLOAT e 1e-30", "0" },
+        { "INCRBYFLOAT f 0", "0" }, { "SET g -0", "+OK" }, { "INCRBYFLOAT g -0", "0" },
+        { "SET i abc", "+OK" }, { "INCRBYFLOAT i 1", FLOAT },
+    };
+    static const char *const refused[] = { "", " 1", "\t1", "1 ", "abc", "nan", "1e99999",
+                                           "1e-99999", "1,5", "--1" };
+    static char zeros[BASE_FLOAT_MAX + 1];
+    rk_open(&k, true);
+    RK_TALK(&k, talk);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        if (!T_EQ_STR(rk(&k, "INCRBYFLOAT", "a", refused[i], NULL), FLOAT)) {
+            printf("# \"%s\"\n", refused[i]);
+        }
+    }
+    memset(zeros, '0', BASE_FLOAT_MAX);
+    T_EQ_STR(rk(&k, "INCRBYFLOAT", "f", zeros, NULL), FLOAT);
+    T_EQ_STR(rk(&k, "INCRBYFLOAT", "f", zeros + 1, NULL), "0");
+    T_EQ_U64(strlen(rk_line(&k, "INCRBYFLOAT h 1e300")), 301);
+    if (sizeof(long double) > 8) { /* 80 bits, as in the server on this processor */
+        T_EQ_STR(rk_line(&k, "INCRBYFLOAT j 5000.1"), "5000.10000000000000009");
+    }
+}
+
+T_CASE(floats_ignore_the_locale_of_the_process)
+{
+    static const char *const with_comma[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "ru_RU.UTF-8" };
+    bool found = false;
+    for (size_t i = 0; i < 4 && !found; i++) { found = setlocale(LC_ALL, with_comma[i]) != NULL; }
+    if (!found) {
+        T_SKIP("no locale with a decimal comma on this machine");
+        return;
+    }
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "INCRBYFLOAT a 1.5"), "1.5");
+    (void)setlocale(LC_ALL, "C");
 }
 
 T_CASE(a_counter_of_the_process_reads_as_its_bytes)
@@ -167,12 +249,15 @@ T_CASE(getdel_and_getex_return_the_value_they_change)
         { "SET a v", "+OK" }, { "GETEX a EX 100", "v" }, { "TTL a", ":100" }, { "GETEX a", "v" },
         { "TTL a", ":100" }, { "GETEX a PERSIST", "v" }, { "TTL a", ":-1" },
         { "GETEX a PX 250", "v" }, { "PTTL a", ":250" },
-        { "GETEX a EX 0", "-ERR invalid expire time in 'getex' command" },
-        { "GETEX none EX 0", "nil" }, { "GETEX a EX x", INTEGER }, { "GETEX a NX", SYNTAX },
+        { "GETEX a EX 0", TIME("getex") },
+        { "GETEX none EX 0", "nil" }, { "GETEX a EX x", INTEGER },
         { "GETEX none PERSIST", "nil" }, { "GETEX a EXAT 1", "v" }, { "GET a", "nil" },
         { "SET a w", "+OK" }, { "GETDEL a", "w" }, { "GETDEL a", "nil" }, { "EXISTS a", ":0" },
     };
+    static const char *const wrong[] = { "NX", "KEEPTTL", "GET", "PERSIST EX 1", "EX 1 PERSIST",
+                                         "EX", "EX 1 PX 1", "5" };
     RK_TALK(&k, talk);
+    EACH_REPLIES("GETEX a", wrong, SYNTAX);
 }
 
 T_CASE(expire_honours_its_conditions)
@@ -188,7 +273,12 @@ T_CASE(expire_honours_its_conditions)
         { "EXPIRE a abc", INTEGER }, { "EXPIRE a 10 FOO", "-ERR Unsupported option FOO" },
         { "EXPIRE a 10 NX GT", "-ERR NX and XX, GT or LT options at the same time are not "
                                "compatible" },
-        { "EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command" },
+        { "EXPIRE a 10 LT GT", "-ERR GT and LT options at the same time are not compatible" },
+        { "EXPIRE a 9223372036854775807", TIME("expire") },
+        { "PEXPIRE a 9223372036854775807", TIME("pexpire") },
+        { "EXPIREAT a -9223372036854775808", TIME("expireat") },
+        { "EXPIRE a 10 XX gt", ":1" }, { "TTL a", ":10" },
+        { "PEXPIRE a -9223372036854775808", ":1" }, { "EXISTS a", ":0" }, { "SET a v", "+OK" },
         { "EXPIRE a 0", ":1" }, { "EXISTS a", ":0" }, { "SET a v", "+OK" },
         { "EXPIREAT a 1", ":1" }, { "EXISTS a", ":0" }, { "SET a v", "+OK" },
         { "PEXPIREAT a 4102444800000", ":1" }, { "EXPIRETIME a", ":4102444800" },
@@ -226,6 +316,8 @@ T_CASE(rename_and_copy_carry_value_and_ttl)
         { "COPY c c", "-ERR source and destination objects are the same" },
         { "COPY c c DB 3", ":1" }, { "COPY c x DB 99", "-ERR DB index is out of range" },
         { "COPY c x DB y", INTEGER }, { "COPY c x FOO", SYNTAX }, { "COPY c x DB", SYNTAX },
+        { "COPY c x DB 99 FOO", "-ERR DB index is out of range" },
+        { "COPY c x DB 4294967296", INTEGER },
         { "SELECT 3", "+OK" }, { "GET c", "v" }, { "TTL c", ":100" }, { "FLUSHDB", "+OK" },
         { "DBSIZE", ":0" }, { "SELECT 0", "+OK" }, { "DBSIZE", ":2" }, { "FLUSHALL ASYNC", "+OK" },
         { "DBSIZE", ":0" }, { "FLUSHDB FOO", SYNTAX },
@@ -233,12 +325,13 @@ T_CASE(rename_and_copy_carry_value_and_ttl)
     RK_TALK(&k, talk);
 }
 
-/* Collect a whole SCAN. Return the number of keys that it named, each counted once. */
-static size_t scan_all(const char *words, bool seen[1000])
+/* Run a whole SCAN: a slow machine needs several steps of 1 ms. Return the number of keys, those
+ * that `seen` counts, "key:N", each once. */
+static size_t scanned(const char *words, bool *seen)
 {
     char cursor[32] = "0", line[200];
     size_t count = 0;
-    memset(seen, 0, 1000 * sizeof *seen);
+    if (seen != NULL) { memset(seen, 0, 1000 * sizeof *seen); }
     do {
         snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
         char *text = (char *)(uintptr_t)rk_line(&k, line); /* "[cursor [k1 k2]]" */
@@ -246,10 +339,10 @@ static size_t scan_all(const char *words, bool seen[1000])
         T_REQUIRE(word != NULL);
         snprintf(cursor, sizeof cursor, "%s", word);
         while ((word = strtok_r(NULL, "[] ", &rest)) != NULL) {
-            const unsigned long n = strtoul(word + 4, NULL, 10);
-            T_REQUIRE(strncmp(word, "key:", 4) == 0 && n < 1000);
-            count += !seen[n];
-            seen[n] = true;
+            unsigned n = 0;
+            T_REQUIRE(seen == NULL || (sscanf(word, "key:%u", &n) == 1 && n < 1000));
+            count += seen == NULL || !seen[n];
+            if (seen != NULL) { seen[n] = true; }
         }
     } while (strcmp(cursor, "0") != 0);
     return count;
@@ -264,23 +357,67 @@ T_CASE(scan_shows_each_key)
         const int len = snprintf(key, sizeof key, "key:%d", i);
         T_EQ_I64(cellar_set(k.db, key, (size_t)len, "v", 1, NULL), CELLAR_OK);
     }
-    T_EQ_U64(scan_all("", seen), 1000);
-    T_EQ_U64(scan_all(" COUNT 1", seen), 1000);
-    T_EQ_U64(scan_all(" COUNT 5000 MATCH key:*", seen), 1000);
-    T_EQ_U64(scan_all(" MATCH key:?", seen), 10);
-    T_EQ_U64(scan_all(" TYPE string MATCH key:1[0-4]?", seen), 50);
-    T_EQ_U64(scan_all(" TYPE list", seen), 0);
+    T_EQ_U64(scanned("", seen), 1000);
+    T_EQ_U64(scanned(" COUNT 1", seen), 1000);
+    T_EQ_U64(scanned(" COUNT 5000 MATCH key:*", seen), 1000);
+    T_EQ_U64(scanned(" MATCH key:?", seen), 10);
+    T_EQ_U64(scanned(" TYPE string MATCH key:1[0-4]?", seen), 50);
+    T_EQ_U64(scanned(" TYPE list", seen), 0);
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":1000");
     size_t words = 0;
     for (const char *p = rk_line(&k, "KEYS *"); (p = strstr(p, "key:")) != NULL; p++) { words++; }
     T_EQ_U64(words, 1000);
     T_EQ_STR(rk_line(&k, "KEYS key:99?x"), "[]");
     T_CHECK(strncmp(rk_line(&k, "RANDOMKEY"), "key:", 4) == 0);
-    T_EQ_STR(rk_line(&k, "SCAN abc"), "-ERR invalid cursor");
-    T_EQ_STR(rk_line(&k, "SCAN 0 COUNT 0"), SYNTAX);
-    T_EQ_STR(rk_line(&k, "SCAN 0 FOO 1"), SYNTAX);
-    T_CHECK(rk_line(&k, "SCAN 18446744073709551615")[0] == '['); /* a cursor never given out */
-    T_CHECK(rk_line(&k, "SCAN 12345678901234567")[0] == '[');
+    static const char *const wrong[] = { "COUNT 0", "MATCH", "FOO 1" };
+    EACH_REPLIES("SCAN 0", wrong, SYNTAX);
+    T_EQ_STR(rk_line(&k, "SCAN 0 COUNT x"), INTEGER);
+    static const char *const cursors[] = { "abc", "18446744073709551616", "-", "1a", "+" };
+    EACH_REPLIES("SCAN", cursors, "-ERR invalid cursor");
+    T_EQ_STR(rk(&k, "SCAN", " 1", NULL), "-ERR invalid cursor");
+    static const char *const odd[] = { "18446744073709551615", "12345678901234567", "-1", "0018", "" };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) { /* cursors that were never given out */
+        T_CHECK(rk(&k, "SCAN", odd[i], NULL)[0] == '[');
+    }
+}
+
+static void count_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why;
+    ++*(unsigned *)ctx;
+}
+
+T_CASE(objects_are_listed_and_are_no_strings)
+{
+    rk_open(&k, true);
+    unsigned frees = 0;
+    cellar *ns = NULL;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = count_free, .ctx = &frees };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    T_REQUIRE(cellar_namespace_open(k.store, "db1", &o, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "k", 1, &k, 100, NULL), CELLAR_OK);
+#define WRONG "-WRONGTYPE Operation against a key holding the wrong kind of value"
+    static const char *const talk[][2] = {
+        { "TYPE k", "+object" }, { "EXISTS k", ":1" }, { "TTL k", ":-1" }, { "KEYS *", "[k]" },
+        { "DBSIZE", ":1" },
+        { "GET k", WRONG }, { "STRLEN k", WRONG }, { "SET k v", WRONG }, { "APPEND k v", WRONG },
+        { "INCR k", WRONG }, { "GETRANGE k 0 1", WRONG }, { "RENAME k q", WRONG },
+        { "COPY k q", WRONG }, { "GETDEL k", WRONG }, { "SETEX k 10 v", WRONG },
+        { "OBJECT FREQ k", ":0" }, { "TOUCH k q", ":1" }, { "OBJECT FREQ k", ":1" },
+        { "OBJECT ENCODING k", "object" },
+        { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
+        { "TYPE k", "+none" },
+    };
+    T_EQ_STR(rk_line(&k, "SET s 1"), "+OK");
+    T_EQ_U64(scanned(" TYPE object", NULL), 0);
+    T_EQ_STR(rk_line(&k, "SELECT 1"), "+OK");
+    T_EQ_U64(scanned("", NULL), 1);
+    T_EQ_U64(scanned(" TYPE object", NULL), 1);
+    T_EQ_U64(scanned(" TYPE string", NULL), 0);
+    RK_TALK(&k, talk);
+#undef WRONG
+    T_EQ_U64(frees, 1);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
 }
 
 T_CASE(negative_and_stale_entries_are_no_values)

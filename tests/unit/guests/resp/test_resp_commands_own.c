@@ -6,8 +6,6 @@
 #include "tests/support/bloom_kit.h"
 #include "tests/support/port_kit.h"
 
-#include "cellar_object.h"
-
 static resp_kit k;
 
 T_ONE_THREAD;
@@ -447,63 +445,6 @@ T_CASE(figures_of_the_store_are_complete)
     rk_flush(&k);
     (void)rk_wait(&k);
     T_CHECK(strtoull(k.client.in + 1, NULL, 10) >= len - 64); /* a bulk of the whole text */
-}
-
-/* ---- Objects --------------------------------------------------------------------------------- */
-
-static void count_free(void *object, size_t charge, cellar_cause why, void *ctx)
-{
-    (void)object, (void)charge, (void)why;
-    ++*(unsigned *)ctx;
-}
-
-/* Count the keys of a whole SCAN: a slow machine gets them in several steps of 1 ms. */
-static size_t scanned(const char *words)
-{
-    char cursor[32] = "0", line[80];
-    size_t count = 0;
-    do {
-        snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
-        char *text = (char *)(uintptr_t)rk_line(&k, line); /* "[cursor [k1 k2]]" */
-        char *rest = NULL, *word = strtok_r(text, "[] ", &rest);
-        T_REQUIRE(word != NULL);
-        snprintf(cursor, sizeof cursor, "%s", word);
-        while (strtok_r(NULL, "[] ", &rest) != NULL) { count++; }
-    } while (strcmp(cursor, "0") != 0);
-    return count;
-}
-
-T_CASE(objects_are_listed_and_are_no_strings)
-{
-    rk_open(&k, true);
-    unsigned frees = 0;
-    cellar *ns = NULL;
-    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = count_free, .ctx = &frees };
-    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
-    T_REQUIRE(cellar_namespace_open(k.store, "db1", &o, &ns) == CELLAR_OK);
-    T_EQ_I64(cellar_object_set(ns, "k", 1, &k, 100, NULL), CELLAR_OK);
-#define WRONG "-WRONGTYPE Operation against a key holding the wrong kind of value"
-    static const char *const talk[][2] = {
-        { "TYPE k", "+object" }, { "EXISTS k", ":1" }, { "TTL k", ":-1" }, { "KEYS *", "[k]" },
-        { "DBSIZE", ":1" },
-        { "GET k", WRONG }, { "STRLEN k", WRONG }, { "SET k v", WRONG }, { "APPEND k v", WRONG },
-        { "INCR k", WRONG }, { "GETRANGE k 0 1", WRONG }, { "RENAME k q", WRONG },
-        { "COPY k q", WRONG }, { "GETDEL k", WRONG }, { "SETEX k 10 v", WRONG },
-        { "OBJECT FREQ k", ":0" }, { "TOUCH k q", ":1" }, { "OBJECT FREQ k", ":1" },
-        { "OBJECT ENCODING k", "object" },
-        { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
-        { "TYPE k", "+none" },
-    };
-    T_EQ_STR(rk_line(&k, "SET s 1"), "+OK");
-    T_EQ_U64(scanned(" TYPE object"), 0);
-    T_EQ_STR(rk_line(&k, "SELECT 1"), "+OK");
-    T_EQ_U64(scanned(""), 1);
-    T_EQ_U64(scanned(" TYPE object"), 1);
-    T_EQ_U64(scanned(" TYPE string"), 0);
-    RK_TALK(&k, talk);
-#undef WRONG
-    T_EQ_U64(frees, 1);
-    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
 }
 
 T_MAIN("resp_commands_own")
