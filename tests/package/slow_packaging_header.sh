@@ -41,47 +41,33 @@ pulls_in_little() { # only stddef, stdint, stdbool and what they need themselves
         grep -E '/(stdio|stdlib|string|time|unistd|pthread|errno|fcntl|uthash|sys/(types|time))\.h'
 }
 
-for compiler in gcc clang clang-19; do
-    for std in c99 c11 c17; do
-        for folder in include dist; do
-            suffix=c
-            fact="${folder}_headers_in_${std}_$compiler"
-            if t_have $compiler; then
-                t_case "$fact" try $folder "-std=$std $warn_c" $compiler
-            else
-                t_skip "$fact" "no $compiler"
-            fi
-        done
+case_with() { # COMPILER FACT COMMAND..: a case, or a skip without the compiler
+    if t_have "$1"; then
+        shift
+        t_case "$@"
+    else
+        t_skip "$2" "no $1"
+    fi
+}
+headers_in() { # SUFFIX WORDS STANDARD COMPILER
+    suffix=$1
+    for folder in include dist; do
+        case_with "$4" "${folder}_headers_in_$3_$4" try $folder "-std=$3 $2" "$4"
     done
+}
+for std in c99 c11 c17; do
+    for c in gcc clang clang-19; do headers_in c "$warn_c" $std $c; done
 done
-for compiler in g++ clang++ clang++-19; do
-    for std in c++11 c++17 c++20; do
-        for folder in include dist; do
-            suffix=cc
-            fact="${folder}_headers_in_${std}_$compiler"
-            if t_have $compiler; then
-                t_case "$fact" try $folder "-std=$std $warn_cxx" $compiler
-            else
-                t_skip "$fact" "no $compiler"
-            fi
-        done
-    done
+for std in c++11 c++17 c++20; do
+    for c in g++ clang++ clang++-19; do headers_in cc "$warn_cxx" $std $c; done
 done
-for compiler in g++ clang++ clang++-19; do
-    for std in c++17 c++20; do
-        for folder in include dist; do
-            case ${FULL-}$std$folder in 1* | c++17include | c++20dist) ;; *) continue ;; esac
-            fact="${folder}_wrapper_in_${std}_$compiler"
-            if t_have $compiler; then
-                t_case "$fact" wrapper $folder "-std=$std $warn_cxx -Wnon-virtual-dtor" $compiler
-            else
-                t_skip "$fact" "no $compiler"
-            fi
-        done
+for c in g++ clang++ clang++-19; do
+    for row in c++17:include c++20:dist c++17:dist c++20:include; do
+        case ${FULL-}$row in 1* | c++17:include | c++20:dist) ;; *) continue ;; esac
+        std=${row%:*} folder=${row#*:}
+        case_with $c "${folder}_wrapper_in_${std}_$c" wrapper $folder "-std=$std $warn_cxx -Wnon-virtual-dtor" $c
     done
-    fact=wrapper_without_limits_and_texts_$compiler
-    if t_have $compiler; then t_case "$fact" wrapper_without_limits $compiler
-    else t_skip "$fact" "no $compiler"; fi
+    case_with $c wrapper_without_limits_and_texts_$c wrapper_without_limits $c
 done
 t_case header_pulls_in_little pulls_in_little
 t_end packaging_header

@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the exported names are those of src/tools/symbols.txt, in every form the library comes in.
-# Method: declarations of the headers and nm of the shared library, the archive and the drop-in
-#         object, compared both ways; the same comparison must notice a planted stray name and a
-#         planted missing one. The version script is tried with each compiler and linker that is
-#         there.
+# Method: declarations of the headers and nm of the shared library and the archive, compared both
+#         ways; the same comparison must notice a planted stray name and a planted missing one. The
+#         version script is tried with each compiler and linker that is there. The objects of the
+#         drop-in: slow_packaging_pairs.sh.
 . tests/support/t.sh
 so=$CELLAR_SO a=$CELLAR_A
 
 sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt | sort >"$t_tmp/want"
-one_pair=cellar_take_one_pair_only # exported by the drop-in besides
 
 same() { # file of names
     sort "$1" | diff "$t_tmp/want" - | sed -n 's/^< /missing: /p; s/^> /stray: /p' >"$t_tmp/diff"
@@ -31,13 +30,6 @@ headers_match() { # the name before the first parenthesis of each declaration
 shared_matches() { names -D --defined-only "$so" >"$t_tmp/so" && same "$t_tmp/so"; }
 archive_matches() { names -g --defined-only "$a" >"$t_tmp/a" && same "$t_tmp/a"; }
 archive_is_one_object() { [ "$(ar t "$a" | wc -l)" -eq 1 ]; }
-dropin() { # the object of its pair cellar_all: a whole `make test` has a plain one, up to date
-    o=${CELLAR_BUILD:-build}/dist/cellar_all.o
-    [ "$o" -nt dist/cellar_all.c ] || o=$t_tmp/dropin.o
-    [ -f "$o" ] || $CC -O0 -c dist/cellar_all.c -o "$o"
-}
-names_of_dropin() { names -g --defined-only "$1" | grep -vx $one_pair >"$t_tmp/d"; }
-dropin_matches() { dropin && names_of_dropin "$o" && same "$t_tmp/d"; }
 stray_is_noticed() {
     { cat "$t_tmp/want"; echo base_alloc; } >"$t_tmp/x"
     ! same "$t_tmp/x" && grep -q 'stray: base_alloc' "$t_tmp/diff"
@@ -45,15 +37,6 @@ stray_is_noticed() {
 missing_is_noticed() {
     grep -v '^cellar_version$' "$t_tmp/want" >"$t_tmp/x"
     ! same "$t_tmp/x" && grep -q 'missing: cellar_version' "$t_tmp/diff"
-}
-# A function without its mark is exported by the drop-in: the check above must detect it. The
-# function is added to the existing object.
-stray_global_is_refused() {
-    echo 'int base_stray(void); int base_stray(void) { return 1; }' >"$t_tmp/one.c"
-    dropin && $CC -c "$t_tmp/one.c" -o "$t_tmp/one.o" &&
-        $CC -nostdlib -r "$o" "$t_tmp/one.o" -o "$t_tmp/stray.o" &&
-        names_of_dropin "$t_tmp/stray.o" &&
-        ! same "$t_tmp/d" && grep -q 'stray: base_stray' "$t_tmp/diff"
 }
 abi=$(sed -n 's/^#define CELLAR_ABI *\([0-9]*\).*/\1/p' include/cellar.h)
 all_versioned() { # every name, and nothing else, has the version of the ABI
@@ -99,10 +82,8 @@ fi
 t_case shared_library_matches_list shared_matches
 t_case archive_matches_list archive_matches
 t_case archive_is_one_object archive_is_one_object
-t_case dropin_matches_list dropin_matches
 t_case stray_name_is_noticed stray_is_noticed
 t_case missing_name_is_noticed missing_is_noticed
-t_case stray_global_is_refused stray_global_is_refused
 t_case headers_match_list headers_match
 t_case soname_is_the_abi_number soname_is_the_abi
 t_case every_name_has_the_version_of_the_abi all_versioned "$so"

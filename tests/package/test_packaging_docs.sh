@@ -138,13 +138,6 @@ whole_pages_have_examples() {
             END { exit n < 3 }' "$page" || { echo "$page: no example"; return 1; }
     done
 }
-every_command_has_its_help() { # in cellar(1)
-    [ -x "$CELLAR_BIN" ] || { echo 'no program in this build'; return 0; }
-    for c in $("$CELLAR_BIN" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
-        grep -q "^\.Ss cellar $c$" dist/doc/man1/cellar.1 &&
-            grep -q "^Usage: cellar $c" dist/doc/man1/cellar.1 || { echo "no help: $c"; return 1; }
-    done
-}
 lint_is_clean() { # `.so` has no text. Style of copies without links: mandoc looks up each one on the machine
     grep -L '^\.so ' dist/doc/man?/*.? >"$t_tmp/pages"
     mkdir -p "$t_tmp/style"
@@ -223,19 +216,15 @@ names_of_the_guide() { # each name in backquotes stands in a header
     sed 's/^/no /' "$t_tmp/lost"
     [ -s "$t_tmp/names" ] && [ ! -s "$t_tmp/lost" ]
 }
-settings_table() { # of the header, made from the list of the settings
-    $1 -v header=include/cellar_kit.h -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/kit.h" &&
-        diff include/cellar_kit.h "$t_tmp/kit.h" &&
-        sed '/^ \*     load_queue/d' include/cellar_kit.h >"$t_tmp/less.h" &&
-        $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/kit.h" &&
-        diff include/cellar_kit.h "$t_tmp/kit.h"
+settings_made() { # header|page FILE LINE: the list gives the table of the file, also without this line
+    sed "/$3/d" "$2" >"$t_tmp/less" && ! cmp -s "$2" "$t_tmp/less" || return 1
+    for text in "$2" "$t_tmp/less"; do
+        awk -v "$1=$text" -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/made" &&
+            diff "$2" "$t_tmp/made" || return 1
+    done
 }
 settings_page() { # the same table, with the fields
-    $1 -v page=include/settings.md -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/page.md" &&
-        diff include/settings.md "$t_tmp/page.md" && grep -q '^| `memory` | `config.memory_bytes` |' "$t_tmp/page.md" &&
-        sed '/^| `jitter/d' include/settings.md >"$t_tmp/less.md" &&
-        $1 -v page="$t_tmp/less.md" -f src/tools/settings.awk src/guests/kit/settings_list.h \
-            >"$t_tmp/page.md" && diff include/settings.md "$t_tmp/page.md"
+    settings_made page include/settings.md '^| `jitter' && grep -q '^| `memory` | `config.memory_bytes` |' include/settings.md
 }
 # At most 60 lines behind the includes. The guide and the README of the folder have a link to each.
 recipes_are_short() {
@@ -304,7 +293,6 @@ t_case texts_are_sentences texts_are_sentences
 t_case every_type_and_constant_has_a_page every_type_has_a_page
 t_case examples_of_the_contracts_compile examples_compile
 t_case whole_pages_have_examples whole_pages_have_examples
-t_case every_command_has_its_help every_command_has_its_help
 if t_have mandoc; then
     t_case lint_is_clean lint_is_clean
     t_case pages_of_headers_are_prose_in_80_columns pages_are_narrow
@@ -317,14 +305,14 @@ for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_pages_with_$a" same_with "$a"
     else t_skip "same_pages_with_$a" "no ${a%% *}"; fi
 done
-t_case settings_table_is_made_from_the_list settings_table awk
+t_case settings_table_is_made_from_the_list settings_made header include/cellar_kit.h '^ \*     load_queue'
 if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
     t_case names_of_the_guide_exist names_of_the_guide
     t_case recipes_are_short_and_named_in_the_guide recipes_are_short
     t_case readme_names_the_source source_is_named
     t_case list_of_metrics_is_named list_of_metrics_is_named
-    t_case settings_page_is_made_from_the_list settings_page awk
+    t_case settings_page_is_made_from_the_list settings_page
 fi
 t_case map_names_each_file map_names_each_file
 t_case map_of_the_core_is_short_and_names_each_module map_names_each_module

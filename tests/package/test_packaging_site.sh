@@ -189,13 +189,6 @@ programs_are_prose() { # the first comment of a program as text and commands, it
         sed -n '/<section id="django_tasks.py">/,/<\/section>/p' "$1" | grep -q '<i> # quoted: no ' &&
         [ "$(grep -c '^<h2>Output</h2>' "$1")" -eq "$(find tests/examples -name '*.txt' | grep -c .)" ]
 }
-links_resolve() {
-    ids "$1" >"$t_tmp/ids"
-    grep -o ' href="[^"]*"' "$1" | sed 's/ href="#*\(.*\)"/\1/' | sort -u | comm -23 - "$t_tmp/ids" >"$t_tmp/lost"
-    uniq -d "$t_tmp/ids" >>"$t_tmp/lost"
-    cat "$t_tmp/lost"
-    [ ! -s "$t_tmp/lost" ]
-}
 pages_are_whole() { # DIR: a title, a description, one first heading; each link's end; each place in one page; weights
     grep -oE '<title>[^<]*|<meta name="description" content="[^"]*|<main>|<h1|aria-current="page"| (id|href)="[^"]*"' "$1"/*.html |
         sed "s|^$1/||" >"$t_tmp/parts"
@@ -259,9 +252,8 @@ faults_are_found() {
             cellar_stats cellar_verdict_ok CELLAR_MEMOIZE retry_max_ms &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/; s/^"lru":.*//' dogpile lru &&
         finds contracts_lead_on 's/^<p>Used in: .*//' && finds contents_say_what_for 's|<small>.*</small>||' &&
-        finds links_resolve 's/ id="guide-measure"//' &&
         finds comments_are_shown 's/They count units of cost/x/' &&
-        finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
+        finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' &&
         finds wrapper_is_there 's/^<p>C calls: .*//' && finds wrapper_is_there 's/#cellarpp-held-operators/#x/' &&
         finds programs_are_led 's|<li class="page"><a href="#old_rates.c"|<li class="page"><a href="#x"|' &&
         finds programs_are_led 's|<a href="#programs">Programs</a>|Programs|' &&
@@ -450,7 +442,6 @@ t_case contracts_lead_to_types_refusals_and_programs contracts_lead_on "$site"
 t_case contents_say_what_pages_are_for contents_say_what_for "$site"
 t_case programs_follow_their_table programs_are_led "$site"
 t_case programs_are_prose_code_and_output programs_are_prose "$site"
-t_case every_link_leads_to_a_place links_resolve "$site"
 t_case pages_are_whole pages_are_whole $doc
 t_case spoiled_pages_are_refused spoiled_pages_are_refused
 refuses() { # MODE HEADER CHANGE MESSAGE: of the generator, of a header with the change

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * oracle: what the library writes, for programs that know better: metrics, keys, vectors, patterns.
+ * oracle: what the library writes, for programs that know better: metrics and vectors.
  *
  * USE        oracle metrics FOLDER   write metrics.txt, limiter.txt, locks.txt, stats.json
- *            oracle keys             a key of parts on each line of stdin -> its bytes in hex
  *            oracle vector TYPE DIM  floats on stdin -> stored bytes in hex; f32s: cellar_set_f32s
- *            oracle globs            keys and patterns in hex on stdin -> for each pattern the
- *                                    numbers of the keys that it matches
  * EXIT       0, or 1 when a call of the library failed. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,13 +39,6 @@ static void oracle_hex(const void *data, size_t len)
     const unsigned char *p = data;
     for (size_t i = 0; i < len; i++) { printf("%02x", p[i]); }
     putchar('\n');
-}
-
-static size_t oracle_unhex(const char *text, unsigned char *to)
-{
-    size_t len = 0;
-    for (unsigned x; sscanf(text, "%2x", &x) == 1; text += 2) { to[len++] = (unsigned char)x; }
-    return len;
 }
 
 /* ---- metrics ---- */
@@ -98,44 +88,6 @@ static void oracle_metrics(const char *folder)
     oracle_save(folder, "locks.txt", cellar_metrics_write(locks, oracle_text, cap, NULL));
     cellar_locks_close(locks);
     cellar_limiter_close(limiter);
-}
-
-/* ---- keys ---- */
-
-static void oracle_part(cellar_key_builder *b, const char *word)
-{
-    const char *value = word + 1;
-    switch (word[0]) {
-    case 's': {
-        static unsigned char bytes[ORACLE_LINE / 2];
-        cellar_key_add(b, cellar_arg_bytes((cellar_bytes){ bytes, oracle_unhex(value, bytes) }));
-        break;
-    }
-    case 'i': cellar_key_add(b, cellar_arg_i64(strtoll(value, NULL, 10))); break;
-    case 'u': cellar_key_add(b, cellar_arg_u64(strtoull(value, NULL, 10))); break;
-    case 'd': cellar_key_add(b, cellar_arg_f64(strtod(value, NULL))); break;
-    case 't': cellar_key_add(b, cellar_arg_bool(true)); break;
-    case 'f': cellar_key_add(b, cellar_arg_bool(false)); break;
-    case 'n': cellar_key_add(b, cellar_arg_null()); break;
-    case '[': cellar_key_add(b, cellar_arg_list()); break;
-    case '{': cellar_key_add(b, cellar_arg_map()); break;
-    default: cellar_key_end(b); break;
-    }
-}
-
-static void oracle_keys(void)
-{
-    while (fgets(oracle_line, sizeof oracle_line, stdin) != NULL) {
-        char key[CELLAR_KEY_BUILT_MAX];
-        size_t len;
-        cellar_key_builder b;
-        cellar_key_begin(&b);
-        for (char *w = strtok(oracle_line, " \n"); w != NULL; w = strtok(NULL, " \n")) {
-            oracle_part(&b, w);
-        }
-        oracle_need(cellar_key_finish(&b, key, sizeof key, &len) == CELLAR_OK, "cellar_key_finish");
-        oracle_hex(key, len);
-    }
 }
 
 /* ---- vectors ---- */
@@ -189,68 +141,12 @@ static void oracle_vector(const char *type, uint32_t dim)
     oracle_hex(oracle_text, len);
 }
 
-/* ---- patterns ---- */
-
-typedef struct oracle_matches {
-    unsigned number[1024];
-    unsigned count;
-} oracle_matches;
-
-static bool oracle_match(const cellar_scan_entry *e, void *ctx)
-{
-    oracle_matches *m = ctx;
-    unsigned number;
-    memcpy(&number, e->value, sizeof number);
-    m->number[m->count++] = number;
-    return true;
-}
-
-static int oracle_less(const void *a, const void *b)
-{
-    const unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
-    return (x > y) - (x < y);
-}
-
-/* Lines "k HEX" store a key under the next number; lines "p HEX" ask for its matches. */
-static void oracle_globs(void)
-{
-    static unsigned char bytes[ORACLE_LINE / 2];
-    cellar *c = oracle_open();
-    unsigned next = 0;
-    while (fgets(oracle_line, sizeof oracle_line, stdin) != NULL) {
-        const size_t len = oracle_unhex(oracle_line + 2, bytes);
-        oracle_matches m = { .count = 0 };
-        uint64_t cursor = 0;
-        if (oracle_line[0] == 'k') {
-            oracle_need(next < 1024, "too many keys: 1,024");
-            oracle_need(cellar_set(c, bytes, len, &next, sizeof next, NULL) == CELLAR_OK, "set");
-            next++;
-            continue;
-        }
-        cellar_scan_opts o = cellar_scan_opts_default();
-        o.pattern = (char *)bytes;
-        o.pattern_len = len;
-        do {
-            oracle_need(cellar_scan(c, &cursor, &o, oracle_match, &m) == CELLAR_OK, "cellar_scan");
-        } while (cursor != 0);
-        qsort(m.number, m.count, sizeof m.number[0], oracle_less);
-        for (unsigned i = 0; i < m.count; i++) {
-            if (i == 0 || m.number[i] != m.number[i - 1]) { printf(" %u", m.number[i]); }
-        }
-        putchar('\n');
-    }
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "metrics") == 0) {
         oracle_metrics(argv[2]);
-    } else if (argc == 2 && strcmp(argv[1], "keys") == 0) {
-        oracle_keys();
     } else if (argc == 4 && strcmp(argv[1], "vector") == 0) {
         oracle_vector(argv[2], (uint32_t)strtoul(argv[3], NULL, 10));
-    } else if (argc == 2 && strcmp(argv[1], "globs") == 0) {
-        oracle_globs();
     } else {
         return 2;
     }
