@@ -86,6 +86,16 @@ static bool got_value(int fd, size_t len, unsigned seed, void (*between)(void))
     return at == all;
 }
 
+/* Write a PUBLISH of `len` bytes. Return its length; `out` has room for 64 bytes more. */
+static size_t publish(char *out, const char *channel, size_t len)
+{
+    const size_t head = (size_t)snprintf(out, 64, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n",
+                                         strlen(channel), channel, len);
+    memset(out + head, 'm', len);
+    memcpy(out + head + len, "\r\n", 2);
+    return head + len + 2;
+}
+
 /* ---- subscribers ---- */
 
 static size_t swallow(int fd)
@@ -100,21 +110,14 @@ T_CASE(silent_subscribers_cost_a_share_and_not_their_publisher)
 {
     enum { SILENT = 20, MESSAGES = 1000, LEN = 10000 };
     static char message[LEN + 64];
-    int fd[SILENT];
     const uint64_t before = full_begin();
     const int publisher = peer(), reader = peer();
     (void)ask(reader, "SUBSCRIBE news\r\n");
-    for (int i = 0; i < SILENT; i++) {
-        fd[i] = peer();
-        (void)ask(fd[i], "SUBSCRIBE news\r\n");
-    }
-    (void)snprintf(message, sizeof message, "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n", LEN);
-    const size_t head = strlen(message);
-    memset(message + head, 'm', LEN);
-    memcpy(message + head + LEN, "\r\n", 2);
+    for (int i = 0; i < SILENT; i++) { (void)ask(peer(), "SUBSCRIBE news\r\n"); }
+    const size_t len = publish(message, "news", LEN);
     size_t heard_bytes = 0, receivers = 0;
     for (int i = 0; i < MESSAGES; i++) {
-        const char *reply = ask_bytes(publisher, message, head + LEN + 2);
+        const char *reply = ask_bytes(publisher, message, len);
         T_CHECK(reply[0] == ':');
         receivers = strtoull(reply + 1, NULL, 10);
         heard_bytes += swallow(reader);
@@ -136,12 +139,7 @@ T_CASE(burst_to_many_subscribers_closes_none_that_reads)
     int fd[SUBSCRIBERS];
     size_t len = 0;
     port_begin();
-    for (int i = 0; i < BURST; i++) {
-        len += (size_t)snprintf(burst + len, 64, "*3\r\n$7\r\nPUBLISH\r\n$1\r\nx\r\n$%d\r\n", LEN);
-        memset(burst + len, 'm', LEN);
-        memcpy(burst + len + LEN, "\r\n", 2);
-        len += LEN + 2;
-    }
+    for (int i = 0; i < BURST; i++) { len += publish(burst + len, "x", LEN); }
     const int publisher = peer();
     for (int i = 0; i < SUBSCRIBERS; i++) {
         fd[i] = peer();
@@ -151,7 +149,6 @@ T_CASE(burst_to_many_subscribers_closes_none_that_reads)
     for (int i = 0; i < SUBSCRIBERS; i++) {
         T_EQ_U64(swallow(fd[i]) % (LEN + strlen("*3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$4000\r\n\r\n")),
                  0);
-        close(fd[i]);
     }
     T_EQ_U64(port_stats().output_closed + port_stats().memory_closed, 0);
 }
@@ -160,17 +157,13 @@ T_CASE(burst_to_many_subscribers_closes_none_that_reads)
 
 T_CASE(silent_readers_of_one_value_cost_a_pin)
 {
-    enum { SILENT = 40, GETS = 200 };
-    int fd[SILENT];
+    enum { SILENT = 40, GETS = 200, ONE = sizeof GET_LARGE - 1 };
+    static char all[GETS * ONE];
     const uint64_t before = full_begin();
     put("large", 1 << 20, 1);
+    for (int k = 0; k < GETS; k++) { memcpy(all + k * ONE, GET_LARGE, ONE); }
     for (int i = 0; i < SILENT; i++) {
-        fd[i] = peer();
-        static char all[GETS * sizeof GET_LARGE];
-        for (int k = 0; k < GETS; k++) {
-            memcpy(all + k * (int)strlen(GET_LARGE), GET_LARGE, strlen(GET_LARGE));
-        }
-        T_CHECK(tell(fd[i], all, GETS * strlen(GET_LARGE))); /* many of them are one batch */
+        T_CHECK(tell(peer(), all, sizeof all)); /* many of them are one batch */
         port_run();
     }
     T_CHECK(port_stats().bytes < SHARE / 2); /* their other requests */
@@ -184,18 +177,12 @@ T_CASE(silent_readers_of_one_value_cost_a_pin)
 T_CASE(silent_readers_of_many_values_pin_one_share)
 {
     enum { SILENT = 12, LEN = 400 << 10 };
-    int fd[SILENT];
+    char line[32];
     const uint64_t before = full_begin();
+    for (int i = 0; i < SILENT; i++) { put(t_numbered("large:", (uint64_t)i), LEN, (unsigned)i); }
     for (int i = 0; i < SILENT; i++) {
-        char key[16];
-        (void)snprintf(key, sizeof key, "large:%d", i);
-        put(key, LEN, (unsigned)i);
-    }
-    for (int i = 0; i < SILENT; i++) {
-        char line[32];
         (void)snprintf(line, sizeof line, "PING\r\nGET large:%d\r\n", i);
-        fd[i] = peer();
-        T_CHECK(tell_text(fd[i], line));
+        T_CHECK(tell_text(peer(), line));
         port_pass(100);
     }
     T_CHECK(entries() > before / 2);
@@ -210,15 +197,14 @@ T_CASE(silent_readers_of_many_values_pin_one_share)
 T_CASE(silent_readers_of_small_values_cost_a_share)
 {
     enum { SILENT = 30, GETS = 2000 };
-    int fd[SILENT];
     const uint64_t before = full_begin();
     const int reader = peer();
     (void)ask(reader, "PING\r\n");
     for (int i = 0; i < SILENT; i++) {
-        fd[i] = peer();
-        (void)ask(fd[i], "PING\r\n");
+        const int fd = peer();
+        (void)ask(fd, "PING\r\n");
         for (int k = 0; k < GETS; k++) {
-            if (send(fd[i], "GET key:19999\r\n", 15, MSG_NOSIGNAL) < 0) { break; }
+            if (send(fd, "GET key:19999\r\n", 15, MSG_NOSIGNAL) < 0) { break; }
             if (k % 50 == 0) { port_run(); }
         }
         port_run();
@@ -270,16 +256,15 @@ T_CASE(a_subscriber_reads_a_long_value)
 
 T_CASE(readers_without_replies_cost_nothing)
 {
-    enum { READERS = 40 };
-    int fd[READERS];
+    int fd = -1;
     port_begin();
     put("large", 1 << 20, 4);
-    for (int i = 0; i < READERS; i++) {
-        fd[i] = peer();
-        T_EQ_STR(ask(fd[i], "CLIENT REPLY OFF\r\nGET large\r\nGET large\r\nGET none\r\n"), "");
+    for (int i = 0; i < 40; i++) {
+        fd = peer();
+        T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nGET large\r\nGET large\r\nGET none\r\n"), "");
     }
     T_CHECK(port_stats().bytes < SHARE / 4);
-    T_EQ_STR(ask(fd[0], "CLIENT REPLY ON\r\nGET none\r\n"), "+OK\r\n$-1\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nGET none\r\n"), "+OK\r\n$-1\r\n");
 }
 
 /* ---- values that change while they are sent ---- */
@@ -332,14 +317,13 @@ T_CASE(silent_senders_cost_a_share)
 {
     enum { SILENT = 40, PART = 200 << 10 };
     static char part[PART];
-    int fd[SILENT];
     const uint64_t before = full_begin();
     const int writer = peer();
     memset(part, 'x', sizeof part);
     for (int i = 0; i < SILENT; i++) {
-        fd[i] = peer();
-        (void)tell_text(fd[i], "*2\r\n$4\r\nECHO\r\n$20000000\r\n");
-        for (int k = 0; k < 10 && tell(fd[i], part, sizeof part); k++) { port_run(); }
+        const int fd = peer();
+        (void)tell_text(fd, "*2\r\n$4\r\nECHO\r\n$20000000\r\n");
+        for (int k = 0; k < 10 && tell(fd, part, sizeof part); k++) { port_run(); }
         T_EQ_STR(ask(writer, "SET small 1\r\n"), "+OK\r\n");
         T_CHECK(port_stats().bytes <= SHARE);
         port_pass(100);
@@ -368,21 +352,27 @@ static bool send_value(int fd, const char *head, size_t len, unsigned seed, size
 
 #define SET_HEAD(words, key) "*" words "\r\n$3\r\nSET\r\n$" key "\r\n"
 
+/* Send a line of `format` with a number of 900 digits, in turns one of `other`, until it is refused.
+ * Return how many were sent; the last reply is in port_heard. */
+static int ask_until_refused(int fd, const char *format, const char *other)
+{
+    char words[1024];
+    int count = 0;
+    do {
+        (void)snprintf(words, sizeof words, "%s %0900d\r\n", count % 2 == 0 ? format : other, count);
+        (void)ask(fd, words);
+    } while (*port_heard != '-' && ++count < SHARE / 900);
+    T_EQ_STR(port_heard, oom);
+    return count;
+}
+
 /* Watched keys are a part of a transaction: they get three quarters of the share. */
 T_CASE(silent_watcher_is_closed_for_a_transaction)
 {
     enum { LEN = 200 << 10 }; /* a reply that is copied */
-    char words[1024];
     (void)full_begin();
     const int watcher = peer(), other = peer();
-    const char *reply = "+OK\r\n";
-    int count = 0;
-    for (; strcmp(reply, "+OK\r\n") == 0 && count < SHARE / 900; count++) {
-        (void)snprintf(words, sizeof words, "WATCH %0900d\r\n", count);
-        reply = ask(watcher, words);
-    }
-    T_EQ_STR(reply, oom);
-    T_CHECK(count > SHARE / 2 / 1000);
+    T_CHECK(ask_until_refused(watcher, "WATCH", "WATCH") > SHARE / 2 / 1000);
     port_pass(1001);
     put("large", LEN, 1);
     T_CHECK(tell_text(other, GET_LARGE));
@@ -395,19 +385,10 @@ T_CASE(silent_watcher_is_closed_for_a_transaction)
 T_CASE(silent_client_with_many_subscriptions_is_closed_for_a_request)
 {
     enum { LEN = 200 << 10 }; /* a value that the request holds */
-    char words[1024];
     (void)full_begin();
     const int many = peer(), few = peer(), other = peer();
     (void)ask(few, "SUBSCRIBE news\r\n");
-    const char *reply = "*";
-    int count = 0;
-    for (; *reply == '*' && count < SHARE / 900; count++) {
-        (void)snprintf(words, sizeof words, "%s %0900d\r\n",
-                       count % 2 == 0 ? "SUBSCRIBE" : "PSUBSCRIBE", count);
-        reply = ask(many, words);
-    }
-    T_EQ_STR(reply, oom);
-    T_CHECK(count > SHARE / 2 / 1100);
+    T_CHECK(ask_until_refused(many, "SUBSCRIBE", "PSUBSCRIBE") > SHARE / 2 / 1100);
     port_pass(1001);
     T_CHECK(send_value(other, SET_HEAD("3", "1\r\na"), LEN, 1, 0, LEN));
     T_EQ_STR(ask(other, "\r\n"), "+OK\r\n");
@@ -419,12 +400,10 @@ T_CASE(silent_client_with_many_subscriptions_is_closed_for_a_request)
 T_CASE(silent_senders_of_large_values_cost_a_share)
 {
     enum { SILENT = 40, LEN = 700 << 10 };
-    int fd[SILENT];
     const uint64_t before = full_begin();
     const int writer = peer();
     for (int i = 0; i < SILENT; i++) {
-        fd[i] = peer();
-        (void)send_value(fd[i], SET_HEAD("3", "2\r\nk1"), LEN, 1, 0, LEN / 2);
+        (void)send_value(peer(), SET_HEAD("3", "2\r\nk1"), LEN, 1, 0, LEN / 2);
         T_EQ_STR(ask(writer, "SET small 1\r\n"), "+OK\r\n");
         port_pass(100);
     }
@@ -472,37 +451,30 @@ T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing)
 
 T_CASE(a_request_that_never_fits_closes_no_client)
 {
-    enum { GETS = 400 };
-    (void)full_begin();
-    put("large", 3 << 20, 4);
-    const int deaf = peer(), fd = peer();
-    (void)ask(deaf, "PING\r\n");
-    for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(deaf, "GET key:19999\r\n")); }
-    port_run();
-    T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
-    T_EQ_U64(port_stats().output_closed, 0);
-    T_EQ_U64(port_stats().clients, 2);
-}
-
-T_CASE(keys_that_never_fit_close_no_client)
-{
     enum { KEYS = 12000, GETS = 400 };
     char key[160];
-    (void)full_begin();
-    const int deaf = peer(), fd = peer();
-    for (int i = 0; i < KEYS; i++) {
-        (void)snprintf(key, sizeof key, "SET %0120d 1\r\n", i);
-        T_CHECK(tell_text(fd, key));
-        if (i % 100 == 0) { T_CHECK(ask(fd, "")[0] == '+'); }
+    for (int keys = 0; keys < 2; keys++) {
+        (void)full_begin();
+        const int deaf = peer(), fd = peer();
+        put("large", 3 << 20, 4);
+        for (int i = 0; keys != 0 && i < KEYS; i++) {
+            (void)snprintf(key, sizeof key, "SET %0120d 1\r\n", i);
+            T_CHECK(tell_text(fd, key));
+            if (i % 100 == 0) { T_CHECK(ask(fd, "")[0] == '+'); }
+        }
+        (void)ask(fd, "");
+        (void)ask(deaf, "PING\r\n");
+        for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(deaf, "GET key:19999\r\n")); }
+        port_run();
+        T_CHECK(tell_text(fd, keys != 0 ? "KEYS *\r\n" : "GETRANGE large 0 -1\r\n"));
+        T_EQ_STR(ask(fd, ""), oom);
+        T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+        T_EQ_U64(port_stats().output_closed, 0);
+        T_EQ_U64(port_stats().clients, 2);
+        close(deaf);
+        close(fd);
+        port_end();
     }
-    (void)ask(fd, "");
-    (void)ask(deaf, "PING\r\n");
-    for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(deaf, "GET key:19999\r\n")); }
-    port_run();
-    T_CHECK(tell_text(fd, "KEYS *\r\n"));
-    T_EQ_STR(ask(fd, ""), oom);
-    T_EQ_U64(port_stats().output_closed, 0);
-    T_EQ_U64(port_stats().clients, 2);
 }
 
 T_CASE(a_message_without_room_closes_its_subscriber)
@@ -517,11 +489,7 @@ T_CASE(a_message_without_room_closes_its_subscriber)
         fd[i] = peer();
         (void)ask(fd[i], "SUBSCRIBE news\r\n");
     }
-    (void)snprintf(message, sizeof message, "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n", LEN);
-    const size_t head = strlen(message);
-    memset(message + head, 'm', LEN);
-    memcpy(message + head + LEN, "\r\n", 2);
-    T_CHECK(ask_bytes(publisher, message, head + LEN + 2)[0] == ':');
+    T_CHECK(ask_bytes(publisher, message, publish(message, "news", LEN))[0] == ':');
     for (int i = 0; i < SUBSCRIBERS; i++) {
         bool closed;
         (void)hear(fd[i], &closed);
@@ -532,15 +500,6 @@ T_CASE(a_message_without_room_closes_its_subscriber)
     }
     T_CHECK(cut > 0);
     T_EQ_U64(whole + cut, SUBSCRIBERS);
-}
-
-T_CASE(a_reply_without_room_is_oom)
-{
-    port_begin();
-    put("large", 3 << 20, 4);
-    const int fd = peer();
-    T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
-    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
 }
 
 T_ONE_THREAD;
