@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    sessions: databases, protocols, passwords, names, transactions, MONITOR, SLOWLOG.
+ * Aim:    sessions: databases, protocols, passwords, names, transactions, MONITOR, SLOWLOG. GETs of
+ *         one client that are looked up together answer like single ones: in order, with values of
+ *         any length, beside other commands, errors and ends.
  * Method: a port without threads on a socket file. The process changes keys beside the port. */
+#include "cellar_invalidate.h"
 #include "tests/support/port_kit.h"
+
+#include "cellar_observe.h"
+
+#define OK "+OK\r\n"
 
 T_CASE(ping_echo_quit_and_reset)
 {
@@ -22,13 +29,11 @@ T_CASE(databases_are_numbers_below_16)
 {
     port_begin();
     const int fd = peer();
-    T_EQ_STR(ask(fd, "SELECT 15\r\nSELECT 0\r\n"), "+OK\r\n+OK\r\n");
-    T_EQ_STR(ask(fd, "SELECT 16\r\nSELECT -1\r\n"),
-             "-ERR DB index is out of range\r\n-ERR DB index is out of range\r\n");
+#define RANGE "-ERR DB index is out of range\r\n"
+#define INTEGER "-ERR value is not an integer or out of range\r\n"
+    T_EQ_STR(ask(fd, "SELECT 15\r\nSELECT 0\r\nSELECT 16\r\nSELECT -1\r\n"), OK OK RANGE RANGE);
     T_EQ_STR(ask(fd, "SELECT x\r\nSELECT 01\r\nSELECT 99999999999999999999\r\n"),
-             "-ERR value is not an integer or out of range\r\n"
-             "-ERR value is not an integer or out of range\r\n"
-             "-ERR value is not an integer or out of range\r\n");
+             INTEGER INTEGER INTEGER);
 }
 
 T_CASE(hello_switches_the_protocol)
@@ -54,18 +59,21 @@ T_CASE(hello_switches_the_protocol)
 
 /* ---- the password ---- */
 
+#define AUTH "AUTH \"" PORT_PASSWORD "\"\r\n"
+#define NOAUTH "-NOAUTH Authentication required.\r\n"
+
 static void with_password(cellar_resp_config *o) { o->password = PORT_PASSWORD; }
 
 T_CASE(commands_need_the_password)
 {
     port_begin_with(with_password);
     const int fd = peer();
-    T_EQ_STR(ask(fd, "PING\r\n"), "-NOAUTH Authentication required.\r\n");
-    T_EQ_STR(ask(fd, "COMMAND\r\n"), "-NOAUTH Authentication required.\r\n");
+    T_EQ_STR(ask(fd, "PING\r\n"), NOAUTH);
+    T_EQ_STR(ask(fd, "COMMAND\r\n"), NOAUTH);
     T_CHECK(strncmp(ask(fd, "HELLO 3\r\n"), "-NOAUTH HELLO must be called", 28) == 0);
-    T_EQ_STR(ask(fd, "AUTH \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, AUTH), "+OK\r\n");
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    T_EQ_STR(ask(fd, "RESET\r\nPING\r\n"), "+RESET\r\n-NOAUTH Authentication required.\r\n");
+    T_EQ_STR(ask(fd, "RESET\r\nPING\r\n"), "+RESET\r\n" NOAUTH);
     T_EQ_STR(ask(fd, "AUTH default \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
     T_EQ_STR(ask(fd, "AUTH a b c\r\n"), "-ERR syntax error\r\n");
     close(fd);
@@ -86,18 +94,14 @@ T_CASE(port_without_password_refuses_auth)
     }
     T_EQ_U64(port_stats().auth_failures, 0);
     close(fd);
-    const int next = peer();
-    T_EQ_STR(ask(next, "PING\r\n"), "+PONG\r\n");
+    T_EQ_STR(ask(peer(), "PING\r\n"), "+PONG\r\n");
 }
 
 T_CASE(requests_before_auth_are_small)
 {
     port_begin_with(with_password);
-    int fd = peer();
-    T_EQ_STR(ask(fd, "*11\r\n"), "-ERR Protocol error: unauthenticated multibulk length\r\n");
-    close(fd);
-    fd = peer();
-    T_EQ_STR(ask(fd, "*2\r\n$16385\r\n"),
+    T_EQ_STR(ask(peer(), "*11\r\n"), "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    T_EQ_STR(ask(peer(), "*2\r\n$16385\r\n"),
              "-ERR Protocol error: unauthenticated bulk length\r\n");
 }
 
@@ -108,11 +112,11 @@ T_CASE(wrong_password_holds_the_client)
     T_EQ_STR(ask(fd, "AUTH guess\r\nPING\r\n"), "");
     port_pass(249);
     T_EQ_STR(ask(fd, "PING\r\n"), "");
-    T_EQ_STR(ask(other, "AUTH \"" PORT_PASSWORD "\"\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
+    T_EQ_STR(ask(other, AUTH "PING\r\n"), "+OK\r\n+PONG\r\n");
     port_pass(1);
     T_EQ_STR(ask(fd, ""),
              "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
-             "-NOAUTH Authentication required.\r\n-NOAUTH Authentication required.\r\n");
+             NOAUTH NOAUTH);
     T_EQ_STR(ask(fd, "AUTH other \"" PORT_PASSWORD "\"\r\n"), "");
     close(fd); /* while it is held */
     port_run();
@@ -128,11 +132,8 @@ T_CASE(clients_have_names_and_ids)
     const int fd = peer(), other = peer();
     T_EQ_STR(ask(fd, "CLIENT ID\r\n"), ":1\r\n");
     T_EQ_STR(ask(fd, "CLIENT SETNAME web-1\r\nCLIENT GETNAME\r\n"), "+OK\r\n$5\r\nweb-1\r\n");
-    T_EQ_STR(ask(fd, "CLIENT SETNAME \"a b\"\r\n"),
-             "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
     T_EQ_STR(ask(fd, "CLIENT SETINFO LIB-NAME redis-py\r\nCLIENT SETINFO lib-ver 5.0\r\n"),
              "+OK\r\n+OK\r\n");
-    T_EQ_STR(ask(fd, "CLIENT SETINFO x y\r\n"), "-ERR Unrecognized option 'x'\r\n");
     T_CHECK(strstr(ask(fd, "CLIENT INFO\r\n"), "id=1 addr=unix:/") != NULL);
     T_CHECK(strstr(port_heard, "name=web-1 ") != NULL &&
             strstr(port_heard, "lib-name=redis-py lib-ver=5.0\n") != NULL);
@@ -151,23 +152,32 @@ T_CASE(clients_have_names_and_ids)
     T_CHECK(strstr(ask(fd, "CLIENT LIST\r\n"), "id=2 ") != NULL);
     T_CHECK(strstr(port_heard, " obl=0 oll=0 omem=0 tot-mem=") != NULL);
     T_CHECK(strstr(ask(fd, "CLIENT LIST ID 2 7\r\n"), "id=1 ") == NULL);
-    T_EQ_STR(ask(fd, "CLIENT LIST TYPE master\r\n"), "$0\r\n\r\n");
-    T_EQ_STR(ask(fd, "CLIENT LIST TYPE slave\r\nCLIENT KILL TYPE foo SKIPME no\r\n"),
-             "$0\r\n\r\n-ERR Unknown client type 'foo'\r\n");
-    T_EQ_STR(ask(fd, "CLIENT LIST ID x\r\n"), "-ERR Invalid client ID\r\n");
-    T_EQ_STR(ask(fd, "CLIENT NO-EVICT on\r\nCLIENT NO-TOUCH off\r\nCLIENT NO-TOUCH x\r\n"),
-             "+OK\r\n+OK\r\n-ERR syntax error\r\n");
-    T_EQ_STR(ask(fd, "CLIENT FOO\r\n"), "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n");
-    T_EQ_STR(ask(fd, "CLIENT GETNAME x\r\n"),
-             "-ERR wrong number of arguments for 'client|getname' command\r\n");
+    static const char *const refused[][2] = {
+        { "CLIENT SETNAME \"a b\"",
+          "Client names cannot contain spaces, newlines or special characters." },
+        { "CLIENT SETINFO x y", "Unrecognized option 'x'" },
+        { "CLIENT KILL TYPE foo SKIPME no", "Unknown client type 'foo'" },
+        { "CLIENT LIST ID x", "Invalid client ID" },
+        { "CLIENT NO-TOUCH x", "syntax error" },
+        { "CLIENT FOO", "unknown subcommand 'FOO'. Try CLIENT HELP." },
+        { "CLIENT GETNAME x", "wrong number of arguments for 'client|getname' command" },
+        { "CLIENT KILL nowhere:1", "No such client" },
+        { "CLIENT KILL ID 0", "client-id should be greater than 0" },
+        { "CLIENT KILL FOO 1", "syntax error" },
+        { "CLIENT KILL ID", "No such client" },
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char line[64], reply[128];
+        (void)snprintf(line, sizeof line, "%s\r\n", refused[i][0]);
+        (void)snprintf(reply, sizeof reply, "-ERR %s\r\n", refused[i][1]);
+        T_EQ_STR(ask(fd, line), reply);
+    }
+    T_EQ_STR(ask(fd, "CLIENT LIST TYPE master\r\nCLIENT LIST TYPE slave\r\n"),
+             "$0\r\n\r\n$0\r\n\r\n");
+    T_EQ_STR(ask(fd, "CLIENT NO-EVICT on\r\nCLIENT NO-TOUCH off\r\n"), OK OK);
     T_EQ_STR(ask(fd, "CLIENT KILL ID 2\r\nCLIENT KILL ID 2\r\n"), ":1\r\n:1\r\n");
     T_CHECK(is_closed(other));
-    T_EQ_STR(ask(fd, "CLIENT KILL ID 2\r\n"), ":0\r\n");
-    T_EQ_STR(ask(fd, "CLIENT KILL nowhere:1\r\n"), "-ERR No such client\r\n");
-    T_EQ_STR(ask(fd, "CLIENT KILL ID 0\r\n"), "-ERR client-id should be greater than 0\r\n");
-    T_EQ_STR(ask(fd, "CLIENT KILL FOO 1\r\nCLIENT KILL ID\r\n"),
-             "-ERR syntax error\r\n-ERR No such client\r\n");
-    T_EQ_STR(ask(fd, "CLIENT KILL ID 1 SKIPME no\r\n"), ":1\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL ID 2\r\nCLIENT KILL ID 1 SKIPME no\r\n"), ":0\r\n:1\r\n");
     T_CHECK(is_closed(fd));
 }
 
@@ -238,6 +248,7 @@ T_CASE(transactions_queue_and_run)
 {
     port_begin();
     const int fd = peer();
+#define ABORTED "-EXECABORT Transaction discarded because of previous errors.\r\n"
     T_EQ_STR(ask(fd, "EXEC\r\nDISCARD\r\n"),
              "-ERR EXEC without MULTI\r\n-ERR DISCARD without MULTI\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nMULTI\r\nWATCH k\r\nPING\r\nSELECT 99\r\nEXEC\r\n"),
@@ -248,13 +259,13 @@ T_CASE(transactions_queue_and_run)
              "+OK\r\n+QUEUED\r\n+OK\r\n-ERR EXEC without MULTI\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nfoo\r\nPING\r\nEXEC\r\nPING\r\n"),
              "+OK\r\n-ERR unknown command 'foo', with args beginning with: \r\n+QUEUED\r\n"
-             "-EXECABORT Transaction discarded because of previous errors.\r\n+PONG\r\n");
+             ABORTED "+PONG\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nECHO\r\nEXEC\r\n"),
              "+OK\r\n-ERR wrong number of arguments for 'echo' command\r\n"
-             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+             ABORTED);
     T_EQ_STR(ask(fd, "MULTI\r\nMONITOR\r\nEXEC\r\n"),
              "+OK\r\n-ERR Command not allowed inside a transaction\r\n"
-             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+             ABORTED);
     T_EQ_STR(ask(fd, "MULTI\r\nPING\r\nEXEC x\r\nEXEC\r\n"),
              "+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: wrong number of "
              "arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n");
@@ -333,7 +344,7 @@ T_CASE(transaction_is_bounded)
     }
     T_EQ_STR(last, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
     T_EQ_STR(ask(fd, "EXEC\r\n"),
-             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+             ABORTED);
     T_CHECK(port_stats().bytes < 1u << 20);
 }
 
@@ -381,6 +392,119 @@ T_CASE(slowlog_keeps_slow_requests)
     T_EQ_STR(ask(fd, "SLOWLOG x\r\n"), "-ERR unknown subcommand 'x'. Try SLOWLOG HELP.\r\n");
     for (int i = 0; i < 200; i++) { (void)ask(fd, in); } /* the ring turns */
     T_EQ_STR(ask(fd, "SLOWLOG RESET\r\n"), "+OK\r\n");
+}
+
+/* ---- batches of GET ---- */
+
+static void batch_begin(void)
+{
+    port_begin();
+    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &port_db), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(port_db, "a", "1", 0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(port_db, "b", "", 0), CELLAR_OK);
+}
+
+T_CASE(values_of_any_length_are_whole)
+{
+    static const size_t lens[] = { 511, 512, 513, 4096, 16354, 16368, 16369, 16384, 100000, 9 };
+    static char value[100001];
+    batch_begin();
+    const int fd = peer();
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        char head[32];
+        const int key = (int)i;
+        memset(value, 'a' + key, lens[i]);
+        T_EQ_I64(cellar_set(port_db, &key, sizeof key, value, lens[i], NULL), CELLAR_OK);
+        char in[2 * 32];
+        size_t n = 0;
+        for (int twice = 0; twice < 2; twice++) {
+            memcpy(in + n, "*2\r\n$3\r\nget\r\n$4\r\n", 17);
+            memcpy(in + n + 17, &key, 4);
+            memcpy(in + n + 21, "\r\n", 2);
+            n += 23;
+        }
+        const char *got = ask_bytes(fd, in, n);
+        const size_t head_len = (size_t)snprintf(head, sizeof head, "$%zu\r\n", lens[i]);
+        const size_t one = head_len + lens[i] + 2;
+        T_EQ_U64(port_heard_len, 2 * one);
+        for (int twice = 0; twice < 2; twice++) {
+            T_CHECK(memcmp(got + one * (size_t)twice, head, head_len) == 0);
+            T_CHECK(memcmp(got + one * (size_t)twice + head_len, value, lens[i]) == 0);
+        }
+    }
+}
+
+T_CASE(get_alone_counts_among_hot_keys)
+{
+    cellar_hot_key top[2];
+    size_t n = 0;
+    batch_begin();
+    const int fd = peer();
+    T_EQ_I64(cellar_set_str(port_db, "k", "v", 0), CELLAR_OK);
+    for (int i = 0; i < 1000; i++) { T_EQ_STR(ask(fd, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), "$1\r\nv\r\n"); }
+    T_EQ_I64(cellar_hot_keys(port_db, CELLAR_SCOPE_NAMESPACE, top, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_STR(top[0].key, "k");
+}
+
+T_CASE(other_commands_come_in_their_place)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nDEL a\r\nGET a\r\nSET a 2\r\nGET a\r\nGET\r\nGET b\r\n"
+                     "SELECT 1\r\nGET a\r\nSELECT 0\r\nGET a\r\nMULTI\r\nGET a\r\nEXEC\r\nGET \"\"\r\nGET a\r\n"),
+             "+PONG\r\n$1\r\n1\r\n:1\r\n$-1\r\n+OK\r\n$1\r\n2\r\n"
+             "-ERR wrong number of arguments for 'get' command\r\n$0\r\n\r\n+OK\r\n$-1\r\n+OK\r\n"
+             "$1\r\n2\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n2\r\n-ERR invalid key\r\n$1\r\n2\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nGET a\r\nGET b\r\nHELLO 3 x\r\nGET none\r\n"),
+             "$0\r\n\r\n-ERR Syntax error in HELLO option 'x'\r\n$-1\r\n");
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nQUIT\r\nGET a\r\n"), "+PONG\r\n$1\r\n2\r\n+OK\r\n");
+    T_CHECK(is_closed(fd));
+}
+
+T_CASE(replies_come_before_the_error_of_a_broken_request)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n*x\r\n"),
+             "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n-ERR Protocol error: invalid multibulk length\r\n");
+    T_CHECK(is_closed(fd));
+}
+
+#define DROPPED "-ERR the namespace was dropped; send the command again\r\n"
+
+T_CASE(dropped_namespace_is_an_error_then_a_new_one)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\n"), "+PONG\r\n$1\r\n1\r\n");
+    T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
+    T_EQ_STR(ask(fd, "GET a\r\n"), DROPPED);
+    T_EQ_STR(ask(fd, "GET a\r\n"), "$-1\r\n");
+}
+
+T_CASE(commands_on_several_databases_open_those_that_were_dropped)
+{
+    static const char *const lines[] = { "FLUSHALL\r\n", "COPY a a DB 1 REPLACE\r\n" };
+    port_begin_with(rk_all_allowed);
+    const int fd = peer();
+    for (size_t i = 0; i < 2; i++) {
+        T_EQ_STR(ask(fd, "SELECT 1\r\nSET a 1\r\nSELECT 0\r\nSET a 1\r\n"),
+                 "+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+        T_EQ_I64(cellar_namespace_drop(port_store, "db1"), CELLAR_OK);
+        T_EQ_STR(ask(fd, lines[i]), DROPPED);
+        T_CHECK(*ask(fd, lines[i]) != '-');
+    }
+}
+
+T_CASE(monitor_sees_each_get)
+{
+    batch_begin();
+    const int fd = peer(), watcher = peer();
+    T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n"), "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n");
+    T_CHECK(strstr(ask(watcher, ""), "\"GET\" \"a\"\r\n") != NULL);
+    T_CHECK(strstr(port_heard, "\"GET\" \"b\"\r\n") != NULL);
 }
 
 T_ONE_THREAD;
