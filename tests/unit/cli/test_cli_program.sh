@@ -106,32 +106,33 @@ functions_name_neighbours() { # each page of a call or callback names cellar(7),
 t_case man_pages_of_calls_name_their_neighbours functions_name_neighbours
 
 # ---- mistyped words ----
-t_case mistyped_command_is_suggested refused \
-    'cellar: unknown command "inspct"; did you mean "inspect"?' inspct
-t_case swapped_letters_are_suggested refused 'cellar: unknown command "tuor"; did you mean "tour"?' tuor
-t_case mistyped_help_topic_is_suggested refused \
-    'cellar: unknown command "repaly"; did you mean "replay"?' help repaly
-t_case alias_is_suggested refused 'cellar: unknown command "dmo"; did you mean "demo"?' dmo
-t_case far_command_gets_the_list refused \
-    'cellar: unknown command "nonsense"; `cellar help` prints the list of commands' nonsense
+while IFS='|' read -r fact words message; do
+    # shellcheck disable=SC2086 # words are meant to be split
+    t_case "$fact" refused "cellar: $message" $words
+done <<'END'
+mistyped_command_is_suggested|inspct|unknown command "inspct"; did you mean "inspect"?
+swapped_letters_are_suggested|tuor|unknown command "tuor"; did you mean "tour"?
+mistyped_help_topic_is_suggested|help repaly|unknown command "repaly"; did you mean "replay"?
+alias_is_suggested|dmo|unknown command "dmo"; did you mean "demo"?
+far_command_gets_the_list|nonsense|unknown command "nonsense"; `cellar help` prints the list of commands
+mistyped_global_option_is_suggested|--versoin|unknown option "--versoin"; did you mean "--version"?
+far_global_option_gets_the_usage|-x|unknown option "-x"; `cellar help` prints the usage
+mistyped_option_is_suggested|replay --capcity=5 x|replay: unknown option "--capcity=5"; did you mean "--capacity"?
+far_option_gets_the_list|tour --wrong|tour: unknown option "--wrong"; `cellar tour --help` lists the options
+unknown_letter_gets_the_list|replay -p|replay: unknown option "-p"; `cellar replay --help` lists the options
+start_of_several_options_is_refused|replay --p x|replay: option "--p" is the start of 2 options; write its whole name
+option_without_its_value_is_refused|serve --memory|serve: option --memory needs a value; write --memory=VALUE
+value_of_a_switch_is_refused|inspect --json=3 x|inspect: option --json takes no value; write --json alone
+END
 t_case empty_command_gets_the_list refused \
     'cellar: unknown command ""; `cellar help` prints the list of commands' ''
-t_case mistyped_global_option_is_suggested refused \
-    'cellar: unknown option "--versoin"; did you mean "--version"?' --versoin
-t_case far_global_option_gets_the_usage refused \
-    'cellar: unknown option "-x"; `cellar help` prints the usage' -x
-t_case mistyped_option_is_suggested refused \
-    'cellar: replay: unknown option "--capcity=5"; did you mean "--capacity"?' replay --capcity=5 x
-t_case far_option_gets_the_list refused \
-    'cellar: tour: unknown option "--wrong"; `cellar tour --help` lists the options' tour --wrong
-t_case unknown_letter_gets_the_list refused \
-    'cellar: replay: unknown option "-p"; `cellar replay --help` lists the options' replay -p
-t_case start_of_several_options_is_refused refused \
-    'cellar: replay: option "--p" is the start of 2 options; write its whole name' replay --p x
-t_case option_without_its_value_is_refused refused \
-    'cellar: serve: option --memory needs a value; write --memory=VALUE' serve --memory
-t_case value_of_a_switch_is_refused refused \
-    'cellar: inspect: option --json takes no value; write --json alone' inspect --json=3 x
+no_command() {
+    "$bin" >"$t_tmp/out" 2>"$t_tmp/err" </dev/null
+    [ $? -eq 2 ] && [ ! -s "$t_tmp/out" ] && grep -q '^Usage:' "$t_tmp/err"
+}
+t_case no_command_is_wrong_usage no_command
+t_case names_cannot_control_the_terminal refused \
+    'cellar: unknown command "x?[31m"; `cellar help` prints the list of commands' "$(printf 'x\033[31m')"
 
 # ---- the form of errors ----
 form() { # exit code, then ARGUMENT...: one line "cellar: COMMAND: sentence; remedy"
@@ -143,14 +144,21 @@ form() { # exit code, then ARGUMENT...: one line "cellar: COMMAND: sentence; rem
     [ $got -eq "$want" ] && [ ! -s "$t_tmp/out" ] && [ "$(wc -l <"$t_tmp/err")" -eq 1 ] &&
         grep -Eq "^cellar: $1: [^ ].*(; | must be )" "$t_tmp/err" && ! grep -q '\.$' "$t_tmp/err"
 }
-t_case errors_of_tour_about_options form 2 tour --wrong
-t_case errors_of_tour_about_arguments form 2 tour a b
-t_case errors_of_replay_have_the_form form 2 replay /nowhere/at/all
-t_case errors_of_replay_about_a_trace form 1 replay README.md
-t_case errors_of_replay_about_options form 2 replay --policy=best x
-t_case errors_of_replay_without_a_trace form 2 replay
-t_case errors_of_inspect_have_the_form form 2 inspect "$t_tmp"
-t_case errors_of_inspect_without_a_directory form 2 inspect
+while IFS='|' read -r fact code words; do
+    # shellcheck disable=SC2086
+    t_case "$fact" form "$code" $words
+done <<END
+errors_of_tour_about_options|2|tour --wrong
+errors_of_tour_about_arguments|2|tour a b
+errors_of_replay_have_the_form|2|replay /nowhere/at/all
+errors_of_replay_about_a_trace|1|replay README.md
+errors_of_replay_about_options|2|replay --policy=best x
+errors_of_replay_without_a_trace|2|replay
+errors_of_inspect_have_the_form|2|inspect $t_tmp
+errors_of_inspect_without_a_directory|2|inspect
+errors_of_version|2|version extra
+errors_of_help|2|help tour replay
+END
 settings_are_refused() { # each wrong line; a missing file; a wrong variable
     printf 'memory = 1k\nstale = 5\n' >"$t_tmp/wrong.conf"
     "$bin" serve --settings="$t_tmp/wrong.conf" >"$t_tmp/out" 2>&1
@@ -162,8 +170,6 @@ settings_are_refused() { # each wrong line; a missing file; a wrong variable
     [ $? -eq 2 ] && grep -q 'CELLAR_EVICTION:1: error: must be one of: adaptive' "$t_tmp/out"
 }
 t_case errors_of_settings_name_line_file_and_variable settings_are_refused
-t_case errors_of_version form 2 version extra
-t_case errors_of_help form 2 help tour replay
 long_words() {
     long=$(printf '%05000d' 0)
     "$bin" tour "$long" "$long" 2>"$t_tmp/err"

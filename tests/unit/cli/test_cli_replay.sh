@@ -121,13 +121,6 @@ small_cells() { # 0.1 %, 1 %, 5 %, 10 % of 120 are under 16
     [ $rc -eq 0 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && [ -n "$(line s3fifo 24)" ]
 }
 t_case default_cells_from_16_entries small_cells
-repeats() {
-    run --policy=s3fifo,lru --capacity=30 "$d/a.ctr"
-    sed 's/"ns_per.*//' "$t_tmp/out" | grep '^{' >"$t_tmp/first"
-    run --policy=s3fifo,lru --capacity=30 "$d/a.ctr"
-    sed 's/"ns_per.*//' "$t_tmp/out" | grep '^{' | cmp - "$t_tmp/first"
-}
-t_case a_run_repeats_itself repeats
 threads() {
     run --policy=lru --capacity=100% --threads=2 "$d/a.ctr"
     # Two threads may both miss a key that one of them is storing: a few per cent.
@@ -201,7 +194,6 @@ seeds() { # the median is within the range, one hash key gives less of a spread 
 BENCH_COMMIT=c0ffee
 export BENCH_COMMIT
 t_case median_and_range_of_the_seeds seeds
-t_case seeds_zero refused 2 '--seeds must be 1..64 (got "0")' --seeds=0 "$d/a.ctr"
 default_table() {
     run --capacity=20 "$d/a.ctr"
     [ "$(sed -n 's/^{"bench":"replay","subject":"\([a-z0-9-]*\)".*/\1/p' "$t_tmp/out" | xargs)" = \
@@ -246,8 +238,6 @@ quotes() { # as spreadsheets write: a mark of UTF-8, tabs, quotes, names with a 
         [ "$(line lru 1)" = 0.666667 ]
 }
 t_case quoted_fields_tabs_and_capitals quotes
-printf 'key,size\na,1\n"b,1\n' >"$d/open.csv"
-t_case quote_without_its_end refused 1 'open.csv: line 3: a quote is not closed' "$d/open.csv"
 { echo 'level,key,time,size'; cat "$d/a.csv"; } >"$d/head.csv"
 t_case a_line_of_names_above_columns_is_no_request same --columns=-,key,time,size "$d/head.csv"
 iso_times_count_in_seconds() { # a leap day, a zone, a fraction: of 5 gets one hits, the entry of 10 s has expired after 11 s
@@ -287,16 +277,12 @@ sed 1d "$d/disks.csv" >"$d/msr.csv"
 t_case key_of_two_named_columns misses_of 3 4 3 --columns=key=disk+offset,size=length,op=kind "$d/disks.csv"
 t_case key_of_two_columns misses_of 3 4 3 --columns=time,key,key,size,op "$d/msr.csv"
 t_case named_column_that_is_missing refused 1 'disks.csv: line 1: a name of --columns is missing' --columns=key=disk+lba "$d/disks.csv"
-t_case name_without_a_column refused 2 'or COLUMN=NAME' --columns=disk+offset "$d/disks.csv"
 printf '%s\n' disk,offset,size 1,0,8192 1,4095,2 1,4096,0 2,0,1 1,8191,1 >"$d/range.csv"
 sed 1d "$d/range.csv" | sed 's/1,\(.*\),\(.*\)/{"key":\1,"size":\2}/; s/^2.*/{"key":9000,"size":1}/' >"$d/range.jsonl"
 t_case range_is_a_request_for_each_block misses_of 3 7 3 --block=4096 --columns=key=disk+offset "$d/range.csv"
 t_case range_of_listed_columns misses_of 3 7 3 --block=4096 --columns=key,key,size "$d/range.csv"
 t_case range_of_json_lines misses_of 3 7 3 --block=4096 "$d/range.jsonl"
 t_case range_without_an_offset refused 1 'the offset is not a number' --block=4096 --columns=-,key,time,size "$d/a2.csv"
-t_case block_of_words_is_refused refused 2 '--block needs csv or JSON lines' --block=4096 "$d/a.txt"
-t_case names_of_json_columns_are_refused refused 2 'NAME needs csv' --columns=key=disk+offset "$d/range.jsonl"
-t_case block_of_no_bytes refused 2 '--block must be 1..1073741823 (got "0")' --block=0 "$d/range.csv"
 printf '%s\n' 'time key  size' '1 a 9 ' '2  b 9' '3 a 9' '4 c 9' >"$d/blank.csv"
 sed 1d "$d/blank.csv" >"$d/parted.csv"
 t_case blanks_part_columns misses_of 3 4 3 --format=csv "$d/blank.csv"
@@ -324,7 +310,6 @@ converted_trace_has_the_same_figures() {
         [ "$(wc -c <"$d/new.ctr")" -eq 4800 ] && same "$d/new.ctr" && grep -q '300 requests, 120 objects, 8' "$t_tmp/out"
 }
 t_case converted_trace_has_the_same_figures converted_trace_has_the_same_figures
-t_case write_to_no_file refused 2 'write cannot write /nowhere/x' --write=/nowhere/x "$d/a.ctr"
 
 value_that_is_refused_leaves_no_old_one() { # 1,000 bytes, then more than half of the memory, twice
     printf '%s\n' a,1000 a,700000 a,700000 b,1100000 >"$d/grows.csv"
@@ -359,23 +344,18 @@ weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity ab
 }
 t_case a_weight_stands_for_the_bytes_of_a_value weights_stand_for_bytes
 
-t_case policies_of_entries_refuse_bytes refused 2 'policy lirs ignores sizes' --mode=byte \
-    --policy=lirs "$d/a.ctr"
 drops() { # b is deleted and leaves its place to c: then a is a hit
     printf 'key,op\na,get\nb,get\nb,delete\nc,get\na,get\n' >"$d/drop.csv"
     run --policy=exact-fifo,sieve,2q,arc,lirs,w-tinylfu,w-tinylfu-lcs --capacity=2 "$d/drop.csv"
     [ "$(grep -c '"value":0.750000' "$t_tmp/out")" -eq 7 ]
 }
 t_case delete_frees_the_place_of_a_number drops
-t_case unknown_policy_lists_all refused 2 'exact-lru, .*gdsf, .*sieve.*(got "mru")' --policy=mru "$d/a.ctr"
 example() { # the policy that the page of the replay shows
     sed -n '/^```c$/,/^```$/p' bench/replay/README.md | grep -v '^```' >"$t_tmp/mru.c"
     grep -q 'REPLAY_POLICY(mru, "mru", ' "$t_tmp/mru.c" &&
         "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I. -fsyntax-only "$t_tmp/mru.c"
 }
 t_case policy_of_the_page_compiles example
-t_case value_bytes_zero refused 2 '--value-bytes must be 1..1073741823 (got "0")' --value-bytes=0 \
-    "$d/a.ctr"
 ttl_of_exact_policies() { # of the four gets of ttl(), the second one of b hits
     run --mode=byte --policy=exact-lru,exact-fifo,gdsf,bound --capacity=1M "$d/t.tw"
     [ $rc -eq 0 ] && [ "$(grep -c '"value":0.750000' "$t_tmp/out")" -eq 4 ]
@@ -461,67 +441,68 @@ fi
 
 # ---- files that are no trace ----
 head -c 4790 "$d/a.ctr" >"$d/short.ctr"
-t_case ctr_cut_short refused 1 'short.ctr: record 300: cut short.*; expected ctr records of 16 bytes' \
-    "$d/short.ctr"
 head -c 100 "$d/a.oracleGeneral" >"$d/short.og"
-t_case oracle_cut_short refused 1 'short.og: record 5: cut short.*; expected oracle records of 24' \
-    "$d/short.og"
-printf '1 2 0 0\n3 x 0 0\n' >"$d/b.lis"
-t_case lis_no_number refused 1 'b.lis: line 2: not 4 numbers in "3 x 0 0"; expected 4 numbers a line' \
-    "$d/b.lis"
-printf '1 2 0\n' >"$d/b3.lis"
-t_case lis_three_numbers refused 1 'b3.lis: line 1: not 4 numbers' "$d/b3.lis"
-printf -- '-1 2 0 0\n' >"$d/bn.lis"
-t_case lis_negative refused 1 'bn.lis: line 1: a negative or too large start' "$d/bn.lis"
-printf '0,a,1,1,c,get,0\n0,a,1,-5,c,get,0\n' >"$d/n.tw"
-t_case twitter_negative_size refused 1 'n.tw: line 2: a negative size in "0,a,1,-5,c,get,0"; expected 7' \
-    "$d/n.tw"
-printf '0,a,1,1,c,get,0\n0,a,1,5,c,get\n' >"$d/c.tw"
-t_case twitter_six_columns refused 1 'c.tw: line 2: not 7 columns' "$d/c.tw"
-printf '0,a,1,1,c,get,0\nx,a,1,5,c,get,0\n' >"$d/x.tw"
-t_case twitter_time_no_number refused 1 'x.tw: line 2: the time is not a number' "$d/x.tw"
-printf '1,-3\n' >"$d/n.csv"
-t_case csv_negative_size refused 1 'n.csv: line 1: a negative size in "1,-3"; expected the columns' \
-    --columns=key,size "$d/n.csv"
-printf '1\0,3\n1,3\n' >"$d/zero.csv"
-t_case csv_zero_byte refused 1 'zero.csv: line 1: a zero byte' --columns=key,size "$d/zero.csv"
-printf '1,3\n1\n' >"$d/m.csv"
-t_case csv_columns_missing refused 1 'm.csv: line 2: not 2 columns' --columns=key,size "$d/m.csv"
-printf 'a\n\000b\n' >"$d/z.txt"
-printf '0,a,1,1,c,get,0\n0,a,1,1,c,touch,0\n' >"$d/o.tw"
-t_case twitter_operation_unknown refused 1 'o.tw: line 2: the operation is unknown in "0,a,1,1,c,touch,0"; expected 7' "$d/o.tw"
-wrong_json() { # LINE REASON: behind a good line; the error shows what stands there
-    printf '{"key":"a","time":1}\n%s\n' "$1" >"$d/w.jsonl"
-    refused 1 "w.jsonl: line 2: $2; expected an object a line, such as {\"key\":\"a\",\"time\":1," "$d/w.jsonl"
-}
-t_case json_size_no_number wrong_json '{"key":"a","size":"9x"}' 'the size is not a number in "9x"'
-t_case json_time_no_number wrong_json '{"key":"a","time":"noon"}' 'the time is not a number, nor of ISO 8601 in "noon"'
-t_case json_negative_ttl wrong_json '{"key":"a","ttl":-4}' 'a negative ttl in "-4"'
-t_case json_operation_unknown wrong_json '{"op":"touch","key":"a"}' 'the operation is unknown in "touch"'
-t_case json_without_a_key wrong_json '{"size":9}' 'no key in "{"size":9}"'
-for line in '["a"]' '{"key":"a"' '{"key":"a"} x' '{"key":"a",}' '{"key" "a"}' '{"key":}' '{"key":"a}' '{"key":"a\' \
-    '{"key":[1}' '{key:1}' 'a'; do
-    t_case "json_line_wrong_$((wrongs = ${wrongs:-0} + 1))" wrong_json "$line" 'not one object of JSON in .*'
-done
-t_case text_with_a_zero refused 1 'z.txt: line 2: a zero byte' "$d/z.txt"
 head -c 70000 /dev/zero | tr '\000' 'k' >"$d/long.txt"
-t_case line_too_long refused 1 'long.txt: line 1: longer than 65,535 bytes' "$d/long.txt"
-: >"$d/e.txt"
-t_case empty_trace refused 1 'e.txt: no request before the end; expected one word a line' "$d/e.txt"
-: >"$d/e.ctr"
-t_case empty_binary_trace refused 1 'e.ctr: no request before the end; expected ctr' "$d/e.ctr"
+cp README.md "$d/prose.ctr"
+: >"$d/e.txt" >"$d/e.ctr"
+no_trace() { # FILE LINES OPTIONS TEXT: a trace of these lines, if there are any
+    [ -z "$2" ] || printf -- "$2" >"$d/$1"
+    # shellcheck disable=SC2086 # options are words
+    refused 1 "$1: $4" $3 "$d/$1"
+}
+while IFS='|' read -r fact file lines options text; do
+    t_case "$fact" no_trace "$file" "$lines" "$options" "$text"
+done <<'END'
+ctr_cut_short|short.ctr|||record 300: cut short.*; expected ctr records of 16 bytes
+oracle_cut_short|short.og|||record 5: cut short.*; expected oracle records of 24
+lis_no_number|b.lis|1 2 0 0\n3 x 0 0\n||line 2: not 4 numbers in "3 x 0 0"; expected 4 numbers a line
+lis_three_numbers|b3.lis|1 2 0\n||line 1: not 4 numbers
+lis_negative|bn.lis|-1 2 0 0\n||line 1: a negative or too large start
+twitter_negative_size|n.tw|0,a,1,1,c,get,0\n0,a,1,-5,c,get,0\n||line 2: a negative size in "0,a,1,-5,c,get,0"; expected 7
+twitter_six_columns|c.tw|0,a,1,1,c,get,0\n0,a,1,5,c,get\n||line 2: not 7 columns
+twitter_time_no_number|x.tw|0,a,1,1,c,get,0\nx,a,1,5,c,get,0\n||line 2: the time is not a number
+twitter_operation_unknown|o.tw|0,a,1,1,c,get,0\n0,a,1,1,c,touch,0\n||line 2: the operation is unknown in "0,a,1,1,c,touch,0"; expected 7
+csv_negative_size|n.csv|1,-3\n|--columns=key,size|line 1: a negative size in "1,-3"; expected the columns
+csv_zero_byte|zero.csv|1\0,3\n1,3\n|--columns=key,size|line 1: a zero byte
+csv_columns_missing|m.csv|1,3\n1\n|--columns=key,size|line 2: not 2 columns
+quote_without_its_end|open.csv|key,size\na,1\n"b,1\n||line 3: a quote is not closed
+text_with_a_zero|z.txt|a\n\000b\n||line 2: a zero byte
+line_too_long|long.txt|||line 1: longer than 65,535 bytes
+empty_trace|e.txt|||no request before the end; expected one word a line
+empty_binary_trace|e.ctr|||no request before the end; expected ctr
+text_as_ctr_is_refused|prose.ctr|||record 1: text in "# cellar"; expected ctr
+text_as_oracle_is_refused|prose.ctr||--format=oracle|record 1: text in .*; expected oracle
+columns_without_names_are_refused|a.csv|||line 1: several columns in "x,1,5.25,70"; expected .*--columns
+END
 t_case prose_is_refused refused 1 \
     '^cellar: replay: README.md: line [0-9]*: a blank in "[^"]*"; expected one word a line; .*--format' \
     README.md
 t_case source_code_is_refused refused 1 'LICENSE: line 1: a blank in "MIT License"' LICENSE
 t_case program_is_refused refused 1 'line 1: a zero byte' "$bin"
-t_case columns_without_names_are_refused refused 1 \
-    'line 1: several columns in "x,1,5.25,70"; expected .*--columns' "$d/a.csv"
-cp README.md "$d/prose.ctr"
-t_case text_as_ctr_is_refused refused 1 'prose.ctr: record 1: text in "# cellar"; expected ctr' \
-    "$d/prose.ctr"
-t_case text_as_oracle_is_refused refused 1 'record 1: text in .*; expected oracle' --format=oracle \
-    "$d/prose.ctr"
+wrong_json() { # LINE REASON: behind a good line; the error shows what stands there
+    printf '{"key":"a","time":1}\n%s\n' "$1" >"$d/w.jsonl"
+    refused 1 "w.jsonl: line 2: $2; expected an object a line, such as {\"key\":\"a\",\"time\":1," "$d/w.jsonl"
+}
+while IFS='|' read -r fact line reason; do
+    t_case "$fact" wrong_json "$line" "${reason:-not one object of JSON in .*}"
+done <<'END'
+json_size_no_number|{"key":"a","size":"9x"}|the size is not a number in "9x"
+json_time_no_number|{"key":"a","time":"noon"}|the time is not a number, nor of ISO 8601 in "noon"
+json_negative_ttl|{"key":"a","ttl":-4}|a negative ttl in "-4"
+json_operation_unknown|{"op":"touch","key":"a"}|the operation is unknown in "touch"
+json_without_a_key|{"size":9}|no key in "{"size":9}"
+json_list|["a"]
+json_object_without_its_end|{"key":"a"
+json_word_behind_the_object|{"key":"a"} x
+json_comma_behind_the_last_member|{"key":"a",}
+json_name_without_a_colon|{"key" "a"}
+json_name_without_a_value|{"key":}
+json_text_without_its_end|{"key":"a}
+json_escape_without_its_letter|{"key":"a\
+json_list_without_its_end|{"key":[1}
+json_name_without_quotes|{key:1}
+json_word|a
+END
 printf 'one key\nanother key\none key\n' >"$d/blanks.txt"
 blanks_by_name() {
     run --policy=lru --capacity=2 --format=txt "$d/blanks.txt"
@@ -536,37 +517,43 @@ no_escape() {
 t_case line_in_an_error_cannot_control_the_terminal no_escape
 
 # ---- wrong usage ----
-t_case csv_needs_columns refused 2 'csv needs a first line of names' --format=csv "$d/n.csv"
-t_case no_such_file refused 2 'cannot read .*nothing.ctr: no such file.*; name a file' "$d/nothing.ctr"
-t_case a_folder refused 2 'is a folder; name the trace files in it' "$d"
-t_case capacity_zero refused 2 'a.ctr: a capacity must be at least 1 entry (got 0)' --capacity=0 \
-    "$d/a.ctr"
-t_case capacity_zero_per_cent refused 2 'must be at least 1 entry' --capacity=0.1% "$d/a.ctr"
-t_case capacity_beyond_the_trace refused 2 'capacity 121 is larger than the whole trace (120 objects)'\
-': nothing is evicted.*; name a capacity below 120, such as --capacity=10%$' --capacity=121 "$d/a.ctr"
-t_case capacity_beyond_the_bytes refused 2 'larger than the whole trace ([0-9]* bytes)' --mode=byte \
-    --capacity=1G --columns=key,size "$d/big.csv"
-t_case capacity_no_number refused 2 '--capacity must be numbers.*(got "10,many")' --capacity=10,many \
-    "$d/a.ctr"
-t_case capacity_negative refused 2 '--capacity must be' --capacity=-5 "$d/a.ctr"
-t_case capacity_over_all refused 2 '--capacity must be' --capacity=101% "$d/a.ctr"
-t_case byte_budget_too_small refused 2 'must be at least 1 MiB (got 5000 bytes)' --mode=byte \
-    --capacity=5000 --columns=key,size "$d/big.csv"
-t_case no_trace refused 2 'needs a trace; name one'
-t_case unknown_policy refused 2 '--policy must be.*(got "best")' --policy=best "$d/a.ctr"
-t_case policy_twice refused 2 'must be different names' --policy=lru,lru "$d/a.ctr"
-t_case unknown_format refused 2 '--format must be ctr' --format=xml "$d/a.ctr"
-t_case unknown_column refused 2 'in the order of the file' --columns=key,colour "$d/a.csv"
-t_case columns_without_key refused 2 'with key among them' --columns=time,size "$d/a.csv"
-t_case unknown_mode refused 2 'must be object, byte or budget' --mode=words "$d/a.ctr"
-t_case unknown_unit refused 2 'must be s, ms' --time-unit=days "$d/a.ctr"
-t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
-t_case threads_zero refused 2 '--threads must be 1..64 (got "0")' --threads=0 "$d/a.ctr"
-t_case belady_in_byte_mode refused 2 'belady ignores sizes' --mode=byte --policy=belady "$d/a.ctr"
-t_case tinylfu_of_libcachesim_in_byte_mode refused 2 'w-tinylfu-lcs ignores sizes' --mode=byte --policy=w-tinylfu-lcs \
-    "$d/a.ctr"
-t_case json_that_cannot_be_written refused 2 '--json cannot write .*no such file' --json="$d/none/x" \
-    "$d/a.ctr"
+while IFS='|' read -r fact words text; do
+    # shellcheck disable=SC2086 # words are meant to be split
+    t_case "$fact" refused 2 "$text" $words
+done <<END
+csv_needs_columns|--format=csv $d/n.csv|csv needs a first line of names
+no_such_file|$d/nothing.ctr|cannot read .*nothing.ctr: no such file.*; name a file
+a_folder|$d|is a folder; name the trace files in it
+capacity_zero|--capacity=0 $d/a.ctr|a.ctr: a capacity must be at least 1 entry (got 0)
+capacity_zero_per_cent|--capacity=0.1% $d/a.ctr|must be at least 1 entry
+capacity_beyond_the_trace|--capacity=121 $d/a.ctr|capacity 121 is larger than the whole trace (120 objects): nothing is evicted.*; name a capacity below 120, such as --capacity=10%$
+capacity_beyond_the_bytes|--mode=byte --capacity=1G --columns=key,size $d/big.csv|larger than the whole trace ([0-9]* bytes)
+capacity_no_number|--capacity=10,many $d/a.ctr|--capacity must be numbers.*(got "10,many")
+capacity_negative|--capacity=-5 $d/a.ctr|--capacity must be
+capacity_over_all|--capacity=101% $d/a.ctr|--capacity must be
+byte_budget_too_small|--mode=byte --capacity=5000 --columns=key,size $d/big.csv|must be at least 1 MiB (got 5000 bytes)
+no_trace||needs a trace; name one
+unknown_policy|--policy=best $d/a.ctr|--policy must be.*exact-lru, .*gdsf, .*sieve.*(got "best")
+policy_twice|--policy=lru,lru $d/a.ctr|must be different names
+policies_of_entries_refuse_bytes|--mode=byte --policy=lirs $d/a.ctr|policy lirs ignores sizes
+belady_in_byte_mode|--mode=byte --policy=belady $d/a.ctr|belady ignores sizes
+tinylfu_of_libcachesim_in_byte_mode|--mode=byte --policy=w-tinylfu-lcs $d/a.ctr|w-tinylfu-lcs ignores sizes
+unknown_format|--format=xml $d/a.ctr|--format must be ctr
+unknown_column|--columns=key,colour $d/a.csv|in the order of the file
+columns_without_key|--columns=time,size $d/a.csv|with key among them
+name_without_a_column|--columns=disk+offset $d/disks.csv|or COLUMN=NAME
+names_of_json_columns|--columns=key=disk+offset $d/range.jsonl|NAME needs csv
+block_of_words|--block=4096 $d/a.txt|--block needs csv or JSON lines
+block_of_no_bytes|--block=0 $d/range.csv|--block must be 1..1073741823 (got "0")
+value_bytes_zero|--value-bytes=0 $d/a.ctr|--value-bytes must be 1..1073741823 (got "0")
+unknown_mode|--mode=words $d/a.ctr|must be object, byte or budget
+unknown_unit|--time-unit=days $d/a.ctr|must be s, ms
+stripes_no_power|--stripes=3 $d/a.ctr|power of two
+threads_zero|--threads=0 $d/a.ctr|--threads must be 1..64 (got "0")
+seeds_zero|--seeds=0 $d/a.ctr|--seeds must be 1..64 (got "0")
+write_to_no_file|--write=/nowhere/x $d/a.ctr|write cannot write /nowhere/x
+json_that_cannot_be_written|--json=$d/none/x $d/a.ctr|--json cannot write .*no such file
+END
 no_memory() { # in an address space of 40 MB
     (ulimit -v 40000 && exec "$bin" replay --policy=lru --capacity=20 "$d/a.ctr") \
         >"$t_tmp/out" 2>"$t_tmp/err"
