@@ -4,7 +4,7 @@
  *         a remedy; it changes no byte of a directory.
  * Method: stores made through the public calls, closed, killed or open; the command called with
  *         its output in files; every file compared with its copy. */
-#include "tests/support/t.h"
+#include "tests/support/folder.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #include "cellar_admin.h"
 #include "tests/support/settings.h"
 
-static char folder[256], store[300], said[400], complained[400], copy[400];
+static char folder[T_FOLDER_MAX], store[300], said[400], complained[400], copy[400];
 
 static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
@@ -36,9 +36,7 @@ static void shell(const char *format, const char *a, const char *b)
 
 static void begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cellar-inspect-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    T_REQUIRE(mkdtemp(folder) != NULL);
+    t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
     snprintf(said, sizeof said, "%s/said", folder);
     snprintf(complained, sizeof complained, "%s/complained", folder);
@@ -83,34 +81,25 @@ static void make_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* Run the command with its output in `said` and `complained`. Return its exit code. */
-static int run(const char *a, const char *b, const char *d)
+/* Run the command with these options, split at blanks, and a path, NULL: none. Its output goes to
+ * `said` and `complained`. Return its exit code. */
+static int run(const char *options, const char *path)
 {
-    char name[] = "inspect";
-    char one[400], two[400], three[400];
-    char *argv[5] = { name, one, two, three, NULL };
-    int argc = 1;
-    snprintf(one, sizeof one, "%s", a != NULL ? a : "");
-    snprintf(two, sizeof two, "%s", b != NULL ? b : "");
-    snprintf(three, sizeof three, "%s", d != NULL ? d : "");
-    argc += (a != NULL) + (b != NULL) + (d != NULL);
-    argv[argc] = NULL;
+    static char words[1000];
+    char *argv[8] = { words }, *rest = words;
+    int argc = 0;
+    snprintf(words, sizeof words, "inspect %s %s", options, path != NULL ? path : "");
+    for (char *w; (w = strtok_r(rest, " ", &rest)) != NULL;) { argv[argc++] = w; }
     fflush(stdout);
     const int out = dup(1), err = dup(2);
     const int to = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     const int bad = open(complained, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    T_REQUIRE(out >= 0 && err >= 0 && to >= 0 && bad >= 0);
-    dup2(to, 1);
-    dup2(bad, 2);
+    T_REQUIRE(out >= 0 && err >= 0 && dup2(to, 1) == 1 && dup2(bad, 2) == 2);
     const cli_terminal term = { false, false };
     const int code = cli_inspect.run(argc, argv, &term);
     fflush(stdout);
-    dup2(out, 1);
-    dup2(err, 2);
-    close(to);
-    close(bad);
-    close(out);
-    close(err);
+    T_REQUIRE(dup2(out, 1) == 1 && dup2(err, 2) == 2);
+    close(to), close(bad), close(out), close(err);
     return code;
 }
 
@@ -126,14 +115,12 @@ static bool complains(const char *what) { return in_file(complained, what); }
 
 static bool says_nothing(void) { struct stat st; return stat(said, &st) == 0 && st.st_size == 0; }
 
-/* Run the command and compare every file with a copy made before. */
-static int run_and_compare(const char *a, const char *b)
+/* Run the command on the store, and compare every file with a copy made before. */
+static int run_and_compare(const char *options)
 {
-    char command[1000];
     shell("rm -rf '%2$s'; cp -a '%1$s' '%2$s'", store, copy);
-    const int code = run(a, b, b != NULL ? store : NULL);
-    snprintf(command, sizeof command, "diff -r '%s' '%s' >/dev/null", store, copy);
-    T_EQ_I64(system(command), 0);
+    const int code = run(options, store);
+    shell("diff -r '%s' '%s' >/dev/null", store, copy);
     return code;
 }
 
@@ -167,7 +154,7 @@ static unsigned lines_said(void)
     unsigned n = 0;
     FILE *f = fopen(said, "r");
     T_REQUIRE(f != NULL);
-    for (int c; (c = fgetc(f)) != EOF;) { n += c == '\n'; }
+    while (fscanf(f, "%*[^\n]%*c") != EOF) { n++; }
     fclose(f);
     return n;
 }
@@ -177,7 +164,7 @@ static unsigned lines_said(void)
 T_CASE_ON(summary_has_at_most_15_lines, STORE)
 {
     make_store();
-    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
+    T_EQ_I64(run_and_compare(""), CLI_DONE);
     T_CHECK(lines_said() >= 9 && lines_said() <= 15);
     T_CHECK(says("format 4.0, store [0-9a-f]*-"));
     T_CHECK(says("^state  *closed; sync level manual$"));
@@ -194,14 +181,14 @@ T_CASE_ON(summary_has_at_most_15_lines, STORE)
 T_CASE_ON(segments_option_adds_a_row_each, STORE)
 {
     make_store();
-    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
+    T_EQ_I64(run_and_compare(""), CLI_DONE);
     const unsigned summary = lines_said();
-    T_EQ_I64(run("--segments", store, NULL), CLI_DONE);
+    T_EQ_I64(run("--segments", store), CLI_DONE);
     T_CHECK(lines_said() >= summary + 3);
     T_CHECK(says("^namespace  *people: id ") && says("^segment  *place  *records  *live"));
     T_CHECK(says("^[1-9][0-9]*  *[0-9]*  *[0-9]*  *[0-9]*  .* [KM]iB"));
-    T_EQ_I64(run("--segment", store, NULL), CLI_DONE);
-    T_EQ_I64(run("--segmnts", store, NULL), CLI_USAGE);
+    T_EQ_I64(run("--segment", store), CLI_DONE);
+    T_EQ_I64(run("--segmnts", store), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: unknown option \"--segmnts\"; did you mean "
                       "\"--segments\"?$") && says_nothing());
 }
@@ -209,13 +196,13 @@ T_CASE_ON(segments_option_adds_a_row_each, STORE)
 T_CASE_ON(verify_keys_and_json_print_every_live_record, STORE)
 {
     make_store();
-    T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_DONE);
+    T_EQ_I64(run_and_compare("--verify --keys"), CLI_DONE);
     T_CHECK(says("^key people/key-999  64 B  no expiry$") && !says("key-0 "));
     T_CHECK(says("999 live, ") && says("^checked  *every record; "));
-    T_EQ_I64(run_and_compare("--json", "--verify"), CLI_DONE);
+    T_EQ_I64(run_and_compare("--json --verify"), CLI_DONE);
     T_CHECK(says("^{\"super\":") && says("^{\"namespace\":\"people\",") && says("^{\"segment\":"));
     T_CHECK(says("^{\"total\":[0-9]*,\"live\":999,") && says("\"damage\":0}$"));
-    T_EQ_I64(run_and_compare("--json", "--keys"), CLI_DONE);
+    T_EQ_I64(run_and_compare("--json --keys"), CLI_DONE);
     T_CHECK(says("^{\"key\":\"key-7\",\"hex\":\"6b65792d37\",\"namespace\":\"people\","
                  "\"value_bytes\":64,\"left_ms\":-1,"));
 }
@@ -229,10 +216,10 @@ T_CASE_ON(keys_of_any_bytes_and_times_are_printed, STORE)
     T_EQ_I64(cellar_set(c, "c\xc2\x9b" "2J", 5, "1", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "far", 3, "1", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(run("--keys", store, NULL), CLI_DONE);
+    T_EQ_I64(run("--keys", store), CLI_DONE);
     T_CHECK(says("^key /a?b  1 B") && says("^key /c?2J  1 B")); /* U+009B begins a command */
     T_CHECK(says("^key /far  1 B  9223372036[78]\\.[0-9] s$"));
-    T_EQ_I64(run("--keys", "--json", store), CLI_DONE);
+    T_EQ_I64(run("--keys --json", store), CLI_DONE);
     T_CHECK(says("^{\"key\":\"a\\\\ufffdb\",\"hex\":\"610062\","));
 }
 
@@ -247,12 +234,8 @@ T_CASE_ON(killed_store_has_no_damage, STORE)
     }
     int status;
     T_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
-    shell("rm -rf '%2$s'; cp -a '%1$s' '%2$s'", store, copy);
-    T_EQ_I64(run("--verify", store, NULL), CLI_DONE);
+    T_EQ_I64(run_and_compare("--verify"), CLI_DONE);
     T_CHECK(says("^state  *open or killed") && says("499 live") && says("none found"));
-    char command[1000];
-    snprintf(command, sizeof command, "diff -r '%s' '%s' >/dev/null", store, copy);
-    T_EQ_I64(system(command), 0);
     cellar *c = open_store();
     cellar *v = NULL;
     T_EQ_I64(cellar_namespace_open(c, "people", NULL, &v), CELLAR_OK);
@@ -267,9 +250,9 @@ T_CASE_ON(store_in_use_is_refused_without_force, STORE)
 {
     cellar *c = open_store();
     fill(c, 100);
-    T_EQ_I64(run(store, NULL, NULL), CLI_USAGE);
+    T_EQ_I64(run("", store), CLI_USAGE);
     T_CHECK(complains("a running program has it open") && says_nothing());
-    T_EQ_I64(run("--force", store, NULL), CLI_DONE);
+    T_EQ_I64(run("--force", store), CLI_DONE);
     T_CHECK(says("99 live"));
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
@@ -278,48 +261,51 @@ T_CASE_ON(damage_is_a_finding, STORE)
 {
     make_store();
     flip("SUPER", 300);
-    T_EQ_I64(run_and_compare(store, NULL), CLI_FINDING);
+    T_EQ_I64(run_and_compare(""), CLI_FINDING);
     T_CHECK(says("1 of 2 superblocks"));
     flip("SUPER", 300);
-    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
+    T_EQ_I64(run_and_compare(""), CLI_DONE);
     flip("data.seg", a_value()); /* in a value: found by its check; the open takes its row */
-    T_EQ_I64(run_and_compare("--verify", "--json"), CLI_FINDING);
+    T_EQ_I64(run_and_compare("--verify --json"), CLI_FINDING);
     T_CHECK(says("\"records_damaged\":1,"));
     flip("data.seg", a_value());
     char path[400];
     snprintf(path, sizeof path, "%s/data.seg", store);
     T_REQUIRE(truncate(path, 4096) == 0);
-    T_EQ_I64(run_and_compare("--verify", "--json"), CLI_FINDING);
+    T_EQ_I64(run_and_compare("--verify --json"), CLI_FINDING);
     T_CHECK(says("\"files_short\":1,"));
 }
 
 T_CASE_ON(refusal_names_cause_and_remedy, STORE)
 {
-    T_EQ_I64(run("/nowhere/at/all", NULL, NULL), CLI_USAGE);
+    T_EQ_I64(run("", "/nowhere/at/all"), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: cannot read /nowhere/at/all: no such file or folder; "
                       "name ") && says_nothing());
-    T_EQ_I64(run(folder, NULL, NULL), CLI_USAGE);
+    T_EQ_I64(run("", folder), CLI_USAGE);
     T_CHECK(complains("no store of cellar; name the l2_path") && says_nothing());
-    T_EQ_I64(run(said, NULL, NULL), CLI_USAGE);
+    T_EQ_I64(run("", said), CLI_USAGE);
     T_CHECK(complains("not a folder"));
     make_store();
     flip("SUPER", 300);
     flip("SUPER", 4096 + 300);
-    T_EQ_I64(run_and_compare(store, NULL), CLI_USAGE);
+    T_EQ_I64(run_and_compare(""), CLI_USAGE);
     T_CHECK(complains("both copies of its superblock are damaged") && says_nothing());
     flip("SUPER", 1);
     flip("SUPER", 4096 + 1);
-    T_EQ_I64(run_and_compare(store, NULL), CLI_USAGE);
+    T_EQ_I64(run_and_compare(""), CLI_USAGE);
     T_CHECK(complains("no store of cellar"));
-    T_EQ_I64(run(NULL, NULL, NULL), CLI_USAGE);
+    static const char *const rows[][2] = {
+        { "--wrong", "unknown option \"--wrong\"; `cellar inspect --help` lists the options$" },
+        { "-x", "unknown option \"-x\"" },
+        { "--json=3", "option --json takes no value" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        T_EQ_I64(run(rows[i][0], store), CLI_USAGE);
+        T_CHECK(complains(rows[i][1]));
+    }
+    T_EQ_I64(run("", NULL), CLI_USAGE);
     T_CHECK(complains("takes one directory (got 0)"));
-    T_EQ_I64(run("--wrong", store, NULL), CLI_USAGE);
-    T_CHECK(complains("unknown option \"--wrong\"; `cellar inspect --help` lists the options$"));
-    T_EQ_I64(run("-x", store, NULL), CLI_USAGE);
-    T_CHECK(complains("unknown option \"-x\""));
-    T_EQ_I64(run("--json=3", store, NULL), CLI_USAGE);
-    T_CHECK(complains("option --json takes no value"));
-    T_EQ_I64(run("--help", NULL, NULL), CLI_DONE);
+    T_EQ_I64(run("--help", NULL), CLI_DONE);
     T_CHECK(says("^Usage: cellar inspect"));
 }
 

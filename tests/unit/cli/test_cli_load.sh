@@ -7,13 +7,10 @@
 #         lower bounds, which a pause only lengthens.
 set -u
 . tests/support/t.sh
-bin=${CELLAR_BIN:-build/cellar}
-case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+. tests/support/serve.sh
 sock=$t_tmp/s
-"$bin" serve --port=0 --unix="$sock" >"$t_tmp/log" 2>&1 &
-server=$!
-n=0
-while [ ! -S "$sock" ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done
+serve || exit 1
+trap 'kill -KILL $serve_pid 2>/dev/null; rm -rf "$t_tmp"' EXIT
 
 run() { # arguments of the command; sets rc
     "$bin" load "$@" >"$t_tmp/out" 2>"$t_tmp/err" </dev/null
@@ -90,23 +87,17 @@ t_case port_that_is_no_number refused 2 'needs one URL' redis://localhost:x
 t_case mix_of_nothing refused 2 '"0,0" is out of range' --mix=0,0 "unix:$sock"
 t_case zipf_of_one refused 2 '"1" is out of range' --zipf=1 "unix:$sock"
 t_case no_server refused 3 'cannot connect' "unix:$t_tmp/none"
-kill $server
-wait $server 2>/dev/null
+stop
 password() { # the URL of the port has it; without it each request is an error
     echo s3cret-of-the-port >"$t_tmp/pw"
     chmod 600 "$t_tmp/pw"
     for port in 47301 47302 47303 47304 47305; do # the first one that is free
-        "$bin" serve --port=$port --unix="$t_tmp/p" --password-file="$t_tmp/pw" >"$t_tmp/log" 2>&1 &
-        server=$!
-        n=0
-        while [ ! -S "$t_tmp/p" ] && kill -0 $server 2>/dev/null && [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done
-        [ ! -S "$t_tmp/p" ] || break
+        ! serve --port=$port --password-file="$t_tmp/pw" || break
     done
     run --json --requests=200 "redis://:s3cret-of-the-port@127.0.0.1:$port" && [ $rc -eq 0 ] && [ "$(field get errors)" = 0 ] &&
         refused 1 'the server says: -NOAUTH' --requests=200 "redis://127.0.0.1:$port"
     status=$?
-    kill $server
-    wait $server 2>/dev/null
+    stop
     return $status
 }
 t_case password_of_the_url_opens_the_port password

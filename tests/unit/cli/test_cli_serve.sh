@@ -19,61 +19,49 @@ exits() { # CODE TEXT ARGUMENT...
 printf '%s\n' "a password of some length" >"$t_tmp/password"
 : >"$t_tmp/empty"
 mkdir "$t_tmp/open" && chmod 777 "$t_tmp/open"
-t_case unknown_option_exits_2 exits 2 'did you mean "--memory"' --memorie=1
-t_case argument_exits_2 exits 2 'takes no arguments' now
-t_case wrong_size_exits_2 exits 2 'must be a size' --memory=large
-t_case size_of_zero_exits_2 exits 2 'memory must be a size' --memory=0
-t_case size_of_zero_of_the_shared_store_exits_2 exits 2 'shared must be a size' --shared=0
-t_case share_over_100_percent_exits_2 exits 2 'or a share' --memory=101%
-t_case small_disk_exits_2 exits 2 'l2-bytes must be a size such as 4G, from 16M to 4T' \
-    --l2="$t_tmp/tiny" --l2-bytes=1M
-t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
-t_case wrong_write_mode_exits_2 exits 2 'must be eviction, set or through' --l2-write=often
-t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
-t_case other_word_of_env_exits_2 exits 2 'env must be redis' --env=valkey
 echo "resp_password =" >"$t_tmp/no-password"
-t_case empty_password_in_settings_exits_2 exits 2 'resp_password: must not be empty' \
-    --settings="$t_tmp/no-password"
-t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
 printf '%0257d\n' 7 >"$t_tmp/long-password"
-t_case password_of_257_bytes_exits_2 exits 2 'is longer than 256 bytes' --password-file="$t_tmp/long-password"
-t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
-t_case small_budget_exits_3 exits 3 \
-    'cannot open the store: cellar_open: memory_bytes must be at least 1M, or .* (got 4k)' --memory=4K
-t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
-    --listen=0.0.0.0 --listen-public --port=47113
-t_case budget_above_the_memory_exits_2 exits 2 'must be at most the memory of this container' \
-    --memory=1000T
-t_case budgets_above_64_bits_exit_2 exits 2 'must be at most the memory of this container' \
-    --memory=16777215T --shared=1T
 mkdir "$t_tmp/foreign" && : >"$t_tmp/foreign/letter" && : >"$t_tmp/file"
-for row in "foreign:not of a disk tier" "file:not a directory" "none/store:its folder must exist"; do
-    dir=${row%%:*}
-    t_case "disk_directory_${dir%/*}_exits_3" exits 3 "cannot open the store: cellar_open: .*${row#*:}" \
-        --port=0 --unix="$t_tmp/s" --l2="$t_tmp/$dir" --l2-bytes=16M
-done
-t_case missing_policy_file_exits_3 exits 3 \
-    'cannot open the store: cellar_policy_read: cannot be read: no such file: '"$t_tmp/none" \
-    --port=0 --unix="$t_tmp/s" --policy="$t_tmp/none"
 printf '[*]\nkey\n' >"$t_tmp/policy"
-t_case wrong_policy_file_exits_3 exits 3 \
-    "cannot open the store: cellar_policy_read: the rule has no pattern: $t_tmp/policy:2:4" \
-    --port=0 --unix="$t_tmp/s" --policy="$t_tmp/policy"
 echo 'resp_listen = 300.1.1.1' >"$t_tmp/listen"
-t_case wrong_address_in_settings_exits_2 exits 2 'listen:1:15: error: resp_listen: must be a numeric' \
-    --settings="$t_tmp/listen"
-t_case database_named_twice_exits_3 exits 3 'namespaces must be like' --port=0 \
-    --unix="$t_tmp/s" --namespaces="0=a 0=b"
-t_case shared_store_with_a_disk_exits_2 exits 2 'shared does not go with --l2' --shared=8M \
-    --l2="$t_tmp/tiny" --l2-bytes=16M
-t_case wrong_size_of_the_shared_store_exits_2 exits 2 'shared must be a size such as 256M' --shared=x
-t_case small_shared_store_exits_3 exits 3 'shared_bytes must be at least 2 MiB' --shared=1M \
-    --port=0 --unix="$t_tmp/s"
-t_case unknown_group_exits_3 exits 3 'unix_group is no group' --unix-group=no-such-group --port=0 \
-    --unix="$t_tmp/s"
-t_case no_listener_exits_3 exits 3 'cannot open the port' --port=0
-t_case socket_in_an_open_folder_exits_3 exits 3 'cannot open the port' --port=0 \
-    --unix="$t_tmp/open/s"
+own="--port=0 --unix=$t_tmp/s" # no other process has it
+while IFS='|' read -r fact code words text; do
+    # shellcheck disable=SC2086 # words are meant to be split
+    t_case "${fact}_exits_$code" exits "$code" "$text" $words
+done <<END
+unknown_option|2|--memorie=1|did you mean "--memory"
+argument|2|now|takes no arguments
+wrong_size|2|--memory=large|must be a size
+size_of_zero|2|--memory=0|memory must be a size
+share_over_100_percent|2|--memory=101%|or a share
+budget_above_the_memory|2|--memory=1000T|must be at most the memory of this container
+budgets_above_64_bits|2|--memory=16777215T --shared=1T|must be at most the memory of this container
+small_disk|2|--l2=$t_tmp/tiny --l2-bytes=1M|l2-bytes must be a size such as 4G, from 16M to 4T
+wrong_time|2|--drain=soon|must be a time
+wrong_write_mode|2|--l2-write=often|must be eviction, set or through
+wrong_port|2|--port=65536|must be 0..65535
+other_word_of_env|2|--env=valkey|env must be redis
+empty_password_in_settings|2|--settings=$t_tmp/no-password|resp_password: must not be empty
+wrong_address_in_settings|2|--settings=$t_tmp/listen|listen:1:15: error: resp_listen: must be a numeric
+empty_password_file|2|--password-file=$t_tmp/empty|is empty
+password_of_257_bytes|2|--password-file=$t_tmp/long-password|is longer than 256 bytes
+missing_password_file|2|--password-file=$t_tmp/none|cannot read
+shared_store_of_zero|2|--shared=0|shared must be a size
+wrong_size_of_the_shared_store|2|--shared=x|shared must be a size such as 256M
+shared_store_with_a_disk|2|--shared=8M --l2=$t_tmp/tiny --l2-bytes=16M|shared does not go with --l2
+small_shared_store|3|--shared=1M $own|shared_bytes must be at least 2 MiB
+small_budget|3|--memory=4K|cannot open the store: cellar_open: memory_bytes must be at least 1M, or .* (got 4k)
+foreign_folder|3|$own --l2=$t_tmp/foreign --l2-bytes=16M|cannot open the store: cellar_open: .*not of a disk tier
+disk_in_a_file|3|$own --l2=$t_tmp/file --l2-bytes=16M|cannot open the store: cellar_open: .*not a directory
+disk_without_its_folder|3|$own --l2=$t_tmp/none/store --l2-bytes=16M|cannot open the store: cellar_open: .*its folder must exist
+missing_policy_file|3|$own --policy=$t_tmp/none|cannot open the store: cellar_policy_read: cannot be read: no such file: $t_tmp/none
+wrong_policy_file|3|$own --policy=$t_tmp/policy|cannot open the store: cellar_policy_read: the rule has no pattern: $t_tmp/policy:2:4
+database_named_twice|3|$own --namespaces=0=a,0=b|namespaces must be like
+unknown_group|3|$own --unix-group=no-such-group|unix_group is no group
+no_listener|3|--port=0|cannot open the port
+socket_in_an_open_folder|3|--port=0 --unix=$t_tmp/open/s|cannot open the port
+public_address_without_password|3|--listen=0.0.0.0 --listen-public --port=47113|cannot open the port
+END
 
 if ! t_have redis-cli; then
     t_skip serves_redis_cli "no redis-cli (package redis-tools)"
@@ -187,25 +175,22 @@ shutdown() {
     serve --danger && rc set a 1 && rc shutdown >/dev/null && wait $serve_pid
 }
 t_case shutdown_ends_the_program shutdown
+until_done() { # COMMAND...: try it for 20 s
+    n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -lt 1000 ] || return 1
+        sleep 0.02
+    done
+}
+is_allowed() { [ "$(rc set "$1" 1)" = OK ]; }
 reload() {
     printf '[*]\ndeny secret*\n' >"$t_tmp/policy"
     serve --policy="$t_tmp/policy" && rc set secret 1 | grep -q denied &&
-        printf '[*]\ndeny other*\n' >"$t_tmp/policy" && kill -HUP $serve_pid || return 1
-    n=0
-    until [ "$(rc set secret 1)" = OK ]; do
-        n=$((n + 1))
-        [ $n -lt 500 ] || return 1
-        sleep 0.02
-    done
-    printf '[*]\nkey\n' >"$t_tmp/policy"
-    kill -HUP $serve_pid
-    n=0
-    until grep -q 'the present policies stay' "$t_tmp/serve_err"; do
-        n=$((n + 1))
-        [ $n -lt 500 ] || return 1
-        sleep 0.02
-    done
-    rc set other 1 | grep -q denied && stop
+        printf '[*]\ndeny other*\n' >"$t_tmp/policy" && kill -HUP $serve_pid && until_done is_allowed secret &&
+        printf '[*]\nkey\n' >"$t_tmp/policy" && kill -HUP $serve_pid &&
+        until_done grep -q 'the present policies stay' "$t_tmp/serve_err" &&
+        rc set other 1 | grep -q denied && stop
 }
 t_case sighup_reads_the_policies_again reload
 sections() { # WANTED OPTION...: so many sections are unknown
@@ -225,14 +210,6 @@ user_signals() { # each request behind them shows that the program runs on
 }
 t_case user_signals_have_no_effect user_signals
 fill() { awk -v n=$1 'BEGIN { while (n-- > 0) printf "SET key:%d value-%d\r\n", n, n }'; }
-until_done() { # COMMAND...: try it for 20 s
-    n=0
-    until "$@"; do
-        n=$((n + 1))
-        [ $n -lt 1000 ] || return 1
-        sleep 0.02
-    done
-}
 gone() { [ ! -e "$t_tmp/s" ]; }
 second() { # $1 $2: signals
     serve --drain=600s || return 1

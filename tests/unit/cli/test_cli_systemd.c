@@ -43,13 +43,16 @@ static const char *program(void)
     return bin != NULL ? bin : "build/cellar";
 }
 
-/* False: the case is skipped. */
-static bool manager_open(manager *m, bool abstract)
+static const char *no_program(const char *case_name)
 {
-    if (access(program(), X_OK) != 0) {
-        T_SKIP("this build has no program");
-        return false;
-    }
+    (void)case_name;
+    return access(program(), X_OK) == 0 ? NULL : "this build has no program";
+}
+__attribute__((constructor)) static void needs_program(void) { t_.exempt = no_program; }
+
+static manager *manager_open(bool abstract)
+{
+    static manager one, *m = &one;
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     const struct timeval most = { 60 * (long)t_patience(), 0 };
     *m = (manager){ .tells = true, .out = -1 };
@@ -64,7 +67,7 @@ static bool manager_open(manager *m, bool abstract)
     T_REQUIRE(setsockopt(m->notify, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0);
     T_REQUIRE(bind(m->notify, (struct sockaddr *)&at,
                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(m->name))) == 0);
-    return true;
+    return m;
 }
 
 static void manager_close(manager *m)
@@ -73,6 +76,9 @@ static void manager_close(manager *m)
     close(m->notify);
     t_wipe(folder);
 }
+
+#define MANAGER(fn) T_WITH(fn, manager *m, m, manager_open(false), manager_close(m))
+#define ABSTRACT(fn) T_WITH(fn, manager *m, m, manager_open(true), manager_close(m))
 
 /* In the child: become the service. */
 static void service_exec(const manager *m, int out, char **words)
@@ -180,64 +186,53 @@ static long long now_us(void)
     return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void tells_of(bool abstract)
+static void tells_of(manager *m)
 {
-    manager m;
-    if (!manager_open(&m, abstract)) { return; }
     write_policy("[db0]\ndeny secret*\n");
-    service_start(&m, (const char *[]){ "--policy", policy, NULL });
-    T_CHECK(begins(told(&m, 0), "READY=1\nSTATUS=serving clients"));
-    T_CHECK(fcntl(m.out, F_SETFL, O_NONBLOCK) == 0); /* the line stood before the message */
-    T_CHECK(begins(printed(&m), "ready: socket "));
+    service_start(m, (const char *[]){ "--policy", policy, NULL });
+    T_CHECK(begins(told(m, 0), "READY=1\nSTATUS=serving clients"));
+    T_CHECK(fcntl(m->out, F_SETFL, O_NONBLOCK) == 0); /* the line stood before the message */
+    T_CHECK(begins(printed(m), "ready: socket "));
     for (int i = 0; i < 2; i++) {
         long long at_us = 0;
         const long long before_us = now_us();
-        T_EQ_I64(kill(m.pid, SIGHUP), 0);
-        T_EQ_I64(sscanf(told(&m, 0), "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=", &at_us), 1);
+        T_EQ_I64(kill(m->pid, SIGHUP), 0);
+        T_EQ_I64(sscanf(told(m, 0), "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=", &at_us), 1);
         T_CHECK(at_us >= before_us && at_us <= now_us());
-        const char *const ready = told(&m, 0);
+        const char *const ready = told(m, 0);
         T_CHECK(begins(ready, "READY=1\nSTATUS=serving clients"));
         T_EQ_I64(strstr(ready, "the file is faulty") != NULL, i == 1);
         write_policy("no section\n");
     }
-    T_EQ_I64(kill(m.pid, SIGTERM), 0);
-    T_CHECK(begins(told(&m, 0), "STOPPING=1\nSTATUS="));
-    T_EQ_I64(service_exit(&m), 0);
-    T_EQ_STR(told(&m, MSG_DONTWAIT), "");
-    manager_close(&m);
+    service_stop(m);
+    T_CHECK(begins(told(m, 0), "STOPPING=1\nSTATUS="));
+    T_EQ_STR(told(m, MSG_DONTWAIT), "");
 }
 
-T_CASE(manager_hears_of_start_reload_and_end) { tells_of(false); }
-T_CASE(manager_on_an_abstract_socket_hears_the_same) { tells_of(true); }
+T_CASE_ON(manager_hears_of_start_reload_and_end, MANAGER) { tells_of(m); }
+T_CASE_ON(manager_on_an_abstract_socket_hears_the_same, ABSTRACT) { tells_of(m); }
 
-T_CASE(nothing_is_sent_without_notify_socket)
+T_CASE_ON(nothing_is_sent_without_notify_socket, MANAGER)
 {
-    manager m;
-    if (!manager_open(&m, false)) { return; }
-    m.tells = false;
-    m.env[0] = "WATCHDOG_USEC=2000";
-    service_start(&m, NULL);
-    T_CHECK(begins(printed(&m), "ready: socket "));
-    service_stop(&m);
-    T_EQ_STR(told(&m, MSG_DONTWAIT), "");
-    manager_close(&m);
+    m->tells = false;
+    m->env[0] = "WATCHDOG_USEC=2000";
+    service_start(m, NULL);
+    T_CHECK(begins(printed(m), "ready: socket "));
+    service_stop(m);
+    T_EQ_STR(told(m, MSG_DONTWAIT), "");
 }
 
-T_CASE(watchdog_of_another_process_gets_no_beat)
+T_CASE_ON(watchdog_of_another_process_gets_no_beat, MANAGER)
 {
-    manager m;
-    if (!manager_open(&m, false)) { return; }
-    m.env[0] = "WATCHDOG_USEC=2000";
-    m.env[1] = "WATCHDOG_PID=1";
-    service_start(&m, NULL);
-    T_CHECK(begins(told(&m, 0), "READY=1"));
-    T_EQ_I64(kill(m.pid, SIGHUP), 0); /* one turn of the loop at least */
-    T_CHECK(begins(told(&m, 0), "RELOADING=1"));
-    T_CHECK(begins(told(&m, 0), "READY=1"));
-    T_EQ_I64(kill(m.pid, SIGTERM), 0);
-    T_CHECK(begins(told(&m, 0), "STOPPING=1"));
-    T_EQ_I64(service_exit(&m), 0);
-    manager_close(&m);
+    m->env[0] = "WATCHDOG_USEC=2000";
+    m->env[1] = "WATCHDOG_PID=1";
+    service_start(m, NULL);
+    T_CHECK(begins(told(m, 0), "READY=1"));
+    T_EQ_I64(kill(m->pid, SIGHUP), 0); /* one turn of the loop at least */
+    T_CHECK(begins(told(m, 0), "RELOADING=1"));
+    T_CHECK(begins(told(m, 0), "READY=1"));
+    service_stop(m);
+    T_CHECK(begins(told(m, 0), "STOPPING=1"));
 }
 
 /* Connect to a socket. -1: refused. */
@@ -274,29 +269,25 @@ static int beats_while_held(const manager *m, int fd)
     return beats;
 }
 
-T_CASE(beats_come_from_a_loop_that_turns)
+T_CASE_ON(beats_come_from_a_loop_that_turns, MANAGER)
 {
-    manager m;
     int least = INT32_MAX;
-    if (!manager_open(&m, false)) { return; }
-    m.env[0] = "WATCHDOG_USEC=20000";
-    service_start(&m, (const char *[]){ "--danger", NULL });
-    T_CHECK(begins(told(&m, 0), "READY=1"));
-    for (int i = 0; i < 3; i++) { T_EQ_STR(told(&m, 0), "WATCHDOG=1"); }
+    m->env[0] = "WATCHDOG_USEC=20000";
+    service_start(m, (const char *[]){ "--danger", NULL });
+    T_CHECK(begins(told(m, 0), "READY=1"));
+    for (int i = 0; i < 3; i++) { T_EQ_STR(told(m, 0), "WATCHDOG=1"); }
     const int fd = dial_file();
     T_REQUIRE(fd >= 0);
     for (int i = 0; i < 20 && least > 2; i++) { /* a busy machine adds beats before the command */
-        const int beats = beats_while_held(&m, fd);
+        const int beats = beats_while_held(m, fd);
         least = beats < least ? beats : least;
     }
     T_CHECK(least <= 2);
     close(fd);
-    T_EQ_I64(kill(m.pid, SIGTERM), 0);
-    const char *last = told(&m, 0);
-    while (strcmp(last, "WATCHDOG=1") == 0) { last = told(&m, 0); }
+    service_stop(m);
+    const char *last = told(m, 0);
+    while (strcmp(last, "WATCHDOG=1") == 0) { last = told(m, 0); }
     T_CHECK(begins(last, "STOPPING=1"));
-    T_EQ_I64(service_exit(&m), 0);
-    manager_close(&m);
 }
 
 /* Return whether a process has a handler of SIGTERM. */
@@ -314,30 +305,27 @@ static bool handles_sigterm(pid_t pid)
 }
 
 /* The open waits: it logs that there is no disk tier, and the log is a full pipe. */
-T_CASE(sigterm_during_the_open_ends_in_order)
+T_CASE_ON(sigterm_during_the_open_ends_in_order, MANAGER)
 {
     static char block[65536];
-    manager m;
     char line[T_FOLDER_MAX + 16];
     int log[2];
-    if (!manager_open(&m, false)) { return; }
     T_REQUIRE(pipe2(log, O_CLOEXEC | O_NONBLOCK) == 0);
     while (write(log[1], block, sizeof block) > 0 || write(log[1], block, 1) > 0) { }
     T_REQUIRE(fcntl(log[1], F_SETFL, 0) == 0); /* the service waits there */
     (void)snprintf(line, sizeof line, "--l2=%s/none/l2", folder);
-    m.env[0] = "CELLAR_L2_OPTIONAL=1";
-    m.log = log[1];
-    service_start(&m, (const char *[]){ line, NULL });
-    for (int i = 0; i < 10000 && !handles_sigterm(m.pid); i++) { usleep(1000); }
-    T_EQ_I64(kill(m.pid, SIGTERM), 0);
+    m->env[0] = "CELLAR_L2_OPTIONAL=1";
+    m->log = log[1];
+    service_start(m, (const char *[]){ line, NULL });
+    for (int i = 0; i < 10000 && !handles_sigterm(m->pid); i++) { usleep(1000); }
+    T_EQ_I64(kill(m->pid, SIGTERM), 0);
     close(log[1]);
     for (struct pollfd p = { .fd = log[0], .events = POLLIN };
          poll(&p, 1, -1) > 0 && read(log[0], block, sizeof block) > 0;) { }
     close(log[0]);
-    T_EQ_I64(service_exit(&m), 0);
-    T_CHECK(begins(told(&m, MSG_DONTWAIT), "STOPPING=1")); /* and never READY */
+    T_EQ_I64(service_exit(m), 0);
+    T_CHECK(begins(told(m, MSG_DONTWAIT), "STOPPING=1")); /* and never READY */
     T_CHECK(access(file, F_OK) != 0);
-    manager_close(&m);
 }
 
 /* ---- sockets ---- */
@@ -364,38 +352,32 @@ static struct sockaddr_in hold(manager *m)
     return tcp;
 }
 
-T_CASE(own_sockets_stand_in_place_of_options)
+T_CASE_ON(own_sockets_stand_in_place_of_options, MANAGER)
 {
-    manager m;
     char line[64];
-    if (!manager_open(&m, false)) { return; }
-    const struct sockaddr_in tcp = hold(&m);
-    service_start(&m, NULL);
+    const struct sockaddr_in tcp = hold(m);
+    service_start(m, NULL);
     (void)snprintf(line, sizeof line, "ready: port %u sockets of LISTEN_FDS\n",
                    ntohs(tcp.sin_port));
-    T_EQ_STR(printed(&m), line);
+    T_EQ_STR(printed(m), line);
     T_CHECK(access(file, F_OK) != 0); /* of --unix */
-    service_stop(&m);
-    m.listen_pid = "1";
-    service_start(&m, NULL);
-    T_CHECK(begins(printed(&m), "ready: socket "));
-    service_stop(&m);
-    manager_close(&m);
+    service_stop(m);
+    m->listen_pid = "1";
+    service_start(m, NULL);
+    T_CHECK(begins(printed(m), "ready: socket "));
+    service_stop(m);
 }
 
-T_CASE(sockets_that_a_port_refuses_exit_3)
+T_CASE_ON(sockets_that_a_port_refuses_exit_3, MANAGER)
 {
-    manager m;
-    if (!manager_open(&m, false)) { return; }
-    (void)hold(&m);
-    m.held[m.held_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    service_start(&m, NULL);
-    T_EQ_I64(service_exit(&m), 3 << 8);
-    m.held_count++;
-    m.held[3] = dup(m.held[2]);
-    service_start(&m, NULL);
-    T_EQ_I64(service_exit(&m), 3 << 8);
-    manager_close(&m);
+    (void)hold(m);
+    m->held[m->held_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    service_start(m, NULL);
+    T_EQ_I64(service_exit(m), 3 << 8);
+    m->held_count++;
+    m->held[3] = dup(m->held[2]);
+    service_start(m, NULL);
+    T_EQ_I64(service_exit(m), 3 << 8);
 }
 
 typedef struct user {
@@ -490,20 +472,18 @@ static void wait_for(user *u)
     }
 }
 
-T_CASE(restarts_behind_held_sockets_lose_no_request)
+T_CASE_ON(restarts_behind_held_sockets_lose_no_request, MANAGER)
 {
     static user users[2];
-    manager m;
     pthread_t id[2];
     char disk[T_FOLDER_MAX + 16];
     const uint64_t restarts = t_env_u64("RESTARTS", t_share(100));
-    if (!manager_open(&m, false)) { return; }
-    users[0] = users[1] = (user){ .m = &m, .tcp = hold(&m) };
+    users[0] = users[1] = (user){ .m = m, .tcp = hold(m) };
     (void)snprintf(disk, sizeof disk, "--l2=%s/l2", folder);
     const char *const options[] = { disk, "--l2-bytes=32M", NULL };
     for (uint64_t i = 0; i <= restarts && !t_failed(); i++) {
-        service_start(&m, options);
-        T_CHECK(begins(told(&m, 0), "READY=1"));
+        service_start(m, options);
+        T_CHECK(begins(told(m, 0), "READY=1"));
         if (i == 0) {
             set_big(&users[0]);
             T_REQUIRE(pthread_create(&id[0], NULL, comes_and_goes, &users[0]) == 0);
@@ -514,8 +494,8 @@ T_CASE(restarts_behind_held_sockets_lose_no_request)
             atomic_store(&users[k].stops, true);
             pthread_join(id[k], NULL);
         }
-        service_stop(&m);
-        T_CHECK(begins(told(&m, 0), "STOPPING=1"));
+        service_stop(m);
+        T_CHECK(begins(told(m, 0), "STOPPING=1"));
     }
     printf("# %llu restarts, %llu requests with a connection each, longest %lld ms; %llu replies "
            "on one that stays, %llu closes\n", (unsigned long long)restarts,
@@ -524,7 +504,6 @@ T_CASE(restarts_behind_held_sockets_lose_no_request)
     T_EQ_U64(users[0].errors + users[1].errors, 0);
     T_EQ_U64(users[1].torn, 0);
     t_wipe(disk + 5);
-    manager_close(&m);
 }
 
 T_MAIN("cli_systemd")
