@@ -17,7 +17,7 @@ def same(what, got, want):
 
 
 def stored(program, kind, data):
-    args = [program, "vector", kind, str(len(data) // 4)]
+    args = [program, kind, str(len(data) // 4)]
     return bytes.fromhex(subprocess.run(args, input=data, stdout=subprocess.PIPE, check=True).stdout.decode())
 
 

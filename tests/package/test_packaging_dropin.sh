@@ -92,18 +92,6 @@ lines_form() {
     generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/core/base/' "$made/cellar.c" &&
         $CC -I"$made" -fsyntax-only "$made/cellar.c"
 }
-version_agrees() { # compare with the object that plain left
-    printf '%s\n' '#include "cellar.h"' '#include <stdio.h>' \
-        'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
-    $CC -Idist "$t_tmp/v.c" "$t_tmp/o.o" -pthread -o "$t_tmp/v" || return 1
-    [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
-        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)$(
-        sed -n 's/^#define CELLAR_VERSION_DEV *1.*/-dev/p' include/cellar.h)" ]
-}
-wrapper_runs() { # with the object that plain left
-    $CXX -std=c++17 -O0 -Wall -Wextra -Werror -Idist tests/examples/cpp_wrapper.cc "$t_tmp/o.o" \
-        -pthread -o "$t_tmp/w" && "$t_tmp/w"
-}
 needs_a_codec() { # a type without one: one error, which names the page
     cat >"$t_tmp/n.cc" <<'EOF'
 #include "cellar.hpp"
@@ -134,12 +122,9 @@ for a in mawk gawk 'busybox awk'; do
 done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent plain
-t_case version_agrees_with_header version_agrees
 if t_have "${CXX:=g++}"; then
-    t_case cxx_wrapper_runs_on_the_dropin wrapper_runs
     t_case cxx_type_without_a_codec_is_one_error_that_names_the_page needs_a_codec
 else
-    t_skip cxx_wrapper_runs_on_the_dropin "no C++ compiler"
     t_skip cxx_type_without_a_codec_is_one_error_that_names_the_page "no C++ compiler"
 fi
 t_case warning_set_is_silent silent_with_warnings

@@ -317,17 +317,6 @@ value_that_is_refused_leaves_no_old_one() { # 1,000 bytes, then more than half o
     [ $rc -eq 0 ] && [ "$(line lru 1048576)" = 0.750000 ] && [ "$(line bound 1048576)" = 0.500000 ]
 }
 t_case value_that_is_refused_leaves_no_old_one value_that_is_refused_leaves_no_old_one
-bound_by_bytes() { # sizes that change, TTLs: exact policies know both, and no policy misses less
-    awk 'BEGIN { x = 7; print "time,key,size,ttl,op"
-                 for (i = 0; i < 20000; i++) { x = x * 16807 % 2147483647; k = int(300 * (x / 2147483647) ^ 2)
-                     x = x * 16807 % 2147483647
-                     print int(i / 10) "," k "," 20000 + x % 2 "," (k % 3) * 200 "," (x % 7 ? "get" : "set") } }' >"$d/change.csv"
-    run --mode=byte --policy=bound,exact-lru,exact-fifo,gdsf,adaptive,lru,s3fifo --capacity=1M,3M "$d/change.csv"
-    [ $rc -eq 0 ] && awk 'NR > 2 && NF > 6 { n++; if ($1 == "bound") { of[$2] = $3; bytes[$2] = $5 } else if ($3 < of[$2] || $5 < bytes[$2]) { print; bad = 1 }
-                              if ($1 == "exact-lru") exact[$2] = $3; if ($1 == "cellar-lru") near = $3 - exact[$2] }
-        END { exit bad || n != 14 || near > .1 || near < -.02 }' "$t_tmp/out"
-}
-t_case no_policy_is_below_the_bound_by_bytes bound_by_bytes
 weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity above any memory
     awk 'BEGIN { for (i = 0; i < 9000; i++) { x = (x * 16807 + 11) % 2147483647; k = int(exp(x / 2147483647 * 7))
                  print k "," 2000 + k * 37 % 30000 } }' >"$d/sizes.csv"
@@ -356,10 +345,6 @@ example() { # the policy that the page of the replay shows
         "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I. -fsyntax-only "$t_tmp/mru.c"
 }
 t_case policy_of_the_page_compiles example
-ttl_of_exact_policies() { # of the four gets of ttl(), the second one of b hits
-    run --mode=byte --policy=exact-lru,exact-fifo,gdsf,bound --capacity=1M "$d/t.tw"
-    [ $rc -eq 0 ] && [ "$(grep -c '"value":0.750000' "$t_tmp/out")" -eq 4 ]
-}
 ttl() { # stored for 1 s, asked for again after 2
     printf '0,a,1,9,c,get,1\n0,b,1,9,c,get,0\n2,a,1,9,c,get,1\n2,b,1,9,c,get,0\n' >"$d/t.tw"
     i=0
@@ -368,7 +353,6 @@ ttl() { # stored for 1 s, asked for again after 2
     [ $rc -eq 0 ] && grep -q '120,000 writes' "$t_tmp/out" && [ "$(line s3fifo 1048576)" = 0.750000 ]
 }
 t_case ttl_and_writes_of_twitter ttl
-t_case exact_policies_know_ttls ttl_of_exact_policies
 deletes_are_counted() { # NAME ARGUMENT...: of 5 gets the first one of a, and the one behind its delete, miss
     name=$1
     shift

@@ -82,33 +82,6 @@ over_tcp() {
 }
 cli tcp_on_loopback over_tcp
 
-# A channel: the publisher tries until the subscriber has heard it.
-subscribed() { # COMMAND CHANNEL LINE PATTERNS
-    serve || return 1
-    : >"$t_tmp/heard"
-    timeout 60 stdbuf -oL redis-cli -s "$t_tmp/s" $1 >"$t_tmp/heard" &
-    listener=$!
-    n=0
-    until grep -q "$3" "$t_tmp/heard"; do
-        n=$((n + 1))
-        [ $n -lt 1000 ] || return 1
-        rc publish "$2" "$3" >"$t_tmp/count"
-        [ "$(cat "$t_tmp/count")" != 0 ] || sleep 0.02
-    done
-    [ "$(cat "$t_tmp/count")" = 1 ] && [ "$(rc pubsub numpat)" = "$4" ] || return 1
-    kill $listener
-    n=0
-    until [ "$(rc publish "$2" x)" = 0 ]; do
-        n=$((n + 1))
-        [ $n -lt 500 ] || return 1
-    done
-    stop
-}
-channel() { subscribed 'subscribe news' news hello 0; }
-cli subscriber_hears_a_publisher channel
-pattern() { subscribed '-3 psubscribe n*' news hello 1; }
-cli pattern_subscriber_in_resp3_hears_a_publisher pattern
-
 # ---- redis-benchmark ----
 bench() {
     serve && redis-benchmark -s "$t_tmp/s" -t set,get,incr,mset -n 2000 -P 16 -q >"$t_tmp/bench" &&
@@ -134,48 +107,6 @@ python() { # FACT: the program comes from standard input
     fi
 }
 runs() { serve && "$py" "$t_tmp/program.py" "$t_tmp/s" && stop; }
-python redis_py_pipeline_is_a_transaction <<'P'
-import redis, sys
-r = redis.Redis(unix_socket_path=sys.argv[1])
-p = r.pipeline()
-p.set("a", 1), p.incr("a"), p.expire("a", 100), p.mget("a", "b")
-assert p.execute() == [True, 2, True, [b"2", None]]
-with r.pipeline() as p:
-    p.watch("a")
-    r.set("a", 5)
-    p.multi()
-    p.incr("a")
-    try:
-        p.execute()
-        raise SystemExit("EXEC after a change")
-    except redis.WatchError:
-        pass
-assert r.get("a") == b"5"
-with r.pipeline(transaction=False) as p:
-    for i in range(1000):
-        p.incr("n")
-    assert p.execute() == list(range(1, 1001))
-def add(p):
-    n = int(p.get("n"))
-    p.multi()
-    p.set("n", n + 1)
-assert r.transaction(add, "n") == [True] and r.get("n") == b"1001"
-P
-python redis_py_cache_manager_reads_writes_and_clears <<'P'
-import redis, sys
-r = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True)
-assert r.get("user:1") is None
-assert r.setex("user:1", 60, "Ada") and r.setex("user:2", 60, "Bob") and r.setex("x", 60, "y")
-assert r.get("user:1") == "Ada" and 0 < r.ttl("user:1") <= 60
-assert sorted(r.keys("user:*")) == ["user:1", "user:2"]
-assert r.delete(*r.keys("user:*")) == 2 and r.keys("*") == ["x"]
-assert r.set("lock", "me", nx=True, ex=5) and r.set("lock", "you", nx=True, ex=5) is None
-assert r.client_info()["obl"] == 0 and r.client_list()[0]["addr"].startswith("unix:")
-assert list(r.scan_iter("l*")) == ["lock"] and r.exists("lock", "x", "none") == 2
-assert r.info()["redis_version"] == "7.0.0" and r.dbsize() == 2 and r.ping()
-assert r.config_get("maxmemory")["maxmemory"] == str(64 << 20)
-assert r.type("x") == "string" and r.getdel("x") == "y" and r.flushdb()
-P
 python redis_py_lock_acquires_extends_and_refuses_others <<'P'
 import redis, sys
 r = redis.Redis(unix_socket_path=sys.argv[1])

@@ -112,18 +112,6 @@ T_CASE(patterns_do_not_match_the_empty_channel)
              ":2\r\n*0\r\n*1\r\n$0\r\n\r\n");
 }
 
-T_CASE(subscribed_client_is_never_idle)
-{
-    port_begin();
-    const int a = peer(), b = peer();
-    (void)ask(a, "SUBSCRIBE x\r\n");
-    port_pass(300000);
-    T_CHECK(is_closed(b) && !is_closed(a));
-    T_CHECK(strstr(ask(a, "UNSUBSCRIBE\r\n"), ":0\r\n") != NULL);
-    port_pass(300000);
-    T_CHECK(is_closed(a));
-}
-
 T_CASE(client_with_8000_channels_leaves_nothing)
 {
     static char request[8000 * 12];
@@ -428,10 +416,10 @@ static void read_ordered(int fd, int count)
     }
 }
 
-T_CASE(signals_of_threads_arrive_in_the_order_of_each)
+/* Start the port and threads that emit. Return a subscriber. */
+static int emitters_start(pthread_t thread[EMITTERS])
 {
-    pthread_t thread[EMITTERS];
-    int own[EMITTERS];
+    static int own[EMITTERS];
     bus_begin();
     const int fd = peer();
     (void)ask(fd, "SUBSCRIBE x\r\n");
@@ -440,6 +428,13 @@ T_CASE(signals_of_threads_arrive_in_the_order_of_each)
         own[i] = i;
         T_REQUIRE(pthread_create(&thread[i], NULL, emit_many, &own[i]) == 0);
     }
+    return fd;
+}
+
+T_CASE(signals_of_threads_arrive_in_the_order_of_each)
+{
+    pthread_t thread[EMITTERS];
+    const int fd = emitters_start(thread);
     read_ordered(fd, EMITTERS * SIGNALS);
     for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
     T_EQ_U64(port_stats().messages, EMITTERS * SIGNALS);
@@ -448,15 +443,7 @@ T_CASE(signals_of_threads_arrive_in_the_order_of_each)
 T_CASE(port_closes_while_threads_emit)
 {
     pthread_t thread[EMITTERS];
-    int own[EMITTERS];
-    bus_begin();
-    const int fd = peer();
-    (void)ask(fd, "SUBSCRIBE x\r\n");
-    T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
-    for (int i = 0; i < EMITTERS; i++) {
-        own[i] = i;
-        T_REQUIRE(pthread_create(&thread[i], NULL, emit_many, &own[i]) == 0);
-    }
+    (void)emitters_start(thread);
     port_end();
     for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
 }

@@ -20,8 +20,9 @@
 T_CASE(idle_clients_are_closed_and_busy_ones_stay)
 {
     port_begin();
-    const int idle = peer(), busy = peer(), watcher = peer();
+    const int idle = peer(), busy = peer(), watcher = peer(), subscribed = peer();
     T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    (void)ask(subscribed, "SUBSCRIBE x\r\n");
     port_pass(200000);
     T_EQ_STR(ask(busy, "PING\r\n"), "+PONG\r\n");
     port_pass(99999);
@@ -30,7 +31,10 @@ T_CASE(idle_clients_are_closed_and_busy_ones_stay)
     T_CHECK(is_closed(idle) && !is_closed(busy) && !is_closed(watcher));
     T_EQ_U64(port_stats().idle_closed, 1);
     port_pass(300000);
-    T_CHECK(is_closed(busy) && !is_closed(watcher));
+    T_CHECK(is_closed(busy) && !is_closed(watcher) && !is_closed(subscribed));
+    (void)ask(subscribed, "UNSUBSCRIBE\r\n");
+    port_pass(300000);
+    T_CHECK(is_closed(subscribed));
 }
 
 /* ---- ends ---- */

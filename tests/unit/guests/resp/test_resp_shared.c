@@ -4,7 +4,6 @@
  *         hear of each change once, in order, and of nothing else; control keys are never evicted.
  * Method: a port on a socket file, driven by steps, on the clock of the test. */
 #include <grp.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -540,46 +539,6 @@ T_CASE(getdel_without_a_reply_needs_no_memory_for_it)
     T_EQ_STR(ask(fd, "\r\n"), "+OK\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nGETDEL k\r\nCLIENT REPLY ON\r\nEXISTS k\r\n"),
              "+OK\r\n:0\r\n");
-}
-
-#define TRACKERS 1000 /* more than a backlog of connections */
-
-/* A full backlog loses no connection that it took, and each of them hears. */
-T_CASE(thousand_clients_that_track_hear)
-{
-    static int fds[TRACKERS];
-    struct rlimit had;
-    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &had) == 0);
-    if (had.rlim_max < 4096) {
-        T_SKIP("fewer than 4,096 descriptors");
-        return;
-    }
-    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4096, had.rlim_max }) == 0);
-    port_begin_with(with_shared);
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    memcpy(to.sun_path, port_path, strlen(port_path));
-    bool full = false;
-    for (int i = 0; i < TRACKERS; i++) {
-        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        while (connect(fds[i], (struct sockaddr *)&to, sizeof to) != 0) {
-            T_REQUIRE(errno == EAGAIN);
-            full = true;
-            port_run();
-        }
-        T_CHECK(tell_text(fds[i], "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX k\r\n"));
-    }
-    port_run();
-    T_CHECK(full);
-    T_EQ_U64(port_stats().clients, TRACKERS);
-    for (int i = 0; i < TRACKERS; i++) { T_CHECK(strstr(heard(fds[i]), "+OK\r\n") != NULL); }
-    (void)tell_text(fds[0], "SET k1 v\r\n");
-    port_run();
-    for (int i = 0; i < TRACKERS; i++) {
-        T_CHECK(strstr(heard(fds[i]), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nk1\r\n") != NULL);
-        close(fds[i]);
-    }
-    port_end();
-    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &had) == 0);
 }
 
 T_CASE(resp3_client_hears_pushes_between_replies)
