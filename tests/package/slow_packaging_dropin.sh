@@ -5,10 +5,9 @@
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
 #         tests/api/test_api_*.c on the object. The cells are those of the pair cellar_all, but
 #         cache_*, which are of the pair cellar, with the api tests that need no guest. QUICK=1: one
-#         cell of the cache. By default: callers in C and C++, and one cell that SEED draws: clang or
-#         musl with all api tests (a quarter of the repetitions), or -m32 (three api tests). FULL=1:
-#         all of these cells, the 36 cells, all repetitions and, of both pairs, all 8 combinations of
-#         switches by two compilers.
+#         cell of the cache. By default: one cell that SEED draws: clang or musl with all
+#         api tests (a quarter of the repetitions), or -m32 (three api tests). FULL=1: all of these cells,
+#         the 36 cells, all repetitions and, of both pairs, all 8 combinations of switches by two compilers.
 . tests/support/t.sh
 consumers=tests/package/consumers
 [ "${FULL-}" = 1 ] || export T_SHARE=4
@@ -26,11 +25,9 @@ compile() { # the object of every cell, one for each CPU at a time
         set -- $(sed -n "${1}p" "$t_tmp/cells")
         fact=$1 compiler=$2 std=$3
         shift 3
-        begin=$(date +%s%N)
         case $fact in cache_*) pair=cellar ;; *) pair=cellar_all ;; esac
         $compiler -std=$std $* -frandom-seed=cellar $t_warn -Idist -c dist/$pair.c \
-            -o "$t_tmp/obj/$fact.o" >"$t_tmp/obj/$fact.said" 2>&1 &&
-            echo $((($(date +%s%N) - begin) / 1000000)) >"$t_tmp/obj/$fact.ms"' compile
+            -o "$t_tmp/obj/$fact.o" >"$t_tmp/obj/$fact.said" 2>&1 || rm -f "$t_tmp/obj/$fact.o"' compile
 }
 # Has this compiler produced the same bytes of the library before, in a cell that passed? It does
 # for other standards, and for NDEBUG. The sections of -flto differ between standards even where the
@@ -83,6 +80,10 @@ callers_of() { # pair, folder, compiler, words...
     }' >"$where/all.c"
     $compiler $words -c "$where/all.c" -o "$where/all.o"
 }
+built() { # fact
+    cat "$t_tmp/obj/$1.said"
+    [ -f "$t_tmp/obj/$1.o" ]
+}
 # Run the api tests on the object of a cell.
 cell() { # fact
     set -- $(grep "^$1 " "$t_tmp/cells")
@@ -91,14 +92,8 @@ cell() { # fact
     words="-std=$3"
     shift 3
     words="$words $*"
-    cat "$t_tmp/obj/$fact.said"
-    [ -f "$t_tmp/obj/$fact.ms" ] || return 1
-    bytes=$(size "$t_tmp/obj/$fact.o" | awk 'END { print $1 + $2 }')
-    echo "compile: $(cat "$t_tmp/obj/$fact.ms") ms, object: $bytes bytes" >"$t_tmp/measured"
-    if passed_before "$fact" "$compiler"; then
-        echo "these bytes have passed before: not run again" >>"$t_tmp/measured"
-        return 0
-    fi
+    built "$fact" || return 1
+    if passed_before "$fact" "$compiler"; then return 0; fi
     api=$t_tmp/api/$pair-$compiler
     case $words in
     *-flto*) api=$api-flto ;;
@@ -121,12 +116,6 @@ cell() { # fact
     sh tests/support/run.sh -l 600 -o "$where/log" "$@" || return 1
     : >"$t_tmp/passed/$compiler.$fact"
 }
-measured() { # fact: the case, then what it measured as a comment
-    cell_libs=${cell_libs-}
-    t_case "$@"
-    if [ -f "$t_tmp/measured" ]; then sed "s/^/# $1: /" "$t_tmp/measured"; fi
-    rm -f "$t_tmp/measured"
-}
 syntax() { $* -Idist -fsyntax-only dist/cellar_all.c; }
 compiles() { $* -Idist -c dist/cellar_all.c -o "$t_tmp/o.o"; } # warnings of the optimizer count, too
 switches() { # WORDS of a compiler: both pairs, all 8 combinations, one for each CPU at a time
@@ -140,19 +129,6 @@ switches() { # WORDS of a compiler: both pairs, all 8 combinations, one for each
         [ "$1" -lt 8 ] || pair=cellar_all
         $words $set -Idist -c dist/$pair.c -o "$t_tmp/sw$1.o" || { echo "$pair with$set"; exit 1; }
         rm -f "$t_tmp/sw$1.o"' cc
-}
-callers() { # the object is C11, its callers are not
-    for std in c99 c11 c17; do
-        $CC -std=$std $t_warn -Idist -c $consumers/consumer.c -o "$t_tmp/caller.o" &&
-            $CC "$t_tmp/caller.o" "$object" -pthread -o "$t_tmp/caller" &&
-            "$t_tmp/caller" || return 1
-    done
-}
-callers_cxx() {
-    for std in c++11 c++17 c++20; do
-        $1 -std=$std -Wall -Wextra -Werror -Idist $consumers/consumer.cc "$object" \
-            -pthread -o "$t_tmp/caller" && "$t_tmp/caller" || return 1
-    done
 }
 omits() { # what the object without all parts refuses, and what it still does
     cat >"$t_tmp/omits.c" <<'END'
@@ -184,15 +160,6 @@ int main(void)
 }
 END
     gcc -D_GNU_SOURCE $all_omits -Idist "$t_tmp/omits.c" "${object%.o}_omit.o" -pthread -o "$t_tmp/omits" && "$t_tmp/omits"
-}
-static_glibc() {
-    gcc -O2 -static -Idist $consumers/consumer.c "$object" -pthread -o "$t_tmp/static" &&
-        "$t_tmp/static"
-}
-stripped_musl() { # size of the smallest program
-    musl-gcc -O2 -static -s -Idist $consumers/consumer.c \
-        "$t_tmp/obj/musl_static.o" -o "$t_tmp/small" &&
-        "$t_tmp/small" && echo "stripped: $(wc -c <"$t_tmp/small") bytes" >"$t_tmp/measured"
 }
 split_agrees() { # a million operations, the same digest
     $CC -O2 -Iinclude -include cellar_admin.h $consumers/trace.c "$CELLAR_A" ${CELLAR_LIBS-} -pthread -o "$t_tmp/split" &&
@@ -262,16 +229,12 @@ if [ "${FULL-}" = 1 ]; then
 fi
 compile
 
-built() { # fact: a cell without a run of its tests
-    cat "$t_tmp/obj/$1.said"
-    [ -f "$t_tmp/obj/$1.ms" ]
-}
 case ${FULL-}$others in
-1* | m32 | '') measured gcc_c11_O2 cell gcc_c11_O2 ;;
+1* | m32 | '') t_case gcc_c11_O2 cell gcc_c11_O2 ;;
 *) t_case gcc_c11_O2 built gcc_c11_O2 ;;
 esac
 if [ "${QUICK-}${FULL-}" = "" ]; then t_case cache_gcc_c11_O2 built cache_gcc_c11_O2
-else measured cache_gcc_c11_O2 cell cache_gcc_c11_O2; fi
+else t_case cache_gcc_c11_O2 cell cache_gcc_c11_O2; fi
 t_case cache_gcc_c11_O2_omit built cache_gcc_c11_O2_omit
 t_case omitted_parts_are_refused omits
 gcc_of_readme=$(sed -n 's/.*by `size`, gcc \([0-9.]*\) -O2.*/\1/p' README.md 2>/dev/null)
@@ -282,19 +245,15 @@ esac
 if [ "${QUICK-}" = 1 ]; then t_end packaging_dropin_cells; fi
 
 if ! t_have clang; then t_skip clang_c17_O2_DNDEBUG "no clang"
-elif has_turn clang; then measured clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
+elif has_turn clang; then t_case clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
 else t_case clang_c17_DNDEBUG_compiles syntax clang -std=c17 -DNDEBUG $t_warn; fi
-t_case c_callers_compile callers
 t_case dropin_and_split_agree split_agrees
-if t_have g++; then t_case cxx_callers_compile callers_cxx g++; else t_skip cxx_callers_compile "no g++"; fi
-t_case static_glibc static_glibc
 if ! t_have musl-gcc; then
     t_skip musl_static "no musl-gcc"
 elif has_turn musl-gcc; then
     cell_libs=-static
-    measured musl_static cell musl_static
+    t_case musl_static cell musl_static
     cell_libs=
-    measured musl_stripped stripped_musl
 else
     t_case musl_compiles syntax musl-gcc -std=c11 $t_warn
 fi
@@ -329,7 +288,7 @@ fi
 
 for fact in $(awk 'NR > 1 && $1 !~ /^cache_/ && $1 != "clang_c17_O2_DNDEBUG" && $1 != "musl_static" { print $1 }' \
     "$t_tmp/cells"); do
-    measured $fact cell $fact
+    t_case $fact cell $fact
 done
 t_case switches_compile_gcc switches gcc -std=c11 -O0
 if t_have clang; then t_case switches_compile_clang switches clang -std=c11 -fsyntax-only

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    public_means, lru_is_close: the engine's policies reach their figures on real traces, with
-#         the default stripes, and on a mix made here which always runs. No policy is below Belady and the bound.
+#         the default stripes, and on a mix made here which always runs.
 # Method: the bench's suite `replay`; floors as fixed before the policies were written. The public
 #         traces take a minute: they run where BENCH_TRACES names their folder.
 set -u
@@ -79,25 +79,6 @@ paper_table() {
         END { for (i = 3; i <= 9; i += 2) { d = v[1, i] - v[0, i]; if (!(d < .005 && d > -.005)) exit 1 } }'
 }
 t_case table_of_the_paper_page_is_made_again paper_table
-no_policy_is_below() { # MODE POLICIES TRACE...: Belady, and the bound, of their cells
-    mode=$1 policies=$2
-    shift 2
-    "$side" --seeds=1 --mode="$mode" --policy="$policies" --json="$t_tmp/below.jsonl" "$@" >/dev/null &&
-        awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
-                cell = v["workload"] " " v["capacity"]; p = v["subject"]
-                m[cell, p] = v["value"] + 0; b[cell, p] = v["byte_miss_ratio"] + 0; cells[cell]; names[p] }
-            END { for (c in cells) for (p in names) { n++
-                      if (m[c, p] < m[c, "bound"] || b[c, p] < b[c, "bound"] ||
-                          (p != "bound" && (c, "belady") in m && m[c, p] < m[c, "belady"])) { print c, p; bad = 1 } }
-                  exit bad || n < 20 }' "$t_tmp/below.jsonl"
-    status=$?
-    rm -f "$t_tmp/below.jsonl"
-    return $status
-}
-t_case no_policy_is_below_belady_and_the_bound no_policy_is_below object \
-    adaptive,s3fifo,lru,fifo,exact-lru,exact-fifo,gdsf,w-tinylfu,2q,arc,lirs,sieve,belady,bound "$BENCH_TRACES"/*.ctr.zst
-t_case no_policy_is_below_the_bound_by_bytes no_policy_is_below byte adaptive,s3fifo,lru,fifo,exact-lru,exact-fifo,gdsf,bound \
-    "$BENCH_TRACES"/web_1999.ctr.zst "$BENCH_TRACES"/web_forum2012.ctr.zst "$BENCH_TRACES"/cp_vscsi.ctr.zst
 # advisor_error: what the advisor says of eight sizes, against full replays at those sizes, in all
 # cells of 1,000 entries and more that are long enough for it to speak.
 advice() {

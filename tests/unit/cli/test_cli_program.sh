@@ -148,7 +148,6 @@ while IFS='|' read -r fact code words; do
     # shellcheck disable=SC2086
     t_case "$fact" form "$code" $words
 done <<END
-errors_of_tour_about_options|2|tour --wrong
 errors_of_tour_about_arguments|2|tour a b
 errors_of_replay_have_the_form|2|replay /nowhere/at/all
 errors_of_replay_about_a_trace|1|replay README.md

@@ -56,7 +56,7 @@ reasons() {
     for row in old:evicted brief:expired tagged:tag deleted:deleted; do says "^  ${row%:*}  *--> ${row#*:}\$" || return 1; done
 }
 t_case tour_checks_itself_in_five_acts checks_itself
-t_case memory_has_the_value_or_evicted_it memory
+t_case small_budget_is_held memory
 t_case 64_threads_cause_one_load stampede
 t_case killed_store_returns_no_wrong_value killed
 t_case no_second_holds_more_than_the_limit limiter
