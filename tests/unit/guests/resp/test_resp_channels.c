@@ -5,7 +5,6 @@
  * Method: a port and a pool without threads on a socket file, on the clock of the test; one case
  *         emits from threads. Forms of replies: also test_resp_differential. */
 #include <pthread.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "tests/support/port_kit.h"
