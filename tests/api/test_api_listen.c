@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Listeners receive each removal exactly once, with its cause and its bytes. They may call
- *         the cache. Unlisten ends the calls.
- * Method: Every value is its own number. Sets fill a ledger of live numbers and events empty it;
- *         the ledger is compared with the answers of the cache. A clock of this file. */
+ * Aim:    Listeners receive each removal once, with its cause and bytes. They may call the cache.
+ *         Unlisten ends the calls.
+ * Method: Each kind of removal by hand, and listeners that repeat calls. A clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/bloom_kit.h"
-#include "tests/support/folder.h"
 #include "tests/support/rules.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 #include <pthread.h>
 
@@ -59,13 +58,12 @@ static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *c
 
 T_CASE(each_removal_has_its_cause)
 {
-    cellar *c = open_bytes(4u << 20), *v;
+    cellar *c = closed_later(open_bytes(4u << 20)), *v = space_of(c, "v");
     heard h;
     uint64_t id;
     static char big[300000];
     memset(&h, 0, sizeof h);
     T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     api_put(c, "k", "one", NULL);
     T_EQ_U64(h.total, 0); /* a first set removes nothing */
     api_put(c, "k", "two", NULL); /* in place */
@@ -122,8 +120,6 @@ T_CASE(each_removal_has_its_cause)
     api_put(c, "k", "two", NULL);
     T_EQ_U64(h.total, 0);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 #define STORE(fn) T_WITH(fn, cellar *c, c, open_bytes(4u << 20), api_shut(c))
@@ -148,14 +144,12 @@ T_CASE_ON(increment_reports_replace_and_touch_reports_nothing, STORE)
 
 T_CASE(mask_and_namespace_select_events)
 {
-    cellar *c = open_bytes(4u << 20), *v, *w;
+    cellar *c = closed_later(open_bytes(4u << 20)), *v = space_of(c, "v"), *w = space_of(c, "w");
     heard all, deleted, only_v;
     uint64_t id[3];
     memset(&all, 0, sizeof all);
     memset(&deleted, 0, sizeof deleted);
     memset(&only_v, 0, sizeof only_v);
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id[0]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), note, &deleted, &id[1]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &only_v, &id[2]), CELLAR_OK);
@@ -177,99 +171,6 @@ T_CASE(mask_and_namespace_select_events)
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[n]), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_listener_remove(c, more[3]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[3]), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
-    api_shut(c);
-}
-
-/* ---- ledger ---- */
-
-typedef struct ledger {
-    uint8_t alive[400000]; /* by value number */
-    uint64_t ended[CELLAR_CAUSE_COUNT];
-} ledger;
-
-static void settle(const cellar_event *e, void *ctx)
-{
-    ledger *l = ctx;
-    uint32_t number;
-    T_CHECK(e->value_len >= sizeof number);
-    memcpy(&number, e->value, sizeof number);
-    if (T_CHECK(number < sizeof l->alive) && !T_EQ_U64(l->alive[number], 1)) {
-        printf("# value %u ended by %s\n", number, cellar_cause_name(e->cause));
-    }
-    l->alive[number] = 0;
-    l->ended[e->cause]++;
-}
-
-T_ALONE(each_removal_is_reported_exactly_once)
-{
-    enum { KEYS = 9000, OPS = 300000 };
-    cellar *c = open_bytes(1u << 20);
-    ledger *l = calloc(1, sizeof *l);
-    static uint32_t current[KEYS];
-    static unsigned char value[3000];
-    uint64_t id, x = t_seed() | 1;
-    uint32_t next = 1;
-    T_REQUIRE(l != NULL);
-    memset(current, 0, sizeof current);
-    T_EQ_I64(cellar_listener_add(c, 0, settle, l, &id), CELLAR_OK);
-    for (int i = 0; i < OPS; i++) {
-        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        const uint32_t key = (uint32_t)(x >> 33) % KEYS;
-        const unsigned what = (unsigned)(x >> 20) % 100;
-        if (what < 55) {
-            cellar_set_opts o = cellar_set_opts_default();
-            const size_t len = 4 + (size_t)(x >> 45) % (what < 5 ? 2900 : 200);
-            o.ttl_ms = what < 15 ? 1 + (int64_t)(x >> 40) % 3000 : 0;
-            memcpy(value, &next, sizeof next);
-            l->alive[next] = 1;
-            const cellar_err err = cellar_set(c, &key, sizeof key, value, len, &o);
-            if (!T_EQ_I64(err, CELLAR_OK)) { break; }
-            current[key] = next++;
-        } else if (what < 60) {
-            (void)cellar_delete(c, &key, sizeof key);
-            current[key] = 0;
-        } else if (what < 98) {
-            uint32_t got = 0;
-            size_t len;
-            const cellar_err err = cellar_get(c, &key, sizeof key, value, sizeof value, &len);
-            memcpy(&got, value, sizeof got);
-            if (err == CELLAR_OK) {
-                if (!T_EQ_U64(got, current[key]) || !T_EQ_U64(l->alive[got], 1)) { break; }
-            }
-        } else if (what == 98) {
-            atomic_fetch_add(&api_now_ms, 20);
-        } else if (i % 50 == 0) {
-            (void)cellar_tick(c, 50, NULL);
-        }
-    }
-    /* A live value of the ledger hits, a removed one misses. */
-    for (uint32_t key = 0; key < KEYS; key++) {
-        cellar_entry_info info = cellar_entry_info_default();
-        const cellar_err err = cellar_entry_info_get(c, &key, sizeof key, 0, &info);
-        if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
-        if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {
-            /* live in the ledger but not served: only an expired entry before its reclaim */
-            T_EQ_I64(err, CELLAR_MISS);
-        }
-    }
-    atomic_fetch_add(&api_now_ms, 10000);
-    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
-    uint64_t alive = 0;
-    for (uint32_t n = 1; n < next; n++) { alive += l->alive[n]; }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.entries, alive);
-    T_CHECK(l->ended[CELLAR_CAUSE_EVICTED] > 100);
-    T_CHECK(l->ended[CELLAR_CAUSE_EXPIRED] > 100);
-    T_CHECK(l->ended[CELLAR_CAUSE_REPLACED] > 100);
-    T_CHECK(l->ended[CELLAR_CAUSE_DELETED] > 100);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_REPLACED], l->ended[CELLAR_CAUSE_REPLACED]);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], l->ended[CELLAR_CAUSE_DELETED]);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_EVICTED], l->ended[CELLAR_CAUSE_EVICTED]);
-    api_shut(c);
-    free(l);
 }
 
 /* ---- listeners that call the cache ---- */
@@ -304,13 +205,12 @@ static void leave(const cellar_event *e, void *ctx)
 T_CASE_ON(listeners_may_call_the_cache, STORE)
 {
     actor a = { c, 0, 0, 0, 0 };
-    cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_listener_add(c, 0, set_again, &a, &a.id), CELLAR_OK);
     api_put(c, "k", "1", NULL);
     api_put(c, "k", "2", NULL);
     T_CHECK(a.calls > 1);
     T_EQ_U64(a.deepest, 4);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = store_stats(c);
     T_CHECK(st.events_skipped > 0);
     T_EQ_I64(cellar_listener_remove(c, a.id), CELLAR_OK);
     a.calls = 0;
@@ -385,47 +285,35 @@ static void make_again(const cellar_event *e, void *ctx)
     if (r->make != NULL && r->calls++ < 3) { (void)r->make(r->c); }
 }
 
-static uint64_t evictions(cellar *c)
-{
-    cellar_stats s = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &s), CELLAR_OK);
-    return s.ended[CELLAR_CAUSE_EVICTED];
-}
-
 /* Charge all memory that is free, so that the next allocation evicts. */
 static void charge_the_rest(const room_call *r)
 {
     cellar *c = r->c;
     while (r->evicted == 0) { T_EQ_I64(cellar_memory_charge(c, 16384), CELLAR_OK); }
-    cellar_stats s = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &s), CELLAR_OK);
+    const cellar_stats s = store_stats(c);
     T_EQ_I64(cellar_memory_charge(c, (int64_t)(s.budget_bytes - s.used_bytes)), CELLAR_OK);
 }
 
 T_ALONE(listener_may_repeat_the_call_that_makes_room)
 {
     static cellar_err (*const make[])(cellar *) = { makes_filter, makes_policy, makes_sync };
-    char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
+    const char *path = folder_of_case();
     for (size_t i = 0; i < sizeof make / sizeof make[0]; i++) {
         settings cfg = api_config(8u << 20);
-        t_folder(folder);
-        (void)snprintf(store, sizeof store, "%s/store", folder);
         if (make[i] == makes_sync) {
-            cfg.config.l2_path = store;
+            cfg.config.l2_path = path;
             cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
         }
         room_call r = { api_open_with(&cfg), NULL, 0, 0 };
         T_EQ_I64(bloom_size(r.c, 1000), CELLAR_OK);
-        char value[300];
+        static char value[300];
         uint64_t id;
+        value[299] = 'x';
         for (uint32_t k = 0; k < 40000; k++) {
-            memset(value, (int)(k >> 24), sizeof value);
-            const unsigned char key[4] = { (unsigned char)k, (unsigned char)(k >> 8),
-                                           (unsigned char)(k >> 16), 'x' };
-            value[299] = 'x';
+            const unsigned char key[4] = { (unsigned char)k, (unsigned char)(k >> 8), 0, 'x' };
             T_EQ_I64(cellar_set(r.c, key, sizeof key, value, sizeof value, NULL), CELLAR_OK);
         }
-        const uint64_t before = evictions(r.c);
+        const uint64_t before = store_stats(r.c).ended[CELLAR_CAUSE_EVICTED];
         T_EQ_I64(cellar_listener_add(r.c, CELLAR_CAUSE_BIT(EVICTED), make_again, &r, &id),
                  CELLAR_OK);
         charge_the_rest(&r);
@@ -433,10 +321,9 @@ T_ALONE(listener_may_repeat_the_call_that_makes_room)
         r.make = make[i];
         T_EQ_I64(make[i](r.c), CELLAR_OK);
         T_CHECK(r.evicted > charged);
-        T_EQ_U64(r.evicted, evictions(r.c) - before); /* each event is delivered, once */
+        /* each event is delivered, once */
+        T_EQ_U64(r.evicted, store_stats(r.c).ended[CELLAR_CAUSE_EVICTED] - before);
         api_shut(r.c);
-        t_wipe(store);
-        t_wipe(folder);
     }
 }
 

@@ -6,6 +6,7 @@
  *         is compared after each case, and the blocks of the store. */
 #include "tests/support/api_kit.h"
 #include "tests/support/scan.h"
+#include "tests/support/spaces.h"
 
 #include "cellar_object.h"
 
@@ -36,23 +37,21 @@ static void begin_with(uint64_t budget)
 {
     settings s = api_config(budget);
     const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
-    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     atomic_store(&born, 0);
     atomic_store(&freed, 0);
     atomic_store(&depth, 0);
     atomic_store(&deepest, 0);
     atomic_store(&in_free, (void (*)(void))NULL);
     T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(root, "things", &o, &ns) == CELLAR_OK);
+    closed_later(root);
+    ns = space_with(root, "things", SPACE_OPTS(.object = &oc));
 }
 
 static void begin(void) { begin_with(4u << 20); }
 
 static void end(void)
 {
-    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    left_close();
     T_EQ_U64(atomic_load(&freed), atomic_load(&born));
 }
 
@@ -139,9 +138,6 @@ static bool worked(cellar_err err, cellar_err want)
 static void call_all(void)
 {
     static const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts so = cellar_set_opts_default();
-    cellar_entry_info info = cellar_entry_info_default();
-    cellar_stats st = cellar_stats_default();
     cellar_result r = cellar_result_default();
     cellar_held h, more;
     cellar_lease lease;
@@ -151,10 +147,9 @@ static void call_all(void)
     uint64_t n = 0, cursor = 0;
     if (rounds_left == 0) { return; }
     rounds_left--;
-    so.tags = &tag;
-    so.tag_count = 1;
     put("x", 10);
-    T_EQ_I64(cellar_object_set(ns, "y", 1, &root, 10, &so), CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "y", 1, &root, 10, SET_OPTS(.tags = &tag, .tag_count = 1)),
+             CELLAR_OK);
     atomic_fetch_add(&born, 1);
     h = take("x");
     T_EQ_I64(cellar_object_retain(&h, &more), CELLAR_OK);
@@ -167,7 +162,7 @@ static void call_all(void)
         cellar_object_release(&h);
         T_EQ_I64(cellar_contains(ns, "l", 1), CELLAR_OK);
         T_EQ_I64(cellar_touch(ns, "l", 1, 1000), CELLAR_OK);
-        T_EQ_I64(cellar_entry_info_get(ns, "l", 1, 0, &info), CELLAR_OK);
+        (void)info_of(ns, "l");
         T_EQ_I64(cellar_object_lease_acquire(ns, "m", 1, NULL, NULL, &lease, &h), CELLAR_LEASED);
         T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, &root, 30, NULL), CELLAR_OK);
         atomic_fetch_add(&born, 1);
@@ -186,7 +181,7 @@ static void call_all(void)
     T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(ns, 0, hear, NULL, &n), CELLAR_OK);
     T_EQ_I64(cellar_listener_remove(ns, n), CELLAR_OK);
-    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    (void)store_stats(root);
     (void)worked(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 3 << 20), CELLAR_OK);
     T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
     T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
@@ -196,7 +191,6 @@ static void call_all(void)
 
 T_CASE(free_fn_calls_the_library_at_each_end)
 {
-    char key[16];
     for (unsigned form = 0; form < 6; form++) {
         begin();
         put("a", 100);
@@ -216,8 +210,7 @@ T_CASE(free_fn_calls_the_library_at_each_end)
         atomic_fetch_add(&api_now_ms, 5);
         while (cellar_tick(root, 1000000, NULL) == CELLAR_PENDING) { }
         for (unsigned i = 0; form == 5 && i < 200; i++) { /* evicts */
-            (void)snprintf(key, sizeof key, "e%u", i);
-            put(key, 50000);
+            put(t_numbered("e", i), 50000);
         }
         T_EQ_U64(rounds_left, 0);
         T_EQ_U64(atomic_load(&deepest), 1); /* never inside another free_fn */
@@ -240,28 +233,22 @@ T_CASE(free_fn_of_a_close_is_refused_by_the_store)
     put("a", 1);
     put("b", 1);
     atomic_store(&in_free, call_closed);
-    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    close_now(root);
     T_EQ_U64(atomic_load(&freed), 2);
-    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
 }
 
 T_CASE(objects_that_a_call_of_bytes_evicts_are_freed_by_it)
 {
-    char key[16];
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_stats st = cellar_stats_default();
-    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    const cellar_load_opts *o = LOAD_OPTS(.flags = CELLAR_LOAD_ONLY_IF_CACHED);
     for (unsigned step = 0; step < 16; step++) { /* another rest of the budget in each store */
         begin_with(1u << 20);
         for (unsigned i = 0; i < 400; i++) {
-            (void)snprintf(key, sizeof key, "k%u", i);
-            put(key, 4000 + 16 * step);
+            put(t_numbered("k", i), 4000 + 16 * step);
         }
         (void)cellar_get_or_load(root, "x", 1, NULL, NULL, NULL, &r);
-        (void)cellar_get_or_load(root, "x", 1, &o, NULL, NULL, &r); /* makes the table of loads */
-        T_EQ_I64(cellar_stats_get(ns, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-        T_EQ_U64(atomic_load(&born) - atomic_load(&freed), st.entries);
+        (void)cellar_get_or_load(root, "x", 1, o, NULL, NULL, &r); /* makes the table of loads */
+        T_EQ_U64(atomic_load(&born) - atomic_load(&freed), space_stats(ns).entries);
         end();
     }
 }

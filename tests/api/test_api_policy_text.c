@@ -6,10 +6,23 @@
  * Method: Rules from texts and structs, one mistake each. */
 #include <sys/wait.h>
 
-#include "tests/support/folder.h"
 #include "tests/support/policy_kit.h"
+#include "tests/support/refusals.h"
+#include "tests/support/spaces.h"
 #include "tests/support/struct_sizes.h"
 
+typedef struct row { const char *key; int64_t ttl_ms; } row;
+
+static void check_ttls(cellar *c, const row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!T_EQ_I64(ttl_after_set(c, rows[i].key), rows[i].ttl_ms)) {
+            printf("# key %s\n", rows[i].key);
+        }
+    }
+}
+
+#define NONE CELLAR_TTL_NONE
 #define STORE(fn) T_WITH(fn, cellar *c, c, api_open(4 << 20), api_shut(c))
 
 /* ---- patterns ---- */
@@ -19,29 +32,20 @@ T_CASE_ON(placeholders_take_one_or_more_bytes_without_separator, STORE)
     T_EQ_I64(rules(c, "[*]\nkey a:{x}-{y}.json ttl=1s\nkey {x} ttl=2s\nkey {x}:end ttl=3s\n"
                       "key \"quoted \\\"{x}\\\"\\x21\" ttl=4s\nkey exact:key ttl=5s\n"
                       "glob g:[ab]?* ttl=6s\nkey {x}ab{y}:z ttl=7s\n", NULL), CELLAR_OK);
-    T_EQ_I64(ttl_after_set(c, "a:1-2.json"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, "a:1-2-3.json.json"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, "a:-2.json"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "a:1-.json"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "a:1:-2.json"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "a:1-2.jsonx"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "plain"), 2 * S);
-    T_EQ_I64(ttl_after_set(c, "x"), 2 * S);
-    T_EQ_I64(ttl_after_set(c, "x:end"), 3 * S);
-    T_EQ_I64(ttl_after_set(c, ":end"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "x:y:end"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "exact:key"), 5 * S);
-    T_EQ_I64(ttl_after_set(c, "exact:keys"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "g:a1"), 6 * S);
-    T_EQ_I64(ttl_after_set(c, "g:c1"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "1ab2ab3:z"), 7 * S);
-    T_EQ_I64(ttl_after_set(c, "ab2:z"), CELLAR_TTL_NONE);
+    static const row rows[] = {
+        { "a:1-2.json", 1 * S }, { "a:1-2-3.json.json", 1 * S }, { "a:-2.json", NONE },
+        { "a:1-.json", NONE }, { "a:1:-2.json", NONE }, { "a:1-2.jsonx", NONE },
+        { "plain", 2 * S }, { "x", 2 * S }, { "x:end", 3 * S }, { ":end", NONE },
+        { "x:y:end", NONE }, { "exact:key", 5 * S }, { "exact:keys", NONE }, { "g:a1", 6 * S },
+        { "g:c1", NONE }, { "1ab2ab3:z", 7 * S }, { "ab2:z", NONE },
+    };
+    check_ttls(c, rows, sizeof rows / sizeof rows[0]);
     T_EQ_I64(rules(c, "[*]\nset separator=/ prefix=app\nkey a/{x} ttl=1s\nkey b:{x} ttl=2s\n",
                    NULL), CELLAR_OK);
-    T_EQ_I64(ttl_after_set(c, "app/a/1"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, "a/1"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, "appa/1"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "b:1:2"), 2 * S);
+    static const row parted[] = {
+        { "app/a/1", 1 * S }, { "a/1", 1 * S }, { "appa/1", NONE }, { "b:1:2", 2 * S },
+    };
+    check_ttls(c, parted, sizeof parted / sizeof parted[0]);
     T_EQ_I64(rules(c, "[*]\nkey \"quoted \\\"{x}\\\"\\x21\" ttl=4s\n", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "quoted \"7\"!"), 4 * S);
 }
@@ -51,7 +55,7 @@ T_CASE(fifty_rules_and_more_find_the_same_rule)
 {
     static char text[200000];
     size_t used = (size_t)snprintf(text, sizeof text, "[*]\n");
-    cellar *c = api_open(16 << 20);
+    cellar *c = closed_later(api_open(16 << 20));
     for (unsigned i = 0; i < 1000; i++) {
         used += (size_t)snprintf(text + used, sizeof text - used, "key g%u:{id}:f%u ttl=%us\n",
                                  i % 10, i / 10, i + 1);
@@ -62,7 +66,6 @@ T_CASE(fifty_rules_and_more_find_the_same_rule)
         (void)snprintf(key, sizeof key, "g%u:some id:f%u", i % 10, i / 10);
         T_EQ_I64(ttl_after_set(c, key), (i + 1) * S);
     }
-    api_shut(c);
 }
 
 T_CASE_ON(deny_ignores_case_in_keys_of_any_length, STORE)
@@ -107,20 +110,14 @@ T_CASE_ON(globs_match_whatever_their_end_is, STORE)
     T_EQ_I64(rules(c, "[*]\nglob *:end ttl=1s\nglob *:verylongend ttl=2s\nglob [*z ttl=3s\n"
                       "glob \"b*\\\\*\" ttl=4s\nglob c*[xy]z ttl=5s\nglob *d?f ttl=6s\n", NULL),
              CELLAR_OK);
-    T_EQ_I64(ttl_after_set(c, "a:end"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, ":end"), 1 * S);
-    T_EQ_I64(ttl_after_set(c, "end"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "a:verylongend"), 2 * S);
-    T_EQ_I64(ttl_after_set(c, "a:varylongend"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "*"), 3 * S); /* an open class of '*' and 'z' */
-    T_EQ_I64(ttl_after_set(c, "z"), 3 * S);
-    T_EQ_I64(ttl_after_set(c, "az"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "b1*"), 4 * S);
-    T_EQ_I64(ttl_after_set(c, "b1"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "c1yz"), 5 * S);
-    T_EQ_I64(ttl_after_set(c, "c1z"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "1def"), 6 * S);
-    T_EQ_I64(ttl_after_set(c, "1df"), CELLAR_TTL_NONE);
+    static const row rows[] = {
+        { "a:end", 1 * S }, { ":end", 1 * S }, { "end", NONE }, { "a:verylongend", 2 * S },
+        { "a:varylongend", NONE },
+        { "*", 3 * S }, { "z", 3 * S }, /* an open class of '*' and 'z' */
+        { "az", NONE }, { "b1*", 4 * S }, { "b1", NONE }, { "c1yz", 5 * S }, { "c1z", NONE },
+        { "1def", 6 * S }, { "1df", NONE },
+    };
+    check_ttls(c, rows, sizeof rows / sizeof rows[0]);
 }
 
 /* ---- errors ---- */
@@ -194,7 +191,7 @@ T_CASE(errors_have_line_and_column)
         { "[*]\rkey a\n", "1:4: error: a control byte" },
         { "[*]\nkey \"a\\x00b\" ttl=1s\n", "2:7: error: a text has no NUL byte" },
     };
-    cellar *c = api_open(4 << 20);
+    cellar *c = closed_later(api_open(4 << 20));
     T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         notes n;
@@ -214,7 +211,6 @@ T_CASE(errors_have_line_and_column)
     T_EQ_I64(rules_set(c, quoted, sizeof quoted - 1, NULL, NULL), CELLAR_E_CONFIG);
     T_EQ_I64(rules_set(c, remark, sizeof remark - 1, NULL, NULL), CELLAR_E_CONFIG);
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
-    api_shut(c);
 }
 
 T_CASE_ON(all_errors_are_reported_up_to_a_hundred, STORE)
@@ -253,85 +249,89 @@ static unsigned long reloads(cellar *c, const char *result)
     return at != NULL ? strtoul(at + strlen(name), NULL, 10) : 999;
 }
 
+static const char *file; /* of the case */
+
+/* Begin a file with a text; end it by fclose. */
+static FILE *begin_file(const char *text)
+{
+    FILE *f = fopen(file, "w");
+    T_REQUIRE(f != NULL && fputs(text, f) >= 0);
+    return f;
+}
+
+static void name_file(void)
+{
+    static char path[T_FOLDER_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/p", folder_of_case());
+    file = path;
+}
+
 T_CASE(metric_counts_files_that_the_reader_refuses)
 {
-    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
-    cellar *c = api_open(4 << 20), *v = NULL;
+    cellar *c = api_open(4 << 20), *v = space_of(c, "a");
     cellar_policy_rule wrong = cellar_policy_rule_default();
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/p", folder);
+    name_file();
     T_EQ_I64(cellar_policy_reload(c, "tests/data/s4.policy", NULL, NULL), CELLAR_OK);
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 0);
-    T_EQ_I64(cellar_policy_reload(c, path, NULL, NULL), CELLAR_E_IO);
+    T_EQ_I64(cellar_policy_reload(c, file, NULL, NULL), CELLAR_E_IO);
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 1);
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL && fputs("[*]\nkey\n", f) >= 0 && fclose(f) == 0);
-    T_EQ_I64(cellar_policy_reload(c, path, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(fclose(begin_file("[*]\nkey\n")), 0);
+    T_EQ_I64(cellar_policy_reload(c, file, NULL, NULL), CELLAR_E_CONFIG);
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 2);
     T_EQ_I64(cellar_policy_set(c, &wrong, 1), CELLAR_E_CONFIG);
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 3);
-    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &v), CELLAR_OK);
     api_shut(c);
-    T_EQ_I64(cellar_policy_reload(v, path, NULL, NULL), CELLAR_E_CONFIG); /* nothing to count in */
+    T_EQ_I64(cellar_policy_reload(v, file, NULL, NULL), CELLAR_E_CONFIG); /* nothing to count in */
     T_EQ_I64(cellar_policy_reload(v, "tests/data/s4.policy", NULL, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    t_wipe(folder);
 }
 
-T_CASE(limits_of_a_file_hold)
+T_CASE_ON(bytes_of_a_file_are_limited, STORE)
 {
-    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
-    cellar *c = api_open(32 << 20);
+    static char lines[(1 << 20) + 1];
     notes n = { 0 };
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/p", folder);
-    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_policy_reload(NULL, path, note, &n), CELLAR_E_INVAL);
+    name_file();
+    REFUSALS("reload", INVAL(cellar_policy_reload(c, NULL, note, &n)),
+             INVAL(cellar_policy_reload(NULL, file, note, &n)));
     T_EQ_U64(n.count, 0);
-    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_IO);
+    T_EQ_I64(cellar_policy_reload(c, file, note, &n), CELLAR_E_IO);
     T_CHECK(n.count == 1 && n.line == 0 && strstr(n.text, "cannot be read: no such file") != NULL);
     memset(&n, 0, sizeof n);
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    for (unsigned i = 0; i < 1 << 20; i++) { fputc('\n', f); }
+    memset(lines, '\n', sizeof lines - 1);
+    FILE *f = begin_file(lines);
     T_EQ_I64(fflush(f), 0);
-    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_OK);
+    T_EQ_I64(cellar_policy_reload(c, file, note, &n), CELLAR_OK);
     fputc('\n', f);
     fclose(f);
-    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_CONFIG);
+    T_EQ_I64(cellar_policy_reload(c, file, note, &n), CELLAR_E_CONFIG);
     T_CHECK(n.count == 1 && strstr(n.text, ":1:1: error: larger than 1 MiB") != NULL);
-    f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    fputs("[*]\n", f);
-    for (unsigned i = 0; i < 4096; i++) { fprintf(f, "key k%u:{n} ttl=%us\n", i, i + 1); }
-    T_EQ_I64(fflush(f), 0);
-    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_OK);
-    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
-    memset(&n, 0, sizeof n);
-    fputs("key one:more ttl=1s\n", f);
-    fclose(f);
-    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_CONFIG);
-    T_EQ_U64(n.count, 1);
-    T_EQ_U64(n.line, 4098);
-    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
-    static char lines[(1 << 20) + 1];
-    memset(lines, '\n', sizeof lines);
+    lines[sizeof lines - 1] = '\n';
     T_EQ_I64(rules_set(c, lines, sizeof lines, NULL, NULL), CELLAR_E_CONFIG);
-    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
     for (unsigned i = 0; i < 4097; i++) { memcpy(lines + 4 * (size_t)i, "[a]", 3); }
     T_EQ_I64(rules_set(c, lines, sizeof lines - 1, NULL, NULL), CELLAR_OK); /* no rules */
-    T_EQ_I64(ttl_after_set(c, "k4095:x"), CELLAR_TTL_NONE);
+}
+
+T_CASE(rules_of_a_file_are_limited)
+{
+    cellar *c = closed_later(api_open(32 << 20)), *none = c;
     cellar_settings wrong = cellar_settings_default();
-    cellar *none = c;
+    notes n = { 0 };
+    name_file();
+    FILE *f = begin_file("[*]\n");
+    for (unsigned i = 0; i < 4096; i++) { fprintf(f, "key k%u:{n} ttl=%us\n", i, i + 1); }
+    T_EQ_I64(fflush(f), 0);
+    T_EQ_I64(cellar_policy_reload(c, file, note, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    fputs("key one:more ttl=1s\n", f);
+    fclose(f);
+    T_EQ_I64(cellar_policy_reload(c, file, note, &n), CELLAR_E_CONFIG);
+    T_FIELDS(n, count, 1, line, 4098);
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
     memset(&n, 0, sizeof n);
-    (void)snprintf(wrong.policy_file, sizeof wrong.policy_file, "%s", path);
+    (void)snprintf(wrong.policy_file, sizeof wrong.policy_file, "%s", file);
     T_EQ_I64(cellar_settings_open(&wrong, note, &n, &none), CELLAR_E_CONFIG);
     T_CHECK(none == NULL && n.count == 1 && n.line == 4098);
     (void)snprintf(wrong.policy_file, sizeof wrong.policy_file, "/no/such/file");
     T_EQ_I64(cellar_settings_open(&wrong, note, &n, &none), CELLAR_E_IO);
-    T_EQ_I64(cellar_settings_open(NULL, note, &n, &none), CELLAR_E_INVAL);
-    api_shut(c);
-    t_wipe(folder);
 }
 
 T_CASE(file_cut_at_every_byte_is_read_or_refused)
@@ -342,7 +342,7 @@ T_CASE(file_cut_at_every_byte_is_read_or_refused)
     const size_t len = fread(text, 1, sizeof text, f);
     fclose(f);
     T_REQUIRE(len > 500 && len < sizeof text);
-    cellar *c = api_open(4 << 20);
+    cellar *c = closed_later(api_open(4 << 20));
     unsigned good = 0;
     for (size_t i = 0; i <= len; i++) {
         char *cut = malloc(i > 0 ? i : 1); /* so that a read beyond the end is found */
@@ -355,10 +355,11 @@ T_CASE(file_cut_at_every_byte_is_read_or_refused)
         free(cut);
     }
     T_CHECK(good > 100 && good < len);
-    api_shut(c);
 }
 
 /* ---- rules as structs ---- */
+
+#define RULE(...) { .struct_size = sizeof(cellar_policy_rule), __VA_ARGS__ }
 
 static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
 {
@@ -368,77 +369,45 @@ static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
 
 T_CASE(structs_say_what_a_file_says)
 {
-    cellar *root = api_open(4 << 20), *c = NULL;
     const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
-    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = classes,
-                                  .ttl_class_count = 1, .quota_max_pct = 1 };
-    cellar_policy_rule r[10];
-    for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
-    r[0].kind = CELLAR_POLICY_SET;
-    r[0].section = "a";
-    r[0].ttl_ms = 30 * S;
-    r[0].negative_ttl_ms = 7 * S;
-    r[0].quota_max_pct = 40;
-    r[0].prefix = "app/";
-    r[0].separator = "/";
-    r[1] = key_rule("all/{x}", 20 * S);
-    r[1].ttl_max_ms = 25 * S;
-    r[1].idle_ms = 3 * S;
-    r[1].max_age_ms = 10 * S;
-    r[1].loader = "rows";
-    r[1].priority = 3;
-    r[2] = key_rule("stale/{x}", 4 * S);
-    r[2].stale_ms = 2 * S;
-    r[2].jitter_pct = CELLAR_OFF;
-    r[2].tags = "red,blue";
-    r[3] = key_rule("c*", 0);
-    r[3].kind = CELLAR_POLICY_GLOB;
-    r[3].ttl_class = "cold";
-    r[4] = key_rule("never", CELLAR_TTL_NONE);
-    r[5] = key_rule("j/{x}", 100 * S);
-    r[5].jitter_pct = 50;
-    r[5].jitter_mode = CELLAR_JITTER_PLUS;
-    r[6] = key_rule("at/{x}", 0);
-    r[6].at = "00:00@+00:00";
-    r[6].refresh_ms = S;
-    r[7] = key_rule("*token*", 0);
-    r[7].kind = CELLAR_POLICY_DENY;
-    r[8] = key_rule("*secret*", 0);
-    r[8].kind = CELLAR_POLICY_NO_L2;
-    r[9] = key_rule("disk", 0);
-    r[9].no_l2 = 1;
-    for (size_t i = 1; i < 10; i++) { r[i].section = i == 7 ? NULL : "a"; }
-    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    const cellar_policy_rule r[] = {
+        RULE(.section = "a", .kind = CELLAR_POLICY_SET, .ttl_ms = 30 * S, .negative_ttl_ms = 7 * S,
+             .quota_max_pct = 40, .prefix = "app/", .separator = "/"),
+        RULE(.section = "a", .pattern = "all/{x}", .ttl_ms = 20 * S, .ttl_max_ms = 25 * S,
+             .idle_ms = 3 * S, .max_age_ms = 10 * S, .loader = "rows", .priority = 3),
+        RULE(.section = "a", .pattern = "stale/{x}", .ttl_ms = 4 * S, .stale_ms = 2 * S,
+             .jitter_pct = CELLAR_OFF, .tags = "red,blue"),
+        RULE(.section = "a", .kind = CELLAR_POLICY_GLOB, .pattern = "c*", .ttl_class = "cold"),
+        RULE(.section = "a", .pattern = "never", .ttl_ms = CELLAR_TTL_NONE),
+        RULE(.section = "a", .pattern = "j/{x}", .ttl_ms = 100 * S, .jitter_pct = 50,
+             .jitter_mode = CELLAR_JITTER_PLUS),
+        RULE(.section = "a", .pattern = "at/{x}", .at = "00:00@+00:00", .refresh_ms = S),
+        RULE(.kind = CELLAR_POLICY_DENY, .pattern = "*token*"),
+        RULE(.section = "a", .kind = CELLAR_POLICY_NO_L2, .pattern = "*secret*"),
+        RULE(.section = "a", .pattern = "disk", .no_l2 = 1),
+    };
+    cellar *root = closed_later(api_open(4 << 20));
+    cellar *c = space_with(root, "a", SPACE_OPTS(.ttl_classes = classes, .ttl_class_count = 1,
+                                                 .quota_max_pct = 1));
     T_EQ_I64(cellar_policy_set(root, r, 10), CELLAR_OK);
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(ttl_after_set(c, "app/all/1"), 3 * S);
-    T_EQ_I64(ttl_after_set(c, "stale/1"), 4 * S);
-    T_EQ_I64(cellar_entry_info_get(c, "stale/1", 7, 0, &info), CELLAR_OK);
-    T_EQ_I64(info.stale_left_ms, 6 * S);
-    T_EQ_I64(ttl_after_set(c, "c1"), 50 * S);
-    T_EQ_I64(ttl_after_set(c, "never"), CELLAR_TTL_NONE);
-    T_EQ_I64(ttl_after_set(c, "free"), 30 * S);
+    static const row rows[] = { { "app/all/1", 3 * S }, { "stale/1", 4 * S }, { "c1", 50 * S },
+                                { "never", NONE }, { "free", 30 * S } };
+    check_ttls(c, rows, sizeof rows / sizeof rows[0]);
+    T_EQ_I64(info_of(c, "stale/1").stale_left_ms, 6 * S);
     const int64_t spread = ttl_after_set(c, "j/1");
     T_CHECK(spread >= 100 * S && spread <= 150 * S);
     const int64_t day = ttl_after_set(c, "at/1");
     T_CHECK(day > 0 && day <= 30 * S); /* or less, before midnight */
-    cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
-    T_EQ_I64(cellar_set(c, "neg", 3, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "neg", 3, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "neg"), 7 * S);
     T_EQ_I64(api_put(c, "my-token", "v", NULL), CELLAR_E_DENIED);
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "denied by rules[7] of the policy");
+    T_EQ_STR(error_text(c), "denied by rules[7] of the policy");
     T_EQ_I64(api_put(root, "my-token", "v", NULL), CELLAR_E_DENIED);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(st.quota_max_bytes > 1u << 20); /* a share of 1 % is less */
+    T_CHECK(space_stats(c).quota_max_bytes > 1u << 20); /* a share of 1 % is less */
     T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_STR(api_look(c, "stale/1"), "MISS");
     T_EQ_I64(cellar_policy_set(root, NULL, 0), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "free"), CELLAR_TTL_NONE);
-    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
-    api_shut(root);
 }
 
 /* Add a rule to the text at `ctx` of 400 bytes. End the list behind a rule named "last". */
@@ -457,24 +426,19 @@ static bool add_rule(const cellar_policy_rule *r, void *ctx)
 
 T_CASE(rules_in_force_are_listed)
 {
-    cellar *root = api_open(4 << 20), *c = NULL;
+    cellar *root = closed_later(api_open(4 << 20)), *c = space_of(root, "a");
     char text[400] = "";
-    cellar_policy_rule r[] = { key_rule(NULL, 30 * S), key_rule("u:{id}", 0), key_rule("other", S),
-                               key_rule("*Secret*", 0), key_rule("last", 2 * S),
-                               key_rule("behind", S) };
-    r[0].kind = CELLAR_POLICY_SET;
-    r[0].prefix = "app";
-    r[0].separator = "/";
-    r[1].refresh_ms = S;
-    r[1].loader = "db";
-    r[1].tags = "red,blue";
-    r[1].jitter_pct = CELLAR_OFF;
-    r[3].kind = CELLAR_POLICY_DENY;
-    r[4].jitter_pct = 20;
-    r[4].jitter_mode = CELLAR_JITTER_PLUS;
-    r[0].section = r[1].section = "a";
-    r[2].section = "b";
-    T_EQ_I64(cellar_namespace_open(root, "a", NULL, &c), CELLAR_OK);
+    const cellar_policy_rule r[] = {
+        RULE(.section = "a", .kind = CELLAR_POLICY_SET, .ttl_ms = 30 * S, .prefix = "app",
+             .separator = "/"),
+        RULE(.section = "a", .pattern = "u:{id}", .refresh_ms = S, .loader = "db",
+             .tags = "red,blue", .jitter_pct = CELLAR_OFF),
+        RULE(.section = "b", .pattern = "other", .ttl_ms = S),
+        RULE(.kind = CELLAR_POLICY_DENY, .pattern = "*Secret*"),
+        RULE(.pattern = "last", .ttl_ms = 2 * S, .jitter_pct = 20,
+             .jitter_mode = CELLAR_JITTER_PLUS),
+        RULE(.pattern = "behind", .ttl_ms = S),
+    };
     T_EQ_I64(cellar_policy_list(c, add_rule, text), CELLAR_OK);
     T_EQ_STR(text, "");
     T_EQ_I64(cellar_policy_set(root, r, 6), CELLAR_OK);
@@ -482,27 +446,17 @@ T_CASE(rules_in_force_are_listed)
     T_EQ_STR(text, "a:0 u:{id} ttl 30000 refresh 1000 jitter 0/999 by db tags red,blue in app/;"
                    "*:2 *secret* ttl 0 refresh 0 jitter 0/0 by - tags - in -:;"
                    "*:0 last ttl 2000 refresh 0 jitter 1/20 by - tags - in -:;");
-    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
-    api_shut(root);
 }
 
 #define WRONG(says, ...) { cellar_policy_rule w = key_rule("k", S); __VA_ARGS__; \
     const cellar_policy_rule two[2] = { key_rule("good", S), w }; \
     T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_CONFIG); \
-    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: " says); }
-
-static const char *last(cellar *c)
-{
-    static cellar_error_info e;
-    e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    return e.text;
-}
+    T_EQ_STR(error_text(c), "cellar_policy_set: rules[1]: " says); }
 
 T_CASE(errors_of_structs_name_the_index)
 {
     static cellar_policy_rule many[4097];
-    cellar *c = api_open(16 << 20);
+    cellar *c = closed_later(api_open(16 << 20));
     T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
     WRONG("pattern: must not be NULL", w.pattern = NULL)
     WRONG("pattern: must have 1..1,024 bytes", w.pattern = "")
@@ -536,10 +490,10 @@ T_CASE(errors_of_structs_name_the_index)
     cellar_policy_rule two[2] = { key_rule(NULL, S), key_rule(NULL, S) };
     two[0].kind = two[1].kind = CELLAR_POLICY_SET;
     T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_CONFIG);
-    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: section: an option of the section is set twice");
+    T_EQ_STR(error_text(c), "cellar_policy_set: rules[1]: section: an option of the section is set twice");
     for (size_t i = 0; i < 4097; i++) { many[i] = key_rule("k:{x}", S); }
     T_EQ_I64(cellar_policy_set(c, many, 4097), CELLAR_E_CONFIG);
-    T_EQ_STR(last(c), "cellar_policy_set: rule_count: at most 4,096 rules (got 4097)");
+    T_EQ_STR(error_text(c), "cellar_policy_set: rule_count: at most 4,096 rules (got 4097)");
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
     T_EQ_I64(cellar_policy_set(c, many, 4096), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "k:1"), S);
@@ -547,12 +501,11 @@ T_CASE(errors_of_structs_name_the_index)
     two[1] = key_rule("b", S);
     two[1].struct_size = 0;
     T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_INVAL);
-    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: struct_size: start from "
+    T_EQ_STR(error_text(c), "cellar_policy_set: rules[1]: struct_size: start from "
                       "cellar_policy_rule_default()");
     T_EQ_I64(cellar_policy_set(c, NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_policy_set(NULL, two, 1), CELLAR_E_INVAL);
     T_EQ_I64(ttl_after_set(c, "k:1"), S);
-    api_shut(c);
 }
 
 /* The first call of the program finds the rules; an error in them refuses the open. */

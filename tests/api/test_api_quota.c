@@ -12,27 +12,24 @@
 #include "tests/support/draw.h"
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 #define KEY_BYTES 8u
 
 static const uint32_t policies[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                      CELLAR_EVICT_FIFO };
 
-static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
+static cellar *open_store(uint64_t bytes, uint32_t eviction)
 {
     settings cfg = api_config(bytes);
     cfg.config.eviction = eviction;
-    cfg.config.max_entries = entries;
     cfg.tuning.expected_entry_bytes = 128;
-    return api_open_with(&cfg);
+    return closed_later(api_open_with(&cfg));
 }
 
 static cellar *open_namespace(cellar *c, const char *name, uint32_t most)
 {
-    cellar *v = NULL;
-    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = most };
-    T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
-    return v;
+    return space_with(c, name, SPACE_OPTS(.quota_max_pct = most));
 }
 
 static void put(cellar *v, uint64_t id)
@@ -44,16 +41,10 @@ static void put(cellar *v, uint64_t id)
 static uint64_t count(cellar *v, uint64_t from, uint64_t to)
 {
     uint64_t n = 0;
-    for (uint64_t id = from; id < to; id++) { n += cellar_contains(v, &id,
-                                                                   KEY_BYTES) == CELLAR_OK; }
+    for (uint64_t id = from; id < to; id++) {
+        n += cellar_contains(v, &id, KEY_BYTES) == CELLAR_OK;
+    }
     return n;
-}
-
-static cellar_stats figures(cellar *v)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    return st;
 }
 
 /* A segment for each stripe. Stripes are at most 64 and a segment is 1/128, so the bound is
@@ -67,7 +58,7 @@ static uint64_t slack(uint64_t budget) { return budget / 40; }
 /* Records that deletes leave in main take no memory for good. */
 T_ALONE(deleted_records_of_main_are_reclaimed_under_flood)
 {
-    cellar *c = open_store(4u << 20, 0, CELLAR_EVICT_S3FIFO);
+    cellar *c = open_store(4u << 20, CELLAR_EVICT_S3FIFO);
     cellar *a = open_namespace(c, "a", 0);
     unsigned char buf[100];
     size_t len;
@@ -87,8 +78,6 @@ T_ALONE(deleted_records_of_main_are_reclaimed_under_flood)
     const uint64_t now = count(a, 0, 12000) + count(c, 30000, 90000);
     printf("# %" PRIu64 " entries, %" PRIu64 " after the deletes\n", full, now);
     T_CHECK(now >= full / 100 * 85);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    api_shut(c);
 }
 
 /* ---- max quota ---- */
@@ -97,7 +86,7 @@ T_ALONE(deleted_records_of_main_are_reclaimed_under_flood)
 static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t others_pct, bool hot)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
-    cellar *c = open_store(bytes, 0, eviction);
+    cellar *c = open_store(bytes, eviction);
     cellar *a = open_namespace(c, "a", 0), *v = open_namespace(c, "v", most);
     const uint64_t others = fit * others_pct / 100;
     for (uint64_t id = 0; id < others; id++) { put(a, id); }
@@ -105,7 +94,7 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
         put(v, id);
         if (hot && id >= 3) { (void)count(v, id - 3, id); }
     }
-    const cellar_stats st = figures(v);
+    const cellar_stats st = space_stats(v);
     T_CHECK(st.quota_max_bytes != 0);
     T_EQ_U64(count(v, 0, 2 * fit), st.quota_entries);
     if (st.quota_bytes > st.quota_max_bytes + slack(bytes)) {
@@ -113,9 +102,6 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     }
     T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* it does reach its quota */
     if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 T_ALONE(max_quota_is_never_exceeded)
@@ -133,7 +119,7 @@ T_CASE(used_entries_of_a_namespace_at_its_quota_stay)
     const uint64_t bytes = 4u << 20, hot = 200;
     unsigned char buf[100];
     size_t len;
-    cellar *c = open_store(bytes, 0, CELLAR_EVICT_S3FIFO), *v = open_namespace(c, "v", 10);
+    cellar *c = open_store(bytes, CELLAR_EVICT_S3FIFO), *v = open_namespace(c, "v", 10);
     for (uint64_t id = 0; id < 4 * hot; id++) { put(v, id); }
     for (uint64_t id = 4 * hot; id < 20 * hot; id++) {
         put(v, id);
@@ -142,24 +128,23 @@ T_CASE(used_entries_of_a_namespace_at_its_quota_stay)
             (void)cellar_get(v, &used, KEY_BYTES, buf, sizeof buf, &len);
         }
     }
-    T_CHECK(figures(v).quota_bytes <= figures(v).quota_max_bytes + slack(bytes));
+    T_CHECK(space_stats(v).quota_bytes <= space_stats(v).quota_max_bytes + slack(bytes));
     T_CHECK(count(v, hot, 20 * hot) < 19 * hot * 9 / 10);
     printf("# %" PRIu64 " of %" PRIu64 " used entries are left\n", count(v, 0, hot), hot);
     T_CHECK(count(v, 0, hot) >= hot * 95 / 100);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 /* A touch with the first far deadline needs a longer record. The root is at its quota. */
 T_CASE(touch_in_one_namespace_evicts_nothing_of_the_root_at_its_quota)
 {
-    const cellar_namespace_config root = { .struct_size = sizeof root, .quota_max_pct = 20 };
     settings cfg = api_config(4u << 20);
-    cfg.config.root = &root;
-    cellar *c = api_open_with(&cfg), *v = open_namespace(c, "v", 0);
+    cfg.config.root = SPACE_OPTS(.quota_max_pct = 20);
+    cellar *c = closed_later(api_open_with(&cfg)), *v = open_namespace(c, "v", 0);
     for (uint64_t id = 0; id < 20000; id++) { put(c, id); }
     const uint64_t full = count(c, 0, 20000);
+    const cellar_stats st = space_stats(c);
     T_CHECK(full > 1000 && full < 10000);
+    T_CHECK(st.quota_entries == full && st.quota_bytes <= st.quota_max_bytes + slack(4u << 20));
     for (uint64_t id = 0; id < 500; id++) { put(v, id); }
     T_EQ_U64(count(c, 0, 20000), full);
     for (uint64_t id = 0; id < 500; id++) {
@@ -167,8 +152,6 @@ T_CASE(touch_in_one_namespace_evicts_nothing_of_the_root_at_its_quota)
     }
     T_EQ_U64(count(c, 0, 20000), full);
     T_EQ_U64(count(v, 0, 500), 500);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 /* ---- idle memory ---- */
@@ -177,14 +160,12 @@ T_CASE(touch_in_one_namespace_evicts_nothing_of_the_root_at_its_quota)
 static uint64_t held_beside(uint32_t most)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
-    cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *c = open_store(bytes, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_namespace(c, "a", 0), *b = open_namespace(c, "b", most);
     put(b, 1);
     for (uint64_t id = 0; id < 3 * fit; id++) { put(a, id); }
     const uint64_t held = count(a, 0, 3 * fit);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    api_shut(c);
+    left_close();
     return held;
 }
 
@@ -197,59 +178,56 @@ T_ALONE(idle_namespace_lends_unused_memory)
 
 T_CASE(quota_stats_follow_namespace)
 {
-    cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *c = open_store(8u << 20, CELLAR_EVICT_ADAPTIVE);
     cellar *v = open_namespace(c, "v", 90);
     for (uint64_t id = 0; id < 100; id++) { put(v, id); }
-    cellar_stats st = figures(v);
+    cellar_stats st = space_stats(v);
     T_EQ_U64(st.quota_entries, 100);
     T_CHECK(st.quota_bytes >= 100 * 108 && st.quota_bytes <= 100 * 160);
-    T_EQ_U64(figures(c).quota_bytes, 0);
+    T_EQ_U64(space_stats(c).quota_bytes, 0);
     const uint64_t one = st.quota_bytes / 100;
     for (uint64_t id = 0; id < 40; id++) {
         T_EQ_I64(cellar_delete(v, &id, KEY_BYTES), CELLAR_OK);
     }
-    T_EQ_U64(figures(v).quota_entries, 60);
-    T_EQ_U64(figures(v).quota_bytes, 60 * one);
+    T_EQ_U64(space_stats(v).quota_entries, 60);
+    T_EQ_U64(space_stats(v).quota_bytes, 60 * one);
     static const unsigned char longer[500000];
     uint64_t id = 50;
     T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, 1000, NULL), CELLAR_OK);
-    T_EQ_U64(figures(v).quota_entries, 60);
-    T_CHECK(figures(v).quota_bytes > 59 * one + 1000);
+    T_EQ_U64(space_stats(v).quota_entries, 60);
+    T_CHECK(space_stats(v).quota_bytes > 59 * one + 1000);
     T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* one block */
-    T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
+    T_CHECK(space_stats(v).quota_bytes > 59 * one + sizeof longer);
     T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, 5000), CELLAR_OK);
-    T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
+    T_CHECK(space_stats(v).quota_bytes > 59 * one + sizeof longer);
     atomic_fetch_add(&api_now_ms, 6000);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
-    T_EQ_U64(figures(v).quota_entries, 59); /* expired and reclaimed */
+    T_EQ_U64(space_stats(v).quota_entries, 59); /* expired and reclaimed */
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
-    T_EQ_U64(figures(v).quota_entries, 0);
-    T_EQ_U64(figures(v).quota_bytes, 0);
+    T_EQ_U64(space_stats(v).quota_entries, 0);
+    T_EQ_U64(space_stats(v).quota_bytes, 0);
     put(v, 1);
-    T_EQ_U64(figures(v).quota_entries, 1);
+    T_EQ_U64(space_stats(v).quota_entries, 1);
     T_EQ_I64(cellar_version_set(v, 0, NULL), CELLAR_OK);
-    T_EQ_U64(figures(v).quota_entries, 0);
+    T_EQ_U64(space_stats(v).quota_entries, 0);
     put(v, 1);
     put(v, 1); /* in place */
-    T_EQ_U64(figures(v).quota_entries, 1);
-    T_EQ_U64(figures(v).quota_bytes, one);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
+    T_EQ_U64(space_stats(v).quota_entries, 1);
+    T_EQ_U64(space_stats(v).quota_bytes, one);
 }
 
 static cellar_err try_namespace(cellar *c, const char *name, uint32_t most)
 {
     cellar *v = NULL;
-    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = most };
-    const cellar_err err = cellar_namespace_open(c, name, &o, &v);
+    const cellar_err err = cellar_namespace_open(c, name, SPACE_OPTS(.quota_max_pct = most), &v);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_namespace_close(v), CELLAR_OK); }
     return err;
 }
 
 T_CASE(impossible_quotas_are_refused)
 {
-    cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *c = open_store(8u << 20, CELLAR_EVICT_ADAPTIVE);
     T_EQ_I64(try_namespace(c, "v", 101), CELLAR_E_INVAL);
     T_EQ_I64(try_namespace(c, "a", 60), CELLAR_OK);
     T_EQ_I64(try_namespace(c, "b", 60), CELLAR_OK);
@@ -265,26 +243,10 @@ T_CASE(impossible_quotas_are_refused)
     T_EQ_I64(cellar_namespace_drop(c, "n7"), CELLAR_OK);
     T_EQ_I64(try_namespace(c, "one more", 50), CELLAR_OK);
     T_EQ_I64(try_namespace(c, "without", 0), CELLAR_OK);
-    api_shut(c);
-}
-
-T_ALONE(root_namespace_accepts_quota)
-{
-    settings cfg = api_config(8u << 20);
-    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = 25 };
-    cfg.config.root = &o;
-    cellar *c = api_open_with(&cfg);
-    const uint64_t fit = (8u << 20) / 150;
-    for (uint64_t id = 0; id < fit; id++) { put(c, id); }
-    T_EQ_U64(figures(c).quota_entries, count(c, 0, fit));
-    T_CHECK(figures(c).quota_bytes <= figures(c).quota_max_bytes + slack(8u << 20));
-    T_EQ_I64(cellar_clear(c), CELLAR_OK);
-    T_EQ_U64(figures(c).quota_entries, 0);
-    api_shut(c);
 }
 
 /* A generation cleared during writes takes its count with it, whatever the writers do. */
-static struct { cellar *store, *v[2]; _Atomic uint32_t stop; } busy;
+static struct { cellar *v[2]; _Atomic uint32_t stop; } busy;
 
 static void *worker(void *arg)
 {
@@ -305,9 +267,9 @@ T_CASE(quota_counts_are_exact_under_threads)
 {
     pthread_t thread[4];
     memset(&busy, 0, sizeof busy);
-    busy.store = open_store(4u << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    busy.v[0] = open_namespace(busy.store, "0", 50);
-    busy.v[1] = open_namespace(busy.store, "1", 90);
+    cellar *c = open_store(4u << 20, CELLAR_EVICT_ADAPTIVE);
+    busy.v[0] = open_namespace(c, "0", 50);
+    busy.v[1] = open_namespace(c, "1", 90);
     for (uintptr_t i = 0; i < 4; i++) {
         T_REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
     }
@@ -315,15 +277,13 @@ T_CASE(quota_counts_are_exact_under_threads)
         T_EQ_I64(round % 3 == 0 ? cellar_version_set(busy.v[round & 1], 0, NULL)
                                 : cellar_clear(busy.v[round & 1]), CELLAR_OK);
         for (uint64_t id = 0; id < 100; id++) { put(busy.v[round & 1], id); }
-        (void)figures(busy.v[0]);
+        (void)space_stats(busy.v[0]);
     }
     atomic_store(&busy.stop, 1);
     for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
     for (unsigned i = 0; i < 2; i++) {
-        T_EQ_U64(figures(busy.v[i]).quota_entries, count(busy.v[i], 0, 40000));
-        T_EQ_I64(cellar_namespace_close(busy.v[i]), CELLAR_OK);
+        T_EQ_U64(space_stats(busy.v[i]).quota_entries, count(busy.v[i], 0, 40000));
     }
-    api_shut(busy.store);
 }
 
 static uint64_t metric(const char *text, const char *family, const char *namespace)
@@ -336,13 +296,13 @@ static uint64_t metric(const char *text, const char *family, const char *namespa
 
 T_ALONE(quotas_and_removals_of_namespace_are_in_texts)
 {
-    cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *c = open_store(2 << 20, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_namespace(c, "a", 90), *b = open_namespace(c, "b", 10);
     cellar *plain = open_namespace(c, "plain", 0);
     for (uint64_t id = 0; id < 20000; id++) { put(plain, id); }
     for (uint64_t id = 0; id < 20000; id++) { put(b, id); }
     for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
-    const cellar_stats st = figures(a), of_b = figures(b);
+    const cellar_stats st = space_stats(a), of_b = space_stats(b);
     const char *text = figures_text(c);
     T_CHECK(st.quota_entries != 0 && of_b.quota_max_bytes != 0);
     T_EQ_U64(metric(text, "cellar_quota_entries", "a"), st.quota_entries);
@@ -356,10 +316,6 @@ T_ALONE(quotas_and_removals_of_namespace_are_in_texts)
     T_CHECK(of_b.ended[CELLAR_CAUSE_EVICTED] != 0 && strstr(text, line) != NULL);
     T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);
     T_CHECK(strstr(text, "\ncellar_shadow_dropped_total ") != NULL);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
-    api_shut(c);
 }
 
 /* ---- long entries ---- */
@@ -386,7 +342,7 @@ static cellar_err put_long(cellar *v, kind of, uint64_t id, uint64_t len)
 /* Keep the most bytes that a namespace has had above its quota. */
 static void note_excess(cellar *v, uint64_t *excess)
 {
-    const cellar_stats st = figures(v);
+    const cellar_stats st = space_stats(v);
     if (st.quota_bytes > st.quota_max_bytes + *excess) {
         *excess = st.quota_bytes - st.quota_max_bytes;
     }
@@ -400,14 +356,14 @@ T_ALONE(long_entries_stay_below_the_quota)
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         for (int of = VALUES; of <= OBJECTS; of++) {
             draw_state = seed;
-            cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE), *v = NULL;
+            cellar *c = open_store(bytes, CELLAR_EVICT_ADAPTIVE), *v = NULL;
             cellar *a = open_namespace(c, "a", 0);
             cellar_object_config object = cellar_object_config_default();
             object.free_fn = ended;
             cellar_namespace_config o = cellar_namespace_config_default();
             o.quota_max_pct = 25;
             if (of == OBJECTS) { o.object = &object; }
-            T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
+            v = space_with(c, "v", &o);
             const uint64_t others = bytes / 4 / 150;
             uint64_t excess = 0;
             for (uint64_t id = 0; id < others; id++) { put(a, id); }
@@ -419,9 +375,7 @@ T_ALONE(long_entries_stay_below_the_quota)
             }
             T_CHECK(excess <= slack(bytes));
             T_EQ_U64(count(a, 0, others), others);
-            T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-            T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-            api_shut(c);
+            left_close();
         }
     }
 }
@@ -432,7 +386,7 @@ T_ALONE(values_beside_many_short_entries_stay_below_the_quota)
     const uint64_t bytes = 16u << 20, others = bytes / 2 / 64;
     static const unsigned char value[2000];
     uint64_t excess = 0;
-    cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *c = open_store(bytes, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_namespace(c, "a", 0), *v = open_namespace(c, "v", 25);
     for (uint64_t id = 0; id < others; id++) {
         T_EQ_I64(cellar_set(a, &id, KEY_BYTES, value, 1, NULL), CELLAR_OK);
@@ -443,9 +397,6 @@ T_ALONE(values_beside_many_short_entries_stay_below_the_quota)
     }
     T_CHECK(excess <= slack(bytes));
     T_EQ_U64(count(a, 0, others), others);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 /* ---- the entry that a condition is about ---- */
@@ -463,7 +414,7 @@ static cellar_err make_long(const void *old, size_t old_len, cellar_buf *out, vo
  * key: an update began again without it, over a disk each time. */
 T_CASE(room_for_a_long_value_leaves_the_old_one)
 {
-    cellar *c = open_store(6u << 20, 0, CELLAR_EVICT_DEFAULT), *v = open_namespace(c, "v", 20);
+    cellar *c = open_store(6u << 20, CELLAR_EVICT_DEFAULT), *v = open_namespace(c, "v", 20);
     int runs = 0;
     T_EQ_I64(api_put(v, "k", "old", NULL), CELLAR_OK);
     T_EQ_I64(cellar_update(v, "k", 1, NULL, make_long, &runs), CELLAR_OK);
@@ -471,8 +422,6 @@ T_CASE(room_for_a_long_value_leaves_the_old_one)
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(api_put(v, "k", "old", NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "k", 1, long_value, sizeof long_value, &o), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 T_MAIN("cellar_quota")

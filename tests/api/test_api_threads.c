@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Counters, updates, conditions and versions are atomic under several writers. Scans work
- *         during changes, clears during writes. Many threads open and close namespaces and stores.
- *         The maintenance thread runs at the same time.
+ * Aim:    Updates, conditions and versions are atomic under several writers, and so are clears
+ *         during writes. Many threads open and close namespaces and stores. The maintenance thread
+ *         runs at the same time.
  * Method: Short runs of 4 threads over a few keys; sums and sets must be exact. */
-#include "tests/support/t.h"
+#include "tests/support/api_kit.h"
+#include "tests/support/spaces.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
-
-#include "cellar.h"
-#include "cellar_entry.h"
-#include "cellar_observe.h"
-#include "cellar_admin.h"
-#include "tests/support/settings.h"
 
 enum { THREADS = 4 };
 
@@ -26,59 +21,22 @@ static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
     return c;
 }
 
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
 typedef struct job {
     cellar *c;
     int number;
     uint64_t done, lost;
-    _Atomic int *stop;
 } job;
 
-static uint64_t run_all(cellar *c, void *(*fn)(void *), _Atomic int *stop, job jobs[THREADS])
+static uint64_t run_all(cellar *c, void *(*fn)(void *), job jobs[THREADS])
 {
-    pthread_t t[THREADS];
     uint64_t done = 0;
-    for (int i = 0; i < THREADS; i++) {
-        jobs[i] = (job){ c, i, 0, 0, stop };
-        T_REQUIRE(pthread_create(&t[i], NULL, fn, &jobs[i]) == 0);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(t[i], NULL);
-        done += jobs[i].done;
-    }
+    for (int i = 0; i < THREADS; i++) { jobs[i] = (job){ c, i, 0, 0 }; }
+    together(THREADS, fn, jobs, sizeof jobs[0]);
+    for (int i = 0; i < THREADS; i++) { done += jobs[i].done; }
     return done;
 }
 
-static void *count_up(void *arg)
-{
-    job *j = arg;
-    for (int i = 0; i < 20000; i++) {
-        char key[2] = { 'n', (char)('0' + i % 3) };
-        j->done += cellar_increment(j->c, key, 2, 1 + i % 3, 0, NULL, NULL) == CELLAR_OK;
-    }
-    return NULL;
-}
-
-#define STORE(fn) T_WITH(fn, cellar *c, c, open_bytes(8u << 20, 0), shut(c))
-
-T_CASE_ON(increments_are_not_lost, STORE)
-{
-    job jobs[THREADS];
-    int64_t sum = 0, n = 0, want = 0;
-    T_EQ_U64(run_all(c, count_up, NULL, jobs), THREADS * 20000);
-    for (int i = 0; i < 20000; i++) { want += 1 + i % 3; }
-    for (int k = 0; k < 3; k++) {
-        char key[2] = { 'n', (char)('0' + k) };
-        T_EQ_I64(cellar_get(c, key, 2, &n, sizeof n, NULL), CELLAR_OK);
-        sum += n;
-    }
-    T_EQ_I64(sum, want * THREADS);
-}
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_bytes(8u << 20, 0), api_shut(c))
 
 static cellar_err add_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
@@ -115,36 +73,11 @@ T_CASE_ON(updates_are_not_lost, STORE)
 {
     job jobs[THREADS];
     uint64_t words[40] = { 0 };
-    const uint64_t done = run_all(c, update_some, NULL, jobs);
+    const uint64_t done = run_all(c, update_some, jobs);
     T_CHECK(done > 0);
     T_EQ_I64(cellar_get(c, "u", 1, words, sizeof words, NULL), CELLAR_OK);
     T_EQ_U64(words[0], done);
     T_EQ_U64(words[39], done);
-}
-
-static void *take_turns(void *arg)
-{
-    job *j = arg;
-    char key[16];
-    for (int i = 0; i < 5000; i++) {
-        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
-        const int len = snprintf(key, sizeof key, "turn%d", i);
-        const cellar_err err = cellar_set(j->c, key, (size_t)len, &j->number, sizeof(int), &o);
-        if (err == CELLAR_OK) {
-            j->done++;
-        } else {
-            T_EQ_I64(err, CELLAR_EXISTS);
-        }
-    }
-    return NULL;
-}
-
-T_CASE(set_if_absent_by_many_threads_stores_once)
-{
-    cellar *c = open_bytes(16u << 20, 0);
-    job jobs[THREADS];
-    T_EQ_U64(run_all(c, take_turns, NULL, jobs), 5000);
-    shut(c);
 }
 
 static void *swap_versions(void *arg)
@@ -157,14 +90,12 @@ static void *swap_versions(void *arg)
                               .info = &info };
         if (cellar_get_with(j->c, "v", 1, &g, &n, sizeof n, NULL) != CELLAR_OK) { continue; }
         n++;
-        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
-                              .if_version = info.version };
-        const uint64_t before = info.version;
         uint64_t after = 0;
-        o.new_version = &after;
+        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
+                              .if_version = info.version, .new_version = &after };
         const cellar_err err = cellar_set(j->c, "v", 1, &n, sizeof n, &o);
         if (err == CELLAR_OK) {
-            T_CHECK(after > before);
+            T_CHECK(after > info.version);
             j->done++;
         } else {
             T_EQ_I64(err, CELLAR_CONFLICT);
@@ -178,7 +109,7 @@ T_CASE_ON(concurrent_set_by_version_loses_no_change, STORE)
     job jobs[THREADS];
     int64_t n = 0;
     T_EQ_I64(cellar_set(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
-    const uint64_t done = run_all(c, swap_versions, NULL, jobs);
+    const uint64_t done = run_all(c, swap_versions, jobs);
     T_EQ_I64(cellar_get(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
     T_EQ_I64(n, (int64_t)done);
     T_CHECK(done > 0);
@@ -210,16 +141,12 @@ T_CASE(seed_counts)
     for (int round = 0; round < 50; round++) {
         cellar *c = open_bytes(1u << 20, 1);
         job jobs[THREADS];
-        cellar_stats st = cellar_stats_default();
         uint64_t misses = 0;
         atomic_store(&served_at_once, 0);
-        const uint64_t calls = run_all(c, ask_until_served, NULL, jobs);
+        const uint64_t calls = run_all(c, ask_until_served, jobs);
         for (int i = 0; i < THREADS; i++) { misses += jobs[i].lost; }
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-        T_EQ_U64(st.gets, calls);
-        T_EQ_U64(st.hits_l1, THREADS);
-        T_EQ_U64(st.misses, misses);
-        shut(c);
+        T_FIELDS(space_stats(c), gets, calls, hits_l1, THREADS, misses, misses);
+        api_shut(c);
     }
 }
 
@@ -292,7 +219,7 @@ T_CASE_ON(clear_during_writes_hides_old_values, STORE)
     pthread_t t[4];
     T_REQUIRE(r != NULL);
     for (int i = 0; i < VALUES; i++) { atomic_store(&r->ended[i], UINT32_MAX); }
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &r->v), CELLAR_OK);
+    r->v = space_of(c, "v");
     T_REQUIRE(pthread_create(&t[0], NULL, write_values, r) == 0);
     T_REQUIRE(pthread_create(&t[1], NULL, write_values, r) == 0);
     T_REQUIRE(pthread_create(&t[2], NULL, read_values, r) == 0);
@@ -301,128 +228,8 @@ T_CASE_ON(clear_during_writes_hides_old_values, STORE)
     T_CHECK(atomic_load(&r->next) >= CLEARS);
     T_EQ_I64(cellar_clear(r->v), CELLAR_OK);
     T_EQ_I64(cellar_contains(r->v, "a", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_namespace_close(r->v), CELLAR_OK);
+    close_now(r->v);
     free(r);
-}
-
-/* ---- copies of a value with a changing length ---- */
-
-static void *resize_value(void *arg)
-{
-    job *j = arg;
-    static const size_t lengths[4] = { 100, 600, 9000, 700 };
-    unsigned char value[9000];
-    for (unsigned i = 0; !atomic_load(j->stop); i++) {
-        memset(value, (int)(lengths[i % 4] / 100), sizeof value);
-        T_EQ_I64(cellar_set(j->c, "d", 1, value, lengths[i % 4], NULL), CELLAR_OK);
-        if (i % 16 == 0) { (void)cellar_delete(j->c, "d", 1); }
-    }
-    return NULL;
-}
-
-static void *copy_value(void *arg)
-{
-    job *j = arg;
-    /* One thread makes this number of copies, however the threads are scheduled. */
-    while (j->done < 5000 && atomic_load(j->stop) == 0) {
-        void *copy = NULL;
-        size_t len = 0;
-        const cellar_err err = cellar_get_alloc(j->c, "d", 1, &copy, &len);
-        if (err == CELLAR_OK) {
-            const unsigned char *bytes = copy;
-            T_EQ_U64(bytes[0], len / 100); /* length and bytes belong to one set */
-            T_EQ_U64(bytes[len - 1], len / 100);
-            j->done++;
-        } else if (!T_EQ_I64(err, CELLAR_MISS) || !T_CHECK(copy == NULL)) {
-            break;
-        }
-        cellar_free(copy);
-    }
-    atomic_store(j->stop, 1);
-    return NULL;
-}
-
-static void *resize_or_copy(void *arg)
-{
-    job *j = arg;
-    return j->number < 2 ? copy_value(arg) : resize_value(arg);
-}
-
-T_CASE(get_alloc_during_writes_returns_whole_values)
-{
-    cellar *c = open_bytes(8u << 20, 0);
-    job jobs[THREADS];
-    _Atomic int stop = 0;
-    T_CHECK(run_all(c, resize_or_copy, &stop, jobs) >= 5000);
-    shut(c); /* live blocks are counted after each case */
-}
-
-/* ---- scans while the index changes ---- */
-
-typedef struct walk {
-    unsigned char seen[4000];
-} walk;
-
-static bool mark(const cellar_scan_entry *e, void *ctx)
-{
-    walk *w = ctx;
-    uint32_t n;
-    memcpy(&n, e->key, sizeof n);
-    if (n < 4000) { w->seen[n] = 1; }
-    return true;
-}
-
-static void *churn(void *arg)
-{
-    job *j = arg;
-    uint32_t x = (uint32_t)(j->number + 1) * 77777u;
-    while (!atomic_load(j->stop)) {
-        x = x * 1664525u + 1013904223u;
-        const uint32_t key = 4000 + (x >> 8) % 30000;
-        if ((x & 3u) != 0) {
-            (void)cellar_set(j->c, &key, sizeof key, "churn", 5, NULL);
-        } else {
-            (void)cellar_delete(j->c, &key, sizeof key);
-        }
-        j->done++;
-    }
-    return NULL;
-}
-
-static void *scan_rounds(void *arg)
-{
-    job *j = arg;
-    walk *w = malloc(sizeof *w);
-    T_REQUIRE(w != NULL);
-    for (int round = 0; round < 6; round++) {
-        uint64_t cursor = 0;
-        memset(w, 0, sizeof *w);
-        do {
-            T_EQ_I64(cellar_scan(j->c, &cursor, NULL, mark, w), CELLAR_OK);
-        } while (cursor != 0);
-        for (int i = 0; i < 4000; i++) {
-            if (!T_CHECK(w->seen[i] == 1)) { break; }
-        }
-    }
-    atomic_store(j->stop, 1);
-    free(w);
-    return NULL;
-}
-
-static void *scan_or_churn(void *arg)
-{
-    job *j = arg;
-    return j->number == 0 ? scan_rounds(arg) : churn(arg);
-}
-
-T_CASE(scan_during_changes_visits_every_stable_key)
-{
-    cellar *c = open_bytes(32u << 20, 0);
-    job jobs[THREADS];
-    _Atomic int stop = 0;
-    for (uint32_t i = 0; i < 4000; i++) { cellar_set(c, &i, sizeof i, "stays", 5, NULL); }
-    (void)run_all(c, scan_or_churn, &stop, jobs);
-    shut(c);
 }
 
 /* ---- namespaces and stores of many threads ---- */
@@ -430,10 +237,9 @@ T_CASE(scan_during_changes_visits_every_stable_key)
 static void *open_namespaces(void *arg)
 {
     job *j = arg;
-    char name[16];
-    for (int i = 0; i < 400; i++) {
+    for (unsigned i = 0; i < 400; i++) {
+        const char *name = t_numbered("v", i % 40);
         cellar *v;
-        snprintf(name, sizeof name, "v%d", i % 40);
         const cellar_err err = cellar_namespace_open(j->c, name, NULL, &v);
         if (!T_EQ_I64(err, CELLAR_OK)) { break; }
         T_EQ_I64(cellar_set(v, "k", 1, name, strlen(name), NULL), CELLAR_OK);
@@ -452,7 +258,7 @@ static void *open_namespaces(void *arg)
 T_CASE_ON(concurrent_namespace_opens_and_closes_work, STORE)
 {
     job jobs[THREADS];
-    (void)run_all(c, open_namespaces, NULL, jobs);
+    (void)run_all(c, open_namespaces, jobs);
 }
 
 static void *open_stores(void *arg)
@@ -473,57 +279,23 @@ static void *open_stores(void *arg)
 T_CASE(concurrent_store_opens_and_closes_work)
 {
     job jobs[THREADS];
-    T_EQ_U64(run_all(NULL, open_stores, NULL, jobs), THREADS * 25);
-}
-
-static void *end_soon(void *arg)
-{
-    job *j = arg;
-    T_EQ_I64(cellar_set(j->c, &j->number, sizeof j->number, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(j->c, "none", 4, NULL, 0, NULL), CELLAR_MISS);
-    return NULL;
-}
-
-T_CASE(ended_threads_leave_nothing_in_store)
-{
-    cellar *c = open_bytes(4u << 20, 1);
-    cellar_stats st = cellar_stats_default();
-    uint64_t used = 0;
-    for (int i = 0; i < 3000; i++) {
-        job j = { c, i % 16, 0, 0, NULL };
-        t_live_and_end(end_soon, &j);
-        if (i == 100) {
-            T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-            used = st.used_bytes;
-        }
-    }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_CHECK(st.used_bytes <= used + 4096);
-    T_EQ_U64(st.misses, 3000);
-    T_EQ_U64(st.sets, 3000);
-    shut(c);
+    T_EQ_U64(run_all(NULL, open_stores, jobs), THREADS * 25);
 }
 
 T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic)
 {
-    cellar *c = open_bytes(32u << 20, 0);
-    cellar_stats st = cellar_stats_default();
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100 };
+    cellar *c = closed_later(open_bytes(32u << 20, 0));
     for (int i = 0; i < 100000; i++) {
-        T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, SET_OPTS(.ttl_ms = 100)), CELLAR_OK);
     }
     int waited_ms = 0;
     do { /* the bound is 2 s; a slow machine gets more time, a broken one never ends */
         usleep(20000);
         waited_ms += 20;
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    } while (st.entries != 0 && waited_ms < 40000);
-    T_EQ_U64(st.entries, 0);
-    /* One more round: counters are summed before the gauge is read. */
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.ended[CELLAR_CAUSE_EXPIRED], 100000);
+    } while (store_stats(c).entries != 0 && waited_ms < 40000);
+    T_EQ_U64(store_stats(c).entries, 0);
+    T_EQ_U64(api_expired(c), 100000);
     printf("# 100,000 due entries were gone %d ms after the last set\n", waited_ms);
-    shut(c);
 }
 
 /* ---- pins of ended threads ---- */
@@ -552,16 +324,14 @@ static void *pin_and_end(void *arg)
 T_CASE(pins_of_ended_threads_stay_until_unpinned)
 {
     static cellar_pinned pin[PINS_MOST + 1];
-    cellar *c = open_bytes(8 << 20, 1);
+    cellar *c = closed_later(open_bytes(8 << 20, 1));
     pinner p = { .c = c, .pin = pin, .want = 64 };
     char part[4];
     size_t len;
     cellar_pinned one;
     T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
     while (p.err == CELLAR_OK && p.pins <= PINS_MOST) {
-        pthread_t t;
-        T_REQUIRE(pthread_create(&t, NULL, pin_and_end, &p) == 0);
-        T_REQUIRE(pthread_join(t, NULL) == 0);
+        together(1, pin_and_end, &p, sizeof p);
     }
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t want = 192;
@@ -580,7 +350,6 @@ T_CASE(pins_of_ended_threads_stay_until_unpinned)
     (void)pin_and_end(&p);
     T_EQ_U64(p.pins, want); /* none is lost */
     for (uint32_t i = 0; i < p.pins; i++) { cellar_unpin(&pin[i]); }
-    shut(c);
 }
 
 T_MAIN("api_threads")
