@@ -4,41 +4,39 @@
  *         windows, early refresh, options, refused calls.
  * Method: A source with prepared answers, a clock that the test turns, counted loader calls.
  *         Threads only in cases about threads (storms: test_load_storm, test_load_timeouts). */
-#include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
-#include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
-#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+/* 1 s fresh, then stale until a load in the background. */
+static const cellar_load_opts refreshing = {
+    .struct_size = sizeof refreshing, .ttl_ms = 1000, .stale_ms = 100000,
+    .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC,
+};
 
 /* ---- values ---- */
 
-T_CASE_ON(first_call_loads_and_second_hits, STORE)
+T_CASE_ON(first_call_loads_and_second_hits, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
-    KIT_LOADS(c, "k", NULL, &s, text, &r, "1");
-    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
-    T_EQ_I64(r.ttl_left_ms, CELLAR_TTL_NONE);
-    KIT_LOADS(c, "k", NULL, &s, text, &r, "1");
-    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
+    T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
+    T_EQ_I64(res.ttl_left_ms, CELLAR_TTL_NONE);
+    KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
+    T_EQ_U64(res.source, CELLAR_SOURCE_L1);
+    T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
-T_CASE_ON(value_reported_in_three_ways_is_the_same, STORE)
+T_CASE_ON(value_reported_in_three_ways_is_the_same, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     const int ways[] = { SAY_VALUE, SAY_RESERVE, SAY_GIVE };
     const char *keys[] = { "a", "b", "c" };
-    s.text = "some bytes";
+    src.text = "some bytes";
     for (int i = 0; i < 3; i++) {
-        atomic_store(&s.say, ways[i]);
-        KIT_LOADS(c, keys[i], NULL, &s, text, NULL, "some bytes");
-        KIT_LOADS(c, keys[i], NULL, &s, text, NULL, "some bytes");
+        atomic_store(&src.say, ways[i]);
+        KIT_LOADS(c, keys[i], NULL, &src, said, NULL, "some bytes");
+        KIT_LOADS(c, keys[i], NULL, &src, said, NULL, "some bytes");
     }
-    T_EQ_I64(atomic_load(&s.calls), 3);
-    T_EQ_I64(atomic_load(&s.frees), 1);
+    T_EQ_I64(atomic_load(&src.calls), 3);
+    T_EQ_I64(atomic_load(&src.frees), 1);
 }
 
 /* A result outlives its entry and its store. */
@@ -61,65 +59,57 @@ T_CASE(result_outlives_entry_and_store)
 /* ---- the defects of the programs before us ---- */
 
 /* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */
-T_CASE_ON(seed_null_string, STORE)
+T_CASE_ON(seed_null_string, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    s.text = "NULL";
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    src.text = "NULL";
+    KIT_LOADS(c, "k", NULL, &src, said, NULL, "NULL");
+    KIT_LOADS(c, "k", NULL, &src, said, NULL, "NULL");
+    T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
 /* Seed: the empty text was never a hit. */
-T_CASE_ON(seed_empty_value, STORE)
+T_CASE_ON(seed_empty_value, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
-    s.text = "";
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.value_len, 0);
-    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    src.text = "";
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_U64(res.value_len, 0);
+    T_EQ_U64(res.source, CELLAR_SOURCE_L1);
+    T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
 /* Seed: the second caller of an absent row got the text that stood for it. */
-T_CASE_ON(seed_negative_is_not_data, STORE)
+T_CASE_ON(seed_negative_is_not_data, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64], buf[16];
+    char buf[16];
     size_t len = 99;
-    cellar_result r;
-    atomic_store(&s.say, SAY_NONE);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_ABSENT);
-    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_ABSENT);
-    T_EQ_U64(r.source, CELLAR_SOURCE_NEGATIVE);
+    atomic_store(&src.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_ABSENT);
+    T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_ABSENT);
+    T_EQ_U64(res.source, CELLAR_SOURCE_NEGATIVE);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_U64(len, 0);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_ONLY_IF_ABSENT };
-    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
-    atomic_store(&s.say, SAY_VALUE);
-    KIT_LOADS(c, "k", NULL, &s, text, NULL, "v");
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, SET_OPTS(.flags = CELLAR_ONLY_IF_ABSENT)), CELLAR_OK);
+    atomic_store(&src.say, SAY_VALUE);
+    KIT_LOADS(c, "k", NULL, &src, said, NULL, "v");
+    T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
 /* Seed: a TTL of 1 became 0 in half of all draws, and the value was thrown away. */
-T_CASE_ON(seed_zero_ttl, STORE)
+T_CASE_ON(seed_zero_ttl, LOADS)
 {
-    char text[64], key[16];
+    char key[16];
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .jitter_pct = 100 };
     for (int i = 0; i < 2000 && !t_failed(); i++) {
         source s = SOURCE_INIT;
         cellar_result r;
         snprintf(key, sizeof key, "k%d", i);
-        T_EQ_I64(kit_load(c, key, &o, &s, text, &r), CELLAR_OK);
+        T_EQ_I64(kit_load(c, key, &o, &s, said, &r), CELLAR_OK);
         T_EQ_U64(r.flags, 0);
         T_EQ_I64(r.ttl_left_ms, 1);
-        T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_OK);
+        T_EQ_I64(kit_load(c, key, &o, &s, said, NULL), CELLAR_OK);
         T_EQ_I64(atomic_load(&s.calls), 1);
         atomic_fetch_add(&kit_now_ms, 1);
         T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
@@ -129,7 +119,7 @@ T_CASE_ON(seed_zero_ttl, STORE)
 /* Seed: a store that failed lost the loaded value. */
 T_CASE(seed_store_failure)
 {
-    cellar *c = kit_open(1 << 20);
+    cellar *c = closed_later(kit_open(1 << 20));
     source s = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     static char value[500001];
@@ -151,63 +141,53 @@ T_CASE(seed_store_failure)
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, &out), CELLAR_OK);
     T_EQ_U64(out.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    kit_close(c);
 }
 
 /* The namespace has a stale window, and neither a set nor a loader with CELLAR_TTL_NONE has. */
-T_CASE_ON(stale_window_of_none_ends_the_value_with_its_ttl, STORE)
+T_CASE_ON(stale_window_of_none_ends_the_value_with_its_ttl, LOADS)
 {
     cellar_set_opts o = cellar_set_opts_default();
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar *v;
-    cellar_namespace_config n = { .struct_size = sizeof n, .default_ttl_ms = 100,
-                                  .stale_ms = 1000 };
-    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
-    cellar_load_opts cached = { .struct_size = sizeof cached, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
-    s.stale_ms = o.stale_ms = CELLAR_TTL_NONE;
+    cellar *v = space_with(c, "n", SPACE_OPTS(.default_ttl_ms = 100, .stale_ms = 1000));
+    const cellar_load_opts cached = *LOAD_OPTS(.flags = CELLAR_LOAD_ONLY_IF_CACHED);
+    src.stale_ms = o.stale_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_set(v, "set", 3, "v", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "stale", 5, "v", 1, NULL), CELLAR_OK);
-    T_EQ_I64(kit_load(v, "loaded", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "loaded", NULL, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
-    T_EQ_I64(kit_load(v, "set", &cached, &s, text, NULL), CELLAR_MISS);
-    T_EQ_I64(kit_load(v, "stale", &cached, &s, text, NULL), CELLAR_STALE);
-    T_EQ_I64(kit_load(v, "loaded", &cached, &s, text, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "set", &cached, &src, said, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(v, "stale", &cached, &src, said, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(v, "loaded", &cached, &src, said, NULL), CELLAR_MISS);
 }
 
 /* ---- negative entries, errors ---- */
 
-T_CASE_ON(negative_entry_has_its_own_ttl, STORE)
+T_CASE_ON(negative_entry_has_its_own_ttl, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF,
                            .negative_ttl_ms = 500 };
-    atomic_store(&s.say, SAY_NONE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    atomic_store(&src.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
     atomic_fetch_add(&kit_now_ms, 499);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&src.calls), 1);
     atomic_fetch_add(&kit_now_ms, 1);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    s.negative_ttl_ms = 10;
-    T_EQ_I64(kit_load(c, "own", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&src.calls), 2);
+    src.negative_ttl_ms = 10;
+    T_EQ_I64(kit_load(c, "own", &o, &src, said, NULL), CELLAR_ABSENT);
     atomic_fetch_add(&kit_now_ms, 10);
-    T_EQ_I64(kit_load(c, "own", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(atomic_load(&s.calls), 4);
+    T_EQ_I64(kit_load(c, "own", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&src.calls), 4);
     o.flags |= CELLAR_LOAD_NO_NEGATIVE;
-    T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
-    T_EQ_I64(atomic_load(&s.calls), 6);
+    T_EQ_I64(kit_load(c, "not", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "not", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&src.calls), 6);
 }
 
 /* A refresh with an absent result removes the old value, whether or not the negative entry is
  * kept. */
-T_CASE_ON(absent_result_removes_old_value, STORE)
+T_CASE_ON(absent_result_removes_old_value, LOADS)
 {
-    char text[64];
     for (uint32_t no_negative = 0; no_negative < 2; no_negative++) {
         source s = SOURCE_INIT;
         cellar_load_opts o = cellar_load_opts_default();
@@ -215,7 +195,7 @@ T_CASE_ON(absent_result_removes_old_value, STORE)
         o.flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
         T_EQ_I64(cellar_set(c, key, 1, "old", 3, NULL), CELLAR_OK);
         atomic_store(&s.say, SAY_NONE);
-        T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_ABSENT);
+        T_EQ_I64(kit_load(c, key, &o, &s, said, NULL), CELLAR_ABSENT);
         char buf[8];
         T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
                  no_negative ? CELLAR_MISS : CELLAR_ABSENT);
@@ -226,24 +206,22 @@ T_CASE_ON(absent_result_removes_old_value, STORE)
  * then. */
 static cellar_err get_after(int say, uint32_t flags, cellar_l2_write write)
 {
-    char path[T_FOLDER_MAX], text[64];
-    t_folder(path);
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
-                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1,
-                     .host.clock = kit_clock, .l2.write = write };
+    char text[64];
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20,
+                     .config.l2_path = folder_of_case(), .config.l2_bytes = CELLAR_L2_BYTES_MIN,
+                     .host.no_threads = 1, .host.clock = kit_clock, .l2.write = write };
     source s = SOURCE_INIT;
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags, .error_ttl_ms = 100 };
     cellar *c;
     atomic_store(&s.say, say);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     kit_close(c);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL),
+    T_EQ_I64(kit_load(c, "k", LOAD_OPTS(.flags = flags, .error_ttl_ms = 100), &s, text, NULL),
              say == SAY_NONE ? CELLAR_ABSENT : CELLAR_E_LOADER);
     const cellar_err got = cellar_get(c, "k", 1, text, sizeof text, NULL);
     kit_close(c);
-    t_wipe(path);
+    left_close();
     return got;
 }
 
@@ -265,91 +243,71 @@ T_CASE(failed_refresh_leaves_value_on_disk)
     }
 }
 
-T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, STORE)
+T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
-    atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_E_LOADER);
-    T_EQ_I64(r.loader_err, CELLAR_E_IO);
-    s.said_err = 503;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_E_LOADER);
-    T_EQ_I64(r.loader_err, 503);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
+    atomic_store(&src.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(res.loader_err, CELLAR_E_IO);
+    src.said_err = 503;
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(res.loader_err, 503);
+    T_EQ_I64(atomic_load(&src.calls), 2);
+    atomic_store(&src.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
 }
 
-T_CASE_ON(remembered_errors_back_off_until_success, STORE)
+T_CASE_ON(remembered_errors_back_off_until_success, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64], buf[8];
-    cellar_result r;
+    char buf[8];
     cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 100, .error_ttl_max_ms = 400 };
-    atomic_store(&s.say, SAY_FAIL);
-    s.said_err = 7;
+    atomic_store(&src.say, SAY_FAIL);
+    src.said_err = 7;
     const int64_t most[] = { 100, 200, 400, 400, 400 };
     for (int i = 0; i < 5; i++) {
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
-        T_EQ_I64(atomic_load(&s.calls), i + 1);
-        T_CHECK(r.retry_after_ms >= most[i] / 2 && r.retry_after_ms <= most[i] + 1);
-        const int64_t pause = r.retry_after_ms;
+        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+        T_EQ_I64(atomic_load(&src.calls), i + 1);
+        T_CHECK(res.retry_after_ms >= most[i] / 2 && res.retry_after_ms <= most[i] + 1);
+        const int64_t pause = res.retry_after_ms;
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
         atomic_fetch_add(&kit_now_ms, pause - 1);
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
-        T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
-        T_EQ_I64(r.loader_err, 7);
-        T_EQ_I64(r.retry_after_ms, 1);
+        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+        T_EQ_U64(res.source, CELLAR_SOURCE_ERROR_ENTRY);
+        T_EQ_I64(res.loader_err, 7);
+        T_EQ_I64(res.retry_after_ms, 1);
         atomic_fetch_add(&kit_now_ms, 1);
     }
-    T_EQ_I64(atomic_load(&s.calls), 5);
-    s.retry_after_ms = 5000;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
-    T_EQ_I64(r.retry_after_ms, 5000);
+    T_EQ_I64(atomic_load(&src.calls), 5);
+    src.retry_after_ms = 5000;
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(res.retry_after_ms, 5000);
     atomic_fetch_add(&kit_now_ms, 4999);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
-    T_EQ_I64(atomic_load(&s.calls), 6);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(atomic_load(&src.calls), 6);
     /* A remembered error does not hide a later set. */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    KIT_LOADS(c, "k", &o, &s, text, &r, "v");
+    KIT_LOADS(c, "k", &o, &src, said, &res, "v");
 }
 
 /* ---- stale ---- */
 
-T_CASE_ON(stale_is_served_when_loader_fails, STORE)
+T_CASE_ON(stale_is_served_when_loader_fails, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
                            .retry_throttle_ms = 2000, .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
-    T_EQ_STR(text, "1");
-    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
-    T_EQ_I64(r.retry_after_ms, 2000);
-    T_EQ_STR(s.old, "1");
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    /* throttle: no load for 2 s */
-    atomic_fetch_add(&kit_now_ms, 1999);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    atomic_fetch_add(&kit_now_ms, 1);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
-    T_EQ_I64(atomic_load(&s.calls), 3);
-    atomic_fetch_add(&kit_now_ms, 2000);
-    atomic_store(&s.say, SAY_VALUE);
-    KIT_LOADS(c, "k", &o, &s, text, &r, "4");
+    atomic_store(&src.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
+    T_EQ_STR(said, "1");
+    T_EQ_U64(res.source, CELLAR_SOURCE_STALE_IF_ERROR);
+    T_EQ_I64(res.retry_after_ms, 2000);
+    T_EQ_STR(src.old, "1");
+    T_EQ_I64(atomic_load(&src.calls), 2);
     /* past the window there is nothing to serve */
-    atomic_fetch_add(&kit_now_ms, 101000);
-    atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.stale_hits, 3);
+    atomic_fetch_add(&kit_now_ms, 100000);
+    atomic_store(&src.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_LOADER);
+    T_EQ_U64(store_stats(c).stale_hits, 1);
 }
 
 /* Check what a loader knows about its load; then delete its key. */
@@ -364,54 +322,45 @@ static void read_info(source *s, cellar_load *ld)
     T_EQ_U64(i.attempt, again ? 0 : 1);
     T_EQ_I64(i.time_left_ms, 500);
     T_EQ_U64(i.cancelled, 0);
-    const cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 7 };
-    T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK);
+    T_EQ_I64(cellar_load_opts_set(ld, SET_OPTS(.user_flags = 7)), CELLAR_OK);
     if (!again) { return; }
     T_EQ_I64(cellar_delete(s->arg, "k", 1), CELLAR_MISS); /* no live value */
     T_EQ_U64(loader_info(ld).cancelled, 1);
 }
 
-T_CASE_ON(loader_reads_old_value_attempts_and_cancellation, STORE)
+T_CASE_ON(loader_reads_old_value_attempts_and_cancellation, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     cellar_lease lost;
     cellar_result r = cellar_result_default();
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
                            .jitter_pct = CELLAR_OFF, .hard_timeout_ms = 500 };
-    s.during = read_info;
-    s.arg = c;
+    src.during = read_info;
+    src.arg = c;
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lost, &r), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 500);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(atomic_load(&src.calls), 2);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 
-T_CASE_ON(stale_is_served_while_refresh_waits, STORE)
+T_CASE_ON(stale_is_served_while_refresh_waits, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
-                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    cellar_load_opts o = refreshing;
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     for (int i = 0; i < 5; i++) {
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
-        T_EQ_STR(text, "1");
-        T_EQ_U64(r.source, CELLAR_SOURCE_STALE_REVALIDATE);
-        T_EQ_U64(r.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
+        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
+        T_EQ_STR(said, "1");
+        T_EQ_U64(res.source, CELLAR_SOURCE_STALE_REVALIDATE);
+        T_EQ_U64(res.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
     }
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(atomic_load(&src.calls), 1);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "2");
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.refreshes, 1);
+    T_EQ_I64(atomic_load(&src.calls), 2);
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "2");
+    T_EQ_U64(store_stats(c).refreshes, 1);
 }
 
 static void note_trace(source *s, cellar_load *ld)
@@ -431,160 +380,140 @@ static cellar_err load_traced(cellar_load *ld, const cellar_bytes *keys, size_t 
 }
 
 /* A trace of zeros is a trace: only NULL is none. */
-T_CASE_ON(loader_reads_trace_of_its_call, STORE)
+T_CASE_ON(loader_reads_trace_of_its_call, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 7 }, trace[CELLAR_LOAD_TRACE_BYTES] = { 0 };
     cellar_load_opts o = cellar_load_opts_default();
-    s.during = note_trace;
-    s.arg = seen;
-    T_EQ_I64(kit_load(c, "none", NULL, &s, text, NULL), CELLAR_OK);
+    src.during = note_trace;
+    src.arg = seen;
+    T_EQ_I64(kit_load(c, "none", NULL, &src, said, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 0);
-    T_EQ_I64(kit_load(c, "also none", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "also none", &o, &src, said, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 0);
     o.trace = trace;
-    T_EQ_I64(kit_load(c, "zero", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "zero", &o, &src, said, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 1);
     T_EQ_MEM(seen + 1, trace, sizeof trace);
     memset(trace, 0xa5, sizeof trace);
     cellar_result r = cellar_result_default();
     cellar_load_item it[1] = { { "many", 4, &r, CELLAR_OK, 0 } };
-    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, load_traced, &s), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, load_traced, &src), CELLAR_OK);
     T_EQ_I64(it[0].status, CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_MEM(seen + 1, trace, sizeof trace);
 }
 
 /* The bytes of the caller change before the background load runs. */
-T_CASE_ON(background_load_reads_copy_of_trace, STORE)
+T_CASE_ON(background_load_reads_copy_of_trace, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 0 };
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
-                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    s.during = note_trace;
-    s.arg = seen;
+    cellar_load_opts o = refreshing;
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    src.during = note_trace;
+    src.arg = seen;
     atomic_fetch_add(&kit_now_ms, 1000);
     memset(trace, 0x3c, sizeof trace);
     memset(want, 0x3c, sizeof want);
     o.trace = trace;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     memset(trace, 0, sizeof trace);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(atomic_load(&src.calls), 2);
     T_EQ_U64(seen[0], 1);
     T_EQ_MEM(seen + 1, want, sizeof want);
     o.trace = NULL; /* and a job without one has none */
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 3);
+    T_EQ_I64(atomic_load(&src.calls), 3);
     T_EQ_U64(seen[0], 0);
 }
 
 /* An entry deleted before its queued refresh: the refresh is dropped, the source is not called, no
  * value comes back. */
-T_CASE_ON(delete_before_queued_refresh_drops_refresh, STORE)
+T_CASE_ON(delete_before_queued_refresh_drops_refresh, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
-                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    cellar_load_opts o = refreshing;
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     (void)cellar_delete(c, "k", 1);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(atomic_load(&src.calls), 1);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 
-T_CASE_ON(not_modified_extends_ttl_only, STORE)
+T_CASE_ON(not_modified_extends_ttl_only, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
                            .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         atomic_fetch_add(&kit_now_ms, 1500);
-        atomic_store(&s.say, SAY_SAME);
-        KIT_LOADS(c, "k", &o, &s, text, &r, "1");
-        T_EQ_I64(r.ttl_left_ms, 1000);
-        T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+        atomic_store(&src.say, SAY_SAME);
+        KIT_LOADS(c, "k", &o, &src, said, &res, "1");
+        T_EQ_I64(res.ttl_left_ms, 1000);
+        T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
         atomic_fetch_add(&kit_now_ms, 999);
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+        T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     }
-    T_EQ_I64(atomic_load(&s.calls), 4);
+    T_EQ_I64(atomic_load(&src.calls), 4);
     /* nothing old: an error, nothing is kept */
-    T_EQ_I64(kit_load(c, "none", &o, &s, text, NULL), CELLAR_E_NO_RESULT);
+    T_EQ_I64(kit_load(c, "none", &o, &src, said, NULL), CELLAR_E_NO_RESULT);
     T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
 }
 
 /* ---- early refresh ---- */
 
-T_CASE_ON(eager_refresh_starts_past_its_percentage, STORE)
+T_CASE_ON(eager_refresh_starts_past_its_percentage, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .eager_refresh_pct = 80,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 799);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_U64(res.flags, 0);
     atomic_fetch_add(&kit_now_ms, 1);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING);
-    T_EQ_STR(text, "1");
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_U64(res.flags, CELLAR_RESULT_REFRESHING);
+    T_EQ_STR(said, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_U64(res.flags, 0);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    KIT_LOADS(c, "k", &o, &s, text, &r, "2");
-    T_EQ_I64(r.ttl_left_ms, 1000);
+    T_EQ_I64(atomic_load(&src.calls), 2);
+    KIT_LOADS(c, "k", &o, &src, said, &res, "2");
+    T_EQ_I64(res.ttl_left_ms, 1000);
 }
 
 /* ---- flags ---- */
 
-T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, STORE)
+T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_MISS);
-    T_EQ_I64(atomic_load(&s.calls), 0);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_MISS);
+    T_EQ_I64(atomic_load(&src.calls), 0);
     o.flags = CELLAR_LOAD_BYPASS;
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "1");
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "1");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_STORE;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_JOIN;
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "3");
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "3");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     o.flags = CELLAR_LOAD_REFRESH;
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "4");
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "4");
 }
 
-T_CASE(namespaces_have_their_own_loader_and_defaults)
+T_CASE_ON(namespaces_have_their_own_loader_and_defaults, LOADS)
 {
-    cellar *c = kit_open(4 << 20), *v = NULL;
-    source s = SOURCE_INIT;
     cellar_result r = cellar_result_default();
-    cellar_load_opts load = { .struct_size = sizeof load, .jitter_pct = CELLAR_OFF };
-    cellar_namespace_config vo = { .struct_size = sizeof vo, .loader = source_load,
-                                   .loader_ctx = &s, .load = &load, .default_ttl_ms = 1000,
-                                   .stale_ms = 5000 };
-    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    cellar *v = space_with(c, "v", SPACE_OPTS(.loader = source_load, .loader_ctx = &src,
+                                              .load = LOAD_OPTS(.jitter_pct = CELLAR_OFF),
+                                              .default_ttl_ms = 1000, .stale_ms = 5000));
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 1000);
@@ -594,31 +523,10 @@ T_CASE(namespaces_have_their_own_loader_and_defaults)
     T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the namespace's loader outlives the call */
     cellar_result_free(&r);
     kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
+    T_EQ_I64(atomic_load(&src.calls), 2);
 }
 
 /* ---- loads inside loads ---- */
-
-static void load_other(source *s, cellar_load *ld)
-{
-    source inner = SOURCE_INIT;
-    char text[64];
-    (void)ld;
-    inner.text = "inner";
-    KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
-}
-
-T_CASE_ON(loader_may_load_other_keys, STORE)
-{
-    source s = SOURCE_INIT;
-    char text[64];
-    s.during = load_other;
-    s.arg = c;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
-}
 
 static void load_itself(source *s, cellar_load *ld)
 {
@@ -629,16 +537,12 @@ static void load_itself(source *s, cellar_load *ld)
     T_EQ_I64(atomic_load(&inner.calls), 0);
 }
 
-T_CASE_ON(load_of_own_key_in_loader_is_refused, STORE)
+T_CASE_ON(load_of_own_key_in_loader_is_refused, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    s.during = load_itself;
-    s.arg = c;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.load_deadlocks, 1);
+    src.during = load_itself;
+    src.arg = c;
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_U64(store_stats(c).load_deadlocks, 1);
 }
 
 typedef struct tower { cellar *c; int level, deepest; cellar_err last; } tower;
@@ -661,7 +565,7 @@ static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "up", 2);
 }
 
-T_CASE_ON(loads_nest_sixteen_deep, STORE)
+T_CASE_ON(loads_nest_sixteen_deep, LOADS)
 {
     tower t = { c, 0, 0, CELLAR_OK };
     cellar_result r = cellar_result_default();
@@ -701,7 +605,7 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
         { 1049, 200, 0.6064 }, { 524, 50, 0.3679 }, { 25000, 100, 0.0 },
     };
     static const uint32_t COUNT = 4000;
-    cellar *c = kit_open(16u << 20);
+    cellar *c = closed_later(kit_open(16u << 20));
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .jitter_pct = CELLAR_OFF };
     for (uint32_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         o.xfetch_beta_x100 = row[i].beta;
@@ -715,7 +619,6 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
                (long long)row[i].left_ms, row[i].beta / 100.0, early / COUNT, p);
         T_CHECK(p > 0 ? beyond <= 0 || beyond * beyond <= 36 * sigma2 : early == 0);
     }
-    kit_close(c);
 }
 
 /* ---- jitter ---- */
@@ -724,7 +627,7 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
  * except the edges, holds the count of an even spread, within 5 sigma. */
 T_CASE(jitter_spreads_expiry_evenly)
 {
-    cellar *c = kit_open(64 << 20);
+    cellar *c = closed_later(kit_open(64 << 20));
     static unsigned bucket[200];
     const int64_t from = 54000;
     const unsigned entries = 100000 / KIT_SLOW;
@@ -754,7 +657,6 @@ T_CASE(jitter_spreads_expiry_evenly)
         }
     }
     T_EQ_U64(worst, 0);
-    kit_close(c);
 }
 
 /* The same hash key, key and time give the same draw. */
@@ -787,31 +689,28 @@ T_CASE(jitter_repeats_with_the_secret)
 
 /* While a stale value is served, a failure blocks loads for retry_throttle_ms, then one load tries
  * again. A success ends the throttle. */
-T_CASE_ON(failed_refresh_is_throttled, STORE)
+T_CASE_ON(failed_refresh_is_throttled, LOADS)
 {
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .jitter_pct = CELLAR_OFF,
                            .stale_ms = 1000000, .retry_throttle_ms = 700 };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
-    atomic_store(&s.say, SAY_FAIL);
+    atomic_store(&src.say, SAY_FAIL);
     for (int tries = 2; tries < 5; tries++) {
         for (int i = 0; i < 8; i++) {
-            T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
-            T_EQ_STR(text, "1");
-            T_EQ_I64(atomic_load(&s.calls), tries);
-            T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
-            T_EQ_I64(r.retry_after_ms, 700 - i * 99);
+            T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
+            T_EQ_STR(said, "1");
+            T_EQ_I64(atomic_load(&src.calls), tries);
+            T_EQ_U64(res.source, CELLAR_SOURCE_STALE_IF_ERROR);
+            T_EQ_I64(res.retry_after_ms, 700 - i * 99);
             atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
         }
     }
-    atomic_store(&s.say, SAY_VALUE);
-    KIT_LOADS(c, "k", &o, &s, text, NULL, "5");
+    atomic_store(&src.say, SAY_VALUE);
+    KIT_LOADS(c, "k", &o, &src, said, NULL, "5");
     atomic_fetch_add(&kit_now_ms, 100);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* no throttle is left */
-    T_EQ_STR(text, "6");
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK); /* no throttle is left */
+    T_EQ_STR(said, "6");
 }
 
 /* ---- the log ---- */
@@ -856,7 +755,7 @@ static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, s
 
 T_CASE(failing_loader_logs_warning_at_default_level)
 {
-    cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
+    cellar *c = closed_later(open_with_log(CELLAR_LOG_DEFAULT));
     source s = SOURCE_INIT;
     char text[64];
     cellar_load_item item = { .key = "b", .key_len = 1, .result = fresh_result() };
@@ -872,12 +771,11 @@ T_CASE(failing_loader_logs_warning_at_default_level)
     T_EQ_I64(item.status, CELLAR_E_LOADER);
     T_CHECK(was_logged("2 loader -17: "));
     cellar_result_free(item.result);
-    kit_close(c);
 }
 
 T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
 {
-    cellar *c = open_with_log(CELLAR_LOG_DEBUG);
+    cellar *c = closed_later(open_with_log(CELLAR_LOG_DEBUG));
     source s = SOURCE_INIT;
     char text[64], buf[64];
     cellar_load_item item = { .key = "k", .key_len = 1, .result = fresh_result() };
@@ -915,7 +813,6 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     T_CHECK(was_logged("4 load 3: hit\n"));
     kit_tick(c);
     T_CHECK(was_logged("3 refresh 0: refreshed\n"));
-    kit_close(c);
 }
 
 static int64_t clock_of_7_ms_a_reading(void *ctx)

@@ -8,6 +8,7 @@
 
 #include "tests/support/api_kit.h"
 #include "tests/support/loader.h"
+#include "tests/support/spaces.h"
 
 static cellar *open_store(void) { return api_open(4u << 20); }
 
@@ -54,8 +55,8 @@ T_CASE_ON(load_buf_of_any_length_is_the_result, STORE)
     static const size_t lengths[] = { 0, 1, 1023, 1024, 1025, 5000, 100000 };
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         size_t len = lengths[i];
-        char key[16], room[2048];
-        snprintf(key, sizeof key, "%zu", len);
+        char room[2048];
+        const char *key = t_numbered("", len);
         cellar_result r = { .struct_size = sizeof r, .buf = room, .buf_cap = sizeof room };
         T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, &len, &r), CELLAR_OK);
         T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
@@ -227,13 +228,13 @@ T_CASE_ON(empty_load_buf_is_replaced_by_another_result, STORE2)
         { { EMPTY, ABSENT, AFTER_TWICE, END }, twice, NULL },
         { { EMPTY, UNCHANGED, NO_BUFFER, END }, twice, NULL },
     };
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
+    const cellar_load_opts *o = LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         cellar_result r;
         cellar_error_info e = cellar_error_info_default();
         const char *value = rows[i].value != NULL ? rows[i].value : "";
         T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-        bool ok = T_EQ_I64(load(c, "k", &o, follow, rows[i].steps, &r), rows[i].err);
+        bool ok = T_EQ_I64(load(c, "k", o, follow, rows[i].steps, &r), rows[i].err);
         ok = T_EQ_U64(r.value_len, strlen(value)) && ok;
         if (r.value_len == strlen(value)) { ok = T_EQ_MEM(r.value, value, r.value_len) && ok; }
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
@@ -336,7 +337,7 @@ T_CASE(selected_key_of_a_bulk_loader_takes_each_call)
         { "2", CELLAR_E_RESULT_TWICE, NULL, 0 },
     };
     enum { COUNT = sizeof want / sizeof want[0] };
-    cellar *c = open_store();
+    cellar *c = closed_later(open_store());
     cellar_result r[COUNT];
     cellar_load_item it[COUNT];
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH,
@@ -362,7 +363,6 @@ T_CASE(selected_key_of_a_bulk_loader_takes_each_call)
     T_EQ_STR(api_look(c, "b"), "buffer");
     T_EQ_STR(api_look(c, "o"), "MISS");
     for (size_t i = 0; i < COUNT; i++) { cellar_result_free(&r[i]); }
-    api_shut(c);
 }
 
 static void *load_and_leave(void *arg)
@@ -470,40 +470,50 @@ T_CASE(load_buf_without_memory_is_a_code)
 
 /* ---- CELLAR_LOAD_PIN ---- */
 
-static cellar_load_opts pinning(void)
-{
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
-    return o;
-}
+static const cellar_load_opts pinning = { .struct_size = sizeof pinning, .flags = CELLAR_LOAD_PIN };
+static unsigned calls; /* of the loader */
 
-/* Counts its calls in *ctx; the value is "loaded". */
 static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key, (void)key_len;
-    ++*(int *)ctx;
+    (void)key, (void)key_len, (void)ctx;
+    calls++;
     return cellar_load_value(ld, "loaded", 6);
 }
 
-T_CASE_ON(pinned_hit_is_not_copied, STORE)
+/* Load the key and check the code, whether the result is pinned, and the value; return the rest. */
+static cellar_result loads(cellar *c, const cellar_load_opts *o, cellar_err want, bool pinned,
+                           const char *value)
 {
-    const cellar_load_opts o = pinning();
+    cellar_result r;
+    T_EQ_I64(load(c, "k", o, load_text, NULL, &r), want);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, pinned ? CELLAR_RESULT_PINNED : 0);
+    if (T_EQ_U64(r.value_len, strlen(value))) { T_EQ_MEM(r.value, value, r.value_len); }
+    const cellar_result rest = r;
+    cellar_result_free(&r);
+    return rest;
+}
+
+static cellar *open_pins(void)
+{
+    calls = 0;
+    return open_store();
+}
+#define PINS(fn) T_WITH(fn, cellar *c, c, open_pins(), api_shut(c))
+
+T_CASE_ON(pinned_hit_is_not_copied, PINS)
+{
     cellar_pinned p;
     char room[64];
-    int calls = 0;
-    cellar_set_opts so = { .struct_size = sizeof so, .user_flags = 9, .ttl_ms = 60000 };
-    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "stored", SET_OPTS(.user_flags = 9, .ttl_ms = 60000)), CELLAR_OK);
     T_EQ_I64(cellar_pin(c, "k", 1, &p), CELLAR_OK);
     cellar_result r = { .struct_size = sizeof r, .buf = room, .buf_cap = sizeof room };
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &pinning, load_text, NULL, &r), CELLAR_OK);
     T_CHECK(r.value == p.value); /* in place, and not in the buffer */
     cellar_unpin(&p);
-    T_EQ_U64(r.value_len, 6);
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    T_FIELDS(r, value_len, 6, flags, CELLAR_RESULT_PINNED, user_flags, 9, version, 0);
     T_EQ_I64(r.source, CELLAR_SOURCE_L1);
-    T_EQ_U64(r.user_flags, 9);
     T_EQ_I64(r.age_ms, -1);
     T_EQ_I64(r.ttl_left_ms, -1);
-    T_EQ_U64(r.version, 0);
     T_EQ_I64(api_put(c, "k", "other!", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     for (int i = 0; i < 20000; i++) { (void)cellar_set(c, &i, sizeof i, room, sizeof room, NULL); }
@@ -512,184 +522,113 @@ T_CASE_ON(pinned_hit_is_not_copied, STORE)
     T_CHECK(r.value == NULL && r.value_len == 0 && r.flags == 0);
     cellar_result_free(&r); /* harmless */
     T_CHECK(r.buf == room && r.buf_cap == sizeof room);
-    T_EQ_I64(calls, 0);
+    T_EQ_U64(calls, 0);
 }
 
-T_CASE_ON(pinned_results_are_counted_as_one_hit_or_one_miss, STORE)
+T_CASE_ON(pinned_results_are_counted_as_one_hit_or_one_miss, PINS)
 {
-    const cellar_load_opts o = pinning();
-    cellar_stats st = cellar_stats_default();
-    cellar_result r;
-    int calls = 0;
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    T_EQ_MEM(r.value, "loaded", 6);
-    cellar_result_free(&r);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.misses, 1);
-    T_EQ_U64(st.gets, 1);
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    T_EQ_MEM(r.value, "loaded", 6);
-    cellar_result_free(&r);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l1, 1);
-    T_EQ_U64(st.misses, 1);
-    T_EQ_U64(st.gets, 2);
-    T_EQ_U64(st.loads, 1);
-    T_EQ_I64(calls, 1);
+    T_EQ_I64(loads(c, &pinning, CELLAR_OK, false, "loaded").source, CELLAR_SOURCE_LOADED);
+    T_FIELDS(space_stats(c), misses, 1, gets, 1);
+    (void)loads(c, &pinning, CELLAR_OK, true, "loaded");
+    T_FIELDS(space_stats(c), hits_l1, 1, misses, 1, gets, 2, loads, 1);
+    T_EQ_U64(calls, 1);
 }
 
-T_CASE_ON(pinned_results_give_their_slots_back, STORE)
+T_CASE_ON(pinned_results_give_their_slots_back, PINS)
 {
-    const cellar_load_opts o = pinning();
-    cellar_result r;
-    int calls = 0;
     T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
-    for (int i = 0; i < 50000; i++) { /* more than there are slots */
-        if (!T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK)) { break; }
-        if (!T_EQ_U64(r.flags, CELLAR_RESULT_PINNED)) { break; }
-        cellar_result_free(&r);
+    for (int i = 0; i < 50000 && !t_failed(); i++) { /* more than there are slots */
+        (void)loads(c, &pinning, CELLAR_OK, true, "stored");
     }
 }
 
-T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken)
+T_CASE_ON(a_hit_is_copied_when_all_pin_slots_are_taken, PINS)
 {
     enum { MOST = 8192 };
-    cellar *c = open_store();
-    const cellar_load_opts o = pinning();
     cellar_pinned *pin = calloc(MOST, sizeof *pin);
-    cellar_stats st = cellar_stats_default();
-    cellar_result r;
-    int calls = 0;
     size_t n = 0;
     T_REQUIRE(pin != NULL);
     T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
     while (n < MOST && cellar_pin(c, "k", 1, &pin[n]) == CELLAR_OK) { n++; }
     T_CHECK(n > 0 && n < MOST);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    const uint64_t hits = st.hits_l1;
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
+    const uint64_t hits = space_stats(c).hits_l1;
+    const cellar_result r = loads(c, &pinning, CELLAR_OK, false, "stored");
     T_EQ_I64(r.source, CELLAR_SOURCE_L1);
     T_CHECK(r.value != pin[0].value);
-    T_EQ_MEM(r.value, "stored", 6);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l1, hits + 1);
+    T_EQ_U64(space_stats(c).hits_l1, hits + 1);
     cellar_unpin(&pin[0]);
-    cellar_result_free(&r);
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    cellar_result_free(&r);
+    (void)loads(c, &pinning, CELLAR_OK, true, "stored");
     for (size_t i = 1; i < n; i++) { cellar_unpin(&pin[i]); }
     free(pin);
-    T_EQ_I64(calls, 0);
-    api_shut(c);
+    T_EQ_U64(calls, 0);
 }
 
-T_CASE_ON(values_that_are_no_plain_hit_are_copied, STORE)
+T_CASE_ON(values_that_are_no_plain_hit_are_copied, PINS)
 {
-    cellar_load_opts o = pinning();
+    const uint32_t pin = CELLAR_LOAD_PIN, cached = pin | CELLAR_LOAD_ONLY_IF_CACHED;
     cellar_result r;
-    int calls = 0;
-    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 1000, .stale_ms = 1000 };
-    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
-    o.eager_refresh_pct = 90;
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    T_EQ_I64(api_put(c, "k", "stored", SET_OPTS(.ttl_ms = 1000, .stale_ms = 1000)), CELLAR_OK);
+    r = loads(c, LOAD_OPTS(.flags = pin, .eager_refresh_pct = 90), CELLAR_OK, false, "stored");
     T_EQ_I64(r.ttl_left_ms, 1000);
-    cellar_result_free(&r);
-    o = pinning();
-    o.xfetch_beta_x100 = 100;
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    cellar_result_free(&r);
-    o = pinning();
-    o.flags |= CELLAR_LOAD_ONLY_IF_CACHED;
-    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    cellar_result_free(&r);
-    T_EQ_I64(load(c, "none", &o, NULL, NULL, &r), CELLAR_MISS);
+    (void)loads(c, LOAD_OPTS(.flags = pin, .xfetch_beta_x100 = 100), CELLAR_OK, false, "stored");
+    (void)loads(c, LOAD_OPTS(.flags = cached), CELLAR_OK, true, "stored");
+    T_EQ_I64(load(c, "none", LOAD_OPTS(.flags = cached), NULL, NULL, &r), CELLAR_MISS);
     T_EQ_U64(r.flags, 0);
     atomic_fetch_add(&api_now_ms, 1000);
-    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_STALE);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    T_EQ_MEM(r.value, "stored", 6);
-    cellar_result_free(&r);
-    T_EQ_I64(calls, 0);
-    o = pinning();
-    o.flags |= CELLAR_LOAD_REFRESH; /* does not read */
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    cellar_result_free(&r);
-    T_EQ_I64(calls, 1);
-    so = cellar_set_opts_default();
-    so.flags = CELLAR_NEGATIVE;
-    T_EQ_I64(cellar_set(c, "absent", 6, NULL, 0, &so), CELLAR_OK);
-    o = pinning();
-    T_EQ_I64(load(c, "absent", &o, load_text, &calls, &r), CELLAR_ABSENT);
+    (void)loads(c, LOAD_OPTS(.flags = cached), CELLAR_STALE, false, "stored");
+    T_EQ_U64(calls, 0);
+    r = loads(c, LOAD_OPTS(.flags = pin | CELLAR_LOAD_REFRESH), CELLAR_OK, false, "loaded");
+    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED); /* it does not read */
+    T_EQ_U64(calls, 1);
+    T_EQ_I64(api_put(c, "absent", "", SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
+    T_EQ_I64(load(c, "absent", &pinning, load_text, NULL, &r), CELLAR_ABSENT);
     T_EQ_U64(r.flags, 0);
 }
 
-T_CASE_ON(bulk_loads_and_leases_copy_in_spite_of_the_flag, STORE)
+T_CASE_ON(bulk_loads_and_leases_copy_in_spite_of_the_flag, PINS)
 {
-    const cellar_load_opts o = pinning();
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     cellar_load_item it[1] = { { "k", 1, &r, CELLAR_OK, 0 } };
     T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, set_by_letter, NULL), CELLAR_OK);
-    T_EQ_I64(it[0].status, CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
-    T_EQ_MEM(r.value, "stored", 6);
-    cellar_result_free(&r);
-    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
-    T_EQ_MEM(r.value, "stored", 6);
-    cellar_result_free(&r);
+    for (unsigned bulk = 0; bulk < 2; bulk++) {
+        T_EQ_I64(bulk ? cellar_get_or_load_many(c, it, 1, &pinning, set_by_letter, NULL)
+                      : cellar_lease_acquire(c, "k", 1, &pinning, NULL, &lease, &r), CELLAR_OK);
+        T_EQ_I64(it[0].status, CELLAR_OK);
+        T_EQ_U64(r.flags, 0);
+        T_EQ_MEM(r.value, "stored", 6);
+        cellar_result_free(&r);
+    }
 }
 
-T_CASE_ON(a_deleted_tag_ends_pinned_hits, STORE)
+T_CASE_ON(a_deleted_tag_ends_pinned_hits, PINS)
 {
-    cellar_load_opts o = pinning();
+    const cellar_load_opts cached = { .struct_size = sizeof cached,
+                                      .flags = CELLAR_LOAD_PIN | CELLAR_LOAD_ONLY_IF_CACHED };
     const cellar_bytes tag = { "red", 3 };
-    cellar_result held, r;
-    int calls = 0;
-    cellar_set_opts so = { .struct_size = sizeof so, .tags = &tag, .tag_count = 1, .ttl_ms = 60000,
-                           .stale_ms = 60000 };
-    o.flags |= CELLAR_LOAD_ONLY_IF_CACHED;
-    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
-    T_EQ_I64(load(c, "k", &o, NULL, NULL, &held), CELLAR_OK);
+    cellar_result held;
+    T_EQ_I64(api_put(c, "k", "stored", SET_OPTS(.tags = &tag, .tag_count = 1, .ttl_ms = 60000,
+                                                .stale_ms = 60000)), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &cached, NULL, NULL, &held), CELLAR_OK);
     T_EQ_U64(held.flags, CELLAR_RESULT_PINNED);
     T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_SOFT), CELLAR_OK);
-    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_STALE);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    cellar_result_free(&r);
+    (void)loads(c, &cached, CELLAR_STALE, false, "stored");
     T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_MISS);
+    (void)loads(c, &cached, CELLAR_MISS, false, "");
     T_EQ_MEM(held.value, "stored", 6);
     cellar_result_free(&held);
-    o = pinning();
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
-    cellar_result_free(&r);
+    T_EQ_I64(loads(c, &pinning, CELLAR_OK, false, "loaded").source, CELLAR_SOURCE_LOADED);
 }
 
 static void *free_result(void *arg) { cellar_result_free(arg); return NULL; }
 
-T_CASE_ON(a_pinned_result_may_be_freed_by_another_thread, STORE)
+T_CASE_ON(a_pinned_result_may_be_freed_by_another_thread, PINS)
 {
-    const cellar_load_opts o = pinning();
     cellar_result r;
-    pthread_t t;
-    int calls = 0;
     T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
-    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &pinning, load_text, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    T_REQUIRE(pthread_create(&t, NULL, free_result, &r) == 0);
-    T_EQ_I64(pthread_join(t, NULL), 0);
+    together(1, free_result, &r, sizeof r);
     T_CHECK(r.value == NULL);
 }
 

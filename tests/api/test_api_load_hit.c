@@ -9,6 +9,7 @@
 
 #include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
+#include "tests/support/spaces.h"
 
 typedef struct newer_opts {
     cellar_load_opts o;
@@ -170,9 +171,8 @@ static void compare(cellar *c, uint64_t rounds)
 T_CASE(result_of_a_hit_does_not_depend_on_the_way)
 {
     drawn = t_seed();
-    cellar *c = kit_open(8 << 20);
+    cellar *c = closed_later(kit_open(8 << 20));
     compare(c, t_share(200000));
-    kit_close(c);
 }
 
 /* Each row: options of the namespace that some options of a call do not fit. */
@@ -186,9 +186,9 @@ T_CASE(options_of_the_namespace_count_on_both_ways)
         if (row == 1) { l.eager_refresh_pct = 50; }
         if (row == 2) { l.xfetch_beta_x100 = 100; }
         cellar_namespace_config n = { .struct_size = sizeof n, .load = &l };
-        T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+        v = space_with(c, "n", &n);
         compare(v, t_share(60000));
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+        close_now(v);
         kit_close(c);
     }
 }
@@ -197,13 +197,13 @@ T_CASE(options_of_the_namespace_count_on_both_ways)
  * namespace. */
 T_CASE(eager_namespace_refreshes_hits_without_options)
 {
-    cellar *c = kit_open(8 << 20), *v;
+    cellar *c = closed_later(kit_open(8 << 20));
     source s = SOURCE_INIT;
     char text[16];
     cellar_load_opts l = { .struct_size = sizeof l, .eager_refresh_pct = 50,
                            .jitter_pct = CELLAR_OFF };
     cellar_namespace_config n = { .struct_size = sizeof n, .default_ttl_ms = 1000, .load = &l };
-    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+    cellar *v = space_with(c, "n", &n);
     for (int i = 0; i < 3; i++) {
         cellar_result r = { .struct_size = sizeof r, .buf = text, .buf_cap = sizeof text };
         T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
@@ -211,8 +211,6 @@ T_CASE(eager_namespace_refreshes_hits_without_options)
         cellar_result_free(&r);
         atomic_fetch_add(&kit_now_ms, 300);
     }
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
 }
 
 /* Each row: a way to read an entry by a load. */
@@ -297,9 +295,9 @@ T_CASE(user_flags_are_the_same_in_each_result)
 /* Faulty sequence: a hit without options, and a pinned one, had an age of -1. */
 T_CASE(each_hit_has_its_age_with_exact_age)
 {
-    cellar *c = kit_open(8 << 20), *v;
+    cellar *c = closed_later(kit_open(8 << 20));
     cellar_namespace_config n = { .struct_size = sizeof n, .exact_age = 1 };
-    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+    cellar *v = space_with(c, "n", &n);
     store(v);
     atomic_fetch_add(&kit_now_ms, 1500);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -312,8 +310,6 @@ T_CASE(each_hit_has_its_age_with_exact_age)
             cellar_result_free(&r);
         }
     }
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
 }
 
 T_ONE_THREAD;

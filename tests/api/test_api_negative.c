@@ -8,6 +8,7 @@
 #include "tests/support/figures.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 static const uint32_t rules[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                   CELLAR_EVICT_FIFO };
@@ -106,7 +107,7 @@ T_CASE(negative_entries_hold_at_most_an_eighth)
  * finds no negative victim is not stored. The value that it replaces is not served either. */
 T_CASE(negative_entry_without_victim_is_not_stored)
 {
-    cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
+    cellar *c = closed_later(open_store(CELLAR_EVICT_ADAPTIVE, 0));
     char key[240];
     uint64_t refused = 0, loads_refused = 0;
     memset(key, 'x', sizeof key);
@@ -141,19 +142,17 @@ T_CASE(negative_entry_without_victim_is_not_stored)
     printf("# %d sets and %d loads not kept\n", (int)refused, (int)loads_refused);
     T_CHECK(refused > 0 && loads_refused > 0);
     T_EQ_U64(figure(c, "cellar_absent_rejected_total"), refused + loads_refused);
-    kit_close(c);
 }
 
 /* An entry changes between negative, remembered error and value; the audit counts. */
 T_CASE(entry_changes_between_value_and_negative)
 {
-    cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
+    cellar *c = closed_later(open_store(CELLAR_EVICT_ADAPTIVE, 0));
     char key[24], text[64];
     uint64_t rng = 7;
     cellar_set_opts none = cellar_set_opts_default(), dear = cellar_set_opts_default();
     none.flags = CELLAR_NEGATIVE;
     dear.cost_us = 1000;
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
     for (int i = 0; i < 4000; i++) {
         rng = rng * UINT64_C(6364136223846793005) + 1;
         const int what = (int)(rng >> 60) % 6;
@@ -165,14 +164,13 @@ T_CASE(entry_changes_between_value_and_negative)
         case 1: T_EQ_I64(cellar_set(c, key, len, "", 0, &dear), CELLAR_OK); break;
         case 2: T_EQ_I64(cellar_set(c, key, len, "value", 5, NULL), CELLAR_OK); break;
         case 3: (void)cellar_delete(c, key, len); break;
-        default: (void)kit_load(c, key, &o, &s, text, NULL); break;
+        default: (void)kit_load(c, key, LOAD_OPTS(.error_ttl_ms = 1000), &s, text, NULL); break;
         }
         if (i % 500 == 0) {
             atomic_fetch_add(&kit_now_ms, 700);
             T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         }
     }
-    kit_close(c);
 }
 
 T_ONE_THREAD;

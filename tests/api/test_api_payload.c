@@ -10,6 +10,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/scan.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
 
@@ -26,7 +27,6 @@ static uint64_t payload(size_t len)
     const unsigned count = (unsigned)(BUDGET * 4 / (len + KEY));
     char key[KEY + 1];
     uint64_t held = 0;
-    cellar_stats st = cellar_stats_default();
     for (unsigned i = 0; i < count; i++) {
         snprintf(key, sizeof key, "payload-%08x", i);
         T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
@@ -35,7 +35,7 @@ static uint64_t payload(size_t len)
         snprintf(key, sizeof key, "payload-%08x", i);
         held += cellar_contains(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
     }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = store_stats(c);
     T_CHECK(st.used_bytes <= BUDGET);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     return held;

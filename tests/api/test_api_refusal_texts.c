@@ -14,6 +14,7 @@
 #include "cellar_object.h"
 #include "cellar_observe.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 static cellar *root;
 static cellar *other; /* a closed namespace */
@@ -283,8 +284,7 @@ T_CASE(wrong_call_names_itself_its_argument_and_the_rule)
 #undef WRONG
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_memoize: c and fn must not be NULL");
+    T_EQ_STR(error_text(NULL), "cellar_memoize: c and fn must not be NULL");
     T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, say_no_more, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_STR(e.text, "cellar_memoize: name must have 1..255 bytes, args be at most 16 of a "

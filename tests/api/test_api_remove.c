@@ -8,6 +8,8 @@
 
 #include "tests/support/api_kit.h"
 #include "tests/support/disk_store.h"
+#include "tests/support/refusals.h"
+#include "tests/support/spaces.h"
 
 static cellar *open_store(void) { return api_open(4u << 20); }
 
@@ -28,11 +30,28 @@ static cellar_err delete_old(cellar *c, const char *key, uint64_t if_version, ol
 
 static cellar_err delete_version(cellar *c, const char *key, uint64_t if_version)
 {
-    cellar_delete_opts o = { .struct_size = sizeof o, .if_version = if_version };
+    const cellar_delete_opts o = { .struct_size = sizeof o, .if_version = if_version };
     return cellar_delete_with(c, key, strlen(key), &o);
 }
 
-static bool no_value(const old_value *old) { return old->bytes == NULL && old->len == 0; }
+/* Delete the key, which has this value. */
+static void deletes(cellar *c, const char *key, uint64_t if_version, const char *text)
+{
+    old_value old;
+    T_EQ_I64(delete_old(c, key, if_version, &old), CELLAR_OK);
+    T_EQ_U64(old.len, strlen(text));
+    T_EQ_STR((char *)old.bytes, text);
+    cellar_free(old.bytes);
+}
+
+/* Check that neither form of the call deletes the key, and that no value comes back. */
+static void deletes_not(cellar *c, const char *key, uint64_t if_version, cellar_err want)
+{
+    old_value old;
+    T_EQ_I64(delete_version(c, key, if_version), want);
+    T_EQ_I64(delete_old(c, key, if_version, &old), want);
+    T_CHECK(old.bytes == NULL && old.len == 0);
+}
 
 /* ---- cellar_delete_with ---- */
 
@@ -61,103 +80,74 @@ T_CASE(delete_with_any_version_removes_and_returns_the_value)
 
 T_CASE_ON(delete_with_a_version_removes_only_that_version, STORE)
 {
-    old_value old;
     uint64_t first = 0, second = 0;
     cellar_set_opts o = { .struct_size = sizeof o, .new_version = &first, .ttl_ms = 5000 };
     T_EQ_I64(api_put(c, "k", "one", &o), CELLAR_OK);
     o.new_version = &second;
     T_EQ_I64(api_put(c, "k", "two", &o), CELLAR_OK);
     T_CHECK(first != second);
-    T_EQ_I64(delete_version(c, "k", first), CELLAR_CONFLICT);
-    T_EQ_I64(delete_old(c, "k", first, &old), CELLAR_CONFLICT);
-    T_CHECK(no_value(&old));
+    deletes_not(c, "k", first, CELLAR_CONFLICT);
     cellar_entry_info i = cellar_entry_info_default();
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(i.version, second);
     T_EQ_I64(i.ttl_left_ms, 5000);
     T_EQ_STR(api_look(c, "k"), "two");
-    T_EQ_I64(delete_old(c, "k", second, &old), CELLAR_OK);
-    T_EQ_STR((char *)old.bytes, "two");
-    cellar_free(old.bytes);
+    deletes(c, "k", second, "two");
     T_EQ_STR(api_look(c, "k"), "MISS");
     o.new_version = &first;
     T_EQ_I64(api_put(c, "k", "three", &o), CELLAR_OK);
     T_EQ_I64(delete_version(c, "k", first), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(api_put(c, "k", "four", NULL), CELLAR_OK); /* it was given no version */
-    T_EQ_I64(delete_version(c, "k", first), CELLAR_CONFLICT);
-    T_EQ_I64(delete_old(c, "k", first, &old), CELLAR_CONFLICT);
+    deletes_not(c, "k", first, CELLAR_CONFLICT);
     T_EQ_STR(api_look(c, "k"), "four");
 }
 
 T_CASE_ON(delete_with_of_a_missing_key_misses, STORE)
 {
-    old_value old;
-    T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
-    T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
-    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
-    T_CHECK(no_value(&old));
-    T_EQ_I64(delete_old(c, "k", 7, &old), CELLAR_MISS);
-    T_CHECK(no_value(&old));
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 10 };
-    T_EQ_I64(api_put(c, "k", "expired", &o), CELLAR_OK);
+    deletes_not(c, "k", 0, CELLAR_MISS);
+    deletes_not(c, "k", 7, CELLAR_MISS);
+    T_EQ_I64(api_put(c, "k", "expired", SET_OPTS(.ttl_ms = 10)), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 10);
-    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
-    T_CHECK(no_value(&old));
+    deletes_not(c, "k", 0, CELLAR_MISS);
 }
 
 T_CASE_ON(delete_with_removes_a_negative_entry_only_without_a_version, STORE)
 {
     old_value old;
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
-    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
-    T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
-    T_EQ_STR(api_look(c, "k"), "ABSENT");
-    T_EQ_I64(delete_old(c, "k", 7, &old), CELLAR_MISS);
-    T_CHECK(no_value(&old));
-    T_EQ_STR(api_look(c, "k"), "ABSENT");
-    T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
-    T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
-    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
-    T_CHECK(no_value(&old));
-    T_EQ_STR(api_look(c, "k"), "MISS");
+    for (unsigned way = 0; way < 2; way++) {
+        T_EQ_I64(api_put(c, "k", "", SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
+        deletes_not(c, "k", 7, CELLAR_MISS);
+        T_EQ_STR(api_look(c, "k"), "ABSENT");
+        T_EQ_I64(way ? delete_version(c, "k", 0) : delete_old(c, "k", 0, &old), CELLAR_MISS);
+        T_CHECK(way || (old.bytes == NULL && old.len == 0));
+        T_EQ_STR(api_look(c, "k"), "MISS");
+    }
 }
 
 T_CASE_ON(delete_with_refuses_one_output_of_two, STORE)
 {
-    cellar_delete_opts o = cellar_delete_opts_default();
-    void *value = &o;
+    void *value = &value;
     size_t len = 77;
+#define DELETE_OPTS(...) \
+    (&(const cellar_delete_opts){ .struct_size = sizeof(cellar_delete_opts), __VA_ARGS__ })
     T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
-    o.old_value = &value;
-    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
-    T_CHECK(value == &o);
-    o.old_value = NULL;
-    o.old_value_len = &len;
-    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
-    T_EQ_U64(len, 77);
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    T_CHECK(strstr(e.text, "old_value_len") != NULL);
-    o = cellar_delete_opts_default();
-    T_EQ_I64(cellar_delete_with(c, "", 0, &o), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_with(c, NULL, 1, &o), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_delete_with(NULL, "k", 1, &o), CELLAR_E_INVAL);
-    o.struct_size = 0;
-    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
+    REFUSALS("deletes", INVAL(cellar_delete_with(c, "", 0, NULL)),
+             INVAL(cellar_delete_with(c, NULL, 1, NULL)), INVAL(cellar_delete_with(NULL, "k", 1, NULL)),
+             INVAL(cellar_delete_with(c, "k", 1, &(cellar_delete_opts){ .struct_size = 0 })),
+             INVAL(cellar_delete_with(c, "k", 1, DELETE_OPTS(.old_value = &value))),
+             INVAL(cellar_delete_with(c, "k", 1, DELETE_OPTS(.old_value_len = &len))));
+    T_CHECK(value == &value && len == 77);
+    T_CHECK(strstr(error_text(c), "old_value_len") != NULL);
     T_EQ_STR(api_look(c, "k"), "v");
 }
 
 T_CASE_ON(delete_with_works_in_a_disabled_namespace, STORE)
 {
-    old_value old;
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
-    T_EQ_STR((char *)old.bytes, "one");
-    cellar_free(old.bytes);
+    deletes(c, "a", 0, "one");
     T_EQ_I64(delete_version(c, "b", 0), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(api_look(c, "a"), "MISS");
@@ -182,29 +172,24 @@ static void hear(const cellar_event *e, void *ctx)
 
 T_CASE_ON(delete_with_is_counted_and_heard_once, STORE)
 {
-    old_value old;
     heard h = { 0, CELLAR_CAUSE_NONE, "" };
     uint64_t id = 0, version = 0;
-    cellar_stats st = cellar_stats_default();
-    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
     T_EQ_I64(cellar_listener_add(c, 0, hear, &h, &id), CELLAR_OK);
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
-    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
-    cellar_free(old.bytes);
+    deletes(c, "a", 0, "one");
     T_EQ_U64(h.events, 1);
     T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "one");
-    T_EQ_I64(api_put(c, "b", "two", &o), CELLAR_OK);
-    T_EQ_I64(delete_version(c, "b", version + 1), CELLAR_CONFLICT);
-    T_EQ_I64(delete_old(c, "b", version + 1, &old), CELLAR_CONFLICT);
+    T_EQ_I64(api_put(c, "b", "two", SET_OPTS(.new_version = &version)), CELLAR_OK);
+    deletes_not(c, "b", version + 1, CELLAR_CONFLICT);
     T_EQ_U64(h.events, 1);
     T_EQ_I64(delete_version(c, "b", version), CELLAR_OK);
     T_EQ_U64(h.events, 2);
     T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "two");
-    T_EQ_I64(delete_old(c, "b", 0, &old), CELLAR_MISS);
+    deletes_not(c, "b", 0, CELLAR_MISS);
     T_EQ_U64(h.events, 2);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    const cellar_stats st = space_stats(c);
     T_EQ_U64(st.deletes, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], 2);
     T_EQ_U64(st.gets, 0); /* reading the old value is no get */
@@ -255,20 +240,14 @@ static void *set_and_delete(void *arg)
 T_CASE_ON(every_value_deleted_by_threads_was_set_and_is_returned_once, STORE)
 {
     _Atomic uint8_t *gone = calloc(THREADS * ROUNDS, sizeof *gone);
-    pthread_t t[THREADS];
     race r[THREADS];
     uint32_t stored = 0, deleted = 0, left = 0;
     T_REQUIRE(gone != NULL);
+    for (uint32_t i = 0; i < THREADS; i++) { r[i] = (race){ c, i * ROUNDS, 0, 0, gone }; }
+    together(THREADS, set_and_delete, r, sizeof *r);
     for (uint32_t i = 0; i < THREADS; i++) {
-        r[i] = (race){ c, i * ROUNDS, 0, 0, gone };
-        T_REQUIRE(pthread_create(&t[i], NULL, set_and_delete, &r[i]) == 0);
-    }
-    for (uint32_t i = 0; i < THREADS; i++) {
-        T_EQ_I64(pthread_join(t[i], NULL), 0);
         stored += r[i].stored;
         deleted += r[i].deleted;
-    }
-    for (uint32_t i = 0; i < THREADS; i++) {
         for (uint32_t n = r[i].stored; n < ROUNDS; n++) { /* never stored: never returned */
             if (!T_EQ_U64(atomic_load(&gone[i * ROUNDS + n]), 0)) { break; }
         }
@@ -326,11 +305,11 @@ T_CASE_ON(update_that_removes_nothing_misses, STORE)
     T_EQ_U64(r.calls, 1);
     T_EQ_STR(r.seen[0], "-");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
-    T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_MISS);
+    const cellar_set_opts *o = SET_OPTS(.flags = CELLAR_ONLY_IF_PRESENT);
+    T_EQ_I64(cellar_update(c, "k", 1, o, remove_it, &r), CELLAR_MISS);
     T_EQ_U64(r.calls, 1); /* the function did not run */
     T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_I64(cellar_update(c, "k", 1, o, remove_it, &r), CELLAR_REMOVED);
     T_EQ_STR(api_look(c, "k"), "MISS");
 }
 
@@ -344,8 +323,7 @@ T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "older", 5, NULL), CELLAR_INVALIDATED);
     T_EQ_STR(api_look(c, "k"), "MISS");
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
-    T_EQ_I64(api_put(c, "k", "", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "", SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "ABSENT");
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
     T_EQ_STR(api_look(c, "k"), "MISS");
@@ -370,30 +348,25 @@ static cellar_err clear_load_remove(const void *old, size_t old_len, cellar_buf 
 }
 
 /* A load that began behind a clear has keys of another generation. */
-T_CASE(update_that_removes_nothing_ends_a_load_behind_a_clear)
+T_CASE_ON(update_that_removes_nothing_ends_a_load_behind_a_clear, STORE)
 {
-    clearer r = { .c = open_store() };
-    T_EQ_I64(cellar_update(r.c, "k", 1, NULL, clear_load_remove, &r), CELLAR_MISS);
-    T_EQ_I64(cellar_lease_fulfill(r.c, &r.lease, "older", 5, NULL), CELLAR_INVALIDATED);
-    T_EQ_STR(api_look(r.c, "k"), "MISS");
-    api_shut(r.c);
+    clearer r = { .c = c };
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, clear_load_remove, &r), CELLAR_MISS);
+    T_EQ_I64(cellar_lease_fulfill(c, &r.lease, "older", 5, NULL), CELLAR_INVALIDATED);
+    T_EQ_STR(api_look(c, "k"), "MISS");
 }
 
 T_CASE_ON(update_that_removes_sees_a_set_of_its_own_round, STORE)
 {
-    remover r = { 0, c, { "", "" } };
-    T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
-    T_EQ_U64(r.calls, 2); /* the set between read and removal costs a round */
-    T_EQ_STR(r.seen[0], "one");
-    T_EQ_STR(r.seen[1], "other");
-    T_EQ_STR(api_look(c, "k"), "MISS");
-    r = (remover){ 0, c, { "", "" } };
-    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
-    T_EQ_U64(r.calls, 2); /* so does a set where it saw no entry */
-    T_EQ_STR(r.seen[0], "-");
-    T_EQ_STR(r.seen[1], "other");
-    T_EQ_STR(api_look(c, "k"), "MISS");
+    for (unsigned there = 0; there < 2; there++) { /* so does a set where it saw no entry */
+        remover r = { 0, c, { "", "" } };
+        if (there) { T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
+        T_EQ_U64(r.calls, 2); /* the set between read and removal costs a round */
+        T_EQ_STR(r.seen[0], there ? "one" : "-");
+        T_EQ_STR(r.seen[1], "other");
+        T_EQ_STR(api_look(c, "k"), "MISS");
+    }
 }
 
 /* ---- entries that are only on disk ---- */
@@ -421,15 +394,12 @@ static cellar_tier tier_of(cellar *c, const char *key)
 
 T_CASE_ON(delete_with_returns_a_value_that_is_only_on_disk, STORE2)
 {
-    old_value old;
     cellar *c = open_disk();
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
     c = reopen(c);
     T_EQ_I64(tier_of(c, "a"), CELLAR_TIER_L2);
-    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
-    T_EQ_STR((char *)old.bytes, "one");
-    cellar_free(old.bytes);
+    deletes(c, "a", 0, "one");
     T_EQ_I64(tier_of(c, "b"), CELLAR_TIER_L2);
     T_EQ_I64(delete_version(c, "b", 0), CELLAR_MISS); /* like cellar_delete */
     c = reopen(c);
@@ -440,17 +410,14 @@ T_CASE_ON(delete_with_returns_a_value_that_is_only_on_disk, STORE2)
 
 T_CASE_ON(delete_with_a_version_never_matches_on_disk, STORE2)
 {
-    old_value old;
     uint64_t version = 0;
     cellar *c = open_disk();
-    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
-    T_EQ_I64(api_put(c, "a", "one", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "a", "one", SET_OPTS(.new_version = &version)), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
     c = reopen(c);
     T_EQ_I64(tier_of(c, "a"), CELLAR_TIER_L2);
-    T_EQ_I64(delete_old(c, "a", version, &old), CELLAR_CONFLICT);
-    T_CHECK(no_value(&old));
-    T_EQ_I64(delete_version(c, "b", version), CELLAR_CONFLICT);
+    deletes_not(c, "a", version, CELLAR_CONFLICT);
+    deletes_not(c, "b", version, CELLAR_CONFLICT);
     T_EQ_STR(api_look(c, "a"), "one");
     T_EQ_STR(api_look(c, "b"), "two");
     api_shut(c);

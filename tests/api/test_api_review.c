@@ -8,6 +8,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/scan.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_opts *o)
 {
@@ -23,8 +24,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 static uint64_t entries(cellar *c)
 {
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = store_stats(c);
     return st.entries;
 }
 
@@ -113,16 +113,14 @@ T_CASE_ON(tick_inside_listener_returns, STORE)
 
 T_CASE(drop_reports_entries_to_listeners_of_namespace)
 {
-    cellar *c = api_open(2u << 20), *v, *w;
+    cellar *c = closed_later(api_open(2u << 20)), *v = space_of(c, "v");
     heard h = { .namespace = c };
     uint64_t id;
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    /* another namespace of this name */
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK);
+    close_now(v);
+    cellar *w = space_of(c, "v"); /* another namespace of this name */
     T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -130,17 +128,14 @@ T_CASE(drop_reports_entries_to_listeners_of_namespace)
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
     T_CHECK(h.namespace == NULL);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
-    api_shut(c);
 }
 
 /* Entries of forgotten generations are counted. */
 T_CASE(entries_of_forgotten_generations_are_counted)
 {
-    cellar *c = api_open(8u << 20), *v;
+    cellar *c = closed_later(api_open(8u << 20)), *v = space_of(c, "v");
     heard own = { .namespace = NULL }, all = { .namespace = NULL };
     uint64_t id;
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &own, &id), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 500; i++) {
@@ -148,14 +143,11 @@ T_CASE(entries_of_forgotten_generations_are_counted)
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
     }
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = store_stats(c);
     T_EQ_U64(all.count[CELLAR_CAUSE_CLEARED], 500);
     T_EQ_U64(own.count[CELLAR_CAUSE_CLEARED] + st.events_skipped, 500);
     T_CHECK(own.count[CELLAR_CAUSE_CLEARED] >= 32);
     T_EQ_U64(st.ended[CELLAR_CAUSE_CLEARED], 500);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
 }
 
 static void every_way(cellar *v)
@@ -190,7 +182,7 @@ T_CASE(ended_counts_match_listener_events)
         cellar *c = api_open(2u << 20), *v;
         heard h = { .namespace = NULL };
         uint64_t id;
-        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+        v = space_of(c, "v");
         if (told == 1) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
         every_way(v);
         static const uint64_t want[CELLAR_CAUSE_COUNT] = {
@@ -200,7 +192,7 @@ T_CASE(ended_counts_match_listener_events)
             T_EQ_U64(ended(v, CELLAR_SCOPE_NAMESPACE, (cellar_cause)i), want[i]);
             if (told == 1) { T_EQ_U64(h.count[i], want[i]); }
         }
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+        close_now(v);
         api_shut(c);
     }
 }
@@ -255,7 +247,7 @@ T_CASE(scan_of_dropped_namespace_ends)
         cellar *c = api_open(2u << 20);
         walk w = { .root = c, .how = how };
         uint64_t cursor = 0;
-        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.namespace), CELLAR_OK);
+        w.namespace = space_of(c, "v");
         for (uint32_t i = 0; i < 2000; i++) {
             T_EQ_I64(put_id(w.namespace, i, 4, NULL), CELLAR_OK);
         }
@@ -263,7 +255,7 @@ T_CASE(scan_of_dropped_namespace_ends)
                  CELLAR_OK);
         T_EQ_U64(w.seen, 1);
         if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest of the namespace is empty */
-        if (how != 1) { T_EQ_I64(cellar_namespace_close(w.namespace), CELLAR_OK); }
+        if (how != 1) { close_now(w.namespace); }
         api_shut(c);
     }
 }
@@ -305,7 +297,7 @@ T_CASE(shrink_blocked_by_pins_succeeds_after_unpin)
 {
     enum { PINS = 200 };
     static const char big[100000];
-    cellar *c = api_open(32u << 20);
+    cellar *c = closed_later(api_open(32u << 20));
     static cellar_pinned pin[PINS];
     unsigned pins = 0;
     for (uint32_t i = 0; i < PINS; i++) {
@@ -316,11 +308,9 @@ T_CASE(shrink_blocked_by_pins_succeeds_after_unpin)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_E_BUSY);
     while (pins > 0) { cellar_unpin(&pin[--pins]); }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = store_stats(c);
     T_EQ_U64(st.budget_bytes, 4u << 20);
     T_CHECK(st.used_bytes <= st.budget_bytes);
-    api_shut(c);
 }
 
 /* ---- times, conditions, lengths ---- */
@@ -349,8 +339,7 @@ T_CASE_ON(keep_ttl_ignores_negative_and_expired_entries, STORE)
 
 T_CASE_ON(keep_ttl_in_batch_applies_per_key, STORE)
 {
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .idle_ms = 70 };
-    T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "a", "1", SET_OPTS(.ttl_ms = 100, .idle_ms = 70)), CELLAR_OK);
     cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL, .ttl_ms = 9000 };
     cellar_set_item it[] = { { "a", 1, "2", 1, CELLAR_OK, 0 }, { "b", 1, "2", 1, CELLAR_OK, 0 },
                              { "a", 1, "3", 1, CELLAR_OK, 0 }, { "c", 1, "2", 1, CELLAR_OK, 0 } };
@@ -382,8 +371,7 @@ T_CASE_ON(miss_sets_length_to_zero, STORE)
 {
     cellar_get_opts g = cellar_get_opts_default();
     char buf[16];
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50 };
-    T_EQ_I64(api_put(c, "k", "value", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "value", SET_OPTS(.ttl_ms = 50)), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 50);
     for (int cap = 0; cap <= 16; cap += 16) {
         size_t len = 77;
@@ -406,11 +394,9 @@ T_CASE_ON(miss_sets_length_to_zero, STORE)
 
 T_CASE_ON(stale_window_follows_idle_expiry, STORE)
 {
-    cellar_entry_info i = cellar_entry_info_default();
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500,
-                          .idle_ms = 300 };
-    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v",
+                     SET_OPTS(.ttl_ms = 1000, .stale_ms = 500, .idle_ms = 300)), CELLAR_OK);
+    const cellar_entry_info i = info_of(c, "k");
     T_EQ_I64(i.ttl_left_ms, 300);
     const int64_t left = i.stale_left_ms;
     T_EQ_I64(left, 800);
@@ -447,13 +433,12 @@ T_ONE_THREAD;
 /* Of a store without threads, and of a table of locks. */
 T_CASE(tick_says_when_the_next_one_is_due)
 {
-    cellar *c = api_open(8u << 20);
+    cellar *c = closed_later(api_open(8u << 20));
     cellar_locks *t = NULL;
     int64_t wait_ms = -1;
     T_EQ_I64(cellar_tick(c, 1000000, &wait_ms), CELLAR_OK);
     T_EQ_I64(wait_ms, 500); /* nothing is due: the longest wait */
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 300 };
-    T_EQ_I64(put_id(c, 1, 40, &o), CELLAR_OK);
+    T_EQ_I64(put_id(c, 1, 40, SET_OPTS(.ttl_ms = 300)), CELLAR_OK);
     T_EQ_I64(cellar_tick(c, 1000000, &wait_ms), CELLAR_OK);
     T_CHECK(wait_ms >= 1 && wait_ms <= 300);
     T_REQUIRE(cellar_locks_open(NULL, &t) == CELLAR_OK);
@@ -463,7 +448,6 @@ T_CASE(tick_says_when_the_next_one_is_due)
     T_EQ_I64(cellar_stats_json(t, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "{\"metrics\":[") == text);
     cellar_locks_close(t);
-    api_shut(c);
 }
 
 T_MAIN("api_review")

@@ -6,6 +6,8 @@
  * Method: a table of settings with the expected bytes of the struct; a table of errors with their
  *         places; each cut of a text; the file tests/data/s2.env; stores opened with the result. */
 #include "tests/support/api_kit.h"
+#include "tests/support/refusals.h"
+#include "tests/support/spaces.h"
 
 #include <stddef.h>
 
@@ -23,6 +25,7 @@ typedef struct noted {
     char name[72], text[520];
 } noted;
 
+static cellar_settings s; /* of the case */
 static noted notes[NOTES];
 static uint32_t note_count;
 
@@ -38,17 +41,31 @@ static void take(const cellar_settings_note *n, void *ctx)
     snprintf(to->text, sizeof to->text, "%s", n->text);
 }
 
-static cellar_err read_text(cellar_settings *s, const char *text)
+/* Read a file, a text or the environment; drop the notes before. */
+static cellar_err read_from(const char *name, const char *text, size_t len)
 {
     note_count = 0;
-    return cellar_settings_read(s, "test.conf", text, strlen(text), take, notes);
+    return cellar_settings_read(&s, name, text, len, take, notes);
 }
 
-static cellar_err read_env(cellar_settings *s)
+static cellar_err read_text(const char *text) { return read_from("test.conf", text, strlen(text)); }
+static cellar_err read_env(void) { return read_from(NULL, NULL, 0); }
+
+static const char *set_names[16]; /* variables of the case */
+static unsigned set_count;
+
+static void set_variable(const char *name, const char *value)
 {
-    note_count = 0;
-    return cellar_settings_read(s, NULL, NULL, 0, take, notes);
+    T_REQUIRE(set_count < 16 && setenv(name, value, 1) == 0);
+    set_names[set_count++] = name;
 }
+#define SET(name, value) set_variable(name, value)
+
+static void unset_variables(void)
+{
+    while (set_count != 0) { T_REQUIRE(unsetenv(set_names[--set_count]) == 0); }
+}
+#define SETTINGS(fn) T_WITHIN(fn, (void)(s = cellar_settings_default()), unset_variables())
 
 /* ---- what each setting does ---- */
 
@@ -123,120 +140,137 @@ static void variable_name(char *out, const char *name)
     *out = '\0';
 }
 
-/* Check that `s` has the value of the row and is like `base` elsewhere. */
-static void only_this_field(const cellar_settings *s, const cellar_settings *base, const row *r)
+/* Check that the struct has the value of the row and is like `base` elsewhere. */
+static void only_this_field(const cellar_settings *base, const row *r)
 {
     cellar_settings want = *base;
     const uint32_t half = (uint32_t)r->want;
     memcpy((char *)&want + r->offset, r->bytes == 8 ? (const void *)&r->want : &half, r->bytes);
-    if (!T_CHECK(memcmp(s, &want, sizeof want) == 0)) { printf("# %s = %s\n", r->name, r->value); }
+    if (!T_CHECK(memcmp(&s, &want, sizeof want) == 0)) { printf("# %s = %s\n", r->name, r->value); }
 }
 
-T_CASE(each_setting_reaches_its_field_and_no_other)
+T_CASE_ON(each_setting_reaches_its_field_and_no_other, SETTINGS)
 {
     const cellar_settings base = cellar_settings_default();
     for (size_t i = 0; i < ROWS; i++) {
         char variable[80], text[160];
         variable_name(variable, rows[i].name);
         for (int form = 0; form < 4; form++) {
-            cellar_settings s = base;
+            s = base;
             cellar_err err;
             if (form == 3) {
-                T_REQUIRE(setenv(variable, rows[i].value, 1) == 0);
-                err = read_env(&s);
-                T_REQUIRE(unsetenv(variable) == 0);
+                SET(variable, rows[i].value);
+                err = read_env();
+                unset_variables();
             } else {
                 snprintf(text, sizeof text, form == 0 ? "%s=%s" : form == 1 ? "\t%s = \"%s\" # x\r\n"
                          : "\n%s =  %s  # x # y\n", form == 2 ? variable : rows[i].name,
                          rows[i].value);
-                err = read_text(&s, text);
+                err = read_text(text);
             }
             T_EQ_I64(err, CELLAR_OK);
             T_EQ_U64(note_count, 0);
-            only_this_field(&s, &base, &rows[i]);
+            only_this_field(&base, &rows[i]);
         }
     }
 }
 
 /* test_base_memory_limit shows of what. */
-T_CASE(share_of_memory_is_bytes)
+T_CASE_ON(share_of_memory_is_bytes, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, "memory = 100%"), CELLAR_OK);
+    T_EQ_I64(read_text("memory = 100%"), CELLAR_OK);
     const uint64_t all = s.config.memory_bytes;
     T_CHECK(all >= 2 * CELLAR_MEMORY_MIN);
-    T_EQ_I64(read_text(&s, "memory = 50% # of it"), CELLAR_OK);
+    T_EQ_I64(read_text("memory = 50% # of it"), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, all / 2);
-    T_EQ_I64(read_text(&s, "max_value = 100%"), CELLAR_OK); /* no value is longer */
+    T_EQ_I64(read_text("max_value = 100%"), CELLAR_OK); /* no value is longer */
     T_EQ_U64(s.tuning.max_value_bytes, all < CELLAR_VALUE_MAX ? all : CELLAR_VALUE_MAX);
-    T_REQUIRE(setenv("CELLAR_MEMORY", "99%", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_OK);
-    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
+    SET("CELLAR_MEMORY", "99%");
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, all / 100 * 99 + all % 100 * 99 / 100);
 }
 
-T_CASE(signs_of_jitter_name_its_mode)
+T_CASE_ON(signs_of_jitter_name_its_mode, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, "jitter = +20%"), CELLAR_OK);
-    T_EQ_U64(s.tuning.jitter_pct, 20);
-    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUS);
-    T_EQ_I64(read_text(&s, "jitter = 7%"), CELLAR_OK);
-    T_EQ_U64(s.tuning.jitter_pct, 7);
-    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_MINUS);
-    T_EQ_I64(read_text(&s, "jitter = +-9%"), CELLAR_OK);
-    T_EQ_U64(s.tuning.jitter_pct, 9);
-    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUSMINUS);
+    static const struct { const char *text; uint32_t pct, mode; } sign[] = {
+        { "jitter = +20%", 20, CELLAR_JITTER_PLUS }, { "jitter = 7%", 7, CELLAR_JITTER_MINUS },
+        { "jitter = +-9%", 9, CELLAR_JITTER_PLUSMINUS },
+    };
+    for (unsigned i = 0; i < 3; i++) {
+        T_EQ_I64(read_text(sign[i].text), CELLAR_OK);
+        T_EQ_U64(s.tuning.jitter_pct, sign[i].pct);
+        T_EQ_U64((uint32_t)s.tuning.jitter_mode, sign[i].mode);
+    }
 }
 
-T_CASE(texts_are_kept_in_the_struct)
+T_CASE_ON(texts_are_kept_in_the_struct, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
     char text[1200], path[1100];
-    T_EQ_I64(read_text(&s, "l2_path = '/tmp/a # b'\nkey_prefix = \"a \\\"b\\\" \\\\\""), CELLAR_OK);
+    T_EQ_I64(read_text("l2_path = '/tmp/a # b'\nkey_prefix = \"a \\\"b\\\" \\\\\""), CELLAR_OK);
     T_CHECK(s.config.l2_path == s.l2_path && s.host.name == s.key_prefix);
     T_EQ_STR(s.config.l2_path, "/tmp/a # b");
     T_EQ_STR(s.host.name, "a \"b\" \\");
-    T_EQ_I64(read_text(&s, "l2_path = /tmp/a#b  # c"), CELLAR_OK);
+    T_EQ_I64(read_text("l2_path = /tmp/a#b  # c"), CELLAR_OK);
     T_EQ_STR(s.config.l2_path, "/tmp/a#b");
-    T_EQ_I64(read_text(&s, "memory = 2M"), CELLAR_OK); /* the others stay */
+    T_EQ_I64(read_text("memory = 2M"), CELLAR_OK); /* the others stay */
     T_CHECK(s.config.l2_path == s.l2_path);
     for (size_t n = CELLAR_SETTINGS_PATH_MAX; n <= CELLAR_SETTINGS_PATH_MAX + 1; n++) {
         memset(path, 'p', n);
         path[n] = '\0';
         const cellar_err want = n == CELLAR_SETTINGS_PATH_MAX ? CELLAR_OK : CELLAR_E_CONFIG;
         snprintf(text, sizeof text, "l2_path=%s", path);
-        T_EQ_I64(read_text(&s, text), want);
+        T_EQ_I64(read_text(text), want);
         snprintf(text, sizeof text, "l2_path='%s' # x", path);
-        T_EQ_I64(read_text(&s, text), want);
-        T_REQUIRE(setenv("CELLAR_L2_PATH", path, 1) == 0);
-        T_EQ_I64(read_env(&s), want);
-        T_REQUIRE(unsetenv("CELLAR_L2_PATH") == 0);
+        T_EQ_I64(read_text(text), want);
+        SET("CELLAR_L2_PATH", path);
+        T_EQ_I64(read_env(), want);
         T_EQ_U64(strlen(s.config.l2_path), CELLAR_SETTINGS_PATH_MAX);
     }
     for (size_t n = CELLAR_NAME_MAX; n <= CELLAR_NAME_MAX + 1; n++) {
         memset(path, 'k', n);
         strcpy(path + n, ":"); /* the separator is no part of the prefix */
         snprintf(text, sizeof text, "key_prefix=%s", path);
-        T_EQ_I64(read_text(&s, text), n == CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_CONFIG);
+        T_EQ_I64(read_text(text), n == CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_CONFIG);
         T_EQ_U64(strlen(s.host.name), CELLAR_NAME_MAX);
     }
 }
 
 /* ---- the documents ---- */
 
+/* Return a file of the case with these bytes, removed after it. */
+static const char *file_with(const void *bytes, size_t len)
+{
+    static char path[T_FOLDER_MAX + 8];
+    (void)snprintf(path, sizeof path, "%s/file", folder_of_case());
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+    return path;
+}
+
+static cellar *open_settings(void)
+{
+    cellar *c = NULL;
+    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
+    return closed_later(c);
+}
+
+static int64_t option(cellar *c, cellar_option what)
+{
+    int64_t n = 0;
+    T_EQ_I64(cellar_option_get(c, what, &n), CELLAR_OK);
+    return n;
+}
+
 #define DOTENV "tests/data/s2.env"
 
-T_CASE(env_file_of_the_documents_is_accepted_as_it_is)
+T_CASE_ON(env_file_of_the_documents_is_accepted_as_it_is, SETTINGS)
 {
     static const char *const info[] = {
         DOTENV ":3:1: note: REDIS_DB: in process: not needed",
         DOTENV ":9:1: note: CELERY_BROKER_URL: in process: not needed",
         DOTENV ":10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
     };
-    cellar_settings s = cellar_settings_default();
-    note_count = 0;
-    T_EQ_I64(cellar_settings_read(&s, DOTENV, NULL, 0, take, notes), CELLAR_OK);
+    T_EQ_I64(read_from(DOTENV, NULL, 0), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 300000);
     T_EQ_STR(s.host.name, "myapp");
     T_EQ_U64(s.work.workers, 4);
@@ -250,89 +284,69 @@ T_CASE(env_file_of_the_documents_is_accepted_as_it_is)
         T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
         T_EQ_STR(notes[i].text, info[i]);
     }
-    T_EQ_I64(read_text(&s, "CACHE_VERSION=1\nREDIS_SOCKET_TIMEOUT=5\nREDIS_CONNECTION_TIMEOUT=5\n"
+    T_EQ_I64(read_text("CACHE_VERSION=1\nREDIS_SOCKET_TIMEOUT=5\nREDIS_CONNECTION_TIMEOUT=5\n"
                            "CELERY_ENABLE_UTC=True\nDATABASE_URL=x\n"), CELLAR_OK);
     T_EQ_U64(s.root.version, 1);
     T_EQ_I64(s.resp.idle_timeout_ms, 5000);
     T_EQ_U64(note_count, 3);
 }
 
-T_CASE(settings_of_the_documents_open_a_store)
+T_CASE_ON(settings_of_the_documents_open_a_store, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    cellar *c;
-    int64_t ttl = 0;
-    T_EQ_I64(read_text(&s, "enabled = true\ndefault_ttl = 7200s\nkey_prefix = \"zsxq:\"\n"
+    T_EQ_I64(read_text("enabled = true\ndefault_ttl = 7200s\nkey_prefix = \"zsxq:\"\n"
                            "memory = 4M\nthreads = 0\njitter = 10%\ninterval = 3600\n"),
              CELLAR_OK);
     T_EQ_I64(s.work.refresh_ms, 3600000);
     T_EQ_STR(s.host.name, "zsxq"); /* "zsxq" and "zsxq:" are the same */
-    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &ttl), CELLAR_OK);
-    T_EQ_I64(ttl, 7200000);
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &ttl), CELLAR_OK);
-    T_EQ_I64(ttl, 4 << 20);
+    cellar *c = open_settings();
+    T_EQ_I64(option(c, CELLAR_OPT_DEFAULT_TTL_MS), 7200000);
+    T_EQ_I64(option(c, CELLAR_OPT_MEMORY_BYTES), 4 << 20);
     T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(policy_of_settings_holds_in_the_store)
+T_CASE_ON(policy_of_settings_holds_in_the_store, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    char path[64], text[100];
-    cellar *c;
-    snprintf(path, sizeof path, "/tmp/cellar_policy_%ld", (long)getpid());
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL && fputs("[*]\ndeny *token*\n", f) >= 0 && fclose(f) == 0);
+    char text[T_FOLDER_MAX + 40];
+    const char *path = file_with("[*]\ndeny *token*\n", 17);
     snprintf(text, sizeof text, "threads = 0\npolicy = %s", path);
-    T_EQ_I64(read_text(&s, text), CELLAR_OK);
+    T_EQ_I64(read_text(text), CELLAR_OK);
     T_EQ_STR(s.policy_file, path);
-    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
+    cellar *c = open_settings();
     T_EQ_I64(cellar_set_str(c, "a token", "v", 0), CELLAR_E_DENIED);
     T_EQ_I64(cellar_set_str(c, "a key", "v", 0), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_REQUIRE(unlink(path) == 0);
 }
 
-T_CASE(cellar_name_wins_over_the_name_in_the_documents)
+T_CASE_ON(cellar_name_wins_over_the_name_in_the_documents, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, "CACHE_DEFAULT_TIMEOUT=300\ndefault_ttl=7s"), CELLAR_OK);
+    T_EQ_I64(read_text("CACHE_DEFAULT_TIMEOUT=300\ndefault_ttl=7s"), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 7000);
-    T_EQ_I64(read_text(&s, "CELLAR_DEFAULT_TTL=8s\nCACHE_DEFAULT_TIMEOUT=300"), CELLAR_OK);
+    T_EQ_I64(read_text("CELLAR_DEFAULT_TTL=8s\nCACHE_DEFAULT_TIMEOUT=300"), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 8000);
-    T_REQUIRE(setenv("CACHE_DEFAULT_TIMEOUT", "300", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_OK);
+    SET("CACHE_DEFAULT_TIMEOUT", "300");
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 300000);
-    T_REQUIRE(setenv("CELLAR_DEFAULT_TTL", "9s", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_OK);
+    SET("CELLAR_DEFAULT_TTL", "9s");
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 9000);
-    T_REQUIRE(setenv("CACHE_DEFAULT_TIMEOUT", "soon", 1) == 0); /* wrong, also where it loses */
-    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    SET("CACHE_DEFAULT_TIMEOUT", "soon"); /* wrong, also where it loses */
+    T_EQ_I64(read_env(), CELLAR_E_CONFIG);
     T_EQ_STR(notes[0].text, "CACHE_DEFAULT_TIMEOUT:1: error: needs a number");
-    T_REQUIRE(unsetenv("CACHE_DEFAULT_TIMEOUT") == 0 && unsetenv("CELLAR_DEFAULT_TTL") == 0);
 }
 
 /* ---- sources ---- */
 
-T_CASE(later_source_overwrites_what_it_names)
+T_CASE_ON(later_source_overwrites_what_it_names, SETTINGS)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL && fputs("memory = 4M\nstale = 5s\nidle = 6s\n", f) >= 0 && fclose(f) == 0);
-    cellar_settings s = cellar_settings_default();
+    const char *path = file_with("memory = 4M\nstale = 5s\nidle = 6s\n", 33);
     s.config.max_entries = 77;
-    note_count = 0;
-    T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_OK);
-    T_REQUIRE(setenv("CELLAR_STALE", "9s", 1) == 0 && setenv("CELLAR_MEMORY", "", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_OK);
-    T_REQUIRE(unsetenv("CELLAR_STALE") == 0 && unsetenv("CELLAR_MEMORY") == 0);
+    T_EQ_I64(read_from(path, NULL, 0), CELLAR_OK);
+    SET("CELLAR_STALE", "9s"), SET("CELLAR_MEMORY", "");
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 4 << 20); /* the variable is empty: not set */
     T_EQ_I64(s.config.stale_ms, 9000);
     T_EQ_I64(s.config.idle_ms, 6000);
     T_EQ_U64(s.config.max_entries, 77);
-    T_EQ_I64(read_text(&s, "idle=\"\"\nmemory=  # none\n"), CELLAR_OK);
+    T_EQ_I64(read_text("idle=\"\"\nmemory=  # none\n"), CELLAR_OK);
     T_EQ_I64(s.config.idle_ms, 6000);
     T_EQ_U64(note_count, 0);
     T_REQUIRE(unlink(path) == 0);
@@ -345,36 +359,27 @@ T_CASE(later_source_overwrites_what_it_names)
     T_EQ_STR(notes[1].text, "/tmp: error: cannot be read: a directory");
 }
 
-T_CASE(open_and_text_do_not_read_the_environment)
+T_CASE_ON(open_and_text_do_not_read_the_environment, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default(), same;
-    cellar *c;
-    int64_t bytes = 0;
-    T_REQUIRE(setenv("CELLAR_MEMORY", "16M", 1) == 0);
-    T_EQ_I64(read_text(&s, "threads = no"), CELLAR_OK);
+    cellar_settings same;
+    SET("CELLAR_MEMORY", "16M");
+    T_EQ_I64(read_text("threads = no"), CELLAR_OK);
     same = s;
-    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
+    cellar *c = open_settings();
     T_CHECK(memcmp(&s, &same, sizeof s) == 0);
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes), CELLAR_OK);
-    T_EQ_I64(bytes, 64 << 20);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
+    T_EQ_I64(option(c, CELLAR_OPT_MEMORY_BYTES), 64 << 20);
 }
 
-T_CASE(open_keeps_the_groups_of_the_program)
+T_CASE_ON(open_keeps_the_groups_of_the_program, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    cellar *c = NULL;
-    int64_t level = 0;
     cellar_host_config own = { .struct_size = sizeof own, .log_level = CELLAR_LOG_ERROR,
                                .no_threads = 1 };
     s.host.log_level = CELLAR_LOG_DEBUG; /* no effect: config points to `own` */
     s.config.host = &own;
     s.config.memory_bytes = 2 << 20;
-    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_LOG_LEVEL, &level), CELLAR_OK);
-    T_EQ_I64(level, CELLAR_LOG_ERROR);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    cellar *c = open_settings();
+    T_EQ_I64(option(c, CELLAR_OPT_LOG_LEVEL), CELLAR_LOG_ERROR);
+    close_now(c);
     T_EQ_I64(cellar_settings_open(NULL, NULL, NULL, &c), CELLAR_E_INVAL);
     T_CHECK(c == NULL);
     T_EQ_I64(cellar_settings_open(&s, NULL, NULL, NULL), CELLAR_E_INVAL);
@@ -413,7 +418,8 @@ static const wrong wrongs[] = {
     { "key_version = 4294967296", 1, 15, "key_version" },
     { "stale = never", 1, 9, "stale" }, { "stale = 50d", 1, 9, "stale" },
     { "idle = 50d", 1, 8, "idle" }, { "jitter = 10", 1, 12, "jitter" },
-    { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" }, { "jitter = +-", 1, 12, "jitter" },
+    { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" },
+    { "jitter = +-", 1, 12, "jitter" },
     { "l2_close = 5", 1, 13, "l2_close" }, { "l2_close = 0s", 1, 12, "l2_close" },
     { "l2_bytes = 15M", 1, 12, "l2_bytes" }, { "l2_bytes = 5T", 1, 12, "l2_bytes" },
     { "l2_optional = 2", 1, 15, "l2_optional" }, { "enabled = maybe", 1, 11, "enabled" },
@@ -436,16 +442,16 @@ static const wrong wrongs[] = {
     { "# \x01", 1, 3, "" },
 };
 
-T_CASE(error_names_its_place_and_changes_nothing)
+T_CASE_ON(error_names_its_place_and_changes_nothing, SETTINGS)
 {
     for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++) {
         const wrong *w = &wrongs[i];
-        cellar_settings s = cellar_settings_default();
-        T_EQ_I64(read_text(&s, "memory = 9M\nl2_path = /x\njitter = +3%"), CELLAR_OK);
+        s = cellar_settings_default();
+        T_EQ_I64(read_text("memory = 9M\nl2_path = /x\njitter = +3%"), CELLAR_OK);
         const cellar_settings before = s;
         char text[200], place[120];
         snprintf(text, sizeof text, "%s\nload_threads_of_nothing = 1", w->text);
-        bool ok = T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        bool ok = T_EQ_I64(read_text(text), CELLAR_E_CONFIG);
         ok = T_CHECK(memcmp(&s, &before, sizeof s) == 0) && ok;
         ok = T_EQ_U64(note_count, 2) && ok; /* the last line is reached, too */
         ok = T_EQ_U64(notes[0].line, w->line) && ok;
@@ -467,11 +473,11 @@ static cellar_verdict nothing(const cellar_task *task, void *ctx)
 static uint32_t route_count; /* of hand_routes */
 
 /* Hand the routes on as the header shows. Return the code of the last one. */
-static cellar_err hand_routes(const cellar_settings *s, cellar_pool *pool)
+static cellar_err hand_routes(cellar_pool *pool)
 {
     cellar_err err = CELLAR_OK;
     route_count = 0;
-    for (const char *p = s->work.routes, *queue; *p != 0; p = queue + strlen(queue) + 1) {
+    for (const char *p = s.work.routes, *queue; *p != 0; p = queue + strlen(queue) + 1) {
         queue = p + strlen(p) + 1;
         err = cellar_pool_route(pool, p, queue, NULL);
         route_count++;
@@ -479,14 +485,13 @@ static cellar_err hand_routes(const cellar_settings *s, cellar_pool *pool)
     return err;
 }
 
-T_CASE(routes_of_the_documents_reach_a_pool)
+T_CASE_ON(routes_of_the_documents_reach_a_pool, SETTINGS)
 {
     static const struct { const char *value; uint32_t count; } good[] = {
         { "{}", 0 }, { " { } ", 0 }, { "{\"mail\": \"slow\"}", 1 },
         { "{'mail': {'queue': 'slow'}, \"ma*\" : \"slow\" , }", 2 },
         { "{\"mail\":{\"queue\":\"slow\"}}", 1 },
     };
-    cellar_settings s = cellar_settings_default();
     cellar_pool *pool;
     cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h };
@@ -494,24 +499,23 @@ T_CASE(routes_of_the_documents_reach_a_pool)
     T_EQ_I64(cellar_task_register(pool, "mail", nothing, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "slow", 2), CELLAR_E_NOT_FOUND);
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        T_REQUIRE(setenv("CELERY_TASK_ROUTES", good[i].value, 1) == 0);
-        T_EQ_I64(read_env(&s), CELLAR_OK);
+        SET("CELERY_TASK_ROUTES", good[i].value);
+        T_EQ_I64(read_env(), CELLAR_OK);
         T_EQ_U64(note_count, 0);
-        T_EQ_I64(hand_routes(&s, pool), CELLAR_OK);
+        T_EQ_I64(hand_routes(pool), CELLAR_OK);
         T_EQ_U64(route_count, good[i].count);
     }
-    T_REQUIRE(unsetenv("CELERY_TASK_ROUTES") == 0);
     /* the queue is there */
     T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "slow", 2), CELLAR_OK);
-    T_EQ_I64(read_text(&s, "task_routes = {'mail': 'fast'} # of ours\n"
+    T_EQ_I64(read_text("task_routes = {'mail': 'fast'} # of ours\n"
                            "CELERY_TASK_ROUTES = {'mail': 'lost'}\n"), CELLAR_OK);
-    T_EQ_I64(hand_routes(&s, pool), CELLAR_OK);
+    T_EQ_I64(hand_routes(pool), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "fast", 2), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "lost", 2), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }
 
-T_CASE(wrong_routes_are_refused_with_their_place)
+T_CASE_ON(wrong_routes_are_refused_with_their_place, SETTINGS)
 {
     static const struct { const char *value; uint32_t column; } bad[] = {
         { "x", 1 }, { "}", 1 }, { "{", 2 }, { "{}}", 3 }, { "{'a'}", 5 }, { "{'a':}", 6 },
@@ -521,32 +525,31 @@ T_CASE(wrong_routes_are_refused_with_their_place)
         { "{'a': {'queue': {'queue': 'q'}}}", 17 }, { "{'a\\\\n': 'q'}", 3 }, { "['a']", 1 },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        cellar_settings s = cellar_settings_default();
+        s = cellar_settings_default();
         char text[200];
         snprintf(text, sizeof text, "task_routes=%s", bad[i].value);
-        T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        T_EQ_I64(read_text(text), CELLAR_E_CONFIG);
         T_REQUIRE(note_count == 1);
         if (!T_EQ_U64(notes[0].column, 12 + bad[i].column)) { printf("# %s\n", bad[i].value); }
         T_EQ_STR(s.work.routes, "");
     }
     for (size_t n = CELLAR_NAME_MAX; n <= CELLAR_NAME_MAX + 1; n++) {
-        cellar_settings s = cellar_settings_default();
+        s = cellar_settings_default();
         char name[80] = "", text[200];
         memset(name, 'n', n);
         snprintf(text, sizeof text, "task_routes={'%s': '%s'}", name, name);
-        T_EQ_I64(read_text(&s, text), n == CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_CONFIG);
+        T_EQ_I64(read_text(text), n == CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_CONFIG);
     }
 }
 
-T_CASE(settings_of_work_reach_a_pool_and_a_schedule)
+T_CASE_ON(settings_of_work_reach_a_pool_and_a_schedule, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
     cellar_pool *pool;
     int64_t next_ms;
     size_t found;
     T_EQ_U64(s.work.workers, 0);
     T_EQ_STR(s.work.zone, "");
-    T_EQ_I64(read_text(&s, "workers = 2\ntz = +08:00\n"), CELLAR_OK);
+    T_EQ_I64(read_text("workers = 2\ntz = +08:00\n"), CELLAR_OK);
     T_EQ_U64(s.work.workers, 2);
     cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
     cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .workers = s.work.workers };
@@ -554,57 +557,51 @@ T_CASE(settings_of_work_reach_a_pool_and_a_schedule)
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
     T_EQ_I64(cellar_cron_next("0 8 * * *", s.work.zone, NULL, 0, &next_ms, 1, &found), CELLAR_OK);
     T_EQ_I64(next_ms, 86400000);
-    T_REQUIRE(setenv("CELLAR_WORKERS", "64", 1) == 0 && setenv("CELLAR_TZ", "UTC", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_OK);
-    T_REQUIRE(unsetenv("CELLAR_WORKERS") == 0 && unsetenv("CELLAR_TZ") == 0);
+    SET("CELLAR_WORKERS", "64"), SET("CELLAR_TZ", "UTC");
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_U64(s.work.workers, 64);
     T_EQ_STR(s.work.zone, "UTC");
-    T_EQ_I64(read_text(&s, "workers = 65\n"), CELLAR_E_CONFIG);
-    T_EQ_I64(read_text(&s, "workers = 0\n"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("workers = 65\n"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("workers = 0\n"), CELLAR_E_CONFIG);
     T_EQ_U64(s.work.workers, 64);
 }
 
-T_CASE(settings_of_a_port_are_kept_in_the_struct)
+T_CASE_ON(settings_of_a_port_are_kept_in_the_struct, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
     T_EQ_U64(s.resp.port, 0);
-    T_EQ_I64(read_text(&s, "REDIS_HOST = redis.internal\nresp_password = \"a b\""), CELLAR_OK);
+    T_EQ_I64(read_text("REDIS_HOST = redis.internal\nresp_password = \"a b\""), CELLAR_OK);
     T_EQ_U64(note_count, 0);
     T_EQ_STR(s.resp.listen, ""); /* another machine: the server is this process now */
     T_EQ_STR(s.resp.password, "a b");
-    T_EQ_I64(read_text(&s, "resp_listen = ::1\nREDIS_HOST=10.0.0.1"), CELLAR_OK);
+    T_EQ_I64(read_text("resp_listen = ::1\nREDIS_HOST=10.0.0.1"), CELLAR_OK);
     T_EQ_STR(s.resp.listen, "::1");
-    T_EQ_I64(read_text(&s, "REDIS_HOST=10.0.0.1\nREDIS_PASSWORD=\nREDIS_PORT=7000"), CELLAR_OK);
+    T_EQ_I64(read_text("REDIS_HOST=10.0.0.1\nREDIS_PASSWORD=\nREDIS_PORT=7000"), CELLAR_OK);
     T_EQ_STR(s.resp.listen, "10.0.0.1");
     T_EQ_STR(s.resp.password, "a b"); /* an empty value is not set */
     T_EQ_U64(s.resp.port, 7000);
-    T_EQ_I64(read_text(&s, "resp_listen = localhost"), CELLAR_OK);
+    T_EQ_I64(read_text("resp_listen = localhost"), CELLAR_OK);
     T_EQ_STR(s.resp.listen, "");
     static const char *const no_address[] = { "300.1.1.1", "1.2.3", "1:2", "::1::", "cafe" };
     for (size_t i = 0; i < sizeof no_address / sizeof *no_address; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "resp_listen = %s", no_address[i]);
-        T_EQ_I64(read_text(&s, line), CELLAR_E_CONFIG);
+        T_EQ_I64(read_text(line), CELLAR_E_CONFIG);
     }
-    T_EQ_I64(read_text(&s, "resp_listen = redis.internal"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("resp_listen = redis.internal"), CELLAR_E_CONFIG);
     T_EQ_STR(notes[0].text, "test.conf:1:15: error: resp_listen: must be a numeric address, or "
                             "localhost");
-    T_EQ_I64(read_text(&s, "REDIS_PORT = 65536"), CELLAR_E_CONFIG);
-    T_EQ_I64(read_text(&s, "resp_max_clients = 0"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("REDIS_PORT = 65536"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("resp_max_clients = 0"), CELLAR_E_CONFIG);
 }
 
-#define SET(name, value) T_REQUIRE(setenv(name, value, 1) == 0)
-#define UNSET(name) T_REQUIRE(unsetenv(name) == 0)
-
-T_CASE(redis_names_of_the_environment_are_notes_without_env_redis)
+T_CASE_ON(redis_names_of_the_environment_are_notes_without_env_redis, SETTINGS)
 {
     static const char *const names[] = { "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD",
                                          "REDIS_MAX_CONNECTIONS", "REDIS_SOCKET_TIMEOUT" };
-    cellar_settings s = cellar_settings_default();
     SET("REDIS_HOST", "10.0.0.1"), SET("REDIS_PORT", "7000"), SET("REDIS_PASSWORD", "Hunter2");
     SET("REDIS_MAX_CONNECTIONS", "9"), SET("REDIS_SOCKET_TIMEOUT", "wrong");
     SET("CELLAR_RESP_MAX_CLIENTS", "7");
-    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_STR(s.resp.listen, "");
     T_EQ_U64(s.resp.port, 0);
     T_EQ_STR(s.resp.password, "");
@@ -618,28 +615,28 @@ T_CASE(redis_names_of_the_environment_are_notes_without_env_redis)
         T_CHECK(strstr(notes[i].text, ":1: note: not read: it may be of another server; ") != NULL);
     }
     s.env_redis = 1;
-    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG); /* the timeout is read now */
+    T_EQ_I64(read_env(), CELLAR_E_CONFIG); /* the timeout is read now */
     T_EQ_U64(note_count, 1);
-    SET("REDIS_SOCKET_TIMEOUT", "5"), UNSET("CELLAR_RESP_MAX_CLIENTS");
-    T_EQ_I64(read_env(&s), CELLAR_OK);
+    SET("REDIS_SOCKET_TIMEOUT", "5");
+    T_REQUIRE(unsetenv("CELLAR_RESP_MAX_CLIENTS") == 0);
+    T_EQ_I64(read_env(), CELLAR_OK);
     T_EQ_U64(note_count, 0);
     T_EQ_STR(s.resp.listen, "10.0.0.1");
     T_EQ_U64(s.resp.port, 7000);
     T_EQ_STR(s.resp.password, "Hunter2");
     T_EQ_U64(s.resp.max_clients, 9);
     T_EQ_I64(s.resp.idle_timeout_ms, 5000);
-    for (size_t i = 0; i < 5; i++) { UNSET(names[i]); }
 }
 
-T_CASE(address_of_a_service_in_a_variable_is_a_note)
+T_CASE_ON(address_of_a_service_in_a_variable_is_a_note, SETTINGS)
 {
     static const char *const names[] = { "REDIS_PORT", "CELLAR_RESP_PORT" };
     for (size_t i = 0; i < 4; i++) {
-        cellar_settings s = cellar_settings_default();
+        s = cellar_settings_default();
         s.env_redis = i / 2 != 0;
         SET(names[i % 2], "tcp://10.0.0.11:6379");
-        T_EQ_I64(read_env(&s), CELLAR_OK);
-        UNSET(names[i % 2]);
+        T_EQ_I64(read_env(), CELLAR_OK);
+        unset_variables();
         T_EQ_U64(s.resp.port, 0);
         T_REQUIRE(note_count == 1);
         T_EQ_I64(notes[0].level, CELLAR_LOG_INFO);
@@ -647,69 +644,63 @@ T_CASE(address_of_a_service_in_a_variable_is_a_note)
         T_CHECK(strstr(notes[0].text, "Kubernetes sets such an address beside a Service") != NULL);
         T_CHECK(strstr(notes[0].text, "10.0.0") == NULL);
     }
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, "REDIS_PORT = tcp://10.0.0.11:6379"), CELLAR_E_CONFIG); /* a file */
+    T_EQ_I64(read_text("REDIS_PORT = tcp://10.0.0.11:6379"), CELLAR_E_CONFIG); /* a file */
 }
 
-T_CASE(empty_password_is_an_error_in_each_source)
+T_CASE_ON(empty_password_is_an_error_in_each_source, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, "CELLAR_RESP_PASSWORD = # later"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text("CELLAR_RESP_PASSWORD = # later"), CELLAR_E_CONFIG);
     SET("CELLAR_RESP_PASSWORD", "");
-    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    T_EQ_I64(read_env(), CELLAR_E_CONFIG);
     T_EQ_U64(note_count, 1);
     T_EQ_STR(notes[0].text, "CELLAR_RESP_PASSWORD:1: error: must not be empty: write a password, "
                             "or leave it out");
-    UNSET("CELLAR_RESP_PASSWORD");
+    unset_variables();
     s.env_redis = 1;
     SET("REDIS_PASSWORD", ""), SET("CELLAR_MEMORY", ""), SET("REDIS_DB", "");
-    T_EQ_I64(read_env(&s), CELLAR_OK); /* no password of a Redis is usual */
+    T_EQ_I64(read_env(), CELLAR_OK); /* no password of a Redis is usual */
     T_EQ_U64(note_count, 0);
-    UNSET("REDIS_PASSWORD"), UNSET("CELLAR_MEMORY"), UNSET("REDIS_DB");
 }
 
-T_CASE(hundred_errors_are_reported)
+T_CASE_ON(hundred_errors_are_reported, SETTINGS)
 {
     static char text[4096];
-    cellar_settings s = cellar_settings_default();
     for (uint32_t n = 99; n <= 150; n += 17) {
         size_t at = 0;
         for (uint32_t i = 0; i < n; i++) {
             at += (size_t)snprintf(text + at, sizeof text - at, "unknown = %u\n", i);
         }
-        T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        T_EQ_I64(read_text(text), CELLAR_E_CONFIG);
         T_EQ_U64(note_count, n < 100 ? n : 100);
         for (uint32_t i = 0; i < note_count; i++) { T_EQ_U64(notes[i].line, i + 1); }
     }
 }
 
-T_CASE(error_in_the_environment_names_the_variable)
+T_CASE_ON(error_in_the_environment_names_the_variable, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
     const cellar_settings before = s;
-    T_REQUIRE(setenv("CELLAR_MEMORY", "8M", 1) == 0 && setenv("CELLAR_STALE", "12", 1) == 0 &&
-              setenv("CELLAR_LOG", "in\nfo", 1) == 0 && setenv("REDIS_DB", "3", 1) == 0);
-    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    SET("CELLAR_MEMORY", "8M"), SET("CELLAR_STALE", "12");
+    SET("CELLAR_LOG", "in\nfo"), SET("REDIS_DB", "3");
+    T_EQ_I64(read_env(), CELLAR_E_CONFIG);
     T_REQUIRE(note_count == 3);
     T_EQ_STR(notes[0].text, "CELLAR_STALE:3: error: a time needs a unit: ms s m h d w");
     T_EQ_STR(notes[1].text, "CELLAR_LOG:3: error: a control byte");
     T_EQ_STR(notes[2].text, "REDIS_DB:1: note: in process: not needed");
     T_CHECK(memcmp(&s, &before, sizeof s) == 0);
-    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0 && unsetenv("CELLAR_STALE") == 0 &&
-              unsetenv("CELLAR_LOG") == 0 && unsetenv("REDIS_DB") == 0);
 }
 
-T_CASE(notes_have_no_value)
+T_CASE_ON(notes_have_no_value, SETTINGS)
 {
     static const char *const lines[] = {
         "REDIS_PASSWORD=x\nREDIS_PASSWORD=%s", "resp_port = %s", "memory = %s",
-        "CELERY_BROKER_URL=redis://u:%s@h", "log = %s", "unknown = %s", "l2_path = \"%s", "default_ttl = %s", "jitter = %s%%", "= %s", "enabled=%s"
+        "CELERY_BROKER_URL=redis://u:%s@h", "log = %s", "unknown = %s",
+        "l2_path = \"%s", "default_ttl = %s", "jitter = %s%%", "= %s", "enabled=%s"
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         char text[100];
-        cellar_settings s = cellar_settings_default();
+        s = cellar_settings_default();
         snprintf(text, sizeof text, lines[i], "Hunter2Secret");
-        (void)read_text(&s, text);
+        (void)read_text(text);
         T_EQ_U64(note_count, 1);
         T_CHECK(strstr(notes[0].text, "unter2") == NULL);
     }
@@ -717,7 +708,7 @@ T_CASE(notes_have_no_value)
 
 /* ---- bytes ---- */
 
-T_CASE(text_cut_at_every_byte_sets_all_or_nothing)
+T_CASE_ON(text_cut_at_every_byte_sets_all_or_nothing, SETTINGS)
 {
     static char text[1024], dotenv[800];
     FILE *f = fopen(DOTENV, "r");
@@ -729,12 +720,11 @@ T_CASE(text_cut_at_every_byte_sets_all_or_nothing)
     const cellar_settings base = cellar_settings_default();
     uint32_t good = 0;
     for (size_t n = 0; n <= strlen(text); n++) {
-        cellar_settings s = base;
-        note_count = 0;
+        s = base;
         char *copy = malloc(n + (n == 0)); /* a read past the end is found by ASan */
         T_REQUIRE(copy != NULL);
         memcpy(copy, text, n);
-        const cellar_err err = cellar_settings_read(&s, "cut", copy, n, take, notes);
+        const cellar_err err = read_from("cut", copy, n);
         free(copy);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_CONFIG);
         good += err == CELLAR_OK;
@@ -743,56 +733,45 @@ T_CASE(text_cut_at_every_byte_sets_all_or_nothing)
     T_CHECK(good > 100);
 }
 
-T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped)
+T_CASE_ON(nul_is_an_error_and_bom_and_crlf_are_skipped, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    note_count = 0;
-    T_EQ_I64(cellar_settings_read(&s, "n", "memory = 2M\nlog\0 = info", 23, take, notes),
+    T_EQ_I64(read_from("n", "memory = 2M\nlog\0 = info", 23),
              CELLAR_E_CONFIG);
     T_CHECK(notes[0].line == 2 && notes[0].column == 4);
-    T_EQ_I64(read_text(&s, "\xef\xbb\xbfmemory = 2M\r\nlog = info\r"), CELLAR_OK);
+    T_EQ_I64(read_text("\xef\xbb\xbfmemory = 2M\r\nlog = info\r"), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 2 << 20);
-    T_EQ_I64(read_text(&s, "\n\xef\xbb\xbfmemory = 3M"), CELLAR_E_CONFIG); /* only at the start */
-    T_EQ_I64(read_text(&s, ""), CELLAR_OK);
-    T_EQ_I64(read_text(&s, "\xef\xbb\xbf"), CELLAR_OK);
+    T_EQ_I64(read_text("\n\xef\xbb\xbfmemory = 3M"), CELLAR_E_CONFIG); /* only at the start */
+    T_EQ_I64(read_text(""), CELLAR_OK);
+    T_EQ_I64(read_text("\xef\xbb\xbf"), CELLAR_OK);
 }
 
-T_CASE(text_over_64_kib_is_an_error)
+T_CASE_ON(text_over_64_kib_is_an_error, SETTINGS)
 {
     static char text[CELLAR_SETTINGS_TEXT_MAX + 2];
-    cellar_settings s = cellar_settings_default();
     memset(text, '#', sizeof text - 1);
     memcpy(text, "memory = 2M\n", 12);
-    note_count = 0;
-    T_EQ_I64(cellar_settings_read(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX, take, notes), CELLAR_OK);
+    T_EQ_I64(read_from("n", text, CELLAR_SETTINGS_TEXT_MAX), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 2 << 20);
     s = cellar_settings_default();
     T_EQ_I64(cellar_settings_read(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX + 1, take, notes),
              CELLAR_E_CONFIG);
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL && fwrite(text, 1, sizeof text - 1, f) == sizeof text - 1 &&
-              fclose(f) == 0);
+    const char *path = file_with(text, sizeof text - 1);
     T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_E_CONFIG);
     T_EQ_U64(note_count, 2);
     T_EQ_U64(s.config.memory_bytes, 0);
     T_REQUIRE(truncate(path, CELLAR_SETTINGS_TEXT_MAX) == 0);
     T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 2 << 20);
-    T_REQUIRE(unlink(path) == 0);
 }
 
-T_CASE(wrong_arguments_are_refused)
+T_CASE_ON(wrong_arguments_are_refused, SETTINGS)
 {
-    cellar_settings s = cellar_settings_default();
-    T_EQ_I64(cellar_settings_read(NULL, "n", "", 0, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_read(&s, NULL, "", 0, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_read(&s, "n", NULL, 1, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_read(&s, NULL, NULL, 1, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_read(&s, "n", "", 0, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_settings_read(NULL, "/dev/null", NULL, 0, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_read(NULL, NULL, NULL, 0, NULL, NULL), CELLAR_E_INVAL);
+    REFUSALS("settings", INVAL(cellar_settings_read(NULL, "n", "", 0, NULL, NULL)),
+             INVAL(cellar_settings_read(&s, NULL, "", 0, NULL, NULL)),
+             INVAL(cellar_settings_read(&s, "n", NULL, 1, NULL, NULL)),
+             INVAL(cellar_settings_read(&s, NULL, NULL, 1, NULL, NULL)),
+             INVAL(cellar_settings_read(NULL, "/dev/null", NULL, 0, NULL, NULL)),
+             INVAL(cellar_settings_read(NULL, NULL, NULL, 0, NULL, NULL)));
     for (size_t size = 0; size <= sizeof s + 16; size++) {
         s.struct_size = size;
         T_EQ_I64(cellar_settings_read(&s, "n", "", 0, NULL, NULL),

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/support/counter.h"
+#include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
 #define STORE(fn) T_WITHIN(fn, begin(), end())
@@ -23,9 +24,8 @@ T_CASE_ON(deferred_write_leaves_memory, STORE)
     one.answer = CELLAR_DEFERRED;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_DEFERRED);
     T_EQ_I64(cellar_delete(ns[0], "other", 5), CELLAR_DEFERRED);
-    const cellar_namespace_config o = { .struct_size = sizeof o, .version = 7 };
     cellar *again = NULL;
-    T_EQ_I64(cellar_namespace_open(root[0], "users", &o, &again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root[0], "users", SPACE_OPTS(.version = 7), &again), CELLAR_OK);
     T_CHECK(again == ns[0]);
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     one.answer = CELLAR_OK;
@@ -223,8 +223,7 @@ T_CASE_ON(clear_ends_the_entries_of_all_clients, STORE)
 T_CASE_ON(tag_ends_entries_of_all_clients, STORE)
 {
     const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
-    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, SET_OPTS(.tags = &tag, .tag_count = 1)), CELLAR_OK);
     sets(ns[0], "other", "1");
     has(ns[1], "k", "1");
     has(ns[1], "other", "1");
@@ -290,8 +289,7 @@ static void set_overtaken(void) { sets(ns[1], "k", "1"); }
 
 static void set_if_overtaken(void)
 {
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
-    (void)cellar_set(ns[1], "k", 1, "1", 1, &o);
+    (void)cellar_set(ns[1], "k", 1, "1", 1, SET_OPTS(.flags = CELLAR_ONLY_IF_PRESENT));
 }
 
 static void delete_overtaken(void) { (void)cellar_delete(ns[1], "k", 1); }
@@ -659,8 +657,7 @@ T_CASE(attach_refuses_what_it_cannot_serve)
     t.blind_fill = 2;
     T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
     cellar *hidden = NULL;
-    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
-    T_EQ_I64(cellar_namespace_open(root[0], "hidden", &o, &hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root[0], "hidden", SPACE_OPTS(.hidden = 1), &hidden), CELLAR_OK);
     T_EQ_I64(cellar_tier_attach(hidden, &one.table), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     sets(c, "k", "before");

@@ -442,13 +442,4 @@ T_CASE(load_during_an_own_set_is_not_kept)
 
 /* ---- loads and changes ---- */
 
-T_CASE_ON(change_elsewhere_during_a_load_discards_its_result, STORE)
-{
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
-    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
-    cellar_result_free(&r);
-    has(ns[1], "k", "theirs");
-}
-
 T_MAIN("api_tier_get")

@@ -6,6 +6,7 @@
  * Method: Two stores are two clients of a server in memory. The test ends proofs and entries
  *         between and inside calls. A clock of the test. */
 
+#include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
 /* ---- proof ---- */
@@ -145,8 +146,7 @@ T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
 T_CASE(softly_ended_value_is_stale_and_never_fresh)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, 0, &info), CELLAR_OK);
+    const cellar_entry_info info = info_of(ns[1], "k");
     T_EQ_U64(info.flags & CELLAR_INFO_TAGGED, 0); /* the tag of its life is not one of the user */
     T_EQ_U64(found_by_calls(ns[1]), 8);
     end_softly();

@@ -8,12 +8,10 @@
 #include "tests/support/disk_store.h"
 #include "tests/support/draw.h"
 #include "tests/support/figures.h"
-#include "tests/support/t.h"
+#include "tests/support/spaces.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 

@@ -5,8 +5,8 @@
  * Method: A clock of this file; values of each form; update functions that change the entry
  *         themselves while they run. */
 #include "tests/support/api_kit.h"
-#include "tests/support/folder.h"
 #include "tests/support/rules.h"
+#include "tests/support/spaces.h"
 
 #define LONG 100000
 
@@ -15,10 +15,10 @@ static char room[LONG];
 static cellar_err put(cellar *c, size_t len, const char *tag, uint32_t user_flags)
 {
     const cellar_bytes tags[1] = { { tag, tag != NULL ? strlen(tag) : 0 } };
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE, .tags = tags,
-                          .tag_count = tag != NULL, .user_flags = user_flags };
     memset(room, 'v', len);
-    return cellar_set(c, "k", 1, room, len, &o);
+    return cellar_set(c, "k", 1, room, len,
+                      SET_OPTS(.ttl_ms = CELLAR_TTL_NONE, .tags = tags, .tag_count = tag != NULL,
+                               .user_flags = user_flags));
 }
 
 /* Return the user flags of the entry; UINT32_MAX: there is none. */
@@ -41,6 +41,13 @@ static cellar_err untag(cellar *c, const char *tag)
 }
 
 static bool there(cellar *c) { return cellar_contains(c, "k", 1) == CELLAR_OK; }
+
+/* Delete a tag and check whether the entry is there then. */
+static void after(cellar *c, const char *tag, bool want)
+{
+    T_EQ_I64(untag(c, tag), CELLAR_OK);
+    T_EQ_U64(there(c), want);
+}
 
 typedef struct work {
     cellar *c;
@@ -83,10 +90,8 @@ T_CASE_ON(update_keeps_tags_and_user_flags, STORE)
             T_EQ_I64(w.runs, 3);
             T_EQ_U64(flags_of(c), 6);
             T_CHECK(tagged(c));
-            T_EQ_I64(untag(c, "blue"), CELLAR_OK);
-            T_CHECK(there(c));
-            T_EQ_I64(untag(c, "red"), CELLAR_OK);
-            T_CHECK(!there(c));
+            after(c, "blue", true);
+            after(c, "red", false);
         }
     }
 }
@@ -105,46 +110,35 @@ T_CASE_ON(tags_and_user_flags_of_the_call_replace_them, STORE)
     const cellar_bytes blue = { "blue", 4 };
     work w = { .more = 1 };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
-    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 9 };
-    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_I64(update(c, &w, SET_OPTS(.user_flags = 9)), CELLAR_OK);
     T_EQ_U64(flags_of(c), 9);
-    o.user_flags = 0;
-    o.tags = &blue;
-    o.tag_count = 1;
-    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_I64(update(c, &w, SET_OPTS(.tags = &blue, .tag_count = 1)), CELLAR_OK);
     T_EQ_U64(flags_of(c), 9);
-    T_EQ_I64(untag(c, "red"), CELLAR_OK);
-    T_CHECK(there(c));
-    T_EQ_I64(untag(c, "blue"), CELLAR_OK);
-    T_CHECK(!there(c));
+    after(c, "red", true);
+    after(c, "blue", false);
 }
 
 T_CASE_ON(replace_ends_them, STORE)
 {
     work w = { .more = 1 };
-    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_REPLACE };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
-    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_I64(update(c, &w, SET_OPTS(.flags = CELLAR_REPLACE)), CELLAR_OK);
     T_EQ_U64(flags_of(c), 0);
     T_CHECK(!tagged(c));
-    T_EQ_I64(untag(c, "red"), CELLAR_OK);
-    T_CHECK(there(c));
+    after(c, "red", true);
 }
 
 static void end_red(cellar *c) { T_EQ_I64(untag(c, "red"), CELLAR_OK); }
 
-T_CASE(tag_deleted_during_an_update_ends_the_old_value)
+T_CASE_ON(tag_deleted_during_an_update_ends_the_old_value, STORE)
 {
-    static const size_t lens[] = { 40, 5000 };
-    for (size_t i = 0; i < 2; i++) {
-        cellar *c = api_open(8 << 20);
+    for (size_t len = 40; len <= 5000; len += 4960) {
         work w = { .more = 1, .meanwhile = end_red };
-        T_EQ_I64(put(c, lens[i], "red", 6), CELLAR_OK);
+        T_EQ_I64(put(c, len, "red", 6), CELLAR_OK);
         T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
         T_EQ_I64(w.runs, 2); /* the value of the first run came from a deleted one */
         T_CHECK(!w.found && there(c) && !tagged(c));
         T_EQ_U64(flags_of(c), 0);
-        api_shut(c);
     }
 }
 
@@ -154,34 +148,22 @@ static void same_bytes_flags(cellar *c) { T_EQ_I64(put(c, same_len, "red", 7), C
 static void same_bytes_bare(cellar *c) { T_EQ_I64(put(c, same_len, NULL, 0), CELLAR_OK); }
 
 /* A writer stores the same bytes with other tags or flags while the function runs: it comes first. */
-T_CASE(other_tags_on_the_same_bytes_are_kept)
+T_CASE_ON(other_tags_on_the_same_bytes_are_kept, STORE)
 {
-    static const size_t lens[] = { 40, 5000 };
-    for (size_t i = 0; i < 2; i++) {
-        cellar *c = api_open(8 << 20);
-        same_len = lens[i];
-        for (int plain = 0; plain < 2; plain++) {
-            work w = { .more = 1, .meanwhile = same_bytes_blue };
-            T_EQ_I64(put(c, same_len, plain ? NULL : "red", plain ? 0 : 6), CELLAR_OK);
-            T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
-            T_EQ_I64(w.runs, 2);
-            T_EQ_U64(flags_of(c), 6);
-            T_EQ_I64(untag(c, "red"), CELLAR_OK);
-            T_CHECK(there(c));
-            T_EQ_I64(untag(c, "blue"), CELLAR_OK);
-            T_CHECK(!there(c));
-        }
-        work flags = { .more = 1, .meanwhile = same_bytes_flags };
-        T_EQ_I64(put(c, same_len, "red", 6), CELLAR_OK);
-        T_EQ_I64(update(c, &flags, NULL), CELLAR_OK);
-        T_EQ_U64(flags_of(c), 7);
-        work bare = { .more = 1, .meanwhile = same_bytes_bare };
-        T_EQ_I64(put(c, same_len, "red", 6), CELLAR_OK);
-        T_EQ_I64(update(c, &bare, NULL), CELLAR_OK);
-        T_EQ_I64(bare.runs, 2);
-        T_EQ_U64(flags_of(c), 0);
-        T_CHECK(!tagged(c));
-        api_shut(c);
+    static const struct { bool plain; void (*meanwhile)(cellar *c); uint32_t flags; } row[] = {
+        { false, same_bytes_blue, 6 }, { true, same_bytes_blue, 6 }, { false, same_bytes_flags, 7 },
+        { false, same_bytes_bare, 0 },
+    };
+    for (unsigned i = 0; i < 8; i++) {
+        work w = { .more = 1, .meanwhile = row[i / 2].meanwhile };
+        same_len = i % 2 ? 5000 : 40;
+        T_EQ_I64(put(c, same_len, row[i / 2].plain ? NULL : "red", row[i / 2].plain ? 0 : 6), CELLAR_OK);
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_CHECK(w.runs == 2 || row[i / 2].flags == 7);
+        T_EQ_U64(flags_of(c), row[i / 2].flags);
+        T_EQ_U64(tagged(c), row[i / 2].flags != 0);
+        after(c, "red", row[i / 2].flags != 7);
+        after(c, "blue", row[i / 2].flags == 0);
     }
 }
 
@@ -216,13 +198,11 @@ T_CASE_ON(policy_adds_its_tags_to_the_kept_ones, STORE)
     }
     T_EQ_U64(flags_of(c), 7);
     T_CHECK(there(c));
-    T_EQ_I64(untag(c, "green"), CELLAR_OK);
-    T_CHECK(!there(c));
+    after(c, "green", false);
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
     work last = { .more = 1 };
     T_EQ_I64(update(c, &last, NULL), CELLAR_OK);
-    T_EQ_I64(untag(c, "red"), CELLAR_OK);
-    T_CHECK(!there(c));
+    after(c, "red", false);
 }
 
 /* The old value is from before the rule, and from before the last end of the tag of the rule. */
@@ -255,8 +235,7 @@ T_CASE_ON(policy_adds_its_tags_in_each_round, STORE)
     T_EQ_I64(put(c, 40, NULL, 0), CELLAR_OK);
     T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
     T_CHECK(w.runs == 2 && !w.found && there(c));
-    T_EQ_I64(untag(c, "green"), CELLAR_OK);
-    T_CHECK(!there(c));
+    after(c, "green", false);
 }
 
 static cellar *open_on_disk(const char *path)
@@ -269,25 +248,20 @@ static cellar *open_on_disk(const char *path)
 
 T_CASE(records_on_disk_carry_them)
 {
-    char path[T_FOLDER_MAX];
-    t_folder(path);
-    cellar *c = open_on_disk(path);
+    const char *path = folder_of_case();
+    cellar *c = closed_later(open_on_disk(path));
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    for (int i = 0; i < 2; i++) { /* each time the old value is on disk only */
+    for (int i = 0; i < 3; i++) { /* each time the old value is on disk only */
         work w = { .more = 1 };
-        c = open_on_disk(path);
+        close_now(c);
+        c = closed_later(open_on_disk(path));
+        if (i == 2) { break; }
         T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
         T_CHECK(w.found);
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
-    c = open_on_disk(path);
     T_EQ_U64(flags_of(c), 6);
     T_CHECK(tagged(c));
-    T_EQ_I64(untag(c, "red"), CELLAR_OK);
-    T_CHECK(!there(c));
-    api_shut(c);
-    t_wipe(path);
+    after(c, "red", false);
 }
 
 T_MAIN("api_update_keep")

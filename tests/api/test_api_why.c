@@ -11,6 +11,7 @@
 #include "cellar_admin.h"
 #include "tests/support/bloom_kit.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 static int64_t now_ms;
 
@@ -36,8 +37,7 @@ static void shut(cellar *c)
 
 static cellar_err put(cellar *c, const char *key, int64_t ttl_ms)
 {
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
-    return cellar_set(c, key, strlen(key), "value", 5, &o);
+    return cellar_set(c, key, strlen(key), "value", 5, SET_OPTS(.ttl_ms = ttl_ms));
 }
 
 static cellar_reason why(cellar *c, const char *key)
@@ -99,8 +99,7 @@ T_CASE_ON(why_reports_each_cause, STORE)
 
 T_CASE(why_reports_clear_and_version_increment)
 {
-    cellar *c = open_store(0), *v = NULL;
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    cellar *c = closed_later(open_store(0)), *v = space_of(c, "v");
     T_EQ_I64(put(v, "k", 0), CELLAR_OK);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     now_ms += 1000;
@@ -115,8 +114,6 @@ T_CASE(why_reports_clear_and_version_increment)
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
     gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 0);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    shut(c);
 }
 
 T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, STORE)
@@ -132,18 +129,17 @@ T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, STORE)
 
 T_CASE(why_without_record_reports_only_live_entries)
 {
-    cellar *c = open_store(1);
+    cellar *c = closed_later(open_store(1));
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
-    shut(c);
 }
 
 T_CASE(bad_input_of_why)
 {
-    cellar *c = open_store(0), *v = NULL, *d = NULL;
+    cellar *c = open_store(0), *v = space_of(c, "v"), *d = NULL;
     cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(NULL, "k", 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_why(c, NULL, 1, &r), CELLAR_E_INVAL);
@@ -152,10 +148,9 @@ T_CASE(bad_input_of_why)
     r.struct_size = 2;
     T_EQ_I64(cellar_why(c, "k", 1, &r), CELLAR_E_INVAL);
     r.struct_size = sizeof r;
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    close_now(v);
     settings cfg = { SETTINGS_SIZES, .tuning.no_explain = 2 };
     T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
 }

@@ -106,6 +106,20 @@ T_INLINE const char *error_text(cellar *c)
 #define SPACE_OPTS(...) \
     (&(const cellar_namespace_config){ .struct_size = sizeof(cellar_namespace_config), __VA_ARGS__ })
 
+#ifdef CELLAR_TESTS_LOAD_KIT_H
+/* Of a case on LOADS: its source, the text and the result of its last load. */
+static source src __attribute__((unused));
+static char said[64] __attribute__((unused));
+static cellar_result res __attribute__((unused));
+
+T_INLINE cellar *store_of_loads(uint64_t bytes)
+{
+    memset(&src, 0, sizeof src);
+    return kit_open(bytes);
+}
+#define LOADS(fn) T_WITH(fn, cellar *c, c, store_of_loads(4 << 20), kit_close(c))
+#endif
+
 /* Run a function in `n` threads, each with one of the arguments, to their ends. */
 T_INLINE void together(unsigned n, void *(*fn)(void *arg), void *args, size_t arg_bytes)
 {
