@@ -14,11 +14,9 @@
 #include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
-#define STORE(fn) T_WITHIN(fn, begin(), end())
-
 /* ---- codes of the server ---- */
 
-T_CASE_ON(deferred_write_leaves_memory, STORE)
+T_CASE_ON(deferred_write_leaves_memory, CLIENTS)
 {
     sets(ns[0], "k", "1");
     one.answer = CELLAR_DEFERRED;
@@ -42,7 +40,7 @@ static cellar_err delete_like(const char *pattern, uint64_t want)
     return err;
 }
 
-T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, STORE)
+T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, CLIENTS)
 {
     static const cellar_err answers[] = { CELLAR_OK, CELLAR_DEFERRED, CELLAR_E_TIMEOUT };
     cellar_error_info info = cellar_error_info_default();
@@ -58,10 +56,9 @@ T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, STORE)
     T_CHECK(strstr(info.text, "shared server") != NULL);
 }
 
-T_CASE(delete_that_the_server_refused_leaves_memory)
+T_CASE_ON(delete_that_the_server_refused_leaves_memory, CLIENTS)
 {
     static const char *const patterns[] = { "k", "k*", NULL };
-    begin();
     for (unsigned i = 0; i < 3; i++) {
         sets(ns[0], "k", "1");
         sets(ns[0], "other", "1");
@@ -73,7 +70,6 @@ T_CASE(delete_that_the_server_refused_leaves_memory)
         T_CHECK(in_memory(ns[0], &one, "other") == (patterns[i] != NULL));
         has(ns[0], "k", "1"); /* the server has it */
     }
-    end();
 }
 
 /* Open the namespace of the first client with a version. */
@@ -87,7 +83,7 @@ static cellar_err open_version(uint32_t version)
     return err;
 }
 
-T_CASE_ON(version_that_the_server_refused_ends_the_entries_in_the_next_open, STORE)
+T_CASE_ON(version_that_the_server_refused_ends_the_entries_in_the_next_open, CLIENTS)
 {
     cellar_error_info info = cellar_error_info_default();
     uint32_t version = 9;
@@ -130,7 +126,7 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
-T_CASE_ON(kept_times_have_the_stale_window_of_the_value, STORE)
+T_CASE_ON(kept_times_have_the_stale_window_of_the_value, CLIENTS)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 7000 };
     cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL };
@@ -148,7 +144,7 @@ T_CASE_ON(kept_times_have_the_stale_window_of_the_value, STORE)
     T_EQ_I64(row_of("k")->stale_ms, 0);
 }
 
-T_CASE_ON(touched_value_and_counter_keep_their_cost, STORE)
+T_CASE_ON(touched_value_and_counter_keep_their_cost, CLIENTS)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .cost_us = 5000 };
     int64_t n = 0;
@@ -163,7 +159,7 @@ T_CASE_ON(touched_value_and_counter_keep_their_cost, STORE)
     T_CHECK(cost != 0);
 }
 
-T_CASE_ON(touch_of_a_negative_entry_changes_nothing, STORE)
+T_CASE_ON(touch_of_a_negative_entry_changes_nothing, CLIENTS)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(ns[0], "n", 1, NULL, 0, &o), CELLAR_OK);
@@ -179,7 +175,7 @@ static cellar_err report(cellar *c, const char *bytes)
     return cellar_value_damaged(c, "k", 1, bytes, strlen(bytes));
 }
 
-T_CASE_ON(damaged_value_leaves_the_server, STORE)
+T_CASE_ON(damaged_value_leaves_the_server, CLIENTS)
 {
     for (unsigned i = 0; i < 2; i++) { /* memory of the client has the value, or not */
         sets(ns[0], "k", "bad");
@@ -204,7 +200,7 @@ T_CASE_ON(damaged_value_leaves_the_server, STORE)
 
 /* ---- many keys ---- */
 
-T_CASE_ON(clear_ends_the_entries_of_all_clients, STORE)
+T_CASE_ON(clear_ends_the_entries_of_all_clients, CLIENTS)
 {
     uint64_t id;
     T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
@@ -220,7 +216,7 @@ T_CASE_ON(clear_ends_the_entries_of_all_clients, STORE)
     T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
 }
 
-T_CASE_ON(tag_ends_entries_of_all_clients, STORE)
+T_CASE_ON(tag_ends_entries_of_all_clients, CLIENTS)
 {
     const cellar_bytes tag = { "t", 1 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, SET_OPTS(.tags = &tag, .tag_count = 1)), CELLAR_OK);
@@ -243,7 +239,7 @@ static void end_and_fill(shared_client *m, const char *call)
     has(ns[0], "k", "1");
 }
 
-T_CASE_ON(entries_end_within_a_pattern_delete, STORE)
+T_CASE_ON(entries_end_within_a_pattern_delete, CLIENTS)
 {
     sets(ns[0], "k", "1");
     one.inside = end_and_fill;
@@ -400,7 +396,7 @@ static void come_between(shared_client *m, const char *call)
     T_EQ_I64(cellar_set(c, key, 1, "\5\0\0\0\0\0\0\0", 8, NULL), CELLAR_OK);
 }
 
-T_CASE_ON(conditions_hold_for_the_server, STORE)
+T_CASE_ON(conditions_hold_for_the_server, CLIENTS)
 {
     sets(ns[0], "k", "1");
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
@@ -413,7 +409,7 @@ T_CASE_ON(conditions_hold_for_the_server, STORE)
     has(ns[0], "k", "2");
 }
 
-T_CASE_ON(version_is_the_state_of_the_server, STORE)
+T_CASE_ON(version_is_the_state_of_the_server, CLIENTS)
 {
     char buf[8];
     uint64_t version = 0;
@@ -439,7 +435,7 @@ T_CASE_ON(version_is_the_state_of_the_server, STORE)
     has(ns[0], "k", NULL);
 }
 
-T_CASE_ON(increment_loses_no_update_of_another_process, STORE)
+T_CASE_ON(increment_loses_no_update_of_another_process, CLIENTS)
 {
     int64_t now = 0;
     T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, NULL, &now), CELLAR_OK);
@@ -496,7 +492,7 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-T_CASE_ON(update_sees_the_value_of_the_server, STORE)
+T_CASE_ON(update_sees_the_value_of_the_server, CLIENTS)
 {
     const cellar_bytes tag = { "t", 1 };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1, .user_flags = 7 };
@@ -534,7 +530,7 @@ static void come_between_each_round(shared_client *m, const char *call)
     m->inside = come_between_each_round;
 }
 
-T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, STORE)
+T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, CLIENTS)
 {
     cellar_error_info why = cellar_error_info_default();
     sets(ns[0], "k", "other");
@@ -549,7 +545,7 @@ T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, S
     has(ns[0], "k", "other");
 }
 
-T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
+T_CASE_ON(update_that_removes_nothing_ends_a_load, CLIENTS)
 {
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, older_than_a_removal, NULL, &r), CELLAR_OK);
@@ -559,7 +555,7 @@ T_CASE_ON(update_that_removes_nothing_ends_a_load, STORE)
     has(ns[0], "k", NULL);
 }
 
-T_CASE_ON(removals_of_nothing_keep_a_newer_value, STORE)
+T_CASE_ON(removals_of_nothing_keep_a_newer_value, CLIENTS)
 {
     void *old = NULL;
     size_t len = 0;
@@ -573,7 +569,7 @@ T_CASE_ON(removals_of_nothing_keep_a_newer_value, STORE)
     cellar_free(old);
 }
 
-T_CASE_ON(delete_returns_the_old_value_of_the_server, STORE)
+T_CASE_ON(delete_returns_the_old_value_of_the_server, CLIENTS)
 {
     void *old = NULL;
     size_t len = 0;
@@ -587,7 +583,7 @@ T_CASE_ON(delete_returns_the_old_value_of_the_server, STORE)
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
 }
 
-T_CASE_ON(touch_sets_the_deadline_for_all, STORE)
+T_CASE_ON(touch_sets_the_deadline_for_all, CLIENTS)
 {
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
@@ -614,7 +610,7 @@ static void draw_and_come_between(shared_client *m, const char *call)
 }
 
 /* An end between reading and write leaves the state that the tier compares: the epoch tells. */
-T_CASE_ON(change_of_a_state_is_born_in_the_round_that_read_it, STORE)
+T_CASE_ON(change_of_a_state_is_born_in_the_round_that_read_it, CLIENTS)
 {
     const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
     int64_t sum;
@@ -718,7 +714,7 @@ T_CASE(failed_allocation_changes_nothing)
     }
 }
 
-T_CASE_ON(host_serves_a_dropped_namespace_until_close, STORE)
+T_CASE_ON(host_serves_a_dropped_namespace_until_close, CLIENTS)
 {
     const cellar_tier_host *h = two.host;
     void *p = h->alloc(h->ctx, 100);
@@ -754,7 +750,7 @@ T_CASE(refused_host_ends_the_attach)
 }
 
 /* A number that the host raises orders sets against what the tier reads behind it. */
-T_CASE_ON(set_tells_the_epoch_of_its_begin, STORE)
+T_CASE_ON(set_tells_the_epoch_of_its_begin, CLIENTS)
 {
     sets(ns[0], "k", "1");
     const uint64_t before = server.row[0].born;
@@ -788,7 +784,7 @@ T_CASE(many_namespaces_share_one_slot)
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }
 
-T_CASE_ON(forked_child_calls_no_server, STORE)
+T_CASE_ON(forked_child_calls_no_server, CLIENTS)
 {
     sets(ns[0], "k", "1");
     const pid_t pid = fork();
@@ -847,7 +843,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-T_CASE_ON(read_after_a_set_of_any_client_sees_it, STORE)
+T_CASE_ON(read_after_a_set_of_any_client_sees_it, CLIENTS)
 {
     pthread_t thread[4];
     reported[0] = reported[1] = 0;

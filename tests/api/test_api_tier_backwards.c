@@ -5,6 +5,7 @@
  * Method: Two stores are two clients of a server in memory. The value in the server changes without
  *         a report. The proof ends before a read, and comes back behind it. A clock of the test. */
 #include "tests/support/asleep.h"
+#include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
 /* Change the value in the server; the clients do not hear it. */
@@ -37,6 +38,7 @@ static void begin_old(cellar_tier_proof proof)
     has(ns[1], "k", "old");
     T_CHECK(in_memory(ns[1], &two, "k"));
 }
+#define OLD(fn) T_WITHIN(fn, begin_old(CELLAR_TIER_PROOF_MISS), end())
 
 static cellar_err load_never(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
@@ -96,7 +98,6 @@ static void reads(unsigned way, const char *want)
     void *copy = NULL;
     cellar_get_opts o = cellar_get_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_result r = cellar_result_default();
     cellar_err err = CELLAR_OK;
     switch (way) {
     case BY_GET: has(ns[1], "k", want); break;
@@ -117,9 +118,7 @@ static void reads(unsigned way, const char *want)
         break;
     case BY_MANY: read_two(want); break;
     case BY_LOAD:
-        err = cellar_get_or_load(ns[1], "k", 1, NULL, load_never, NULL, &r);
-        take(err, r.value, r.value_len, want);
-        cellar_result_free(&r);
+        (void)loaded(1, NULL, load_never, NULL, CELLAR_OK, want);
         break;
     case BY_BULK: load_two(want); break;
     default: read_by_lease(want); break;
@@ -154,13 +153,11 @@ T_CASE(entry_that_differs_from_a_reply_ends)
 }
 
 /* A version comes from the server, also with a proof. */
-T_CASE(entry_that_differs_from_a_version_read_ends)
+T_CASE_ON(entry_that_differs_from_a_version_read_ends, OLD)
 {
-    begin_old(CELLAR_TIER_PROOF_MISS);
     change_unheard("new");
     reads(BY_VERSION, "new");
     has(ns[1], "k", "new");
-    end();
 }
 
 T_CASE(entry_that_equals_a_reply_stays)
@@ -175,22 +172,19 @@ T_CASE(entry_that_equals_a_reply_stays)
     }
 }
 
-T_CASE(value_ends_by_a_negative_reply)
+T_CASE_ON(value_ends_by_a_negative_reply, OLD)
 {
     char buf[8];
-    begin_old(CELLAR_TIER_PROOF_MISS);
-    cellar_stats before = cellar_stats_default(), after = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &before), CELLAR_OK);
+    const cellar_stats before = space_stats(ns[1]);
     shared_find(&server, "k", 1, false)->negative = true;
     now_ms += 2000;
     for (unsigned i = 0; i < 3; i++) {
         T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
         prove();
     }
-    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &after), CELLAR_OK);
+    const cellar_stats after = space_stats(ns[1]);
     T_EQ_U64(after.ended[CELLAR_CAUSE_REMOTE], before.ended[CELLAR_CAUSE_REMOTE] + 1);
     T_EQ_U64(after.entries, before.entries);
-    end();
 }
 
 /* ---- several at a time ---- */
@@ -255,16 +249,14 @@ static void begin_steps(const char *what)
 
 T_CASE(older_reply_behind_a_newer_one_is_not_stored)
 {
-    begin_steps("c");
-    has(ns[1], "k", "old"); /* it began first */
-    has(ns[1], "k", "new");
-    T_CHECK(in_memory(ns[1], &two, "k"));
-    end();
-    begin_steps("rc"); /* two of them: the first one ends the entry, the second one finds none */
-    has(ns[1], "k", "old");
-    has(ns[1], "k", "new");
-    T_CHECK(in_memory(ns[1], &two, "k"));
-    end();
+    static const char *const older[] = { "c", "rc" }; /* two: the second one finds no entry */
+    for (unsigned i = 0; i < 2; i++) {
+        begin_steps(older[i]);
+        has(ns[1], "k", "old"); /* it began first */
+        has(ns[1], "k", "new");
+        T_CHECK(in_memory(ns[1], &two, "k"));
+        end();
+    }
 }
 
 T_CASE(reply_older_than_one_that_memory_did_not_keep_is_not_stored)
@@ -303,16 +295,13 @@ static cellar_err load_one(cellar_load *ld, const void *key, size_t len, void *c
 /* Load the key; `what` happens when the server has the value and memory has not. */
 static void load_while(const char *what, const char *then)
 {
-    cellar_result r = cellar_result_default();
     begin_steps(what);
     two.quiet_fill = true;
     shared_find(&server, "k", 1, false)->there = false;
-    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_one, NULL, &r);
-    take(err, r.value, r.value_len, "load");
+    (void)loaded(1, NULL, load_one, NULL, CELLAR_OK, "load");
     T_EQ_U64(*steps, '\0');
     has(ns[1], "k", then);
     T_CHECK(in_memory(ns[1], &two, "k"));
-    cellar_result_free(&r);
     end();
 }
 
@@ -344,11 +333,8 @@ static _Atomic int loader; /* thread that has begun its load last */
 
 static void *load_there(void *want)
 {
-    cellar_result r = cellar_result_default();
     atomic_store(&loader, asleep_self());
-    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_never, NULL, &r);
-    take(err, r.value, r.value_len, want);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_never, NULL, CELLAR_OK, want);
     return NULL;
 }
 
@@ -388,11 +374,8 @@ static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void
 
 static void *load_refused(void *ctx)
 {
-    cellar_result r = cellar_result_default();
     if (ctx != NULL) { atomic_store(&loader, asleep_self()); }
-    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_joined, NULL, &r);
-    take(err, r.value, r.value_len, "load");
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_joined, NULL, CELLAR_OK, "load");
     return NULL;
 }
 
@@ -429,27 +412,23 @@ static cellar_err refuse(const void *old, size_t len, cellar_buf *out, void *wan
     return CELLAR_E_INVAL;
 }
 
-T_CASE(entry_older_than_what_an_update_has_seen_ends)
+T_CASE_ON(entry_older_than_what_an_update_has_seen_ends, OLD)
 {
     static char old[] = "old", new[] = "new";
-    begin_old(CELLAR_TIER_PROOF_MISS);
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse, old), CELLAR_E_INVAL);
     T_CHECK(in_memory(ns[1], &two, "k"));
     change_unheard("new");
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse, new), CELLAR_E_INVAL);
     has(ns[1], "k", "new");
-    end();
 }
 
-T_CASE(entry_of_another_length_than_a_reply_ends)
+T_CASE_ON(entry_of_another_length_than_a_reply_ends, OLD)
 {
     cellar_entry_info info = cellar_entry_info_default();
-    begin_old(CELLAR_TIER_PROOF_MISS);
     change_unheard("longer");
     T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_EQ_U64(info.value_len, 6);
     has(ns[1], "k", "longer");
-    end();
 }
 
 T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer)

@@ -167,7 +167,6 @@ static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
 T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone)
 {
     static bulk b[2];
-    pthread_t thread;
     begin_together();
     bulk_make(&b[0], 1, BULK, load_all);
     for (size_t i = 0; i < BULK; i++) { /* a process that never fills its leases */
@@ -179,11 +178,11 @@ T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone)
     }
     one.host->proven(one.host->ctx, now_ms + 1000);
     bulk_make(&b[1], 0, BULK, load_all);
-    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b[1]), 0);
+    const pthread_t thread = beside(bulk_run, &b[1]);
     while (asked_leases() < 2 * BULK) { sched_yield(); }
     T_EQ_U64(__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST), 0);
     one.host->proven(one.host->ctx, 0);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_U64(loads[0], BULK);
     T_EQ_U64(one.fills + one.puts, 0);
     bulk_right(&b[1]);
@@ -208,17 +207,16 @@ T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing)
 T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
 {
     static bulk b;
-    pthread_t thread;
     const cellar_tier_key k = { "1", 1, 0 };
     cellar_tier_entry e = { 0 };
     cellar_tier_lease l;
     T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
     bulk_make(&b, 0, 3, load_all);
-    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    const pthread_t thread = beside(bulk_run, &b);
     while (__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST) == 0) { sched_yield(); }
     cellar_tier_entry v = { .deadline_ms = INT64_MAX };
     T_EQ_I64(shared_fill(&two, &k, &l, "1", 1, &v), CELLAR_OK);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_U64(loads[0], 2);
     bulk_right(&b);
 }
@@ -226,7 +224,6 @@ T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
 T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
 {
     static bulk b;
-    pthread_t thread;
     int64_t ms = 1500;
     const cellar_tier_key k = { "0", 1, 0 };
     cellar_tier_entry e = { 0 };
@@ -234,9 +231,9 @@ T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
     T_EQ_I64(shared_lease(&two, &k, 1000, &e, &l), CELLAR_LEASED);
     bulk_make(&b, 0, 2, load_all);
     b.text[1][0] = '0';
-    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    const pthread_t thread = beside(pass_time, &ms);
     (void)bulk_run(&b); /* the process is dead: its lease ends by time */
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_U64(loads[0], 1);
     bulk_right(&b);
 }
@@ -282,14 +279,13 @@ T_CASE_ON(change_during_a_bulk_load_ends_the_lease_of_its_key, STORE)
 T_CASE_ON(bulk_load_without_values_gives_its_leases_back, STORE)
 {
     static bulk b;
-    pthread_t thread;
     bulk_make(&b, 0, 3, load_none_of_all);
     (void)bulk_run(&b);
     T_EQ_I64(b.item[1].status, CELLAR_E_LOADER);
     T_EQ_U64(one.unleases, 3);
     bulk_make(&b, 0, 3, load_all_and_exit);
-    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    const pthread_t thread = beside(bulk_run, &b);
+    joined(thread);
     T_EQ_U64(one.unleases, 6);
     bulk_make(&b, 1, 3, load_all);
     (void)bulk_run(&b);
@@ -300,17 +296,16 @@ T_CASE_ON(bulk_load_without_values_gives_its_leases_back, STORE)
 T_CASE(close_ends_the_bulk_wait_for_another_process)
 {
     static bulk b;
-    pthread_t thread;
     begin_leases();
     const cellar_tier_key k = { "0", 1, 0 };
     cellar_tier_entry e = { 0 };
     cellar_tier_lease l;
     T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
     bulk_make(&b, 0, 1, load_all);
-    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    const pthread_t thread = beside(bulk_run, &b);
     while (asked_leases() < 2) { sched_yield(); }
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_I64(b.item[0].status, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(ns[0]), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);

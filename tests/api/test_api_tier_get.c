@@ -78,9 +78,7 @@ static unsigned end_equal(cellar_err err, const char *want)
     return two.gets;
 }
 
-#define STORE(fn) T_WITHIN(fn, begin(), end())
-
-T_CASE_ON(equal_gets_are_one_request, STORE)
+T_CASE_ON(equal_gets_are_one_request, CLIENTS)
 {
     sets(ns[0], "k", "value");
     begin_equal(8);
@@ -94,7 +92,7 @@ T_CASE_ON(equal_gets_are_one_request, STORE)
     T_EQ_U64(end_equal(CELLAR_E_BUFFER, NULL), 1);
 }
 
-T_CASE_ON(equal_gets_of_a_value_that_memory_does_not_keep_ask_each, STORE)
+T_CASE_ON(equal_gets_of_a_value_that_memory_does_not_keep_ask_each, CLIENTS)
 {
     two.no_keep = true;
     sets(ns[0], "k", "value");
@@ -102,7 +100,7 @@ T_CASE_ON(equal_gets_of_a_value_that_memory_does_not_keep_ask_each, STORE)
     T_EQ_U64(end_equal(CELLAR_OK, "value"), EQUAL);
 }
 
-T_CASE_ON(get_behind_a_change_does_not_wait_for_an_older_request, STORE)
+T_CASE_ON(get_behind_a_change_does_not_wait_for_an_older_request, CLIENTS)
 {
     sets(ns[0], "k", "old");
     begin_equal(8);
@@ -120,7 +118,7 @@ static void get_inside(shared_client *m, const char *call)
     has(ns[1], "k", "value");
 }
 
-T_CASE_ON(get_inside_the_same_get_asks_for_itself, STORE)
+T_CASE_ON(get_inside_the_same_get_asks_for_itself, CLIENTS)
 {
     sets(ns[0], "k", "value");
     two.inside = get_inside;
@@ -161,11 +159,11 @@ static void begin_many(bool together)
     attach_both();
     fill_many();
 }
+#define MANY(fn) T_WITHIN(fn, begin_many(true), end())
 
-T_CASE(missed_keys_are_asked_in_one_request)
+T_CASE_ON(missed_keys_are_asked_in_one_request, MANY)
 {
     cellar_get_item it[ASKED];
-    begin_many(true);
     has(ns[1], "3", "3"); /* in memory */
     const unsigned gets = two.gets;
     T_EQ_U64(get_all(it), ASKED - 2);
@@ -182,7 +180,6 @@ T_CASE(missed_keys_are_asked_in_one_request)
     T_EQ_U64(get_all(it), ASKED - 2); /* the two that are left again */
     T_EQ_U64(two.manys, 2);
     T_EQ_U64(two.many_keys, ASKED + 1);
-    end();
 }
 
 T_CASE(silent_tier_gets_one_request_for_many_keys)
@@ -266,10 +263,9 @@ T_CASE(answer_of_many_that_a_change_overtook_is_not_stored)
     }
 }
 
-T_CASE(missed_key_that_a_change_brings_is_found)
+T_CASE_ON(missed_key_that_a_change_brings_is_found, MANY)
 {
     cellar_get_item it[ASKED];
-    begin_many(true);
     T_EQ_I64(cellar_delete(ns[0], "1", 1), CELLAR_OK);
     two.inside = outside;
     act = "set 1";
@@ -278,7 +274,6 @@ T_CASE(missed_key_that_a_change_brings_is_found)
     T_EQ_STR(many_buf[1], "new");
     /* again, alone; a missing key with the same stamp asks again as well */
     T_CHECK(two.gets >= 1 && two.gets <= 3);
-    end();
 }
 
 T_CASE(answer_of_a_request_is_stored_unless_the_key_changed)
@@ -317,6 +312,7 @@ static void begin_asking(cellar_tier_proof proof)
     attach_both();
     two.host->proven(two.host->ctx, INT64_MAX);
 }
+#define ASKING(fn) T_WITHIN(fn, begin_asking(CELLAR_TIER_PROOF_STALE), end())
 
 /* Another process stores a value between the answer and the next acquire. */
 T_CASE(acquire_asks_again_after_a_change)
@@ -340,10 +336,9 @@ T_CASE(acquire_asks_again_after_a_change)
 }
 
 /* Another process stores a newer value in a gap; memory keeps the older one as stale. */
-T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale)
+T_CASE_ON(acquire_asks_for_a_value_that_a_gap_made_stale, ASKING)
 {
     cellar_lease lease;
-    begin_asking(CELLAR_TIER_PROOF_STALE);
     const cellar_tier_host *const host = two.host;
     sets(ns[0], "k", "old");
     has(ns[1], "k", "old");
@@ -357,19 +352,16 @@ T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale)
     T_EQ_I64(asks(&lease), CELLAR_OK);
     T_CHECK(in_memory(ns[1], &two, "k"));
     has(ns[1], "k", "theirs");
-    end();
 }
 
-T_CASE(acquire_without_a_change_asks_once)
+T_CASE_ON(acquire_without_a_change_asks_once, ASKING)
 {
     cellar_lease lease;
-    begin_asking(CELLAR_TIER_PROOF_STALE);
     T_EQ_I64(asks(&lease), CELLAR_PENDING);
     shared_answer(&two);
     T_EQ_I64(asks(&lease), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "loaded", 6, NULL), CELLAR_OK);
     T_CHECK(in_memory(ns[1], &two, "k"));
-    end();
 }
 
 static cellar_err load_any(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -382,14 +374,11 @@ T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has)
 {
     static const cellar_err codes[] = { CELLAR_E_BUSY, CELLAR_E_LIMIT, CELLAR_E_TIMEOUT };
     for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
-        cellar_result r = cellar_result_default();
         cellar_lease lease;
         begin_asking(CELLAR_TIER_PROOF_NONE);
         two.lease_answer = codes[i];
-        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_any, NULL, &r), CELLAR_OK);
-        T_EQ_MEM(r.value, "loaded", 6);
+        const cellar_result r = loaded(1, NULL, load_any, NULL, CELLAR_OK, "loaded");
         T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
-        cellar_result_free(&r);
         T_EQ_I64(asks(&lease), CELLAR_PENDING);
         const cellar_tier_key k = { "k", 1, 0 };
         two.host->answered(two.host->ctx, &two.ticket, &k, codes[i], NULL, 0, NULL);
@@ -404,13 +393,11 @@ T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has)
 T_CASE(forced_refresh_replaces_a_value_of_the_server)
 {
     for (unsigned known = 0; known < 2; known++) {
-        cellar_result r = cellar_result_default();
         cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
         begin_asking(CELLAR_TIER_PROOF_NONE);
         sets(ns[0], "k", "old");
         if (known == 1) { has(ns[1], "k", "old"); }
-        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_any, NULL, &r), CELLAR_OK);
-        cellar_result_free(&r);
+        (void)loaded(1, &o, load_any, NULL, CELLAR_OK, NULL);
         T_EQ_U64(two.leases, 1);
         T_EQ_U64(two.fills, 1);
         has(ns[1], "k", "loaded");
@@ -439,7 +426,5 @@ T_CASE(load_during_an_own_set_is_not_kept)
     has(ns[1], "k", "set");
     end();
 }
-
-/* ---- loads and changes ---- */
 
 T_MAIN("api_tier_get")

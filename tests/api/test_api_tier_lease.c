@@ -20,9 +20,7 @@ static cellar_err load_none(cellar_load *ld, const void *key, size_t len, void *
 
 static cellar_result loaded_by(intptr_t i, cellar_loader_fn fn, cellar_err want)
 {
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[i], "k", 1, NULL, fn, (void *)i, &r), want);
-    return r;
+    return loaded((unsigned)i, NULL, fn, (void *)i, want, want == CELLAR_OK ? NULL : "");
 }
 
 static _Atomic int joiner; /* thread of the last call */
@@ -30,10 +28,8 @@ static _Atomic int joiner; /* thread of the last call */
 static void *load_in_thread(void *arg)
 {
     atomic_store(&joiner, asleep_self());
-    cellar_result r = loaded_by((intptr_t)arg, load_counted, CELLAR_OK);
-    T_EQ_MEM(r.value, "v", 1);
+    const cellar_result r = loaded((unsigned)(intptr_t)arg, NULL, load_counted, arg, CELLAR_OK, "v");
     T_EQ_U64(r.flags, 0);
-    cellar_result_free(&r);
     return NULL;
 }
 
@@ -57,22 +53,18 @@ T_CASE_ON(key_is_loaded_once_by_two_processes, STORE)
 
 T_CASE_ON(change_during_a_load_ends_its_lease, STORE)
 {
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
+    const cellar_result r = loaded(1, NULL, load_during_set, NULL, CELLAR_OK, NULL);
     T_EQ_U64(two.fills, 1);
     T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
-    cellar_result_free(&r);
     has(ns[1], "k", "theirs");
     has(ns[0], "k", "theirs");
 }
 
 T_CASE_ON(failed_load_gives_the_lease_back, STORE)
 {
-    cellar_result r = loaded_by(0, load_fails, CELLAR_E_LOADER);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_fails, CELLAR_E_LOADER);
     T_EQ_U64(one.unleases, 1);
-    r = loaded_by(1, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(1, load_counted, CELLAR_OK);
     T_EQ_U64(loads[1], 1);
     T_EQ_U64(two.fills, 1);
 }
@@ -98,9 +90,7 @@ T_CASE_ON(lease_ends_a_value_that_came_behind_the_look, STORE)
 {
     one.late = true;
     one.inside = set_and_drop;
-    cellar_result r = loaded_by(0, load_looks_into_memory, CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
-    cellar_result_free(&r);
+    T_EQ_U64(loaded_by(0, load_looks_into_memory, CELLAR_OK).flags, 0);
     T_EQ_U64(one.unleases, 1);
     T_EQ_U64(one.fills, 1);
     has(ns[0], "k", "v");
@@ -110,8 +100,7 @@ T_CASE_ON(lease_ends_a_value_that_came_behind_the_look, STORE)
 static void load_again(const cellar_event *e, void *ctx)
 {
     hear(e, ctx);
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
 }
 
 T_CASE_ON(listener_of_a_value_that_a_lease_ends_loads_the_key, STORE)
@@ -121,8 +110,7 @@ T_CASE_ON(listener_of_a_value_that_a_lease_ends_loads_the_key, STORE)
                                  &id), CELLAR_OK);
     one.late = true;
     one.inside = set_and_drop;
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
     T_EQ_U64(loads[0], 1);
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
@@ -146,9 +134,7 @@ static void drop_beside(shared_client *m, const char *call)
     m->inside = NULL;
     server.row[0].used = false;
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_held, &behind, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded(0, &o, load_held, &behind, CELLAR_OK, NULL);
 }
 
 T_CASE_ON(call_behind_a_lease_does_not_join_a_load_before_it, STORE)
@@ -156,8 +142,7 @@ T_CASE_ON(call_behind_a_lease_does_not_join_a_load_before_it, STORE)
     atomic_store(&joiner, 0);
     sets(ns[1], "k", "theirs");
     one.inside = drop_beside;
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_I64(pthread_join(behind, NULL), 0);
     T_EQ_U64(loads[0], 0);
     has(ns[0], "k", "v");
@@ -178,12 +163,10 @@ static void *load_and_exit(void *arg)
 
 T_CASE_ON(thread_exit_in_loader_gives_the_lease_back, STORE)
 {
-    pthread_t thread;
-    T_EQ_I64(pthread_create(&thread, NULL, load_and_exit, NULL), 0);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    const pthread_t thread = beside(load_and_exit, NULL);
+    joined(thread);
     T_EQ_U64(one.unleases, 1);
-    cellar_result r = loaded_by(1, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(1, load_counted, CELLAR_OK);
 }
 
 T_CASE_ON(negative_result_is_filled, STORE)
@@ -201,7 +184,6 @@ static void *join_load(void *arg)
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_I64(r.source, CELLAR_SOURCE_JOINED);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
-    cellar_result_free(&r);
     return arg;
 }
 
@@ -216,12 +198,9 @@ static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void
 T_CASE_ON(load_without_a_lease_reaches_memory_only, STORE)
 {
     pthread_t thread;
-    cellar_result r = cellar_result_default();
     atomic_store(&joiner, 0);
     one.lease_answer = CELLAR_E_IO;
-    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_joined, &thread, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
-    cellar_result_free(&r);
+    T_EQ_U64(loaded(0, NULL, load_joined, &thread, CELLAR_OK, NULL).flags, CELLAR_RESULT_NOT_SHARED);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(loads[0], 1);
     T_EQ_U64(one.fills + one.puts, 0);
@@ -232,14 +211,12 @@ T_CASE_ON(load_without_a_lease_reaches_memory_only, STORE)
 T_CASE_ON(load_behind_a_silent_get_asks_no_more_and_is_not_kept, STORE)
 {
     one.get_answer = CELLAR_E_TIMEOUT;
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_U64(one.gets, 1);
     T_EQ_U64(one.leases + one.fills + one.puts, 0);
     T_CHECK(!in_memory(ns[0], &one, "k"));
     one.get_answer = CELLAR_OK;
-    r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
     T_EQ_U64(one.fills, 1);
     has(ns[0], "k", "v");
 }
@@ -271,13 +248,9 @@ T_CASE(blind_fill_does_not_follow_a_change)
 {
     static char own;
     for (unsigned i = 0; i < 2; i++) {
-        cellar_result r = cellar_result_default();
         begin_blind();
-        T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_during_change, i ? &own : NULL, &r),
-                 CELLAR_OK);
-        T_EQ_MEM(r.value, "old", 3);
+        const cellar_result r = loaded(0, NULL, load_during_change, i ? &own : NULL, CELLAR_OK, "old");
         T_EQ_U64(r.flags, NOT_KEPT);
-        cellar_result_free(&r);
         T_EQ_U64(one.fills, 0);
         T_EQ_U64(one.unleases, 1);
         has(ns[0], "k", NULL);
@@ -316,8 +289,7 @@ T_CASE(delete_waits_for_a_blind_fill)
         all = i != 0;
         begin_blind();
         one.inside = delete_in_fill;
-        cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-        cellar_result_free(&r);
+        (void)loaded_by(0, load_counted, CELLAR_OK);
         T_EQ_U64(one.fills, 1);
         T_EQ_I64(pthread_join(deleting, NULL), 0);
         T_EQ_U64(one.removes + one.clears, 1);
@@ -336,9 +308,7 @@ static cellar_err load_until_released(cellar_load *ld, const void *key, size_t l
 
 static void *load_released(void *arg)
 {
-    cellar_result r = loaded_by(0, load_until_released, CELLAR_OK);
-    T_EQ_U64(r.flags, NOT_KEPT);
-    cellar_result_free(&r);
+    T_EQ_U64(loaded_by(0, load_until_released, CELLAR_OK).flags, NOT_KEPT);
     return arg;
 }
 
@@ -374,7 +344,6 @@ T_CASE_ON(lost_fill_leaves_memory_alone, STORE)
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
     T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) == 0);
-    cellar_result_free(&r);
     one.answer = CELLAR_OK;
     has(ns[0], "k", NULL);
 }
@@ -391,44 +360,38 @@ static void hold_lease(int64_t ms)
 
 T_CASE_ON(lease_of_a_dead_process_ends_by_time, STORE)
 {
-    pthread_t thread;
     int64_t ms = 1500;
     hold_lease(1000);
-    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
-    cellar_result_free(&r);
+    const pthread_t thread = beside(pass_time, &ms);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
+    joined(thread);
     T_EQ_U64(loads[0], 1);
 }
 
 T_CASE_ON(wait_for_another_process_ends_at_its_limit, STORE)
 {
-    pthread_t thread;
     int64_t ms = 100000;
     hold_lease(1000000);
-    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
-    cellar_result r = loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
-    cellar_result_free(&r);
+    const pthread_t thread = beside(pass_time, &ms);
+    (void)loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
+    joined(thread);
     T_EQ_U64(loads[0], 0);
 }
 
 static void *load_and_wait(void *tid)
 {
     atomic_store((_Atomic int *)tid, asleep_self());
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded_by(0, load_counted, CELLAR_OK);
     return tid;
 }
 
 T_CASE(wait_for_another_process_ends_by_changes_of_its_key)
 {
-    pthread_t thread;
     static _Atomic int tid;
     atomic_store(&tid, 0);
     begin_leases();
     hold_lease(1000000);
-    T_EQ_I64(pthread_create(&thread, NULL, load_and_wait, (void *)&tid), 0);
+    const pthread_t thread = beside(load_and_wait, (void *)&tid);
     while (asked_leases() < 2) { (void)sched_yield(); } /* hold_lease was the first */
     for (unsigned i = 0; i < 20; i++) {
         while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
@@ -440,7 +403,7 @@ T_CASE(wait_for_another_process_ends_by_changes_of_its_key)
     server.row[0].used = false;
     pthread_mutex_unlock(&server.lock);
     one.host->changed(one.host->ctx, "k", 1);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_U64(asked_leases(), 3);
     end();
 }
@@ -507,11 +470,9 @@ static _Atomic unsigned own; /* calls that ran the loader; the others got the va
 static void *load_as_one_of_many(void *tid)
 {
     atomic_store((_Atomic int *)tid, asleep_self());
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_MEM(r.value, "v", 1);
+    const cellar_result r = loaded(0, NULL, load_counted, NULL, CELLAR_OK, "v");
     T_CHECK(r.source == CELLAR_SOURCE_LOADED || r.source == CELLAR_SOURCE_JOINED);
     if (r.source == CELLAR_SOURCE_LOADED) { atomic_fetch_add(&own, 1); }
-    cellar_result_free(&r);
     return tid;
 }
 
@@ -558,13 +519,12 @@ static void *load_until_closed(void *arg)
 
 T_CASE(close_ends_the_wait_for_another_process)
 {
-    pthread_t thread;
     begin_leases();
     hold_lease(1000000);
-    T_EQ_I64(pthread_create(&thread, NULL, load_until_closed, NULL), 0);
+    const pthread_t thread = beside(load_until_closed, NULL);
     while (asked_leases() < 2) { sched_yield(); }
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
-    T_EQ_I64(pthread_join(thread, NULL), 0);
+    joined(thread);
     T_EQ_I64(cellar_namespace_close(ns[0]), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
@@ -579,13 +539,10 @@ T_CASE_ON(stale_value_is_served_while_another_process_refreshes, STORE)
     server.row[0].lease = 77; /* beside the old value */
     server.row[0].lease_ms = now_ms + 1000;
     pthread_mutex_unlock(&server.lock);
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r), CELLAR_STALE);
-    cellar_result_free(&r);
+    (void)loaded(0, NULL, load_counted, NULL, CELLAR_STALE, NULL);
     T_EQ_U64(loads[0], 0);
     server.row[0].lease = 0;
-    (void)cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r);
-    cellar_result_free(&r);
+    (void)loaded(0, NULL, load_counted, NULL, CELLAR_OK, NULL);
     T_EQ_U64(loads[0], 1);
     T_EQ_U64(one.fills, 1);
 }

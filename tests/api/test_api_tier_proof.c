@@ -55,6 +55,8 @@ static void begin_proven(cellar_tier_proof proof)
     has(ns[1], "k", "old");
     server.row[0].used = false; /* only memory has it */
 }
+#define MISS(fn) T_WITHIN(fn, begin_proven(CELLAR_TIER_PROOF_MISS), end())
+#define STALE(fn) T_WITHIN(fn, begin_proven(CELLAR_TIER_PROOF_STALE), end())
 
 T_CASE(memory_answers_until_the_proof_ends)
 {
@@ -106,14 +108,12 @@ T_CASE(nothing_is_answered_before_the_first_proof)
     end();
 }
 
-T_CASE(get_without_proof_asks_the_server)
+T_CASE_ON(get_without_proof_asks_the_server, MISS)
 {
-    begin_proven(CELLAR_TIER_PROOF_MISS);
     server.row[0].used = true;
     now_ms += 5000;
     T_CHECK(!in_memory(ns[1], &two, "k"));
     has(ns[1], "k", "old");
-    end();
 }
 
 T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
@@ -130,22 +130,17 @@ T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
         o.info = &info;
         T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
         T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, 0, &info), want);
-        cellar_result r = cellar_result_default();
-        const cellar_err got = cellar_get_or_load(ns[1], "k", 1, NULL, load_fails, NULL, &r);
-        T_EQ_I64(got, stale != 0 ? CELLAR_STALE : CELLAR_E_LOADER);
-        cellar_result_free(&r);
-        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_new, NULL, &r),
-                 stale != 0 ? CELLAR_STALE : CELLAR_OK);
-        cellar_result_free(&r);
+        const cellar_err failed = stale != 0 ? CELLAR_STALE : CELLAR_E_LOADER;
+        (void)loaded(1, NULL, load_fails, NULL, failed, NULL);
+        (void)loaded(1, NULL, load_new, NULL, stale != 0 ? CELLAR_STALE : CELLAR_OK, NULL);
         end();
     }
 }
 
 /* ---- a soft end ---- */
 
-T_CASE(softly_ended_value_is_stale_and_never_fresh)
+T_CASE_ON(softly_ended_value_is_stale_and_never_fresh, STALE)
 {
-    begin_proven(CELLAR_TIER_PROOF_STALE);
     const cellar_entry_info info = info_of(ns[1], "k");
     T_EQ_U64(info.flags & CELLAR_INFO_TAGGED, 0); /* the tag of its life is not one of the user */
     T_EQ_U64(found_by_calls(ns[1]), 8);
@@ -160,7 +155,6 @@ T_CASE(softly_ended_value_is_stale_and_never_fresh)
     sets(ns[1], "k", "own");
     T_EQ_U64(found_by_calls(ns[1]), 8);
     T_EQ_I64(read_stale("own"), CELLAR_OK);
-    end();
 }
 
 T_CASE(hard_end_leaves_no_stale_value)
@@ -186,13 +180,11 @@ T_CASE(hard_end_leaves_no_stale_value)
     }
 }
 
-T_CASE(soft_end_without_stale_proof_is_hard)
+T_CASE_ON(soft_end_without_stale_proof_is_hard, MISS)
 {
-    begin_proven(CELLAR_TIER_PROOF_MISS);
     end_softly();
     T_EQ_I64(read_stale(NULL), CELLAR_MISS);
     T_EQ_U64(found_by_calls(ns[1]), 0);
-    end();
 }
 
 /* End all entries while the reply is on its way. */
@@ -201,9 +193,8 @@ static void end_inside(shared_client *m, const char *call)
     if (strcmp(call, "get") == 0) { m->host->ended(m->host->ctx, CELLAR_TAG_SOFT); }
 }
 
-T_CASE(reply_that_a_soft_end_overtook_is_not_stored)
+T_CASE_ON(reply_that_a_soft_end_overtook_is_not_stored, STALE)
 {
-    begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
     server.row[0].used = true;
     two.inside = end_inside;
@@ -212,7 +203,6 @@ T_CASE(reply_that_a_soft_end_overtook_is_not_stored)
     server.row[0].used = false;
     T_EQ_I64(read_stale(NULL), CELLAR_MISS);
     T_EQ_U64(found_by_calls(ns[1]), 0);
-    end();
 }
 
 static cellar_err load_over_a_soft_end(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -221,31 +211,22 @@ static cellar_err load_over_a_soft_end(cellar_load *ld, const void *key, size_t 
     return load_new(ld, key, len, ctx);
 }
 
-T_CASE(load_that_a_soft_end_overtook_is_stale)
+T_CASE_ON(load_that_a_soft_end_overtook_is_stale, STALE)
 {
-    begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
-    cellar_result r = cellar_result_default();
     two.lease_answer = CELLAR_E_IO; /* memory only */
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_over_a_soft_end, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_over_a_soft_end, NULL, CELLAR_OK, NULL);
     T_EQ_U64(found_by_calls(ns[1]), 0);
     T_EQ_I64(read_stale("new"), CELLAR_STALE);
-    end();
 }
 
-T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first)
+T_CASE_ON(refresh_of_a_softly_ended_value_asks_the_server_first, STALE)
 {
-    begin_proven(CELLAR_TIER_PROOF_STALE);
     server.row[0].used = true;
     end_softly();
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_fails, NULL, &r), CELLAR_OK);
-    T_EQ_MEM(r.value, "old", 3);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_fails, NULL, CELLAR_OK, "old");
     T_EQ_U64(two.leases, 0);
     T_EQ_U64(found_by_calls(ns[1]), 8);
-    end();
 }
 
 static cellar_err load_same(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -254,38 +235,26 @@ static cellar_err load_same(cellar_load *ld, const void *key, size_t len, void *
     return cellar_load_not_modified(ld);
 }
 
-T_CASE(value_found_the_same_is_fresh_until_the_next_soft_end)
+T_CASE_ON(value_found_the_same_is_fresh_until_the_next_soft_end, STALE)
 {
-    begin_proven(CELLAR_TIER_PROOF_STALE);
-    cellar_result r = cellar_result_default();
     two.lease_answer = CELLAR_E_IO;
     end_softly();
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_same, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL);
     T_EQ_U64(found_by_calls(ns[1]), 8);
     end_softly();
     T_EQ_U64(found_by_calls(ns[1]), 0);
     T_EQ_I64(read_stale("old"), CELLAR_STALE);
     two.lease_answer = CELLAR_OK; /* with a lease the same value is filled */
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_same, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL);
     T_EQ_U64(two.fills, 1);
-    end();
 }
 
-T_CASE(load_without_proof_runs_the_loader)
+T_CASE_ON(load_without_proof_runs_the_loader, MISS)
 {
-    begin_proven(CELLAR_TIER_PROOF_MISS);
-    cellar_result r = cellar_result_default();
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_new, NULL, &r), CELLAR_OK);
-    T_EQ_MEM(r.value, "old", 3);
-    cellar_result_free(&r);
+    (void)loaded(1, NULL, load_new, NULL, CELLAR_OK, "old");
     now_ms += 5000;
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_new, NULL, &r), CELLAR_OK);
-    T_EQ_MEM(r.value, "new", 3);
-    cellar_result_free(&r);
-    end();
+    (void)loaded(1, &o, load_new, NULL, CELLAR_OK, "new");
 }
 
 static cellar_err load_new_each(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -319,9 +288,8 @@ T_CASE(bulk_load_without_proof_runs_the_loader)
     }
 }
 
-T_CASE(namespace_without_handles_hears_changes)
+T_CASE_ON(namespace_without_handles_hears_changes, MISS)
 {
-    begin_proven(CELLAR_TIER_PROOF_MISS);
     server.row[0].used = true;
     for (unsigned all = 0; all < 2; all++) {
         T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);
@@ -335,7 +303,6 @@ T_CASE(namespace_without_handles_hears_changes)
     now_ms += 5000;
     server.row[0].used = false;
     has(ns[1], "k", NULL); /* it needs a proof as before */
-    end();
 }
 
 T_MAIN("api_tier_proof")

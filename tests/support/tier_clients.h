@@ -148,6 +148,32 @@ static inline cellar_err read_stale(const char *want)
     return err;
 }
 
+/* Load "k" by a client, check the code and the value (NULL: any), and free the result. Return what
+ * it tells beside its value. */
+static inline cellar_result loaded(unsigned i, const cellar_load_opts *o, cellar_loader_fn fn,
+                                   void *ctx, cellar_err want, const char *value)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[i], "k", 1, o, fn, ctx, &r), want);
+    if (value != NULL && T_EQ_U64(r.value_len, strlen(value))) {
+        T_EQ_MEM(r.value, value, r.value_len);
+    }
+    const cellar_result rest = r;
+    cellar_result_free(&r);
+    return rest;
+}
+
+/* Start a thread, and wait for its end. */
+static inline pthread_t beside(void *(*fn)(void *arg), void *arg)
+{
+    pthread_t t;
+    T_REQUIRE(pthread_create(&t, NULL, fn, arg) == 0);
+    return t;
+}
+static inline void joined(pthread_t t) { T_EQ_I64(pthread_join(t, NULL), 0); }
+
+#define CLIENTS(fn) T_WITHIN(fn, begin(), end())
+
 static unsigned loads[2]; /* runs of the loader, by client; atomic */
 static bool waits;        /* the loader waits until the other client has asked for the lease */
 
