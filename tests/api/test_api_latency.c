@@ -5,7 +5,7 @@
  *         cellar_latency_get, the metrics and the JSON text tell one number. */
 #include "tests/support/api_kit.h"
 #include "tests/support/figures.h"
-#include "tests/support/folder.h"
+#include "tests/support/spaces.h"
 
 #define LOADS 200u
 #define KEYS 3000u
@@ -28,15 +28,13 @@ static cellar_err loader(cellar_load *l, const void *key, size_t key_len, void *
 
 T_CASE(each_load_is_timed)
 {
-    cellar *c = api_open(8u << 20);
+    cellar *c = closed_later(api_open(8u << 20));
     unsigned calls = 0;
     T_EQ_U64(latency(c, CELLAR_OP_LOAD).samples, 0);
     for (unsigned i = 0; i < LOADS; i++) {
-        char key[16];
         cellar_result r = cellar_result_default();
-        const size_t n = (size_t)snprintf(key, sizeof key, "%u", i);
         for (unsigned twice = 0; twice < 2; twice++) {
-            (void)cellar_get_or_load(c, key, n, NULL, loader, &calls, &r);
+            (void)cellar_get_or_load(c, &i, sizeof i, NULL, loader, &calls, &r);
             cellar_result_free(&r);
         }
     }
@@ -52,25 +50,20 @@ T_CASE(each_load_is_timed)
     T_CHECK(strstr(json, line) != NULL);
     T_EQ_U64(latency(c, CELLAR_OP_L2_READ).samples, 0);
     T_EQ_U64(latency(c, CELLAR_OP_L2_WRITE).samples, 0);
-    api_shut(c);
 }
 
 T_CASE(each_read_and_write_of_the_disk_is_timed)
 {
     static char value[4000];
-    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/store", folder);
     settings s = api_config(32u << 20);
-    s.config.l2_path = path;
+    s.config.l2_path = folder_of_case();
     s.config.l2_bytes = 64u << 20;
-    cellar *c = NULL;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    cellar *c = closed_later(api_open_with(&s));
     for (unsigned i = 0; i < KEYS; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    close_now(c);
+    c = closed_later(api_open_with(&s));
     const uint64_t written = latency(c, CELLAR_OP_L2_WRITE).samples;
     unsigned found = 0;
     for (unsigned i = 0; i < KEYS; i++) {
@@ -82,9 +75,7 @@ T_CASE(each_read_and_write_of_the_disk_is_timed)
     T_CHECK(r.samples > KEYS / 2 && r.samples <= KEYS); /* the last slot stays in the stage */
     T_CHECK(r.p50_ns > 0);
     T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_read\"}"), r.samples);
-    cellar *through = NULL;
-    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    T_REQUIRE(cellar_namespace_open(c, "through", &o, &through) == CELLAR_OK);
+    cellar *through = space_with(c, "through", SPACE_OPTS(.l2_write = CELLAR_L2_WRITE_THROUGH));
     for (unsigned i = 0; i < KEYS; i++) {
         T_EQ_I64(cellar_set(through, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
         if (i % 64 == 0) { (void)cellar_tick(c, 100000, NULL); }
@@ -94,10 +85,6 @@ T_CASE(each_read_and_write_of_the_disk_is_timed)
     T_EQ_U64(latency(c, CELLAR_OP_L2_READ).samples, r.samples);
     T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_write\"}"),
              latency(c, CELLAR_OP_L2_WRITE).samples);
-    T_EQ_I64(cellar_namespace_close(through), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    t_wipe(path);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 T_ONE_THREAD;

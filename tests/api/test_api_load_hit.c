@@ -5,9 +5,6 @@
  *         namespace with exact_age.
  * Method: random options, buffers and entries; each call runs twice. The second time the options
  *         are those of a newer program, in a longer struct: they always become a plan. */
-#include <unistd.h>
-
-#include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/spaces.h"
 
@@ -247,20 +244,18 @@ static cellar_err by(cellar *c, const char *key, int way, cellar_result *r)
 
 static cellar_err set_flagged(cellar *c, const char *key, uint32_t flags, int64_t stale_ms)
 {
-    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 7, .flags = flags };
-    if (stale_ms != 0) { o.ttl_ms = 1000, o.stale_ms = stale_ms; }
-    return cellar_set(c, key, strlen(key), "v", flags == CELLAR_NEGATIVE ? 0 : 1, &o);
+    return cellar_set(c, key, strlen(key), "v", flags == CELLAR_NEGATIVE ? 0 : 1,
+                      SET_OPTS(.user_flags = 7, .flags = flags, .stale_ms = stale_ms,
+                               .ttl_ms = stale_ms != 0 ? 1000 : 0));
 }
 
 /* Faulty sequence: a load without options and with a buffer returned 0, one with options 7. */
 T_CASE(user_flags_are_the_same_in_each_result)
 {
-    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/store", folder);
     cellar *c = NULL;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
-                     .config.l2_bytes = 64u << 20, .host.no_threads = 1, .host.clock = kit_clock,
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20,
+                     .config.l2_path = folder_of_case(), .config.l2_bytes = 64u << 20,
+                     .host.no_threads = 1, .host.clock = kit_clock,
                      .l2.sync = CELLAR_L2_SYNC_PERIODIC };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     static const char *const names[] = { "fresh", "stale", "none", "disk" };
@@ -288,16 +283,13 @@ T_CASE(user_flags_are_the_same_in_each_result)
         T_EQ_U64(it.user_flags, it.status == CELLAR_OK ? 7 : 0);
     }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    t_wipe(path);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 /* Faulty sequence: a hit without options, and a pinned one, had an age of -1. */
 T_CASE(each_hit_has_its_age_with_exact_age)
 {
     cellar *c = closed_later(kit_open(8 << 20));
-    cellar_namespace_config n = { .struct_size = sizeof n, .exact_age = 1 };
-    cellar *v = space_with(c, "n", &n);
+    cellar *v = space_with(c, "n", SPACE_OPTS(.exact_age = 1));
     store(v);
     atomic_fetch_add(&kit_now_ms, 1500);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {

@@ -2,19 +2,13 @@
  *
  * Aim:    The text of a refused call names the call, the argument, its rule and the given number.
  * Method: One store; a row for each kind of argument. */
-#include "tests/support/t.h"
-
-#include "cellar.h"
-#include "cellar_admin.h"
-#include "cellar_breaker.h"
-#include "cellar_entry.h"
-#include "cellar_invalidate.h"
-#include "cellar_load.h"
-#include "cellar_memo.h"
-#include "cellar_object.h"
-#include "cellar_observe.h"
 #include "tests/support/settings.h"
 #include "tests/support/spaces.h"
+
+#include "cellar_breaker.h"
+#include "cellar_invalidate.h"
+#include "cellar_memo.h"
+#include "cellar_object.h"
 
 static cellar *root;
 static cellar *other; /* a closed namespace */
@@ -55,11 +49,8 @@ T_CASE_ON(last_error_is_kept_per_handle, STORE)
 
 static const char *said(cellar_err given, cellar_err want)
 {
-    static cellar_error_info e;
-    e = cellar_error_info_default();
     T_EQ_I64(given, want);
-    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
-    return e.text;
+    return error_text(root);
 }
 
 static cellar_err say_nothing(cellar_load *load, const void *key, size_t len, void *ctx)
@@ -74,7 +65,7 @@ static cellar_err say_no_more(cellar_load *load, const cellar_arg *args, size_t 
     return CELLAR_OK;
 }
 
-T_CASE(refused_set_options_name_call_field_and_number)
+T_CASE_ON(refused_set_options_name_call_field_and_number, STORE)
 {
     const cellar_bytes long_tag = { "t", 129 };
     const struct { cellar_set_opts o; const char *text; } rows[] = {
@@ -102,7 +93,6 @@ T_CASE(refused_set_options_name_call_field_and_number)
 #undef SET
     };
     cellar_set_item item = { "k", 1, "v", 1, CELLAR_OK, 0 };
-    set_up();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char want[240];
         const cellar_err err = cellar_set(root, "k", 1, "v", 1, &rows[i].o);
@@ -113,10 +103,9 @@ T_CASE(refused_set_options_name_call_field_and_number)
         (void)snprintf(want, sizeof want, "cellar_set_many: %s", rows[i].text);
         T_EQ_STR(said(err, err), want);
     }
-    tear_down();
 }
 
-T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
+T_CASE_ON(refused_options_of_namespaces_and_loads_name_field_and_number, STORE)
 {
     const cellar_breaker_config broken = { .struct_size = sizeof broken, .failure_pct = 101 };
     const cellar_load_opts load = { .struct_size = sizeof load, .wait_timeout_ms = -2 };
@@ -139,39 +128,34 @@ T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
     };
     cellar *c;
     cellar_result r = cellar_result_default();
-    set_up();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char want[240];
         (void)snprintf(want, sizeof want, "cellar_namespace_open: %s", rows[i].text);
         T_EQ_STR(said(cellar_namespace_open(root, "n", &rows[i].o, &c), CELLAR_E_INVAL), want);
         settings cfg = { SETTINGS_SIZES, .config.root = &rows[i].o };
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
-        cellar_error_info e = cellar_error_info_default();
-        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
         (void)snprintf(want, sizeof want, "cellar_open: root: %s", rows[i].text);
-        T_EQ_STR(e.text, want);
+        T_EQ_STR(error_text(NULL), want);
     }
     T_EQ_STR(said(cellar_get_or_load(root, "k", 1, &load, say_nothing, NULL, &r), CELLAR_E_INVAL),
              "cellar_get_or_load: wait_timeout_ms must be 0 or more (got -2)");
-    tear_down();
 }
 
 T_CASE_ON(error_text_names_the_flag_and_the_number, STORE)
 {
     char b[8];
-    cellar_set_opts so = cellar_set_opts_default();
-    cellar_get_opts go = cellar_get_opts_default();
-    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_get_opts go = { .struct_size = sizeof go, .flags = 1u << 30 };
     cellar_result r = cellar_result_default();
-    so.flags = go.flags = lo.flags = 1u << 30;
     T_EQ_STR(said(cellar_get(root, NULL, 3, b, sizeof b, NULL), CELLAR_E_INVAL),
              "cellar_get: key must not be NULL (key_len is 3)");
-    T_EQ_STR(said(cellar_set(root, "k", 1, "v", 1, &so), CELLAR_E_UNSUPPORTED),
+    T_EQ_STR(said(cellar_set(root, "k", 1, "v", 1, SET_OPTS(.flags = 1u << 30)),
+                  CELLAR_E_UNSUPPORTED),
              "cellar_set: flag 0x40000000 is unknown: this library and its header do not have it");
     T_EQ_STR(said(cellar_get_with(root, "k", 1, &go, b, sizeof b, NULL), CELLAR_E_UNSUPPORTED),
              "cellar_get_with: flag 0x40000000 is unknown: this library and its header do not have "
              "it");
-    T_EQ_STR(said(cellar_get_or_load(root, "k", 1, &lo, say_nothing, NULL, &r), CELLAR_E_INVAL),
+    T_EQ_STR(said(cellar_get_or_load(root, "k", 1, LOAD_OPTS(.flags = 1u << 30), say_nothing, NULL, &r),
+                  CELLAR_E_INVAL),
              "cellar_get_or_load: flags has an unknown bit: this library and its header do not "
              "have it (got 1073741824)");
     T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, &r),
@@ -199,8 +183,18 @@ T_CASE_ON(error_text_names_the_flag_and_the_number, STORE)
              "cellar_option_set: option is unknown (got 999)");
 }
 
+/* Check the code and the text of a call, which begins with its name. */
+static void refused(const char *call, cellar_err err, cellar_err want, const char *text)
+{
+    char whole[240];
+    (void)snprintf(whole, sizeof whole, "%.*s: %s", (int)strcspn(call, "("), call, text);
+    T_EQ_STR(said(err, want), whole);
+}
+#define REFUSED(code, call, text) refused(#call, (call), (code), text)
+#define WRONG(call, text) REFUSED(CELLAR_E_INVAL, call, text)
+
 /* Wrong calls as the contracts name them: the text has the call, the argument and its rule. */
-T_CASE(wrong_call_names_itself_its_argument_and_the_rule)
+T_CASE_ON(wrong_call_names_itself_its_argument_and_the_rule, STORE)
 {
     char b[8], long_name[66];
     size_t n;
@@ -216,80 +210,58 @@ T_CASE(wrong_call_names_itself_its_argument_and_the_rule)
                                     .weight_bytes = UINT64_C(1) << 40 };
     memset(long_name, 'n', 65);
     long_name[65] = '\0';
-    set_up();
-#define WRONG(call, code, text) T_EQ_STR(said((call), (code)), text)
-    WRONG(cellar_get(root, "k", 1, NULL, 8, &n), CELLAR_E_INVAL,
-          "cellar_get: buf must not be NULL with buf_cap > 0");
-    WRONG(cellar_get_with(root, "k", 1, &short_get, b, 8, &n), CELLAR_E_INVAL,
-          "cellar_get_with: start from cellar_get_opts_default()");
-    WRONG(cellar_get_str(root, NULL, b, 8), CELLAR_E_INVAL,
-          "cellar_get_str: key must not be NULL (key_len is 1)");
-    WRONG(cellar_get_range(root, "k", 1, 0, b, 8, NULL), CELLAR_E_INVAL,
-          "cellar_get_range: total must not be NULL, nor buf with buf_cap > 0");
-    WRONG(cellar_set(root, "", 0, "v", 1, NULL), CELLAR_E_INVAL,
-          "cellar_set: key must have 1..65,535 bytes (got 0)");
-    WRONG(cellar_set(root, "k", 1, NULL, 1, NULL), CELLAR_E_INVAL,
-          "cellar_set: value must not be NULL; a negative entry has no value");
-    WRONG(cellar_set_str(root, "k", NULL, 0), CELLAR_E_INVAL,
-          "cellar_set_str: value must not be NULL");
-    WRONG(cellar_increment(root, "", 0, 1, 0, NULL, &number), CELLAR_E_INVAL,
-          "cellar_increment: key must have 1..65,535 bytes (got 0)");
-    WRONG(cellar_increment(root, "k", 1, 1, 0, NULL, &number), CELLAR_E_TYPE,
-          "cellar_increment: the value is no counter of 8 bytes: set it");
-    WRONG(cellar_set(root, "k", 1, "v", 1, &heavy), CELLAR_E_TOOBIG,
-          "cellar_set: weight_bytes must be at most half of memory_bytes: raise memory_bytes "
-          "(got 1099511627776)");
-    WRONG(cellar_update(root, "k", 1, NULL, NULL, NULL), CELLAR_E_INVAL,
-          "cellar_update: fn must not be NULL");
-    WRONG(cellar_touch(root, "k", 1, -5), CELLAR_E_INVAL,
-          "cellar_touch: ttl_ms must be 0 or more (got -5)");
-    WRONG(cellar_delete(root, NULL, 1), CELLAR_E_INVAL,
-          "cellar_delete: key must not be NULL (key_len is 1)");
-    WRONG(cellar_delete_many(root, NULL, 3, &n), CELLAR_E_INVAL,
-          "cellar_delete_many: items must not be NULL, nor count items be more than memory can "
-          "have");
-    WRONG(cellar_contains(root, "", 0), CELLAR_E_INVAL,
-          "cellar_contains: key must have 1..65,535 bytes (got 0)");
-    WRONG(cellar_pin(root, "k", 1, NULL), CELLAR_E_INVAL, "cellar_pin: out must not be NULL");
-    WRONG(cellar_reserve(root, 0, &pin), CELLAR_E_INVAL,
-          "cellar_reserve: c and out must not be NULL, value_len not 0");
-    WRONG(cellar_entry_info_get(root, "k", 1, 8, &info), CELLAR_E_UNSUPPORTED,
-          "cellar_entry_info_get: flags may be CELLAR_GET_WANT_VERSION and CELLAR_GET_TAKE_HITS");
-    WRONG(cellar_namespace_open(root, long_name, NULL, &ns), CELLAR_E_INVAL,
-          "cellar_namespace_open: name must have 1..64 bytes (got 65)");
-    WRONG(cellar_namespace_close(root), CELLAR_E_INVAL,
-          "cellar_namespace_close: c is the root handle: call cellar_close");
-    WRONG(cellar_delete_by_tag(root, "t", 1, (cellar_tag_mode)7), CELLAR_E_INVAL,
-          "cellar_delete_by_tag: mode must be 0 or 1, a cellar_tag_mode (got 7)");
-    WRONG(cellar_delete_by_pattern(root, NULL, 3, NULL), CELLAR_E_INVAL,
-          "cellar_delete_by_pattern: c and pattern must not be NULL");
-    WRONG(cellar_get_or_load(root, "n", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL,
-          "cellar_get_or_load: no loader: set fn, or namespace loader");
-    WRONG(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, NULL), CELLAR_E_INVAL,
-          "cellar_get_or_load: start from cellar_result_default(), with buf if buf_cap is set");
-    WRONG(cellar_stats_get(root, (cellar_scope)99, &stats), CELLAR_E_INVAL,
-          "cellar_stats_get: out must not be NULL, scope be a cellar_scope (got 99)");
-    WRONG(cellar_why(root, "", 0, &why), CELLAR_E_INVAL,
-          "cellar_why: key must have 1..65,535 bytes (got 0)");
-    WRONG(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 3), CELLAR_E_INVAL,
-          "cellar_option_set: memory_bytes must be at least 1 MiB (got 3)");
-    WRONG(cellar_scan(root, NULL, NULL, NULL, NULL), CELLAR_E_INVAL,
-          "cellar_scan: c, cursor and fn must not be NULL");
-    WRONG(cellar_listener_remove(root, 99), CELLAR_E_NOT_FOUND,
-          "cellar_listener_remove: no listener has this id");
-    WRONG(cellar_policy_set(root, NULL, 3), CELLAR_E_INVAL,
-          "cellar_policy_set: rules must not be NULL");
-    WRONG(cellar_memory_charge(root, INT64_C(1) << 40), CELLAR_E_SPACE,
-          "cellar_memory_charge: bytes does not fit: raise memory_bytes (got 1099511627776)");
-#undef WRONG
-    cellar_error_info e = cellar_error_info_default();
+    WRONG(cellar_get(root, "k", 1, NULL, 8, &n), "buf must not be NULL with buf_cap > 0");
+    WRONG(cellar_get_with(root, "k", 1, &short_get, b, 8, &n),
+          "start from cellar_get_opts_default()");
+    WRONG(cellar_get_str(root, NULL, b, 8), "key must not be NULL (key_len is 1)");
+    WRONG(cellar_get_range(root, "k", 1, 0, b, 8, NULL),
+          "total must not be NULL, nor buf with buf_cap > 0");
+    WRONG(cellar_set(root, "", 0, "v", 1, NULL), "key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_set(root, "k", 1, NULL, 1, NULL),
+          "value must not be NULL; a negative entry has no value");
+    WRONG(cellar_set_str(root, "k", NULL, 0), "value must not be NULL");
+    WRONG(cellar_increment(root, "", 0, 1, 0, NULL, &number),
+          "key must have 1..65,535 bytes (got 0)");
+    REFUSED(CELLAR_E_TYPE, cellar_increment(root, "k", 1, 1, 0, NULL, &number),
+                           "the value is no counter of 8 bytes: set it");
+    REFUSED(CELLAR_E_TOOBIG, cellar_set(root, "k", 1, "v", 1, &heavy),
+                             "weight_bytes must be at most half of memory_bytes: raise "
+                             "memory_bytes (got 1099511627776)");
+    WRONG(cellar_update(root, "k", 1, NULL, NULL, NULL), "fn must not be NULL");
+    WRONG(cellar_touch(root, "k", 1, -5), "ttl_ms must be 0 or more (got -5)");
+    WRONG(cellar_delete(root, NULL, 1), "key must not be NULL (key_len is 1)");
+    WRONG(cellar_delete_many(root, NULL, 3, &n),
+          "items must not be NULL, nor count items be more than memory can have");
+    WRONG(cellar_contains(root, "", 0), "key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_pin(root, "k", 1, NULL), "out must not be NULL");
+    WRONG(cellar_reserve(root, 0, &pin), "c and out must not be NULL, value_len not 0");
+    REFUSED(CELLAR_E_UNSUPPORTED, cellar_entry_info_get(root, "k", 1, 8, &info),
+                                  "flags may be CELLAR_GET_WANT_VERSION and CELLAR_GET_TAKE_HITS");
+    WRONG(cellar_namespace_open(root, long_name, NULL, &ns), "name must have 1..64 bytes (got 65)");
+    WRONG(cellar_namespace_close(root), "c is the root handle: call cellar_close");
+    WRONG(cellar_delete_by_tag(root, "t", 1, (cellar_tag_mode)7),
+          "mode must be 0 or 1, a cellar_tag_mode (got 7)");
+    WRONG(cellar_delete_by_pattern(root, NULL, 3, NULL), "c and pattern must not be NULL");
+    WRONG(cellar_get_or_load(root, "n", 1, NULL, NULL, NULL, &r),
+          "no loader: set fn, or namespace loader");
+    WRONG(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, NULL),
+          "start from cellar_result_default(), with buf if buf_cap is set");
+    WRONG(cellar_stats_get(root, (cellar_scope)99, &stats),
+          "out must not be NULL, scope be a cellar_scope (got 99)");
+    WRONG(cellar_why(root, "", 0, &why), "key must have 1..65,535 bytes (got 0)");
+    WRONG(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, 3),
+          "memory_bytes must be at least 1 MiB (got 3)");
+    WRONG(cellar_scan(root, NULL, NULL, NULL, NULL), "c, cursor and fn must not be NULL");
+    REFUSED(CELLAR_E_NOT_FOUND, cellar_listener_remove(root, 99), "no listener has this id");
+    WRONG(cellar_policy_set(root, NULL, 3), "rules must not be NULL");
+    REFUSED(CELLAR_E_SPACE, cellar_memory_charge(root, INT64_C(1) << 40),
+                            "bytes does not fit: raise memory_bytes (got 1099511627776)");
     T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_STR(error_text(NULL), "cellar_memoize: c and fn must not be NULL");
     T_EQ_I64(cellar_memoize(root, "f", 1, NULL, 17, NULL, say_no_more, NULL, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_memoize: name must have 1..255 bytes, args be at most 16 of a "
-                     "cellar_arg kind, and the key of them have at most 65,535 bytes");
-    tear_down();
+    T_EQ_STR(error_text(NULL),
+             "cellar_memoize: name must have 1..255 bytes, args be at most 16 of a "
+             "cellar_arg kind, and the key of them have at most 65,535 bytes");
 }
 
 static char long_value[4097];
@@ -308,14 +280,13 @@ static cellar_err load_too_much(cellar_load *load, const void *key, size_t len, 
                                                 sizeof long_value);
 }
 
-T_CASE(too_long_value_names_the_call_the_bound_and_its_length)
+T_CASE_ON(too_long_value_names_the_call_the_bound_and_its_length, STORE)
 {
 #define BOUND ": the value must have at most 4096 bytes: raise tuning.max_value_bytes (got 4097)"
     cellar_lease lease;
     cellar_pinned pin;
     cellar_result r = cellar_result_default();
     cellar_set_item item = { "k", 1, long_value, sizeof long_value, CELLAR_OK, 0 };
-    set_up();
     T_EQ_STR(said(cellar_set(root, "k", 1, long_value, sizeof long_value, NULL), CELLAR_E_TOOBIG),
              "cellar_set" BOUND);
     T_EQ_I64(cellar_set_many(root, &item, 1, NULL, NULL), CELLAR_OK);
@@ -332,7 +303,6 @@ T_CASE(too_long_value_names_the_call_the_bound_and_its_length)
                       CELLAR_E_TOOBIG), how == 0 ? "cellar_load_value" BOUND
                                                  : "cellar_load_buf" BOUND);
     }
-    tear_down();
 #undef BOUND
 }
 
@@ -390,41 +360,32 @@ static void free_nothing(void *object, size_t charge, cellar_cause why, void *ct
 }
 
 /* Calls of objects share code with those of bytes: each text has the name of the call. */
-T_CASE(error_text_names_the_call_of_objects_and_of_closed_handles)
+T_CASE_ON(error_text_names_the_call_of_objects_and_of_closed_handles, STORE)
 {
     cellar *v;
     cellar_held h;
     cellar_lease lease = { { 0 } };
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_error_info e = cellar_error_info_default();
-    cellar_object_config of = cellar_object_config_default();
-    of.free_fn = free_nothing;
-    cellar_namespace_config config = cellar_namespace_config_default();
-    config.object = &of;
-    cellar_load_opts lo = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
-    set_up();
-    T_EQ_I64(cellar_namespace_open(root, "v", &config, &v), CELLAR_OK);
-    so.jitter_pct = 101;
-#define NAMES(call, name) do { \
+    cellar_object_config of = { .struct_size = sizeof of, .free_fn = free_nothing };
+    const cellar_load_opts *lo = LOAD_OPTS(.hard_timeout_ms = -1);
+    const cellar_set_opts *so = SET_OPTS(.jitter_pct = 101);
+    T_EQ_I64(cellar_namespace_open(root, "v", SPACE_OPTS(.object = &of), &v), CELLAR_OK);
+#define NAMES(call) do { \
         T_CHECK((call) < 0); \
-        T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK); \
-        T_EQ_MEM(e.text, name ":", sizeof name); \
+        T_EQ_MEM(error_text(v), #call, strcspn(#call, "(")); \
+        T_EQ_I64(error_text(v)[strcspn(#call, "(")], ':'); \
     } while (0)
-    NAMES(cellar_object_get_or_load(v, "k", 1, NULL, NULL, NULL, &h), "cellar_object_get_or_load");
-    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, &so), "cellar_object_lease_fulfill");
-    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, NULL), "cellar_object_lease_fulfill");
-    NAMES(cellar_lease_release(v, &lease, 0), "cellar_lease_release");
-    lo.hard_timeout_ms = -1;
-    NAMES(cellar_object_get_or_load(v, "k", 1, &lo, NULL, NULL, &h), "cellar_object_get_or_load");
-    NAMES(cellar_object_lease_acquire(v, "k", 1, &lo, NULL, &lease, &h),
-          "cellar_object_lease_acquire");
+    NAMES(cellar_object_get_or_load(v, "k", 1, NULL, NULL, NULL, &h));
+    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, so));
+    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, NULL));
+    NAMES(cellar_lease_release(v, &lease, 0));
+    NAMES(cellar_object_get_or_load(v, "k", 1, lo, NULL, NULL, &h));
+    NAMES(cellar_object_lease_acquire(v, "k", 1, lo, NULL, &lease, &h));
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     v = other;
-    NAMES(cellar_contains(v, "k", 1), "cellar_contains");
-    NAMES(cellar_entry_info_get(v, "k", 1, 0, &info), "cellar_entry_info_get");
+    NAMES(cellar_contains(v, "k", 1));
+    NAMES(cellar_entry_info_get(v, "k", 1, 0, &info));
 #undef NAMES
-    tear_down();
 }
 
 T_ONE_THREAD;

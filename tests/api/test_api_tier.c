@@ -43,7 +43,6 @@ static cellar_err delete_like(const char *pattern, uint64_t want)
 T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, CLIENTS)
 {
     static const cellar_err answers[] = { CELLAR_OK, CELLAR_DEFERRED, CELLAR_E_TIMEOUT };
-    cellar_error_info info = cellar_error_info_default();
     for (unsigned i = 0; i < 3; i++) {
         sets(ns[0], "k", "1");
         one.answer = answers[i];
@@ -51,9 +50,7 @@ T_CASE_ON(pattern_without_wildcards_returns_the_code_of_the_server, CLIENTS)
         T_EQ_I64(delete_like("k", 0), answers[i]);
         one.answer = CELLAR_OK;
     }
-    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
-    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
-    T_CHECK(strstr(info.text, "shared server") != NULL);
+    T_CHECK(strstr(error_text(ns[0]), "shared server") != NULL);
 }
 
 T_CASE_ON(delete_that_the_server_refused_leaves_memory, CLIENTS)
@@ -85,15 +82,13 @@ static cellar_err open_version(uint32_t version)
 
 T_CASE_ON(version_that_the_server_refused_ends_the_entries_in_the_next_open, CLIENTS)
 {
-    cellar_error_info info = cellar_error_info_default();
     uint32_t version = 9;
     for (unsigned i = 0; i < 2; i++) {
         sets(ns[0], "k", "1");
         one.answer = CELLAR_E_TIMEOUT;
         if (i == 0) {
             T_EQ_I64(open_version(7), CELLAR_E_TIMEOUT);
-            T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
-            T_CHECK(strstr(info.text, "did not confirm the version") != NULL);
+            T_CHECK(strstr(error_text(root[0]), "did not confirm the version") != NULL);
         } else {
             T_EQ_I64(cellar_version_set(ns[0], 8, &version), CELLAR_E_TIMEOUT);
             T_EQ_U64(version, 7);
@@ -532,16 +527,13 @@ static void come_between_each_round(shared_client *m, const char *call)
 
 T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, CLIENTS)
 {
-    cellar_error_info why = cellar_error_info_default();
     sets(ns[0], "k", "other");
     two.inside = come_between_each_round;
     rounds = 0;
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_E_BUSY);
     two.inside = NULL;
     T_EQ_U64(rounds, 64);
-    T_EQ_I64(cellar_last_error(ns[1], &why), CELLAR_OK);
-    T_EQ_I64(why.code, CELLAR_E_BUSY);
-    T_CHECK(strstr(why.text, "64 tries lost to other writers") != NULL);
+    T_CHECK(strstr(error_text(ns[1]), "64 tries lost to other writers") != NULL);
     has(ns[0], "k", "other");
 }
 
@@ -638,24 +630,18 @@ T_CASE(attach_refuses_what_it_cannot_serve)
     make_clients();
     settings s = plain();
     cellar *c = open_store(0, &s);
-    cellar_tier_table t = one.table;
-    T_EQ_I64(cellar_tier_attach(NULL, &t), CELLAR_E_INVAL);
+    cellar_tier_table wrong[5] = { one.table, one.table, one.table, one.table, one.table };
+    wrong[1].put = NULL;
+    wrong[2].max_ttl_ms = -1;
+    wrong[3].blind_fill = 2;
+    wrong[4].struct_size = 12;
+    T_EQ_I64(cellar_tier_attach(NULL, &wrong[0]), CELLAR_E_INVAL);
     T_EQ_I64(cellar_tier_attach(c, NULL), CELLAR_E_INVAL);
-    t.struct_size = 12;
-    T_CHECK(cellar_tier_attach(c, &t) < 0);
-    t = one.table;
-    t.put = NULL;
-    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
-    t = one.table;
-    t.max_ttl_ms = -1;
-    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
-    t = one.table;
-    t.blind_fill = 2;
-    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
-    cellar *hidden = NULL;
-    T_EQ_I64(cellar_namespace_open(root[0], "hidden", SPACE_OPTS(.hidden = 1), &hidden), CELLAR_OK);
+    for (unsigned i = 1; i < 4; i++) { T_EQ_I64(cellar_tier_attach(c, &wrong[i]), CELLAR_E_INVAL); }
+    T_CHECK(cellar_tier_attach(c, &wrong[4]) < 0);
+    cellar *hidden = space_with(root[0], "hidden", SPACE_OPTS(.hidden = 1));
     T_EQ_I64(cellar_tier_attach(hidden, &one.table), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
+    close_now(hidden);
     sets(c, "k", "before");
     T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_OK);
     has(c, "k", NULL);
@@ -767,11 +753,9 @@ T_CASE(many_namespaces_share_one_slot)
     static shared_client more[MANY];
     cellar *c[MANY];
     begin();
-    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     for (unsigned i = 0; i < MANY; i++) {
-        char name[8];
-        (void)snprintf(name, sizeof name, "n%u", i);
-        T_EQ_I64(cellar_namespace_open(root[0], name, &o, &c[i]), CELLAR_OK);
+        const char *name = t_numbered("n", i);
+        c[i] = space_with(root[0], name, SPACE_OPTS(.tier = CELLAR_TIER_L1));
         server.clients = 2;
         shared_client_init(&more[i], &server);
         T_EQ_I64(cellar_tier_attach(c[i], &more[i].table), CELLAR_OK);
@@ -779,7 +763,7 @@ T_CASE(many_namespaces_share_one_slot)
         T_EQ_U64(more[i].puts, 1);
     }
     server.clients = 2;
-    for (unsigned i = 0; i < MANY; i++) { T_EQ_I64(cellar_namespace_close(c[i]), CELLAR_OK); }
+    left_close();
     end();
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }
@@ -848,9 +832,9 @@ T_CASE_ON(read_after_a_set_of_any_client_sees_it, CLIENTS)
     pthread_t thread[4];
     reported[0] = reported[1] = 0;
     for (intptr_t i = 0; i < 4; i++) {
-        T_EQ_I64(pthread_create(&thread[i], NULL, i < 2 ? changer : reader, (void *)(i % 2)), 0);
+        thread[i] = beside(i < 2 ? changer : reader, (void *)(i % 2));
     }
-    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    for (unsigned i = 0; i < 4; i++) { joined(thread[i]); }
 }
 
 T_MAIN("api_tier")

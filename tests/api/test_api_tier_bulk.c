@@ -91,18 +91,16 @@ T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes)
 {
     static bulk b[2];
     for (unsigned together = 0; together < 2; together++) {
-        pthread_t thread[2];
         begin_leases();
         end();
         make_clients();
         if (together != 0) { one.table.lease_many = two.table.lease_many = shared_lease_many; }
         attach_both();
         waits = true;
-        for (unsigned i = 0; i < 2; i++) {
-            bulk_make(&b[i], (intptr_t)i, BULK, load_all);
-            T_EQ_I64(pthread_create(&thread[i], NULL, bulk_run, &b[i]), 0);
-        }
-        for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+        for (unsigned i = 0; i < 2; i++) { bulk_make(&b[i], (intptr_t)i, BULK, load_all); }
+        const pthread_t thread = beside(bulk_run, &b[0]);
+        (void)bulk_run(&b[1]);
+        joined(thread);
         T_EQ_U64(loads[0] + loads[1], BULK);
         T_EQ_U64(one.fills + two.fills, BULK);
         T_EQ_U64(one.unleases + two.unleases, 0);
@@ -170,11 +168,7 @@ T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone)
     begin_together();
     bulk_make(&b[0], 1, BULK, load_all);
     for (size_t i = 0; i < BULK; i++) { /* a process that never fills its leases */
-        const cellar_tier_key k = { b[0].text[i], b[0].item[i].key_len, 0 };
-        cellar_tier_entry e;
-        cellar_tier_lease l;
-        memset(&e, 0, sizeof e);
-        T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+        (void)hold_lease(b[0].text[i], 1000000);
     }
     one.host->proven(one.host->ctx, now_ms + 1000);
     bulk_make(&b[1], 0, BULK, load_all);
@@ -208,9 +202,7 @@ T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
 {
     static bulk b;
     const cellar_tier_key k = { "1", 1, 0 };
-    cellar_tier_entry e = { 0 };
-    cellar_tier_lease l;
-    T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    const cellar_tier_lease l = hold_lease("1", 1000000);
     bulk_make(&b, 0, 3, load_all);
     const pthread_t thread = beside(bulk_run, &b);
     while (__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST) == 0) { sched_yield(); }
@@ -225,10 +217,7 @@ T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
 {
     static bulk b;
     int64_t ms = 1500;
-    const cellar_tier_key k = { "0", 1, 0 };
-    cellar_tier_entry e = { 0 };
-    cellar_tier_lease l;
-    T_EQ_I64(shared_lease(&two, &k, 1000, &e, &l), CELLAR_LEASED);
+    (void)hold_lease("0", 1000);
     bulk_make(&b, 0, 2, load_all);
     b.text[1][0] = '0';
     const pthread_t thread = beside(pass_time, &ms);
@@ -245,10 +234,7 @@ T_CASE(bulk_wait_for_another_process_ends_at_its_limit)
         pthread_t thread;
         int64_t ms = 100000;
         begin_leases();
-        const cellar_tier_key k = { "0", 1, 0 };
-        cellar_tier_entry e = { 0 };
-        cellar_tier_lease l;
-        T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+        (void)hold_lease("0", 1000000);
         bulk_make(&b, 0, 2, load_all);
         b.flags = no_wait != 0 ? CELLAR_LOAD_NO_WAIT : 0u;
         if (no_wait == 0) { T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0); }
@@ -297,10 +283,7 @@ T_CASE(close_ends_the_bulk_wait_for_another_process)
 {
     static bulk b;
     begin_leases();
-    const cellar_tier_key k = { "0", 1, 0 };
-    cellar_tier_entry e = { 0 };
-    cellar_tier_lease l;
-    T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    (void)hold_lease("0", 1000000);
     bulk_make(&b, 0, 1, load_all);
     const pthread_t thread = beside(bulk_run, &b);
     while (asked_leases() < 2) { sched_yield(); }

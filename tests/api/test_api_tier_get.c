@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "tests/support/asleep.h"
+#include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
 /* ---- equal gets ---- */
@@ -393,11 +394,10 @@ T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has)
 T_CASE(forced_refresh_replaces_a_value_of_the_server)
 {
     for (unsigned known = 0; known < 2; known++) {
-        cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
         begin_asking(CELLAR_TIER_PROOF_NONE);
         sets(ns[0], "k", "old");
         if (known == 1) { has(ns[1], "k", "old"); }
-        (void)loaded(1, &o, load_any, NULL, CELLAR_OK, NULL);
+        (void)loaded(1, LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH), load_any, NULL, CELLAR_OK, NULL);
         T_EQ_U64(two.leases, 1);
         T_EQ_U64(two.fills, 1);
         has(ns[1], "k", "loaded");

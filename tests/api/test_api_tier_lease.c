@@ -6,6 +6,7 @@
  * Method: Two stores are two clients of a server in memory that grants leases. The server acts
  *         in the middle of calls. A clock of the test. */
 #include "tests/support/asleep.h"
+#include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 
 static _Atomic bool first, held; /* a load, a fill or a deleter waits for the other one */
@@ -38,12 +39,10 @@ static void *load_in_thread(void *arg)
 
 T_CASE_ON(key_is_loaded_once_by_two_processes, STORE)
 {
-    pthread_t thread[2];
     waits = true;
-    for (intptr_t i = 0; i < 2; i++) {
-        T_EQ_I64(pthread_create(&thread[i], NULL, load_in_thread, (void *)i), 0);
-    }
-    for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    const pthread_t thread = beside(load_in_thread, (void *)1);
+    (void)load_in_thread((void *)0);
+    joined(thread);
     T_EQ_U64(loads[0] + loads[1], 1);
     T_EQ_U64(one.fills + two.fills, 1);
     T_EQ_U64(one.unleases + two.unleases, 0);
@@ -133,8 +132,7 @@ static void drop_beside(shared_client *m, const char *call)
     if (strcmp(call, "get") != 0) { return; }
     m->inside = NULL;
     server.row[0].used = false;
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
-    (void)loaded(0, &o, load_held, &behind, CELLAR_OK, NULL);
+    (void)loaded(0, LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN), load_held, &behind, CELLAR_OK, NULL);
 }
 
 T_CASE_ON(call_behind_a_lease_does_not_join_a_load_before_it, STORE)
@@ -348,20 +346,10 @@ T_CASE_ON(lost_fill_leaves_memory_alone, STORE)
     has(ns[0], "k", NULL);
 }
 
-/* Let another client hold the lease of the key for `ms`. */
-static void hold_lease(int64_t ms)
-{
-    const cellar_tier_key k = { "k", 1, 0 };
-    cellar_tier_entry e;
-    cellar_tier_lease l;
-    memset(&e, 0, sizeof e);
-    T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
-}
-
 T_CASE_ON(lease_of_a_dead_process_ends_by_time, STORE)
 {
     int64_t ms = 1500;
-    hold_lease(1000);
+    (void)hold_lease("k", 1000);
     const pthread_t thread = beside(pass_time, &ms);
     (void)loaded_by(0, load_counted, CELLAR_OK);
     joined(thread);
@@ -371,7 +359,7 @@ T_CASE_ON(lease_of_a_dead_process_ends_by_time, STORE)
 T_CASE_ON(wait_for_another_process_ends_at_its_limit, STORE)
 {
     int64_t ms = 100000;
-    hold_lease(1000000);
+    (void)hold_lease("k", 1000000);
     const pthread_t thread = beside(pass_time, &ms);
     (void)loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
     joined(thread);
@@ -390,7 +378,7 @@ T_CASE(wait_for_another_process_ends_by_changes_of_its_key)
     static _Atomic int tid;
     atomic_store(&tid, 0);
     begin_leases();
-    hold_lease(1000000);
+    (void)hold_lease("k", 1000000);
     const pthread_t thread = beside(load_and_wait, (void *)&tid);
     while (asked_leases() < 2) { (void)sched_yield(); } /* hold_lease was the first */
     for (unsigned i = 0; i < 20; i++) {
@@ -435,7 +423,7 @@ T_CASE(wait_for_another_process_ends_when_the_proof_is_gone)
         pthread_t thread;
         atomic_store(&tid, 0);
         begin_alone(way < 2 ? CELLAR_TIER_PROOF_MISS : CELLAR_TIER_PROOF_NONE);
-        hold_lease(1000000);
+        (void)hold_lease("k", 1000000);
         T_EQ_I64(pthread_create(&thread, NULL, load_and_wait, (void *)&tid), 0);
         while (asked_leases() < 2) { (void)sched_yield(); }
         lose_proof(way % 2 != 0);
@@ -481,11 +469,11 @@ T_CASE(waits_of_many_calls_end_when_the_proof_is_gone)
     static _Atomic int tid[CALLERS];
     pthread_t thread[CALLERS];
     begin_alone(CELLAR_TIER_PROOF_MISS);
-    hold_lease(1000000);
+    (void)hold_lease("k", 1000000);
     atomic_store(&own, 0);
     for (unsigned i = 0; i < CALLERS; i++) {
         atomic_store(&tid[i], 0);
-        T_EQ_I64(pthread_create(&thread[i], NULL, load_as_one_of_many, (void *)&tid[i]), 0);
+        thread[i] = beside(load_as_one_of_many, (void *)&tid[i]);
     }
     while (asked_leases() < 2) { (void)sched_yield(); }
     for (unsigned i = 0; i < CALLERS; i++) {
@@ -494,7 +482,7 @@ T_CASE(waits_of_many_calls_end_when_the_proof_is_gone)
     T_EQ_U64(__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST), 0);
     lose_proof(false);
     (void)__atomic_add_fetch(&now_ms, 1, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < CALLERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    for (unsigned i = 0; i < CALLERS; i++) { joined(thread[i]); }
     T_CHECK(atomic_load(&own) >= 1);
     T_EQ_U64(loads[0], atomic_load(&own));
     T_EQ_U64(one.fills + one.puts, 0);
@@ -503,7 +491,7 @@ T_CASE(waits_of_many_calls_end_when_the_proof_is_gone)
 
 T_CASE_ON(load_that_must_not_wait_is_pending, STORE)
 {
-    hold_lease(1000);
+    (void)hold_lease("k", 1000);
     cellar_result r = cellar_result_default();
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_WAIT };
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_counted, NULL, &r), CELLAR_PENDING);
@@ -520,7 +508,7 @@ static void *load_until_closed(void *arg)
 T_CASE(close_ends_the_wait_for_another_process)
 {
     begin_leases();
-    hold_lease(1000000);
+    (void)hold_lease("k", 1000000);
     const pthread_t thread = beside(load_until_closed, NULL);
     while (asked_leases() < 2) { sched_yield(); }
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);

@@ -251,10 +251,9 @@ T_CASE_ON(value_found_the_same_is_fresh_until_the_next_soft_end, STALE)
 
 T_CASE_ON(load_without_proof_runs_the_loader, MISS)
 {
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
     (void)loaded(1, NULL, load_new, NULL, CELLAR_OK, "old");
     now_ms += 5000;
-    (void)loaded(1, &o, load_new, NULL, CELLAR_OK, "new");
+    (void)loaded(1, LOAD_OPTS(.flags = CELLAR_LOAD_PIN), load_new, NULL, CELLAR_OK, "new");
 }
 
 static cellar_err load_new_each(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)

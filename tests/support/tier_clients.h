@@ -193,6 +193,17 @@ static inline cellar_err load_counted(cellar_load *ld, const void *key, size_t l
     return cellar_load_value(ld, "v", 1);
 }
 
+/* Let another process, the second client, hold the lease of a key for `ms`. */
+static inline cellar_tier_lease hold_lease(const char *key, int64_t ms)
+{
+    const cellar_tier_key k = { key, strlen(key), 0 };
+    cellar_tier_entry e;
+    cellar_tier_lease l;
+    memset(&e, 0, sizeof e);
+    T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
+    return l;
+}
+
 static inline void begin_leases(void)
 {
     begin();
