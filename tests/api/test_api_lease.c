@@ -81,9 +81,8 @@ static void *wait_for_k(void *arg)
 
 /* The handles of a dropped namespace answer E_CLOSED, so no call can fulfill its leases. Its
  * waiters return immediately. */
-T_CASE(dropped_namespace_ends_its_leases)
+T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
 {
-    cellar *c = closed_later(kit_open(4 << 20));
     cellar *v = space_of(c, "v"), *other = space_of(c, "other");
     cellar_lease a, b, own;
     char text[64];
@@ -706,9 +705,8 @@ T_CASE(load_with_any_failed_allocation_stays_consistent)
 
 /* A release with an error is a failure, a fulfill is a success, a release without an error is no
  * verdict. */
-T_CASE(lease_asks_breaker_of_its_namespace)
+T_CASE_ON(lease_asks_breaker_of_its_namespace, STORE)
 {
-    cellar *c = closed_later(kit_open(4 << 20));
     cellar_lease l, probe;
     cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 2,
                                  .half_open_successes = 1, .open_ms = 1000 };
