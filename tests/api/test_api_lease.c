@@ -109,8 +109,7 @@ T_CASE_ON(lease_of_stale_entry_serves_stale_value, STORE)
     cellar_lease a, b;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, SET_OPTS(.ttl_ms = 100, .stale_ms = 10000)), CELLAR_OK);
-    atomic_fetch_add(&kit_now_ms, 100);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_AFTER_I64(atomic_fetch_add(&kit_now_ms, 100), begin(c, "k", &a, text), CELLAR_STALE);
     T_EQ_STR(text, "old");
     T_CHECK(cellar_lease_held(&a)); /* this call has the lease of the refresh */
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
@@ -435,8 +434,7 @@ T_CASE_ON(bulk_load_keeps_order_status_and_duplicates, STORE)
     cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
                               item("e"), item("") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
-    T_EQ_I64(b.calls, 1);
-    T_EQ_U64(b.keys, 5);
+    T_FIELDS(b, calls, 1, keys, 5);
     check_item(&it[0], CELLAR_OK, "<a>");
     check_item(&it[1], CELLAR_OK, "there");
     T_EQ_I64(it[2].result->loader_err, 99);
@@ -461,8 +459,7 @@ T_CASE_ON(bulk_load_requests_duplicate_keys_once, STORE)
                                   item("d"), item(no_wait ? "a1" : "a0"), item("b") };
         o.flags = no_wait ? CELLAR_LOAD_NO_WAIT : 0;
         T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
-        T_EQ_I64(b.calls, 1);
-        T_EQ_U64(b.keys, 3);
+        T_FIELDS(b, calls, 1, keys, 3);
         for (size_t i = 0; i < 7; i++) {
             if (i % 3 == 0) { T_EQ_I64(it[i].result->loader_err, 99); }
             check_item(&it[i], i % 3 == 0 ? CELLAR_E_LOADER : i % 3 == 1 ? CELLAR_E_NO_RESULT
@@ -682,23 +679,20 @@ T_CASE(lease_without_memory_logs_its_key)
         T_EQ_I64(cellar_lease_release(c, &lease, 0),
                  err == CELLAR_LEASED ? CELLAR_OK : CELLAR_E_LEASE);
         cellar_result_free(&r);
-        kit_close(c);
-        T_EQ_I64(mem.live, 0);
+        T_AFTER_I64(kit_close(c), mem.live, 0);
     }
 }
 
 T_CASE(load_with_any_failed_allocation_stays_consistent)
 {
     memset(&mem, 0, sizeof mem);
-    fault_run();
-    T_EQ_I64(mem.live, 0);
+    T_AFTER_I64(fault_run(), mem.live, 0);
     const uint64_t calls = mem.calls;
     T_CHECK(calls > 20);
     for (uint64_t nth = 1; nth <= calls && !t_failed(); nth++) {
         mem.calls = 0;
         mem.fail_at = nth;
-        fault_run();
-        T_EQ_I64(mem.live, 0);
+        T_AFTER_I64(fault_run(), mem.live, 0);
     }
     printf("# %llu allocations, each failed once\n", (unsigned long long)calls);
 }
@@ -755,8 +749,7 @@ T_CASE(lost_lease_is_recorded_as_breaker_failure)
             /* the probe failed: the breaker opened again */
             T_EQ_I64(begin_with(v, "a", NULL, &l), CELLAR_E_BREAKER_OPEN);
         } else {
-            kit_tick(c);
-            T_EQ_I64(begin_with(v, "b", NULL, &l), CELLAR_E_BREAKER_OPEN);
+            T_AFTER_I64(kit_tick(c), begin_with(v, "b", NULL, &l), CELLAR_E_BREAKER_OPEN);
         }
         atomic_fetch_add(&kit_now_ms, 2000); /* at most twice as long */
         T_EQ_I64(begin_with(v, "b", NULL, &l), CELLAR_LEASED);

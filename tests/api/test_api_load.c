@@ -18,8 +18,7 @@ static const cellar_load_opts refreshing = {
 T_CASE_ON(first_call_loads_and_second_hits, LOADS)
 {
     KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
-    T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
-    T_EQ_I64(res.ttl_left_ms, CELLAR_TTL_NONE);
+    T_FIELDS(res, source, CELLAR_SOURCE_LOADED, ttl_left_ms, CELLAR_TTL_NONE);
     KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
     T_EQ_U64(res.source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&src.calls), 1);
@@ -48,8 +47,7 @@ T_CASE(result_outlives_entry_and_store)
     s.text = "kept";
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
-    kit_close(c);
-    T_EQ_U64(r.value_len, 4);
+    T_AFTER_U64(kit_close(c), r.value_len, 4);
     T_EQ_MEM(r.value, "kept", 4);
     cellar_result_free(&r);
     cellar_result_free(&r);
@@ -73,8 +71,7 @@ T_CASE_ON(seed_empty_value, LOADS)
     src.text = "";
     T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
-    T_EQ_U64(res.value_len, 0);
-    T_EQ_U64(res.source, CELLAR_SOURCE_L1);
+    T_FIELDS(res, value_len, 0, source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
@@ -107,8 +104,7 @@ T_CASE_ON(seed_zero_ttl, LOADS)
         cellar_result r;
         snprintf(key, sizeof key, "k%d", i);
         T_EQ_I64(kit_load(c, key, &o, &s, said, &r), CELLAR_OK);
-        T_EQ_U64(r.flags, 0);
-        T_EQ_I64(r.ttl_left_ms, 1);
+        T_FIELDS(r, flags, 0, ttl_left_ms, 1);
         T_EQ_I64(kit_load(c, key, &o, &s, said, NULL), CELLAR_OK);
         T_EQ_I64(atomic_load(&s.calls), 1);
         atomic_fetch_add(&kit_now_ms, 1);
@@ -130,8 +126,7 @@ T_CASE(seed_store_failure)
     T_EQ_I64(cellar_pin(c, "other", 5, &pin), CELLAR_OK); /* the budget does not hold two of them */
     s.text = value;
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
-    T_EQ_U64(r.value_len, sizeof value - 1);
+    T_FIELDS(r, flags, CELLAR_RESULT_NOT_STORED, value_len, sizeof value - 1);
     T_EQ_MEM(r.value, value, sizeof value - 1);
     cellar_result_free(&r);
     cellar_unpin(&pin);
@@ -271,9 +266,7 @@ T_CASE_ON(remembered_errors_back_off_until_success, LOADS)
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
         atomic_fetch_add(&kit_now_ms, pause - 1);
         T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
-        T_EQ_U64(res.source, CELLAR_SOURCE_ERROR_ENTRY);
-        T_EQ_I64(res.loader_err, 7);
-        T_EQ_I64(res.retry_after_ms, 1);
+        T_FIELDS(res, source, CELLAR_SOURCE_ERROR_ENTRY, loader_err, 7, retry_after_ms, 1);
         atomic_fetch_add(&kit_now_ms, 1);
     }
     T_EQ_I64(atomic_load(&src.calls), 5);
@@ -299,8 +292,7 @@ T_CASE_ON(stale_is_served_when_loader_fails, LOADS)
     atomic_store(&src.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
     T_EQ_STR(said, "1");
-    T_EQ_U64(res.source, CELLAR_SOURCE_STALE_IF_ERROR);
-    T_EQ_I64(res.retry_after_ms, 2000);
+    T_FIELDS(res, source, CELLAR_SOURCE_STALE_IF_ERROR, retry_after_ms, 2000);
     T_EQ_STR(src.old, "1");
     T_EQ_I64(atomic_load(&src.calls), 2);
     /* past the window there is nothing to serve */
@@ -317,11 +309,8 @@ static void read_info(source *s, cellar_load *ld)
     cellar_load_info i = loader_info(ld);
     T_EQ_U64(i.has_stale, again);
     if (again) { T_EQ_MEM(i.stale_value, "1", i.stale_len); }
-    T_EQ_U64(i.stale_len, again ? 1 : 0);
-    T_EQ_U64(i.stale_user_flags, again ? 7 : 0);
-    T_EQ_U64(i.attempt, again ? 0 : 1);
-    T_EQ_I64(i.time_left_ms, 500);
-    T_EQ_U64(i.cancelled, 0);
+    T_FIELDS(i, stale_len, again ? 1 : 0, stale_user_flags, again ? 7 : 0, attempt, again ? 0 : 1);
+    T_FIELDS(i, time_left_ms, 500, cancelled, 0);
     T_EQ_I64(cellar_load_opts_set(ld, SET_OPTS(.user_flags = 7)), CELLAR_OK);
     if (!again) { return; }
     T_EQ_I64(cellar_delete(s->arg, "k", 1), CELLAR_MISS); /* no live value */
@@ -357,8 +346,7 @@ T_CASE_ON(stale_is_served_while_refresh_waits, LOADS)
         T_EQ_U64(res.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
     }
     T_EQ_I64(atomic_load(&src.calls), 1);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 2);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
     KIT_LOADS(c, "k", &o, &src, said, NULL, "2");
     T_EQ_U64(store_stats(c).refreshes, 1);
 }
@@ -418,15 +406,13 @@ T_CASE_ON(background_load_reads_copy_of_trace, LOADS)
     o.trace = trace;
     T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     memset(trace, 0, sizeof trace);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 2);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
     T_EQ_U64(seen[0], 1);
     T_EQ_MEM(seen + 1, want, sizeof want);
     o.trace = NULL; /* and a job without one has none */
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 3);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 3);
     T_EQ_U64(seen[0], 0);
 }
 
@@ -439,8 +425,7 @@ T_CASE_ON(delete_before_queued_refresh_drops_refresh, LOADS)
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     (void)cellar_delete(c, "k", 1);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 1);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 1);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 
@@ -453,8 +438,7 @@ T_CASE_ON(not_modified_extends_ttl_only, LOADS)
         atomic_fetch_add(&kit_now_ms, 1500);
         atomic_store(&src.say, SAY_SAME);
         KIT_LOADS(c, "k", &o, &src, said, &res, "1");
-        T_EQ_I64(res.ttl_left_ms, 1000);
-        T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
+        T_FIELDS(res, ttl_left_ms, 1000, source, CELLAR_SOURCE_LOADED);
         atomic_fetch_add(&kit_now_ms, 999);
         T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     }
@@ -480,8 +464,7 @@ T_CASE_ON(eager_refresh_starts_past_its_percentage, LOADS)
     T_EQ_STR(said, "1");
     T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
     T_EQ_U64(res.flags, 0);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 2);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
     KIT_LOADS(c, "k", &o, &src, said, &res, "2");
     T_EQ_I64(res.ttl_left_ms, 1000);
 }
@@ -522,8 +505,7 @@ T_CASE_ON(namespaces_have_their_own_loader_and_defaults, LOADS)
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_STALE);
     T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the namespace's loader outlives the call */
     cellar_result_free(&r);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&src.calls), 2);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
 }
 
 /* ---- loads inside loads ---- */
@@ -571,8 +553,7 @@ T_CASE_ON(loads_nest_sixteen_deep, LOADS)
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, &t.level, sizeof t.level, NULL, load_deeper, &t, &r), CELLAR_OK);
     cellar_result_free(&r);
-    T_EQ_I64(t.deepest, 16);
-    T_EQ_I64(t.last, CELLAR_E_DEPTH);
+    T_FIELDS(t, deepest, 16, last, CELLAR_E_DEPTH);
 }
 
 /* ---- probabilistic early refresh ---- */
@@ -701,8 +682,7 @@ T_CASE_ON(failed_refresh_is_throttled, LOADS)
             T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
             T_EQ_STR(said, "1");
             T_EQ_I64(atomic_load(&src.calls), tries);
-            T_EQ_U64(res.source, CELLAR_SOURCE_STALE_IF_ERROR);
-            T_EQ_I64(res.retry_after_ms, 700 - i * 99);
+            T_FIELDS(res, source, CELLAR_SOURCE_STALE_IF_ERROR, retry_after_ms, 700 - i * 99);
             atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
         }
     }

@@ -59,14 +59,12 @@ T_CASE_ON(load_buf_of_any_length_is_the_result, STORE)
         const char *key = t_numbered("", len);
         cellar_result r = { .struct_size = sizeof r, .buf = room, .buf_cap = sizeof room };
         T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, &len, &r), CELLAR_OK);
-        T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
-        T_EQ_U64(r.value_len, len);
+        T_FIELDS(r, source, CELLAR_SOURCE_LOADED, value_len, len);
         T_CHECK((r.value == room) == (len <= sizeof room));
         T_CHECK(is_alphabet(r.value, len));
         cellar_result_free(&r);
         T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, NULL, &r), CELLAR_OK);
-        T_EQ_I64(r.source, CELLAR_SOURCE_L1);
-        T_EQ_U64(r.value_len, len);
+        T_FIELDS(r, source, CELLAR_SOURCE_L1, value_len, len);
         T_CHECK(is_alphabet(r.value, len));
         cellar_result_free(&r);
     }
@@ -265,8 +263,7 @@ T_CASE_ON(load_buf_of_a_fallback_is_a_new_one, STORE2)
     o.fallback[1] = (cellar_fallback){ follow, failing };
     o.fallback[2] = (cellar_fallback){ follow, working };
     T_EQ_I64(load(c, "k", &o, follow, failing, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_FALLBACK);
-    T_EQ_U64(r.value_len, 1);
+    T_FIELDS(r, source, CELLAR_SOURCE_FALLBACK, value_len, 1);
     T_EQ_MEM(r.value, "x", 1);
     cellar_result_free(&r);
 }
@@ -357,8 +354,7 @@ T_CASE(selected_key_of_a_bulk_loader_takes_each_call)
         ok = T_EQ_U64(r[i].flags, want[i].key[0] == 'o' ? CELLAR_RESULT_NOT_STORED : 0) && ok;
         if (!ok) { printf("# key %s\n", want[i].key); }
     }
-    T_EQ_I64(r[4].loader_err, 503);
-    T_EQ_I64(r[4].retry_after_ms, 2000);
+    T_FIELDS(r[4], loader_err, 503, retry_after_ms, 2000);
     T_EQ_I64(r[7].loader_err, CELLAR_E_IO);
     T_EQ_STR(api_look(c, "b"), "buffer");
     T_EQ_STR(api_look(c, "o"), "MISS");
@@ -456,8 +452,7 @@ static long load_with_refused_blocks(bool all)
         T_EQ_I64(load(c, "k", NULL, append_what_fits, NULL, &r), CELLAR_OK);
         T_EQ_U64(r.value_len, 5000);
         cellar_result_free(&r);
-        api_shut(c);
-        T_EQ_I64(mem.held, 0);
+        T_AFTER_I64(api_shut(c), mem.held, 0);
     }
     return failed;
 }
@@ -511,9 +506,7 @@ T_CASE_ON(pinned_hit_is_not_copied, PINS)
     T_CHECK(r.value == p.value); /* in place, and not in the buffer */
     cellar_unpin(&p);
     T_FIELDS(r, value_len, 6, flags, CELLAR_RESULT_PINNED, user_flags, 9, version, 0);
-    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
-    T_EQ_I64(r.age_ms, -1);
-    T_EQ_I64(r.ttl_left_ms, -1);
+    T_FIELDS(r, source, CELLAR_SOURCE_L1, age_ms, -1, ttl_left_ms, -1);
     T_EQ_I64(api_put(c, "k", "other!", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     for (int i = 0; i < 20000; i++) { (void)cellar_set(c, &i, sizeof i, room, sizeof room, NULL); }

@@ -83,8 +83,7 @@ T_CASE(recursion_runs_each_loader_once_and_stores_its_value)
     }
     begin(CELLAR_LOAD_RECURSE);
     run_deep(sum_main, &s);
-    T_EQ_I64(s.err, CELLAR_OK);
-    T_EQ_U64(s.value, want);
+    T_FIELDS(s, err, CELLAR_OK, value, want);
     T_EQ_I64(atomic_load(&calls), 301);
     T_EQ_U64(figures(c).entries, 301);
     T_EQ_U64(recursions(), 301 - 16);

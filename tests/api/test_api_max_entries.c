@@ -61,8 +61,7 @@ T_CASE(every_way_in_and_out_is_counted)
     T_EQ_I64(api_put(a, "short", "1", &brief), CELLAR_OK);
     T_EQ_I64(api_put(a, "again", "1", &brief), CELLAR_OK);
     T_EQ_I64(api_put(a, "count", "12345678", &brief), CELLAR_OK);
-    atomic_fetch_add(&api_now_ms, 20);
-    T_EQ_U64(entries(a), 4); /* not yet reclaimed */
+    T_AFTER_U64(atomic_fetch_add(&api_now_ms, 20), entries(a), 4); /* not yet reclaimed */
     T_EQ_I64(api_put(a, "again", "2", NULL), CELLAR_OK);
     T_EQ_I64(cellar_increment(a, "count", 5, 1, 0, NULL, &number), CELLAR_OK);
     T_EQ_I64(cellar_delete(a, "short", 5), CELLAR_MISS);
@@ -160,13 +159,11 @@ T_CASE(each_way_to_store_keeps_the_bound)
     cellar *v = open_bound(c, "v", 10);
     put_numbers(c, 0, OTHERS);
     for (unsigned i = 0; i < 50; i++) {
-        put(v, key_of(i));
-        T_EQ_U64(entries(v), i < 10 ? i + 1 : 10);
+        T_AFTER_U64(put(v, key_of(i)), entries(v), i < 10 ? i + 1 : 10);
         T_CHECK(has(v, key_of(i)));
     }
     for (unsigned i = 0; i < 90; i++) {
-        store_by(v, i % 6, i);
-        T_EQ_U64(entries(v), 10);
+        T_AFTER_U64(store_by(v, i % 6, i), entries(v), 10);
     }
     bulk_set(v, 1000);
     T_EQ_U64(entries(v), 10);
@@ -185,12 +182,10 @@ T_CASE(old_unused_entries_leave_first)
         const bool fifo = policies[p] == CELLAR_EVICT_FIFO;
         put_numbers(v, 0, 20);
         for (unsigned i = 0; i < 5; i++) { T_EQ_STR(api_look(v, key_of(i)), "value"); } /* used */
-        put_numbers(v, 20, 30);
-        T_EQ_U64(numbers(v, 0, 5), fifo ? 0 : 5);
+        T_AFTER_U64(put_numbers(v, 20, 30), numbers(v, 0, 5), fifo ? 0 : 5);
         T_EQ_U64(numbers(v, 5, 15), fifo ? 5 : 0);
         T_EQ_U64(numbers(v, 15, 30), 15);
-        put_numbers(v, 30, 35);
-        T_EQ_U64(numbers(v, 20, 35), 15);
+        T_AFTER_U64(put_numbers(v, 30, 35), numbers(v, 20, 35), 15);
         left_close();
     }
 }
@@ -230,8 +225,7 @@ T_CASE(change_of_an_entry_evicts_nothing)
     put(v, "d"); /* "c" is the oldest by its last set */
     T_CHECK(has(v, "a") && has(v, "b") && has(v, "d"));
     T_EQ_I64(cellar_delete(v, "a", 1), CELLAR_OK);
-    put(v, "e");
-    T_EQ_U64(evicted(v), 1);
+    T_AFTER_U64(put(v, "e"), evicted(v), 1);
 }
 
 T_CASE(bound_changes_at_run_time)
@@ -245,23 +239,19 @@ T_CASE(bound_changes_at_run_time)
     T_EQ_U64(entries(v), 10);
     T_EQ_U64(numbers(v, 90, 100), 10);
     T_EQ_I64(bound(v, 1000), CELLAR_OK);
-    put_numbers(v, 100, 1200);
-    T_EQ_U64(entries(v), 1000);
+    T_AFTER_U64(put_numbers(v, 100, 1200), entries(v), 1000);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_NAMESPACE_MAX_ENTRIES, &now), CELLAR_OK);
     T_EQ_I64(now, 1000);
     T_EQ_I64(bound(v, 0), CELLAR_OK);
-    put_numbers(v, 0, 1200);
-    T_EQ_U64(entries(v), 1200);
+    T_AFTER_U64(put_numbers(v, 0, 1200), entries(v), 1200);
     T_EQ_I64(bound(v, 700), CELLAR_OK); /* of entries that are there */
     T_EQ_U64(entries(v), 700);
-    put_numbers(v, 2000, 2700);
-    T_EQ_U64(entries(v), 700);
+    T_AFTER_U64(put_numbers(v, 2000, 2700), entries(v), 700);
     T_EQ_U64(numbers(v, 2650, 2700), 50);
     T_EQ_I64(bound(w, 400), CELLAR_OK);
     T_EQ_U64(entries(w), 400);
     T_EQ_I64(bound(c, 5), CELLAR_OK); /* of the root, which has none */
-    put_numbers(c, 0, 50);
-    T_EQ_U64(entries(c), 5);
+    T_AFTER_U64(put_numbers(c, 0, 50), entries(c), 5);
     T_EQ_U64(entries(v), 700);
     T_EQ_I64(bound(v, -1), CELLAR_E_INVAL);
     T_EQ_I64(bound(v, INT64_C(1) << 32), CELLAR_E_INVAL);
@@ -314,19 +304,16 @@ T_CASE(options_at_open_set_the_bound)
     settings s = api_config(8u << 20);
     s.config.root = SPACE_OPTS(.max_entries = 7);
     cellar *c = closed_later(api_open_with(&s)), *v = open_bound(c, "v", 50);
-    put_numbers(c, 0, 30);
-    T_EQ_U64(entries(c), 7);
+    T_AFTER_U64(put_numbers(c, 0, 30), entries(c), 7);
     put_numbers(v, 0, 100);
     cellar *again = open_bound(c, "v", 20); /* options replace those of before */
     T_EQ_U64(entries(v), 20);
     close_now(again);
     again = space_of(c, "v");
-    put_numbers(again, 0, 100);
-    T_EQ_U64(entries(v), 20);
+    T_AFTER_U64(put_numbers(again, 0, 100), entries(v), 20);
     close_now(again);
     again = open_bound(c, "v", 0);
-    put_numbers(again, 0, 100);
-    T_EQ_U64(entries(v), 100);
+    T_AFTER_U64(put_numbers(again, 0, 100), entries(v), 100);
 }
 
 static settings on_disk(const char *path)
@@ -419,8 +406,7 @@ T_CASE(refused_memory_is_a_code)
     put_numbers(v, 5000, 7000);
     T_CHECK(evicted(v) > 2000 && entries(v) < 2000);
     atomic_store(&allocations_left, INT64_MAX);
-    put(v, key_of(8000));
-    T_EQ_U64(numbers(v, 8000, 8001), 1);
+    T_AFTER_U64(put(v, key_of(8000)), numbers(v, 8000, 8001), 1);
 }
 
 /* ---- threads ---- */
@@ -439,8 +425,7 @@ T_CASE(threads_that_fit_evict_nothing)
     for (unsigned round = 0; round < 20; round++) {
         cellar *c = closed_later(api_open(8u << 20)), *v = open_bound(c, "v", 400);
         work w[4] = { { v, 0 }, { v, 1 }, { v, 2 }, { v, 3 } };
-        together(4, fill, w, sizeof w[0]);
-        T_EQ_U64(entries(v), 400);
+        T_AFTER_U64(together(4, fill, w, sizeof w[0]), entries(v), 400);
         T_EQ_U64(evicted(v), 0);
         left_close();
     }

@@ -27,8 +27,7 @@ T_CASE(closed_and_reopened_namespace_keeps_entries)
     T_EQ_STR(api_look(c, "k"), "MISS");
     /* Any namespace leads to all others, and the root handle may be closed last. */
     cellar *b = space_of(a, "b");
-    put(b, "k", "w");
-    T_EQ_STR(api_look(a, "k"), "v");
+    T_AFTER_STR(put(b, "k", "w"), api_look(a, "k"), "v");
 }
 
 T_CASE(dropped_namespace_is_empty_and_closed)
@@ -42,8 +41,7 @@ T_CASE(dropped_namespace_is_empty_and_closed)
     cellar *fresh = space_of(c, "a");
     T_CHECK(fresh != a);
     T_EQ_STR(api_look(fresh, "k"), "MISS");
-    put(fresh, "k", "new");
-    T_EQ_STR(api_look(fresh, "k"), "new");
+    T_AFTER_STR(put(fresh, "k", "new"), api_look(fresh, "k"), "new");
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     close_now(a);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_E_CLOSED);
@@ -218,8 +216,7 @@ static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int 
     uint64_t best = UINT64_MAX;
     fill(beside, m);
     for (int round = 0; round < rounds; round++) {
-        fill(v, n);
-        T_EQ_U64(there_of_1000(v, n), 1000);
+        T_AFTER_U64(fill(v, n), there_of_1000(v, n), 1000);
         fill(n < m ? beside : v, CLEAR_ENTRIES);
         const uint64_t start = cpu_ns();
         T_EQ_I64(cellar_clear(v), CELLAR_OK);

@@ -51,8 +51,7 @@ static void begin(void) { begin_with(4u << 20); }
 
 static void end(void)
 {
-    left_close();
-    T_EQ_U64(atomic_load(&freed), atomic_load(&born));
+    T_AFTER_U64(left_close(), atomic_load(&freed), atomic_load(&born));
 }
 
 static void put(const char *key, size_t charge)
@@ -159,8 +158,7 @@ static void call_all(void)
     const cellar_err loaded =
         cellar_object_get_or_load(ns, "l", 1, NULL, load_number, NULL, &h);
     if (worked(loaded, CELLAR_OK)) {
-        cellar_object_release(&h);
-        T_EQ_I64(cellar_contains(ns, "l", 1), CELLAR_OK);
+        T_AFTER_I64(cellar_object_release(&h), cellar_contains(ns, "l", 1), CELLAR_OK);
         T_EQ_I64(cellar_touch(ns, "l", 1, 1000), CELLAR_OK);
         (void)info_of(ns, "l");
         T_EQ_I64(cellar_object_lease_acquire(ns, "m", 1, NULL, NULL, &lease, &h), CELLAR_LEASED);
@@ -305,8 +303,7 @@ T_CASE_ON(free_fn_that_forks_frees_nothing_in_the_child, STORE)
     atomic_store(&in_free, fork_here);
     T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 1);
-    cellar_object_release(&forked_hold);
-    T_EQ_U64(atomic_load(&freed), 2);
+    T_AFTER_U64(cellar_object_release(&forked_hold), atomic_load(&freed), 2);
 }
 
 T_MAIN("api_object_frees")

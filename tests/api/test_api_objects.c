@@ -94,8 +94,7 @@ static void begin(uint64_t budget)
 
 static void end(void)
 {
-    left_close();
-    T_EQ_U64(atomic_load(&freed), atomic_load(&born));
+    T_AFTER_U64(left_close(), atomic_load(&freed), atomic_load(&born));
 }
 
 #define TYPE(call) { CELLAR_E_TYPE, (call) }
@@ -130,8 +129,7 @@ T_CASE_ON(each_end_of_an_entry_frees_its_object_once, THINGS)
     T_CHECK(h[1].object == NULL);
     T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 1); /* held */
-    drop(&h[0]);
-    T_EQ_U64(count(CELLAR_CAUSE_DELETED), 1);
+    T_AFTER_U64(drop(&h[0]), count(CELLAR_CAUSE_DELETED), 1);
     cellar_object_release(&h[0]); /* zeroed */
     cellar_object_release(NULL);
     /* more holds than a thread has slots, and one more by another way */
@@ -144,13 +142,11 @@ T_CASE_ON(each_end_of_an_entry_frees_its_object_once, THINGS)
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) { }
     for (unsigned i = 0; i < 9; i++) { drop(&h[i]); }
     T_EQ_U64(count(CELLAR_CAUSE_CLEARED), 0);
-    drop(&more);
-    T_EQ_U64(count(CELLAR_CAUSE_CLEARED), 1);
+    T_AFTER_U64(drop(&more), count(CELLAR_CAUSE_CLEARED), 1);
     /* expired, tagged, versioned */
     const cellar_bytes tag = { "t", 1 };
     T_EQ_I64(cellar_object_set(ns, "x", 1, new_thing(5), 5, SET_OPTS(.ttl_ms = 10)), CELLAR_OK);
-    atomic_fetch_add(&api_now_ms, 11);
-    T_EQ_I64(take("x", &h[0]), CELLAR_MISS);
+    T_AFTER_I64(atomic_fetch_add(&api_now_ms, 11), take("x", &h[0]), CELLAR_MISS);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) { }
     T_EQ_U64(count(CELLAR_CAUSE_EXPIRED), 1);
     T_EQ_I64(cellar_object_set(ns, "y", 1, new_thing(6), 6,
@@ -158,8 +154,7 @@ T_CASE_ON(each_end_of_an_entry_frees_its_object_once, THINGS)
     T_EQ_I64(take("y", &h[0]), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(ns, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(take("y", &h[1]), CELLAR_MISS);
-    drop(&h[0]);
-    T_EQ_I64(cellar_touch(ns, "y", 1, 1000), CELLAR_MISS);
+    T_AFTER_I64(drop(&h[0]), cellar_touch(ns, "y", 1, 1000), CELLAR_MISS);
     T_EQ_I64(put("y", 7), CELLAR_OK);
     T_EQ_U64(count(CELLAR_CAUSE_TAG), 1);
     T_EQ_I64(cellar_touch(ns, "y", 1, 1000000000), CELLAR_OK);
@@ -169,8 +164,7 @@ T_CASE_ON(each_end_of_an_entry_frees_its_object_once, THINGS)
     T_EQ_U64(count(CELLAR_CAUSE_NEGATIVE), 1);
     T_EQ_I64(take("y", &h[0]), CELLAR_ABSENT);
     T_EQ_I64(put("z", 8), CELLAR_OK);
-    left_close();
-    T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 1);
+    T_AFTER_U64(left_close(), count(CELLAR_CAUSE_CLOSED), 1);
 }
 
 /* The second open of a namespace: the objects must be those of the first one, and options that say
@@ -211,10 +205,8 @@ T_CASE_ON(held_object_outlives_its_store, THINGS)
     T_EQ_U64(atomic_load(&freed), 1);
     T_EQ_I64(cellar_object_retain(&h, &copy), CELLAR_OK);
     hold(&copy);
-    drop(&h);
-    T_EQ_U64(atomic_load(&freed), 1);
-    drop(&copy);
-    T_EQ_U64(atomic_load(&freed), 2);
+    T_AFTER_U64(drop(&h), atomic_load(&freed), 1);
+    T_AFTER_U64(drop(&copy), atomic_load(&freed), 2);
     T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 2);
 }
 
@@ -335,8 +327,7 @@ T_CASE_ON(root_holds_objects_and_long_keys_do, THINGS)
     hold(&h);
     T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_delete(root, key, sizeof key), CELLAR_OK);
-    drop(&h);
-    T_EQ_U64(count(CELLAR_CAUSE_DELETED), 1);
+    T_AFTER_U64(drop(&h), count(CELLAR_CAUSE_DELETED), 1);
 }
 
 T_CASE_ON(calls_of_bytes_and_of_objects_refuse_each_other, THINGS)
@@ -427,8 +418,7 @@ T_CASE_ON(loads_and_leases_hand_out_holds, THINGS)
     hold(&h);
     T_EQ_I64(take("l", &other), CELLAR_MISS);
     T_EQ_U64(atomic_load(&freed), 1);
-    drop(&h);
-    T_EQ_U64(atomic_load(&freed), 2);
+    T_AFTER_U64(drop(&h), atomic_load(&freed), 2);
     T_EQ_I64(cellar_object_get_or_load(ns, "t", 1, NULL, load_twice, NULL, &h),
              CELLAR_E_RESULT_TWICE);
     T_EQ_U64(atomic_load(&freed), 4);
@@ -496,26 +486,20 @@ T_CASE_ON(result_of_a_load_tells_error_source_and_flags, THINGS)
     hold(&h);
     T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_U64(r.flags & CELLAR_RESULT_INVALIDATED, CELLAR_RESULT_INVALIDATED);
-    T_EQ_I64(r.loader_err, 0);
-    T_EQ_U64(r.value_len, 30);
+    T_FIELDS(r, loader_err, 0, value_len, 30);
     T_CHECK(r.value == NULL && r.buf == NULL && r.opaque[0] == 0);
-    drop(&h);
-    T_EQ_I64(put("k", 50), CELLAR_OK);
+    T_AFTER_I64(drop(&h), put("k", 50), CELLAR_OK);
     T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, NULL, NULL, &h), CELLAR_E_INVAL);
     T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, load_fails, NULL, &h), CELLAR_OK);
     use(&h);
-    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
-    T_EQ_U64(r.flags, 0);
-    T_EQ_U64(r.value_len, 50);
+    T_FIELDS(r, source, CELLAR_SOURCE_L1, flags, 0, value_len, 50);
     T_EQ_I64(cellar_object_lease_acquire(ns, "k", 1, &lo, NULL, &lease, &h), CELLAR_OK);
-    use(&h);
-    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    T_AFTER_I64(use(&h), r.source, CELLAR_SOURCE_L1);
     /* a remembered failure: its code, without a load */
     lo.error_ttl_ms = 1000;
     T_EQ_I64(cellar_object_get_or_load(ns, "f", 1, &lo, load_fails, NULL, &h), CELLAR_E_LOADER);
     T_EQ_I64(cellar_object_get_or_load(ns, "f", 1, &lo, load_thing, NULL, &h), CELLAR_E_LOADER);
-    T_EQ_I64(r.loader_err, -77);
-    T_EQ_I64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+    T_FIELDS(r, loader_err, -77, source, CELLAR_SOURCE_ERROR_ENTRY);
     lo.result = &small;
     T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, load_fails, NULL, &h), CELLAR_E_INVAL);
     T_EQ_I64(cellar_object_lease_acquire(ns, "k", 1, &lo, NULL, &lease, &h), CELLAR_E_INVAL);
@@ -541,8 +525,7 @@ T_CASE_ON(four_threads_hold_the_object_of_one_load, THINGS)
 {
     char each[4];
     atomic_store(&loads, 0);
-    together(4, load_awaited, each, 1);
-    T_EQ_U64(atomic_load(&loads), 1);
+    T_AFTER_U64(together(4, load_awaited, each, 1), atomic_load(&loads), 1);
     T_EQ_U64(atomic_load(&born), 1);
 }
 

@@ -360,24 +360,18 @@ T_CASE(load_refreshes_at_the_age_of_its_rule)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
     T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
-    later(c, 4 * S - 1);
-    T_EQ_STR(demand(c, "r:1", NULL), "old");
-    later(c, 1);
-    T_EQ_STR(api_look(c, "r:1"), "old"); /* a get never refreshes */
-    later(c, 0);
-    T_EQ_U64(fetched, 0);
+    T_AFTER_STR(later(c, 4 * S - 1), demand(c, "r:1", NULL), "old");
+    T_AFTER_STR(later(c, 1), api_look(c, "r:1"), "old"); /* a get never refreshes */
+    T_AFTER_U64(later(c, 0), fetched, 0);
     T_EQ_STR(demand(c, "r:1", NULL), "old, refreshing");
     T_EQ_STR(demand(c, "r:1", NULL), "old");
-    later(c, 0);
-    T_EQ_U64(fetched, 1);
+    T_AFTER_U64(later(c, 0), fetched, 1);
     T_EQ_STR(demand(c, "r:1", NULL), "new");
     T_EQ_I64(ttl_of(c, "r:1"), 10 * S);
     later(c, 4 * S - 1); /* the loaded value has its own time */
     T_EQ_STR(demand(c, "r:1", NULL), "new");
-    later(c, 1);
-    T_EQ_STR(demand(c, "r:1", NULL), "new, refreshing");
-    later(c, 0);
-    T_EQ_U64(fetched, 2);
+    T_AFTER_STR(later(c, 1), demand(c, "r:1", NULL), "new, refreshing");
+    T_AFTER_U64(later(c, 0), fetched, 2);
     later(c, 4 * S); /* a loader on the stack of the call cannot run in the background */
     loads = 0;
     T_EQ_I64(load_key(c, "r:1", NULL, NULL), CELLAR_OK);
@@ -406,25 +400,18 @@ T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time)
     later(c, 4 * S);
     fetch_how = "fail";
     T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
-    later(c, 0);
-    T_EQ_U64(fetched, 1);
-    later(c, 2 * S - 1);
-    T_EQ_STR(demand(c, "r:1", &o), "old");
-    later(c, 1);
-    T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
+    T_AFTER_U64(later(c, 0), fetched, 1);
+    T_AFTER_STR(later(c, 2 * S - 1), demand(c, "r:1", &o), "old");
+    T_AFTER_STR(later(c, 1), demand(c, "r:1", &o), "old, refreshing");
     fetch_how = "same";
-    later(c, 0);
-    T_EQ_U64(fetched, 2);
+    T_AFTER_U64(later(c, 0), fetched, 2);
     T_EQ_I64(ttl_of(c, "r:1"), 100 * S);
-    later(c, 4 * S - 1);
-    T_EQ_STR(demand(c, "r:1", &o), "old");
-    later(c, 1);
-    T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
+    T_AFTER_STR(later(c, 4 * S - 1), demand(c, "r:1", &o), "old");
+    T_AFTER_STR(later(c, 1), demand(c, "r:1", &o), "old, refreshing");
     T_EQ_I64(rules(c, "[*]\n", NULL), CELLAR_OK);
     later(c, 0); /* the rule is gone: no further refresh */
     T_EQ_U64(fetched, 3);
-    later(c, 50 * S);
-    T_EQ_STR(demand(c, "r:1", &o), "old");
+    T_AFTER_STR(later(c, 50 * S), demand(c, "r:1", &o), "old");
 }
 
 T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)
@@ -435,19 +422,16 @@ T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)
     T_EQ_I64(api_put(c, "r:2", "old", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_STR(demand(c, "r:1", NULL), "old, stale, refreshing");
-    later(c, 0);
-    T_EQ_STR(demand(c, "r:1", NULL), "new");
+    T_AFTER_STR(later(c, 0), demand(c, "r:1", NULL), "new");
     T_EQ_I64(api_put(c, "r:2", "old", NULL), CELLAR_OK);
     cellar_load_opts o = cellar_load_opts_default();
     o.eager_refresh_pct = CELLAR_OFF; /* options of a call win */
-    later(c, 5 * S);
-    T_EQ_STR(demand(c, "r:2", &o), "old");
+    T_AFTER_STR(later(c, 5 * S), demand(c, "r:2", &o), "old");
     o.eager_refresh_pct = 0;
     T_EQ_STR(demand(c, "r:2", &o), "old, refreshing");
     later(c, 0);
     T_EQ_I64(api_put(c, "end:1", "old", NULL), CELLAR_OK); /* no age before the end */
-    later(c, 4 * S - 1);
-    T_EQ_STR(demand(c, "end:1", NULL), "old");
+    T_AFTER_STR(later(c, 4 * S - 1), demand(c, "end:1", NULL), "old");
     later(c, 1);
     fetched = 0;
     T_EQ_STR(demand(c, "end:1", NULL), "new");
@@ -661,8 +645,7 @@ T_CASE(options_of_a_rule_reach_the_entry)
     T_EQ_I64(ttl_after_set(c, "i:1"), 3 * S);
     T_EQ_I64(info_of(c, "i:1").idle_ms, 3 * S);
     for (int i = 0; i < 5; i++) {
-        (void)atomic_fetch_add(&api_now_ms, 2 * S);
-        T_EQ_STR(api_look(c, "i:1"), i < 4 ? "v" : "MISS");
+        T_AFTER_STR(atomic_fetch_add(&api_now_ms, 2 * S), api_look(c, "i:1"), i < 4 ? "v" : "MISS");
     }
     T_EQ_I64(ttl_after_set(c, "s:1"), 4 * S);
     T_EQ_I64(info_of(c, "s:1").stale_left_ms, 6 * S);

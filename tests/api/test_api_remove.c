@@ -70,8 +70,7 @@ T_CASE(delete_with_any_version_removes_and_returns_the_value)
     T_EQ_I64(api_put(c, "a", "three", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete_with(c, "a", 1, NULL), CELLAR_OK);
     T_EQ_STR(api_look(c, "a"), "MISS");
-    api_shut(c);
-    T_EQ_STR((char *)old.bytes, "one"); /* also after the store was closed */
+    T_AFTER_STR(api_shut(c), (char *)old.bytes, "one"); /* also after the store was closed */
     cellar_free(old.bytes);
 }
 
@@ -89,8 +88,7 @@ T_CASE_ON(delete_with_a_version_removes_only_that_version, STORE)
     deletes_not(c, "k", first, CELLAR_CONFLICT);
     cellar_entry_info i = cellar_entry_info_default();
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
-    T_EQ_U64(i.version, second);
-    T_EQ_I64(i.ttl_left_ms, 5000);
+    T_FIELDS(i, version, second, ttl_left_ms, 5000);
     T_EQ_STR(api_look(c, "k"), "two");
     deletes(c, "k", second, "two");
     T_EQ_STR(api_look(c, "k"), "MISS");
@@ -177,15 +175,13 @@ T_CASE_ON(delete_with_is_counted_and_heard_once, STORE)
     T_EQ_I64(cellar_listener_add(c, 0, hear, &h, &id), CELLAR_OK);
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     deletes(c, "a", 0, "one");
-    T_EQ_U64(h.events, 1);
-    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_FIELDS(h, events, 1, cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "one");
     T_EQ_I64(api_put(c, "b", "two", SET_OPTS(.new_version = &version)), CELLAR_OK);
     deletes_not(c, "b", version + 1, CELLAR_CONFLICT);
     T_EQ_U64(h.events, 1);
     T_EQ_I64(delete_version(c, "b", version), CELLAR_OK);
-    T_EQ_U64(h.events, 2);
-    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_FIELDS(h, events, 2, cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "two");
     deletes_not(c, "b", 0, CELLAR_MISS);
     T_EQ_U64(h.events, 2);
@@ -292,8 +288,7 @@ T_CASE_ON(update_that_returns_removed_removes_the_entry, STORE)
     T_EQ_U64(r.calls, 1);
     T_EQ_STR(r.seen[0], "one");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    T_EQ_U64(h.events, 1);
-    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_FIELDS(h, events, 1, cause, CELLAR_CAUSE_DELETED);
     T_EQ_STR(h.value, "one");
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
 }

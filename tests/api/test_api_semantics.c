@@ -86,8 +86,7 @@ T_CASE_ON(peek_contains_and_info_count_as_no_use, STORE)
     char buf[8];
     cellar_entry_info i = cellar_entry_info_default();
     api_put(c, "k", "v", SET_OPTS(.idle_ms = 100));
-    atomic_fetch_add(&api_now_ms, 60);
-    T_EQ_I64(peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
+    T_AFTER_I64(atomic_fetch_add(&api_now_ms, 60), peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_U64(info_of(c, "k").hits, 0);
     cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_PEEK, .info = &i };
@@ -110,11 +109,9 @@ T_CASE(ttl_expires_at_exact_millisecond)
         cellar *c = open_store();
         T_EQ_I64(api_put(c, "k", "v", SET_OPTS(.ttl_ms = ttls[i])), CELLAR_OK);
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
-        atomic_fetch_add(&api_now_ms, ttls[i] - 1);
-        T_EQ_STR(api_look(c, "k"), "v");
+        T_AFTER_STR(atomic_fetch_add(&api_now_ms, ttls[i] - 1), api_look(c, "k"), "v");
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
-        atomic_fetch_add(&api_now_ms, 1);
-        T_EQ_STR(api_look(c, "k"), "MISS");
+        T_AFTER_STR(atomic_fetch_add(&api_now_ms, 1), api_look(c, "k"), "MISS");
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
         T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* a dead entry is not revived */
         T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
@@ -131,15 +128,13 @@ T_CASE_ON(stale_value_is_returned_only_on_request, STORE)
     T_EQ_I64(api_put(c, "k", "v", SET_OPTS(.ttl_ms = 100, .stale_ms = 50)), CELLAR_OK);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_OK);
     T_EQ_I64(i.stale_left_ms, 150);
-    atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_AFTER_STR(atomic_fetch_add(&api_now_ms, 100), api_look(c, "k"), "MISS");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
     T_EQ_U64(len, 1);
     T_EQ_MEM(buf, "v", 1);
     T_CHECK((i.flags & CELLAR_INFO_STALE) != 0);
-    T_EQ_I64(i.ttl_left_ms, 0);
-    T_EQ_I64(i.stale_left_ms, 50);
+    T_FIELDS(i, ttl_left_ms, 0, stale_left_ms, 50);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
     g.info = NULL;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);
@@ -221,8 +216,7 @@ T_CASE_ON(hits_are_taken_once_also_of_an_expired_entry, STORE)
     T_EQ_U64(taken(c, CELLAR_OK), 1);
     T_EQ_U64(taken(c, CELLAR_OK), 0);
     T_EQ_STR(api_look(c, "k"), "a");
-    atomic_fetch_add(&api_now_ms, 1000);
-    T_EQ_U64(taken(c, CELLAR_MISS), 1);
+    T_AFTER_U64(atomic_fetch_add(&api_now_ms, 1000), taken(c, CELLAR_MISS), 1);
 }
 
 T_CASE_ON(keep_ttl_keeps_remaining_ttl, STORE)
@@ -467,9 +461,7 @@ T_CASE_ON(scan_matches_pattern_and_describes_entries, STORE)
     api_put(c, "group:1", "x", NULL);
     T_EQ_I64(cellar_scan(c, &cursor, SCAN("user:*", 6, 100000), sum_entry, &t), CELLAR_OK);
     T_EQ_U64(cursor, 0);
-    T_EQ_U64(t.entries, 2);
-    T_EQ_U64(t.bytes, 8);
-    T_EQ_U64(t.flags, 6);
+    T_FIELDS(t, entries, 2, bytes, 8, flags, 6);
     atomic_fetch_add(&api_now_ms, 500);
     t = (told){ 0, 0, 0, 0, 0 };
     T_EQ_I64(cellar_scan(c, &cursor, SCAN("*:[1-2]", 7, 100000), sum_entry, &t), CELLAR_OK);
@@ -506,8 +498,7 @@ T_CASE(bounds_change_at_run_time)
     T_EQ_U64(store_stats(c).budget_bytes, 4u << 20);
     T_EQ_I64(option(v, CELLAR_OPT_MEMORY_BYTES), 4 << 20);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20), CELLAR_OK);
-    put_many(c);
-    T_EQ_U64(store_stats(c).entries, 10000);
+    T_AFTER_U64(put_many(c), store_stats(c).entries, 10000);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, INT64_C(1) << 50), CELLAR_E_RANGE);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAX_ENTRIES, 100), CELLAR_OK);
     T_CHECK(store_stats(c).entries <= 100);
@@ -615,15 +606,12 @@ T_CASE(get_alloc_returns_value_changed_during_allocation)
             T_EQ_U64(((char *)copy)[len - 1], 'n');
             T_EQ_U64(hook_blocks, before + 1);
         }
-        cellar_free(copy);
-        T_EQ_U64(hook_blocks, before);
+        T_AFTER_U64(cellar_free(copy), hook_blocks, before);
     }
     T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get_alloc(c, "k", 1, &last, &last_len), CELLAR_OK);
-    api_shut(c);
-    T_EQ_U64(hook_blocks, 1); /* the one that the caller holds */
-    cellar_free(last);
-    T_EQ_U64(hook_blocks, 0);
+    T_AFTER_U64(api_shut(c), hook_blocks, 1); /* the one that the caller holds */
+    T_AFTER_U64(cellar_free(last), hook_blocks, 0);
     T_EQ_U64(hook_bytes, 0);
 }
 
@@ -1063,8 +1051,7 @@ static void one_key(size_t len)
     T_EQ_I64(cellar_touch(c, key, LONGEST, 60000), CELLAR_OK);
     T_EQ_I64(cellar_update(c, key, LONGEST, NULL, append_x, NULL), CELLAR_OK);
     T_CHECK(pin.value_len == len && memcmp(pin.value, long_text, len) == 0);
-    cellar_unpin(&pin);
-    T_EQ_I64(cellar_get(c, key, LONGEST, buf, sizeof buf, &got), CELLAR_OK);
+    T_AFTER_I64(cellar_unpin(&pin), cellar_get(c, key, LONGEST, buf, sizeof buf, &got), CELLAR_OK);
     T_CHECK(got == len + 1 && buf[len] == 'x');
     T_EQ_I64(cellar_entry_info_get(c, key, LONGEST, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_CHECK(info.version != 0);
@@ -1085,8 +1072,7 @@ static void one_key(size_t len)
     T_EQ_I64(cellar_touch(c, other, LONGEST, 5), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 5);
     T_EQ_I64(cellar_get(c, other, LONGEST, buf, sizeof buf, &got), CELLAR_MISS);
-    (void)cellar_tick(c, UINT64_MAX, NULL);
-    T_EQ_U64(long_told.ended[CELLAR_CAUSE_DELETED], 1);
+    T_AFTER_U64(cellar_tick(c, UINT64_MAX, NULL), long_told.ended[CELLAR_CAUSE_DELETED], 1);
     T_EQ_U64(long_told.ended[CELLAR_CAUSE_EXPIRED], 1);
     T_EQ_U64(long_told.wrong, 0);
     api_shut(c);

@@ -353,8 +353,7 @@ T_CASE_ON(later_source_overwrites_what_it_names, SETTINGS)
     T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_E_IO);
     T_EQ_I64(cellar_settings_read(&s, "/tmp", NULL, 0, take, notes), CELLAR_E_IO);
     T_REQUIRE(note_count == 2);
-    T_EQ_I64(notes[0].level, CELLAR_LOG_ERROR);
-    T_EQ_U64(notes[0].line, 0);
+    T_FIELDS(notes[0], level, CELLAR_LOG_ERROR, line, 0);
     T_CHECK(strstr(notes[0].text, ": error: cannot be read: no such file") != NULL);
     T_EQ_STR(notes[1].text, "/tmp: error: cannot be read: a directory");
 }
@@ -609,8 +608,7 @@ T_CASE_ON(redis_names_of_the_environment_are_notes_without_env_redis, SETTINGS)
     T_EQ_I64(s.resp.idle_timeout_ms, 0);
     T_REQUIRE(note_count == 5);
     for (size_t i = 0; i < 5; i++) {
-        T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
-        T_EQ_U64(notes[i].line, 0);
+        T_FIELDS(notes[i], level, CELLAR_LOG_INFO, line, 0);
         T_EQ_STR(notes[i].name, names[i]);
         T_CHECK(strstr(notes[i].text, ":1: note: not read: it may be of another server; ") != NULL);
     }

@@ -160,8 +160,7 @@ T_CASE_ON(touch_of_a_negative_entry_changes_nothing, CLIENTS)
     T_EQ_I64(cellar_set(ns[0], "n", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_touch(ns[1], "n", 1, 5000), CELLAR_ABSENT);
     T_EQ_I64(row_of("n")->deadline_ms, now_ms + 1000);
-    now_ms += 1000;
-    T_EQ_I64(cellar_touch(ns[1], "n", 1, 5000), CELLAR_MISS);
+    T_AFTER_I64(now_ms += 1000, cellar_touch(ns[1], "n", 1, 5000), CELLAR_MISS);
 }
 
 /* Report the bytes of "k" to a client as damaged. */
@@ -173,8 +172,7 @@ static cellar_err report(cellar *c, const char *bytes)
 T_CASE_ON(damaged_value_leaves_the_server, CLIENTS)
 {
     for (unsigned i = 0; i < 2; i++) { /* memory of the client has the value, or not */
-        sets(ns[0], "k", "bad");
-        T_EQ_I64(report(ns[i], "other"), CELLAR_MISS);
+        T_AFTER_I64(sets(ns[0], "k", "bad"), report(ns[i], "other"), CELLAR_MISS);
         has(ns[1 - i], "k", "bad");
         T_EQ_I64(report(ns[i], "bad"), CELLAR_OK);
         has(ns[0], "k", NULL);
@@ -728,8 +726,7 @@ T_CASE(refused_host_ends_the_attach)
     one.answer = CELLAR_E_CONFIG;
     T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_E_CONFIG);
     one.answer = CELLAR_OK;
-    sets(c, "k", "1");
-    T_EQ_U64(one.puts, 0);
+    T_AFTER_U64(sets(c, "k", "1"), one.puts, 0);
     T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
     T_EQ_U64(one.closes, 0);
@@ -742,8 +739,7 @@ T_CASE_ON(set_tells_the_epoch_of_its_begin, CLIENTS)
     const uint64_t before = server.row[0].born;
     const uint64_t epoch = one.host->epoch(one.host->ctx);
     T_CHECK(before < epoch);
-    sets(ns[0], "k", "2");
-    T_EQ_U64(server.row[0].born, epoch);
+    T_AFTER_U64(sets(ns[0], "k", "2"), server.row[0].born, epoch);
     T_CHECK(one.host->epoch(one.host->ctx) > epoch);
 }
 
@@ -759,8 +755,7 @@ T_CASE(many_namespaces_share_one_slot)
         server.clients = 2;
         shared_client_init(&more[i], &server);
         T_EQ_I64(cellar_tier_attach(c[i], &more[i].table), CELLAR_OK);
-        sets(c[i], name, "1");
-        T_EQ_U64(more[i].puts, 1);
+        T_AFTER_U64(sets(c[i], name, "1"), more[i].puts, 1);
     }
     server.clients = 2;
     left_close();

@@ -298,8 +298,7 @@ static void load_while(const char *what, const char *then)
     begin_steps(what);
     two.quiet_fill = true;
     shared_find(&server, "k", 1, false)->there = false;
-    (void)loaded(1, NULL, load_one, NULL, CELLAR_OK, "load");
-    T_EQ_U64(*steps, '\0');
+    T_AFTER_U64(loaded(1, NULL, load_one, NULL, CELLAR_OK, "load"), *steps, '\0');
     has(ns[1], "k", then);
     T_CHECK(in_memory(ns[1], &two, "k"));
     end();

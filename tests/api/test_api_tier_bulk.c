@@ -100,8 +100,7 @@ T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes)
         for (unsigned i = 0; i < 2; i++) { bulk_make(&b[i], (intptr_t)i, BULK, load_all); }
         const pthread_t thread = beside(bulk_run, &b[0]);
         (void)bulk_run(&b[1]);
-        joined(thread);
-        T_EQ_U64(loads[0] + loads[1], BULK);
+        T_AFTER_U64(joined(thread), loads[0] + loads[1], BULK);
         T_EQ_U64(one.fills + two.fills, BULK);
         T_EQ_U64(one.unleases + two.unleases, 0);
         T_CHECK(together == 0 || one.lease_manys >= 2);
@@ -129,9 +128,7 @@ T_CASE(bulk_load_asks_for_the_values_of_its_keys_together)
     sets(ns[1], "39", "39");
     bulk_make(&b, 0, BULK, load_all);
     (void)bulk_run(&b);
-    T_EQ_U64(one.gets, 0);
-    T_EQ_U64(one.manys, 2);
-    T_EQ_U64(one.many_keys, BULK);
+    T_FIELDS(one, gets, 0, manys, 2, many_keys, BULK);
     T_EQ_U64(loads[0], BULK - 2);
     T_EQ_U64(one.fills, BULK - 2);
     T_EQ_U64(b.r[1].source, CELLAR_SOURCE_L2);
@@ -147,12 +144,9 @@ static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
 {
     static bulk b;
     bulk_make(&b, 0, BULK, load_all);
-    (void)bulk_run(&b);
-    T_EQ_U64(loads[0], BULK);
+    T_AFTER_U64(bulk_run(&b), loads[0], BULK);
     bulk_right(&b);
-    T_EQ_U64(one.gets, gets);
-    T_EQ_U64(one.manys, manys);
-    T_EQ_U64(one.lease_manys, leases);
+    T_FIELDS(one, gets, gets, manys, manys, lease_manys, leases);
     T_EQ_U64(one.fills + one.puts, 0);
     T_CHECK(!in_memory(ns[0], &one, "0") && !in_memory(ns[0], &one, "39"));
     one.get_answer = one.lease_answer = CELLAR_OK;
@@ -176,8 +170,7 @@ T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone)
     while (asked_leases() < 2 * BULK) { sched_yield(); }
     T_EQ_U64(__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST), 0);
     one.host->proven(one.host->ctx, 0);
-    joined(thread);
-    T_EQ_U64(loads[0], BULK);
+    T_AFTER_U64(joined(thread), loads[0], BULK);
     T_EQ_U64(one.fills + one.puts, 0);
     bulk_right(&b[1]);
     end();
@@ -208,8 +201,7 @@ T_CASE_ON(bulk_load_loads_its_own_keys_before_it_waits, STORE)
     while (__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST) == 0) { sched_yield(); }
     cellar_tier_entry v = { .deadline_ms = INT64_MAX };
     T_EQ_I64(shared_fill(&two, &k, &l, "1", 1, &v), CELLAR_OK);
-    joined(thread);
-    T_EQ_U64(loads[0], 2);
+    T_AFTER_U64(joined(thread), loads[0], 2);
     bulk_right(&b);
 }
 
@@ -222,8 +214,7 @@ T_CASE_ON(equal_keys_of_a_bulk_load_wait_together, STORE)
     b.text[1][0] = '0';
     const pthread_t thread = beside(pass_time, &ms);
     (void)bulk_run(&b); /* the process is dead: its lease ends by time */
-    joined(thread);
-    T_EQ_U64(loads[0], 1);
+    T_AFTER_U64(joined(thread), loads[0], 1);
     bulk_right(&b);
 }
 
@@ -252,8 +243,7 @@ T_CASE_ON(change_during_a_bulk_load_ends_the_lease_of_its_key, STORE)
 {
     static bulk b;
     bulk_make(&b, 0, 3, load_all_during_set);
-    (void)bulk_run(&b);
-    T_EQ_U64(b.r[0].flags, 0);
+    T_AFTER_U64(bulk_run(&b), b.r[0].flags, 0);
     T_CHECK((b.r[1].flags & CELLAR_RESULT_INVALIDATED) != 0);
     T_EQ_U64(b.r[2].flags, 0);
     bulk_right(&b);
@@ -266,16 +256,13 @@ T_CASE_ON(bulk_load_without_values_gives_its_leases_back, STORE)
 {
     static bulk b;
     bulk_make(&b, 0, 3, load_none_of_all);
-    (void)bulk_run(&b);
-    T_EQ_I64(b.item[1].status, CELLAR_E_LOADER);
+    T_AFTER_I64(bulk_run(&b), b.item[1].status, CELLAR_E_LOADER);
     T_EQ_U64(one.unleases, 3);
     bulk_make(&b, 0, 3, load_all_and_exit);
     const pthread_t thread = beside(bulk_run, &b);
-    joined(thread);
-    T_EQ_U64(one.unleases, 6);
+    T_AFTER_U64(joined(thread), one.unleases, 6);
     bulk_make(&b, 1, 3, load_all);
-    (void)bulk_run(&b);
-    T_EQ_U64(loads[1], 3);
+    T_AFTER_U64(bulk_run(&b), loads[1], 3);
     bulk_right(&b);
 }
 
@@ -288,8 +275,7 @@ T_CASE(close_ends_the_bulk_wait_for_another_process)
     const pthread_t thread = beside(bulk_run, &b);
     while (asked_leases() < 2) { sched_yield(); }
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
-    joined(thread);
-    T_EQ_I64(b.item[0].status, CELLAR_E_CLOSED);
+    T_AFTER_I64(joined(thread), b.item[0].status, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(ns[0]), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);

@@ -168,9 +168,7 @@ T_CASE_ON(missed_keys_are_asked_in_one_request, MANY)
     has(ns[1], "3", "3"); /* in memory */
     const unsigned gets = two.gets;
     T_EQ_U64(get_all(it), ASKED - 2);
-    T_EQ_U64(two.manys, 1);
-    T_EQ_U64(two.many_keys, ASKED - 1);
-    T_EQ_U64(two.gets, gets);
+    T_FIELDS(two, manys, 1, many_keys, ASKED - 1, gets, gets);
     for (unsigned i = 0; i < ASKED; i++) {
         const bool there = i < ASKED - 2;
         T_EQ_I64(it[i].status, there ? CELLAR_OK : CELLAR_MISS);
@@ -179,8 +177,7 @@ T_CASE_ON(missed_keys_are_asked_in_one_request, MANY)
         T_CHECK(!there || in_memory(ns[1], &two, many_key[i]));
     }
     T_EQ_U64(get_all(it), ASKED - 2); /* the two that are left again */
-    T_EQ_U64(two.manys, 2);
-    T_EQ_U64(two.many_keys, ASKED + 1);
+    T_FIELDS(two, manys, 2, many_keys, ASKED + 1);
 }
 
 T_CASE(silent_tier_gets_one_request_for_many_keys)
@@ -196,8 +193,7 @@ T_CASE(silent_tier_gets_one_request_for_many_keys)
     }
     two.get_answer = CELLAR_E_TIMEOUT;
     T_EQ_I64(cellar_get_many(ns[1], it, COLD, &hits), CELLAR_OK);
-    T_EQ_U64(two.manys, 1);
-    T_EQ_U64(two.gets, 0);
+    T_FIELDS(two, manys, 1, gets, 0);
     T_EQ_U64(hits, 0);
     for (unsigned i = 0; i < COLD; i++) { T_EQ_I64(it[i].status, CELLAR_MISS); }
     end();
@@ -329,8 +325,7 @@ T_CASE(acquire_asks_again_after_a_change)
         two.host = host;
         if (heard_it == 0) { host->ended(host->ctx, CELLAR_TAG_SOFT); }
         T_EQ_I64(asks(&lease), CELLAR_PENDING);
-        shared_answer(&two);
-        T_EQ_I64(asks(&lease), CELLAR_OK);
+        T_AFTER_I64(shared_answer(&two), asks(&lease), CELLAR_OK);
         has(ns[1], "k", "theirs");
         end();
     }
@@ -349,8 +344,7 @@ T_CASE_ON(acquire_asks_for_a_value_that_a_gap_made_stale, ASKING)
     host->ended(host->ctx, CELLAR_TAG_SOFT);
     T_EQ_I64(asks(&lease), CELLAR_STALE);
     T_CHECK(lease.opaque[0] == 0 && lease.opaque[1] == 0);
-    shared_answer(&two);
-    T_EQ_I64(asks(&lease), CELLAR_OK);
+    T_AFTER_I64(shared_answer(&two), asks(&lease), CELLAR_OK);
     T_CHECK(in_memory(ns[1], &two, "k"));
     has(ns[1], "k", "theirs");
 }
@@ -359,8 +353,7 @@ T_CASE_ON(acquire_without_a_change_asks_once, ASKING)
 {
     cellar_lease lease;
     T_EQ_I64(asks(&lease), CELLAR_PENDING);
-    shared_answer(&two);
-    T_EQ_I64(asks(&lease), CELLAR_LEASED);
+    T_AFTER_I64(shared_answer(&two), asks(&lease), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "loaded", 6, NULL), CELLAR_OK);
     T_CHECK(in_memory(ns[1], &two, "k"));
 }
@@ -398,8 +391,7 @@ T_CASE(forced_refresh_replaces_a_value_of_the_server)
         sets(ns[0], "k", "old");
         if (known == 1) { has(ns[1], "k", "old"); }
         (void)loaded(1, LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH), load_any, NULL, CELLAR_OK, NULL);
-        T_EQ_U64(two.leases, 1);
-        T_EQ_U64(two.fills, 1);
+        T_FIELDS(two, leases, 1, fills, 1);
         has(ns[1], "k", "loaded");
         has(ns[0], "k", "loaded");
         end();

@@ -42,8 +42,7 @@ T_CASE_ON(key_is_loaded_once_by_two_processes, STORE)
     waits = true;
     const pthread_t thread = beside(load_in_thread, (void *)1);
     (void)load_in_thread((void *)0);
-    joined(thread);
-    T_EQ_U64(loads[0] + loads[1], 1);
+    T_AFTER_U64(joined(thread), loads[0] + loads[1], 1);
     T_EQ_U64(one.fills + two.fills, 1);
     T_EQ_U64(one.unleases + two.unleases, 0);
     has(ns[0], "k", "v");
@@ -61,10 +60,8 @@ T_CASE_ON(change_during_a_load_ends_its_lease, STORE)
 
 T_CASE_ON(failed_load_gives_the_lease_back, STORE)
 {
-    (void)loaded_by(0, load_fails, CELLAR_E_LOADER);
-    T_EQ_U64(one.unleases, 1);
-    (void)loaded_by(1, load_counted, CELLAR_OK);
-    T_EQ_U64(loads[1], 1);
+    T_AFTER_U64(loaded_by(0, load_fails, CELLAR_E_LOADER), one.unleases, 1);
+    T_AFTER_U64(loaded_by(1, load_counted, CELLAR_OK), loads[1], 1);
     T_EQ_U64(two.fills, 1);
 }
 
@@ -90,8 +87,7 @@ T_CASE_ON(lease_ends_a_value_that_came_behind_the_look, STORE)
     one.late = true;
     one.inside = set_and_drop;
     T_EQ_U64(loaded_by(0, load_looks_into_memory, CELLAR_OK).flags, 0);
-    T_EQ_U64(one.unleases, 1);
-    T_EQ_U64(one.fills, 1);
+    T_FIELDS(one, unleases, 1, fills, 1);
     has(ns[0], "k", "v");
     has(ns[1], "k", "v");
 }
@@ -109,8 +105,7 @@ T_CASE_ON(listener_of_a_value_that_a_lease_ends_loads_the_key, STORE)
                                  &id), CELLAR_OK);
     one.late = true;
     one.inside = set_and_drop;
-    (void)loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    T_AFTER_U64(loaded_by(0, load_counted, CELLAR_OK), heard[CELLAR_CAUSE_REMOTE], 1);
     T_EQ_U64(loads[0], 1);
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
 }
@@ -140,8 +135,7 @@ T_CASE_ON(call_behind_a_lease_does_not_join_a_load_before_it, STORE)
     atomic_store(&joiner, 0);
     sets(ns[1], "k", "theirs");
     one.inside = drop_beside;
-    (void)loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_I64(pthread_join(behind, NULL), 0);
+    T_AFTER_I64(loaded_by(0, load_counted, CELLAR_OK), pthread_join(behind, NULL), 0);
     T_EQ_U64(loads[0], 0);
     has(ns[0], "k", "v");
 }
@@ -162,8 +156,7 @@ static void *load_and_exit(void *arg)
 T_CASE_ON(thread_exit_in_loader_gives_the_lease_back, STORE)
 {
     const pthread_t thread = beside(load_and_exit, NULL);
-    joined(thread);
-    T_EQ_U64(one.unleases, 1);
+    T_AFTER_U64(joined(thread), one.unleases, 1);
     (void)loaded_by(1, load_counted, CELLAR_OK);
 }
 
@@ -180,8 +173,7 @@ static void *join_load(void *arg)
 {
     atomic_store(&joiner, asleep_self());
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_JOINED);
-    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
+    T_FIELDS(r, source, CELLAR_SOURCE_JOINED, flags, CELLAR_RESULT_NOT_SHARED);
     return arg;
 }
 
@@ -209,13 +201,11 @@ T_CASE_ON(load_without_a_lease_reaches_memory_only, STORE)
 T_CASE_ON(load_behind_a_silent_get_asks_no_more_and_is_not_kept, STORE)
 {
     one.get_answer = CELLAR_E_TIMEOUT;
-    (void)loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_U64(one.gets, 1);
+    T_AFTER_U64(loaded_by(0, load_counted, CELLAR_OK), one.gets, 1);
     T_EQ_U64(one.leases + one.fills + one.puts, 0);
     T_CHECK(!in_memory(ns[0], &one, "k"));
     one.get_answer = CELLAR_OK;
-    (void)loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_U64(one.fills, 1);
+    T_AFTER_U64(loaded_by(0, load_counted, CELLAR_OK), one.fills, 1);
     has(ns[0], "k", "v");
 }
 
@@ -249,8 +239,7 @@ T_CASE(blind_fill_does_not_follow_a_change)
         begin_blind();
         const cellar_result r = loaded(0, NULL, load_during_change, i ? &own : NULL, CELLAR_OK, "old");
         T_EQ_U64(r.flags, NOT_KEPT);
-        T_EQ_U64(one.fills, 0);
-        T_EQ_U64(one.unleases, 1);
+        T_FIELDS(one, fills, 0, unleases, 1);
         has(ns[0], "k", NULL);
         has(ns[1], "k", NULL);
         end();
@@ -287,8 +276,7 @@ T_CASE(delete_waits_for_a_blind_fill)
         all = i != 0;
         begin_blind();
         one.inside = delete_in_fill;
-        (void)loaded_by(0, load_counted, CELLAR_OK);
-        T_EQ_U64(one.fills, 1);
+        T_AFTER_U64(loaded_by(0, load_counted, CELLAR_OK), one.fills, 1);
         T_EQ_I64(pthread_join(deleting, NULL), 0);
         T_EQ_U64(one.removes + one.clears, 1);
         T_CHECK(!server.row[0].used);
@@ -330,8 +318,7 @@ T_CASE(blind_fill_does_not_follow_a_delete_of_many)
         while (!atomic_load(&first)) { (void)sched_yield(); }
         T_EQ_I64(i == 0 ? cellar_clear(ns[0]) : cellar_delete_by_pattern(ns[0], "*", 1, NULL),
                  CELLAR_OK);
-        T_EQ_U64(one.fills, 0);
-        T_EQ_U64(one.unleases, 1);
+        T_FIELDS(one, fills, 0, unleases, 1);
         end();
     }
 }
@@ -352,8 +339,7 @@ T_CASE_ON(lease_of_a_dead_process_ends_by_time, STORE)
     (void)hold_lease("k", 1000);
     const pthread_t thread = beside(pass_time, &ms);
     (void)loaded_by(0, load_counted, CELLAR_OK);
-    joined(thread);
-    T_EQ_U64(loads[0], 1);
+    T_AFTER_U64(joined(thread), loads[0], 1);
 }
 
 T_CASE_ON(wait_for_another_process_ends_at_its_limit, STORE)
@@ -362,8 +348,7 @@ T_CASE_ON(wait_for_another_process_ends_at_its_limit, STORE)
     (void)hold_lease("k", 1000000);
     const pthread_t thread = beside(pass_time, &ms);
     (void)loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
-    joined(thread);
-    T_EQ_U64(loads[0], 0);
+    T_AFTER_U64(joined(thread), loads[0], 0);
 }
 
 static void *load_and_wait(void *tid)
@@ -391,8 +376,7 @@ T_CASE(wait_for_another_process_ends_by_changes_of_its_key)
     server.row[0].used = false;
     pthread_mutex_unlock(&server.lock);
     one.host->changed(one.host->ctx, "k", 1);
-    joined(thread);
-    T_EQ_U64(asked_leases(), 3);
+    T_AFTER_U64(joined(thread), asked_leases(), 3);
     end();
 }
 
@@ -527,11 +511,9 @@ T_CASE_ON(stale_value_is_served_while_another_process_refreshes, STORE)
     server.row[0].lease = 77; /* beside the old value */
     server.row[0].lease_ms = now_ms + 1000;
     pthread_mutex_unlock(&server.lock);
-    (void)loaded(0, NULL, load_counted, NULL, CELLAR_STALE, NULL);
-    T_EQ_U64(loads[0], 0);
+    T_AFTER_U64(loaded(0, NULL, load_counted, NULL, CELLAR_STALE, NULL), loads[0], 0);
     server.row[0].lease = 0;
-    (void)loaded(0, NULL, load_counted, NULL, CELLAR_OK, NULL);
-    T_EQ_U64(loads[0], 1);
+    T_AFTER_U64(loaded(0, NULL, load_counted, NULL, CELLAR_OK, NULL), loads[0], 1);
     T_EQ_U64(one.fills, 1);
 }
 
@@ -569,8 +551,7 @@ static cellar_lease leased_by(unsigned i)
 {
     cellar_lease lease;
     T_EQ_I64(acquired(i, &lease, NULL), CELLAR_PENDING);
-    shared_answer_lease(server.client[i]);
-    T_EQ_I64(acquired(i, &lease, NULL), CELLAR_LEASED);
+    T_AFTER_I64(shared_answer_lease(server.client[i]), acquired(i, &lease, NULL), CELLAR_LEASED);
     return lease;
 }
 
@@ -586,8 +567,7 @@ T_CASE_ON(lease_of_the_host_is_one_over_processes, STORE2)
     T_EQ_U64(one.fills, 1);
     T_EQ_U64(called, 3); /* both subscribers of client 1 */
     T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
-    shared_answer_lease(&two);
-    T_EQ_I64(acquired(1, &other, "v"), CELLAR_OK);
+    T_AFTER_I64(shared_answer_lease(&two), acquired(1, &other, "v"), CELLAR_OK);
     has(ns[0], "k", "v");
     T_EQ_U64(two.fills + two.puts + one.unleases, 0);
 }
@@ -602,12 +582,10 @@ T_CASE_ON(lease_of_the_host_ends_a_value_that_came_behind_the_look, STORE2)
 {
     cellar_lease lease;
     one.late = true;
-    sets(ns[1], "k", "theirs");
-    T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+    T_AFTER_I64(sets(ns[1], "k", "theirs"), acquired(0, &lease, NULL), CELLAR_PENDING);
     has(ns[0], "k", "theirs");
     server.row[0].used = false;
-    shared_answer_lease(&one);
-    T_EQ_U64(called, 1);
+    T_AFTER_U64(shared_answer_lease(&one), called, 1);
     T_EQ_U64(one.unleases, 1);
     lease = leased_by(0);
     T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "2", 1, NULL), CELLAR_OK);
@@ -630,8 +608,7 @@ T_CASE(lease_of_the_host_keeps_a_stale_value)
     end_softly();
     (void)cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r);
     cellar_result_free(&r);
-    shared_answer_lease(&two);
-    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    T_AFTER_I64(shared_answer_lease(&two), read_stale("old"), CELLAR_STALE);
     T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_STALE);
     T_EQ_MEM(r.value, "old", 3);
     cellar_result_free(&r);
@@ -667,10 +644,8 @@ static void wait_for_another_process_ends_with(void (*event)(void))
     lease = leased_by(0);
     called = 0;
     T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
-    shared_answer_lease(&two);
-    T_EQ_U64(called, 0);
-    event();
-    T_EQ_U64(called, 1);
+    T_AFTER_U64(shared_answer_lease(&two), called, 0);
+    T_AFTER_U64(event(), called, 1);
     (void)cellar_lease_release(ns[0], &lease, 0);
     lease = leased_by(1);
     T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "2", 1, NULL), CELLAR_OK);
@@ -682,16 +657,14 @@ static void event_is_a_change(void) { two.host->changed(two.host->ctx, "k", 1); 
 static void event_is_an_end(void) { two.host->ended(two.host->ctx, CELLAR_TAG_HARD); }
 static void event_is_the_end_of_the_lease(void)
 {
-    cellar_tick(root[1], 1000, NULL);
-    T_EQ_U64(called, 0);
+    T_AFTER_U64(cellar_tick(root[1], 1000, NULL), called, 0);
     now_ms += one.hold_ms + 1;
     cellar_tick(root[1], 1000, NULL);
 }
 static void event_is_a_lost_proof(void)
 {
     two.host->proven(two.host->ctx, now_ms + 1000);
-    cellar_tick(root[1], 1000, NULL);
-    T_EQ_U64(called, 0);
+    T_AFTER_U64(cellar_tick(root[1], 1000, NULL), called, 0);
     two.host->proven(two.host->ctx, 0);
     cellar_tick(root[1], 1000, NULL);
 }
@@ -769,8 +742,7 @@ T_CASE_ON(granted_lease_that_no_acquire_takes_is_released, STORE2)
     T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
     shared_answer_lease(&one);
     now_ms += one.hold_ms - 1;
-    cellar_tick(root[0], 1000, NULL);
-    T_EQ_U64(one.unleases, 0);
+    T_AFTER_U64(cellar_tick(root[0], 1000, NULL), one.unleases, 0);
     now_ms += 1;
     cellar_tick(root[0], 1000, NULL);
     key_is_free(1);

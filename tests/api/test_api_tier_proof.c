@@ -63,10 +63,8 @@ T_CASE(memory_answers_until_the_proof_ends)
     for (unsigned stale = 0; stale < 2; stale++) {
         begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
         T_EQ_U64(found_by_calls(ns[1]), 8);
-        now_ms += 1900;
-        T_EQ_U64(found_by_calls(ns[1]), 8);
-        now_ms += 100;
-        T_EQ_U64(found_by_calls(ns[1]), 0);
+        T_AFTER_U64(now_ms += 1900, found_by_calls(ns[1]), 8);
+        T_AFTER_U64(now_ms += 100, found_by_calls(ns[1]), 0);
         two.host->proven(two.host->ctx, now_ms + 2000);
         T_EQ_U64(found_by_calls(ns[1]), 8);
         two.host->proven(two.host->ctx, 0);
@@ -144,16 +142,14 @@ T_CASE_ON(softly_ended_value_is_stale_and_never_fresh, STALE)
     const cellar_entry_info info = info_of(ns[1], "k");
     T_EQ_U64(info.flags & CELLAR_INFO_TAGGED, 0); /* the tag of its life is not one of the user */
     T_EQ_U64(found_by_calls(ns[1]), 8);
-    end_softly();
-    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_AFTER_U64(end_softly(), found_by_calls(ns[1]), 0);
     T_EQ_I64(read_stale("old"), CELLAR_STALE);
     end_softly(); /* a second gap keeps it, too */
     two.host->proven(two.host->ctx, 0);
     T_EQ_U64(found_by_calls(ns[1]), 0);
     T_EQ_I64(read_stale("old"), CELLAR_STALE);
     two.host->proven(two.host->ctx, now_ms + 2000);
-    sets(ns[1], "k", "own");
-    T_EQ_U64(found_by_calls(ns[1]), 8);
+    T_AFTER_U64(sets(ns[1], "k", "own"), found_by_calls(ns[1]), 8);
     T_EQ_I64(read_stale("own"), CELLAR_OK);
 }
 
@@ -165,8 +161,7 @@ T_CASE(hard_end_leaves_no_stale_value)
         cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
         T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
         server.row[0].used = false;
-        end_softly();
-        T_EQ_I64(read_stale("old"), CELLAR_STALE);
+        T_AFTER_I64(end_softly(), read_stale("old"), CELLAR_STALE);
         switch (i) {
         case 0: two.host->ended(two.host->ctx, CELLAR_TAG_HARD); break;
         case 1: two.host->changed(two.host->ctx, "k", 1); break;
@@ -182,8 +177,7 @@ T_CASE(hard_end_leaves_no_stale_value)
 
 T_CASE_ON(soft_end_without_stale_proof_is_hard, MISS)
 {
-    end_softly();
-    T_EQ_I64(read_stale(NULL), CELLAR_MISS);
+    T_AFTER_I64(end_softly(), read_stale(NULL), CELLAR_MISS);
     T_EQ_U64(found_by_calls(ns[1]), 0);
 }
 
@@ -224,8 +218,7 @@ T_CASE_ON(refresh_of_a_softly_ended_value_asks_the_server_first, STALE)
 {
     server.row[0].used = true;
     end_softly();
-    (void)loaded(1, NULL, load_fails, NULL, CELLAR_OK, "old");
-    T_EQ_U64(two.leases, 0);
+    T_AFTER_U64(loaded(1, NULL, load_fails, NULL, CELLAR_OK, "old"), two.leases, 0);
     T_EQ_U64(found_by_calls(ns[1]), 8);
 }
 
@@ -239,14 +232,11 @@ T_CASE_ON(value_found_the_same_is_fresh_until_the_next_soft_end, STALE)
 {
     two.lease_answer = CELLAR_E_IO;
     end_softly();
-    (void)loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL);
-    T_EQ_U64(found_by_calls(ns[1]), 8);
-    end_softly();
-    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_AFTER_U64(loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL), found_by_calls(ns[1]), 8);
+    T_AFTER_U64(end_softly(), found_by_calls(ns[1]), 0);
     T_EQ_I64(read_stale("old"), CELLAR_STALE);
     two.lease_answer = CELLAR_OK; /* with a lease the same value is filled */
-    (void)loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL);
-    T_EQ_U64(two.fills, 1);
+    T_AFTER_U64(loaded(1, NULL, load_same, NULL, CELLAR_OK, NULL), two.fills, 1);
 }
 
 T_CASE_ON(load_without_proof_runs_the_loader, MISS)

@@ -61,8 +61,7 @@ T_CASE_ON(why_reports_each_cause, STORE)
 {
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
-    now_ms += 500;
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    T_AFTER_U64(now_ms += 500, why(c, "k").answer, CELLAR_WHY_LIVE);
     T_EQ_I64(why(c, "k").age_ms, 500);
     /* deleted */
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
@@ -85,8 +84,7 @@ T_CASE_ON(why_reports_each_cause, STORE)
     /* stale, negative */
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 10000 };
     T_EQ_I64(cellar_set(c, "s", 1, "x", 1, &o), CELLAR_OK);
-    now_ms += 200;
-    T_EQ_U64(why(c, "s").answer, CELLAR_WHY_STALE);
+    T_AFTER_U64(now_ms += 200, why(c, "s").answer, CELLAR_WHY_STALE);
     o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &o), CELLAR_OK);
@@ -148,8 +146,7 @@ T_CASE(bad_input_of_why)
     r.struct_size = 2;
     T_EQ_I64(cellar_why(c, "k", 1, &r), CELLAR_E_INVAL);
     r.struct_size = sizeof r;
-    shut(c);
-    T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
+    T_AFTER_I64(shut(c), cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     close_now(v);
     settings cfg = { SETTINGS_SIZES, .tuning.no_explain = 2 };
     T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
