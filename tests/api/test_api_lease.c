@@ -367,8 +367,7 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
              INVAL(loader_absent(ld, count)), INVAL(loader_absent(NULL, 0)),
              INVAL(loader_fail(ld, count, 1)), INVAL(loader_fail(ld, 0, 0)));
     for (size_t i = 0; i < count; i++) {
-        char value[16];
-        char key[8] = { 0 };
+        char value[16], key[8] = { 0 };
         memcpy(key, keys[i].data, keys[i].len < 7 ? keys[i].len : 7);
         snprintf(value, sizeof value, "<%s>", key);
         if (key[0] == 'b' && b->fail_b) {

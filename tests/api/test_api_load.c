@@ -594,8 +594,7 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
         atomic_fetch_add(&kit_now_ms, o.ttl_ms - row[i].left_ms);
         const double early = dear_calls(c, &o, i * COUNT, COUNT), p = row[i].rate;
         const double off = early - COUNT * p, most = COUNT * p * 0.01 + 1;
-        const double sigma2 = COUNT * p * (1 - p);
-        const double beyond = (off < 0 ? -off : off) - most;
+        const double sigma2 = COUNT * p * (1 - p), beyond = (off < 0 ? -off : off) - most;
         printf("# %lld ms left, beta %.2f: %.4f of hits refreshed, %.4f expected\n",
                (long long)row[i].left_ms, row[i].beta / 100.0, early / COUNT, p);
         T_CHECK(p > 0 ? beyond <= 0 || beyond * beyond <= 36 * sigma2 : early == 0);

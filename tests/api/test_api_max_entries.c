@@ -155,8 +155,7 @@ static void store_by(cellar *v, unsigned way, unsigned number)
 
 T_CASE(each_way_to_store_keeps_the_bound)
 {
-    cellar *c = closed_later(api_open(8u << 20));
-    cellar *v = open_bound(c, "v", 10);
+    cellar *c = closed_later(api_open(8u << 20)), *v = open_bound(c, "v", 10);
     put_numbers(c, 0, OTHERS);
     for (unsigned i = 0; i < 50; i++) {
         T_AFTER_U64(put(v, key_of(i)), entries(v), i < 10 ? i + 1 : 10);

@@ -56,8 +56,7 @@ static void fill(cellar *c, int n)
 static void flood(cellar *c, int from, int n, int *loads)
 {
     char key[24];
-    source s = SOURCE_INIT;
-    source hot = SOURCE_INIT;
+    source s = SOURCE_INIT, hot = SOURCE_INIT;
     char text[64];
     atomic_store(&s.say, SAY_NONE);
     atomic_store(&hot.say, SAY_NONE);

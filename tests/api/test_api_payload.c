@@ -189,8 +189,7 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
         rng = rng * 6364136223846793005u + 1;
         uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
         len += (rng >> 43) % len;
-        const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
-        const uint64_t all = payload_of(c);
+        const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY)), all = payload_of(c);
         if (!T_CHECK(all >= STORE * 6 / 10 && held >= STORE / least_part)) {
             printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
         }

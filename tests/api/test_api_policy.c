@@ -495,8 +495,7 @@ static cellar *open_heard(void)
 
 T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload)
 {
-    cellar *root = closed_later(open_heard());
-    cellar *none = space_of(root, "none");
+    cellar *root = closed_later(open_heard()), *none = space_of(root, "none");
     cellar *own = space_with(root, "own", SPACE_OPTS(.quota_max_pct = 10));
     T_EQ_I64(rules(root, "[a]\nset quota_max=10%\n[b]\nglob * quota_max=20%\n"
                          "[own]\nset quota_max=60%\n", NULL), CELLAR_OK);

@@ -58,8 +58,7 @@ static uint64_t slack(uint64_t budget) { return budget / 40; }
 /* Records that deletes leave in main take no memory for good. */
 T_ALONE(deleted_records_of_main_are_reclaimed_under_flood)
 {
-    cellar *c = open_store(4u << 20, CELLAR_EVICT_S3FIFO);
-    cellar *a = open_namespace(c, "a", 0);
+    cellar *c = open_store(4u << 20, CELLAR_EVICT_S3FIFO), *a = open_namespace(c, "a", 0);
     unsigned char buf[100];
     size_t len;
     for (uint64_t id = 0; id < 12000; id++) { put(a, id); }
@@ -178,8 +177,7 @@ T_ALONE(idle_namespace_lends_unused_memory)
 
 T_CASE(quota_stats_follow_namespace)
 {
-    cellar *c = open_store(8u << 20, CELLAR_EVICT_ADAPTIVE);
-    cellar *v = open_namespace(c, "v", 90);
+    cellar *c = open_store(8u << 20, CELLAR_EVICT_ADAPTIVE), *v = open_namespace(c, "v", 90);
     for (uint64_t id = 0; id < 100; id++) { put(v, id); }
     cellar_stats st = space_stats(v);
     T_EQ_U64(st.quota_entries, 100);

@@ -736,8 +736,7 @@ T_CASE(refused_host_ends_the_attach)
 T_CASE_ON(set_tells_the_epoch_of_its_begin, CLIENTS)
 {
     sets(ns[0], "k", "1");
-    const uint64_t before = server.row[0].born;
-    const uint64_t epoch = one.host->epoch(one.host->ctx);
+    const uint64_t before = server.row[0].born, epoch = one.host->epoch(one.host->ctx);
     T_CHECK(before < epoch);
     T_AFTER_U64(sets(ns[0], "k", "2"), server.row[0].born, epoch);
     T_CHECK(one.host->epoch(one.host->ctx) > epoch);
