@@ -10,6 +10,7 @@
 #include "tests/support/spaces.h"
 
 static _Atomic int told;
+static cellar_lease a, b; /* of the case */
 
 static void tell(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
@@ -33,33 +34,30 @@ static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char te
 
 T_CASE_ON(lease_is_fulfilled_once, STORE)
 {
-    cellar_lease a, b, used;
-    char text[64];
+    cellar_lease used;
     atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
     used = a;
     T_EQ_I64(cellar_lease_fulfill(c, &a, "value", 5, NULL), CELLAR_OK);
     T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(atomic_load(&told), 1);
     T_EQ_I64(cellar_lease_fulfill(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
-    T_EQ_STR(text, "value");
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_OK);
+    T_EQ_STR(said, "value");
     T_EQ_I64(atomic_load(&told), 1);
 }
 
 T_CASE_ON(invalidated_lease_serves_value_but_does_not_store_it, STORE)
 {
-    cellar_lease a, b;
-    char text[64];
     for (int how = 0; how < 3; how++) {
-        T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+        T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
         if (how == 0) { (void)cellar_delete(c, "k", 1); }
         if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
         if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_INVALIDATED);
-        T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
-        if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
+        T_EQ_I64(begin(c, "k", &b, said), how == 2 ? CELLAR_OK : CELLAR_LEASED);
+        if (how == 2) { T_EQ_STR(said, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
     }
 }
 
@@ -84,12 +82,11 @@ static void *wait_for_k(void *arg)
 T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
 {
     cellar *v = space_of(c, "v"), *other = space_of(c, "other");
-    cellar_lease a, b, own;
-    char text[64];
+    cellar_lease own;
     atomic_store(&told, 0);
-    T_EQ_I64(begin(other, "k", &own, text), CELLAR_LEASED);
-    T_EQ_I64(begin(v, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(v, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(begin(other, "k", &own, said), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &b, said), CELLAR_PENDING);
     waiting w = { .v = v };
     T_REQUIRE(pthread_create(&w.thread, NULL, wait_for_k, &w) == 0);
     do { kit_nap(); } while (store_stats(c).load_waiters < 2);
@@ -98,7 +95,7 @@ T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
     T_EQ_I64(pthread_join(w.thread, NULL), 0);
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_fulfill(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(begin(v, "k", &b, text), CELLAR_E_CLOSED);
+    T_EQ_I64(begin(v, "k", &b, said), CELLAR_E_CLOSED);
     /* of other namespaces: untouched */
     T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_U64(store_stats(c).loads_running, 0);
@@ -106,16 +103,15 @@ T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
 
 T_CASE_ON(lease_of_stale_entry_serves_stale_value, STORE)
 {
-    cellar_lease a, b;
-    char text[64];
-    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, SET_OPTS(.ttl_ms = 100, .stale_ms = 10000)), CELLAR_OK);
-    T_AFTER_I64(atomic_fetch_add(&kit_now_ms, 100), begin(c, "k", &a, text), CELLAR_STALE);
-    T_EQ_STR(text, "old");
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, SET_OPTS(.ttl_ms = 100, .stale_ms = 10000)),
+             CELLAR_OK);
+    T_AFTER_I64(atomic_fetch_add(&kit_now_ms, 100), begin(c, "k", &a, said), CELLAR_STALE);
+    T_EQ_STR(said, "old");
     T_CHECK(cellar_lease_held(&a)); /* this call has the lease of the refresh */
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_STALE);
     T_CHECK(!cellar_lease_held(&b));
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_STALE);
     T_CHECK(!cellar_lease_held(&a));
 }
 
@@ -149,7 +145,6 @@ T_CASE_ON(fallback_of_released_lease_reads_copy_of_trace, STORE)
     static const cellar_bytes last = { "default", 7 };
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
     unsigned char seen[CELLAR_LOAD_TRACE_BYTES] = { 0 };
-    cellar_lease a;
     memset(trace, 0x77, sizeof trace);
     memset(want, 0x77, sizeof want);
     cellar_load_opts o = { .struct_size = sizeof o, .trace = trace };
@@ -175,12 +170,12 @@ static cellar_err fallback_with_tags(cellar_load *ld, const void *key, size_t ke
 T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 {
     const cellar_bytes last = { "default", 7 };
-    cellar_lease a;
     char value[8];
     size_t len;
     cellar *c;
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .config.l2_path = folder_of_case(),
-                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1 };
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20,
+                     .config.l2_path = folder_of_case(), .config.l2_bytes = CELLAR_L2_BYTES_MIN,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     closed_later(c);
     cellar_load_opts o = { .struct_size = sizeof o, .default_value = &last };
@@ -203,7 +198,6 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 T_CASE_ON(fulfilled_lease_uses_options_of_its_acquire, STORE)
 {
     cellar_set_opts so = cellar_set_opts_default();
-    cellar_lease a;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500,
                            .negative_ttl_ms = 300, .jitter_pct = CELLAR_OFF };
     for (int how = 0; how < 5; how++) {
@@ -249,22 +243,19 @@ T_CASE_ON(fulfilled_lease_uses_options_of_its_acquire, STORE)
 T_CASE_ON(lease_and_loading_thread_share_one_flight, STORE)
 {
     source s = SOURCE_INIT;
-    cellar_lease a;
-    char text[64];
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(kit_load(c, "k", LOAD_OPTS(.flags = CELLAR_LOAD_NO_WAIT), &s, text, NULL), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(kit_load(c, "k", LOAD_OPTS(.flags = CELLAR_LOAD_NO_WAIT), &s, said, NULL),
+             CELLAR_PENDING);
     T_EQ_I64(atomic_load(&s.calls), 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, said, NULL), CELLAR_ABSENT);
 }
 
 T_CASE_ON(unsubscribed_waiter_is_not_called, STORE)
 {
-    cellar_lease a, b;
-    char text[64];
     atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
     const cellar_lease copy = b;
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
     b = copy;
@@ -278,10 +269,8 @@ T_CASE(fulfill_in_wrong_namespace_keeps_lease)
 {
     cellar *c = closed_later(kit_open(4 << 20)), *v = space_of(c, "v");
     cellar *other = closed_later(kit_open(4 << 20));
-    cellar_lease a, b;
-    char text[64];
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
     const cellar_lease lease = a, ticket = b;
     for (int i = 0; i < 2; i++) {
         cellar *w = i == 0 ? v : other;
@@ -305,27 +294,24 @@ T_CASE(fulfill_in_wrong_namespace_keeps_lease)
 /* A disabled namespace reads nothing; the first caller loads for itself. */
 T_CASE_ON(lease_in_disabled_namespace_reads_and_stores_nothing, STORE)
 {
-    cellar_lease a, b;
-    char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
-    T_EQ_STR(text, "old");
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_OK);
+    T_EQ_STR(said, "old");
 }
 
 T_CASE_ON(bad_input_of_leases, STORE)
 {
-    cellar_lease a, b = { { 0, 0 } };
     cellar_result r = cellar_result_default();
     const cellar_subscriber no_fn = { NULL, NULL };
     const cellar_load_opts *o = LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN);
-    char text[64];
+    memset(&b, 0, sizeof b);
     REFUSALS("leases", INVAL(cellar_lease_acquire(NULL, "k", 1, NULL, NULL, &a, &r)),
              INVAL(cellar_lease_acquire(c, "", 0, NULL, NULL, &a, &r)),
              INVAL(cellar_lease_acquire(c, "k", 1, NULL, NULL, NULL, &r)),
@@ -339,13 +325,13 @@ T_CASE_ON(bad_input_of_leases, STORE)
              { CELLAR_E_LEASE, cellar_lease_fulfill(c, &b, "v", 1, NULL) },
              { CELLAR_E_LEASE, cellar_lease_release(c, &b, 0) },
              { CELLAR_E_LEASE, cellar_lease_unsubscribe(c, &b) });
-    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
     cellar_lease forged = a;
     forged.opaque[1] ^= (uint64_t)1 << 40;
     REFUSALS("a lease", { CELLAR_E_LEASE, cellar_lease_fulfill(c, &forged, "v", 1, NULL) },
              INVAL(cellar_lease_fulfill(c, &a, "v", 1, SET_OPTS(.flags = CELLAR_ONLY_IF_ABSENT))),
              INVAL(cellar_lease_fulfill(c, &a, NULL, 1, NULL)),
-             { CELLAR_E_TOOBIG, cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL) });
+             { CELLAR_E_TOOBIG, cellar_lease_fulfill(c, &a, said, (size_t)CELLAR_VALUE_MAX, NULL) });
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 
@@ -359,9 +345,9 @@ typedef struct bulk {
 
 static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    bulk *b = ctx;
-    b->calls++;
-    b->keys = count;
+    bulk *u = ctx;
+    u->calls++;
+    u->keys = count;
     REFUSALS("items", INVAL(cellar_load_value(ld, "x", 1)) /* none is selected */,
              INVAL(loader_value(ld, count, "x", 1)), INVAL(loader_value(ld, 0, NULL, 1)),
              INVAL(loader_absent(ld, count)), INVAL(loader_absent(NULL, 0)),
@@ -370,13 +356,13 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
         char value[16], key[8] = { 0 };
         memcpy(key, keys[i].data, keys[i].len < 7 ? keys[i].len : 7);
         snprintf(value, sizeof value, "<%s>", key);
-        if (key[0] == 'b' && b->fail_b) {
+        if (key[0] == 'b' && u->fail_b) {
             T_EQ_I64(loader_fail(ld, i, 99), CELLAR_OK);
-        } else if (key[0] == 'c' && b->none_c) {
+        } else if (key[0] == 'c' && u->none_c) {
             T_EQ_I64(loader_absent(ld, i), CELLAR_OK);
-        } else if (key[0] != 'd' || !b->skip_d) {
+        } else if (key[0] != 'd' || !u->skip_d) {
             T_EQ_I64(loader_value(ld, i, value, strlen(value)), CELLAR_OK);
-            if (key[0] == 'e' && b->twice_e) {
+            if (key[0] == 'e' && u->twice_e) {
                 T_EQ_I64(loader_absent(ld, i), CELLAR_E_RESULT_TWICE);
             }
         }
@@ -402,38 +388,38 @@ static void check_item(cellar_load_item *it, cellar_err want, const char *value)
 T_CASE(bad_input_of_bulk_loads)
 {
     cellar *c = kit_open(4 << 20), *v = space_of(c, "v");
-    bulk b = { 0 };
+    bulk u = { 0 };
     cellar_lease lease = { { 0, 0 } };
     cellar_load_item it[3] = { item("a"), item("b"), item("a") };
-    REFUSALS("bulk loads", INVAL(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b)),
-             INVAL(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &b)),
-             { CELLAR_OK, cellar_get_or_load_many(c, NULL, 0, NULL, bulk_load, &b) },
+    REFUSALS("bulk loads", INVAL(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &u)),
+             INVAL(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &u)),
+             { CELLAR_OK, cellar_get_or_load_many(c, NULL, 0, NULL, bulk_load, &u) },
              INVAL(cellar_get_or_load_many(c, it, 1, NULL, NULL, NULL)),
-             INVAL(cellar_get_or_load_many(c, it, 1, LOAD_OPTS(.ttl_ms = -1), bulk_load, &b)));
-    T_EQ_U64(b.calls, 0);
+             INVAL(cellar_get_or_load_many(c, it, 1, LOAD_OPTS(.ttl_ms = -1), bulk_load, &u)));
+    T_EQ_U64(u.calls, 0);
     it[0].key_len = 0; /* one bad item: the other items are served */
     it[2].key = NULL;
-    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
-    T_EQ_U64(b.keys, 1);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &u), CELLAR_OK);
+    T_EQ_U64(u.keys, 1);
     check_item(&it[0], CELLAR_E_INVAL, NULL);
     check_item(&it[1], CELLAR_OK, "<b>");
     check_item(&it[2], CELLAR_E_INVAL, NULL);
     kit_close(c);
-    T_EQ_I64(cellar_get_or_load_many(v, it, 1, NULL, bulk_load, &b), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_get_or_load_many(v, it, 1, NULL, bulk_load, &u), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_release(v, &lease, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_unsubscribe(v, &lease), CELLAR_E_CLOSED);
-    T_EQ_U64(b.calls, 1);
+    T_EQ_U64(u.calls, 1);
 }
 
 T_CASE_ON(bulk_load_keeps_order_status_and_duplicates, STORE)
 {
-    bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
+    bulk u = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
     T_EQ_I64(cellar_set(c, "hit", 3, "there", 5, NULL), CELLAR_OK);
     cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
                               item("e"), item("") };
-    T_EQ_I64(cellar_get_or_load_many(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
-    T_FIELDS(b, calls, 1, keys, 5);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 8, NULL, bulk_load, &u), CELLAR_OK);
+    T_FIELDS(u, calls, 1, keys, 5);
     check_item(&it[0], CELLAR_OK, "<a>");
     check_item(&it[1], CELLAR_OK, "there");
     T_EQ_I64(it[2].result->loader_err, 99);
@@ -453,12 +439,12 @@ T_CASE_ON(bulk_load_requests_duplicate_keys_once, STORE)
     cellar_lease lease = { { 0, 0 } };
     cellar_result r = cellar_result_default();
     for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
-        bulk b = { .fail_b = true, .skip_d = true };
+        bulk u = { .fail_b = true, .skip_d = true };
         cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
                                   item("d"), item(no_wait ? "a1" : "a0"), item("b") };
         o.flags = no_wait ? CELLAR_LOAD_NO_WAIT : 0;
-        T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
-        T_FIELDS(b, calls, 1, keys, 3);
+        T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &u), CELLAR_OK);
+        T_FIELDS(u, calls, 1, keys, 3);
         for (size_t i = 0; i < 7; i++) {
             if (i % 3 == 0) { T_EQ_I64(it[i].result->loader_err, 99); }
             check_item(&it[i], i % 3 == 0 ? CELLAR_E_LOADER : i % 3 == 1 ? CELLAR_E_NO_RESULT
@@ -482,7 +468,7 @@ T_CASE(bulk_load_runs_in_chunks)
     cellar_load_item *it = calloc(n, sizeof *it);
     cellar_result *result = calloc(n, sizeof *result);
     char (*key)[8] = calloc(n, sizeof *key);
-    bulk b = { 0 };
+    bulk u = { 0 };
     T_REQUIRE(it != NULL && result != NULL && key != NULL);
     for (size_t i = 0; i < n; i++) {
         snprintf(key[i], sizeof key[i], "%zu", i);
@@ -490,9 +476,9 @@ T_CASE(bulk_load_runs_in_chunks)
         result[i] = cellar_result_default();
         it[i].result = &result[i];
     }
-    T_EQ_I64(cellar_get_or_load_many(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
-    T_EQ_I64(b.calls, 3); /* 4096 + 4096 + 1808 */
-    T_EQ_U64(b.keys, n - 2 * 4096);
+    T_EQ_I64(cellar_get_or_load_many(c, it, n, NULL, bulk_load, &u), CELLAR_OK);
+    T_EQ_I64(u.calls, 3); /* 4096 + 4096 + 1808 */
+    T_EQ_U64(u.keys, n - 2 * 4096);
     for (size_t i = 0; i < n; i++) {
         char want[16];
         snprintf(want, sizeof want, "<%s>", key[i]);

@@ -87,15 +87,10 @@ static cellar_err call(cellar *c, const char *key, const cellar_load_opts *o, si
 
 static bool same_results(const cellar_result *a, const cellar_result *b)
 {
-    bool ok = T_EQ_U64(a->value_len, b->value_len);
-    ok = T_EQ_U64(a->source, b->source) && ok;
-    ok = T_EQ_U64(a->flags, b->flags) && ok;
-    ok = T_EQ_U64(a->user_flags, b->user_flags) && ok;
-    ok = T_EQ_I64(a->loader_err, b->loader_err) && ok;
-    ok = T_EQ_I64(a->age_ms, b->age_ms) && ok;
-    ok = T_EQ_I64(a->ttl_left_ms, b->ttl_left_ms) && ok;
-    ok = T_EQ_I64(a->retry_after_ms, b->retry_after_ms) && ok;
-    ok = T_EQ_U64(a->version, b->version) && ok;
+    bool ok = true;
+#define SAME(field) ok = T_EQ_I64(a->field, b->field) && ok
+    SAME(value_len), SAME(source), SAME(flags), SAME(user_flags), SAME(loader_err);
+    SAME(age_ms), SAME(ttl_left_ms), SAME(retry_after_ms), SAME(version);
     if (a->source == CELLAR_SOURCE_L1) { ok = T_EQ_U64(a->load_us | b->load_us, 0) && ok; }
     ok = T_EQ_I64((a->value == a->buf) - (b->value == b->buf), 0) && ok;
     ok = T_EQ_I64((a->value == NULL) - (b->value == NULL), 0) && ok;
@@ -128,8 +123,7 @@ static void store(cellar *c)
         case 'n': o.flags = CELLAR_NEGATIVE, len = 0; break;
         default: break;
         }
-        const cellar_err err = cellar_set(c, keys[i], strlen(keys[i]), text, len, &o);
-        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_I64(cellar_set(c, keys[i], strlen(keys[i]), text, len, &o), CELLAR_OK);
     }
 }
 
@@ -154,13 +148,11 @@ static void compare(cellar *c, uint64_t rounds)
         ok = same_results(&r[0], &r[1]) && ok;
         hits += err == CELLAR_OK;
         refused += err == CELLAR_E_INVAL;
-        if (!ok) {
-            printf("# round %" PRIu64 " key %s flags %x cap %zu leases %d\n", n, key,
-                   (unsigned)now.flags, cap, leases);
-            cellar_result_free(&r[0]), cellar_result_free(&r[1]);
-            return;
-        }
         cellar_result_free(&r[0]), cellar_result_free(&r[1]);
+        if (ok) { continue; }
+        printf("# round %" PRIu64 " key %s flags %x cap %zu leases %d\n", n, key,
+               (unsigned)now.flags, cap, leases);
+        return;
     }
     T_CHECK(hits > rounds / 8 && refused > rounds / 8);
 }
@@ -177,16 +169,12 @@ T_CASE(options_of_the_namespace_count_on_both_ways)
 {
     drawn = t_seed();
     for (unsigned row = 0; row < 3; row++) {
-        cellar *c = kit_open(8 << 20), *v;
-        cellar_load_opts l = cellar_load_opts_default();
-        if (row == 0) { l.soft_timeout_ms = 100; }
-        if (row == 1) { l.eager_refresh_pct = 50; }
-        if (row == 2) { l.xfetch_beta_x100 = 100; }
-        cellar_namespace_config n = { .struct_size = sizeof n, .load = &l };
-        v = space_with(c, "n", &n);
-        compare(v, t_share(60000));
-        close_now(v);
-        kit_close(c);
+        const cellar_load_opts *l = LOAD_OPTS(.soft_timeout_ms = row == 0 ? 100 : 0,
+                                              .eager_refresh_pct = row == 1 ? 50 : 0,
+                                              .xfetch_beta_x100 = row == 2 ? 100 : 0);
+        cellar *c = closed_later(kit_open(8 << 20));
+        compare(space_with(c, "n", SPACE_OPTS(.load = l)), t_share(60000));
+        left_close();
     }
 }
 

@@ -4,6 +4,7 @@
  * Method: Loaders that load through the cache, in a thread with a stack for 1,000 of them. Calls of
  *         loaders are counted, and the counter of the library beside them. */
 #include "tests/support/load_callers.h"
+#include "tests/support/spaces.h"
 
 #define STACK_BYTES ((size_t)256 << 20) /* sanitizers take ten times the usual stack */
 
@@ -18,6 +19,14 @@ static void begin(uint32_t flags)
     with.flags = flags;
     atomic_store(&calls, 0);
     atomic_store(&deepest, 0);
+}
+
+/* Load a key in the cache, and check that it works. */
+static void loads(const void *key, size_t key_len, cellar_loader_fn fn, void *ctx)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, key, key_len, &with, fn, ctx, &r), CELLAR_OK);
+    cellar_result_free(&r);
 }
 
 static uint64_t recursions(void) { return figures(c).load_recursions; }
@@ -114,9 +123,7 @@ static cellar_err deeper_load(cellar_load *ld, const void *key, size_t key_len, 
 
 static void *deeper_main(void *arg)
 {
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(c, "top", 3, &with, deeper_load, arg, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    loads("top", 3, deeper_load, arg);
     return NULL;
 }
 
@@ -138,23 +145,15 @@ static cellar_err own_key_load(cellar_load *ld, const void *key, size_t key_len,
 {
     int *left = ctx;
     atomic_fetch_add(&calls, 1);
-    if (--*left > 0) {
-        cellar_result r = cellar_result_default();
-        T_EQ_I64(cellar_get_or_load(c, key, key_len, &with, own_key_load, ctx, &r), CELLAR_OK);
-        T_EQ_MEM(r.value, "floor", 5);
-        cellar_result_free(&r);
-        return cellar_load_value(ld, "floor", 5);
-    }
+    if (--*left > 0) { loads(key, key_len, own_key_load, ctx); }
     return cellar_load_value(ld, "floor", 5);
 }
 
 T_CASE(load_of_own_key_runs)
 {
     int left = 5;
-    cellar_result r = cellar_result_default();
     begin(CELLAR_LOAD_RECURSE);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &with, own_key_load, &left, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    loads("k", 1, own_key_load, &left);
     T_EQ_I64(atomic_load(&calls), 5);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_CHECK(recursions() >= 1); /* the innermost value may answer the others */
@@ -186,9 +185,7 @@ static cellar_err outer_load(cellar_load *ld, const void *key, size_t key_len, v
 static void *cross_main(void *arg)
 {
     crossing *x = arg;
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(c, x->outer, 1, &with, outer_load, x, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    loads(x->outer, 1, outer_load, x);
     return NULL;
 }
 
@@ -197,11 +194,9 @@ T_CASE(threads_that_load_each_others_key_do_not_wait)
 {
     for (unsigned recurse = 0; recurse < 2; recurse++) {
         crossing x[2] = { { "a", "b", CELLAR_OK }, { "b", "a", CELLAR_OK } };
-        pthread_t t[2];
         begin(recurse != 0 ? CELLAR_LOAD_RECURSE : 0u);
         atomic_store(&both, 0);
-        for (int i = 0; i < 2; i++) { T_REQUIRE(pthread_create(&t[i], NULL, cross_main, &x[i]) == 0); }
-        for (int i = 0; i < 2; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        together(2, cross_main, x, sizeof x[0]);
         const int refused = (x[0].err == CELLAR_E_DEADLOCK) + (x[1].err == CELLAR_E_DEADLOCK);
         T_EQ_I64(refused, recurse != 0 ? 0 : 1);
         T_EQ_U64(recursions(), recurse);
@@ -210,8 +205,6 @@ T_CASE(threads_that_load_each_others_key_do_not_wait)
 }
 
 /* ---- other kinds of loads ---- */
-
-static cellar_err bulk_inside(cellar_load *ld, const void *key, size_t key_len, void *ctx);
 
 static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
@@ -233,10 +226,8 @@ static cellar_err bulk_inside(cellar_load *ld, const void *key, size_t key_len, 
 
 T_CASE(bulk_load_ignores_the_flag)
 {
-    cellar_result r = cellar_result_default();
     begin(CELLAR_LOAD_RECURSE);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &with, bulk_inside, NULL, &r), CELLAR_OK);
-    cellar_result_free(&r);
+    loads("k", 1, bulk_inside, NULL);
     T_EQ_U64(recursions(), 0);
     kit_close(c);
 }

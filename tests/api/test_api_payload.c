@@ -19,11 +19,8 @@ static char value[1 << 20];
 /* Return the bytes of keys and values held after filling a store with values of `len`. */
 static uint64_t payload(size_t len)
 {
-    const settings cfg = settings_default();
-    settings own = cfg;
-    own.config.memory_bytes = BUDGET;
-    own.host.no_threads = 1;
-    cellar *c = api_open_with(&own);
+    const settings own = { SETTINGS_SIZES, .config.memory_bytes = BUDGET, .host.no_threads = 1 };
+    cellar *c = closed_later(api_open_with(&own));
     const unsigned count = (unsigned)(BUDGET * 4 / (len + KEY));
     char key[KEY + 1];
     uint64_t held = 0;
@@ -35,9 +32,8 @@ static uint64_t payload(size_t len)
         snprintf(key, sizeof key, "payload-%08x", i);
         held += cellar_contains(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
     }
-    const cellar_stats st = store_stats(c);
-    T_CHECK(st.used_bytes <= BUDGET);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_CHECK(store_stats(c).used_bytes <= BUDGET);
+    close_now(c);
     return held;
 }
 
@@ -95,7 +91,7 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
 static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
 {
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = budget, .host.no_threads = 1 };
-    cellar *c = api_open_with(&cfg);
+    cellar *c = closed_later(api_open_with(&cfg));
     const uint64_t before = budget * 2 / (from + KEY);
     char key[KEY + 1];
     (void)fill(c, 0, from, before);
@@ -106,8 +102,7 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
     if (way == MATCHED) { T_EQ_I64(cellar_delete_by_pattern(c, "00000000*", 9, NULL), CELLAR_OK); }
     if (way == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
     const uint64_t held = fill(c, 1, to, budget * 3 / (to + KEY));
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    close_now(c);
     return held;
 }
 
@@ -182,7 +177,7 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
     enum { STORE = 5 << 20, STEPS = 24 };
     settings cfg = { SETTINGS_SIZES, .config.eviction = eviction, .config.memory_bytes = STORE,
                      .host.no_threads = 1 };
-    cellar *c = api_open_with(&cfg);
+    cellar *c = closed_later(api_open_with(&cfg));
     uint64_t rng = t_seed(), worst = STORE;
     for (unsigned step = 0; step < STEPS; step++) {
         /* each doubling from 56 to 458,752 is equally likely */
@@ -196,8 +191,7 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
         worst = all < worst ? all : worst;
     }
     printf("# least: %.1f %%\n", (double)worst * 100 / (double)STORE);
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    close_now(c);
 }
 
 T_CASE(payload_is_60_percent_after_any_earlier_values)

@@ -424,11 +424,9 @@ T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)
     T_EQ_STR(demand(c, "r:1", NULL), "old, stale, refreshing");
     T_AFTER_STR(later(c, 0), demand(c, "r:1", NULL), "new");
     T_EQ_I64(api_put(c, "r:2", "old", NULL), CELLAR_OK);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.eager_refresh_pct = CELLAR_OFF; /* options of a call win */
-    T_AFTER_STR(later(c, 5 * S), demand(c, "r:2", &o), "old");
-    o.eager_refresh_pct = 0;
-    T_EQ_STR(demand(c, "r:2", &o), "old, refreshing");
+    const cellar_load_opts *o = LOAD_OPTS(.eager_refresh_pct = CELLAR_OFF); /* of a call: it wins */
+    T_AFTER_STR(later(c, 5 * S), demand(c, "r:2", o), "old");
+    T_EQ_STR(demand(c, "r:2", LOAD_OPTS(.flags = 0)), "old, refreshing");
     later(c, 0);
     T_EQ_I64(api_put(c, "end:1", "old", NULL), CELLAR_OK); /* no age before the end */
     T_AFTER_STR(later(c, 4 * S - 1), demand(c, "end:1", NULL), "old");
@@ -522,12 +520,9 @@ T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload)
     (void)atomic_fetch_add(&api_now_ms, 2 * S); /* the log holds back equal lines of a second */
     (void)space_with(root, "none", SPACE_OPTS(.quota_max_pct = 0));
     T_EQ_I64(lines_with("the quota of a rule is not in force"), 1);
-    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
-    for (int i = 0; i < 2; i++) {
-        r[i].kind = CELLAR_POLICY_SET;
-        r[i].section = i == 0 ? "none" : "too";
-        r[i].quota_max_pct = 10;
-    }
+#define TENTH(name) { .struct_size = sizeof(cellar_policy_rule), .kind = CELLAR_POLICY_SET, \
+                      .section = name, .quota_max_pct = 10 }
+    const cellar_policy_rule r[2] = { TENTH("none"), TENTH("too") };
     T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
     (void)space_of(root, "too");
     (void)atomic_fetch_add(&api_now_ms, 2 * S);
@@ -620,9 +615,7 @@ static void check_spread(cellar *c, char letter, int64_t from_ms, int64_t to_ms)
     const int64_t near_ms = (to_ms - from_ms) / 5;
     int64_t least = INT64_MAX, most = 0;
     for (unsigned i = 0; i < 200; i++) {
-        char key[16];
-        (void)snprintf(key, sizeof key, "%c:%u", letter, i);
-        const int64_t ttl = ttl_after_set(c, key);
+        const int64_t ttl = ttl_after_set(c, t_numbered((const char[]){ letter, ':', '\0' }, i));
         least = ttl < least ? ttl : least;
         most = ttl > most ? ttl : most;
     }

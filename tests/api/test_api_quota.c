@@ -231,10 +231,8 @@ T_CASE(impossible_quotas_are_refused)
     T_EQ_I64(try_namespace(c, "a", 10), CELLAR_OK);
     T_EQ_I64(try_namespace(c, "plain", 0), CELLAR_OK);
     T_EQ_I64(try_namespace(c, "plain", 50), CELLAR_E_INVAL); /* its entries were not counted */
-    char name[16];
     for (unsigned i = 0; i < 61; i++) {
-        (void)snprintf(name, sizeof name, "n%u", i);
-        T_EQ_I64(try_namespace(c, name, 50), CELLAR_OK);
+        T_EQ_I64(try_namespace(c, t_numbered("n", i), 50), CELLAR_OK);
     }
     T_EQ_I64(try_namespace(c, "one more", 50), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_namespace_drop(c, "n7"), CELLAR_OK);
@@ -320,20 +318,15 @@ typedef enum kind { VALUES, WEIGHTS, OBJECTS } kind;
 
 static void ended(void *object, size_t charge, cellar_cause cause, void *ctx)
 {
-    (void)object;
-    (void)charge;
-    (void)cause;
-    (void)ctx;
+    (void)object, (void)charge, (void)cause, (void)ctx;
 }
 
 static cellar_err put_long(cellar *v, kind of, uint64_t id, uint64_t len)
 {
     static unsigned char value[1500000];
-    cellar_set_opts o = cellar_set_opts_default();
-    if (of == OBJECTS) { return cellar_object_set(v, &id, KEY_BYTES, value, (size_t)len, &o); }
-    if (of == VALUES) { return cellar_set(v, &id, KEY_BYTES, value, (size_t)len, &o); }
-    o.weight_bytes = len;
-    return cellar_set(v, &id, KEY_BYTES, value, 8, &o);
+    if (of == OBJECTS) { return cellar_object_set(v, &id, KEY_BYTES, value, (size_t)len, NULL); }
+    if (of == VALUES) { return cellar_set(v, &id, KEY_BYTES, value, (size_t)len, NULL); }
+    return cellar_set(v, &id, KEY_BYTES, value, 8, SET_OPTS(.weight_bytes = len));
 }
 
 /* Keep the most bytes that a namespace has had above its quota. */
@@ -355,12 +348,9 @@ T_ALONE(long_entries_stay_below_the_quota)
             draw_state = seed;
             cellar *c = open_store(bytes, CELLAR_EVICT_ADAPTIVE), *v = NULL;
             cellar *a = open_namespace(c, "a", 0);
-            cellar_object_config object = cellar_object_config_default();
-            object.free_fn = ended;
-            cellar_namespace_config o = cellar_namespace_config_default();
-            o.quota_max_pct = 25;
-            if (of == OBJECTS) { o.object = &object; }
-            v = space_with(c, "v", &o);
+            cellar_object_config object = { .struct_size = sizeof object, .free_fn = ended };
+            v = space_with(c, "v", SPACE_OPTS(.quota_max_pct = 25,
+                                              .object = of == OBJECTS ? &object : NULL));
             const uint64_t others = bytes / 4 / 150;
             uint64_t excess = 0;
             for (uint64_t id = 0; id < others; id++) { put(a, id); }

@@ -10,6 +10,7 @@
 
 #include "cellar_object.h"
 #include "tests/support/api_kit.h"
+#include "tests/support/spaces.h"
 
 #define MIB(n) ((uint64_t)(n) << 20)
 #define ENTRY_BYTES 25u /* charged beyond key and value */
@@ -160,10 +161,8 @@ static void fresh_tags(actor *a)
 {
     const name k = fresh_name(a);
     const cellar_bytes tag = { k.text, k.len };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
-    stored(cellar_set(a->w->x, k.text, k.len, zeros, a->w->len, &o));
+    stored(cellar_set(a->w->x, k.text, k.len, zeros, a->w->len,
+                      SET_OPTS(.tags = &tag, .tag_count = 1)));
     stored(cellar_delete_by_tag(a->w->s, k.text, k.len, CELLAR_TAG_HARD));
 }
 
@@ -171,10 +170,8 @@ static void fresh_tags(actor *a)
 static void fresh_keys(actor *a, uint32_t ttl_ms, uint32_t idle_ms)
 {
     const name k = fresh_name(a);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
-    o.idle_ms = idle_ms;
-    stored(cellar_set(a->w->x, k.text, k.len, zeros, a->w->len, &o));
+    stored(cellar_set(a->w->x, k.text, k.len, zeros, a->w->len,
+                      SET_OPTS(.ttl_ms = ttl_ms, .idle_ms = idle_ms)));
     const uint64_t each_ms = a->w->x_count * a->w->threads / 10 + 1;
     if (atomic_fetch_add(&a->w->made, 1) % each_ms == 0) { turn_clock(1); }
 }
@@ -185,20 +182,17 @@ static void fresh_keys_with_idle_time(actor *a) { fresh_keys(a, 0, 1 + (uint32_t
 
 static cellar_err load(cellar_load *l, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     return cellar_load_value(l, zeros, *(const size_t *)ctx);
 }
 
 static void loads_with_stale_window(actor *a)
 {
     const name k = own_name(a);
-    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_load_opts *o = LOAD_OPTS(.ttl_ms = 1 + (uint32_t)below(a, 20), .stale_ms = 1000,
+                                          .flags = CELLAR_LOAD_CTX_STATIC);
     cellar_result r = cellar_result_default();
-    o.ttl_ms = 1 + (uint32_t)below(a, 20);
-    o.stale_ms = 1000;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
-    stored(cellar_get_or_load(a->w->x, k.text, k.len, &o, load, &a->w->len, &r));
+    stored(cellar_get_or_load(a->w->x, k.text, k.len, o, load, &a->w->len, &r));
     cellar_result_free(&r);
     if (++a->made % 64 == 0) { turn_clock(1); }
 }
@@ -255,10 +249,7 @@ static const struct { const char *name; attack step; bool shared; uint32_t part;
 /* ---- one run ---- */
 static void ended(void *object, size_t charge, cellar_cause cause, void *ctx)
 {
-    (void)object;
-    (void)charge;
-    (void)cause;
-    (void)ctx;
+    (void)object, (void)charge, (void)cause, (void)ctx;
 }
 
 static void world_open(world *w, uint32_t u_pct, uint32_t x_pct, bool objects)
@@ -268,12 +259,10 @@ static void world_open(world *w, uint32_t u_pct, uint32_t x_pct, bool objects)
     cfg.config.eviction = w->eviction;
     if (w->threads == 1) { cfg.tuning.hash_key = hash_key; }
     w->s = api_open_with(&cfg);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config of = cellar_object_config_default();
-    of.free_fn = ended;
-    if (objects) { o.object = &of; }
+    const cellar_object_config of = { .struct_size = sizeof of, .free_fn = ended };
+    const cellar_namespace_config *o = SPACE_OPTS(.object = objects ? &of : NULL);
     T_REQUIRE(cellar_namespace_open(w->s, "U", NULL, &w->u) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(w->s, "X", &o, &w->x) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(w->s, "X", o, &w->x) == CELLAR_OK);
     uint64_t bytes = 0;
     for (w->u_count = 0; bytes < w->budget / 100 * u_pct; w->u_count++) {
         const name k = name_of("u", 0, w->u_count);
@@ -313,18 +302,13 @@ static void *act(void *arg)
 static double run(world *w, size_t number, uint64_t seed, uint64_t steps)
 {
     static task t[16];
-    pthread_t thread[16];
     const attack step = attacks[number].step;
     world_open(w, w->threads == 1 ? 30 : 40, w->threads == 1 ? 10 : 15, step == objects_and_clear);
     for (uint32_t i = 0; i < w->threads; i++) {
         t[i] = (task){ .a = { .w = w, .rng = seed + i, .number = i }, .step = step,
                        .steps = steps / attacks[number].part / w->threads };
     }
-    for (uint32_t i = 1; i < w->threads; i++) {
-        T_REQUIRE(pthread_create(&thread[i], NULL, act, &t[i]) == 0);
-    }
-    (void)act(&t[0]);
-    for (uint32_t i = 1; i < w->threads; i++) { (void)pthread_join(thread[i], NULL); }
+    if (w->threads == 1) { (void)act(&t[0]); } else { together(w->threads, act, t, sizeof t[0]); }
     const double left = u_left(w);
     world_close(w);
     return left;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    A tag or pattern delete invalidates exactly the entries that it names, immediately and
- *         permanently. Loads that run meanwhile restore nothing.
+ *         permanently. Loads that run meanwhile restore nothing. cellar_why reports the last event
+ *         of a key, and UNKNOWN where it has no record.
  * Method: A clock of this file; a model of the delete time of each tag for the table that folds. */
 #include "tests/support/load_kit.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/figures.h"
 #include "tests/support/refusals.h"
 #include "tests/support/spaces.h"
@@ -75,9 +77,8 @@ T_CASE_ON(soft_tag_delete_makes_entries_stale, STORE)
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &(cellar_load_opts){ .struct_size = sizeof o,
-                                .flags = CELLAR_LOAD_ONLY_IF_CACHED }, source_load, &src,
-                                &(cellar_result){ .struct_size = sizeof(cellar_result) }), CELLAR_MISS);
+    o = *LOAD_OPTS(.flags = CELLAR_LOAD_ONLY_IF_CACHED);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_MISS);
 }
 
 static void end_it(source *s, cellar_load *ld)
@@ -101,7 +102,8 @@ T_CASE_ON(tag_delete_during_load_discards_result, STORE)
     src.tag_count = 1;
     src.arg = c;
     src.during = end_it;
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK); /* its own caller gets the value */
+    /* its own caller gets the value */
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     src.during = NULL;
@@ -155,7 +157,8 @@ static cellar *open_stale_red(void)
 T_CASE_ON(not_modified_after_tag_delete_restores_nothing, STALE_RED)
 {
     src.during = end_it;
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, &res), CELLAR_OK); /* its own caller gets the value */
+    /* its own caller gets the value */
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
 }
@@ -322,10 +325,11 @@ T_CASE_ON(pattern_delete_during_load_discards_result, STORE)
     T_EQ_I64(kit_load(c, "key1", NULL, &src, said, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "key1"), CELLAR_MISS);
-    T_EQ_I64(kit_load(c, "other", NULL, &src, said, &res), CELLAR_OK); /* does not match the pattern */
+    T_EQ_I64(kit_load(c, "other", NULL, &src, said, &res), CELLAR_OK); /* matches not */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
     /* bulk loads and leases are detached as well */
-    T_EQ_I64(kit_load(c, "key2", LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN), &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "key2", LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN), &src, said, &res),
+             CELLAR_OK);
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
     cellar_result l = cellar_result_default();
@@ -511,6 +515,128 @@ T_CASE(bad_input_of_tags_and_patterns)
     kit_close(c);
     T_EQ_I64(cellar_delete_by_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_delete_by_pattern(v, "k", 1, NULL), CELLAR_E_CLOSED);
+}
+
+/* ---- the last event of a key ---- */
+
+static cellar *open_explained(uint32_t no_explain)
+{
+    cellar *c = NULL;
+    atomic_store(&kit_now_ms, 100000);
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .tuning.no_explain = no_explain };
+    cellar_namespace_config root = { .struct_size = sizeof root, .exact_age = 1 };
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_err put_ttl(cellar *c, const char *key, int64_t ttl_ms)
+{
+    return cellar_set(c, key, strlen(key), "value", 5, SET_OPTS(.ttl_ms = ttl_ms));
+}
+
+static void gone_since(cellar *c, const char *key, cellar_cause cause, int64_t ago_ms)
+{
+    const cellar_reason r = why(c, key);
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), cellar_cause_name(cause));
+    T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
+}
+
+#define WHY(fn) T_WITH(fn, cellar *c, c, open_explained(0), kit_close(c))
+
+T_CASE_ON(why_reports_each_cause, WHY)
+{
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(put_ttl(c, "k", 0), CELLAR_OK);
+    T_AFTER_U64(kit_now_ms += 500, why(c, "k").answer, CELLAR_WHY_LIVE);
+    T_EQ_I64(why(c, "k").age_ms, 500);
+    /* deleted */
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    kit_now_ms += 2000;
+    gone_since(c, "k", CELLAR_CAUSE_DELETED, 2000);
+    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* no entry: nothing to record */
+    T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
+    /* live again */
+    T_EQ_I64(put_ttl(c, "k", 0), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    /* expired, before the reclaim and after it */
+    T_EQ_I64(put_ttl(c, "e", 1000), CELLAR_OK);
+    kit_now_ms += 3000;
+    gone_since(c, "e", CELLAR_CAUSE_EXPIRED, 2000);
+    T_EQ_I64(why(c, "e").ttl_ms, 1000);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+    kit_now_ms += 4000;
+    gone_since(c, "e", CELLAR_CAUSE_EXPIRED, 4000);
+    T_CHECK(why(c, "e").age_ms >= 2900);
+    /* stale, negative */
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 10000 };
+    T_EQ_I64(cellar_set(c, "s", 1, "x", 1, &o), CELLAR_OK);
+    T_AFTER_U64(kit_now_ms += 200, why(c, "s").answer, CELLAR_WHY_STALE);
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_U64(why(c, "n").answer, CELLAR_WHY_NEGATIVE);
+    /* refused */
+    static char big[2u << 20];
+    T_EQ_I64(cellar_set(c, "b", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
+    gone_since(c, "b", CELLAR_CAUSE_REJECTED, 0);
+}
+
+T_CASE(why_reports_clear_and_version_increment)
+{
+    cellar *c = closed_later(open_explained(0)), *v = space_of(c, "v");
+    T_EQ_I64(put_ttl(v, "k", 0), CELLAR_OK);
+    T_EQ_I64(put_ttl(c, "k", 0), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    kit_now_ms += 5000;
+    gone_since(v, "k", CELLAR_CAUSE_CLEARED, 5000);
+    T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* in another namespace */
+    T_EQ_I64(put_ttl(v, "b", 0), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, NULL), CELLAR_OK);
+    gone_since(v, "b", CELLAR_CAUSE_VERSION, 0);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
+    gone_since(v, "b", CELLAR_CAUSE_VERSION, 0);
+    gone_since(v, "k", CELLAR_CAUSE_CLEARED, 0);
+}
+
+T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, WHY)
+{
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NOT_IN_SOURCE);
+    T_EQ_I64(put_ttl(c, "k", 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    gone_since(c, "k", CELLAR_CAUSE_DELETED, 0);
+}
+
+T_CASE(why_without_record_reports_only_live_entries)
+{
+    cellar *c = closed_later(open_explained(1));
+    T_EQ_I64(put_ttl(c, "k", 0), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+}
+
+T_CASE(bad_input_of_why)
+{
+    cellar *c = open_explained(0), *v = space_of(c, "v"), *d = NULL;
+    cellar_reason r = cellar_reason_default();
+    REFUSALS("why", INVAL(cellar_why(NULL, "k", 1, &r)), INVAL(cellar_why(c, NULL, 1, &r)),
+             INVAL(cellar_why(c, "k", 0, &r)), INVAL(cellar_why(c, "k", 1, NULL)));
+    r.struct_size = 2;
+    T_EQ_I64(cellar_why(c, "k", 1, &r), CELLAR_E_INVAL);
+    r.struct_size = sizeof r;
+    T_AFTER_I64(kit_close(c), cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
+    close_now(v);
+    settings cfg = { SETTINGS_SIZES, .tuning.no_explain = 2 };
+    T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
 }
 
 T_MAIN("cellar_api_tags")

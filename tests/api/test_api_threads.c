@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Updates, conditions and versions are atomic under several writers, and so are clears
- *         during writes. Many threads open and close namespaces and stores. The maintenance thread
+ * Aim:    Updates are atomic under several writers, and so are clears during writes. Many threads open and close namespaces and stores. The maintenance thread
  *         runs at the same time.
  * Method: Short runs of 4 threads over a few keys; sums and sets must be exact. */
 #include "tests/support/api_kit.h"
@@ -78,76 +77,6 @@ T_CASE_ON(updates_are_not_lost, STORE)
     T_EQ_I64(cellar_get(c, "u", 1, words, sizeof words, NULL), CELLAR_OK);
     T_EQ_U64(words[0], done);
     T_EQ_U64(words[39], done);
-}
-
-static void *swap_versions(void *arg)
-{
-    job *j = arg;
-    for (int i = 0; i < 5000; i++) {
-        int64_t n = 0;
-        cellar_entry_info info = cellar_entry_info_default();
-        cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_WANT_VERSION,
-                              .info = &info };
-        if (cellar_get_with(j->c, "v", 1, &g, &n, sizeof n, NULL) != CELLAR_OK) { continue; }
-        n++;
-        uint64_t after = 0;
-        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
-                              .if_version = info.version, .new_version = &after };
-        const cellar_err err = cellar_set(j->c, "v", 1, &n, sizeof n, &o);
-        if (err == CELLAR_OK) {
-            T_CHECK(after > info.version);
-            j->done++;
-        } else {
-            T_EQ_I64(err, CELLAR_CONFLICT);
-        }
-    }
-    return NULL;
-}
-
-T_CASE_ON(concurrent_set_by_version_loses_no_change, STORE)
-{
-    job jobs[THREADS];
-    int64_t n = 0;
-    T_EQ_I64(cellar_set(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
-    const uint64_t done = run_all(c, swap_versions, jobs);
-    T_EQ_I64(cellar_get(c, "v", 1, &n, sizeof n, NULL), CELLAR_OK);
-    T_EQ_I64(n, (int64_t)done);
-    T_CHECK(done > 0);
-}
-
-/* D8, S1:60-71: the lookup before the lock and the lookup after it both count, or neither: 1000
- * callers of one cold key make 1000 misses although 999 are served. Sequence: all threads get one
- * cold key at the same time, the first to miss stores it, every thread repeats until served.
- * (Joined loads: in the tests of loads.) */
-static _Atomic int served_at_once;
-
-static void *ask_until_served(void *arg)
-{
-    job *j = arg;
-    char buf[8];
-    atomic_fetch_add(&served_at_once, 1);
-    while (atomic_load(&served_at_once) < THREADS) {}
-    for (;;) {
-        const cellar_err err = cellar_get(j->c, "cold", 4, buf, sizeof buf, NULL);
-        j->done++;
-        if (err == CELLAR_OK) { return NULL; }
-        j->lost++;
-        if (j->number == 0) { T_EQ_I64(cellar_set(j->c, "cold", 4, "v", 1, NULL), CELLAR_OK); }
-    }
-}
-
-T_CASE(seed_counts)
-{
-    for (int round = 0; round < 50; round++) {
-        cellar *c = open_bytes(1u << 20, 1);
-        job jobs[THREADS];
-        uint64_t misses = 0;
-        atomic_store(&served_at_once, 0);
-        const uint64_t calls = run_all(c, ask_until_served, jobs);
-        for (int i = 0; i < THREADS; i++) { misses += jobs[i].lost; }
-        T_FIELDS(space_stats(c), gets, calls, hits_l1, THREADS, misses, misses);
-        api_shut(c);
-    }
 }
 
 /* Writers and clears. Each value is a number of its own; `ended` holds the number of clears begun
