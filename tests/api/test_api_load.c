@@ -97,16 +97,13 @@ T_CASE_ON(seed_negative_is_not_data, LOADS)
 /* Seed: a TTL of 1 became 0 in half of all draws, and the value was thrown away. */
 T_CASE_ON(seed_zero_ttl, LOADS)
 {
-    char key[16];
-    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .jitter_pct = 100 };
+    const cellar_load_opts *o = LOAD_OPTS(.ttl_ms = 1, .jitter_pct = 100);
     for (int i = 0; i < 2000 && !t_failed(); i++) {
-        source s = SOURCE_INIT;
-        cellar_result r;
-        snprintf(key, sizeof key, "k%d", i);
-        T_EQ_I64(kit_load(c, key, &o, &s, said, &r), CELLAR_OK);
-        T_FIELDS(r, flags, 0, ttl_left_ms, 1);
-        T_EQ_I64(kit_load(c, key, &o, &s, said, NULL), CELLAR_OK);
-        T_EQ_I64(atomic_load(&s.calls), 1);
+        const char *key = t_numbered("k", (uint64_t)i);
+        T_EQ_I64(kit_load(c, key, o, &src, said, &res), CELLAR_OK);
+        T_FIELDS(res, flags, 0, ttl_left_ms, 1);
+        T_EQ_I64(kit_load(c, key, o, &src, said, NULL), CELLAR_OK);
+        T_EQ_I64(atomic_load(&src.calls), i + 1);
         atomic_fetch_add(&kit_now_ms, 1);
         T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
     }
@@ -115,26 +112,23 @@ T_CASE_ON(seed_zero_ttl, LOADS)
 /* Seed: a store that failed lost the loaded value. */
 T_CASE(seed_store_failure)
 {
-    cellar *c = closed_later(kit_open(1 << 20));
-    source s = SOURCE_INIT;
+    cellar *c = closed_later(store_of_loads(1 << 20));
     cellar_result r = cellar_result_default();
     static char value[500001];
     cellar_pinned pin;
-    char text[64];
     memset(value, 'v', sizeof value - 1);
     T_EQ_I64(cellar_set(c, "other", 5, value, sizeof value - 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pin(c, "other", 5, &pin), CELLAR_OK); /* the budget does not hold two of them */
-    s.text = value;
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    src.text = value;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &src, &r), CELLAR_OK);
     T_FIELDS(r, flags, CELLAR_RESULT_NOT_STORED, value_len, sizeof value - 1);
     T_EQ_MEM(r.value, value, sizeof value - 1);
     cellar_result_free(&r);
     cellar_unpin(&pin);
-    s.text = "small";
-    s.no_store = true;
-    cellar_result out;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &out), CELLAR_OK);
-    T_EQ_U64(out.flags, CELLAR_RESULT_NOT_STORED);
+    src.text = "small";
+    src.no_store = true;
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 
@@ -184,13 +178,11 @@ T_CASE_ON(negative_entry_has_its_own_ttl, LOADS)
 T_CASE_ON(absent_result_removes_old_value, LOADS)
 {
     for (uint32_t no_negative = 0; no_negative < 2; no_negative++) {
-        source s = SOURCE_INIT;
-        cellar_load_opts o = cellar_load_opts_default();
         const char *key = no_negative ? "a" : "b";
-        o.flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
+        const uint32_t flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
         T_EQ_I64(cellar_set(c, key, 1, "old", 3, NULL), CELLAR_OK);
-        atomic_store(&s.say, SAY_NONE);
-        T_EQ_I64(kit_load(c, key, &o, &s, said, NULL), CELLAR_ABSENT);
+        atomic_store(&src.say, SAY_NONE);
+        T_EQ_I64(kit_load(c, key, LOAD_OPTS(.flags = flags), &src, said, NULL), CELLAR_ABSENT);
         char buf[8];
         T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
                  no_negative ? CELLAR_MISS : CELLAR_ABSENT);
@@ -603,8 +595,8 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
 
 /* ---- jitter ---- */
 
-/* 100,000 entries set within one second, TTL 60 s, 10 % shorter. Each bucket of 120 ms of their deadlines,
- * except the edges, holds the count of an even spread, within 5 sigma. */
+/* 100,000 entries set within one second, TTL 60 s, 10 % shorter. Each bucket of 120 ms of their
+ * deadlines, except the edges, holds the count of an even spread, within 5 sigma. */
 T_CASE(jitter_spreads_expiry_evenly)
 {
     cellar *c = closed_later(kit_open(64 << 20));
@@ -646,20 +638,18 @@ T_CASE(jitter_repeats_with_the_secret)
     int64_t left[2][2];
     for (int i = 0; i < 2; i++) {
         cellar *c;
-        source s = SOURCE_INIT;
-        char text[64];
-        cellar_result r;
         settings cfg = { SETTINGS_SIZES, .tuning.hash_key = secret, .host.clock = kit_clock,
                          .host.no_threads = 1 };
         cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000,
                                .jitter_mode = CELLAR_JITTER_PLUS, .jitter_pct = 50 };
         atomic_store(&kit_now_ms, 5000);
+        memset(&src, 0, sizeof src);
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(kit_load(c, "a", &o, &s, text, &r), CELLAR_OK);
-        left[i][0] = r.ttl_left_ms;
+        T_EQ_I64(kit_load(c, "a", &o, &src, said, &res), CELLAR_OK);
+        left[i][0] = res.ttl_left_ms;
         T_CHECK(left[i][0] >= 3600000 && left[i][0] <= 5400000);
-        T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK);
-        left[i][1] = r.ttl_left_ms;
+        T_EQ_I64(kit_load(c, "b", &o, &src, said, &res), CELLAR_OK);
+        left[i][1] = res.ttl_left_ms;
         kit_close(c);
     }
     T_EQ_I64(left[0][0], left[1][0]);
@@ -721,8 +711,9 @@ static cellar *open_with_log(uint32_t level)
                      .host.log_keys = CELLAR_LOG_KEYS_NONE };
     logged[0] = '\0';
     atomic_store(&kit_now_ms, 1000000);
+    memset(&src, 0, sizeof src);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    return c;
+    return closed_later(c);
 }
 
 static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, size_t count,
@@ -734,17 +725,15 @@ static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, s
 
 T_CASE(failing_loader_logs_warning_at_default_level)
 {
-    cellar *c = closed_later(open_with_log(CELLAR_LOG_DEFAULT));
-    source s = SOURCE_INIT;
-    char text[64];
+    cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     cellar_load_item item = { .key = "b", .key_len = 1, .result = fresh_result() };
-    T_EQ_I64(kit_load(c, "a", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "a", NULL, &src, said, NULL), CELLAR_OK);
     T_EQ_STR(logged, "");
-    atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    atomic_store(&src.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_E_LOADER);
     T_CHECK(was_logged("2 loader -17: a loader failed (its code: -13)\n"));
-    atomic_store(&s.say, SAY_NOTHING);
-    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_E_NO_RESULT);
+    atomic_store(&src.say, SAY_NOTHING);
+    T_EQ_I64(kit_load(c, "l", NULL, &src, said, NULL), CELLAR_E_NO_RESULT);
     T_CHECK(was_logged("2 loader -18: "));
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_LOADER);
@@ -754,9 +743,8 @@ T_CASE(failing_loader_logs_warning_at_default_level)
 
 T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
 {
-    cellar *c = closed_later(open_with_log(CELLAR_LOG_DEBUG));
-    source s = SOURCE_INIT;
-    char text[64], buf[64];
+    cellar *c = open_with_log(CELLAR_LOG_DEBUG);
+    char buf[64];
     cellar_load_item item = { .key = "k", .key_len = 1, .result = fresh_result() };
     cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
                                { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
@@ -765,11 +753,11 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     size_t len;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 60000,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     T_CHECK(was_logged("3 load 1: miss\n"));
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
@@ -788,7 +776,7 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     T_CHECK(was_logged("4 get 0: hit\n"));
     cellar_unpin(&pin);
     atomic_fetch_add(&kit_now_ms, 60000);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
     T_CHECK(was_logged("4 load 3: hit\n"));
     kit_tick(c);
     T_CHECK(was_logged("3 refresh 0: refreshed\n"));
