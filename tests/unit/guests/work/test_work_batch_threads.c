@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    flush and done functions run on threads of the batcher with no lock held; an add waits for
- *         room; each item ends once, also if functions end their thread, a drain runs beside adds,
- *         or the process forks.
+ *         room; each item ends once, also if functions end their thread or the process forks.
+ *         Scenarios batch_* of the simulation drain beside adds.
  * Method: functions wait for the test, and the test for them, by semaphores: no sleep decides
  *         anything. The clock of the system drives the batcher. */
 #include "cellar_batch.h"
@@ -46,15 +46,15 @@ static cellar_err held(const cellar_batch *batch, void *ctx)
 
 static void count_end(const cellar_batch_result *r, void *ctx)
 {
+    (void)ctx;
     atomic_fetch_add(&ends, 1);
     atomic_fetch_add(&abandoned, r->verdict == CELLAR_BATCH_ABANDONED);
     atomic_fetch_add(&failed, r->verdict == CELLAR_BATCH_FAILED);
-    if (ctx != NULL) { atomic_fetch_add((atomic_uint *)ctx, 1); }
 }
 
-static cellar_err add(const char *group, atomic_uint *counter)
+static cellar_err add(const char *group)
 {
-    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = count_end, .done_ctx = counter };
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = count_end };
     return cellar_batch_add(b, group, "x", 1, &o);
 }
 
@@ -72,8 +72,8 @@ T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel)
     c.workers = 3;
     c.max_items = 1;
     open_with(&c, held);
-    for (int i = 0; i < 3; i++) { T_EQ_I64(add("a", NULL), CELLAR_OK); }
-    T_EQ_I64(add("b", NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(add("a"), CELLAR_OK); }
+    T_EQ_I64(add("b"), CELLAR_OK);
     wait_for(&began);
     wait_for(&began); /* one of each group */
     T_EQ_I64(sem_trywait(&began), -1);
@@ -94,7 +94,7 @@ T_CASE(parallel_calls_of_one_group)
     c.parallel = 2;
     for (int round = 0; round < 20; round++) {
         open_with(&c, held);
-        for (int i = 0; i < 4; i++) { T_EQ_I64(add("a", NULL), CELLAR_OK); }
+        for (int i = 0; i < 4; i++) { T_EQ_I64(add("a"), CELLAR_OK); }
         wait_for_many(&began, 2);
         T_EQ_I64(sem_trywait(&began), -1);
         T_EQ_U64(figures().groups, 2);
@@ -113,7 +113,7 @@ T_CASE(parallel_calls_of_one_group)
 
 static void *add_blocked(void *result)
 {
-    *(cellar_err *)result = add("g", NULL);
+    *(cellar_err *)result = add("g");
     return NULL;
 }
 
@@ -125,7 +125,7 @@ T_CASE(add_waits_for_room)
     c.queue_items = 1;
     c.block_timeout_ms = 3600000;
     open_with(&c, held);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
     T_REQUIRE(pthread_create(&t, NULL, add_blocked, &err) == 0);
     while (figures().blocked == 0) { }
@@ -136,7 +136,7 @@ T_CASE(add_waits_for_room)
     T_EQ_U64(atomic_load(&ends), 2);
 
     open_with(&c, held); /* a drain ends the wait */
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
     T_REQUIRE(pthread_create(&t, NULL, add_blocked, &err) == 0);
     while (figures().blocked == 0) { }
@@ -151,8 +151,8 @@ T_CASE(add_waits_for_room)
 
     c.block_timeout_ms = 1;
     open_with(&c, held);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
-    T_EQ_I64(add("g", NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(add("g"), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_E_TIMEOUT);
     T_EQ_U64(figures().rejected, 1);
     sem_post(&go_on);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
@@ -160,7 +160,7 @@ T_CASE(add_waits_for_room)
 
 static cellar_err waits_for_itself(const cellar_batch *batch, void *ctx)
 {
-    T_EQ_I64(add("other", NULL), CELLAR_E_DEADLOCK); /* the batcher is full */
+    T_EQ_I64(add("other"), CELLAR_E_DEADLOCK); /* the batcher is full */
     T_EQ_I64(cellar_batcher_drain(b, 0, NULL), CELLAR_E_DEADLOCK);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_E_DEADLOCK);
     T_EQ_I64(cellar_batcher_flush(b, NULL), CELLAR_OK);
@@ -173,7 +173,7 @@ T_CASE(function_that_would_wait_for_itself_is_refused)
     c.queue_items = 1;
     c.block_timeout_ms = 3600000;
     open_with(&c, waits_for_itself);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
     T_EQ_U64(atomic_load(&ends), 1);
@@ -187,10 +187,10 @@ T_CASE(close_waits_for_a_running_flush)
     c.close_timeout_ms = 1;
     c.workers = 1;
     open_with(&c, held);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
-    T_EQ_I64(add("h", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
+    T_EQ_I64(add("h"), CELLAR_OK);
     cellar_batch_report r = cellar_batch_report_default();
     T_EQ_I64(cellar_batcher_close(b, &r), CELLAR_E_BUSY);
     T_FIELDS(r, live, 3, live, r.abandoned + r.still_running);
@@ -239,7 +239,7 @@ T_CASE(function_that_ends_its_thread_loses_nothing)
 
 static int child_of(void)
 {
-    if (add("g", NULL) != CELLAR_E_FORKED || cellar_batcher_flush(b, NULL) != CELLAR_E_FORKED ||
+    if (add("g") != CELLAR_E_FORKED || cellar_batcher_flush(b, NULL) != CELLAR_E_FORKED ||
         cellar_tick(b, 0, NULL) != CELLAR_E_FORKED ||
         cellar_batcher_drain(b, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
@@ -258,96 +258,18 @@ T_CASE(forked_child_is_refused_by_the_batcher)
 {
     cellar_batcher_config c = config_of();
     open_with(&c, held);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
-    T_EQ_I64(add("g", NULL), CELLAR_OK); /* one in a call, one waits */
+    T_EQ_I64(add("g"), CELLAR_OK); /* one in a call, one waits */
     T_EQ_I64(in_child(fork(), child_of), 0);
     post_many(&go_on, 2);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK); /* the parent goes on */
     T_EQ_U64(atomic_load(&ends), 2);
 
     open_with(&c, forks);
-    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
-}
-
-/* ---- load ---- */
-
-enum { ADDERS = 4, EACH_MOST = 6000 };
-static atomic_uint item_ends[ADDERS][EACH_MOST];
-static atomic_uint added[ADDERS];
-static atomic_bool drained;
-static unsigned each;
-
-static cellar_err fails_often(const cellar_batch *batch, void *ctx)
-{
-    (void)ctx;
-    const unsigned n = atomic_fetch_add(&calls, 1);
-    return n % 7 == 0 && batch->item_count > 0 ? CELLAR_E_IO : CELLAR_OK;
-}
-
-static void *adder(void *arg)
-{
-    const uintptr_t me = (uintptr_t)arg;
-    for (unsigned i = 0; i < each; i++) {
-        const char group[] = { (char)('a' + i % 5), '\0' };
-        cellar_batch_add_opts o = { .struct_size = sizeof o, .done = count_end,
-                                    .done_ctx = &item_ends[me][i] };
-        if (i % 4 == 0) {
-            o.coalesce_key = &me;
-            o.coalesce_key_len = sizeof me;
-        }
-        const cellar_err err = cellar_batch_add(b, group, &i, sizeof i, &o);
-        if (err == CELLAR_E_CLOSED && atomic_load(&drained)) { break; }
-        T_EQ_I64(err, CELLAR_OK);
-        atomic_store(&added[me], i + 1);
-    }
-    return NULL;
-}
-
-/* Adds, flushes and a drain from many threads: the report and the figures are exact. */
-T_CASE(items_of_many_threads_end_once)
-{
-    each = (unsigned)(t_share(EACH_MOST) / T_COST) + 1;
-    if (each > EACH_MOST) { each = EACH_MOST; }
-    for (int mode = 0; mode < 6; mode++) {
-        cellar_batcher_config c = config_of();
-        cellar_batch_report r = cellar_batch_report_default();
-        pthread_t t[ADDERS];
-        c.on_failure = (cellar_batch_on_failure)(mode % 3);
-        c.retry_base_ms = 1;
-        c.queue_items = 64;
-        c.max_items = 20;
-        c.max_groups = 3;
-        c.block_timeout_ms = 3600000;
-        memset(item_ends, 0, sizeof item_ends);
-        atomic_store(&drained, mode >= 3);
-        open_with(&c, fails_often);
-        for (uintptr_t i = 0; i < ADDERS; i++) {
-            atomic_store(&added[i], 0);
-            T_REQUIRE(pthread_create(&t[i], NULL, adder, (void *)i) == 0);
-        }
-        if (mode >= 3) { /* in the middle of the adds */
-            while (atomic_load(&ends) < each / 2) { (void)cellar_tick(b, 0, NULL); }
-            T_EQ_I64(cellar_batcher_drain(b, mode == 5 ? 0 : 3600000, &r), CELLAR_OK);
-            T_EQ_U64(r.live, r.ok + r.failed + r.replaced + r.abandoned);
-        }
-        join_threads(t, ADDERS);
-        T_EQ_I64(cellar_batcher_drain(b, 3600000, NULL), CELLAR_OK);
-        uint64_t sum = 0;
-        for (int i = 0; i < ADDERS; i++) {
-            for (unsigned k = 0; k < each; k++) {
-                T_EQ_U64(atomic_load(&item_ends[i][k]), k < atomic_load(&added[i]));
-            }
-            sum += atomic_load(&added[i]);
-        }
-        const cellar_batcher_stats st = figures();
-        T_FIELDS(st, added, sum, items, 0);
-        T_EQ_U64(atomic_load(&failed), st.failed);
-        T_EQ_U64(atomic_load(&abandoned), st.abandoned);
-        T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
-    }
 }
 
 T_CASE(open_without_threads_to_start_is_refused)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    calls of many threads share commits. Each that returned OK is in the file, each final
- *         state that a wait saw is, and the thread of the journal tries again after an error. A
- *         change beside a commit waits for the next one. A key of a submit that fails refuses none.
+ * Aim:    with threads a task that ends, a name that goes and a drain lose no task. The thread of the
+ *         journal tries again after an error. A change beside a commit waits for the next one. A key
+ *         of a submit that fails refuses none. test_work_kill counts the calls of many threads.
  * Method: real threads and the clock of the system. For calls beside a commit, a clock or a log
  *         function of the host starts the other thread. The next open counts what is left. */
 #include "work/task_types.h" /* before the variables of the kit */
@@ -23,9 +23,7 @@ static cellar_verdict acts(const cellar_task *t, void *ctx)
     if (t->payload_len == 1) { /* waits for the test */
         while (atomic_load(&opened) == 0 && !cellar_task_cancelled(t)) { usleep(200); }
     }
-    return t->payload_len == 2 && t->attempt == 1 ? cellar_verdict_retry_after(0)
-           : t->payload_len == 3                  ? cellar_verdict_fail()
-                                                  : cellar_verdict_ok();
+    return cellar_verdict_ok();
 }
 
 static void open_t(void)
@@ -34,7 +32,7 @@ static void open_t(void)
     name_it("t", acts, NULL);
 }
 
-static bool begin(cellar_journal_level level)
+static bool begin(void)
 {
 #ifndef CELLAR_WITH_SQLITE
     T_SKIP("this build has no SQLite");
@@ -44,7 +42,6 @@ static bool begin(cellar_journal_level level)
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
     config.journal_path = path;
-    config.journal_level = level;
     config.restore_rate = 1000000;
     ran = waited = 0;
     opened = 1;
@@ -58,59 +55,6 @@ static void end(void)
     t_wipe(folder);
 }
 
-static void *caller(void *arg)
-{
-    const cellar_task_item items[] = { { "t", "abcd", 4, NULL }, { "t", "ab", 2, NULL },
-                                       { "t", "abcde", 5, NULL } };
-    cellar_task_id id, ids[3];
-    cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1000000 };
-    for (uint32_t i = 0; i < (uint32_t)(uintptr_t)arg; i++) {
-        T_EQ_I64(cellar_task_submit(p, "t", "ab", 2, NULL, &id), CELLAR_OK);
-        const cellar_err err = cellar_task_wait(p, id, 20000, NULL);
-        if (err != CELLAR_E_NOT_FOUND) { T_EQ_I64(err, CELLAR_OK); } /* it may have ended before */
-        T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
-        T_EQ_I64(cellar_task_submit(p, "t", "abc", 3, NULL, &id), CELLAR_OK);
-        T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &later, &id), CELLAR_OK);
-        T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
-        cellar_task_status st = cellar_task_status_default();
-        T_EQ_I64(task_status(p, id, &st), CELLAR_E_NOT_FOUND);
-        atomic_fetch_add(&waited, 1);
-    }
-    return NULL;
-}
-
-static void calls(uint32_t rounds)
-{
-    pthread_t t[THREADS];
-    start_threads(t, THREADS, caller, (void *)(uintptr_t)rounds);
-    join_threads(t, THREADS);
-    cellar_drain_report report = cellar_drain_report_default();
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &report), CELLAR_OK);
-    T_EQ_U64(report.journaled + report.abandoned + report.still_running, 0);
-    const cellar_pool_stats st = figures();
-    T_FIELDS(st, journal_pending, 0, journal_errors, 0, ok, 4 * waited, failed, waited);
-    T_EQ_U64(st.cancelled, waited);
-    T_EQ_U64(ran, 7 * waited);
-    close_it();
-    open_t();
-    T_EQ_U64(figures().restored, waited); /* dead letters */
-    T_EQ_U64(figures().dead, waited);
-}
-
-T_CASE(calls_of_many_threads_share_commits)
-{
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
-    calls(60 / (T_COST > 1 ? 6 : 1));
-    end();
-}
-
-T_CASE(the_same_at_level_sync)
-{
-    if (!begin(CELLAR_JOURNAL_SYNC)) { return; }
-    calls(12 / (T_COST > 1 ? 3 : 1));
-    end();
-}
-
 static void frees(void *payload, size_t len, void *ctx)
 {
     (void)payload, (void)len;
@@ -122,7 +66,7 @@ static void frees(void *payload, size_t len, void *ctx)
 
 T_CASE(a_free_fn_of_the_journal_thread_may_submit)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     static char bytes[] = "abcd";
     cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees, .free_ctx = bytes };
     T_EQ_I64(cellar_task_submit(p, "t", bytes, 4, &o, NULL), CELLAR_OK);
@@ -134,7 +78,7 @@ T_CASE(a_free_fn_of_the_journal_thread_may_submit)
 
 T_CASE(close_leaves_what_waits_to_the_next_open)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     opened = 0;
     for (uint32_t i = 0; i < 100; i++) {
         T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
@@ -174,7 +118,7 @@ static void *attaches(void *arg)
 
 T_CASE(a_task_that_ends_meanwhile_decides)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     pthread_t t[THREADS];
     const uint32_t rounds = 60 / (T_COST > 1 ? 6 : 1);
     attached = 0;
@@ -190,7 +134,7 @@ T_CASE(a_task_that_ends_meanwhile_decides)
 
 T_CASE(a_drain_does_not_wait_for_unknown_names)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     opened = 0;
     for (uint32_t i = 0; i < 10; i++) {
         T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
@@ -212,7 +156,7 @@ T_CASE(a_drain_does_not_wait_for_unknown_names)
 
 T_CASE(ends_are_written_when_the_disk_has_room_again)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     cellar_task_id id;
     opened = 0;
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, &id), CELLAR_OK);
@@ -247,7 +191,7 @@ T_CASE(submit_beside_the_removal_of_its_name_leaves_no_task)
     _Atomic int over = 0;
     pthread_t other[THREADS];
     cellar_err err;
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     start_threads(other, THREADS, submits_on, &over);
     for (uint32_t i = 0; i < 40; i++) {
         const uint64_t before = figures().submitted;
@@ -292,7 +236,7 @@ static void frees_beside_a_submit(void *payload, size_t len, void *other)
 
 T_CASE(a_submit_beside_a_commit_ends_without_threads)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    if (!begin()) { return; }
     cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     config.host = &host;
     close_it();
@@ -345,7 +289,7 @@ static int64_t reads_beside(void *ctx)
 
 static bool begin_with(cellar_host_config *host)
 {
-    if (!begin(CELLAR_JOURNAL_PROCESS)) { return false; }
+    if (!begin()) { return false; }
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
     signal(SIGXFSZ, SIG_IGN);
     host->struct_size = sizeof *host;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    with threads each group handles each message once, an ordered group one message of a key
- *         at a time; a full group stops its publishers; subscribers may end their thread.
+ * Aim:    with threads a full group stops its publishers, a burst has no expired message, and
+ *         subscribers may end their thread. Scenarios bus_* of the simulation count each message.
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
- *         anything. Load tests count each message by its number. */
+ *         anything. */
 #include "base/mem.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
@@ -39,103 +39,6 @@ static void take_one(const char *name)
     T_EQ_I64(cellar_task_take(p, name, 3600000, 3600000, &t, 1, &n), CELLAR_OK);
     T_REQUIRE(n == 1);
     T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
-}
-
-/* ---- load ---- */
-
-#define LOAD_MOST 20000u
-#define PUBLISHERS 2u
-static atomic_uint handled[3][LOAD_MOST]; /* by group and number */
-static atomic_uint inside[16];            /* handlers that run, by key of the ordered group */
-static uint32_t last_of[16];              /* written by one handler at a time */
-static uint32_t each;
-
-typedef struct number {
-    uint32_t id, key, order;
-} number;
-
-static cellar_verdict count(const cellar_task *t, void *ctx)
-{
-    number n;
-    memcpy(&n, t->payload, sizeof n);
-    atomic_fetch_add(&handled[*(const int *)ctx][n.id], 1);
-    return cellar_verdict_ok();
-}
-
-static cellar_verdict count_ordered(const cellar_task *t, void *ctx)
-{
-    number n;
-    memcpy(&n, t->payload, sizeof n);
-    T_EQ_U64(atomic_fetch_add(&inside[n.key], 1), 0);
-    const bool again = n.id % 7 == 0 && t->attempt == 1; /* keeps its place */
-    if (!again) {
-        T_EQ_U64(n.order, last_of[n.key] + 1);
-        last_of[n.key] = n.order;
-        atomic_fetch_add(&handled[*(const int *)ctx][n.id], 1);
-    }
-    atomic_fetch_sub(&inside[n.key], 1);
-    if (!again) { return cellar_verdict_ok(); }
-    return n.id % 2 == 0 ? cellar_verdict_retry() : cellar_verdict_retry_after(1);
-}
-
-static void *publish_share(void *arg)
-{
-    const uint32_t share = *(const uint32_t *)arg;
-    for (uint32_t i = 0; i < each; i++) {
-        const number n = { share * each + i, share * 8 + i % 8, i / 8 + 1 };
-        T_EQ_I64(cellar_bus_publish(p, t_numbered("k.", n.key), &n, sizeof n, NULL), CELLAR_OK);
-    }
-    return NULL;
-}
-
-static void *take_all(void *arg)
-{
-    static int third = 2;
-    const cellar_task *t[4];
-    uint32_t n;
-    cellar_err err;
-    (void)arg;
-    while ((err = cellar_task_take(p, "pulled", 3600000, 3600000, t, 4, &n)) == CELLAR_OK) {
-        for (uint32_t i = 0; i < n; i++) {
-            T_EQ_I64(cellar_task_settle(t[i], count(t[i], &third)), CELLAR_OK);
-        }
-    }
-    T_EQ_I64(err, CELLAR_E_CLOSED); /* drained */
-    return NULL;
-}
-
-T_CASE(groups_under_load_handle_each_message_once)
-{
-    static int which[] = { 0, 1 };
-    pthread_t publisher[PUBLISHERS], taker[2];
-    uint32_t share[PUBLISHERS];
-    each = (uint32_t)t_share(LOAD_MOST / PUBLISHERS) / (T_COST > 1 ? 5 : 1);
-    memset(handled, 0, sizeof handled);
-    memset(inside, 0, sizeof inside);
-    memset(last_of, 0, sizeof last_of);
-    open_pool(3);
-    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 50,
-                                  .on_full = CELLAR_BUS_FULL_BLOCK, .max_deliver = 100 };
-    group("q", "plain", count, &which[0], &o);
-    group("q", "pulled", NULL, NULL, &o);
-    o.ordered = 1;
-    group("q", "ordered", count_ordered, &which[1], &o);
-    T_EQ_I64(cellar_bus_route(p, "k.*", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
-    start_threads(taker, 2, take_all, NULL);
-    for (uint32_t i = 0; i < PUBLISHERS; i++) {
-        share[i] = i;
-        T_REQUIRE(pthread_create(&publisher[i], NULL, publish_share, &share[i]) == 0);
-    }
-    join_threads(publisher, PUBLISHERS);
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
-    T_EQ_U64(figures().ok, 3 * PUBLISHERS * each);
-    for (uint32_t i = 0; i < PUBLISHERS * each; i++) {
-        for (int g = 0; g < 3; g++) {
-            if (!T_EQ_U64(atomic_load(&handled[g][i]), 1)) { break; }
-        }
-    }
-    join_threads(taker, 2);
-    close_it();
 }
 
 /* ---- back-pressure ---- */
@@ -187,34 +90,6 @@ T_CASE(blocked_publisher_sees_groups_come_and_go)
         (void)figures();
     }
     close_it();
-}
-
-/* Publishes and removals of a group at the same time: no message is lost or counted twice. */
-static void *publish_many(void *arg)
-{
-    const uint32_t n = (uint32_t)t_share(4000);
-    for (uint32_t i = 0; i < n; i++) { T_EQ_I64(send("q"), CELLAR_OK); }
-    atomic_store((atomic_bool *)arg, true);
-    return NULL;
-}
-
-T_CASE(group_is_removed_beside_publishes)
-{
-    atomic_bool over = false;
-    pthread_t t;
-    cellar_bus_group_config o = { .struct_size = sizeof o, .on_full = CELLAR_BUS_FULL_DROP_NEW };
-    open_pool(2);
-    group("q", "stays", quick, NULL, &o);
-    T_REQUIRE(pthread_create(&t, NULL, publish_many, &over) == 0);
-    while (!atomic_load(&over)) {
-        cellar_err err;
-        group("q", "goes", quick, NULL, &o);
-        while ((err = cellar_bus_group_remove(p, "goes")) == CELLAR_E_BUSY) { sched_yield(); }
-        T_EQ_I64(err, CELLAR_OK);
-    }
-    pthread_join(t, NULL);
-    T_EQ_U64(of_name("stays").submitted, t_share(4000));
-    drain_and_close();
 }
 
 /* ---- functions ---- */

@@ -135,47 +135,6 @@ T_CASE(forked_child_is_refused_by_schedules)
 
 enum { CHANGERS = 3 };
 
-/* Each thread adds, changes and removes two names of its own. */
-static void *changer(void *arg)
-{
-    const unsigned me = (unsigned)(uintptr_t)arg;
-    const cellar_schedule_spec o = opts_now();
-    for (uint64_t i = 0; i < t_share(2000) / T_COST + 1; i++) {
-        const char name[] = { (char)('a' + me), (char)('0' + i % 2), '\0' };
-        T_EQ_I64(schedule_every(p, name, 1, job, NULL, &o), CELLAR_OK);
-        (void)cellar_schedule_trigger(p, name);
-        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(p, name, true), CELLAR_OK); }
-        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_pause(p, name, false), CELLAR_OK); }
-        T_EQ_I64(cellar_schedule_remove(p, name), CELLAR_OK);
-    }
-    return NULL;
-}
-
-static bool count_list(const cellar_schedule_info *info, void *ctx)
-{
-    ++*(unsigned *)ctx;
-    return info->name[0] != '\0';
-}
-
-T_CASE(changes_from_many_threads_keep_every_count)
-{
-    pthread_t t[CHANGERS];
-    open_pool(4);
-    for (uintptr_t i = 0; i < CHANGERS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, changer, (void *)i) == 0);
-    }
-    for (int i = 0; i < 200; i++) {
-        unsigned n = 0;
-        T_EQ_I64(cellar_schedule_list(p, count_list, &n), CELLAR_OK);
-        T_CHECK(n <= 2 * CHANGERS);
-        (void)cellar_tick(p, 0, NULL);
-    }
-    join_threads(t, CHANGERS);
-    T_EQ_U64(schedules().schedules, 0);
-    const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
-    T_AFTER_U64(close_it(), atomic_load(&freed), adds); /* each ctx once */
-}
-
 /* After remove returns no run begins: the flag is lowered then, and a run that had begun before is
  * waited for by free_fn. */
 static sem_t gone;
