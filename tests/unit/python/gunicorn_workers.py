@@ -120,13 +120,11 @@ def _loads_and_limits_are_those_of_all(workers):
 
 
 def gunicorn_loads_each_key_once_and_admits_exactly(folder):
-    with _Gunicorn(folder, preload=False) as workers:
-        _loads_and_limits_are_those_of_all(workers)
-
-
-def gunicorn_with_preload_does_the_same(folder):
-    with _Gunicorn(folder, preload=True) as workers:
-        _loads_and_limits_are_those_of_all(workers)
+    for preload in False, True:
+        part = f"{folder}/{preload}"
+        os.mkdir(part)
+        with _Gunicorn(part, preload) as workers:
+            _loads_and_limits_are_those_of_all(workers)
 
 
 def a_worker_of_gunicorn_killed_in_its_load_is_replaced(folder):

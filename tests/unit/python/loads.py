@@ -290,35 +290,27 @@ def keyboard_interrupt_ends_a_wait():
         assert out == [{"key": "k"}] and runs == ["k"]
 
 
-def keyboard_interrupt_in_a_loader_is_of_its_thread_alone():
-    _ends_its_thread(KeyboardInterrupt)
+def an_exception_that_ends_a_thread_is_of_that_thread_alone():
+    for end in KeyboardInterrupt, SystemExit:
+        with cellar.Cache("4M") as cache:
+            runs, begun, out = [], threading.Event(), []
 
+            def load(key):
+                runs.append(1)
+                if len(runs) == 1:
+                    begun.set()
+                    time.sleep(.05)
+                    raise end
+                return 2
 
-def a_loader_that_ends_its_thread_is_followed_by_another_one():
-    _ends_its_thread(SystemExit)
-
-
-def _ends_its_thread(end):
-    with cellar.Cache("4M") as cache:
-        runs, begun = [], threading.Event()
-
-        def load(key):
-            runs.append(1)
-            if len(runs) == 1:
-                begun.set()
-                time.sleep(.05)
-                raise end
-            return 2
-        out = []
-
-        def first():
-            out.append(raises(end, cache.get_or_load, "k", load))
-        thread = threading.Thread(target=first)
-        thread.start()
-        begun.wait()
-        assert threads(5, lambda: cache.get_or_load("k", load)) == [2] * 5
-        thread.join()
-        assert len(out) == 1 and len(runs) == 2
+            def first():
+                out.append(raises(end, cache.get_or_load, "k", load))
+            thread = threading.Thread(target=first)
+            thread.start()
+            begun.wait()
+            assert threads(5, lambda: cache.get_or_load("k", load)) == [2] * 5
+            thread.join()
+            assert len(out) == 1 and len(runs) == 2
 
 
 def loaders_recurse_and_ask_for_their_own_key():
