@@ -4,19 +4,12 @@
  *         time; a pop looks at no more timers than its budget.
  * Method: random operations beside a plain array of deadlines; a virtual clock with steps from 0 ms
  *         to months; wheel_audit after every pop. */
-#include "tests/support/t.h"
+#include "tests/support/draw.h"
 #include "wheel/wheel.h"
 
 #define TIMERS 300
 
 static wheel w;
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (state >> 20) % n;
-}
 
 /* A length of every size: 0 ms to 2^40 ms. */
 static int64_t draw_ms(void) { return (int64_t)(draw(UINT64_C(1) << 40) >> draw(41)); }
@@ -96,7 +89,7 @@ static void model_pop(void)
 
 T_CASE(every_timer_is_popped_once_in_order_of_time)
 {
-    state = t_seed();
+    draw_state = t_seed();
     for (uint64_t round = 0; round < t_share(40) && !t_failed(); round++) {
         m = (model){ .now_ms = round % 4 == 0 ? (INT64_C(1) << 32) - 5 : draw_ms() };
         wheel_init(&w, m.now_ms);
@@ -173,26 +166,6 @@ T_CASE(full_slot_is_moved_in_slices)
         T_REQUIRE(calls < 100);
     }
     T_EQ_I64(calls, 10); /* each timer is looked at twice */
-}
-
-T_CASE(far_timers_are_moved_in_slices_and_filed_again)
-{
-    enum { MANY = 100 };
-    static wheel_timer t[MANY];
-    const int64_t block = INT64_C(1) << 32;
-    wheel_init(&w, 0);
-    for (int i = 0; i < MANY; i++) { wheel_add(&w, &t[i], block * (1 + i % 3)); }
-    int popped = 0;
-    for (int b = 1; b <= 3; b++) {
-        uint32_t budget = 0;
-        int calls = 0;
-        do {
-            budget = 10;
-            while (wheel_pop(&w, block * b, &budget) != NULL) { popped++; }
-            T_REQUIRE(calls++ < 100);
-        } while (budget == 0);
-        T_EQ_I64(popped, b == 1 ? 34 : b == 2 ? 67 : 100);
-    }
 }
 
 T_ONE_THREAD;

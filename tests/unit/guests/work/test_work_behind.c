@@ -548,22 +548,6 @@ T_CASE(queue_bytes_bound_values_and_a_listener_may_write_a_lost_key)
     end();
 }
 
-T_CASE(close_writes_what_waits)
-{
-    begin();
-    set("k1", "a");
-    T_EQ_I64(cellar_delete(ns, "k2", 2), CELLAR_MISS);
-    end();
-    T_EQ_STR(calls, "k1=a,-k2;");
-    begin();
-    bad = "k1";
-    set("k1", "a");
-    set("k2", "b");
-    end();
-    T_EQ_STR(failures, "k1 ");
-    T_EQ_STR(row[2].text, "b");
-}
-
 /* ---- a flush that does not return ---- */
 
 static int hang_in[2], hang_out[2]; /* pipes: flush runs; flush may return */

@@ -112,17 +112,6 @@ T_CASE_ON(due_times_survive_a_crash, JOURNAL)
     T_AFTER_STR(pass(1), ran, "de");
 }
 
-T_CASE_ON(a_wall_clock_that_went_back_delays_by_the_delay_at_most, JOURNAL)
-{
-    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 10000 };
-    (void)submit("d", &o);
-    crash_copy();
-    wall_ms -= 86400000;
-    next_process();
-    T_AFTER_STR(pass(9999), ran, "");
-    T_AFTER_STR(pass(1), ran, "d");
-}
-
 T_CASE_ON(overdue_tasks_begin_at_the_restore_rate, JOURNAL)
 {
     for (int i = 0; i < 20; i++) { (void)submit("a", NULL); }

@@ -88,25 +88,6 @@ T_CASE_ON(messages_of_a_key_follow_one_another, MESSAGES)
     T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
 }
 
-T_CASE_ON(dead_letter_is_a_row_of_the_dead_queue, MESSAGES)
-{
-    cellar_bus_message m = cellar_bus_message_default();
-    group("dead", NULL, NULL);
-    group_opts.dead_queue = "dead";
-    group_opts.max_deliver = 2;
-    group("q", NULL, note);
-    answer = cellar_verdict_retry();
-    T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "aa"); /* the retry is at the front, now */
-    T_EQ_U64(of_group("q").failed, 1);
-    const cellar_task *t = take("dead", "a");
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-    T_EQ_STR(m.died_in, "q");
-    T_EQ_U64(t->attempt, 1);
-    settle(t, cellar_verdict_fail()); /* for good */
-    T_EQ_U64(figures().dead, 1);
-}
-
 /* ---- verdicts ---- */
 
 static uint64_t id_of(const cellar_task *t)
@@ -164,20 +145,6 @@ static void check_return(uint32_t parallel, bool passes, int64_t delay_ms)
 T_CASE(returned_message_goes_to_the_front_unless_it_has_a_delay)
 {
     for (int i = 0; i < 8; i++) { check_return(i & 1, (i & 2) != 0, (i & 4) != 0 ? 100 : 0); }
-}
-
-T_CASE_ON(take_releases_the_next_parked_message, MESSAGES)
-{
-    group_opts.parallel = 2;
-    group("q", NULL, NULL);
-    send_all("q", "abcd");
-    const cellar_task *a = take("q", "a"), *b = take("q", "b");
-    take_none("q"); /* parks the others */
-    settle(a, cellar_verdict_ok());
-    settle(b, cellar_verdict_ok());
-    const cellar_task *c = take("q", "c");
-    take_and_end("q", "d");
-    settle(c, cellar_verdict_ok());
 }
 
 T_CASE_ON(verdicts_of_functions_decide, MESSAGES)

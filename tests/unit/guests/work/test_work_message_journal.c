@@ -3,12 +3,9 @@
  * Aim:    with a journal a message is one body and a row for each group. Each row that has not
  *         ended is delivered after a crash; a body leaves with its last row.
  * Method: as journal_kit.h: a crash is a copy of the files, opened by the next pool. */
-#include <pthread.h>
-
 #include "base/fault.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
-#include "tests/support/held_kit.h"
 #include "tests/support/journal_kit.h"
 
 static cellar_bus_group_config group_opts;
@@ -254,50 +251,32 @@ T_CASE_ON(dead_letter_outlives_the_life_of_its_message, MESSAGES)
     take_and_end("q", "a");
 }
 
-T_CASE_ON(expiry_of_a_message_goes_on_while_the_process_is_down, MESSAGES)
-{
-    cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
-    add("q", NULL, NULL);
-    T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
-    o.expires_ms = 6000;
-    T_EQ_I64(bus_send(p, "q", "b", 1, &o), CELLAR_OK);
-    close_it();
-    mono_ms += 5000;
-    wall_ms += 5000;
-    open_it();
-    add_again();
-    const cellar_task *t = take("q", "b");
-    T_EQ_U64(figures().expired, 1);
-    end_with(t, cellar_verdict_retry());
-    pass(1000);
-    T_CHECK(take("q", NULL) == NULL);
-    T_EQ_U64(figures().expired, 2);
-    reopen_with_rows(0, 0);
-}
-
 /* Fault: a message past its life at the close was delivered if the wall clock went back. */
 T_CASE(life_of_a_message_ends_also_if_the_clock_goes_back)
 {
-    for (int before = 0; before < 2 && !without_sqlite(); before++) {
+    enum { BEFORE, AFTER, NOT, WAYS }; /* the clock goes back before the close, or after it */
+    for (int back = 0; back < WAYS && !without_sqlite(); back++) {
         cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
         open_empty();
         add_two();
         T_EQ_I64(bus_send(p, "q", "a", 1, &o), CELLAR_OK);
         o.expires_ms = 6000;
         T_EQ_I64(bus_send(p, "q", "b", 1, &o), CELLAR_OK);
-        if (before) { wall_ms -= 86400000; }
+        if (back == BEFORE) { wall_ms -= 86400000; }
+        if (back == NOT) { close_it(); } /* the life ends while the process is down */
         mono_ms += 5000;
         wall_ms += 5000;
-        close_it();
-        if (!before) { wall_ms -= 86400000; }
+        if (back != NOT) { close_it(); }
+        if (back == AFTER) { wall_ms -= 86400000; }
         open_it();
         add_two();
         tick();
         end_with(take("one", "b"), cellar_verdict_ok());
         T_EQ_U64(figures().expired, 2);
-        pass(before ? 1000 : 6000); /* the rest of its life, if the row is of this clock */
+        pass(back == AFTER ? 6000 : 1000); /* the rest of its life, if the row is of this clock */
         T_CHECK(take("two", NULL) == NULL);
         T_EQ_U64(figures().expired, 3);
+        reopen_with_rows(0, 0);
         end();
     }
 }
@@ -438,55 +417,6 @@ T_CASE_ON(each_allocation_of_messages_may_fail, MESSAGES)
     tick();
     take_and_end("one", "a");
     take_and_end("two", "a");
-}
-
-/* ---- threads ---- */
-
-#define SENDERS 3
-#define EACH 60
-
-static _Atomic uint32_t handled, refused;
-
-static cellar_verdict handles(const cellar_task *t, void *ctx)
-{
-    cellar_bus_message m = cellar_bus_message_default();
-    (void)ctx;
-    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
-    if (m.id % 16 == 0 && t->attempt == 1) { return cellar_verdict_retry(); }
-    (void)atomic_fetch_add(&handled, 1);
-    return cellar_verdict_ok();
-}
-
-static void *sender(void *ctx)
-{
-    for (int i = 0; i < EACH; i++) {
-        if (send("q", "x") != CELLAR_OK) { (void)atomic_fetch_add(&refused, 1); }
-    }
-    return ctx;
-}
-
-T_CASE(publishers_share_commits)
-{
-    pthread_t thread[SENDERS];
-    if (without_sqlite()) { return; }
-    group_opts = cellar_bus_group_config_default();
-    handled = refused = 0;
-    clear();
-    begin();
-    host.no_threads = 0;
-    host.clock = NULL;
-    config.wall_clock = NULL;
-    config.close_timeout_ms = config.grace_ms = 0;
-    open_it();
-    add("q", "one", handles);
-    add("q", "two", handles);
-    start_threads(thread, SENDERS, sender, NULL);
-    join_threads(thread, SENDERS);
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
-    T_EQ_U64(handled, 2 * SENDERS * EACH);
-    T_EQ_U64(refused, 0);
-    T_AFTER_I64(close_it(), rows(), 0);
-    t_wipe(folder);
 }
 
 T_MAIN("work_message_journal")

@@ -167,32 +167,6 @@ T_CASE_ON(cancel_reaches_a_running_task, WORKER)
 
 /* ---- waits ---- */
 
-static cellar_verdict waits_for_child(const cellar_task *t, void *ctx)
-{
-    cellar_task_id id;
-    (void)t, (void)ctx;
-    T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, NULL, &id), CELLAR_OK);
-    const cellar_err err = cellar_task_wait(p, id, 60000, NULL);
-    if (config.workers == 1) {
-        T_EQ_I64(err, CELLAR_E_DEADLOCK);
-    } else {
-        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it may be forgotten */
-    }
-    return cellar_verdict_ok();
-}
-
-T_CASE(wait_inside_a_task_needs_another_worker)
-{
-    for (uint32_t workers = 1; workers <= 2; workers++) {
-        open_pool(workers);
-        name_it("q", quick, NULL);
-        name_it("w", waits_for_child, NULL);
-        (void)submit("w");
-        wait_for(&began);
-        close_it();
-    }
-}
-
 static cellar_task_id pair[2];
 static atomic_uint deadlocks;
 static cellar_verdict waits_for_other(const cellar_task *t, void *ctx)
