@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    A failed refresh keeps the old value and backs off up to the interval. Changes of the
- *         program win over refreshes, and breakers bound the calls of the upstream.
+ *         program win over refreshes, and breakers bound the calls of the upstream. A row with a day
+ *         end serves nothing of yesterday, wherever its zone, its load and its ticks put midnight.
  * Method: Both clocks are variables; the test calls cellar_tick, which runs the loads.
  *         The upstream fails when told to and acts in the middle of loads. */
 #include "tests/support/refresh_kit.h"
@@ -166,5 +167,187 @@ T_CASE_ON(short_ttl_is_reported, ROWS)
     T_EQ_U64(row_of("fine").flags, 0);
 }
 
-T_ONE_THREAD;
+/* ---- days ---- */
+
+static void no_value_of_yesterday(void)
+{
+    const char *text = read_key("daily");
+    if (*text == '\0') { return; }
+    T_EQ_I64(strtoll(strchr(text, ' '), NULL, 10) / DAY, wall_ms / DAY);
+}
+
+static void add_daily(int64_t interval_ms, int64_t ttl_ms, int64_t stale_ms)
+{
+    cellar_refresh_opts o = opts(ttl_ms);
+    o.stale_ms = stale_ms;
+    o.at = "00:00@UTC";
+    T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "up", interval_ms, &o), CELLAR_OK);
+}
+
+/* Midnight passes inside the loader: its value is of yesterday. */
+static void midnight_in_the_load(const void *key, size_t len)
+{
+    (void)key, (void)len;
+    if (wall_ms % DAY > DAY - 2 * MINUTE) { turn(5 * MINUTE); }
+}
+
+T_CASE(refresh_midnight)
+{
+    open_all();
+    add_daily(15 * MINUTE, 30 * MINUTE, 2 * HOUR);
+    T_AFTER_U64(pass(3 * DAY, MINUTE, no_value_of_yesterday), figures().days, 3);
+    T_CHECK(read_key("daily")[0] != '\0');
+    T_EQ_U64(figures().ok, 3 * 96 + 3);
+    close_all();
+
+    open_all(); /* the upstream fails over midnight: nothing, rather than yesterday's value */
+    add_daily(15 * MINUTE, 2 * DAY, 2 * DAY);
+    pass(12 * HOUR - MINUTE, MINUTE, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    up.down = true;
+    T_AFTER_STR(pass(HOUR, MINUTE, no_value_of_yesterday), read_key("daily"), "");
+    up.down = false;
+    pass(20 * MINUTE, MINUTE, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    close_all();
+
+    open_all(); /* a load that lasts over midnight stores nothing, the run of the day does */
+    add_daily(MINUTE, 2 * MINUTE, 0);
+    up.during = midnight_in_the_load;
+    T_AFTER_U64(pass(12 * HOUR + 30 * MINUTE, MINUTE, no_value_of_yesterday), figures().days, 1);
+    T_CHECK(figures().not_stored >= 1);
+    T_CHECK(read_key("daily")[0] != '\0');
+    close_all();
+}
+
+/* What the program stored yesterday ends as well, also of a key that is listed for the first time,
+ * and also if the list comes late. A load that began yesterday stores nothing. */
+T_CASE(day_ends_what_the_program_stored)
+{
+    cellar_lease lease;
+    cellar_result res = cellar_result_default();
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    cellar_refresh_opts o = opts(12 * HOUR);
+    o.at = "00:00@UTC";
+    T_EQ_I64(add_pattern(r, c, "new:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    pass(12 * HOUR - 1, HOUR, NULL);
+    T_EQ_I64(cellar_set(c, "daily", 5, "yesterday", 9, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "new:1", 5, "yesterday", 9, NULL), CELLAR_OK);
+    up.down = true;
+    listed.keys[0] = "new:1";
+    listed.count = 1;
+    T_AFTER_STR(pass(1, 1, NULL), read_key("daily"), "");
+    T_EQ_STR(read_key("new:1"), "");
+    close_all();
+
+    open_all();
+    T_EQ_I64(add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    listed.fails = true;
+    pass(12 * HOUR - 1, HOUR, NULL);
+    T_EQ_I64(cellar_set(c, "late:1", 6, "yesterday", 9, NULL), CELLAR_OK);
+    up.down = true;
+    T_AFTER_STR(pass(1, 1, NULL), read_key("late:1"), "yesterday"); /* no list, no key */
+    listed.fails = false;
+    listed.keys[0] = "late:1";
+    listed.count = 1;
+    T_AFTER_STR(pass(6 * HOUR, MINUTE, NULL), read_key("late:1"), "");
+    close_all();
+
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    T_AFTER_I64(pass(12 * HOUR - 1, HOUR, NULL), cellar_delete(c, "daily", 5), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "daily", 5, NULL, NULL, &lease, &res), CELLAR_LEASED);
+    up.down = true;
+    pass(1, 1, NULL);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "yesterday", 9, NULL), CELLAR_INVALIDATED);
+    T_EQ_STR(read_key("daily"), "");
+    cellar_result_free(&res);
+    close_all();
+}
+
+/* No tick comes after midnight: the TTL has ended with the day, and so has the stale window. */
+T_CASE_ON(late_refresher_serves_nothing_of_yesterday, ROWS)
+{
+    char text[64];
+    size_t len;
+    cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
+    add_daily(15 * MINUTE, 2 * HOUR, 2 * HOUR);
+    pass(12 * HOUR - 1, MINUTE, NULL);
+    T_CHECK(read_key("daily")[0] != '\0');
+    turn(1);
+    T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+}
+
+/* The program loads a key while the row still fails: the next try keeps that value. */
+T_CASE(next_try_of_a_day_deletes_nothing)
+{
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    pass(12 * HOUR - 1, HOUR, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    up.down = true;
+    T_AFTER_STR(pass(1, 1, NULL), read_key("daily"), "");
+    T_EQ_I64(cellar_set(c, "daily", 5, "today", 5, NULL), CELLAR_OK);
+    pass(HOUR, MINUTE, NULL);
+    T_CHECK(figures().failed > 2);
+    T_EQ_STR(read_key("daily"), "today");
+    close_all();
+
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    cellar_refresh_opts o = opts(2 * DAY);
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
+    bo.open_ms = bo.open_max_ms = DAY;
+    o.stale_ms = 2 * DAY;
+    o.at = "00:00@UTC";
+    open_all(); /* the breaker is open at midnight: all keys end nevertheless */
+    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, c, "touchy", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "touchy", 6 * HOUR, &o), CELLAR_OK);
+    pass(12 * HOUR - 1, HOUR, NULL);
+    uint32_t admitted;
+    T_EQ_I64(cellar_breaker_allow(lo.breaker, &admitted), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_record(lo.breaker, admitted, CELLAR_BREAKER_FAILURE), CELLAR_OK);
+    T_CHECK(read_key("daily")[0] != '\0');
+    const uint64_t calls = up.calls;
+    T_AFTER_U64(pass(1, 1, NULL), figures().skipped_breaker, 1);
+    T_EQ_U64(up.calls, calls);
+    char text[64];
+    size_t len;
+    cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
+    T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+    close_all();
+    cellar_breaker_destroy(lo.breaker);
+}
+
+/* A step of the wall clock computes the time of day again. */
+T_CASE_ON(days_follow_the_wall_clock, ROWS)
+{
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    T_AFTER_U64(pass(DAY, HOUR, NULL), figures().days, 1);
+    wall_ms += 3 * DAY; /* forward: what it jumped over runs once */
+    T_AFTER_U64(tick(), figures().days, 2);
+    T_EQ_U64(figures().clock_steps, 1);
+    wall_ms -= 2 * DAY;
+    T_AFTER_U64(tick(), figures().days, 2);
+    T_AFTER_U64(pass(DAY, HOUR, NULL), figures().days, 3);
+}
+
+/* A worker reads the clocks, stops, and goes on after the timer of a row has fired. */
+T_CASE_ON(row_that_fired_after_the_worker_read_the_clock_runs_later, ROWS)
+{
+    int64_t wait_ms;
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL), CELLAR_OK);
+    pass(2 * MINUTE, MINUTE, NULL);
+    const uint64_t calls = up.calls;
+    turn(MINUTE);
+    readings_to_old = 2; /* the first is that of the timers */
+    old_by_ms = MINUTE + 1;
+    while (readings_to_old != 0) { (void)cellar_tick(r, 1, &wait_ms); }
+    T_EQ_U64(up.calls, calls);
+    mono_ms += old_by_ms;
+    T_AFTER_U64(tick(), up.calls, calls + 1);
+}
+
 T_MAIN("work_refresh_failures")

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    tasks run on threads of the pool, with no lock held; a function may end its thread, hang
- *         past its time-out, wait, submit to a full pool, close the pool or fork: each has a
- *         defined result, and no task is lost.
+ * Aim:    tasks and runs of schedules are on threads of the pool, with no lock held; a function may
+ *         end its thread, hang past its time-out, wait, submit to a full pool, close the pool or
+ *         fork: each has a defined result, and no task is lost. A change of a schedule is in force
+ *         when its call returns. A full group stops its publishers.
  * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
  *         anything. The clock of the system drives the pool. */
 #include <dirent.h>
 
 #include "base/mem.h"
+#include "cellar_bus.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/child.h"
 #include "tests/support/each_allocation.h"
+#include "tests/support/schedule_kit.h"
 #include "work/task_types.h" /* before the variables of the kit */
 #include "tests/support/threads_kit.h"
 
@@ -488,63 +492,6 @@ T_CASE(wait_lasts_until_the_result_is_stored)
     T_AFTER_I64(close_it(), cellar_close(store), CELLAR_OK);
 }
 
-/* ---- fork ---- */
-
-static int child_of(void)
-{
-    const cellar_task_id none = { 0, 0 };
-    cellar_task_status st = cellar_task_status_default();
-    if (cellar_task_submit(p, "q", NULL, 0, NULL, NULL) != CELLAR_E_FORKED ||
-        cellar_task_register(p, "n", quick, NULL, NULL) != CELLAR_E_FORKED ||
-        cellar_task_cancel(p, none) != CELLAR_E_FORKED ||
-        cellar_task_requeue(p, none) != CELLAR_E_FORKED ||
-        cellar_task_purge(p, none) != CELLAR_E_FORKED ||
-        task_status(p, none, &st) != CELLAR_E_FORKED ||
-        cellar_task_result_get(p, none, NULL, 0, NULL) != CELLAR_E_FORKED ||
-        cellar_task_wait(p, none, 0, NULL) != CELLAR_E_FORKED ||
-        cellar_task_list(p, NULL, NULL, look, NULL) != CELLAR_E_FORKED ||
-        cellar_tick(p, 0, NULL) != CELLAR_E_FORKED ||
-        cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1) != CELLAR_E_FORKED ||
-        cellar_pool_route(p, "*", "x", NULL) != CELLAR_E_FORKED ||
-        cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0) != CELLAR_E_FORKED ||
-        cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 1) != CELLAR_E_FORKED ||
-        cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL) != CELLAR_E_FORKED) {
-        return 1;
-    }
-    if (cellar_pool_close(p) != CELLAR_OK) { return 2; }
-    return atomic_load(&freed) == 0 ? 0 : 3;
-}
-
-T_CASE(forked_child_is_refused_by_the_pool)
-{
-    open_pool(1);
-    name_it("held", held, NULL);
-    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = note_free };
-    for (int i = 0; i < 2; i++) {
-        T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
-    }
-    wait_for(&began);
-    T_EQ_I64(in_child(fork(), child_of), 0); /* while one task runs and one waits */
-    sem_post(&go_on);
-    wait_for(&began); /* the parent goes on */
-    sem_post(&go_on);
-    T_AFTER_U64(close_it(), atomic_load(&runs), 2);
-    T_EQ_U64(atomic_load(&freed), 2);
-}
-
-static cellar_verdict forks(const cellar_task *t, void *ctx)
-{
-    T_EQ_I64(in_child(fork(), child_of), 0);
-    return quick(t, ctx);
-}
-
-T_CASE_ON(task_may_fork, WORKER)
-{
-    name_it("forks", forks, NULL);
-    (void)submit("forks");
-    wait_for(&began);
-}
-
 T_CASE_ON(attempts_that_end_in_time_wake_the_timers_once, WORKER)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 3600000 };
@@ -603,6 +550,388 @@ T_CASE(open_without_memory_is_refused)
     EACH_ALLOCATION_FAILS(err, cellar_pool_open(&config, &p)) { failed++; }
     T_CHECK(failed >= 5); /* pool, tables, workers, threads */
     close_it();
+}
+
+/* ---- schedules ---- */
+
+static void job(const cellar_task *f, void *ctx) { (void)quick(f, ctx); }
+static void held_job(const cellar_task *f, void *ctx) { (void)held(f, ctx); }
+
+static void count_payload(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    atomic_fetch_add(&freed, 1);
+}
+
+static cellar_schedule_spec opts_now(void)
+{
+    cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW,
+                               .free_fn = count_payload };
+    return o;
+}
+
+static schedule_figures schedules(void) { return schedule_figures_of(p); }
+
+T_CASE(close_waits_for_a_running_job)
+{
+    const cellar_schedule_spec o = opts_now();
+    open_with(1);
+    config.close_timeout_ms = config.grace_ms = 1;
+    open_it();
+    T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
+    T_EQ_U64(schedules().running, 1);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_E_CLOSED); /* no run begins any more */
+    T_EQ_I64(schedule_every(p, "late", 1, job, NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_schedule_remove(p, "held"), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 0); /* the run still uses ctx */
+    sem_post(&go_on);
+    cellar_err err;
+    while ((err = cellar_pool_close(p)) == CELLAR_E_BUSY) { }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 1);
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
+T_CASE(run_that_waits_moves_to_the_schedule_added_again)
+{
+    const cellar_schedule_spec o = opts_now();
+    open_pool(1);
+    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
+    while (schedules().waiting < 2) { sched_yield(); } /* the one worker is busy */
+    T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_U64(schedules().skipped_change, 0);
+    sem_post(&go_on);
+    wait_for_many(&began, 2);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 3);
+    T_EQ_U64(atomic_load(&freed), 5);
+}
+
+T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
+{
+    cellar_schedule_spec o = opts_now();
+    o.overlap = CELLAR_OVERLAP_QUEUE;
+    open_pool(2);
+    T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+    for (unsigned i = 1; i <= 3; i++) {
+        wait_for(&began);
+        T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(p, "held", 1, held_job, NULL, &o), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_E_BUSY);
+        T_EQ_U64(atomic_load(&runs), i);
+        sem_post(&go_on); /* the firing that waits for this end begins */
+    }
+    wait_for(&began);
+    T_EQ_I64(cellar_schedule_remove(p, "held"), CELLAR_OK);
+    sem_post(&go_on);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 4);
+    T_EQ_U64(atomic_load(&freed), 7);
+}
+
+/* After remove returns no run begins: the flag is lowered then, and a run that had begun before is
+ * waited for by free_fn. */
+static sem_t gone;
+static void tell_gone(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    sem_post(&gone);
+}
+
+static void late_look(const cellar_task *f, void *ctx)
+{
+    (void)f;
+    T_EQ_U64(atomic_load((atomic_uint *)ctx), 1);
+    atomic_fetch_add(&runs, 1);
+    sem_post(&began);
+}
+
+T_CASE(no_run_begins_after_remove_returned)
+{
+    cellar_schedule_spec o = opts_now();
+    atomic_uint flag;
+    o.free_fn = tell_gone;
+    o.max_running = 4;
+    open_pool(4);
+    T_REQUIRE(sem_init(&gone, 0, 0) == 0);
+    for (uint64_t i = 0; i < t_share(400) / T_COST + 1; i++) {
+        atomic_init(&flag, 1);
+        T_EQ_I64(schedule_every(p, "x", 1, late_look, &flag, &o), CELLAR_OK);
+        if (i % 4 == 0) { wait_for(&began); }
+        (void)cellar_schedule_trigger(p, "x");
+        T_EQ_I64(cellar_schedule_remove(p, "x"), CELLAR_OK);
+        wait_for(&gone); /* runs that had begun have ended */
+        atomic_store(&flag, 0);
+        while (sem_trywait(&began) == 0) { }
+    }
+    close_it();
+}
+
+/* ---- messages ---- */
+
+static void count_context(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&freed, 1);
+}
+
+static void group(const char *queue, const char *name, cellar_task_fn fn, void *ctx,
+                  const cellar_bus_group_config *o)
+{
+    T_REQUIRE(cellar_bus_group_add(p, queue, name, fn, ctx, o) == CELLAR_OK);
+}
+
+static cellar_err send(const char *queue) { return bus_send(p, queue, "x", 1, NULL); }
+
+static void drain_and_close(void)
+{
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 3600000, NULL), CELLAR_OK);
+    (void)figures();
+    close_it();
+}
+
+/* ---- back-pressure ---- */
+
+static _Atomic int32_t blocked_code;
+
+static void *send_one(void *arg)
+{
+    atomic_store(&blocked_code, (int32_t)send(arg));
+    sem_post(&began);
+    return NULL;
+}
+
+/* Whether the publisher sleeps before the second group comes, or looks after it: both groups get
+ * the message. Whether it sleeps before its own group goes, or looks after it: it returns. */
+T_CASE(blocked_publisher_sees_groups_come_and_go)
+{
+    static char q[] = "q";
+    const cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                        .on_full = CELLAR_BUS_FULL_BLOCK };
+    open_pool(1);
+    for (int i = 0; i < 20; i++) {
+        const cellar_task *taken;
+        uint32_t n;
+        pthread_t t;
+        group(q, "old", NULL, NULL, &o);
+        T_EQ_I64(send(q), CELLAR_OK);
+        T_REQUIRE(pthread_create(&t, NULL, send_one, q) == 0);
+        for (int k = 0; k < i * 10; k++) { sched_yield(); }
+        group(q, "new", NULL, NULL, NULL);
+        if (i % 2 == 0) {
+            T_EQ_I64(cellar_task_take(p, "old", 3600000, 0, &taken, 1, &n), CELLAR_OK);
+            T_EQ_I64(cellar_task_settle(taken, cellar_verdict_ok()), CELLAR_OK);
+        } else {
+            T_EQ_I64(cellar_bus_group_remove(p, "old"), CELLAR_OK);
+        }
+        pthread_join(t, NULL);
+        wait_for(&began);
+        T_EQ_I64(atomic_load(&blocked_code), CELLAR_OK);
+        T_EQ_U64(of_name("new").live, 1);
+        if (i % 2 == 0) {
+            T_EQ_U64(of_name("old").live, 1);
+            T_EQ_I64(cellar_bus_group_remove(p, "old"), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_bus_group_remove(p, "new"), CELLAR_OK);
+        (void)figures();
+    }
+    close_it();
+}
+
+static _Atomic int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_ms);
+}
+
+T_CASE(expired_message_runs_in_no_burst)
+{
+    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock };
+    const cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 10 };
+    atomic_store(&now_ms, 1000000);
+    open_with(1);
+    config.host = &host;
+    open_it();
+    group("h", NULL, held, NULL, NULL);
+    group("q", NULL, quick, NULL, NULL);
+    T_EQ_I64(send("h"), CELLAR_OK);
+    wait_for(&began);
+    for (int i = 0; i < 4; i++) {
+        T_EQ_I64(bus_send(p, "q", "x", 1, i % 2 == 0 ? NULL : &o), CELLAR_OK);
+    }
+    atomic_fetch_add(&now_ms, 20);
+    sem_post(&go_on);
+    wait_for_many(&began, 2); /* a drain allows no bursts */
+    drain_and_close();
+    T_EQ_U64(atomic_load(&runs), 3);
+}
+
+/* ---- signals ---- */
+
+static void hear(const char *topic, const void *data, size_t len, void *ctx)
+{
+    (void)topic, (void)data, (void)len, (void)ctx;
+    atomic_fetch_add(&runs, 1);
+    sem_post(&began);
+    wait_for(&go_on);
+}
+
+static void *emit(void *arg)
+{
+    size_t called;
+    T_EQ_I64(cellar_signal_emit(p, "a.b", NULL, 0, &called), CELLAR_OK);
+    T_EQ_U64(called, 1);
+    return arg;
+}
+
+T_CASE(subscriber_is_freed_after_its_last_call)
+{
+    uint64_t id;
+    pthread_t t;
+    open_with(1);
+    config.close_timeout_ms = config.grace_ms = 1;
+    open_it();
+    T_EQ_I64(cellar_signal_subscribe(p, "a.#", CELLAR_BUS_AMQP, hear, NULL, count_context, &id),
+             CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
+    wait_for(&began);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, NULL), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_signal_unsubscribe(p, id), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 0);
+    sem_post(&go_on);
+    pthread_join(t, NULL);
+    T_EQ_U64(atomic_load(&freed), 1);
+    close_it();
+}
+
+static void ends_thread(const char *topic, const void *data, size_t len, void *ctx)
+{
+    (void)topic, (void)data, (void)len, (void)ctx;
+    pthread_exit(NULL);
+}
+
+T_CASE(subscriber_may_end_its_thread)
+{
+    pthread_t t;
+    open_pool(1);
+    T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, ends_thread, NULL, count_context, NULL),
+             CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
+    pthread_join(t, NULL);
+    T_AFTER_U64(close_it(), atomic_load(&freed), 1); /* no call of it runs */
+}
+
+/* ---- fork ---- */
+
+#define REFUSED(call) T_EQ_I64((call), CELLAR_E_FORKED)
+
+static const cellar_task *in_hand;
+
+static void tasks_are_refused(void)
+{
+    const cellar_task_id none = { 0, 0 };
+    cellar_task_status st = cellar_task_status_default();
+    const cellar_task *t;
+    uint32_t n;
+    REFUSED(cellar_task_submit(p, "q", NULL, 0, NULL, NULL));
+    REFUSED(cellar_task_register(p, "n", quick, NULL, NULL));
+    REFUSED(cellar_task_cancel(p, none));
+    REFUSED(cellar_task_requeue(p, none));
+    REFUSED(cellar_task_purge(p, none));
+    REFUSED(task_status(p, none, &st));
+    REFUSED(cellar_task_result_get(p, none, NULL, 0, NULL));
+    REFUSED(cellar_task_wait(p, none, 0, NULL));
+    REFUSED(cellar_task_list(p, NULL, NULL, look, NULL));
+    REFUSED(cellar_task_take(p, "p", 1, 0, &t, 1, &n));
+    REFUSED(cellar_task_settle(in_hand, cellar_verdict_ok()));
+    REFUSED(cellar_tick(p, 0, NULL));
+    REFUSED(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1));
+    REFUSED(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0));
+    REFUSED(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 1));
+    REFUSED(cellar_pool_route(p, "*", "x", NULL));
+    REFUSED(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL));
+}
+
+static bool see(const cellar_schedule_info *info, void *ctx) { return info != ctx; }
+
+static int child_of(void)
+{
+    int64_t next;
+    size_t n;
+    tasks_are_refused();
+    REFUSED(schedule_every(p, "n", 1, job, NULL, NULL));
+    REFUSED(schedule_cron(p, "n", "* * * * *", NULL, job, NULL, NULL));
+    REFUSED(schedule_at(p, "n", 1, job, NULL, NULL));
+    REFUSED(cellar_schedule_remove(p, "waits"));
+    REFUSED(cellar_schedule_pause(p, "waits", true));
+    REFUSED(cellar_schedule_pause(p, "waits", false));
+    REFUSED(cellar_schedule_trigger(p, "waits"));
+    REFUSED(cellar_schedule_next(p, "waits", &next, 1, &n));
+    REFUSED(cellar_schedule_list(p, see, NULL));
+    T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n), CELLAR_OK);
+    REFUSED(cellar_bus_group_add(p, "n", NULL, NULL, NULL, NULL));
+    REFUSED(cellar_bus_group_remove(p, "p"));
+    REFUSED(cellar_bus_route(p, "#", "p", CELLAR_BUS_AMQP, true));
+    REFUSED(cellar_bus_route(p, "#", "p", CELLAR_BUS_AMQP, false));
+    REFUSED(cellar_bus_publish(p, "k", NULL, 0, NULL));
+    REFUSED(send("p"));
+    REFUSED(cellar_signal_emit(p, "k", NULL, 0, NULL));
+    REFUSED(cellar_signal_subscribe(p, "k", CELLAR_BUS_AMQP, hear, NULL, NULL, NULL));
+    REFUSED(cellar_signal_unsubscribe(p, 1));
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 0);
+    return t_failed();
+}
+
+/* A task runs; a task, a run and a message wait; a message is in hand; a subscriber listens. */
+T_CASE(forked_child_is_refused_by_the_pool)
+{
+    const cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = note_free };
+    const cellar_schedule_spec spec = opts_now();
+    uint32_t n;
+    open_pool(1);
+    name_it("held", held, NULL);
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
+    }
+    wait_for(&began);
+    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &spec), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
+    group("p", NULL, NULL, NULL, NULL);
+    T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, hear, NULL, count_context, NULL),
+             CELLAR_OK);
+    for (int i = 0; i < 2; i++) { T_EQ_I64(send("p"), CELLAR_OK); }
+    T_EQ_I64(cellar_task_take(p, "p", 3600000, 0, &in_hand, 1, &n), CELLAR_OK);
+    T_EQ_I64(in_child(fork(), child_of), 0);
+    T_EQ_I64(cellar_task_settle(in_hand, cellar_verdict_ok()), CELLAR_OK); /* the parent goes on */
+    T_EQ_I64(cellar_bus_group_remove(p, "p"), CELLAR_OK);
+    post_many(&go_on, 2);
+    wait_for_many(&began, 2);
+    T_AFTER_U64(close_it(), atomic_load(&runs), 3);
+    T_EQ_U64(atomic_load(&freed), 4); /* two payloads, that of the run, the subscriber */
+}
+
+static int close_in_child(void) { return cellar_pool_close(p) == CELLAR_OK ? 0 : 1; }
+
+static cellar_verdict forks(const cellar_task *t, void *ctx)
+{
+    T_EQ_I64(in_child(fork(), close_in_child), 0);
+    return quick(t, ctx);
+}
+
+T_CASE_ON(task_may_fork, WORKER)
+{
+    name_it("forks", forks, NULL);
+    (void)submit("forks");
+    wait_for(&began);
 }
 
 T_MAIN("work_task_threads")
