@@ -15,8 +15,6 @@
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
-#include <pthread.h>
-
 static cellar_batcher *b;
 static int64_t now_ms;
 
@@ -562,69 +560,6 @@ T_CASE(batch_done_exactly_once)
     }
 }
 
-/* ---- threads that end ---- */
-
-static unsigned exits_left;
-
-static cellar_err exit_in_flush(const cellar_batch *batch, void *ctx)
-{
-    (void)batch, (void)ctx;
-    if (exits_left > 0) {
-        exits_left--;
-        pthread_exit(NULL);
-    }
-    return CELLAR_OK;
-}
-
-static void exit_in_done(const cellar_batch_result *r, void *ctx)
-{
-    note_end(r, ctx);
-    pthread_exit(NULL);
-}
-
-static void *tick_alone(void *arg)
-{
-    (void)cellar_tick(b, 1000000, NULL);
-    return arg;
-}
-
-/* Tick on threads until the batcher has no item. Return how many ended inside. */
-static unsigned tick_until_empty(void)
-{
-    unsigned ended = 0;
-    for (int i = 0; figures().items != 0; i++) {
-        pthread_t t;
-        void *result;
-        T_REQUIRE(i < 100);
-        T_REQUIRE(pthread_create(&t, NULL, tick_alone, b) == 0 && pthread_join(t, &result) == 0);
-        ended += result == NULL;
-    }
-    return ended;
-}
-
-T_CASE_ON(thread_that_ends_in_a_function_loses_nothing, BATCHER)
-{
-    ends e[4];
-    open_with(exit_in_flush);
-    exits_left = 2; /* the batch, and its first single item */
-    for (int i = 0; i < 4; i++) { add_noted("g", "x", NULL, &e[i]); }
-    now_ms += 50;
-    T_EQ_U64(tick_until_empty(), 2);
-    for (int i = 0; i < 4; i++) { is(&e[i], i == 0 ? CELLAR_BATCH_FAILED : CELLAR_BATCH_OK, 2); }
-    T_EQ_I64(e[0].err, CELLAR_E_CANCELLED);
-
-    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = exit_in_done };
-    for (int i = 0; i < 4; i++) {
-        e[i] = (ends){ 0 };
-        o.done_ctx = &e[i];
-        T_EQ_I64(cellar_batch_add(b, "g", "x", 1, &o), CELLAR_OK);
-    }
-    now_ms += 50;
-    T_EQ_U64(tick_until_empty(), 4);
-    for (int i = 0; i < 4; i++) { is(&e[i], CELLAR_BATCH_OK, 1); }
-    T_EQ_U64(figures().thread_ends, 6);
-}
-
 /* ---- memory, arguments, figures ---- */
 
 T_CASE(every_missing_memory_is_a_code)
@@ -665,32 +600,6 @@ T_CASE(every_missing_memory_is_a_code)
         T_REQUIRE(nth < 200);
     }
     T_CHECK(failed >= 40);
-}
-
-static cellar_err fail_first_attempt(const cellar_batch *batch, void *ctx)
-{
-    (void)flush(batch, ctx);
-    return batch->attempt == 1 ? CELLAR_E_IO : CELLAR_OK;
-}
-
-/* Without memory for the array of a call, a batch of 20 has two calls; each has its own attempts. */
-T_CASE_ON(missing_memory_of_a_call_makes_it_smaller, BATCHER)
-{
-    ends e[20];
-    config.on_failure = CELLAR_BATCH_RETRY;
-    config.max_attempts = 2;
-    open_with(fail_first_attempt);
-    for (int i = 0; i < 20; i++) { add_noted("g", "x", NULL, &e[i]); }
-    (void)base_fault_alloc_arm(1, true);
-    (void)pass(50);
-    for (int i = 0; i < 2; i++) { (void)pass(1000); }
-    (void)base_fault_alloc_arm(0, false);
-    T_EQ_U64(seen_count, 4);
-    for (size_t i = 0; i < 4; i++) {
-        T_EQ_U64(seen[i].count, i < 2 ? 16 : 4);
-        T_EQ_U64(seen[i].attempt, i % 2 + 1);
-    }
-    for (int i = 0; i < 20; i++) { is(&e[i], CELLAR_BATCH_OK, 2); }
 }
 
 T_CASE_ON(bad_arguments_are_refused, OPEN)

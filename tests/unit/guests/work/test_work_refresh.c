@@ -598,32 +598,6 @@ T_ALONE(pool_has_65536_rows_in_two_namespaces)
     wall_ms = 0;
 }
 
-static void exit_thread(const void *key, size_t len)
-{
-    (void)key, (void)len;
-    pthread_exit(NULL);
-}
-
-static void *tick_in_thread(void *ctx)
-{
-    (void)ctx;
-    (void)cellar_tick(r, 1000, NULL);
-    return NULL;
-}
-
-T_CASE_ON(loader_that_ends_its_thread_has_failed, ROWS)
-{
-    pthread_t t;
-    add("k", MINUTE, HOUR);
-    up.during = exit_thread;
-    turn(MINUTE);
-    T_REQUIRE(pthread_create(&t, NULL, tick_in_thread, NULL) == 0);
-    pthread_join(t, NULL);
-    T_FIELDS(figures(), thread_ends, 1, failed, 1);
-    up.during = NULL;
-    T_AFTER_U64(pass(2 * SECOND, SECOND, NULL), figures().ok, 1);
-}
-
 /* ---- memory, arguments, figures ---- */
 
 T_ALONE(every_missing_memory_is_a_code)

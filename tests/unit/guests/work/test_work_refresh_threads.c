@@ -128,6 +128,8 @@ T_CASE_ON(thread_that_ends_is_replaced, ROWS)
     cellar_refresh_opts all = { .struct_size = sizeof all, .pattern = 1 };
     T_EQ_I64(cellar_refresh_add(r, c, "*", 1, "leave", 1, &all), CELLAR_OK);
     wait_for_many(&began, 6);
+    while (figures().thread_ends < 5) { sched_yield(); }
+    T_CHECK(figures().failed != 0 && figures().lists_failed != 0 && figures().ok == 0);
 }
 
 static void *add_and_remove(void *ctx)

@@ -157,40 +157,6 @@ T_CASE(limiter_that_never_admits_fails_the_task)
     cellar_limiter_close(l);
 }
 
-static cellar_verdict inside(const cellar_task *t, void *ctx)
-{
-    int64_t wait;
-    (void)ctx;
-    ran[ran_count++] = *(const char *)t->payload;
-    (void)cellar_tick(p, 1000000, &wait); /* a second thread could run here */
-    ran[ran_count++] = '.';
-    return cellar_verdict_ok();
-}
-
-static cellar_verdict parks_three(const cellar_task *t, void *ctx)
-{
-    if (*(const char *)t->payload != 'x') { return inside(t, ctx); }
-    (void)submit("a", NULL);
-    (void)submit("b", NULL);
-    (void)submit("c", NULL);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 1000), CELLAR_OK);
-    return cellar_verdict_ok();
-}
-
-/* "a" is released to the queue, and meets a name that is busy again: it stays first. */
-T_CASE_ON(released_task_that_is_parked_again_keeps_its_place, POOL)
-{
-    cellar_submit_opts high = { .struct_size = sizeof high, .priority = 9 };
-    cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1 };
-    clear();
-    open_it();
-    name_it("t", parks_three, &o);
-    T_AFTER_U64(run("x"), figures().parked, 2);
-    (void)submit("H", &high);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
-    T_AFTER_STR(tick(), ran, "H.a.b.c.");
-}
-
 /* ---- random parking ---- */
 
 /* Names with max_running or a limiter, tasks that tick inside (so that attempts overlap), cancels
