@@ -57,12 +57,6 @@ def a_count_after_a_delete_begins_again(folder):
         assert cache["n"] < 10**9
 
 
-def an_exit_without_close_loses_nothing(folder):
-    said_by(OPEN + "for n in range(5000): cache.set(n, str(n))", folder + "/c")
-    with _open(folder) as cache:
-        assert cache.get_many(range(5000)) == {n: str(n) for n in range(5000)}
-
-
 def an_exit_with_a_thread_in_a_load_ends_and_keeps_the_entries(folder):
     said_by(OPEN + "import threading, time\nfor n in range(100): cache.set(n, n)\n"
             "begun = threading.Event()\n"

@@ -5,7 +5,7 @@ import hashlib
 import threading
 
 import cellar
-from kit import said_by, until
+from kit import SECONDS, said_by, until
 
 # ---- Managers of a cache, of answers of a model, of embeddings ----------------------------------
 
@@ -118,16 +118,20 @@ def states_of_3000_tasks_stay_over_a_restart(folder):
 
 def templates_refresh_and_survive_a_source_that_fails():
     with cellar.Cache("8M") as cache:
-        runs, fails = [], threading.Event()
+        runs, goes_on, fails = [], threading.Event(), threading.Event()
 
         @cache.memoize(ttl=.01, stale=600, key=lambda project, part: f"zsxq:project:{project}:{part}")
         def fetch(project, part):
-            runs.append(part)
+            runs.append(threading.current_thread())
             if fails.is_set():
                 raise ConnectionError("the source is away")
+            assert len(runs) == 1 or goes_on.wait(SECONDS)
             return {"project": project, "part": part, "run": len(runs)}
-        first = fetch(7, "stats")
-        until(lambda: fetch(7, "stats")["run"] > first["run"])  # a thread loads it again
+        assert fetch(7, "stats")["run"] == 1
+        until(lambda: fetch(7, "stats")["run"] == 1 and len(runs) == 2)  # a thread loads it again
+        assert fetch(7, "stats")["run"] == 1 and runs[1] is not threading.current_thread()
+        goes_on.set()
+        until(lambda: fetch(7, "stats")["run"] > 1)
         fails.set()
         before = len(runs)
         until(lambda: fetch(7, "stats")["part"] == "stats" and len(runs) > before)

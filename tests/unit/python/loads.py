@@ -435,23 +435,6 @@ def tags_and_store_decide_on_each_result():
         raises(ZeroDivisionError, cache.memoize(store=lambda v: 1 / 0)(lambda: 1))
 
 
-def a_stale_value_is_returned_while_a_thread_loads():
-    with cellar.Cache("4M") as cache:
-        runs, event = [], threading.Event()
-
-        @cache.memoize(ttl=.01, stale=600)
-        def f(n):
-            runs.append(threading.current_thread())
-            if len(runs) > 1:
-                event.wait(SECONDS)
-            return len(runs)
-        assert f(1) == 1
-        until(lambda: f(1) == 1 and len(runs) == 2)
-        assert f(1) == 1 and runs[1] is not threading.current_thread()
-        event.set()
-        until(lambda: f(1) > 1)
-
-
 def a_cache_goes_with_its_last_reference_while_loads_run():
     cache = cellar.Cache("4M")
     event, begun = threading.Event(), threading.Event()
