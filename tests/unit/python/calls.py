@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The calls of a Cache in memory."""
 import logging
-import time
 
 import cellar
 from kit import SECONDS, python, raises, said_by, threads, until

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A Cache with a path: what stays after an exit, a kill and a restart."""
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-import unittest
 
 import cellar
-from kit import SECONDS, forked, python, raises, said_by, until
+from kit import forked, python, raises, said_by, until
 
 OPEN = "import sys, os, cellar; cache = cellar.Cache('16M', path=sys.argv[1], disk='64M')\n"
 
@@ -94,20 +91,6 @@ def a_kill_50_ms_after_the_last_set_loses_nothing(folder):
     assert found == {n: str(n) for n in range(5000)}, len(found)
 
 
-def a_kill_brings_no_older_value_back(folder):
-    text = OPEN + ("n = 0\nwhile True:\n n += 1; cache.set(n % 7, n)\n"
-                   " if n % 1000 == 0: print(n, flush=True)")
-    for _ in range(3):
-        process = python(text, folder + "/c")
-        said = [int(process.stdout.readline()) for _ in range(3)][-1]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        with _open(folder) as cache:
-            for key, n in cache.get_many(range(7)).items():
-                assert n % 7 == key and n > 0, (key, n, said)
-            cache.clear()
-
-
 def a_path_in_use_names_the_process(folder):
     with _open(folder) as cache:
         said = forked(lambda: _open(folder))
@@ -127,63 +110,11 @@ def a_child_may_open_the_path_after_the_parent_closed_it(folder):
     assert forked(lambda: _open(folder)["k"]) == "1"
 
 
-def tags_and_patterns_delete_entries_on_disk(folder):
-    with _open(folder) as cache:
-        for n in range(100):
-            cache.set(f"user:{n}", n, tags=("users",))
-            cache.set(f"page:{n}", n)
-    with _open(folder) as cache:
-        cache.delete_tag("users")
-        cache.delete_pattern("page:?")
-        assert set(cache) == {f"page:{n}" for n in range(10, 100)}
-
-
 def a_full_disk_is_no_error(folder):
     with cellar.Cache("2M", path=folder + "/c", disk="16M") as cache:
         for n in range(40_000):
             cache.set(n, "x" * 1000)
         assert cache[39_999] == "x" * 1000
-
-
-def no_room_on_the_disk_is_an_error_of_the_open_alone(folder):
-    """On a file system of 40 MB: ENOSPC at the open, then in an open cache. Sets stay without an error."""
-    text = """import sys, os, cellar
-folder = sys.argv[1]
-def fill(left):
-    with open(folder + "/other", "wb", buffering=0) as file:
-        try:
-            while True: file.write(bytes(65536))
-        except OSError as error: assert error.errno == 28, error
-        file.truncate(os.path.getsize(file.name) - left)
-fill(0)
-try: cellar.Cache("8M", path=folder + "/c", disk="16M")
-except cellar.Error as error: print(error.code, error)
-with cellar.Cache("8M", path=folder + "/c", disk="16M", optional=True) as cache:
-    cache["k"] = 1
-    assert cache["k"] == 1
-os.remove(folder + "/other")
-with cellar.Cache("8M", path=folder + "/c", disk="16M") as cache:
-    fill(0)
-    for n in range(20_000):
-        cache.set(n, "x" * 1000, tags=("t",))
-        cache.namespace("n%d" % (n % 50)).set(n, n)
-    assert cache[19_999] == "x" * 1000
-    cache.delete_tag("t")
-    assert 19_999 not in cache
-    cache["last"] = 2
-os.remove(folder + "/other")
-with cellar.Cache("8M", path=folder + "/c", disk="16M") as cache:
-    assert cache.get(19_999) is None and cache["last"] == 2, cache.get("last")
-"""
-    inside = 'mount -t tmpfs -o size=40M none "$1" && exec "$2" -c "$3" "$1"'
-    words = ["unshare", "-rm", "sh", "-c", inside, "sh", folder, sys.executable]
-    try:
-        subprocess.run([*words, "pass"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise unittest.SkipTest("no file system of its own may be mounted (unshare -rm)") from None
-    said = subprocess.run([*words, text], capture_output=True, text=True, timeout=SECONDS)
-    assert said.returncode == 0, said.stderr
-    assert "no room" in said.stdout or "No space" in said.stdout, said.stdout
 
 
 def memoized_results_stay_over_a_restart(folder):

@@ -336,14 +336,6 @@ def loaders_recurse_and_ask_for_their_own_key():
             threading.stack_size(0)
 
 
-def a_delete_during_a_load_wins():
-    with cellar.Cache("4M") as cache:
-        def load(key):
-            cache.delete(key)
-            return 1
-        assert cache.get_or_load("k", load) == 1 and "k" not in cache
-
-
 def results_without_a_codec_are_typeerrors_of_all_callers():
     with cellar.Cache("4M") as cache:
         async def coroutine():
