@@ -84,6 +84,31 @@ T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel)
     T_EQ_U64(atomic_load(&ends), 4);
 }
 
+/* Four items in two calls at a time: when two calls have ended, in any order, all four have begun.
+ * An item that waits behind one call passes to the track that is free. */
+T_CASE(parallel_calls_of_one_group)
+{
+    cellar_batcher_config c = config_of();
+    c.workers = 3;
+    c.max_items = 1;
+    c.parallel = 2;
+    for (int round = 0; round < 20; round++) {
+        open_with(&c, held);
+        for (int i = 0; i < 4; i++) { T_EQ_I64(add("a"), CELLAR_OK); }
+        wait_for_many(&began, 2);
+        T_EQ_I64(sem_trywait(&began), -1);
+        T_EQ_U64(figures().groups, 2);
+        for (int i = 0; i < 2; i++) {
+            sem_post(&go_on);
+            wait_for(&began);
+        }
+        T_EQ_I64(sem_trywait(&began), -1);
+        post_many(&go_on, 2);
+        T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+        T_EQ_U64(atomic_load(&ends), 4);
+    }
+}
+
 /* ---- full ---- */
 
 static void *add_blocked(void *result)
