@@ -4,12 +4,12 @@
  *         changes; every firing that does not run is counted.
  * Method: both clocks are variables; the test calls cellar_tick, which runs the jobs. What
  *         fires is compared with times computed here, or with cron_next. */
-#include "base/fault.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_observe.h"
 #include "cellar_schedule.h"
+#include "tests/support/each_allocation.h"
 #include "tests/support/logged.h"
 #include "tests/support/refusals.h"
 #include "tests/support/same_metrics.h"
@@ -912,38 +912,23 @@ T_CASE_ON(bad_arguments_are_refused, POOL)
     T_EQ_U64(schedules().schedules, 1);
 }
 
-T_CASE(every_missing_memory_is_a_code)
+T_CASE_ON(every_missing_memory_is_a_code, POOL)
 {
-    uint64_t failed = 0;
+    cellar_schedule_spec o = now;
+    cellar_err err;
+    unsigned failed = 0;
     zones_of_the_tree();
-    for (uint64_t nth = 1;; nth++) {
-        memset(freed, 0, sizeof freed);
-        shot_count = 0;
-        cellar_schedule_spec o = now;
-        o.free_fn = count_free;
-        defaults();
-        (void)base_fault_alloc_arm(nth, false);
-        cellar_err err = cellar_pool_open(&config, &p);
-        if (err == CELLAR_OK) {
-            err = schedule_cron(p, "c", "0 2 * * *", "Europe/Berlin", note, &freed[0], &o);
-            T_EQ_U64(freed[0], 0);
-            if (err == CELLAR_OK) { /* as replacement, so that what fails must leave the old one */
-                err = schedule_every(p, "c", 1000, note, &freed[1], &o);
-                T_EQ_U64(freed[0], err == CELLAR_OK);
-            }
-            const bool armed = base_fault_alloc_arm(0, false) >= nth;
-            T_AFTER_U64(tick(), shot_count, err == CELLAR_OK);
-            end_it();
-            if (err == CELLAR_OK && !armed) { break; }
-        }
-        (void)base_fault_alloc_arm(0, false);
-        if (err != CELLAR_OK) {
-            T_EQ_I64(err, CELLAR_E_NOMEM);
-            failed++;
-        }
-        T_REQUIRE(nth < 100);
+    o.free_fn = count_free;
+    EACH_ALLOCATION_FAILS(err, schedule_cron(p, "c", "0 2 * * *", "Europe/Berlin", note, &freed[0],
+                                             &o)) { failed++; }
+    EACH_ALLOCATION_FAILS(err, schedule_every(p, "c", 1000, note, &freed[1], &o)) {
+        T_EQ_U64(freed[0], 0); /* the old one stays */
+        failed++;
     }
+    T_EQ_U64(freed[0], 1);
+    T_EQ_U64(freed[1], 0);
     T_CHECK(failed >= 6);
+    T_AFTER_U64(tick(), shot_count, 1);
 }
 
 /* ---- struct sizes ---- */

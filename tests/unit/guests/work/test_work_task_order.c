@@ -583,6 +583,18 @@ T_CASE_ON(submit_many_is_all_or_none, POOL)
 
 /* ---- results ---- */
 
+static cellar *store, *results;
+
+static void open_store(void)
+{
+    const cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+    const cellar_config c = { .struct_size = sizeof c, .host = &h, .memory_bytes = 1u << 20 };
+    defaults();
+    T_REQUIRE(cellar_open(&c, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+}
+
 static cellar_verdict big(const cellar_task *t, void *ctx)
 {
     static char bytes[900000];
@@ -593,18 +605,10 @@ static cellar_verdict big(const cellar_task *t, void *ctx)
 
 T_CASE(results_are_kept_by_state)
 {
-    cellar *store, *results;
     cellar_task_id id;
     char buf[16];
     size_t len;
-    cellar_config sc = cellar_config_default();
-    defaults();
-    cellar_host_config sh = { .struct_size = sizeof sh, .clock = read_mono, .no_threads = 1 };
-    sc.host = &sh;
-    sc.memory_bytes = 1u << 20;
-    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
-    config.results = results;
+    open_store();
     config.success_ttl_ms = 5000;
     config.failed_ttl_ms = 2000;
     open_gives();
@@ -652,16 +656,8 @@ static cellar_verdict closes_store(const cellar_task *t, void *ctx)
 
 T_CASE(task_that_closes_the_store_loses_its_result_only)
 {
-    cellar *store, *results;
     cellar_task_id id;
-    cellar_config sc = cellar_config_default();
-    defaults();
-    cellar_host_config sh = { .struct_size = sizeof sh, .clock = read_mono, .no_threads = 1 };
-    sc.host = &sh;
-    sc.memory_bytes = 1u << 20;
-    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
-    config.results = results;
+    open_store();
     open_with(NULL);
     T_EQ_I64(cellar_task_register(p, "closes", closes_store, store, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "closes", NULL, 0, NULL, &id), CELLAR_OK);

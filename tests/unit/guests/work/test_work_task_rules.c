@@ -373,14 +373,6 @@ static cellar_task_id give(const char *payload)
     return id;
 }
 
-static cellar *open_results(void)
-{
-    cellar *c;
-    cellar_config cfg = cellar_config_default();
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
-
 T_CASE_ON(failure_decides_about_tasks_after_it, TASKS)
 {
     name_it("g", answers, NULL);
@@ -398,22 +390,6 @@ T_CASE_ON(failure_decides_about_tasks_after_it, TASKS)
     T_EQ_I64(ran[3], 'y');
     T_EQ_I64(cellar_task_requeue(p, f), CELLAR_OK); /* its second end decides nothing again */
     T_AFTER_U64(tick(), ran_count, 5);
-}
-
-T_CASE(stored_result_reaches_a_task_after_its_end)
-{
-    defaults();
-    config.results = open_results();
-    open_with(NULL);
-    name_it("g", answers, NULL);
-    const cellar_task_id a = give("a");
-    (void)tick();
-    const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
-    const cellar_task_id c = after(a, "c", CELLAR_TASK_ON_FAILURE);
-    T_AFTER_STR(tick(), ran, "ab[r]");
-    T_EQ_I64(state_of(b), CELLAR_TASK_SUCCEEDED);
-    T_EQ_I64(state_of(c), CELLAR_TASK_CANCELLED);
-    T_AFTER_I64(close_it(), cellar_close(config.results), CELLAR_OK);
 }
 
 T_CASE_ON(submit_after_refuses_bad_input, POOL)
