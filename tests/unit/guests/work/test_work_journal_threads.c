@@ -15,6 +15,7 @@
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 static _Atomic uint32_t ran, waited;
 static _Atomic int opened;
+static cellar_journal_level next_level; /* of the next pool */
 
 static cellar_verdict acts(const cellar_task *t, void *ctx)
 {
@@ -42,6 +43,7 @@ static bool begin(void)
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
     config.journal_path = path;
+    config.journal_level = next_level;
     config.restore_rate = 1000000;
     ran = waited = 0;
     opened = 1;
@@ -95,20 +97,25 @@ static void *attaches(void *arg)
     return NULL;
 }
 
+/* Calls share commits at both levels. */
 T_CASE(a_task_that_ends_meanwhile_decides)
 {
-    if (!begin()) { return; }
-    pthread_t t[THREADS];
-    const uint32_t rounds = 60 / (T_COST > 1 ? 6 : 1);
-    attached = 0;
-    start_threads(t, THREADS, attaches, (void *)(uintptr_t)rounds);
-    join_threads(t, THREADS);
-    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
-    T_FIELDS(figures(), ok, THREADS * rounds + attached, live, 0);
-    close_it();
-    open_t();
-    T_EQ_U64(figures().restored, 0);
-    end();
+    for (uint32_t sync = 0; sync < 2; sync++) {
+        next_level = sync != 0 ? CELLAR_JOURNAL_SYNC : CELLAR_JOURNAL_PROCESS;
+        if (!begin()) { return; }
+        pthread_t t[THREADS];
+        const uint32_t rounds = (sync != 0 ? 12 : 60) / (T_COST > 1 ? 6 : 1);
+        attached = 0;
+        start_threads(t, THREADS, attaches, (void *)(uintptr_t)rounds);
+        join_threads(t, THREADS);
+        T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+        T_FIELDS(figures(), ok, THREADS * rounds + attached, live, 0);
+        close_it();
+        open_t();
+        T_EQ_U64(figures().restored, 0);
+        end();
+    }
+    next_level = CELLAR_JOURNAL_PROCESS;
 }
 
 T_CASE(a_drain_does_not_wait_for_unknown_names)
