@@ -43,19 +43,6 @@ def numbers_of_more_than_64_bits_are_refused():
             raises((OverflowError, cellar.Error), call)
 
 
-def a_lock_has_one_owner_at_a_time():
-    inside, most = [], []
-
-    def work():
-        for _ in range(50):
-            with cellar.Lock("k"):
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-        return True
-    assert threads(4, work) == [True] * 4 and max(most) == 1
-
-
 def a_later_owner_has_a_larger_fence():
     first, second = cellar.Lock("k"), cellar.Lock("k")
     assert first.acquire() and not second.acquire(False) and not second.acquire(timeout=.01)

@@ -128,24 +128,6 @@ static void add_again(void)
     tick();
 }
 
-T_CASE_ON(body_leaves_with_its_last_row, MESSAGES)
-{
-    add_two();
-    send_all("q", "ab");
-    take_and_end("one", "a");
-    reopen_with_rows(2, 3);
-    add_two();
-    tick();
-    take_and_end("one", "b");
-    T_CHECK(take("one", NULL) == NULL);
-    take_and_end("two", "a");
-    reopen_with_rows(1, 1);
-    add("q", "two", NULL);
-    tick();
-    take_and_end("two", "b");
-    reopen_with_rows(0, 0);
-}
-
 T_CASE_ON(ids_rise_also_when_the_file_held_no_message, MESSAGES)
 {
     uint64_t last = 0;

@@ -568,7 +568,7 @@ T_CASE_ON(row_of_a_changed_rule_is_replaced, ROWS)
     }
 }
 
-T_ALONE(pool_has_65536_rows_in_two_namespaces)
+T_CASE(pool_has_65536_rows_in_two_namespaces)
 {
     cellar_host_config h;
     cellar_pool_config cfg = config_of(&h);
@@ -600,7 +600,7 @@ T_ALONE(pool_has_65536_rows_in_two_namespaces)
 
 /* ---- memory, arguments, figures ---- */
 
-T_ALONE(every_missing_memory_is_a_code)
+T_CASE(every_missing_memory_is_a_code)
 {
     static const char rules[] = "[*]\nkey a:{n} refresh=5m loader=many at=00:00@Europe/Berlin\n";
     zones_of_the_tree();
@@ -770,4 +770,5 @@ T_CASE(objects_are_refreshed_as_values)
     T_EQ_U64(frees, up.calls);
 }
 
+T_ONE_THREAD;
 T_MAIN("work_refresh")

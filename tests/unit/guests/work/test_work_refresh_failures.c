@@ -350,4 +350,5 @@ T_CASE_ON(row_that_fired_after_the_worker_read_the_clock_runs_later, ROWS)
     T_AFTER_U64(tick(), up.calls, calls + 1);
 }
 
+T_ONE_THREAD;
 T_MAIN("work_refresh_failures")

@@ -195,24 +195,6 @@ T_CASE_ON(forked_child_is_refused_by_the_calls_of_rows, ROWS)
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_OK);
 }
 
-static int close_in_child(void) { return cellar_pool_close(r) == CELLAR_OK ? 0 : 1; }
-
-static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void *ctx)
-{
-    T_EQ_I64(in_child(fork(), close_in_child), 0);
-    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
-    const cellar_err err = quick(l, key, len, ctx);
-    sem_post(&began);
-    return err;
-}
-
-T_CASE_ON(child_of_a_loader_closes_nothing, ROWS)
-{
-    T_EQ_I64(cellar_refresh_loader(r, c, "fork", fork_inside, NULL, NULL), CELLAR_OK);
-    add("k", "fork");
-    wait_for(&began);
-}
-
 /* One loader hangs while all rules change. */
 T_CASE(new_rules_wait_for_no_load_and_its_value_is_not_stored)
 {
