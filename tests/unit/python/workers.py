@@ -176,27 +176,6 @@ def a_server_stays_with_its_process(folder):
         assert _workers(folder, "cache.set('k', 5); print(cache['k'])", 1) == [["5"]]
 
 
-def an_open_cache_of_a_master_follows_into_workers(folder):
-    text = """
-import os, cellar, sys, time
-server = cellar.serve(unix=sys.argv[1] + "/sock", shared="16M")
-cache = cellar.Cache("4M", shared=f"unix://{sys.argv[1]}/sock?prefix=app")
-def proven():
-    while not cache.stats()["shared"]: time.sleep(.001)
-proven()
-cache.set("k", 1)
-children = []
-for n in range(3):
-    child = os.fork()
-    if child == 0:
-        proven(); cache.incr("n"); cache.close(); os._exit(0)
-    children.append(child)
-for child in children: assert os.waitpid(child, 0)[1] == 0
-print(cache["k"], cache["n"])
-"""
-    assert said_by(text, folder) == "1 3"
-
-
 def threads_of_a_worker_open_one_link(folder):
     def fds():
         return len(os.listdir("/proc/self/fd"))

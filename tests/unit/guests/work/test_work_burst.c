@@ -79,15 +79,17 @@ static cellar_task_id put(const char *name, const char *payload, const cellar_su
     return of;
 }
 
-/* Let a worker take the tasks together. */
-static void start(const char *payloads)
+/* Let a worker take the tasks of a name together. */
+static void start_of(const char *name, const char *payloads)
 {
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     for (size_t i = 0; payloads[i] != '\0'; i++) {
-        id[i] = put("t", &payloads[i], NULL);
+        id[i] = put(name, &payloads[i], NULL);
     }
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
 }
+
+static void start(const char *payloads) { start_of("t", payloads); }
 
 static int state_of(cellar_task_id of)
 {
@@ -242,11 +244,7 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     int64_t wait_ms;
     open_on_clock();
     name_it("timed", act, &o);
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
-    for (size_t i = 0; i < TASKS; i++) {
-        id[i] = put("timed", &"aLCdefghijklmnop"[i], NULL);
-    }
-    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    start_of("timed", "aLCdefghijklmnop");
     wait_for(&began); /* 900 ms after the burst */
     atomic_fetch_add(&now_ms, 999);
     T_EQ_I64(cellar_tick(p, 0, &wait_ms), CELLAR_OK);
