@@ -13,7 +13,6 @@
 #include "cellar_bus.h"
 #include "tests/support/child.h"
 #include "tests/support/each_allocation.h"
-#include "tests/support/task_calls.h"
 #include "tests/support/journal_kit.h"
 
 T_ONE_THREAD;

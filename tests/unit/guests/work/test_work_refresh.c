@@ -8,7 +8,6 @@
  *         an upstream of the test: it fails by a generator or when told to, and acts in the middle of
  *         loads. */
 #include "base/fault.h"
-#include "base/open_error.h"
 #include "cellar_limit.h"
 #include "cellar_object.h"
 #include "cellar_observe.h"

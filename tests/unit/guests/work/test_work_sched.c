@@ -4,9 +4,7 @@
  *         changes; every firing that does not run is counted.
  * Method: both clocks are variables; the test calls cellar_tick, which runs the jobs. What
  *         fires is compared with times computed here, or with cron_next. */
-#include "base/mem.h"
 #include "base/num.h"
-#include "base/open_error.h"
 #include "cellar_observe.h"
 #include "cellar_schedule.h"
 #include "tests/support/each_allocation.h"

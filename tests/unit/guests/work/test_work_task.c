@@ -12,7 +12,6 @@
 #include "tests/support/refusals.h"
 #include "tests/support/struct_sizes.h"
 #include "tests/support/task_kit.h"
-#include "tests/support/task_calls.h"
 
 /* ---- verdicts ---- */
 

@@ -7,9 +7,7 @@
  *         Parking is compared with the order of random submits. */
 #include "base/random.h"
 #include "cellar_limit.h"
-#include "cellar_observe.h"
 #include "cellar_schedule.h"
-#include "tests/support/task_calls.h"
 #include "tests/support/task_kit.h"
 
 T_ONE_THREAD;

@@ -8,7 +8,6 @@
  *         anything. The clock of the system drives the pool. */
 #include <dirent.h>
 
-#include "base/mem.h"
 #include "cellar_bus.h"
 #include "tests/support/bus_send.h"
 #include "tests/support/child.h"
