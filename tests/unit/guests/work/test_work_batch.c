@@ -577,7 +577,8 @@ T_CASE(every_missing_memory_is_a_code)
                                           .done_ctx = &e[i], .coalesce_key = &i,
                                           .coalesce_key_len = sizeof i };
         e[i] = (ends){ 0 };
-        EACH_ALLOCATION_FAILS(err, cellar_batch_add(b, i < 30 ? "g" : "h", "x", 1, &o)) { failed++; }
+        const char *group = i < 30 ? "g" : "h";
+        EACH_ALLOCATION_FAILS(err, cellar_batch_add(b, group, "x", 1, &o)) { failed++; }
     }
     T_CHECK(failed >= 40);
     (void)base_fault_alloc_arm(1, true);

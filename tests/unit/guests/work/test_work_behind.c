@@ -3,8 +3,8 @@
  * Aim:    the writes of a namespace reach its source in batches: the last write of each key, in
  *         order, and none is lost by eviction, a clear or a failed batch. Reads find the writes
  *         that wait. A write that fails for good leaves no entry.
- * Method: the source is an array; a clock that the test turns; the test ticks. After random writes of
- *         threads, cache and source are compared. Each allocation fails once. */
+ * Method: the source is an array; a clock that the test turns; the test ticks. After random writes
+ *         of threads, cache and source are compared. Each allocation fails once. */
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -89,12 +89,12 @@ static void write_failed(const cellar_write *w, cellar_err err, void *ctx)
     failed_err = (int32_t)err;
 }
 
-/* Open a store with a namespace of `bytes` memory. */
+static const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
+                                         .no_threads = 1 };
+
+/* Open a store with a namespace that batches its writes. */
 static void begin_with(cellar_batcher_config cfg)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    static cellar_host_config host;
-    host = cellar_host_config_default();
     memset(row, 0, sizeof row);
     calls[0] = failures[0] = '\0';
     call_count = write_count = fail_calls = 0;
@@ -104,9 +104,7 @@ static void begin_with(cellar_batcher_config cfg)
     settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.clock = read_clock,
                    .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
-    host.clock = read_clock;
-    host.no_threads = 1;
+    T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
     cfg.host = &host;
     T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows, write_failed, "source", &batcher),
              CELLAR_OK);
@@ -219,11 +217,16 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
     return cellar_load_value(ld, "loaded", 6);
 }
 
+static char got[16]; /* by the last load_key */
+
 /* Get a key, or load it. Return the code; *loads counts loads. */
-static cellar_err load_key(const char *key, unsigned *loads)
+static cellar_err load_key(const char *key, uint32_t flags, unsigned *loads)
 {
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
     cellar_result r = cellar_result_default();
-    const cellar_err err = cellar_get_or_load(ns, key, strlen(key), NULL, load_text, loads, &r);
+    const cellar_err err = cellar_get_or_load(ns, key, strlen(key), &o, load_text, loads, &r);
+    snprintf(got, sizeof got, "%.*s", (int)r.value_len,
+             r.value != NULL ? (const char *)r.value : "");
     cellar_result_free(&r);
     return err;
 }
@@ -236,7 +239,7 @@ T_CASE_ON(nothing_else_is_written, WRITES)
     cellar_result r = cellar_result_default();
     const cellar_bytes tag = { "t", 1 };
     uint64_t removed = 0;
-    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
+    T_EQ_I64(load_key("k1", 0, &loads), CELLAR_OK);
     T_EQ_I64(cellar_touch(ns, "k1", 2, 5000), CELLAR_OK);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(ns, "k2", 2, NULL, 0, &o), CELLAR_OK);
@@ -281,10 +284,8 @@ T_CASE_ON(evicted_write_is_found_and_written, WRITES)
     T_AFTER_STR(evict_all(), value_of("k1"), "a");
     evict_all();
     unsigned loads = 0;
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns, "k2", 2, NULL, load_text, &loads, &r), CELLAR_OK);
-    T_EQ_MEM(r.value, "b", 1);
-    cellar_result_free(&r);
+    T_EQ_I64(load_key("k2", 0, &loads), CELLAR_OK);
+    T_EQ_STR(got, "b");
     T_EQ_U64(loads, 0);
     T_EQ_I64(cellar_clear(ns), CELLAR_OK); /* ends entries, not writes */
     T_EQ_STR(value_of("k1"), "a");
@@ -367,12 +368,12 @@ T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
     unsigned loads = 0;
     set("k1", "a");
     T_AFTER_I64(flush(), cellar_delete(ns, "k1", 2), CELLAR_OK);
-    T_EQ_I64(load_key("k1", &loads), CELLAR_ABSENT);
+    T_EQ_I64(load_key("k1", 0, &loads), CELLAR_ABSENT);
     T_EQ_U64(loads, 0);
     flush();
     T_CHECK(!row[1].there);
     pass(1000);
-    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
+    T_EQ_I64(load_key("k1", 0, &loads), CELLAR_OK);
     T_EQ_U64(loads, 1);
     set("k1", "b"); /* a set after a delete that waits replaces it */
     T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
@@ -381,36 +382,24 @@ T_CASE_ON(deleted_key_is_absent_until_its_delete_is_written, WRITES)
     T_AFTER_STR(flush(), calls, "k1=c;");
 }
 
-/* Load "k1" with flags. Return its code, and the value in `text`. */
-static cellar_err load_by(uint32_t flags, char *text, unsigned *loads)
-{
-    const cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
-    cellar_result r = cellar_result_default();
-    const cellar_err err = cellar_get_or_load(ns, "k1", 2, &o, load_text, loads, &r);
-    snprintf(text, 16, "%.*s", (int)r.value_len, r.value != NULL ? (const char *)r.value : "");
-    cellar_result_free(&r);
-    return err;
-}
-
 T_CASE_ON(no_load_brings_back_what_a_waiting_write_replaces, WRITES)
 {
     static const uint32_t flags[] = { CELLAR_LOAD_NO_L2, CELLAR_LOAD_REFRESH };
-    char text[16];
     unsigned loads = 0;
     for (unsigned i = 0; i < 4; i++) { /* with the entry in memory, and without */
         set("k1", "a");
         if (i < 2) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
-        T_EQ_I64(load_by(flags[i % 2], text, &loads), CELLAR_OK);
-        T_EQ_STR(text, "a");
+        T_EQ_I64(load_key("k1", flags[i % 2], &loads), CELLAR_OK);
+        T_EQ_STR(got, "a");
         T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
         if (i < 2) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
-        T_EQ_I64(load_by(flags[i % 2], text, &loads), CELLAR_ABSENT);
+        T_EQ_I64(load_key("k1", flags[i % 2], &loads), CELLAR_ABSENT);
     }
     set("k1", "b");
     T_AFTER_STR(flush(), value_of("k1"), "b");
     T_EQ_U64(loads, 0);
-    T_EQ_I64(load_by(CELLAR_LOAD_REFRESH, text, &loads), CELLAR_OK); /* nothing waits */
-    T_EQ_STR(text, "loaded");
+    T_EQ_I64(load_key("k1", CELLAR_LOAD_REFRESH, &loads), CELLAR_OK); /* nothing waits */
+    T_EQ_STR(got, "loaded");
 }
 
 T_CASE_ON(early_refresh_does_not_overtake_a_waiting_write, WRITES)
@@ -469,7 +458,7 @@ T_CASE(write_past_its_ttl_ends_what_a_load_stored)
     T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
     now_ms += 200;
     T_EQ_STR(value_of("k1"), "");
-    T_EQ_I64(load_key("k1", &loads), CELLAR_OK);
+    T_EQ_I64(load_key("k1", 0, &loads), CELLAR_OK);
     T_EQ_STR(value_of("k1"), "loaded");
     T_AFTER_STR(flush(), row[1].text, "a");
     T_EQ_STR(value_of("k1"), "");
@@ -619,7 +608,6 @@ static char disk_path[T_FOLDER_MAX];
 
 static int close_in_child(void)
 {
-    const cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     cellar *rows;
@@ -722,8 +710,6 @@ static void *tick_until_exit(void *arg)
 T_CASE(functions_that_end_their_thread_lose_nothing)
 {
     const uint64_t blocks = base_live_blocks();
-    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
-                                    .no_threads = 1 };
     pthread_t thread;
     begin();
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
@@ -761,8 +747,6 @@ static cellar_err set_in_flush(const cellar_write *w, size_t count, void *ctx)
 
 T_CASE_ON(flush_function_may_write_the_namespace, WRITES)
 {
-    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
-                                    .no_threads = 1 };
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     T_REQUIRE(cellar_namespace_open(store, "sets", NULL, &ns) == CELLAR_OK);
@@ -794,14 +778,14 @@ static cellar_err write_nowhere(const cellar_write *w, size_t count, void *ctx)
 T_CASE(eviction_in_a_close_uses_no_closed_queue)
 {
     char path[T_FOLDER_MAX], value[4000] = "";
-    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
+    const cellar_host_config own = { .struct_size = sizeof own, .clock = read_clock,
                                     .alloc = take_block, .free = give_block, .no_threads = 1 };
     cellar_stats st = cellar_stats_default();
     t_folder(path);
     settings s = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
                    .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
                    .host.no_threads = 1 };
-    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &own };
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
@@ -891,8 +875,8 @@ static void *write_keys(void *arg)
         }
         if (base_rng_below(&rng, 64) == 0) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
         size_t len;
-        char got[64];
-        (void)cellar_get(ns, key, 2, got, sizeof got, &len);
+        char read[64];
+        (void)cellar_get(ns, key, 2, read, sizeof read, &len);
     }
     return NULL;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    with threads a task that ends, a name that goes and a drain lose no task. The thread of the
- *         journal tries again after an error. A change beside a commit waits for the next one. A key
- *         of a submit that fails refuses none. test_work_kill counts the calls of many threads.
+ * Aim:    with threads a task that ends, a name that goes and a drain lose no task. The thread of
+ *         the journal tries again after an error. A change beside a commit waits for the next one. A
+ *         key of a submit that fails refuses none. test_work_kill counts the calls of many threads.
  * Method: real threads and the clock of the system. For calls beside a commit, a clock or a log
  *         function of the host starts the other thread. The next open counts what is left. */
 #include "work/task_types.h" /* before the variables of the kit */

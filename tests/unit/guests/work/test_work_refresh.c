@@ -4,9 +4,9 @@
  *         stored, failures keep it and back off, days end where the zone says, nothing is skipped
  *         uncounted. Changes of the program win over refreshes. Breakers bound the calls of the
  *         upstream.
- * Method: both clocks are variables; the test calls cellar_tick, which runs the loads. The loader is
- *         an upstream of the test: it fails by a generator or when told to, and acts in the middle of
- *         loads. */
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the loads. The loader
+ *         is an upstream of the test: it fails by a generator or when told to, and acts in the
+ *         middle of loads. */
 #include "base/fault.h"
 #include "cellar_limit.h"
 #include "cellar_object.h"

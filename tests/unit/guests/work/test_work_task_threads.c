@@ -821,8 +821,8 @@ T_CASE(subscriber_may_end_its_thread)
 {
     pthread_t t;
     open_pool(1);
-    T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, ends_thread, NULL, count_context, NULL),
-             CELLAR_OK);
+    T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, ends_thread, NULL, count_context,
+                                     NULL), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
     pthread_join(t, NULL);
     T_AFTER_U64(close_it(), atomic_load(&freed), 1); /* no call of it runs */
