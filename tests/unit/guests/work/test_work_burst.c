@@ -256,6 +256,23 @@ T_CASE(time_out_of_a_burst_begins_with_each_function)
     T_EQ_U64(atomic_load(&runs), TASKS);
 }
 
+T_CASE(tasks_of_a_burst_that_ended_time_out_no_other_one)
+{
+    cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };
+    open_on_clock();
+    name_it("timed", act, &o);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < TASKS; i++) {
+            (void)put("timed", "a", NULL);
+        }
+        while (figures().live != 0) { sched_yield(); }
+        atomic_fetch_add(&now_ms, 5000);
+        T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
+    }
+    T_FIELDS(figures(), ok, 20 * TASKS, timed_out, 0);
+    finish();
+}
+
 T_CASE(time_out_of_a_task_begins_after_its_submit)
 {
     cellar_task_opts o = { .struct_size = sizeof o, .timeout_ms = 1000, .queue = "default" };

@@ -57,6 +57,27 @@ static void end(void)
     t_wipe(folder);
 }
 
+static void frees(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len;
+    const bool more = atomic_fetch_add(&waited, 1) == 0;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = more ? frees : NULL,
+                             .free_ctx = ctx };
+    T_EQ_I64(cellar_task_submit(p, "t", ctx, 4, &o, NULL), CELLAR_OK);
+}
+
+T_CASE(a_free_fn_of_the_journal_thread_may_submit)
+{
+    if (!begin()) { return; }
+    static char bytes[] = "abcd";
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees, .free_ctx = bytes };
+    T_EQ_I64(cellar_task_submit(p, "t", bytes, 4, &o, NULL), CELLAR_OK);
+    while (atomic_load(&ran) < 3) { usleep(200); }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+    T_EQ_U64(figures().journal_pending, 0);
+    end();
+}
+
 T_CASE(close_leaves_what_waits_to_the_next_open)
 {
     if (!begin()) { return; }
