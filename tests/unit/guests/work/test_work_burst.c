@@ -291,6 +291,51 @@ T_CASE(time_out_of_a_task_begins_after_its_submit)
     T_AFTER_U64(let_go(), atomic_load(&runs), 1);
 }
 
+static void count_free(void *payload, size_t len, void *ctx)
+{
+    (void)len, (void)ctx;
+    free(payload);
+    atomic_fetch_add(&freed, 1);
+}
+
+/* Return from the first attempt after the second one has ended the task. */
+static cellar_verdict outlives(const cellar_task *t, void *ctx)
+{
+    if (*(const char *)t->payload != 'T' || t->attempt != 1) { return act(t, ctx); }
+    sem_post(&began);
+    wait_for(&go_on);
+    T_EQ_U64(atomic_load(&freed), 0);
+    T_EQ_MEM(t->payload, "T", 1);
+    return cellar_verdict_ok();
+}
+
+T_CASE(payload_outlives_the_time_out_of_a_later_task)
+{
+    const cellar_task_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 10, .base_ms = 1,
+                                 .queue = "default" };
+    const cellar_submit_opts owned = { .struct_size = sizeof owned, .free_fn = count_free };
+    char *payload = malloc(1);
+    T_REQUIRE(payload != NULL);
+    *payload = 'T';
+    open_on_clock();
+    name_it("timed", outlives, &o);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
+    (void)put("timed", "a", NULL);
+    (void)put("timed", payload, &owned);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    wait_for(&began);
+    atomic_fetch_add(&now_ms, 10);
+    while (figures().timed_out == 0) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK); }
+    atomic_fetch_add(&now_ms, 1000); /* the delay of the second attempt */
+    while (figures().ok != 2) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK); }
+    T_EQ_U64(figures().timed_out, 1);
+    (void)put("t", "H", NULL);
+    wait_for(&began); /* the other worker has left its last task */
+    post_many(&go_on, 2);
+    finish();
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
 /* ---- several queues ---- */
 
 /* Let the one worker run 'H', and queue `n` tasks in each queue of the names meanwhile. Their

@@ -99,6 +99,25 @@ T_CASE_ON(messages_of_a_key_follow_one_another, MESSAGES)
     T_EQ_I64(cellar_bus_group_remove(p, "q"), CELLAR_OK);
 }
 
+T_CASE_ON(dead_letter_is_a_row_of_the_dead_queue, MESSAGES)
+{
+    cellar_bus_message m = cellar_bus_message_default();
+    group("dead", NULL, NULL);
+    group_opts.dead_queue = "dead";
+    group_opts.max_deliver = 2;
+    group("q", NULL, note);
+    answer = cellar_verdict_retry();
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    T_AFTER_STR(tick(), ran, "aa"); /* the retry is at the front, now */
+    T_EQ_U64(of_group("q").failed, 1);
+    const cellar_task *t = take("dead", "a");
+    T_EQ_I64(cellar_bus_message_of(t, &m), CELLAR_OK);
+    T_EQ_STR(m.died_in, "q");
+    T_EQ_U64(t->attempt, 1);
+    settle(t, cellar_verdict_fail()); /* for good */
+    T_EQ_U64(figures().dead, 1);
+}
+
 /* ---- verdicts ---- */
 
 static uint64_t id_of(const cellar_task *t)
