@@ -305,6 +305,23 @@ static cellar_task_id submit_giving(const char *payload)
     return id;
 }
 
+T_CASE_ON(a_task_that_waits_survives_a_crash, JOURNAL)
+{
+    const cellar_task_id a = submit_giving("x");
+    const cellar_task_id b = after(a, "join", "", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id c = after(b, "t", "c", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id d = after(a, "t", "d", CELLAR_TASK_ON_FAILURE);
+    T_AFTER_U64(crash_and_restart(), figures().live, 4);
+    T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(state_of(d), CELLAR_E_NOT_FOUND); /* cancelled */
+    crash(); /* the end of a is in the journal, with its result */
+    names();
+    T_EQ_I64(state_of(c), CELLAR_TASK_WAITING);
+    T_AFTER_STR(tick(), ran, "xc");
+    T_AFTER_U64(crash(), figures().restored, 0);
+}
+
 /* Each rule meets each end: before the crash, after it, or before the submit. */
 T_CASE(the_recorded_state_decides_after_a_crash)
 {
