@@ -78,6 +78,20 @@ T_CASE(a_free_fn_of_the_journal_thread_may_submit)
     end();
 }
 
+T_CASE(cancel_wakes_the_thread_of_the_journal)
+{
+    const cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1000000 };
+    cellar_task_status st = cellar_task_status_default();
+    cellar_task_id id;
+    if (!begin()) { return; }
+    for (int i = 0; i < 20; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &later, &id), CELLAR_OK);
+        T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+        T_EQ_I64(task_status(p, id, &st), CELLAR_E_NOT_FOUND);
+    }
+    end();
+}
+
 T_CASE(close_leaves_what_waits_to_the_next_open)
 {
     if (!begin()) { return; }
