@@ -18,6 +18,7 @@
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 #include "tests/support/loader.h"
+#include "tests/support/spaces.h"
 
 /* Read while it is in memory: worth its bytes on disk at its eviction. */
 static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
@@ -27,24 +28,43 @@ static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t tt
     return err;
 }
 
+/* Put and read keys 0 to `count` - 1: more than memory holds. */
+static void put_all_used(cellar *c, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
+        if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+}
+
+static uint32_t hits_of(cellar *c, uint32_t count)
+{
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const cellar_err err = look(c, i, 1);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    return hits;
+}
+
+static settings small_config(void)
+{
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    return cfg;
+}
+
 #define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
 
 T_CASE_ON(evicted_entry_is_read_back_from_disk, STORE)
 {
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cellar *c = open_with(&cfg);
-    for (uint32_t i = 0; i < 2000; i++) {
-        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
-        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
-    }
-    uint32_t hits = 0, key = 0; /* a put without room is dropped: key is one that was found */
-    for (uint32_t i = 0; i < 2000; i++) {
-        const cellar_err err = look(c, i, 1);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
-        if (err == CELLAR_OK && ++hits == 6) { key = i; }
-    }
-    T_CHECK(hits > 1900);
+    put_all_used(c, 2000);
+    T_CHECK(hits_of(c, 2000) > 1900);
+    uint32_t key = 0; /* a put without room is dropped: one that is found */
+    while (key < 2000 && look(c, key, 1) != CELLAR_OK) { key++; }
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 1700);
@@ -76,13 +96,9 @@ static void delete_below(cellar *c, uint32_t key)
 T_CASE_ON(why_reports_the_delete_of_an_entry_that_was_only_on_disk, STORE)
 {
     const uint32_t key = 7, other = 5000;
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cellar *c = open_with(&cfg);
-    for (uint32_t i = 0; i < 1000; i++) {
-        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
-        if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
-    }
+    put_all_used(c, 1000);
     bool demoted = false;
     for (uint32_t i = 0; i < 1000 && !demoted; i++) {
         cellar_entry_info info = cellar_entry_info_default();
@@ -116,8 +132,7 @@ static void cut_data(void)
  * does not. */
 T_CASE_ON(why_names_the_loss_of_the_disk_tier, STORE)
 {
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     uint32_t early = 0;
@@ -210,21 +225,15 @@ T_ALONE(every_call_reads_entries_on_disk)
 static void *use_disk_with_a_cancel_pending(void *arg)
 {
     int *reached = arg;
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.l2.sync_interval_ms = 1;
     (void)pthread_cancel(pthread_self());
     for (int life = 0; life < 2; life++) {
         cellar *c = open_with(&cfg);
-        uint32_t hits = 0;
-        for (uint32_t i = 0; i < 1000; i++) {
-            T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
-            if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
-        }
+        put_all_used(c, 1000);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
-        for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
-        T_CHECK(hits > 500);
+        T_CHECK(hits_of(c, 1000) > 500);
         T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 20 << 20), CELLAR_OK);
         shut(c);
     }
@@ -244,10 +253,9 @@ T_CASE_ON(disk_access_is_no_cancellation_point, STORE)
     T_CHECK(end == PTHREAD_CANCELED);
 }
 
-/* Single loads, bulk loads, leases. */
-T_ALONE(load_answered_from_disk_has_its_flags)
+/* Single loads, bulk loads, leases. A value on disk is copied also for a load that pins. */
+T_CASE_ON(load_answered_from_disk_has_its_flags, ON_DISK)
 {
-    store_begin();
     cellar *c = open_it();
     cellar_set_opts o = cellar_set_opts_default();
     char key[2] = "a";
@@ -260,10 +268,16 @@ T_ALONE(load_answered_from_disk_has_its_flags)
     cellar_load_item it = { "b", 1, fresh_result(), CELLAR_OK, 0 };
     cellar_lease lease;
     cellar_load_opts cached = { .struct_size = sizeof cached, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
-    T_EQ_I64(cellar_get_or_load(c, "a", 1, &cached, NULL, NULL, &r), CELLAR_OK);
-    T_EQ_U64(r.source, CELLAR_SOURCE_L2);
-    T_EQ_U64(r.user_flags, 7);
-    cellar_result_free(&r);
+    cellar_load_opts pinned = cached;
+    pinned.flags |= CELLAR_LOAD_PIN;
+    for (int read = 0; read < 2; read++) { /* the first one brings the entry into memory */
+        T_EQ_I64(cellar_get_or_load(c, "a", 1, &pinned, NULL, NULL, &r), CELLAR_OK);
+        T_EQ_U64(r.source, read == 0 ? CELLAR_SOURCE_L2 : CELLAR_SOURCE_L1);
+        T_EQ_U64(r.flags, read == 0 ? 0 : CELLAR_RESULT_PINNED);
+        T_EQ_U64(r.user_flags, 7);
+        T_EQ_MEM(r.value, "v", 1);
+        cellar_result_free(&r);
+    }
     T_EQ_I64(cellar_get_or_load_many(c, &it, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(it.status, CELLAR_OK);
     T_EQ_U64(it.result->source, CELLAR_SOURCE_L2);
@@ -274,12 +288,10 @@ T_ALONE(load_answered_from_disk_has_its_flags)
     T_EQ_U64(r.user_flags, 9);
     cellar_result_free(&r);
     shut(c);
-    store_end();
 }
 
-T_ALONE(backfilled_entry_keeps_its_deadline)
+T_CASE_ON(backfilled_entry_keeps_its_deadline, ON_DISK)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 50;
     cellar *c = open_with(&cfg);
@@ -303,62 +315,24 @@ T_ALONE(backfilled_entry_keeps_its_deadline)
     c = open_it();
     T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
     shut(c);
-    store_end();
-}
-
-static cellar_err load_never(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    (void)ld;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
-    T_CHECK(false);
-    return CELLAR_E_IO;
-}
-
-T_ALONE(pinned_load_of_a_value_on_disk_is_copied)
-{
-    store_begin();
-    cellar_result r = cellar_result_default();
-    cellar *c = open_it();
-    T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
-    shut(c);
-    c = open_it();
-    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_never, NULL, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_L2);
-    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
-    T_EQ_MEM(r.value, "value", 5);
-    cellar_result_free(&r);
-    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_never, NULL, &r), CELLAR_OK);
-    T_EQ_I64(r.source, CELLAR_SOURCE_L1); /* the read brought it up */
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    T_EQ_MEM(r.value, "value", 5);
-    cellar_result_free(&r);
-    shut(c);
-    store_end();
 }
 
 /* The root's label is for statistics: it may change, and a namespace may have the same name. */
-T_ALONE(namespace_with_label_of_root_is_separate)
+T_CASE_ON(namespace_with_label_of_root_is_separate, ON_DISK)
 {
-    store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
     for (uint32_t life = 0; life < 4; life++) {
         settings cfg = config();
         cfg.host.name = label[life];
-        cellar *c = open_with(&cfg), *v;
-        T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
+        cellar *c = open_with(&cfg), *v = space(c, "users", NULL);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(c, i, 1), life == 0 ? CELLAR_MISS : CELLAR_OK);
             T_EQ_I64(look(v, i, 2), life == 0 ? CELLAR_MISS : CELLAR_OK);
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
             T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
         }
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 static bool in_files(const char *needle)
@@ -379,21 +353,17 @@ static bool in_files(const char *needle)
     return found;
 }
 
-T_ALONE(hidden_namespace_never_touches_disk)
+T_CASE_ON(hidden_namespace_never_touches_disk, ON_DISK)
 {
-    store_begin();
-    cellar *c = open_it(), *open_namespace, *secret;
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
-    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
+    cellar *c = open_it(), *secret = space(c, "sesame", &o);
+    cellar *open_namespace = space(c, "plainview", NULL);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(open_namespace, "knownkey", 8, "knownvalue", 10, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_clear(secret), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
     T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
     T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
@@ -401,41 +371,35 @@ T_ALONE(hidden_namespace_never_touches_disk)
      * namespace. */
     const settings cfg = config();
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
+    secret = space(c, "sesame", &o);
     T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_MISS);
-    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
     /* A namespace that becomes hidden loses its entries on disk, also for later opens. */
     c = open_it();
     o.hidden = 0;
     o.tier = CELLAR_TIER_L1;
-    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_namespace), CELLAR_OK);
+    open_namespace = space(c, "plainview", &o);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_delete(open_namespace, "knownkey", 8), CELLAR_MISS);
-    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
     c = open_it();
-    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
+    open_namespace = space(c, "plainview", NULL);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
 /* The value is over half a segment. Another value of that length has parts on disk. */
-T_ALONE(long_value_of_a_hidden_namespace_never_touches_disk)
+T_CASE_ON(long_value_of_a_hidden_namespace_never_touches_disk, ON_DISK)
 {
     static char value[700 << 10], got[700 << 10];
-    store_begin();
     settings cfg = config();
     cfg.config.memory_bytes = 16u << 20;
-    cellar *c = open_with(&cfg), *known, *secret;
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &known), CELLAR_OK);
+    cellar *c = open_with(&cfg), *known = space(c, "plainview", &o);
     o.hidden = 1;
     o.l2_write = CELLAR_L2_WRITE_ON_SET;
-    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
+    cellar *secret = space(c, "sesame", &o);
     for (size_t i = 0; i < sizeof value; i += 16) { memcpy(value + i, "the known value!", 16); }
     T_EQ_I64(cellar_set(known, "knownkey", 8, value, sizeof value, NULL), CELLAR_OK);
     for (size_t i = 0; i < sizeof value; i += 16) { memcpy(value + i, "hidden value of ", 16); }
@@ -452,11 +416,8 @@ T_ALONE(long_value_of_a_hidden_namespace_never_touches_disk)
         T_EQ_I64(cellar_set(c, &n, sizeof n, value, 600 << 10, NULL), CELLAR_OK);
         while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) {}
     }
-    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(known), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hidden value of ") && !in_files("hiddenkey") && !in_files("sesame"));
-    store_end();
 }
 
 /* Replace every record on disk from outside the store. */
@@ -480,8 +441,7 @@ static void spoil_the_disk(void)
 
 static cellar_err load_it(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     const char *text = ctx;
     return text != NULL ? cellar_load_value(ld, text, strlen(text)) : CELLAR_E_IO;
 }
@@ -516,14 +476,12 @@ static void push_out(cellar *c)
     }
 }
 
-T_ALONE(entries_excluded_from_disk_are_never_written)
+T_CASE_ON(entries_excluded_from_disk_are_never_written, ON_DISK)
 {
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
     uint32_t from;
-    store_begin();
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cfg.config.eviction = CELLAR_EVICT_FIFO;
     cellar *c = open_with(&cfg);
     cellar_load_opts no = cellar_load_opts_default(), fall = cellar_load_opts_default();
@@ -569,7 +527,6 @@ T_ALONE(entries_excluded_from_disk_are_never_written)
     c = open_with(&cfg);
     T_CHECK(there(c, "set"));
     shut(c);
-    store_end();
 }
 
 static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -582,13 +539,11 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 }
 
 /* Every kind of load respects the disk options of its flags and of its namespace. */
-T_ALONE(bulk_loads_and_leases_respect_no_disk_options)
+T_CASE_ON(bulk_loads_and_leases_respect_no_disk_options, ON_DISK)
 {
     uint32_t from;
     static char text[] = "new";
-    store_begin();
-    settings cfg = config();
-    cfg.config.max_entries = 100;
+    settings cfg = small_config();
     cfg.config.eviction = CELLAR_EVICT_FIFO;
     cellar *c = open_with(&cfg);
     T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
@@ -621,7 +576,6 @@ T_ALONE(bulk_loads_and_leases_respect_no_disk_options)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
     shut(c);
-    store_end();
 }
 
 T_ALONE(disk_breaker_follows_store_options)
@@ -658,9 +612,8 @@ T_ALONE(disk_breaker_follows_store_options)
     }
 }
 
-T_ALONE(cipher_encrypts_values_on_disk)
+T_CASE_ON(cipher_encrypts_values_on_disk, ON_DISK)
 {
-    store_begin();
     uint64_t right = 1234567, wrong = 7654321;
     settings cfg = config();
     cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &right, .seal = toy_seal,
@@ -673,28 +626,20 @@ T_ALONE(cipher_encrypts_values_on_disk)
     size_t len;
     T_EQ_I64(cellar_set(c, "knownkey", 8, "sealedvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "knownkey", 8, back, sizeof back, &len), CELLAR_OK);
-    for (uint32_t i = 0; i < 1000; i++) {
-        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
-        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
-    }
-    uint32_t hits = 0;
-    for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
-    T_CHECK(hits > 950);
+    put_all_used(c, 1000);
+    T_CHECK(hits_of(c, 1000) > 950);
     T_EQ_U64(figure(c, "cellar_l2_unopened_total"), 0);
     shut(c);
     T_CHECK(!in_files("sealedvalue") && !in_files("hhhhhhhhhhhh"));
     c = open_with(&cfg); /* with the wrong key */
-    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); }
+    T_EQ_U64(hits_of(c, 1000), 0);
     T_EQ_I64(cellar_get(c, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_CHECK(figure(c, "cellar_l2_unopened_total") > 950);
     shut(c);
     crypt.ctx = &right;
     c = open_with(&cfg);
-    hits = 0;
-    for (uint32_t i = 0; i < 1000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
-    T_CHECK(hits > 950);
+    T_CHECK(hits_of(c, 1000) > 950);
     shut(c);
-    store_end();
 }
 
 /* ---- the limit of a close ---- */
@@ -769,24 +714,17 @@ T_CASE_ON(many_deleted_patterns_leave_the_entries_of_other_namespaces, STORE)
     cfg.config.max_entries = 100; /* the close does not write the others again */
     const cellar_namespace_config o = { .struct_size = sizeof o,
                                         .l2_write = CELLAR_L2_WRITE_THROUGH };
-    cellar *c = open_with(&cfg), *a = NULL, *b = NULL;
-    T_EQ_I64(cellar_namespace_open(c, "a", &o, &a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "b", &o, &b), CELLAR_OK);
+    cellar *c = open_with(&cfg), *a = space(c, "a", &o), *b = space(c, "b", &o);
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(a, i, 1, 0), CELLAR_OK); }
     for (uint32_t i = 0; i < 300; i++) {
         char pattern[16];
         const int n = snprintf(pattern, sizeof pattern, "x%u*", (unsigned)i);
         T_EQ_I64(cellar_delete_by_pattern(b, pattern, (size_t)n, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     shut(c);
     c = open_with(&cfg);
-    T_EQ_I64(cellar_namespace_open(c, "a", &o, &a), CELLAR_OK);
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < 1000; i++) { found += look(a, i, 1) == CELLAR_OK; }
-    T_EQ_U64(found, 1000);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    a = space(c, "a", &o);
+    T_EQ_U64(hits_of(a, 1000), 1000);
     shut(c);
 }
 
@@ -848,7 +786,7 @@ static cellar_err asked(settings *cfg, const cellar_namespace_config *o, const c
     return err;
 }
 
-T_CASE(write_through_without_a_disk_is_refused)
+T_CASE_ON(write_through_without_a_disk_is_refused, STORE)
 {
     static const struct {
         bool disk;
@@ -863,7 +801,6 @@ T_CASE(write_through_without_a_disk_is_refused)
         { true, 0, CELLAR_TIER_DEFAULT, NULL }, { true, 0, CELLAR_TIER_L2, NULL },
     };
     cellar *c;
-    store_begin();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         settings cfg = rows[i].disk ? config() : settings_default();
         cellar_namespace_config o = { .struct_size = sizeof o, .hidden = rows[i].hidden,
@@ -879,7 +816,6 @@ T_CASE(write_through_without_a_disk_is_refused)
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_STR(e.text, "cellar_open: l2.write THROUGH needs a disk: set l2_path");
-    store_end();
 }
 
 static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -901,11 +837,10 @@ T_CASE(optional_store_in_memory_counts_each_set_of_write_through)
             o.l2_write = CELLAR_L2_WRITE_THROUGH;
         }
         memory.tier = CELLAR_TIER_L1;
-        cellar *c, *ns, *others[2];
+        cellar *c;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_REQUIRE(cellar_namespace_open(c, "through", &o, &ns) == CELLAR_OK);
-        T_REQUIRE(cellar_namespace_open(c, "other", &other, &others[0]) == CELLAR_OK);
-        T_REQUIRE(cellar_namespace_open(c, "memory", &memory, &others[1]) == CELLAR_OK);
+        cellar *ns = space(c, "through", &o);
+        cellar *others[] = { space(c, "other", &other), space(c, "memory", &memory) };
         for (uint32_t i = 0; i < 10; i++) { T_EQ_I64(put(ns, i, 1, 0), CELLAR_OK); }
         T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 10);
         T_EQ_I64(cellar_increment(ns, "n", 1, 1, 0, NULL, NULL), CELLAR_OK);
@@ -916,36 +851,28 @@ T_CASE(optional_store_in_memory_counts_each_set_of_write_through)
         cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
         T_EQ_I64(cellar_set(ns, "n", 1, "v", 1, &absent), CELLAR_EXISTS);
         T_EQ_I64(cellar_delete(ns, "n", 1), CELLAR_OK);
-        for (int i = 0; i < 2; i++) {
-            T_EQ_I64(put(others[i], 1, 1, 0), CELLAR_OK);
-            T_EQ_I64(cellar_namespace_close(others[i]), CELLAR_OK);
-        }
+        for (int i = 0; i < 2; i++) { T_EQ_I64(put(others[i], 1, 1, 0), CELLAR_OK); }
         T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 12);
-        T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
         shut(c);
     }
 }
 
-T_ALONE(namespace_chooses_eviction_beside_another_mode_of_its_store)
+T_CASE_ON(namespace_chooses_eviction_beside_another_mode_of_its_store, ON_DISK)
 {
     static const struct { cellar_l2_write own; uint64_t puts; } rows[] = {
         { CELLAR_L2_WRITE_DEFAULT, 20 }, { CELLAR_L2_WRITE_ON_SET, 20 },
         { CELLAR_L2_WRITE_ON_EVICTION, 0 },
     };
-    store_begin();
     settings cfg = config();
     cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = rows[i].own };
-        cellar *c = open_with(&cfg), *ns;
-        T_REQUIRE(cellar_namespace_open(c, "ns", &o, &ns) == CELLAR_OK);
+        cellar *c = open_with(&cfg), *ns = space(c, "ns", &o);
         const uint64_t before = figure(c, "cellar_l2_puts_total");
         for (uint32_t k = 0; k < 20; k++) { T_EQ_I64(put(ns, k, 1, 0), CELLAR_OK); }
         T_EQ_U64(figure(c, "cellar_l2_puts_total") - before, rows[i].puts);
-        T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 /* Fill memory with entries of 4 KiB, so that others leave it. */
@@ -957,6 +884,14 @@ static void fill_4k(cellar *c, uint32_t count)
     }
 }
 
+static settings write_through(void)
+{
+    settings cfg = config();
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    return cfg;
+}
+
 static cellar_tier tier_of(cellar *c, const char *key)
 {
     cellar_entry_info i = cellar_entry_info_default();
@@ -964,8 +899,7 @@ static cellar_tier tier_of(cellar *c, const char *key)
     return i.tier;
 }
 
-/* A set that depends on an entry on disk, which memory cannot take. */
-T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
+T_CASE_ON(set_that_finds_no_room_for_an_entry_on_disk_removes_it, ON_DISK)
 {
     static char value[900000], buf[sizeof value];
     static const struct { uint32_t flags; cellar_err left; } rows[] = {
@@ -973,44 +907,29 @@ T_ALONE(set_that_finds_no_room_for_an_entry_on_disk_removes_it)
         { CELLAR_KEEP_TTL | CELLAR_KEEP_OLD_VALUE, CELLAR_OK },
         { CELLAR_ONLY_IF_ABSENT, CELLAR_OK },
     };
-    static const cellar_err codes[] = { CELLAR_E_SPACE, CELLAR_E_TOOBIG };
-    store_begin();
-    settings cfg = config();
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
-    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
-        const cellar_set_opts o = { .struct_size = sizeof o, .flags = rows[i / 2].flags };
-        const cellar_err code = codes[i % 2];
-        cellar_stats st = cellar_stats_default();
+    const settings cfg = write_through();
+    cellar *c = open_with(&cfg);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         size_t len = 0;
-        cfg.tuning.max_value_bytes = 0;
-        cellar *c = open_with(&cfg);
         T_EQ_I64(cellar_set(c, "long", 4, value, sizeof value, NULL), CELLAR_OK);
         for (int n = 0; n < 20 && tier_of(c, "long") != CELLAR_TIER_L2; n++) { fill_4k(c, 500); }
         T_EQ_U64(tier_of(c, "long"), CELLAR_TIER_L2);
-        if (code == CELLAR_E_TOOBIG) {
-            shut(c);
-            cfg.tuning.max_value_bytes = 4096;
-            c = open_with(&cfg);
-        }
-        T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), code);
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        T_EQ_U64(st.write_errors, 1);
-        T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i / 2].left);
-        shut(c);
+        const cellar_set_opts o = { .struct_size = sizeof o, .flags = rows[i].flags };
+        T_EQ_I64(cellar_set(c, "long", 4, "new", 3, &o), CELLAR_E_SPACE);
+        T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i].left);
     }
-    store_end();
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.write_errors, sizeof rows / sizeof rows[0]);
+    shut(c);
 }
 
-T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
+T_CASE_ON(use_of_an_entry_with_idle_time_outlasts_its_eviction, ON_DISK)
 {
     char buf[8];
     size_t len;
     const cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 30000 };
-    store_begin();
-    settings cfg = config();
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    const settings cfg = write_through();
     cellar *c = open_with(&cfg);
     fill_4k(c, 1800); /* over 40 % of l2_bytes */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
@@ -1023,7 +942,6 @@ T_ALONE(use_of_an_entry_with_idle_time_outlasts_its_eviction)
         T_EQ_U64(tier_of(c, "k"), CELLAR_TIER_L2);
     }
     shut(c);
-    store_end();
 }
 
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -1073,16 +991,13 @@ T_ALONE(load_that_finds_no_value_ends_a_long_one_on_its_way_to_disk)
 }
 
 /* The host has all of memory_bytes: no room even to read the entry. */
-T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
+T_CASE_ON(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space, ON_DISK)
 {
     static char value[900000], buf[sizeof value];
     const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_TTL |
                                                                   CELLAR_KEEP_OLD_VALUE };
     size_t len = 0;
-    store_begin();
-    settings cfg = config();
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
+    const settings cfg = write_through();
     cellar *c = open_with(&cfg);
     const cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
     const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
@@ -1100,11 +1015,10 @@ T_ALONE(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space)
     T_EQ_I64(cellar_memory_charge(c, -charged), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
 /* Memory alone gives versions, so these calls bring the entry from disk. */
-T_ALONE(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk)
+T_CASE_ON(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk, ON_DISK)
 {
     char buf[8];
     size_t len;
@@ -1113,7 +1027,6 @@ T_ALONE(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk)
     cellar_entry_info i = cellar_entry_info_default();
     const cellar_get_opts peek = { .struct_size = sizeof peek, .info = &i,
                                    .flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION };
-    store_begin();
     settings cfg = config();
     cellar *c = open_with(&cfg);
     for (const char *key = "ipas"; *key != '\0'; key++) {
@@ -1134,12 +1047,10 @@ T_ALONE(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk)
     T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "s", 1), CELLAR_OK); /* the get is a use */
     shut(c);
-    store_end();
 }
 
-T_ALONE(store_with_unusable_disk_continues_in_memory)
+T_CASE_ON(store_with_unusable_disk_continues_in_memory, ON_DISK)
 {
-    store_begin();
     cellar *c = open_it(), *second = NULL;
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
     settings cfg = config();
@@ -1165,7 +1076,6 @@ T_ALONE(store_with_unusable_disk_continues_in_memory)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     cfg = config();
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_FOREIGN);
-    store_end();
 }
 
 T_MAIN("api_disk")

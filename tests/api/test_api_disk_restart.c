@@ -14,29 +14,27 @@
 #include "cellar_observe.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
+#include "tests/support/spaces.h"
 
 #define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
 
 T_CASE_ON(reopened_store_is_warm, STORE)
 {
     settings cfg = config();
-    cellar *c = open_with(&cfg), *v;
-    T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
+    cellar *c = open_with(&cfg), *v = space(c, "users", NULL);
     for (uint32_t i = 0; i < 1000; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
     }
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c); /* the close writes the entries of memory */
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
         T_EQ_U64(figure(c, "cellar_l2_opened"), 1);
-        T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
+        v = space(c, "users", NULL);
         for (uint32_t i = 0; i < 1000; i++) {
             T_EQ_I64(look(c, i, 1), CELLAR_OK);
             T_EQ_I64(look(v, i, 2), CELLAR_OK);
         }
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
 }
@@ -72,10 +70,8 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
 {
     uint32_t version = 0;
     for (int round = 0; round < 3; round++) {
-        cellar *c = open_it(), *a, *b, *d;
-        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
+        cellar *c = open_it();
+        cellar *a = space(c, "a", NULL), *b = space(c, "b", NULL), *d = space(c, "d", NULL);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
             T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* made dead by the version increment */
@@ -86,14 +82,11 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
             T_EQ_I64(put(d, i, 1, 0), CELLAR_OK);
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         }
-        T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
         shut(c); /* all entries are on disk */
-        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
         c = open_it();
-        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
+        a = space(c, "a", NULL);
+        b = space(c, "b", NULL);
+        d = space(c, "d", NULL);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_OK);
             T_EQ_I64(look(d, i, 1), CELLAR_OK);
@@ -104,9 +97,6 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
         T_EQ_I64(cellar_version_set(b, 0, &version), CELLAR_OK);
         T_EQ_U64(version, before == 0 ? 2 : before + 1); /* the public number persists */
         T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
         shut(c);
     }
 }
@@ -114,10 +104,8 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
 /* Open "v" of a store with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
-    cellar *v = NULL;
     cellar_namespace_config o = { .struct_size = sizeof o, .version = version };
-    T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
-    return v;
+    return space(c, "v", &o);
 }
 
 T_CASE_ON(version_at_open_survives_a_reopen, STORE)
@@ -132,12 +120,19 @@ T_CASE_ON(version_at_open_survives_a_reopen, STORE)
             T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
             T_EQ_U64(version, 10);
         }
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
 }
 
 /* ---- tags and patterns ---- */
+
+/* Get entry i of the users and items. */
+static cellar_err get_owned(cellar *c, uint32_t i)
+{
+    char buf[4];
+    const char *key = t_numbered(i % 2 == 0 ? "user:" : "item:", i);
+    return cellar_get(c, key, strlen(key), buf, sizeof buf, NULL);
+}
 
 T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
 {
@@ -145,15 +140,13 @@ T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
     cfg.config.max_entries = 16;
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 200; i++) {
-        char key[16], text[16], buf[4];
-        size_t len;
-        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+        char text[16];
         (void)snprintf(text, sizeof text, "tag%u", i % 10);
         const cellar_bytes tags[2] = { { "all", 3 }, { text, strlen(text) } };
         cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2 };
+        const char *key = t_numbered(i % 2 == 0 ? "user:" : "item:", i);
         T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
-        /* a read makes it worth a write */
-        (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+        (void)get_owned(c, i); /* a read makes it worth a write */
         (void)cellar_tick(c, 1000, NULL);
     }
     T_EQ_I64(cellar_delete_by_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
@@ -164,11 +157,8 @@ T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
     for (int life = 0; life < 3; life++) {
         unsigned there = 0;
         for (uint32_t i = 0; i < 200; i++) {
-            char key[16], buf[4];
-            size_t len;
-            (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
             const bool gone = i % 10 == 1 || i % 10 == 2 || (i < 100 && i > 10 && i % 10 == 7);
-            const cellar_err err = cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+            const cellar_err err = get_owned(c, i);
             T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && !gone));
             there += err == CELLAR_OK;
             (void)cellar_tick(c, 100, NULL);
@@ -179,12 +169,7 @@ T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
     }
     /* An entry read back into memory has its tags. */
     T_EQ_I64(cellar_delete_by_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
-    for (uint32_t i = 0; i < 200; i++) {
-        char key[16], buf[4];
-        size_t len;
-        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
-        T_EQ_I64(cellar_get(c, key, strlen(key), buf, sizeof buf, &len), CELLAR_MISS);
-    }
+    for (uint32_t i = 0; i < 200; i++) { T_EQ_I64(get_owned(c, i), CELLAR_MISS); }
     (void)figure(c, "cellar_l2_tags");
     T_EQ_U64(figure(c, "cellar_l2_patterns"), 1);
     shut(c);

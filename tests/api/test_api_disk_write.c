@@ -15,11 +15,11 @@
 #include "tests/support/counter.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
+#include "tests/support/spaces.h"
 
 static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     return *(const bool *)ctx ? cellar_load_not_modified(ld) : cellar_load_value(ld, "v", 1);
 }
 
@@ -145,9 +145,8 @@ T_CASE_ON(unread_entry_is_written_at_first_eviction, STORE)
 static cellar *fill_tier(cellar *c)
 {
     static char value[16384];
-    cellar *others;
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    T_REQUIRE(cellar_namespace_open(c, "others", &o, &others) == CELLAR_OK);
+    cellar *others = space(c, "others", &o);
     for (uint32_t i = 0; i < 2000; i++) {
         if (figure(c, "cellar_l2_live_bytes") > CELLAR_L2_BYTES_MIN / 2) { return others; }
         T_EQ_I64(cellar_set(others, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
@@ -156,12 +155,11 @@ static cellar *fill_tier(cellar *c)
     return others;
 }
 
-T_ALONE(unread_entry_is_not_written_if_tier_is_full)
+T_CASE_ON(unread_entry_is_not_written_if_tier_is_full, ON_DISK)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
-    cellar *c = open_with(&cfg), *hidden, *others = fill_tier(c);
+    cellar *c = open_with(&cfg), *others = fill_tier(c);
     const uint64_t written = figure(c, "cellar_l2_put_bytes_total");
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     const uint64_t unused = figure(c, "cellar_l2_rejected_unused_total");
@@ -184,52 +182,26 @@ T_ALONE(unread_entry_is_not_written_if_tier_is_full)
     }
     T_CHECK(hits > 850);
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
-    T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
+    cellar *hidden = space(c, "hidden", &o);
     const uint64_t puts = figure(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
     T_CHECK(figure(c, "cellar_l2_kept_out_total") - puts >= 300);
-    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     /* After a clear the tier has room again. */
     T_EQ_I64(cellar_clear(others), CELLAR_OK);
     const uint64_t before = figure(c, "cellar_l2_rejected_unused_total");
     for (uint32_t i = 5000; i < 6000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), before);
-    T_EQ_I64(cellar_namespace_close(others), CELLAR_OK);
     shut(c);
-    store_end();
-}
-
-/* The parts of a long value that was replaced keep no place from other entries. */
-T_ALONE(unread_entry_is_written_behind_replaced_long_values)
-{
-    static char value[720000];
-    store_begin();
-    settings cfg = config();
-    cfg.config.max_entries = 100;
-    cellar *c = open_with(&cfg), *others;
-    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    T_REQUIRE(cellar_namespace_open(c, "others", &o, &others) == CELLAR_OK);
-    for (uint32_t i = 0; i < 60; i++) {
-        memset(value, (int)i, sizeof value);
-        T_EQ_I64(cellar_set(others, "long", 4, value, sizeof value, NULL), CELLAR_OK);
-        (void)cellar_tick(c, 1000, NULL);
-    }
-    T_CHECK(figure(c, "cellar_l2_live_bytes") < CELLAR_L2_BYTES_MIN / 5 * 2);
-    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
-    T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), 0);
-    T_EQ_I64(cellar_namespace_close(others), CELLAR_OK);
-    shut(c);
-    store_end();
 }
 
 /* Main lowers a counter at each pass: an entry that reaches main was read before. */
-T_ALONE(entry_read_long_ago_is_written_at_eviction)
+T_CASE_ON(entry_read_long_ago_is_written_at_eviction, ON_DISK)
 {
-    store_begin();
     settings cfg = config();
     cfg.config.max_entries = 100;
     cfg.config.eviction = CELLAR_EVICT_S3FIFO;
-    cellar *c = open_with(&cfg), *others = fill_tier(c);
+    cellar *c = open_with(&cfg);
+    (void)fill_tier(c);
     const uint64_t unused = figure(c, "cellar_l2_rejected_unused_total");
     for (uint32_t i = 0; i < 600; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
@@ -243,9 +215,7 @@ T_ALONE(entry_read_long_ago_is_written_at_eviction)
     for (uint32_t i = 0; i < 600; i++) { hits += look(c, i, 1) == CELLAR_OK; }
     T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), unused);
     T_CHECK(hits + figure(c, "cellar_l2_rejected_changed_total") + 2 >= 600);
-    T_EQ_I64(cellar_namespace_close(others), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
 /* ---- the limit of a close ---- */
@@ -270,10 +240,9 @@ static void keep_close_line(cellar_log_level level, const char *module, cellar_e
     if (code == CELLAR_E_TIMEOUT) { (void)snprintf(close_line, sizeof close_line, "%s", text); }
 }
 
-T_ALONE(close_limit_drops_whole_entries)
+T_CASE_ON(close_limit_drops_whole_entries, ON_DISK)
 {
     enum { ENTRIES = 300 };
-    store_begin();
     uint64_t key = 1234567;
     settings cfg = config();
     cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &key, .seal = toy_seal,
@@ -309,7 +278,6 @@ T_ALONE(close_limit_drops_whole_entries)
     T_EQ_U64(hits, wrote);
     crypt.seal = toy_seal;
     shut(c);
-    store_end();
 }
 
 T_CASE(close_limit_changes_at_run_time)
@@ -345,9 +313,8 @@ static void await_kill(pid_t pid)
     T_CHECK(WIFSIGNALED(status));
 }
 
-T_ALONE(set_in_mode_each_set_or_write_through_is_on_disk_immediately)
+T_CASE_ON(set_in_mode_each_set_or_write_through_is_on_disk_immediately, ON_DISK)
 {
-    store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         settings cfg = config();
         cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = mode };
@@ -370,7 +337,6 @@ T_ALONE(set_in_mode_each_set_or_write_through_is_on_disk_immediately)
         }
         shut(c);
     }
-    store_end();
 }
 
 /* A sync marks the store clean, so the next record must wait until it is marked dirty. */
@@ -455,6 +421,8 @@ T_ALONE(write_through_names_call_cause_and_remedy)
     T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, big, sizeof big, NULL)),
              "cellar_set" ONLY "it is over a quarter of the data file, or its key over half a "
              "segment: raise l2_bytes, or store it with CELLAR_NO_L2");
+    T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 1);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, "v", 1, &durable)),
              "cellar_set" ONLY "less than l2.min_ttl_ms of its TTL is left: lower that, or leave "
              "out CELLAR_DURABLE");
@@ -481,14 +449,13 @@ T_ALONE(write_through_names_call_cause_and_remedy)
 
 /* A close with write on eviction writes entries of THROUGH again: touched entries, and entries with
  * an idle time that a get read. */
-T_ALONE(rewritten_through_entries_stay_when_the_index_is_full)
+T_CASE_ON(rewritten_through_entries_stay_when_the_index_is_full, ON_DISK)
 {
     enum { KEPT = 200, MORE = 30000 };
     static char long_one[300000], got[sizeof long_one]; /* a value in parts */
     size_t len = 0;
     settings cfg = config();
     cellar_namespace_config o = cellar_namespace_config_default();
-    store_begin();
     cfg.config.memory_bytes = 32u << 20;
     cfg.config.root = &o;
     cfg.l2.mean_entry_bytes = 65536; /* an index for few entries */
@@ -513,7 +480,6 @@ T_ALONE(rewritten_through_entries_stay_when_the_index_is_full)
         if (life == 2) { T_CHECK(figure(c, "cellar_l2_index_full_total") > 0); }
         shut(c);
     }
-    store_end();
 }
 
 /* Fill `value` so that a range tells where it lies. */
@@ -593,22 +559,19 @@ T_ALONE(long_values_are_on_disk_in_each_mode)
     }
 }
 
-static settings write_through(const cellar_namespace_config *root, uint64_t l2_bytes)
+static settings write_through(void)
 {
     settings cfg = config();
-    cfg.config.root = root;
+    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
     cfg.config.memory_bytes = 16 << 20;
-    cfg.config.l2_bytes = l2_bytes;
     return cfg;
 }
 
 /* Memory knows the copy that a set replaces. So nothing is read to reclaim it later. */
-T_ALONE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim)
+T_CASE_ON(sets_over_copies_that_memory_knows_read_nothing_at_reclaim, ON_DISK)
 {
     static char value[4000];
-    store_begin();
-    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
+    const settings cfg = write_through();
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 12000; i++) {
         const uint32_t key = i * 7 % 400;
@@ -618,7 +581,6 @@ T_ALONE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim)
     T_CHECK(sealed > 2 * CELLAR_L2_BYTES_MIN);
     T_CHECK(figure(c, "cellar_l2_passed_bytes_total") * 20 < sealed);
     shut(c);
-    store_end();
 }
 
 /* Check the bytes of one range. Those behind it in the buffer stay as they are. */
@@ -635,13 +597,11 @@ static void range_is(cellar *c, const char *key, size_t len, uint64_t offset, si
     T_EQ_U64(got[n], 0x5a);
 }
 
-T_ALONE(ranges_at_over_and_around_the_end_are_right)
+T_CASE_ON(ranges_at_over_and_around_the_end_are_right, ON_DISK)
 {
     static const size_t size[] = { 0, 1, 1000, 100000 }; /* the last one has parts on disk */
     static char value[100000];
-    store_begin();
-    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
+    const settings cfg = write_through();
     cellar *c = open_with(&cfg);
     cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &absent), CELLAR_OK);
@@ -674,139 +634,34 @@ T_ALONE(ranges_at_over_and_around_the_end_are_right)
         }
     }
     shut(c);
-    store_end();
 }
 
-/* Return the length of the longest value that the disk takes: a quarter of the data file. */
-static size_t longest(void)
-{
-    char file[T_FOLDER_MAX + 24];
-    struct stat st;
-    (void)snprintf(file, sizeof file, "%s/data.seg", store);
-    T_REQUIRE(stat(file, &st) == 0);
-    return (size_t)st.st_size / 4;
-}
+#define LONG_BYTES ((size_t)600 << 10)
 
-/* Return true if the value is there, whole. */
-static bool long_is(cellar *c, unsigned key, size_t len)
+/* Open a store, and set and read `count` long values: more than memory holds. */
+static cellar *open_with_long_values(settings *cfg, uint64_t l2_bytes, unsigned count,
+                                     const cellar_set_opts *o)
 {
-    static char value[4 << 20], got[4 << 20];
-    size_t total = 0;
-    const cellar_err err = cellar_get_range(c, &key, sizeof key, 0, got, sizeof got, &total);
-    fill_long(value, len, key);
-    T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && total == len && !memcmp(got, value, len)));
-    return err == CELLAR_OK;
-}
-
-static cellar_err set_long(cellar *c, unsigned key, size_t len)
-{
-    static char value[4 << 20];
-    fill_long(value, len, key);
-    return cellar_set(c, &key, sizeof key, value, len, NULL);
-}
-
-/* Set a value that the disk takes. It refuses all while it stands still for 100 ms: once more. */
-static void set_on_disk(cellar *c, unsigned key, size_t len)
-{
-    cellar_err err = CELLAR_E_IO;
-    for (unsigned i = 0; i < 100 && err == CELLAR_E_IO; i++) {
-        if (i != 0) { usleep(20000); }
-        err = set_long(c, key, len);
+    static char value[LONG_BYTES];
+    cfg->config.memory_bytes = 16 << 20;
+    cfg->config.l2_bytes = l2_bytes;
+    cellar *c = open_with(cfg);
+    for (unsigned n = 0; n < count; n++) {
+        fill_long(value, sizeof value, n);
+        T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, o), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER);
     }
-    T_EQ_I64(err, CELLAR_OK);
-}
-
-T_ALONE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused)
-{
-    store_begin();
-    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
-    cellar *c = open_with(&cfg);
-    const size_t most = longest();
-    T_REQUIRE(most > (2 << 20) && most < (4 << 20));
-    for (unsigned round = 0, stalls = 0; round < 3 && !t_failed(); round++) {
-        unsigned found = 0;
-        for (unsigned key = 0; key < 4; key++) { set_on_disk(c, key, most); }
-        for (unsigned key = 0; key < 4; key++) { found += long_is(c, key, most); }
-        T_CHECK(found >= 2); /* as many fit on the disk; memory has up to three */
-        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-        const cellar_err end = cellar_close(c); /* writes what the disk no longer has: three may
-                                                   not fit beside free segments */
-        c = open_with(&cfg);
-        if (end == CELLAR_DROPPED && ++stalls < 20) { /* the disk stood still: this round again */
-            round--;
-            continue;
-        }
-        T_EQ_I64(end, CELLAR_OK);
-        found = 0;
-        for (unsigned i = 0; i < 100 && found < 2; i++) { /* a disk may not answer for a while */
-            if (i != 0) { usleep(20000); }
-            found = 0;
-            for (unsigned key = 0; key < 4; key++) { found += long_is(c, key, most); }
-        }
-        T_CHECK(found >= 1 && found < 4); /* the close may push out one that it wrote */
-    }
-    T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
-    T_EQ_I64(set_long(c, 3, most + 1), CELLAR_E_IO); /* it replaces the value of before */
-    T_CHECK(long_is(c, 3, most + 1));                /* in memory */
-    T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 1);
-    shut(c);
-    c = open_with(&cfg);
-    T_CHECK(!long_is(c, 3, most));
-    shut(c);
-    store_end();
-}
-
-/* Lower l2_bytes below the live bytes, between two opens and while the store is open. */
-T_ALONE(lower_l2_bytes_keep_the_newest_long_values)
-{
-    for (int open = 0; open <= 1; open++) {
-        store_begin();
-        cellar_namespace_config o = cellar_namespace_config_default();
-        o.l2_write = CELLAR_L2_WRITE_THROUGH;
-        settings cfg = write_through(&o, 48 << 20);
-        cellar *c = open_with(&cfg);
-        for (unsigned key = 0; key < 12; key++) { T_EQ_I64(set_long(c, key, 3 << 20), CELLAR_OK); }
-        if (open != 0) {
-            const int64_t bytes = (int64_t)CELLAR_L2_BYTES_MIN;
-            T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, bytes), CELLAR_OK);
-        }
-        shut(c);
-        cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-        c = open_with(&cfg);
-        for (int i = 0; i < 1000 && longest() >= (4 << 20); i++) { usleep(10000); }
-        T_CHECK(longest() < (4 << 20));
-        unsigned found = 0;
-        for (unsigned key = 0; key < 12; key++) { found += long_is(c, key, 3 << 20); }
-        T_CHECK(found >= 2 && found <= 5);
-        T_CHECK(open != 0 || long_is(c, 11, 3 << 20)); /* a close writes older ones of memory */
-        const size_t most = longest();
-        T_EQ_I64(set_long(c, 1, most + 1), CELLAR_E_IO);
-        T_EQ_I64(set_long(c, 1, most), CELLAR_OK);
-        shut(c);
-        c = open_with(&cfg);
-        T_CHECK(long_is(c, 1, most));
-        shut(c);
-        store_end();
-    }
+    T_CHECK(figure(c, "cellar_entries") < 26);
+    return c;
 }
 
 /* Without ticks a stage has no room: long values that left memory wait for a save or the close. */
 static void long_values_that_left_memory_are_written_by(bool save)
 {
-    static char value[600 << 10], got[600 << 10];
-    store_begin();
+    static char value[LONG_BYTES], got[LONG_BYTES];
     settings cfg = config();
-    cfg.config.memory_bytes = 16 << 20;
-    cfg.config.l2_bytes = 64 << 20;
-    cellar *c = open_with(&cfg);
-    for (unsigned n = 0; n < 30; n++) {
-        fill_long(value, sizeof value, n);
-        T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
-    }
-    const uint64_t in_memory = (uint64_t)figure(c, "cellar_entries");
-    T_CHECK(in_memory < 26);
+    cellar *c = open_with_long_values(&cfg, 64 << 20, 30, NULL);
+    const uint64_t in_memory = figure(c, "cellar_entries");
     if (save) {
         T_EQ_I64(cellar_save(c, NULL), CELLAR_OK);
     } else {
@@ -827,15 +682,14 @@ static void long_values_that_left_memory_are_written_by(bool save)
      * free bytes for its row, drops it. */
     T_CHECK(found >= in_memory + 3);
     shut(c);
-    store_end();
 }
 
-T_ALONE(close_writes_the_long_values_that_left_memory)
+T_CASE_ON(close_writes_the_long_values_that_left_memory, ON_DISK)
 {
     long_values_that_left_memory_are_written_by(false);
 }
 
-T_ALONE(save_writes_the_long_values_that_left_memory)
+T_CASE_ON(save_writes_the_long_values_that_left_memory, ON_DISK)
 {
     long_values_that_left_memory_are_written_by(true);
 }
@@ -863,22 +717,14 @@ static void end_all(cellar *c, int change, unsigned keys)
  * they end: none comes back, not in a later open. */
 T_ALONE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
 {
-    static char value[600 << 10], got[600 << 10];
+    static char got[LONG_BYTES];
     const cellar_bytes tag = { "red", 3 };
     for (int run = t_reduced() ? 2 * CHANGES : 0; run < 3 * CHANGES; run++) {
         store_begin();
         settings cfg = config();
-        cfg.config.memory_bytes = 16 << 20;
-        cfg.config.l2_bytes = 64 << 20;
-        cellar *c = open_with(&cfg);
         cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1,
                               .ttl_ms = 3600000 };
-        for (unsigned n = 0; n < 30; n++) {
-            fill_long(value, sizeof value, n);
-            T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, &o), CELLAR_OK);
-            T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
-        }
-        T_CHECK(figure(c, "cellar_entries") < 26);
+        cellar *c = open_with_long_values(&cfg, 64 << 20, 30, &o);
         for (int i = 0; i < run / CHANGES; i++) { (void)cellar_tick(c, 1, NULL); }
         end_all(c, run % CHANGES, 30);
         for (int life = 0; life < 2; life++) {
@@ -903,18 +749,10 @@ T_ALONE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
 /* The log is full, so long values that left memory wait for room. After a clear none is written. */
 T_ALONE(clear_drops_the_long_values_that_wait_for_room)
 {
-    static char value[600 << 10];
     for (int clears = 0; clears < 2; clears++) {
         store_begin();
         settings cfg = config();
-        cfg.config.memory_bytes = 16 << 20;
-        cfg.config.l2_bytes = 16 << 20;
-        cellar *c = open_with(&cfg);
-        for (unsigned n = 0; n < 80; n++) {
-            fill_long(value, sizeof value, n);
-            T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, NULL), CELLAR_OK);
-            T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
-        }
+        cellar *c = open_with_long_values(&cfg, 16 << 20, 80, NULL);
         const uint64_t put = figure(c, "cellar_l2_put_bytes_total");
         if (clears != 0) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
         while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) { }
@@ -932,11 +770,10 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
-T_ALONE(durable_set_is_on_disk_when_it_returns)
+T_CASE_ON(durable_set_is_on_disk_when_it_returns, ON_DISK)
 {
-    store_begin();
     settings cfg = config();
-    cellar *c = open_with(&cfg), *v = NULL;
+    cellar *c = open_with(&cfg);
     T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_SYNC_MANUAL */
     T_EQ_I64(look(c, 1, 1), CELLAR_MISS);
     shut(c);
@@ -963,17 +800,14 @@ T_ALONE(durable_set_is_on_disk_when_it_returns)
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
     cellar_namespace_config vo = { .struct_size = sizeof vo, .hidden = 1 };
-    T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
+    cellar *v = space(c, "s", &vo);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c);
-    store_end();
 }
 
 /* Every kind of change, with its code; in memory all of them succeed. */
 static void change_all(cellar *c, cellar *v, cellar_err want)
 {
-    cellar *w = NULL;
     int64_t n;
     cellar_set_item si[1] = { { "a", 1, "1", 1, CELLAR_OK, 0 } };
     cellar_delete_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
@@ -993,9 +827,8 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_version_set(v, 0, NULL), want);
     T_EQ_I64(cellar_version_set(v, 77, NULL), want);
     T_EQ_I64(cellar_clear(v), want);
-    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
+    (void)space(c, "w", NULL);
     T_EQ_I64(cellar_namespace_drop(c, "w"), want);
-    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
 }
 
 static cellar_err delete_then_remove(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -1020,12 +853,10 @@ T_CASE_ON(change_at_sync_always_reports_durability, STORE)
 {
     settings cfg = config();
     cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
-    cellar *c = open_with(&cfg), *v = NULL, *m = NULL;
-    char file[330];
     const cellar_namespace_config memory = { .struct_size = sizeof memory,
                                              .tier = CELLAR_TIER_L1 };
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "m", &memory, &m), CELLAR_OK);
+    cellar *c = open_with(&cfg), *v = space(c, "v", NULL), *m = space(c, "m", &memory);
+    char file[330];
     change_all(c, v, CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(m, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     snprintf(file, sizeof file, "%s/data.seg", store);
@@ -1047,16 +878,13 @@ T_CASE_ON(change_at_sync_always_reports_durability, STORE)
     uint32_t version = 0; /* memory has it */
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_E_IO);
     T_EQ_U64(version, 79);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(m), CELLAR_OK);
     shut(c);
 }
 
 /* ---- tags and patterns ---- */
 
-T_ALONE(tags_are_written_in_mode_each_set)
+T_CASE_ON(tags_are_written_in_mode_each_set, ON_DISK)
 {
-    store_begin();
     const settings cfg = config();
     cellar_namespace_config vo = { .struct_size = sizeof vo, .l2_write = CELLAR_L2_WRITE_ON_SET };
     for (int life = 0; life < 2; life++) {
@@ -1071,8 +899,7 @@ T_ALONE(tags_are_written_in_mode_each_set)
             kill(getpid(), SIGKILL);
         }
         await_kill(pid);
-        cellar *c = open_with(&cfg), *v = NULL;
-        T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+        cellar *c = open_with(&cfg), *v = space(c, "v", &vo);
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 ? CELLAR_MISS : CELLAR_OK);
         }
@@ -1080,10 +907,8 @@ T_ALONE(tags_are_written_in_mode_each_set)
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 || k % 4 == 2 ? CELLAR_MISS : CELLAR_OK);
         }
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
-    store_end();
 }
 
 /* ---- saves ---- */
@@ -1113,12 +938,16 @@ static uint32_t found_after_save(const settings *cfg, uint32_t count, uint32_t b
                                  uint64_t *missed)
 {
     char value[1];
+    uint64_t *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(shared != MAP_FAILED);
+    *shared = missed != NULL ? *missed : 0;
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
-    if (pid == 0) { save_and_die(cfg, count, bytes, missed); }
-    int status = 0;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_CHECK(WIFSIGNALED(status));
+    if (pid == 0) { save_and_die(cfg, count, bytes, missed != NULL ? shared : NULL); }
+    await_kill(pid);
+    if (missed != NULL) { *missed = *shared; }
+    T_EQ_I64(munmap(shared, sizeof *shared), 0);
     cellar *c = open_with(cfg);
     uint32_t found = 0;
     size_t len;
@@ -1129,14 +958,6 @@ static uint32_t found_after_save(const settings *cfg, uint32_t count, uint32_t b
     return found;
 }
 
-static uint64_t *shared_count(uint64_t begin)
-{
-    uint64_t *n = mmap(NULL, sizeof *n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    T_REQUIRE(n != MAP_FAILED);
-    *n = begin;
-    return n;
-}
-
 T_ALONE(killed_after_save_finds_entries_without_use)
 {
     static const cellar_l2_write modes[] = { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_WRITE_ON_SET };
@@ -1145,47 +966,40 @@ T_ALONE(killed_after_save_finds_entries_without_use)
         settings cfg = config();
         cellar_namespace_config root = { .struct_size = sizeof root, .l2_write = modes[i] };
         cfg.config.root = &root;
-        uint64_t *missed = shared_count(0);
-        T_EQ_U64(found_after_save(&cfg, 2000, 300, missed), 2000);
-        T_EQ_U64(*missed, 0);
-        T_EQ_I64(munmap(missed, sizeof *missed), 0);
+        uint64_t missed = 0;
+        T_EQ_U64(found_after_save(&cfg, 2000, 300, &missed), 2000);
+        T_EQ_U64(missed, 0);
         store_end();
     }
 }
 
-T_ALONE(ticks_offer_what_the_disk_dropped)
+T_CASE_ON(ticks_offer_what_the_disk_dropped, ON_DISK)
 {
-    store_begin();
     settings cfg = config(); /* more in one go than a stage takes */
     cfg.config.memory_bytes = 64u << 20;
     cfg.config.l2_bytes = 128u << 20;
     cfg.l2.write = CELLAR_L2_WRITE_ON_SET;
     T_EQ_U64(found_after_save(&cfg, 3000, 10000, NULL), 3000);
-    store_end();
 }
 
-T_ALONE(save_counts_entries_that_do_not_fit)
+T_CASE_ON(save_counts_entries_that_do_not_fit, ON_DISK)
 {
-    store_begin();
     settings cfg = config(); /* 30 MB in memory, 16 MiB on disk */
     cfg.config.memory_bytes = 64u << 20;
-    uint64_t *missed = shared_count(1);
-    const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, missed);
+    uint64_t missed = 1;
+    const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, &missed);
     T_CHECK(found > 0 && found < count);
     /* the open may need the room of some segments more */
-    T_CHECK(*missed <= count - found && *missed + 6 * 60 >= count - found);
-    T_EQ_I64(munmap(missed, sizeof *missed), 0);
-    store_end();
+    T_CHECK(missed <= count - found && missed + 6 * 60 >= count - found);
 }
 
 T_CASE_ON(save_counts_entries_over_a_write_limit, STORE)
 {
     settings cfg = config();
     cfg.l2.write_bytes_per_day = 200000; /* room for some of them */
-    uint64_t *missed = shared_count(1);
-    const uint32_t found = found_after_save(&cfg, 500, 1000, missed);
-    T_EQ_U64(*missed, 500 - found);
-    T_EQ_I64(munmap(missed, sizeof *missed), 0);
+    uint64_t missed = 1;
+    const uint32_t found = found_after_save(&cfg, 500, 1000, &missed);
+    T_EQ_U64(missed, 500 - found);
 }
 
 T_MAIN("api_disk_write")

@@ -24,4 +24,15 @@ T_INLINE void store_begin(void)
 
 T_INLINE void store_end(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
 
+/* T_CASE_ON(name, ON_DISK): a T_ALONE case in a new folder. */
+#define ON_DISK(fn)                                                       \
+    static void fn##_on(void);                                            \
+    T_ALONE(fn)                                                           \
+    {                                                                     \
+        store_begin();                                                    \
+        fn##_on();                                                        \
+        store_end();                                                      \
+    }                                                                     \
+    static void fn##_on(void)
+
 #endif

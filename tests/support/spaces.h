@@ -45,6 +45,11 @@ T_INLINE cellar *space_with(cellar *c, const char *name, const cellar_namespace_
     return v;
 }
 
+T_INLINE cellar *space(cellar *c, const char *name, const cellar_namespace_config *o)
+{
+    return space_with(c, name, o);
+}
+
 T_INLINE cellar *space_of(cellar *c, const char *name) { return space_with(c, name, NULL); }
 
 /* Close a store or a namespace of the case before its end. */
