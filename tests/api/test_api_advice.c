@@ -10,7 +10,7 @@
  *         hash key is fixed, so that each run has the same sample. */
 #include "tests/support/api_kit.h"
 #include "tests/support/figures.h"
-#include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 #define ENTRIES 8000u
 #define KEYS 60000u
@@ -56,13 +56,6 @@ static void skewed(cellar *v, uint32_t requests)
         const double u = drawn();
         ask(v, (uint64_t)(u * u * u * KEYS));
     }
-}
-
-static cellar *namespace(cellar *c, const char *name)
-{
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
-    return v;
 }
 
 static cellar_err advise(cellar *c, int scope, cellar_advice *out)
@@ -124,12 +117,10 @@ T_CASE_ON(advice_states_hit_ratio_of_other_budgets, STORE)
     T_CHECK(near(a.hit_ratio[HALF], half, .04));
     T_CHECK(near(a.hit_ratio[TWICE], twice, .04));
     T_CHECK(near(told(c, NULL, "2"), a.hit_ratio[TWICE], 6e-4));
-    static char text[1 << 16];
     char line[80];
-    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
     snprintf(line, sizeof line, "at 2x the budget the hit ratio would be %.1f %% (now %.1f %%)",
              a.hit_ratio[TWICE] * 100, a.hit_ratio_now * 100);
-    T_CHECK(strstr(text, line) != NULL);
+    T_CHECK(strstr(figures_text(c), line) != NULL);
 }
 
 /* Misses of deleted keys, which no budget would have saved. */
@@ -161,7 +152,6 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
 /* Where loads are timed, the dump states the time that each budget would save. */
 T_CASE_ON(dump_states_time_saved_by_other_budgets, STORE)
 {
-    static char text[1 << 16];
     seed = 4711;
     for (uint32_t i = 0; i < ROUND / 3; i++) {
         const double u = drawn();
@@ -170,9 +160,8 @@ T_CASE_ON(dump_states_time_saved_by_other_budgets, STORE)
         T_EQ_I64(cellar_get_or_load(c, &id, sizeof id, NULL, loader, NULL, &r), CELLAR_OK);
         cellar_result_free(&r);
     }
-    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text,
-                                                                           "at 2x the budget");
+    const char *text = figures_text(c), *half = strstr(text, "at 0.5x the budget");
+    const char *twice = strstr(text, "at 2x the budget");
     T_REQUIRE(half != NULL && twice != NULL);
     const char *more = strstr(half, " ms more in 1,000 gets\n");
     const char *less = strstr(twice, " ms less in 1,000 gets\n");
@@ -183,8 +172,8 @@ T_CASE_ON(dump_states_time_saved_by_other_budgets, STORE)
 T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
 {
     cellar_advice a, all;
-    cellar *hot = namespace(c, "hot"), *cold = namespace(c, "cold"), *mixed = namespace(c, "mixed");
-    cellar *rare = namespace(c, "rare");
+    cellar *hot = space(c, "hot", NULL), *cold = space(c, "cold", NULL);
+    cellar *mixed = space(c, "mixed", NULL), *rare = space(c, "rare", NULL);
     uint64_t fresh = 0;
     seed = 4711;
     for (uint32_t i = 0; i < ROUND; i++) {
@@ -208,25 +197,18 @@ T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
     T_CHECK(told(c, "rare", "2") < 0);
     /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(mixed), CELLAR_OK);
-    mixed = namespace(c, "mixed");
+    mixed = space(c, "mixed", NULL);
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
-    cellar *const all_namespaces[] = { hot, cold, mixed, rare };
-    for (unsigned i = 0; i < 4; i++) {
-        T_EQ_I64(cellar_namespace_close(all_namespaces[i]), CELLAR_OK);
-    }
 }
 
 /* The first 64 namespaces with requests have figures of their own; the sum of the store has all. */
 T_CASE(namespaces_beyond_64_count_in_the_sum_only)
 {
     cellar_advice a;
-    char name[16];
     cellar *c = open_store(1000), *v[70];
     for (unsigned i = 0; i < 70; i++) {
-        snprintf(name, sizeof name, "v%u", i);
-        v[i] = namespace(c, name);
+        v[i] = space(c, t_numbered("v", i), NULL);
         for (uint64_t id = 0; id < 50; id++) { ask(v[i], id); }
     }
     for (uint32_t i = 0; i < 60000; i++) {
@@ -236,7 +218,15 @@ T_CASE(namespaces_beyond_64_count_in_the_sum_only)
     T_EQ_I64(advise(v[3], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
     T_EQ_I64(advise(v[69], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_OK);
-    for (unsigned i = 0; i < 70; i++) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
+    api_shut(c);
+}
+
+/* Open a store without an advisor. */
+static void unadvised(const settings *cfg)
+{
+    cellar_advice a;
+    cellar *c = api_open_with(cfg);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     api_shut(c);
 }
 
@@ -254,42 +244,16 @@ T_CASE(advice_without_advisor_is_unsupported)
     api_shut(c);
     cfg = config(ENTRIES);
     cfg.config.eviction = CELLAR_EVICT_LRU; /* the advisor models only the adaptive policy */
-    c = api_open_with(&cfg);
-    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
-    api_shut(c);
+    unadvised(&cfg);
     cfg = config(ENTRIES);
     cfg.config.memory_bytes = 16 * MIB - 1;
-    c = api_open_with(&cfg);
-    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
-    api_shut(c);
+    unadvised(&cfg);
     c = open_store(999);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     cellar_error_info why = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
     T_CHECK(strstr(why.text, "1,000 entries") != NULL && strstr(why.text, "OBJECTS") != NULL);
     api_shut(c);
-}
-
-T_CASE_ON(advice_with_bad_arguments_is_refused, STORE)
-{
-    cellar_advice a = cellar_advice_default();
-    T_EQ_I64(cellar_advice_get(NULL, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_advice_get(c, 2, &a), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_advice_get(c, -1, &a), CELLAR_E_INVAL);
-    a.struct_size = sizeof a.struct_size - 1;
-    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
-    memset(&a, 0x5a, sizeof a);
-    /* the struct of a caller with an older header */
-    a.struct_size = offsetof(cellar_advice, budget_pct);
-    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
-    T_EQ_U64(a.budget_pct[0], 0x5a5a5a5a);
-    cellar *v = namespace(c, "v"), *gone = namespace(c, "gone");
-    T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
-    a = cellar_advice_default();
-    T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_namespace_close(gone), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 /* The bound holds for any budget; values of 100 bytes fill the record the most. */

@@ -6,9 +6,6 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/said.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #define MIB (INT64_C(1) << 20)
 
 static cellar_stats stats_of(cellar *c)
@@ -201,14 +198,17 @@ T_CASE_ON(weight_above_half_of_the_budget_is_too_big, STORE2)
     T_CHECK(stats_of(c).used_bytes < 4 * MIB);
 }
 
-static cellar_err load_heavy(cellar_load *load, const void *key, size_t key_len, void *ctx)
+static void load_weighs(cellar_load *load, uint64_t weight)
 {
     cellar_set_opts o = cellar_set_opts_default();
-    (void)key;
-    (void)key_len;
-    (void)ctx;
-    o.weight_bytes = 4 * MIB;
+    o.weight_bytes = weight;
     T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
+}
+
+static cellar_err load_heavy(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    load_weighs(load, 4 * MIB);
     return cellar_load_value(load, "value", 5);
 }
 
@@ -246,8 +246,7 @@ T_CASE_ON(refused_set_with_a_weight_evicts_nothing, STORE2)
 static cellar_err load_same(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     static const char value[1000];
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     for (int i = 1000; ctx != NULL && i < 60000; i++) {
         T_EQ_I64(cellar_set(ctx, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
     }
@@ -256,12 +255,8 @@ static cellar_err load_same(cellar_load *load, const void *key, size_t key_len, 
 
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    (void)key;
-    (void)key_len;
-    (void)ctx;
-    o.weight_bytes = MIB / 16;
-    T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
+    (void)key, (void)key_len, (void)ctx;
+    load_weighs(load, MIB / 16);
     return cellar_load_absent(load);
 }
 

@@ -5,16 +5,12 @@
  * Method: The reader replaces the value between its get and its report. Threads damage values while
  *         others read and report them. */
 #include "tests/support/api_kit.h"
+#include "tests/support/spaces.h"
 
 #include <pthread.h>
 
-static cellar *begin(void)
-{
-    settings s = api_config(4u << 20);
-    cellar *c = NULL;
-    T_EQ_I64(settings_open(&s, &c), CELLAR_OK);
-    return c;
-}
+#define STORE_BYTES (4u << 20)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(STORE_BYTES), api_shut(c))
 
 static uint64_t damaged(cellar *c)
 {
@@ -49,13 +45,12 @@ static cellar_err no_database(cellar_load *load, const void *key, size_t key_len
     return CELLAR_E_IO;
 }
 
-T_CASE(load_store_and_decode_errors_are_counted_apart)
+T_CASE_ON(load_store_and_decode_errors_are_counted_apart, STORE)
 {
     static char huge[3 << 20]; /* over half the budget */
-    cellar *c = begin(), *other = NULL;
     cellar_result r = cellar_result_default();
     cellar_stats st = cellar_stats_default(), none = st;
-    T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
+    cellar *other = space(c, "other", NULL);
     for (unsigned i = 0; i < 3; i++) {
         T_EQ_I64(cellar_get_or_load(c, "row", 3, NULL, no_database, NULL, &r), CELLAR_E_LOADER);
         cellar_result_free(&r);
@@ -71,14 +66,11 @@ T_CASE(load_store_and_decode_errors_are_counted_apart)
     T_EQ_U64(st.decode_errors, 1);
     T_EQ_I64(cellar_stats_get(other, CELLAR_SCOPE_NAMESPACE, &none), CELLAR_OK);
     T_EQ_U64(none.loads_failed + none.write_errors + none.decode_errors, 0);
-    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(damaged_value_is_removed_and_misses)
+T_CASE_ON(damaged_value_is_removed_and_misses, STORE)
 {
     static char text[6000];
-    cellar *c = begin();
     T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
     T_CHECK(!has(c, "k", NULL, false));
     T_EQ_U64(damaged(c), 1);
@@ -93,12 +85,10 @@ T_CASE(damaged_value_is_removed_and_misses)
     T_EQ_I64(cellar_set(c, "empty", 5, NULL, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_value_damaged(c, "empty", 5, NULL, 0), CELLAR_OK);
     T_EQ_U64(damaged(c), 5);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(value_replaced_during_decoding_stays)
+T_CASE_ON(value_replaced_during_decoding_stays, STORE)
 {
-    cellar *c = begin();
     T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
     T_CHECK(!has(c, "k", NULL, true));
     T_CHECK(has(c, "k", "#99", false));
@@ -108,7 +98,6 @@ T_CASE(value_replaced_during_decoding_stays)
     T_EQ_I64(cellar_value_damaged(c, "n", 1, NULL, 0), CELLAR_MISS);
     char buf[8];
     T_EQ_I64(cellar_get(c, "n", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static unsigned loads;
@@ -119,9 +108,8 @@ static cellar_err load_item(cellar_load *ld, const void *key, size_t len, void *
     return cellar_load_value(ld, "#41", 3);
 }
 
-T_CASE(damaged_value_is_loaded_again)
+T_CASE_ON(damaged_value_is_loaded_again, STORE)
 {
-    cellar *c = begin();
     cellar_result r = cellar_result_default();
     loads = 0;
     T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
@@ -133,7 +121,6 @@ T_CASE(damaged_value_is_loaded_again)
     cellar_result_free(&r);
     T_EQ_U64(loads, 1);
     T_EQ_U64(damaged(c), 1);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static cellar *shared;
@@ -159,12 +146,12 @@ static void *reader(void *arg)
 T_CASE(removal_never_ends_a_newer_value)
 {
     pthread_t thread[3];
-    shared = begin();
+    shared = api_open(STORE_BYTES);
     for (unsigned i = 0; i < 3; i++) {
         T_EQ_I64(pthread_create(&thread[i], NULL, i == 0 ? damager : reader, NULL), 0);
     }
     for (unsigned i = 0; i < 3; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
-    T_EQ_I64(cellar_close(shared), CELLAR_OK);
+    api_shut(shared);
 }
 
 T_MAIN("api_damaged")

@@ -4,6 +4,7 @@
  *         namespace or of the store; of a hidden namespace the hash alone.
  * Method: Some thousand gets of a few keys in fixed shares; the clock of the test. */
 #include "tests/support/api_kit.h"
+#include "tests/support/spaces.h"
 
 #define GETS 64000u
 
@@ -15,17 +16,10 @@ static void read_many(cellar *c, const char *key, unsigned times)
     }
 }
 
-static cellar *begin(void)
-{
-    settings s = api_config(16u << 20);
-    cellar *c = NULL;
-    T_EQ_I64(settings_open(&s, &c), CELLAR_OK);
-    return c;
-}
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(16u << 20), api_shut(c))
 
-T_CASE(most_read_key_comes_first)
+T_CASE_ON(most_read_key_comes_first, STORE)
 {
-    cellar *c = begin();
     cellar_hot_key top[8];
     size_t n = 9;
     T_EQ_I64(cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, 8, &n), CELLAR_OK);
@@ -43,17 +37,14 @@ T_CASE(most_read_key_comes_first)
     T_EQ_STR(top[0].namespace_name, "");
     T_CHECK(top[0].share > 0.8 && top[0].share < 0.97);
     T_CHECK(top[0].gets_per_s > 4000 && top[0].gets_per_s < 7500);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(scope_limits_the_keys_to_a_namespace)
+T_CASE_ON(scope_limits_the_keys_to_a_namespace, STORE)
 {
-    cellar *c = begin(), *a = NULL, *hidden = NULL;
     cellar_hot_key top[8];
     size_t n;
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
-    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "secret", &o, &hidden), CELLAR_OK);
+    cellar *a = space(c, "a", NULL), *hidden = space(c, "secret", &o);
     read_many(c, "k", GETS);
     read_many(a, "k", GETS / 4);
     read_many(hidden, "password", GETS / 2);
@@ -69,9 +60,6 @@ T_CASE(scope_limits_the_keys_to_a_namespace)
     T_EQ_I64(cellar_hot_keys(a, CELLAR_SCOPE_STORE, top, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_hot_keys(a, CELLAR_SCOPE_STORE, NULL, 1, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 T_CASE(json_names_hot_keys_as_log_keys_says)
@@ -86,11 +74,9 @@ T_CASE(json_names_hot_keys_as_log_keys_says)
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         static char text[1 << 16];
         settings s = api_config(16u << 20);
-        cellar *c = NULL, *hidden = NULL;
         s.host.log_keys = row[i].log_keys;
         cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
-        T_EQ_I64(settings_open(&s, &c), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
+        cellar *c = api_open_with(&s), *hidden = space(c, "h", &o);
         read_many(c, "ab grüße", GETS);
         read_many(hidden, "password", GETS);
         T_EQ_I64(cellar_stats_json(c, text, sizeof text, NULL), CELLAR_OK);
@@ -98,8 +84,7 @@ T_CASE(json_names_hot_keys_as_log_keys_says)
         T_REQUIRE(list != NULL);
         T_CHECK(strstr(list, row[i].has) != NULL && strstr(list, row[i].lacks) == NULL);
         T_CHECK(strstr(list, "password") == NULL);
-        T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        api_shut(c);
     }
 }
 
@@ -142,7 +127,11 @@ static bool read_by(cellar *c, unsigned call, const char *key)
     case 1: return cellar_get_str(c, key, buf, sizeof buf) == CELLAR_OK;
     case 2: return cellar_get_with(c, key, len, &with, buf, sizeof buf, &n) == CELLAR_OK;
     case 3: ok = cellar_get_alloc(c, key, len, &block, &n) == CELLAR_OK; break;
-    case 4: ok = cellar_get_or_load(c, key, len, NULL, load, NULL, &r) == CELLAR_OK; break;
+    case 4: /* read-through into a buffer */
+        r.buf = buf;
+        r.buf_cap = sizeof buf;
+        ok = cellar_get_or_load(c, key, len, NULL, load, NULL, &r) == CELLAR_OK;
+        break;
     case 5:
         o.ttl_ms = 1000;
         ok = cellar_get_or_load(c, key, len, &o, load, NULL, &r) == CELLAR_OK;
@@ -167,9 +156,8 @@ static bool read_by(cellar *c, unsigned call, const char *key)
 #define COUNTED 8u
 
 /* cellar_pin, cellar_get_many and a peek are not counted; the others are. */
-T_CASE(each_call_that_loads_or_copies_counts)
+T_CASE_ON(each_call_that_loads_or_copies_counts, STORE)
 {
-    cellar *c = begin();
     cellar_hot_key top[CALLS + 2];
     char key[CALLS][8], buf[16];
     size_t n;
@@ -189,24 +177,6 @@ T_CASE(each_call_that_loads_or_copies_counts)
         T_CHECK(top[i].share > 0.06 && top[i].share < 0.21);
         T_CHECK(strtoul(top[i].key + 3, NULL, 10) < COUNTED);
     }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-T_CASE(hits_of_read_through_count)
-{
-    cellar *c = begin();
-    cellar_hot_key top[2];
-    size_t n;
-    for (unsigned i = 0; i < GETS / 8; i++) {
-        char buf[8];
-        cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
-        T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load, NULL, &r), CELLAR_OK);
-        cellar_result_free(&r);
-    }
-    T_EQ_I64(cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, 2, &n), CELLAR_OK);
-    T_EQ_U64(n, 1);
-    T_EQ_STR(top[0].key, "k");
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 T_ONE_THREAD;
