@@ -5,7 +5,7 @@
  *         exactly this sequence. tests/promises.tsv and tests/inventory.tsv list the rows.
  * Method: Public calls only, a clock of this file. */
 #include "tests/support/api_kit.h"
-#include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 #include <pthread.h>
 
@@ -17,39 +17,23 @@ static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t e
     return api_open_with(&cfg);
 }
 
-static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
-
-static cellar *open_namespace(cellar *c, const char *name, const cellar_namespace_config *o)
-{
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
-    return v;
-}
-
 static cellar_err put(cellar *c, const char *key, const char *value)
 {
-    return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
+    return api_put(c, key, value, NULL);
 }
 
 static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
-    return cellar_set(c, key, strlen(key), value, strlen(value), &o);
+    return cellar_set_str(c, key, value, ttl_ms);
 }
 
-static void close_all(cellar *v, cellar *c)
-{
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    if (v != NULL) { T_EQ_I64(cellar_namespace_close(v), CELLAR_OK); }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(16u << 20), api_shut(c))
 
 /* ---- namespaces ---- */
 
-T_CASE(clear_keeps_other_namespaces)
+T_CASE_ON(clear_keeps_other_namespaces, STORE)
 {
-    cellar *c = open_store();
-    cellar *a = open_namespace(c, "image_task", NULL), *b = open_namespace(c, "image_task2", NULL);
+    cellar *a = space(c, "image_task", NULL), *b = space(c, "image_task2", NULL);
     put(c, "k", "root");
     put(a, "k", "a");
     put(b, "k", "b");
@@ -59,16 +43,13 @@ T_CASE(clear_keeps_other_namespaces)
     T_EQ_STR(api_look(c, "k"), "root");
     put(a, "k", "again");
     T_EQ_STR(api_look(a, "k"), "again");
-    cellar_namespace_close(b);
-    close_all(a, c);
 }
 
 /* Name and key of one namespace together spell those of another: "zsxq" + ":1" and "zsxq:" +
  * "1". */
-T_CASE(namespace_names_that_are_prefixes_never_mix)
+T_CASE_ON(namespace_names_that_are_prefixes_never_mix, STORE)
 {
-    cellar *c = open_store();
-    cellar *a = open_namespace(c, "zsxq", NULL), *b = open_namespace(c, "zsxq:", NULL);
+    cellar *a = space(c, "zsxq", NULL), *b = space(c, "zsxq:", NULL);
     put(a, ":1", "of a");
     T_EQ_STR(api_look(b, "1"), "MISS");
     T_EQ_STR(api_look(b, ":1"), "MISS");
@@ -78,13 +59,11 @@ T_CASE(namespace_names_that_are_prefixes_never_mix)
     T_EQ_STR(api_look(a, "1"), "MISS");
     T_EQ_I64(cellar_clear(b), CELLAR_OK);
     T_EQ_STR(api_look(a, ":1"), "of a");
-    cellar_namespace_close(b);
-    close_all(a, c);
 }
 
-T_CASE(version_increment_makes_old_entries_unreachable)
+T_CASE_ON(version_increment_makes_old_entries_unreachable, STORE)
 {
-    cellar *c = open_store(), *v = open_namespace(c, "pages", NULL);
+    cellar *v = space(c, "pages", NULL);
     uint32_t version = 0;
     put(v, "k", "1");
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
@@ -93,16 +72,14 @@ T_CASE(version_increment_makes_old_entries_unreachable)
     put(v, "k", "2");
     T_EQ_I64(cellar_version_set(v, 1, NULL), CELLAR_OK); /* backwards: dead entries stay dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
-    close_all(v, c);
 }
 
-T_CASE(namespaces_have_their_own_default_ttl)
+T_CASE_ON(namespaces_have_their_own_default_ttl, STORE)
 {
-    cellar *c = open_store();
     cellar_namespace_config o = { .struct_size = sizeof o, .default_ttl_ms = 300000 };
-    cellar *llm = open_namespace(c, "llm:", &o);
+    cellar *llm = space(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
-    cellar *emb = open_namespace(c, "emb:", &o);
+    cellar *emb = space(c, "emb:", &o);
     put(llm, "k", "x");
     put(emb, "k", "x");
     put(c, "k", "x");
@@ -116,8 +93,6 @@ T_CASE(namespaces_have_their_own_default_ttl)
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(emb, "k"), "MISS");
     T_EQ_STR(api_look(c, "k"), "x"); /* the root namespace has none */
-    cellar_namespace_close(emb);
-    close_all(llm, c);
 }
 
 /* ---- TTL by state ---- */
@@ -130,12 +105,12 @@ static cellar *open_tasks(cellar *c)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = task_classes,
                                   .ttl_class_count = 4, .ttl_class_fallback = 1 };
-    return open_namespace(c, "image_task", &o);
+    return space(c, "image_task", &o);
 }
 
-T_CASE(each_state_has_its_ttl_to_the_millisecond)
+T_CASE_ON(each_state_has_its_ttl_to_the_millisecond, STORE)
 {
-    cellar *c = open_store(), *v = open_tasks(c);
+    cellar *v = open_tasks(c);
     for (size_t i = 0; i < 4; i++) {
         cellar_set_opts o = cellar_set_opts_default();
         T_EQ_I64(cellar_ttl_class_find(v, task_classes[i].name, &o.ttl_class), CELLAR_OK);
@@ -145,12 +120,11 @@ T_CASE(each_state_has_its_ttl_to_the_millisecond)
         atomic_fetch_add(&api_now_ms, 1);
         T_EQ_STR(api_look(v, "task"), "MISS");
     }
-    close_all(v, c);
 }
 
-T_CASE(unknown_states_use_default_ttl_and_are_counted)
+T_CASE_ON(unknown_states_use_default_ttl_and_are_counted, STORE)
 {
-    cellar *c = open_store(), *v = open_tasks(c);
+    cellar *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
     T_EQ_I64(cellar_ttl_class_find(v, "paused", &o.ttl_class), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
@@ -161,10 +135,7 @@ T_CASE(unknown_states_use_default_ttl_and_are_counted)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ttl_class_fallbacks, 1);
-    close_all(v, c);
 }
-
-#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), close_all(NULL, c))
 
 /* ---- values ---- */
 
@@ -195,11 +166,10 @@ T_CASE_ON(values_are_bytes_with_flags, STORE)
     T_EQ_U64(info.user_flags, 0xdeadbeef);
 }
 
-T_CASE(entry_info_states_age_ttl_and_version)
+T_CASE_ON(entry_info_states_age_ttl_and_version, STORE)
 {
-    cellar *c = open_store();
     cellar_namespace_config o = { .struct_size = sizeof o, .exact_age = 1 };
-    cellar *v = open_namespace(c, "zsxq", &o);
+    cellar *v = space(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
@@ -213,7 +183,6 @@ T_CASE(entry_info_states_age_ttl_and_version)
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
     T_EQ_I64(later.age_ms, 0);
     T_CHECK(later.version != info.version);
-    close_all(v, c);
 }
 
 /* D7, S1:56 and S1:93: `if value:` treats "" as absent and stores the text "NULL" for it. Sequence:
@@ -283,10 +252,9 @@ T_CASE_ON(seed_zero_ttl, STORE)
     }
 }
 
-T_CASE(jitter_is_even_and_below_ten_seconds_too)
+T_CASE_ON(jitter_is_even_and_below_ten_seconds_too, STORE)
 {
     enum { DRAWS = 20000 };
-    cellar *c = open_store();
     cellar_entry_info info = cellar_entry_info_default();
     static const int64_t least[3] = { 4500, 5000, 4500 };
     static const int64_t most[3] = { 5000, 5500, 5500 };
@@ -309,7 +277,6 @@ T_CASE(jitter_is_even_and_below_ten_seconds_too)
         /* The mean of 20,000 draws lies within 12 ms of the true one at six standard deviations. */
         T_CHECK(sum / DRAWS >= mean[mode] - 13 && sum / DRAWS <= mean[mode] + 13);
     }
-    close_all(NULL, c);
 }
 
 /* ---- merging ---- */
@@ -329,9 +296,9 @@ T_CASE_ON(merge_of_missing_key_creates_nothing, STORE)
     T_EQ_I64(cellar_contains(c, "task", 4), CELLAR_MISS);
 }
 
-T_CASE(merge_uses_ttl_of_the_new_state)
+T_CASE_ON(merge_uses_ttl_of_the_new_state, STORE)
 {
-    cellar *c = open_store(), *v = open_tasks(c);
+    cellar *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
     char word[] = "+done";
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &o.ttl_class), CELLAR_OK);
@@ -343,7 +310,6 @@ T_CASE(merge_uses_ttl_of_the_new_state)
     T_EQ_STR(api_look(v, "task"), "new+done");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(v, "task"), "MISS");
-    close_all(v, c);
 }
 
 static cellar *merged;
@@ -370,7 +336,7 @@ T_CASE(seed_status_merges_both_survive)
 {
     int calls[2] = { 0, 0 };
     pthread_t id[2];
-    merged = open_store();
+    merged = api_open(16u << 20);
     put(merged, "task", ">");
     T_REQUIRE(pthread_barrier_init(&both_have_read, NULL, 2) == 0);
     for (int i = 0; i < 2; i++) {
@@ -380,7 +346,7 @@ T_CASE(seed_status_merges_both_survive)
     T_EQ_STR(api_look(merged, "task"), ">mm");
     T_EQ_I64(calls[0] + calls[1], 3); /* the second writer has merged again */
     pthread_barrier_destroy(&both_have_read);
-    close_all(NULL, merged);
+    api_shut(merged);
 }
 
 /* ---- many ---- */
@@ -416,12 +382,11 @@ T_CASE_ON(get_many_keeps_order_of_caller, STORE)
 
 /* Each place of the flags: a plain record has none; other records, long keys and blocks; items that
  * hold no value. The flags of an earlier call never stay. */
-T_CASE(get_many_returns_user_flags_of_each_value)
+T_CASE_ON(get_many_returns_user_flags_of_each_value, STORE)
 {
     static char buf[8][100], long_key[700], big[300000];
     static const char *const key[8] = { "plain", "flags", "none", "idle", "absent", "gone",
                                         "flags", "big" };
-    cellar *c = open_store();
     cellar_get_item item[9];
     memset(long_key, 'k', sizeof long_key);
     put(c, "plain", "1");
@@ -458,17 +423,15 @@ T_CASE(get_many_returns_user_flags_of_each_value)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(cellar_get_many(c, item, 9, NULL), CELLAR_OK);
     for (unsigned i = 0; i < 9; i++) { T_EQ_U64(item[i].user_flags, 0); }
-    close_all(NULL, c);
 }
 
 /* A7, S2:106-132: the examples of the cache module, with the results of their comments. */
-T_CASE(cache_examples_return_what_the_document_prints)
+T_CASE_ON(cache_examples_return_what_the_document_prints, STORE)
 {
     static const char john[] = "{\"name\": \"John\", \"age\": 30}";
     static const char *const key[] = { "user:1", "user:2", "user:3" };
     static const char *const name[] = { "{\"name\": \"John\"}", "{\"name\": \"Jane\"}",
                                         "{\"name\": \"Bob\"}" };
-    cellar *c = open_store();
     cellar_set_item set[3];
     cellar_get_item get[3];
     char buf[3][64];
@@ -499,7 +462,6 @@ T_CASE(cache_examples_return_what_the_document_prints)
     T_EQ_I64(cellar_get_many(c, get, 3, &n), CELLAR_OK);
     T_EQ_U64(n, 0);
     T_EQ_STR(api_look(c, "users"), "other");
-    close_all(NULL, c);
 }
 
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
@@ -507,19 +469,14 @@ T_CASE(cache_examples_return_what_the_document_prints)
 T_CASE_ON(seed_set_many_reports_each_item, STORE)
 {
     static char huge[9u << 20];
-    cellar_set_item item[4];
-    memset(item, 0, sizeof item);
-    item[0] = (cellar_set_item){ .key = "a", .key_len = 1, .value = "1", .value_len = 1 };
-    item[1] = (cellar_set_item){ .key = "b", .key_len = 1, .value = huge,
-                                 .value_len = sizeof huge };
-    item[2] = (cellar_set_item){ .key = "c", .key_len = 0, .value = "3", .value_len = 1 };
-    item[3] = (cellar_set_item){ .key = "d", .key_len = 1, .value = "4", .value_len = 1 };
+    static const cellar_err want[] = { CELLAR_OK, CELLAR_E_TOOBIG, CELLAR_E_INVAL, CELLAR_OK };
+    cellar_set_item item[] = {
+        { "a", 1, "1", 1, CELLAR_MISS, 0 }, { "b", 1, huge, sizeof huge, CELLAR_MISS, 0 },
+        { "c", 0, "3", 1, CELLAR_MISS, 0 }, { "d", 1, "4", 1, CELLAR_MISS, 0 },
+    };
     size_t stored = 77;
     T_EQ_I64(cellar_set_many(c, item, 4, NULL, &stored), CELLAR_OK);
-    T_EQ_I64(item[0].status, CELLAR_OK);
-    T_EQ_I64(item[1].status, CELLAR_E_TOOBIG);
-    T_EQ_I64(item[2].status, CELLAR_E_INVAL);
-    T_EQ_I64(item[3].status, CELLAR_OK);
+    for (int i = 0; i < 4; i++) { T_EQ_I64(item[i].status, want[i]); }
     T_EQ_U64(stored, 2);
     T_EQ_STR(api_look(c, "a"), "1");
     T_EQ_STR(api_look(c, "d"), "4");
@@ -528,13 +485,11 @@ T_CASE_ON(seed_set_many_reports_each_item, STORE)
 
 /* ---- bounds, eviction, expiry ---- */
 
-static void count_entries(cellar *c, uint64_t *entries, uint64_t *used, uint64_t *budget)
+static cellar_stats stats(cellar *c)
 {
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    *entries = st.entries;
-    *used = st.used_bytes;
-    *budget = st.budget_bytes;
+    return st;
 }
 
 T_ALONE(both_bounds_hold_under_every_policy)
@@ -543,27 +498,23 @@ T_ALONE(both_bounds_hold_under_every_policy)
                                        CELLAR_EVICT_FIFO };
     static char value[900];
     for (size_t p = 0; p < 4; p++) {
-        uint64_t entries, used, budget;
+        cellar_stats st;
         cellar *c = open_with(CELLAR_MEMORY_MIN, 300, policy[p]);
-        for (int i = 0; i < 5000; i++) {
-            char key[32];
-            snprintf(key, sizeof key, "key%d", i);
-            T_EQ_I64(cellar_set(c, key, strlen(key), value, (size_t)(i % 900), NULL), CELLAR_OK);
-            count_entries(c, &entries, &used, &budget);
-            if (!T_CHECK(entries <= 300) || !T_CHECK(used <= budget)) { break; }
+        for (uint32_t i = 0; i < 5000; i++) {
+            T_EQ_I64(cellar_set(c, &i, sizeof i, value, i % 900, NULL), CELLAR_OK);
+            st = stats(c);
+            if (!T_CHECK(st.entries <= 300) || !T_CHECK(st.used_bytes <= st.budget_bytes)) { break; }
         }
-        T_CHECK(entries >= 200);
-        close_all(NULL, c);
+        T_CHECK(st.entries >= 200);
+        api_shut(c);
         c = open_with(CELLAR_MEMORY_MIN, 0, policy[p]);
-        for (int i = 0; i < 20000; i++) {
-            char key[32];
-            snprintf(key, sizeof key, "key%d", i);
-            T_EQ_I64(cellar_set(c, key, strlen(key), value, 200, NULL), CELLAR_OK);
+        for (uint32_t i = 0; i < 20000; i++) {
+            T_EQ_I64(cellar_set(c, &i, sizeof i, value, 200, NULL), CELLAR_OK);
         }
-        count_entries(c, &entries, &used, &budget);
-        T_CHECK(used <= budget);
-        T_CHECK(entries >= 2000 && entries < 20000);
-        close_all(NULL, c);
+        st = stats(c);
+        T_CHECK(st.used_bytes <= st.budget_bytes);
+        T_CHECK(st.entries >= 2000 && st.entries < 20000);
+        api_shut(c);
     }
 }
 
@@ -573,43 +524,32 @@ T_CASE(store_of_ten_entries_serves_latest_sets)
                                        CELLAR_EVICT_FIFO };
     for (size_t p = 0; p < 4; p++) {
         cellar *c = open_with(CELLAR_MEMORY_MIN, 10, policy[p]);
-        uint64_t entries, used, budget;
-        for (int i = 0; i < 1000; i++) {
-            char key[32];
-            snprintf(key, sizeof key, "k%d", i);
+        for (uint64_t i = 0; i < 1000; i++) {
+            const char *key = t_numbered("k", i);
             T_EQ_I64(put(c, key, key), CELLAR_OK);
             T_EQ_STR(api_look(c, key), key); /* the latest set hits */
-            count_entries(c, &entries, &used, &budget);
-            if (!T_CHECK(entries <= 10)) { break; }
+            if (!T_CHECK(stats(c).entries <= 10)) { break; }
         }
-        T_CHECK(entries >= 5);
-        close_all(NULL, c);
+        T_CHECK(stats(c).entries >= 5);
+        api_shut(c);
     }
 }
 
-T_CASE(adaptive_policy_is_the_default)
+T_CASE_ON(adaptive_policy_is_the_default, STORE)
 {
-    settings cfg = settings_default();
-    cellar *c = NULL;
     int64_t rule = 0;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
     T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_LRU), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_DEFAULT), CELLAR_OK);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
     T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
-    close_all(NULL, c);
 }
 
 T_CASE_ON(tick_reclaims_due_entries_and_counts_them, STORE)
 {
-    uint64_t entries, used, budget, empty;
-    count_entries(c, &entries, &empty, &budget);
-    for (int i = 0; i < 3000; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "k%d", i);
-        put_ttl(c, key, "some value of some length", i < 2000 ? 1000 : 100000);
+    for (uint64_t i = 0; i < 3000; i++) {
+        put_ttl(c, t_numbered("k", i), "some value of some length", i < 2000 ? 1000 : 100000);
     }
     atomic_fetch_add(&api_now_ms, 1000);
     cellar_err err;
@@ -618,8 +558,7 @@ T_CASE_ON(tick_reclaims_due_entries_and_counts_them, STORE)
     } while (err == CELLAR_PENDING);
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(api_expired(c), 2000);
-    count_entries(c, &entries, &used, &budget);
-    T_EQ_U64(entries, 1000);
+    T_EQ_U64(stats(c).entries, 1000);
 }
 
 T_ALONE(large_values_do_not_evict_small_values)
@@ -629,11 +568,7 @@ T_ALONE(large_values_do_not_evict_small_values)
     char *image = malloc(size);
     T_REQUIRE(image != NULL);
     for (size_t i = 0; i < size; i++) { image[i] = (char)(i * 31 + (i >> 13)); }
-    for (int i = 0; i < 1000; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "small%d", i);
-        put(c, key, key);
-    }
+    for (uint64_t i = 0; i < 1000; i++) { put(c, t_numbered("small", i), t_numbered("small", i)); }
     T_EQ_I64(cellar_set(c, "image", 5, image, size, NULL), CELLAR_OK);
     cellar_pinned p;
     T_EQ_I64(cellar_pin(c, "image", 5, &p), CELLAR_OK);
@@ -641,22 +576,21 @@ T_ALONE(large_values_do_not_evict_small_values)
     T_CHECK(p.value != NULL && memcmp(p.value, image, size) == 0);
     cellar_unpin(&p);
     int kept = 0;
-    for (int i = 0; i < 1000; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "small%d", i);
+    for (uint64_t i = 0; i < 1000; i++) {
+        const char *key = t_numbered("small", i);
         kept += strcmp(api_look(c, key), key) == 0;
     }
     T_EQ_I64(kept, 1000);
     T_EQ_I64(cellar_set(c, "more", 4, image, size + 1, NULL), CELLAR_E_TOOBIG);
     free(image);
-    close_all(NULL, c);
+    api_shut(c);
 }
 
 /* ---- switching off ---- */
 
-T_CASE(disabled_namespace_serves_and_stores_nothing)
+T_CASE_ON(disabled_namespace_serves_and_stores_nothing, STORE)
 {
-    cellar *c = open_store(), *v = open_namespace(c, "zsxq", NULL);
+    cellar *v = space(c, "zsxq", NULL);
     put(v, "old", "1");
     put(v, "kept", "2");
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
@@ -673,14 +607,13 @@ T_CASE(disabled_namespace_serves_and_stores_nothing)
     T_EQ_STR(api_look(v, "old"), "MISS");
     T_EQ_STR(api_look(v, "new"), "MISS");
     T_EQ_STR(api_look(v, "kept"), "2");
-    close_all(v, c);
 }
 
 /* ---- statistics ---- */
 
-T_CASE(namespace_stats_hold_five_counts)
+T_CASE_ON(namespace_stats_hold_five_counts, STORE)
 {
-    cellar *c = open_store(), *v = open_namespace(c, "v", NULL);
+    cellar *v = space(c, "v", NULL);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
@@ -695,9 +628,7 @@ T_CASE(namespace_stats_hold_five_counts)
     T_EQ_U64(st.write_errors, 0);
     T_EQ_U64(st.gets, 2);
     T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.gets, 3);
-    close_all(v, c);
+    T_EQ_U64(stats(v).gets, 3);
 }
 
 typedef struct asker {
@@ -730,12 +661,11 @@ static void *ask_many(void *arg)
     return NULL;
 }
 
-T_CASE(outcomes_sum_to_calls)
+T_CASE_ON(outcomes_sum_to_calls, STORE)
 {
     enum { THREADS = 8 };
     static asker a[THREADS];
     pthread_t id[THREADS];
-    cellar *c = open_store();
     asker sum = { 0 };
     for (int i = 0; i < THREADS; i++) {
         a[i] = (asker){ .c = c };
@@ -748,14 +678,12 @@ T_CASE(outcomes_sum_to_calls)
         sum.misses += a[i].misses;
         sum.negative += a[i].negative;
     }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    const cellar_stats st = stats(c);
     T_EQ_U64(st.gets, sum.calls);
     T_EQ_U64(st.hits_l1, sum.hits);
     T_EQ_U64(st.misses, sum.misses);
     T_EQ_U64(st.negative_hits, sum.negative);
     T_CHECK(sum.hits > 0 && sum.misses > 0 && sum.negative > 0);
-    close_all(NULL, c);
 }
 
 static uint64_t heard[CELLAR_CAUSE_COUNT];
@@ -769,7 +697,7 @@ static void note_end(const cellar_event *e, void *ctx)
 T_CASE(listeners_receive_causes_and_counters_work_without_listeners)
 {
     for (int listening = 0; listening < 2; listening++) {
-        cellar *c = open_store();
+        cellar *c = api_open(16u << 20);
         uint64_t id;
         memset(heard, 0, sizeof heard);
         if (listening) { T_EQ_I64(cellar_listener_add(c, 0, note_end, NULL, &id), CELLAR_OK); }
@@ -780,15 +708,14 @@ T_CASE(listeners_receive_causes_and_counters_work_without_listeners)
         put_ttl(c, "expired", "1", 10);
         atomic_fetch_add(&api_now_ms, 10);
         while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
-        cellar_stats st = cellar_stats_default();
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        const cellar_stats st = stats(c);
         static const cellar_cause cause[] = { CELLAR_CAUSE_REPLACED, CELLAR_CAUSE_DELETED,
                                               CELLAR_CAUSE_EXPIRED };
         for (size_t i = 0; i < 3; i++) {
             T_EQ_U64(st.ended[cause[i]], 1);
             T_EQ_U64(heard[cause[i]], listening ? 1 : 0);
         }
-        close_all(NULL, c);
+        api_shut(c);
     }
 }
 

@@ -5,24 +5,17 @@
  * Method: Real directories under TMPDIR. Stores are closed, or children are killed at any moment;
  *         an oracle in shared memory is written after each call. Files are damaged, copied and
  *         replaced by older ones. */
+#include "tests/support/api_kit.h"
 #include "tests/support/bloom_kit.h"
 #include "tests/support/disk_store.h"
-#include "tests/support/t.h"
+#include "tests/support/spaces.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include "cellar.h"
-#include "cellar_invalidate.h"
-#include "cellar_l2.h"
-#include "cellar_bloom.h"
-#include "cellar_admin.h"
-#include "tests/support/settings.h"
 
 static uint64_t l2_bytes;
 
@@ -30,28 +23,12 @@ static void begin(void) { store_begin(); l2_bytes = CELLAR_L2_BYTES_MIN; }
 
 static cellar *open_it(void)
 {
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 16u << 20, .config.l2_path = store,
-                     .config.l2_bytes = l2_bytes, .host.clock = read_clock, .host.no_threads = 1,
-                     .host.log_level = CELLAR_LOG_OFF };
-    cellar *c = NULL;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    return c;
+    settings cfg = api_config(16u << 20);
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = l2_bytes;
+    cfg.host.log_level = CELLAR_LOG_OFF;
+    return api_open_with(&cfg);
 }
-
-static void shut(cellar *c)
-{
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-static cellar *namespace_with(cellar *c, const char *name, const cellar_namespace_config *o)
-{
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
-    return v;
-}
-
-static cellar *namespace_of(cellar *c, const char *name) { return namespace_with(c, name, NULL); }
 
 static cellar_bloom_info info_of(cellar *c)
 {
@@ -100,21 +77,20 @@ static void file_of(char *path, size_t cap, const char *dir, const char *name)
 }
 
 #define STORE(fn) T_WITHIN(fn, begin(), store_end())
+#define ALONE(fn) T_ALONE_WITHIN(fn, begin(), store_end())
 
 /* ---- restored filters ---- */
 
 T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
 {
-    cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
+    cellar *c = open_it(), *v = space(c, "v", NULL), *w = space(c, "w", NULL);
     T_EQ_I64(bloom_size(w, 500), CELLAR_OK); /* observes only */
     sealed(c, 1000, 2000); /* it has outgrown its size */
     sealed(v, 5000, 10);
     T_EQ_I64(cellar_set(v, "set", 3, "1", 1, NULL), CELLAR_OK);
     const cellar_bloom_info was = info_of(c);
     T_EQ_U64(was.outgrown, 1);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
+    api_shut(c);
     for (uint32_t life = 0; life < 3; life++) {
         c = open_it();
         const cellar_bloom_info is = info_of(c);
@@ -128,8 +104,8 @@ T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
         T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
         T_CHECK(denied(c, 1000000, 1001000) > 900);
-        v = namespace_of(c, "v");
-        w = namespace_of(c, "w");
+        v = space(c, "v", NULL);
+        w = space(c, "w", NULL);
         T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
         T_EQ_U64(denied(v, 0, 10 + life * 100), 0);
         T_EQ_I64(cellar_bloom_check(v, "set", 3), CELLAR_OK);
@@ -137,16 +113,13 @@ T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
         T_EQ_U64(info_of(w).state, CELLAR_BLOOM_OBSERVING);
         T_EQ_U64(info_of(w).doubts, 0);
         add(v, 10 + life * 100, 10 + (life + 1) * 100);
-        shut(c);
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
+        api_shut(c);
     }
 }
 
 /* The sync names no closed life: no file has the keys that are added after it. */
-T_ALONE(bloom_filter_after_kill9_only_observes)
+T_CASE_ON(bloom_filter_after_kill9_only_observes, ALONE)
 {
-    begin();
     for (int close_first = 0; close_first < 2; close_first++) {
         const pid_t pid = fork();
         T_REQUIRE(pid >= 0);
@@ -178,12 +151,11 @@ T_ALONE(bloom_filter_after_kill9_only_observes)
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
         T_EQ_U64(denied(c, 0, 10000), 0);
-        shut(c);
+        api_shut(c);
         c = open_it(); /* a clean close does not restore what was lost before */
         T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
-        shut(c);
+        api_shut(c);
     }
-    store_end();
 }
 
 typedef struct oracle {
@@ -207,7 +179,7 @@ static void live(oracle *o, uint64_t seed)
 {
     const uint32_t was = o->clean;
     o->clean = was != 0 ? 2 : 0;
-    cellar *c = open_it(), *v = namespace_of(c, "v");
+    cellar *c = open_it(), *v = space(c, "v", NULL);
     o->clean = 0;
     const cellar_bloom_info i = info_of(v);
     if (i.state == CELLAR_BLOOM_AUTHORITATIVE) {
@@ -229,8 +201,10 @@ static void live(oracle *o, uint64_t seed)
         if (what < 2) {
             if (cellar_sync(c) != CELLAR_OK) { _Exit(1); }
         } else if (what == 2) {
-            cellar *other = namespace_of(c, "other");
-            if (cellar_clear(v) != CELLAR_OK || cellar_namespace_close(other) != CELLAR_OK) {
+            cellar *other = NULL;
+            if (cellar_clear(v) != CELLAR_OK ||
+                cellar_namespace_open(c, "other", NULL, &other) != CELLAR_OK ||
+                cellar_namespace_close(other) != CELLAR_OK) {
                 _Exit(1);
             }
         } else if (what < 30) {
@@ -249,9 +223,8 @@ static void live(oracle *o, uint64_t seed)
     _Exit(0);
 }
 
-T_ALONE(kill_at_any_moment_denies_no_added_key)
+T_CASE_ON(kill_at_any_moment_denies_no_added_key, ALONE)
 {
-    begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(o != MAP_FAILED);
     uint64_t seed = t_seed();
@@ -278,7 +251,6 @@ T_ALONE(kill_at_any_moment_denies_no_added_key)
     T_EQ_U64(o->wrong, 0);
     T_EQ_U64(o->lives, (uint64_t)lives);
     T_EQ_I64(munmap(o, sizeof *o), 0);
-    store_end();
 }
 
 /* ---- filters that stay lost or only observe ---- */
@@ -333,14 +305,12 @@ static bool kept(void)
     return n != 0;
 }
 
-T_ALONE(damaged_filter_never_decides)
+T_CASE_ON(damaged_filter_never_decides, ALONE)
 {
-    begin();
-    cellar *c = open_it(), *v = namespace_of(c, "v");
+    cellar *c = open_it(), *v = space(c, "v", NULL);
     sealed(c, 200, 100);
     sealed(v, 100, 100);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
     char path[600];
     unsigned char *was[FILES];
     size_t len[FILES], at[8];
@@ -362,7 +332,7 @@ T_ALONE(damaged_filter_never_decides)
         }
         was[2][byte] ^= (unsigned char)(1u << t % 8);
         c = open_it();
-        v = namespace_of(c, "v");
+        v = space(c, "v", NULL);
         cellar *both[2] = { c, v };
         for (int i = 0; i < 2; i++) {
             const cellar_bloom_info is = info_of(both[i]);
@@ -377,22 +347,19 @@ T_ALONE(damaged_filter_never_decides)
             }
         }
         T_EQ_I64(cellar_close(c), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     }
     /* Damage to one filter keeps the other. */
     T_EQ_U64(believed, tries);
     T_EQ_U64(off + observed, tries);
     T_CHECK(observed > 0 && off > 0);
     for (size_t i = 0; i < FILES; i++) { free(was[i]); }
-    store_end();
 }
 
-T_ALONE(copied_filter_only_observes)
+T_CASE_ON(copied_filter_only_observes, ALONE)
 {
-    begin();
     cellar *c = open_it();
     sealed(c, 100, 100);
-    shut(c);
+    api_shut(c);
     /* A copy may be older than the keys that the store has added since. */
     char copy[sizeof store], from[600], to[600];
     snprintf(copy, sizeof copy, "%s/copy", folder);
@@ -412,21 +379,19 @@ T_ALONE(copied_filter_only_observes)
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info_of(c).doubt, CELLAR_BLOOM_DOUBT_RESTORED);
     T_EQ_U64(unknown(c, 0, 100), 0);
-    shut(c);
+    api_shut(c);
     t_wipe(store);
     memcpy(store, mine, sizeof store);
     c = open_it(); /* the store that was copied has lost nothing */
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
-    shut(c);
-    store_end();
+    api_shut(c);
 }
 
-T_ALONE(older_data_file_brings_no_filter_that_decides)
+T_CASE_ON(older_data_file_brings_no_filter_that_decides, ALONE)
 {
-    begin();
     cellar *c = open_it();
     sealed(c, 100, 50);
-    shut(c);
+    api_shut(c);
     char path[600];
     size_t len;
     file_of(path, sizeof path, store, "data.seg");
@@ -434,22 +399,20 @@ T_ALONE(older_data_file_brings_no_filter_that_decides)
     c = open_it();
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     add(c, 50, 100);
-    shut(c);
+    api_shut(c);
     spill(path, old, len);
     free(old);
     c = open_it();
     T_CHECK(info_of(c).state != CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(c, 0, 1000), 0);
-    shut(c);
-    store_end();
+    api_shut(c);
 }
 
 /* ---- with the lifetime of its namespace ---- */
 
-T_ALONE(filter_survives_clear_and_resize_until_drop)
+T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
 {
-    begin();
-    cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
+    cellar *c = open_it(), *a = space(c, "a", NULL), *b = space(c, "b", NULL);
     sealed(c, 100, 20);
     sealed(a, 100, 20);
     sealed(b, 100, 20);
@@ -457,13 +420,11 @@ T_ALONE(filter_survives_clear_and_resize_until_drop)
     T_EQ_I64(cellar_version_set(a, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
     T_EQ_I64(bloom_size(a, 3000), CELLAR_OK); /* of the next feed */
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    api_shut(c);
     l2_bytes *= 2;
     c = open_it();
-    a = namespace_of(c, "a");
-    b = namespace_of(c, "b");
+    a = space(c, "a", NULL);
+    b = space(c, "b", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 100); /* the filter that decides */
@@ -474,72 +435,59 @@ T_ALONE(filter_survives_clear_and_resize_until_drop)
     T_EQ_I64(bloom_size(a, 3000), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(a, feed_key, range, NULL), CELLAR_OK);
     T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    api_shut(c);
     l2_bytes /= 2;
     c = open_it();
-    a = namespace_of(c, "a");
+    a = space(c, "a", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(bloom_size(a, 0), CELLAR_OK);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    api_shut(c);
     c = open_it();
-    a = namespace_of(c, "a");
+    a = space(c, "a", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    store_end();
+    api_shut(c);
 }
 
-T_ALONE(filter_of_unopened_namespace_is_kept)
+T_CASE_ON(filter_of_unopened_namespace_is_kept, ALONE)
 {
-    begin();
-    cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
+    cellar *c = open_it(), *a = space(c, "a", NULL), *b = space(c, "b", NULL);
     sealed(a, 100, 20);
     sealed(b, 100000, 20); /* more than one piece */
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    api_shut(c);
     /* neither a nor b is opened: sync and close carry their filters over */
     for (int life = 0; life < 2; life++) {
         c = open_it();
         sealed(c, 1000, 20);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
         T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
-        shut(c);
+        api_shut(c);
     }
     c = open_it();
-    a = namespace_of(c, "a");
+    a = space(c, "a", NULL);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    api_shut(c);
     c = open_it(); /* opened without the disk: added keys are not noted */
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
-    a = namespace_with(c, "a", &o);
+    a = space(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     const uint32_t k = 21;
     T_EQ_I64(cellar_set(a, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    api_shut(c);
     c = open_it();
-    a = namespace_of(c, "a");
-    b = namespace_of(c, "b");
+    a = space(c, "a", NULL);
+    b = space(c, "b", NULL);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(denied(a, 0, 22), 0);
     T_EQ_U64(info_of(b).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(b, 0, 20), 0);
     T_CHECK(denied(b, 1000, 2000) > 900);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    store_end();
+    api_shut(c);
 }
 
 typedef struct opener {
@@ -552,7 +500,7 @@ static void *opens(void *arg)
 {
     opener *o = arg;
     (void)pthread_barrier_wait(o->go);
-    o->v = namespace_of(o->c, "v");
+    o->v = space(o->c, "v", NULL);
     o->state = info_of(o->v).state;
     const uint32_t k = 7;
     (void)cellar_bloom_add(o->v, &k, sizeof k);
@@ -564,10 +512,9 @@ static void *opens(void *arg)
  * lost. */
 T_CASE_ON(concurrent_opens_of_namespace_find_its_filter, STORE)
 {
-    cellar *c = open_it(), *v = namespace_of(c, "v");
+    cellar *c = open_it(), *v = space(c, "v", NULL);
     sealed(v, 20000, 7);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
     for (int life = 0; life < 5; life++) {
         c = open_it();
         pthread_barrier_t go;
@@ -584,8 +531,7 @@ T_CASE_ON(concurrent_opens_of_namespace_find_its_filter, STORE)
             T_EQ_U64(o[i].denied, 0);
         }
         (void)pthread_barrier_destroy(&go);
-        shut(c);
-        for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_namespace_close(o[i].v), CELLAR_OK); }
+        api_shut(c);
     }
 }
 
@@ -604,19 +550,18 @@ T_CASE_ON(sync_during_a_feed_saves_the_filter_that_answers, STORE)
     cellar *c = open_it();
     sealed(c, 2000000, 10); /* 2.3 MiB, above an eighth of the disk */
     T_EQ_I64(cellar_bloom_feed(c, sync_for_key, c, NULL), CELLAR_OK);
-    shut(c);
+    api_shut(c);
 }
 
 T_CASE_ON(filter_of_hidden_namespace_stays_in_memory, STORE)
 {
     cellar *c = open_it();
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
-    cellar *v = namespace_with(c, "hidden", &o);
+    cellar *v = space(c, "hidden", &o);
     sealed(v, 100, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(!kept());
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
     T_CHECK(!kept());
 }
 
@@ -636,16 +581,15 @@ static uint64_t bytes_of_files(void)
 }
 
 /* A filter of 1.25 MB for a million keys, with the smallest l2_bytes. */
-T_ALONE(default_filter_is_kept_with_smallest_l2_bytes)
+T_CASE_ON(default_filter_is_kept_with_smallest_l2_bytes, ALONE)
 {
     char value[30000] = "v";
     cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000000,
                                   .l2_write = CELLAR_L2_WRITE_ON_SET };
-    begin();
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
-        cellar *c = open_it(), *v = namespace_with(c, "v", &o);
+        cellar *c = open_it(), *v = space(c, "v", &o);
         for (uint32_t k = 0; k < 600; k++) { /* more than memory holds */
             if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
             while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -659,17 +603,16 @@ T_ALONE(default_filter_is_kept_with_smallest_l2_bytes)
     int status = 0;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_CHECK(WIFSIGNALED(status));
-    cellar *c = open_it(), *v = namespace_with(c, "v", &o);
+    cellar *c = open_it(), *v = space(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info_of(v).expected_keys, 1000000);
     T_EQ_U64(unknown(v, 0, 600), 0);
     uint32_t range[2] = { 0, 600 };
     T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = namespace_with(c, "v", &o);
+    v = space(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(v, 0, 600), 0);
     T_CHECK(denied(v, 1000, 2000) > 900);
@@ -680,31 +623,25 @@ T_ALONE(default_filter_is_kept_with_smallest_l2_bytes)
         held += cellar_get(v, &k, sizeof k, value, sizeof value, &len) == CELLAR_OK;
     }
     T_CHECK(held > 200); /* 6 of 12 MB: the filters took some segments, the oldest first */
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    store_end();
+    api_shut(c);
 }
 
 /* Two filters, each of which fits alone. The one without room is off after the open; the
  * files stay within their bound. */
-T_ALONE(filter_without_room_on_disk_is_not_kept)
+T_CASE_ON(filter_without_room_on_disk_is_not_kept, ALONE)
 {
-    begin();
-    cellar *c = open_it(), *v = namespace_of(c, "v");
+    cellar *c = open_it(), *v = space(c, "v", NULL);
     sealed(c, 4000000, 20);
     sealed(v, 1000, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    api_shut(c);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = namespace_of(c, "v");
+    v = space(c, "v", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
-    shut(c);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    store_end();
+    api_shut(c);
 }
 
 T_MAIN("api_keep")
