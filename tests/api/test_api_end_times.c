@@ -5,51 +5,25 @@
  *         Uses do not age a value. Idle times and kept TTLs are no longer on disk than in memory.
  * Method: One case for each rule; public calls only, a clock of this file, a real folder for the
  *         disk. */
+#include "tests/support/api_kit.h"
 #include "tests/support/disk_store.h"
-#include "tests/support/t.h"
-
-#include "cellar.h"
-#include "cellar_entry.h"
-#include "cellar_load.h"
-#include "cellar_observe.h"
-#include "cellar_admin.h"
-#include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 static settings config(void)
 {
-    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.clock = read_clock,
-                     .host.no_threads = 1 };
+    settings cfg = api_config(4u << 20);
+    cfg.host.clock = read_clock;
     return cfg;
-}
-
-static cellar *open_with(const settings *cfg)
-{
-    cellar *c = NULL;
-    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
-    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    return c;
 }
 
 static cellar *open_it(void)
 {
     const settings cfg = config();
     now_ms = 1000000;
-    return open_with(&cfg);
+    return api_open_with(&cfg);
 }
 
-static cellar *namespace_of(cellar *c, const cellar_namespace_config *o)
-{
-    cellar *v = NULL;
-    T_REQUIRE(cellar_namespace_open(c, "v", o, &v) == CELLAR_OK);
-    return v;
-}
-
-static void shut(cellar *c, cellar *v)
-{
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_it(), api_shut(c))
 
 static cellar_err has(cellar *c, const char *key)
 {
@@ -66,9 +40,8 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- jitter ---- */
 
-T_CASE(jitter_stays_within_max_age)
+T_CASE_ON(jitter_stays_within_max_age, STORE)
 {
-    cellar *c = open_it();
     for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
@@ -83,7 +56,6 @@ T_CASE(jitter_stays_within_max_age)
         }
         T_CHECK(early > 150); /* still spread by jitter */
     }
-    shut(c, NULL);
 }
 
 /* Says the end of a token as its TTL. */
@@ -103,10 +75,9 @@ static cellar_err load_tokens(cellar_load *load, const cellar_bytes *keys, size_
 }
 
 /* By default a TTL is only shortened: of a loader, a call, a bulk, a refresh, a lease, a set. */
-T_CASE(no_way_to_store_makes_a_ttl_longer)
+T_CASE_ON(no_way_to_store_makes_a_ttl_longer, STORE)
 {
     enum { LOAD, REFRESH, BULK, CALL, LEASE, SET, WAYS };
-    cellar *c = open_it();
     cellar_load_opts of_call = cellar_load_opts_default(), refresh = of_call;
     cellar_set_opts set = cellar_set_opts_default(), jittered = set;
     of_call.ttl_ms = set.ttl_ms = jittered.ttl_ms = 10000;
@@ -147,26 +118,22 @@ T_CASE(no_way_to_store_makes_a_ttl_longer)
         }
         if (way == LOAD) { now_ms += 10000; }
     }
-    shut(c, NULL);
 }
 
-T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited)
+T_CASE_ON(jitter_of_longest_ttl_keeps_entry_unlimited, STORE)
 {
-    cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
         cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE - 1,
                               .jitter_pct = 90, .jitter_mode = i % 3 };
         T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
     }
-    shut(c, NULL);
 }
 
-T_CASE(fulfilled_lease_stays_within_max_age)
+T_CASE_ON(fulfilled_lease_stays_within_max_age, STORE)
 {
-    cellar *c = open_it();
     cellar_namespace_config vo = { .struct_size = sizeof vo, .idle_ms = 50000, .max_age_ms = 1000 };
-    cellar *v = namespace_of(c, &vo);
+    cellar *v = space(c, "v", &vo);
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 30000 };
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -175,13 +142,11 @@ T_CASE(fulfilled_lease_stays_within_max_age)
     T_CHECK(ttl_left(v, "k") <= 1000);
     now_ms += 1000;
     T_EQ_I64(has(v, "k"), CELLAR_MISS);
-    shut(c, v);
 }
 
 /* The default TTL of the namespace does not apply. */
-T_CASE(fulfilled_value_keeps_its_stale_window)
+T_CASE_ON(fulfilled_value_keeps_its_stale_window, STORE)
 {
-    cellar *c = open_it();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -194,7 +159,6 @@ T_CASE(fulfilled_value_keeps_its_stale_window)
     T_EQ_I64(i.stale_left_ms, 6000);
     now_ms += 3000;
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
-    shut(c, NULL);
 }
 
 /* ---- negative entries, uses ---- */
@@ -205,25 +169,22 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
     return cellar_load_absent(load);
 }
 
-T_CASE(absent_result_of_loader_has_exact_age)
+T_CASE_ON(absent_result_of_loader_has_exact_age, STORE)
 {
-    cellar *c = open_it();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
     cellar_namespace_config vo = { .struct_size = sizeof vo, .exact_age = 1 };
-    cellar *v = namespace_of(c, &vo);
+    cellar *v = space(c, "v", &vo);
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
     now_ms += 300;
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_ABSENT);
     T_EQ_U64(i.flags & CELLAR_INFO_AGE_APPROX, 0);
     T_EQ_I64(i.age_ms, 300);
-    shut(c, v);
 }
 
-T_CASE(negative_entry_keeps_ttl_without_stale_windows)
+T_CASE_ON(negative_entry_keeps_ttl_without_stale_windows, STORE)
 {
-    cellar *c = open_it();
     cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_stats st = cellar_stats_default();
@@ -242,7 +203,6 @@ T_CASE(negative_entry_keeps_ttl_without_stale_windows)
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) {}
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.entries, 0); /* no stale window delays the reclaim */
-    shut(c, NULL);
 }
 
 static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -253,14 +213,13 @@ static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, voi
 }
 
 /* The refresh depends on the elapsed share of the TTL, not of the idle time. */
-T_CASE(use_of_idle_entry_triggers_no_eager_refresh)
+T_CASE_ON(use_of_idle_entry_triggers_no_eager_refresh, STORE)
 {
-    cellar *c = open_it();
     int loads = 0;
     cellar_load_opts load = { .struct_size = sizeof load, .eager_refresh_pct = 80 };
     cellar_namespace_config vo = { .struct_size = sizeof vo, .loader = load_v, .loader_ctx = &loads,
                                    .load = &load };
-    cellar *v = namespace_of(c, &vo);
+    cellar *v = space(c, "v", &vo);
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100000, .idle_ms = 1000 };
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
     for (int64_t age = 500; age <= 80000; age += 500) {
@@ -271,7 +230,6 @@ T_CASE(use_of_idle_entry_triggers_no_eager_refresh)
         cellar_result_free(&r);
     }
     T_EQ_I64(loads, 0);
-    shut(c, v);
 }
 
 /* ---- on disk ---- */
@@ -283,9 +241,10 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2.min_ttl_ms = 1;
     cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
-    cellar *c = open_with(&cfg);
+    cellar *c = api_open_with(&cfg);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     cellar_namespace_config vo = { .struct_size = sizeof vo, .l2_write = mode };
-    *v = namespace_of(c, &vo);
+    *v = space(c, "v", &vo);
     return c;
 }
 
@@ -305,7 +264,7 @@ T_CASE(idle_time_continues_on_disk)
         now_ms += 500;
         /* used: 900 ms of idle time have passed, 1,000 are left */
         T_EQ_I64(has(v, "lives"), CELLAR_OK);
-        shut(c, v);
+        api_shut(c);
         c = open_disk(mode, &v);
         now_ms += 100;
         T_EQ_I64(has(v, "ends there"), CELLAR_MISS);
@@ -321,7 +280,7 @@ T_CASE(idle_time_continues_on_disk)
         T_EQ_I64(cellar_set(v, "again", 5, "v", 1, &o), CELLAR_OK);
         now_ms += 1000; /* a copy on disk is no younger than the entry */
         T_EQ_I64(has(v, "again"), CELLAR_MISS);
-        shut(c, v);
+        api_shut(c);
         store_end();
     }
 }
@@ -356,7 +315,7 @@ T_CASE(keep_ttl_is_kept_on_disk)
         T_EQ_I64(ttl_left(v, "k"), 5000);
         now_ms += 5000;
         T_EQ_I64(has(v, "k"), CELLAR_MISS); /* it has expired, and so has its copy */
-        shut(c, v);
+        api_shut(c);
         store_end();
     }
 }

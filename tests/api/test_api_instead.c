@@ -2,12 +2,13 @@
  *
  * Aim:    Fallbacks and default values where no single call waits for its own loader. A bulk load
  *         calls them for each failed key; a lease calls them when it is refused or released with an
- *         error. Waiters of the key get their result. A thread that exits inside a fallback leaves
- *         nothing. A remembered failure, or a failed load of another thread, does not hide the
- *         fallbacks.
+ *         error. Waiters of the key get their result. A remembered failure, or a failed load of
+ *         another thread, does not hide the fallbacks. Threads that exit inside a fallback:
+ *         test_api_jump.c.
  * Method: Sources with prepared answers, on a clock of the test (load_kit.h). */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
+#include "tests/support/spaces.h"
 
 #include <pthread.h>
 
@@ -146,46 +147,6 @@ T_CASE(bulk_load_behind_open_breaker_calls_fallbacks)
     cellar_breaker_destroy(breaker);
 }
 
-static void *bulk_and_end(void *arg)
-{
-    void **a = arg;
-    bulk b = { 0, CELLAR_E_IO };
-    cellar_load_item it[KEYS];
-    ask(a[0], "abd", a[1], &b, it);
-    T_CHECK(false); /* not reached: the thread exited inside a fallback */
-    return NULL;
-}
-
-static void *read_d(void *arg)
-{
-    void **a = arg;
-    source s = SOURCE_INIT;
-    char text[64];
-    s.text = "after";
-    KIT_LOADS(a[0], "d", NULL, &s, text, NULL, "after");
-    return NULL;
-}
-
-T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing)
-{
-    cellar *c = kit_open(8 << 20);
-    source f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
-    void *args[2] = { c, &o };
-    pthread_t lost, waits;
-    o.fallback[0] = (cellar_fallback){ source_load, &f };
-    atomic_store(&f.say, SAY_EXIT);
-    atomic_store(&f.gate, 1);
-    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0);
-    while (atomic_load(&f.inside) == 0) { kit_nap(); }
-    T_REQUIRE(pthread_create(&waits, NULL, read_d, args) == 0);
-    while (stats(c).load_waiters == 0) { kit_nap(); }
-    atomic_store(&f.gate, 0);
-    T_EQ_I64(pthread_join(lost, NULL), 0);
-    T_EQ_I64(pthread_join(waits, NULL), 0);
-    kit_close(c); /* no flight is left, so the close waits for no call */
-}
-
 /* ---- leases ---- */
 
 static _Atomic int told;
@@ -295,9 +256,8 @@ T_CASE(options_kept_for_lease_are_freed_with_it)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_CASE(refused_lease_calls_fallbacks_immediately)
+T_CASE_ON(refused_lease_calls_fallbacks_immediately, STORE)
 {
-    cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
@@ -307,7 +267,7 @@ T_CASE(refused_lease_calls_fallbacks_immediately)
     cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
     f.text = "instead";
     atomic_store(&told, 0);
-    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    cellar *v = space(c, "v", &vo);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(v, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_BREAKER_OPEN);
@@ -325,55 +285,6 @@ T_CASE(refused_lease_calls_fallbacks_immediately)
     T_EQ_STR(text, "default");
     T_EQ_U64(from, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&told), 0);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
-}
-
-static void *abandon_and_end(void *arg)
-{
-    void **a = arg;
-    (void)cellar_lease_release(a[0], a[1], 42);
-    T_CHECK(false);
-    return NULL;
-}
-
-static void *begin_and_end(void *arg)
-{
-    void **a = arg;
-    cellar_lease lease;
-    char text[64];
-    (void)begin(a[0], a[1], &lease, text, NULL);
-    T_CHECK(false);
-    return NULL;
-}
-
-T_CASE(thread_exit_inside_lease_fallback_leaves_nothing)
-{
-    cellar *c = kit_open(4 << 20), *v = NULL;
-    source f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_lease a, b;
-    char text[64];
-    pthread_t lost;
-    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
-    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
-    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    atomic_store(&f.say, SAY_EXIT);
-    o.fallback[0] = (cellar_fallback){ source_load, &f };
-    o.default_value = &last;
-    T_EQ_I64(begin(v, &o, &a, text, NULL), CELLAR_LEASED);
-    atomic_store(&told, 0);
-    T_EQ_I64(begin(v, &o, &b, text, NULL), CELLAR_PENDING);
-    void *first[2] = { v, &a };
-    T_REQUIRE(pthread_create(&lost, NULL, abandon_and_end, first) == 0);
-    T_EQ_I64(pthread_join(lost, NULL), 0);
-    T_EQ_I64(atomic_load(&told), 1);
-    void *second[2] = { v, &o }; /* the breaker is open now: refused */
-    T_REQUIRE(pthread_create(&lost, NULL, begin_and_end, second) == 0);
-    T_EQ_I64(pthread_join(lost, NULL), 0);
-    T_EQ_I64(atomic_load(&f.calls), 2);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    kit_close(c);
 }
 
 /* ---- a failure that other calls received ---- */
@@ -726,36 +637,6 @@ T_CASE(waiter_past_its_timeout_gets_the_default)
     T_EQ_I64(atomic_load(&f.calls) + atomic_load(&other.calls), 0); /* fallbacks are slow */
     T_EQ_U64(stats(c).load_timeouts, 1);
     kit_close(c);
-}
-
-static void *fail_and_end(void *arg)
-{
-    reader *d = arg;
-    (void)kit_load(d->c, "k", d->o, d->s, d->text, &d->r);
-    T_CHECK(false);
-    return NULL;
-}
-
-T_CASE_ON(thread_exit_in_fallback_of_remembered_failure_leaves_nothing, STORE)
-{
-    source s = SOURCE_INIT, f = SOURCE_INIT;
-    char text[64];
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000 };
-    atomic_store(&s.say, SAY_FAIL);
-    atomic_store(&f.say, SAY_EXIT);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
-    o.fallback[0] = (cellar_fallback){ source_load, &f };
-    reader d = { .c = c, .o = &o, .s = &s };
-    T_REQUIRE(pthread_create(&d.thread, NULL, fail_and_end, &d) == 0);
-    T_EQ_I64(pthread_join(d.thread, NULL), 0);
-    o.fallback[0] = (cellar_fallback){ NULL, NULL };
-    T_EQ_I64(kit_load(c, "d", &o, &s, text, NULL), CELLAR_E_LOADER);
-    o.fallback[0] = (cellar_fallback){ source_load, &f };
-    void *args[2] = { c, &o };
-    pthread_t lost;
-    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0); /* a, b: asked; d: not asked */
-    T_EQ_I64(pthread_join(lost, NULL), 0);
-    T_EQ_I64(atomic_load(&f.calls), 2);
 }
 
 T_MAIN("api_instead")

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Code of the host that leaves a callback by thread exit leaves nothing behind. Places: a loader with a stale value in hand, a bulk loader with reported results,
- *         fallbacks of single loads, of bulk loads, of refused and of released leases. A waiter
- *         takes the load over, memory returns to the byte, breaker passes are returned.
+ * Aim:    Code of the host that leaves a callback by thread exit leaves nothing behind. Places: a
+ *         loader with a stale value in hand, a bulk loader with reported results, fallbacks of
+ *         single loads, of bulk loads, of remembered failures, of refused and of released leases.
+ *         A waiter or the next call takes the load over, memory returns to the byte, breaker passes
+ *         are returned.
  * Method: Every block of the store is counted. A thread exits in each place. */
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
 enum { PLACE_LOADER, PLACE_FALLBACK, PLACE_BULK, PLACE_BULK_FALLBACK, PLACE_ABANDON, PLACE_REFUSED,
-       PLACES };
+       PLACE_REMEMBERED, PLACE_BULK_REMEMBERED, PLACES };
 
 static _Atomic int64_t blocks;
 static _Atomic int told;
@@ -32,11 +31,40 @@ static void counted_free(void *p, size_t bytes, void *ctx)
 
 static void hear(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
+static cellar_stats stats(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st;
+}
+
+/* A thread that waits for k when another one leaves; NULL: none. */
+static cellar *waits_on;
+static pthread_t waiter;
+
+static void *load_k(void *c)
+{
+    source s = { .text = "after" };
+    char text[64];
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "after");
+    return NULL;
+}
+
+static void leave(void)
+{
+    if (waits_on != NULL) {
+        T_REQUIRE(pthread_create(&waiter, NULL, load_k, waits_on) == 0);
+        while (stats(waits_on).load_waiters == 0) { kit_nap(); }
+    }
+    pthread_exit(NULL);
+}
+
 static cellar_err leave_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
     T_EQ_I64(cellar_load_value(ld, "draft", 5), CELLAR_OK);
-    pthread_exit(NULL);
+    leave();
+    return CELLAR_OK;
 }
 
 static cellar_err fail_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -51,7 +79,8 @@ static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n
     for (size_t i = 0; i + 1 < n; i++) {
         T_EQ_I64(loader_value(ld, i, "draft", 5), CELLAR_OK);
     }
-    pthread_exit(NULL);
+    leave();
+    return CELLAR_OK;
 }
 
 static cellar_err fail_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
@@ -76,6 +105,7 @@ static void go(place *p)
     cellar_lease lease;
     const cellar_bytes d = { "default", 7 };
     const bool falls = p->where != PLACE_LOADER && p->where != PLACE_BULK;
+    if (p->where >= PLACE_REMEMBERED) { o.error_ttl_ms = 2000; }
     if (falls) {
         o.fallback[0] = (cellar_fallback){ leave_load, NULL };
         o.default_value = &d;
@@ -90,10 +120,12 @@ static void go(place *p)
         (void)cellar_get_or_load(p->c, "s", 1, &o, leave_load, NULL, &r);
         break;
     case PLACE_FALLBACK:
+    case PLACE_REMEMBERED:
         (void)cellar_get_or_load(p->c, "k", 1, &o, fail_load, NULL, &r);
         break;
     case PLACE_BULK: (void)cellar_get_or_load_many(p->c, it, 4, &o, leave_many, NULL); break;
     case PLACE_BULK_FALLBACK:
+    case PLACE_BULK_REMEMBERED:
         (void)cellar_get_or_load_many(p->c, it, 4, &o, fail_many, NULL);
         break;
     case PLACE_ABANDON: (void)cellar_lease_release(p->c, &p->lease, 42); break;
@@ -111,13 +143,6 @@ static void *warm_main(void *arg)
     char text[64];
     T_EQ_I64(kit_load(arg, "warm", NULL, &s, text, NULL), CELLAR_OK);
     return NULL;
-}
-
-static uint64_t flights(cellar *c)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st.loads_running;
 }
 
 static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
@@ -147,7 +172,7 @@ static cellar *open_counted(bool breaker)
 }
 
 static const char *const places[PLACES] = { "loader", "fallback", "bulk loader", "bulk fallback",
-                                            "abandon", "refused" };
+                                            "abandon", "refused", "remembered", "bulk remembered" };
 
 static void leave_from(int where)
 {
@@ -163,6 +188,14 @@ static void leave_from(int where)
         T_EQ_I64(begin(p.c, "x", NULL, NULL, &ticket), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(p.c, &ticket, 1), CELLAR_OK);
     }
+    if (where >= PLACE_REMEMBERED) {
+        atomic_store(&s.say, SAY_FAIL);
+        o.error_ttl_ms = 2000;
+        T_EQ_I64(kit_load(p.c, "a", &o, &s, text, NULL), CELLAR_E_LOADER);
+        T_EQ_I64(kit_load(p.c, "b", &o, &s, text, NULL), CELLAR_E_LOADER);
+        T_EQ_I64(kit_load(p.c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
+        atomic_store(&s.say, SAY_VALUE);
+    }
     t_live_and_end(warm_main, p.c);
     const int64_t before = atomic_load(&blocks);
     atomic_store(&told, 0);
@@ -174,11 +207,12 @@ static void leave_from(int where)
         T_EQ_I64(begin(p.c, "k", NULL, &w, &ticket), CELLAR_PENDING);
     }
     t_live_and_end(go_main, &p);
-    T_EQ_U64(flights(p.c), 0);
+    T_EQ_U64(stats(p.c).loads_running, 0);
     T_EQ_I64(atomic_load(&told), where == PLACE_ABANDON ? 1 : 0);
     if (!T_EQ_I64(atomic_load(&blocks) - before, 0)) {
         printf("# %s\n", places[where]);
     }
+    atomic_fetch_add(&kit_now_ms, 2000); /* no failure is remembered */
     if (where != PLACE_REFUSED) {
         T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* no thread leads it */
     }
@@ -190,6 +224,19 @@ static void leave_from(int where)
 T_CASE(thread_exit_in_callback_leaves_nothing)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i); }
+}
+
+T_CASE(waiter_takes_the_load_of_a_thread_that_left)
+{
+    for (int where = PLACE_FALLBACK; where <= PLACE_BULK_FALLBACK; where++) {
+        place p = { .c = open_counted(false), .where = where };
+        waits_on = p.c;
+        t_live_and_end(go_main, &p);
+        T_EQ_I64(pthread_join(waiter, NULL), 0);
+        waits_on = NULL;
+        T_EQ_U64(stats(p.c).loads_running, 0);
+        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    }
 }
 
 /* A half-open breaker admits one probe. A lost probe returns its pass. */
