@@ -15,20 +15,9 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/support/draw.h"
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
-
-#define FLOOD_SLOW (T_COST > 1 ? 8 : 1)
-
-static uint64_t rng_state;
-
-static uint64_t rng(void)
-{
-    uint64_t z = (rng_state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 static uint64_t cpu_ns(void)
 {
@@ -110,7 +99,7 @@ static void fnv_pair(uint32_t h, unsigned char out[2][5])
     static uint64_t seen[TABLE]; /* block + 1 by state; the older block stays */
     memset(seen, 0, sizeof seen);
     for (;;) {
-        const uint64_t n = rng() & UINT64_C(0xffffffffff);
+        const uint64_t n = draw(UINT64_MAX) & UINT64_C(0xffffffffff);
         unsigned char b[5], a[5];
         memcpy(b, &n, 5);
         const uint32_t to = fnv_on(h, b, 5);
@@ -149,7 +138,7 @@ static uint32_t inverse(uint32_t odd)
 
 static void hostile_murmur(key_set *s)
 {
-    const uint32_t want = (uint32_t)rng();
+    const uint32_t want = (uint32_t)draw(UINT64_MAX);
     s->len = 8;
     for (uint32_t n = 0; n < KEYS; n++) {
         const uint32_t first = n * 2654435761u;
@@ -163,10 +152,10 @@ static void hostile_murmur(key_set *s)
 
 static void hostile_jenkins(key_set *s)
 {
-    const uint32_t want = (uint32_t)rng();
+    const uint32_t want = (uint32_t)draw(UINT64_MAX);
     s->len = 12;
     for (uint32_t n = 0; n < KEYS; n++) {
-        uint32_t v[3] = { n * 2654435761u, (uint32_t)rng(), want };
+        uint32_t v[3] = { n * 2654435761u, (uint32_t)draw(UINT64_MAX), want };
         jenkins_mix(v, true);
         v[2] -= 12;
         jenkins_mix(v, true);
@@ -182,7 +171,7 @@ static void random_keys(key_set *s, size_t len)
     s->len = len;
     for (unsigned n = 0; n < KEYS; n++) {
         for (size_t i = 0; i < len; i += 8) {
-            const uint64_t x = rng();
+            const uint64_t x = draw(UINT64_MAX);
             memcpy(s->key[n] + i, &x, len - i < 8 ? len - i : 8);
         }
     }
@@ -232,7 +221,7 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
     double ratio = 0;
     unsigned long long buckets[2] = { 0, 0 }, overflow[2] = { 0, 0 };
     cellar_stats st = cellar_stats_default();
-    rng_state = t_seed();
+    draw_state = t_seed();
     make(&hostile);
     random_keys(&harmless, hostile.len);
     for (unsigned n = 1; n < KEYS; n++) { /* check that the attack works */
@@ -275,7 +264,7 @@ T_ALONE(hostile_namespace_names_cost_nothing)
     enum { NAMESPACES = 2000, LEAST = 3, MOST = 100 };
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
     double ratio = 0;
-    rng_state = t_seed();
+    draw_state = t_seed();
     hostile_jenkins(&hostile);
     random_keys(&harmless, 12);
     for (int round = 0; round < LEAST || (ratio > 1.5 && round < MOST && !t_failed()); round++) {

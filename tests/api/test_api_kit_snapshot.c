@@ -5,8 +5,9 @@
  * Method: A clock that the test turns, for store and limiter. Children are killed before each piece
  *         of a save. Entries of the namespace are changed by the test. */
 #include "tests/support/api_kit.h"
+#include "tests/support/disk_store.h"
 #include "tests/support/figures.h"
-#include "tests/support/folder.h"
+#include "tests/support/spaces.h"
 
 #include "cellar_kit.h"
 #include "cellar_limit.h"
@@ -18,30 +19,20 @@
 #define KEYS 1000u
 #define PIECES 4u /* of their snapshot */
 
-static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
-
 static void later(int64_t ms) { atomic_fetch_add(&api_now_ms, ms); }
 static uint64_t now_ns(void *ctx)
 {
     (void)ctx;
     return (uint64_t)atomic_load(&api_now_ms) * 1000000;
 }
-static uint64_t now_ms(void *ctx) { (void)ctx; return (uint64_t)atomic_load(&api_now_ms); }
-
-static void begin(void)
-{
-    t_folder(folder);
-    snprintf(path, sizeof path, "%s/store", folder);
-    atomic_store(&api_now_ms, API_START_MS);
-}
-static void end(void) { t_wipe(path); T_EQ_I64(rmdir(folder), 0); }
+static uint64_t now_wall_ms(void *ctx) { (void)ctx; return (uint64_t)atomic_load(&api_now_ms); }
 
 static cellar *disk_store(bool threads)
 {
     const int64_t at = atomic_load(&api_now_ms);
     settings cfg = api_config((uint64_t)16 << 20);
     atomic_store(&api_now_ms, at);
-    cfg.config.l2_path = path;
+    cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.host.no_threads = !threads;
     return api_open_with(&cfg);
@@ -86,8 +77,8 @@ static void limits_open(limits *of, cellar *c, const cellar_rule *rule)
     of->cfg = cellar_limiter_config_default();
     of->cfg.max_bytes = 256u << 10;
     of->cfg.clock_ns = now_ns;
-    of->cfg.wall_ms = now_ms;
-    of->cfg.boot_ms = now_ms;
+    of->cfg.wall_ms = now_wall_ms;
+    of->cfg.boot_ms = now_wall_ms;
     of->cfg.snapshot_interval_ms = 1000;
     T_REQUIRE(cellar_limiter_snapshot_open(c, "limits", &of->cfg, &of->place) == CELLAR_OK);
     of->write = of->cfg.snapshot_write;
@@ -130,10 +121,10 @@ static void left_is(const limits *of, uint64_t units)
     T_EQ_U64(wrong, 0);
 }
 
-T_CASE(debts_survive_a_restart_less_the_downtime)
+T_CASE_ON(debts_survive_a_restart_less_the_downtime, ON_DISK)
 {
     limits of;
-    begin();
+    atomic_store(&api_now_ms, API_START_MS);
     cellar *c = disk_store(false);
     limits_open(&of, c, bucket());
     left_is(&of, 10); /* no snapshot yet */
@@ -148,7 +139,6 @@ T_CASE(debts_survive_a_restart_less_the_downtime)
     left_is(&of, 5);
     limits_close(&of);
     api_shut(c);
-    end();
 }
 
 T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open)
@@ -175,11 +165,8 @@ T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open)
 
 static uint64_t sets_of(cellar *c)
 {
-    cellar *ns = NULL;
     cellar_stats s = cellar_stats_default();
-    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
-    T_EQ_I64(cellar_stats_get(ns, CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
-    cellar_namespace_close(ns);
+    T_EQ_I64(cellar_stats_get(space(c, "limits", NULL), CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
     return s.sets;
 }
 
@@ -208,7 +195,8 @@ T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it)
 {
     for (unsigned n = 1; n <= PIECES + 1; n++) {
         limits of;
-        begin();
+        store_begin();
+        atomic_store(&api_now_ms, API_START_MS);
         const pid_t pid = fork();
         if (pid == 0) {
             cellar *c = disk_store(n % 2 == 0);
@@ -231,7 +219,7 @@ T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it)
         left_is(&of, n <= PIECES ? 7 : 3);
         limits_close(&of);
         api_shut(c);
-        end();
+        store_end();
         if (t_failed()) {
             printf("# killed before piece %u\n", n);
             break;
@@ -256,9 +244,8 @@ static void do_harm(cellar *c, harm what)
 {
     struct { char magic[8]; uint32_t slot, pieces; } head;
     static unsigned char piece[8192];
-    cellar *ns = NULL;
+    cellar *ns = space(c, "limits", NULL);
     size_t len = 0;
-    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
     T_EQ_I64(cellar_get(ns, "head", 4, &head, sizeof head, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof head);
     T_EQ_U64(head.pieces, PIECES);
@@ -299,7 +286,6 @@ static void do_harm(cellar *c, harm what)
     case HARM_NONE:
     case HARM_COUNT: break;
     }
-    cellar_namespace_close(ns);
 }
 
 T_CASE(damaged_snapshots_are_refused_whole)
@@ -328,32 +314,16 @@ T_CASE(damaged_snapshots_are_refused_whole)
     }
 }
 
-T_CASE(snapshot_of_other_rules_is_refused)
-{
-    const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
-    limits of;
-    cellar *c = api_open((uint64_t)16 << 20);
-    limits_open(&of, c, bucket());
-    charge(&of, 7);
-    limits_close(&of);
-    limits_open(&of, c, &log);
-    T_EQ_U64(refused(&of), 1);
-    T_EQ_I64(cellar_limiter_check(of.l, "k", 1, 10, NULL), CELLAR_OK);
-    limits_close(&of);
-    api_shut(c);
-}
-
 /* ---- failures ---- */
 
 T_CASE_ON(failed_save_leaves_the_snapshot_before_it, STORE)
 {
     limits of;
-    cellar *ns = NULL;
     limits_open(&of, c, bucket());
     charge(&of, 2);
     T_EQ_I64(save(&of), CELLAR_OK);
     charge(&of, 3);
-    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
+    cellar *ns = space(c, "limits", NULL);
     T_EQ_I64(cellar_option_set(ns, CELLAR_OPT_ENABLED, 0), CELLAR_OK); /* sets store nothing */
     T_EQ_I64(save(&of), CELLAR_E_IO);
     limits_close(&of);
@@ -362,7 +332,6 @@ T_CASE_ON(failed_save_leaves_the_snapshot_before_it, STORE)
     T_EQ_U64(refused(&of), 0);
     left_is(&of, 8);
     limits_close(&of);
-    cellar_namespace_close(ns);
 }
 
 T_CASE_ON(bad_input_changes_nothing, STORE)
