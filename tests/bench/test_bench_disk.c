@@ -11,12 +11,6 @@
 #include "bench/suites/l2.c"
 #include "bench/suites/l2_long.c"
 
-#include "bench/harness/c2c.c"
-#include "bench/harness/driver.c"
-#include "bench/harness/hist.c"
-#include "bench/harness/host.c"
-#include "bench/harness/json.c"
-#include "bench/harness/rss.c"
 #include "bench/harness/trace.c"
 #include "bench/harness/verify.c"
 #include "bench/replay/ideal.c"
@@ -31,18 +25,6 @@ double cell_quantile(double *values, uint32_t count, double q)
     return count > 0 ? values[0] : NAN;
 }
 void freeze_disk(uint64_t ms) { (void)ms; }
-void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
-{
-    (void)h;
-    (void)ns_per_unit;
-    (void)r;
-}
-void window_judge_noise(const host_steal *since, const window_job *job, window_result *r)
-{
-    (void)since;
-    (void)job;
-    (void)r;
-}
 
 /* ---- Scripted stores ------------------------------------------------------------------------ */
 
@@ -71,12 +53,7 @@ static bool script_put(const char *name)
 static int script_get(void *store, const void *key, size_t key_len, void *buf, size_t cap,
                       size_t *len)
 {
-    (void)store;
-    (void)key;
-    (void)key_len;
-    (void)buf;
-    (void)cap;
-    (void)len;
+    (void)store, (void)key, (void)key_len, (void)buf, (void)cap, (void)len;
     return 0;
 }
 static bool script_settle(void *store) { return store != NULL; }
@@ -84,11 +61,7 @@ static bool script_settle(void *store) { return store != NULL; }
     static bool script_put_##id(void *store, const void *key, size_t key_len, const void *value, \
                                 size_t value_len)                                          \
     {                                                                                      \
-        (void)store;                                                                       \
-        (void)key;                                                                         \
-        (void)key_len;                                                                     \
-        (void)value;                                                                       \
-        (void)value_len;                                                                   \
+        (void)store, (void)key, (void)key_len, (void)value, (void)value_len;               \
         return script_put(#id);                                                            \
     }                                                                                      \
     const disk_subject disk_##id = { .name = #id, .version = "1", .open = script_open,     \
@@ -120,14 +93,7 @@ static int test_suite(const char *parts)
     return test_run(&suite_l2, &o);
 }
 
-T_CASE(folder_is_made)
-{
-    const char *dir = getenv("TMPDIR");
-    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-disk-%d", dir != NULL ? dir : "/tmp",
-             (int)getpid());
-    snprintf(test_lines, sizeof test_lines, "%s.jsonl", test_dir);
-    T_EQ_I64(mkdir(test_dir, 0700), 0);
-}
+T_CASE(folder_is_made) { test_folder("disk"); }
 
 T_ALONE(healthy_stores_have_all_rows)
 {
@@ -183,10 +149,6 @@ T_CASE(unknown_part_of_suite_is_refused)
     T_EQ_U64(test_count("", ""), 0);
 }
 
-T_CASE(folder_is_empty_again)
-{
-    remove(test_lines);
-    T_EQ_I64(rmdir(test_dir), 0);
-}
+T_CASE(folder_is_empty_again) { test_folder_end(); }
 
 T_MAIN("bench_disk")

@@ -10,25 +10,7 @@
 #define LIMIT_BENCH_PART (T_COST > 1 ? 16u : 1u)
 #include "bench/suites/limit.c"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "bench/harness/c2c.c"
-#include "bench/harness/driver.c"
-#include "bench/harness/hist.c"
-#include "bench/harness/host.c"
-#include "bench/harness/json.c"
-#include "bench/harness/rss.c"
 #include "tests/support/bench_lines.h"
-
-void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
-{
-    (void)h, (void)ns_per_unit, (void)r;
-}
-void window_judge_noise(const host_steal *since, const window_job *job, window_result *r)
-{
-    (void)since, (void)job, (void)r;
-}
 
 static uint32_t test_rows_ours, test_rows_governor, test_bytes;
 
@@ -44,7 +26,6 @@ void suite_say_rate(const suite_rate *r)
     test_rows_ours += strcmp(r->subject, "cellar") == 0 && strcmp(r->vs, "uthash") == 0;
     test_rows_governor += strcmp(r->subject, "governor") == 0;
 }
-
 
 /* A peer that answers its first `windows` windows and then does `then`. */
 static void test_script(const char *name, uint32_t windows, const char *then)
@@ -63,77 +44,56 @@ static void test_script(const char *name, uint32_t windows, const char *then)
     T_EQ_I64(chmod(path, 0700), 0);
 }
 
-static int test_suite(void)
+/* Shapes: one key or many, one thread or all cores up to two; each with both clocks. */
+static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
+
+/* Run the suite; a fault of governor is one line and leaves it `rows`. */
+static void test_suite(const char *fault, uint32_t rows)
 {
     const cell_options o = { .scratch = test_dir, .quick = true, .rounds = 3, .window_ms = 2 };
     test_rows_ours = test_rows_governor = test_bytes = 0;
     driver_folder(test_dir);
-    return test_run(&suite_limit, &o);
+    T_EQ_I64(test_run(&suite_limit, &o), fault != NULL ? CELL_WRONG : CELL_OK);
+    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes()); /* check and check_at */
+    T_EQ_U64(test_rows_governor, rows);
+    T_EQ_U64(test_bytes, 2);
+    T_EQ_U64(test_count("", ""), fault != NULL);
+    T_EQ_U64(test_count("\"subject\":\"governor\"", fault != NULL ? fault : ""), fault != NULL);
 }
 
-/* Shapes: one key or many, one thread or all cores up to two; each with both clocks. */
-static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
-
-T_CASE(folder_is_made)
-{
-    const char *dir = getenv("TMPDIR");
-    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-limit-%d", dir != NULL ? dir : "/tmp",
-             (int)getpid());
-    snprintf(test_lines, sizeof test_lines, "%s/lines.jsonl", test_dir);
-    T_EQ_I64(mkdir(test_dir, 0700), 0);
-}
+T_CASE(folder_is_made) { test_folder("limit"); }
 
 T_CASE(healthy_limiters_have_all_rows)
 {
     test_script("governor", 1000, "exit 1");
-    T_EQ_I64(test_suite(), CELL_OK);
-    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes()); /* check and check_at */
-    T_EQ_U64(test_rows_governor, 2 * test_shapes());
-    T_EQ_U64(test_bytes, 2);
-    T_EQ_U64(test_count("", ""), 0);
+    test_suite(NULL, 2 * test_shapes());
 }
 
 T_CASE(crashed_limiter_ends_its_own_rows)
 {
     test_script("governor", 4, "exit 3"); /* in the second shape */
-    T_EQ_I64(test_suite(), CELL_WRONG);
-    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
-    T_EQ_U64(test_rows_governor, 2);
-    T_EQ_U64(test_bytes, 2);
-    T_EQ_U64(test_count("\"subject\":\"governor\",\"workload\":\"limit_hot\"",
-                        "\"crash\":\"ended with exit status 3\""), 1);
-    T_EQ_U64(test_count("", ""), 1);
+    test_suite("\"workload\":\"limit_hot\",\"crash\":\"ended with exit status 3\"", 2);
 }
 
 T_CASE(denying_limiter_ends_its_own_rows)
 {
     test_script("governor", 1,
                 "echo '{\"ops\":4096,\"bad\":1,\"wall_ns\":9,\"cpu_ns\":9}'; continue");
-    T_EQ_I64(test_suite(), CELL_WRONG);
-    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
-    T_EQ_U64(test_rows_governor, 0);
-    T_EQ_U64(test_count("\"subject\":\"governor\",\"workload\":\"limit100k_16\"",
-                        "\"crash\":\"a check was denied"), 1);
-    T_EQ_U64(test_count("", ""), 1);
+    test_suite("\"workload\":\"limit100k_16\",\"crash\":\"a check was denied", 0);
 }
 
 T_CASE(hung_limiter_ends_its_own_rows)
 {
     test_script("governor", 1, "exec sleep 60");
-    T_EQ_I64(test_suite(), CELL_WRONG);
-    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
-    T_EQ_U64(test_rows_governor, 0);
-    T_EQ_U64(test_count("\"subject\":\"governor\"", "\"hang\":\"no answer within 3002 ms\""), 1);
-    T_EQ_U64(test_count("", ""), 1);
+    test_suite("\"hang\":\"no answer within 3002 ms\"", 0);
 }
 
 T_CASE(folder_is_empty_again)
 {
     char path[480];
-    remove(test_lines);
     snprintf(path, sizeof path, "%s/governor", test_dir);
     remove(path);
-    T_EQ_I64(rmdir(test_dir), 0);
+    test_folder_end();
 }
 
 T_MAIN("bench_limit")

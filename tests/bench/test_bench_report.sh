@@ -38,19 +38,19 @@ is() { # word id
     grep -q "^$1 *$2 " "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 
-fails_red() {
+report_fails_on_missed_floor() {
     { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 far; row p999 raw 1.2 1.1 1.3 far; } \
         >"$t_tmp/in.jsonl"
     report -v check=1 && return 1
     is UNDER A1 && is met A2 && is met A14 && is none A3 &&
         [ "$(sed -n 4p "$t_tmp/out" | cut -d' ' -f1)" = UNDER ]
 }
-passes_when_met() {
+report_passes_when_met() {
     { row get uthash64 11 10.5 12 far; row mix95 uthash64 5 4.6 7.1 far; row p999 raw 1.04 1.0 1.1 far; } \
         >"$t_tmp/in.jsonl"
     report -v check=1 && is want A1 && is met A2 && is want A14
 }
-spread_matters() { # a quartile more than 10 % below the floor
+wide_spread_does_not_meet() { # a quartile more than 10 % below the floor
     row get uthash64 6.5 5.3 7 far >"$t_tmp/in.jsonl"
     report; is UNDER A1
 }
@@ -58,12 +58,12 @@ noisy_figure_meets_no_target() {
     row get uthash64 20 19 21 far noisy >"$t_tmp/in.jsonl"
     report -v check=1 && is noisy A1 && grep -q ' 1 noisy' "$t_tmp/out"
 }
-every_state_counts() {
+every_measured_state_counts() {
     { row get uthash64 8 7.9 8.1 far; row get uthash64 4 3.9 4.1 near; } >"$t_tmp/in.jsonl"
     report -v check=1 && return 1
     is UNDER A1 && is met A1 && grep -q '1 under' "$t_tmp/out"
 }
-later_lines_replace() {
+later_lines_replace_earlier() {
     { row get uthash64 4 3.9 4.1 far; row get uthash64 8 7.9 8.1 far; } >"$t_tmp/in.jsonl"
     report -v check=1 && is met A1
 }
@@ -74,7 +74,7 @@ hit_ratio_gain_is_a_difference() {
     sed 's/"hit":0.78/"hit":0.75/' "$t_tmp/in.jsonl" >"$t_tmp/x" && mv "$t_tmp/x" "$t_tmp/in.jsonl"
     report; is UNDER A3
 }
-slack_is_for_ci() {
+slack_lowers_floors() {
     row get uthash64 5 4.9 5.1 far >"$t_tmp/in.jsonl"
     report -v check=1 -v slack=0.8 && is met A1
 }
@@ -86,7 +86,7 @@ sleeps_are_judged_by_their_count() {
         is $([ $floor = 0.6 ] && echo met || echo UNDER) SC3 || return 1
     done
 }
-wrong_values_fail() {
+wrong_values_fail_the_report() {
     row get uthash64 8 8 8 far | sed 's/"bad":0/"bad":3/' >"$t_tmp/in.jsonl"
     ! report -v check=1 && grep -q 'WRONG VALUES' "$t_tmp/out"
 }
@@ -284,7 +284,7 @@ P
         [ "$(grep -c '^bench-all: worse again' said)" = 3 ] && grep -q '"c2c":"far"' build/all/none*/once.jsonl &&
         grep -q peers_hot build/all/none*/once.jsonl && [ "$(grep -c noisy build/all/none*/worse.jsonl)" = 1 ]) || { cat "$all/said"; return 1; }
 }
-all_goes_on() { # bench-all: a suite that ended stays, one that crashes ends no other; the page is made of all
+all_goes_on_where_it_ended() { # bench-all: a suite that ended stays, one that crashes ends no other; the page is made of all
     all=$t_tmp/all
     mkdir -p "$all/build" && cp -r bench "$all" && cp README.md "$all" || return 1
     cat >"$all/build/cellar-bench" <<'P'
@@ -317,7 +317,6 @@ threads_are_columns() { # in order; the state with most rounds; a ratio to anoth
         grep -q '^| w | readthrough | cellar | 81.5 % | 10 | 18~ (1.80) | 30 | 80 |$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
-t_case threads_are_columns threads_are_columns
 malformed_causes_name_their_line() {
     printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
     tables "${AWK:-awk}" peers -v causes="$t_tmp/causes.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
@@ -374,47 +373,6 @@ guard_writes_an_entry_and_finds_it() {
     sh bench/guard.sh --write --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" && guard 200 100 &&
         [ "$(grep -c key "$t_tmp/base.json")" = 2 ] && grep -q '"other"' "$t_tmp/base.json"
 }
-
-t_case report_fails_on_missed_floor fails_red
-t_case report_passes_when_met passes_when_met
-t_case wide_spread_does_not_meet spread_matters
-t_case noisy_figure_meets_no_target noisy_figure_meets_no_target
-t_case every_measured_state_counts every_state_counts
-t_case later_lines_replace_earlier later_lines_replace
-t_case hit_ratio_gain_is_a_difference hit_ratio_gain_is_a_difference
-t_case slack_lowers_floors slack_is_for_ci
-t_case sleeps_are_judged_by_their_count sleeps_are_judged_by_their_count
-t_case wrong_values_fail_the_report wrong_values_fail
-t_case targets_are_well_formed targets_are_well_formed
-for a in mawk gawk "busybox awk"; do
-    if t_have "${a%% *}"; then t_case "table_is_the_same_under_${a%% *}" same_under "$a"
-    else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
-done
-t_case place_among_peers_is_by_value place_among_peers_is_by_value
-for fact in peers_are_compared_in_one_state leading_peer_has_a_cause malformed_causes_name_their_line \
-    causes_are_well_formed; do
-    t_case $fact $fact
-done
-t_case peer_that_refused_sets_has_no_place peer_that_refused_sets_has_no_place
-t_case peer_with_failed_calls_is_marked peer_with_failed_calls_is_marked
-t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
-t_case figures_name_their_commits figures_name_their_commits
-t_case rows_of_another_commit_leave_the_page rows_of_another_commit_leave_the_page
-t_case suites_that_were_not_run_leave_the_page suites_that_were_not_run_leave_the_page
-t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
-t_case answers_show_places_and_best_forms answers_show_places_and_best_forms
-t_case all_goes_on_where_it_ended all_goes_on
-t_case sentences_of_the_readme_follow_from_rows sentences_of_the_readme_follow_from_rows bench/results.json
-t_case a_sentence_that_no_row_supports_is_refused a_sentence_that_no_row_supports_is_refused
-t_case floors_of_l1_come_from_peers_in_a_full_run floors_of_l1_come_from_peers_in_a_full_run
-t_case noisy_workload_is_measured_again noisy_workload_is_measured_again
-for a in mawk gawk "busybox awk"; do
-    if t_have "${a%% *}"; then t_case "page_agrees_with_its_tables_under_${a%% *}" page_agrees_with_its_tables_under "$a"
-    else t_skip "page_agrees_with_its_tables_under_${a%% *}" "not installed"; fi
-    if t_have "${a%% *}"; then
-        t_case "picture_agrees_with_the_table_under_${a%% *}" picture_agrees_with_the_table_under "$a"
-    else t_skip "picture_agrees_with_the_table_under_${a%% *}" "not installed"; fi
-done
 adaptive_adds() { # INSTRUCTIONS that adaptive adds to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
     printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"
@@ -424,12 +382,27 @@ adaptive_adds() { # INSTRUCTIONS that adaptive adds to a hit
 guard_allows_adaptive_cost_of_a_hit() {
     adaptive_adds 4 && ! adaptive_adds 4.1 && grep -q '^adaptive .*FAILED' "$t_tmp/guard"
 }
-t_case guard_allows_adaptive_cost_of_a_hit guard_allows_adaptive_cost_of_a_hit
-t_case guard_passes_on_1_percent guard_passes_on_1_percent
-t_case guard_fails_above_1_percent guard_fails_above_1_percent
-t_case guard_asks_for_new_baseline_when_better guard_asks_for_new_baseline_when_better
-t_case guard_skips_an_unknown_compiler guard_skips_an_unknown_compiler
-t_case guard_needs_its_entry_on_debian guard_needs_its_entry_on_debian
-t_case guard_needs_valgrind_on_debian guard_needs_valgrind_on_debian
-t_case guard_writes_an_entry_and_finds_it guard_writes_an_entry_and_finds_it
+
+for fact in report_fails_on_missed_floor report_passes_when_met wide_spread_does_not_meet noisy_figure_meets_no_target \
+    every_measured_state_counts later_lines_replace_earlier hit_ratio_gain_is_a_difference slack_lowers_floors \
+    sleeps_are_judged_by_their_count wrong_values_fail_the_report targets_are_well_formed threads_are_columns \
+    place_among_peers_is_by_value peers_are_compared_in_one_state leading_peer_has_a_cause malformed_causes_name_their_line \
+    causes_are_well_formed peer_that_refused_sets_has_no_place peer_with_failed_calls_is_marked \
+    hang_is_printed_below_the_figures figures_name_their_commits rows_of_another_commit_leave_the_page \
+    suites_that_were_not_run_leave_the_page picture_without_a_row_is_refused answers_show_places_and_best_forms \
+    all_goes_on_where_it_ended a_sentence_that_no_row_supports_is_refused floors_of_l1_come_from_peers_in_a_full_run \
+    noisy_workload_is_measured_again guard_allows_adaptive_cost_of_a_hit guard_passes_on_1_percent \
+    guard_fails_above_1_percent guard_asks_for_new_baseline_when_better guard_skips_an_unknown_compiler \
+    guard_needs_its_entry_on_debian guard_needs_valgrind_on_debian guard_writes_an_entry_and_finds_it; do
+    t_case $fact $fact
+done
+t_case sentences_of_the_readme_follow_from_rows sentences_of_the_readme_follow_from_rows bench/results.json
+with_awk() { # FACT COMMAND AWK
+    if t_have "${3%% *}"; then t_case "$1_${3%% *}" "$2" "$3"; else t_skip "$1_${3%% *}" "not installed"; fi
+}
+for a in mawk gawk "busybox awk"; do
+    with_awk table_is_the_same_under same_under "$a"
+    with_awk page_agrees_with_its_tables_under page_agrees_with_its_tables_under "$a"
+    with_awk picture_agrees_with_the_table_under picture_agrees_with_the_table_under "$a"
+done
 t_end bench_report
