@@ -11,6 +11,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/figures.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #define ENTRIES 8000u
 #define KEYS 60000u
@@ -85,10 +86,9 @@ static bool near(double a, double b, double by) { return a <= b + by && a >= b -
 
 static double ratio_of(uint64_t entries)
 {
-    cellar_stats st = cellar_stats_default();
     cellar *c = open_store(entries);
     skewed(c, ROUND);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    cellar_stats st = store_stats(c);
     api_shut(c);
     return st.hit_ratio;
 }
@@ -250,8 +250,7 @@ T_CASE(advice_without_advisor_is_unsupported)
     unadvised(&cfg);
     c = open_store(999);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
-    cellar_error_info why = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
+    cellar_error_info why = error_info(c);
     T_CHECK(strstr(why.text, "1,000 entries") != NULL && strstr(why.text, "OBJECTS") != NULL);
     api_shut(c);
 }

@@ -7,6 +7,7 @@
 #include "tests/support/counter.h"
 #include "tests/support/each_call.h"
 #include "tests/support/scan.h"
+#include "tests/support/told.h"
 
 
 static cellar *root;
@@ -39,12 +40,11 @@ static void expect_untouched(const char *call)
 {
     char buf[16];
     size_t len = 0;
-    cellar_stats st = cellar_stats_default();
     if (!T_EQ_I64(peek(root, "k", 1, buf, sizeof buf, &len), CELLAR_OK) ||
         !T_EQ_U64(len, 5) || !T_EQ_MEM(buf, "value", 5)) {
         printf("# after %s\n", call);
     }
-    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    cellar_stats st = store_stats(root);
     if (!T_EQ_U64(st.entries, 1) || !T_EQ_U64(st.sets, 1) || !T_EQ_U64(st.deletes, 0) ||
         !T_EQ_U64(st.gets, 0) || !T_EQ_U64(st.clears + st.version_changes, 0)) {
         printf("# after %s\n", call);
@@ -321,11 +321,9 @@ T_CASE_ON(set_options_are_checked, STORE)
         }
         expect_untouched("cellar_set with bad options");
     }
-    cellar_error_info e = cellar_error_info_default();
     cellar_set_opts o = { .struct_size = sizeof o, .tag_count = 1 };
     REFUSED(cellar_set(root, "k", 1, "new", 3, &o), E_INVAL);
-    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
-    T_CHECK(strstr(e.text, "0 if tags is NULL") != NULL);
+    T_CHECK(strstr(error_info(root).text, "0 if tags is NULL") != NULL);
     o.tag_count = 0;
     const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION,
                                         CELLAR_NEGATIVE };
@@ -454,8 +452,7 @@ T_CASE(config_fields_are_checked)
             !T_CHECK(c == NULL)) {
             printf("# %s\n", t[i].field);
         }
-        cellar_error_info e = cellar_error_info_default();
-        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        cellar_error_info e = error_info(NULL);
         T_EQ_I64(e.code, t[i].want);
         T_CHECK(e.text[0] != '\0');
     }
@@ -531,10 +528,8 @@ T_CASE_ON(namespace_options_are_checked, STORE)
 
 T_CASE_ON(budget_beyond_reserved_address_space_names_the_reason, STORE)
 {
-    cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, INT64_C(1) << 60), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
-    T_CHECK(strstr(e.text, "address space") != NULL);
+    T_CHECK(strstr(error_info(root).text, "address space") != NULL);
 }
 
 /* Open and option_set answer every budget immediately, with a store or with a code. */
@@ -572,7 +567,6 @@ T_CASE(open_with_any_mean_entry_length_works)
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
     for (size_t i = 0; i < sizeof mean / sizeof mean[0] * 2; i++) {
-        cellar_stats st = cellar_stats_default();
         cellar *c = NULL;
         settings cfg = { SETTINGS_SIZES, .config.memory_bytes = budget[i % 2],
                          .tuning.expected_entry_bytes = mean[i / 2], .host.no_threads = 1 };
@@ -580,7 +574,7 @@ T_CASE(open_with_any_mean_entry_length_works)
         for (uint32_t k = 0; k < 20000; k++) {
             T_EQ_I64(cellar_set(c, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
         }
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        cellar_stats st = store_stats(c);
         if (!T_CHECK(st.entries > 5000)) {
             printf("# mean %llu: %llu\n", (unsigned long long)mean[i / 2],
                    (unsigned long long)st.entries);
@@ -596,13 +590,11 @@ T_CASE(expected_entry_length_lowers_no_lock_domains)
     uint64_t domains[2];
     for (size_t i = 0; i < 2; i++) {
         cellar *c = NULL;
-        cellar_stats st = cellar_stats_default();
         settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 256u << 20,
                          .tuning.expected_entry_bytes = i == 0 ? 0 : 10u << 20,
                          .host.no_threads = 1 };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        domains[i] = st.stripes;
+        domains[i] = store_stats(c).stripes;
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
     T_EQ_U64(domains[0], 64);
@@ -732,9 +724,7 @@ T_CASE(namespace_of_closed_store_returns_closed)
     T_EQ_I64(cellar_set(a, "k", 1, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
     each_call_is(a, CELLAR_E_CLOSED);
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(a, &e), CELLAR_OK);
-    T_EQ_I64(e.code, CELLAR_E_CLOSED);
+    T_EQ_I64(error_info(a).code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     each_call_is(b, CELLAR_E_CLOSED); /* opened twice, so one handle is left */
@@ -754,12 +744,11 @@ T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
         { 0, 0, 1u << 30, "tuning.max_value_bytes must be 0..1G - 1 (got 1G)" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cellar_error_info e = cellar_error_info_default();
         cellar *c;
         settings cfg = { SETTINGS_SIZES, .config.memory_bytes = rows[i].memory,
                          .config.l2_bytes = rows[i].l2, .tuning.max_value_bytes = rows[i].value };
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
-        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        cellar_error_info e = error_info(NULL);
         T_CHECK(strncmp(e.text, "cellar_open: ", 13) == 0);
         T_EQ_STR(e.text + 13, rows[i].text);
     }
@@ -767,7 +756,6 @@ T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
 
 T_CASE(budget_beyond_the_machine_names_its_remedy)
 {
-    cellar_error_info e = cellar_error_info_default();
     cellar *c;
     if (sizeof(void *) < 8) {
         T_SKIP("the number does not fit into 32 bits");
@@ -775,8 +763,7 @@ T_CASE(budget_beyond_the_machine_names_its_remedy)
     }
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = UINT64_C(1) << 60 };
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_NOMEM);
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_open: no memory for memory_bytes: lower it");
+    T_EQ_STR(error_info(NULL).text, "cellar_open: no memory for memory_bytes: lower it");
 }
 
 T_CASE(every_code_has_name_and_text)

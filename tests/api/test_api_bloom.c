@@ -7,6 +7,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/bloom_kit.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #include <pthread.h>
 
@@ -84,13 +85,12 @@ T_CASE_ON(absent_get_with_authority_is_answered_by_filter, STORE2)
     T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    cellar_stats st = ns_stats(c);
     T_EQ_U64(st.misses, 100000);
     T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
     /* Now the filter is asked first. A cached key still hits and counts once. */
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(look(c, key), CELLAR_OK); }
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    st = ns_stats(c);
     T_EQ_U64(st.hits_l1, 20000);
     T_EQ_U64(st.gets, 120000);
     T_EQ_I64(put(c, 500000), CELLAR_OK);
@@ -256,17 +256,15 @@ T_CASE_ON(doubt_or_drop_during_a_feed_voids_it, STORE2)
 T_CASE(filter_bytes_are_charged_and_returned)
 {
     cellar *c = api_open(4u << 20);
-    cellar_stats st = cellar_stats_default();
     for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* the budget is full */
     T_EQ_I64(bloom_size(c, 100000000), CELLAR_E_SPACE);
     T_EQ_I64(bloom_size(c, 500000), CELLAR_OK); /* entries are evicted for the filter */
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    cellar_stats st = store_stats(c);
     T_CHECK(st.used_bytes <= 4u << 20);
     T_CHECK(info(c).bytes > 500000);
     const uint64_t full = st.used_bytes;
     T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_CHECK(st.used_bytes + 500000 < full);
+    T_CHECK(store_stats(c).used_bytes + 500000 < full);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(says(c, 1), CELLAR_OK);
     api_shut(c);

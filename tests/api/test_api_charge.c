@@ -5,15 +5,9 @@
  * Method: A store of 8 MiB without threads, full of entries. */
 #include "tests/support/api_kit.h"
 #include "tests/support/said.h"
+#include "tests/support/told.h"
 
 #define MIB (INT64_C(1) << 20)
-
-static cellar_stats stats_of(cellar *c)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st;
-}
 
 static cellar *full_store(void)
 {
@@ -28,10 +22,10 @@ static cellar *full_store(void)
 T_CASE(charge_evicts_entries_and_the_budget_holds)
 {
     cellar *c = full_store();
-    const uint64_t before = stats_of(c).entries;
+    const uint64_t before = store_stats(c).entries;
     T_EQ_I64(cellar_memory_charge(c, 4 * MIB), CELLAR_OK);
-    T_CHECK(stats_of(c).entries < before * 3 / 4);
-    T_CHECK(stats_of(c).used_bytes <= 8 * MIB && stats_of(c).used_bytes >= 4 * MIB);
+    T_CHECK(store_stats(c).entries < before * 3 / 4);
+    T_CHECK(store_stats(c).used_bytes <= 8 * MIB && store_stats(c).used_bytes >= 4 * MIB);
     T_EQ_I64(cellar_memory_charge(c, 8 * MIB), CELLAR_E_SPACE);
     T_EQ_I64(cellar_memory_charge(c, INT64_MAX), CELLAR_E_SPACE);
     T_EQ_I64(cellar_memory_charge(c, INT64_MIN), CELLAR_E_INVAL);
@@ -68,7 +62,7 @@ T_CASE(budget_below_the_charge_is_refused)
     T_EQ_I64(cellar_memory_charge(c, -(5 * MIB)), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_OK);
     T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
-    T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
+    T_CHECK(store_stats(c).used_bytes <= 4 * MIB);
     api_shut(c);
 }
 
@@ -117,13 +111,13 @@ T_CASE(weight_evicts_as_bytes_of_values_do)
         for (int i = 0; i < 10000; i++) {
             T_EQ_I64(real ? cellar_set(c, &i, sizeof i, value, sizeof value, NULL)
                           : weigh(c, i, sizeof value, 0), CELLAR_OK);
-            if (i % 1000 == 0) { T_CHECK(stats_of(c).used_bytes <= 16 * MIB); }
+            if (i % 1000 == 0) { T_CHECK(store_stats(c).used_bytes <= 16 * MIB); }
         }
-        T_CHECK(stats_of(c).used_bytes <= 16 * MIB && stats_of(c).used_bytes >= 14 * MIB);
+        T_CHECK(store_stats(c).used_bytes <= 16 * MIB && store_stats(c).used_bytes >= 14 * MIB);
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-        entries[real] = stats_of(c).entries;
+        entries[real] = store_stats(c).entries;
         T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(8 * MIB)), CELLAR_OK);
-        T_CHECK(stats_of(c).used_bytes <= 8 * MIB && stats_of(c).entries >= entries[real] / 3);
+        T_CHECK(store_stats(c).used_bytes <= 8 * MIB && store_stats(c).entries >= entries[real] / 3);
         for (int i = 0; i < 1000; i++) { T_EQ_I64(cellar_set(c, &i, 4, "v", 1, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         api_shut(c); /* asserts that the account is empty */
@@ -145,57 +139,55 @@ T_CASE_ON(weight_ends_with_its_entry, STORE)
     int64_t sum = 0;
     int key = 1;
     T_EQ_I64(weigh(c, 0, 0, 0), CELLAR_OK);
-    const uint64_t before = stats_of(c).used_bytes;
+    const uint64_t before = store_stats(c).used_bytes;
     for (int round = 0; round < 2; round++) { /* of the same size, of another one */
         T_EQ_I64(weigh(c, key, (uint64_t)(8 * MIB), 0), CELLAR_OK);
         T_EQ_I64(weigh(c, key, (uint64_t)((8 - 4 * round) * MIB), 0), CELLAR_OK);
-        T_CHECK(holds(stats_of(c).used_bytes, before, (uint64_t)((8 - 4 * round) * MIB)));
+        T_CHECK(holds(store_stats(c).used_bytes, before, (uint64_t)((8 - 4 * round) * MIB)));
     }
     T_EQ_I64(cellar_touch(c, &key, sizeof key, 60000), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, &key, sizeof key, 1, 0, NULL, &sum), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 4 * MIB));
     T_EQ_I64(weigh(c, key, 8 * MIB, CELLAR_ONLY_IF_ABSENT), CELLAR_EXISTS);
     T_EQ_I64(weigh(c, 2, 8 * MIB, CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 4 * MIB));
     T_EQ_I64(cellar_update(c, &key, sizeof key, NULL, append, NULL), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 0));
     T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
     T_EQ_I64(cellar_set(c, &key, sizeof key, "12345678", 8, NULL), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 0));
     T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
-    const uint64_t empty = stats_of(c).used_bytes;
+    T_CHECK(holds(store_stats(c).used_bytes, before, 0));
+    const uint64_t empty = store_stats(c).used_bytes;
     T_EQ_I64(weigh(c, key, MIB / 16, CELLAR_NEGATIVE), CELLAR_OK);
-    T_CHECK(stats_of(c).used_bytes >= empty + MIB / 16);
+    T_CHECK(store_stats(c).used_bytes >= empty + MIB / 16);
     atomic_fetch_add(&api_now_ms, 2000);
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 0));
     T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 0));
 }
 
 T_CASE_ON(weight_above_half_of_the_budget_is_too_big, STORE2)
 {
-    cellar_error_info why = cellar_error_info_default();
     int key = 1;
     T_EQ_I64(weigh(c, key, 7 * MIB, 0), CELLAR_OK);
     T_EQ_I64(weigh(c, key, 8 * MIB + 1, CELLAR_KEEP_OLD_VALUE), CELLAR_E_TOOBIG);
     T_EQ_I64(cellar_contains(c, &key, sizeof key), CELLAR_OK);
     T_EQ_I64(weigh(c, key, UINT64_MAX, 0), CELLAR_E_TOOBIG);
     T_EQ_I64(cellar_contains(c, &key, sizeof key), CELLAR_MISS);
-    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
+    cellar_error_info why = error_info(c);
     T_CHECK(strstr(why.text, "weight_bytes must be at most half of memory_bytes") != NULL);
     const cellar_set_opts o = { .struct_size = sizeof o, .weight_bytes = 8 * MIB + 1 };
     int64_t now;
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, &o, &now), CELLAR_E_TOOBIG); /* a new counter */
-    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
-    T_CHECK(strstr(why.text, "cellar_increment: weight_bytes must") != NULL);
-    T_EQ_U64(stats_of(c).write_errors, 3);
+    T_CHECK(strstr(error_info(c).text, "cellar_increment: weight_bytes must") != NULL);
+    T_EQ_U64(store_stats(c).write_errors, 3);
     T_EQ_I64(weigh(c, key, 3 * MIB, CELLAR_NEGATIVE), CELLAR_E_SPACE); /* above their eighth */
-    T_CHECK(stats_of(c).used_bytes < 4 * MIB);
+    T_CHECK(store_stats(c).used_bytes < 4 * MIB);
 }
 
 static void load_weighs(cellar_load *load, uint64_t weight)
@@ -217,15 +209,15 @@ T_CASE_ON(loaded_and_leased_values_have_weights, STORE)
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     cellar_set_opts o = cellar_set_opts_default();
-    const uint64_t before = stats_of(c).used_bytes;
+    const uint64_t before = store_stats(c).used_bytes;
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load_heavy, NULL, &r), CELLAR_OK);
     cellar_result_free(&r);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 4 * MIB));
     T_EQ_I64(cellar_lease_acquire(c, "l", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     cellar_result_free(&r);
     o.weight_bytes = 8 * MIB;
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "value", 5, &o), CELLAR_OK);
-    T_CHECK(holds(stats_of(c).used_bytes, before, 12 * MIB));
+    T_CHECK(holds(store_stats(c).used_bytes, before, 12 * MIB));
 }
 
 /* The condition is judged before memory is freed for the weight. */
@@ -236,10 +228,10 @@ T_CASE_ON(refused_set_with_a_weight_evicts_nothing, STORE2)
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
     }
     T_EQ_I64(weigh(c, 400, 0, 0), CELLAR_OK);
-    const uint64_t entries = stats_of(c).entries;
+    const uint64_t entries = store_stats(c).entries;
     T_EQ_I64(weigh(c, 400, 4 * MIB, CELLAR_ONLY_IF_ABSENT), CELLAR_EXISTS);
     T_EQ_I64(weigh(c, 401, 4 * MIB, CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
-    T_EQ_U64(stats_of(c).entries, entries);
+    T_EQ_U64(store_stats(c).entries, entries);
 }
 
 /* ctx: the store, filled so that the entry is evicted; NULL: it stays. */
@@ -263,9 +255,9 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
 /* The end of the entry "k" gives its weight back; a page of the index may come beside it. */
 static void gives_back(cellar *c, uint64_t weight)
 {
-    const uint64_t used = stats_of(c).used_bytes;
+    const uint64_t used = store_stats(c).used_bytes;
     (void)cellar_delete(c, "k", 1);
-    T_CHECK(used - stats_of(c).used_bytes + 8192 >= weight);
+    T_CHECK(used - store_stats(c).used_bytes + 8192 >= weight);
 }
 
 T_CASE(weight_stays_with_a_value_that_is_not_modified)
@@ -302,7 +294,7 @@ T_CASE(shrink_beside_a_charge_makes_the_history_smaller)
     cellar *c = api_open_with(&cfg);
     T_EQ_I64(cellar_memory_charge(c, 6 * MIB), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(8 * MIB)), CELLAR_OK);
-    T_CHECK(stats_of(c).used_bytes <= 8 * MIB);
+    T_CHECK(store_stats(c).used_bytes <= 8 * MIB);
     T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
     api_shut(c);
 }
@@ -319,7 +311,7 @@ T_CASE_ON(store_that_pins_keep_above_its_budget_is_consistent, STORE2)
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     for (int i = 0; i < 100; i++) { cellar_unpin(&pin[i]); }
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
-    T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
+    T_CHECK(store_stats(c).used_bytes <= 4 * MIB);
 }
 
 T_CASE(fewer_stripes_than_wanted_are_shown)
@@ -337,7 +329,7 @@ T_CASE(fewer_stripes_than_wanted_are_shown)
         cfg.tuning.stripes = rows[i].wanted;
         cfg.host.log = listen_to;
         cellar *c = api_open_with(&cfg);
-        T_EQ_U64(stats_of(c).stripes, rows[i].got);
+        T_EQ_U64(store_stats(c).stripes, rows[i].got);
         T_EQ_I64(lines_with("tuning.stripes"), rows[i].got < rows[i].wanted);
         snprintf(line, sizeof line, ", %u stripes,", (unsigned)rows[i].got);
         T_EQ_I64(cellar_dump_write(c, dump, sizeof dump, &len), CELLAR_OK);

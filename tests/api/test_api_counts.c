@@ -8,17 +8,11 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/draw.h"
+#include "tests/support/told.h"
 
 enum { STEPS = 3000, KEYS = 6, LONG = 300 << 10 };
 
 static unsigned char bytes[LONG];
-
-static cellar_stats read_stats(cellar *c)
-{
-    cellar_stats s = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
-    return s;
-}
 
 /* The counters that a call of the test can raise, in this order. */
 enum { HIT, STALE, NEGATIVE, MISS, SET, DELETED, FAILED, LOADED, COUNTERS };
@@ -110,10 +104,10 @@ static cellar_err load_value(cellar_load *load, const void *key, size_t key_len,
 static made load_key(cellar *c, const char *key, size_t len)
 {
     cellar_result r = cellar_result_default();
-    const uint64_t loads = read_stats(c).loads;
+    const uint64_t loads = ns_stats(c).loads;
     const cellar_err err = cellar_get_or_load(c, key, len, NULL, load_value, NULL, &r);
     cellar_result_free(&r);
-    if (read_stats(c).loads == loads) { return read_made("load, a hit", err); }
+    if (ns_stats(c).loads == loads) { return read_made("load, a hit", err); }
     return (made){ "load", err, MISS, LOADED };
 }
 
@@ -145,11 +139,11 @@ static void one_call(cellar *c, bool strange)
     memset(key, 'x', sizeof key);
     key[0] = (char)('a' + number);
     uint64_t before[COUNTERS], after[COUNTERS];
-    const cellar_stats was = read_stats(c);
+    const cellar_stats was = ns_stats(c);
     counters_of(&was, before);
     const made m = strange || draw(2) == 0 ? read_key(c, key, len)
                    : draw(5) == 0 ? load_key(c, key, len) : write_key(c, key, len);
-    const cellar_stats now = read_stats(c);
+    const cellar_stats now = ns_stats(c);
     counters_of(&now, after);
     for (unsigned i = 0; i < COUNTERS; i++) {
         const uint64_t added = after[i] - before[i];

@@ -6,6 +6,7 @@
  *         others read and report them. */
 #include "tests/support/api_kit.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #include <pthread.h>
 
@@ -14,8 +15,7 @@
 
 static uint64_t damaged(cellar *c)
 {
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    cellar_stats st = ns_stats(c);
     T_EQ_U64(st.gets, st.hits_l1 + st.hits_l2 + st.stale_hits + st.negative_hits + st.misses);
     return st.decode_errors;
 }

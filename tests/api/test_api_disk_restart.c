@@ -15,6 +15,7 @@
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #define STORE(fn) T_WITHIN(fn, store_begin(), store_end())
 
@@ -322,8 +323,7 @@ static uint32_t version_read(uint32_t key)
 static bool goes_on(uint32_t i)
 {
     if (i < 4000 || i % 256 != 0) { return true; }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    cellar_stats st = store_stats(shared);
     usleep(1000);
     return i < 4000000 && st.hits_l2 <= 100;
 }
@@ -372,9 +372,7 @@ T_CASE_ON(concurrent_reads_of_memory_and_disk_see_no_old_value, STORE)
         T_REQUIRE(pthread_create(&t[i], NULL, works, &id[i]) == 0);
     }
     for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_CHECK(st.hits_l2 > 100);
+    T_CHECK(store_stats(shared).hits_l2 > 100);
     shut(shared);
 }
 

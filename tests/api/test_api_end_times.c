@@ -8,6 +8,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 static settings config(void)
 {
@@ -45,12 +46,11 @@ T_CASE_ON(jitter_stays_within_max_age, STORE)
     for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
-            cellar_entry_info info = cellar_entry_info_default();
             cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 50000, .max_age_ms = 10000,
                                   .ttl_ms = i % 2 == 0 ? 0 : 9000, .jitter_pct = 30,
                                   .jitter_mode = mode };
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
-            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            cellar_entry_info info = entry_info(c, &i, sizeof i);
             T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
             early += info.ttl_left_ms < 9900;
         }
@@ -88,7 +88,6 @@ T_CASE_ON(no_way_to_store_makes_a_ttl_longer, STORE)
         for (uint32_t i = 0; i < 200; i++) {
             cellar_result r = cellar_result_default();
             cellar_load_item item = { &i, sizeof i, &r, CELLAR_OK, 0 };
-            cellar_entry_info info = cellar_entry_info_default();
             cellar_lease lease;
             switch (way) {
             case BULK:
@@ -108,7 +107,7 @@ T_CASE_ON(no_way_to_store_makes_a_ttl_longer, STORE)
                                             load_token, NULL, &r), CELLAR_OK);
             }
             cellar_result_free(&r);
-            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            cellar_entry_info info = entry_info(c, &i, sizeof i);
             least = info.ttl_left_ms < least ? info.ttl_left_ms : least;
             most = info.ttl_left_ms > most ? info.ttl_left_ms : most;
             if (way != LOAD) { T_EQ_I64(cellar_delete(c, &i, sizeof i), CELLAR_OK); }
@@ -187,7 +186,6 @@ T_CASE_ON(negative_entry_keeps_ttl_without_stale_windows, STORE)
 {
     cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
-    cellar_stats st = cellar_stats_default();
     o.ttl_ms = 1000;
     o.idle_ms = 400;
     o.stale_ms = 100000;
@@ -201,8 +199,7 @@ T_CASE_ON(negative_entry_keeps_ttl_without_stale_windows, STORE)
     now_ms += 1000;
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) {}
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.entries, 0); /* no stale window delays the reclaim */
+    T_EQ_U64(store_stats(c).entries, 0); /* no stale window delays the reclaim */
 }
 
 static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)

@@ -17,6 +17,7 @@
 #include "cellar_observe.h"
 #include "cellar_admin.h"
 #include "tests/support/settings.h"
+#include "tests/support/told.h"
 
 /* Fewer rounds where a sanitizer makes each step ten times slower. */
 #define EVENTS_SLOW (T_COST > 1 ? 8 : 1)
@@ -218,7 +219,6 @@ static void *use_and_end(void *arg)
 T_CASE(ended_threads_leave_no_memory)
 {
     busy b = { .c = open_bytes(4u << 20, 0) };
-    cellar_stats st = cellar_stats_default();
     uint64_t most = 0;
     for (int round = 0; round < 100 / EVENTS_SLOW; round++) {
         pthread_t t[20];
@@ -226,7 +226,7 @@ T_CASE(ended_threads_leave_no_memory)
             T_REQUIRE(pthread_create(&t[i], NULL, use_and_end, &b) == 0);
         }
         for (int i = 0; i < 20; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
-        T_EQ_I64(cellar_stats_get(b.c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        const cellar_stats st = store_stats(b.c);
         most = st.used_bytes > most ? st.used_bytes : most;
         if (!T_CHECK(st.used_bytes <= st.budget_bytes)) { break; }
     }

@@ -18,6 +18,7 @@
 #include "tests/support/draw.h"
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
+#include "tests/support/told.h"
 
 static uint64_t cpu_ns(void)
 {
@@ -220,7 +221,6 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
     double ratio = 0;
     unsigned long long buckets[2] = { 0, 0 }, overflow[2] = { 0, 0 };
-    cellar_stats st = cellar_stats_default();
     draw_state = t_seed();
     make(&hostile);
     random_keys(&harmless, hostile.len);
@@ -236,8 +236,7 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
             cellar *c = open_flood();
             const uint64_t ns = fill_and_read(c, s);
             best[k] = ns < best[k] ? ns : best[k];
-            T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-            T_EQ_U64(st.entries, KEYS); /* all keys are stored separately */
+            T_EQ_U64(store_stats(c).entries, KEYS); /* all keys are stored separately */
             const unsigned long long b = figure(c, "cellar_l1_buckets");
             const unsigned long long o = figure(c, "cellar_l1_overflow_halves");
             buckets[k] = b > buckets[k] ? b : buckets[k];
@@ -346,7 +345,6 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
 static bool due_at_once(void)
 {
     cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
-    cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
     ticker t = { NULL, 0, 0 };
     atomic_store(&now_ms, 1000000);
@@ -368,14 +366,14 @@ static bool due_at_once(void)
     T_REQUIRE(pthread_join(thread, NULL) == 0);
     uint64_t quiet_calls = 0;
     const uint64_t quiet = longest_call(t.c, &at_once, (uint32_t)calls, &quiet_calls);
-    T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
+    cellar_stats after = store_stats(t.c);
     /* Ghosts stay: they are made for the entries of a full store, which is not full here. */
     const uint64_t ghosts = cfg.config.memory_bytes / 12;
     const uint64_t keep = (full.used_bytes - before.used_bytes) / 20 + before.used_bytes + ghosts;
     T_CHECK(after.entries <= 1000);
     for (uint32_t k = DUE; k < DUE + 1000; k++) { (void)cellar_delete(t.c, &k, sizeof k); }
     for (unsigned i = 0; i < 100000; i++) { /* the index follows in separate ticks */
-        T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
+        after = store_stats(t.c);
         if (after.used_bytes <= keep) { break; }
         T_CHECK(cellar_tick(t.c, 1000, NULL) >= CELLAR_OK);
     }

@@ -10,6 +10,7 @@
 #include "tests/support/disk_store.h"
 #include "tests/support/api_kit.h"
 #include "tests/support/each_call.h"
+#include "tests/support/told.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,6 +138,20 @@ static void await_child(pid_t pid)
     T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : status, 0);
 }
 
+/* Run a function in a child. An alarm ends one that hangs. */
+static void run_child(void (*fn)(void *arg), void *arg)
+{
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60 * t_patience());
+        fn(arg);
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+}
+
 #define REFUSED(call) T_EQ_I64((call), CELLAR_E_FORKED)
 
 static void objects_and_breakers_are_refused(void)
@@ -159,13 +174,12 @@ static void objects_and_breakers_are_refused(void)
 
 static void handle_is_refused(cellar *c)
 {
-    cellar_error_info error = cellar_error_info_default();
     cellar_tier_table table = { .struct_size = sizeof table, .attached = attached };
     REFUSED(cellar_get(c, "", 0, NULL, 0, NULL)); /* E_INVAL would be kept as the last error */
     each_call_is(c, CELLAR_E_FORKED);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     REFUSED(cellar_tier_attach(c, &table));
-    T_EQ_I64(cellar_last_error(c, &error), CELLAR_OK);
+    cellar_error_info error = error_info(c);
     T_EQ_I64(error.code, CELLAR_E_FORKED);
     T_EQ_STR(error.text, "the store belongs to the parent of this process: open a store after the "
                          "fork");
@@ -289,40 +303,38 @@ static bool is_mapped(const void *at)
     return there;
 }
 
+static void child_of_all(void *arg)
+{
+    cellar_error_info error = cellar_error_info_default();
+    (void)arg;
+    T_EQ_I64(cellar_last_error(NULL, &error), CELLAR_OK);
+    T_EQ_I64(error.code, CELLAR_OK); /* the last refused open was one of the parent */
+    handle_is_refused(p.c);
+    handle_is_refused(p.v);
+    objects_and_breakers_are_refused();
+    limiters_are_refused(p.limiter);
+    limiters_are_refused(p.several);
+    locks_are_refused();
+    tasks_are_refused();
+    T_CHECK(!is_mapped(p.pin.value) && !is_mapped(p.room.value));
+    cellar_unpin(&p.pin);
+    cellar_unpin(&p.room);
+    cellar_result_free(&p.loaded);
+    T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
+    T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    T_EQ_I64(freed_objects, 0);
+    REFUSED(cellar_get(p.c, "k", 1, NULL, 0, NULL));
+    own_objects_work();
+}
+
 T_CASE(each_call_on_an_object_of_the_parent_is_refused)
 {
     parent_opens();
-    cellar_error_info error = cellar_error_info_default();
     settings bad = { SETTINGS_SIZES, .config.memory_bytes = 1 };
     cellar *none = NULL;
     T_EQ_I64(settings_open(&bad, &none), CELLAR_E_INVAL);
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        alarm(60 * t_patience());
-        T_EQ_I64(cellar_last_error(NULL, &error), CELLAR_OK);
-        T_EQ_I64(error.code, CELLAR_OK); /* the last refused open was one of the parent */
-        handle_is_refused(p.c);
-        handle_is_refused(p.v);
-        objects_and_breakers_are_refused();
-        limiters_are_refused(p.limiter);
-        limiters_are_refused(p.several);
-        locks_are_refused();
-        tasks_are_refused();
-        T_CHECK(!is_mapped(p.pin.value) && !is_mapped(p.room.value));
-        cellar_unpin(&p.pin);
-        cellar_unpin(&p.room);
-        cellar_result_free(&p.loaded);
-        T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
-        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
-        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
-        T_EQ_I64(freed_objects, 0);
-        REFUSED(cellar_get(p.c, "k", 1, NULL, 0, NULL));
-        own_objects_work();
-        fflush(stdout);
-        _exit(t_failed());
-    }
-    await_child(pid);
+    run_child(child_of_all, NULL);
     T_EQ_MEM(p.pin.value, "value", 5);
     T_EQ_I64(cellar_limiter_check(p.limiter, "u", 1, 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_lock_check(p.locks, &p.lock), CELLAR_OK);
@@ -349,6 +361,14 @@ static void *loads_long(void *c)
     return NULL;
 }
 
+static void child_of_a_load(void *c)
+{
+    cellar_result r = cellar_result_default();
+    REFUSED(cellar_get_or_load(c, "slow", 4, NULL, give, NULL, &r));
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    own_objects_work();
+}
+
 T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing)
 {
     pthread_t t;
@@ -357,18 +377,7 @@ T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing)
     atomic_store(&go, 0);
     T_REQUIRE(pthread_create(&t, NULL, loads_long, c) == 0);
     while (atomic_load(&inside) == 0) { usleep(100); }
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        alarm(60 * t_patience());
-        cellar_result r = cellar_result_default();
-        REFUSED(cellar_get_or_load(c, "slow", 4, NULL, give, NULL, &r));
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
-        own_objects_work();
-        fflush(stdout);
-        _exit(t_failed());
-    }
-    await_child(pid);
+    run_child(child_of_a_load, c);
     atomic_store(&go, 1);
     pthread_join(t, NULL);
     api_shut(c);
@@ -381,18 +390,17 @@ static void count_in_child(void *object, size_t charge, cellar_cause why, void *
     freed_in_child++;
 }
 
+static void child_of_a_loader(void *load)
+{
+    int object;
+    REFUSED(cellar_load_object(load, &object, 1));
+    T_EQ_I64(freed_in_child, 0);
+}
+
 static cellar_err fork_and_report(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len;
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        REFUSED(cellar_load_object(load, ctx, 1));
-        T_EQ_I64(freed_in_child, 0);
-        fflush(stdout);
-        _exit(t_failed());
-    }
-    await_child(pid);
+    run_child(child_of_a_loader, load);
     return cellar_load_object(load, ctx, 1);
 }
 
@@ -436,6 +444,13 @@ static void *opens_and_closes(void *shared)
     return NULL;
 }
 
+static void child_of_opens(void *c)
+{
+    REFUSED(cellar_get(c, "k", 1, NULL, 0, NULL));
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    own_objects_work();
+}
+
 T_CASE(fork_during_opens_and_closes_marks_every_store)
 {
     if (T_COST > 1) {
@@ -448,18 +463,7 @@ T_CASE(fork_during_opens_and_closes_marks_every_store)
     atomic_store(&stop, 0);
     T_REQUIRE(pthread_create(&t, NULL, opens_and_closes, c) == 0);
     for (int i = 0; i < 60 && !t_failed(); i++) {
-        fflush(stdout);
-        const pid_t pid = fork();
-        if (pid == 0) {
-            alarm(60 * t_patience());
-            char buf[8];
-            REFUSED(cellar_get(c, "k", 1, buf, sizeof buf, NULL));
-            T_EQ_I64(cellar_close(c), CELLAR_OK);
-            own_objects_work();
-            fflush(stdout);
-            _exit(t_failed());
-        }
-        await_child(pid);
+        run_child(child_of_opens, c);
     }
     atomic_store(&stop, 1);
     pthread_join(t, NULL);
@@ -522,48 +526,44 @@ __attribute__((constructor)) static void early_register(void)
     (void)pthread_atfork(NULL, NULL, early_child);
 }
 
+static void child_of_a_handler(void *arg)
+{
+    (void)arg;
+    REFUSED(early_code);
+}
+
 T_CASE(handler_from_before_the_first_call_is_refused)
 {
     early_store = api_open(2u << 20);
     T_EQ_I64(cellar_set(early_store, "k", 1, "v", 1, NULL), CELLAR_OK);
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        REFUSED(early_code);
-        fflush(stdout);
-        _exit(t_failed());
-    }
-    await_child(pid);
+    run_child(child_of_a_handler, NULL);
     api_shut(early_store);
     early_store = NULL;
 }
 
 /* ---- children of children ---- */
 
+static void grandchild(void *stores)
+{
+    cellar **c = stores;
+    REFUSED(cellar_get(c[0], "k", 1, NULL, 0, NULL));
+    REFUSED(cellar_get(c[1], "k", 1, NULL, 0, NULL));
+    own_objects_work();
+}
+
+static void child_with_a_child(void *c)
+{
+    cellar *stores[2] = { c, api_open(2u << 20) };
+    T_EQ_I64(cellar_set(stores[1], "k", 1, "v", 1, NULL), CELLAR_OK);
+    run_child(grandchild, stores);
+    T_EQ_I64(cellar_contains(stores[1], "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(stores[1]), CELLAR_OK);
+}
+
 T_CASE(grandchild_is_refused_by_both_stores)
 {
     cellar *c = api_open(2u << 20);
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        cellar *own = api_open(2u << 20);
-        T_EQ_I64(cellar_set(own, "k", 1, "v", 1, NULL), CELLAR_OK);
-        const pid_t again = fork();
-        if (again == 0) {
-            char buf[8];
-            REFUSED(cellar_get(c, "k", 1, buf, sizeof buf, NULL));
-            REFUSED(cellar_get(own, "k", 1, buf, sizeof buf, NULL));
-            own_objects_work();
-            fflush(stdout);
-            _exit(t_failed());
-        }
-        await_child(again);
-        T_EQ_I64(cellar_contains(own, "k", 1), CELLAR_OK);
-        T_EQ_I64(cellar_close(own), CELLAR_OK);
-        fflush(stdout);
-        _exit(t_failed());
-    }
-    await_child(pid);
+    run_child(child_with_a_child, c);
     api_shut(c);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 static cellar_bloom_info bloom_info(cellar *c)
 {
@@ -189,9 +190,7 @@ T_CASE_ON(fallbacks_run_in_documented_order, STORE)
     T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "source");
     T_EQ_I64(atomic_load(&f1.calls), 3);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.load_fallbacks, 2);
+    T_EQ_U64(ns_stats(c).load_fallbacks, 2);
 }
 
 T_CASE(fallbacks_serve_an_open_breaker)
@@ -296,7 +295,6 @@ T_CASE_ON(dump_states_savings_of_each_namespace, STORE)
 {
     source s = SOURCE_INIT;
     char text[64];
-    cellar_stats st = cellar_stats_default();
     T_CHECK(strstr(figures_text(c), "cellar_saved") == NULL); /* nothing was loaded */
     cellar *one = space(c, "one", NULL), *never = space(c, "never", NULL);
     s.during = dear;
@@ -311,7 +309,7 @@ T_CASE_ON(dump_states_savings_of_each_namespace, STORE)
     T_CHECK(of_root > 15999900 && of_root < 16000100);
     T_CHECK(told(metrics, "cellar_saved_cost_us", "never") < 0);
     T_CHECK(told(metrics, "cellar_saved_seconds", "never") < 0);
-    T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    cellar_stats st = ns_stats(one);
     const double seconds = told(metrics, "cellar_saved_seconds", "one");
     T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
     T_CHECK(st.saved_seconds <= 3 * (double)st.load_ns * 1e-9 * 1.001);

@@ -9,17 +9,11 @@
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #include <pthread.h>
 
 static const cellar_bytes last = { "default", 7 };
-
-static cellar_stats stats(cellar *c)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st;
-}
 
 /* ---- bulk ---- */
 
@@ -118,8 +112,8 @@ T_CASE(bulk_load_calls_fallbacks_for_each_failed_key)
     T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
-    T_EQ_U64(stats(c).load_fallbacks, 3);
-    T_EQ_U64(stats(c).loads_running, 0);
+    T_EQ_U64(store_stats(c).load_fallbacks, 3);
+    T_EQ_U64(store_stats(c).loads_running, 0);
     kit_close(c);
 }
 
@@ -198,7 +192,7 @@ T_CASE_ON(lease_released_with_error_calls_fallbacks, STORE)
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_PENDING);
     T_REQUIRE(pthread_create(&waits, NULL, read_k, args) == 0);
-    while (stats(c).load_waiters < 2) { kit_nap(); }
+    while (store_stats(c).load_waiters < 2) { kit_nap(); }
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(pthread_join(waits, NULL), 0);
     T_EQ_STR(waited, "instead");
@@ -221,7 +215,7 @@ T_CASE_ON(lease_released_with_error_calls_fallbacks, STORE)
     T_EQ_I64(cellar_lease_release(c, &b, 42), CELLAR_OK);
     T_EQ_I64(begin(c, NULL, &a, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "default");
-    T_EQ_U64(stats(c).load_fallbacks, 2);
+    T_EQ_U64(store_stats(c).load_fallbacks, 2);
 }
 
 T_CASE(options_kept_for_lease_are_freed_with_it)
@@ -351,7 +345,7 @@ T_CASE_ON(remembered_failure_calls_fallbacks_and_default, STORE2)
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
     T_EQ_U64(from, CELLAR_SOURCE_LOADED);
-    T_EQ_U64(stats(c).load_fallbacks, 4);
+    T_EQ_U64(store_stats(c).load_fallbacks, 4);
 }
 
 /* A remembered failure blocks loads until the time that the source named, even if a fallback
@@ -430,30 +424,6 @@ T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
     T_EQ_I64(r.retry_after_ms, 60000);
 }
 
-T_CASE_ON(fallback_does_not_shorten_error_ttl, STORE2)
-{
-    source s = SOURCE_INIT;
-    char text[64];
-    cellar_result r;
-    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000, .fallback_ttl_ms = 500,
-                           .jitter_pct = CELLAR_OFF, .default_value = &last };
-    atomic_store(&s.say, SAY_FAIL);
-    for (int i = 0; i < 2; i++) { /* the pause is 1,000 ms at least */
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-        T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
-        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
-        T_EQ_I64(atomic_load(&s.calls), 1);
-        atomic_fetch_add(&kit_now_ms, 900);
-    }
-    atomic_fetch_add(&kit_now_ms, 200);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    o.fallback_ttl_ms = 2000; /* reaches the end of the failure */
-    T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
-    T_EQ_I64(r.ttl_left_ms, 2000);
-}
-
 T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
 {
     cellar *c = inside_store = kit_open(8 << 20);
@@ -483,7 +453,7 @@ T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
     is(&it[2], CELLAR_OK, CELLAR_SOURCE_JOINED, "default");
     T_EQ_I64(b.calls, 2);
     T_EQ_I64(atomic_load(&f.calls), 4);
-    T_EQ_U64(stats(c).loads_running, 0);
+    T_EQ_U64(store_stats(c).loads_running, 0);
     kit_close(c);
 }
 
@@ -539,7 +509,7 @@ static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_
         T_REQUIRE(pthread_create(&d[i].thread, NULL, reader_main, &d[i]) == 0);
         while (atomic_load(&s->inside) == 0) { kit_nap(); }
     }
-    while (stats(c).load_waiters < READERS - 1) { kit_nap(); }
+    while (store_stats(c).load_waiters < READERS - 1) { kit_nap(); }
     atomic_store(&s->gate, 0);
     for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
 }
@@ -622,7 +592,7 @@ T_CASE(waiter_past_its_timeout_gets_the_default)
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     reader waits = { .c = c, .o = &o, .s = &other };
     T_REQUIRE(pthread_create(&waits.thread, NULL, reader_main, &waits) == 0);
-    while (stats(c).load_waiters == 0) { kit_nap(); }
+    while (store_stats(c).load_waiters == 0) { kit_nap(); }
     T_EQ_I64(kit_load(c, "k", &slow, &other, text, NULL), CELLAR_E_LIMIT);
     T_EQ_I64(kit_load(c, "k", &o, &other, text, NULL), CELLAR_OK); /* too many waiters */
     T_EQ_STR(text, "default");
@@ -635,7 +605,7 @@ T_CASE(waiter_past_its_timeout_gets_the_default)
     T_EQ_I64(pthread_join(leads.thread, NULL), 0);
     T_EQ_I64(leads.err, CELLAR_OK);
     T_EQ_I64(atomic_load(&f.calls) + atomic_load(&other.calls), 0); /* fallbacks are slow */
-    T_EQ_U64(stats(c).load_timeouts, 1);
+    T_EQ_U64(store_stats(c).load_timeouts, 1);
     kit_close(c);
 }
 

@@ -6,6 +6,7 @@
  * Method: Public calls only, a clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/spaces.h"
+#include "tests/support/told.h"
 
 #include <pthread.h>
 
@@ -132,9 +133,7 @@ T_CASE_ON(unknown_states_use_default_ttl_and_are_counted, STORE)
     T_EQ_STR(api_look(v, "task"), "{}");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(v, "task"), "MISS");
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.ttl_class_fallbacks, 1);
+    T_EQ_U64(ns_stats(v).ttl_class_fallbacks, 1);
 }
 
 /* ---- values ---- */
@@ -238,7 +237,6 @@ T_CASE_ON(seed_negative_is_not_data, STORE)
  * value is thrown away. Sequence: many sets of the shortest TTL with 10 % jitter. */
 T_CASE_ON(seed_zero_ttl, STORE)
 {
-    cellar_entry_info info = cellar_entry_info_default();
     cellar_set_opts o = { .struct_size = sizeof o, .jitter_pct = 10 };
     for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         o.jitter_mode = (uint32_t)mode;
@@ -246,8 +244,7 @@ T_CASE_ON(seed_zero_ttl, STORE)
             o.ttl_ms = 1 + i % 12;
             T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
             if (!T_EQ_STR(api_look(c, "k"), "v")) { break; }
-            T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &info), CELLAR_OK);
-            T_CHECK(info.ttl_left_ms >= 1);
+            T_CHECK(entry_info(c, "k", 1).ttl_left_ms >= 1);
         }
     }
 }
@@ -255,7 +252,6 @@ T_CASE_ON(seed_zero_ttl, STORE)
 T_CASE_ON(jitter_is_even_and_below_ten_seconds_too, STORE)
 {
     enum { DRAWS = 20000 };
-    cellar_entry_info info = cellar_entry_info_default();
     static const int64_t least[3] = { 4500, 5000, 4500 };
     static const int64_t most[3] = { 5000, 5500, 5500 };
     static const int64_t mean[3] = { 4750, 5250, 5000 };
@@ -267,7 +263,7 @@ T_CASE_ON(jitter_is_even_and_below_ten_seconds_too, STORE)
             /* Jitter is drawn from key and time: the same key in the same millisecond gives the
              * same draw. */
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
-            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            const cellar_entry_info info = entry_info(c, &i, sizeof i);
             sum += info.ttl_left_ms;
             if (info.ttl_left_ms < low) { low = info.ttl_left_ms; }
             if (info.ttl_left_ms > high) { high = info.ttl_left_ms; }
@@ -485,13 +481,6 @@ T_CASE_ON(seed_set_many_reports_each_item, STORE)
 
 /* ---- bounds, eviction, expiry ---- */
 
-static cellar_stats stats(cellar *c)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st;
-}
-
 T_ALONE(both_bounds_hold_under_every_policy)
 {
     static const uint32_t policy[] = { CELLAR_EVICT_DEFAULT, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
@@ -502,7 +491,7 @@ T_ALONE(both_bounds_hold_under_every_policy)
         cellar *c = open_with(CELLAR_MEMORY_MIN, 300, policy[p]);
         for (uint32_t i = 0; i < 5000; i++) {
             T_EQ_I64(cellar_set(c, &i, sizeof i, value, i % 900, NULL), CELLAR_OK);
-            st = stats(c);
+            st = store_stats(c);
             if (!T_CHECK(st.entries <= 300) || !T_CHECK(st.used_bytes <= st.budget_bytes)) { break; }
         }
         T_CHECK(st.entries >= 200);
@@ -511,7 +500,7 @@ T_ALONE(both_bounds_hold_under_every_policy)
         for (uint32_t i = 0; i < 20000; i++) {
             T_EQ_I64(cellar_set(c, &i, sizeof i, value, 200, NULL), CELLAR_OK);
         }
-        st = stats(c);
+        st = store_stats(c);
         T_CHECK(st.used_bytes <= st.budget_bytes);
         T_CHECK(st.entries >= 2000 && st.entries < 20000);
         api_shut(c);
@@ -528,9 +517,9 @@ T_CASE(store_of_ten_entries_serves_latest_sets)
             const char *key = t_numbered("k", i);
             T_EQ_I64(put(c, key, key), CELLAR_OK);
             T_EQ_STR(api_look(c, key), key); /* the latest set hits */
-            if (!T_CHECK(stats(c).entries <= 10)) { break; }
+            if (!T_CHECK(store_stats(c).entries <= 10)) { break; }
         }
-        T_CHECK(stats(c).entries >= 5);
+        T_CHECK(store_stats(c).entries >= 5);
         api_shut(c);
     }
 }
@@ -558,7 +547,7 @@ T_CASE_ON(tick_reclaims_due_entries_and_counts_them, STORE)
     } while (err == CELLAR_PENDING);
     T_EQ_I64(err, CELLAR_OK);
     T_EQ_U64(api_expired(c), 2000);
-    T_EQ_U64(stats(c).entries, 1000);
+    T_EQ_U64(store_stats(c).entries, 1000);
 }
 
 T_ALONE(large_values_do_not_evict_small_values)
@@ -614,21 +603,20 @@ T_CASE_ON(disabled_namespace_serves_and_stores_nothing, STORE)
 T_CASE_ON(namespace_stats_hold_five_counts, STORE)
 {
     cellar *v = space(c, "v", NULL);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    cellar_stats st = ns_stats(v);
     T_EQ_U64(st.gets, 0);
     T_CHECK(st.hit_ratio <= 0.0); /* without traffic */
     put(v, "k", "1");
     (void)api_look(v, "k");
     (void)api_look(v, "nothing");
     (void)api_look(c, "k"); /* a get in another namespace */
-    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    st = ns_stats(v);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
     T_EQ_U64(st.write_errors, 0);
     T_EQ_U64(st.gets, 2);
     T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
-    T_EQ_U64(stats(v).gets, 3);
+    T_EQ_U64(store_stats(v).gets, 3);
 }
 
 typedef struct asker {
@@ -678,7 +666,7 @@ T_CASE_ON(outcomes_sum_to_calls, STORE)
         sum.misses += a[i].misses;
         sum.negative += a[i].negative;
     }
-    const cellar_stats st = stats(c);
+    const cellar_stats st = store_stats(c);
     T_EQ_U64(st.gets, sum.calls);
     T_EQ_U64(st.hits_l1, sum.hits);
     T_EQ_U64(st.misses, sum.misses);
@@ -708,7 +696,7 @@ T_CASE(listeners_receive_causes_and_counters_work_without_listeners)
         put_ttl(c, "expired", "1", 10);
         atomic_fetch_add(&api_now_ms, 10);
         while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
-        const cellar_stats st = stats(c);
+        const cellar_stats st = store_stats(c);
         static const cellar_cause cause[] = { CELLAR_CAUSE_REPLACED, CELLAR_CAUSE_DELETED,
                                               CELLAR_CAUSE_EXPIRED };
         for (size_t i = 0; i < 3; i++) {

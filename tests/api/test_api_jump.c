@@ -8,6 +8,7 @@
  * Method: Every block of the store is counted. A thread exits in each place. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
+#include "tests/support/told.h"
 
 enum { PLACE_LOADER, PLACE_FALLBACK, PLACE_BULK, PLACE_BULK_FALLBACK, PLACE_ABANDON, PLACE_REFUSED,
        PLACE_REMEMBERED, PLACE_BULK_REMEMBERED, PLACES };
@@ -31,13 +32,6 @@ static void counted_free(void *p, size_t bytes, void *ctx)
 
 static void hear(void *ctx) { (void)ctx; atomic_fetch_add(&told, 1); }
 
-static cellar_stats stats(cellar *c)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    return st;
-}
-
 /* A thread that waits for k when another one leaves; NULL: none. */
 static cellar *waits_on;
 static pthread_t waiter;
@@ -54,7 +48,7 @@ static void leave(void)
 {
     if (waits_on != NULL) {
         T_REQUIRE(pthread_create(&waiter, NULL, load_k, waits_on) == 0);
-        while (stats(waits_on).load_waiters == 0) { kit_nap(); }
+        while (store_stats(waits_on).load_waiters == 0) { kit_nap(); }
     }
     pthread_exit(NULL);
 }
@@ -207,7 +201,7 @@ static void leave_from(int where)
         T_EQ_I64(begin(p.c, "k", NULL, &w, &ticket), CELLAR_PENDING);
     }
     t_live_and_end(go_main, &p);
-    T_EQ_U64(stats(p.c).loads_running, 0);
+    T_EQ_U64(store_stats(p.c).loads_running, 0);
     T_EQ_I64(atomic_load(&told), where == PLACE_ABANDON ? 1 : 0);
     if (!T_EQ_I64(atomic_load(&blocks) - before, 0)) {
         printf("# %s\n", places[where]);
@@ -234,7 +228,7 @@ T_CASE(waiter_takes_the_load_of_a_thread_that_left)
         t_live_and_end(go_main, &p);
         T_EQ_I64(pthread_join(waiter, NULL), 0);
         waits_on = NULL;
-        T_EQ_U64(stats(p.c).loads_running, 0);
+        T_EQ_U64(store_stats(p.c).loads_running, 0);
         T_EQ_I64(cellar_close(p.c), CELLAR_OK);
     }
 }
