@@ -84,19 +84,6 @@ T_CASE_ON(key_of_wrong_length_is_refused, STORE)
     }
 }
 
-T_CASE_ON(longest_key_and_binary_key_are_accepted, STORE)
-{
-    char buf[8];
-    size_t len;
-    T_EQ_I64(cellar_set(root, long_key, CELLAR_KEY_MAX, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX, buf, sizeof buf, &len), CELLAR_OK);
-    T_EQ_I64(cellar_get(root, long_key, CELLAR_KEY_MAX - 1, buf, sizeof buf, &len), CELLAR_MISS);
-    T_EQ_I64(cellar_set(root, "\0", 1, "zero", 4, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(root, "\0\0", 2, buf, sizeof buf, &len), CELLAR_MISS);
-    T_EQ_I64(cellar_get(root, "\0", 1, buf, sizeof buf, &len), CELLAR_OK);
-    T_EQ_U64(len, 4);
-}
-
 static void objects_are_refused(void)
 {
     cellar_held h;

@@ -90,8 +90,7 @@ T_CASE_ON(why_reports_the_delete_of_an_entry_that_was_only_on_disk, STORE)
         if (demoted) { delete_below(c, i); }
     }
     T_CHECK(demoted);
-    shut(c);
-    c = open_with(&cfg); /* no key has a record */
+    c = reopen_with(c, &cfg); /* no key has a record */
     T_EQ_U64(why(c, key).answer, CELLAR_WHY_UNKNOWN);
     delete_below(c, key);
     now_ms += 10000;
@@ -99,7 +98,6 @@ T_CASE_ON(why_reports_the_delete_of_an_entry_that_was_only_on_disk, STORE)
     T_CHECK(why(c, key).ago_ms > 9900);
     T_EQ_I64(cellar_delete(c, &other, sizeof other), CELLAR_MISS);
     T_EQ_U64(why(c, other).answer, CELLAR_WHY_UNKNOWN); /* no entry had that key */
-    shut(c);
 }
 
 /* Replace the data file by a shorter one. */
@@ -137,7 +135,7 @@ T_CASE_ON(why_names_the_loss_of_the_disk_tier, STORE)
     while (late < 1500 && why(c, late).cause != CELLAR_CAUSE_EVICTED) { late++; }
     T_REQUIRE(late < 1500);
     T_EQ_I64(why(c, late).lost_ago_ms, CELLAR_TTL_NONE);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(end_of(c), CELLAR_OK);
 }
 
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
@@ -158,8 +156,7 @@ T_ALONE(every_call_reads_entries_on_disk)
         }
         int64_t now = 0;
         T_EQ_I64(cellar_increment(c, "count", 5, 41, 0, COUNTER_OPTS(7200000, 0), &now), CELLAR_OK);
-        shut(c);
-        c = open_it();
+        c = reopen(c);
         T_EQ_I64(cellar_contains(c, "look", 4), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, "loop", 4), CELLAR_MISS);
         cellar_entry_info info = entry_info(c, "look", 4);
@@ -194,7 +191,6 @@ T_ALONE(every_call_reads_entries_on_disk)
         T_EQ_I64(cellar_set(c, "present", 7, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_increment(c, "count", 5, 1, 1000, NULL, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
-        shut(c);
         store_end();
     }
 }
@@ -240,8 +236,7 @@ T_CASE_ON(load_answered_from_disk_has_its_flags, ON_DISK)
     for (o.user_flags = 7; o.user_flags < 10; o.user_flags++, key[0]++) {
         T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
     }
-    shut(c);
-    c = open_it();
+    c = reopen(c);
     cellar_result r = cellar_result_default();
     cellar_load_item it = { "b", 1, fresh_result(), CELLAR_OK, 0 };
     cellar_lease lease;
@@ -265,7 +260,6 @@ T_CASE_ON(load_answered_from_disk_has_its_flags, ON_DISK)
     T_EQ_U64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.user_flags, 9);
     cellar_result_free(&r);
-    shut(c);
 }
 
 T_CASE_ON(backfilled_entry_keeps_its_deadline, ON_DISK)
@@ -279,17 +273,14 @@ T_CASE_ON(backfilled_entry_keeps_its_deadline, ON_DISK)
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
     const uint32_t key = 0;
     T_EQ_I64(entry_info(c, &key, sizeof key).ttl_left_ms, 40000);
-    shut(c);
-    c = open_it(); /* the same boot, ten seconds later */
+    c = reopen(c); /* the same boot, ten seconds later */
     now_ms += 10000;
     T_EQ_I64(look(c, 0, 1), CELLAR_OK);
     T_EQ_I64(entry_info(c, &key, sizeof key).ttl_left_ms, 30000);
     now_ms += 30000;
     T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
-    shut(c);
-    c = open_it();
+    c = reopen(c);
     T_EQ_I64(look(c, 0, 1), CELLAR_MISS);
-    shut(c);
 }
 
 /* The root's label is for statistics: it may change, and a namespace may have the same name. */
@@ -357,11 +348,9 @@ T_CASE_ON(hidden_namespace_never_touches_disk, ON_DISK)
     open_namespace = space(c, "plainview", &o);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_delete(open_namespace, "knownkey", 8), CELLAR_MISS);
-    shut(c);
-    c = open_it();
+    c = reopen(c);
     open_namespace = space(c, "plainview", NULL);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    shut(c);
 }
 
 /* The value is over half a segment. Another value of that length has parts on disk. */
@@ -493,15 +482,12 @@ T_CASE_ON(entries_excluded_from_disk_are_never_written, ON_DISK)
     T_EQ_STR(loaded(c, "no", &no, "third", &from), "third");
     T_EQ_STR(loaded(c, "fall", &fall, NULL, &from), "default");
     T_EQ_I64(cellar_set(c, "set", 3, "v", 1, &so), CELLAR_OK);
-    shut(c);
-    c = open_with(&cfg); /* a close writes the remaining entries, but not these */
+    c = reopen_with(c, &cfg); /* a close writes the remaining entries, but not these */
     for (int i = 0; i < 4; i++) { T_CHECK(!there(c, kept_out[i])); }
     T_CHECK(there(c, "yes"));
     T_EQ_I64(cellar_set(c, "set", 3, "v", 1, NULL), CELLAR_OK); /* the next set is another entry */
-    shut(c);
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     T_CHECK(there(c, "set"));
-    shut(c);
 }
 
 static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
@@ -550,7 +536,6 @@ T_CASE_ON(bulk_loads_and_leases_respect_no_disk_options, ON_DISK)
     T_CHECK(loaded(c, "off", &o, NULL, &from) == NULL);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
-    shut(c);
 }
 
 T_ALONE(disk_breaker_follows_store_options)
@@ -561,11 +546,10 @@ T_ALONE(disk_breaker_follows_store_options)
         cellar *c = open_with(&cfg);
         /* more than a segment: the first ones are in data.seg */
         for (uint32_t i = 0; i < 4000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
-        shut(c);
         cfg.l2.fail_damaged_pct = set == 1 ? 100 : 0;
         cfg.l2.retry_ms = set == 0 ? 500 : 0;
         cfg.config.memory_bytes = 4u << 20;
-        c = open_with(&cfg);
+        c = reopen_with(c, &cfg);
         T_EQ_U64(figure(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
         spoil_the_disk();
         for (uint32_t i = 0; i < 1000; i++) { T_CHECK(look(c, i, 1) != CELLAR_CONFLICT); }
@@ -582,7 +566,6 @@ T_ALONE(disk_breaker_follows_store_options)
         now_ms += 1;
         (void)cellar_tick(c, 1000, NULL);
         T_EQ_U64(figure(c, "cellar_l2_breaker_state"), CELLAR_BREAKER_CLOSED);
-        shut(c);
         store_end();
     }
 }
@@ -614,11 +597,9 @@ T_CASE_ON(cipher_encrypts_values_on_disk, ON_DISK)
     T_EQ_U64(hits_of(c, 1000), 0);
     T_EQ_I64(cellar_get(c, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_CHECK(figure(c, "cellar_l2_unopened_total") > 950);
-    shut(c);
     crypt.ctx = &right;
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     T_CHECK(hits_of(c, 1000) > 950);
-    shut(c);
 }
 
 /* ---- the limit of a close ---- */
@@ -659,7 +640,6 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
         o.l2_lz4 = 1;
         cellar *v = NULL;
         T_EQ_I64(cellar_namespace_open(c, "packed", &o, &v), CELLAR_E_UNSUPPORTED);
-        shut(c);
         store_end();
         T_SKIP("built without liblz4");
         return;
@@ -671,8 +651,7 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
         T_EQ_I64(look_at_page(c, i), CELLAR_OK);
         if (i % 50 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
-    shut(c);
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     uint32_t hits = 0;
     for (uint32_t i = 0; i < PAGES; i++) {
         const cellar_err got = look_at_page(c, i);
@@ -681,7 +660,6 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
     }
     T_CHECK(hits > PAGES * 95 / 100);
     T_EQ_U64(figure(c, "cellar_l2_unpackable_total"), 0);
-    shut(c);
     store_end();
 }
 
@@ -700,11 +678,9 @@ T_CASE_ON(many_deleted_patterns_leave_the_entries_of_other_namespaces, STORE)
         const int n = snprintf(pattern, sizeof pattern, "x%u*", (unsigned)i);
         T_EQ_I64(cellar_delete_by_pattern(b, pattern, (size_t)n, NULL), CELLAR_OK);
     }
-    shut(c);
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     a = space(c, "a", &o);
     T_EQ_U64(hits_of(a, 1000), 1000);
-    shut(c);
 }
 
 T_CASE_ON(disk_tier_is_resized_while_running, STORE)
@@ -726,9 +702,8 @@ T_CASE_ON(disk_tier_is_resized_while_running, STORE)
     snprintf(file, sizeof file, "%s/data.seg", store);
     T_REQUIRE(stat(file, &st) == 0);
     T_CHECK((uint64_t)st.st_size < CELLAR_L2_BYTES_MIN);
-    shut(c);
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     T_EQ_I64(look(c, 1, 1), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, 24 << 20), CELLAR_OK);
     T_REQUIRE(stat(file, &st) == 0);
@@ -893,7 +868,6 @@ T_CASE_ON(set_that_finds_no_room_for_an_entry_on_disk_removes_it, ON_DISK)
         T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), rows[i].left);
     }
     T_EQ_U64(store_stats(c).write_errors, sizeof rows / sizeof rows[0]);
-    shut(c);
 }
 
 T_CASE_ON(use_of_an_entry_with_idle_time_outlasts_its_eviction, ON_DISK)
@@ -905,15 +879,13 @@ T_CASE_ON(use_of_an_entry_with_idle_time_outlasts_its_eviction, ON_DISK)
     cellar *c = open_with(&cfg);
     fill_4k(c, 1800); /* over 40 % of l2_bytes */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
-    shut(c);
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     for (int i = 0; i < 3; i++) {
         now_ms += 20000;
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
         fill_4k(c, 500);
         T_EQ_U64(tier_of(c, "k"), CELLAR_TIER_L2);
     }
-    shut(c);
 }
 
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -957,7 +929,6 @@ T_ALONE(load_that_finds_no_value_ends_a_long_one_on_its_way_to_disk)
             came += gone[i] && cellar_get(c, &i, sizeof i, buf, sizeof buf, &len) == CELLAR_OK;
         }
         T_CHECK(asks == 0 ? came > 0 : came == 0);
-        shut(c);
         store_end();
     }
 }
@@ -986,7 +957,6 @@ T_CASE_ON(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space, ON_DISK
     T_EQ_I64(cellar_set(c, "none", 4, "new", 3, &there), CELLAR_MISS);
     T_EQ_I64(cellar_memory_charge(c, -charged), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "long", 4, buf, sizeof buf, &len), CELLAR_OK);
-    shut(c);
 }
 
 /* Memory alone gives versions, so these calls bring the entry from disk. */
@@ -1004,8 +974,7 @@ T_CASE_ON(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk, ON_DISK)
     for (const char *key = "ipas"; *key != '\0'; key++) {
         T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
     }
-    shut(c);
-    c = open_with(&cfg);
+    c = reopen_with(c, &cfg);
     now_ms += 20000;
     T_EQ_I64(cellar_entry_info_get(c, "i", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, 10000);
@@ -1018,7 +987,6 @@ T_CASE_ON(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk, ON_DISK)
     T_EQ_I64(cellar_contains(c, "p", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "s", 1), CELLAR_OK); /* the get is a use */
-    shut(c);
 }
 
 T_CASE_ON(store_with_unusable_disk_continues_in_memory, ON_DISK)

@@ -83,8 +83,7 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
             T_EQ_I64(put(d, i, 1, 0), CELLAR_OK);
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         }
-        shut(c); /* all entries are on disk */
-        c = open_it();
+        c = reopen(c); /* all entries are on disk */
         a = space(c, "a", NULL);
         b = space(c, "b", NULL);
         d = space(c, "d", NULL);
@@ -165,15 +164,13 @@ T_CASE_ON(tag_and_pattern_deletes_on_disk_survive_restart, STORE)
             (void)cellar_tick(c, 100, NULL);
         }
         T_CHECK(there > 140); /* of 151: a write may find no free segment in time */
-        shut(c);
-        c = open_with(&cfg);
+        c = reopen_with(c, &cfg);
     }
     /* An entry read back into memory has its tags. */
     T_EQ_I64(cellar_delete_by_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
     for (uint32_t i = 0; i < 200; i++) { T_EQ_I64(get_owned(c, i), CELLAR_MISS); }
     (void)figure(c, "cellar_l2_tags");
     T_EQ_U64(figure(c, "cellar_l2_patterns"), 1);
-    shut(c);
 }
 
 /* ---- kill -9 in the middle of the work ---- */
@@ -289,7 +286,7 @@ T_CASE_ON(kill_at_any_moment_restores_no_dead_entry, STORE)
             atomic_store(&o->next[key], 0);
         }
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-        if (n % 2 == 0) { shut(c); } else { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+        if (n % 2 == 0) { shut(c); } else { T_EQ_I64(end_of(c), CELLAR_OK); }
     }
     printf("# %" PRIu64 " kills, %" PRIu64 " calls, %" PRIu64 " hits after them\n", cycles, calls,
            hits);

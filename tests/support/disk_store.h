@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/support/folder.h"
+#include "tests/support/left.h"
 #include "tests/support/t.h"
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
@@ -22,7 +23,12 @@ T_INLINE void store_begin(void)
     now_ms = 1000000;
 }
 
-T_INLINE void store_end(void) { t_wipe(store); T_EQ_I64(rmdir(folder), 0); }
+T_INLINE void store_end(void)
+{
+    left_close(); /* a store writes to its folder when it closes */
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
 
 /* As T_WITHIN, for a T_ALONE case. */
 #define T_ALONE_WITHIN(fn, open, close)                                   \

@@ -6,6 +6,7 @@
 #define SUPPORT_DISK_VALUES_H
 
 #include "tests/support/disk_store.h"
+#include "tests/support/left.h"
 #include "tests/support/t.h"
 #include "cellar.h"
 #include "cellar_entry.h"
@@ -22,21 +23,37 @@ static inline settings config(void)
     return cfg;
 }
 
+static inline void shut_left(void *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* Return a store that store_end closes unless the case has. */
 static inline cellar *open_with(const settings *cfg)
 {
     cellar *c = NULL;
     T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
+    left_add(c, shut_left);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;
 }
 
 static inline cellar *open_it(void) { const settings cfg = config(); return open_with(&cfg); }
 
-static inline void shut(cellar *c)
+static inline void shut(cellar *c) { left_drop(c), shut_left(c); }
+
+/* Close a store. Return the code of the close. */
+static inline cellar_err end_of(cellar *c) { left_drop(c); return cellar_close(c); }
+
+/* Close a store and open it again. */
+static inline cellar *reopen_with(cellar *c, const settings *cfg)
 {
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    shut(c);
+    return open_with(cfg);
 }
+
+static inline cellar *reopen(cellar *c) { const settings cfg = config(); return reopen_with(c, &cfg); }
 
 static inline size_t value_of(char *buf, size_t cap, uint32_t key, uint32_t version)
 {
