@@ -15,6 +15,8 @@ static cellar *open_store(void)
     return api_open_with(&cfg);
 }
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, open_store(), api_shut(c))
+
 static cellar_breaker_info info(cellar_breaker *b)
 {
     cellar_breaker_info i = cellar_breaker_info_default();
@@ -68,22 +70,21 @@ T_CASE(breaker_uses_clock_of_its_store)
     cellar_breaker_destroy(b);
 }
 
-T_CASE(breaker_outlives_dropped_namespace)
+T_CASE_ON(breaker_outlives_dropped_namespace, STORE)
 {
-    cellar *c = open_store(), *v = space(c, "v", NULL);
+    cellar *v = space(c, "v", NULL);
     cellar_breaker *b = NULL;
     T_EQ_I64(cellar_breaker_create(v, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     fail(b, 5);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
     cellar_breaker_destroy(b);
-    api_shut(c);
 }
 
 /* Options: see bounds_of_stores_namespaces_and_breakers_are_exact. */
-T_CASE(bad_input_of_breakers)
+T_CASE_ON(bad_input_of_breakers, STORE)
 {
-    cellar *c = open_store(), *v = NULL;
+    cellar *v = NULL;
     cellar_breaker *b = NULL;
     uint32_t pass;
     cellar_breaker_config o = { .struct_size = sizeof o, .open_ms = -1 };
@@ -101,7 +102,6 @@ T_CASE(bad_input_of_breakers)
     T_EQ_I64(cellar_breaker_info_get(b, NULL), CELLAR_E_INVAL);
     cellar_breaker_destroy(NULL);
     cellar_breaker_destroy(b);
-    api_shut(c);
 }
 
 static cellar_err never_works(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -123,9 +123,8 @@ static bool told(cellar *c, cellar_err (*write)(void *, char *, size_t, size_t *
     return strstr(text, line) != NULL;
 }
 
-T_CASE(breaker_of_namespace_is_in_metrics_and_dump)
+T_CASE_ON(breaker_of_namespace_is_in_metrics_and_dump, STORE)
 {
-    cellar *c = open_store();
     cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, dump, "breaker"));
@@ -142,7 +141,6 @@ T_CASE(breaker_of_namespace_is_in_metrics_and_dump)
     atomic_fetch_add(&api_now_ms, 100);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 T_ONE_THREAD;

@@ -19,9 +19,10 @@ static cellar *full_store(void)
     return c;
 }
 
-T_CASE(charge_evicts_entries_and_the_budget_holds)
+#define FULL(fn) T_WITH(fn, cellar *c, c, full_store(), api_shut(c))
+
+T_CASE_ON(charge_evicts_entries_and_the_budget_holds, FULL)
 {
-    cellar *c = full_store();
     const uint64_t before = store_stats(c).entries;
     T_EQ_I64(cellar_memory_charge(c, 4 * MIB), CELLAR_OK);
     T_CHECK(store_stats(c).entries < before * 3 / 4);
@@ -36,7 +37,6 @@ T_CASE(charge_evicts_entries_and_the_budget_holds)
     T_EQ_I64(cellar_memory_charge(c, 0), CELLAR_OK);
     T_EQ_I64(cellar_memory_charge(NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memory_charge(NULL, -1), CELLAR_E_INVAL);
-    api_shut(c);
 }
 
 T_CASE(close_gives_back_the_rest)
@@ -51,9 +51,8 @@ T_CASE(close_gives_back_the_rest)
     api_shut(c); /* asserts that the account is empty */
 }
 
-T_CASE(budget_below_the_charge_is_refused)
+T_CASE_ON(budget_below_the_charge_is_refused, FULL)
 {
-    cellar *c = full_store();
     int64_t budget = 0;
     T_EQ_I64(cellar_memory_charge(c, 5 * MIB), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_E_RANGE);
@@ -63,7 +62,6 @@ T_CASE(budget_below_the_charge_is_refused)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_OK);
     T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
     T_CHECK(store_stats(c).used_bytes <= 4 * MIB);
-    api_shut(c);
 }
 
 /* The segment of the entry may be evicted to make room for its own copy with a version. */

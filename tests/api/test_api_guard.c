@@ -249,9 +249,9 @@ static uint32_t why_cause(cellar *c, const char *key)
     return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
 }
 
-T_CASE(why_reports_loads)
+T_CASE_ON(why_reports_loads, STORE)
 {
-    cellar *c = why_store = kit_open(8 << 20);
+    why_store = c;
     source s = SOURCE_INIT;
     char text[64];
     s.during = why_inside;
@@ -273,7 +273,6 @@ T_CASE(why_reports_loads)
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
     T_EQ_U64(why_cause(c, "e"), 100 + CELLAR_WHY_ERROR);
-    kit_close(c);
 }
 
 static void dear(source *s, cellar_load *ld)

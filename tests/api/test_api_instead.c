@@ -15,6 +15,9 @@
 
 static const cellar_bytes last = { "default", 7 };
 
+#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
+#define STORE2(fn) T_WITH(fn, cellar *c, c, kit_open(8 << 20), kit_close(c))
+
 /* ---- bulk ---- */
 
 enum { A, B, C, D, KEYS };
@@ -77,9 +80,9 @@ static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void
     return cellar_load_value(ld, "second", 6);
 }
 
-T_CASE(bulk_load_calls_fallbacks_for_each_failed_key)
+T_CASE_ON(bulk_load_calls_fallbacks_for_each_failed_key, STORE2)
 {
-    cellar *c = inside_store = kit_open(8 << 20);
+    inside_store = c;
     source f = SOURCE_INIT, never = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
@@ -114,12 +117,11 @@ T_CASE(bulk_load_calls_fallbacks_for_each_failed_key)
     is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
     T_EQ_U64(store_stats(c).load_fallbacks, 3);
     T_EQ_U64(store_stats(c).loads_running, 0);
-    kit_close(c);
 }
 
-T_CASE(bulk_load_behind_open_breaker_calls_fallbacks)
+T_CASE_ON(bulk_load_behind_open_breaker_calls_fallbacks, STORE2)
 {
-    cellar *c = inside_store = kit_open(8 << 20);
+    inside_store = c;
     cellar_breaker *breaker = NULL;
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_E_IO };
@@ -137,7 +139,6 @@ T_CASE(bulk_load_behind_open_breaker_calls_fallbacks)
     ask(c, "c", &o, &b, it);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
     T_EQ_I64(b.calls, 1);
-    kit_close(c);
     cellar_breaker_destroy(breaker);
 }
 
@@ -171,9 +172,6 @@ static void *read_k(void *arg)
     T_EQ_I64(atomic_load(&s.calls), 0);
     return NULL;
 }
-
-#define STORE(fn) T_WITH(fn, cellar *c, c, kit_open(4 << 20), kit_close(c))
-#define STORE2(fn) T_WITH(fn, cellar *c, c, kit_open(8 << 20), kit_close(c))
 
 T_CASE_ON(lease_released_with_error_calls_fallbacks, STORE)
 {
@@ -424,9 +422,9 @@ T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
     T_EQ_I64(r.retry_after_ms, 60000);
 }
 
-T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
+T_CASE_ON(bulk_load_of_remembered_failure_calls_fallbacks, STORE2)
 {
-    cellar *c = inside_store = kit_open(8 << 20);
+    inside_store = c;
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
@@ -454,7 +452,6 @@ T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
     T_EQ_I64(b.calls, 2);
     T_EQ_I64(atomic_load(&f.calls), 4);
     T_EQ_U64(store_stats(c).loads_running, 0);
-    kit_close(c);
 }
 
 T_CASE_ON(lease_of_remembered_failure_calls_fallbacks_immediately, STORE)

@@ -419,12 +419,11 @@ T_CASE(only_missing_texts_are_loaded_each_once)
     }
 }
 
-T_CASE(tenants_share_no_vector)
+T_CASE_ON(tenants_share_no_vector, STORE)
 {
     static const char *const tenant[] = { "ada", "bob", "ada", NULL };
     static const uint32_t calls[] = { 1, 2, 2, 3 };
     const cellar_bytes text = text_of("a");
-    cellar *c = api_open(STORE_BYTES);
     embedder m = { 0, 0, 0, 0 };
     for (size_t i = 0; i < 4; i++) {
         cellar_embeddings_config o = { .struct_size = sizeof o, .model = text_of("m"), .dim = DIM };
@@ -438,17 +437,15 @@ T_CASE(tenants_share_no_vector)
         vectors_agree(&text, 1, out, 0);
         cellar_embeddings_close(e);
     }
-    cellar_close(c);
 }
 
-T_CASE(batches_are_cut_at_their_limit)
+T_CASE_ON(batches_are_cut_at_their_limit, STORE)
 {
     enum { N = 50 };
     char word[N][8];
     cellar_bytes texts[N];
     static float out[N * DIM];
     cellar_err status[N];
-    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 7);
     embedder m = { 0, 0, 0, 0 };
     for (size_t i = 0; i < N; i++) {
@@ -461,7 +458,6 @@ T_CASE(batches_are_cut_at_their_limit)
     T_EQ_U64(m.texts, N);
     vectors_agree(texts, N, out, 0);
     cellar_embeddings_close(e);
-    cellar_close(c);
 }
 
 T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored)
@@ -535,7 +531,7 @@ static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *te
     return cellar_embeddings_set(call, 0, ctx, 12);
 }
 
-T_CASE(halves_are_the_nearest_ones)
+T_CASE_ON(halves_are_the_nearest_ones, STORE)
 {
     static const float in[12] = { 1.0f, -2.0f, 65504.0f, 65519.0f, 1e30f, 6.103515625e-05f,
                                   5.9604645e-08f, 2.9802322e-08f, 3e-08f, 1.00048828125f,
@@ -543,7 +539,6 @@ T_CASE(halves_are_the_nearest_ones)
     static const float want[12] = { 1.0f, -2.0f, 65504.0f, 65504.0f, 65504.0f, 6.103515625e-05f,
                                     5.9604645e-08f, 0.0f, 5.9604645e-08f, 1.0f, 1.001953125f,
                                     0.33325195f };
-    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = NULL;
     const cellar_bytes text = text_of("x");
     float out[12], input[12];
@@ -555,7 +550,6 @@ T_CASE(halves_are_the_nearest_ones)
     T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed_one, input, out, &status), CELLAR_OK);
     for (size_t i = 0; i < 12; i++) { T_CHECK(out[i] == want[i]); }
     cellar_embeddings_close(e);
-    cellar_close(c);
 }
 
 T_CASE_ON(bad_options_are_refused, STORE)

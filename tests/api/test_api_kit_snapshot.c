@@ -229,78 +229,68 @@ T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it)
 
 /* ---- refused snapshots ---- */
 
-typedef enum harm {
-    HARM_NONE, HARM_BYTE, HARM_VERSION, HARM_SHORTER, HARM_PIECE_GONE, HARM_PIECE_LONG,
-    HARM_PIECES_SWAPPED, HARM_HEAD_SHORT, HARM_HEAD_LONG, HARM_HEAD_MAGIC, HARM_HEAD_SLOT,
-    HARM_HEAD_COUNT, HARM_HEAD_NEGATIVE, HARM_COUNT
+enum { HEAD, FIRST, SECOND }; /* entries of a snapshot */
+enum { FLIP, CUT, GROW, GONE, ABSENT, OTHER };
+
+typedef struct harm {
+    int entry, how;
+    size_t at; /* FLIP: the byte */
 } harm;
 
-static void put(cellar *ns, const void *key, size_t key_len, const void *value, size_t len)
-{
-    T_EQ_I64(cellar_set(ns, key, key_len, value, len, NULL), CELLAR_OK);
-}
+static const harm harms[] = {
+    { FIRST, FLIP, 3000 }, { FIRST, FLIP, 8 }, /* a byte, the version */
+    { FIRST, CUT, 0 }, { FIRST, GROW, 0 }, { SECOND, GONE, 0 },
+    { SECOND, OTHER, 0 },                      /* the bytes of the first piece */
+    { HEAD, CUT, 0 }, { HEAD, OTHER, 0 },
+    { HEAD, FLIP, 7 }, { HEAD, FLIP, 8 }, { HEAD, FLIP, 12 }, /* magic, slot, count of pieces */
+    { HEAD, ABSENT, 0 },
+};
+#define HARMS (sizeof harms / sizeof harms[0])
 
-static void do_harm(cellar *c, harm what)
+static void do_harm(cellar *c, const harm *h)
 {
     struct { char magic[8]; uint32_t slot, pieces; } head;
-    static unsigned char piece[8192];
+    static unsigned char piece[8192], bytes[8192];
     cellar *ns = space(c, "limits", NULL);
+    cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     size_t len = 0;
     T_EQ_I64(cellar_get(ns, "head", 4, &head, sizeof head, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof head);
     T_EQ_U64(head.pieces, PIECES);
-    const uint32_t first[2] = { head.slot, 0 }, second[2] = { head.slot, 1 };
+    const uint32_t number[2] = { head.slot, h->entry == SECOND };
+    const void *key = h->entry == HEAD ? (const void *)"head" : number;
+    const size_t key_len = h->entry == HEAD ? 4 : sizeof number;
+    const uint32_t first[2] = { head.slot, 0 };
     T_EQ_I64(cellar_get(ns, first, sizeof first, piece, sizeof piece, &len), CELLAR_OK);
     T_EQ_U64(len, 4096);
-    cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
-    switch (what) {
-    case HARM_BYTE:
-        piece[3000] ^= 1;
-        put(ns, first, sizeof first, piece, len);
+    T_EQ_I64(cellar_get(ns, key, key_len, bytes, sizeof bytes, &len), CELLAR_OK);
+    switch (h->how) {
+    case FLIP: bytes[h->at] ^= 3; break;
+    case CUT: len--; break;
+    case GROW: len++; break;
+    case OTHER:
+        len = 4096;
+        memcpy(bytes, piece, len);
         break;
-    case HARM_VERSION:
-        piece[8]++;
-        put(ns, first, sizeof first, piece, len);
-        break;
-    case HARM_SHORTER: put(ns, first, sizeof first, piece, len - 1); break;
-    case HARM_PIECE_GONE: T_EQ_I64(cellar_delete(ns, second, sizeof second), CELLAR_OK); break;
-    case HARM_PIECE_LONG: put(ns, first, sizeof first, piece, len + 1); break;
-    case HARM_PIECES_SWAPPED: put(ns, second, sizeof second, piece, len); break;
-    case HARM_HEAD_SHORT: put(ns, "head", 4, &head, sizeof head - 1); break;
-    case HARM_HEAD_LONG: put(ns, "head", 4, piece, len); break;
-    case HARM_HEAD_MAGIC:
-        head.magic[7]++;
-        put(ns, "head", 4, &head, sizeof head);
-        break;
-    case HARM_HEAD_SLOT:
-        head.slot = 2;
-        put(ns, "head", 4, &head, sizeof head);
-        break;
-    case HARM_HEAD_COUNT:
-        head.pieces--;
-        put(ns, "head", 4, &head, sizeof head);
-        break;
-    case HARM_HEAD_NEGATIVE:
-        T_EQ_I64(cellar_set(ns, "head", 4, NULL, 0, &negative), CELLAR_OK);
-        break;
-    case HARM_NONE:
-    case HARM_COUNT: break;
+    case GONE: T_EQ_I64(cellar_delete(ns, key, key_len), CELLAR_OK); return;
+    default: T_EQ_I64(cellar_set(ns, key, key_len, NULL, 0, &negative), CELLAR_OK); return;
     }
+    T_EQ_I64(cellar_set(ns, key, key_len, bytes, len, NULL), CELLAR_OK);
 }
 
 T_CASE(damaged_snapshots_are_refused_whole)
 {
-    for (harm what = HARM_NONE; what < HARM_COUNT; what++) {
+    for (size_t what = 0; what <= HARMS; what++) { /* the last one: none */
         limits of;
         cellar *c = api_open((uint64_t)16 << 20);
         limits_open(&of, c, bucket());
         charge(&of, 7);
         limits_close(&of);
-        do_harm(c, what);
+        if (what < HARMS) { do_harm(c, &harms[what]); }
         limits_open(&of, c, bucket());
-        T_EQ_U64(refused(&of), what != HARM_NONE);
-        left_is(&of, what != HARM_NONE ? 10 : 3);
-        if (what != HARM_NONE) { charge(&of, 7); }
+        T_EQ_U64(refused(&of), what < HARMS);
+        left_is(&of, what < HARMS ? 10 : 3);
+        if (what < HARMS) { charge(&of, 7); }
         limits_close(&of); /* the next snapshot is sound */
         limits_open(&of, c, bucket());
         T_EQ_U64(refused(&of), 0);
@@ -308,7 +298,7 @@ T_CASE(damaged_snapshots_are_refused_whole)
         limits_close(&of);
         api_shut(c);
         if (t_failed()) {
-            printf("# harm %d\n", (int)what);
+            printf("# harm %zu\n", what);
             break;
         }
     }

@@ -9,15 +9,14 @@
 
 #include "cellar_kit.h"
 
-#define STORE_BYTES ((uint64_t)8 << 20)
+#define STORE(fn) T_WITH(fn, cellar *c, c, api_open(8u << 20), api_shut(c))
 
 /* ---- numbers and vectors ---- */
 
-T_CASE(numbers_come_back_as_stored)
+T_CASE_ON(numbers_come_back_as_stored, STORE)
 {
     static const int64_t ints[] = { 0, 1, -1, INT64_MIN, INT64_MAX };
     static const double reals[] = { 0.0, -0.0, 1.5, -1e300, INFINITY };
-    cellar *c = api_open(STORE_BYTES);
     for (size_t i = 0; i < 5; i++) {
         int64_t x = 5;
         double y = 5;
@@ -39,14 +38,12 @@ T_CASE(numbers_come_back_as_stored)
         T_EQ_I64(cellar_get_i64(c, "v", 1, &x), len == 8 ? CELLAR_OK : CELLAR_E_TYPE);
     }
     T_EQ_I64(cellar_get_i64(c, "v", 1, NULL), CELLAR_E_INVAL);
-    cellar_close(c);
 }
 
-T_CASE(vectors_come_back_as_stored)
+T_CASE_ON(vectors_come_back_as_stored, STORE)
 {
     static float x[3000], y[3000];
     unsigned char bytes[4];
-    cellar *c = api_open(STORE_BYTES);
     for (size_t i = 0; i < 3000; i++) { x[i] = (float)i * 0.25f - 100.0f; }
     for (size_t n = 0; n <= 3000; n = n * 2 + 1) {
         size_t count = 1;
@@ -66,7 +63,6 @@ T_CASE(vectors_come_back_as_stored)
     T_EQ_I64(cellar_set(c, "v", 1, "12345", 5, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get_f32s(c, "v", 1, y, 3000, NULL), CELLAR_E_TYPE);
     T_EQ_I64(cellar_set_f32s(c, "v", 1, NULL, 1, NULL), CELLAR_E_INVAL);
-    cellar_close(c);
 }
 
 /* ---- texts without secrets ---- */
