@@ -7,7 +7,7 @@
 . tests/support/t.sh
 
 bench=$t_tmp/cellar-bench
-build() {
+program_builds_without_a_warning() {
     # shellcheck disable=SC2046,SC2086
     $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=0 \
         -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
@@ -24,27 +24,33 @@ within() { # fact, milliseconds...
     for ms; do "$fact" "$ms" && return 0; done
     return 1
 }
+run() { # NAME OPTION...: a run with its lines in NAME.jsonl, and what it says in out and err
+    lines=$t_tmp/$1.jsonl
+    shift
+    rm -f "$lines"
+    "$bench" --json "$lines" "$@" >"$t_tmp/out" 2>"$t_tmp/err"
+}
+says() { cat "$t_tmp/out" "$t_tmp/err"; return 1; } # of the last run
 refuses() { # MESSAGE ARGUMENT...: words of the message, arguments
     words=$1
     shift
-    "$bench" --json "$t_tmp/no.jsonl" "$@" >"$t_tmp/out" 2>"$t_tmp/err"
-    [ $? -eq 2 ] && grep -q "$words" "$t_tmp/err" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
+    run no "$@"
+    [ $? -eq 2 ] && grep -q "$words" "$t_tmp/err" || says
 }
-bad_file() {
+malformed_workload_names_its_line() {
     printf 'key = 16\nvalue = 100\nops = get 91 set 10\n' >"$t_tmp/bad.wl"
     refuses 'bad.wl:3: value not understood' --workload "$t_tmp/bad.wl"
 }
-bad_subject() { # of a workload; and lists with unknown names
+unknown_subject_of_a_workload_names_its_line() { # of a workload; and lists with unknown names
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\nthreads = 1\nsubjects = raw uthash640\n' \
         >"$t_tmp/bad.wl"
     refuses 'bad.wl:6: unknown subject uthash640$' --workload "$t_tmp/bad.wl" || return 1
     sed -i 's/^subjects.*/subjects =/' "$t_tmp/bad.wl"
     refuses 'bad.wl:6: value not understood' --workload "$t_tmp/bad.wl" && refuses 'not understood' --suite ''
 }
-own_workload() {
-    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/own.wl"
-    echo 'threads = 1' >>"$t_tmp/own.wl"
-    "$bench" --workload "$t_tmp/own.wl" --rounds 9 --window-ms 2 --peers uthash64 --json "$t_tmp/own.jsonl" >"$t_tmp/out" || return 1
+workload_from_file_runs() {
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\nthreads = 1\n' >"$t_tmp/own.wl"
+    run own --workload "$t_tmp/own.wl" --rounds 9 --window-ms 2 --peers uthash64 || says || return 1
     grep -q '"subject":"raw".*"metric":"get"' "$t_tmp/own.jsonl" &&
         grep -q '"subject":"uthash64".*"metric":"mix95".*"vs":"raw"' "$t_tmp/own.jsonl" &&
         grep -q '"skip":"built without the library"' "$t_tmp/own.jsonl" &&
@@ -53,8 +59,7 @@ own_workload() {
 any_shares_and_draws() { # gets, sets and deletes of any share; values, TTLs by a draw; a reference; a miss that takes time
     printf 'trace = uniform keys=2000 ops=4096 seed=1\nkey = 16\nvalue = choice 100:9 4000:1\nthreads = 1\n' >"$t_tmp/any.wl"
     printf 'ops = get 71 set 18 delete 11 | lat get 60 set 20 delete 20\nttl_ms = exponential 60000 120000\n' >>"$t_tmp/any.wl"
-    rm -f "$t_tmp/any.jsonl"
-    "$bench" --workload "$t_tmp/any.wl" --rounds 9 --window-ms 2 --peers "uthash1 uthash64t moka" --ref uthash1 --json "$t_tmp/any.jsonl" >"$t_tmp/out" || return 1
+    run any --workload "$t_tmp/any.wl" --rounds 9 --window-ms 2 --peers "uthash1 uthash64t moka" --ref uthash1 || says || return 1
     grep -q '"subject":"raw".*"metric":"mix_71_18_11".*"unit":"Mops/s"' "$t_tmp/any.jsonl" &&
         grep -q '"subject":"uthash64t".*"metric":"mix_71_18_11".*"vs":"uthash1"' "$t_tmp/any.jsonl" &&
         grep '"subject":"raw".*"metric":"mix_71_18_11"' "$t_tmp/any.jsonl" | grep -q '"hit":0\.[3-8]' && # 11 % end what 18 % bring
@@ -65,8 +70,7 @@ for r in (r for r in rows if "hist" in r): # pairs of ns and count, ascending
     assert r["call"] == "get" and sum(r["hist"][1::2]) > 0 and r["threads"] == 1 and r["hist"][::2] == sorted(r["hist"][::2]), r
 assert {r["subject"] for r in rows if "hist" in r} >= {"raw", "uthash64t"}' "$t_tmp/any.jsonl" || return 1
     sed -i 's/^ops.*/ops = readthrough/; s/^ttl_ms.*/miss_us = 2000\ncapacity = entries 1\nprefill = none\nwindow_ms = 70/' "$t_tmp/any.wl"
-    rm -f "$t_tmp/any.jsonl"
-    "$bench" --workload "$t_tmp/any.wl" --rounds 1 --quick --peers "uthash1" --json "$t_tmp/any.jsonl" >"$t_tmp/out" || return 1
+    run any --workload "$t_tmp/any.wl" --rounds 1 --quick --peers uthash1 || says || return 1
     grep '"subject":"uthash1".*"metric":"readthrough"' "$t_tmp/any.jsonl" | grep -q '"value":0\.000[0-5]' || { cat "$t_tmp/any.jsonl"; return 1; }
 }
 table_of_an_own_run_is_short() { # at most 30 lines; it says what it leaves out, gets that never hit, and the path
@@ -88,8 +92,7 @@ own_file_is_checked_before_the_build() { # without the bench; the line, what sta
         grep -q 'REF: unknown subject ut; there are: raw uthash1' "$t_tmp/err"
 }
 missing_peers_of_a_room_are_said() { # and the hits of a run are a series
-    rm -f "$t_tmp/r.jsonl"
-    "$bench" --suite hitratio --quick --scratch "$t_tmp" --peers "uthash1 otter" --json "$t_tmp/r.jsonl" >"$t_tmp/out"
+    run r --suite hitratio --quick --scratch "$t_tmp" --peers "uthash1 otter"
     grep -q '"subject":"otter","workload":"zipf16m","skip":"not built' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"uthash1","workload":"mix_10","series":"hits","count":32.*"values":\[0\.[0-9]*,' "$t_tmp/r.jsonl" || { cat "$t_tmp/r.jsonl"; return 1; }
 }
@@ -114,21 +117,17 @@ for line in open(sys.argv[1]):
 bounded_workload() { # MS of the window; the bound holds a tenth, so many but not all gets hit
     printf 'trace = zipf 0.99 keys=20000 ops=65536 seed=1\nkey = 16\nvalue = 100\nops = readthrough\n' >"$t_tmp/b.wl"
     printf 'threads = 1\ncapacity = entries 2000\nprefill = none\nttl_ms = 3600000\n' >>"$t_tmp/b.wl"
-    rm -f "$t_tmp/b.jsonl"
-    "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
+    run b --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 || says || return 1
     grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && grep -q '"subject":"raw".*"skip":"holds no bound"' "$t_tmp/b.jsonl"
 }
 suites_without_peers_state_it() {
-    "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
+    run lib --suite "limit lock load l2" &&
         [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
 }
 hanging_subject_is_a_row() { # of suites with processes of their own; it is not asked a second time
-    rm -f "$t_tmp/p.jsonl"
-    "$bench" --suite "storm grow" --quick --scratch "$t_tmp" --peers uthash64 --patience-ms 200 \
-        --json "$t_tmp/p.jsonl" >"$t_tmp/out" 2>&1
+    run p --suite "storm grow" --quick --scratch "$t_tmp" --peers uthash64 --patience-ms 200
     [ $? -eq 1 ] && [ "$(grep -c '"hang":"no answer within 200 ms"' "$t_tmp/p.jsonl")" = 2 ] &&
-        grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" ||
-        { cat "$t_tmp/out"; return 1; }
+        grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" || says
 }
 hang=600$$ # seconds; a process that sleeps so long belongs to this test
 no_process_is_left() {
@@ -137,29 +136,27 @@ no_process_is_left() {
     done
     return 0
 }
+compiled_by() { # NAME COMPILER OPTION...: a run with a compiler that misbehaves
+    name=$1 compiler=$2
+    shift 2
+    export BENCH_DIST="$bench" BENCH_DIST_ALL="$bench" BENCH_CC="$compiler"
+    run "$name" --scratch "$t_tmp" "$@"
+}
 hanging_compiler_is_a_row() { # MS of patience; the same holds for a compiler that kills or stops the suite's own process
-    rm -f "$t_tmp/c.jsonl"
-    BENCH_DIST=$bench BENCH_DIST_ALL=$bench BENCH_CC="sleep $hang; :" "$bench" --suite dropin --scratch "$t_tmp" --patience-ms "$1" \
-        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    compiled_by c "sleep $hang; :" --suite dropin --patience-ms "$1"
     [ $? -eq 1 ] && [ "$(grep -c "\"hang\":\"does not compile: no answer within $1 ms\"" "$t_tmp/c.jsonl")" = 3 ] &&
-        no_process_is_left || { cat "$t_tmp/out"; return 1; }
+        no_process_is_left || says
 }
 lost_suite_is_a_row_and_the_next_one_runs() { # patience in ms
-    rm -f "$t_tmp/c.jsonl"
-    BENCH_DIST=$bench BENCH_DIST_ALL=$bench BENCH_CC='kill -9 $PPID; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
-        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    compiled_by c 'kill -9 $PPID; :' --suite "dropin lock"
     [ $? -eq 1 ] && grep -q '"bench":"dropin","crash":"signal 9' "$t_tmp/c.jsonl" &&
-        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
-    rm -f "$t_tmp/c.jsonl"
-    BENCH_DIST=$bench BENCH_DIST_ALL=$bench BENCH_CC='kill -STOP $PPID; sleep 60; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
-        --patience-ms "$1" --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || says || return 1
+    compiled_by c 'kill -STOP $PPID; sleep 60; :' --suite "dropin lock" --patience-ms "$1"
     [ $? -eq 1 ] && grep -q "\"bench\":\"dropin\",\"hang\":\"no answer within $((3 * $1)) ms\"" "$t_tmp/c.jsonl" &&
-        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || says
 }
 run_ends_by_its_time() { # a suite that has not begun by then is a line
-    rm -f "$t_tmp/m.jsonl"
-    "$bench" --suite "storm lock" --quick --scratch "$t_tmp" --peers uthash64 --most-s 1 --json "$t_tmp/m.jsonl" \
-        >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    run m --suite "storm lock" --quick --scratch "$t_tmp" --peers uthash64 --most-s 1 || says || return 1
     grep -q '"bench":"storm".*"metric":"storm_rss"' "$t_tmp/m.jsonl" &&
         grep -q '"bench":"lock","skip":"the time of this run was over' "$t_tmp/m.jsonl"
 }
@@ -168,12 +165,11 @@ hanging_tool_is_a_row() { # MS of patience; the tool that unpacks traces
     printf '#!/bin/sh\nexec sleep %s\n' "$hang" >"$t_tmp/bin/zstd"
     chmod +x "$t_tmp/bin/zstd"
     : >"$t_tmp/traces/some.ctr.zst"
-    rm -f "$t_tmp/z.jsonl"
-    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/traces "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
-        --patience-ms "$1" --json "$t_tmp/z.jsonl" >"$t_tmp/out" 2>&1
+    export PATH="$t_tmp/bin:$PATH" BENCH_TRACES="$t_tmp/traces"
+    run z --suite hitratio --scratch "$t_tmp" --peers uthash1 --patience-ms "$1"
     [ $? -eq 1 ] && grep -q '"workload":"some","hang":"zstd cannot unpack it: no answer' "$t_tmp/z.jsonl" &&
         grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/z.jsonl" &&
-        no_process_is_left || { cat "$t_tmp/out"; return 1; }
+        no_process_is_left || says
 }
 malformed_public_trace_is_refused() { # refused by the tool, or truncated inside; the other traces are measured
     mkdir -p "$t_tmp/bin" "$t_tmp/public"
@@ -181,12 +177,11 @@ malformed_public_trace_is_refused() { # refused by the tool, or truncated inside
     chmod +x "$t_tmp/bin/zstd"
     printf 'x' >"$t_tmp/public/odd.ctr.zst"
     cp "$t_tmp/torn.ctr" "$t_tmp/public/torn.ctr.zst"
-    rm -f "$t_tmp/y.jsonl"
-    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/public "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
-        --json "$t_tmp/y.jsonl" >"$t_tmp/out" 2>"$t_tmp/err"
+    export PATH="$t_tmp/bin:$PATH" BENCH_TRACES="$t_tmp/public"
+    run y --suite hitratio --scratch "$t_tmp" --peers uthash1
     [ $? -eq 2 ] && grep -q "public/odd.ctr.zst: zstd cannot unpack it" "$t_tmp/err" &&
         grep -q "public/torn.ctr.zst: record 3: cut short" "$t_tmp/err" &&
-        grep -q '"workload":"mix_10","metric":"miss_ratio"' "$t_tmp/y.jsonl" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
+        grep -q '"workload":"mix_10","metric":"miss_ratio"' "$t_tmp/y.jsonl" || says
 }
 metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
     "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
@@ -243,34 +238,29 @@ plant() { # PEER GET: name of a registered peer, body of its get
     } >"$t_tmp/s/peers/$1"
     chmod +x "$t_tmp/s/peers/$1"
 }
-drivers() { # PEERS LINES OPTION...: three rounds, because the output counts, not the speed
-    names=$1 lines=$2
+drivers() { # NAME PEERS OPTION...: three rounds, because the output counts, not the speed
+    name=$1 names=$2
     shift 2
-    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
-    echo 'threads = 1' >>"$t_tmp/d.wl"
-    "$bench" --workload "$t_tmp/d.wl" --rounds 3 --window-ms 4 --quick --scratch "$t_tmp/s" \
-        --peers "$names" --json "$lines" "$@" >"$t_tmp/out" 2>&1
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\nthreads = 1\n' >"$t_tmp/d.wl"
+    run "$name" --workload "$t_tmp/d.wl" --rounds 3 --window-ms 4 --quick --scratch "$t_tmp/s" --peers "$names" "$@"
 }
 good_driver_has_rows() {
     plant cachetools pass
-    rm -f "$t_tmp/g.jsonl"
-    drivers cachetools "$t_tmp/g.jsonl" || { cat "$t_tmp/out"; return 1; }
+    drivers g cachetools || says || return 1
     grep -q '"subject":"cachetools","version":"9.9".*"metric":"get".*"hit":1,"bad":0' "$t_tmp/g.jsonl" &&
         grep -q '"subject":"cachetools".*"metric":"mix95".*"vs":"raw"' "$t_tmp/g.jsonl" &&
         ! ls "$t_tmp/s"/*.trace 2>/dev/null
 }
 wrong_value_of_a_driver_is_a_row() {
     plant cachetools 'if self.n % 50 == 0: return b"x" * 100'
-    rm -f "$t_tmp/w.jsonl"
-    drivers cachetools "$t_tmp/w.jsonl"
+    drivers w cachetools
     [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
-        grep -q '^wrong: d get cachetools' "$t_tmp/out"
+        cat "$t_tmp/out" "$t_tmp/err" | grep -q '^wrong: d get cachetools'
 }
 dead_driver_is_one_row_and_others_continue() {
     plant cachetools 'if self.n == 300: os._exit(3)'
     plant theine pass
-    rm -f "$t_tmp/k.jsonl"
-    drivers "cachetools theine" "$t_tmp/k.jsonl"
+    drivers k "cachetools theine"
     [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
         grep -q '"subject":"theine".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
         ! grep -q '"subject":"cachetools".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
@@ -278,8 +268,7 @@ dead_driver_is_one_row_and_others_continue() {
 hanging_driver_is_one_row_and_others_continue() { # patience in ms
     plant cachetools 'if self.n == 300: driver.time.sleep(600)'
     plant theine pass
-    rm -f "$t_tmp/h.jsonl"
-    drivers "cachetools theine" "$t_tmp/h.jsonl" --patience-ms "$1"
+    drivers h "cachetools theine" --patience-ms "$1"
     [ $? -eq 1 ] && grep -q '"subject":"cachetools".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
         grep -q '"subject":"theine".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
         ! grep -q '"subject":"cachetools".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
@@ -287,31 +276,24 @@ hanging_driver_is_one_row_and_others_continue() { # patience in ms
 hanging_replay_is_a_row() { # MS of patience; the other sizes are not tried
     plant cachetools 'if self.n == 300: driver.time.sleep(600)'
     sed -i "s/'ttl'/'entries'/" "$t_tmp/s/peers/cachetools"
-    rm -f "$t_tmp/h.jsonl"
-    "$bench" --suite hitratio --scratch "$t_tmp/s" --peers "cachetools uthash1" --patience-ms "$1" \
-        --json "$t_tmp/h.jsonl" >"$t_tmp/out" 2>&1
+    run h --suite hitratio --scratch "$t_tmp/s" --peers "cachetools uthash1" --patience-ms "$1"
     [ $? -eq 1 ] && [ "$(grep -c '"subject":"cachetools"' "$t_tmp/h.jsonl")" = 1 ] &&
         grep -q "\"subject\":\"cachetools\",\"workload\":\"mix_1\",\"hang\":\"no answer within $1 ms\"" "$t_tmp/h.jsonl" &&
-        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/h.jsonl" ||
-        { cat "$t_tmp/out"; return 1; }
+        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/h.jsonl" || says
 }
 leaking_driver_is_a_row() { # MS of the window; it keeps replaced values; its neighbour does not
     plant cachetools pass
     plant theine pass
     sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/cachetools"
-    printf 'trace = zipf 0.99 keys=200 ops=4096 seed=1\nkey = 16\nvalue = 16384\nops = set\n' >"$t_tmp/over.wl"
-    echo 'threads = 1' >>"$t_tmp/over.wl"
-    rm -f "$t_tmp/l.jsonl"
-    "$bench" --workload "$t_tmp/over.wl" --rounds 9 --window-ms "$1" --quick --scratch "$t_tmp/s" \
-        --peers "cachetools theine" --json "$t_tmp/l.jsonl" >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    printf 'trace = zipf 0.99 keys=200 ops=4096 seed=1\nkey = 16\nvalue = 16384\nops = set\nthreads = 1\n' >"$t_tmp/over.wl"
+    run l --workload "$t_tmp/over.wl" --rounds 9 --window-ms "$1" --quick --scratch "$t_tmp/s" --peers "cachetools theine" || says || return 1
     grep -q '"subject":"cachetools","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
         ! grep -q '"subject":"theine".*"leak":' "$t_tmp/l.jsonl"
 }
 foreign_trace_is_noticed() { # a driver that reads other keys is not comparable
     plant cachetools pass
     sed -i 's/^driver.serve/driver.key_bytes = lambda number, n: b"0" * n\n&/' "$t_tmp/s/peers/cachetools"
-    rm -f "$t_tmp/f.jsonl"
-    drivers cachetools "$t_tmp/f.jsonl"
+    drivers f cachetools
     grep -q '"subject":"cachetools".*"skip":"reads another trace' "$t_tmp/f.jsonl"
 }
 stampede_looks_at_values() { # threads that get another value than the loaded one
@@ -321,26 +303,22 @@ stampede_looks_at_values() { # threads that get another value than the loaded on
     sed -i 's/return f()/return f()[1:]/' "$t_tmp/s/peers/cachetools"
     echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"bad":12}' || return 1
     cp "$t_tmp/s/peers/cachetools" "$t_tmp/s/peers/theine"
-    rm -f "$t_tmp/v.jsonl"
-    "$bench" --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers theine --json "$t_tmp/v.jsonl" >"$t_tmp/out" 2>&1
+    run v --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers theine
     [ $? -eq 1 ] && grep -q '"subject":"theine".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
-        [ "$(grep -c '"subject":"theine".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
+        [ "$(grep -c '"subject":"theine".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || says
 }
 refusal_and_reason_are_lines() { # a workload that a driver refuses, and a peer that was never built
     plant cachetools 'raise ValueError("no room")'
     sed -i 's/self.d, self.n, self.cfg = .*/raise ValueError("no room")/' "$t_tmp/s/peers/cachetools"
     echo 'error: rustc is too old' >"$t_tmp/s/peers/moka.skip"
-    rm -f "$t_tmp/r.jsonl"
-    drivers "cachetools moka otter" "$t_tmp/r.jsonl" || { cat "$t_tmp/out"; return 1; }
+    drivers r "cachetools moka otter" || says || return 1
     grep -q '"subject":"cachetools".*"skip":"no room"' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"moka".*"skip":"error: rustc is too old"' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"otter".*"skip":"not built: make bench-peers"' "$t_tmp/r.jsonl"
 }
 waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, many were due meanwhile
     plant cachetools 'if self.n % 3000 == 0: driver.time.sleep(0.06)'
-    rm -f "$t_tmp/o.jsonl"
-    "$bench" --suite open --quick --scratch "$t_tmp/s" --peers cachetools --json "$t_tmp/o.jsonl" >"$t_tmp/out" ||
-        { cat "$t_tmp/out"; return 1; }
+    run o --suite open --quick --scratch "$t_tmp/s" --peers cachetools || says || return 1
     for m in open_capacity open20_p50 open20_p99 open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999 \
         open90_p99 open90_p999; do
         [ "$(grep -c "\"metric\":\"$m\"" "$t_tmp/o.jsonl")" = 2 ] || { cat "$t_tmp/o.jsonl"; return 1; }
@@ -381,7 +359,6 @@ assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, 
 }
 expired_entries_are_distinguished_from_new_sets() { # MS to look; this driver keeps all entries, with or without a new set
     plant cachetools pass
-    rm -f "$t_tmp/e.jsonl"
     echo "expire 10000 20 $1" | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
     python3 -c 'import json, sys
 row = json.load(open(sys.argv[1]))
@@ -400,52 +377,42 @@ driver_answers_nonsense_with_an_error() {
     echo "open $t_tmp/odd.wl x" | "$t_tmp/s/peers/cachetools" | grep -q 'odd.wl:2: unknown key'
 }
 
-t_case program_builds_without_a_warning build
-t_case unknown_suite_is_refused refuses nonsense --suite nonsense
-t_case unknown_peer_is_refused refuses nobody --peers nobody
-t_case unknown_option_is_refused refuses usage --frobnicate 1
 long_list() { awk 'BEGIN { for (i = 0; i < 300; i++) printf "raw " }'; } # truncated, it would request fewer peers than given
-too_long_a_list() {
+too_long_list_is_refused() {
     refuses 'not understood' --peers "$(long_list)" && refuses 'not understood' --suite "$(long_list)"
 }
-bad_trace() { # a file of records of 16 bytes that ends inside its third record
+torn_trace_is_refused() { # a file of records of 16 bytes that ends inside its third record
     one='\001\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
     # shellcheck disable=SC2059
     printf "$one$one\001\000" >"$t_tmp/torn.ctr"
     printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
     refuses 'torn.ctr: record 3: cut short' --workload "$t_tmp/torn.wl" --peers raw
 }
-t_case too_long_list_is_refused too_long_a_list
-t_case torn_trace_is_refused bad_trace
+
+t_case program_builds_without_a_warning program_builds_without_a_warning
+t_case unknown_suite_is_refused refuses nonsense --suite nonsense
+t_case unknown_peer_is_refused refuses nobody --peers nobody
+t_case unknown_option_is_refused refuses usage --frobnicate 1
 t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
-t_case malformed_workload_names_its_line bad_file
-t_case unknown_subject_of_a_workload_names_its_line bad_subject
-t_case workload_from_file_runs own_workload
-t_case own_file_is_checked_before_the_build own_file_is_checked_before_the_build
-t_case table_of_an_own_run_is_short table_of_an_own_run_is_short
-t_case help_is_help help_is_help
-t_case compare_finds_what_is_planted compare_finds_what_is_planted
-t_case missing_peers_of_a_room_are_said missing_peers_of_a_room_are_said
-if t_have python3; then t_case any_shares_and_draws any_shares_and_draws; else t_skip any_shares_and_draws "no python3"; fi
-if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
+for fact in too_long_list_is_refused torn_trace_is_refused malformed_workload_names_its_line \
+    unknown_subject_of_a_workload_names_its_line workload_from_file_runs own_file_is_checked_before_the_build \
+    table_of_an_own_run_is_short help_is_help compare_finds_what_is_planted missing_peers_of_a_room_are_said \
+    suites_without_peers_state_it hanging_subject_is_a_row malformed_public_trace_is_refused \
+    metrics_are_those_of_the_page metrics_are_on_the_list direction_of_metric_is_the_same_everywhere \
+    unknown_peer_is_not_built; do
+    t_case $fact $fact
+done
 t_case bounded_workload_runs within bounded_workload 2 20 200
-t_case suites_without_peers_state_it suites_without_peers_state_it
-t_case hanging_subject_is_a_row hanging_subject_is_a_row
 t_case hanging_compiler_is_a_row within hanging_compiler_is_a_row 300 3000
 t_case lost_suite_is_a_row_and_the_next_one_runs within lost_suite_is_a_row_and_the_next_one_runs 300 3000
 t_case run_ends_by_its_time within run_ends_by_its_time 1000 1000 1000
 t_case hanging_tool_is_a_row within hanging_tool_is_a_row 5000 30000
-t_case malformed_public_trace_is_refused malformed_public_trace_is_refused
-t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
-t_case metrics_are_on_the_list metrics_are_on_the_list
-t_case direction_of_metric_is_the_same_everywhere direction_of_metric_is_the_same_everywhere
-t_case unknown_peer_is_not_built unknown_peer_is_not_built
 with_python() { # FACT COMMAND...
     if t_have python3; then t_case "$@"; else t_skip "$1" "no python3"; fi
 }
-for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_one_row_and_others_continue \
-    stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
-    accounted_bytes_of_a_driver foreign_trace_is_noticed refusal_and_reason_are_lines \
+for fact in any_shares_and_draws lines_are_json good_driver_has_rows wrong_value_of_a_driver_is_a_row \
+    dead_driver_is_one_row_and_others_continue stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held \
+    growth_sees_the_slow_insert accounted_bytes_of_a_driver foreign_trace_is_noticed refusal_and_reason_are_lines \
     driver_answers_nonsense_with_an_error; do
     with_python $fact $fact
 done
