@@ -61,9 +61,7 @@ T_CASE_ON(load_store_and_decode_errors_are_counted_apart, STORE)
     T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
     T_EQ_I64(cellar_value_damaged(c, "k", 1, "damaged", 7), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.loads_failed, 3);
-    T_EQ_U64(st.write_errors, 2);
-    T_EQ_U64(st.decode_errors, 1);
+    T_FIELDS(st, loads_failed, 3, write_errors, 2, decode_errors, 1);
     T_EQ_I64(cellar_stats_get(other, CELLAR_SCOPE_NAMESPACE, &none), CELLAR_OK);
     T_EQ_U64(none.loads_failed + none.write_errors + none.decode_errors, 0);
 }

@@ -195,11 +195,7 @@ T_CASE(breaker_uses_clock_of_its_store)
     T_EQ_U64(breaker_info(b).state, CELLAR_BREAKER_HALF_OPEN);
     T_EQ_I64(cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS), CELLAR_OK);
     const cellar_breaker_info i = breaker_info(b);
-    T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
-    T_EQ_U64(i.calls, 3);
-    T_EQ_U64(i.failures, 2);
-    T_EQ_U64(i.rejects, 1);
-    T_EQ_U64(i.opens, 1);
+    T_FIELDS(i, state, CELLAR_BREAKER_CLOSED, calls, 3, failures, 2, rejects, 1, opens, 1);
     static char text[100000];
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "cellar_breaker_opens_total 1\n") != NULL);
@@ -613,11 +609,7 @@ T_CASE(warm_report_counts_every_key)
                                .loader = odd_source, .loader_ctx = &calls, .threads = parallel };
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
-        T_EQ_U64(r.keys, KEYS);
-        T_EQ_U64(r.hits, 10);
-        T_EQ_U64(r.absent, KEYS / 10);
-        T_EQ_U64(r.failed, KEYS / 10);
-        T_EQ_U64(r.skipped, 0);
+        T_FIELDS(r, keys, KEYS, hits, 10, absent, KEYS / 10, failed, KEYS / 10, skipped, 0);
         T_EQ_I64(r.stopped, CELLAR_OK);
         T_EQ_I64(atomic_load(&calls), KEYS - 10);
         o.max_failure_pct = 5; /* 10 % fail: the warm-up stops */
@@ -679,9 +671,7 @@ T_CASE(thread_exit_during_warm_ends_warm)
         T_CHECK((ended != NULL) == (round < 2)); /* otherwise the thread of the caller exited */
         if (round < 2) {
             sums_up(&w.r);
-            T_EQ_U64(w.r.keys, KEYS);
-            T_EQ_U64(w.r.failed, round == 0 ? 1 : 10);
-            T_EQ_U64(w.r.loaded, round == 0 ? 3 : 0);
+            T_FIELDS(w.r, keys, KEYS, failed, round == 0 ? 1 : 10, loaded, round == 0 ? 3 : 0);
             T_EQ_I64(w.r.stopped, CELLAR_E_LOADER);
         }
         kit_close(c);

@@ -611,10 +611,7 @@ T_CASE_ON(namespace_stats_hold_five_counts, STORE)
     (void)api_look(v, "nothing");
     (void)api_look(c, "k"); /* a get in another namespace */
     st = ns_stats(v);
-    T_EQ_U64(st.hits_l1, 1);
-    T_EQ_U64(st.misses, 1);
-    T_EQ_U64(st.write_errors, 0);
-    T_EQ_U64(st.gets, 2);
+    T_FIELDS(st, hits_l1, 1, misses, 1, write_errors, 0, gets, 2);
     T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
     T_EQ_U64(store_stats(v).gets, 3);
 }
@@ -667,9 +664,7 @@ T_CASE_ON(outcomes_sum_to_calls, STORE)
         sum.negative += a[i].negative;
     }
     const cellar_stats st = store_stats(c);
-    T_EQ_U64(st.gets, sum.calls);
-    T_EQ_U64(st.hits_l1, sum.hits);
-    T_EQ_U64(st.misses, sum.misses);
+    T_FIELDS(st, gets, sum.calls, hits_l1, sum.hits, misses, sum.misses);
     T_EQ_U64(st.negative_hits, sum.negative);
     T_CHECK(sum.hits > 0 && sum.misses > 0 && sum.negative > 0);
 }

@@ -94,13 +94,8 @@ T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
     for (uint32_t life = 0; life < 3; life++) {
         c = open_it();
         const cellar_bloom_info is = info_of(c);
-        T_EQ_U64(is.state, CELLAR_BLOOM_AUTHORITATIVE);
-        T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_NONE);
-        T_EQ_U64(is.doubts, 0);
-        T_EQ_U64(is.keys, was.keys);
-        T_EQ_U64(is.expected_keys, 1000);
-        T_EQ_U64(is.outgrown, was.outgrown);
-        T_EQ_U64(is.bytes, was.bytes);
+        T_FIELDS(is, state, CELLAR_BLOOM_AUTHORITATIVE, doubt, CELLAR_BLOOM_DOUBT_NONE, doubts, 0);
+        T_FIELDS(is, keys, was.keys, expected_keys, 1000, outgrown, was.outgrown, bytes, was.bytes);
         T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
         T_CHECK(denied(c, 1000000, 1001000) > 900);
@@ -145,9 +140,7 @@ T_CASE_ON(bloom_filter_after_kill9_only_observes, ALONE)
         T_CHECK(WIFSIGNALED(status));
         cellar *c = open_it();
         const cellar_bloom_info i = info_of(c);
-        T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
-        T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
-        T_EQ_U64(i.doubts, 1);
+        T_FIELDS(i, state, CELLAR_BLOOM_OBSERVING, doubt, CELLAR_BLOOM_DOUBT_RESTORED, doubts, 1);
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
         T_EQ_U64(denied(c, 0, 10000), 0);
@@ -341,8 +334,7 @@ T_CASE_ON(damaged_filter_never_decides, ALONE)
             off += is.state == CELLAR_BLOOM_OFF;
             observed += is.state == CELLAR_BLOOM_OBSERVING;
             if (is.state == CELLAR_BLOOM_OBSERVING) {
-                T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
-                T_EQ_U64(is.doubts, 1);
+                T_FIELDS(is, doubt, CELLAR_BLOOM_DOUBT_RESTORED, doubts, 1);
                 T_EQ_U64(is.expected_keys, i == 0 ? 200 : 100);
             }
         }

@@ -230,11 +230,7 @@ T_CASE_ON(complete_answer_is_stored_and_what_it_saved_is_counted, STORE)
     T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
     T_EQ_I64(m.calls, 2);
     T_EQ_I64(cellar_llm_stats_get(llm, &s), CELLAR_OK);
-    T_EQ_U64(s.answers, 6);
-    T_EQ_U64(s.calls, 2);
-    T_EQ_U64(s.saved_tokens_in, 40);
-    T_EQ_U64(s.saved_tokens_out, 80);
-    T_EQ_U64(s.saved_ms, 1200);
+    T_FIELDS(s, answers, 6, calls, 2, saved_tokens_in, 40, saved_tokens_out, 80, saved_ms, 1200);
     T_EQ_U64(s.saved_cost, 16000);
     cellar_llm_close(llm);
 }
@@ -453,9 +449,7 @@ T_CASE_ON(batches_are_cut_at_their_limit, STORE)
         texts[i] = text_of(word[i]);
     }
     T_EQ_I64(cellar_embeddings_get_many(e, texts, N, embed, &m, out, status), CELLAR_OK);
-    T_EQ_U64(m.calls, 8);
-    T_EQ_U64(m.widest, 7);
-    T_EQ_U64(m.texts, N);
+    T_FIELDS(m, calls, 8, widest, 7, texts, N);
     vectors_agree(texts, N, out, 0);
     cellar_embeddings_close(e);
 }

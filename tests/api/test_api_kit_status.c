@@ -153,9 +153,7 @@ T_CASE_ON(values_come_back_as_stored, STORE)
     T_EQ_I64(cellar_status_get(s, "b", 1, NULL, 0, &len, &state), CELLAR_MISS);
     T_CHECK(len == 0 && state == NULL);
     const cellar_status_stats st = stats_of(s);
-    T_EQ_U64(st.gets, st.hits + st.misses);
-    T_EQ_U64(st.gets, 6);
-    T_EQ_U64(st.sets, 2);
+    T_FIELDS(st, gets, st.hits + st.misses, gets, 6, sets, 2);
 }
 
 /* ---- merges ---- */

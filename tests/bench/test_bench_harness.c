@@ -938,9 +938,7 @@ T_CASE(figure_of_busy_machine_is_marked)
     T_CHECK(cell_quantile(s.value, s.count, 0.0) == 10.0);
     T_CHECK(cell_noisy(&s));
     s = collected(0, 7, room);
-    T_EQ_U64(s.count, 7);
-    T_EQ_U64(s.clean, 0);
-    T_EQ_U64(s.seen, 8);
+    T_FIELDS(s, count, 7, clean, 0, seen, 8);
     T_CHECK(cell_quantile(s.value, s.count, 0.5) == 4.0);
     T_CHECK(cell_quantile(s.value, s.count, 0.25) == 2.5);
     T_CHECK(cell_noisy(&s));
