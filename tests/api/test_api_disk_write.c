@@ -137,8 +137,7 @@ T_CASE_ON(entry_read_long_ago_is_written_beside_a_full_tier, ON_DISK)
     settings cfg = config();
     cfg.config.max_entries = 100;
     cfg.config.eviction = CELLAR_EVICT_S3FIFO;
-    cellar *c = open_with(&cfg);
-    (void)fill_tier(c);
+    cellar *c = open_with(&cfg), *others = fill_tier(c);
     const uint64_t unused = figure(c, "cellar_l2_rejected_unused_total");
     for (uint32_t i = 0; i < 600; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
@@ -162,6 +161,13 @@ T_CASE_ON(entry_read_long_ago_is_written_beside_a_full_tier, ON_DISK)
     const uint64_t kept_out = figure(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(memory, i, 1, 0), CELLAR_OK); }
     T_CHECK(figure(c, "cellar_l2_kept_out_total") - kept_out >= 300);
+    T_EQ_I64(cellar_clear(others), CELLAR_OK); /* the tier has room again: each one is written */
+    const uint64_t refused = figure(c, "cellar_l2_rejected_unused_total");
+    for (uint32_t i = 5000; i < 6000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), refused);
+    hits = 0;
+    for (uint32_t i = 5000; i < 6000; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+    T_CHECK(hits + figure(c, "cellar_l2_rejected_changed_total") + 2 >= 1000);
 }
 
 /* ---- the limit of a close ---- */
@@ -355,6 +361,7 @@ T_ALONE(write_through_names_call_cause_and_remedy)
     cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
     cfg.config.root = &o;
     cellar *c = open_with(&cfg);
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, big, sizeof big, NULL)),
              "cellar_set" ONLY "it is over a quarter of the data file, or its key over half a "
              "segment: raise l2_bytes, or store it with CELLAR_NO_L2");
@@ -375,6 +382,7 @@ T_ALONE(write_through_names_call_cause_and_remedy)
     T_CHECK(figure(c, "cellar_l2_index_full_total") > 0);
     cfg.l2.write_bytes_per_day = 1000;
     c = reopen_with(c, &cfg);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS); /* no change leaves the value of before */
     T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, big, 2000, NULL)),
              "cellar_set" ONLY "it is over what is left of l2.write_bytes_per_s or "
              "l2.write_bytes_per_day: raise that, or retry later");

@@ -422,6 +422,30 @@ T_CASE_ON(fallback_does_not_shorten_retry_after, STORE2)
     T_EQ_I64(r.retry_after_ms, 60000);
 }
 
+T_CASE_ON(fallback_does_not_shorten_error_ttl, STORE2)
+{
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000, .fallback_ttl_ms = 500,
+                           .jitter_pct = CELLAR_OFF, .default_value = &last };
+    atomic_store(&s.say, SAY_FAIL);
+    for (int i = 0; i < 2; i++) { /* the pause is 1,000 ms at least */
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+        T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+        T_EQ_I64(atomic_load(&s.calls), 1);
+        atomic_fetch_add(&kit_now_ms, 900);
+    }
+    atomic_fetch_add(&kit_now_ms, 200);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    o.fallback_ttl_ms = 2000; /* reaches the end of the failure */
+    T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    T_EQ_I64(r.ttl_left_ms, 2000);
+}
+
 T_CASE_ON(bulk_load_of_remembered_failure_calls_fallbacks, STORE2)
 {
     inside_store = c;

@@ -719,6 +719,24 @@ T_CASE(set_many_stores_each_item_with_its_state)
     api_shut(c);
 }
 
+/* Each state before each other one, and an id between with like ends. */
+T_CASE_ON(last_set_of_a_mixed_batch_wins, STORE)
+{
+    static const char *const states[] = { "processing", "success", "failed", "batch", "lost" };
+    static const char *const ids[] = { "12345678-a-12345678", "12345678-b-12345678" };
+    cellar_status *s = status_open(c, NULL);
+    for (size_t i = 0; i < 25; i++) {
+        const char *first = states[i / 5], *last = states[i % 5];
+        char want[32];
+        cellar_status_set_item it[] = { { ids[0], 19, "1", 1, first, CELLAR_E_IO, 0 },
+                                        { ids[1], 19, "x", 1, last, CELLAR_E_IO, 0 },
+                                        { ids[0], 19, "2", 1, last, CELLAR_E_IO, 0 } };
+        T_EQ_I64(cellar_status_set_many(s, it, 3, NULL), CELLAR_OK);
+        snprintf(want, sizeof want, "%s 2", last == states[4] ? states[0] : last);
+        if (!T_EQ_STR(look(s, ids[0]), want)) { printf("# %s, then %s\n", first, last); }
+    }
+}
+
 T_CASE_ON(get_many_keeps_order_states_and_codes, STORE)
 {
     static const char *const ids[] = { "b", "none", "a", "b", "a", "a" };
