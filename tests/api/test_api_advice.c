@@ -172,8 +172,8 @@ T_CASE_ON(dump_states_time_saved_by_other_budgets, STORE)
 T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
 {
     cellar_advice a, all;
-    cellar *hot = space(c, "hot", NULL), *cold = space(c, "cold", NULL);
-    cellar *mixed = space(c, "mixed", NULL), *rare = space(c, "rare", NULL);
+    cellar *hot = space_with(c, "hot", NULL), *cold = space_with(c, "cold", NULL);
+    cellar *mixed = space_with(c, "mixed", NULL), *rare = space_with(c, "rare", NULL);
     uint64_t fresh = 0;
     seed = 4711;
     for (uint32_t i = 0; i < ROUND; i++) {
@@ -197,7 +197,7 @@ T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
     T_CHECK(told(c, "rare", "2") < 0);
     /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
-    mixed = space(c, "mixed", NULL);
+    mixed = space_with(c, "mixed", NULL);
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
 }
@@ -208,7 +208,7 @@ T_CASE(namespaces_beyond_64_count_in_the_sum_only)
     cellar_advice a;
     cellar *c = open_store(1000), *v[70];
     for (unsigned i = 0; i < 70; i++) {
-        v[i] = space(c, t_numbered("v", i), NULL);
+        v[i] = space_with(c, t_numbered("v", i), NULL);
         for (uint64_t id = 0; id < 50; id++) { ask(v[i], id); }
     }
     for (uint32_t i = 0; i < 60000; i++) {

@@ -85,12 +85,12 @@ T_CASE_ON(absent_get_with_authority_is_answered_by_filter, STORE2)
     T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
-    cellar_stats st = ns_stats(c);
+    cellar_stats st = space_stats(c);
     T_EQ_U64(st.misses, 100000);
     T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
     /* Now the filter is asked first. A cached key still hits and counts once. */
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(look(c, key), CELLAR_OK); }
-    st = ns_stats(c);
+    st = space_stats(c);
     T_EQ_U64(st.hits_l1, 20000);
     T_EQ_U64(st.gets, 120000);
     T_EQ_I64(put(c, 500000), CELLAR_OK);
@@ -104,14 +104,14 @@ T_CASE_ON(absent_get_with_authority_is_answered_by_filter, STORE2)
 T_CASE(namespace_options_open_a_filter)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000000 };
-    cellar *c = api_open(8u << 20), *v = space(c, "v", &o), *w = NULL;
+    cellar *c = api_open(8u << 20), *v = space_with(c, "v", &o), *w = NULL;
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.expected_keys, 1000000);
     T_CHECK(i.false_positive_rate > 0.0099 && i.false_positive_rate < 0.0101);
     T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
-    T_EQ_U64(info(space(c, "v", &o)).bytes, i.bytes); /* the same filter */
+    T_EQ_U64(info(space_with(c, "v", &o)).bytes, i.bytes); /* the same filter */
     o.bloom_keys = ((uint64_t)1 << 40) + 1;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
     o.bloom_keys = 1000000;
@@ -141,17 +141,17 @@ T_CASE(new_size_waits_for_the_next_feed)
 {
     int64_t keys = 0;
     cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000 };
-    cellar *c = api_open(8u << 20), *v = space(c, "v", &o);
+    cellar *c = api_open(8u << 20), *v = space_with(c, "v", &o);
     T_EQ_I64(feed(v, 0, 500, NULL), CELLAR_OK);
     o.bloom_keys = 5000;
     o.bloom_fpr_ppm = 1000;
-    (void)space(c, "v", &o);
+    (void)space_with(c, "v", &o);
     T_EQ_U64(info(v).expected_keys, 1000);
     T_EQ_U64(info(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_BLOOM_KEYS, &keys), CELLAR_OK);
     T_EQ_I64(keys, 5000);
     o.bloom_keys = 0;
-    (void)space(c, "v", &o);
+    (void)space_with(c, "v", &o);
     T_EQ_I64(feed(v, 0, 500, NULL), CELLAR_OK);
     T_EQ_U64(info(v).expected_keys, 5000);
     T_CHECK(info(v).false_positive_rate > 0.00099 && info(v).false_positive_rate < 0.00101);

@@ -104,10 +104,10 @@ static cellar_err load_value(cellar_load *load, const void *key, size_t key_len,
 static made load_key(cellar *c, const char *key, size_t len)
 {
     cellar_result r = cellar_result_default();
-    const uint64_t loads = ns_stats(c).loads;
+    const uint64_t loads = space_stats(c).loads;
     const cellar_err err = cellar_get_or_load(c, key, len, NULL, load_value, NULL, &r);
     cellar_result_free(&r);
-    if (ns_stats(c).loads == loads) { return read_made("load, a hit", err); }
+    if (space_stats(c).loads == loads) { return read_made("load, a hit", err); }
     return (made){ "load", err, MISS, LOADED };
 }
 
@@ -139,11 +139,11 @@ static void one_call(cellar *c, bool strange)
     memset(key, 'x', sizeof key);
     key[0] = (char)('a' + number);
     uint64_t before[COUNTERS], after[COUNTERS];
-    const cellar_stats was = ns_stats(c);
+    const cellar_stats was = space_stats(c);
     counters_of(&was, before);
     const made m = strange || draw(2) == 0 ? read_key(c, key, len)
                    : draw(5) == 0 ? load_key(c, key, len) : write_key(c, key, len);
-    const cellar_stats now = ns_stats(c);
+    const cellar_stats now = space_stats(c);
     counters_of(&now, after);
     for (unsigned i = 0; i < COUNTERS; i++) {
         const uint64_t added = after[i] - before[i];

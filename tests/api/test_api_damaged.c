@@ -15,7 +15,7 @@
 
 static uint64_t damaged(cellar *c)
 {
-    cellar_stats st = ns_stats(c);
+    cellar_stats st = space_stats(c);
     T_EQ_U64(st.gets, st.hits_l1 + st.hits_l2 + st.stale_hits + st.negative_hits + st.misses);
     return st.decode_errors;
 }
@@ -50,7 +50,7 @@ T_CASE_ON(load_store_and_decode_errors_are_counted_apart, STORE)
     static char huge[3 << 20]; /* over half the budget */
     cellar_result r = cellar_result_default();
     cellar_stats st = cellar_stats_default(), none = st;
-    cellar *other = space(c, "other", NULL);
+    cellar *other = space_with(c, "other", NULL);
     for (unsigned i = 0; i < 3; i++) {
         T_EQ_I64(cellar_get_or_load(c, "row", 3, NULL, no_database, NULL, &r), CELLAR_E_LOADER);
         cellar_result_free(&r);

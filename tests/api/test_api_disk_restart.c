@@ -22,7 +22,7 @@
 T_CASE_ON(reopened_store_is_warm, STORE)
 {
     settings cfg = config();
-    cellar *c = open_with(&cfg), *v = space(c, "users", NULL);
+    cellar *c = open_with(&cfg), *v = space_with(c, "users", NULL);
     for (uint32_t i = 0; i < 1000; i++) {
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
@@ -31,7 +31,7 @@ T_CASE_ON(reopened_store_is_warm, STORE)
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
         T_EQ_U64(figure(c, "cellar_l2_opened"), 1);
-        v = space(c, "users", NULL);
+        v = space_with(c, "users", NULL);
         for (uint32_t i = 0; i < 1000; i++) {
             T_EQ_I64(look(c, i, 1), CELLAR_OK);
             T_EQ_I64(look(v, i, 2), CELLAR_OK);
@@ -72,7 +72,7 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
     uint32_t version = 0;
     for (int round = 0; round < 3; round++) {
         cellar *c = open_it();
-        cellar *a = space(c, "a", NULL), *b = space(c, "b", NULL), *d = space(c, "d", NULL);
+        cellar *a = space_with(c, "a", NULL), *b = space_with(c, "b", NULL), *d = space_with(c, "d", NULL);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
             T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* made dead by the version increment */
@@ -84,9 +84,9 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         }
         c = reopen(c); /* all entries are on disk */
-        a = space(c, "a", NULL);
-        b = space(c, "b", NULL);
-        d = space(c, "d", NULL);
+        a = space_with(c, "a", NULL);
+        b = space_with(c, "b", NULL);
+        d = space_with(c, "d", NULL);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_OK);
             T_EQ_I64(look(d, i, 1), CELLAR_OK);
@@ -105,7 +105,7 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .version = version };
-    return space(c, "v", &o);
+    return space_with(c, "v", &o);
 }
 
 T_CASE_ON(version_at_open_survives_a_reopen, STORE)

@@ -122,7 +122,7 @@ static cellar *fill_tier(cellar *c)
 {
     static char value[16384];
     cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    cellar *others = space(c, "others", &o);
+    cellar *others = space_with(c, "others", &o);
     for (uint32_t i = 0; i < 2000; i++) {
         if (figure(c, "cellar_l2_live_bytes") > CELLAR_L2_BYTES_MIN / 2) { return others; }
         T_EQ_I64(cellar_set(others, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
@@ -157,7 +157,7 @@ T_CASE_ON(entry_read_long_ago_is_written_beside_a_full_tier, ON_DISK)
     /* The filter takes one lookup in 16,000 for a key seen before. */
     T_CHECK(figure(c, "cellar_l2_put_bytes_total") - written <= 2048 + 100 * 300);
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
-    cellar *memory = space(c, "memory", &o);
+    cellar *memory = space_with(c, "memory", &o);
     const uint64_t kept_out = figure(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(memory, i, 1, 0), CELLAR_OK); }
     T_CHECK(figure(c, "cellar_l2_kept_out_total") - kept_out >= 300);
@@ -727,7 +727,7 @@ T_CASE_ON(durable_set_is_on_disk_when_it_returns, ON_DISK)
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
     cellar_namespace_config vo = { .struct_size = sizeof vo, .hidden = 1 };
-    cellar *v = space(c, "s", &vo);
+    cellar *v = space_with(c, "s", &vo);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
 }
 
@@ -753,7 +753,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_version_set(v, 0, NULL), want);
     T_EQ_I64(cellar_version_set(v, 77, NULL), want);
     T_EQ_I64(cellar_clear(v), want);
-    (void)space(c, "w", NULL);
+    (void)space_with(c, "w", NULL);
     T_EQ_I64(cellar_namespace_drop(c, "w"), want);
 }
 
@@ -781,7 +781,7 @@ T_CASE_ON(change_at_sync_always_reports_durability, STORE)
     cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
     const cellar_namespace_config memory = { .struct_size = sizeof memory,
                                              .tier = CELLAR_TIER_L1 };
-    cellar *c = open_with(&cfg), *v = space(c, "v", NULL), *m = space(c, "m", &memory);
+    cellar *c = open_with(&cfg), *v = space_with(c, "v", NULL), *m = space_with(c, "m", &memory);
     char file[330];
     change_all(c, v, CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(m, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
@@ -821,7 +821,7 @@ T_CASE_ON(tags_are_written_in_mode_each_set, ON_DISK)
             kill(getpid(), SIGKILL);
         }
         await_kill(pid);
-        cellar *c = open_with(&cfg), *v = space(c, "v", &vo);
+        cellar *c = open_with(&cfg), *v = space_with(c, "v", &vo);
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 ? CELLAR_MISS : CELLAR_OK);
         }

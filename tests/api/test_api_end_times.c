@@ -132,7 +132,7 @@ T_CASE_ON(jitter_of_longest_ttl_keeps_entry_unlimited, STORE)
 T_CASE_ON(fulfilled_lease_stays_within_max_age, STORE)
 {
     cellar_namespace_config vo = { .struct_size = sizeof vo, .idle_ms = 50000, .max_age_ms = 1000 };
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 30000 };
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -173,7 +173,7 @@ T_CASE_ON(absent_result_of_loader_has_exact_age, STORE)
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
     cellar_namespace_config vo = { .struct_size = sizeof vo, .exact_age = 1 };
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
     now_ms += 300;
@@ -216,7 +216,7 @@ T_CASE_ON(use_of_idle_entry_triggers_no_eager_refresh, STORE)
     cellar_load_opts load = { .struct_size = sizeof load, .eager_refresh_pct = 80 };
     cellar_namespace_config vo = { .struct_size = sizeof vo, .loader = load_v, .loader_ctx = &loads,
                                    .load = &load };
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100000, .idle_ms = 1000 };
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
     for (int64_t age = 500; age <= 80000; age += 500) {
@@ -241,7 +241,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     cellar *c = api_open_with(&cfg);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     cellar_namespace_config vo = { .struct_size = sizeof vo, .l2_write = mode };
-    *v = space(c, "v", &vo);
+    *v = space_with(c, "v", &vo);
     return c;
 }
 

@@ -118,7 +118,7 @@ T_CASE_ON(open_breaker_stops_loads_and_serves_stale, STORE)
                                  .half_open_successes = 1, .open_ms = 1000 };
     cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo, .default_ttl_ms = 100,
                                    .stale_ms = 1000000 };
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     T_EQ_I64(kit_load(v, "old", NULL, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
     atomic_store(&s.say, SAY_FAIL);
@@ -211,7 +211,7 @@ T_CASE(breaker_uses_clock_of_its_store)
 
 T_CASE_ON(breaker_outlives_dropped_namespace, LOGGED)
 {
-    cellar *v = space(c, "v", NULL);
+    cellar *v = space_with(c, "v", NULL);
     cellar_breaker *b = NULL;
     T_EQ_I64(cellar_breaker_create(v, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
@@ -270,7 +270,7 @@ T_CASE_ON(breaker_of_namespace_is_in_metrics_and_dump, LOGGED)
     cellar_breaker_config o = { .struct_size = sizeof o, .consecutive_failures = 1,
                                 .open_ms = 100 };
     cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &o };
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     T_CHECK(has_line(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 0\n"));
     T_CHECK(has_line(c, dump, ", breaker closed\n"));
     T_CHECK(!has_line(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"\"}"));
@@ -326,7 +326,7 @@ T_CASE_ON(fallbacks_run_in_documented_order, STORE)
     T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "source");
     T_EQ_I64(atomic_load(&f1.calls), 3);
-    T_EQ_U64(ns_stats(c).load_fallbacks, 2);
+    T_EQ_U64(space_stats(c).load_fallbacks, 2);
 }
 
 T_CASE(fallbacks_serve_an_open_breaker)
@@ -431,7 +431,7 @@ T_CASE_ON(dump_states_savings_of_each_namespace, STORE)
     source s = SOURCE_INIT;
     char text[64];
     T_CHECK(strstr(figures_text(c), "cellar_saved") == NULL); /* nothing was loaded */
-    cellar *one = space(c, "one", NULL), *never = space(c, "never", NULL);
+    cellar *one = space_with(c, "one", NULL), *never = space_with(c, "never", NULL);
     s.during = dear;
     for (int i = 0; i < 4; i++) { T_EQ_I64(kit_load(one, "k", NULL, &s, text, NULL), CELLAR_OK); }
     for (int i = 0; i < 9; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
@@ -444,7 +444,7 @@ T_CASE_ON(dump_states_savings_of_each_namespace, STORE)
     T_CHECK(of_root > 15999900 && of_root < 16000100);
     T_CHECK(told(metrics, "cellar_saved_cost_us", "never") < 0);
     T_CHECK(told(metrics, "cellar_saved_seconds", "never") < 0);
-    cellar_stats st = ns_stats(one);
+    cellar_stats st = space_stats(one);
     const double seconds = told(metrics, "cellar_saved_seconds", "one");
     T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
     T_CHECK(st.saved_seconds <= 3 * (double)st.load_ns * 1e-9 * 1.001);

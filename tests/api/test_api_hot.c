@@ -44,7 +44,7 @@ T_CASE_ON(scope_limits_the_keys_to_a_namespace, STORE)
     cellar_hot_key top[8];
     size_t n;
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
-    cellar *a = space(c, "a", NULL), *hidden = space(c, "secret", &o);
+    cellar *a = space_with(c, "a", NULL), *hidden = space_with(c, "secret", &o);
     read_many(c, "k", GETS);
     read_many(a, "k", GETS / 4);
     read_many(hidden, "password", GETS / 2);
@@ -76,7 +76,7 @@ T_CASE(json_names_hot_keys_as_log_keys_says)
         settings s = api_config(16u << 20);
         s.host.log_keys = row[i].log_keys;
         cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
-        cellar *c = api_open_with(&s), *hidden = space(c, "h", &o);
+        cellar *c = api_open_with(&s), *hidden = space_with(c, "h", &o);
         read_many(c, "ab grüße", GETS);
         read_many(hidden, "password", GETS);
         T_EQ_I64(cellar_stats_json(c, text, sizeof text, NULL), CELLAR_OK);

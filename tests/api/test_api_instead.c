@@ -259,7 +259,7 @@ T_CASE_ON(refused_lease_calls_fallbacks_immediately, STORE)
     cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
     f.text = "instead";
     atomic_store(&told, 0);
-    cellar *v = space(c, "v", &vo);
+    cellar *v = space_with(c, "v", &vo);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(v, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_BREAKER_OPEN);

@@ -34,7 +34,7 @@ static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t
 
 T_CASE_ON(clear_keeps_other_namespaces, STORE)
 {
-    cellar *a = space(c, "image_task", NULL), *b = space(c, "image_task2", NULL);
+    cellar *a = space_with(c, "image_task", NULL), *b = space_with(c, "image_task2", NULL);
     put(c, "k", "root");
     put(a, "k", "a");
     put(b, "k", "b");
@@ -50,7 +50,7 @@ T_CASE_ON(clear_keeps_other_namespaces, STORE)
  * "1". */
 T_CASE_ON(namespace_names_that_are_prefixes_never_mix, STORE)
 {
-    cellar *a = space(c, "zsxq", NULL), *b = space(c, "zsxq:", NULL);
+    cellar *a = space_with(c, "zsxq", NULL), *b = space_with(c, "zsxq:", NULL);
     put(a, ":1", "of a");
     T_EQ_STR(api_look(b, "1"), "MISS");
     T_EQ_STR(api_look(b, ":1"), "MISS");
@@ -64,7 +64,7 @@ T_CASE_ON(namespace_names_that_are_prefixes_never_mix, STORE)
 
 T_CASE_ON(version_increment_makes_old_entries_unreachable, STORE)
 {
-    cellar *v = space(c, "pages", NULL);
+    cellar *v = space_with(c, "pages", NULL);
     uint32_t version = 0;
     put(v, "k", "1");
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
@@ -78,9 +78,9 @@ T_CASE_ON(version_increment_makes_old_entries_unreachable, STORE)
 T_CASE_ON(namespaces_have_their_own_default_ttl, STORE)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .default_ttl_ms = 300000 };
-    cellar *llm = space(c, "llm:", &o);
+    cellar *llm = space_with(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
-    cellar *emb = space(c, "emb:", &o);
+    cellar *emb = space_with(c, "emb:", &o);
     put(llm, "k", "x");
     put(emb, "k", "x");
     put(c, "k", "x");
@@ -106,7 +106,7 @@ static cellar *open_tasks(cellar *c)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = task_classes,
                                   .ttl_class_count = 4, .ttl_class_fallback = 1 };
-    return space(c, "image_task", &o);
+    return space_with(c, "image_task", &o);
 }
 
 T_CASE_ON(each_state_has_its_ttl_to_the_millisecond, STORE)
@@ -133,7 +133,7 @@ T_CASE_ON(unknown_states_use_default_ttl_and_are_counted, STORE)
     T_EQ_STR(api_look(v, "task"), "{}");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(v, "task"), "MISS");
-    T_EQ_U64(ns_stats(v).ttl_class_fallbacks, 1);
+    T_EQ_U64(space_stats(v).ttl_class_fallbacks, 1);
 }
 
 /* ---- values ---- */
@@ -168,7 +168,7 @@ T_CASE_ON(values_are_bytes_with_flags, STORE)
 T_CASE_ON(entry_info_states_age_ttl_and_version, STORE)
 {
     cellar_namespace_config o = { .struct_size = sizeof o, .exact_age = 1 };
-    cellar *v = space(c, "zsxq", &o);
+    cellar *v = space_with(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
@@ -579,7 +579,7 @@ T_ALONE(large_values_do_not_evict_small_values)
 
 T_CASE_ON(disabled_namespace_serves_and_stores_nothing, STORE)
 {
-    cellar *v = space(c, "zsxq", NULL);
+    cellar *v = space_with(c, "zsxq", NULL);
     put(v, "old", "1");
     put(v, "kept", "2");
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
@@ -602,15 +602,15 @@ T_CASE_ON(disabled_namespace_serves_and_stores_nothing, STORE)
 
 T_CASE_ON(namespace_stats_hold_five_counts, STORE)
 {
-    cellar *v = space(c, "v", NULL);
-    cellar_stats st = ns_stats(v);
+    cellar *v = space_with(c, "v", NULL);
+    cellar_stats st = space_stats(v);
     T_EQ_U64(st.gets, 0);
     T_CHECK(st.hit_ratio <= 0.0); /* without traffic */
     put(v, "k", "1");
     (void)api_look(v, "k");
     (void)api_look(v, "nothing");
     (void)api_look(c, "k"); /* a get in another namespace */
-    st = ns_stats(v);
+    st = space_stats(v);
     T_FIELDS(st, hits_l1, 1, misses, 1, write_errors, 0, gets, 2);
     T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
     T_EQ_U64(store_stats(v).gets, 3);

@@ -83,7 +83,7 @@ static void file_of(char *path, size_t cap, const char *dir, const char *name)
 
 T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
 {
-    cellar *c = open_it(), *v = space(c, "v", NULL), *w = space(c, "w", NULL);
+    cellar *c = open_it(), *v = space_with(c, "v", NULL), *w = space_with(c, "w", NULL);
     T_EQ_I64(bloom_size(w, 500), CELLAR_OK); /* observes only */
     sealed(c, 1000, 2000); /* it has outgrown its size */
     sealed(v, 5000, 10);
@@ -99,8 +99,8 @@ T_CASE_ON(reopened_store_restores_filters_with_authority, STORE)
         T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
         T_CHECK(denied(c, 1000000, 1001000) > 900);
-        v = space(c, "v", NULL);
-        w = space(c, "w", NULL);
+        v = space_with(c, "v", NULL);
+        w = space_with(c, "w", NULL);
         T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
         T_EQ_U64(denied(v, 0, 10 + life * 100), 0);
         T_EQ_I64(cellar_bloom_check(v, "set", 3), CELLAR_OK);
@@ -172,7 +172,7 @@ static void live(oracle *o, uint64_t seed)
 {
     const uint32_t was = o->clean;
     o->clean = was != 0 ? 2 : 0;
-    cellar *c = open_it(), *v = space(c, "v", NULL);
+    cellar *c = open_it(), *v = space_with(c, "v", NULL);
     o->clean = 0;
     const cellar_bloom_info i = info_of(v);
     if (i.state == CELLAR_BLOOM_AUTHORITATIVE) {
@@ -300,7 +300,7 @@ static bool kept(void)
 
 T_CASE_ON(damaged_filter_never_decides, ALONE)
 {
-    cellar *c = open_it(), *v = space(c, "v", NULL);
+    cellar *c = open_it(), *v = space_with(c, "v", NULL);
     sealed(c, 200, 100);
     sealed(v, 100, 100);
     api_shut(c);
@@ -325,7 +325,7 @@ T_CASE_ON(damaged_filter_never_decides, ALONE)
         }
         was[2][byte] ^= (unsigned char)(1u << t % 8);
         c = open_it();
-        v = space(c, "v", NULL);
+        v = space_with(c, "v", NULL);
         cellar *both[2] = { c, v };
         for (int i = 0; i < 2; i++) {
             const cellar_bloom_info is = info_of(both[i]);
@@ -404,7 +404,7 @@ T_CASE_ON(older_data_file_brings_no_filter_that_decides, ALONE)
 
 T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
 {
-    cellar *c = open_it(), *a = space(c, "a", NULL), *b = space(c, "b", NULL);
+    cellar *c = open_it(), *a = space_with(c, "a", NULL), *b = space_with(c, "b", NULL);
     sealed(c, 100, 20);
     sealed(a, 100, 20);
     sealed(b, 100, 20);
@@ -415,8 +415,8 @@ T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
     api_shut(c);
     l2_bytes *= 2;
     c = open_it();
-    a = space(c, "a", NULL);
-    b = space(c, "b", NULL);
+    a = space_with(c, "a", NULL);
+    b = space_with(c, "b", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 100); /* the filter that decides */
@@ -430,7 +430,7 @@ T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
     api_shut(c);
     l2_bytes /= 2;
     c = open_it();
-    a = space(c, "a", NULL);
+    a = space_with(c, "a", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
@@ -438,7 +438,7 @@ T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
     T_EQ_I64(bloom_size(a, 0), CELLAR_OK);
     api_shut(c);
     c = open_it();
-    a = space(c, "a", NULL);
+    a = space_with(c, "a", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     api_shut(c);
@@ -446,7 +446,7 @@ T_CASE_ON(filter_survives_clear_and_resize_until_drop, ALONE)
 
 T_CASE_ON(filter_of_unopened_namespace_is_kept, ALONE)
 {
-    cellar *c = open_it(), *a = space(c, "a", NULL), *b = space(c, "b", NULL);
+    cellar *c = open_it(), *a = space_with(c, "a", NULL), *b = space_with(c, "b", NULL);
     sealed(a, 100, 20);
     sealed(b, 100000, 20); /* more than one piece */
     api_shut(c);
@@ -459,21 +459,21 @@ T_CASE_ON(filter_of_unopened_namespace_is_kept, ALONE)
         api_shut(c);
     }
     c = open_it();
-    a = space(c, "a", NULL);
+    a = space_with(c, "a", NULL);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     api_shut(c);
     c = open_it(); /* opened without the disk: added keys are not noted */
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
-    a = space(c, "a", &o);
+    a = space_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     const uint32_t k = 21;
     T_EQ_I64(cellar_set(a, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
     api_shut(c);
     c = open_it();
-    a = space(c, "a", NULL);
-    b = space(c, "b", NULL);
+    a = space_with(c, "a", NULL);
+    b = space_with(c, "b", NULL);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(denied(a, 0, 22), 0);
     T_EQ_U64(info_of(b).state, CELLAR_BLOOM_AUTHORITATIVE);
@@ -492,7 +492,7 @@ static void *opens(void *arg)
 {
     opener *o = arg;
     (void)pthread_barrier_wait(o->go);
-    o->v = space(o->c, "v", NULL);
+    o->v = space_with(o->c, "v", NULL);
     o->state = info_of(o->v).state;
     const uint32_t k = 7;
     (void)cellar_bloom_add(o->v, &k, sizeof k);
@@ -504,7 +504,7 @@ static void *opens(void *arg)
  * lost. */
 T_CASE_ON(concurrent_opens_of_namespace_find_its_filter, STORE)
 {
-    cellar *c = open_it(), *v = space(c, "v", NULL);
+    cellar *c = open_it(), *v = space_with(c, "v", NULL);
     sealed(v, 20000, 7);
     api_shut(c);
     for (int life = 0; life < 5; life++) {
@@ -549,7 +549,7 @@ T_CASE_ON(filter_of_hidden_namespace_stays_in_memory, STORE)
 {
     cellar *c = open_it();
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
-    cellar *v = space(c, "hidden", &o);
+    cellar *v = space_with(c, "hidden", &o);
     sealed(v, 100, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(!kept());
@@ -581,7 +581,7 @@ T_CASE_ON(default_filter_is_kept_with_smallest_l2_bytes, ALONE)
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
-        cellar *c = open_it(), *v = space(c, "v", &o);
+        cellar *c = open_it(), *v = space_with(c, "v", &o);
         for (uint32_t k = 0; k < 600; k++) { /* more than memory holds */
             if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
             while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -595,7 +595,7 @@ T_CASE_ON(default_filter_is_kept_with_smallest_l2_bytes, ALONE)
     int status = 0;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_CHECK(WIFSIGNALED(status));
-    cellar *c = open_it(), *v = space(c, "v", &o);
+    cellar *c = open_it(), *v = space_with(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info_of(v).expected_keys, 1000000);
     T_EQ_U64(unknown(v, 0, 600), 0);
@@ -604,7 +604,7 @@ T_CASE_ON(default_filter_is_kept_with_smallest_l2_bytes, ALONE)
     api_shut(c);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = space(c, "v", &o);
+    v = space_with(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(v, 0, 600), 0);
     T_CHECK(denied(v, 1000, 2000) > 900);
@@ -622,7 +622,7 @@ T_CASE_ON(default_filter_is_kept_with_smallest_l2_bytes, ALONE)
  * files stay within their bound. */
 T_CASE_ON(filter_without_room_on_disk_is_not_kept, ALONE)
 {
-    cellar *c = open_it(), *v = space(c, "v", NULL);
+    cellar *c = open_it(), *v = space_with(c, "v", NULL);
     sealed(c, 4000000, 20);
     sealed(v, 1000, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -630,7 +630,7 @@ T_CASE_ON(filter_without_room_on_disk_is_not_kept, ALONE)
     api_shut(c);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = space(c, "v", NULL);
+    v = space_with(c, "v", NULL);
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     api_shut(c);

@@ -166,7 +166,7 @@ T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open)
 static uint64_t sets_of(cellar *c)
 {
     cellar_stats s = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(space(c, "limits", NULL), CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(space_with(c, "limits", NULL), CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
     return s.sets;
 }
 
@@ -251,7 +251,7 @@ static void do_harm(cellar *c, const harm *h)
 {
     struct { char magic[8]; uint32_t slot, pieces; } head;
     static unsigned char piece[8192], bytes[8192];
-    cellar *ns = space(c, "limits", NULL);
+    cellar *ns = space_with(c, "limits", NULL);
     cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     size_t len = 0;
     T_EQ_I64(cellar_get(ns, "head", 4, &head, sizeof head, &len), CELLAR_OK);
@@ -313,7 +313,7 @@ T_CASE_ON(failed_save_leaves_the_snapshot_before_it, STORE)
     charge(&of, 2);
     T_EQ_I64(save(&of), CELLAR_OK);
     charge(&of, 3);
-    cellar *ns = space(c, "limits", NULL);
+    cellar *ns = space_with(c, "limits", NULL);
     T_EQ_I64(cellar_option_set(ns, CELLAR_OPT_ENABLED, 0), CELLAR_OK); /* sets store nothing */
     T_EQ_I64(save(&of), CELLAR_E_IO);
     limits_close(&of);

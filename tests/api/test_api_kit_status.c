@@ -52,7 +52,7 @@ static const char *look(cellar_status *s, const char *id)
 
 static cellar *entries_of(cellar *c)
 {
-    return space(c, "image_task", NULL);
+    return space_with(c, "image_task", NULL);
 }
 
 /* Return the time that an entry has left, -1: no entry. */
@@ -126,7 +126,7 @@ T_CASE_ON(unknown_state_is_the_fallback_and_is_counted, STORE)
     T_EQ_STR(look(s, "7"), "MISS");
     /* a number of no state, as another program may have stored it */
     cellar_set_opts other = { .struct_size = sizeof other, .user_flags = 9 };
-    T_EQ_I64(api_put(space(c, "own", NULL), "8", "z", &other), CELLAR_OK);
+    T_EQ_I64(api_put(space_with(c, "own", NULL), "8", "z", &other), CELLAR_OK);
     T_EQ_STR(look(s, "8"), "old z");
 }
 

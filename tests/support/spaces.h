@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * spaces: stores, namespaces and a folder of a case, closed after it, the newest first; figures, fields,
- * errors and options in one expression.
+ * spaces: stores, namespaces and a folder of a case, closed after it, the newest first; options of a
+ * call.
  *
  * USE  cellar *c = closed_later(api_open(4 << 20)), *v = space_of(c, "v"); the case closes neither.
  *      close_now(v) closes one earlier. Listeners and allocators of such a store outlive the case.
@@ -11,12 +11,11 @@
 
 #include "cellar.h"
 #include "cellar_admin.h"
-#include "cellar_entry.h"
 #include "cellar_load.h"
-#include "cellar_observe.h"
 #include "tests/support/folder.h"
 #include "tests/support/left.h"
 #include "tests/support/t.h"
+#include "tests/support/told.h"
 
 T_INLINE void spaces_shut(void *c)
 {
@@ -45,11 +44,6 @@ T_INLINE cellar *space_with(cellar *c, const char *name, const cellar_namespace_
     return v;
 }
 
-T_INLINE cellar *space(cellar *c, const char *name, const cellar_namespace_config *o)
-{
-    return space_with(c, name, o);
-}
-
 T_INLINE cellar *space_of(cellar *c, const char *name) { return space_with(c, name, NULL); }
 
 /* Close a store or a namespace of the case before its end. */
@@ -74,33 +68,6 @@ T_INLINE const char *folder_of_case(void)
     t_folder(path);
     left_add(path, spaces_wipe);
     return path;
-}
-
-T_INLINE cellar_stats stats_in(cellar *c, cellar_scope scope)
-{
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, scope, &st), CELLAR_OK);
-    return st;
-}
-
-T_INLINE cellar_stats space_stats(cellar *v) { return stats_in(v, CELLAR_SCOPE_NAMESPACE); }
-T_INLINE cellar_stats store_stats(cellar *c) { return stats_in(c, CELLAR_SCOPE_STORE); }
-
-/* Return what the store says of a live entry. */
-T_INLINE cellar_entry_info info_of(cellar *c, const char *key)
-{
-    cellar_entry_info info = cellar_entry_info_default();
-    T_EQ_I64(cellar_entry_info_get(c, key, strlen(key), 0, &info), CELLAR_OK);
-    return info;
-}
-
-/* Return the text of the last error; NULL: of the calls without a handle. Valid until the next call. */
-T_INLINE const char *error_text(cellar *c)
-{
-    static cellar_error_info e;
-    e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    return e.text;
 }
 
 /* Options of one call. */
