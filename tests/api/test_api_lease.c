@@ -36,28 +36,28 @@ T_CASE_ON(lease_is_fulfilled_once, STORE)
 {
     cellar_lease used;
     atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_PENDING);
     used = a;
     T_EQ_I64(cellar_lease_fulfill(c, &a, "value", 5, NULL), CELLAR_OK);
     T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
     T_EQ_I64(atomic_load(&told), 1);
     T_EQ_I64(cellar_lease_fulfill(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_OK);
-    T_EQ_STR(said, "value");
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_OK);
+    T_EQ_STR(answer, "value");
     T_EQ_I64(atomic_load(&told), 1);
 }
 
 T_CASE_ON(invalidated_lease_serves_value_but_does_not_store_it, STORE)
 {
     for (int how = 0; how < 3; how++) {
-        T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+        T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
         if (how == 0) { (void)cellar_delete(c, "k", 1); }
         if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
         if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_INVALIDATED);
-        T_EQ_I64(begin(c, "k", &b, said), how == 2 ? CELLAR_OK : CELLAR_LEASED);
-        if (how == 2) { T_EQ_STR(said, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
+        T_EQ_I64(begin(c, "k", &b, answer), how == 2 ? CELLAR_OK : CELLAR_LEASED);
+        if (how == 2) { T_EQ_STR(answer, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
     }
 }
 
@@ -84,9 +84,9 @@ T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
     cellar *v = space_of(c, "v"), *other = space_of(c, "other");
     cellar_lease own;
     atomic_store(&told, 0);
-    T_EQ_I64(begin(other, "k", &own, said), CELLAR_LEASED);
-    T_EQ_I64(begin(v, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(begin(v, "k", &b, said), CELLAR_PENDING);
+    T_EQ_I64(begin(other, "k", &own, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &b, answer), CELLAR_PENDING);
     waiting w = { .v = v };
     T_REQUIRE(pthread_create(&w.thread, NULL, wait_for_k, &w) == 0);
     do { kit_nap(); } while (store_stats(c).load_waiters < 2);
@@ -95,7 +95,7 @@ T_CASE_ON(dropped_namespace_ends_its_leases, STORE)
     T_EQ_I64(pthread_join(w.thread, NULL), 0);
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_fulfill(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(begin(v, "k", &b, said), CELLAR_E_CLOSED);
+    T_EQ_I64(begin(v, "k", &b, answer), CELLAR_E_CLOSED);
     /* of other namespaces: untouched */
     T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_U64(store_stats(c).loads_running, 0);
@@ -105,13 +105,13 @@ T_CASE_ON(lease_of_stale_entry_serves_stale_value, STORE)
 {
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, SET_OPTS(.ttl_ms = 100, .stale_ms = 10000)),
              CELLAR_OK);
-    T_AFTER_I64(atomic_fetch_add(&kit_now_ms, 100), begin(c, "k", &a, said), CELLAR_STALE);
-    T_EQ_STR(said, "old");
+    T_AFTER_I64(atomic_fetch_add(&kit_now_ms, 100), begin(c, "k", &a, answer), CELLAR_STALE);
+    T_EQ_STR(answer, "old");
     T_CHECK(cellar_lease_held(&a)); /* this call has the lease of the refresh */
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_STALE);
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_STALE);
     T_CHECK(!cellar_lease_held(&b));
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_STALE);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_STALE);
     T_CHECK(!cellar_lease_held(&a));
 }
 
@@ -243,19 +243,19 @@ T_CASE_ON(fulfilled_lease_uses_options_of_its_acquire, STORE)
 T_CASE_ON(lease_and_loading_thread_share_one_flight, STORE)
 {
     source s = SOURCE_INIT;
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(kit_load(c, "k", LOAD_OPTS(.flags = CELLAR_LOAD_NO_WAIT), &s, said, NULL),
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(kit_load(c, "k", LOAD_OPTS(.flags = CELLAR_LOAD_NO_WAIT), &s, answer, NULL),
              CELLAR_PENDING);
     T_EQ_I64(atomic_load(&s.calls), 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE)), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, answer, NULL), CELLAR_ABSENT);
 }
 
 T_CASE_ON(unsubscribed_waiter_is_not_called, STORE)
 {
     atomic_store(&told, 0);
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_PENDING);
     const cellar_lease copy = b;
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
     b = copy;
@@ -269,8 +269,8 @@ T_CASE(fulfill_in_wrong_namespace_keeps_lease)
 {
     cellar *c = closed_later(kit_open(4 << 20)), *v = space_of(c, "v");
     cellar *other = closed_later(kit_open(4 << 20));
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_PENDING);
     const cellar_lease lease = a, ticket = b;
     for (int i = 0; i < 2; i++) {
         cellar *w = i == 0 ? v : other;
@@ -296,14 +296,14 @@ T_CASE_ON(lease_in_disabled_namespace_reads_and_stores_nothing, STORE)
 {
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
-    T_EQ_I64(begin(c, "k", &b, said), CELLAR_PENDING);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, answer), CELLAR_PENDING);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_OK);
-    T_EQ_STR(said, "old");
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_OK);
+    T_EQ_STR(answer, "old");
 }
 
 T_CASE_ON(bad_input_of_leases, STORE)
@@ -325,13 +325,13 @@ T_CASE_ON(bad_input_of_leases, STORE)
              { CELLAR_E_LEASE, cellar_lease_fulfill(c, &b, "v", 1, NULL) },
              { CELLAR_E_LEASE, cellar_lease_release(c, &b, 0) },
              { CELLAR_E_LEASE, cellar_lease_unsubscribe(c, &b) });
-    T_EQ_I64(begin(c, "k", &a, said), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &a, answer), CELLAR_LEASED);
     cellar_lease forged = a;
     forged.opaque[1] ^= (uint64_t)1 << 40;
     REFUSALS("a lease", { CELLAR_E_LEASE, cellar_lease_fulfill(c, &forged, "v", 1, NULL) },
              INVAL(cellar_lease_fulfill(c, &a, "v", 1, SET_OPTS(.flags = CELLAR_ONLY_IF_ABSENT))),
              INVAL(cellar_lease_fulfill(c, &a, NULL, 1, NULL)),
-             { CELLAR_E_TOOBIG, cellar_lease_fulfill(c, &a, said, (size_t)CELLAR_VALUE_MAX, NULL) });
+             { CELLAR_E_TOOBIG, cellar_lease_fulfill(c, &a, answer, (size_t)CELLAR_VALUE_MAX, NULL) });
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
 

@@ -17,9 +17,9 @@ static const cellar_load_opts refreshing = {
 
 T_CASE_ON(first_call_loads_and_second_hits, LOADS)
 {
-    KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
+    KIT_LOADS(c, "k", NULL, &src, answer, &res, "1");
     T_FIELDS(res, source, CELLAR_SOURCE_LOADED, ttl_left_ms, CELLAR_TTL_NONE);
-    KIT_LOADS(c, "k", NULL, &src, said, &res, "1");
+    KIT_LOADS(c, "k", NULL, &src, answer, &res, "1");
     T_EQ_U64(res.source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&src.calls), 1);
 }
@@ -31,8 +31,8 @@ T_CASE_ON(value_reported_in_three_ways_is_the_same, LOADS)
     src.text = "some bytes";
     for (int i = 0; i < 3; i++) {
         atomic_store(&src.say, ways[i]);
-        KIT_LOADS(c, keys[i], NULL, &src, said, NULL, "some bytes");
-        KIT_LOADS(c, keys[i], NULL, &src, said, NULL, "some bytes");
+        KIT_LOADS(c, keys[i], NULL, &src, answer, NULL, "some bytes");
+        KIT_LOADS(c, keys[i], NULL, &src, answer, NULL, "some bytes");
     }
     T_EQ_I64(atomic_load(&src.calls), 3);
     T_EQ_I64(atomic_load(&src.frees), 1);
@@ -60,8 +60,8 @@ T_CASE(result_outlives_entry_and_store)
 T_CASE_ON(seed_null_string, LOADS)
 {
     src.text = "NULL";
-    KIT_LOADS(c, "k", NULL, &src, said, NULL, "NULL");
-    KIT_LOADS(c, "k", NULL, &src, said, NULL, "NULL");
+    KIT_LOADS(c, "k", NULL, &src, answer, NULL, "NULL");
+    KIT_LOADS(c, "k", NULL, &src, answer, NULL, "NULL");
     T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
@@ -69,8 +69,8 @@ T_CASE_ON(seed_null_string, LOADS)
 T_CASE_ON(seed_empty_value, LOADS)
 {
     src.text = "";
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_OK);
     T_FIELDS(res, value_len, 0, source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&src.calls), 1);
 }
@@ -81,16 +81,16 @@ T_CASE_ON(seed_negative_is_not_data, LOADS)
     char buf[16];
     size_t len = 99;
     atomic_store(&src.say, SAY_NONE);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_ABSENT);
     T_EQ_U64(res.source, CELLAR_SOURCE_LOADED);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_ABSENT);
     T_EQ_U64(res.source, CELLAR_SOURCE_NEGATIVE);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_U64(len, 0);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, SET_OPTS(.flags = CELLAR_ONLY_IF_ABSENT)), CELLAR_OK);
     atomic_store(&src.say, SAY_VALUE);
-    KIT_LOADS(c, "k", NULL, &src, said, NULL, "v");
+    KIT_LOADS(c, "k", NULL, &src, answer, NULL, "v");
     T_EQ_I64(atomic_load(&src.calls), 1);
 }
 
@@ -100,9 +100,9 @@ T_CASE_ON(seed_zero_ttl, LOADS)
     const cellar_load_opts *o = LOAD_OPTS(.ttl_ms = 1, .jitter_pct = 100);
     for (int i = 0; i < 2000 && !t_failed(); i++) {
         const char *key = t_numbered("k", (uint64_t)i);
-        T_EQ_I64(kit_load(c, key, o, &src, said, &res), CELLAR_OK);
+        T_EQ_I64(kit_load(c, key, o, &src, answer, &res), CELLAR_OK);
         T_FIELDS(res, flags, 0, ttl_left_ms, 1);
-        T_EQ_I64(kit_load(c, key, o, &src, said, NULL), CELLAR_OK);
+        T_EQ_I64(kit_load(c, key, o, &src, answer, NULL), CELLAR_OK);
         T_EQ_I64(atomic_load(&src.calls), i + 1);
         atomic_fetch_add(&kit_now_ms, 1);
         T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
@@ -127,7 +127,7 @@ T_CASE(seed_store_failure)
     cellar_unpin(&pin);
     src.text = "small";
     src.no_store = true;
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
@@ -141,11 +141,11 @@ T_CASE_ON(stale_window_of_none_ends_the_value_with_its_ttl, LOADS)
     src.stale_ms = o.stale_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_set(v, "set", 3, "v", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "stale", 5, "v", 1, NULL), CELLAR_OK);
-    T_EQ_I64(kit_load(v, "loaded", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "loaded", NULL, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
-    T_EQ_I64(kit_load(v, "set", &cached, &src, said, NULL), CELLAR_MISS);
-    T_EQ_I64(kit_load(v, "stale", &cached, &src, said, NULL), CELLAR_STALE);
-    T_EQ_I64(kit_load(v, "loaded", &cached, &src, said, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(v, "set", &cached, &src, answer, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(v, "stale", &cached, &src, answer, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(v, "loaded", &cached, &src, answer, NULL), CELLAR_MISS);
 }
 
 /* ---- negative entries, errors ---- */
@@ -155,21 +155,21 @@ T_CASE_ON(negative_entry_has_its_own_ttl, LOADS)
     cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF,
                            .negative_ttl_ms = 500 };
     atomic_store(&src.say, SAY_NONE);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_ABSENT);
     atomic_fetch_add(&kit_now_ms, 499);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 1);
     atomic_fetch_add(&kit_now_ms, 1);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 2);
     src.negative_ttl_ms = 10;
-    T_EQ_I64(kit_load(c, "own", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "own", &o, &src, answer, NULL), CELLAR_ABSENT);
     atomic_fetch_add(&kit_now_ms, 10);
-    T_EQ_I64(kit_load(c, "own", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "own", &o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 4);
     o.flags |= CELLAR_LOAD_NO_NEGATIVE;
-    T_EQ_I64(kit_load(c, "not", &o, &src, said, NULL), CELLAR_ABSENT);
-    T_EQ_I64(kit_load(c, "not", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "not", &o, &src, answer, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "not", &o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 6);
 }
 
@@ -182,7 +182,7 @@ T_CASE_ON(absent_result_removes_old_value, LOADS)
         const uint32_t flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
         T_EQ_I64(cellar_set(c, key, 1, "old", 3, NULL), CELLAR_OK);
         atomic_store(&src.say, SAY_NONE);
-        T_EQ_I64(kit_load(c, key, LOAD_OPTS(.flags = flags), &src, said, NULL), CELLAR_ABSENT);
+        T_EQ_I64(kit_load(c, key, LOAD_OPTS(.flags = flags), &src, answer, NULL), CELLAR_ABSENT);
         char buf[8];
         T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
                  no_negative ? CELLAR_MISS : CELLAR_ABSENT);
@@ -233,14 +233,14 @@ T_CASE(failed_refresh_leaves_value_on_disk)
 T_CASE_ON(loader_error_is_returned_and_kept_only_on_request, LOADS)
 {
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_E_LOADER);
     T_EQ_I64(res.loader_err, CELLAR_E_IO);
     src.said_err = 503;
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_E_LOADER);
     T_EQ_I64(res.loader_err, 503);
     T_EQ_I64(atomic_load(&src.calls), 2);
     atomic_store(&src.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_OK);
 }
 
 T_CASE_ON(remembered_errors_back_off_until_success, LOADS)
@@ -251,26 +251,26 @@ T_CASE_ON(remembered_errors_back_off_until_success, LOADS)
     src.said_err = 7;
     const int64_t most[] = { 100, 200, 400, 400, 400 };
     for (int i = 0; i < 5; i++) {
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_E_LOADER);
         T_EQ_I64(atomic_load(&src.calls), i + 1);
         T_CHECK(res.retry_after_ms >= most[i] / 2 && res.retry_after_ms <= most[i] + 1);
         const int64_t pause = res.retry_after_ms;
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
         atomic_fetch_add(&kit_now_ms, pause - 1);
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_E_LOADER);
         T_FIELDS(res, source, CELLAR_SOURCE_ERROR_ENTRY, loader_err, 7, retry_after_ms, 1);
         atomic_fetch_add(&kit_now_ms, 1);
     }
     T_EQ_I64(atomic_load(&src.calls), 5);
     src.retry_after_ms = 5000;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_E_LOADER);
     T_EQ_I64(res.retry_after_ms, 5000);
     atomic_fetch_add(&kit_now_ms, 4999);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_E_LOADER);
     T_EQ_I64(atomic_load(&src.calls), 6);
     /* A remembered error does not hide a later set. */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    KIT_LOADS(c, "k", &o, &src, said, &res, "v");
+    KIT_LOADS(c, "k", &o, &src, answer, &res, "v");
 }
 
 /* ---- stale ---- */
@@ -279,18 +279,18 @@ T_CASE_ON(stale_is_served_when_loader_fails, LOADS)
 {
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
                            .retry_throttle_ms = 2000, .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
-    T_EQ_STR(said, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_STALE);
+    T_EQ_STR(answer, "1");
     T_FIELDS(res, source, CELLAR_SOURCE_STALE_IF_ERROR, retry_after_ms, 2000);
     T_EQ_STR(src.old, "1");
     T_EQ_I64(atomic_load(&src.calls), 2);
     /* past the window there is nothing to serve */
     atomic_fetch_add(&kit_now_ms, 100000);
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_E_LOADER);
     T_EQ_U64(store_stats(c).stale_hits, 1);
 }
 
@@ -319,9 +319,9 @@ T_CASE_ON(loader_reads_old_value_attempts_and_cancellation, LOADS)
     src.arg = c;
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lost, &r), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 500);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     T_EQ_I64(atomic_load(&src.calls), 2);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
 }
@@ -329,17 +329,17 @@ T_CASE_ON(loader_reads_old_value_attempts_and_cancellation, LOADS)
 T_CASE_ON(stale_is_served_while_refresh_waits, LOADS)
 {
     cellar_load_opts o = refreshing;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     for (int i = 0; i < 5; i++) {
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
-        T_EQ_STR(said, "1");
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_STALE);
+        T_EQ_STR(answer, "1");
         T_EQ_U64(res.source, CELLAR_SOURCE_STALE_REVALIDATE);
         T_EQ_U64(res.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
     }
     T_EQ_I64(atomic_load(&src.calls), 1);
     T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "2");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "2");
     T_EQ_U64(store_stats(c).refreshes, 1);
 }
 
@@ -366,12 +366,12 @@ T_CASE_ON(loader_reads_trace_of_its_call, LOADS)
     cellar_load_opts o = cellar_load_opts_default();
     src.during = note_trace;
     src.arg = seen;
-    T_EQ_I64(kit_load(c, "none", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "none", NULL, &src, answer, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 0);
-    T_EQ_I64(kit_load(c, "also none", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "also none", &o, &src, answer, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 0);
     o.trace = trace;
-    T_EQ_I64(kit_load(c, "zero", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "zero", &o, &src, answer, NULL), CELLAR_OK);
     T_EQ_U64(seen[0], 1);
     T_EQ_MEM(seen + 1, trace, sizeof trace);
     memset(trace, 0xa5, sizeof trace);
@@ -389,21 +389,21 @@ T_CASE_ON(background_load_reads_copy_of_trace, LOADS)
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 0 };
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
     cellar_load_opts o = refreshing;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     src.during = note_trace;
     src.arg = seen;
     atomic_fetch_add(&kit_now_ms, 1000);
     memset(trace, 0x3c, sizeof trace);
     memset(want, 0x3c, sizeof want);
     o.trace = trace;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_STALE);
     memset(trace, 0, sizeof trace);
     T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
     T_EQ_U64(seen[0], 1);
     T_EQ_MEM(seen + 1, want, sizeof want);
     o.trace = NULL; /* and a job without one has none */
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_STALE);
     T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 3);
     T_EQ_U64(seen[0], 0);
 }
@@ -413,9 +413,9 @@ T_CASE_ON(background_load_reads_copy_of_trace, LOADS)
 T_CASE_ON(delete_before_queued_refresh_drops_refresh, LOADS)
 {
     cellar_load_opts o = refreshing;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_STALE);
     (void)cellar_delete(c, "k", 1);
     T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 1);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
@@ -425,18 +425,18 @@ T_CASE_ON(not_modified_extends_ttl_only, LOADS)
 {
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
                            .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         atomic_fetch_add(&kit_now_ms, 1500);
         atomic_store(&src.say, SAY_SAME);
-        KIT_LOADS(c, "k", &o, &src, said, &res, "1");
+        KIT_LOADS(c, "k", &o, &src, answer, &res, "1");
         T_FIELDS(res, ttl_left_ms, 1000, source, CELLAR_SOURCE_LOADED);
         atomic_fetch_add(&kit_now_ms, 999);
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     }
     T_EQ_I64(atomic_load(&src.calls), 4);
     /* nothing old: an error, nothing is kept */
-    T_EQ_I64(kit_load(c, "none", &o, &src, said, NULL), CELLAR_E_NO_RESULT);
+    T_EQ_I64(kit_load(c, "none", &o, &src, answer, NULL), CELLAR_E_NO_RESULT);
     T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
 }
 
@@ -446,18 +446,18 @@ T_CASE_ON(eager_refresh_starts_past_its_percentage, LOADS)
 {
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .eager_refresh_pct = 80,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 799);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, 0);
     atomic_fetch_add(&kit_now_ms, 1);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_REFRESHING);
-    T_EQ_STR(said, "1");
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK);
+    T_EQ_STR(answer, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, 0);
     T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
-    KIT_LOADS(c, "k", &o, &src, said, &res, "2");
+    KIT_LOADS(c, "k", &o, &src, answer, &res, "2");
     T_EQ_I64(res.ttl_left_ms, 1000);
 }
 
@@ -466,21 +466,21 @@ T_CASE_ON(eager_refresh_starts_past_its_percentage, LOADS)
 T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, LOADS)
 {
     cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_MISS);
     T_EQ_I64(atomic_load(&src.calls), 0);
     o.flags = CELLAR_LOAD_BYPASS;
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "1");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "1");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_STORE;
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_JOIN;
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "3");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "3");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     o.flags = CELLAR_LOAD_REFRESH;
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "4");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "4");
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "4");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "4");
 }
 
 T_CASE_ON(namespaces_have_their_own_loader_and_defaults, LOADS)
@@ -515,7 +515,7 @@ T_CASE_ON(load_of_own_key_in_loader_is_refused, LOADS)
 {
     src.during = load_itself;
     src.arg = c;
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, NULL), CELLAR_OK);
     T_EQ_U64(store_stats(c).load_deadlocks, 1);
 }
 
@@ -645,10 +645,10 @@ T_CASE(jitter_repeats_with_the_secret)
         atomic_store(&kit_now_ms, 5000);
         memset(&src, 0, sizeof src);
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_EQ_I64(kit_load(c, "a", &o, &src, said, &res), CELLAR_OK);
+        T_EQ_I64(kit_load(c, "a", &o, &src, answer, &res), CELLAR_OK);
         left[i][0] = res.ttl_left_ms;
         T_CHECK(left[i][0] >= 3600000 && left[i][0] <= 5400000);
-        T_EQ_I64(kit_load(c, "b", &o, &src, said, &res), CELLAR_OK);
+        T_EQ_I64(kit_load(c, "b", &o, &src, answer, &res), CELLAR_OK);
         left[i][1] = res.ttl_left_ms;
         kit_close(c);
     }
@@ -663,23 +663,23 @@ T_CASE_ON(failed_refresh_is_throttled, LOADS)
 {
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .jitter_pct = CELLAR_OFF,
                            .stale_ms = 1000000, .retry_throttle_ms = 700 };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     atomic_store(&src.say, SAY_FAIL);
     for (int tries = 2; tries < 5; tries++) {
         for (int i = 0; i < 8; i++) {
-            T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
-            T_EQ_STR(said, "1");
+            T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_STALE);
+            T_EQ_STR(answer, "1");
             T_EQ_I64(atomic_load(&src.calls), tries);
             T_FIELDS(res, source, CELLAR_SOURCE_STALE_IF_ERROR, retry_after_ms, 700 - i * 99);
             atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
         }
     }
     atomic_store(&src.say, SAY_VALUE);
-    KIT_LOADS(c, "k", &o, &src, said, NULL, "5");
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "5");
     atomic_fetch_add(&kit_now_ms, 100);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK); /* no throttle is left */
-    T_EQ_STR(said, "6");
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK); /* no throttle is left */
+    T_EQ_STR(answer, "6");
 }
 
 /* ---- the log ---- */
@@ -727,13 +727,13 @@ T_CASE(failing_loader_logs_warning_at_default_level)
 {
     cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     cellar_load_item item = { .key = "b", .key_len = 1, .result = fresh_result() };
-    T_EQ_I64(kit_load(c, "a", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "a", NULL, &src, answer, NULL), CELLAR_OK);
     T_EQ_STR(logged, "");
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_E_LOADER);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, NULL), CELLAR_E_LOADER);
     T_CHECK(was_logged("2 loader -17: a loader failed (its code: -13)\n"));
     atomic_store(&src.say, SAY_NOTHING);
-    T_EQ_I64(kit_load(c, "l", NULL, &src, said, NULL), CELLAR_E_NO_RESULT);
+    T_EQ_I64(kit_load(c, "l", NULL, &src, answer, NULL), CELLAR_E_NO_RESULT);
     T_CHECK(was_logged("2 loader -18: "));
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_E_LOADER);
@@ -753,11 +753,11 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     size_t len;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 60000,
                            .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     T_CHECK(was_logged("3 load 1: miss\n"));
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
     T_CHECK(was_logged("4 load 0: hit\n"));
@@ -776,7 +776,7 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     T_CHECK(was_logged("4 get 0: hit\n"));
     cellar_unpin(&pin);
     atomic_fetch_add(&kit_now_ms, 60000);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_STALE);
     T_CHECK(was_logged("4 load 3: hit\n"));
     kit_tick(c);
     T_CHECK(was_logged("3 refresh 0: refreshed\n"));

@@ -31,7 +31,7 @@ T_CASE_ON(bad_input_options_are_refused, LOADS)
         const uint32_t narrow = (uint32_t)bad[i].value;
         memcpy((char *)&o + bad[i].at, bad[i].wide ? (const void *)&bad[i].value : &narrow,
                bad[i].wide ? 8 : 4);
-        if (!T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_INVAL)) {
+        if (!T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_E_INVAL)) {
             printf("# row %zu\n", i);
         }
     }
@@ -41,7 +41,7 @@ T_CASE_ON(bad_input_options_are_refused, LOADS)
         *LOAD_OPTS(.ctx_release = free), { .struct_size = 0 },
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        T_EQ_I64(kit_load(c, "k", &pairs[i], &src, said, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(kit_load(c, "k", &pairs[i], &src, answer, NULL), CELLAR_E_INVAL);
     }
     T_EQ_I64(atomic_load(&src.calls), 0);
 }
@@ -66,11 +66,11 @@ T_CASE_ON(bounds_of_load_options, LOADS)
             const uint32_t narrow = (uint32_t)v;
             memcpy((char *)&o + bound[i].at, bound[i].wide ? (const void *)&v : &narrow,
                    bound[i].wide ? 8 : 4);
-            const cellar_err err = kit_load(c, t_numbered("", i), &o, &src, said, NULL);
+            const cellar_err err = kit_load(c, t_numbered("", i), &o, &src, answer, NULL);
             if (!T_EQ_I64(err, past ? CELLAR_E_INVAL : CELLAR_OK)) { printf("# row %zu\n", i); }
         }
     }
-    T_EQ_I64(kit_load(c, "x", NULL, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "x", NULL, &src, answer, NULL), CELLAR_OK);
 }
 
 T_CASE_ON(error_text_of_a_number_names_the_range_of_the_header, LOADS)
@@ -84,7 +84,7 @@ T_CASE_ON(error_text_of_a_number_names_the_range_of_the_header, LOADS)
         cellar_load_opts o = cellar_load_opts_default();
         const uint32_t over = 100001;
         memcpy((char *)&o + row[i].at, &over, sizeof over);
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_E_INVAL);
         T_CHECK(strstr(error_text(c), row[i].range) != NULL);
     }
 }
@@ -96,11 +96,11 @@ T_CASE_ON(no_negative_of_a_namespace_joins_the_flags_of_a_call, LOADS)
     const cellar_load_opts *o = LOAD_OPTS(.flags = CELLAR_LOAD_PIN);
     cellar *v = space_with(c, "v", SPACE_OPTS(.load = LOAD_OPTS(.flags = CELLAR_LOAD_NO_NEGATIVE)));
     atomic_store(&src.say, SAY_NONE);
-    T_EQ_I64(kit_load(v, "k", o, &src, said, NULL), CELLAR_ABSENT);
-    T_EQ_I64(kit_load(v, "k", NULL, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(v, "k", o, &src, answer, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(v, "k", NULL, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 2); /* it is told, not stored */
-    T_EQ_I64(kit_load(c, "k", o, &src, said, NULL), CELLAR_ABSENT);
-    T_EQ_I64(kit_load(c, "k", o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", o, &src, answer, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&src.calls), 3); /* the root has no such option */
 }
 
@@ -127,7 +127,7 @@ T_CASE_ON(unknown_flag_is_refused_by_every_call, LOADS)
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     for (uint32_t bit = CELLAR_LOAD_WAIT_DISK << 1; bit != 0; bit <<= 1) {
         o.flags = bit;
-        T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_E_INVAL);
         T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
         T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
         T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
@@ -164,7 +164,7 @@ T_CASE_ON(soft_timeout_over_hard_timeout_is_refused, LOADS)
         if (row[i].want != CELLAR_OK) {
             T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), row[i].want);
         }
-        if (!T_EQ_I64(kit_load(v, "k", &o, &src, said, NULL), row[i].want)) {
+        if (!T_EQ_I64(kit_load(v, "k", &o, &src, answer, NULL), row[i].want)) {
             printf("# row %zu\n", i);
         }
     }
@@ -244,7 +244,7 @@ T_CASE_ON(bad_input_results_are_codes_and_keep_nothing, LOADS)
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         source s = SOURCE_INIT;
         atomic_store(&s.say, row[i].say);
-        T_EQ_I64(kit_load(c, "k", NULL, &s, said, NULL), row[i].want);
+        T_EQ_I64(kit_load(c, "k", NULL, &s, answer, NULL), row[i].want);
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     }
 }

@@ -302,4 +302,21 @@ T_CASE(root_has_options_and_name)
 }
 
 T_ONE_THREAD;
+T_CASE(many_stores_are_independent)
+{
+    enum { STORES = 60 };
+    cellar *c[STORES];
+    char value[16];
+    for (int i = 0; i < STORES; i++) {
+        c[i] = api_open(1u << 20);
+        snprintf(value, sizeof value, "%d", i);
+        put(c[i], "k", value);
+    }
+    for (int i = 0; i < STORES; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        T_EQ_STR(api_look(c[i], "k"), value);
+        T_EQ_I64(cellar_close(c[i]), CELLAR_OK);
+    }
+}
+
 T_MAIN("api_namespaces")

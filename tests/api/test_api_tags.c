@@ -60,25 +60,25 @@ T_CASE_ON(soft_tag_delete_makes_entries_stale, STORE)
     src.tags = &tag;
     src.tag_count = 1;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain get returns nothing stale */
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_STALE);
-    T_EQ_STR(said, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_STALE);
+    T_EQ_STR(answer, "1");
     atomic_fetch_add(&kit_now_ms, 30000); /* past the throttle */
     atomic_store(&src.say, SAY_SAME);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, &res), CELLAR_OK); /* fresh again */
-    T_EQ_STR(said, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, &res), CELLAR_OK); /* fresh again */
+    T_EQ_STR(answer, "1");
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     atomic_store(&src.say, SAY_VALUE);
-    KIT_LOADS(c, "k", &o, &src, said, &res, "4");
+    KIT_LOADS(c, "k", &o, &src, answer, &res, "4");
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     o = *LOAD_OPTS(.flags = CELLAR_LOAD_ONLY_IF_CACHED);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_MISS);
 }
 
 static void end_it(source *s, cellar_load *ld)
@@ -103,11 +103,11 @@ T_CASE_ON(tag_delete_during_load_discards_result, STORE)
     src.arg = c;
     src.during = end_it;
     /* its own caller gets the value */
-    T_EQ_I64(kit_load(c, "k", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     src.during = NULL;
-    KIT_LOADS(c, "k", NULL, &src, said, &res, "2");
+    KIT_LOADS(c, "k", NULL, &src, answer, &res, "2");
     T_EQ_U64(res.flags, 0);
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     cellar_lease lease;
@@ -146,7 +146,7 @@ static cellar *open_stale_red(void)
     src.arg = c;
     src.tags = &red;
     src.tag_count = 1;
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
     atomic_store(&src.say, SAY_SAME);
     src.tag_count = 0;
@@ -158,7 +158,7 @@ T_CASE_ON(not_modified_after_tag_delete_restores_nothing, STALE_RED)
 {
     src.during = end_it;
     /* its own caller gets the value */
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
 }
@@ -166,7 +166,7 @@ T_CASE_ON(not_modified_after_tag_delete_restores_nothing, STALE_RED)
 T_CASE_ON(not_modified_keeps_tags, STALE_RED)
 {
     src.during = flood_it; /* evicts the entry */
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, answer, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
 }
@@ -176,7 +176,7 @@ T_CASE_ON(not_modified_applies_new_tags, STALE_RED)
     static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
     src.tags = now;
     src.tag_count = 2;
-    KIT_LOADS(c, "k", &short_ttl, &src, said, NULL, "1");
+    KIT_LOADS(c, "k", &short_ttl, &src, answer, NULL, "1");
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_OK); /* red is no longer its tag */
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
@@ -208,10 +208,10 @@ T_CASE_ON(not_modified_leaves_the_value_of_another_load, STALE_RED)
     src.tags = &green;
     src.tag_count = 1;
     src.during = load_beside;
-    KIT_LOADS(c, "k", &short_ttl, &src, said, &res, "1");
+    KIT_LOADS(c, "k", &short_ttl, &src, answer, &res, "1");
     T_CHECK((res.flags & CELLAR_RESULT_NOT_STORED) != 0);
-    T_EQ_I64(cellar_get_str(c, "k", said, sizeof said), CELLAR_OK);
-    T_EQ_STR(said, "new");
+    T_EQ_I64(cellar_get_str(c, "k", answer, sizeof answer), CELLAR_OK);
+    T_EQ_STR(answer, "new");
     T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
@@ -225,14 +225,14 @@ T_CASE_ON(value_replaces_that_of_a_load_beside, STALE_RED)
     src.during = load_beside;
     src.text = "last";
     atomic_store(&src.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags & CELLAR_RESULT_NOT_STORED, 0);
-    T_EQ_I64(cellar_get_str(c, "k", said, sizeof said), CELLAR_OK);
-    T_EQ_STR(said, "last");
+    T_EQ_I64(cellar_get_str(c, "k", answer, sizeof answer), CELLAR_OK);
+    T_EQ_STR(answer, "last");
     src.during = NULL;
     atomic_store(&src.say, SAY_SAME);
     atomic_fetch_add(&kit_now_ms, 2000);
-    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &short_ttl, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags & CELLAR_RESULT_NOT_STORED, 0);
     T_EQ_I64(has(c, "k"), CELLAR_OK);
 }
@@ -322,13 +322,13 @@ T_CASE_ON(pattern_delete_during_load_discards_result, STORE)
 {
     src.arg = c;
     src.during = match_it;
-    T_EQ_I64(kit_load(c, "key1", NULL, &src, said, &res), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "key1", NULL, &src, answer, &res), CELLAR_OK);
     T_EQ_U64(res.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "key1"), CELLAR_MISS);
-    T_EQ_I64(kit_load(c, "other", NULL, &src, said, &res), CELLAR_OK); /* matches not */
+    T_EQ_I64(kit_load(c, "other", NULL, &src, answer, &res), CELLAR_OK); /* matches not */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
     /* bulk loads and leases are detached as well */
-    T_EQ_I64(kit_load(c, "key2", LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN), &src, said, &res),
+    T_EQ_I64(kit_load(c, "key2", LOAD_OPTS(.flags = CELLAR_LOAD_NO_JOIN), &src, answer, &res),
              CELLAR_OK);
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
@@ -408,17 +408,17 @@ T_CASE_ON(pattern_delete_removes_stale_and_negative_entries, STORE)
     uint64_t removed;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
                            .jitter_pct = CELLAR_OFF };
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
     T_EQ_I64(cellar_delete_by_pattern(c, "[k]", 3, &removed), CELLAR_OK);
     T_EQ_U64(removed, 0); /* it was already dead */
     atomic_store(&src.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &src, said, NULL), CELLAR_E_LOADER); /* no stale value is left */
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_E_LOADER); /* no stale value is left */
     atomic_store(&src.say, SAY_NONE);
-    T_EQ_I64(kit_load(c, "n", &o, &src, said, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "n", &o, &src, answer, NULL), CELLAR_ABSENT);
     T_EQ_I64(cellar_delete_by_pattern(c, "n*", 2, NULL), CELLAR_OK);
     atomic_store(&src.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "n", &o, &src, said, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "n", &o, &src, answer, NULL), CELLAR_OK);
 }
 
 static cellar_reason why(cellar *c, const char *key)

@@ -81,7 +81,7 @@ T_INLINE const char *folder_of_case(void)
 #ifdef CELLAR_TESTS_LOAD_KIT_H
 /* Of a case on LOADS: its source, the text and the result of its last load. */
 static source src __attribute__((unused));
-static char said[64] __attribute__((unused));
+static char answer[64] __attribute__((unused));
 static cellar_result res __attribute__((unused));
 
 T_INLINE cellar *store_of_loads(uint64_t bytes)
