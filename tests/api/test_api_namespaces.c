@@ -161,13 +161,13 @@ T_CASE(namespace_options_and_ttl_classes_apply)
     T_EQ_I64(cellar_ttl_class_find(v, "forever", &cls), CELLAR_OK);
     cellar_set_opts s = { .struct_size = sizeof s, .ttl_class = cls };
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
-    const cellar_entry_info i = info_of(v, "k");
+    const cellar_entry_info i = key_info(v, "k");
     T_EQ_I64(i.ttl_left_ms, CELLAR_TTL_NONE);
     T_CHECK((i.flags & CELLAR_INFO_AGE_APPROX) == 0);
     s.ttl_class = 1;
     s.ttl_ms = 77; /* the option of the call wins */
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
-    T_CHECK(info_of(v, "k").ttl_left_ms <= 77);
+    T_CHECK(key_info(v, "k").ttl_left_ms <= 77);
     s.ttl_class = 4;
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_E_INVAL);
     T_EQ_I64(cellar_ttl_class_find(c, "processing", &cls), CELLAR_MISS);

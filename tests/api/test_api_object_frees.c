@@ -160,7 +160,7 @@ static void call_all(void)
     if (worked(loaded, CELLAR_OK)) {
         T_AFTER_I64(cellar_object_release(&h), cellar_contains(ns, "l", 1), CELLAR_OK);
         T_EQ_I64(cellar_touch(ns, "l", 1, 1000), CELLAR_OK);
-        (void)info_of(ns, "l");
+        (void)key_info(ns, "l");
         T_EQ_I64(cellar_object_lease_acquire(ns, "m", 1, NULL, NULL, &lease, &h), CELLAR_LEASED);
         T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, &root, 30, NULL), CELLAR_OK);
         atomic_fetch_add(&born, 1);

@@ -182,7 +182,7 @@ T_CASE_ON(second_open_names_the_same_objects, THINGS)
     o.max_entries = 0;
     T_REQUIRE(cellar_namespace_open(c, "things", &o, &again) == CELLAR_OK);
     for (unsigned i = 0; i < 4; i++) { T_EQ_I64(put(t_numbered("k", i), 1), CELLAR_OK); }
-    const cellar_entry_info info = info_of(ns, "k3");
+    const cellar_entry_info info = key_info(ns, "k3");
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 1000);
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     T_EQ_U64(atomic_load(&freed), 1);
@@ -225,7 +225,7 @@ T_CASE(charge_of_gigabytes_is_told_and_counted)
         T_EQ_I64(cellar_touch(ns, "k", 1, 60000), CELLAR_OK); /* the record is written again */
         T_EQ_I64(take("k", &kept), CELLAR_OK);
         T_EQ_U64(kept.charge, charges[i]);
-        T_EQ_U64(info_of(ns, "k").value_len, charges[i]);
+        T_EQ_U64(key_info(ns, "k").value_len, charges[i]);
         const cellar_stats st = store_stats(c);
         T_CHECK(st.used_bytes > charges[i]);
         drop(&h);
@@ -366,8 +366,8 @@ T_CASE_ON(calls_of_bytes_and_of_objects_refuse_each_other, THINGS)
     forget(t);
     T_EQ_I64(cellar_contains(ns, "empty", 5), CELLAR_OK);
     T_EQ_I64(cellar_contains(ns, "k", 1), CELLAR_OK);
-    T_EQ_I64(info_of(ns, "k").kind, CELLAR_KIND_OBJECT);
-    T_EQ_U64(info_of(ns, "k").value_len, 1);
+    T_EQ_I64(key_info(ns, "k").kind, CELLAR_KIND_OBJECT);
+    T_EQ_U64(key_info(ns, "k").value_len, 1);
 }
 
 static _Atomic unsigned loads;

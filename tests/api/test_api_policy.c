@@ -227,7 +227,7 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
                  i == 3 ? CELLAR_ABSENT : CELLAR_OK);
         if (!T_EQ_I64(ttl_of(c, rows[i].key), rows[i].ttl_ms)) { printf("# %s\n", rows[i].key); }
     }
-    T_EQ_I64(info_of(c, "r:1").stale_left_ms, 5 * S);
+    T_EQ_I64(key_info(c, "r:1").stale_left_ms, 5 * S);
     loads = 0; /* the load of a denied key answers and stores nothing */
     T_EQ_I64(load_key(c, "token", NULL, NULL), CELLAR_OK);
     T_EQ_I64(load_key(c, "token", NULL, NULL), CELLAR_OK);
@@ -635,15 +635,15 @@ T_CASE(options_of_a_rule_reach_the_entry)
                          "set default_ttl=30s\n",
                    NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "i:1"), 3 * S);
-    T_EQ_I64(info_of(c, "i:1").idle_ms, 3 * S);
+    T_EQ_I64(key_info(c, "i:1").idle_ms, 3 * S);
     for (int i = 0; i < 5; i++) {
         T_AFTER_STR(atomic_fetch_add(&api_now_ms, 2 * S), api_look(c, "i:1"), i < 4 ? "v" : "MISS");
     }
     T_EQ_I64(ttl_after_set(c, "s:1"), 4 * S);
-    T_EQ_I64(info_of(c, "s:1").stale_left_ms, 6 * S);
+    T_EQ_I64(key_info(c, "s:1").stale_left_ms, 6 * S);
     T_EQ_I64(api_put(c, "s:1", "v", SET_OPTS(.stale_ms = 7 * S)), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "s:1"), 4 * S); /* of the rule */
-    T_EQ_I64(info_of(c, "s:1").stale_left_ms, 11 * S);
+    T_EQ_I64(key_info(c, "s:1").stale_left_ms, 11 * S);
     T_EQ_I64(ttl_after_set(c, "c:1"), 50 * S);
     T_EQ_I64(ttl_after_set(c, "never:1"), CELLAR_TTL_NONE);
     check_spread(c, 'j', 100 * S, 150 * S);

@@ -393,7 +393,7 @@ T_CASE(structs_say_what_a_file_says)
     static const row rows[] = { { "app/all/1", 3 * S }, { "stale/1", 4 * S }, { "c1", 50 * S },
                                 { "never", NONE }, { "free", 30 * S } };
     check_ttls(c, rows, sizeof rows / sizeof rows[0]);
-    T_EQ_I64(info_of(c, "stale/1").stale_left_ms, 6 * S);
+    T_EQ_I64(key_info(c, "stale/1").stale_left_ms, 6 * S);
     const int64_t spread = ttl_after_set(c, "j/1");
     T_CHECK(spread >= 100 * S && spread <= 150 * S);
     const int64_t day = ttl_after_set(c, "at/1");

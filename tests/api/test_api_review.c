@@ -394,7 +394,7 @@ T_CASE_ON(stale_window_follows_idle_expiry, STORE)
 {
     T_EQ_I64(api_put(c, "k", "v",
                      SET_OPTS(.ttl_ms = 1000, .stale_ms = 500, .idle_ms = 300)), CELLAR_OK);
-    const cellar_entry_info i = info_of(c, "k");
+    const cellar_entry_info i = key_info(c, "k");
     T_EQ_I64(i.ttl_left_ms, 300);
     const int64_t left = i.stale_left_ms;
     T_EQ_I64(left, 800);

@@ -88,14 +88,14 @@ T_CASE_ON(peek_contains_and_info_count_as_no_use, STORE)
     api_put(c, "k", "v", SET_OPTS(.idle_ms = 100));
     T_AFTER_I64(atomic_fetch_add(&api_now_ms, 60), peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
-    T_EQ_U64(info_of(c, "k").hits, 0);
+    T_EQ_U64(key_info(c, "k").hits, 0);
     cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_PEEK, .info = &i };
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 40);
     T_EQ_U64(space_stats(c).gets, 0);
     T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(ttl_left(c, "k"), 100);
-    T_EQ_U64(info_of(c, "k").hits, 1);
+    T_EQ_U64(key_info(c, "k").hits, 1);
     T_EQ_U64(space_stats(c).gets, 1);
 }
 
@@ -182,7 +182,7 @@ T_CASE_ON(version_is_returned_on_request, STORE)
 {
     cellar_entry_info i = cellar_entry_info_default();
     api_put(c, "k", "a", NULL);
-    T_CHECK((info_of(c, "k").flags & CELLAR_INFO_VERSION) == 0);
+    T_CHECK((key_info(c, "k").flags & CELLAR_INFO_VERSION) == 0);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) != 0);
     const uint64_t version = i.version;
@@ -297,7 +297,7 @@ T_CASE_ON(increment_options_belong_to_a_new_counter, STORE)
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, &o, &n), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 4);
-    T_EQ_U64(info_of(c, "n").user_flags, 7);
+    T_EQ_U64(key_info(c, "n").user_flags, 7);
     T_EQ_I64(ttl_left(c, "n"), 5000);
     T_EQ_I64(cellar_delete_by_tag(c, "u", 1, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "n", 1), CELLAR_OK);
@@ -714,14 +714,14 @@ T_CASE_ON(tags_are_stored_and_returned, STORE)
     cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2, .cost_us = 1500 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "v");
-    const cellar_entry_info i = info_of(c, "k");
+    const cellar_entry_info i = key_info(c, "k");
     T_CHECK((i.flags & CELLAR_INFO_TAGGED) != 0);
     T_CHECK(i.cost_us >= 1400 && i.cost_us <= 1600);
     static const uint32_t costs[] = { 1, 2, 3, 10, 100, 12345, 1000000, UINT32_MAX };
     for (size_t j = 0; j < sizeof costs / sizeof costs[0]; j++) {
         o.cost_us = costs[j];
         T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
-        const double ratio = (double)info_of(c, "k").cost_us / costs[j];
+        const double ratio = (double)key_info(c, "k").cost_us / costs[j];
         T_CHECK(ratio > 0.87 && ratio < 1.07);
     }
 }

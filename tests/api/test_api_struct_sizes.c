@@ -262,10 +262,10 @@ T_CASE_ON(only_fields_within_struct_size_count, STORE)
 {
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000 };
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
-    const cellar_entry_info info = info_of(store, "s");
+    const cellar_entry_info info = key_info(store, "s");
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 5000);
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, ttl_ms))), CELLAR_OK);
-    T_EQ_I64(info_of(store, "s").ttl_left_ms, CELLAR_TTL_NONE);
+    T_EQ_I64(key_info(store, "s").ttl_left_ms, CELLAR_TTL_NONE);
 }
 
 /* What a short struct leaves open is that of the acquire. The 0xAA behind it is no field. */

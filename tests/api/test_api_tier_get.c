@@ -550,7 +550,7 @@ T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
 
 T_CASE_ON(softly_ended_value_is_stale_and_never_fresh, STALE)
 {
-    const cellar_entry_info info = info_of(ns[1], "k");
+    const cellar_entry_info info = key_info(ns[1], "k");
     T_EQ_U64(info.flags & CELLAR_INFO_TAGGED, 0); /* the tag of its life is not one of the user */
     T_EQ_U64(found_by_calls(ns[1]), 8);
     T_AFTER_U64(end_softly(), found_by_calls(ns[1]), 0);

@@ -27,7 +27,7 @@ T_INLINE cellar_entry_info entry_info(cellar *c, const void *key, size_t len)
     return i;
 }
 
-T_INLINE cellar_entry_info info_of(cellar *c, const char *key)
+T_INLINE cellar_entry_info key_info(cellar *c, const char *key)
 {
     return entry_info(c, key, strlen(key));
 }
