@@ -243,6 +243,9 @@ T_CASE_ON(close_limit_changes_at_run_time, STORE)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, CELLAR_TTL_NONE), CELLAR_OK);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_CLOSE_MS, &ms), CELLAR_OK);
     T_EQ_I64(ms, CELLAR_TTL_NONE);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    c = reopen_with(c, &cfg);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
     shut(c);
     cfg = settings_default();
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
