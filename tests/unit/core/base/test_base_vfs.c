@@ -318,6 +318,14 @@ T_CASE_ON(boot_has_one_id, STORE)
     T_EQ_I64(vfs->boot_id(vfs->ctx, id), 0);
     T_EQ_I64(vfs->boot_id(vfs->ctx, again), 0);
     T_EQ_MEM(id, again, 16);
+    char want[40] = "", got[40];
+    const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY);
+    T_CHECK(read(fd, want, 36) == 36 && close(fd) == 0);
+    for (int i = 0, n = 0; i < 16; i++) {
+        n += snprintf(got + n, sizeof got - (size_t)n, i > 3 && i < 11 && i % 2 == 0 ? "-%02x" : "%02x",
+                      id[i]);
+    }
+    T_EQ_STR(got, want);
 }
 
 /* Read "a" and return whether its access time stays 4 days old: relatime alone would update it. */
@@ -549,6 +557,16 @@ T_CASE_ON(short_transfer_is_reported, STORE)
     T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
     (void)base_fault_io_arm(NULL, 0, 0, false);
     vfs->close(vfs->ctx, f);
+}
+
+/* A program with a closed standard input gets descriptor 0 for its folder. */
+T_CASE_ON(open_dir_takes_descriptor_0, STORE)
+{
+    int e;
+    const int kept = dup(0);
+    T_CHECK(close(0) == 0 && opened_by(folder, false, &e) != 0);
+    T_EQ_I64(e, 0);
+    T_CHECK(dup2(kept, 0) == 0 && close(kept) == 0);
 }
 
 T_MAIN("base_vfs")
