@@ -822,6 +822,7 @@ static void call_refused(cellar_err got, cellar_err want, const char *text)
     T_EQ_I64(got, want);
     base_open_error_get(&e);
     T_EQ_I64(e.code, want);
+    T_EQ_I64(e.sys_errno, 0); /* no system call failed */
     T_EQ_STR(e.text, text);
 }
 
@@ -833,6 +834,7 @@ static void refused(const cellar_locks_config *c, cellar_err want, const char *p
     T_CHECK(t == NULL);
     base_open_error_get(&e);
     T_EQ_I64(e.code, want);
+    T_EQ_I64(e.sys_errno, 0); /* no system call failed */
     if (!T_CHECK(strncmp(e.text, "cellar_locks_open: ", 19) == 0 &&
                  strstr(e.text, part) != NULL)) {
         printf("# wanted \"%s\", got \"%s\"\n", part, e.text);
