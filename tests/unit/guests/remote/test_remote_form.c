@@ -92,8 +92,11 @@ T_CASE(control_names_are_no_names_of_values)
     remote_name n;
     remote_control_name("app", REMOTE_KIND_GENERATION, "", 0, &n);
     T_EQ_U64(remote_name_parts("app", n.text, n.len).text_len, 0);
+    remote_control_name("app", REMOTE_KIND_GENERATION, "u", 1, &n); /* one byte is not the root */
+    T_CHECK(same(n.text, n.len, "app:~g:u", 8));
     static const char *const bad[] = { "", "app", "app:", "apq:users:1", "app:users", "app::1",
-                                       "app:users:", "app:~", "app:~x:1", "app:~tx" };
+                                       "app:users:", "app:~", "app:~x:1", "app:~tx", "app:~x",
+                                       "app:~ex" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         T_EQ_U64(remote_name_parts("app", bad[i], strlen(bad[i])).kind, REMOTE_KIND_OTHER);
     }
