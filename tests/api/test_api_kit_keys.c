@@ -598,6 +598,7 @@ T_CASE(secrets_are_masked_and_the_rest_stays)
         { "Bearer abcdefghij.k", "Bearer abc***" },
         { "http://user:pass@host/path", "http://***@host/path" },
         { "http://host/a@b", "http://host/a@b" },
+        { "//host/a", "//host/a" },
         { "tokens=abcdefghij", "tokens=abcdefghij" },
         { "refresh_token=abcdefghij&a=b", "refresh_token=abc***&a=b" },
         { "no secret: here", "no secret: ***" },

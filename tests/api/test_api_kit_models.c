@@ -61,7 +61,7 @@ static bool change(request *q, int which)
     case 10: q->r.tools = text_of("[]"); break;
     case 11: q->r.response_format = text_of("json"); break;
     case 12: q->p[0].value = CELLAR_ARG(0.6); break;
-    case 13: q->p[0].name = "top_p"; break;
+    case 13: q->p[0].name = "n"; break;
     case 14: q->p[1].value = CELLAR_ARG("100"); break;
     case 15: q->r.param_count = 1; break;
     case 16: q->p[2] = (cellar_llm_param){ "unknown", CELLAR_ARG(1) }; break;
@@ -523,6 +523,24 @@ static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *te
 {
     (void)texts, (void)count;
     return cellar_embeddings_set(call, 0, ctx, 12);
+}
+
+/* The scale of numbers next to zero is a multiple of 2^-149: 180 such steps are 127 of it. */
+T_CASE(bytes_of_the_smallest_numbers_keep_their_sign)
+{
+    const float step = 1.401298464e-45f;
+    float input[12] = { 180 * step, -180 * step, 128 * step }, out[12] = { 0 };
+    cellar *c = api_open(STORE_BYTES);
+    cellar_embeddings *e = NULL;
+    const cellar_bytes text = text_of("x");
+    cellar_err status;
+    cellar_embeddings_config o = { .struct_size = sizeof o, .model = text_of("m"), .dim = 12,
+                                   .type = CELLAR_VECTOR_I8 };
+    T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_OK);
+    T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed_one, input, out, &status), CELLAR_OK);
+    T_CHECK(out[0] == 127 * step && out[1] == -127 * step && out[2] == 127 * step);
+    cellar_embeddings_close(e);
+    cellar_close(c);
 }
 
 T_CASE_ON(halves_are_the_nearest_ones, STORE)

@@ -765,6 +765,8 @@ T_CASE_ON(get_many_keeps_order_states_and_codes, STORE)
     T_EQ_MEM(buf[2], "1", 1);
     T_EQ_U64(it[3].value_len, 2);
     T_CHECK(it[1].value_len == 0 && it[4].value_len == 0 && it[5].value_len == 0);
+    T_EQ_I64(cellar_status_get_many(s, it, 1, &hits), CELLAR_OK); /* one id has a short path */
+    T_EQ_U64(hits, 1);
     T_EQ_I64(cellar_status_get_many(s, NULL, 0, NULL), CELLAR_OK);
 }
 

@@ -434,6 +434,7 @@ static const wrong wrongs[] = {
     { "Memory = 1M", 1, 1, "Memory" }, { "CELLAR_=1", 1, 1, "CELLAR_" },
     { "memory", 1, 7, "" }, { "memory 1M", 1, 8, "" }, { "= 1M", 1, 1, "" },
     { "me-mory = 1", 1, 3, "" }, { "1 = 1", 1, 1, "" },
+    { "a_name_of_65_bytes_is_longer_than_a_name_of_a_setting_may_ever_be = 1", 1, 1, "" },
     { "l2_path = \"a", 1, 11, "l2_path" }, { "l2_path = 'a", 1, 11, "l2_path" },
     { "l2_path = \"a\" b", 1, 15, "l2_path" }, { "l2_path = \"a\\n\"", 1, 13, "l2_path" },
     { "resp_password =", 1, 16, "resp_password" }, { "resp_password=''", 1, 16, "resp_password" },
