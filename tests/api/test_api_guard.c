@@ -417,6 +417,21 @@ static void dear(source *s, cellar_load *ld)
     T_EQ_I64(loader_cost(ld, 2000000), CELLAR_OK);
 }
 
+T_CASE_ON(saved_time_and_cost_are_estimated, STORE)
+{
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_stats st = cellar_stats_default();
+    s.during = dear;
+    for (int i = 0; i < 12; i++) { /* two keys: their mean cost counts */
+        T_EQ_I64(kit_load(c, i % 2 != 0 ? "j" : "k", NULL, &s, text, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(st.saved_cost > 19.99 && st.saved_cost < 20.01); /* ten hits, 2 units each */
+    T_CHECK(st.saved_seconds > 0 &&
+            st.saved_seconds <= 10 * (double)st.load_ns * 1e-9 * 1.001);
+}
+
 /* Return the number in the line of a family and a namespace; -1 if no line matches. */
 static double told(const char *text, const char *family, const char *name)
 {
