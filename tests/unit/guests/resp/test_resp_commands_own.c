@@ -105,6 +105,11 @@ T_CASE(wrong_settings_change_nothing)
           "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'" },
         { "CONFIG SET maxmemory 6mb foo bar",
           "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'" },
+#define EIGHT(text) text text text text text text text text
+        { "CONFIG SET " EIGHT("0123456789abcdef") "0 bar", /* 128 bytes of the name are told */
+          "-ERR Unknown option or number of arguments for CONFIG SET - '"
+          EIGHT("0123456789abcdef") "'" },
+#undef EIGHT
         { "CONFIG SET maxmemory", "-ERR wrong number of arguments for 'config|set' command" },
         { "CONFIG SET maxmemory 6mb timeout",
           "-ERR wrong number of arguments for 'config|set' command" },
