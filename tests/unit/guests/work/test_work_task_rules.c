@@ -513,6 +513,7 @@ T_CASE(refused_submit_names_the_field_and_its_rule)
         SUBMIT("id_in must be an id that a pool gave", .id_in = &none),
         SUBMIT("after excludes eta_wall_ms, id_in and on_conflict", .after = &none,
                .eta_wall_ms = 9),
+        { { .struct_size = 1 }, "start from cellar_submit_opts_default()" },
 #undef SUBMIT
     };
     cellar_error_info e = cellar_error_info_default();
