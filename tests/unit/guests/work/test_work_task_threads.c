@@ -825,6 +825,10 @@ T_CASE(subscriber_may_end_its_thread)
                                      NULL), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, emit, NULL) == 0);
     pthread_join(t, NULL);
+    char text[1 << 14];
+    size_t len;
+    T_REQUIRE(cellar_metrics_write(p, text, sizeof text, &len) == CELLAR_OK);
+    T_CHECK(strstr(text, "\ncellar_bus_thread_ends_total{pool=\"pool\"} 1\n") != NULL);
     T_AFTER_U64(close_it(), atomic_load(&freed), 1); /* no call of it runs */
 }
 
