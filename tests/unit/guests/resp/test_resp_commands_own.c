@@ -3,6 +3,8 @@
  * Aim:    figures, settings, scripts, limits, the Bloom filter and the CELLAR commands answer for the
  *         store and its entries.
  * Method: conversations with a port in the thread of the test; the clock of the store is virtual. */
+#include <signal.h>
+
 #include "tests/support/bloom_kit.h"
 #include "tests/support/port_kit.h"
 
@@ -450,6 +452,21 @@ T_CASE(figures_of_the_store_are_complete)
     rk_flush(&k);
     (void)rk_wait(&k);
     T_CHECK(strtoull(k.client.in + 1, NULL, 10) >= len - 64); /* a bulk of the whole text */
+}
+
+static volatile sig_atomic_t term_seen;
+
+static void note_term(int signal) { term_seen = signal; }
+
+T_CASE(shutdown_ends_the_process_as_sigterm_does)
+{
+    struct sigaction had, noted = { .sa_handler = note_term };
+    rk_open(&k, true);
+    T_REQUIRE(sigaction(SIGTERM, &noted, &had) == 0);
+    const int a = peer();
+    T_EQ_STR(ask(a, "SHUTDOWN NOSAVE\r\n"), "");
+    T_EQ_I64(term_seen, SIGTERM);
+    T_EQ_I64(sigaction(SIGTERM, &had, NULL), 0);
 }
 
 T_MAIN("resp_commands_own")
