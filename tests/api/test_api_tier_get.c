@@ -499,6 +499,8 @@ T_CASE(plain_hit_ends_with_proof_and_deadline)
         const int64_t ends_ms = needs && life_ms > 2000 ? 2000 : life_ms;
         now_ms += ends_ms - 100;
         T_CHECK(in_memory(ns[0], &one, "user:0001"));
+        const cellar_stats st = space_stats(ns[0]);
+        T_EQ_U64(st.gets - st.misses, 1);
         now_ms += 100;
         T_CHECK(!in_memory(ns[0], &one, "user:0001"));
         end();
