@@ -811,5 +811,27 @@ T_CASE(time_left_of_load_is_never_negative)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static void tick_in_event(const cellar_event *e, void *ctx)
+{
+    T_EQ_I64(cellar_tick(ctx, 1000, NULL), CELLAR_OK);
+    T_EQ_U64(e->key_len, 1);
+}
+
+T_CASE_ON(tick_of_a_listener_runs_no_loader, LOADS)
+{
+    uint64_t id;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, tick_in_event, c, &id), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, &src, answer, NULL), CELLAR_STALE);
+    T_EQ_I64(cellar_set(c, "x", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "x", 1), CELLAR_OK);
+    T_EQ_I64(atomic_load(&src.calls), 1);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    T_AFTER_I64(kit_tick(c), atomic_load(&src.calls), 2);
+}
+
 T_ONE_THREAD;
 T_MAIN("api_load")
