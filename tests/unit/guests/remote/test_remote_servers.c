@@ -261,6 +261,31 @@ T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
     CHECK_ANSWERS(true, answers);
 }
 
+T_CASE(answer_of_a_sentinel_is_the_reason_before_silence_of_another_one)
+{
+    static const char bytes[] = "-ERR unknown command 'SENTINEL'\r\n";
+    canned s;
+    canned_open(&s);
+    link_kit_init(&k, s.path);
+    k.c.sentinel_count = 2;
+    k.c.sentinel[0] = k.c.sentinel[1] = k.c.server;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    while (!k.link->sentinel[0].asking || !k.link->sentinel[1].asking) {
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    }
+    s.client[0] = accept(s.listen_fd, NULL, NULL);
+    T_EQ_I64(send(s.client[0], bytes, sizeof bytes - 1, MSG_NOSIGNAL), sizeof bytes - 1);
+    while (k.link->sentinel[0].why == REMOTE_WHY_NONE) {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+    }
+    k.link->deadline_ns += INT64_C(60000000000);
+    atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MASTER);
+    T_EQ_STR(why.text, "remote: a Sentinel refuses to answer");
+    link_kit_close(&k);
+    canned_close(&s);
+}
+
 /* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason. */
 static void sentinel_is_late(int64_t more_ms, const char *text)
 {
