@@ -5,6 +5,7 @@
  * Method: the queue is paused until all tasks are in it, so that the worker takes them together.
  *         The payload of a task says what its function does. Semaphores decide the order. Where
  *         time matters, the clock is a variable. */
+#include "cellar_limit.h"
 #include "tests/support/threads_kit.h"
 
 #define TASKS 16
@@ -423,6 +424,24 @@ T_CASE(long_functions_of_two_queues_take_turns)
     for (size_t at = 2 * TASKS + 1; at < 128; at++) { /* the first ones may have been bursts */
         T_CHECK(ran[at] != ran[at + 1]);
     }
+}
+
+/* A task of a burst asks no limiter. */
+T_CASE(name_with_a_rate_joins_no_burst)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(3, CELLAR_HOUR_NS, 3);
+    cellar_task_opts o = { .struct_size = sizeof o };
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &o.rate) == CELLAR_OK);
+    open_acting(1);
+    name_it("rated", act, &o);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
+    (void)put("t", "p", NULL);
+    for (int i = 0; i < TASKS; i++) { (void)put("rated", "r", NULL); }
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
+    while (figures().parked_rate == 0 && figures().live != 0) { sched_yield(); }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 60000, NULL), CELLAR_OK);
+    T_AFTER_STR(close_it(), ran, "prrr");
+    cellar_limiter_close(o.rate);
 }
 
 T_MAIN("work_burst")
