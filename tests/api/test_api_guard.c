@@ -38,6 +38,10 @@ T_CASE_ON(bloom_seed_bug_with_loads, STORE)
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the load added the key */
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
     T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
+    r.buf = text; /* room of the caller: there is no value in it */
+    r.buf_cap = sizeof text;
+    T_EQ_I64(cellar_get_or_load(c, "user:8", 6, NULL, source_load, &s, &r), CELLAR_ABSENT);
+    T_CHECK(r.value == NULL);
     T_EQ_I64(atomic_load(&s.calls), 2);
 }
 
