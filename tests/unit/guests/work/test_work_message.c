@@ -177,6 +177,20 @@ T_CASE(returned_message_goes_to_the_front_unless_it_has_a_delay)
     for (int i = 0; i < 8; i++) { check_return(i & 1, (i & 2) != 0, (i & 4) != 0 ? 100 : 0); }
 }
 
+T_CASE_ON(take_releases_the_next_parked_message, MESSAGES)
+{
+    group_opts.parallel = 2;
+    group("q", NULL, NULL);
+    send_all("q", "abcd");
+    const cellar_task *a = take("q", "a"), *b = take("q", "b");
+    take_none("q"); /* parks the others */
+    settle(a, cellar_verdict_ok());
+    settle(b, cellar_verdict_ok());
+    const cellar_task *c = take("q", "c");
+    take_and_end("q", "d");
+    settle(c, cellar_verdict_ok());
+}
+
 T_CASE_ON(verdicts_of_functions_decide, MESSAGES)
 {
     group_opts.max_deliver = 3;
