@@ -672,6 +672,42 @@ T_CASE(no_run_begins_after_remove_returned)
     close_it();
 }
 
+/* Each thread adds, changes and removes two names of its own, while others list them. */
+static void *change_schedules(void *arg)
+{
+    const cellar_schedule_spec o = opts_now();
+    for (uint64_t i = 0; i < t_share(2000) / T_COST + 1; i++) {
+        const char name[] = { (char)('a' + (uintptr_t)arg), (char)('0' + i % 2), '\0' };
+        T_EQ_I64(schedule_every(p, name, 1, job, NULL, &o), CELLAR_OK);
+        (void)cellar_schedule_trigger(p, name);
+        T_EQ_I64(cellar_schedule_pause(p, name, i % 3 == 0), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_remove(p, name), CELLAR_OK);
+    }
+    return NULL;
+}
+
+static bool count_list(const cellar_schedule_info *info, void *ctx)
+{
+    ++*(unsigned *)ctx;
+    return info->name[0] != '\0';
+}
+
+T_CASE(schedules_changed_by_many_threads_are_freed_once)
+{
+    pthread_t t[3];
+    open_pool(4);
+    start_numbered(t, 3, change_schedules, 0);
+    for (unsigned i = 0; i < 200; i++) {
+        unsigned n = 0;
+        T_EQ_I64(cellar_schedule_list(p, count_list, &n), CELLAR_OK);
+        T_CHECK(n <= 6);
+        (void)cellar_tick(p, 0, NULL);
+    }
+    join_threads(t, 3);
+    T_EQ_U64(schedules().schedules, 0);
+    T_AFTER_U64(close_it(), atomic_load(&freed), 3 * (t_share(2000) / T_COST + 1));
+}
+
 /* ---- messages ---- */
 
 static void count_context(void *ctx)
