@@ -721,11 +721,12 @@ T_CASE_ON(a_full_disk_between_parts_leaves_no_old_value, STORE)
 
 /* ---- encrypted ---- */
 
+static uint64_t secret = 7;
+static const cellar_l2_cipher toy = { .struct_size = sizeof toy, .ctx = &secret, .seal = toy_seal,
+                                      .open = toy_open, .overhead_bytes = sizeof secret };
+
 T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole)
 {
-    uint64_t secret = 7;
-    const cellar_l2_cipher toy = { .struct_size = sizeof toy, .ctx = &secret, .seal = toy_seal,
-                                   .open = toy_open, .overhead_bytes = sizeof secret };
     for (int pack = 0; pack <= 1; pack++) {
         l2_dev_init(&dev);
         l2_kit_init(&kit, &dev);
@@ -868,6 +869,20 @@ T_CASE(values_around_the_edges_of_reads_are_served)
     for (int i = 0; i < 4; i++) { put_longer("other", 1, LONGER); }
     T_EQ_U64(served(long_key, LONGER), 5);
     end_wide();
+}
+
+/* As one record of 250 KiB, and in parts. */
+T_CASE_ON(longer_encrypted_values_are_served, WIDE)
+{
+    l2_close(kit.d);
+    kit.cfg.crypt = &toy;
+    open_again();
+    put_longer("whole", 2, (size_t)250 << 10);
+    T_EQ_U64(l2_kit_figures(&kit).parts, 0);
+    put_on_disk();
+    T_EQ_U64(served("whole", (size_t)250 << 10), 2);
+    T_EQ_U64(served_longer(), 1);
+    T_EQ_U64(l2_kit_figures(&kit).miss_sealed, 0);
 }
 
 static size_t in_memory;     /* bytes from there on that reads without a wait find */
