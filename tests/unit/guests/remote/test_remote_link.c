@@ -201,6 +201,18 @@ T_CASE_ON(request_with_an_unknown_script_fails_alone, PROVEN)
     T_EQ_I64(atomic_load(&k.gaps), gaps);
 }
 
+/* The server forgets them before a request, then before a marker. */
+T_CASE_ON(lost_scripts_are_loaded_again, PROVEN)
+{
+    link_kit_answer a;
+    engine_ask(&e, "SCRIPT FLUSH");
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k")), CELLAR_OK);
+    T_CHECK(a.type == REMOTE_INTEGER && a.number == 1 && a.replies == 1);
+    engine_ask(&e, "SCRIPT FLUSH");
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(atomic_load(&k.gaps), 0);
+}
+
 T_CASE_ON(new_prefix_while_scripts_are_loaded, PROVEN)
 {
     link_kit_answer a = { .replies = 0 };
