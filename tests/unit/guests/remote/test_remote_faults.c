@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Each allocation and each call of the system that the link makes fails once. The link comes back
- * without help, and nothing leaks. Replies that are cut: test_remote_cuts, test_remote_tls_link. */
+ * without help, and nothing leaks; so does a handshake that is cut. Requests that are cut:
+ * test_remote_cuts; a handshake of TLS: test_remote_tls_link. */
 #include <dlfcn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include "tests/support/byte_proxy.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
 
@@ -127,6 +129,33 @@ T_CASE(each_call_of_the_system_fails_once)
     T_CHECK(n > 15);
     T_EQ_I64(atomic_load(&calls_failed), n - 1);
     atomic_store(&call_fails_in, 0);
+}
+
+/* Cut one way of the first connections after `n` bytes. */
+T_CASE(handshake_cut_at_each_byte_comes_back)
+{
+    static engine e;
+    static byte_proxy p;
+    T_REQUIRE(engine_start(&e, NULL));
+    for (int64_t n = 0, step = t_reduced() ? 41 : 7; n < 1400; n += step) {
+        for (int way = 0; way < 2; way++) {
+            link_kit k;
+            remote_refusal why = { .why = REMOTE_WHY_NONE };
+            byte_proxy_open(&p, e.dir, e.socket);
+            atomic_store(&p.fresh.way[way].left, n);
+            link_kit_init(&k, p.path);
+            T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+            while (why.why == REMOTE_WHY_NONE && remote_link_state(k.link) != REMOTE_PROVEN) {
+                T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+                remote_link_refusal(k.link, &why);
+            }
+            T_CHECK(n > 100 || why.why != REMOTE_WHY_NONE);
+            atomic_store(&p.fresh.way[way].left, -1);
+            T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+            link_kit_close(&k);
+            byte_proxy_close(&p);
+        }
+    }
 }
 
 /* ---- memory of replies ---- */
