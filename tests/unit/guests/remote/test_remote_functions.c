@@ -740,27 +740,50 @@ static const char *take(resp_kit *k, remote_script i, const char *name, int key,
     return run_text(k, i, words);
 }
 
+#define DAY10 "4 2 11059200000000 110592000000000 0"   /* a unit a day, a burst of 10 */
+#define FAST "4 2 12800000 51200000 1000000"           /* each 100 ms; a batch is reserved within 1 s */
+#define LOG5 " 3600000000 5 0"                         /* 5 in an hour */
+
+/* Each reply begins so: units, the wait in us, processes. */
+T_CASE_ON(limiters_of_a_port_decide_by_their_rules, SMALL_TIMED)
+{
+    static const struct { remote_script script; int key; const char *rule, *reply; } rows[] = {
+        { REMOTE_SCRIPT_BUCKET, 1, DAY10, "[:4 :0 :1" }, { REMOTE_SCRIPT_BUCKET, 1, DAY10, "[:4 :0 :1" },
+        { REMOTE_SCRIPT_BUCKET, 1, DAY10, "[:2 :0 :1" },
+        { REMOTE_SCRIPT_BUCKET, 1, DAY10, "[:0 :17" }, /* two days */
+        { REMOTE_SCRIPT_BUCKET, 2, DAY10, "[:4 :0 :1" },
+        { REMOTE_SCRIPT_BUCKET, 3, FAST, "[:4 :0 :1" }, { REMOTE_SCRIPT_BUCKET, 3, FAST, "[:4 :" },
+        { REMOTE_SCRIPT_WINDOW, 4, "2 2 0 3 0", "[:2 :0 :1" },
+        { REMOTE_SCRIPT_WINDOW, 4, "2 2 0 3 0", "[:0 :" },
+        { REMOTE_SCRIPT_LOG, 5, "3 1" LOG5, "[:3 :0 :1" }, { REMOTE_SCRIPT_LOG, 5, "3 1" LOG5, "[:2 :0 :1" },
+        { REMOTE_SCRIPT_LOG, 5, "1 1" LOG5, "[:0 :35" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *const got = take(k, rows[i].script, "n", rows[i].key, rows[i].rule);
+        if (strncmp(got, rows[i].reply, strlen(rows[i].reply)) != 0) { T_EQ_STR(got, rows[i].reply); }
+    }
+}
+
 T_CASE_ON(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused, SMALL_TIMED)
 {
     enum { KEYS = 20000 };
     char name[16];
     int names = 0;
-    static const char day10[] = "4 2 11059200000000 110592000000000 0";
     for (int i = 0; i < KEYS; i++) {
-        T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "n", i, day10), "[:4 :0 :1 :0]");
+        T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "n", i, DAY10), "[:4 :0 :1 :0]");
     }
     port_pass(101);
     T_CHECK(info_of(k, "shared_limits_evicted") > 0);
     T_EQ_MEM(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "[:1 :", 5);
     for (; names < 100; names++) {
         (void)snprintf(name, sizeof name, "n%d", names);
-        if (take(k, REMOTE_SCRIPT_BUCKET, name, 1, day10)[0] == '-') { break; }
+        if (take(k, REMOTE_SCRIPT_BUCKET, name, 1, DAY10)[0] == '-') { break; }
     }
     T_CHECK(names >= 2 && names < 100);
     T_CHECK(strstr(k->text, "raise shared_bytes") != NULL);
     T_CHECK(info_of(k, "shared_limits_refused") > 0);
     T_CHECK(info_of(k, "shared_limits_used") <= info_of(k, "shared_limits_max"));
-    T_EQ_MEM(take(k, REMOTE_SCRIPT_BUCKET, "n", 0, day10), "[:", 2);
+    T_EQ_MEM(take(k, REMOTE_SCRIPT_BUCKET, "n", 0, DAY10), "[:", 2);
 }
 
 /* ---- No memory ------------------------------------------------------------------------------- */
