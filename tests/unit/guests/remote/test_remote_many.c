@@ -174,6 +174,18 @@ T_CASE(close_waits_for_the_request)
     T_CHECK(cellar_namespace_close(a.users) == CELLAR_OK && cellar_close(a.store) == CELLAR_OK);
 }
 
+/* It costs one io_ms, not one for each key. */
+T_CASE(call_of_many_keys_waits_once_for_a_frozen_server)
+{
+    many_open(false, 200);
+    set_all(NULL);
+    const uint64_t timeouts = side_stats(&a).timeouts;
+    engine_signal(&server, SIGSTOP);
+    T_EQ_U64(get_all(), 0);
+    T_EQ_U64(side_stats(&a).timeouts, timeouts + 1);
+    engine_signal(&server, SIGCONT);
+}
+
 T_CASE(deferred_deletes_are_misses_without_the_server)
 {
     many_open(false, 300);
