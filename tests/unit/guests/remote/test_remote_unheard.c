@@ -436,6 +436,26 @@ T_CASE(lease_of_a_failed_load_is_released_behind_a_gap)
     }
 }
 
+/* The time to fill it ends, or its namespace is dropped. */
+T_CASE(lease_of_a_host_that_nothing_fills_is_released)
+{
+    for (int drop = 0; drop < 2; drop++) {
+        const cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = drop ? 60000 : 100 };
+        cellar_lease lease;
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, NULL, NULL);
+        side_fence(&a);
+        T_EQ_I64(side_acquire(&a, "k", &o, &lease, NULL), CELLAR_LEASED);
+        if (drop) {
+            T_EQ_U64(side_stats(&a).leases_held, 1);
+            T_EQ_I64(cellar_namespace_drop(a.store, "users"), CELLAR_OK);
+        }
+        T_CHECK(no_lease());
+        T_EQ_U64(side_stats(&a).leases_held, 0);
+        left_close();
+    }
+}
+
 /* The refresh does not wait for its own lease. */
 T_CASE(refresh_of_a_stale_value_has_one_lease)
 {
