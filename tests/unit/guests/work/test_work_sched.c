@@ -188,6 +188,9 @@ T_CASE(sched_misfire_counted)
     T_EQ_U64(shots[1].missed, 9);
     T_EQ_I64(shots[1].late, 500);
     T_EQ_U64(schedules().missed, 9);
+    const char *text = metrics_of(p);
+    T_CHECK(strstr(text, "cellar_schedule_runs_started_total{pool=\"pool\"} 2\n") != NULL);
+    T_CHECK(strstr(text, "cellar_schedule_missed_total{pool=\"pool\"} 9\n") != NULL);
     end_it();
 
     late_by(CELLAR_COALESCE_EARLIEST, 0, 10500);
