@@ -870,6 +870,13 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_status_get_many(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_set_many(s, NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_set_many(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
+    /* One item alone takes another path. */
+    cellar_status_get_item get = { "7", 1, NULL, 0, 0, NULL, CELLAR_OK, 1 };
+    cellar_status_set_item set = { "7", 1, "x", 1, "batch", CELLAR_OK, 1 };
+    T_EQ_I64(cellar_status_get_many(s, &get, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_status_set_many(s, &set, 1, NULL), CELLAR_OK);
+    T_EQ_I64(get.status, CELLAR_E_INVAL);
+    T_EQ_I64(set.status, CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_hot(s, NULL, 1, &n), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_hot(s, NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_stats_get(s, NULL), CELLAR_E_INVAL);
