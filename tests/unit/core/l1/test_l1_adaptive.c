@@ -275,6 +275,25 @@ T_CASE(looks_go_past_used_records)
     }
 }
 
+/* Under plain recency old uses prove little: one round after its three uses a key leaves. */
+T_CASE(clock_forgets_uses_after_one_round)
+{
+    const l1_config cfg = {.max_entries = 100, .stripes = 1, .policy = L1_S3FIFO};
+    unsigned recent = 0;
+    while (!l1_rule_at(recent)->clock) { recent++; }
+    kit_open(&z, KIT_MIB(16), &cfg);
+    base_store_rlx(&z.c->rule, recent);
+    for (uint64_t id = 0; id < 250; id++) {
+        uint64_t buf;
+        size_t len;
+        T_EQ_I64(kit_put(&z, id, id, 8), CELLAR_OK);
+        if (id < 3) { T_EQ_I64(kit_get(&z, 0, &buf, 8, &len), CELLAR_OK); }
+        if (id == 150) { T_CHECK(kit_has(&z, 0)); }
+    }
+    T_CHECK(!kit_has(&z, 0));
+    kit_close(&z);
+}
+
 /* ---- loads ----------------------------------------------------------------------------------- */
 static bool request(kit *k, uint64_t id)
 {
