@@ -130,8 +130,10 @@ T_CASE_ON(delete_with_refuses_one_output_of_two, STORE)
 #define DELETE_OPTS(...) \
     (&(const cellar_delete_opts){ .struct_size = sizeof(cellar_delete_opts), __VA_ARGS__ })
     T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
-    REFUSALS("deletes", INVAL(cellar_delete_with(c, "", 0, NULL)),
-             INVAL(cellar_delete_with(c, NULL, 1, NULL)), INVAL(cellar_delete_with(NULL, "k", 1, NULL)),
+    const cellar_delete_opts none = cellar_delete_opts_default();
+    REFUSALS("deletes", INVAL(cellar_delete_with(c, "", 0, &none)),
+             INVAL(cellar_delete_with(c, NULL, 1, &none)),
+             INVAL(cellar_delete_with(NULL, "k", 1, &none)),
              INVAL(cellar_delete_with(c, "k", 1, &(cellar_delete_opts){ .struct_size = 0 })),
              INVAL(cellar_delete_with(c, "k", 1, DELETE_OPTS(.old_value = &value))),
              INVAL(cellar_delete_with(c, "k", 1, DELETE_OPTS(.old_value_len = &len))));
