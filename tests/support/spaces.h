@@ -49,14 +49,9 @@ T_INLINE cellar *space_of(cellar *c, const char *name) { return space_with(c, na
 /* Close a store or a namespace of the case before its end. */
 T_INLINE void close_now(cellar *c)
 {
-    for (size_t i = left_count; i-- > 0;) {
-        const struct left l = left_all[i];
-        if (l.what != c) { continue; }
-        left_drop(c);
-        l.close(c);
-        return;
-    }
-    T_REQUIRE(!"open");
+    const struct left l = left_take(c);
+    T_REQUIRE(l.close != NULL);
+    l.close(c);
 }
 
 T_INLINE void spaces_wipe(void *path) { t_wipe(path); }
