@@ -30,17 +30,6 @@ T_INLINE void store_end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-/* As T_WITHIN, for a T_ALONE case. */
-#define T_ALONE_WITHIN(fn, open, close)                                   \
-    static void fn##_on(void);                                            \
-    T_ALONE(fn)                                                           \
-    {                                                                     \
-        open;                                                             \
-        fn##_on();                                                        \
-        close;                                                            \
-    }                                                                     \
-    static void fn##_on(void)
-
 /* T_CASE_ON(name, ON_DISK): a T_ALONE case in a new folder. */
 #define ON_DISK(fn) T_ALONE_WITHIN(fn, store_begin(), store_end())
 

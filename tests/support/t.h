@@ -359,9 +359,11 @@ T_INLINE void t_list(t_case *c)
         close;                                                            \
     }                                                                     \
     static void fn##_on(declared)
-#define T_WITHIN(fn, open, close)                                         \
+#define T_WITHIN(fn, open, close) T_WITHIN_(T_CASE, fn, open, close)
+#define T_ALONE_WITHIN(fn, open, close) T_WITHIN_(T_ALONE, fn, open, close)
+#define T_WITHIN_(kind, fn, open, close)                                  \
     static void fn##_on(void);                                            \
-    T_CASE(fn)                                                            \
+    kind(fn)                                                              \
     {                                                                     \
         open;                                                             \
         fn##_on();                                                        \
