@@ -924,6 +924,52 @@ T_ALONE(load_that_finds_no_value_ends_a_long_one_on_its_way_to_disk)
     }
 }
 
+static struct {
+    cellar *c;
+    uint64_t secret;
+    uint32_t seals, loads;
+} on_its_way;
+
+static void *load_key_zero(void *arg)
+{
+    const uint32_t key = 0;
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_NEGATIVE };
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(on_its_way.c, &key, sizeof key, &o, load_none, &on_its_way.loads,
+                                &r), CELLAR_ABSENT);
+    cellar_result_free(&r);
+    return arg;
+}
+
+/* The evicted entry is in no level while another thread loads its key. */
+static int seal_during_load(const unsigned char *nonce, const void *aad, size_t aad_len,
+                            const void *in, size_t in_len, void *out, void *ctx)
+{
+    if (on_its_way.seals++ == 0) {
+        pthread_t t;
+        T_REQUIRE(pthread_create(&t, NULL, load_key_zero, NULL) == 0);
+        T_REQUIRE(pthread_join(t, NULL) == 0);
+    }
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+T_CASE_ON(load_that_finds_no_value_ends_an_entry_on_its_way_to_disk, ON_DISK)
+{
+    settings cfg = config();
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &on_its_way.secret,
+                               .seal = seal_during_load, .open = toy_open,
+                               .overhead_bytes = sizeof(uint64_t) };
+    cfg.l2.cipher = &crypt;
+    cfg.config.max_entries = 1;
+    on_its_way.c = open_with(&cfg);
+    on_its_way.seals = on_its_way.loads = 0;
+    T_EQ_I64(put_used(on_its_way.c, 0, 1, 0), CELLAR_OK);
+    T_EQ_I64(put_used(on_its_way.c, 1, 1, 0), CELLAR_OK); /* evicts key 0 */
+    T_EQ_U64(on_its_way.loads, 1);
+    T_EQ_I64(look(on_its_way.c, 0, 1), CELLAR_MISS);
+    shut(on_its_way.c);
+}
+
 /* The host has all of memory_bytes: no room even to read the entry. */
 T_CASE_ON(change_of_an_entry_on_disk_without_room_to_read_it_is_e_space, ON_DISK)
 {
