@@ -680,17 +680,14 @@ BASE_ALWAYS_INLINE void cache_step_without_parts(cache_change *ch, cache_change_
 /* ---- rounds ---- */
 
 /* Look for the entry in the tier. Return whether to ask L1 again. A MISS stays if the tier has
- * none. */
+ * none. To an increment a negative entry is none. */
 static bool cache_change_brings(cache_change *ch)
 {
-    if (ch->err != CELLAR_MISS || ch->spec != NULL || !cache_may_lie_below(ch->c, ch->k)) {
-        return false;
-    }
+    if (ch->err != CELLAR_MISS || ch->spec != NULL) { return false; }
     ch->wait.call = cache_change_call(ch->kind, ch->flags, NULL);
     const cellar_err err = cache_bring(ch->c, ch->k, &ch->wait);
-    if (err == CELLAR_OK) { return true; }
-    ch->err = err;
-    return false;
+    ch->err = err == CELLAR_ABSENT && ch->kind == CACHE_INCREMENT ? CELLAR_MISS : err;
+    return err == CELLAR_OK;
 }
 
 /* Plan a new counter, unless the call wants only an existing one. */

@@ -477,7 +477,7 @@ CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k)
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
         if (kept == CELLAR_EXISTS) { return CELLAR_OK; }
         if (kept != CELLAR_CONFLICT) { /* without room a negative entry says as much as none */
-            return kept < 0 && err == CELLAR_ABSENT ? CELLAR_MISS : kept;
+            return err == CELLAR_OK ? kept : kept < 0 ? CELLAR_MISS : err;
         }
         /* it will not be kept either */
         if (!cache_generation_alive(c->store, k->generation)) { return CELLAR_MISS; }
@@ -512,8 +512,10 @@ BASE_COLD static cellar_err cache_bring_failed(cellar *c, cellar_err code, const
 
 CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
 {
+    l1_info info;
     while (w->looks < CACHE_LOOKS && cache_may_lie_below(c, k)) {
-        const cellar_err said = cache_tier_bring(c, k);
+        cellar_err said = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK);
+        if (said != CELLAR_ABSENT) { said = cache_tier_bring(c, k); }
         const cache_tier *t = cache_tier_of(c);
         if (said == CELLAR_OK) {
             w->looks++;

@@ -53,9 +53,9 @@ CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void
 /* Watch the key before the tier is asked. Return false if a change of it is pending. */
 CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
                                      uint64_t *globs);
-/* Copy the entry from the tier into L1. Return OK (L1 has it), MISS (the tier has none), CONFLICT
- * (a change of the key is on its way to the tier, or was; the call waits a few ms for it),
- * E_TIMEOUT (the disk cannot read it now), or why L1 did not take it. */
+/* Copy the entry from the tier into L1. Return OK (L1 has it), ABSENT (it is negative), MISS (the
+ * tier has none), CONFLICT (a change of the key is on its way to the tier, or was; the call waits a
+ * few ms for it), E_TIMEOUT (the disk cannot read it now), or why L1 did not take it. */
 CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k);
 /* Wait for a disk that cannot read an entry now, until *until_ns; 0: for 1 s from now on. Return
  * false if a further look is in vain, or if this thread must not wait. */
@@ -69,8 +69,8 @@ typedef struct cache_wait { /* of a change that depends on the entry */
 } cache_wait;
 
 /* Bring the entry on which a change depends, before the change begins. Return OK (ask L1 again),
- * MISS (there is none), E_TIMEOUT (unknown: the change must not happen), or why L1 did not take
- * it. */
+ * ABSENT (L1 has a negative one), MISS (there is none), E_TIMEOUT (unknown: the change must not
+ * happen), or why L1 did not take it. */
 CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w);
 /* Ask the tier after a miss in L1, and set the outcome. */
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -89,7 +89,7 @@ BASE_INLINE bool cache_brought(cellar *c, const l1_key *k)
 {
     if (!cache_may_lie_below(c, k)) { return false; }
     const cellar_err err = cache_tier_bring(c, k);
-    return err == CELLAR_OK || err == CELLAR_CONFLICT;
+    return err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_CONFLICT;
 }
 
 BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)

@@ -69,7 +69,7 @@ static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version
     cache_wait wait = { .call = "cellar_delete_with" };
     if (err != CELLAR_MISS) { return err; }
     err = cache_bring(c, k, &wait);
-    return err == CELLAR_OK ? CELLAR_CONFLICT : err;
+    return err == CELLAR_OK ? CELLAR_CONFLICT : err == CELLAR_ABSENT ? CELLAR_MISS : err;
 }
 
 /* Delete the state of the key that this call has read. CONFLICT: again, unless *differs. */

@@ -411,6 +411,53 @@ T_CASE(negative_entry_on_disk_answers_absent)
     }
 }
 
+static void hear_replaced(const cellar_event *e, void *heard)
+{
+    T_EQ_U64(e->kind, CELLAR_KIND_NEGATIVE);
+    ++*(uint64_t *)heard;
+}
+
+T_CASE(change_over_a_negative_entry_reads_the_disk_at_most_once)
+{
+    static const uint32_t flags[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_PRESENT,
+                                      CELLAR_KEEP_TTL };
+    for (unsigned round = 0; round < 9; round++) {
+        const bool in_memory = round >= 7; /* an increment and a delete again, after a read */
+        const unsigned op = in_memory ? round - 4 : round;
+        cellar *c = open_below_with(NULL, 0, 5000, CELLAR_NEGATIVE);
+        if (in_memory) { T_EQ_STR(look(c, 0), "ABSENT"); }
+        const uint64_t gets = disk_stats(c).gets, ended = stats_of(c).ended[CELLAR_CAUSE_REPLACED];
+        const bool stores = op != 1 && op != 4 && op != 6;
+        cellar_set_opts o = { .struct_size = sizeof o, .flags = op < 3 ? flags[op] : 0 };
+        cellar_delete_opts first = { .struct_size = sizeof first, .if_version = 1 };
+        uint64_t id, heard = 0;
+        bool had = true;
+        int64_t now = 0;
+        T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(REPLACED), hear_replaced, &heard, &id),
+                 CELLAR_OK);
+        switch (op) {
+        case 3:
+            T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 6, NULL, &now), CELLAR_OK);
+            T_EQ_I64(now, 7);
+            break;
+        case 4: T_EQ_I64(cellar_delete_with(c, &zero, sizeof zero, &first), CELLAR_MISS); break;
+        case 5:
+            T_EQ_I64(cellar_update(c, &zero, sizeof zero, NULL, add_x, &had), CELLAR_OK);
+            T_CHECK(!had);
+            break;
+        case 6: T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 1000), CELLAR_ABSENT); break;
+        default:
+            T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o),
+                     stores ? CELLAR_OK : CELLAR_MISS);
+            break;
+        }
+        T_EQ_U64(disk_stats(c).gets, gets + !in_memory);
+        T_EQ_U64(heard, stores);
+        T_EQ_U64(stats_of(c).ended[CELLAR_CAUSE_REPLACED], ended + stores);
+        shut(c);
+    }
+}
+
 T_CASE(change_during_promotion_wins)
 {
     const int64_t forty = 40;
