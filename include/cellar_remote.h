@@ -675,8 +675,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *
  * RAW compares all bytes of the value: equal bytes have equal versions. A counter is decimal text,
  * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. E_TYPE of a
- * condition: the key is no string. Without an answer these calls return E_TIMEOUT or E_IO: the
- * value may have changed, and no key is deleted.
+ * condition: the key is no string. E_TOOBIG of an update, or of a delete that returns the value:
+ * the old value is too large, and stays. Without an answer these calls return E_TIMEOUT or E_IO:
+ * the value may have changed, and no key is deleted.
  *
  * `durable` is for sets, updates, increments and deletes of a key. Loads, BEHIND, clears, and
  * deletes by tag or pattern do not wait. When the server has the write, WAIT asks the replicas, for

@@ -326,7 +326,7 @@ static cellar_err cache_damaged_shared(cellar *c, l1_key *k, const void *bytes, 
     } else if (err == CELLAR_E_UNSUPPORTED) {
         err = here == CELLAR_OK ? cache_delete(c, k, false) : CELLAR_MISS;
     }
-    return err == CELLAR_MISS ? here : err;
+    return err == CELLAR_MISS || err == CELLAR_E_TOOBIG ? here : err; /* too long: another value */
 }
 
 CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t key_len,

@@ -175,8 +175,8 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
         a->err = CELLAR_MISS;
     } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {
         remote_asked_envelope(a, reply->text, reply->len);
-    } else if (reply->len > a->s->host->max_value_bytes) {
-        REMOTE_ADD(a->s->r, too_big, 1);
+    } else if (reply->len > a->s->host->max_value_bytes && (a->e->flags & CELLAR_TIER_FRESH) == 0) {
+        REMOTE_ADD(a->s->r, too_big, 1); /* a condition has the flag, and counts it as a value */
     } else {
         a->err = remote_asked_copy(a, reply->text, reply->len);
         a->e->check = remote_raw_check(reply->text, reply->len);

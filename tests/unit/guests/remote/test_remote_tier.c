@@ -148,12 +148,19 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
             T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
             T_EQ_U64(len, LIMIT + 1);
         }
-        const cellar_set_opts absent = { .struct_size = sizeof absent,
-                                         .flags = CELLAR_ONLY_IF_ABSENT };
         T_EQ_I64(cellar_set(a.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_E_TOOBIG);
         T_EQ_I64(cellar_set(b.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_OK);
         both_fence();
-        if (!raw) { T_EQ_I64(cellar_set(a.users, "k", 1, "new", 3, &absent), CELLAR_OK); }
+        if (raw) { /* an update, and a delete that returns the value */
+            T_EQ_I64(own_by(LOADS + 1, "k"), CELLAR_E_TOOBIG);
+            T_EQ_I64(own_by(LOADS + 3, "k"), CELLAR_E_TOOBIG);
+            T_EQ_I64(cellar_value_damaged(a.users, "k", 1, value, LIMIT), CELLAR_MISS);
+            T_EQ_I64(cellar_touch(a.users, "k", 1, 60000), CELLAR_OK);
+        }
+        T_EQ_I64(own_by(LOADS, "k"), raw ? CELLAR_EXISTS : CELLAR_OK);
+        side_fence(&b);
+        T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
+        T_EQ_U64(len, raw ? LIMIT + 1 : 3);
         left_close();
     }
 }
