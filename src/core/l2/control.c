@@ -100,8 +100,8 @@ static uint32_t l2_namespace_below(l2 *d, uint64_t lsn, unsigned char value[16 +
 
 CELLAR_PRIVATE bool l2_namespaces_open(l2 *d, uint64_t lsn)
 {
-    bool all = true;
     sync_take(L2_DEV, &d->namespace_lock);
+    bool all = base_load_acq(&d->dropped) == 0;
     for (uint32_t i = 0; i < d->namespace_count; i++) { all = all && d->namespace[i].lsn >= lsn; }
     if (all) { base_store_sc(&d->closed, 0u); }
     sync_drop(L2_DEV, &d->namespace_lock);

@@ -16,8 +16,8 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t
                                       uint64_t *end);
 /* Serve no record below `lsn` any more. */
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn);
-/* Open the closed tier. If the control of a namespace is below `lsn` or not logged, return false
- * and leave it closed. A namespace that changes later finds the tier open. */
+/* Open the closed tier. If the control of a namespace is below `lsn` or not logged, or if one was
+ * dropped, return false and leave it closed. A namespace that changes later finds the tier open. */
 CELLAR_PRIVATE bool l2_namespaces_open(l2 *d, uint64_t lsn);
 /* Append the control of the next namespace below `lsn` again. Return 0 if there is none; EAGAIN; or
  * ENOSPC. */

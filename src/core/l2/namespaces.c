@@ -104,6 +104,7 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
     if (v->generation == 0 && row != NULL) {
         l2_live_forget(d, row);
         *row = d->namespace[--d->namespace_count];
+        base_store_rel(&d->dropped, 1u);
     } else if (v->generation != 0 || name != NULL) {
         if (row == NULL && name != NULL) {
             row = &d->namespace[d->namespace_count++];

@@ -5,7 +5,8 @@
  * PICTURE    closed -> FLOOR at the tail, written -> words removed -> open, empty -> marker removed
  *            open, marker there -> buffer written -> marker removed
  * INVARIANTS While the tier is closed changes log nothing. So it opens behind a FLOOR alone, and
- *            behind the control of each namespace: a clear may come after the FLOOR.
+ *            behind the control of each namespace: a clear may come after the FLOOR. A drop may
+ *            come behind a copy of its control, and log no end: then another FLOOR ends the copy.
  * LOCKING    `working`.
  * SEE ALSO   stall.c: what closes the tier. */
 #include "l2/reopen.h"
@@ -23,6 +24,7 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     uint64_t owed = base_load_acq(&d->owed_lsn);
     if (owed == 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return; }
     if (l2_is_closed(d)) {
+        base_store_sc(&d->dropped, 0u);
         sync_take(L2_LOG, &d->log_lock); /* a put that came before the tier closed has ended */
         const uint64_t tail = base_load_rlx(&d->tail);
         sync_drop(L2_LOG, &d->log_lock);
@@ -31,7 +33,8 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
         l2_lost_all(d, L2_LOST_stall);
         L2_COUNT(d, emptied);
         for (bool open = false; !open;) {
-            if (l2_namespace_again(d, tail) == ENOSPC) { return; }
+            const bool full = l2_namespace_again(d, tail) == ENOSPC;
+            if (full || base_load_acq(&d->dropped) != 0) { return; }
             sync_role_take(&d->marking);
             open = l2_namespaces_open(d, tail);
             owed = base_load_acq(&d->tail); /* with the controls that were logged meanwhile */

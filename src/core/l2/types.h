@@ -321,6 +321,7 @@ struct l2 {
     _Atomic uint32_t spare; /* for their controls, segments in addition to the last; under L2_DEV */
     uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
     uint32_t next_id SYNC_GUARDED(L2_DEV);
+    _Atomic uint32_t dropped; /* 1: a namespace, since a reopening began; set under L2_DEV */
     l2_invalidations invalidations;
 
     _Atomic uint64_t floor_lsn;    /* no record below is served; only grows */
