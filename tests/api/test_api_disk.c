@@ -926,48 +926,131 @@ T_ALONE(load_that_finds_no_value_ends_a_long_one_on_its_way_to_disk)
 
 static struct {
     cellar *c;
+    void *(*during)(void *arg);
     uint64_t secret;
-    uint32_t seals, loads;
+    uint32_t seals, at, calls, row;
 } on_its_way;
+
+/* The evicted entry is in no level while another thread makes a call for its key. */
+static int seal_during_call(const unsigned char *nonce, const void *aad, size_t aad_len,
+                            const void *in, size_t in_len, void *out, void *ctx)
+{
+    if (++on_its_way.seals == on_its_way.at) {
+        pthread_t t;
+        T_REQUIRE(pthread_create(&t, NULL, on_its_way.during, NULL) == 0);
+        T_REQUIRE(pthread_join(t, NULL) == 0);
+    }
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+/* Return a store with room for one entry; `during` runs in the put number `at`. */
+static cellar *open_sealed(void *(*during)(void *arg), uint32_t at)
+{
+    settings cfg = config();
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &on_its_way.secret,
+                               .seal = seal_during_call, .open = toy_open,
+                               .overhead_bytes = sizeof(uint64_t) };
+    cfg.l2.cipher = &crypt;
+    cfg.config.max_entries = 1;
+    on_its_way.during = during;
+    on_its_way.seals = on_its_way.calls = 0;
+    on_its_way.at = at;
+    return on_its_way.c = open_with(&cfg);
+}
+
+/* Check that `during` ends the entry of key 0 while its put is under way. */
+static void end_on_its_way(void *(*during)(void *arg))
+{
+    (void)open_sealed(during, 1);
+    T_EQ_I64(put_used(on_its_way.c, 0, 1, 0), CELLAR_OK);
+    T_EQ_I64(put_used(on_its_way.c, 1, 1, 0), CELLAR_OK); /* evicts key 0 */
+    T_EQ_U64(on_its_way.calls, 1);
+    T_EQ_I64(look(on_its_way.c, 0, 1), CELLAR_MISS);
+    shut(on_its_way.c);
+}
 
 static void *load_key_zero(void *arg)
 {
     const uint32_t key = 0;
     const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_NEGATIVE };
     cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(on_its_way.c, &key, sizeof key, &o, load_none, &on_its_way.loads,
+    T_EQ_I64(cellar_get_or_load(on_its_way.c, &key, sizeof key, &o, load_none, &on_its_way.calls,
                                 &r), CELLAR_ABSENT);
     cellar_result_free(&r);
     return arg;
 }
 
-/* The evicted entry is in no level while another thread loads its key. */
-static int seal_during_load(const unsigned char *nonce, const void *aad, size_t aad_len,
-                            const void *in, size_t in_len, void *out, void *ctx)
-{
-    if (on_its_way.seals++ == 0) {
-        pthread_t t;
-        T_REQUIRE(pthread_create(&t, NULL, load_key_zero, NULL) == 0);
-        T_REQUIRE(pthread_join(t, NULL) == 0);
-    }
-    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
-}
-
 T_CASE_ON(load_that_finds_no_value_ends_an_entry_on_its_way_to_disk, ON_DISK)
 {
-    settings cfg = config();
-    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &on_its_way.secret,
-                               .seal = seal_during_load, .open = toy_open,
-                               .overhead_bytes = sizeof(uint64_t) };
-    cfg.l2.cipher = &crypt;
-    cfg.config.max_entries = 1;
-    on_its_way.c = open_with(&cfg);
-    on_its_way.seals = on_its_way.loads = 0;
-    T_EQ_I64(put_used(on_its_way.c, 0, 1, 0), CELLAR_OK);
-    T_EQ_I64(put_used(on_its_way.c, 1, 1, 0), CELLAR_OK); /* evicts key 0 */
-    T_EQ_U64(on_its_way.loads, 1);
-    T_EQ_I64(look(on_its_way.c, 0, 1), CELLAR_MISS);
-    shut(on_its_way.c);
+    end_on_its_way(load_key_zero);
+}
+
+static cellar_err append_none(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)old, (void)len, (void)out, (void)ctx;
+    return CELLAR_OK;
+}
+
+static void *touch_key_zero(void *arg)
+{
+    const uint32_t key = 0;
+    T_EQ_I64(cellar_touch(on_its_way.c, &key, sizeof key, 1), CELLAR_MISS);
+    on_its_way.calls++;
+    return arg;
+}
+
+/* Each of these finds the key in no level, and says so. */
+static void *change_key_zero(void *arg)
+{
+    const uint32_t key = 0;
+    cellar *c = on_its_way.c;
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
+    const cellar_delete_opts d = { .struct_size = sizeof d, .if_version = 1 };
+    cellar_err err;
+    switch (on_its_way.row) {
+    case 0: err = cellar_set(c, &key, sizeof key, "new", 3, &o); break;
+    case 1: err = cellar_increment(c, &key, sizeof key, 1, 0, &o, NULL); break;
+    case 2: err = cellar_update(c, &key, sizeof key, &o, append_none, NULL); break;
+    default: err = cellar_delete_with(c, &key, sizeof key, &d); break;
+    }
+    T_EQ_I64(err, CELLAR_MISS);
+    on_its_way.calls++;
+    return arg;
+}
+
+/* Else a value that the caller believes to be gone would be served again. */
+T_ALONE(change_that_finds_no_entry_ends_one_on_its_way_to_disk)
+{
+    for (on_its_way.row = 0; on_its_way.row < 4; on_its_way.row++) {
+        store_begin();
+        end_on_its_way(change_key_zero);
+        store_end();
+    }
+}
+
+T_CASE_ON(touch_that_finds_no_entry_ends_one_on_its_way_to_disk, ON_DISK)
+{
+    end_on_its_way(touch_key_zero);
+}
+
+/* The copy on disk has ended: its idle time does not know of the last use. */
+T_CASE_ON(touch_that_finds_an_idle_entry_on_disk_ends_a_newer_one_on_its_way, ON_DISK)
+{
+    char buf[256];
+    size_t len;
+    const uint32_t key = 0;
+    const cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 30000 };
+    cellar *c = open_sealed(touch_key_zero, 3);
+    T_EQ_I64(cellar_set(c, &key, sizeof key, "v", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, &key, sizeof key, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(put_used(c, 1, 1, 0), CELLAR_OK);
+    now_ms += 20000;
+    T_EQ_I64(cellar_get(c, &key, sizeof key, buf, sizeof buf, &len), CELLAR_OK);
+    now_ms += 15000;
+    T_EQ_I64(put_used(c, 1, 1, 0), CELLAR_OK);
+    T_EQ_U64(on_its_way.calls, 1);
+    T_EQ_I64(cellar_get(c, &key, sizeof key, buf, sizeof buf, &len), CELLAR_MISS);
+    shut(c);
 }
 
 /* The host has all of memory_bytes: no room even to read the entry. */

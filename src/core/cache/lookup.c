@@ -510,12 +510,29 @@ BASE_COLD static cellar_err cache_bring_failed(cellar *c, cellar_err code, const
     return cache_fail_broken(c, code, w->call, &why);
 }
 
+/* End an entry on its way from memory to the disk, where it must not come after the answer that
+ * there is none. If it came before, the look finds it. */
+static void cache_coming_ends(const cellar *c, const l1_key *k)
+{
+    cache_scope f = { .below = CACHE_BELOW_KNOWS };
+    uint64_t stamp;
+    const cache_tier *t = cache_tier_of(c);
+    if (t == NULL || cache_tier_disk(t) == NULL) { return; }
+    _Atomic uint64_t *word = cache_stamp(c->store, k->hash);
+    if ((base_load_sc(word) & CACHE_STAMP_WATCHED) != 0) {
+        cache_stamp_raise_noted(c->store, k->hash, word, &f, &stamp, false);
+    }
+}
+
 CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
 {
     l1_info info;
     while (w->looks < CACHE_LOOKS && cache_may_lie_below(c, k)) {
         cellar_err said = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK);
-        if (said != CELLAR_ABSENT) { said = cache_tier_bring(c, k); }
+        if (said != CELLAR_ABSENT) {
+            cache_coming_ends(c, k);
+            said = cache_tier_bring(c, k);
+        }
         const cache_tier *t = cache_tier_of(c);
         if (said == CELLAR_OK) {
             w->looks++;
