@@ -330,6 +330,7 @@ static bool l2_pass_oldest(l2 *d, uint64_t n)
     const bool syncs = d->cfg.level != L2_DROP;
     n = BASE_MIN(n, base_load_acq(&d->sealed_seq) - first);
     if (n == 0 || (syncs && base_load_acq(&d->resync) != 0)) { return false; }
+    base_store_rel(&d->passing, (first + n) * d->form.seg_bytes); /* before a look for a head */
     if (l2_pass_gains(d) && l2_pass_moves(d, first)) { n = l2_pass_move(d, first, n); }
     BASE_POINT("l2.passed");
     const uint64_t end = (first + n) * d->form.seg_bytes;

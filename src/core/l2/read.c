@@ -150,7 +150,7 @@ CELLAR_PRIVATE int l2_record_read(l2 *d, uint64_t lsn, unsigned char *buf, uint3
     return l2_rec_parse(buf, off, off + n, r) && l2_rec_whole(&f, buf, seq, off, r) ? 0 : EILSEQ;
 }
 
-static l2_word l2_word_now(l2 *d, uint64_t hash)
+CELLAR_PRIVATE l2_word l2_word_now(l2 *d, uint64_t hash)
 {
     l2_shard *s = l2_shard_of(d, hash);
     sync_take(L2_TOMBSTONE_LOCK, &s->lock);

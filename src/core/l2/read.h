@@ -33,7 +33,8 @@ CELLAR_PRIVATE void l2_form_at(const l2 *d, uint64_t lsn, l2_form *out);
 CELLAR_PRIVATE int l2_record_read(l2 *d, uint64_t lsn, unsigned char *buf, uint32_t bytes,
                                   l2_rec *r);
 
-/* Return true if the word of a hash (l2_mix) leads to `lsn`. */
+/* Return the word of a hash (l2_mix), or whether it leads to `lsn`. */
+CELLAR_PRIVATE l2_word l2_word_now(l2 *d, uint64_t hash);
 CELLAR_PRIVATE bool l2_indexed_at(l2 *d, uint64_t hash, uint64_t lsn);
 
 #endif

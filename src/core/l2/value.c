@@ -10,7 +10,8 @@
  *            patterns. A part is found through its head alone: no namespace has generation 0.
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
  *            serves nothing unless all parts that it touches have a word, and a put stores no head
- *            without all of them.
+ *            without all of them. A pass that looked before the head was there may take them later:
+ *            such a put is dropped (`passing`), and begins again.
  *            Parts are put as DURABLE, so a full shard of the index takes no place of theirs: a
  *            value of 1,000 parts would be lost with any of them.
  *            A change that puts has its tombstone in the log before the first part: a process death
@@ -157,6 +158,16 @@ static cellar_err l2_parts_begin(l2 *d, const l2_key *k, size_t len, const l2_me
     return CELLAR_OK;
 }
 
+/* Return true if each pass that takes the parts has seen their head, which is there. Part 0 is the
+ * oldest one, unless a pass that saw the head has moved it. */
+static bool l2_parts_stay(l2 *d, const l2_key *k, const l2_parts *p)
+{
+    l2_part part;
+    l2_part_name(d, l2_h48(k->hash), p->id, 0, &part);
+    const uint64_t lsn = l2_word_now(d, l2_mix(part.key.hash)).lsn;
+    return lsn >= base_load_acq(&d->passing) && lsn >= l2_floor(d);
+}
+
 static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *value, size_t len,
                                const l2_meta *meta, const l2_current *current)
 {
@@ -190,12 +201,12 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     head.part_id = p->id;
     head.part_total = len;
     head.part_bytes = l2_part_bytes(d);
-    if (!l2_parts_there(d, l2_h48(k->hash), &head)) { /* reclaimed, while the put waited for room */
-        *p = (l2_parts){ 0, 0 };
-        L2_COUNT(d, dropped);
-        return CELLAR_DROPPED;
-    }
-    return l2_put_record(d, k, NULL, 0, &head, current);
+    const bool there = l2_parts_there(d, l2_h48(k->hash), &head);
+    if (there) { err = l2_put_record(d, k, NULL, 0, &head, current); }
+    if (there && (err != CELLAR_OK || l2_parts_stay(d, k, p))) { return err; }
+    *p = (l2_parts){ 0, 0 }; /* reclaimed, while the put waited for room */
+    L2_COUNT(d, dropped);
+    return CELLAR_DROPPED;
 }
 
 CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
