@@ -145,7 +145,7 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     epoch = l2_tags_known(kit.d, &floor, l2_dev_no_tag, NULL);
     const l2_namespace ns = { 1, 3, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3, NULL), CELLAR_OK);
     pthread_t t[WRITERS];
     start_numbered(t, WRITERS, writer, 0);
     join_threads(t, WRITERS);

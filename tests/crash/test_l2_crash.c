@@ -218,7 +218,7 @@ static void op_clear(void)
     const l2_namespace v = { .id = 1, .generation = generation_now + 1 };
     all_end(1, 0);
     generation_now++;
-    T_EQ_I64(l2_namespace_set(d, &v, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &v, "all", 3, NULL), CELLAR_OK);
     ensured = changes;
 }
 

@@ -59,7 +59,7 @@ static void put_and_end(void)
     uint64_t floor = 0, walk = 0;
     const uint64_t epoch = l2_tags_known(d, &floor, l2_dev_no_tag, NULL);
     l2_namespace ns = { .id = 2, .generation = OTHER_OLD };
-    T_EQ_I64(l2_namespace_set(d, &ns, "other", 5), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "other", 5, NULL), CELLAR_OK);
     for (uint32_t i = 0; i < ENDED; i++) {
         put_in(i, OTHER_OLD, 100, epoch);
         put_in(i, generation_now, 100, i % 2 == 0 ? epoch : UINT64_MAX);
@@ -69,7 +69,7 @@ static void put_and_end(void)
     T_EQ_I64(l2_glob_begin(d, generation_now, "[\1\3\5\7\011\013]*", 9, &walk), CELLAR_OK);
     l2_glob_end(d, walk);
     ns.generation = OTHER_NEW;
-    T_EQ_I64(l2_namespace_set(d, &ns, "other", 5), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "other", 5, NULL), CELLAR_OK);
     some_changes(40);
 }
 

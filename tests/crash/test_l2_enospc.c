@@ -84,7 +84,7 @@ static cellar_err open_here(uint64_t bytes, int *e)
     const cellar_err err = l2_open(&cfg, &d, e);
     l2_namespace ns = { .id = 1, .generation = GENERATION };
     if (err == CELLAR_OK && !l2_namespace_find(d, "all", 3, &ns)) {
-        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
     }
     return err;
 }
@@ -168,7 +168,7 @@ static void disk_is_full_meanwhile(void)
     for (uint32_t i = 0; i < 300; i++) {
         const l2_namespace v = { 10 + i, 100 + i, 1 };
         n = snprintf(name, sizeof name, "a long name %u", i);
-        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)n), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)n, NULL), CELLAR_OK);
     }
     T_EQ_I64(l2_sync(d), CELLAR_OK);
     T_EQ_I64(l2_resize(d, 2 * bytes), CELLAR_E_SPACE);

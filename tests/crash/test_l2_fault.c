@@ -82,7 +82,7 @@ static void work(uint32_t *version)
         ms += 90;
     }
     const l2_namespace v = { 1, 4, 1 };
-    (void)l2_namespace_set(d, &v, "v", 1);
+    (void)l2_namespace_set(d, &v, "v", 1, NULL);
     check_all();
     l2_stats st;
     l2_stats_get(d, &st);

@@ -159,7 +159,7 @@ T_CASE(a_clear_during_a_stall_stays_in_force)
         start(L2_DROP);
         const l2_namespace v = { .id = 1, .generation = was + 1 };
         freeze();
-        T_EQ_I64(l2_namespace_set(d, &v, "all", 3), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &v, "all", 3, NULL), CELLAR_OK);
         T_CHECK(dev.bell);
         if (!dies) {
             thaw();
@@ -181,7 +181,7 @@ static void change_at_the_floor(void *ctx)
     const l2_namespace *next = ctx;
     if (l2_floor(d) == floor_before) { return; }
     dev.hook = NULL;
-    T_EQ_I64(l2_namespace_set(d, next, next->generation != 0 ? "all" : NULL, 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, next, next->generation != 0 ? "all" : NULL, 3, NULL), CELLAR_OK);
 }
 
 /* Change a namespace while the tier reopens. The log is full of controls, and no pass ends. Return
@@ -191,7 +191,7 @@ static uint32_t reopen_beside(l2_namespace next)
     l2_namespace v = { .id = 2, .generation = GENERATION + 2 };
     sync_role_take(&d->working);
     for (; v.generation < 100000 && !l2_is_closed(d); v.generation++) {
-        T_EQ_I64(l2_namespace_set(d, &v, "other", 5), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &v, "other", 5, NULL), CELLAR_OK);
     }
     T_REQUIRE(l2_is_closed(d));
     sync_role_drop(&d->working);
@@ -436,7 +436,7 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     cfg.no_thread = false;
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
     const l2_namespace ns = { .id = 1, .generation = GENERATION };
-    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
     atomic_store(&over, false);
     for (uint32_t i = 0; i < WRITERS; i++) { atomic_store(&ops[i], 0); }
     start_numbered(t, WRITERS, writer, 0);

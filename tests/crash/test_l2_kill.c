@@ -292,7 +292,7 @@ static void works_clear(void)
     for (uint32_t k = 0; k < KEYS; k++) { key_changes(k, 0); }
     atomic_store(&o->generation_next, (uint32_t)v.generation);
     atomic_fetch_add(&o->logged, 64);
-    if (l2_namespace_set(d, &v, "v", 1) != CELLAR_OK) { _exit(3); }
+    if (l2_namespace_set(d, &v, "v", 1, NULL) != CELLAR_OK) { _exit(3); }
     atomic_store(&o->generation, (uint32_t)v.generation);
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
 }
@@ -546,7 +546,7 @@ static void begin_in(const char *where)
     store_is(1);
     store_opens();
     const l2_namespace v = { 1, 5, 1 };
-    T_EQ_I64(l2_namespace_set(d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &v, "v", 1, NULL), CELLAR_OK);
     atomic_store(&o->generation, 5);
     atomic_store(&o->generation_next, 5);
     l2_close(d);

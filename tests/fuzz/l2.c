@@ -49,7 +49,7 @@ static void fuzz_make(l2_dev *on, bool closes)
     for (uint32_t run = 0; run < 2; run++) {
         if (open_may_fail(on) != CELLAR_OK) { abort(); }
         const l2_namespace v = { .id = 1, .generation = GENERATION };
-        (void)l2_namespace_set(d, &v, "v", 1);
+        (void)l2_namespace_set(d, &v, "v", 1, NULL);
         for (uint32_t i = 0; i < 200; i++) { fuzz_put(i % FUZZ_KEYS, i % 11 == 0 ? 0 : i); }
         fuzz_form = d->form; /* but for the run the same for both */
         if (run == 0 || closes) { l2_close(d); } else { l2_discard(d); }

@@ -85,7 +85,7 @@ T_INLINE void l2_kit_begin(l2_kit *k, l2_dev *dev, l2_level level)
     k->cfg.level = level;
     T_REQUIRE(l2_kit_open(k) == CELLAR_OK);
     const l2_namespace ns = { 1, L2_KIT_GENERATION, 1 };
-    T_EQ_I64(l2_namespace_set(k->d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(k->d, &ns, "all", 3, NULL), CELLAR_OK);
 }
 
 T_INLINE void l2_kit_end(l2_kit *k, l2_dev *dev)

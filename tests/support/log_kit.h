@@ -80,7 +80,7 @@ T_INLINE void open_on(l2_dev *on)
     T_REQUIRE(open_may_fail(on) == CELLAR_OK);
     l2_namespace ns = { .id = 1, .generation = GENERATION };
     if (!l2_namespace_find(d, "all", 3, &ns)) {
-        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
     }
     generation_now = (uint32_t)ns.generation;
 }

@@ -45,7 +45,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         sync_take(NAMESPACE, &s->namespace_lock);
         /* a change elsewhere also ends what a namespace without open handles has */
         const bool any = told || cause == CELLAR_CAUSE_REMOTE;
-        const bool closed = any ? c->dropped : cache_is_closed(c);
+        const bool closed = any ? base_load_rlx(&c->dropped) : cache_is_closed(c);
         const bool over = !told && version > UINT32_MAX && c->version == UINT32_MAX;
         /* The logged number may begin: no other began since, and its cell is free. */
         const bool stands = told && base_load_rlx(&c->generation) == old &&

@@ -148,7 +148,7 @@ SYNC_HOLDS(NAMESPACE) static void cache_numbers_turn(cache_store *s)
     s->next_generation += 2;
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
-        if (v->dropped || !cache_namespace_is_named(v)) { continue; }
+        if (base_load_rlx(&v->dropped) || !cache_namespace_is_named(v)) { continue; }
         const uint64_t whole = cache_generation_draw(s);
         BASE_ASSERT(whole != 0);
         cache_generation_begin(v, whole, CELLAR_CAUSE_CLEARED);
@@ -223,7 +223,7 @@ CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t gener
         const bool its = v != NULL && v->first_generation <= generation &&
                          ((v->first_generation ^ generation) & ~(uint32_t)CACHE_HALF) == 0;
         if (its && cache_namespace_hold(v)) { found = v; }
-        info->dropped = found != NULL && found->dropped;
+        info->dropped = found != NULL && base_load_rlx(&found->dropped);
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     return found;

@@ -10,7 +10,7 @@
  *            end. Its name is not looked up then: a dropped generation could be adopted.
  * LOCKING    None of its own. Controls are logged without NAMESPACE. A clear logs its number before
  *            the number begins. The table of the disk keeps the largest number, whichever control
- *            is logged last. */
+ *            is logged last, and nothing behind an end (l2/namespaces.c). */
 #include "cache/tier_calls.h"
 
 #include <stdio.h>
@@ -30,10 +30,10 @@ CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out
 }
 
 static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, const char *name,
-                                     size_t len)
+                                     size_t len, const _Atomic bool *over)
 {
     l2 *d = cache_disk(s);
-    const cellar_err err = d != NULL ? l2_namespace_set(d, v, name, len) : CELLAR_OK;
+    const cellar_err err = d != NULL ? l2_namespace_set(d, v, name, len, over) : CELLAR_OK;
     if (err == CELLAR_OK) { return; }
     /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
@@ -46,13 +46,14 @@ static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
         l2_namespace known;
         if (cache_tier_namespace_find(v, &known) && (known.id == v->id || v->slot == 0)) {
             const l2_namespace gone = { known.id, 0, 0 };
-            cache_tier_namespace_set(v->store, &gone, NULL, 0);
+            cache_tier_namespace_set(v->store, &gone, NULL, 0, NULL);
         }
         return;
     }
     const bool named = now->generation != 0 && v->slot != 0;
     const char *const name = now->generation == 0 ? NULL : named ? v->name : "";
-    cache_tier_namespace_set(v->store, now, name, named ? v->name_len : 0);
+    cache_tier_namespace_set(v->store, now, name, named ? v->name_len : 0,
+                             now->generation != 0 ? &v->dropped : NULL);
 }
 
 /* Return the whole number of the generation of a namespace; entries have its low 32 bits. */
@@ -63,22 +64,17 @@ SYNC_HOLDS(NAMESPACE) static uint64_t cache_generation_whole(const cellar *v)
            L2_GENERATION_MOST;
 }
 
-/* Log the numbers of the namespace, with no lock held. If it is dropped meanwhile, log its end
- * again: the end may be logged first. */
+/* Log the numbers of the namespace, or its end, with no lock held. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v, const l2_namespace *next)
 {
     cache_store *s = v->store;
-    bool gone;
     sync_take(NAMESPACE, &s->namespace_lock);
-    do {
-        gone = v->dropped;
-        l2_namespace now = { v->id, cache_generation_whole(v), v->version };
-        if (next != NULL) { now = *next; }
-        if (gone) { now.generation = 0; }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (cache_disk(s) != NULL) { cache_tier_namespace_say(v, &now); }
-        sync_take(NAMESPACE, &s->namespace_lock);
-    } while (v->dropped && !gone);
+    l2_namespace now = { v->id, cache_generation_whole(v), v->version };
+    if (next != NULL) { now = *next; }
+    if (base_load_rlx(&v->dropped)) { now.generation = 0; }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (cache_disk(s) != NULL) { cache_tier_namespace_say(v, &now); }
+    sync_take(NAMESPACE, &s->namespace_lock);
     BASE_ASSERT(v->unreported > 0);
     v->unreported--;
     sync_drop(NAMESPACE, &s->namespace_lock);

@@ -153,7 +153,7 @@ struct cellar {
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that need it */
     uint32_t name_len;
     uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
-    bool dropped;           /* NAMESPACE */
+    _Atomic bool dropped;   /* stored under NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
     uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
     /* the tier of its entries; NULL: none; set before its generation */

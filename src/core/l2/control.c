@@ -32,6 +32,18 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, l2_use use, uint32_t kind, uint64_t
     return took;
 }
 
+/* Return whether the table has the namespace of a control. */
+static bool l2_namespace_there(l2 *d, const unsigned char *value)
+{
+    bool there = false;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count && !there; i++) {
+        there = d->namespace[i].v.id == l2_r32(value + 4);
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return there;
+}
+
 /* Note where the control of a row is: it is appended again. An older one has no row. */
 static void l2_namespace_logged(l2 *d, const unsigned char *value, uint64_t lsn)
 {
@@ -48,21 +60,21 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, const unsigned char *value, uint32
 {
     l2_shard *controls = &d->index.shard[0];
     l2_waiting w = { 0, 0 };
+    const bool named = value[0] == L2_CTL_NAMESPACE && value[2] != 0;
     uint64_t lsn = 0, end = 0;
     for (;;) { /* also where the tier is closed: it may be about to open, behind its FLOOR */
         w.seen = l2_room_seen(d);
         sync_take(L2_TOMBSTONE_LOCK, &controls->lock);
-        const l2_took took = l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn,
-                                            &end);
-        if (took == L2_TOOK && value[0] == L2_CTL_NAMESPACE && value[2] != 0) {
-            l2_namespace_logged(d, value, lsn);
-        }
+        const bool gone = named && !l2_namespace_there(d, value);
+        const l2_took took = gone ? L2_IS_OLD
+            : l2_control_try(d, L2_USE_KEEP, L2_KIND_CONTROL, 0, value, bytes, &lsn, &end);
+        if (took == L2_TOOK && named) { l2_namespace_logged(d, value, lsn); }
         sync_drop(L2_TOMBSTONE_LOCK, &controls->lock);
         if (took == L2_TOOK) {
             l2_ensure(d, end);
             return lsn;
         }
-        const bool off = l2_is_closed(d) || base_load_rlx(&d->broken) != 0;
+        const bool off = gone || l2_is_closed(d) || base_load_rlx(&d->broken) != 0;
         if (off || !l2_wait(d, took, &w)) { return 0; }
     }
 }

@@ -259,9 +259,10 @@ BASE_INLINE bool l2_namespace_same(const l2_namespace *a, const l2_namespace *b)
 BASE_SPARE CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len,
                                                  l2_namespace *out);
 /* Set and log the ids of a namespace. name NULL: the namespace is known. generation 0: it is
- * removed. */
+ * removed. over: true as soon as the namespace is dropped: nothing is set then; NULL: it stays. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v,
-                                                      const char *name, size_t name_len);
+                                                      const char *name, size_t name_len,
+                                                      const _Atomic bool *over);
 /* Return the lowest generation, or id, that was never used. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);

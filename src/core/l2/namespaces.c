@@ -3,7 +3,9 @@
  * namespaces: the table of namespaces: name, id, generation, version.
  *
  * INVARIANTS The table changes before the control is logged, so the copy of an older row never
- *            follows the control (control.c). Generations only grow.
+ *            follows the control (control.c). Generations only grow. A row that is removed stays
+ *            so: what begins or changes a namespace sets no row once `over` is true, and logs no
+ *            control without its row. So the end of a namespace is its last control.
  * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
 #include "l2/namespaces.h"
 
@@ -91,11 +93,15 @@ static bool l2_namespace_room(l2 *d)
 }
 
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
-                                       size_t name_len)
+                                       size_t name_len, const _Atomic bool *over)
 {
     l2_namespace_row *row;
     for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
         sync_take(L2_DEV, &d->namespace_lock);
+        if (over != NULL && base_load_acq(over)) {
+            sync_drop(L2_DEV, &d->namespace_lock);
+            return true;
+        }
         row = l2_namespace_at(d, v->id, name, name_len);
         if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
         sync_drop(L2_DEV, &d->namespace_lock);
@@ -133,11 +139,11 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
 }
 
 CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const char *name,
-                                           size_t name_len)
+                                           size_t name_len, const _Atomic bool *over)
 {
     BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
     const size_t named = name != NULL ? name_len : 0;
-    if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    if (!l2_namespace_apply(d, v, name, named, over)) { return CELLAR_E_NOMEM; }
     unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
                                               name != NULL };
     l2_w32(value + 4, v->id);

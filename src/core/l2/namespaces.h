@@ -9,8 +9,8 @@
 /* Return true if a record above the floor with this generation is of the current one of a
  * namespace. Once false, it stays false. */
 CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
-/* Apply a row to the namespace table. Return false if memory is short. */
+/* Apply a row to the namespace table, unless *over is true. Return false if memory is short. */
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
-                                       size_t name_len);
+                                       size_t name_len, const _Atomic bool *over);
 
 #endif

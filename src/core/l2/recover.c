@@ -431,7 +431,8 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes, 
     const l2_namespace v = { .id = l2_r32(value + 4), .version = l2_r32(value + 12),
                              .generation = (uint64_t)value[3] << 32 | l2_r32(value + 8) };
     const bool named = value[2] != 0;
-    if (!l2_namespace_apply(d, &v, named ? (const char *)value + 16 : NULL, named ? len : 0)) {
+    if (!l2_namespace_apply(d, &v, named ? (const char *)value + 16 : NULL, named ? len : 0,
+                            NULL)) {
         return false;
     }
     sync_take(L2_DEV, &d->namespace_lock);

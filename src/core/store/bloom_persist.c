@@ -66,7 +66,7 @@ CELLAR_PRIVATE void cache_keep_all(void *ctx, l2_images *to)
         sync_take(NAMESPACE, &s->namespace_lock);
         cellar *v = cache_namespace_at(s, slot);
         const bool wanted = v != NULL && v->first_generation != UINT32_MAX && !v->no_disk &&
-                            !v->dropped && base_load_acq(&v->bloom) != NULL &&
+                            !base_load_rlx(&v->dropped) && base_load_acq(&v->bloom) != NULL &&
                             cache_namespace_hold(v);
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (!wanted) { continue; }

@@ -24,14 +24,14 @@ SYNC_HOLDS(NAMESPACE) static const char *cache_audit_namespaces(cache_store *s)
         if (base_load_rlx(&v->refs) < v->handles) {
             return "namespaces: one has fewer refs than handles";
         }
-        if (!v->dropped && cache_namespace_is_named(v) &&
+        if (!base_load_rlx(&v->dropped) && cache_namespace_is_named(v) &&
             !cache_generation_alive(s, base_load_rlx(&v->generation))) {
             return "namespaces: the generation of an open one is dead";
         }
         const bloom *b = base_load_acq(&v->bloom);
         const char *why = b != NULL ? bloom_audit(b) : NULL;
         if (why != NULL) { return why; }
-        if (slot != 0 && !v->dropped) { named++; }
+        if (slot != 0 && !base_load_rlx(&v->dropped)) { named++; }
     }
     if (count != s->namespace_count) {
         return "namespaces: their number differs from the used slots";

@@ -105,7 +105,7 @@ static void cache_dump_namespaces(cache_store *s, base_text *t)
         uint64_t v[STATS_NAMESPACE_COUNT];
         sync_take(NAMESPACE, &s->namespace_lock);
         const cellar *at = cache_namespace_at(s, slot);
-        const bool there = at != NULL && !at->dropped;
+        const bool there = at != NULL && !base_load_rlx(&at->dropped);
         if (there) {
             base_text_add(t, "namespace %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);

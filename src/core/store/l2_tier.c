@@ -283,7 +283,7 @@ static cellar_err cache_spill_walk(cache_store *s, cache_spill *sp, uint32_t *sl
         sync_take(NAMESPACE, &s->namespace_lock);
         cellar *v = cache_namespace_next(s, slot);
         const bool wanted = v != NULL && s->tier != NULL && cache_tier_of(v) == s->tier &&
-                            !v->dropped && cache_namespace_hold(v);
+                            !base_load_rlx(&v->dropped) && cache_namespace_hold(v);
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (!wanted) {
             *cursor = 0;

@@ -27,7 +27,7 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_namespace_name *ou
     bool there = false;
     sync_take(NAMESPACE, &s->namespace_lock);
     const cellar *v = cache_namespace_at(s, slot);
-    if (v != NULL && !v->dropped) {
+    if (v != NULL && !base_load_rlx(&v->dropped)) {
         memcpy(n->name, v->name, v->name_len);
         out->bytes = n->name;
         out->len = v->name_len;
@@ -58,7 +58,7 @@ static bool cache_metric_given(void *ctx, uint32_t slot, stats_namespace_given i
     }
     sync_take(NAMESPACE, &s->namespace_lock);
     const cellar *v = cache_namespace_at(s, slot);
-    const bool there = v != NULL && !v->dropped;
+    const bool there = v != NULL && !base_load_rlx(&v->dropped);
     const unsigned quota = there ? v->quota : 0;
     const int state = there ? cache_breaker_state(v) : -1;
     sync_drop(NAMESPACE, &s->namespace_lock);

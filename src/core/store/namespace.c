@@ -427,7 +427,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     cellar *v = cache_namespace_find(s, name, len);
     if (v != NULL) {
         cache_namespace_unname(s, v);
-        v->dropped = true;
+        base_store_rel(&v->dropped, true);
         v->unreported += s->tier != NULL;
         base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
         cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);

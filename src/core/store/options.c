@@ -259,7 +259,7 @@ CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
         if (err != CELLAR_OK) { return err; }
         sync_take(NAMESPACE, &s->namespace_lock);
         generation = base_load_rlx(&v->generation);
-        const bool there = !v->dropped;
+        const bool there = !base_load_rlx(&v->dropped);
         if (there) { done = l1_cap_start(s->l1, v->slot, generation, max); }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (!there) { return CELLAR_OK; } /* it has no entries */

@@ -77,7 +77,7 @@ SYNC_HOLDS(NAMESPACE) static void cache_policy_shares(cache_store *s, const poli
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         policy_section *in = cache_policy_section(v, t);
         bool missed;
-        if (v->dropped || !cache_namespace_is_named(v)) { continue; }
+        if (base_load_rlx(&v->dropped) || !cache_namespace_is_named(v)) { continue; }
         (void)cache_quota_take(s, v, NULL, in != NULL ? in->share : 0, &missed);
         if (missed) { in->share_missed = true; }
     }

@@ -152,7 +152,7 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
         char name[CELLAR_NAME_MAX + 1];
         sync_take(NAMESPACE, &s->namespace_lock);
         const cellar *at = cache_namespace_at(s, slot);
-        const bool there = at != NULL && !at->dropped && !at->secret;
+        const bool there = at != NULL && !base_load_rlx(&at->dropped) && !at->secret;
         const unsigned quota = there ? at->quota : 0;
         if (there) { memcpy(name, at->name, sizeof name); }
         sync_drop(NAMESPACE, &s->namespace_lock);

@@ -30,7 +30,8 @@ static cellar *cache_table_enter(const cache_shared *h)
     cache_store *s = h->store;
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *c = cache_namespace_at(s, h->slot);
-    if (c != NULL && (c->id != h->id || c->dropped || !cache_namespace_hold(c))) { c = NULL; }
+    if (c != NULL &&
+        (c->id != h->id || base_load_rlx(&c->dropped) || !cache_namespace_hold(c))) { c = NULL; }
     sync_drop(NAMESPACE, &s->namespace_lock);
     base_thread_self()->in_tier += c != NULL;
     return c;

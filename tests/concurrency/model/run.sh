@@ -335,7 +335,8 @@ END
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
 l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
-l2.place_early l2.commit_joins l1.share_any_generation tier.read_pending tier.drop_untold
+l2.place_early l2.commit_joins l2.control_late l1.share_any_generation tier.read_pending
+tier.drop_untold
 tier.drop_adopted tier.clear_overtakes tier.clear_told_late tier.open_untold flight.set_not_told
 l1.cap_without_ticket l1.bound_unlocked cache.cleared_late" # sim: quota, l2_ends, l2_drop, bound
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on

@@ -295,7 +295,7 @@ static void sim_l2_begin_at(uint32_t first, l2_level level, bool passes)
     base_sim_advance_ms(10000);
     sim_l2_open(&disk.kit);
     const l2_namespace all = { .id = 1, .generation = SIM_L2_GENERATION };
-    BASE_SIM_CHECK(l2_namespace_set(disk.kit.d, &all, "all", 3) == CELLAR_OK);
+    BASE_SIM_CHECK(l2_namespace_set(disk.kit.d, &all, "all", 3, NULL) == CELLAR_OK);
     if (passes) { sim_l2_history(); }
     for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
         const l2_key id = sim_l2_key(&disk.kit, &key);

@@ -72,7 +72,7 @@ static void open_it(void)
 {
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     const l2_namespace ns = { 1, 7, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3, NULL), CELLAR_OK);
 }
 
 static void end(void)

@@ -129,7 +129,7 @@ T_CASE(all_entries_that_expire_together_miss)
     store_init();
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     const l2_namespace ns = { 1, L2_KIT_GENERATION, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3, NULL), CELLAR_OK);
     for (uint32_t key = 0; key < keys; key++) {
         cellar_err err;
         while ((err = put(key, ENDS)) == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }

@@ -549,7 +549,7 @@ static void open_pairs(void)
 {
     const l2_namespace ns = { .id = 2, .generation = PAIR_GENERATION };
     open_it();
-    T_EQ_I64(l2_namespace_set(d, &ns, "pairs", 5), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "pairs", 5, NULL), CELLAR_OK);
     generation_now = PAIR_GENERATION;
 }
 

@@ -207,7 +207,7 @@ static void large_open(uint64_t bytes)
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     const l2_namespace ns = { 1, L2_KIT_GENERATION, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "all", 3, NULL), CELLAR_OK);
 }
 
 /* Make a store with more live bytes than passes keep. */

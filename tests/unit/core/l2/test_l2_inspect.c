@@ -42,10 +42,10 @@ static void build(bool closed)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_namespace v = { 1, 5, 1 };
     generation = 5;
-    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1, NULL), CELLAR_OK);
     for (uint32_t i = 0; i < 900; i++) { store(i % KEYS, i + 1, 0); }
     v.generation = generation = 6;
-    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0, NULL), CELLAR_OK); /* cleared */
     for (uint32_t i = 0; i < 1500; i++) { store((i * 7) % KEYS, i + 2000, i % 3 == 0 ? 50000 : 0); }
     for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0, 0); } /* deleted */
     for (uint32_t i = 1; i < KEYS; i += 9) { store(i, 9000 + i, 1000); } /* expires soon */

@@ -496,7 +496,7 @@ static void clear(void)
     T_CHECK(v.generation > generation);
     generation = (uint32_t)v.generation;
     for (uint32_t key = 0; key < KEYS; key++) { ended(key); }
-    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1, NULL), CELLAR_OK);
 }
 
 static void end_tag(uint32_t tag)

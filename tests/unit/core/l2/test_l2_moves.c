@@ -40,7 +40,7 @@ static uint64_t open_it(void)
     const l2_namespace v = { 1, generation, 1 };
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1, NULL) == CELLAR_OK);
     return l2_tags_known(kit.d, &floor, no_tag, NULL);
 }
 
@@ -353,7 +353,7 @@ T_CASE(records_of_a_cleared_namespace_do_not_move)
     begin(L2_DROP);
     put_to(VALUES);
     const l2_namespace v = { 1, 6, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0, NULL), CELLAR_OK);
     generation = 6;
     churn(8000, 32, true);
     const l2_stats st = l2_kit_figures(&kit);
@@ -563,7 +563,7 @@ static void records_stay_when_others_end_by(const char *how, l2_level level)
     uint64_t born = begin(level);
     put_to(100);
     l2_namespace v = { 2, 6, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1, NULL) == CELLAR_OK);
     for (uint32_t round = 0; round < 12; round++) {
         const l2_meta m = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true,
                             .deadline_ms = kit.now_ms + 60000 };
@@ -571,7 +571,7 @@ static void records_stay_when_others_end_by(const char *how, l2_level level)
         fill(10000 * round + 10000, &m);
         if (how[0] == 'c') {
             v.generation++;
-            T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+            T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0, NULL), CELLAR_OK);
         } else if (how[0] == 't') {
             l2_tag_invalidate(kit.d, TAG, ++born, false);
         } else {
@@ -625,7 +625,7 @@ static void end_of_a_namespace(uint32_t next_generation)
 {
     begin(L2_KEEP);
     l2_namespace v = { 2, 6, 1 };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1, NULL) == CELLAR_OK);
     const l2_meta m = { .durable = true };
     generation = 6;
     for (uint32_t round = 0; round < 6; round++) { fill(10000 * round, &m); }
@@ -635,7 +635,7 @@ static void end_of_a_namespace(uint32_t next_generation)
     fill(60000, &m);
     v.generation = next_generation;
     const uint64_t live = base_load_rlx(&kit.d->live_bytes);
-    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0, NULL), CELLAR_OK);
     T_CHECK(base_load_rlx(&kit.d->live_bytes) < live / 2);
     generation = 5;
     churn(8000, 32, true);
@@ -651,9 +651,9 @@ T_CASE_ON(puts_during_a_clear_drop_no_other_entry, KEPT)
 {
     const l2_namespace v = { 2, 6, 1 }, cleared = { 2, 7, 1 };
     const l2_meta m = { .durable = true };
-    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1) == CELLAR_OK);
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "w", 1, NULL) == CELLAR_OK);
     put_to(100);
-    T_EQ_I64(l2_namespace_set(kit.d, &cleared, "w", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &cleared, "w", 1, NULL), CELLAR_OK);
     generation = 6;
     for (uint32_t round = 0; round < 2; round++) { fill(10000 * round, &m); }
     generation = 5;
@@ -694,7 +694,7 @@ static void flood_with_names(uint32_t names)
     begin(L2_KEEP);
     for (uint32_t i = 0; i < names; i++) {
         const l2_namespace v = name_of(i, name);
-        T_EQ_I64(l2_namespace_set(kit.d, &v, name, L2_NAME_MAX), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(kit.d, &v, name, L2_NAME_MAX, NULL), CELLAR_OK);
     }
     for (uint32_t key = 0; key < VALUES; key++) { put(key, true); }
     for (uint32_t round = 0; round < 3; round++) {
@@ -744,10 +744,10 @@ T_CASE(control_that_is_logged_late_hides_no_newer_one)
         const l2_namespace older = { 2, 6, 1 }, newer = { 2, 7, 2 };
         l2_namespace got = { 0, 0, 0 };
         const uint64_t at = base_load_acq(&kit.d->tail);
-        T_REQUIRE(l2_namespace_set(kit.d, &newer, "w", 1) == CELLAR_OK);
+        T_REQUIRE(l2_namespace_set(kit.d, &newer, "w", 1, NULL) == CELLAR_OK);
         churn_past(&kit.d->tail, at + 4 * 65536);
         const uint64_t late = base_load_acq(&kit.d->tail);
-        T_REQUIRE(l2_namespace_set(kit.d, &older, "w", 1) == CELLAR_OK);
+        T_REQUIRE(l2_namespace_set(kit.d, &older, "w", 1, NULL) == CELLAR_OK);
         if (dies != 0) { killed(); }
         churn_past(&kit.d->floor_lsn, at);
         T_CHECK(base_load_acq(&kit.d->floor_lsn) <= late);

@@ -253,7 +253,7 @@ static void sized_open(uint64_t mib)
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
     l2_namespace ns = { .id = 1, .generation = GENERATION };
     if (!l2_namespace_find(d, "all", 3, &ns)) {
-        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
     }
 }
 

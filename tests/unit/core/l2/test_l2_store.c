@@ -494,12 +494,12 @@ T_CASE_ON(namespaces_and_generations_persist, STORE)
 {
     l2_namespace v = { 11, 10, 5 }, got;
     T_CHECK(!l2_namespace_find(d, "sessions", 8, &got));
-    T_EQ_I64(l2_namespace_set(d, &v, "sessions", 8), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &v, "sessions", 8, NULL), CELLAR_OK);
     v = (l2_namespace){ 12, 11, 1 };
-    T_EQ_I64(l2_namespace_set(d, &v, "other", 5), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &v, "other", 5, NULL), CELLAR_OK);
     for (int round = 0; round < 4; round++) {
         v = (l2_namespace){ 11, 20 + (uint32_t)round, 6 + (uint32_t)round };
-        T_EQ_I64(l2_namespace_set(d, &v, NULL, 0), CELLAR_OK); /* a clear */
+        T_EQ_I64(l2_namespace_set(d, &v, NULL, 0, NULL), CELLAR_OK); /* a clear */
         open_again(round % 2 != 0);
         T_CHECK(l2_namespace_find(d, "sessions", 8, &got));
         T_CHECK(got.id == 11 && got.generation == v.generation && got.version == v.version);
@@ -509,21 +509,21 @@ T_CASE_ON(namespaces_and_generations_persist, STORE)
     for (uint64_t n = UINT32_MAX - 3; n < (uint64_t)UINT32_MAX + 5; n++) {
         v = (l2_namespace){ 11, n, 9 };
         const l2_namespace late = { 11, n - 2, 8 };
-        T_EQ_I64(l2_namespace_set(d, &v, NULL, 0), CELLAR_OK);
-        T_EQ_I64(l2_namespace_set(d, &late, NULL, 0), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &v, NULL, 0, NULL), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &late, NULL, 0, NULL), CELLAR_OK);
         open_again(n % 2 != 0);
         T_CHECK(l2_namespace_find(d, "sessions", 8, &got));
         T_CHECK(got.generation == n && got.version == 9);
         T_CHECK(l2_next_generation(d) > n);
     }
     v = (l2_namespace){ 12, 0, 0 };
-    T_EQ_I64(l2_namespace_set(d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    T_EQ_I64(l2_namespace_set(d, &v, NULL, 0, NULL), CELLAR_OK); /* dropped */
     kill_and_open();
     T_CHECK(!l2_namespace_find(d, "other", 5, &got));
     for (uint32_t i = 0; i < 300; i++) { /* the log comes round meanwhile */
         v = (l2_namespace){ 13 + i, 100 + i, 1 };
         char name[16];
-        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)snprintf(name, 16, "v%u", i)),
+        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)snprintf(name, 16, "v%u", i), NULL),
                  CELLAR_OK);
         for (uint32_t n = 0; n < 20; n++) { (void)put(i, 1, 200); }
         work();
@@ -543,16 +543,16 @@ T_CASE_ON(dropping_a_namespace_needs_no_memory, STORE)
     char name[16];
     for (uint32_t i = 1; i <= 15; i++) {
         v = (l2_namespace){ 10 + i, 100 + i, 1 };
-        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)snprintf(name, 16, "v%u", i)),
+        T_EQ_I64(l2_namespace_set(d, &v, name, (size_t)snprintf(name, 16, "v%u", i), NULL),
                  CELLAR_OK);
     }
     (void)base_fault_alloc_arm(1, true);
     v = (l2_namespace){ 14, 200, 2 };
-    T_EQ_I64(l2_namespace_set(d, &v, "v4", 2), CELLAR_OK); /* cleared */
+    T_EQ_I64(l2_namespace_set(d, &v, "v4", 2, NULL), CELLAR_OK); /* cleared */
     v = (l2_namespace){ 50, 201, 1 };
-    T_EQ_I64(l2_namespace_set(d, &v, "new", 3), CELLAR_E_NOMEM);
+    T_EQ_I64(l2_namespace_set(d, &v, "new", 3, NULL), CELLAR_E_NOMEM);
     v = (l2_namespace){ 13, 0, 0 };
-    T_EQ_I64(l2_namespace_set(d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    T_EQ_I64(l2_namespace_set(d, &v, NULL, 0, NULL), CELLAR_OK); /* dropped */
     (void)base_fault_alloc_arm(0, false);
     kill_and_open();
     T_CHECK(l2_namespace_find(d, "v4", 2, &got) && got.generation == 200);

@@ -68,7 +68,7 @@ static void begin(void)
     watch(0, NULL);
     open_again();
     const l2_namespace v = { 1, 7, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1, NULL), CELLAR_OK);
 }
 
 static void end(void) { l2_kit_end(&kit, &dev); }
@@ -616,7 +616,7 @@ static void pattern_deleted(void)
 static void cleared(void)
 {
     const l2_namespace v = { 1, 8, 1 };
-    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0, NULL), CELLAR_OK);
 }
 
 static void expired(void) { kit.now_ms += 20001; kit.wall_ms += 20001; }

@@ -188,12 +188,12 @@ static void put_filler(uint32_t i)
 static uint64_t clear_between(void)
 {
     l2_namespace ns = { .id = 2, .generation = 9 };
-    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6, NULL), CELLAR_OK);
     put_old();
     for (uint32_t i = 0; i < OLD; i++) { put_filler(i); }
     ns = (l2_namespace){ .id = 1, .generation = 10 };
     const uint64_t lsn = tail();
-    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
     const uint64_t seq = seq_now() + 2;
     for (uint32_t i = 0; seq_now() < seq; i++) { put_filler(i % OLD); }
     return lsn;
@@ -216,7 +216,7 @@ T_CASE_ON(records_without_a_generation_leave_the_next_one, STORE)
 {
     const uint32_t i = 1;
     const l2_namespace ns = { .id = 2, .generation = (UINT64_C(1) << 31) + 5 };
-    T_EQ_I64(l2_namespace_set(d, &ns, "late", 4), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "late", 4, NULL), CELLAR_OK);
     const uint64_t next = l2_next_generation(d);
     T_EQ_U64(next, ns.generation + 1);
     const l2_key k = { &i, sizeof i, 0, base_hash(l2_hash_key(d), 0, &i, sizeof i) };
@@ -473,7 +473,7 @@ T_CASE_ON(durable_put_is_refused_while_the_next_open_begins_empty, STORE)
 static void clear_late(void)
 {
     const l2_namespace ns = { .id = 1, .generation = 10 };
-    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
 }
 
 /* A control that was logged while the tier was closed is in the buffer when it opens. */
@@ -601,7 +601,7 @@ T_CASE(log_without_room_for_changes_goes_on)
         start();
         for (uint32_t id = 2; id < 9; id++) {
             const l2_namespace ns = { .id = id, .generation = 100 + id };
-            T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id), CELLAR_OK);
+            T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id, NULL), CELLAR_OK);
         }
         put_old();
         (void)put_all();
@@ -1030,7 +1030,7 @@ static void bytes_lost_without_room(bool dies, uint32_t names)
     start_at(L2_KEEP);
     for (uint32_t id = 2; id < 2 + names; id++) {
         const l2_namespace ns = { .id = id, .generation = 100 + id };
-        T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(d, &ns, (const char *)&id, sizeof id, NULL), CELLAR_OK);
     }
     put_old();
     T_EQ_I64(l2_sync(d), CELLAR_OK);
@@ -1066,10 +1066,10 @@ T_CASE(kill_before_sync_of_floor_without_room_keeps_the_result) { bytes_lost_wit
 T_CASE_ON(looks_of_passes_leave_out_what_a_clear_took, STORE)
 {
     l2_namespace ns = { .id = 2, .generation = 9 };
-    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "filler", 6, NULL), CELLAR_OK);
     for (uint32_t i = 0; seq_now() < 4; i++) { put_filler(i); }
     ns.generation = 10;
-    T_EQ_I64(l2_namespace_set(d, &ns, NULL, 0), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, NULL, 0, NULL), CELLAR_OK);
     generation_now = 3;
     for (uint32_t i = 1000; !l2_pass_due(d); i++) { T_EQ_I64(put_once(i, 7, true), CELLAR_OK); }
     d->cfg.move_pct = 10;

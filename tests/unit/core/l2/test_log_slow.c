@@ -110,7 +110,7 @@ static void start(l2_level level)
     cfg.images = give_image;
     cfg.avg_object_bytes = object_bytes;
     T_REQUIRE(l2_open(&cfg, &d, &e) == CELLAR_OK);
-    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(d, &ns, "all", 3, NULL), CELLAR_OK);
 }
 
 static void end(void)
