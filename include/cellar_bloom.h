@@ -67,13 +67,14 @@ typedef enum cellar_bloom_doubt {
 } cellar_bloom_doubt;
 
 /* Add every key of the source to the filter, which is AUTHORITATIVE then: from now on a key that it
- * does not know is answered without a load. The keys in the cache come first, then those of `next`.
+ * does not know is answered without a load. The keys in memory come first, then those of `next`. It
+ * must read the source as it is after the call began: a key that came before may be nowhere else.
  * Values stored meanwhile add their keys themselves. An AUTHORITATIVE or full filter, or one with
  * another bloom_keys, is rebuilt: a second filter is filled beside it and replaces it at the end.
  * Until then, and after a failure, the old filter answers.
  * in:      next, called until it returns another code than OK. MISS at the first call says that
  *          the source is empty; ctx, given to next
- * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
+ * out:     *count the keys added, those in memory included: a key in both counts twice; optional
  * returns: OK (the filter is AUTHORITATIVE); E_INVAL (the namespace has no filter, or next returned
  *          a key of wrong length), E_BUSY (another feed of the namespace runs, or a doubt came up
  *          meanwhile), E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (memory_bytes has no
