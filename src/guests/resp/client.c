@@ -199,7 +199,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     (void)base_net_watch(r->epoll, EPOLL_CTL_DEL, c->fd, 0, NULL);
     base_store_rel(&r->fd_of[c->slot], -1);
     base_net_close(c->fd);
-    if (c->process != 0 && r->shared.waits != NULL) {
+    if (c->process != 0) {
         r->shared.look_ms = r->now_ms;
         r->shared.look_until_ms = r->now_ms + RESP_LOOK_FOR_MS;
     }

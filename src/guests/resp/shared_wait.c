@@ -86,6 +86,7 @@ CELLAR_PRIVATE bool resp_wait_note(resp_client *c, cellar_bytes beat, cellar_byt
     const size_t bytes = beat.len + lease.len + token.len;
     uint32_t count = 1;
     if (resp_wait_is_over(r, beat)) { return false; }
+    if (r->now_ms < r->shared.look_until_ms) { r->shared.look_ms = r->now_ms; }
     for (resp_waiter **at = &r->shared.waits; *at != NULL;) {
         const resp_waiter *w = *at;
         const bool same = w->lease_len == lease.len &&

@@ -1009,6 +1009,41 @@ T_CASE_ON(lease_of_a_living_process_outlives_its_socket, SHARED_TIMED)
     T_EQ_I64(waitpid(pid, NULL, 0), pid);
 }
 
+static void tcp_port(cellar_resp_config *o)
+{
+    shared_port(o);
+    o->port = CELLAR_RESP_PORT_ANY;
+}
+
+#define ON_TCP(fn) T_WITH(fn, resp_kit *k, k, alone_open(tcp_port, 0), rk_close(k))
+
+/* Connect over TCP, and write the beat. */
+static int owner_on_tcp(void)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                              .sin_port = htons((uint16_t)port_stats().port) };
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    T_EQ_STR(ask(peer_ready(fd), "SET " BEAT " x PX 2000\r\n"), "+OK\r\n");
+    return fd;
+}
+
+/* A waiter that asks when the connection has just closed leaves 30 ms for another one. */
+T_CASE_ON(owner_on_tcp_has_30_ms_to_connect_again, ON_TCP)
+{
+    T_EQ_STR(rk(k, "SET", "p:k", LEASE, NULL), "+OK");
+    close(owner_on_tcp());
+    port_run();
+    T_EQ_STR(waiter_asks(k), ":0");
+    port_pass(20);
+    close(owner_on_tcp());
+    port_run();
+    port_pass(20);
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    port_pass(11);
+    T_EQ_STR(rk(k, "EXISTS", "p:k", BEAT, NULL), ":0");
+}
+
 /* Notes of waiters are bounded; a lease that changed meanwhile stays. */
 T_CASE_ON(notes_of_waiters_are_bounded, SHARED_TIMED)
 {
