@@ -258,7 +258,7 @@ static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes sou
     cellar_err err = resp_hold(c, from, source, &h);
     if (err == CELLAR_OK) { err = resp_info(c, from, source, &info); }
     if (err == CELLAR_OK) {
-        cellar_set_opts o = resp_write_opts(info.ttl_left_ms);
+        cellar_set_opts o = resp_write_opts(BASE_MAX(info.ttl_left_ms, 1));
         o.user_flags = info.user_flags;
         if (absent_only) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
         err = resp_store(c, to, target, h.value, &o);
