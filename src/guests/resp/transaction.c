@@ -65,7 +65,7 @@ static cellar_err resp_watched_read(cellar_resp *r, uint32_t db, const void *key
         return CELLAR_OK;
     }
     err = cellar_entry_info_get(ns, key, key_len, CELLAR_GET_WANT_VERSION, &info);
-    if (err == CELLAR_OK || err == CELLAR_STALE) {
+    if (err == CELLAR_OK) {
         *version = info.version;
         *ends_ms = resp_ends_ms(r, &info);
     }

@@ -449,6 +449,26 @@ T_CASE(negative_and_stale_entries_are_no_values)
     T_EQ_STR(rk_line(&k, "CELLAR.META none"), "nil");
 }
 
+/* WATCH sees what GET sees: a value that becomes stale is gone, a stale one is none. */
+T_CASE(watch_takes_a_stale_value_for_none)
+{
+    const cellar_bytes red = { "red", 3 };
+    cellar_set_opts o = { .struct_size = sizeof o, .stale_ms = 10000, .tags = &red,
+                          .tag_count = 1 };
+    rk_open(&k, true);
+    T_EQ_I64(cellar_set(k.db, "old", 3, "v", 1, &o), CELLAR_OK);
+    static const char *const replies[] = { "nil[]", "[+PONG]" };
+    for (int i = 0; i < 2; i++) {
+        T_EQ_STR(rk_line(&k, "WATCH old"), "+OK");
+        T_EQ_STR(rk_line(&k, "GET old"), i == 0 ? "v" : "nil");
+        T_EQ_I64(cellar_delete_by_tag(k.store, "red", 3, CELLAR_TAG_SOFT), CELLAR_OK);
+        atomic_fetch_add(&api_now_ms, 20);
+        T_EQ_STR(rk_line(&k, "MULTI"), "+OK");
+        T_EQ_STR(rk_line(&k, "PING"), "+QUEUED");
+        T_EQ_STR(rk_line(&k, "EXEC"), replies[i]);
+    }
+}
+
 T_CASE(invalid_keys_are_refused)
 {
     static char longest[65537];
