@@ -82,7 +82,8 @@ static cellar_err resp_expire_key(resp_client *c, cellar *ns, cellar_bytes key, 
     *changed = false;
     if (flags != 0) {
         cellar_entry_info info;
-        const cellar_err err = resp_info(c, ns, key, &info);
+        cellar_err err = resp_look(c, ns, key);
+        if (err == CELLAR_OK) { err = resp_info(c, ns, key, &info); }
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_OK; }
         if (!resp_expire_allowed(flags, info.ttl_left_ms, at_ms, now_ms)) { return CELLAR_OK; }
     }

@@ -194,8 +194,9 @@ RESP_CALL(resp_cmd_getex)
     const bool timed = o.unit != RESP_UNIT_NONE;
     int64_t ttl_ms = 0;
     /* The server does not look at the time for a key that does not exist. */
-    if (timed && !resp_has(c, ns, argv[1])) {
-        resp_null(c);
+    const cellar_err err = timed ? resp_look(c, ns, argv[1]) : CELLAR_OK;
+    if (err != CELLAR_OK) {
+        if (err < 0) { resp_fail(c, err); } else { resp_null(c); }
         return;
     }
     if (timed && !resp_need_ttl(c, "getex", o.expire, o.unit, &ttl_ms)) { return; }

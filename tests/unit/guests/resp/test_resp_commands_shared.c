@@ -5,6 +5,7 @@
  * Method: the port runs in its own thread beside a thread of the process; a store is reopened, so
  *         that its entries are on disk only; each allocation of a conversation fails once. */
 #include "tests/support/port_kit.h"
+#include "tests/support/toy_cipher.h"
 
 #include "base/fault.h"
 
@@ -124,6 +125,58 @@ T_ALONE(entries_on_disk_are_present)
     T_CHECK(strtoll(rk_line(&k, "LASTSAVE") + 1, NULL, 10) > 0);
     rk_close(&k);
     t_wipe(path);
+}
+
+static const char *asked, *answer; /* a command while an entry is in no level, and its reply */
+static uint64_t secret;
+
+static void *ask_meanwhile(void *arg)
+{
+    const char *line = asked;
+    asked = NULL;
+    T_EQ_STR(rk_line(&k, line), answer);
+    return arg;
+}
+
+static int seal_during_ask(const unsigned char *nonce, const void *aad, size_t aad_len,
+                           const void *in, size_t in_len, void *out, void *ctx)
+{
+    pthread_t t;
+    if (asked != NULL) {
+        T_REQUIRE(pthread_create(&t, NULL, ask_meanwhile, NULL) == 0);
+        T_REQUIRE(pthread_join(t, NULL) == 0);
+    }
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+/* A command that says that there is no key ends an entry on its way to the disk. */
+T_ALONE(entry_on_its_way_to_disk_ends_at_the_answer_none)
+{
+    static const char *const none[][2] = {
+        { "GETEX k PXAT 1", "nil" }, { "EXPIRE k -1 XX", ":0" }, { "EXPIRE k 9 LT", ":0" },
+        { "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 k 7 5000 0", ":0" },
+    };
+    char path[T_FOLDER_MAX];
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        t_folder(path);
+        cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .open = toy_open,
+                                   .seal = seal_during_ask, .overhead_bytes = sizeof secret };
+        settings cfg = api_config(8 << 20);
+        cfg.config.max_entries = 1;
+        cfg.config.l2_path = path;
+        cfg.config.l2_bytes = 32 << 20;
+        cfg.l2.cipher = &crypt;
+        rk_open_on(&k, api_open_with(&cfg), NULL);
+        T_EQ_I64(cellar_set_str(k.db, "k", "7", 100000), CELLAR_OK);
+        T_EQ_STR(rk_line(&k, "GET k"), "7");
+        asked = none[i][0];
+        answer = none[i][1];
+        T_EQ_I64(cellar_set_str(k.db, "b", "7", 0), CELLAR_OK); /* evicts k */
+        T_CHECK(asked == NULL);
+        if (!T_EQ_STR(rk_line(&k, "GET k"), "nil")) { printf("# %s\n", none[i][0]); }
+        rk_close(&k);
+        t_wipe(path);
+    }
 }
 
 /* ---- Failures -------------------------------------------------------------------------------- */
