@@ -254,8 +254,9 @@ static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes sou
                                   cellar_bytes target, bool absent_only)
 {
     cellar_entry_info info;
-    resp_held h;
-    cellar_err err = resp_hold(c, from, source, &h);
+    resp_held h = { .own.account = &c->of->obj.account };
+    cellar_err err = resp_look(c, from, source);
+    if (err == CELLAR_OK) { err = resp_hold(c, from, source, &h); }
     if (err == CELLAR_OK) { err = resp_info(c, from, source, &info); }
     if (err == CELLAR_OK) {
         cellar_set_opts o = resp_write_opts(BASE_MAX(info.ttl_left_ms, 1));

@@ -155,6 +155,7 @@ T_ALONE(entry_on_its_way_to_disk_ends_at_the_answer_none)
     static const char *const none[][2] = {
         { "GETEX k PXAT 1", "nil" }, { "EXPIRE k -1 XX", ":0" }, { "EXPIRE k 9 LT", ":0" },
         { "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 k 7 5000 0", ":0" },
+        { "RENAME k x", "-ERR no such key" }, { "COPY k x", ":0" },
     };
     char path[T_FOLDER_MAX];
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
