@@ -3,8 +3,9 @@
  * sched_calls: add, change, trigger and list schedules.
  *
  * WALK       A call checks its arguments and makes the schedule without the lock; with a journal it
- *            reads or deletes the row of the name in a transaction; then one short
- *            lock puts it into table and wheel. Whatever it replaced is freed after the lock.
+ *            reads or deletes the row of the name in a transaction, and the end of its round puts
+ *            the schedule into table and wheel: rows and schedules change in one order. Whatever it
+ *            replaced is freed after the lock.
  * LIMITS     max_rows schedules.
  * LOCKING    sched.h. */
 #include <inttypes.h>
@@ -116,25 +117,20 @@ static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, work_tim
                               ? e->interval_ms - over_ms : 0);
 }
 
-/* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
- * the instant has ended. */
-static cellar_err sched_recall(cellar_pool *p, sched_entry *e, const char *text, const char *zone,
-                               work_time now)
+/* Let a schedule continue from the due time of its row. E_NEVER: the run of the instant has
+ * ended. */
+static cellar_err sched_recall(cellar_pool *p, sched_entry *e, int64_t last_due_wall_ms,
+                               work_time now) SYNC_HOLDS(QUEUE)
 {
-    const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
-    journal_schedule row = { e->catches_up ? JOURNAL_SCHEDULE_OPEN : JOURNAL_SCHEDULE_DELETE,
-                             e->name, text, zone, first_wall_ms, 0 };
-    const cellar_err err = p->journal != NULL ? task_commit_schedule(p, &row) : CELLAR_OK;
-    if (err != CELLAR_OK || !e->catches_up) { return err; }
-    const int64_t last_ms = BASE_MAX(row.last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);
+    if (!e->catches_up) { return CELLAR_OK; }
+    const int64_t last_ms = BASE_MAX(last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);
     const bool fixed = e->kind == CELLAR_SCHEDULE_CRON && (e->cron.flags & CRON_WILDCARD) == 0;
     const int64_t ahead_ms = fixed ? SCHED_CORRECTION_MS : 0; /* it fires at no time twice */
     e->settled_wall_ms = last_ms - ahead_ms > now.wall_ms ? now.wall_ms : last_ms;
-    sync_take(QUEUE, &p->lock);
-    p->sched.count[STATS_SCHEDULE_CONTINUED] += row.last_due_wall_ms != first_wall_ms;
-    sync_drop(QUEUE, &p->lock);
-    return e->kind == CELLAR_SCHEDULE_AT && row.last_due_wall_ms >= e->due_ms ? CELLAR_E_NEVER
-                                                                              : CELLAR_OK;
+    p->sched.count[STATS_SCHEDULE_CONTINUED] +=
+        last_due_wall_ms != sched_before_wall_ms(e, e->start_ms, now);
+    return e->kind == CELLAR_SCHEDULE_AT && last_due_wall_ms >= e->due_ms ? CELLAR_E_NEVER
+                                                                          : CELLAR_OK;
 }
 
 /* Return whether a new schedule of `task` has a place: OK, or the code of the call. */
@@ -186,40 +182,57 @@ static void sched_unlock(cellar_pool *p, sched_entry *e, journal_statement op, t
     }
     task_unlock(p, a);
     if (notes) {
-        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
         sched_let_go(p, e);
     }
 }
 
-/* Put a schedule into the table in place of the one of its name. *resumes: that ends its pause. */
-static cellar_err sched_insert(cellar_pool *p, sched_entry *e, const cellar_schedule_spec *o,
-                               work_time now, bool *resumes, task_after *a) SYNC_HOLDS(QUEUE)
+typedef struct sched_step {  /* a change of a schedule with its row; on the stack of the call */
+    journal_schedule row;
+    sched_entry *e;          /* to add; NULL: remove */
+    const cellar_schedule_spec *o;
+    work_time now;
+    task_after a;
+    bool resumes;            /* `e` ends a pause, and is counted in its refs */
+    cellar_err err;
+} sched_step;
+
+/* Put a schedule into the table in place of the one of its name. */
+static cellar_err sched_insert(cellar_pool *p, sched_step *c, task_after *a) SYNC_HOLDS(QUEUE)
 {
     BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
-    sched_entry *old = sched_find(p, e->name);
-    const cellar_err err = sched_admit(p, e->name, o, &e->recur.task.name);
+    sched_entry *e = c->e, *old = sched_find(p, e->name);
+    const cellar_err err = sched_admit(p, e->name, c->o, &e->recur.task.name);
     if (err != CELLAR_OK) { return err; }
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, p->sched.table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-    work_time from = now;
-    if (old != NULL) { from.wall_ms = sched_latest(p, now).wall_ms; }
+    work_time from = c->now;
+    if (old != NULL) { from.wall_ms = sched_latest(p, from).wall_ms; }
     task_recur_enter(&p->sched.list, &e->recur);
     e->line = e->recur.id;
     p->body_bytes += task_body_bytes(e->body);
     /* Both catch up: the phase was that of the first one. */
     const bool same = old != NULL && old->times == e->times &&
                       (old->phase == e->phase || (old->catches_up && e->catches_up));
-    *resumes = same && old->paused && !e->paused;
+    c->resumes = same && old->paused && !e->paused;
+    e->recur.refs += c->resumes;
     if (same) {
         sched_inherit(p, e, old, from, a);
     } else if (e->catches_up) {
-        sched_continue(p, e, now, a);
+        sched_continue(p, e, c->now, a);
     } else {
         sched_begin(p, e, from, a);
     }
     if (old != NULL && old->recur.present) { sched_detach(p, old, a); }
     return CELLAR_OK;
+}
+
+static void sched_enter(cellar_pool *p, void *ctx) SYNC_HOLDS(QUEUE)
+{
+    sched_step *c = ctx;
+    c->err = sched_recall(p, c->e, c->row.last_due_wall_ms, c->now);
+    if (c->err == CELLAR_OK) { c->err = sched_insert(p, c, &c->a); }
 }
 
 /* Add a schedule. `text` and `zone` name its due times in the journal. */
@@ -234,24 +247,26 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
         now.wall_ms - e->due_ms > e->grace_ms) {
         return CELLAR_E_NEVER;
     }
-    task_after a = task_lock(p);
+    sched_step c = { .e = e, .o = o, .now = now };
+    sync_take(QUEUE, &p->lock);
     cellar_err err = sched_admit(p, e->name, o, &e->recur.task.name);
     sync_drop(QUEUE, &p->lock);
     if (err == CELLAR_OK && e->catches_up) {
         e->row = task_body_make(p, text, strlen(text) + 1, zone, NULL, NULL);
         if (e->row == NULL) { err = CELLAR_E_NOMEM; }
     }
-    if (err == CELLAR_OK) { err = sched_recall(p, e, text, zone, now); }
+    c.row = (journal_schedule){ e->catches_up ? JOURNAL_SCHEDULE_OPEN : JOURNAL_SCHEDULE_DELETE,
+                                e->name, text, zone, sched_before_wall_ms(e, e->start_ms, now), 0 };
+    if (err == CELLAR_OK) { err = task_commit_schedule(p, &c.row, sched_enter, &c); }
     if (err != CELLAR_OK) { return err; }
-    bool resumes = false;
     sync_take(QUEUE, &p->lock);
-    err = sched_insert(p, e, o, now, &resumes, &a);
-    if (err == CELLAR_OK) {
-        sched_unlock(p, resumes ? e : NULL, JOURNAL_SCHEDULE_SET, &a);
+    if (c.err == CELLAR_OK) {
+        sched_unlock(p, c.resumes ? e : NULL, JOURNAL_SCHEDULE_SET, &c.a);
+        if (c.resumes) { sched_let_go(p, e); }
     } else { /* a schedule that stays gets its row back */
-        sched_unlock(p, sched_find(p, e->name), JOURNAL_SCHEDULE_OPEN, &a);
+        sched_unlock(p, sched_find(p, e->name), JOURNAL_SCHEDULE_OPEN, &c.a);
     }
-    return err;
+    return c.err;
 }
 
 CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
@@ -315,15 +330,12 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_pool *p, const char *name,
 
 /* ---- change ---- */
 
-typedef enum sched_change {
-    SCHED_REMOVE, SCHED_PAUSE, SCHED_RESUME, SCHED_TRIGGER
-} sched_change;
+typedef enum sched_change { SCHED_PAUSE, SCHED_RESUME, SCHED_TRIGGER } sched_change;
 
 static cellar_err sched_change_held(cellar_pool *p, sched_entry *e, sched_change change,
                                     work_time now, task_after *a) SYNC_HOLDS(QUEUE)
 {
     switch (change) {
-    case SCHED_REMOVE: sched_detach(p, e, a); break;
     case SCHED_PAUSE:
         if (e->paused) { break; }
         e->paused = true;
@@ -346,11 +358,6 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
 {
     cellar_err err = sched_check(p, name);
     if (err != CELLAR_OK) { return err; }
-    if (change == SCHED_REMOVE && p->journal != NULL) {
-        journal_schedule row = { .op = JOURNAL_SCHEDULE_DELETE, .name = name };
-        err = task_commit_schedule(p, &row);
-        if (err != CELLAR_OK) { return err; }
-    }
     const work_time now = work_now(&p->obj);
     task_after a = task_lock(p);
     sched_entry *e = sched_find(p, name);
@@ -360,9 +367,22 @@ static cellar_err sched_change_of(cellar_pool *p, const char *name, sched_change
     return err;
 }
 
+static void sched_remove(cellar_pool *p, void *ctx) SYNC_HOLDS(QUEUE)
+{
+    sched_step *c = ctx;
+    sched_entry *e = sched_find(p, c->row.name);
+    c->err = e != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+    if (e != NULL) { sched_detach(p, e, &c->a); }
+}
+
 CELLAR_API cellar_err cellar_schedule_remove(cellar_pool *p, const char *name)
 {
-    return sched_change_of(p, name, SCHED_REMOVE);
+    cellar_err err = sched_check(p, name);
+    if (err != CELLAR_OK) { return err; }
+    sched_step c = { .row = { .op = JOURNAL_SCHEDULE_DELETE, .name = name } };
+    err = task_commit_schedule(p, &c.row, sched_remove, &c);
+    task_settle(p, &c.a);
+    return err == CELLAR_OK ? c.err : err;
 }
 
 CELLAR_API cellar_err cellar_schedule_pause(cellar_pool *p, const char *name, bool pause)

@@ -85,9 +85,11 @@ CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mi
 /* Write the tasks of a submit, or a schedule, and wait for the commit. Drops the lock meanwhile.
  * returns: OK; E_SPACE, E_IO, E_NOMEM, E_CORRUPT, E_TOOBIG: the journal has none of them */
 CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(QUEUE);
-/* Carry out `op` of a schedule in a transaction, and wait for its commit. The caller holds no lock.
+/* Carry out `op` of a schedule in a transaction, and wait for its commit. `then` is that of the
+ * ticket; without a journal it is called at once. The caller holds no lock.
  * returns: OK; E_FORKED; else as task_commit_ticket, counted: nothing was written */
-CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row);
+CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row,
+                                               void (*then)(cellar_pool *p, void *ctx), void *ctx);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.
  * returns: OK; the error of the disk: the changes stay, and are tried again */
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p) SYNC_HOLDS(QUEUE);

@@ -416,7 +416,10 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
         task_rows_back(p, taken->list);
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
-    for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = submits; }
+    for (task_ticket *k = taken->tickets; k != NULL; k = k->next) {
+        k->err = submits;
+        if (submits == CELLAR_OK && k->then != NULL) { k->then(p, k->ctx); }
+    }
     j->writing_count = 0;
     j->again = false;
     j->err = err != CELLAR_OK ? err : taken->cut ? CELLAR_E_SPACE : submits;
@@ -542,13 +545,15 @@ CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k)
     return k->err;
 }
 
-CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row)
+CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row,
+                                               void (*then)(cellar_pool *p, void *ctx), void *ctx)
 {
-    task_ticket k = { .schedule = row };
+    task_ticket k = { .schedule = row, .then = then, .ctx = ctx };
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     row->now_wall_ms = task_near(p).wall_ms;
     sync_take(QUEUE, &p->lock);
-    const cellar_err err = task_commit_ticket(p, &k);
+    const cellar_err err = p->journal != NULL ? task_commit_ticket(p, &k) : CELLAR_OK;
+    if (p->journal == NULL) { then(p, ctx); }
     p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += err != CELLAR_OK;
     sync_drop(QUEUE, &p->lock);
     return err;

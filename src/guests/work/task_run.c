@@ -51,7 +51,7 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
         a->unwritten = e->unwritten_next;
         e->unwritten = false;
         sync_drop(QUEUE, &p->lock);
-        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
         sync_take(QUEUE, &p->lock);
         p->sched.unwritten--;
         b.ended = p->watching != 0;
@@ -293,7 +293,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_after a = { .done = NULL };
     journal_schedule row;
     if (p->journal != NULL && r->seen.due_wall_ms != 0 && sched_settles(p, r, &row)) {
-        (void)task_commit_schedule(p, &row); /* counted, and logged by the pool */
+        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
     }
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool said = r->error[0] != '\0';

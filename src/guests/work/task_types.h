@@ -283,6 +283,9 @@ typedef struct task_ticket {
     const cellar_task_id *id;
     uint32_t count;
     int64_t wall_ms;         /* of the submit */
+    void (*then)(cellar_pool *p, void *ctx); /* called in the order of the tickets, under the lock,
+                              * if the commit succeeds; NULL: none */
+    void *ctx;
     cellar_err err;
 } task_ticket;
 
