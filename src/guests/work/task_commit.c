@@ -157,7 +157,8 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
     if (e != NULL && !m->deletes) {
         memcpy(m->error, e->error, strlen(e->error) + 1);
         m->row.error = m->error;
-        m->row.key_until_wall_ms = task_image_end(e->key_until_ms, now);
+        const bool taken = e->key_len != 0 && !e->has_key && task_is_live(t);
+        m->row.key_until_wall_ms = taken ? 1 : task_image_end(e->key_until_ms, now);
     }
     if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) {
         m->body = task_body_hold(t->body);

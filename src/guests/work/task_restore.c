@@ -7,7 +7,7 @@
  *            board -> commit -> new board
  * INVARIANTS Nothing begins before the commit: the new board overwrites the old one.
  *            Of two tasks with one unique key the younger has it, as before the restart, unless
- *            its unique_ttl_ms is over.
+ *            its unique_ttl_ms is over. The row of a live task that lost its key says that.
  * TIMES      Wall times become monotonic ones. A wall clock that went back delays a task by its own
  *            delay at most. Tasks that are due wait in the wheel at `restore_rate`.
  * SEE ALSO   task_commit.c, journal_board.c */

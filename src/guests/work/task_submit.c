@@ -457,6 +457,7 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_tim
 {
     if (!task_keeps_key(t, now.mono_ms)) {
         task_key_drop(p, t->ext);
+        task_mark(p, t, a);
         return CELLAR_OK;
     }
     if (d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) {
@@ -992,7 +993,10 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
     } else if (other != NULL && task_keeps_key(other, now.mono_ms)) {
         err = CELLAR_EXISTS;
     } else {
-        if (other != NULL) { task_key_drop(p, other->ext); }
+        if (other != NULL) {
+            task_key_drop(p, other->ext);
+            task_mark(p, other, &a);
+        }
         if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
             err = CELLAR_E_NOMEM;
         } else {

@@ -240,6 +240,24 @@ T_CASE_ON(a_key_past_its_unique_ttl_is_not_taken_back_by_a_crash, JOURNAL)
     T_AFTER_STR(pass(60000), ran, "aab");
 }
 
+/* Fault: the open gave the key to the younger task, in a state in which it does not keep it. */
+T_CASE_ON(a_key_outside_its_unique_states_is_not_taken_back_by_a_crash, JOURNAL)
+{
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" }, b = o;
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("a", &o);
+    pass(1);
+    answer = cellar_verdict_ok();
+    b.unique_states = 1u << CELLAR_TASK_QUEUED;
+    b.delay_ms = 60000;
+    (void)submit("b", &b);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+    crash_and_restart();
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+    T_AFTER_STR(pass(60000), ran, "aab");
+}
+
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
 {
     answer = cellar_verdict_fail();
