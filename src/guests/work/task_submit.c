@@ -420,15 +420,19 @@ static bool task_keeps_key(const task *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
 }
 
 /* Find what refuses a draft with options or stands for it; that draft needs no room. OK: it goes
- * on, and *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place. */
-static cellar_err task_there(cellar_pool *p, const task_draft *d, work_time now, task **other,
+ * on, and *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place;
+ * MISS: no slot has its id, so the caller asks the results: a task leaves its slot for them. */
+static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task **other,
                              cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     const task_ext *e = d->ext;
     *other = NULL;
-    if (e->id.hi != 0 && task_find_any(p, e->id) != NULL) {
+    if (e->id.hi != 0) {
+        const uint64_t looked = d->looked;
         *id = e->id;
-        return CELLAR_EXISTS;
+        if (task_find_any(p, e->id) != NULL) { return CELLAR_EXISTS; }
+        d->looked = p->ids_left + 1;
+        if (looked != d->looked) { return CELLAR_MISS; }
     }
     if (e->key_len == 0) { return CELLAR_OK; }
     const task_throttle *h = d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE
@@ -802,8 +806,8 @@ static cellar_err task_insert_sure(cellar_pool *p, task_draft *d, uint32_t count
     return err;
 }
 
-/* Insert the task of a draft. MISS: the task before it has ended. *kept: why a change of an older
- * task was not written, with PENDING. */
+/* Insert the task of a draft. MISS: the task before it has ended, or see task_there. *kept: why
+ * a change of an older task was not written, with PENDING. */
 static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, cellar_err *kept,
                                   cellar_task_id *made)
 {
@@ -849,13 +853,13 @@ static cellar_err task_submit(cellar_pool *p, const cellar_task_item *item, cell
     if (err != CELLAR_OK) { return err; }
     const work_time now = task_near(p);
     err = task_draft_make(p, item, now, false, false, &d, why);
-    if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
-        made = d.ext->id;
-        err = CELLAR_EXISTS;
-    }
     if (err == CELLAR_OK) {
         err = d.after != NULL ? task_submit_after(p, &d, now, &kept, &made)
                               : task_submit_one(p, &d, now, &kept, &made);
+    }
+    while (err == CELLAR_MISS) { /* of id_in */
+        err = task_recorded(p, d.ext->id) ? CELLAR_EXISTS
+                                          : task_submit_one(p, &d, now, &kept, &made);
     }
     /* PENDING: the payload was taken over, and it, or the one before it, is not needed. */
     task_drafts_drop(p, &d, 1, err == CELLAR_PENDING);

@@ -269,6 +269,7 @@ typedef struct task_draft {
     task_before *before;     /* NULL: none */
     task *made;              /* NULL: not inserted */
     task *replaced;          /* by REPLACE: has ended; NULL: none */
+    uint64_t looked;         /* of id_in: ids_left + 1 when no slot had the id; 0: before a look */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;
     cellar_task_run_on run_on; /* of a task that waits */
@@ -425,6 +426,7 @@ struct cellar_pool {
     uint32_t chunk_count, chunk_max, free_count;
     task *free;              /* chain */
     task_ext *by_key, *by_id; /* uthash */
+    uint64_t ids_left;       /* + 1 with each id that leaves by_id */
     task_name *by_name;      /* uthash */
     task_name *recent;       /* found last; NULL: none */
     task_throttle *by_throttle; /* uthash */

@@ -6,6 +6,7 @@
  * Method: Both clocks are variables; the test calls cellar_tick, which runs the tasks.
  *         Parking is compared with the order of random submits. */
 #include "base/random.h"
+#include "cellar_tier.h"
 #include "cellar_limit.h"
 #include "cellar_schedule.h"
 #include "tests/support/task_kit.h"
@@ -641,6 +642,84 @@ T_CASE(results_are_kept_by_state)
     T_AFTER_U64(tick(), figures().result_lost, 1);
     T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
+static const cellar_task_id own = { UINT64_C(0x1234567890abcdef), 42 };
+static const cellar_submit_opts of_own = { .struct_size = sizeof of_own, .id_in = &own };
+static int ends; /* 1: the next look at the results; 2: a task of the id ends beside the submit */
+
+/* host.alloc: the insert of the submit takes memory for slots. */
+static void *takes(size_t n, void *ctx)
+{
+    (void)ctx;
+    if (ends == 2 && n >= 65536) {
+        ends = 0;
+        (void)cellar_task_submit(p, "t", "a", 1, &of_own, NULL);
+        (void)tick();
+    }
+    return malloc(n);
+}
+
+static void gives_back(void *at, size_t n, void *ctx)
+{
+    (void)ctx, (void)n;
+    free(at);
+}
+
+/* No slot is free when the submit goes on. */
+static cellar_err look(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
+                       size_t *value_len, cellar_tier_entry *e)
+{
+    const cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1000000 };
+    (void)ctx, (void)k, (void)buf, (void)buf_cap, (void)value_len, (void)e;
+    while (ends == 1 && figures().live < 1024) { (void)submit("l", &later); }
+    if (ends == 1) { ends = 2; }
+    return CELLAR_MISS;
+}
+
+static cellar_err attached(void *ctx, const cellar_tier_host *tier_host)
+{
+    (void)ctx, (void)tier_host;
+    return CELLAR_OK;
+}
+
+static cellar_err put(void *ctx, const cellar_tier_key *k, const void *value, size_t len,
+                      cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)value, (void)len, (void)e;
+    return CELLAR_OK;
+}
+
+static cellar_err drop(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)e;
+    return CELLAR_OK;
+}
+
+/* Fault: a submit looked among the results first: a task of its id that ended then was in neither
+ * place, and ran again. */
+T_CASE(submit_beside_the_end_of_its_id_in_runs_it_once)
+{
+    cellar_tier_table t = cellar_tier_table_default();
+    t.attached = attached;
+    t.get = look;
+    t.put = put;
+    t.remove = drop;
+    for (int there = 0; there < 2; there++) {
+        open_store();
+        host.alloc = takes;
+        host.free = gives_back;
+        T_EQ_I64(cellar_tier_attach(results, &t), CELLAR_OK);
+        open_with(NULL);
+        if (there) { (void)submit("a", &of_own); }
+        ends = 1;
+        T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &of_own, NULL), CELLAR_EXISTS);
+        T_AFTER_STR(tick(), ran, "a");
+        T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
+        T_EQ_I64(cellar_close(store), CELLAR_OK);
+        host.alloc = NULL;
+        host.free = NULL;
+    }
 }
 
 /* ---- the store of the results, and other pools ---- */
