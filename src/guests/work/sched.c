@@ -404,7 +404,7 @@ CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e)
 static bool sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
 {
     const sched_entry *heir = sched_heir(p, e);
-    return e->catches_up && ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT);
+    return e->catches_up && heir != NULL && heir->catches_up;
 }
 
 /* Let the due time of a run be written that ends without a verdict which settles it: by a time-out,

@@ -454,6 +454,38 @@ T_CASE_ON(remove_deletes_the_row, POOL)
     T_EQ_U64(schedules().continued, 0);
 }
 
+static int again_at; /* runs of the instant so far */
+
+static cellar_verdict adds_again(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (again_at++ == 0) {
+        T_EQ_I64(cellar_schedule_remove(p, "a"), CELLAR_OK);
+        T_EQ_I64(at(START), CELLAR_OK);
+    } else if (again_at == 2) {
+        crash_copy();
+    }
+    return cellar_verdict_ok();
+}
+
+/* Fault: the end of a run settled the instant of a schedule that was added after a remove. */
+T_CASE(end_of_a_removed_schedule_settles_no_later_one)
+{
+    begin();
+    open_it();
+    again_at = 0;
+    T_EQ_I64(cellar_task_register(p, "job", adds_again, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(at(START), CELLAR_OK);
+    wall_ms = START;
+    (void)pass(1);
+    T_EQ_I64(again_at, 2);
+    after_crash();
+    T_EQ_I64(cellar_task_register(p, "job", adds_again, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(at(START), CELLAR_OK);
+    T_AFTER_I64(pass(1), again_at, 3);
+    end();
+}
+
 /* What a call of another thread does between the commit of a call and its change of memory: the
  * commit has the end of a task as well, and so runs its free_fn. */
 static void meanwhile_remove(void *payload, size_t len, void *ctx)
