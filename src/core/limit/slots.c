@@ -283,12 +283,14 @@ static uint32_t limit_other(const cellar_limiter *l, const limit_slot *s, uint32
     return q.bucket[q.bucket[0] == here];
 }
 
-/* Try to take the lock of a bucket that is not of the new key `p`. Return false for the buckets of
- * `p`, which are full. */
-static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t bucket)
-    SYNC_UNCHECKED
+/* Try to take the lock of a bucket that a key from `here` may move to. Return false for the buckets
+ * of the new key `p`, which are full, and if a running save has one of both. */
+static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t here,
+                             uint32_t bucket) SYNC_UNCHECKED
 {
+    const uint32_t saved = base_load_rlx(&l->saved);
     if (bucket == p->bucket[0] || bucket == p->bucket[1]) { return false; }
+    if ((here < saved) != (bucket < saved)) { return false; }
     return !l->multi || sync_try(LIMIT_BUCKET, &l->bucket_lock[bucket]);
 }
 
@@ -307,7 +309,7 @@ static bool limit_carry(cellar_limiter *l, const limit_place *p, const limit_mom
     limit_head *h = &l->head[p->region];
     const uint64_t f = base_load_acq(&from->fp);
     const uint32_t other = limit_other(l, from, here);
-    if (!limit_third_take(l, p, other)) { return false; }
+    if (!limit_third_take(l, p, here, other)) { return false; }
     bool moved = limit_vacancy(l, other, m, &to) != 0;
     if (moved) {
         out->word = base_load_acq(&from->word);
@@ -351,7 +353,7 @@ static bool limit_push(cellar_limiter *l, const limit_place *p, const limit_mome
     for (uint32_t i = 0; i < 2 * LIMIT_WAYS && !pushed; i++) {
         const uint32_t here = p->bucket[i / LIMIT_WAYS];
         const uint32_t third = limit_other(l, limit_slot_at(l, here, i % LIMIT_WAYS), here);
-        if (!limit_third_take(l, p, third)) { continue; }
+        if (!limit_third_take(l, p, here, third)) { continue; }
         for (uint32_t way = 0; way < LIMIT_WAYS && !pushed; way++) {
             limit_room room = { limit_slot_at(l, third, way), 0 };
             pushed = limit_carry(l, p, m, third, &room);

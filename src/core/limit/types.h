@@ -210,6 +210,7 @@ struct cellar_limiter {
     unsigned char hash_bytes[32]; /* `hash` is made from them */
     bool forks_known;        /* `obj.fork` is registered */
     struct limit_persist *persist; /* NULL: none */
+    _Atomic uint32_t saved;  /* buckets that the running save has; region lock of the bucket */
     size_t persist_bytes;
 };
 

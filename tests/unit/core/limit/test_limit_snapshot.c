@@ -69,6 +69,40 @@ static cellar_limiter_stats figures(cellar_limiter *l)
 }
 static uint64_t refused(cellar_limiter *l) { return figures(l).snapshots_refused; }
 
+/* Each piece of a snapshot lets keys come, which move others between buckets. */
+static struct { cellar_limiter *l; int next, most; } come;
+static int come_save(const void *bytes, size_t len, bool last, void *ctx)
+{
+    for (int i = 0; i < 100 && come.next < come.most; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", come.next++);
+        T_EQ_U64(kit_admit(come.l, key, 1), 1);
+    }
+    return store_save(bytes, len, last, ctx);
+}
+T_CASE(snapshot_has_keys_that_move_while_it_is_written)
+{
+    enum { BEFORE = 8000, ALL = 11000 }; /* of 13,440 slots */
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1);
+    cellar_limiter_config c = store_config();
+    uint64_t lost = 0;
+    c.snapshot_write = come_save;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &come.l) == CELLAR_OK);
+    come.next = 0;
+    for (come.most = BEFORE; come.next < BEFORE;) { (void)come_save("", 0, false, NULL); }
+    come.most = ALL;
+    kit_close(come.l);
+    T_EQ_I64(come.next, ALL);
+    come.l = store_open(&rule, 1);
+    for (int i = 0; i < BEFORE; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        lost += kit_admit(come.l, key, 1);
+    }
+    T_EQ_U64(lost, 0);
+    kit_close(come.l);
+}
+
 T_CASE(limit_snapshot_downtime)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
