@@ -48,12 +48,19 @@ static void limit_over_drop(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_S
     base_store_rel(&l->over_count, base_load_rlx(&l->over_count) - 1);
 }
 
+/* Tell whether the ban of a record is over and its record may go. A running save may have the slot
+ * without what the ban left, or no slot: it needs the record. */
+static bool limit_over_ended(const cellar_limiter *l, const limit_over *o, uint64_t now_ns)
+{
+    return o->until_ns <= now_ns && base_load_rlx(&l->saved) == 0;
+}
+
 /* Drop records of expired bans. The slots of their keys keep bit 0 until a call finds no record. */
 static void limit_over_reclaim(cellar_limiter *l, uint64_t now_ns) SYNC_HOLDS(LIMIT_SIDE)
 {
     for (uint32_t n = 0; n < LIMIT_LOOKS && n < l->over_max; n++) {
         limit_over *o = &l->over[l->over_hand++ % l->over_max];
-        if (o->fp != 0 && o->plan == 0 && o->until_ns <= now_ns) { limit_over_drop(l, o); }
+        if (o->fp != 0 && o->plan == 0 && limit_over_ended(l, o, now_ns)) { limit_over_drop(l, o); }
     }
 }
 
@@ -121,7 +128,7 @@ CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
     if (lifted != NULL) { *lifted = o != NULL && o->until_ns != 0; }
-    if (o != NULL && (lifted != NULL || o->until_ns <= now_ns)) { o->until_ns = 0; }
+    if (o != NULL && (lifted != NULL || limit_over_ended(l, o, now_ns))) { o->until_ns = 0; }
     const bool none = o == NULL || limit_over_settle(l, o);
     sync_drop(LIMIT_SIDE, &l->side);
     return none;

@@ -21,8 +21,8 @@ CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_
 /* Get the key and the end of the ban of record `i`, below over_max; return false if it has none. */
 CELLAR_PRIVATE bool limit_over_ban(cellar_limiter *l, uint32_t i, uint64_t *fp,
                                    uint64_t *until_ns);
-/* Drop the record of a key if it has no plan and its ban is over. `lifted`: a ban that lasts ends,
- * too, and *lifted says whether there was one; NULL: it stays. Return true if no record is left. */
+/* Drop the record of a key if it has no plan, its ban is over, and no save runs. `lifted`: a ban
+ * ends in any case, and *lifted says whether there was one. Return true if no record is left. */
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                     bool *lifted);
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,

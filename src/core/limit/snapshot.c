@@ -32,7 +32,8 @@
  *            log line: the close returns no code.
  * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
  *            without. Meanwhile no key moves between a bucket that is copied and one that is not:
- *            the snapshot would miss it, or have it twice. */
+ *            the snapshot would miss it, or have it twice. Records of bans that end meanwhile stay:
+ *            they are written last. */
 #include "limit/snapshot.h"
 
 #include <errno.h>
@@ -201,7 +202,6 @@ static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_r
             count++;
         }
     }
-    base_store_rlx(&l->saved, 0u);
     return count;
 }
 
@@ -284,6 +284,7 @@ static void limit_write(cellar_limiter *l, limit_persist *p)
     uint64_t count = limit_put_all(l, p, rules, now);
     limit_put_u64(p, 0);
     count += limit_put_bans(l, p, now);
+    base_store_rlx(&l->saved, 0u);
     limit_put_u64(p, count);
     if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
     const uint64_t sum = p->sum;
