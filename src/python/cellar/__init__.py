@@ -455,10 +455,11 @@ class Lock:
         while True:  # the main thread runs signal handlers between slices
             left = max(end - time.monotonic(), .001) if blocking else 0
             wait = int(min(left, .05 if main else 1e9) * 1000) or int(blocking)
-            self._owner = _cellar.lock(self._cache, _ACQUIRE, wait, self._hold, b"", self._key)
-            if self._owner or time.monotonic() >= end or not blocking:
-                self._forks = _forks
-                return self._owner is not None
+            owner = _cellar.lock(self._cache, _ACQUIRE, wait, self._hold, b"", self._key)
+            if owner:  # else another thread may have it
+                self._owner, self._forks = owner, _forks
+            if owner or time.monotonic() >= end or not blocking:
+                return owner is not None
 
     def _held(self):
         return self._owner is not None and self._forks == _forks

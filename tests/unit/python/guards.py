@@ -55,6 +55,21 @@ def a_later_owner_has_a_larger_fence():
     second.release()
 
 
+def an_acquire_in_vain_leaves_the_owner_of_another_thread():
+    class Hold:
+        """Lets another thread have the lock in the middle of the first acquire."""
+        is_first = True
+
+        def __float__(self):
+            if self.is_first:
+                self.is_first = False
+                assert threads(1, lock.acquire) == [True]
+            return 30.0
+    lock = cellar.Lock("two threads", hold=Hold())
+    assert not lock.acquire(False) and lock.fence
+    lock.release()
+
+
 def a_hold_that_ended_is_an_error_of_the_release():
     lock = cellar.Lock("k", hold=.001)
     lock.acquire()
