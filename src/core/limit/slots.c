@@ -425,6 +425,8 @@ CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit
 {
     limit_place p;
     limit_room room;
+    uint64_t f;
+    uint32_t bucket;
     const uint64_t fp = base_load_rlx(&image->fp), word = base_load_rlx(&image->word);
     const uint64_t loss = limit_loss(l, m, image, word);
     if (loss == 0) { return; }
@@ -432,7 +434,9 @@ CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit
     limit_head *h = &l->head[p.region];
     sync_take(LIMIT, &h->lock);
     limit_both_take(l, &p);
-    if (limit_room_find(l, &p, m, loss, &room)) {
+    room.slot = limit_find(l, &p, fp, &f, &bucket);
+    if (room.slot != NULL) { room.word = limit_seize(room.slot); } /* it came again in the save */
+    if (room.slot != NULL || limit_room_find(l, &p, m, loss, &room)) {
         limit_fill(l, &room, fp, word >> 2, image);
     } else {
         limit_count(l, STATS_LIMITER_LIVE_EVICTED, 1);

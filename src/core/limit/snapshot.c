@@ -24,6 +24,8 @@
  *            rules in the header: the snapshot has no other rules.
  * SEATS      Keys find their slots as any key does (slots.c). If the table
  *            is smaller than before, the keys with more debt stay; a key without a slot is counted.
+ *            Of a key that was reset or evicted during the save, and came again, the last record
+ *            counts.
  * REFUSED    An empty file, a wrong sum, a failed open or read, another version, other algorithms,
  *            another hash key than the given one: the limiter starts empty, counts it, writes one
  *            log line. Never partly.

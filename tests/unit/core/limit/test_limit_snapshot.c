@@ -141,6 +141,35 @@ T_CASE(ban_that_ends_while_a_snapshot_is_written_leaves_its_debt)
     kit_close(come.l);
 }
 
+/* All keys are reset while a snapshot is written, and come again, some of them in another slot. */
+static int again_save(const void *bytes, size_t len, bool last, void *ctx)
+{
+    for (int i = 0; i < 2000 && ends; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", 1999 - i);
+        if (i == 0) { T_EQ_I64(cellar_limiter_reset(come.l, NULL, 0, NULL), CELLAR_OK); }
+        T_EQ_U64(kit_admit(come.l, key, 1), 1);
+    }
+    ends = false;
+    return store_save(bytes, len, last, ctx);
+}
+T_CASE(key_that_comes_again_while_a_snapshot_is_written_has_one_slot)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_DAY_NS, 5);
+    cellar_limiter_config c = store_config();
+    char key[8];
+    c.snapshot_write = again_save;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &come.l) == CELLAR_OK);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_U64(kit_admit(come.l, key, 1), 1);
+    }
+    ends = true;
+    kit_close(come.l);
+    come.l = store_open(&rule, 1);
+    kit_close(come.l);
+}
+
 T_CASE(limit_snapshot_downtime)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
