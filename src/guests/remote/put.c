@@ -425,6 +425,7 @@ static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
 static cellar_err remote_change(remote_write *w, uint64_t expected)
 {
     const cellar_tier_key k = { w->key.data, w->key.len, 0 };
+    const cellar_tier_host *h = w->s->host;
     uint64_t seen = expected;
     for (int round = 0; round < REMOTE_CHANGE_ROUNDS; round++) {
         const cellar_err err = remote_change_ask(w, seen);
@@ -432,8 +433,9 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
         cellar_tier_entry e = { .flags = REMOTE_GET_COMPARES };
         size_t len;
         const cellar_err there = remote_get(w->s, &k, NULL, 0, &len, &e);
-        if (there == CELLAR_E_TIMEOUT || there == CELLAR_E_TYPE) { return there; }
-        if (there != CELLAR_MISS && there != CELLAR_ABSENT) { return CELLAR_CONFLICT; }
+        const bool some = there == CELLAR_OK || there == CELLAR_E_BUFFER;
+        if (!some && there < 0) { return there; }
+        if (some && e.deadline_ms > h->now_ms(h->ctx)) { return CELLAR_CONFLICT; }
         seen = e.check;
     }
     return CELLAR_CONFLICT;

@@ -165,6 +165,23 @@ T_CASE(value_above_the_limit_of_the_store_is_a_miss)
     }
 }
 
+/* A condition counts a value in its stale window as none: behind its TTL, and by a tag. */
+T_CASE_ON(condition_replaces_a_stale_value, BOTH_SIDES)
+{
+    const cellar_bytes tag = { "t", 1 };
+    cellar_set_opts o = { .struct_size = sizeof o, .stale_ms = 60000, .tags = &tag,
+                          .tag_count = 1 };
+    for (size_t i = 0; i < 2 * CONDITIONS; i++) {
+        const size_t way = LOADS + i / 2;
+        o.ttl_ms = i % 2 != 0 ? 1 : 60000;
+        T_EQ_I64(cellar_set(b.users, "k", 1, "old", 3, &o), CELLAR_OK);
+        T_EQ_I64(cellar_delete_by_tag(b.store, "t", 1, CELLAR_TAG_SOFT), CELLAR_OK);
+        both_fence();
+        while (!side_has(&a, "k", NULL)) { engine_pause_ms(1); }
+        T_EQ_I64(own_by(way, "k"), way == LOADS + 3 ? CELLAR_MISS : CELLAR_OK);
+    }
+}
+
 /* Share another namespace of a side. */
 static cellar *share_more(const side *s, const cellar_namespace_config *o)
 {
