@@ -392,12 +392,16 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     remote_asked *a = ctx;
     remote_form f;
     const cellar_bytes key = a->key;
-    const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, key,
-                                                   a->s->host->max_value_bytes, &f);
+    const uint64_t most = a->s->host->max_value_bytes;
+    const bool raw = a->s->opts.values == CELLAR_REMOTE_RAW;
+    const remote_form_verdict v =
+        !raw ? remote_form_read(bytes, len, a->name->text, a->name->len, key, most, &f)
+        : len > most ? REMOTE_FORM_TOO_BIG : REMOTE_FORM_OK;
     if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER || v == REMOTE_FORM_TOO_BIG) {
         remote_get_count(a->s->r, v);
         return CELLAR_E_UNSUPPORTED;
     }
+    if (raw) { return CELLAR_MISS; } /* nothing to compare */
     if (v == REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
         const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
         if (a->missing != NULL) { a->missing->count = 0; }

@@ -167,7 +167,7 @@ static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *repl
         }
     } else if (reply->type == REMOTE_ERROR) {
         c->there = CELLAR_E_UNSUPPORTED; /* a key of another type */
-    } else if (reply->type == REMOTE_STRING && !c->q->raw) {
+    } else if (reply->type == REMOTE_STRING) {
         c->there = c->q->judge(c->q->ctx, reply->text, reply->len);
     }
     c->has_seen = reply->type == REMOTE_STRING && index == (c->beside ? 2u : 1u) &&
