@@ -203,10 +203,11 @@ static cellar_err remote_asked_send(remote_asked *a)
     return err != CELLAR_OK ? err : a->err;
 }
 
-static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
+static void remote_asked_queued(void *ctx, const void *bytes, size_t len, int64_t end_ms)
 {
     remote_asked *a = ctx;
     a->e->flags |= CELLAR_TIER_NO_KEEP;
+    a->e->deadline_ms = end_ms; /* an envelope has its own */
     if (a->s->opts.values == CELLAR_REMOTE_RAW) {
         a->err = remote_asked_copy(a, bytes, len);
     } else {

@@ -226,9 +226,8 @@ CELLAR_PRIVATE void remote_pending_clear(remote_space *s)
 
 /* ---- looking ---- */
 
-CELLAR_PRIVATE remote_pending_kind
-remote_pending_look(remote_space *s, const remote_name *n,
-                    void (*fn)(void *ctx, const void *bytes, size_t len), void *ctx)
+CELLAR_PRIVATE remote_pending_kind remote_pending_look(remote_space *s, const remote_name *n,
+                                                       remote_pending_fn *fn, void *ctx)
 {
     remote_pending_kind kind = REMOTE_PENDING_NONE;
     pthread_mutex_lock(&s->lock);
@@ -237,7 +236,7 @@ remote_pending_look(remote_space *s, const remote_name *n,
     const bool cleared = p != NULL && s->must_clear && p->change <= s->must_upto;
     if (p != NULL && p->value && !cleared) {
         kind = REMOTE_PENDING_VALUE;
-        fn(ctx, p->text + p->name_len + p->key_len, p->bytes_len);
+        fn(ctx, p->text + p->name_len + p->key_len, p->bytes_len, p->end_ms);
     } else if (p != NULL || s->must_clear) {
         kind = REMOTE_PENDING_DELETE;
     }

@@ -14,10 +14,11 @@ typedef enum remote_pending_kind {
     REMOTE_PENDING_VALUE   /* `fn` got the bytes of the queue */
 } remote_pending_kind;
 
-/* Look for a pending write of a name. `fn` is called with the lock of the queue: it copies. */
-CELLAR_PRIVATE remote_pending_kind
-remote_pending_look(remote_space *s, const remote_name *n,
-                    void (*fn)(void *ctx, const void *bytes, size_t len), void *ctx);
+/* Look for a pending write of a name. `fn` is called with the lock of the queue: it copies. end_ms:
+ * end of the life of the value, which may have passed. */
+typedef void remote_pending_fn(void *ctx, const void *bytes, size_t len, int64_t end_ms);
+CELLAR_PRIVATE remote_pending_kind remote_pending_look(remote_space *s, const remote_name *n,
+                                                       remote_pending_fn *fn, void *ctx);
 
 /* Note that a key must be deleted in the server, and begin to send it. Returns false if there is no
  * room: then the namespace ends for all processes as soon as the server answers; with RAW it does

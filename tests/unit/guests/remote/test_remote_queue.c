@@ -203,6 +203,21 @@ T_CASE(load_beside_a_queued_value_is_not_kept)
     T_CHECK(side_has(&a, "k", "set") && side_has(&b, "k", "set"));
 }
 
+T_CASE(queued_value_ends_with_its_ttl)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1 };
+        queue_open(NULL, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        engine_signal(&server, SIGSTOP);
+        T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
+        for (int i = 0; i < 1000 && !side_has(&a, "k", NULL); i++) { engine_pause_ms(1); }
+        T_CHECK(side_has(&a, "k", NULL));
+        T_EQ_U64(side_stats(&a).queue_entries, 1);
+        engine_signal(&server, SIGCONT);
+        left_close();
+    }
+}
+
 /* ---- confirmed writes behind a journal ---- */
 
 /* Open two processes. A write of `a` has no answer in time, nor has its delete of the journal. Then
