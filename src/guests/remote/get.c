@@ -168,9 +168,9 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     if (a->s->opts.values == CELLAR_REMOTE_RAW && index == 0) {
         remote_asked_ttl(a, reply);
     } else if (reply->type == REMOTE_ERROR) {
-        if (!remote_starts(reply, "WRONGTYPE")) { return; }
-        REMOTE_ADD(a->s->r, foreign, 1);
-        a->err = remote_asked_foreign(a);
+        const bool foreign = remote_starts(reply, "WRONGTYPE");
+        REMOTE_ADD(a->s->r, foreign, foreign);
+        a->err = foreign ? remote_asked_foreign(a) : remote_error_code(reply);
     } else if (reply->type != REMOTE_STRING) {
         a->err = CELLAR_MISS;
     } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {

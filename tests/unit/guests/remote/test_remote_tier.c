@@ -184,6 +184,32 @@ T_CASE_ON(condition_replaces_a_stale_value, BOTH_SIDES)
     }
 }
 
+static cellar_err update_never(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)old, (void)len, (void)out, (void)ctx;
+    T_CHECK(!"called");
+    return CELLAR_OK;
+}
+
+/* An error of the server says nothing about the key. */
+T_CASE(condition_fails_with_an_error_of_the_server)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
+    for (int i = 0; i < 6; i++) {
+        const cellar_remote_namespace_config mode = side_raw(i >= 3);
+        both_open(&mode);
+        T_EQ_I64(side_set(&a, "k", "old"), CELLAR_OK);
+        T_CHECK(engine_ask(&server, "ACL SETUSER default resetkeys %%W~app:users:k ~app:~* "
+                                    "~~app:*") != NULL);
+        const cellar_err err =
+            i % 3 == 0   ? cellar_touch(a.users, "k", 1, 60000)
+            : i % 3 == 1 ? cellar_set(a.users, "k", 1, "new", 3, &o)
+                         : cellar_update(a.users, "k", 1, NULL, update_never, NULL);
+        T_EQ_I64(err, CELLAR_E_IO);
+        left_close();
+    }
+}
+
 /* Share another namespace of a side. */
 static cellar *share_more(const side *s, const cellar_namespace_config *o)
 {
