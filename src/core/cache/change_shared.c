@@ -100,7 +100,7 @@ CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec 
 /* Put the entry over the state that the tier has, if it meets the conditions. CONFLICT: again. */
 static cellar_err cache_put_round(cellar *c, l1_key *k, cache_plan *plan, uint64_t *check)
 {
-    l1_put_spec *p = &plan->spec;
+    l1_put_spec round = plan->spec, *p = &round;
     size_t len = 0;
     cellar_tier_entry e;
     p->tag_born = base_load_acq(&c->store->tag_epoch);

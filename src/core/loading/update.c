@@ -142,7 +142,7 @@ static cellar_err cache_update_fresh(cellar *c, const l1_key *k, cellar_buf *old
 static cellar_err cache_update_share(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan,
                                      const cellar_tier_entry *e)
 {
-    l1_put_spec *p = &plan->spec;
+    l1_put_spec round = plan->spec, *p = &round;
     cellar_set_opts o = cellar_set_opts_default();
     if (u->o != NULL) { (void)base_opts_in(&o, sizeof o, u->o); }
     const bool keeps = e != NULL && (o.flags & CELLAR_REPLACE) == 0;

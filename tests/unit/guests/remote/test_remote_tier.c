@@ -210,6 +210,24 @@ T_CASE(condition_fails_with_an_error_of_the_server)
     }
 }
 
+/* Delete the key when the function has its value: the next round finds none. */
+static cellar_err update_lost(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)len, (void)ctx;
+    if (old != NULL) { T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1); }
+    return cellar_buf_append(out, "new", 3);
+}
+
+T_CASE_ON(value_behind_a_lost_one_has_no_window_of_it, BOTH_SIDES)
+{
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 60000 };
+    T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
+    o.flags = CELLAR_KEEP_TTL;
+    o.stale_ms = 0; /* none */
+    T_EQ_I64(cellar_update(a.users, "k", 1, &o, update_lost, NULL), CELLAR_OK);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) <= 60000);
+}
+
 /* Share another namespace of a side. */
 static cellar *share_more(const side *s, const cellar_namespace_config *o)
 {
