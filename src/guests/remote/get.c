@@ -149,6 +149,12 @@ static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len
                                    : remote_asked_foreign(a);
 }
 
+static void remote_asked_raw(remote_asked *a, const void *bytes, size_t len)
+{
+    a->err = remote_asked_copy(a, bytes, len);
+    a->e->check = remote_raw_check(bytes, len);
+}
+
 /* Take the time of a RAW value: reply of PTTL. */
 static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
 {
@@ -178,8 +184,7 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     } else if (reply->len > a->s->host->max_value_bytes && (a->e->flags & CELLAR_TIER_FRESH) == 0) {
         REMOTE_ADD(a->s->r, too_big, 1); /* a condition has the flag, and counts it as a value */
     } else {
-        a->err = remote_asked_copy(a, reply->text, reply->len);
-        a->e->check = remote_raw_check(reply->text, reply->len);
+        remote_asked_raw(a, reply->text, reply->len);
     }
 }
 
@@ -209,7 +214,7 @@ static void remote_asked_queued(void *ctx, const void *bytes, size_t len, int64_
     a->e->flags |= CELLAR_TIER_NO_KEEP;
     a->e->deadline_ms = end_ms; /* an envelope has its own */
     if (a->s->opts.values == CELLAR_REMOTE_RAW) {
-        a->err = remote_asked_copy(a, bytes, len);
+        remote_asked_raw(a, bytes, len);
     } else {
         remote_asked_envelope(a, bytes, len);
     }

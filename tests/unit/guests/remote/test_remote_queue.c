@@ -218,6 +218,32 @@ T_CASE(queued_value_ends_with_its_ttl)
     }
 }
 
+/* Return the version of a key, as the tier has it. */
+static uint64_t version_of(const side *s, const char *key)
+{
+    char got[8];
+    cellar_entry_info info = cellar_entry_info_default();
+    const cellar_get_opts o = { .struct_size = sizeof o, .info = &info,
+                                .flags = CELLAR_GET_WANT_VERSION };
+    T_EQ_I64(cellar_get_with(s->users, key, strlen(key), &o, got, sizeof got, NULL), CELLAR_OK);
+    T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
+    return info.version;
+}
+
+T_CASE(queued_value_has_the_version_of_the_sent_one)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        queue_open(NULL, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        engine_signal(&server, SIGSTOP);
+        T_EQ_I64(side_set(&a, "k", "v"), CELLAR_OK);
+        const uint64_t queued = version_of(&a, "k");
+        engine_signal(&server, SIGCONT);
+        all_sent();
+        T_EQ_U64(version_of(&a, "k"), queued);
+        left_close();
+    }
+}
+
 /* ---- confirmed writes behind a journal ---- */
 
 /* Open two processes. A write of `a` has no answer in time, nor has its delete of the journal. Then
