@@ -92,8 +92,7 @@ static cellar_err remote_write_defer(remote_write *w)
     remote_space *s = w->s;
     const bool kept = remote_pending_delete(s, &w->name, w->key);
     REMOTE_ADD(s->r, deferred, 1);
-    if (!kept && s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_LIMIT; }
-    return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
+    return kept || s->opts.values != CELLAR_REMOTE_RAW ? CELLAR_DEFERRED : CELLAR_E_LIMIT;
 }
 
 /* ---- what is written ---- */
@@ -404,7 +403,7 @@ static cellar_err remote_change_defer(remote_write *w, const void *check, bool s
         return CELLAR_E_TIMEOUT;
     }
     REMOTE_ADD(s->r, deferred, 1);
-    return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
+    return CELLAR_DEFERRED;
 }
 
 /* Change the key if it has the check `seen`; 0: no key. CONFLICT: it has another one. */
@@ -479,12 +478,13 @@ static uint32_t remote_replicas_ask(const remote_space *s)
     return have;
 }
 
-/* Wait for the replicas behind a change with the code `err`, and return that code. One WAIT serves
- * all changes that the server took before it. */
+/* Wait for the replicas behind a change with the code `err`, and return that code, or with `strict`
+ * another one. One WAIT serves all changes that the server took before it. */
 static cellar_err remote_write_durable(remote_space *s, cellar_err err)
 {
     remote_replicas *w = &s->r->replicas;
     const uint32_t n = s->opts.durable;
+    if (err == CELLAR_DEFERRED && s->opts.strict) { return CELLAR_E_TIMEOUT; }
     if (n == 0 || err != CELLAR_OK || s->opts.write == CELLAR_REMOTE_BEHIND) { return err; }
     const uint64_t mine = atomic_fetch_add(&w->changes, 1) + 1;
     pthread_mutex_lock(&w->lock);
@@ -534,7 +534,6 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     if (err == CELLAR_OK) { err = w.lost; }
     if (err == CELLAR_OK) { e->check = w.check; }
     remote_write_end(&w);
-    if (err == CELLAR_DEFERRED && s->opts.strict) { err = CELLAR_E_TIMEOUT; }
     return remote_write_durable(s, err);
 }
 

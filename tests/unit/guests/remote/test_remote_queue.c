@@ -189,6 +189,22 @@ T_CASE(delete_takes_the_place_of_a_queued_value)
     }
 }
 
+T_CASE(strict_calls_of_a_full_journal_time_out)
+{
+    cellar_remote_config ro = hasty();
+    ro.journal_keys = ro.queue_entries = 1;
+    T_REQUIRE(engine_start(&server, NULL));
+    const cellar_remote_namespace_config o = { .struct_size = sizeof o, .strict = 1,
+                                               .write = CELLAR_REMOTE_BEHIND };
+    side_open(&a, server.socket, &ro, &o);
+    side_fence(&a);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(cellar_delete(a.users, "1", 1), CELLAR_MISS); /* the journal has it */
+    T_EQ_I64(cellar_delete(a.users, "2", 1), CELLAR_E_TIMEOUT);
+    T_EQ_I64(side_set(&a, "3", "v"), CELLAR_E_TIMEOUT);
+    engine_signal(&server, SIGCONT);
+}
+
 /* The server does not report own sets to the process: memory would keep the loaded value. */
 T_CASE(load_beside_a_queued_value_is_not_kept)
 {
