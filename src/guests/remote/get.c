@@ -4,7 +4,8 @@
  *
  * WALK       pending write of this process -> GET (RAW: PTTL before) -> envelope -> numbers of its
  *            generation and tags -> value into the buffer of the caller.
- *            If a number is not known, it is read, and the key is asked again.
+ *            If a number is not known, it is read, and the key is asked again: once, or for a
+ *            condition REMOTE_NUMBER_ROUNDS times.
  * INVARIANTS The runner of the link judges the reply before remote_ask returns: it writes into the
  *            buffer of the caller only as long as the caller waits.
  *            Without a proof the answer is a miss: numbers and changes may have been missed.
@@ -237,6 +238,7 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     remote_tags missing = { .count = 0 };
     remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
+    const bool judges = fresh || (e->flags & REMOTE_GET_COMPARES) != 0; /* "none" must be true */
     a.buf = buf;
     a.buf_cap = buf_cap;
     if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
@@ -244,13 +246,13 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
     const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
-    if (err == CELLAR_PENDING) {
+    for (int i = 0; err == CELLAR_PENDING && i < (judges ? REMOTE_NUMBER_ROUNDS : 1); i++) {
         err = remote_control_need(s, missing.tag, missing.count);
         if (err == CELLAR_OK) {
             err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
         }
     }
-    if (err == CELLAR_PENDING) { err = CELLAR_MISS; }
+    if (err == CELLAR_PENDING) { err = judges ? CELLAR_E_BUSY : CELLAR_MISS; }
     remote_got(s, err);
     *value_len = a.value_len;
     return err;

@@ -11,6 +11,8 @@
  * format, is E_TYPE. */
 #define REMOTE_GET_COMPARES 0x80000000u
 
+enum { REMOTE_NUMBER_ROUNDS = 4 }; /* readings of numbers that are heard again meanwhile */
+
 /* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. The
  * latter also asks for the lease, unless hold_ms is 0. */
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,

@@ -36,7 +36,7 @@
 enum {
     REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64,     /* room for a command before a value */
     REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64, /* and behind it */
-    REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4
+    REMOTE_CHANGE_ROUNDS = 16
 };
 
 #define REMOTE_PUT_COUNTER 0x80000000u /* flag of an entry: the value is a counter */

@@ -85,6 +85,25 @@ static cellar_err ask_in_vain(cellar_remote *r, remote_bytes *bytes, remote_requ
 #include "src/guests/remote/put.c"
 #undef remote_ask_bytes
 
+static int hears; /* readings of numbers behind which an end of tag "t" is heard */
+
+static void hear_tag(const cellar_remote *r)
+{
+    const remote_parts p = remote_name_parts("app", "app:~t:t", 8);
+    remote_control_heard(r->data, &p);
+}
+
+static cellar_err need_and_hear(remote_space *s, const cellar_bytes *tags, uint32_t tag_count)
+{
+    const cellar_err err = remote_control_need(s, tags, tag_count);
+    if (hears > 0 && hears-- > 0) { hear_tag(s->r); }
+    return err;
+}
+
+#define remote_control_need need_and_hear
+#include "src/guests/remote/get.c"
+#undef remote_control_need
+
 #include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
 
@@ -348,6 +367,22 @@ T_CASE(set_behind_a_deferred_clear_is_deferred)
     T_EQ_I64(err, CELLAR_OK);
     all_sent();
     T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
+}
+
+/* A value without a known number of its tag is no proof that there is none. */
+T_CASE_ON(condition_waits_for_the_numbers_of_a_value, BOTH_SIDES)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(side_set_tagged(&b, "k", "old", "t"), CELLAR_OK);
+        side_fence(&a);
+        hear_tag(a.r);
+        hears = i == 2 ? 100 : i + 1;
+        T_EQ_I64(cellar_set(a.users, "k", 1, "new", 3, &o),
+                 i == 2 ? CELLAR_E_BUSY : CELLAR_EXISTS);
+        hears = 0;
+        T_CHECK(side_has(&b, "k", "old"));
+    }
 }
 
 /* ---- gaps ---- */
