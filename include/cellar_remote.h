@@ -121,7 +121,8 @@ CELLAR_STRUCT(cellar_remote_config, tls_server_name);
 /* Options of cellar_remote_attach. 0 in a field: its default. */
 typedef struct cellar_remote_namespace_config {
     size_t                struct_size;  /* set by cellar_remote_namespace_config_default()        */
-    int64_t               local_ttl_ms; /* with values RAW: longest life of an entry in memory.   */
+    int64_t               local_ttl_ms; /* with values RAW: longest life in memory of an entry    */
+                                        /* that was read from the server.                         */
                                         /* Range 1..2^63 - 1 ms. Default 0: as on the server      */
     cellar_remote_write   write;        /* how writes reach the server. Default THROUGH           */
     cellar_remote_values  values;       /* what the server keeps. Default ENVELOPE. RAW excludes  */
