@@ -7,7 +7,8 @@
  * INVARIANTS Pieces of two saves in a row have different keys. So the head that is found belongs to
  *            its pieces, or the sum is wrong.
  *            An image is clean if a close wrote it, each run since then was closed (SUPER,
- *            clean_since), and its name was not opened since: the close of l2_image tells its head.
+ *            clean_since), and its name was not opened since: the close of l2_image tells its head,
+ *            and the end of a run that could not read a head tells SUPER.
  * LOCKING    `imaging` is a role: its holder opens one image, or saves all.
  * LIMITS     A quarter of the size, as a value. Images count for write limits. */
 #include "l2/image.h"
@@ -188,14 +189,18 @@ static l2_image_row *l2_image_enter(l2 *d, const char *name, uint32_t len)
 
 CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
 {
+    unsigned char at[L2_IMAGE_KEY];
     l2_image_head h;
     l2_image *im = NULL;
     sync_role_take(&d->imaging);
-    if (len <= L2_IMAGE_NAME_MAX && l2_image_find(d, name, len) == NULL &&
-        l2_head_get(d, name, (uint32_t)len, &h)) {
+    const bool first = len <= L2_IMAGE_NAME_MAX && l2_image_find(d, name, len) == NULL;
+    if (first && l2_head_get(d, name, (uint32_t)len, &h)) {
         im = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *im, NULL);
     }
-    if (im == NULL) {
+    if (im == NULL) { /* one that cannot be read now lacks what this run adds */
+        const bool there =
+            first && l2_indexed(d, l2_image_key(d, at, name, (uint32_t)len, L2_IMAGE_IS_HEAD).hash);
+        d->image_doubt = d->image_doubt || there;
         sync_role_drop(&d->imaging);
         return NULL;
     }

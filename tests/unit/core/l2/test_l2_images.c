@@ -141,6 +141,32 @@ T_CASE(image_with_a_damaged_piece_is_not_read)
     l2_kit_end(&kit, &dev);
 }
 
+static void give_none(void *ctx, l2_images *to) { (void)ctx, (void)to; }
+
+/* Fault: a run that could not read the head said nothing, and the next one believed the image. */
+T_CASE(image_of_a_name_that_was_opened_without_it_is_not_clean)
+{
+    bool clean;
+    for (int fails = 0; fails < 2; fails++) {
+        l2_kit_begin(&kit, &dev, L2_DROP);
+        kit.d->cfg.images = give_all;
+        life = 7;
+        l2_close(kit.d);
+        kit.cfg.images = give_none;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        dev.fail_site = DEV_PREAD;
+        dev.fail_errno = EIO;
+        dev.fail_at = (uint64_t)fails;
+        if (fails != 0) { T_EQ_U64(image_of(&kit, &clean), 0); }
+        l2_close(kit.d);
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_EQ_U64(image_of(&kit, &clean), 7);
+        T_EQ_U64(clean, fails == 0);
+        kit.cfg.images = NULL;
+        l2_kit_end(&kit, &dev);
+    }
+}
+
 T_CASE(image_outlives_a_save_that_has_no_room)
 {
     bool clean;
