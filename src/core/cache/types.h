@@ -148,6 +148,7 @@ struct cellar {
     uint32_t first_generation;    /* its generations are >= this one */
     uint32_t version;       /* public version; NAMESPACE */
     uint32_t drawn_version; /* of the number `drawn`; NAMESPACE */
+    _Atomic uint32_t versioning; /* role: of the open that sets a version */
     uint64_t drawn;         /* newest number that is logged and has not begun; 0: none; NAMESPACE */
     uint32_t handles;       /* open handles; NAMESPACE */
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that need it */

@@ -343,6 +343,19 @@ static uint32_t cache_version(cellar *v)
     return version;
 }
 
+/* Set the version of an open. Opens with one version end the entries once. A listener takes no
+ * turn: its thread may have it. */
+static cellar_err cache_version_open(cellar *v, uint32_t version)
+{
+    cellar_err err = CELLAR_OK;
+    const bool turn = base_thread_self()->depth == 0;
+    if (version == cache_version(v)) { return err; }
+    if (turn) { sync_role_take(&v->versioning); }
+    if (version != cache_version(v)) { err = cellar_version_set(v, version, NULL); }
+    if (turn) { sync_role_drop(&v->versioning); }
+    return err;
+}
+
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             const cellar_namespace_config *o,
                                             cellar **out)
@@ -397,8 +410,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     if (err == CELLAR_OK && o != NULL) { err = cache_guards_start(v, o); }
     const char *why = "cellar_namespace_open: bloom_keys, breaker or max_entries does not fit: "
                       "raise memory_bytes";
-    if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
-        err = cellar_version_set(v, o->version, NULL);
+    if (err == CELLAR_OK && o != NULL && o->version != 0) {
+        err = cache_version_open(v, o->version);
         why = "cellar_namespace_open: the disk or the shared server did not confirm the version: "
               "retry";
     }

@@ -338,7 +338,8 @@ l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_r
 l2.place_early l2.commit_joins l2.control_late l1.share_any_generation tier.read_pending
 tier.drop_untold
 tier.drop_adopted tier.clear_overtakes tier.clear_told_late tier.open_untold flight.set_not_told
-l1.cap_without_ticket l1.bound_unlocked cache.cleared_late" # sim: quota, l2_ends, l2_drop, bound
+l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
+cache.version_twice" # sim: quota, l2_ends, l2_drop, bound, l2_version
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # sums of owners are words that change alone (sim, quota); rows of a full segment, and syncs, which

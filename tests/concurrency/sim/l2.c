@@ -814,6 +814,38 @@ SIM_SCENARIO(l2_clear, "a kill undoes no change beside a clear, a drop or an ope
     base_sim_calm(false);
 }
 
+/* Open the namespace with a version that it does not have yet. What is set then stays. */
+static void sim_names_opener(void *arg)
+{
+    const char *key = arg;
+    cellar_namespace_config o = { .struct_size = sizeof o, .version = 2 };
+    uint32_t got = 0;
+    size_t len = 0;
+    cellar *v = NULL;
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", &o, &v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_set(v, key, 1, key, 1, NULL) == CELLAR_OK);
+    base_sim_point("sim.alive");
+    BASE_SIM_CHECK(cellar_get(v, key, 1, &got, sizeof got, &len) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+}
+
+SIM_SCENARIO(l2_version, "threads that open a namespace with one version end its entries once")
+{
+    static char key[2][2] = { "a", "b" };
+    cellar *v = NULL;
+    sim_ends_calm(true);
+    sim_ends_open(CELLAR_L2_WRITE_THROUGH);
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+    sim_ends_calm(false);
+    base_sim_spawn("opener-1", sim_names_opener, key[0]);
+    base_sim_spawn("opener-2", sim_names_opener, key[1]);
+    base_sim_join_all();
+    sim_ends_calm(true);
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
+    sim_ends_close();
+    base_sim_calm(false);
+}
+
 /* ---- the same with one key and a flag as its memory ---- */
 
 static struct { _Atomic uint64_t walks; uint64_t epoch; bool has; } meet;
