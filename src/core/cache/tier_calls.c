@@ -17,6 +17,7 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
+#include "cache/handle.h"
 
 BASE_SIZE_BEGIN
 
@@ -40,10 +41,32 @@ static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, cons
              "generation of a namespace not stored: it is empty after a restart");
 }
 
+/* Log the ends of dropped namespaces with this name. Their drops may not have logged them yet, and
+ * no control of a namespace without the tier follows. */
+static void cache_tier_ends_say(const cellar *v)
+{
+    cache_store *s = v->store;
+    cellar *o;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 1; (o = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        const bool ends = base_load_rlx(&o->dropped) && o->unreported != 0 && !o->no_disk &&
+                          o->name_len == v->name_len &&
+                          memcmp(o->name, v->name, v->name_len) == 0;
+        if (!ends || !cache_namespace_hold(o)) { continue; }
+        const l2_namespace over = { o->id, 0, 0 };
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        cache_tier_namespace_set(s, &over, NULL, 0, NULL);
+        cache_namespace_release(o);
+        sync_take(NAMESPACE, &s->namespace_lock);
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+}
+
 static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
 {
     if (v->no_disk) {
         l2_namespace known;
+        cache_tier_ends_say(v);
         if (cache_tier_namespace_find(v, &known) && (known.id == v->id || v->slot == 0)) {
             const l2_namespace gone = { known.id, 0, 0 };
             cache_tier_namespace_set(v->store, &gone, NULL, 0, NULL);

@@ -339,7 +339,7 @@ l2.place_early l2.commit_joins l2.control_late l1.share_any_generation tier.read
 tier.drop_untold
 tier.drop_adopted tier.clear_overtakes tier.clear_told_late tier.open_untold flight.set_not_told
 l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
-cache.version_twice" # sim: quota, l2_ends, l2_drop, bound, l2_version
+cache.version_twice tier.drop_pending" # sim: quota, l2_ends, l2_drop, bound, l2_version
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # sums of owners are words that change alone (sim, quota); rows of a full segment, and syncs, which

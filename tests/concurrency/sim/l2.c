@@ -664,6 +664,7 @@ SIM_SCENARIO(l2_ends,
 static struct {
     uint32_t set;  /* bits of versions: the call that set it has returned */
     uint32_t over; /* versions that are dead, acknowledged */
+    uint32_t gone; /* versions from before a namespace of memory: none of them is on disk */
     uint32_t next;
 } names;
 
@@ -682,12 +683,39 @@ static void sim_names_look(cellar *v)
                    sim_names_live(err, got, over));
 }
 
-/* Open the namespace; set, read and perhaps clear it. */
+/* A process that is killed now finds no dead value under the name, and no version below `least` of
+ * this namespace. */
+static void sim_names_crash(const cellar *v, uint32_t least)
+{
+    uint32_t got = 0;
+    size_t len = 0;
+    l2_namespace row;
+    l2_meta m;
+    sim_ends_calm(true);
+    sim_ends_copy();
+    if (l2_namespace_find(disk.again.d, "v", 1, &row)) {
+        const l2_key id = sim_l2_key_in(&disk.again, "k", 1, (uint32_t)row.generation);
+        const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || sim_names_live(err, got, names.over | names.gone));
+        BASE_SIM_CHECK(v == NULL || row.id != v->id || row.version >= least);
+    }
+    l2_discard(disk.again.d);
+    sim_ends_calm(false);
+}
+
+/* Open the namespace, of memory alone if it is new; set, read and perhaps clear it. */
 SIM_FIBER(sim_names_user)
 {
     for (unsigned i = 0; i < 2; i++) {
         cellar *v = NULL;
-        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+        const uint32_t before = names.set;
+        cellar_namespace_config o = { .struct_size = sizeof o };
+        if (base_sim_below(3) == 0) { o.tier = CELLAR_TIER_L1; }
+        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", &o, &v) == CELLAR_OK);
+        if (v->no_disk) {
+            names.gone |= before;
+            sim_names_crash(NULL, 0);
+        }
         sim_names_look(v);
         const uint32_t version = ++names.next;
         if (cellar_set(v, "k", 1, &version, sizeof version, NULL) == CELLAR_OK) {
@@ -708,26 +736,6 @@ SIM_FIBER(sim_names_dropper)
         if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
         if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
     }
-}
-
-/* A process that is killed now finds no dead value under the name, and no version below `least` of
- * this namespace. */
-static void sim_names_crash(const cellar *v, uint32_t least)
-{
-    uint32_t got = 0;
-    size_t len = 0;
-    l2_namespace row;
-    l2_meta m;
-    sim_ends_calm(true);
-    sim_ends_copy();
-    if (l2_namespace_find(disk.again.d, "v", 1, &row)) {
-        const l2_key id = sim_l2_key_in(&disk.again, "k", 1, (uint32_t)row.generation);
-        const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
-        BASE_SIM_CHECK(err == CELLAR_MISS || sim_names_live(err, got, names.over));
-        BASE_SIM_CHECK(v == NULL || row.id != v->id || row.version >= least);
-    }
-    l2_discard(disk.again.d);
-    sim_ends_calm(false);
 }
 
 SIM_FIBER(sim_names_killer)
@@ -753,8 +761,8 @@ SIM_SCENARIO(l2_drop,
     l2_namespace row;
     BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
     sim_names_look(v);
-    BASE_SIM_CHECK(l2_namespace_find(disk.kit.d, "v", 1, &row) &&
-                   row.generation == base_load_acq(&v->generation));
+    BASE_SIM_CHECK(l2_namespace_find(disk.kit.d, "v", 1, &row)
+                       ? row.generation == base_load_acq(&v->generation) : v->no_disk);
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
     sim_ends_close();
     base_sim_calm(false);
