@@ -5,6 +5,7 @@
  * Method: Rules from texts, the file tests/data/s4.policy, a clock that the test turns, threads
  *         that write while rules are replaced. */
 #include <pthread.h>
+#include <sched.h>
 
 #include "tests/support/loader.h"
 #include "tests/support/policy_kit.h"
@@ -412,6 +413,51 @@ T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time)
     later(c, 0); /* the rule is gone: no further refresh */
     T_EQ_U64(fetched, 3);
     T_AFTER_STR(later(c, 50 * S), demand(c, "r:1", &o), "old");
+}
+
+typedef struct joining { /* a load that another one joins after the delete of a tag */
+    cellar *c;
+    pthread_t thread;
+    bool inside;
+} joining;
+
+static cellar_err load_old(cellar_load *ld, const void *key, size_t len, void *ctx);
+
+static void *load_new(void *arg)
+{
+    joining *j = arg;
+    char text[4] = "";
+    cellar_result r = { .struct_size = sizeof r, .buf = text, .buf_cap = 3 };
+    T_EQ_I64(cellar_get_or_load(j->c, "r:1", 3, NULL, load_old, j, &r), CELLAR_OK);
+    T_EQ_STR(text, "new");
+    return NULL;
+}
+
+/* The source changes, and the tag of the rule is deleted; then another call wants the key. */
+static cellar_err load_old(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    joining *j = ctx;
+    (void)key, (void)len;
+    if (j->inside) { return cellar_load_value(ld, "new", 3); }
+    j->inside = true;
+    T_EQ_I64(cellar_delete_by_tag(j->c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_REQUIRE(pthread_create(&j->thread, NULL, load_new, j) == 0);
+    while (store_stats(j->c).load_waiters == 0) { sched_yield(); }
+    return cellar_load_value(ld, "old", 3);
+}
+
+T_CASE(joiner_gets_no_value_from_before_the_delete_of_a_tag_of_a_rule)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} tags=t\n");
+    for (uint32_t flags = 0; flags <= CELLAR_LOAD_NO_STORE; flags += CELLAR_LOAD_NO_STORE) {
+        joining j = { .c = c };
+        cellar_result r = cellar_result_default();
+        const cellar_load_opts *o = LOAD_OPTS(.flags = flags);
+        T_EQ_I64(cellar_get_or_load(c, "r:1", 3, o, load_old, &j, &r), CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_I64(pthread_join(j.thread, NULL), 0);
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    }
 }
 
 T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)

@@ -415,8 +415,10 @@ static void cache_publish_result(struct cellar_load *ld)
     case CACHE_REPORTED_SAME: cache_publish_same(ld); break;
     default: cache_publish_value(ld, value); break;
     }
-    /* tags may end the outcome: it is not for callers after their end */
-    if (ld->opts.tag_count != 0 || call->c->proof_stale) { call->flags |= FLIGHT_TAGGED; }
+    /* Tags may end the outcome: it is not for callers after their end. A value that is not kept
+     * lacks those of a rule. */
+    const bool ruled = (base_load_rlx(&call->c->carries) & CACHE_CARRIES_POLICY) != 0;
+    if (ld->opts.tag_count != 0 || ruled || call->c->proof_stale) { call->flags |= FLIGHT_TAGGED; }
     call->born_ms = call->now_ms;
     call->retry_at_ms = 0;
     call->result_flags |= cache_result_flags(call->flags);
