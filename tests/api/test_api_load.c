@@ -54,6 +54,41 @@ T_CASE(result_outlives_entry_and_store)
     cellar_result_free(NULL);
 }
 
+static cellar_err write_five(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old, (void)old_len, (void)ctx;
+    return cellar_buf_append(out, "\5\0\0\0\0\0\0\0", 8);
+}
+
+typedef struct writer {
+    cellar *c;
+    int how;
+} writer;
+
+/* Read 4, which becomes 5 at once; then change the cached value if there is one. */
+static cellar_err load_four(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const uint64_t four = 4, five = 5;
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
+    int64_t now = 0;
+    const writer *w = ctx;
+    T_EQ_I64(w->how == 0   ? cellar_set(w->c, key, key_len, &five, sizeof five, &o)
+             : w->how == 1 ? cellar_increment(w->c, key, key_len, 1, 0, &o, &now)
+                           : cellar_update(w->c, key, key_len, &o, write_five, NULL), CELLAR_MISS);
+    return cellar_load_value(ld, &four, sizeof four);
+}
+
+T_CASE_ON(change_of_a_present_value_that_finds_none_ends_a_load, LOADS)
+{
+    for (int how = 0; how < 3; how++) {
+        writer w = { c, how };
+        T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load_four, &w, &res), CELLAR_OK);
+        T_CHECK((res.flags & CELLAR_RESULT_INVALIDATED) != 0);
+        cellar_result_free(&res);
+        T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    }
+}
+
 /* ---- the defects of the programs before us ---- */
 
 /* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */

@@ -690,6 +690,18 @@ static bool cache_change_brings(cache_change *ch)
     return err == CELLAR_OK;
 }
 
+CELLAR_PRIVATE bool cache_older_load_ends(const cellar *c, const l1_key *k)
+{
+    flight_table *t = base_load_sc(&c->store->flights);
+    const flight_key key = { k->bytes, k->len, k->generation, k->hash };
+    int64_t start_ms;
+    if (t == NULL || cache_shared_of(c) != NULL || !flight_since(t, &key, &start_ms)) {
+        return false;
+    }
+    flight_invalidate(t, &key, NULL);
+    return true;
+}
+
 /* Plan a new counter, unless the call wants only an existing one. */
 static bool cache_change_creates(cache_change *ch)
 {
@@ -727,6 +739,7 @@ BASE_COLD static bool cache_change_repeats(cache_change *ch, unsigned rounds)
                cache_change_rekeys(ch, rounds);
     case CACHE_INCREMENT:
         return cache_change_brings(ch) || cache_change_creates(ch) ||
+               (ch->err == CELLAR_MISS && cache_older_load_ends(ch->c, ch->k)) ||
                (ch->err == CELLAR_CONFLICT && cache_change_rekeys(ch, rounds));
     case CACHE_DELETE:
         if (ch->err == CELLAR_OK) { ch->flags |= CACHE_FOUND; }
@@ -908,10 +921,13 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         const cellar_err said = cache_put_if(c, k, plan);
         if (said != CELLAR_PENDING) { return said; }
     }
-    cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
-                        .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
-                                 (plan->commit_later ? CACHE_BATCH : 0u) };
-    const cellar_err err = cache_change_run_inline(&ch, CACHE_PUT);
+    cellar_err err;
+    do {
+        cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
+                            .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
+                                     (plan->commit_later ? CACHE_BATCH : 0u) };
+        err = cache_change_run_inline(&ch, CACHE_PUT);
+    } while (BASE_UNLIKELY(err == CELLAR_MISS) && cache_older_load_ends(c, k));
     if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) {
         cache_put_removes(c, k, plan, L1_IF_PRESENT, CELLAR_CAUSE_DENIED);
     }

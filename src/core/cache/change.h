@@ -67,6 +67,9 @@ BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
 CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch);
 /* Put the entry of the plan. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
+/* End a load that runs, for a change of a present entry that finds none: it may have read the
+ * source before the caller wrote there. Return whether to look again: it may have come first. */
+CELLAR_PRIVATE bool cache_older_load_ends(const cellar *c, const l1_key *k);
 /* Add `delta` to a counter. `if_new`: options of a new one; NULL: none is made. OK, E_RANGE and
  * E_IO set *number. */
 CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delta, int64_t init,

@@ -225,7 +225,9 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
         }
     }
     const bool there = err == CELLAR_OK;
-    if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }
+    if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) {
+        return err == CELLAR_MISS && cache_older_load_ends(c, k) ? CELLAR_CONFLICT : err;
+    }
     out->len = 0;
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
