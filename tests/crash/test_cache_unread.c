@@ -382,7 +382,8 @@ T_CASE(port_replies_an_error_that_names_the_disk)
         "GETDEL n\r\n", "APPEND n 1\r\n", "EXPIRE n 100\r\n", "SET n 1 KEEPTTL\r\n",
         "EXPIRE n 100 NX\r\n", "GETEX n PXAT 1\r\n", "GETEX n EX 9\r\n",
         "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 41 1000 0\r\n",
-        "RENAME n x\r\n", "RENAMENX n x\r\n", "COPY n x\r\n",
+        "RENAME n x\r\n", "RENAMENX n x\r\n", "COPY n x\r\n", "RENAME n n\r\n",
+        "PERSIST n\r\n", "GETEX n PERSIST\r\n",
     };
     begin();
     cellar *db = NULL;

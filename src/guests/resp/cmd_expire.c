@@ -146,7 +146,8 @@ RESP_CALL(resp_cmd_persist)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    cellar_err err = resp_info(c, ns, argv[1], &info);
+    cellar_err err = resp_look(c, ns, argv[1]);
+    if (err == CELLAR_OK) { err = resp_info(c, ns, argv[1], &info); }
     const bool has = err == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
     if (has) { err = resp_touch(c, ns, argv[1], CELLAR_TTL_NONE); }
     if (err < 0 || err == CELLAR_DISABLED) {

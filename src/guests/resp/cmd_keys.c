@@ -281,7 +281,8 @@ static void resp_rename_run(resp_client *c, const cellar_bytes *argv, bool absen
     const bool same = resp_same_key(argv + 1);
     cellar_err err = CELLAR_OK;
     if (same) {
-        err = resp_has(c, ns, argv[1]) ? CELLAR_EXISTS : CELLAR_MISS;
+        err = resp_look(c, ns, argv[1]);
+        if (err == CELLAR_OK) { err = CELLAR_EXISTS; }
     } else {
         err = resp_copy_entry(c, ns, argv[1], ns, argv[2], absent_only);
     }

@@ -194,7 +194,7 @@ RESP_CALL(resp_cmd_getex)
     const bool timed = o.unit != RESP_UNIT_NONE;
     int64_t ttl_ms = 0;
     /* The server does not look at the time for a key that does not exist. */
-    const cellar_err err = timed ? resp_look(c, ns, argv[1]) : CELLAR_OK;
+    const cellar_err err = argc > 2 ? resp_look(c, ns, argv[1]) : CELLAR_OK;
     if (err != CELLAR_OK) {
         if (err < 0) { resp_fail(c, err); } else { resp_null(c); }
         return;

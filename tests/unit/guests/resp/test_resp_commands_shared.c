@@ -156,6 +156,7 @@ T_ALONE(entry_on_its_way_to_disk_ends_at_the_answer_none)
         { "GETEX k PXAT 1", "nil" }, { "EXPIRE k -1 XX", ":0" }, { "EXPIRE k 9 LT", ":0" },
         { "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 k 7 5000 0", ":0" },
         { "RENAME k x", "-ERR no such key" }, { "COPY k x", ":0" },
+        { "RENAME k k", "-ERR no such key" }, { "PERSIST k", ":0" }, { "GETEX k PERSIST", "nil" },
     };
     char path[T_FOLDER_MAX];
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
