@@ -189,13 +189,17 @@ CELLAR_PRIVATE void resp_unsubscribe_all(resp_client *c)
 
 /* ---- messages to clients ---- */
 
-/* Write a message, whatever CLIENT REPLY says. */
+/* Write a message, whatever CLIENT REPLY says. One of EXEC to its own client is no part of its
+ * reply. */
 static void resp_message(const resp_sub *s, const cellar_bytes *channel,
                          const cellar_bytes *message)
 {
     resp_client *to = s->client;
     const bool pattern = s->channel->kind == RESP_PATTERN;
     const uint32_t muted = to->flags & RESP_C_MUTED;
+    const bool own = (to->flags & RESP_C_IN_EXEC) != 0;
+    const resp_out reply = own ? resp_out_take(to) : (resp_out){ .first = NULL };
+    if (own) { resp_out_add(to, to->of->behind); }
     to->flags &= ~muted;
     resp_push(to, pattern ? 4 : 3);
     resp_bulk_text(to, pattern ? "pmessage" : "message");
@@ -203,6 +207,10 @@ static void resp_message(const resp_sub *s, const cellar_bytes *channel,
     resp_bulk_copy(to, channel->data, channel->len);
     resp_bulk_copy(to, message->data, message->len);
     to->flags |= muted;
+    if (own) {
+        to->of->behind = resp_out_take(to);
+        resp_out_add(to, reply);
+    }
     resp_wake(to);
 }
 

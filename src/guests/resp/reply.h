@@ -66,12 +66,6 @@ CELLAR_PRIVATE void resp_wake(resp_client *c);
 /* Chain the clients of Redis with a flag by chain_next. The list of all clients changes while they
  * are written to: room for a reply may send those of others. */
 CELLAR_PRIVATE resp_client *resp_chain(cellar_resp *r, uint32_t flag);
-/* Replies that are not in the output of a client. */
-typedef struct resp_out {
-    resp_block *first, *last;
-    size_t bytes, pinned;
-} resp_out;
-
 /* Take all replies out of the output: what is written now stands in an output of its own. So an
  * array can be written before its length is known. */
 BASE_SPARE CELLAR_PRIVATE resp_out resp_out_take(resp_client *c);

@@ -155,6 +155,8 @@ RESP_CALL(resp_exec)
         resp_queued_free(c->of, q);
     }
     c->flags &= ~RESP_C_IN_EXEC;
+    resp_out_add(c, c->of->behind);
+    c->of->behind = (resp_out){ .first = NULL };
 }
 
 BASE_SIZE_END

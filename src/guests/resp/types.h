@@ -317,6 +317,12 @@ typedef struct resp_tracking {
 #define RESP_SOCKETS 3   /* of a place: a unix socket, IPv4, IPv6 */
 #define RESP_LISTENERS (RESP_PLACES * RESP_SOCKETS)
 
+/* Replies that are not in the output of a client. */
+typedef struct resp_out {
+    resp_block *first, *last;
+    size_t bytes, pinned;
+} resp_out;
+
 struct cellar_resp {
     base_object obj;             /* first; its account: requests and replies; the limit of that:
                                   * what the store is charged */
@@ -392,6 +398,7 @@ struct cellar_resp {
     const void *topic_data;      /* its message */
     uint64_t bridge_id;          /* subscription to the pool */
     _Atomic uint32_t bridged;    /* 1: the subscription exists, or a call of it runs */
+    resp_out behind;             /* messages of EXEC to its own client */
     resp_signal *heard;          /* signals taken from the inbox, the oldest first */
     _Atomic(resp_signal *) inbox; /* the newest first; pushed by any thread */
     _Atomic uint64_t inbox_bytes; /* of the signals in both */

@@ -73,6 +73,22 @@ T_CASE(messages_reach_subscribers_of_channels_and_patterns)
     T_EQ_U64(port_stats().messages, 2);
 }
 
+/* EXEC replies with one array: a message inside would count as one of its replies. */
+T_CASE(message_of_a_transaction_to_its_own_client_is_behind_the_reply)
+{
+#define HEARD(text) ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n" text "\r\n" \
+                    ">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$1\r\n" text "\r\n"
+    port_begin();
+    const int fd = peer();
+    (void)ask(fd, "HELLO 3\r\nSUBSCRIBE a\r\nPSUBSCRIBE a*\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nPUBLISH a m\r\nPUBLISH a n\r\nPING x\r\nEXEC\r\nPING y\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:2\r\n:2\r\n$1\r\nx\r\n"
+             HEARD("m") HEARD("n") "$1\r\ny\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nCLIENT REPLY OFF\r\nPUBLISH a m\r\nEXEC\r\nPING\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n" HEARD("m"));
+#undef HEARD
+}
+
 T_CASE(gets_between_are_refused_for_a_subscribed_client)
 {
     static const char no[] = "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "

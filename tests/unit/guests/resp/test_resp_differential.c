@@ -518,7 +518,7 @@ static size_t channel_command(char *out, size_t cap, bool *any_order)
         "PUBSUB CHANNELS a b", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH a1", "PUBLISH a1 x y", "nosuch x",
         "CLIENT REPLY SKIP\r\nSUBSCRIBE a1", "DISCARD", "RESET", "RESET\r\nMULTI\r\nMULTI\r\nDISCARD",
         "CLIENT REPLY OFF\r\nSUBSCRIBE a1\r\nPUBLISH a1 x\r\nGET k\r\nCLIENT REPLY ON",
-        "RESET\r\nMULTI\r\nSUBSCRIBE a1 b1\r\nPUBLISH a1 x\r\nGET k\r\nUNSUBSCRIBE a1\r\nEXEC",
+        "RESET\r\nMULTI\r\nSUBSCRIBE a1 b1\r\nPUBLISH b2 x\r\nGET k\r\nUNSUBSCRIBE a1\r\nEXEC",
         "RESET\r\nMULTI\r\nPUBLISH a1 x\r\nPUBSUB NUMSUB a1\r\nEXEC",
         "RESET\r\nMULTI\r\nSUBSCRIBE\r\nEXEC",
     };
