@@ -265,14 +265,12 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
     if (err != CELLAR_OK) { return err; }
     const int64_t sent = remote_share_now();
     err = remote_lock_keep(r, key, key_len, lk, hold_ms);
-    if (err == CELLAR_OK) {
-        lk->until_ms = sent + hold_ms;
-    } else if (err == CELLAR_E_LOST) {
+    if (err == CELLAR_E_LOST) {
         lk->until_ms = sent;
-    } else if (sent + hold_ms < lk->until_ms) {
-        lk->until_ms = sent + hold_ms;  /* the server may have shortened the hold */
+    } else if (err == CELLAR_OK || sent + hold_ms < lk->until_ms) {
+        lk->until_ms = sent + hold_ms; /* without an answer it may be the shorter one */
     }
-    return err;
+    return err == CELLAR_OK ? cellar_remote_lock_check(r, lk) : err; /* it may come too late */
 }
 
 CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *key,

@@ -82,6 +82,18 @@ T_CASE_ON(extended_hold_is_the_one_that_counts, TWO_SHARES)
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
 }
 
+/* The answer comes behind the end of the new hold. */
+T_CASE_ON(hold_that_ends_before_its_answer_is_lost, TWO_SHARES)
+{
+    cellar_remote_lock lk;
+    const cellar_lock_opts o = times(60000, 10);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
+    one.link.delay_ms = 20;
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 10), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "other", 5, &o, &lk), CELLAR_E_TIMEOUT);
+}
+
 T_CASE_ON(owner_that_heard_of_the_loss_has_no_time_left, TWO_SHARES)
 {
     cellar_remote_lock lk;
