@@ -194,11 +194,11 @@ static void batch_open_set(batch_group *g, bool open) SYNC_HOLDS(WHEEL)
     }
 }
 
-/* Make the waiting items of a group due. */
+/* Make the waiting items of a group due. A flush and a drain go beyond what is due already. */
 static void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
     SYNC_HOLDS(WHEEL)
 {
-    if (g->waiting.count == 0 || g->due != 0) { return; }
+    if (g->waiting.count == 0 || g->due >= why) { return; }
     g->due = why;
     batch_open_set(g, false);
     if (g->state == BATCH_IDLE) { batch_kick(g, a); }

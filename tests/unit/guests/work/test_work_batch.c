@@ -206,6 +206,19 @@ T_CASE_ON(batch_by_grace_flush_and_groups, BATCHER)
     T_FIELDS(figures(), by_groups, 1, by_flush, 3);
 }
 
+T_CASE_ON(flush_takes_what_waits_behind_a_full_batch, BATCHER)
+{
+    config.max_items = 2;
+    config.linger_ms = 100;
+    open_it();
+    for (int i = 0; i < 3; i++) { add("g", "a"); }
+    T_EQ_I64(cellar_batcher_flush(b, "g"), CELLAR_OK);
+    T_AFTER_U64(tick(), seen_count, 2);
+    for (int i = 0; i < 3; i++) { add("g", "b"); }
+    T_EQ_I64(cellar_batcher_flush(b, NULL), CELLAR_OK);
+    T_AFTER_U64(tick(), seen_count, 4);
+}
+
 /* ---- verdicts ---- */
 
 typedef struct ends { /* of one item */
