@@ -311,6 +311,18 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     return below;
 }
 
+/* Tell a queue the sum of a counter. */
+BASE_NOINLINE static cellar_err cache_tier_tell_sum(cache_change *ch, cache_scope *f,
+                                                    cache_promise promise)
+{
+    l1_put_spec sum = { .deadline_ms = 0 }; /* ONLY_IF_PRESENT: no counter is new */
+    if (ch->spec != NULL) { sum = *ch->spec; }
+    sum.change = L1_CHANGE_INCR;
+    sum.value = &ch->number;
+    sum.value_len = sizeof ch->number;
+    return cache_tier_tell(ch->c, ch->k, f, &sum, promise);
+}
+
 /* End the present entry of the key, without a call of the tier. */
 BASE_COLD static void cache_write_ends(const cache_change *ch)
 {
@@ -352,9 +364,13 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     const bool deletes = ch->kind == CACHE_DELETE;
     const bool done = cache_is_done(ch, ch->kind);
     if (deletes && cache_was_on_disk(ch)) { ch->flags |= CACHE_WAS_ON_DISK; }
-    ch->below = cache_tier_tell(ch->c, ch->k, &r->scope,
-                                deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
-                                done ? r->promise : CACHE_LATER);
+    const cache_promise promise = done ? r->promise : CACHE_LATER;
+    const cache_tier *t = cache_tier_of(ch->c);
+    ch->below = ch->kind == CACHE_INCREMENT && t != NULL && cache_tier_is_behind(t)
+        ? cache_tier_tell_sum(ch, &r->scope, promise)
+        : cache_tier_tell(ch->c, ch->k, &r->scope,
+                          deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
+                          promise);
     if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
 }
 

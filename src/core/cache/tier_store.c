@@ -158,6 +158,18 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, cache_how
     return done;
 }
 
+/* Queue the sum of an increment, whatever memory has of the key by now: with the fields of that
+ * entry, or else those of a new counter. */
+static cache_stored cache_store_sum(const cellar *c, const l1_key *k, const l1_put_spec *sum,
+                                    cache_how *how)
+{
+    l1_info i;
+    const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &i, L1_PEEK | L1_STALE_OK);
+    const cache_stored done = err == CELLAR_OK || err == CELLAR_STALE
+        ? cache_store_seen(c, k, &i, sum->value, sum->value_len, how) : CACHE_GONE;
+    return done != CACHE_GONE ? done : cache_store_spec(c, k, sum, how);
+}
+
 #define CACHE_STORE_PATIENCE_NS UINT64_C(1000000000)
 #define CACHE_STORE_YIELDS 16u
 #define CACHE_STORE_SLEEP_NS UINT64_C(100000)
@@ -229,7 +241,9 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         l2 *below = cache_tier_disk(tier);
         const uint32_t room = below != NULL ? l2_room_seen(below) : 0;
         how.why = L2_WHY_OTHER;
-        done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
+        done = p == NULL                      ? cache_store_back(c, k, &how)
+               : p->change == L1_CHANGE_INCR ? cache_store_sum(c, k, p, &how)
+                                             : cache_store_spec(c, k, p, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || promise == CACHE_TRY) { break; }

@@ -344,6 +344,46 @@ T_CASE(write_is_queued_after_a_newer_change_of_memory)
     }
 }
 
+static void end_in_between(const cellar_event *e, void *ctx)
+{
+    unsigned *const which = ctx, now = *which;
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
+    (void)e;
+    *which = 9; /* once */
+    switch (now) {
+    case 0: T_EQ_I64(cellar_clear(ns), CELLAR_OK); break;
+    case 1: now_ms += 10; break;
+    case 2: T_EQ_I64(cellar_set(ns, "k1", 2, NULL, 0, &o), CELLAR_OK); break;
+    case 3: T_EQ_I64(cellar_delete_by_tag(ns, "t", 1, CELLAR_TAG_HARD), CELLAR_OK); break;
+    default: break;
+    }
+}
+
+/* The sum of an increment goes into the queue, whatever memory has of the key by then. */
+T_CASE(increment_that_ends_before_it_is_queued_is_written)
+{
+    const cellar_bytes tag = { "t", 1 };
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned which = i;
+        uint64_t id = 0;
+        int64_t number = 0;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5, .stale_ms = 50, .tags = &tag,
+                              .tag_count = 1 };
+        begin();
+        T_EQ_I64(cellar_increment(ns, "k1", 2, 0, 7, &o, &number), CELLAR_OK);
+        flush();
+        T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(REPLACED), end_in_between, &which, &id),
+                 CELLAR_OK);
+        T_EQ_I64(cellar_increment(ns, "k1", 2, 1, 7, &o, &number), CELLAR_OK);
+        T_EQ_I64(cellar_listener_remove(ns, id), CELLAR_OK);
+        T_EQ_I64(number, 8);
+        flush();
+        T_CHECK(row[1].there);
+        T_EQ_I64(row[1].text[0], 8);
+        end();
+    }
+}
+
 /* A load while the delete waits would bring the value back. */
 T_CASE(delete_of_negative_entry_is_written)
 {
