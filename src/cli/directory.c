@@ -171,7 +171,9 @@ static look_verdict look_record(l2 *d, look_run *k, const l2_row *row, uint64_t 
         return LOOK_DEAD;
     }
     if (k->how->record != NULL && v != NULL) {
-        const directory_record one = { key, r.klen, v->name, v->name_len, r.vlen,
+        const uint64_t len = m.part_id != 0     ? m.part_total
+                             : m.raw_bytes != 0 ? m.raw_bytes : r.vlen;
+        const directory_record one = { key, r.klen, v->name, v->name_len, len,
                                        r.expiry_wall_ms != 0 ? r.expiry_wall_ms - k->wall_ms : -1,
                                        m.version, m.user_flags, m.kind };
         k->how->record(k->how->ctx, &one);

@@ -15,7 +15,8 @@ typedef struct directory_record { /* a live record; pointers are valid during th
     const unsigned char *key;
     uint32_t key_len;
     const char *namespace;
-    uint32_t namespace_len, value_len;
+    uint32_t namespace_len;
+    uint64_t value_len; /* of the value that a get returns; of a sealed one, as it is stored */
     int64_t left_ms; /* remaining TTL; -1: none */
     uint64_t version;
     uint32_t user_flags;

@@ -126,7 +126,7 @@ static void inspect_on_key(void *ctx, const directory_record *k)
         cli_plain(stdout, space);
         putchar('/');
         cli_plain(stdout, text);
-        printf("%s  %" PRIu32 " B  %s\n", n < k->key_len ? ".." : "", k->value_len,
+        printf("%s  %" PRIu64 " B  %s\n", n < k->key_len ? ".." : "", k->value_len,
                inspect_left(time, k->left_ms));
         return;
     }
@@ -136,7 +136,7 @@ static void inspect_on_key(void *ctx, const directory_record *k)
     for (size_t i = 0; i < k->key_len; i++) { printf("%02x", k->key[i]); }
     fputs("\",\"namespace\":", stdout);
     cli_json_string(stdout, space);
-    printf(",\"value_bytes\":%" PRIu32 ",\"left_ms\":%" PRId64 ",\"version\":%" PRIu64
+    printf(",\"value_bytes\":%" PRIu64 ",\"left_ms\":%" PRId64 ",\"version\":%" PRIu64
            ",\"flags\":%" PRIu32 ",\"negative\":%s}\n", k->value_len, k->left_ms, k->version,
            k->user_flags, k->kind != 0 ? "true" : "false");
 }

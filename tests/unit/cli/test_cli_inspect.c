@@ -220,6 +220,22 @@ T_CASE_ON(keys_of_any_bytes_and_times_are_printed, STORE)
     T_CHECK(says("^{\"key\":\"a\\\\ufffdb\",\"hex\":\"610062\","));
 }
 
+/* The record of a compressed value is shorter, and that of a value in parts has none of it. */
+T_CASE_ON(keys_have_the_length_of_their_value, STORE)
+{
+    static char value[3 << 20];
+    cellar *c = open_store(), *v = NULL;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_lz4 = 1 };
+    T_REQUIRE(cellar_namespace_open(c, "small", &o, &v) == CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "packed", 6, value, 20000, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "parts", 5, value, sizeof value, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run("--keys --json", store), CLI_DONE);
+    T_CHECK(says("^{\"key\":\"packed\",.*\"value_bytes\":20000,"));
+    T_CHECK(says("^{\"key\":\"parts\",.*\"value_bytes\":3145728,"));
+}
+
 T_CASE_ON(killed_store_has_no_damage, STORE)
 {
     const pid_t child = fork();
