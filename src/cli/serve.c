@@ -30,6 +30,7 @@
 #define SERVE_L2_BYTES    (UINT64_C(1) << 30)
 #define SERVE_NOT_SET     UINT32_MAX
 #define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
+#define SERVE_TICK_US     1000 /* longest tick between two steps, with the setting threads=0 */
 #define SERVE_SECRET_MAX  256u /* bytes of a password file */
 #define SERVE_DATABASES   16u
 #define SERVE_READY       "READY=1\nSTATUS=serving clients"
@@ -457,6 +458,7 @@ static void serve_loop(const serve_run *r, cellar *store, cellar_resp *port)
             wait_ms = beat_ms;
         }
         (void)cellar_resp_step(port, (int)(wait_ms < SERVE_WAIT_MS ? wait_ms : SERVE_WAIT_MS));
+        if (r->settings.host.no_threads != 0) { (void)cellar_tick(store, SERVE_TICK_US, NULL); }
         if (serve_reload != 0) {
             serve_reload = 0;
             serve_policies(r, store);

@@ -254,6 +254,12 @@ t_case save_then_sigkill_keeps_all_keys killed yes 5000 --l2-write=eviction
 t_case sigkill_keeps_all_keys_by_default killed no 5000
 t_case settings_name_the_write_mode by_settings
 t_case sigkill_keeps_all_keys_written_through killed no 5000 --l2-write=through
+on_disk() { grep -q "$1" "$t_tmp/ticked/data.seg"; }
+ticked() {
+    CELLAR_THREADS=0 serve --l2="$t_tmp/ticked" --l2-bytes=16M &&
+        [ "$(rc set tick-wrote-it 1)" = OK ] && until_done on_disk tick-wrote-it && stop
+}
+t_case without_threads_serve_writes_to_the_disk ticked
 # A value above a quarter of l2_bytes stays in memory alone.
 too_long() {
     serve --l2="$t_tmp/long" --l2-bytes=32M --l2-write=eviction && rc set a 1 &&
