@@ -394,12 +394,6 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
     return kind != CELLAR_VERDICT_SNOOZE && (!again || t->attempt >= t->max_attempts);
 }
 
-CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e)
-{
-    return (journal_schedule){ JOURNAL_SCHEDULE_SET, e->name, e->row->data,
-                               task_body_type(e->row), e->settled_wall_ms, 0 };
-}
-
 /* Return whether the end of a run is written. */
 static bool sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
 {
@@ -421,22 +415,19 @@ static void sched_settle_later(cellar_pool *p, sched_entry *e, task_after *a) SY
     a->unwritten = e;
 }
 
-CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row)
+CELLAR_PRIVATE sched_entry *sched_settles(cellar_pool *p, const task_run *r, int64_t *last_ms)
 {
-    bool settles = false;
     sync_take(QUEUE, &p->lock);
     task *t = r->task;
-    if (t != NULL && sched_ends(t, r->verdict.kind)) {
-        sched_entry *e = sched_run_of(t)->of;
-        settles = sched_has_row(p, e);
-        if (settles) {
-            wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
-            sched_run_of(t)->settled = true;
-            *row = sched_row_of(e);
-        }
+    sched_entry *e = t != NULL && sched_ends(t, r->verdict.kind) ? sched_run_of(t)->of : NULL;
+    if (e != NULL && !sched_has_row(p, e)) { e = NULL; }
+    if (e != NULL) {
+        wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
+        sched_run_of(t)->settled = true;
+        *last_ms = e->settled_wall_ms;
     }
     sync_drop(QUEUE, &p->lock);
-    return settles;
+    return e;
 }
 
 CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state, task_after *a)

@@ -146,11 +146,9 @@ CELLAR_PRIVATE void sched_show(cellar_pool *p, task_run *r, const task *t) SYNC_
 /* Return whether a run may be tried again at `at_ms`: before the next firing. */
 CELLAR_PRIVATE bool sched_may_retry(const cellar_pool *p, const task *t, int64_t at_ms)
     SYNC_HOLDS(QUEUE);
-/* Return the row of a schedule that catches up, with its texts. */
-CELLAR_PRIVATE journal_schedule sched_row_of(const sched_entry *e) SYNC_HOLDS(QUEUE);
-/* Return whether the verdict of a run of a schedule ends it, so that the journal gets its due time:
- * *row, valid until the run ends. Its time-out ends then. Hold no lock. */
-CELLAR_PRIVATE bool sched_settles(cellar_pool *p, const task_run *r, journal_schedule *row);
+/* Return the schedule of a run that its verdict ends, if the journal gets its due time: *last_ms.
+ * The time-out of the run ends then. NULL: nothing to write. Hold no lock. */
+CELLAR_PRIVATE sched_entry *sched_settles(cellar_pool *p, const task_run *r, int64_t *last_ms);
 /* Mark a run that a drain takes from its queue, and count its firing. */
 CELLAR_PRIVATE void sched_drained(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* End a run, which is in no list: its place is free, and a firing that waits for it goes on. */

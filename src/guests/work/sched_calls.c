@@ -174,15 +174,11 @@ static void sched_unlock(cellar_pool *p, sched_entry *e, journal_statement op, t
 {
     const bool notes = e != NULL && e->catches_up &&
                        (e->kind != CELLAR_SCHEDULE_AT || op == JOURNAL_SCHEDULE_OPEN);
-    journal_schedule row = { .name = NULL };
-    if (notes) {
-        row = sched_row_of(e);
-        row.op = op;
-        e->recur.refs++; /* its texts stay until they are written */
-    }
+    if (notes) { e->recur.refs++; } /* its texts stay until they are written */
+    const int64_t last_ms = notes ? e->settled_wall_ms : 0;
     task_unlock(p, a);
     if (notes) {
-        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
+        task_commit_row(p, e, op, last_ms);
         sched_let_go(p, e);
     }
 }

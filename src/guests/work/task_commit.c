@@ -19,6 +19,7 @@
  * SEE ALSO   task_state.c, journal.c; README.md in this folder: measurements. */
 #include "base/user_callback.h"
 #include "work/bus.h"
+#include "work/sched.h"
 
 BASE_SIZE_BEGIN
 
@@ -419,6 +420,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
     for (task_ticket *k = taken->tickets; k != NULL; k = k->next) {
         k->err = submits;
+        p->sched.changing -= k->then != NULL;
         if (submits == CELLAR_OK && k->then != NULL) { k->then(p, k->ctx); }
     }
     j->writing_count = 0;
@@ -535,6 +537,7 @@ CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k)
     *j->ticket_end = k;
     j->ticket_end = &k->next;
     j->submitting++;
+    p->sched.changing += k->then != NULL;
     if (++j->ticket_count >= j->expected && j->lingers) {
         work_wake(&j->bell, 1);
     }
@@ -558,6 +561,22 @@ CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule 
     p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += err != CELLAR_OK;
     sync_drop(QUEUE, &p->lock);
     return err;
+}
+
+CELLAR_PRIVATE void task_commit_row(cellar_pool *p, const sched_entry *e, journal_statement op,
+                                    int64_t last_due_wall_ms)
+{
+    journal_schedule row = { op, e->name, e->row->data, task_body_type(e->row), last_due_wall_ms,
+                             task_near(p).wall_ms };
+    task_ticket k = { .schedule = &row };
+    if (p->obj.forked) { return; }
+    sync_take(QUEUE, &p->lock);
+    while (p->sched.changing != 0) { (void)task_commit_wait(p); }
+    const sched_entry *there = sched_find(p, e->name);
+    if (op == JOURNAL_SCHEDULE_OPEN ? there == e : there == NULL || there->line == e->line) {
+        p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += task_commit_ticket(p, &k) != CELLAR_OK;
+    }
+    sync_drop(QUEUE, &p->lock);
 }
 
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)

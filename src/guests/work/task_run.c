@@ -46,12 +46,11 @@ static void task_settle_runs(cellar_pool *p, task_after *a)
     while (a->unwritten != NULL) {
         sched_entry *e = a->unwritten;
         task_after b = task_lock(p);
-        journal_schedule row = sched_row_of(e);
-        row.last_due_wall_ms = e->unwritten_wall_ms;
+        const int64_t last_ms = e->unwritten_wall_ms;
         a->unwritten = e->unwritten_next;
         e->unwritten = false;
         sync_drop(QUEUE, &p->lock);
-        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
+        task_commit_row(p, e, JOURNAL_SCHEDULE_SET, last_ms);
         sync_take(QUEUE, &p->lock);
         p->sched.unwritten--;
         b.ended = p->watching != 0;
@@ -291,10 +290,10 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
 {
     cellar_pool *p = r->of;
     task_after a = { .done = NULL };
-    journal_schedule row;
-    if (p->journal != NULL && r->seen.due_wall_ms != 0 && sched_settles(p, r, &row)) {
-        (void)task_commit_schedule(p, &row, NULL, NULL); /* counted, and logged by the pool */
-    }
+    int64_t last_ms;
+    const sched_entry *e = NULL;
+    if (p->journal != NULL && r->seen.due_wall_ms != 0) { e = sched_settles(p, r, &last_ms); }
+    if (e != NULL) { task_commit_row(p, e, JOURNAL_SCHEDULE_SET, last_ms); }
     const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool said = r->error[0] != '\0';
     task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;

@@ -390,6 +390,7 @@ typedef struct sched_set { /* the schedules of a pool */
     task_recurs list;
     struct sched_zone *zones; /* chain */
     uint32_t unwritten;      /* schedules in chains of task_after; a drain waits for their writes */
+    uint32_t changing;       /* tickets with `then` that wait for their commit */
     uint32_t steps;          /* instants of cron that a call of task_fire may still pass over */
     uint64_t count[STATS_SCHEDULE_COUNT]; /* of the registry; gauges stay 0 */
 } sched_set;

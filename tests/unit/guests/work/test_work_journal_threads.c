@@ -2,9 +2,11 @@
  *
  * Aim:    with threads a task that ends, a name that goes and a drain lose no task. The thread of
  *         the journal tries again after an error. A change beside a commit waits for the next one. A
- *         key of a submit that fails refuses none. test_work_kill counts the calls of many threads.
+ *         key of a submit that fails refuses none. Rows of schedules follow adds and removes that
+ *         wait. test_work_kill counts the calls of many threads.
  * Method: real threads and the clock of the system. For calls beside a commit, a clock or a log
  *         function of the host starts the other thread. The next open counts what is left. */
+#include "cellar_schedule.h"
 #include "work/task_types.h" /* before the variables of the kit */
 #include "tests/support/file_limit.h"
 #include "tests/support/folder.h"
@@ -395,5 +397,132 @@ T_CASE(a_key_of_a_submit_that_fails_refuses_no_other_submit)
         end();
     }
 }
+
+#ifdef CELLAR_WITH_SQLITE
+#include <sqlite3.h>
+
+/* ---- rows of schedules ---- */
+
+static bool in_vain;        /* an add that fails begins */
+static pthread_t changer[2];
+static int instants;        /* runs of the instant so far */
+
+static cellar_err add_instant(int64_t at_wall_ms)
+{
+    const cellar_schedule_spec o = { .struct_size = sizeof o, .catch_up_on_start = 1, .task = "i",
+                                     .at_wall_ms = at_wall_ms };
+    return cellar_schedule_add(p, "s", &o);
+}
+
+static void *removes_it(void *arg)
+{
+    T_EQ_I64(cellar_schedule_remove(p, "s"), CELLAR_OK);
+    return arg;
+}
+
+static void *adds_it(void *arg)
+{
+    T_EQ_I64(add_instant(1), CELLAR_OK);
+    return arg;
+}
+
+/* Begin a call of another thread, and return when it waits in the next round as number `n`. */
+static void queue_beside(void *(*call)(void *arg), uint32_t n)
+{
+    T_REQUIRE(pthread_create(&changer[n - 1], NULL, call, NULL) == 0);
+    for (bool waits = false; !waits; base_yield()) {
+        sync_take(QUEUE, &p->lock);
+        waits = p->journal->ticket_count == n;
+        sync_drop(QUEUE, &p->lock);
+    }
+}
+
+static cellar_verdict runs_instant(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (instants++ == 0) {
+        queue_beside(removes_it, 1);
+        queue_beside(adds_it, 2);
+    } else {
+        T_EQ_I64(add_instant(1), CELLAR_OK); /* NEVER: the row says that this run has ended */
+    }
+    return cellar_verdict_ok();
+}
+
+static void tick_all(void)
+{
+    int64_t wait;
+    while (cellar_tick(p, 0, &wait) == CELLAR_PENDING) { }
+}
+
+/* Call a function inside a commit. */
+static void call_in_round(cellar_payload_free_fn fn)
+{
+    const cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = fn };
+    static char bytes[] = "abcd";
+    name_it("i", runs_instant, NULL);
+    T_EQ_I64(cellar_task_submit(p, "t", bytes, 4, &o, NULL), CELLAR_OK);
+    tick_all();
+}
+
+static void ends_behind_changes(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    T_EQ_I64(add_instant(1), CELLAR_OK);
+    tick_all();
+}
+
+/* Fault: a run that ended while a remove and an add of its instant waited for their commit settled
+ * the new schedule: a crash lost its run. */
+T_CASE(end_of_a_run_behind_changes_settles_no_later_schedule)
+{
+    cellar_host_config host = { .clock = NULL };
+    if (!begin_with(&host)) { return; }
+    instants = 0;
+    call_in_round(ends_behind_changes);
+    for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(changer[i], NULL), 0); }
+    tick_all();
+    T_EQ_I64(instants, 2);
+    end();
+}
+
+/* host.clock: between the commit of an add and its change of memory. A drain begins. */
+static int64_t reads_in_add(void *ctx)
+{
+    (void)ctx;
+    if (in_vain && p->journal->submitting == 1 && p->journal->ticket_count == 0) {
+        in_vain = false;
+        queue_beside(removes_it, 1);
+        p->intake = TASK_INTAKE_CLOSED;
+    }
+    return 1000000;
+}
+
+static void adds_in_vain(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    T_EQ_I64(add_instant(INT64_C(1) << 47), CELLAR_OK);
+    in_vain = true;
+    T_EQ_I64(add_instant((INT64_C(1) << 47) + 1), CELLAR_E_CLOSED);
+    p->intake = TASK_INTAKE_OPEN;
+}
+
+/* Fault: an add that fails gave a schedule its row back behind the remove of that schedule. */
+T_CASE(row_of_a_removed_schedule_does_not_come_back)
+{
+    cellar_host_config host = { .clock = reads_in_add };
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    if (!begin_with(&host)) { return; }
+    call_in_round(adds_in_vain);
+    T_EQ_I64(pthread_join(changer[0], NULL), 0);
+    close_it();
+    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    T_REQUIRE(sqlite3_prepare_v2(db, "SELECT name FROM schedule", -1, &s, NULL) == SQLITE_OK);
+    T_EQ_I64(sqlite3_step(s), SQLITE_DONE);
+    T_REQUIRE(sqlite3_finalize(s) == SQLITE_OK && sqlite3_close(db) == SQLITE_OK);
+    t_wipe(folder);
+}
+#endif
 
 T_MAIN("work_journal_threads")
