@@ -435,6 +435,9 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
     sched_run *r = sched_run_of(t);
     sched_entry *e = r->of, *heir = sched_heir(p, e);
     const bool failed = state == CELLAR_TASK_FAILED;
+    /* Of a pause that has ended: it settles what passed. */
+    const bool resumed = r->begun && t->state == CELLAR_TASK_RUNNING && e->recur.present &&
+                         !e->paused && e->kind != CELLAR_SCHEDULE_AT;
     if (r->begun) {
         p->sched.count[STATS_SCHEDULE_ENDED]++;
         if (heir != e && heir != NULL) { heir->earlier--; }
@@ -458,7 +461,7 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
         sched_arm(p, heir, a);
     }
     const bool dropped = state == CELLAR_TASK_CANCELLED && (t->flags & TASK_CANCEL) != 0;
-    if (!dropped && !r->settled) { sched_settle_later(p, e, a); }
+    if ((!dropped || resumed) && !r->settled) { sched_settle_later(p, e, a); }
     if (heir != NULL && dropped && !r->triggered && sched_is_done(heir)) {
         sched_unfire(heir, r->due_wall_ms);
         sched_arm(p, heir, a);

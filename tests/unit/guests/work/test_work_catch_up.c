@@ -486,6 +486,41 @@ T_CASE(end_of_a_removed_schedule_settles_no_later_one)
     end();
 }
 
+static cellar_verdict resumes(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (fired++ != 0) { return cellar_verdict_ok(); }
+    T_EQ_I64(cellar_schedule_pause(p, "e", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(p, "e", false), CELLAR_OK);
+    crash_copy();
+    return cellar_verdict_retry();
+}
+
+/* Fault: a resume settled the run that had not ended: after a crash it did not run again. */
+T_CASE(resume_settles_no_run_that_has_not_ended)
+{
+    for (size_t crashes = 0; crashes < 2; crashes++) {
+        begin();
+        forget();
+        for (int life = 0; life < 2; life++) {
+            if (life == 0) {
+                wall_ms = START;
+                open_it();
+            } else if (crashes != 0) {
+                after_crash();
+            } else {
+                close_it();
+                open_it();
+            }
+            T_EQ_I64(cellar_task_register(p, "job", resumes, NULL, NULL), CELLAR_OK);
+            every(MINUTE, NULL);
+            T_AFTER_U64(pass(0), fired, life == 0 ? 1 : 1 + crashes);
+        }
+        if (crashes == 0) { t_wipe(next_folder); }
+        end();
+    }
+}
+
 /* What a call of another thread does between the commit of a call and its change of memory: the
  * commit has the end of a task as well, and so runs its free_fn. */
 static void meanwhile_remove(void *payload, size_t len, void *ctx)
