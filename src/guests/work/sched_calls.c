@@ -264,8 +264,10 @@ static cellar_err sched_add(cellar_pool *p, sched_entry *e, const cellar_schedul
     if (c.err == CELLAR_OK) {
         sched_unlock(p, c.resumes ? e : NULL, JOURNAL_SCHEDULE_SET, &c.a);
         if (c.resumes) { sched_let_go(p, e); }
-    } else { /* a schedule that stays gets its row back */
+    } else { /* a schedule that stays gets its row back; else a new row goes */
+        const bool fresh = c.row.last_due_wall_ms == sched_before_wall_ms(e, e->start_ms, now);
         sched_unlock(p, sched_find(p, e->name), JOURNAL_SCHEDULE_OPEN, &c.a);
+        if (e->catches_up && fresh) { task_commit_row(p, e, JOURNAL_SCHEDULE_DELETE, 0); }
     }
     return c.err;
 }

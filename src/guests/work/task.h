@@ -90,9 +90,9 @@ CELLAR_PRIVATE cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYN
  * returns: OK; E_FORKED; else as task_commit_ticket, counted: nothing was written */
 CELLAR_PRIVATE cellar_err task_commit_schedule(cellar_pool *p, journal_schedule *row,
                                                void (*then)(cellar_pool *p, void *ctx), void *ctx);
-/* Write the row of a schedule that catches up, and wait for the commit: behind all adds and removes
- * so far, and not if the name has another schedule then. An error is counted, and logged by the
- * pool. The caller has a ref and no lock. */
+/* Carry out `op` for the row of a schedule that catches up, and wait for the commit: behind all
+ * adds and removes so far, and not if the row is that of another schedule then. An error is
+ * counted, and logged by the pool. The caller has a ref and no lock. */
 CELLAR_PRIVATE void task_commit_row(cellar_pool *p, const struct sched_entry *e,
                                     journal_statement op, int64_t last_due_wall_ms);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.

@@ -573,7 +573,9 @@ CELLAR_PRIVATE void task_commit_row(cellar_pool *p, const sched_entry *e, journa
     sync_take(QUEUE, &p->lock);
     while (p->sched.changing != 0) { (void)task_commit_wait(p); }
     const sched_entry *there = sched_find(p, e->name);
-    if (op == JOURNAL_SCHEDULE_OPEN ? there == e : there == NULL || there->line == e->line) {
+    if (op == JOURNAL_SCHEDULE_OPEN  ? there == e
+        : there == NULL              ? true
+        : op == JOURNAL_SCHEDULE_SET ? there->line == e->line : !there->catches_up) {
         p->sched.count[STATS_SCHEDULE_JOURNAL_ERRORS] += task_commit_ticket(p, &k) != CELLAR_OK;
     }
     sync_drop(QUEUE, &p->lock);

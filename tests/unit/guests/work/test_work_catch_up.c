@@ -648,6 +648,16 @@ T_CASE_ON(each_allocation_may_fail, POOL)
     T_AFTER_U64(pass(MINUTE), fired, 1);
 }
 
+/* Fault: an add without memory for its place left a row, and the next add caught up from it. */
+T_CASE_ON(add_that_fails_leaves_no_row, POOL)
+{
+    cellar_err err;
+    EACH_ALLOCATION_FAILS(err, add_every("e", MINUTE, NULL)) { (void)pass(5 * MINUTE); }
+    T_EQ_U64(schedules().continued, 0);
+    T_AFTER_U64(pass(0), fired, 1);
+    T_EQ_U64(missed[0], 0);
+}
+
 /* Fault: a replacement without memory for its place had deleted the row of the old schedule. */
 T_CASE_ON(schedule_that_stays_keeps_its_row, POOL)
 {
