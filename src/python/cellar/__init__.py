@@ -411,17 +411,19 @@ class Limiter:
 
     def __init__(self, limit, per, *, burst=0, cache=None, name="default"):
         self._arguments = cache, limit, per, burst, name
+        self._limiters, self._opening = {}, {}  # by the count of forks: handles, and locks of opens
         self._open()
 
     def _open(self):
-        self._forks = _forks
-        self._limiter = _cellar.limiter(*self._arguments)
+        with self._opening.setdefault(_forks, threading.RLock()):
+            if _forks not in self._limiters:
+                self._limiters[_forks] = _cellar.limiter(*self._arguments)
+            return self._limiters[_forks]
 
     def check(self, key, cost=1):
         """Decide and charge: return a Decision."""
-        if self._forks != _forks:
-            self._open()
-        allowed, remaining, retry_after = _cellar.check(self._limiter, cost, key)
+        limiter = self._limiters.get(_forks) or self._open()
+        allowed, remaining, retry_after = _cellar.check(limiter, cost, key)
         return Decision(allowed, self._arguments[1], remaining, retry_after)
 
     def allow(self, key, cost=1):

@@ -121,6 +121,15 @@ def a_close_by_an_argument_ends_the_call_of_a_limiter_or_lock(folder):
             assert "the Cache is closed" in str(error) and error.code == -10
 
 
+def threads_of_a_worker_open_one_limiter(folder):
+    server = cellar.serve(unix=folder + "/sock", shared="16M")
+    with cellar.Cache("4M", shared=_url(folder)) as cache:
+        limiter = cellar.Limiter(2, 600, cache=cache)
+        server.close()
+        said = forked(lambda: sorted(threads(4, lambda: limiter.allow("k")), key=str))
+        assert said == "[False, False, True, True]", said
+
+
 def a_limiter_is_closed_when_its_link_is(folder):
     with cellar.serve(unix=folder + "/sock", shared="16M"):
         with cellar.Cache("4M", shared=_url(folder)) as cache:
