@@ -332,16 +332,17 @@ class Memo(_cellar.Memo):
         import asyncio
         loop = asyncio.get_running_loop()
         key = self._key(*args, **kwargs)
+        value, lease = self._lease(key)
+        if value is not _MISSING and lease is None:
+            return value
         task = self._running.get((loop, key))
-        if task is None:
-            value, lease = self._lease(key)
-            if value is not _MISSING and lease is None:
-                return value
+        if task is None or lease is not None:
             task = loop.create_task(self._load(key, lease, args, kwargs))
             self._running[loop, key] = task
 
             def ended(_):
-                self._running.pop((loop, key))
+                if self._running.get((loop, key)) is task:
+                    del self._running[loop, key]
                 if lease is not None and task.cancelled():  # perhaps before its first step
                     self._fulfill(lease, _MISSING, args, kwargs)
             task.add_done_callback(ended)

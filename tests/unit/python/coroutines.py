@@ -133,6 +133,23 @@ def a_stale_value_is_returned_while_a_task_loads():
         assert set(asyncio.run(main())) <= {1, 2} and len(runs) >= 2
 
 
+def a_stale_value_is_returned_to_each_task_while_one_loads():
+    with cellar.Cache("4M") as cache:
+        @cache.memoize(ttl=.001, stale=600)
+        async def row():
+            await event.wait() if event else None
+            return 1
+        event = None
+        assert asyncio.run(row()) == 1
+        until(lambda: row.memo() is cellar._MISSING)  # past its TTL
+
+        async def main():
+            nonlocal event
+            event = asyncio.Event()
+            return [await asyncio.wait_for(row(), 20) for _ in range(3)]
+        assert asyncio.run(main()) == [1] * 3
+
+
 def a_stale_value_that_the_codec_refuses_leaves_the_lease_to_the_next_task():
     class Codec:
         def dumps(value):
