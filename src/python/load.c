@@ -425,6 +425,7 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
         if (err < 0) { (void)common_raise(s->c, err); }
         found = err == CELLAR_OK || err == CELLAR_STALE;
         if (found) { value = value_decode(r.value, r.value_len, &s->codec); }
+        if (err == CELLAR_ABSENT) { value = Py_NewRef(Py_None); }
         cellar_result_free(&r);
         if (PyErr_Occurred()) {
             if (!cellar_lease_held(&lease) || !cache_is_open(s)) { return NULL; }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Workers that share a server: loads, counters, limiters, locks, and a server that goes away."""
+import asyncio
 import os
 import signal
 import socket
@@ -241,6 +242,35 @@ except cellar.LoadError as error: print("LoadError", error.code)
     with cellar.serve(unix=folder + "/sock", shared="16M"):
         out = _workers(folder, text)
     assert all(line[-1] == "KeyError" for line in out), out
+
+
+def _absent(name, envelope):
+    """Return the envelope (remote/form.c) of a value as that of a key known to be absent."""
+    head, check = bytearray(envelope[:48]), 0
+    head[4], head[40:44] = 2, bytes(4)
+    for text in (name, head, b""):
+        for at in range(0, len(text), 8):
+            check = (check ^ int.from_bytes(text[at:at + 8], "little")) * 0x9E3779B97F4A7C15 % 2**64
+            check ^= check >> 32
+        check = (check ^ len(text)) * 0xD6E8FEB86659FD93 % 2**64
+        check ^= check >> 29
+    return head + check.to_bytes(8, "little")
+
+
+def a_task_takes_a_key_that_a_program_in_c_knows_to_be_absent_for_none(folder):
+    async def row():
+        return 1
+
+    def ask(*words):
+        client.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+        return client.recv(4096).split(b"\r\n", 1)[1][:-2]
+    with cellar.serve(unix=folder + "/sock", shared="16M", writable=True), socket.socket(socket.AF_UNIX) as client:
+        client.connect(folder + "/sock")
+        for found in (1, None):
+            with cellar.Cache("4M", shared=_url(folder)) as cache:
+                assert asyncio.run(asyncio.wait_for(cache.memoize(row)(), 20)) is found
+            name = ask(b"KEYS", b"*").split(b"\r\n")[1]
+            ask(b"SET", name, _absent(name, ask(b"GET", name)))
 
 
 def clients_of_redis_use_the_port(folder):
