@@ -442,38 +442,53 @@ static PyObject *memo_lease(PyObject *self, PyObject *args)
                          (Py_ssize_t)sizeof lease);
 }
 
-/* End a lease: lease, value or fn, args, kwargs. Without a value give it back. */
+/* Give a lease back: lease, whether the load failed. */
+static PyObject *memo_release(PyObject *self, PyObject *args)
+{
+    cache *s = ((memo *)self)->cache;
+    const char *bytes;
+    Py_ssize_t n;
+    int failed;
+    cellar_lease lease = { { 0 } };
+    if (!PyArg_ParseTuple(args, "y#p", &bytes, &n, &failed)) { return NULL; }
+    memcpy(&lease, bytes, (size_t)n == sizeof lease ? sizeof lease : 0);
+    if (cache_is_open(s)) {
+        PyThreadState *const gil = cache_leave(s);
+        (void)cellar_lease_release(s->c, &lease, failed ? LOAD_RAISED : 0);
+        cache_return(s, gil);
+    }
+    Py_RETURN_NONE;
+}
+
+/* End a lease with a value: lease, value, args, kwargs. After an exception give it back. */
 static PyObject *memo_fulfill(PyObject *self, PyObject *args)
 {
-    memo *m = (memo *)self;
-    cache *s = m->cache;
-    load_call x = { .tags = m->o.tags, .codec = s->codec };
+    cache *s = ((memo *)self)->cache;
+    load_call x = { .tags = ((memo *)self)->o.tags, .codec = s->codec };
     load_result v;
     const char *bytes;
     Py_ssize_t n;
     cellar_lease lease = { { 0 } };
     if (!PyArg_ParseTuple(args, "y#OOO", &bytes, &n, &x.value, &x.args, &x.kwargs)) { return NULL; }
     memcpy(&lease, bytes, (size_t)n == sizeof lease ? sizeof lease : 0);
-    const int is_lost = x.value == m->fn;
-    if (is_lost) { x.value = x.tags = Py_None; }
-    const int made = load_result_init(&v, &x);
-    const int ready = made == 0 ? cache_ready(s) == 0 : cache_is_open(s);
-    if (ready) {
+    if (load_result_init(&v, &x) == 0 && cache_ready(s) == 0) {
         PyThreadState *const gil = cache_leave(s);
-        (void)(made == 0 && !is_lost && (v.o.flags & CELLAR_NO_STORE) == 0 ?
-               cellar_lease_fulfill(s->c, &lease, v.bytes.at, v.bytes.len, &v.o) :
-               cellar_lease_release(s->c, &lease, 0));
+        const cellar_err err = (v.o.flags & CELLAR_NO_STORE) == 0 ?
+            cellar_lease_fulfill(s->c, &lease, v.bytes.at, v.bytes.len, &v.o) :
+            cellar_lease_release(s->c, &lease, 0);
         cache_return(s, gil);
+        if (err < 0 && err != CELLAR_E_LEASE) { (void)common_raise(s->c, err); } /* E_TOOBIG */
     }
     buf_fini(&v.bytes);
     Py_XDECREF(v.owner);
-    return made == 0 && ready ? Py_NewRef(Py_None) : NULL;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef memo_methods[] = {
     { "_key", COMMON_METHOD(memo_make_key), METH_VARARGS | METH_KEYWORDS, NULL },
     { "_lease", memo_lease, METH_VARARGS, NULL },
     { "_fulfill", memo_fulfill, METH_VARARGS, NULL },
+    { "_release", memo_release, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL }
 };
 static PyMemberDef memo_members[] = {

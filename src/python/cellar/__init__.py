@@ -344,7 +344,7 @@ class Memo(_cellar.Memo):
                 if self._running.get((loop, key)) is task:
                     del self._running[loop, key]
                 if lease is not None and task.cancelled():  # perhaps before its first step
-                    self._fulfill(lease, _MISSING, args, kwargs)
+                    self._release(lease, False)
             task.add_done_callback(ended)
             if value is not _MISSING:  # a stale one: the task refreshes it
                 task.add_done_callback(_log_failure)
@@ -359,11 +359,12 @@ class Memo(_cellar.Memo):
             value, lease = self._lease(key)
             if value is not _MISSING and lease is None:
                 return value
-        value = _MISSING
         try:
             value = await self.__wrapped__(*args, **kwargs)
-        finally:
             self._fulfill(lease, value, args, kwargs)
+        except BaseException:
+            self._release(lease, False)
+            raise
         return value
 
 

@@ -172,6 +172,21 @@ def a_stale_value_that_the_codec_refuses_leaves_the_lease_to_the_next_task():
         assert row.memo._lease(row.memo._key())[1] is not None
 
 
+def a_task_raises_what_a_thread_raises():
+    def bad():
+        raise LookupError
+
+    def closing():
+        cache.close()
+        raise LookupError
+    for fn, kind in ((bad, LookupError), (closing, LookupError), (lambda: 1, TypeError),
+                     (lambda: bytes(4 << 20), cellar.Error)):
+        async def row():
+            return fn()
+        with cellar.Cache("4M") as cache:
+            raises(kind, asyncio.run, cache.namespace("raw", raw=True).memoize(row)())
+
+
 def a_task_loads_again_what_another_program_wrote():
     with cellar.Cache("4M") as cache:
         @cache.namespace("n").memoize
