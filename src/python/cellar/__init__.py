@@ -362,8 +362,8 @@ class Memo(_cellar.Memo):
         try:
             value = await self.__wrapped__(*args, **kwargs)
             self._fulfill(lease, value, args, kwargs)
-        except BaseException:
-            self._release(lease, False)
+        except BaseException as error:
+            self._release(lease, isinstance(error, Exception))
             raise
         return value
 

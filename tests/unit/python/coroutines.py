@@ -172,6 +172,26 @@ def a_stale_value_that_the_codec_refuses_leaves_the_lease_to_the_next_task():
         assert row.memo._lease(row.memo._key())[1] is not None
 
 
+def a_refresh_that_fails_is_not_begun_by_each_next_task():
+    with cellar.Cache("4M") as cache:
+        runs, results = [], [1]
+
+        @cache.memoize(ttl=.001, stale=600)
+        async def row():
+            runs.append(1)
+            return results.pop()
+
+        async def main():
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            assert await row() == 1
+            until(lambda: row.memo() is cellar._MISSING)  # past its TTL
+            for _ in range(100):
+                assert await row() == 1
+                await asyncio.sleep(0)
+        asyncio.run(main())
+        assert len(runs) == 2, runs
+
+
 def a_task_raises_what_a_thread_raises():
     def bad():
         raise LookupError
