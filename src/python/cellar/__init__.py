@@ -285,13 +285,16 @@ class Cache(_cellar.Cache):
 
 def _options_of(tags, store):
     """Return the tags of each result, or a function that finds them; None: do not store it."""
+    def checked(tags):
+        return tags if isinstance(tags, str) else tuple(tags or ())  # a str is a TypeError of cache.c
+
     if store is None and not callable(tags):
-        return tuple(tags or ())
+        return checked(tags)
 
     def options(value, args, kwargs):
         if store is not None and not store(value):
             return None
-        return tuple(tags(*args, **kwargs or {}) if callable(tags) else tags or ())
+        return checked(tags(*args, **kwargs or {}) if callable(tags) else tags)
     return options
 
 

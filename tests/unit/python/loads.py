@@ -425,6 +425,8 @@ def tags_and_store_decide_on_each_result():
         f(1), f(2)
         assert runs == [0, 0, 1, 2, 1]
         raises(ZeroDivisionError, cache.memoize(store=lambda v: 1 / 0)(lambda: 1))
+        for tags in "rows", lambda: "rows":  # no letters as tags
+            raises(TypeError, cache.memoize(tags=tags)(lambda: 1))
 
 
 def a_cache_goes_with_its_last_reference_while_loads_run():
