@@ -9,6 +9,7 @@ LOCATION have one store. OPTIONS are arguments of cellar.Cache; MAX_ENTRIES is m
 of any type are stored, by pickle where it is needed, as Django requires: only this program may be
 able to write into the directory or to the server.
 """
+import os
 import re
 import threading
 
@@ -18,7 +19,8 @@ from . import Cache, Lock
 
 _plain_key = re.compile(r"[!-~\x80-\U0010ffff]{1,250}").fullmatch
 _stores = {}
-_opening = threading.Lock()
+_opening = threading.Lock()  # a child has a new one: a lost thread may hold this
+os.register_at_fork(after_in_child=lambda: globals().update(_opening=threading.Lock()))
 
 
 def _open(location, options):

@@ -119,3 +119,32 @@ try:
 except cellar.Error:
     print("cellar.Error of this interpreter")
 """)
+
+
+OPEN_BESIDE_A_FORK = """
+import os, signal, sys, threading, types
+for name in "", ".core", ".core.cache", ".core.cache.backends", ".core.cache.backends.base":
+    module = sys.modules["django" + name] = types.ModuleType("django" + name)
+module.DEFAULT_TIMEOUT, module.BaseCache = ..., type("BaseCache", (), {"__init__": lambda *_: None})
+import cellar.django as backend
+opens, forked = threading.Event(), threading.Event()
+def open_slowly(**options):
+    opens.set()
+    forked.wait()
+backend.Cache = open_slowly
+thread = threading.Thread(target=backend.CellarCache, args=("a", {}))
+thread.start()
+opens.wait()
+child = os.fork()
+forked.set()
+if child == 0:
+    signal.alarm(20)
+    backend.CellarCache("b", {})
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def a_child_opens_a_backend_of_django_while_its_parent_opens_one():
+    assert said_by(OPEN_BESIDE_A_FORK) == "0"
