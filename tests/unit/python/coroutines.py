@@ -89,6 +89,28 @@ def a_delete_during_the_load_of_a_task_wins():
         assert asyncio.run(row(1)) == 1 and cache.stats()["entries"] == 0
 
 
+def a_task_behind_a_delete_joins_no_older_load():
+    with cellar.Cache("4M") as cache:
+        runs, event = [], asyncio.Event()
+
+        @cache.memoize
+        async def row():
+            runs.append(1)
+            n = len(runs)
+            await event.wait() if n == 1 else None
+            return n
+
+        async def main():
+            first = asyncio.ensure_future(row())
+            while not runs:
+                await asyncio.sleep(0)
+            row.forget()
+            later = await asyncio.wait_for(row(), 20)
+            event.set()
+            return later, await first, await row()
+        assert asyncio.run(main()) == (2, 1, 2)
+
+
 def threads_and_tasks_share_one_load():
     with cellar.Cache("4M") as cache:
         runs, begun, event = [], threading.Event(), threading.Event()
