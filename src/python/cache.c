@@ -456,7 +456,7 @@ int cache_options_init(cache_options *x, PyObject *ttl, PyObject *const *a, PyOb
     }
     *x = (cache_options){ .tags = given[2] };
     return (given[0] == NULL || common_ms(given[0], &x->ttl_ms)) &&
-        (given[1] == NULL || common_ms(given[1], &x->stale_ms)) ? 0 : -1;
+        (given[1] == NULL || common_stale(given[1], &x->stale_ms)) ? 0 : -1;
 }
 
 /* Read the arguments of set and add behind key and value. */

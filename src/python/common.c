@@ -109,6 +109,14 @@ int common_ms(PyObject *seconds, void *ms)
     return 1;
 }
 
+int common_stale(PyObject *seconds, void *ms)
+{
+    int64_t *const out = ms;
+    if (!common_ms(seconds == Py_None ? Py_Ellipsis : seconds, out)) { return 0; }
+    *out -= *out == CELLAR_TTL_NONE; /* which a set takes for no window */
+    return 1;
+}
+
 int common_unsigned(PyObject *number, void *out)
 {
     *(uint64_t *)out = PyLong_AsUnsignedLongLong(number);

@@ -337,7 +337,7 @@ static PyObject *memo_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)kwargs;
     if (m != NULL && !PyArg_ParseTuple(args, "O!Oy#O&O&OO", cache_type, &m->cache, &m->fn,
                                        &m->prefix, &m->prefix_len, common_ms, &m->o.ttl_ms,
-                                       common_ms, &m->o.stale_ms, &m->key, &m->o.tags)) {
+                                       common_stale, &m->o.stale_ms, &m->key, &m->o.tags)) {
         Py_CLEAR(m);
     }
     if (m != NULL) { m->owned = Py_NewRef(args); }

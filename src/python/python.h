@@ -50,6 +50,8 @@ void common_forked(void);
 int common_pause(void);
 /* Convert seconds to an int64_t of ms: Ellipsis is 0 (the default), None CELLAR_TTL_NONE. */
 int common_ms(PyObject *seconds, void *ms);
+/* Convert the seconds of a stale window: Ellipsis and None are 0. */
+int common_stale(PyObject *seconds, void *ms);
 /* Convert an int to a uint64_t. */
 int common_unsigned(PyObject *number, void *out);
 /* Free an object of a type. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """get_or_load and memoize: one load of a key, exceptions as themselves, waits that end."""
+import asyncio
 import copy
 import functools
 import gc
@@ -427,6 +428,22 @@ def tags_and_store_decide_on_each_result():
         raises(ZeroDivisionError, cache.memoize(store=lambda v: 1 / 0)(lambda: 1))
         for tags in "rows", lambda: "rows":  # no letters as tags
             raises(TypeError, cache.memoize(tags=tags)(lambda: 1))
+
+
+def a_stale_window_is_the_same_in_sets_loads_and_memos():
+    async def row():
+        return 1
+    with cellar.Cache("4M") as cache:
+        calls = [lambda stale: cache.set("set", 1, 60, stale=stale),
+                 lambda stale: cache.add("add", 1, 60, stale=stale),
+                 lambda stale: cache.get_or_load("load", len, 60, stale=stale),
+                 lambda stale: cache.memoize(60, stale=stale)(lambda: 1)(),
+                 lambda stale: asyncio.run(cache.memoize(60, stale=stale)(row)())]
+        for call in calls:
+            for stale in 1e7, 1e15, float("inf"):  # above 2^32 - 1 ms
+                raises(cellar.Error, call, stale)
+            call(None)
+            call(1)
 
 
 def a_cache_goes_with_its_last_reference_while_loads_run():
