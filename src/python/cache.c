@@ -278,9 +278,9 @@ static PyObject *cache_get(PyObject *self, PyObject *const *a, Py_ssize_t n)
 {
     cache *s = (cache *)self;
     pykey k;
-    if (common_arguments("get", n, 1, 2) < 0 || cache_ready(s) < 0) { return NULL; }
+    if (common_arguments("get", n, 1, 2) < 0) { return NULL; }
     if (key_init(&k, a[0], s->codec.raw) < 0) { return NULL; }
-    PyObject *o = cache_look(s, k.at, k.len, 1);
+    PyObject *o = cache_ready(s) < 0 ? NULL : cache_look(s, k.at, k.len, 1);
     key_fini(&k);
     if (o != NULL || PyErr_Occurred()) { return o; }
     return Py_NewRef(n == 2 ? a[1] : Py_None);
@@ -384,12 +384,16 @@ static int cache_do(cache *s, PyObject *key, cache_job *j)
 {
     pykey k;
     const int raw = s->codec.raw || (j->call == CALL_DELETE && j->flag);
-    if (cache_ready(s) < 0 || (key != NULL && key_init(&k, key, raw) < 0)) { return -1; }
-    PyThreadState *const gil = s->below || key == NULL ? cache_leave(s) : NULL;
-    const cellar_err err = cache_run(s->c, &k, j, s->codec.raw);
-    cache_return(s, gil);
+    if (key != NULL && key_init(&k, key, raw) < 0) { return -1; }
+    cellar_err err = CELLAR_OK;
+    const int ready = cache_ready(s);
+    if (ready == 0) {
+        PyThreadState *const gil = s->below || key == NULL ? cache_leave(s) : NULL;
+        err = cache_run(s->c, &k, j, s->codec.raw);
+        cache_return(s, gil);
+    }
     if (key != NULL) { key_fini(&k); }
-    return err < 0 ? common_fail(s->c, err) : (int)err;
+    return ready < 0 ? -1 : err < 0 ? common_fail(s->c, err) : (int)err;
 }
 
 /* Run a call: its number, key (unused in calls for all), ttl, tag or pattern, flag, delta, initial.

@@ -294,9 +294,9 @@ static PyObject *load_get(PyObject *self, PyObject *const *a, Py_ssize_t n, PyOb
     cache *s = (cache *)self;
     cache_options o;
     pykey k;
-    if (cache_ready(s) < 0 || common_arguments("get_or_load", n, 2, 3) < 0) { return NULL; }
+    if (common_arguments("get_or_load", n, 2, 3) < 0) { return NULL; }
     if (key_init(&k, a[0], s->codec.raw) < 0) { return NULL; }
-    PyObject *value = cache_look(s, k.at, k.len, 0);
+    PyObject *value = cache_ready(s) < 0 ? NULL : cache_look(s, k.at, k.len, 0);
     if (value == NULL && !PyErr_Occurred() &&
         cache_options_init(&o, n == 3 ? a[2] : NULL, a + n, names) == 0) {
         load_call x = { .fn = a[1], .args = PyTuple_Pack(1, a[0]), .tags = o.tags };

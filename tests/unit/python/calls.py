@@ -302,3 +302,29 @@ print(found == keys and len(keys[0]) > 0)
 
 def a_collection_that_closes_the_cache_ends_no_scan():
     assert said_by(COLLECTION_IN_A_SCAN) == "True"
+
+
+COLLECTION_IN_A_KEY = """
+import gc, cellar
+class Closes:
+    def __init__(self): self.me = self
+    def __del__(self): cache.close()
+key, codes = ("\\ud800",), set()  # no UTF-8: an exception, which may begin a collection
+gc.disable()
+gc.set_threshold(1)
+for call in (cellar.Cache.get, cellar.Cache.delete, cellar.Cache.__contains__, cellar.Cache.touch,
+             lambda cache, key: cache.get_or_load(key, len)):
+    cache = cellar.Cache("2M")
+    Closes()
+    gc.enable()
+    try:
+        call(cache, key)
+    except cellar.Error as error:
+        codes.add(error.code)
+    gc.disable()
+print(codes - {-10})
+"""
+
+
+def a_collection_that_closes_the_cache_ends_the_call_that_makes_a_key():
+    assert said_by(COLLECTION_IN_A_KEY) == "set()"
