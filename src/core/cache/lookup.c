@@ -542,7 +542,7 @@ CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
             /* The change may be the one that this thread makes, and a queue has no answer. */
             const bool last = base_thread_self()->change_scopes != NULL ||
                               (t != NULL && cache_tier_disk(t) == NULL);
-            if (last) { w->looks = CACHE_LOOKS; }
+            if (last) { w->looks = CACHE_LOOKS + 1; }
             if (last || !w->again || cache_disk_waits(c, &w->until_ns)) {
                 w->again = true;
                 return CELLAR_OK;
@@ -554,7 +554,7 @@ CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
         }
         return cache_bring_failed(c, CELLAR_E_TIMEOUT, w);
     }
-    return CELLAR_MISS;
+    return w->looks == CACHE_LOOKS ? cache_bring_failed(c, CELLAR_E_SPACE, w) : CELLAR_MISS;
 }
 
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,

@@ -12,7 +12,8 @@
  *         entries while these are written, read back, and the process is killed. No read returns an
  *         older version than a completed read. `l2_drop`: the same for a namespace that is dropped,
  *         cleared and opened. `l2_clear`: the process is killed when a change beside a clear, a
- *         drop or an open has returned. */
+ *         drop or an open has returned. `l2_kept`: changes that depend on an entry, in a memory of
+ *         one entry. */
 #include "store/store.h"
 #include "tests/concurrency/sim/scenarios.h"
 
@@ -852,6 +853,46 @@ SIM_SCENARIO(l2_version, "threads that open a namespace with one version end its
     BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
     sim_ends_close();
     base_sim_calm(false);
+}
+
+/* ---- changes that depend on an entry which memory evicts ---- */
+
+static struct {
+    bool wrong;
+    bool lost;     /* memory evicted an entry before the disk had it: a call has said so */
+} kept;
+
+/* Make changes of an entry that is there. */
+SIM_FIBER(sim_kept_changer)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        const cellar_err err = cellar_touch(ends.c, "k", 1, 100000000);
+        kept.lost = kept.lost || err == CELLAR_E_IO;
+        kept.wrong = kept.wrong || err == CELLAR_MISS;
+    }
+}
+
+SIM_FIBER(sim_kept_evicter)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        (void)cellar_set(ends.c, i % 2 == 0 ? "x" : "y", 1, "v", 1, NULL);
+    }
+}
+
+SIM_SCENARIO(l2_kept, "a change that depends on an entry finds it, also while memory evicts it")
+{
+    sim_ends_calm(true);
+    sim_ends_open(CELLAR_L2_WRITE_THROUGH);
+    memset(&kept, 0, sizeof kept);
+    BASE_SIM_CHECK(cellar_set(ends.c, "k", 1, "v", 1, NULL) == CELLAR_OK);
+    sim_ends_calm(false);
+    base_sim_spawn("changer", sim_kept_changer, NULL);
+    base_sim_spawn_many(1 + (unsigned)base_sim_below(2), "evicter", sim_kept_evicter, NULL);
+    base_sim_join_all();
+    BASE_SIM_CHECK(!kept.wrong || kept.lost);
+    sim_ends_calm(true);
+    sim_ends_close();
+    sim_ends_calm(false);
 }
 
 /* ---- the same with one key and a flag as its memory ---- */

@@ -27,7 +27,7 @@
     X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_pattern) \
     X(flight_table) \
     X(l2_tombstone_locks) X(l2_frozen) X(l2_pass) X(l2_commit) X(l2_meet) X(l2_ends) X(l2_drop) \
-    X(l2_clear) X(l2_version) \
+    X(l2_clear) X(l2_version) X(l2_kept) \
     X(l2_packers) SIM_OF_GUESTS(X)
 #ifdef SIM_CORE /* make test-core */
 #define SIM_OF_GUESTS(X)
