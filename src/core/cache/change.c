@@ -903,20 +903,45 @@ BASE_COLD static void cache_put_removes(cellar *c, l1_key *k, const cache_plan *
     cache_why_note(c->store, k->hash, cause);
 }
 
+/* Make a put. more: a flag of this step. */
+BASE_ALWAYS_INLINE cellar_err cache_put_step(cellar *c, l1_key *k, cache_plan *plan, uint32_t more)
+{
+    cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
+                        .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
+                                 (plan->commit_later ? CACHE_BATCH : 0u) };
+    plan->spec.flags |= more;
+    const cellar_err err = cache_change_run_inline(&ch, CACHE_PUT);
+    plan->spec.flags &= ~more;
+    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) {
+        cache_put_removes(c, k, plan, L1_IF_PRESENT, CELLAR_CAUSE_DENIED);
+    }
+    if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = plan->spec.version; }
+    return err;
+}
+
 /* Let the tier make a conditional put. Or bring the key from the tier, because conditions on its
- * presence include the tier, and return PENDING: memory makes it. */
+ * presence include the tier, and put if memory has a value. If memory evicts that before the step,
+ * it is brought again. PENDING: there is no value. */
 BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
 {
     const cache_tier *t = cache_tier_of(c);
+    const uint32_t flags = plan->spec.flags;
     l1_info info;
     if (t != NULL && t->put_if != NULL) { return t->put_if(c, k, plan); }
-    if (t == NULL || (plan->spec.flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) == 0) {
+    if (t == NULL || (flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) == 0) {
         return CELLAR_PENDING;
     }
     cellar_err err = CELLAR_OK;
     cache_wait w = { .call = plan->commit_later ? "cellar_set_many" : "cellar_set",
                      .until_ns = plan->until_ns };
-    while (err == CELLAR_OK && l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) {
+    while (err == CELLAR_OK) {
+        const cellar_err here = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK);
+        if (here == CELLAR_OK) {
+            const cellar_err put = cache_put_step(c, k, plan, L1_IF_PRESENT & ~flags);
+            if (put != CELLAR_MISS) { return put; }
+        } else if (here != CELLAR_MISS) {
+            break;
+        }
         err = cache_bring(c, k, &w);
     }
     plan->until_ns = w.until_ns;
@@ -939,15 +964,8 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     }
     cellar_err err;
     do {
-        cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
-                            .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
-                                     (plan->commit_later ? CACHE_BATCH : 0u) };
-        err = cache_change_run_inline(&ch, CACHE_PUT);
+        err = cache_put_step(c, k, plan, 0);
     } while (BASE_UNLIKELY(err == CELLAR_MISS) && cache_older_load_ends(c, k));
-    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) {
-        cache_put_removes(c, k, plan, L1_IF_PRESENT, CELLAR_CAUSE_DENIED);
-    }
-    if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = p->version; }
     return err;
 }
 

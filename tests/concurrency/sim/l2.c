@@ -866,9 +866,15 @@ static struct {
 SIM_FIBER(sim_kept_changer)
 {
     for (unsigned i = 0; i < 3; i++) {
-        const cellar_err err = cellar_touch(ends.c, "k", 1, 100000000);
-        kept.lost = kept.lost || err == CELLAR_E_IO;
-        kept.wrong = kept.wrong || err == CELLAR_MISS;
+        const bool absent = base_sim_below(2) == 0, touches = base_sim_below(3) == 0;
+        const cellar_set_opts o = { .struct_size = sizeof o,
+                                    .flags = absent ? CELLAR_ONLY_IF_ABSENT
+                                                    : CELLAR_ONLY_IF_PRESENT };
+        const cellar_err err = touches ? cellar_touch(ends.c, "k", 1, 100000000)
+                                       : cellar_set(ends.c, "k", 1, "v", 1, &o);
+        kept.lost = kept.lost || err == CELLAR_E_IO || err == CELLAR_E_SPACE;
+        kept.wrong = kept.wrong || err == CELLAR_MISS ||
+                     (err == CELLAR_OK && absent && !touches);
     }
 }
 
