@@ -527,13 +527,17 @@ static void cache_coming_ends(const cellar *c, const l1_key *k)
 CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
 {
     l1_info info;
+    uint64_t word;
     while (w->looks < CACHE_LOOKS && cache_may_lie_below(c, k)) {
         cellar_err said = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK);
-        if (said != CELLAR_ABSENT) {
-            cache_coming_ends(c, k);
-            said = cache_tier_bring(c, k);
-        }
         const cache_tier *t = cache_tier_of(c);
+        if (said != CELLAR_ABSENT && t != NULL) {
+            cache_coming_ends(c, k);
+            said = CELLAR_CONFLICT;
+            if (cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) {
+                said = cache_tier_missed(c, k, word, cache_tier_bring(c, k));
+            }
+        }
         if (said == CELLAR_OK) {
             w->looks++;
             return said;
