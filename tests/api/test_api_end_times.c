@@ -356,4 +356,58 @@ T_CASE(session_ends_after_a_day_of_use)
 }
 #endif
 
+/* ---- a touch beside another change ---- */
+
+typedef struct rival { /* sets the key that a touch makes room for */
+    cellar *c;
+    const cellar_set_opts *o;
+    const char *key;
+    uint64_t id;
+} rival;
+
+static void set_instead(const cellar_event *e, void *ctx)
+{
+    rival *r = ctx;
+    const char *key = r->key;
+    (void)e;
+    r->key = NULL;
+    if (key != NULL) { T_EQ_I64(api_put(r->c, key, "", r->o), CELLAR_OK); }
+}
+
+/* Touch keys that need room for a far deadline. Return how often `code` was the answer. `o`: of a
+ * set that runs while the touch evicts others; no touch may move its end away. */
+static unsigned touched_beside(const cellar_set_opts *o, int64_t most_ms, cellar_err code)
+{
+    static const char value[1000];
+    settings cfg = config();
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cellar *c = api_open_with(&cfg);
+    rival r = { c, o, NULL, 0 };
+    unsigned codes = 0;
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), set_instead, &r, &r.id), CELLAR_OK);
+    for (uint32_t i = 0; i < 60000; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "word", 4, NULL), CELLAR_OK);
+        if (i < 40000 || i % 40 != 0) { continue; }
+        T_EQ_I64(cellar_set(c, "k", 1, value, sizeof value, NULL), CELLAR_OK);
+        r.key = "k";
+        const cellar_err err = cellar_touch(c, "k", 1, INT64_C(5000000000)); /* 58 days */
+        codes += err == code;
+        if (r.key == NULL) { T_CHECK(ttl_left(c, "k") <= most_ms); }
+        r.key = NULL;
+    }
+    api_shut(c);
+    return codes;
+}
+
+T_CASE(touch_judges_the_entry_that_it_changes)
+{
+    const cellar_set_opts negative = { .struct_size = sizeof negative, .ttl_ms = 1000,
+                                       .flags = CELLAR_NEGATIVE };
+    const cellar_set_opts session = { .struct_size = sizeof session, .idle_ms = 50000,
+                                      .max_age_ms = 10000 };
+    T_CHECK(touched_beside(&negative, 1000, CELLAR_ABSENT) > 0);
+    T_CHECK(touched_beside(&session, 10000, CELLAR_OK) > 0);
+}
+
 T_MAIN("cellar_api_end_times")

@@ -82,6 +82,15 @@ static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_s
     }
 }
 
+/* Return the deadline of a touched entry. With an idle time it is the greatest age: it may come
+ * nearer, but never move away. */
+BASE_INLINE int64_t l1_touched(const l1 *c, const l1_slot *slot, int64_t deadline_ms,
+                               int64_t idle_ms)
+{
+    return (slot->rec.mask & L1_X_IDLE) != 0 && idle_ms != 0
+               ? BASE_MIN(deadline_ms, l1_deadline(c, slot->pos, &slot->rec)) : deadline_ms;
+}
+
 /* Build the image of a linked record with an edit applied. */
 static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_edit *e,
                         l1_put_spec *spec, uint64_t fps[L1_TAG_MAX], l1_image *im)
@@ -92,7 +101,8 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     const unsigned char *p = l1_at(c, slot->pos);
     memset(spec, 0, sizeof *spec);
     spec->value_len = info.value_len;
-    spec->deadline_ms = e->set_times ? e->deadline_ms : info.deadline_ms;
+    spec->deadline_ms =
+        e->set_times ? l1_touched(c, slot, e->deadline_ms, e->idle_ms) : info.deadline_ms;
     spec->idle_ms = e->set_times && e->idle_ms >= 0 ? e->idle_ms : info.idle_ms;
     spec->stale_ms = info.stale_ms;
     if (e->renew != NULL && e->renew->times) {
@@ -132,8 +142,8 @@ static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *
            l1_judge(c, slot->pos, &slot->rec, L1_STALE_OK) == CELLAR_STALE;
 }
 
-/* Redirect the slot of the key to a copy with other fields. OK, MISS, E_SPACE. The entry does not
- * end: no report, and an oversized block moves along. */
+/* Redirect the slot of the key to a copy with other fields. OK, MISS, ABSENT of a touch, E_SPACE.
+ * The entry does not end: no report, and an oversized block moves along. */
 static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e,
                                             uint64_t *version, uint64_t *stamp)
 {
@@ -165,10 +175,8 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             l1_lock_key(c, k->hash, &h, false);
             const bool found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
-            /* A refresh needs a value; the others take negative entries, too. */
-            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
-            const bool may = there || l1_may_renew(c, found, &slot, e);
-            err = may ? CELLAR_OK : CELLAR_MISS;
+            const bool may = o == L1_GONE_VALUE || l1_may_renew(c, found, &slot, e);
+            err = may ? CELLAR_OK : e->set_times && l1_is_fresh(o) ? CELLAR_ABSENT : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
                 (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
@@ -253,22 +261,18 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
         const l1_rec *r = &slot.rec;
         unsigned char *p = l1_at(c, slot.pos);
         const bool has_idle = (r->mask & L1_X_IDLE) != 0;
-        /* With an idle time the deadline is the greatest age: it may come nearer, but never move
-         * away. */
-        if (has_idle && idle_ms != 0) {
-            deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r));
-        }
-        uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
+        const int64_t until = l1_touched(c, &slot, deadline_ms, idle_ms);
+        uint32_t due = l1_encode_due(c, slot.pos, until, r->mask);
         /* As in l1_layout: a later deadline may not fit relative to the segment of a later copy. */
-        const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;
+        const bool exact = (r->mask & L1_X_STALE) != 0 && until != BASE_NEVER_MS;
         rewrite = ((r->mask & L1_X_DEADLINE) == 0 &&
-                   (exact || due == L1_DUE_EXT || l1_due_far(c, deadline_ms))) ||
+                   (exact || due == L1_DUE_EXT || l1_due_far(c, until))) ||
                   (idle_ms >= 0 && (idle_ms > 0) != has_idle);
         if (!rewrite) {
             (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
             l1_addr_changes(c, &slot);
-            if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
-                base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
+            if ((r->mask & L1_X_DEADLINE) != 0 && until != BASE_NEVER_MS) {
+                base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)until);
             }
             base_seq_store_u32(p + 4, due);
             if (has_idle) {
