@@ -100,7 +100,9 @@ static uint32_t cache_talk_now(const cellar *v)
 
 static uint32_t cache_state_now(const cellar *v)
 {
-    return cache_talk_now(v) | (base_load_rlx(&v->state) & (CACHE_PROOF | CACHE_OBJECTS));
+    /* another thread may have changed the state since cache_object_begin */
+    const uint32_t objects = v->object_class != UINT32_MAX ? CACHE_OBJECTS : 0u;
+    return cache_talk_now(v) | objects | (base_load_rlx(&v->state) & CACHE_PROOF);
 }
 
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    An object with as many holds as its count has room for refuses further ones by E_LIMIT,
- *         in each call that would give one, and is freed once when they end.
- * Method: The test writes the count of the cell, as if as many holds existed, and puts it back. */
+ *         in each call that would give one, and is freed once when they end. A namespace of
+ *         objects stays one if the log level changes while it opens.
+ * Method: The test writes the count of the cell, as if as many holds existed, and puts it back.
+ *         The source of namespace.c is part of this program: a look at the log level waits. */
+#include "cache/talk.h"
+
+static int level_beside_an_open(const cellar *v);
+#define cache_log_limit level_beside_an_open
+#include "store/namespace.c"
+#undef cache_log_limit
+
 #include "tests/support/api_kit.h"
 
 #include "cellar_object.h"
@@ -113,6 +122,67 @@ T_CASE_ON(hold_of_a_far_thread_outlives_its_entry, OBJECTS)
     T_EQ_U64(freed, 0);
     cellar_object_release(&far);
     T_EQ_U64(freed, 1);
+}
+
+/* ---- a change of the log level while a namespace opens ---- */
+
+static pthread_t changer;
+static _Atomic unsigned step; /* 1: the namespace opens; 2: the change waits; 3: it is over */
+
+/* Wait, in the change of the log level, until the opener has its class. */
+static int level_beside_an_open(const cellar *v)
+{
+    if (v->object_class == UINT32_MAX && v->slot != 0 && step == 1) {
+        step = 2;
+        while (*(const volatile uint32_t *)&v->object_class == UINT32_MAX) { base_yield(); }
+        for (unsigned i = 0; i < 1000 && (v->state & CACHE_OBJECTS) == 0; i++) { base_yield(); }
+        step = 3;
+    }
+    return cache_log_limit(v);
+}
+
+static void *change_level(void *store)
+{
+    T_EQ_I64(cellar_option_set(store, CELLAR_OPT_LOG_LEVEL, CELLAR_LOG_ERROR), CELLAR_OK);
+    return NULL;
+}
+
+/* The first allocation behind the seat of the namespace is that of the table of cells. */
+static void *alloc_beside(size_t size, void *ctx)
+{
+    (void)ctx;
+    if (root != NULL && step == 0 && cache_namespace_at(root->store, 1) != NULL) {
+        step = 1;
+        T_REQUIRE(pthread_create(&changer, NULL, change_level, root) == 0);
+        while (step == 1) { base_yield(); }
+    }
+    return malloc(size);
+}
+
+static void free_beside(void *block, size_t size, void *ctx) { (void)size, (void)ctx; free(block); }
+
+static void say_nothing(cellar_log_level level, const char *module, cellar_err code,
+                        const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)text, (void)ctx;
+}
+
+T_CASE(level_that_changes_beside_an_open_leaves_objects)
+{
+    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
+    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    settings cfg = api_config(4u << 20);
+    cfg.host.alloc = alloc_beside;
+    cfg.host.free = free_beside;
+    cfg.host.log = say_nothing;
+    root = NULL;
+    root = api_open_with(&cfg);
+    T_REQUIRE(cellar_namespace_open(root, "things", &o, &ns) == CELLAR_OK);
+    T_REQUIRE(step != 0 && pthread_join(changer, NULL) == 0);
+    T_EQ_U64(step, 3);
+    T_EQ_I64(cellar_object_set(ns, "a", 1, &freed, 100, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(ns, "b", 1, "bytes", 5, NULL), CELLAR_E_TYPE);
+    end();
 }
 
 T_MAIN("cache_objects")
