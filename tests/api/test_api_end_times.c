@@ -410,4 +410,42 @@ T_CASE(touch_judges_the_entry_that_it_changes)
     T_CHECK(touched_beside(&session, 10000, CELLAR_OK) > 0);
 }
 
+/* ---- a set that evicts the entry it depends on ---- */
+
+/* Set a key over and over with ever more entries behind it, then set a long value over it. The room
+ * for that comes from the oldest entries, at times from the key. Return the codes as bits. */
+static unsigned evicts_itself(cellar *c, uint32_t flags)
+{
+    static char value[200000];
+    const cellar_set_opts filler = { .struct_size = sizeof filler, .flags = CELLAR_NO_L2 };
+    unsigned codes = 0;
+    for (uint32_t others = 0; others < 800; others += 10) {
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100000 };
+        T_EQ_I64(api_put(c, "k", "old", &o), CELLAR_OK);
+        T_EQ_STR(api_look(c, "k"), "old"); /* worth its bytes on disk */
+        for (uint32_t i = 0; i < others; i++) {
+            T_EQ_I64(cellar_set(c, &i, sizeof i, value, 3000, &filler), CELLAR_OK);
+        }
+        T_EQ_STR(api_look(c, "k"), "old"); /* in memory again */
+        o = (cellar_set_opts){ .struct_size = sizeof o, .flags = flags };
+        codes |= 1u << cellar_set(c, "k", 1, value, sizeof value, &o);
+        T_EQ_I64(key_info(c, "k").ttl_left_ms,
+                 (flags & CELLAR_KEEP_TTL) != 0 ? 100000 : CELLAR_TTL_NONE);
+        T_EQ_U64(key_info(c, "k").value_len, sizeof value);
+    }
+    return codes;
+}
+
+T_CASE_ON(set_finds_the_entry_that_its_room_evicted, ON_DISK)
+{
+    settings cfg = api_config(2u << 20);
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 64u << 20;
+    cellar *c = api_open_with(&cfg);
+    T_EQ_U64(evicts_itself(c, CELLAR_ONLY_IF_PRESENT), 1u << CELLAR_OK);
+    T_EQ_U64(evicts_itself(c, CELLAR_KEEP_TTL), 1u << CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("cellar_api_end_times")
