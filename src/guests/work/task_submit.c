@@ -753,10 +753,12 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
         if (err == CELLAR_E_BUSY) {
             uint32_t i = 0;
             task *other;
+            err = CELLAR_OK;
             while (i < count && (d[i].ext == NULL ||
-                                 task_there(p, &d[i], now, &other, &ids[i]) == CELLAR_OK)) {
+                                 (err = task_there(p, &d[i], now, &other, &ids[i])) == CELLAR_OK)) {
                 i++;
             }
+            if (err == CELLAR_MISS) { return err; } /* nothing is inserted */
             err = i < count ? task_insert_one(p, &d[i], now, a, &ids[i]) /* it takes no slot */
                             : task_make_room(p, d, count, bytes, now, a);
         }

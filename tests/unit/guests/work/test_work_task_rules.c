@@ -73,6 +73,27 @@ T_CASE(submit_that_a_key_refuses_drops_no_task)
     }
 }
 
+/* Fault: a submit with a new id_in went into a full pool without a look for room, and then found
+ * itself: EXISTS, and with a journal it waited for its own commit. */
+T_CASE(full_pool_makes_room_for_an_id_in_or_refuses_it)
+{
+    const cellar_task_id mine = { UINT64_C(0x1234567890abcdef), 42 };
+    const cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
+    for (int drops = 0; drops < 2; drops++) {
+        cellar_task_id id;
+        defaults();
+        config.queue_cap = 2;
+        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
+        open_with(NULL);
+        (void)submit("a", NULL);
+        (void)submit("b", NULL);
+        T_EQ_I64(try_submit("c", &o, &id), drops ? CELLAR_OK : CELLAR_E_BUSY);
+        T_FIELDS(figures(), live, 2, dropped, (uint64_t)drops);
+        T_AFTER_STR(tick(), ran, drops ? "bc" : "ab");
+        close_it();
+    }
+}
+
 /* Fault: items beside a full pool took slots for a key that refuses them: E_NOMEM. Items that never
  * fit did so, too. */
 T_CASE(items_that_a_key_refuses_take_no_slot)
