@@ -4,6 +4,7 @@
  *         windows, early refresh, options, refused calls.
  * Method: A source with prepared answers, a clock that the test turns, counted loader calls.
  *         Threads only in cases about threads (storms: test_load_storm, test_load_timeouts). */
+#include "tests/support/figures.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/spaces.h"
 
@@ -87,6 +88,7 @@ T_CASE_ON(change_of_a_present_value_that_finds_none_ends_a_load, LOADS)
         cellar_result_free(&res);
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     }
+    T_EQ_U64(figure(c, "cellar_conditions_unmet_total{namespace=\"\"}"), 1); /* of the set */
 }
 
 /* ---- the defects of the programs before us ---- */

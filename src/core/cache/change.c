@@ -750,8 +750,9 @@ BASE_COLD static bool cache_change_repeats(cache_change *ch, unsigned rounds)
     const cache_store *s = ch->c->store;
     switch (ch->kind) {
     case CACHE_PUT:
-        return ch->err == CELLAR_CONFLICT && ch->plan != NULL &&
-               (ch->spec->flags & (L1_IF_VERSION | L1_IF_SAME)) == 0 &&
+        if (ch->plan == NULL) { return false; } /* of a load */
+        if (ch->err == CELLAR_MISS) { return cache_older_load_ends(ch->c, ch->k); }
+        return (ch->spec->flags & (L1_IF_VERSION | L1_IF_SAME)) == 0 &&
                cache_change_rekeys(ch, rounds);
     case CACHE_INCREMENT:
         return cache_change_brings(ch) || cache_change_creates(ch) ||
@@ -776,7 +777,7 @@ BASE_COLD static bool cache_change_repeats(cache_change *ch, unsigned rounds)
 BASE_ALWAYS_INLINE bool cache_change_may_repeat(const cache_change *ch, cache_change_kind kind)
 {
     switch (kind) {
-    case CACHE_PUT: return ch->err == CELLAR_CONFLICT;
+    case CACHE_PUT:
     case CACHE_INCREMENT: return ch->err == CELLAR_CONFLICT || ch->err == CELLAR_MISS;
     case CACHE_DELETE: return ch->spec == NULL && base_load_sc(&ch->c->store->flights) != NULL;
     case CACHE_TOUCH: return ch->err == CELLAR_MISS;
@@ -962,11 +963,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
         const cellar_err said = cache_put_if(c, k, plan);
         if (said != CELLAR_PENDING) { return said; }
     }
-    cellar_err err;
-    do {
-        err = cache_put_step(c, k, plan, 0);
-    } while (BASE_UNLIKELY(err == CELLAR_MISS) && cache_older_load_ends(c, k));
-    return err;
+    return cache_put_step(c, k, plan, 0);
 }
 
 CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch)
