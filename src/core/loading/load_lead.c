@@ -235,16 +235,13 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     cache_publish(ld, p);
 }
 
-/* Return whether a value of the key may be served further: by memory, or by a tier that the load
- * did not ask. A watched stamp says that one may be on its way there. */
+/* Return whether a value of the key may be served further: by memory, by a tier that the load did
+ * not ask, or by the disk: there it may lie, or be on its way from memory. */
 static bool cache_old_may_stay(const cache_call *call)
 {
     const cache_tier *t = cache_tier_of(call->c);
-    const uint64_t hash = call->k.hash;
-    const bool comes =
-        t != NULL && (base_load_sc(cache_stamp(call->c->store, hash)) & CACHE_STAMP_WATCHED) != 0;
     return call->old_current ||
-           (t != NULL && (comes || !cache_nothing_below(t, hash)) &&
+           (t != NULL &&
             (cache_tier_disk(t) != NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0));
 }
 
