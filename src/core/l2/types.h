@@ -361,7 +361,7 @@ struct l2 {
     uint64_t unread_lsn;     /* segment; a head of its parts could not be read once */
     uint64_t unread_id;      /* of a value: its head could not be read, and the disk answers */
     uint64_t unread_ns;      /* since then the oldest segment cannot be read; 0: it can */
-    _Atomic uint64_t passing; /* lsn; a pass takes what is below, but for copies; only grows */
+    _Atomic uint64_t passing; /* lsn; a pass takes what is below, but for copies */
     uint64_t passed;         /* segments since as many as wanted were free, or callers had room */
     uint64_t passed_asked;   /* `asked` when `passed` was 0 */
     uint64_t looked, dead;   /* of a look: bytes of words; without a valid record */

@@ -346,7 +346,7 @@ static uint32_t cache_version(cellar *v)
 }
 
 /* Set the version of an open. Opens with one version end the entries once. A listener takes no
- * turn: its thread may have it. */
+ * turn: the open that has it may wait for a change, or a sweep, in which the listener runs. */
 static cellar_err cache_version_open(cellar *v, uint32_t version)
 {
     cellar_err err = CELLAR_OK;
