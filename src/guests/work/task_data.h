@@ -103,6 +103,11 @@ CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t);
 CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
 /* Return the task of an id, also of a submit that is not committed yet. */
 CELLAR_PRIVATE task *task_find_any(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
+/* Return the count of ids like this one that left their slots. */
+BASE_INLINE uint64_t *task_ids_left(cellar_pool *p, cellar_task_id id)
+{
+    return &p->ids_left[(id.hi ^ id.lo) % 64];
+}
 /* Return the task that has a unique key, also of such a submit; NULL: none. */
 CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len) SYNC_HOLDS(QUEUE);
 /* Enter key and id into the tables. False: no memory, nothing is entered. */

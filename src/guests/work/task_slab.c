@@ -376,7 +376,7 @@ CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
     if (!e->has_id) { return; }
     BASE_TABLE_REMOVE(by_id, p->by_id, e);
     e->has_id = false;
-    p->ids_left++;
+    ++*task_ids_left(p, e->id);
 }
 
 CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e)

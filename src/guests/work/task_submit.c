@@ -431,7 +431,7 @@ static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task 
         const uint64_t looked = d->looked;
         *id = e->id;
         if (task_find_any(p, e->id) != NULL) { return CELLAR_EXISTS; }
-        d->looked = p->ids_left + 1;
+        d->looked = *task_ids_left(p, e->id) + 1;
         if (looked != d->looked) { return CELLAR_MISS; }
     }
     if (e->key_len == 0) { return CELLAR_OK; }

@@ -427,7 +427,7 @@ struct cellar_pool {
     uint32_t chunk_count, chunk_max, free_count;
     task *free;              /* chain */
     task_ext *by_key, *by_id; /* uthash */
-    uint64_t ids_left;       /* + 1 with each id that leaves by_id */
+    uint64_t ids_left[64];   /* by task_ids_left: + 1 with each id that leaves by_id */
     task_name *by_name;      /* uthash */
     task_name *recent;       /* found last; NULL: none */
     task_throttle *by_throttle; /* uthash */

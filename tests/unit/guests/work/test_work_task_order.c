@@ -647,6 +647,7 @@ T_CASE(results_are_kept_by_state)
 static const cellar_task_id own = { UINT64_C(0x1234567890abcdef), 42 };
 static const cellar_submit_opts of_own = { .struct_size = sizeof of_own, .id_in = &own };
 static int ends; /* 1: the next look at the results; 2: a task of the id ends beside the submit */
+static int others; /* tasks of another id that end, one in each look */
 
 /* host.alloc: the insert of the submit takes memory for slots. */
 static void *takes(size_t n, void *ctx)
@@ -674,6 +675,14 @@ static cellar_err look(void *ctx, const cellar_tier_key *k, void *buf, size_t bu
     (void)ctx, (void)k, (void)buf, (void)buf_cap, (void)value_len, (void)e;
     while (ends == 1 && figures().live < 1024) { (void)submit("l", &later); }
     if (ends == 1) { ends = 2; }
+    if (others > 0) {
+        const cellar_task_id other = { own.hi, 43 };
+        const int left = others - 1;
+        others = 0;
+        (void)submit("o", &(cellar_submit_opts){ .struct_size = sizeof of_own, .id_in = &other });
+        (void)tick();
+        others = left;
+    }
     return CELLAR_MISS;
 }
 
@@ -720,6 +729,26 @@ T_CASE(submit_beside_the_end_of_its_id_in_runs_it_once)
         host.alloc = NULL;
         host.free = NULL;
     }
+}
+
+/* Fault: a submit looked again as often as any id ended during its look at the results. */
+T_CASE(submit_of_an_id_in_does_not_wait_for_the_ends_of_others)
+{
+    cellar_tier_table t = cellar_tier_table_default();
+    t.attached = attached;
+    t.get = look;
+    t.put = put;
+    t.remove = drop;
+    open_store();
+    T_EQ_I64(cellar_tier_attach(results, &t), CELLAR_OK);
+    open_with(NULL);
+    others = 10;
+    (void)submit("a", &of_own);
+    T_EQ_I64(others, 9);
+    others = 0;
+    T_AFTER_STR(tick(), ran, "oa");
+    T_AFTER_I64(close_it(), cellar_namespace_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
 /* ---- the store of the results, and other pools ---- */
