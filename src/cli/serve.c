@@ -384,19 +384,13 @@ static int64_t serve_now_us(void)
 
 static int64_t serve_now_ms(void) { return serve_now_us() / 1000; }
 
-/* Warn of what the policies name and no database has. The port has checked the names. */
-static void serve_policies_check(const serve_run *r)
+typedef char serve_names[SERVE_DATABASES][CELLAR_NAME_MAX + 1];
+
+/* Write the namespaces of all databases. The port has checked --namespaces. */
+static void serve_names_write(const serve_run *r, serve_names name)
 {
-    char name[SERVE_DATABASES][CELLAR_NAME_MAX + 1];
-    cellar_policy_space spaces[SERVE_DATABASES];
-    const uint32_t shared = r->port.shared_bytes != 0; /* then database 0 is no namespace */
-    cellar_policy_opts o = cellar_policy_opts_default();
-    cellar_policy_rule *rules;
-    size_t count;
-    if (r->settings.policy_file[0] == '\0') { return; }
     for (uint32_t i = 0; i < SERVE_DATABASES; i++) {
         (void)snprintf(name[i], sizeof name[i], "db%u", (unsigned)i);
-        spaces[i] = (cellar_policy_space){ name[i], NULL };
     }
     for (const char *p = r->port.namespaces; p != NULL && *p != '\0';) {
         char *at;
@@ -404,6 +398,39 @@ static void serve_policies_check(const serve_run *r)
         const size_t len = strcspn(++at, " ,");
         (void)snprintf(name[n], sizeof name[n], "%.*s", (int)len, at);
         p = at + len + strspn(at + len, " ,");
+    }
+}
+
+/* Switch the namespaces of all databases off. The empty name is that of the store itself. */
+static cellar_err serve_switch_off(const serve_run *r, cellar *store)
+{
+    serve_names name;
+    cellar_err err = cellar_option_set(store, CELLAR_OPT_ENABLED, 0);
+    serve_names_write(r, name);
+    for (uint32_t i = 0; i < SERVE_DATABASES && err == CELLAR_OK; i++) {
+        cellar *ns;
+        if (name[i][0] == '\0') { continue; }
+        err = cellar_namespace_open(store, name[i], NULL, &ns);
+        if (err != CELLAR_OK) { break; }
+        err = cellar_option_set(ns, CELLAR_OPT_ENABLED, 0);
+        (void)cellar_namespace_close(ns);
+    }
+    return err;
+}
+
+/* Warn of what the policies name and no database has. */
+static void serve_policies_check(const serve_run *r)
+{
+    serve_names name;
+    cellar_policy_space spaces[SERVE_DATABASES];
+    const uint32_t shared = r->port.shared_bytes != 0; /* then database 0 is no namespace */
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules;
+    size_t count;
+    if (r->settings.policy_file[0] == '\0') { return; }
+    serve_names_write(r, name);
+    for (uint32_t i = 0; i < SERVE_DATABASES; i++) {
+        spaces[i] = (cellar_policy_space){ name[i], NULL };
     }
     o.spaces = spaces + shared;
     o.space_count = SERVE_DATABASES - shared;
@@ -501,6 +528,13 @@ static int serve_open_and_run(serve_run *r)
         (void)cellar_close(store);
         return code;
     }
+    err = r->settings.disabled != 0 ? serve_switch_off(r, store) : CELLAR_OK;
+    if (err != CELLAR_OK) {
+        const int code = serve_refused("databases", err);
+        cellar_resp_close(port);
+        (void)cellar_close(store);
+        return code;
+    }
     serve_policies_check(r);
     if (serve_stop == 0) {
         serve_ready(r, port);
@@ -553,7 +587,8 @@ const cli_command cli_serve = {
     "SIGTERM or SIGINT. Prints one line when clients can connect. Settings come from --settings,\n"
     "then from the environment (SETTINGS in cellar_kit.h), then from the options. Sockets of\n"
     "systemd (LISTEN_FDS) stand in place of --port, --listen and --unix; NOTIFY_SOCKET and\n"
-    "WATCHDOG_USEC have the meaning that sd_notify(3) gives them.\n"
+    "WATCHDOG_USEC have the meaning that sd_notify(3) gives them. The setting enabled=0 switches\n"
+    "all databases off, but for that of --shared.\n"
     "\n"
     "  --settings=FILE       settings of the store\n"
     "  --env=redis           REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_MAX_CONNECTIONS and\n"

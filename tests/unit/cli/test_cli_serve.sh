@@ -280,4 +280,11 @@ names() {
         rc cellar.namespaces | grep -q image_task && stop
 }
 t_case database_has_the_name_of_the_option names
+switched_off() {
+    serve --namespaces="1=users" --l2="$t_tmp/off" --l2-bytes=16M && rc set a 1 &&
+        rc -n 1 set a 2 && stop || return 1
+    CELLAR_ENABLED=0 serve --namespaces="1=users" --l2="$t_tmp/off" --l2-bytes=16M &&
+        [ -z "$(rc get a)" ] && [ -z "$(rc -n 1 get a)" ] && rc set a 3 | grep -q disabled && stop
+}
+t_case enabled_0_switches_the_databases_off switched_off
 t_end cli_serve
