@@ -3,8 +3,9 @@
  * cmd_config: CONFIG GET SET RESETSTAT.
  *
  * PICTURE    resp_setting_rows: a row for each name -> read as text, check a text, apply it
- * INVARIANTS CONFIG SET checks all names and texts before it applies the first. A name that cannot
- *            be set is refused by name. The password is no setting: CONFIG GET does not show it.
+ * INVARIANTS CONFIG SET checks all names and texts before it applies the first. If one is refused
+ *            then, those before it are taken back. A name that cannot be set is refused by name.
+ *            The password is no setting: CONFIG GET does not show it.
  * LOCKING    None: idle_timeout_ms and max_clients belong to the thread that runs the step. */
 #include "base/glob.h"
 #include "base/num.h"
@@ -284,12 +285,21 @@ static void resp_config_set(resp_client *c, const cellar_bytes *argv, uint32_t a
         return;
     }
     if (!resp_config_check(c, argv, argc)) { return; }
+    int64_t old[RESP_SETTINGS];
+    for (size_t i = 0; i < RESP_SETTINGS; i++) {
+        const resp_setting *s = &resp_setting_rows[i];
+        old[i] = s->get != NULL ? s->get(c->of) : 0;
+    }
     for (uint32_t i = 2; i < argc; i += 2) {
-        const resp_setting *s = resp_setting_find(&argv[i]);
+        const resp_setting *s = resp_setting_find(&argv[i]), *before;
         int64_t value;
         (void)resp_setting_read(s, &argv[i + 1], &value); /* checked above */
         const cellar_err err = s->set(c->of, value);
         if (err != CELLAR_OK) {
+            while ((i -= 2) > 0) {
+                before = resp_setting_find(&argv[i]);
+                (void)before->set(c->of, old[before - resp_setting_rows]);
+            }
             resp_config_failed(c, s, err == CELLAR_E_BUSY ? "pinned entries hold the memory"
                                                           : s->refused);
             return;

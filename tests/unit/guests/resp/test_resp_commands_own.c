@@ -128,6 +128,10 @@ T_CASE(wrong_settings_change_nothing)
         { "CONFIG SET maxmemory 1gb",
           "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - the budget cannot "
           "have this size while the store is open" },
+        { "CONFIG SET timeout 7 loglevel debug maxclients 65",
+          "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - the port was "
+          "opened for fewer clients" },
+        { "CONFIG GET timeout", "[timeout 300]" }, { "CONFIG GET loglevel", "[loglevel notice]" },
         { "CONFIG SET maxclients 65",
           "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - the port was "
           "opened for fewer clients" },
