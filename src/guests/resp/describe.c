@@ -50,7 +50,8 @@ static void resp_client_line(base_text *t, const resp_client *c)
                   c->flags & RESP_C_MULTI ? (int)c->queue_count : -1, c->in_len,
                   c->in_cap - c->in_len, c->queue_bytes);
     base_text_add(t, " obl=0 oll=%u omem=%zu tot-mem=%zu", blocks, c->out_bytes,
-                  sizeof *c + c->in_cap + c->queue_bytes + c->out_bytes);
+                  sizeof *c + c->in_cap + c->queue_bytes + c->watched_bytes + c->sub_bytes +
+                      c->out_bytes);
     const int64_t target = c->redirect != NULL ? (int64_t)c->redirect->id : 0;
     base_text_add(t, " events=%s cmd=%s user=default redir=%" PRId64 " resp=%u lib-name=%s"
                   " lib-ver=%s\n", c->events & EPOLLOUT ? "rw" : "r", c->last,

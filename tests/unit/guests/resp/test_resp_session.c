@@ -126,6 +126,12 @@ T_CASE(wrong_password_holds_the_client)
 
 /* ---- CLIENT, COMMAND ---- */
 
+static unsigned long total_of(const char *info)
+{
+    const char *at = strstr(info, " tot-mem=");
+    return at != NULL ? strtoul(at + 9, NULL, 10) : 0;
+}
+
 T_CASE(clients_have_names_and_ids)
 {
     port_begin();
@@ -151,6 +157,14 @@ T_CASE(clients_have_names_and_ids)
     }
     T_CHECK(strstr(ask(fd, "CLIENT LIST\r\n"), "id=2 ") != NULL);
     T_CHECK(strstr(port_heard, " obl=0 oll=0 omem=0 tot-mem=") != NULL);
+    /* Keys that a client watches, and its channels, are memory that it holds. */
+    const unsigned long bytes = total_of(ask(fd, "CLIENT INFO\r\n"));
+    T_EQ_STR(ask(fd, "WATCH 1234567890\r\n"), "+OK\r\n");
+    const unsigned long watches = total_of(ask(fd, "CLIENT INFO\r\n"));
+    T_CHECK(watches >= bytes + 10);
+    (void)ask(fd, "HELLO 3\r\nSUBSCRIBE news\r\n");
+    T_CHECK(total_of(ask(fd, "CLIENT INFO\r\n")) >= watches + 4);
+    (void)ask(fd, "UNWATCH\r\nUNSUBSCRIBE\r\nHELLO 2\r\n");
     T_CHECK(strstr(ask(fd, "CLIENT LIST ID 2 7\r\n"), "id=1 ") == NULL);
     static const char *const refused[][2] = {
         { "CLIENT SETNAME \"a b\"",
