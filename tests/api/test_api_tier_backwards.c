@@ -187,6 +187,25 @@ T_CASE_ON(value_ends_by_a_negative_reply, OLD)
     T_EQ_U64(after.entries, before.entries);
 }
 
+T_CASE_ON(reply_over_an_expired_entry_counts_its_end, OLD)
+{
+    uint64_t id;
+    sets(ns[0], "k", "new");
+    shared_row *r = shared_find(&server, "k", 1, false);
+    r->deadline_ms = now_ms + 100;
+    has(ns[1], "k", "new");
+    const cellar_stats before = space_stats(ns[1]);
+    T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
+    now_ms += 200;
+    r->deadline_ms = now_ms + 1000; /* another process has set it */
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    const cellar_stats after = space_stats(ns[1]);
+    T_EQ_U64(heard[CELLAR_CAUSE_EXPIRED], 1);
+    T_EQ_U64(after.ended[CELLAR_CAUSE_EXPIRED], before.ended[CELLAR_CAUSE_EXPIRED] + 1);
+    T_EQ_U64(after.namespace_entries, before.namespace_entries);
+}
+
 /* ---- several at a time ---- */
 
 static _Atomic int gate; /* 1: a reply waits; 2: it may go on */

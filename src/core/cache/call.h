@@ -44,6 +44,13 @@ BASE_ALWAYS_INLINE void cache_entry_counted(const cellar *c, const l1_key *k, st
 {
     if (BASE_UNLIKELY(!stats_entry_add(mine, k->generation, by))) { cache_entry_slow(c, k, by); }
 }
+/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
+BASE_INLINE void cache_count_gone(stats_block *mine, l1_gone gone, stats_id cause)
+{
+    if (gone == L1_GONE_NOTHING) { return; }
+    if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
+    stats_add(mine, gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
+}
 
 /* Count a sampled get of a key. A hidden namespace keeps the hash alone. */
 BASE_INLINE void cache_hot_note(cellar *c, const l1_key *k)

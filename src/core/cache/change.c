@@ -452,14 +452,6 @@ CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
     }
 }
 
-/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
-static void cache_count_gone(stats_block *mine, l1_gone gone, stats_id cause)
-{
-    if (gone == L1_GONE_NOTHING) { return; }
-    if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
-    stats_add(mine, gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
-}
-
 BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *mine)
 {
     const l1_put_spec *p = ch->spec;

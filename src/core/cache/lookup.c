@@ -125,9 +125,9 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     const cellar_err err = cache_backfill_put(c, k, &p);
     cache_scope_pop(&f); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
-    if (err == CELLAR_OK && p.gone == L1_GONE_NOTHING) {
-        cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_IN);
-    }
+    if (err != CELLAR_OK) { return err; }
+    cache_count_gone(cache_mine(c), p.gone, STATS_EVICT_REPLACED);
+    if (p.gone == L1_GONE_NOTHING) { cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_IN); }
     return err;
 }
 
