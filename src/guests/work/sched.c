@@ -394,19 +394,20 @@ static bool sched_ends(const task *t, cellar_verdict_kind kind)
     return kind != CELLAR_VERDICT_SNOOZE && (!again || t->attempt >= t->max_attempts);
 }
 
-/* Return whether the end of a run is written. */
-static bool sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
+/* Return the schedule that knows what the end of a run of `e` settles; NULL: it is not written. */
+static const sched_entry *sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOLDS(QUEUE)
 {
     const sched_entry *heir = sched_heir(p, e);
-    return e->catches_up && heir != NULL && heir->catches_up;
+    return e->catches_up && heir != NULL && heir->catches_up ? heir : NULL;
 }
 
 /* Let the due time of a run be written that ends without a verdict which settles it: by a time-out,
  * its limiter, or the next firing. */
 static void sched_settle_later(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    if (!sched_has_row(p, e)) { return; }
-    e->unwritten_wall_ms = e->settled_wall_ms;
+    const sched_entry *heir = sched_has_row(p, e);
+    if (heir == NULL) { return; }
+    e->unwritten_wall_ms = heir->settled_wall_ms;
     if (e->unwritten) { return; }
     e->unwritten = true;
     p->sched.unwritten++;
@@ -420,11 +421,12 @@ CELLAR_PRIVATE sched_entry *sched_settles(cellar_pool *p, const task_run *r, int
     sync_take(QUEUE, &p->lock);
     task *t = r->task;
     sched_entry *e = t != NULL && sched_ends(t, r->verdict.kind) ? sched_run_of(t)->of : NULL;
-    if (e != NULL && !sched_has_row(p, e)) { e = NULL; }
+    const sched_entry *heir = e != NULL ? sched_has_row(p, e) : NULL;
+    if (heir == NULL) { e = NULL; }
     if (e != NULL) {
         wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
         sched_run_of(t)->settled = true;
-        *last_ms = e->settled_wall_ms;
+        *last_ms = heir->settled_wall_ms;
     }
     sync_drop(QUEUE, &p->lock);
     return e;
@@ -435,9 +437,9 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
     sched_run *r = sched_run_of(t);
     sched_entry *e = r->of, *heir = sched_heir(p, e);
     const bool failed = state == CELLAR_TASK_FAILED;
-    /* Of a pause that has ended: it settles what passed. */
-    const bool resumed = r->begun && t->state == CELLAR_TASK_RUNNING && e->recur.present &&
-                         !e->paused && e->kind != CELLAR_SCHEDULE_AT;
+    /* Of a pause that has ended, or of a schedule that was replaced: it settles what passed. */
+    const bool resumed = r->begun && t->state == CELLAR_TASK_RUNNING && heir != NULL &&
+                         !heir->paused && e->kind != CELLAR_SCHEDULE_AT;
     if (r->begun) {
         p->sched.count[STATS_SCHEDULE_ENDED]++;
         if (heir != e && heir != NULL) { heir->earlier--; }

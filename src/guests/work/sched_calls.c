@@ -172,8 +172,10 @@ static void sched_let_go(cellar_pool *p, sched_entry *e)
 static void sched_unlock(cellar_pool *p, sched_entry *e, journal_statement op, task_after *a)
     SYNC_DROPS(QUEUE)
 {
+    /* The end of an earlier run writes what the pause settled. */
     const bool notes = e != NULL && e->catches_up &&
-                       (e->kind != CELLAR_SCHEDULE_AT || op == JOURNAL_SCHEDULE_OPEN);
+                       (op == JOURNAL_SCHEDULE_OPEN ||
+                        (e->kind != CELLAR_SCHEDULE_AT && e->earlier == 0));
     int64_t last_ms = 0;
     if (notes) {
         const sched_run *r = e->run; /* its only one: the end of it writes more */

@@ -486,22 +486,29 @@ T_CASE(end_of_a_removed_schedule_settles_no_later_one)
     end();
 }
 
+static size_t changes; /* 0: pause, resume; 1: pause, add; 2: add, pause, resume */
+
 static cellar_verdict resumes(const cellar_task *t, void *ctx)
 {
     (void)t, (void)ctx;
     if (fired++ != 0) { return cellar_verdict_ok(); }
+    if (changes == 2) { every(MINUTE, NULL); }
     T_EQ_I64(cellar_schedule_pause(p, "e", true), CELLAR_OK);
+    if (changes == 1) { every(MINUTE, NULL); }
     T_EQ_I64(cellar_schedule_pause(p, "e", false), CELLAR_OK);
     crash_copy();
     return cellar_verdict_retry();
 }
 
-/* Fault: a resume settled the run that had not ended: after a crash it did not run again. */
+/* Fault: a resume, or an add that ends a pause, settled the run that had not ended, also one of a
+ * schedule that was replaced: after a crash it did not run again. */
 T_CASE(resume_settles_no_run_that_has_not_ended)
 {
-    for (size_t crashes = 0; crashes < 2; crashes++) {
+    for (size_t round = 0; round < 6; round++) {
+        const size_t crashes = round % 2;
         begin();
         forget();
+        changes = round / 2;
         for (int life = 0; life < 2; life++) {
             if (life == 0) {
                 wall_ms = START;
