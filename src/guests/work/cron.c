@@ -60,14 +60,17 @@ static bool cron_take(cron_text *t, char c)
     return true;
 }
 
-/* Take a word if it stands here and no letter follows. */
+static bool cron_letter(char c) { return cron_lower(c) >= 'a' && cron_lower(c) <= 'z'; }
+
+/* Take a word if it stands here and no letter follows, but for the L of a last weekday. */
 static bool cron_word(cron_text *t, const char *word)
 {
     const size_t len = strlen(word);
     for (size_t i = 0; i < len; i++) {
         if (cron_lower(t->at[i]) != word[i]) { return false; }
     }
-    if (cron_lower(t->at[len]) >= 'a' && cron_lower(t->at[len]) <= 'z') { return false; }
+    const bool last = len == 3 && cron_lower(t->at[len]) == 'l' && !cron_letter(t->at[len + 1]);
+    if (cron_letter(t->at[len]) && !last) { return false; }
     t->at += len;
     return true;
 }
