@@ -454,24 +454,18 @@ static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task 
                ? CELLAR_OK : CELLAR_EXISTS;
 }
 
-/* Take the unique key from a task that task_there lets go. PENDING: DEBOUNCE leaves the key, and
- * the draft is done. */
-static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
-                                task_after *a) SYNC_HOLDS(QUEUE)
+/* Take the unique key from a task that task_there lets go. The draft has it as well. */
+static void task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
     if (!task_keeps_key(t, now.mono_ms)) {
         task_key_drop(p, t->ext);
         task_mark(p, t, a);
-        return CELLAR_OK;
-    }
-    if (d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) {
-        task_debounce(p, t, d, now, a);
-        return CELLAR_PENDING;
+        return;
     }
     task_detach(p, t, a);
     task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
     d->replaced = t;
-    return CELLAR_OK;
 }
 
 /* Ask for the key of THROTTLE, and enter it, not yet in force. */
@@ -495,7 +489,8 @@ static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now,
     return CELLAR_OK;
 }
 
-/* Make a task of a draft. A slot is free, or a task that is there refuses the draft. */
+/* Make a task of a draft. A slot is free, or a task that is there refuses the draft. PENDING:
+ * DEBOUNCE leaves the key, and the draft is done. */
 static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
@@ -508,9 +503,14 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         err = task_throttle_of(p, d, now, a, &h);
     }
-    if (err == CELLAR_OK && other != NULL) { err = task_conflict(p, other, d, now, a); }
     if (err != CELLAR_OK) { return err; }
+    if (other != NULL && d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE &&
+        task_keeps_key(other, now.mono_ms)) {
+        task_debounce(p, other, d, now, a);
+        return CELLAR_PENDING;
+    }
     if (e != NULL && !task_tables_add(p, e)) { return CELLAR_E_NOMEM; }
+    if (other != NULL) { task_conflict(p, other, d, now, a); } /* nothing fails behind it */
     task *t = task_slot_take(p, n);
     t->body = d->body;
     t->ext = e;

@@ -359,6 +359,21 @@ T_CASE_ON(throttle_without_memory_changes_nothing, TASKS)
     (void)tick();
 }
 
+/* Fault: REPLACE cancelled the other task, and then had no memory for its own key. */
+T_CASE_ON(replace_without_memory_changes_nothing, TASKS)
+{
+    cellar_submit_opts o = key_for("k", 1000, CELLAR_TASK_CONFLICT_REPLACE);
+    cellar_task_id id, first;
+    cellar_err err;
+    o.delay_ms = 100;
+    T_EQ_I64(try_submit("a", &o, &first), CELLAR_OK);
+    EACH_ALLOCATION_FAILS(err, try_submit("b", &o, &id)) {
+        T_EQ_I64(state_of(first), CELLAR_TASK_SCHEDULED);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(figures().live, 1);
+}
+
 /* ---- after a task ---- */
 
 static cellar_verdict answers(const cellar_task *t, void *ctx)
