@@ -998,17 +998,15 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
         err = CELLAR_E_BUSY;
     } else if (other != NULL && task_keeps_key(other, now.mono_ms)) {
         err = CELLAR_EXISTS;
+    } else if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
+        err = CELLAR_E_NOMEM;
     } else {
         if (other != NULL) {
             task_key_drop(p, other->ext);
             task_mark(p, other, &a);
         }
-        if ((keyed && !task_key_add(p, e)) || (e == NULL && spare == NULL)) {
-            err = CELLAR_E_NOMEM;
-        } else {
-            task_revive(p, t, now.mono_ms, &spare, &a);
-            err = task_commit_wait(p);
-        }
+        task_revive(p, t, now.mono_ms, &spare, &a);
+        err = task_commit_wait(p);
     }
     task_unlock(p, &a);
     task_ext_free(p, spare);

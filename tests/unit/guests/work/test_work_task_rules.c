@@ -374,6 +374,26 @@ T_CASE_ON(replace_without_memory_changes_nothing, TASKS)
     T_EQ_U64(figures().live, 1);
 }
 
+/* Fault: the requeue took the key from the other task, and then had no memory for it. */
+T_CASE_ON(requeue_without_memory_takes_no_key, TASKS)
+{
+    cellar_submit_opts o = keyed("k");
+    cellar_task_id id;
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("a", &o);
+    (void)tick();
+    o.delay_ms = 100;
+    o.unique_states = 1u << CELLAR_TASK_QUEUED;
+    (void)submit("b", &o);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 1000), CELLAR_OK);
+    base_fault_alloc_arm(2, false); /* behind the rare parts */
+    const cellar_err err = cellar_task_requeue(p, dead);
+    base_fault_alloc_arm(0, false);
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+    (void)pass(100); /* both are queued: one of them has the key */
+    T_EQ_I64(try_submit("c", &o, &id), CELLAR_EXISTS);
+}
+
 /* ---- after a task ---- */
 
 static cellar_verdict answers(const cellar_task *t, void *ctx)
