@@ -20,9 +20,8 @@ extern "C" {
  * leader; calls for the same key wait for its result. A delete, clear, newer set or version
  * change during the load wins: leader and waiters get the late result, the cache does not store
  * it (CELLAR_RESULT_INVALIDATED). So does a set, update or increment with ONLY_IF_PRESENT that
- * finds no value, except over a shared tier. After hard_timeout_ms, or when the leader's thread
- * ends inside the loader, a waiter leads the next load. All times are times of the store's clock
- * (cellar_host_config.clock).
+ * finds no value. After hard_timeout_ms, or when the leader's thread ends inside the loader, a
+ * waiter leads the next load. All times are times of the store's clock (cellar_host_config.clock).
  *
  * In a namespace that is switched off a load reads nothing and stores nothing. It runs its loader,
  * or waits for one that runs, and returns the result; see DISABLED in cellar_admin.h. */

@@ -506,10 +506,17 @@ T_CASE_ON(update_sees_the_value_of_the_server, CLIENTS)
     has(ns[0], "k", "x");
 }
 
-static cellar_err older_than_a_removal(cellar_load *load, const void *key, size_t len, void *ctx)
+/* Read the source; then a client changes what is cached, and finds none. */
+static cellar_err older_than_a_change(cellar_load *load, const void *key, size_t len, void *ctx)
 {
-    (void)ctx;
-    T_EQ_I64(cellar_update(ns[1], key, len, NULL, remove_it, NULL), CELLAR_MISS);
+    const unsigned how = *(unsigned *)ctx;
+    cellar *by = ns[how % 2];
+    const cellar_set_opts there = { .struct_size = sizeof there, .flags = CELLAR_ONLY_IF_PRESENT };
+    int64_t sum;
+    T_EQ_I64(how < 2   ? cellar_update(by, key, len, NULL, remove_it, NULL)
+             : how < 4 ? cellar_update(by, key, len, &there, append, (void *)(uintptr_t)"x")
+             : how < 6 ? cellar_set(by, key, len, "new", 3, &there)
+                       : cellar_increment(by, key, len, 1, 0, &there, &sum), CELLAR_MISS);
     return cellar_load_value(load, "old", 3);
 }
 
@@ -535,14 +542,16 @@ T_CASE_ON(update_that_loses_64_rounds_is_busy_with_a_text_and_keeps_the_value, C
     has(ns[0], "k", "other");
 }
 
-T_CASE_ON(update_that_removes_nothing_ends_a_load, CLIENTS)
+T_CASE_ON(change_that_finds_no_value_ends_a_load, CLIENTS)
 {
-    cellar_result r = cellar_result_default();
-    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, older_than_a_removal, NULL, &r), CELLAR_OK);
-    T_EQ_U64(r.value_len, 3);
-    cellar_result_free(&r);
-    has(ns[1], "k", NULL);
-    has(ns[0], "k", NULL);
+    for (unsigned how = 0; how < 8; how++) {
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, older_than_a_change, &how, &r), CELLAR_OK);
+        T_EQ_U64(r.value_len, 3);
+        cellar_result_free(&r);
+        has(ns[1], "k", NULL);
+        has(ns[0], "k", NULL);
+    }
 }
 
 T_CASE_ON(removals_of_nothing_keep_a_newer_value, CLIENTS)

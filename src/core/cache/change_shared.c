@@ -95,6 +95,14 @@ CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec 
     return err;
 }
 
+CELLAR_PRIVATE cellar_err cache_shared_none(cellar *c, l1_key *k)
+{
+    uint64_t none = 0;
+    const cellar_err err = cache_shared_change(c, k, NULL, 0, &none);
+    /* E_TYPE: a value of another program, over which no load stores */
+    return err == CELLAR_OK || err == CELLAR_E_TYPE ? CELLAR_MISS : err;
+}
+
 /* ---- set ---- */
 
 /* Put the entry over the state that the tier has, if it meets the conditions. CONFLICT: again. */
@@ -108,7 +116,7 @@ static cellar_err cache_put_round(cellar *c, l1_key *k, cache_plan *plan, uint64
     const bool there = seen == CELLAR_OK || seen == CELLAR_E_BUFFER;
     if (!there && seen < 0) { return seen; }
     if (there && (p->flags & L1_IF_ABSENT) != 0) { return CELLAR_EXISTS; }
-    if (!there && (p->flags & L1_IF_PRESENT) != 0) { return CELLAR_MISS; }
+    if (!there && (p->flags & L1_IF_PRESENT) != 0) { return cache_shared_none(c, k); }
     p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
     if (there && (p->flags & L1_KEEP_TTL) != 0) {
         p->deadline_ms = e.deadline_ms;
@@ -151,7 +159,8 @@ static cellar_err cache_add_round(cellar *c, l1_key *k, cache_ask_add *a, l1_put
     const cellar_err seen = cache_shared_fresh(c, k, bytes, sizeof bytes, &len, &e);
     const bool there = seen == CELLAR_OK;
     if (seen == CELLAR_E_BUFFER || (there && len != sizeof bytes)) { return CELLAR_E_TYPE; }
-    if (!there && (seen < 0 || a->if_new == NULL)) { return seen < 0 ? seen : CELLAR_MISS; }
+    if (!there && seen < 0) { return seen; }
+    if (!there && a->if_new == NULL) { return cache_shared_none(c, k); }
     for (unsigned i = 0; there && i < 8; i++) { value |= (uint64_t)bytes[i] << (8 * i); }
     const int64_t old = there ? (int64_t)value : init;
     const bool over = __builtin_add_overflow(old, a->delta, &a->number);
@@ -181,13 +190,15 @@ CELLAR_PRIVATE cellar_err cache_increment_shared(cellar *c, l1_key *k, int64_t d
     plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k->hash);
     cache_ask_add a = { .ask = { cache_ask_to_add, true }, .delta = delta, .number = init,
                         .if_new = if_new != NULL ? &plan.spec : NULL };
-    if (h != NULL && h->t.add != NULL) {
-        err = cache_asked(c, k, &a.ask);
-    } else {
-        err = CELLAR_CONFLICT;
-        for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_SHARED_ROUNDS; i++) {
-            l1_put_spec p = plan.spec;
+    err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_SHARED_ROUNDS; i++) {
+        l1_put_spec p = plan.spec;
+        if (h == NULL || h->t.add == NULL) {
             err = cache_add_round(c, k, &a, &p, init);
+        } else {
+            err = cache_asked(c, k, &a.ask);
+            if (err != CELLAR_MISS) { break; } /* the tier tried again itself */
+            err = cache_shared_none(c, k);
         }
     }
     *number = a.number;

@@ -18,6 +18,10 @@ CELLAR_PRIVATE cellar_err cache_shared_fresh(const cellar *c, const l1_key *k, v
  * CELLAR_TIER_SAME_TAGS or 0. CONFLICT: it has another one. *check: the new state. */
 CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec *p, uint32_t flags,
                                               uint64_t *check);
+/* End loads of a key in all processes, for a change of a present value that finds none: they may
+ * have read the source before the caller wrote there. MISS; CONFLICT: there is a value now; or the
+ * code of the call. */
+CELLAR_PRIVATE cellar_err cache_shared_none(cellar *c, l1_key *k);
 /* Remove a key from memory that another process has changed, as a delete that the tier reports. */
 CELLAR_PRIVATE void cache_shared_changed(cellar *c, l1_key *k);
 /* Make the changes that depend on the state of a key: see cache_tier. */

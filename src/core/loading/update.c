@@ -187,7 +187,8 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
     plan->spec.tag_born = base_load_acq(&c->store->tag_epoch); /* see change_shared.c */
     cellar_err err = cache_update_fresh(c, k, old, &e);
     const bool there = err == CELLAR_OK;
-    if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }
+    if (!there && err != CELLAR_MISS) { return err; }
+    if (!there && (u->flags & L1_IF_PRESENT) != 0) { return cache_shared_none(c, k); }
     out->len = 0;
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
