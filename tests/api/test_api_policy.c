@@ -253,6 +253,10 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
     T_EQ_I64(cellar_get_or_load(c, "token", 5, NULL, load_row, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
     cellar_result_free(&r);
+    cellar_lease lease; /* "absent" is refused as a value is */
+    T_EQ_I64(cellar_lease_acquire(c, "token", 5, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE)),
+             CELLAR_DROPPED);
 }
 
 T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)

@@ -253,6 +253,7 @@ static void cache_publish_none(struct cellar_load *ld)
     if (call->p->n[CACHE_NO_NEGATIVE] != 0 && ld->given == NULL) { ttl = 0; }
     cache_plan *plan = cache_publish_plan(ld, L1_NEGATIVE, BASE_MAX(ttl, 1), &own);
     cache_answer_value(call, NULL, BASE_NEVER_MS, CELLAR_SOURCE_LOADED);
+    if (plan == NULL) { call->flags |= FLIGHT_NOT_STORED; }
     /* without a TTL only to replace a value that would be served further */
     if (plan == NULL || (ttl == 0 && !cache_old_may_stay(call))) { return; }
     l1_put_spec *p = cache_publish_spec(ld, plan);
