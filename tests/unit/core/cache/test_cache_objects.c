@@ -129,13 +129,12 @@ T_CASE_ON(hold_of_a_far_thread_outlives_its_entry, OBJECTS)
 static pthread_t changer;
 static _Atomic unsigned step; /* 1: the namespace opens; 2: the change waits; 3: it is over */
 
-/* Wait, in the change of the log level, until the opener has its class. */
+/* Wait, in the change of the log level, until the opener has set its bit. */
 static int level_beside_an_open(const cellar *v)
 {
-    if (v->object_class == UINT32_MAX && v->slot != 0 && step == 1) {
+    if (v->slot != 0 && step == 1) {
         step = 2;
-        while (*(const volatile uint32_t *)&v->object_class == UINT32_MAX) { base_yield(); }
-        for (unsigned i = 0; i < 1000 && (v->state & CACHE_OBJECTS) == 0; i++) { base_yield(); }
+        while ((v->state & CACHE_OBJECTS) == 0) { base_yield(); }
         step = 3;
     }
     return cache_log_limit(v);
