@@ -236,9 +236,12 @@ recipes_are_short() {
         done
     done
 }
-source_is_named() { # README says where the source comes from; a release names addresses
-    grep '^<!-- source: ' README.md && grep '^Source: ' README.md >"$t_tmp/said" &&
-        if grep -q '^#define CELLAR_VERSION_DEV *0' include/cellar.h; then grep 'https://.*https://' "$t_tmp/said"; fi
+source_is_named() { # README says where the source comes from; a release names its tag and its archive
+    v=$(sed -n 's/^#define CELLAR_VERSION_[MP][A-Z]* *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd .)
+    grep '^Source: ' README.md >"$t_tmp/said" &&
+        if grep -q '^#define CELLAR_VERSION_DEV *0' include/cellar.h; then
+            grep "\`v$v\`.*\`cellar-$v.tar.gz\`" "$t_tmp/said"
+        fi
 }
 list_of_metrics_is_named() { # the file that the author of a metric changes
     list=$(sed -n 's/^1. One line in a list of `\([^`]*\)`.*/\1/p' .github/CONTRIBUTING.md)
