@@ -116,23 +116,35 @@ static int ends_save(const void *bytes, size_t len, bool last, void *ctx)
     ends = false;
     return store_save(bytes, len, last, ctx);
 }
-T_CASE(ban_that_ends_while_a_snapshot_is_written_leaves_its_debt)
+
+/* Five units a day for each key. */
+static cellar_rule five_a_day(void) { return cellar_rule_token_bucket(5, CELLAR_DAY_NS, 5); }
+
+/* Open come.l with 2,000 keys. Its close writes by `save`. */
+static void open_with_keys(cellar_snapshot_write_fn save)
 {
-    const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_DAY_NS, 5);
+    const cellar_rule rule = five_a_day();
     cellar_limiter_config c = store_config();
-    char key[8];
-    c.snapshot_write = ends_save;
+    c.snapshot_write = save;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &come.l) == CELLAR_OK);
     for (int i = 0; i < 2000; i++) {
+        char key[8];
         snprintf(key, sizeof key, "k%d", i);
         T_EQ_U64(kit_admit(come.l, key, 1), 1);
     }
+}
+
+T_CASE(ban_that_ends_while_a_snapshot_is_written_leaves_its_debt)
+{
+    char key[8];
+    open_with_keys(ends_save);
     for (int i = 0; i < 50; i++) {
         const size_t len = (size_t)snprintf(key, sizeof key, "b%d", i);
         T_EQ_I64(cellar_limiter_ban(come.l, key, len, KIT_S), CELLAR_OK);
     }
     ends = true;
     kit_close(come.l);
+    const cellar_rule rule = five_a_day();
     come.l = store_open(&rule, 1);
     for (int i = 0; i < 50; i++) {
         snprintf(key, sizeof key, "b%d", i);
@@ -155,17 +167,10 @@ static int again_save(const void *bytes, size_t len, bool last, void *ctx)
 }
 T_CASE(key_that_comes_again_while_a_snapshot_is_written_has_one_slot)
 {
-    const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_DAY_NS, 5);
-    cellar_limiter_config c = store_config();
-    char key[8];
-    c.snapshot_write = again_save;
-    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &come.l) == CELLAR_OK);
-    for (int i = 0; i < 2000; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        T_EQ_U64(kit_admit(come.l, key, 1), 1);
-    }
+    open_with_keys(again_save);
     ends = true;
     kit_close(come.l);
+    const cellar_rule rule = five_a_day();
     come.l = store_open(&rule, 1);
     kit_close(come.l);
 }

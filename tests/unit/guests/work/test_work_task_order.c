@@ -705,20 +705,25 @@ static cellar_err drop(void *ctx, const cellar_tier_key *k, const cellar_tier_en
     return CELLAR_OK;
 }
 
-/* Fault: a submit looked among the results first: a task of its id that ended then was in neither
- * place, and ran again. */
-T_CASE(submit_beside_the_end_of_its_id_in_runs_it_once)
+static void attach_results(void)
 {
     cellar_tier_table t = cellar_tier_table_default();
     t.attached = attached;
     t.get = look;
     t.put = put;
     t.remove = drop;
+    T_EQ_I64(cellar_tier_attach(results, &t), CELLAR_OK);
+}
+
+/* Fault: a submit looked among the results first: a task of its id that ended then was in neither
+ * place, and ran again. */
+T_CASE(submit_beside_the_end_of_its_id_in_runs_it_once)
+{
     for (int there = 0; there < 2; there++) {
         open_store();
         host.alloc = takes;
         host.free = gives_back;
-        T_EQ_I64(cellar_tier_attach(results, &t), CELLAR_OK);
+        attach_results();
         open_with(NULL);
         if (there) { (void)submit("a", &of_own); }
         ends = 1;
@@ -734,13 +739,8 @@ T_CASE(submit_beside_the_end_of_its_id_in_runs_it_once)
 /* Fault: a submit looked again as often as any id ended during its look at the results. */
 T_CASE(submit_of_an_id_in_does_not_wait_for_the_ends_of_others)
 {
-    cellar_tier_table t = cellar_tier_table_default();
-    t.attached = attached;
-    t.get = look;
-    t.put = put;
-    t.remove = drop;
     open_store();
-    T_EQ_I64(cellar_tier_attach(results, &t), CELLAR_OK);
+    attach_results();
     open_with(NULL);
     others = 10;
     (void)submit("a", &of_own);
