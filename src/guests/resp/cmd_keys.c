@@ -255,9 +255,12 @@ static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes sou
 {
     cellar_entry_info info;
     resp_held h = { .own.account = &c->of->obj.account };
-    cellar_err err = resp_look(c, from, source);
-    if (err == CELLAR_OK) { err = resp_hold(c, from, source, &h); }
-    if (err == CELLAR_OK) { err = resp_info(c, from, source, &info); }
+    cellar_err err = CELLAR_MISS;
+    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_MISS; n++) {
+        err = resp_look(c, from, source, &info);
+        if (err != CELLAR_OK) { break; }
+        err = resp_hold(c, from, source, &h); /* MISS: it has ended, or memory evicts it */
+    }
     if (err == CELLAR_OK) {
         cellar_set_opts o = resp_write_opts(BASE_MAX(info.ttl_left_ms, 1));
         o.user_flags = info.user_flags;
@@ -279,9 +282,10 @@ static void resp_rename_run(resp_client *c, const cellar_bytes *argv, bool absen
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     const bool same = resp_same_key(argv + 1);
+    cellar_entry_info info;
     cellar_err err = CELLAR_OK;
     if (same) {
-        err = resp_look(c, ns, argv[1]);
+        err = resp_look(c, ns, argv[1], &info);
         if (err == CELLAR_OK) { err = CELLAR_EXISTS; }
     } else {
         err = resp_copy_entry(c, ns, argv[1], ns, argv[2], absent_only);

@@ -174,13 +174,6 @@ RESP_CALL(resp_cmd_getdel)
     if (ns != NULL) { resp_take_key(c, ns, argv[1]); }
 }
 
-/* Return whether there is an entry with a TTL. */
-static bool resp_ends(resp_client *c, cellar *ns, cellar_bytes key)
-{
-    cellar_entry_info info;
-    return resp_info(c, ns, key, &info) == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
-}
-
 RESP_CALL(resp_cmd_getex)
 {
     resp_options o;
@@ -193,8 +186,9 @@ RESP_CALL(resp_cmd_getex)
     if (ns == NULL) { return; }
     const bool timed = o.unit != RESP_UNIT_NONE;
     int64_t ttl_ms = 0;
+    cellar_entry_info info;
     /* The server does not look at the time for a key that does not exist. */
-    const cellar_err err = argc > 2 ? resp_look(c, ns, argv[1]) : CELLAR_OK;
+    const cellar_err err = argc > 2 ? resp_look(c, ns, argv[1], &info) : CELLAR_OK;
     if (err != CELLAR_OK) {
         if (err < 0) { resp_fail(c, err); } else { resp_null(c); }
         return;
@@ -202,7 +196,7 @@ RESP_CALL(resp_cmd_getex)
     if (timed && !resp_need_ttl(c, "getex", o.expire, o.unit, &ttl_ms)) { return; }
     if (timed && ttl_ms == 0) {
         resp_take_key(c, ns, argv[1]);
-    } else if (!timed && ((o.flags & RESP_OPT_PERSIST) == 0 || !resp_ends(c, ns, argv[1]))) {
+    } else if (argc == 2 || (!timed && info.ttl_left_ms == CELLAR_TTL_NONE)) {
         (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
         const cellar_set_opts with = resp_write_opts(timed ? ttl_ms : CELLAR_TTL_NONE);
@@ -259,9 +253,10 @@ RESP_CALL(resp_cmd_msetnx)
     }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
+    cellar_entry_info info;
     cellar_err err = CELLAR_MISS;
     for (uint32_t i = 1; i < argc && err == CELLAR_MISS; i += 2) {
-        err = resp_look(c, ns, argv[i]);
+        err = resp_look(c, ns, argv[i], &info);
     }
     if (err == CELLAR_OK) {
         resp_int(c, 0);

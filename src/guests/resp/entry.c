@@ -159,14 +159,19 @@ CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, c
     return CELLAR_CONFLICT;
 }
 
-CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key)
+CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key,
+                                    cellar_entry_info *info)
 {
-    if (resp_has(c, ns, key)) { return CELLAR_OK; }
-    if (resp_in_table(c, ns, key) || !resp_has_disk(ns)) { return CELLAR_MISS; }
+    cellar_err err = CELLAR_CONFLICT; /* the entry is there, and memory may evict it again */
     cellar_set_opts o = resp_write_opts(0);
     o.flags |= CELLAR_ONLY_IF_PRESENT;
-    const cellar_err err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
-    return err == CELLAR_CONFLICT ? CELLAR_OK : err;
+    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_CONFLICT; n++) {
+        err = resp_info(c, ns, key, info);
+        if (err == CELLAR_OK || err < 0) { return err; }
+        if (resp_in_table(c, ns, key) || !resp_has_disk(ns)) { return CELLAR_MISS; }
+        err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
+    }
+    return err == CELLAR_CONFLICT ? CELLAR_E_BUSY : err;
 }
 
 CELLAR_PRIVATE cellar_err resp_hold(resp_client *c, cellar *ns, cellar_bytes key, resp_held *h)
