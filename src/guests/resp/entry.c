@@ -167,8 +167,7 @@ CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key
     o.flags |= CELLAR_ONLY_IF_PRESENT;
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_CONFLICT; n++) {
         err = resp_info(c, ns, key, info);
-        if (err == CELLAR_OK || err < 0) { return err; }
-        if (resp_in_table(c, ns, key) || !resp_has_disk(ns)) { return CELLAR_MISS; }
+        if (err == CELLAR_OK || err < 0 || resp_in_table(c, ns, key)) { return err; }
         err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
     }
     return err == CELLAR_CONFLICT ? CELLAR_E_BUSY : err;
@@ -202,13 +201,6 @@ CELLAR_PRIVATE void resp_held_free(resp_held *h)
     resp_value_free(&h->own);
 }
 
-CELLAR_PRIVATE bool resp_has_disk(cellar *ns)
-{
-    int64_t bytes = 0;
-    (void)cellar_option_get(ns, CELLAR_OPT_L2_BYTES, &bytes);
-    return bytes != 0;
-}
-
 CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes key, bool *gone)
 {
     cellar_err err = CELLAR_MISS;
@@ -218,7 +210,9 @@ CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes k
         if (k != NULL) { resp_control_delete(c->of, k); }
     } else {
         /* cellar_delete does not report an entry that is only on disk. */
-        const bool below = resp_has_disk(ns) && resp_has(c, ns, key);
+        int64_t disk_bytes = 0;
+        (void)cellar_option_get(ns, CELLAR_OPT_L2_BYTES, &disk_bytes);
+        const bool below = disk_bytes != 0 && resp_has(c, ns, key);
         err = cellar_delete(ns, key.data, key.len);
         *gone = err == CELLAR_OK || (err == CELLAR_MISS && below);
     }

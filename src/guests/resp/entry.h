@@ -43,8 +43,6 @@ CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key
 /* Leave the value of an update, with CONFLICT. */
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
                                               void *ctx);
-/* Return whether the store has a disk tier. */
-CELLAR_PRIVATE bool resp_has_disk(cellar *ns);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */
 CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes key, bool *gone);
 /* A value that is held for longer than a call: pinned, or a copy. */

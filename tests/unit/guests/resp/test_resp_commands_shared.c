@@ -8,6 +8,7 @@
 #include "tests/support/toy_cipher.h"
 
 #include "base/fault.h"
+#include "cellar_remote.h"
 
 static resp_kit k;
 
@@ -179,6 +180,28 @@ T_ALONE(entry_on_its_way_to_disk_ends_at_the_answer_none)
         rk_close(&k);
         t_wipe(path);
     }
+}
+
+/* A server that does not answer is no proof that there is no key. */
+T_CASE(change_beside_a_server_that_does_not_answer_is_an_error)
+{
+    static const char *const ask_for[] = {
+        "INCR n", "SETNX n 1", "SET n 1 XX", "GETDEL n", "EXPIRE n 9", "EXPIRE n 9 XX",
+        "EXPIRE n -1", "PERSIST n", "MSETNX n 1", "GETEX n EX 9", "RENAME n x", "COPY n x",
+        "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 7 5000 0",
+    };
+    const cellar_remote_config o = { .struct_size = sizeof o, .no_thread = 1 };
+    cellar_remote *r = NULL;
+    rk_open(&k, true);
+    T_REQUIRE(cellar_remote_open(k.store, "unix:///nowhere/r.sock", &o, &r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(r, k.db, NULL) == CELLAR_OK);
+    for (size_t i = 0; i < sizeof ask_for / sizeof ask_for[0]; i++) {
+        const char *reply = rk_line(&k, ask_for[i]);
+        const bool refused = reply[0] == '-' && strstr(reply, "no such key") == NULL;
+        if (!T_CHECK(refused)) { printf("# %s: %s\n", ask_for[i], reply); }
+    }
+    cellar_remote_close(r);
+    rk_close(&k);
 }
 
 /* ---- Failures -------------------------------------------------------------------------------- */
