@@ -392,7 +392,8 @@ static void keep_on_disk(const char *value, int64_t ttl_ms)
 T_CASE(port_finds_an_entry_that_one_lookup_did_not_read)
 {
     static const char *const ask_for[][2] = {
-        { "EXPIRE n 100 XX\r\n", ":1\r\n" }, { "PERSIST n\r\n", ":1\r\n" },
+        { "EXPIRE n 100 XX\r\n", ":1\r\n" }, { "EXPIRE n -1 LT\r\n", ":1\r\n" },
+        { "PERSIST n\r\n", ":1\r\n" },
         { "GETEX n PERSIST\r\nPERSIST n\r\n", "$2\r\n41\r\n:0\r\n" },
         { "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 41 1000 0\r\n", ":1\r\n" },
         { "RENAME n x\r\n", "+OK\r\n" }, { "COPY n x\r\n", ":1\r\n" },
@@ -423,7 +424,7 @@ T_CASE(port_replies_an_error_that_names_the_disk)
         "EXPIRE n 100 NX\r\n", "GETEX n PXAT 1\r\n", "GETEX n EX 9\r\n",
         "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 41 1000 0\r\n",
         "RENAME n x\r\n", "RENAMENX n x\r\n", "COPY n x\r\n", "RENAME n n\r\n",
-        "PERSIST n\r\n", "GETEX n PERSIST\r\n",
+        "EXPIRE n -1\r\n", "PERSIST n\r\n", "GETEX n PERSIST\r\n",
     };
     begin();
     keep_on_disk("41", 0);

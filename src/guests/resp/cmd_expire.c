@@ -79,16 +79,16 @@ static bool resp_expire_allowed(uint32_t flags, int64_t left_ms, int64_t at_ms, 
 static cellar_err resp_expire_key(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
                                   int64_t at_ms, int64_t now_ms, bool *changed)
 {
+    const int64_t ttl_ms = resp_expire_ttl(at_ms, now_ms);
+    cellar_err err = CELLAR_OK;
     *changed = false;
-    if (flags != 0) {
+    if (flags != 0 || ttl_ms == 0) {
         cellar_entry_info info;
-        const cellar_err err = resp_look(c, ns, key, &info);
+        err = resp_look(c, ns, key, &info);
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_OK; }
         if (!resp_expire_allowed(flags, info.ttl_left_ms, at_ms, now_ms)) { return CELLAR_OK; }
     }
-    const int64_t ttl_ms = resp_expire_ttl(at_ms, now_ms);
-    if (ttl_ms == 0) { return resp_delete(c, ns, key, changed); }
-    const cellar_err err = resp_touch(c, ns, key, ttl_ms);
+    err = ttl_ms == 0 ? resp_delete(c, ns, key, changed) : resp_touch(c, ns, key, ttl_ms);
     *changed = err == CELLAR_OK;
     return err == CELLAR_MISS || err == CELLAR_ABSENT ? CELLAR_OK : err;
 }
