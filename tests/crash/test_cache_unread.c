@@ -424,7 +424,7 @@ T_CASE(port_replies_an_error_that_names_the_disk)
         "EXPIRE n 100 NX\r\n", "GETEX n PXAT 1\r\n", "GETEX n EX 9\r\n",
         "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 41 1000 0\r\n",
         "RENAME n x\r\n", "RENAMENX n x\r\n", "COPY n x\r\n", "RENAME n n\r\n",
-        "EXPIRE n -1\r\n", "PERSIST n\r\n", "GETEX n PERSIST\r\n",
+        "WATCH n\r\n", "EXPIRE n -1\r\n", "PERSIST n\r\n", "GETEX n PERSIST\r\n",
     };
     begin();
     keep_on_disk("41", 0);
@@ -440,6 +440,29 @@ T_CASE(port_replies_an_error_that_names_the_disk)
     T_EQ_STR(ask(fd, "GET n\r\n"), "$-1\r\n");
     stall_end();
     T_EQ_STR(ask(fd, "INCR n\r\n"), ":42\r\n");
+    close(fd);
+    port_end();
+    wipe();
+}
+
+/* EXEC runs for no watched key that may have come. */
+T_CASE(port_refuses_a_transaction_on_a_key_that_is_not_read)
+{
+    cellar *db = NULL;
+    begin();
+    port_begin_on(c, NULL);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "WATCH n\r\nMULTI\r\nSET n 1\r\n"), "+OK\r\n+OK\r\n+QUEUED\r\n");
+    T_REQUIRE(cellar_namespace_open(c, "db0", NULL, &db) == CELLAR_OK);
+    T_EQ_I64(cellar_set_str(db, "n", "41", 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "held", 4, "12345678", 8, NULL), CELLAR_OK);
+    for (char key[] = "!"; key[0] <= '~'; key[0]++) { store_number(key, 0); } /* evict both */
+    push(PADS);
+    stall_begin();
+    T_EQ_STR(ask(fd, "EXEC\r\n"), "*-1\r\n");
+    stall_end();
+    T_EQ_STR(ask(fd, "INCR n\r\n"), ":42\r\n");
+    T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
     close(fd);
     port_end();
     wipe();

@@ -84,7 +84,7 @@ static cellar_err resp_expire_key(resp_client *c, cellar *ns, cellar_bytes key, 
     *changed = false;
     if (flags != 0 || ttl_ms == 0) {
         cellar_entry_info info;
-        err = resp_look(c, ns, key, &info);
+        err = resp_look(c, ns, key, 0, &info);
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_OK; }
         if (!resp_expire_allowed(flags, info.ttl_left_ms, at_ms, now_ms)) { return CELLAR_OK; }
     }
@@ -145,7 +145,7 @@ RESP_CALL(resp_cmd_persist)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    cellar_err err = resp_look(c, ns, argv[1], &info);
+    cellar_err err = resp_look(c, ns, argv[1], 0, &info);
     const bool has = err == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
     if (has) { err = resp_touch(c, ns, argv[1], CELLAR_TTL_NONE); }
     if (err < 0 || err == CELLAR_DISABLED) {

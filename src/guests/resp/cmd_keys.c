@@ -257,7 +257,7 @@ static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes sou
     resp_held h = { .own.account = &c->of->obj.account };
     cellar_err err = CELLAR_MISS;
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_MISS; n++) {
-        err = resp_look(c, from, source, &info);
+        err = resp_look(c, from, source, 0, &info);
         if (err != CELLAR_OK) { break; }
         err = resp_hold(c, from, source, &h); /* MISS: it has ended, or memory evicts it */
     }
@@ -285,7 +285,7 @@ static void resp_rename_run(resp_client *c, const cellar_bytes *argv, bool absen
     cellar_entry_info info;
     cellar_err err = CELLAR_OK;
     if (same) {
-        err = resp_look(c, ns, argv[1], &info);
+        err = resp_look(c, ns, argv[1], 0, &info);
         if (err == CELLAR_OK) { err = CELLAR_EXISTS; }
     } else {
         err = resp_copy_entry(c, ns, argv[1], ns, argv[2], absent_only);

@@ -78,7 +78,7 @@ static void resp_script_extend(resp_client *c, cellar *ns, const cellar_bytes *a
     int64_t ttl_ms;
     cellar_entry_info info;
     if (!resp_need_int(c, &argv[2], &ttl_ms)) { return; }
-    const cellar_err err = resp_look(c, ns, argv[0], &info);
+    const cellar_err err = resp_look(c, ns, argv[0], 0, &info);
     if (err < 0) {
         resp_fail(c, err);
     } else if (err != CELLAR_OK || info.ttl_left_ms == CELLAR_TTL_NONE) {

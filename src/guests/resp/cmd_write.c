@@ -188,7 +188,7 @@ RESP_CALL(resp_cmd_getex)
     int64_t ttl_ms = 0;
     cellar_entry_info info;
     /* The server does not look at the time for a key that does not exist. */
-    const cellar_err err = argc > 2 ? resp_look(c, ns, argv[1], &info) : CELLAR_OK;
+    const cellar_err err = argc > 2 ? resp_look(c, ns, argv[1], 0, &info) : CELLAR_OK;
     if (err != CELLAR_OK) {
         if (err < 0) { resp_fail(c, err); } else { resp_null(c); }
         return;
@@ -256,7 +256,7 @@ RESP_CALL(resp_cmd_msetnx)
     cellar_entry_info info;
     cellar_err err = CELLAR_MISS;
     for (uint32_t i = 1; i < argc && err == CELLAR_MISS; i += 2) {
-        err = resp_look(c, ns, argv[i], &info);
+        err = resp_look(c, ns, argv[i], 0, &info);
     }
     if (err == CELLAR_OK) {
         resp_int(c, 0);

@@ -159,14 +159,35 @@ CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, c
     return CELLAR_CONFLICT;
 }
 
-CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key,
+static cellar_err resp_describe(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
+                                cellar_entry_info *info)
+{
+    *info = cellar_entry_info_default();
+    if (resp_in_table(c, ns, key)) {
+        const resp_control *k = resp_control_find(c->of, key);
+        if (k == NULL) { return CELLAR_MISS; }
+        info->value_len = resp_control_value(k).len;
+        info->ttl_left_ms = resp_control_ttl(c->of, k);
+        return CELLAR_OK;
+    }
+    const cellar_err err = cellar_entry_info_get(ns, key.data, key.len, flags, info);
+    return err == CELLAR_STALE ? CELLAR_MISS : err;
+}
+
+CELLAR_PRIVATE cellar_err resp_info(resp_client *c, cellar *ns, cellar_bytes key,
+                                    cellar_entry_info *info)
+{
+    return resp_describe(c, ns, key, 0, info);
+}
+
+CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
                                     cellar_entry_info *info)
 {
     cellar_err err = CELLAR_CONFLICT; /* the entry is there, and memory may evict it again */
     cellar_set_opts o = resp_write_opts(0);
     o.flags |= CELLAR_ONLY_IF_PRESENT;
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_CONFLICT; n++) {
-        err = resp_info(c, ns, key, info);
+        err = resp_describe(c, ns, key, flags, info);
         if (err == CELLAR_OK || err < 0 || resp_in_table(c, ns, key)) { return err; }
         err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
     }
@@ -234,21 +255,6 @@ CELLAR_PRIVATE cellar_err resp_touch(resp_client *c, cellar *ns, cellar_bytes ke
     }
     if (err == CELLAR_OK) { resp_note(c, ns, key); }
     return err;
-}
-
-CELLAR_PRIVATE cellar_err resp_info(resp_client *c, cellar *ns, cellar_bytes key,
-                                    cellar_entry_info *info)
-{
-    *info = cellar_entry_info_default();
-    if (resp_in_table(c, ns, key)) {
-        const resp_control *k = resp_control_find(c->of, key);
-        if (k == NULL) { return CELLAR_MISS; }
-        info->value_len = resp_control_value(k).len;
-        info->ttl_left_ms = resp_control_ttl(c->of, k);
-        return CELLAR_OK;
-    }
-    const cellar_err err = cellar_entry_info_get(ns, key.data, key.len, 0, info);
-    return err == CELLAR_STALE ? CELLAR_MISS : err;
 }
 
 CELLAR_PRIVATE bool resp_need_ttl(resp_client *c, const char *name, cellar_bytes text,

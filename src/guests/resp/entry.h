@@ -37,8 +37,9 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
 
 /* Return whether GET would find the key. */
 CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
-/* Describe the entry on which a change depends. Return OK, MISS, or an error: nothing is known. */
-CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key,
+/* Describe the entry on which a change depends. flags: of cellar_entry_info_get. Return OK, MISS,
+ * or an error: nothing is known. */
+CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
                                     cellar_entry_info *info);
 /* Leave the value of an update, with CONFLICT. */
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,

@@ -10,9 +10,9 @@
  *            Redis it has. */
 #include <string.h>
 
-#include "cellar_entry.h"
 #include "resp/calls.h"
 #include "resp/control.h"
+#include "resp/entry.h"
 #include "resp/queue.h"
 #include "resp/room.h"
 
@@ -50,21 +50,22 @@ static int64_t resp_ends_ms(const cellar_resp *r, const cellar_entry_info *info)
 }
 
 /* Read version and deadline of an entry; version 0: there is none. */
-static cellar_err resp_watched_read(cellar_resp *r, uint32_t db, const void *key, size_t key_len,
+static cellar_err resp_watched_read(resp_client *c, uint32_t db, cellar_bytes key,
                                     uint64_t *version, int64_t *ends_ms)
 {
-    cellar_entry_info info = cellar_entry_info_default();
+    cellar_resp *r = c->of;
+    cellar_entry_info info;
     cellar_err err;
     cellar *ns = resp_ns_of(r, db, &err);
     *version = 0;
     *ends_ms = INT64_MAX;
     if (ns == NULL) { return err; }
-    if (ns == r->shared.store && resp_is_control((cellar_bytes){ key, key_len })) {
-        const resp_control *k = resp_control_find(r, (cellar_bytes){ key, key_len });
+    if (ns == r->shared.store && resp_is_control(key)) {
+        const resp_control *k = resp_control_find(r, key);
         if (k != NULL) { *version = resp_control_version(k); }
         return CELLAR_OK;
     }
-    err = cellar_entry_info_get(ns, key, key_len, CELLAR_GET_WANT_VERSION, &info);
+    err = resp_look(c, ns, key, CELLAR_GET_WANT_VERSION, &info);
     if (err == CELLAR_OK) {
         *version = info.version;
         *ends_ms = resp_ends_ms(r, &info);
@@ -87,7 +88,7 @@ RESP_CALL(resp_watch)
             resp_error(c, "ERR invalid key");
             return;
         }
-        const cellar_err err = resp_watched_read(r, c->db, argv[i].data, len, &version, &ends_ms);
+        const cellar_err err = resp_watched_read(c, c->db, argv[i], &version, &ends_ms);
         resp_watched *w = err == CELLAR_OK && resp_room_in(r, sizeof *w + len)
             ? base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
         if (w == NULL) {
@@ -114,12 +115,13 @@ RESP_CALL(resp_unwatch)
 }
 
 /* Return whether a watched key has changed, or may have. */
-static bool resp_watched_changed(const resp_client *c)
+static bool resp_watched_changed(resp_client *c)
 {
     uint64_t version;
     int64_t ends_ms;
     for (const resp_watched *w = c->watched; w != NULL; w = w->next) {
-        if (resp_watched_read(c->of, w->db, w->key, w->key_len, &version, &ends_ms) != CELLAR_OK ||
+        const cellar_bytes key = { w->key, w->key_len };
+        if (resp_watched_read(c, w->db, key, &version, &ends_ms) != CELLAR_OK ||
             version != w->version || ends_ms - RESP_WATCH_SLACK_MS > w->ends_ms ||
             w->ends_ms - RESP_WATCH_SLACK_MS > ends_ms) {
             return true;

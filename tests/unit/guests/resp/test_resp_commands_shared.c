@@ -187,7 +187,7 @@ T_CASE(change_beside_a_server_that_does_not_answer_is_an_error)
 {
     static const char *const ask_for[] = {
         "INCR n", "SETNX n 1", "SET n 1 XX", "GETDEL n", "EXPIRE n 9", "EXPIRE n 9 XX",
-        "EXPIRE n -1", "PERSIST n", "MSETNX n 1", "GETEX n EX 9", "RENAME n x", "COPY n x",
+        "EXPIRE n -1", "PERSIST n", "MSETNX n 1", "GETEX n EX 9", "RENAME n x", "COPY n x", "WATCH n",
         "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 n 7 5000 0",
     };
     const cellar_remote_config o = { .struct_size = sizeof o, .no_thread = 1 };
