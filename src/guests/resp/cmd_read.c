@@ -73,13 +73,25 @@ RESP_CALL(resp_cmd_getrange)
     resp_held_free(&h);
 }
 
+/* Count a key that exists. False: an error was written. */
+static bool resp_exists(resp_client *c, cellar *ns, cellar_bytes key, int64_t *count)
+{
+    cellar_entry_info info;
+    const cellar_err err = resp_info(c, ns, key, &info);
+    if (err < 0) { resp_fail(c, err); }
+    *count += err == CELLAR_OK;
+    return err >= 0;
+}
+
 /* Send how many of the keys exist; a key counts as often as it is named. */
 RESP_CALL(resp_cmd_exists)
 {
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     int64_t count = 0;
-    for (uint32_t i = 1; i < argc; i++) { count += resp_has(c, ns, argv[i]); }
+    for (uint32_t i = 1; i < argc; i++) {
+        if (!resp_exists(c, ns, argv[i], &count)) { return; }
+    }
     resp_int(c, count);
 }
 
@@ -90,7 +102,7 @@ RESP_CALL(resp_cmd_touch)
     if (ns == NULL) { return; }
     int64_t count = 0;
     for (uint32_t i = 1; i < argc; i++) {
-        count += resp_has(c, ns, argv[i]);
+        if (!resp_exists(c, ns, argv[i], &count)) { return; }
         if (cellar_get(ns, argv[i].data, argv[i].len, NULL, 0, NULL) == CELLAR_E_TYPE) {
             cellar_held h;
             (void)cellar_object_acquire(ns, argv[i].data, argv[i].len, &h);
@@ -105,9 +117,8 @@ RESP_CALL(resp_cmd_type)
     (void)argc;
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    cellar_entry_info i = cellar_entry_info_default();
-    const bool has = resp_has(c, ns, argv[1]);
-    const bool object = has && cellar_entry_info_get(ns, argv[1].data, argv[1].len, 0, &i) ==
-                                   CELLAR_OK && i.kind == CELLAR_KIND_OBJECT;
-    resp_simple(c, object ? "object" : has ? "string" : "none");
+    cellar_entry_info info;
+    const cellar_err err = resp_info(c, ns, argv[1], &info);
+    const char *kind = info.kind == CELLAR_KIND_OBJECT ? "object" : "string";
+    if (err < 0) { resp_fail(c, err); } else { resp_simple(c, err == CELLAR_OK ? kind : "none"); }
 }

@@ -146,12 +146,6 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
     return err;
 }
 
-CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key)
-{
-    return resp_in_table(c, ns, key) ? resp_control_find(c->of, key) != NULL
-                                     : cellar_contains(ns, key.data, key.len) == CELLAR_OK;
-}
-
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
                                               void *ctx)
 {
@@ -233,7 +227,7 @@ CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes k
         /* cellar_delete does not report an entry that is only on disk. */
         int64_t disk_bytes = 0;
         (void)cellar_option_get(ns, CELLAR_OPT_L2_BYTES, &disk_bytes);
-        const bool below = disk_bytes != 0 && resp_has(c, ns, key);
+        const bool below = disk_bytes != 0 && cellar_contains(ns, key.data, key.len) == CELLAR_OK;
         err = cellar_delete(ns, key.data, key.len);
         *gone = err == CELLAR_OK || (err == CELLAR_MISS && below);
     }

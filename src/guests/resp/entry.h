@@ -35,8 +35,6 @@ CELLAR_PRIVATE cellar_err resp_store(resp_client *c, cellar *ns, cellar_bytes ke
 CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes key,
                                       const cellar_set_opts *o, cellar_update_fn fn, void *ctx);
 
-/* Return whether GET would find the key. */
-CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
 /* Describe the entry on which a change depends. flags: of cellar_entry_info_get. Return OK, MISS,
  * or an error: nothing is known. */
 CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,

@@ -497,6 +497,21 @@ T_CASE(dropped_namespace_is_an_error_then_a_new_one)
     T_EQ_STR(ask(fd, "GET a\r\n"), "$-1\r\n");
 }
 
+T_CASE(each_command_says_that_the_namespace_was_dropped)
+{
+    static const char *const lines[] = { "EXISTS a\r\n", "TYPE a\r\n", "TOUCH a\r\n",
+        "STRLEN a\r\n", "TTL a\r\n", "MSETNX a 1\r\n", "RENAME a b\r\n", "WATCH a\r\n",
+        "EXPIRE a 9 XX\r\n", "DEL a\r\n", "GETEX a PERSIST\r\n", "PERSIST a\r\n" };
+    batch_begin();
+    const int fd = peer();
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        T_EQ_STR(ask(fd, "SET a 1\r\n"), "+OK\r\n");
+        T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
+        if (!T_EQ_STR(ask(fd, lines[i]), DROPPED)) { printf("# %s", lines[i]); }
+        (void)ask(fd, "GET a\r\n");
+    }
+}
+
 T_CASE(commands_on_several_databases_open_those_that_were_dropped)
 {
     static const char *const lines[] = { "FLUSHALL\r\n", "COPY a a DB 1 REPLACE\r\n" };
