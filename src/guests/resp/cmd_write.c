@@ -50,7 +50,6 @@ static cellar_err resp_set_one(const void *old, size_t old_len, cellar_buf *out,
         if (err != CELLAR_OK) { return err; }
     }
     if ((s->flags & RESP_OPT_NX) != 0 && old != NULL) { return CELLAR_EXISTS; }
-    if ((s->flags & RESP_OPT_XX) != 0 && old == NULL) { return CELLAR_MISS; }
     if (s->passed) { return CELLAR_REMOVED; }
     return s->same ? cellar_buf_append(out, old, old_len)
                    : cellar_buf_append(out, s->value.data, s->value.len);
@@ -66,7 +65,7 @@ static void resp_put_set(resp_client *c, cellar_err err, const resp_set_plan *s,
         resp_fail(c, err);
     } else if ((s->flags & RESP_OPT_GET) == 0) {
         if (done) { resp_simple(c, stored); } else { resp_null(c); }
-    } else if (s->found) {
+    } else if (s->found && err != CELLAR_MISS) { /* MISS: another call removed it since */
         resp_bulk_commit(c, s->old_len);
     } else {
         resp_null(c);
@@ -85,6 +84,7 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
     resp_set_plan s = { .client = c, .last = c->out_last, .value = value, .flags = flags,
                    .passed = passed };
     cellar_err err;
+    if ((flags & RESP_OPT_XX) != 0) { o.flags |= CELLAR_ONLY_IF_PRESENT; }
     if ((flags & RESP_OPT_GET) != 0 || passed) {
         o.flags |= CELLAR_REPLACE; /* as cellar_set does */
         err = resp_update(c, ns, key, &o, resp_set_one, &s);
@@ -93,7 +93,6 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
         }
     } else {
         if ((flags & RESP_OPT_NX) != 0) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
-        if ((flags & RESP_OPT_XX) != 0) { o.flags |= CELLAR_ONLY_IF_PRESENT; }
         err = resp_store(c, ns, key, value, &o);
     }
     resp_put_set(c, err, &s, "OK");
@@ -161,7 +160,8 @@ static void resp_take_key(resp_client *c, cellar *ns, cellar_bytes key)
         if (err == CELLAR_OK) { (void)resp_delete(c, ns, key, &gone); }
         return;
     }
-    const cellar_set_opts o = resp_write_opts(0);
+    cellar_set_opts o = resp_write_opts(0);
+    o.flags |= CELLAR_ONLY_IF_PRESENT;
     resp_set_plan s = { .client = c, .last = c->out_last, .flags = RESP_OPT_GET | RESP_OPT_XX,
                    .passed = true };
     resp_put_set(c, resp_update(c, ns, key, &o, resp_set_one, &s), &s, "");
@@ -199,9 +199,9 @@ RESP_CALL(resp_cmd_getex)
     } else if (argc == 2 || (!timed && info.ttl_left_ms == CELLAR_TTL_NONE)) {
         (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
-        const cellar_set_opts with = resp_write_opts(timed ? ttl_ms : CELLAR_TTL_NONE);
-        resp_set_plan s = { .client = c, .last = c->out_last, .same = true,
-                       .flags = RESP_OPT_GET | RESP_OPT_XX };
+        cellar_set_opts with = resp_write_opts(timed ? ttl_ms : CELLAR_TTL_NONE);
+        with.flags |= CELLAR_ONLY_IF_PRESENT;
+        resp_set_plan s = { .client = c, .last = c->out_last, .same = true, .flags = RESP_OPT_GET };
         resp_put_set(c, resp_update(c, ns, argv[1], &with, resp_set_one, &s), &s, "");
     }
 }

@@ -8,6 +8,7 @@
 #include "tests/support/toy_cipher.h"
 
 #include "base/fault.h"
+#include "cellar_load.h"
 #include "cellar_remote.h"
 
 static resp_kit k;
@@ -180,6 +181,36 @@ T_ALONE(entry_on_its_way_to_disk_ends_at_the_answer_none)
         rk_close(&k);
         t_wipe(path);
     }
+}
+
+static cellar_err load_behind_ask(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    pthread_t t;
+    (void)key, (void)key_len;
+    T_REQUIRE(pthread_create(&t, NULL, ask_meanwhile, ctx) == 0);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    return cellar_load_value(load, "older", 5);
+}
+
+/* A change that says that there is no key ends a load that has read the source before. */
+T_ALONE(load_ends_at_the_answer_none)
+{
+    static const char *const none[][2] = {
+        { "GETDEL k", "nil" }, { "SET k 9 XX GET", "nil" }, { "SET k 9 XX", "nil" },
+        { "GETEX k PXAT 1", "nil" }, { "EXPIRE k -1", ":0" }, { "DEL k", ":0" },
+        { "EVALSHA f4a7da3e5d8ea3b46642af08427151cae0190400 1 k 1", "nil" },
+    };
+    rk_open(&k, true);
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        asked = none[i][0];
+        answer = none[i][1];
+        cellar_result r = cellar_result_default();
+        (void)cellar_get_or_load(k.db, "k", 1, NULL, load_behind_ask, NULL, &r);
+        cellar_result_free(&r);
+        if (!T_EQ_STR(rk_line(&k, "GET k"), "nil")) { printf("# %s\n", none[i][0]); }
+        T_EQ_STR(rk_line(&k, "DEL k"), ":0");
+    }
+    rk_close(&k);
 }
 
 /* A server that does not answer is no proof that there is no key. */
