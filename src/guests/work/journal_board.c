@@ -6,7 +6,8 @@
  *            much as the task itself. A store into a mapped file survives the process as well.
  * FORMAT     "<journal>-run": journal_entry[slots], indexed by the slot of the task, in the byte
  *            order of the machine. An entry counts if its id has a row with a smaller `begun`: so
- *            entries are never removed, and those of an older time change nothing.
+ *            those of an older time change nothing. It is cleared behind the end of its row: a new
+ *            task may have the id.
  * ROOM       "<journal>-room" is a file without data. Where the disk is full, its room lets the
  *            database grow by what the WAL has, so that the WAL can be truncated.
  * LOCKING    One writer for each slot: the caller holds the lock of the pool.

@@ -322,6 +322,7 @@ static void task_rows_finish(cellar_pool *p)
                                .started_wall_ms = r->started_wall_ms };
         j->over = r->next;
         *r = (task_row){ .next = NULL };
+        if (j->board != NULL) { journal_board_set(j->board, t->index, task_id_of(p, t), 0, 0); }
         sync_drop(QUEUE, &p->lock);
         task_finish(p, t, &a);
         task_body_drop(p, result, true);

@@ -77,6 +77,22 @@ T_CASE_ON(a_task_that_ends_the_process_becomes_a_dead_letter, JOURNAL)
     T_EQ_U64(figures().ok, 1);
 }
 
+/* Fault: the attempts of a task that had left counted for a new one with its id_in. */
+T_CASE_ON(attempts_of_a_task_that_left_are_not_those_of_its_id, JOURNAL)
+{
+    const cellar_task_id id = { 7, 7 };
+    const cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &id };
+    answer = cellar_verdict_retry_after(0);
+    (void)submit("a", &o);
+    while (ran_count < 3) { pass(1); }
+    T_EQ_I64(cellar_task_purge(p, id), CELLAR_OK);
+    (void)submit("b", &o);
+    clear();
+    crash_and_restart();
+    T_AFTER_STR(tick(), ran, "b");
+    T_EQ_U64(last_attempt, 1);
+}
+
 T_CASE_ON(a_snoozed_attempt_is_not_counted, JOURNAL)
 {
     (void)submit("a", NULL);
