@@ -202,19 +202,21 @@ static cellar_err task_write_image(journal *db, task_image *m)
     return journal_write(db, JOURNAL_PAYLOAD, &m->row);
 }
 
-/* Write the end of a task that a draft replaces in the transaction of the draft. The row of the
+/* Write that a draft has the key of another task in the transaction of the draft. The row of the
  * task is listed, and stays so. */
-static cellar_err task_write_replaced(cellar_pool *p, task *t)
+static cellar_err task_write_other(cellar_pool *p, cellar_task_id id)
 {
     task_image *m = p->journal->image;
     const work_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
+    task *t = task_find(p, id);
     task_row *r = task_row_of(p, t);
     const uint8_t flags = r->flags;
     task_image_take(p, t, now, m);
     r->flags = flags;
     sync_drop(QUEUE, &p->lock);
     const cellar_err err = task_write_image(p->journal->db, m);
+    task_body_drop(p, m->body, true);
     task_body_drop(p, m->result, true);
     return err;
 }
@@ -228,8 +230,8 @@ static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k, bool 
             err = journal_write(p->journal->db, k->schedule->op, k->schedule);
         }
         for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
-            task *replaced = apart ? k->draft[i].replaced : NULL;
-            if (replaced != NULL) { err = task_write_replaced(p, replaced); }
+            const cellar_task_id other = k->draft[i].other;
+            if (apart && other.hi != 0) { err = task_write_other(p, other); }
             if (err != CELLAR_OK) { break; }
             err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms, i == 0);
         }

@@ -458,6 +458,7 @@ static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task 
 static void task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
+    d->other = task_id_of(p, t);
     if (!task_keeps_key(t, now.mono_ms)) {
         task_key_drop(p, t->ext);
         task_mark(p, t, a);
@@ -465,7 +466,6 @@ static void task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
     }
     task_detach(p, t, a);
     task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
-    d->replaced = t;
 }
 
 /* Ask for the key of THROTTLE, and enter it, not yet in force. */
@@ -626,6 +626,11 @@ static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, task_a
         if (d[i].made == NULL) { continue; }
         if (d[i].before != NULL && d[i].before->attached) { task_unattach(p, &d[i], a); }
         if (d[i].ext != NULL) {
+            task *other = task_find(p, d[i].other);
+            if (other != NULL && task_is_live(other) && task_key_add(p, other->ext)) {
+                task_mark(p, other, a); /* it has its key again */
+            }
+            d[i].other = (cellar_task_id){ 0, 0 };
             task_key_drop(p, d[i].ext);
             task_id_drop(p, d[i].ext);
         }

@@ -268,7 +268,7 @@ typedef struct task_draft {
     const cellar_task_id *after; /* of the caller: the task before it; NULL: none */
     task_before *before;     /* NULL: none */
     task *made;              /* NULL: not inserted */
-    task *replaced;          /* by REPLACE: has ended; NULL: none */
+    cellar_task_id other;    /* the task that had its unique key; both 0: none */
     uint64_t looked;         /* of id_in: ids_left + 1 when no slot had the id; 0: before a look */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;

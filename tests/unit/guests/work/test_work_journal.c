@@ -274,6 +274,25 @@ T_CASE_ON(a_key_outside_its_unique_states_is_not_taken_back_by_a_crash, JOURNAL)
     T_AFTER_STR(pass(60000), ran, "aab");
 }
 
+/* Fault: a submit that the disk refused kept the key, also over a crash. */
+T_CASE_ON(a_refused_submit_gives_a_key_back, JOURNAL)
+{
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .delay_ms = 2000 };
+    o.unique_states = 1u << CELLAR_TASK_SCHEDULED;
+    answer = cellar_verdict_retry_after(1000);
+    (void)submit("a", &o);
+    pass(2000);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
+    limit_files(0);
+    answer = cellar_verdict_snooze(5000);
+    pass(1000);
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+        crash_and_restart();
+    }
+}
+
 T_CASE_ON(tasks_of_a_removed_name_leave_the_journal, JOURNAL)
 {
     answer = cellar_verdict_fail();

@@ -394,6 +394,21 @@ T_CASE_ON(requeue_without_memory_takes_no_key, TASKS)
     T_EQ_I64(try_submit("c", &o, &id), CELLAR_EXISTS);
 }
 
+/* Fault: a call took the key for its first task, was refused for its second one, and kept it. */
+T_CASE_ON(refused_call_gives_a_key_back, TASKS)
+{
+    cellar_submit_opts o = keyed("k");
+    const cellar_task_item items[] = { { "t", "b", 1, &o }, { "unknown", "c", 1, NULL } };
+    cellar_task_id id;
+    o.delay_ms = 100;
+    o.unique_states = 1u << CELLAR_TASK_QUEUED;
+    (void)submit("a", &o);
+    T_EQ_I64(cellar_task_submit_many(p, items, 2, CELLAR_LINKS_NONE, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 1000), CELLAR_OK);
+    (void)pass(100);
+    T_EQ_I64(try_submit("d", &o, &id), CELLAR_EXISTS);
+}
+
 /* ---- after a task ---- */
 
 static cellar_verdict answers(const cellar_task *t, void *ctx)
