@@ -468,25 +468,41 @@ static void task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
     task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
 }
 
-/* Ask for the key of THROTTLE, and enter it, not yet in force. */
-static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now, task_after *a,
-                                   task_throttle **out) SYNC_HOLDS(QUEUE)
+/* Return whether the pool has room for the key of THROTTLE. */
+static bool task_throttle_fits(cellar_pool *p, const task_ext *e, work_time now, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    if (task_throttle_find(p, e->text, e->key_len) != NULL) { return true; }
+    if (p->throttle_count == p->cfg.queue_cap) {
+        task_throttle_sweep(p, now.mono_ms, TASK_SLICE, a);
+    }
+    return p->throttle_count != p->cfg.queue_cap;
+}
+
+/* Find what refuses a draft of a name or stands for it, but a full pool: see task_there. MISS also:
+ * the task before it has ended. E_BUSY: the pool has no room for the key of THROTTLE. */
+static cellar_err task_admits(cellar_pool *p, const task_name *n, task_draft *d, work_time now,
+                              task_after *a, task **other, cellar_task_id *id) SYNC_HOLDS(QUEUE)
+{
+    const bool after = d->before != NULL && !d->before->ended;
+    const task *t = after ? task_find(p, d->before->id) : NULL;
+    *other = NULL;
+    if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
+    if (after && (t == NULL || !task_is_live(t))) { return CELLAR_MISS; }
+    const cellar_err err = d->ext != NULL ? task_there(p, d, now, other, id) : CELLAR_OK;
+    return err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE &&
+                   !task_throttle_fits(p, d->ext, now, a)
+               ? CELLAR_E_BUSY : err;
+}
+
+/* Enter the key of THROTTLE, not yet in force. NULL: no memory. */
+static task_throttle *task_throttle_of(cellar_pool *p, task_draft *d) SYNC_HOLDS(QUEUE)
 {
     task_throttle *h = task_throttle_find(p, d->ext->text, d->ext->key_len);
-    if (h == NULL) {
-        if (p->throttle_count == p->cfg.queue_cap) {
-            task_throttle_sweep(p, now.mono_ms, TASK_SLICE, a);
-        }
-        if (p->throttle_count == p->cfg.queue_cap) {
-            p->count[STATS_TASK_REJECTED_FULL]++;
-            return CELLAR_E_BUSY;
-        }
-        h = d->throttle;
-        if (!task_throttle_add(p, h)) { return CELLAR_E_NOMEM; }
-        d->throttle = NULL;
-    }
-    *out = h;
-    return CELLAR_OK;
+    if (h != NULL) { return h; }
+    h = task_throttle_add(p, d->throttle) ? d->throttle : NULL;
+    if (h != NULL) { d->throttle = NULL; }
+    return h;
 }
 
 /* Make a task of a draft. A slot is free, or a task that is there refuses the draft. PENDING:
@@ -495,15 +511,16 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     task_name *n = task_draft_name(p, d);
-    if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
-    task *other = NULL;
-    cellar_err err = e != NULL ? task_there(p, d, now, &other, id) : CELLAR_OK;
-    if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
-        err = task_throttle_of(p, d, now, a, &h);
-    }
+    task *other;
+    const cellar_err err = task_admits(p, n, d, now, a, &other, id);
+    if (err == CELLAR_E_BUSY) { p->count[STATS_TASK_REJECTED_FULL]++; }
     if (err != CELLAR_OK) { return err; }
+    if (d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+        h = task_throttle_of(p, d);
+        if (h == NULL) { return CELLAR_E_NOMEM; }
+    }
     if (other != NULL && d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE &&
         task_keeps_key(other, now.mono_ms)) {
         task_debounce(p, other, d, now, a);
@@ -759,8 +776,8 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
             uint32_t i = 0;
             task *other;
             err = CELLAR_OK;
-            while (i < count && (d[i].ext == NULL ||
-                                 (err = task_there(p, &d[i], now, &other, &ids[i])) == CELLAR_OK)) {
+            while (i < count && (err = task_admits(p, task_draft_name(p, &d[i]), &d[i], now, a,
+                                                   &other, &ids[i])) == CELLAR_OK) {
                 i++;
             }
             if (err == CELLAR_MISS) { return err; } /* nothing is inserted */

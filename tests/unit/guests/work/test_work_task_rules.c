@@ -8,6 +8,13 @@
 #include "tests/support/each_allocation.h"
 #include "tests/support/task_kit.h"
 
+static cellar_submit_opts key_for(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
+{
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .unique_ttl_ms = ttl_ms,
+                             .on_conflict = on_conflict };
+    return o;
+}
+
 static cellar_err try_submit(const char *payload, const cellar_submit_opts *o, cellar_task_id *id)
 {
     return cellar_task_submit(p, "t", payload, strlen(payload), o, id);
@@ -71,6 +78,27 @@ T_CASE(submit_that_a_key_refuses_drops_no_task)
         }
         close_it();
     }
+}
+
+/* Fault: a full pool dropped its oldest task for a submit that was refused for another reason. */
+T_CASE(refused_submit_drops_no_task)
+{
+    const cellar_submit_opts k = key_for("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_submit_opts l = key_for("l", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_task_id none = { 1, 1 };
+    const cellar_submit_opts behind = { .struct_size = sizeof behind, .after = &none };
+    cellar_task_id id;
+    defaults();
+    config.queue_cap = 1;
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    open_with(NULL);
+    T_EQ_I64(try_submit("a", &k, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "unknown", "c", 1, NULL, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(try_submit("d", &behind, &id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(try_submit("e", &l, &id), CELLAR_E_BUSY); /* no room for its key */
+    T_FIELDS(figures(), dropped, 0, rejected_full, 1);
+    T_AFTER_STR(tick(), ran, "a");
+    close_it();
 }
 
 /* Fault: a submit with a new id_in went into a full pool without a look for room, and then found
@@ -293,13 +321,6 @@ T_CASE_ON(one_attempt_at_a_time_decides_after_a_pause, TASKS)
 }
 
 /* ---- keys ---- */
-
-static cellar_submit_opts key_for(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
-{
-    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .unique_ttl_ms = ttl_ms,
-                             .on_conflict = on_conflict };
-    return o;
-}
 
 T_CASE_ON(throttle_drops_until_the_ttl_of_the_last_submit, TASKS)
 {
