@@ -420,8 +420,9 @@ static bool task_keeps_key(const task *t, int64_t now_ms) SYNC_HOLDS(QUEUE)
 }
 
 /* Find what refuses a draft with options or stands for it; that draft needs no room. OK: it goes
- * on, and *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place;
- * MISS: no slot has its id, so the caller asks the results: a task leaves its slot for them. */
+ * on, and *other has its unique key or is NULL. EXISTS: it does not; PENDING: *id has its place, or
+ * gets a payload that is not longer; MISS: no slot has its id, so the caller asks the results: a
+ * task leaves its slot for them. */
 static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task **other,
                              cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
@@ -448,10 +449,12 @@ static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task 
     if (!task_keeps_key(t, now.mono_ms)) { return CELLAR_OK; }
     if (d->on_conflict == CELLAR_TASK_CONFLICT_RETURN) { return CELLAR_PENDING; }
     const cellar_task_state state = task_state_of(t);
-    return (d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE ||
-            d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE) &&
-                   state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING
-               ? CELLAR_OK : CELLAR_EXISTS;
+    const bool bounces = d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE;
+    if ((!bounces && d->on_conflict != CELLAR_TASK_CONFLICT_REPLACE) ||
+        state == CELLAR_TASK_RUNNING || state == CELLAR_TASK_WAITING) {
+        return CELLAR_EXISTS;
+    }
+    return bounces && d->body->len <= t->body->len ? CELLAR_PENDING : CELLAR_OK;
 }
 
 /* Take the unique key from a task that task_there lets go. The draft has it as well. */
@@ -516,13 +519,13 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, 
     task *other;
     const cellar_err err = task_admits(p, n, d, now, a, &other, id);
     if (err == CELLAR_E_BUSY) { p->count[STATS_TASK_REJECTED_FULL]++; }
-    if (err != CELLAR_OK) { return err; }
+    const bool bounces = d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE;
+    if (err != CELLAR_OK && (err != CELLAR_PENDING || !bounces)) { return err; }
     if (d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         h = task_throttle_of(p, d);
         if (h == NULL) { return CELLAR_E_NOMEM; }
     }
-    if (other != NULL && d->on_conflict == CELLAR_TASK_CONFLICT_DEBOUNCE &&
-        task_keeps_key(other, now.mono_ms)) {
+    if (other != NULL && bounces && task_keeps_key(other, now.mono_ms)) {
         task_debounce(p, other, d, now, a);
         return CELLAR_PENDING;
     }

@@ -101,6 +101,28 @@ T_CASE(refused_submit_drops_no_task)
     close_it();
 }
 
+/* Fault: a full pool dropped its oldest task for a debounce, which makes no task. */
+T_CASE(debounce_in_a_full_pool_needs_no_room)
+{
+    for (int drops = 0; drops < 2; drops++) {
+        cellar_submit_opts o = key_for("k", 0, CELLAR_TASK_CONFLICT_DEBOUNCE);
+        cellar_task_id first, id;
+        defaults();
+        config.queue_cap = 2;
+        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
+        open_with(NULL);
+        (void)submit("a", NULL);
+        o.delay_ms = 10;
+        T_EQ_I64(try_submit("b", &o, &first), CELLAR_OK);
+        T_EQ_I64(try_submit("c", &o, &id), CELLAR_OK);
+        T_CHECK(id.hi == first.hi && id.lo == first.lo);
+        T_FIELDS(figures(), dropped, 0, debounced, 1);
+        (void)tick();
+        T_AFTER_STR(pass(10), ran, "ac");
+        close_it();
+    }
+}
+
 /* Fault: a submit with a new id_in went into a full pool without a look for room, and then found
  * itself: EXISTS, and with a journal it waited for its own commit. */
 T_CASE(full_pool_makes_room_for_an_id_in_or_refuses_it)
