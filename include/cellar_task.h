@@ -709,8 +709,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_NOT_FOUND (the name is not registered: register it);
  *          E_NOT_FOUND (the pool does not know the task `after`: it never was, or it has ended and
  *          the pool has no `results`, or the TTL of its result has passed);
- *          E_BUSY (the pool or the name is full, and on_full is REJECT, or DROP_OLDEST with no task
- *          to drop), E_TIMEOUT (full, and BLOCK waited for block_timeout_ms);
+ *          E_BUSY (the pool or the name is full, and on_full is REJECT, or DROP_OLDEST and no drop
+ *          makes room), E_TIMEOUT (full, and BLOCK waited for block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
  *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes of the pool or

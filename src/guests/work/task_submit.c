@@ -684,16 +684,35 @@ CELLAR_PRIVATE bool task_name_fits(const task_name *n, uint32_t count, uint64_t 
            n->live_bytes <= o->queue_bytes - bytes;
 }
 
-/* Return whether a full name makes room: it drops its oldest task, and has one. */
-static bool task_name_yields(cellar_pool *p, task_name *n) SYNC_HOLDS(QUEUE)
+/* Return whether a call has room once queued tasks of a name, or NULL: of the pool, are dropped.
+ * `known`: the call drops already. */
+static bool task_drops_fit(cellar_pool *p, task_name *n, uint64_t count, uint64_t bytes, bool known)
+    SYNC_HOLDS(QUEUE)
 {
-    return n->opts.on_full == CELLAR_POOL_DROP_OLDEST && task_queue_oldest(p, n) != NULL;
+    const cellar_pool_full full = n != NULL ? n->opts.on_full : p->cfg.on_full;
+    const uint64_t cap = n != NULL ? n->opts.queue_cap : p->cfg.queue_cap;
+    const uint64_t most = (n != NULL ? n->opts.queue_bytes : p->cfg.queue_bytes) - bytes;
+    const uint64_t live = (n != NULL ? n->live : p->live) + count;
+    const uint64_t live_bytes = n != NULL ? n->live_bytes : p->live_bytes;
+    const task *t = full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p, n) : NULL;
+    if (t == NULL || known) { return t != NULL; }
+    if (live - 1 <= cap && live_bytes - t->body->len <= most) { return true; }
+    uint64_t gone = 0, gone_bytes = 0;
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        t = task_slot_at(p, i);
+        if (t == NULL || t->state != CELLAR_TASK_QUEUED || (n != NULL && t->name != n->number)) {
+            continue;
+        }
+        gone_bytes += t->body->len;
+        if (live - ++gone <= cap && live_bytes - gone_bytes <= most) { return true; }
+    }
+    return false;
 }
 
-/* Ask the names of drafts for room. E_BUSY: *full has none, and yields only if all full ones do;
- * E_TOOBIG: a name never has. */
+/* Ask the names of drafts for room. E_BUSY: *full has none, and *yields says whether each full one
+ * has once queued tasks are dropped. E_TOOBIG: a name never has. */
 static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                 task_name **full) SYNC_HOLDS(QUEUE)
+                                 bool known, task_name **full, bool *yields) SYNC_HOLDS(QUEUE)
 {
     cellar_err err = CELLAR_OK;
     for (uint32_t i = 0; i < count; i++) {
@@ -708,7 +727,10 @@ static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t c
         if (n->asked > n->opts.queue_cap || n->asked_bytes > n->opts.queue_bytes) {
             err = CELLAR_E_TOOBIG;
         } else if (err != CELLAR_E_TOOBIG && !task_name_fits(n, n->asked, n->asked_bytes)) {
-            if (*full == NULL || task_name_yields(p, *full)) { *full = n; }
+            if (*yields) {
+                *full = n;
+                *yields = task_drops_fit(p, n, n->asked, n->asked_bytes, known);
+            }
             err = CELLAR_E_BUSY;
         }
         n->asked = 0; /* the next task of the name asks for nothing */
@@ -717,16 +739,20 @@ static cellar_err task_names_fit(cellar_pool *p, const task_draft *d, uint32_t c
     return err;
 }
 
-/* Ask pool and names for room. E_BUSY: *full has none; NULL: the pool. A pool that drops its oldest
- * task is asked last. */
+/* Ask pool and names for room. E_BUSY: *full has none; NULL: the pool; *yields: it has once queued
+ * tasks are dropped. It was true before: the call drops already. A pool that drops its oldest task
+ * is asked last. */
 static cellar_err task_fit(cellar_pool *p, const task_draft *d, uint32_t count, uint64_t bytes,
-                           task_name **full) SYNC_HOLDS(QUEUE)
+                           task_name **full, bool *yields) SYNC_HOLDS(QUEUE)
 {
     const bool room = task_fits(p, count, bytes);
+    const bool known = *yields;
     *full = NULL;
+    *yields = true;
     if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
-    if (!room && p->cfg.on_full != CELLAR_POOL_DROP_OLDEST) { return CELLAR_E_BUSY; }
-    const cellar_err err = p->limits ? task_names_fit(p, d, count, full) : CELLAR_OK;
+    if (!room) { *yields = task_drops_fit(p, NULL, count, bytes, known); }
+    if (!*yields) { return CELLAR_E_BUSY; }
+    const cellar_err err = p->limits ? task_names_fit(p, d, count, known, full, yields) : CELLAR_OK;
     return err == CELLAR_OK && !room ? CELLAR_E_BUSY : err;
 }
 
@@ -738,11 +764,12 @@ static cellar_err task_make_room(cellar_pool *p, const task_draft *d, uint32_t c
     if (a->until_ns == 0) { a->until_ns = base_until_ns(p->cfg.block_timeout_ms); }
     task_name *n;
     cellar_err err;
+    bool yields = false;
     task_bursts_recall(p, a);
-    while ((err = task_fit(p, d, count, bytes, &n)) == CELLAR_E_BUSY) {
+    while ((err = task_fit(p, d, count, bytes, &n, &yields)) == CELLAR_E_BUSY) {
         const cellar_pool_full full = n != NULL ? n->opts.on_full : p->cfg.on_full;
-        task *t = full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p, n) : NULL;
-        if (t != NULL) {
+        if (yields) {
+            task *t = task_queue_oldest(p, n);
             task_detach(p, t, a);
             p->names[t->name]->count[STATS_TASK_DROPPED]++;
             task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
@@ -773,8 +800,9 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
     cellar_err err;
     bool slept;
     do {
+        bool yields = false;
         err = task_intake_of(p);
-        if (err == CELLAR_OK) { err = task_fit(p, d, count, bytes, &full); }
+        if (err == CELLAR_OK) { err = task_fit(p, d, count, bytes, &full, &yields); }
         if (err == CELLAR_E_BUSY) {
             uint32_t i = 0;
             task *other;

@@ -101,6 +101,28 @@ T_CASE(refused_submit_drops_no_task)
     close_it();
 }
 
+/* Fault: a full pool, or name, dropped its queued tasks for a submit that had no room behind it. */
+T_CASE(submit_that_no_drop_helps_drops_no_task)
+{
+    for (int of_name = 0; of_name < 2; of_name++) {
+        cellar_task_opts o = cellar_task_opts_default();
+        cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 10 };
+        cellar_task_id id;
+        defaults();
+        *(of_name ? &o.queue_bytes : &config.queue_bytes) = 8;
+        *(of_name ? &o.on_full : &config.on_full) = CELLAR_POOL_DROP_OLDEST;
+        open_with(&o);
+        (void)submit("c2345", &later);
+        (void)submit("a", NULL);
+        (void)submit("b", NULL);
+        T_EQ_I64(try_submit("d234", NULL, &id), CELLAR_E_BUSY);
+        T_FIELDS(figures(), dropped, 0, rejected_full, 1);
+        T_EQ_I64(try_submit("e23", NULL, &id), CELLAR_OK);
+        T_EQ_U64(figures().dropped, 2);
+        close_it();
+    }
+}
+
 /* Fault: a full pool dropped its oldest task for a debounce, which makes no task. */
 T_CASE(debounce_in_a_full_pool_needs_no_room)
 {
