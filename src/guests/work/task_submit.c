@@ -457,6 +457,15 @@ static cellar_err task_there(cellar_pool *p, task_draft *d, work_time now, task 
     return bounces && d->body->len <= t->body->len ? CELLAR_PENDING : CELLAR_OK;
 }
 
+/* Return whether a task that REPLACE cancels leaves its draft all room. */
+static bool task_leaves_room(cellar_pool *p, const task *t, const task_draft *d, work_time now)
+    SYNC_HOLDS(QUEUE)
+{
+    return d->on_conflict == CELLAR_TASK_CONFLICT_REPLACE && t != NULL &&
+           task_keeps_key(t, now.mono_ms) && p->names[t->name] == task_draft_name(p, d) &&
+           d->body->len <= t->body->len;
+}
+
 /* Take the unique key from a task that task_there lets go. The draft has it as well. */
 static void task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
@@ -813,7 +822,8 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
             }
             if (err == CELLAR_MISS) { return err; } /* nothing is inserted */
             err = i < count ? task_insert_one(p, &d[i], now, a, &ids[i]) /* it takes no slot */
-                            : task_make_room(p, d, count, bytes, now, a);
+                  : task_leaves_room(p, other, d, now)
+                      ? CELLAR_OK : task_make_room(p, d, count, bytes, now, a);
         }
         slept = p->free_count < count; /* the reserve drops the lock then */
         if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }

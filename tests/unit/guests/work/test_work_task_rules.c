@@ -145,6 +145,25 @@ T_CASE(debounce_in_a_full_pool_needs_no_room)
     }
 }
 
+/* Fault: a full pool dropped its oldest task for a task that takes the place of another. */
+T_CASE(replace_in_a_full_pool_takes_the_place)
+{
+    for (int drops = 0; drops < 2; drops++) {
+        cellar_submit_opts o = key_for("k", 0, CELLAR_TASK_CONFLICT_REPLACE);
+        cellar_task_id id;
+        defaults();
+        config.queue_cap = 2;
+        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
+        open_with(NULL);
+        (void)submit("a", NULL);
+        T_EQ_I64(try_submit("b", &o, &id), CELLAR_OK);
+        T_EQ_I64(try_submit("c", &o, &id), CELLAR_OK);
+        T_FIELDS(figures(), dropped, 0, cancelled, 1);
+        T_AFTER_STR(tick(), ran, "ac");
+        close_it();
+    }
+}
+
 /* Fault: a submit with a new id_in went into a full pool without a look for room, and then found
  * itself: EXISTS, and with a journal it waited for its own commit. */
 T_CASE(full_pool_makes_room_for_an_id_in_or_refuses_it)
