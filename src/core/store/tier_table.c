@@ -93,10 +93,11 @@ static void cache_table_ended(void *ctx, uint32_t mode)
 
 static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32_t mode)
 {
-    cellar *c = len == 0 || len > CELLAR_TAG_MAX ? NULL : cache_table_enter(ctx);
-    if (c == NULL) { return; }
-    cache_tag_delete(c, tag, len, mode);
-    cache_table_leave(c);
+    const cache_shared *h = ctx;
+    if (len == 0 || len > CELLAR_TAG_MAX) { return; }
+    cellar *c = cache_table_enter(h); /* a dropped one may tell the store, too */
+    cache_tag_delete(c != NULL ? c : h->store->root, tag, len, mode);
+    if (c != NULL) { cache_table_leave(c); }
 }
 
 static void cache_table_proven(void *ctx, int64_t until_ms)

@@ -265,6 +265,27 @@ T_CASE_ON(dropped_namespace_keeps_its_values_and_its_name_on_the_server, BOTH_SI
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
 }
 
+/* One namespace of a remote hears of a tag for the whole store. The first one may be gone. */
+T_CASE_ON(tag_is_heard_behind_a_drop_of_the_first_namespace, BOTH_SIDES)
+{
+    const cellar_bytes tag = { "t", 1 };
+    const cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
+    char got[2];
+    size_t len;
+    cellar *more = NULL;
+    T_REQUIRE(cellar_namespace_open(a.store, "more", NULL, &more) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(a.r, more, NULL) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(a.store, "users"), CELLAR_OK);
+    T_REQUIRE(side_proven(&a));
+    side_fence(&a);
+    T_EQ_I64(cellar_set(more, "k", 1, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_get(more, "k", 1, got, sizeof got, &len), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(b.store, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    side_fence(&a);
+    T_EQ_I64(cellar_get(more, "k", 1, got, sizeof got, &len), CELLAR_MISS);
+    T_EQ_I64(cellar_namespace_close(more), CELLAR_OK);
+}
+
 static char saved[512];
 static size_t saved_len;
 
