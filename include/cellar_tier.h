@@ -242,7 +242,7 @@ typedef struct cellar_tier_claim {
  *           effect
  *
  * TIER PROVEN. With `proof`, let memory answer before a time, not at it.
- * in        until_ms by now_ms; 0: not at all
+ * in        until_ms by now_ms; 0: not at all; below 0: the same, also without `proof`
  * effect    after that time, also without `proof`, the waits of loads for other processes end;
  *           see alone_ms of cellar_tier_table */
 

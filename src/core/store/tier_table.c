@@ -105,7 +105,8 @@ static void cache_table_proven(void *ctx, int64_t until_ms)
     cache_shared *h = ctx;
     const int64_t gone_ms = BASE_MIN(base_load_rlx(&h->gone_ms), cache_table_now(h));
     base_store_rlx(&h->gone_ms, until_ms != 0 ? until_ms : gone_ms);
-    cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_enter(h) : NULL;
+    const bool counts = h->t.proof != CELLAR_TIER_PROOF_NONE || until_ms < 0;
+    cellar *c = counts ? cache_table_enter(h) : NULL;
     if (c == NULL) { return; }
     base_store_rlx(&c->proven_ms, until_ms);
     cache_table_leave(c);

@@ -165,7 +165,7 @@ static void remote_space_detach(remote_space *s)
 {
     pthread_rwlock_wrlock(&s->use);
     if (s->host != NULL) {
-        s->host->proven(s->host->ctx, 0);
+        s->host->proven(s->host->ctx, -1); /* with TRUST, too */
         remote_pending_free(s);
     }
     s->r = NULL;

@@ -286,6 +286,31 @@ T_CASE_ON(tag_is_heard_behind_a_drop_of_the_first_namespace, BOTH_SIDES)
     T_EQ_I64(cellar_namespace_close(more), CELLAR_OK);
 }
 
+/* Nothing is heard behind the close of the remote: memory answers in no mode. */
+T_CASE(nothing_is_in_memory_behind_the_close_of_the_remote)
+{
+    for (int mode = CELLAR_REMOTE_MISS; mode <= CELLAR_REMOTE_TRUST; mode++) {
+        const cellar_remote_namespace_config o = { .struct_size = sizeof o,
+                                                   .offline = (cellar_remote_offline)mode };
+        both_open(&o);
+        T_EQ_I64(side_set(&a, "k", "1"), CELLAR_OK);
+        T_CHECK(side_has(&a, "k", "1"));
+        cellar_remote_close(a.r);
+        a.r = NULL;
+        T_EQ_I64(side_set(&b, "k", "2"), CELLAR_OK);
+        T_CHECK(side_has(&a, "k", NULL));
+        T_EQ_I64(side_load(&a, "l", "own", 0), CELLAR_OK);
+        T_CHECK(side_has(&a, "l", NULL));
+        T_EQ_I64(side_load_many(&a, "m", "own", 0), CELLAR_OK);
+        T_CHECK(side_has(&a, "m", NULL));
+        T_EQ_I64(lease_own("n", 0), CELLAR_OK);
+        T_CHECK(side_has(&a, "n", NULL));
+        T_EQ_I64(side_set(&a, "k", "3"), CELLAR_E_CLOSED);
+        T_CHECK(side_has(&a, "k", NULL));
+        left_close();
+    }
+}
+
 static char saved[512];
 static size_t saved_len;
 
