@@ -4,8 +4,8 @@
  *
  * PICTURE    resp_setting_rows: a row for each name -> read as text, check a text, apply it
  * INVARIANTS CONFIG SET checks all names and texts before it applies the first. If one is refused
- *            then, those before it are taken back. A name that cannot be set is refused by name.
- *            The password is no setting: CONFIG GET does not show it.
+ *            then, it and those before it are taken back. A name that cannot be set is refused by
+ *            name. The password is no setting: CONFIG GET does not show it.
  * LOCKING    None: idle_timeout_ms and max_clients belong to the thread that runs the step. */
 #include "base/glob.h"
 #include "base/num.h"
@@ -296,7 +296,7 @@ static void resp_config_set(resp_client *c, const cellar_bytes *argv, uint32_t a
         (void)resp_setting_read(s, &argv[i + 1], &value); /* checked above */
         const cellar_err err = s->set(c->of, value);
         if (err != CELLAR_OK) {
-            while ((i -= 2) > 0) {
+            for (; i > 0; i -= 2) { /* this one, too: a budget that pins hold has changed */
                 before = resp_setting_find(&argv[i]);
                 (void)before->set(c->of, old[before - resp_setting_rows]);
             }

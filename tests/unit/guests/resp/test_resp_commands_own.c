@@ -146,6 +146,19 @@ T_CASE(wrong_settings_change_nothing)
     T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory 99999999999gb"), "memory value"));
 }
 
+T_CASE(memory_that_a_pin_holds_keeps_the_budget)
+{
+    static unsigned char value[3 << 20];
+    cellar_pinned pin;
+    rk_open(&k, true);
+    T_REQUIRE(cellar_set(k.db, "a", 1, value, sizeof value, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_pin(k.db, "a", 1, &pin) == CELLAR_OK);
+    T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory 3mb"), "pinned entries hold the memory"));
+    T_EQ_STR(rk_line(&k, "CONFIG GET maxmemory"), "[maxmemory 8388608]");
+    T_EQ_STR(rk_line(&k, "SET b 1"), "+OK");
+    cellar_unpin(&pin);
+}
+
 T_CASE(object_and_memory_describe_an_entry)
 {
     rk_open(&k, true);
