@@ -26,7 +26,8 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
                                 l2_box *box);
 CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box);
 /* Decrypt the record at `at`, which verified and is encrypted or must be. box->bytes: *n bytes, in
- * `buf` if they fit and are not compressed. Return false if the record cannot be decrypted. */
+ * `buf` if they fit and are not compressed. Return false if the record cannot be decrypted;
+ * box->block_bytes is 0 then, unless memory is short. */
 CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
                                 size_t buf_cap, l2_box *box, uint32_t *n);
 /* Return true if this value can be decompressed. Otherwise count a miss. */

@@ -126,7 +126,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, con
     uint32_t n = r->vlen;
     if (((r->form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
         !l2_box_open(d, r, at, w->buf, w->range ? 0 : w->buf_cap, &box, &n)) {
-        return CELLAR_MISS;
+        return box.block_bytes != 0 ? l2_unread(w) : CELLAR_MISS; /* no memory for the block */
     }
     const cellar_err err = l2_judge_value(d, w, at, r, lsn, &box, n);
     l2_box_free(d, &box);

@@ -6,6 +6,7 @@
  *         lengths, and a build without LZ4 give counted misses.
  * Method: small stores on an in-memory disk, a toy cipher that authenticates, every bit. Random
  *         runs with a cipher: test_l2_invalidations. */
+#include "base/fault.h"
 #include "base/pack.h"
 #include "l2/codec.h"
 #include "l2/index.h"
@@ -128,6 +129,17 @@ static unsigned char *lies_in(const char *file, const void *bytes, size_t n)
 }
 
 #define STORE(fn) T_WITHIN(fn, begin(), end())
+
+T_CASE_ON(encrypted_value_without_memory_is_no_miss, STORE)
+{
+    open_it();
+    T_EQ_I64(put(5, 0), CELLAR_OK);
+    (void)base_fault_alloc_arm(1, false);
+    T_EQ_I64(get(5, 0), CELLAR_E_TIMEOUT);
+    T_CHECK(base_fault_alloc_site() != NULL);
+    (void)base_fault_alloc_arm(0, false);
+    T_EQ_I64(get(5, 0), CELLAR_OK);
+}
 
 T_CASE_ON(encrypted_empty_and_negative_entries_are_restored, STORE)
 {
