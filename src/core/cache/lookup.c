@@ -209,7 +209,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     if (BASE_LIKELY(d != NULL)) {
         const l2_key key = cache_disk_key(k);
         err = l2_get(d, &key, buf, buf_cap, value_len, &m->e);
-        m->unread = err == CELLAR_E_TIMEOUT;
+        m->unread = err == CELLAR_E_TIMEOUT || err == CELLAR_E_NOMEM;
     } else if (cache_tier_is_shared(t)) {
         err = cache_shared_get(t->ctx, k, buf, buf_cap, value_len, m);
         m->silent = err == CELLAR_E_TIMEOUT;

@@ -13,7 +13,7 @@
  *            the tier drops after a read is in L1.
  * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it.
  * LIMITS     With a place, an entry on disk and in L1 is visited twice if the first walk of the
- *            tier could not read a part of it. */
+ *            tier could not read a part of it, or there is no memory to look at its copy. */
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
@@ -156,14 +156,14 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
         if (scan->place != NULL) { *scan->place = 1; }
         err = CELLAR_OK;
     }
-    if (err == CELLAR_OK || err == CELLAR_E_BUSY) {
+    if (err != CELLAR_MISS) {
         *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
-    } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
+    } else if (phase == CACHE_SCAN_TIER) {
         const uint64_t mark = d != NULL ? l2_visit_mark(d, at) : 0;
         if (scan->place != NULL) { *scan->place = *scan->place == 0 ? at : 0; }
         *cursor = (uint64_t)CACHE_SCAN_THEN_L1 << CACHE_SCAN_PHASE_SHIFT |
                   mark << CACHE_SCAN_MARK_SHIFT;
-    } else if (err == CELLAR_MISS) {
+    } else {
         *cursor = 0;
     }
     return err == CELLAR_MISS ? CELLAR_OK : err;

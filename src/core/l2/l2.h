@@ -153,8 +153,8 @@ BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
 /* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set. E_TIMEOUT: the record
- * cannot be read now, so nothing is known (l2_answers_by); a tier that is off misses. After these
- * three buf is undefined. */
+ * cannot be read now, so nothing is known (l2_answers_by); E_NOMEM: the same, as there is no memory
+ * for it. A tier that is off misses. After these four buf is undefined. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
@@ -171,8 +171,8 @@ typedef bool (*l2_visit_fn)(void *ctx, const l2_key *k, const void *value, size_
 /* Pass the entries of a generation that l2_get finds, in the order of the log, from *at on (0: the
  * begin). Look at about `count` records. OK: *at continues. MISS: the end of the log; *at continues
  * with entries that are put later. E_BUSY: the disk does not answer for the moment; *at continues
- * later. E_IO: as these, and entries that may be read later were passed over. E_NOMEM: *at is
- * unchanged. Counts as gets. */
+ * later, and so after E_NOMEM. E_IO: as these, and entries that may be read later were passed over.
+ * Counts as gets. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at,
                                              uint32_t count, l2_visit_fn fn, void *ctx);
 /* Return 20 bits from which l2_visit_from makes a position not behind `at`. */

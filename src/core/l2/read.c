@@ -29,11 +29,11 @@
 #define L2_GET_ROUNDS 64
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB, rounded up */
 
-/* Return a MISS that says nothing about the log. */
-static cellar_err l2_unread(const l2_want *w)
+/* Return MISS or E_NOMEM, which says nothing about the log. */
+static cellar_err l2_unread(const l2_want *w, cellar_err err)
 {
     if (w->unread != NULL) { *w->unread = true; }
-    return CELLAR_MISS;
+    return err;
 }
 
 CELLAR_PRIVATE void l2_form_at(const l2 *d, uint64_t lsn, l2_form *out)
@@ -126,7 +126,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, con
     uint32_t n = r->vlen;
     if (((r->form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
         !l2_box_open(d, r, at, w->buf, w->range ? 0 : w->buf_cap, &box, &n)) {
-        return box.block_bytes != 0 ? l2_unread(w) : CELLAR_MISS; /* no memory for the block */
+        return box.block_bytes != 0 ? l2_unread(w, CELLAR_E_NOMEM) : CELLAR_MISS;
     }
     const cellar_err err = l2_judge_value(d, w, at, r, lsn, &box, n);
     l2_box_free(d, &box);
@@ -182,13 +182,13 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, l2_word word)
     cellar_err err = CELLAR_PENDING;
     l2_rec r;
     if (word.bytes > sizeof small) { buf = l2_alloc(d, word.bytes); }
-    if (buf == NULL) { return l2_unread(w); }
+    if (buf == NULL) { return l2_unread(w, CELLAR_E_NOMEM); }
     const int e = l2_record_read(d, word.lsn, buf, word.bytes, &r);
     if (e == 0) {
         err = l2_judge(d, w, buf, &r, word.lsn);
     } else if (e != EILSEQ && e != ENODATA) { /* ENODATA: the file of its ring is gone */
         L2_COUNT(d, miss_read);
-        err = l2_unread(w);
+        err = l2_unread(w, CELLAR_MISS);
     }
     if (buf != small) { base_free(d->cfg.account, BASE_MOD_L2, buf, word.bytes); }
     return err;
@@ -215,7 +215,7 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
 {
     const uint64_t hash = l2_mix(w->k->hash);
     uint64_t seen = 0;
-    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return l2_unread(w); }
+    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return l2_unread(w, CELLAR_MISS); }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const l2_word word = l2_word_now(d, hash);
         const bool below = word.lsn < l2_floor(d); /* a pass moves, then raises the floor */
@@ -235,5 +235,5 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *w)
         if (err != CELLAR_PENDING) { return err; }
         seen = word.lsn;
     }
-    return l2_unread(w);
+    return l2_unread(w, CELLAR_MISS);
 }

@@ -97,9 +97,10 @@ static cellar_err l2_value_get(l2 *d, const l2_want *w)
         }
     }
     if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
+    if (err != CELLAR_E_NOMEM && (err != CELLAR_MISS || !*w->unread)) { return err; }
     /* a tier that is off has no answer to wait for */
-    const bool later = err == CELLAR_MISS && *w->unread && !l2_off(d) && !l2_is_closed(d);
-    return later ? CELLAR_E_TIMEOUT : err;
+    return l2_off(d) || l2_is_closed(d) ? CELLAR_MISS
+           : err == CELLAR_E_NOMEM      ? err : CELLAR_E_TIMEOUT;
 }
 
 CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,

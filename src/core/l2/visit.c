@@ -145,7 +145,7 @@ static bool l2_visit_silent(const l2 *d)
     return base_load_acq(&d->disk) == L2_DISK_OK && l2_standing(d);
 }
 
-/* Pass one row. OK: go on; CELLAR_E_CLOSED: fn ended the scan; E_BUSY. */
+/* Pass one row. OK: go on; CELLAR_E_CLOSED: fn ended the scan; E_BUSY, E_NOMEM. */
 static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_visit_fn fn,
                                void *ctx)
 {
@@ -168,6 +168,7 @@ static cellar_err l2_visit_row(l2 *d, l2_visit_page *p, const l2_row *row, l2_vi
     l2_meta m;
     const cellar_err err = l2_get(d, &k, p->value, sizeof p->value, &len, &m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    if (err == CELLAR_E_NOMEM) { return err; }
     if (!there && l2_visit_silent(d)) { return CELLAR_E_BUSY; }
     p->lost = p->lost || err == CELLAR_E_TIMEOUT || (!there && l2_off(d));
     if (!there || m.addr != l2_addr_of(lsn, &r)) { return CELLAR_OK; }
@@ -191,8 +192,8 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
             const l2_row *row = &p->row[i];
             if (row->kind != L2_KIND_PUT || row->generation != generation) { continue; }
             err = l2_visit_row(d, p, row, fn, ctx);
-            if (err == CELLAR_E_BUSY) { p->next = p->begin + row->off; }
-            if (err == CELLAR_E_CLOSED) { p->next = p->begin + row->off + row->bytes; }
+            if (err != CELLAR_OK) { p->next = p->begin + row->off; }
+            if (err == CELLAR_E_CLOSED) { p->next += row->bytes; }
         }
         *at = p->next;
     }

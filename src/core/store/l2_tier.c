@@ -218,7 +218,7 @@ static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_in
         return true;
     }
     const cellar_err err = l2_get(s->disk, &key, NULL, 0, &len, &m);
-    return err != CELLAR_MISS && err != CELLAR_E_TIMEOUT;
+    return err != CELLAR_MISS && err != CELLAR_E_TIMEOUT && err != CELLAR_E_NOMEM;
 }
 
 /* Wait for room. Return false if the walk does not wait any longer. */

@@ -135,7 +135,7 @@ T_CASE_ON(encrypted_value_without_memory_is_no_miss, STORE)
     open_it();
     T_EQ_I64(put(5, 0), CELLAR_OK);
     (void)base_fault_alloc_arm(1, false);
-    T_EQ_I64(get(5, 0), CELLAR_E_TIMEOUT);
+    T_EQ_I64(get(5, 0), CELLAR_E_NOMEM);
     T_CHECK(base_fault_alloc_site() != NULL);
     (void)base_fault_alloc_arm(0, false);
     T_EQ_I64(get(5, 0), CELLAR_OK);

@@ -7,6 +7,7 @@
 #include "tests/support/port_kit.h"
 
 #include "base/fault.h"
+#include "base/random.h"
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
 #include "cellar_l2.h"
@@ -118,6 +119,31 @@ T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone)
     const int fd = peer();
     T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":25000\r\n");
     T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "\r\nkey:"), 5 * KEYS);
+}
+
+/* Each entry is read to a block of its own. */
+T_CASE(count_of_a_disk_without_memory_is_an_error)
+{
+    static unsigned char value[8000];
+    t_folder(disk);
+    begin();
+    for (int i = 0; i < 4; i++) {
+        (void)base_random_bytes(value, sizeof value);
+        T_REQUIRE(cellar_set(port_db, &i, sizeof i, value, sizeof value, NULL) == CELLAR_OK);
+    }
+    port_end();
+    begin(); /* memory has none */
+    bool more = true;
+    for (uint64_t nth = 1; more; nth++) {
+        const int fd = peer();
+        T_CHECK(tell_text(fd, "DBSIZE\r\n"));
+        (void)base_fault_alloc_arm(nth, false);
+        port_run();
+        more = base_fault_alloc_arm(0, false) >= nth;
+        const char *reply = heard(fd);
+        if (reply[0] != '-') { T_EQ_STR(reply, ":4\r\n"); }
+        close(fd);
+    }
 }
 
 T_CASE(key_that_is_written_during_a_scan_is_listed_once)
