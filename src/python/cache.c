@@ -288,8 +288,8 @@ static PyObject *cache_get(PyObject *self, PyObject *const *a, Py_ssize_t n)
 
 static PyObject *cache_subscript(PyObject *self, PyObject *key)
 {
-    PyObject *o = cache_get(self, (PyObject *[]){ key, Py_Ellipsis }, 2); /* no value is one */
-    if (o != Py_Ellipsis) { return o; }
+    PyObject *o = cache_get(self, (PyObject *[]){ key, self }, 2); /* no value is a Cache */
+    if (o != self) { return o; }
     Py_DECREF(o);
     PyErr_SetObject(PyExc_KeyError, key);
     return NULL;
