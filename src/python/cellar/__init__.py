@@ -88,6 +88,11 @@ def _bytes(size, what):
     return size
 
 
+def _literal(text):
+    """Return the pattern of a text."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
 def _codec(codec):
     """Return dumps, loads and whether they are those of pickle.
 

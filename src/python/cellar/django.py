@@ -15,7 +15,7 @@ import threading
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
-from . import Cache, Lock
+from . import Cache, Lock, _literal
 
 _plain_key = re.compile(r"[!-~\x80-\U0010ffff]{1,250}").fullmatch
 _stores = {}
@@ -112,12 +112,13 @@ class CellarCache(BaseCache):
 
     def delete_pattern(self, pattern, version=None):
         """Delete the keys that match * ? [a-z]; return how many were in memory."""
-        return self._cache.delete_pattern(self.make_key(pattern, version))
+        return self._cache.delete_pattern(_literal(self.make_key("", version)) + pattern)
 
     def iter_keys(self, pattern, version=None):
         """Iterate over the keys that match, without prefix and version."""
-        for key in self._cache.keys(self.make_key(pattern, version)):
-            yield key.split(":", 2)[-1]
+        head = self.make_key("", version)
+        for key in self._cache.keys(_literal(head) + pattern):
+            yield key[len(head):]
 
     def lock(self, key, version=None, timeout=30, blocking_timeout=None):
         """Return the lock of a key, which is no entry. TimeoutError: it is not free in time."""

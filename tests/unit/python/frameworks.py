@@ -56,6 +56,17 @@ def django_passes_its_own_tests_but_two_of_another_eviction():
     assert failed == {"test_cull", "test_zero_cull"} and ran == 54, (failed, ran)
 
 
+def a_pattern_of_django_is_of_one_prefix_as_it_is_written():
+    _needs("django")
+    from cellar.django import CellarCache
+    caches = [CellarCache("one", {"KEY_PREFIX": prefix}) for prefix in ("s1", "s[1]", "a:b")]
+    for cache in caches:
+        cache.set("k:1", 1)
+        assert list(cache.iter_keys("k*")) == ["k:1"]
+    assert caches[1].delete_pattern("*") == 1
+    assert [cache.get("k:1") for cache in caches] == [1, None, 1]
+
+
 class _LruCache:
     """functools.lru_cache over memoize: most entries in place of bytes, and methods by identity."""
 
