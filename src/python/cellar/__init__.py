@@ -278,9 +278,11 @@ class Cache(_cellar.Cache):
             is_coroutine = inspect.iscoroutinefunction(fn)
             memo = Memo(self, _MISSING if is_coroutine else fn, prefix.encode(), ttl, stale, key,
                         _options_of(tags, store))
-            memo._pattern = "\0m" + re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "\0*"
-            memo._cache = self
             functools.update_wrapper(memo, fn)
+            for own in ("forget", "cache_info", "cache_clear"):  # `fn` may be a memo, too
+                vars(memo).pop(own, None)
+            memo._pattern = "\0m" + _literal(prefix) + "\0*"
+            memo._cache = self
             return _coroutine_of(memo) if is_coroutine else memo
         if callable(ttl):
             fn, ttl = ttl, ...

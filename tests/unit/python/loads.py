@@ -396,6 +396,22 @@ def a_memo_is_copied_and_pickled_as_functions_are():
         assert half(3) == half(3) == 6 and half.cache_info() == (1, 1)
 
 
+def a_memo_over_a_memo_forgets_its_own_results():
+    async def row(n):
+        return n
+    for fn, ask in (lambda n: n, lambda call: call(1)), (row, lambda call: asyncio.run(call(1))):
+        with cellar.Cache("4M") as cache, cellar.Cache("4M") as other:
+            inner = other.memoize(fn)
+            outer = cache.memoize(inner)
+            ask(outer)
+            outer.forget(1)
+            assert ask(outer) == ask(outer) == 1
+            assert outer.cache_info() == (1, 2) and inner.cache_info() == (1, 1)
+            outer.cache_clear()
+            ask(outer)
+            assert outer.cache_info() == (0, 1) and inner.cache_info() == (2, 1)
+
+
 def methods_need_a_key():
     with cellar.Cache("4M") as cache:
         with_self = raises(TypeError, cache.memoize, lambda self, x: x)
