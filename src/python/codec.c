@@ -120,6 +120,17 @@ static int codec_put_dict(pybuf *b, PyObject *o, int depth)
     return TAG_DICT;
 }
 
+/* Append an object that holds others. Up to 3.11 the exception of a str that is no UTF-8 may begin
+ * a collection, which runs code of the program: it could change what is read here. */
+static int codec_put_holder(pybuf *b, PyObject *o, int tag, codec_use use, int depth)
+{
+    const int collects = depth == 0 && PyGC_Disable();
+    const int done = tag == TAG_DICT ? codec_put_dict(b, o, depth) :
+        codec_put_items(b, o, tag, use, depth);
+    if (collects) { (void)PyGC_Enable(); }
+    return done;
+}
+
 static int codec_no_type(PyObject *o, codec_use use)
 {
     PyObject *name = PyType_GetName(Py_TYPE(o));
@@ -145,7 +156,7 @@ static int codec_put(pybuf *b, PyObject *o, codec_use use, int depth)
         PyErr_SetString(PyExc_RecursionError, "cellar: more than 100 objects in each other");
         return 0;
     }
-    if (PyTuple_CheckExact(o)) { return codec_put_items(b, o, TAG_TUPLE, use, depth); }
+    if (PyTuple_CheckExact(o)) { return codec_put_holder(b, o, TAG_TUPLE, use, depth); }
     if (use == USE_KEY) { return codec_no_type(o, use); }
     const int tag = o == Py_None ? TAG_NONE : o == Py_True ? TAG_TRUE :
         o == Py_False ? TAG_FALSE : 0;
@@ -155,8 +166,8 @@ static int codec_put(pybuf *b, PyObject *o, codec_use use, int depth)
         return codec_leaf(b, TAG_FLOAT, &x, sizeof x, depth);
     }
     if (use == USE_ARGUMENTS) { return codec_no_type(o, use); }
-    if (PyDict_CheckExact(o)) { return codec_put_dict(b, o, depth); }
-    if (PyList_CheckExact(o)) { return codec_put_items(b, o, TAG_LIST, use, depth); }
+    if (PyDict_CheckExact(o)) { return codec_put_holder(b, o, TAG_DICT, use, depth); }
+    if (PyList_CheckExact(o)) { return codec_put_holder(b, o, TAG_LIST, use, depth); }
     return codec_no_type(o, use);
 }
 
