@@ -154,6 +154,14 @@ CELLAR_PRIVATE int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_
     return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
 }
 
+CELLAR_PRIVATE int64_t sched_ended_wall_ms(const sched_entry *e)
+{
+    const sched_run *r = e->run; /* its only one */
+    if (e->earlier != 0) { return e->earlier_wall_ms; }
+    return r->task.state != TASK_FREE && !r->triggered
+               ? r->due_wall_ms - BASE_MAX(e->interval_ms, 1) : e->settled_wall_ms;
+}
+
 CELLAR_PRIVATE void sched_resume(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
 {
     e->paused = false;
@@ -198,6 +206,7 @@ static void sched_inherit_runs(cellar_pool *p, sched_entry *e, sched_entry *old,
                                task_after *a) SYNC_HOLDS(QUEUE)
 {
     e->earlier = old->earlier;
+    e->earlier_wall_ms = old->catches_up ? sched_ended_wall_ms(old) : e->settled_wall_ms;
     for (uint32_t i = 0; i < old->run_count; i++) {
         e->earlier += old->run[i].begun && old->run[i].task.state == CELLAR_TASK_RUNNING;
     }

@@ -73,6 +73,7 @@ typedef struct sched_entry { /* a schedule */
     int64_t last_wall_ms;   /* INT64_MIN: none */
     int64_t settled_wall_ms; /* last due time that ran, was skipped, or was folded into another */
     int64_t unwritten_wall_ms; /* settled_wall_ms of an end that is not in the journal */
+    int64_t earlier_wall_ms; /* sched_ended_wall_ms of the one before, with earlier > 0 */
     struct sched_entry *unwritten_next; /* in task_after */
     task_ext *error;        /* of the last run, if it failed with a text; NULL: none */
     char name[CELLAR_NAME_MAX + 1];
@@ -98,6 +99,9 @@ BASE_INLINE bool sched_is_run(const cellar_pool *p, const task *t)
 CELLAR_PRIVATE sched_entry *sched_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
 /* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
 CELLAR_PRIVATE int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now);
+/* Return the last due time that is settled and not that of an open run, of a schedule that catches
+ * up: the end of the run writes more. */
+CELLAR_PRIVATE int64_t sched_ended_wall_ms(const sched_entry *e) SYNC_HOLDS(QUEUE);
 /* End a pause. The firings that passed in it are settled. */
 CELLAR_PRIVATE void sched_resume(cellar_pool *p, sched_entry *e, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE);

@@ -176,13 +176,8 @@ static void sched_unlock(cellar_pool *p, sched_entry *e, journal_statement op, t
     const bool notes = e != NULL && e->catches_up &&
                        (op == JOURNAL_SCHEDULE_OPEN ||
                         (e->kind != CELLAR_SCHEDULE_AT && e->earlier == 0));
-    int64_t last_ms = 0;
-    if (notes) {
-        const sched_run *r = e->run; /* its only one: the end of it writes more */
-        const bool open = r->task.state != TASK_FREE && !r->triggered;
-        last_ms = open ? r->due_wall_ms - BASE_MAX(e->interval_ms, 1) : e->settled_wall_ms;
-        e->recur.refs++; /* its texts stay until they are written */
-    }
+    const int64_t last_ms = notes ? sched_ended_wall_ms(e) : 0;
+    if (notes) { e->recur.refs++; } /* its texts stay until they are written */
     task_unlock(p, a);
     if (notes) {
         task_commit_row(p, e, op, last_ms);

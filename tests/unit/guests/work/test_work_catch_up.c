@@ -26,6 +26,7 @@ static int64_t stall_ms;    /* the next read of the clock after the job comes so
 static int64_t hard_ms;     /* hard_timeout_ms of the job in the next pool; 0: none */
 static bool stalls;
 static int64_t inside_ms;   /* the job takes so long, and a tick of another thread comes in it */
+static bool drains;         /* the add that commits now meets a drain */
 static bool adds;           /* the job adds its schedule again, with another phase */
 
 static void add_aligned(void);
@@ -526,6 +527,44 @@ T_CASE(resume_settles_no_run_that_has_not_ended)
         if (crashes == 0) { t_wipe(next_folder); }
         end();
     }
+}
+
+/* host.clock: a drain begins between the commit of an add and its change of memory. */
+static int64_t read_drained(void *ctx)
+{
+    if (drains && p->journal->submitting == 1 && p->journal->ticket_count == 0) {
+        p->intake = TASK_INTAKE_CLOSED;
+    }
+    return read_mono(ctx);
+}
+
+static cellar_verdict adds_in_vain(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (fired++ != 0) { return cellar_verdict_ok(); }
+    every(MINUTE, NULL);
+    drains = true;
+    T_EQ_I64(add_every("e", HOUR, NULL), CELLAR_E_CLOSED);
+    drains = false;
+    p->intake = TASK_INTAKE_OPEN;
+    crash_copy();
+    return cellar_verdict_ok();
+}
+
+/* Fault: an add that failed gave a schedule its row back with the due time of a run that the one
+ * before it had begun: after a crash it did not run again. */
+T_CASE(row_that_comes_back_settles_no_earlier_run)
+{
+    begin();
+    forget();
+    host.clock = read_drained;
+    for (unsigned life = 0; life < 2; life++) {
+        if (life == 0) { wall_ms = START; open_it(); } else { after_crash(); }
+        T_EQ_I64(cellar_task_register(p, "job", adds_in_vain, NULL, NULL), CELLAR_OK);
+        every(MINUTE, NULL);
+        T_AFTER_U64(pass(0), fired, life + 1);
+    }
+    end();
 }
 
 /* What a call of another thread does between the commit of a call and its change of memory: the
