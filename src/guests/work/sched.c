@@ -133,8 +133,10 @@ static void sched_arm(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(
 
 CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
 {
-    if (e->kind == CELLAR_SCHEDULE_CRON) { return sched_next_ms(e, clock_ms); }
     if (e->kind == CELLAR_SCHEDULE_AT) { return e->due_ms; }
+    if (e->kind == CELLAR_SCHEDULE_CRON) { /* the clock may have gone back: not before due_ms */
+        return BASE_MAX(sched_next_ms(e, clock_ms), e->due_ms);
+    }
     const int64_t passed = clock_ms <= e->start_ms
                                ? 0 : (clock_ms - e->start_ms - 1) / e->interval_ms + 1;
     /* A firing of this millisecond may have run: due_ms is the one after it. */
@@ -166,8 +168,11 @@ CELLAR_PRIVATE void sched_resume(cellar_pool *p, sched_entry *e, work_time now, 
 {
     e->paused = false;
     sched_begin(p, e, now, a);
-    if (e->kind != CELLAR_SCHEDULE_AT) {
-        e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
+    if (e->kind == CELLAR_SCHEDULE_AT) { return; }
+    const int64_t last_ms = e->settled_wall_ms; /* later than now if the clock went back */
+    e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
+    if (e->kind == CELLAR_SCHEDULE_CRON) {
+        e->settled_wall_ms = BASE_MIN(BASE_MAX(e->settled_wall_ms, last_ms), e->due_ms - 1);
     }
 }
 

@@ -613,6 +613,27 @@ T_CASE_ON(row_and_schedule_change_in_one_order, POOL)
     }
 }
 
+/* Fault: a resume after a step of the clock computed the time again that had fired. */
+T_CASE(resume_after_a_step_fires_no_fixed_time_twice)
+{
+    for (int crashes = 0; crashes < 2; crashes++) {
+        start_job();
+        cron("30 22 * * *", NULL, NULL);
+        T_AFTER_U64(pass(HOUR), fired, 1);
+        wall_ms -= HOUR;
+        (void)tick();
+        T_EQ_I64(cellar_schedule_pause(p, "c", true), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_pause(p, "c", false), CELLAR_OK);
+        if (crashes != 0) {
+            restart(1);
+            cron("30 22 * * *", NULL, NULL);
+        }
+        fired = 0;
+        T_AFTER_U64(pass(HOUR), fired, 0);
+        end();
+    }
+}
+
 /* ---- bad input ---- */
 
 T_CASE_ON(catch_up_needs_a_journal, POOL)
