@@ -416,11 +416,12 @@ static const sched_entry *sched_has_row(cellar_pool *p, sched_entry *e) SYNC_HOL
 }
 
 /* Let the due time of a run be written that ends without a verdict which settles it: by a time-out,
- * its limiter, or the next firing. */
-static void sched_settle_later(cellar_pool *p, sched_entry *e, task_after *a) SYNC_HOLDS(QUEUE)
+ * its limiter, or the next firing. Also one that is settled since `written_ms` was. */
+static void sched_settle_later(cellar_pool *p, sched_entry *e, int64_t written_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
     const sched_entry *heir = sched_has_row(p, e);
-    if (heir == NULL) { return; }
+    if (heir == NULL || heir->settled_wall_ms == written_ms) { return; }
     e->unwritten_wall_ms = heir->settled_wall_ms;
     if (e->unwritten) { return; }
     e->unwritten = true;
@@ -439,8 +440,7 @@ CELLAR_PRIVATE sched_entry *sched_settles(cellar_pool *p, const task_run *r, int
     if (heir == NULL) { e = NULL; }
     if (e != NULL) {
         wheel_cancel(&p->mono, &t->timer); /* the write takes no time of it */
-        sched_run_of(t)->settled = true;
-        *last_ms = heir->settled_wall_ms;
+        sched_run_of(t)->written_wall_ms = *last_ms = heir->settled_wall_ms;
     }
     sync_drop(QUEUE, &p->lock);
     return e;
@@ -477,7 +477,7 @@ CELLAR_PRIVATE void sched_over(cellar_pool *p, task *t, cellar_task_state state,
         sched_arm(p, heir, a);
     }
     const bool dropped = state == CELLAR_TASK_CANCELLED && (t->flags & TASK_CANCEL) != 0;
-    if ((!dropped || resumed) && !r->settled) { sched_settle_later(p, e, a); }
+    if (!dropped || resumed) { sched_settle_later(p, e, r->written_wall_ms, a); }
     if (heir != NULL && dropped && !r->triggered && sched_is_done(heir)) {
         sched_unfire(heir, r->due_wall_ms);
         sched_arm(p, heir, a);

@@ -29,7 +29,7 @@ typedef struct sched_run { /* place for one run of a schedule */
     uint64_t missed;
     bool triggered;
     bool begun;             /* its first attempt began */
-    bool settled;           /* the end was given to the journal */
+    int64_t written_wall_ms; /* what its end gave to the journal; 0: nothing yet */
 } sched_run;
 
 typedef struct sched_zone { /* a time zone that schedules share */

@@ -613,6 +613,44 @@ T_CASE_ON(row_and_schedule_change_in_one_order, POOL)
     }
 }
 
+static void meanwhile_resume(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    T_EQ_I64(cellar_schedule_pause(p, "e", false), CELLAR_OK);
+}
+
+static cellar_verdict pauses(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (fired++ != 0) { return cellar_verdict_ok(); }
+    T_EQ_I64(cellar_schedule_pause(p, "e", true), CELLAR_OK);
+    mono_ms += 5 * MINUTE + 1;
+    wall_ms += 5 * MINUTE + 1;
+    return cellar_verdict_ok();
+}
+
+/* Fault: a resume while the end of a run was written left the firings of the pause in no row: after
+ * a crash they were missed ones. */
+T_CASE(resume_beside_the_end_of_a_run_settles_the_pause)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = meanwhile_resume;
+    begin();
+    forget();
+    wall_ms = START;
+    open_it();
+    T_EQ_I64(cellar_task_register(p, "job", pauses, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "calls", calls, NULL, NULL), CELLAR_OK);
+    every(MINUTE, NULL);
+    T_EQ_I64(cellar_task_submit(p, "calls", "-", 1, &o, NULL), CELLAR_OK);
+    (void)tick();
+    crash();
+    T_EQ_I64(cellar_task_register(p, "job", pauses, NULL, NULL), CELLAR_OK);
+    every(MINUTE, NULL);
+    T_AFTER_U64(pass(0), fired, 1);
+    end();
+}
+
 /* Fault: a resume after a step of the clock computed the time again that had fired. */
 T_CASE(resume_after_a_step_fires_no_fixed_time_twice)
 {
