@@ -231,6 +231,17 @@ static void refresher_bound(cellar_load *load, const refresher_ticket *t)
     (void)cellar_load_opts_set(load, &o);
 }
 
+/* Take the reads of a key since the last look. */
+static cellar_err refresher_take_reads(refresher_ticket *t, const void *key, size_t key_len,
+                                       cellar_entry_info *info)
+{
+    *info = cellar_entry_info_default();
+    const cellar_err err = cellar_entry_info_get(t->row->c, key, key_len, CELLAR_GET_TAKE_HITS,
+                                                 info);
+    t->read |= info->hits != 0;
+    return err;
+}
+
 static cellar_err refresher_loader_fn(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     const refresher_ticket *t = ctx;
@@ -266,6 +277,8 @@ static void refresher_load_key(refresher_ticket *t)
     cellar_result res = cellar_result_default();
     const refresher_key *k = t->key;
     if (!refresher_admitted(t)) { return; }
+    cellar_entry_info info; /* a store ends the old value with its reads */
+    if (row->stop_idle != 0) { (void)refresher_take_reads(t, k + 1, k->len, &info); }
     cellar_load_opts o = { .struct_size = sizeof o,
                            .flags = CELLAR_LOAD_REFRESH | CELLAR_LOAD_NO_WAIT,
                            .negative_ttl_ms = row->negative_ttl_ms, .stale_ms = row->stale_ms,
@@ -283,7 +296,7 @@ static void refresher_load_key(refresher_ticket *t)
         cellar_object_release(&held);
     }
     if (row->stop_idle != 0) { /* the load is no read */
-        cellar_entry_info info = cellar_entry_info_default();
+        info = cellar_entry_info_default();
         (void)cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS, &info);
     }
     switch ((int)t->err) {
@@ -302,12 +315,12 @@ static void refresher_look(refresher_ticket *t)
     const refresher_row *row = t->row;
     t->looked = true;
     t->left_ms = -1;
+    t->read = row->read;
     for (const refresher_key *k = NULL; (k = refresher_key_next(&row->keys, k)) != NULL;) {
-        cellar_entry_info info = cellar_entry_info_default();
-        const cellar_err err = cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS,
-                                                     &info);
-        if (err == CELLAR_OK) { t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms); }
-        t->read |= info.hits != 0;
+        cellar_entry_info info;
+        if (refresher_take_reads(t, k + 1, k->len, &info) == CELLAR_OK) {
+            t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms);
+        }
     }
     t->read |= row->idle >= row->stop_idle && t->left_ms > row->left_ms;
     t->asleep = !t->read && row->idle + 1 >= row->stop_idle;
@@ -350,6 +363,7 @@ static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(QUEUE)
     row->listing = row->day = false;
     if (t->looked) {
         row->idle = t->read ? 0 : BASE_MIN(row->idle + 1, row->stop_idle);
+        row->read = false;
         row->left_ms = t->left_ms;
     }
     row->left = 0;
@@ -388,6 +402,7 @@ static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(QUE
     refresher_row *row = t->row;
     uint64_t *count = t->of->refresh->count;
     t->key->failed = t->result != REFRESHER_OK;
+    row->read |= t->read;
     switch (t->result) {
     case REFRESHER_OK:
         t->key->pending = false;

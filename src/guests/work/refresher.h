@@ -67,6 +67,7 @@ typedef struct refresher_row {
     bool listing;             /* the next step lists the keys */
     bool day;                 /* the next list deletes all keys */
     bool uncovered;
+    bool read;                /* a key was read since the last look, before a load of it */
     bool stopped;             /* this run makes no more loads: breaker or limiter */
     int64_t due_ms;           /* next interval, monotonic: its first time + k * interval_ms */
     int64_t retry_ms;         /* next try of the keys left; BASE_NEVER_MS: none */

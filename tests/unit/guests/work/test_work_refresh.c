@@ -340,6 +340,22 @@ T_CASE_ON(only_reads_that_hit_wake_a_row, ROWS)
     T_CHECK(!sleeps_after_a_minute());
 }
 
+/* Fault: a load took the reads of the value that it replaced: the row slept beside them. */
+T_CASE_ON(read_before_a_load_keeps_its_row_awake, ROWS)
+{
+    cellar_refresh_opts o = opts(HOUR);
+    o.stop_idle = 1;
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    T_CHECK(read_key("k")[0] != '\0');
+    up.down = true;
+    for (int i = 0; i < 100 && up.failed == 0; i++) { turn(tick()); }
+    up.down = false;
+    T_CHECK(read_key("k")[0] != '\0');
+    T_CHECK(!sleeps_after_a_minute()); /* the second try loads, then comes the look */
+    T_CHECK(sleeps_after_a_minute());
+}
+
 static void load_takes_40_s(const void *key, size_t len)
 {
     (void)key, (void)len;
