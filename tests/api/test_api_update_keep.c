@@ -264,4 +264,22 @@ T_CASE(records_on_disk_carry_them)
     after(c, "red", false);
 }
 
+/* Set the key, and let memory evict it. */
+static void set_and_evict(cellar *c)
+{
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAX_ENTRIES, 1), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(c, "other", "value", 0), CELLAR_OK);
+}
+
+T_CASE(value_that_came_during_the_function_and_left_memory_is_updated)
+{
+    cellar *c = closed_later(open_on_disk(folder_of_case()));
+    work w = { .meanwhile = set_and_evict, .more = 1 };
+    T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+    T_EQ_I64(w.runs, 2);
+    T_CHECK(w.found);
+    T_EQ_U64(flags_of(c), 6);
+}
+
 T_MAIN("api_update_keep")

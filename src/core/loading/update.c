@@ -233,10 +233,13 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
     *fn_said = true;
-    if (err == CELLAR_REMOVED) { return cache_update_remove(c, k, &info, old, there, fn_said); }
-    if (err != CELLAR_OK) { return err; }
-    if (out->failed != CELLAR_OK) { return out->failed; }
+    if (err != CELLAR_OK && err != CELLAR_REMOVED) { return err; }
+    if (err == CELLAR_OK && out->failed != CELLAR_OK) { return out->failed; }
     *fn_said = false;
+    /* A call that set the key during fn may have it on disk alone by now. */
+    const cellar_err came = there ? CELLAR_MISS : cache_bring(c, k, u->wait);
+    if (came != CELLAR_MISS && came != CELLAR_ABSENT) { return CELLAR_CONFLICT; }
+    if (err == CELLAR_REMOVED) { return cache_update_remove(c, k, &info, old, there, fn_said); }
     l1_put_spec *p = &plan->spec;
     p->flags = (u->flags & ~(uint32_t)L1_IF_PRESENT) | (there ? L1_IF_SAME : L1_IF_ABSENT);
     p->same = there ? &info : NULL;
