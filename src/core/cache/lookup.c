@@ -209,7 +209,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     if (BASE_LIKELY(d != NULL)) {
         const l2_key key = cache_disk_key(k);
         err = l2_get(d, &key, buf, buf_cap, value_len, &m->e);
-        m->unread = err == CELLAR_E_TIMEOUT || err == CELLAR_E_NOMEM;
+        m->unread = err < 0 && err != CELLAR_E_BUFFER ? err : CELLAR_OK;
     } else if (cache_tier_is_shared(t)) {
         err = cache_shared_get(t->ctx, k, buf, buf_cap, value_len, m);
         m->silent = err == CELLAR_E_TIMEOUT;
@@ -451,7 +451,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     size_t cap = sizeof small, len = 0;
     bool refused = false;
     cache_found m;
-    m.unread = false;
+    m.unread = CELLAR_OK;
     cellar_err err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     /* the value may be longer each time */
     for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
@@ -463,7 +463,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
         err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     }
     if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
-    return err == CELLAR_MISS && m.unread ? CELLAR_E_TIMEOUT : err;
+    return err == CELLAR_MISS && m.unread != CELLAR_OK ? m.unread : err;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k)

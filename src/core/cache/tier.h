@@ -49,7 +49,7 @@
 typedef struct cache_found { /* answer of a get, besides the value */
     bool passing; /* memory must not keep the entry */
     bool silent;  /* the shared tier did not answer in time */
-    bool unread;  /* a MISS says nothing: the disk cannot read the entry now */
+    cellar_err unread; /* a MISS says nothing: E_TIMEOUT or E_NOMEM of l2_get; else OK */
     uint64_t order; /* of a shared tier: larger for a reply of a later state; 0: not known */
     l2_meta e;
 } cache_found;

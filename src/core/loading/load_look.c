@@ -422,9 +422,10 @@ CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call)
         b = flight_bytes_new(&c->store->hooks, len);
         if (b == NULL) { return FLIGHT_LOADING; }
         do {
-            m.silent = m.unread = false;
+            m.silent = false;
+            m.unread = CELLAR_OK;
             err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
-        } while (m.unread && waits && cache_disk_waits(c, &call->until_ns));
+        } while (m.unread == CELLAR_E_TIMEOUT && waits && cache_disk_waits(c, &call->until_ns));
     }
     call->unsure = m.silent;
     if (err == CELLAR_OK) {
