@@ -760,7 +760,6 @@ static cellar_err task_fit(cellar_pool *p, const task_draft *d, uint32_t count, 
     *yields = true;
     if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
     if (!room) { *yields = task_drops_fit(p, NULL, count, bytes, known); }
-    if (!*yields) { return CELLAR_E_BUSY; }
     const cellar_err err = p->limits ? task_names_fit(p, d, count, known, full, yields) : CELLAR_OK;
     return err == CELLAR_OK && !room ? CELLAR_E_BUSY : err;
 }

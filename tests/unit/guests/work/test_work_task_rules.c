@@ -145,6 +145,24 @@ T_CASE(debounce_in_a_full_pool_needs_no_room)
     }
 }
 
+/* Fault: a full pool without a task to drop said E_BUSY of a payload that its name never takes. */
+T_CASE(payload_longer_than_its_name_is_too_big_in_a_full_pool)
+{
+    for (int full = CELLAR_POOL_REJECT; full <= CELLAR_POOL_DROP_OLDEST; full++) {
+        cellar_task_opts o = cellar_task_opts_default();
+        cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 10 };
+        cellar_task_id id;
+        defaults();
+        o.queue_bytes = 3;
+        config.queue_cap = 1;
+        config.on_full = (cellar_pool_full)full;
+        open_with(&o);
+        (void)submit("a", &later);
+        T_EQ_I64(try_submit("b234", NULL, &id), CELLAR_E_TOOBIG);
+        close_it();
+    }
+}
+
 /* Fault: a full pool dropped its oldest task for a task that takes the place of another. */
 T_CASE(replace_in_a_full_pool_takes_the_place)
 {
