@@ -808,7 +808,7 @@ CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t co
     cellar_err err;
     bool slept;
     do {
-        bool yields = false;
+        bool yields = true; /* task_make_room sums up what drops free */
         err = task_intake_of(p);
         if (err == CELLAR_OK) { err = task_fit(p, d, count, bytes, &full, &yields); }
         if (err == CELLAR_E_BUSY) {
