@@ -185,6 +185,9 @@ CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key
         if (err == CELLAR_OK || err < 0 || resp_in_table(c, ns, key)) { return err; }
         err = resp_update(c, ns, key, &o, resp_change_nothing, NULL);
     }
+    if (err == CELLAR_E_TYPE && cellar_get(ns, key.data, key.len, NULL, 0, NULL) == err) {
+        return CELLAR_MISS; /* objects are in memory alone */
+    }
     return err == CELLAR_CONFLICT ? CELLAR_E_BUSY : err;
 }
 

@@ -406,7 +406,9 @@ T_CASE(objects_are_listed_and_are_no_strings)
         { "OBJECT FREQ k", ":0" }, { "TOUCH k q", ":1" }, { "OBJECT FREQ k", ":1" },
         { "OBJECT ENCODING k", "object" },
         { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
-        { "TYPE k", "+none" },
+        { "TYPE k", "+none" }, { "EXPIRE k 9 XX", ":0" }, { "EXPIRE k -1", ":0" },
+        { "PERSIST k", ":0" }, { "RENAME k q", "-ERR no such key" }, { "COPY k q", ":0" },
+        { "GETEX k EX 9", "nil" }, { "MSETNX k 1", WRONG }, { "WATCH k", "+OK" },
     };
     T_EQ_STR(rk_line(&k, "SET s 1"), "+OK");
     T_EQ_U64(scanned(" TYPE object", NULL), 0);
