@@ -110,15 +110,21 @@ class CellarCache(BaseCache):
         """Take the TTL of an entry away; return whether it has a value."""
         return self._cache.touch(self._key(key, version), None)
 
+    def _around(self, version):
+        """Return what KEY_FUNCTION puts before a key and behind it."""
+        head, _, tail = self.make_key("\0", version).partition("\0")
+        return head, tail
+
     def delete_pattern(self, pattern, version=None):
         """Delete the keys that match * ? [a-z]; return how many were in memory."""
-        return self._cache.delete_pattern(_literal(self.make_key("", version)) + pattern)
+        head, tail = self._around(version)
+        return self._cache.delete_pattern(_literal(head) + pattern + _literal(tail))
 
     def iter_keys(self, pattern, version=None):
         """Iterate over the keys that match, without prefix and version."""
-        head = self.make_key("", version)
-        for key in self._cache.keys(_literal(head) + pattern):
-            yield key[len(head):]
+        head, tail = self._around(version)
+        for key in self._cache.keys(_literal(head) + pattern + _literal(tail)):
+            yield key[len(head):len(key) - len(tail)]
 
     def lock(self, key, version=None, timeout=30, blocking_timeout=None):
         """Return the lock of a key, which is no entry. TimeoutError: it is not free in time."""

@@ -60,11 +60,13 @@ def a_pattern_of_django_is_of_one_prefix_as_it_is_written():
     _needs("django")
     from cellar.django import CellarCache
     caches = [CellarCache("one", {"KEY_PREFIX": prefix}) for prefix in ("s1", "s[1]", "a:b")]
+    caches.append(CellarCache("one", {"KEY_FUNCTION": lambda key, prefix, version: f"{key}@{version}"}))
     for cache in caches:
         cache.set("k:1", 1)
         assert list(cache.iter_keys("k*")) == ["k:1"]
     assert caches[1].delete_pattern("*") == 1
-    assert [cache.get("k:1") for cache in caches] == [1, None, 1]
+    assert [cache.get("k:1") for cache in caches] == [1, None, 1, 1]
+    assert caches[3].delete_pattern("k*") == 1
 
 
 class _LruCache:
