@@ -149,8 +149,8 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
                                               void *ctx)
 {
-    (void)old, (void)old_len, (void)out, (void)ctx;
-    return CELLAR_CONFLICT;
+    (void)old_len, (void)out, (void)ctx;
+    return old != NULL ? CELLAR_CONFLICT : CELLAR_MISS;
 }
 
 static cellar_err resp_describe(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
@@ -179,7 +179,8 @@ CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key
 {
     cellar_err err = CELLAR_CONFLICT; /* the entry is there, and memory may evict it again */
     cellar_set_opts o = resp_write_opts(0);
-    o.flags |= CELLAR_ONLY_IF_PRESENT;
+    /* It ends a load of no key, but for WATCH: what the load stores is another version. */
+    if ((flags & CELLAR_GET_WANT_VERSION) == 0) { o.flags |= CELLAR_ONLY_IF_PRESENT; }
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_CONFLICT; n++) {
         err = resp_describe(c, ns, key, flags, info);
         if (err == CELLAR_OK || err < 0 || resp_in_table(c, ns, key)) { return err; }

@@ -39,7 +39,7 @@ CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes k
  * or an error: nothing is known. */
 CELLAR_PRIVATE cellar_err resp_look(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
                                     cellar_entry_info *info);
-/* Leave the value of an update, with CONFLICT. */
+/* Leave the value of an update, with CONFLICT; without one with MISS. */
 CELLAR_PRIVATE cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out,
                                               void *ctx);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */

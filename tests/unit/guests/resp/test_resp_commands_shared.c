@@ -213,6 +213,22 @@ T_ALONE(load_ends_at_the_answer_none)
     rk_close(&k);
 }
 
+/* WATCH changes nothing: the load stores its value, and EXEC sees it. */
+T_ALONE(load_goes_on_behind_a_watch)
+{
+    rk_open(&k, true);
+    asked = "WATCH k";
+    answer = "+OK";
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(k.db, "k", 1, NULL, load_behind_ask, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_STR(rk_line(&k, "GET k"), "older");
+    T_EQ_STR(rk_line(&k, "MULTI"), "+OK");
+    T_EQ_STR(rk_line(&k, "SET k 1"), "+QUEUED");
+    T_EQ_STR(rk_line(&k, "EXEC"), "nil[]");
+    rk_close(&k);
+}
+
 /* A server that does not answer is no proof that there is no key. */
 T_CASE(change_beside_a_server_that_does_not_answer_is_an_error)
 {
