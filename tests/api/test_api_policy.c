@@ -6,6 +6,9 @@
  *         that write while rules are replaced. */
 #include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "tests/support/loader.h"
 #include "tests/support/policy_kit.h"
@@ -735,6 +738,26 @@ T_CASE(at_ends_entries_at_the_next_such_moment)
     T_CHECK(apart > 12 * H - 10 * S && apart < 12 * H + 10 * S);
     const int64_t zone = (a - other + 24 * H) % (24 * H);
     T_CHECK(zone > 5 * H + 30 * M - 10 * S && zone < 5 * H + 30 * M + 10 * S);
+}
+
+static int64_t wall_ms; /* 0: the wall clock of the system */
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    if (id != CLOCK_REALTIME || wall_ms == 0) { return (int)syscall(SYS_clock_gettime, id, t); }
+    *t = (struct timespec){ wall_ms / 1000, wall_ms % 1000 * 1000000 };
+    return 0;
+}
+
+T_CASE(at_follows_a_wall_clock_that_is_set_back)
+{
+    cellar *c = closed_later(api_open(4 << 20));
+    T_EQ_I64(rules(c, "[*]\nkey a:{n} at=00:00@+00:00\n", NULL), CELLAR_OK);
+    wall_ms = 20000 * 24 * H + 5 * M;
+    T_EQ_I64(ttl_after_set(c, "a:1"), 24 * H - 5 * M);
+    wall_ms -= 10 * M; /* midnight is to come again */
+    T_EQ_I64(ttl_after_set(c, "a:1"), 5 * M);
+    wall_ms = 0;
 }
 
 /* ---- reload under load ---- */

@@ -343,7 +343,7 @@ BASE_COLD static int64_t policy_until(const policy_rule *r)
     const int64_t now = base_wall_ms();
     policy_rule *own = (policy_rule *)(uintptr_t)r; /* only `next_ms`, which is atomic */
     int64_t next = base_load_rlx(&own->next_ms);
-    if (next <= now || next - now > INT64_C(172800000)) { /* passed, or the clock was set back */
+    if (next <= now || next - now > INT64_C(86400000)) { /* passed, or the clock was set back */
         next = base_tz_daily(r->zone, r->at_minutes, now);
         base_store_rlx(&own->next_ms, next);
     }
