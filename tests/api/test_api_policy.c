@@ -422,6 +422,23 @@ T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time)
     T_AFTER_STR(later(c, 50 * S), demand(c, "r:1", &o), "old");
 }
 
+T_CASE(value_that_is_not_modified_keeps_its_tags_beside_those_of_a_rule)
+{
+    static const cellar_bytes tag[2] = { { "own", 3 }, { "ruled", 5 } };
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
+    cellar *c = refreshing("");
+    fetch_how = "same";
+    for (size_t i = 0; i < 2; i++) {
+        T_EQ_I64(rules(c, "", NULL), CELLAR_OK);
+        T_EQ_I64(api_put(c, "r:1", "old", SET_OPTS(.tags = tag, .tag_count = 1)), CELLAR_OK);
+        T_EQ_I64(rules(c, "[*]\nkey r:{x} tags=ruled\n", NULL), CELLAR_OK);
+        T_EQ_STR(demand(c, "r:1", &o), "old");
+        T_EQ_STR(api_look(c, "r:1"), "old");
+        T_EQ_I64(cellar_delete_by_tag(c, tag[i].data, tag[i].len, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_STR(api_look(c, "r:1"), "MISS");
+    }
+}
+
 typedef struct joining { /* a load that another one joins after the delete of a tag */
     cellar *c;
     pthread_t thread;

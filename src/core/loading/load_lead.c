@@ -282,6 +282,21 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     return cache_change_run(&ch);
 }
 
+/* Let a rule add its tags to those of the old value, which an entry with new tags loses. */
+static void cache_publish_tags(struct cellar_load *ld)
+{
+    cache_call *call = ld->call;
+    uint64_t fps[BASE_TAGS_MAX], born;
+    if (ld->opts.tag_count != 0 || call->found.tag_count == 0 ||
+        (base_load_rlx(&call->c->carries) & CACHE_CARRIES_POLICY) == 0) {
+        return;
+    }
+    const uint32_t all = l1_tags_of(call->c->l1, &call->k, fps, &born);
+    ld->opts.tag_count = BASE_MIN(cache_shared_rest(call->c, all), (uint32_t)CELLAR_TAGS_MAX);
+    memcpy(ld->opts.fps, fps + (all - ld->opts.tag_count), ld->opts.tag_count * sizeof fps[0]);
+    if (all != call->found.tag_count) { ld->opts.no_store = true; } /* another entry by now */
+}
+
 /* Renew the old value: in place, or from our copy if it was evicted meanwhile. Do not store the
  * copy if it had tags, one of which may have ended it. */
 static void cache_publish_same(struct cellar_load *ld)
@@ -291,6 +306,7 @@ static void cache_publish_same(struct cellar_load *ld)
     ld->opts.user_flags = call->found.user_flags;
     ld->opts.weight_bytes = call->found.charge;
     cache_found_tags(call);
+    cache_publish_tags(ld);
     cache_plan *plan = cache_publish_plan(ld, L1_VALUE, ld->opts.ttl_ms, &own);
     const uint32_t tags = cache_shared_rest(call->c, call->found.tag_count);
     const bool renews = plan != NULL && !call->leased;
