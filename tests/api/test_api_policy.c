@@ -262,6 +262,45 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
              CELLAR_DROPPED);
 }
 
+static cellar_err fail_row(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)ld, (void)key, (void)len, (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static cellar_err load_own_times(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len;
+    const cellar_set_opts *o = ctx;
+    T_EQ_I64(cellar_load_opts_set(ld, o), CELLAR_OK);
+    return (o->flags & CELLAR_NEGATIVE) != 0 ? cellar_load_absent(ld)
+                                             : cellar_load_value(ld, "row", 3);
+}
+
+T_CASE(times_of_loader_and_fallback_win_also_if_the_namespace_has_the_same)
+{
+    settings cfg = api_config(4 << 20);
+    cellar_result r = cellar_result_default();
+    cfg.tuning.jitter_pct = CELLAR_OFF;
+    cfg.config.default_ttl_ms = cfg.config.negative_ttl_ms = 9 * S;
+    cellar *c = closed_later(api_open_with(&cfg));
+    T_EQ_I64(rules(c, "[*]\nkey r:{x} ttl=20s stale=3s negative=20s\n", NULL), CELLAR_OK);
+    const cellar_load_opts o = { .struct_size = sizeof o, .fallback_ttl_ms = 9 * S,
+                                 .fallback = { { load_row, NULL } } };
+    T_EQ_I64(cellar_get_or_load(c, "r:1", 3, &o, fail_row, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(ttl_of(c, "r:1"), 9 * S);
+    cellar_set_opts own = { .struct_size = sizeof own, .ttl_ms = 9 * S,
+                            .stale_ms = CELLAR_TTL_NONE };
+    T_EQ_I64(cellar_get_or_load(c, "r:2", 3, NULL, load_own_times, &own, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(ttl_of(c, "r:2"), 9 * S);
+    T_EQ_I64(key_info(c, "r:2").stale_left_ms, 0);
+    own.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_get_or_load(c, "r:3", 3, NULL, load_own_times, &own, &r), CELLAR_ABSENT);
+    T_EQ_I64(ttl_of(c, "r:3"), 9 * S);
+}
+
 T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)
 {
     static const uint32_t keeps[] = { CELLAR_KEEP_OLD_VALUE, CELLAR_ONLY_IF_ABSENT,

@@ -130,17 +130,11 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
 }
 
 /* Return the times that the call or its loader sets, which no policy changes. */
-static uint8_t cache_publish_given(const struct cellar_load *ld, l1_kind kind)
+static uint8_t cache_publish_given(uint32_t own, l1_kind kind)
 {
-    const cache_load_plan *load = ld->call->p;
-    uint32_t given = load->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER | CACHE_GIVEN_REFRESH);
-    const bool ttl = kind == L1_NEGATIVE ? (load->own & CACHE_GIVEN_NEGATIVE) != 0 ||
-                                               ld->opts.negative_ttl_ms != load->negative_ttl_ms
-                                         : (load->own & CACHE_GIVEN_TTL) != 0 ||
-                                               ld->opts.ttl_ms != load->ttl_ms;
-    if (ttl) { given |= CACHE_GIVEN_TTL; }
-    if (ld->opts.stale_ms != load->stale_ms) { given |= CACHE_GIVEN_STALE; }
-    return (uint8_t)given;
+    const uint32_t ttl = kind == L1_NEGATIVE ? CACHE_GIVEN_NEGATIVE : CACHE_GIVEN_TTL;
+    const uint32_t rest = CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER | CACHE_GIVEN_REFRESH;
+    return (uint8_t)((own & rest) | ((own & ttl) != 0 ? CACHE_GIVEN_TTL : 0u));
 }
 
 /* Plan the entry: `own` from the options of the load, or what a lease was fulfilled with; then ask
@@ -161,7 +155,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
             kind == L1_NEGATIVE || ttl_ms == BASE_NEVER_MS ? 0 : load->n[CACHE_JITTER_PCT];
         plan->jitter_mode = load->n[CACHE_JITTER_MODE];
         plan->policed = true;
-        plan->given = cache_publish_given(ld, kind);
+        plan->given = cache_publish_given(ld->opts.own, kind);
         plan->stale_ms = ld->opts.stale_ms;
         p->flags = cache_carried(base_load_rlx(&ld->call->c->carries));
         p->tag_fps = ld->opts.fps;
@@ -556,6 +550,7 @@ static void cache_load_anew(struct cellar_load *ld)
                                 .led = old.led, .no_disk = true, .ns = old.ns };
     cache_load_opts_begin(&ld->opts, old.call->p);
     ld->opts.ttl_ms = old.call->p->fallback_ttl_ms;
+    ld->opts.own |= CACHE_GIVEN_TTL;
 }
 
 /* Return whether a stored fallback would expire before the source may be asked again. With it the

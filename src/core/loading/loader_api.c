@@ -278,9 +278,15 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
         (full.tag_count != 0 && !cache_tags_set(load, opts, full.tags, full.tag_count))) {
         return CELLAR_E_NOMEM;
     }
-    int64_t *ttl_ms = (full.flags & CELLAR_NEGATIVE) != 0 ? &opts->negative_ttl_ms : &opts->ttl_ms;
-    if (full.ttl_ms != 0) { *ttl_ms = full.ttl_ms; }
-    if (full.stale_ms != 0) { opts->stale_ms = cache_stale_of(full.stale_ms); }
+    const bool none = (full.flags & CELLAR_NEGATIVE) != 0;
+    if (full.ttl_ms != 0) {
+        *(none ? &opts->negative_ttl_ms : &opts->ttl_ms) = full.ttl_ms;
+        opts->own |= none ? CACHE_GIVEN_NEGATIVE : CACHE_GIVEN_TTL;
+    }
+    if (full.stale_ms != 0) {
+        opts->stale_ms = cache_stale_of(full.stale_ms);
+        opts->own |= CACHE_GIVEN_STALE;
+    }
     if (full.cost_us != 0) { opts->cost_us = full.cost_us; }
     if (full.user_flags != 0) { opts->user_flags = full.user_flags; }
     if (full.weight_bytes != 0) { opts->weight_bytes = full.weight_bytes; }

@@ -132,6 +132,7 @@ typedef struct cache_item { /* result of a loader for one key */
 typedef struct cache_result_opts { /* how a result is stored: of the plan, else of the loader */
     int64_t ttl_ms, negative_ttl_ms, stale_ms;
     bool no_store;
+    uint8_t own;                  /* CACHE_GIVEN_...: times that the call or its loader sets */
     uint32_t cost_us, user_flags, tag_count;
     uint64_t weight_bytes;
     const cellar_bytes *tag_text; /* texts of the tags, kept by the flight; NULL: not known */
@@ -144,6 +145,7 @@ BASE_INLINE void cache_load_opts_begin(cache_result_opts *opts, const cache_load
     opts->ttl_ms = p->ttl_ms;
     opts->negative_ttl_ms = p->negative_ttl_ms;
     opts->stale_ms = p->stale_ms;
+    opts->own = p->own;
 }
 
 struct cellar_buf { /* buffer of an update (charged to the store) or of a load (not charged) */
