@@ -262,9 +262,11 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
              CELLAR_DROPPED);
 }
 
+static unsigned failed;
 static cellar_err fail_row(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     (void)ld, (void)key, (void)len, (void)ctx;
+    failed++;
     return CELLAR_E_IO;
 }
 
@@ -299,6 +301,31 @@ T_CASE(times_of_loader_and_fallback_win_also_if_the_namespace_has_the_same)
     own.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_get_or_load(c, "r:3", 3, NULL, load_own_times, &own, &r), CELLAR_ABSENT);
     T_EQ_I64(ttl_of(c, "r:3"), 9 * S);
+}
+
+T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)
+{
+    static char absent[] = "absent";
+    static const char *const keys[] = { "token", "m:1", "none" };
+    cellar_result r = cellar_result_default();
+    cellar *c = closed_later(api_open(4 << 20));
+    T_EQ_I64(rules(c, "[*]\nglob m:* ttl_max=1s\ndeny *token*\n", NULL), CELLAR_OK);
+    const cellar_load_opts plain = { .struct_size = sizeof plain, .error_ttl_ms = 60 * S };
+    cellar_load_opts o = plain;
+    o.fallback_ttl_ms = 100 * S;
+    o.fallback[0].fn = load_row;
+    failed = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        o.fallback[0].ctx = i == 2 ? absent : NULL;
+        o.flags = i == 2 ? CELLAR_LOAD_NO_NEGATIVE : 0;
+        const size_t len = strlen(keys[i]);
+        T_EQ_I64(cellar_get_or_load(c, keys[i], len, &o, fail_row, NULL, &r),
+                 i == 2 ? CELLAR_ABSENT : CELLAR_OK);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+        cellar_result_free(&r);
+        T_EQ_I64(cellar_get_or_load(c, keys[i], len, &plain, fail_row, NULL, &r), CELLAR_E_LOADER);
+        T_EQ_U64(failed, i + 1);
+    }
 }
 
 T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)

@@ -189,6 +189,13 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
     return p;
 }
 
+/* Return whether a fallback would end before the source may be asked again. With it the remembered
+ * failure would be lost. */
+static bool cache_ends_early(const cache_call *call, const l1_put_spec *p)
+{
+    return p->deadline_ms < call->hold_ms;
+}
+
 /* Set the cost of a loaded value, and its birth if it may be refreshed early. */
 static void cache_publish_cost(const struct cellar_load *ld, l1_put_spec *p)
 {
@@ -212,11 +219,11 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     cache_plan *plan = cache_publish_plan(ld, L1_VALUE, ld->opts.ttl_ms, &own);
     cache_answer_value(call, value, base_add_sat(call->now_ms, ld->opts.ttl_ms),
                        CELLAR_SOURCE_LOADED);
-    if (plan == NULL || plan->ttl_ms == 0) {
+    l1_put_spec *p = plan != NULL ? cache_publish_spec(ld, plan) : NULL;
+    if (p == NULL || plan->ttl_ms == 0 || cache_ends_early(call, p)) {
         call->flags |= FLIGHT_NOT_STORED;
         return;
     }
-    l1_put_spec *p = cache_publish_spec(ld, plan);
     if (ld->given == NULL) { cache_publish_cost(ld, p); }
     p->value = value->data;
     p->value_len = value->len;
@@ -249,9 +256,13 @@ static void cache_publish_none(struct cellar_load *ld)
     cache_answer_value(call, NULL, BASE_NEVER_MS, CELLAR_SOURCE_LOADED);
     if (plan == NULL) { call->flags |= FLIGHT_NOT_STORED; }
     /* without a TTL only to replace a value that would be served further */
-    if (plan == NULL || (ttl == 0 && !cache_old_may_stay(call))) { return; }
+    if (plan == NULL || (ttl == 0 && call->hold_ms == 0 && !cache_old_may_stay(call))) { return; }
     l1_put_spec *p = cache_publish_spec(ld, plan);
     if (ttl == 0) { p->deadline_ms = call->now_ms; } /* dead immediately */
+    if (cache_ends_early(call, p)) {
+        call->flags |= FLIGHT_NOT_STORED;
+        return;
+    }
     p->charge = ttl != 0 ? ld->opts.weight_bytes : 0;
     p->stale_ms = 0;
     cache_publish(ld, p);
@@ -553,24 +564,8 @@ static void cache_load_anew(struct cellar_load *ld)
     ld->opts.own |= CACHE_GIVEN_TTL;
 }
 
-/* Return whether a stored fallback would expire before the source may be asked again. With it the
- * remembered failure would be lost. */
-static bool cache_ends_early(const struct cellar_load *ld)
-{
-    const cache_load_plan *p = ld->call->p;
-    const cache_result_opts *opts = &ld->opts;
-    const bool none = ld->r.said == CACHE_REPORTED_NONE;
-    int64_t ttl_ms = none ? opts->negative_ttl_ms : opts->ttl_ms;
-    if (ld->call->hold_ms == 0 || ttl_ms == BASE_NEVER_MS) { return false; }
-    if (!none && p->n[CACHE_JITTER_PCT] != 0 && p->n[CACHE_JITTER_MODE] != CELLAR_JITTER_PLUS) {
-        ttl_ms -= ttl_ms / 100 * p->n[CACHE_JITTER_PCT] + 100;
-    }
-    return base_add_sat(ld->call->now_ms, ttl_ms) < ld->call->hold_ms;
-}
-
 static void cache_instead(struct cellar_load *ld, uint32_t source)
 {
-    if (cache_ends_early(ld)) { ld->opts.no_store = true; }
     cache_publish_result(ld);
     ld->call->source = source;
     stats_add(cache_mine(ld->call->c), STATS_LOAD_INSTEAD, 1);
@@ -653,7 +648,8 @@ static bool cache_settle_failed(struct cellar_load *ld, cellar_err err, int32_t 
     stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
     call->loader_err = code;
     if (brought) {
-        if (instead.opts.no_store && call->hold_ms != 0) { cache_keep_failure(ld, code); }
+        const uint32_t why = call->flags & (FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN);
+        if (why == FLIGHT_NOT_STORED && call->hold_ms != 0) { cache_keep_failure(ld, code); }
         return true;
     }
     if (!call->old_current) {
