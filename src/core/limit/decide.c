@@ -54,7 +54,10 @@ static void limit_take_ahead(limit_call *c, uint32_t i)
     const limit_rule *r = &c->m.rule[i];
     const uint64_t now = c->m.at[i].u;
     limit_verdict *says = &c->says[i];
-    if (c->op->kind != LIMIT_RESERVE || says->never || !limit_is_bucket(c, i)) { return; }
+    if (c->op->kind != LIMIT_RESERVE || says->never || !limit_is_bucket(c, i) ||
+        limit_flag(r, CELLAR_RULE_DRY_RUN)) {
+        return;
+    }
     const uint64_t next = limit_max_u64(c->next[i], now) + c->op->cost * r->step;
     const uint64_t wait_ns = limit_ns_of(next - now - r->reach); /* denied: it is positive */
     if (wait_ns > c->op->arg || next > now + LIMIT_DEBT_MAX) { return; }

@@ -654,5 +654,25 @@ T_CASE(denied_calls_of_a_new_key_charge)
     kit_close(l);
 }
 
+/* Fault: a token bucket of a dry run made calls wait for its units. */
+T_CASE(a_dry_run_makes_no_call_wait)
+{
+    cellar_rule rules[2] = { cellar_rule_token_bucket(1, KIT_S, 1),
+                             cellar_rule_token_bucket(100, KIT_S, 100) };
+    rules[0].flags = CELLAR_RULE_DRY_RUN;
+    for (uint32_t count = 1; count <= 2; count++) {
+        cellar_limiter *l = kit_open(rules, count);
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
+        uint64_t wait_ns;
+        for (uint32_t i = 0; i < 3; i++) {
+            T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, KIT_S * 9, &t, &wait_ns, &r), CELLAR_OK);
+            T_EQ_U64(wait_ns, 0);
+            T_EQ_U64(r.would_deny, i > 0);
+        }
+        kit_close(l);
+    }
+}
+
 T_ONE_THREAD;
 T_MAIN("cellar_limit_review")
