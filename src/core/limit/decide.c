@@ -41,7 +41,7 @@ static void limit_take_rule(const cellar_limiter *l, limit_call *c, uint32_t i, 
         says->next = v;
         says->never = r->limit == 0;
         says->deny = limit_permits_out(v) - c->over >= r->limit;
-        says->retry_ns = says->never ? CELLAR_NEVER_NS : says->deny ? 1 : 0;
+        says->retry_ns = says->never ? CELLAR_NEVER_NS : says->deny ? c->first_ns : 0;
         says->now_ns = c->m.now_ns;
     } else {
         limit_take_value(r, &c->m.at[i], v, c->op->cost, says);
@@ -69,7 +69,7 @@ static void limit_take_ahead(limit_call *c, uint32_t i)
 /* Evaluate all rules for the values in c->next. */
 static void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
 {
-    uint64_t longest = 0;
+    c->retry_ns = 0;
     c->denied_by = LIMIT_RULES;
     c->would_deny = false;
     c->op->wait_ns = 0;
@@ -89,9 +89,9 @@ static void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
             continue; /* and is not charged, as if it had denied */
         }
         c->err = CELLAR_LIMITED;
-        if (c->denied_by == LIMIT_RULES || says->retry_ns > longest) {
+        if (c->denied_by == LIMIT_RULES || says->retry_ns > c->retry_ns) {
             c->denied_by = i;
-            longest = says->retry_ns;
+            c->retry_ns = says->retry_ns;
         }
     }
 }
@@ -125,9 +125,10 @@ static void limit_ban_ended(const cellar_limiter *l, limit_call *c)
     if (l->multi) { limit_next(c, l->rule_count, 0); }
 }
 
-/* Compute what a denial writes: charges of CHARGE_DENIED rules, and bans. */
+/* Compute what a denial writes: charges of CHARGE_DENIED rules, and bans. Its wait gets longer. */
 static void limit_denied(const cellar_limiter *l, limit_call *c)
 {
+    limit_verdict after;
     uint64_t ban = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const limit_rule *r = &c->m.rule[i];
@@ -135,8 +136,11 @@ static void limit_denied(const cellar_limiter *l, limit_call *c)
         if (c->says[i].deny && !c->says[i].never) { ban = limit_max_u64(ban, r->ban); }
         if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) { continue; }
         limit_next(c, i, limit_denied_value(r, &c->m.at[i], c->next[i], c->op->cost));
+        limit_take_value(r, &c->m.at[i], c->next[i], c->op->cost, &after);
+        c->retry_ns = limit_max_u64(c->retry_ns, after.retry_ns);
     }
     if (ban != 0) { limit_ban(l, c, ban / LIMIT_UNITS_NS); }
+    c->retry_ns = limit_max_u64(c->retry_ns, c->ban_ns);
 }
 
 static uint64_t limit_hold_end(const limit_call *c)
@@ -150,15 +154,10 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     const bool permit = op->kind == LIMIT_PERMIT, peek = op->kind == LIMIT_PEEK;
     const bool permits = l->conc >= 0 && (permit || peek);
     const uint32_t conc = permits ? (uint32_t)l->conc : 0;
-    uint64_t first_ns = 0;
-    if (permit) { first_ns = limit_permit_expire(l, c->fp, c->m.now_ns, &c->next[conc]); }
+    if (permit) { c->first_ns = limit_permit_expire(l, c->fp, c->m.now_ns, &c->next[conc]); }
     c->over = permits && peek
-                  ? limit_permit_over(l, c->fp, c->m.now_ns, c->next[conc], &first_ns) : 0;
+                  ? limit_permit_over(l, c->fp, c->m.now_ns, c->next[conc], &c->first_ns) : 0;
     limit_decide(l, c, s);
-    if (permits && c->denied_by < LIMIT_RULES) {
-        limit_verdict *says = &c->says[conc];
-        if (says->deny && !says->never) { says->retry_ns = first_ns; }
-    }
     if (peek) { return; }
     if (c->denied_by < LIMIT_RULES) { limit_denied(l, c); }
     if (permit && s == NULL) { /* no slot, no permit yet; a denial needs one for what it writes */
@@ -350,10 +349,7 @@ static void limit_result(const cellar_limiter *l, limit_call *c, limit_slot *s)
         r->rule = denied ? by : tight;
         r->limit = c->m.rule[r->rule].limit;
         r->remaining = r->never ? 0 : c->says[tight].remaining;
-        r->retry_after_ns = full ? c->full_ns : denied ? c->says[by].retry_ns : 0;
-        if (denied && c->op->kind != LIMIT_PEEK && !r->never) {
-            r->retry_after_ns = limit_max_u64(r->retry_after_ns, limit_ns_of(c->m.rule[by].ban));
-        }
+        r->retry_after_ns = full ? c->full_ns : c->retry_ns;
         r->reset_after_ns = c->says[tight].reset_ns;
         for (uint32_t i = 0; i < l->rule_count && s != NULL; i++) { /* a denial is one rule's */
             if (!limit_is_conc(c, i) && (!denied || i == by)) {

@@ -13,8 +13,10 @@ typedef struct limit_call { /* one operation under way */
     uint64_t fp, asked_ns;  /* asked_ns: the reading of the caller */
     uint64_t banned_ns;     /* time left of a ban; 0: none */
     uint64_t ban_end;       /* one word: units at which a ban ended; 0: none */
-    uint64_t ban_ns;        /* one word: the denial bans the key for this time; 0: no */
+    uint64_t ban_ns;        /* the denial bans the key for this time; 0: no */
     uint64_t over;          /* PEEK: permits with an ended hold */
+    uint64_t first_ns;      /* PERMIT, PEEK: time until the first hold ends */
+    uint64_t retry_ns;      /* denied: wait after which the call passes */
     uint64_t full_ns;       /* time until a slot of a full table is dead; 0: a slot was found */
     uint64_t state;         /* of the limiter, when the rules were loaded */
     uint32_t denied_by;     /* LIMIT_RULES: no rule */

@@ -654,6 +654,62 @@ T_CASE(denied_calls_of_a_new_key_charge)
     kit_close(l);
 }
 
+/* ---- denials ---- */
+
+/* A random rule: bans, charges of denied calls, dry runs. */
+static cellar_rule random_rule(uint64_t *rng)
+{
+    const uint64_t n = 1 + kit_below(rng, 5), w = (1 + kit_below(rng, 50)) * 100 * KIT_MS;
+    const uint64_t form = kit_below(rng, 5), flags = kit_below(rng, 4);
+    cellar_rule r = form == 0   ? cellar_rule_sliding_log(n, w)
+                    : form == 1 ? cellar_rule_sliding_window(n, w)
+                    : form == 2 ? cellar_rule_fixed_window(n, CELLAR_PER_MINUTE)
+                                : cellar_rule_token_bucket(n, w, 1 + kit_below(rng, 5));
+    if (form > 2 && flags == 1) { r.flags = CELLAR_RULE_CHARGE_DENIED; }
+    if (flags == 2) { r.flags = CELLAR_RULE_DRY_RUN; }
+    if (flags == 3) { r.ban_ns = kit_below(rng, 20) * KIT_S; }
+    return r;
+}
+
+/* Pass time. A fixed window follows the wall clock, which has whole ms. */
+static void pass(uint64_t ns)
+{
+    const uint64_t now = atomic_fetch_add(&kit.now_ns, ns) + ns;
+    atomic_store(&kit.wall_ms, UINT64_C(1767225600000) + now / KIT_MS);
+}
+
+/* Fault: the wait of a denial was that of one rule before its charge. The ban of another rule, the
+ * end of the first permit and the charge of the denied call itself were left out. A client that
+ * waited as it was told was denied, and with CHARGE_DENIED charged again each time. */
+T_CASE(a_denied_call_passes_after_the_wait_that_it_was_told)
+{
+    uint64_t rng = t_seed();
+    pass(0); /* other cases have left another wall clock */
+    for (uint64_t n = t_share(2000); n > 0; n--) {
+        cellar_rule rules[4];
+        const uint32_t count = 1 + (uint32_t)kit_below(&rng, 3);
+        const bool permits = kit_below(&rng, 2) == 0;
+        for (uint32_t i = 0; i < count; i++) { rules[i] = random_rule(&rng); }
+        if (permits) { rules[count] = cellar_rule_concurrency(1 + kit_below(&rng, 3)); }
+        cellar_limiter *l = kit_open(rules, count + permits);
+        for (int k = 0; k < 40; k++) {
+            cellar_limiter_result r;
+            uint64_t token;
+            const cellar_err err =
+                permits ? cellar_permit_acquire(l, "k", 1, 1 + (int64_t)kit_below(&rng, 9000),
+                                                &token, &r)
+                        : cellar_limiter_check(l, "k", 1, 1, &r);
+            if (err != CELLAR_LIMITED) {
+                pass(kit_below(&rng, 3) * 100 * KIT_MS);
+                continue;
+            }
+            pass(r.retry_after_ns);
+            T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_OK);
+        }
+        kit_close(l);
+    }
+}
+
 /* Fault: a token bucket of a dry run made calls wait for its units. */
 T_CASE(a_dry_run_makes_no_call_wait)
 {
