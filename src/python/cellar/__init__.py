@@ -408,7 +408,8 @@ class Decision(namedtuple("Decision", "allowed limit remaining retry_after")):
 
     def headers(self):
         """Return the headers of a response of HTTP, Retry-After with a denial."""
-        out = {"RateLimit-Limit": str(self.limit), "RateLimit-Remaining": str(self.remaining)}
+        left = min(self.remaining, self.limit)  # a burst may have more: clients take both for one
+        out = {"RateLimit-Limit": str(self.limit), "RateLimit-Remaining": str(left)}
         if not self.allowed and self.retry_after is not None:
             out["Retry-After"] = str(math.ceil(self.retry_after))
         return out

@@ -28,6 +28,9 @@ def a_burst_makes_a_token_bucket():
     limiter = cellar.Limiter(1, 600, burst=5)
     assert [limiter.allow("k") for _ in range(6)] == [True] * 5 + [False]
     assert asyncio.run(limiter.acheck("other")).remaining == 4
+    # Fault: the headers said more than the limit, as those of C do not.
+    assert limiter.check("third").headers() == {"RateLimit-Limit": "1",
+                                                "RateLimit-Remaining": "1"}
 
 
 def bad_numbers_are_refused():
