@@ -317,8 +317,8 @@ static void serve_port_settings(serve_run *r)
 {
     const cellar_resp_settings *s = &r->settings.resp;
     cellar_resp_config *o = &r->port;
-    if (o->listen == NULL && s->listen[0] != '\0') { o->listen = s->listen; }
     if (o->port == SERVE_NOT_SET) { o->port = s->port != 0 ? s->port : SERVE_PORT; }
+    if (o->listen == NULL && o->port != 0 && s->listen[0] != '\0') { o->listen = s->listen; }
     if (systemd_sockets(r->sockets) > 0) {
         o->listen_fds = r->sockets;
         o->unix_path = o->listen = NULL;

@@ -98,7 +98,7 @@ documents() { # a socket beside the port of the setting would need a free one: -
         CELLAR_RESP_TIMEOUT=90s serve --env=redis && rc get a | grep -q NOAUTH &&
         [ "$(rc --no-auth-warning -a pw config get maxclients | tail -n 1)" = 2 ] &&
         [ "$(rc --no-auth-warning -a pw config get timeout | tail -n 1)" = 90 ] && stop &&
-        REDIS_PASSWORD=pw serve --env=redis --password-file="$t_tmp/password" &&
+        CELLAR_RESP_LISTEN=127.0.0.1 REDIS_PASSWORD=pw serve --env=redis --password-file="$t_tmp/password" &&
         [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
 }
 t_case settings_of_the_documents_reach_the_port documents
