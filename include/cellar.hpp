@@ -1046,9 +1046,12 @@ public:
                                                   const cellar_load_opts *o = nullptr)
     {
         std::pair<held<const T>, lease> got;
+        cellar_result r = cellar_result_default();
+        const cellar_load_opts with = with_result(o, &r);
         got.second.c_ = c_;
-        got.first.code_ = check(cellar_object_lease_acquire(c_, key.data(), key.size(), o, nullptr,
-                                                            &got.second.l_, &got.first.h_), c_);
+        got.first.code_ = check(cellar_object_lease_acquire(c_, key.data(), key.size(), &with,
+                                                            nullptr, &got.second.l_,
+                                                            &got.first.h_), c_, *with.result);
         return got;
     }
     /* Fulfill a lease: store the object and wake the waiters. Return OK, or why it is not stored:

@@ -590,6 +590,14 @@ void loads_of_objects()
     const auto old = named.get_or_load("s", fails, &stale);
     check(old && old.code() == CELLAR_STALE, "a stale object replaces an exception");
 
+    stale.error_ttl_ms = 60000;
+    check(code_of([&] {
+              named.get_or_load("code", [](std::string_view) -> std::unique_ptr<Shape> {
+                  throw cellarpp::error(CELLAR_E_DENIED);
+              }, &stale);
+          }) == CELLAR_E_DENIED && code_of([&] { named.lease_acquire("code"); }) == CELLAR_E_DENIED,
+          "a remembered failure has its code, also for a lease");
+
     auto first = named.lease_acquire("l");
     cellarpp::lease got = std::move(first.second);
     check(!first.first && first.first.code() == CELLAR_LEASED && got &&
