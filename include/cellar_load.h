@@ -58,11 +58,11 @@ extern "C" {
  * After the last fallback default_value is the result, also for E_TIMEOUT, E_LIMIT and E_NOMEM.
  * With ONLY_IF_CACHED, and for E_DEADLOCK and E_DEPTH, neither fallbacks nor default value are
  * used. Both are stored for fallback_ttl_ms, in memory only, unless the failure is remembered for
- * longer. With error_ttl_ms a failure is remembered: until that time has passed, loads fail with
- * E_LOADER and no loader runs. The time doubles with each further failure. A failure beside a stale
- * value is not remembered: it holds for retry_throttle_ms, or until the value ends. A loader that
- * returns E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH or E_CLOSED is not remembered, and
- * no failure for the breaker. */
+ * longer. With error_ttl_ms a failure is remembered, for half to all of that time, at random:
+ * meanwhile loads fail with E_LOADER and no loader runs. The time doubles with each further
+ * failure. A failure beside a stale value is not remembered: it holds for retry_throttle_ms, or
+ * until the value ends. A loader that returns E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH
+ * or E_CLOSED is not remembered, and no failure for the breaker. */
 
 /* RECURSION
  * A loader may load other keys. At 16 loads in each other the next one is E_DEPTH. A load is
@@ -195,7 +195,7 @@ typedef struct cellar_load_opts {
                                 /* Default 0: see TIMES TO LIVE                                   */
     int64_t  negative_ttl_ms;   /* TTL of "absent". From 1 ms. CELLAR_TTL_NONE: none.             */
                                 /* Default 60,000                                                 */
-    int64_t  error_ttl_ms;      /* time for which a failure is remembered; it doubles with each   */
+    int64_t  error_ttl_ms;      /* most time that a failure is remembered; it doubles with each   */
                                 /* further failure, up to error_ttl_max_ms. From 1 ms.            */
                                 /* Default 0: not remembered                                      */
     int64_t  error_ttl_max_ms;  /* longest such time. Range 1 ms..24 h. Default 60,000            */
