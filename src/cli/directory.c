@@ -24,6 +24,8 @@
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/log.h"
+#include "l2/part.h"
+#include "l2/pass.h"
 #include "l2/read.h"
 #include "l2/record.h"
 #include "l2/rows.h"
@@ -168,6 +170,12 @@ static look_verdict look_record(l2 *d, look_run *k, const l2_row *row, uint64_t 
     if (l2_tags_verdict(d, &m) != 0 ||
         l2_globs_match(d, r.generation, lsn, false, key, r.klen)) {
         k->out->ended++;
+        return LOOK_DEAD;
+    }
+    const bool part = r.generation == 0 && r.klen == L2_PART_KEY;
+    int unread = 0;
+    if (part ? !l2_part_wanted(d, d->unread_lsn, key, &unread)
+             : m.part_id != 0 && !l2_parts_there(d, row->hash >> 16, &m)) {
         return LOOK_DEAD;
     }
     if (k->how->record != NULL && v != NULL) {

@@ -66,9 +66,7 @@ static bool l2_unread_waits(l2 *d)
     return now - d->unread_ns < L2_UNREAD_NS;
 }
 
-/* Return true if the part with this key belongs to a value that a get finds. p->e: the disk does
- * not answer, or a read of this segment's heads failed for the first time: the part waits. */
-static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
+CELLAR_PRIVATE bool l2_part_wanted(l2 *d, uint64_t begin, const unsigned char *key, int *e)
 {
     unsigned char small[L2_OWNER_BYTES] BASE_ALIGNED(8), *at = small;
     uint64_t h48 = 0;
@@ -89,14 +87,14 @@ static bool l2_part_wanted(l2 *d, l2_pass *p, const unsigned char *key)
     if (at == NULL) { return true; } /* not known */
     const int read = head ? l2_record_read(d, w.lsn, at, w.bytes, &r) : ENODATA;
     const bool fails = read != 0 && read != ENODATA && read != EILSEQ;
-    const bool first = !p->looks && d->unread_lsn != p->begin;
+    const bool first = d->unread_lsn != begin;
     const bool found = read == 0 && l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m) &&
                        m.part_id == id && l2_record_valid(d, at, &r, w.lsn) &&
                        l2_parts_there(d, h48, &m);
     if (more != 0) { base_free(d->cfg.account, BASE_MOD_L2, at, more); }
     if (fails && (first || l2_standing(d) || base_load_acq(&d->disk) != L2_DISK_OK)) {
-        if (!p->looks) { d->unread_lsn = p->begin; }
-        p->e = read;
+        d->unread_lsn = begin;
+        *e = read;
         return false;
     }
     if (fails) { d->unread_id = id; } /* each look would read it again */
@@ -134,7 +132,8 @@ static bool l2_pass_alive(l2 *d, l2_pass *p, const unsigned char *at, const l2_r
 {
     if (!l2_record_valid(d, at, r, lsn)) { return false; }
     const bool part = r->generation == 0 && r->klen == L2_PART_KEY;
-    return !part || l2_part_wanted(d, p, at + L2_RECORD_HEAD + (size_t)r->ext * 8);
+    return !part || l2_part_wanted(d, p->looks ? d->unread_lsn : p->begin,
+                                   at + L2_RECORD_HEAD + (size_t)r->ext * 8, &p->e);
 }
 
 /* Return the record of a row that has a word. NULL: it is dead, or p->e. */

@@ -236,6 +236,22 @@ T_CASE_ON(keys_have_the_length_of_their_value, STORE)
     T_CHECK(says("^{\"key\":\"parts\",.*\"value_bytes\":3145728,"));
 }
 
+T_CASE_ON(parts_of_a_value_end_with_it, STORE)
+{
+    static char value[3 << 20];
+    cellar *c = open_store();
+    T_EQ_I64(cellar_set(c, "parts", 5, value, sizeof value, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run("--verify", store), CLI_DONE);
+    T_CHECK(says("^bytes  *3.00 MiB live"));
+    c = open_store();
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "new", 3, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run("--verify", store), CLI_DONE);
+    T_CHECK(says("^records .*: 1 live,") && says("^bytes  *[0-9]* B live, 3.00 MiB dead"));
+}
+
 T_CASE_ON(killed_store_has_no_damage, STORE)
 {
     const pid_t child = fork();
