@@ -17,6 +17,26 @@ static char dir[T_FOLDER_MAX], why[TLS_WHY];
 static tls_files trust; /* the CA of the certificates */
 static tls_ticket *ticket; /* of the client */
 
+/* Errors of the next calls of the socket, also of src/guests/tls; 0: none. */
+static int recv_error, send_error;
+
+static bool fails(int *error)
+{
+    const int e = *error;
+    if (e != 0) { errno = e, *error = 0; }
+    return e != 0;
+}
+
+ssize_t recv(int fd, void *to, size_t cap, int flags)
+{
+    return fails(&recv_error) ? -1 : recvfrom(fd, to, cap, flags, NULL, NULL);
+}
+
+ssize_t send(int fd, const void *from, size_t len, int flags)
+{
+    return fails(&send_error) ? -1 : sendto(fd, from, len, flags, NULL, 0);
+}
+
 static void ticket_drop(void)
 {
     tls_ticket_free(ticket);
@@ -220,6 +240,29 @@ T_CASE(end_with_and_without_a_goodbye_is_an_end)
     }
 }
 
+/* A peer that has said nothing, or a value that waits, gives no other reason. */
+T_CASE(interrupted_call_is_repeated_and_a_failed_send_has_its_error)
+{
+    static const int errors[] = { EPIPE, ECONNRESET, EIO };
+    const struct iovec part = { (void *)(uintptr_t)"ping", 4 };
+    if (!certificates_open()) { return; }
+    for (int i = 0; i < 6; i++) {
+        pair p;
+        char got[8];
+        pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
+        shake(&p);
+        send_error = EINTR;
+        T_CHECK(send_text(p.side[0], "ping") && (i < 3 || send_text(p.side[1], "value")));
+        while (pump(&p)) { }
+        recv_error = EINTR;
+        T_EQ_I64(tls_recv(p.side[1], got, sizeof got), 4);
+        send_error = errors[i % 3];
+        T_EQ_I64(tls_send(p.side[0], &part, 1), -errors[i % 3]);
+        T_EQ_I64(tls_recv(p.side[0], got, sizeof got), -errors[i % 3]);
+        pair_close(&p);
+    }
+}
+
 /* Cut the bytes to the client behind each one: it never reports a byte that did not come whole, and
  * never a handshake before its end. */
 T_CASE(stream_cut_at_each_byte_never_passes_as_whole)
@@ -259,6 +302,7 @@ T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
         { "wrong.pem", "localhost", "ostname mismatch" },
         { "server.pem", "other.example", "ostname mismatch" },
         { "server.pem", "127.0.0.2", "IP address mismatch" },
+        { "server.pem", "::1", "IP address mismatch" },
         { "expired.pem", "localhost", "certificate has expired" },
         { "self.pem", "localhost", "self-signed certificate" },
         { "other.pem", "localhost", "unable to get local issuer certificate" },
@@ -280,6 +324,26 @@ T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
         }
         pair_close(&p);
         T_CHECK((ticket != NULL) == (bad[i].part == NULL));
+    }
+}
+
+T_CASE(folder_of_cas_vouches_as_a_file_and_none_is_the_system)
+{
+    if (!certificates_open()) { return; }
+    T_REQUIRE(tls_kit_run(dir, "cp ca.pem $(openssl x509 -hash -noout <ca.pem).0"));
+    const struct { tls_files files; bool good; } rows[] = {
+        { { .ca_dir = path("") }, true }, { { .ca_file = "", .ca_dir = path("") }, true },
+        { { .ca_file = path("foreign.pem"), .ca_dir = path("") }, true },
+        { { .ca_file = path("ca.pem"), .ca_dir = "" }, true },
+        { { .ca_dir = path("none") }, false }, { { .ca_file = NULL }, false },
+        { { .ca_file = "", .ca_dir = "" }, false },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        pair p;
+        pair_open(&p, path("server.pem"), NULL, &rows[i].files, "localhost");
+        shake(&p);
+        if (rows[i].good) { words_pass(&p); } else { refused(&p, 0, "certificate refused: "); }
+        pair_close(&p);
     }
 }
 
@@ -344,6 +408,21 @@ T_CASE(files_that_cannot_be_used_have_a_sentence)
     T_CHECK(tls_server_open(&other_key, why) == NULL);
     T_CHECK(strncmp(why, "tls_key_file ", 13) == 0);
     T_CHECK(strstr(why, "key values mismatch") != NULL);
+    const tls_files no_ca = { .ca_file = path("server.key") };
+    T_CHECK(tls_client(&no_ca, "x", 0, &ticket, why) == NULL);
+    T_CHECK(strncmp(why, "tls_ca_file ", 12) == 0 && strstr(why, ": no certificate in it") != NULL);
+    char name[257] = "";
+    memset(name, 'x', sizeof name - 1); /* longer than a server can be told */
+    T_CHECK(tls_client(&trust, name, 0, &ticket, why) == NULL && why[0] != '\0');
+}
+
+T_CASE(key_with_a_passphrase_is_refused_and_no_terminal_is_asked)
+{
+    if (!certificates_open()) { return; }
+    T_REQUIRE(tls_kit_run(dir, "openssl ec -aes128 -passout pass:x <server.key >locked.key 2>log"));
+    const tls_files locked = { .cert_file = path("server.crt"), .key_file = path("locked.key") };
+    T_CHECK(tls_server_open(&locked, why) == NULL);
+    T_CHECK(strncmp(why, "tls_key_file ", 13) == 0 && strstr(why, "/locked.key: ") != NULL);
 }
 
 /* ---- tickets and rotation ---- */
@@ -401,6 +480,10 @@ T_CASE(files_of_a_server_are_read_again_when_they_change)
     const tls_files none = { .ca_file = path("foreign.pem") };
     (void)once(server, &none, NULL);
     T_CHECK(strstr(why, "tls_cert_file") != NULL); /* the accept said why the old ones stay */
+    why[0] = '\0';
+    T_REQUIRE(tls_kit_run(dir, "touch -t 202001010000 server.pem")); /* its time alone */
+    (void)once(server, &none, NULL);
+    T_CHECK(strstr(why, "tls_cert_file") != NULL);
     tls_server_close(server);
 }
 
@@ -421,6 +504,7 @@ T_CASE(random_bytes_are_refused_by_both_sides)
         bytes[1] |= (char)0x80;
         if (round % 4 == 1) { memcpy(bytes, "\x16\x03\x03\x00\x50", 5); } /* head of a record */
         if (round % 4 == 2) { memcpy(bytes, "-NOAUTH\r\n", 9); }
+        if (round % 4 == 3) { memcpy(bytes, "GET / HTTP/1.1\r\n", 16); }
         pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
         (void)tls_shake(p.side[0]);
         for (int i = 0; i < 2; i++) {
@@ -429,12 +513,14 @@ T_CASE(random_bytes_are_refused_by_both_sides)
             T_CHECK(tls_why(p.side[i])[0] != '\0');
         }
         if (round % 4 == 2) { T_EQ_STR(tls_why(p.side[0]), "the server does not speak TLS"); }
+        if (round % 4 >= 2) { T_EQ_STR(tls_why(p.side[1]), "the client does not speak TLS"); }
         pair_close(&p);
     }
 }
 
 #if defined(CELLAR_WITH_TLS)
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 /* Make a server of OpenSSL on the end of the server, with versions and ciphers of old times. */
@@ -470,6 +556,32 @@ T_CASE(server_of_tls_1_1_is_refused)
     pair_close(&p);
 }
 
+T_CASE(certificate_out_of_its_days_is_reported_once)
+{
+    static const struct { const char *name, *part; } rows[] = {
+        { "", NULL }, { "server.pem", NULL }, { "expired.pem", "expired.pem expired on 20" },
+        { "client.pem", "client.pem is not valid before 20" } };
+    if (!certificates_open()) { return; }
+    FILE *f = fopen(path("client.pem"), "r+"); /* from tomorrow on */
+    X509 *cert = f != NULL ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *key = cert != NULL ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+    T_REQUIRE(key != NULL && X509_gmtime_adj(X509_getm_notBefore(cert), 86400) != NULL);
+    rewind(f);
+    T_REQUIRE(X509_sign(cert, key, EVP_sha256()) > 0 && PEM_write_X509(f, cert) == 1);
+    T_REQUIRE(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const tls_files files = { .cert_file = i != 0 ? path(rows[i].name) : NULL };
+        tls_server *server = tls_server_open(&files, why);
+        T_REQUIRE(server != NULL);
+        T_CHECK(tls_server_stale(server, why) == (rows[i].part != NULL));
+        T_CHECK(rows[i].part == NULL || strstr(why, rows[i].part) != NULL);
+        T_CHECK(!tls_server_stale(server, why));
+        tls_server_close(server);
+    }
+    X509_free(cert);
+    EVP_PKEY_free(key);
+}
+
 /* A server of TLS 1.2 asks for another handshake: the client goes on without it. */
 T_CASE(renegotiation_is_refused_and_bytes_go_on)
 {
@@ -500,6 +612,7 @@ T_CASE(renegotiation_is_refused_and_bytes_go_on)
 }
 #else
 T_CASE(server_of_tls_1_1_is_refused) { T_SKIP("built without TLS=1"); }
+T_CASE(certificate_out_of_its_days_is_reported_once) { T_SKIP("built without TLS=1"); }
 T_CASE(renegotiation_is_refused_and_bytes_go_on) { T_SKIP("built without TLS=1"); }
 #endif
 
