@@ -4,11 +4,25 @@
  *         in a test program secrets come from the seed.
  * Method: first outputs against the published recurrence, written a second time; counts per value;
  *         extreme bounds. */
+#define getrandom seeded_getrandom
 #include "tests/support/t.h"
+#undef getrandom
+
+#include <sys/resource.h>
 
 #include "base/hash.h"
 #include "base/num.h"
 #include "base/random.h"
+
+static int refusing; /* error of each getrandom, EINTR of the next one; 0: none */
+ssize_t getrandom(void *to, size_t len, unsigned flags);
+ssize_t getrandom(void *to, size_t len, unsigned flags)
+{
+    if (refusing == 0) { return seeded_getrandom(to, len, flags); }
+    errno = refusing;
+    refusing = refusing == EINTR ? 0 : refusing;
+    return -1;
+}
 
 static uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
@@ -69,6 +83,26 @@ T_CASE(kernel_bytes_fill_the_buffer)
     for (size_t i = 0; i < sizeof a; i++) { zeros += a[i] == 0; }
     T_CHECK(zeros < 30);
     T_CHECK(base_random_bytes(a, 0));
+}
+
+/* A kernel or a sandbox without the call. */
+T_CASE(bytes_come_from_the_device_where_the_call_is_refused)
+{
+    static const int errors[] = { EINTR, EPERM, ENOSYS };
+    unsigned char bytes[64], zero[64] = { 0 };
+    struct rlimit was, none;
+    for (int i = 0; i < 3; i++) {
+        memset(bytes, 0, sizeof bytes);
+        refusing = errors[i];
+        T_CHECK(base_random_bytes(bytes, sizeof bytes) && memcmp(bytes, zero, sizeof bytes) != 0);
+        T_EQ_I64(refusing, i != 0 ? errors[i] : 0); /* it was asked */
+    }
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    none = was, none.rlim_cur = 0;
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    T_CHECK(!base_random_bytes(bytes, sizeof bytes)); /* no descriptor is left */
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &was) == 0);
+    refusing = 0;
 }
 
 /* t.h tells secrets from ids by the length that the library requests. */

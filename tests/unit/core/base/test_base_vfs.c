@@ -131,10 +131,14 @@ T_CASE_ON(maps_share_their_bytes, STORE)
     p[5] = 7;
     unsigned char back = 0;
     size_t done;
+    T_EQ_U64(vfs->pread_now(vfs->ctx, f, &back, 1, UINT64_MAX), 0);
+    T_EQ_I64(vfs->map_shared(vfs->ctx, f, 0, &map), EINVAL);
+    map = p;
     T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
     T_EQ_U64(back, 7);
     vfs->ahead(vfs->ctx, f, 0, 4096);
     vfs->ahead(vfs->ctx, f, UINT64_MAX, 1); /* invalid offset: ignored */
+    vfs->ahead(vfs->ctx, f, 1, INT64_MAX);
     vfs->unmap(vfs->ctx, map, 8 * 4096);
     vfs->unmap(vfs->ctx, NULL, 0);
     vfs->close(vfs->ctx, f);
@@ -185,9 +189,12 @@ static uint64_t opened_by(const char *path, bool create, int *e)
 
 T_CASE_ON(open_dir_follows_links_of_this_user, STORE)
 {
-    char sub[300], link[300], path[301];
+    char sub[300], link[300], path[301], too_long[BASE_VFS_PATH + 1] = "";
     struct stat s;
     int e;
+    memset(too_long, 'x', BASE_VFS_PATH);
+    T_CHECK(opened_by(too_long, true, &e) == 0 && e == ENAMETOOLONG);
+    T_CHECK(opened_by("/", false, &e) != 0);
     snprintf(sub, sizeof sub, "%s/sub", folder);
     snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(symlink("sub", link) == 0);
@@ -273,6 +280,7 @@ T_CASE_ON(set_aside_renames_the_directory_behind_a_link, STORE)
     T_CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode));
     T_CHECK(lstat(sub, &s) != 0 && errno == ENOENT);
     T_EQ_I64(rmdir(bad), 0);
+    T_EQ_I64(vfs->set_aside(vfs->ctx, sub, to), ENOENT);
 }
 
 static int xfsz_seen;

@@ -17,6 +17,8 @@
 #include "tests/support/port_kit.h"
 
 #include "base/fault.h"
+#include "base/fd.h"
+#include "base/net.h"
 #include "cellar_invalidate.h"
 
 static cellar_host_config host;
@@ -124,6 +126,9 @@ T_CASE(options_out_of_range_are_refused)
     BAD(shared_bytes, 1 << 20, "shared_bytes must be at least 2 MiB");
     BAD(unix_group, "no group of this machine", "unix_group is no group of this machine");
     BAD(unix_group, "", "unix_group is no group of this machine");
+    BAD(unix_group, "roo", "unix_group is no group of this machine"); /* a part of a name */
+    BAD(unix_group, "rooT", "unix_group is no group of this machine");
+    BAD(unix_group, "4294967295", "unix_group is no group of this machine"); /* chown: none */
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         BAD(admin, addresses[i], "admin must be like");
     }
@@ -621,7 +626,7 @@ T_CASE_ON(every_failure_of_open_leaves_the_sockets, HELD)
     static const char *const sites[] = { "getsockopt", "getsockname", "dup" };
     (void)hold("127.0.0.1"), (void)hold(NULL);
     for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
-        for (uint64_t n = 1, calls = n; calls >= n && n < 20; n++) {
+        for (uint64_t n = 1, calls = n; calls + 1 >= n && n < 20; n++) {
             (void)base_fault_io_arm(sites[i], EIO, n, false);
             const cellar_err err = cellar_resp_open(port_store, &o, &port);
             calls = base_fault_io_arm(sites[i], 0, 0, false);
@@ -631,6 +636,84 @@ T_CASE_ON(every_failure_of_open_leaves_the_sockets, HELD)
     }
     port_open(&o);
     T_EQ_STR(ask(dial_held(held[0]), "PING\r\n"), "+PONG\r\n");
+}
+
+/* ---- the calls below ---- */
+
+static int armed; /* the error of the call that is armed */
+
+/* Use each call on sockets once. Return the first error, or 0. */
+static int use_sockets(void)
+{
+    const address v4 = address_of("127.0.0.1", 0), v6 = address_of("::1", 0);
+    const address local = address_of(NULL, 0);
+    const struct iovec part[] = { { (void *)(uintptr_t)"ab", 2 }, { (void *)(uintptr_t)"c", 1 } };
+    struct sockaddr_storage at;
+    struct epoll_event event;
+    base_net_file file = { 0, 0 }, same = { 0, 0 };
+    socklen_t len;
+    uint32_t number;
+    char path[108], got[4];
+    int fd[8], n = 0, e = 0;
+#define USE(call) e = e < 0 ? e : (int)(call)
+#define OPEN(call) USE(call), fd[n] = e, n += e >= 0
+    OPEN(base_net_unix(port_path, 4, &file));
+    USE(base_net_unix_share(port_path, getegid()));
+    OPEN(base_net_inherit(fd[0], &at, path, &same));
+    T_CHECK(e < 0 || (same.inode == file.inode && strcmp(path, port_path) == 0));
+    OPEN(base_net_socket(AF_UNIX));
+    USE(connect(fd[2], &local.any, sizeof local.local));
+    OPEN(base_net_accept(fd[0], &at, &len));
+    USE(base_net_peer_trusted(fd[3]) && base_net_peer_in(fd[3], getegid()) ? 0 : -armed);
+    OPEN(base_net_epoll());
+    OPEN(base_net_bell());
+    USE(base_net_watch(fd[4], EPOLL_CTL_ADD, fd[2], EPOLLIN, NULL));
+    USE(base_net_send(fd[3], part, 1));
+    USE(base_net_send(fd[3], part, 2));
+    USE(base_net_wait(fd[4], &event, 1, 0));
+    USE(base_net_recv(fd[2], got, sizeof got));
+    T_CHECK(e < 0 || (e == 4 && memcmp(got, "abab", 4) == 0));
+    OPEN(base_net_socket(AF_INET));
+    USE(base_net_listen(fd[6], &v4.any, sizeof v4.v4, 1));
+    USE(base_net_local_port(fd[6], &number));
+    OPEN(base_net_socket(AF_INET6));
+    USE(base_net_listen(fd[7], &v6.any, sizeof v6.v6, 1));
+    while (n-- > 0) { base_fd_close(fd[n]); }
+    base_net_unix_remove(port_path, &file);
+    return e > 0 || e == -EADDRNOTAVAIL || e == -EAFNOSUPPORT ? 0 : e; /* no IPv6 here */
+}
+
+/* An armed EINTR is no call that the kernel interrupted: it is not repeated. */
+T_CASE(each_armed_call_of_sockets_fails_with_its_error)
+{
+    static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
+        "chown", "chmod", "getsockopt", "getsockname", "dup", "accept", "peercred", "epoll_create",
+        "eventfd", "epoll_ctl", "send", "epoll_wait", "recv" };
+    cellar_resp_config o = port_opts(&host);
+    T_EQ_I64(use_sockets(), 0);
+    for (size_t i = 0; i < 2 * sizeof sites / sizeof *sites; i++) {
+        armed = i % 2 != 0 ? EINTR : EIO;
+        for (uint64_t n = 1, calls = n; calls + 1 >= n; n++) {
+            (void)base_fault_io_arm(sites[i / 2], armed, n, false);
+            const int got = use_sockets();
+            calls = base_fault_io_arm(sites[i / 2], 0, 0, false);
+            T_EQ_I64(got, calls >= n ? -armed : 0);
+            T_CHECK(access(o.unix_path, F_OK) != 0);
+        }
+    }
+    base_net_file file;
+    (void)base_fault_io_arm("bind", EADDRINUSE, 1, false); /* another process was faster */
+    T_EQ_I64(base_net_unix(port_path, 1, &file), -EADDRINUSE);
+    base_fd_close(base_net_unix(port_path, 1, &file)); /* leaves its file */
+    for (int i = 0; i < 3; i++) {
+        (void)base_fault_io_arm(i != 0 ? "connect" : "socket", i == 1 ? EINTR : EIO, 1, false);
+        T_EQ_I64(base_net_unix(port_path, 1, &file), i != 0 ? -EADDRINUSE : -EIO);
+        T_EQ_I64(base_net_unix_look(port_path, &file), 0);
+    }
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    file.device++;
+    T_EQ_I64(base_net_unix_look(port_path, &file), -EEXIST);
+    T_EQ_I64(base_net_unix_look(port_folder, &file), -ENOENT);
 }
 
 /* ---- the end ---- */
