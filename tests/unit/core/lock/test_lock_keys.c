@@ -115,6 +115,7 @@ T_CASE_ON(seed_lock_release_without_acquire_refused, LOCKS)
         { lock_opaque(stripe, record + 1), owner.fence },
         { lock_opaque(stripe + 1, record), owner.fence + (1u << 20) },
         { lock_opaque(UINT32_MAX, record), owner.fence },
+        { lock_opaque(stripe, record | 31), owner.fence }, /* a page has 31 records */
         { lock_opaque(stripe, UINT32_MAX), owner.fence } };
     for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
         cellar_lock lk = forged[i];
@@ -371,10 +372,16 @@ T_CASE_ON(info_get_describes_the_owner, LOCKS)
     T_EQ_STR(info.note, o.note);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
+    const cellar_lock unused = { lock_opaque(lock_handle_stripe(&lk), 30 << 5), 1 };
+    T_EQ_I64(cellar_lock_check(t, &unused), CELLAR_E_LOST); /* below each fence of the stripe */
     /* The next owner's note is its own. */
     T_EQ_I64(take(t, "k", 5000, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_STR(info.note, "");
+    atomic_fetch_add(&now_ms, 5001); /* over, and not yet noticed */
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(info.hold_left_ms, 0);
+    atomic_fetch_sub(&now_ms, 5001);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
 }
 
@@ -482,8 +489,44 @@ T_CASE(many_are_all_or_none)
              INVAL(cellar_lock_acquire_many(t, twice, 0, &o, lk)),
              INVAL(cellar_lock_acquire_many(t, twice, 65, &o, lk)),
              INVAL(cellar_lock_release_many(t, lk, 0)));
+    const cellar_bytes absent[2] = { { "x", 1 }, { NULL, 1 } };
+    const cellar_bytes longer[2] = { { "x", 1 }, { &keys, CELLAR_KEY_MAX + 1 } };
+    REFUSALS("wrong pointers", INVAL(cellar_lock_acquire_many(t, absent, 2, &o, lk)),
+             INVAL(cellar_lock_acquire_many(t, longer, 2, &o, lk)),
+             INVAL(cellar_lock_acquire_many(NULL, keys, 2, &o, lk)),
+             INVAL(cellar_lock_acquire_many(t, NULL, 2, &o, lk)),
+             INVAL(cellar_lock_acquire_many(t, keys, 2, &o, NULL)),
+             INVAL(cellar_lock_release_many(NULL, lk, 2)),
+             INVAL(cellar_lock_release_many(t, NULL, 2)),
+             INVAL(cellar_lock_release_many(t, lk, CELLAR_LOCK_MANY_MAX + 1)),
+             { CELLAR_E_NOT_OWNER, cellar_lock_release_many(t, lk, 2) });
     T_EQ_U64(figures(t).held, 0);
     shut(t);
+}
+
+static void pass_a_second(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                          cellar_lock_lost cause, void *ctx)
+{
+    (void)key, (void)key_len, (void)fence, (void)held_ms, (void)cause, (void)ctx;
+    atomic_fetch_add(&now_ms, 1000);
+}
+
+T_CASE_ON(keys_behind_the_deadline_of_many_are_not_waited_for, LOCKS)
+{
+    const cellar_bytes keys[2] = { { "a", 1 }, { "aa", 2 } };
+    cellar_lock lk[2], lost, other;
+    cellar_lock_opts o = opts(500, 60000, 0);
+    T_EQ_I64(take(t, "a", 10, &lost), CELLAR_OK);
+    T_EQ_I64(take(t, "aa", 60000, &other), CELLAR_OK);
+    T_EQ_I64(cellar_locks_watch(t, pass_a_second, NULL), CELLAR_OK);
+    atomic_fetch_add(&now_ms, 10);
+    T_EQ_I64(cellar_lock_acquire_many(t, keys, 2, &o, lk), CELLAR_E_TIMEOUT);
+    T_FIELDS(figures(t), held, 1, waits, 0, busy, 1, expired, 1);
+    T_CHECK(lk[0].fence == 0 && lk[1].fence == 0);
+    T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
+    o.wait_timeout_ms = INT64_MAX;
+    T_EQ_I64(cellar_lock_acquire_many(t, keys, 2, &o, lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release_many(t, lk, 2), CELLAR_OK);
 }
 
 /* NO_WAIT is a word of the call: it is no flag of the lock. */
@@ -541,6 +584,132 @@ T_CASE_ON(wait_of_zero_is_thirty_seconds, LOCKS)
     pthread_join(waiter, NULL);
     T_EQ_U64(figures(t).timeouts, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+}
+
+/* ---- waiters ---- */
+
+typedef struct patient { cellar_locks *t; int64_t wait_ms; cellar_err err; } patient;
+
+static void *wait_for_k(void *arg)
+{
+    patient *p = arg;
+    cellar_lock lk;
+    const cellar_lock_opts o = opts(p->wait_ms, 60000, 0);
+    p->err = cellar_lock_acquire(p->t, "k", 1, &o, &lk);
+    if (p->err == CELLAR_OK) { p->err = cellar_lock_release(p->t, &lk); }
+    return NULL;
+}
+
+/* Start a waiter, and wait until it sleeps in the queue. */
+static pthread_t sleeper(patient *p, const cellar_lock *held, uint64_t waiting)
+{
+    pthread_t w;
+    lock_stripe *s = &p->t->stripe[lock_handle_stripe(held)];
+    const lock_record *r = lock_at(p->t, lock_handle_record(held));
+    T_REQUIRE(pthread_create(&w, NULL, wait_for_k, p) == 0);
+    for (bool asleep = false; !asleep; base_yield()) {
+        const bool there = figures(p->t).waiting == waiting;
+        sync_take(LOCK, &s->lock);
+        asleep = there && (base_load_rlx(&r->first->prev->event) & LOCK_SLEEPS) != 0;
+        sync_drop(LOCK, &s->lock);
+    }
+    return w;
+}
+
+T_CASE_ON(second_waiter_leaves_the_queue_and_the_first_stays, LOCKS)
+{
+    cellar_lock lk;
+    cellar_lock_info info = cellar_lock_info_default();
+    patient p[2] = { { t, 60000, 0 }, { t, 1000, 0 } };
+    T_EQ_I64(take(t, "k", INT64_MAX, &lk), CELLAR_OK);
+    const pthread_t first = sleeper(&p[0], &lk, 1), second = sleeper(&p[1], &lk, 2);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_U64(info.waiters, 2);
+    atomic_fetch_add(&now_ms, 1000);
+    pthread_join(second, NULL);
+    T_EQ_I64(p[1].err, CELLAR_E_TIMEOUT);
+    T_FIELDS(figures(t), waiting, 1, timeouts, 1, handed_over, 0);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    pthread_join(first, NULL);
+    T_EQ_I64(p[0].err, CELLAR_OK);
+    T_EQ_U64(figures(t).handed_over, 1);
+}
+
+/* On the clock of the system: no look at another one ends the sleep. */
+T_CASE(wait_without_an_end_for_a_hold_without_one_ends_with_the_release)
+{
+    cellar_locks *t = open_with(NULL);
+    cellar_lock lk;
+    patient p = { t, INT64_MAX, CELLAR_E_IO };
+    T_EQ_I64(take(t, "k", INT64_MAX, &lk), CELLAR_OK);
+    const pthread_t w = sleeper(&p, &lk, 1);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    pthread_join(w, NULL);
+    T_EQ_I64(p.err, CELLAR_OK);
+    shut(t);
+}
+
+/* An owner between its exchange and its last store: its lock is held, and has no hold to judge. */
+T_CASE(lock_that_is_not_announced_is_held_without_a_description)
+{
+    cellar_locks *t = open_with(NULL);
+    cellar_lock lk, other;
+    cellar_lock_info info = cellar_lock_info_default();
+    const cellar_lock_opts o = opts(5, 1000, 0);
+    T_EQ_I64(take(t, "k", 1000000, &lk), CELLAR_OK);
+    lock_record *r = lock_at(t, lock_handle_record(&lk));
+    base_store_rlx(&r->hold_of, UINT64_C(0));
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_U64(info.fence, lk.fence);
+    T_EQ_I64(info.owner_tid, 0);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &other), CELLAR_E_TIMEOUT);
+    base_store_rel(&r->hold_of, lk.fence);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+enum { KEEPERS = 512 };
+static struct { _Atomic uint32_t there, go; } keepers;
+
+static void keep_a_record(void *unused)
+{
+    (void)unused, (void)base_thread_self();
+    (void)base_add_ar(&keepers.there, 1u);
+    while (base_load_acq(&keepers.go) == 0) { (void)sync_wait(&keepers.go, 0, UINT64_MAX); }
+}
+
+static void bind_without_a_record(void *t)
+{
+    cellar_lock lk;
+    cellar_lock_info info = cellar_lock_info_default();
+    const cellar_lock_opts o = opts(0, 1000, CELLAR_LOCK_THREAD_BOUND);
+    (void)base_fault_alloc_arm(1, false);
+    T_EQ_U64(base_thread_self()->index, 0);
+    (void)base_fault_alloc_arm(0, false);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(info.owner_tid, (int64_t)syscall(SYS_gettid));
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+}
+
+/* As a thread beyond BASE_THREAD_MAX: others keep all records of the pages that there are. */
+T_CASE_ON(thread_without_a_record_owns_by_its_number, LOCKS)
+{
+    static base_thread keeper[KEEPERS], without;
+    uint32_t live = 0;
+    (void)base_thread_self();
+    while (base_thread_count() % 64 != 0 || base_thread_count() != live + 2) { /* main, shared */
+        T_REQUIRE(live < KEEPERS);
+        T_REQUIRE(base_thread_start(&keeper[live], keep_a_record, NULL, "keeper", 0) == 0);
+        while (base_load_acq(&keepers.there) <= live) { base_yield(); }
+        live++;
+    }
+    T_REQUIRE(base_thread_start(&without, bind_without_a_record, t, "without", 0) == 0);
+    base_thread_join(&without);
+    base_store_sc(&keepers.go, 1u);
+    sync_wake(&keepers.go, INT32_MAX);
+    while (live-- > 0) { base_thread_join(&keeper[live]); }
+    T_EQ_U64(figures(t).acquired, 1);
 }
 
 /* ---- limits, memory ---- */
@@ -616,6 +785,15 @@ T_CASE(limits_are_codes_and_counters)
     T_EQ_U64(figures(t).rejected_memory, 1);
     T_CHECK(lock_audit(t));
     while (n-- > 0) { T_EQ_I64(cellar_lock_release(t, &held[n]), CELLAR_OK); }
+    for (n = 0; (err = cellar_lock_acquire(t, &n, 8, NO_WAIT, &held[n])) == CELLAR_OK; n++) {}
+    T_EQ_I64(err, CELLAR_E_SPACE); /* no page */
+    T_EQ_U64(figures(t).rejected_memory, 2);
+    while (n-- > 0) { T_EQ_I64(cellar_lock_release(t, &held[n]), CELLAR_OK); }
+    shut(t);
+    cfg = turnable();
+    cfg.max_locks = 1u << 20;
+    t = open_with(&cfg);
+    T_EQ_U64(t->stripe_count, LOCK_STRIPES_MAX);
     shut(t);
 }
 
@@ -735,6 +913,7 @@ T_CASE(equal_hashes_are_two_locks)
 T_CASE_ON(bad_input_is_refused, LOCKS)
 {
     cellar_lock lk = { 0, 0 };
+    cellar_lock_info info = cellar_lock_info_default();
     cellar_locks *u = t;
     cellar_lock_opts o = opts(0, 1000, 0);
     REFUSALS("calls", INVAL(cellar_lock_acquire(NULL, "k", 1, NULL, &lk)),
@@ -744,6 +923,10 @@ T_CASE_ON(bad_input_is_refused, LOCKS)
              INVAL(cellar_lock_check(t, NULL)),
              { CELLAR_E_NOT_OWNER, cellar_lock_extend(t, &lk, 1) },
              INVAL(cellar_lock_info_get(t, "k", 1, NULL)),
+             INVAL(cellar_lock_info_get(NULL, "k", 1, &info)),
+             INVAL(cellar_lock_info_get(t, NULL, 1, &info)),
+             INVAL(cellar_lock_info_get(t, "k", 0, &info)),
+             INVAL(cellar_lock_info_get(t, "k", CELLAR_KEY_MAX + 1, &info)),
              INVAL(cellar_locks_watch(NULL, NULL, NULL)), INVAL(cellar_tick(NULL, 0, NULL)),
              INVAL(cellar_locks_stats_get(t, NULL)), INVAL(cellar_metrics_write(t, NULL, 1, NULL)));
     const struct { cellar_lock_opts o; cellar_err want; } bad[] = {
