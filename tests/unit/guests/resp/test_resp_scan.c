@@ -6,11 +6,14 @@
  *         them at most. The test counts rounds. */
 #include "tests/support/port_kit.h"
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/random.h"
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
 #include "cellar_l2.h"
+#include "cache/types.h"
+#include "l2/record.h"
 
 #define KEYS 5000
 #define SLICES (KEYS / 1024) /* at least */
@@ -119,6 +122,24 @@ T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone)
     const int fd = peer();
     T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":25000\r\n");
     T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "\r\nkey:"), 5 * KEYS);
+}
+
+/* A disk with a write that began two seconds ago does not answer. A scan goes on when it does; a
+ * transaction does not wait. */
+T_CASE(scan_waits_for_a_disk_that_does_not_answer)
+{
+    t_folder(disk);
+    begin_full();
+    const int fd = peer();
+    l2 *d = cache_disk(port_store->store);
+    base_store_rlx(&d->write_ns, base_now_ns() - UINT64_C(2000000000));
+    T_EQ_STR(ask(fd, "MULTI\r\nDBSIZE\r\nEXEC\r\n"),
+             "+OK\r\n+QUEUED\r\n*1\r\n-ERR the disk does not answer\r\n");
+    T_CHECK(tell_text(fd, "DBSIZE\r\n"));
+    (void)cellar_resp_step(port, 0);
+    T_EQ_STR(heard(fd), "");
+    base_store_rlx(&d->write_ns, UINT64_C(0));
+    T_EQ_STR(ask(fd, ""), ":5000\r\n");
 }
 
 /* Each entry is read to a block of its own. */
