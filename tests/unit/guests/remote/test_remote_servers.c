@@ -562,6 +562,29 @@ static void use_limiters(void)
     }
 }
 
+/* One bucket of four places for six keys. The fifth unit of a key is granted for later, as long as
+ * it comes within a second. */
+static void use_limiter_for_later(void)
+{
+    cellar_rule rule = cellar_rule_token_bucket(2, CELLAR_SECOND_NS, 4);
+    const cellar_remote_limiter_config lo = { .struct_size = sizeof lo, .name = "later",
+                                              .hold_ms = 60000, .batch = 2, .max_keys = 4 };
+    cellar_remote_limiter *l;
+    cellar_limiter_result x;
+    uint64_t n = 0;
+    T_REQUIRE(cellar_remote_limiter_open(a.r, &rule, &lo, &l) == CELLAR_OK);
+    for (char key = 'a'; key < 'g'; key++) {
+        while (cellar_remote_limiter_check(l, &key, 1, 1, &x) == CELLAR_OK) { n++; }
+        T_CHECK(x.retry_after_ns > 0 && x.retry_after_ns < 2 * CELLAR_SECOND_NS);
+    }
+    cellar_remote_limiter_stats st = cellar_remote_limiter_stats_default();
+    T_EQ_I64(cellar_remote_limiter_stats_get(l, &st), CELLAR_OK);
+    T_CHECK(n >= 24 && st.granted > n && st.denied >= 6);
+    cellar_remote_limiter_close(l);
+    rule.ban_ns = 1;
+    T_EQ_I64(cellar_remote_limiter_open(a.r, &rule, &lo, &l), CELLAR_E_UNSUPPORTED);
+}
+
 static void use_locks(void)
 {
     cellar_remote_lock lk, other;
@@ -617,6 +640,7 @@ static void use_all(void)
     forget_handshakes();
     use_values();
     use_limiters();
+    use_limiter_for_later();
     use_locks();
     note_used();
     side_close(&a);

@@ -345,6 +345,25 @@ T_CASE_ON(refresh_of_a_key_without_value_is_one_over_processes, BOTH_SIDES)
     }
 }
 
+/* What is heard of the lease of a failed load ends its failure, so nothing is heard here. A call
+ * with a fallback gets what the server has by now, before its fallback runs. */
+T_CASE(lease_of_a_key_with_a_remembered_failure_asks_the_server)
+{
+    static char instead[] = "instead";
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 600000 };
+    const cellar_remote_config ro = side_patient();
+    both_open_far(&ro, NULL);
+    for (int i = 1; i < BYTE_PROXY_LINES; i++) { atomic_store(&proxy.line[i].way[1].frozen, true); }
+    T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &o, side_loader, NULL, &r), CELLAR_E_LOADER);
+    cellar_result_free(&r);
+    T_EQ_I64(side_set(&b, "k", "found"), CELLAR_OK);
+    o.fallback[0] = (cellar_fallback){ side_loader, instead };
+    T_EQ_I64(side_acquire(&a, "k", &o, &lease, "found"), CELLAR_OK);
+    byte_proxy_freeze(&proxy, 1, false);
+}
+
 typedef struct overtaken { /* a load that a delete by `by` overtakes */
     const side *by, *loads;
 } overtaken;
