@@ -108,6 +108,7 @@ static void tls_error_text(char why[TLS_WHY], const char *what, const char *file
     const bool empty = e == 0 || code == ERR_R_UNSUPPORTED || code == PEM_R_NO_START_LINE ||
                        code == X509_R_NO_CERTIFICATE_OR_CRL_FOUND;
     const char *reason = e != 0 && ERR_SYSTEM_ERROR(e) ? "cannot be read"
+                         : code == ERR_R_INTERRUPTED_OR_CANCELLED ? "it has a passphrase"
                          : empty ? none : ERR_reason_error_string(e);
     (void)snprintf(why, TLS_WHY, "%s %.60s: %s", what, file, reason != NULL ? reason : none);
     ERR_clear_error();
@@ -316,8 +317,8 @@ static bool tls_verify_again(tls *t)
 
 CELLAR_PRIVATE int tls_shake(tls *t)
 {
-    if (t->done) { return 1; }
     if (t->failed != 0) { return t->failed; }
+    if (t->done) { return 1; }
     ERR_clear_error();
     const int n = SSL_do_handshake(t->ssl);
     if (n != 1) { return tls_result(t, n); }
