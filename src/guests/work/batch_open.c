@@ -239,31 +239,6 @@ CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms
     return err == CELLAR_OK ? batch_drain(b, timeout_ms, report) : err;
 }
 
-static void batch_free_list(cellar_batcher *b, batch_list *l)
-{
-    for (wheel_timer *at = l->items.next, *next; at != &l->items; at = next) {
-        next = at->next;
-        batch_item_free(b, batch_item_of(at));
-    }
-}
-
-/* Free every group. */
-static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
-{
-    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
-    batch_group *g = b->groups;
-    HASH_CLEAR(hh, b->keys);
-    HASH_CLEAR(hh, b->groups);
-    while (g != NULL) {
-        batch_group *next = g->hh.next;
-        batch_free_list(b, &g->waiting);
-        batch_free_list(b, &g->hand);
-        batch_free_list(b, &g->finished);
-        batch_group_free(g);
-        g = next;
-    }
-}
-
 CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_report *report)
 {
     if (b == NULL || b->obj.forked) { return CELLAR_OK; }
@@ -271,7 +246,7 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
     if (err == CELLAR_OK) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
     if (err != CELLAR_OK) { return err; }
     batch_end(b);
-    batch_free_all(b);
+    BASE_ASSERT(b->groups == NULL); /* a group leaves with its last item */
     base_object_free(&b->obj);
     return CELLAR_OK;
 }
