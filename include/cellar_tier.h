@@ -196,7 +196,7 @@ typedef struct cellar_tier_claim {
  *
  * TIER LEASE MANY. Ask for the leases of several keys of a bulk load, with all requests sent
  * together.
- * in        claims: 1 to 32 keys, each as for `lease`; hold_ms of all
+ * in        claims: 2 to 32 keys, each as for `lease`; hold_ms of all
  * out       of each element: err, the code of `lease`; l, with LEASED; e->deadline_ms, with PENDING
  * blocks    as long as the call of the program may wait
  * default   NULL: one `lease` for each key

@@ -274,12 +274,11 @@ static bool cache_shared_lease_many(cache_call *const *calls, size_t count)
     const size_t n = cache_shared_claims(calls, count, claim, of);
     if (n == 0) { return true; }
     const int64_t hold_ms = calls[0]->p->ms[CACHE_HARD];
-    if (h->t.lease_many != NULL) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
+    const bool many = n > 1 && h->t.lease_many != NULL;
+    if (many) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
     for (size_t i = 0; i < n; i++) {
         cellar_tier_claim *q = &claim[i];
-        if (h->t.lease_many == NULL) {
-            q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l);
-        }
+        if (!many) { q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l); }
         silent = silent || q->err == CELLAR_E_TIMEOUT;
         of[i]->lease = q->l;
         cache_shared_take(of[i], q->err);
