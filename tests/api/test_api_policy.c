@@ -840,6 +840,12 @@ T_CASE(at_follows_a_wall_clock_that_is_set_back)
     T_EQ_I64(ttl_after_set(c, "a:1"), 24 * H - 5 * M);
     wall_ms -= 10 * M; /* midnight is to come again */
     T_EQ_I64(ttl_after_set(c, "a:1"), 5 * M);
+    wall_ms = INT64_C(1774740900000); /* 2026-03-29 00:35 in Berlin: a day of 23 hours */
+    if (rules(c, "[*]\nkey b:{n} at=00:30@Europe/Berlin\n", NULL) == CELLAR_OK) {
+        T_EQ_I64(ttl_after_set(c, "b:1"), 23 * H - 5 * M); /* else there are no zone files */
+        wall_ms -= 10 * M;
+        T_EQ_I64(ttl_after_set(c, "b:1"), 5 * M);
+    }
     wall_ms = 0;
 }
 

@@ -343,7 +343,8 @@ BASE_COLD static int64_t policy_until(const policy_rule *r)
     const int64_t now = base_wall_ms();
     policy_rule *own = (policy_rule *)(uintptr_t)r; /* only `next_ms`, which is atomic */
     int64_t next = base_load_rlx(&own->next_ms);
-    if (next <= now || next - now > INT64_C(86400000)) { /* passed, or the clock was set back */
+    /* passed, or the clock was set back; the shortest day of a zone has 22 hours */
+    if (next <= now || next - now > INT64_C(79200000)) {
         next = base_tz_daily(r->zone, r->at_minutes, now);
         base_store_rlx(&own->next_ms, next);
     }
