@@ -306,16 +306,17 @@ T_CASE(times_of_loader_and_fallback_win_also_if_the_namespace_has_the_same)
 T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)
 {
     static char absent[] = "absent";
-    static const char *const keys[] = { "token", "m:1", "none" };
+    static const char *const keys[] = { "token", "m:1", "none", "i:1" };
     cellar_result r = cellar_result_default();
     cellar *c = closed_later(api_open(4 << 20));
-    T_EQ_I64(rules(c, "[*]\nglob m:* ttl_max=1s\ndeny *token*\n", NULL), CELLAR_OK);
+    T_EQ_I64(rules(c, "[*]\nglob m:* ttl_max=1s\nkey i:{n} idle=1s\ndeny *token*\n", NULL),
+             CELLAR_OK);
     const cellar_load_opts plain = { .struct_size = sizeof plain, .error_ttl_ms = 60 * S };
     cellar_load_opts o = plain;
     o.fallback_ttl_ms = 100 * S;
     o.fallback[0].fn = load_row;
     failed = 0;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         o.fallback[0].ctx = i == 2 ? absent : NULL;
         o.flags = i == 2 ? CELLAR_LOAD_NO_NEGATIVE : 0;
         const size_t len = strlen(keys[i]);

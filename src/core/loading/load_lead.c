@@ -193,7 +193,8 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
  * failure would be lost. */
 static bool cache_ends_early(const cache_call *call, const l1_put_spec *p)
 {
-    return p->deadline_ms < call->hold_ms;
+    return p->deadline_ms < call->hold_ms ||
+           (p->idle_ms != 0 && p->idle_ms < call->hold_ms - call->now_ms);
 }
 
 /* Set the cost of a loaded value, and its birth if it may be refreshed early. */
