@@ -66,6 +66,23 @@ static void limit_take_ahead(limit_call *c, uint32_t i)
     c->op->wait_ns = limit_max_u64(c->op->wait_ns, wait_ns);
 }
 
+/* Lengthen the wait of a denied call: behind charges of CHARGE_DENIED, and behind a ban, which
+ * leaves a token bucket one unit. */
+static void limit_wait_behind(const cellar_limiter *l, limit_call *c, uint64_t ban_ns)
+{
+    const uint64_t end = ban_ns != 0 ? c->m.units + limit_units_of(ban_ns) : 0;
+    limit_verdict says;
+    c->retry_ns = limit_max_u64(c->retry_ns, ban_ns);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const limit_rule *r = &c->m.rule[i];
+        const bool more = end != 0 || limit_flag(r, CELLAR_RULE_CHARGE_DENIED);
+        if (!more || !limit_is_bucket(c, i) || limit_flag(r, CELLAR_RULE_DRY_RUN)) { continue; }
+        const uint64_t v = end != 0 ? limit_after_ban(r, end, c->next[i]) : c->next[i];
+        limit_take_value(r, &c->m.at[i], v, c->op->cost, &says);
+        c->retry_ns = limit_max_u64(c->retry_ns, says.retry_ns);
+    }
+}
+
 /* Evaluate all rules for the values in c->next. */
 static void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
 {
@@ -128,7 +145,6 @@ static void limit_ban_ended(const cellar_limiter *l, limit_call *c)
 /* Compute what a denial writes: charges of CHARGE_DENIED rules, and bans. Its wait gets longer. */
 static void limit_denied(const cellar_limiter *l, limit_call *c)
 {
-    limit_verdict after;
     uint64_t ban = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const limit_rule *r = &c->m.rule[i];
@@ -136,11 +152,9 @@ static void limit_denied(const cellar_limiter *l, limit_call *c)
         if (c->says[i].deny && !c->says[i].never) { ban = limit_max_u64(ban, r->ban); }
         if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) { continue; }
         limit_next(c, i, limit_denied_value(r, &c->m.at[i], c->next[i], c->op->cost));
-        limit_take_value(r, &c->m.at[i], c->next[i], c->op->cost, &after);
-        c->retry_ns = limit_max_u64(c->retry_ns, after.retry_ns);
     }
     if (ban != 0) { limit_ban(l, c, ban / LIMIT_UNITS_NS); }
-    c->retry_ns = limit_max_u64(c->retry_ns, c->ban_ns);
+    limit_wait_behind(l, c, c->ban_ns);
 }
 
 static uint64_t limit_hold_end(const limit_call *c)

@@ -689,22 +689,27 @@ T_CASE(a_denied_call_passes_after_the_wait_that_it_was_told)
         cellar_rule rules[4];
         const uint32_t count = 1 + (uint32_t)kit_below(&rng, 3);
         const bool permits = kit_below(&rng, 2) == 0;
-        for (uint32_t i = 0; i < count; i++) { rules[i] = random_rule(&rng); }
+        uint64_t most = 3;
+        for (uint32_t i = 0; i < count; i++) {
+            rules[i] = random_rule(&rng);
+            most = BASE_MIN(most, rules[i].burst != 0 ? rules[i].burst : rules[i].limit);
+        }
         if (permits) { rules[count] = cellar_rule_concurrency(1 + kit_below(&rng, 3)); }
         cellar_limiter *l = kit_open(rules, count + permits);
         for (int k = 0; k < 40; k++) {
             cellar_limiter_result r;
             uint64_t token;
+            const uint64_t cost = permits ? 1 : 1 + kit_below(&rng, most);
             const cellar_err err =
                 permits ? cellar_permit_acquire(l, "k", 1, 1 + (int64_t)kit_below(&rng, 9000),
                                                 &token, &r)
-                        : cellar_limiter_check(l, "k", 1, 1, &r);
+                        : cellar_limiter_check(l, "k", 1, cost, &r);
             if (err != CELLAR_LIMITED) {
                 pass(kit_below(&rng, 3) * 100 * KIT_MS);
                 continue;
             }
             pass(r.retry_after_ns);
-            T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_OK);
+            T_EQ_I64(kit_look(l, "k", 1, cost, &r), CELLAR_OK);
         }
         kit_close(l);
     }
