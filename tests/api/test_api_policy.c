@@ -329,6 +329,29 @@ T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)
     }
 }
 
+static cellar_err fail_for_a_second(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len, (void)ctx;
+    return cellar_load_fail(ld, 5, 1 * S, 0);
+}
+
+/* Fault: with a remembered failure the old value stayed. */
+T_CASE(absent_fallback_of_a_forced_load_ends_the_old_value)
+{
+    static char absent[] = "absent";
+    cellar_result r = cellar_result_default();
+    cellar *c = closed_later(api_open(4 << 20));
+    const cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 60 * S,
+                                 .flags = CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_REFRESH,
+                                 .fallback = { { load_row, absent } } };
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_I64(api_put(c, "k", "old", NULL), CELLAR_OK);
+        T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, i == 0 ? fail_row : fail_for_a_second, NULL, &r),
+                 CELLAR_ABSENT);
+        T_EQ_STR(api_look(c, "k"), "MISS");
+    }
+}
+
 T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)
 {
     static const uint32_t keeps[] = { CELLAR_KEEP_OLD_VALUE, CELLAR_ONLY_IF_ABSENT,

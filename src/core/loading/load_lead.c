@@ -260,7 +260,9 @@ static void cache_publish_none(struct cellar_load *ld)
     if (plan == NULL || (ttl == 0 && call->hold_ms == 0 && !cache_old_may_stay(call))) { return; }
     l1_put_spec *p = cache_publish_spec(ld, plan);
     if (ttl == 0) { p->deadline_ms = call->now_ms; } /* dead immediately */
-    if (cache_ends_early(call, p)) {
+    /* with REFRESH it must end the old value, which would be served further */
+    const bool ends = ttl == 0 && (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
+    if (cache_ends_early(call, p) && !(ends && cache_old_may_stay(call))) {
         call->flags |= FLIGHT_NOT_STORED;
         return;
     }
