@@ -58,11 +58,14 @@ extern "C" {
  * After the last fallback default_value is the result, also for E_TIMEOUT, E_LIMIT and E_NOMEM.
  * With ONLY_IF_CACHED, and for E_DEADLOCK and E_DEPTH, neither fallbacks nor default value are
  * used. Both are stored for fallback_ttl_ms, in memory only, unless the failure is remembered for
- * longer. With error_ttl_ms a failure is remembered, for half to all of that time, at random:
- * meanwhile loads fail with E_LOADER and no loader runs. The time doubles with each further
- * failure. A failure beside a stale value is not remembered: it holds for retry_throttle_ms, or
- * until the value ends. A loader that returns E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH
- * or E_CLOSED is not remembered, and no failure for the breaker. */
+ * longer.
+ *
+ * With error_ttl_ms a failure is remembered, for half to all of that time, at random: meanwhile
+ * loads fail with E_LOADER and no loader runs. The time doubles with each further failure. A
+ * failure beside a stale value is not remembered: it holds for retry_throttle_ms, or until the
+ * value ends. A loader that returns E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH or
+ * E_CLOSED is not remembered, and no failure for the breaker. Over a server error_ttl_ms and
+ * fallback_ttl_ms end earlier as a rule: see LIMITS OF THE PROMISES in cellar_remote.h. */
 
 /* RECURSION
  * A loader may load other keys. At 16 loads in each other the next one is E_DEPTH. A load is

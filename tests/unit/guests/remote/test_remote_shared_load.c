@@ -398,4 +398,45 @@ T_CASE(delete_during_a_load_leaves_its_value_out)
     }
 }
 
+/* ---- failures ---- */
+
+static void load_gets(const cellar_load_opts *lo, const char *text, cellar_err want, const char *got)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(a.users, "k", 1, lo, side_loader, (void *)(uintptr_t)text, &r), want);
+    side_take(&r);
+    T_EQ_STR(side_loaded.text, got);
+}
+
+/* A lease that has the place of the value is announced like a value. That of RAW lies beside it. */
+T_CASE(failure_is_remembered_until_a_lease_of_another_process_but_for_raw)
+{
+    const cellar_bytes other = { "other", 5 };
+    for (unsigned i = 0; i < 4; i++) {
+        const bool raw = (i & 1) != 0, instead = (i & 2) != 0;
+        const cellar_remote_namespace_config o = side_raw(raw);
+        const cellar_load_opts lo = { .struct_size = sizeof lo, .error_ttl_ms = 600000,
+                                      .error_ttl_max_ms = 600000, .fallback_ttl_ms = 600000,
+                                      .default_value = instead ? &other : NULL };
+        const cellar_err failed = instead ? CELLAR_OK : CELLAR_E_LOADER;
+        both_open(&o);
+        load_gets(&lo, NULL, failed, instead ? "other" : "");
+        T_EQ_I64(side_load(&b, "k", NULL, 0), CELLAR_E_LOADER);
+        side_fence(&a);
+        load_gets(&lo, "new", raw ? failed : CELLAR_OK, !raw ? "new" : instead ? "other" : "");
+        T_EQ_I64(side_set(&b, "k", "set"), CELLAR_OK);
+        side_fence(&a);
+        load_gets(&lo, "new", CELLAR_OK, "set");
+        left_close();
+    }
+}
+
+T_CASE_ON(own_release_of_a_failed_load_ends_its_error, BOTH_SIDES)
+{
+    const cellar_load_opts lo = { .struct_size = sizeof lo, .error_ttl_ms = 60000 };
+    load_gets(&lo, NULL, CELLAR_E_LOADER, "");
+    side_fence(&a);
+    load_gets(&lo, "new", CELLAR_OK, "new");
+}
+
 T_MAIN("remote_shared_load")
