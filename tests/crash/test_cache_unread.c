@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "cache/types.h"
 #include "cellar_kit.h"
+#include "cellar_limit.h"
 #include "l2/health.h"
 #include "l2/progress.h"
 #include "tests/support/asleep.h"
@@ -821,6 +822,84 @@ static void storm(uint32_t count, uint64_t steps)
     T_CHECK(done > timeouts);
     /* 1 s and two reads; 20 times. */
     T_CHECK(BASE_MAX(longest_ns[0], longest_ns[1]) < UINT64_C(40000000000) * t_patience());
+    end();
+}
+
+#define LIMITED 1000u /* keys of a limiter: a snapshot of several pieces */
+
+typedef struct limits {
+    cellar_limiter_snapshot *place;
+    cellar_limiter *l;
+    cellar *ns;
+    cellar_snapshot_write_fn write;
+    cellar_snapshot_read_fn read;
+    void *ctx;
+    unsigned pieces; /* of the save */
+} limits;
+
+/* Hand pieces on. The namespace is switched off before the second one: the save fails. */
+static int write_one(const void *bytes, size_t len, bool last, void *ctx)
+{
+    limits *of = ctx;
+    if (of->ns != NULL && ++of->pieces == 2) {
+        T_EQ_I64(cellar_option_set(of->ns, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
+    }
+    return of->write(bytes, len, last, of->ctx);
+}
+static int read_on(void *buf, size_t cap, size_t *len, void *ctx)
+{
+    const limits *of = ctx;
+    return of->read(buf, cap, len, of->ctx);
+}
+
+static void limits_open(limits *of)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_DAY_NS, 10);
+    cellar_limiter_config cfg = cellar_limiter_config_default();
+    *of = (limits){ .l = NULL };
+    T_REQUIRE(cellar_limiter_snapshot_open(c, "limits", &cfg, &of->place) == CELLAR_OK);
+    of->write = cfg.snapshot_write;
+    of->read = cfg.snapshot_read;
+    of->ctx = cfg.snapshot_ctx;
+    cfg.snapshot_write = write_one;
+    cfg.snapshot_read = read_on;
+    cfg.snapshot_ctx = of;
+    T_REQUIRE(cellar_limiter_open(&cfg, &rule, 1, &of->l) == CELLAR_OK);
+}
+static void limits_close(const limits *of) /* saves */
+{
+    cellar_limiter_close(of->l);
+    cellar_limiter_snapshot_close(of->place);
+}
+
+/* The head of a snapshot says which pieces a save must not touch. */
+T_CASE(save_beside_an_unread_head_leaves_the_snapshot_before_it)
+{
+    limits of;
+    size_t len;
+    begin();
+    limits_open(&of);
+    for (uint32_t k = 0; k < LIMITED; k++) {
+        T_EQ_I64(cellar_limiter_check(of.l, &k, sizeof k, 3, NULL), CELLAR_OK);
+    }
+    limits_close(&of);
+    again();
+    limits_open(&of);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAX_ENTRIES, 1), CELLAR_OK); /* evicts the head */
+    push(PADS); /* it leaves the stage, too */
+    T_REQUIRE(cellar_namespace_open(c, "limits", NULL, &of.ns) == CELLAR_OK);
+    stall_begin();
+    T_EQ_I64(cellar_get(of.ns, "head", 4, NULL, 0, &len), CELLAR_MISS);
+    limits_close(&of);
+    stall_end();
+    T_EQ_I64(cellar_option_set(of.ns, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(of.ns), CELLAR_OK);
+    limits_open(&of);
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_stats_get(of.l, &s), CELLAR_OK);
+    T_EQ_U64(s.snapshots_refused, 0);
+    T_EQ_I64(cellar_limiter_check(of.l, &(uint32_t){ 7 }, 4, 8, NULL), CELLAR_LIMITED);
+    limits_close(&of);
     end();
 }
 

@@ -49,15 +49,25 @@ static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, 
     return cellar_set(p->ns, key, key_len, value, len, &o) == CELLAR_OK;
 }
 
-/* Get the head. OK, MISS (no snapshot), E_CORRUPT (something else), or the failure. */
+static cellar_err kit_snapshot_head_seen(const void *head, size_t len, cellar_buf *out, void *place)
+{
+    cellar_limiter_snapshot *p = place;
+    (void)out;
+    if (len != sizeof p->head) { return CELLAR_E_CORRUPT; }
+    memcpy(&p->head, head, len);
+    const bool fine = p->head.slot < 2 &&
+                      memcmp(p->head.magic, kit_snapshot_none.magic, sizeof p->head.magic) == 0;
+    return fine ? CELLAR_EXISTS : CELLAR_E_CORRUPT;
+}
+
+/* Look at the head as a change does: one that the disk does not read now is not missing. EXISTS,
+ * MISS (no snapshot), DISABLED, E_CORRUPT (something else), or the failure. */
 static cellar_err kit_snapshot_head_get(cellar_limiter_snapshot *p)
 {
+    const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     size_t len;
-    const cellar_err err = cellar_get(p->ns, "head", 4, &p->head, sizeof p->head, &len);
-    if (err == CELLAR_MISS || (err < 0 && err != CELLAR_E_BUFFER)) { return err; }
-    const bool fine = err == CELLAR_OK && len == sizeof p->head && p->head.slot < 2 &&
-                      memcmp(p->head.magic, kit_snapshot_none.magic, sizeof p->head.magic) == 0;
-    return fine ? CELLAR_OK : CELLAR_E_CORRUPT;
+    if (cellar_get(p->ns, "head", 4, NULL, 0, &len) == CELLAR_ABSENT) { return CELLAR_E_CORRUPT; }
+    return cellar_update(p->ns, "head", 4, &o, kit_snapshot_head_seen, p);
 }
 
 static int kit_snapshot_write(const void *bytes, size_t len, bool last, void *ctx)
@@ -66,7 +76,7 @@ static int kit_snapshot_write(const void *bytes, size_t len, bool last, void *ct
     if (!p->writing) {
         const cellar_err err = kit_snapshot_head_get(p);
         if (err < 0 && err != CELLAR_E_CORRUPT) { return 1; }
-        const uint32_t slot = err == CELLAR_OK ? p->head.slot ^ 1u : 0;
+        const uint32_t slot = err == CELLAR_EXISTS ? p->head.slot ^ 1u : 0;
         p->head = kit_snapshot_none;
         p->head.slot = slot;
     }
@@ -83,7 +93,7 @@ static int kit_snapshot_read(void *buf, size_t buf_cap, size_t *len, void *ctx)
     *len = 0;
     if (!p->reading) {
         const cellar_err err = kit_snapshot_head_get(p);
-        if (err != CELLAR_OK) { return err == CELLAR_MISS ? 0 : 1; }
+        if (err != CELLAR_EXISTS) { return err < 0; }
         p->reading = true;
     }
     if (p->at == p->have) {
