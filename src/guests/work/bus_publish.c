@@ -197,7 +197,7 @@ static cellar_err bus_put(cellar_pool *p, bus_publication *l, task_body *b, task
         count = bus_drop_new(d, l->count);
     }
     b->apart = count > 1;
-    err = count != 0 ? task_insert(p, d, count, now, a, ids) : CELLAR_OK;
+    err = count != 0 ? task_insert(p, d, count, now, a, ids) : task_intake_of(p);
     /* While the insert slept, a group was removed, or one filled up that drops new ones. */
     if (err == CELLAR_E_NOT_FOUND || (err == CELLAR_E_BUSY && bus_drop_new(d, count) != count)) {
         return CELLAR_PENDING;

@@ -15,6 +15,8 @@ CELLAR_PRIVATE cellar_err task_name_make(cellar_pool *p, const char *name, cella
 /* Return whether a name has room for `count` tasks of `bytes` in sum. */
 CELLAR_PRIVATE bool task_name_fits(const task_name *n, uint32_t count, uint64_t bytes)
     SYNC_HOLDS(QUEUE);
+/* Return whether the pool takes tasks of this caller: OK, E_CLOSED. */
+CELLAR_PRIVATE cellar_err task_intake_of(cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Make tasks of all drafts, or of none. EXISTS and PENDING: only with one draft. */
 CELLAR_PRIVATE cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
                                       task_after *a, cellar_task_id *ids) SYNC_HOLDS(QUEUE);

@@ -672,8 +672,7 @@ static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, task_a
     }
 }
 
-/* Return whether the pool takes tasks of this caller: OK, E_CLOSED. */
-static cellar_err task_intake_of(cellar_pool *p) SYNC_HOLDS(QUEUE)
+CELLAR_PRIVATE cellar_err task_intake_of(cellar_pool *p)
 {
     const bool open = p->intake == TASK_INTAKE_OPEN ||
                       (p->intake == TASK_INTAKE_TASKS && task_run_mine(p) != NULL);

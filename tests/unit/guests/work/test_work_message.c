@@ -492,6 +492,20 @@ T_CASE_ON(publish_reaches_all_groups_or_none, MESSAGES)
     T_EQ_U64(of_group("drops").dropped, 2);
 }
 
+/* A drained pool takes no message, also where its groups would drop it. */
+T_CASE_ON(drained_pool_refuses_what_full_groups_drop, MESSAGES)
+{
+    group_opts.max_messages = 1;
+    group_opts.on_full = CELLAR_BUS_FULL_DROP_NEW;
+    group("q", NULL, NULL);
+    send_all("q", "ab");
+    const cellar_task *t = take("q", "a");
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, NULL), CELLAR_E_BUSY);
+    T_EQ_I64(send("q", "c"), CELLAR_E_CLOSED);
+    T_EQ_U64(of_group("q").dropped, 1);
+    settle(t, cellar_verdict_ok());
+}
+
 /* A group that drops its oldest message does so only if the publish then succeeds. */
 T_CASE_ON(failed_publish_drops_no_message, POOL)
 {
