@@ -220,13 +220,20 @@ static void refresher_run_end(cellar_pool *p, refresher_row *row, int64_t now_ms
 static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
     const work_time now = work_now(&t->of->obj);
-    const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
+    const refresher_row *row = t->row;
+    const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = row->ttl_ms;
+    int64_t stale_ms = row->stale_ms;
     cellar_set_opts o = cellar_set_opts_default();
-    if (left_ms <= 0 || base_load_rlx(&t->row->gone)) {
+    if (stale_ms == 0 && (row->flags & CELLAR_REFRESH_POLICY) == 0) {
+        (void)cellar_option_get(row->c, CELLAR_OPT_STALE_MS, &stale_ms);
+    }
+    if (left_ms <= 0 || base_load_rlx(&row->gone)) {
         o.flags = CELLAR_NO_STORE;
-    } else if (ttl_ms != 0 && left_ms < ttl_ms) {
+    } else if (ttl_ms != 0 && left_ms <= ttl_ms) {
         o.ttl_ms = left_ms;
         o.stale_ms = CELLAR_TTL_NONE;
+    } else if (ttl_ms != 0 && left_ms - ttl_ms < stale_ms) {
+        o.stale_ms = left_ms - ttl_ms;
     }
     (void)cellar_load_opts_set(load, &o);
 }

@@ -1063,6 +1063,24 @@ T_CASE_ON(late_refresher_serves_nothing_of_yesterday, ROWS)
     T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
 }
 
+/* The TTL ends before midnight. The stale window, of the row or the namespace, ends there. */
+T_CASE(stale_window_ends_with_the_day)
+{
+    for (int64_t own_ms = 0; own_ms <= 2 * DAY; own_ms += 2 * DAY) {
+        char text[64];
+        size_t len;
+        cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
+        open_all();
+        T_EQ_I64(cellar_option_set(c, CELLAR_OPT_STALE_MS, DAY), CELLAR_OK);
+        add_daily(6 * HOUR, SECOND, own_ms);
+        pass(12 * HOUR - 1, MINUTE, NULL);
+        T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_STALE);
+        turn(1);
+        T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+        close_all();
+    }
+}
+
 /* The program loads a key while the row still fails: the next try keeps that value. */
 T_CASE(next_try_of_a_day_deletes_nothing)
 {
