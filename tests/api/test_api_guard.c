@@ -737,6 +737,25 @@ T_CASE_ON(bulk_warm_keeps_its_limits, STORE)
     T_EQ_I64(r.stopped, CELLAR_E_SPACE);
 }
 
+/* A source that stands still for 300 ms is not asked for the keys of that time at once. */
+static cellar_err stands_still(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    if (atomic_fetch_add((_Atomic int *)ctx, 1) == 0) { (void)usleep(300000); }
+    return cellar_load_value(ld, key, key_len);
+}
+
+T_CASE_ON(warm_keeps_its_pace_behind_a_slow_load, STORE)
+{
+    _Atomic int calls = 0;
+    cellar_warm_report r = cellar_warm_report_default();
+    const cellar_warm_opts o = { .struct_size = sizeof o, .keys = numbers(301), .key_count = 301,
+                                 .loader = stands_still, .loader_ctx = &calls,
+                                 .keys_per_s = 1000 };
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    T_EQ_U64(r.loaded, 301);
+    T_CHECK(r.elapsed_ms >= 300 + 280);
+}
+
 T_CASE_ON(bad_input_of_warm, STORE2)
 {
     cellar_warm_opts o = cellar_warm_opts_default();

@@ -32,6 +32,7 @@ BASE_SIZE_BEGIN
 #define WARM_THREADS 64u
 #define WARM_BATCH 4096u
 #define WARM_LOOKS 16u /* a power of two */
+#define WARM_CATCH_UP_NS 10000000u
 
 /* Counters, in the order of cellar_warm_report. */
 enum { WARM_KEYS, WARM_HITS, WARM_LOADED, WARM_ABSENT, WARM_FAILED, WARM_SKIPPED, WARM_COUNTS };
@@ -64,6 +65,7 @@ typedef struct warm_call {
     cellar *c;
     cellar_warm_opts o;
     uint64_t since_ns;
+    uint64_t due_ns;          /* written by the caller: start of the next key */
     _Atomic uint64_t count[WARM_COUNTS]; /* relaxed */
     _Atomic uint32_t looks;   /* calls of warm_stop */
     _Atomic int32_t stopped;  /* why no more keys are taken; 0: go on */
@@ -130,13 +132,14 @@ static bool warm_stop(warm_call *w)
     return why != CELLAR_OK;
 }
 
-/* Sleep so that at most keys_per_s keys start per second. */
-static void warm_pace(const warm_call *w, uint64_t asked)
+/* Sleep so that at most keys_per_s keys start per second. After a slow load only the keys of its
+ * last WARM_CATCH_UP_NS follow at once. */
+static void warm_pace(warm_call *w)
 {
     if (w->o.keys_per_s == 0) { return; }
-    const uint64_t due_ns = w->since_ns + asked * (1000000000u / w->o.keys_per_s);
     const uint64_t now_ns = base_now_ns();
-    if (due_ns > now_ns) { base_sleep_ns(BASE_MIN(due_ns - now_ns, (uint64_t)1000000000)); }
+    if (w->due_ns > now_ns) { base_sleep_ns(w->due_ns - now_ns); }
+    w->due_ns = BASE_MAX(w->due_ns, now_ns - WARM_CATCH_UP_NS) + 1000000000u / w->o.keys_per_s;
 }
 
 /* ---- chunks ---- */
@@ -304,7 +307,7 @@ static cellar_err warm_feed(warm_call *w)
     cellar_err err = CELLAR_OK;
     while (!warm_stop(w)) {
         cellar_bytes key = { NULL, 0 };
-        warm_pace(w, base_load_rlx(&w->count[WARM_KEYS]));
+        warm_pace(w);
         err = warm_next(w, &at, &key);
         if (err != CELLAR_OK) { break; }
         warm_add(w, WARM_KEYS, 1);
@@ -419,6 +422,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     warm_call *w = base_alloc_raw(NULL, sizeof *w);
     if (w == NULL) { return CELLAR_E_NOMEM; }
     *w = (warm_call){ .c = c, .o = full, .since_ns = base_now_ns() };
+    w->due_ns = w->since_ns;
     const int cancel = base_cancel_off();
     base_run_callback(warm_run, warm_caller_left, w, cancel);
     warm_finish(w);
