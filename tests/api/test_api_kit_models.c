@@ -281,6 +281,22 @@ T_CASE(mode_decides_which_requests_are_cached)
     }
 }
 
+/* A mode that caches no request has no answer for a call that wants a cached one. */
+T_CASE_ON(only_if_cached_misses_what_no_mode_caches, STORE)
+{
+    cellar_llm *llm = NULL;
+    model m = { "x", 1, 0, CELLAR_OK };
+    char got[64];
+    request q;
+    request_new(&q);
+    cellar_load_opts load = { .struct_size = sizeof load, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
+    cellar_llm_config o = { .struct_size = sizeof o, .mode = CELLAR_LLM_NEVER, .load = &load };
+    T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_MISS);
+    T_EQ_I64(m.calls, 0);
+    cellar_llm_close(llm);
+}
+
 static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
     (void)req, (void)ctx;

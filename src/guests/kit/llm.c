@@ -262,6 +262,7 @@ static cellar_err kit_llm_run(cellar_llm *llm, const cellar_llm_request *r, kit_
     if (err != CELLAR_OK) { return err; }
     if (llm->mode == CELLAR_LLM_NEVER ||
         (llm->mode == CELLAR_LLM_DETERMINISTIC && !kit_llm_deterministic(r))) {
+        if ((o.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { return CELLAR_MISS; }
         o.flags |= CELLAR_LOAD_BYPASS;
     }
     for (int i = 0; i < 2; i++) {
