@@ -297,6 +297,32 @@ T_CASE_ON(only_if_cached_misses_what_no_mode_caches, STORE)
     cellar_llm_close(llm);
 }
 
+static cellar_err asks_another(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    const cellar_llm_request req = { .model = text_of("other") };
+    (void)key, (void)len;
+    return ask(load, &req, ctx);
+}
+
+/* What a fallback answers was made by its call: nothing was saved. */
+T_CASE_ON(answer_of_a_fallback_is_made_by_its_call, STORE)
+{
+    cellar_llm *llm = NULL;
+    cellar_llm_stats s = cellar_llm_stats_default();
+    model m = { "", 0, 0, CELLAR_E_IO }, other = { "Yes.", 1, 0, CELLAR_OK };
+    char got[64];
+    request q;
+    request_new(&q);
+    cellar_load_opts load = { .struct_size = sizeof load, .fallback = { { asks_another, &other } } };
+    cellar_llm_config o = { .struct_size = sizeof o, .load = &load };
+    T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_STR(got, "Yes.");
+    T_EQ_I64(cellar_llm_stats_get(llm, &s), CELLAR_OK);
+    T_FIELDS(s, answers, 1, calls, 1, saved_tokens_in, 0);
+    cellar_llm_close(llm);
+}
+
 static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
     (void)req, (void)ctx;

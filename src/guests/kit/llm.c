@@ -238,10 +238,16 @@ static bool kit_llm_take(cellar_llm_answer *out)
     return true;
 }
 
+/* Return whether the answer was made by this call. */
+static bool kit_llm_made(const cellar_llm_answer *a)
+{
+    return a->result->source == CELLAR_SOURCE_LOADED || a->result->source == CELLAR_SOURCE_FALLBACK;
+}
+
 static void kit_llm_count(cellar_llm *llm, const cellar_llm_answer *a)
 {
     (void)base_add_rlx(&llm->answers, 1);
-    if (a->result->source == CELLAR_SOURCE_LOADED) {
+    if (kit_llm_made(a)) {
         (void)base_add_rlx(&llm->calls, 1);
         return;
     }
@@ -272,7 +278,7 @@ static cellar_err kit_llm_run(cellar_llm *llm, const cellar_llm_request *r, kit_
             kit_llm_count(llm, out);
             return err;
         }
-        if (out->result->source == CELLAR_SOURCE_LOADED) { break; } /* fn made another form */
+        if (kit_llm_made(out)) { break; } /* fn made another form */
         cellar_result_free(out->result);
         o.flags |= CELLAR_LOAD_REFRESH;
     }
