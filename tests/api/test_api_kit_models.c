@@ -585,6 +585,35 @@ T_CASE(bytes_of_the_smallest_numbers_keep_their_sign)
     cellar_close(c);
 }
 
+/* A default value is no answer and no vector: the service that fails is asked once. */
+T_CASE_ON(default_value_of_another_form_asks_for_nothing_more, STORE)
+{
+    const cellar_bytes sorry = text_of("sorry"), text = text_of("b");
+    cellar_load_opts load = { .struct_size = sizeof load, .default_value = &sorry };
+    cellar_llm *llm = NULL;
+    cellar_llm_config lo = { .struct_size = sizeof lo, .load = &load };
+    model m = { "", 0, 0, CELLAR_E_IO };
+    char got[64];
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_open(c, &lo, &llm), CELLAR_OK);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_E_TYPE);
+    T_EQ_I64(m.calls, 1);
+    cellar_llm_close(llm);
+
+    cellar_embeddings *e = NULL;
+    cellar_embeddings_config eo = { .struct_size = sizeof eo, .model = text_of("m"), .dim = DIM,
+                                    .load = &load };
+    embedder fails = { .fail = 4 };
+    float out[DIM];
+    cellar_err status;
+    T_EQ_I64(cellar_embeddings_open(c, &eo, &e), CELLAR_OK);
+    T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed, &fails, out, &status), CELLAR_OK);
+    T_EQ_I64(status, CELLAR_E_TYPE);
+    T_EQ_U64(fails.calls, 1);
+    cellar_embeddings_close(e);
+}
+
 T_CASE_ON(halves_are_the_nearest_ones, STORE)
 {
     static const float in[12] = { 1.0f, -2.0f, 65504.0f, 65519.0f, 1e30f, 6.103515625e-05f,

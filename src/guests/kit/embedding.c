@@ -319,7 +319,7 @@ static cellar_err kit_emb_load(cellar_load *load, const cellar_bytes *keys, size
     return err; /* of all texts without a result */
 }
 
-/* Load the items and copy the vectors. Move items with a value of another form to the
+/* Load the items and copy the vectors. Move items with a stored value of another form to the
  * front. Return their number. */
 static size_t kit_emb_round(cellar_embeddings_call *call, cellar_load_item *load,
                             cellar_result *results, uint32_t flags, float *out, cellar_err *status)
@@ -342,9 +342,12 @@ static size_t kit_emb_round(cellar_embeddings_call *call, cellar_load_item *load
             !kit_emb_read(call->e, results[i].value, results[i].value_len,
                           out + index * call->e->dim)) {
             status[index] = CELLAR_E_TYPE;
+            const bool stored = results[i].source != CELLAR_SOURCE_FALLBACK &&
+                                results[i].source != CELLAR_SOURCE_DEFAULT;
             const kit_emb_item moved = call->items[i];
             call->items[i] = call->items[again];
-            call->items[again++] = moved;
+            call->items[again] = moved;
+            again += stored;
         }
         cellar_result_free(&results[i]);
     }

@@ -238,10 +238,12 @@ static bool kit_llm_take(cellar_llm_answer *out)
     return true;
 }
 
-/* Return whether the answer was made by this call. */
+/* Return whether the answer is of this call: no cached or joined one. */
 static bool kit_llm_made(const cellar_llm_answer *a)
 {
-    return a->result->source == CELLAR_SOURCE_LOADED || a->result->source == CELLAR_SOURCE_FALLBACK;
+    const cellar_source source = a->result->source;
+    return source == CELLAR_SOURCE_LOADED || source == CELLAR_SOURCE_FALLBACK ||
+           source == CELLAR_SOURCE_DEFAULT;
 }
 
 static void kit_llm_count(cellar_llm *llm, const cellar_llm_answer *a)
