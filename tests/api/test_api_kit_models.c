@@ -258,11 +258,15 @@ T_CASE_ON(incomplete_answer_and_failure_are_not_stored, STORE)
 
 T_CASE(mode_decides_which_requests_are_cached)
 {
-    static const struct { cellar_llm_mode mode; double temperature; bool seed; int calls; } rows[] = {
-        { CELLAR_LLM_ALWAYS, 0.5, false, 1 },        { CELLAR_LLM_NEVER, 0, true, 3 },
-        { CELLAR_LLM_DETERMINISTIC, 0.5, false, 3 }, { CELLAR_LLM_DETERMINISTIC, 0, false, 1 },
-        { CELLAR_LLM_DETERMINISTIC, 0.5, true, 1 }
+    enum { NONE, SEVEN, EMPTY, ABSENT }; /* the seed; the last ones say that there is none */
+    static const struct { cellar_llm_mode mode; double temperature; int seed, calls; } rows[] = {
+        { CELLAR_LLM_ALWAYS, 0.5, NONE, 1 },         { CELLAR_LLM_NEVER, 0, SEVEN, 3 },
+        { CELLAR_LLM_DETERMINISTIC, 0.5, NONE, 3 },  { CELLAR_LLM_DETERMINISTIC, 0, NONE, 1 },
+        { CELLAR_LLM_DETERMINISTIC, 0.5, SEVEN, 1 }, { CELLAR_LLM_DETERMINISTIC, 0.5, EMPTY, 3 },
+        { CELLAR_LLM_DETERMINISTIC, 0.5, ABSENT, 3 }
     };
+    const cellar_arg seeds[] = { [SEVEN] = CELLAR_ARG(7), [EMPTY] = cellar_arg_null(),
+                                 [ABSENT] = cellar_arg_text(NULL) };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar *c = api_open(STORE_BYTES);
         cellar_llm *llm = NULL;
@@ -272,7 +276,7 @@ T_CASE(mode_decides_which_requests_are_cached)
         request_new(&q);
         cellar_llm_config o = { .struct_size = sizeof o, .mode = rows[i].mode };
         q.p[0].value = CELLAR_ARG(rows[i].temperature);
-        if (rows[i].seed) { q.p[2] = (cellar_llm_param){ "seed", CELLAR_ARG(7) }; }
+        if (rows[i].seed != NONE) { q.p[2] = (cellar_llm_param){ "seed", seeds[rows[i].seed] }; }
         T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
         for (int n = 0; n < 3; n++) { T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK); }
         T_EQ_I64(m.calls, rows[i].calls);

@@ -211,7 +211,9 @@ static bool kit_llm_deterministic(const cellar_llm_request *r)
 {
     for (size_t i = 0; i < r->param_count; i++) {
         const cellar_llm_param *p = &r->params[i];
-        if (strcmp(p->name, "seed") == 0) { return true; }
+        const bool bytes = p->value.type == CELLAR_ARG_TEXT || p->value.type == CELLAR_ARG_BYTES;
+        const bool null = p->value.type == CELLAR_ARG_NULL || (bytes && !p->value.as.bytes.data);
+        if (strcmp(p->name, "seed") == 0 && !null) { return true; }
         if (strcmp(p->name, "temperature") != 0) { continue; }
         if ((p->value.type == CELLAR_ARG_F64 && p->value.as.f64 == 0) ||
             (p->value.type == CELLAR_ARG_F32 && p->value.as.f32 == 0) ||
