@@ -220,9 +220,9 @@ static int64_t batch_linger_ms(const batch_group *g)
 {
     const cellar_batcher_config *c = &g->of->cfg;
     const int64_t first_ms = batch_item_of(g->waiting.items.next)->added_ms;
-    const int64_t last_ms = batch_item_of(g->waiting.items.prev)->added_ms;
     if (c->max_delay_ms == 0) { return base_add_sat(first_ms, c->linger_ms); }
-    return BASE_MIN(base_add_sat(last_ms, c->linger_ms), base_add_sat(first_ms, c->max_delay_ms));
+    return BASE_MIN(base_add_sat(g->last_ms, c->linger_ms),
+                    base_add_sat(first_ms, c->max_delay_ms));
 }
 
 /* Decide whether waiting items are due; else let the group collect. */
@@ -292,6 +292,7 @@ static bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after
         return false;
     }
     i->added_ms = old != NULL ? old->added_ms : now_ms;
+    g->last_ms = now_ms;
     if (old != NULL) {
         batch_forget_key(old);
         wheel_timer *const behind = old->link.next;
@@ -374,6 +375,7 @@ static void batch_relieve(batch_group *g) SYNC_HOLDS(WHEEL)
         batch_insert(&g->waiting, &g->waiting.items, i);
         i->of = g;
     }
+    g->last_ms = from->last_ms;
     g->due = from->due;
     from->due = 0;
     batch_open_set(from, false);

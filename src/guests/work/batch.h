@@ -70,6 +70,7 @@ typedef struct batch_group {
     cellar_batch_trigger trigger; /* of the items in hand */
     batch_list waiting, hand, finished;
     int64_t retry_ms;           /* no call before it; 0: at any time */
+    int64_t last_ms;            /* time of the last add */
     uint32_t failures;          /* failed calls with the items in hand, by RETRY */
     cellar_batch_item *array;   /* of calls: max_items of them; of the job; NULL: none yet */
     int32_t tid;                /* thread inside a function of the program; 0: none */

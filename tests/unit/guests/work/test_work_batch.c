@@ -253,6 +253,20 @@ static void is(const ends *e, cellar_batch_verdict verdict, uint32_t calls)
     T_EQ_U64(e->calls, calls);
 }
 
+T_CASE_ON(item_that_replaces_starts_the_linger_again, BATCHER)
+{
+    ends e[2];
+    config.max_delay_ms = 250;
+    open_it();
+    add_noted("g", "a", "k", &e[0]);
+    (void)pass(40);
+    add_noted("g", "b", "k", &e[1]);
+    T_AFTER_U64(pass(49), seen_count, 0);
+    is(&e[0], CELLAR_BATCH_REPLACED, 0);
+    (void)pass(1);
+    expect(0, "g:b", CELLAR_BATCH_BY_LINGER);
+}
+
 /* S3:94-102: a batch that fails is sent item by item; the item that fails is known. */
 T_CASE_ON(seed_batch_split_single, OPEN)
 {
