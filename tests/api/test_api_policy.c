@@ -303,6 +303,30 @@ T_CASE(times_of_loader_and_fallback_win_also_if_the_namespace_has_the_same)
     T_EQ_I64(ttl_of(c, "r:3"), 9 * S);
 }
 
+/* Load or lease 16 keys behind a prefix. Return how many have this TTL. */
+static unsigned with_ttl(cellar *c, const char *prefix, bool lease, const char *how, int64_t ttl_ms)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < 16; i++) {
+        const char *key = t_numbered(prefix, i);
+        T_CHECK((lease ? lease_key(c, key, NULL) : load_key(c, key, NULL, how)) >= 0);
+        n += ttl_of(c, key) == ttl_ms;
+    }
+    return n;
+}
+
+T_CASE(jitter_spreads_a_ttl_that_a_rule_alone_sets)
+{
+    settings cfg = api_config(4 << 20);
+    cfg.tuning.jitter_pct = 50;
+    cellar *c = closed_later(api_open_with(&cfg));
+    T_EQ_I64(rules(c, "[*]\nglob r?:* ttl=100s\nglob m?:* ttl_max=100s\n", NULL), CELLAR_OK);
+    T_CHECK(with_ttl(c, "r0:", false, NULL, 100 * S) < 16);
+    T_CHECK(with_ttl(c, "m0:", false, NULL, 100 * S) < 16);
+    T_CHECK(with_ttl(c, "r1:", true, NULL, 100 * S) < 16);
+    T_CHECK(with_ttl(c, "m1:", true, NULL, 100 * S) < 16);
+}
+
 T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)
 {
     static char absent[] = "absent";

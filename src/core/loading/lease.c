@@ -302,7 +302,7 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
         }
     }
     plan->given |= begun->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER | CACHE_GIVEN_REFRESH);
-    if (!none && plan->ttl_ms != CELLAR_TTL_NONE && o->jitter_pct == 0) {
+    if (!none && o->jitter_pct == 0) {
         plan->jitter_pct = begun->n[CACHE_JITTER_PCT];
         plan->jitter_mode = begun->n[CACHE_JITTER_MODE];
     }

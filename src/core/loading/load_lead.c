@@ -151,8 +151,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
         plan->ttl_ms = plan->asked_ms = ttl_ms;
         plan->most_ms = BASE_NEVER_MS;
         plan->now_ms = ld->call->now_ms;
-        plan->jitter_pct =
-            kind == L1_NEGATIVE || ttl_ms == BASE_NEVER_MS ? 0 : load->n[CACHE_JITTER_PCT];
+        plan->jitter_pct = kind == L1_NEGATIVE ? 0 : load->n[CACHE_JITTER_PCT];
         plan->jitter_mode = load->n[CACHE_JITTER_MODE];
         plan->policed = true;
         plan->given = cache_publish_given(ld->opts.own, kind);
