@@ -212,6 +212,14 @@ static cellar_err lease_key(cellar *c, const char *key, const cellar_load_opts *
     return cellar_lease_fulfill(c, &lease, "row", 3, NULL);
 }
 
+static cellar_err lease_none(cellar *c, const char *key)
+{
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    T_EQ_I64(cellar_lease_acquire(c, key, strlen(key), NULL, NULL, &lease, &r), CELLAR_LEASED);
+    return cellar_lease_fulfill(c, &lease, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE));
+}
+
 T_CASE(loads_leases_and_warm_obey_the_rules)
 {
     settings cfg = api_config(4 << 20);
@@ -256,10 +264,7 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
     T_EQ_I64(cellar_get_or_load(c, "token", 5, NULL, load_row, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
     cellar_result_free(&r);
-    cellar_lease lease; /* "absent" is refused as a value is */
-    T_EQ_I64(cellar_lease_acquire(c, "token", 5, NULL, NULL, &lease, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, SET_OPTS(.flags = CELLAR_NEGATIVE)),
-             CELLAR_DROPPED);
+    T_EQ_I64(lease_none(c, "token"), CELLAR_DROPPED); /* "absent" is refused as a value is */
 }
 
 static unsigned failed;
@@ -325,6 +330,15 @@ T_CASE(jitter_spreads_a_ttl_that_a_rule_alone_sets)
     T_CHECK(with_ttl(c, "m0:", false, NULL, 100 * S) < 16);
     T_CHECK(with_ttl(c, "r1:", true, NULL, 100 * S) < 16);
     T_CHECK(with_ttl(c, "m1:", true, NULL, 100 * S) < 16);
+}
+
+T_CASE(jitter_of_a_rule_spreads_no_absent_result)
+{
+    cellar *c = closed_later(api_open(4 << 20));
+    T_EQ_I64(rules(c, "[*]\nglob r:* negative=100s jitter=50%\n", NULL), CELLAR_OK);
+    T_EQ_U64(with_ttl(c, "r:", false, "absent", 100 * S), 16);
+    T_EQ_I64(lease_none(c, "r:lease"), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "r:lease"), 100 * S);
 }
 
 T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)

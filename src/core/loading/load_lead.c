@@ -162,6 +162,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
         p->tag_text = ld->opts.tag_text;
     }
     p->kind = (uint8_t)kind;
+    if (kind == L1_NEGATIVE) { plan->given |= CACHE_GIVEN_JITTER; }
     p->stale_ms = ld->opts.ttl_ms == BASE_NEVER_MS ? 0 : ld->opts.stale_ms;
     if (cache_plan_judge(ld->call->c, &ld->call->k, plan) != CELLAR_OK) { return NULL; }
     if (kind == L1_VALUE) { ld->opts.ttl_ms = plan->ttl_ms; }
