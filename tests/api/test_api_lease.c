@@ -240,6 +240,21 @@ T_CASE_ON(fulfilled_lease_uses_options_of_its_acquire, STORE)
     }
 }
 
+T_CASE_ON(fulfilled_value_is_refreshed_early, STORE)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .eager_refresh_pct = 80,
+                                 .jitter_pct = CELLAR_OFF };
+    T_EQ_I64(begin_with(c, "k", &o, &a), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 799);
+    T_EQ_I64(begin_with(c, "k", &o, &a), CELLAR_OK);
+    T_CHECK(!cellar_lease_held(&a));
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(begin_with(c, "k", &o, &a), CELLAR_OK);
+    T_CHECK(cellar_lease_held(&a));
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
+}
+
 T_CASE_ON(lease_and_loading_thread_share_one_flight, STORE)
 {
     source s = SOURCE_INIT;

@@ -498,6 +498,20 @@ T_CASE_ON(eager_refresh_starts_past_its_percentage, LOADS)
     T_EQ_I64(res.ttl_left_ms, 1000);
 }
 
+T_CASE_ON(value_that_was_not_modified_is_refreshed_early, LOADS)
+{
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .eager_refresh_pct = 80,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_REFRESH };
+    T_EQ_I64(cellar_set(c, "k", 1, "1", 1, NULL), CELLAR_OK);
+    atomic_store(&src.say, SAY_SAME);
+    KIT_LOADS(c, "k", &o, &src, answer, NULL, "1");
+    o.flags = 0;
+    atomic_fetch_add(&kit_now_ms, 799);
+    T_AFTER_I64(kit_load(c, "k", &o, &src, answer, NULL), atomic_load(&src.calls), 1);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_AFTER_I64(kit_load(c, "k", &o, &src, answer, NULL), atomic_load(&src.calls), 2);
+}
+
 /* ---- flags ---- */
 
 T_CASE_ON(flags_bypass_refresh_and_restrict_to_cache, LOADS)

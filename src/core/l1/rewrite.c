@@ -105,12 +105,13 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
         e->set_times ? l1_touched(c, slot, e->deadline_ms, e->idle_ms) : info.deadline_ms;
     spec->idle_ms = e->set_times && e->idle_ms >= 0 ? e->idle_ms : info.idle_ms;
     spec->stale_ms = info.stale_ms;
-    if (e->renew != NULL && e->renew->times) {
+    const bool fresh = e->renew != NULL && e->renew->times;
+    if (fresh) {
         spec->deadline_ms = e->renew->deadline_ms;
         spec->stale_ms = e->renew->stale_ms;
     }
     spec->flags = (e->add_version || info.version != 0 ? L1_WANT_VERSION : 0u) |
-                  (info.born_exact ? L1_WANT_BORN : 0u);
+                  (info.born_exact ? L1_WANT_BORN : 0u) | (fresh ? e->renew->flags : 0u);
     spec->user_flags = info.user_flags;
     spec->kind = info.kind;
     spec->fails = e->renew == NULL ? info.fails
@@ -127,7 +128,6 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     im->cell = l1_cell_of(c, slot->pos, r);
     im->value = p + r->value_off;
     im->version = info.version;
-    const bool fresh = e->renew != NULL && e->renew->times;
     if (info.born_exact && !fresh) { im->born_ms = (uint64_t)info.born_ms; }
     if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !fresh) {
         im->last_use_ms = l1_get_u64(c, slot->pos, r, L1_X_IDLE, 4);

@@ -174,7 +174,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
     return plan;
 }
 
-/* Complete the entry: its deadline and all its tags. */
+/* Complete the entry: its deadline, all its tags, and its birth if it may be refreshed early. */
 static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan *plan)
 {
     const cellar *c = ld->call->c;
@@ -184,6 +184,8 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
     if (h != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
     p->tag_fps = ld->opts.fps;
     p->tag_count = ld->opts.tag_count;
+    const bool early = cache_load_early(ld->call->p) && plan->ttl_ms != BASE_NEVER_MS;
+    if (p->kind == (uint8_t)L1_VALUE && early) { p->flags |= L1_WANT_BORN; }
     /* never later: an older value is invalid after the end of a tag */
     p->tag_born = flight_tag_born(ld->call->f);
     return p;
@@ -197,7 +199,7 @@ static bool cache_ends_early(const cache_call *call, const l1_put_spec *p)
            (p->idle_ms != 0 && p->idle_ms < call->hold_ms - call->now_ms);
 }
 
-/* Set the cost of a loaded value, and its birth if it may be refreshed early. */
+/* Set the cost of a loaded value. */
 static void cache_publish_cost(const struct cellar_load *ld, l1_put_spec *p)
 {
     const cache_call *call = ld->call;
@@ -207,7 +209,6 @@ static void cache_publish_cost(const struct cellar_load *ld, l1_put_spec *p)
     stats_add(cache_mine(call->c), STATS_LOAD_COST, cost_us != 0 ? cost_us : took_us);
     if (cost_us == 0 && early) { cost_us = (uint32_t)BASE_MIN(took_us, UINT32_MAX) | 1u; }
     if (cost_us != 0) { p->cost = cache_cost_code(cost_us); }
-    p->flags |= early ? L1_WANT_BORN : 0u;
 }
 
 /* Answer with the loaded value, and store it. */
@@ -324,6 +325,7 @@ static void cache_publish_same(struct cellar_load *ld)
         const l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms,
                                .stale_ms = p->stale_ms, .retry_at = p->retry_at,
                                .loader_code = p->loader_code, .fails = p->fails,
+                               .flags = p->flags & L1_WANT_BORN,
                                .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                                .tag_born = p->tag_born };
         err = cache_renew(ld, &r);
