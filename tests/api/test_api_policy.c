@@ -104,6 +104,7 @@ static cellar_err load_row(cellar_load *ld, const void *key, size_t len, void *c
     (void)key, (void)len;
     loads++;
     if (how != NULL && strcmp(how, "absent") == 0) { return cellar_load_absent(ld); }
+    if (how != NULL && strcmp(how, "same") == 0) { return cellar_load_not_modified(ld); }
     if (how != NULL && strcmp(how, "ttl") == 0) { (void)loader_ttl(ld, 9 * S); }
     return cellar_load_value(ld, "row", 3);
 }
@@ -339,6 +340,15 @@ T_CASE(jitter_of_a_rule_spreads_no_absent_result)
     T_EQ_U64(with_ttl(c, "r:", false, "absent", 100 * S), 16);
     T_EQ_I64(lease_none(c, "r:lease"), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "r:lease"), 100 * S);
+}
+
+T_CASE(value_that_was_not_modified_gets_the_idle_time_of_its_rule)
+{
+    cellar *c = closed_later(api_open(4 << 20));
+    T_EQ_I64(load_key(c, "i:1", NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules(c, "[*]\nglob i:* idle=3s\n", NULL), CELLAR_OK);
+    T_EQ_I64(load_key(c, "i:1", LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH), "same"), CELLAR_OK);
+    T_FIELDS(key_info(c, "i:1"), idle_ms, 3 * S, ttl_left_ms, 3 * S);
 }
 
 T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)

@@ -323,7 +323,8 @@ static void cache_publish_same(struct cellar_load *ld)
     if (renews) {
         const l1_put_spec *p = cache_publish_spec(ld, plan);
         const l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms,
-                               .stale_ms = p->stale_ms, .retry_at = p->retry_at,
+                               .stale_ms = p->stale_ms, .idle_ms = p->idle_ms,
+                               .retry_at = p->retry_at,
                                .loader_code = p->loader_code, .fails = p->fails,
                                .flags = p->flags & L1_WANT_BORN,
                                .tag_fps = p->tag_fps, .tag_count = p->tag_count,
