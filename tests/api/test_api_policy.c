@@ -921,6 +921,23 @@ T_CASE(at_follows_a_wall_clock_that_is_set_back)
     wall_ms = 0;
 }
 
+T_CASE(at_ends_stale_windows_too)
+{
+    cellar *c = closed_later(api_open(4 << 20));
+    const cellar_load_opts o = { .struct_size = sizeof o, .stale_ms = H };
+    T_EQ_I64(rules(c, "[*]\nset jitter=0%\nkey a:{n} ttl=10m stale=1h at=00:00@+00:00\n"
+                      "key b:{n} at=00:00@+00:00\n"
+                      "key c:{n} ttl=10m stale=1h jitter=+10% at=00:00@+00:00\n", NULL), CELLAR_OK);
+    wall_ms = 20000 * 24 * H - 15 * M;
+    T_EQ_I64(ttl_after_set(c, "a:1"), 10 * M);
+    T_EQ_I64(key_info(c, "a:1").stale_left_ms, 15 * M);
+    T_EQ_I64(load_key(c, "b:1", &o, NULL), CELLAR_OK);
+    T_FIELDS(key_info(c, "b:1"), ttl_left_ms, 15 * M, stale_left_ms, 0);
+    T_EQ_I64(api_put(c, "c:1", "v", NULL), CELLAR_OK);
+    T_CHECK(key_info(c, "c:1").stale_left_ms <= 15 * M);
+    wall_ms = 0;
+}
+
 /* ---- reload under load ---- */
 
 static cellar *busy;

@@ -414,6 +414,7 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
 {
     const policy_rule *r = m->rule;
     const bool negative = plan->spec.kind == (uint8_t)L1_NEGATIVE;
+    const int64_t until_ms = r != NULL && r->zone != NULL ? policy_until(r) : BASE_NEVER_MS;
     int64_t n;
     plan->ttl_ms = plan->asked_ms; /* another maximum age may hold */
     policy_apply_ttl(c, m, plan);
@@ -426,7 +427,7 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
         if (n != 0) { plan->most_ms = n; }
     }
     if (policy_number(m, POLICY_TTL_MAX, &n)) { plan->most_ms = BASE_MIN(plan->most_ms, n); }
-    if (r != NULL && r->zone != NULL) { plan->most_ms = BASE_MIN(plan->most_ms, policy_until(r)); }
+    plan->most_ms = BASE_MIN(plan->most_ms, until_ms);
     plan->ttl_ms = BASE_MIN(plan->ttl_ms, plan->most_ms);
     if ((plan->given & CACHE_GIVEN_JITTER) == 0 && policy_number(m, POLICY_JITTER, &n)) {
         plan->jitter_pct = (uint32_t)n % POLICY_JITTER_MODE;
@@ -436,6 +437,10 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
         n = plan->stale_ms;
     } else if (!policy_number(m, POLICY_STALE, &n)) {
         n = cache_default(c, CACHE_STALE);
+    }
+    if (until_ms != BASE_NEVER_MS) { /* the window ends there, too */
+        const bool longer = plan->jitter_pct != 0 && plan->jitter_mode != CELLAR_JITTER_MINUS;
+        n = BASE_MIN(n, until_ms - (longer ? plan->most_ms : plan->ttl_ms));
     }
     plan->spec.stale_ms = plan->ttl_ms == CELLAR_TTL_NONE || negative ? 0 : n;
     if (plan->ttl_ms != CELLAR_TTL_NONE && plan->now_ms == 0) {
