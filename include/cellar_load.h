@@ -30,9 +30,9 @@ extern "C" {
  * The TTL of a loaded value is the first one that is set: by the loader (cellar_load_opts_set), by
  * ttl_ms of the call, a rule of its key (KEY POLICIES in cellar_admin.h), the namespace, the store.
  * ttl_max_ms of a rule bounds it. Then jitter_pct shortens it by up to 10 %. Idle times and classes
- * of TTL are for loaded values only if a rule sets them. "Absent" is remembered for
- * negative_ttl_ms in the same order, 60 s by default; jitter_pct does not spread it. Fallbacks: see
- * FAILURES. */
+ * of TTL are for loaded values only if a rule sets them; a fulfilled lease has them as a set does.
+ * "Absent" is remembered for negative_ttl_ms in the same order, 60 s by default; jitter_pct does
+ * not spread it. Fallbacks: see FAILURES. */
 
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
@@ -40,7 +40,8 @@ extern "C" {
  * refresh fails, the value is served for retry_throttle_ms before the next try. Three options
  * refresh a value before its TTL passes: eager_refresh_pct, xfetch_beta_x100, and refresh_ms of a
  * rule (KEY POLICIES in cellar_admin.h). eager_refresh_pct needs the birth of the value: loads with
- * that option store it, sets only with exact_age. xfetch_beta_x100 needs its cost.
+ * that option store it, sets only with exact_age; the disk does not keep it. xfetch_beta_x100 needs
+ * its cost.
  *
  * A refresh runs in the background only if its ctx outlives the call: the loader of the
  * namespace, CELLAR_LOAD_CTX_STATIC, ctx_bytes or ctx_retain. Otherwise the call that finds the
@@ -375,7 +376,8 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
                                        void (*free_fn)(void *value, void *ctx), void *ctx);
 
 /* Report that the old value (cellar_load_info) is still valid, as after 304 of HTTP, and keep it as
- * the result. Its TTL starts again; tags of cellar_load_opts_set replace its tags.
+ * the result. Its TTL starts again; tags of cellar_load_opts_set replace its tags. Its user_flags,
+ * cost and weight stay.
  * in:      load: the running load
  * returns: OK; E_RESULT_TWICE (the load has another result: neither is used, the load fails).
  *          Without an old value the load fails with E_NO_RESULT. A value with tags that was evicted
