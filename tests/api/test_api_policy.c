@@ -644,6 +644,15 @@ T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)
     T_EQ_U64(fetched, 1);
 }
 
+T_CASE(value_that_keeps_a_long_ttl_is_refreshed_in_time)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} ttl=3s refresh=4s\n");
+    T_EQ_I64(api_put(c, "r:1", "old", SET_OPTS(.ttl_ms = 100 * S)), CELLAR_OK);
+    T_EQ_I64(api_put(c, "r:1", "old", SET_OPTS(.flags = CELLAR_KEEP_TTL)), CELLAR_OK);
+    T_AFTER_STR(later(c, 4 * S - 1), demand(c, "r:1", NULL), "old");
+    T_AFTER_STR(later(c, 1), demand(c, "r:1", NULL), "old, refreshing");
+}
+
 T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
