@@ -319,4 +319,35 @@ T_CASE_ON(listener_inside_a_bulk_load_does_not_wait_for_its_keys, STORE)
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
 }
 
+/* Set tags of all keys, twice, and in between options of key "1"; then a tag of key "0". */
+static cellar_err load_all_tagged(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                  void *ctx)
+{
+    const cellar_bytes all = { "all", 3 }, before = { "before", 6 };
+    T_EQ_I64(loader_tags(ld, &before, 1), CELLAR_OK);
+    T_EQ_I64(cellar_load_select(ld, 1), CELLAR_OK);
+    T_EQ_I64(loader_cost(ld, 5), CELLAR_OK); /* it has the tags of this moment */
+    T_EQ_I64(cellar_load_select(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(loader_tags(ld, &all, 1), CELLAR_OK);
+    T_EQ_I64(cellar_load_select(ld, 0), CELLAR_OK);
+    T_EQ_I64(loader_tags(ld, &keys[0], 1), CELLAR_OK);
+    return load_all(ld, keys, count, ctx);
+}
+
+T_CASE_ON(bulk_load_shares_values_with_their_tags, STORE)
+{
+    static bulk b;
+    bulk_make(&b, 0, 3, load_all_tagged);
+    T_AFTER_U64(bulk_run(&b), b.r[0].flags | b.r[1].flags | b.r[2].flags, 0);
+    bulk_right(&b);
+    T_EQ_STR(shared_tags(&server, "0"), "0,");
+    T_EQ_STR(shared_tags(&server, "1"), "before,");
+    T_EQ_STR(shared_tags(&server, "2"), "all,");
+    has(ns[0], "2", "2");
+    has(ns[1], "0", "0");
+    T_EQ_I64(cellar_delete_by_tag(ns[1], "0", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    has(ns[0], "0", NULL);
+    has(ns[0], "1", "1");
+}
+
 T_MAIN("api_tier_bulk")

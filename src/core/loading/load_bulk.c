@@ -72,6 +72,7 @@ static cache_bulk *cache_bulk_new(cellar *c, size_t *n)
 static void cache_bulk_drop(cache_bulk *b)
 {
     cellar *c = b->call.c;
+    flight_bytes_drop(b->ld.r.opts);
     for (size_t i = 0; i < b->led_count; i++) {
         flight_bytes_drop(b->item[i].value);
         flight_bytes_drop(b->item[i].opts);
@@ -180,6 +181,8 @@ static void cache_bulk_results(cache_bulk *b)
         if (b->outer == NULL) { b->outer = one->f; }
     }
     for (size_t i = 0; i < b->led_count; i++) { cache_bulk_settle(b, i, false, asks); }
+    flight_bytes_drop(b->ld.r.opts);
+    b->ld.r.opts = NULL;
 }
 
 /* ---- leases over processes ---- */

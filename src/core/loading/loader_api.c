@@ -210,8 +210,10 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 
 /* ---- options of this result ---- */
 
-/* Keep the texts of the tags with the flight, for the tier. Return false if no memory is left. */
-static bool cache_tags_keep(cellar_load *load, const cellar_bytes *tags, uint32_t tag_count)
+/* Keep the texts of the tags for the tier: with the flight, those of all keys with the load. Return
+ * false if no memory is left. */
+static bool cache_tags_keep(cellar_load *load, cache_result_opts *opts, const cellar_bytes *tags,
+                            uint32_t tag_count)
 {
     size_t bytes = tag_count * sizeof *tags;
     for (uint32_t i = 0; i < tag_count; i++) { bytes += tags[i].len; }
@@ -224,8 +226,13 @@ static bool cache_tags_keep(cellar_load *load, const cellar_bytes *tags, uint32_
         text[i] = (cellar_bytes){ at, tags[i].len };
         at += tags[i].len;
     }
-    flight_tags_keep(load->call->f, b);
-    load->opts.tag_text = text;
+    opts->tag_text = text;
+    if (load->many == NULL || load->at != NULL) {
+        flight_tags_keep((load->at != NULL ? load->at->call : load->call)->f, b);
+    } else {
+        flight_bytes_drop(load->r.opts);
+        load->r.opts = b;
+    }
     return true;
 }
 
@@ -234,10 +241,7 @@ static bool cache_tags_set(cellar_load *load, cache_result_opts *opts, const cel
                            uint32_t tag_count)
 {
     cellar *c = load->call->c;
-    if (cache_tier_of(c) != NULL && load->many == NULL &&
-        !cache_tags_keep(load, tags, tag_count)) {
-        return false;
-    }
+    if (cache_tier_of(c) != NULL && !cache_tags_keep(load, opts, tags, tag_count)) { return false; }
     for (uint32_t i = 0; i < tag_count; i++) {
         opts->fps[i] = base_hash(c->hash_key, CACHE_SALT_TAG, tags[i].data, tags[i].len);
     }
@@ -255,6 +259,13 @@ static cache_result_opts *cache_opts_at(cellar_load *load)
         it->opts = flight_bytes_new(&load->call->c->store->hooks, sizeof load->opts);
         if (it->opts == NULL) { return NULL; }
         memcpy(it->opts->data, &load->opts, sizeof load->opts);
+        if (load->opts.tag_text != NULL &&
+            !cache_tags_keep(load, (cache_result_opts *)(void *)it->opts->data,
+                             load->opts.tag_text, load->opts.tag_count)) {
+            flight_bytes_drop(it->opts);
+            it->opts = NULL;
+            return NULL;
+        }
     }
     return (cache_result_opts *)(void *)it->opts->data;
 }

@@ -125,7 +125,8 @@ typedef struct cache_item { /* result of a loader for one key */
     int64_t retry_after_ms;
     cellar_err setter_err; /* error of a setter: E_TOOBIG, E_NOMEM */
     /* of a key of a bulk loader: */
-    flight_bytes *opts;    /* a cache_result_opts; NULL: those of the whole load */
+    flight_bytes *opts;    /* a cache_result_opts; NULL: those of the whole load. In `r` of that
+                            * load: texts of its tags */
     cache_call *call;
 } cache_item;
 
@@ -135,7 +136,7 @@ typedef struct cache_result_opts { /* how a result is stored: of the plan, else 
     uint8_t own;                  /* CACHE_GIVEN_...: times that the call or its loader sets */
     uint32_t cost_us, user_flags, tag_count;
     uint64_t weight_bytes;
-    const cellar_bytes *tag_text; /* texts of the tags, kept by the flight; NULL: not known */
+    const cellar_bytes *tag_text; /* texts of the tags, kept by flight or load; NULL: not known */
     uint64_t fps[BASE_TAGS_MAX];  /* tag_count of them are set */
 } cache_result_opts;
 
