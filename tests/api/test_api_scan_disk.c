@@ -370,6 +370,33 @@ T_ALONE(scan_with_disk_of_a_full_store_needs_no_free_budget)
     T_CHECK(kept > 3000 && count(c, 100) >= kept);
 }
 
+static bool note_left(const cellar_scan_entry *e, void *left_ms)
+{
+    *(int64_t *)left_ms = e->ttl_left_ms;
+    return true;
+}
+
+T_CASE(scan_tells_the_end_that_a_use_in_memory_has_moved)
+{
+    store_begin();
+    left_add(store, end_folder);
+    settings cfg = config(0);
+    cfg.l2.write = CELLAR_L2_WRITE_ON_SET;
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    closed_later(c);
+    T_EQ_I64(cellar_set(c, "user:0", 6, "v", 1, SET_OPTS(.idle_ms = 40000)), CELLAR_OK);
+    now_ms += 30000;
+    read_it(c, 0);
+    uint64_t cursor = 0, place = 0;
+    int64_t left_ms = 0;
+    cellar_scan_opts o = disk_opts(1 << 20);
+    o.place = &place;
+    T_EQ_I64(step(c, &cursor, &o, note_left, &left_ms), CELLAR_OK);
+    T_EQ_U64(cursor, 0);
+    T_EQ_I64(left_ms, 40000);
+}
+
 T_CASE(wrong_options_of_a_scan_are_refused)
 {
     cellar *c = begin(0);

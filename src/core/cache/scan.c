@@ -107,6 +107,17 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
     return true; /* the rest of the bucket follows in any case */
 }
 
+/* Return the end of an entry on disk. With an idle time each use moves the end of an entry in
+ * memory, not that of its copy. */
+static int64_t cache_scan_end_ms(const cache_scan *scan, const l2_key *k, const l2_meta *m)
+{
+    const l1_key key = { k->bytes, k->len, k->generation, k->hash };
+    l1_info i;
+    if (m->idle_ms == 0 || m->until_ms == 0) { return m->deadline_ms; }
+    return l1_inspect(scan->namespace->l1, &key, NULL, 0, &i, L1_PEEK) == CELLAR_OK ? i.expires_ms
+                                                                                 : m->until_ms;
+}
+
 static bool cache_scan_below(void *ctx, const l2_key *k, const void *value, size_t value_len,
                              const l2_meta *m)
 {
@@ -116,8 +127,7 @@ static bool cache_scan_below(void *ctx, const l2_key *k, const void *value, size
     const cellar_scan_entry entry = {
         .key = k->bytes, .key_len = k->len, .value = value, .value_len = value_len,
         .user_flags = m->user_flags, .kind = (cellar_kind)m->kind,
-        .ttl_left_ms = cache_scan_left_ms(scan, m->idle_ms != 0 && m->until_ms != 0
-                                                    ? m->until_ms : m->deadline_ms),
+        .ttl_left_ms = cache_scan_left_ms(scan, cache_scan_end_ms(scan, k, m)),
     };
     cache_scan_pass(scan, &entry);
     return !scan->stop;
