@@ -350,15 +350,16 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
 
 /* Write a namespace to its source in batches. Each set, update, increment and delete of a key takes
  * effect in the cache, waits in a queue, and reaches flush in a batch. Loaded values, touches,
- * negative entries, evictions, clears and deletes by tag or pattern are not written.
+ * negative entries, evictions, clears, deletes by tag or pattern and cellar_value_damaged are not
+ * written.
  *   order    A later write of a key replaces the one that waits. The last write of a key reaches
  *            the source last. A call of flush has each key once; one call runs at a time.
  *   reads    Eviction loses no write: a get or a load that misses memory finds the write that
- *            waits, also after a clear, a delete by tag or pattern, and a new version. A refresh
- *            finds it as well, and does not run its loader. While a delete waits, its key is
- *            ABSENT, and no load runs. A write past its TTL is not found while it waits; loads ask
- *            the source then. A touch or an idle time does not end a write that waits, and what a
- *            read brings back has no idle time.
+ *            waits, also after a clear, a delete by tag or pattern, a new version and
+ *            cellar_value_damaged. A refresh finds it as well, and does not run its loader. While a
+ *            delete waits, its key is ABSENT, and no load runs. A write past its TTL is not found
+ *            while it waits; loads ask the source then. A touch or an idle time does not end a
+ *            write that waits, and what a read brings back has no idle time.
  *   full     A write waits up to 1 second for room. After that the call returns E_IO, and the write
  *            did not happen: the entry is deleted, and an older write of the key that waits stays.
  *   failure  on_failure splits or repeats a failed batch. A write that fails for good is counted,

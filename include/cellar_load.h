@@ -539,7 +539,8 @@ typedef struct cellar_subscriber {
  *          all zero. *out the value with OK and STALE; its buf as in cellar_get_or_load
  * returns: OK (a value), STALE (a value past its TTL), ABSENT (the source is known to have none);
  *          LEASED (no value: this caller loads it), PENDING (another caller loads it: call again,
- *          or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no value);
+ *          or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no value, or
+ *          memory none and a shared server may have one: it is not asked);
  *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
  *          breaker refuses loads while the source fails), E_TIMEOUT (leader_retries are used up),
  *          E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory,

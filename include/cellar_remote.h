@@ -636,9 +636,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * Neither a load nor a refresh replaces a value of another program or of a newer format. Over such
  * a value these calls return E_TYPE and change nothing: a set with ONLY_IF_ABSENT, an update, an
  * increment, and a delete that returns the old value.
- * RAW has no tags, no negative entries and no stale window. A clear of RAW deletes key by key. A
- * load of RAW may overwrite a change by another process that this one has not heard yet. A set,
- * update or increment with ONLY_IF_PRESENT that finds no RAW value ends no load elsewhere.
+ *
+ * An idle time ends an entry in memory alone: the server keeps it until its TTL, or for max_age_ms,
+ * and what it returns has no idle time. RAW has no tags, user_flags, cost_us, negative entries and
+ * stale window. A clear of RAW deletes key by key. A load of RAW may overwrite a change by another
+ * process that this one has not heard yet. A set, update or increment with ONLY_IF_PRESENT that
+ * finds no RAW value ends no load elsewhere.
  *
  * STATES
  * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late marker, another role of the

@@ -12,8 +12,8 @@
  * PROMISED   A change reaches the tier before the call of the program returns. A reply of `get`
  *            that a change overtook does not enter memory. After `changed`, `tag_ended` or `ended`
  *            of the host (changes of other processes) memory has no older value.
- * NOT PROMISED  Changes that the tier does not report are not seen before the TTL. The store knows
- *            no server, no retry and no queue: those are the work of the tier.
+ * NOT PROMISED  Changes that the tier does not report are not seen before the TTL. Idle times are
+ *            not kept below memory. No server, retry or queue: those are the work of the tier.
  * AWAY       A tier that cannot reach its server returns MISS or an error from `get`, and DEFERRED
  *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
  * CHANGE     A set or delete changes memory, calls `put` or `remove`, and returns; until then no

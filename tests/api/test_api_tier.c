@@ -139,6 +139,19 @@ T_CASE_ON(kept_times_have_the_stale_window_of_the_value, CLIENTS)
     T_EQ_I64(row_of("k")->stale_ms, 0);
 }
 
+T_CASE_ON(idle_time_ends_an_entry_in_memory_alone, CLIENTS)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 1000, .max_age_ms = 9000 };
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "v", 1, &o), CELLAR_OK);
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    now_ms += 1000;
+    T_CHECK(!in_memory(ns[0], &one, "k")); /* the server brings it back */
+    T_EQ_I64(cellar_entry_info_get(ns[0], "k", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.idle_ms, 0);
+    T_EQ_I64(info.ttl_left_ms, 8000);
+}
+
 T_CASE_ON(touched_value_and_counter_keep_their_cost, CLIENTS)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .cost_us = 5000 };

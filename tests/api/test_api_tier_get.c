@@ -350,6 +350,19 @@ T_CASE_ON(acquire_asks_for_a_value_that_a_gap_made_stale, ASKING)
     has(ns[1], "k", "theirs");
 }
 
+T_CASE_ON(acquire_of_what_is_cached_asks_no_server, ASKING)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    sets(ns[0], "k", "v");
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, &o, NULL, &lease, &r), CELLAR_MISS);
+    T_EQ_U64(two.asks + two.gets, 0);
+    (void)loaded(1, &o, NULL, NULL, CELLAR_OK, "v"); /* a load does */
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, &o, NULL, &lease, &r), CELLAR_OK);
+    cellar_result_free(&r);
+}
+
 T_CASE_ON(acquire_without_a_change_asks_once, ASKING)
 {
     cellar_lease lease;

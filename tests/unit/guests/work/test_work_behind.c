@@ -289,6 +289,8 @@ T_CASE_ON(evicted_write_is_found_and_written, WRITES)
     T_EQ_U64(loads, 0);
     T_EQ_I64(cellar_clear(ns), CELLAR_OK); /* ends entries, not writes */
     T_EQ_STR(value_of("k1"), "a");
+    T_EQ_I64(cellar_value_damaged(ns, "k1", 2, "a", 1), CELLAR_OK);
+    T_EQ_STR(value_of("k1"), "a");
     T_AFTER_STR(flush(), row[1].text, "a");
     T_EQ_STR(row[2].text, "b");
     T_EQ_I64(cellar_clear(ns), CELLAR_OK);
