@@ -135,6 +135,9 @@ T_CASE_ON(stale_value_is_returned_only_on_request, STORE)
     T_EQ_MEM(buf, "v", 1);
     T_CHECK((i.flags & CELLAR_INFO_STALE) != 0);
     T_FIELDS(i, ttl_left_ms, 0, stale_left_ms, 50);
+    i.flags = 0;
+    T_EQ_I64(cellar_get_with(c, "k", 1, &g, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_CHECK((i.flags & CELLAR_INFO_STALE) != 0);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
     g.info = NULL;
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_STALE);

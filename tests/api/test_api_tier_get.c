@@ -553,6 +553,10 @@ T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
         T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
         o.info = &info;
         T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
+        info.flags = 0;
+        T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, NULL, 0, NULL),
+                 stale != 0 ? CELLAR_E_BUFFER : want);
+        T_EQ_U64(info.flags & CELLAR_INFO_STALE, stale != 0 ? CELLAR_INFO_STALE : 0);
         T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, 0, &info), want);
         const cellar_err failed = stale != 0 ? CELLAR_STALE : CELLAR_E_LOADER;
         (void)loaded(1, NULL, load_fails, NULL, failed, NULL);

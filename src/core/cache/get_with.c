@@ -24,7 +24,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
               (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
-              (err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
+              (in->stale || err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
               (tags != 0 ? CELLAR_INFO_TAGGED : 0u);
     i.user_flags = in->user_flags;
     i.hits = in->uses;
@@ -130,7 +130,10 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
     l1_info info = {0};
     cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
                                    (o->flags & CELLAR_GET_WANT_VERSION) != 0);
-    if (unproven) { err = cache_unproven_code(c, err); }
+    if (unproven) {
+        err = cache_unproven_code(c, err);
+        info.stale = true;
+    }
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
     *len = there ? info.value_len : 0;
     if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
