@@ -42,8 +42,9 @@ extern "C" {
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
  * idle time has passed. get, pin, touch, update, increment, and a set with a condition bring the
  * entry into memory: one disk read, and 25 ms at most while a change of the key is being
- * written. Peeks, cellar_contains and cellar_entry_info_get leave it on disk, unless a version
- * is requested. Scans and listeners do not see it.
+ * written. Peeks, cellar_contains and cellar_entry_info_get leave it on disk, unless a version is
+ * requested. So do cellar_get_range and a get with E_BUFFER, which are no use for its idle time
+ * there. Scans and listeners do not see it.
  *
  * No read returns an older value than a read that was complete before it began. While a change of
  * the key is being written, a read waits .15 s at most and then misses, earlier if the disk does

@@ -412,7 +412,7 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
 typedef struct cellar_load_info {
     size_t      struct_size;    /* set by cellar_load_info_default()                              */
     const void *stale_value;    /* the value that this load replaces: stale, or fresh when it is  */
-                                /* refreshed early                                                */
+                                /* refreshed early; with REFRESH one of memory alone              */
     size_t      stale_len;      /* bytes of `stale_value`                                         */
     const unsigned char *trace; /* of cellar_load_opts; NULL = none. A background load and the    */
                                 /* fallbacks of a lease have a copy; a waiter has no part in it   */

@@ -1091,7 +1091,7 @@ T_CASE_ON(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk, ON_DISK)
                                    .flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION };
     settings cfg = config();
     cellar *c = open_with(&cfg);
-    for (const char *key = "ipas"; *key != '\0'; key++) {
+    for (const char *key = "ipaser"; *key != '\0'; key++) {
         T_EQ_I64(cellar_set(c, key, 1, "v", 1, &o), CELLAR_OK);
     }
     c = reopen_with(c, &cfg);
@@ -1102,11 +1102,38 @@ T_CASE_ON(call_that_is_no_use_keeps_the_idle_time_of_an_entry_on_disk, ON_DISK)
     T_EQ_I64(i.ttl_left_ms, 10000);
     T_EQ_I64(cellar_set(c, "a", 1, "w", 1, &absent), CELLAR_EXISTS);
     T_EQ_I64(cellar_get(c, "s", 1, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "e", 1, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_get_range(c, "r", 1, 0, buf, sizeof buf, &len), CELLAR_OK);
     now_ms += 20000;
+    T_EQ_I64(cellar_contains(c, "e", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "r", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "i", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "p", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "s", 1), CELLAR_OK); /* the get is a use */
+}
+
+static cellar_err note_old(cellar_load *ld, const void *key, size_t len, void *has_old)
+{
+    (void)key, (void)len;
+    *(uint32_t *)has_old = loader_info(ld).has_stale;
+    return cellar_load_value(ld, "w", 1);
+}
+
+T_CASE_ON(forced_refresh_has_the_old_value_of_memory_alone, ON_DISK)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
+    settings cfg = config();
+    cellar *c = open_with(&cfg);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    c = reopen_with(c, &cfg);
+    for (uint32_t want = 0; want < 2; want++) { /* the load brings it into memory */
+        uint32_t has_old = 2;
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, note_old, &has_old, &r), CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_U64(has_old, want);
+    }
 }
 
 T_CASE_ON(store_with_unusable_disk_continues_in_memory, ON_DISK)
