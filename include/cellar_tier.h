@@ -57,8 +57,9 @@ typedef struct cellar_tier_entry {
     int64_t  stale_ms;         /* stale window after the deadline, ms                             */
     uint64_t check;            /* number of this state of the key, never 0. `get`, `lease`: as the
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
-                                * key must have; 0: no value, or a negative entry. After OK: the
-                                * new state. It is the version that cellar_get_with reports.      */
+                                * key must have; 0: no value, a negative entry, or a value past
+                                * its deadline, also in its stale window. After OK: the new state.
+                                * It is the version that cellar_get_with reports.                 */
     uint64_t born;             /* of `put`, `fill`: `epoch` when the load or the set began.
                                 * `get`, `answered`, and `fill` after OK: number of the reply,
                                 * larger for a later state of the tier. 0: none has one, and memory

@@ -415,6 +415,21 @@ T_CASE_ON(conditions_hold_for_the_server, CLIENTS)
     has(ns[0], "k", "2");
 }
 
+T_CASE_ON(condition_takes_a_stale_value_of_the_server_for_none, CLIENTS)
+{
+    const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 7000 };
+    cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &absent), CELLAR_EXISTS);
+    now_ms += 1000;
+    T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &absent), CELLAR_OK);
+    has(ns[0], "k", "2");
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    now_ms += 1000;
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, add_x, NULL), CELLAR_OK);
+    has(ns[0], "k", "x");
+}
+
 T_CASE_ON(version_is_the_state_of_the_server, CLIENTS)
 {
     char buf[8];

@@ -187,10 +187,13 @@ static inline void shared_fill_row(shared_server *s, shared_row *r, const void *
 }
 
 /* Return whether the key has the state that a change wants. */
-static inline bool shared_meets(const shared_row *r, const cellar_tier_entry *e)
+static inline bool shared_meets(const shared_client *m, const shared_row *r,
+                                const cellar_tier_entry *e)
 {
     if (e == NULL || (e->flags & CELLAR_TIER_IF_CHECK) == 0) { return true; }
-    return e->check == (r != NULL && r->there && !r->negative ? r->check : 0);
+    const bool lives = r != NULL && r->there && !r->negative &&
+                       m->host->now_ms(m->host->ctx) < r->deadline_ms;
+    return e->check == (lives ? r->check : 0);
 }
 
 static inline cellar_err shared_put(void *ctx, const cellar_tier_key *k, const void *value,
@@ -201,7 +204,7 @@ static inline cellar_err shared_put(void *ctx, const cellar_tier_key *k, const v
     m->puts++;
     if (m->answer != CELLAR_OK) { return m->answer; }
     pthread_mutex_lock(&m->server->lock);
-    const bool met = shared_meets(shared_find(m->server, k->bytes, k->len, false), e);
+    const bool met = shared_meets(m, shared_find(m->server, k->bytes, k->len, false), e);
     shared_row *r = met ? shared_find(m->server, k->bytes, k->len, true) : NULL;
     if (r != NULL) { shared_fill_row(m->server, r, value, value_len, e); }
     pthread_mutex_unlock(&m->server->lock);
@@ -218,7 +221,7 @@ static inline cellar_err shared_remove(void *ctx, const cellar_tier_key *k,
     if (m->answer != CELLAR_OK) { return m->answer; }
     pthread_mutex_lock(&m->server->lock);
     shared_row *r = shared_find(m->server, k->bytes, k->len, false);
-    const bool met = shared_meets(r, e);
+    const bool met = shared_meets(m, r, e);
     if (met && r != NULL) { r->used = false; }
     pthread_mutex_unlock(&m->server->lock);
     if (met && r != NULL) { shared_report(m->server, m, k->bytes, k->len); }
