@@ -215,5 +215,28 @@ T_CASE(each_call_counts_once_over_a_disk)
     store_end();
 }
 
+static void note_cause(const cellar_event *e, void *heard) { ++((uint64_t *)heard)[e->cause]; }
+
+/* The negative entry of a key ends with a counter that finds no room. The event said REJECTED, the
+ * counter REPLACED, and cellar_why knew nothing. */
+T_CASE(refused_counter_ends_an_entry_for_one_cause)
+{
+    cellar *c = api_open(4u << 20);
+    uint64_t id, heard[CELLAR_CAUSE_COUNT] = { 0 };
+    int64_t number;
+    cellar_reason why = cellar_reason_default();
+    const cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
+    const cellar_set_opts heavy = { .struct_size = sizeof heavy, .weight_bytes = 4u << 20 };
+    T_EQ_I64(cellar_listener_add(c, 0, note_cause, heard, &id), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, &heavy, &number), CELLAR_E_TOOBIG);
+    const cellar_stats st = space_stats(c);
+    T_EQ_MEM(st.ended, heard, sizeof heard);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
+    T_EQ_I64(cellar_why(c, "n", 1, &why), CELLAR_OK);
+    T_EQ_I64(why.cause, CELLAR_CAUSE_REJECTED);
+    api_shut(c);
+}
+
 T_ONE_THREAD;
 T_MAIN("api_counts")

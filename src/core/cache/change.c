@@ -518,12 +518,14 @@ BASE_ALWAYS_INLINE void cache_ended_end(cache_change *ch, cache_change_kind kind
     case CACHE_PUT: cache_ended_put(ch, mine); return;
     case CACHE_DELETE: cache_ended_delete(ch, mine); return;
     case CACHE_INCREMENT:
-        cache_count_gone(mine, ch->gone, STATS_EVICT_REPLACED);
         if (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE) {
+            cache_count_gone(mine, ch->gone, STATS_EVICT_REPLACED);
             stats_add(mine, STATS_SET, 1);
         } else if (ch->err == CELLAR_E_SPACE || ch->err == CELLAR_E_NOMEM ||
                    ch->err == CELLAR_E_TOOBIG) {
+            cache_count_gone(mine, ch->gone, STATS_EVICT_REJECTED);
             cache_count_refused(mine, ch->err);
+            cache_why_note(ch->c->store, ch->k->hash, CELLAR_CAUSE_REJECTED);
         }
         return;
     case CACHE_TOUCH:
