@@ -238,5 +238,37 @@ T_CASE(refused_counter_ends_an_entry_for_one_cause)
     api_shut(c);
 }
 
+static cellar_err load_late(cellar_load *load, const void *key, size_t key_len, void *c)
+{
+    if (c != NULL) { (void)cellar_delete(c, key, key_len); }
+    return cellar_load_value(load, "loaded", 6);
+}
+
+static void loads_unstored(cellar *c, uint32_t flags, cellar *deletes, uint64_t count)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_late, deletes, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, CELLAR_RESULT_NOT_STORED);
+    T_EQ_U64(space_stats(c).loads_not_stored, count);
+    cellar_result_free(&r);
+}
+
+/* Only values that memory refused, or that a change overtook, were counted. */
+T_CASE(each_result_that_is_not_stored_counts)
+{
+    cellar *c = api_open(4u << 20);
+    cellar_policy_rule deny = cellar_policy_rule_default();
+    deny.kind = CELLAR_POLICY_DENY, deny.pattern = "k";
+    loads_unstored(c, 0, c, 1);
+    loads_unstored(c, CELLAR_LOAD_NO_STORE, NULL, 2);
+    loads_unstored(c, CELLAR_LOAD_BYPASS, NULL, 3);
+    T_EQ_I64(cellar_policy_set(c, &deny, 1), CELLAR_OK);
+    loads_unstored(c, 0, NULL, 4);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
+    loads_unstored(c, 0, NULL, 5);
+    api_shut(c);
+}
+
 T_ONE_THREAD;
 T_MAIN("api_counts")

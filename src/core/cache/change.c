@@ -471,7 +471,6 @@ BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *min
     if (p->gone != L1_GONE_NOTHING) {
         cache_entry_counted(ch->c, ch->k, mine, STATS_ENTRY_OUT);
     }
-    if (cache_is_load(ch, CACHE_PUT)) { stats_add(mine, STATS_LOAD_NOT_STORED, 1); }
     if (ch->err > 0) { /* EXISTS, MISS, CONFLICT */
         if (p->change == L1_CHANGE_SET) { stats_add(mine, STATS_CONDITION, 1); }
         return;

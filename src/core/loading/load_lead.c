@@ -103,7 +103,6 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
         if (shared != CELLAR_OK) {
             call->flags |= FLIGHT_NOT_STORED;
             if (shared == CELLAR_INVALIDATED) { call->flags |= FLIGHT_OVERTAKEN; }
-            stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
             return;
         }
         if (!call->leased) { call->flags &= ~FLIGHT_NOT_SHARED; }
@@ -115,7 +114,6 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
     if (err == CELLAR_OK) {
         if (cache_tags_valid(c->store, p->tag_born, p->tag_fps, p->tag_count) == 2) {
             call->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN; /* no read returns it */
-            stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
         }
         return;
     }
@@ -341,7 +339,6 @@ static void cache_publish_same(struct cellar_load *ld)
                        CELLAR_SOURCE_LOADED);
     if (err != CELLAR_OK) {
         call->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
-        stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1);
     }
 }
 
@@ -685,6 +682,9 @@ CELLAR_PRIVATE uint32_t cache_lead_settle(struct cellar_load *ld)
         brought = ld->refused ? cache_settle_refused(ld, err)
                               : cache_settle_failed(ld, err, code);
         call->failed = err;
+    }
+    if (brought && (call->flags & FLIGHT_NOT_STORED) != 0) {
+        stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1);
     }
     if (call->leased) { cache_shared_unlease(call); }
     if (ld->led) { flight_lead_end(call->f); }
