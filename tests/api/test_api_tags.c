@@ -603,6 +603,17 @@ T_CASE(why_reports_clear_and_version_increment)
     gone_since(v, "k", CELLAR_CAUSE_CLEARED, 0);
 }
 
+/* An entry in memory that had expired before the clear was UNKNOWN until a tick reclaimed it. */
+T_CASE_ON(why_reports_the_clear_of_an_expired_entry, WHY)
+{
+    T_EQ_I64(put_ttl(c, "k", 10), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    gone_since(c, "k", CELLAR_CAUSE_CLEARED, 0);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+    gone_since(c, "k", CELLAR_CAUSE_CLEARED, 0);
+}
+
 T_CASE_ON(why_reports_never_seen_only_with_authoritative_filter, WHY)
 {
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);

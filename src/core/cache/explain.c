@@ -158,8 +158,8 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
         old.generation = e->generation;
         old.hash = base_hash(c->hash_key, old.generation, k->bytes, k->len);
         l1_info info;
-        const cellar_err err = l1_inspect(c->l1, &old, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
-        if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) { /* not reclaimed */
+        (void)l1_inspect(c->l1, &old, NULL, 0, &info, L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS);
+        if (info.expires_ms != 0) { /* not reclaimed */
             const int64_t at = w->born_ms + cache_why_ms(e->when);
             cache_why_gone(r, e->cause, at, now_ms, at - info.born_ms, info.uses);
             return true;
