@@ -13,6 +13,7 @@
 #include "tests/support/counter.h"
 #include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
+#include "tests/support/told.h"
 
 /* ---- codes of the server ---- */
 
@@ -608,6 +609,40 @@ T_CASE_ON(delete_returns_the_old_value_of_the_server, CLIENTS)
     cellar_free(old);
     has(ns[0], "k", NULL);
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
+}
+
+static void deletes_old(uint64_t count)
+{
+    void *old = NULL;
+    size_t len = 0;
+    cellar_delete_opts o = { .struct_size = sizeof o, .old_value = &old, .old_value_len = &len };
+    T_EQ_I64(cellar_delete_with(ns[0], "k", 1, &o), CELLAR_OK);
+    cellar_free(old);
+    T_EQ_U64(space_stats(ns[0]).deletes, count);
+}
+
+/* A change that the server judges or refuses, and a load, end the entry of memory: each was a
+ * delete. That of a value which the server alone had was none. */
+T_CASE_ON(deletes_alone_count_as_deletes, CLIENTS)
+{
+    const cellar_set_opts present = { .struct_size = sizeof present,
+                                      .flags = CELLAR_ONLY_IF_PRESENT };
+    const cellar_load_opts anew = { .struct_size = sizeof anew, .flags = CELLAR_LOAD_REFRESH };
+    sets(ns[0], "k", "1");
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &present), CELLAR_OK);
+    has(ns[0], "k", "2");
+    T_EQ_I64(cellar_touch(ns[0], "k", 1, 1000), CELLAR_OK);
+    has(ns[0], "k", "2");
+    (void)loaded(0, &anew, load_counted, NULL, CELLAR_OK, "v");
+    has(ns[0], "k", "v");
+    one.answer = CELLAR_E_TIMEOUT;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "4", 1, NULL), CELLAR_E_TIMEOUT);
+    one.answer = CELLAR_OK;
+    T_EQ_U64(space_stats(ns[0]).deletes, 0);
+    has(ns[0], "k", "v");
+    deletes_old(1);
+    sets(ns[1], "k", "3");
+    deletes_old(2);
 }
 
 T_CASE_ON(touch_sets_the_deadline_for_all, CLIENTS)

@@ -503,7 +503,9 @@ BASE_ALWAYS_INLINE void cache_ended_delete(const cache_change *ch, stats_block *
         stats_add_own(mine, STATS_EVICT_DELETED, 1);
         return;
     }
-    if (found && cause != CELLAR_CAUSE_REJECTED) { stats_add(mine, STATS_DELETE, 1); }
+    const bool deletes = (ch->flags & (CACHE_OUTSIDE | CACHE_ASKS | CACHE_FAILED)) == 0 ||
+                         (ch->flags & CACHE_MATCHED) != 0;
+    if (found && deletes) { stats_add(mine, STATS_DELETE, 1); }
     cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, cache_delete_counter(cause));
     if (!counted) { cache_entry_slow(ch->c, ch->k, STATS_ENTRY_OUT); }
 }

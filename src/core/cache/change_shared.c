@@ -91,6 +91,7 @@ CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec 
                           .flags = flags | CELLAR_TIER_IF_CHECK };
     if (p != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
     const cellar_err err = cache_asked(c, k, &a.ask);
+    if (err == CELLAR_OK && p == NULL && *check != 0) { stats_add(cache_mine(c), STATS_DELETE, 1); }
     *check = a.check;
     return err;
 }
