@@ -248,7 +248,7 @@ typedef struct cellar_hot_key {
 
 /* Return the keys with the most gets of the last minute, most first. One get in 64 is counted, hits
  * and misses alike; all counts are halved every 30 s. Loads and leases count as gets. cellar_pin,
- * cellar_get_many and a peek are not counted.
+ * cellar_get_range, cellar_object_acquire, cellar_get_many and a peek are not counted.
  * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; cap: room of out, in keys; at most 64 are
  *          returned
  * out:     out[0..*count - 1]: the keys; *count: their number

@@ -6,6 +6,8 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/spaces.h"
 
+#include "cellar_object.h"
+
 #define GETS 64000u
 
 static void read_many(cellar *c, const char *key, unsigned times)
@@ -177,6 +179,26 @@ T_CASE_ON(each_call_that_loads_or_copies_counts, STORE)
         T_CHECK(top[i].share > 0.06 && top[i].share < 0.21);
         T_CHECK(strtoul(top[i].key + 3, NULL, 10) < COUNTED);
     }
+}
+
+static void keep_object(void *object, void *ctx) { (void)object, (void)ctx; }
+
+/* A hit of cellar_object_acquire was not counted, a miss was. */
+T_CASE_ON(holds_of_objects_are_not_counted, STORE)
+{
+    static int object;
+    const cellar_object_config of = { .struct_size = sizeof of, .free_fn = keep_object };
+    cellar *v = space_with(c, "objects", SPACE_OPTS(.object = &of));
+    cellar_held held;
+    cellar_hot_key top[2];
+    size_t n;
+    T_EQ_I64(cellar_object_set(v, "there", 5, &object, 1, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < GETS; i++) {
+        (void)cellar_object_acquire(v, i % 2 == 0 ? "there" : "other", 5, &held);
+        cellar_object_release(&held);
+    }
+    T_EQ_I64(cellar_hot_keys(v, CELLAR_SCOPE_NAMESPACE, top, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 0);
 }
 
 T_ONE_THREAD;

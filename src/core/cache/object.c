@@ -175,7 +175,6 @@ BASE_NOINLINE static cellar_err cache_acquire_rest(cellar *c, const void *key, s
     const cellar_err err = cache_is_off(c) ? CELLAR_MISS : l1_acquire(c->l1, &k, out);
     if (err != CELLAR_OK) { memset(out, 0, sizeof *out); }
     stats_add(cache_mine(c), cache_outcome(err), 1);
-    cache_hot_sample(c, base_thread_self(), &k);
     if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     if (err >= 0) { return err; }
     return cache_fail(c, err, 0, "cellar_object_acquire: too many holds of one object");
