@@ -762,6 +762,7 @@ T_CASE_ON(bad_input_of_warm, STORE2)
     cellar_warm_report r = cellar_warm_report_default();
     const cellar_bytes key = { "k", 1 }, none = { "", 0 };
     _Atomic int calls = 0;
+    names n = { 0, 1 };
     T_EQ_I64(cellar_warm(NULL, &o, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_warm(c, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_warm(c, &o, NULL), CELLAR_E_INVAL);
@@ -786,6 +787,12 @@ T_CASE_ON(bad_input_of_warm, STORE2)
         w.timeout_ms = bad[i].timeout_ms;
         if (!T_EQ_I64(cellar_warm(c, &w, &r), CELLAR_E_INVAL)) { printf("# row %zu\n", i); }
     }
+    o.next = next_name; /* beside keys, and beside their number alone */
+    o.next_ctx = &n;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.keys = NULL;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.next = NULL;
     o.keys = &none;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     o.keys = &key;

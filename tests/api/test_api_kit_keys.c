@@ -443,7 +443,8 @@ T_CASE(template_writes_escapes_for_what_would_be_read_otherwise)
     static const struct { const char *text, *value, *key; } rows[] = {
         { "a:{x}", "b:c", "a:b%3Ac" }, { "a:{x}", "", "a:%_" }, { "a:{x}", "%_", "a:%25_" },
         { "{x}-z", "1-2", "1%2D2-z" }, { "a:{x}", "1-2", "a:1-2" }, { "{x}1", "11", "%31%311" },
-        { "a:{x}", "{y}", "a:%7By%7D" }, { "a:{x}", "\n", "a:%0A" }, { "a:{x}", "\xc3\xa4 b", "a:\xc3\xa4 b" }
+        { "a:{x}", "{y}", "a:%7By%7D" }, { "a:{x}", "\n", "a:%0A" }, { "a:{x}", "\xc3\xa4 b", "a:\xc3\xa4 b" },
+        { "a:{x}", "\x7f", "a:%7F" }
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar_template t;

@@ -601,6 +601,9 @@ T_CASE(why_reports_clear_and_version_increment)
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
     gone_since(v, "b", CELLAR_CAUSE_VERSION, 0);
     gone_since(v, "k", CELLAR_CAUSE_CLEARED, 0);
+    T_EQ_I64(put_ttl(v, "k", 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
+    gone_since(v, "k", CELLAR_CAUSE_DELETED, 0); /* the newest record of the key */
 }
 
 /* An entry in memory that had expired before the clear was UNKNOWN until a tick reclaimed it. */

@@ -631,6 +631,15 @@ T_CASE(key_set_during_disk_read_hits)
     }
 }
 
+T_CASE_ON(hit_on_a_key_set_during_disk_read_is_a_use, STORE)
+{
+    cellar_reason r = cellar_reason_default();
+    low.set_before_get = true;
+    T_EQ_STR(look(c, 0), "newer");
+    T_EQ_I64(cellar_why(c, &zero, sizeof zero, &r), CELLAR_OK);
+    T_EQ_U64(r.hits, 1);
+}
+
 /* Keys share stamp words by hash. One key in 65,536 of those that share a word is taken for the
  * changed key. */
 T_CASE(pending_change_of_other_key_hides_nothing)
