@@ -195,7 +195,15 @@ T_CASE_ON(advice_is_separate_for_each_namespace, STORE)
     T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
     T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_CHECK(told(c, "rare", "2") < 0);
-    /* A later namespace of the same name or place inherits nothing. */
+    /* A later namespace of the same name or place inherits nothing, and the others keep theirs. */
+    T_EQ_I64(cellar_namespace_drop(c, "cold"), CELLAR_OK);
+    close_now(cold);
+    cold = space_with(c, "cold", NULL);
+    T_EQ_I64(advise(cold, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
+    T_EQ_I64(advise(hot, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
+    T_CHECK(a.hit_ratio_now > .99);
+    T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
+    T_CHECK(a.hit_ratio[HALF] + .05 < a.hit_ratio[NOW]);
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     mixed = space_with(c, "mixed", NULL);
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);

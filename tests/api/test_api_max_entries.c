@@ -325,7 +325,8 @@ static settings on_disk(const char *path)
 
 T_CASE(evicted_entries_go_to_disk_and_come_back)
 {
-    const settings s = on_disk(folder_of_case());
+    settings s = on_disk(folder_of_case());
+    s.tuning.max_namespaces = 2; /* with the root */
     cellar *c = closed_later(api_open_with(&s)), *v = open_bound(c, "v", 10);
     for (unsigned i = 0; i < 400; i++) { /* used in memory: worth its bytes on disk */
         if (i < 100) { put(v, key_of(i)); }
@@ -341,6 +342,9 @@ T_CASE(evicted_entries_go_to_disk_and_come_back)
         (void)api_look(v, key_of(i));
         T_CHECK(entries(v) <= 5);
     }
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    close_now(v);
+    close_now(open_bound(c, "w", 5)); /* its evictions keep no namespace */
 }
 
 T_ALONE(bound_and_quota_of_the_root_hold_over_a_disk)

@@ -561,6 +561,25 @@ T_CASE_ON(free_fn_of_a_refused_object_runs_alone, THINGS)
     T_CHECK(store_stats(c).used_bytes <= 4u << 20); /* no charge was taken, none is given back */
 }
 
+static void free_counted(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why;
+    ++*(unsigned *)ctx;
+}
+
+T_CASE_ON(free_fn_of_two_namespaces_has_the_ctx_of_each, THINGS)
+{
+    unsigned frees[2] = { 0, 0 };
+    for (unsigned i = 0; i < 2; i++) {
+        const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_counted,
+                                          .ctx = &frees[i] };
+        cellar *v = space_with(c, t_numbered("v", i), SPACE_OPTS(.object = &oc));
+        T_EQ_I64(cellar_object_set(v, "k", 1, &frees, 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
+        T_EQ_U64(frees[i], 1);
+    }
+}
+
 /* Release a copy of a hold: 0 of a slot, 1 of a count, 2 of a count while the cell has the next
  * object, which is held. */
 static void release_a_copy(unsigned form)

@@ -199,5 +199,20 @@ T_CASE(list_agrees_with_an_array)
     kit_close(&z);
 }
 
+T_CASE(place_that_no_entry_took_is_free_again)
+{
+    const l1_config cfg = { .stripes = 2, .hooks = { .namespace_of = namespace_of } };
+    kit_open(&z, KIT_MIB(8), &cfg);
+    T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, 1), L1_CAP_STARTED);
+    for (unsigned i = 0; i < 2; i++) {
+        l1_toll t = { .generation = 1 }, other = t;
+        T_CHECK(l1_cap_reserve(z.c, &t));
+        T_CHECK(!l1_cap_reserve(z.c, &other));
+        l1_cap_unused(z.c, &t);
+    }
+    kit_close(&z);
+}
+
 T_ONE_THREAD;
 T_MAIN("l1_entries")
