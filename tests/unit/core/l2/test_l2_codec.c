@@ -20,6 +20,7 @@
 typedef struct toy { /* the cipher of toy_cipher.h; it notes its nonces */
     uint64_t key;
     unsigned char nonce[TOY_NONCES][12];
+    unsigned char aad[32]; /* the head of the last one */
     uint32_t nonces;
     bool broken; /* seal fails */
 } toy;
@@ -37,6 +38,7 @@ static int noting_seal(const unsigned char *nonce, const void *aad, size_t aad_l
     if (t->broken) { return -1; }
     T_REQUIRE(t->nonces < TOY_NONCES);
     memcpy(t->nonce[t->nonces++], nonce, 12);
+    memcpy(t->aad, aad, sizeof t->aad);
     return toy_seal(nonce, aad, aad_len, in, n, out, &t->key);
 }
 
@@ -175,6 +177,18 @@ T_CASE_ON(no_nonce_is_used_twice, STORE)
         T_CHECK(memcmp(right_toy.nonce[i - 1], right_toy.nonce[i], 12) != 0);
     }
     open_it();
+}
+
+T_CASE_ON(cipher_authenticates_generation_key_length_and_deadline, STORE)
+{
+    open_it();
+    const uint32_t key = 1;
+    const l2_meta m = { .deadline_ms = kit.now_ms + 5000, .durable = true };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
+    T_EQ_U64(l2_r32(right_toy.aad + 16), 7);
+    T_EQ_U64(l2_r32(right_toy.aad + 20), sizeof key);
+    T_EQ_I64((int64_t)l2_r64(right_toy.aad + 24), kit.wall_ms + 5000);
 }
 
 T_CASE_ON(a_wrong_or_missing_cipher_key_misses_and_writes_nothing, STORE)

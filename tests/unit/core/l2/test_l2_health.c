@@ -7,6 +7,8 @@
  * Method: an in-memory disk with calls that fail on request, that loses the bytes of a failed sync,
  *         and its power cuts; a clock set by the test. */
 #include "l2/index.h"
+#include "l2/io.h"
+#include "l2/live.h"
 #include "l2/log.h"
 #include "l2/segment.h"
 #include "tests/support/l2_kit.h"
@@ -72,6 +74,34 @@ static void fail_once(int site)
 static void pass(int64_t ms) { kit.now_ms += ms; (void)l2_tick(kit.d, 1000); }
 
 static bool is_off(void) { return figures().off; }
+
+T_CASE_ON(read_that_ends_beside_one_that_hangs_is_progress, FILLED)
+{
+    unsigned char head[L2_HEAD_BYTES];
+    (void)base_add_ar(&kit.d->reads_out, 1u);
+    base_store_rlx(&kit.d->read_ns, (uint64_t)1); /* it began long ago */
+    T_EQ_I64(l2_log_read(kit.d, head, sizeof head, base_load_acq(&kit.d->head)), 0);
+    T_CHECK(base_load_rlx(&kit.d->read_ns) > 1);
+    (void)base_sub_ar(&kit.d->reads_out, 1u);
+}
+
+T_CASE(no_generation_shares_the_sum_of_parts)
+{
+    for (uint32_t i = 1; i < 3 * L2_LIVE_SLOTS; i++) {
+        const uint32_t slot = l2_live_slot(i);
+        if (!T_CHECK(slot != 0 && slot < L2_LIVE_SLOTS)) { break; }
+    }
+}
+
+T_CASE_ON(log_goes_on_in_the_segment_of_the_last_close, FILLED)
+{
+    const uint32_t used = l2_segs_used(kit.d);
+    for (uint32_t i = 0; i < 8; i++) {
+        l2_close(kit.d);
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    }
+    T_EQ_U64(l2_segs_used(kit.d), used);
+}
 
 /* Reads fail, deletes continue, then the disk recovers. */
 T_CASE_ON(failed_reads_switch_the_tier_off_until_a_probe_succeeds, FILLED)

@@ -10,6 +10,7 @@
  *         runs at every level, with other options in each run, in half of the stores with a cipher,
  *         against a table of current entries: 50 reopens per store; REOPENS=n in all. Crashes at
  *         each call: test_l2_crash. */
+#include "base/glob.h"
 #include "l2/control.h"
 #include "l2/invalidations.h"
 #include "tests/support/l2_kit.h"
@@ -302,6 +303,20 @@ T_CASE(too_many_patterns_drop_records_before_the_oldest)
     killed();
     T_CHECK(!there("first") && there("second"));
     l2_kit_end(&kit, &dev);
+}
+
+T_CASE_ON(patterns_may_fill_the_room_of_their_text, STORE)
+{
+    char text[BASE_GLOB_MAX + 1] = { 0 };
+    memset(text, 'x', BASE_GLOB_MAX);
+    T_EQ_I64(put("first", 0, 0), CELLAR_OK);
+    for (unsigned i = 0; i < L2_GLOB_TEXT_MAX / BASE_GLOB_MAX; i++) {
+        text[i] = '*';
+        match(text);
+    }
+    T_CHECK(there("first"));
+    match("y");
+    T_CHECK(!there("first"));
 }
 
 T_CASE_ON(too_many_patterns_in_progress_hit_the_limit, STORE)
