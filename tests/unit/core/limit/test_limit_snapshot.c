@@ -596,8 +596,9 @@ T_CASE(a_file_is_replaced_whole_or_not_at_all)
                                          "sync_dir" };
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_limiter_config c = kit_config();
-    char path[64];
+    char path[64], fresh[80];
     snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
+    snprintf(fresh, sizeof fresh, "%s.new", path);
     c.snapshot_path = path;
     c.snapshot_interval_ms = 1000;
     cellar_limiter *l;
@@ -612,6 +613,7 @@ T_CASE(a_file_is_replaced_whole_or_not_at_all)
         T_CHECK(cellar_tick(l, 0, NULL) == CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
         T_CHECK(access(path, R_OK) == 0);
+        T_CHECK(access(fresh, F_OK) != 0); /* no part of it stays */
         T_CHECK(cellar_tick(l, 0, NULL) == CELLAR_OK);
     }
     kit_close(l);

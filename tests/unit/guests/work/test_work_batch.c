@@ -374,6 +374,32 @@ T_CASE_ON(parallel_group_goes_on_beside_a_retry, BATCHER)
     T_EQ_I64(cellar_batcher_flush(b, "g"), CELLAR_E_NOT_FOUND);
 }
 
+/* The first track waits for a retry, so what comes during the call of the second waits behind it. */
+static cellar_err add_and_flush(const cellar_batch *batch, void *ctx)
+{
+    if (seen_count == 1) {
+        add("g", "b");
+        T_EQ_I64(cellar_batcher_flush(b, "g"), CELLAR_OK);
+    }
+    return flush(batch, ctx);
+}
+
+T_CASE_ON(flush_holds_for_what_another_track_takes_over, BATCHER)
+{
+    config.on_failure = CELLAR_BATCH_RETRY;
+    config.linger_ms = 100000;
+    config.max_items = config.parallel = 2;
+    open_with(add_and_flush);
+    fail_next = 1;
+    for (int i = 0; i < 2; i++) {
+        add("g", "a");
+        add("g", "a");
+        (void)tick();
+    }
+    T_EQ_U64(seen_count, 3);
+    expect(2, "g:b", CELLAR_BATCH_BY_FLUSH);
+}
+
 /* ---- coalescing ---- */
 
 static ends inner;

@@ -14,6 +14,7 @@
 #include "tests/support/child.h"
 #include "tests/support/each_allocation.h"
 #include "tests/support/journal_kit.h"
+#include "work/journal.h"
 
 T_ONE_THREAD;
 
@@ -627,6 +628,24 @@ static int submits_in_child(void)
 {
     if (cellar_task_submit(p, "t", "b", 1, NULL, NULL) != CELLAR_E_FORKED) { return 1; }
     return cellar_pool_close(p) == CELLAR_OK ? 0 : 2;
+}
+
+T_CASE(rolled_back_transaction_has_ended)
+{
+    static base_account account;
+    journal *j;
+    uint64_t number[2];
+    const char *why;
+    if (without_sqlite()) { return; }
+    begin();
+    base_account_init(&account, 64u << 20, NULL);
+    T_REQUIRE(journal_open(&account, path, false, &j, number, &why) == CELLAR_OK);
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(journal_write(j, JOURNAL_BEGIN, NULL), CELLAR_OK);
+        journal_rollback(j);
+    }
+    journal_close(&account, j);
+    end();
 }
 
 T_CASE_ON(a_child_has_no_journal, JOURNAL)

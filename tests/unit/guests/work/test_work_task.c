@@ -400,6 +400,7 @@ T_CASE(holds_are_acknowledged_extended_and_lost)
     T_AFTER_I64(pass(99), cellar_task_settle(t[0], cellar_verdict_extend(0)), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(CELLAR_POOL_DELAY_MAX_MS + 1)),
              CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(CELLAR_POOL_DELAY_MAX_MS)), CELLAR_OK);
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(100)), CELLAR_OK);
     T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_OK);
     T_EQ_STR(freed, "b");
