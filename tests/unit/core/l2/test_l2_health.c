@@ -103,6 +103,50 @@ T_CASE_ON(log_goes_on_in_the_segment_of_the_last_close, FILLED)
     T_EQ_U64(l2_segs_used(kit.d), used);
 }
 
+/* Return the segment that the log of a store is in. */
+static uint64_t segment_of(const l2 *d) { return l2_seq_of(d, base_load_acq(&d->tail)); }
+
+/* Write until the log has gone on to the next segment. */
+static void fill_segment(l2_kit *k, uint32_t version)
+{
+    const uint64_t from = segment_of(k->d);
+    for (uint32_t i = 0; segment_of(k->d) == from; i++) {
+        T_EQ_I64(l2_kit_put(k, i % KEYS, version, L2_KIT_GENERATION), CELLAR_OK);
+        (void)l2_tick(k->d, 1000);
+    }
+}
+
+/* Run 1 writes a full segment and some of the next one. A power cut takes all but the begin of the
+ * former and all of the latter. Run 2 fills the former, and a power cut takes what it wrote behind. */
+T_CASE(segment_of_a_run_that_was_cut_is_no_part_of_the_log)
+{
+    static unsigned char late[L2_KIT_SEG];
+    begin(L2_ALWAYS);
+    T_EQ_I64(put(1, 1), CELLAR_OK);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    l2_dev_clone(&dev, &cut, NULL);
+    cut.boot[15]++;
+    fill_segment(&kit, 1);
+    T_EQ_I64(put(99, 1), CELLAR_OK);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    const uint64_t seg = segment_of(kit.d), at = seg * L2_KIT_SEG % l2_size(kit.d);
+    memcpy(late, l2_dev_find(&dev, "data.seg")->live + at, sizeof late);
+    l2_kit_init(&after, &cut);
+    after.cfg.level = L2_ALWAYS;
+    T_REQUIRE(l2_kit_open(&after) == CELLAR_OK);
+    fill_segment(&after, 2);
+    T_EQ_U64(segment_of(after.d), seg);
+    l2_kit_kill(&after);
+    memcpy(l2_dev_find(&cut, "data.seg")->live + at, late, sizeof late);
+    cut.locked = false;
+    cut.boot[15]++;
+    T_REQUIRE(l2_kit_open(&after) == CELLAR_OK);
+    T_EQ_U64(l2_kit_look(&after, 1, L2_KIT_GENERATION), 2);
+    T_EQ_U64(l2_kit_look(&after, 99, L2_KIT_GENERATION), 0);
+    l2_kit_kill(&after);
+    end();
+}
+
 /* Reads fail, deletes continue, then the disk recovers. */
 T_CASE_ON(failed_reads_switch_the_tier_off_until_a_probe_succeeds, FILLED)
 {

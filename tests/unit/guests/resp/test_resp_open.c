@@ -477,6 +477,37 @@ T_CASE_ON(each_family_is_served_and_the_sockets_outlive_the_port, HELD)
     }
 }
 
+/* A client of IPv4 has the same address on a socket of both families. */
+T_CASE_ON(wrong_passwords_on_sockets_of_both_families_count_together, HELD)
+{
+    char text[32];
+    address at;
+    socklen_t len = sizeof at;
+    const int v4 = hold("127.0.0.1"), both = hold("::");
+    T_REQUIRE(both < 0 || getsockname(both, &at.any, &len) == 0);
+    const int probe = both < 0 ? -1 : dial(address_of("127.0.0.1", ntohs(at.v6.sin6_port)));
+    if (probe < 0) {
+        T_SKIP("no socket of both families here");
+        return;
+    }
+    close(probe);
+    o.password = PORT_PASSWORD;
+    o.listen_public = 1;
+    port_open(&o);
+    for (int i = 0; i < 10; i++) {
+        const int fd = dial_held(v4);
+        (void)snprintf(text, sizeof text, "AUTH guess%d\r\n", i);
+        T_EQ_STR(ask(fd, text), "");
+        close(fd);
+        port_pass(1000);
+    }
+    const int fd = dial(address_of("127.0.0.1", ntohs(at.v6.sin6_port)));
+    T_EQ_STR(ask(fd, "AUTH \"" PORT_PASSWORD "\"\r\n"), "");
+    T_AFTER_STR(port_pass(100), ask(fd, ""), "+OK\r\n");
+    close(fd);
+    finish_and_close();
+}
+
 /* Workers of two ports would not hear each other. */
 T_CASE_ON(port_with_a_shared_store_leaves_its_clients_to_the_one_with_its_file, HELD)
 {
