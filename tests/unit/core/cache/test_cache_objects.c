@@ -99,6 +99,22 @@ T_CASE_ON(hold_beyond_the_count_is_refused, OBJECTS)
     T_EQ_U64(freed, 1);
 }
 
+/* A thread that took the word of the list before others took and gave back cells must see that. */
+T_CASE_ON(word_of_the_list_of_free_cells_does_not_repeat, OBJECTS)
+{
+    uint64_t word = 0;
+    for (int i = 0; i < 3; i++) {
+        cellar_held h;
+        T_EQ_I64(cellar_object_set(ns, "a", 1, &freed, 100, NULL), CELLAR_OK);
+        T_REQUIRE(cellar_object_acquire(ns, "a", 1, &h) == CELLAR_OK);
+        const l1_cells *cells = (const l1_cells *)(uintptr_t)h.opaque[0];
+        cellar_object_release(&h);
+        T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
+        T_CHECK(base_load_rlx(&cells->free) != word);
+        word = base_load_rlx(&cells->free);
+    }
+}
+
 static cellar_held far;
 
 /* Acquire "a" in a thread with a record in the second page of hold lines. */

@@ -58,6 +58,10 @@ T_CASE(every_insert_keeps_the_earlier_ones)
     (void)l1_tick(z.c, UINT64_MAX);
     kit_audit(&z);
     T_CHECK(kit_stats(&z).merges > n / 20);
+    for (uint32_t i = 0; i < z.c->stripe_count; i++) { /* each change has a word of its own */
+        const l1_stripe *of = &z.c->stripe[i];
+        T_EQ_U64(base_load_rlx(&of->ls) >> 40, of->splits + of->merges);
+    }
     for (uint64_t i = 0; i < n; i += 50) { T_CHECK(kit_has(&z, i)); }
     for (uint64_t i = 0; i < HOT; i += 50) {
         kit_key key;
@@ -84,6 +88,24 @@ T_CASE(used_up_overflow_area_gives_no_half)
     T_EQ_U64(l1_ovf_take(s, 0), 0);
     T_EQ_U64(s->group[0].high, taken);
     while (taken > 0) { l1_ovf_give(s, 0, (uint16_t)taken--); }
+    sync_drop(L1_STRIPE, &s->lock);
+    kit_close(&z);
+}
+
+T_CASE(pages_of_free_halves_are_those_of_their_group)
+{
+    const uint64_t number = (uint64_t)1 << L1_GROUP_SHIFT; /* of the second group */
+    kit_open(&z, KIT_MIB(256), &(l1_config){ .stripes = 1 });
+    l1_stripe *s = &z.c->stripe[0];
+    T_REQUIRE(z.c->group_count > 1);
+    sync_take(L1_STRIPE, &s->lock);
+    T_REQUIRE(l1_ovf_ready(z.c, s, number));
+    const uint16_t n = l1_ovf_take(s, number);
+    l1_bucket *b = l1_half(s, number, n).b;
+    base_store_rlx(&b->tag[0], (uint16_t)1);
+    l1_ovf_give(s, number, n);
+    l1_overflow_rest(z.c, s);
+    T_EQ_U64(base_load_rlx(&b->tag[0]), 0); /* the system has the page back */
     sync_drop(L1_STRIPE, &s->lock);
     kit_close(&z);
 }
