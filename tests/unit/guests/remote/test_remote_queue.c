@@ -14,6 +14,7 @@
 
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
+#include "remote/control.h"
 #include "remote/link.h"
 #include "remote/share.h"
 #include "tests/support/engine_kit.h"
@@ -32,9 +33,24 @@ static void post_late(cellar_remote *r, remote_bytes *bytes, remote_request q)
     remote_post_bytes(r, bytes, q);
 }
 
+static _Atomic bool keeps_clears;
+static _Atomic uint32_t clears; /* that were kept */
+
+/* Post the clear of a namespace, or keep it if the test wants that. */
+static void post_clear(remote_space *s, void (*done)(void *ctx, cellar_err err))
+{
+    if (atomic_load(&keeps_clears)) {
+        atomic_fetch_add(&clears, 1);
+    } else {
+        remote_control_clear_post(s, done);
+    }
+}
+
+#define remote_control_clear_post post_clear
 #define remote_post_bytes post_late
 #include "src/guests/remote/pending.c"
 #undef remote_post_bytes
+#undef remote_control_clear_post
 
 static _Atomic bool stops, stops_at_gap;
 static remote_link *stopped_link;
@@ -369,6 +385,19 @@ T_CASE(set_behind_a_deferred_clear_is_deferred)
     T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
 }
 
+T_CASE_ON(clear_under_way_is_not_posted_again, BOTH_SIDES)
+{
+    remote_space *s = remote_space_named(a.r->data, "users", 5);
+    T_REQUIRE(s != NULL);
+    atomic_store(&keeps_clears, true);
+    remote_pending_clear(s);
+    remote_pending_kick(s);
+    T_EQ_U64(atomic_load(&clears), 1);
+    atomic_store(&keeps_clears, false);
+    remote_control_clear_post(s, remote_clear_done);
+    all_sent();
+}
+
 /* A value without a known number of its tag is no proof that there is none. */
 T_CASE_ON(condition_waits_for_the_numbers_of_a_value, BOTH_SIDES)
 {
@@ -383,6 +412,20 @@ T_CASE_ON(condition_waits_for_the_numbers_of_a_value, BOTH_SIDES)
         hears = 0;
         T_CHECK(side_has(&b, "k", "old"));
     }
+}
+
+/* Keys without numbers are asked for one by one, none behind the last. */
+T_CASE_ON(leases_of_many_keys_leave_what_is_behind_them, BOTH_SIDES)
+{
+    remote_space *s = remote_space_named(a.r->data, "users", 5);
+    cellar_tier_claim q[2] = { { .key = { .bytes = "k", .len = 1 } },
+                               { .key = { .bytes = "n", .len = 1 }, .err = CELLAR_E_BUSY } };
+    T_REQUIRE(s != NULL);
+    remote_get_leases(s, q, 1, 60000);
+    T_EQ_I64(q[0].err, CELLAR_LEASED);
+    T_EQ_I64(q[1].err, CELLAR_E_BUSY);
+    remote_lease_ended(a.r);
+    remote_unlease(s, &q[0].key, &q[0].l);
 }
 
 /* ---- gaps ---- */
