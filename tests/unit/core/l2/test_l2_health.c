@@ -103,6 +103,14 @@ T_CASE_ON(log_goes_on_in_the_segment_of_the_last_close, FILLED)
     T_EQ_U64(l2_segs_used(kit.d), used);
 }
 
+/* A library of another version finds the marker by this name. */
+T_CASE_ON(marker_has_the_name_of_uuid_and_directory, FILLED)
+{
+    const unsigned char *uuid = kit.d->super.uuid;
+    T_EQ_U64(l2_r64(kit.d->marker_id), l2_r64(uuid) ^ dev.dir_ino);
+    T_EQ_U64(l2_r64(kit.d->marker_id + 8), l2_r64(uuid + 8)); /* no device, no time of birth */
+}
+
 /* Return the segment that the log of a store is in. */
 static uint64_t segment_of(const l2 *d) { return l2_seq_of(d, base_load_acq(&d->tail)); }
 
