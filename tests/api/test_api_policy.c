@@ -944,6 +944,10 @@ T_CASE(at_ends_stale_windows_too)
     T_FIELDS(key_info(c, "b:1"), ttl_left_ms, 15 * M, stale_left_ms, 0);
     T_EQ_I64(api_put(c, "c:1", "v", NULL), CELLAR_OK);
     T_CHECK(key_info(c, "c:1").stale_left_ms <= 15 * M);
+    wall_ms -= 12 * H; /* the window ends long before */
+    T_EQ_I64(api_put(c, "c:1", "v", NULL), CELLAR_OK);
+    const cellar_entry_info i = key_info(c, "c:1");
+    T_EQ_I64(i.stale_left_ms - i.ttl_left_ms, H);
     wall_ms = 0;
 }
 

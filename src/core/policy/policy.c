@@ -440,7 +440,8 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
     }
     if (until_ms != BASE_NEVER_MS) { /* the window ends there, too */
         const bool longer = plan->jitter_pct != 0 && plan->jitter_mode != CELLAR_JITTER_MINUS;
-        n = BASE_MIN(n, until_ms - (longer ? plan->most_ms : plan->ttl_ms));
+        const int64_t more_ms = longer ? plan->ttl_ms * (int64_t)plan->jitter_pct / 100 : 0;
+        n = BASE_MIN(n, until_ms - BASE_MIN(plan->ttl_ms + more_ms, plan->most_ms));
     }
     plan->spec.stale_ms = plan->ttl_ms == CELLAR_TTL_NONE || negative ? 0 : n;
     if (plan->ttl_ms != CELLAR_TTL_NONE && plan->now_ms == 0) {
