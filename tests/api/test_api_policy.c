@@ -653,6 +653,17 @@ T_CASE(value_that_keeps_a_long_ttl_is_refreshed_in_time)
     T_AFTER_STR(later(c, 1), demand(c, "r:1", NULL), "old, refreshing");
 }
 
+T_CASE(refresh_time_beyond_the_end_delays_no_early_refresh)
+{
+    const cellar_load_opts load = { .struct_size = sizeof load, .eager_refresh_pct = 50 };
+    settings cfg = api_config(4 << 20);
+    cfg.config.root = SPACE_OPTS(.loader = fetch, .load = &load, .exact_age = 1);
+    cellar *c = closed_later(api_open_with(&cfg));
+    T_EQ_I64(rules(c, "[*]\nkey r:{x} ttl=3s refresh=4s\n", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "r:1", "old", SET_OPTS(.flags = CELLAR_KEEP_TTL)), CELLAR_OK);
+    T_AFTER_STR(later(c, 2 * S), demand(c, "r:1", NULL), "old, refreshing");
+}
+
 T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");

@@ -277,10 +277,12 @@ static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
     return spread_us * cache_minus_ln(draw) / 65536 / 1000 >= (uint64_t)left_ms;
 }
 
-/* Return whether the value that was found has a refresh time of its own, by a policy. */
+/* Return whether the value that was found has a refresh time of its own, by a policy. One behind
+ * the end of the value is none: a write that keeps the old TTL may store it. */
 static bool cache_has_time(const cache_call *call)
 {
-    return call->found.fails != 0 && (call->p->own & CACHE_GIVEN_REFRESH) == 0;
+    return call->found.fails != 0 && cache_value_time(&call->found) < call->found.deadline_ms &&
+           (call->p->own & CACHE_GIVEN_REFRESH) == 0;
 }
 
 /* Return whether the fresh value that was found needs a refresh now. */
