@@ -349,6 +349,9 @@ T_CASE(value_that_was_not_modified_gets_the_idle_time_of_its_rule)
     T_EQ_I64(rules(c, "[*]\nglob i:* idle=3s\n", NULL), CELLAR_OK);
     T_EQ_I64(load_key(c, "i:1", LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH), "same"), CELLAR_OK);
     T_FIELDS(key_info(c, "i:1"), idle_ms, 3 * S, ttl_left_ms, 3 * S);
+    T_EQ_I64(rules(c, "[*]\nglob i:* idle=never\n", NULL), CELLAR_OK);
+    T_EQ_I64(load_key(c, "i:1", LOAD_OPTS(.flags = CELLAR_LOAD_REFRESH), "same"), CELLAR_OK);
+    T_EQ_I64(key_info(c, "i:1").idle_ms, 0);
 }
 
 T_CASE(failure_is_remembered_if_its_fallback_is_not_kept_as_long)

@@ -371,7 +371,7 @@ typedef struct l1_renewal {
     uint32_t retry_at, loader_code; /* as in l1_put_spec */
     uint8_t fails;           /* with times, as in l1_put_spec; else REFRESH_AT becomes _PAUSE */
     uint32_t flags;          /* with times: 0, or L1_WANT_BORN */
-    int64_t idle_ms;         /* with times; 0: it stays */
+    int64_t idle_ms;         /* with times */
     uint64_t tag_born;       /* with times: the tags count from here on; 0: they stay */
     const uint64_t *tag_fps; /* with times: these replace the old tags, */
     uint32_t tag_count;      /* unless 0 */

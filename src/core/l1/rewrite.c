@@ -109,7 +109,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     if (fresh) {
         spec->deadline_ms = e->renew->deadline_ms;
         spec->stale_ms = e->renew->stale_ms;
-        if (e->renew->idle_ms != 0) { spec->idle_ms = e->renew->idle_ms; }
+        spec->idle_ms = e->renew->idle_ms;
     }
     spec->flags = (e->add_version || info.version != 0 ? L1_WANT_VERSION : 0u) |
                   (info.born_exact ? L1_WANT_BORN : 0u) | (fresh ? e->renew->flags : 0u);

@@ -155,6 +155,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
         plan->given = cache_publish_given(ld->opts.own, kind);
         plan->stale_ms = ld->opts.stale_ms;
         p->flags = cache_carried(base_load_rlx(&ld->call->c->carries));
+        if (ld->r.said == CACHE_REPORTED_SAME) { p->idle_ms = ld->call->found.idle_ms; }
         p->tag_fps = ld->opts.fps;
         p->tag_count = ld->opts.tag_count;
         p->tag_text = ld->opts.tag_text;
