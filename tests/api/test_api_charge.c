@@ -258,7 +258,7 @@ static void gives_back(cellar *c, uint64_t weight)
     T_CHECK(used - store_stats(c).used_bytes + 8192 >= weight);
 }
 
-T_CASE(weight_and_idle_time_stay_with_a_value_that_is_not_modified)
+T_CASE(weight_cost_and_idle_time_stay_with_a_value_that_is_not_modified)
 {
     for (int evicted = 0; evicted < 2; evicted++) {
         cellar *c = api_open(16 * MIB);
@@ -267,11 +267,12 @@ T_CASE(weight_and_idle_time_stay_with_a_value_that_is_not_modified)
         cellar_set_opts o = cellar_set_opts_default();
         o.weight_bytes = 6 * MIB;
         o.ttl_ms = o.idle_ms = 60000;
+        o.cost_us = 4096;
         lo.flags = CELLAR_LOAD_REFRESH;
         T_EQ_I64(cellar_set(c, "k", 1, "value", 5, &o), CELLAR_OK);
         T_EQ_I64(cellar_get_or_load(c, "k", 1, &lo, load_same, evicted ? c : NULL, &r), CELLAR_OK);
         cellar_result_free(&r);
-        T_EQ_I64(key_info(c, "k").idle_ms, 60000);
+        T_FIELDS(key_info(c, "k"), idle_ms, 60000, cost_us, 4096);
         gives_back(c, 6 * MIB);
         api_shut(c);
     }

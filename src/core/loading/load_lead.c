@@ -313,6 +313,7 @@ static void cache_publish_same(struct cellar_load *ld)
     cache_plan own;
     ld->opts.user_flags = call->found.user_flags;
     ld->opts.weight_bytes = call->found.charge;
+    ld->opts.cost_us = cache_cost_us(call->found.cost);
     cache_found_tags(call);
     cache_publish_tags(ld);
     cache_plan *plan = cache_publish_plan(ld, L1_VALUE, ld->opts.ttl_ms, &own);
