@@ -138,6 +138,17 @@ T_CASE(bulk_load_asks_for_the_values_of_its_keys_together)
     end();
 }
 
+T_CASE(load_of_one_key_asks_for_one_lease_alone)
+{
+    static bulk b;
+    begin_together();
+    bulk_make(&b, 0, 1, load_all);
+    (void)bulk_run(&b);
+    T_FIELDS(one, leases, 1, lease_manys, 0, fills, 1);
+    bulk_right(&b);
+    end();
+}
+
 /* Load all keys. Check that the tier was asked `gets`, `manys` and `leases` times, that none of the
  * values is in memory, and that the next load asks again. */
 static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
