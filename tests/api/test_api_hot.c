@@ -181,7 +181,10 @@ T_CASE_ON(each_call_that_loads_or_copies_counts, STORE)
     }
 }
 
-static void keep_object(void *object, void *ctx) { (void)object, (void)ctx; }
+static void keep_object(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+}
 
 /* A hit of cellar_object_acquire was not counted, a miss was. */
 T_CASE_ON(holds_of_objects_are_not_counted, STORE)
