@@ -164,6 +164,10 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
     if (kind == L1_NEGATIVE) { plan->given |= CACHE_GIVEN_JITTER; }
     p->stale_ms = ld->opts.ttl_ms == BASE_NEVER_MS ? 0 : ld->opts.stale_ms;
     if (cache_plan_judge(ld->call->c, &ld->call->k, plan) != CELLAR_OK) { return NULL; }
+    if (ld->left_ms != 0) {
+        plan->ttl_ms = BASE_MIN(plan->ttl_ms, ld->left_ms);
+        p->stale_ms = BASE_MIN(p->stale_ms, ld->left_ms - plan->ttl_ms);
+    }
     if (kind == L1_VALUE) { ld->opts.ttl_ms = plan->ttl_ms; }
     uint64_t *fps = ld->opts.fps;
     if (p->tag_fps != fps) { /* tags of fulfill, or of the policy */

@@ -305,6 +305,11 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE void cache_load_bound(cellar_load *load, int64_t left_ms)
+{
+    load->left_ms = left_ms;
+}
+
 /* ---- questions ---- */
 
 /* Return the milliseconds until a waiter may take over. */

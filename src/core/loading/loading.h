@@ -173,6 +173,7 @@ struct cellar_load { /* a led flight and the results of its loader; on the stack
     cellar_err returned;   /* result of the loader */
     cellar_buf buf;        /* of cellar_load_buf; its load is set while it is used */
     uint64_t ns;           /* run time of the loader, ns */
+    int64_t left_ms;       /* longest life of the value with its stale window, ms; 0: any */
     cellar_loader_many_fn many; /* bulk loader: items instead of one result */
     void *many_ctx;
     const cellar_bytes *keys;
@@ -197,6 +198,12 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
 CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const void *value,
                                           size_t value_len, flight_bytes **object,
                                           cellar_err failed, const cellar_set_opts *o);
+
+/* ---- loader_api.c ---- */
+
+/* Bound the life of the value with its stale window, whatever sets these times. For a loader of one
+ * key. */
+BASE_SPARE CELLAR_PRIVATE void cache_load_bound(cellar_load *load, int64_t left_ms);
 
 /* ---- load_plan.c ---- */
 

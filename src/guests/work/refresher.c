@@ -19,6 +19,7 @@
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
+#include "loading/loading.h"
 
 BASE_SIZE_BEGIN
 
@@ -216,26 +217,17 @@ static void refresher_run_end(cellar_pool *p, refresher_row *row, int64_t now_ms
 
 /* ---- a step, without the lock ---- */
 
-/* Bound the life of a value by the time `at`. A removed row stores nothing. */
+/* Bound the life of a value, with its stale window, by the time `at`. A removed row stores
+ * nothing. */
 static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
-    const work_time now = work_now(&t->of->obj);
-    const refresher_row *row = t->row;
-    const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = row->ttl_ms;
-    int64_t stale_ms = row->stale_ms;
-    cellar_set_opts o = cellar_set_opts_default();
-    if (stale_ms == 0 && (row->flags & CELLAR_REFRESH_POLICY) == 0) {
-        (void)cellar_option_get(row->c, CELLAR_OPT_STALE_MS, &stale_ms);
+    const int64_t left_ms = t->until_wall_ms - work_now(&t->of->obj).wall_ms;
+    const cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NO_STORE };
+    if (left_ms <= 0 || base_load_rlx(&t->row->gone)) {
+        (void)cellar_load_opts_set(load, &none);
+    } else {
+        cache_load_bound(load, left_ms);
     }
-    if (left_ms <= 0 || base_load_rlx(&row->gone)) {
-        o.flags = CELLAR_NO_STORE;
-    } else if (ttl_ms != 0 && left_ms <= ttl_ms) {
-        o.ttl_ms = left_ms;
-        o.stale_ms = CELLAR_TTL_NONE;
-    } else if (ttl_ms != 0 && left_ms - ttl_ms < stale_ms) {
-        o.stale_ms = left_ms - ttl_ms;
-    }
-    (void)cellar_load_opts_set(load, &o);
 }
 
 /* Take the reads of a key since the last look. */

@@ -1081,6 +1081,43 @@ T_CASE(stale_window_ends_with_the_day)
     }
 }
 
+
+static cellar_err sets_times(cellar_load *l, const void *key, size_t len, void *own)
+{
+    T_EQ_I64(cellar_load_opts_set(l, own), CELLAR_OK);
+    return cellar_load_value(l, key, len);
+}
+
+/* Times of a rule and of the loader end there, too. A short window of the loader stays. */
+T_CASE(times_of_rule_and_loader_end_with_the_day)
+{
+    static const char rules[] = "[*]\nkey daily ttl=1s stale=1d\n";
+    static const cellar_set_opts own[] = {
+        { .struct_size = sizeof own[0], .ttl_ms = 0 },
+        { .struct_size = sizeof own[0], .ttl_ms = SECOND, .stale_ms = DAY },
+        { .struct_size = sizeof own[0], .ttl_ms = DAY },
+        { .struct_size = sizeof own[0], .stale_ms = MINUTE } };
+    static const cellar_err last[] = { CELLAR_STALE, CELLAR_STALE, CELLAR_OK, CELLAR_MISS };
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        char text[64];
+        size_t len;
+        cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
+        cellar_refresh_opts o = opts(SECOND);
+        o.at = "00:00@UTC";
+        o.stale_ms = i == 3 ? DAY : 0;
+        open_all();
+        T_REQUIRE(rules_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
+        T_EQ_I64(cellar_refresh_loader(r, c, "own", sets_times, (void *)(uintptr_t)&own[i], NULL),
+                 CELLAR_OK);
+        T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "own", 6 * HOUR, &o), CELLAR_OK);
+        pass(12 * HOUR - 1, MINUTE, NULL);
+        T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), last[i]);
+        turn(1);
+        T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+        close_all();
+    }
+}
+
 /* The program loads a key while the row still fails: the next try keeps that value. */
 T_CASE(next_try_of_a_day_deletes_nothing)
 {
