@@ -7,6 +7,7 @@
 #include "tests/support/api_kit.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/figures.h"
+#include "tests/support/shared_kit.h"
 #include "tests/support/spaces.h"
 
 #include "cellar_kit.h"
@@ -305,6 +306,44 @@ T_CASE(damaged_snapshots_are_refused_whole)
 }
 
 /* ---- failures ---- */
+
+/* A shared tier that changes nothing under a condition, as a remote one that writes behind. */
+static cellar_err answers_no_change(void *ctx, const cellar_tier_key *k, void *buf, size_t cap,
+                                    size_t *len, cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)buf, (void)cap, (void)len;
+    return (e->flags & CELLAR_TIER_FRESH) != 0 ? CELLAR_E_UNSUPPORTED : CELLAR_MISS;
+}
+
+static cellar_err takes(void *ctx, const cellar_tier_key *k, const void *value, size_t len,
+                        cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)value, (void)len, (void)e;
+    return CELLAR_OK;
+}
+
+T_CASE_ON(tier_without_conditions_keeps_the_snapshot, STORE)
+{
+    limits of;
+    shared_server server;
+    shared_client client;
+    cellar *ns = space_with(c, "limits", NULL);
+    shared_server_init(&server);
+    shared_client_init(&client, &server);
+    client.table.get = answers_no_change;
+    client.table.get_many = NULL;
+    client.table.put = takes;
+    T_REQUIRE(cellar_tier_attach(ns, &client.table) == CELLAR_OK);
+    limits_open(&of, c, bucket());
+    T_EQ_U64(refused(&of), 0);
+    charge(&of, 2);
+    T_EQ_I64(save(&of), CELLAR_OK);
+    limits_close(&of);
+    limits_open(&of, c, bucket());
+    T_EQ_U64(refused(&of), 0);
+    left_is(&of, 8);
+    limits_close(&of);
+}
 
 T_CASE_ON(failed_save_leaves_the_snapshot_before_it, STORE)
 {

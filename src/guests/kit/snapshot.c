@@ -60,14 +60,19 @@ static cellar_err kit_snapshot_head_seen(const void *head, size_t len, cellar_bu
     return fine ? CELLAR_EXISTS : CELLAR_E_CORRUPT;
 }
 
-/* Look at the head as a change does: one that the disk does not read now is not missing. EXISTS,
- * MISS (no snapshot), DISABLED, E_CORRUPT (something else), or the failure. */
+/* Find the head. A miss may be one that the disk does not read now: a change would wait for it.
+ * EXISTS, MISS (no snapshot), DISABLED, E_CORRUPT (something else), or the failure. */
 static cellar_err kit_snapshot_head_get(cellar_limiter_snapshot *p)
 {
     const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
+    kit_snapshot_head head;
     size_t len;
-    if (cellar_get(p->ns, "head", 4, NULL, 0, &len) == CELLAR_ABSENT) { return CELLAR_E_CORRUPT; }
-    return cellar_update(p->ns, "head", 4, &o, kit_snapshot_head_seen, p);
+    cellar_err err = cellar_get(p->ns, "head", 4, &head, sizeof head, &len);
+    if (err == CELLAR_OK) { return kit_snapshot_head_seen(&head, len, NULL, p); }
+    if (err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) { return CELLAR_E_CORRUPT; }
+    if (err != CELLAR_MISS) { return err; }
+    err = cellar_update(p->ns, "head", 4, &o, kit_snapshot_head_seen, p);
+    return err == CELLAR_E_UNSUPPORTED ? CELLAR_MISS : err; /* a shared tier without conditions */
 }
 
 static int kit_snapshot_write(const void *bytes, size_t len, bool last, void *ctx)
