@@ -476,6 +476,28 @@ T_CASE_ON(too_small_budget_for_tier_names_sufficient_budget, STORE)
     expect_words(&cfg, CELLAR_E_NOMEM, "memory_bytes must be at least");
 }
 
+/* Between the budgets that the tables of the disk refuse and those that suffice are some that the
+ * tables of memory refuse: these name a sufficient one as well. */
+T_CASE_ON(each_refused_budget_names_sufficient_budget, STORE)
+{
+    settings cfg = config();
+    cellar *c = NULL;
+    cfg.config.max_entries = 0;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.tuning.expected_entry_bytes = 64;
+    cfg.config.memory_bytes = 64u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+    shut(c);
+    for (uint64_t budget = 1u << 20; !t_failed(); budget += 4096) {
+        cfg.config.memory_bytes = budget;
+        if (settings_open(&cfg, &c) == CELLAR_OK) { break; }
+        cfg.config.memory_bytes = asked_for(&cfg, budget);
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+        shut(c);
+    }
+    shut(c);
+}
+
 /* The segment sizes that cellar.h names, for new directories. */
 T_CASE(value_over_half_a_segment_is_not_rejected)
 {

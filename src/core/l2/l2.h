@@ -336,6 +336,8 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
  * - E_NOMEM, E_IO.
  * The store stays valid in all cases. Its size is the old one, or after E_IO one of the two. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
+/* Return a sufficient budget for this tier and for memory. It exceeds the budget of the open. */
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_least(const l2 *d);
 /* Run background work for about budget_us. Return true if more work is pending. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 

@@ -643,6 +643,8 @@ CELLAR_PRIVATE void l2_discard(l2 *d)
     l2_free(d);
 }
 
+CELLAR_PRIVATE uint64_t l2_least(const l2 *d) { return l2_memory_least(&d->cfg, &d->super); }
+
 CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d) { return &d->hash_key; }
 
 BASE_SIZE_END

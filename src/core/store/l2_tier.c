@@ -71,10 +71,10 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
 }
 
 /* Write the least memory_bytes that the index for this l2_bytes needs. */
-static void cache_disk_small(cache_store *s, const char *lead, const cache_settings *cfg,
+static void cache_disk_small(char *text, size_t cap, const char *lead, const cache_settings *cfg,
                              uint64_t least)
 {
-    base_text t = { s->disk_text, sizeof s->disk_text, 0 };
+    base_text t = { text, cap, 0 };
     base_text_add(&t, "%s: memory_bytes must be at least ", lead);
     base_text_size(&t, base_round_up(least, 1024));
     base_text_add(&t, " for l2_bytes ");
@@ -84,12 +84,21 @@ static void cache_disk_small(cache_store *s, const char *lead, const cache_setti
     base_text_add(&t, ")");
 }
 
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
+                                      size_t cap)
+{
+    l2 *d = cache_disk(s);
+    if (d == NULL) { return false; }
+    cache_disk_small(text, cap, "cellar_open", cfg, l2_least(d));
+    return true;
+}
+
 static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, cellar_err err,
                                     const l2_refusal *known)
 {
     const char *lead = cfg->l2.optional ? "the disk tier is off" : "cellar_open";
     if (known->least_memory != 0) {
-        cache_disk_small(s, lead, cfg, known->least_memory);
+        cache_disk_small(s->disk_text, sizeof s->disk_text, lead, cfg, known->least_memory);
     } else if (err == CELLAR_E_BUSY) {
         char owner[24] = "";
         if (known->owner != 0) {

@@ -8,6 +8,9 @@
 
 /* Open the disk tier of the configuration, if any, before the first key is hashed. */
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg);
+/* Write to `text` the memory_bytes that the disk tier needs. Return false without a disk tier. */
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
+                                      size_t cap);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* undoes the open */
 /* Write the entries of L1 to the disk tier, sync all, then end the tier. Return whether l2.close_ms
  * was long enough. */

@@ -124,6 +124,11 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     const uint32_t eviction = (uint32_t)cfg->config.eviction;
     base_store_rlx(&s->eviction, eviction != 0 ? eviction : (uint32_t)CELLAR_EVICT_ADAPTIVE);
     cellar_err err = l1_open(&lc, &s->l1);
+    char text[CACHE_ERROR_TEXT];
+    if (err == CELLAR_E_INVAL && cache_disk_crowds(s, cfg, text, sizeof text)) {
+        cache_fail_open(err, 0, text);
+        return err;
+    }
     if (err != CELLAR_OK) {
         return cache_open_refuse(err, err == CELLAR_E_INVAL
                                             ? "memory_bytes is too small for its tables: raise it"
