@@ -539,7 +539,7 @@ T_CASE_ON(stored_vector_of_another_form_is_loaded_again, STORE)
 {
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 0);
     embedder m = { 0, 0, 0, 0 };
-    const cellar_bytes texts[2] = { text_of("a"), text_of("c") };
+    const cellar_bytes texts[2] = { text_of("ab"), text_of("c") };
     float out[2 * DIM];
     cellar_err status[2];
     unsigned char key[CELLAR_KEY_BUILT_MAX];
@@ -552,7 +552,7 @@ T_CASE_ON(stored_vector_of_another_form_is_loaded_again, STORE)
     (void)cellar_key_add(&b, CELLAR_ARG("small"));
     (void)cellar_key_add(&b, cellar_arg_u64(DIM));
     (void)cellar_key_add(&b, cellar_arg_u64(CELLAR_VECTOR_F32));
-    (void)cellar_key_add(&b, CELLAR_ARG("a"));
+    (void)cellar_key_add(&b, CELLAR_ARG("ab"));
     T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_OK);
     T_EQ_I64(cellar_set(c, key, len, "[0.1, 0.2]", 10, NULL), CELLAR_OK);
     T_EQ_I64(cellar_embeddings_get_many(e, texts, 2, embed, &m, out, status), CELLAR_OK);
@@ -561,6 +561,14 @@ T_CASE_ON(stored_vector_of_another_form_is_loaded_again, STORE)
     T_EQ_I64(cellar_embeddings_get_many(e, texts, 2, embed, &m, out, status), CELLAR_OK);
     T_EQ_U64(m.texts, 2);
     T_EQ_I64(cellar_contains(c, key, len), CELLAR_OK);
+
+    const cellar_set_opts old = { .struct_size = sizeof old, .ttl_ms = 1000, .stale_ms = 100000 };
+    embedder fails = { .fail = 4 }; /* the old value is stale, and served: it is asked once */
+    T_EQ_I64(cellar_set(c, key, len, "[0.1, 0.2]", 10, &old), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 2000);
+    T_EQ_I64(cellar_embeddings_get_many(e, texts, 1, embed, &fails, out, status), CELLAR_OK);
+    T_EQ_I64(status[0], CELLAR_E_LOADER);
+    T_EQ_U64(fails.calls, 1);
     cellar_embeddings_close(e);
 }
 
@@ -616,6 +624,27 @@ T_CASE_ON(default_value_of_another_form_asks_for_nothing_more, STORE)
     T_EQ_I64(status, CELLAR_E_TYPE);
     T_EQ_U64(fails.calls, 1);
     cellar_embeddings_close(e);
+}
+
+/* A stale value of another form, which is served as the service fails, asks it once, too. */
+T_CASE_ON(stale_value_of_another_form_asks_a_failing_service_once, STORE)
+{
+    const cellar_set_opts old = { .struct_size = sizeof old, .ttl_ms = 1000, .stale_ms = 100000 };
+    cellar_llm *llm = NULL;
+    cellar_llm_config o = { .struct_size = sizeof o };
+    model m = { "", 0, 0, CELLAR_E_IO };
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    char got[64];
+    size_t len;
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
+    T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &len), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, key, len, "plain", 5, &old), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 2000);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_E_LOADER);
+    T_EQ_I64(m.calls, 1);
+    cellar_llm_close(llm);
 }
 
 T_CASE_ON(halves_are_the_nearest_ones, STORE)

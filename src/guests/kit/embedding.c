@@ -320,7 +320,7 @@ static cellar_err kit_emb_load(cellar_load *load, const cellar_bytes *keys, size
 }
 
 /* Load the items and copy the vectors. Move items with a stored value of another form to the
- * front. Return their number. */
+ * front, unless their load has just failed. Return their number. */
 static size_t kit_emb_round(cellar_embeddings_call *call, cellar_load_item *load,
                             cellar_result *results, uint32_t flags, float *out, cellar_err *status)
 {
@@ -341,9 +341,10 @@ static size_t kit_emb_round(cellar_embeddings_call *call, cellar_load_item *load
         if ((one == CELLAR_OK || one == CELLAR_STALE) &&
             !kit_emb_read(call->e, results[i].value, results[i].value_len,
                           out + index * call->e->dim)) {
-            status[index] = CELLAR_E_TYPE;
+            const bool failed = results[i].source == CELLAR_SOURCE_STALE_IF_ERROR;
+            status[index] = failed ? CELLAR_E_LOADER : CELLAR_E_TYPE;
             const bool stored = results[i].source != CELLAR_SOURCE_FALLBACK &&
-                                results[i].source != CELLAR_SOURCE_DEFAULT;
+                                results[i].source != CELLAR_SOURCE_DEFAULT && !failed;
             const kit_emb_item moved = call->items[i];
             call->items[i] = call->items[again];
             call->items[again] = moved;

@@ -282,6 +282,7 @@ static cellar_err kit_llm_run(cellar_llm *llm, const cellar_llm_request *r, kit_
             kit_llm_count(llm, out);
             return err;
         }
+        if (out->result->source == CELLAR_SOURCE_STALE_IF_ERROR) { return CELLAR_E_LOADER; }
         if (kit_llm_made(out)) { break; } /* fn made another form */
         cellar_result_free(out->result);
         o.flags |= CELLAR_LOAD_REFRESH;
