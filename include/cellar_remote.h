@@ -574,8 +574,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * With cellar_lease_acquire also: a refresh, a RAW value, a value that a clear or a tag ended.
  * A failed load releases its lease, and a Redis announces that to the own process, too. Memory then
  * loses the error that `error_ttl_ms` keeps, or the value of a fallback or `default_value`, and the
- * next call runs the loader. A load of the key in another process has the same effect, also with a
- * PORT OF CELLAR. RAW has neither: a lease of RAW is announced to no process.
+ * next call runs the loader. A load of the key in another process has the same effect, also over a
+ * port of cellar. RAW has neither: a lease of RAW is announced to no process.
  *
  * DEATHS
  * A process with a lease extends the lease while its loader runs. A lease that is not extended ends
