@@ -171,7 +171,8 @@ T_CASE(a_drain_does_not_wait_for_unknown_names)
     cellar_drain_report report = cellar_drain_report_default();
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, INT64_MAX, &report), CELLAR_OK);
     T_EQ_U64(report.journaled, figures().unregistered);
-    T_EQ_U64(report.journaled + report.finished, live);
+    T_CHECK(report.finished <= 1); /* "other" may have ended before the drain */
+    T_CHECK(report.journaled <= live && report.journaled + 1 >= live);
     T_EQ_U64(report.abandoned + report.still_running, 0);
     T_EQ_U64(figures().ok, 1);
     end();
