@@ -627,13 +627,13 @@ T_CASE_ON(deletes_alone_count_as_deletes, CLIENTS)
 {
     const cellar_set_opts present = { .struct_size = sizeof present,
                                       .flags = CELLAR_ONLY_IF_PRESENT };
-    const cellar_load_opts anew = { .struct_size = sizeof anew, .flags = CELLAR_LOAD_REFRESH };
+    const cellar_load_opts forced = { .struct_size = sizeof forced, .flags = CELLAR_LOAD_REFRESH };
     sets(ns[0], "k", "1");
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &present), CELLAR_OK);
     has(ns[0], "k", "2");
     T_EQ_I64(cellar_touch(ns[0], "k", 1, 1000), CELLAR_OK);
     has(ns[0], "k", "2");
-    (void)loaded(0, &anew, load_counted, NULL, CELLAR_OK, "v");
+    (void)loaded(0, &forced, load_counted, NULL, CELLAR_OK, "v");
     has(ns[0], "k", "v");
     one.answer = CELLAR_E_TIMEOUT;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "4", 1, NULL), CELLAR_E_TIMEOUT);

@@ -123,16 +123,22 @@ T_CASE(submit_that_no_drop_helps_drops_no_task)
     }
 }
 
+/* Open a pool that two tasks fill. */
+static void open_for_two(bool drops)
+{
+    defaults();
+    config.queue_cap = 2;
+    config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
+    open_with(NULL);
+}
+
 /* Fault: a full pool dropped its oldest task for a debounce, which makes no task. */
 T_CASE(debounce_in_a_full_pool_needs_no_room)
 {
     for (int drops = 0; drops < 2; drops++) {
         cellar_submit_opts o = key_for("k", 0, CELLAR_TASK_CONFLICT_DEBOUNCE);
         cellar_task_id first, id;
-        defaults();
-        config.queue_cap = 2;
-        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
-        open_with(NULL);
+        open_for_two(drops);
         (void)submit("a", NULL);
         o.delay_ms = 10;
         T_EQ_I64(try_submit("b", &o, &first), CELLAR_OK);
@@ -169,10 +175,7 @@ T_CASE(replace_in_a_full_pool_takes_the_place)
     for (int drops = 0; drops < 2; drops++) {
         cellar_submit_opts o = key_for("k", 0, CELLAR_TASK_CONFLICT_REPLACE);
         cellar_task_id id;
-        defaults();
-        config.queue_cap = 2;
-        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
-        open_with(NULL);
+        open_for_two(drops);
         (void)submit("a", NULL);
         T_EQ_I64(try_submit("b", &o, &id), CELLAR_OK);
         T_EQ_I64(try_submit("c", &o, &id), CELLAR_OK);
@@ -190,10 +193,7 @@ T_CASE(full_pool_makes_room_for_an_id_in_or_refuses_it)
     const cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
     for (int drops = 0; drops < 2; drops++) {
         cellar_task_id id;
-        defaults();
-        config.queue_cap = 2;
-        config.on_full = drops ? CELLAR_POOL_DROP_OLDEST : CELLAR_POOL_REJECT;
-        open_with(NULL);
+        open_for_two(drops);
         (void)submit("a", NULL);
         (void)submit("b", NULL);
         T_EQ_I64(try_submit("c", &o, &id), drops ? CELLAR_OK : CELLAR_E_BUSY);
