@@ -52,7 +52,8 @@ CELLAR_PRIVATE bus_group *bus_group_leave(cellar_pool *p, task_name *n)
     bus_group *g = n->group;
     if (g == NULL) { return NULL; }
     bus_group **at = &g->queue->groups;
-    while (*at != g) { at = &(*at)->next; }
+    while (*at != NULL && *at != g) { at = &(*at)->next; }
+    if (*at == NULL) { return NULL; } /* another call removes it */
     *at = g->next;
     p->bus.generation++;
     return g;

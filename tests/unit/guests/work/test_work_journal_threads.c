@@ -6,6 +6,7 @@
  *         wait. test_work_kill counts the calls of many threads.
  * Method: real threads and the clock of the system. For calls beside a commit, a clock or a log
  *         function of the host starts the other thread. The next open counts what is left. */
+#include "cellar_bus.h"
 #include "cellar_schedule.h"
 #include "work/task_types.h" /* before the variables of the kit */
 #include "tests/support/file_limit.h"
@@ -347,6 +348,29 @@ T_CASE(cancel_of_a_row_that_is_written_waits_for_the_next_commit)
     limit_files(0);
     open_t();
     T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void *removes_the_group(void *arg)
+{
+    beside_err = cellar_bus_group_remove(p, "g");
+    return arg;
+}
+
+T_CASE(group_that_two_threads_remove_leaves_once)
+{
+    cellar_host_config host = { .clock = reads_beside };
+    if (!begin_with(&host)) { return; }
+    T_EQ_I64(cellar_bus_group_add(p, "g", NULL, acts, NULL, NULL), CELLAR_OK);
+    cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
+    o.direct = 1;
+    T_EQ_I64(cellar_bus_publish(p, "g", "abcd", 4, &o), CELLAR_OK);
+    beside = removes_the_group;
+    T_EQ_I64(cellar_bus_group_remove(p, "g"), CELLAR_OK);
+    T_REQUIRE(beside == NULL);
+    T_EQ_I64(pthread_join(beside_thread, NULL), 0);
+    T_EQ_I64(beside_err, CELLAR_OK);
+    T_EQ_I64(cellar_bus_group_remove(p, "g"), CELLAR_E_NOT_FOUND);
     end();
 }
 
