@@ -372,10 +372,11 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  * without a scan.
  *
  * With CELLAR_SCAN_DISK this holds for the namespace in memory and on disk: an entry that moves
- * between them is visited. An entry may then be visited three times: in memory, on disk, and once
- * more if it was among the last written there. With `place` it is visited once, unless it changes
- * or moves during the scan, or a part of the disk cannot be read. Entries on disk stay there, and
- * do not count as used.
+ * between them is visited, unless a call changes it meanwhile, or its way takes longer than the
+ * scan waits. An entry may then be visited three times: in memory, on disk, and once more if it was
+ * among the last written there. With `place` it is visited once, unless it changes or moves during
+ * the scan, or a part of the disk cannot be read. Entries on disk stay there, and do not count as
+ * used.
  * in:      *cursor: 0 for the first call, then as the last call left it; o: options with the same
  *          flags in each call, NULL = defaults; *o->place as the last call left it; fn: gets each
  *          entry; ctx: given to fn
@@ -389,7 +390,8 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  * thread:  any; fn runs in this thread with no lock held; with CELLAR_SCAN_DISK the call reads the
  *          disk
  * cost:    O(bucket_count); no other call waits. For an entry on disk two reads, with 200 KiB of
- *          memory during the call. With `place` one read for an entry in memory and on disk
+ *          memory during the call. With `place` one read for an entry in memory and on disk. One
+ *          call waits for entries on their way to the disk, 1 s at most
  * example:
  *     cellar_scan_opts o = cellar_scan_opts_default();
  *     o.pattern = "user:*", o.pattern_len = 6;

@@ -7,6 +7,7 @@
 #include "tests/support/refusals.h"
 #include "tests/support/settings.h"
 #include "tests/support/spaces.h"
+#include "tests/support/toy_cipher.h"
 
 #include "cellar_invalidate.h"
 #include "cellar_l2.h"
@@ -467,6 +468,61 @@ T_CASE(scan_with_disk_beside_threads_visits_what_stays)
     T_EQ_U64(missed, 0);
     T_CHECK(!s->wrong);
     free(s);
+}
+
+static struct {
+    cellar *c;
+    pthread_t scans;
+    uint64_t secret;
+    uint32_t seals;
+    _Atomic uint32_t visits;
+} on_its_way; /* the first entry that memory evicts, while a scan runs */
+
+static bool note_visit(const cellar_scan_entry *e, void *ctx)
+{
+    (void)ctx;
+    if (memcmp(e->key, "user:0", 6) == 0) { atomic_fetch_add(&on_its_way.visits, 1); }
+    return true;
+}
+
+static void *scan_all(void *arg)
+{
+    const cellar_scan_opts o = disk_opts(1 << 20);
+    uint64_t cursor = 0;
+    do {
+        T_EQ_I64(step(on_its_way.c, &cursor, &o, note_visit, NULL), CELLAR_OK);
+    } while (cursor != 0);
+    atomic_store(&over, true);
+    return arg;
+}
+
+/* A scan that does not wait for the put ends before it. */
+static int seal_beside_a_scan(const unsigned char *nonce, const void *aad, size_t aad_len,
+                              const void *in, size_t in_len, void *out, void *ctx)
+{
+    if (++on_its_way.seals == 1) {
+        T_REQUIRE(pthread_create(&on_its_way.scans, NULL, scan_all, NULL) == 0);
+        for (int i = 0; i < 100 && !atomic_load(&over); i++) { usleep(1000); }
+    }
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+T_CASE(scan_visits_an_entry_on_its_way_to_disk)
+{
+    store_begin();
+    left_add(store, end_folder);
+    settings cfg = config(1);
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &on_its_way.secret,
+                               .seal = seal_beside_a_scan, .open = toy_open,
+                               .overhead_bytes = sizeof(uint64_t) };
+    cfg.l2.cipher = &crypt;
+    T_REQUIRE(settings_open(&cfg, &on_its_way.c) == CELLAR_OK);
+    closed_later(on_its_way.c);
+    atomic_store(&over, false);
+    put(on_its_way.c, 0, 1, 0);
+    put(on_its_way.c, 3, 1, 0); /* evicts the other one */
+    T_EQ_I64(pthread_join(on_its_way.scans, NULL), 0);
+    T_EQ_U64(on_its_way.visits, 1);
 }
 
 T_MAIN("api_scan_disk")

@@ -2,8 +2,8 @@
  *
  * events: listeners of entries that end, and eviction of entries into the tier.
  *
- * PICTURE    L1 hands over an entry, no lock held -> evicted and worth it: tier put
- *                  -> then the listeners with a matching mask and namespace, in order
+ * PICTURE    L1 hands over an entry, no lock held: evicted and worth it -> tier put
+ *            then: ended -> the listeners with a matching mask and namespace, in order
  * INVARIANTS L1 hands over each end once. `running` of a listener counts the snapshots that name
  *            it, so its slot is free only when no thread can call it. observers = listeners +
  *            observers_base (tiers). Without listeners L1 hands over evicted entries
@@ -230,12 +230,13 @@ static bool cache_event_report(cache_store *s, const l1_left *what, cellar *name
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
+CELLAR_PRIVATE void cache_evicted(void *ctx, const l1_left *what)
 {
     cache_store *s = ctx;
     cache_generation_info info;
     cellar *namespace = cache_generation_namespace(s, what->generation, &info);
-    if (what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
+    if (namespace == NULL) { return; }
+    if (!info.dropped) {
         const cache_tier *t = cache_tier_of(namespace);
         l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
         if (d != NULL) {
@@ -244,6 +245,14 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         }
     }
+    cache_namespace_release(namespace);
+}
+
+CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
+{
+    cache_store *s = ctx;
+    cache_generation_info info;
+    cellar *namespace = cache_generation_namespace(s, what->generation, &info);
     if (base_load_rlx(&s->observers) > base_load_rlx(&s->observers_base)) {
         if (cache_event_report(s, what, namespace, &info)) { return; }
         stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);

@@ -3,7 +3,7 @@
  * hook: answers to L1 about entries that leave, generations, quotas and tags.
  *
  * PICTURE    change of a call: L1 window -> change.c
- *            eviction, expiry: L1 window {capture the stamp, count} -> left hook (events.c)
+ *            eviction, expiry: L1 window {capture the stamp, count} -> hooks (events.c)
  * LOCKING    The hooks run in odd windows or under a lane lock: atomic words only.
  * SEE ALSO   stamp.c, change.c, events.c. */
 #include "cache/hook.h"
@@ -120,9 +120,10 @@ static bool cache_few_hit(void *ctx)
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
     *out = (l1_hooks){
-        .ctx = s, .commit = cache_commit, .informs = &s->windows, .left = cache_left,
-        .cause = cache_left_cause, .generation_alive = cache_hook_generation_alive,
-        .quota_of = cache_quota_of, .namespace_of = cache_namespace_of,
+        .ctx = s, .commit = cache_commit, .informs = &s->windows,
+        .evicted = cache_evicted, .left = cache_left, .cause = cache_left_cause,
+        .generation_alive = cache_hook_generation_alive, .quota_of = cache_quota_of,
+        .namespace_of = cache_namespace_of,
         .tags_valid = cache_tags_valid, .tag_epoch = &s->tag_epoch,
         .tags_ended = cache_tags_ended, .ended = cache_ended, .few_hit = cache_few_hit,
         .writing = cache_ordered_any, /* tier_store.c reads the entry back */

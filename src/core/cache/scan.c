@@ -8,11 +8,16 @@
  * INVARIANTS An entry that exists from the first to the last call is seen at least once. The cursor
  *            of L1 counts buckets in reversed-bit order. A stop takes effect between buckets, so no
  *            entry of the last bucket is lost.
+ *            With the disk this holds unless a call changes the entry. The change may bring it to
+ *            memory when L1 is walked, and end its copy before the last walk of the tier.
  *            An entry that leaves L1 before its bucket is walked enters the tier behind the
- *            position at that time. So one of the two walks of the tier passes it. An entry that
- *            the tier drops after a read is in L1.
+ *            position at that time. The last walk of the tier begins when these puts have returned.
+ *            So one of the two walks of the tier passes it. An entry that the tier drops after a
+ *            read is in L1.
  * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it.
- * LIMITS     With a place, an entry on disk and in L1 is visited twice if the first walk of the
+ * LIMITS     The walk waits for puts for 1 s, a thread that hurries for 25 ms. An entry that is put
+ *            later, as one of the list of demoted.c, is not visited.
+ *            With a place, an entry on disk and in L1 is visited twice if the first walk of the
  *            tier could not read a part of it, or there is no memory to look at its copy. */
 #include "cache/call.h"
 #include "cache/error.h"
@@ -22,6 +27,8 @@
 
 #define CACHE_SCAN_BUCKETS 64u
 #define CACHE_SCAN_RECORDS 8u /* records of the tier that count as a bucket */
+#define CACHE_SCAN_WAIT_NS UINT64_C(1000000000)
+#define CACHE_SCAN_HURRY_NS UINT64_C(25000000)
 
 /* A cursor: phase 2 bits, then the cursor of L1 (42 bits) or a position in the tier (62 bits).
  * While L1 is walked, 20 bits tell where the first walk of the tier ended. */
@@ -149,6 +156,9 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
             *cursor = l1_at != 0 || err != CELLAR_OK ? rest + l1_at : 0;
             return err;
         }
+        const uint64_t most_ns = base_thread_self()->hurries ? CACHE_SCAN_HURRY_NS
+                                                             : CACHE_SCAN_WAIT_NS;
+        l1_moving_wait(c->l1, base_now_ns() + most_ns);
         const uint32_t mark = (uint32_t)(rest >> CACHE_SCAN_MARK_SHIFT &
                                          CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT -
                                                          CACHE_SCAN_MARK_SHIFT));

@@ -100,8 +100,11 @@ typedef struct l1_hooks {
                   unsigned uses);
     /* Prefetch what `ended` will write to: this entry may end next. NULL: not called. */
     void (*soon)(void *ctx, uint64_t hash);
-    /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
+    /* Receive an entry that was evicted, before `left`. May call l1 again. Called only while
      * l1_want_evicted is on. */
+    void (*evicted)(void *ctx, const l1_left *what);
+    /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left is
+     * on. */
     void (*left)(void *ctx, const l1_left *what);
     /* Return why an entry of an object ended, as free_fn hears it. Without locks. */
     unsigned (*cause)(void *ctx, l1_cause cause, uint32_t generation);
@@ -466,5 +469,8 @@ typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_sc
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
+/* Wait until hooks.evicted has returned for each entry that was evicted before the call, until
+ * `until_ns` at most. */
+CELLAR_PRIVATE void l1_moving_wait(l1 *c, uint64_t until_ns);
 
 #endif

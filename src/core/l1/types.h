@@ -140,6 +140,7 @@ typedef struct l1_seg {
     _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */
+    _Atomic uint32_t moving; /* of them: victims that hooks.evicted still gets */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
     _Atomic uint32_t empty_next;  /* stack of emptied segments of the lane: index + 1 */
     _Atomic uint32_t waste; /* bytes without a linked record: dead or not appended yet */
@@ -505,7 +506,8 @@ typedef struct l1_victim {
     l1_cell *cell;       /* only the end of this object is due: the record is not read again */
     uint32_t generation;
     uint8_t cause, uses;
-    bool untold; /* no listener: only its charge ends */
+    bool moves;  /* hooks.evicted gets it */
+    bool untold; /* no listener */
 } l1_victim;
 typedef struct l1_victims { /* entries unlinked under locks, handed over after them */
     unsigned n;

@@ -3,7 +3,8 @@
  * unlink: remove entries from the index and hand them over to the listener.
  *
  * PICTURE    find the slot of a record -> lock its bucket from the version seen -> commit hook ->
- *            clear the slot, lower the counts, note the victim -> unlock -> .. -> hand over
+ *            clear the slot, lower the counts, note the victim -> unlock -> .. -> hand over:
+ *            all evicted ones to the tier, then each one to the listener
  * INVARIANTS The thread that unlinks a record notes the victim in the window, raises `busy` of the
  *            segment, and hands the victim over once, after its last unlock. An emptied segment
  *            with `busy` above 0 is parked, not freed: the listener reads the bytes in place. A
@@ -45,16 +46,19 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     }
     l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
-    const bool wanted = base_load_rlx(&c->want_left) != 0 ||
-                        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0);
+    const bool told = base_load_rlx(&c->want_left) != 0;
+    const bool moves = cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0;
+    const bool wanted = told || moves;
     if (wanted || BASE_UNLIKELY(cell != NULL || charged)) {
         BASE_ASSERT(out->n < L1_VICTIMS);
         l1_victim *const x = &out->v[out->n++];
         *x = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
-                         .generation = slot->rec.generation, .untold = !wanted,
+                         .generation = slot->rec.generation, .moves = moves, .untold = !told,
                          .cause = (uint8_t)cause, .uses = (uint8_t)uses};
         if (wanted || block != NULL || charged) {
-            base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
+            l1_seg *const g = &c->seg[l1_seg_of(c, slot->pos)];
+            base_add_ar(&g->busy, 1u);
+            if (moves) { base_add_ar(&g->moving, 1u); }
         } else {
             x->cell = cell;
         }
@@ -67,23 +71,39 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 BASE_SIZE_BEGIN
 
 /* ---- victims --------------------------------------------------------------------------------- */
+/* Read a victim in place. False: never. */
+static bool l1_victim_read(l1 *c, const l1_victim *x, l1_rec *r, l1_left *left)
+{
+    const bool ok = l1_decode(c, x->pos, r);
+    BASE_ASSERT(ok);
+    if (!ok) { return false; }
+    l1_left_of(c, x->pos, r, left);
+    left->hash = x->hash;
+    left->stamp = x->stamp;
+    left->cause = (l1_cause)x->cause;
+    left->uses = x->uses;
+    left->block = left->value_len != 0 ? l1_block_of(c, x->pos, r) : NULL;
+    sync_assert_none();
+    return true;
+}
+
+/* Hand an evicted entry to the tier. */
+static void l1_move_down(l1 *c, const l1_victim *x)
+{
+    l1_rec r;
+    l1_left left;
+    if (l1_victim_read(c, x, &r, &left)) { c->hooks.evicted(c->hooks.ctx, &left); }
+    base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].moving, 1u);
+}
+
 /* Hand one victim over: left hook, retire list, busy down. Return the cell of its object, NULL:
  * none. */
 static l1_cell *l1_hand_over_one(l1 *c, const l1_victim *x, bool *blocks)
 {
     l1_rec r;
-    bool ok = l1_decode(c, x->pos, &r);
-    BASE_ASSERT(ok);
-    if (!ok) { return NULL; }
     l1_left left;
-    l1_left_of(c, x->pos, &r, &left);
-    left.hash = x->hash;
-    left.stamp = x->stamp;
-    left.cause = (l1_cause)x->cause;
-    left.uses = x->uses;
+    if (!l1_victim_read(c, x, &r, &left)) { return NULL; }
     l1_big *const block = l1_block_of(c, x->pos, &r);
-    left.block = left.value_len != 0 ? block : NULL;
-    sync_assert_none();
     if (c->hooks.left != NULL && !x->untold) { c->hooks.left(c->hooks.ctx, &left); }
     BASE_POINT("l1.evict.handed");
     const uint64_t charge = l1_get_u64(c, x->pos, &r, L1_X_CHARGE, 0);
@@ -102,6 +122,9 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
     if (v->n == 0) { return; }
     const uint64_t used = base_load_rlx(&c->account->used);
     bool blocks = false;
+    for (unsigned i = 0; i < v->n; i++) { /* no listener delays one */
+        if (v->v[i].moves) { l1_move_down(c, &v->v[i]); }
+    }
     for (unsigned i = 0; i < v->n; i++) {
         const l1_victim *x = &v->v[i];
         l1_cell *const cell = x->cell != NULL ? x->cell : l1_hand_over_one(c, x, &blocks);
@@ -115,6 +138,17 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
     v->n = 0;
     l1_used_moved(c, used);
     if (blocks && base_load_rlx(&c->wipes) != 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
+}
+
+CELLAR_PRIVATE void l1_moving_wait(l1 *c, uint64_t until_ns)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    const uint32_t count = c->fresh;
+    sync_drop(L1_SEG, &c->seg_lock);
+    for (uint32_t i = 0; i < count; i++) {
+        const l1_seg *g = &c->seg[i];
+        while (base_load_acq(&g->moving) != 0 && base_now_ns() < until_ns) { base_yield(); }
+    }
 }
 
 BASE_SIZE_END

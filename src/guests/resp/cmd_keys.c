@@ -7,14 +7,15 @@
  *            a later round. SCAN: one slice. The glob is matched here: the server knows patterns of
  *            any length.
  * INVARIANTS Each command shows what GET finds: values, no negative entries. A key that is present
- *            from the first to the last slice is shown; another one may be. KEYS shows a key once.
- *            DBSIZE counts it once, unless it is written or moves to the disk meanwhile.
+ *            from the first to the last slice is shown, with a disk tier unless it is written
+ *            meanwhile; another one may be. KEYS shows a key once. DBSIZE counts it once, unless it
+ *            is written or moves to the disk meanwhile.
  *            Inside EXEC all slices run in one round: a transaction is atomic against others.
  *            RENAME, RENAMENX and COPY are several calls: atomic against other clients of the port
  *            only.
  * LOCKING    None.
  * LIMITS     KEYS ends with an error after 1,000,000 keys. One SCAN reads up to 10 x count buckets,
- *            100,000 at most, for 1 ms. */
+ *            100,000 at most, for 1 ms. A slice may wait 25 ms for entries that move to disk. */
 #include "base/num.h"
 #include "base/random.h"
 #include "resp/client.h"
