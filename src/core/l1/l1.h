@@ -12,8 +12,8 @@
  *            base_hash(hash_key, generation, key), deadlines in absolute milliseconds of the store
  *            clock, BASE_NEVER_MS = none.
  * LOCKING    Any thread may call any function at any time between l1_open and l1_close.
- *            hooks.left and scan callbacks run without a lock. hooks.commit, generation_alive and
- *            tags_valid run under locks: they must not block, allocate or call back. */
+ *            hooks.evicted, left and scan callbacks run without a lock. commit, generation_alive
+ *            and tags_valid run under locks: they must not block, allocate or call back. */
 #ifndef L1_L1_H
 #define L1_L1_H
 
