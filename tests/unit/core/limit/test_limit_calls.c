@@ -275,6 +275,19 @@ T_CASE(limit_chain_never_over_in_order)
     kit_close(site);
 }
 
+/* Each link alone would pass. */
+T_CASE(chain_that_names_a_key_twice_takes_nothing_of_one_unit)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_sliding_log(1, KIT_S));
+    const cellar_limiter_link twice[2] = { { l, "k", 1, 1 }, { l, "k", 1, 1 } };
+    uint32_t by = 0;
+    T_EQ_I64(cellar_limiter_check_chain(twice, 2, NULL, &by), CELLAR_LIMITED);
+    T_EQ_U64(by, 1);
+    T_EQ_U64(figures(l).chain_rollbacks, 1);
+    T_EQ_U64(kit_admit(l, "k", 5), 1);
+    kit_close(l);
+}
+
 /* Fault: a chain returned the wait of the peek, without the ban or the charge that its denial made.
  * The call that it named as the next to pass was denied. */
 T_CASE(chain_that_denies_names_the_wait_after_its_ban_or_charge)
