@@ -246,6 +246,32 @@ T_CASE(blind_fill_does_not_follow_a_change)
     }
 }
 
+static void *load_once(void *arg)
+{
+    (void)loaded(0, NULL, load_counted, (void *)0, CELLAR_OK, "v");
+    return arg;
+}
+
+/* The set is in memory, not on the server. Memory loses it to a heard change, and loads. */
+static void load_before_put(shared_client *m, const char *call)
+{
+    if (strcmp(call, "put") != 0) { return; }
+    m->inside = NULL;
+    m->host->changed(m->host->ctx, "k", 1);
+    joined(beside(load_once, NULL));
+}
+
+T_CASE_ON(load_beside_a_set_on_its_way_to_the_server_keeps_nothing, STORE)
+{
+    one.quiet_fill = true;
+    one.inside = load_before_put;
+    sets(ns[0], "k", "set");
+    T_EQ_U64(loads[0], 1);
+    T_EQ_U64(one.leases, 0);
+    has(ns[0], "k", "set");
+    has(ns[1], "k", "set");
+}
+
 static pthread_t deleting;
 static _Atomic int deleter; /* its tid */
 static bool all;            /* it clears the namespace */

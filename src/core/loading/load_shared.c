@@ -7,7 +7,7 @@
  *                                             -> a value (here, or in memory): end it -> again
  *                                             -> other: loader; the tier gets nothing
  * INVARIANTS A lease is filled or given back once, by the call that holds it, also if its thread
- *            ends inside the loader.
+ *            ends inside the loader. Beside a pending change of the key none is asked for.
  *            Behind a get without an answer in time the tier is not asked: the call loads, and
  *            memory keeps nothing.
  *            The stamp of the key is read before the tier is asked, the bell before the stamp is
@@ -246,6 +246,16 @@ static void cache_shared_look_many(cache_call *const *calls, size_t count)
     }
 }
 
+/* Let a call look again while a change of its key is pending: it may reach the tier behind a load.
+ * After some looks, or inside a listener of that change, memory does not keep the loaded value. */
+static void cache_shared_held(cache_call *call)
+{
+    const bool again = call->job == NULL && call->old == NULL &&
+                       base_thread_self()->change_scopes == NULL &&
+                       ++call->losses < CACHE_ROUNDS;
+    if (again) { cache_hand_over(call, CACHE_CALL_LOOKS); } else { call->unsure = true; }
+}
+
 /* Describe the led calls that take a lease to the tier. Return their count. */
 static size_t cache_shared_claims(cache_call *const *calls, size_t count, cellar_tier_claim *claim,
                                   cache_call **of)
@@ -255,7 +265,10 @@ static size_t cache_shared_claims(cache_call *const *calls, size_t count, cellar
         cache_call *call = calls[i];
         uint64_t globs;
         if (call->state != CACHE_CALL_LEADS || cache_shared_leases(call) == NULL) { continue; }
-        (void)cache_tier_watch(call->c->store, call->k.hash, &call->changes, &globs);
+        if (!cache_tier_watch(call->c->store, call->k.hash, &call->changes, &globs)) {
+            cache_shared_held(call);
+            continue;
+        }
         memset(&claim[n], 0, sizeof claim[n]);
         claim[n].key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
         cache_shared_old(call, &claim[n].e);
