@@ -71,7 +71,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 BASE_SIZE_BEGIN
 
 /* ---- victims --------------------------------------------------------------------------------- */
-/* Read a victim in place. False: never. */
+/* Read a victim in place. False: its bytes are damaged, which no caller can mend. */
 static bool l1_victim_read(l1 *c, const l1_victim *x, l1_rec *r, l1_left *left)
 {
     const bool ok = l1_decode(c, x->pos, r);
