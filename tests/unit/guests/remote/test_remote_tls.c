@@ -226,7 +226,7 @@ T_CASE(end_with_and_without_a_goodbye_is_an_end)
     for (int bye = 0; bye < 2; bye++) {
         pair p;
         char got[8];
-            pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
+        pair_open(&p, path("server.pem"), NULL, &trust, "localhost");
         shake(&p);
         T_CHECK(send_text(p.side[1], "last"));
         if (bye) { tls_bye(p.side[1]); }
