@@ -246,9 +246,30 @@ T_CASE(blind_fill_does_not_follow_a_change)
     }
 }
 
+/* ---- loads beside a set on its way ---- */
+
+static const cellar_load_opts *beside_opts;
+static cellar_loader_fn beside_fn;
+static pthread_t running;
+
+static cellar_err load_fallback(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len, (void)ctx;
+    return cellar_load_value(ld, "fallback", 8);
+}
+
+static cellar_err load_waits(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    atomic_store(&first, true);
+    while (atomic_load(&held)) { (void)sched_yield(); }
+    return load_counted(ld, key, len, ctx);
+}
+
 static void *load_once(void *arg)
 {
-    (void)loaded(0, NULL, load_counted, (void *)0, CELLAR_OK, "v");
+    cellar_result r = cellar_result_default();
+    (void)cellar_get_or_load(ns[0], "k", 1, beside_opts, beside_fn, NULL, &r);
+    cellar_result_free(&r);
     return arg;
 }
 
@@ -258,18 +279,44 @@ static void load_before_put(shared_client *m, const char *call)
     if (strcmp(call, "put") != 0) { return; }
     m->inside = NULL;
     m->host->changed(m->host->ctx, "k", 1);
-    joined(beside(load_once, NULL));
+    running = beside(load_once, NULL);
+    if (beside_fn != load_waits) { joined(running); }
+    while (beside_fn == load_waits && !atomic_load(&first)) { (void)sched_yield(); }
 }
 
-T_CASE_ON(load_beside_a_set_on_its_way_to_the_server_keeps_nothing, STORE)
+/* Its value, its failure and its fallback end with the set, and no later call joins it. */
+T_CASE(load_beside_a_set_on_its_way_to_the_server_keeps_nothing)
 {
-    one.quiet_fill = true;
-    one.inside = load_before_put;
-    sets(ns[0], "k", "set");
-    T_EQ_U64(loads[0], 1);
-    T_EQ_U64(one.leases, 0);
-    has(ns[0], "k", "set");
-    has(ns[1], "k", "set");
+    static const cellar_loader_fn fns[] = { load_counted, load_fails, load_fails, load_waits };
+    for (unsigned i = 0; i < 8; i++) {
+        const unsigned way = i / 2;
+        cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = way == 1 ? 1000 : 0 };
+        if (way == 2) { o.fallback[0] = (cellar_fallback){ load_fallback, NULL }; }
+        make_clients();
+        loads[0] = 0;
+        if (i % 2 != 0) { /* without leases */
+            one.table.lease = NULL;
+            one.table.fill = NULL;
+            one.table.unlease = NULL;
+        }
+        one.quiet_fill = true;
+        attach_both();
+        atomic_store(&first, false);
+        atomic_store(&held, way == 3);
+        beside_opts = &o;
+        beside_fn = fns[way];
+        one.inside = load_before_put;
+        sets(ns[0], "k", "set");
+        T_EQ_U64(one.leases, 0);
+        (void)loaded(0, LOAD_OPTS(.flags = CELLAR_LOAD_NO_WAIT), load_counted, NULL,
+                     CELLAR_OK, "set");
+        atomic_store(&held, false);
+        if (way == 3) { joined(running); }
+        T_EQ_U64(loads[0], way % 3 == 0);
+        has(ns[0], "k", "set");
+        has(ns[1], "k", "set");
+        end();
+    }
 }
 
 static pthread_t deleting;
@@ -741,6 +788,32 @@ T_CASE(two_requests_of_one_process_do_not_wait_for_each_other)
         T_EQ_I64(acquired(0, &lease, NULL), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_OK);
         has(ns[1], "k", "v");
+        end();
+    }
+}
+
+/* A fill that does not compare would follow the set. */
+T_CASE(granted_lease_of_a_blind_fill_ends_with_a_set)
+{
+    cellar_lease lease;
+    for (unsigned blind = 0; blind < 2; blind++) {
+        make_clients();
+        one.table.blind_fill = blind;
+        one.table.ask = shared_ask;
+        one.table.ask_lease = shared_ask_lease;
+        attach_both();
+        T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+        shared_answer_lease(&one);
+        sets(ns[0], "k", "set");
+        one.host->changed(one.host->ctx, "k", 1);
+        T_EQ_I64(acquired(0, &lease, NULL), blind ? CELLAR_PENDING : CELLAR_LEASED);
+        if (blind) {
+            T_AFTER_I64(shared_answer_lease(&one), acquired(0, &lease, "set"), CELLAR_OK);
+            T_EQ_U64(one.unleases, 1);
+        } else {
+            T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_INVALIDATED);
+        }
+        has(ns[0], "k", "set");
         end();
     }
 }

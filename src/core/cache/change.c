@@ -45,6 +45,16 @@ BASE_NOINLINE static bool cache_is_late(uint64_t hash)
            cache_tier_newest(scope->tier->ctx, hash) > scope->order;
 }
 
+/* Return whether a change of the key is on its way to a tier that is no disk. A value that was
+ * loaded meanwhile may be older, and no report of the tier would end it. */
+BASE_NOINLINE static bool cache_is_on_its_way(cache_store *s, uint64_t hash, uint32_t generation,
+                                              const void *key, size_t key_len)
+{
+    const cache_scope *scope = base_thread_self()->change_scopes;
+    return scope != NULL && scope->tier != NULL && cache_tier_disk(scope->tier) == NULL &&
+           cache_ordered_any(s, hash, generation, key, key_len);
+}
+
 /* Decide whether a copy of the entry on the tier may enter L1, or L1's copy may count as saved. */
 BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_change change,
                                             uint64_t *stamp)
@@ -108,9 +118,10 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
         *stamp = 0;
         return true;
     }
-    /* Before the flights: a value that is refused unlinks no load. */
+    /* Before the flights: a value that is refused unlinks no load, and a change that is not on its
+     * way any more has detached the loads that began beside it (cache_tier_tell). */
     if (change == L1_CHANGE_PUBLISH && (windows & CACHE_WINDOW_STAMPS) != 0 &&
-        cache_is_late(hash)) {
+        (cache_is_late(hash) || cache_is_on_its_way(s, hash, generation, key, key_len))) {
         return false;
     }
     if (BASE_UNLIKELY((windows & CACHE_WINDOW_FLIGHTS) != 0)) {
@@ -252,10 +263,11 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     r->scope.order = ch->order;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
     r->scope.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
-    const bool shared = cache_shared_of(ch->c) != NULL;
+    const cache_tier *t = cache_tier_of(ch->c);
+    const bool shared = t != NULL && cache_tier_is_shared(t);
     r->scope.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->promise != CACHE_LATER ? CACHE_BELOW_CALL
-                     : shared && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
+                     : t != NULL && cache_tier_disk(t) == NULL && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
                          ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
     if (r->promise != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
         p->l2_addr = L1_ADDR_LATER;
@@ -283,6 +295,16 @@ static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const
     return said;
 }
 
+/* Detach the loads that began beside the change: they may have read the source or the tier before
+ * the tier had the change. No later call joins them, and memory keeps none of their results. */
+static void cache_tier_ends_loads(const cache_store *s, const l1_key *k)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    const flight_key key = { k->bytes, k->len, k->generation, k->hash };
+    base_fence_sc(); /* a load that is not seen here finds what the tier has now */
+    if (t != NULL && flight_any(t, k->hash)) { flight_invalidate(t, &key, NULL); }
+}
+
 /* Call the tier, as the ordered write of the change if it has one, and lower the stamp: with a
  * promise, store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
 BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_scope *f,
@@ -304,6 +326,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
             l2_invalidate(d, &key);
             cache_ordered_done(s, &f->ordered);
         }
+        if (d == NULL) { cache_tier_ends_loads(s, k); }
     }
     cache_scope_pop(f); /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }

@@ -413,6 +413,7 @@ static bool cache_tier_lease_note(cache_shared *h, cache_tier_lease_row *row, bo
 
 CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
 {
+    uint64_t changes, globs;
     cache_shared *h = cache_shared_of(call->c);
     cache_tier_lease_row row = { .key = NULL };
     sync_take(WRITE_ORDER, &h->lease_lock);
@@ -426,6 +427,13 @@ CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
     sync_drop(WRITE_ORDER, &h->lease_lock);
     if (!call->leased) { return false; }
     (void)base_sub_ar(&h->leases_used, 1u);
+    (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
+    /* a fill that does not compare must not follow a change */
+    call->leased = h->t.blind_fill == 0 || changes == row.changes;
+    if (!call->leased) {
+        cache_tier_lease_release(h, &row);
+        return false;
+    }
     base_free(&h->store->account, BASE_MOD_STORE, row.key, row.key_len);
     call->lease = row.lease;
     return true;
@@ -518,7 +526,7 @@ CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, cache_shared *h,
     now.changes += leased; /* by cache_shared_came */
     cache_tier_lease_row row = { .state = leased ? CACHE_TIER_LEASE_GRANTED
                                            : CACHE_TIER_LEASE_BUSY,
-                                 .hash = key->hash, .changes = ticket->changes,
+                                 .hash = key->hash, .changes = now.changes,
                                  .until_ms = until_ms, .id = l.id, .check = l.check };
     bool granted = false;
     if (leased) {

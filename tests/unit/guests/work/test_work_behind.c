@@ -320,7 +320,7 @@ static void change_in_between(const cellar_event *e, void *ctx)
     case 4: T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO); break;
     default:
         lo.flags = CELLAR_LOAD_REFRESH;
-        lo.ttl_ms = 1;
+        lo.ttl_ms = which == 5 ? 1 : 0;
         T_EQ_I64(cellar_get_or_load(ns, "k1", 2, &lo, load_text, &loads, &r), CELLAR_OK);
         cellar_result_free(&r);
     }
@@ -330,7 +330,7 @@ static void change_in_between(const cellar_event *e, void *ctx)
  * queue. */
 T_CASE(write_is_queued_after_a_newer_change_of_memory)
 {
-    for (unsigned which = 0; which < 6; which++) {
+    for (unsigned which = 0; which < 7; which++) {
         uint64_t id = 0;
         cellar_batcher_config cfg = { .struct_size = sizeof cfg, .queue_bytes = sizeof big };
         begin_with(cfg);
@@ -463,6 +463,25 @@ T_CASE_ON(early_refresh_does_not_overtake_a_waiting_write, WRITES)
         T_EQ_U64(loads, i);
     }
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+}
+
+static cellar_err load_touches(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_touch(ns, key, len, 1000), CELLAR_OK);
+    return cellar_load_value(ld, "loaded", 6);
+}
+
+T_CASE_ON(refresh_goes_on_beside_a_touch, WRITES)
+{
+    const cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
+    cellar_result r = cellar_result_default();
+    set("k1", "a");
+    flush();
+    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, &o, load_touches, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    T_EQ_STR(value_of("k1"), "loaded");
 }
 
 T_CASE_ON(write_that_a_read_brings_back_keeps_tags_stale_window_and_cost, WRITES)
