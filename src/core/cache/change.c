@@ -264,11 +264,12 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
     r->scope.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const cache_tier *t = cache_tier_of(ch->c);
-    const bool shared = t != NULL && cache_tier_is_shared(t);
+    const bool knows = t != NULL && cache_tier_disk(t) == NULL && /* else it kills a copy */
+                       (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0);
     r->scope.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->promise != CACHE_LATER ? CACHE_BELOW_CALL
-                     : t != NULL && cache_tier_disk(t) == NULL && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
-                         ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
+                     : knows ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
+    const bool shared = cache_shared_of(ch->c) != NULL;
     if (r->promise != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
         p->l2_addr = L1_ADDR_LATER;
     }

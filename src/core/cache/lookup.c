@@ -6,10 +6,10 @@
  *            window compares. Calls that change or pin an entry bring it up first; calls that only
  *            look leave it below, unless they want a version.
  * PROTOCOL   A read asks the tier only if no change of its key is pending. (One pending change with
- *            another tag belongs to another key.) Else it waits: .1 ms for a shared tier, 25 ms for
- *            a disk that answers, because the change may be of another key. If it still may not
- *            ask, or if the tier has nothing and the stamp moved, it asks L1 again. After
- *            CACHE_LOOKS looks it misses.
+ *            another tag belongs to another key; a tier without a disk lists the keys of all.) Else
+ *            it waits: .1 ms for such a tier, 25 ms for a disk that answers, because the change
+ *            may be of another key. If it still may not ask, or if the tier has nothing and the
+ *            stamp moved, it asks L1 again. After CACHE_LOOKS looks it misses.
  * DIFFERS    Without a proof, or for a version, a read passes by memory. If memory then has
  *            another entry than the reply of a shared tier, the reply is not stored, and the entry
  *            ends before the read returns (cache_reply_meets). If memory has none and the reply is
@@ -31,6 +31,7 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
+#include "cache/write_order.h"
 #include "l1/read.h"
 
 #include <stddef.h>
@@ -60,15 +61,26 @@ static bool cache_waited(const cellar *c, unsigned waits, unsigned most)
            (waits >= most && (d == NULL || waits >= CACHE_DISK_WAITS || l2_stands_still(d)));
 }
 
+CELLAR_PRIVATE bool cache_others_pend(const cellar *c, const l1_key *k)
+{
+    l1_info info;
+    const cache_tier *t = cache_tier_of(c);
+    if (t == NULL || cache_tier_disk(t) != NULL) { return false; }
+    (void)l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK);
+    return !cache_ordered_any(c->store, k->hash, k->generation, k->bytes, k->len);
+}
+
 /* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
  * Return false if one is pending after `waits` waits, more for a disk, or if this thread may make
  * it itself: a listener reads inside the change that it observes. */
-static bool cache_tier_settled(const cellar *c, uint64_t hash, unsigned waits, uint64_t *word)
+static bool cache_tier_settled(const cellar *c, const l1_key *k, unsigned waits, uint64_t *word)
 {
-    _Atomic uint64_t *stamp = cache_stamp(c->store, hash);
+    _Atomic uint64_t *stamp = cache_stamp(c->store, k->hash);
     for (unsigned i = 0;; i++) {
         *word = cache_stamp_watch(stamp);
-        if (BASE_LIKELY(!cache_stamp_holds(*word, hash))) { return true; }
+        if (BASE_LIKELY(!cache_stamp_holds(*word, k->hash)) || cache_others_pend(c, k)) {
+            return true;
+        }
         if (cache_waited(c, i, waits)) { return false; }
         if (i < CACHE_WAIT_YIELDS) {
             base_yield();
@@ -233,7 +245,7 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
 {
     uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     if (!there || cache_shared_of(c) == NULL) { return cache_tier_missed(c, k, word, err); }
@@ -253,7 +265,7 @@ CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, ui
     uint64_t word;
     l2_meta m;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const l2_key key = cache_disk_key(k);
     const cellar_err err = l2_get_range(d, &key, offset, buf, buf_cap, total, &m);
     return cache_tier_missed(c, k, word, cache_tier_judge(c->store, err, &m, total));
@@ -294,7 +306,7 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
     cache_seen seen;
     cache_tier_request *mine = NULL;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
     seen.globs = base_load_acq(&s->glob_epoch);
     const cache_shared *h = joins ? cache_shared_of(c) : NULL;
     if (h != NULL) {
@@ -355,7 +367,7 @@ typedef struct cache_missed_key { /* one key of a request for many */
 CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool waits, void *buf,
                                         size_t buf_cap, cellar_tier_get *get, cache_seen *seen)
 {
-    if (!cache_tier_settled(c, k->hash, waits ? CACHE_READ_WAITS : 0, &seen->word)) {
+    if (!cache_tier_settled(c, k, waits ? CACHE_READ_WAITS : 0, &seen->word)) {
         return false;
     }
     seen->globs = base_load_acq(&c->store->glob_epoch);
@@ -472,7 +484,7 @@ CELLAR_PRIVATE cellar_err cache_tier_bring(cellar *c, const l1_key *k)
     for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
         cellar_err kept = CELLAR_E_NOMEM;
         if (cache_never_below(c, k)) { return CELLAR_MISS; }
-        if (!cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) { return CELLAR_CONFLICT; }
+        if (!cache_tier_settled(c, k, CACHE_BRING_WAITS, &word)) { return CELLAR_CONFLICT; }
         const cellar_err err = cache_bring_once(c, k, &kept);
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
         if (kept == CELLAR_EXISTS) { return CELLAR_OK; }
@@ -534,7 +546,7 @@ CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
         if (said != CELLAR_ABSENT && t != NULL) {
             cache_coming_ends(c, k);
             said = CELLAR_CONFLICT;
-            if (cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) {
+            if (cache_tier_settled(c, k, CACHE_BRING_WAITS, &word)) {
                 said = cache_tier_missed(c, k, word, cache_tier_bring(c, k));
             }
         }
@@ -543,7 +555,8 @@ CELLAR_PRIVATE cellar_err cache_bring(cellar *c, const l1_key *k, cache_wait *w)
             return said;
         }
         if (said == CELLAR_CONFLICT) {
-            /* The change may be the one that this thread makes, and a queue has no answer. */
+            /* The change may be the one that this thread makes. A write on its way to a queue is in
+             * memory, which does not evict it; where memory has none it is a delete. */
             const bool last = base_thread_self()->change_scopes != NULL ||
                               (t != NULL && cache_tier_disk(t) == NULL);
             if (last) { w->looks = CACHE_LOOKS + 1; }

@@ -50,9 +50,13 @@ CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, ui
 CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void *value,
                                           size_t value_len, const cache_found *m,
                                           uint64_t expect, uint64_t globs);
-/* Watch the key before the tier is asked. Return false if a change of it is pending. */
+/* Watch the key before the tier is asked. Return false if a change of it may be pending. */
 CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
                                      uint64_t *globs);
+/* Return whether the changes that are pending in the stamp are of other keys. Each change that a
+ * tier without a disk has to know is listed by its key, before its window ends: the look waits for
+ * that. With a disk: false. */
+CELLAR_PRIVATE bool cache_others_pend(const cellar *c, const l1_key *k);
 /* Copy the entry from the tier into L1. Return OK (L1 has it), ABSENT (it is negative), MISS (the
  * tier has none), CONFLICT (a change of the key is on its way to the tier, or was; the call waits a
  * few ms for it), E_TIMEOUT (the disk cannot read it now), or why L1 did not take it. */

@@ -13,7 +13,7 @@
 typedef struct cache_tier_lease_row {
     enum { CACHE_TIER_LEASE_FREE, CACHE_TIER_LEASE_GRANTED, CACHE_TIER_LEASE_BUSY } state;
     uint64_t hash;
-    uint64_t changes;        /* BUSY: of the stamp of the key, before the request */
+    uint64_t changes;        /* of the stamp of the key, before the request and with the grant */
     int64_t until_ms;        /* end of the lease */
     cellar_tier_lease lease; /* GRANTED: for the next acquire */
     void *key;               /* GRANTED: key_len bytes of the account of the store */

@@ -422,7 +422,11 @@ CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call)
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
-        if (b == NULL) { return FLIGHT_LOADING; }
+        if (b == NULL) { /* a tier that was not asked may have a newer value */
+            const cache_tier *t = cache_tier_of(c);
+            call->unsure = t != NULL && cache_tier_disk(t) == NULL;
+            return FLIGHT_LOADING;
+        }
         do {
             m.silent = false;
             m.unread = CELLAR_OK;

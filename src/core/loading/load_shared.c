@@ -265,7 +265,8 @@ static size_t cache_shared_claims(cache_call *const *calls, size_t count, cellar
         cache_call *call = calls[i];
         uint64_t globs;
         if (call->state != CACHE_CALL_LEADS || cache_shared_leases(call) == NULL) { continue; }
-        if (!cache_tier_watch(call->c->store, call->k.hash, &call->changes, &globs)) {
+        if (!cache_tier_watch(call->c->store, call->k.hash, &call->changes, &globs) &&
+            !cache_others_pend(call->c, &call->k)) {
             cache_shared_held(call);
             continue;
         }

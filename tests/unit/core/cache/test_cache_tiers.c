@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "cache/types.h"
+#include "cache/stamp.h"
 #include "cellar_batch.h"
 #include "store/tier_attach.h"
 #include "tests/support/disk_store.h"
@@ -161,6 +161,102 @@ T_CASE_ON(change_of_an_ended_generation_is_ignored, STORES)
     has(t.none, "k", "new");
     cache_tier_changed(t.root->store, base_load_acq(&t.none->generation), "k", 1);
     has(t.none, "k", NULL);
+}
+
+/* ---- changes on their way to a queue ---- */
+
+static _Atomic unsigned putting; /* calls of `put` that wait until `held` is false */
+static _Atomic bool held;
+
+static cellar_err put_waits(void *ctx, const cellar_tier_key *k, const void *value,
+                            size_t value_len, cellar_tier_entry *e)
+{
+    (void)atomic_fetch_add(&putting, 1);
+    while (atomic_load(&held)) { (void)sched_yield(); }
+    return shared_put(ctx, k, value, value_len, e);
+}
+
+static bool no_tick(void *ctx, uint64_t budget_us)
+{
+    (void)ctx, (void)budget_us;
+    return false;
+}
+
+/* Make the namespace without a tier one with a queue of writes. */
+static void begin_queue(void)
+{
+    begin(false);
+    others.table.tick = no_tick;
+    others.table.put = put_waits;
+    T_EQ_I64(cellar_tier_attach(t.none, &others.table), CELLAR_OK);
+    atomic_store(&held, false);
+    atomic_store(&putting, 0);
+}
+
+#define QUEUES(fn) T_WITHIN(fn, begin_queue(), end())
+
+/* Let memory lose a key, as by an eviction. */
+static void lose(const char *key)
+{
+    others.host->changed(others.host->ctx, key, strlen(key));
+    T_EQ_I64(cellar_contains(t.none, key, strlen(key)), CELLAR_OK); /* below */
+}
+
+static uint64_t stamp_of(const char *key)
+{
+    const uint64_t hash = base_hash(t.none->hash_key, base_load_acq(&t.none->generation), key,
+                                    strlen(key));
+    return base_mix64(hash) & t.root->store->stamp_mask;
+}
+
+static void *set_key(void *key)
+{
+    sets(t.none, key, "other");
+    return NULL;
+}
+
+static void *add_one(void *number)
+{
+    T_EQ_I64(cellar_increment(t.none, "k", 1, 1, 0, NULL, number), CELLAR_OK);
+    return NULL;
+}
+
+static cellar_err load_not(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)ld, (void)key, (void)len, (void)ctx;
+    T_CHECK(false); /* the queue has the value */
+    return CELLAR_E_LOADER;
+}
+
+/* A stamp with two pending changes does not say of which keys they are. */
+T_CASE_ON(changes_of_other_keys_do_not_hide_what_a_queue_has, QUEUES)
+{
+    static char other[2][8];
+    pthread_t thread[2];
+    int64_t number = 0;
+    cellar_result r = cellar_result_default();
+    for (unsigned i = 0, n = 0; n < 2; i++) {
+        (void)snprintf(other[n], sizeof other[n], "o%u", i);
+        n += stamp_of(other[n]) == stamp_of("k");
+    }
+    (void)add_one(&number);
+    (void)add_one(&number);
+    lose("k");
+    atomic_store(&held, true);
+    atomic_store(&putting, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        T_REQUIRE(pthread_create(&thread[i], NULL, set_key, other[i]) == 0);
+    }
+    while (atomic_load(&putting) < 2) { (void)sched_yield(); }
+    T_EQ_I64(cellar_get_or_load(t.none, "k", 1, NULL, load_not, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    lose("k");
+    T_EQ_I64(cellar_touch(t.none, "k", 1, 1000), CELLAR_OK);
+    atomic_store(&held, false);
+    for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    lose("k");
+    (void)add_one(&number);
+    T_EQ_I64(number, 3);
 }
 
 /* ---- answers that arrive later ---- */
