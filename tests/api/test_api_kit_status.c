@@ -770,6 +770,21 @@ T_CASE_ON(get_many_keeps_order_states_and_codes, STORE)
     T_EQ_I64(cellar_status_get_many(s, NULL, 0, NULL), CELLAR_OK);
 }
 
+T_CASE_ON(get_many_of_33_ids_leaves_the_item_behind_them, STORE)
+{
+    cellar_status *s = status_open(c, NULL);
+    cellar_status_get_item it[64];
+    char buf[8];
+    size_t hits = 0;
+    put(s, "a", "1", "success");
+    for (size_t i = 0; i < 64; i++) {
+        it[i] = (cellar_status_get_item){ "a", 1, buf, sizeof buf, 77, "?", CELLAR_E_IO, 0 };
+    }
+    T_EQ_I64(cellar_status_get_many(s, it, 33, &hits), CELLAR_OK);
+    T_EQ_U64(hits, 33);
+    T_CHECK(it[32].status == CELLAR_OK && it[33].status == CELLAR_E_IO);
+}
+
 /* ---- the rest ---- */
 
 T_CASE_ON(tick_frees_expired_tasks_and_counts_them, STORE)

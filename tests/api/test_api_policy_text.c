@@ -155,8 +155,8 @@ T_CASE(errors_have_line_and_column)
         { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
         { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2 \"1\": the option takes no value" },
         { "[*]\nset quota_max=0%\n", "2:5: error: quota_max \"0%\": must be 1%..100%" },
-        { "[*]\nset quota_max=101%\n", NULL }, { "[*]\nset quota_max=10\n", NULL },
-        { "[*]\nset quota_max=10%-40%\n", NULL },
+        { "[*]\nset quota_max=101%\n", "2:5: error: quota_max \"101%\": must be 1%..100%" },
+        { "[*]\nset quota_max=10\n", NULL }, { "[*]\nset quota_max=10%-40%\n", NULL },
         { "[*]\nset quota=10%-40%\n", "2:5: error: option \"quota\": write quota_max=40%, "
           "the greatest share; there is no least share" },
         { "[*]\nset quota=10%\n", "2:5: error: option \"quota\": write quota_max=40%, "
@@ -606,6 +606,7 @@ T_CASE(linter_has_a_finding_for_each_mistake)
         { "[*]\nkey a:{x} ttl=1s\nkey a:b-{x} ttl=2s\n", "3:1: warning: the rule of line 2" },
         { "[*]\nglob a?c ttl=1s\nkey abc ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
         { "[*]\nglob a[bc]* ttl=1s\nglob a[bc]d* ttl=2s\n", "3:1: warning: the rule of line 2" },
+        { "[*]\nglob a[^-]* ttl=1s\nglob a[^-]bc ttl=2s\n", "3:1: warning: the rule of line 2" },
         { "[*]\nglob * ttl=1s\n[a]\nkey b ttl=2s\n", "4:1: warning: the rule of line 2 matches" },
         { "[*]\ndeny *a*\ndeny *ab*\n", "3:1: warning: the rule of line 2 matches" },
         { "[*]\nkey my:TOKEN:{x} ttl=1s\ndeny *token*\n",

@@ -46,6 +46,7 @@ static int noting_seal(const unsigned char *nonce, const void *aad, size_t aad_l
 static int hasty_open(const unsigned char *nonce, const void *aad, size_t aad_len,
                       const void *in, size_t n, void *out, void *ctx)
 {
+    T_CHECK(out != NULL); /* also for an empty value and no buffer */
     memcpy(out, in, n - sizeof(uint64_t));
     return toy_open(nonce, aad, aad_len, in, n, out, &((toy *)ctx)->key);
 }

@@ -39,6 +39,13 @@ static uint32_t record(unsigned char *at, uint64_t segseq, uint32_t off, const c
     return 24u + r.klen + r.vlen;
 }
 
+T_CASE(generations_are_ordered_across_the_wrap_of_40_bits)
+{
+    const uint64_t half = UINT64_C(1) << 39;
+    T_CHECK(l2_generation_after(half - 1, 0) && !l2_generation_after(0, half - 1));
+    T_CHECK(l2_generation_after(0, L2_GENERATION_MOST));
+}
+
 /* The mark verifies head and key without the value. It has 16 bits: with the fixed secret of this
  * test it finds each single bit. */
 T_CASE(records_verify_only_at_their_position)

@@ -98,8 +98,15 @@ T_CASE(periods_begin_and_end_where_their_zone_says)
     }
 }
 
+static bool note_left(const cellar_limiter_entry *e, void *ctx)
+{
+    *(uint64_t *)ctx = e->remaining[0];
+    return true;
+}
+
 T_CASE(limit_calendar_wall_steps)
 {
+    uint64_t left = 0;
     cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_DAY));
     const uint64_t day_ms = 86400000, start = UINT64_C(1767225600000); /* 2026-01-01T00:00Z */
     atomic_store(&kit.wall_ms, start + 1000);
@@ -120,7 +127,25 @@ T_CASE(limit_calendar_wall_steps)
     T_CHECK(r.retry_after_ns > CELLAR_DAY_NS - 20 * KIT_S);
     atomic_store(&kit.wall_ms, start + 2 * day_ms);
     atomic_fetch_add(&kit.now_ns, 2 * KIT_S);
+    T_EQ_I64(cellar_limiter_scan(l, note_left, &left), CELLAR_OK);
+    T_EQ_U64(left, 5);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
+    kit_close(l);
+}
+
+/* Two readings of the system clock enclose the one of the library. */
+T_CASE(limit_calendar_without_a_wall_clock_has_that_of_the_system)
+{
+    cellar_limiter_config cfg = kit_config();
+    const cellar_rule rule = cellar_rule_fixed_window(5, CELLAR_PER_MINUTE);
+    cellar_limiter *l = NULL;
+    cellar_limiter_result r;
+    cfg.wall_ms = NULL;
+    const uint64_t before_ms = (uint64_t)base_wall_ms();
+    T_REQUIRE(cellar_limiter_open(&cfg, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_I64(kit_check_at(l, "k", 1, 1, 0, &r), CELLAR_OK);
+    const uint64_t after_ms = (uint64_t)base_wall_ms(), reset_ms = r.reset_after_ns / KIT_MS;
+    T_CHECK((before_ms + reset_ms - 1) / 60000 < (after_ms + reset_ms + 1) / 60000);
     kit_close(l);
 }
 

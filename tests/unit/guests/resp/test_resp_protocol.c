@@ -340,5 +340,23 @@ T_CASE(long_pipelines_share_the_rounds)
     T_EQ_STR(hear(busy, &closed), pongs);
 }
 
+/* GETs are looked up together, 32 at most, and one in 64 alone. */
+T_CASE(pipelined_gets_are_answered_in_their_order)
+{
+    enum { KEYS = 64 };
+    static char gets[KEYS * 12], want[KEYS * 220];
+    char set[240];
+    size_t g = 0, w = 0;
+    port_begin();
+    const int fd = peer();
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(set, sizeof set, "SET k%d %0200d\r\n", i, i);
+        T_EQ_STR(ask(fd, set), "+OK\r\n");
+        g += (size_t)snprintf(gets + g, sizeof gets - g, "GET k%d\r\n", i);
+        w += (size_t)snprintf(want + w, sizeof want - w, "$200\r\n%0200d\r\n", i);
+    }
+    T_EQ_STR(ask(fd, gets), want);
+}
+
 T_ONE_THREAD;
 T_MAIN("resp_protocol")

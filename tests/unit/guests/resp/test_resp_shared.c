@@ -564,6 +564,7 @@ T_CASE(redirection_ends_with_its_target)
     T_EQ_STR(ask(w.data, "SET app:1 v\r\nRESET\r\nSET app:1 v\r\n"), "+OK\r\n+RESET\r\n+OK\r\n");
     T_CHECK(begins(ask(w.data, "CLIENT TRACKING ON BCAST REDIRECT 99\r\n"), "-ERR The client ID"));
     T_CHECK(begins(ask(w.data, "CLIENT TRACKING ON\r\n"), "-ERR the port tracks no single"));
+    T_CHECK(begins(ask(w.data, "CLIENT TRACKING MAYBE\r\n"), "-ERR syntax error"));
 }
 
 /* A client of RESP3 is told: its target hears of nothing any more. */

@@ -799,6 +799,7 @@ static void refused_for(const char *where, const char *reason)
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     (void)snprintf(text, sizeof text, "cellar_pool_open: journal: %s: %s", reason, where);
     T_EQ_STR(e.text, text);
+    T_EQ_I64(e.sys_errno, 0);
 }
 
 T_CASE(bad_paths_are_refused)

@@ -714,7 +714,9 @@ T_CASE_ON(bad_arguments_are_refused, ROWS)
              INVAL(cellar_refresh_list(NULL, find_row, NULL)),
              INVAL(cellar_refresh_list(r, NULL, NULL)),
              INVAL(cellar_refresh_stats_get(NULL, NULL)), INVAL(cellar_refresh_stats_get(r, NULL)));
-    T_EQ_U64(figures().rows, 0);
+    size_t rows = 7;
+    T_EQ_I64(cellar_refresh_add_policies(r, NULL, &rows), CELLAR_E_INVAL);
+    T_CHECK(rows == 0 && figures().rows == 0);
 }
 
 T_CASE_ON(metrics_have_the_success_ratio, ROWS)
