@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/support/counter.h"
+#include "tests/support/rules.h"
 #include "tests/support/spaces.h"
 #include "tests/support/tier_clients.h"
 #include "tests/support/told.h"
@@ -478,6 +479,8 @@ T_CASE_ON(increment_loses_no_update_of_another_process, CLIENTS)
     one.answer = CELLAR_E_TIMEOUT;
     T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, NULL, &now), CELLAR_E_TIMEOUT);
     one.answer = CELLAR_OK;
+    T_EQ_I64(rules_set(ns[0], "[*]\ndeny no*\n", 13, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns[0], "no", 2, 1, 0, NULL, &now), CELLAR_E_DENIED);
 }
 
 static cellar_err add_two(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,

@@ -137,4 +137,21 @@ T_CASE_ON(lease_has_one_claim_by_its_own_number, TABLE)
     T_CHECK(flight_claim(t, &l, 0) == NULL);
 }
 
+T_CASE_ON(queued_job_that_a_lease_takes_expires_as_a_lease, TABLE)
+{
+    flight_lease l;
+    flight_ask ask = ask_of("k", FLIGHT_LEASE);
+    flight *job = led("k", FLIGHT_JOB);
+    ask.take_queued = true;
+    T_CHECK(lead(ask) == job && flight_lease_open(t, job, &l));
+    T_EQ_U64(flight_expire(t, 2000), 1);
+    flight_unref(t, job);
+}
+
+T_CASE_ON(flights_are_spread_over_the_shards, TABLE)
+{
+    T_CHECK(flight_shard_of(t, 0) != flight_shard_of(t, 1) ||
+            flight_shard_of(t, 0) != flight_shard_of(t, 2));
+}
+
 T_MAIN("flight_table")

@@ -258,6 +258,15 @@ T_CASE(each_policy_acts_as_its_name_says)
     }
 }
 
+/* The tables of ghosts forget before most horizons end. */
+T_CASE(ghost_earns_nothing_beyond_its_horizon)
+{
+    const l1_rule r = {.horizon = 9};
+    l1_learned l = {.moves = 0};
+    T_CHECK(l1_ghost_earns((l1_ghost){.age = 89}, &r, &l, 100, 0));
+    T_CHECK(!l1_ghost_earns((l1_ghost){.age = 90}, &r, &l, 100, 0));
+}
+
 /* Used records at the tail do not cost a used record its place, up to 32 of them. */
 T_CASE(looks_go_past_used_records)
 {

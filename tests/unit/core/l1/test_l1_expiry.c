@@ -5,6 +5,7 @@
  * Method: 10^5 due entries of all sizes, then ticks only. Many entries due at one time while sets
  *         and gets continue; the slowest call is measured. test_l1_model judges
  *         entries that are renewed. */
+#include "l1/evict.h"
 #include "tests/support/l1_kit.h"
 
 static struct { uint64_t expired, other; } told;
@@ -94,6 +95,24 @@ T_CASE(survivors_of_a_pass_end_at_their_own_time)
         T_EQ_U64(kit_stats(&k).entries, (LIVES - life) * EACH);
     }
     T_EQ_I64(l1_next_due_ms(k.c), BASE_NEVER_MS);
+    kit_close(&k);
+}
+
+/* A pass without a tick waits for half of a segment, or a second if some entries never end. */
+T_CASE(segment_is_due_when_half_of_it_is_over)
+{
+    kit k;
+    uint64_t next;
+    const l1_config cfg = {.stripes = 1};
+    kit_open(&k, KIT_MIB(2), &cfg);
+    const int64_t start_ms = kit_now(&k);
+    T_EQ_I64(kit_put_until(&k, 0, 1, 1, 40, start_ms + 1000), CELLAR_OK);
+    T_EQ_I64(kit_put_until(&k, 0, 2, 2, 40, start_ms + 9000), CELLAR_OK);
+    (void)l1_due_find(k.c, &k.c->lane[0], (uint64_t)start_ms, false, &next);
+    T_EQ_I64(next, start_ms + 5000);
+    kit_put(&k, 3, 3, 40);
+    (void)l1_due_find(k.c, &k.c->lane[0], (uint64_t)start_ms, false, &next);
+    T_EQ_I64(next, start_ms + 1000 + 1024);
     kit_close(&k);
 }
 

@@ -6,9 +6,8 @@
  *         generation, with fields), at every granule. Eviction, expiry, deletes, dead generations
  *         and shrinking recycle the segments. Readers request the victims in every way and must see
  *         an honest value or a miss. One thread, with a virtual clock. */
+#include "l1/record.h"
 #include "tests/support/l1_kit.h"
-
-#include "l1/types.h"
 
 enum { VICTIMS = 32, LONGEST = 1900 };
 
@@ -164,6 +163,24 @@ T_CASE(forged_values_never_hit)
     T_EQ_U64(f.forged, 0);
     T_CHECK(f.looks >= rounds && f.hits > rounds / 50);
     T_CHECK(seen_all_ends());
+    kit_close(&f.k);
+}
+
+/* The bytes of the next segment belong to other records. */
+T_CASE(record_ends_within_its_segment)
+{
+    enum { SEG = 8192 };
+    const l1_config cfg = {.stripes = 2, .seg_bytes = SEG};
+    unsigned char whole[256];
+    l1_rec r;
+    kit_open(&f.k, KIT_MIB(1), &cfg);
+    for (int fields = 0; fields < 2; fields++) {
+        const uint32_t size = l1_pad(f.k.c, (uint32_t)image(whole, 1, 0, fields != 0, 100));
+        memcpy(l1_at(f.k.c, SEG - size), whole, 24);
+        T_CHECK(l1_decode(f.k.c, SEG - size, &r) && r.size == size);
+        memcpy(l1_at(f.k.c, SEG - size + 4), whole, 24);
+        T_CHECK(!l1_decode(f.k.c, SEG - size + 4, &r));
+    }
     kit_close(&f.k);
 }
 

@@ -103,8 +103,13 @@ T_CASE(farthest_relative_deadline_is_exact)
     for (int64_t off = -3; off <= 3; off++) {
         kit_open(&z, KIT_MIB(2), NULL);
         put_until(&z, 1, BASE_NEVER_MS); /* opens the segment */
+        put_until(&z, 3, BASE_NEVER_MS);
         const int64_t late = KIT_START_MS + INT32_MAX;
         ends_exactly(&z, 2, late, late + INT32_MAX + off);
+        const int64_t last = KIT_START_MS + UINT32_MAX; /* updated in place */
+        atomic_store(&z.clock.now_ms, last - 1000);
+        (void)l1_tick(z.c, 0);
+        ends_exactly(&z, 3, last - 1000, last + off);
         kit_close(&z);
     }
 }
