@@ -768,7 +768,7 @@ T_CASE_ON(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused, SMALL_TI
 {
     enum { KEYS = 20000 };
     char name[16];
-    int names = 0;
+    int names = 0, halves = 0;
     for (int i = 0; i < KEYS; i++) {
         T_EQ_STR(take(k, REMOTE_SCRIPT_BUCKET, "n", i, DAY10), "[:4 :0 :1 :0]");
     }
@@ -776,10 +776,15 @@ T_CASE_ON(keys_of_limiters_fill_no_port_and_a_name_too_many_is_refused, SMALL_TI
     T_CHECK(info_of(k, "shared_limits_evicted") > 0);
     T_EQ_MEM(run_text(k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "[:1 :", 5);
     for (; names < 100; names++) {
+        const double used = info_of(k, "shared_limits_used");
+        const double left = info_of(k, "shared_limits_max") - used;
         (void)snprintf(name, sizeof name, "n%d", names);
         if (take(k, REMOTE_SCRIPT_BUCKET, name, 1, DAY10)[0] == '-') { break; }
+        const double took = info_of(k, "shared_limits_used") - used;
+        halves += took > left / 3 && took < left / 3 * 2;
     }
     T_CHECK(names >= 2 && names < 100);
+    T_EQ_I64(halves, 1); /* where a quarter of the rest is too little */
     T_CHECK(strstr(k->text, "raise shared_bytes") != NULL);
     T_CHECK(info_of(k, "shared_limits_refused") > 0);
     T_CHECK(info_of(k, "shared_limits_used") <= info_of(k, "shared_limits_max"));

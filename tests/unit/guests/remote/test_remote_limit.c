@@ -114,6 +114,9 @@ T_CASE_ON(less_than_half_a_batch_is_a_denial, TWO_SHARES)
     T_EQ_I64(cellar_remote_limiter_check(b, "k", 1, 1, &x), CELLAR_LIMITED);
     T_CHECK(x.retry_after_ns > 14 * 36 * CELLAR_SECOND_NS);
     T_CHECK(x.retry_after_ns <= 15 * 36 * CELLAR_SECOND_NS);
+    T_EQ_U64(admitted(a, "cost", 1), 1); /* the same for a cost of less than half a batch */
+    T_EQ_I64(cellar_remote_limiter_check(b, "cost", 4, 20, &x), CELLAR_LIMITED);
+    T_CHECK(x.retry_after_ns > 14 * 36 * CELLAR_SECOND_NS);
 }
 
 /* Open a limiter of 200 units a second with a burst of 100. */
