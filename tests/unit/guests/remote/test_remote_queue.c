@@ -254,6 +254,26 @@ T_CASE(load_beside_a_queued_value_is_not_kept)
     T_CHECK(side_has(&a, "k", "set") && side_has(&b, "k", "set"));
 }
 
+/* An idle time ends an entry in memory alone. The queue still has the value: the server is not
+ * asked. */
+T_CASE(lease_beside_a_queued_value_waits_for_no_server)
+{
+    const cellar_set_opts idle = { .struct_size = sizeof idle, .idle_ms = 1 };
+    const cellar_get_opts o = { .struct_size = sizeof o,
+                                .flags = CELLAR_GET_PEEK | CELLAR_GET_MEMORY };
+    char got[8];
+    cellar_lease lease;
+    queue_open(NULL, CELLAR_REMOTE_ENVELOPE);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(cellar_set(a.users, "k", 1, "set", 3, &idle), CELLAR_OK);
+    while (cellar_get_with(a.users, "k", 1, &o, got, sizeof got, NULL) == CELLAR_OK) {
+        engine_pause_ms(1);
+    }
+    T_EQ_I64(side_acquire(&a, "k", NULL, &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(a.users, &lease, 0), CELLAR_OK);
+    engine_signal(&server, SIGCONT);
+}
+
 T_CASE(queued_value_ends_with_its_ttl)
 {
     for (int raw = 0; raw < 2; raw++) {
