@@ -50,6 +50,8 @@ T_CASE(every_insert_keeps_the_earlier_ones)
         T_EQ_U64(info.uses, 3); /* in its present bucket */
     }
     for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&z, i)); }
+    for (uint64_t i = n; i < n + HOT; i++) { T_CHECK(!kit_has(&z, i)); }
+    T_EQ_U64(kit_stats(&z).fallback_reads, 0); /* neither hits nor misses take a lock */
     kit_audit(&z);
     /* And back: delete most, merge the buckets, find the rest. */
     for (uint64_t i = 0; i < n; i++) {

@@ -116,8 +116,19 @@ static cellar_err need_and_hear(remote_space *s, const cellar_bytes *tags, uint3
     return err;
 }
 
+static bool forgets; /* the next look knows no generation */
+
+static uint64_t known_generation(remote_space *s)
+{
+    const bool none = forgets;
+    forgets = false;
+    return none ? 0 : remote_control_generation(s);
+}
+
 #define remote_control_need need_and_hear
+#define remote_control_generation known_generation
 #include "src/guests/remote/get.c"
+#undef remote_control_generation
 #undef remote_control_need
 
 #include "tests/support/counter.h"
@@ -434,6 +445,18 @@ T_CASE_ON(condition_waits_for_the_numbers_of_a_value, BOTH_SIDES)
     }
 }
 
+T_CASE_ON(increment_waits_for_the_numbers_of_a_value, BOTH_SIDES)
+{
+    int64_t n = 0;
+    T_EQ_I64(side_set_tagged(&b, "k", "!!!!!!!!", "t"), CELLAR_OK);
+    side_fence(&a);
+    hear_tag(a.r);
+    hears = 2;
+    T_EQ_I64(cellar_increment(a.users, "k", 1, 1, 0, NULL, &n), CELLAR_OK);
+    T_EQ_I64(n, INT64_C(0x2121212121212122));
+    hears = 0;
+}
+
 /* Keys without numbers are asked for one by one, none behind the last. */
 T_CASE_ON(leases_of_many_keys_leave_what_is_behind_them, BOTH_SIDES)
 {
@@ -441,9 +464,13 @@ T_CASE_ON(leases_of_many_keys_leave_what_is_behind_them, BOTH_SIDES)
     cellar_tier_claim q[2] = { { .key = { .bytes = "k", .len = 1 } },
                                { .key = { .bytes = "n", .len = 1 }, .err = CELLAR_E_BUSY } };
     T_REQUIRE(s != NULL);
+    forgets = true;
     remote_get_leases(s, q, 1, 60000);
     T_EQ_I64(q[0].err, CELLAR_LEASED);
     T_EQ_I64(q[1].err, CELLAR_E_BUSY);
+    cellar_tier_claim other = { .key = q[0].key };
+    remote_get_leases(remote_space_named(b.r->data, "users", 5), &other, 1, 60000);
+    T_EQ_I64(other.err, CELLAR_PENDING); /* the lease is of the generation that was read */
     remote_lease_ended(a.r);
     remote_unlease(s, &q[0].key, &q[0].l);
 }
