@@ -258,7 +258,7 @@ T_CASE(each_policy_acts_as_its_name_says)
     }
 }
 
-/* The tables of ghosts forget before most horizons end. */
+/* The table keeps ghosts for the farthest horizon of all rules. */
 T_CASE(ghost_earns_nothing_beyond_its_horizon)
 {
     const l1_rule r = {.horizon = 9};
