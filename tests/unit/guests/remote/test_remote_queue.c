@@ -116,13 +116,11 @@ static cellar_err need_and_hear(remote_space *s, const cellar_bytes *tags, uint3
     return err;
 }
 
-static bool forgets; /* the next look knows no generation */
+static _Atomic bool forgets; /* the next look knows no generation */
 
 static uint64_t known_generation(remote_space *s)
 {
-    const bool none = forgets;
-    forgets = false;
-    return none ? 0 : remote_control_generation(s);
+    return atomic_exchange(&forgets, false) ? 0 : remote_control_generation(s);
 }
 
 #define remote_control_need need_and_hear
@@ -464,7 +462,7 @@ T_CASE_ON(leases_of_many_keys_leave_what_is_behind_them, BOTH_SIDES)
     cellar_tier_claim q[2] = { { .key = { .bytes = "k", .len = 1 } },
                                { .key = { .bytes = "n", .len = 1 }, .err = CELLAR_E_BUSY } };
     T_REQUIRE(s != NULL);
-    forgets = true;
+    atomic_store(&forgets, true);
     remote_get_leases(s, q, 1, 60000);
     T_EQ_I64(q[0].err, CELLAR_LEASED);
     T_EQ_I64(q[1].err, CELLAR_E_BUSY);
