@@ -201,7 +201,7 @@ static inline cellar_err shared_put(void *ctx, const cellar_tier_key *k, const v
 {
     shared_client *m = ctx;
     shared_inside(m, "put");
-    m->puts++;
+    (void)__atomic_add_fetch(&m->puts, 1, __ATOMIC_RELAXED);
     if (m->answer != CELLAR_OK) { return m->answer; }
     pthread_mutex_lock(&m->server->lock);
     const bool met = shared_meets(m, shared_find(m->server, k->bytes, k->len, false), e);
