@@ -380,6 +380,7 @@ static struct calls_world {
     bool strict;                /* no rules, no filters: most values are due */
     bool roomy;                 /* its keys cannot reach the budget */
     uint64_t refusals;          /* due_refusals() of the last eviction */
+    uint64_t refused_step;      /* the last step in which the disk refused an eviction */
     cellar_l2_sync sync;        /* level of this life */
     bool opened;                /* the open is complete */
     bool clean;                 /* nothing changed since a close, not even to SYNC_MANUAL */
@@ -556,13 +557,15 @@ static uint64_t due_refusals(void)
 }
 
 /* Return whether the disk may have refused an entry that leaves memory now. With one thread it is
- * known which one. */
+ * one of those that leave in this step: all of them go to the disk before the first event. */
 static bool due_refused(void)
 {
     const uint64_t count = due_refusals();
     const bool more = count != world.refusals;
-    world.refusals = calls_exact() ? count : 0;
-    return more;
+    if (!calls_exact()) { return more; }
+    if (more) { world.refused_step = atomic_load(&calls.step); }
+    world.refusals = count;
+    return world.refused_step == atomic_load(&calls.step);
 }
 
 /* Return whether the disk keeps the value, whatever else it takes. */
