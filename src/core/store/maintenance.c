@@ -23,11 +23,14 @@ BASE_SIZE_BEGIN
 #define CACHE_SLEEP_MOST_MS 500
 #define CACHE_SLEEP_BARREN_MS 20 /* work is due but freed nothing: perhaps another tick runs */
 
-/* Run one piece of work. *removed: entries that ended. Return OK: nothing due is left; PENDING:
- * more is left; E_BUSY: another tick or a check runs, nothing was done. */
-static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t *removed)
+/* Run one piece of work. *removed: entries that ended; *offers: the disk may take more entries.
+ * Return OK: nothing due is left; PENDING: more is left; E_BUSY: another tick or a check runs, and
+ * nothing that was due was done. */
+static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t *removed,
+                                   bool *offers)
 {
     *removed = 0;
+    *offers = false;
     (void)base_add_sc(&s->ticking, 1u); /* store, then load: the piece or the pause sees the
                                          * other */
     if (base_load_sc(&s->paused) != 0) {
@@ -41,6 +44,7 @@ static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t 
     stats_count(s->stats, STATS_TICK, 1);
     stats_count(s->stats, STATS_TICK_NS, took_ns);
     stats_time(s->stats, STATS_OP_TICK, took_ns);
+    *offers = cache_disk_offer(s, budget_us);
     (void)base_sub_ar(&s->ticking, 1u);
     return err == CELLAR_OK && more ? CELLAR_PENDING : err;
 }
@@ -70,9 +74,9 @@ static cellar_err cache_tick_all(cache_store *s, uint64_t budget_us, int64_t *wa
 {
     const uint64_t used = base_load_rlx(&s->account.used);
     uint64_t removed;
-    const cellar_err err = cache_tick_piece(s, budget_us, &removed);
+    bool offers;
+    const cellar_err err = cache_tick_piece(s, budget_us, &removed, &offers);
     const bool got_on = removed != 0 || base_load_rlx(&s->account.used) < used;
-    const bool offers = cache_disk_offer(s, budget_us);
     const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
                                                       * the host */
     *wait_ms = offers ? 0 : cache_sleep_ms(s, err, got_on);
