@@ -128,8 +128,7 @@ static void cache_lease_asks(cache_call *call)
         cache_is_closed(c) || (leases && cache_tier_lease_take(call))) {
         return;
     }
-    if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs) &&
-        !cache_others_pend(c, &call->k)) {
+    if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
         call->unsure = true; /* the change may reach the tier behind the load */
         return;
     }

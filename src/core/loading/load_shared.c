@@ -429,11 +429,13 @@ CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
     if (!call->leased) { return false; }
     (void)base_sub_ar(&h->leases_used, 1u);
     (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
-    /* a fill that does not compare must not follow a change */
+    /* A fill that does not compare must not follow a change. Asking again may never end beside a
+     * key with the same stamp that changes all the time. */
     call->leased = h->t.blind_fill == 0 || changes == row.changes;
     if (!call->leased) {
+        call->unsure = true;
         cache_tier_lease_release(h, &row);
-        return false;
+        return true;
     }
     base_free(&h->store->account, BASE_MOD_STORE, row.key, row.key_len);
     call->lease = row.lease;

@@ -25,7 +25,8 @@ CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
  * memory. Listeners run. */
 CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 
-/* Take the lease of the tier that was granted for an acquire of the key. */
+/* Take the lease of the tier that was granted for an acquire of the key. Return false if there is
+ * none. Not `leased`: a change may have ended it, and the load goes on without a lease. */
 CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call);
 /* Ask for a value or the lease, without waiting. */
 CELLAR_PRIVATE bool cache_tier_lease_ask(const struct cache_shared *h, const l1_key *k,
