@@ -21,7 +21,7 @@ static const char *const subscriber_payloads[] = {
     "*1\r\n$38\r\n~app:0123456789abcdef0123456789abcdef:\r\n", "*1\r\n$0\r\n\r\n", "*1\r\n$-1\r\n",
     "*2147483647\r\n$1\r\nk\r\n", "*1\r\n$65\r\n", "$-2\r\n",
     "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
-    "-ERR x\r\n", "+OK\r\n"
+    "-ERR x\r\n", "+OK\r\n", "*2\r\n:1\r\n$5\r\napp:k\r\n"
 };
 static const char subscriber_hello[] = "*8\r\n$6\r\nserver\r\n$5\r\nredis\r\n"
                                        "$7\r\nversion\r\n$5\r\n7.0.0\r\n"

@@ -28,7 +28,8 @@ static void remote_subscriber_message(remote_link *l, const remote_reply *payloa
     if (payload->type == REMOTE_NIL) {
         l->e.heard_flush(l->e.ctx);
     } else if (payload->type == REMOTE_ARRAY) {
-        for (const remote_reply *key = payload->first; key != NULL; key = key->next) {
+        for (const remote_reply *key = payload->first; key != NULL && l->why == REMOTE_WHY_NONE;
+             key = key->next) {
             remote_subscriber_key(l, key);
         }
     } else if (payload->type == REMOTE_STRING) {
