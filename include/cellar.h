@@ -477,8 +477,8 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
  * returns: OK (the store is closed); DROPPED (all is closed, but some entries of memory are not on
  *          disk: cellar_l2.h, CLOSE), E_CLOSED (the store was closed before), E_INVAL (this is the
  *          handle of a namespace; the first time the log has a line), E_BUSY (a loader still runs:
- *          call again), E_DEADLOCK (the caller is a loader or a fallback of the store).
- *          With the last four codes nothing is closed
+ *          call again), E_DEADLOCK (the caller is a loader or a fallback of the store, or a
+ *          callback in its maintenance thread). With the last four codes nothing is closed
  * owns:    frees all memory and joins the maintenance thread. Values that are still pinned become
  *          invalid: call cellar_unpin before the close, never after it. Namespace handles that are
  *          still open return E_CLOSED until they are closed

@@ -221,7 +221,8 @@ CELLAR_STRUCT(cellar_tuning_config, no_advisor);
  *     MAX_ENTRIES  Shrinking evicts before the call returns. E_BUSY: another change of MEMORY_BYTES
  *             or MAX_ENTRIES runs, nothing changed; or entries in use prevent shrinking.
  *     MAINTENANCE_THREAD  0 ends the thread, and the host calls cellar_tick. E_NOMEM: no thread.
- *             E_BUSY: another change runs, or the call comes from a listener.
+ *             E_BUSY: another change runs, or the call comes from a listener, or from another
+ *             callback in that thread.
  *     L2_BYTES  From 16 MiB. The log moves to a file of the new size: SIZES of cellar_l2.h. It
  *             loses nothing but the oldest entries. E_RANGE: fewer than 12 segments of this store,
  *             or too many for its addresses. E_SPACE: the disk has no room for both files. E_BUSY:

@@ -266,6 +266,30 @@ T_CASE_ON(lease_and_loading_thread_share_one_flight, STORE)
     T_EQ_I64(kit_load(c, "k", NULL, &s, answer, NULL), CELLAR_ABSENT);
 }
 
+static _Atomic int ended;
+
+static void end_maintenance(void *c)
+{
+    T_EQ_I64(cellar_close(c), CELLAR_E_DEADLOCK);
+    atomic_store(&ended, (int)cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0));
+}
+
+T_CASE(subscriber_does_not_end_the_maintenance_thread_that_calls_it)
+{
+    cellar *c;
+    cellar_result r = cellar_result_default();
+    const cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1 };
+    T_REQUIRE(cellar_open(NULL, &c) == CELLAR_OK);
+    const cellar_subscriber w = { end_maintenance, c };
+    atomic_store(&ended, 1);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, &w, &b, &r), CELLAR_PENDING);
+    while (atomic_load(&ended) == 1) { (void)sched_yield(); } /* the lease expires */
+    T_EQ_I64(atomic_load(&ended), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 T_CASE_ON(unsubscribed_waiter_is_not_called, STORE)
 {
     atomic_store(&told, 0);

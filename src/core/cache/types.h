@@ -353,6 +353,7 @@ struct cache_store {
 
     base_thread thread;     /* written by the thread that moved thread_state to MOVING */
     _Atomic uint32_t thread_state;
+    base_thread_record *_Atomic thread_self; /* the thread; NULL: none runs */
     _Atomic uint32_t thread_stop; /* 1: stop */
     _Atomic uint32_t thread_bell; /* futex word; + 1 wakes the thread */
     _Atomic uint32_t quiet_level; /* least important reported level, base_log_level */

@@ -122,6 +122,7 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
 static void cache_thread_main(void *arg)
 {
     cache_store *s = arg;
+    base_store_rlx(&s->thread_self, base_thread_self());
     while (base_load_acq(&s->thread_stop) == 0) {
         const uint32_t bell = base_load_acq(&s->thread_bell);
         int64_t wait_ms;
@@ -133,6 +134,12 @@ static void cache_thread_main(void *arg)
                             (uint64_t)wait_ms * 1000000u);
         }
     }
+    base_store_rlx(&s->thread_self, (base_thread_record *)NULL);
+}
+
+CELLAR_PRIVATE bool cache_thread_is_mine(const cache_store *s)
+{
+    return base_load_rlx(&s->thread_self) == base_thread_self();
 }
 
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s)

@@ -35,9 +35,10 @@ CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
 static cellar_err cache_set_thread(cellar *c, int64_t on)
 {
     cache_store *s = c->store;
-    if (base_thread_self()->depth > 0) { /* this thread may run the listener */
+    /* this thread may run the listener, or a subscriber or loader */
+    if (base_thread_self()->depth > 0 || cache_thread_is_mine(s)) {
         return cache_fail(c, CELLAR_E_BUSY, 0,
-                          "cellar_option_set: set the maintenance thread outside listeners");
+                          "cellar_option_set: set the maintenance thread outside callbacks");
     }
     return cache_fail(c, on != 0 ? cache_thread_start(s) : cache_thread_end(s), 0,
                       "cellar_option_set: the maintenance thread was not changed: retry");

@@ -329,10 +329,10 @@ static void cache_tiers_leave(cache_store *s)
 }
 
 /* End the store after its root was closed. Return OK; DROPPED: l2.close_ms dropped entries. With no
- * change: E_DEADLOCK, a load of this thread is the caller; E_BUSY, loads still run. */
+ * change: E_DEADLOCK, a load or the maintenance thread is the caller; E_BUSY, loads still run. */
 static cellar_err cache_store_end(cache_store *s)
 {
-    if (cache_loads_mine(s) != 0) { return CELLAR_E_DEADLOCK; }
+    if (cache_loads_mine(s) != 0 || cache_thread_is_mine(s)) { return CELLAR_E_DEADLOCK; }
     cache_store_mark(s, true);
     if (!cache_load_close(s)) {
         cache_store_mark(s, false);
