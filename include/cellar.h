@@ -1057,9 +1057,10 @@ CELLAR_API const char *cellar_version(void);
  * Keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 namespaces a store, names of 1..64 bytes; 16
  * tags an entry of 1..128 bytes; 16 TTL classes a namespace; 16 listeners a store; patterns of
  * 1,024 bytes; budget from 1 MiB. At least 60 % of the budget holds keys and values when an
- * entry has 72 bytes to 45 % of the budget. An entry costs about 25 to 40 bytes more. Of values
- * over 45 % of the budget one fits. While all live entries, each below 1/64 of the budget, take
- * less than 80 % of it with 25 bytes more each (70 % at 1 MiB), none is evicted for room, whatever
+ * entry has 72 bytes to 45 % of the budget; 57 % behind values of other sizes. An entry costs
+ * about 25 to 40 bytes more. Of values over 45 % of the budget one fits. While all live entries,
+ * each below 1/64 of the budget, take less than 80 % of it with 25 bytes more each (70 % at
+ * 1 MiB), none is evicted for room, whatever
  * else ended or changed its size. Each limit that is reached returns a code. */
 
 #ifdef __cplusplus
