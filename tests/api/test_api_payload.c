@@ -172,7 +172,8 @@ static uint64_t payload_of(cellar *c)
 
 /* One store takes values of one random size after another. By age most of them replace older ones;
  * the default policy may prefer entries of earlier steps, none of which was read. */
-static void sizes_one_after_another(cellar_eviction eviction, unsigned least_part)
+static void sizes_one_after_another(cellar_eviction eviction, unsigned least_pct,
+                                    unsigned least_part)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
     settings cfg = { SETTINGS_SIZES, .config.eviction = eviction, .config.memory_bytes = STORE,
@@ -185,7 +186,7 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
         uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
         len += (rng >> 43) % len;
         const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY)), all = payload_of(c);
-        if (!T_CHECK(all >= STORE / 100 * 57 && held >= STORE / least_part)) {
+        if (!T_CHECK(all >= STORE / 100 * least_pct && held >= STORE / least_part)) {
             printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
         }
         worst = all < worst ? all : worst;
@@ -194,11 +195,11 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
     close_now(c);
 }
 
-/* 120 stores of each policy hold 59.0 % at least, all but one more than 60. */
+/* By age 2 of 122 seeds hold 58.9 and 59.0 % once; by the default policy none less than 60. */
 T_CASE(payload_is_57_percent_after_any_earlier_values)
 {
-    sizes_one_after_another(CELLAR_EVICT_FIFO, 3);
-    sizes_one_after_another(CELLAR_EVICT_DEFAULT, 10);
+    sizes_one_after_another(CELLAR_EVICT_FIFO, 57, 3);
+    sizes_one_after_another(CELLAR_EVICT_DEFAULT, 60, 10);
 }
 
 T_ONE_THREAD;
