@@ -8,7 +8,8 @@
  *                 -> give back segments that no set used since the last tick -> huge pages
  * INVARIANTS Reads never depend on a tick: each read compares the deadline of its own entry.
  *            min_due_ms of a segment is at most the first time one of its records may expire.
- *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
+ *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it. A
+ *            pass, and a writer in place, stores its word before it reads that of the other.
  * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The lane lock
  *            is held for pieces of 64 records; victims are handed over between the pieces. A lane
  *            that another thread keeps is left to the next tick.

@@ -133,6 +133,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_due_begin(l1 *c, l1_lane *n, uint64_t tick_ms
     n->due_pass = l1_pass_of(c, seg);
     base_store_rlx(&n->due_ms, (uint64_t)0); /* sets go on with it */
     base_store_rlx(&c->seg[seg].min_due_ms, UINT64_MAX);
+    base_fence_sc(); /* before the pass reads a time: pairs with l1_due_changed */
     return true;
 }
 

@@ -284,7 +284,7 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
             int64_t keep;
             l1_rec after = *r;
             after.due = due;
-            l1_due_note(c, slot.pos, l1_expires(c, slot.pos, &after, &keep));
+            l1_due_changed(c, slot.pos, l1_expires(c, slot.pos, &after, &keep));
         }
     }
     l1_unlock(c, &h);

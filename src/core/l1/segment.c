@@ -473,6 +473,12 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
     if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: a lost update is fine */
 }
 
+CELLAR_PRIVATE void l1_due_changed(l1 *c, uint64_t pos, int64_t first_ms)
+{
+    base_fence_sc(); /* the pass sees the new time, or this thread its mark (l1_due_begin) */
+    l1_due_note(c, pos, first_ms);
+}
+
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
 {
     int64_t keep_until, first = l1_expires(c, pos, r, &keep_until);

@@ -126,6 +126,8 @@ BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
  * there; note if enough of its segment may be waste now to empty it. */
 CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight, uint32_t size, bool tell);
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
+/* Lower it for a record that was changed without the lane lock: a pass may read it now. */
+CELLAR_PRIVATE void l1_due_changed(l1 *c, uint64_t pos, int64_t first_ms);
 /* Note when a record expires and when its stale window ends. */
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_LANE);
 /* Return a pass over the segment, from its cursor on. */

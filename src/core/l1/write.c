@@ -190,7 +190,7 @@ static BASE_NOINLINE l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec
             l1_zero(c, slot.pos + at, end - at);
         }
         if (p->deadline_ms != BASE_NEVER_MS || p->idle_ms != 0) {
-            l1_due_note(c, slot.pos, p->idle_ms != 0
+            l1_due_changed(c, slot.pos, p->idle_ms != 0
                 ? BASE_MIN(p->deadline_ms, base_add_sat((int64_t)im->last_use_ms, p->idle_ms))
                 : p->deadline_ms);
         }
@@ -498,7 +498,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
     if (o->vlen != 0) { base_seq_store(at + o->head + k->len, o->value, o->vlen); }
     /* Lower the bound of the segment if the deadline is new (old 0) or earlier. Else the line of
      * the segment is not needed. */
-    if (due - 1 < old - 1) { l1_due_note(c, pos, o->deadline_ms); }
+    if (due - 1 < old - 1) { l1_due_changed(c, pos, o->deadline_ms); }
     l1_freq_hit(b, i);
     return L1_OVER_DONE;
 }

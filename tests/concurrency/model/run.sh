@@ -331,8 +331,9 @@ q fail remote_proof LATE_REPORT
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; the first word
-# of a record, tags and power cuts, which the models lack.
+# of a record, due times, tags and power cuts, which the models lack.
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
+l1.due_no_fence l1.due_plain_mark
 l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 l2.place_early l2.commit_joins l2.control_late l1.share_any_generation tier.read_pending

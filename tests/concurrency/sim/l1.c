@@ -372,6 +372,44 @@ SIM_SCENARIO(l1_expire, "deadlines are exact, the sweep is complete")
     world_close();
 }
 
+/* ---- nearer: a deadline comes nearer while a pass reads its record ---- */
+
+SIM_FIBER(nearer_fiber)
+{
+    const int64_t until = base_sim_now_ms() + 5;
+    if (base_sim_below(2) == 0) {
+        expire_touch(0, until);
+    } else {
+        l1_put_spec p = world_spec(NULL, 0);
+        p.deadline_ms = until;
+        (void)world_put(0, 24, &p);
+    }
+}
+
+SIM_FIBER(nearer_pass) { (void)l1_tick(world.c, 1000000); }
+
+SIM_SCENARIO(l1_nearer, "a pass misses no deadline that comes nearer")
+{
+    world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+                              .commit_hook = true });
+    for (uint32_t i = 0; i < 2; i++) { (void)world_key_with(3, 1); }
+    (void)world_set(0, 24);
+    l1_put_spec p = world_spec(NULL, 0);
+    p.deadline_ms = base_sim_now_ms() + 1; /* the reason for the pass */
+    (void)world_put(1, 24, &p);
+    base_sim_advance_ms(2);
+    base_sim_spawn("fiber", nearer_fiber, NULL);
+    base_sim_spawn("pass", nearer_pass, NULL);
+    base_sim_join_all();
+    base_sim_advance_ms(100);
+    (void)l1_tick(world.c, 1000000);
+    l1_stats st;
+    l1_stats_get(world.c, &st);
+    if (st.entries != 0) { base_sim_fail("%llu entries after the sweep",
+                                         (unsigned long long)st.entries); }
+    world_close();
+}
+
 /* ---- idle: hits update last_use while the memory is reused ---- */
 
 SIM_FIBER(idle_fiber)

@@ -13,7 +13,8 @@
 #define SIM_PACES(X) \
     X(litmus, 1800000) X(lock, 460000) X(event, 340000) X(account, 230000) X(seq, 440000) \
     X(threads, 760000) X(l1_kv, 12000) X(l1_split, 4300) X(l1_contract, 3500) X(l1_evict, 6100) \
-    X(l1_pin, 5700) X(l1_big, 6000) X(l1_apart, 6700) X(l1_expire, 9500) X(l1_idle, 4800) \
+    X(l1_pin, 5700) X(l1_big, 6000) X(l1_apart, 6700) X(l1_expire, 9500) X(l1_nearer, 14000) \
+    X(l1_idle, 4800) \
     X(l1_resize, 3900) X(l1_scan, 3800) X(l1_count, 7800) X(l1_fault, 6900) X(l1_forged, 5500) \
     X(l1_pin_write, 12000) X(l1_split_read, 5200) X(l1_regrow, 2800) X(l1_sample, 10000) \
     X(bound, 1700) X(clear_change, 3300) X(objects, 2600) X(l1_tags, 8500) \

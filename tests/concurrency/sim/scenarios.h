@@ -14,7 +14,7 @@
 #define SIM_SCENARIOS(X) \
     X(litmus) X(lock) X(event) X(account) X(seq) X(threads) \
     X(l1_kv) X(l1_split) X(l1_contract) X(l1_evict) X(l1_pin) X(l1_big) X(l1_apart) \
-    X(l1_expire) X(l1_idle) X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault) X(l1_forged) \
+    X(l1_expire) X(l1_nearer) X(l1_idle) X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault) X(l1_forged) \
     X(l1_inspect) X(l1_pin_write) X(l1_split_read) X(l1_regrow) X(l1_sample) X(l1_absent) \
     X(l1_tags) X(l1_lanes) X(quota) X(bound) X(clear_change) X(objects) \
     X(bloom) X(bloom_bits) X(breaker) \
