@@ -234,6 +234,19 @@ T_CASE(charge_of_gigabytes_is_told_and_counted)
     end();
 }
 
+T_CASE(object_without_room_is_refused_where_loads_refresh_values)
+{
+    begin(1u << 20);
+    cellar_policy_rule rule = cellar_policy_rule_default();
+    rule.kind = CELLAR_POLICY_GLOB, rule.pattern = "*";
+    rule.ttl_ms = 60000, rule.refresh_ms = 1000;
+    T_EQ_I64(cellar_policy_set(c, &rule, 1), CELLAR_OK);
+    T_EQ_I64(put("k", 50), CELLAR_OK);
+    T_EQ_I64(put("k", (1u << 19) + 1), CELLAR_E_TOOBIG);
+    T_EQ_U64(atomic_load(&freed), 1); /* the old one */
+    end();
+}
+
 T_CASE(charge_counts_and_held_objects_leave_no_room)
 {
     enum { MOST = 64 };

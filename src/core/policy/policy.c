@@ -449,12 +449,13 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
     }
 }
 
-/* Store when a load refreshes the value. */
+/* Store when a load refreshes the value. An object without room has its error in these fields. */
 static void policy_apply_refresh(const policy_match *m, cache_plan *plan)
 {
     int64_t age;
     const bool keeps = (plan->spec.flags & L1_KEEP_TTL) != 0; /* the TTL of the old value */
-    if (!policy_number(m, POLICY_REFRESH, &age) || (age >= plan->ttl_ms && !keeps) ||
+    const bool fails = (plan->spec.flags & L1_OBJECT) != 0 && plan->spec.value == NULL;
+    if (fails || !policy_number(m, POLICY_REFRESH, &age) || (age >= plan->ttl_ms && !keeps) ||
         plan->spec.kind != (uint8_t)L1_VALUE || (plan->given & CACHE_GIVEN_REFRESH) != 0) {
         return;
     }
