@@ -19,7 +19,7 @@
  *            wrong). 256 patterns, 64 KiB: the oldest becomes a floor of its generation: a row
  *            without text, which matches each key. 256 of these: the oldest pattern becomes a
  *            FLOOR of the log at its lsn. That and the older half of tags replace a row for which
- *            memory is short.
+ *            memory is short. Patterns of a generation that ended count for none of these.
  * SEE ALSO   The cache has the table that decides which tags are valid. README.md: why a FLOOR. */
 #include "l2/invalidations.h"
 
@@ -27,6 +27,7 @@
 #include "l2/control.h"
 #include "l2/health.h"
 #include "l2/log.h"
+#include "l2/namespaces.h"
 #include "l2/record.h"
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
@@ -207,8 +208,8 @@ CELLAR_PRIVATE bool l2_tags_dead(l2 *d, const l2_meta *m)
            (m->tag_count != 0 && l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count) != 0);
 }
 
-/* Report the rows from the last one down, without the lock: `fn` takes one that ranks below GLOB. A
- * pass of the thread may forget rows meanwhile. Those that stay move to lower places only. */
+/* Report the rows from the last one down, without the lock: `fn` may allocate. A pass of the thread
+ * may forget rows meanwhile. Those that stay move to lower places only. */
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx)
@@ -233,11 +234,13 @@ static unsigned char *l2_globs_text(const l2_globs *t)
     return (unsigned char *)(uintptr_t)&t->row[t->room];
 }
 
-/* Return true if no record below the pattern's control counts any more, or a FLOOR replaced it. */
-static SYNC_HOLDS(GLOB) bool l2_glob_is_over(const l2 *d, const l2_glob *g)
+/* Return true if no record below the pattern's control counts any more: a FLOOR passed or replaced
+ * it, or its generation ended. */
+static SYNC_HOLDS(GLOB) bool l2_glob_is_over(l2 *d, const l2_glob *g)
 {
     const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->invalidations.floor);
-    return base_load_rlx(&g->lsn) <= floor && base_load_rlx(&g->walking) == 0;
+    return base_load_rlx(&g->walking) == 0 &&
+           (base_load_rlx(&g->lsn) <= floor || l2_generation_over(d, g->generation));
 }
 
 static void l2_globs_add(l2_globs *to, const l2_glob *g, const void *pattern)
@@ -316,16 +319,15 @@ static l2_globs *l2_globs_make(l2 *d, uint32_t room, uint32_t space)
     return t;
 }
 
-/* Return the oldest finished pattern. NULL: there is none. */
+/* Return the oldest finished pattern that counts. NULL: there is none. */
 static SYNC_HOLDS(GLOB) const l2_glob *l2_globs_oldest(l2 *d)
 {
     const l2_globs *t = base_load_rlx(&d->invalidations.globs);
     const l2_glob *oldest = NULL;
     for (uint32_t i = 0; t != NULL && i < t->count; i++) {
         const l2_glob *g = &t->row[i];
-        const uint64_t lsn = base_load_rlx(&g->lsn);
-        if (g->len == 0 || base_load_rlx(&g->walking) != 0 || lsn == UINT64_MAX) { continue; }
-        if (oldest == NULL || lsn < base_load_rlx(&oldest->lsn)) { oldest = g; }
+        if (g->len == 0 || base_load_rlx(&g->walking) != 0 || l2_glob_is_over(d, g)) { continue; }
+        if (oldest == NULL || base_load_rlx(&g->lsn) < base_load_rlx(&oldest->lsn)) { oldest = g; }
     }
     return oldest;
 }
@@ -348,6 +350,7 @@ static bool l2_globs_end_own(l2 *d)
             floor = BASE_MAX(floor, base_load_rlx(&g->lsn));
             continue;
         }
+        if (l2_glob_is_over(d, g)) { continue; }
         floors += g->len == 0;
         l2_globs_add(to, g, l2_globs_text(t) + g->off);
     }
@@ -371,16 +374,11 @@ static bool l2_globs_floor(l2 *d)
 {
     if (l2_globs_end_own(d)) { return true; }
     l2_invalidations *e = &d->invalidations;
-    uint64_t lsn = UINT64_MAX;
     sync_take(GLOB, &e->lock);
-    const l2_globs *t = base_load_rlx(&e->globs);
-    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
-        if (base_load_rlx(&t->row[i].walking) == 0) {
-            lsn = BASE_MIN(lsn, base_load_rlx(&t->row[i].lsn));
-        }
-    }
+    const l2_glob *oldest = l2_globs_oldest(d);
+    const uint64_t lsn = oldest != NULL ? base_load_rlx(&oldest->lsn) : 0;
     sync_drop(GLOB, &e->lock);
-    if (lsn == UINT64_MAX) { return false; }
+    if (lsn == 0) { return false; }
     if (e->open) { /* l2_recover applies the floor of an open */
         l2_floor_to(d, lsn);
         l2_floor_log(d, lsn, L2_LOST_pattern);
@@ -398,6 +396,7 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
     l2_invalidations *e = &d->invalidations;
     l2_globs *made = NULL, *old = NULL;
     uint32_t room = 0, space = 0;
+    bool stuck = false;
     cellar_err err = CELLAR_PENDING;
     while (err == CELLAR_PENDING) {
         uint32_t text, floors;
@@ -417,9 +416,12 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
         l2_globs_free(d, made);
         made = NULL;
         if (full) {
-            if (!l2_globs_floor(d)) { err = CELLAR_E_LIMIT; }
+            const bool made_way = l2_globs_floor(d);
+            if (!made_way && stuck) { err = CELLAR_E_LIMIT; } /* once: generations ended just now */
+            stuck = !made_way;
             continue;
         }
+        stuck = false;
         room = n + 1;
         space = text + fresh->len;
         made = l2_globs_make(d, room, space);
@@ -570,8 +572,12 @@ CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, u
     }
     if (value[0] == L2_CTL_GLOB && bytes >= L2_GLOB_HEAD) {
         const uint32_t len = l2_r16(value + 2);
-        if (len == 0 || len > BASE_GLOB_MAX || L2_GLOB_HEAD + len > bytes) { return true; }
-        return l2_glob_found(d, l2_r32(value + 4), value + L2_GLOB_HEAD, len, lsn);
+        const uint32_t generation = l2_r32(value + 4);
+        if (len == 0 || len > BASE_GLOB_MAX || L2_GLOB_HEAD + len > bytes ||
+            (generation != 0 && !l2_generation_used(d, generation))) {
+            return true;
+        }
+        return l2_glob_found(d, generation, value + L2_GLOB_HEAD, len, lsn);
     }
     return true;
 }

@@ -77,7 +77,9 @@ typedef struct l2_config {
     void *wall_ctx;
     /* Return 0 if no tag in `fps` was invalidated since `born`. NULL: l2 uses its own table. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
-    void *tags_ctx;
+    /* Return whether a namespace that is open has this generation. NULL: perhaps. */
+    bool (*generation_alive)(void *ctx, uint32_t generation);
+    void *tags_ctx;                /* of both */
     /* Give every image with l2_image_begin, _give and _end. NULL: no image is kept. l2_images_save
      * and the end of l2_close call this function without a lock. */
     void (*images)(void *ctx, l2_images *to);
@@ -255,6 +257,8 @@ BASE_INLINE bool l2_namespace_same(const l2_namespace *a, const l2_namespace *b)
 {
     return a->id == b->id && a->version == b->version && a->generation == b->generation;
 }
+/* Set bit number % n of `bits` for the generation of each namespace. */
+BASE_SPARE CELLAR_PRIVATE void l2_generations_mark(l2 *d, uint64_t *bits, uint32_t n);
 /* Find the ids of a namespace by name. Return false if the name is unknown. */
 BASE_SPARE CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len,
                                                  l2_namespace *out);

@@ -62,11 +62,20 @@ static uint64_t l2_put_leaves(const l2 *d)
     return base_clamp(part, L2_PUT_LEAVES, L2_PUT_LEAVES + 1) + base_load_rlx(&d->spare);
 }
 
+/* Return true if a pass would be the first write since a state that a power cut leaves. Such a
+ * state stays until a caller changes it, or finds no room to do so. */
+static bool l2_is_settled(const l2 *d)
+{
+    return base_load_rlx(&d->settled) != 0 && base_load_rlx(&d->pressed) == 0 &&
+           base_load_acq(&d->tail) == base_load_acq(&d->written);
+}
+
 CELLAR_PRIVATE bool l2_pass_due(const l2 *d)
 {
     const uint64_t ahead = base_clamp(l2_seq_of(d, l2_size(d)) / 8, 1, L2_AHEAD_MOST);
     return l2_changes(d) ||
-           l2_segs_free(d, base_load_acq(&d->tail)) <= l2_put_leaves(d) + ahead;
+           (l2_segs_free(d, base_load_acq(&d->tail)) <= l2_put_leaves(d) + ahead &&
+            !l2_is_settled(d));
 }
 
 /* Return how many segments a use leaves free. While the size changes puts leave half of the new
@@ -135,6 +144,10 @@ CELLAR_PRIVATE l2_took l2_append(l2 *d, l2_use use, const l2_record *r, const l2
         *lsn = tail;
     }
     sync_drop(L2_LOG, &d->log_lock);
+    if (took == L2_NO_ROOM && base_load_rlx(&d->settled) != 0) { /* see l2_is_settled */
+        base_store_rlx(&d->pressed, 1u);
+        l2_worker_wake(d);
+    }
     return took;
 }
 
@@ -196,7 +209,7 @@ static int l2_write_buf(l2 *d)
     base_store_rlx(&d->dirty_ns, (uint64_t)0);
     sync_drop(L2_LOG, &d->log_lock);
     BASE_POINT("l2.claimed");
-    int e = d->settled != 0 ? l2_unsettle(d) : 0;
+    int e = base_load_rlx(&d->settled) != 0 ? l2_unsettle(d) : 0;
     if (e == 0) { e = l2_out(d, at, straight, from); }
     if (e == 0) { e = l2_out(d, copy, copied, from + straight); }
     if (!within || e != 0) { d->filled = e == 0 ? fill : 0; }

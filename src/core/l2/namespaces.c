@@ -3,9 +3,11 @@
  * namespaces: the table of namespaces: name, id, generation, version.
  *
  * INVARIANTS The table changes before the control is logged, so the copy of an older row never
- *            follows the control (control.c). Generations only grow. A row that is removed stays
- *            so: what begins or changes a namespace sets no row once `over` is true, and logs no
- *            control without its row. So the end of a namespace is its last control.
+ *            follows the control (control.c). Generations only grow. A generation that is not newer
+ *            than each that found no room gets no row: the next one of its name may be among them.
+ *            A row that is removed stays so: what begins or changes a namespace sets no row once
+ *            `over` is true, and logs no control without its row. So the end of a namespace is its
+ *            last control.
  * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
 #include "l2/namespaces.h"
 
@@ -46,6 +48,25 @@ CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation)
     }
     sync_drop(L2_DEV, &d->namespace_lock);
     return used;
+}
+
+CELLAR_PRIVATE void l2_generations_mark(l2 *d, uint64_t *bits, uint32_t n)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        const uint32_t bit = (uint32_t)d->namespace[i].v.generation % n;
+        bits[bit / 64] |= UINT64_C(1) << bit % 64;
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+/* Ask the cache twice: an open adopts a number of the table. */
+CELLAR_PRIVATE bool l2_generation_over(l2 *d, uint32_t generation)
+{
+    const l2_config *c = &d->cfg;
+    return generation != 0 && c->generation_alive != NULL &&
+           !c->generation_alive(c->tags_ctx, generation) && !l2_generation_used(d, generation) &&
+           !c->generation_alive(c->tags_ctx, generation);
 }
 
 CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d)
@@ -92,6 +113,13 @@ static bool l2_namespace_room(l2 *d)
     }
 }
 
+static void l2_namespace_unstored(l2 *d, uint64_t generation)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    if (l2_generation_after(generation, d->unstored)) { d->unstored = generation; }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
                                        size_t name_len, const _Atomic bool *over)
 {
@@ -103,9 +131,16 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
             return true;
         }
         row = l2_namespace_at(d, v->id, name, name_len);
-        if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
+        const bool known = row != NULL || name == NULL;
+        /* one without a row may have ended meanwhile, and its next one found no room, either */
+        const bool late = !known && d->unstored != 0 &&
+                          !l2_generation_after(v->generation, d->unstored);
+        if (!late && (known || d->namespace_count < d->namespace_cap)) { break; }
         sync_drop(L2_DEV, &d->namespace_lock);
-        if (!l2_namespace_room(d)) { return false; }
+        if (late || !l2_namespace_room(d)) {
+            l2_namespace_unstored(d, v->generation);
+            return false;
+        }
     }
     if (v->generation == 0 && row != NULL) {
         l2_live_forget(d, row);

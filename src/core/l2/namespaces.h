@@ -9,7 +9,11 @@
 /* Return true if a record above the floor with this generation is of the current one of a
  * namespace. Once false, it stays false. */
 CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
-/* Apply a row to the namespace table, unless *over is true. Return false if memory is short. */
+/* Return true if neither the table nor an open namespace has this generation. Once true, it stays
+ * true. */
+CELLAR_PRIVATE bool l2_generation_over(l2 *d, uint32_t generation);
+/* Apply a row to the namespace table, unless *over is true. Return false if memory is short, or was
+ * for a generation as new as this one. */
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
                                        size_t name_len, const _Atomic bool *over);
 

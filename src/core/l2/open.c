@@ -399,7 +399,7 @@ static cellar_err l2_open_ours(l2 *d, int *sys_errno)
     d->super.synced = base_load_acq(&d->synced);
     if (over != UINT64_MAX) { d->super.settled = over; } /* SUPER may be behind it */
     if (d->cfg.level == L2_DROP && (whole || synced || !same_boot)) {
-        d->settled = ++d->super.settled;
+        base_store_rlx(&d->settled, ++d->super.settled);
     }
     for (int i = 0; i < 2 && e == 0; i++) { e = l2_super_store(d); } /* a copy may be damaged */
     if (e == 0 && marked) { l2_marker_remove(d); }

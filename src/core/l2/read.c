@@ -79,10 +79,11 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
                     : m.end_wall_ms < L2_WALL_END_MS ? m.end_wall_ms - d->wall_offset_ms
                                                      : BASE_NEVER_MS;
     m.addr = l2_addr_of(lsn, r);
-    /* The floor comes last: rows of tags and patterns are forgotten once no older record counts,
-     * while a reader may still hold the bytes. */
+    /* The floor and the end of the generation come last: rows of tags and patterns are forgotten
+     * once no older record counts, while a reader may still hold the bytes. */
     if (l2_tags_verdict(d, &m) != 0 ||
-        l2_globs_match(d, r->generation, lsn, false, key, r->klen)) {
+        l2_globs_match(d, r->generation, lsn, false, key, r->klen) ||
+        l2_generation_over(d, r->generation)) {
         L2_COUNT(d, miss_invalid);
         return CELLAR_MISS;
     }
@@ -103,10 +104,12 @@ CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec
     const unsigned char *ext = at + L2_RECORD_HEAD, *key = ext + (size_t)r->ext * 8;
     l2_meta m;
     memset(&m, 0, offsetof(l2_meta, tags));
-    if (l2_rec_expired(d, r)) { return false; }
-    if (r->generation != 0 && !l2_generation_used(d, r->generation)) { return false; }
-    return lsn >= l2_floor(d) && l2_ext_read(ext, (size_t)r->ext * 8, &m) &&
-           !l2_tags_dead(d, &m) && !l2_globs_match(d, r->generation, lsn, false, key, r->klen);
+    const bool ended = l2_rec_expired(d, r) || !l2_ext_read(ext, (size_t)r->ext * 8, &m) ||
+                       l2_tags_dead(d, &m) ||
+                       l2_globs_match(d, r->generation, lsn, false, key, r->klen);
+    /* last, as in l2_judge_value */
+    return !ended && lsn >= l2_floor(d) &&
+           (r->generation == 0 || l2_generation_used(d, r->generation));
 }
 
 /* Check a record that verified. */

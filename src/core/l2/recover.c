@@ -443,22 +443,38 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes, 
     return true;
 }
 
-/* Apply the controls, oldest first. One that cannot be read is a hole: it may have ended what is
- * older. */
-static bool l2_controls_apply(l2 *d, l2_recovery *r)
+/* Apply the control at `lsn`; *pattern: leave it if it is one, and say so. One that cannot be read
+ * is a hole: it may have ended what is older. */
+static bool l2_control_at(l2 *d, l2_recovery *r, uint64_t lsn, bool *pattern)
 {
     unsigned char at[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 8] BASE_ALIGNED(8);
-    for (uint32_t i = r->controls.count; i-- > 0;) {
-        l2_rec rec;
-        const uint64_t lsn = r->controls.at[i];
-        if (l2_record_read(d, lsn, at, sizeof at, &rec) != 0) {
-            L2_COUNT(d, holes);
-            l2_lost(d, L2_LOST_damage, lsn - base_load_acq(&d->head));
-            r->floor = BASE_MAX(r->floor, lsn);
-            r->hole = true;
-            continue;
-        }
-        if (!l2_control_apply(d, at + L2_RECORD_HEAD, rec.vlen, lsn)) { return false; }
+    l2_rec rec;
+    if (l2_record_read(d, lsn, at, sizeof at, &rec) != 0) {
+        L2_COUNT(d, holes);
+        l2_lost(d, L2_LOST_damage, lsn - base_load_acq(&d->head));
+        r->floor = BASE_MAX(r->floor, lsn);
+        r->hole = true;
+        *pattern = false;
+        return true;
+    }
+    *pattern = *pattern && at[L2_RECORD_HEAD] == L2_CTL_GLOB;
+    return *pattern || l2_control_apply(d, at + L2_RECORD_HEAD, rec.vlen, lsn);
+}
+
+/* Apply the controls, oldest first, and then the patterns of generations that did not end. */
+static bool l2_controls_apply(l2 *d, l2_recovery *r)
+{
+    l2_list *c = &r->controls;
+    uint32_t patterns = c->count; /* these and what follows are left */
+    for (uint32_t i = c->count; i-- > 0;) {
+        const uint64_t lsn = c->at[i];
+        bool pattern = true;
+        if (!l2_control_at(d, r, lsn, &pattern)) { return false; }
+        if (pattern) { c->at[--patterns] = lsn; }
+    }
+    for (uint32_t i = c->count; i-- > patterns;) {
+        bool pattern = false;
+        if (!l2_control_at(d, r, c->at[i], &pattern)) { return false; }
     }
     return true;
 }

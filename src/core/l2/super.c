@@ -60,16 +60,20 @@ CELLAR_PRIVATE uint64_t l2_settled_over(l2 *d)
 CELLAR_PRIVATE void l2_settle(l2 *d)
 {
     d->super.synced = base_load_acq(&d->synced);
-    if (base_load_acq(&d->written) == d->super.synced) { d->settled = ++d->super.settled; }
+    if (base_load_acq(&d->written) == d->super.synced) {
+        base_store_rlx(&d->pressed, 0u);
+        base_store_rlx(&d->settled, ++d->super.settled);
+    }
 }
 
 CELLAR_PRIVATE int l2_unsettle(l2 *d)
 {
     unsigned char page[L2_PAGE] = { 0 };
-    l2_w64(page, d->settled);
-    l2_w64(page + 8, ~d->settled);
+    const uint64_t settled = base_load_rlx(&d->settled);
+    l2_w64(page, settled);
+    l2_w64(page + 8, ~settled);
     int e = l2_write(d, d->over_file, page, sizeof page, (uint64_t)2 * L2_PAGE);
     if (e == 0) { e = l2_datasync(d, d->over_file); }
-    if (e == 0) { d->settled = 0; }
+    if (e == 0) { base_store_rlx(&d->settled, (uint64_t)0); }
     return e;
 }

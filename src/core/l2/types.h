@@ -304,7 +304,8 @@ struct l2 {
     _Atomic uint32_t reads_out; /* reads that have not ended */
     _Atomic uint32_t resync; /* 1: no sync counts until l2_resync; stored by `syncing` */
     uint64_t lost_lsn;       /* segment that began after bytes were lost; `working` */
-    uint64_t settled;        /* number of the state that no write has changed; 0: none; `writing` */
+    _Atomic uint64_t settled; /* state that no write has changed; 0: none; stored by `writing` */
+    _Atomic uint32_t pressed; /* 1: a record found no room since that state */
     uint64_t filled;         /* lsn: zeros follow `written` up to it in the file; `writing` */
     unsigned char *page;     /* L2_BOUNCE bytes of the writer, aligned */
     unsigned char *work;     /* work_bytes of the holder of `working`, aligned */
@@ -320,6 +321,7 @@ struct l2 {
     uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
     _Atomic uint32_t spare; /* for their controls, segments in addition to the last; under L2_DEV */
     uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
+    uint64_t unstored SYNC_GUARDED(L2_DEV); /* newest that found no room for its name; 0: none */
     uint32_t next_id SYNC_GUARDED(L2_DEV);
     _Atomic uint32_t dropped; /* 1: a namespace, since a reopening began; set under L2_DEV */
     l2_invalidations invalidations;

@@ -60,7 +60,11 @@ static void build(bool closed)
 
 /* ---- findings ---- */
 
-typedef struct seen { uint32_t len[KEYS], times[KEYS]; int64_t left_ms[KEYS]; uint32_t odd; } seen;
+typedef struct seen {
+    uint64_t len[KEYS];
+    int64_t left_ms[KEYS];
+    uint32_t times[KEYS], odd;
+} seen;
 
 static void on_record(void *ctx, const directory_record *r)
 {

@@ -13,6 +13,7 @@
 #include "base/glob.h"
 #include "l2/control.h"
 #include "l2/invalidations.h"
+#include "l2/namespaces.h"
 #include "tests/support/l2_kit.h"
 #include "tests/support/toy_cipher.h"
 
@@ -282,10 +283,7 @@ T_CASE(too_many_tags_invalidate_the_oldest_tagged_entries)
 T_CASE(too_many_patterns_drop_records_before_the_oldest)
 {
     char text[16];
-    l2_dev_init(&dev);
-    l2_kit_init(&kit, &dev);
-    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    (void)known();
+    begin();
     T_EQ_I64(put("first", 0, 0), CELLAR_OK);
     for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
         snprintf(text, sizeof text, "x%u*", i);
@@ -305,6 +303,73 @@ T_CASE(too_many_patterns_drop_records_before_the_oldest)
     killed();
     T_CHECK(!there("first") && there("second"));
     l2_kit_end(&kit, &dev);
+}
+
+static uint32_t living; /* the generation of a namespace that is open */
+
+static bool is_living(void *ctx, uint32_t generation)
+{
+    (void)ctx;
+    return generation == living;
+}
+
+/* A namespace is cleared after each `clears` patterns, 0: once, when they fill the table. Another
+ * one keeps its entries. */
+static void patterns_of_cleared(unsigned clears)
+{
+    char text[16];
+    uint64_t walk;
+    l2_namespace ns = { 2, L2_KIT_GENERATION + 1, 1 };
+    begin();
+    kit.cfg.generation_alive = is_living;
+    killed();
+    T_EQ_I64(put("first", 0, 0), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &ns, "cleared", 7, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < (clears != 0 ? 3 * L2_GLOBS_MAX : 2 * L2_GLOBS_MAX - 1); i++) {
+        living = (uint32_t)ns.generation;
+        snprintf(text, sizeof text, "x%u*", i);
+        T_EQ_I64(l2_glob_begin(kit.d, living, text, strlen(text), &walk), CELLAR_OK);
+        l2_glob_end(kit.d, walk);
+        if ((clears != 0 && i % clears == 0) || i + 1 == L2_GLOBS_MAX) {
+            ns.generation++;
+            T_EQ_I64(l2_namespace_set(kit.d, &ns, "cleared", 7, NULL), CELLAR_OK);
+        }
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).folds, 0);
+    T_CHECK(there("first"));
+    for (int lives = 0; lives < 2; lives++) {
+        killed();
+        T_EQ_U64(l2_kit_figures(&kit).folds, 0);
+        T_CHECK(there("first"));
+    }
+    l2_kit_end(&kit, &dev);
+}
+
+T_CASE(patterns_of_a_generation_that_ended_take_no_place)
+{
+    patterns_of_cleared(1);
+    patterns_of_cleared(3);
+    patterns_of_cleared(0);
+}
+
+/* One record of each side of a clear: before the number of the table begins, and behind it. */
+T_CASE_ON(the_patterns_of_a_generation_count_until_it_ended, STORE)
+{
+    kit.cfg.generation_alive = is_living;
+    living = L2_KIT_GENERATION;
+    killed();
+    T_EQ_I64(put("k", 0, 0), CELLAR_OK);
+    T_EQ_I64(put("other", 0, 0), CELLAR_OK);
+    match("k*");
+    const l2_namespace next = { 1, L2_KIT_GENERATION + 1, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &next, "all", 3, NULL), CELLAR_OK);
+    match("x*"); /* the table has the next generation, which did not begin */
+    T_CHECK(!there("k") && there("other"));
+    living = L2_KIT_GENERATION + 1;
+    match("x*"); /* the rows are forgotten, and a get that began before finds nothing */
+    T_EQ_U64(l2_kit_figures(&kit).globs, 1);
+    T_CHECK(!there("k") && !there("other"));
 }
 
 T_CASE_ON(patterns_may_fill_the_room_of_their_text, STORE)
@@ -417,6 +482,27 @@ T_CASE_ON(a_pattern_without_a_control_refuses_its_keys, STORE)
 }
 
 /* ---- memory ---- */
+
+/* Its next generation may have found no room, either: a row of the older one would revive it. */
+T_CASE_ON(a_generation_that_found_no_room_gets_no_row_later, STORE)
+{
+    char name[8];
+    uint32_t i = 2;
+    cellar_err err = CELLAR_OK;
+    for (; err == CELLAR_OK && i < 100; i++) {
+        const l2_namespace v = { i, 100 + i, 1 };
+        (void)snprintf(name, sizeof name, "n%u", i);
+        (void)base_fault_alloc_arm(1, false);
+        err = l2_namespace_set(kit.d, &v, name, strlen(name), NULL);
+        (void)base_fault_alloc_arm(0, false);
+    }
+    T_EQ_I64(err, CELLAR_E_NOMEM);
+    const l2_namespace late = { i - 1, 100 + i - 1, 1 }, next = { i - 1, 100 + i, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &late, name, strlen(name), NULL), CELLAR_E_NOMEM);
+    T_CHECK(!l2_generation_used(kit.d, 100 + i - 1));
+    T_EQ_I64(l2_namespace_set(kit.d, &next, name, strlen(name), NULL), CELLAR_OK);
+    T_CHECK(l2_generation_used(kit.d, 100 + i));
+}
 
 /* Each refused allocation gives an error or a coarser invalidation, never an old entry. */
 T_CASE(invalidations_hold_after_any_refused_allocation)

@@ -515,6 +515,36 @@ static void put_without_passes(uint64_t seq)
     }
 }
 
+/* Passes wait for a change that needs their room: before it they are no write. */
+static void passes_wait(l2_level before)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    begin(before);
+    cfg.seg_count = 16;
+    cfg.bytes = 16 * SEGMENT;
+    l2_dev_init(&dev);
+    open_on(&dev);
+    put_without_passes(UINT64_MAX);
+    T_EQ_I64(l2_flush(d, base_load_acq(&d->tail), 0), 0);
+    if (before == L2_DROP) {
+        T_EQ_I64(l2_sync(d), CELLAR_OK);
+    } else {
+        cfg.level = L2_DROP;
+        l2_discard(d);
+        open_on(&dev);
+    }
+    for (int i = 0; i < 100; i++) { (void)l2_tick(d, 0); }
+    cut_now(&r);
+    T_EQ_U64(moment(changes), changes);
+    T_EQ_I64(put_once(0, changes + 1, true), CELLAR_DROPPED);
+    T_EQ_I64(put_key(0, changes + 1, true), CELLAR_OK);
+    stop();
+}
+
+T_CASE(passes_leave_the_state_of_a_sync) { passes_wait(L2_DROP); }
+T_CASE(passes_behind_an_open_leave_what_another_level_kept) { passes_wait(L2_KEEP); }
+
 /* All passes come late, so one place of the first round is used again before a header that tells of
  * their syncs is durable. The power cut takes the headers since, and nothing else. */
 T_CASE(place_used_again_without_its_header_does_not_end_the_log)
