@@ -500,9 +500,9 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *          quota), E_TYPE (`object` is set, and the namespace holds bytes, or objects of another
  *          free_fn or ctx), E_UNSUPPORTED (l2_lz4 in a library without liblz4; l2_write
  *          THROUGH without a disk: WRITES TO DISK in cellar_l2.h), E_LIMIT (max_namespaces, or 63
- *          namespaces with quotas, exist), E_NOMEM (the system gave no memory), E_SPACE
- *          (memory_bytes has no room for a namespace), E_IO (the disk or a shared server did not
- *          confirm a new version: see LOWER TIERS, and call again)
+ *          namespaces with quotas, exist), E_NOMEM (no memory for a namespace), E_SPACE
+ *          (memory_bytes has no room for bloom_keys or max_entries), E_IO (the disk or a shared
+ *          server did not confirm a new version: see LOWER TIERS, and call again)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any
@@ -656,11 +656,14 @@ typedef struct cellar_set_opts {
 CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 
 /* NO ROOM
- * A set returns E_SPACE in four cases:
+ * A set returns E_SPACE in five cases:
  *     memory      pins, quotas or large values leave no room: release pins, or raise
  *                 memory_bytes
  *     negative    negative entries hold their eighth of the memory, and none can be evicted
  *     places      sets that do not end for seconds hold every place of max_entries
+ *     disk        an update, an increment or a set with a condition read its entry from the disk,
+ *                 and memory evicted it four times before the change; an update or an increment
+ *                 changes nothing then
  *     server      the server of a shared namespace is out of memory: raise its maxmemory,
  *                 or shared_bytes of a port */
 
@@ -1054,14 +1057,14 @@ CELLAR_API const char *cellar_version(void);
  *               constructors. After dlclose the shared library stays mapped (-z nodelete). */
 
 /* LIMITS
- * Keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 namespaces a store, names of 1..64 bytes; 16
- * tags an entry of 1..128 bytes; 16 TTL classes a namespace; 16 listeners a store; patterns of
- * 1,024 bytes; budget from 1 MiB. At least 60 % of the budget holds keys and values when an
- * entry has 72 bytes to 45 % of the budget; 57 % behind values of other sizes. An entry costs
- * about 25 to 40 bytes more. Of values over 45 % of the budget one fits. While all live entries,
- * each below 1/64 of the budget, take less than 80 % of it with 25 bytes more each (70 % at
- * 1 MiB), none is evicted for room, whatever
- * else ended or changed its size. Each limit that is reached returns a code. */
+ * Keys 65,535 bytes; values 2^30 - 1 bytes; 4,096 namespaces a store, names of 1..64 bytes, of
+ * which a disk tier knows 8,192: others are empty after a restart; 16 tags an entry of 1..128
+ * bytes; 16 TTL classes a namespace; 16 listeners a store; patterns of 1,024 bytes; budget from
+ * 1 MiB. At least 60 % of the budget holds keys and values when an entry has 72 bytes to 45 % of
+ * the budget; 57 % behind values of other sizes. An entry costs about 25 to 40 bytes more. Of
+ * values over 45 % of the budget one fits. While all live entries, each below 1/64 of the budget,
+ * take less than 80 % of it with 25 bytes more each (70 % at 1 MiB), none is evicted for room,
+ * whatever else ended or changed its size. Each limit that is reached returns a code. */
 
 #ifdef __cplusplus
 }

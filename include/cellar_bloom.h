@@ -47,7 +47,8 @@ extern "C" {
  *
  * A filter lies in the log as an entry of the namespace would: in parts, under a key that no
  * namespace has. It takes a quarter of l2_bytes at most; a larger one is not written, and the log
- * says so. A clear, a version change and another l2_bytes keep the filter, a drop removes it. */
+ * says so. A clear, a version change and another l2_bytes keep the filter. A drop removes it, from
+ * the disk with the next cellar_sync, save or close. */
 
 /* ---- Build a filter -------------------------------------------------------------------------- */
 

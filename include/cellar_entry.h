@@ -244,7 +244,7 @@ typedef struct cellar_buf cellar_buf;
 
 /* Append bytes to a growing buffer, inside an update function or a loader.
  * in:      b: the buffer of the running update function or loader; data may be NULL if len is 0
- * returns: OK (appended); E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes in
+ * returns: OK (appended); E_NOMEM (no memory for the buffer), E_TOOBIG (over max_value_bytes in
  *          all), E_RESULT_TWICE (the load has another result).
  *          After the first failure each call fails with that code. An update then changes nothing
  *          and returns the code; a load fails with it

@@ -54,8 +54,8 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
  *     [a-c]    one byte of the range
  *     [^abc]   one byte that is not in the list
  *     \c       the byte c itself
- * Any other byte is itself. A list ends at the first "]" that no backslash precedes. "[]" matches
- * nothing, "[^]" any byte. */
+ * Any other byte is itself. A list ends at the first "]" that no backslash precedes and that ends
+ * no range. "[]" matches nothing, "[^]" any byte. */
 
 /* Delete the entries of this namespace with keys that match a pattern, such as "user:17:*"; stale
  * and negative entries, too. See GLOB PATTERNS and LATE WRITES. An entry set during the call may
@@ -67,10 +67,13 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
  *          deleted, call again), E_LIMIT (256 such calls run at once with a disk tier: call again),
  *          E_IO (deleted, but a tier below memory did not confirm it: see LOWER TIERS),
  *          E_UNSUPPORTED (a shared tier that knows no patterns)
- * thread:  any; no lock is held while matching, no other call waits; listeners receive PATTERN
+ * thread:  any; no lock is held while matching, no other call waits, but for a change of a matching
+ *          key that promises the disk (THROUGH, CELLAR_DURABLE): 1 s at most, then E_IO; listeners
+ *          receive PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. On disk one record in the
- *          log, and a match for each entry read until all older entries are reclaimed. With more
- *          than 256 patterns the oldest one deletes all older entries of its namespace on disk
+ *          log, and a match for each entry read until all older entries are reclaimed, or the
+ *          namespace is cleared. With more than 256 patterns in namespaces that were not cleared
+ *          since, the oldest one deletes all older entries of its namespace on disk
  * example: cellar_delete_by_pattern(c, "user:17:*", 9, NULL);                                    */
 CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
                                                uint64_t *deleted);
@@ -104,7 +107,8 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *
  * in:      c: any handle of the store; name of the namespace
  * returns: OK (the namespace is dropped); E_NOT_FOUND (the store has no namespace of this name),
  *          E_IO (dropped, but the disk did not confirm it: see LOWER TIERS)
- * owns:    until its handles are closed the namespace counts for max_namespaces
+ * owns:    until its handles are closed and its listeners removed, the namespace counts for
+ *          max_namespaces
  * thread:  any; subscribers of its leases are called from here
  * cost:    O(1), and the loads in progress; eviction reclaims the entries first
  * example: cellar_namespace_drop(c, "session");                                                  */

@@ -102,7 +102,8 @@ extern "C" {
  *
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
  * since, else nothing. Opens alone change nothing, also after another level. The first open of a
- * namespace is a change, and so is another `tier`, `hidden` or `version` of it.
+ * namespace is a change, and so is another `tier`, `hidden` or `version` of it, or an l2_bytes that
+ * is not yet the size.
  *
  * SYNC_PERIODIC: the state of one moment survives, the same for all keys. It lies between the last
  * sync, one each sync_interval_ms, and the power cut.
@@ -129,10 +130,11 @@ extern "C" {
  *
  * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the value
  * is over the limit of SIZES, a write limit is used up, the index is full (LOST), the cipher fails,
- * the disk tier is off, or a touch or increment lost its entry to eviction. cellar_last_error names
- * the cause and its remedy; metric cellar_l2_not_through_total counts them. OK without the disk: an
- * entry with less than min_ttl_ms left, a remembered error, an entry with CELLAR_NO_L2. Loads,
- * refreshes and cellar_lease_fulfill wait and count as well, but return no E_IO.
+ * the disk tier is off, a touch or increment lost its entry to eviction, or a delete by pattern of
+ * its key runs for 1 s. cellar_last_error names the cause and its remedy; metric
+ * cellar_l2_not_through_total counts them. OK without the disk: an entry with less than min_ttl_ms
+ * left, a remembered error, an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill
+ * wait and count as well, but return no E_IO.
  *
  * THROUGH needs a disk: in a store without l2_path, with `hidden` or with CELLAR_TIER_L1 the open
  * is E_UNSUPPORTED. A store that `optional` opened in memory takes it. There each set is OK, in
@@ -149,8 +151,9 @@ extern "C" {
  *
  * If l2_path is in use (E_BUSY; cellar_last_error has the number of the process), cannot be used or
  * is wrong, cellar_open fails with the reason. With `optional` it opens in memory and logs the
- * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
- * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
+ * reason; what such a store deletes or clears stays in the directory for the next open of it. A
+ * directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one is
+ * created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
  * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of an older format,
  * or one without SUPER, is emptied by its first open: one log line of level WARNING. A directory of
  * a newer format (E_NEWER_FORMAT) or of another program (E_FOREIGN) stays byte for byte. Metric

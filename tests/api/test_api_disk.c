@@ -38,17 +38,6 @@ static void put_all_used(cellar *c, uint32_t count)
     }
 }
 
-static uint32_t hits_of(cellar *c, uint32_t count)
-{
-    uint32_t hits = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const cellar_err err = look(c, i, 1);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
-        hits += err == CELLAR_OK;
-    }
-    return hits;
-}
-
 static settings small_config(void)
 {
     settings cfg = config();

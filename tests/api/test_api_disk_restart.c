@@ -101,6 +101,221 @@ T_CASE_ON(clear_version_increment_and_drop_survive_restart, STORE)
     }
 }
 
+static atomic_bool clears_end;
+
+static void *clears(void *v)
+{
+    while (!atomic_load(&clears_end)) { T_EQ_I64(cellar_clear(v), CELLAR_OK); }
+    return NULL;
+}
+
+/* The patterns of cleared generations count no more: not for the limit, and not for the log. */
+T_CASE_ON(deleted_patterns_of_a_cleared_namespace_leave_the_entries_of_others, STORE)
+{
+    settings cfg = config();
+    cfg.config.l2_bytes = 4 * CELLAR_L2_BYTES_MIN;
+    cfg.config.max_entries = 100; /* the close does not write the others again */
+    const cellar_namespace_config o = { .struct_size = sizeof o,
+                                        .l2_write = CELLAR_L2_WRITE_THROUGH };
+    for (int beside = 0; beside < 2; beside++) {
+        cellar *c = open_with(&cfg), *a = space_with(c, "a", &o), *b = space_with(c, "b", &o);
+        pthread_t t;
+        for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(a, i, 1, 0), CELLAR_OK); }
+        atomic_store(&clears_end, false);
+        if (beside) { T_REQUIRE(pthread_create(&t, NULL, clears, b) == 0); }
+        for (uint32_t i = 0; i < 1200; i++) {
+            char pattern[16];
+            const int n = snprintf(pattern, sizeof pattern, "x%u*", (unsigned)i);
+            T_EQ_I64(put(b, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(cellar_delete_by_pattern(b, pattern, (size_t)n, NULL), CELLAR_OK);
+            if (!beside && i % 2 == 0) { T_EQ_I64(cellar_clear(b), CELLAR_OK); }
+        }
+        atomic_store(&clears_end, true);
+        if (beside) { T_EQ_I64(pthread_join(t, NULL), 0); }
+        T_EQ_U64(hits_of(a, 1000), 1000);
+        c = reopen_with(c, &cfg);
+        a = space_with(c, "a", &o);
+        T_EQ_U64(hits_of(a, 1000), 1000);
+        shut(c);
+    }
+}
+
+/* Open or make namespaces `lead` 0.. with an entry each. Return how many had one. */
+static uint32_t each_has_one(cellar *c, const char *lead, uint32_t count)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        char name[16];
+        cellar *v = NULL;
+        (void)snprintf(name, sizeof name, "%s%u", lead, i);
+        T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
+        found += look(v, i, 1) == CELLAR_OK;
+        T_EQ_I64(put(v, i, 1, 0), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    }
+    return found;
+}
+
+/* Their numbers are as far apart as the table of generations has cells, at an open and at most. */
+T_CASE_ON(namespaces_that_are_never_open_together_keep_their_entries, STORE)
+{
+    enum { MANY = 40 };
+    static const uint32_t apart[] = { 1024, 16384 };
+    settings cfg = config();
+    cellar *c = open_with(&cfg);
+    T_EQ_U64(each_has_one(c, "first", MANY), 0);
+    uint32_t number = MANY;
+    for (unsigned n = 0; n < 2; n++) {
+        c = reopen_with(c, &cfg);
+        for (; number < apart[n] - MANY; number++) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+        T_EQ_U64(each_has_one(c, n == 0 ? "second" : "third", 3 * MANY), 0);
+        number += 3 * MANY;
+    }
+    for (int life = 0; life < 3; life++) {
+        c = reopen_with(c, &cfg);
+        T_EQ_U64(each_has_one(c, life != 1 ? "third" : "first", life != 1 ? 3 * MANY : MANY),
+                 life != 1 ? 3 * MANY : MANY);
+        T_EQ_U64(each_has_one(c, "second", 3 * MANY), 3 * MANY);
+        T_EQ_U64(each_has_one(c, life == 1 ? "third" : "first", life == 1 ? 3 * MANY : MANY),
+                 life == 1 ? 3 * MANY : MANY);
+    }
+}
+
+/* Such a store keeps its small table, and what it opens with it. */
+T_CASE_ON(namespaces_open_in_a_small_store_however_their_numbers_are_apart, STORE)
+{
+    enum { MANY = 40 };
+    settings cfg = config();
+    cellar *c = open_with(&cfg);
+    T_EQ_U64(each_has_one(c, "first", MANY), 0);
+    c = reopen_with(c, &cfg);
+    for (int i = 0; i < 8192 - 2 * MANY; i++) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+    T_EQ_U64(each_has_one(c, "second", 2 * MANY), 0);
+    cfg.config.memory_bytes = 1 << 20;
+    c = reopen_with(c, &cfg);
+    T_EQ_U64(each_has_one(c, "second", 2 * MANY), 2 * MANY);
+    (void)each_has_one(c, "first", MANY);
+}
+
+static void count_event(const cellar_event *e, void *events)
+{
+    (void)e;
+    ++*(uint32_t *)events;
+}
+
+/* The namespace of the later number is dropped, and the earlier one takes its place. */
+T_CASE_ON(no_event_of_a_dropped_namespace_names_the_next_one, STORE)
+{
+    settings cfg = config();
+    cellar *c = open_with(&cfg), *v = space_with(c, "earlier", NULL);
+    T_EQ_I64(put(v, 1, 1, 0), CELLAR_OK);
+    c = reopen_with(c, &cfg);
+    cellar *dropped = NULL;
+    T_REQUIRE(cellar_namespace_open(c, "later", NULL, &dropped) == CELLAR_OK);
+    for (uint32_t i = 10; i < 1000; i++) { T_EQ_I64(put(dropped, i, 1, 0), CELLAR_OK); }
+    T_EQ_I64(cellar_namespace_drop(c, "later"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(dropped), CELLAR_OK);
+    v = space_with(c, "earlier", NULL);
+    uint64_t id;
+    uint32_t events = 0;
+    T_EQ_I64(cellar_listener_add(v, 0, count_event, &events, &id), CELLAR_OK);
+    T_EQ_I64(look(v, 1, 1), CELLAR_OK);
+    T_EQ_I64(cellar_clear(v), CELLAR_OK); /* of its own entry it is told */
+    for (uint32_t i = 0; i < 50; i++) { (void)cellar_tick(c, 100000, NULL); }
+    T_EQ_U64(events, 1);
+    T_EQ_U64(space_stats(v).ended[CELLAR_CAUSE_CLEARED], 1);
+}
+
+/* A version that has to be drawn again, because a clear was faster, is raised once. */
+T_CASE_ON(version_beside_clears_is_raised_by_one, STORE)
+{
+    cellar *c = open_it(), *v = space_with(c, "v", NULL);
+    pthread_t t;
+    atomic_store(&clears_end, false);
+    T_REQUIRE(pthread_create(&t, NULL, clears, v) == 0);
+    uint32_t now = 0, raised = 1;
+    for (; raised < 6000 && !t_failed(); raised++) {
+        T_EQ_I64(cellar_version_set(v, 0, &now), CELLAR_OK);
+        T_EQ_U64(now, raised + 1);
+    }
+    atomic_store(&clears_end, true);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+}
+
+T_CASE_ON(close_without_entries_for_the_disk_is_in_time, STORE)
+{
+    settings cfg = config();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.l2.close_ms = 1;
+    const cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
+    cellar *c = open_with(&cfg), *v = space_with(c, "v", &o);
+    for (uint32_t i = 0; i < 50000; i++) { T_EQ_I64(put(v, i, 1, 0), CELLAR_OK); }
+    T_EQ_I64(end_of(c), CELLAR_OK);
+}
+
+static void *drops(void *c)
+{
+    while (!atomic_load(&clears_end)) { (void)cellar_namespace_drop(c, "v"); }
+    return NULL;
+}
+
+/* The drop comes as behind the return of the open. */
+T_CASE_ON(open_with_a_version_beside_a_drop_is_no_failure, STORE)
+{
+    cellar *c = open_it();
+    pthread_t t;
+    atomic_store(&clears_end, false);
+    T_REQUIRE(pthread_create(&t, NULL, drops, c) == 0);
+    for (uint32_t i = 0; i < 20000 && !t_failed(); i++) {
+        const cellar_namespace_config o = { .struct_size = sizeof o, .version = 2 + i % 5 };
+        cellar *v = NULL;
+        T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
+        T_CHECK(cellar_version_set(v, 9, NULL) == CELLAR_OK ||
+                cellar_contains(v, "k", 1) == CELLAR_E_CLOSED);
+        cellar *again = NULL;
+        T_EQ_I64(cellar_namespace_open(c, "v", &o, &again), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    }
+    atomic_store(&clears_end, true);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+}
+
+/* Return the seconds of this thread that a save takes, with `spaces` more namespaces. */
+static double save_beside(uint32_t spaces)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.config.l2_bytes = 8 * CELLAR_L2_BYTES_MIN;
+    const cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
+    cellar *c = open_with(&cfg), *other = space_with(c, "other", &o);
+    for (uint32_t i = 0; i < 50000; i++) { T_EQ_I64(put(other, i, 1, 0), CELLAR_OK); }
+    (void)each_has_one(c, "v", spaces);
+    T_EQ_I64(cellar_save(c, NULL), CELLAR_OK);
+    double best = 1e9;
+    for (int round = 0; round < 5; round++) {
+        struct timespec from, to;
+        (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+        T_EQ_I64(cellar_save(c, NULL), CELLAR_OK);
+        (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+        const double took = (double)(to.tv_sec - from.tv_sec) +
+                            (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+        best = took < best ? took : best;
+    }
+    shut(c);
+    store_end();
+    return best;
+}
+
+/* Memory is walked once, not for each namespace. The second save has little to write. */
+T_CASE(save_of_many_namespaces_takes_little_longer)
+{
+    const double few = save_beside(5), many = save_beside(400);
+    printf("# a save beside 5 namespaces %.1f ms, beside 400 %.1f ms\n", few * 1e3, many * 1e3);
+    T_CHECK(many < 6 * few);
+}
+
 /* Open "v" of a store with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {

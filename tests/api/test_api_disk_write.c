@@ -15,6 +15,7 @@
 #include "tests/support/counter.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
+#include "tests/support/file_limit.h"
 #include "tests/support/spaces.h"
 #include "tests/support/told.h"
 
@@ -927,6 +928,33 @@ T_CASE_ON(save_counts_entries_over_a_write_limit, STORE)
     uint64_t missed = 1;
     const uint32_t found = found_after_save(&cfg, 500, 1000, &missed);
     T_EQ_U64(missed, 500 - found);
+}
+
+/* The disk fails at the first of them. The others are counted, and do not wait each. */
+T_CASE_ON(save_on_a_disk_that_fails_waits_once, ON_DISK)
+{
+    static char value[40000];
+    settings cfg = config();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.l2.fail_errors = 1;
+    cfg.l2.close_ms = 100;
+    cellar *c = NULL;
+    uint64_t missed = 0;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (uint32_t i = 0; i < 100; i++) {
+        const cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NO_L2 };
+        const uint32_t other = 1000 + i;
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_set(c, &other, sizeof other, "x", 1, &o), CELLAR_OK);
+    }
+    struct timespec from, to;
+    limit_files(4096);
+    (void)clock_gettime(CLOCK_MONOTONIC, &from);
+    T_CHECK(cellar_save(c, &missed) != CELLAR_OK && missed > 0);
+    (void)clock_gettime(CLOCK_MONOTONIC, &to);
+    limit_files(0);
+    T_CHECK(to.tv_sec - from.tv_sec < 25); /* 1 s; 40 s where each waits */
+    (void)cellar_close(c);
 }
 
 T_MAIN("api_disk_write")

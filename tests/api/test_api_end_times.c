@@ -404,10 +404,10 @@ T_CASE(touch_judges_the_entry_that_it_changes)
 {
     const cellar_set_opts negative = { .struct_size = sizeof negative, .ttl_ms = 1000,
                                        .flags = CELLAR_NEGATIVE };
-    const cellar_set_opts session = { .struct_size = sizeof session, .idle_ms = 50000,
-                                      .max_age_ms = 10000 };
+    const cellar_set_opts idle = { .struct_size = sizeof idle, .idle_ms = 50000,
+                                   .max_age_ms = 10000 };
     T_CHECK(touched_beside(&negative, 1000, CELLAR_ABSENT) > 0);
-    T_CHECK(touched_beside(&session, 10000, CELLAR_OK) > 0);
+    T_CHECK(touched_beside(&idle, 10000, CELLAR_OK) > 0);
 }
 
 /* ---- a set that evicts the entry it depends on ---- */

@@ -89,6 +89,18 @@ static inline cellar_err look(cellar *c, uint32_t key, uint32_t version)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
+/* Return how many of the keys 0.. have version 1. */
+static inline uint32_t hits_of(cellar *c, uint32_t count)
+{
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const cellar_err err = look(c, i, 1);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    return hits;
+}
+
 static inline cellar_err append(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     (void)ctx;

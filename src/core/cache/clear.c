@@ -29,9 +29,12 @@ SYNC_HOLDS(NAMESPACE) static l2_namespace cache_next(cellar *c, uint64_t version
     const uint64_t is = c->drawn != 0 ? c->drawn_version : c->version;
     const uint64_t raised = BASE_MIN(is + 1, UINT32_MAX);
     const uint64_t then = version > UINT32_MAX ? raised : version != 0 ? version : is;
-    c->drawn = cache_generation_draw(c->store);
-    c->drawn_version = (uint32_t)then;
-    return (l2_namespace){ c->id, c->drawn, c->drawn_version };
+    const uint64_t drawn = cache_generation_draw(c->store);
+    if (drawn != 0) {
+        c->drawn = drawn;
+        c->drawn_version = (uint32_t)then;
+    }
+    return (l2_namespace){ c->id, drawn, (uint32_t)then };
 }
 
 /* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
@@ -52,6 +55,8 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
                             cache_generation_is_free(s, next.generation);
         if (!closed && !over && !stands) {
             next = cache_next(c, version);
+            /* raised once: what is drawn again goes on from it */
+            if (next.generation != 0 && version > UINT32_MAX) { version = 0; }
             old = base_load_rlx(&c->generation);
         }
         const bool drawn = !closed && !over && next.generation != 0;

@@ -10,6 +10,9 @@
  *            Cells of living generations never collide: the counter skips numbers with a taken
  *            cell, and at most half of the cells are taken. A larger table keeps that: numbers that
  *            differ mod n differ mod 2n.
+ *            A draw leaves out numbers that are equal to a stored one of the disk, mod the cells of
+ *            the largest table. The table grows until the number that an open adopts has its cell,
+ *            if it takes 1/64 of the budget at most.
  *            The counter has 64 bits, entries have its low 32. Numbers go in halves of 2^31: at the
  *            end of a half every namespace gets a number of the other half, so no living number
  *            and no call that began before has one that is drawn next. Entries of that half ended
@@ -28,6 +31,8 @@
 #include "cache/tier_calls.h"
 
 #define CACHE_HALF UINT64_C(0x7fffffff) /* bits of a number within its half */
+/* twice the namespaces of a store, and twice the names of a disk */
+#define CACHE_CELLS_MOST 16384u
 
 BASE_SIZE_BEGIN
 
@@ -39,14 +44,14 @@ CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t
     cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (t == NULL) { return NULL; }
     t->mask = cells - 1;
-    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
+    t->bytes = (uint32_t)bytes; /* <= CACHE_CELLS_MOST cells */
     return t;
 }
 
 SYNC_HOLDS(NAMESPACE) static void cache_generations_install(cache_store *s, cache_generations *t)
 {
     cache_generations *old = base_load_rlx(&s->generations);
-    BASE_ASSERT(t->mask == 2 * old->mask + 1);
+    BASE_ASSERT(t->mask > old->mask);
     for (uint32_t i = 0; i <= old->mask; i++) {
         const uint64_t w = base_load_rlx(&old->cell[i]);
         if (w == 0) { continue; } /* would look like generation 0, the root */
@@ -121,12 +126,19 @@ CELLAR_PRIVATE bool cache_generation_is_free(const cache_store *s, uint64_t whol
 
 CELLAR_PRIVATE uint64_t cache_generation_draw(cache_store *s)
 {
-    uint64_t whole;
-    do {
-        if (!cache_numbers_left(s)) { return 0; }
-        whole = s->next_generation++ & L2_GENERATION_MOST;
-    } while (!cache_generation_is_free(s, whole));
-    return whole;
+    uint64_t stored[CACHE_CELLS_MOST / 64] = { 0 }; /* a bit for each cell */
+    uint64_t spare = 0; /* where each free cell is shared */
+    l2 *d = cache_disk(s);
+    if (d != NULL) { l2_generations_mark(d, stored, CACHE_CELLS_MOST); }
+    for (uint32_t rounds = 0; rounds < CACHE_CELLS_MOST || spare == 0; rounds++) {
+        if (!cache_numbers_left(s)) { break; }
+        const uint64_t whole = s->next_generation++ & L2_GENERATION_MOST;
+        const uint32_t cell = (uint32_t)whole % CACHE_CELLS_MOST;
+        if (!cache_generation_is_free(s, whole)) { continue; }
+        spare = whole;
+        if ((stored[cell / 64] >> cell % 64 & 1u) == 0) { break; }
+    }
+    return spare;
 }
 
 CELLAR_PRIVATE void cache_generation_begin(cellar *v, uint64_t whole, cellar_cause cause)
@@ -152,7 +164,6 @@ SYNC_HOLDS(NAMESPACE) static void cache_numbers_turn(cache_store *s)
         const uint64_t whole = cache_generation_draw(s);
         BASE_ASSERT(whole != 0);
         cache_generation_begin(v, whole, CELLAR_CAUSE_CLEARED);
-        v->first_generation = base_load_rlx(&v->generation);
         v->unreported += s->tier != NULL;
     }
 }
@@ -218,37 +229,58 @@ CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t gener
         const uint32_t cause = CACHE_CELL_CAUSE(w);
         info->known = true;
         if (cause != CELLAR_CAUSE_NONE) { info->dead_by = (cellar_cause)cause; }
-        cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
-        /* a number of the other half may be of an earlier namespace in this slot */
-        const bool its = v != NULL && v->first_generation <= generation &&
-                         ((v->first_generation ^ generation) & ~(uint32_t)CACHE_HALF) == 0;
-        if (its && cache_namespace_hold(v)) { found = v; }
+        const uint32_t slot = CACHE_CELL_SLOT(w);
+        cellar *v = slot != CACHE_CELL_NO_SLOT ? cache_namespace_at(s, slot) : NULL;
+        if (v != NULL && cache_namespace_hold(v)) { found = v; }
         info->dropped = found != NULL && base_load_rlx(&found->dropped);
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     return found;
 }
 
-CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s)
+/* Return how many cells the table needs so that the number that the disk has stored has its own;
+ * 0: it has, or they are too many. */
+SYNC_HOLDS(NAMESPACE) static uint32_t cache_cells_wanted(const cellar *fresh)
 {
+    l2_namespace t = { 0, 0, 0 };
+    const cache_generations *g = base_load_rlx(&fresh->store->generations);
+    if (fresh->no_disk || !cache_tier_namespace_find(fresh, &t) ||
+        !cache_generation_is_near(fresh->store, t.generation)) {
+        return 0;
+    }
+    const uint64_t w = base_load_rlx(&g->cell[t.generation & g->mask]);
+    const uint64_t differ = CACHE_CELL_GENERATION(w) ^ (uint32_t)t.generation;
+    const uint64_t most = base_load_rlx(&fresh->store->account.limit) / 64 / sizeof g->cell[0];
+    const uint64_t cells = 2 * (differ & (0 - differ)); /* its lowest bit tells them apart */
+    const bool taken = (w & CACHE_CELL_ALIVE) != 0 && cells <= BASE_MIN(most, CACHE_CELLS_MOST);
+    return taken ? (uint32_t)cells : 0;
+}
+
+CELLAR_PRIVATE bool cache_namespace_ready(const cellar *fresh)
+{
+    cache_store *s = fresh->store;
     cache_generations *bigger = NULL;
+    bool tight = false;
     for (;;) {
         sync_take(NAMESPACE, &s->namespace_lock);
         uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
-        if (bigger != NULL && bigger->mask == 2 * cells - 1) {
+        if (bigger != NULL && bigger->mask >= cells) {
             cache_generations_install(s, bigger);
+            cells = bigger->mask + 1;
             bigger = NULL;
-            cells *= 2;
         }
         const bool used_up = !cache_numbers_left(s);
         const bool small = cells < 2 * (s->namespace_count + 1); /* half stay free: a draw ends */
-        if (!used_up && !small) { break; }
+        const uint32_t more = small ? 2 * cells : tight ? 0 : cache_cells_wanted(fresh);
+        if (!used_up && more == 0) { break; }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
         bigger = NULL; /* another thread has installed one */
         if (used_up && base_thread_self()->depth > 0) { return false; }
         if (used_up) { cache_numbers_end(s); }
-        if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
+        if (more != 0) { bigger = cache_generations_new(s, more); }
+        if (small && bigger == NULL) { return false; }
+        tight = more != 0 && bigger == NULL;
     }
     if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
     return true;

@@ -9,15 +9,17 @@
 /* Give the namespace a living generation, with its cell and its quota. */
 CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation) SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells);
-/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
- * if no memory is left. */
-CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
+/* Take NAMESPACE when the namespace, which has none yet, finds a number and a cell: also for the
+ * number that the disk has stored, unless memory is short. Return false, without NAMESPACE, if no
+ * memory is left for any. */
+CELLAR_PRIVATE bool cache_namespace_ready(const cellar *fresh) SYNC_UNCHECKED;
 /* Mark a generation dead in every table: a hook may read an older one. */
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
-/* Return the next number with a free cell; 0: the half is used up, call cache_numbers_end first. */
+/* Return the next number with a free cell, which no stored number of the disk shares; 0: the half
+ * is used up, call cache_numbers_end first. */
 CELLAR_PRIVATE uint64_t cache_generation_draw(cache_store *s) SYNC_HOLDS(NAMESPACE);
 /* Return whether no living generation has the cell of the number. */
 CELLAR_PRIVATE bool cache_generation_is_free(const cache_store *s, uint64_t whole)

@@ -49,11 +49,26 @@ CELLAR_PRIVATE void cache_namespace_free(cache_store *s, cellar *v)
     base_free(&s->account, BASE_MOD_NAMESPACE, v, sizeof *v);
 }
 
+/* Take the slot from the generations of a namespace that is gone: no event and no count of their
+ * entries is of the next one there. */
+SYNC_HOLDS(NAMESPACE) static void cache_slot_leave(const cache_store *s, uint32_t slot)
+{
+    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
+        for (uint32_t i = 0; i <= t->mask; i++) {
+            const uint64_t w = base_load_rlx(&t->cell[i]);
+            if (w == 0 || CACHE_CELL_SLOT(w) != slot) { continue; }
+            base_store_rlx(&t->cell[i], CACHE_CELL(CACHE_CELL_GENERATION(w), CACHE_CELL_NO_SLOT,
+                                                   CACHE_CELL_CAUSE(w), 0u));
+        }
+    }
+}
+
 CELLAR_PRIVATE void cache_namespace_release(cellar *v)
 {
     if (base_sub_ar(&v->refs, 1u) != 1) { return; }
     cache_store *s = v->store;
     sync_take(NAMESPACE, &s->namespace_lock);
+    cache_slot_leave(s, v->slot);
     cache_namespace_put(s, v->slot, NULL);
     s->namespace_count--;
     sync_drop(NAMESPACE, &s->namespace_lock);

@@ -33,8 +33,9 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_cause 
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
                   : cause == L1_LEFT_TAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
-    /* forgotten generation: counted at the root */
-    if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
+    /* a generation that is forgotten, or its namespace gone: counted at the root */
+    if (CACHE_CELL_GENERATION(w) != generation || w == 0 ||
+        CACHE_CELL_SLOT(w) == CACHE_CELL_NO_SLOT) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
         return;
     }

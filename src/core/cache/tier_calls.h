@@ -35,7 +35,7 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
     X(STILL, CACHE_DISK_STANDS) \
     X(OFF, "the disk tier is off after errors of the disk (metric cellar_l2_breaker_state): " \
            "retry when the disk works") \
-    X(ROOM, "the disk tier had no room for 1 s: the disk is slower than the changes: retry") \
+    X(ROOM, "no room on the disk for 1 s, or a delete by pattern of the key runs: retry") \
     X(GONE, "the entry was evicted before it was written: retry, or raise memory_bytes") \
     X(OTHER, "the disk tier refused it: retry")
 typedef enum cache_lack {

@@ -145,7 +145,6 @@ struct cellar {
     char class_name[CELLAR_TTL_CLASSES_MAX][CELLAR_TTL_CLASS_NAME_MAX + 1]; /* NAMESPACE */
     UT_hash_handle hh;      /* NAMESPACE; names of the store, without the root */
     uint32_t id;            /* unique in this store, never reused */
-    uint32_t first_generation;    /* its generations are >= this one */
     uint32_t version;       /* public version; NAMESPACE */
     uint32_t drawn_version; /* of the number `drawn`; NAMESPACE */
     _Atomic uint32_t versioning; /* role: of the open that sets a version */
@@ -155,6 +154,7 @@ struct cellar {
     uint32_t name_len;
     uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
     _Atomic bool dropped;   /* stored under NAMESPACE */
+    bool settled;           /* it has a number, so no quota begins any more; NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
     uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
     /* the tier of its entries; NULL: none; set before its generation */
@@ -220,6 +220,7 @@ typedef struct cache_generations {
 #define CACHE_CELL(generation, slot, cause, alive) \
     ((uint64_t)(generation) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | \
      (uint64_t)(alive))
+#define CACHE_CELL_NO_SLOT 0xffffu /* its namespace is gone; the slot may have another one */
 #define CACHE_CELL_GENERATION(w) ((uint32_t)((w) >> 32))
 #define CACHE_CELL_SLOT(w) ((uint32_t)((w) >> 16) & 0xffffu)
 #define CACHE_CELL_CAUSE(w) ((uint32_t)((w) >> 8) & 0xffu)
@@ -304,10 +305,9 @@ struct cache_store {
     int disk_errno;
     uint8_t disk_mode;      /* l2.write; constant */
     _Atomic uint32_t owes;  /* CACHE_OWES_...: entries that the disk dropped */
-    _Atomic uint32_t offers; /* 1: a thread offers them; it has the three below */
+    _Atomic uint32_t offers; /* 1: a thread offers them; it has the two below */
     cache_progress offered; /* of the long value at which the pass stopped */
-    uint32_t offer_slot;    /* namespace at which the pass goes on */
-    uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
+    uint64_t offer_cursor;  /* place at which the pass goes on; 0: one begins */
     char disk_text[CACHE_ERROR_TEXT];
     _Atomic uint32_t close_told; /* 1: a close of a handle by the wrong call was logged */
     sync_lock demoted_lock; /* rank LISTEN; guards the three below */

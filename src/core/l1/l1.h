@@ -461,8 +461,11 @@ typedef struct l1_seen {
     size_t value_len;
     l1_info info;
 } l1_seen;
-/* STORED: every record without its value, also stale ones and remembered errors. */
-typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
+/* STORED: every record without its value, also stale ones and remembered errors. EVERY: the keys of
+ * all generations, also of those that ended; `generation` does not count. */
+typedef enum l1_scan_what {
+    L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED, L1_SCAN_EVERY
+} l1_scan_what;
 /* Scan up to `buckets` buckets from *cursor on (0: begin); set *cursor (0: end). Call fn without a
  * lock for each live entry of `generation`. An entry that exists during the whole scan is passed at
  * least once. fn false: stop; *cursor continues after this bucket. E_NOMEM. */

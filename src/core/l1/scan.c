@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * scan: visit the entries of a namespace, bucket by bucket.
+ * scan: visit the entries of a namespace, or of all, bucket by bucket.
  *
  * PICTURE    cursor = stripe << 32 | low bits of a bucket number, counted in reversed-bit order
  *            both chains with these low bits -> copy to a buffer, under validation -> callbacks
@@ -29,9 +29,10 @@ static void l1_scan_prefetch(const l1 *c, const l1_bucket *b)
     }
 }
 
-/* Append the live entries of one chain that belong to `generation`. Return false when the buffer is
- * too small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
- * locked. Else a key in a block sets *apart; only a holder of the lock may read that key. */
+/* Append the live entries of one chain that belong to `generation`, or all. Return false when the
+ * buffer is too small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the
+ * bucket is locked. Else a key in a block sets *apart; only a holder of the lock may read that
+ * key. */
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t generation,
                          l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
@@ -42,7 +43,8 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ge
             l1_rec r;
             const unsigned i = (unsigned)__builtin_ctz(m);
             uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
-            if (!l1_decode(c, pos, &r) || r.generation != generation) { continue; }
+            if (!l1_decode(c, pos, &r)) { continue; }
+            if (r.generation != generation && what != L1_SCAN_EVERY) { continue; }
             if (r.mask != 0 && what != L1_SCAN_STORED && l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
                 continue;
             }

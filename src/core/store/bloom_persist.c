@@ -65,7 +65,7 @@ CELLAR_PRIVATE void cache_keep_all(void *ctx, l2_images *to)
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
         sync_take(NAMESPACE, &s->namespace_lock);
         cellar *v = cache_namespace_at(s, slot);
-        const bool wanted = v != NULL && v->first_generation != UINT32_MAX && !v->no_disk &&
+        const bool wanted = v != NULL && v->settled && !v->no_disk &&
                             !base_load_rlx(&v->dropped) && base_load_acq(&v->bloom) != NULL &&
                             cache_namespace_hold(v);
         sync_drop(NAMESPACE, &s->namespace_lock);

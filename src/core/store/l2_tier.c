@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "cache/demoted.h"
 #include "cache/error.h"
+#include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/tags.h"
 #include "cache/tier_store.h"
@@ -127,6 +128,13 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
     return CELLAR_OK;
 }
 
+/* Answer also the worker of the disk, which asks before the store has the table. */
+static bool cache_disk_alive(void *ctx, uint32_t generation)
+{
+    const cache_store *s = ctx;
+    return base_load_acq(&s->generations) == NULL || cache_generation_alive(s, generation);
+}
+
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
 {
     s->disk_mode = (uint8_t)cfg->l2.write;
@@ -156,7 +164,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .off_damaged_pct = cfg->l2.fail_damaged_pct, .off_ms = cfg->l2.retry_ms,
         .off_max_ms = cfg->l2.retry_max_ms,
         .set_aside = cfg->l2.on_damage == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
-        .tags_ctx = s, .images = cache_keep_all, .images_ctx = s, .stats = s->stats,
+        .generation_alive = cache_disk_alive, .tags_ctx = s,
+        .images = cache_keep_all, .images_ctx = s, .stats = s->stats,
     };
     stats_time_open(s->stats, STATS_OP_L2_READ);
     stats_time_open(s->stats, STATS_OP_L2_WRITE);
@@ -196,7 +205,7 @@ typedef enum cache_spill_kind {
 } cache_spill_kind;
 
 typedef struct cache_spill {
-    cellar *namespace;
+    cache_store *store;
     cache_progress *progress; /* of the long value at which the walk waits */
     cache_spill_kind kind;
     uint64_t until_ns; /* CLOSE, OFFER: end of the walk; SAVE: end of the wait for room */
@@ -224,7 +233,7 @@ static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_in
 /* Wait for room. Return false if the walk does not wait any longer. */
 static bool cache_spill_wait(cache_spill *sp)
 {
-    const cache_store *s = sp->namespace->store;
+    const cache_store *s = sp->store;
     l2_stats now;
     l2_stats_get(s->disk, &now);
     if (sp->kind == CACHE_SPILL_SAVE && sp->progress->parts.done > sp->written) {
@@ -238,13 +247,10 @@ static bool cache_spill_wait(cache_spill *sp)
     return true;
 }
 
-static bool cache_spill_one(void *ctx, const l1_seen *e)
+/* Offer one entry of a namespace. Return false if the walk ends. */
+static bool cache_spill_entry(cache_spill *sp, cellar *v, const l1_seen *e)
 {
-    cache_spill *sp = ctx;
-    cellar *v = sp->namespace;
-    const cache_store *s = v->store;
-    if (sp->kind == CACHE_SPILL_OFFER && !l1_addr_is_later(e->info.l2_addr)) { return true; }
-    const bool all = sp->kind == CACHE_SPILL_SAVE || sp->kind == CACHE_SPILL_CHECK;
+    const cache_store *s = sp->store;
     if (sp->kind == CACHE_SPILL_CLOSE && base_now_ns() >= sp->until_ns) {
         sp->over = true;
         return false;
@@ -252,7 +258,8 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     const l1_key k = { e->key, (uint32_t)e->key_len, e->info.generation,
                        base_hash(&s->hash_key, e->info.generation, e->key, e->key_len) };
     if (sp->kind == CACHE_SPILL_CHECK) {
-        if (!cache_spill_there(s, &k, &e->info)) { sp->missed++; }
+        sp->missed += !cache_spill_there(s, &k, &e->info) &&
+                      cache_generation_alive(s, k.generation);
         return true;
     }
     cache_stored done;
@@ -261,45 +268,47 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
         done = cache_tier_offer(v, &k, sp->progress);
         room = done != CACHE_NO_ROOM && (done != CACHE_REFUSED || !l2_off(s->disk));
     } while (!room && cache_spill_wait(sp));
-    if (!room && !all) {
+    if (!room && sp->kind != CACHE_SPILL_SAVE) {
         sp->over = sp->full = true;
         return false;
     }
     if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) {
         sp->missed++;
-    } else if (sp->kind == CACHE_SPILL_SAVE) {
+    } else if (sp->kind == CACHE_SPILL_SAVE && !l2_off(s->disk) && !l2_stands_still(s->disk)) {
+        /* not on a disk that fails: each entry would wait as long again */
         sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
     }
     if (sp->kind != CACHE_SPILL_OFFER || done == CACHE_STORED) { sp->done++; }
     return true;
 }
 
-/* Walk on from *slot and *cursor, until the walk is over. E_NOMEM: entries may be left. */
-static cellar_err cache_spill_walk(cache_store *s, cache_spill *sp, uint32_t *slot,
-                                   uint64_t *cursor)
+static bool cache_spill_one(void *ctx, const l1_seen *e)
 {
-    cellar_err err = CELLAR_OK;
-    for (; *slot < CACHE_NAMESPACES_MAX && !sp->over && err == CELLAR_OK; ++*slot) {
-        sync_take(NAMESPACE, &s->namespace_lock);
-        cellar *v = cache_namespace_next(s, slot);
-        const bool wanted = v != NULL && s->tier != NULL && cache_tier_of(v) == s->tier &&
-                            !base_load_rlx(&v->dropped) && cache_namespace_hold(v);
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (!wanted) {
-            *cursor = 0;
-            continue;
-        }
-        sp->namespace = v;
-        do {
-            err = l1_scan(s->l1, cursor, CACHE_SPILL_BUCKETS, base_load_acq(&v->generation),
-                          L1_SCAN_KEYS, cache_spill_one, sp);
-            /* not inside a bucket: the next step continues behind it */
-            sp->over = sp->over || (sp->kind == CACHE_SPILL_OFFER &&
-                                    base_now_ns() >= sp->until_ns);
-        } while (err == CELLAR_OK && *cursor != 0 && !sp->over);
-        cache_namespace_release(v);
-        if (*cursor != 0) { return err; }
-    }
+    cache_spill *sp = ctx;
+    cache_store *s = sp->store;
+    cache_generation_info info;
+    bool on = true;
+    if (sp->kind == CACHE_SPILL_OFFER && !l1_addr_is_later(e->info.l2_addr)) { return true; }
+    if (!cache_generation_alive(s, e->info.generation)) { return true; }
+    cellar *v = cache_generation_namespace(s, e->info.generation, &info);
+    if (v == NULL) { return true; }
+    if (s->tier != NULL && cache_tier_of(v) == s->tier) { on = cache_spill_entry(sp, v, e); }
+    cache_namespace_release(v);
+    return on;
+}
+
+/* Walk on from *cursor, until the walk is over. *cursor 0: at the end of memory. E_NOMEM: entries
+ * may be left. */
+static cellar_err cache_spill_walk(cache_spill *sp, uint64_t *cursor)
+{
+    cellar_err err;
+    do {
+        err = l1_scan(sp->store->l1, cursor, CACHE_SPILL_BUCKETS, 0, L1_SCAN_EVERY,
+                      cache_spill_one, sp);
+        /* not inside a bucket: the next step continues behind it */
+        sp->over = sp->over || (sp->kind == CACHE_SPILL_OFFER && *cursor != 0 &&
+                                base_now_ns() >= sp->until_ns);
+    } while (err == CELLAR_OK && *cursor != 0 && !sp->over);
     return err;
 }
 
@@ -310,11 +319,10 @@ static bool cache_disk_spill(cache_store *s)
     const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
     const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
     cache_progress progress = { .hash = 0 };
-    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_until_ns(limit_ms),
-                       .progress = &progress };
-    uint32_t slot = 0;
+    cache_spill sp = { .store = s, .kind = CACHE_SPILL_CLOSE, .progress = &progress,
+                       .until_ns = base_until_ns(limit_ms) };
     uint64_t cursor = 0;
-    (void)cache_spill_walk(s, &sp, &slot, &cursor);
+    (void)cache_spill_walk(&sp, &cursor);
     while (base_load_acq(&s->demoted_count) != 0 && base_now_ns() < sp.until_ns) {
         if (!cache_demoted_work(s) && !l2_tick(s->disk, 1000)) { base_yield(); }
     }
@@ -353,15 +361,14 @@ static uint32_t cache_disk_drain(cache_store *s)
 CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 {
     cache_progress progress = { .hash = 0 };
-    cache_spill sp = { .kind = CACHE_SPILL_SAVE, .progress = &progress,
+    cache_spill sp = { .store = s, .kind = CACHE_SPILL_SAVE, .progress = &progress,
                        .until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS };
-    uint32_t slot = 0;
     uint64_t cursor = 0;
     l2_stats before, after;
     l2 *d = cache_disk(s);
     if (d == NULL || l2_off(d)) { return CELLAR_DISABLED; }
     l2_stats_get(d, &before);
-    cellar_err err = cache_spill_walk(s, &sp, &slot, &cursor);
+    cellar_err err = cache_spill_walk(&sp, &cursor);
     const uint32_t left = err == CELLAR_OK ? cache_disk_drain(s) : 0;
     if (err == CELLAR_OK) {
         l2_images_save(d, false);
@@ -369,9 +376,8 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
     }
     l2_stats_get(d, &after);
     if (err == CELLAR_OK && after.reclaimed != before.reclaimed) { /* perhaps of memory, too */
-        sp = (cache_spill){ .kind = CACHE_SPILL_CHECK };
-        slot = 0;
-        err = cache_spill_walk(s, &sp, &slot, &cursor);
+        sp = (cache_spill){ .store = s, .kind = CACHE_SPILL_CHECK };
+        err = cache_spill_walk(&sp, &cursor);
     }
     *missed = sp.missed + left;
     return err == CELLAR_OK && *missed != 0 ? CELLAR_DROPPED : err;
@@ -381,20 +387,16 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
 {
     const size_t written = s->offered.parts.done;
-    cache_spill sp = { .kind = CACHE_SPILL_OFFER, .progress = &s->offered,
+    cache_spill sp = { .store = s, .kind = CACHE_SPILL_OFFER, .progress = &s->offered,
                        .until_ns = base_now_ns() + BASE_MIN(budget_us, 1000000u) * 1000u };
-    if (s->offer_slot == 0 && s->offer_cursor == 0) {
-        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_PASS);
-    }
-    const cellar_err err = cache_spill_walk(s, &sp, &s->offer_slot, &s->offer_cursor);
+    if (s->offer_cursor == 0) { base_store_rel(&s->owes, (uint32_t)CACHE_OWES_PASS); }
+    const cellar_err err = cache_spill_walk(&sp, &s->offer_cursor);
     if (sp.full || err != CELLAR_OK) { /* entries of this bucket are left */
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN);
         return sp.done != 0 || s->offered.parts.done > written;
     }
-    if (sp.over) { return true; }
-    s->offer_slot = 0;
-    s->offer_cursor = 0;
-    return !base_cas_ar(&s->owes, (uint32_t)CACHE_OWES_PASS, (uint32_t)CACHE_OWES_NOTHING);
+    return sp.over ||
+           !base_cas_ar(&s->owes, (uint32_t)CACHE_OWES_PASS, (uint32_t)CACHE_OWES_NOTHING);
 }
 
 CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)

@@ -84,8 +84,6 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
-    /* none until the namespace is settled, though it has a slot */
-    v->first_generation = UINT32_MAX;
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
     v->object_class = UINT32_MAX;
@@ -162,7 +160,6 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cache_namespace_fix(v, o);
     if (o->version != 0) { v->version = o->version; }
     v->handles = 1;
-    v->first_generation = 0;
     base_store_rlx(&v->refs, 2u);
     base_store_rlx(&v->state, cache_state_now(v));
     cache_namespace_put(s, 0, v);
@@ -202,15 +199,13 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
         cells = CACHE_GENERATIONS_DISK;
     }
     cache_generations *t = cache_generations_new(s, cells);
-    base_store_rlx(&s->generations, t);
+    base_store_rel(&s->generations, t); /* acquire in cache_disk_alive */
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) {
         cache_numbers_end(s); /* if none is left */
         err = cache_root_open(s, cfg);
     }
-    if (err == CELLAR_OK) { return err; }
-    cache_namespaces_close(s);
-    return cache_open_refuse(err, "no memory for the root namespace");
+    return err == CELLAR_OK ? err : cache_open_refuse(err, "no memory for the root namespace");
 }
 
 typedef struct cache_opening { /* one call of cellar_namespace_open */
@@ -264,7 +259,7 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_settle(cellar *v, cache_openin
         cache_generation_take(v, (uint32_t)whole); /* it has no old one to end */
         if (p->o != NULL && p->o->version != 0) { v->version = p->o->version; }
     }
-    v->first_generation = base_load_rlx(&v->generation);
+    v->settled = true;
     if (v->id == 0) { v->id = s->next_id++; }
     if (p->o != NULL) { cache_namespace_opts_apply(v, p->o); }
     cache_policy_bind(v);
@@ -301,7 +296,7 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
     if (p->o != NULL && !cache_max_entries_begin(fresh, p->o)) { goto drop; }
     kept = cache_keep_begin(fresh, fresh->no_disk);
-    if (!cache_namespace_ready(s)) { goto drop; }
+    if (!cache_namespace_ready(fresh)) { goto drop; }
     l1_advise_anew(s->l1, fresh->slot);
     p->err = CELLAR_OK;
     out = cache_namespace_reopen(p);
@@ -414,6 +409,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                       "raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0) {
         err = cache_version_open(v, o->version);
+        /* a drop meanwhile is as one behind the return */
+        if (err == CELLAR_E_CLOSED && base_load_acq(&v->dropped)) { err = CELLAR_OK; }
         why = "cellar_namespace_open: the disk or the shared server did not confirm the version: "
               "retry";
     }

@@ -208,7 +208,7 @@ SYNC_HOLDS(NAMESPACE)
 static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t most_pct)
 {
     if (v->quota == 0 && most_pct == 0) { return CELLAR_OK; }
-    if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
+    if (v->quota == 0 && v->settled) { return CELLAR_E_INVAL; }
     const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
     if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
     if (v->quota == 0) {
@@ -237,10 +237,9 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_conf
     cellar *v = s->root;
     if (o != NULL && (!cache_quota_room(s, o) || !cache_max_entries_begin(v, o))) { return false; }
     sync_take(NAMESPACE, &s->namespace_lock);
-    const uint32_t first = v->first_generation;
-    v->first_generation = UINT32_MAX;
+    v->settled = false;
     (void)cache_quota_take(s, v, o, ruled, missed); /* the first one: there is room */
-    v->first_generation = first;
+    v->settled = true;
     cache_generation_take(v, base_load_rlx(&v->generation));
     sync_drop(NAMESPACE, &s->namespace_lock);
     return true;

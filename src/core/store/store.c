@@ -176,9 +176,9 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
     cellar_err err = cache_disk_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stats; }
     err = cache_hash_choose(s, cfg);
-    if (err != CELLAR_OK) { goto drop_disk; }
+    if (err != CELLAR_OK) { goto drop_stamps; }
     err = cache_namespaces_open(s, cfg);
-    if (err != CELLAR_OK) { goto drop_disk; }
+    if (err != CELLAR_OK) { goto drop_stamps; }
     if (s->tier != NULL) {
         if (!cache_tier_ready(s)) {
             err = cache_open_refuse(CELLAR_E_NOMEM, "no memory for the stamps");
@@ -225,6 +225,7 @@ drop_thread:
 drop_fork:
     base_fork_unregister(&s->fork_node);
 drop_l1:
+    cache_disk_abandon(s); /* its worker may make room */
     s->account.make_room = NULL;
     l1_close(s->l1);
 drop_why:
@@ -232,11 +233,10 @@ drop_why:
 drop_hot:
     cache_hot_close(s);
 drop_stamps:
+    cache_disk_abandon(s); /* its worker asks for generations */
     cache_stamps_close(s);
     cache_write_order_close(s);
     cache_namespaces_close(s);
-drop_disk:
-    cache_disk_abandon(s);
 drop_stats:
     stats_destroy(s->stats);
     return err;

@@ -6,6 +6,8 @@
  * Method: The counter is set to the end of its half by hand while entries of the first generations
  *         exist, more than one step of maintenance removes. Two ends later the numbers are the
  *         same ones. */
+#include "cache/handle.h"
+#include "cache/generation.h"
 #include "store/store.h"
 #include "tests/support/t.h"
 
@@ -172,6 +174,7 @@ T_CASE(disk_goes_on_when_numbers_restart)
         T_CHECK(!is_there(b, "old"));
         T_EQ_I64(api_put(a, "gone", "a", NULL), CELLAR_OK);
         T_EQ_I64(api_put(b, "kept", "b", NULL), CELLAR_OK); /* OK: the disk has it */
+        T_EQ_I64(api_put(c, "root", "r", NULL), CELLAR_OK);
         T_EQ_I64(cellar_clear(a), CELLAR_OK);
         T_EQ_I64(api_put(a, "kept", "a", NULL), CELLAR_OK);
         for (int life = 0; life < 3; life++) {
@@ -184,6 +187,11 @@ T_CASE(disk_goes_on_when_numbers_restart)
             T_CHECK(!is_there(b, "old") && !is_there(a, "gone"));
             T_EQ_STR(api_look(a, "kept"), "a");
             T_EQ_STR(api_look(b, "kept"), "b");
+            T_EQ_STR(api_look(c, "root"), "r");
+            cache_generation_info info; /* as an event or the eviction of an entry asks */
+            const uint32_t now = base_load_rlx(&c->generation);
+            T_CHECK(cache_generation_namespace(c->store, now, &info) == c);
+            cache_namespace_release(c);
             T_EQ_I64(cellar_clear(closed), CELLAR_OK);
             T_EQ_I64(api_put(closed, "l", "l", NULL), CELLAR_OK);
             T_EQ_I64(cellar_namespace_close(closed), CELLAR_OK);
