@@ -306,6 +306,7 @@ typedef struct calls_due {
     int64_t end_ms;             /* least deadline */
     bool memory_only;           /* the set said so */
     _Atomic bool disk;          /* it left memory, and the disk has to have it */
+    uint64_t left_step;         /* the step in which it did */
     _Atomic unsigned sure;      /* 1: a call promised that a kill leaves it; 2: also a power cut */
     _Atomic bool plain;         /* only a close promised it: a full index may drop it later */
     uint64_t kept;              /* the value that the disk must have at the next open; 0: none */
@@ -381,11 +382,13 @@ static struct calls_world {
     bool roomy;                 /* its keys cannot reach the budget */
     uint64_t refusals;          /* due_refusals() of the last eviction */
     uint64_t refused_step;      /* the last step in which the disk refused an eviction */
+    uint64_t written_step;      /* what left memory before this step is in the file of the disk */
     cellar_l2_sync sync;        /* level of this life */
     bool opened;                /* the open is complete */
     bool clean;                 /* nothing changed since a close, not even to SYNC_MANUAL */
     bool manual;                /* since the last close, a life at SYNC_MANUAL may have changed it */
     bool rooted;                /* the root of the last life was on disk */
+    _Atomic bool sized;         /* the disk may have another size than an open asks for */
     bool blind;                 /* the last open read no boot id */
     bool cut;                   /* the next one does not */
     _Atomic bool crowded;       /* the index of the disk may have no place for ordinary entries */
@@ -566,6 +569,13 @@ static bool due_refused(void)
     if (more) { world.refused_step = atomic_load(&calls.step); }
     world.refusals = count;
     return world.refused_step == atomic_load(&calls.step);
+}
+
+/* A call wrote the buffer of the disk in this step. With one thread only such calls write it. */
+static void due_written(void)
+{
+    const bool alone = calls_exact() && calls_actor_of_thread()->depth == 0;
+    if (alone) { world.written_step = atomic_load(&calls.step); }
 }
 
 /* Return whether the disk keeps the value, whatever else it takes. */

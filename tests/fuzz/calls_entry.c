@@ -757,6 +757,7 @@ static void hear_room(const cellar_event *e, void *ctx)
             continue; /* the disk has it */
         }
         if (same && taken && !due_refused()) {
+            d->left_step = atomic_load(&calls.step);
             atomic_store(&d->disk, true);
         } else if (same || e->ns == NULL) {
             due_touch(&world.space[i].slot[index]);

@@ -576,13 +576,22 @@ typedef struct calls_thing {
     size_t charge;
 } calls_thing;
 
+static _Atomic int64_t calls_things; /* not yet freed */
+
 static calls_thing *new_thing(void)
 {
     calls_thing *t = malloc(sizeof *t);
     MUST(t != NULL);
+    atomic_fetch_add(&calls_things, 1);
     atomic_store(&t->alive, 1);
     t->charge = (size_t)ONE_OF(0, 100, 5000, 60000);
     return t;
+}
+
+static void drop_thing(calls_thing *t)
+{
+    atomic_fetch_sub(&calls_things, 1);
+    free(t);
 }
 
 static void free_thing(void *object, size_t charge, cellar_cause why, void *ctx)
@@ -591,7 +600,7 @@ static void free_thing(void *object, size_t charge, cellar_cause why, void *ctx)
     (void)ctx;
     MUST(charge == t->charge && (unsigned)why < CELLAR_CAUSE_COUNT);
     MUST(atomic_exchange(&t->alive, 0) == 1);
-    free(t);
+    drop_thing(t);
 }
 
 static cellar_err load_thing(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -610,7 +619,9 @@ static void thing_calls(cellar *v)
     calls_thing *t = new_thing();
     const char *key = chance(50) ? "thing0" : "thing1";
     never_wait(&lo, false);
-    if (told(v, CALL(cellar_object_set)(v, key, 6, t, t->charge, NULL)) != CELLAR_OK) { free(t); }
+    if (told(v, CALL(cellar_object_set)(v, key, 6, t, t->charge, NULL)) != CELLAR_OK) {
+        drop_thing(t);
+    }
     if (chance(50)) { (void)CALL(cellar_object_acquire)(v, key, 6, &h); }
     if (h.object == NULL) {
         (void)told(v, CALL(cellar_object_get_or_load)(v, key, 6, &lo, load_thing, NULL, &h));
@@ -626,7 +637,9 @@ static void thing_calls(cellar *v)
         told(v, CALL(cellar_object_lease_acquire)(v, "leased", 6, &lo, NULL, &lease, &h));
     if (err == CELLAR_LEASED) {
         t = new_thing();
-        if (CALL(cellar_object_lease_fulfill)(v, &lease, t, t->charge, NULL) < 0) { free(t); }
+        if (CALL(cellar_object_lease_fulfill)(v, &lease, t, t->charge, NULL) < 0) {
+            drop_thing(t);
+        }
     }
     CALL(cellar_object_release)(&h);
 }

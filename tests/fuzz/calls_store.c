@@ -195,6 +195,7 @@ static void row_option(void)
         due_bound(space, value);
         if (!world.strict) { due_end(space == 0 ? CALLS_SPACES : space, 0); }
     }
+    if (option == CELLAR_OPT_L2_BYTES) { atomic_store(&world.sized, true); }
     if (option == CELLAR_OPT_BLOOM_KEYS) { atomic_store(&world.space[space].vague, true); }
     const cellar_err err = told(c, CALL(cellar_option_set)(c, option, value));
     TRACE("option %d = %" PRId64 ": %s", (int)option, value, cellar_code_name(err));
@@ -212,7 +213,9 @@ static void row_tick(void)
     if (!calls_exact() || chance(50)) {
         atomic_fetch_add(&calls.now_ms, ONE_OF(0, 1, 30, 1000, 5000, 70000));
     }
-    (void)told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &wait_ms));
+    if (told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &wait_ms)) >= 0) {
+        due_written();
+    }
 }
 
 /* What was sure of a kill is now sure of a power cut. */
@@ -227,9 +230,9 @@ static void due_synced(void)
 static void row_sync(void)
 {
     uint64_t missed = 0;
-    if (chance(15) && told(world.store, CALL(cellar_sync)(world.store)) == CELLAR_OK &&
-        calls_exact() && world.sync != CELLAR_L2_SYNC_MANUAL) {
-        due_synced();
+    if (chance(15) && told(world.store, CALL(cellar_sync)(world.store)) == CELLAR_OK) {
+        due_written();
+        if (calls_exact() && world.sync != CELLAR_L2_SYNC_MANUAL) { due_synced(); }
     }
     if (chance(15)) {
         const cellar_err err = told(world.store, CALL(cellar_save)(world.store, &missed));
@@ -644,6 +647,7 @@ static void due_keep_killed(void)
                                    !atomic_load(&world.failed) &&
                                    atomic_load(&calls.now_ms) < d->end_ms &&
                                    (due_sure(d) || (atomic_load(&d->disk) && calls_exact() &&
+                                                    d->left_step < world.written_step &&
                                                     !atomic_load(&world.crowded))));
         }
         if (lost || x->memory_only) { d->kept = 0; }
@@ -745,9 +749,10 @@ static bool store_open(void)
     world.space[0].through = root.l2_write == CELLAR_L2_WRITE_THROUGH;
     world.refusals = 0;
     world.sync = l2.sync;
-    if (world.rooted == world.space[0].memory_only && l2.sync == CELLAR_L2_SYNC_MANUAL) {
+    if ((world.rooted == world.space[0].memory_only || atomic_load(&world.sized)) &&
+        l2.sync == CELLAR_L2_SYNC_MANUAL) {
         world.clean = false;
-        world.manual = true; /* the open tells the disk that the root comes or goes */
+        world.manual = true; /* the root comes or goes, or the size changes: the open writes */
     }
     world.opened = false;
     atomic_store(&world.failed, false);

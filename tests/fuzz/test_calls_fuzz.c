@@ -207,6 +207,9 @@ static void one_life(void)
         atomic_store(&calls_stop, true);
         MUST(pthread_join(clock, NULL) == 0);
     }
+    if (atomic_load(&calls_things) != 0) {
+        calls_fault("%" PRId64 " objects were not freed", atomic_load(&calls_things));
+    }
     if (atomic_load(&calls.bytes) != 0) {
         calls_fault("%" PRId64 " bytes of the host not given back", atomic_load(&calls.bytes));
     }
