@@ -68,6 +68,7 @@ typedef struct attack_lock {
 
 typedef struct attack {
     cellar_remote_namespace_config opts;
+    const char *prefix; /* of all keys of the run */
     _Atomic uint32_t phase;        /* % 3 is an ATTACK_ phase; 0: end */
     _Atomic uint32_t reached[CHILDREN];
     _Atomic int64_t failing_ms;    /* since when a failover lasts; 0: none does */
@@ -195,6 +196,7 @@ static void attack_judge(attack_child *c, uint32_t k, const char *value, size_t 
     const bool unknown = version > base && attack_acked_ms(key, version) <= 0;
     atomic_fetch_add(load ? &a->loads : &a->hits, 1);
     if (!attack_is_whole(k, value, len)) {
+        attack_tell(a, "torn", k, version, (int64_t)len);
         atomic_fetch_add(&a->torn, 1);
         return;
     }
@@ -518,10 +520,11 @@ static void attack_open(attack_child *c)
     char url[1024], ca[T_FOLDER_MAX + 32] = "";
     const bool over_tls = group_tls[0] != '\0';
     if (over_tls) { (void)snprintf(ca, sizeof ca, "&tls_ca_file=%s/ca.pem", group_tls); }
-    (void)snprintf(url, sizeof url, sentinel_list[0] != '\0' ? "%s-sentinel://%s?master=main&%s%s"
-                                                             : "%s://%s?%s%s",
+    (void)snprintf(url, sizeof url,
+                   sentinel_list[0] != '\0' ? "%s-sentinel://%s?master=main&prefix=%s%s"
+                                            : "%s://%s?prefix=%s%s",
                    over_tls ? "rediss" : "redis", sentinel_list[0] != '\0' ? sentinel_list : attack_at,
-                   "prefix=app", ca);
+                   c->a->prefix, ca);
     cellar_remote_config o = { .struct_size = sizeof o, .io_ms = 200, .proof_ms = PROOF_MS };
     cellar_remote_limiter_config lo = { .struct_size = sizeof lo, .hold_ms = HOLD_MS,
                                         .offline = CELLAR_REMOTE_LIMITER_DENY };
@@ -732,11 +735,12 @@ static void attack_rebase(attack *a)
     a->rounds++;
 }
 
-static attack *attack_begin_run(const cellar_remote_namespace_config *o)
+static attack *attack_begin_run(const cellar_remote_namespace_config *o, const char *prefix)
 {
     attack *a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(a != MAP_FAILED);
     a->opts = *o;
+    a->prefix = prefix;
     a->phase = 3 + ATTACK_SETTLE;
     for (uint32_t i = 0; i < CHILDREN; i++) { attack_start(a, i); }
     for (uint32_t i = 0; i < CHILDREN; i++) { AWAIT(a->reached[i] == 3 + ATTACK_SETTLE); }

@@ -128,10 +128,16 @@ static void forget_scripts(attack *a) { ask(a, "SCRIPT FLUSH"); }
 
 static void lose_numbers(attack *a)
 {
-    static const char *const commands[] = { "DEL app:~e", "DEL app:~g:users", "DEL app:~t:even",
-                                            "DEL app:~e app:~g:users app:~t:even" };
+    static const char *const numbers[] = { "~e", "~g:users", "~t:even" };
+    char command[128] = "DEL";
+    const uint32_t which = draw(0, 3); /* 3: all */
+    for (uint32_t i = 0; i < 3; i++) {
+        if (which != 3 && which != i) { continue; }
+        const size_t n = strlen(command);
+        (void)snprintf(command + n, sizeof command - n, " %s:%s", a->prefix, numbers[i]);
+    }
     attack_loses(a); /* values from before are dead */
-    ask(a, commands[draw(0, 3)]);
+    ask(a, command);
 }
 
 static void fill_server(attack *a)
@@ -154,7 +160,7 @@ static void delete_by_another_client(attack *a)
 {
     attack_loses(a);
     for (int i = 0; i < 20; i++) {
-        (void)engine_ask(&primary(a)->e, "DEL app:users:key:%u", draw(0, KEYS - 1));
+        (void)engine_ask(&primary(a)->e, "DEL %s:users:key:%u", a->prefix, draw(0, KEYS - 1));
     }
 }
 
@@ -214,13 +220,14 @@ static void fail_over(attack *a)
 static struct { pthread_t id; _Atomic bool stops; uint64_t made, forgotten; } crowd;
 
 /* Make some tags as a worker does. False: the connection broke. */
-static bool crowd_add(redisContext *c)
+static bool crowd_add(redisContext *c, const char *prefix)
 {
     enum { AT_ONCE = 64 };
     bool ok = true;
     for (int i = 0; i < AT_ONCE; i++, crowd.made++) {
         const unsigned long long n = crowd.made;
-        redisAppendCommand(c, "CELLAR.TIER KNOW 3 app:~e app:~t:%llu app:~s:%llu 0 0 0 60000", n, n);
+        redisAppendCommand(c, "CELLAR.TIER KNOW 3 %s:~e %s:~t:%llu %s:~s:%llu 0 0 0 60000", prefix,
+                           prefix, n, prefix, n);
     }
     for (int i = 0; i < AT_ONCE && ok; i++) {
         void *reply = NULL;
@@ -230,11 +237,14 @@ static bool crowd_add(redisContext *c)
     return ok;
 }
 
-static void *crowd_run(void *server)
+static void *crowd_run(void *run)
 {
+    const char *prefix = ((const attack *)run)->prefix;
     while (!atomic_load(&crowd.stops)) {
-        redisContext *c = engine_connect(server);
-        while (c != NULL && !atomic_load(&crowd.stops) && crowd_add(c)) { engine_pause_ms(1); }
+        redisContext *c = engine_connect(&nodes[0].e);
+        while (c != NULL && !atomic_load(&crowd.stops) && crowd_add(c, prefix)) {
+            engine_pause_ms(1);
+        }
         if (c != NULL) { redisFree(c); }
         engine_pause_ms(1);
     }
@@ -245,7 +255,7 @@ static void crowd_begin(attack *a)
 {
     a->crowded = engine_is_port() && a->phase / 3 % 3 == 2; /* the first round has one */
     atomic_store(&crowd.stops, false);
-    if (a->crowded) { T_REQUIRE(pthread_create(&crowd.id, NULL, crowd_run, &nodes[0].e) == 0); }
+    if (a->crowded) { T_REQUIRE(pthread_create(&crowd.id, NULL, crowd_run, a) == 0); }
 }
 
 static void crowd_end(attack *a)
@@ -333,7 +343,10 @@ static void attack_round(attack *a, bool fails, uint64_t left)
     attack_read(a);
     attack_phase(a); /* check */
     crowd_end(a);
-    if (group) { count_out(a, &before, planned); } /* while the keys were read, too */
+    if (group) { /* while the keys were read, too: a sentinel may hear of it late */
+        AWAIT(whole());
+        count_out(a, &before, planned);
+    }
     attack_rebase(a);
 }
 
@@ -354,26 +367,15 @@ static const mode modes[] = {
 
 enum { MODES = sizeof modes / sizeof modes[0] };
 
-/* Empty the servers. The values of another mode would be torn ones. A primary that is replaced at
- * this time refuses, and its replica has the values. False: values are left. */
-static bool emptied(void)
-{
-    const bool group = sentinel_list[0] != '\0';
-    const int now = group ? primary_now() : 0;
-    const redisReply *r = now < 0 ? NULL : engine_ask(&nodes[now].e, "FLUSHALL");
-    if (r == NULL || r->type != REDIS_REPLY_STATUS) { return false; }
-    return !group || (whole() && engine_number(engine_ask(&nodes[0].e, "DBSIZE")) == 0 &&
-                      engine_number(engine_ask(&nodes[1].e, "DBSIZE")) == 0);
-}
-
-/* Run one mode. Return the findings. */
+/* Run one mode, under a prefix of its own: the values of another one would be torn ones. Return the
+ * findings. */
 static uint64_t attack_mode(const mode *m, uint64_t faults)
 {
     const bool group = sentinel_list[0] != '\0';
     cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = m->write,
                                          .values = m->values, .offline = m->offline };
-    AWAIT(emptied());
-    attack *a = attack_begin_run(&o);
+    AWAIT(!group || whole());
+    attack *a = attack_begin_run(&o, m->name);
     a->primary = group ? primary_now() : 0;
     for (uint64_t i = 0; a->faults < faults && !t_failed(); i++) {
         attack_round(a, group && i % 3 == 0, faults - a->faults);

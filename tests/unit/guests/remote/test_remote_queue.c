@@ -286,11 +286,14 @@ T_CASE(lease_beside_a_queued_value_waits_for_no_server)
 T_CASE(queued_value_ends_with_its_ttl)
 {
     for (int raw = 0; raw < 2; raw++) {
-        const cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1 };
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1 };
         queue_open(NULL, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
         engine_signal(&server, SIGSTOP);
-        T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
-        for (int i = 0; i < 1000 && !side_has(&a, "k", NULL); i++) { engine_pause_ms(1); }
+        do { /* a set that lasts longer than its TTL queues a delete */
+            o.ttl_ms *= 2;
+            T_EQ_I64(cellar_set(a.users, "k", 1, "old", 3, &o), CELLAR_OK);
+        } while (o.ttl_ms < 10000 && side_stats(&a).queue_entries == 0);
+        for (int i = 0; i < 20000 && !side_has(&a, "k", NULL); i++) { engine_pause_ms(1); }
         T_CHECK(side_has(&a, "k", NULL));
         T_EQ_U64(side_stats(&a).queue_entries, 1);
         engine_signal(&server, SIGCONT);
