@@ -16,7 +16,7 @@ fi
 planted() { sh $mutants/plant.sh "$t_tmp/planted"; }
 each_alone() {
     for diff in "$mutants"/*.diff; do
-        patch -s -f -N -p1 --dry-run -r - <"$diff" || { echo "$diff"; return 1; }
+        patch -s -f -N -F 0 -p1 --dry-run -r - <"$diff" || { echo "$diff"; return 1; }
     done
 }
 fresh() { # a scratch copy of what plant.sh reads, with one patch

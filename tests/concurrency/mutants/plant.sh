@@ -26,7 +26,7 @@ rm -rf "$copy/src"
 mkdir -p "$copy" && cp -R src "$copy" || exit 2
 for diff in "$here"/*.diff; do
     [ -e "$diff" ] || continue
-    patch -s -f -N -p1 --no-backup-if-mismatch -r - -d "$copy" <"$diff" ||
+    patch -s -f -N -F 0 -p1 --no-backup-if-mismatch -r - -d "$copy" <"$diff" ||
         complain "$diff does not apply: plant the mistake again (tests/README.md, Mutants)"
     said=$(basename "$diff" .diff | tr + '\n')
     found=$(sed -n 's/^+//p' "$diff" | names)

@@ -18,7 +18,7 @@ fi
 plant() {
     mkdir -p "$t_tmp/copy" && cp -R src "$t_tmp/copy" || return 1
     for diff in $here/mutants/*.diff; do
-        patch -s -f -N -p1 --no-backup-if-mismatch -r - -d "$t_tmp/copy" <"$diff" || return 1
+        patch -s -f -N -F 0 -p1 --no-backup-if-mismatch -r - -d "$t_tmp/copy" <"$diff" || return 1
     done
 }
 build() {
