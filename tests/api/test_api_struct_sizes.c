@@ -24,11 +24,14 @@
 
 static cellar *store;
 
+static int64_t still(void *ctx) { (void)ctx; return 1000; }
+
 static void open_store(void)
 {
     settings cfg = settings_default();
     cfg.config.memory_bytes = 16u << 20; /* the smallest budget with an advisor */
     cfg.host.no_threads = 1;
+    cfg.host.clock = still;
     T_REQUIRE(settings_open(&cfg, &store) == CELLAR_OK);
     T_REQUIRE(cellar_set(store, "k", 1, "value", 5, NULL) == CELLAR_OK);
 }

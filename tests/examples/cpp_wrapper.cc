@@ -392,10 +392,9 @@ void background()
         check(r && r.code() == CELLAR_STALE && r.bytes() == "run 1" &&
                   (r.raw().flags & CELLAR_RESULT_REFRESHING) != 0,
               "a stale value is returned, and a refresh starts in the background");
-        for (int i = 0; i < 2000 && *runs < 2; i++) {
+        while (*runs < 2) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
-        check(*runs >= 2, "the refresh runs");
 
         *fails = true;
         check(is_down([&] { pages.get_or_load("/new"); }),
@@ -653,7 +652,7 @@ void locks()
     check(held.held() && !table.try_acquire("order:7"), "a lock has one owner");
     const std::uint64_t fence = held.fence();
     cellarpp::lock moved(std::move(held));
-    check(!held.held() && moved.held() && moved.extend(1000), "a lock moves");
+    check(!held.held() && moved.held() && moved.extend(60000), "a lock moves");
     check(moved.release() && !moved.held(), "release tells that it was held");
     {
         const auto scoped = table.try_acquire("order:7");

