@@ -340,7 +340,7 @@ T_CASE(maintenance_thread_is_named_and_blocks_signals)
     T_REQUIRE(c != NULL);
     uint64_t blocked = 0;
     /* the thread names itself when it first runs */
-    for (int i = 0; i < 20000 && blocked == 0; i++) {
+    for (int i = 0; i < 120000 && blocked == 0; i++) {
         blocked = upkeep_blocked();
         usleep(500);
     }
@@ -350,7 +350,7 @@ T_CASE(maintenance_thread_is_named_and_blocks_signals)
     }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
     /* the thread has ended; /proc forgets it later */
-    for (int i = 0; i < 20000 && blocked != 0; i++) {
+    for (int i = 0; i < 120000 && blocked != 0; i++) {
         blocked = upkeep_blocked();
         usleep(500);
     }

@@ -4,7 +4,7 @@
  * show cellar and little else. Your program has a server of its own, and does not need this file.
  *
  * The server speaks HTTP/1.0 and reads no bodies. Each client has a thread of its own, and at most
- * 64 are served at a time. A slow client holds its thread for about 10 seconds, so that 64 of them
+ * 64 are served at a time. A slow client holds its thread for about 35 seconds, so that 64 of them
  * hold the server: put a proxy in front that sends whole requests. SIGTERM ends the server after
  * the answers that are being made.
  *
@@ -232,11 +232,11 @@ static inline int64_t http_now_ms(void)
 }
 
 /* Read the head of a request, in one part or more. Return false if it is too long, or takes more
- * than 5 seconds. */
+ * than 30 seconds. */
 static inline bool http_head_read(int client, char *head, size_t cap)
 {
     struct pollfd in = { .fd = client, .events = POLLIN };
-    const int64_t end_ms = http_now_ms() + 5000;
+    const int64_t end_ms = http_now_ms() + 30000;
     size_t len = 0;
     while (len < cap - 1) {
         const int64_t left_ms = end_ms - http_now_ms();

@@ -17,8 +17,9 @@
  *     cc -O2 -DCELLAR_WITH_SQLITE=1 tests/examples/nightly.c dist/cellar_all.c \
  *         -Idist -Idist/include -lsqlite3 -pthread
  *
- *     ./a.out journal.db report.txt              runs until SIGTERM or SIGINT
- *     ./a.out journal.db report.txt 1000         makes a report now, too; the first pause is 1 s
+ *     ./a.out journal.db report.txt                     runs until SIGTERM or SIGINT
+ *     ./a.out journal.db report.txt "0 6 * * *"         makes the report at six
+ *     ./a.out journal.db report.txt "0 6 * * *" 1000    and one now; the first pause is 1 s
  *
  * A failed report leaves the last one in place: the new one gets its name when it is complete and
  * on disk. To keep the new name over a power cut, call fsync on the folder as well. Times are UTC;
@@ -60,7 +61,7 @@ int main(int argc, char **argv)
     cellar_schedule_spec night = cellar_schedule_spec_default();
     cellar_pool *p;
     sigset_t ends;
-    if (argc < 3) { errx(2, "usage: nightly JOURNAL REPORT [MS]"); }
+    if (argc < 3) { errx(2, "usage: nightly JOURNAL REPORT [CRON [MS]]"); }
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
@@ -68,15 +69,15 @@ int main(int argc, char **argv)
     tasks.journal_path = argv[1];
     tasks.journal_level = CELLAR_JOURNAL_SYNC;
     if (cellar_pool_open(&tasks, &p) != CELLAR_OK) { die(); }
-    retry.base_ms = argc > 3 ? atoll(argv[3]) : 60 * 1000;
+    retry.base_ms = argc > 4 ? atoll(argv[4]) : 60 * 1000;
     retry.max_attempts = 8;
     retry.max_running = 1; /* one report at a time */
     if (cellar_task_register(p, "report", report, argv[2], &retry) != CELLAR_OK) { die(); }
-    night.cron = "30 2 * * *";
+    night.cron = argc > 3 ? argv[3] : "30 2 * * *";
     night.catch_up_on_start = 1;
     night.task = "report";
     if (cellar_schedule_add(p, "night", &night) != CELLAR_OK) { die(); }
-    if (argc > 3 && cellar_task_submit(p, "report", NULL, 0, NULL, NULL) != CELLAR_OK) { die(); }
+    if (argc > 4 && cellar_task_submit(p, "report", NULL, 0, NULL, NULL) != CELLAR_OK) { die(); }
     sigwait(&ends, &(int){ 0 });
     return cellar_pool_close(p) == CELLAR_OK ? 0 : 1;
 }

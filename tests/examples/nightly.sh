@@ -7,8 +7,9 @@
 . tests/support/t.sh
 
 program=$1 at=$t_tmp/at
+night="0 $((($(date +%s) / 3600 + 12) % 24)) * * *" # half a day from here
 starts() { # [MS]; sets pid
-    "$program" "$at.journal" "$at/report" "$@" 2>>"$at.log" &
+    "$program" "$at.journal" "$at/report" "$night" "$@" 2>>"$at.log" &
     pid=$!
 }
 waits_for() { until eval "$1" || ! kill -0 $pid; do sleep 0.01; done; }

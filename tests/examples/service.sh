@@ -32,7 +32,7 @@ metrics_count_pages() {
     asks "${url}b" "${url}b" "${url}none" && figures 'cellar_misses_total{namespace=""} 2' &&
         figures 'cellar_hits_total{namespace="",tier="l1"} 1' && ends
 }
-silent_clients_hold_nothing() { # one after the other they would take 10 * 5 s
+silent_clients_hold_nothing() { # one after the other they would take 10 * 30 s
     starts
     port=${url##*:}
     mkfifo "$t_tmp/nothing"

@@ -9,15 +9,15 @@ run_sh=tests/support/run.sh
 sum_is() { # expected closing line, expected status, items...
     want=$1 status=$2
     shift 2
-    sh $run_sh -l 1 -j 2 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
+    sh $run_sh -l 20 -j 2 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
     got=$?
     cat "$t_tmp/sum"
     [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: $want" ] && [ $got -eq "$status" ]
 }
-names() { # WORD ITEM...: the runner's report has the word
-    word=$1
-    shift
-    sh $run_sh -l 1 -o "$t_tmp/log" "$@" | tee "$t_tmp/sum" | grep -q "$word"
+names() { # WORD LIMIT ITEM...: the runner's report has the word
+    word=$1 limit=$2
+    shift 2
+    sh $run_sh -l $limit -o "$t_tmp/log" "$@" | tee "$t_tmp/sum" | grep -q "$word"
 }
 good='t|a|echo "a: 2 passed, 0 failed, 1 skipped"'
 
@@ -35,9 +35,9 @@ t_case nothing_ran_fails sum_is "0 passed, 1 failed, 0 skipped" 1 \
     't|b|echo "b: 0 passed, 0 failed, 0 skipped"'
 t_case no_items_fail sum_is "0 passed, 1 failed, 0 skipped" 1
 t_case skips_alone_are_no_failure sum_is "2 passed, 0 failed, 2 skipped" 0 "$good" 's|c|no tool'
-t_case signal_is_a_failure_with_its_name names SEGV 't|b|kill -SEGV $$'
-t_case abort_is_a_failure_with_its_name names ABRT 't|b|kill -ABRT $$'
-t_case timeout_is_a_failure names "timed out after [1-4] s" 't|b|sleep 20'
+t_case signal_is_a_failure_with_its_name names SEGV 20 't|b|kill -SEGV $$'
+t_case abort_is_a_failure_with_its_name names ABRT 20 't|b|kill -ABRT $$'
+t_case timeout_is_a_failure names "timed out after [1-4] s" 1 't|b|sleep 20'
 t_case status_only_items_count sum_is "1 passed, 1 failed, 0 skipped" 1 'x|a|true' 'x|b|false'
 together='until [ -f "$t_tmp/there" ]; do sleep 0.01; done'
 phases() {
@@ -70,7 +70,7 @@ t_case process_left_by_a_test_blocks_no_reader left_running
 list_is() { # expected lines above the sum, items...
     want=$1
     shift
-    sh $run_sh -l 1 -j 1 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
+    sh $run_sh -l 20 -j 1 -o "$t_tmp/log" "$@" >"$t_tmp/sum"
     cat "$t_tmp/sum"
     sed -n '/^failed: /,$p' "$t_tmp/sum" | sed '$d; s/ after [0-9]* s$/ after N s/' \
         >"$t_tmp/listed"
@@ -84,7 +84,7 @@ failed: silent: no closing line, exit status 3
 failed: suite: test_a: deep_fact
 failed: late: no closing line, timed out after N s' \
     't|two|echo "not ok 1 - first_fact"; echo "not ok 2 - second_fact"; echo "b: 0 passed, 2 failed, 0 skipped"; exit 1' \
-    't|silent|exit 3' "$inner" "$good" 't|late|sleep 20'
+    't|silent|exit 3' "$inner" "$good" 't|late|exit 124'
 t_case green_run_lists_no_failure list_is '' "$good"
 
 asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # the commands that make would run

@@ -117,7 +117,7 @@ int main(int argc, char **argv)
             keys = free_keys(); /* an allocator that was loaded along may have taken one */
         }
     }
-    for (int i = 0; entries("/proc/self/task") > threads && i < 1000; i++) usleep(1000);
+    for (int i = 0; entries("/proc/self/task") > threads && i < 20000; i++) usleep(1000);
     printf("descriptors %d then %d, threads %d then %d, keys %d then %d\n", fds,
            entries("/proc/self/fd"), threads, entries("/proc/self/task"), keys, free_keys());
     if (entries("/proc/self/fd") != fds || entries("/proc/self/task") > threads) return 8;

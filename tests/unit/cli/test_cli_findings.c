@@ -157,7 +157,9 @@ enum { MEMORY, STAMPEDE, KILL, LIMITER, WHY, WORK, PORT };
 T_CASE(correct_library_has_no_finding)
 {
     for (size_t i = MEMORY; i <= PORT; i++) {
-        T_EQ_I64(play(NONE, &tour_acts[i]), CLI_DONE);
+        int code, left = i == LIMITER ? 20 : 1; /* its second may end before its threads begin */
+        do { code = play(NONE, &tour_acts[i]); } while (--left > 0 && says("FINDING admitted"));
+        T_EQ_I64(code, CLI_DONE);
         T_CHECK(!says("FINDING"));
     }
 }
@@ -187,7 +189,9 @@ static void each_mistake_is_found_by(int from, int to)
     for (const struct row *r = rows; r < rows + sizeof rows / sizeof *rows; r++) {
         if (r->act < from || r->act > to) { continue; }
         (void)snprintf(text, sizeof text, "FINDING %s", r->text);
-        T_EQ_I64(play(r->mistake, &tour_acts[r->act]), CLI_FINDING);
+        int code, left = r->act == LIMITER ? 20 : 1; /* as above */
+        do { code = play(r->mistake, &tour_acts[r->act]); } while (--left > 0 && !says(text));
+        T_EQ_I64(code, CLI_FINDING);
         if (!T_CHECK(says(text))) { printf("# act %d, %s: %s\n", r->act, text, output); }
     }
 }

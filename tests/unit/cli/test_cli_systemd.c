@@ -317,7 +317,7 @@ T_CASE_ON(sigterm_during_the_open_ends_in_order, MANAGER)
     m->env[0] = "CELLAR_L2_OPTIONAL=1";
     m->log = log[1];
     service_start(m, (const char *[]){ line, NULL });
-    for (int i = 0; i < 10000 && !handles_sigterm(m->pid); i++) { usleep(1000); }
+    for (int i = 0; i < 60000 && !handles_sigterm(m->pid); i++) { usleep(1000); }
     T_EQ_I64(kill(m->pid, SIGTERM), 0);
     close(log[1]);
     for (struct pollfd p = { .fd = log[0], .events = POLLIN };

@@ -109,7 +109,7 @@ def states_of_3000_tasks_stay_over_a_restart(folder):
         found = [cache[f"task:{n}"] for n in range(3000)]
         assert found == [{"status": "processing" if n % 3 else "success", "n": n} for n in range(3000)]
         assert 3000 < cache.ttl("task:1") <= 3600 and cache.ttl("task:0") is None
-        limiter = cellar.Limiter(10, per=60, cache=cache)
+        limiter = cellar.Limiter(10, per=3600, cache=cache)
         assert sum(limiter.allow(("user", 7)) for _ in range(30)) == 10
 
 

@@ -149,18 +149,20 @@ def calls_that_begin_while_a_load_fails_get_its_exception():
 
 def the_main_thread_gets_the_exception_between_its_slices():
     with cellar.Cache("4M") as cache:
-        begun, runs = threading.Event(), []
-
         def load(key):
             runs.append(1)
             begun.set()
-            time.sleep(.12)  # three slices of the main thread
+            time.sleep(pause)
             raise Mine
-        thread = threading.Thread(target=lambda: raises(Mine, cache.get_or_load, "k", load))
-        thread.start()
-        begun.wait()
-        raises(Mine, cache.get_or_load, "k", load)
-        thread.join()
+        for pause in (.12 * 2 ** n for n in range(8)):  # from three slices of the main thread
+            begun, runs = threading.Event(), []
+            thread = threading.Thread(target=lambda: raises(Mine, cache.get_or_load, "k", load))
+            thread.start()
+            begun.wait()
+            raises(Mine, cache.get_or_load, "k", load)
+            thread.join()
+            if len(runs) == 1:
+                break  # else the main thread came after the load
         assert len(runs) == 1
 
 
@@ -188,7 +190,7 @@ def a_call_may_leave_while_its_older_exception_ends():
 
 
 def _leave():
-    """Leave the main thread's wait while a load replaces its exception; False: it led the load."""
+    """Leave the main thread's wait while a load replaces its exception; False: led, or late."""
     class Left(Exception):
         """Leaves the wait of the main thread."""
 
@@ -199,9 +201,11 @@ def _leave():
                 assert left.wait(SECONDS)
 
     def leave(*_):
-        raise Left
+        if calls:
+            raise Left
+        left.set()
     signal.signal(signal.SIGALRM, leave)
-    begun, left, ends = threading.Event(), threading.Event(), []
+    begun, left, ends, calls = threading.Event(), threading.Event(), [], []
     with cellar.Cache("4M") as cache:
         def old(key):
             raise Old
@@ -223,14 +227,18 @@ def _leave():
             begun.wait()
         time.sleep(.01)
         try:
+            calls.append(1)
             cache.get_or_load("k", str)
+            calls.clear()
+        except Mine:  # the exception ended before the call
+            calls.clear()
         except Left:
             for n in range(900):  # overwrite the stack that the call used
                 cache.get(("A" * n, "A" * (900 - n)))
         left.set()
         for thread in running:
             thread.join()
-        return bool(ends)
+        return bool(calls)
 
 
 def exceptions_are_kept_no_longer_than_calls_wait():
@@ -271,8 +279,8 @@ def keyboard_interrupt_ends_a_wait():
                 raise KeyboardInterrupt
 
         def interrupted(call, *args):
-            armed.append(1)
             try:
+                armed.append(1)
                 return call(*args)
             finally:
                 armed.clear()

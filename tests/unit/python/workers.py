@@ -214,8 +214,11 @@ def a_close_during_the_open_of_another_thread_closes_the_store(folder):
     server = cellar.serve(unix=folder + "/sock", shared="16M")
     with cellar.Cache("4M", shared=_url(folder)) as cache:
         server.close()
-        said = forked(child)
-        assert "closed" in said and said.endswith(" True)"), said
+        def closed():  # False: the open ended before the close
+            said = forked(child)
+            assert said.endswith(" True)"), said
+            return "closed" in said
+        until(closed)
 
 
 def a_signal_handler_calls_the_store_that_its_thread_opens(folder):

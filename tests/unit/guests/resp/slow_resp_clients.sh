@@ -50,8 +50,9 @@ monitored() {
     n=0
     until grep -q '"get" "a"' "$t_tmp/monitor"; do
         n=$((n + 1))
-        [ $n -lt 200 ] || return 1
+        [ $n -lt 1000 ] || return 1
         rc get a >/dev/null
+        sleep 0.02
     done
     kill $watcher
     stop
@@ -74,7 +75,7 @@ over_tcp() {
     n=0
     until grep -q '^ready:' "$t_tmp/ready"; do
         n=$((n + 1))
-        [ $n -lt 500 ] && kill -0 $serve_pid || return 1
+        [ $n -lt 3000 ] && kill -0 $serve_pid || return 1
         sleep 0.02
     done
     [ "$(redis-cli -p $port ping)" = PONG ] && [ "$(redis-cli -h 127.0.0.1 -p $port ping)" = PONG ] &&
@@ -232,7 +233,7 @@ same() {
     n=0
     until [ -S "$t_tmp/s" ]; do
         n=$((n + 1))
-        [ $n -lt 500 ] || return 1
+        [ $n -lt 3000 ] || return 1
         sleep 0.02
     done
     served >"$t_tmp/theirs" && stop && diff "$t_tmp/theirs" "$t_tmp/ours"

@@ -15,7 +15,8 @@ static atomic_uint calls, ends, abandoned, failed;
 
 static cellar_batcher_config config_of(void)
 {
-    cellar_batcher_config c = { .struct_size = sizeof c, .linger_ms = 1 };
+    cellar_batcher_config c = { .struct_size = sizeof c, .linger_ms = 1,
+                                .close_timeout_ms = 60000 };
     return c;
 }
 

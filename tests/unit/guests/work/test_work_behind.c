@@ -662,7 +662,8 @@ static cellar_err end_process(const cellar_write *w, size_t count, void *ctx)
 static void open_with_disk(const char *path, bool threads)
 {
     settings s = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
-                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = !threads };
+                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.close_ms = CELLAR_TTL_NONE,
+                   .host.no_threads = !threads };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "other", NULL, &ns) == CELLAR_OK);
 }
@@ -957,6 +958,7 @@ T_CASE(threads_leave_the_same_values_in_cache_and_source)
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 1, .max_items = 3,
+                                  .close_timeout_ms = 60000,
                                   .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 100 };
     cfg.retry_base_ms = cfg.retry_cap_ms = 1;
     T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows, NULL, "source", &batcher), CELLAR_OK);

@@ -43,6 +43,7 @@ static bool begin(void)
     return false;
 #endif
     open_with(0);
+    config.grace_ms = 60000;
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
     config.journal_path = path;

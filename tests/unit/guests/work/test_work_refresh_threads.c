@@ -47,7 +47,7 @@ static void add(const char *key, const char *loader)
     T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), loader, 1, NULL), CELLAR_OK);
 }
 
-#define ROWS(fn) T_WITHIN(fn, open_with(2, 5000), close_all())
+#define ROWS(fn) T_WITHIN(fn, open_with(2, 60000), close_all())
 
 static cellar_refresh_stats figures(void)
 {

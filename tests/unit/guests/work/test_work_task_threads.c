@@ -562,10 +562,13 @@ static void count_payload(void *payload, size_t len, void *ctx)
     atomic_fetch_add(&freed, 1);
 }
 
+#define IN_2044 "0 0 29 2 MON" /* with opts_now: the next Monday that is a 29 February */
+
 static cellar_schedule_spec opts_now(void)
 {
+    static const cellar_cron_opts both_days = { .struct_size = sizeof both_days, .day_and = 1 };
     cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW,
-                               .free_fn = count_payload };
+                               .free_fn = count_payload, .cron_opts = &both_days };
     return o;
 }
 
@@ -597,15 +600,15 @@ T_CASE(run_that_waits_moves_to_the_schedule_added_again)
 {
     const cellar_schedule_spec o = opts_now();
     open_pool(1);
-    T_EQ_I64(schedule_cron(p, "held", "@yearly", NULL, held_job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "held", IN_2044, NULL, held_job, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(p, "held"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", IN_2044, NULL, job, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
     while (schedules().waiting < 2) { sched_yield(); } /* the one worker is busy */
     T_EQ_I64(schedule_every(p, "hourly", 3600000, job, NULL, &o), CELLAR_OK);
-    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", IN_2044, NULL, job, NULL, &o), CELLAR_OK);
     T_EQ_U64(schedules().skipped_change, 0);
     sem_post(&go_on);
     wait_for_many(&began, 2);
@@ -942,7 +945,7 @@ T_CASE(forked_child_is_refused_by_the_pool)
         T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
     }
     wait_for(&began);
-    T_EQ_I64(schedule_cron(p, "waits", "@yearly", NULL, job, NULL, &spec), CELLAR_OK);
+    T_EQ_I64(schedule_cron(p, "waits", IN_2044, NULL, job, NULL, &spec), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(p, "waits"), CELLAR_OK);
     group("p", NULL, NULL, NULL, NULL);
     T_EQ_I64(cellar_signal_subscribe(p, "#", CELLAR_BUS_AMQP, hear, NULL, count_context, NULL),
