@@ -30,7 +30,7 @@
 #include "tests/support/folder.h"
 #include "tests/support/left.h"
 
-enum { ENGINE_WORDS_MAX = 48, ENGINE_WAIT_MS = 10000 };
+enum { ENGINE_WORDS_MAX = 48, ENGINE_WAIT_MS = 60000 };
 
 typedef struct engine {
     pid_t pid;                          /* 0: not running */

@@ -23,20 +23,24 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
     if (level <= CELLAR_LOG_WARNING) { atomic_fetch_add(&warnings, 1); }
 }
 
-/* Open side a with a log and a short wait of calls. */
+/* Open side a with a log and a short wait of calls, which is long enough for a set. */
 static void day_open(int64_t io_ms, const char *user)
 {
     cellar_remote_config ro = side_patient();
     cellar_host_config host = { .struct_size = sizeof host, .log = count_line,
                                 .log_level = CELLAR_LOG_DEBUG };
     ro.host = &host;
-    ro.io_ms = io_ms;
     ro.user = user;
     ro.password = user != NULL ? "secret" : NULL;
-    atomic_store(&warnings, 0);
-    side_open(&a, server.socket, &ro, NULL);
-    side_fence(&a); /* the generation exists */
-    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&a, "k", "old"));
+    for (ro.io_ms = io_ms;; ro.io_ms *= 2) {
+        atomic_store(&warnings, 0);
+        side_open(&a, server.socket, &ro, NULL);
+        side_fence(&a); /* the generation exists */
+        if (side_set(&a, "k", "old") == CELLAR_OK) { break; }
+        T_REQUIRE(ro.io_ms < 5000);
+        side_close(&a);
+    }
+    T_CHECK(side_has(&a, "k", "old"));
     gaps_before = side_stats(&a).gaps;
 }
 
@@ -97,7 +101,11 @@ T_CASE(call_waits_once_for_a_frozen_server)
     T_EQ_U64(gaps(), 0); /* a late answer costs the write, not the link */
     T_CHECK(side_has(&a, "k", NULL));
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
-    T_CHECK(side_set_tagged(&a, "k", "new", "unknown") == CELLAR_OK && side_has(&a, "k", "new"));
+    cellar_err err = CELLAR_DEFERRED;
+    for (int i = 0; i < 20 && err == CELLAR_DEFERRED; i++) { /* a late one again */
+        err = side_set_tagged(&a, "k", "new", "unknown");
+    }
+    T_CHECK(err == CELLAR_OK && side_has(&a, "k", "new"));
 }
 
 /* Return how many SETs the server has executed, also in scripts. */
@@ -106,11 +114,16 @@ static uint64_t server_sets(void)
     return engine_told(&server, "commandstats", "cmdstat_set:calls=");
 }
 
-static cellar_err set_tagged(cellar *c)
+/* Set a value with a tag; a late set is repeated. */
+static void set_tagged(cellar *c)
 {
     const cellar_bytes tag = { "tag", 3 };
     cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
-    return cellar_set(c, "t", 1, "old", 3, &o);
+    cellar_err err = CELLAR_DEFERRED;
+    for (int i = 0; i < 20 && err == CELLAR_DEFERRED; i++) {
+        err = cellar_set(c, "t", 1, "old", 3, &o);
+    }
+    T_EQ_I64(err, CELLAR_OK);
 }
 
 T_CASE(tag_of_many_namespaces_is_ended_once)
@@ -120,18 +133,17 @@ T_CASE(tag_of_many_namespaces_is_ended_once)
     cellar *more[MORE];
     char got[8];
     size_t len;
-    day_begin(500);
-    for (int i = 0; i < MORE; i++) {
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-        if (i == 0) { o.values = CELLAR_REMOTE_RAW; }
-        T_REQUIRE(cellar_namespace_open(a.store, names[i], NULL, &more[i]) == CELLAR_OK);
-        T_REQUIRE(cellar_remote_attach(a.r, more[i], &o) == CELLAR_OK);
-    }
-    await_recovery();
     for (int frozen = 0; frozen < 2; frozen++) {
-        T_EQ_I64(side_set_tagged(&a, "t", "old", "tag"), CELLAR_OK);
-        for (int i = 1; i < MORE; i++) { T_EQ_I64(set_tagged(more[i]), CELLAR_OK); }
-        side_fence(&a);
+        day_begin(frozen != 0 ? 500 : 10000);
+        for (int i = 0; i < MORE; i++) {
+            const cellar_remote_namespace_config o = side_raw(i == 0);
+            T_REQUIRE(cellar_namespace_open(a.store, names[i], NULL, &more[i]) == CELLAR_OK);
+            T_REQUIRE(cellar_remote_attach(a.r, more[i], &o) == CELLAR_OK);
+        }
+        await_recovery();
+        set_tagged(a.users);
+        for (int i = 1; i < MORE; i++) { set_tagged(more[i]); }
+        await_recovery();
         const uint64_t sets = server_sets();
         const uint64_t timeouts = side_stats(&a).timeouts;
         if (frozen != 0) { engine_signal(&server, SIGSTOP); }
@@ -139,14 +151,15 @@ T_CASE(tag_of_many_namespaces_is_ended_once)
                  frozen != 0 ? CELLAR_DEFERRED : CELLAR_OK);
         T_EQ_U64(side_stats(&a).timeouts - timeouts, frozen != 0);
         if (frozen != 0) { engine_signal(&server, SIGCONT); }
-        if (frozen == 0) { T_EQ_U64(server_sets() - sets, 2); } /* the epoch, the tag */
+        if (frozen == 0) { T_CHECK(server_sets() - sets - 2 <= 1); } /* epoch, tag; a marker */
         await_recovery();
         T_CHECK(side_has(&a, "t", NULL));
         for (int i = 1; i < MORE; i++) {
             T_EQ_I64(cellar_get(more[i], "t", 1, got, sizeof got, &len), CELLAR_MISS);
         }
+        for (int i = 0; i < MORE; i++) { T_CHECK(cellar_namespace_close(more[i]) == CELLAR_OK); }
+        left_close();
     }
-    for (int i = 0; i < MORE; i++) { T_CHECK(cellar_namespace_close(more[i]) == CELLAR_OK); }
 }
 
 enum { DURABLE_THREADS = 6, DURABLE_SETS = 4 };
@@ -194,7 +207,7 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
     int64_t now = 0;
     cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
     T_REQUIRE(engine_start(&server, engine_is_port() ? NULL : slow));
-    durable_begin(1000, CELLAR_REMOTE_THROUGH);
+    durable_begin(10000, CELLAR_REMOTE_THROUGH);
     set_durably_by_threads();
     T_EQ_U64(side_stats(&a).replicas_short, sets);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:0-0 app:users:5-3")), 2);
@@ -206,7 +219,7 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
     T_EQ_I64(side_load(&a, "l", "new", 0), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
     side_close(&a);
-    durable_begin(1000, CELLAR_REMOTE_BEHIND);
+    durable_begin(10000, CELLAR_REMOTE_BEHIND);
     T_EQ_I64(side_set(&a, "b", "v"), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, 0);
 }
@@ -236,7 +249,7 @@ T_CASE(dead_server_comes_back_empty)
 {
     int64_t now = 0;
     cellar_remote_lock lk, copy, other;
-    day_begin(1000);
+    day_begin(10000);
     side_open(&b, server.socket, NULL, NULL);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "old"));

@@ -113,7 +113,8 @@ T_CASE(increments_around_a_stopped_server_are_not_lost)
     side_open(&a, server.socket, &ro, NULL);
     side_open(&b, server.socket, &ro, NULL);
     const tally t = all_count_up(4, 1000 * t_env_u64("T_SCALE", 1), 3);
-    side_fence(&a);
+    side_close(&a);
+    side_open(&a, server.socket, NULL, NULL); /* which is patient */
     const uint64_t now = t.ok + t.unknown > 0 ? (uint64_t)counted(&a) : 0;
     T_CHECK(t.ok <= now && now <= t.ok + t.unknown);
 }
@@ -209,14 +210,37 @@ T_CASE_ON(value_that_is_no_counter_is_a_type_error_and_stays, BOTH_SIDES)
 
 /* ---- No answer ------------------------------------------------------------------------------- */
 
-/* Open `a` behind a proxy, and `b` on the server. */
-static void proxy_open(bool raw)
+/* Open `a` behind a proxy, and `b` on the server. The io_ms of `a` is long enough for `first`. */
+static void proxy_open(bool raw, cellar_err (*first)(void))
 {
-    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 100, .proof_ms = 60000 };
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 50, .proof_ms = 60000 };
     const cellar_remote_namespace_config o = side_raw(raw);
-    both_open_far(&ro, &o);
+    cellar_err err = CELLAR_E_TIMEOUT;
+    while (err != CELLAR_OK && ro.io_ms < 5000) {
+        left_close();
+        ro.io_ms *= 2;
+        both_open_far(&ro, &o);
+        err = first();
+    }
+    T_EQ_I64(err, CELLAR_OK);
 }
-#define FAR(fn) T_WITHIN(fn, proxy_open(false), left_close())
+
+static cellar_err add_5(void)
+{
+    int64_t now;
+    return cellar_increment(a.users, KEY, 5, 0, NULL, &now);
+}
+
+static cellar_err set_old(void) { return side_set(&a, "k", "old"); }
+
+/* Have the counter of `b` in the memory of `a`. */
+static cellar_err get_5(void)
+{
+    char bytes[8];
+    size_t len;
+    T_EQ_I64(add(&b, 5, 0), 5);
+    return cellar_get(a.users, KEY, bytes, sizeof bytes, &len);
+}
 
 static void proxy_hold(void)
 {
@@ -240,14 +264,12 @@ T_CASE(increment_without_an_answer_leaves_the_counter)
 {
     for (int raw = 0; raw < 2; raw++) {
         int64_t now;
-        proxy_open(raw);
-        T_EQ_I64(add(&a, 5, 0), 5);
+        proxy_open(raw, add_5);
         proxy_hold();
         T_EQ_I64(cellar_increment(a.users, KEY, 1, 0, NULL, &now), CELLAR_E_TIMEOUT);
         T_EQ_U64(side_stats(&a).timeouts, 1);
         T_EQ_U64(side_stats(&a).journal_keys, 0);
         proxy_cut();
-        T_EQ_I64(counted(&a), 5);
         T_EQ_I64(counted(&b), 5);
         left_close();
     }
@@ -264,22 +286,22 @@ static cellar_err hold_and_append(const void *old, size_t old_len, cellar_buf *o
     return cellar_buf_append(out, "x", 1);
 }
 
-T_CASE_ON(update_without_an_answer_ends_the_state_that_it_read_and_no_other, FAR)
+T_CASE(update_without_an_answer_ends_the_state_that_it_read_and_no_other)
 {
-    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK);
-    T_EQ_I64(cellar_update(a.users, "k", 1, &replace, hold_and_append, NULL), CELLAR_DEFERRED);
-    proxy_cut();
-    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK);
-    T_EQ_I64(cellar_update(a.users, "k", 1, &replace, hold_and_append, NULL), CELLAR_DEFERRED);
-    T_CHECK(side_set(&b, "k", "new") == CELLAR_OK);
-    proxy_cut();
-    T_CHECK(side_has(&a, "k", "new") && side_has(&b, "k", "new"));
+    for (int set = 0; set < 2; set++) {
+        proxy_open(false, set_old);
+        T_EQ_I64(cellar_update(a.users, "k", 1, &replace, hold_and_append, NULL), CELLAR_DEFERRED);
+        if (set) { T_CHECK(side_set(&b, "k", "new") == CELLAR_OK); }
+        proxy_cut();
+        T_CHECK(side_has(&b, "k", set ? "new" : NULL));
+        T_CHECK(set ? !side_has(&a, "k", "old") : side_has(&a, "k", NULL));
+        left_close();
+    }
 }
 
-T_CASE_ON(update_without_an_answer_leaves_a_counter, FAR)
+T_CASE(update_without_an_answer_leaves_a_counter)
 {
-    T_EQ_I64(add(&b, 5, 0), 5);
+    proxy_open(false, get_5);
     T_CHECK(cellar_update(a.users, KEY, &replace, hold_and_append, NULL) == CELLAR_DEFERRED);
     proxy_cut();
     T_EQ_I64(counted(&b), 5);

@@ -86,7 +86,6 @@ static bool live_with_fault(engine *e, _Atomic int *fault, int nth)
     link_kit k;
     link_kit_answer a;
     link_kit_init(&k, e->socket);
-    k.c.io_ms = 10000;
     faulty = true;
     atomic_store(fault == NULL ? &k.fail_in : fault, nth);
     const cellar_err err = link_kit_open(&k);

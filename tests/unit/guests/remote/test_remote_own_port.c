@@ -64,11 +64,7 @@ static void port_open_with(uint64_t buffer_bytes)
 
 static void port_open(void) { port_open_with(0); }
 
-static void url_open(side *s, const char *to)
-{
-    const cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000 };
-    side_open_url(s, to, &(side_own){ .ro = &ro });
-}
+static void url_open(side *s, const char *to) { side_open_url(s, to, &(side_own){ .ro = NULL }); }
 
 /* Open the port, and two sides on these ways to it. */
 static void both_open(int way_a, int way_b)
@@ -218,12 +214,13 @@ static void *wait_for_leader(void *ctx)
     return NULL;
 }
 
-/* Kill a leader. Return the ms until another process loads. */
+/* Kill a leader. Return the ms until another process loads; INT64_MAX if it did not wait. */
 static int64_t death(int way)
 {
     side s;
     pthread_t waiter;
     seen_open();
+    atomic_store(&loaded_ms, 0);
     const pid_t pid = worker_fork(way, lead_for_ever);
     port_open();
     seen_go();
@@ -231,7 +228,9 @@ static int64_t death(int way)
     T_REQUIRE(side_proven(&s));
     while (!atomic_load(&seen->leads)) { engine_pause_ms(1); }
     T_REQUIRE(pthread_create(&waiter, NULL, wait_for_leader, &s) == 0);
-    while (side_stats(&s).leases_waited == 0) { engine_pause_ms(1); }
+    while (side_stats(&s).leases_waited == 0 && atomic_load(&loaded_ms) == 0) {
+        engine_pause_ms(1);
+    }
     side_fence(&s); /* the port has the note of the waiter */
     const int64_t killed_ms = engine_now_ms();
     T_EQ_I64(kill(pid, SIGKILL), 0);
@@ -240,7 +239,7 @@ static int64_t death(int way)
     side_close(&s);
     port_close();
     seen_close();
-    return atomic_load(&loaded_ms) - killed_ms;
+    return atomic_load(&loaded_ms) >= killed_ms ? atomic_load(&loaded_ms) - killed_ms : INT64_MAX;
 }
 
 static void check_deaths(int kind)

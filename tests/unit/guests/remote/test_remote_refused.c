@@ -71,7 +71,8 @@ static void store_open(void)
 static void remote_open(uint32_t no_thread)
 {
     cellar_host_config host = { .struct_size = sizeof host, .log = count_line };
-    cellar_remote_config o = { .struct_size = sizeof o, .host = &host, .no_thread = no_thread };
+    cellar_remote_config o = { .struct_size = sizeof o, .host = &host, .no_thread = no_thread,
+                               .io_ms = 10000, .proof_ms = 60000 };
     T_REQUIRE(engine_start(&server, NULL));
     snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
     store_open();
@@ -230,12 +231,13 @@ T_CASE(reply_that_stops_halfway_ends_the_link)
     byte_proxy_open(&p, server.dir, server.socket);
     link_kit_init(&k, p.path);
     k.c.string_max = sizeof value;
+    k.c.proof_ms = 2000;
     k.virtual_clock = true;
     atomic_store(&k.clock_ms, 1000000);
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     const int64_t blocks = atomic_load(&k.blocks);
-    byte_proxy_way *data = &p.line[0].way[1];
+    byte_proxy_way *data = &p.line[atomic_load(&p.lines) - 2].way[1];
     const remote_request q = { .bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n", .bytes_len = 31,
                                .replies = 1, .wait_ms = 60000, .ctx = &got, .fn = link_kit_take,
                                .done = link_kit_done };

@@ -110,6 +110,12 @@ typedef struct answer {
     const char *part; /* of the sentence */
 } answer;
 
+/* Let a handshake last: a test that stands still is no silence of the server. */
+static void handshake_lasts(void)
+{
+    k.link->deadline_ns = k.link->sentinel[0].next_ns = INT64_MAX / 2;
+}
+
 /* Answer a link to a Sentinel, or both connections of one to a server, and run it until it has a
  * reason. */
 static void check_answer(canned *s, bool sentinel, const answer *a)
@@ -121,6 +127,7 @@ static void check_answer(canned *s, bool sentinel, const answer *a)
     snprintf(k.c.master, sizeof k.c.master, "main");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    handshake_lasts();
     for (int i = 0; i < (sentinel ? 1 : 2); i++) {
         s->client[i] = accept(s->listen_fd, NULL, NULL);
         T_REQUIRE(s->client[i] >= 0);
@@ -223,6 +230,7 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
         link_kit_init(&k, s.path);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+        if (n % 3 == 0) { handshake_lasts(); }
         for (int i = 0; i < 2; i++) {
             s.client[i] = accept(s.listen_fd, NULL, NULL);
             T_EQ_I64(send(s.client[i], hello, n, MSG_NOSIGNAL), (ssize_t)n);
@@ -234,7 +242,7 @@ T_CASE(half_a_reply_neither_hangs_nor_leaks)
             T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLOSED);
         } else if (n % 3 == 1) {
             atomic_fetch_add(&ahead_ns, INT64_C(1100000000)); /* silence */
-            T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
+            T_EQ_I64(link_kit_reason(&k, &why), REMOTE_WHY_TIMEOUT);
             T_CHECK(strstr(why.text, "does not answer the handshake") != NULL);
         }
         link_kit_close(&k); /* in the middle of a reply */
@@ -273,33 +281,36 @@ T_CASE(answer_of_a_sentinel_is_the_reason_before_silence_of_another_one)
     while (!k.link->sentinel[0].asking || !k.link->sentinel[1].asking) {
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
     }
+    handshake_lasts();
     s.client[0] = accept(s.listen_fd, NULL, NULL);
     T_EQ_I64(send(s.client[0], bytes, sizeof bytes - 1, MSG_NOSIGNAL), sizeof bytes - 1);
     while (k.link->sentinel[0].why == REMOTE_WHY_NONE) {
         T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
     }
-    k.link->deadline_ns += INT64_C(60000000000);
-    atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+    atomic_fetch_add(&ahead_ns, INT64_C(2100000000));
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MASTER);
     T_EQ_STR(why.text, "remote: a Sentinel refuses to answer");
     link_kit_close(&k);
     canned_close(&s);
 }
 
-/* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason. */
+/* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason; an attempt
+ * that ended before is repeated. */
 static void sentinel_is_late(int64_t more_ms, const char *text)
 {
-    const uint32_t before = atomic_load(&k.link->falls);
-    k.link->retry_ns = 0;
-    while (k.link->phase != REMOTE_PHASE_SENTINEL || !k.link->sentinel[0].asking) {
-        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    for (int i = 0; i < 20 && (i == 0 || strcmp(why.text, text) != 0); i++) {
+        const uint32_t before = atomic_load(&k.link->falls);
+        k.link->retry_ns = 0;
+        while (k.link->phase != REMOTE_PHASE_SENTINEL || !k.link->sentinel[0].asking) {
+            T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+        }
+        k.link->deadline_ns += more_ms * 1000000;
+        atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+        while (atomic_load(&k.link->falls) == before) {
+            T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        }
+        remote_link_refusal(k.link, &why);
     }
-    k.link->deadline_ns += more_ms * 1000000;
-    atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
-    while (atomic_load(&k.link->falls) == before) {
-        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
-    }
-    remote_link_refusal(k.link, &why);
     T_EQ_I64(why.why, REMOTE_WHY_TIMEOUT);
     T_EQ_STR(why.text, text);
 }
@@ -312,19 +323,21 @@ T_CASE(silent_sentinel_is_named_with_the_last_primary)
     link_kit_init(&k, s.path);
     k.c.sentinel_count = 1;
     k.c.sentinel[0] = k.c.server;
-    k.c.proof_ms = 200;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     sentinel_is_late(0, "remote: no majority of the Sentinels names a primary");
     atomic_fetch_add(&ahead_ns, INT64_C(1100000000)); /* it connects again */
     snprintf(text, sizeof text, "remote: the Sentinel %.48s does not answer", s.path);
     sentinel_is_late(60000, text);
     atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
-    while (!k.link->sentinel[0].asking) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
-    for (int fd; (fd = accept(s.listen_fd, NULL, NULL)) >= 0; s.client[0] = fd) { canned_drop(&s); }
     snprintf(text, sizeof text, "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%05u\r\n", engine_free_port());
-    T_EQ_I64(send(s.client[0], text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
     k.link->retry_ns = 0;
-    while (k.link->primary.port == 0) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+    while (k.link->primary.port == 0) { /* answer on each connection; lost ones have their end */
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        for (int fd; (fd = accept(s.listen_fd, NULL, NULL)) >= 0; s.client[0] = fd) {
+            canned_drop(&s);
+            (void)send(fd, text, strlen(text), MSG_NOSIGNAL);
+        }
+    }
     while (k.link->phase != REMOTE_PHASE_PAUSE) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
     atomic_fetch_add(&ahead_ns, INT64_C(1000000) * k.c.proof_ms); /* the answer is too old */
     sentinel_is_late(0, "remote: no majority of the Sentinels names a primary; the last one was "
@@ -590,7 +603,7 @@ static void use_locks(void)
     cellar_remote_lock lk, other;
     T_EQ_I64(cellar_remote_lock_acquire(a.r, "k", 1, NULL, &lk), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_acquire(b.r, "k", 1, NO_WAIT, &other), CELLAR_E_BUSY);
-    T_EQ_I64(cellar_remote_lock_extend(a.r, "k", 1, &lk, 1000), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_extend(a.r, "k", 1, &lk, 60000), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_release(a.r, "k", 1, &lk), CELLAR_OK);
 }
 
@@ -599,7 +612,6 @@ static void open_with(side *s, const cellar_remote_namespace_config *o)
     cellar_remote_config ro = side_patient();
     ro.user = "u";
     ro.password = "secret";
-    if (o != NULL && o->durable != 0) { ro.io_ms = 500; } /* WAIT takes a tenth of it */
     side_open(s, e.socket, &ro, o);
 }
 
@@ -849,8 +861,11 @@ T_CASE(late_answer_counts_for_a_later_attempt)
     T_EQ_I64(why.why, REMOTE_WHY_TIMEOUT);
     T_EQ_STR(why.text, "remote: the name db.test has no address yet");
     resolver_answers();
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    while (k.link->phase < REMOTE_PHASE_HANDSHAKE) {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+    }
     T_EQ_I64(atomic_load(&asked), 1); /* for all attempts */
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
 }
 
 /* Of a server, or of a Sentinel. */

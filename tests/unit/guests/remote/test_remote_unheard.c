@@ -222,8 +222,8 @@ T_CASE(flush_without_memory_ends_all)
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
     atomic_store(&no_memory, true);
     T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
-    for (int i = 0; i < 2000 && side_stats(&a).flushes == 0; i++) { engine_pause_ms(1); }
-    for (int i = 0; i < 100 && atomic_load(&refused) == 0; i++) { engine_pause_ms(1); }
+    for (int i = 0; i < 20000 && side_stats(&a).flushes == 0; i++) { engine_pause_ms(1); }
+    for (int i = 0; i < 20000 && atomic_load(&refused) == 0; i++) { engine_pause_ms(1); }
     atomic_store(&no_memory, false);
     T_CHECK(atomic_load(&refused) != 0);
     T_CHECK(side_proven(&a));

@@ -141,11 +141,10 @@ T_CASE(restarted_server_admits_one_burst_more)
     munmap(b, sizeof *b);
 }
 
-/* The checker finds the mutant: units that do not expire are kept by frozen processes, while the
+/* Return the excess of the mutant: units that do not expire are kept by frozen processes, while the
  * bucket fills again, and are spent together. */
-T_CASE(units_without_an_end_are_found)
+static int64_t excess_without_an_end(void)
 {
-    T_REQUIRE(engine_start(&server, NULL));
     board *b = engine_pages(sizeof *b);
     pid_t child[PROCESSES];
     b->rate = RATE / 2; /* children that begin at different times still exceed the bound */
@@ -162,8 +161,17 @@ T_CASE(units_without_an_end_are_found)
     for (int i = 0; i < PROCESSES; i++) { kill(child[i], SIGCONT); }
     while (atomic_load(&b->count) < from + 2 * BURST) { sched_yield(); }
     stop_all(b, child);
-    T_CHECK(worst_excess(b, BURST) > 0);
+    const int64_t excess = worst_excess(b, BURST);
     munmap(b, sizeof *b);
+    return excess;
+}
+
+T_CASE(units_without_an_end_are_found)
+{
+    int64_t excess = 0;
+    T_REQUIRE(engine_start(&server, NULL));
+    for (int i = 0; i < 20 && excess <= 0; i++) { excess = excess_without_an_end(); }
+    T_CHECK(excess > 0);
 }
 
 T_MAIN("remote_windows")
