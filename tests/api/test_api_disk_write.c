@@ -204,7 +204,6 @@ T_CASE_ON(close_limit_drops_whole_entries, ON_DISK)
                                .open = toy_open, .overhead_bytes = sizeof(uint64_t) };
     cfg.l2.cipher = &crypt;
     cfg.host.log = keep_close_line;
-    cfg.l2.close_ms = CELLAR_TTL_NONE;
     close_line[0] = '\0';
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < ENTRIES; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }

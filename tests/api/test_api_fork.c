@@ -56,7 +56,7 @@ static cellar_err attached(void *ctx, const cellar_tier_host *host)
 static settings disk_config(void)
 {
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
-                     .config.l2_bytes = CELLAR_L2_BYTES_MIN };
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.close_ms = CELLAR_TTL_NONE };
     return cfg;
 }
 

@@ -34,6 +34,7 @@ static cellar *disk_store(bool threads)
     settings cfg = api_config((uint64_t)16 << 20);
     atomic_store(&api_now_ms, at);
     cfg.config.l2_path = store;
+    cfg.l2.close_ms = CELLAR_TTL_NONE;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.host.no_threads = !threads;
     return api_open_with(&cfg);

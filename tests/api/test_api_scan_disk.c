@@ -18,8 +18,8 @@ static settings config(uint64_t max_entries)
 {
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20,
                      .config.max_entries = max_entries, .config.l2_path = store,
-                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
-                     .host.no_threads = 1 };
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.close_ms = CELLAR_TTL_NONE,
+                     .host.clock = read_clock, .host.no_threads = 1 };
     return cfg;
 }
 

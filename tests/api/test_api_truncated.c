@@ -29,7 +29,7 @@ static cellar *open_it(void)
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.max_entries = 32,
                      .config.l2_path = store, .config.l2_bytes = CELLAR_L2_BYTES_MIN,
                      .l2.write = CELLAR_L2_WRITE_THROUGH, .l2.fail_damaged_pct = 100,
-                     .host.clock = read_clock, .host.no_threads = 1,
+                     .l2.close_ms = CELLAR_TTL_NONE, .host.clock = read_clock, .host.no_threads = 1,
                      .host.log_level = CELLAR_LOG_OFF };
     cellar *c = NULL;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

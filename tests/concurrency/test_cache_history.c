@@ -360,7 +360,8 @@ static void open_all(const setting *how)
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = CELLAR_MEMORY_MIN,
                      .config.max_entries = how->in_memory, .config.eviction = CELLAR_EVICT_LRU,
                      .config.l2_path = store, .config.l2_bytes = CELLAR_L2_BYTES_MIN,
-                     .l2.sync = how->l2_sync, .config.root = &root };
+                     .l2.sync = how->l2_sync, .l2.close_ms = CELLAR_TTL_NONE,
+                     .config.root = &root };
     T_REQUIRE(settings_open(&cfg, &all.c) == CELLAR_OK);
 }
 

@@ -90,7 +90,8 @@ static cellar *open_it(uint32_t sync, uint64_t l2_bytes)
     cellar *c = NULL;
     cellar_namespace_config v = { .struct_size = sizeof v, .l2_write = CELLAR_L2_WRITE_THROUGH };
     settings cfg = { SETTINGS_SIZES, .config.root = &v, .config.memory_bytes = (uint64_t)16 << 20,
-                     .config.l2_path = store, .config.l2_bytes = l2_bytes, .l2.sync = sync };
+                     .config.l2_path = store, .config.l2_bytes = l2_bytes, .l2.sync = sync,
+                     .l2.close_ms = CELLAR_TTL_NONE };
     const uint64_t since_us = now_us();
     const cellar_err err = settings_open(&cfg, &c);
     const uint32_t n = atomic_fetch_add(&seen->opens, 1);

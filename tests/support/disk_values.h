@@ -19,7 +19,7 @@ static inline settings config(void)
 {
     settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
                      .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
-                     .host.no_threads = 1 };
+                     .l2.close_ms = CELLAR_TTL_NONE, .host.no_threads = 1 };
     return cfg;
 }
 

@@ -301,20 +301,25 @@ static uint64_t group_epoch(void)
 typedef struct findings { uint64_t stale, old, backwards, unfenced, two_owners; } findings;
 
 /* Sentinels may take a busy machine for a dead one: such a round has a failover that was not
- * planned, perhaps before the one that was, and its findings do not count. */
-static void count_out(attack *a, const findings *before, uint64_t planned)
+ * planned, perhaps before the one that was, and its findings do not count (failing_ms is 1). */
+static void look_for_failover(attack *a, uint64_t planned)
 {
     if (a->failing_ms == 1 || group_epoch() <= planned) { return; }
     printf("# a failover that was not planned: the round does not count\n");
-    a->stale = before->stale;
-    a->old = before->old;
-    a->backwards = before->backwards;
-    a->unfenced = before->unfenced;
-    a->two_owners = before->two_owners;
     attack_loses(a);
     a->calm_to = a->calm_from;
     a->failing_ms = 1;
     a->primary = primary_now();
+}
+
+/* No process adds to them any more. */
+static void take_back(attack *a, const findings *to)
+{
+    a->stale = to->stale;
+    a->old = to->old;
+    a->backwards = to->backwards;
+    a->unfenced = to->unfenced;
+    a->two_owners = to->two_owners;
 }
 
 /* Run one round. */
@@ -338,14 +343,15 @@ static void attack_round(attack *a, bool fails, uint64_t left)
     }
     if (group) { AWAIT(whole()); }
     const uint64_t planned = epoch + (!calm && fails);
-    if (group) { count_out(a, &before, planned); }
+    if (group) { look_for_failover(a, planned); }
     attack_phase(a); /* settle */
     attack_read(a);
     attack_phase(a); /* check */
     crowd_end(a);
     if (group) { /* while the keys were read, too: a sentinel may hear of it late */
         AWAIT(whole());
-        count_out(a, &before, planned);
+        look_for_failover(a, planned);
+        if (a->failing_ms == 1) { take_back(a, &before); }
     }
     attack_rebase(a);
 }
