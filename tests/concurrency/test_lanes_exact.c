@@ -102,7 +102,7 @@ static unsigned looks_above(cellar *part, int64_t most, unsigned looks)
 static void set_bound(cellar *c, cellar_option which, int64_t most)
 {
     cellar_err err;
-    while ((err = cellar_option_set(c, which, most)) == CELLAR_E_BUSY) {}
+    while ((err = cellar_option_set(c, which, most)) == CELLAR_E_BUSY) { (void)sched_yield(); }
     T_EQ_I64(err, CELLAR_OK);
 }
 

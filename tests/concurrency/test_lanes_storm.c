@@ -133,7 +133,9 @@ static void let_write(void)
 static void bound_entries(int64_t most)
 {
     cellar_err err;
-    while ((err = cellar_option_set(storm.root, CELLAR_OPT_MAX_ENTRIES, most)) == CELLAR_E_BUSY) {}
+    while ((err = cellar_option_set(storm.root, CELLAR_OPT_MAX_ENTRIES, most)) == CELLAR_E_BUSY) {
+        (void)sched_yield();
+    }
     T_EQ_I64(err, CELLAR_OK);
 }
 

@@ -169,7 +169,7 @@ static struct {
     cellar_locks *t;
     _Atomic uint32_t next;
     uint32_t order[8];
-    uint64_t fence[8]; /* of each hold */
+    uint64_t fence[5]; /* of the hold of each thread */
 } line;
 
 static void *stand_in_line(void *arg)

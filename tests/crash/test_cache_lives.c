@@ -483,11 +483,12 @@ static uint32_t look(uint32_t writer, uint32_t key)
     return version;
 }
 
-/* A get of a disk that does not answer misses: look again for 60 s. */
+/* A get of a disk that does not answer misses: look again for 60 s in all. */
 static uint32_t look_for(uint32_t writer, uint32_t key)
 {
+    static uint32_t looks = 3000;
     uint32_t got = look(writer, key);
-    for (uint32_t i = 0; i < 3000 && got == 0; i++) {
+    for (; looks != 0 && got == 0; looks--) {
         usleep(20000);
         got = look(writer, key);
     }

@@ -188,7 +188,7 @@ T_INLINE remote_why link_kit_reason(link_kit *k, remote_refusal *why)
     return why->why;
 }
 
-/* The same, past attempts that end because this thread stood still: a handshake has 1 s. */
+/* Skip attempts that time out: this thread may have stood still, and a handshake has 1 s. */
 T_INLINE remote_why link_kit_refused(link_kit *k, remote_refusal *why)
 {
     const int64_t end_ms = link_kit_real_ms() + 20000;

@@ -190,7 +190,7 @@ def a_call_may_leave_while_its_older_exception_ends():
 
 
 def _leave():
-    """Leave the main thread's wait while a load replaces its exception; False: led, or late."""
+    """Leave the main thread's wait while a load replaces its exception; False: it led the load, or came late."""
     class Left(Exception):
         """Leaves the wait of the main thread."""
 
@@ -238,7 +238,7 @@ def _leave():
         left.set()
         for thread in running:
             thread.join()
-        return bool(calls)
+        return bool(calls and ends)
 
 
 def exceptions_are_kept_no_longer_than_calls_wait():

@@ -431,7 +431,7 @@ T_CASE_ON(waiting_caller_wakes_no_other_thread, WITH_THREAD)
     T_CHECK(figure(REMOTE_LINK_RINGS) - before < 20);
 }
 
-/* The server answers BLPOP after 10 ms, so each spin is in vain but one that stands still. */
+/* The server answers BLPOP after 10 ms, so each spin is in vain, unless the thread stands still. */
 T_CASE_ON(spins_in_vain_become_rare, WITH_THREAD)
 {
     link_kit_answer a;

@@ -60,12 +60,14 @@ T_CASE_ON(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back, TWO_SHARE
     cellar_remote_lock a, b;
     const cellar_lock_opts rest = times(60000, 60000);
     int64_t hold_ms = 150;
-    do { /* until the key lives for longer before it ends */
+    bool longer = false; /* in time, before the key ends */
+    while (!longer && hold_ms < 20000) {
         hold_ms *= 2;
         const cellar_lock_opts o = times(60000, hold_ms);
-        (void)cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a);
-    } while (engine_number(engine_ask(&server, "PEXPIRE app:~k:k 600000")) != 1 && hold_ms < 20000);
-    T_CHECK(a.fence > 0);
+        T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
+        longer = engine_number(engine_ask(&server, "PEXPIRE app:~k:k 600000")) == 1;
+    }
+    T_REQUIRE(longer);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_E_BUSY);
     T_CHECK(engine_number(engine_ask(&server, "PTTL app:~k:k")) <= hold_ms);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &rest, &b), CELLAR_OK);
@@ -212,7 +214,7 @@ T_CASE_ON(lock_of_a_lost_answer_is_released, TWO_SHARES)
     engine_signal(&server, SIGSTOP);
     const int64_t from = share_now_ns();
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_E_TIMEOUT);
-    T_CHECK(share_now_ns() - from < 20 * INT64_C(1000000000) * (int64_t)t_patience());
+    T_CHECK(share_now_ns() - from < 5 * INT64_C(1000000000) * (int64_t)t_patience());
     T_EQ_U64(a.fence | a.opaque[0], 0);
     engine_signal(&server, SIGCONT);
     while (engine_number(engine_ask(&server, "EXISTS app:~k:k")) != 0) { sched_yield(); }

@@ -213,7 +213,7 @@ static bool is_filled(int key)
     return engine_number(engine_ask(&server, "STRLEN app:users:%d", key)) > VALUE;
 }
 
-/* Let leaders die. Return whether those that fill their keys began to within hard_ms. */
+/* Let leaders die. Return whether those that fill began to within hard_ms. */
 static bool leaders_die(board *seen, int64_t hard_ms)
 {
     siginfo_t end = { .si_pid = 0 };

@@ -403,11 +403,9 @@ T_CASE(full_journal_ends_the_namespace)
     }
     engine_signal(&server, SIGCONT);
     T_CHECK(side_stats(&a).overflows != 0);
-    for (int i = 0; i < 2000 && (side_stats(&a).journal_keys != 0 || !side_has(&b, "9", NULL));
-         i++) {
-        (void)cellar_remote_fence(a.r, 10000); /* a proof sends the journal */
-        engine_pause_ms(5);
-    }
+    (void)cellar_remote_fence(a.r, 10000); /* a proof sends the journal */
+    side_sent(&a);
+    for (int i = 0; i < 2000 && !side_has(&b, "9", NULL); i++) { engine_pause_ms(5); }
     T_CHECK(side_proven(&b));
     side_fence(&b);
     T_CHECK(side_has(&b, "9", NULL) && side_has(&b, "1", NULL));
@@ -499,13 +497,14 @@ static void *get_slowly(void *arg)
     return NULL;
 }
 
-static _Atomic bool frozen;
+static _Atomic bool frozen, waiter_ended;
 
-/* A late answer before the server is frozen does not end the wait. */
+/* Call again after a late answer, until the server is frozen. */
 static void *wait_at_a_frozen_server(void *out)
 {
     while (cellar_remote_lock_acquire(a.r, "lock", 4, NULL, out) == CELLAR_E_TIMEOUT &&
            !atomic_load(&frozen)) { }
+    atomic_store(&waiter_ended, true);
     return NULL;
 }
 
@@ -523,7 +522,10 @@ T_CASE(child_of_a_fork_closes)
     }
     T_CHECK(lk.fence > 0);
     T_REQUIRE(pthread_create(&w, NULL, wait_at_a_frozen_server, &waited) == 0);
-    while (atomic_load(&a.r->share->lock_waits) != 1) { sched_yield(); }
+    while (atomic_load(&a.r->share->lock_waits) != 1) {
+        T_REQUIRE(!atomic_load(&waiter_ended));
+        sched_yield();
+    }
     engine_signal(&server, SIGSTOP);
     atomic_store(&frozen, true);
     T_EQ_I64(side_set(&a, "k", "1"), CELLAR_DEFERRED);
