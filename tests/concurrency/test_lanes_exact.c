@@ -98,14 +98,6 @@ static unsigned looks_above(cellar *part, int64_t most, unsigned looks)
     return above;
 }
 
-/* A writer that is stopped may hold more entries than the bound: E_BUSY. */
-static void set_bound(cellar *c, cellar_option which, int64_t most)
-{
-    cellar_err err;
-    while ((err = cellar_option_set(c, which, most)) == CELLAR_E_BUSY) { (void)sched_yield(); }
-    T_EQ_I64(err, CELLAR_OK);
-}
-
 T_CASE(bounds_of_entries_hold_beside_writers)
 {
     enum { LOOKS = 10 };
@@ -124,10 +116,10 @@ T_CASE(bounds_of_entries_hold_beside_writers)
     int64_t most = 0, all = 0;
     for (uint64_t i = 0; i < rounds && !t_failed(); i++) {
         most = 5 + (int64_t)base_rng_below(&r, 200);
-        set_bound(part, CELLAR_OPT_NAMESPACE_MAX_ENTRIES, most);
+        set_entries_bound(part, CELLAR_OPT_NAMESPACE_MAX_ENTRIES, most);
         above += looks_above(part, most, LOOKS);
         all = 300 + (int64_t)base_rng_below(&r, 10000);
-        set_bound(c, CELLAR_OPT_MAX_ENTRIES, all);
+        set_entries_bound(c, CELLAR_OPT_MAX_ENTRIES, all);
     }
     crowd_end(&bound);
     crowd_end(&store);

@@ -129,16 +129,6 @@ static void let_write(void)
     while (atomic_load(&storm.calls) < until) { base_sleep_ns(200000); }
 }
 
-/* A writer that is stopped may hold more entries than the bound: E_BUSY. */
-static void bound_entries(int64_t most)
-{
-    cellar_err err;
-    while ((err = cellar_option_set(storm.root, CELLAR_OPT_MAX_ENTRIES, most)) == CELLAR_E_BUSY) {
-        (void)sched_yield();
-    }
-    T_EQ_I64(err, CELLAR_OK);
-}
-
 static void change_all(base_rng *r)
 {
     let_write();
@@ -151,7 +141,7 @@ static void change_all(base_rng *r)
     T_EQ_I64(cellar_clear(storm.part), CELLAR_OK);
     T_EQ_I64(cellar_option_set(storm.root, CELLAR_OPT_MEMORY_BYTES, STORE_BYTES), CELLAR_OK);
     let_write();
-    bound_entries(entries);
+    set_entries_bound(storm.root, CELLAR_OPT_MAX_ENTRIES, entries);
     budget_holds(STORE_BYTES);
     T_EQ_I64(cellar_option_set(storm.root, CELLAR_OPT_EVICTION,
                                (int64_t)base_rng_below(r, 3)), CELLAR_OK);
@@ -170,7 +160,7 @@ T_CASE(bounds_hold_beside_sixteen_writers)
     atomic_store(&storm.stop, 0);
     start_numbered(t, WRITERS, write_on, 1);
     for (uint64_t i = 0; i < rounds; i++) { change_all(&r); }
-    bound_entries(300);
+    set_entries_bound(storm.root, CELLAR_OPT_MAX_ENTRIES, 300);
     let_write();
     atomic_store(&storm.stop, 1);
     join_threads(t, WRITERS);

@@ -27,7 +27,6 @@
 #define KEYS 48u
 #define OTHERS 1500u
 #define THREADS 3u
-#define OPENED_RESET 3u /* metric cellar_l2_opened: old contents discarded */
 #define BASE THREADS /* the last writer: the entries of the previous life */
 #define LIVES 20u    /* of one directory */
 

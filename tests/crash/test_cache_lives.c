@@ -48,7 +48,6 @@
 #define VALUE_MAX 1024u
 #define BULK_BYTES 700000u
 #define WHY_MAX 1024u
-#define OPENED_RESET 3u /* metric cellar_l2_opened: old contents discarded */
 
 #define LOADS 8u
 #define LOAD_BYTES ((size_t)1 << 20)

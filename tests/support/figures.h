@@ -9,6 +9,8 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 
+#define OPENED_RESET 3u /* figure cellar_l2_opened: old contents discarded */
+
 /* Return the metrics and, behind them, the dump: one of both has each figure. Valid until the next
  * call. */
 T_INLINE const char *figures_text(cellar *c)

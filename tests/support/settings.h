@@ -4,6 +4,8 @@
 #ifndef TESTS_SETTINGS_H
 #define TESTS_SETTINGS_H
 
+#include <sched.h>
+
 #include "cellar.h"
 #include "cellar_admin.h"
 #include "cellar_entry.h"
@@ -70,6 +72,14 @@ T_INLINE cellar_result *fresh_result(void)
     cellar_result *r = &results[next++ % 64];
     *r = cellar_result_default();
     return r;
+}
+
+/* Set a bound of entries beside writers: one that is stopped may hold more of them (E_BUSY). */
+T_INLINE void set_entries_bound(cellar *c, cellar_option which, int64_t most)
+{
+    cellar_err err;
+    while ((err = cellar_option_set(c, which, most)) == CELLAR_E_BUSY) { (void)sched_yield(); }
+    T_EQ_I64(err, CELLAR_OK);
 }
 
 #endif
