@@ -590,6 +590,34 @@ T_CASE_ON(stale_value_is_served_while_another_process_refreshes, STORE)
     T_EQ_U64(one.fills, 1);
 }
 
+/* Let another process replace an old value, by a value or by its absence, unheard. */
+static void renew(bool negative)
+{
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 10000 };
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
+    now_ms += 2000;
+    shared_row *r = &server.row[0];
+    r->negative = negative;
+    r->deadline_ms = now_ms + 5000;
+    memcpy(r->value, "new", 3);
+}
+
+T_CASE_ON(refresh_takes_the_newer_value_of_another_process, STORE)
+{
+    renew(false);
+    T_AFTER_U64(loaded(0, NULL, load_counted, NULL, CELLAR_OK, "new"), loads[0], 0);
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    T_EQ_U64(one.fills + one.unleases, 0);
+}
+
+T_CASE_ON(refresh_takes_the_newer_absence_of_another_process, STORE)
+{
+    renew(true);
+    T_AFTER_U64(loaded(0, NULL, load_counted, NULL, CELLAR_ABSENT, ""), loads[0], 0);
+    T_EQ_I64(cellar_get_str(ns[0], "k", (char[8]){ 0 }, 8), CELLAR_ABSENT);
+    T_EQ_U64(one.gets, 1);
+}
+
 /* ---- leases of the host over processes ---- */
 
 static unsigned called; /* subscribers */

@@ -314,7 +314,8 @@ static inline cellar_err shared_lease(void *ctx, const cellar_tier_key *k, int64
     m->leases++;
     shared_row *r = shared_find(m->server, k->bytes, k->len, false);
     const int64_t now = m->host->now_ms(m->host->ctx);
-    if (r != NULL && r->there && (e->flags & CELLAR_TIER_REFRESH) == 0) {
+    const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
+    if (r != NULL && r->there && (!refresh || r->deadline_ms > e->deadline_ms)) {
         err = r->negative ? CELLAR_ABSENT : CELLAR_OK;
     } else if (r != NULL && r->lease != 0 && now < r->lease_ms) {
         err = CELLAR_PENDING;
