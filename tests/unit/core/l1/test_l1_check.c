@@ -5,7 +5,7 @@
  *         it. Restore the word: the audit must pass again. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/record.h"
+#include "l1/quota_count.h"
 
 static kit k;
 
@@ -60,6 +60,7 @@ T_CASE_ON(damaged_slot_or_bucket_is_reported, FULL)
         DAMAGE(b->ver, 0);                                /* no bucket */
         DAMAGE(s->bucket_count, s->bucket_count - 1);
         DAMAGE(s->ls, s->ls + 1);
+        DAMAGE(s->ls, s->ls + (UINT64_C(1) << 32));       /* another level of the same count */
         DAMAGE(s->overflow_count, s->overflow_count + 1); /* a half lost */
         DAMAGE(b->ovf, b->ovf == 0 ? 1 : 0);
     }
@@ -123,12 +124,16 @@ T_CASE_ON(damaged_segment_or_queue_is_reported, FULL)
         DAMAGE(g->next, L1_NONE);               /* the rest of the queue lost */
         DAMAGE(g->prev, 3);
         DAMAGE(g->state, L1_SEG_FREE);
+        DAMAGE(g->state, L1_SEG_MAIN);          /* of the other queue */
+        DAMAGE(g->waste, g->waste + 8);
         DAMAGE(g->lane, 7);
         DAMAGE(g->cursor, g->used_bytes + 1);
         DAMAGE(g->used_bytes, 8);               /* records behind the end */
+        DAMAGE(g->used_bytes, k.c->seg_bytes + 8);
         DAMAGE(n->queue[0].head, tail);
         DAMAGE(n->queue[0].live, n->queue[0].live + 1);
         DAMAGE(n->held_segs, n->held_segs + 1);
+        DAMAGE(n->wasteful, n->wasteful == 0);
     }
     DAMAGE(k.c->held, k.c->held + 1);
     DAMAGE(k.c->free.count, k.c->free.count + 1);
@@ -145,6 +150,63 @@ T_CASE_ON(damaged_charge_or_bound_is_reported, FULL)
     DAMAGE(k.c->max_entries, 10);
     DAMAGE(k.c->tickets, k.c->tickets + 1);
     DAMAGE(k.c->retired_bytes, 1);
+}
+
+T_CASE_ON(bytes_of_an_ended_entry_that_are_no_record_are_reported, FULL)
+{
+    unsigned slot;
+    l1_bucket *b = some_bucket(&k.c->stripe[0], &slot);
+    T_REQUIRE(b != NULL);
+    const uint64_t pos = l1_pos(k.c, b->off[slot]);
+    unsigned char *p = l1_at(k.c, pos);
+    l1_rec r;
+    T_REQUIRE(l1_decode(k.c, pos, &r));
+    T_EQ_I64(kit_del(&k, kit_id_of(p + r.key_off, r.klen)), CELLAR_OK);
+    DAMAGE(p[3], 0);
+}
+
+/* ---- namespaces ---- */
+
+static unsigned number_of(void *ctx, uint32_t generation) { (void)ctx; return generation; }
+
+/* Put an entry into a namespace that has a share and a bound. */
+static void put_counted(uint64_t id, uint8_t kind, uint64_t charge)
+{
+    kit_key key;
+    l1_put_spec p = { .value = "v", .value_len = kind == L1_VALUE, .kind = kind, .charge = charge,
+                      .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET };
+    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 1, id), &p), CELLAR_OK);
+}
+
+static void fill_counted(void)
+{
+    const l1_config cfg = { .stripes = 2, .seg_bytes = 8192,
+                            .hooks = { .quota_of = number_of, .namespace_of = number_of } };
+    kit_open(&k, KIT_MIB(2), &cfg);
+    T_REQUIRE(l1_quotas_open(k.c));
+    l1_quota_generation(k.c, 1, 1);
+    l1_quota_set(k.c, 1, 50);
+    T_EQ_I64(l1_cap_open(k.c, 1), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(k.c, 1, 1, 1000), L1_CAP_STARTED);
+    for (uint64_t id = 0; id < 100; id++) { put_counted(id, (uint8_t)(id % 3), id % 3 == 0 ? 9 : 0); }
+    T_EQ_STR(l1_audit(k.c), NULL);
+}
+
+#define COUNTED(fn) T_WITHIN(fn, fill_counted(), kit_close(&k))
+
+T_CASE_ON(damaged_count_of_a_namespace_is_reported, COUNTED)
+{
+    l1_quota_words *w = l1_quota_at(base_load_rlx(&k.c->quotas), 0, 1);
+    l1_cap *m = l1_cap_at(k.c, 1);
+    l1_lane *n = &k.c->lane[0];
+    DAMAGE(n->absent_count, n->absent_count + 1);
+    DAMAGE(n->absent_bytes, n->absent_bytes + 8);
+    DAMAGE(w->entries, w->entries + 1);
+    DAMAGE(w->bytes, w->bytes + 1);
+    DAMAGE(m->count, m->count + 1);
+    DAMAGE(m->chunk[0][0].hash, ~m->chunk[0][0].hash); /* an entry without its node */
+    DAMAGE(k.c->charges, 1);
+    DAMAGE(k.c->entries, k.c->entries + 1);
 }
 
 T_ONE_THREAD;
