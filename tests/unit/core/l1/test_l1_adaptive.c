@@ -757,6 +757,8 @@ T_CASE(advisor_error)
     /* Together with the tables of cellar_why 1.2 % of the budget: test_api_advice. */
     T_CHECK(base_load_rlx(&z.account.by_module[BASE_MOD_ADVISOR]) <= KIT_MIB(64) / 150);
     T_CHECK(fabs(a.ratio[3] - now) < 1e-9);
+    T_EQ_I64(l1_advise(z.c, L1_NO_NAMESPACE, 0, &none), CELLAR_OK); /* none is below 0 */
+    T_CHECK(none.ratio[0] == 0 && none.ratio[3] < 1e-9 && none.ratio[L1_ADVICE - 1] > 0);
     l1_set_policy(z.c, L1_LRU);
     /* The advisor models the adaptive policy only. */
     T_EQ_I64(l1_advise(z.c, L1_NO_NAMESPACE, now, &none), CELLAR_E_UNSUPPORTED);
