@@ -785,6 +785,9 @@ T_CASE(sentinel_with_a_password_is_asked)
             T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
             T_EQ_I64(why.code, CELLAR_E_DENIED);
             T_CHECK(strstr(why.text, "sentinel_password") != NULL);
+            remote_sentinel_view v;
+            T_REQUIRE(remote_sentinel_look(k.link, 0, &v));
+            T_CHECK(v.named.port == 0 && strstr(v.text, "sentinel_password") != NULL && v.objects);
         }
         link_kit_close(&k);
     }
@@ -956,6 +959,12 @@ T_CASE(late_name_of_a_sentinel_delays_no_other)
     }
     T_EQ_I64(k.link->sentinel[0].named.port, e.port); /* it votes, too */
     T_EQ_I64(atomic_load(&asked), MANY);
+    remote_sentinel_view v;
+    T_REQUIRE(remote_sentinel_look(k.link, 0, &v));
+    T_CHECK(v.at.port == s[0].port && v.named.port == e.port && v.age_ms >= 0);
+    T_CHECK(strcmp(v.text, "") == 0 && !v.objects);
+    T_CHECK(!remote_sentinel_look(k.link, MANY, &v));
+    T_EQ_I64(remote_link_at(k.link)->port, e.port);
     link_kit_close(&k);
     atomic_store(&silent_first, 0);
     atomic_store(&most, 1);
