@@ -227,10 +227,10 @@ page_agrees_with_its_tables_under() { # awk: what users ask, our places, and the
         $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results.json >"$t_tmp/page" &&
         between figures README.md | cmp - "$t_tmp/page"
 }
-# README: a hit takes less than twice as long as a bare read; hits on zipf, scans and loops are at most so many points
+# README: a hit takes less than twice as long as a bare read; hits of suite hitratio are at most so many points
 # below those of the best other cache.
 sentences_of_the_readme_follow_from_rows() { # results.json
-    points=$(tr '\n' ' ' <README.md | sed -n 's/.*On zipf, scans and loops the hits of cellar are at most \([0-9.]*\) points below.*/\1/p')
+    points=$(tr '\n' ' ' <README.md | sed -n 's/.*In suite `hitratio` (zipf, scans and loops) the hits of cellar are at most \([0-9.]*\) points below.*/\1/p')
     grep -q 'takes no lock, and less than twice as long as a bare read' README.md && [ -n "$points" ] &&
         "${AWK:-awk}" -v points="$points" -f $lines -f - "$1" <<'P'
 /"figure":"(peers zipf1m_16_100 [12] get|hitratio mix_)/ {
