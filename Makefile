@@ -114,7 +114,8 @@ SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g1 \
               $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
 CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
 C_OWN     = -std=c11 -fvisibility=hidden$(if $(STATIC),, -fPIC) -fno-semantic-interposition -pthread $(WARN)$(if \
-              $(STATIC), -fno-pie -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables)
+              $(STATIC), -fno-pie -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+              -fno-unwind-tables)
 MK       := src/tools/mk
 include $(MK)/optional.mk
 
@@ -127,10 +128,10 @@ B       := build/$(VARIANT)
 # The library with mimalloc and without has the same objects, but those that name mimalloc: `make guard`, which
 # measures it without, compiles none of the others again.
 O       := build/$(if $(MI_FLAGS),$(call variant_of),$(VARIANT))
-# STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables, and the
-# linker drops what no command uses. The modules remote, kit and cli, and the replay of traces, through which no
-# get of a server runs, are compiled for size (SMALL in optional.mk). For arm64 all are: its linker fills up pages
-# of 64 KiB. A build id would differ by folder: it covers the debug information.
+# STATIC=1 makes programs alone, from objects of their own: at a fixed address, without unwind tables (gcc for
+# arm64 needs both options), and the linker drops what no command uses. The modules remote, kit and cli, and the
+# replay of traces, through which no get of a server runs, are compiled for size (SMALL in optional.mk). A build id
+# would differ by folder: it covers the debug information.
 EXE     := $(if $(STATIC),-static)
 # Sources that the build makes: in place of a folder of src/, so $(MADE)/resp/page.h is "resp/page.h".
 MADE    := build/made

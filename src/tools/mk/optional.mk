@@ -57,7 +57,7 @@ HARDEN   := -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
             $(if $(filter x86_64% i%86%,$(MACHINE)),-fcf-protection=return)
 MODULE    = $(notdir $(patsubst %/,%,$(dir $<)))
 STRONG    = $(filter resp tls remote cli kit,$(MODULE))
-SMALL     = $(if $(STATIC),$(if $(filter aarch64%,$(MACHINE))$(filter remote kit cli replay policies,$(MODULE)), -Os))
+SMALL     = $(if $(STATIC),$(if $(filter remote kit cli replay policies,$(MODULE)), -Os))
 PROTECT   = $(if $(STRONG),-fstack-protector-strong,-fstack-protector)
 HARDEN_EXE = $(if $(STATICALLY),,-pie)
 endif
