@@ -49,9 +49,9 @@
 
 /* The version of this header. cellar_version returns that of the library. */
 #define CELLAR_VERSION_MAJOR 0 /* first number of the version of this header                      */
-#define CELLAR_VERSION_MINOR 3 /* its second number                                               */
+#define CELLAR_VERSION_MINOR 4 /* its second number                                               */
 #define CELLAR_VERSION_PATCH 0 /* its third number                                                */
-#define CELLAR_VERSION_DEV   0 /* 1: on the way to this version; 0: its release                   */
+#define CELLAR_VERSION_DEV   1 /* 1: on the way to this version; 0: its release                   */
 #define CELLAR_ABI           3 /* rises with every incompatible change; number of the .so */
 
 #ifndef CELLAR_API             /* a host may define: static __attribute__((unused)) */
